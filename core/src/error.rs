@@ -1,0 +1,171 @@
+//! The error that users see: one opaque type with predicates. No error of a database is visible in it.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use crate::failure::Failure;
+use crate::id::RunId;
+use crate::payload::PayloadError;
+use crate::store::StoreError;
+
+/// What a client or a worker reports. It names the thing, the value and what to do; ask it what kind it is.
+pub struct Error(Box<Kind>);
+
+#[derive(Debug)]
+enum Kind {
+    Invalid(String),
+    Payload(String, PayloadError),
+    UnknownRun(String),
+    RunOver(RunId),
+    KeyConflict { workflow: String, key: String, run: RunId },
+    RunFailed(RunId, Failure),
+    RunCancelled(RunId),
+    RunTerminated(RunId, String),
+    Store(StoreError),
+}
+
+impl Error {
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self(Box::new(Kind::Invalid(message.into())))
+    }
+
+    pub(crate) fn payload(what: impl Into<String>, error: PayloadError) -> Self {
+        Self(Box::new(Kind::Payload(what.into(), error)))
+    }
+
+    pub(crate) fn unknown_run(what: impl Into<String>) -> Self {
+        Self(Box::new(Kind::UnknownRun(what.into())))
+    }
+
+    pub(crate) fn run_over(run: RunId) -> Self {
+        Self(Box::new(Kind::RunOver(run)))
+    }
+
+    pub(crate) fn key_conflict(workflow: &str, key: &str, run: RunId) -> Self {
+        Self(Box::new(Kind::KeyConflict { workflow: workflow.to_owned(), key: key.to_owned(), run }))
+    }
+
+    pub(crate) fn run_failed(run: RunId, failure: Failure) -> Self {
+        Self(Box::new(Kind::RunFailed(run, failure)))
+    }
+
+    pub(crate) fn run_cancelled(run: RunId) -> Self {
+        Self(Box::new(Kind::RunCancelled(run)))
+    }
+
+    pub(crate) fn run_terminated(run: RunId, reason: String) -> Self {
+        Self(Box::new(Kind::RunTerminated(run, reason)))
+    }
+
+    /// Whether the caller gave something that cannot be: a name, a duration, a configuration.
+    pub fn is_invalid(&self) -> bool {
+        matches!(*self.0, Kind::Invalid(_))
+    }
+
+    /// Whether a payload could not be encoded or decoded.
+    pub fn is_payload(&self) -> bool {
+        matches!(*self.0, Kind::Payload(..))
+    }
+
+    /// Whether there is no such run.
+    pub fn is_unknown_run(&self) -> bool {
+        matches!(*self.0, Kind::UnknownRun(_))
+    }
+
+    /// Whether the run is over, so that the message was refused.
+    pub fn is_run_over(&self) -> bool {
+        matches!(*self.0, Kind::RunOver(_))
+    }
+
+    /// Whether a run with this key but another input exists.
+    pub fn is_key_conflict(&self) -> bool {
+        matches!(*self.0, Kind::KeyConflict { .. })
+    }
+
+    /// Whether the run whose result was asked for failed.
+    pub fn is_run_failed(&self) -> bool {
+        matches!(*self.0, Kind::RunFailed(..))
+    }
+
+    /// Whether the run whose result was asked for was cancelled.
+    pub fn is_run_cancelled(&self) -> bool {
+        matches!(*self.0, Kind::RunCancelled(_))
+    }
+
+    /// Whether the run whose result was asked for was terminated.
+    pub fn is_run_terminated(&self) -> bool {
+        matches!(*self.0, Kind::RunTerminated(..))
+    }
+
+    /// Whether the store did not answer: the same call may succeed later.
+    pub fn is_unavailable(&self) -> bool {
+        matches!(*self.0, Kind::Store(StoreError::Unavailable { .. }))
+    }
+
+    /// The failure of the run whose result was asked for.
+    pub fn failure(&self) -> Option<&Failure> {
+        match &*self.0 {
+            Kind::RunFailed(_, failure) => Some(failure),
+            _ => None,
+        }
+    }
+
+    /// The run that the error is about: for a key conflict, the one that holds the key.
+    pub fn run(&self) -> Option<RunId> {
+        match *self.0 {
+            Kind::RunOver(run)
+            | Kind::KeyConflict { run, .. }
+            | Kind::RunFailed(run, _)
+            | Kind::RunCancelled(run)
+            | Kind::RunTerminated(run, _) => Some(run),
+            Kind::Invalid(_) | Kind::Payload(..) | Kind::UnknownRun(_) | Kind::Store(_) => None,
+        }
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        Self(Box::new(Kind::Store(error)))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.0 {
+            Kind::Invalid(message) => f.write_str(message),
+            Kind::Payload(what, error) => write!(f, "{what}: {error}"),
+            Kind::UnknownRun(what) => {
+                write!(f, "there is no run {what}: check the id, or the key and the workflow")
+            }
+            Kind::RunOver(run) => {
+                write!(f, "run {run} is over and takes no more messages; `describe` tells how it ended")
+            }
+            Kind::KeyConflict { workflow, key, run } => write!(
+                f,
+                "run {run} of workflow `{workflow}` was started under the key `{key}` with another input; use another \
+                 key for another start"
+            ),
+            Kind::RunFailed(run, failure) => write!(f, "run {run} failed: {failure}"),
+            Kind::RunCancelled(run) => write!(f, "run {run} was cancelled"),
+            Kind::RunTerminated(run, reason) => write!(f, "run {run} was terminated: {reason}"),
+            Kind::Store(error) => error.fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match &*self.0 {
+            Kind::Payload(_, error) => Some(error),
+            Kind::RunFailed(_, failure) => Some(failure),
+            Kind::Store(error) => error.source(),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Failures as data: what the log keeps of an error, so that every process can tell it apart.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use serde::de::DeserializeOwned;
+
+use crate::payload::Payload;
+
+/// What is known of an error after it was recorded: its type, its message, whether trying again may help,
+/// its causes and, where its author gave any, typed details.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The error's type: the Rust type's path, or the name that its author chose.
+    pub type_name: String,
+    /// What it says.
+    pub message: String,
+    /// Whether another attempt may succeed.
+    pub retryable: bool,
+    /// What it was caused by.
+    pub cause: Option<Box<Failure>>,
+    /// Data that the author attached for callers.
+    pub details: Option<Payload>,
+}
+
+impl Failure {
+    /// A retryable failure of that type.
+    pub fn new(type_name: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            type_name: type_name.into(),
+            message: message.into(),
+            retryable: true,
+            cause: None,
+            details: None,
+        }
+    }
+
+    /// The failure that an error is recorded as, its sources as causes.
+    pub fn from_error<E: StdError + ?Sized>(error: &E) -> Self {
+        let mut failure = Self::new(std::any::type_name::<E>(), error.to_string());
+        failure.cause = error.source().map(|source| Box::new(Self::from_source(source, 0)));
+        failure
+    }
+
+    /// Sources are `dyn Error`: their types are not to be had. Chains are cut where nobody reads on.
+    fn from_source(error: &(dyn StdError + 'static), depth: usize) -> Self {
+        let mut failure = Self::new("error", error.to_string());
+        if depth < crate::limits::FAILURE_CAUSES_MAX {
+            failure.cause = error.source().map(|source| Box::new(Self::from_source(source, depth + 1)));
+        }
+        failure
+    }
+
+    /// The same failure, which another attempt will not cure.
+    #[must_use]
+    pub fn non_retryable(mut self) -> Self {
+        self.retryable = false;
+        self
+    }
+
+    /// The details as a value; `None` if there are none, or none of this type.
+    pub fn details<T: DeserializeOwned>(&self) -> Option<T> {
+        self.details.as_ref()?.decode().ok()
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        let mut cause = self.cause.as_deref();
+        while let Some(failure) = cause {
+            write!(f, ": {}", failure.message)?;
+            cause = failure.cause.as_deref();
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {self}", self.type_name)?;
+        if !self.retryable {
+            f.write_str(" (not retryable)")?;
+        }
+        match &self.details {
+            Some(details) => write!(f, " {details:?}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl StdError for Failure {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.cause.as_deref().map(|cause| cause as &(dyn StdError + 'static))
+    }
+}

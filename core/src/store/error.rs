@@ -1,0 +1,87 @@
+//! What can go wrong at the store seam: a closed list, so that a caller handles each.
+
+use std::fmt;
+
+/// An error of a store.
+#[derive(Debug)]
+pub enum StoreError {
+    /// The caller's right to write is gone: it must throw away what it remembers.
+    Fenced {
+        /// What the store found.
+        reason: String,
+    },
+    /// The request contradicts what the store holds.
+    Conflict {
+        /// What the store found.
+        reason: String,
+    },
+    /// The store did not answer, or not yet: the outcome is unknown, try again.
+    Unavailable {
+        /// What happened.
+        reason: String,
+        /// The error beneath, where there is one.
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// The store holds, or answers, something that cannot be: a person has to look.
+    Corrupt {
+        /// What was found, where, and what to do.
+        reason: String,
+    },
+    /// The store refuses this content or this configuration, and would again.
+    LimitExceeded {
+        /// The thing, its value and the limit.
+        reason: String,
+    },
+}
+
+impl StoreError {
+    /// A [`StoreError::Fenced`].
+    pub fn fenced(reason: impl Into<String>) -> Self {
+        Self::Fenced { reason: reason.into() }
+    }
+
+    /// A [`StoreError::Conflict`].
+    pub fn conflict(reason: impl Into<String>) -> Self {
+        Self::Conflict { reason: reason.into() }
+    }
+
+    /// A [`StoreError::Unavailable`] without an error beneath.
+    pub fn unavailable(reason: impl Into<String>) -> Self {
+        Self::Unavailable { reason: reason.into(), source: None }
+    }
+
+    /// A [`StoreError::Corrupt`].
+    pub fn corrupt(reason: impl Into<String>) -> Self {
+        Self::Corrupt { reason: reason.into() }
+    }
+
+    /// A [`StoreError::LimitExceeded`].
+    pub fn limit_exceeded(reason: impl Into<String>) -> Self {
+        Self::LimitExceeded { reason: reason.into() }
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fenced { reason } => write!(f, "fenced: {reason}"),
+            Self::Conflict { reason } => write!(f, "conflict: {reason}"),
+            Self::Unavailable { reason, .. } => write!(f, "the store is unavailable: {reason}"),
+            Self::Corrupt { reason } => write!(f, "the store holds what cannot be: {reason}"),
+            Self::LimitExceeded { reason } => write!(f, "refused by the store: {reason}"),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Unavailable { source: Some(source), .. } => Some(source.as_ref()),
+            Self::Unavailable { .. }
+            | Self::Fenced { .. }
+            | Self::Conflict { .. }
+            | Self::Corrupt { .. }
+            | Self::LimitExceeded { .. } => None,
+        }
+    }
+}

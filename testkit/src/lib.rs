@@ -1,0 +1,1 @@
+//! Tools that test workflows and stores. They must not touch a real clock.

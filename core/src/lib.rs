@@ -11,6 +11,7 @@ mod id;
 pub mod limits;
 mod message;
 mod payload;
+mod processor;
 mod random;
 mod registry;
 mod retry;

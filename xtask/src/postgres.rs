@@ -5,7 +5,7 @@ use std::fmt;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
-use pgworkflows_pg_harness::{DATABASE_URL_VARIABLE, Engine, Installation, Postgres};
+use pgworkflows_pg_harness::{DATABASE_URL_VARIABLE, Engine, Installation, POSTGRES_BIN_VARIABLE, Postgres};
 
 use crate::command::{self, Failure, cargo};
 
@@ -88,6 +88,11 @@ fn get_programs_if_missing() {
 }
 
 fn install_debian_package() -> Result<Installation, Failure> {
+    if env::var_os(POSTGRES_BIN_VARIABLE).is_some() {
+        // A directory that was named wrongly is a mistake to report, not one to cover up.
+        let missing = Installation::find().err().map(|error| error.to_string());
+        return Err(Failure::new(missing.unwrap_or_default()));
+    }
     if !is_root() || !is_there("apt-get") {
         return Err(Failure::new(WHAT_TO_DO));
     }

@@ -15,7 +15,10 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), Failure> {
     eprintln!("     {server}");
 
     eprintln!("==> test 2/2: run the tests");
-    let mut test = cargo(["test", "--workspace", "--no-fail-fast"]);
+    let mut test = cargo(["test", "--no-fail-fast"]);
+    if !arguments.iter().any(|argument| argument.starts_with("-p") || argument.starts_with("--package")) {
+        test.arg("--workspace");
+    }
     if env::var_os("CI").is_some() {
         test.arg("--locked");
     }

@@ -37,7 +37,7 @@ use bytes::Bytes;
 
 use self::cbor::{Fault, Read, Reader, Writer};
 use self::fields::FieldsReader;
-use self::layout::Layout;
+use self::layout::{Layout, Version};
 use super::Event;
 use crate::message::Message;
 
@@ -70,7 +70,7 @@ pub(crate) fn encode_event(event: &Event) -> Bytes {
 /// The event of that stored name and body. Its payloads are slices of the body.
 pub(crate) fn decode_event(name: &str, body: &Bytes) -> Result<Event, WireError> {
     read_body(body, |fields| {
-        let version = fields.take("version")?;
+        let version = Version::take(fields)?;
         Event::read_fields(name, version, fields)
     })
     .map_err(|fault| refused("event", name, body, &fault))
@@ -93,7 +93,7 @@ pub(crate) fn decode_message(body: &Bytes) -> Result<Message, WireError> {
     // Until the name is read, an error cannot tell it.
     let mut name = "?";
     read_body(body, |fields| {
-        let version = fields.take("version")?;
+        let version = Version::take(fields)?;
         name = fields.take_text("name")?;
         Message::read_fields(name, version, fields)
     })

@@ -15,7 +15,33 @@ pub(super) trait Layout: Sized {
     fn write_fields(&self, to: &mut FieldsWriter<'_>);
 
     /// Reads the fields of the kind and version that were stored.
-    fn read_fields(name: &str, version: u64, from: &mut FieldsReader<'_, '_>) -> Read<Self>;
+    fn read_fields(name: &str, version: Version, from: &mut FieldsReader<'_, '_>) -> Read<Self>;
+}
+
+/// The version that a body begins with, and where that is.
+#[derive(Clone, Copy)]
+pub(super) struct Version {
+    number: u64,
+    at: usize,
+}
+
+impl Version {
+    pub(super) fn take(from: &mut FieldsReader<'_, '_>) -> Read<Self> {
+        let at = from.at();
+        Ok(Self { number: from.take("version")?, at })
+    }
+
+    /// Refuses every version but the one that is known.
+    fn check(self, known: u64) -> Read<()> {
+        let Self { number, at } = self;
+        if number == known {
+            return Ok(());
+        }
+        let advice = if number > known { "use a newer build" } else { "that one was never written" };
+        let problem =
+            format!("version {number}, and the greatest that this build knows is {known}; {advice}");
+        Err(Fault::new(at, problem))
+    }
 }
 
 /// Makes writing and reading from one table, so that they cannot differ in the order of fields. Its patterns
@@ -35,10 +61,10 @@ macro_rules! layout {
                 }
             }
 
-            fn read_fields(name: &str, version: u64, from: &mut FieldsReader<'_, '_>) -> Read<Self> {
+            fn read_fields(name: &str, version: Version, from: &mut FieldsReader<'_, '_>) -> Read<Self> {
                 match name {
                     $($name => {
-                        check_version(version, $version, from)?;
+                        version.check($version)?;
                         Ok(Self::$variant { $($field: from.take(stringify!($field))?),* })
                     })*
                     _ => Err(Fault::new(from.at(), "this build knows no such name; use a newer build")),
@@ -46,17 +72,6 @@ macro_rules! layout {
             }
         }
     };
-}
-
-fn check_version(found: u64, known: u64, from: &FieldsReader<'_, '_>) -> Read<()> {
-    if found == known {
-        return Ok(());
-    }
-    let advice = if found > known { "use a newer build" } else { "that one was never written" };
-    Err(Fault::new(
-        from.at(),
-        format!("version {found}, and the greatest that this build knows is {known}; {advice}"),
-    ))
 }
 
 // What is here is stored. Once released, a line may only grow: at its end, by fields that may be absent.

@@ -11,168 +11,99 @@ use crate::event::{Event, STORED_NAMES};
 use crate::failure::Failure;
 use crate::id::CommandId;
 
-fn refused(name: &str, body: impl Into<Bytes>, expected: Expect) {
-    expected.assert_eq(&decode_event(name, &body.into()).unwrap_err().0);
+/// What reading each body is refused with, one line each.
+fn refused(bodies: &[(&str, &[u8])], expected: &Expect) {
+    let error = |(name, body): &(&str, &[u8])| {
+        decode_event(name, &Bytes::copy_from_slice(body)).expect_err("the body is not refused").0
+    };
+    expected.assert_eq(&bodies.iter().map(|body| error(body) + "\n").collect::<String>());
 }
 
 #[test]
-fn newer_version_is_refused_with_the_version_found_and_the_greatest_known() {
-    refused(
-        "timer.fired",
-        vec![0x82, 3, 1],
-        expect![
-            "the event `timer.fired` of 3 bytes cannot be read: at byte 2: version 3, and this build knows 1 to 1; use a newer build"
-        ],
-    );
-    refused(
-        "timer.fired",
-        vec![0x82, 0, 1],
-        expect![
-            "the event `timer.fired` of 3 bytes cannot be read: at byte 2: version 0, and this build knows 1 to 1; that one was never written"
-        ],
-    );
+fn what_a_newer_build_wrote_is_refused_with_what_was_found_and_what_is_known() {
+    let bodies: &[(&str, &[u8])] = &[
+        ("timer.fired", &[0x82, 3, 1]),
+        ("timer.fired", &[0x82, 0, 1]),
+        ("timer.fired", &[0x83, 1, 1, 1]),
+        ("timer.fired", &[0x83, 1, 1, 0xf6]),
+        ("timer.paused", &[0x82, 1, 1]),
+        ("run.ending", &[0x82, 1, 0x81, 3]),
+        ("run.completed", &[0x82, 1, 0x82, 0x19, 1, 0, 0x40]),
+    ];
+    let expected = expect![[r#"
+        event `timer.fired` (3 bytes): at byte 1: version 3, and the greatest that this build knows is 1; use a newer build
+        event `timer.fired` (3 bytes): at byte 1: version 0, and the greatest that this build knows is 1; that one was never written
+        event `timer.fired` (4 bytes): at byte 3: more fields than this build knows, by 1; use a newer build
+        event `timer.fired` (4 bytes): at byte 3: more fields than this build knows, by 1; use a newer build
+        event `timer.paused` (3 bytes): at byte 2: this build knows no such name; use a newer build
+        event `run.ending` (4 bytes): `outcome` at byte 3: outcome 3, and this build knows 0 to 2; use a newer build
+        event `run.completed` (7 bytes): `result` at byte 3: encoding 256, and 255 is the greatest
+    "#]];
+    refused(bodies, &expected);
 }
 
 #[test]
-fn unknown_field_is_refused() {
-    refused(
-        "timer.fired",
-        vec![0x83, 1, 1, 1],
-        expect![
-            "the event `timer.fired` of 4 bytes cannot be read: at byte 3: 1 fields more than this build knows; use a newer build"
-        ],
-    );
+fn message_of_a_newer_build_is_refused() {
+    let error = |body: &'static [u8]| decode_message(&Bytes::from_static(body)).unwrap_err().0 + "\n";
+    let errors = error(b"\x82\x01\x65pause") + &error(b"\x82\x02\x66cancel");
+    let expected = expect![[r#"
+        message `pause` (8 bytes): at byte 8: this build knows no such name; use a newer build
+        message `cancel` (9 bytes): at byte 1: version 2, and the greatest that this build knows is 1; use a newer build
+    "#]];
+    expected.assert_eq(&errors);
 }
 
 #[test]
-fn unknown_kind_is_refused() {
-    refused(
-        "timer.paused",
-        vec![0x82, 1, 1],
-        expect![
-            "the event `timer.paused` of 3 bytes cannot be read: at byte 2: this build knows none of that name; use a newer build"
-        ],
-    );
-    let error = decode_message(&Bytes::from_static(b"\x82\x01\x65pause")).unwrap_err();
-    expect!["the message `pause` of 8 bytes cannot be read: at byte 8: this build knows none of that name; use a newer build"].assert_eq(&error.0);
-}
-
-#[test]
-fn corrupt_body_is_refused_with_the_place() {
-    refused(
-        "timer.fired",
-        vec![],
-        expect![
-            "the event `timer.fired` of 0 bytes cannot be read: at byte 0: cut short: an array should follow"
-        ],
-    );
-    refused(
-        "timer.fired",
-        vec![0x80],
-        expect![
-            "the event `timer.fired` of 1 bytes cannot be read: `version` at byte 1: the field is missing"
-        ],
-    );
-    refused(
-        "timer.fired",
-        vec![0x81, 1],
-        expect!["the event `timer.fired` of 2 bytes cannot be read: `id` at byte 2: the field is missing"],
-    );
-    refused(
-        "timer.fired",
-        vec![0x82, 1, 1, 0],
-        expect!["the event `timer.fired` of 4 bytes cannot be read: at byte 3: 1 bytes behind the end"],
-    );
-    refused(
-        "timer.fired",
-        vec![0x82, 1, 0xf6],
-        expect![
-            "the event `timer.fired` of 3 bytes cannot be read: `id` at byte 2: null where an unsigned number should be"
-        ],
-    );
-    refused(
-        "timer.fired",
-        vec![0x82, 1, 0x1b, 0, 0, 0, 1, 0, 0, 0, 0],
-        expect![
-            "the event `timer.fired` of 11 bytes cannot be read: `id` at byte 2: 4294967296 does not fit 32 bits"
-        ],
-    );
-    refused(
-        "timer.fired",
-        vec![0x9f, 1, 1, 0xff],
-        expect![
-            "the event `timer.fired` of 4 bytes cannot be read: at byte 0: an indefinite length, which is never written"
-        ],
-    );
-    refused(
-        "timer.fired",
-        vec![0x82, 1, 0x18, 1],
-        expect![
-            "the event `timer.fired` of 4 bytes cannot be read: `id` at byte 2: a head longer than it need be, which is never written"
-        ],
-    );
-    refused(
-        "run.stalled",
-        vec![0x82, 1, 0x62, b'a', 0xff],
-        expect![
-            "the event `run.stalled` of 5 bytes cannot be read: `reason` at byte 4: the text is not UTF-8"
-        ],
-    );
-    refused(
-        "run.completed",
-        vec![0x82, 1, 0x82, 0x19, 1, 0, 0x40],
-        expect![
-            "the event `run.completed` of 7 bytes cannot be read: `result` at byte 3: encoding 256, and 255 is the greatest"
-        ],
-    );
-    refused(
-        "run.ending",
-        vec![0x82, 1, 0x81, 3],
-        expect![
-            "the event `run.ending` of 4 bytes cannot be read: `outcome` at byte 3: outcome 3, and this build knows 0 to 2; use a newer build"
-        ],
-    );
-    refused(
-        "cancel.requested",
-        vec![0x82, 1, 0x41, 0],
-        expect![
-            "the event `cancel.requested` of 4 bytes cannot be read: `message` at byte 2: 1 bytes where 16 should be"
-        ],
-    );
-    let failure = vec![0x83, 1, 1, 0x84, 0x60, 0x60, 0xf6, 0x82, 0x60, 0x01];
-    refused(
-        "activity.failed",
-        failure,
-        expect![
-            "the event `activity.failed` of 10 bytes cannot be read: `failure.cause.message` at byte 9: an unsigned number where text should be"
-        ],
-    );
+fn corrupt_body_is_refused_with_the_field_and_the_place() {
+    let bodies: &[(&str, &[u8])] = &[
+        ("timer.fired", &[]),
+        ("timer.fired", &[0x80]),
+        ("timer.fired", &[0x81, 1]),
+        ("timer.fired", &[0x82, 1]),
+        ("timer.fired", &[0x82, 1, 0x19, 1]),
+        ("timer.fired", &[0x82, 1, 1, 0]),
+        ("timer.fired", &[0x82, 1, 0xf6]),
+        ("timer.fired", &[0x82, 1, 0x1b, 0, 0, 0, 1, 0, 0, 0, 0]),
+        ("timer.fired", &[0x9f, 1, 1, 0xff]),
+        ("timer.fired", &[0x82, 1, 0x1c]),
+        ("timer.fired", &[0x82, 1, 0x18, 1]),
+        ("timer.started", &[0x83, 1, 1, 0x3b, 0x80, 0, 0, 0, 0, 0, 0, 0]),
+        ("run.stalled", &[0x82, 1, 0x62, b'a', 0xff]),
+        ("cancel.requested", &[0x82, 1, 0x41, 0]),
+        ("activity.failed", &[0x83, 1, 1, 0x84, 0x60, 0x60, 0xf6, 0x82, 0x60, 0xfb]),
+        ("activity.scheduled", &[0x85, 1, 1, 0x60, 0x40, 0x82, 0xf6, 0x82, 0, 0]),
+    ];
+    let expected = expect![[r#"
+        event `timer.fired` (0 bytes): at byte 0: cut short: an array should follow
+        event `timer.fired` (1 bytes): `version` at byte 1: the field is missing
+        event `timer.fired` (2 bytes): `id` at byte 2: the field is missing
+        event `timer.fired` (2 bytes): at byte 0: cut short: 2 items announced, 1 bytes left
+        event `timer.fired` (4 bytes): `id` at byte 2: cut short within a head
+        event `timer.fired` (4 bytes): at byte 3: the value is over, and 1 of the bytes are left
+        event `timer.fired` (3 bytes): `id` at byte 2: null where an unsigned number should be
+        event `timer.fired` (11 bytes): `id` at byte 2: 4294967296 does not fit 32 bits
+        event `timer.fired` (4 bytes): at byte 0: an indefinite length, which is never written
+        event `timer.fired` (3 bytes): `id` at byte 2: a head that CBOR reserves
+        event `timer.fired` (4 bytes): `id` at byte 2: a head longer than it need be, which is never written
+        event `timer.started` (12 bytes): `fire_at` at byte 3: the number does not fit 64 bits with a sign
+        event `run.stalled` (5 bytes): `reason` at byte 4: the text is not UTF-8
+        event `cancel.requested` (4 bytes): `message` at byte 2: bytes, 1 of them, where 16 should be
+        event `activity.failed` (10 bytes): `failure.cause.message` at byte 9: a float or a simple value where text should be
+        event `activity.scheduled` (10 bytes): `options.start_to_close` at byte 9: 0 nanoseconds are no fraction of a second
+    "#]];
+    refused(bodies, &expected);
 }
 
 #[test]
 fn length_beyond_the_body_is_refused_before_anything_is_allocated() {
     let huge = |head: u8| [&[0x82, 1, head], &u64::MAX.to_be_bytes()[..]].concat();
-    refused(
-        "run.completed",
-        huge(0x5b),
-        expect![
-            "the event `run.completed` of 11 bytes cannot be read: `result` at byte 2: cut short: 18446744073709551615 bytes announced, 0 bytes left"
-        ],
-    );
-    refused(
-        "run.stalled",
-        huge(0x7b),
-        expect![
-            "the event `run.stalled` of 11 bytes cannot be read: `reason` at byte 2: cut short: 18446744073709551615 bytes announced, 0 bytes left"
-        ],
-    );
-    refused(
-        "run.ending",
-        huge(0x9b),
-        expect![
-            "the event `run.ending` of 11 bytes cannot be read: `outcome` at byte 2: cut short: 18446744073709551615 items announced, 0 bytes left"
-        ],
-    );
+    let (bytes, text, array) = (huge(0x5b), huge(0x7b), huge(0x9b));
+    let expected = expect![[r#"
+        event `run.completed` (11 bytes): `result` at byte 2: cut short: 18446744073709551615 bytes announced, 0 bytes left
+        event `run.stalled` (11 bytes): `reason` at byte 2: cut short: 18446744073709551615 bytes announced, 0 bytes left
+        event `run.ending` (11 bytes): `outcome` at byte 2: cut short: 18446744073709551615 items announced, 0 bytes left
+    "#]];
+    refused(&[("run.completed", &bytes), ("run.stalled", &text), ("run.ending", &array)], &expected);
 }
 
 #[test]
@@ -188,9 +119,7 @@ fn causes_beyond_the_bound_are_cut_when_written_and_refused_when_read() {
     assert_eq!(encode_event(&failed(1_000)), longest);
 
     let mut longer = longest.to_vec();
-    longer.pop();
-    longer.pop();
-    longer.pop();
+    longer.truncate(longest.len() - 3);
     longer.extend_from_slice(&[0x84, 0x60, 0x60, 0xf6, 0x82, 0x60, 0x60]);
     let error = decode_event("activity.failed", &longer.into()).unwrap_err();
     assert!(error.0.ends_with("more than 64 causes"), "{error}");

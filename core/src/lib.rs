@@ -19,6 +19,7 @@ mod run;
 mod signal;
 pub mod store;
 mod time;
+mod worker;
 mod workflow;
 
 pub use self::activity::{Activity, ActivityContext, ActivityError, ActivityOptions, ActivityResult};
@@ -36,6 +37,7 @@ pub use self::payload::{Encoding, Payload, PayloadError};
 pub use self::retry::RetryPolicy;
 pub use self::signal::Signal;
 pub use self::time::Timestamp;
+pub use self::worker::{Worker, WorkerBuilder, WorkerMonitor};
 pub use self::workflow::{Workflow, WorkflowError, WorkflowResult};
 
 /// What a file with workflows and activities needs.

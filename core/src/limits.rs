@@ -43,3 +43,18 @@ pub const WAITING_ON_CHARS_MAX: usize = 2_000;
 
 /// How many runs a processor holds in memory before it takes no more messages in.
 pub const LIVE_RUNS_MAX: usize = 50_000;
+
+/// How long an activity whose token was cancelled may take to end before its future is dropped.
+pub const CANCELLED_GRACE: Duration = Duration::from_secs(10);
+
+/// How many activities and steps a worker executes at a time, by default.
+pub const ACTIVITIES_MAX: usize = 1_000;
+
+/// How long a worker that shuts down waits for running activities, by default.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+
+/// How long a poll of a workflow may take before the watchdog names it, by default.
+pub const POLL_WARN: Duration = Duration::from_secs(5);
+
+/// How short a lease may be.
+pub const LEASE_TTL_MIN: Duration = Duration::from_secs(1);

@@ -35,8 +35,7 @@ mod tests;
 
 use bytes::Bytes;
 
-use self::cbor::{Fault, Read, Reader, Writer};
-use self::fields::FieldsReader;
+use self::cbor::{Fault, Reader, Writer};
 use self::layout::{Layout, Version};
 use super::Event;
 use crate::message::Message;
@@ -69,11 +68,13 @@ pub(crate) fn encode_event(event: &Event) -> Bytes {
 
 /// The event of that stored name and body. Its payloads are slices of the body.
 pub(crate) fn decode_event(name: &str, body: &Bytes) -> Result<Event, WireError> {
-    read_body(body, |fields| {
-        let version = Version::take(fields)?;
-        Event::read_fields(name, version, fields)
-    })
-    .map_err(|fault| refused("event", name, body, &fault))
+    let read = || {
+        let mut from = Reader::new(body);
+        let mut fields = from.open_fields()?;
+        let version = Version::take(&mut fields)?;
+        Event::read_fields(name, version, &mut fields)
+    };
+    read().map_err(|fault| refused("event", name, body, &fault))
 }
 
 /// The stored body of a message.
@@ -92,20 +93,14 @@ pub(crate) fn encode_message(message: &Message) -> Bytes {
 pub(crate) fn decode_message(body: &Bytes) -> Result<Message, WireError> {
     // Until the name is read, an error cannot tell it.
     let mut name = "?";
-    read_body(body, |fields| {
-        let version = Version::take(fields)?;
+    let mut read = || {
+        let mut from = Reader::new(body);
+        let mut fields = from.open_fields()?;
+        let version = Version::take(&mut fields)?;
         name = fields.take_text("name")?;
-        Message::read_fields(name, version, fields)
-    })
-    .map_err(|fault| refused("message", name, body, &fault))
-}
-
-#[inline]
-fn read_body<'b, T>(body: &'b Bytes, read: impl FnOnce(&mut FieldsReader<'_, 'b>) -> Read<T>) -> Read<T> {
-    let mut from = Reader::new(body);
-    let value = from.fields(read)?;
-    from.end()?;
-    Ok(value)
+        Message::read_fields(name, version, &mut fields)
+    };
+    read().map_err(|fault| refused("message", name, body, &fault))
 }
 
 /// A name of corrupt bytes may be as long as they are: it is cut.

@@ -104,21 +104,38 @@ impl<'b> FieldsReader<'_, 'b> {
     pub(super) fn at(&self) -> usize {
         self.from.at()
     }
-}
 
-impl<'b> Reader<'b> {
-    /// Reads an array of fields, and refuses those that `read` does not take.
-    #[inline]
-    pub(super) fn fields<T>(&mut self, read: impl FnOnce(&mut FieldsReader<'_, 'b>) -> Read<T>) -> Read<T> {
-        let left = self.array()?;
-        let mut fields = FieldsReader { from: self, left };
-        let value = read(&mut fields)?;
-        match fields.left {
-            0 => Ok(value),
+    /// Refuses fields beyond those that were taken.
+    pub(super) fn end(&self) -> Read<()> {
+        match self.left {
+            0 => Ok(()),
             left => Err(Fault::new(
                 self.at(),
                 format!("more fields than this build knows, by {left}; use a newer build"),
             )),
         }
+    }
+
+    /// Refuses fields beyond those that were taken, and bytes behind the array.
+    pub(super) fn end_of_body(&self) -> Read<()> {
+        self.end()?;
+        self.from.end()
+    }
+}
+
+impl<'b> Reader<'b> {
+    /// Begins to read an array of fields.
+    pub(super) fn open_fields(&mut self) -> Read<FieldsReader<'_, 'b>> {
+        let left = self.array()?;
+        Ok(FieldsReader { from: self, left })
+    }
+
+    /// Reads an array of fields, and refuses those that `read` does not take.
+    #[inline]
+    pub(super) fn fields<T>(&mut self, read: impl FnOnce(&mut FieldsReader<'_, 'b>) -> Read<T>) -> Read<T> {
+        let mut fields = self.open_fields()?;
+        let value = read(&mut fields)?;
+        fields.end()?;
+        Ok(value)
     }
 }

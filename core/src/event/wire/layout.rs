@@ -14,7 +14,7 @@ pub(super) trait Layout: Sized {
     /// Writes the fields, in the order in which they are stored.
     fn write_fields(&self, to: &mut FieldsWriter<'_>);
 
-    /// Reads the fields of the kind and version that were stored.
+    /// Reads the fields of the kind and version that were stored, up to the end of the body.
     fn read_fields(name: &str, version: Version, from: &mut FieldsReader<'_, '_>) -> Read<Self>;
 }
 
@@ -65,7 +65,10 @@ macro_rules! layout {
                 match name {
                     $($name => {
                         version.check($version)?;
-                        Ok(Self::$variant { $($field: from.take(stringify!($field))?),* })
+                        $(let $field = from.take(stringify!($field))?;)*
+                        // Checked before the value is made: a finished value is large, and would be moved.
+                        from.end_of_body()?;
+                        Ok(Self::$variant { $($field),* })
                     })*
                     _ => Err(Fault::new(from.at(), "this build knows no such name; use a newer build")),
                 }

@@ -1,15 +1,18 @@
 //! Durable workflows as plain `async` Rust on the PostgreSQL you already run: the engine.
 
 mod activity;
+mod client;
 mod command;
 mod context;
 mod error;
 mod event;
 mod failure;
+mod handle;
 mod host;
 mod id;
 pub mod limits;
 mod message;
+mod outcome;
 mod payload;
 mod processor;
 mod random;
@@ -23,6 +26,10 @@ mod worker;
 mod workflow;
 
 pub use self::activity::{Activity, ActivityContext, ActivityError, ActivityOptions, ActivityResult};
+pub use self::client::{
+    CancelRun, Client, ClientBuilder, HistoryEvent, ListRuns, Prepared, Request, RunInfo, RunStatus,
+    SendSignal, StartRun, TerminateRun, UndeliveredMessage,
+};
 pub use self::command::{
     ActivityFuture, Branches, Compensation, Durable, Items, SignalFuture, StepFuture, Timeout, TimerFuture,
     Tuple, WhenAll,
@@ -31,6 +38,7 @@ pub use self::context::Context;
 pub use self::error::Error;
 pub use self::event::{Event, EventName, Name, Outcome, Uncompensated};
 pub use self::failure::Failure;
+pub use self::handle::{AwaitResult, RunHandle};
 pub use self::host::{Host, SystemHost};
 pub use self::id::{AppendNo, CommandId, EventSeq, InboxNo, LeaseId, MessageId, Position, RunId, ShardId};
 pub use self::payload::{Encoding, Payload, PayloadError};
@@ -48,6 +56,7 @@ pub mod prelude {
     pub use serde::{Deserialize, Serialize};
 
     pub use crate::activity::{Activity, ActivityContext, ActivityError, ActivityOptions, ActivityResult};
+    pub use crate::client::Client;
     pub use crate::command::Durable;
     pub use crate::context::Context;
     pub use crate::retry::RetryPolicy;

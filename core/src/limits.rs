@@ -58,3 +58,27 @@ pub const POLL_WARN: Duration = Duration::from_secs(5);
 
 /// How short a lease may be.
 pub const LEASE_TTL_MIN: Duration = Duration::from_secs(1);
+
+/// How many bytes the reason of a cancellation or termination may have.
+pub const REASON_BYTES_MAX: usize = 4096;
+
+/// How often a client sends a request again that the store did not answer.
+pub const CLIENT_RETRIES_MAX: usize = 5;
+
+/// How long a client waits before it sends a request again for the first time; then twice as long each time.
+pub const CLIENT_RETRY_DELAY: Duration = Duration::from_millis(50);
+
+/// For how long a client counts on from one answer of the store's clock before it asks again.
+pub const CLIENT_CLOCK_AGE_MAX: Duration = Duration::from_secs(60);
+
+/// How often a client that waits for results looks for them without being told.
+pub const CLIENT_POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How many runs a client asks about in one statement.
+pub const CLOSED_RUNS_PER_READ: usize = 1_000;
+
+/// How many events of a history a client reads in one statement.
+pub const HISTORY_EVENTS_PER_READ: u32 = 1_000;
+
+/// How many runs a page of a list holds at most.
+pub const LIST_RUNS_MAX: u32 = 1_000;

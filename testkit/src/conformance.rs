@@ -258,3 +258,27 @@ macro_rules! store_conformance {
         })+
     };
 }
+
+#[cfg(test)]
+mod tests {
+    /// A case that is written but not listed would be run by no store.
+    #[test]
+    fn every_case_is_listed() {
+        let list = include_str!("conformance.rs");
+        let groups = [
+            include_str!("conformance/append.rs"),
+            include_str!("conformance/content.rs"),
+            include_str!("conformance/inbox.rs"),
+            include_str!("conformance/lease.rs"),
+            include_str!("conformance/query.rs"),
+            include_str!("conformance/recover.rs"),
+            include_str!("conformance/submit.rs"),
+        ];
+        for line in groups.iter().flat_map(|group| group.lines()) {
+            if let Some(case) = line.strip_prefix("pub async fn ") {
+                let name = case.split('(').next().unwrap_or_default();
+                assert!(list.contains(&format!(" {name},\n")), "`{name}` is not in the list");
+            }
+        }
+    }
+}

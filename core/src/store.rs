@@ -8,6 +8,7 @@ mod query;
 
 use std::any::Any;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -51,6 +52,34 @@ pub trait Store: Any + fmt::Debug + Send + Sync + 'static {
 
     /// The reads for people.
     fn query(&self) -> &dyn StoreQuery;
+}
+
+/// A shared store is a store.
+#[async_trait]
+impl<S: Store + ?Sized> Store for Arc<S> {
+    async fn session(&self) -> Result<Box<dyn Session>, StoreError> {
+        (**self).session().await
+    }
+
+    async fn queue(&self, name: &str, shards: u16) -> Result<Queue, StoreError> {
+        (**self).queue(name, shards).await
+    }
+
+    async fn submit(&self, submissions: &[Submission]) -> Result<Vec<Submitted>, StoreError> {
+        (**self).submit(submissions).await
+    }
+
+    async fn closed(&self, runs: &[RunId]) -> Result<Vec<ClosedRun>, StoreError> {
+        (**self).closed(runs).await
+    }
+
+    fn hints(&self) -> broadcast::Receiver<Hint> {
+        (**self).hints()
+    }
+
+    fn query(&self) -> &dyn StoreQuery {
+        (**self).query()
+    }
 }
 
 /// One caller's line to the store. Its calls are made one at a time; after an error it is still usable,

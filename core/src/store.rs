@@ -287,23 +287,33 @@ impl Append {
     /// The digest of the content. Whoever makes an append sets [`Append::digest`] to it, once and last.
     pub fn content_digest(&self) -> [u8; 32] {
         let mut hasher = Sha256::new();
+        // Each list and each text is preceded by its length: what ends one must not be able to begin the next.
+        hasher.update((self.events.len() as u64).to_le_bytes());
         for event in &self.events {
             hasher.update(event.run.as_u128().to_le_bytes());
             hasher.update(event.seq.get().to_le_bytes());
             hasher.update(event.position.get().to_le_bytes());
             hasher.update(event.at.as_micros().to_le_bytes());
+            hasher.update((event.name.as_str().len() as u64).to_le_bytes());
             hasher.update(event.name.as_str());
             hasher.update((event.body.len() as u64).to_le_bytes());
             hasher.update(&event.body);
         }
         // The rows follow from the events; what is left is which runs and which messages are touched.
-        let rows = self.opened.iter().map(|opened| opened.run);
-        let rows = rows.chain(self.updated.iter().map(|updated| updated.run));
-        for run in rows.chain(self.closed.iter().map(|closed| closed.run)) {
-            hasher.update(run.as_u128().to_le_bytes());
-        }
-        for message in self.consumed.iter().chain(&self.undelivered) {
-            hasher.update(message.number.get().to_le_bytes());
+        let mut runs = |runs: &mut dyn ExactSizeIterator<Item = RunId>| {
+            hasher.update((runs.len() as u64).to_le_bytes());
+            for run in runs {
+                hasher.update(run.as_u128().to_le_bytes());
+            }
+        };
+        runs(&mut self.opened.iter().map(|opened| opened.run));
+        runs(&mut self.updated.iter().map(|updated| updated.run));
+        runs(&mut self.closed.iter().map(|closed| closed.run));
+        for messages in [&self.consumed, &self.undelivered] {
+            hasher.update((messages.len() as u64).to_le_bytes());
+            for message in messages {
+                hasher.update(message.number.get().to_le_bytes());
+            }
         }
         hasher.finalize().into()
     }

@@ -1,7 +1,7 @@
 //! Queues, claims, heartbeats, takeovers and releases: at any time one owner at most.
 #![expect(missing_docs, reason = "the name of each case is the fact that it shows")]
 
-use pgworkflows::store::StoreError;
+use pgworkflows::store::{Claim, StoreError};
 use pgworkflows::{LeaseId, Position};
 
 use super::Harness;
@@ -52,10 +52,29 @@ pub async fn claim_limit_includes_the_shards_owned_already(harness: &dyn Harness
     let ground = Ground::new(harness).await;
     let mut writer = ground.claim(1, LONG).await;
     assert_eq!(writer.shards.len(), 1);
-    let more = writer.session.claim(&claim(Some(writer.lease), 3, LONG)).await.unwrap();
+    let held = writer.shards.clone();
+    let more = Claim { held, ..claim(Some(writer.lease), 3, LONG) };
+    let more = writer.session.claim(&more).await.unwrap();
     assert_eq!((more.lease, more.shards.len()), (writer.lease, 2));
-    let none = writer.session.claim(&claim(Some(writer.lease), 2, LONG)).await.unwrap();
-    assert_eq!(none.shards, []);
+    let none = Claim { held: ground.shards(), ..claim(Some(writer.lease), 2, LONG) };
+    assert_eq!(writer.session.claim(&none).await.unwrap().shards, []);
+}
+
+pub async fn answer_to_a_claim_that_was_lost_is_given_again(harness: &dyn Harness) {
+    let ground = Ground::new(harness).await;
+    let mut writer = ground.claim(2, LONG).await;
+    let again = Claim { held: vec![ground.shard(0)], ..claim(Some(writer.lease), 2, LONG) };
+    let again = writer.session.claim(&again).await.unwrap();
+    let shards: Vec<_> = again.shards.iter().map(|shard| shard.shard).collect();
+    assert_eq!(shards, [ground.shard(1)]);
+}
+
+pub async fn claim_renews_the_lease_that_it_is_made_under(harness: &dyn Harness) {
+    let ground = Ground::new(harness).await;
+    let mut writer = ground.mortal_writer().await;
+    writer.session.claim(&claim(Some(writer.lease), SHARDS, LONG)).await.unwrap();
+    harness.let_lease_expire().await;
+    assert_eq!(ground.claim(SHARDS, LONG).await.shards, []);
 }
 
 pub async fn shards_have_one_owner_at_most(harness: &dyn Harness) {

@@ -194,8 +194,8 @@ impl Processor {
         self.shards.contains_key(&shard)
     }
 
-    pub(crate) fn shard_count(&self) -> usize {
-        self.shards.len()
+    pub(crate) fn shards(&self) -> Vec<ShardId> {
+        self.shards.keys().copied().collect()
     }
 
     /// How many runs are in memory.

@@ -185,6 +185,9 @@ pub struct Claim {
     pub ttl: Duration,
     /// How many shards the lease may own in the end, those that it owns already included.
     pub limit: u16,
+    /// The lease's shards that the caller serves already. The answer names all others that it owns, so that an
+    /// answer which was lost is given again by the next call, and no shard is owned but not served.
+    pub held: Vec<ShardId>,
 }
 
 /// The answer to a [`Claim`].
@@ -192,7 +195,7 @@ pub struct Claim {
 pub struct Claimed {
     /// The lease.
     pub lease: LeaseId,
-    /// The shards that were claimed by this call, ascending. None is an answer like any other.
+    /// The shards that the lease owns now, without [`Claim::held`], ascending. None is an answer like any other.
     pub shards: Vec<ClaimedShard>,
     /// The store's clock when it answered.
     pub now: Timestamp,
@@ -284,23 +287,33 @@ impl Append {
     /// The digest of the content. Whoever makes an append sets [`Append::digest`] to it, once and last.
     pub fn content_digest(&self) -> [u8; 32] {
         let mut hasher = Sha256::new();
+        // Each list and each text is preceded by its length: what ends one must not be able to begin the next.
+        hasher.update((self.events.len() as u64).to_le_bytes());
         for event in &self.events {
             hasher.update(event.run.as_u128().to_le_bytes());
             hasher.update(event.seq.get().to_le_bytes());
             hasher.update(event.position.get().to_le_bytes());
             hasher.update(event.at.as_micros().to_le_bytes());
+            hasher.update((event.name.as_str().len() as u64).to_le_bytes());
             hasher.update(event.name.as_str());
             hasher.update((event.body.len() as u64).to_le_bytes());
             hasher.update(&event.body);
         }
         // The rows follow from the events; what is left is which runs and which messages are touched.
-        let rows = self.opened.iter().map(|opened| opened.run);
-        let rows = rows.chain(self.updated.iter().map(|updated| updated.run));
-        for run in rows.chain(self.closed.iter().map(|closed| closed.run)) {
-            hasher.update(run.as_u128().to_le_bytes());
-        }
-        for message in self.consumed.iter().chain(&self.undelivered) {
-            hasher.update(message.number.get().to_le_bytes());
+        let mut runs = |runs: &mut dyn ExactSizeIterator<Item = RunId>| {
+            hasher.update((runs.len() as u64).to_le_bytes());
+            for run in runs {
+                hasher.update(run.as_u128().to_le_bytes());
+            }
+        };
+        runs(&mut self.opened.iter().map(|opened| opened.run));
+        runs(&mut self.updated.iter().map(|updated| updated.run));
+        runs(&mut self.closed.iter().map(|closed| closed.run));
+        for messages in [&self.consumed, &self.undelivered] {
+            hasher.update((messages.len() as u64).to_le_bytes());
+            for message in messages {
+                hasher.update(message.number.get().to_le_bytes());
+            }
         }
         hasher.finalize().into()
     }

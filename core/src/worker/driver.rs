@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::executor::{AttemptResult, Executor};
 use crate::event::Name;
 use crate::host::{Host, StoreClock};
-use crate::id::{CommandId, LeaseId, RunId};
+use crate::id::{CommandId, LeaseId, RunId, ShardId};
 use crate::processor::{Effect, Processor, Read};
 use crate::registry::Registry;
 use crate::store::{
@@ -44,7 +44,8 @@ pub(crate) enum Input {
 #[derive(Debug)]
 pub(crate) struct TickReply {
     pub(crate) tick: LeaseTick,
-    pub(crate) shards: usize,
+    /// The shards that it serves.
+    pub(crate) shards: Vec<ShardId>,
 }
 
 /// What a driver works with.
@@ -208,7 +209,7 @@ impl Driver {
             Input::Tick { ttl, horizon, reply } => {
                 let tick = self.processor.tick(now.saturating_add(horizon), ttl);
                 // The heart that asked may have stopped waiting.
-                drop(reply.send(TickReply { tick, shards: self.processor.shard_count() }));
+                drop(reply.send(TickReply { tick, shards: self.processor.shards() }));
             }
             Input::Ticked { asked, answer, sent } if answer.lease == self.processor.lease() => {
                 if answer.held {

@@ -8,6 +8,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::driver::{Input, TickReply};
 use crate::host::{Host, StoreClock};
+use crate::id::{LeaseId, ShardId};
 use crate::run::PollMark;
 use crate::store::{Claim, Hint, LeaseTicked, Queue, Session, Store, StoreError, Tick};
 
@@ -93,7 +94,7 @@ impl Heart {
         let mut held = Vec::new();
         for ((index, reply), answer) in replies.into_iter().zip(ticked.leases) {
             if answer.held {
-                held.push((reply.shards, index, answer.lease));
+                held.push((reply.shards.clone(), index, answer.lease));
             }
             self.tell(index, reply, answer, sent);
         }
@@ -113,16 +114,17 @@ impl Heart {
     async fn claim(
         &self,
         session: &mut Box<dyn Session>,
-        mut held: Vec<(usize, usize, crate::id::LeaseId)>,
+        mut held: Vec<(Vec<ShardId>, usize, LeaseId)>,
     ) -> Result<(), StoreError> {
-        held.sort_unstable();
-        for (_, index, lease) in held {
+        held.sort_unstable_by_key(|(shards, index, _)| (shards.len(), *index));
+        for (held, index, lease) in held {
             let claim = Claim {
                 queue: self.queue.name.clone(),
                 lease: Some(lease),
                 worker: self.worker.clone(),
                 ttl: self.lease_ttl,
                 limit: shards_each(&self.queue, self.processors.len()),
+                held,
             };
             match session.claim(&claim).await {
                 Ok(claimed) => drop(self.processors[index].mailbox.send(Input::Claimed(claimed))),

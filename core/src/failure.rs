@@ -58,10 +58,21 @@ impl Failure {
         self
     }
 
+    /// Whether this failure, or one that caused it, is of that type.
+    pub fn is(&self, type_name: &str) -> bool {
+        self.type_name == type_name || self.cause.as_ref().is_some_and(|cause| cause.is(type_name))
+    }
+
     /// The details as a value; `None` if there are none, or none of this type.
     pub fn details<T: DeserializeOwned>(&self) -> Option<T> {
         self.details.as_ref()?.decode().ok()
     }
+}
+
+/// What a panic said.
+pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
 }
 
 impl fmt::Display for Failure {

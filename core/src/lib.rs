@@ -1,17 +1,53 @@
 //! Durable workflows as plain `async` Rust on the PostgreSQL you already run: the engine.
 
+mod activity;
+mod command;
+mod context;
 mod error;
 mod event;
 mod failure;
+mod host;
 mod id;
 pub mod limits;
+mod message;
 mod payload;
+mod random;
+mod registry;
+mod retry;
+mod run;
+mod signal;
 pub mod store;
 mod time;
+mod workflow;
 
+pub use self::activity::{Activity, ActivityContext, ActivityError, ActivityOptions, ActivityResult};
+pub use self::command::{
+    ActivityFuture, Branches, Compensation, Durable, Items, SignalFuture, StepFuture, Timeout, TimerFuture,
+    Tuple, WhenAll,
+};
+pub use self::context::Context;
 pub use self::error::Error;
-pub use self::event::EventName;
+pub use self::event::{Event, EventName, Name, Outcome, Uncompensated};
 pub use self::failure::Failure;
+pub use self::host::{Host, SystemHost};
 pub use self::id::{AppendNo, CommandId, EventSeq, InboxNo, LeaseId, MessageId, Position, RunId, ShardId};
 pub use self::payload::{Encoding, Payload, PayloadError};
+pub use self::retry::RetryPolicy;
+pub use self::signal::Signal;
 pub use self::time::Timestamp;
+pub use self::workflow::{Workflow, WorkflowError, WorkflowResult};
+
+/// What a file with workflows and activities needs.
+pub mod prelude {
+    pub use std::time::Duration;
+
+    pub use async_trait::async_trait;
+    pub use serde::{Deserialize, Serialize};
+
+    pub use crate::activity::{Activity, ActivityContext, ActivityError, ActivityOptions, ActivityResult};
+    pub use crate::command::Durable;
+    pub use crate::context::Context;
+    pub use crate::retry::RetryPolicy;
+    pub use crate::signal::Signal;
+    pub use crate::workflow::{Workflow, WorkflowError, WorkflowResult};
+}

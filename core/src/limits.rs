@@ -34,3 +34,6 @@ pub const LEASE_TTL: Duration = Duration::from_secs(15);
 
 /// How often a worker renews its leases and looks for work, at most.
 pub const TICK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How long a timeout may be: 100 years.
+pub const TIMEOUT_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);

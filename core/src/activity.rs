@@ -1,0 +1,218 @@
+//! What users implement for side effects. It must not know who executes an activity, or where.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
+
+use crate::failure::Failure;
+use crate::id::{CommandId, RunId};
+use crate::payload::Payload;
+use crate::retry::RetryPolicy;
+use crate::time::Timestamp;
+
+/// Side-effecting code that a run asks for. It is executed at least once; its outcome is recorded exactly once.
+///
+/// ```
+/// use pgworkflows::prelude::*;
+///
+/// pub struct SendWelcome;
+///
+/// #[async_trait]
+/// impl Activity for SendWelcome {
+///     const NAME: &'static str = "send-welcome";
+///     type Input = String;
+///     type Output = ();
+///
+///     async fn execute(&self, ctx: ActivityContext, email: String) -> ActivityResult<()> {
+///         println!("to {email}, with idempotency key {}", ctx.idempotency_key());
+///         Ok(())
+///     }
+/// }
+/// ```
+#[async_trait]
+pub trait Activity: Send + Sync + 'static {
+    /// The stored name, unique among a worker's activities. Runs that are open refer to it: never change it.
+    const NAME: &'static str;
+    /// What it is called with.
+    type Input: Serialize + DeserializeOwned + Send + 'static;
+    /// What it returns.
+    type Output: Serialize + DeserializeOwned + Send + 'static;
+
+    /// The retry policy and the timeouts of a call that sets none. By default there is one attempt, without
+    /// a timeout. Read when the call is made: a change of it leaves scheduled activities alone.
+    fn options() -> ActivityOptions {
+        ActivityOptions::default()
+    }
+
+    /// Does the work, once. It may be executed again if its process dies before the outcome is recorded, so
+    /// pass [`ActivityContext::idempotency_key`] on to whatever it calls.
+    async fn execute(&self, ctx: ActivityContext, input: Self::Input) -> ActivityResult<Self::Output>;
+}
+
+/// What an activity or a step returns.
+pub type ActivityResult<T> = Result<T, ActivityError>;
+
+/// How an activity is executed: its retry policy and timeouts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ActivityOptions {
+    pub(crate) retry: RetryPolicy,
+    pub(crate) start_to_close: Option<Duration>,
+    pub(crate) schedule_to_close: Option<Duration>,
+    pub(crate) at_most_once: bool,
+}
+
+impl ActivityOptions {
+    /// Which failed attempts are followed by another.
+    #[must_use]
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.retry = policy;
+        self
+    }
+
+    /// How long one attempt may take: then its token is cancelled and it fails, retryably.
+    #[must_use]
+    pub fn start_to_close(mut self, limit: Duration) -> Self {
+        self.start_to_close = Some(limit);
+        self
+    }
+
+    /// How long all attempts and the delays between them may take: then the activity fails.
+    #[must_use]
+    pub fn schedule_to_close(mut self, limit: Duration) -> Self {
+        self.schedule_to_close = Some(limit);
+        self
+    }
+
+    /// Executes the activity at most once: an attempt whose process dies fails the activity instead of being
+    /// repeated. Costs one commit more.
+    #[must_use]
+    pub fn at_most_once(mut self) -> Self {
+        self.at_most_once = true;
+        self
+    }
+
+    /// What is wrong with the options, if anything.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        self.retry.check()?;
+        for (name, limit) in
+            [("start_to_close", self.start_to_close), ("schedule_to_close", self.schedule_to_close)]
+        {
+            if limit.is_some_and(|limit| limit.is_zero()) {
+                return Err(format!("{name} is zero; give the time that the activity may take, or none"));
+            }
+            if limit.is_some_and(|limit| limit > crate::limits::TIMEOUT_MAX) {
+                return Err(format!(
+                    "{name} is {:?}; the longest timeout is {:?}",
+                    limit.unwrap_or_default(),
+                    crate::limits::TIMEOUT_MAX
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What an activity's execution may know of itself.
+#[derive(Clone, Debug)]
+pub struct ActivityContext {
+    pub(crate) run: RunId,
+    pub(crate) command: CommandId,
+    pub(crate) attempt: u32,
+    pub(crate) scheduled_at: Timestamp,
+    pub(crate) token: CancellationToken,
+}
+
+impl ActivityContext {
+    /// The run that asked for the activity.
+    pub fn run_id(&self) -> RunId {
+        self.run
+    }
+
+    /// The attempt, from 1 on.
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// When the run asked for the activity.
+    pub fn scheduled_at(&self) -> chrono::DateTime<chrono::Utc> {
+        self.scheduled_at.into()
+    }
+
+    /// The same text for every attempt of this call, and for no other call: what to hand to a service that
+    /// deduplicates requests.
+    pub fn idempotency_key(&self) -> String {
+        format!("{}:{}", self.run, self.command)
+    }
+
+    /// Cancelled when the outcome is no longer wanted: on a timeout, when the run gives the activity up, when
+    /// the worker loses its lease, and when it shuts down and the grace is over.
+    pub fn cancellation(&self) -> &CancellationToken {
+        &self.token
+    }
+}
+
+/// An activity's error. Any [`std::error::Error`] becomes one by `?`.
+///
+/// ```
+/// use pgworkflows::{ActivityError, ActivityResult};
+///
+/// fn parse(amount: &str) -> ActivityResult<u64> {
+///     Ok(amount.parse::<u64>().map_err(ActivityError::non_retryable)?)
+/// }
+///
+/// let failure = parse("ten").unwrap_err().into_failure();
+/// assert!(!failure.retryable);
+/// assert!(failure.type_name.contains("ParseIntError"));
+/// ```
+pub struct ActivityError(Failure);
+
+impl ActivityError {
+    /// An error of a type that its author names, such as `card-declined`. Retryable.
+    pub fn new(type_name: impl Into<String>, message: impl Into<String>) -> Self {
+        Self(Failure::new(type_name, message))
+    }
+
+    /// An error that another attempt will not cure.
+    pub fn non_retryable(error: impl Into<Self>) -> Self {
+        Self(error.into().0.non_retryable())
+    }
+
+    /// Attaches data that callers get back by [`Failure::details`].
+    #[must_use]
+    pub fn with_details<T: Serialize>(mut self, details: &T) -> Self {
+        match Payload::encode(details) {
+            Ok(payload) => self.0.details = Some(payload),
+            // The failure itself matters more than its details.
+            Err(error) => self.0.message = format!("{} (its details are lost: {error})", self.0.message),
+        }
+        self
+    }
+
+    /// The failure that is recorded.
+    pub fn into_failure(self) -> Failure {
+        self.0
+    }
+}
+
+impl<E: StdError> From<E> for ActivityError {
+    fn from(error: E) -> Self {
+        Self(Failure::from_error(&error))
+    }
+}
+
+impl fmt::Display for ActivityError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Debug for ActivityError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}

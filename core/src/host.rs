@@ -1,0 +1,90 @@
+//! What the library takes from its surroundings: time, entropy, and threads to run activities on. Everything
+//! else in `core` is a function of its inputs, so a test that brings a host of its own decides it all.
+
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+
+use crate::time::Timestamp;
+
+/// The surroundings of a client or a worker.
+pub trait Host: fmt::Debug + Send + Sync + 'static {
+    /// The time since some fixed moment, by a clock that is never set.
+    fn monotonic(&self) -> Duration;
+
+    /// Waits for a time by that clock.
+    fn sleep(&self, time: Duration) -> BoxFuture<'static, ()>;
+
+    /// 64 unpredictable bits.
+    fn random(&self) -> u64;
+
+    /// Executes a future elsewhere, to its end.
+    fn spawn(&self, task: BoxFuture<'static, ()>);
+}
+
+/// The machine itself, with the tokio runtime in which it was made.
+#[derive(Debug)]
+pub struct SystemHost {
+    runtime: tokio::runtime::Handle,
+    began: std::time::Instant,
+}
+
+impl SystemHost {
+    /// The machine, executing tasks on the current tokio runtime.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    #[expect(clippy::disallowed_methods, reason = "this is where the clock comes in")]
+    pub fn current() -> Self {
+        Self { runtime: tokio::runtime::Handle::current(), began: std::time::Instant::now() }
+    }
+}
+
+impl Host for SystemHost {
+    fn monotonic(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is where sleeping comes in")]
+    fn sleep(&self, time: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(time))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is where entropy comes in")]
+    fn random(&self) -> u64 {
+        let (high, low) = uuid::Uuid::new_v4().as_u64_pair();
+        // Six of the 128 bits are fixed; the sum has none that is.
+        high ^ low.rotate_left(32)
+    }
+
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
+        drop(self.runtime.spawn(task));
+    }
+}
+
+/// The store's clock as it is known here: its last answer plus the time since that answer *arrived*. So it is
+/// never ahead of the store, and no timer fires early.
+#[derive(Debug, Default)]
+pub(crate) struct StoreClock {
+    /// The store's time less the monotonic time, at the last answer.
+    answer: Mutex<Option<(Timestamp, Duration)>>,
+}
+
+impl StoreClock {
+    /// The store answered, just now.
+    pub(crate) fn answered(&self, now: Timestamp, host: &dyn Host) {
+        *self.lock() = Some((now, host.monotonic()));
+    }
+
+    /// The store's time; `None` before its first answer.
+    pub(crate) fn now(&self, host: &dyn Host) -> Option<Timestamp> {
+        let (answer, arrived) = (*self.lock())?;
+        Some(answer.saturating_add(host.monotonic().saturating_sub(arrived)))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(Timestamp, Duration)>> {
+        self.answer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

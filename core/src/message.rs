@@ -1,0 +1,40 @@
+//! Messages: what is sent to a run from outside its processor. It must not know where messages wait.
+
+use crate::event::Name;
+use crate::payload::Payload;
+use crate::time::Timestamp;
+
+/// What a message in the inbox says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Message {
+    /// Begin the run.
+    Start {
+        /// The workflow's name.
+        workflow: Name,
+        /// Its input.
+        input: Payload,
+        /// The idempotency key.
+        key: Option<String>,
+        /// When to begin, if not at once.
+        start_at: Option<Timestamp>,
+    },
+    /// Hand a signal to the run.
+    Signal {
+        /// The signal's name.
+        signal: Name,
+        /// Its content.
+        payload: Payload,
+        /// Its idempotency key.
+        key: Option<String>,
+    },
+    /// Ask the run to cancel itself.
+    Cancel {
+        /// Why, if the caller said so.
+        reason: Option<String>,
+    },
+    /// End the run without asking it.
+    Terminate {
+        /// Why.
+        reason: String,
+    },
+}

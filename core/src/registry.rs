@@ -1,0 +1,154 @@
+//! What a worker knows: workflows and activities by name, their types erased. It executes nothing by itself.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+
+use crate::activity::{Activity, ActivityContext, ActivityError};
+use crate::error::Error;
+use crate::event::Name;
+use crate::failure::Failure;
+use crate::id::RunId;
+use crate::limits;
+use crate::payload::Payload;
+use crate::run::{AsyncProgram, MakeFuture, PollMark, Program, Scope, WorkflowFuture};
+use crate::workflow::Workflow;
+
+/// The workflows and activities of a worker. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Registry {
+    definitions: Arc<Definitions>,
+    /// Where the polls of the programs that are made here are marked.
+    mark: Arc<PollMark>,
+}
+
+/// What a builder collects.
+pub(crate) struct Definitions {
+    workflows: BTreeMap<&'static str, Arc<MakeFuture>>,
+    activities: BTreeMap<&'static str, Arc<dyn ExecuteActivity>>,
+    pub(crate) payload_bytes_max: usize,
+}
+
+/// An activity with its types erased.
+pub(crate) trait ExecuteActivity: Send + Sync {
+    fn execute<'a>(&'a self, ctx: ActivityContext, input: Payload)
+    -> BoxFuture<'a, Result<Payload, Failure>>;
+}
+
+impl<A: Activity> ExecuteActivity for A {
+    fn execute<'a>(
+        &'a self,
+        ctx: ActivityContext,
+        input: Payload,
+    ) -> BoxFuture<'a, Result<Payload, Failure>> {
+        Box::pin(async move {
+            let input = input.decode::<A::Input>().map_err(|error| {
+                let message = format!("the input of activity `{}`: {error}", A::NAME);
+                Failure::new("undecodable-input", message).non_retryable()
+            })?;
+            let output = Activity::execute(self, ctx, input).await.map_err(ActivityError::into_failure)?;
+            Payload::encode(&output).map_err(|error| Failure::from_error(&error).non_retryable())
+        })
+    }
+}
+
+impl Default for Definitions {
+    fn default() -> Self {
+        Self {
+            workflows: BTreeMap::new(),
+            activities: BTreeMap::new(),
+            payload_bytes_max: limits::PAYLOAD_BYTES_MAX,
+        }
+    }
+}
+
+impl Definitions {
+    pub(crate) fn workflow<W: Workflow>(&mut self) -> Result<(), Error> {
+        check_name("workflow", W::NAME)?;
+        let make: Arc<MakeFuture> = Arc::new(|ctx, input| {
+            let input = input.decode::<W::Input>().map_err(|error| {
+                format!(
+                    "the input of workflow `{}`: {error}; deploy code that can read it, and the run goes on",
+                    W::NAME
+                )
+            })?;
+            let code = W::run(ctx, input);
+            let encoded = async move {
+                let output = code.await?;
+                Ok(Payload::encode(&output)?)
+            };
+            // A tokio primitive that yields to its runtime's budget would wake the run from outside.
+            Ok(Box::pin(tokio::task::unconstrained(encoded)) as WorkflowFuture)
+        });
+        match self.workflows.insert(W::NAME, make) {
+            None => Ok(()),
+            Some(_) => Err(duplicate("workflow", W::NAME)),
+        }
+    }
+
+    pub(crate) fn activity<A: Activity>(&mut self, activity: A) -> Result<(), Error> {
+        check_name("activity", A::NAME)?;
+        match self.activities.insert(A::NAME, Arc::new(activity)) {
+            None => Ok(()),
+            Some(_) => Err(duplicate("activity", A::NAME)),
+        }
+    }
+}
+
+impl Registry {
+    pub(crate) fn new(definitions: Arc<Definitions>, mark: Arc<PollMark>) -> Self {
+        Self { definitions, mark }
+    }
+
+    /// A program for a run of that workflow; `None` if the workflow is unknown here.
+    pub(crate) fn program(&self, workflow: &Name, run: RunId) -> Option<Box<dyn Program>> {
+        let make = self.definitions.workflows.get(workflow.as_ref())?;
+        let scope = Scope::new(run, self.definitions.payload_bytes_max, Arc::clone(&self.mark));
+        let program = AsyncProgram::new(workflow.clone(), Arc::clone(make), scope, Arc::clone(&self.mark));
+        Some(Box::new(program))
+    }
+
+    pub(crate) fn knows_workflow(&self, workflow: &str) -> bool {
+        self.definitions.workflows.contains_key(workflow)
+    }
+
+    pub(crate) fn activity(&self, name: &str) -> Option<&Arc<dyn ExecuteActivity>> {
+        self.definitions.activities.get(name)
+    }
+
+    pub(crate) fn payload_bytes_max(&self) -> usize {
+        self.definitions.payload_bytes_max
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry")
+            .field("workflows", &self.definitions.workflows.keys())
+            .field("activities", &self.definitions.activities.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+fn duplicate(what: &str, name: &str) -> Error {
+    Error::invalid(format!(
+        "two {what} definitions are named `{name}`; names are stored, so give each its own and register it once"
+    ))
+}
+
+/// Names are stored, shown and put into SQL parameters: they must be there, short and printable.
+pub(crate) fn check_name(what: &str, name: &str) -> Result<(), Error> {
+    let problem = if name.is_empty() {
+        "is empty".to_owned()
+    } else if name.len() > limits::NAME_BYTES_MAX {
+        format!("has {} bytes, and the limit is {}", name.len(), limits::NAME_BYTES_MAX)
+    } else if name.chars().any(char::is_control) {
+        "contains a control character".to_owned()
+    } else {
+        return Ok(());
+    };
+    let shown: String = name.chars().take(60).collect();
+    Err(Error::invalid(format!("the {what} {shown:?} {problem}; give it another")))
+}

@@ -1,0 +1,225 @@
+//! One run in memory: what the log says of it, and its program. Resolutions in, events out; it knows neither
+//! where events are stored nor who executes what they ask for.
+
+mod activities;
+mod mark;
+mod program;
+mod replay;
+mod scope;
+mod state;
+
+pub(crate) use self::mark::PollMark;
+pub(crate) use self::program::{AsyncProgram, MakeFuture, Program, WorkflowFuture};
+pub(crate) use self::replay::{PastEvent, replay};
+pub(crate) use self::scope::{CallKind, Resolution, Scope, Source, Ticket, payload_too_large};
+pub(crate) use self::state::{DeadlineKind, PendingActivity, RunState};
+use crate::command::StepRequest;
+use crate::event::{Event, Outcome};
+use crate::id::{CommandId, MessageId, RunId};
+use crate::registry::Registry;
+use crate::time::Timestamp;
+
+/// A run in memory.
+pub(crate) struct Run {
+    pub(crate) state: RunState,
+    /// The workflow's code; none while the run is stalled, ending or over.
+    program: Option<Box<dyn Program>>,
+    /// Why there is no program, where the log does not say it.
+    diagnosis: Option<String>,
+}
+
+/// What one step of a run asks for. The events are applied to its state already.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    pub(crate) events: Vec<(Timestamp, Event)>,
+    pub(crate) steps: Vec<StepRequest>,
+    pub(crate) dropped_steps: Vec<CommandId>,
+}
+
+impl Progress {
+    /// Forgets the step whose outcome this is, if it is one: it need not be executed again.
+    fn forget_step(&mut self, resolution: &Event) {
+        if let Event::StepCompleted { id, .. } | Event::StepFailed { id, .. } = resolution {
+            self.steps.retain(|step| step.id != *id);
+        }
+    }
+
+    fn take_steps(&mut self, asked: Vec<StepRequest>, dropped: &[CommandId]) {
+        self.steps.retain(|step| !dropped.contains(&step.id));
+        self.steps.extend(asked);
+    }
+}
+
+impl Run {
+    fn new(id: RunId) -> Self {
+        Self { state: RunState::new(id), program: None, diagnosis: None }
+    }
+
+    /// Begins a run: `started` is its `RunStarted`. One that cannot even begin stalls before its start, as before
+    /// any resolution.
+    pub(crate) fn start(id: RunId, at: Timestamp, started: Event, registry: &Registry) -> (Self, Progress) {
+        let mut run = Self::new(id);
+        if let Event::RunStarted { workflow, .. } = &started {
+            run.program = registry.program(workflow, id);
+        }
+        let progress = run.resolve(at, started);
+        (run, progress)
+    }
+
+    /// Takes a resolution in.
+    pub(crate) fn resolve(&mut self, at: Timestamp, resolution: Event) -> Progress {
+        let at = at.max(self.state.now);
+        let mut progress = Progress::default();
+        if self.state.stalled.is_some() || self.program.is_none() {
+            self.log(at, resolution, &mut progress);
+            return progress;
+        }
+        match self.poll(at, &resolution) {
+            Ok(decisions) => {
+                self.log(at, resolution, &mut progress);
+                self.decide(at, decisions, &mut progress);
+            }
+            Err(reason) => {
+                self.log(at, Event::RunStalled { reason }, &mut progress);
+                self.log(at, resolution, &mut progress);
+            }
+        }
+        progress
+    }
+
+    /// Stalls the run for a reason that is not its code's.
+    pub(crate) fn stall(&mut self, at: Timestamp, reason: String) -> Progress {
+        let mut progress = Progress::default();
+        self.program = None;
+        self.log(at.max(self.state.now), Event::RunStalled { reason }, &mut progress);
+        progress
+    }
+
+    /// Ends the run without asking its code.
+    pub(crate) fn terminate(&mut self, at: Timestamp, message: MessageId, reason: String) -> Progress {
+        let mut progress = Progress::default();
+        self.program = None;
+        let unfinished = self.state.activities.values().filter(|activity| activity.compensation);
+        let unfinished = unfinished.map(|activity| activity.name.to_string());
+        let left = self.state.compensations.iter().rev().map(|left| left.activity.to_string());
+        let skipped = unfinished.chain(left).collect();
+        self.log(at.max(self.state.now), Event::RunTerminated { message, reason, skipped }, &mut progress);
+        progress
+    }
+
+    /// What the run waits for, for people.
+    pub(crate) fn waiting_on(&self) -> Option<String> {
+        if let Some(reason) = self.state.stalled.as_ref().or(self.diagnosis.as_ref()) {
+            return Some(format!("stalled: {reason}"));
+        }
+        let waits = self.program.as_ref()?.waits();
+        (!waits.is_empty()).then(|| waits.join(", "))
+    }
+
+    /// Has the program take a resolution in. After an error there is no program any more.
+    fn poll(&mut self, at: Timestamp, resolution: &Event) -> Result<program::Decisions, String> {
+        let Some(program) = &mut self.program else {
+            return Err(format!("this worker does not know workflow `{}`", self.state.workflow));
+        };
+        let decided = program.apply(at, resolution);
+        if decided.is_err() {
+            self.program = None;
+        }
+        decided
+    }
+
+    /// Logs what the program decided.
+    fn decide(&mut self, at: Timestamp, decisions: program::Decisions, progress: &mut Progress) {
+        let gathered = decisions.gathered;
+        for issued in gathered.issued {
+            self.log(at, issued.command.into_event(), progress);
+        }
+        progress.take_steps(gathered.steps, &gathered.dropped_steps);
+        progress.dropped_steps.extend(gathered.dropped_steps);
+        if let Some(outcome) = decisions.outcome {
+            self.program = None;
+            let compensate =
+                !matches!(outcome, Outcome::Completed(_)) && !self.state.compensations.is_empty();
+            if compensate {
+                self.log(at, Event::RunEnding { outcome }, progress);
+                self.compensate_next(at, progress);
+            } else {
+                self.close(at, outcome, progress);
+            }
+        }
+    }
+
+    /// Has a stalled program, brought back by code that matches, take in what waits for it.
+    fn release(&mut self, now: Timestamp, progress: &mut Progress) {
+        let now = now.max(self.state.now);
+        let waiting = self.state.waiting.clone();
+        let mut decided = Vec::new();
+        let mut stalled_again = None;
+        for (at, resolution) in &waiting {
+            if self.program.is_none() {
+                break;
+            }
+            progress.forget_step(resolution);
+            match self.poll(*at, resolution) {
+                Ok(decisions) => {
+                    // What waits behind the end of the workflow is over with it.
+                    let over = decisions.outcome.is_some();
+                    decided.push(decisions);
+                    if over {
+                        break;
+                    }
+                }
+                Err(reason) => stalled_again = Some(reason),
+            }
+        }
+        if let (Some(reason), true) = (&stalled_again, decided.is_empty()) {
+            self.diagnosis = Some(reason.clone());
+            progress.steps.clear();
+            return;
+        }
+        let released = u32::try_from(decided.len()).unwrap_or(u32::MAX);
+        self.log(now, Event::RunResumed { released }, progress);
+        for decisions in decided {
+            self.decide(now, decisions, progress);
+        }
+        if let Some(reason) = stalled_again {
+            progress.steps.clear();
+            self.log(now, Event::RunStalled { reason }, progress);
+        }
+    }
+
+    /// Logs the next compensation, the last registered first, or the terminal event if none is left.
+    fn compensate_next(&mut self, at: Timestamp, progress: &mut Progress) {
+        match (self.state.compensations.last(), self.state.ending.clone()) {
+            (Some(next), _) => {
+                let scheduled = Event::CompensationScheduled { id: next.id };
+                self.log(at, scheduled, progress);
+            }
+            (None, Some(outcome)) => self.close(at, outcome, progress),
+            (None, None) => {}
+        }
+    }
+
+    fn close(&mut self, at: Timestamp, outcome: Outcome, progress: &mut Progress) {
+        let uncompensated = self.state.uncompensated.clone();
+        let reason = self.state.cancel.as_ref().and_then(|cancel| cancel.reason.clone());
+        let terminal = match outcome {
+            Outcome::Completed(result) => Event::RunCompleted { result },
+            Outcome::Failed(failure) => Event::RunFailed { failure, uncompensated },
+            Outcome::Cancelled => Event::RunCancelled { reason, uncompensated },
+        };
+        self.log(at, terminal, progress);
+    }
+
+    /// Applies an event to the state and adds it to what is to be logged.
+    fn log(&mut self, at: Timestamp, event: Event, progress: &mut Progress) {
+        self.state.apply(at, &event);
+        progress.events.push((at, event));
+    }
+}
+
+impl std::fmt::Debug for Run {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Run").field("state", &self.state).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,111 @@
+//! What becomes of an activity's attempts: completed, retried, failed, lost. Pure; it executes nothing.
+
+use super::{Progress, Run};
+use crate::event::Event;
+use crate::failure::Failure;
+use crate::id::CommandId;
+use crate::limits;
+use crate::payload::Payload;
+use crate::time::Timestamp;
+
+impl Run {
+    /// An attempt ended. One whose activity has an outcome already changes nothing.
+    pub(crate) fn attempt_ended(
+        &mut self,
+        at: Timestamp,
+        id: CommandId,
+        attempt: u32,
+        result: Result<Payload, Failure>,
+    ) -> Progress {
+        let at = at.max(self.state.now);
+        match result {
+            _ if !self.state.activities.contains_key(&id) => Progress::default(),
+            Ok(result) => self.activity_completed(at, id, result),
+            Err(failure) => match self.retry_at(at, id, attempt, &failure) {
+                Some(retry_at) => {
+                    self.note(at, Event::ActivityAttemptFailed { id, attempt, failure, retry_at })
+                }
+                None => self.activity_failed(at, id, failure),
+            },
+        }
+    }
+
+    /// An attempt is about to begin, and a repetition must be noticed.
+    pub(crate) fn attempt_started(&mut self, at: Timestamp, id: CommandId, attempt: u32) -> Progress {
+        self.note(at, Event::ActivityAttemptStarted { id, attempt })
+    }
+
+    /// An attempt that the log says began was never heard of again: its process died.
+    pub(crate) fn attempt_lost(&mut self, at: Timestamp, id: CommandId) -> Progress {
+        let Some(activity) = self.state.activities.get(&id) else { return Progress::default() };
+        let name = activity.name.clone();
+        if activity.options.at_most_once {
+            let message = format!("the process died while it executed `{name}`, which may run only once");
+            return self.activity_failed(at, id, Failure::new("attempt-lost", message).non_retryable());
+        }
+        let (attempt, lost) = (activity.attempt, activity.lost + 1);
+        let mut progress = self.note(at, Event::ActivityAttemptLost { id, attempt });
+        if lost >= limits::ATTEMPTS_LOST_MAX {
+            let message = format!("`{name}` took its process with it {lost} times");
+            let failed = self.activity_failed(at, id, Failure::new("attempt-lost", message).non_retryable());
+            progress.append(failed);
+        }
+        progress
+    }
+
+    /// The activity's `schedule_to_close` passed.
+    pub(crate) fn activity_out_of_time(&mut self, at: Timestamp, id: CommandId) -> Progress {
+        let Some(activity) = self.state.activities.get(&id) else { return Progress::default() };
+        let limit = activity.options.schedule_to_close.unwrap_or_default();
+        let message = format!("no attempt succeeded within {limit:?} of its scheduling (schedule_to_close)");
+        self.activity_failed(at, id, Failure::new("timed-out", message))
+    }
+
+    /// When the next attempt begins; `None` if there is none.
+    fn retry_at(&self, at: Timestamp, id: CommandId, attempt: u32, failure: &Failure) -> Option<Timestamp> {
+        let activity = self.state.activities.get(&id)?;
+        let seed = self.state.id.as_u128() as u64 ^ u64::from(id.get()) << 32;
+        let retry_at = at.checked_add(activity.options.retry.delay_after(attempt, failure, seed)?)?;
+        let limit = activity.options.schedule_to_close;
+        let in_time = limit.is_none_or(|limit| retry_at < activity.scheduled_at.saturating_add(limit));
+        in_time.then_some(retry_at)
+    }
+
+    fn activity_completed(&mut self, at: Timestamp, id: CommandId, result: Payload) -> Progress {
+        if self.is_compensation(id) {
+            let mut progress = self.note(at, Event::CompensationCompleted { id });
+            self.compensate_next(at, &mut progress);
+            return progress;
+        }
+        self.resolve(at, Event::ActivityCompleted { id, result })
+    }
+
+    fn activity_failed(&mut self, at: Timestamp, id: CommandId, failure: Failure) -> Progress {
+        if self.is_compensation(id) {
+            let mut progress = self.note(at, Event::CompensationFailed { id, failure });
+            self.compensate_next(at, &mut progress);
+            return progress;
+        }
+        self.resolve(at, Event::ActivityFailed { id, failure })
+    }
+
+    fn is_compensation(&self, id: CommandId) -> bool {
+        self.state.activities.get(&id).is_some_and(|activity| activity.compensation)
+    }
+
+    /// Logs an event that the program does not see.
+    pub(crate) fn note(&mut self, at: Timestamp, event: Event) -> Progress {
+        let mut progress = Progress::default();
+        self.log(at.max(self.state.now), event, &mut progress);
+        progress
+    }
+}
+
+impl Progress {
+    /// Adds what followed.
+    pub(crate) fn append(&mut self, mut later: Self) {
+        self.events.append(&mut later.events);
+        self.take_steps(later.steps, &later.dropped_steps);
+        self.dropped_steps.append(&mut later.dropped_steps);
+    }
+}

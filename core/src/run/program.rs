@@ -1,0 +1,232 @@
+//! The user's side of a run, polled against resolutions. It decides; it neither logs nor folds.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context as TaskContext, Poll, Wake, Waker};
+
+use futures::future::LocalBoxFuture;
+
+use super::mark::PollMark;
+use super::scope::{Gathered, Resolution, Scope};
+use crate::context::Context;
+use crate::event::{Event, Name, Outcome};
+use crate::id::CommandId;
+use crate::payload::Payload;
+use crate::time::Timestamp;
+use crate::workflow::WorkflowError;
+
+/// The user's side of a run. The engine sees only this: a workflow as an `async fn` is one implementation.
+pub(crate) trait Program {
+    /// Takes one resolution in and decides. After an `Err`, the diagnosis of a stall, the program is of no
+    /// more use.
+    fn apply(&mut self, at: Timestamp, resolution: &Event) -> Result<Decisions, String>;
+
+    /// What it waits for, for people.
+    fn waits(&self) -> Vec<String>;
+}
+
+/// What a program decided when it took one resolution in.
+#[derive(Debug, Default)]
+pub(crate) struct Decisions {
+    pub(crate) gathered: Gathered,
+    /// What the workflow returned, if it did.
+    pub(crate) outcome: Option<Outcome>,
+}
+
+/// Makes a workflow's future from its context and input; the error says why the input is of no use.
+pub(crate) type MakeFuture = dyn Fn(Context, &Payload) -> Result<WorkflowFuture, String> + Send + Sync;
+
+/// A workflow's code under way. It returns its output encoded.
+pub(crate) type WorkflowFuture = LocalBoxFuture<'static, Result<Payload, WorkflowError>>;
+
+/// A workflow as an `async fn`.
+pub(crate) struct AsyncProgram {
+    workflow: Name,
+    make: Arc<MakeFuture>,
+    scope: Rc<Scope>,
+    mark: Arc<PollMark>,
+    /// The input, until the code begins.
+    input: Option<Payload>,
+    future: Option<WorkflowFuture>,
+    root: Arc<Root>,
+    waker: Waker,
+}
+
+/// The waker of the whole program: it only notes that it was woken.
+#[derive(Debug, Default)]
+struct Root {
+    woken: AtomicBool,
+}
+
+impl Wake for Root {
+    fn wake(self: Arc<Self>) {
+        self.woken.store(true, Ordering::Release);
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.woken.store(true, Ordering::Release);
+    }
+}
+
+impl Root {
+    fn take(&self) -> bool {
+        self.woken.swap(false, Ordering::Acquire)
+    }
+}
+
+impl AsyncProgram {
+    pub(crate) fn new(workflow: Name, make: Arc<MakeFuture>, scope: Rc<Scope>, mark: Arc<PollMark>) -> Self {
+        let root = Arc::new(Root::default());
+        let waker = Waker::from(Arc::clone(&root));
+        Self { workflow, make, scope, mark, input: None, future: None, root, waker }
+    }
+
+    /// Hands the resolution to the call that waits for it.
+    fn resolve(&mut self, resolution: &Event) -> Result<(), String> {
+        match resolution {
+            Event::RunStarted { input, start_at, .. } => {
+                self.input = Some(input.clone());
+                if start_at.is_none() {
+                    self.begin()?;
+                }
+            }
+            Event::TimerFired { id: super::state::START_DELAY } => self.begin()?,
+            Event::ActivityCompleted { id, result } => {
+                self.scope.resolve(*id, Resolution::Value(result.clone()));
+            }
+            Event::ActivityFailed { id, failure } => {
+                self.scope.resolve(*id, Resolution::Failed(failure.clone()));
+            }
+            Event::StepCompleted { id, step, result } => {
+                self.check_step(*id, step)?;
+                self.scope.resolve(*id, Resolution::Value(result.clone()));
+            }
+            Event::StepFailed { id, step, failure } => {
+                self.check_step(*id, step)?;
+                self.scope.resolve(*id, Resolution::Failed(failure.clone()));
+            }
+            Event::TimerFired { id } => self.scope.resolve(*id, Resolution::Fired),
+            Event::SignalReceived { signal, payload, .. } => self.scope.receive(signal, payload.clone()),
+            Event::CancelRequested { .. } => {
+                if self.input.is_some() {
+                    // It was cancelled before its delayed start: its code never begins.
+                    self.input = None;
+                    self.future = Some(Box::pin(async { Err(WorkflowError::cancelled()) }));
+                    self.waker.wake_by_ref();
+                }
+                self.scope.cancel();
+            }
+            other => return Err(format!("{} is no resolution; this is a bug of pgworkflows", other.name())),
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self) -> Result<(), String> {
+        if let Some(input) = self.input.take() {
+            let make = Arc::clone(&self.make);
+            let context = Context::new(Rc::clone(&self.scope));
+            self.future = Some(guarded(|| make(context, &input))??);
+            self.waker.wake_by_ref();
+        }
+        Ok(())
+    }
+
+    fn check_step(&self, id: CommandId, step: &Name) -> Result<(), String> {
+        if self.scope.has_step(id, step) {
+            return Ok(());
+        }
+        Err(format!(
+            "the log holds an outcome of step `{step}` (call {id}), but the code asked for no such step; it waits \
+             for {}. Deploy the code that wrote this history, or change the workflow in a way that old histories \
+             can follow",
+            join_or(&self.scope.waits(4), "nothing")
+        ))
+    }
+
+    /// Polls until the code waits and nothing of it was woken since that poll began.
+    fn poll_until_quiet(&mut self) -> Result<Option<Result<Payload, WorkflowError>>, String> {
+        while self.root.take() {
+            let Some(future) = &mut self.future else { return Ok(None) };
+            let mut task = TaskContext::from_waker(&self.waker);
+            let polled = guarded(|| future.as_mut().poll(&mut task));
+            let polled = polled.and_then(|polled| match self.scope.take_fault() {
+                Some(fault) => Err(fault),
+                None => Ok(polled),
+            })?;
+            if let Poll::Ready(result) = polled {
+                // Dropping what the code still holds may cancel calls: that is part of this decision.
+                let future = self.future.take();
+                guarded(|| drop(future))?;
+                return Ok(Some(result));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A run that waits for nothing that the engine knows would wait for ever.
+    fn check_waits(&self) -> Result<(), String> {
+        if self.future.is_some() && self.scope.unresolved() == 0 {
+            return Err(format!(
+                "workflow `{}` waits for something that is not durable, such as a tokio timer or a channel; use \
+                 `ctx.sleep`, `ctx.wait_for`, or put it into an activity or a step",
+                self.workflow
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Program for AsyncProgram {
+    fn apply(&mut self, at: Timestamp, resolution: &Event) -> Result<Decisions, String> {
+        if self.root.take() {
+            return Err(format!(
+                "workflow `{}` was woken from outside of the engine: it waits for something that is not durable, \
+                 such as a tokio timer or a channel; use `ctx.sleep`, `ctx.wait_for`, or put it into an activity \
+                 or a step",
+                self.workflow
+            ));
+        }
+        self.scope.set_now(at);
+        self.mark.begin(self.scope.run(), &self.workflow);
+        let result = self.resolve(resolution).and_then(|()| self.poll_until_quiet());
+        self.mark.end();
+        let result = result?;
+        if result.is_none() {
+            self.check_waits()?;
+        }
+        let outcome = result.map(|result| match result {
+            Ok(output) => Outcome::Completed(output),
+            Err(error) => error.into_outcome(),
+        });
+        Ok(Decisions { gathered: self.scope.gather(), outcome })
+    }
+
+    fn waits(&self) -> Vec<String> {
+        self.scope.waits(8)
+    }
+}
+
+impl Drop for AsyncProgram {
+    /// Leaving memory is no decision: nothing that the dropped futures give up is cancelled.
+    fn drop(&mut self) {
+        self.scope.detach();
+        let future = self.future.take();
+        if let Err(panic) = guarded(|| drop(future)) {
+            tracing::warn!(run = %self.scope.run(), "while its workflow left memory: {panic}");
+        }
+    }
+}
+
+/// Runs the user's code; a panic becomes a diagnosis.
+fn guarded<T>(code: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(code)).map_err(|panic| {
+        let message = crate::failure::panic_message(panic.as_ref());
+        format!("the workflow panicked: {message}; deploy code that does not, and the run goes on")
+    })
+}
+
+pub(crate) fn join_or(items: &[String], none: &str) -> String {
+    if items.is_empty() { none.to_owned() } else { items.join(", ") }
+}

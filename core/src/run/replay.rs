@@ -1,0 +1,223 @@
+//! Replay: a run's history is fed to its program again, and each decision must equal the recorded one.
+//! Pure: a history in, a run out.
+
+use std::collections::VecDeque;
+use std::panic::Location;
+
+use super::{Progress, Run};
+use crate::command::Issued;
+use crate::event::{Event, Outcome, Role};
+use crate::id::{EventSeq, RunId};
+use crate::registry::Registry;
+use crate::time::Timestamp;
+
+/// One event of a history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PastEvent {
+    pub(crate) seq: EventSeq,
+    pub(crate) at: Timestamp,
+    pub(crate) event: Event,
+}
+
+/// Brings a run back from its history. What has to be logged because of it (a stall, a release of waiting
+/// resolutions) is in the progress.
+pub(crate) fn replay(
+    run: RunId,
+    history: Vec<PastEvent>,
+    registry: &Registry,
+    now: Timestamp,
+) -> (Run, Progress) {
+    let mut replay = Replay {
+        run: Run::new(run),
+        registry,
+        made: VecDeque::new(),
+        progress: Progress::default(),
+        diverged: None,
+    };
+    for past in &history {
+        replay.take(past);
+    }
+    if let Some(made) = replay.made.front() {
+        let message = format!("the code {made}, and the log ends before that");
+        replay.diverge(message);
+    }
+    replay.finish(now)
+}
+
+struct Replay<'a> {
+    run: Run,
+    registry: &'a Registry,
+    /// Decisions that the program made and the log has not confirmed yet.
+    made: VecDeque<Made>,
+    /// Its steps are those that were asked for and have no outcome yet.
+    progress: Progress,
+    diverged: Option<String>,
+}
+
+/// A decision of the program.
+enum Made {
+    Command(Issued),
+    Outcome(Outcome),
+}
+
+impl std::fmt::Display for Made {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let line = |source: &Location<'_>| format!("{source}");
+        match self {
+            Self::Command(issued) => write!(f, "{} at {}", issued.command, line(issued.source)),
+            Self::Outcome(outcome) => f.write_str(match outcome {
+                Outcome::Completed(_) => "returns a value",
+                Outcome::Failed(_) => "returns an error",
+                Outcome::Cancelled => "returns its cancellation",
+            }),
+        }
+    }
+}
+
+impl Replay<'_> {
+    fn take(&mut self, past: &PastEvent) {
+        if let Event::RunStarted { workflow, .. } = &past.event {
+            match self.registry.program(workflow, self.run.state.id) {
+                Some(program) => self.run.program = Some(program),
+                None => self.diverge(format!("this worker does not know workflow `{workflow}`")),
+            }
+        }
+        match past.event.role() {
+            Role::Decision => self.confirm(past),
+            Role::Resolution => self.resolve(past),
+            Role::Note => self.note(past),
+        }
+        if self.run.state.ending.is_some() || self.run.state.closed.is_some() {
+            // The program has returned, or nobody asks it any more.
+            self.run.program = None;
+        }
+    }
+
+    /// A recorded decision must be the next that the program made.
+    fn confirm(&mut self, past: &PastEvent) {
+        // After `RunEnding` the engine itself decides the terminal event.
+        let by_program = self.run.program.is_some() && self.run.state.ending.is_none();
+        if by_program {
+            match self.made.pop_front() {
+                Some(made) if matches(&made, &past.event) => {}
+                Some(made) => self.diverge_at(past, &made.to_string()),
+                None => {
+                    let waits = self.run.program.as_ref().map(|program| program.waits()).unwrap_or_default();
+                    let did = format!("waits for {}", super::program::join_or(&waits, "nothing"));
+                    self.diverge_at(past, &did);
+                }
+            }
+        }
+        self.run.state.apply(past.at, &past.event);
+    }
+
+    fn resolve(&mut self, past: &PastEvent) {
+        if let Some(made) = self.made.front().map(ToString::to_string) {
+            self.diverge_at(past, &made);
+        }
+        let stalled = self.run.state.stalled.is_some();
+        self.run.state.apply(past.at, &past.event);
+        if !stalled {
+            self.poll(past.at, &past.event);
+        }
+    }
+
+    fn note(&mut self, past: &PastEvent) {
+        if let Event::RunResumed { released } = past.event {
+            let released = self.run.state.waiting.len().min(released as usize);
+            let waiting: Vec<_> = self.run.state.waiting.range(..released).cloned().collect();
+            for (at, event) in waiting {
+                self.poll(at, &event);
+            }
+        }
+        self.run.state.apply(past.at, &past.event);
+    }
+
+    fn poll(&mut self, at: Timestamp, resolution: &Event) {
+        self.progress.forget_step(resolution);
+        let Some(program) = &mut self.run.program else { return };
+        match program.apply(at, resolution) {
+            Ok(decisions) => {
+                self.made.extend(decisions.gathered.issued.into_iter().map(Made::Command));
+                self.made.extend(decisions.outcome.map(Made::Outcome));
+                self.progress.take_steps(decisions.gathered.steps, &decisions.gathered.dropped_steps);
+            }
+            Err(reason) => self.diverge(reason),
+        }
+    }
+
+    fn diverge_at(&mut self, past: &PastEvent, did: &str) {
+        self.diverge(format!(
+            "event {} of the log is {}, but the code {did}",
+            past.seq,
+            describe(&past.event)
+        ));
+    }
+
+    /// The program is of no more use; the fold goes on.
+    fn diverge(&mut self, what: String) {
+        self.run.program = None;
+        self.made.clear();
+        self.progress.steps.clear();
+        self.diverged.get_or_insert(what);
+    }
+
+    fn finish(mut self, now: Timestamp) -> (Run, Progress) {
+        let mut progress = self.progress;
+        if self.run.state.closed.is_some() || self.run.state.ending.is_some() {
+            return (self.run, progress);
+        }
+        match self.diverged {
+            Some(what) => {
+                let reason = format!(
+                    "run {} of workflow `{}` cannot be replayed: {what}. Deploy the code that wrote this history, \
+                     or change the workflow in a way that old histories can follow; then the run goes on",
+                    self.run.state.id, self.run.state.workflow
+                );
+                self.run.diagnosis = Some(reason.clone());
+                if self.run.state.stalled.is_none() {
+                    self.run.log(now, Event::RunStalled { reason }, &mut progress);
+                }
+            }
+            None if self.run.state.stalled.is_some() => self.run.release(now, &mut progress),
+            None => {}
+        }
+        (self.run, progress)
+    }
+}
+
+fn matches(made: &Made, recorded: &Event) -> bool {
+    match made {
+        Made::Command(issued) => issued.command.matches(recorded),
+        Made::Outcome(outcome) => match (outcome, recorded) {
+            (_, Event::RunEnding { outcome: recorded }) => {
+                std::mem::discriminant(outcome) == std::mem::discriminant(recorded)
+            }
+            (Outcome::Completed(_), Event::RunCompleted { .. })
+            | (Outcome::Failed(_), Event::RunFailed { .. })
+            | (Outcome::Cancelled, Event::RunCancelled { .. }) => true,
+            (Outcome::Completed(_) | Outcome::Failed(_) | Outcome::Cancelled, _) => false,
+        },
+    }
+}
+
+/// A recorded event in words: its name, with the call and the name that it is about.
+fn describe(event: &Event) -> String {
+    match event {
+        Event::ActivityScheduled { id, activity, .. }
+        | Event::CompensationRegistered { id, activity, .. } => {
+            format!("{} `{activity}` (call {id})", event.name())
+        }
+        Event::ActivityCancelled { id }
+        | Event::TimerStarted { id, .. }
+        | Event::TimerCancelled { id }
+        | Event::TimerFired { id }
+        | Event::ActivityCompleted { id, .. }
+        | Event::ActivityFailed { id, .. } => format!("{} (call {id})", event.name()),
+        Event::StepCompleted { id, step, .. } | Event::StepFailed { id, step, .. } => {
+            format!("{} `{step}` (call {id})", event.name())
+        }
+        Event::SignalReceived { signal, .. } => format!("{} `{signal}`", event.name()),
+        other => other.name().to_string(),
+    }
+}

@@ -1,0 +1,414 @@
+//! What a workflow's code and its program share: open calls, buffered signals, the commands of this poll.
+//! It must not know how a command is logged, nor poll anything.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::panic::Location;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll, Waker};
+
+use super::mark::PollMark;
+use crate::command::{Command, Issued, StepRequest};
+use crate::event::Name;
+use crate::failure::Failure;
+use crate::id::{CommandId, RunId};
+use crate::payload::Payload;
+use crate::random::Stream;
+use crate::time::Timestamp;
+
+/// One line of source, of the user's code.
+pub(crate) type Source = &'static Location<'static>;
+
+/// The shared state of one live run.
+pub(crate) struct Scope {
+    run: RunId,
+    payload_bytes_max: usize,
+    now: Cell<Timestamp>,
+    mark: Arc<PollMark>,
+    inner: RefCell<Inner>,
+}
+
+struct Inner {
+    next_command: CommandId,
+    issued: Vec<Issued>,
+    steps: Vec<StepRequest>,
+    dropped_steps: Vec<CommandId>,
+    calls: BTreeMap<CommandId, Call>,
+    /// How many calls have no resolution yet.
+    unresolved: usize,
+    signals: BTreeMap<Name, VecDeque<Payload>>,
+    random: Stream,
+    /// Set before a run leaves memory, so that dropping its futures decides nothing.
+    detached: bool,
+    fault: Option<String>,
+}
+
+/// A durable call that the workflow's code holds a future of.
+struct Call {
+    kind: CallKind,
+    source: Source,
+    waker: Option<Waker>,
+    resolution: Option<Resolution>,
+}
+
+/// What an open call waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum CallKind {
+    Activity(Name),
+    Step(Name),
+    Timer(Timestamp),
+    Signal(Name),
+}
+
+/// What a call comes back with.
+#[derive(Debug)]
+pub(crate) enum Resolution {
+    Value(Payload),
+    Failed(Failure),
+    Fired,
+    Cancelled,
+}
+
+/// What a poll left behind.
+#[derive(Debug, Default)]
+pub(crate) struct Gathered {
+    pub(crate) issued: Vec<Issued>,
+    pub(crate) steps: Vec<StepRequest>,
+    pub(crate) dropped_steps: Vec<CommandId>,
+}
+
+impl Scope {
+    pub(crate) fn new(run: RunId, payload_bytes_max: usize, mark: Arc<PollMark>) -> Rc<Self> {
+        Rc::new(Self {
+            run,
+            payload_bytes_max,
+            now: Cell::new(Timestamp::MIN),
+            mark,
+            inner: RefCell::new(Inner {
+                next_command: CommandId::FIRST,
+                issued: Vec::new(),
+                steps: Vec::new(),
+                dropped_steps: Vec::new(),
+                calls: BTreeMap::new(),
+                unresolved: 0,
+                signals: BTreeMap::new(),
+                random: Stream::new(run.as_u128()),
+                detached: false,
+                fault: None,
+            }),
+        })
+    }
+
+    pub(crate) fn run(&self) -> RunId {
+        self.run
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.now.get()
+    }
+
+    pub(crate) fn random(&self) -> u64 {
+        self.inner.borrow_mut().random.next()
+    }
+
+    /// Moves the run's clock, never backwards.
+    pub(crate) fn set_now(&self, at: Timestamp) {
+        self.now.set(self.now.get().max(at));
+    }
+
+    /// Opens a call of that kind and gives it the next id.
+    pub(crate) fn open(self: &Rc<Self>, kind: CallKind, source: Source) -> Ticket {
+        let id = self.next_id(source);
+        let mut inner = self.inner.borrow_mut();
+        inner.unresolved += 1;
+        inner.calls.insert(id, Call { kind, source, waker: None, resolution: None });
+        Ticket { scope: Rc::clone(self), id, done: false }
+    }
+
+    /// Gives out the next id, for a command that nobody waits for.
+    pub(crate) fn next_id(&self, source: Source) -> CommandId {
+        self.mark.at(source);
+        let mut inner = self.inner.borrow_mut();
+        let id = inner.next_command;
+        inner.next_command = id.next();
+        id
+    }
+
+    pub(crate) fn issue(&self, command: Command, source: Source) {
+        let mut inner = self.inner.borrow_mut();
+        if !inner.detached {
+            inner.issued.push(Issued { command, source });
+        }
+    }
+
+    /// Lets the caller amend the command it issued in this very poll.
+    pub(crate) fn amend(&self, id: CommandId, amend: impl FnOnce(&mut Command)) -> bool {
+        let mut inner = self.inner.borrow_mut();
+        match inner.issued.iter_mut().rev().find(|issued| issued.command.id() == id) {
+            Some(issued) => {
+                amend(&mut issued.command);
+                true
+            }
+            None => false,
+        }
+    }
+
+    pub(crate) fn request_step(&self, step: StepRequest) {
+        self.inner.borrow_mut().steps.push(step);
+    }
+
+    /// Records why the code cannot go on: the run stalls at the end of this poll. The first reason stays.
+    pub(crate) fn fault(&self, reason: String) {
+        self.inner.borrow_mut().fault.get_or_insert(reason);
+    }
+
+    pub(crate) fn take_fault(&self) -> Option<String> {
+        self.inner.borrow_mut().fault.take()
+    }
+
+    /// Encodes user data, or faults if it cannot be encoded or is over the limit.
+    pub(crate) fn encode<T: serde::Serialize>(&self, what: &dyn fmt::Display, value: &T) -> Option<Payload> {
+        let problem = match Payload::encode(value) {
+            Ok(payload) if payload.bytes().len() <= self.payload_bytes_max => return Some(payload),
+            Ok(payload) => payload_too_large(what, payload.bytes().len(), self.payload_bytes_max),
+            Err(error) => format!("{what}: {error}"),
+        };
+        self.fault(problem);
+        None
+    }
+
+    /// Decodes user data, or faults.
+    pub(crate) fn decode<T: serde::de::DeserializeOwned>(
+        &self,
+        what: &dyn fmt::Display,
+        payload: &Payload,
+    ) -> Option<T> {
+        match payload.decode() {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.fault(format!("{what}: {error}; deploy code that can read it, and the run goes on"));
+                None
+            }
+        }
+    }
+
+    /// Hands a call its resolution and wakes who waits for it. One that nobody holds any more is ignored.
+    pub(crate) fn resolve(&self, id: CommandId, resolution: Resolution) {
+        let waker = {
+            let mut inner = self.inner.borrow_mut();
+            let Some(call) = inner.calls.get_mut(&id) else { return };
+            if call.resolution.is_some() {
+                return;
+            }
+            call.resolution = Some(resolution);
+            let waker = call.waker.take();
+            inner.unresolved -= 1;
+            waker
+        };
+        // Wakers are the user's combinators' code: they may call back into this scope.
+        waker.inspect(Waker::wake_by_ref);
+    }
+
+    /// Whether a step is open under that id and name.
+    pub(crate) fn has_step(&self, id: CommandId, name: &Name) -> bool {
+        let inner = self.inner.borrow();
+        inner.calls.get(&id).is_some_and(|call| call.kind == CallKind::Step(name.clone()))
+    }
+
+    /// Buffers a signal and wakes the oldest waiter for its name.
+    pub(crate) fn receive(&self, signal: &Name, payload: Payload) {
+        self.inner.borrow_mut().signals.entry(signal.clone()).or_default().push_back(payload);
+        self.wake_waiter(signal);
+    }
+
+    /// Resolves all open calls with the cancellation, in the order of their ids, and gives up what they had
+    /// going on.
+    pub(crate) fn cancel(&self) {
+        let open: Vec<CommandId> = {
+            let inner = self.inner.borrow();
+            inner.calls.iter().filter(|(_, call)| call.resolution.is_none()).map(|(id, _)| *id).collect()
+        };
+        for id in open {
+            self.give_up(id);
+            self.resolve(id, Resolution::Cancelled);
+        }
+    }
+
+    /// How many open calls have no resolution yet.
+    pub(crate) fn unresolved(&self) -> usize {
+        self.inner.borrow().unresolved
+    }
+
+    pub(crate) fn detach(&self) {
+        self.inner.borrow_mut().detached = true;
+    }
+
+    /// Takes what the last poll asked for.
+    pub(crate) fn gather(&self) -> Gathered {
+        let mut inner = self.inner.borrow_mut();
+        Gathered {
+            issued: std::mem::take(&mut inner.issued),
+            steps: std::mem::take(&mut inner.steps),
+            dropped_steps: std::mem::take(&mut inner.dropped_steps),
+        }
+    }
+
+    /// What the run waits for, for people: at most `limit` calls.
+    pub(crate) fn waits(&self, limit: usize) -> Vec<String> {
+        let inner = self.inner.borrow();
+        let open = inner.calls.values().filter(|call| call.resolution.is_none());
+        open.take(limit).map(|call| format!("{} at {}", call.kind, call.source)).collect()
+    }
+
+    /// Cancels whatever an unresolved call has going on outside of the run.
+    fn give_up(&self, id: CommandId) {
+        let mut inner = self.inner.borrow_mut();
+        if inner.detached {
+            return;
+        }
+        let Some(call) = inner.calls.get(&id) else { return };
+        let source = call.source;
+        let command = match &call.kind {
+            CallKind::Activity(activity) => Command::CancelActivity { id, activity: activity.clone() },
+            CallKind::Timer(_) => Command::CancelTimer { id },
+            CallKind::Step(_) => {
+                // A step that was asked for in this very poll has not begun.
+                inner.steps.retain(|step| step.id != id);
+                inner.dropped_steps.push(id);
+                return;
+            }
+            CallKind::Signal(_) => return,
+        };
+        inner.issued.push(Issued { command, source });
+    }
+
+    fn wake_waiter(&self, signal: &str) {
+        let waker = {
+            let mut inner = self.inner.borrow_mut();
+            let waiter = inner.calls.values_mut().find(|call| {
+                call.resolution.is_none()
+                    && call.waker.is_some()
+                    && matches!(&call.kind, CallKind::Signal(name) if name == signal)
+            });
+            waiter.and_then(|call| call.waker.take())
+        };
+        waker.inspect(Waker::wake_by_ref);
+    }
+}
+
+/// The diagnosis for a payload over the limit, the same at the client, the executor and the workflow.
+pub(crate) fn payload_too_large(what: &dyn fmt::Display, bytes: usize, limit: usize) -> String {
+    format!(
+        "{what} has {bytes} bytes, and the limit is {limit}; pass a reference to the data instead, or raise \
+         `payload_bytes_max`"
+    )
+}
+
+impl fmt::Debug for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scope").field("run", &self.run).field("waits", &self.waits(8)).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for CallKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Activity(name) => write!(f, "activity `{name}`"),
+            Self::Step(name) => write!(f, "step `{name}`"),
+            Self::Timer(fire_at) => write!(f, "timer until {fire_at}"),
+            Self::Signal(name) => write!(f, "signal `{name}`"),
+        }
+    }
+}
+
+/// A durable future's claim on its call. Dropping it unresolved cancels the call durably.
+pub(crate) struct Ticket {
+    scope: Rc<Scope>,
+    id: CommandId,
+    done: bool,
+}
+
+impl Ticket {
+    pub(crate) fn id(&self) -> CommandId {
+        self.id
+    }
+
+    /// The call's resolution, once.
+    pub(crate) fn poll(&mut self, task: &mut TaskContext<'_>) -> Poll<Resolution> {
+        let mut inner = self.scope.inner.borrow_mut();
+        let Some(call) = inner.calls.get_mut(&self.id) else { return Poll::Pending };
+        if call.resolution.is_some() {
+            let call = inner.calls.remove(&self.id);
+            self.done = true;
+            return call.and_then(|call| call.resolution).map_or(Poll::Pending, Poll::Ready);
+        }
+        set_waker(&mut call.waker, task);
+        Poll::Pending
+    }
+
+    /// The next buffered signal of that name, or the call's resolution.
+    pub(crate) fn poll_signal(&mut self, signal: &str, task: &mut TaskContext<'_>) -> Poll<Resolution> {
+        let taken = {
+            let mut inner = self.scope.inner.borrow_mut();
+            let cancelled = inner.calls.get(&self.id).is_some_and(|call| call.resolution.is_some());
+            let taken =
+                if cancelled { None } else { inner.signals.get_mut(signal).and_then(VecDeque::pop_front) };
+            if taken.is_some() {
+                inner.calls.remove(&self.id);
+                inner.unresolved -= 1;
+            }
+            taken
+        };
+        let Some(payload) = taken else { return self.poll(task) };
+        self.done = true;
+        self.pass_on(signal);
+        Poll::Ready(Resolution::Value(payload))
+    }
+
+    /// Wakes another waiter if signals of that name are left: a waiter that was woken may not be the one
+    /// that took the signal.
+    fn pass_on(&self, signal: &str) {
+        let left = self.scope.inner.borrow().signals.get(signal).is_some_and(|buffer| !buffer.is_empty());
+        if left {
+            self.scope.wake_waiter(signal);
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        let unresolved = {
+            let inner = self.scope.inner.borrow();
+            inner.calls.get(&self.id).is_some_and(|call| call.resolution.is_none())
+        };
+        if unresolved {
+            self.scope.give_up(self.id);
+        }
+        let call = {
+            let mut inner = self.scope.inner.borrow_mut();
+            inner.unresolved -= usize::from(unresolved);
+            inner.calls.remove(&self.id)
+        };
+        if let Some(Call { kind: CallKind::Signal(signal), .. }) = call {
+            self.pass_on(&signal);
+        }
+    }
+}
+
+impl fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Ticket({})", self.id)
+    }
+}
+
+fn set_waker(slot: &mut Option<Waker>, task: &TaskContext<'_>) {
+    match slot {
+        Some(waker) if waker.will_wake(task.waker()) => {}
+        _ => *slot = Some(task.waker().clone()),
+    }
+}

@@ -1,0 +1,320 @@
+//! The reducer: what the log says of a run is a fold over its events. Synchronous and total; it knows no
+//! program, no store and no clock.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::activity::ActivityOptions;
+use crate::event::{Event, Name, Outcome, Role, Uncompensated};
+use crate::failure::Failure;
+use crate::id::{CommandId, EventSeq, LeaseId, MessageId, RunId};
+use crate::payload::Payload;
+use crate::store::ClosedStatus;
+use crate::time::Timestamp;
+
+/// The durable call that stands for the delay of a run's start.
+pub(crate) const START_DELAY: CommandId = CommandId::new(0);
+
+/// What the log says of one run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RunState {
+    pub(crate) id: RunId,
+    pub(crate) workflow: Name,
+    pub(crate) key: Option<String>,
+    /// The workflow's input, until its program took it.
+    pub(crate) input: Option<Payload>,
+    /// The number of the last event.
+    pub(crate) seq: Option<EventSeq>,
+    /// The time of the last event.
+    pub(crate) now: Timestamp,
+    /// The lease under which the run was last written to.
+    pub(crate) lease: Option<LeaseId>,
+    pub(crate) activities: BTreeMap<CommandId, PendingActivity>,
+    pub(crate) deadlines: BTreeSet<Deadline>,
+    /// The signals and requests that were logged: a message is logged once, however often it is delivered.
+    pub(crate) messages: BTreeSet<MessageId>,
+    pub(crate) compensations: Vec<PendingCompensation>,
+    pub(crate) uncompensated: Vec<Uncompensated>,
+    pub(crate) cancel: Option<CancelRequest>,
+    pub(crate) ending: Option<Outcome>,
+    pub(crate) stalled: Option<String>,
+    /// Resolutions that a stalled program has not seen, with their times.
+    pub(crate) waiting: VecDeque<(Timestamp, Event)>,
+    pub(crate) closed: Option<ClosedStatus>,
+}
+
+/// A request to cancel that was logged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CancelRequest {
+    pub(crate) reason: Option<String>,
+}
+
+/// An activity without an outcome.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PendingActivity {
+    pub(crate) name: Name,
+    pub(crate) input: Payload,
+    pub(crate) options: ActivityOptions,
+    pub(crate) scheduled_at: Timestamp,
+    /// The attempt that is going on or comes next, from 1 on.
+    pub(crate) attempt: u32,
+    /// Whether the log says that this attempt began.
+    pub(crate) attempt_logged: bool,
+    /// How many attempts took their process with them, under suspicion.
+    pub(crate) lost: u32,
+    /// When the attempt begins, if not at once.
+    pub(crate) retry_at: Option<Timestamp>,
+    pub(crate) compensation: bool,
+}
+
+/// A compensation that was registered and whose turn has not come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PendingCompensation {
+    pub(crate) id: CommandId,
+    pub(crate) activity: Name,
+    pub(crate) input: Payload,
+    pub(crate) options: ActivityOptions,
+}
+
+/// A time at which something is to be done, in the order of times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Deadline {
+    pub(crate) at: Timestamp,
+    pub(crate) kind: DeadlineKind,
+    pub(crate) id: CommandId,
+}
+
+/// What is to be done at a deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum DeadlineKind {
+    /// A timer fires.
+    Timer,
+    /// An activity is out of time.
+    ScheduleToClose,
+    /// An activity's next attempt begins.
+    Retry,
+}
+
+impl RunState {
+    /// A run of which the log says nothing yet.
+    pub(crate) fn new(id: RunId) -> Self {
+        Self {
+            id,
+            workflow: Name::Borrowed(""),
+            key: None,
+            input: None,
+            seq: None,
+            now: Timestamp::MIN,
+            lease: None,
+            activities: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            messages: BTreeSet::new(),
+            compensations: Vec::new(),
+            uncompensated: Vec::new(),
+            cancel: None,
+            ending: None,
+            stalled: None,
+            waiting: VecDeque::new(),
+            closed: None,
+        }
+    }
+
+    /// The number that the next event gets.
+    pub(crate) fn next_seq(&self) -> EventSeq {
+        self.seq.map_or(EventSeq::FIRST, EventSeq::next)
+    }
+
+    /// How many events the run has.
+    pub(crate) fn event_count(&self) -> u32 {
+        self.seq.map_or(0, EventSeq::get)
+    }
+
+    /// Whether an activity is in flight, or the run is on its way out: a new owner must load it at once.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.closed.is_none()
+            && (self.ending.is_some() || self.activities.values().any(|activity| activity.retry_at.is_none()))
+    }
+
+    /// The earliest deadline.
+    pub(crate) fn wake_at(&self) -> Option<Timestamp> {
+        self.deadlines.first().map(|deadline| deadline.at)
+    }
+
+    /// Whether the run's program waits for its start's delay.
+    pub(crate) fn is_delayed(&self) -> bool {
+        self.deadlines.iter().any(|deadline| deadline.id == START_DELAY)
+    }
+
+    /// Applies the next event.
+    pub(crate) fn apply(&mut self, at: Timestamp, event: &Event) {
+        assert!(self.closed.is_none(), "run {}: {} after its terminal event", self.id, event.name());
+        self.seq = Some(self.next_seq());
+        self.now = self.now.max(at);
+        if self.stalled.is_some() && event.role() == Role::Resolution {
+            self.waiting.push_back((at, event.clone()));
+        }
+        match event {
+            Event::RunStarted { workflow, input, key, start_at, lease } => {
+                self.workflow = workflow.clone();
+                self.input = Some(input.clone());
+                self.key.clone_from(key);
+                self.lease = Some(*lease);
+                if let Some(at) = *start_at {
+                    self.deadlines.insert(Deadline { at, kind: DeadlineKind::Timer, id: START_DELAY });
+                }
+            }
+            Event::RunAdopted { lease, .. } => self.lease = Some(*lease),
+            Event::ActivityScheduled { id, activity, input, options } => {
+                self.schedule(*id, activity, input, options, false);
+            }
+            Event::ActivityAttemptStarted { id, attempt } => self.attempt_started(*id, *attempt),
+            Event::ActivityAttemptFailed { id, attempt, retry_at, .. } => {
+                self.attempt_failed(*id, *attempt, *retry_at);
+            }
+            Event::ActivityAttemptLost { id, .. } => {
+                if let Some(activity) = self.activities.get_mut(id) {
+                    activity.lost += 1;
+                    activity.attempt_logged = false;
+                }
+            }
+            Event::ActivityCompleted { id, .. }
+            | Event::ActivityFailed { id, .. }
+            | Event::ActivityCancelled { id }
+            | Event::CompensationCompleted { id } => {
+                self.remove_activity(*id);
+            }
+            Event::CompensationFailed { id, failure } => self.compensation_failed(*id, failure),
+            Event::StepCompleted { .. } | Event::StepFailed { .. } => {}
+            Event::TimerStarted { id, fire_at } => {
+                self.deadlines.insert(Deadline { at: *fire_at, kind: DeadlineKind::Timer, id: *id });
+            }
+            Event::TimerFired { id } | Event::TimerCancelled { id } => self.remove_timer(*id),
+            Event::SignalReceived { message, .. } => {
+                self.messages.insert(*message);
+            }
+            Event::CancelRequested { message, reason } => {
+                self.messages.insert(*message);
+                self.cancel.get_or_insert(CancelRequest { reason: reason.clone() });
+            }
+            Event::RunStalled { reason } => self.stalled = Some(reason.clone()),
+            Event::RunResumed { released } => {
+                self.stalled = None;
+                self.waiting.drain(..self.waiting.len().min(*released as usize));
+            }
+            Event::CompensationRegistered { id, activity, input, options } => {
+                self.compensations.push(PendingCompensation {
+                    id: *id,
+                    activity: activity.clone(),
+                    input: input.clone(),
+                    options: options.clone(),
+                });
+            }
+            Event::RunEnding { outcome } => self.end(outcome),
+            Event::CompensationScheduled { id } => self.compensate(*id),
+            Event::RunCompleted { .. } => self.close(ClosedStatus::Completed),
+            Event::RunFailed { .. } => self.close(ClosedStatus::Failed),
+            Event::RunCancelled { .. } => self.close(ClosedStatus::Cancelled),
+            Event::RunTerminated { .. } => self.close(ClosedStatus::Terminated),
+        }
+    }
+
+    fn schedule(
+        &mut self,
+        id: CommandId,
+        name: &Name,
+        input: &Payload,
+        options: &ActivityOptions,
+        compensation: bool,
+    ) {
+        if let Some(limit) = options.schedule_to_close {
+            let at = self.now.saturating_add(limit);
+            self.deadlines.insert(Deadline { at, kind: DeadlineKind::ScheduleToClose, id });
+        }
+        let activity = PendingActivity {
+            name: name.clone(),
+            input: input.clone(),
+            options: options.clone(),
+            scheduled_at: self.now,
+            attempt: 1,
+            attempt_logged: false,
+            lost: 0,
+            retry_at: None,
+            compensation,
+        };
+        self.activities.insert(id, activity);
+    }
+
+    fn attempt_started(&mut self, id: CommandId, attempt: u32) {
+        if let Some(activity) = self.activities.get_mut(&id) {
+            activity.attempt = attempt;
+            activity.attempt_logged = true;
+            if let Some(at) = activity.retry_at.take() {
+                self.deadlines.remove(&Deadline { at, kind: DeadlineKind::Retry, id });
+            }
+        }
+    }
+
+    fn attempt_failed(&mut self, id: CommandId, attempt: u32, retry_at: Timestamp) {
+        if let Some(activity) = self.activities.get_mut(&id) {
+            if let Some(at) = activity.retry_at.replace(retry_at) {
+                self.deadlines.remove(&Deadline { at, kind: DeadlineKind::Retry, id });
+            }
+            activity.attempt = attempt + 1;
+            activity.attempt_logged = false;
+            self.deadlines.insert(Deadline { at: retry_at, kind: DeadlineKind::Retry, id });
+        }
+    }
+
+    fn remove_activity(&mut self, id: CommandId) -> Option<PendingActivity> {
+        let activity = self.activities.remove(&id)?;
+        if let Some(at) = activity.retry_at {
+            self.deadlines.remove(&Deadline { at, kind: DeadlineKind::Retry, id });
+        }
+        if let Some(limit) = activity.options.schedule_to_close {
+            let at = activity.scheduled_at.saturating_add(limit);
+            self.deadlines.remove(&Deadline { at, kind: DeadlineKind::ScheduleToClose, id });
+        }
+        Some(activity)
+    }
+
+    fn remove_timer(&mut self, id: CommandId) {
+        // A run has few timers, and one that fires is the first.
+        let found = self
+            .deadlines
+            .iter()
+            .find(|deadline| deadline.kind == DeadlineKind::Timer && deadline.id == id)
+            .copied();
+        if let Some(deadline) = found {
+            self.deadlines.remove(&deadline);
+        }
+    }
+
+    /// The workflow returned: nothing of it goes on but its compensations.
+    fn end(&mut self, outcome: &Outcome) {
+        self.ending = Some(outcome.clone());
+        self.activities.clear();
+        self.deadlines.clear();
+    }
+
+    fn compensate(&mut self, id: CommandId) {
+        let Some(index) = self.compensations.iter().rposition(|compensation| compensation.id == id) else {
+            return;
+        };
+        let compensation = self.compensations.remove(index);
+        self.schedule(id, &compensation.activity, &compensation.input, &compensation.options, true);
+    }
+
+    fn compensation_failed(&mut self, id: CommandId, failure: &Failure) {
+        if let Some(activity) = self.remove_activity(id) {
+            let uncompensated =
+                Uncompensated { activity: activity.name.into_owned(), failure: failure.clone() };
+            self.uncompensated.push(uncompensated);
+        }
+    }
+
+    fn close(&mut self, status: ClosedStatus) {
+        self.closed = Some(status);
+        self.activities.clear();
+        self.deadlines.clear();
+        self.waiting.clear();
+    }
+}

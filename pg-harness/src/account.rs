@@ -1,0 +1,53 @@
+//! The account that the server runs under. It must not know what is run.
+
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use crate::Error;
+use crate::error::at;
+
+/// Who owns the server's files and processes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Account {
+    /// The caller, who is not root.
+    Caller,
+    /// Somebody else, because the caller is root, which PostgreSQL refuses.
+    Other { uid: u32, gid: u32 },
+}
+
+impl Account {
+    /// The caller, or if that is root, `postgres`, or if there is no such user, `nobody`.
+    pub(crate) fn for_server() -> Result<Self, Error> {
+        if id(&["-u"]) != Some(0) {
+            return Ok(Self::Caller);
+        }
+        ["postgres", "nobody"]
+            .iter()
+            .find_map(|name| Some(Self::Other { uid: id(&["-u", name])?, gid: id(&["-g", name])? }))
+            .ok_or(Error::NoAccount)
+    }
+
+    /// Makes a command run under this account.
+    pub(crate) fn run_as(self, command: &mut Command) {
+        if let Self::Other { uid, gid } = self {
+            command.uid(uid).gid(gid);
+        }
+    }
+
+    /// Gives a file or directory to this account.
+    pub(crate) fn give(self, path: &Path) -> Result<(), Error> {
+        match self {
+            Self::Caller => Ok(()),
+            Self::Other { uid, gid } => {
+                std::os::unix::fs::chown(path, Some(uid), Some(gid)).map_err(at(path))
+            }
+        }
+    }
+}
+
+/// Asks the `id` program: the standard library tells no user ids without unsafe code.
+fn id(arguments: &[&str]) -> Option<u32> {
+    let output = Command::new("id").args(arguments).output().ok()?;
+    String::from_utf8(output.stdout).ok()?.trim().parse().ok()
+}

@@ -1,0 +1,68 @@
+//! A real PostgreSQL for tests and benches: found, started, crashed, restored and thrown away.
+//!
+//! It must not know anything about workflows, nor about the tables that the stores create.
+//!
+//! Most tests want a database of their own on a server that somebody else has started:
+//!
+//! ```no_run
+//! # #[cfg(feature = "databases")] {
+//! use pgworkflows_pg_harness::Postgres;
+//!
+//! let database = Postgres::shared().create_database().unwrap();
+//! // Connect to `database.url()`; the database is dropped with the value.
+//! # }
+//! ```
+//!
+//! Tests that crash or rewind a server start one that is theirs alone:
+//!
+//! ```no_run
+//! use pgworkflows_pg_harness::Postgres;
+//!
+//! let server = Postgres::start()?;
+//! let older = server.scratch_dir().join("older");
+//! server.copy_data_dir_to(&older)?;
+//! // ... commit something that the restored server will not know ...
+//! server.restore_from(&older)?;
+//! server.kill()?;
+//! server.restart()?;
+//! # Ok::<(), pgworkflows_pg_harness::Error>(())
+//! ```
+//!
+//! Every call blocks its thread, so that values can clean up in `Drop`; a call takes from some
+//! milliseconds (a database) to some seconds (a server). All of them may be made from async code.
+//!
+//! Unix only: the server's programs are run as another user where the caller is root, since
+//! PostgreSQL refuses to run as root.
+
+mod error;
+mod installation;
+
+mod account;
+mod supervisor;
+
+mod server;
+
+#[cfg(feature = "databases")]
+mod database;
+#[cfg(feature = "databases")]
+mod shared;
+#[cfg(feature = "databases")]
+mod sql;
+
+mod engine;
+
+pub use self::engine::Engine;
+pub use self::error::Error;
+pub use self::installation::{Installation, POSTGRES_BIN_VARIABLE};
+pub use self::server::{Builder, Postgres};
+
+#[cfg(feature = "databases")]
+pub use self::database::Database;
+#[cfg(feature = "databases")]
+pub use self::shared::Shared;
+
+/// The environment variable that names a server which is already running.
+///
+/// Its user must be allowed to create databases. [`Postgres::shared`] creates the tests' databases
+/// there and drops them afterwards; nothing else on that server is touched.
+pub const DATABASE_URL_VARIABLE: &str = "PGWORKFLOWS_TEST_DATABASE_URL";

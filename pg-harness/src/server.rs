@@ -1,0 +1,357 @@
+//! A server of the caller's own, thrown away with its value. It must not know what is stored in it.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::Write;
+use std::net::TcpListener;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use crate::Error;
+use crate::account::Account;
+use crate::error::at;
+use crate::installation::Installation;
+use crate::supervisor::Supervisor;
+
+/// Ports are taken from below the range from which systems serve outgoing connections: otherwise any
+/// client on this machine could take the port of a server that is down and about to come back.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+const PORT_TRIES: u32 = 50;
+const CLASH_PAUSE: Duration = Duration::from_millis(100);
+
+/// Everything that differs from PostgreSQL's defaults, whatever the server is for.
+const SETTINGS: [(&str, &str); 3] =
+    [("listen_addresses", "127.0.0.1"), ("unix_socket_directories", ""), ("max_connections", "200")];
+
+/// A test's data need not outlive the machine, so its commits need not wait for the disk.
+const FAST_SETTINGS: [(&str, &str); 2] = [("fsync", "off"), ("full_page_writes", "off")];
+
+/// A PostgreSQL server that belongs to this value: it listens on loopback only, trusts everybody who
+/// reaches it there, and is stopped and removed when the value is dropped or the process ends,
+/// even by `SIGKILL`.
+#[derive(Debug)]
+pub struct Postgres {
+    /// First of all fields, so that the server is stopped before anything else is dropped.
+    _supervisor: Supervisor,
+    installation: Installation,
+    account: Account,
+    directory: PathBuf,
+    port: u16,
+}
+
+/// How a server is to be started.
+#[derive(Debug, Default, Clone)]
+pub struct Builder {
+    durable: bool,
+    settings: Vec<(String, String)>,
+}
+
+impl Builder {
+    /// Waits for the disk at every commit (`fsync` on), as users' servers do. For benches.
+    #[must_use]
+    pub fn durable(mut self) -> Self {
+        self.durable = true;
+        self
+    }
+
+    /// Sets a parameter of `postgresql.conf`, e.g. `default_transaction_isolation` to `serializable`.
+    /// The last value that is given for a parameter counts.
+    #[must_use]
+    pub fn setting(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.settings.push((name.into(), value.into()));
+        self
+    }
+
+    /// Starts the server and waits until it accepts connections.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoInstallation`] if this machine has no server programs; else what failed.
+    pub fn start(self) -> Result<Postgres, Error> {
+        let installation = Installation::find()?;
+        let account = Account::for_server()?;
+        let directory = fresh_directory(account)?;
+        let mut server = Postgres {
+            _supervisor: Supervisor::watch(&installation, account, &directory)?,
+            installation,
+            account,
+            directory,
+            port: 0,
+        };
+        server.initialize()?;
+        server.configure(&self)?;
+        for _ in 0..PORT_TRIES {
+            server.port = free_port()?;
+            if server.launch()? == Launch::Running {
+                return Ok(server);
+            }
+        }
+        Err(Error::NoPort)
+    }
+}
+
+/// What became of an attempt to launch the server.
+#[derive(Debug, PartialEq, Eq)]
+enum Launch {
+    Running,
+    /// Somebody else listens on its port.
+    PortTaken,
+}
+
+impl Postgres {
+    /// Starts a server for tests, whose commits do not wait for the disk.
+    ///
+    /// # Errors
+    ///
+    /// See [`Builder::start`].
+    pub fn start() -> Result<Self, Error> {
+        Self::builder().start()
+    }
+
+    /// Starts with the settings for tests; see [`Builder`] for what can be changed.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// The URL of the server's database `postgres`, for its superuser. It never changes.
+    pub fn url(&self) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// The port on 127.0.0.1, e.g. for a proxy that stands before the server. It never changes.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Where the server keeps its data.
+    pub fn data_dir(&self) -> PathBuf {
+        self.directory.join("data")
+    }
+
+    /// A place for copies of the data, removed together with the server.
+    pub fn scratch_dir(&self) -> &Path {
+        &self.directory
+    }
+
+    /// What the server has written to its log so far; empty if that cannot be read.
+    pub fn log(&self) -> String {
+        let bytes = fs::read(self.log_file()).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Whether the server runs: false after [`stop`](Self::stop) and [`kill`](Self::kill).
+    pub fn is_running(&self) -> bool {
+        let mut status = self.program("pg_ctl");
+        status.arg("status").arg("-D").arg(self.data_dir()).stdout(Stdio::null());
+        status.status().is_ok_and(|status| status.success())
+    }
+
+    /// Stops the server in good order: open transactions are rolled back, a checkpoint is written.
+    /// A server that does not run is left alone.
+    ///
+    /// # Errors
+    ///
+    /// If it does not stop within a minute.
+    pub fn stop(&self) -> Result<(), Error> {
+        self.stop_in_mode("fast")
+    }
+
+    /// Ends the server as a crash would: all of its processes at once, without a checkpoint, so that
+    /// it recovers from its write-ahead log when it is started again. What was committed stays.
+    ///
+    /// # Errors
+    ///
+    /// If it does not end within a minute.
+    pub fn kill(&self) -> Result<(), Error> {
+        self.stop_in_mode("immediate")
+    }
+
+    /// Starts the server again, on the same port with the same data. One that runs is stopped first.
+    ///
+    /// # Errors
+    ///
+    /// If it does not start, or [`Error::NoPort`] if its port was taken in the meantime.
+    pub fn restart(&self) -> Result<(), Error> {
+        self.stop()?;
+        for _ in 0..PORT_TRIES {
+            if self.launch()? == Launch::Running {
+                return Ok(());
+            }
+            thread::sleep(CLASH_PAUSE);
+        }
+        Err(Error::NoPort)
+    }
+
+    /// Copies the data to a directory that must not exist yet. A server that runs is stopped for the
+    /// copy and started again after it.
+    ///
+    /// # Errors
+    ///
+    /// If the server cannot be stopped or restarted, or the copy fails.
+    pub fn copy_data_dir_to(&self, copy: &Path) -> Result<(), Error> {
+        self.while_stopped(|| copy_directory(&self.data_dir(), copy))
+    }
+
+    /// Puts a copy back that [`copy_data_dir_to`](Self::copy_data_dir_to) made: everything that was
+    /// committed since then never happened. The copy stays and can be put back again. A server that
+    /// runs is stopped for it and started again after it.
+    ///
+    /// # Errors
+    ///
+    /// If the server cannot be stopped or restarted, or the copy cannot be put back.
+    pub fn restore_from(&self, copy: &Path) -> Result<(), Error> {
+        self.while_stopped(|| {
+            let data = self.data_dir();
+            fs::metadata(copy).map_err(at(copy))?;
+            fs::remove_dir_all(&data).map_err(at(&data))?;
+            copy_directory(copy, &data)
+        })
+    }
+
+    fn while_stopped(&self, work: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
+        let was_running = self.is_running();
+        self.stop()?;
+        work()?;
+        if was_running { self.restart() } else { Ok(()) }
+    }
+
+    fn initialize(&self) -> Result<(), Error> {
+        let mut initdb = self.program("initdb");
+        initdb.arg("-D").arg(self.data_dir()).args([
+            "--username=postgres",
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--no-sync",
+        ]);
+        run(&mut initdb)
+    }
+
+    fn configure(&self, builder: &Builder) -> Result<(), Error> {
+        let path = self.data_dir().join("postgresql.conf");
+        let fast: &[_] = if builder.durable { &[] } else { &FAST_SETTINGS };
+        let given = builder.settings.iter().map(|(name, value)| (&**name, &**value));
+        let mut text = String::from("\n");
+        for (name, value) in SETTINGS.into_iter().chain(fast.iter().copied()).chain(given) {
+            text.push_str(&format!("{name} = '{}'\n", value.replace('\'', "''")));
+        }
+        let mut file = OpenOptions::new().append(true).open(&path).map_err(at(&path))?;
+        file.write_all(text.as_bytes()).map_err(at(&path))
+    }
+
+    fn launch(&self) -> Result<Launch, Error> {
+        let log_before = self.log().len();
+        let mut start = self.program("pg_ctl");
+        start
+            .args(["start", "--wait", "--timeout=60", "--silent", "-D"])
+            .arg(self.data_dir())
+            .arg("-l")
+            .arg(self.log_file())
+            .arg("-o")
+            .arg(format!("-p {}", self.port));
+        let Err(failure) = run(&mut start) else {
+            return Ok(Launch::Running);
+        };
+        let log = self.log();
+        let said = log.get(log_before..).unwrap_or_default();
+        if said.contains("Address already in use") {
+            return Ok(Launch::PortTaken);
+        }
+        Err(match failure {
+            Error::Program { command, outcome } => {
+                Error::Program { command, outcome: format!("{outcome}\n{said}") }
+            }
+            other => other,
+        })
+    }
+
+    fn stop_in_mode(&self, mode: &str) -> Result<(), Error> {
+        if !self.is_running() {
+            return Ok(());
+        }
+        let mut stop = self.program("pg_ctl");
+        stop.args(["stop", "--wait", "--timeout=60", "--silent", "-m", mode, "-D"]).arg(self.data_dir());
+        run(&mut stop)
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.directory.join("server.log")
+    }
+
+    /// One of the server's programs, under its account, out of reach of the terminal's signals, and
+    /// free of variables by which the caller configures its own clients.
+    fn program(&self, name: &str) -> Command {
+        let mut command = Command::new(self.installation.programs().join(name));
+        for (variable, _) in std::env::vars_os() {
+            if variable.to_string_lossy().starts_with("PG") {
+                command.env_remove(variable);
+            }
+        }
+        // Messages in English, because one of them is looked for.
+        command.env("LC_ALL", "C").current_dir(&self.directory).process_group(0);
+        self.account.run_as(&mut command);
+        command
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        // The supervisor removes the directory, but not what root has put into it.
+        let _ = self.stop_in_mode("immediate");
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn fresh_directory(account: Account) -> Result<PathBuf, Error> {
+    let name = format!("pgworkflows-{}-{:016x}", std::process::id(), random());
+    let directory = std::env::temp_dir().join(name);
+    DirBuilder::new().mode(0o700).create(&directory).map_err(at(&directory))?;
+    account.give(&directory)?;
+    Ok(directory)
+}
+
+fn free_port() -> Result<u16, Error> {
+    let size = u64::from(PORTS.end - PORTS.start);
+    (0..PORT_TRIES)
+        .map(|_| PORTS.start + u16::try_from(random() % size).unwrap_or_default())
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .ok_or(Error::NoPort)
+}
+
+/// A random number from the standard library's only source of them.
+pub(crate) fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+/// Owners, modes and times are kept: PostgreSQL refuses data that others can read.
+fn copy_directory(from: &Path, to: &Path) -> Result<(), Error> {
+    if to.exists() {
+        return Err(at(to)(std::io::ErrorKind::AlreadyExists.into()));
+    }
+    run(Command::new("cp").arg("-a").arg(from).arg(to))
+}
+
+fn run(command: &mut Command) -> Result<(), Error> {
+    let failed = |command: &Command, outcome: String| {
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
+        Err(Error::Program { command: words.join(" "), outcome })
+    };
+    match command.stdin(Stdio::null()).output() {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => failed(
+            command,
+            format!(
+                "{}\n{}{}",
+                output.status,
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            ),
+        ),
+        Err(error) => failed(command, error.to_string()),
+    }
+}

@@ -1,0 +1,63 @@
+//! Cleans up after a server, whatever becomes of the process that started it. It must not start one.
+//!
+//! A test may be killed, and then no `Drop` runs. So a shell waits at the other end of a pipe that
+//! only this process holds: the system closes the pipe when the process ends, however that happens,
+//! and the shell stops the server and removes its files. `Drop` closes the pipe in just the same
+//! way, so the path for the rare case is the one that every test takes.
+
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use crate::account::Account;
+use crate::error::Error;
+use crate::installation::Installation;
+
+/// `read` returns at the end of the file. Signals that a terminal sends to a whole group are
+/// ignored, since the clean-up matters most exactly then. A server that is being started at this
+/// moment has no pid file yet; it ends by itself once it finds its data directory gone.
+const SCRIPT: &str = r#"
+trap '' HUP INT TERM
+while read -r line; do :; done
+"$1/pg_ctl" stop -D "$2/data" -m immediate -w -t 10
+rm -rf "$2"
+"#;
+
+/// The shell that waits for this process to end.
+#[derive(Debug)]
+pub(crate) struct Supervisor {
+    shell: Child,
+}
+
+impl Supervisor {
+    /// Watches over `directory`, whose server, if any, has its data in `data` below it.
+    pub(crate) fn watch(
+        installation: &Installation,
+        account: Account,
+        directory: &Path,
+    ) -> Result<Self, Error> {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", SCRIPT, "supervisor"])
+            .arg(installation.programs())
+            .arg(directory)
+            .current_dir("/")
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        account.run_as(&mut command);
+        let shell = command
+            .spawn()
+            .map_err(|error| Error::Program { command: "sh".to_owned(), outcome: error.to_string() })?;
+        Ok(Self { shell })
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        drop(self.shell.stdin.take());
+        // Nothing sensible is left to do about a shell that cannot be waited for.
+        let _ = self.shell.wait();
+    }
+}

@@ -1,0 +1,162 @@
+//! The harness against a real server: what tests rely on when they crash, rewind and abandon one.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use pgworkflows_pg_harness::{Database, Error, Postgres};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+
+/// Set for the process that a test starts only to kill it.
+const VICTIM: &str = "PGWORKFLOWS_HARNESS_VICTIM";
+
+async fn run(url: &str, statement: &str) {
+    let mut connection = PgConnection::connect(url).await.unwrap();
+    sqlx::query(AssertSqlSafe(statement)).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+}
+
+async fn ask(url: &str, question: &str) -> String {
+    let mut connection = PgConnection::connect(url).await.unwrap();
+    sqlx::query_scalar(AssertSqlSafe(question)).fetch_one(&mut connection).await.unwrap()
+}
+
+async fn count(url: &str, table: &str) -> String {
+    ask(url, &format!("SELECT count(*)::text FROM {table}")).await
+}
+
+#[tokio::test]
+async fn databases_of_a_shared_server_are_isolated_and_dropped() {
+    let first = Postgres::shared().create_database().unwrap();
+    let second = Postgres::shared().create_database().unwrap();
+    run(first.url(), "CREATE TABLE t (n int)").await;
+
+    run(second.url(), "CREATE TABLE t (n int)").await;
+    assert_eq!(ask(second.url(), "SELECT current_database()::text").await, second.name());
+
+    let name = first.name().to_owned();
+    // Somebody is still connected, as after a failed test.
+    let _connection = PgConnection::connect(first.url()).await.unwrap();
+    drop(first);
+    let left = format!("SELECT count(*)::text FROM pg_database WHERE datname = '{name}'");
+    assert_eq!(ask(Postgres::shared().url(), &left).await, "0");
+}
+
+#[tokio::test]
+async fn killed_server_comes_back_at_its_url_with_what_was_committed() {
+    let server = Postgres::start().unwrap();
+    let database = server.create_database().unwrap();
+    run(database.url(), "CREATE TABLE t (n int)").await;
+    run(database.url(), "INSERT INTO t VALUES (1)").await;
+
+    server.kill().unwrap();
+    assert!(!server.is_running());
+    assert!(TcpStream::connect(("127.0.0.1", server.port())).is_err());
+
+    server.restart().unwrap();
+    assert_eq!(count(database.url(), "t").await, "1");
+    assert!(server.log().contains("was not properly shut down"), "{}", server.log());
+}
+
+#[tokio::test]
+async fn restored_server_has_forgotten_what_was_committed_since_the_copy() {
+    let server = Postgres::start().unwrap();
+    let database: Database = server.create_database().unwrap();
+    let copy = server.scratch_dir().join("copy");
+    run(database.url(), "CREATE TABLE t (n int)").await;
+    run(database.url(), "INSERT INTO t VALUES (1)").await;
+
+    server.copy_data_dir_to(&copy).unwrap();
+    run(database.url(), "INSERT INTO t VALUES (2)").await;
+    assert_eq!(count(database.url(), "t").await, "2");
+
+    server.restore_from(&copy).unwrap();
+    assert_eq!(count(database.url(), "t").await, "1");
+    // A copy is never overwritten, and a missing one does not cost the data.
+    assert!(matches!(server.copy_data_dir_to(&copy), Err(Error::File { .. })));
+    assert!(matches!(server.restore_from(Path::new("nowhere")), Err(Error::File { .. })));
+    server.restart().unwrap();
+    assert_eq!(count(database.url(), "t").await, "1");
+}
+
+#[tokio::test]
+async fn settings_are_applied_and_durable_servers_wait_for_the_disk() {
+    let server = Postgres::builder()
+        .durable()
+        .setting("default_transaction_isolation", "serializable")
+        .setting("application_name", "it's quoted")
+        .start()
+        .unwrap();
+
+    for (name, expected) in [
+        ("fsync", "on"),
+        ("full_page_writes", "on"),
+        ("default_transaction_isolation", "serializable"),
+        ("unix_socket_directories", ""),
+    ] {
+        assert_eq!(ask(&server.url(), &format!("SHOW {name}")).await, expected, "{name}");
+    }
+    let mode = std::fs::metadata(server.data_dir());
+    assert!(mode.is_ok_and(|data| data.is_dir()));
+}
+
+#[tokio::test]
+async fn nothing_is_left_when_a_server_is_dropped() {
+    let server = Postgres::start().unwrap();
+    let (directory, port) = (server.scratch_dir().to_owned(), server.port());
+
+    drop(server);
+
+    assert!(!directory.exists());
+    assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
+}
+
+#[test]
+fn wrong_setting_is_reported_with_what_the_server_said() {
+    let error = Postgres::builder().setting("fsinc", "off").start().unwrap_err();
+
+    assert!(error.to_string().contains("unrecognized configuration parameter \"fsinc\""), "{error}");
+}
+
+#[test]
+fn nothing_is_left_when_the_test_process_is_killed() {
+    let mut victim = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "victim_starts_a_server_and_waits", "--nocapture"])
+        .env(VICTIM, "yes")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let output = BufReader::new(victim.stdout.take().unwrap());
+    let line = output.lines().map_while(Result::ok).find_map(|line| {
+        let (_, told) = line.split_once("victim: ")?;
+        Some(told.to_owned())
+    });
+    let line = line.expect("the victim tells where its server is");
+    let (port, directory) = line.split_once(' ').unwrap();
+    let (port, directory) = (port.parse::<u16>().unwrap(), Path::new(directory));
+    assert!(TcpStream::connect(("127.0.0.1", port)).is_ok() && directory.exists());
+
+    victim.kill().unwrap();
+    victim.wait().unwrap();
+
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while directory.exists() || TcpStream::connect(("127.0.0.1", port)).is_ok() {
+        assert!(Instant::now() < deadline, "{line} is still there");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Not a test of its own: the process that the test above kills runs it.
+#[test]
+fn victim_starts_a_server_and_waits() {
+    if std::env::var_os(VICTIM).is_some() {
+        let server = Postgres::start().unwrap();
+        #[expect(clippy::print_stdout, reason = "the parent reads it")]
+        {
+            println!("victim: {} {}", server.port(), server.scratch_dir().display());
+        }
+        std::thread::sleep(Duration::from_secs(120));
+    }
+}

@@ -1,0 +1,47 @@
+//! The project's own commands. It must not know what the library does, only how it is checked.
+
+mod command;
+
+mod fix;
+mod test;
+mod verify;
+
+mod deny;
+mod postgres;
+mod tidy;
+
+use std::env;
+use std::process::ExitCode;
+
+use crate::command::Failure;
+
+const USAGE: &str = "\
+Usage: cargo xtask COMMAND
+
+  test [ARGUMENTS]           find or get a PostgreSQL and run all tests; arguments go to `cargo test`
+  verify [--install-tools]   the whole gate: everything that a change has to pass; writes nothing
+  tidy                       only the project's own rules, a part of `verify`
+  fix                        format, and apply what clippy suggests; writes to the sources";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("xtask: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[String]) -> Result<(), Failure> {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.as_slice() {
+        ["test", rest @ ..] => test::run(rest),
+        ["verify"] => verify::run(deny::MissingTool::Report),
+        ["verify", "--install-tools"] => verify::run(deny::MissingTool::Install),
+        ["tidy"] => tidy::run(),
+        ["fix"] => fix::run(),
+        _ => Err(Failure::new(format!("`{}` is no command\n\n{USAGE}", arguments.join(" ")))),
+    }
+}

@@ -1,0 +1,27 @@
+//! `cargo xtask test`: all tests against a real PostgreSQL. It must not know where that comes from.
+
+use std::env;
+
+use pgworkflows_pg_harness::DATABASE_URL_VARIABLE;
+
+use crate::command::{self, Failure, cargo};
+use crate::postgres;
+
+/// Plain `cargo test`, whose closing lines people and machines know how to read. It runs unit tests,
+/// the packages under `tests/`, examples' builds and doc tests, and no benches.
+pub(crate) fn run(arguments: &[&str]) -> Result<(), Failure> {
+    eprintln!("==> test 1/2: find or get a PostgreSQL");
+    let server = postgres::find_or_get()?;
+    eprintln!("     {server}");
+
+    eprintln!("==> test 2/2: run the tests");
+    let mut test = cargo(["test", "--no-fail-fast"]);
+    if !arguments.iter().any(|argument| argument.starts_with("-p") || argument.starts_with("--package")) {
+        test.arg("--workspace");
+    }
+    if env::var_os("CI").is_some() {
+        test.arg("--locked");
+    }
+    test.args(arguments).env(DATABASE_URL_VARIABLE, server.url());
+    command::run(test)
+}

@@ -1,0 +1,81 @@
+//! `cargo xtask tidy`: the project's own rules, which no other tool checks. It must not write.
+//!
+//! A rule is a function from text to what is wrong with it, so that its tests need no files.
+
+pub(crate) mod manifest;
+
+mod dependencies;
+mod links;
+mod migrations;
+mod source;
+mod text;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::command::{self, Failure, root};
+
+/// A file of the project.
+struct File {
+    /// Relative to the root of the workspace.
+    path: PathBuf,
+    text: String,
+}
+
+impl File {
+    fn has_extension(&self, extension: &str) -> bool {
+        self.path.extension().is_some_and(|e| e == extension)
+    }
+}
+
+pub(crate) fn run() -> Result<(), Failure> {
+    let files = files()?;
+    let mut wrong = Vec::new();
+    for file in &files {
+        let mut report = |found: Vec<String>| {
+            wrong.extend(found.into_iter().map(|what| format!("{}: {what}", file.path.display())));
+        };
+        report(text::check(file.path.as_path(), &file.text));
+        if file.has_extension("rs") {
+            report(source::check(&file.text));
+            if let Some(warning) = source::too_long(&file.text) {
+                eprintln!("     warning: {}: {warning}", file.path.display());
+            }
+        }
+        if file.has_extension("md") {
+            report(links::check(&file.text, |target| link_exists(&file.path, target)));
+        }
+    }
+    wrong.extend(dependencies::check(&manifest::packages()?, &files));
+    wrong.extend(migrations::check()?);
+    if !files.iter().any(|file| file.path == Path::new("Cargo.lock")) {
+        wrong.push("Cargo.lock: is not committed, so that no two builds need be alike".to_owned());
+    }
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(wrong.join("\n")))
+}
+
+/// All text files that git knows or would take.
+fn files() -> Result<Vec<File>, Failure> {
+    let listed = git(&["ls-files", "--cached", "--others", "--exclude-standard"])?;
+    let read = |path: &str| {
+        // One that git still lists may be deleted, and one that is not text has no rules.
+        let text = fs::read_to_string(root().join(path)).ok()?;
+        Some(File { path: PathBuf::from(path), text })
+    };
+    Ok(listed.lines().filter_map(read).collect())
+}
+
+fn git(arguments: &[&str]) -> Result<String, Failure> {
+    let mut git = Command::new("git");
+    git.args(arguments).current_dir(root());
+    command::output(git)
+}
+
+fn link_exists(from: &Path, target: &str) -> bool {
+    let directory = root().join(from).parent().map(Path::to_owned).unwrap_or_default();
+    directory.join(target).exists()
+}

@@ -1,0 +1,68 @@
+//! `cargo xtask verify`: everything that a change has to pass. It must not write to the sources.
+
+use std::time::Instant;
+
+use crate::command::{self, Failure, cargo};
+use crate::deny::{self, MissingTool};
+use crate::tidy::manifest;
+use crate::{test, tidy};
+
+/// A check: what it is called, and how it is run.
+type Check = (&'static str, Box<dyn Fn() -> Result<(), Failure>>);
+
+/// Runs all checks, the quick ones first, also after one has failed: whoever verifies wants the whole
+/// list at once.
+pub(crate) fn run(missing: MissingTool) -> Result<(), Failure> {
+    let checks: Vec<Check> = vec![
+        ("formatting", Box::new(|| command::run(cargo(["fmt", "--all", "--check"])))),
+        ("tidy rules", Box::new(tidy::run)),
+        ("dependencies", Box::new(move || deny::check(missing))),
+        ("clippy", Box::new(clippy)),
+        ("rustdoc", Box::new(rustdoc)),
+        ("feature combinations", Box::new(features)),
+        ("tests", Box::new(|| test::run(&["--locked"]))),
+    ];
+    let count = checks.len();
+    let mut failures = Vec::new();
+    for (number, (name, check)) in checks.into_iter().enumerate() {
+        eprintln!("==> verify {}/{count}: {name}", number + 1);
+        let begun = Instant::now();
+        let outcome = check();
+        let seconds = begun.elapsed().as_secs();
+        match outcome {
+            Ok(()) => eprintln!("==> {name}: ok ({seconds} s)"),
+            Err(failure) => {
+                eprintln!("==> {name}: FAILED ({seconds} s)\n{failure}");
+                failures.push(name);
+            }
+        }
+    }
+    if failures.is_empty() {
+        eprintln!("==> verify: all {count} checks passed");
+        return Ok(());
+    }
+    Err(Failure::new(format!("{} of {count} checks failed: {}", failures.len(), failures.join(", "))))
+}
+
+fn clippy() -> Result<(), Failure> {
+    let mut clippy = cargo(["clippy", "--workspace", "--all-targets", "--all-features", "--locked"]);
+    clippy.args(["--", "--deny", "warnings"]);
+    command::run(clippy)
+}
+
+fn rustdoc() -> Result<(), Failure> {
+    let mut doc = cargo(["doc", "--workspace", "--no-deps", "--locked"]);
+    doc.env("RUSTDOCFLAGS", "--deny warnings");
+    command::run(doc)
+}
+
+/// Every package with features, with none of them and with all of them, by itself: in a build of the
+/// whole workspace another package may switch on what it forgot to ask for.
+fn features() -> Result<(), Failure> {
+    for package in manifest::packages()?.iter().filter(|package| package.has_features()) {
+        for which in ["--no-default-features", "--all-features"] {
+            command::run(cargo(["check", "--quiet", "--locked", "--package", package.name(), which]))?;
+        }
+    }
+    Ok(())
+}

@@ -152,6 +152,9 @@ pub struct Claim {
     pub ttl: Duration,
     /// How many shards the lease may own in the end, those that it owns already included.
     pub limit: u16,
+    /// The lease's shards that the caller serves already. The answer names all others that it owns, so that an
+    /// answer which was lost is given again by the next call, and no shard is owned but not served.
+    pub held: Vec<ShardId>,
 }
 
 /// The answer to a [`Claim`].
@@ -159,7 +162,7 @@ pub struct Claim {
 pub struct Claimed {
     /// The lease.
     pub lease: LeaseId,
-    /// The shards that were claimed by this call, ascending. None is an answer like any other.
+    /// The shards that the lease owns now, without [`Claim::held`], ascending. None is an answer like any other.
     pub shards: Vec<ClaimedShard>,
     /// The store's clock when it answered.
     pub now: Timestamp,

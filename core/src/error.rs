@@ -2,7 +2,9 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::time::Duration;
 
+use crate::event::Uncompensated;
 use crate::failure::Failure;
 use crate::id::RunId;
 use crate::payload::PayloadError;
@@ -18,9 +20,10 @@ enum Kind {
     UnknownRun(String),
     RunOver(RunId),
     KeyConflict { workflow: String, key: String, run: RunId },
-    RunFailed(RunId, Failure),
-    RunCancelled(RunId),
-    RunTerminated(RunId, String),
+    RunFailed { run: RunId, failure: Failure, uncompensated: Vec<Uncompensated> },
+    RunCancelled { run: RunId, reason: Option<String>, uncompensated: Vec<Uncompensated> },
+    RunTerminated { run: RunId, reason: String, skipped: Vec<String> },
+    TimedOut { run: RunId, waited: Duration },
     Store(StoreError),
 }
 
@@ -45,16 +48,24 @@ impl Error {
         Self(Box::new(Kind::KeyConflict { workflow: workflow.to_owned(), key: key.to_owned(), run }))
     }
 
-    pub(crate) fn run_failed(run: RunId, failure: Failure) -> Self {
-        Self(Box::new(Kind::RunFailed(run, failure)))
+    pub(crate) fn run_failed(run: RunId, failure: Failure, uncompensated: Vec<Uncompensated>) -> Self {
+        Self(Box::new(Kind::RunFailed { run, failure, uncompensated }))
     }
 
-    pub(crate) fn run_cancelled(run: RunId) -> Self {
-        Self(Box::new(Kind::RunCancelled(run)))
+    pub(crate) fn run_cancelled(
+        run: RunId,
+        reason: Option<String>,
+        uncompensated: Vec<Uncompensated>,
+    ) -> Self {
+        Self(Box::new(Kind::RunCancelled { run, reason, uncompensated }))
     }
 
-    pub(crate) fn run_terminated(run: RunId, reason: String) -> Self {
-        Self(Box::new(Kind::RunTerminated(run, reason)))
+    pub(crate) fn run_terminated(run: RunId, reason: String, skipped: Vec<String>) -> Self {
+        Self(Box::new(Kind::RunTerminated { run, reason, skipped }))
+    }
+
+    pub(crate) fn timed_out(run: RunId, waited: Duration) -> Self {
+        Self(Box::new(Kind::TimedOut { run, waited }))
     }
 
     /// Whether the caller gave something that cannot be: a name, a duration, a configuration.
@@ -84,17 +95,22 @@ impl Error {
 
     /// Whether the run whose result was asked for failed.
     pub fn is_run_failed(&self) -> bool {
-        matches!(*self.0, Kind::RunFailed(..))
+        matches!(*self.0, Kind::RunFailed { .. })
     }
 
     /// Whether the run whose result was asked for was cancelled.
     pub fn is_run_cancelled(&self) -> bool {
-        matches!(*self.0, Kind::RunCancelled(_))
+        matches!(*self.0, Kind::RunCancelled { .. })
     }
 
     /// Whether the run whose result was asked for was terminated.
     pub fn is_run_terminated(&self) -> bool {
-        matches!(*self.0, Kind::RunTerminated(..))
+        matches!(*self.0, Kind::RunTerminated { .. })
+    }
+
+    /// Whether a wait for a result was given up after its time. The run goes on.
+    pub fn is_timeout(&self) -> bool {
+        matches!(*self.0, Kind::TimedOut { .. })
     }
 
     /// Whether the store did not answer: the same call may succeed later.
@@ -105,7 +121,33 @@ impl Error {
     /// The failure of the run whose result was asked for.
     pub fn failure(&self) -> Option<&Failure> {
         match &*self.0 {
-            Kind::RunFailed(_, failure) => Some(failure),
+            Kind::RunFailed { failure, .. } => Some(failure),
+            _ => None,
+        }
+    }
+
+    /// The compensations that failed as well, of a run that failed or was cancelled, in the order of their
+    /// execution: what they were to undo is still done.
+    pub fn uncompensated(&self) -> &[Uncompensated] {
+        match &*self.0 {
+            Kind::RunFailed { uncompensated, .. } | Kind::RunCancelled { uncompensated, .. } => uncompensated,
+            _ => &[],
+        }
+    }
+
+    /// The activities of the compensations that a termination left out, the next one first.
+    pub fn skipped_compensations(&self) -> &[String] {
+        match &*self.0 {
+            Kind::RunTerminated { skipped, .. } => skipped,
+            _ => &[],
+        }
+    }
+
+    /// Why the run was cancelled or terminated, where its caller said so.
+    pub fn reason(&self) -> Option<&str> {
+        match &*self.0 {
+            Kind::RunCancelled { reason, .. } => reason.as_deref(),
+            Kind::RunTerminated { reason, .. } => Some(reason),
             _ => None,
         }
     }
@@ -115,9 +157,10 @@ impl Error {
         match *self.0 {
             Kind::RunOver(run)
             | Kind::KeyConflict { run, .. }
-            | Kind::RunFailed(run, _)
-            | Kind::RunCancelled(run)
-            | Kind::RunTerminated(run, _) => Some(run),
+            | Kind::RunFailed { run, .. }
+            | Kind::RunCancelled { run, .. }
+            | Kind::RunTerminated { run, .. }
+            | Kind::TimedOut { run, .. } => Some(run),
             Kind::Invalid(_) | Kind::Payload(..) | Kind::UnknownRun(_) | Kind::Store(_) => None,
         }
     }
@@ -145,12 +188,40 @@ impl fmt::Display for Error {
                 "run {run} of workflow `{workflow}` was started under the key `{key}` with another input; use another \
                  key for another start"
             ),
-            Kind::RunFailed(run, failure) => write!(f, "run {run} failed: {failure}"),
-            Kind::RunCancelled(run) => write!(f, "run {run} was cancelled"),
-            Kind::RunTerminated(run, reason) => write!(f, "run {run} was terminated: {reason}"),
+            Kind::RunFailed { run, failure, uncompensated } => {
+                write!(f, "run {run} failed: {failure}")?;
+                fmt_uncompensated(f, uncompensated)
+            }
+            Kind::RunCancelled { run, reason, uncompensated } => {
+                write!(f, "run {run} was cancelled")?;
+                if let Some(reason) = reason {
+                    write!(f, ": {reason}")?;
+                }
+                fmt_uncompensated(f, uncompensated)
+            }
+            Kind::RunTerminated { run, reason, skipped } => {
+                write!(f, "run {run} was terminated: {reason}")?;
+                for activity in skipped {
+                    write!(f, "; compensation `{activity}` was left out")?;
+                }
+                Ok(())
+            }
+            Kind::TimedOut { run, waited } => {
+                write!(
+                    f,
+                    "run {run} was not over after {waited:?}; it goes on, and `result` may be called again"
+                )
+            }
             Kind::Store(error) => error.fmt(f),
         }
     }
+}
+
+fn fmt_uncompensated(f: &mut fmt::Formatter<'_>, uncompensated: &[Uncompensated]) -> fmt::Result {
+    for Uncompensated { activity, failure } in uncompensated {
+        write!(f, "; compensation `{activity}` failed as well: {failure}")?;
+    }
+    Ok(())
 }
 
 impl fmt::Debug for Error {
@@ -163,7 +234,7 @@ impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match &*self.0 {
             Kind::Payload(_, error) => Some(error),
-            Kind::RunFailed(_, failure) => Some(failure),
+            Kind::RunFailed { failure, .. } => Some(failure),
             Kind::Store(error) => error.source(),
             _ => None,
         }

@@ -1,16 +1,20 @@
 //! Durable workflows as plain `async` Rust on the PostgreSQL you already run: the engine.
 
 mod activity;
+mod client;
 mod command;
 mod context;
 mod error;
 mod event;
 mod failure;
+mod handle;
 mod host;
 mod id;
 pub mod limits;
 mod message;
+mod outcome;
 mod payload;
+mod processor;
 mod random;
 mod registry;
 mod retry;
@@ -18,9 +22,14 @@ mod run;
 mod signal;
 pub mod store;
 mod time;
+mod worker;
 mod workflow;
 
 pub use self::activity::{Activity, ActivityContext, ActivityError, ActivityOptions, ActivityResult};
+pub use self::client::{
+    CancelRun, Client, ClientBuilder, HistoryEvent, ListRuns, Prepared, Request, RunInfo, RunStatus,
+    SendSignal, StartRun, TerminateRun, UndeliveredMessage,
+};
 pub use self::command::{
     ActivityFuture, Branches, Compensation, Durable, Items, SignalFuture, StepFuture, Timeout, TimerFuture,
     Tuple, WhenAll,
@@ -29,12 +38,14 @@ pub use self::context::Context;
 pub use self::error::Error;
 pub use self::event::{Event, EventName, Name, Outcome, Uncompensated};
 pub use self::failure::Failure;
+pub use self::handle::{AwaitResult, RunHandle};
 pub use self::host::{Host, SystemHost};
 pub use self::id::{AppendNo, CommandId, EventSeq, InboxNo, LeaseId, MessageId, Position, RunId, ShardId};
 pub use self::payload::{Encoding, Payload, PayloadError};
 pub use self::retry::RetryPolicy;
 pub use self::signal::Signal;
 pub use self::time::Timestamp;
+pub use self::worker::{Worker, WorkerBuilder, WorkerMonitor};
 pub use self::workflow::{Workflow, WorkflowError, WorkflowResult};
 
 /// What a file with workflows and activities needs.
@@ -45,6 +56,7 @@ pub mod prelude {
     pub use serde::{Deserialize, Serialize};
 
     pub use crate::activity::{Activity, ActivityContext, ActivityError, ActivityOptions, ActivityResult};
+    pub use crate::client::Client;
     pub use crate::command::Durable;
     pub use crate::context::Context;
     pub use crate::retry::RetryPolicy;

@@ -37,3 +37,48 @@ pub const TICK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How long a timeout may be: 100 years.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// How many characters of what a run waits on are kept in its row.
+pub const WAITING_ON_CHARS_MAX: usize = 2_000;
+
+/// How many runs a processor holds in memory before it takes no more messages in.
+pub const LIVE_RUNS_MAX: usize = 50_000;
+
+/// How long an activity whose token was cancelled may take to end before its future is dropped.
+pub const CANCELLED_GRACE: Duration = Duration::from_secs(10);
+
+/// How many activities and steps a worker executes at a time, by default.
+pub const ACTIVITIES_MAX: usize = 1_000;
+
+/// How long a worker that shuts down waits for running activities, by default.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+
+/// How long a poll of a workflow may take before the watchdog names it, by default.
+pub const POLL_WARN: Duration = Duration::from_secs(5);
+
+/// How short a lease may be.
+pub const LEASE_TTL_MIN: Duration = Duration::from_secs(1);
+
+/// How many bytes the reason of a cancellation or termination may have.
+pub const REASON_BYTES_MAX: usize = 4096;
+
+/// How often a client sends a request again that the store did not answer.
+pub const CLIENT_RETRIES_MAX: usize = 5;
+
+/// How long a client waits before it sends a request again for the first time; then twice as long each time.
+pub const CLIENT_RETRY_DELAY: Duration = Duration::from_millis(50);
+
+/// For how long a client counts on from one answer of the store's clock before it asks again.
+pub const CLIENT_CLOCK_AGE_MAX: Duration = Duration::from_secs(60);
+
+/// How often a client that waits for results looks for them without being told.
+pub const CLIENT_POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How many runs a client asks about in one statement.
+pub const CLOSED_RUNS_PER_READ: usize = 1_000;
+
+/// How many events of a history a client reads in one statement.
+pub const HISTORY_EVENTS_PER_READ: u32 = 1_000;
+
+/// How many runs a page of a list holds at most.
+pub const LIST_RUNS_MAX: u32 = 1_000;

@@ -12,7 +12,7 @@ pub(crate) use self::mark::PollMark;
 pub(crate) use self::program::{AsyncProgram, MakeFuture, Program, WorkflowFuture};
 pub(crate) use self::replay::{PastEvent, replay};
 pub(crate) use self::scope::{CallKind, Resolution, Scope, Source, Ticket, payload_too_large};
-pub(crate) use self::state::{DeadlineKind, PendingActivity, RunState};
+pub(crate) use self::state::{Deadline, DeadlineKind, RunState};
 use crate::command::StepRequest;
 use crate::event::{Event, Outcome};
 use crate::id::{CommandId, MessageId, RunId};
@@ -26,12 +26,14 @@ pub(crate) struct Run {
     program: Option<Box<dyn Program>>,
     /// Why there is no program, where the log does not say it.
     diagnosis: Option<String>,
+    /// What is logged before anything else is: this worker's first writing to the run.
+    adoption: Option<Event>,
 }
 
 /// What one step of a run asks for. The events are applied to its state already.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
-    pub(crate) events: Vec<(Timestamp, Event)>,
+    pub(crate) events: Vec<PastEvent>,
     pub(crate) steps: Vec<StepRequest>,
     pub(crate) dropped_steps: Vec<CommandId>,
 }
@@ -52,7 +54,7 @@ impl Progress {
 
 impl Run {
     fn new(id: RunId) -> Self {
-        Self { state: RunState::new(id), program: None, diagnosis: None }
+        Self { state: RunState::new(id), program: None, diagnosis: None, adoption: None }
     }
 
     /// Begins a run: `started` is its `RunStarted`. One that cannot even begin stalls before its start, as before
@@ -213,8 +215,11 @@ impl Run {
 
     /// Applies an event to the state and adds it to what is to be logged.
     fn log(&mut self, at: Timestamp, event: Event, progress: &mut Progress) {
-        self.state.apply(at, &event);
-        progress.events.push((at, event));
+        for event in self.adoption.take().into_iter().chain([event]) {
+            let seq = self.state.next_seq();
+            self.state.apply(at, &event);
+            progress.events.push(PastEvent { seq, at, event });
+        }
     }
 }
 

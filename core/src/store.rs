@@ -6,6 +6,7 @@
 mod error;
 mod query;
 
+use std::any::Any;
 use std::fmt;
 use std::time::Duration;
 
@@ -24,8 +25,11 @@ use crate::time::Timestamp;
 ///
 /// A store is shared by all clients and workers of a process. What one processor does again and again goes
 /// through a [`Session`] of its own, because a connection belongs to the reactor that opened it.
+///
+/// A store is [`Any`], so that its own crate can know it again behind `dyn Store`, where a caller hands in a
+/// transaction that only that store understands.
 #[async_trait]
-pub trait Store: fmt::Debug + Send + Sync + 'static {
+pub trait Store: Any + fmt::Debug + Send + Sync + 'static {
     /// Opens a session for the calling thread.
     async fn session(&self) -> Result<Box<dyn Session>, StoreError>;
 

@@ -20,11 +20,12 @@ pub(crate) struct PastEvent {
 }
 
 /// Brings a run back from its history. What has to be logged because of it (a stall, a release of waiting
-/// resolutions) is in the progress.
+/// resolutions) is in the progress. `adoption` is logged before anything else that the run logs from now on.
 pub(crate) fn replay(
     run: RunId,
-    history: Vec<PastEvent>,
+    history: &[PastEvent],
     registry: &Registry,
+    adoption: Option<Event>,
     now: Timestamp,
 ) -> (Run, Progress) {
     let mut replay = Replay {
@@ -34,9 +35,10 @@ pub(crate) fn replay(
         progress: Progress::default(),
         diverged: None,
     };
-    for past in &history {
+    for past in history {
         replay.take(past);
     }
+    replay.run.adoption = adoption;
     if let Some(made) = replay.made.front() {
         let message = format!("the code {made}, and the log ends before that");
         replay.diverge(message);

@@ -130,8 +130,12 @@ impl RunState {
 
     /// Whether an activity is in flight, or the run is on its way out: a new owner must load it at once.
     pub(crate) fn is_busy(&self) -> bool {
-        self.closed.is_none()
-            && (self.ending.is_some() || self.activities.values().any(|activity| activity.retry_at.is_none()))
+        self.closed.is_none() && (self.ending.is_some() || self.activities_in_flight().next().is_some())
+    }
+
+    /// The activities whose attempt is, or should be, going on.
+    pub(crate) fn activities_in_flight(&self) -> impl Iterator<Item = CommandId> {
+        self.activities.iter().filter(|(_, activity)| activity.retry_at.is_none()).map(|(id, _)| *id)
     }
 
     /// The earliest deadline.

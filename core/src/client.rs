@@ -1,0 +1,255 @@
+//! The client: starts runs, tells them things, and waits for their results. It needs no worker in its process,
+//! and it must not know what a store keeps its runs in.
+
+mod call;
+mod info;
+mod list;
+mod message;
+mod outcomes;
+mod request;
+mod start;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+pub(crate) use self::call::Shared;
+pub use self::info::{HistoryEvent, RunInfo, RunStatus, UndeliveredMessage};
+pub use self::list::ListRuns;
+pub use self::message::{CancelRun, SendSignal, TerminateRun};
+pub use self::request::{Prepared, Request};
+pub use self::start::StartRun;
+use crate::error::Error;
+use crate::handle::RunHandle;
+use crate::host::{Host, SystemHost};
+use crate::id::{RunId, ShardId};
+use crate::limits;
+use crate::registry::check_name;
+use crate::signal::Signal;
+use crate::store::Store;
+use crate::workflow::Workflow;
+
+/// The name of the queue that clients and workers use where none is given.
+const QUEUE_DEFAULT: &str = "default";
+
+/// Starts runs, tells them things, and waits for their results. Cheap to clone; clones share everything.
+///
+/// What a request does is durable when its future is done. A request that the store does not answer is sent
+/// again a few times, about two seconds in all, and takes effect once however often it was sent.
+///
+/// ```
+/// use pgworkflows::prelude::*;
+/// use pgworkflows::{Client, Error};
+/// # struct Greeting;
+/// # impl Workflow for Greeting {
+/// #     const NAME: &'static str = "greeting";
+/// #     type Input = String;
+/// #     type Output = String;
+/// #     async fn run(_: pgworkflows::Context, name: String) -> WorkflowResult<String> {
+/// #         Ok(format!("Hello, {name}."))
+/// #     }
+/// # }
+///
+/// pub const APPROVED: Signal<bool> = Signal::new("approved");
+///
+/// async fn greet(client: &Client) -> Result<String, Error> {
+///     let run = client.start::<Greeting>("Ada".to_owned()).key("greeting:ada").await?;
+///     run.signal(APPROVED, true).await?;
+///     run.result().timeout(Duration::from_secs(10)).await
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+impl Client {
+    /// A client of the queue `default`. A store's handle is given by value; see [`Client::builder`] for more.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime: the client waits for results in a task of the runtime in which it was made.
+    pub fn new(store: impl Store) -> Self {
+        Self::from_arc(Arc::new(store))
+    }
+
+    /// The same, for a store that is shared already.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn from_arc(store: Arc<dyn Store>) -> Self {
+        ClientBuilder::new(store).finish(Arc::new(SystemHost::current()))
+    }
+
+    /// A client with settings of its own.
+    pub fn builder(store: impl Store) -> ClientBuilder {
+        ClientBuilder::new(Arc::new(store))
+    }
+
+    /// Starts a run. It exists, for everybody, when the returned builder has been awaited.
+    ///
+    /// # Errors
+    /// See [`StartRun`].
+    pub fn start<W: Workflow>(&self, input: W::Input) -> StartRun<W> {
+        StartRun::new(Arc::clone(&self.shared), input)
+    }
+
+    /// A handle of a run whose id is known. Nothing is asked: whether there is such a run, and of this workflow,
+    /// shows when the handle is used.
+    pub fn handle<W: Workflow>(&self, run: RunId) -> RunHandle<W> {
+        RunHandle::unchecked(Arc::clone(&self.shared), run)
+    }
+
+    /// The run of that workflow that was started under a key, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::is_invalid`] for a key that no start could have, [`Error::is_unavailable`].
+    pub async fn find<W: Workflow>(&self, key: &str) -> Result<Option<RunHandle<W>>, Error> {
+        check_name("key", key)?;
+        let found = self.shared.retry(|| self.shared.store.query().find(W::NAME, key)).await?;
+        Ok(found.map(|run| RunHandle::known(Arc::clone(&self.shared), run, true)))
+    }
+
+    /// Lists runs, the newest first.
+    pub fn list(&self) -> ListRuns {
+        ListRuns::new(Arc::clone(&self.shared))
+    }
+
+    /// What [`RunHandle::signal`] does, for a run whose workflow is not known here.
+    pub fn signal<T: Serialize>(&self, run: RunId, signal: Signal<T>, content: T) -> SendSignal<T> {
+        SendSignal::new(Arc::clone(&self.shared), run, signal, content)
+    }
+
+    /// What [`RunHandle::cancel`] does, for a run whose workflow is not known here.
+    pub fn cancel(&self, run: RunId) -> CancelRun {
+        CancelRun::new(Arc::clone(&self.shared), run)
+    }
+
+    /// What [`RunHandle::terminate`] does, for a run whose workflow is not known here.
+    pub fn terminate(&self, run: RunId, reason: impl Into<String>) -> TerminateRun {
+        TerminateRun::new(Arc::clone(&self.shared), run, reason.into())
+    }
+
+    /// What there is to say of a run.
+    ///
+    /// # Errors
+    /// [`Error::is_unknown_run`], [`Error::is_unavailable`].
+    pub async fn describe(&self, run: RunId) -> Result<RunInfo, Error> {
+        self.shared.describe(run).await
+    }
+
+    /// All that happened to a run, in order. Empty until a worker has begun the run.
+    ///
+    /// # Errors
+    /// [`Error::is_unknown_run`], [`Error::is_unavailable`].
+    pub async fn history(&self, run: RunId) -> Result<Vec<HistoryEvent>, Error> {
+        self.shared.history(run).await
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("queue", &self.shared.queue_name).finish_non_exhaustive()
+    }
+}
+
+/// Settings of a [`Client`].
+#[derive(Clone, Debug)]
+pub struct ClientBuilder {
+    store: Arc<dyn Store>,
+    queue: String,
+    queue_shards: u16,
+    payload_bytes_max: usize,
+    poll_interval: Duration,
+    host: Option<Arc<dyn Host>>,
+}
+
+impl ClientBuilder {
+    fn new(store: Arc<dyn Store>) -> Self {
+        Self {
+            store,
+            queue: QUEUE_DEFAULT.to_owned(),
+            queue_shards: limits::QUEUE_SHARDS,
+            payload_bytes_max: limits::PAYLOAD_BYTES_MAX,
+            poll_interval: limits::CLIENT_POLL_INTERVAL,
+            host: None,
+        }
+    }
+
+    /// The queue that starts go to: `default` unless told otherwise. Handles reach the runs of every queue.
+    #[must_use]
+    pub fn queue(mut self, name: impl Into<String>) -> Self {
+        self.queue = name.into();
+        self
+    }
+
+    /// How many shards the queue gets should this client be the one that creates it: 1 to 4096, 64 unless told
+    /// otherwise. A queue that exists keeps the number that it has.
+    #[must_use]
+    pub fn queue_shards(mut self, shards: u16) -> Self {
+        self.queue_shards = shards;
+        self
+    }
+
+    /// How many bytes an input or a signal's content may have once encoded: 2 MiB unless told otherwise.
+    #[must_use]
+    pub fn payload_bytes_max(mut self, bytes: usize) -> Self {
+        self.payload_bytes_max = bytes;
+        self
+    }
+
+    /// How often to look for results without being told, should the store's hints be lost: every second unless
+    /// told otherwise. It asks for all awaited runs of the process at once, and nothing when none is awaited.
+    #[must_use]
+    pub fn poll_interval(mut self, interval: Duration) -> Self {
+        self.poll_interval = interval;
+        self
+    }
+
+    /// Where time, entropy and tasks come from: the machine and the current tokio runtime unless told otherwise.
+    #[must_use]
+    pub fn host(mut self, host: Arc<dyn Host>) -> Self {
+        self.host = Some(host);
+        self
+    }
+
+    /// The client.
+    ///
+    /// # Errors
+    /// [`Error::is_invalid`] for a setting that cannot be, or outside of a tokio runtime if no host was given.
+    pub fn build(mut self) -> Result<Client, Error> {
+        check_name("queue name", &self.queue)?;
+        if !(1..=ShardId::COUNT).contains(&self.queue_shards) {
+            return Err(Error::invalid(format!(
+                "queue `{}` cannot have {} shards; give it 1 to {}",
+                self.queue,
+                self.queue_shards,
+                ShardId::COUNT
+            )));
+        }
+        if self.poll_interval.is_zero() {
+            return Err(Error::invalid(
+                "the poll interval is zero; a client that polls without a pause would keep \
+                 the store busy, so give it some milliseconds at least",
+            ));
+        }
+        let host = match self.host.take() {
+            Some(host) => host,
+            None if tokio::runtime::Handle::try_current().is_ok() => Arc::new(SystemHost::current()),
+            None => {
+                return Err(Error::invalid(
+                    "a client is made inside of a tokio runtime, and there is none here; build it inside, or give \
+                     it a `host`",
+                ));
+            }
+        };
+        Ok(self.finish(host))
+    }
+
+    fn finish(self, host: Arc<dyn Host>) -> Client {
+        Client { shared: Arc::new(Shared::new(self, host)) }
+    }
+}

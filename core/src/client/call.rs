@@ -1,0 +1,162 @@
+//! What all clones of a client share: the store, the queue's shards, the store's time, and the patience with a
+//! store that does not answer. It must not know what a request means.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+
+use super::ClientBuilder;
+use super::info::{HistoryEvent, RunInfo};
+use super::outcomes::Outcomes;
+use super::request::Prepared;
+use crate::error::Error;
+use crate::host::{Host, StoreClock};
+use crate::id::{EventSeq, RunId};
+use crate::limits;
+use crate::payload::Payload;
+use crate::run::payload_too_large;
+use crate::store::{Queue, Store, StoreError};
+use crate::time::Timestamp;
+
+/// What all clones of a client share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) host: Arc<dyn Host>,
+    pub(crate) queue_name: String,
+    pub(crate) outcomes: Arc<Outcomes>,
+    queue_shards: u16,
+    payload_bytes_max: usize,
+    clock: StoreClock,
+    /// The queue as the store described it, and when it did by the host's clock.
+    queue: Mutex<Option<(Queue, Duration)>>,
+    /// Held while the store is asked for the queue, so that a thousand first starts ask once.
+    queue_asked: tokio::sync::Mutex<()>,
+}
+
+impl Shared {
+    pub(super) fn new(builder: ClientBuilder, host: Arc<dyn Host>) -> Self {
+        let outcomes = Outcomes::new(Arc::clone(&builder.store), Arc::clone(&host), builder.poll_interval);
+        Self {
+            store: builder.store,
+            host,
+            queue_name: builder.queue,
+            outcomes: Arc::new(outcomes),
+            queue_shards: builder.queue_shards,
+            payload_bytes_max: builder.payload_bytes_max,
+            clock: StoreClock::default(),
+            queue: Mutex::default(),
+            queue_asked: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Makes a call, and makes it again a few times while the store does not answer.
+    pub(crate) async fn retry<T, F>(&self, mut call: impl FnMut() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        // Two clients that were cut off together need not come back together.
+        let jitter = Duration::from_micros(self.host.random() % 25_000);
+        let mut delays = ExponentialBuilder::default()
+            .with_min_delay(limits::CLIENT_RETRY_DELAY + jitter)
+            .with_factor(2.0)
+            .with_max_times(limits::CLIENT_RETRIES_MAX)
+            .build();
+        loop {
+            let error = match call().await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            // Only an answer that did not come may be different the next time.
+            let again = matches!(error, StoreError::Unavailable { .. }).then(|| delays.next()).flatten();
+            let Some(delay) = again else { return Err(error.into()) };
+            tracing::debug!(%error, ?delay, "a request will be sent again");
+            self.host.sleep(delay).await;
+        }
+    }
+
+    /// Submits a request: the very same submission until its outcome is known.
+    pub(crate) async fn submit<T>(&self, prepared: Prepared<T>) -> Result<T, Error> {
+        let submissions = std::slice::from_ref(prepared.submission());
+        let answers = self.retry(|| self.store.submit(submissions)).await?;
+        match answers[..] {
+            [answer] => prepared.answered(answer),
+            _ => {
+                let reason = format!("one submission was answered {} times: {:?}", answers.len(), self.store);
+                Err(StoreError::corrupt(reason).into())
+            }
+        }
+    }
+
+    /// The queue's shards and the store's time, which is asked for again where the last answer is old: the two
+    /// clocks drift apart, and a machine that was suspended has not counted.
+    pub(crate) async fn queue(&self) -> Result<(Queue, Timestamp), Error> {
+        if let Some(known) = self.queue_known() {
+            return Ok(known);
+        }
+        let _turn = self.queue_asked.lock().await;
+        if let Some(known) = self.queue_known() {
+            return Ok(known);
+        }
+        let queue = self.retry(|| self.store.queue(&self.queue_name, self.queue_shards)).await?;
+        if queue.shard_count == 0 {
+            let reason = format!("queue `{}` has no shards: give it some, or drop it", queue.name);
+            return Err(StoreError::corrupt(reason).into());
+        }
+        self.clock.answered(queue.now, &*self.host);
+        let now = queue.now;
+        *self.lock_queue() = Some((queue.clone(), self.host.monotonic()));
+        Ok((queue, now))
+    }
+
+    fn queue_known(&self) -> Option<(Queue, Timestamp)> {
+        let known = self.lock_queue();
+        let (queue, answered) = known.as_ref()?;
+        let age = self.host.monotonic().saturating_sub(*answered);
+        (age < limits::CLIENT_CLOCK_AGE_MAX).then_some((queue.clone(), self.clock.now(&*self.host)?))
+    }
+
+    fn lock_queue(&self) -> std::sync::MutexGuard<'_, Option<(Queue, Duration)>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Encodes user data, within the limit.
+    pub(crate) fn encode<T: serde::Serialize>(&self, what: &str, value: &T) -> Result<Payload, Error> {
+        let payload = Payload::encode(value).map_err(|error| Error::payload(what, error))?;
+        let bytes = payload.bytes().len();
+        if bytes > self.payload_bytes_max {
+            return Err(Error::invalid(payload_too_large(&what, bytes, self.payload_bytes_max)));
+        }
+        Ok(payload)
+    }
+
+    /// What there is to say of a run.
+    pub(crate) async fn describe(&self, run: RunId) -> Result<RunInfo, Error> {
+        let found = self.retry(|| self.store.query().describe(run)).await?;
+        found.map(RunInfo::new).ok_or_else(|| Error::unknown_run(run.to_string()))
+    }
+
+    /// A run's whole history.
+    pub(crate) async fn history(&self, run: RunId) -> Result<Vec<HistoryEvent>, Error> {
+        let page = limits::HISTORY_EVENTS_PER_READ;
+        let mut events: Vec<HistoryEvent> = Vec::new();
+        loop {
+            let after: Option<EventSeq> = events.last().map(|event| event.seq);
+            let records = self.retry(|| self.store.query().history(run, after, page)).await?;
+            let more = records.len() >= page as usize;
+            for record in records {
+                events.push(HistoryEvent::read(run, record)?);
+            }
+            if !more {
+                break;
+            }
+        }
+        if events.is_empty() {
+            // No worker may have begun the run yet; that there is no such run must not look the same.
+            self.describe(run).await?;
+        }
+        Ok(events)
+    }
+}

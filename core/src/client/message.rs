@@ -1,0 +1,229 @@
+//! What a client tells a run that exists: a signal, a request to cancel, an end. It must not know what the run
+//! makes of it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::Shared;
+use super::request::{Prepared, Request, awaitable};
+use crate::error::Error;
+use crate::event::{Name, wire};
+use crate::id::{MessageId, RunId};
+use crate::limits;
+use crate::message::Message;
+use crate::registry::check_name;
+use crate::signal::Signal;
+use crate::store::{StoreError, Submission, Submitted};
+
+/// A signal on its way: await it, and it is durable.
+///
+/// Signals that one client sends to one run one after the other are consumed in that order, per name.
+///
+/// # Errors
+/// * [`Error::is_invalid`]: a name or key that is empty, longer than 255 bytes or has control characters; a
+///   content over the limit. The store has not been asked.
+/// * [`Error::is_payload`]: the content cannot be encoded.
+/// * [`Error::is_run_over`], [`Error::is_unknown_run`]: nothing was sent.
+/// * [`Error::is_unavailable`]: whether it was sent is not known. A signal with a key may be repeated.
+#[must_use = "a signal is sent when it is awaited"]
+pub struct SendSignal<T> {
+    shared: Arc<Shared>,
+    run: RunId,
+    signal: Signal<T>,
+    content: T,
+    key: Option<String>,
+}
+
+impl<T: Serialize> SendSignal<T> {
+    pub(crate) fn new(shared: Arc<Shared>, run: RunId, signal: Signal<T>, content: T) -> Self {
+        Self { shared, run, signal, content, key: None }
+    }
+
+    /// The signal's idempotency key: of all signals of this name with this key, the run takes the first and
+    /// drops the others, whatever their content.
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    fn check(&self) -> Result<Submission, Error> {
+        let name = self.signal.name();
+        check_name("signal", name)?;
+        if let Some(key) = &self.key {
+            check_name("key", key)?;
+        }
+        let payload = self.shared.encode(&format!("the content of signal `{name}`"), &self.content)?;
+        let message = match &self.key {
+            Some(key) => keyed_message(self.run, name, key),
+            None => random_message(&self.shared),
+        };
+        let body = Message::Signal { signal: Name::Borrowed(name), payload, key: self.key.clone() };
+        Ok(submission(message, self.run, &body))
+    }
+}
+
+impl<T: Serialize> Request for SendSignal<T> {
+    type Answer = ();
+
+    fn prepare(self) -> BoxFuture<'static, Result<Prepared<()>, Error>> {
+        // Encoded before the first await: the content need not be `Send`.
+        let checked = self.check();
+        prepared(self.shared, checked)
+    }
+}
+
+awaitable!(SendSignal<T: Serialize>, (), |()| ());
+
+/// A request to cancel: await it, and it is durable. The run decides when it follows.
+///
+/// # Errors
+/// * [`Error::is_invalid`]: a reason longer than 4096 bytes.
+/// * [`Error::is_run_over`], [`Error::is_unknown_run`]: nothing was sent.
+/// * [`Error::is_unavailable`]: whether it was sent is not known. It may be repeated: a run is cancelled once.
+#[must_use = "a cancellation is sent when it is awaited"]
+pub struct CancelRun {
+    shared: Arc<Shared>,
+    run: RunId,
+    reason: Option<String>,
+}
+
+impl CancelRun {
+    pub(crate) fn new(shared: Arc<Shared>, run: RunId) -> Self {
+        Self { shared, run, reason: None }
+    }
+
+    /// Why, for people: up to 4096 bytes.
+    pub fn reason(mut self, reason: impl Into<String>) -> Self {
+        self.reason = Some(reason.into());
+        self
+    }
+}
+
+impl Request for CancelRun {
+    type Answer = ();
+
+    fn prepare(self) -> BoxFuture<'static, Result<Prepared<()>, Error>> {
+        let checked = check_reason("cancellation", self.reason.as_deref().unwrap_or_default()).map(|()| {
+            submission(random_message(&self.shared), self.run, &Message::Cancel { reason: self.reason })
+        });
+        prepared(self.shared, checked)
+    }
+}
+
+awaitable!(CancelRun, (), |()| ());
+
+/// The end of a run without asking its code: await it, and it is durable. Compensations are left out, and named.
+///
+/// # Errors
+/// * [`Error::is_invalid`]: a reason longer than 4096 bytes.
+/// * [`Error::is_run_over`], [`Error::is_unknown_run`]: nothing was sent.
+/// * [`Error::is_unavailable`]: whether it was sent is not known. It may be repeated: a run ends once.
+#[must_use = "a termination is sent when it is awaited"]
+pub struct TerminateRun {
+    shared: Arc<Shared>,
+    run: RunId,
+    reason: String,
+}
+
+impl TerminateRun {
+    pub(crate) fn new(shared: Arc<Shared>, run: RunId, reason: String) -> Self {
+        Self { shared, run, reason }
+    }
+}
+
+impl Request for TerminateRun {
+    type Answer = ();
+
+    fn prepare(self) -> BoxFuture<'static, Result<Prepared<()>, Error>> {
+        let checked = check_reason("termination", &self.reason).map(|()| {
+            submission(random_message(&self.shared), self.run, &Message::Terminate { reason: self.reason })
+        });
+        prepared(self.shared, checked)
+    }
+}
+
+awaitable!(TerminateRun, (), |()| ());
+
+fn prepared(
+    shared: Arc<Shared>,
+    checked: Result<Submission, Error>,
+) -> BoxFuture<'static, Result<Prepared<()>, Error>> {
+    let ready = checked.map(|submission| {
+        let run = submission.run;
+        Prepared::new(Arc::clone(&shared.store), submission, move |answer| match answer {
+            Submitted::Accepted => Ok(()),
+            Submitted::RunOver => Err(Error::run_over(run)),
+            Submitted::UnknownRun => Err(Error::unknown_run(run.to_string())),
+            Submitted::Existing(_) | Submitted::KeyConflict(_) => {
+                let reason =
+                    format!("a message to run {run} was answered with {answer:?}, which is for starts");
+                Err(StoreError::corrupt(reason).into())
+            }
+        })
+    });
+    Box::pin(std::future::ready(ready))
+}
+
+fn submission(message: MessageId, run: RunId, body: &Message) -> Submission {
+    Submission { message, run, body: wire::encode_message(body), opens: None }
+}
+
+fn check_reason(what: &str, reason: &str) -> Result<(), Error> {
+    if reason.len() <= limits::REASON_BYTES_MAX {
+        return Ok(());
+    }
+    let shown: String = reason.chars().take(60).collect();
+    Err(Error::invalid(format!(
+        "the reason of the {what}, {shown:?}…, has {} bytes, and the limit is {}; shorten it",
+        reason.len(),
+        limits::REASON_BYTES_MAX
+    )))
+}
+
+/// The id of a message with a key, the same from every sender: the first 128 bits, big endian, of the SHA-256 of
+/// the run's 16 bytes, the name's length as 4 bytes big endian, the name and the key.
+fn keyed_message(run: RunId, signal: &str, key: &str) -> MessageId {
+    let mut hasher = Sha256::new();
+    hasher.update(run.as_u128().to_be_bytes());
+    hasher.update((signal.len() as u32).to_be_bytes());
+    hasher.update(signal);
+    hasher.update(key);
+    let digest: [u8; 32] = hasher.finalize().into();
+    MessageId::from_u128(digest[..16].iter().fold(0, |id, byte| id << 8 | u128::from(*byte)))
+}
+
+fn random_message(shared: &Shared) -> MessageId {
+    MessageId::from_u128(u128::from(shared.host.random()) << 64 | u128::from(shared.host.random()))
+}
+
+impl<T> fmt::Debug for SendSignal<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendSignal")
+            .field("run", &self.run)
+            .field("signal", &self.signal)
+            .field("key", &self.key)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for CancelRun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CancelRun")
+            .field("run", &self.run)
+            .field("reason", &self.reason)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for TerminateRun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TerminateRun")
+            .field("run", &self.run)
+            .field("reason", &self.reason)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,85 @@
+//! What every request of a client has in common: it becomes one submission, and an answer to it becomes a value.
+//! It must not know how a submission travels.
+
+use std::fmt;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+
+use crate::error::Error;
+use crate::store::{Store, Submission, Submitted};
+
+/// A request that a client can make by itself or as a part of something larger, such as a transaction that a
+/// store's own crate understands. Awaiting the request is the first; [`Request::prepare`] is for the second.
+pub trait Request {
+    /// What the request is answered with.
+    type Answer: 'static;
+
+    /// Checks the request and makes its submission. The store is asked for nothing but its time.
+    ///
+    /// # Errors
+    /// [`Error::is_invalid`] and [`Error::is_payload`] for what cannot be sent, [`Error::is_unavailable`].
+    fn prepare(self) -> BoxFuture<'static, Result<Prepared<Self::Answer>, Error>>;
+}
+
+/// A request that is ready to be submitted.
+///
+/// Whoever submits it hands the store's answer to [`Prepared::answered`]. The submission may be sent again
+/// until it is answered; it takes effect once.
+pub struct Prepared<T> {
+    store: Arc<dyn Store>,
+    submission: Submission,
+    interpret: Box<dyn FnOnce(Submitted) -> Result<T, Error> + Send>,
+}
+
+impl<T> Prepared<T> {
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        submission: Submission,
+        interpret: impl FnOnce(Submitted) -> Result<T, Error> + Send + 'static,
+    ) -> Self {
+        Self { store, submission, interpret: Box::new(interpret) }
+    }
+
+    /// What is to be submitted.
+    pub fn submission(&self) -> &Submission {
+        &self.submission
+    }
+
+    /// The client's store: the only one that the submission is meant for.
+    pub fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    /// What the store's answer means to the caller.
+    ///
+    /// # Errors
+    /// [`Error::is_key_conflict`], [`Error::is_run_over`], [`Error::is_unknown_run`].
+    pub fn answered(self, answer: Submitted) -> Result<T, Error> {
+        (self.interpret)(answer)
+    }
+}
+
+impl<T> fmt::Debug for Prepared<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prepared").field("submission", &self.submission).finish_non_exhaustive()
+    }
+}
+
+/// Makes a request awaitable: prepared and submitted by the client itself.
+macro_rules! awaitable {
+    ($request:ident $(<$parameter:ident: $bound:path>)?, $answer:ty, $($then:tt)+) => {
+        impl $(<$parameter: $bound>)? std::future::IntoFuture for $request $(<$parameter>)? {
+            type Output = Result<$answer, crate::error::Error>;
+            type IntoFuture = futures::future::BoxFuture<'static, Self::Output>;
+
+            fn into_future(self) -> Self::IntoFuture {
+                let shared = std::sync::Arc::clone(&self.shared);
+                let prepared = crate::client::Request::prepare(self);
+                Box::pin(async move { shared.submit(prepared.await?).await.map($($then)+) })
+            }
+        }
+    };
+}
+
+pub(super) use awaitable;

@@ -1,0 +1,232 @@
+//! `client.start`: opens a run and its start message, in one submission. It must not know what becomes of them.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use futures::future::BoxFuture;
+use sha2::{Digest, Sha256};
+
+use super::Shared;
+use super::request::{Prepared, Request, awaitable};
+use crate::error::Error;
+use crate::event::{Name, wire};
+use crate::handle::RunHandle;
+use crate::id::{MessageId, RunId, ShardId};
+use crate::message::Message;
+use crate::payload::{Payload, canonical_digest};
+use crate::registry::check_name;
+use crate::store::{NewRun, Queue, StoreError, Submission, Submitted};
+use crate::time::Timestamp;
+use crate::workflow::Workflow;
+
+/// A start: await it, and the run exists.
+///
+/// ```
+/// # use pgworkflows::prelude::*;
+/// # use pgworkflows::{Client, Context, Error, RunHandle};
+/// # struct Reminder;
+/// # impl Workflow for Reminder {
+/// #     const NAME: &'static str = "reminder";
+/// #     type Input = String;
+/// #     type Output = ();
+/// #     async fn run(_: Context, _: String) -> WorkflowResult<()> { Ok(()) }
+/// # }
+/// async fn remind(client: &Client, order: u64) -> Result<RunHandle<Reminder>, Error> {
+///     client
+///         .start::<Reminder>("water the plants".to_owned())
+///         .key(format!("order:{order}"))
+///         .delay(Duration::from_secs(3600))
+///         .await
+/// }
+/// ```
+///
+/// # Errors
+/// * [`Error::is_invalid`]: a name or key that is empty, longer than 255 bytes or has control characters; a delay
+///   of zero; a start beyond the year 9999; an input over the limit. The store has not been asked.
+/// * [`Error::is_payload`]: the input cannot be encoded.
+/// * [`Error::is_key_conflict`]: a run of this workflow was started under the key with another input.
+/// * [`Error::is_unavailable`]: whether the run was started is not known. A start with a key may be repeated.
+#[must_use = "a start does nothing until it is awaited"]
+pub struct StartRun<W: Workflow> {
+    pub(super) shared: Arc<Shared>,
+    input: W::Input,
+    key: Option<String>,
+    begin: Begin,
+}
+
+/// When a run is to begin.
+#[derive(Clone, Copy, Debug)]
+enum Begin {
+    AtOnce,
+    After(Duration),
+    At(DateTime<Utc>),
+}
+
+impl<W: Workflow> StartRun<W> {
+    pub(super) fn new(shared: Arc<Shared>, input: W::Input) -> Self {
+        Self { shared, input, key: None, begin: Begin::AtOnce }
+    }
+
+    /// The start's idempotency key, unique per workflow for as long as the run is retained. A second start with
+    /// the same key and the same input gives a handle of the first one's run.
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// Has the workflow begin that long after the start, by the store's clock. The run exists at once. Replaces
+    /// an earlier `start_at`.
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.begin = Begin::After(delay);
+        self
+    }
+
+    /// Has the workflow begin at that time by the store's clock, at once if it has passed. The run exists at
+    /// once. Replaces an earlier `delay`.
+    pub fn start_at(mut self, time: DateTime<Utc>) -> Self {
+        self.begin = Begin::At(time);
+        self
+    }
+
+    /// What is known without the store.
+    fn check(&self) -> Result<Checked, Error> {
+        check_name("workflow", W::NAME)?;
+        if let Some(key) = &self.key {
+            check_name("key", key)?;
+        }
+        self.begin.check(W::NAME)?;
+        let what = format!("the input of workflow `{}`", W::NAME);
+        let input = self.shared.encode(&what, &self.input)?;
+        let digest = self.key.as_ref().map(|_| canonical_digest(&self.input));
+        let input_digest = digest.transpose().map_err(|error| Error::payload(what, error))?;
+        Ok(Checked { workflow: W::NAME, input, key: self.key.clone(), input_digest, begin: self.begin })
+    }
+}
+
+impl<W: Workflow> Request for StartRun<W> {
+    /// A handle that does not take the run for granted: the transaction may be rolled back.
+    type Answer = RunHandle<W>;
+
+    fn prepare(self) -> BoxFuture<'static, Result<Prepared<RunHandle<W>>, Error>> {
+        // Encoded before the first await: the input need not be `Send`.
+        let checked = self.check();
+        let shared = self.shared;
+        Box::pin(async move {
+            let checked = checked?;
+            let (queue, now) = shared.queue().await?;
+            let key = checked.key.clone();
+            let submission = checked.submission(&queue, now, || shared.host.random())?;
+            let (run, store) = (submission.run, Arc::clone(&shared.store));
+            Ok(Prepared::new(store, submission, move |answer| match answer {
+                // A start that was repeated may find its own run over, or under its own key.
+                Submitted::Accepted | Submitted::RunOver => Ok(RunHandle::unchecked(shared, run)),
+                Submitted::Existing(existing) => {
+                    Ok(RunHandle::unchecked(shared, existing).existing(existing != run))
+                }
+                Submitted::KeyConflict(holder) => {
+                    Err(Error::key_conflict(W::NAME, key.as_deref().unwrap_or_default(), holder))
+                }
+                Submitted::UnknownRun => {
+                    let reason = format!("the start of run {run} was answered with `unknown run`");
+                    Err(StoreError::corrupt(reason).into())
+                }
+            }))
+        })
+    }
+}
+
+awaitable!(StartRun<W: Workflow>, RunHandle<W>, RunHandle::committed);
+
+impl Begin {
+    fn check(self, workflow: &str) -> Result<(), Error> {
+        match self {
+            Self::AtOnce => Ok(()),
+            Self::After(delay) if delay.is_zero() => Err(Error::invalid(format!(
+                "the start of workflow `{workflow}` is delayed by zero; leave `delay` out to start at once"
+            ))),
+            Self::After(_) => Ok(()),
+            Self::At(time) if Timestamp::from(time) > Timestamp::MAX_DEADLINE => {
+                Err(Error::invalid(format!(
+                    "the start of workflow `{workflow}` is set to {time}, and the latest time there is is {}; start \
+                 it earlier",
+                    Timestamp::MAX_DEADLINE
+                )))
+            }
+            Self::At(_) => Ok(()),
+        }
+    }
+
+    fn at(self, workflow: &str, now: Timestamp) -> Result<Option<Timestamp>, Error> {
+        match self {
+            Self::AtOnce => Ok(None),
+            Self::At(time) => Ok(Some(time.into())),
+            Self::After(delay) => now.checked_add(delay).map(Some).ok_or_else(|| {
+                Error::invalid(format!(
+                    "the start of workflow `{workflow}` is delayed by {delay:?}, beyond the latest time there is, \
+                     {}; use a shorter delay",
+                    Timestamp::MAX_DEADLINE
+                ))
+            }),
+        }
+    }
+}
+
+/// A start that may be sent.
+struct Checked {
+    workflow: &'static str,
+    input: Payload,
+    key: Option<String>,
+    input_digest: Option<[u8; 32]>,
+    begin: Begin,
+}
+
+impl Checked {
+    fn submission(
+        self,
+        queue: &Queue,
+        now: Timestamp,
+        mut random: impl FnMut() -> u64,
+    ) -> Result<Submission, Error> {
+        let start_at = self.begin.at(self.workflow, now)?;
+        // A key always leads to the same shard, so that two starts with it meet there.
+        let nth = self.key.as_deref().map_or_else(&mut random, key_prefix) % u64::from(queue.shard_count);
+        let shard = ShardId::new(queue.first_shard.get().saturating_add(nth as u16))?;
+        let run = RunId::new(now, shard, random());
+        let message = Message::Start {
+            workflow: Name::Borrowed(self.workflow),
+            input: self.input,
+            key: self.key.clone(),
+            start_at,
+        };
+        Ok(Submission {
+            // A run is started once, so the run names the message as well.
+            message: MessageId::from_u128(run.as_u128()),
+            run,
+            body: wire::encode_message(&message),
+            opens: Some(NewRun {
+                workflow: self.workflow.to_owned(),
+                key: self.key,
+                input_digest: self.input_digest,
+            }),
+        })
+    }
+}
+
+/// The first 8 bytes of a key's SHA-256, big endian. Modulo the queue's number of shards it is the place of the
+/// key's shard in the queue; every client, in whatever language, computes the same.
+fn key_prefix(key: &str) -> u64 {
+    let digest: [u8; 32] = Sha256::digest(key.as_bytes()).into();
+    digest[..8].iter().fold(0, |prefix, byte| prefix << 8 | u64::from(*byte))
+}
+
+impl<W: Workflow> fmt::Debug for StartRun<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StartRun")
+            .field("workflow", &W::NAME)
+            .field("key", &self.key)
+            .field("begin", &self.begin)
+            .finish_non_exhaustive()
+    }
+}

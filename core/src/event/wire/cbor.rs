@@ -1,0 +1,319 @@
+//! Deterministic CBOR (RFC 8949 §4.2.1), as much of it as the engine stores: integers, bytes, text, arrays,
+//! booleans and null. It must not know what an event is.
+//!
+//! Lengths are always definite and heads always the shortest: a value has one form, and tools may compare
+//! bytes. Maps, tags and floats are neither written nor read.
+
+use bytes::Bytes;
+
+const UNSIGNED: u8 = 0;
+const NEGATIVE: u8 = 1;
+const BYTES: u8 = 2;
+const TEXT: u8 = 3;
+const ARRAY: u8 = 4;
+
+const FALSE: u8 = 0xf4;
+const TRUE: u8 = 0xf5;
+const NULL: u8 = 0xf6;
+
+/// The longest array whose head is a single byte.
+pub(super) const SHORT_ARRAY_MAX: u8 = 23;
+
+/// What is wrong with the bytes, and where.
+#[derive(Debug)]
+pub(super) struct Fault {
+    /// The fields around the place, the innermost first.
+    path: Vec<&'static str>,
+    at: usize,
+    problem: String,
+}
+
+/// What was read. The fault is boxed so that results stay small where nothing is wrong.
+pub(super) type Read<T> = Result<T, Box<Fault>>;
+
+impl Fault {
+    #[cold]
+    pub(super) fn new(at: usize, problem: impl Into<String>) -> Box<Self> {
+        Box::new(Self { path: Vec::new(), at, problem: problem.into() })
+    }
+
+    /// The same fault, seen from the array that holds `field`.
+    #[cold]
+    pub(super) fn within(mut self: Box<Self>, field: &'static str) -> Box<Self> {
+        self.path.push(field);
+        self
+    }
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (depth, field) in self.path.iter().rev().enumerate() {
+            f.write_str(if depth == 0 { "`" } else { "." })?;
+            f.write_str(field)?;
+        }
+        if !self.path.is_empty() {
+            f.write_str("` ")?;
+        }
+        write!(f, "at byte {}: {}", self.at, self.problem)
+    }
+}
+
+/// Writes values one after the other.
+pub(super) struct Writer {
+    out: Vec<u8>,
+}
+
+impl Writer {
+    pub(super) fn with_capacity(bytes: usize) -> Self {
+        Self { out: Vec::with_capacity(bytes) }
+    }
+
+    pub(super) fn finish(self) -> Bytes {
+        self.out.into()
+    }
+
+    pub(super) fn unsigned(&mut self, value: u64) {
+        self.head(UNSIGNED, value);
+    }
+
+    pub(super) fn signed(&mut self, value: i64) {
+        match u64::try_from(value) {
+            Ok(value) => self.head(UNSIGNED, value),
+            // CBOR stores −1 − n as n, which is what inverting the bits of a two's complement gives.
+            Err(_) => self.head(NEGATIVE, !value as u64),
+        }
+    }
+
+    pub(super) fn bytes(&mut self, value: &[u8]) {
+        self.head(BYTES, value.len() as u64);
+        self.out.extend_from_slice(value);
+    }
+
+    pub(super) fn text(&mut self, value: &str) {
+        self.head(TEXT, value.len() as u64);
+        self.out.extend_from_slice(value.as_bytes());
+    }
+
+    pub(super) fn bool(&mut self, value: bool) {
+        self.out.push(if value { TRUE } else { FALSE });
+    }
+
+    pub(super) fn null(&mut self) {
+        self.out.push(NULL);
+    }
+
+    /// The head of an array; its items are to follow.
+    pub(super) fn array(&mut self, items: usize) {
+        self.head(ARRAY, items as u64);
+    }
+
+    /// How much is written.
+    pub(super) fn len(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Whether nothing but a null was written since `start`.
+    pub(super) fn is_null_since(&self, start: usize) -> bool {
+        self.out[start..] == [NULL]
+    }
+
+    /// Ends the array whose head, a short one, is at `head`: it has `items` items, and the last ends at `end`.
+    pub(super) fn close_array(&mut self, head: usize, items: u8, end: usize) {
+        assert!(items <= SHORT_ARRAY_MAX, "{items} fields do not fit a head of one byte");
+        self.out.truncate(end);
+        self.out[head] = ARRAY << 5 | items;
+    }
+
+    fn head(&mut self, major: u8, value: u64) {
+        let major = major << 5;
+        match value {
+            0..=23 => self.out.push(major | value as u8),
+            24..=0xff => self.out.extend_from_slice(&[major | 24, value as u8]),
+            0x100..=0xffff => self.long_head(major | 25, &(value as u16).to_be_bytes()),
+            0x1_0000..=0xffff_ffff => self.long_head(major | 26, &(value as u32).to_be_bytes()),
+            _ => self.long_head(major | 27, &value.to_be_bytes()),
+        }
+    }
+
+    fn long_head(&mut self, first: u8, value: &[u8]) {
+        self.out.push(first);
+        self.out.extend_from_slice(value);
+    }
+}
+
+/// Reads values one after the other. No input makes it panic, or allocate more than the input's own length.
+pub(super) struct Reader<'b> {
+    body: &'b Bytes,
+    at: usize,
+}
+
+impl<'b> Reader<'b> {
+    pub(super) fn new(body: &'b Bytes) -> Self {
+        Self { body, at: 0 }
+    }
+
+    /// The offset of what is read next.
+    pub(super) fn at(&self) -> usize {
+        self.at
+    }
+
+    pub(super) fn unsigned(&mut self) -> Read<u64> {
+        self.head(UNSIGNED, "an unsigned number")
+    }
+
+    pub(super) fn signed(&mut self) -> Read<i64> {
+        let start = self.at;
+        let negative = self.peek().is_some_and(|first| first >> 5 == NEGATIVE);
+        let value = self.head(if negative { NEGATIVE } else { UNSIGNED }, "a number")?;
+        let value = i64::try_from(value)
+            .map_err(|_| Fault::new(start, "the number does not fit 64 bits with a sign"))?;
+        Ok(if negative { !value } else { value })
+    }
+
+    /// A slice of the body itself: nothing is copied.
+    pub(super) fn bytes(&mut self) -> Read<Bytes> {
+        let start = self.string(BYTES, "bytes")?;
+        Ok(self.body.slice(start..self.at))
+    }
+
+    /// Bytes of a fixed number.
+    pub(super) fn byte_array<const N: usize>(&mut self) -> Read<[u8; N]> {
+        let head = self.at;
+        let start = self.string(BYTES, "bytes")?;
+        self.body[start..self.at]
+            .try_into()
+            .map_err(|_| Fault::new(head, format!("bytes, {} of them, where {N} should be", self.at - start)))
+    }
+
+    pub(super) fn text(&mut self) -> Read<&'b str> {
+        let body = self.body;
+        let start = self.string(TEXT, "text")?;
+        std::str::from_utf8(&body[start..self.at])
+            .map_err(|error| Fault::new(start + error.valid_up_to(), "the text is not UTF-8"))
+    }
+
+    pub(super) fn bool(&mut self) -> Read<bool> {
+        let value = match self.peek() {
+            Some(FALSE) => false,
+            Some(TRUE) => true,
+            _ => return Err(self.unexpected("a boolean")),
+        };
+        self.at += 1;
+        Ok(value)
+    }
+
+    /// Takes a null, if that is what comes next.
+    pub(super) fn null(&mut self) -> bool {
+        let found = self.is_null();
+        self.at += usize::from(found);
+        found
+    }
+
+    pub(super) fn is_null(&self) -> bool {
+        self.peek() == Some(NULL)
+    }
+
+    pub(super) fn is_array(&self) -> bool {
+        self.peek().is_some_and(|first| first >> 5 == ARRAY)
+    }
+
+    /// How many items the array has that begins here. An item has one byte at least, so that an array that
+    /// cannot be there is refused at its head.
+    pub(super) fn array(&mut self) -> Read<usize> {
+        let start = self.at;
+        let items = self.head(ARRAY, "an array")?;
+        self.checked_length(start, items, "items")
+    }
+
+    /// Refuses bytes behind the last value.
+    pub(super) fn end(&self) -> Read<()> {
+        match self.left() {
+            0 => Ok(()),
+            left => Err(Fault::new(self.at, format!("the value is over, and {left} of the bytes are left"))),
+        }
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.body.get(self.at).copied()
+    }
+
+    fn left(&self) -> usize {
+        self.body.len() - self.at
+    }
+
+    /// Goes over a string of bytes or text, and returns where its content starts.
+    fn string(&mut self, major: u8, expected: &'static str) -> Read<usize> {
+        let head = self.at;
+        let length = self.head(major, expected)?;
+        let length = self.checked_length(head, length, "bytes")?;
+        let start = self.at;
+        self.at += length;
+        Ok(start)
+    }
+
+    fn checked_length(&self, start: usize, length: u64, unit: &'static str) -> Read<usize> {
+        match usize::try_from(length) {
+            Ok(length) if length <= self.left() => Ok(length),
+            _ => {
+                let left = self.left();
+                Err(Fault::new(start, format!("cut short: {length} {unit} announced, {left} bytes left")))
+            }
+        }
+    }
+
+    #[inline]
+    fn head(&mut self, major: u8, expected: &'static str) -> Read<u64> {
+        match self.peek() {
+            Some(first) if first >> 5 == major => match first & 0x1f {
+                short @ 0..=23 => {
+                    self.at += 1;
+                    Ok(short.into())
+                }
+                size => self.long_head(size),
+            },
+            _ => Err(self.unexpected(expected)),
+        }
+    }
+
+    fn long_head(&mut self, size: u8) -> Read<u64> {
+        // The size in bytes, and the smallest value that needs it.
+        let (size, smallest) = match size {
+            24 => (1, 24),
+            25 => (2, 0x100),
+            26 => (4, 0x1_0000),
+            27 => (8, 0x1_0000_0000),
+            31 => return Err(Fault::new(self.at, "an indefinite length, which is never written")),
+            _ => return Err(Fault::new(self.at, "a head that CBOR reserves")),
+        };
+        let start = self.at + 1;
+        let Some(bytes) = self.body.get(start..start + size) else {
+            return Err(Fault::new(self.at, "cut short within a head"));
+        };
+        let value = bytes.iter().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
+        if value < smallest {
+            return Err(Fault::new(self.at, "a head longer than it need be, which is never written"));
+        }
+        self.at = start + size;
+        Ok(value)
+    }
+
+    #[cold]
+    fn unexpected(&self, expected: &'static str) -> Box<Fault> {
+        let found = match self.peek() {
+            None => return Fault::new(self.at, format!("cut short: {expected} should follow")),
+            Some(FALSE | TRUE) => "a boolean",
+            Some(NULL) => "null",
+            Some(first) => match first >> 5 {
+                UNSIGNED => "an unsigned number",
+                NEGATIVE => "a negative number",
+                BYTES => "bytes",
+                TEXT => "text",
+                ARRAY => "an array",
+                5 => "a map",
+                6 => "a tag",
+                _ => "a float or a simple value",
+            },
+        };
+        Fault::new(self.at, format!("{found} where {expected} should be"))
+    }
+}

@@ -1,0 +1,387 @@
+//! A processor: the single writer of some shards' log, as a state machine without I/O. Messages, outcomes and
+//! deadlines go in; appends, reads and effects come out. It knows neither a store nor a clock nor a thread:
+//! the driver executes what it asks for and tells it the time.
+//!
+//! Its memory runs ahead of the log. If an append is refused, the whole processor is thrown away.
+
+mod batch;
+mod deadlines;
+mod deliver;
+mod dispatch;
+mod recover;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use self::batch::Group;
+pub(crate) use self::batch::InFlight;
+use crate::activity::ActivityOptions;
+use crate::command::StepRequest;
+use crate::event::Name;
+use crate::id::{AppendNo, CommandId, LeaseId, Position, RunId, ShardId};
+use crate::limits;
+use crate::message::Message;
+use crate::payload::Payload;
+use crate::registry::Registry;
+use crate::run::{Progress, Run};
+use crate::store::{
+    Claimed, ClosedStatus, Due, DueMark, InboxCursor, InboxRead, LeaseTick, LeaseTicked, Load, MessageRef,
+    OpenRow,
+};
+use crate::time::Timestamp;
+
+/// What a worker's user may set of its processors.
+#[derive(Clone, Debug)]
+pub(crate) struct ProcessorConfig {
+    pub(crate) worker: String,
+    pub(crate) history_events_warn: u32,
+    pub(crate) history_events_max: u32,
+    /// How many runs may be in memory before no more messages are taken in.
+    pub(crate) runs_max: usize,
+}
+
+/// The state machine.
+pub(crate) struct Processor {
+    config: ProcessorConfig,
+    registry: Registry,
+    lease: LeaseId,
+    shards: BTreeMap<ShardId, Shard>,
+    runs: BTreeMap<RunId, Live>,
+    /// Runs whose histories were asked for, with what waits for them.
+    loading: BTreeMap<RunId, Vec<Waiting>>,
+    to_load: Vec<RunId>,
+    recovery: VecDeque<Load>,
+    /// Runs under suspicion, whose activities are dispatched one run at a time.
+    suspects: VecDeque<RunId>,
+    /// Deadlines of the runs in memory.
+    wakes: BTreeSet<(Timestamp, RunId)>,
+    /// What is to be appended, in order.
+    groups: VecDeque<Group>,
+    in_flight: Option<InFlight>,
+    /// The last append that the store acknowledged.
+    committed: AppendNo,
+    /// How many groups the next append may hold: fewer after one was refused.
+    groups_max: usize,
+    /// Messages that were read and are still in the inbox.
+    taken: BTreeSet<MessageRef>,
+    cursor: InboxCursor,
+    mail: bool,
+    due_mark: Option<DueMark>,
+    due_until: Option<Timestamp>,
+    due: bool,
+    /// Runs that the store refuses to write: nothing more is written for them here.
+    refused: BTreeSet<RunId>,
+    effects: Vec<Effect>,
+}
+
+/// One shard of a processor.
+#[derive(Debug)]
+struct Shard {
+    next_position: Position,
+    suspicious: bool,
+}
+
+/// A run in memory.
+struct Live {
+    run: Run,
+    /// Its row as the appends so far, cut or not, leave it; `None` if that is not known.
+    row: Option<OpenRow>,
+    /// Whether the store has a row for it, or will have by what is to be appended.
+    has_row: bool,
+    /// The attempts that were handed to the executor, or will be after a commit.
+    running: BTreeMap<CommandId, u32>,
+    /// The steps likewise.
+    steps: BTreeSet<CommandId>,
+    /// How many groups of it are queued or in flight.
+    uncommitted: usize,
+    /// Its entry in `wakes`.
+    wake: Option<Timestamp>,
+    warned: bool,
+}
+
+/// What waits for a run that is being loaded.
+enum Waiting {
+    Message { reference: MessageRef, id: crate::id::MessageId, message: Message },
+    Stall { reason: String },
+}
+
+/// What the driver is to do. All that caused it is committed.
+pub(crate) enum Effect {
+    /// Execute an attempt of an activity.
+    Execute(Attempt),
+    /// Execute a step.
+    ExecuteStep { run: RunId, step: StepRequest },
+    /// The outcome of an activity or a step is no longer wanted.
+    Abort { run: RunId, id: CommandId },
+    /// A run is over.
+    Closed { run: RunId, status: ClosedStatus },
+}
+
+/// An attempt of an activity.
+#[derive(Clone, Debug)]
+pub(crate) struct Attempt {
+    pub(crate) run: RunId,
+    pub(crate) id: CommandId,
+    pub(crate) attempt: u32,
+    pub(crate) activity: Name,
+    pub(crate) input: Payload,
+    pub(crate) options: ActivityOptions,
+    pub(crate) scheduled_at: Timestamp,
+}
+
+/// What the driver is to read next.
+#[derive(Debug)]
+pub(crate) enum Read {
+    Load(Load),
+    Due(Due),
+    Inbox(InboxRead),
+}
+
+impl Processor {
+    /// A processor of a new lease.
+    pub(crate) fn new(config: ProcessorConfig, registry: Registry, claimed: &Claimed) -> Self {
+        let mut processor = Self {
+            config,
+            registry,
+            lease: claimed.lease,
+            shards: BTreeMap::new(),
+            runs: BTreeMap::new(),
+            loading: BTreeMap::new(),
+            to_load: Vec::new(),
+            recovery: VecDeque::new(),
+            suspects: VecDeque::new(),
+            wakes: BTreeSet::new(),
+            groups: VecDeque::new(),
+            in_flight: None,
+            committed: AppendNo::new(0),
+            groups_max: usize::MAX,
+            taken: BTreeSet::new(),
+            cursor: InboxCursor::default(),
+            mail: false,
+            due_mark: None,
+            due_until: None,
+            due: false,
+            refused: BTreeSet::new(),
+            effects: Vec::new(),
+        };
+        processor.claimed(claimed);
+        processor
+    }
+
+    /// Shards were claimed under this lease: recover their runs.
+    pub(crate) fn claimed(&mut self, claimed: &Claimed) {
+        let new: Vec<ShardId> = claimed.shards.iter().map(|claimed| claimed.shard).collect();
+        if new.is_empty() {
+            return;
+        }
+        for claimed in &claimed.shards {
+            let suspicious = claimed.deaths >= limits::DEATHS_BEFORE_SUSPICION;
+            let shard = Shard { next_position: claimed.next_position, suspicious };
+            self.shards.insert(claimed.shard, shard);
+        }
+        self.recovery.push_back(Load::Unparked { shards: new, after: None, limit: recover::PAGE });
+        // A new owner begins with no snapshot and no mark; what is in memory already is recognised.
+        self.cursor = InboxCursor::default();
+        self.mail = true;
+        self.due_mark = None;
+        self.due = true;
+    }
+
+    pub(crate) fn lease(&self) -> LeaseId {
+        self.lease
+    }
+
+    pub(crate) fn owns(&self, shard: ShardId) -> bool {
+        self.shards.contains_key(&shard)
+    }
+
+    pub(crate) fn shard_count(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// How many runs are in memory.
+    pub(crate) fn live_runs(&self) -> usize {
+        self.runs.len()
+    }
+
+    /// There may be messages.
+    pub(crate) fn has_mail(&mut self) {
+        self.mail = true;
+    }
+
+    /// This processor's part of a heartbeat that is about to be sent.
+    pub(crate) fn tick(&mut self, due_until: Timestamp, ttl: std::time::Duration) -> LeaseTick {
+        // From now on, what parks with a deadline before this stays in memory: the query may not see it.
+        self.due_until = self.due_until.max(Some(due_until));
+        LeaseTick {
+            lease: self.lease,
+            renew: Some(ttl),
+            cursor: self.cursor.clone(),
+            due_after: self.due_mark,
+            due_until,
+        }
+    }
+
+    /// The answer to that heartbeat.
+    pub(crate) fn ticked(&mut self, asked: &LeaseTick, ticked: &LeaseTicked) {
+        self.mail |= ticked.mail;
+        if ticked.due {
+            self.due = true;
+        } else if self.due_mark == asked.due_after {
+            self.due_mark = self.due_mark.max(Some(end_of(asked.due_until)));
+        }
+    }
+
+    /// What to read next, if anything. The answer must be handed back before the next call.
+    pub(crate) fn next_read(&mut self) -> Option<Read> {
+        if let Some(load) = self.recovery.pop_front() {
+            return Some(Read::Load(load));
+        }
+        if !self.to_load.is_empty() {
+            let page = self.to_load.len().min(recover::PAGE as usize);
+            return Some(Read::Load(Load::Runs(self.to_load.drain(..page).collect())));
+        }
+        if self.runs.len() + self.loading.len() >= self.config.runs_max || self.shards.is_empty() {
+            return None;
+        }
+        let shards = || self.shards.keys().copied().collect();
+        if std::mem::take(&mut self.mail) {
+            let read = InboxRead { shards: shards(), cursor: self.cursor.clone(), limit: deliver::PAGE };
+            return Some(Read::Inbox(read));
+        }
+        let until = self.due_until?;
+        if std::mem::take(&mut self.due) {
+            return Some(Read::Due(Due {
+                shards: shards(),
+                after: self.due_mark,
+                until,
+                limit: recover::PAGE,
+            }));
+        }
+        None
+    }
+
+    /// A read failed: it is to be made again.
+    pub(crate) fn read_failed(&mut self, read: Read) {
+        match read {
+            Read::Load(Load::Runs(runs)) => self.to_load.extend(runs),
+            Read::Load(load @ Load::Unparked { .. }) => self.recovery.push_front(load),
+            Read::Inbox(_) => self.mail = true,
+            Read::Due(_) => self.due = true,
+        }
+    }
+
+    /// Takes what is to be done now.
+    pub(crate) fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// Whether nothing waits for an append.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.in_flight.is_none() && self.groups.is_empty()
+    }
+
+    /// Takes in what a run asks for: its events are queued for the log, its effects wait for their commit.
+    fn absorb(&mut self, id: RunId, progress: Progress, consumed: Option<MessageRef>, now: Timestamp) {
+        let Some(live) = self.runs.get_mut(&id) else { return };
+        let mut group = Group::new(id);
+        group.consumed.extend(consumed);
+        let PreparedEvents { dispatch, obsolete } = live.log(&mut group, progress.events);
+        for id in progress.dropped_steps {
+            live.steps.remove(&id);
+            group.effects.push(Effect::Abort { run: live.run.state.id, id });
+        }
+        for step in progress.steps {
+            live.steps.insert(step.id);
+            group.effects.push(Effect::ExecuteStep { run: live.run.state.id, step });
+        }
+        if obsolete {
+            live.abort_obsolete(&mut group);
+        }
+        self.queue(group);
+        for call in dispatch {
+            self.dispatch(id, call, now);
+        }
+        self.check_history(id, now);
+        self.reschedule(id);
+    }
+
+    /// Queues a group, behind everything of its run that is queued.
+    fn queue(&mut self, mut group: Group) {
+        if let Some(live) = self.runs.get_mut(&group.run) {
+            // A row follows from events alone.
+            if !group.events.is_empty() {
+                live.set_row(&mut group);
+            }
+            if live.uncommitted == 0 && group.writes_nothing() {
+                // Nothing of the run is on its way to the log: what it asks for may begin.
+                self.effects.append(&mut group.effects);
+                return;
+            }
+            live.uncommitted += 1;
+        }
+        self.groups.push_back(group);
+    }
+
+    /// Warns of a long history, and stalls a run whose history is too long.
+    fn check_history(&mut self, id: RunId, now: Timestamp) {
+        let Some(live) = self.runs.get_mut(&id) else { return };
+        let (count, max) = (live.run.state.event_count(), self.config.history_events_max);
+        if count < self.config.history_events_warn || live.run.state.closed.is_some() {
+            return;
+        }
+        if !std::mem::replace(&mut live.warned, true) {
+            tracing::warn!(
+                run = %id, workflow = %live.run.state.workflow, events = count, limit = max,
+                "a history grows long; at the limit the run stalls"
+            );
+        }
+        if count >= max && live.run.state.stalled.is_none() && live.run.state.ending.is_none() {
+            let reason = format!(
+                "the history has {count} events, and the limit is {max}; raise `history_events_max`, and the run \
+                 goes on"
+            );
+            let progress = live.run.stall(now, reason);
+            self.absorb(id, progress, None, now);
+        }
+    }
+
+    /// Forgets a run that costs nothing but its rows from now on.
+    fn evict_if_idle(&mut self, id: RunId) {
+        let Some(live) = self.runs.get(&id) else { return };
+        let committed = live.uncommitted == 0;
+        let state = &live.run.state;
+        let idle = live.running.is_empty() && live.steps.is_empty() && !state.is_busy();
+        let near = state.wake_at().is_some_and(|wake_at| Some(wake_at) <= self.due_until);
+        let parked = idle && (!near || state.stalled.is_some());
+        if committed && (state.closed.is_some() || parked) {
+            if let Some(live) = self.runs.remove(&id) {
+                live.wake.inspect(|wake| {
+                    self.wakes.remove(&(*wake, id));
+                });
+            }
+        }
+    }
+}
+
+/// What [`Live::log`] found in the events.
+struct PreparedEvents {
+    /// Activities that were scheduled.
+    dispatch: Vec<CommandId>,
+    /// Whether activities may have lost their purpose.
+    obsolete: bool,
+}
+
+/// The last mark of a deadline.
+fn end_of(wake_at: Timestamp) -> DueMark {
+    DueMark { wake_at, run: RunId::from_u128(u128::MAX) }
+}
+
+impl std::fmt::Debug for Processor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Processor")
+            .field("lease", &self.lease)
+            .field("shards", &self.shards.len())
+            .field("runs", &self.runs.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,340 @@
+//! Groups and appends: what is written together. A group is one step of one run, atomic; an append is as many
+//! groups as wait when the append before it is done. Positions are given out here, when an append is cut.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{Effect, Live, PreparedEvents, Processor};
+use crate::event::{Event, EventName, wire};
+use crate::id::{CommandId, EventSeq, Position, RunId, ShardId};
+use crate::limits;
+use crate::run::PastEvent;
+use crate::store::{
+    Append, Appended, ClosedRun, ClosedStatus, MessageRef, NewEvent, OpenRow, OpenState, OpenedRun,
+    UpdatedRun,
+};
+use crate::time::Timestamp;
+
+/// What one step of a run writes, and what it causes after the commit.
+pub(super) struct Group {
+    pub(super) run: RunId,
+    pub(super) events: Vec<Encoded>,
+    pub(super) consumed: Vec<MessageRef>,
+    pub(super) undelivered: Vec<MessageRef>,
+    pub(super) row: Option<RowChange>,
+    pub(super) effects: Vec<Effect>,
+}
+
+/// An event that is encoded and has no position yet.
+pub(super) struct Encoded {
+    seq: EventSeq,
+    at: Timestamp,
+    name: EventName,
+    body: Bytes,
+}
+
+/// A change of a run's row.
+pub(super) enum RowChange {
+    /// It is open. `workflow` is there if the store has no row yet.
+    Open { workflow: Option<String>, row: OpenRow },
+    /// It is over.
+    Closed(ClosedRun),
+}
+
+/// An append whose outcome is not known yet.
+pub(crate) struct InFlight {
+    append: Arc<Append>,
+    groups: Vec<Group>,
+    /// Where the shards' positions were before.
+    positions: BTreeMap<ShardId, Position>,
+}
+
+impl Group {
+    pub(super) fn new(run: RunId) -> Self {
+        Self {
+            run,
+            events: Vec::new(),
+            consumed: Vec::new(),
+            undelivered: Vec::new(),
+            row: None,
+            effects: Vec::new(),
+        }
+    }
+
+    pub(super) fn writes_nothing(&self) -> bool {
+        self.events.is_empty()
+            && self.consumed.is_empty()
+            && self.undelivered.is_empty()
+            && self.row.is_none()
+    }
+}
+
+impl Live {
+    /// Encodes a run's events into a group, and says what they ask for.
+    pub(super) fn log(&self, group: &mut Group, events: Vec<PastEvent>) -> PreparedEvents {
+        let mut prepared = PreparedEvents { dispatch: Vec::new(), obsolete: false };
+        for PastEvent { seq, at, event } in events {
+            let (name, body) = (event.name(), wire::encode_event(&event));
+            match &event {
+                Event::ActivityScheduled { id, .. } | Event::CompensationScheduled { id } => {
+                    prepared.dispatch.push(*id);
+                }
+                Event::ActivityCancelled { .. }
+                | Event::ActivityFailed { .. }
+                | Event::CompensationFailed { .. }
+                | Event::RunEnding { .. } => prepared.obsolete = true,
+                terminal => {
+                    if let Some(status) = closed_status(terminal) {
+                        prepared.obsolete = true;
+                        group.row = Some(RowChange::Closed(self.closed(status, at, body.clone())));
+                        group.effects.push(Effect::Closed { run: group.run, status });
+                    }
+                }
+            }
+            group.events.push(Encoded { seq, at, name, body });
+        }
+        prepared
+    }
+
+    fn closed(&self, status: ClosedStatus, closed_at: Timestamp, outcome: Bytes) -> ClosedRun {
+        let state = &self.run.state;
+        ClosedRun {
+            run: state.id,
+            workflow: state.workflow.to_string(),
+            key: state.key.clone(),
+            status,
+            closed_at,
+            outcome,
+        }
+    }
+
+    /// Adds the run's row to a group, if it changed.
+    pub(super) fn set_row(&mut self, group: &mut Group) {
+        if self.run.state.closed.is_some() {
+            return;
+        }
+        let state = self.open_state();
+        let parked = state == OpenState::Parked;
+        let row = OpenRow {
+            state,
+            wake_at: if parked { self.run.state.wake_at() } else { None },
+            waiting_on: match state {
+                OpenState::Busy | OpenState::Pending => None,
+                OpenState::Parked | OpenState::Stalled => self.run.waiting_on().map(printable),
+            },
+        };
+        if self.row.as_ref() == Some(&row) {
+            return;
+        }
+        let workflow = (!self.has_row).then(|| self.run.state.workflow.to_string());
+        self.has_row = true;
+        self.row = Some(row.clone());
+        group.row = Some(RowChange::Open { workflow, row });
+    }
+
+    fn open_state(&self) -> OpenState {
+        if self.run.state.stalled.is_some() {
+            OpenState::Stalled
+        } else if self.run.state.is_busy() || !self.steps.is_empty() {
+            OpenState::Busy
+        } else {
+            OpenState::Parked
+        }
+    }
+
+    /// Aborts the attempts and steps whose outcome nobody wants any more.
+    pub(super) fn abort_obsolete(&mut self, group: &mut Group) {
+        let state = &self.run.state;
+        let over = state.closed.is_some() || state.ending.is_some();
+        let mut obsolete: Vec<CommandId> =
+            self.running.keys().filter(|id| !state.activities.contains_key(id)).copied().collect();
+        if over {
+            obsolete.extend(&self.steps);
+        }
+        for id in obsolete {
+            self.running.remove(&id);
+            self.steps.remove(&id);
+            group.effects.push(Effect::Abort { run: group.run, id });
+        }
+    }
+}
+
+impl Processor {
+    /// The next append, if none is in flight and something is to be written.
+    pub(crate) fn cut(&mut self) -> Option<Arc<Append>> {
+        if self.in_flight.is_some() {
+            return None;
+        }
+        let mut groups = Vec::new();
+        let mut events = 0;
+        while let Some(group) = self.groups.front() {
+            let full = events > 0 && events + group.events.len() > limits::APPEND_EVENTS_MAX;
+            if full || groups.len() >= self.groups_max {
+                break;
+            }
+            events += group.events.len();
+            groups.extend(self.groups.pop_front());
+        }
+        if groups.is_empty() {
+            return None;
+        }
+        if groups.iter().all(Group::writes_nothing) {
+            self.done(groups);
+            return self.cut();
+        }
+        let positions: BTreeMap<ShardId, Position> =
+            self.shards.iter().map(|(shard, state)| (*shard, state.next_position)).collect();
+        let append = Arc::new(self.build(&groups));
+        self.in_flight = Some(InFlight { append: Arc::clone(&append), groups, positions });
+        Some(append)
+    }
+
+    fn build(&mut self, groups: &[Group]) -> Append {
+        let mut append = Append {
+            lease: self.lease,
+            number: self.committed.next(),
+            digest: [0; 32],
+            events: Vec::with_capacity(groups.iter().map(|group| group.events.len()).sum()),
+            opened: Vec::new(),
+            updated: Vec::new(),
+            closed: Vec::new(),
+            consumed: Vec::new(),
+            undelivered: Vec::new(),
+        };
+        let mut rows: BTreeMap<RunId, (Option<&String>, &RowChange)> = BTreeMap::new();
+        for group in groups {
+            self.place(group, &mut append.events);
+            append.consumed.extend(&group.consumed);
+            append.undelivered.extend(&group.undelivered);
+            if let Some(change) = &group.row {
+                // The last change stands, but a row that opens in this append still has to be made.
+                let opens = match change {
+                    RowChange::Open { workflow, .. } => workflow.as_ref(),
+                    RowChange::Closed(_) => None,
+                };
+                let entry = rows.entry(group.run).or_insert((opens, change));
+                *entry = (entry.0.or(opens), change);
+            }
+        }
+        for (run, (opens, change)) in rows {
+            match (change, opens) {
+                (RowChange::Closed(closed), _) => append.closed.push(closed.clone()),
+                (RowChange::Open { row, .. }, Some(workflow)) => {
+                    append.opened.push(OpenedRun { run, workflow: workflow.clone(), row: row.clone() });
+                }
+                (RowChange::Open { row, .. }, None) => {
+                    append.updated.push(UpdatedRun { run, row: row.clone() });
+                }
+            }
+        }
+        append.digest = append.content_digest();
+        append
+    }
+
+    /// Gives a group's events their positions.
+    fn place(&mut self, group: &Group, events: &mut Vec<NewEvent>) {
+        if group.events.is_empty() {
+            return;
+        }
+        let shard = group.run.shard();
+        let state = self.shards.get_mut(&shard);
+        let state =
+            state.unwrap_or_else(|| panic!("run {} is of shard {shard}, which is not ours", group.run));
+        for event in &group.events {
+            events.push(NewEvent {
+                run: group.run,
+                seq: event.seq,
+                position: state.next_position,
+                name: event.name.clone(),
+                at: event.at,
+                body: event.body.clone(),
+            });
+            state.next_position = state.next_position.next();
+        }
+    }
+
+    /// The append in flight was applied.
+    pub(crate) fn appended(&mut self, _answer: Appended) {
+        let Some(in_flight) = self.in_flight.take() else { return };
+        self.committed = in_flight.append.number;
+        self.groups_max = usize::MAX;
+        for message in in_flight.append.consumed.iter().chain(&in_flight.append.undelivered) {
+            self.taken.remove(message);
+        }
+        self.done(in_flight.groups);
+    }
+
+    /// These groups are committed: what they caused may begin, and who is idle leaves memory.
+    fn done(&mut self, groups: Vec<Group>) {
+        for mut group in groups {
+            self.effects.append(&mut group.effects);
+            if let Some(live) = self.runs.get_mut(&group.run) {
+                live.uncommitted -= 1;
+                if live.uncommitted == 0 {
+                    self.evict_if_idle(group.run);
+                }
+            }
+        }
+    }
+
+    /// The store refuses the content of the append in flight, and wrote nothing of it: it is cut in halves, and
+    /// a group that is refused alone is its run's fault.
+    pub(crate) fn refused(&mut self, reason: &str) {
+        let Some(in_flight) = self.in_flight.take() else { return };
+        for (shard, position) in in_flight.positions {
+            if let Some(state) = self.shards.get_mut(&shard) {
+                state.next_position = position;
+            }
+        }
+        let count = in_flight.groups.len();
+        let at_fault = in_flight.groups.first().map(|group| group.run);
+        for group in in_flight.groups.into_iter().rev() {
+            self.groups.push_front(group);
+        }
+        match at_fault {
+            Some(run) if count == 1 => self.refuse(run, reason),
+            _ => self.groups_max = count / 2,
+        }
+    }
+}
+
+/// How a run ended with this event, if it did.
+pub(crate) fn closed_status(event: &Event) -> Option<ClosedStatus> {
+    match event {
+        Event::RunCompleted { .. } => Some(ClosedStatus::Completed),
+        Event::RunFailed { .. } => Some(ClosedStatus::Failed),
+        Event::RunCancelled { .. } => Some(ClosedStatus::Cancelled),
+        Event::RunTerminated { .. } => Some(ClosedStatus::Terminated),
+        Event::RunStarted { .. }
+        | Event::RunAdopted { .. }
+        | Event::ActivityScheduled { .. }
+        | Event::ActivityAttemptStarted { .. }
+        | Event::ActivityAttemptFailed { .. }
+        | Event::ActivityAttemptLost { .. }
+        | Event::ActivityCompleted { .. }
+        | Event::ActivityFailed { .. }
+        | Event::ActivityCancelled { .. }
+        | Event::StepCompleted { .. }
+        | Event::StepFailed { .. }
+        | Event::TimerStarted { .. }
+        | Event::TimerFired { .. }
+        | Event::TimerCancelled { .. }
+        | Event::SignalReceived { .. }
+        | Event::CancelRequested { .. }
+        | Event::RunStalled { .. }
+        | Event::RunResumed { .. }
+        | Event::RunEnding { .. }
+        | Event::CompensationRegistered { .. }
+        | Event::CompensationScheduled { .. }
+        | Event::CompensationCompleted { .. }
+        | Event::CompensationFailed { .. } => None,
+    }
+}
+
+/// Text that every store can hold, at a length that people read.
+fn printable(text: String) -> String {
+    let clean = text.chars().filter(|c| !c.is_control() || *c == '\n');
+    clean.take(limits::WAITING_ON_CHARS_MAX).collect()
+}

@@ -1,0 +1,95 @@
+//! Deadlines: they are kept in memory for every run that is, and fire from there.
+
+use super::{Live, Processor};
+use crate::event::Event;
+use crate::id::RunId;
+use crate::run::DeadlineKind;
+use crate::store::DueRuns;
+use crate::time::Timestamp;
+
+impl Processor {
+    /// The next time at which [`Processor::advance`] has something to do.
+    pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
+        self.wakes.first().map(|(at, _)| *at)
+    }
+
+    /// It is that time: fires what is due.
+    pub(crate) fn advance(&mut self, now: Timestamp) {
+        while let Some((at, id)) = self.wakes.first().copied() {
+            if at > now {
+                return;
+            }
+            self.fire(id, now);
+        }
+    }
+
+    /// Fires the first deadline of a run.
+    fn fire(&mut self, id: RunId, now: Timestamp) {
+        let Some(live) = self.runs.get_mut(&id) else { return };
+        let Some(deadline) = live.next_deadline() else { return self.reschedule(id) };
+        match deadline.kind {
+            DeadlineKind::Timer => {
+                let progress = live.run.resolve(now, Event::TimerFired { id: deadline.id });
+                self.absorb(id, progress, None, now);
+            }
+            DeadlineKind::ScheduleToClose => {
+                let progress = live.run.activity_out_of_time(now, deadline.id);
+                self.absorb(id, progress, None, now);
+            }
+            DeadlineKind::Retry => {
+                self.dispatch(id, deadline.id, now);
+                self.unschedule_unknown(id, deadline.id);
+            }
+        }
+        self.reschedule(id);
+    }
+
+    /// An activity that nobody here knows waits for another worker: its retry must not spin.
+    fn unschedule_unknown(&mut self, id: RunId, call: crate::id::CommandId) {
+        if let Some(live) = self.runs.get_mut(&id) {
+            live.running.entry(call).or_insert(0);
+        }
+    }
+
+    /// Parked runs whose deadline is near.
+    pub(crate) fn due_runs(&mut self, due: &crate::store::Due, found: &DueRuns) {
+        let full = found.runs.len() >= due.limit as usize;
+        let mark = if full { found.runs.last().copied() } else { Some(super::end_of(due.until)) };
+        self.due_mark = self.due_mark.max(mark);
+        self.due |= full;
+        for run in &found.runs {
+            if !self.runs.contains_key(&run.run) && !self.refused.contains(&run.run) {
+                self.loading.entry(run.run).or_insert_with(|| {
+                    self.to_load.push(run.run);
+                    Vec::new()
+                });
+            }
+        }
+    }
+
+    /// Keeps a run's entry in the order of deadlines.
+    pub(super) fn reschedule(&mut self, id: RunId) {
+        let Some(live) = self.runs.get_mut(&id) else { return };
+        let next = live.next_deadline().map(|deadline| deadline.at);
+        if next != live.wake {
+            if let Some(old) = live.wake.take() {
+                self.wakes.remove(&(old, id));
+            }
+            if let Some(at) = next {
+                self.wakes.insert((at, id));
+            }
+            live.wake = next;
+        }
+    }
+}
+
+impl Live {
+    /// The first deadline that is not that of an attempt under way.
+    fn next_deadline(&self) -> Option<crate::run::Deadline> {
+        let state = &self.run.state;
+        let mut deadlines = state.deadlines.iter();
+        deadlines
+            .find(|deadline| deadline.kind != DeadlineKind::Retry || !self.running.contains_key(&deadline.id))
+            .copied()
+    }
+}

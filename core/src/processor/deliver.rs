@@ -1,0 +1,142 @@
+//! Messages: from the inbox into the log, each exactly once, in the order in which they were read.
+
+use super::batch::Group;
+use super::{Live, Processor, Waiting};
+use crate::event::{Event, wire};
+use crate::id::{MessageId, RunId};
+use crate::message::Message;
+use crate::run::Run;
+use crate::store::{InboxMessage, InboxPage, MessageRef, OpenRow, OpenState};
+use crate::time::Timestamp;
+
+/// How many messages are read at once.
+pub(super) const PAGE: u32 = 2_000;
+
+impl Processor {
+    /// Messages that were read.
+    pub(crate) fn messages(&mut self, page: InboxPage, now: Timestamp) {
+        self.cursor = page.cursor;
+        self.mail |= page.more;
+        for message in page.messages {
+            self.deliver(message, now);
+        }
+    }
+
+    fn deliver(&mut self, inbox: InboxMessage, now: Timestamp) {
+        let reference = MessageRef { shard: inbox.run.shard(), number: inbox.number };
+        if !self.owns(reference.shard) || !self.taken.insert(reference) || self.refused.contains(&inbox.run) {
+            return;
+        }
+        let message = match wire::decode_message(&inbox.body) {
+            Ok(message) => message,
+            Err(error) => {
+                tracing::error!(run = %inbox.run, "message {} stays in the inbox: {error}", inbox.number);
+                return;
+            }
+        };
+        let waiting = Waiting::Message { reference, id: inbox.message, message };
+        if let Some(queue) = self.loading.get_mut(&inbox.run) {
+            queue.push(waiting);
+        } else if self.runs.contains_key(&inbox.run) {
+            self.give(inbox.run, waiting, now);
+        } else if let Waiting::Message { message: message @ Message::Start { .. }, .. } = waiting {
+            self.start(inbox.run, message, Some(reference), now);
+        } else {
+            self.load(inbox.run, waiting);
+        }
+    }
+
+    /// Asks for a run's history on behalf of what waits for it.
+    pub(super) fn load(&mut self, run: RunId, waiting: Waiting) {
+        self.to_load.push(run);
+        self.loading.insert(run, vec![waiting]);
+    }
+
+    /// Begins a run. Its start is in the inbox if `reference` is there.
+    fn start(&mut self, id: RunId, start: Message, reference: Option<MessageRef>, now: Timestamp) {
+        let Message::Start { workflow, input, key, start_at } = start else { return };
+        if !self.registry.knows_workflow(&workflow) {
+            tracing::warn!(
+                run = %id, %workflow,
+                "no workflow of this name is registered here: the run waits until a worker that knows it takes \
+                 over; register it with a worker of this queue"
+            );
+            return;
+        }
+        let started = Event::RunStarted { workflow, input, key, start_at, lease: self.lease };
+        let (run, progress) = Run::start(id, now, started, &self.registry);
+        let mut live = Live::new(run);
+        if reference.is_some() {
+            live.has_row = true;
+            live.row = Some(OpenRow { state: OpenState::Pending, ..OpenRow::default() });
+        }
+        self.runs.insert(id, live);
+        self.absorb(id, progress, reference, now);
+    }
+
+    /// Hands a run in memory what waited for it.
+    pub(super) fn give(&mut self, run: RunId, waiting: Waiting, now: Timestamp) {
+        match waiting {
+            Waiting::Message { reference, id, message } => self.take_in(run, reference, id, message, now),
+            Waiting::Stall { reason } => {
+                if let Some(live) = self.runs.get_mut(&run) {
+                    let progress = live.run.stall(now, reason);
+                    self.absorb(run, progress, None, now);
+                }
+            }
+        }
+    }
+
+    fn take_in(
+        &mut self,
+        id: RunId,
+        reference: MessageRef,
+        message_id: MessageId,
+        message: Message,
+        now: Timestamp,
+    ) {
+        let Some(live) = self.runs.get_mut(&id) else { return };
+        let state = &live.run.state;
+        if state.closed.is_some() {
+            return self.give_up(id, reference);
+        }
+        let known = state.messages.contains(&message_id);
+        let cancelling = state.cancel.is_some() || state.ending.is_some();
+        let progress = match message {
+            // What was logged before is accounted for, and a second request to cancel asks for nothing new.
+            _ if known => Default::default(),
+            Message::Start { .. } => Default::default(),
+            Message::Cancel { .. } if cancelling => Default::default(),
+            Message::Cancel { reason } => {
+                live.run.resolve(now, Event::CancelRequested { message: message_id, reason })
+            }
+            Message::Signal { signal, payload, key } => {
+                live.run.resolve(now, Event::SignalReceived { message: message_id, signal, payload, key })
+            }
+            Message::Terminate { reason } => live.run.terminate(now, message_id, reason),
+        };
+        self.absorb(id, progress, Some(reference), now);
+    }
+
+    /// A message came after the end of its run.
+    pub(super) fn give_up(&mut self, run: RunId, reference: MessageRef) {
+        let mut group = Group::new(run);
+        group.undelivered.push(reference);
+        self.queue(group);
+    }
+}
+
+impl Live {
+    pub(super) fn new(run: Run) -> Self {
+        Self {
+            run,
+            row: None,
+            has_row: false,
+            running: Default::default(),
+            steps: Default::default(),
+            uncommitted: 0,
+            wake: None,
+            warned: false,
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Handing work to the executor, and taking outcomes back. Nothing begins before its cause is committed.
+
+use super::batch::Group;
+use super::{Attempt, Effect, Live, Processor};
+use crate::event::Event;
+use crate::failure::Failure;
+use crate::id::{CommandId, RunId};
+use crate::payload::Payload;
+use crate::run::payload_too_large;
+use crate::time::Timestamp;
+
+impl Processor {
+    /// Has the next attempt of an activity executed, once everything that led to it is committed.
+    pub(super) fn dispatch(&mut self, id: RunId, call: CommandId, now: Timestamp) {
+        let suspicious = self.is_suspicious(id);
+        let Some(live) = self.runs.get_mut(&id) else { return };
+        let Some(activity) = live.run.state.activities.get(&call) else { return };
+        if live.running.contains_key(&call) {
+            return;
+        }
+        if self.registry.activity(&activity.name).is_none() {
+            tracing::warn!(
+                run = %id, activity = %activity.name,
+                "no activity of this name is registered here: it stays scheduled until a worker that knows it \
+                 takes over"
+            );
+            return;
+        }
+        let attempt = Attempt {
+            run: id,
+            id: call,
+            attempt: activity.attempt,
+            activity: activity.name.clone(),
+            input: activity.input.clone(),
+            options: activity.options.clone(),
+            scheduled_at: activity.scheduled_at,
+        };
+        live.running.insert(call, attempt.attempt);
+        if activity.options.at_most_once || suspicious {
+            let progress = live.run.attempt_started(now, call, attempt.attempt);
+            self.absorb(id, progress, None, now);
+        }
+        let mut group = Group::new(id);
+        group.effects.push(Effect::Execute(attempt));
+        self.queue(group);
+    }
+
+    /// An attempt of an activity ended.
+    pub(crate) fn attempt_ended(
+        &mut self,
+        id: RunId,
+        call: CommandId,
+        attempt: u32,
+        result: Result<Payload, Failure>,
+        now: Timestamp,
+    ) {
+        let Some(live) = self.runs.get_mut(&id) else { return };
+        if live.running.get(&call) != Some(&attempt) {
+            return;
+        }
+        live.running.remove(&call);
+        let what = live.run.state.activities.get(&call).map(|activity| activity.name.clone());
+        let what = format!("the result of activity `{}`", what.unwrap_or_default());
+        let result = limit_payload(&what, result, self.registry.payload_bytes_max());
+        let progress = live.run.attempt_ended(now, call, attempt, result);
+        self.absorb(id, progress, None, now);
+        self.after_outcome(id, now);
+    }
+
+    /// An attempt was interrupted by no fault of its own: it costs nothing, and whoever serves the run next
+    /// begins it again.
+    pub(crate) fn attempt_interrupted(&mut self, id: RunId, call: CommandId) {
+        if let Some(live) = self.runs.get_mut(&id) {
+            live.running.remove(&call);
+        }
+    }
+
+    /// A step's last attempt ended.
+    pub(crate) fn step_ended(
+        &mut self,
+        id: RunId,
+        call: CommandId,
+        step: crate::event::Name,
+        result: Result<Payload, Failure>,
+        now: Timestamp,
+    ) {
+        let Some(live) = self.runs.get_mut(&id) else { return };
+        if !live.steps.remove(&call) || live.run.state.closed.is_some() {
+            return;
+        }
+        let what = format!("the result of step `{step}`");
+        let resolution = match limit_payload(&what, result, self.registry.payload_bytes_max()) {
+            Ok(result) => Event::StepCompleted { id: call, step, result },
+            Err(failure) => Event::StepFailed { id: call, step, failure },
+        };
+        let progress = live.run.resolve(now, resolution);
+        self.absorb(id, progress, None, now);
+        self.after_outcome(id, now);
+    }
+
+    /// An attempt or a step is off the run's hands.
+    fn after_outcome(&mut self, id: RunId, now: Timestamp) {
+        if self.suspects.front() == Some(&id) && self.runs.get(&id).is_none_or(Live::is_quiet) {
+            self.suspects.pop_front();
+            self.dispatch_suspect(now);
+        }
+        self.evict_if_idle(id);
+    }
+}
+
+impl Live {
+    /// Whether the executor has nothing of this run.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.running.is_empty() && self.steps.is_empty()
+    }
+}
+
+/// A result over the limit never reaches the store: the attempt failed, and so would another.
+fn limit_payload(what: &str, result: Result<Payload, Failure>, limit: usize) -> Result<Payload, Failure> {
+    match result {
+        Ok(payload) if payload.bytes().len() > limit => {
+            let message = payload_too_large(&what, payload.bytes().len(), limit);
+            Err(Failure::new("payload-too-large", message).non_retryable())
+        }
+        result => result,
+    }
+}

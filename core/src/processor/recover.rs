@@ -1,0 +1,181 @@
+//! Recovery: runs come back from their histories, after a takeover, for a message, or for a deadline.
+
+use super::{Live, Processor, Waiting};
+use crate::event::{Event, Role, wire};
+use crate::id::{CommandId, RunId};
+use crate::run::{PastEvent, replay};
+use crate::store::{Load, RunHistory};
+use crate::time::Timestamp;
+
+/// How many runs are loaded at once.
+pub(super) const PAGE: u32 = 500;
+
+impl Processor {
+    /// Histories that were asked for.
+    pub(crate) fn loaded(&mut self, load: Load, histories: Vec<RunHistory>, now: Timestamp) {
+        if let Load::Unparked { shards, limit, .. } = &load {
+            if histories.len() >= *limit as usize {
+                let after = histories.last().map(|history| history.run);
+                let next = Load::Unparked { shards: shards.clone(), after, limit: *limit };
+                self.recovery.push_back(next);
+            }
+        }
+        let unparked = matches!(load, Load::Unparked { .. });
+        for history in histories {
+            self.recover(history, unparked, now);
+        }
+        // What the store holds nothing of waits where it is: its start has not been taken in.
+        if let Load::Runs(runs) = load {
+            for run in runs {
+                self.loading.remove(&run);
+            }
+        }
+    }
+
+    fn recover(&mut self, history: RunHistory, unparked: bool, now: Timestamp) {
+        let id = history.run;
+        if self.runs.contains_key(&id) || self.refused.contains(&id) && !self.loading.contains_key(&id) {
+            return;
+        }
+        let waiting = match (self.loading.remove(&id), unparked) {
+            // Somebody else asked for it, for a message or a deadline, and waits for the answer.
+            (Some(waiting), true) => {
+                self.to_load.retain(|run| *run != id);
+                waiting
+            }
+            (waiting, _) => waiting.unwrap_or_default(),
+        };
+        let past = match decode(&history) {
+            Ok(past) => past,
+            Err(error) => {
+                tracing::error!(run = %id, "the run is left alone: {error}");
+                return;
+            }
+        };
+        let Some(last) = past.last() else { return };
+        if super::batch::closed_status(&last.event).is_some() {
+            for waiting in waiting {
+                if let Waiting::Message { reference, .. } = waiting {
+                    self.give_up(id, reference);
+                }
+            }
+            return;
+        }
+        if let Some(workflow) = self.unknown_workflow(&past) {
+            tracing::warn!(run = %id, %workflow, "no workflow of this name is registered here: the run waits");
+            return;
+        }
+        self.bring_back(id, &past, now);
+        for waiting in waiting {
+            self.give(id, waiting, now);
+        }
+        self.evict_if_idle(id);
+    }
+
+    fn bring_back(&mut self, id: RunId, past: &[PastEvent], now: Timestamp) {
+        let adopted = Event::RunAdopted { lease: self.lease, worker: self.config.worker.clone() };
+        let adoption = (last_lease(past) != Some(self.lease)).then_some(adopted);
+        let (run, progress) = replay(id, past, &self.registry, adoption, now);
+        let mut live = Live::new(run);
+        live.has_row = true;
+        let in_flight: Vec<CommandId> = live.run.state.activities_in_flight().collect();
+        self.runs.insert(id, live);
+        self.absorb(id, progress, None, now);
+        for call in &in_flight {
+            self.count_loss(id, *call, now);
+        }
+        if self.is_suspicious(id) && !in_flight.is_empty() {
+            self.suspects.push_back(id);
+            if self.suspects.len() == 1 {
+                self.dispatch_suspect(now);
+            }
+            return;
+        }
+        for call in in_flight {
+            self.dispatch(id, call, now);
+        }
+    }
+
+    /// An attempt that the log says began ended with its process.
+    fn count_loss(&mut self, id: RunId, call: CommandId, now: Timestamp) {
+        let Some(live) = self.runs.get_mut(&id) else { return };
+        if live.run.state.activities.get(&call).is_some_and(|activity| activity.attempt_logged) {
+            let progress = live.run.attempt_lost(now, call);
+            self.absorb(id, progress, None, now);
+        }
+    }
+
+    /// Dispatches the activities of the first run under suspicion. Were they all dispatched at once, a crash
+    /// would not tell which of them kills its process.
+    pub(super) fn dispatch_suspect(&mut self, now: Timestamp) {
+        while let Some(id) = self.suspects.front().copied() {
+            let calls: Vec<CommandId> = match self.runs.get(&id) {
+                Some(live) => live.run.state.activities_in_flight().collect(),
+                None => Vec::new(),
+            };
+            for call in calls {
+                self.dispatch(id, call, now);
+            }
+            if self.runs.get(&id).is_some_and(|live| !live.is_quiet()) {
+                return;
+            }
+            self.suspects.pop_front();
+        }
+    }
+
+    /// Whether the run's attempts are to be logged when they begin: its shard's owners keep dying.
+    pub(super) fn is_suspicious(&self, id: RunId) -> bool {
+        self.shards.get(&id.shard()).is_some_and(|shard| shard.suspicious)
+    }
+
+    /// The store refuses what this run writes: everything of it that is queued is dropped, it stalls, and
+    /// nothing more is written for it until another worker takes over.
+    pub(super) fn refuse(&mut self, id: RunId, reason: &str) {
+        tracing::error!(run = %id, "the store refuses what the run writes: {reason}");
+        self.groups.retain(|group| group.run != id);
+        if let Some(live) = self.runs.remove(&id) {
+            live.wake.inspect(|wake| {
+                self.wakes.remove(&(*wake, id));
+            });
+        }
+        if self.refused.insert(id) {
+            let reason = format!("the store refuses what the run writes: {reason}");
+            self.load(id, Waiting::Stall { reason });
+        }
+    }
+
+    fn unknown_workflow(&self, past: &[PastEvent]) -> Option<crate::event::Name> {
+        past.iter().find_map(|past| match &past.event {
+            Event::RunStarted { workflow, .. } if !self.registry.knows_workflow(workflow) => {
+                Some(workflow.clone())
+            }
+            _ => None,
+        })
+    }
+}
+
+/// A history in core's own terms.
+fn decode(history: &RunHistory) -> Result<Vec<PastEvent>, String> {
+    let mut past = Vec::with_capacity(history.events.len());
+    for (index, record) in history.events.iter().enumerate() {
+        if record.seq.get() as usize != index + 1 {
+            return Err(format!(
+                "its history is not whole: event {} is where {} should be",
+                record.seq,
+                index + 1
+            ));
+        }
+        let event = wire::decode_event(record.name.as_str(), &record.body)
+            .map_err(|error| format!("event {}: {error}", record.seq))?;
+        past.push(PastEvent { seq: record.seq, at: record.at, event });
+    }
+    Ok(past)
+}
+
+/// The lease under which the run was last written to.
+fn last_lease(past: &[PastEvent]) -> Option<crate::id::LeaseId> {
+    past.iter().rev().filter(|past| past.event.role() != Role::Decision).find_map(|past| match past.event {
+        Event::RunStarted { lease, .. } | Event::RunAdopted { lease, .. } => Some(lease),
+        _ => None,
+    })
+}

@@ -1,0 +1,388 @@
+//! The driver: a processor's loop as a future. It executes what the processor asks for and tells it what came
+//! of it and what time it is. It decides nothing about runs, and touches the world only through the host, the
+//! store's sessions and the executor, so a test can hold all three.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use futures::future::{BoxFuture, OptionFuture};
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::executor::{AttemptResult, Executor};
+use crate::event::Name;
+use crate::host::{Host, StoreClock};
+use crate::id::{CommandId, LeaseId, RunId};
+use crate::processor::{Effect, Processor, Read};
+use crate::registry::Registry;
+use crate::store::{
+    Append, Appended, Claimed, DueRuns, Hint, InboxPage, LeaseTick, LeaseTicked, RunHistory, Session, Store,
+    StoreError,
+};
+use crate::time::Timestamp;
+
+/// What reaches a driver from other threads.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// A heartbeat is about to be sent: say what it has to ask for this lease.
+    Tick { ttl: Duration, horizon: Duration, reply: oneshot::Sender<TickReply> },
+    /// The heartbeat's answer. It was sent at `sent`, by the host's clock.
+    Ticked { asked: LeaseTick, answer: LeaseTicked, sent: Duration },
+    /// Shards were claimed for this lease.
+    Claimed(Claimed),
+    /// The executor is done with an attempt.
+    AttemptEnded { lease: LeaseId, run: RunId, id: CommandId, attempt: u32, result: AttemptResult },
+    /// The executor is done with a step.
+    StepEnded { lease: LeaseId, run: RunId, id: CommandId, step: Name, result: AttemptResult },
+    /// Hand over: wait for running activities for at most `grace`.
+    Shutdown { grace: Duration },
+}
+
+/// A processor's part of a heartbeat.
+#[derive(Debug)]
+pub(crate) struct TickReply {
+    pub(crate) tick: LeaseTick,
+    pub(crate) shards: usize,
+}
+
+/// What a driver works with.
+#[derive(Clone)]
+pub(crate) struct Surroundings {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) host: Arc<dyn Host>,
+    pub(crate) clock: Arc<StoreClock>,
+    pub(crate) executor: Executor,
+    pub(crate) registry: Registry,
+    pub(crate) lease_ttl: Duration,
+    /// The driver's own mailbox, for the executor's replies.
+    pub(crate) outbox: mpsc::UnboundedSender<Input>,
+    pub(crate) live_runs: super::LiveRuns,
+}
+
+/// Why a driver ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// It was asked to, and everything that it knew is in the log.
+    ShutDown,
+    /// Its lease is gone, or cannot be trusted: its memory is thrown away.
+    Lost { reason: String },
+}
+
+type AppendDone = (Box<dyn Session>, Result<Appended, StoreError>);
+type ReadDone = (Box<dyn Session>, Read, Result<Answer, StoreError>);
+
+/// The answer to a read.
+enum Answer {
+    Histories(Vec<RunHistory>),
+    Due(DueRuns),
+    Messages(InboxPage),
+}
+
+pub(crate) struct Driver {
+    with: Surroundings,
+    processor: Processor,
+    hints: broadcast::Receiver<Hint>,
+    writer: Option<Box<dyn Session>>,
+    reader: Option<Box<dyn Session>>,
+    append: Option<BoxFuture<'static, AppendDone>>,
+    read: Option<BoxFuture<'static, ReadDone>>,
+    /// Reads rest until then after one failed, by the host's clock.
+    read_after: Duration,
+    tokens: BTreeMap<(RunId, CommandId), CancellationToken>,
+    /// When the lease was last known to be renewed, by the host's clock.
+    renewed: Duration,
+    /// When the grace of a shutdown is over, by the host's clock.
+    shutdown: Option<Duration>,
+    lost: Option<String>,
+}
+
+impl Driver {
+    /// A driver for a processor whose lease was claimed by a request sent at `claimed_at`.
+    pub(crate) fn new(
+        with: Surroundings,
+        processor: Processor,
+        sessions: (Box<dyn Session>, Box<dyn Session>),
+        claimed_at: Duration,
+    ) -> Self {
+        let hints = with.store.hints();
+        let (writer, reader) = sessions;
+        Self {
+            with,
+            processor,
+            hints,
+            writer: Some(writer),
+            reader: Some(reader),
+            append: None,
+            read: None,
+            read_after: Duration::ZERO,
+            tokens: BTreeMap::new(),
+            renewed: claimed_at,
+            shutdown: None,
+            lost: None,
+        }
+    }
+
+    /// Serves the processor until it is shut down or its lease is lost.
+    pub(crate) async fn run(mut self, mailbox: &mut mpsc::UnboundedReceiver<Input>) -> Ended {
+        loop {
+            self.step();
+            if let Some(reason) = self.lost.take() {
+                return Ended::Lost { reason };
+            }
+            if self.is_handed_over() {
+                return Ended::ShutDown;
+            }
+            let pause = self.with.host.sleep(self.pause());
+            tokio::select! {
+                biased;
+                Some(done) = OptionFuture::from(self.append.as_mut()) => self.append_done(done),
+                Some(done) = OptionFuture::from(self.read.as_mut()) => self.read_done(done),
+                input = mailbox.recv() => match input {
+                    Some(input) => self.take(input),
+                    None => return Ended::ShutDown,
+                },
+                hint = self.hints.recv() => self.hinted(hint),
+                () = pause => {}
+            }
+            while let Ok(input) = mailbox.try_recv() {
+                self.take(input);
+            }
+        }
+    }
+
+    /// Everything that can be done without waiting.
+    fn step(&mut self) {
+        let now = self.now();
+        self.processor.advance(now);
+        self.check_lease();
+        // Cutting may release effects that wait for nothing else, and effects may be dropped: in this order
+        // nothing that is ready waits for the next turn.
+        if self.append.is_none() {
+            if let Some(append) = self.processor.cut() {
+                self.start_append(append);
+            }
+        }
+        for effect in self.processor.take_effects() {
+            self.execute(effect);
+        }
+        self.start_read();
+        self.with.live_runs.set(self.processor.live_runs());
+    }
+
+    fn now(&self) -> Timestamp {
+        self.with.clock.now(&*self.with.host).unwrap_or(Timestamp::MIN)
+    }
+
+    /// How long there is nothing to do unless something comes.
+    fn pause(&self) -> Duration {
+        let monotonic = self.with.host.monotonic();
+        let now = self.now();
+        let deadline = self.processor.next_deadline().map(|at| at.saturating_since(now));
+        let lease = (self.renewed + self.patience()).saturating_sub(monotonic);
+        let shutdown = self.shutdown.map(|end| end.saturating_sub(monotonic));
+        let retry = (self.read_after > monotonic).then(|| self.read_after - monotonic);
+        [deadline, shutdown, retry].into_iter().flatten().fold(lease, Duration::min)
+    }
+
+    /// How long the lease may go without a renewal before its processor stops on its own.
+    fn patience(&self) -> Duration {
+        self.with.lease_ttl * 2 / 3
+    }
+
+    fn check_lease(&mut self) {
+        let since = self.with.host.monotonic().saturating_sub(self.renewed);
+        if since >= self.patience() {
+            self.lose(format!("it could not be renewed for {since:?}"));
+        }
+    }
+
+    fn lose(&mut self, reason: String) {
+        self.lost.get_or_insert(reason);
+    }
+
+    fn take(&mut self, input: Input) {
+        let now = self.now();
+        match input {
+            Input::Tick { ttl, horizon, reply } => {
+                let tick = self.processor.tick(now.saturating_add(horizon), ttl);
+                // The heart that asked may have stopped waiting.
+                drop(reply.send(TickReply { tick, shards: self.processor.shard_count() }));
+            }
+            Input::Ticked { asked, answer, sent } if answer.lease == self.processor.lease() => {
+                if answer.held {
+                    self.renewed = self.renewed.max(sent);
+                    self.processor.ticked(&asked, &answer);
+                } else {
+                    self.lose("another worker fenced it".to_owned());
+                }
+            }
+            Input::Claimed(claimed) if claimed.lease == self.processor.lease() => {
+                self.processor.claimed(&claimed);
+            }
+            Input::AttemptEnded { lease, run, id, attempt, result } if lease == self.processor.lease() => {
+                self.tokens.remove(&(run, id));
+                self.processor.attempt_ended(run, id, attempt, result, now);
+            }
+            Input::StepEnded { lease, run, id, step, result } if lease == self.processor.lease() => {
+                self.tokens.remove(&(run, id));
+                self.processor.step_ended(run, id, step, result, now);
+            }
+            // It is about a lease that this process held before.
+            Input::Ticked { .. }
+            | Input::Claimed(_)
+            | Input::AttemptEnded { .. }
+            | Input::StepEnded { .. } => {}
+            Input::Shutdown { grace } => {
+                let end = self.with.host.monotonic() + grace;
+                self.shutdown = Some(self.shutdown.map_or(end, |earlier| earlier.min(end)));
+            }
+        }
+    }
+
+    fn hinted(&mut self, hint: Result<Hint, broadcast::error::RecvError>) {
+        match hint {
+            Ok(Hint::Mail(shard)) if !self.processor.owns(shard) => {}
+            Ok(Hint::Closed(_) | Hint::Released) => {}
+            Ok(Hint::Mail(_) | Hint::Missed) | Err(_) => self.processor.has_mail(),
+        }
+    }
+
+    fn execute(&mut self, effect: Effect) {
+        match effect {
+            // Who takes over begins what is not begun here any more.
+            Effect::Execute(_) | Effect::ExecuteStep { .. } if self.shutdown.is_some() => {}
+            Effect::Execute(attempt) => {
+                let (lease, run, id, number) =
+                    (self.processor.lease(), attempt.run, attempt.id, attempt.attempt);
+                let (token, outbox) = (self.token(run, id), self.with.outbox.clone());
+                self.with.executor.execute(&self.with.registry, attempt, token, move |result| {
+                    drop(outbox.send(Input::AttemptEnded { lease, run, id, attempt: number, result }));
+                });
+            }
+            Effect::ExecuteStep { run, step } => {
+                let (lease, id, name) = (self.processor.lease(), step.id, step.name.clone());
+                let (token, outbox) = (self.token(run, id), self.with.outbox.clone());
+                self.with.executor.execute_step(run, step, token, move |result| {
+                    drop(outbox.send(Input::StepEnded { lease, run, id, step: name, result }));
+                });
+            }
+            Effect::Abort { run, id } => {
+                if let Some(token) = self.tokens.remove(&(run, id)) {
+                    token.cancel();
+                }
+            }
+            Effect::Closed { run, status } => tracing::debug!(%run, ?status, "run closed"),
+        }
+    }
+
+    fn token(&mut self, run: RunId, id: CommandId) -> CancellationToken {
+        let token = CancellationToken::new();
+        self.tokens.insert((run, id), token.clone());
+        token
+    }
+
+    fn start_append(&mut self, append: Arc<Append>) {
+        let Some(mut writer) = self.writer.take() else { return };
+        let host = Arc::clone(&self.with.host);
+        self.append = Some(Box::pin(async move {
+            let mut delays = backoff();
+            loop {
+                match writer.append(&append).await {
+                    // The outcome is unknown: the identical append is sent until it is.
+                    Err(StoreError::Unavailable { reason, .. }) => {
+                        let delay = delays.next().unwrap_or(BACKOFF_MAX);
+                        tracing::warn!("an append goes unanswered, again in {delay:?}: {reason}");
+                        host.sleep(delay).await;
+                    }
+                    result => return (writer, result),
+                }
+            }
+        }));
+    }
+
+    fn append_done(&mut self, (writer, result): AppendDone) {
+        self.writer = Some(writer);
+        self.append = None;
+        match result {
+            Ok(answer) => {
+                self.with.clock.answered(answer.now, &*self.with.host);
+                self.processor.appended(answer);
+            }
+            Err(StoreError::LimitExceeded { reason }) => self.processor.refused(&reason),
+            Err(error) => self.lose(error.to_string()),
+        }
+    }
+
+    fn start_read(&mut self) {
+        let resting = self.read_after > self.with.host.monotonic();
+        if self.read.is_some() || resting || self.shutdown.is_some() {
+            return;
+        }
+        let Some(read) = self.processor.next_read() else { return };
+        let Some(mut reader) = self.reader.take() else { return };
+        self.read = Some(Box::pin(async move {
+            let answer = match &read {
+                Read::Load(load) => reader.load(load).await.map(Answer::Histories),
+                Read::Due(due) => reader.due_runs(due).await.map(Answer::Due),
+                Read::Inbox(inbox) => reader.read_inbox(inbox).await.map(Answer::Messages),
+            };
+            (reader, read, answer)
+        }));
+    }
+
+    fn read_done(&mut self, (reader, read, answer): ReadDone) {
+        self.reader = Some(reader);
+        self.read = None;
+        let now = self.now();
+        match (read, answer) {
+            (Read::Load(load), Ok(Answer::Histories(runs))) => self.processor.loaded(load, runs, now),
+            (Read::Due(due), Ok(Answer::Due(found))) => self.processor.due_runs(&due, &found),
+            (Read::Inbox(_), Ok(Answer::Messages(page))) => {
+                self.with.clock.answered(page.now, &*self.with.host);
+                self.processor.messages(page, now);
+            }
+            (read, Err(StoreError::Unavailable { reason, .. })) => {
+                tracing::warn!("a read goes unanswered, again in {READ_RETRY:?}: {reason}");
+                self.read_after = self.with.host.monotonic() + READ_RETRY;
+                self.processor.read_failed(read);
+            }
+            (_, Err(error)) => self.lose(error.to_string()),
+            (read, Ok(_)) => self.processor.read_failed(read),
+        }
+    }
+
+    /// Whether a shutdown has nothing left to wait for.
+    fn is_handed_over(&self) -> bool {
+        let Some(end) = self.shutdown else { return false };
+        let waited = self.tokens.is_empty() || self.with.host.monotonic() >= end;
+        waited && self.processor.is_flushed()
+    }
+}
+
+impl Drop for Driver {
+    /// Nobody takes the outcomes of what is still running.
+    fn drop(&mut self) {
+        for token in self.tokens.values() {
+            token.cancel();
+        }
+        self.with.live_runs.set(0);
+    }
+}
+
+/// How long reads rest after one failed.
+const READ_RETRY: Duration = Duration::from_millis(200);
+
+/// The longest delay between two tries to reach the store.
+pub(super) const BACKOFF_MAX: Duration = Duration::from_secs(2);
+
+/// Delays between tries to reach the store: without end, from 20 ms on, with jitter.
+pub(super) fn backoff() -> impl Iterator<Item = Duration> + Send {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(20))
+        .with_max_delay(BACKOFF_MAX)
+        .with_jitter()
+        .without_max_times()
+        .build()
+}

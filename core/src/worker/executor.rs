@@ -1,0 +1,125 @@
+//! Executes activities and steps on the host's threads. It decides nothing: outcomes go back to the processor.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, Either, pending, select};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::activity::ActivityContext;
+use crate::command::StepRequest;
+use crate::failure::{Failure, panic_message};
+use crate::host::Host;
+use crate::id::RunId;
+use crate::limits;
+use crate::payload::Payload;
+use crate::processor::Attempt;
+use crate::registry::Registry;
+
+/// The result of an attempt.
+pub(crate) type AttemptResult = Result<Payload, Failure>;
+
+/// Executes what processors hand out, at most so much at a time.
+#[derive(Clone, Debug)]
+pub(crate) struct Executor {
+    host: Arc<dyn Host>,
+    slots: Arc<Semaphore>,
+}
+
+impl Executor {
+    pub(crate) fn new(host: Arc<dyn Host>, activities_max: usize) -> Self {
+        Self { host, slots: Arc::new(Semaphore::new(activities_max)) }
+    }
+
+    /// Executes an attempt of an activity, unless its token is cancelled before it begins.
+    pub(crate) fn execute(
+        &self,
+        registry: &Registry,
+        attempt: Attempt,
+        token: CancellationToken,
+        reply: impl FnOnce(AttemptResult) + Send + 'static,
+    ) {
+        let Some(activity) = registry.activity(&attempt.activity).cloned() else { return };
+        let this = self.clone();
+        self.host.spawn(Box::pin(async move {
+            let Ok(_slot) = this.slots.acquire().await else { return };
+            if token.is_cancelled() {
+                return;
+            }
+            let context = ActivityContext {
+                run: attempt.run,
+                command: attempt.id,
+                attempt: attempt.attempt,
+                scheduled_at: attempt.scheduled_at,
+                token: token.clone(),
+            };
+            let work = activity.execute(context, attempt.input);
+            let limit = match attempt.options.start_to_close {
+                Some(limit) => this.host.sleep(limit),
+                None => pending().boxed(),
+            };
+            match select(guarded(work), select(limit, Box::pin(token.cancelled()))).await {
+                Either::Left((result, _)) => reply(result),
+                Either::Right((Either::Left(_), work)) => {
+                    let limit = attempt.options.start_to_close.unwrap_or_default();
+                    let message = format!("the attempt took longer than {limit:?} (start_to_close)");
+                    reply(Err(Failure::new("timed-out", message)));
+                    token.cancel();
+                    this.wind_down(work).await;
+                }
+                Either::Right((Either::Right(_), work)) => this.wind_down(work).await,
+            }
+        }));
+    }
+
+    /// Executes a step to its last attempt, unless its token is cancelled.
+    pub(crate) fn execute_step(
+        &self,
+        run: RunId,
+        mut step: StepRequest,
+        token: CancellationToken,
+        reply: impl FnOnce(AttemptResult) + Send + 'static,
+    ) {
+        let this = self.clone();
+        let seed = run.as_u128() as u64 ^ u64::from(step.id.get());
+        self.host.spawn(Box::pin(async move {
+            let Ok(_slot) = this.slots.acquire().await else { return };
+            let work = async {
+                let mut attempt = 1;
+                loop {
+                    let result = guarded(Box::pin(async { (step.task)().await })).await;
+                    let delay = match &result {
+                        Ok(_) => None,
+                        Err(failure) => step.retry.delay_after(attempt, failure, seed),
+                    };
+                    let Some(delay) = delay else { return result };
+                    this.host.sleep(delay).await;
+                    attempt += 1;
+                }
+            };
+            match select(Box::pin(work), Box::pin(token.cancelled())).await {
+                Either::Left((result, _)) => reply(result),
+                Either::Right(((), work)) => {
+                    select(work, this.host.sleep(limits::CANCELLED_GRACE)).await;
+                }
+            }
+        }));
+    }
+
+    /// Gives work whose outcome nobody waits for a moment to see that, then drops it.
+    async fn wind_down(&self, work: BoxFuture<'_, AttemptResult>) {
+        select(work, self.host.sleep(limits::CANCELLED_GRACE)).await;
+    }
+}
+
+/// A panic of the user's code is a failed attempt, and another may succeed.
+fn guarded(work: BoxFuture<'_, AttemptResult>) -> BoxFuture<'_, AttemptResult> {
+    AssertUnwindSafe(work)
+        .catch_unwind()
+        .map(|result| {
+            result.unwrap_or_else(|panic| Err(Failure::new("panic", panic_message(panic.as_ref()))))
+        })
+        .boxed()
+}

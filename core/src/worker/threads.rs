@@ -1,0 +1,213 @@
+//! The threads of a worker: one per processor, one for the heart, each with a reactor of its own. It decides
+//! when a processor begins anew; what a processor does, it does not know.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::driver::{Driver, Ended, Input, Surroundings, backoff};
+use super::executor::Executor;
+use super::heart::{Beat, Heart, shards_each};
+use super::{Worker, driver};
+use crate::error::Error;
+use crate::host::{Host, StoreClock};
+use crate::id::LeaseId;
+use crate::processor::{Processor, ProcessorConfig};
+use crate::registry::Registry;
+use crate::run::PollMark;
+use crate::store::{Claim, Claimed, Queue, Session, StoreError};
+
+/// A worker's running threads. Dropping them stops them without a grace.
+pub(super) struct Threads {
+    mailboxes: Vec<mpsc::UnboundedSender<Input>>,
+    processors: Vec<oneshot::Receiver<()>>,
+    heart: Option<oneshot::Receiver<()>>,
+    stop_heart: watch::Sender<bool>,
+}
+
+impl Threads {
+    pub(super) fn start(worker: &Worker, host: Arc<dyn Host>, queue: Queue) -> Result<Self, Error> {
+        let config = &worker.config;
+        let clock = Arc::new(StoreClock::default());
+        clock.answered(queue.now, &*host);
+        let executor = Executor::new(Arc::clone(&host), config.activities_max);
+        let (stop_heart, stopped) = watch::channel(false);
+        let mut threads = Self { mailboxes: Vec::new(), processors: Vec::new(), heart: None, stop_heart };
+        let mut beats = Vec::new();
+        for (index, live_runs) in worker.live_runs.iter().enumerate() {
+            let (outbox, mailbox) = mpsc::unbounded_channel();
+            let mark = Arc::new(PollMark::default());
+            let registry = Registry::new(Arc::clone(&worker.definitions), Arc::clone(&mark));
+            let with = Surroundings {
+                store: Arc::clone(&worker.store),
+                host: Arc::clone(&host),
+                clock: Arc::clone(&clock),
+                executor: executor.clone(),
+                registry,
+                lease_ttl: config.lease_ttl,
+                outbox: outbox.clone(),
+                live_runs: live_runs.clone(),
+            };
+            let limit = shards_each(&queue, config.processors);
+            let serve = Serve { with, config: config.processor.clone(), queue: queue.name.clone(), limit };
+            threads.processors.push(spawn(format!("pgworkflows-{index}"), move || serve.run(mailbox))?);
+            threads.mailboxes.push(outbox.clone());
+            beats.push(Beat { mailbox: outbox, mark });
+        }
+        let heart = Heart {
+            store: Arc::clone(&worker.store),
+            host,
+            clock,
+            worker: config.processor.worker.clone(),
+            queue,
+            interval: config.tick_interval,
+            lease_ttl: config.lease_ttl,
+            poll_warn: config.poll_warn,
+            processors: beats,
+        };
+        threads.heart = Some(spawn("pgworkflows-heart".to_owned(), move || heart.run(stopped))?);
+        Ok(threads)
+    }
+
+    /// Hands everything over, and returns when the threads have ended.
+    pub(super) async fn stop(mut self, grace: Duration) {
+        self.shut_down(grace);
+        // The heart goes on until the last processor is done: a grace may be longer than a lease.
+        join_all(std::mem::take(&mut self.processors)).await;
+        self.stop_heart.send_replace(true);
+        if let Some(heart) = self.heart.take() {
+            // A thread that panicked has ended as well.
+            drop(heart.await);
+        }
+    }
+
+    fn shut_down(&self, grace: Duration) {
+        for mailbox in &self.mailboxes {
+            drop(mailbox.send(Input::Shutdown { grace }));
+        }
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.shut_down(Duration::ZERO);
+        self.stop_heart.send_replace(true);
+    }
+}
+
+/// Runs a future on a thread of its own; the receiver hears of its end.
+fn spawn<F, Fut>(name: String, make: F) -> Result<oneshot::Receiver<()>, Error>
+where
+    F: FnOnce() -> Fut + Send + 'static,
+    Fut: Future<Output = ()>,
+{
+    let failed =
+        |error: std::io::Error| Error::invalid(format!("thread `{name}` cannot be started: {error}"));
+    let reactor = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let (ended, receiver) = oneshot::channel();
+    std::thread::Builder::new()
+        .name(name.clone())
+        .spawn(move || {
+            reactor.block_on(make());
+            drop(ended.send(()));
+        })
+        .map_err(failed)?;
+    Ok(receiver)
+}
+
+/// What one processor's thread does: claim a lease, drive a processor under it, and begin anew if it is lost.
+struct Serve {
+    with: Surroundings,
+    config: ProcessorConfig,
+    queue: String,
+    limit: u16,
+}
+
+impl Serve {
+    async fn run(self, mut mailbox: mpsc::UnboundedReceiver<Input>) {
+        loop {
+            let begun = tokio::select! {
+                begun = self.begin() => begun,
+                () = told_to_stop(&mut mailbox) => return,
+            };
+            let (claimed, claimed_at, sessions) = begun;
+            let lease = claimed.lease;
+            let shards = claimed.shards.len();
+            tracing::info!(%lease, shards, worker = %self.config.worker, "lease claimed");
+            let processor = Processor::new(self.config.clone(), self.with.registry.clone(), &claimed);
+            let driver = Driver::new(self.with.clone(), processor, sessions, claimed_at);
+            match driver.run(&mut mailbox).await {
+                Ended::ShutDown => {
+                    self.release(lease).await;
+                    return;
+                }
+                Ended::Lost { reason } => {
+                    tracing::warn!(%lease, "the lease is lost, recovering under another: {reason}");
+                    self.release(lease).await;
+                }
+            }
+        }
+    }
+
+    /// Claims a lease, however long it takes.
+    async fn begin(&self) -> (Claimed, Duration, (Box<dyn Session>, Box<dyn Session>)) {
+        let mut delays = backoff();
+        loop {
+            match self.try_begin().await {
+                Ok(begun) => return begun,
+                Err(error) => {
+                    let delay = delays.next().unwrap_or(driver::BACKOFF_MAX);
+                    tracing::warn!("no lease could be claimed, again in {delay:?}: {error}");
+                    self.with.host.sleep(delay).await;
+                }
+            }
+        }
+    }
+
+    async fn try_begin(
+        &self,
+    ) -> Result<(Claimed, Duration, (Box<dyn Session>, Box<dyn Session>)), StoreError> {
+        let mut writer = self.with.store.session().await?;
+        let reader = self.with.store.session().await?;
+        let claimed_at = self.with.host.monotonic();
+        let claim = Claim {
+            queue: self.queue.clone(),
+            lease: None,
+            worker: self.config.worker.clone(),
+            ttl: self.with.lease_ttl,
+            limit: self.limit,
+        };
+        let claimed = writer.claim(&claim).await?;
+        self.with.clock.answered(claimed.now, &*self.with.host);
+        Ok((claimed, claimed_at, (writer, reader)))
+    }
+
+    /// Frees the lease's shards at once. If the store does not answer, they are free when the lease expires.
+    async fn release(&self, lease: LeaseId) {
+        let mut delays = backoff();
+        for _ in 0..RELEASE_TRIES {
+            let released = async { self.with.store.session().await?.release(lease).await };
+            match released.await {
+                Ok(()) => return,
+                Err(error) => {
+                    tracing::warn!(%lease, "the lease could not be released: {error}");
+                    self.with.host.sleep(delays.next().unwrap_or(driver::BACKOFF_MAX)).await;
+                }
+            }
+        }
+    }
+}
+
+/// How often a release is tried before the lease is left to expire.
+const RELEASE_TRIES: usize = 5;
+
+/// Waits for a shutdown, letting everything else go: it is about leases that are gone.
+async fn told_to_stop(mailbox: &mut mpsc::UnboundedReceiver<Input>) {
+    while let Some(input) = mailbox.recv().await {
+        if let Input::Shutdown { .. } = input {
+            return;
+        }
+    }
+}

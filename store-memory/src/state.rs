@@ -1,0 +1,198 @@
+//! The store as a synchronous state machine: every operation of the seam is a method that takes the time and
+//! answers at once. It must not know of tasks, faults or clocks.
+//!
+//! One operation, one file; each finishes its checks before it writes anything, so that what it refuses has
+//! changed nothing.
+
+mod append;
+mod inbox;
+mod lease;
+mod merge;
+mod query;
+mod recover;
+mod submit;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pgworkflows::store::{
+    ClosedRun, DueMark, EventRecord, Hint, InboxPage, InboxRead, OpenRow, OpenState, Queue, StoreError,
+    Undelivered,
+};
+use pgworkflows::{AppendNo, LeaseId, Position, RunId, ShardId, Timestamp};
+
+use self::inbox::Inbox;
+use self::submit::RunKey;
+pub(crate) use self::submit::{SubmitStep, Transaction, TransactionNo};
+
+/// All that the store knows.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct State {
+    queues: BTreeMap<String, Shards>,
+    /// By shard number: shards are given to queues in one row from 0 on.
+    shards: Vec<Shard>,
+    /// The valid leases. One that was fenced is removed: whoever names a lease that is not here is fenced.
+    leases: BTreeMap<LeaseId, Lease>,
+    last_lease: u64,
+    runs: BTreeMap<RunId, Run>,
+    /// By workflow and key.
+    keys: BTreeMap<String, BTreeMap<String, RunKey>>,
+    inbox: Inbox,
+    undelivered: BTreeMap<RunId, Vec<Undelivered>>,
+    transactions: BTreeMap<TransactionNo, Transaction>,
+    last_transaction: u64,
+    /// Busy and stalled runs: what a new owner loads. Kept beside the runs, because ten million parked ones
+    /// must not be looked at.
+    unparked: BTreeSet<(ShardId, RunId)>,
+    /// Parked runs with a deadline.
+    due: BTreeSet<(ShardId, DueMark)>,
+    /// What has happened since the hints were taken.
+    hints: Vec<Hint>,
+}
+
+/// A queue's range of shards.
+#[derive(Clone, Copy, Debug)]
+struct Shards {
+    first: u16,
+    count: u16,
+}
+
+impl Shards {
+    fn iter(self) -> impl Iterator<Item = ShardId> {
+        (self.first..self.first + self.count).map(shard_id)
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Shard {
+    owner: Option<LeaseId>,
+    /// What the next event gets. It outlives the events, so it is floor and maximum in one.
+    next_position: Position,
+    /// How many owners in a row ended without a release.
+    deaths: u32,
+}
+
+#[derive(Clone, Debug)]
+struct Lease {
+    expires_at: Timestamp,
+    shards: BTreeSet<ShardId>,
+    /// The digests of the last appends. Claiming the lease counts as number 0.
+    appends: BTreeMap<AppendNo, [u8; 32]>,
+}
+
+/// A run: its row and its log.
+#[derive(Clone, Debug)]
+struct Run {
+    workflow: String,
+    key: Option<String>,
+    row: Row,
+    /// By `seq`, from 1 on.
+    events: Vec<EventRecord>,
+}
+
+#[derive(Clone, Debug)]
+enum Row {
+    Open(OpenRow),
+    Closed(ClosedRun),
+}
+
+impl State {
+    /// The queue of that name, made if there is none.
+    pub(crate) fn queue(&mut self, now: Timestamp, name: &str, shards: u16) -> Result<Queue, StoreError> {
+        let range = match self.queues.get(name) {
+            Some(range) => *range,
+            None => self.make_queue(name, shards)?,
+        };
+        let first_shard = shard_id(range.first);
+        Ok(Queue { name: name.to_owned(), first_shard, shard_count: range.count, now })
+    }
+
+    fn make_queue(&mut self, name: &str, shards: u16) -> Result<Shards, StoreError> {
+        let first = self.shards.len() as u16;
+        if shards == 0 || shards > ShardId::COUNT - first {
+            return Err(StoreError::limit_exceeded(format!(
+                "queue `{name}` cannot have {shards} shards: it needs at least 1, and all queues together have {} at \
+                 most, of which {first} are taken",
+                ShardId::COUNT
+            )));
+        }
+        let range = Shards { first, count: shards };
+        let shard = Shard { owner: None, next_position: Position::FIRST, deaths: 0 };
+        self.shards.extend(range.iter().map(|_| shard.clone()));
+        self.queues.insert(name.to_owned(), range);
+        Ok(range)
+    }
+
+    /// The shards of a queue that must exist.
+    fn queue_shards(&self, name: &str) -> Result<Shards, StoreError> {
+        self.queues.get(name).copied().ok_or_else(|| {
+            StoreError::limit_exceeded(format!("there is no queue `{name}`: ask the store for it first"))
+        })
+    }
+
+    fn shard(&self, shard: ShardId) -> Option<&Shard> {
+        self.shards.get(usize::from(shard.get()))
+    }
+
+    /// A shard whose existence was checked.
+    fn shard_mut(&mut self, shard: ShardId) -> &mut Shard {
+        &mut self.shards[usize::from(shard.get())]
+    }
+
+    /// A page of what became visible in the inbox since a cursor.
+    pub(crate) fn read_inbox(&self, now: Timestamp, read: &InboxRead) -> Result<InboxPage, StoreError> {
+        self.inbox.read(now, read)
+    }
+
+    /// Changes a run's row, and the indexes with it. Every change of a row comes through here.
+    fn set_row(&mut self, id: RunId, row: Row) {
+        let run = self.runs.get_mut(&id).expect("the run was checked or just inserted");
+        if let Row::Open(before) = &run.row {
+            let (unparked, due) = index_entries(id, before);
+            unparked.map(|entry| self.unparked.remove(&entry));
+            due.map(|entry| self.due.remove(&entry));
+        }
+        if let Row::Open(after) = &row {
+            let (unparked, due) = index_entries(id, after);
+            self.unparked.extend(unparked);
+            self.due.extend(due);
+        }
+        run.row = row;
+    }
+
+    /// Takes the hints that the last operations made.
+    pub(crate) fn take_hints(&mut self) -> Vec<Hint> {
+        std::mem::take(&mut self.hints)
+    }
+
+    fn hint(&mut self, hint: Hint) {
+        if self.hints.last() != Some(&hint) {
+            self.hints.push(hint);
+        }
+    }
+
+    /// Goes back to an older state, as a database does that is restored or whose standby had not all commits.
+    pub(crate) fn restore(&mut self, older: &State) {
+        let newer = std::mem::replace(self, older.clone());
+        // The server was started anew: nobody's transaction is open any more.
+        self.transactions.clear();
+        self.last_transaction = newer.last_transaction;
+        // A lease's id is never used twice, or its former owner would hold somebody else's lease.
+        self.last_lease = newer.last_lease;
+        self.inbox.start_anew(&newer.inbox);
+        self.hint(Hint::Missed);
+    }
+}
+
+/// Where the indexes mention an open run.
+fn index_entries(run: RunId, row: &OpenRow) -> (Option<(ShardId, RunId)>, Option<(ShardId, DueMark)>) {
+    let shard = run.shard();
+    match row.state {
+        OpenState::Pending => (None, None),
+        OpenState::Busy | OpenState::Stalled => (Some((shard, run)), None),
+        OpenState::Parked => (None, row.wake_at.map(|wake_at| (shard, DueMark { wake_at, run }))),
+    }
+}
+
+fn shard_id(number: u16) -> ShardId {
+    ShardId::new(number).expect("queues get no shards beyond the greatest")
+}

@@ -1,0 +1,231 @@
+//! The append protocol: a batch is applied once, under a valid lease, to shards that belong to it, or not at
+//! all. It must not know what an event says.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pgworkflows::store::{Append, Appended, ClosedRun, EventRecord, Hint, MessageRef, NewEvent, StoreError};
+use pgworkflows::store::{OpenRow, Undelivered};
+use pgworkflows::{AppendNo, EventSeq, Position, RunId, ShardId, Timestamp};
+
+use super::lease::fenced;
+use super::{Row, Run, State};
+
+/// How many append numbers of a lease are remembered. A caller repeats nothing but its last append, so two
+/// would do: that one, and the one before it.
+const APPENDS_REMEMBERED: usize = 2;
+
+impl State {
+    /// Appends a batch, unless it was applied before.
+    pub(crate) fn append(&mut self, now: Timestamp, append: &Append) -> Result<Appended, StoreError> {
+        if self.was_applied(append)? {
+            return Ok(Appended { now });
+        }
+        self.check_ownership(append)?;
+        self.check_rows(append)?;
+        self.check_events(append)?;
+        self.check_messages(append)?;
+        // From here on nothing can be refused.
+        let lease = self.leases.get_mut(&append.lease).expect("the lease was checked");
+        lease.appends.insert(append.number, append.digest);
+        while lease.appends.len() > APPENDS_REMEMBERED {
+            lease.appends.pop_first();
+        }
+        self.write(now, append);
+        Ok(Appended { now })
+    }
+
+    /// Whether this very append was applied before; an error unless it is the next one.
+    fn was_applied(&self, append: &Append) -> Result<bool, StoreError> {
+        let Append { lease: id, number, .. } = append;
+        let lease = self.leases.get(id).ok_or_else(|| fenced(*id))?;
+        match lease.appends.get(number) {
+            Some(digest) if *digest == append.digest => return Ok(true),
+            Some(_) => {
+                return Err(StoreError::fenced(format!(
+                    "another batch was applied as append {number} of lease {id}"
+                )));
+            }
+            None => {}
+        }
+        let before = number.get().checked_sub(1).map(AppendNo::new);
+        if before.is_none_or(|before| !lease.appends.contains_key(&before)) {
+            return Err(StoreError::fenced(format!(
+                "append {number} of lease {id} does not follow the last one that is here: commits were lost"
+            )));
+        }
+        Ok(false)
+    }
+
+    fn check_ownership(&self, append: &Append) -> Result<(), StoreError> {
+        let runs = append.events.iter().map(|event| event.run);
+        let runs = runs.chain(append.opened.iter().map(|opened| opened.run));
+        let runs = runs.chain(append.updated.iter().map(|updated| updated.run));
+        let runs = runs.chain(append.closed.iter().map(|closed| closed.run));
+        let messages = append.consumed.iter().chain(&append.undelivered).map(|message| message.shard);
+        for shard in runs.map(RunId::shard).chain(messages) {
+            if self.shard(shard).and_then(|shard| shard.owner) != Some(append.lease) {
+                return Err(StoreError::fenced(format!(
+                    "shard {shard} does not belong to lease {}",
+                    append.lease
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// A run is opened once, changed while it is open, and closed once.
+    fn check_rows(&self, append: &Append) -> Result<(), StoreError> {
+        let mut opened = BTreeSet::new();
+        for run in append.opened.iter().map(|opened| opened.run) {
+            if self.runs.contains_key(&run) || !opened.insert(run) {
+                return Err(StoreError::conflict(format!("run {run} was opened before")));
+            }
+        }
+        for run in append.updated.iter().map(|updated| updated.run) {
+            if !opened.contains(&run) {
+                self.check_open(run)?;
+            }
+        }
+        let mut closed = BTreeSet::new();
+        for run in append.closed.iter().map(|closed| closed.run) {
+            // One that is not known yet begins and ends within this append.
+            if self.runs.contains_key(&run) {
+                self.check_open(run)?;
+            }
+            if !closed.insert(run) {
+                return Err(StoreError::conflict(format!("run {run} is closed twice")));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_open(&self, id: RunId) -> Result<(), StoreError> {
+        match self.runs.get(&id) {
+            Some(Run { row: Row::Open(_), .. }) => Ok(()),
+            Some(Run { row: Row::Closed(_), .. }) => {
+                Err(StoreError::conflict(format!("run {id} is over: nothing comes after its end")))
+            }
+            None => Err(StoreError::conflict(format!("there is no run {id}"))),
+        }
+    }
+
+    /// Numbers go on where the log ends, in each run and in each shard, and an event belongs to an open run.
+    fn check_events(&self, append: &Append) -> Result<(), StoreError> {
+        let mut beginning: Vec<RunId> = append.opened.iter().map(|opened| opened.run).collect();
+        beginning.extend(append.closed.iter().map(|closed| closed.run));
+        beginning.sort_unstable();
+        let mut next_seq: BTreeMap<RunId, EventSeq> = BTreeMap::new();
+        for events in append.events.chunk_by(|one, other| one.run == other.run) {
+            let run = events[0].run;
+            let next_seq = next_seq.entry(run).or_insert_with(|| self.next_seq(run));
+            if *next_seq == EventSeq::FIRST && beginning.binary_search(&run).is_ok() {
+                // Its row is part of this append, and was checked.
+            } else {
+                self.check_open(run)?;
+            }
+            for NewEvent { seq, .. } in events {
+                if seq != next_seq {
+                    return Err(StoreError::conflict(format!(
+                        "run {run} goes on with event {next_seq}, not with {seq}"
+                    )));
+                }
+                *next_seq = seq.next();
+            }
+        }
+        let mut next_position: BTreeMap<ShardId, Position> = BTreeMap::new();
+        for NewEvent { run, position, .. } in &append.events {
+            let shard = run.shard();
+            let next = next_position
+                .entry(shard)
+                .or_insert_with(|| self.shard(shard).expect("ownership was checked").next_position);
+            if position != next {
+                return Err(StoreError::conflict(format!(
+                    "shard {shard} goes on with position {next}, not with {position}"
+                )));
+            }
+            *next = position.next();
+        }
+        // A run that is neither known nor opened cannot just end: its log would be empty.
+        let without_log = |run: &RunId| !self.runs.contains_key(run) && !next_seq.contains_key(run);
+        match beginning.into_iter().find(without_log) {
+            Some(run) => Err(StoreError::conflict(format!("run {run} begins without an event"))),
+            None => Ok(()),
+        }
+    }
+
+    fn next_seq(&self, run: RunId) -> EventSeq {
+        let last = self.runs.get(&run).and_then(|run| run.events.last());
+        last.map_or(EventSeq::FIRST, |event| event.seq.next())
+    }
+
+    /// Every message named is there, and named once.
+    fn check_messages(&self, append: &Append) -> Result<(), StoreError> {
+        let mut named = BTreeSet::new();
+        for message in append.consumed.iter().chain(&append.undelivered) {
+            let MessageRef { shard, number } = message;
+            if !self.inbox.contains(*message) {
+                return Err(StoreError::conflict(format!(
+                    "message {number} of shard {shard} is not in the inbox"
+                )));
+            }
+            if !named.insert(*message) {
+                return Err(StoreError::conflict(format!(
+                    "message {number} of shard {shard} is named twice"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, now: Timestamp, append: &Append) {
+        for opened in &append.opened {
+            self.insert_run(opened.run, &opened.workflow, None, opened.row.clone());
+        }
+        for updated in &append.updated {
+            self.set_row(updated.run, Row::Open(updated.row.clone()));
+        }
+        for closed in &append.closed {
+            self.close_run(closed);
+        }
+        for events in append.events.chunk_by(|one, other| one.run == other.run) {
+            let shard = self.shard_mut(events[0].run.shard());
+            shard.next_position = events[events.len() - 1].position.next();
+            let run = self.runs.get_mut(&events[0].run).expect("the events' runs were checked");
+            run.events.extend(events.iter().map(record));
+        }
+        for message in &append.consumed {
+            self.inbox.take(*message);
+        }
+        for message in &append.undelivered {
+            let row = self.inbox.take(*message);
+            self.undelivered.entry(row.run).or_default().push(Undelivered { body: row.body, at: now });
+        }
+    }
+
+    fn close_run(&mut self, closed: &ClosedRun) {
+        let ClosedRun { run: id, workflow, key, .. } = closed;
+        let row = Row::Closed(closed.clone());
+        if self.runs.contains_key(id) {
+            self.set_row(*id, row);
+        } else {
+            // It began within this append as well: it never has an open row.
+            let run = Run { workflow: workflow.clone(), key: key.clone(), row, events: Vec::new() };
+            self.runs.insert(*id, run);
+        }
+        self.hint(Hint::Closed(id.shard()));
+    }
+
+    /// Adds a run with its row, and the indexes with it.
+    pub(super) fn insert_run(&mut self, id: RunId, workflow: &str, key: Option<String>, row: OpenRow) {
+        let row = Row::Open(row);
+        let run = Run { workflow: workflow.to_owned(), key, row: row.clone(), events: Vec::new() };
+        let before = self.runs.insert(id, run);
+        assert!(before.is_none(), "run {id} was checked not to exist");
+        self.set_row(id, row);
+    }
+}
+
+fn record(event: &NewEvent) -> EventRecord {
+    let NewEvent { seq, position, name, at, body, .. } = event;
+    EventRecord { seq: *seq, position: *position, name: name.clone(), at: *at, body: body.clone() }
+}

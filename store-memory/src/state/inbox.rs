@@ -1,0 +1,212 @@
+//! The inbox: messages that wait, and readers that see each of them once, in an order that respects every
+//! sender. It must not know what a message says, or who reads.
+//!
+//! A message's number is taken when its transaction inserts it; it becomes visible when that transaction
+//! commits, maybe after messages with greater numbers. So a reader does not remember the highest number seen,
+//! but the last *commit* seen. It reads what was committed behind that, up to the commits there are when it
+//! begins: a window. A window is read in the order of numbers, page by page; what commits meanwhile belongs
+//! to the next window. Two messages that one sender committed one after the other are either in one window, in the
+//! order of their numbers, or in two, the first one in the first.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
+
+use bytes::Bytes;
+use pgworkflows::store::{InboxCursor, InboxMessage, InboxPage, InboxRead, MessageRef, StoreError};
+use pgworkflows::{InboxNo, MessageId, RunId, ShardId, Timestamp};
+
+use super::merge::merge;
+
+/// The messages that wait.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Inbox {
+    rows: BTreeMap<MessageRef, InboxRow>,
+    /// The same by the commit that made them visible.
+    arrivals: BTreeSet<(ShardId, u64, InboxNo)>,
+    messages: BTreeSet<MessageId>,
+    /// A number that was taken is gone, committed or not.
+    last_number: u64,
+    last_commit: u64,
+    /// How often the store was restored: a cursor from before is worth nothing.
+    restores: u64,
+}
+
+/// A message that waits.
+#[derive(Clone, Debug)]
+pub(super) struct InboxRow {
+    pub(super) run: RunId,
+    pub(super) message: MessageId,
+    pub(super) body: Bytes,
+    /// The commit that made it visible.
+    commit: u64,
+}
+
+impl Inbox {
+    /// Takes a number for a message that may become visible later, or never.
+    pub(super) fn next_number(&mut self) -> InboxNo {
+        self.last_number += 1;
+        InboxNo::new(self.last_number)
+    }
+
+    /// Makes messages visible, all at once.
+    pub(super) fn commit(&mut self, rows: impl IntoIterator<Item = (InboxNo, RunId, MessageId, Bytes)>) {
+        self.last_commit += 1;
+        let commit = self.last_commit;
+        for (number, run, message, body) in rows {
+            let shard = run.shard();
+            self.rows.insert(MessageRef { shard, number }, InboxRow { run, message, body, commit });
+            self.arrivals.insert((shard, commit, number));
+            self.messages.insert(message);
+        }
+    }
+
+    /// Whether a message with this id waits.
+    pub(super) fn holds(&self, message: MessageId) -> bool {
+        self.messages.contains(&message)
+    }
+
+    pub(super) fn contains(&self, message: MessageRef) -> bool {
+        self.rows.contains_key(&message)
+    }
+
+    /// Removes a message whose presence was checked.
+    pub(super) fn take(&mut self, message: MessageRef) -> InboxRow {
+        let row = self.rows.remove(&message).expect("the message was checked to be here");
+        self.arrivals.remove(&(message.shard, row.commit, message.number));
+        self.messages.remove(&row.message);
+        row
+    }
+
+    /// A page of what became visible since the cursor.
+    pub(super) fn read(&self, now: Timestamp, read: &InboxRead) -> Result<InboxPage, StoreError> {
+        let reader = self.reader(&read.cursor)?;
+        let window = reader.window.unwrap_or(Window { until: self.last_commit, after: InboxNo::new(0) });
+        let commits = reader.seen + 1..=window.until;
+        let limit = read.limit.max(1) as usize;
+        // One more than asked for tells whether the window goes on.
+        let mut messages = self.in_window(&read.shards, &commits, window.after, limit + 1);
+        let goes_on = messages.len() > limit;
+        messages.truncate(limit);
+        let (reader, more) = if goes_on {
+            let after = messages[limit - 1].number;
+            (Reader { window: Some(Window { after, ..window }), ..reader }, true)
+        } else {
+            let more = self.has_arrivals(&read.shards, &(window.until + 1..=self.last_commit));
+            (Reader { seen: window.until, window: None }, more)
+        };
+        Ok(InboxPage { messages, cursor: self.cursor(reader), more, now })
+    }
+
+    /// Whether a read would find anything.
+    pub(super) fn has_mail(
+        &self,
+        shards: &BTreeSet<ShardId>,
+        cursor: &InboxCursor,
+    ) -> Result<bool, StoreError> {
+        let reader = match self.reader(cursor) {
+            // The read itself will say that commits were lost.
+            Err(StoreError::Fenced { .. }) => return Ok(true),
+            reader => reader?,
+        };
+        let Some(window) = reader.window else {
+            return Ok(self.has_arrivals(shards, &(reader.seen + 1..=self.last_commit)));
+        };
+        let commits = reader.seen + 1..=window.until;
+        Ok(self.has_arrivals(shards, &(window.until + 1..=self.last_commit))
+            || !self.in_window(shards, &commits, window.after, 1).is_empty())
+    }
+
+    /// Messages that became visible by one of `commits`, those with numbers behind `after`, in the order of numbers.
+    fn in_window<'a>(
+        &self,
+        shards: impl IntoIterator<Item = &'a ShardId, IntoIter: Clone>,
+        commits: &RangeInclusive<u64>,
+        after: InboxNo,
+        limit: usize,
+    ) -> Vec<InboxMessage> {
+        let shards = shards.into_iter();
+        // Rows that were read but not yet consumed lie before the window's first; they are visited for a late
+        // commit's sake only. The first page looks for that number once, and later pages know where they are.
+        let first = if after.get() > 0 {
+            Some(after.next())
+        } else {
+            shards.clone().flat_map(|shard| self.arrived(*shard, commits)).min()
+        };
+        let Some(first) = first else { return Vec::new() };
+        let sequences = shards.map(|shard| {
+            let from = MessageRef { shard: *shard, number: first };
+            let to = MessageRef { shard: *shard, number: InboxNo::new(u64::MAX) };
+            let rows = self.rows.range(from..=to).filter(|(_, row)| commits.contains(&row.commit));
+            rows.map(|(at, _)| (at.number, at.shard))
+        });
+        let message = |(number, shard)| {
+            let row = &self.rows[&MessageRef { shard, number }];
+            InboxMessage { number, run: row.run, message: row.message, body: row.body.clone() }
+        };
+        merge(sequences, limit).into_iter().map(message).collect()
+    }
+
+    fn has_arrivals<'a>(
+        &self,
+        shards: impl IntoIterator<Item = &'a ShardId>,
+        commits: &RangeInclusive<u64>,
+    ) -> bool {
+        shards.into_iter().any(|shard| self.arrived(*shard, commits).next().is_some())
+    }
+
+    fn arrived(&self, shard: ShardId, commits: &RangeInclusive<u64>) -> impl Iterator<Item = InboxNo> {
+        // An empty range of commits is not an empty range of the index: it would be one that runs backwards.
+        let to = (*commits.end()).max(*commits.start());
+        let bounds = (shard, *commits.start(), InboxNo::new(0))..=(shard, to, InboxNo::new(u64::MAX));
+        let nothing = commits.is_empty();
+        self.arrivals.range(bounds).map(|(_, _, number)| *number).take_while(move |_| !nothing)
+    }
+
+    /// Forgets what readers saw before the store went back to an older state.
+    pub(super) fn start_anew(&mut self, newer: &Self) {
+        self.restores = newer.restores + 1;
+    }
+
+    fn cursor(&self, reader: Reader) -> InboxCursor {
+        let window = reader.window.map_or([0, 0], |window| [window.until, window.after.get()]);
+        let numbers = [self.restores, reader.seen, window[0], window[1]];
+        InboxCursor(numbers.iter().flat_map(|number| number.to_le_bytes()).collect())
+    }
+
+    fn reader(&self, cursor: &InboxCursor) -> Result<Reader, StoreError> {
+        if cursor.0.is_empty() {
+            return Ok(Reader { seen: 0, window: None });
+        }
+        let numbers: Option<[u8; 32]> = cursor.0.as_ref().try_into().ok();
+        let numbers = numbers.ok_or_else(|| {
+            let bytes = cursor.0.len();
+            StoreError::corrupt(format!(
+                "an inbox cursor of {bytes} bytes: this store makes none of that length"
+            ))
+        })?;
+        let number = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| numbers[at * 8 + byte]));
+        let (restores, seen, until, after) = (number(0), number(1), number(2), number(3));
+        if restores != self.restores || seen.max(until) > self.last_commit {
+            return Err(StoreError::fenced("the inbox cursor is ahead of the store: commits were lost"));
+        }
+        let window = (after > 0).then(|| Window { until, after: InboxNo::new(after) });
+        Ok(Reader { seen, window })
+    }
+}
+
+/// How far a reader has come.
+#[derive(Clone, Copy)]
+struct Reader {
+    /// All of what this commit and those before it made visible has been read.
+    seen: u64,
+    /// The window that is being read.
+    window: Option<Window>,
+}
+
+/// What is being read page by page: what became visible behind the last commit seen, up to `until`.
+#[derive(Clone, Copy)]
+struct Window {
+    until: u64,
+    /// The number of the last message of the page before.
+    after: InboxNo,
+}

@@ -1,0 +1,105 @@
+//! Who may write to which shard: claims, heartbeats, takeovers, releases. It must not know what is written.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pgworkflows::store::{
+    Claim, Claimed, ClaimedShard, Hint, LeaseTick, LeaseTicked, StoreError, Tick, Ticked,
+};
+use pgworkflows::{AppendNo, LeaseId, ShardId, Timestamp};
+
+use super::{Lease, Shard, State};
+
+impl State {
+    /// Claims free shards, those of leases whose time has passed included.
+    pub(crate) fn claim(&mut self, now: Timestamp, claim: &Claim) -> Result<Claimed, StoreError> {
+        let queue = self.queue_shards(&claim.queue)?;
+        // The claimer's own lease is no exception: if its time has passed, anybody else could have its shards.
+        self.fence_expired(now);
+        let id = match claim.lease {
+            Some(id) => id,
+            None => self.make_lease(now.saturating_add(claim.ttl)),
+        };
+        let lease = self.leases.get_mut(&id).ok_or_else(|| fenced(id))?;
+        let room = usize::from(claim.limit).saturating_sub(lease.shards.len());
+        let mut shards = Vec::new();
+        for shard in queue.iter() {
+            if shards.len() == room {
+                break;
+            }
+            let row = &mut self.shards[usize::from(shard.get())];
+            if row.owner.is_none() {
+                row.owner = Some(id);
+                lease.shards.insert(shard);
+                shards.push(ClaimedShard { shard, next_position: row.next_position, deaths: row.deaths });
+            }
+        }
+        Ok(Claimed { lease: id, shards, now })
+    }
+
+    /// Renews leases and looks for work.
+    pub(crate) fn tick(&mut self, now: Timestamp, tick: &Tick) -> Result<Ticked, StoreError> {
+        let queue = self.queue_shards(&tick.queue)?;
+        let leases = tick.leases.iter().map(|lease| self.tick_lease(now, lease)).collect::<Result<_, _>>()?;
+        let claimable = queue.iter().filter(|shard| self.is_claimable(now, *shard)).count() as u16;
+        Ok(Ticked { now, leases, claimable })
+    }
+
+    fn tick_lease(&mut self, now: Timestamp, tick: &LeaseTick) -> Result<LeaseTicked, StoreError> {
+        let Some(lease) = self.leases.get_mut(&tick.lease) else {
+            return Ok(LeaseTicked { lease: tick.lease, held: false, mail: false, due: false });
+        };
+        // A lease whose time has passed is still valid until somebody fences it.
+        if let Some(ttl) = tick.renew {
+            lease.expires_at = now.saturating_add(ttl);
+        }
+        let lease = &self.leases[&tick.lease];
+        let mail = self.inbox.has_mail(&lease.shards, &tick.cursor)?;
+        let due = lease
+            .shards
+            .iter()
+            .any(|shard| self.due_of_shard(*shard, tick.due_after, tick.due_until).next().is_some());
+        Ok(LeaseTicked { lease: tick.lease, held: true, mail, due })
+    }
+
+    /// Ends a lease in good order: whoever comes next need not suspect anything.
+    pub(crate) fn release(&mut self, lease: LeaseId) {
+        self.end_lease(lease, |shard| shard.deaths = 0);
+    }
+
+    fn make_lease(&mut self, expires_at: Timestamp) -> LeaseId {
+        self.last_lease += 1;
+        let id = LeaseId::new(self.last_lease);
+        let appends = BTreeMap::from([(AppendNo::new(0), [0; 32])]);
+        self.leases.insert(id, Lease { expires_at, shards: BTreeSet::new(), appends });
+        id
+    }
+
+    /// Fences the leases whose time has passed. There are as many leases as processors: a few.
+    fn fence_expired(&mut self, now: Timestamp) {
+        let expired = self.leases.iter().filter(|(_, lease)| lease.expires_at <= now).map(|(id, _)| *id);
+        for lease in expired.collect::<Vec<_>>() {
+            self.end_lease(lease, |shard| shard.deaths += 1);
+        }
+    }
+
+    fn end_lease(&mut self, lease: LeaseId, account: impl Fn(&mut Shard)) {
+        let Some(lease) = self.leases.remove(&lease) else { return };
+        for shard in &lease.shards {
+            let shard = self.shard_mut(*shard);
+            shard.owner = None;
+            account(shard);
+        }
+        if !lease.shards.is_empty() {
+            self.hint(Hint::Released);
+        }
+    }
+
+    fn is_claimable(&self, now: Timestamp, shard: ShardId) -> bool {
+        let owner = self.shard(shard).and_then(|shard| shard.owner);
+        owner.is_none_or(|owner| self.leases[&owner].expires_at <= now)
+    }
+}
+
+pub(super) fn fenced(lease: LeaseId) -> StoreError {
+    StoreError::fenced(format!("lease {lease} was fenced, or is not known here"))
+}

@@ -1,0 +1,64 @@
+//! What people ask: descriptions, lists, histories. It may look at every run there is, since people wait longer
+//! than processors.
+
+use pgworkflows::store::{ClosedRun, EventRecord, RunDescription, RunFilter, RunPage};
+use pgworkflows::{EventSeq, RunId};
+
+use super::{Row, Run, State};
+
+impl State {
+    /// Those of the runs that are over.
+    pub(crate) fn closed(&self, runs: &[RunId]) -> Vec<ClosedRun> {
+        let closed = |run: &RunId| match &self.runs.get(run)?.row {
+            Row::Closed(closed) => Some(closed.clone()),
+            Row::Open(_) => None,
+        };
+        runs.iter().filter_map(closed).collect()
+    }
+
+    /// What there is to say of a run.
+    pub(crate) fn describe(&self, id: RunId) -> Option<RunDescription> {
+        self.runs.get(&id).map(|run| self.description(id, run))
+    }
+
+    fn description(&self, id: RunId, run: &Run) -> RunDescription {
+        let (open, closed) = match &run.row {
+            Row::Open(row) => (Some(row.clone()), None),
+            Row::Closed(closed) => (None, Some(closed.clone())),
+        };
+        let undelivered = self.undelivered.get(&id).cloned().unwrap_or_default();
+        let Run { workflow, key, .. } = run;
+        RunDescription { run: id, workflow: workflow.clone(), key: key.clone(), open, closed, undelivered }
+    }
+
+    /// Runs, the newest first.
+    pub(crate) fn list(&self, filter: &RunFilter, page: &RunPage) -> Vec<RunDescription> {
+        let newest_first = match page.before {
+            Some(before) => self.runs.range(..before).rev(),
+            None => self.runs.range(..).rev(),
+        };
+        let matching = newest_first.filter(|(_, run)| matches(filter, run));
+        matching.take(page.limit as usize).map(|(id, run)| self.description(*id, run)).collect()
+    }
+
+    /// A run's events behind `after`.
+    pub(crate) fn history(&self, run: RunId, after: Option<EventSeq>, limit: u32) -> Vec<EventRecord> {
+        let events = self.runs.get(&run).map_or(&[][..], |run| &run.events);
+        // Events are numbered from 1 on without a gap, so a number is also how many come up to it.
+        let skip = after.map_or(0, |after| after.get() as usize);
+        events.iter().skip(skip).take(limit as usize).cloned().collect()
+    }
+}
+
+fn matches(filter: &RunFilter, run: &Run) -> bool {
+    let RunFilter { workflow, open, state, status } = filter;
+    let row = match &run.row {
+        Row::Open(row) => {
+            open.unwrap_or(true) && status.is_none() && state.is_none_or(|state| state == row.state)
+        }
+        Row::Closed(closed) => {
+            !open.unwrap_or(false) && state.is_none() && status.is_none_or(|status| status == closed.status)
+        }
+    };
+    row && workflow.as_ref().is_none_or(|workflow| *workflow == run.workflow)
+}

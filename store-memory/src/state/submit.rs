@@ -1,0 +1,170 @@
+//! Messages on their way into the inbox, in transactions that may stay open and commit late. It must not know
+//! what a message says.
+//!
+//! What a transaction inserts takes its number at once and is visible to itself; to others when it commits.
+//! Whoever wants to insert the same key, run or message meanwhile has to wait until it ends, as a unique index of
+//! a database makes them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pgworkflows::store::{Hint, NewRun, OpenRow, OpenState, StoreError, Submission, Submitted};
+use pgworkflows::{InboxNo, MessageId, RunId};
+
+use super::{Row, Run, State};
+
+/// A transaction's number, never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct TransactionNo(u64);
+
+/// An open transaction: what it inserted.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Transaction {
+    rows: Vec<(InboxNo, Submission)>,
+    runs: BTreeSet<RunId>,
+    messages: BTreeSet<MessageId>,
+    keys: BTreeMap<(String, String), RunKey>,
+}
+
+/// The run that was started under a key.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RunKey {
+    pub(super) run: RunId,
+    input_digest: Option<[u8; 32]>,
+}
+
+/// What an attempt to submit came to.
+#[derive(Debug)]
+pub(crate) enum SubmitStep {
+    /// It is decided.
+    Done(Submitted),
+    /// Another open transaction inserted the same thing: try again when one has ended.
+    Blocked,
+}
+
+impl State {
+    /// Opens a transaction.
+    pub(crate) fn begin(&mut self) -> TransactionNo {
+        self.last_transaction += 1;
+        let number = TransactionNo(self.last_transaction);
+        self.transactions.insert(number, Transaction::default());
+        number
+    }
+
+    /// Makes what the transaction inserted visible.
+    pub(crate) fn commit(&mut self, number: TransactionNo) -> Result<(), StoreError> {
+        let transaction = self.transactions.remove(&number).ok_or_else(lost)?;
+        let Transaction { rows, keys, .. } = transaction;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        for ((workflow, key), run) in keys {
+            self.keys.entry(workflow).or_default().insert(key, run);
+        }
+        for (_, Submission { run, opens, .. }) in &rows {
+            if let Some(NewRun { workflow, key, .. }) = opens {
+                let row = OpenRow { state: OpenState::Pending, ..OpenRow::default() };
+                self.insert_run(*run, workflow, key.clone(), row);
+            }
+            self.hint(Hint::Mail(run.shard()));
+        }
+        let rows = rows.into_iter().map(|(number, row)| (number, row.run, row.message, row.body));
+        self.inbox.commit(rows);
+        Ok(())
+    }
+
+    /// Ends the transaction as if it had never been. The numbers that it took stay taken.
+    pub(crate) fn roll_back(&mut self, number: TransactionNo) {
+        self.transactions.remove(&number);
+    }
+
+    /// Inserts one message within a transaction.
+    pub(crate) fn submit(
+        &mut self,
+        within: TransactionNo,
+        submission: &Submission,
+    ) -> Result<SubmitStep, StoreError> {
+        let own = self.transactions.get(&within).ok_or_else(lost)?;
+        let shard = submission.run.shard();
+        if self.shard(shard).is_none() {
+            return Err(StoreError::limit_exceeded(format!(
+                "run {} lives in shard {shard}, which belongs to no queue",
+                submission.run
+            )));
+        }
+        let refused = match &submission.opens {
+            Some(new) => self.known_start(own, submission.run, new),
+            None => self.known_message(own, submission),
+        };
+        if let Some(refused) = refused {
+            return Ok(SubmitStep::Done(refused));
+        }
+        let mut others = self.transactions.iter().filter(|(number, _)| **number != within);
+        if others.any(|(_, other)| other.inserted(submission)) {
+            return Ok(SubmitStep::Blocked);
+        }
+        let number = self.inbox.next_number();
+        let own = self.transactions.get_mut(&within).expect("it was looked up above");
+        own.insert(number, submission);
+        Ok(SubmitStep::Done(Submitted::Accepted))
+    }
+
+    /// The answer to a start that inserts nothing.
+    fn known_start(&self, own: &Transaction, run: RunId, new: &NewRun) -> Option<Submitted> {
+        if self.runs.contains_key(&run) || own.runs.contains(&run) {
+            return Some(Submitted::Accepted);
+        }
+        let key = new.key.as_ref()?;
+        let committed = self.keys.get(&new.workflow).and_then(|keys| keys.get(key));
+        let RunKey { run, input_digest } =
+            committed.or_else(|| own.keys.get(&(new.workflow.clone(), key.clone())))?;
+        Some(match (input_digest, new.input_digest) {
+            (Some(one), Some(other)) if *one != other => Submitted::KeyConflict(*run),
+            _ => Submitted::Existing(*run),
+        })
+    }
+
+    /// The answer to a message that inserts nothing.
+    fn known_message(&self, own: &Transaction, submission: &Submission) -> Option<Submitted> {
+        if self.inbox.holds(submission.message) || own.messages.contains(&submission.message) {
+            return Some(Submitted::Accepted);
+        }
+        match self.runs.get(&submission.run) {
+            Some(Run { row: Row::Open(_), .. }) => None,
+            Some(Run { row: Row::Closed(_), .. }) => Some(Submitted::RunOver),
+            None if own.runs.contains(&submission.run) => None,
+            None => Some(Submitted::UnknownRun),
+        }
+    }
+
+    /// The run that was started under a key.
+    pub(crate) fn find(&self, workflow: &str, key: &str) -> Option<RunId> {
+        self.keys.get(workflow)?.get(key).map(|key| key.run)
+    }
+}
+
+impl Transaction {
+    fn insert(&mut self, number: InboxNo, submission: &Submission) {
+        if let Some(NewRun { workflow, key, input_digest }) = &submission.opens {
+            self.runs.insert(submission.run);
+            if let Some(key) = key {
+                let run_key = RunKey { run: submission.run, input_digest: *input_digest };
+                self.keys.insert((workflow.clone(), key.clone()), run_key);
+            }
+        }
+        self.messages.insert(submission.message);
+        self.rows.push((number, submission.clone()));
+    }
+
+    /// Whether it inserted something that can be there only once.
+    fn inserted(&self, submission: &Submission) -> bool {
+        let Some(NewRun { workflow, key, .. }) = &submission.opens else {
+            return self.messages.contains(&submission.message);
+        };
+        let same_key = |key: &String| self.keys.contains_key(&(workflow.clone(), key.clone()));
+        self.runs.contains(&submission.run) || key.as_ref().is_some_and(same_key)
+    }
+}
+
+fn lost() -> StoreError {
+    StoreError::unavailable("the transaction was lost when the store was restored")
+}

@@ -1,0 +1,232 @@
+//! The store as the seam sees it: thin asynchronous wrappers around the state machine. It must not decide
+//! anything itself.
+
+mod call;
+mod session;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use async_trait::async_trait;
+use pgworkflows::store::{
+    ClosedRun, EventRecord, Hint, Queue, RunDescription, RunFilter, RunPage, Session, Store, StoreError,
+    StoreQuery, Submission, Submitted,
+};
+use pgworkflows::{EventSeq, RunId, Timestamp};
+use tokio::sync::{Notify, broadcast};
+
+use self::call::Lingering;
+use self::session::MemorySession;
+use crate::clock::{Clock, SystemClock};
+use crate::faults::{Call, Faults, SessionNo, Stage};
+use crate::state::State;
+use crate::transaction::MemoryTransaction;
+
+/// How many hints a slow listener may fall behind before it misses some.
+const HINTS_KEPT: usize = 1024;
+
+/// A store in memory. Clones are handles to the same store.
+#[derive(Clone)]
+pub struct MemoryStore(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    state: Mutex<State>,
+    clock: Arc<dyn Clock>,
+    faults: Option<Arc<dyn Faults>>,
+    hints: broadcast::Sender<Hint>,
+    /// Rung when a transaction ends: what it held may be free.
+    pub(crate) transaction_ended: Notify,
+    sessions: AtomicU64,
+    /// Requests that were given up by their callers, and are still under way.
+    lingering: Mutex<VecDeque<Lingering>>,
+}
+
+/// The whole content of a store at one moment.
+#[derive(Clone, Debug)]
+pub struct Snapshot(Arc<State>);
+
+impl MemoryStore {
+    /// An empty store with the machine's clock and no faults.
+    pub fn new() -> Self {
+        Self::make(Arc::new(SystemClock), None)
+    }
+
+    /// An empty store with this clock and no faults.
+    pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
+        Self::make(clock, None)
+    }
+
+    /// An empty store with this clock, whose calls `faults` may disturb.
+    pub fn with_faults(clock: Arc<dyn Clock>, faults: Arc<dyn Faults>) -> Self {
+        Self::make(clock, Some(faults))
+    }
+
+    fn make(clock: Arc<dyn Clock>, faults: Option<Arc<dyn Faults>>) -> Self {
+        Self(Arc::new(Inner {
+            state: Mutex::default(),
+            clock,
+            faults,
+            hints: broadcast::Sender::new(HINTS_KEPT),
+            transaction_ended: Notify::new(),
+            sessions: AtomicU64::new(0),
+            lingering: Mutex::default(),
+        }))
+    }
+
+    /// Opens a client's transaction, which may stay open and commit late. It passes no fault points.
+    ///
+    /// ```
+    /// use pgworkflows_memory::MemoryStore;
+    ///
+    /// let store = MemoryStore::new();
+    /// let transaction = store.begin();
+    /// transaction.rollback();
+    /// ```
+    pub fn begin(&self) -> MemoryTransaction {
+        MemoryTransaction::begin(self.clone())
+    }
+
+    /// All that the store holds now, open transactions and what is under way aside.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot(Arc::new(self.state().clone()))
+    }
+
+    /// Goes back to an older state: what a client or a processor sees of a database that was restored from a
+    /// backup, or failed over to a standby that had not all commits.
+    ///
+    /// Open transactions are lost, inbox cursors from before are refused, and so is the next append of a lease
+    /// that appended something since the snapshot.
+    pub fn restore(&self, snapshot: &Snapshot) {
+        self.apply(|state, _| state.restore(&snapshot.0));
+        self.0.transaction_ended.notify_waiters();
+    }
+
+    /// Lets the oldest request that lingers take effect (see [`Fault::Linger`](crate::Fault::Linger)). Whether
+    /// there was one.
+    pub fn deliver_lingering(&self) -> bool {
+        let lingering = self.lingering().pop_front();
+        let delivered = lingering.is_some();
+        if let Some(request) = lingering {
+            self.apply(|state, now| request.take_effect(state, now));
+            self.0.transaction_ended.notify_waiters();
+        }
+        delivered
+    }
+
+    /// The time by the store's clock.
+    pub fn now(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+
+    /// Applies an operation as of now, all at once, and tells those who listen what came of it.
+    pub(crate) fn apply<T>(&self, operation: impl FnOnce(&mut State, Timestamp) -> T) -> T {
+        let (answer, hints) = {
+            let mut state = self.state();
+            // Read under the lock, so that of two operations the later one has the later time.
+            let now = self.0.clock.now();
+            (operation(&mut state, now), state.take_hints())
+        };
+        for hint in hints {
+            let times = self.0.faults.as_ref().map_or(1, |faults| faults.hint(hint));
+            for _ in 0..times {
+                // Nobody may be listening.
+                let _ = self.0.hints.send(hint);
+            }
+        }
+        answer
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().expect("the state machine does not panic half-way, or the store is worth nothing")
+    }
+
+    fn lingering(&self) -> MutexGuard<'_, VecDeque<Lingering>> {
+        self.0.lingering.lock().expect("nothing panics while it holds the queue")
+    }
+
+    /// One delivery of a submission: a transaction of its own, with the commit point before its end.
+    async fn submit_once(&self, submissions: &[Submission]) -> Result<Vec<Submitted>, StoreError> {
+        let mut transaction = self.begin();
+        let answers = transaction.submit(submissions).await?;
+        self.pass(None, Call::Submit(submissions), Stage::Commit).await?;
+        transaction.commit()?;
+        Ok(answers)
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore").finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn session(&self) -> Result<Box<dyn Session>, StoreError> {
+        let number = SessionNo(self.0.sessions.fetch_add(1, Ordering::Relaxed) + 1);
+        let session = MemorySession::new(self.clone(), number);
+        self.call(Some(number), Call::Session, |_, _| Ok(())).await?;
+        Ok(Box::new(session))
+    }
+
+    async fn queue(&self, name: &str, shards: u16) -> Result<Queue, StoreError> {
+        self.call(None, Call::Queue { name, shards }, |state, now| state.queue(now, name, shards)).await
+    }
+
+    async fn submit(&self, submissions: &[Submission]) -> Result<Vec<Submitted>, StoreError> {
+        let call = Call::Submit(submissions);
+        let deliveries = self.request(None, call).await?;
+        let answer = self.submit_once(submissions).await;
+        for _ in 1..deliveries {
+            // The answer to a repeated delivery reaches nobody.
+            let _ = self.submit_once(submissions).await;
+        }
+        self.pass(None, call, Stage::Acknowledgement).await?;
+        answer
+    }
+
+    async fn closed(&self, runs: &[RunId]) -> Result<Vec<ClosedRun>, StoreError> {
+        self.call(None, Call::Closed(runs), |state, _| Ok(state.closed(runs))).await
+    }
+
+    fn hints(&self) -> broadcast::Receiver<Hint> {
+        self.0.hints.subscribe()
+    }
+
+    fn query(&self) -> &dyn StoreQuery {
+        self
+    }
+}
+
+#[async_trait]
+impl StoreQuery for MemoryStore {
+    async fn describe(&self, run: RunId) -> Result<Option<RunDescription>, StoreError> {
+        self.call(None, Call::Describe(run), |state, _| Ok(state.describe(run))).await
+    }
+
+    async fn find(&self, workflow: &str, key: &str) -> Result<Option<RunId>, StoreError> {
+        self.call(None, Call::Find { workflow, key }, |state, _| Ok(state.find(workflow, key))).await
+    }
+
+    async fn list(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<RunDescription>, StoreError> {
+        self.call(None, Call::List { filter, page }, |state, _| Ok(state.list(filter, page))).await
+    }
+
+    async fn history(
+        &self,
+        run: RunId,
+        after: Option<EventSeq>,
+        limit: u32,
+    ) -> Result<Vec<EventRecord>, StoreError> {
+        let call = Call::History { run, after, limit };
+        self.call(None, call, |state, _| Ok(state.history(run, after, limit))).await
+    }
+}

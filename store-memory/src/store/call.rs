@@ -1,0 +1,138 @@
+//! How a call passes its three fault points. It must not know what a call does.
+
+use pgworkflows::LeaseId;
+use pgworkflows::Timestamp;
+use pgworkflows::store::{Append, Claim, StoreError, Submission, Tick};
+
+use super::MemoryStore;
+use crate::faults::{Call, Fault, FaultPoint, SessionNo, Stage};
+use crate::state::{State, SubmitStep};
+
+impl MemoryStore {
+    /// Makes a call whose effect happens all at once, at its commit point.
+    pub(super) async fn call<T>(
+        &self,
+        session: Option<SessionNo>,
+        call: Call<'_>,
+        operation: impl Fn(&mut State, Timestamp) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        if self.0.faults.is_none() {
+            return self.apply(operation);
+        }
+        let deliveries = self.request(session, call).await?;
+        self.pass(session, call, Stage::Commit).await?;
+        let answer = self.apply(&operation);
+        for _ in 1..deliveries {
+            // The answer to a repeated delivery reaches nobody.
+            let _ = self.apply(&operation);
+        }
+        self.pass(session, call, Stage::Acknowledgement).await?;
+        answer
+    }
+
+    /// The first point: how often the request is delivered.
+    pub(super) async fn request(
+        &self,
+        session: Option<SessionNo>,
+        call: Call<'_>,
+    ) -> Result<u32, StoreError> {
+        match self.fault(session, call, Stage::Request) {
+            Fault::Proceed => Ok(1),
+            Fault::Repeat => Ok(2),
+            Fault::Delay(delay) => {
+                delay.await;
+                Ok(1)
+            }
+            Fault::Lose => Err(lost(Stage::Request)),
+            Fault::Linger => {
+                self.lingering().extend(Lingering::of(call));
+                Err(lost(Stage::Request))
+            }
+            Fault::Refuse(error) => Err(error),
+        }
+    }
+
+    /// A later point.
+    pub(super) async fn pass(
+        &self,
+        session: Option<SessionNo>,
+        call: Call<'_>,
+        stage: Stage,
+    ) -> Result<(), StoreError> {
+        match self.fault(session, call, stage) {
+            Fault::Proceed | Fault::Repeat => Ok(()),
+            Fault::Delay(delay) => {
+                delay.await;
+                Ok(())
+            }
+            Fault::Lose | Fault::Linger => Err(lost(stage)),
+            Fault::Refuse(error) => Err(error),
+        }
+    }
+
+    fn fault(&self, session: Option<SessionNo>, call: Call<'_>, stage: Stage) -> Fault {
+        let point = FaultPoint { session, call, stage };
+        self.0.faults.as_ref().map_or(Fault::Proceed, |faults| faults.at(&point))
+    }
+}
+
+/// What the caller sees is the same at every stage; the stage is for whoever reads the trace.
+fn lost(stage: Stage) -> StoreError {
+    StoreError::unavailable(format!("a fault took the call at its {stage:?} point; its outcome is unknown"))
+}
+
+/// A request that is still under way though its caller has given it up.
+pub(super) enum Lingering {
+    Queue(String, u16),
+    Submit(Vec<Submission>),
+    Claim(Claim),
+    Tick(Tick),
+    Append(Append),
+    Release(LeaseId),
+}
+
+impl Lingering {
+    /// The request, if it can have an effect.
+    fn of(call: Call<'_>) -> Option<Self> {
+        match call {
+            Call::Queue { name, shards } => Some(Self::Queue(name.to_owned(), shards)),
+            Call::Submit(submissions) => Some(Self::Submit(submissions.to_vec())),
+            Call::Claim(claim) => Some(Self::Claim(claim.clone())),
+            Call::Tick(tick) => Some(Self::Tick(tick.clone())),
+            Call::Append(append) => Some(Self::Append(append.clone())),
+            Call::Release(lease) => Some(Self::Release(lease)),
+            Call::Session
+            | Call::Closed(_)
+            | Call::ReadInbox(_)
+            | Call::Load(_)
+            | Call::DueRuns(_)
+            | Call::Describe(_)
+            | Call::Find { .. }
+            | Call::List { .. }
+            | Call::History { .. } => None,
+        }
+    }
+
+    /// Has its effect. Its answer reaches nobody.
+    pub(super) fn take_effect(self, state: &mut State, now: Timestamp) {
+        match self {
+            Self::Queue(name, shards) => drop(state.queue(now, &name, shards)),
+            Self::Submit(submissions) => submit(state, &submissions),
+            Self::Claim(claim) => drop(state.claim(now, &claim)),
+            Self::Tick(tick) => drop(state.tick(now, &tick)),
+            Self::Append(append) => drop(state.append(now, &append)),
+            Self::Release(lease) => state.release(lease),
+        }
+    }
+}
+
+/// Submits without waiting: where somebody's open transaction is in the way, a lock timeout ends it.
+fn submit(state: &mut State, submissions: &[Submission]) {
+    let transaction = state.begin();
+    let is_done = |step| matches!(step, Ok(SubmitStep::Done(_)));
+    if submissions.iter().all(|submission| is_done(state.submit(transaction, submission))) {
+        drop(state.commit(transaction));
+    } else {
+        state.roll_back(transaction);
+    }
+}

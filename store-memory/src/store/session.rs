@@ -1,0 +1,59 @@
+//! A session: the same store, with a number that tells fault hooks who calls. It must not keep anything else,
+//! since a lease belongs to whoever names it, not to a session.
+
+use async_trait::async_trait;
+use pgworkflows::LeaseId;
+use pgworkflows::store::{
+    Append, Appended, Claim, Claimed, Due, DueRuns, InboxPage, InboxRead, Load, RunHistory, Session,
+    StoreError, Tick, Ticked,
+};
+
+use super::MemoryStore;
+use crate::faults::{Call, SessionNo};
+
+#[derive(Debug)]
+pub(super) struct MemorySession {
+    store: MemoryStore,
+    number: Option<SessionNo>,
+}
+
+impl MemorySession {
+    pub(super) fn new(store: MemoryStore, number: SessionNo) -> Self {
+        Self { store, number: Some(number) }
+    }
+}
+
+#[async_trait]
+impl Session for MemorySession {
+    async fn claim(&mut self, claim: &Claim) -> Result<Claimed, StoreError> {
+        self.store.call(self.number, Call::Claim(claim), |state, now| state.claim(now, claim)).await
+    }
+
+    async fn tick(&mut self, tick: &Tick) -> Result<Ticked, StoreError> {
+        self.store.call(self.number, Call::Tick(tick), |state, now| state.tick(now, tick)).await
+    }
+
+    async fn append(&mut self, append: &Append) -> Result<Appended, StoreError> {
+        self.store.call(self.number, Call::Append(append), |state, now| state.append(now, append)).await
+    }
+
+    async fn read_inbox(&mut self, read: &InboxRead) -> Result<InboxPage, StoreError> {
+        self.store.call(self.number, Call::ReadInbox(read), |state, now| state.read_inbox(now, read)).await
+    }
+
+    async fn load(&mut self, load: &Load) -> Result<Vec<RunHistory>, StoreError> {
+        self.store.call(self.number, Call::Load(load), |state, _| Ok(state.load(load))).await
+    }
+
+    async fn due_runs(&mut self, due: &Due) -> Result<DueRuns, StoreError> {
+        self.store.call(self.number, Call::DueRuns(due), |state, now| Ok(state.due_runs(now, due))).await
+    }
+
+    async fn release(&mut self, lease: LeaseId) -> Result<(), StoreError> {
+        let release = |state: &mut crate::state::State, _| {
+            state.release(lease);
+            Ok(())
+        };
+        self.store.call(self.number, Call::Release(lease), release).await
+    }
+}

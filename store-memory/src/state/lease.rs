@@ -21,18 +21,16 @@ impl State {
         };
         let lease = self.leases.get_mut(&id).ok_or_else(|| fenced(id))?;
         let room = usize::from(claim.limit).saturating_sub(lease.shards.len());
-        let mut shards = Vec::new();
-        for shard in queue.iter() {
-            if shards.len() == room {
-                break;
-            }
-            let row = &mut self.shards[usize::from(shard.get())];
-            if row.owner.is_none() {
-                row.owner = Some(id);
-                lease.shards.insert(shard);
-                shards.push(ClaimedShard { shard, next_position: row.next_position, deaths: row.deaths });
-            }
+        let free = queue.iter().filter(|shard| self.shards[usize::from(shard.get())].owner.is_none());
+        for shard in free.take(room).collect::<Vec<_>>() {
+            self.shards[usize::from(shard.get())].owner = Some(id);
+            lease.shards.insert(shard);
         }
+        let answer = |shard: &ShardId| {
+            let row = &self.shards[usize::from(shard.get())];
+            ClaimedShard { shard: *shard, next_position: row.next_position, deaths: row.deaths }
+        };
+        let shards = lease.shards.iter().map(answer).collect();
         Ok(Claimed { lease: id, shards, now })
     }
 

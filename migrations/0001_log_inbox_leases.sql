@@ -112,6 +112,7 @@ create table @schema@.inbox (
     message_id   uuid not null,
     submitted_at timestamptz not null default clock_timestamp(),
     shard        smallint not null,
+    opens        boolean not null,       -- whether it starts its run
     body         bytea not null,
     primary key (shard, number)
 ) with (
@@ -121,6 +122,8 @@ create table @schema@.inbox (
     autovacuum_analyze_scale_factor = 0.5
 );
 create index inbox_by_transaction on @schema@.inbox (shard, xid);
+-- A message that is sent again while it waits changes nothing. A start is known by its run.
+create unique index inbox_by_message on @schema@.inbox (message_id) where not opens;
 
 -- Messages that were accepted, but whose run was over when they came.
 create table @schema@.undelivered (
@@ -389,12 +392,10 @@ begin
 end
 $$;
 
--- Takes free shards of a queue under a lease. Returns the lease and every shard that it owns but the caller
--- does not hold: so an answer that was lost is given again by the next call.
+-- Takes free shards of a queue under a lease, and returns the lease.
 create function @schema@.claim(
-    p_queue text, p_lease bigint, p_worker text, p_ttl_micros bigint, p_limit int, p_held smallint[],
-    p_lock_timeout text,
-    out lease bigint, out shards smallint[]
+    p_queue text, p_lease bigint, p_worker text, p_ttl_micros bigint, p_limit int, p_lock_timeout text,
+    out lease bigint
 ) language plpgsql volatile as $$
 declare
     v_ttl     interval := p_ttl_micros * interval '1 microsecond';
@@ -462,9 +463,6 @@ begin
         where s.shard = any (v_locked)
           and not exists (select from @schema@.leases l where l.lease = s.lease and not l.fenced);
     end if;
-
-    select coalesce(array_agg(s.shard order by s.shard), '{}') into shards
-    from @schema@.shards s where s.lease = claim.lease and s.shard <> all (p_held);
 end
 $$;
 
@@ -496,7 +494,6 @@ create function @schema@.tick(
     p_ttls bigint[],               -- microseconds; null: do not renew
     p_snapshots text[],            -- what was read of the inbox; null: nothing
     p_numbers bigint[],            -- the greatest message number read
-    p_covered text[],              -- the shards for which that holds
     p_due_after timestamptz[],
     p_due_after_runs uuid[],
     p_due_until timestamptz[],
@@ -525,8 +522,7 @@ begin
                select from @schema@.shards s
                cross join lateral (
                    (select from @schema@.inbox i
-                    where i.shard = s.shard and (t.snapshot is null or s.shard <> all (t.covered::smallint[]))
-                    limit 1)
+                    where i.shard = s.shard and t.snapshot is null limit 1)
                    union all
                    (select from @schema@.inbox i
                     where i.shard = s.shard and i.xid >= pg_snapshot_xmax(t.snapshot::pg_snapshot)
@@ -553,8 +549,8 @@ begin
                where s.lease = t.lease
            ) order by t.ord)
     into held, mail, due
-    from unnest(p_leases, p_snapshots, p_numbers, p_covered, p_due_after, p_due_after_runs, p_due_until)
-        with ordinality as t (lease, snapshot, number, covered, due_after, due_after_run, due_until, ord)
+    from unnest(p_leases, p_snapshots, p_numbers, p_due_after, p_due_after_runs, p_due_until)
+        with ordinality as t (lease, snapshot, number, due_after, due_after_run, due_until, ord)
     left join @schema@.leases l on l.lease = t.lease;
 
     select count(*) into claimable
@@ -642,8 +638,8 @@ begin
     end if;
 
     -- `order by` before the identity column draws its numbers: the order given is the order of numbers.
-    insert into @schema@.inbox (shard, run_id, message_id, body)
-    select t.shard, t.run, t.message, t.body
+    insert into @schema@.inbox (shard, run_id, message_id, opens, body)
+    select t.shard, t.run, t.message, t.workflow is not null, t.body
     from unnest(p_messages, p_runs, p_shards, p_bodies, p_workflows, verdicts) with ordinality
         as t (message, run, shard, body, workflow, verdict, ord)
     left join (
@@ -654,7 +650,8 @@ begin
         group by f.run
     ) first on first.ord = t.ord
     where t.verdict = 0 and (t.workflow is null or first.ord is not null)
-    order by t.ord;
+    order by t.ord
+    on conflict (message_id) where not opens do nothing;
 
     if p_notify is not null and 0 = any (verdicts) then
         perform pg_notify(p_notify, 'mail ' || string_agg(distinct t.shard::text, ','))

@@ -5,19 +5,14 @@
 //! a transaction id again that a snapshot counts as finished, if its transaction left nothing durable; what is
 //! written under it then has a number that was never seen.
 
-use std::collections::BTreeSet;
-use std::str::FromStr;
-
 use bytes::Bytes;
 use pgworkflows::store::{InboxCursor, StoreError};
 
-/// What has been read of the inbox of some shards.
+/// What has been read of the inbox of some shards: always the same ones. Who gets another shard begins anew.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Cursor {
     /// Everything visible in this snapshot has been read; `None` at the beginning.
     pub(crate) behind: Option<String>,
-    /// The shards for which that holds. Those that come later are read from their beginning.
-    pub(crate) covered: BTreeSet<i16>,
     /// The greatest number read.
     pub(crate) greatest: i64,
     /// Where a read in pages stands.
@@ -32,10 +27,6 @@ pub(crate) struct Paging {
     pub(crate) snapshot: String,
     /// The number of the last message read.
     pub(crate) last: i64,
-    /// The shards that it reads.
-    pub(crate) shards: BTreeSet<i16>,
-    /// Those of them that were not covered before it.
-    pub(crate) fresh: BTreeSet<i16>,
 }
 
 impl Cursor {
@@ -45,19 +36,11 @@ impl Cursor {
         snapshot.map_or(Ok(0), |snapshot| xmax(snapshot))
     }
 
-    /// The cursor in a store's own writing: fields between bars, lists between commas.
+    /// The cursor in a store's own writing: fields between bars.
     pub(crate) fn encode(&self) -> InboxCursor {
-        let list = |shards: &BTreeSet<i16>| {
-            shards.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
-        };
-        let mut text = format!(
-            "{}|{}|{}",
-            self.behind.as_deref().unwrap_or_default(),
-            list(&self.covered),
-            self.greatest
-        );
-        if let Some(Paging { snapshot, last, shards, fresh }) = &self.paging {
-            text.push_str(&format!("|{snapshot}|{last}|{}|{}", list(shards), list(fresh)));
+        let mut text = format!("{}|{}", self.behind.as_deref().unwrap_or_default(), self.greatest);
+        if let Some(Paging { snapshot, last }) = &self.paging {
+            text.push_str(&format!("|{snapshot}|{last}"));
         }
         InboxCursor(Bytes::from(text))
     }
@@ -75,22 +58,16 @@ impl Cursor {
 
     fn parse(bytes: &[u8]) -> Option<Self> {
         let fields: Vec<&str> = std::str::from_utf8(bytes).ok()?.split('|').collect();
-        let (behind, covered, greatest, paging) = match fields[..] {
-            [behind, covered, greatest] => (behind, covered, greatest, None),
-            [behind, covered, greatest, snapshot, last, shards, fresh] => {
-                let paging = Paging {
-                    snapshot: snapshot.to_owned(),
-                    last: last.parse().ok()?,
-                    shards: parse_list(shards)?,
-                    fresh: parse_list(fresh)?,
-                };
-                (behind, covered, greatest, Some(paging))
+        let (behind, greatest, paging) = match fields[..] {
+            [behind, greatest] => (behind, greatest, None),
+            [behind, greatest, snapshot, last] => {
+                let paging = Paging { snapshot: snapshot.to_owned(), last: last.parse().ok()? };
+                (behind, greatest, Some(paging))
             }
             _ => return None,
         };
         Some(Self {
             behind: (!behind.is_empty()).then(|| behind.to_owned()),
-            covered: parse_list(covered)?,
             greatest: greatest.parse().ok()?,
             paging,
         })
@@ -106,10 +83,6 @@ pub(crate) fn xmax(snapshot: &str) -> Result<u64, StoreError> {
         .ok_or_else(|| StoreError::corrupt(format!("`{snapshot}` is not a snapshot")))
 }
 
-fn parse_list<T: FromStr + Ord>(text: &str) -> Option<BTreeSet<T>> {
-    text.split(',').filter(|item| !item.is_empty()).map(|item| item.parse().ok()).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,7 +91,6 @@ mod tests {
     fn a_cursor_survives_its_writing() {
         let whole = Cursor {
             behind: Some("10:20:12,15".to_owned()),
-            covered: BTreeSet::from([0, 7, 4095]),
             greatest: 99,
             paging: None,
         };
@@ -126,8 +98,6 @@ mod tests {
             paging: Some(Paging {
                 snapshot: "30:40:".to_owned(),
                 last: 120,
-                shards: BTreeSet::from([0, 1]),
-                fresh: BTreeSet::new(),
             }),
             ..whole.clone()
         };
@@ -139,7 +109,7 @@ mod tests {
 
     #[test]
     fn bytes_of_somebody_else_are_no_cursor() {
-        let error = Cursor::decode(&InboxCursor(Bytes::from_static(b"a|b"))).unwrap_err();
+        let error = Cursor::decode(&InboxCursor(Bytes::from_static(b"a|b|c"))).unwrap_err();
         assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
     }
 
@@ -150,8 +120,6 @@ mod tests {
         cursor.paging = Some(Paging {
             snapshot: "30:40:".to_owned(),
             last: 0,
-            shards: BTreeSet::new(),
-            fresh: BTreeSet::new(),
         });
         assert_eq!(cursor.xmax().unwrap(), 40);
     }

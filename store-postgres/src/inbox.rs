@@ -1,10 +1,8 @@
 //! Reading the inbox by snapshots: every message exactly once, in an order that respects every client.
 
-use std::collections::BTreeSet;
-
 use pgworkflows::store::{InboxMessage, InboxPage, InboxRead, StoreError};
 use pgworkflows::{InboxNo, MessageId};
-use sqlx::postgres::{PgArguments, PgBindIterExt, PgRow, Postgres};
+use sqlx::postgres::{PgArguments, PgRow, Postgres};
 use sqlx::query::Query;
 use sqlx::types::Uuid;
 
@@ -44,7 +42,7 @@ pub(crate) const NEWS: &str = "
     order by m.number";
 
 /// One page of a longer read, in the order of numbers: of what was visible in the snapshot `$3` (this very
-/// statement's on the first page) behind number `$2`, without what was read before (`$4` to `$6`).
+/// statement's on the first page) behind number `$2`, without what was read before (`$4`, `$5`).
 pub(crate) const PAGE: &str = "
     select now.at, now.snapshot, m.number, m.run_id, m.message_id, m.body
     from (select clock_timestamp() as at, pg_current_snapshot()::text as snapshot) now
@@ -58,77 +56,65 @@ pub(crate) const PAGE: &str = "
             where i.shard = s.shard and i.number > $2
               and ($3::text is null or pg_visible_in_snapshot(i.xid, $3::text::pg_snapshot))
               and ($4::text is null
-                   or s.shard = any ($5)
-                   or i.number > $6
+                   or i.number > $5
                    or not pg_visible_in_snapshot(i.xid, $4::text::pg_snapshot))
-            order by i.number limit $7
+            order by i.number limit $6
         ) m
-        order by m.number limit $7
+        order by m.number limit $6
     ) m on true
     order by m.number";
 
 /// Reads one page.
 pub(crate) async fn read(session: &mut PostgresSession, read: &InboxRead) -> Result<InboxPage, StoreError> {
     let cursor = Cursor::decode(&read.cursor)?;
-    let wanted: BTreeSet<i16> = read.shards.iter().copied().map(shard_number).collect();
-    let paging = resume(&cursor, &wanted);
-    let query = match &paging {
-        Some(paging) => page_query(session, &cursor, paging, read.limit),
-        None => news_query(session, &cursor, &wanted, read.limit),
-    };
+    let shards: Vec<i16> = read.shards.iter().copied().map(shard_number).collect();
+    // One row more than asked for tells whether there are more.
+    let limit = read.limit.max(1) as usize;
+    let query = query(session, &cursor, shards, limit as i64 + 1);
     let mut rows = session.fetch(query).await?;
     let head = rows.first().ok_or_else(|| store_error(sqlx::Error::RowNotFound))?;
     let now = timestamp(head, 0)?;
     let snapshot: String = get(head, 1)?;
     check_nothing_lost(&cursor, &snapshot)?;
 
-    let mut paging = paging.unwrap_or_else(|| Paging {
-        snapshot: String::new(),
-        last: 0,
-        shards: wanted.clone(),
-        fresh: BTreeSet::new(),
-    });
-    if paging.snapshot.is_empty() {
-        paging.snapshot = snapshot;
-    }
-
-    // One row more than asked for tells whether there are more.
-    let limit = read.limit.max(1) as usize;
-    let unfinished = rows.len() > limit;
+    let more = rows.len() > limit;
     rows.truncate(limit);
     let messages = rows.iter().filter_map(|row| message(row).transpose()).collect::<Result<Vec<_>, _>>()?;
+    let mut paging = cursor.paging.clone().unwrap_or(Paging { snapshot, last: 0 });
     if let Some(last) = messages.last() {
         paging.last = last.number.get().cast_signed();
     }
-    let cursor = advance(cursor, paging, unfinished);
-    let more = unfinished || !wanted.is_subset(&cursor.covered);
+    let cursor = if more {
+        // `greatest` stays: within this read it tells what was read before it.
+        Cursor { paging: Some(paging), ..cursor }
+    } else {
+        let greatest = cursor.greatest.max(paging.last);
+        Cursor { behind: Some(paging.snapshot), greatest, paging: None }
+    };
     Ok(InboxPage { messages, cursor: cursor.encode(), more, now })
 }
 
-/// Where to go on with a read in pages, or to begin one: `None` if all that is needed is news.
-fn resume(cursor: &Cursor, wanted: &BTreeSet<i16>) -> Option<Paging> {
-    if let Some(paging) = &cursor.paging {
-        let keep = |shards: &BTreeSet<i16>| shards & wanted;
-        return Some(Paging { shards: keep(&paging.shards), fresh: keep(&paging.fresh), ..paging.clone() });
-    }
-    if cursor.behind.is_some() && wanted.is_subset(&cursor.covered) {
-        return None;
-    }
-    let fresh = wanted - &cursor.covered;
-    Some(Paging { snapshot: String::new(), last: 0, shards: wanted.clone(), fresh })
-}
-
-/// The cursor after a page.
-fn advance(cursor: Cursor, paging: Paging, unfinished: bool) -> Cursor {
-    if unfinished {
-        // `greatest` stays: within this read it tells what was read before it.
-        return Cursor { paging: Some(paging), ..cursor };
-    }
-    Cursor {
-        greatest: cursor.greatest.max(paging.last),
-        behind: Some(paging.snapshot),
-        covered: paging.shards,
-        paging: None,
+/// News where everything up to a snapshot was read, else a page in the order of numbers.
+fn query(
+    session: &PostgresSession,
+    cursor: &Cursor,
+    shards: Vec<i16>,
+    limit: i64,
+) -> Query<'static, Postgres, PgArguments> {
+    let statements = &session.shared.statements;
+    match (&cursor.behind, &cursor.paging) {
+        (Some(behind), None) => {
+            statements.inbox_news.query().bind(shards).bind(behind).bind(cursor.greatest).bind(limit)
+        }
+        (behind, paging) => statements
+            .inbox_page
+            .query()
+            .bind(shards)
+            .bind(paging.as_ref().map_or(0, |paging| paging.last))
+            .bind(paging.as_ref().map(|paging| &paging.snapshot))
+            .bind(behind.as_ref())
+            .bind(cursor.greatest)
+            .bind(limit),
     }
 }
 
@@ -142,43 +128,6 @@ fn check_nothing_lost(cursor: &Cursor, snapshot: &str) -> Result<(), StoreError>
         )));
     }
     Ok(())
-}
-
-fn news_query(
-    session: &PostgresSession,
-    cursor: &Cursor,
-    shards: &BTreeSet<i16>,
-    limit: u32,
-) -> Query<'static, Postgres, PgArguments> {
-    session
-        .shared
-        .statements
-        .inbox_news
-        .query()
-        .bind(shards.iter().copied().bind_iter())
-        .bind(cursor.behind.clone())
-        .bind(cursor.greatest)
-        .bind(i64::from(limit.max(1)) + 1)
-}
-
-fn page_query(
-    session: &PostgresSession,
-    cursor: &Cursor,
-    paging: &Paging,
-    limit: u32,
-) -> Query<'static, Postgres, PgArguments> {
-    session
-        .shared
-        .statements
-        .inbox_page
-        .query()
-        .bind(paging.shards.iter().copied().bind_iter())
-        .bind(paging.last)
-        .bind((!paging.snapshot.is_empty()).then(|| paging.snapshot.clone()))
-        .bind(cursor.behind.clone())
-        .bind(paging.fresh.iter().copied().bind_iter())
-        .bind(cursor.greatest)
-        .bind(i64::from(limit.max(1)) + 1)
 }
 
 /// The message in a row; `None` in the row that says that there is none.

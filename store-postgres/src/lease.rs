@@ -13,27 +13,27 @@ use crate::cursor::Cursor;
 use crate::error::store_error;
 use crate::session::PostgresSession;
 use crate::store::Shared;
-use crate::values::{Time, get, shard_id, shard_number, timestamp, uuid};
+use crate::values::{Time, get, shard_id, timestamp, uuid};
 
 pub(crate) const OPEN_QUEUE: &str = "
     select first_shard, shard_count, clock_timestamp() from @schema@.open_queue($1, $2, $3)";
 
 pub(crate) const CLAIM: &str = "
-    select lease, shards, clock_timestamp() from @schema@.claim($1, $2, $3, $4, $5, $6, $7)";
+    select lease, clock_timestamp() from @schema@.claim($1, $2, $3, $4, $5, $6)";
 
-/// Where new owners go on. A statement that begins after the claim was committed: every append of an owner
-/// before is committed or fenced by then. A shard that was lost again in between is left out.
+/// Where the owner of shards goes on. A statement that begins after the claim was committed: every append of an
+/// owner before is committed or fenced by then. A shard that was lost again in between is left out.
 pub(crate) const CLAIMED_SHARDS: &str = "
     select s.shard,
            greatest(s.position_floor,
                     (select max(e.position) from @schema@.events e where e.shard = s.shard)) + 1,
            s.deaths
     from @schema@.shards s
-    where s.lease = $1 and s.shard = any ($2)
+    where s.lease = $1
     order by s.shard";
 
 pub(crate) const TICK: &str = "
-    select at, claimable, held, mail, due from @schema@.tick($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+    select at, claimable, held, mail, due from @schema@.tick($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 
 pub(crate) const RELEASE: &str = "
     select @schema@.release($1, $2)";
@@ -73,16 +73,14 @@ pub(crate) async fn claim(session: &mut PostgresSession, claim: &Claim) -> Resul
         .bind(claim.worker.clone())
         .bind(micros(claim.ttl)?)
         .bind(i32::from(claim.limit))
-        .bind(claim.held.iter().copied().map(shard_number).bind_iter())
         .bind(&shared.lock_timeout);
     let rows = session.fetch(query).await?;
     let row = only(&rows)?;
     let lease: i64 = get(row, 0)?;
-    let shards: Vec<i16> = get(row, 1)?;
     // A moment old by the time that this returns, which is on the safe side: never ahead of the store.
-    let now = timestamp(row, 2)?;
+    let now = timestamp(row, 1)?;
 
-    let query = shared.statements.claimed_shards.query().bind(lease).bind(shards);
+    let query = shared.statements.claimed_shards.query().bind(lease);
     let rows = session.fetch(query).await?;
     Ok(Claimed {
         lease: LeaseId::new(lease.cast_unsigned()),
@@ -118,7 +116,6 @@ pub(crate) async fn tick(session: &mut PostgresSession, tick: &Tick) -> Result<T
         .bind(ttls)
         .bind(cursors.iter().map(|cursor| cursor.behind.as_deref()).bind_iter())
         .bind(cursors.iter().map(|cursor| cursor.greatest).bind_iter())
-        .bind(cursors.iter().map(covered_literal).bind_iter())
         .bind(leases.iter().map(|lease| Time(due_after(lease).0)).bind_iter())
         .bind(leases.iter().map(|lease| uuid(due_after(lease).1)).bind_iter())
         .bind(leases.iter().map(|lease| Time(lease.due_until)).bind_iter())
@@ -170,10 +167,4 @@ fn micros(duration: Duration) -> Result<i64, StoreError> {
 
 fn due_after(lease: &LeaseTick) -> (Timestamp, RunId) {
     lease.due_after.map_or((Timestamp::MIN, RunId::from_u128(0)), |mark| (mark.wake_at, mark.run))
-}
-
-/// An array within an array: as text, because PostgreSQL knows no ragged ones.
-fn covered_literal(cursor: &Cursor) -> String {
-    let shards: Vec<_> = cursor.covered.iter().map(ToString::to_string).collect();
-    format!("{{{}}}", shards.join(","))
 }

@@ -1,6 +1,7 @@
 //! What every request of a client has in common: it becomes one submission, and an answer to it becomes a value.
 //! It must not know how a submission travels.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
@@ -46,9 +47,20 @@ impl<T> Prepared<T> {
         &self.submission
     }
 
-    /// The client's store: the only one that the submission is meant for.
-    pub fn store(&self) -> &dyn Store {
-        &*self.store
+    /// The client's store, the only one that the submission is meant for, if it is an `S`; an [`Arc`] of a store
+    /// is looked through.
+    pub fn store_as<S: Store>(&self) -> Option<&S> {
+        let mut store: &dyn Store = &*self.store;
+        loop {
+            let any: &dyn Any = store;
+            if let Some(found) = any.downcast_ref::<S>() {
+                return Some(found);
+            }
+            if let Some(found) = any.downcast_ref::<Arc<S>>() {
+                return Some(found);
+            }
+            store = &**any.downcast_ref::<Arc<dyn Store>>()?;
+        }
     }
 
     /// What the store's answer means to the caller.

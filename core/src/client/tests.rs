@@ -41,3 +41,11 @@ fn world() -> World {
     let client = Client::builder(store.clone()).host(host.clone()).payload_bytes_max(100).build();
     World { client: client.expect("the settings are good"), store, host }
 }
+
+/// Executes a request beside the test.
+#[expect(clippy::disallowed_methods, reason = "a test is a runtime of its own")]
+fn spawn<T: Send + 'static>(
+    request: impl IntoFuture<Output = T, IntoFuture = futures::future::BoxFuture<'static, T>>,
+) -> tokio::task::JoinHandle<T> {
+    tokio::task::spawn(request.into_future())
+}

@@ -35,6 +35,8 @@ pub(super) struct FakeStore(Arc<Inner>);
 
 struct Inner {
     hints: broadcast::Sender<Hint>,
+    /// Held by a test that wants `closed` to wait.
+    gate: Arc<tokio::sync::Mutex<()>>,
     state: Mutex<State>,
 }
 
@@ -55,7 +57,11 @@ pub(super) struct State {
 
 impl Default for FakeStore {
     fn default() -> Self {
-        Self(Arc::new(Inner { hints: broadcast::Sender::new(4), state: Mutex::default() }))
+        Self(Arc::new(Inner {
+            hints: broadcast::Sender::new(4),
+            gate: Arc::default(),
+            state: Mutex::default(),
+        }))
     }
 }
 
@@ -82,7 +88,7 @@ impl FakeStore {
     }
 
     pub(super) fn hint(&self, hint: Hint) {
-        drop(self.0.hints.send(hint));
+        _ = self.0.hints.send(hint);
     }
 
     /// Has the store know an open run.
@@ -96,6 +102,11 @@ impl FakeStore {
             undelivered: Vec::new(),
         };
         self.state().described.insert(run, description);
+    }
+
+    /// Has the store answer no question for outcomes until the guard is dropped.
+    pub(super) fn hold_reads(&self) -> tokio::sync::OwnedMutexGuard<()> {
+        Arc::clone(&self.0.gate).try_lock_owned().expect("nobody holds it")
     }
 
     pub(super) fn closed_reads(&self) -> usize {
@@ -130,6 +141,7 @@ impl Store for FakeStore {
     }
 
     async fn closed(&self, runs: &[RunId]) -> Result<Vec<ClosedRun>, StoreError> {
+        let _gate = self.0.gate.lock().await;
         let mut state = self.state();
         state.closed_asked.push(runs.to_vec());
         match state.closed_errors.pop_front() {
@@ -214,7 +226,7 @@ impl ManualHost {
             let (due, asleep) = sleepers.drain(..).partition(|(wake_at, _)| *wake_at <= now);
             *sleepers = asleep;
             let due: Vec<(Duration, oneshot::Sender<()>)> = due;
-            due.into_iter().for_each(|(_, sender)| drop(sender.send(())));
+            due.into_iter().for_each(|(_, sender)| _ = sender.send(()));
         }
         settle().await;
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeZone, Utc};
 
 use super::fake::{FIRST_SHARD, FakeStore, NOW, SHARDS, settle};
-use super::{Greeting, WAVE, World, world};
+use super::{Greeting, WAVE, World, spawn, world};
 use crate::client::{Client, Request};
 use crate::error::Error;
 use crate::event::wire;
@@ -13,7 +13,7 @@ use crate::id::{MessageId, RunId, ShardId};
 use crate::message::Message;
 use crate::payload::canonical_digest;
 use crate::signal::Signal;
-use crate::store::{StoreError, Submitted};
+use crate::store::{Store, StoreError, Submitted};
 use crate::time::Timestamp;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -83,7 +83,7 @@ async fn start_that_is_not_answered_is_sent_again_unchanged() {
         store.state().submit_answers.push_back(Err(StoreError::unavailable("connection lost")));
     }
     let start = client.start::<Greeting>("Ada".to_owned());
-    let started = tokio::task::spawn(start.into_future());
+    let started = spawn(start);
     for _ in 0..3 {
         assert!(!started.is_finished());
         host.advance(Duration::from_secs(2)).await;
@@ -101,7 +101,7 @@ async fn start_gives_up_after_five_retries() {
     for _ in 0..10 {
         store.state().submit_answers.push_back(Err(StoreError::unavailable("connection lost")));
     }
-    let started = tokio::task::spawn(client.start::<Greeting>("Ada".to_owned()).into_future());
+    let started = spawn(client.start::<Greeting>("Ada".to_owned()));
     for _ in 0..5 {
         host.advance(Duration::from_secs(2)).await;
     }
@@ -271,6 +271,18 @@ async fn finished_and_unknown_runs_refuse_messages() {
     assert!(error.is_run_over() && error.run() == Some(run.run_id()), "{error:?}");
     let error = run.cancel().await.unwrap_err();
     assert!(error.is_unknown_run() && error.to_string().contains(&run.run_id().to_string()), "{error}");
+}
+
+#[tokio::test]
+async fn store_of_a_prepared_request_is_known_again() {
+    let shared: std::sync::Arc<dyn Store> = std::sync::Arc::new(FakeStore::default());
+    let client = Client::builder(FakeStore::default()).build().unwrap();
+    let prepared = client.cancel(some_run(1)).prepare().await.unwrap();
+    assert!(prepared.store_as::<FakeStore>().is_some());
+    assert!(prepared.store_as::<std::sync::Arc<dyn Store>>().is_none());
+    let client = Client::builder(shared).build().unwrap();
+    let prepared = client.cancel(some_run(1)).prepare().await.unwrap();
+    assert!(prepared.store_as::<FakeStore>().is_some());
 }
 
 #[tokio::test]

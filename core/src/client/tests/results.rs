@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::task::JoinHandle;
 
 use super::fake::{FIRST_SHARD, NOW, settle};
-use super::{Greeting, World, world};
+use super::{Greeting, World, spawn, world};
 use crate::error::Error;
 use crate::event::{Event, Uncompensated, wire};
 use crate::failure::Failure;
@@ -22,7 +22,7 @@ const POLL: Duration = Duration::from_secs(1);
 fn awaited(world: &World, shard: u16, random: u64) -> (RunId, JoinHandle<Result<String, Error>>) {
     let run = RunId::new(NOW, ShardId::new(FIRST_SHARD + shard).unwrap(), random);
     let handle: RunHandle<Greeting> = RunHandle::known(world.client.shared.clone(), run, false);
-    (run, tokio::task::spawn(handle.result().into_future()))
+    (run, spawn(handle.result()))
 }
 
 fn completed(text: &str) -> Event {
@@ -153,6 +153,23 @@ async fn two_waiters_of_one_run_both_get_its_result() {
 }
 
 #[tokio::test]
+async fn store_that_is_slow_is_given_rest() {
+    let world = world();
+    let slow = Duration::from_millis(300);
+    let (run, _waits) = awaited(&world, 0, 1);
+    let gate = world.store.hold_reads();
+    world.host.advance(slow).await;
+    drop(gate);
+    world.store.hint(Hint::Closed(run.shard()));
+    settle().await;
+    assert_eq!(world.store.closed_reads(), 1);
+    world.host.advance(slow - Duration::from_millis(1)).await;
+    assert_eq!(world.store.closed_reads(), 1);
+    world.host.advance(Duration::from_millis(1)).await;
+    assert_eq!(world.store.closed_reads(), 2);
+}
+
+#[tokio::test]
 async fn store_that_goes_away_is_waited_for() {
     let world = world();
     for _ in 0..3 {
@@ -195,7 +212,7 @@ async fn timeout_gives_up_and_the_run_goes_on() {
     let world = world();
     let run = RunId::new(NOW, ShardId::new(FIRST_SHARD).unwrap(), 1);
     let handle: RunHandle<Greeting> = RunHandle::known(world.client.shared.clone(), run, false);
-    let result = tokio::task::spawn(handle.result().timeout(Duration::from_secs(5)).into_future());
+    let result = spawn(handle.result().timeout(Duration::from_secs(5)));
     world.host.advance(Duration::from_secs(5)).await;
     let error = result.await.unwrap().unwrap_err();
     assert!(error.is_timeout() && error.to_string().contains("after 5s"), "{error}");

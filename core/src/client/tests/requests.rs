@@ -274,6 +274,17 @@ async fn finished_and_unknown_runs_refuse_messages() {
 }
 
 #[tokio::test]
+async fn message_that_may_have_ended_its_run_is_not_called_refused() {
+    let World { client, store, host } = world();
+    let answers = [Err(StoreError::unavailable("connection lost")), Ok(Submitted::RunOver)];
+    store.state().submit_answers.extend(answers);
+    let sent = spawn(client.cancel(some_run(1)));
+    host.advance(Duration::from_secs(2)).await;
+    let error = sent.await.unwrap().unwrap_err();
+    assert!(error.is_unavailable() && error.to_string().contains("its history tells"), "{error}");
+}
+
+#[tokio::test]
 async fn store_of_a_prepared_request_is_known_again() {
     let shared: std::sync::Arc<dyn Store> = std::sync::Arc::new(FakeStore::default());
     let client = Client::builder(FakeStore::default()).build().unwrap();

@@ -12,6 +12,34 @@ use crate::store::{Store, Submission, Submitted};
 
 /// A request that a client can make by itself or as a part of something larger, such as a transaction that a
 /// store's own crate understands. Awaiting the request is the first; [`Request::prepare`] is for the second.
+///
+/// ```
+/// use pgworkflows::prelude::*;
+/// use pgworkflows::Request;
+/// use pgworkflows_memory::MemoryStore;
+/// # struct Reminder;
+/// # impl Workflow for Reminder {
+/// #     const NAME: &'static str = "reminder";
+/// #     type Input = String;
+/// #     type Output = ();
+/// #     async fn run(_: Context, _: String) -> WorkflowResult<()> { Ok(()) }
+/// # }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), pgworkflows::Error> {
+/// let store = MemoryStore::new();
+/// let client = Client::new(store.clone());
+/// let prepared = client.start::<Reminder>("water the plants".to_owned()).prepare().await?;
+///
+/// let mut transaction = store.begin();
+/// let answers = transaction.submit(std::slice::from_ref(prepared.submission())).await?;
+/// let run = prepared.answered(answers[0])?;
+/// assert!(run.describe().await.unwrap_err().is_unknown_run());
+/// transaction.commit()?;
+/// assert_eq!(run.describe().await?.workflow, "reminder");
+/// # Ok(())
+/// # }
+/// ```
 pub trait Request {
     /// What the request is answered with.
     type Answer: 'static;

@@ -11,13 +11,9 @@ use super::say;
 const GLANCE: Duration = Duration::from_millis(100);
 
 /// Tells what is in the log of a run already.
-pub(crate) async fn introduce(handle: &RunHandle<TrialOnboarding>, company: &str) -> Result<(), Error> {
+pub(crate) async fn tell_the_log(handle: &RunHandle<TrialOnboarding>, company: &str) -> Result<(), Error> {
     let info = handle.describe().await?;
     let history = handle.history().await?;
-    if history.is_empty() {
-        say(format!("started  {company}: run {}", handle.run_id()));
-        return Ok(());
-    }
     let state = if info.status.is_over() { "is over" } else { "goes on" };
     say(format!("found    {company}: run {} {state}, {} events in its log", handle.run_id(), history.len()));
     let mut names = std::collections::BTreeMap::new();

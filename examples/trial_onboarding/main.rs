@@ -53,11 +53,11 @@ async fn open_store() -> Result<Arc<dyn Store>, Error> {
     match std::env::var("DATABASE_URL") {
         Ok(url) => {
             let store = pgworkflows_postgres::PostgresStore::connect(&url).await?;
-            say("store: the PostgreSQL at DATABASE_URL. Kill me with `kill -9` and start me again.");
+            say("store    the PostgreSQL at DATABASE_URL: `kill -9` any process of this, and start it again");
             Ok(Arc::new(store))
         }
         Err(_) => {
-            say("store: memory, so nothing outlives this process. Set DATABASE_URL to use a PostgreSQL.");
+            say("store    memory, so nothing outlives this process; set DATABASE_URL to use a PostgreSQL");
             Ok(Arc::new(MemoryStore::new()))
         }
     }
@@ -91,15 +91,19 @@ async fn start(client: &Client, arguments: &Arguments) -> Result<RunHandle<Trial
     let company = arguments.company.clone();
     let email = format!("owner@{}.example", company.to_lowercase().replace(' ', "-"));
     let signup = Signup { company: company.clone(), email, trial: arguments.trial };
-    let handle = match client.start::<TrialOnboarding>(signup).key(&company).await {
+    let (handle, existing) = match client.start::<TrialOnboarding>(signup).key(&company).await {
         // It was started with another trial, which stands.
         Err(error) if error.is_key_conflict() => match error.run() {
-            Some(run) => client.handle(run),
+            Some(run) => (client.handle(run), true),
             None => return Err(error),
         },
-        started => started?,
+        Err(error) => return Err(error),
+        Ok(handle) => (handle.clone(), handle.is_existing()),
     };
-    follow::introduce(&handle, &company).await?;
+    match existing {
+        true => follow::tell_the_log(&handle, &company).await?,
+        false => say(format!("started  {company}: run {}", handle.run_id())),
+    }
     Ok(handle)
 }
 

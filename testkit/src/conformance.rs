@@ -66,23 +66,29 @@ pub fn run(case: impl Future<Output = ()>) {
 ///
 /// ```
 /// use std::sync::Arc;
+/// use std::time::Duration;
 /// use pgworkflows::store::Store;
+/// use pgworkflows_memory::{ManualClock, MemoryStore};
 /// use pgworkflows_testkit::conformance::Harness;
 ///
-/// #[derive(Debug)]
-/// struct MyHarness;
+/// #[derive(Debug, Default)]
+/// struct MyHarness {
+///     clock: Arc<ManualClock>,
+/// }
 ///
 /// #[async_trait::async_trait]
 /// impl Harness for MyHarness {
 ///     async fn connect(&self) -> Arc<dyn Store> {
-///         todo!("an empty store of mine")
+///         Arc::new(MemoryStore::with_clock(self.clock.clone()))
 ///     }
+///
 ///     async fn let_lease_expire(&self) {
-///         todo!("move my clock on, or wait")
+///         self.clock.advance(self.lease_ttl() + Duration::from_secs(1));
 ///     }
 /// }
 ///
-/// pgworkflows_testkit::store_conformance!(MyHarness);
+/// pgworkflows_testkit::store_conformance!(MyHarness::default());
+/// # fn main() {}
 /// ```
 #[macro_export]
 macro_rules! store_conformance {

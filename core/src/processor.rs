@@ -169,11 +169,13 @@ impl Processor {
 
     /// Shards were claimed under this lease: recover their runs.
     pub(crate) fn claimed(&mut self, claimed: &Claimed) {
-        let new: Vec<ShardId> = claimed.shards.iter().map(|claimed| claimed.shard).collect();
-        if new.is_empty() {
+        // A claim names all shards of the lease, those that are served already included.
+        let fresh: Vec<_> = claimed.shards.iter().filter(|claimed| !self.owns(claimed.shard)).collect();
+        if fresh.is_empty() {
             return;
         }
-        for claimed in &claimed.shards {
+        let new: Vec<ShardId> = fresh.iter().map(|claimed| claimed.shard).collect();
+        for claimed in fresh {
             let suspicious = claimed.deaths >= limits::DEATHS_BEFORE_SUSPICION;
             let shard = Shard { next_position: claimed.next_position, suspicious };
             self.shards.insert(claimed.shard, shard);
@@ -194,8 +196,8 @@ impl Processor {
         self.shards.contains_key(&shard)
     }
 
-    pub(crate) fn shards(&self) -> Vec<ShardId> {
-        self.shards.keys().copied().collect()
+    pub(crate) fn shard_count(&self) -> usize {
+        self.shards.len()
     }
 
     /// How many runs are in memory.

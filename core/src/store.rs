@@ -185,9 +185,6 @@ pub struct Claim {
     pub ttl: Duration,
     /// How many shards the lease may own in the end, those that it owns already included.
     pub limit: u16,
-    /// The lease's shards that the caller serves already. The answer names all others that it owns, so that an
-    /// answer which was lost is given again by the next call, and no shard is owned but not served.
-    pub held: Vec<ShardId>,
 }
 
 /// The answer to a [`Claim`].
@@ -195,7 +192,9 @@ pub struct Claim {
 pub struct Claimed {
     /// The lease.
     pub lease: LeaseId,
-    /// The shards that the lease owns now, without [`Claim::held`], ascending. None is an answer like any other.
+    /// All shards that the lease owns now, ascending; none is an answer like any other. Those that it owned
+    /// before are among them, because the answer of the claim that took them may have been lost: a caller that
+    /// serves a shard already passes over it.
     pub shards: Vec<ClaimedShard>,
     /// The store's clock when it answered.
     pub now: Timestamp,
@@ -254,6 +253,8 @@ pub struct LeaseTicked {
     pub lease: LeaseId,
     /// Whether it is still valid. One that is not was fenced: its processor must throw its memory away.
     pub held: bool,
+    /// How many shards it owns. If that is more than its processor serves, the answer of a claim was lost.
+    pub shards: u16,
     /// Whether its shards have messages beyond the cursor.
     pub mail: bool,
     /// Whether its shards have parked runs that are due in the window asked for.
@@ -432,7 +433,7 @@ pub struct Appended {
 pub struct InboxRead {
     /// The shards.
     pub shards: Vec<ShardId>,
-    /// How far the caller has read them.
+    /// How far the caller has read them: these very shards. Whoever gets another one begins anew.
     pub cursor: InboxCursor,
     /// How many messages to return at most, at least 1.
     pub limit: u32,

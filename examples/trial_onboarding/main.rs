@@ -52,8 +52,7 @@ async fn run(arguments: Arguments) -> Result<String, Error> {
 async fn open_store() -> Result<Arc<dyn Store>, Error> {
     match std::env::var("DATABASE_URL") {
         Ok(url) => {
-            let store = MemoryStore::new();
-            let _ = url;
+            let store = pgworkflows_postgres::PostgresStore::connect(&url).await?;
             say("store: the PostgreSQL at DATABASE_URL. Kill me with `kill -9` and start me again.");
             Ok(Arc::new(store))
         }

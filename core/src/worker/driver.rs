@@ -45,7 +45,7 @@ pub(crate) enum Input {
 pub(crate) struct TickReply {
     pub(crate) tick: LeaseTick,
     /// The shards that it serves.
-    pub(crate) shards: Vec<ShardId>,
+    pub(crate) shards: usize,
 }
 
 /// What a driver works with.
@@ -209,7 +209,7 @@ impl Driver {
             Input::Tick { ttl, horizon, reply } => {
                 let tick = self.processor.tick(now.saturating_add(horizon), ttl);
                 // The heart that asked may have stopped waiting.
-                drop(reply.send(TickReply { tick, shards: self.processor.shards() }));
+                drop(reply.send(TickReply { tick, shards: self.processor.shard_count() }));
             }
             Input::Ticked { asked, answer, sent } if answer.lease == self.processor.lease() => {
                 if answer.held {

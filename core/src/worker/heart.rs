@@ -92,13 +92,15 @@ impl Heart {
         let ticked = session.tick(&Tick { queue: self.queue.name.clone(), leases }).await?;
         self.clock.answered(ticked.now, &*self.host);
         let mut held = Vec::new();
+        let mut unserved = false;
         for ((index, reply), answer) in replies.into_iter().zip(ticked.leases) {
             if answer.held {
-                held.push((reply.shards.clone(), index, answer.lease));
+                held.push((reply.shards, index, answer.lease));
+                unserved |= usize::from(answer.shards) > reply.shards;
             }
             self.tell(index, reply, answer, sent);
         }
-        if ticked.claimable > 0 {
+        if ticked.claimable > 0 || unserved {
             self.claim(session, held).await?;
         }
         Ok(())
@@ -114,17 +116,16 @@ impl Heart {
     async fn claim(
         &self,
         session: &mut Box<dyn Session>,
-        mut held: Vec<(Vec<ShardId>, usize, LeaseId)>,
+        mut held: Vec<(usize, usize, LeaseId)>,
     ) -> Result<(), StoreError> {
-        held.sort_unstable_by_key(|(shards, index, _)| (shards.len(), *index));
-        for (held, index, lease) in held {
+        held.sort_unstable();
+        for (_, index, lease) in held {
             let claim = Claim {
                 queue: self.queue.name.clone(),
                 lease: Some(lease),
                 worker: self.worker.clone(),
                 ttl: self.lease_ttl,
                 limit: shards_each(&self.queue, self.processors.len()),
-                held,
             };
             match session.claim(&claim).await {
                 Ok(claimed) => drop(self.processors[index].mailbox.send(Input::Claimed(claimed))),

@@ -213,7 +213,6 @@ impl Serve {
             worker: self.config.worker.clone(),
             ttl: self.with.lease_ttl,
             limit: self.limit,
-            held: Vec::new(),
         };
         let claimed = writer.claim(&claim).await?;
         self.with.clock.answered(claimed.now, &*self.with.host);

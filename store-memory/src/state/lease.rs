@@ -30,12 +30,11 @@ impl State {
             rows[usize::from(shard.get())].owner = Some(id);
             lease.shards.insert(shard);
         }
-        let unserved = lease.shards.iter().filter(|shard| !claim.held.contains(shard));
         let claimed = |shard: &ShardId| {
             let Shard { next_position, deaths, .. } = rows[usize::from(shard.get())];
             ClaimedShard { shard: *shard, next_position, deaths }
         };
-        Ok(Claimed { lease: id, shards: unserved.map(claimed).collect(), now })
+        Ok(Claimed { lease: id, shards: lease.shards.iter().map(claimed).collect(), now })
     }
 
     /// Renews leases and looks for work.
@@ -48,7 +47,7 @@ impl State {
 
     fn tick_lease(&mut self, now: Timestamp, tick: &LeaseTick) -> Result<LeaseTicked, StoreError> {
         let Some(lease) = self.leases.get_mut(&tick.lease) else {
-            return Ok(LeaseTicked { lease: tick.lease, held: false, mail: false, due: false });
+            return Ok(LeaseTicked { lease: tick.lease, held: false, shards: 0, mail: false, due: false });
         };
         // A lease whose time has passed is still valid until somebody fences it.
         if let Some(ttl) = tick.renew {
@@ -60,7 +59,7 @@ impl State {
             .shards
             .iter()
             .any(|shard| self.due_of_shard(*shard, tick.due_after, tick.due_until).next().is_some());
-        Ok(LeaseTicked { lease: tick.lease, held: true, mail, due })
+        Ok(LeaseTicked { lease: tick.lease, held: true, shards: lease.shards.len() as u16, mail, due })
     }
 
     /// Ends a lease in good order: whoever comes next need not suspect anything.

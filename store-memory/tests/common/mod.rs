@@ -36,14 +36,7 @@ pub(crate) fn signal(to: u64, message: u64) -> Submission {
 }
 
 pub(crate) fn claim(ttl: std::time::Duration) -> Claim {
-    Claim {
-        queue: "default".to_owned(),
-        lease: None,
-        worker: "test".to_owned(),
-        ttl,
-        limit: SHARDS,
-        held: Vec::new(),
-    }
+    Claim { queue: "default".to_owned(), lease: None, worker: "test".to_owned(), ttl, limit: SHARDS }
 }
 
 /// Makes the queue and claims all of its shards for a day.

@@ -135,7 +135,7 @@ impl fmt::Debug for Ground<'_> {
 }
 
 pub(super) fn claim(lease: Option<LeaseId>, limit: u16, ttl: Duration) -> Claim {
-    Claim { queue: QUEUE.to_owned(), lease, worker: "conformance".to_owned(), ttl, limit, held: Vec::new() }
+    Claim { queue: QUEUE.to_owned(), lease, worker: "conformance".to_owned(), ttl, limit }
 }
 
 /// One lease's owner: the next numbers of all that it writes.

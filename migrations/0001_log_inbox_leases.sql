@@ -1,0 +1,737 @@
+-- 0001: the log, the inbox, the runs, and who may write to them.
+--
+-- `@schema@` stands for the schema's name; the library puts it in. A migration that was released is never
+-- edited: its checksum is recorded in the table `migrations`.
+--
+-- Two rules hold for every function here. Locks and the reads that depend on them are separate statements
+-- of a VOLATILE function, because a statement that waited for a lock still reads with the snapshot from
+-- before the wait. And locks are taken in one order: leases, ascending, then shards, ascending.
+
+do $$
+begin
+    -- `create schema if not exists` demands the right to create one even where it exists.
+    if not exists (select from pg_catalog.pg_namespace where nspname = '@schema@') then
+        create schema @schema@;
+    end if;
+end
+$$;
+
+-- What was done to this schema, one row per migration.
+create table @schema@.migrations (
+    number     int primary key,
+    name       text not null,
+    checksum   bytea not null,
+    applied_at timestamptz not null default clock_timestamp()
+);
+
+-- One row: what was decided when the schema was made and holds for everybody since.
+create table @schema@.settings (
+    id                      smallint primary key default 1 check (id = 1),
+    partition_width_seconds bigint not null default 2592000 check (partition_width_seconds >= 60)
+);
+insert into @schema@.settings default values;
+
+-- -------------------------------------------------------------------------------------------------------
+-- The log
+-- -------------------------------------------------------------------------------------------------------
+
+-- One row per event, append-only. Columns stand in an order that needs no padding.
+-- That (shard, position) is unique and gapless is the ownership check's work; the index only finds.
+create table @schema@.events (
+    run_id   uuid not null,
+    position bigint not null,
+    at       timestamptz not null,
+    seq      int not null,
+    shard    smallint not null,
+    name     text not null,
+    body     bytea not null,
+    primary key (run_id, seq)
+) partition by range (run_id);
+create index events_by_position on @schema@.events (shard, position);
+
+-- One row per run that is over; partitioned like the log, and dropped with it.
+-- status: 0 completed, 1 failed, 2 cancelled, 3 terminated.
+create table @schema@.closed_runs (
+    run_id    uuid not null,
+    closed_at timestamptz not null,
+    shard     smallint not null,
+    status    smallint not null,
+    workflow  text not null,
+    key       text,
+    outcome   bytea not null,
+    primary key (run_id)
+) partition by range (run_id);
+
+-- -------------------------------------------------------------------------------------------------------
+-- Runs
+-- -------------------------------------------------------------------------------------------------------
+
+-- One row per run that is not over.
+-- state: 0 pending, 1 busy, 2 parked, 3 stalled. `wake_at` is a parked run's earliest deadline.
+create table @schema@.open_runs (
+    run_id     uuid primary key,
+    wake_at    timestamptz,
+    shard      smallint not null,
+    state      smallint not null,
+    workflow   text not null,
+    key        text,
+    waiting_on text
+) with (
+    -- Rows change a few times in a short life: room for the new version in the same page, and a vacuum that
+    -- does not wait for a fifth of the table to die.
+    fillfactor = 80,
+    autovacuum_vacuum_scale_factor = 0.02,
+    autovacuum_vacuum_threshold = 5000
+);
+-- What a new owner loads, and nothing else.
+create index open_runs_unparked on @schema@.open_runs (shard, run_id) where state in (1, 3);
+-- Deadlines: ten million sleeping runs cost one probe per shard and tick.
+create index open_runs_by_deadline on @schema@.open_runs (shard, wake_at, run_id)
+    where state = 2 and wake_at is not null;
+
+-- Idempotency keys. Inserted by `submit` alone, never by `append`, so that no client's open transaction can
+-- make an append wait.
+create table @schema@.run_keys (
+    workflow     text not null,
+    key          text not null,
+    run_id       uuid not null,
+    input_digest bytea,
+    primary key (workflow, key)
+);
+
+-- -------------------------------------------------------------------------------------------------------
+-- The inbox
+-- -------------------------------------------------------------------------------------------------------
+
+-- Messages that wait to be logged. Read by snapshots (`xid`), never from the highest number seen: a number
+-- may be taken early and committed late. No foreign key: checking one would lock a row that appends delete.
+create table @schema@.inbox (
+    number       bigint generated always as identity,
+    xid          xid8 not null default pg_current_xact_id(),
+    run_id       uuid not null,
+    message_id   uuid not null,
+    submitted_at timestamptz not null default clock_timestamp(),
+    shard        smallint not null,
+    opens        boolean not null,       -- whether it starts its run
+    body         bytea not null,
+    primary key (shard, number)
+) with (
+    -- Every row is deleted soon: vacuum by count, since the table's size says nothing.
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 10000,
+    autovacuum_analyze_scale_factor = 0.5
+);
+create index inbox_by_transaction on @schema@.inbox (shard, xid);
+-- A message that is sent again while it waits changes nothing. A start is known by its run.
+create unique index inbox_by_message on @schema@.inbox (message_id) where not opens;
+
+-- Messages that were accepted, but whose run was over when they came.
+create table @schema@.undelivered (
+    run_id     uuid not null,
+    number     bigint not null,
+    message_id uuid not null,
+    at         timestamptz not null default clock_timestamp(),
+    body       bytea not null,
+    primary key (run_id, number)
+);
+
+-- -------------------------------------------------------------------------------------------------------
+-- Who may write
+-- -------------------------------------------------------------------------------------------------------
+
+create table @schema@.queues (
+    name        text primary key,
+    first_shard int not null,
+    shard_count int not null check (shard_count > 0),
+    -- 12 bits of a run's id hold its shard.
+    check (first_shard >= 0 and first_shard + shard_count <= 4096)
+);
+
+-- Rights to write. An id is never used twice. A fenced lease stays fenced.
+create table @schema@.leases (
+    lease      bigint generated always as identity primary key,
+    worker     text not null,
+    claimed_at timestamptz not null default clock_timestamp(),
+    expires_at timestamptz not null,
+    fenced     boolean not null default false
+) with (
+    -- Renewed in place every few seconds by every worker: dead versions must not pile up in a tiny table.
+    fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500
+);
+
+create table @schema@.shards (
+    shard          smallint primary key,
+    queue          text not null references @schema@.queues,
+    -- No foreign key: leases are forgotten, and a shard whose lease is missing is free.
+    lease          bigint,
+    claimed_at     timestamptz,
+    -- The highest position known to be given out when the log itself may no longer show it.
+    position_floor bigint not null default 0,
+    -- How many owners in a row ended without a release.
+    deaths         int not null default 0
+) with (
+    -- Changes hands, and is read by every append: kept to a few pages.
+    fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500
+);
+
+-- The numbers of the appends that were applied, at least the last two of each lease; number 0 is the claim.
+create table @schema@.appends (
+    lease  bigint not null,
+    number bigint not null,
+    digest bytea not null,
+    primary key (lease, number)
+) with (
+    -- Some hundred rows per second come, and go in ranges of a thousand.
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 5000,
+    -- Inserts alone leave nothing to clean.
+    autovacuum_vacuum_insert_threshold = -1
+);
+
+-- -------------------------------------------------------------------------------------------------------
+-- Functions
+-- -------------------------------------------------------------------------------------------------------
+
+-- Error codes: PW001 fenced, PW002 conflict, PW003 refused configuration.
+
+-- Every protocol here re-reads after it has locked, which only READ COMMITTED allows.
+create function @schema@.enter(p_lock_timeout text) returns void
+language plpgsql volatile as $$
+begin
+    if current_setting('transaction_isolation') <> 'read committed' then
+        raise exception using errcode = 'PW003', message = format(
+            'transactions of database `%s` are `%s` by default, but the log needs `read committed`: alter the '
+            'database or the role to default_transaction_isolation = ''read committed''',
+            current_database(), current_setting('transaction_isolation'));
+    end if;
+    -- Until the end of this transaction only: nothing is left behind on a connection that others share.
+    perform set_config('lock_timeout', p_lock_timeout, true);
+end
+$$;
+
+-- The append protocol, in the order of its steps. Applied at most once however often it is called.
+create function @schema@.append(
+    p_lease           bigint,
+    p_number          bigint,
+    p_digest          bytea,
+    p_lock_timeout    text,
+    p_shards          smallint[],        -- every shard touched, once
+    p_event_runs      uuid[],
+    p_event_seqs      int[],
+    p_event_positions bigint[],
+    p_event_shards    smallint[],
+    p_event_times     timestamptz[],
+    p_event_names     text[],
+    p_event_bodies    bytea[],
+    p_opened          uuid[],
+    p_opened_shards   smallint[],
+    p_opened_names    text[],
+    p_opened_states   smallint[],
+    p_opened_wake     timestamptz[],
+    p_opened_waiting  text[],
+    p_updated         uuid[],
+    p_updated_states  smallint[],
+    p_updated_wake    timestamptz[],
+    p_updated_waiting text[],
+    p_closed          uuid[],
+    p_closed_shards   smallint[],
+    p_closed_names    text[],
+    p_closed_keys     text[],
+    p_closed_statuses smallint[],
+    p_closed_times    timestamptz[],
+    p_closed_outcomes bytea[],
+    p_consumed_shards smallint[],
+    p_consumed        bigint[],
+    p_late_shards     smallint[],        -- undelivered messages
+    p_late            bigint[]
+) returns timestamptz
+language plpgsql volatile as $$
+declare
+    v_digest bytea;
+    v_shard  smallint;
+    v_count  bigint;
+begin
+    -- 0. The isolation level.
+    perform @schema@.enter(p_lock_timeout);
+
+    -- 1. The lease. The lock makes no new row version; renewing is the tick's business.
+    perform 1 from @schema@.leases l where l.lease = p_lease and not l.fenced for update;
+    if not found then
+        raise exception using errcode = 'PW001', message = format('lease %s is fenced', p_lease);
+    end if;
+
+    -- 2. The number: this very append may have been applied, and the one before must have been.
+    insert into @schema@.appends (lease, number, digest) values (p_lease, p_number, p_digest)
+    on conflict do nothing;
+    if not found then
+        select a.digest into v_digest from @schema@.appends a where a.lease = p_lease and a.number = p_number;
+        if v_digest = p_digest then
+            return clock_timestamp();
+        end if;
+        raise exception using errcode = 'PW001', message = format(
+            'another batch was applied as append %s of lease %s', p_number, p_lease);
+    end if;
+    perform 1 from @schema@.appends a where a.lease = p_lease and a.number = p_number - 1;
+    if not found then
+        raise exception using errcode = 'PW001', message = format(
+            'append %s of lease %s is missing: the database lost commits', p_number - 1, p_lease);
+    end if;
+    -- Every thousandth append deletes the thousand before the last two: all since it was last done.
+    if p_number % 1000 = 0 then
+        delete from @schema@.appends a
+        where a.lease = p_lease and a.number >= p_number - 1001 and a.number < p_number - 1;
+    end if;
+
+    -- 3. The shards. Whoever moves one locks this lease's row first, so a plain read suffices here.
+    select t.shard into v_shard
+    from unnest(p_shards) as t (shard)
+    left join @schema@.shards s on s.shard = t.shard and s.lease = p_lease
+    where s.shard is null
+    limit 1;
+    if found then
+        raise exception using errcode = 'PW001', message = format(
+            'shard %s does not belong to lease %s', v_shard, p_lease);
+    end if;
+
+    -- 4. The content.
+    insert into @schema@.events (run_id, position, at, seq, shard, name, body)
+    select * from unnest(p_event_runs, p_event_positions, p_event_times, p_event_seqs, p_event_shards,
+                         p_event_names, p_event_bodies);
+
+    if cardinality(p_opened) > 0 then
+        insert into @schema@.open_runs (run_id, shard, workflow, state, wake_at, waiting_on)
+        select * from unnest(p_opened, p_opened_shards, p_opened_names, p_opened_states, p_opened_wake,
+                             p_opened_waiting);
+    end if;
+
+    if cardinality(p_updated) > 0 then
+        update @schema@.open_runs o
+        set state = t.state, wake_at = t.wake_at, waiting_on = t.waiting_on
+        from unnest(p_updated, p_updated_states, p_updated_wake, p_updated_waiting)
+            as t (run_id, state, wake_at, waiting_on)
+        where o.run_id = t.run_id;
+        get diagnostics v_count = row_count;
+        if v_count <> cardinality(p_updated) then
+            raise exception using errcode = 'PW002', message = format(
+                '%s of %s runs to be updated are not open', cardinality(p_updated) - v_count,
+                cardinality(p_updated));
+        end if;
+    end if;
+
+    if cardinality(p_closed) > 0 then
+        -- One that began and ended within this append, or was never submitted, has no row here.
+        delete from @schema@.open_runs o using unnest(p_closed) as t (run_id) where o.run_id = t.run_id;
+        insert into @schema@.closed_runs (run_id, shard, workflow, key, status, closed_at, outcome)
+        select * from unnest(p_closed, p_closed_shards, p_closed_names, p_closed_keys, p_closed_statuses,
+                             p_closed_times, p_closed_outcomes);
+    end if;
+
+    if cardinality(p_consumed) > 0 then
+        delete from @schema@.inbox i
+        using unnest(p_consumed_shards, p_consumed) as t (shard, number)
+        where i.shard = t.shard and i.number = t.number;
+        get diagnostics v_count = row_count;
+        if v_count <> cardinality(p_consumed) then
+            raise exception using errcode = 'PW002', message = format(
+                '%s of %s consumed messages are not in the inbox', cardinality(p_consumed) - v_count,
+                cardinality(p_consumed));
+        end if;
+    end if;
+
+    if cardinality(p_late) > 0 then
+        with moved as (
+            delete from @schema@.inbox i
+            using unnest(p_late_shards, p_late) as t (shard, number)
+            where i.shard = t.shard and i.number = t.number
+            returning i.run_id, i.number, i.message_id, i.body
+        )
+        insert into @schema@.undelivered (run_id, number, message_id, body)
+        select m.run_id, m.number, m.message_id, m.body from moved m;
+        get diagnostics v_count = row_count;
+        if v_count <> cardinality(p_late) then
+            raise exception using errcode = 'PW002', message = format(
+                '%s of %s undelivered messages are not in the inbox', cardinality(p_late) - v_count,
+                cardinality(p_late));
+        end if;
+    end if;
+
+    return clock_timestamp();
+end
+$$;
+
+-- The queue of that name, created if need be. An existing one keeps its number of shards.
+create function @schema@.open_queue(
+    p_name text, p_shards int, p_lock_timeout text,
+    out first_shard int, out shard_count int
+) language plpgsql volatile as $$
+begin
+    select q.first_shard, q.shard_count into first_shard, shard_count
+    from @schema@.queues q where q.name = p_name;
+    if found then
+        return;
+    end if;
+
+    perform @schema@.enter(p_lock_timeout);
+    -- Ranges are given out one after the other: one creation at a time.
+    lock table @schema@.queues in share row exclusive mode;
+    select q.first_shard, q.shard_count into first_shard, shard_count
+    from @schema@.queues q where q.name = p_name;
+    if found then
+        return;
+    end if;
+
+    select coalesce(max(q.first_shard + q.shard_count), 0) into first_shard from @schema@.queues q;
+    shard_count := p_shards;
+    if first_shard + p_shards > 4096 then
+        raise exception using errcode = 'PW003', message = format(
+            'queue `%s` asks for %s shards, but %s of 4096 are left', p_name, p_shards, 4096 - first_shard);
+    end if;
+    insert into @schema@.queues (name, first_shard, shard_count) values (p_name, first_shard, p_shards);
+    insert into @schema@.shards (shard, queue)
+    select n, p_name from generate_series(first_shard, first_shard + p_shards - 1) n;
+end
+$$;
+
+-- Takes free shards of a queue under a lease, and returns the lease.
+create function @schema@.claim(
+    p_queue text, p_lease bigint, p_worker text, p_ttl_micros bigint, p_limit int, p_lock_timeout text,
+    out lease bigint
+) language plpgsql volatile as $$
+declare
+    v_ttl     interval := p_ttl_micros * interval '1 microsecond';
+    v_owners  bigint[];
+    v_fenced  bigint[];
+    v_locked  smallint[];
+    v_missing int;
+begin
+    perform @schema@.enter(p_lock_timeout);
+    perform 1 from @schema@.queues q where q.name = p_queue;
+    if not found then
+        raise exception using errcode = 'PW003', message = format(
+            'there is no queue `%s`: open it before claiming its shards', p_queue);
+    end if;
+
+    -- Whose time has passed? A guess, which the statements under lock check again.
+    select coalesce(array_agg(distinct l.lease), '{}') into v_owners
+    from @schema@.leases l
+    where l.expires_at <= clock_timestamp() and not l.fenced and l.lease is distinct from p_lease
+      and exists (select from @schema@.shards s where s.lease = l.lease and s.queue = p_queue);
+
+    -- Leases, ascending: the old owners' and one's own.
+    perform 1 from @schema@.leases l
+    where l.lease = any (v_owners || p_lease) order by l.lease for update;
+
+    if p_lease is null then
+        insert into @schema@.leases (worker, expires_at) values (p_worker, clock_timestamp() + v_ttl)
+        returning leases.lease into lease;
+        insert into @schema@.appends (lease, number, digest) values (lease, 0, '');
+    else
+        update @schema@.leases l set expires_at = clock_timestamp() + v_ttl
+        where l.lease = p_lease and not l.fenced
+        returning l.lease into lease;
+        if not found then
+            raise exception using errcode = 'PW001', message = format('lease %s is fenced', p_lease);
+        end if;
+    end if;
+
+    with fenced as (
+        update @schema@.leases l set fenced = true
+        where l.lease = any (v_owners) and not l.fenced and l.expires_at <= clock_timestamp()
+        returning l.lease
+    )
+    select coalesce(array_agg(f.lease), '{}') into v_fenced from fenced f;
+    -- A fenced lease appends nothing, so nobody asks for its numbers any more.
+    delete from @schema@.appends a where a.lease = any (v_fenced);
+    -- Fenced leases are kept for a day, for people to read.
+    delete from @schema@.leases l
+    where l.fenced and l.expires_at < clock_timestamp() - interval '1 day'
+      and not exists (select from @schema@.shards s where s.lease = l.lease);
+
+    -- Shards, ascending. Those that another claim is taking are left to it.
+    select p_limit - count(*) into v_missing from @schema@.shards s where s.lease = claim.lease;
+    if v_missing > 0 then
+        select array_agg(f.shard) into v_locked from (
+            select s.shard from @schema@.shards s
+            where s.queue = p_queue
+              and not exists (select from @schema@.leases l where l.lease = s.lease and not l.fenced)
+            order by s.shard limit v_missing for update of s skip locked
+        ) f;
+        -- The rows are locked now, but they were chosen by a snapshot from before: look again.
+        update @schema@.shards s
+        set deaths = case when s.lease is null then s.deaths else s.deaths + 1 end,
+            lease = claim.lease, claimed_at = clock_timestamp()
+        where s.shard = any (v_locked)
+          and not exists (select from @schema@.leases l where l.lease = s.lease and not l.fenced);
+    end if;
+end
+$$;
+
+-- Fences the lease and frees its shards at once. True if it was valid.
+create function @schema@.release(p_lease bigint, p_lock_timeout text) returns boolean
+language plpgsql volatile as $$
+begin
+    perform @schema@.enter(p_lock_timeout);
+    perform 1 from @schema@.leases l where l.lease = p_lease and not l.fenced for update;
+    if not found then
+        return false;
+    end if;
+    update @schema@.leases l set fenced = true where l.lease = p_lease;
+    delete from @schema@.appends a where a.lease = p_lease;
+    perform 1 from @schema@.shards s where s.lease = p_lease order by s.shard for update;
+    update @schema@.shards s
+    set lease = null, claimed_at = null, deaths = 0,
+        position_floor = greatest(
+            s.position_floor, (select max(e.position) from @schema@.events e where e.shard = s.shard))
+    where s.lease = p_lease;
+    return true;
+end
+$$;
+
+-- The heartbeat of a process: renews its leases and looks for work. The answers stand in the order asked.
+create function @schema@.tick(
+    p_queue text,
+    p_leases bigint[],
+    p_ttls bigint[],               -- microseconds; null: do not renew
+    p_snapshots text[],            -- what was read of the inbox; null: nothing
+    p_numbers bigint[],            -- the greatest message number read
+    p_due_after timestamptz[],
+    p_due_after_runs uuid[],
+    p_due_until timestamptz[],
+    p_lock_timeout text,
+    out at timestamptz, out claimable int, out held boolean[], out owned bigint[], out mail boolean[],
+    out due boolean[]
+) language plpgsql volatile as $$
+begin
+    perform @schema@.enter(p_lock_timeout);
+
+    perform 1 from @schema@.leases l
+    where l.lease = any (p_leases) and not l.fenced order by l.lease for update;
+    update @schema@.leases l set expires_at = clock_timestamp() + t.ttl * interval '1 microsecond'
+    from unnest(p_leases, p_ttls) as t (lease, ttl)
+    where l.lease = t.lease and t.ttl is not null and not l.fenced;
+
+    -- An owner that outlived one ttl has shown that the shard does not kill it.
+    update @schema@.shards s set deaths = 0
+    from unnest(p_leases, p_ttls) as t (lease, ttl)
+    join @schema@.leases l on l.lease = t.lease and not l.fenced
+    where s.lease = t.lease and s.deaths > 0
+      and s.claimed_at < clock_timestamp() - t.ttl * interval '1 microsecond';
+
+    -- `limit 1` by the index's order keeps each look at one probe, whatever the tables' statistics say.
+    select array_agg(coalesce(not l.fenced, false) order by t.ord),
+           array_agg((select count(*) from @schema@.shards s where s.lease = t.lease) order by t.ord),
+           array_agg(exists (
+               select from @schema@.shards s
+               cross join lateral (
+                   (select from @schema@.inbox i
+                    where i.shard = s.shard and t.snapshot is null limit 1)
+                   union all
+                   (select from @schema@.inbox i
+                    where i.shard = s.shard and i.xid >= pg_snapshot_xmax(t.snapshot::pg_snapshot)
+                    order by i.xid limit 1)
+                   union all
+                   (select from @schema@.inbox i
+                    join pg_snapshot_xip(t.snapshot::pg_snapshot) x on i.xid = x
+                    where i.shard = s.shard limit 1)
+                   union all
+                   (select from @schema@.inbox i
+                    where i.shard = s.shard and i.number > t.number
+                    order by i.number limit 1)
+               ) found
+               where s.lease = t.lease
+           ) order by t.ord),
+           array_agg(exists (
+               select from @schema@.shards s
+               cross join lateral (
+                   select from @schema@.open_runs o
+                   where o.shard = s.shard and o.state = 2 and o.wake_at is not null
+                     and (o.wake_at, o.run_id) > (t.due_after, t.due_after_run) and o.wake_at <= t.due_until
+                   order by o.wake_at, o.run_id limit 1
+               ) found
+               where s.lease = t.lease
+           ) order by t.ord)
+    into held, owned, mail, due
+    from unnest(p_leases, p_snapshots, p_numbers, p_due_after, p_due_after_runs, p_due_until)
+        with ordinality as t (lease, snapshot, number, due_after, due_after_run, due_until, ord)
+    left join @schema@.leases l on l.lease = t.lease;
+
+    select count(*) into claimable
+    from @schema@.shards s
+    left join @schema@.leases l on l.lease = s.lease
+    where s.queue = p_queue and (l.lease is null or l.fenced or l.expires_at <= clock_timestamp());
+    at := clock_timestamp();
+end
+$$;
+
+-- Puts messages into the inbox in the order given, with the rows of the runs that they open.
+-- A message that opens a run has a workflow. Runs inside the caller's transaction if there is one.
+-- verdict: 0 accepted, 1 a run with this key exists, 2 with another input, 3 the run is over, 4 unknown run.
+create function @schema@.submit(
+    p_messages uuid[], p_runs uuid[], p_shards smallint[], p_bodies bytea[],
+    p_workflows text[], p_keys text[], p_digests bytea[],
+    p_notify text,                 -- the channel to ring within this transaction; null: none
+    p_lock_timeout text,           -- null: the caller's own
+    out verdicts smallint[], out existing uuid[]
+) language plpgsql volatile as $$
+declare
+    v_opened uuid[];
+begin
+    if p_lock_timeout is not null then
+        perform set_config('lock_timeout', p_lock_timeout, true);
+    end if;
+
+    -- Keys, in one order for everybody, so that two batches cannot wait for each other.
+    if array_remove(p_keys, null) <> '{}' then
+        insert into @schema@.run_keys (workflow, key, run_id, input_digest)
+        select t.workflow, t.key, t.run, t.digest
+        from unnest(p_workflows, p_keys, p_runs, p_digests) with ordinality
+            as t (workflow, key, run, digest, ord)
+        where t.workflow is not null and t.key is not null
+        order by t.workflow, t.key, t.ord
+        on conflict do nothing;
+    end if;
+
+    -- A later statement: it sees what the one above waited for.
+    select array_agg(case
+               when k.run_id is null or k.run_id = t.run then 0
+               when k.input_digest <> t.digest then 2
+               else 1
+           end order by t.ord),
+           array_agg(case when k.run_id <> t.run then k.run_id end order by t.ord)
+    into verdicts, existing
+    from unnest(p_runs, p_workflows, p_keys, p_digests) with ordinality
+        as t (run, workflow, key, digest, ord)
+    left join @schema@.run_keys k on k.workflow = t.workflow and k.key = t.key;
+
+    -- A start that was accepted before finds its run's row, or the run over, and changes nothing.
+    with opened as (
+        insert into @schema@.open_runs (run_id, shard, workflow, key, state)
+        select t.run, t.shard, t.workflow, t.key, 0
+        from unnest(p_runs, p_shards, p_workflows, p_keys, verdicts)
+            as t (run, shard, workflow, key, verdict)
+        where t.workflow is not null and t.verdict = 0
+        order by t.run
+        on conflict do nothing
+        returning run_id
+    )
+    select coalesce(array_agg(o.run_id), '{}') into v_opened from opened o;
+    if v_opened <> '{}' then
+        -- Its row may have gone since: again a later statement.
+        with over as (
+            delete from @schema@.open_runs o
+            using unnest(v_opened) as t (run), @schema@.closed_runs c
+            where o.run_id = t.run and c.run_id = t.run
+            returning o.run_id
+        )
+        select coalesce(array_agg(t.run), '{}') into v_opened
+        from unnest(v_opened) as t (run) where t.run not in (select run_id from over);
+    end if;
+
+    -- Other messages need a run that is open. Both looks share a snapshot: a run cannot slip between them.
+    if array_position(p_workflows, null) is not null then
+        select array_agg(case
+                   when t.workflow is not null then t.verdict
+                   when exists (select from @schema@.open_runs o where o.run_id = t.run) then 0
+                   when exists (select from @schema@.closed_runs c where c.run_id = t.run) then 3
+                   else 4
+               end order by t.ord)
+        into verdicts
+        from unnest(p_runs, p_workflows, verdicts) with ordinality as t (run, workflow, verdict, ord);
+    end if;
+
+    -- `order by` before the identity column draws its numbers: the order given is the order of numbers.
+    insert into @schema@.inbox (shard, run_id, message_id, opens, body)
+    select t.shard, t.run, t.message, t.workflow is not null, t.body
+    from unnest(p_messages, p_runs, p_shards, p_bodies, p_workflows, verdicts) with ordinality
+        as t (message, run, shard, body, workflow, verdict, ord)
+    left join (
+        select f.run, min(f.ord) as ord
+        from unnest(p_runs, p_workflows) with ordinality as f (run, workflow, ord)
+        join unnest(v_opened) as v (run) on v.run = f.run
+        where f.workflow is not null
+        group by f.run
+    ) first on first.ord = t.ord
+    where t.verdict = 0 and (t.workflow is null or first.ord is not null)
+    order by t.ord
+    on conflict (message_id) where not opens do nothing;
+
+    if p_notify is not null and 0 = any (verdicts) then
+        perform pg_notify(p_notify, 'mail ' || string_agg(distinct t.shard::text, ','))
+        from unnest(p_shards, verdicts) as t (shard, verdict) where t.verdict = 0;
+    end if;
+end
+$$;
+
+-- Makes, or attaches again, the partitions that hold runs born at that time, and answers until when those
+-- reach, in milliseconds since 1970. Tables are made on the side and attached, which takes a lock on the
+-- parent that neither readers nor appends notice; `create … partition of` would queue behind one open
+-- reader and hold up every append. A partition detached before carries the check that `detach
+-- concurrently` left, so that attaching it again scans nothing.
+create function @schema@.make_partition(p_born_millis bigint, p_lock_timeout text) returns bigint
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    v_width  bigint := (select partition_width_seconds * 1000 from @schema@.settings);
+    v_low    bigint := p_born_millis - p_born_millis % v_width;
+    v_suffix text := to_char(to_timestamp(v_low / 1000) at time zone 'utc',
+                             case when v_low % 86400000 = 0 then 'YYYYMMDD' else 'YYYYMMDD_HH24MISS' end);
+    v_parent text;
+    v_table  text;
+begin
+    perform set_config('lock_timeout', p_lock_timeout, true);
+    foreach v_parent in array array['events', 'closed_runs'] loop
+        v_table := v_parent || '_' || v_suffix;
+        continue when @schema@.is_partition(v_table);
+        -- One maker at a time; a separate statement, so that the next look sees what the other one made.
+        execute format('lock table @schema@.%I in share update exclusive mode', v_parent);
+        continue when @schema@.is_partition(v_table);
+        if to_regclass(format('@schema@.%I', v_table)) is null then
+            -- Append-only: vacuum has nothing to clean and freezes every page the first time that it comes.
+            execute format(
+                'create table @schema@.%I (like @schema@.%I including all) with (autovacuum_freeze_min_age = 0)',
+                v_table, v_parent);
+        end if;
+        execute format(
+            'alter table @schema@.%I attach partition @schema@.%I for values from (%L) to (%L)',
+            v_parent, v_table, @schema@.first_run_id(v_low), @schema@.first_run_id(v_low + v_width));
+    end loop;
+    return v_low + v_width;
+end
+$$;
+
+-- Whether a table of this schema is attached to its parent.
+create function @schema@.is_partition(p_table text) returns boolean
+language sql stable as $$
+    select exists (
+        select from pg_catalog.pg_class c
+        where c.oid = to_regclass(format('@schema@.%I', p_table)) and c.relispartition)
+$$;
+
+-- The smallest id of a run born at that time, in milliseconds since 1970.
+create function @schema@.first_run_id(p_millis bigint) returns uuid
+language sql immutable as $$
+    select (lpad(to_hex(p_millis), 12, '0') || '00000000000000000000')::uuid
+$$;
+
+-- -------------------------------------------------------------------------------------------------------
+-- Views, for people
+-- -------------------------------------------------------------------------------------------------------
+
+-- Every run, in words.
+create view @schema@.runs as
+select o.run_id, o.workflow, o.key, o.shard,
+       (array['pending', 'busy', 'parked', 'stalled'])[o.state + 1] as state,
+       to_timestamp(('x' || substr(replace(o.run_id::text, '-', ''), 1, 12))::bit(48)::bigint / 1000.0)
+           as started_at,
+       o.wake_at, o.waiting_on, null::timestamptz as closed_at
+from @schema@.open_runs o
+union all
+select c.run_id, c.workflow, c.key, c.shard,
+       (array['completed', 'failed', 'cancelled', 'terminated'])[c.status + 1],
+       to_timestamp(('x' || substr(replace(c.run_id::text, '-', ''), 1, 12))::bit(48)::bigint / 1000.0),
+       null, null, c.closed_at
+from @schema@.closed_runs c;
+
+-- Every event, without what it says: that is for the library to read.
+create view @schema@.history as
+select e.run_id, e.seq, e.name, e.at, e.shard, e.position, octet_length(e.body) as body_bytes
+from @schema@.events e;

@@ -1,0 +1,94 @@
+//! Opening connections: what is checked of the server, and errors that a person can act on. Passwords never
+//! appear in them.
+
+use pgworkflows::store::StoreError;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions, Row};
+
+use crate::error::store_error;
+
+/// The oldest server that has all that the schema needs: `DETACH PARTITION … CONCURRENTLY` came with 14.
+const SERVER_VERSION_MIN: i32 = 140_000;
+
+/// Opens a connection to a server that can be worked with.
+pub(crate) async fn connect(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
+    let mut connection = options.connect().await.map_err(|error| connect_error(options, error))?;
+    // One round trip per connection, which may live for weeks.
+    let row = sqlx::query(
+        "select current_setting('server_version_num')::int, current_setting('server_version'), \
+         pg_is_in_recovery()",
+    )
+    .persistent(false)
+    .fetch_one(&mut connection)
+    .await
+    .map_err(store_error)?;
+    let (number, version, standby): (i32, String, bool) = (row.get(0), row.get(1), row.get(2));
+    check_version(number, &version)?;
+    if standby {
+        // Leases and inboxes are read from the primary only: a standby shows the past.
+        return Err(StoreError::unavailable(format!(
+            "{} is a standby; give the address of the primary",
+            place(options)
+        )));
+    }
+    Ok(connection)
+}
+
+fn check_version(number: i32, version: &str) -> Result<(), StoreError> {
+    if number < SERVER_VERSION_MIN {
+        return Err(StoreError::limit_exceeded(format!(
+            "the server is PostgreSQL {version}, but 14 or newer is needed: upgrade the server"
+        )));
+    }
+    Ok(())
+}
+
+/// Where an address leads, without the password.
+fn place(options: &PgConnectOptions) -> String {
+    let user = options.get_username();
+    let database = options.get_database().unwrap_or(user);
+    match options.get_socket() {
+        Some(path) => format!("database `{database}` at {} as user `{user}`", path.display()),
+        None => {
+            format!("database `{database}` at {}:{} as user `{user}`", options.get_host(), options.get_port())
+        }
+    }
+}
+
+fn connect_error(options: &PgConnectOptions, error: sqlx::Error) -> StoreError {
+    let place = place(options);
+    let code = error.as_database_error().and_then(|error| error.code()).unwrap_or_default().into_owned();
+    match code.as_str() {
+        "28P01" | "28000" => StoreError::limit_exceeded(format!(
+            "{place}: the server refused the user ({error}); check user and password"
+        )),
+        "3D000" => StoreError::limit_exceeded(format!(
+            "{place}: there is no such database; create it, or correct the address"
+        )),
+        "42501" => {
+            StoreError::limit_exceeded(format!("{place}: the user may not connect to the database ({error})"))
+        }
+        _ => match store_error(error) {
+            StoreError::Unavailable { reason, source } => {
+                StoreError::Unavailable { reason: format!("{place}: {reason}"), source }
+            }
+            StoreError::LimitExceeded { reason } => StoreError::limit_exceeded(format!("{place}: {reason}")),
+            other => other,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_older_than_14_is_refused_with_its_version() {
+        let error = check_version(130_011, "13.11 (Debian 13.11-0+deb11u1)").unwrap_err();
+        assert!(matches!(error, StoreError::LimitExceeded { .. }));
+        assert!(error.to_string().contains("PostgreSQL 13.11"), "{error}");
+        assert!(error.to_string().contains("14 or newer"), "{error}");
+        assert!(check_version(140_000, "14.0").is_ok());
+        assert!(check_version(180_001, "18.1").is_ok());
+    }
+}

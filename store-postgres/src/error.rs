@@ -1,0 +1,120 @@
+//! From the errors of the driver and the server to the five of the seam.
+
+use pgworkflows::store::StoreError;
+use sqlx::postgres::PgDatabaseError;
+
+/// What an error means at the seam.
+pub(crate) fn store_error(error: sqlx::Error) -> StoreError {
+    use sqlx::Error;
+    match &error {
+        Error::Database(database) => match database.try_downcast_ref::<PgDatabaseError>() {
+            Some(database) => server_error(database.code(), &describe(database))
+                .unwrap_or_else(|reason| StoreError::Unavailable { reason, source: Some(Box::new(error)) }),
+            None => StoreError::Unavailable { reason: error.to_string(), source: None },
+        },
+        Error::Encode(_) | Error::InvalidArgument(_) | Error::Configuration(_) => {
+            StoreError::limit_exceeded(error.to_string())
+        }
+        Error::Decode(_)
+        | Error::ColumnDecode { .. }
+        | Error::ColumnNotFound(_)
+        | Error::ColumnIndexOutOfBounds { .. }
+        | Error::TypeNotFound { .. }
+        | Error::RowNotFound => StoreError::corrupt(error.to_string()),
+        _ => StoreError::Unavailable { reason: error.to_string(), source: Some(Box::new(error)) },
+    }
+}
+
+/// What the server's error codes mean; `Err` with the reason where the outcome is unknown.
+fn server_error(code: &str, reason: &str) -> Result<StoreError, String> {
+    let reason = reason.to_owned();
+    Ok(match code {
+        // Raised by our own functions.
+        "PW001" => StoreError::fenced(reason),
+        "PW002" => StoreError::conflict(reason),
+        "PW003" => StoreError::limit_exceeded(reason),
+        // Undefined table, function or schema.
+        "42P01" | "42883" | "3F000" => StoreError::limit_exceeded(format!(
+            "{reason}; the schema is not migrated, or by another version of this library"
+        )),
+        // A cached plan went stale, or a pooler lost a prepared statement: another connection will do.
+        "0A000" | "26000" => return Err(reason),
+        _ => match &code[..code.len().min(2)] {
+            // Data exceptions, such as a NUL in a text; limits of the program; configuration and rights.
+            "22" | "54" | "28" | "3D" | "42" => StoreError::limit_exceeded(reason),
+            // Integrity constraints.
+            "23" => StoreError::conflict(reason),
+            // Internal errors, corrupted data or indexes.
+            "XX" => StoreError::corrupt(reason),
+            // The connection (08), an open or read-only transaction (25), a rollback by deadlock (40),
+            // resources (53), a lock's timeout (55), shutdown, recovery, cancel (57), the system (58).
+            _ => return Err(reason),
+        },
+    })
+}
+
+fn describe(error: &PgDatabaseError) -> String {
+    let mut text = error.message().to_owned();
+    for part in [error.detail(), error.hint()].into_iter().flatten() {
+        text.push_str(": ");
+        text.push_str(part);
+    }
+    text
+}
+
+/// Whether a row found no partition. The server reports it as a violated check without a constraint's name;
+/// its message may be in any language.
+pub(crate) fn is_partition_missing(error: &sqlx::Error) -> bool {
+    let database = error.as_database_error();
+    let database = database.and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
+    database.is_some_and(|error| error.code() == "23514" && error.constraint().is_none())
+}
+
+/// Whether the connection may be used again after this error.
+pub(crate) fn leaves_connection_usable(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(error) => {
+            error.code().is_some_and(|code| !["08", "57", "0A", "26"].contains(&&code[..code.len().min(2)]))
+        }
+        sqlx::Error::Encode(_) | sqlx::Error::InvalidArgument(_) => true,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn server_errors_have_their_meaning_at_the_seam() {
+        let meaning = |code| match server_error(code, "reason") {
+            Ok(StoreError::Fenced { .. }) => "fenced",
+            Ok(StoreError::Conflict { .. }) => "conflict",
+            Ok(StoreError::LimitExceeded { .. }) => "refused",
+            Ok(StoreError::Corrupt { .. }) => "corrupt",
+            Ok(StoreError::Unavailable { .. }) | Err(_) => "unavailable",
+        };
+        for (code, expected) in [
+            ("PW001", "fenced"),
+            ("PW002", "conflict"),
+            ("PW003", "refused"),
+            ("23505", "conflict"),
+            ("22021", "refused"),     // a NUL in a text
+            ("54000", "refused"),     // program limit exceeded
+            ("42501", "refused"),     // insufficient privilege
+            ("42P01", "refused"),     // undefined table
+            ("XX001", "corrupt"),     // data corrupted
+            ("08006", "unavailable"), // connection failure
+            ("25006", "unavailable"), // a standby
+            ("40001", "unavailable"), // serialization failure
+            ("40P01", "unavailable"), // deadlock
+            ("53300", "unavailable"), // too many connections
+            ("55P03", "unavailable"), // lock timeout
+            ("57014", "unavailable"), // cancelled
+            ("57P01", "unavailable"), // shutdown
+            ("57P03", "unavailable"), // recovery
+        ] {
+            assert_eq!(meaning(code), expected, "{code}");
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Reading the inbox by snapshots: every message exactly once, in an order that respects every client.
+
+use pgworkflows::store::{InboxMessage, InboxPage, InboxRead, StoreError};
+use pgworkflows::{InboxNo, MessageId};
+use sqlx::postgres::{PgArguments, PgRow, Postgres};
+use sqlx::query::Query;
+use sqlx::types::Uuid;
+
+use crate::cursor::{self, Cursor, Paging};
+use crate::error::store_error;
+use crate::session::PostgresSession;
+use crate::values::{bytes, get, run_id, shard_number, timestamp};
+
+/// What became visible since the snapshot `$2`: found by transaction, so that a backlog that was read, and dead
+/// rows, cost nothing. The snapshot that the statement itself reads with comes with its rows.
+pub(crate) const NEWS: &str = "
+    select now.at, now.snapshot, m.number, m.run_id, m.message_id, m.body
+    from (select clock_timestamp() as at, pg_current_snapshot()::text as snapshot) now
+    left join (
+        select m.number, m.run_id, m.message_id, m.body
+        from (
+            -- Begun after the snapshot.
+            select i.number, i.run_id, i.message_id, i.body
+            from @schema@.inbox i
+            where i.shard = any ($1) and i.xid >= pg_snapshot_xmax($2::text::pg_snapshot)
+            union all
+            -- In progress at the time.
+            select i.number, i.run_id, i.message_id, i.body
+            from pg_snapshot_xip($2::text::pg_snapshot) x (xid)
+            join @schema@.inbox i on i.shard = any ($1) and i.xid = x.xid
+            union all
+            -- A transaction id that was given again after a crash: finished by the snapshot's account, but
+            -- with numbers that were never read.
+            select i.number, i.run_id, i.message_id, i.body
+            from @schema@.inbox i
+            where i.shard = any ($1) and i.number > $3
+              and i.xid < pg_snapshot_xmax($2::text::pg_snapshot)
+              and i.xid not in (select pg_snapshot_xip($2::text::pg_snapshot))
+        ) m
+        order by m.number limit $4
+    ) m on true
+    order by m.number";
+
+/// One page of a longer read, in the order of numbers: of what was visible in the snapshot `$3` (this very
+/// statement's on the first page) behind number `$2`, without what was read before (`$4`, `$5`).
+pub(crate) const PAGE: &str = "
+    select now.at, now.snapshot, m.number, m.run_id, m.message_id, m.body
+    from (select clock_timestamp() as at, pg_current_snapshot()::text as snapshot) now
+    left join (
+        select m.number, m.run_id, m.message_id, m.body
+        from unnest($1::smallint[]) s (shard)
+        -- Shard by shard, so that each is read by its index in the order of numbers, and no further.
+        cross join lateral (
+            select i.number, i.run_id, i.message_id, i.body
+            from @schema@.inbox i
+            where i.shard = s.shard and i.number > $2
+              and ($3::text is null or pg_visible_in_snapshot(i.xid, $3::text::pg_snapshot))
+              and ($4::text is null
+                   or i.number > $5
+                   or not pg_visible_in_snapshot(i.xid, $4::text::pg_snapshot))
+            order by i.number limit $6
+        ) m
+        order by m.number limit $6
+    ) m on true
+    order by m.number";
+
+/// Reads one page.
+pub(crate) async fn read(session: &mut PostgresSession, read: &InboxRead) -> Result<InboxPage, StoreError> {
+    let cursor = Cursor::decode(&read.cursor)?;
+    let shards: Vec<i16> = read.shards.iter().copied().map(shard_number).collect();
+    // One row more than asked for tells whether there are more.
+    let limit = read.limit.max(1) as usize;
+    let query = query(session, &cursor, shards, limit as i64 + 1);
+    let mut rows = session.fetch(query).await?;
+    let head = rows.first().ok_or_else(|| store_error(sqlx::Error::RowNotFound))?;
+    let now = timestamp(head, 0)?;
+    let snapshot: String = get(head, 1)?;
+    check_nothing_lost(&cursor, &snapshot)?;
+
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let messages = rows.iter().filter_map(|row| message(row).transpose()).collect::<Result<Vec<_>, _>>()?;
+    let mut paging = cursor.paging.clone().unwrap_or(Paging { snapshot, last: 0 });
+    if let Some(last) = messages.last() {
+        paging.last = last.number.get().cast_signed();
+    }
+    let cursor = if more {
+        // `greatest` stays: within this read it tells what was read before it.
+        Cursor { paging: Some(paging), ..cursor }
+    } else {
+        let greatest = cursor.greatest.max(paging.last);
+        Cursor { behind: Some(paging.snapshot), greatest, paging: None }
+    };
+    Ok(InboxPage { messages, cursor: cursor.encode(), more, now })
+}
+
+/// News where everything up to a snapshot was read, else a page in the order of numbers.
+fn query(
+    session: &PostgresSession,
+    cursor: &Cursor,
+    shards: Vec<i16>,
+    limit: i64,
+) -> Query<'static, Postgres, PgArguments> {
+    let statements = &session.shared.statements;
+    match (&cursor.behind, &cursor.paging) {
+        (Some(behind), None) => {
+            statements.inbox_news.query().bind(shards).bind(behind).bind(cursor.greatest).bind(limit)
+        }
+        (behind, paging) => statements
+            .inbox_page
+            .query()
+            .bind(shards)
+            .bind(paging.as_ref().map_or(0, |paging| paging.last))
+            .bind(paging.as_ref().map(|paging| &paging.snapshot))
+            .bind(behind.as_ref())
+            .bind(cursor.greatest)
+            .bind(limit),
+    }
+}
+
+/// A server whose next transaction id is behind one that was seen has lost commits: it was restored, or is a
+/// standby that was promoted too early.
+fn check_nothing_lost(cursor: &Cursor, snapshot: &str) -> Result<(), StoreError> {
+    let (seen, current) = (cursor.xmax()?, cursor::xmax(snapshot)?);
+    if current < seen {
+        return Err(StoreError::fenced(format!(
+            "the database lost commits: its transactions reach to {current}, but the inbox was read up to {seen}"
+        )));
+    }
+    Ok(())
+}
+
+/// The message in a row; `None` in the row that says that there is none.
+fn message(row: &PgRow) -> Result<Option<InboxMessage>, StoreError> {
+    let Some(number) = get::<Option<i64>>(row, 2)? else { return Ok(None) };
+    Ok(Some(InboxMessage {
+        number: InboxNo::new(number.cast_unsigned()),
+        run: run_id(row, 3)?,
+        message: MessageId::from_u128(get::<Uuid>(row, 4)?.as_u128()),
+        body: bytes(row, 5)?,
+    }))
+}

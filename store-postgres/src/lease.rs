@@ -1,0 +1,171 @@
+//! Who may write: queues, claims, the heartbeat, releases. Every time in here is the server's
+//! `clock_timestamp()`; the functions of these names are in the migrations.
+
+use std::time::Duration;
+
+use pgworkflows::store::{
+    Claim, Claimed, ClaimedShard, Hint, LeaseTick, LeaseTicked, Queue, StoreError, Tick, Ticked,
+};
+use pgworkflows::{LeaseId, Position, RunId, ShardId, Timestamp};
+use sqlx::postgres::{PgBindIterExt, PgRow};
+
+use crate::cursor::Cursor;
+use crate::error::store_error;
+use crate::session::PostgresSession;
+use crate::store::Shared;
+use crate::values::{Time, get, shard_id, timestamp, uuid};
+
+pub(crate) const OPEN_QUEUE: &str = "
+    select first_shard, shard_count, clock_timestamp() from @schema@.open_queue($1, $2, $3)";
+
+pub(crate) const CLAIM: &str = "
+    select lease, clock_timestamp() from @schema@.claim($1, $2, $3, $4, $5, $6)";
+
+/// Where the owner of shards goes on. A statement that begins after the claim was committed: every append of an
+/// owner before is committed or fenced by then. A shard that was lost again in between is left out.
+pub(crate) const CLAIMED_SHARDS: &str = "
+    select s.shard,
+           greatest(s.position_floor,
+                    (select max(e.position) from @schema@.events e where e.shard = s.shard)) + 1,
+           s.deaths
+    from @schema@.shards s
+    where s.lease = $1
+    order by s.shard";
+
+pub(crate) const TICK: &str = "
+    select at, claimable, held, owned, mail, due from @schema@.tick($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+
+pub(crate) const RELEASE: &str = "
+    select @schema@.release($1, $2)";
+
+/// Opens a queue.
+pub(crate) async fn open_queue(shared: &Shared, name: &str, shards: u16) -> Result<Queue, StoreError> {
+    if name.is_empty() || shards == 0 || shards > ShardId::COUNT {
+        return Err(StoreError::limit_exceeded(format!(
+            "a queue `{name}` of {shards} shards cannot be: a queue has a name, and 1 to {} shards",
+            ShardId::COUNT
+        )));
+    }
+    let query = shared.statements.open_queue.query();
+    let query = query.bind(name.to_owned()).bind(i32::from(shards)).bind(&shared.lock_timeout);
+    let rows = shared.fetch(query).await?;
+    let row = only(&rows)?;
+    let out_of_range = |_| StoreError::corrupt(format!("the shards of queue `{name}` are out of range"));
+    Ok(Queue {
+        name: name.to_owned(),
+        first_shard: u16::try_from(get::<i32>(row, 0)?)
+            .map_err(out_of_range)
+            .and_then(|first| ShardId::new(first).map_err(|error| StoreError::corrupt(error.to_string())))?,
+        shard_count: u16::try_from(get::<i32>(row, 1)?).map_err(out_of_range)?,
+        now: timestamp(row, 2)?,
+    })
+}
+
+/// Claims free shards.
+pub(crate) async fn claim(session: &mut PostgresSession, claim: &Claim) -> Result<Claimed, StoreError> {
+    let shared = std::sync::Arc::clone(&session.shared);
+    let query = shared
+        .statements
+        .claim
+        .query()
+        .bind(claim.queue.clone())
+        .bind(claim.lease.map(|lease| lease.get().cast_signed()))
+        .bind(claim.worker.clone())
+        .bind(micros(claim.ttl)?)
+        .bind(i32::from(claim.limit))
+        .bind(&shared.lock_timeout);
+    let rows = session.fetch(query).await?;
+    let row = only(&rows)?;
+    let lease: i64 = get(row, 0)?;
+    // A moment old by the time that this returns, which is on the safe side: never ahead of the store.
+    let now = timestamp(row, 1)?;
+
+    let query = shared.statements.claimed_shards.query().bind(lease);
+    let rows = session.fetch(query).await?;
+    Ok(Claimed {
+        lease: LeaseId::new(lease.cast_unsigned()),
+        shards: rows.iter().map(claimed_shard).collect::<Result<_, _>>()?,
+        now,
+    })
+}
+
+fn claimed_shard(row: &PgRow) -> Result<ClaimedShard, StoreError> {
+    Ok(ClaimedShard {
+        shard: shard_id(get(row, 0)?)?,
+        next_position: Position::new(get::<i64>(row, 1)?.cast_unsigned()),
+        deaths: get::<i32>(row, 2)?.cast_unsigned(),
+    })
+}
+
+/// The heartbeat.
+pub(crate) async fn tick(session: &mut PostgresSession, tick: &Tick) -> Result<Ticked, StoreError> {
+    let leases = &tick.leases;
+    let cursors = leases.iter().map(|lease| Cursor::decode(&lease.cursor)).collect::<Result<Vec<_>, _>>()?;
+    let ttls = leases
+        .iter()
+        .map(|lease| lease.renew.map(micros).transpose())
+        .collect::<Result<Vec<Option<i64>>, _>>()?;
+    let query = session
+        .shared
+        .statements
+        .tick
+        .query()
+        .bind(tick.queue.clone())
+        .bind(leases.iter().map(|lease| lease.lease.get().cast_signed()).bind_iter())
+        .bind(ttls)
+        .bind(cursors.iter().map(|cursor| cursor.behind.as_deref()).bind_iter())
+        .bind(cursors.iter().map(|cursor| cursor.greatest).bind_iter())
+        .bind(leases.iter().map(|lease| Time(due_after(lease).0)).bind_iter())
+        .bind(leases.iter().map(|lease| uuid(due_after(lease).1)).bind_iter())
+        .bind(leases.iter().map(|lease| Time(lease.due_until)).bind_iter())
+        .bind(&session.shared.lock_timeout);
+    let rows = session.fetch(query).await?;
+    let row = only(&rows)?;
+    let found = |column: &str| get::<Option<Vec<bool>>>(row, column).map(Option::unwrap_or_default);
+    let (held, mail, due) = (found("held")?, found("mail")?, found("due")?);
+    let owned = get::<Option<Vec<i64>>>(row, "owned")?.unwrap_or_default();
+    if [held.len(), owned.len(), mail.len(), due.len()] != [leases.len(); 4] {
+        return Err(StoreError::corrupt("the tick answered for other leases than it was asked"));
+    }
+    let answer = |(index, lease): (usize, &LeaseTick)| LeaseTicked {
+        lease: lease.lease,
+        held: held[index],
+        shards: u16::try_from(owned[index]).unwrap_or(u16::MAX),
+        // A read in pages has not come to its end: there is mail, whatever else has come.
+        mail: mail[index] || cursors[index].paging.is_some(),
+        due: due[index],
+    };
+    Ok(Ticked {
+        now: timestamp(row, "at")?,
+        leases: leases.iter().enumerate().map(answer).collect(),
+        claimable: u16::try_from(get::<i32>(row, "claimable")?).unwrap_or(u16::MAX),
+    })
+}
+
+/// Releases a lease and tells others.
+pub(crate) async fn release(session: &mut PostgresSession, lease: LeaseId) -> Result<(), StoreError> {
+    let query = session.shared.statements.release.query();
+    let query = query.bind(lease.get().cast_signed()).bind(&session.shared.lock_timeout);
+    let rows = session.fetch(query).await?;
+    if get::<bool>(only(&rows)?, 0)? {
+        session.shared.bell.ring([Hint::Released]);
+    }
+    Ok(())
+}
+
+fn only(rows: &[PgRow]) -> Result<&PgRow, StoreError> {
+    rows.first().ok_or_else(|| store_error(sqlx::Error::RowNotFound))
+}
+
+fn micros(duration: Duration) -> Result<i64, StoreError> {
+    // A lease of a century is a mistake in a unit.
+    const MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+    if duration.is_zero() || duration > MAX {
+        return Err(StoreError::limit_exceeded(format!("a lease cannot live for {duration:?}")));
+    }
+    i64::try_from(duration.as_micros()).map_err(|_| StoreError::limit_exceeded("a lease lives too long"))
+}
+
+fn due_after(lease: &LeaseTick) -> (Timestamp, RunId) {
+    lease.due_after.map_or((Timestamp::MIN, RunId::from_u128(0)), |mark| (mark.wake_at, mark.run))
+}

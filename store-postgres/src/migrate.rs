@@ -1,0 +1,203 @@
+//! The chain of migrations: what is applied to a schema, once, in order, by whoever comes first.
+//!
+//! The driver's own migrator takes a session's advisory lock, which a pooler in transaction mode breaks; a
+//! transaction's lock is taken here. All migrations that are missing are applied in one transaction.
+
+use pgworkflows::store::StoreError;
+use sha2::{Digest, Sha256};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, Executor, Row, SqlSafeStr};
+
+use crate::connect::connect;
+use crate::error::store_error;
+use crate::options::Options;
+use crate::schema::Schema;
+
+/// One step of the chain. Once released it is never changed.
+struct Migration {
+    number: i32,
+    name: &'static str,
+    sql: &'static str,
+}
+
+const MIGRATIONS: &[Migration] = &[Migration {
+    number: 1,
+    name: "log_inbox_leases",
+    sql: include_str!("../../migrations/0001_log_inbox_leases.sql"),
+}];
+
+impl Migration {
+    /// The checksum of the text with the placeholder: the same in every schema.
+    fn checksum(&self) -> [u8; 32] {
+        Sha256::digest(self.sql).into()
+    }
+
+    /// The step and its record.
+    fn script(&self, schema: &Schema) -> String {
+        let checksum: String = self.checksum().iter().map(|byte| format!("{byte:02x}")).collect();
+        format!(
+            "{}\ninsert into {}.migrations (number, name, checksum) values ({}, '{}', '\\x{checksum}');\n",
+            schema.fill(self.sql),
+            schema.as_str(),
+            self.number,
+            self.name
+        )
+    }
+}
+
+/// Everything, for a person to run.
+pub(crate) fn script(schema: &Schema) -> String {
+    let mut text = "begin;\n\n".to_owned();
+    for migration in MIGRATIONS {
+        text.push_str(&migration.script(schema));
+        text.push('\n');
+    }
+    text.push_str("commit;\n");
+    text
+}
+
+/// Brings the schema up to date, or checks that it is.
+pub(crate) async fn migrate(options: &Options) -> Result<(), StoreError> {
+    let schema = &options.schema;
+    let mut connection = connect(&options.connect).await?;
+    check_isolation(&mut connection, &options.connect).await?;
+
+    // Without a lock: an up-to-date schema costs one look, and no right to change it.
+    let missing = missing(&mut connection, schema).await?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !options.migrate {
+        return Err(StoreError::limit_exceeded(format!(
+            "schema `{}` lacks {} of {} migrations: connect once with `migrate(true)`, or run what \
+             `PostgresStore::migrations_sql` prints",
+            schema.as_str(),
+            missing.len(),
+            MIGRATIONS.len()
+        )));
+    }
+    // This connection serves nothing else: whatever goes wrong, it is dropped and the server rolls back.
+    run(&mut connection, "begin isolation level read committed".to_owned()).await?;
+    run(&mut connection, format!("select pg_advisory_xact_lock({})", lock_key(schema))).await?;
+    apply_missing(&mut connection, options).await?;
+    run(&mut connection, "commit".to_owned()).await
+}
+
+/// Under the lock: looks again, because somebody else may have been first.
+async fn apply_missing(connection: &mut PgConnection, options: &Options) -> Result<(), StoreError> {
+    let schema = &options.schema;
+    for migration in missing(connection, schema).await? {
+        run(connection, migration.script(schema)).await.map_err(|error| match error {
+            StoreError::LimitExceeded { reason } => StoreError::limit_exceeded(format!(
+                "migration {} ({}) of schema `{}` failed: {reason}",
+                migration.number,
+                migration.name,
+                schema.as_str()
+            )),
+            other => other,
+        })?;
+        if migration.number == 1 {
+            run(
+                connection,
+                format!(
+                    "update {}.settings set partition_width_seconds = {}",
+                    schema.as_str(),
+                    options.partition_width_seconds
+                ),
+            )
+            .await?;
+        }
+    }
+    Ok(())
+}
+
+/// The migrations that this schema lacks.
+async fn missing(
+    connection: &mut PgConnection,
+    schema: &Schema,
+) -> Result<Vec<&'static Migration>, StoreError> {
+    let exists = format!("select to_regclass('{}.migrations') is not null", schema.as_str());
+    let exists = sqlx::query(AssertSqlSafe(exists)).persistent(false).fetch_one(&mut *connection).await;
+    if !exists.map_err(store_error)?.get::<bool, _>(0) {
+        return Ok(MIGRATIONS.iter().collect());
+    }
+    let applied =
+        format!("select number, name, checksum from {}.migrations order by number", schema.as_str());
+    let applied = sqlx::query(AssertSqlSafe(applied)).persistent(false).fetch_all(connection).await;
+    let applied = applied.map_err(store_error)?;
+    for row in &applied {
+        let (number, name, checksum): (i32, String, Vec<u8>) = (row.get(0), row.get(1), row.get(2));
+        match MIGRATIONS.iter().find(|migration| migration.number == number) {
+            Some(migration) if migration.checksum() == *checksum => {}
+            Some(_) => {
+                return Err(StoreError::corrupt(format!(
+                    "migration {number} ({name}) of schema `{}` was applied in another wording than this \
+                     version's: the schema was made by a development version or changed by hand",
+                    schema.as_str()
+                )));
+            }
+            None => {
+                return Err(StoreError::limit_exceeded(format!(
+                    "schema `{}` was migrated by a newer version of this library: it has migration {number} \
+                     ({name}), and {} is the last that this version knows; use the newer version",
+                    schema.as_str(),
+                    MIGRATIONS.len()
+                )));
+            }
+        }
+    }
+    let last = applied.last().map_or(0, |row| row.get::<i32, _>(0));
+    Ok(MIGRATIONS.iter().filter(|migration| migration.number > last).collect())
+}
+
+/// The functions refuse it again, at every call; here it is said before anything is begun.
+async fn check_isolation(
+    connection: &mut PgConnection,
+    options: &PgConnectOptions,
+) -> Result<(), StoreError> {
+    let row = sqlx::query("select current_setting('transaction_isolation'), current_database()::text")
+        .persistent(false)
+        .fetch_one(connection)
+        .await
+        .map_err(store_error)?;
+    let (isolation, database): (String, String) = (row.get(0), row.get(1));
+    if isolation == "read committed" {
+        return Ok(());
+    }
+    Err(StoreError::limit_exceeded(format!(
+        "transactions of user `{}` in database `{database}` are `{isolation}` by default, but the log needs \
+         `read committed`: alter role or database to default_transaction_isolation = 'read committed'",
+        options.get_username()
+    )))
+}
+
+async fn run(connection: &mut PgConnection, script: String) -> Result<(), StoreError> {
+    // Safe: the only thing put into our own scripts is a checked identifier.
+    let script = sqlx::raw_sql(AssertSqlSafe(script).into_sql_str());
+    connection.execute(script).await.map(drop).map_err(store_error)
+}
+
+/// One lock per schema, in a space that all users of advisory locks in a database share: hence a hash.
+fn lock_key(schema: &Schema) -> i64 {
+    let digest: [u8; 32] = Sha256::digest(format!("pgworkflows migrations of {}", schema.as_str())).into();
+    digest.iter().take(8).fold(0, |key, byte| key << 8 | i64::from(*byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chain_is_numbered_without_a_gap() {
+        let numbers: Vec<_> = MIGRATIONS.iter().map(|migration| migration.number).collect();
+        assert_eq!(numbers, (1..=MIGRATIONS.len() as i32).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_script_for_a_person_holds_no_placeholder() {
+        let script = script(&Schema::new("flows").unwrap());
+        assert!(!script.contains(crate::schema::PLACEHOLDER), "{script}");
+        assert!(script.contains("create table flows.events"), "{script}");
+        assert!(script.contains("insert into flows.migrations"), "{script}");
+    }
+}

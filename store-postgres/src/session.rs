@@ -1,0 +1,116 @@
+//! A session: one connection of one caller, replaced when it is lost or a call on it was cut short.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pgworkflows::LeaseId;
+use pgworkflows::store::{
+    Append, Appended, Claim, Claimed, Due, DueRuns, InboxPage, InboxRead, Load, RunHistory, Session,
+    StoreError, Tick, Ticked,
+};
+use sqlx::postgres::{PgArguments, PgConnection, PgRow, Postgres};
+use sqlx::query::Query;
+
+use crate::connect::connect;
+use crate::error::{leaves_connection_usable, store_error};
+use crate::store::Shared;
+use crate::{append, inbox, lease, partition, recover};
+
+/// A session on PostgreSQL.
+pub(crate) struct PostgresSession {
+    pub(crate) shared: Arc<Shared>,
+    /// Taken out for the time of a call: a call that is dropped in the middle takes the connection with it, and
+    /// no half-read answer is ever taken for another's.
+    connection: Option<PgConnection>,
+}
+
+impl PostgresSession {
+    /// Opens a session, and its connection.
+    pub(crate) async fn open(shared: Arc<Shared>) -> Result<Self, StoreError> {
+        let mut session = Self { shared, connection: None };
+        session.connection = Some(session.take().await?);
+        Ok(session)
+    }
+
+    /// Makes the partitions for now and for what follows.
+    pub(crate) async fn make_first_partitions(&mut self) -> Result<(), StoreError> {
+        partition::make_first(self).await
+    }
+
+    /// Runs a statement and returns its rows.
+    pub(crate) async fn fetch(
+        &mut self,
+        query: Query<'_, Postgres, PgArguments>,
+    ) -> Result<Vec<PgRow>, StoreError> {
+        self.fetch_raw(query).await?.map_err(store_error)
+    }
+
+    /// The same for a caller that wants to see the server's error.
+    pub(crate) async fn fetch_raw(
+        &mut self,
+        query: Query<'_, Postgres, PgArguments>,
+    ) -> Result<Result<Vec<PgRow>, sqlx::Error>, StoreError> {
+        let mut connection = self.take().await?;
+        let rows = with_timeout(self.shared.call_timeout, query.fetch_all(&mut connection)).await;
+        if rows.as_ref().err().is_none_or(leaves_connection_usable) {
+            self.connection = Some(connection);
+        }
+        Ok(rows)
+    }
+
+    async fn take(&mut self) -> Result<PgConnection, StoreError> {
+        if let Some(connection) = self.connection.take() {
+            return Ok(connection);
+        }
+        let timeout = self.shared.call_timeout;
+        tokio::time::timeout(timeout, connect(&self.shared.connect))
+            .await
+            .map_err(|_| StoreError::unavailable(format!("no connection came about within {timeout:?}")))?
+    }
+}
+
+/// Gives a call up when its answer does not come: a network may swallow packets without a word.
+pub(crate) async fn with_timeout<T>(
+    timeout: Duration,
+    call: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    tokio::time::timeout(timeout, call).await.unwrap_or_else(|_| {
+        let reason = format!("no answer within {timeout:?}");
+        Err(sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, reason)))
+    })
+}
+
+#[async_trait]
+impl Session for PostgresSession {
+    async fn claim(&mut self, claim: &Claim) -> Result<Claimed, StoreError> {
+        lease::claim(self, claim).await
+    }
+
+    async fn tick(&mut self, tick: &Tick) -> Result<Ticked, StoreError> {
+        let ticked = lease::tick(self, tick).await?;
+        partition::make_ahead(self, ticked.now).await;
+        Ok(ticked)
+    }
+
+    async fn append(&mut self, append: &Append) -> Result<Appended, StoreError> {
+        append::append(self, append).await
+    }
+
+    async fn read_inbox(&mut self, read: &InboxRead) -> Result<InboxPage, StoreError> {
+        inbox::read(self, read).await
+    }
+
+    async fn load(&mut self, load: &Load) -> Result<Vec<RunHistory>, StoreError> {
+        recover::load(self, load).await
+    }
+
+    async fn due_runs(&mut self, due: &Due) -> Result<DueRuns, StoreError> {
+        recover::due_runs(self, due).await
+    }
+
+    async fn release(&mut self, lease: LeaseId) -> Result<(), StoreError> {
+        lease::release(self, lease).await
+    }
+}

@@ -1,0 +1,79 @@
+//! The statements, each made once per store: none is a compile-time literal, because the schema's name is
+//! configurable. The text of each stands next to the operation that it serves.
+
+use std::sync::Arc;
+
+use sqlx::postgres::{PgArguments, Postgres};
+use sqlx::query::Query;
+use sqlx::{AssertSqlSafe, SqlSafeStr};
+
+use crate::schema::Schema;
+use crate::{append, inbox, lease, partition, query, recover, submit};
+
+/// One statement with the schema's name in it.
+#[derive(Clone, Debug)]
+pub(crate) struct Statement(Arc<str>);
+
+impl Statement {
+    fn new(schema: &Schema, text: &str) -> Self {
+        Self(schema.fill(text).into())
+    }
+
+    /// The statement, to bind its parameters.
+    pub(crate) fn query(&self) -> Query<'static, Postgres, PgArguments> {
+        // Safe, because the only thing that was put into a literal is a checked identifier.
+        sqlx::query(AssertSqlSafe(Arc::clone(&self.0)).into_sql_str())
+    }
+}
+
+/// Every statement of a store.
+#[derive(Debug)]
+pub(crate) struct Statements {
+    pub(crate) submit: Statement,
+    pub(crate) inbox_news: Statement,
+    pub(crate) inbox_page: Statement,
+    pub(crate) append: Statement,
+    pub(crate) make_partition: Statement,
+    pub(crate) open_queue: Statement,
+    pub(crate) claim: Statement,
+    pub(crate) claimed_shards: Statement,
+    pub(crate) tick: Statement,
+    pub(crate) release: Statement,
+    pub(crate) load_runs: Statement,
+    pub(crate) load_unparked: Statement,
+    pub(crate) due_runs: Statement,
+    pub(crate) closed: Statement,
+    pub(crate) describe: Statement,
+    pub(crate) undelivered: Statement,
+    pub(crate) find: Statement,
+    pub(crate) list: Statement,
+    pub(crate) history: Statement,
+}
+
+impl Statements {
+    /// The statements for one schema.
+    pub(crate) fn new(schema: &Schema) -> Self {
+        let statement = |text| Statement::new(schema, text);
+        Self {
+            submit: statement(submit::SUBMIT),
+            inbox_news: statement(inbox::NEWS),
+            inbox_page: statement(inbox::PAGE),
+            append: statement(append::APPEND),
+            make_partition: statement(partition::MAKE),
+            open_queue: statement(lease::OPEN_QUEUE),
+            claim: statement(lease::CLAIM),
+            claimed_shards: statement(lease::CLAIMED_SHARDS),
+            tick: statement(lease::TICK),
+            release: statement(lease::RELEASE),
+            load_runs: statement(recover::LOAD_RUNS),
+            load_unparked: statement(recover::LOAD_UNPARKED),
+            due_runs: statement(recover::DUE_RUNS),
+            closed: statement(query::CLOSED),
+            describe: statement(query::DESCRIBE),
+            undelivered: statement(query::UNDELIVERED),
+            find: statement(query::FIND),
+            list: statement(query::LIST),
+            history: statement(query::HISTORY),
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The store itself: what all clients and workers of a process share.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pgworkflows::RunId;
+use pgworkflows::store::{
+    ClosedRun, Hint, Queue, Session, Store, StoreError, StoreQuery, Submission, Submitted,
+};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow, Postgres};
+use sqlx::query::Query;
+use tokio::sync::broadcast;
+
+use crate::error::store_error;
+use crate::notify::Bell;
+use crate::options::{Builder, Options};
+use crate::partition::Partitions;
+use crate::schema::Schema;
+use crate::session::{PostgresSession, with_timeout};
+use crate::sql::Statements;
+use crate::{lease, migrate, query, submit};
+
+/// A store on PostgreSQL. Clones share everything.
+///
+/// Its pool belongs to the runtime in which it was connected; sessions belong to whoever opens them.
+#[derive(Clone)]
+pub struct PostgresStore {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What the store and its sessions have in common.
+pub(crate) struct Shared {
+    pub(crate) schema: Schema,
+    pub(crate) connect: PgConnectOptions,
+    pub(crate) lock_timeout: String,
+    pub(crate) call_timeout: Duration,
+    pub(crate) statements: Statements,
+    pub(crate) partitions: Partitions,
+    pub(crate) bell: Bell,
+    pool: PgPool,
+}
+
+impl PostgresStore {
+    /// Connects with the default options, and migrates: see [`Builder::connect`].
+    pub async fn connect(url: &str) -> Result<Self, StoreError> {
+        Self::builder(url).connect().await
+    }
+
+    /// Options to set before connecting.
+    pub fn builder(url: &str) -> Builder {
+        Builder::new(url)
+    }
+
+    /// The SQL of all migrations for that schema, for a person to read and run.
+    ///
+    /// ```
+    /// let sql = pgworkflows_postgres::PostgresStore::migrations_sql("flows")?;
+    /// assert!(sql.contains("create table flows.events"));
+    /// # Ok::<(), pgworkflows::Error>(())
+    /// ```
+    pub fn migrations_sql(schema: &str) -> Result<String, StoreError> {
+        Ok(migrate::script(&Schema::new(schema)?))
+    }
+
+    /// Submits inside the caller's own transaction: what was accepted exists if and when that commits.
+    ///
+    /// A key that somebody else's open transaction holds is waited for as long as the caller's own
+    /// `lock_timeout` allows. Workers are notified by the commit, unless notifications are off.
+    pub async fn submit_in(
+        &self,
+        connection: &mut PgConnection,
+        submissions: &[Submission],
+    ) -> Result<Vec<Submitted>, StoreError> {
+        submit::submit_in(&self.shared, connection, submissions).await
+    }
+
+    pub(crate) async fn open(options: Options) -> Result<Self, StoreError> {
+        migrate::migrate(&options).await?;
+        let pool = PgPoolOptions::new()
+            .max_connections(options.pool_size)
+            .acquire_timeout(options.call_timeout)
+            .connect_lazy_with(options.connect.clone());
+        let shared = Shared {
+            statements: Statements::new(&options.schema),
+            partitions: Partitions::default(),
+            bell: Bell::new(options.listen, options.schema.channel()),
+            schema: options.schema,
+            connect: options.connect,
+            lock_timeout: options.lock_timeout,
+            call_timeout: options.call_timeout,
+            pool,
+        };
+        let store = Self { shared: Arc::new(shared) };
+        store.open_session().await?.make_first_partitions().await?;
+        Ok(store)
+    }
+
+    async fn open_session(&self) -> Result<PostgresSession, StoreError> {
+        PostgresSession::open(Arc::clone(&self.shared)).await
+    }
+}
+
+impl Shared {
+    /// Runs a statement on a connection of the pool.
+    ///
+    /// It is one autocommitted statement. A caller that goes away in mid-call leaves a connection that still has
+    /// an answer to read, which the driver does before it uses it again; what must not be done on a pooled
+    /// connection is to begin a transaction, because going away then may leave it open.
+    pub(crate) async fn fetch(
+        &self,
+        query: Query<'_, Postgres, PgArguments>,
+    ) -> Result<Vec<PgRow>, StoreError> {
+        with_timeout(self.call_timeout, query.fetch_all(&self.pool)).await.map_err(store_error)
+    }
+}
+
+impl fmt::Debug for PostgresStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresStore").field("schema", &self.shared.schema).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    async fn session(&self) -> Result<Box<dyn Session>, StoreError> {
+        Ok(Box::new(self.open_session().await?))
+    }
+
+    async fn queue(&self, name: &str, shards: u16) -> Result<Queue, StoreError> {
+        lease::open_queue(&self.shared, name, shards).await
+    }
+
+    async fn submit(&self, submissions: &[Submission]) -> Result<Vec<Submitted>, StoreError> {
+        submit::submit(&self.shared, submissions).await
+    }
+
+    async fn closed(&self, runs: &[RunId]) -> Result<Vec<ClosedRun>, StoreError> {
+        query::closed(&self.shared, runs).await
+    }
+
+    fn hints(&self) -> broadcast::Receiver<Hint> {
+        self.shared.bell.listen()
+    }
+
+    fn query(&self) -> &dyn StoreQuery {
+        self
+    }
+}

@@ -1,0 +1,89 @@
+//! Submitting messages: one call of the function `submit` (see the migrations), which locks nothing that an
+//! append waits for.
+
+use std::collections::BTreeSet;
+
+use pgworkflows::RunId;
+use pgworkflows::store::{Hint, StoreError, Submission, Submitted};
+use sqlx::postgres::{PgArguments, PgBindIterExt, PgConnection, PgRow, Postgres};
+use sqlx::query::Query;
+use sqlx::types::Uuid;
+
+use crate::error::store_error;
+use crate::store::Shared;
+use crate::values::{get, message_uuid, shard_number, uuid};
+
+pub(crate) const SUBMIT: &str = "
+    select verdicts, existing from @schema@.submit($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+
+/// Submits in a transaction of its own, and rings after it: a notification inside would serialise the commits
+/// of the whole database.
+pub(crate) async fn submit(
+    shared: &Shared,
+    submissions: &[Submission],
+) -> Result<Vec<Submitted>, StoreError> {
+    if submissions.is_empty() {
+        return Ok(Vec::new());
+    }
+    let query = bind(shared, submissions).bind(None::<String>).bind(Some(shared.lock_timeout.clone()));
+    let submitted = verdicts(&shared.fetch(query).await?, submissions)?;
+    let shards: BTreeSet<_> = submissions
+        .iter()
+        .zip(&submitted)
+        .filter(|(_, submitted)| **submitted == Submitted::Accepted)
+        .map(|(submission, _)| submission.run.shard())
+        .collect();
+    shared.bell.ring(shards.into_iter().map(Hint::Mail));
+    Ok(submitted)
+}
+
+/// Submits in the caller's transaction, and rings within it: when it commits is the caller's business.
+pub(crate) async fn submit_in(
+    shared: &Shared,
+    connection: &mut PgConnection,
+    submissions: &[Submission],
+) -> Result<Vec<Submitted>, StoreError> {
+    if submissions.is_empty() {
+        return Ok(Vec::new());
+    }
+    let query = bind(shared, submissions).bind(shared.bell.channel()).bind(None::<String>);
+    let rows = query.fetch_all(connection).await.map_err(store_error)?;
+    verdicts(&rows, submissions)
+}
+
+fn bind(shared: &Shared, submissions: &[Submission]) -> Query<'static, Postgres, PgArguments> {
+    let opens = || submissions.iter().map(|submission| submission.opens.as_ref());
+    shared
+        .statements
+        .submit
+        .query()
+        .bind(submissions.iter().map(|submission| message_uuid(submission.message)).bind_iter())
+        .bind(submissions.iter().map(|submission| uuid(submission.run)).bind_iter())
+        .bind(submissions.iter().map(|submission| shard_number(submission.run.shard())).bind_iter())
+        .bind(submissions.iter().map(|submission| &submission.body[..]).bind_iter())
+        .bind(opens().map(|opens| opens.map(|run| run.workflow.as_str())).bind_iter())
+        .bind(opens().map(|opens| opens.and_then(|run| run.key.as_deref())).bind_iter())
+        .bind(opens().map(|opens| opens.and_then(|run| run.input_digest.map(Vec::from))).bind_iter())
+}
+
+fn verdicts(rows: &[PgRow], submissions: &[Submission]) -> Result<Vec<Submitted>, StoreError> {
+    let row = rows.first().ok_or_else(|| store_error(sqlx::Error::RowNotFound))?;
+    let verdicts: Vec<i16> = get(row, 0)?;
+    let existing: Vec<Option<Uuid>> = get(row, 1)?;
+    if verdicts.len() != submissions.len() || existing.len() != submissions.len() {
+        return Err(StoreError::corrupt("the inbox answered for other messages than it was given"));
+    }
+    verdicts.into_iter().zip(existing).map(|(verdict, existing)| submitted(verdict, existing)).collect()
+}
+
+fn submitted(verdict: i16, existing: Option<Uuid>) -> Result<Submitted, StoreError> {
+    let existing = existing.map(|run| RunId::from_u128(run.as_u128()));
+    Ok(match (verdict, existing) {
+        (0, _) => Submitted::Accepted,
+        (1, Some(run)) => Submitted::Existing(run),
+        (2, Some(run)) => Submitted::KeyConflict(run),
+        (3, _) => Submitted::RunOver,
+        (4, _) => Submitted::UnknownRun,
+        other => return Err(StoreError::corrupt(format!("{other:?} is no answer to a submission"))),
+    })
+}

@@ -1,0 +1,141 @@
+//! How the seam's ids, numbers and times travel to and from the database. It knows no table.
+
+use bytes::Bytes;
+use pgworkflows::store::{ClosedStatus, OpenState, StoreError};
+use pgworkflows::{MessageId, RunId, ShardId, Timestamp};
+use sqlx::encode::IsNull;
+use sqlx::error::BoxDynError;
+use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgRow, PgTypeInfo, PgValueRef, Postgres};
+use sqlx::types::Uuid;
+use sqlx::types::chrono::{DateTime, Utc};
+use sqlx::{ColumnIndex, Decode, Encode, Row, Type};
+
+use crate::error::store_error;
+
+/// A column's value.
+pub(crate) fn get<'r, T>(row: &'r PgRow, column: impl ColumnIndex<PgRow>) -> Result<T, StoreError>
+where
+    T: Decode<'r, Postgres> + Type<Postgres>,
+{
+    row.try_get(column).map_err(store_error)
+}
+
+/// A run as `uuid`.
+pub(crate) fn uuid(run: RunId) -> Uuid {
+    Uuid::from_u128(run.as_u128())
+}
+
+/// A message as `uuid`.
+pub(crate) fn message_uuid(message: MessageId) -> Uuid {
+    Uuid::from_u128(message.as_u128())
+}
+
+/// The run in a `uuid` column.
+pub(crate) fn run_id(row: &PgRow, column: impl ColumnIndex<PgRow>) -> Result<RunId, StoreError> {
+    Ok(RunId::from_u128(get::<Uuid>(row, column)?.as_u128()))
+}
+
+/// The bytes in a `bytea` column.
+pub(crate) fn bytes(row: &PgRow, column: impl ColumnIndex<PgRow>) -> Result<Bytes, StoreError> {
+    Ok(Bytes::copy_from_slice(get(row, column)?))
+}
+
+/// The time in a `timestamptz` column.
+pub(crate) fn timestamp(row: &PgRow, column: impl ColumnIndex<PgRow>) -> Result<Timestamp, StoreError> {
+    Ok(get::<Time>(row, column)?.0)
+}
+
+/// A shard as `smallint`.
+pub(crate) fn shard_number(shard: ShardId) -> i16 {
+    // At most 4095, so that no bit is lost.
+    shard.get().cast_signed()
+}
+
+/// The shard of a `smallint`.
+pub(crate) fn shard_id(number: i16) -> Result<ShardId, StoreError> {
+    u16::try_from(number)
+        .ok()
+        .and_then(|number| ShardId::new(number).ok())
+        .ok_or_else(|| StoreError::corrupt(format!("shard {number} is out of range: shards are 0 to 4095")))
+}
+
+/// An open run's state as it is stored.
+pub(crate) fn open_state_number(state: OpenState) -> i16 {
+    match state {
+        OpenState::Pending => 0,
+        OpenState::Busy => 1,
+        OpenState::Parked => 2,
+        OpenState::Stalled => 3,
+    }
+}
+
+/// The open run's state of a stored number.
+pub(crate) fn open_state(number: i16) -> Result<OpenState, StoreError> {
+    match number {
+        0 => Ok(OpenState::Pending),
+        1 => Ok(OpenState::Busy),
+        2 => Ok(OpenState::Parked),
+        3 => Ok(OpenState::Stalled),
+        other => Err(StoreError::corrupt(format!("open_runs.state is {other}, which is none of 0 to 3"))),
+    }
+}
+
+/// The way in which a run ended, as it is stored.
+pub(crate) fn closed_status_number(status: ClosedStatus) -> i16 {
+    match status {
+        ClosedStatus::Completed => 0,
+        ClosedStatus::Failed => 1,
+        ClosedStatus::Cancelled => 2,
+        ClosedStatus::Terminated => 3,
+    }
+}
+
+/// The way in which a run ended, of a stored number.
+pub(crate) fn closed_status(number: i16) -> Result<ClosedStatus, StoreError> {
+    match number {
+        0 => Ok(ClosedStatus::Completed),
+        1 => Ok(ClosedStatus::Failed),
+        2 => Ok(ClosedStatus::Cancelled),
+        3 => Ok(ClosedStatus::Terminated),
+        other => Err(StoreError::corrupt(format!("closed_runs.status is {other}, which is none of 0 to 3"))),
+    }
+}
+
+/// A time as `timestamptz`, whole: `Timestamp::MIN` is `-infinity`, and nothing passes through a calendar.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Time(pub(crate) Timestamp);
+
+impl Time {
+    /// PostgreSQL counts microseconds from 2000-01-01: so many after 1970-01-01.
+    const EPOCH_MICROS: i64 = 946_684_800_000_000;
+}
+
+impl Type<Postgres> for Time {
+    fn type_info() -> PgTypeInfo {
+        <DateTime<Utc> as Type<Postgres>>::type_info()
+    }
+}
+
+impl PgHasArrayType for Time {
+    fn array_type_info() -> PgTypeInfo {
+        <DateTime<Utc> as PgHasArrayType>::array_type_info()
+    }
+}
+
+impl Encode<'_, Postgres> for Time {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        let micros = self.0.as_micros().saturating_sub(Self::EPOCH_MICROS);
+        buffer.extend_from_slice(&micros.to_be_bytes());
+        Ok(IsNull::No)
+    }
+}
+
+impl<'r> Decode<'r, Postgres> for Time {
+    fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
+        let micros = i64::from_be_bytes(value.as_bytes()?.try_into()?);
+        Ok(Self(match micros {
+            i64::MIN => Timestamp::MIN,
+            _ => Timestamp::from_micros(micros.saturating_add(Self::EPOCH_MICROS)),
+        }))
+    }
+}

@@ -441,6 +441,8 @@ pub struct InboxRead {
 
 /// How far somebody has read the inbox: a store's own writing, which only that store reads. The default is
 /// the beginning.
+///
+/// It speaks of the shards that it was read with: a caller that reads others as well begins anew.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InboxCursor(pub Bytes);
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::{claim, empty_append, event, reference, run, shards, signal, start};
+use common::{claim, empty_append, event, reference, signal, start};
 use pgworkflows::store::{
     Append, Claim, ClosedRun, ClosedStatus, InboxCursor, InboxMessage, InboxRead, LeaseTick, Load, OpenRow,
     RunFilter, RunHistory, RunPage, Session, Store, StoreError, Submission, Submitted, Tick, UpdatedRun,
@@ -447,49 +447,4 @@ fn body_of(message: MessageId) -> Bytes {
 fn message_of(body: &[u8]) -> MessageId {
     let text = std::str::from_utf8(body).unwrap();
     MessageId::from_u128(text.strip_prefix("message ").unwrap().parse().unwrap())
-}
-
-/// Parking many runs must not make anything slower that has nothing to do with them. No clock is read: the
-/// test would take minutes if each append or tick looked at every parked run.
-#[tokio::test]
-async fn hundred_thousand_parked_runs_are_not_in_the_way() {
-    use pgworkflows::store::{Due, DueMark, OpenState, OpenedRun};
-    let store = MemoryStore::with_clock(Arc::new(ManualClock::default()));
-    let (mut session, claimed) = common::owner(&store).await;
-    let mut positions = [Position::FIRST; common::SHARDS as usize];
-    let parked = 100_000_u64;
-    for number in 1..=parked / 20 {
-        let mut append = empty_append(claimed.lease, number);
-        for id in (number - 1) * 20..number * 20 {
-            let run = run(id);
-            let position = &mut positions[usize::from(run.shard().get())];
-            let wake_at = Some(Timestamp::from_micros(id as i64));
-            let row = OpenRow { state: OpenState::Parked, wake_at, waiting_on: None };
-            append.opened.push(OpenedRun { run, workflow: "order".to_owned(), row });
-            append.events.push(event(
-                run,
-                EventSeq::FIRST,
-                *position,
-                body_of(MessageId::from_u128(id.into())),
-            ));
-            *position = position.next();
-        }
-        append.digest = append.content_digest();
-        session.append(&append).await.unwrap();
-        let lease = LeaseTick {
-            lease: claimed.lease,
-            renew: Some(TTL),
-            cursor: InboxCursor::default(),
-            due_after: None,
-            due_until: Timestamp::from_micros(-1),
-        };
-        let tick = Tick { queue: "default".to_owned(), leases: vec![lease] };
-        assert!(!session.tick(&tick).await.unwrap().leases[0].due);
-    }
-    let due = Due { shards: shards(), after: None, until: Timestamp::from_micros(4), limit: 100 };
-    let marks: Vec<_> =
-        (0..5).map(|id| DueMark { wake_at: Timestamp::from_micros(id), run: run(id as u64) }).collect();
-    assert_eq!(session.due_runs(&due).await.unwrap().runs, marks);
-    let unparked = Load::Unparked { shards: shards(), after: None, limit: 100 };
-    assert_eq!(session.load(&unparked).await.unwrap(), []);
 }

@@ -80,25 +80,21 @@ impl Inbox {
     /// A page of what became visible since the cursor.
     pub(super) fn read(&self, now: Timestamp, read: &InboxRead) -> Result<InboxPage, StoreError> {
         let reader = self.reader(&read.cursor)?;
-        let mut window = reader.window.clone().unwrap_or_else(|| Window {
-            until: self.last_commit,
-            after: InboxNo::new(0),
-            shards: read.shards.iter().copied().collect(),
-        });
-        // A shard that was given up meanwhile is not read on; one that came meanwhile has its turn next.
-        window.shards.retain(|shard| read.shards.contains(shard));
+        let window = reader.window.unwrap_or(Window { until: self.last_commit, after: InboxNo::new(0) });
+        let commits = reader.seen + 1..=window.until;
         let limit = read.limit.max(1) as usize;
         // One more than asked for tells whether the window goes on.
-        let mut messages = self.in_window(&reader, &window, limit + 1);
+        let mut messages = self.in_window(&read.shards, &commits, window.after, limit + 1);
         let goes_on = messages.len() > limit;
         messages.truncate(limit);
-        let reader = if goes_on {
-            Reader { window: Some(Window { after: messages[limit - 1].number, ..window }), ..reader }
+        let (reader, more) = if goes_on {
+            let after = messages[limit - 1].number;
+            (Reader { window: Some(Window { after, ..window }), ..reader }, true)
         } else {
-            Reader { seen: window.until, covered: window.shards, window: None }
+            let more = self.has_arrivals(&read.shards, &(window.until + 1..=self.last_commit));
+            (Reader { seen: window.until, window: None }, more)
         };
-        let more = self.has_more(&read.shards, &reader);
-        Ok(InboxPage { messages, cursor: self.cursor(&reader), more, now })
+        Ok(InboxPage { messages, cursor: self.cursor(reader), more, now })
     }
 
     /// Whether a read would find anything.
@@ -107,35 +103,40 @@ impl Inbox {
         shards: &BTreeSet<ShardId>,
         cursor: &InboxCursor,
     ) -> Result<bool, StoreError> {
-        match self.reader(cursor) {
-            Ok(reader) => Ok(self.has_more(shards, &reader)),
+        let reader = match self.reader(cursor) {
             // The read itself will say that commits were lost.
-            Err(StoreError::Fenced { .. }) => Ok(true),
-            Err(error) => Err(error),
-        }
+            Err(StoreError::Fenced { .. }) => return Ok(true),
+            reader => reader?,
+        };
+        let Some(window) = reader.window else {
+            return Ok(self.has_arrivals(shards, &(reader.seen + 1..=self.last_commit)));
+        };
+        let commits = reader.seen + 1..=window.until;
+        Ok(self.has_arrivals(shards, &(window.until + 1..=self.last_commit))
+            || !self.in_window(shards, &commits, window.after, 1).is_empty())
     }
 
-    fn has_more<'a>(&self, shards: impl IntoIterator<Item = &'a ShardId>, reader: &Reader) -> bool {
-        let has_news =
-            |shard: &ShardId| self.arrived(*shard, reader.unread(*shard, self.last_commit)).next().is_some();
-        reader.window.is_some() || shards.into_iter().any(has_news)
-    }
-
-    /// What the reader has not read of its window, in the order of numbers.
-    fn in_window(&self, reader: &Reader, window: &Window, limit: usize) -> Vec<InboxMessage> {
-        let shards = || window.shards.iter().map(|shard| (*shard, reader.unread(*shard, window.until)));
+    /// Messages that became visible by one of `commits`, those with numbers behind `after`, in the order of numbers.
+    fn in_window<'a>(
+        &self,
+        shards: impl IntoIterator<Item = &'a ShardId, IntoIter: Clone>,
+        commits: &RangeInclusive<u64>,
+        after: InboxNo,
+        limit: usize,
+    ) -> Vec<InboxMessage> {
+        let shards = shards.into_iter();
         // Rows that were read but not yet consumed lie before the window's first; they are visited for a late
         // commit's sake only. The first page looks for that number once, and later pages know where they are.
-        let first = if window.after.get() > 0 {
-            Some(window.after.next())
+        let first = if after.get() > 0 {
+            Some(after.next())
         } else {
-            shards().filter_map(|(shard, commits)| self.arrived(shard, commits).min()).min()
+            shards.clone().flat_map(|shard| self.arrived(*shard, commits)).min()
         };
         let Some(first) = first else { return Vec::new() };
-        let sequences = shards().map(|(shard, commits)| {
-            let from = MessageRef { shard, number: first };
-            let to = MessageRef { shard, number: InboxNo::new(u64::MAX) };
-            let rows = self.rows.range(from..=to).filter(move |(_, row)| commits.contains(&row.commit));
+        let sequences = shards.map(|shard| {
+            let from = MessageRef { shard: *shard, number: first };
+            let to = MessageRef { shard: *shard, number: InboxNo::new(u64::MAX) };
+            let rows = self.rows.range(from..=to).filter(|(_, row)| commits.contains(&row.commit));
             rows.map(|(at, _)| (at.number, at.shard))
         });
         let message = |(number, shard)| {
@@ -145,14 +146,20 @@ impl Inbox {
         merge(sequences, limit).into_iter().map(message).collect()
     }
 
-    /// The numbers of what these commits made visible, commit by commit.
-    fn arrived(&self, shard: ShardId, commits: RangeInclusive<u64>) -> impl Iterator<Item = InboxNo> {
-        let (from, to) = (*commits.start(), *commits.end());
-        // An empty range of commits must not become a range of the index that runs backwards: that is a panic.
-        let range = (from <= to).then(|| {
-            self.arrivals.range((shard, from, InboxNo::new(0))..=(shard, to, InboxNo::new(u64::MAX)))
-        });
-        range.into_iter().flatten().map(|(_, _, number)| *number)
+    fn has_arrivals<'a>(
+        &self,
+        shards: impl IntoIterator<Item = &'a ShardId>,
+        commits: &RangeInclusive<u64>,
+    ) -> bool {
+        shards.into_iter().any(|shard| self.arrived(*shard, commits).next().is_some())
+    }
+
+    fn arrived(&self, shard: ShardId, commits: &RangeInclusive<u64>) -> impl Iterator<Item = InboxNo> {
+        // An empty range of commits is not an empty range of the index: it would be one that runs backwards.
+        let to = (*commits.end()).max(*commits.start());
+        let bounds = (shard, *commits.start(), InboxNo::new(0))..=(shard, to, InboxNo::new(u64::MAX));
+        let nothing = commits.is_empty();
+        self.arrivals.range(bounds).map(|(_, _, number)| *number).take_while(move |_| !nothing)
     }
 
     /// Forgets what readers saw before the store went back to an older state.
@@ -160,86 +167,46 @@ impl Inbox {
         self.restores = newer.restores + 1;
     }
 
-    fn cursor(&self, reader: &Reader) -> InboxCursor {
-        let Reader { seen, covered, window } = reader;
-        let mut bytes = Vec::new();
-        for number in [self.restores, *seen, covered.len() as u64] {
-            bytes.extend(number.to_le_bytes());
-        }
-        bytes.extend(covered.iter().flat_map(|shard| shard.get().to_le_bytes()));
-        if let Some(Window { until, after, shards }) = window {
-            bytes.extend([*until, after.get()].iter().flat_map(|number| number.to_le_bytes()));
-            bytes.extend(shards.iter().flat_map(|shard| shard.get().to_le_bytes()));
-        }
-        InboxCursor(bytes.into())
+    fn cursor(&self, reader: Reader) -> InboxCursor {
+        let window = reader.window.map_or([0, 0], |window| [window.until, window.after.get()]);
+        let numbers = [self.restores, reader.seen, window[0], window[1]];
+        InboxCursor(numbers.iter().flat_map(|number| number.to_le_bytes()).collect())
     }
 
     fn reader(&self, cursor: &InboxCursor) -> Result<Reader, StoreError> {
         if cursor.0.is_empty() {
-            return Ok(Reader::default());
+            return Ok(Reader { seen: 0, window: None });
         }
-        let (restores, reader) = Reader::decode(&cursor.0).ok_or_else(|| {
+        let numbers: Option<[u8; 32]> = cursor.0.as_ref().try_into().ok();
+        let numbers = numbers.ok_or_else(|| {
             let bytes = cursor.0.len();
-            StoreError::corrupt(format!("an inbox cursor of {bytes} bytes that this store did not make"))
+            StoreError::corrupt(format!(
+                "an inbox cursor of {bytes} bytes: this store makes none of that length"
+            ))
         })?;
-        let last = reader.window.as_ref().map_or(reader.seen, |window| window.until);
-        if restores != self.restores || last > self.last_commit {
+        let number = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| numbers[at * 8 + byte]));
+        let (restores, seen, until, after) = (number(0), number(1), number(2), number(3));
+        if restores != self.restores || seen.max(until) > self.last_commit {
             return Err(StoreError::fenced("the inbox cursor is ahead of the store: commits were lost"));
         }
-        Ok(reader)
+        let window = (after > 0).then(|| Window { until, after: InboxNo::new(after) });
+        Ok(Reader { seen, window })
     }
 }
 
 /// How far a reader has come.
-#[derive(Clone, Default)]
+#[derive(Clone, Copy)]
 struct Reader {
-    /// All of what this commit and those before it made visible has been read, for the shards covered.
+    /// All of what this commit and those before it made visible has been read.
     seen: u64,
-    /// Shards that come later are read from their beginning.
-    covered: BTreeSet<ShardId>,
     /// The window that is being read.
     window: Option<Window>,
 }
 
 /// What is being read page by page: what became visible behind the last commit seen, up to `until`.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 struct Window {
     until: u64,
     /// The number of the last message of the page before.
     after: InboxNo,
-    shards: BTreeSet<ShardId>,
-}
-
-impl Reader {
-    /// The commits up to `until` that this reader has not seen of a shard.
-    fn unread(&self, shard: ShardId, until: u64) -> RangeInclusive<u64> {
-        let seen = if self.covered.contains(&shard) { self.seen } else { 0 };
-        seen + 1..=until
-    }
-
-    /// What `Inbox::cursor` wrote, with the number of restores at the time.
-    fn decode(mut bytes: &[u8]) -> Option<(u64, Self)> {
-        let number = |bytes: &mut &[u8]| {
-            let (head, rest) = bytes.split_first_chunk()?;
-            *bytes = rest;
-            Some(u64::from_le_bytes(*head))
-        };
-        let restores = number(&mut bytes)?;
-        let seen = number(&mut bytes)?;
-        let covered = usize::try_from(number(&mut bytes)?).ok()?.checked_mul(2)?;
-        let (covered, mut rest) = bytes.split_at_checked(covered)?;
-        let window = if rest.is_empty() {
-            None
-        } else {
-            let (until, after) = (number(&mut rest)?, InboxNo::new(number(&mut rest)?));
-            Some(Window { until, after, shards: decode_shards(rest)? })
-        };
-        Some((restores, Self { seen, covered: decode_shards(covered)?, window }))
-    }
-}
-
-fn decode_shards(bytes: &[u8]) -> Option<BTreeSet<ShardId>> {
-    let (shards, rest) = bytes.as_chunks();
-    let shards = shards.iter().map(|shard| ShardId::new(u16::from_le_bytes(*shard)).ok()).collect();
-    if rest.is_empty() { shards } else { None }
 }

@@ -4,7 +4,7 @@
 use pgworkflows::store::{InboxCursor, LeaseTick, Submitted};
 
 use super::Harness;
-use super::fixture::{Ground, LONG, SHARDS, Writer, bodies, busy, claim};
+use super::fixture::{Ground, LONG, SHARDS, Writer, bodies, busy};
 
 /// The beginning of the inbox.
 fn beginning() -> InboxCursor {
@@ -73,42 +73,6 @@ pub async fn reader_sees_its_shards_only(harness: &dyn Harness) {
 
     assert_eq!(bodies(&one.inbox().await), [start.body]);
     assert_eq!(bodies(&other.inbox().await), [foreign.body]);
-}
-
-pub async fn shard_that_comes_later_is_read_from_its_beginning(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.claim(1, LONG).await;
-    let (own, later) = (ground.start(ground.run(0)), ground.start(ground.run(1)));
-    ground.submit(&[own.clone(), later.clone()]).await;
-    let page = writer.read(&beginning(), 10).await;
-    assert_eq!(bodies(&page.messages), [own.body]);
-
-    let claimed = writer.session.claim(&claim(Some(writer.lease), 2, LONG)).await.unwrap();
-    writer.shards = claimed.shards.iter().map(|shard| shard.shard).collect();
-    assert!(has_mail(&mut writer, &page.cursor).await);
-    assert_eq!(bodies(&writer.read(&page.cursor, 10).await.messages), [later.body]);
-}
-
-pub async fn shard_that_comes_between_two_pages_is_read_from_its_beginning(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.claim(1, LONG).await;
-    let later = ground.start(ground.run(1));
-    let own = [ground.start(ground.run(0)), ground.start(ground.run(0))];
-    ground.submit(&[later.clone(), own[0].clone(), own[1].clone()]).await;
-    let page = writer.read(&beginning(), 1).await;
-    assert!(page.more);
-
-    let claimed = writer.session.claim(&claim(Some(writer.lease), 2, LONG)).await.unwrap();
-    writer.shards = claimed.shards.iter().map(|shard| shard.shard).collect();
-    let mut read = bodies(&page.messages);
-    let mut cursor = page.cursor;
-    while has_mail(&mut writer, &cursor).await {
-        let page = writer.read(&cursor, 10).await;
-        read.extend(bodies(&page.messages));
-        cursor = page.cursor;
-    }
-    assert_eq!(read.len(), 3, "each once: {read:?}");
-    assert!(read.contains(&later.body));
 }
 
 pub async fn pages_hold_as_many_as_asked_for(harness: &dyn Harness) {

@@ -1,7 +1,7 @@
 //! Queues, claims, heartbeats, takeovers and releases: at any time one owner at most.
 #![expect(missing_docs, reason = "the name of each case is the fact that it shows")]
 
-use pgworkflows::store::{Claim, StoreError};
+use pgworkflows::store::StoreError;
 use pgworkflows::{LeaseId, Position};
 
 use super::Harness;

@@ -31,7 +31,9 @@ mod session;
 mod sql;
 mod store;
 mod submit;
+mod transaction;
 mod values;
 
 pub use self::options::Builder;
 pub use self::store::PostgresStore;
+pub use self::transaction::InTransaction;

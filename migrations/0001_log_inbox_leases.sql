@@ -27,7 +27,7 @@ create table @schema@.migrations (
 -- One row: what was decided when the schema was made and holds for everybody since.
 create table @schema@.settings (
     id                      smallint primary key default 1 check (id = 1),
-    partition_width_seconds bigint not null default 2592000 check (partition_width_seconds >= 60)
+    partition_width_seconds bigint not null default 2592000 check (partition_width_seconds > 0)
 );
 insert into @schema@.settings default values;
 
@@ -677,6 +677,11 @@ declare
     v_parent text;
     v_table  text;
 begin
+    -- The partition after the current one is the last that anything born by this clock can need.
+    if v_low > extract(epoch from clock_timestamp()) * 1000 + v_width then
+        raise exception using errcode = 'PW003', message = format(
+            'a run cannot be born at %s, which has not come yet', to_timestamp(p_born_millis / 1000));
+    end if;
     perform set_config('lock_timeout', p_lock_timeout, true);
     foreach v_parent in array array['events', 'closed_runs'] loop
         v_table := v_parent || '_' || v_suffix;

@@ -116,9 +116,12 @@ async fn missing(
     connection: &mut PgConnection,
     schema: &Schema,
 ) -> Result<Vec<&'static Migration>, StoreError> {
-    let exists = format!("select to_regclass('{}.migrations') is not null", schema.as_str());
-    let exists = sqlx::query(AssertSqlSafe(exists)).persistent(false).fetch_one(&mut *connection).await;
-    if !exists.map_err(store_error)?.get::<bool, _>(0) {
+    // By the catalog's tables: `to_regclass` asks a cache, which may not know yet what another process made while
+    // this one waited for the lock.
+    let exists = "select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+                  where n.nspname = $1 and c.relname = 'migrations'";
+    let exists = sqlx::query(exists).bind(schema.as_str()).persistent(false);
+    if exists.fetch_optional(&mut *connection).await.map_err(store_error)?.is_none() {
         return Ok(MIGRATIONS.iter().collect());
     }
     let applied =

@@ -102,7 +102,7 @@ impl Builder {
         self
     }
 
-    /// How much time one partition of the log spans: whole seconds, a minute or more, 30 days by default.
+    /// How much time one partition of the log spans: whole seconds, 30 days by default.
     /// Choose it so that about 60 partitions cover what is retained. It counts when the schema is made; an
     /// existing schema keeps its own.
     #[must_use]
@@ -155,9 +155,9 @@ impl Builder {
                 self.call_timeout, self.lock_timeout
             ));
         }
-        if self.partition_width < Duration::from_secs(60) || self.partition_width.subsec_nanos() != 0 {
+        if self.partition_width.is_zero() || self.partition_width.subsec_nanos() != 0 {
             return refuse(format!(
-                "a partition cannot span {:?}: whole seconds, 60 or more, are possible",
+                "a partition cannot span {:?}: whole seconds, 1 or more, are possible",
                 self.partition_width
             ));
         }

@@ -1,0 +1,73 @@
+//! What connecting refuses, and how it says so.
+
+use std::time::Duration;
+
+use pgworkflows::store::StoreError;
+use pgworkflows_pg_harness::Postgres;
+use pgworkflows_postgres::PostgresStore;
+use sqlx::{Connection, PgConnection};
+
+async fn refusal(url: &str) -> StoreError {
+    PostgresStore::connect(url).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_named_but_not_shown() {
+    let database = Postgres::shared().create_database().unwrap();
+    let role = format!("guarded_{}", database.name());
+    // A role that does not exist is refused with the same code as a wrong password.
+    let url = database.url().replacen("postgres@", &format!("{role}:hunter2@"), 1);
+    let error = refusal(&url).await;
+    let text = error.to_string();
+    assert!(matches!(error, StoreError::LimitExceeded { .. }), "{text}");
+    assert!(text.contains(&role) && text.contains("check user and password"), "{text}");
+    assert!(!text.contains("hunter2") && !format!("{error:?}").contains("hunter2"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_missing_database_is_named() {
+    let error = refusal(&format!("{}_nowhere", Postgres::shared().create_database().unwrap().url())).await;
+    assert!(matches!(error, StoreError::LimitExceeded { .. }));
+    assert!(error.to_string().contains("_nowhere` at"), "{error}");
+    assert!(error.to_string().contains("no such database"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_answer_is_unavailable_at_once() {
+    let began = std::time::Instant::now();
+    let error = refusal("postgres://me:hunter2@127.0.0.1:1/app").await;
+    assert!(matches!(error, StoreError::Unavailable { .. }));
+    assert!(error.to_string().contains("`app` at 127.0.0.1:1 as user `me`"), "{error}");
+    assert!(!format!("{error:?}").contains("hunter2"));
+    assert!(began.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn options_that_cannot_be_are_refused() {
+    let builder = || PostgresStore::builder("postgres://127.0.0.1:1/app");
+    for (builder, word) in [
+        (builder().schema("Robert'); drop"), "schema"),
+        (builder().pool_size(0), "pool"),
+        (builder().lock_timeout(Duration::ZERO), "lock timeout"),
+        (builder().call_timeout(Duration::from_millis(1)), "call timeout"),
+        (builder().partition_width(Duration::from_millis(90_500)), "partition"),
+        (PostgresStore::builder("mysql://root:hunter2@localhost/app"), "postgres://"),
+    ] {
+        let error = builder.connect().await.unwrap_err();
+        assert!(matches!(error, StoreError::LimitExceeded { .. }), "{error:?}");
+        assert!(error.to_string().contains(word), "{error}");
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_defaults_to_another_isolation_is_refused() {
+    let database = Postgres::shared().create_database().unwrap();
+    let name = database.name();
+    let sql = format!("alter database {name} set default_transaction_isolation = 'serializable'");
+    let mut connection = PgConnection::connect(database.url()).await.unwrap();
+    sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+    let error = refusal(database.url()).await;
+    assert!(matches!(error, StoreError::LimitExceeded { .. }));
+    assert!(error.to_string().contains("read committed") && error.to_string().contains(name), "{error}");
+}

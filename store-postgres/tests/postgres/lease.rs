@@ -1,0 +1,257 @@
+//! Queues, claims, ticks, takeovers and releases.
+
+use std::time::Duration;
+
+use pgworkflows::store::{
+    Claim, DueMark, InboxCursor, LeaseTick, LeaseTicked, OpenState, Store, StoreError, Tick, Ticked,
+};
+use pgworkflows::{LeaseId, Position, Timestamp};
+
+use crate::support::*;
+
+fn lease_tick(writer: &Writer, renew: Option<Duration>) -> LeaseTick {
+    LeaseTick {
+        lease: writer.lease,
+        renew,
+        cursor: writer.cursor.clone(),
+        due_after: None,
+        due_until: Timestamp::MAX_DEADLINE,
+    }
+}
+
+async fn tick(writer: &mut Writer, renew: Option<Duration>) -> Ticked {
+    let tick = Tick { queue: "default".to_owned(), leases: vec![lease_tick(writer, renew)] };
+    writer.session.tick(&tick).await.unwrap()
+}
+
+fn shards(writer: &Writer) -> Vec<u16> {
+    writer.positions.keys().map(|shard| shard.get()).collect()
+}
+
+#[tokio::test]
+async fn a_queue_keeps_the_shards_it_was_created_with() {
+    let world = World::new().await;
+    let other = world.store.queue("other", 10).await.unwrap();
+    assert_eq!((other.first_shard.get(), other.shard_count), (4, 10));
+    let again = world.store.queue("default", 64).await.unwrap();
+    assert_eq!((again.first_shard.get(), again.shard_count), (0, 4));
+    for (name, shards) in [("none", 0), ("too many", 4097), ("too many left", 4090), ("", 1)] {
+        let refused = world.store.queue(name, shards).await;
+        assert!(matches!(refused, Err(StoreError::LimitExceeded { .. })), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn queues_created_at_once_do_not_overlap() {
+    let world = World::new().await;
+    let queues = futures::future::join_all(
+        (0..8).map(|n| world.store.queue(["a", "b"][n % 2], 7)).collect::<Vec<_>>(),
+    )
+    .await;
+    let mut firsts: Vec<_> = queues.into_iter().map(|queue| queue.unwrap().first_shard.get()).collect();
+    firsts.sort_unstable();
+    firsts.dedup();
+    assert_eq!(firsts, [4, 11]);
+}
+
+#[tokio::test]
+async fn claiming_from_an_unknown_queue_is_refused_by_name() {
+    let world = World::new().await;
+    let claim = Claim { queue: "nobody".to_owned(), ..claim(None, TTL, 1) };
+    let refused = world.session().await.claim(&claim).await.unwrap_err();
+    assert!(refused.to_string().contains("`nobody`"), "{refused}");
+}
+
+#[tokio::test]
+async fn claims_share_the_shards_and_stop_at_their_limit() {
+    let world = World::new().await;
+    let mut one = world.writer_for(TTL, 3).await;
+    let other = world.writer_for(TTL, 3).await;
+    assert_eq!((shards(&one), shards(&other)), (vec![0, 1, 2], vec![3]));
+    let again = one.session.claim(&claim(Some(one.lease), TTL, 3)).await.unwrap();
+    assert_eq!(again.lease, one.lease);
+    // All that the lease owns: the answer that told of it before may have been lost.
+    assert_eq!(again.shards.len(), 3);
+    assert_eq!(tick(&mut one, None).await.claimable, 0);
+}
+
+#[tokio::test]
+async fn simultaneous_claims_get_different_shards() {
+    let world = World::new().await;
+    let writers = futures::future::join_all((0..4).map(|_| world.writer_for(TTL, 1))).await;
+    let mut claimed: Vec<u16> = writers.iter().flat_map(shards).collect();
+    claimed.sort_unstable();
+    let mut distinct = claimed.clone();
+    distinct.dedup();
+    assert_eq!(claimed, distinct);
+    // One that came upon locked rows may have got none; the next claim gets it.
+    let rest = world.writer().await;
+    assert_eq!(claimed.len() + rest.positions.len(), 4);
+}
+
+#[tokio::test]
+async fn shards_of_a_lease_that_ran_out_are_taken_over() {
+    let world = World::new().await;
+    let mut dead = world.writer_for(SHORT_TTL, 4).await;
+    let run = world.run(2);
+    dead.append_event(run, 1).await.unwrap();
+    dead.append_event(run, 2).await.unwrap();
+    assert!(world.writer().await.positions.is_empty());
+
+    tokio::time::sleep(SHORT_TTL).await;
+    let mut session = world.session().await;
+    let claimed = session.claim(&claim(None, TTL, 4)).await.unwrap();
+    assert_eq!(claimed.shards.len(), 4);
+    assert!(claimed.shards.iter().all(|shard| shard.deaths == 1), "{claimed:?}");
+    assert_eq!(claimed.shards[2].next_position, Position::new(3));
+    assert_ne!(claimed.lease, dead.lease);
+    let refused = dead.append_event(run, 3).await;
+    assert!(is_fenced(&refused), "{refused:?}");
+    Writer::new(session, &claimed).append_event(run, 3).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_lease_that_ran_out_goes_on_until_somebody_takes_its_shards() {
+    let world = World::new().await;
+    let mut writer = world.writer_for(SHORT_TTL, 4).await;
+    tokio::time::sleep(SHORT_TTL).await;
+    writer.append_event(world.run(0), 1).await.unwrap();
+    let ticked = tick(&mut writer, None).await;
+    assert_eq!((ticked.claimable, ticked.leases[0].held), (4, true));
+    let ticked = tick(&mut writer, Some(TTL)).await;
+    assert_eq!((ticked.claimable, ticked.leases[0].held), (0, true));
+    assert!(world.writer().await.positions.is_empty());
+}
+
+#[tokio::test]
+async fn a_fenced_lease_can_neither_renew_nor_claim() {
+    let world = World::new().await;
+    let mut writer = world.writer_for(SHORT_TTL, 2).await;
+    tokio::time::sleep(SHORT_TTL).await;
+    let _heir = world.writer_for(TTL, 2).await;
+    assert!(!tick(&mut writer, Some(TTL)).await.leases[0].held);
+    let refused = writer.session.claim(&claim(Some(writer.lease), TTL, 4)).await;
+    assert!(is_fenced(&refused), "{refused:?}");
+    let unknown = writer.session.claim(&claim(Some(LeaseId::new(999)), TTL, 4)).await;
+    assert!(is_fenced(&unknown), "{unknown:?}");
+}
+
+#[tokio::test]
+async fn a_takeover_waits_for_an_append_that_is_under_way() {
+    use sqlx::Connection;
+    let world = World::new().await;
+    let writer = world.writer_for(SHORT_TTL, 4).await;
+    tokio::time::sleep(SHORT_TTL).await;
+    // An append holds its lease's row until it is committed.
+    let mut connection = world.connection().await;
+    let mut append = connection.begin().await.unwrap();
+    sqlx::query("select from pgworkflows.leases for update").execute(&mut *append).await.unwrap();
+    let mut session = world.session().await;
+    let waited = session.claim(&claim(None, TTL, 4)).await;
+    assert!(is_unavailable(&waited), "{waited:?}");
+    append.rollback().await.unwrap();
+    let claimed = session.claim(&claim(None, TTL, 4)).await.unwrap();
+    assert_eq!(claimed.shards.len(), 4);
+    assert_ne!(claimed.lease, writer.lease);
+}
+
+#[tokio::test]
+async fn a_release_hands_over_at_once_and_raises_the_floor() {
+    let world = World::new().await;
+    let mut writer = world.writer().await;
+    let run = world.run(1);
+    writer.append_event(run, 1).await.unwrap();
+    writer.append_event(run, 2).await.unwrap();
+    writer.session.release(writer.lease).await.unwrap();
+    writer.session.release(writer.lease).await.unwrap();
+    writer.session.release(LeaseId::new(999)).await.unwrap();
+    // Even if the log no longer shows them, as after a partition was dropped, no position is given again.
+    sqlx::query("delete from pgworkflows.events").execute(&mut world.connection().await).await.unwrap();
+    let heir = world.session().await.claim(&claim(None, TTL, 4)).await.unwrap();
+    let positions: Vec<_> = heir.shards.iter().map(|shard| shard.next_position.get()).collect();
+    assert_eq!(positions, [1, 3, 1, 1]);
+    assert!(heir.shards.iter().all(|shard| shard.deaths == 0));
+}
+
+#[tokio::test]
+async fn deaths_are_counted_until_an_owner_outlives_its_ttl() {
+    let world = World::new().await;
+    for expected in 0..3 {
+        let mut session = world.session().await;
+        let claimed = session.claim(&claim(None, SHORT_TTL, 4)).await.unwrap();
+        assert!(claimed.shards.iter().all(|shard| shard.deaths == expected), "{claimed:?}");
+        // A renewal within the first ttl proves nothing.
+        tick(&mut Writer::new(session, &claimed), Some(SHORT_TTL)).await;
+        tokio::time::sleep(SHORT_TTL).await;
+    }
+    let mut survivor = world.writer_for(SHORT_TTL, 4).await;
+    tokio::time::sleep(SHORT_TTL).await;
+    tick(&mut survivor, Some(SHORT_TTL)).await;
+    tokio::time::sleep(SHORT_TTL).await;
+    let claimed = world.session().await.claim(&claim(None, TTL, 4)).await.unwrap();
+    assert!(claimed.shards.iter().all(|shard| shard.deaths == 1), "{claimed:?}");
+}
+
+#[tokio::test]
+async fn a_tick_tells_of_mail_beyond_the_cursor_and_of_deadlines_in_the_window() {
+    let world = World::new().await;
+    let mut writer = world.writer().await;
+    let quiet = LeaseTicked { lease: writer.lease, held: true, mail: false, due: false };
+    assert_eq!(tick(&mut writer, Some(TTL)).await.leases, [quiet]);
+
+    let run = world.run(0);
+    world.submit(start(run, None, "start")).await;
+    assert!(tick(&mut writer, None).await.leases[0].mail);
+    let page = writer.read(10).await.unwrap();
+    assert!(!tick(&mut writer, None).await.leases[0].mail);
+    world.submit(signal(run, "a")).await;
+    world.submit(signal(run, "b")).await;
+    assert!(tick(&mut writer, None).await.leases[0].mail);
+    // A read that has not come to its end is mail.
+    writer.read(1).await.unwrap();
+    assert!(tick(&mut writer, None).await.leases[0].mail);
+    writer.read(1).await.unwrap();
+    assert!(!tick(&mut writer, None).await.leases[0].mail);
+
+    let parked = world.run(3);
+    let wake_at = Timestamp::from_micros(world.queue.now.as_micros() + 5_000_000);
+    let batch = writer.batch().event(run, 1).consumed(&page).event(parked, 1);
+    let batch = batch.opened(parked, OpenState::Parked, Some(wake_at));
+    writer.append(batch).await.unwrap();
+    let mut due = async |after: Option<DueMark>, until: i64| {
+        let mut lease = lease_tick(&writer, None);
+        lease.due_after = after;
+        lease.due_until = Timestamp::from_micros(wake_at.as_micros() + until);
+        let tick = Tick { queue: "default".to_owned(), leases: vec![lease] };
+        writer.session.tick(&tick).await.unwrap().leases[0].due
+    };
+    assert!(!due(None, -1).await);
+    assert!(due(None, 0).await);
+    assert!(!due(Some(DueMark { wake_at, run: parked }), 1).await);
+}
+
+#[tokio::test]
+async fn a_tick_answers_for_leases_in_the_order_asked() {
+    let world = World::new().await;
+    let one = world.writer_for(TTL, 2).await;
+    let mut other = world.writer_for(TTL, 1).await;
+    world.session().await.release(one.lease).await.unwrap();
+    let unknown = LeaseTick { lease: LeaseId::new(77), ..lease_tick(&one, Some(TTL)) };
+    let leases = vec![unknown, lease_tick(&other, Some(TTL)), lease_tick(&one, None)];
+    let ticked =
+        other.session.tick(&Tick { queue: "default".to_owned(), leases: leases.clone() }).await.unwrap();
+    let answers: Vec<_> = ticked.leases.iter().map(|lease| (lease.lease, lease.held)).collect();
+    assert_eq!(answers, [(leases[0].lease, false), (other.lease, true), (one.lease, false)]);
+    assert_eq!(ticked.claimable, 3);
+    let none = other.session.tick(&Tick { queue: "default".to_owned(), leases: vec![] }).await.unwrap();
+    assert_eq!((none.leases.len(), none.claimable), (0, 3));
+    assert!(none.now >= ticked.now);
+}
+
+#[tokio::test]
+async fn a_cursor_of_somebody_else_is_refused() {
+    let world = World::new().await;
+    let mut writer = world.writer().await;
+    writer.cursor = InboxCursor(bytes::Bytes::from_static(b"what?"));
+    assert!(matches!(writer.read(1).await, Err(StoreError::Corrupt { .. })));
+}

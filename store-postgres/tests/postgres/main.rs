@@ -1,0 +1,15 @@
+//! The Postgres store against a real server: every rule of its protocols as a fact.
+
+mod support;
+
+mod append;
+mod connect;
+mod inbox;
+mod lease;
+mod migrate;
+mod notify;
+mod partition;
+mod query;
+mod recover;
+mod session;
+mod submit;

@@ -1,0 +1,90 @@
+//! Migrations.
+
+use pgworkflows::store::{Store, StoreError};
+use pgworkflows_pg_harness::{Database, Postgres};
+use pgworkflows_postgres::PostgresStore;
+use sqlx::{Connection, PgConnection};
+
+async fn run(database: &Database, sql: &str) {
+    let mut connection = PgConnection::connect(database.url()).await.unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+}
+
+#[tokio::test]
+async fn eight_at_once_migrate_once() {
+    let database = Postgres::shared().create_database().unwrap();
+    let connects = (0..8).map(|_| {
+        let url = database.url().to_owned();
+        tokio::spawn(async move { PostgresStore::connect(&url).await })
+    });
+    let stores = futures::future::join_all(connects).await;
+    for store in stores {
+        store.unwrap().unwrap().queue("default", 4).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_unmigrated_schema_is_refused_where_migrating_is_off() {
+    let database = Postgres::shared().create_database().unwrap();
+    let refused = PostgresStore::builder(database.url()).migrate(false).connect().await.unwrap_err();
+    assert!(matches!(refused, StoreError::LimitExceeded { .. }));
+    assert!(refused.to_string().contains("migrations_sql"), "{refused}");
+}
+
+#[tokio::test]
+async fn the_printed_sql_makes_a_schema_that_is_accepted() {
+    let database = Postgres::shared().create_database().unwrap();
+    run(&database, &PostgresStore::migrations_sql("flows").unwrap()).await;
+    let builder = PostgresStore::builder(database.url()).schema("flows").migrate(false);
+    let store = builder.connect().await.unwrap();
+    store.queue("default", 4).await.unwrap();
+}
+
+#[tokio::test]
+async fn two_schemas_of_one_database_know_nothing_of_each_other() {
+    let database = Postgres::shared().create_database().unwrap();
+    for schema in ["one", "other"] {
+        let store = PostgresStore::builder(database.url()).schema(schema).connect().await.unwrap();
+        assert_eq!(store.queue("default", 4).await.unwrap().first_shard.get(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_schema_of_a_newer_version_is_refused() {
+    let database = Postgres::shared().create_database().unwrap();
+    PostgresStore::connect(database.url()).await.unwrap();
+    run(&database, "insert into pgworkflows.migrations values (999, 'from_the_future', '')").await;
+    let refused = PostgresStore::connect(database.url()).await.unwrap_err();
+    assert!(matches!(refused, StoreError::LimitExceeded { .. }));
+    assert!(refused.to_string().contains("999 (from_the_future)"), "{refused}");
+    assert!(refused.to_string().contains("newer version"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_migration_in_another_wording_is_corruption() {
+    let database = Postgres::shared().create_database().unwrap();
+    PostgresStore::connect(database.url()).await.unwrap();
+    run(&database, "update pgworkflows.migrations set checksum = ''").await;
+    let refused = PostgresStore::connect(database.url()).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Corrupt { .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn a_user_with_no_rights_but_to_use_the_tables_can_work() {
+    let database = Postgres::shared().create_database().unwrap();
+    PostgresStore::connect(database.url()).await.unwrap();
+    let role = format!("app_{}", database.name());
+    run(
+        &database,
+        &format!(
+            "create role {role} login;
+             grant usage on schema pgworkflows to {role};
+             grant select, insert, update, delete on all tables in schema pgworkflows to {role}"
+        ),
+    )
+    .await;
+    let url = database.url().replacen("postgres@", &format!("{role}@"), 1);
+    let store = PostgresStore::builder(&url).migrate(false).connect().await;
+    run(&database, &format!("drop owned by {role}; drop role {role}")).await;
+    store.unwrap();
+}

@@ -1,0 +1,104 @@
+//! Hints between processes.
+
+use std::time::Duration;
+
+use pgworkflows::store::{Hint, Store};
+use pgworkflows_postgres::PostgresStore;
+use sqlx::Connection;
+use tokio::sync::broadcast::Receiver;
+
+use crate::support::*;
+
+/// Waits for a hint, whatever else comes before it.
+async fn expect(hints: &mut Receiver<Hint>, expected: Hint) {
+    let wait = async { while hints.recv().await.unwrap() != expected {} };
+    tokio::time::timeout(Duration::from_secs(10), wait).await.expect("the hint did not come");
+}
+
+/// Another process, which listens.
+async fn listener(world: &World) -> (PostgresStore, Receiver<Hint>) {
+    let other = PostgresStore::connect(world.database.url()).await.unwrap();
+    let mut hints = other.hints();
+    // Said once it listens.
+    expect(&mut hints, Hint::Missed).await;
+    (other, hints)
+}
+
+#[tokio::test]
+async fn other_processes_hear_of_mail_closed_runs_and_releases() {
+    let world = World::new().await;
+    let mut writer = world.writer().await;
+    let (_other, mut hints) = listener(&world).await;
+    let run = world.run(2);
+    world.submit(start(run, None, "Acme")).await;
+    expect(&mut hints, Hint::Mail(run.shard())).await;
+    let batch = writer.batch().event(run, 1).closed(run);
+    writer.append(batch).await.unwrap();
+    expect(&mut hints, Hint::Closed(run.shard())).await;
+    writer.session.release(writer.lease).await.unwrap();
+    expect(&mut hints, Hint::Released).await;
+}
+
+#[tokio::test]
+async fn a_commit_in_a_users_transaction_rings_and_a_rollback_does_not() {
+    let world = World::new().await;
+    let (_other, mut hints) = listener(&world).await;
+    let (one, other) = (world.run(1), world.run(2));
+    let mut connection = world.connection().await;
+    let mut transaction = connection.begin().await.unwrap();
+    world.store.submit_in(&mut transaction, &[start(one, None, "1")]).await.unwrap();
+    transaction.rollback().await.unwrap();
+    let mut transaction = connection.begin().await.unwrap();
+    world.store.submit_in(&mut transaction, &[start(other, None, "2")]).await.unwrap();
+    transaction.commit().await.unwrap();
+    let hint = tokio::time::timeout(Duration::from_secs(10), hints.recv()).await.unwrap().unwrap();
+    assert_eq!(hint, Hint::Mail(other.shard()));
+}
+
+#[tokio::test]
+async fn this_process_hears_of_its_own_doings_once() {
+    let world = World::new().await;
+    let mut hints = world.store.hints();
+    expect(&mut hints, Hint::Missed).await;
+    let run = world.run(2);
+    world.submit(start(run, None, "Acme")).await;
+    assert_eq!(hints.try_recv().unwrap(), Hint::Mail(run.shard()));
+    let echo = tokio::time::timeout(Duration::from_millis(200), hints.recv()).await;
+    assert!(echo.is_err(), "{echo:?}");
+}
+
+#[tokio::test]
+async fn a_listener_that_lost_its_connection_listens_again_and_says_that_it_missed_something() {
+    let world = World::new().await;
+    let (_other, mut hints) = listener(&world).await;
+    sqlx::query(
+        "select pg_terminate_backend(pid) from pg_stat_activity
+         where datname = current_database() and pid <> pg_backend_pid()",
+    )
+    .execute(&mut world.connection().await)
+    .await
+    .unwrap();
+    expect(&mut hints, Hint::Missed).await;
+    let run = world.run(1);
+    // The pool may notice its dead connections with the first call.
+    let start = [start(run, None, "Acme")];
+    while world.store.submit(&start).await.is_err() {}
+    expect(&mut hints, Hint::Mail(run.shard())).await;
+}
+
+#[tokio::test]
+async fn without_notifications_nothing_listens_and_local_hints_still_come() {
+    let world = World::with(|builder| builder.notifications(false)).await;
+    let mut hints = world.store.hints();
+    let run = world.run(0);
+    world.submit(start(run, None, "Acme")).await;
+    assert_eq!(hints.recv().await.unwrap(), Hint::Mail(run.shard()));
+    let listening: i64 = sqlx::query_scalar(
+        "select count(*) from pg_stat_activity where datname = current_database() and query ilike '%listen%'
+         and pid <> pg_backend_pid()",
+    )
+    .fetch_one(&mut world.connection().await)
+    .await
+    .unwrap();
+    assert_eq!(listening, 0);
+}

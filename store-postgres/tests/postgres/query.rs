@@ -1,0 +1,77 @@
+//! The reads for people.
+
+use pgworkflows::store::{ClosedStatus, OpenState, RunFilter, RunPage, StoreQuery};
+use pgworkflows::RunId;
+use sqlx::Row;
+
+use crate::support::*;
+
+#[tokio::test]
+async fn lists_show_the_newest_first_in_pages_and_by_filter() {
+    let world = World::new().await;
+    let mut writer = world.writer().await;
+    let mut batch = writer.batch();
+    let (mut open, mut closed) = (Vec::new(), Vec::new());
+    for number in 0..6 {
+        let run = world.run(number % 4);
+        batch = batch.event(run, 1);
+        if number % 2 == 0 {
+            batch = batch.opened(run, OpenState::Busy, None);
+            open.push(run);
+        } else {
+            batch = batch.closed(run);
+            closed.push(run);
+        }
+    }
+    batch.append.closed[0].status = ClosedStatus::Failed;
+    let failed = batch.append.closed[0].run;
+    writer.append(batch).await.unwrap();
+
+    let list = async |filter: RunFilter, before: Option<RunId>, limit| -> Vec<RunId> {
+        let runs = world.store.list(&filter, &RunPage { before, limit }).await.unwrap();
+        runs.iter().map(|run| run.run).collect()
+    };
+    let newest_first = |runs: &[RunId]| {
+        let mut runs = runs.to_vec();
+        runs.sort_by(|a, b| b.cmp(a));
+        runs
+    };
+    let all = newest_first(&[open.clone(), closed.clone()].concat());
+    let any = RunFilter::default;
+    assert_eq!(list(any(), None, 10).await, all);
+    assert_eq!(list(any(), None, 4).await, all[..4]);
+    assert_eq!(list(any(), Some(all[3]), 4).await, all[4..]);
+    assert_eq!(list(RunFilter { open: Some(true), ..any() }, None, 10).await, newest_first(&open));
+    assert_eq!(list(RunFilter { open: Some(false), ..any() }, None, 10).await, newest_first(&closed));
+    assert_eq!(list(RunFilter { status: Some(ClosedStatus::Failed), ..any() }, None, 10).await, [failed]);
+    assert_eq!(
+        list(RunFilter { state: Some(OpenState::Busy), ..any() }, None, 10).await,
+        newest_first(&open)
+    );
+    assert!(list(RunFilter { state: Some(OpenState::Parked), ..any() }, None, 10).await.is_empty());
+    assert!(list(RunFilter { workflow: Some("other".to_owned()), ..any() }, None, 10).await.is_empty());
+}
+
+#[tokio::test]
+async fn an_unknown_run_is_described_as_nothing() {
+    let world = World::new().await;
+    assert!(world.store.describe(world.run(0)).await.unwrap().is_none());
+    assert!(world.store.history(world.run(0), None, 10).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn views_show_runs_and_histories_in_words() {
+    let world = World::new().await;
+    let mut writer = world.writer().await;
+    let (open, closed) = (world.run(0), world.run(1));
+    let batch = writer.batch().event(open, 1).opened(open, OpenState::Parked, None);
+    let batch = batch.event(closed, 1).closed(closed);
+    writer.append(batch).await.unwrap();
+    let rows = sqlx::query("select state, abs(extract(epoch from started_at - clock_timestamp())) < 60 from pgworkflows.runs order by 1")
+        .fetch_all(&mut world.connection().await)
+        .await
+        .unwrap();
+    let states: Vec<(String, bool)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    assert_eq!(states, [("completed".to_owned(), true), ("parked".to_owned(), true)]);
+    assert_eq!(world.count("history").await, 2);
+}

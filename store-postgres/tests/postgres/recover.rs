@@ -1,0 +1,97 @@
+//! Loading runs and finding deadlines.
+
+use pgworkflows::store::{Due, DueMark, Load, OpenState};
+use pgworkflows::{RunId, ShardId, Timestamp};
+
+use crate::support::*;
+
+fn all_shards() -> Vec<ShardId> {
+    (0..4).map(|shard| ShardId::new(shard).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn only_busy_and_stalled_runs_are_loaded_page_by_page() {
+    let world = World::new().await;
+    let mut writer = world.writer().await;
+    let mut batch = writer.batch();
+    let mut expected = Vec::new();
+    for number in 0..12 {
+        let run = world.run(number % 4);
+        let state = [OpenState::Busy, OpenState::Parked, OpenState::Stalled][usize::from(number) % 3];
+        batch = batch.event(run, 1).event(run, 2).opened(run, state, None);
+        if state != OpenState::Parked {
+            expected.push(run);
+        }
+    }
+    writer.append(batch).await.unwrap();
+    world.submit(start(world.run(0), None, "pending")).await;
+    expected.sort();
+
+    let mut loaded: Vec<RunId> = Vec::new();
+    loop {
+        let load = Load::Unparked { shards: all_shards(), after: loaded.last().copied(), limit: 3 };
+        let page = writer.session.load(&load).await.unwrap();
+        if page.is_empty() {
+            break;
+        }
+        assert!(page.len() <= 3);
+        assert!(page.iter().all(|history| history.events.len() == 2));
+        loaded.extend(page.iter().map(|history| history.run));
+    }
+    assert_eq!(loaded, expected);
+}
+
+#[tokio::test]
+async fn a_pending_run_has_an_empty_history_and_an_unknown_one_none() {
+    let world = World::new().await;
+    let (pending, unknown) = (world.run(0), world.run(0));
+    world.submit(start(pending, None, "pending")).await;
+    let histories = world.session().await.load(&Load::Runs(vec![pending, unknown])).await.unwrap();
+    assert_eq!(histories.len(), 1);
+    assert_eq!(histories[0].run, pending);
+    assert!(histories[0].events.is_empty());
+}
+
+#[tokio::test]
+async fn a_gap_in_a_history_is_corruption() {
+    let world = World::new().await;
+    let mut writer = world.writer().await;
+    let run = world.run(0);
+    let batch = writer.batch().event(run, 1).event(run, 2).event(run, 3);
+    writer.append(batch).await.unwrap();
+    let mut connection = world.connection().await;
+    sqlx::query("delete from pgworkflows.events where seq = 2").execute(&mut connection).await.unwrap();
+    let error = writer.session.load(&Load::Runs(vec![run])).await.unwrap_err().to_string();
+    assert!(error.contains(&format!("event 2 of run {run}")), "{error}");
+}
+
+#[tokio::test]
+async fn deadlines_come_in_order_and_behind_the_mark() {
+    let world = World::new().await;
+    let mut writer = world.writer().await;
+    let mut batch = writer.batch();
+    let mut expected = Vec::new();
+    for number in 0..10_u16 {
+        let run = world.run(number % 4);
+        // Two of each deadline, the latest first.
+        let wake_at = Timestamp::from_micros(1_800_000_000_000_000 - i64::from(number / 2));
+        batch = batch.event(run, 1).opened(run, OpenState::Parked, Some(wake_at));
+        expected.push(DueMark { wake_at, run });
+    }
+    let idle = world.run(0);
+    batch = batch.event(idle, 1).opened(idle, OpenState::Parked, None);
+    writer.append(batch).await.unwrap();
+    expected.sort();
+
+    let until = expected[7].wake_at;
+    let mut due = Vec::new();
+    loop {
+        let ask = Due { shards: all_shards(), after: due.last().copied(), until, limit: 3 };
+        let page = writer.session.due_runs(&ask).await.unwrap();
+        if page.runs.is_empty() {
+            break;
+        }
+        due.extend(page.runs);
+    }
+    assert_eq!(due, expected[..8]);
+}

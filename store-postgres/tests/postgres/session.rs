@@ -1,0 +1,103 @@
+//! Sessions: lost connections and calls that were cut short.
+
+use std::time::Duration;
+
+use pgworkflows::store::Store;
+use sqlx::Connection;
+
+use crate::support::*;
+
+const KILL_OTHERS: &str = "
+    select pg_terminate_backend(pid) from pg_stat_activity
+    where datname = current_database() and pid <> pg_backend_pid()";
+
+#[tokio::test]
+async fn a_connection_killed_between_calls_costs_one_error() {
+    let world = World::new().await;
+    let mut writer = world.writer().await;
+    let run = world.run(0);
+    sqlx::query(KILL_OTHERS).execute(&mut world.connection().await).await.unwrap();
+    let append = writer.batch().event(run, 1).done();
+    let lost = writer.session.append(&append).await;
+    assert!(is_unavailable(&lost), "{lost:?}");
+    writer.session.append(&append).await.unwrap();
+    assert_eq!(world.count("events").await, 1);
+}
+
+#[tokio::test]
+async fn an_append_whose_connection_is_killed_in_mid_call_is_applied_once() {
+    let world = World::with(|builder| builder.lock_timeout(Duration::from_secs(10))).await;
+    let mut writer = world.writer().await;
+    let run = world.run(0);
+    let append = writer.batch().event(run, 1).done();
+    // The append waits for its lease's row while its connection is killed.
+    let mut connection = world.connection().await;
+    let mut transaction = connection.begin().await.unwrap();
+    sqlx::query("select from pgworkflows.leases for update").execute(&mut *transaction).await.unwrap();
+    let killer = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        sqlx::query(KILL_OTHERS).execute(&mut *transaction).await.unwrap();
+        transaction.rollback().await.unwrap();
+    };
+    let (lost, ()) = tokio::join!(writer.session.append(&append), killer);
+    assert!(is_unavailable(&lost), "{lost:?}");
+    writer.session.append(&append).await.unwrap();
+    writer.session.append(&append).await.unwrap();
+    assert_eq!(world.count("events").await, 1);
+}
+
+#[tokio::test]
+async fn a_call_that_was_cut_short_does_not_poison_the_session() {
+    let world = World::with(|builder| builder.lock_timeout(Duration::from_secs(10))).await;
+    let mut writer = world.writer().await;
+    let run = world.run(0);
+    let append = writer.batch().event(run, 1).done();
+    let mut connection = world.connection().await;
+    let mut transaction = connection.begin().await.unwrap();
+    sqlx::query("select from pgworkflows.leases for update").execute(&mut *transaction).await.unwrap();
+    let cut = tokio::time::timeout(Duration::from_millis(100), writer.session.append(&append)).await;
+    assert!(cut.is_err());
+    // The next answer is that of the next question.
+    assert!(writer.read_texts(10).await.is_empty());
+    transaction.rollback().await.unwrap();
+    // What was cut short may still be applied: the repetition finds out.
+    writer.session.append(&append).await.unwrap();
+    assert_eq!(world.count("events").await, 1);
+}
+
+#[tokio::test]
+async fn submissions_that_were_cut_short_do_not_poison_the_pool() {
+    let world = World::with(|builder| builder.pool_size(1).lock_timeout(Duration::from_secs(10))).await;
+    let mut connection = world.connection().await;
+    let mut transaction = connection.begin().await.unwrap();
+    let start_under_key = || start(world.run(0), Some("acme"), "Acme");
+    world.store.submit_in(&mut transaction, &[start_under_key()]).await.unwrap();
+    for _ in 0..5 {
+        let starts = [start_under_key()];
+        let cut = tokio::time::timeout(Duration::from_millis(30), world.store.submit(&starts)).await;
+        assert!(cut.is_err());
+    }
+    transaction.rollback().await.unwrap();
+    let answer = world.store.submit(&[start(world.run(0), None, "Other")]).await.unwrap();
+    assert_eq!(answer, [pgworkflows::store::Submitted::Accepted]);
+}
+
+#[tokio::test]
+async fn a_call_that_is_never_answered_is_given_up() {
+    let world = World::with(|builder| {
+        builder.lock_timeout(Duration::from_secs(1)).call_timeout(Duration::from_millis(1100))
+    })
+    .await;
+    let mut writer = world.writer().await;
+    let mut connection = world.connection().await;
+    let mut transaction = connection.begin().await.unwrap();
+    // No lock timeout covers this one: the function itself cannot be called.
+    sqlx::query("lock table pgworkflows.shards in access exclusive mode")
+        .execute(&mut *transaction)
+        .await
+        .unwrap();
+    let answer = writer.append_event(world.run(0), 1).await;
+    assert!(is_unavailable(&answer), "{answer:?}");
+    transaction.rollback().await.unwrap();
+    writer.append_event(world.run(0), 1).await.unwrap();
+}

@@ -1,0 +1,154 @@
+//! Submitting messages.
+
+use pgworkflows::store::{OpenState, Store, StoreQuery, Submitted};
+use sqlx::Connection;
+
+use crate::support::*;
+
+#[tokio::test]
+async fn a_start_is_seen_by_everybody_as_soon_as_it_is_accepted() {
+    let world = World::new().await;
+    let run = world.run(0);
+    assert_eq!(world.submit(start(run, Some("acme"), "Acme")).await, Submitted::Accepted);
+    let described = world.store.describe(run).await.unwrap().unwrap();
+    assert_eq!((described.workflow.as_str(), described.key.as_deref()), ("trial", Some("acme")));
+    assert_eq!(described.open.unwrap().state, OpenState::Pending);
+    assert_eq!(world.store.find("trial", "acme").await.unwrap(), Some(run));
+    assert_eq!(world.store.find("other", "acme").await.unwrap(), None);
+    assert_eq!(world.submit(signal(run, "hello")).await, Submitted::Accepted);
+}
+
+#[tokio::test]
+async fn a_repeated_key_returns_the_run_that_holds_it() {
+    let world = World::new().await;
+    let run = world.run(0);
+    world.submit(start(run, Some("acme"), "Acme")).await;
+    let again = world.submit(start(world.run(0), Some("acme"), "Acme")).await;
+    assert_eq!(again, Submitted::Existing(run));
+    let other = world.submit(start(world.run(0), Some("acme"), "Initech")).await;
+    assert_eq!(other, Submitted::KeyConflict(run));
+    let mut unknown = start(world.run(0), Some("acme"), "Initech");
+    unknown.opens.as_mut().unwrap().input_digest = None;
+    assert_eq!(world.submit(unknown).await, Submitted::Existing(run));
+    assert_eq!(world.count("inbox").await, 1);
+    assert_eq!(world.count("open_runs").await, 1);
+}
+
+#[tokio::test]
+async fn a_start_that_was_accepted_before_changes_nothing() {
+    let world = World::new().await;
+    let mut writer = world.writer().await;
+    for key in [None, Some("acme")] {
+        let run = world.run(0);
+        let start = start(run, key, "Acme");
+        let twice = world.store.submit(&[start.clone(), start.clone()]).await.unwrap();
+        assert_eq!(twice, [Submitted::Accepted, Submitted::Accepted]);
+        assert_eq!(world.submit(start.clone()).await, Submitted::Accepted);
+        let page = writer.read(10).await.unwrap();
+        assert_eq!(page.messages.len(), 1);
+        // While it runs, and when it is over.
+        let batch = writer.batch().event(run, 1).consumed(&page);
+        writer.append(batch).await.unwrap();
+        assert_eq!(world.submit(start.clone()).await, Submitted::Accepted);
+        let batch = writer.batch().event(run, 2).closed(run);
+        writer.append(batch).await.unwrap();
+        assert_eq!(world.submit(start.clone()).await, Submitted::Accepted);
+        assert!(writer.read(10).await.unwrap().messages.is_empty());
+        assert!(world.store.describe(run).await.unwrap().unwrap().open.is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_waits_already_is_not_put_in_twice() {
+    let world = World::new().await;
+    let run = world.run(0);
+    world.submit(start(run, None, "Acme")).await;
+    let signal = signal(run, "hello");
+    for _ in 0..2 {
+        assert_eq!(world.submit(signal.clone()).await, Submitted::Accepted);
+    }
+    assert_eq!(world.count("inbox").await, 2);
+}
+
+#[tokio::test]
+async fn messages_for_runs_that_are_over_or_unknown_are_refused() {
+    let world = World::new().await;
+    let mut writer = world.writer().await;
+    let (over, unknown) = (world.run(0), world.run(0));
+    let batch = writer.batch().event(over, 1).closed(over);
+    writer.append(batch).await.unwrap();
+    let answers = world.store.submit(&[signal(over, "a"), signal(unknown, "b")]).await.unwrap();
+    assert_eq!(answers, [Submitted::RunOver, Submitted::UnknownRun]);
+    assert_eq!(world.count("inbox").await, 0);
+}
+
+#[tokio::test]
+async fn a_batch_is_answered_one_by_one_and_kept_in_order() {
+    let world = World::new().await;
+    let mut writer = world.writer().await;
+    let (one, other) = (world.run(2), world.run(1));
+    let batch = [
+        start(one, Some("a"), "1"),
+        signal(one, "2"),
+        start(world.run(0), Some("a"), "1"),
+        signal(world.run(3), "nobody"),
+        start(other, None, "3"),
+        signal(one, "4"),
+    ];
+    assert_eq!(
+        world.store.submit(&batch).await.unwrap(),
+        [
+            Submitted::Accepted,
+            Submitted::Accepted,
+            Submitted::Existing(one),
+            Submitted::UnknownRun,
+            Submitted::Accepted,
+            Submitted::Accepted,
+        ]
+    );
+    assert_eq!(writer.read_texts(10).await, ["1", "2", "3", "4"]);
+    assert!(world.store.submit(&[]).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_start_in_a_transaction_exists_if_and_when_it_commits() {
+    let world = World::new().await;
+    let run = world.run(0);
+    let mut connection = world.connection().await;
+    let mut transaction = connection.begin().await.unwrap();
+    let start = [start(run, Some("acme"), "Acme")];
+    world.store.submit_in(&mut transaction, &start).await.unwrap();
+    transaction.rollback().await.unwrap();
+    assert!(world.store.describe(run).await.unwrap().is_none());
+    assert!(world.store.find("trial", "acme").await.unwrap().is_none());
+
+    let mut transaction = connection.begin().await.unwrap();
+    assert_eq!(world.store.submit_in(&mut transaction, &start).await.unwrap(), [Submitted::Accepted]);
+    assert!(world.store.describe(run).await.unwrap().is_none());
+    transaction.commit().await.unwrap();
+    assert!(world.store.describe(run).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn simultaneous_starts_under_one_key_make_one_run() {
+    let world = World::new().await;
+    let starts = (0..8).map(|_| world.submit(start(world.run(0), Some("acme"), "Acme")));
+    let answers = futures::future::join_all(starts).await;
+    let run = world.store.find("trial", "acme").await.unwrap().unwrap();
+    assert_eq!(answers.iter().filter(|answer| **answer == Submitted::Accepted).count(), 1);
+    assert_eq!(answers.iter().filter(|answer| **answer == Submitted::Existing(run)).count(), 7);
+}
+
+#[tokio::test]
+async fn a_key_held_by_an_open_transaction_is_waited_for_no_longer_than_the_timeout() {
+    let world = World::new().await;
+    let mut connection = world.connection().await;
+    let mut transaction = connection.begin().await.unwrap();
+    let first = [start(world.run(0), Some("acme"), "Acme")];
+    world.store.submit_in(&mut transaction, &first).await.unwrap();
+    let second = [start(world.run(0), Some("acme"), "Acme")];
+    let waited = world.store.submit(&second).await;
+    assert!(is_unavailable(&waited), "{waited:?}");
+    transaction.commit().await.unwrap();
+    assert_eq!(world.store.submit(&second).await.unwrap(), [Submitted::Existing(first[0].run)]);
+}

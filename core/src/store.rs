@@ -314,6 +314,7 @@ impl Append {
             hasher.update((messages.len() as u64).to_le_bytes());
             for message in messages {
                 hasher.update(message.number.get().to_le_bytes());
+                hasher.update(message.message.as_u128().to_le_bytes());
             }
         }
         hasher.finalize().into()
@@ -412,13 +413,16 @@ pub enum ClosedStatus {
     Terminated,
 }
 
-/// Names a message in the inbox.
+/// Names a message in the inbox. Its place alone would not do: a database that lost commits gives the same
+/// number to another message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MessageRef {
     /// The shard of its run.
     pub shard: ShardId,
     /// Its number.
     pub number: InboxNo,
+    /// Its id.
+    pub message: MessageId,
 }
 
 /// The answer to an [`Append`] that was applied, now or before.

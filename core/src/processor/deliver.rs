@@ -23,7 +23,8 @@ impl Processor {
     }
 
     fn deliver(&mut self, inbox: InboxMessage, now: Timestamp) {
-        let reference = MessageRef { shard: inbox.run.shard(), number: inbox.number };
+        let (shard, number, message) = (inbox.run.shard(), inbox.number, inbox.message);
+        let reference = MessageRef { shard, number, message };
         if !self.owns(reference.shard) || !self.taken.insert(reference) || self.refused.contains(&inbox.run) {
             return;
         }

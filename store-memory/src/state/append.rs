@@ -173,7 +173,7 @@ impl State {
     fn check_messages(&self, append: &Append) -> Result<(), StoreError> {
         let mut named = BTreeSet::new();
         for message in append.consumed.iter().chain(&append.undelivered) {
-            let MessageRef { shard, number } = message;
+            let MessageRef { shard, number, .. } = message;
             if !self.inbox.contains(*message) {
                 return Err(StoreError::conflict(format!(
                     "message {number} of shard {shard} is not in the inbox"

@@ -6,13 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pgworkflows::store::{
-    Append, Appended, Claim, Claimed, NewEvent, NewRun, OpenRow, OpenState, OpenedRun, Queue,
-    Session, Store, StoreError, Submission, Submitted,
+    Append, Appended, Claim, Claimed, NewEvent, NewRun, OpenRow, OpenState, OpenedRun, Queue, Session, Store,
+    StoreError, Submission, Submitted,
 };
 use pgworkflows::store::{ClosedRun, ClosedStatus, InboxCursor, InboxPage, InboxRead, MessageRef};
-use pgworkflows::{
-    AppendNo, EventName, EventSeq, LeaseId, MessageId, Position, RunId, ShardId, Timestamp,
-};
+use pgworkflows::{AppendNo, EventName, EventSeq, LeaseId, MessageId, Position, RunId, ShardId, Timestamp};
 use pgworkflows_pg_harness::{Database, Postgres};
 use pgworkflows_postgres::{Builder, PostgresStore};
 use sqlx::{Connection, PgConnection};
@@ -149,8 +147,7 @@ impl Writer {
     /// Reads on in the inbox of all shards.
     pub async fn read(&mut self, limit: u32) -> Result<InboxPage, StoreError> {
         let shards = self.positions.keys().copied().collect();
-        let page =
-            self.session.read_inbox(&InboxRead { shards, cursor: self.cursor.clone(), limit }).await?;
+        let page = self.session.read_inbox(&InboxRead { shards, cursor: self.cursor.clone(), limit }).await?;
         self.cursor = page.cursor.clone();
         Ok(page)
     }
@@ -218,7 +215,11 @@ impl Batch {
 }
 
 fn references(page: &InboxPage) -> impl Iterator<Item = MessageRef> {
-    page.messages.iter().map(|message| MessageRef { shard: message.run.shard(), number: message.number })
+    page.messages.iter().map(|message| MessageRef {
+        shard: message.run.shard(),
+        number: message.number,
+        message: message.message,
+    })
 }
 
 pub fn closed_run(run: RunId) -> ClosedRun {

@@ -498,7 +498,8 @@ create function @schema@.tick(
     p_due_after_runs uuid[],
     p_due_until timestamptz[],
     p_lock_timeout text,
-    out at timestamptz, out claimable int, out held boolean[], out mail boolean[], out due boolean[]
+    out at timestamptz, out claimable int, out held boolean[], out owned bigint[], out mail boolean[],
+    out due boolean[]
 ) language plpgsql volatile as $$
 begin
     perform @schema@.enter(p_lock_timeout);
@@ -518,6 +519,7 @@ begin
 
     -- `limit 1` by the index's order keeps each look at one probe, whatever the tables' statistics say.
     select array_agg(coalesce(not l.fenced, false) order by t.ord),
+           array_agg((select count(*) from @schema@.shards s where s.lease = t.lease) order by t.ord),
            array_agg(exists (
                select from @schema@.shards s
                cross join lateral (
@@ -548,7 +550,7 @@ begin
                ) found
                where s.lease = t.lease
            ) order by t.ord)
-    into held, mail, due
+    into held, owned, mail, due
     from unnest(p_leases, p_snapshots, p_numbers, p_due_after, p_due_after_runs, p_due_until)
         with ordinality as t (lease, snapshot, number, due_after, due_after_run, due_until, ord)
     left join @schema@.leases l on l.lease = t.lease;

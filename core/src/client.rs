@@ -43,24 +43,46 @@ const QUEUE_DEFAULT: &str = "default";
 ///
 /// ```
 /// use pgworkflows::prelude::*;
-/// use pgworkflows::{Client, Error};
-/// # struct Greeting;
-/// # impl Workflow for Greeting {
-/// #     const NAME: &'static str = "greeting";
-/// #     type Input = String;
-/// #     type Output = String;
-/// #     async fn run(_: pgworkflows::Context, name: String) -> WorkflowResult<String> {
-/// #         Ok(format!("Hello, {name}."))
-/// #     }
-/// # }
+/// use pgworkflows::Worker;
+/// use pgworkflows_memory::MemoryStore;
 ///
-/// pub const APPROVED: Signal<bool> = Signal::new("approved");
+/// const NAME: Signal<String> = Signal::new("name");
 ///
-/// async fn greet(client: &Client) -> Result<String, Error> {
-///     let run = client.start::<Greeting>("Ada".to_owned()).key("greeting:ada").await?;
-///     run.signal(APPROVED, true).await?;
-///     run.result().timeout(Duration::from_secs(10)).await
+/// struct Greeting;
+///
+/// impl Workflow for Greeting {
+///     const NAME: &'static str = "greeting";
+///     type Input = String;
+///     type Output = String;
+///
+///     async fn run(ctx: Context, word: String) -> WorkflowResult<String> {
+///         let name = ctx.wait_for(NAME).await?;
+///         Ok(format!("{word}, {name}!"))
+///     }
 /// }
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), pgworkflows::Error> {
+/// let store = MemoryStore::new();
+/// let worker = Worker::builder(store.clone()).workflow::<Greeting>().build()?;
+/// let client = Client::new(store);
+/// let talk = async {
+///     let run = client.start::<Greeting>("Hello".to_owned()).key("greeting:ada").await?;
+///     run.signal(NAME, "Ada".to_owned()).await?;
+///     assert_eq!(run.result().timeout(Duration::from_secs(10)).await?, "Hello, Ada!");
+///
+///     // The same start again: the run is over, and its result is still there.
+///     let again = client.start::<Greeting>("Hello".to_owned()).key("greeting:ada").await?;
+///     assert!(again.is_existing());
+///     assert_eq!(again.result().await?, "Hello, Ada!");
+///     assert!(run.signal(NAME, "Bob".to_owned()).await.unwrap_err().is_run_over());
+///     Ok::<(), pgworkflows::Error>(())
+/// };
+/// // Here both live in one process: the worker goes on until the talk is over.
+/// let mut talked = Ok(());
+/// worker.run_until(async { talked = talk.await }).await?;
+/// talked
+/// # }
 /// ```
 #[derive(Clone)]
 pub struct Client {
@@ -68,20 +90,13 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of the queue `default`. A store's handle is given by value; see [`Client::builder`] for more.
+    /// A client of the queue `default`. A store's handle is given by value, a shared store as an [`Arc`]; see
+    /// [`Client::builder`] for more.
     ///
     /// # Panics
     /// Outside of a tokio runtime: the client waits for results in a task of the runtime in which it was made.
     pub fn new(store: impl Store) -> Self {
-        Self::from_arc(Arc::new(store))
-    }
-
-    /// The same, for a store that is shared already.
-    ///
-    /// # Panics
-    /// Outside of a tokio runtime.
-    pub fn from_arc(store: Arc<dyn Store>) -> Self {
-        ClientBuilder::new(store).finish(Arc::new(SystemHost::current()))
+        ClientBuilder::new(Arc::new(store)).finish(Arc::new(SystemHost::current()))
     }
 
     /// A client with settings of its own.

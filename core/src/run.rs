@@ -10,7 +10,7 @@ mod state;
 
 pub(crate) use self::mark::PollMark;
 pub(crate) use self::program::{AsyncProgram, MakeFuture, Program, WorkflowFuture};
-pub(crate) use self::replay::{PastEvent, replay};
+pub(crate) use self::replay::{PastEvent, decode_history, replay};
 pub(crate) use self::scope::{CallKind, Resolution, Scope, Source, Ticket, payload_too_large};
 pub(crate) use self::state::{Deadline, DeadlineKind, RunState};
 use crate::command::StepRequest;
@@ -107,6 +107,11 @@ impl Run {
         let skipped = unfinished.chain(left).collect();
         self.log(at.max(self.state.now), Event::RunTerminated { message, reason, skipped }, &mut progress);
         progress
+    }
+
+    /// Why the code cannot follow the log, if it cannot.
+    pub(crate) fn diagnosis(&self) -> Option<&str> {
+        self.diagnosis.as_deref()
     }
 
     /// What the run waits for, for people.

@@ -8,6 +8,7 @@ mod query;
 
 use std::any::Any;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -51,6 +52,34 @@ pub trait Store: Any + fmt::Debug + Send + Sync + 'static {
 
     /// The reads for people.
     fn query(&self) -> &dyn StoreQuery;
+}
+
+/// A shared store is a store.
+#[async_trait]
+impl<S: Store + ?Sized> Store for Arc<S> {
+    async fn session(&self) -> Result<Box<dyn Session>, StoreError> {
+        (**self).session().await
+    }
+
+    async fn queue(&self, name: &str, shards: u16) -> Result<Queue, StoreError> {
+        (**self).queue(name, shards).await
+    }
+
+    async fn submit(&self, submissions: &[Submission]) -> Result<Vec<Submitted>, StoreError> {
+        (**self).submit(submissions).await
+    }
+
+    async fn closed(&self, runs: &[RunId]) -> Result<Vec<ClosedRun>, StoreError> {
+        (**self).closed(runs).await
+    }
+
+    fn hints(&self) -> broadcast::Receiver<Hint> {
+        (**self).hints()
+    }
+
+    fn query(&self) -> &dyn StoreQuery {
+        (**self).query()
+    }
 }
 
 /// One caller's line to the store. Its calls are made one at a time; after an error it is still usable,
@@ -224,6 +253,8 @@ pub struct LeaseTicked {
     pub lease: LeaseId,
     /// Whether it is still valid. One that is not was fenced: its processor must throw its memory away.
     pub held: bool,
+    /// How many shards it owns. If that is more than its processor serves, the answer of a claim was lost.
+    pub shards: u16,
     /// Whether its shards have messages beyond the cursor.
     pub mail: bool,
     /// Whether its shards have parked runs that are due in the window asked for.
@@ -257,23 +288,33 @@ impl Append {
     /// The digest of the content. Whoever makes an append sets [`Append::digest`] to it, once and last.
     pub fn content_digest(&self) -> [u8; 32] {
         let mut hasher = Sha256::new();
+        // Each list and each text is preceded by its length: what ends one must not be able to begin the next.
+        hasher.update((self.events.len() as u64).to_le_bytes());
         for event in &self.events {
             hasher.update(event.run.as_u128().to_le_bytes());
             hasher.update(event.seq.get().to_le_bytes());
             hasher.update(event.position.get().to_le_bytes());
             hasher.update(event.at.as_micros().to_le_bytes());
+            hasher.update((event.name.as_str().len() as u64).to_le_bytes());
             hasher.update(event.name.as_str());
             hasher.update((event.body.len() as u64).to_le_bytes());
             hasher.update(&event.body);
         }
         // The rows follow from the events; what is left is which runs and which messages are touched.
-        let rows = self.opened.iter().map(|opened| opened.run);
-        let rows = rows.chain(self.updated.iter().map(|updated| updated.run));
-        for run in rows.chain(self.closed.iter().map(|closed| closed.run)) {
-            hasher.update(run.as_u128().to_le_bytes());
-        }
-        for message in self.consumed.iter().chain(&self.undelivered) {
-            hasher.update(message.number.get().to_le_bytes());
+        let mut runs = |runs: &mut dyn ExactSizeIterator<Item = RunId>| {
+            hasher.update((runs.len() as u64).to_le_bytes());
+            for run in runs {
+                hasher.update(run.as_u128().to_le_bytes());
+            }
+        };
+        runs(&mut self.opened.iter().map(|opened| opened.run));
+        runs(&mut self.updated.iter().map(|updated| updated.run));
+        runs(&mut self.closed.iter().map(|closed| closed.run));
+        for messages in [&self.consumed, &self.undelivered] {
+            hasher.update((messages.len() as u64).to_le_bytes());
+            for message in messages {
+                hasher.update(message.number.get().to_le_bytes());
+            }
         }
         hasher.finalize().into()
     }
@@ -400,6 +441,8 @@ pub struct InboxRead {
 
 /// How far somebody has read the inbox: a store's own writing, which only that store reads. The default is
 /// the beginning.
+///
+/// It speaks of the shards that it was read with: a caller that reads others as well begins anew.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InboxCursor(pub Bytes);
 

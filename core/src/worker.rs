@@ -103,9 +103,25 @@ impl Worker {
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
         let host = self.config.host.clone().unwrap_or_else(|| Arc::new(SystemHost::current()));
         let queue = self.queue(&*host).await?;
-        let threads = threads::Threads::start(&self, host, queue)?;
+        let threads = threads::Threads::start(threads::Parts::new(&self, host, queue))?;
         shutdown.await;
         threads.stop(self.config.shutdown_grace).await;
+        Ok(())
+    }
+
+    /// As [`Worker::run_until`], but everything except activities runs on the calling thread, inside of the
+    /// returned future. Dropping it is a crash: nothing is handed over. This is how a test that brings a
+    /// [`Host`] of its own owns every moment of a worker.
+    ///
+    /// # Errors
+    /// As [`Worker::run_until`].
+    ///
+    /// # Panics
+    /// As [`Worker::run_until`].
+    pub async fn run_on_this_thread(self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+        let host = self.config.host.clone().unwrap_or_else(|| Arc::new(SystemHost::current()));
+        let queue = self.queue(&*host).await?;
+        threads::Parts::new(&self, host, queue).run(shutdown, self.config.shutdown_grace).await;
         Ok(())
     }
 

@@ -147,14 +147,12 @@ impl State {
     fn set_row(&mut self, id: RunId, row: Row) {
         let run = self.runs.get_mut(&id).expect("the run was checked or just inserted");
         if let Row::Open(before) = &run.row {
-            let (unparked, due) = index_entries(id, before);
-            unparked.map(|entry| self.unparked.remove(&entry));
-            due.map(|entry| self.due.remove(&entry));
+            unparked_entry(id, before).map(|entry| self.unparked.remove(&entry));
+            due_entry(id, before).map(|entry| self.due.remove(&entry));
         }
         if let Row::Open(after) = &row {
-            let (unparked, due) = index_entries(id, after);
-            self.unparked.extend(unparked);
-            self.due.extend(due);
+            self.unparked.extend(unparked_entry(id, after));
+            self.due.extend(due_entry(id, after));
         }
         run.row = row;
     }
@@ -183,13 +181,19 @@ impl State {
     }
 }
 
-/// Where the indexes mention an open run.
-fn index_entries(run: RunId, row: &OpenRow) -> (Option<(ShardId, RunId)>, Option<(ShardId, DueMark)>) {
-    let shard = run.shard();
+/// Where the index of unparked runs mentions an open run.
+fn unparked_entry(run: RunId, row: &OpenRow) -> Option<(ShardId, RunId)> {
     match row.state {
-        OpenState::Pending => (None, None),
-        OpenState::Busy | OpenState::Stalled => (Some((shard, run)), None),
-        OpenState::Parked => (None, row.wake_at.map(|wake_at| (shard, DueMark { wake_at, run }))),
+        OpenState::Busy | OpenState::Stalled => Some((run.shard(), run)),
+        OpenState::Pending | OpenState::Parked => None,
+    }
+}
+
+/// Where the index of deadlines mentions an open run.
+fn due_entry(run: RunId, row: &OpenRow) -> Option<(ShardId, DueMark)> {
+    match row.state {
+        OpenState::Parked => row.wake_at.map(|wake_at| (run.shard(), DueMark { wake_at, run })),
+        OpenState::Pending | OpenState::Busy | OpenState::Stalled => None,
     }
 }
 

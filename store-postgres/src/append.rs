@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use pgworkflows::store::{Append, Appended, MessageRef, OpenRow, StoreError};
 use pgworkflows::RunId;
+use pgworkflows::store::{Append, Appended, MessageRef, OpenRow, StoreError};
 use sqlx::postgres::{PgArguments, PgBindIterExt, Postgres};
 use sqlx::query::Query;
 

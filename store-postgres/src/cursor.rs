@@ -89,18 +89,9 @@ mod tests {
 
     #[test]
     fn a_cursor_survives_its_writing() {
-        let whole = Cursor {
-            behind: Some("10:20:12,15".to_owned()),
-            greatest: 99,
-            paging: None,
-        };
-        let unfinished = Cursor {
-            paging: Some(Paging {
-                snapshot: "30:40:".to_owned(),
-                last: 120,
-            }),
-            ..whole.clone()
-        };
+        let whole = Cursor { behind: Some("10:20:12,15".to_owned()), greatest: 99, paging: None };
+        let unfinished =
+            Cursor { paging: Some(Paging { snapshot: "30:40:".to_owned(), last: 120 }), ..whole.clone() };
         for cursor in [Cursor::default(), whole, unfinished] {
             assert_eq!(Cursor::decode(&cursor.encode()).unwrap(), cursor);
         }
@@ -117,10 +108,7 @@ mod tests {
     fn the_xmax_is_that_of_the_latest_snapshot() {
         let mut cursor = Cursor { behind: Some("10:20:12,15".to_owned()), ..Cursor::default() };
         assert_eq!(cursor.xmax().unwrap(), 20);
-        cursor.paging = Some(Paging {
-            snapshot: "30:40:".to_owned(),
-            last: 0,
-        });
+        cursor.paging = Some(Paging { snapshot: "30:40:".to_owned(), last: 0 });
         assert_eq!(cursor.xmax().unwrap(), 40);
     }
 }

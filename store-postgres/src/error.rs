@@ -8,9 +8,8 @@ pub(crate) fn store_error(error: sqlx::Error) -> StoreError {
     use sqlx::Error;
     match &error {
         Error::Database(database) => match database.try_downcast_ref::<PgDatabaseError>() {
-            Some(database) => server_error(database.code(), &describe(database)).unwrap_or_else(|reason| {
-                StoreError::Unavailable { reason, source: Some(Box::new(error)) }
-            }),
+            Some(database) => server_error(database.code(), &describe(database))
+                .unwrap_or_else(|reason| StoreError::Unavailable { reason, source: Some(Box::new(error)) }),
             None => StoreError::Unavailable { reason: error.to_string(), source: None },
         },
         Error::Encode(_) | Error::InvalidArgument(_) | Error::Configuration(_) => {

@@ -33,7 +33,7 @@ pub(crate) const CLAIMED_SHARDS: &str = "
     order by s.shard";
 
 pub(crate) const TICK: &str = "
-    select at, claimable, held, mail, due from @schema@.tick($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    select at, claimable, held, owned, mail, due from @schema@.tick($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 
 pub(crate) const RELEASE: &str = "
     select @schema@.release($1, $2)";
@@ -100,8 +100,7 @@ fn claimed_shard(row: &PgRow) -> Result<ClaimedShard, StoreError> {
 /// The heartbeat.
 pub(crate) async fn tick(session: &mut PostgresSession, tick: &Tick) -> Result<Ticked, StoreError> {
     let leases = &tick.leases;
-    let cursors =
-        leases.iter().map(|lease| Cursor::decode(&lease.cursor)).collect::<Result<Vec<_>, _>>()?;
+    let cursors = leases.iter().map(|lease| Cursor::decode(&lease.cursor)).collect::<Result<Vec<_>, _>>()?;
     let ttls = leases
         .iter()
         .map(|lease| lease.renew.map(micros).transpose())
@@ -124,12 +123,14 @@ pub(crate) async fn tick(session: &mut PostgresSession, tick: &Tick) -> Result<T
     let row = only(&rows)?;
     let found = |column: &str| get::<Option<Vec<bool>>>(row, column).map(Option::unwrap_or_default);
     let (held, mail, due) = (found("held")?, found("mail")?, found("due")?);
-    if [held.len(), mail.len(), due.len()] != [leases.len(); 3] {
+    let owned = get::<Option<Vec<i64>>>(row, "owned")?.unwrap_or_default();
+    if [held.len(), owned.len(), mail.len(), due.len()] != [leases.len(); 4] {
         return Err(StoreError::corrupt("the tick answered for other leases than it was asked"));
     }
     let answer = |(index, lease): (usize, &LeaseTick)| LeaseTicked {
         lease: lease.lease,
         held: held[index],
+        shards: u16::try_from(owned[index]).unwrap_or(u16::MAX),
         // A read in pages has not come to its end: there is mail, whatever else has come.
         mail: mail[index] || cursors[index].paging.is_some(),
         due: due[index],

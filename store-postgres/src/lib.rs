@@ -14,24 +14,26 @@
 //! everything else works through PgBouncer in transaction mode, from its version 1.21 with
 //! `max_prepared_statements` on; give the listener a direct address with [`Builder::listen_url`].
 
-mod schema;
-mod options;
-mod connect;
-mod migrate;
-mod store;
-mod session;
-mod submit;
-mod inbox;
-mod cursor;
 mod append;
-mod partition;
-mod lease;
-mod recover;
-mod notify;
-mod query;
-mod sql;
-mod values;
+mod connect;
+mod cursor;
 mod error;
+mod inbox;
+mod lease;
+mod migrate;
+mod notify;
+mod options;
+mod partition;
+mod query;
+mod recover;
+mod schema;
+mod session;
+mod sql;
+mod store;
+mod submit;
+mod transaction;
+mod values;
 
 pub use self::options::Builder;
 pub use self::store::PostgresStore;
+pub use self::transaction::InTransaction;

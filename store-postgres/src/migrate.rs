@@ -124,7 +124,8 @@ async fn missing(
     if exists.fetch_optional(&mut *connection).await.map_err(store_error)?.is_none() {
         return Ok(MIGRATIONS.iter().collect());
     }
-    let applied = format!("select number, name, checksum from {}.migrations order by number", schema.as_str());
+    let applied =
+        format!("select number, name, checksum from {}.migrations order by number", schema.as_str());
     let applied = sqlx::query(AssertSqlSafe(applied)).persistent(false).fetch_all(connection).await;
     let applied = applied.map_err(store_error)?;
     for row in &applied {

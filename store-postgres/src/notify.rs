@@ -263,8 +263,7 @@ mod tests {
     #[test]
     fn a_payload_says_what_was_rung() {
         let shard = |number| ShardId::new(number).unwrap();
-        let hints =
-            [Hint::Mail(shard(1)), Hint::Mail(shard(4095)), Hint::Closed(shard(7)), Hint::Released];
+        let hints = [Hint::Mail(shard(1)), Hint::Mail(shard(4095)), Hint::Closed(shard(7)), Hint::Released];
         let rings = hints.into_iter().filter_map(Ring::new).collect();
         assert_eq!(write(&rings), "mail 1,4095;closed 7;released");
         assert_eq!(read(&write(&rings)), hints);

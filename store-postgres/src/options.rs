@@ -144,7 +144,10 @@ impl Builder {
             return refuse("a pool of 0 connections serves nobody: give it 1 or more".to_owned());
         }
         if self.lock_timeout < Duration::from_millis(1) {
-            return refuse(format!("a lock timeout of {:?} is too short: 1 ms is the least", self.lock_timeout));
+            return refuse(format!(
+                "a lock timeout of {:?} is too short: 1 ms is the least",
+                self.lock_timeout
+            ));
         }
         if self.call_timeout <= self.lock_timeout {
             return refuse(format!(

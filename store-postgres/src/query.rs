@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use pgworkflows::store::{
-    ClosedRun, EventRecord, OpenRow, RunDescription, RunFilter, RunPage, StoreError, StoreQuery,
-    Undelivered,
+    ClosedRun, EventRecord, OpenRow, RunDescription, RunFilter, RunPage, StoreError, StoreQuery, Undelivered,
 };
 use pgworkflows::{EventSeq, RunId};
 use sqlx::postgres::{PgBindIterExt, PgRow};
@@ -14,8 +13,8 @@ use crate::PostgresStore;
 use crate::recover::event_record;
 use crate::store::Shared;
 use crate::values::{
-    Time, bytes, closed_status, closed_status_number, get, open_state, open_state_number, run_id,
-    timestamp, uuid,
+    Time, bytes, closed_status, closed_status_number, get, open_state, open_state_number, run_id, timestamp,
+    uuid,
 };
 
 /// Run by run, so that each looks into the one partition of its birth.

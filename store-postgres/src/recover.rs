@@ -56,15 +56,10 @@ pub(crate) const DUE_RUNS: &str = "
     order by d.wake_at, d.run_id";
 
 /// Reads histories, ascending by run.
-pub(crate) async fn load(
-    session: &mut PostgresSession,
-    load: &Load,
-) -> Result<Vec<RunHistory>, StoreError> {
+pub(crate) async fn load(session: &mut PostgresSession, load: &Load) -> Result<Vec<RunHistory>, StoreError> {
     let statements = &session.shared.statements;
     let query = match load {
-        Load::Runs(runs) => {
-            statements.load_runs.query().bind(runs.iter().copied().map(uuid).bind_iter())
-        }
+        Load::Runs(runs) => statements.load_runs.query().bind(runs.iter().copied().map(uuid).bind_iter()),
         Load::Unparked { shards, after, limit } => statements
             .load_unparked
             .query()

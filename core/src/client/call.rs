@@ -2,6 +2,7 @@
 //! store that does not answer. It must not know what a request means.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use crate::id::{EventSeq, RunId};
 use crate::limits;
 use crate::payload::Payload;
 use crate::run::payload_too_large;
-use crate::store::{Queue, Store, StoreError};
+use crate::store::{Queue, Store, StoreError, Submitted};
 use crate::time::Timestamp;
 
 /// What all clones of a client share.
@@ -80,14 +81,26 @@ impl Shared {
     /// Submits a request: the very same submission until its outcome is known.
     pub(crate) async fn submit<T>(&self, prepared: Prepared<T>) -> Result<T, Error> {
         let submissions = std::slice::from_ref(prepared.submission());
-        let answers = self.retry(|| self.store.submit(submissions)).await?;
-        match answers[..] {
-            [answer] => prepared.answered(answer),
-            _ => {
-                let reason = format!("one submission was answered {} times: {:?}", answers.len(), self.store);
-                Err(StoreError::corrupt(reason).into())
-            }
+        let tries = AtomicUsize::new(0);
+        let answers = self.retry(|| {
+            tries.fetch_add(1, Ordering::Relaxed);
+            self.store.submit(submissions)
+        });
+        let answers = answers.await?;
+        let [answer] = answers[..] else {
+            let reason = format!("one submission was answered {} times: {:?}", answers.len(), self.store);
+            return Err(StoreError::corrupt(reason).into());
+        };
+        let message = prepared.submission().opens.is_none();
+        if message && answer == Submitted::RunOver && tries.into_inner() > 1 {
+            // The run may have taken the message of the first try, and ended with it.
+            let reason = format!(
+                "run {} is over, and whether it took this message before is not known; its history tells",
+                prepared.submission().run
+            );
+            return Err(StoreError::unavailable(reason).into());
         }
+        prepared.answered(answer)
     }
 
     /// The queue's shards and the store's time, which is asked for again where the last answer is old: the two

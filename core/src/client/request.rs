@@ -1,6 +1,7 @@
 //! What every request of a client has in common: it becomes one submission, and an answer to it becomes a value.
 //! It must not know how a submission travels.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,6 +12,34 @@ use crate::store::{Store, Submission, Submitted};
 
 /// A request that a client can make by itself or as a part of something larger, such as a transaction that a
 /// store's own crate understands. Awaiting the request is the first; [`Request::prepare`] is for the second.
+///
+/// ```
+/// use pgworkflows::prelude::*;
+/// use pgworkflows::Request;
+/// use pgworkflows_memory::MemoryStore;
+/// # struct Reminder;
+/// # impl Workflow for Reminder {
+/// #     const NAME: &'static str = "reminder";
+/// #     type Input = String;
+/// #     type Output = ();
+/// #     async fn run(_: Context, _: String) -> WorkflowResult<()> { Ok(()) }
+/// # }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), pgworkflows::Error> {
+/// let store = MemoryStore::new();
+/// let client = Client::new(store.clone());
+/// let prepared = client.start::<Reminder>("water the plants".to_owned()).prepare().await?;
+///
+/// let mut transaction = store.begin();
+/// let answers = transaction.submit(std::slice::from_ref(prepared.submission())).await?;
+/// let run = prepared.answered(answers[0])?;
+/// assert!(run.describe().await.unwrap_err().is_unknown_run());
+/// transaction.commit()?;
+/// assert_eq!(run.describe().await?.workflow, "reminder");
+/// # Ok(())
+/// # }
+/// ```
 pub trait Request {
     /// What the request is answered with.
     type Answer: 'static;
@@ -46,9 +75,20 @@ impl<T> Prepared<T> {
         &self.submission
     }
 
-    /// The client's store: the only one that the submission is meant for.
-    pub fn store(&self) -> &dyn Store {
-        &*self.store
+    /// The client's store, the only one that the submission is meant for, if it is an `S`; an [`Arc`] of a store
+    /// is looked through.
+    pub fn store_as<S: Store>(&self) -> Option<&S> {
+        let mut store: &dyn Store = &*self.store;
+        loop {
+            let any: &dyn Any = store;
+            if let Some(found) = any.downcast_ref::<S>() {
+                return Some(found);
+            }
+            if let Some(found) = any.downcast_ref::<Arc<S>>() {
+                return Some(found);
+            }
+            store = &**any.downcast_ref::<Arc<dyn Store>>()?;
+        }
     }
 
     /// What the store's answer means to the caller.

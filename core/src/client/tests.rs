@@ -1,1 +1,51 @@
-//! Tests.
+//! Tests of the client against a store that does what the test tells it, in virtual time.
+
+mod fake;
+mod reads;
+mod requests;
+mod results;
+
+use std::sync::Arc;
+
+use self::fake::{FakeStore, ManualHost};
+use super::Client;
+use crate::context::Context;
+use crate::signal::Signal;
+use crate::workflow::{Workflow, WorkflowResult};
+
+/// A workflow with an input that a test can make long.
+struct Greeting;
+
+impl Workflow for Greeting {
+    const NAME: &'static str = "greeting";
+    type Input = String;
+    type Output = String;
+
+    async fn run(_ctx: Context, name: String) -> WorkflowResult<String> {
+        Ok(name)
+    }
+}
+
+const WAVE: Signal<u32> = Signal::new("wave");
+
+/// A client with its store and its host.
+struct World {
+    client: Client,
+    store: FakeStore,
+    host: Arc<ManualHost>,
+}
+
+fn world() -> World {
+    let store = FakeStore::default();
+    let host = Arc::new(ManualHost::new());
+    let client = Client::builder(store.clone()).host(host.clone()).payload_bytes_max(100).build();
+    World { client: client.expect("the settings are good"), store, host }
+}
+
+/// Executes a request beside the test.
+#[expect(clippy::disallowed_methods, reason = "a test is a runtime of its own")]
+fn spawn<T: Send + 'static>(
+    request: impl IntoFuture<Output = T, IntoFuture = futures::future::BoxFuture<'static, T>>,
+) -> tokio::task::JoinHandle<T> {
+    tokio::task::spawn(request.into_future())
+}

@@ -1,9 +1,9 @@
 //! Recovery: runs come back from their histories, after a takeover, for a message, or for a deadline.
 
 use super::{Live, Processor, Waiting};
-use crate::event::{Event, Role, wire};
+use crate::event::{Event, Role};
 use crate::id::{CommandId, RunId};
-use crate::run::{PastEvent, replay};
+use crate::run::{PastEvent, decode_history, replay};
 use crate::store::{Load, RunHistory};
 use crate::time::Timestamp;
 
@@ -45,7 +45,7 @@ impl Processor {
             }
             (waiting, _) => waiting.unwrap_or_default(),
         };
-        let past = match decode(&history) {
+        let past = match decode_history(&history) {
             Ok(past) => past,
             Err(error) => {
                 tracing::error!(run = %id, "the run is left alone: {error}");
@@ -152,24 +152,6 @@ impl Processor {
             _ => None,
         })
     }
-}
-
-/// A history in core's own terms.
-fn decode(history: &RunHistory) -> Result<Vec<PastEvent>, String> {
-    let mut past = Vec::with_capacity(history.events.len());
-    for (index, record) in history.events.iter().enumerate() {
-        if record.seq.get() as usize != index + 1 {
-            return Err(format!(
-                "its history is not whole: event {} is where {} should be",
-                record.seq,
-                index + 1
-            ));
-        }
-        let event = wire::decode_event(record.name.as_str(), &record.body)
-            .map_err(|error| format!("event {}: {error}", record.seq))?;
-        past.push(PastEvent { seq: record.seq, at: record.at, event });
-    }
-    Ok(past)
 }
 
 /// The lease under which the run was last written to.

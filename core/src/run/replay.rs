@@ -6,9 +6,10 @@ use std::panic::Location;
 
 use super::{Progress, Run};
 use crate::command::Issued;
-use crate::event::{Event, Outcome, Role};
+use crate::event::{Event, Outcome, Role, wire};
 use crate::id::{EventSeq, RunId};
 use crate::registry::Registry;
+use crate::store::RunHistory;
 use crate::time::Timestamp;
 
 /// One event of a history.
@@ -44,6 +45,24 @@ pub(crate) fn replay(
         replay.diverge(message);
     }
     replay.finish(now)
+}
+
+/// A history in core's own terms.
+pub(crate) fn decode_history(history: &RunHistory) -> Result<Vec<PastEvent>, String> {
+    let mut past = Vec::with_capacity(history.events.len());
+    for (index, record) in history.events.iter().enumerate() {
+        if record.seq.get() as usize != index + 1 {
+            return Err(format!(
+                "its history is not whole: event {} is where {} should be",
+                record.seq,
+                index + 1
+            ));
+        }
+        let event = wire::decode_event(record.name.as_str(), &record.body)
+            .map_err(|error| format!("event {}: {error}", record.seq))?;
+        past.push(PastEvent { seq: record.seq, at: record.at, event });
+    }
+    Ok(past)
 }
 
 struct Replay<'a> {

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::executor::{AttemptResult, Executor};
 use crate::event::Name;
 use crate::host::{Host, StoreClock};
-use crate::id::{CommandId, LeaseId, RunId};
+use crate::id::{CommandId, LeaseId, RunId, ShardId};
 use crate::processor::{Effect, Processor, Read};
 use crate::registry::Registry;
 use crate::store::{
@@ -44,6 +44,7 @@ pub(crate) enum Input {
 #[derive(Debug)]
 pub(crate) struct TickReply {
     pub(crate) tick: LeaseTick,
+    /// The shards that it serves.
     pub(crate) shards: usize,
 }
 

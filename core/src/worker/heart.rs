@@ -8,6 +8,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::driver::{Input, TickReply};
 use crate::host::{Host, StoreClock};
+use crate::id::{LeaseId, ShardId};
 use crate::run::PollMark;
 use crate::store::{Claim, Hint, LeaseTicked, Queue, Session, Store, StoreError, Tick};
 
@@ -91,13 +92,15 @@ impl Heart {
         let ticked = session.tick(&Tick { queue: self.queue.name.clone(), leases }).await?;
         self.clock.answered(ticked.now, &*self.host);
         let mut held = Vec::new();
+        let mut unserved = false;
         for ((index, reply), answer) in replies.into_iter().zip(ticked.leases) {
             if answer.held {
                 held.push((reply.shards, index, answer.lease));
+                unserved |= usize::from(answer.shards) > reply.shards;
             }
             self.tell(index, reply, answer, sent);
         }
-        if ticked.claimable > 0 {
+        if ticked.claimable > 0 || unserved {
             self.claim(session, held).await?;
         }
         Ok(())
@@ -113,7 +116,7 @@ impl Heart {
     async fn claim(
         &self,
         session: &mut Box<dyn Session>,
-        mut held: Vec<(usize, usize, crate::id::LeaseId)>,
+        mut held: Vec<(usize, usize, LeaseId)>,
     ) -> Result<(), StoreError> {
         held.sort_unstable();
         for (_, index, lease) in held {

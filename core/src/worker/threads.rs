@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::future::{join, join_all};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::driver::{Driver, Ended, Input, Surroundings, backoff};
@@ -27,33 +27,37 @@ pub(super) struct Threads {
     stop_heart: watch::Sender<bool>,
 }
 
-impl Threads {
-    pub(super) fn start(worker: &Worker, host: Arc<dyn Host>, queue: Queue) -> Result<Self, Error> {
+/// The parts of a worker, before anything runs them.
+pub(super) struct Parts {
+    pub(super) mailboxes: Vec<mpsc::UnboundedSender<Input>>,
+    pub(super) processors: Vec<(Serve, mpsc::UnboundedReceiver<Input>)>,
+    pub(super) heart: Heart,
+}
+
+impl Parts {
+    pub(super) fn new(worker: &Worker, host: Arc<dyn Host>, queue: Queue) -> Self {
         let config = &worker.config;
         let clock = Arc::new(StoreClock::default());
         clock.answered(queue.now, &*host);
         let executor = Executor::new(Arc::clone(&host), config.activities_max);
-        let (stop_heart, stopped) = watch::channel(false);
-        let mut threads = Self { mailboxes: Vec::new(), processors: Vec::new(), heart: None, stop_heart };
-        let mut beats = Vec::new();
-        for (index, live_runs) in worker.live_runs.iter().enumerate() {
+        let (mut mailboxes, mut processors, mut beats) = (Vec::new(), Vec::new(), Vec::new());
+        for live_runs in &worker.live_runs {
             let (outbox, mailbox) = mpsc::unbounded_channel();
             let mark = Arc::new(PollMark::default());
-            let registry = Registry::new(Arc::clone(&worker.definitions), Arc::clone(&mark));
             let with = Surroundings {
                 store: Arc::clone(&worker.store),
                 host: Arc::clone(&host),
                 clock: Arc::clone(&clock),
                 executor: executor.clone(),
-                registry,
+                registry: Registry::new(Arc::clone(&worker.definitions), Arc::clone(&mark)),
                 lease_ttl: config.lease_ttl,
                 outbox: outbox.clone(),
                 live_runs: live_runs.clone(),
             };
             let limit = shards_each(&queue, config.processors);
             let serve = Serve { with, config: config.processor.clone(), queue: queue.name.clone(), limit };
-            threads.processors.push(spawn(format!("pgworkflows-{index}"), move || serve.run(mailbox))?);
-            threads.mailboxes.push(outbox.clone());
+            processors.push((serve, mailbox));
+            mailboxes.push(outbox.clone());
             beats.push(Beat { mailbox: outbox, mark });
         }
         let heart = Heart {
@@ -67,6 +71,37 @@ impl Threads {
             poll_warn: config.poll_warn,
             processors: beats,
         };
+        Self { mailboxes, processors, heart }
+    }
+
+    /// Runs all parts on this thread, until `shutdown` is ready and everything is handed over.
+    pub(super) async fn run(self, shutdown: impl Future<Output = ()>, grace: Duration) {
+        let (stop_heart, stopped) = watch::channel(false);
+        let mailboxes = self.mailboxes;
+        let processors = self.processors.into_iter().map(|(serve, mailbox)| serve.run(mailbox));
+        let stop = async {
+            shutdown.await;
+            for mailbox in &mailboxes {
+                drop(mailbox.send(Input::Shutdown { grace }));
+            }
+        };
+        let served = async {
+            join(join_all(processors), stop).await;
+            stop_heart.send_replace(true);
+        };
+        join(served, self.heart.run(stopped)).await;
+    }
+}
+
+impl Threads {
+    pub(super) fn start(parts: Parts) -> Result<Self, Error> {
+        let (stop_heart, stopped) = watch::channel(false);
+        let mut threads =
+            Self { mailboxes: parts.mailboxes, processors: Vec::new(), heart: None, stop_heart };
+        for (index, (serve, mailbox)) in parts.processors.into_iter().enumerate() {
+            threads.processors.push(spawn(format!("pgworkflows-{index}"), move || serve.run(mailbox))?);
+        }
+        let heart = parts.heart;
         threads.heart = Some(spawn("pgworkflows-heart".to_owned(), move || heart.run(stopped))?);
         Ok(threads)
     }
@@ -118,7 +153,7 @@ where
 }
 
 /// What one processor's thread does: claim a lease, drive a processor under it, and begin anew if it is lost.
-struct Serve {
+pub(super) struct Serve {
     with: Surroundings,
     config: ProcessorConfig,
     queue: String,

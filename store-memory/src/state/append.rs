@@ -1,10 +1,12 @@
 //! The append protocol: a batch is applied once, under a valid lease, to shards that belong to it, or not at
 //! all. It must not know what an event says.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use pgworkflows::store::{Append, Appended, ClosedRun, EventRecord, Hint, MessageRef, NewEvent, StoreError};
-use pgworkflows::store::{OpenRow, Undelivered};
+use pgworkflows::store::{
+    Append, Appended, ClosedRun, EventRecord, Hint, MessageRef, NewEvent, OpenRow, StoreError, Undelivered,
+};
 use pgworkflows::{AppendNo, EventSeq, Position, RunId, ShardId, Timestamp};
 
 use super::lease::fenced;
@@ -22,7 +24,8 @@ impl State {
         }
         self.check_ownership(append)?;
         self.check_rows(append)?;
-        self.check_events(append)?;
+        self.check_seqs(append)?;
+        self.check_positions(append)?;
         self.check_messages(append)?;
         // From here on nothing can be refused.
         let lease = self.leases.get_mut(&append.lease).expect("the lease was checked");
@@ -109,33 +112,46 @@ impl State {
         }
     }
 
-    /// Numbers go on where the log ends, in each run and in each shard, and an event belongs to an open run.
-    fn check_events(&self, append: &Append) -> Result<(), StoreError> {
+    /// The numbers of each run go on where its log ends, and an event belongs to a run that is open.
+    fn check_seqs(&self, append: &Append) -> Result<(), StoreError> {
         let mut beginning: Vec<RunId> = append.opened.iter().map(|opened| opened.run).collect();
         beginning.extend(append.closed.iter().map(|closed| closed.run));
+        beginning.retain(|run| !self.runs.contains_key(run));
         beginning.sort_unstable();
-        let mut next_seq: BTreeMap<RunId, EventSeq> = BTreeMap::new();
+        let mut next_seqs: BTreeMap<RunId, EventSeq> = BTreeMap::new();
         for events in append.events.chunk_by(|one, other| one.run == other.run) {
             let run = events[0].run;
-            let next_seq = next_seq.entry(run).or_insert_with(|| self.next_seq(run));
-            if *next_seq == EventSeq::FIRST && beginning.binary_search(&run).is_ok() {
-                // Its row is part of this append, and was checked.
-            } else {
-                self.check_open(run)?;
-            }
+            let next = match next_seqs.entry(run) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => {
+                    if beginning.binary_search(&run).is_err() {
+                        self.check_open(run)?;
+                    }
+                    entry.insert(self.next_seq(run))
+                }
+            };
             for NewEvent { seq, .. } in events {
-                if seq != next_seq {
+                if seq != next {
                     return Err(StoreError::conflict(format!(
-                        "run {run} goes on with event {next_seq}, not with {seq}"
+                        "run {run} goes on with event {next}, not with {seq}"
                     )));
                 }
-                *next_seq = seq.next();
+                *next = seq.next();
             }
         }
-        let mut next_position: BTreeMap<ShardId, Position> = BTreeMap::new();
+        // A run's first event stands beside its first row: neither is ever there without the other.
+        match beginning.into_iter().find(|run| !next_seqs.contains_key(run)) {
+            Some(run) => Err(StoreError::conflict(format!("run {run} begins without an event"))),
+            None => Ok(()),
+        }
+    }
+
+    /// The positions of each shard go on where its log ends.
+    fn check_positions(&self, append: &Append) -> Result<(), StoreError> {
+        let mut next_positions: BTreeMap<ShardId, Position> = BTreeMap::new();
         for NewEvent { run, position, .. } in &append.events {
             let shard = run.shard();
-            let next = next_position
+            let next = next_positions
                 .entry(shard)
                 .or_insert_with(|| self.shard(shard).expect("ownership was checked").next_position);
             if position != next {
@@ -145,12 +161,7 @@ impl State {
             }
             *next = position.next();
         }
-        // A run that is neither known nor opened cannot just end: its log would be empty.
-        let without_log = |run: &RunId| !self.runs.contains_key(run) && !next_seq.contains_key(run);
-        match beginning.into_iter().find(without_log) {
-            Some(run) => Err(StoreError::conflict(format!("run {run} begins without an event"))),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     fn next_seq(&self, run: RunId) -> EventSeq {

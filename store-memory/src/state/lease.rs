@@ -13,25 +13,28 @@ impl State {
     /// Claims free shards, those of leases whose time has passed included.
     pub(crate) fn claim(&mut self, now: Timestamp, claim: &Claim) -> Result<Claimed, StoreError> {
         let queue = self.queue_shards(&claim.queue)?;
-        // The claimer's own lease is no exception: if its time has passed, anybody else could have its shards.
-        self.fence_expired(now);
         let id = match claim.lease {
             Some(id) => id,
-            None => self.make_lease(now.saturating_add(claim.ttl)),
+            None => self.make_lease(),
         };
+        // Its own lease first, so that a claim which comes late finds it as valid as a tick would.
         let lease = self.leases.get_mut(&id).ok_or_else(|| fenced(id))?;
+        lease.expires_at = now.saturating_add(claim.ttl);
+        self.fence_expired(now, id);
+        let lease = self.leases.get_mut(&id).expect("it was spared");
         let room = usize::from(claim.limit).saturating_sub(lease.shards.len());
-        let free = queue.iter().filter(|shard| self.shards[usize::from(shard.get())].owner.is_none());
-        for shard in free.take(room).collect::<Vec<_>>() {
-            self.shards[usize::from(shard.get())].owner = Some(id);
+        let rows = &mut self.shards;
+        let is_free = |shard: &ShardId| rows[usize::from(shard.get())].owner.is_none();
+        let free: Vec<_> = queue.iter().filter(is_free).take(room).collect();
+        for shard in free {
+            rows[usize::from(shard.get())].owner = Some(id);
             lease.shards.insert(shard);
         }
-        let answer = |shard: &ShardId| {
-            let row = &self.shards[usize::from(shard.get())];
-            ClaimedShard { shard: *shard, next_position: row.next_position, deaths: row.deaths }
+        let claimed = |shard: &ShardId| {
+            let Shard { next_position, deaths, .. } = rows[usize::from(shard.get())];
+            ClaimedShard { shard: *shard, next_position, deaths }
         };
-        let shards = lease.shards.iter().map(answer).collect();
-        Ok(Claimed { lease: id, shards, now })
+        Ok(Claimed { lease: id, shards: lease.shards.iter().map(claimed).collect(), now })
     }
 
     /// Renews leases and looks for work.
@@ -44,7 +47,7 @@ impl State {
 
     fn tick_lease(&mut self, now: Timestamp, tick: &LeaseTick) -> Result<LeaseTicked, StoreError> {
         let Some(lease) = self.leases.get_mut(&tick.lease) else {
-            return Ok(LeaseTicked { lease: tick.lease, held: false, mail: false, due: false });
+            return Ok(LeaseTicked { lease: tick.lease, held: false, shards: 0, mail: false, due: false });
         };
         // A lease whose time has passed is still valid until somebody fences it.
         if let Some(ttl) = tick.renew {
@@ -56,7 +59,7 @@ impl State {
             .shards
             .iter()
             .any(|shard| self.due_of_shard(*shard, tick.due_after, tick.due_until).next().is_some());
-        Ok(LeaseTicked { lease: tick.lease, held: true, mail, due })
+        Ok(LeaseTicked { lease: tick.lease, held: true, shards: lease.shards.len() as u16, mail, due })
     }
 
     /// Ends a lease in good order: whoever comes next need not suspect anything.
@@ -64,17 +67,18 @@ impl State {
         self.end_lease(lease, |shard| shard.deaths = 0);
     }
 
-    fn make_lease(&mut self, expires_at: Timestamp) -> LeaseId {
+    fn make_lease(&mut self) -> LeaseId {
         self.last_lease += 1;
         let id = LeaseId::new(self.last_lease);
         let appends = BTreeMap::from([(AppendNo::new(0), [0; 32])]);
-        self.leases.insert(id, Lease { expires_at, shards: BTreeSet::new(), appends });
+        self.leases.insert(id, Lease { expires_at: Timestamp::MIN, shards: BTreeSet::new(), appends });
         id
     }
 
-    /// Fences the leases whose time has passed. There are as many leases as processors: a few.
-    fn fence_expired(&mut self, now: Timestamp) {
-        let expired = self.leases.iter().filter(|(_, lease)| lease.expires_at <= now).map(|(id, _)| *id);
+    /// Fences the leases of others whose time has passed. There are as many leases as processors: a few.
+    fn fence_expired(&mut self, now: Timestamp, own: LeaseId) {
+        let expired = self.leases.iter().filter(|(id, lease)| **id != own && lease.expires_at <= now);
+        let expired = expired.map(|(id, _)| *id);
         for lease in expired.collect::<Vec<_>>() {
             self.end_lease(lease, |shard| shard.deaths += 1);
         }

@@ -1,0 +1,278 @@
+//! A store that records what it is asked and answers as it is told, and a host whose time stands still.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::sync::{broadcast, oneshot};
+
+use crate::event::{Event, wire};
+use crate::host::Host;
+use crate::id::{EventSeq, RunId, ShardId};
+use crate::random::mix;
+use crate::store::{
+    ClosedRun, ClosedStatus, EventRecord, Hint, OpenRow, Queue, RunDescription, RunFilter, RunPage, Session,
+    Store, StoreError, StoreQuery, Submission, Submitted,
+};
+use crate::time::Timestamp;
+
+/// 2026-01-01 00:00 UTC, what the fake store's clock shows when the host's time is zero.
+pub(super) const NOW: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
+
+/// The shards of the fake store's queue.
+pub(super) const FIRST_SHARD: u16 = 128;
+pub(super) const SHARDS: u16 = 64;
+
+/// See the file's head. Clones are handles of one store.
+#[derive(Clone)]
+pub(super) struct FakeStore(Arc<Inner>);
+
+struct Inner {
+    hints: broadcast::Sender<Hint>,
+    /// Held by a test that wants `closed` to wait.
+    gate: Arc<tokio::sync::Mutex<()>>,
+    state: Mutex<State>,
+}
+
+/// What the store answers, and what it was asked.
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) submit_answers: VecDeque<Result<Submitted, StoreError>>,
+    pub(super) closed_errors: VecDeque<StoreError>,
+    pub(super) closed: BTreeMap<RunId, ClosedRun>,
+    pub(super) described: BTreeMap<RunId, RunDescription>,
+    pub(super) keys: BTreeMap<(String, String), RunId>,
+    pub(super) events: Vec<EventRecord>,
+    pub(super) submitted: Vec<Submission>,
+    pub(super) closed_asked: Vec<Vec<RunId>>,
+    pub(super) queue_asked: u32,
+    pub(super) listed: Vec<(RunFilter, RunPage)>,
+}
+
+impl Default for FakeStore {
+    fn default() -> Self {
+        Self(Arc::new(Inner {
+            hints: broadcast::Sender::new(4),
+            gate: Arc::default(),
+            state: Mutex::default(),
+        }))
+    }
+}
+
+impl FakeStore {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().expect("no test panics while it holds the state")
+    }
+
+    /// Ends a run. Nobody is told.
+    pub(super) fn close(&self, run: RunId, terminal: &Event) {
+        let status = match terminal {
+            Event::RunCompleted { .. } => ClosedStatus::Completed,
+            Event::RunFailed { .. } => ClosedStatus::Failed,
+            Event::RunCancelled { .. } => ClosedStatus::Cancelled,
+            _ => ClosedStatus::Terminated,
+        };
+        self.close_with(run, "greeting", status, wire::encode_event(terminal));
+    }
+
+    pub(super) fn close_with(&self, run: RunId, workflow: &str, status: ClosedStatus, outcome: Bytes) {
+        let workflow = workflow.to_owned();
+        let closed = ClosedRun { run, workflow, key: None, status, closed_at: NOW, outcome };
+        self.state().closed.insert(run, closed);
+    }
+
+    pub(super) fn hint(&self, hint: Hint) {
+        _ = self.0.hints.send(hint);
+    }
+
+    /// Has the store know an open run.
+    pub(super) fn describe_as(&self, run: RunId, workflow: &str, row: OpenRow) {
+        let description = RunDescription {
+            run,
+            workflow: workflow.to_owned(),
+            key: None,
+            open: Some(row),
+            closed: None,
+            undelivered: Vec::new(),
+        };
+        self.state().described.insert(run, description);
+    }
+
+    /// Has the store answer no question for outcomes until the guard is dropped.
+    pub(super) fn hold_reads(&self) -> tokio::sync::OwnedMutexGuard<()> {
+        Arc::clone(&self.0.gate).try_lock_owned().expect("nobody holds it")
+    }
+
+    pub(super) fn closed_reads(&self) -> usize {
+        self.state().closed_asked.len()
+    }
+}
+
+impl fmt::Debug for FakeStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FakeStore")
+    }
+}
+
+#[async_trait]
+impl Store for FakeStore {
+    async fn session(&self) -> Result<Box<dyn Session>, StoreError> {
+        Err(StoreError::unavailable("a client needs no session"))
+    }
+
+    async fn queue(&self, name: &str, _shards: u16) -> Result<Queue, StoreError> {
+        self.state().queue_asked += 1;
+        let first_shard =
+            ShardId::new(FIRST_SHARD).map_err(|error| StoreError::corrupt(error.to_string()))?;
+        Ok(Queue { name: name.to_owned(), first_shard, shard_count: SHARDS, now: NOW })
+    }
+
+    async fn submit(&self, submissions: &[Submission]) -> Result<Vec<Submitted>, StoreError> {
+        let mut state = self.state();
+        state.submitted.extend_from_slice(submissions);
+        let answer = state.submit_answers.pop_front().unwrap_or(Ok(Submitted::Accepted))?;
+        Ok(vec![answer; submissions.len()])
+    }
+
+    async fn closed(&self, runs: &[RunId]) -> Result<Vec<ClosedRun>, StoreError> {
+        let _gate = self.0.gate.lock().await;
+        let mut state = self.state();
+        state.closed_asked.push(runs.to_vec());
+        match state.closed_errors.pop_front() {
+            Some(error) => Err(error),
+            None => Ok(runs.iter().filter_map(|run| state.closed.get(run).cloned()).collect()),
+        }
+    }
+
+    fn hints(&self) -> broadcast::Receiver<Hint> {
+        self.0.hints.subscribe()
+    }
+
+    fn query(&self) -> &dyn StoreQuery {
+        self
+    }
+}
+
+#[async_trait]
+impl StoreQuery for FakeStore {
+    async fn describe(&self, run: RunId) -> Result<Option<RunDescription>, StoreError> {
+        Ok(self.state().described.get(&run).cloned())
+    }
+
+    async fn find(&self, workflow: &str, key: &str) -> Result<Option<RunId>, StoreError> {
+        Ok(self.state().keys.get(&(workflow.to_owned(), key.to_owned())).copied())
+    }
+
+    async fn list(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<RunDescription>, StoreError> {
+        let mut state = self.state();
+        state.listed.push((filter.clone(), page.clone()));
+        let older = |run: &RunId| page.before.is_none_or(|before| *run < before);
+        let runs = state.described.iter().rev().filter(|(run, _)| older(run));
+        Ok(runs.take(page.limit as usize).map(|(_, found)| found.clone()).collect())
+    }
+
+    async fn history(
+        &self,
+        _run: RunId,
+        after: Option<EventSeq>,
+        limit: u32,
+    ) -> Result<Vec<EventRecord>, StoreError> {
+        let state = self.state();
+        let behind = state.events.iter().filter(|event| after.is_none_or(|after| event.seq > after));
+        Ok(behind.take(limit as usize).cloned().collect())
+    }
+}
+
+/// A host whose time a test moves, and whose chance is the same every time.
+pub(super) struct ManualHost {
+    runtime: tokio::runtime::Handle,
+    now: Mutex<Duration>,
+    sleepers: Mutex<Vec<(Duration, oneshot::Sender<()>)>>,
+    draws: AtomicU64,
+    /// Tasks that were handed over and have not ended.
+    pub(super) tasks: Arc<AtomicUsize>,
+    /// Whether tasks are dropped at once, as by a runtime that has ended.
+    pub(super) drops_tasks: std::sync::atomic::AtomicBool,
+}
+
+impl ManualHost {
+    pub(super) fn new() -> Self {
+        Self {
+            runtime: tokio::runtime::Handle::current(),
+            now: Mutex::default(),
+            sleepers: Mutex::default(),
+            draws: AtomicU64::new(0),
+            tasks: Arc::default(),
+            drops_tasks: false.into(),
+        }
+    }
+
+    /// Moves the time on in one step, and lets everything happen that follows.
+    pub(super) async fn advance(&self, by: Duration) {
+        settle().await;
+        let now = {
+            let mut now = self.now.lock().expect("unpoisoned");
+            *now += by;
+            *now
+        };
+        {
+            let mut sleepers = self.sleepers.lock().expect("unpoisoned");
+            let (due, asleep) = sleepers.drain(..).partition(|(wake_at, _)| *wake_at <= now);
+            *sleepers = asleep;
+            let due: Vec<(Duration, oneshot::Sender<()>)> = due;
+            due.into_iter().for_each(|(_, sender)| _ = sender.send(()));
+        }
+        settle().await;
+    }
+
+    pub(super) fn tasks(&self) -> usize {
+        self.tasks.load(Ordering::SeqCst)
+    }
+}
+
+/// Lets every task run until none can.
+pub(super) async fn settle() {
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+}
+
+impl Host for ManualHost {
+    fn monotonic(&self) -> Duration {
+        *self.now.lock().expect("unpoisoned")
+    }
+
+    fn sleep(&self, time: Duration) -> BoxFuture<'static, ()> {
+        let (sender, receiver) = oneshot::channel();
+        self.sleepers.lock().expect("unpoisoned").push((self.monotonic() + time, sender));
+        receiver.map(drop).boxed()
+    }
+
+    fn random(&self) -> u64 {
+        mix(self.draws.fetch_add(1, Ordering::SeqCst))
+    }
+
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
+        if self.drops_tasks.load(Ordering::SeqCst) {
+            return;
+        }
+        let tasks = Arc::clone(&self.tasks);
+        tasks.fetch_add(1, Ordering::SeqCst);
+        drop(self.runtime.spawn(async move {
+            task.await;
+            tasks.fetch_sub(1, Ordering::SeqCst);
+        }));
+    }
+}
+
+impl fmt::Debug for ManualHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ManualHost({:?})", self.monotonic())
+    }
+}

@@ -1,0 +1,339 @@
+//! Starts, signals, cancellations and terminations: what reaches the store, and what its answers become.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeZone, Utc};
+
+use super::fake::{FIRST_SHARD, FakeStore, NOW, SHARDS, settle};
+use super::{Greeting, WAVE, World, spawn, world};
+use crate::client::{Client, Request};
+use crate::error::Error;
+use crate::event::wire;
+use crate::id::{MessageId, RunId, ShardId};
+use crate::message::Message;
+use crate::payload::canonical_digest;
+use crate::signal::Signal;
+use crate::store::{Store, StoreError, Submitted};
+use crate::time::Timestamp;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+fn some_run(random: u64) -> RunId {
+    RunId::new(NOW, ShardId::new(FIRST_SHARD + 1).unwrap(), random)
+}
+
+fn last_message(store: &FakeStore) -> Message {
+    wire::decode_message(&store.state().submitted.last().unwrap().body).unwrap()
+}
+
+fn start_at(message: Message) -> Option<Timestamp> {
+    match message {
+        Message::Start { start_at, .. } => start_at,
+        other => panic!("not a start: {other:?}"),
+    }
+}
+
+/// The message of an invalid input's error, after a check that the store saw nothing of it.
+fn refused<T: std::fmt::Debug>(world: &World, result: Result<T, Error>) -> String {
+    let error = result.unwrap_err();
+    assert!(error.is_invalid(), "{error:?}");
+    assert!(world.store.state().submitted.is_empty());
+    error.to_string()
+}
+
+#[tokio::test]
+async fn start_opens_a_run_in_a_shard_of_the_queue() {
+    let World { client, store, .. } = world();
+    for _ in 0..100 {
+        let run = client.start::<Greeting>("Ada".to_owned()).await.unwrap();
+        assert!(!run.is_existing());
+        let state = store.state();
+        let submission = state.submitted.last().unwrap();
+        assert_eq!(submission.run, run.run_id());
+        assert_eq!(submission.message.as_u128(), run.run_id().as_u128());
+        assert!((FIRST_SHARD..FIRST_SHARD + SHARDS).contains(&run.run_id().shard().get()));
+        assert_eq!(run.run_id().born(), NOW);
+        let opens = submission.opens.as_ref().unwrap();
+        assert_eq!((opens.workflow.as_str(), &opens.key, opens.input_digest), ("greeting", &None, None));
+    }
+    let mut shards: Vec<_> =
+        store.state().submitted.iter().map(|submission| submission.run.shard()).collect();
+    shards.sort();
+    shards.dedup();
+    assert!(shards.len() > 30, "100 runs went to {} of 64 shards", shards.len());
+}
+
+#[tokio::test]
+async fn key_decides_the_shard_and_input_the_digest() {
+    let World { client, store, .. } = world();
+    let one = client.start::<Greeting>("Ada".to_owned()).key("signup:42").await.unwrap();
+    let other = client.start::<Greeting>("Bob".to_owned()).key("signup:42").await.unwrap();
+    // SHA-256 of `signup:42` begins with 7818b55c555cee12; stored runs depend on this number.
+    assert_eq!(one.run_id().shard().get(), FIRST_SHARD + (0x7818_b55c_555c_ee12_u64 % 64) as u16);
+    assert_eq!(one.run_id().shard(), other.run_id().shard());
+    let opens = store.state().submitted[0].opens.clone().unwrap();
+    assert_eq!(opens.key.as_deref(), Some("signup:42"));
+    assert_eq!(opens.input_digest, Some(canonical_digest("Ada").unwrap()));
+}
+
+#[tokio::test]
+async fn start_that_is_not_answered_is_sent_again_unchanged() {
+    let World { client, store, host } = world();
+    for _ in 0..3 {
+        store.state().submit_answers.push_back(Err(StoreError::unavailable("connection lost")));
+    }
+    let start = client.start::<Greeting>("Ada".to_owned());
+    let started = spawn(start);
+    for _ in 0..3 {
+        assert!(!started.is_finished());
+        host.advance(Duration::from_secs(2)).await;
+    }
+    let run = started.await.unwrap().unwrap();
+    let submitted = &store.state().submitted;
+    assert_eq!(submitted.len(), 4);
+    assert!(submitted.iter().all(|submission| *submission == submitted[0]));
+    assert_eq!(run.run_id(), submitted[0].run);
+}
+
+#[tokio::test]
+async fn start_gives_up_after_five_retries() {
+    let World { client, store, host } = world();
+    for _ in 0..10 {
+        store.state().submit_answers.push_back(Err(StoreError::unavailable("connection lost")));
+    }
+    let started = spawn(client.start::<Greeting>("Ada".to_owned()));
+    for _ in 0..5 {
+        host.advance(Duration::from_secs(2)).await;
+    }
+    let error = started.await.unwrap().unwrap_err();
+    assert!(error.is_unavailable(), "{error:?}");
+    assert_eq!(store.state().submitted.len(), 6);
+}
+
+#[tokio::test]
+async fn definite_error_is_not_tried_again() {
+    let World { client, store, .. } = world();
+    store.state().submit_answers.push_back(Err(StoreError::limit_exceeded("too old")));
+    client.start::<Greeting>("Ada".to_owned()).await.unwrap_err();
+    assert_eq!(store.state().submitted.len(), 1);
+}
+
+#[tokio::test]
+async fn known_key_gives_a_handle_of_the_existing_run() {
+    let World { client, store, .. } = world();
+    let existing = some_run(1);
+    store.state().submit_answers.push_back(Ok(Submitted::Existing(existing)));
+    let run = client.start::<Greeting>("Ada".to_owned()).key("ada").await.unwrap();
+    assert!(run.is_existing());
+    assert_eq!(run.run_id(), existing);
+}
+
+#[tokio::test]
+async fn repeated_start_that_finds_itself_is_not_an_existing_run() {
+    let World { client, store, .. } = world();
+    let prepared = client.start::<Greeting>("Ada".to_owned()).key("ada").prepare().await.unwrap();
+    let own = prepared.submission().run;
+    let run = prepared.answered(Submitted::Existing(own)).unwrap();
+    assert!(!run.is_existing());
+    assert!(store.state().submitted.is_empty());
+}
+
+#[tokio::test]
+async fn key_with_another_input_is_an_error_that_names_both() {
+    let World { client, store, .. } = world();
+    let holder = some_run(1);
+    store.state().submit_answers.push_back(Ok(Submitted::KeyConflict(holder)));
+    let error = client.start::<Greeting>("Ada".to_owned()).key("ada").await.unwrap_err();
+    assert!(error.is_key_conflict());
+    assert_eq!(error.run(), Some(holder));
+    assert!(error.to_string().contains("`ada`"), "{error}");
+}
+
+#[tokio::test]
+async fn payload_over_the_limit_never_reaches_the_store() {
+    let world = world();
+    let message = refused(&world, world.client.start::<Greeting>("x".repeat(101)).await);
+    assert!(
+        message.contains("the input of workflow `greeting` has 103 bytes, and the limit is 100"),
+        "{message}"
+    );
+    let long: Signal<String> = Signal::new("long");
+    let message = refused(&world, world.client.signal(some_run(1), long, "x".repeat(101)).await);
+    assert!(message.contains("the content of signal `long` has 103 bytes"), "{message}");
+}
+
+#[tokio::test]
+async fn bad_keys_and_names_are_refused() {
+    let world = world();
+    for key in ["", "a\u{0}b", &"k".repeat(256)] {
+        refused(&world, world.client.start::<Greeting>(String::new()).key(key).await);
+        refused(&world, world.client.signal(some_run(1), WAVE, 1).key(key).await);
+        refused(&world, world.client.find::<Greeting>(key).await);
+    }
+    let nameless: Signal<u32> = Signal::new("");
+    refused(&world, world.client.signal(some_run(1), nameless, 1).await);
+    let message = refused(&world, world.client.cancel(some_run(1)).reason("r".repeat(4097)).await);
+    assert!(message.contains("4097 bytes, and the limit is 4096"), "{message}");
+    refused(&world, world.client.terminate(some_run(1), "r".repeat(4097)).await);
+}
+
+#[tokio::test]
+async fn delay_counts_from_the_time_of_the_store() {
+    let World { client, store, host } = world();
+    client.start::<Greeting>(String::new()).await.unwrap();
+    assert_eq!(start_at(last_message(&store)), None);
+    host.advance(Duration::from_secs(10)).await;
+    let run = client.start::<Greeting>(String::new()).delay(DAY).await.unwrap();
+    let now = NOW.saturating_add(Duration::from_secs(10));
+    assert_eq!(start_at(last_message(&store)), Some(now.saturating_add(DAY)));
+    assert_eq!(run.run_id().born(), now);
+    let time: DateTime<Utc> = Utc.with_ymd_and_hms(2030, 1, 1, 0, 0, 0).unwrap();
+    client.start::<Greeting>(String::new()).delay(DAY).start_at(time).await.unwrap();
+    assert_eq!(start_at(last_message(&store)), Some(time.into()));
+}
+
+#[tokio::test]
+async fn delay_that_cannot_be_is_refused() {
+    let world = world();
+    let start = || world.client.start::<Greeting>(String::new());
+    let message = refused(&world, start().delay(Duration::ZERO).await);
+    assert!(message.contains("delayed by zero"), "{message}");
+    let message = refused(&world, start().delay(Duration::MAX).await);
+    assert!(message.contains("beyond the latest time"), "{message}");
+    let message = refused(&world, start().start_at(DateTime::<Utc>::MAX_UTC).await);
+    assert!(message.contains("9999-12-31T23:59:59"), "{message}");
+}
+
+#[tokio::test]
+async fn store_is_asked_for_its_time_once_a_minute_at_most() {
+    let World { client, store, host } = world();
+    let starts = (0..10).map(|_| client.start::<Greeting>(String::new()).into_future());
+    futures::future::join_all(starts).await;
+    host.advance(Duration::from_secs(59)).await;
+    client.start::<Greeting>(String::new()).await.unwrap();
+    assert_eq!(store.state().queue_asked, 1);
+    host.advance(Duration::from_secs(1)).await;
+    client.start::<Greeting>(String::new()).await.unwrap();
+    assert_eq!(store.state().queue_asked, 2);
+}
+
+#[tokio::test]
+async fn keyed_signal_has_one_id_whoever_sends_it() {
+    let (one, other) = (world(), world());
+    other.client.signal(some_run(9), WAVE, 9).await.unwrap();
+    one.client.signal(some_run(1), WAVE, 1).key("k").await.unwrap();
+    other.client.signal(some_run(1), WAVE, 2).key("k").await.unwrap();
+    let id = |world: &World| world.store.state().submitted.last().unwrap().message;
+    assert_eq!(id(&one), id(&other));
+    // Messages that are under way depend on this number.
+    assert_eq!(id(&one), MessageId::from_u128(0x536b_69c0_5078_3910_916e_05e8_f09d_e45b));
+    let same = id(&one);
+    one.client.signal(some_run(2), WAVE, 1).key("k").await.unwrap();
+    assert_ne!(id(&one), same);
+    one.client.signal(some_run(1), WAVE, 1).key("l").await.unwrap();
+    assert_ne!(id(&one), same);
+    let shorter: Signal<u32> = Signal::new("wav");
+    one.client.signal(some_run(1), shorter, 1).key("ek").await.unwrap();
+    assert_ne!(id(&one), same);
+}
+
+#[tokio::test]
+async fn signals_without_a_key_differ() {
+    let World { client, store, .. } = world();
+    client.signal(some_run(1), WAVE, 1).await.unwrap();
+    client.signal(some_run(1), WAVE, 1).await.unwrap();
+    let state = store.state();
+    assert_ne!(state.submitted[0].message, state.submitted[1].message);
+}
+
+#[tokio::test]
+async fn messages_say_what_the_caller_said() {
+    let World { client, store, .. } = world();
+    let run = client.handle::<Greeting>(some_run(1));
+    run.signal(WAVE, 7).key("k").await.unwrap();
+    let Message::Signal { signal, payload, key } = last_message(&store) else { panic!() };
+    assert_eq!((&*signal, payload.decode::<u32>().unwrap(), key.as_deref()), ("wave", 7, Some("k")));
+    run.cancel().await.unwrap();
+    assert_eq!(last_message(&store), Message::Cancel { reason: None });
+    run.cancel().reason("changed my mind").await.unwrap();
+    assert_eq!(last_message(&store), Message::Cancel { reason: Some("changed my mind".to_owned()) });
+    run.terminate("stuck").await.unwrap();
+    assert_eq!(last_message(&store), Message::Terminate { reason: "stuck".to_owned() });
+    assert!(store.state().submitted.iter().all(|submission| submission.opens.is_none()));
+}
+
+#[tokio::test]
+async fn finished_and_unknown_runs_refuse_messages() {
+    let World { client, store, .. } = world();
+    store.state().submit_answers.extend([Ok(Submitted::RunOver), Ok(Submitted::UnknownRun)]);
+    let run = client.handle::<Greeting>(some_run(1));
+    let error = run.signal(WAVE, 1).await.unwrap_err();
+    assert!(error.is_run_over() && error.run() == Some(run.run_id()), "{error:?}");
+    let error = run.cancel().await.unwrap_err();
+    assert!(error.is_unknown_run() && error.to_string().contains(&run.run_id().to_string()), "{error}");
+}
+
+#[tokio::test]
+async fn message_that_may_have_ended_its_run_is_not_called_refused() {
+    let World { client, store, host } = world();
+    let answers = [Err(StoreError::unavailable("connection lost")), Ok(Submitted::RunOver)];
+    store.state().submit_answers.extend(answers);
+    let sent = spawn(client.cancel(some_run(1)));
+    host.advance(Duration::from_secs(2)).await;
+    let error = sent.await.unwrap().unwrap_err();
+    assert!(error.is_unavailable() && error.to_string().contains("its history tells"), "{error}");
+}
+
+#[tokio::test]
+async fn store_of_a_prepared_request_is_known_again() {
+    let shared: std::sync::Arc<dyn Store> = std::sync::Arc::new(FakeStore::default());
+    let client = Client::builder(FakeStore::default()).build().unwrap();
+    let prepared = client.cancel(some_run(1)).prepare().await.unwrap();
+    assert!(prepared.store_as::<FakeStore>().is_some());
+    assert!(prepared.store_as::<std::sync::Arc<dyn Store>>().is_none());
+    let client = Client::builder(shared).build().unwrap();
+    let prepared = client.cancel(some_run(1)).prepare().await.unwrap();
+    assert!(prepared.store_as::<FakeStore>().is_some());
+}
+
+#[tokio::test]
+async fn settings_that_cannot_be_are_refused() {
+    let builder = || Client::builder(FakeStore::default());
+    for bad in [
+        builder().queue(""),
+        builder().queue("a\nb"),
+        builder().queue_shards(0),
+        builder().queue_shards(4097),
+        builder().poll_interval(Duration::ZERO),
+    ] {
+        assert!(bad.build().unwrap_err().is_invalid());
+    }
+    assert!(builder().queue("mails").queue_shards(4096).build().is_ok());
+    settle().await;
+}
+
+#[test]
+fn client_outside_of_a_runtime_is_refused() {
+    let error = Client::builder(FakeStore::default()).build().unwrap_err();
+    assert!(error.to_string().contains("tokio runtime"), "{error}");
+}
+
+#[test]
+fn requests_can_travel_between_threads() {
+    fn is_send<T: Send>(_: impl FnOnce(Client) -> T) {}
+    struct Local;
+    impl crate::workflow::Workflow for Local {
+        const NAME: &'static str = "local";
+        // An input that must stay in its thread does not keep the start there.
+        type Input = std::marker::PhantomData<*const ()>;
+        type Output = std::marker::PhantomData<*const ()>;
+        async fn run(_: crate::context::Context, input: Self::Input) -> crate::WorkflowResult<Self::Output> {
+            Ok(input)
+        }
+    }
+    is_send(|client| async move {
+        let run = client.start::<Local>(std::marker::PhantomData).key("k").await?;
+        run.signal(WAVE, 1).await?;
+        run.result().await.map(drop)
+    });
+}

@@ -1,0 +1,69 @@
+//! Replay as a tool: holds a recorded history against today's code, without a store, a worker or a clock.
+
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::registry::{Definitions, Registry};
+use crate::run::{self, PollMark, decode_history};
+use crate::store::RunHistory;
+use crate::workflow::Workflow;
+
+/// A history that today's code follows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Replayed {
+    /// How many events it has.
+    pub events: usize,
+    /// Whether its run is over.
+    pub over: bool,
+    /// What its run waits on, in words; `None` if it is over.
+    pub waiting_on: Option<String>,
+}
+
+/// Feeds a history to its workflow's code, and compares every decision.
+///
+/// # Errors
+/// If the history cannot be read, is of another workflow, or the code decides differently: the error names the
+/// event, what was recorded, what the code did, and its source line.
+///
+/// ```
+/// use pgworkflows::prelude::*;
+/// use pgworkflows::store::RunHistory;
+///
+/// struct Reminder;
+///
+/// impl Workflow for Reminder {
+///     const NAME: &'static str = "reminder";
+///     type Input = String;
+///     type Output = String;
+///
+///     async fn run(ctx: Context, name: String) -> WorkflowResult<String> {
+///         ctx.sleep(Duration::from_secs(60)).await?;
+///         Ok(name)
+///     }
+/// }
+///
+/// fn holds(histories: &[RunHistory]) -> Result<(), pgworkflows::Error> {
+///     for history in histories {
+///         pgworkflows::replay::<Reminder>(history)?;
+///     }
+///     Ok(())
+/// }
+/// # holds(&[]).unwrap();
+/// ```
+pub fn replay<W: Workflow>(history: &RunHistory) -> Result<Replayed, Error> {
+    let problem = |problem: String| Error::invalid(format!("run {}: {problem}", history.run));
+    let past = decode_history(history).map_err(problem)?;
+    let Some(last) = past.last() else { return Err(problem("its history is empty".to_owned())) };
+    let mut definitions = Definitions::default();
+    definitions.workflow::<W>()?;
+    let registry = Registry::new(Arc::new(definitions), Arc::new(PollMark::default()));
+    let (run, _) = run::replay(history.run, &past, &registry, None, last.at);
+    match run.diagnosis() {
+        Some(diagnosis) => Err(Error::invalid(diagnosis)),
+        None => {
+            let over = run.state.closed.is_some();
+            Ok(Replayed { events: past.len(), over, waiting_on: run.waiting_on() })
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The trial-onboarding workflow: a fan-out, a sleep of days, a decision by a person, and a subscription. It
+//! knows neither a store nor a worker.
+
+use std::fmt;
+use std::sync::Arc;
+
+use pgworkflows::WorkerBuilder;
+use pgworkflows::prelude::*;
+
+/// What a customer signs up with.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Signup {
+    /// The company, which is also the run's key.
+    pub company: String,
+    /// Where its mail goes.
+    pub email: String,
+    /// How long the trial lasts: eleven days, or seconds where somebody watches.
+    pub trial: Duration,
+}
+
+/// What the customer decides at the end of the trial.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct UpgradeDecision {
+    /// Whether there will be a subscription.
+    pub upgraded: bool,
+    /// To which plan.
+    pub plan: String,
+}
+
+/// Brings the decision.
+pub const UPGRADE: Signal<UpgradeDecision> = Signal::new("upgrade");
+
+/// A workspace that was made for a company.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Workspace {
+    /// Its id.
+    pub id: String,
+}
+
+/// The workflow.
+#[derive(Debug)]
+pub struct TrialOnboarding;
+
+impl Workflow for TrialOnboarding {
+    const NAME: &'static str = "trial-onboarding";
+    type Input = Signup;
+    type Output = String;
+
+    async fn run(ctx: Context, signup: Signup) -> WorkflowResult<String> {
+        // Fan-out: both run at the same time.
+        let (workspace, ()) = ctx
+            .when_all((
+                ctx.activity::<ProvisionWorkspace>(signup.company.clone()),
+                ctx.activity::<SendWelcome>(signup.email.clone()),
+            ))
+            .await?;
+
+        ctx.sleep(signup.trial).await?;
+        ctx.activity::<SendTrialEndingReminder>(signup.email).await?;
+
+        let decision = ctx.wait_for(UPGRADE).await?;
+        if !decision.upgraded {
+            ctx.activity::<DowngradeToFreeTier>(workspace.id).await?;
+            return Ok(format!("{} stayed on the free tier.", signup.company));
+        }
+        ctx.activity::<StartSubscription>((workspace.id, decision.plan.clone()))
+            .retry(RetryPolicy::exponential().max_attempts(5))
+            .start_to_close(Duration::from_secs(30))
+            .await?;
+        Ok(format!("{} upgraded to {}.", signup.company, decision.plan))
+    }
+}
+
+/// Is told what the activities do, as `(activity, what)`. A real system would mail, bill and provision instead.
+pub type Story = Arc<dyn Fn(&'static str, String) + Send + Sync>;
+
+/// Makes a workspace for a company.
+pub struct ProvisionWorkspace(pub Story);
+
+#[async_trait]
+impl Activity for ProvisionWorkspace {
+    const NAME: &'static str = "provision-workspace";
+    type Input = String;
+    type Output = Workspace;
+
+    async fn execute(&self, ctx: ActivityContext, company: String) -> ActivityResult<Workspace> {
+        // The same id for every attempt: a repetition finds the workspace that the first attempt made.
+        let id = format!("{}-{}", company.to_lowercase().replace(' ', "-"), &ctx.run_id().to_string()[24..]);
+        (self.0)(Self::NAME, format!("workspace {id} is ready"));
+        Ok(Workspace { id })
+    }
+}
+
+/// Mails a welcome.
+pub struct SendWelcome(pub Story);
+
+#[async_trait]
+impl Activity for SendWelcome {
+    const NAME: &'static str = "send-welcome";
+    type Input = String;
+    type Output = ();
+
+    async fn execute(&self, _ctx: ActivityContext, email: String) -> ActivityResult<()> {
+        (self.0)(Self::NAME, format!("welcome, {email}"));
+        Ok(())
+    }
+}
+
+/// Mails that the trial is over.
+pub struct SendTrialEndingReminder(pub Story);
+
+#[async_trait]
+impl Activity for SendTrialEndingReminder {
+    const NAME: &'static str = "send-trial-ending-reminder";
+    type Input = String;
+    type Output = ();
+
+    async fn execute(&self, _ctx: ActivityContext, email: String) -> ActivityResult<()> {
+        (self.0)(Self::NAME, format!("{email}: your trial is over, what now?"));
+        Ok(())
+    }
+}
+
+/// Takes a workspace's paid features away.
+pub struct DowngradeToFreeTier(pub Story);
+
+#[async_trait]
+impl Activity for DowngradeToFreeTier {
+    const NAME: &'static str = "downgrade-to-free-tier";
+    type Input = String;
+    type Output = ();
+
+    async fn execute(&self, _ctx: ActivityContext, workspace: String) -> ActivityResult<()> {
+        (self.0)(Self::NAME, format!("workspace {workspace} is on the free tier"));
+        Ok(())
+    }
+}
+
+/// Begins to bill a workspace for a plan.
+pub struct StartSubscription(pub Story);
+
+#[async_trait]
+impl Activity for StartSubscription {
+    const NAME: &'static str = "start-subscription";
+    type Input = (String, String);
+    type Output = ();
+
+    async fn execute(&self, ctx: ActivityContext, (workspace, plan): (String, String)) -> ActivityResult<()> {
+        // The billing service deduplicates by this key, so that a repetition bills nobody twice.
+        let key = ctx.idempotency_key();
+        (self.0)(Self::NAME, format!("workspace {workspace} is billed for {plan}, idempotency key {key}"));
+        Ok(())
+    }
+}
+
+/// Registers the workflow and its activities with a worker.
+#[must_use]
+pub fn register(worker: WorkerBuilder, story: &Story) -> WorkerBuilder {
+    worker
+        .workflow::<TrialOnboarding>()
+        .activity(ProvisionWorkspace(Arc::clone(story)))
+        .activity(SendWelcome(Arc::clone(story)))
+        .activity(SendTrialEndingReminder(Arc::clone(story)))
+        .activity(DowngradeToFreeTier(Arc::clone(story)))
+        .activity(StartSubscription(Arc::clone(story)))
+}
+
+/// Shows its name alone: a story has nothing to show.
+macro_rules! shown_by_name {
+    ($($activity:ident),+) => {
+        $(impl fmt::Debug for $activity {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(stringify!($activity))
+            }
+        })+
+    };
+}
+
+shown_by_name!(
+    ProvisionWorkspace,
+    SendWelcome,
+    SendTrialEndingReminder,
+    DowngradeToFreeTier,
+    StartSubscription
+);

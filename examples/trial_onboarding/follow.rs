@@ -1,0 +1,68 @@
+//! Tells what becomes of a run: what was found in the log, and when it is parked.
+
+use std::time::Duration;
+
+use pgworkflows::{Error, Event, RunHandle, RunStatus};
+use pgworkflows_examples::trial::TrialOnboarding;
+
+use super::say;
+
+/// How often the run is looked at.
+const GLANCE: Duration = Duration::from_millis(100);
+
+/// Tells what is in the log of a run already.
+pub(crate) async fn tell_the_log(handle: &RunHandle<TrialOnboarding>, company: &str) -> Result<(), Error> {
+    let info = handle.describe().await?;
+    let history = handle.history().await?;
+    let state = if info.status.is_over() { "is over" } else { "goes on" };
+    say(format!("found    {company}: run {} {state}, {} events in its log", handle.run_id(), history.len()));
+    let mut names = std::collections::BTreeMap::new();
+    for recorded in &history {
+        match &recorded.event {
+            Event::ActivityScheduled { id, activity, .. } => {
+                names.insert(*id, activity.clone());
+            }
+            Event::ActivityCompleted { id, .. } => {
+                let name = names.get(id).cloned().unwrap_or_default();
+                say(format!("replayed {name}: recorded, so it does not run again"));
+            }
+            Event::TimerFired { .. } => say("replayed the trial: its time has passed"),
+            Event::SignalReceived { signal, .. } => say(format!("replayed signal `{signal}`")),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Tells when the run is parked, until the task is aborted.
+pub(crate) async fn follow(handle: RunHandle<TrialOnboarding>) {
+    let mut told = None;
+    loop {
+        if let Ok(info) = handle.describe().await {
+            let waits = match info.status {
+                RunStatus::Waiting => info.waiting_on,
+                RunStatus::Stalled => info.waiting_on.map(|why| format!("STALLED: {why}")),
+                _ => None,
+            };
+            if let Some(waits) = waits.filter(|waits| told.as_ref() != Some(waits)) {
+                say(format!("parked   no thread, no memory: waits for {waits}"));
+                told = Some(waits);
+            }
+        }
+        tokio::time::sleep(GLANCE).await;
+    }
+}
+
+/// Returns when the run waits for a signal of that name, or is over.
+pub(crate) async fn until_waiting_for(
+    handle: &RunHandle<TrialOnboarding>,
+    signal: &str,
+) -> Result<(), Error> {
+    loop {
+        let info = handle.describe().await?;
+        if info.waiting_on.is_some_and(|waits| waits.contains(&format!("signal `{signal}`"))) {
+            return Ok(());
+        }
+        tokio::time::sleep(GLANCE).await;
+    }
+}

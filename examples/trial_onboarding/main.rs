@@ -1,0 +1,153 @@
+//! The main job: the trial-onboarding workflow, kept alive over any crash. See `--help`.
+
+mod arguments;
+mod follow;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pgworkflows::store::Store;
+use pgworkflows::{Client, Error, RunHandle, Worker};
+use pgworkflows_examples::trial::{self, Signup, Story, TrialOnboarding, UPGRADE, UpgradeDecision};
+use pgworkflows_memory::MemoryStore;
+
+use self::arguments::{Arguments, Decide, Job};
+
+/// How long after a crash the next process takes over: short, for somebody watches.
+const LEASE_TTL: Duration = Duration::from_secs(2);
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = match Arguments::parse(std::env::args().skip(1)) {
+        Ok(arguments) => arguments,
+        Err(message) => {
+            say(message);
+            return ExitCode::from(2);
+        }
+    };
+    match run(arguments).await {
+        Ok(last_line) => {
+            say(last_line);
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            say(format!("error: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<String, Error> {
+    let store = open_store().await?;
+    let client = Client::new(Arc::clone(&store));
+    match arguments.job {
+        Job::Onboard => onboard(store, &client, &arguments).await,
+        Job::Signal => send_decision(&client, &arguments).await,
+    }
+}
+
+/// The Postgres at `DATABASE_URL`, or memory.
+async fn open_store() -> Result<Arc<dyn Store>, Error> {
+    match std::env::var("DATABASE_URL") {
+        Ok(url) => {
+            let store = pgworkflows_postgres::PostgresStore::connect(&url).await?;
+            say("store    the PostgreSQL at DATABASE_URL: `kill -9` any process of this, and start it again");
+            Ok(Arc::new(store))
+        }
+        Err(_) => {
+            say("store    memory, so nothing outlives this process; set DATABASE_URL to use a PostgreSQL");
+            Ok(Arc::new(MemoryStore::new()))
+        }
+    }
+}
+
+async fn onboard(store: Arc<dyn Store>, client: &Client, arguments: &Arguments) -> Result<String, Error> {
+    let story: Story = Arc::new(|activity, what| say(format!("ran      {activity}: {what}")));
+    let worker = trial::register(Worker::builder(store), &story).lease_ttl(LEASE_TTL).build()?;
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let worker = tokio::spawn(worker.run_until(async {
+        drop(stopped.await);
+    }));
+
+    let handle = start(client, arguments).await?;
+    let follower = tokio::spawn(follow::follow(handle.clone()));
+    let decider = tokio::spawn(decide(handle.clone(), arguments.decide(std::io::stdin().is_terminal())));
+    let outcome = handle.result().await;
+    decider.abort();
+    follower.abort();
+
+    drop(stop);
+    match worker.await {
+        Ok(ended) => ended?,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+    outcome
+}
+
+/// Starts the company's run, or finds the one that is under way or over.
+async fn start(client: &Client, arguments: &Arguments) -> Result<RunHandle<TrialOnboarding>, Error> {
+    let company = arguments.company.clone();
+    let email = format!("owner@{}.example", company.to_lowercase().replace(' ', "-"));
+    let signup = Signup { company: company.clone(), email, trial: arguments.trial };
+    let (handle, existing) = match client.start::<TrialOnboarding>(signup).key(&company).await {
+        // It was started with another trial, which stands.
+        Err(error) if error.is_key_conflict() => match error.run() {
+            Some(run) => (client.handle(run), true),
+            None => return Err(error),
+        },
+        Err(error) => return Err(error),
+        Ok(handle) => (handle.clone(), handle.is_existing()),
+    };
+    match existing {
+        true => follow::tell_the_log(&handle, &company).await?,
+        false => say(format!("started  {company}: run {}", handle.run_id())),
+    }
+    Ok(handle)
+}
+
+/// Sends the decision as soon as the run waits for it.
+async fn decide(handle: RunHandle<TrialOnboarding>, decide: Decide) -> Result<(), Error> {
+    follow::until_waiting_for(&handle, UPGRADE.name()).await?;
+    let decision = match decide {
+        Decide::Upgrade(plan) => UpgradeDecision { upgraded: true, plan },
+        Decide::Stay => UpgradeDecision { upgraded: false, plan: String::new() },
+        Decide::Wait => {
+            say("waiting  for a decision from another process: `… -- signal --company <name> --decide pro`");
+            return Ok(());
+        }
+        Decide::Ask => {
+            say("asking   upgrade to which plan? (a name, e.g. `pro`, or nothing to stay on the free tier)");
+            let answer = tokio::task::spawn_blocking(|| {
+                let mut line = String::new();
+                std::io::stdin().read_line(&mut line).map(|_| line.trim().to_owned())
+            });
+            let plan = answer.await.ok().and_then(Result::ok).unwrap_or_default();
+            UpgradeDecision { upgraded: !plan.is_empty(), plan }
+        }
+    };
+    say(format!("decided  {}", if decision.upgraded { &decision.plan } else { "to stay" }));
+    // However often this process is killed and started again, there is one decision.
+    handle.signal(UPGRADE, decision).key("the decision").await
+}
+
+async fn send_decision(client: &Client, arguments: &Arguments) -> Result<String, Error> {
+    let company = &arguments.company;
+    let decision = match arguments.decide(false) {
+        Decide::Upgrade(plan) => UpgradeDecision { upgraded: true, plan },
+        Decide::Stay | Decide::Ask | Decide::Wait => UpgradeDecision { upgraded: false, plan: String::new() },
+    };
+    match client.find::<TrialOnboarding>(company).await? {
+        Some(handle) => {
+            handle.signal(UPGRADE, decision).key("the decision").await?;
+            Ok(format!("The decision of {company} was sent."))
+        }
+        None => Ok(format!("{company} has no trial: start one with `-- --company {company} --decide ask`.")),
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "this program tells its story on standard output")]
+fn say(line: impl std::fmt::Display) {
+    println!("{line}");
+}

@@ -1,0 +1,99 @@
+//! What the tests of the memory store share: short ways to make a store, a run and a batch.
+#![expect(dead_code, reason = "each test file uses the part that it needs")]
+
+use bytes::Bytes;
+use pgworkflows::store::{
+    Append, Claim, Claimed, InboxCursor, InboxMessage, InboxRead, MessageRef, NewEvent, NewRun, OpenRow,
+    OpenedRun, Session, Store, StoreError, Submission,
+};
+use pgworkflows::{AppendNo, EventName, EventSeq, LeaseId, MessageId, Position, RunId, ShardId, Timestamp};
+use pgworkflows_memory::MemoryStore;
+
+pub(crate) const SHARDS: u16 = 3;
+
+pub(crate) fn shards() -> Vec<ShardId> {
+    (0..SHARDS).map(|shard| ShardId::new(shard).unwrap()).collect()
+}
+
+pub(crate) fn run(number: u64) -> RunId {
+    let shard = ShardId::new((number % u64::from(SHARDS)) as u16).unwrap();
+    RunId::new(Timestamp::from_micros(1_767_225_600_000_000), shard, number)
+}
+
+pub(crate) fn start(number: u64) -> Submission {
+    let opens = NewRun { workflow: "order".to_owned(), key: None, input_digest: None };
+    Submission { opens: Some(opens), ..signal(number, number) }
+}
+
+pub(crate) fn keyed(number: u64, key: &str) -> Submission {
+    let opens = NewRun { workflow: "order".to_owned(), key: Some(key.to_owned()), input_digest: None };
+    Submission { opens: Some(opens), ..signal(number, number) }
+}
+
+pub(crate) fn signal(to: u64, message: u64) -> Submission {
+    let body = Bytes::from(format!("message {message}"));
+    Submission { message: MessageId::from_u128(message.into()), run: run(to), body, opens: None }
+}
+
+pub(crate) fn claim(ttl: std::time::Duration) -> Claim {
+    Claim { queue: "default".to_owned(), lease: None, worker: "test".to_owned(), ttl, limit: SHARDS }
+}
+
+/// Makes the queue and claims all of its shards for a day.
+pub(crate) async fn owner(store: &MemoryStore) -> (Box<dyn Session>, Claimed) {
+    store.queue("default", SHARDS).await.unwrap();
+    let mut session = store.session().await.unwrap();
+    let claimed = session.claim(&claim(std::time::Duration::from_secs(24 * 3600))).await.unwrap();
+    (session, claimed)
+}
+
+pub(crate) async fn inbox(session: &mut dyn Session) -> Vec<InboxMessage> {
+    let read = InboxRead { shards: shards(), cursor: InboxCursor::default(), limit: 1000 };
+    session.read_inbox(&read).await.unwrap().messages
+}
+
+pub(crate) fn empty_append(lease: LeaseId, number: u64) -> Append {
+    Append {
+        lease,
+        number: AppendNo::new(number),
+        digest: [0; 32],
+        events: Vec::new(),
+        opened: Vec::new(),
+        updated: Vec::new(),
+        closed: Vec::new(),
+        consumed: Vec::new(),
+        undelivered: Vec::new(),
+    }
+}
+
+/// Opens the run with its first event, as the first in its shard.
+pub(crate) fn opening(lease: LeaseId, number: u64, id: u64) -> Append {
+    let mut append = empty_append(lease, number);
+    append.opened.push(OpenedRun { run: run(id), workflow: "order".to_owned(), row: OpenRow::default() });
+    append.events.push(event(run(id), EventSeq::FIRST, Position::FIRST, Bytes::new()));
+    append.digest = append.content_digest();
+    append
+}
+
+pub(crate) fn event(run: RunId, seq: EventSeq, position: Position, body: Bytes) -> NewEvent {
+    let name = EventName::from_stored("test.happened");
+    NewEvent { run, seq, position, name, at: Timestamp::from_micros(0), body }
+}
+
+pub(crate) fn reference(message: &InboxMessage) -> MessageRef {
+    MessageRef { shard: message.run.shard(), number: message.number }
+}
+
+pub(crate) async fn history_len(store: &MemoryStore, id: u64) -> usize {
+    store.query().history(run(id), None, 1000).await.unwrap().len()
+}
+
+#[track_caller]
+pub(crate) fn assert_unavailable<T: std::fmt::Debug>(answer: Result<T, StoreError>) {
+    assert!(matches!(answer, Err(StoreError::Unavailable { .. })), "expected Unavailable, got {answer:?}");
+}
+
+#[track_caller]
+pub(crate) fn assert_fenced<T: std::fmt::Debug>(answer: Result<T, StoreError>) {
+    assert!(matches!(answer, Err(StoreError::Fenced { .. })), "expected Fenced, got {answer:?}");
+}

@@ -1,0 +1,337 @@
+//! Each fault at each point of a call: what happened, and what the caller sees.
+
+mod common;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use common::{
+    assert_fenced, assert_unavailable, claim, history_len, inbox, keyed, opening, owner, run, signal, start,
+};
+use futures::FutureExt;
+use pgworkflows::store::{Hint, Store, StoreError, Submitted};
+use pgworkflows_memory::{
+    Call, Fault, FaultPoint, FaultWeights, Faults, ManualClock, MemoryStore, SeededFaults, SessionNo, Stage,
+};
+use tokio::sync::oneshot;
+
+/// Faults in the order in which a test orders them: each happens at the next call of its kind and stage.
+#[derive(Default)]
+struct Script {
+    orders: Mutex<VecDeque<(&'static str, Stage, Fault)>>,
+    hints: Mutex<VecDeque<u32>>,
+}
+
+impl Script {
+    fn order(&self, call: &'static str, stage: Stage, fault: Fault) {
+        self.orders.lock().unwrap().push_back((call, stage, fault));
+    }
+}
+
+impl fmt::Debug for Script {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Script")
+    }
+}
+
+impl Faults for Script {
+    fn at(&self, point: &FaultPoint<'_>) -> Fault {
+        let call = match point.call {
+            Call::Append(_) => "append",
+            Call::Submit(_) => "submit",
+            Call::Claim(_) => "claim",
+            Call::Release(_) => "release",
+            Call::ReadInbox(_) => "read_inbox",
+            _ => return Fault::Proceed,
+        };
+        let mut orders = self.orders.lock().unwrap();
+        match orders.front() {
+            Some((wanted, stage, _)) if (*wanted, *stage) == (call, point.stage) => {
+                orders.pop_front().unwrap().2
+            }
+            _ => Fault::Proceed,
+        }
+    }
+
+    fn hint(&self, _hint: Hint) -> u32 {
+        self.hints.lock().unwrap().pop_front().unwrap_or(1)
+    }
+}
+
+fn scripted() -> (MemoryStore, Arc<Script>, Arc<ManualClock>) {
+    let (script, clock) = (Arc::new(Script::default()), Arc::new(ManualClock::default()));
+    (MemoryStore::with_faults(clock.clone(), script.clone()), script, clock)
+}
+
+fn delay() -> (oneshot::Sender<()>, Fault) {
+    let (end, ended) = oneshot::channel();
+    (end, Fault::Delay(Box::pin(async { ended.await.unwrap() })))
+}
+
+#[tokio::test]
+async fn append_whose_request_or_commit_is_lost_did_not_happen() {
+    for stage in [Stage::Request, Stage::Commit] {
+        let (store, script, _) = scripted();
+        let (mut session, claimed) = owner(&store).await;
+        script.order("append", stage, Fault::Lose);
+        let append = opening(claimed.lease, 1, 0);
+        assert_unavailable(session.append(&append).await);
+        assert_eq!(history_len(&store, 0).await, 0);
+
+        session.append(&append).await.expect("it can be sent again");
+        assert_eq!(history_len(&store, 0).await, 1);
+    }
+}
+
+#[tokio::test]
+async fn append_whose_acknowledgement_is_lost_happened_once() {
+    let (store, script, _) = scripted();
+    let (mut session, claimed) = owner(&store).await;
+    script.order("append", Stage::Acknowledgement, Fault::Lose);
+    let append = opening(claimed.lease, 1, 0);
+    assert_unavailable(session.append(&append).await);
+    assert_eq!(history_len(&store, 0).await, 1);
+
+    session.append(&append).await.expect("it is recognised");
+    assert_eq!(history_len(&store, 0).await, 1);
+}
+
+#[tokio::test]
+async fn append_that_is_delivered_twice_is_applied_once() {
+    let (store, script, _) = scripted();
+    let (mut session, claimed) = owner(&store).await;
+    script.order("append", Stage::Request, Fault::Repeat);
+    session.append(&opening(claimed.lease, 1, 0)).await.expect("the first answer counts");
+    assert_eq!(history_len(&store, 0).await, 1);
+}
+
+#[tokio::test]
+async fn delayed_append_happens_when_the_delay_is_over() {
+    for (stage, during) in [(Stage::Request, 0), (Stage::Commit, 0), (Stage::Acknowledgement, 1)] {
+        let (store, script, _) = scripted();
+        let (mut session, claimed) = owner(&store).await;
+        let (end, fault) = delay();
+        script.order("append", stage, fault);
+        let append = opening(claimed.lease, 1, 0);
+        let mut call = session.append(&append);
+        assert!((&mut call).now_or_never().is_none(), "it waits");
+        assert_eq!(history_len(&store, 0).await, during);
+        end.send(()).unwrap();
+        call.await.unwrap();
+        assert_eq!(history_len(&store, 0).await, 1);
+    }
+}
+
+#[tokio::test]
+async fn append_that_was_delayed_beyond_a_takeover_is_fenced() {
+    let (store, script, clock) = scripted();
+    store.queue("default", common::SHARDS).await.unwrap();
+    let mut session = store.session().await.unwrap();
+    let claimed = session.claim(&claim(Duration::from_secs(1))).await.unwrap();
+    let (end, fault) = delay();
+    script.order("append", Stage::Commit, fault);
+    let append = opening(claimed.lease, 1, 0);
+    let mut call = session.append(&append);
+    assert!((&mut call).now_or_never().is_none());
+
+    clock.advance(Duration::from_secs(2));
+    let _next = owner(&store).await;
+    end.send(()).unwrap();
+    assert_fenced(call.await);
+    assert_eq!(history_len(&store, 0).await, 0);
+}
+
+#[tokio::test]
+async fn lingering_append_that_comes_after_its_repetition_changes_nothing() {
+    let (store, script, _) = scripted();
+    let (mut session, claimed) = owner(&store).await;
+    script.order("append", Stage::Request, Fault::Linger);
+    let append = opening(claimed.lease, 1, 0);
+    assert_unavailable(session.append(&append).await);
+    assert_eq!(history_len(&store, 0).await, 0);
+    session.append(&append).await.unwrap();
+
+    assert!(store.deliver_lingering());
+    assert_eq!(history_len(&store, 0).await, 1);
+    assert!(!store.deliver_lingering(), "it came once");
+}
+
+#[tokio::test]
+async fn lingering_append_is_fenced_after_a_release() {
+    let (store, script, _) = scripted();
+    let (mut session, claimed) = owner(&store).await;
+    script.order("append", Stage::Request, Fault::Linger);
+    assert_unavailable(session.append(&opening(claimed.lease, 1, 0)).await);
+    session.release(claimed.lease).await.unwrap();
+
+    assert!(store.deliver_lingering());
+    assert_eq!(history_len(&store, 0).await, 0);
+}
+
+#[tokio::test]
+async fn refused_append_did_not_happen_and_its_number_is_free() {
+    let (store, script, _) = scripted();
+    let (mut session, claimed) = owner(&store).await;
+    script.order("append", Stage::Request, Fault::Refuse(StoreError::limit_exceeded("too much")));
+    let answer = session.append(&opening(claimed.lease, 1, 0)).await;
+    assert!(matches!(answer, Err(StoreError::LimitExceeded { .. })));
+    session.append(&opening(claimed.lease, 1, 1)).await.expect("the number was not used");
+}
+
+#[tokio::test]
+async fn submit_whose_request_or_commit_is_lost_did_not_happen() {
+    for stage in [Stage::Request, Stage::Commit] {
+        let (store, script, _) = scripted();
+        let (mut session, _) = owner(&store).await;
+        script.order("submit", stage, Fault::Lose);
+        assert_unavailable(store.submit(&[keyed(0, "k")]).await);
+        assert_eq!(inbox(&mut *session).await, []);
+        assert_eq!(store.query().describe(run(0)).await.unwrap(), None);
+        assert_eq!(store.submit(&[keyed(1, "k")]).await.unwrap(), [Submitted::Accepted], "the key is free");
+    }
+}
+
+#[tokio::test]
+async fn submit_whose_acknowledgement_is_lost_is_recognised() {
+    let (store, script, _) = scripted();
+    let (mut session, _) = owner(&store).await;
+    script.order("submit", Stage::Acknowledgement, Fault::Lose);
+    assert_unavailable(store.submit(&[start(0), signal(0, 9)]).await);
+    assert_eq!(inbox(&mut *session).await.len(), 2);
+    assert_eq!(store.submit(&[start(0), signal(0, 9)]).await.unwrap(), [Submitted::Accepted; 2]);
+    assert_eq!(inbox(&mut *session).await.len(), 2);
+}
+
+#[tokio::test]
+async fn submit_that_is_delivered_twice_waits_once() {
+    let (store, script, _) = scripted();
+    let (mut session, _) = owner(&store).await;
+    script.order("submit", Stage::Request, Fault::Repeat);
+    assert_eq!(store.submit(&[start(0), signal(0, 9)]).await.unwrap(), [Submitted::Accepted; 2]);
+    assert_eq!(inbox(&mut *session).await.len(), 2);
+}
+
+#[tokio::test]
+async fn submit_whose_commit_is_delayed_has_an_early_number() {
+    let (store, script, _) = scripted();
+    let (mut session, _) = owner(&store).await;
+    let (end, fault) = delay();
+    script.order("submit", Stage::Commit, fault);
+    let slow = [start(0)];
+    let mut call = store.submit(&slow);
+    assert!((&mut call).now_or_never().is_none());
+    store.submit(&[start(1)]).await.unwrap();
+    assert_eq!(inbox(&mut *session).await.len(), 1);
+
+    end.send(()).unwrap();
+    call.await.unwrap();
+    let order: Vec<_> = inbox(&mut *session).await.iter().map(|message| message.run).collect();
+    assert_eq!(order, [run(0), run(1)]);
+}
+
+#[tokio::test]
+async fn submit_that_is_dropped_before_its_commit_never_happened() {
+    let (store, script, _) = scripted();
+    let (mut session, _) = owner(&store).await;
+    let (_end, fault) = delay();
+    script.order("submit", Stage::Commit, fault);
+    let slow = [keyed(0, "k")];
+    assert!(store.submit(&slow).now_or_never().is_none());
+    assert_eq!(store.submit(&[keyed(1, "k")]).await.unwrap(), [Submitted::Accepted], "the key is free");
+    assert_eq!(inbox(&mut *session).await.len(), 1);
+}
+
+#[tokio::test]
+async fn lingering_submit_takes_effect_late() {
+    let (store, script, _) = scripted();
+    let (mut session, _) = owner(&store).await;
+    script.order("submit", Stage::Request, Fault::Linger);
+    assert_unavailable(store.submit(&[start(0)]).await);
+    assert_eq!(inbox(&mut *session).await, []);
+    assert!(store.deliver_lingering());
+    assert_eq!(inbox(&mut *session).await.len(), 1);
+}
+
+#[tokio::test]
+async fn claim_whose_acknowledgement_is_lost_holds_its_shards_until_it_expires() {
+    let (store, script, clock) = scripted();
+    store.queue("default", common::SHARDS).await.unwrap();
+    let mut session = store.session().await.unwrap();
+    script.order("claim", Stage::Acknowledgement, Fault::Lose);
+    assert_unavailable(session.claim(&claim(Duration::from_secs(1))).await);
+    assert_eq!(session.claim(&claim(Duration::from_secs(1))).await.unwrap().shards, []);
+    clock.advance(Duration::from_secs(2));
+    let claimed = session.claim(&claim(Duration::from_secs(1))).await.unwrap();
+    assert_eq!(claimed.shards.len(), usize::from(common::SHARDS));
+}
+
+#[tokio::test]
+async fn release_whose_acknowledgement_is_lost_happened() {
+    let (store, script, _) = scripted();
+    let (mut session, claimed) = owner(&store).await;
+    script.order("release", Stage::Acknowledgement, Fault::Lose);
+    assert_unavailable(session.release(claimed.lease).await);
+    assert_fenced(session.append(&opening(claimed.lease, 1, 0)).await);
+}
+
+#[tokio::test]
+async fn read_whose_answer_is_lost_can_be_repeated() {
+    let (store, script, _) = scripted();
+    let (mut session, _) = owner(&store).await;
+    store.submit(&[start(0)]).await.unwrap();
+    script.order("read_inbox", Stage::Acknowledgement, Fault::Lose);
+    let read =
+        pgworkflows::store::InboxRead { shards: common::shards(), cursor: Default::default(), limit: 10 };
+    assert_unavailable(session.read_inbox(&read).await);
+    assert_eq!(session.read_inbox(&read).await.unwrap().messages.len(), 1);
+}
+
+#[tokio::test]
+async fn hints_can_be_lost_and_repeated() {
+    let (store, script, _) = scripted();
+    owner(&store).await;
+    let mut hints = store.hints();
+    script.hints.lock().unwrap().extend([0, 2]);
+    store.submit(&[start(0)]).await.unwrap();
+    store.submit(&[start(1)]).await.unwrap();
+    let mail = Hint::Mail(run(1).shard());
+    assert_eq!((hints.try_recv().unwrap(), hints.try_recv().unwrap()), (mail, mail));
+    assert!(hints.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn faults_can_be_aimed_at_one_session() {
+    #[derive(Debug)]
+    struct CutOff(SessionNo);
+    impl Faults for CutOff {
+        fn at(&self, point: &FaultPoint<'_>) -> Fault {
+            if point.session == Some(self.0) { Fault::Lose } else { Fault::Proceed }
+        }
+    }
+    let store = MemoryStore::with_faults(Arc::new(ManualClock::default()), Arc::new(CutOff(SessionNo(2))));
+    let (mut session, claimed) = owner(&store).await;
+    assert_unavailable(store.session().await.map(|_| ()));
+    session.append(&opening(claimed.lease, 1, 0)).await.unwrap();
+}
+
+#[tokio::test]
+async fn seeded_faults_repeat_themselves() {
+    let weights =
+        FaultWeights { request_lost: 200, acknowledgement_lost: 200, delayed: 100, ..Default::default() };
+    let mut outcomes = Vec::new();
+    for seed in [7, 7, 8] {
+        let faults = Arc::new(SeededFaults::new(seed, weights));
+        let store = MemoryStore::with_faults(Arc::new(ManualClock::default()), faults.clone());
+        while store.queue("default", common::SHARDS).await.is_err() {}
+        let mut answers = Vec::new();
+        for number in 0..200 {
+            answers.push(store.submit(&[start(number)]).await.is_ok());
+        }
+        outcomes.push((answers, faults.counts()));
+    }
+    assert_eq!(outcomes[0], outcomes[1]);
+    assert_ne!(outcomes[0].0, outcomes[2].0);
+    assert!(outcomes[0].1.request_lost > 10 && outcomes[0].1.acknowledgement_lost > 10);
+}

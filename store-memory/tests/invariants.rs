@@ -1,0 +1,450 @@
+//! Random operations of two owners and two clients under random faults: the invariants of the design hold after
+//! each of them. It must not know more of the store than the seam and its faults.
+//!
+//! Owners and clients behave as the protocol asks: an ambiguous append is sent again as it was, `Fenced` makes
+//! an owner forget everything, and a client repeats a message until it is answered.
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::{claim, empty_append, event, reference, signal, start};
+use pgworkflows::store::{
+    Append, Claim, ClosedRun, ClosedStatus, InboxCursor, InboxMessage, InboxRead, LeaseTick, Load, OpenRow,
+    RunFilter, RunHistory, RunPage, Session, Store, StoreError, Submission, Submitted, Tick, UpdatedRun,
+};
+use pgworkflows::{EventSeq, LeaseId, MessageId, Position, RunId, ShardId, Timestamp};
+use pgworkflows_memory::{FaultWeights, ManualClock, MemoryStore, SeededFaults};
+use proptest::prelude::*;
+
+const TTL: Duration = Duration::from_secs(10);
+/// A run ends with the message whose number is a multiple of this.
+const LAST_MESSAGE: u128 = 7;
+
+#[derive(Clone, Debug)]
+enum Operation {
+    /// The owner goes on: repeats what is open, or claims, or reads and appends.
+    Work(usize),
+    /// The owner sends a heartbeat.
+    Tick(usize),
+    Release(usize),
+    /// The owner's process dies.
+    Crash(usize),
+    /// The client starts a run, or repeats what was not answered.
+    Start(usize),
+    /// The client signals one of its runs, or repeats what was not answered.
+    Signal(usize, usize),
+    DeliverLingering,
+    Advance(u64),
+    Snapshot,
+    Restore,
+}
+
+fn operations(restores: bool) -> impl Strategy<Value = Vec<Operation>> {
+    let restore_weight = u32::from(restores);
+    let operation = prop_oneof![
+        12 => (0..2_usize).prop_map(Operation::Work),
+        3 => (0..2_usize).prop_map(Operation::Tick),
+        1 => (0..2_usize).prop_map(Operation::Release),
+        1 => (0..2_usize).prop_map(Operation::Crash),
+        4 => (0..2_usize).prop_map(Operation::Start),
+        8 => (0..2_usize, 0..100_usize).prop_map(|(client, run)| Operation::Signal(client, run)),
+        3 => Just(Operation::DeliverLingering),
+        3 => (0..8_u64).prop_map(Operation::Advance),
+        restore_weight => Just(Operation::Snapshot),
+        restore_weight => Just(Operation::Restore),
+    ];
+    prop::collection::vec(operation, 1..250)
+}
+
+fn weights() -> impl Strategy<Value = FaultWeights> {
+    // Some of them are zero in some cases: a fault can hide another.
+    let weight = || prop_oneof![Just(0_u32), 1..300_u32];
+    [weight(), weight(), weight(), weight(), weight()].prop_map(|[one, two, three, four, five]| {
+        FaultWeights {
+            request_lost: one,
+            repeated: two,
+            lingering: three,
+            commit_lost: four,
+            acknowledgement_lost: five,
+            delayed: one / 2,
+            hint_lost: two,
+            hint_repeated: three,
+        }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_acknowledged_is_lost_or_doubled(
+        operations in operations(false), seed in any::<u64>(), weights in weights(),
+    ) {
+        block_on(async {
+            let mut world = World::new(seed, weights).await;
+            for operation in operations {
+                world.perform(operation).await;
+                world.check_log().await;
+            }
+            world.come_to_rest().await;
+            world.check_log().await;
+            world.check_messages().await;
+        });
+    }
+
+    #[test]
+    fn log_has_no_gap_though_commits_are_lost(
+        operations in operations(true), seed in any::<u64>(), weights in weights(),
+    ) {
+        block_on(async {
+            let mut world = World::new(seed, weights).await;
+            for operation in operations {
+                world.perform(operation).await;
+                world.check_log().await;
+            }
+        });
+    }
+}
+
+fn block_on(future: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future);
+}
+
+struct World {
+    store: MemoryStore,
+    clock: Arc<ManualClock>,
+    faults: Arc<SeededFaults>,
+    owners: Vec<Owner>,
+    clients: Vec<Client>,
+    minted: u64,
+    backup: Option<pgworkflows_memory::Snapshot>,
+    restored: bool,
+}
+
+#[derive(Default)]
+struct Client {
+    runs: Vec<RunId>,
+    unanswered: Option<Submission>,
+    accepted: Vec<(RunId, MessageId)>,
+}
+
+impl World {
+    async fn new(seed: u64, weights: FaultWeights) -> Self {
+        let clock = Arc::new(ManualClock::default());
+        let faults = Arc::new(SeededFaults::new(seed, FaultWeights::default()));
+        let store = MemoryStore::with_faults(clock.clone(), faults.clone());
+        store.queue("default", common::SHARDS).await.unwrap();
+        let mut owners = Vec::new();
+        for _ in 0..2 {
+            owners.push(Owner::new(store.session().await.unwrap()));
+        }
+        faults.set_weights(weights);
+        let clients = vec![Client::default(), Client::default()];
+        Self { store, clock, faults, owners, clients, minted: 0, backup: None, restored: false }
+    }
+
+    async fn perform(&mut self, operation: Operation) {
+        match operation {
+            Operation::Work(owner) => self.owners[owner].work(self.restored).await,
+            Operation::Tick(owner) => self.owners[owner].tick().await,
+            Operation::Release(owner) => self.owners[owner].release().await,
+            Operation::Crash(owner) => self.owners[owner].forget(),
+            Operation::Start(client) => {
+                self.minted += 1;
+                self.send(client, start(self.minted)).await;
+            }
+            Operation::Signal(client, to) => {
+                let runs = &self.clients[client].runs;
+                if !runs.is_empty() {
+                    self.minted += 1;
+                    let to = runs[to % runs.len()];
+                    let signal = Submission { run: to, ..signal(0, self.minted) };
+                    self.send(client, signal).await;
+                }
+            }
+            Operation::DeliverLingering => {
+                self.store.deliver_lingering();
+            }
+            Operation::Advance(seconds) => self.clock.advance(Duration::from_secs(seconds)),
+            Operation::Snapshot => self.backup = Some(self.store.snapshot()),
+            Operation::Restore => {
+                if let Some(backup) = &self.backup {
+                    self.restored = true;
+                    self.store.restore(backup);
+                }
+            }
+        }
+    }
+
+    /// Sends a message, or again the one before it if that was not answered.
+    async fn send(&mut self, client: usize, submission: Submission) {
+        let client = &mut self.clients[client];
+        let submission = client.unanswered.take().unwrap_or(submission);
+        match self.store.submit(std::slice::from_ref(&submission)).await {
+            Ok(answers) => match answers[0] {
+                Submitted::Accepted => {
+                    client.accepted.push((submission.run, submission.message));
+                    if submission.opens.is_some() {
+                        client.runs.push(submission.run);
+                    }
+                }
+                Submitted::RunOver => {}
+                Submitted::UnknownRun => assert!(self.restored, "its start was acknowledged"),
+                answer @ (Submitted::Existing(_) | Submitted::KeyConflict(_)) => panic!("{answer:?}"),
+            },
+            Err(StoreError::Unavailable { .. }) => client.unanswered = Some(submission),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Faults end; whatever waits is taken in.
+    async fn come_to_rest(&mut self) {
+        self.faults.set_weights(FaultWeights::default());
+        while self.store.deliver_lingering() {}
+        for client in 0..2 {
+            if let Some(unanswered) = self.clients[client].unanswered.clone() {
+                self.send(client, unanswered).await;
+            }
+        }
+        self.clock.advance(TTL * 2);
+        self.owners.truncate(1);
+        self.owners[0].forget();
+        self.owners[0].limit = common::SHARDS;
+        for _ in 0..1000 {
+            self.owners[0].work(self.restored).await;
+        }
+        let mut session = self.store.session().await.unwrap();
+        assert_eq!(common::inbox(&mut *session).await, [], "everything was taken in");
+    }
+
+    async fn histories(&self) -> Vec<RunHistory> {
+        // Read as a person would, but past the faults.
+        let quiet = MemoryStore::new();
+        quiet.restore(&self.store.snapshot());
+        let page = RunPage { before: None, limit: u32::MAX };
+        let runs = quiet.query().list(&RunFilter::default(), &page).await.unwrap();
+        let runs = runs.into_iter().map(|run| run.run).collect();
+        quiet.session().await.unwrap().load(&Load::Runs(runs)).await.unwrap()
+    }
+
+    /// `(run, seq)` is contiguous, `(shard, position)` is gapless, and no message is recorded twice.
+    async fn check_log(&self) {
+        let mut positions: BTreeMap<ShardId, Vec<u64>> = BTreeMap::new();
+        let mut messages = BTreeSet::new();
+        for history in self.histories().await {
+            for (event, seq) in history.events.iter().zip(1..) {
+                assert_eq!(event.seq.get(), seq, "events of {}", history.run);
+                assert!(messages.insert(message_of(&event.body)), "recorded twice: {:?}", event.body);
+                positions.entry(history.run.shard()).or_default().push(event.position.get());
+            }
+        }
+        for (shard, mut positions) in positions {
+            positions.sort_unstable();
+            let gapless: Vec<u64> = (1..=positions.len() as u64).collect();
+            assert_eq!(positions, gapless, "positions of shard {shard}");
+        }
+    }
+
+    /// What was acknowledged is in the log or undelivered, and in the order in which its client sent it.
+    async fn check_messages(&self) {
+        let histories: BTreeMap<RunId, Vec<MessageId>> = self
+            .histories()
+            .await
+            .into_iter()
+            .map(|history| {
+                let messages = history.events.iter().map(|event| message_of(&event.body)).collect();
+                (history.run, messages)
+            })
+            .collect();
+        for client in &self.clients {
+            let mut last: BTreeMap<RunId, usize> = BTreeMap::new();
+            for (run, message) in &client.accepted {
+                let position = histories[run].iter().position(|recorded| recorded == message);
+                let Some(position) = position else {
+                    let described = self.store.query().describe(*run).await.unwrap().unwrap();
+                    let body = body_of(*message);
+                    let undelivered =
+                        described.undelivered.iter().any(|undelivered| undelivered.body == body);
+                    assert!(undelivered, "message {message:?} is lost");
+                    continue;
+                };
+                let before = last.insert(*run, position);
+                assert!(before.is_none_or(|before| before < position), "messages of one client swapped");
+            }
+        }
+    }
+}
+
+/// An owner of shards and what it remembers.
+struct Owner {
+    session: Box<dyn Session>,
+    lease: Option<LeaseId>,
+    /// How many shards it wants.
+    limit: u16,
+    number: u64,
+    shards: BTreeMap<ShardId, Position>,
+    cursor: InboxCursor,
+    /// The messages that each run has recorded, as far as it was looked at.
+    runs: BTreeMap<RunId, Vec<MessageId>>,
+    /// An append whose outcome is unknown, and the cursor behind the messages that it takes in.
+    unresolved: Option<(Append, InboxCursor)>,
+}
+
+impl Owner {
+    fn new(session: Box<dyn Session>) -> Self {
+        Self {
+            session,
+            lease: None,
+            limit: 2,
+            number: 1,
+            shards: BTreeMap::new(),
+            cursor: InboxCursor::default(),
+            runs: BTreeMap::new(),
+            unresolved: None,
+        }
+    }
+
+    fn forget(&mut self) {
+        self.lease = None;
+        self.number = 1;
+        self.shards.clear();
+        self.cursor = InboxCursor::default();
+        self.runs.clear();
+        self.unresolved = None;
+    }
+
+    async fn work(&mut self, restored: bool) {
+        let Some(lease) = self.lease else { return self.claim().await };
+        if self.unresolved.is_none() && !self.fill(lease).await {
+            return;
+        }
+        let Some((append, cursor)) = self.unresolved.clone() else { return };
+        match self.session.append(&append).await {
+            Ok(_) => {
+                self.unresolved = None;
+                self.cursor = cursor;
+                self.number += 1;
+                for event in &append.events {
+                    self.shards.insert(event.run.shard(), event.position.next());
+                }
+            }
+            Err(StoreError::Fenced { .. }) => self.forget(),
+            Err(StoreError::Unavailable { .. }) => {}
+            // Messages that were lost with their commits cannot be consumed.
+            Err(StoreError::Conflict { .. }) if restored => self.forget(),
+            Err(error) => panic!("an owner that follows the protocol got {error}"),
+        }
+    }
+
+    async fn claim(&mut self) {
+        let Ok(claimed) = self.session.claim(&Claim { limit: self.limit, ..claim(TTL) }).await else {
+            return;
+        };
+        if claimed.shards.is_empty() {
+            return;
+        }
+        self.lease = Some(claimed.lease);
+        self.shards = claimed.shards.iter().map(|shard| (shard.shard, shard.next_position)).collect();
+    }
+
+    async fn tick(&mut self) {
+        let Some(lease) = self.lease else { return };
+        let cursor = self.cursor.clone();
+        let due_until = Timestamp::from_micros(0);
+        let leases = vec![LeaseTick { lease, renew: Some(TTL), cursor, due_after: None, due_until }];
+        let tick = Tick { queue: "default".to_owned(), leases };
+        if let Ok(ticked) = self.session.tick(&tick).await
+            && !ticked.leases[0].held
+        {
+            self.forget();
+        }
+    }
+
+    async fn release(&mut self) {
+        // A lease with an unresolved append is never released.
+        if let (Some(lease), None) = (self.lease, &self.unresolved) {
+            let _ = self.session.release(lease).await;
+            self.forget();
+        }
+    }
+
+    /// Reads a few messages and makes an append of them. Whether there is one to send.
+    async fn fill(&mut self, lease: LeaseId) -> bool {
+        let shards = self.shards.keys().copied().collect();
+        let read = InboxRead { shards, cursor: self.cursor.clone(), limit: 3 };
+        let page = match self.session.read_inbox(&read).await {
+            Ok(page) => page,
+            Err(StoreError::Fenced { .. }) => {
+                self.forget();
+                return false;
+            }
+            Err(_) => return false,
+        };
+        let unknown = page.messages.iter().map(|message| message.run);
+        let unknown: Vec<_> = unknown.filter(|run| !self.runs.contains_key(run)).collect();
+        let Ok(histories) = self.session.load(&Load::Runs(unknown)).await else { return false };
+        for RunHistory { run, events } in histories {
+            self.runs.insert(run, events.iter().map(|event| message_of(&event.body)).collect());
+        }
+        let mut append = empty_append(lease, self.number);
+        let mut positions = self.shards.clone();
+        for message in &page.messages {
+            self.take_in(message, &mut append, &mut positions);
+        }
+        append.digest = append.content_digest();
+        self.unresolved = Some((append, page.cursor));
+        true
+    }
+
+    fn take_in(
+        &mut self,
+        message: &InboxMessage,
+        append: &mut Append,
+        positions: &mut BTreeMap<ShardId, Position>,
+    ) {
+        let recorded = self.runs.entry(message.run).or_default();
+        if recorded.contains(&message.message) {
+            append.consumed.push(reference(message));
+            return;
+        }
+        if recorded.last().is_some_and(ends) {
+            append.undelivered.push(reference(message));
+            return;
+        }
+        let seq = EventSeq::new(recorded.len() as u32 + 1);
+        let position = positions.get_mut(&message.run.shard()).unwrap();
+        append.events.push(event(message.run, seq, *position, message.body.clone()));
+        *position = position.next();
+        recorded.push(message.message);
+        append.consumed.push(reference(message));
+        if ends(&message.message) {
+            append.closed.push(ClosedRun {
+                run: message.run,
+                workflow: "order".to_owned(),
+                key: None,
+                status: ClosedStatus::Completed,
+                closed_at: Timestamp::from_micros(0),
+                outcome: Bytes::new(),
+            });
+        } else {
+            append.updated.push(UpdatedRun { run: message.run, row: OpenRow::default() });
+        }
+    }
+}
+
+fn ends(message: &MessageId) -> bool {
+    message.as_u128().is_multiple_of(LAST_MESSAGE)
+}
+
+fn body_of(message: MessageId) -> Bytes {
+    Bytes::from(format!("message {}", message.as_u128()))
+}
+
+fn message_of(body: &[u8]) -> MessageId {
+    let text = std::str::from_utf8(body).unwrap();
+    MessageId::from_u128(text.strip_prefix("message ").unwrap().parse().unwrap())
+}

@@ -1,0 +1,53 @@
+//! What must not depend on how many runs there are. No clock is read here.
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::{empty_append, event, run, shards};
+use pgworkflows::store::{Due, DueMark, InboxCursor, LeaseTick, Load, OpenRow, OpenState, OpenedRun, Tick};
+use pgworkflows::{EventSeq, Position, Timestamp};
+use pgworkflows_memory::{ManualClock, MemoryStore};
+
+const TTL: Duration = Duration::from_secs(10);
+
+/// Parking many runs must not make anything slower that has nothing to do with them. No clock is read: the
+/// test would take minutes if each append or tick looked at every parked run.
+#[tokio::test]
+async fn hundred_thousand_parked_runs_are_not_in_the_way() {
+    let store = MemoryStore::with_clock(Arc::new(ManualClock::default()));
+    let (mut session, claimed) = common::owner(&store).await;
+    let mut positions = [Position::FIRST; common::SHARDS as usize];
+    let parked = 100_000_u64;
+    for number in 1..=parked / 20 {
+        let mut append = empty_append(claimed.lease, number);
+        for id in (number - 1) * 20..number * 20 {
+            let run = run(id);
+            let position = &mut positions[usize::from(run.shard().get())];
+            let wake_at = Some(Timestamp::from_micros(id as i64));
+            let row = OpenRow { state: OpenState::Parked, wake_at, waiting_on: None };
+            append.opened.push(OpenedRun { run, workflow: "order".to_owned(), row });
+            append.events.push(event(run, EventSeq::FIRST, *position, Bytes::new()));
+            *position = position.next();
+        }
+        append.digest = append.content_digest();
+        session.append(&append).await.unwrap();
+        let lease = LeaseTick {
+            lease: claimed.lease,
+            renew: Some(TTL),
+            cursor: InboxCursor::default(),
+            due_after: None,
+            due_until: Timestamp::from_micros(-1),
+        };
+        let tick = Tick { queue: "default".to_owned(), leases: vec![lease] };
+        assert!(!session.tick(&tick).await.unwrap().leases[0].due);
+    }
+    let due = Due { shards: shards(), after: None, until: Timestamp::from_micros(4), limit: 100 };
+    let marks: Vec<_> =
+        (0..5).map(|id| DueMark { wake_at: Timestamp::from_micros(id), run: run(id as u64) }).collect();
+    assert_eq!(session.due_runs(&due).await.unwrap().runs, marks);
+    let unparked = Load::Unparked { shards: shards(), after: None, limit: 100 };
+    assert_eq!(session.load(&unparked).await.unwrap(), []);
+}

@@ -1,0 +1,83 @@
+//! Requests inside the user's own transaction: they take effect if and when that commits. It knows how a
+//! submission travels, and not what it asks for.
+
+use futures::future::BoxFuture;
+use pgworkflows::store::StoreError;
+use pgworkflows::{Error, Prepared, Request};
+use sqlx::PgConnection;
+
+use crate::store::PostgresStore;
+
+/// Makes every request of a client a part of the caller's transaction.
+///
+/// ```no_run
+/// # use pgworkflows::prelude::*;
+/// # struct Reminder;
+/// # impl Workflow for Reminder {
+/// #     const NAME: &'static str = "reminder";
+/// #     type Input = String;
+/// #     type Output = ();
+/// #     async fn run(_: Context, _: String) -> WorkflowResult<()> { Ok(()) }
+/// # }
+/// use pgworkflows_postgres::{InTransaction, PostgresStore};
+///
+/// # async fn example(pool: sqlx::PgPool) -> Result<(), Box<dyn std::error::Error>> {
+/// let client = Client::new(PostgresStore::connect("postgres://app@localhost/app").await?);
+///
+/// // The row and the run exist together, or neither does.
+/// let mut transaction = pool.begin().await?;
+/// sqlx::query("insert into signups (company) values ('Acme')").execute(&mut *transaction).await?;
+/// let run = client
+///     .start::<Reminder>("Acme".to_owned())
+///     .key("signup:Acme")
+///     .in_transaction(&mut transaction)
+///     .await?;
+/// transaction.commit().await?;
+/// run.result().await?;
+/// # Ok(())
+/// # }
+/// ```
+pub trait InTransaction: Request + Sized {
+    /// Makes the request inside the transaction that is open on `connection`, which must be of the store's own
+    /// database. What it answers holds if and when the transaction commits.
+    ///
+    /// A key that somebody else's open transaction holds is waited for, as long as the connection's own
+    /// `lock_timeout` allows.
+    ///
+    /// # Errors
+    /// As awaiting the request alone, and one if the client's store is no [`PostgresStore`]. After
+    /// an error of the database the transaction is of no more use: roll it back.
+    fn in_transaction(
+        self,
+        connection: &mut PgConnection,
+    ) -> impl Future<Output = Result<Self::Answer, Error>> + Send;
+}
+
+impl<R: Request> InTransaction for R {
+    fn in_transaction(
+        self,
+        connection: &mut PgConnection,
+    ) -> impl Future<Output = Result<Self::Answer, Error>> + Send {
+        // Preparing takes the request's values in; what is awaited from here on may change threads.
+        submit(self.prepare(), connection)
+    }
+}
+
+async fn submit<T>(
+    prepare: BoxFuture<'static, Result<Prepared<T>, Error>>,
+    connection: &mut PgConnection,
+) -> Result<T, Error> {
+    let prepared = prepare.await?;
+    let Some(store) = prepared.store_as::<PostgresStore>().cloned() else {
+        return Err(StoreError::limit_exceeded(
+            "the client's store is no PostgresStore, so its requests cannot join a transaction of PostgreSQL",
+        )
+        .into());
+    };
+    let submissions = std::slice::from_ref(prepared.submission());
+    let answers = store.submit_in(connection, submissions).await?;
+    match answers.first() {
+        Some(answer) => prepared.answered(*answer),
+        None => Err(StoreError::corrupt("a submission was not answered").into()),
+    }
+}

@@ -1,0 +1,292 @@
+//! What every store must do, as tests: one list, run by each store of this project and by those of others.
+//! It must not know any store, only the seam.
+//!
+//! A store's author implements [`Harness`] and writes one line, [`store_conformance!`](crate::store_conformance).
+//! A case added here is run by every store from then on.
+
+pub mod append;
+pub mod content;
+mod fixture;
+pub mod inbox;
+pub mod lease;
+pub mod query;
+pub mod recover;
+pub mod submit;
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pgworkflows::store::{Store, StoreError, Submission, Submitted};
+
+/// What the cases need besides the seam itself.
+#[async_trait]
+pub trait Harness: fmt::Debug + Send + Sync {
+    /// A store that is empty. Called once per case.
+    async fn connect(&self) -> Arc<dyn Store>;
+
+    /// How long a lease is valid in the cases that let one expire: short if the store's clock cannot be moved.
+    fn lease_ttl(&self) -> Duration {
+        Duration::from_secs(15)
+    }
+
+    /// Lets more than [`Harness::lease_ttl`], and less than an hour, pass by the clock of the store.
+    async fn let_lease_expire(&self);
+
+    /// Opens a client's own transaction on the store that was connected last. `None` if the store has no such
+    /// thing: then the cases about late commits have nothing to show.
+    async fn begin(&self) -> Option<Box<dyn ClientTransaction>> {
+        None
+    }
+}
+
+/// A transaction that a client has open on the store.
+#[async_trait]
+pub trait ClientTransaction: Send {
+    /// What [`Store::submit`] does, but within this transaction.
+    async fn submit(&mut self, submissions: &[Submission]) -> Result<Vec<Submitted>, StoreError>;
+
+    /// Commits it.
+    async fn commit(self: Box<Self>) -> Result<(), StoreError>;
+
+    /// Rolls it back.
+    async fn rollback(self: Box<Self>);
+}
+
+/// Runs one case to its end, on a runtime of its own.
+pub fn run(case: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a test may have a runtime").block_on(case);
+}
+
+/// Expands to one test per case, in one module per group. The expression makes a [`Harness`](crate::conformance::Harness),
+/// once for each test; it may `.await`, and name what is in scope where the macro is called.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::time::Duration;
+/// use pgworkflows::store::Store;
+/// use pgworkflows_memory::{ManualClock, MemoryStore};
+/// use pgworkflows_testkit::conformance::Harness;
+///
+/// #[derive(Debug, Default)]
+/// struct MyHarness {
+///     clock: Arc<ManualClock>,
+/// }
+///
+/// #[async_trait::async_trait]
+/// impl Harness for MyHarness {
+///     async fn connect(&self) -> Arc<dyn Store> {
+///         Arc::new(MemoryStore::with_clock(self.clock.clone()))
+///     }
+///
+///     async fn let_lease_expire(&self) {
+///         self.clock.advance(self.lease_ttl() + Duration::from_secs(1));
+///     }
+/// }
+///
+/// pgworkflows_testkit::store_conformance!(MyHarness::default());
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! store_conformance {
+    ($harness:expr) => {
+        $crate::store_conformance! { @cases $harness;
+            append:
+                appended_events_are_the_history,
+                event_name_that_no_build_knows_is_kept,
+                events_of_many_runs_may_interleave,
+                positions_are_counted_per_shard,
+                repeated_append_is_applied_once,
+                repeated_append_is_accepted_from_another_session,
+                repeated_append_that_consumed_a_message_is_accepted,
+                other_batch_under_the_same_number_is_fenced,
+                append_whose_predecessor_is_missing_is_fenced,
+                append_number_zero_is_fenced,
+                append_number_may_be_used_again_after_a_conflict,
+                append_for_a_foreign_shard_is_fenced,
+                append_for_a_free_shard_is_fenced,
+                append_with_one_foreign_shard_writes_nothing,
+                consuming_a_message_of_a_foreign_shard_is_fenced,
+                append_under_an_unknown_lease_is_fenced,
+                append_is_accepted_until_the_lease_is_taken_over,
+                fenced_append_writes_nothing,
+                repetition_of_an_applied_append_is_fenced_after_a_takeover,
+                ;
+            content:
+            gap_in_the_events_of_a_run_is_a_conflict,
+                repeated_event_of_a_run_is_a_conflict,
+                gap_within_a_batch_is_a_conflict,
+                gap_in_the_positions_of_a_shard_is_a_conflict,
+                repeated_position_of_a_shard_is_a_conflict,
+                event_of_an_unknown_run_is_a_conflict,
+                event_after_the_end_of_a_run_is_a_conflict,
+                run_is_closed_once,
+                run_is_opened_once,
+                run_that_is_over_is_not_opened_again,
+                change_of_an_unknown_run_is_a_conflict,
+                change_of_a_run_that_is_over_is_a_conflict,
+                run_may_begin_and_end_within_one_append,
+                submitted_run_may_begin_and_end_within_one_append,
+                row_is_what_the_last_append_made_it,
+                consuming_a_missing_message_is_a_conflict,
+                consuming_a_message_twice_is_a_conflict,
+                consuming_one_message_twice_within_an_append_is_a_conflict,
+                conflict_in_one_run_writes_nothing_of_the_others,
+                message_that_came_too_late_is_undelivered,
+                undelivering_a_missing_message_is_a_conflict,
+            ;
+            inbox:
+                messages_are_read_in_the_order_of_submission,
+                message_is_read_once_by_one_reader,
+                new_reader_reads_again_what_was_not_consumed,
+                consumed_message_is_not_read_again,
+                reader_sees_its_shards_only,
+                pages_hold_as_many_as_asked_for,
+                full_page_that_is_the_last_one_says_so_at_the_latest_with_the_next,
+                page_can_be_read_again,
+                repeated_message_waits_once,
+                message_in_an_open_transaction_is_not_read,
+                late_commit_with_an_early_number_is_not_skipped,
+                two_signals_of_one_client_never_swap,
+                two_signals_of_one_client_never_swap_across_pages,
+                late_commits_of_one_window_are_read_in_the_order_of_numbers,
+                rolled_back_message_is_never_read,
+                open_transaction_delays_neither_appends_nor_submits,
+                tick_tells_of_mail_behind_the_cursor,
+                tick_tells_of_mail_on_further_pages,
+                tick_tells_nothing_of_the_mail_of_others,
+            ;
+            submit:
+                start_opens_a_pending_run,
+                repeated_start_is_accepted_and_changes_nothing,
+                repeated_start_of_a_logged_run_is_accepted_and_changes_nothing,
+                repeated_start_of_a_run_that_is_over_is_accepted_and_changes_nothing,
+                repeated_start_with_a_key_is_accepted,
+                start_under_a_known_key_returns_the_run,
+                start_under_a_known_key_with_another_input_is_refused,
+                input_is_compared_only_where_both_sides_know_it,
+                key_is_unique_per_workflow,
+                key_holds_beyond_the_end_of_its_run,
+                two_starts_under_one_key_in_one_submit_are_one_run,
+                message_for_an_unknown_run_is_refused,
+                message_for_a_run_that_is_over_is_refused,
+                message_for_a_pending_run_is_accepted,
+                message_for_a_run_that_began_without_one_is_accepted,
+                start_and_its_signal_may_be_submitted_together,
+                refusal_of_one_does_not_keep_the_others_out,
+                nothing_submitted_is_nothing_answered,
+                large_body_comes_back_as_it_was,
+                start_in_a_rolled_back_transaction_never_existed,
+                start_in_a_committed_transaction_exists,
+                transaction_sees_what_it_started_itself,
+            ;
+            lease:
+                queue_keeps_the_number_of_shards_that_it_was_made_with,
+                queues_share_no_shard,
+                queue_without_shards_is_refused,
+                queue_beyond_all_shards_is_refused,
+                claim_takes_free_shards_ascending_from_position_one,
+                claim_takes_shards_of_its_own_queue_only,
+                claim_limit_includes_the_shards_owned_already,
+                answer_to_a_claim_that_was_lost_is_given_again,
+                claim_renews_the_lease_that_it_is_made_under,
+                shards_have_one_owner_at_most,
+                claim_of_nothing_is_an_answer,
+                takeover_does_not_happen_before_the_ttl,
+                takeover_happens_after_the_ttl,
+                takeover_fences_the_whole_lease_even_if_only_one_shard_is_taken,
+                renewed_lease_is_kept,
+                tick_that_renews_nothing_keeps_no_lease,
+                expired_lease_that_nobody_fenced_can_be_renewed,
+                fenced_lease_cannot_be_renewed,
+                fenced_lease_cannot_claim,
+                unknown_lease_cannot_claim,
+                unknown_lease_is_not_held,
+                release_hands_over_at_once,
+                released_lease_is_fenced,
+                release_of_a_lease_that_is_gone_does_nothing,
+                deaths_count_owners_that_ended_without_a_release,
+                release_ends_the_row_of_deaths,
+                positions_go_on_after_a_takeover,
+                positions_go_on_after_a_release,
+                new_lease_begins_its_appends_anew,
+                tick_counts_what_could_be_claimed,
+                one_tick_answers_for_each_lease_in_the_order_asked,
+            ;
+            recover:
+                histories_are_whole_and_ascending_by_run,
+                unknown_runs_are_left_out_of_a_load,
+                pending_run_has_an_empty_history,
+                history_of_a_run_that_is_over_can_be_loaded,
+                recovery_loads_busy_and_stalled_runs_only,
+                recovery_loads_whole_histories,
+                recovery_loads_runs_of_the_shards_asked_for_only,
+                recovery_goes_page_by_page_through_all_shards,
+                run_that_parked_is_not_recovered,
+                due_runs_come_by_their_deadlines,
+                due_window_begins_behind_its_mark_and_includes_its_end,
+                due_runs_with_one_deadline_are_paged_without_loss,
+                run_without_a_deadline_is_never_due,
+                run_that_is_not_parked_is_not_due,
+                run_that_parked_again_is_due_at_its_new_deadline,
+                run_that_is_over_is_not_due,
+                due_runs_are_of_the_shards_asked_for_only,
+                tick_tells_of_deadlines_in_its_window,
+            ;
+            query:
+                unknown_run_has_no_description,
+                unknown_key_finds_nothing,
+                run_is_found_by_its_key,
+                closed_tells_of_runs_that_are_over_only,
+                every_way_to_end_is_kept,
+                key_of_a_run_that_is_over_is_described,
+                history_is_read_page_by_page,
+                list_is_newest_first_and_paged,
+                list_shows_what_matches_every_field_of_the_filter,
+            ;
+        }
+    };
+    (@cases $harness:expr; $($group:ident: $($case:ident,)+;)+) => {
+        async fn conformance_harness() -> impl $crate::conformance::Harness {
+            $harness
+        }
+        $(mod $group {
+            $(
+                #[test]
+                fn $case() {
+                    $crate::conformance::run(async {
+                        let harness = super::conformance_harness().await;
+                        $crate::conformance::$group::$case(&harness).await;
+                    });
+                }
+            )+
+        })+
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    /// A case that is written but not listed would be run by no store.
+    #[test]
+    fn every_case_is_listed() {
+        let list = include_str!("conformance.rs");
+        let groups = [
+            include_str!("conformance/append.rs"),
+            include_str!("conformance/content.rs"),
+            include_str!("conformance/inbox.rs"),
+            include_str!("conformance/lease.rs"),
+            include_str!("conformance/query.rs"),
+            include_str!("conformance/recover.rs"),
+            include_str!("conformance/submit.rs"),
+        ];
+        for line in groups.iter().flat_map(|group| group.lines()) {
+            if let Some(case) = line.strip_prefix("pub async fn ") {
+                let name = case.split('(').next().unwrap_or_default();
+                assert!(list.contains(&format!(" {name},\n")), "`{name}` is not in the list");
+            }
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! Queues, claims, heartbeats, takeovers and releases: at any time one owner at most.
+#![expect(missing_docs, reason = "the name of each case is the fact that it shows")]
+
+use pgworkflows::store::StoreError;
+use pgworkflows::{LeaseId, Position};
+
+use super::Harness;
+use super::fixture::{Ground, LONG, QUEUE, SHARDS, Writer, assert_fenced, busy, claim};
+
+pub async fn queue_keeps_the_number_of_shards_that_it_was_made_with(harness: &dyn Harness) {
+    let ground = Ground::new(harness).await;
+    let again = ground.store.queue(QUEUE, 64).await.unwrap();
+    assert_eq!((again.first_shard, again.shard_count), (ground.queue.first_shard, SHARDS));
+}
+
+pub async fn queues_share_no_shard(harness: &dyn Harness) {
+    let ground = Ground::new(harness).await;
+    let other = ground.store.queue("other", 8).await.unwrap();
+    assert_eq!(other.shard_count, 8);
+    let (first, second) = (ground.queue.first_shard.get(), other.first_shard.get());
+    assert!(first + SHARDS <= second || second + 8 <= first);
+}
+
+pub async fn queue_without_shards_is_refused(harness: &dyn Harness) {
+    let ground = Ground::new(harness).await;
+    let answer = ground.store.queue("none", 0).await;
+    assert!(matches!(answer, Err(StoreError::LimitExceeded { .. })), "{answer:?}");
+}
+
+pub async fn queue_beyond_all_shards_is_refused(harness: &dyn Harness) {
+    let ground = Ground::new(harness).await;
+    let answer = ground.store.queue("vast", 4096).await;
+    assert!(matches!(answer, Err(StoreError::LimitExceeded { .. })), "{answer:?}");
+}
+
+pub async fn claim_takes_free_shards_ascending_from_position_one(harness: &dyn Harness) {
+    let ground = Ground::new(harness).await;
+    let writer = ground.claim(100, LONG).await;
+    assert_eq!(writer.shards, ground.shards());
+    assert!(writer.positions.values().all(|position| *position == Position::FIRST));
+    assert_eq!(writer.deaths, [0; SHARDS as usize]);
+}
+
+pub async fn claim_takes_shards_of_its_own_queue_only(harness: &dyn Harness) {
+    let ground = Ground::new(harness).await;
+    ground.store.queue("other", 8).await.unwrap();
+    let writer = ground.claim(100, LONG).await;
+    assert_eq!(writer.shards, ground.shards());
+}
+
+pub async fn claim_limit_includes_the_shards_owned_already(harness: &dyn Harness) {
+    let ground = Ground::new(harness).await;
+    let mut writer = ground.claim(1, LONG).await;
+    assert_eq!(writer.shards.len(), 1);
+    let more = writer.session.claim(&claim(Some(writer.lease), 3, LONG)).await.unwrap();
+    assert_eq!((more.lease, more.shards.len()), (writer.lease, 3));
+    let no_more = writer.session.claim(&claim(Some(writer.lease), 2, LONG)).await.unwrap();
+    assert_eq!(no_more.shards, more.shards);
+}
+
+pub async fn answer_to_a_claim_that_was_lost_is_given_again(harness: &dyn Harness) {
+    let ground = Ground::new(harness).await;
+    let mut writer = ground.claim(2, LONG).await;
+    // The caller knows by the tick that its lease owns more than it serves.
+    let ticked = writer.tick(None).await;
+    assert_eq!(ticked.leases[0].shards, 2);
+    let again = writer.session.claim(&claim(Some(writer.lease), 2, LONG)).await.unwrap();
+    let shards: Vec<_> = again.shards.iter().map(|shard| shard.shard).collect();
+    assert_eq!(shards, writer.shards);
+}
+
+pub async fn claim_renews_the_lease_that_it_is_made_under(harness: &dyn Harness) {
+    let ground = Ground::new(harness).await;
+    let mut writer = ground.mortal_writer().await;
+    writer.session.claim(&claim(Some(writer.lease), SHARDS, LONG)).await.unwrap();
+    harness.let_lease_expire().await;
+    assert_eq!(ground.claim(SHARDS, LONG).await.shards, []);
+}
+
+pub async fn shards_have_one_owner_at_most(harness: &dyn Harness) {
+    let ground = Ground::new(harness).await;
+    let one = ground.claim(3, LONG).await;
+    let other = ground.claim(3, LONG).await;
+    assert_ne!(one.lease, other.lease);
+    assert_eq!((one.shards.len(), other.shards.len()), (3, 1));
+    assert!(!one.shards.contains(&other.shards[0]));
+}
+
+pub async fn claim_of_nothing_is_an_answer(harness: &dyn Harness) {
+    let ground = Ground::new(harness).await;
+    let _owner = ground.writer().await;
+    let mut idle = ground.claim(1, LONG).await;
+    assert_eq!(idle.shards, []);
+    assert!(idle.tick(Some(LONG)).await.leases[0].held);
+}
+
+pub async fn takeover_does_not_happen_before_the_ttl(harness: &dyn Harness) {
+    let ground = Ground::new(harness).await;
+    let mut owner = ground.claim(SHARDS, LONG).await;
+    harness.let_lease_expire().await;
+    let other = ground.claim(SHARDS, LONG).await;
+    assert_eq!(other.shards, []);
+    assert!(owner.tick(None).await.leases[0].held);
+}
+
+pub async fn takeover_happens_after_the_ttl(harness: &dyn Harness) {
+    let ground = Ground::new(harness).await;
+    let mut owner = ground.mortal_writer().await;
+    harness.let_lease_expire().await;
+    let other = ground.writer().await;
+    assert_ne!(owner.lease, other.lease);
+    assert!(!owner.tick(None).await.leases[0].held);
+}
+
+pub async fn takeover_fences_the_whole_lease_even_if_only_one_shard_is_taken(harness: &dyn Harness) {
+    let ground = Ground::new(harness).await;
+    let mut late = ground.mortal_writer().await;
+    harness.let_lease_expire().await;
+    ground.claim(1, LONG).await;
+
+    let run = ground.run(3);
+    let append = late.draft().open(run, busy()).event(run).seal();
+    assert_fenced(late.append(&append).await);
+}
+
+pub async fn renewed_lease_is_kept(harness: &dyn Harness) {
+    let ground = Ground::new(harness).await;
+    let mut owner = ground.mortal_writer().await;
+    assert!(owner.tick(Some(LONG)).await.leases[0].held);
+    harness.let_lease_expire().await;
+    assert_eq!(ground.claim(SHARDS, LONG).await.shards, []);
+}
+
+pub async fn tick_that_renews_nothing_keeps_no_lease(harness: &dyn Harness) {
+    let ground = Ground::new(harness).await;
+    let mut owner = ground.mortal_writer().await;
+    assert!(owner.tick(None).await.leases[0].held);
+    harness.let_lease_expire().await;
+    ground.writer().await;
+    assert!(!owner.tick(None).await.leases[0].held);
+}
+
+pub async fn expired_lease_that_nobody_fenced_can_be_renewed(harness: &dyn Harness) {
+    let ground = Ground::new(harness).await;
+    let mut owner = ground.mortal_writer().await;
+    harness.let_lease_expire().await;
+    assert!(owner.tick(Some(LONG)).await.leases[0].held);
+    assert_eq!(ground.claim(SHARDS, LONG).await.shards, []);
+}
+
+pub async fn fenced_lease_cannot_be_renewed(harness: &dyn Harness) {
+    let ground = Ground::new(harness).await;
+    let mut owner = ground.mortal_writer().await;
+    harness.let_lease_expire().await;
+    let mut other = ground.writer().await;
+    assert!(!owner.tick(Some(LONG)).await.leases[0].held);
+    assert!(other.tick(None).await.leases[0].held, "the renewal took nothing back");
+}
+
+pub async fn fenced_lease_cannot_claim(harness: &dyn Harness) {
+    let ground = Ground::new(harness).await;
+    let mut owner = ground.mortal_writer().await;
+    harness.let_lease_expire().await;
+    ground.claim(1, LONG).await;
+    assert_fenced(owner.session.claim(&claim(Some(owner.lease), SHARDS, LONG)).await);
+    assert_eq!(ground.claim(SHARDS, LONG).await.shards.len(), 3, "the refused claim took nothing");
+}
+
+pub async fn unknown_lease_cannot_claim(harness: &dyn Harness) {
+    let ground = Ground::new(harness).await;
+    let mut session = ground.store.session().await.unwrap();
+    assert_fenced(session.claim(&claim(Some(LeaseId::new(1 << 40)), SHARDS, LONG)).await);
+}
+
+pub async fn unknown_lease_is_not_held(harness: &dyn Harness) {
+    let ground = Ground::new(harness).await;
+    let mut writer = ground.writer().await;
+    writer.lease = LeaseId::new(1 << 40);
+    assert!(!writer.tick(Some(LONG)).await.leases[0].held);
+}
+
+pub async fn release_hands_over_at_once(harness: &dyn Harness) {
+    let ground = Ground::new(harness).await;
+    let mut owner = ground.writer().await;
+    owner.session.release(owner.lease).await.unwrap();
+    assert_eq!(ground.claim(SHARDS, LONG).await.shards, ground.shards());
+}
+
+pub async fn released_lease_is_fenced(harness: &dyn Harness) {
+    let ground = Ground::new(harness).await;
+    let mut owner = ground.writer().await;
+    owner.session.release(owner.lease).await.unwrap();
+
+    let run = ground.run(0);
+    let append = owner.draft().open(run, busy()).event(run).seal();
+    assert_fenced(owner.append(&append).await);
+    assert!(!owner.tick(Some(LONG)).await.leases[0].held);
+    assert_fenced(owner.session.claim(&claim(Some(owner.lease), SHARDS, LONG)).await);
+}
+
+pub async fn release_of_a_lease_that_is_gone_does_nothing(harness: &dyn Harness) {
+    let ground = Ground::new(harness).await;
+    let mut owner = ground.writer().await;
+    owner.session.release(LeaseId::new(1 << 40)).await.unwrap();
+    owner.session.release(owner.lease).await.unwrap();
+    let mut next = ground.writer().await;
+    owner.session.release(owner.lease).await.expect("a repeated release is nothing new");
+    assert!(next.tick(None).await.leases[0].held);
+    assert_eq!(ground.claim(SHARDS, LONG).await.shards, []);
+}
+
+pub async fn deaths_count_owners_that_ended_without_a_release(harness: &dyn Harness) {
+    let ground = Ground::new(harness).await;
+    for deaths in 0..3 {
+        assert_eq!(ground.mortal_writer().await.deaths, [deaths; SHARDS as usize]);
+        harness.let_lease_expire().await;
+    }
+}
+
+pub async fn release_ends_the_row_of_deaths(harness: &dyn Harness) {
+    let ground = Ground::new(harness).await;
+    ground.mortal_writer().await;
+    harness.let_lease_expire().await;
+    let mut owner = ground.writer().await;
+    assert_eq!(owner.deaths, [1; SHARDS as usize]);
+    owner.session.release(owner.lease).await.unwrap();
+    assert_eq!(ground.writer().await.deaths, [0; SHARDS as usize]);
+}
+
+async fn write_two(ground: &Ground<'_>, writer: &mut Writer) {
+    let run = ground.run(0);
+    writer.write(writer.draft().open(run, busy()).event(run).event(run)).await;
+}
+
+pub async fn positions_go_on_after_a_takeover(harness: &dyn Harness) {
+    let ground = Ground::new(harness).await;
+    let mut owner = ground.mortal_writer().await;
+    write_two(&ground, &mut owner).await;
+    harness.let_lease_expire().await;
+    let mut next = ground.writer().await;
+    assert_eq!(next.positions[&ground.shard(0)], Position::new(3));
+    assert_eq!(next.positions[&ground.shard(1)], Position::FIRST);
+    write_two(&ground, &mut next).await;
+}
+
+pub async fn positions_go_on_after_a_release(harness: &dyn Harness) {
+    let ground = Ground::new(harness).await;
+    let mut owner = ground.writer().await;
+    write_two(&ground, &mut owner).await;
+    owner.session.release(owner.lease).await.unwrap();
+    assert_eq!(ground.writer().await.positions[&ground.shard(0)], Position::new(3));
+}
+
+pub async fn new_lease_begins_its_appends_anew(harness: &dyn Harness) {
+    let ground = Ground::new(harness).await;
+    let mut owner = ground.writer().await;
+    for _ in 0..5 {
+        write_two(&ground, &mut owner).await;
+    }
+    owner.session.release(owner.lease).await.unwrap();
+    let mut next = ground.writer().await;
+    write_two(&ground, &mut next).await;
+}
+
+pub async fn tick_counts_what_could_be_claimed(harness: &dyn Harness) {
+    let ground = Ground::new(harness).await;
+    let mut writer = ground.claim(1, LONG).await;
+    assert_eq!(writer.tick(None).await.claimable, 3);
+    let _mortal = ground.claim(2, harness.lease_ttl()).await;
+    assert_eq!(writer.tick(None).await.claimable, 1);
+    harness.let_lease_expire().await;
+    assert_eq!(writer.tick(None).await.claimable, 3);
+}
+
+pub async fn one_tick_answers_for_each_lease_in_the_order_asked(harness: &dyn Harness) {
+    let ground = Ground::new(harness).await;
+    let mut one = ground.claim(2, LONG).await;
+    let mut other = ground.claim(2, LONG).await;
+    other.session.release(other.lease).await.unwrap();
+    let leases = vec![other.lease_tick(), one.lease_tick()];
+    let tick = pgworkflows::store::Tick { queue: QUEUE.to_owned(), leases };
+    let ticked = one.session.tick(&tick).await.unwrap();
+    let held: Vec<_> = ticked.leases.iter().map(|lease| (lease.lease, lease.held)).collect();
+    assert_eq!(held, [(other.lease, false), (one.lease, true)]);
+}

@@ -12,8 +12,9 @@ mod recover;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use self::batch::Group;
-pub(crate) use self::batch::InFlight;
+#[cfg(test)]
+pub(crate) use self::batch::closed_status;
+use self::batch::{Group, InFlight};
 use crate::activity::ActivityOptions;
 use crate::command::StepRequest;
 use crate::event::Name;
@@ -292,8 +293,8 @@ impl Processor {
             live.steps.remove(&id);
             group.effects.push(Effect::Abort { run: live.run.state.id, id });
         }
-        for step in progress.steps {
-            live.steps.insert(step.id);
+        for (id, step) in progress.steps {
+            live.steps.insert(id);
             group.effects.push(Effect::ExecuteStep { run: live.run.state.id, step });
         }
         if obsolete {

@@ -44,7 +44,7 @@ pub(super) enum RowChange {
 }
 
 /// An append whose outcome is not known yet.
-pub(crate) struct InFlight {
+pub(super) struct InFlight {
     append: Arc<Append>,
     groups: Vec<Group>,
     /// Where the shards' positions were before.

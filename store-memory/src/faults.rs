@@ -20,8 +20,9 @@ use std::pin::Pin;
 use pgworkflows::store::{
     Append, Claim, Due, Hint, InboxRead, Load, RunFilter, RunPage, StoreError, Submission, Tick,
 };
-use pgworkflows::{EventSeq, LeaseId, RunId};
+use pgworkflows::{EventSeq, LeaseId, RunId, Timestamp};
 
+use crate::fact::Fact;
 pub use self::seeded::{FaultCounts, FaultWeights, SeededFaults};
 
 /// Asked at every fault point of every call.
@@ -33,6 +34,10 @@ pub trait Faults: fmt::Debug + Send + Sync + 'static {
     fn hint(&self, _hint: Hint) -> u32 {
         1
     }
+
+    /// Told of everything that happens in the store, in order: what a checker believes in. It must not call the
+    /// store.
+    fn happened(&self, _fact: &Fact, _now: Timestamp) {}
 }
 
 /// A point that a call has reached.

@@ -288,7 +288,7 @@ impl Driver {
         let Some(mut writer) = self.writer.take() else { return };
         let host = Arc::clone(&self.with.host);
         self.append = Some(Box::pin(async move {
-            let mut delays = backoff();
+            let mut delays = backoff(&*host);
             loop {
                 match writer.append(&append).await {
                     // The outcome is unknown: the identical append is sent until it is.
@@ -378,12 +378,13 @@ const READ_RETRY: Duration = Duration::from_millis(200);
 /// The longest delay between two tries to reach the store.
 pub(super) const BACKOFF_MAX: Duration = Duration::from_secs(2);
 
-/// Delays between tries to reach the store: without end, from 20 ms on, with jitter.
-pub(super) fn backoff() -> impl Iterator<Item = Duration> + Send {
+/// Delays between tries to reach the store: without end, from 20 ms on, with the host's jitter.
+pub(super) fn backoff(host: &dyn Host) -> impl Iterator<Item = Duration> + Send + use<> {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(20))
         .with_max_delay(BACKOFF_MAX)
         .with_jitter()
+        .with_jitter_seed(host.random())
         .without_max_times()
         .build()
 }

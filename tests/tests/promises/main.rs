@@ -1,0 +1,3 @@
+//! What PgWorkflows promises, one test per promise, on every store. Each file lists its promises at its top.
+
+mod signals;

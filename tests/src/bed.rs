@@ -6,6 +6,8 @@ use std::time::Duration;
 use pgworkflows::store::Store;
 use pgworkflows::{Client, Worker, WorkerBuilder};
 use pgworkflows_memory::MemoryStore;
+use pgworkflows_pg_harness::{Database, Postgres};
+use pgworkflows_postgres::PostgresStore;
 
 use crate::outage::Outage;
 use crate::workers::{Mortal, Working};
@@ -14,13 +16,15 @@ use crate::workers::{Mortal, Working};
 const SHARDS: u16 = 8;
 
 /// How long one promise may take: it waits for conditions, and one that never comes ends here.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Where a bed keeps its runs.
 #[derive(Clone, Debug)]
 pub enum Place {
     /// In this process.
     Memory(MemoryStore),
+    /// In a database of its own, which is dropped with the last of its users.
+    Postgres(Arc<Database>),
 }
 
 impl Place {
@@ -29,10 +33,24 @@ impl Place {
         Self::Memory(MemoryStore::new())
     }
 
+    /// An empty database.
+    pub async fn postgres() -> Self {
+        Self::Postgres(Arc::new(Postgres::shared().create_database().unwrap()))
+    }
+
+    /// How many runs are many here.
+    pub fn many(&self) -> usize {
+        match self {
+            Self::Memory(_) => 100_000,
+            Self::Postgres(_) => 10_000,
+        }
+    }
+
     /// A store of the current runtime, with all that the place keeps.
     pub async fn connect(&self) -> Arc<dyn Store> {
         match self {
             Self::Memory(store) => Arc::new(store.clone()),
+            Self::Postgres(database) => Arc::new(PostgresStore::connect(database.url()).await.unwrap()),
         }
     }
 }
@@ -52,6 +70,11 @@ impl Bed {
         let store = place.connect().await;
         let client = Client::builder(Arc::clone(&store)).queue_shards(SHARDS).build().unwrap();
         Self { place, store, client }
+    }
+
+    /// How many runs are many here.
+    pub fn many(&self) -> usize {
+        self.place.many()
     }
 
     /// The store.
@@ -115,11 +138,15 @@ pub fn keep<M: Future<Output = Place>, P: Future<Output = ()>>(
 #[macro_export]
 macro_rules! promises {
     ($($promise:ident),+ $(,)?) => {
-        mod memory {
+        $crate::promises!(@on memory: $($promise),+);
+        $crate::promises!(@on postgres: $($promise),+);
+    };
+    (@on $place:ident: $($promise:ident),+) => {
+        mod $place {
             $(
                 #[test]
                 fn $promise() {
-                    $crate::keep($crate::Place::memory, super::$promise);
+                    $crate::keep($crate::Place::$place, super::$promise);
                 }
             )+
         }

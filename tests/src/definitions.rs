@@ -34,7 +34,7 @@ impl<I, O> fmt::Debug for Act<I, O> {
 macro_rules! workflow {
     ($name:ident, $stored:literal, |$ctx:ident: Context, $input:tt: $in:ty| -> WorkflowResult<$out:ty> $code:block) => {
         #[derive(Debug)]
-        enum $name {}
+        pub(crate) enum $name {}
 
         impl ::pgworkflows::Workflow for $name {
             const NAME: &'static str = $stored;
@@ -57,10 +57,10 @@ macro_rules! workflow {
 macro_rules! activity {
     ($name:ident, $stored:literal, $in:ty => $out:ty) => {
         #[derive(Debug)]
-        struct $name($crate::Act<$in, $out>);
+        pub(crate) struct $name($crate::Act<$in, $out>);
 
         impl $name {
-            fn that<F: Future<Output = ::pgworkflows::ActivityResult<$out>> + Send + 'static>(
+            pub(crate) fn that<F: Future<Output = ::pgworkflows::ActivityResult<$out>> + Send + 'static>(
                 act: impl Fn(::pgworkflows::ActivityContext, $in) -> F + Send + Sync + 'static,
             ) -> Self {
                 Self($crate::Act::new(act))

@@ -22,8 +22,8 @@ use pgworkflows::store::{
 };
 use pgworkflows::{EventSeq, LeaseId, RunId, Timestamp};
 
-use crate::fact::Fact;
 pub use self::seeded::{FaultCounts, FaultWeights, SeededFaults};
+use crate::fact::Fact;
 
 /// Asked at every fault point of every call.
 pub trait Faults: fmt::Debug + Send + Sync + 'static {

@@ -61,7 +61,9 @@ fn run(seed: u64, in_words: bool) -> Outcome {
         story.extend(inner.trace.last(STORY_LINES));
         for seen in &seen {
             story.push(format!("run {}:", seen.run));
-            story.extend(seen.history.iter().map(|event| format!("  {} {} {:?}", event.seq, event.at, event.event)));
+            story.extend(
+                seen.history.iter().map(|event| format!("  {} {} {:?}", event.seq, event.at, event.event)),
+            );
         }
     }
     Outcome {

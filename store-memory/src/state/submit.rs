@@ -69,7 +69,8 @@ impl State {
             self.hint(Hint::Mail(run.shard()));
         }
         for (number, submission) in &rows {
-            let at = MessageRef { shard: submission.run.shard(), number: *number };
+            let Submission { run, message, .. } = submission;
+            let at = MessageRef { shard: run.shard(), number: *number, message: *message };
             self.facts.push(|| Fact::Submitted { at, submission: submission.clone() });
         }
         let rows = rows.into_iter().map(|(number, row)| (number, row.run, row.message, row.body));

@@ -8,6 +8,7 @@ use std::time::Duration;
 use pgworkflows::{Client, Event, HistoryEvent, RunId, RunInfo, Timestamp};
 
 use super::clients::{RunPromise, lock};
+use super::dice::Dice;
 use super::faults::EPOCH;
 use super::host::SimHost;
 use super::ledger::{Execution, is_terminal};
@@ -15,7 +16,6 @@ use super::plan::{Expected, SIGNALS};
 use super::time::Owner;
 use super::workflow::Summary;
 use super::world::World;
-use super::dice::Dice;
 
 /// A run as a client sees it.
 pub(crate) struct Seen {
@@ -29,7 +29,8 @@ impl World {
     pub(crate) fn see(&mut self) -> Vec<Seen> {
         let runs: Vec<RunId> = self.ledger.lock().book.runs.keys().copied().collect();
         let host = SimHost::new(Arc::clone(&self.time), Owner::WORLD, Dice::new(0));
-        let client = Client::builder(self.store.clone()).host(host).build().expect("the settings are in range");
+        let client =
+            Client::builder(self.store.clone()).host(host).build().expect("the settings are in range");
         let seen = Arc::new(Mutex::new(Vec::new()));
         let ledger = Arc::clone(&self.ledger);
         let task = {
@@ -40,7 +41,9 @@ impl World {
                         (Ok(history), Ok(info)) => {
                             seen.lock().expect("one thread").push(Seen { run, history, info });
                         }
-                        (Err(error), _) | (_, Err(error)) => ledger.violated(format!("run {run} cannot be read: {error}")),
+                        (Err(error), _) | (_, Err(error)) => {
+                            ledger.violated(format!("run {run} cannot be read: {error}"))
+                        }
                     }
                 }
             }
@@ -121,7 +124,9 @@ impl World {
                         may_begin = Some(*committed);
                         once = *options == options.clone().at_most_once();
                     }
-                    Event::CompensationScheduled { id: other } if other.to_string() == id => may_begin = Some(*committed),
+                    Event::CompensationScheduled { id: other } if other.to_string() == id => {
+                        may_begin = Some(*committed)
+                    }
                     Event::ActivityAttemptFailed { id: other, attempt: failed, retry_at: after, .. }
                         if other.to_string() == id && failed + 1 == *attempt =>
                     {
@@ -146,16 +151,21 @@ impl World {
             }
             let began: Timestamp = EPOCH.saturating_add(Duration::from_micros(at.as_micros() as u64));
             if retry_at.is_some_and(|retry_at| began < retry_at) {
-                wrong.push(format!("{key}: attempt {attempt} began at {began}, before its time {retry_at:?}"));
+                wrong
+                    .push(format!("{key}: attempt {attempt} began at {began}, before its time {retry_at:?}"));
             }
             if over.is_some_and(|over| over < *moment) && !self.frozen.contains(owner) {
                 wrong.push(format!("{key}: attempt {attempt} began when the outcome was recorded"));
             }
             if once && *count > 1 {
-                wrong.push(format!("{key}: attempt {attempt} of an at-most-once activity began {count} times"));
+                wrong.push(format!(
+                    "{key}: attempt {attempt} of an at-most-once activity began {count} times"
+                ));
             }
             if self.nature.calm && *count > 1 {
-                wrong.push(format!("{key}: attempt {attempt} began {count} times though nothing was disturbed"));
+                wrong.push(format!(
+                    "{key}: attempt {attempt} began {count} times though nothing was disturbed"
+                ));
             }
         }
     }
@@ -247,14 +257,19 @@ fn check_promise(promise: &RunPromise, seen: &Seen, wrong: &mut Vec<String>) {
         let late = |token: &u64| {
             seen.info.undelivered.iter().any(|message| {
                 message.what.contains(SIGNALS[index])
-                    && message.payload.as_ref().is_some_and(|payload| payload.decode::<u64>().is_ok_and(|it| it == *token))
+                    && message
+                        .payload
+                        .as_ref()
+                        .is_some_and(|payload| payload.decode::<u64>().is_ok_and(|it| it == *token))
             })
         };
         let mut place = 0;
         for token in tokens {
             match logged[index].iter().position(|it| it == token) {
                 Some(at) if at >= place => place = at + 1,
-                Some(_) => wrong.push(format!("run {run}: signal {token} overtook one that was sent before it")),
+                Some(_) => {
+                    wrong.push(format!("run {run}: signal {token} overtook one that was sent before it"))
+                }
                 None if late(token) => {}
                 None => wrong.push(format!("run {run}: signal {token} was acknowledged and is lost")),
             }
@@ -283,12 +298,16 @@ fn check_promise(promise: &RunPromise, seen: &Seen, wrong: &mut Vec<String>) {
         (Expected::Open, ..) => {}
         (Expected::Value(value), Some(summary), _) if summary.value == value => {}
         (Expected::Failure, _, Some(Event::RunFailed { .. })) => {}
-        (expected, _, last) => wrong.push(format!("run {run} should have come to {expected:?}, and came to {last:?}")),
+        (expected, _, last) => {
+            wrong.push(format!("run {run} should have come to {expected:?}, and came to {last:?}"))
+        }
     }
     if let Some(summary) = &summary {
         for (index, logged) in logged.iter().enumerate() {
             let taken = summary.taken.iter().filter(|(signal, _)| *signal == index).map(|(_, token)| token);
-            if !taken.eq(logged.iter().take(summary.taken.iter().filter(|(signal, _)| *signal == index).count())) {
+            if !taken
+                .eq(logged.iter().take(summary.taken.iter().filter(|(signal, _)| *signal == index).count()))
+            {
                 wrong.push(format!("run {run} took {:?}, and {logged:?} came", summary.taken));
             }
         }

@@ -163,7 +163,14 @@ impl Script {
         }
     }
 
-    async fn send(&self, run: RunId, signal: usize, token: u64, keyed: bool, dice: &mut Dice) -> Result<(), Error> {
+    async fn send(
+        &self,
+        run: RunId,
+        signal: usize,
+        token: u64,
+        keyed: bool,
+        dice: &mut Dice,
+    ) -> Result<(), Error> {
         let client = &self.clients[signal];
         let mut request = client.signal(run, if signal == 0 { LEFT } else { RIGHT }, token);
         if keyed {

@@ -125,10 +125,9 @@ impl SimFaults {
                 ("delayed", weights.delayed),
             ],
             Stage::Commit => &[("commit lost", weights.commit_lost), ("delayed", weights.delayed)],
-            Stage::Acknowledgement => &[
-                ("acknowledgement lost", weights.acknowledgement_lost),
-                ("delayed", weights.delayed),
-            ],
+            Stage::Acknowledgement => {
+                &[("acknowledgement lost", weights.acknowledgement_lost), ("delayed", weights.delayed)]
+            }
         };
         let drawn = candidates.iter().find(|(_, weight)| dice.chance(*weight)).map(|(kind, _)| *kind);
         if let Some(kind) = drawn {
@@ -157,7 +156,12 @@ impl Faults for SimFaults {
         let words = || {
             let call = format!("{:?}", point.call);
             let call = call.split(['(', ' ', '{']).next().unwrap_or_default().to_owned();
-            format!("{call} of {} at {:?}: {drawn:?}{}", owner.0, point.stage, if unreachable { ", unreachable" } else { "" })
+            format!(
+                "{call} of {} at {:?}: {drawn:?}{}",
+                owner.0,
+                point.stage,
+                if unreachable { ", unreachable" } else { "" }
+            )
         };
         let number = drawn.map_or(0, |kind| kind.len() as u64) << 8 | point.stage as u64;
         self.time.trace("call", number, words);

@@ -112,11 +112,15 @@ impl Ledger {
         let violations_before = violations.len();
         match fact {
             Fact::Submitted { at, submission } => {
-                self.time.trace("submit", at.number.get(), || format!("message {} for run {}", at.number, submission.run));
+                self.time.trace("submit", at.number.get(), || {
+                    format!("message {} for run {}", at.number, submission.run)
+                });
                 book.submitted(*at, submission, violations);
             }
             Fact::Appended(append) => {
-                self.time.trace("append", append.number.get() << 16 | append.events.len() as u64, || append_words(append));
+                self.time.trace("append", append.number.get() << 16 | append.events.len() as u64, || {
+                    append_words(append)
+                });
                 book.appended(append, now, *moment, violations);
             }
             Fact::Claimed { lease, shards } => {
@@ -125,7 +129,8 @@ impl Ledger {
                 book.claimed(*lease, shards, violations);
             }
             Fact::Renewed { lease, until } => {
-                book.leases.entry(*lease).or_insert(LeaseAccount { until: *until, last_append: 0 }).until = *until;
+                book.leases.entry(*lease).or_insert(LeaseAccount { until: *until, last_append: 0 }).until =
+                    *until;
             }
             Fact::Ended(lease) => {
                 self.time.trace("end", lease.get(), || format!("lease {lease} is over"));
@@ -173,11 +178,14 @@ impl Book {
     fn appended(&mut self, append: &Append, now: Timestamp, moment: u64, violations: &mut Vec<String>) {
         let Append { lease, number, .. } = append;
         match self.leases.get_mut(lease) {
-            None => violations.push(format!("append {number} was written under lease {lease}, which is over")),
+            None => {
+                violations.push(format!("append {number} was written under lease {lease}, which is over"))
+            }
             Some(account) => {
                 if number.get() != account.last_append + 1 {
                     let last = account.last_append;
-                    violations.push(format!("append {number} of lease {lease} was written after append {last}"));
+                    violations
+                        .push(format!("append {number} of lease {lease} was written after append {last}"));
                 }
                 account.last_append = number.get();
             }
@@ -195,10 +203,14 @@ impl Book {
             }
             account.last_position += 1;
             if event.position.get() != account.last_position {
-                violations.push(format!("shard {shard}: position {} should be {}", event.position, account.last_position));
+                violations.push(format!(
+                    "shard {shard}: position {} should be {}",
+                    event.position, account.last_position
+                ));
             }
             if event.at > now {
-                violations.push(format!("run {}: {} is of {}, and it is {now}", event.run, event.name, event.at));
+                violations
+                    .push(format!("run {}: {} is of {}, and it is {now}", event.run, event.name, event.at));
             }
             let run = self.runs.entry(event.run).or_default();
             if run.is_over {
@@ -206,7 +218,12 @@ impl Book {
             }
             run.events.push((event.name.to_string(), moment));
             if event.seq.get() as usize != run.events.len() {
-                violations.push(format!("run {}: event {} should be {}", event.run, event.seq, run.events.len()));
+                violations.push(format!(
+                    "run {}: event {} should be {}",
+                    event.run,
+                    event.seq,
+                    run.events.len()
+                ));
             }
             run.is_over |= is_terminal(event.name.as_str());
         }

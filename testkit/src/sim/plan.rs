@@ -192,7 +192,12 @@ impl Op {
             }
             Self::Both(one, other) => one.takes(signal) + other.takes(signal),
             Self::Shield(op, _) => op.takes(signal),
-            Self::Work(_) | Self::Step(_) | Self::Sleep { .. } | Self::Draw | Self::OnFailure(_) | Self::Fail => 0,
+            Self::Work(_)
+            | Self::Step(_)
+            | Self::Sleep { .. }
+            | Self::Draw
+            | Self::OnFailure(_)
+            | Self::Fail => 0,
         }
     }
 }

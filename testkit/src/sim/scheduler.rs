@@ -73,9 +73,8 @@ impl Scheduler {
         task.waker.is_woken.store(false, Ordering::Relaxed);
         let waker = Waker::from(Arc::clone(&task.waker));
         let future = &mut task.future;
-        let polled = catch_unwind(AssertUnwindSafe(|| {
-            future.as_mut().poll(&mut Context::from_waker(&waker))
-        }));
+        let polled =
+            catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut Context::from_waker(&waker))));
         let done = polled.map_err(|panic| panic_words(&*panic))?.is_ready();
         if !done {
             self.tasks.insert(id, task);
@@ -137,5 +136,7 @@ impl Scheduler {
 /// What a panic said.
 pub(crate) fn panic_words(panic: &(dyn std::any::Any + Send)) -> String {
     let words = panic.downcast_ref::<String>().cloned();
-    words.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_else(|| "a panic".to_owned())
+    words
+        .or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string))
+        .unwrap_or_else(|| "a panic".to_owned())
 }

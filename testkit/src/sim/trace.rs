@@ -23,7 +23,13 @@ impl Trace {
     }
 
     /// Adds that something happened; `number` and `tag` tell it from what might have happened instead.
-    pub(crate) fn add(&mut self, at: Duration, tag: &'static str, number: u64, words: impl FnOnce() -> String) {
+    pub(crate) fn add(
+        &mut self,
+        at: Duration,
+        tag: &'static str,
+        number: u64,
+        words: impl FnOnce() -> String,
+    ) {
         let tag_hash = tag.bytes().fold(0_u64, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
         for part in [at.as_micros() as u64, tag_hash, number] {
             self.hash = mix(self.hash.wrapping_add(0x9E37_79B9_7F4A_7C15) ^ part);

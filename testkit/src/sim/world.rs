@@ -23,20 +23,37 @@ use super::workflow::register;
 #[derive(Clone, Copy, Debug)]
 enum Action {
     /// The worker is there from now on, unless it is there already.
-    Start { slot: usize },
+    Start {
+        slot: usize,
+    },
     /// All that the worker is doing is lost.
-    Crash { slot: usize },
+    Crash {
+        slot: usize,
+    },
     /// The worker hands over.
-    Stop { slot: usize },
+    Stop {
+        slot: usize,
+    },
     /// The worker does nothing for a while, and does not know it.
-    Freeze { slot: usize, time: Duration },
-    Thaw { slot: usize, life: Owner },
+    Freeze {
+        slot: usize,
+        time: Duration,
+    },
+    Thaw {
+        slot: usize,
+        life: Owner,
+    },
     /// A request that somebody gave up arrives.
     Deliver,
     /// Nobody reaches the store.
-    Outage { time: Duration },
+    Outage {
+        time: Duration,
+    },
     /// One worker does not reach the store.
-    CutOff { slot: usize, time: Duration },
+    CutOff {
+        slot: usize,
+        time: Duration,
+    },
     /// The store is copied.
     Snapshot,
     /// The store goes back to its copy.
@@ -153,7 +170,8 @@ impl World {
         let Nature { lease_ttl: ttl, disturbed_for, calm, forgetful, .. } = self.nature;
         let slots = self.slots.len() as u64;
         for slot in 0..self.slots.len() {
-            let at = if calm || slot == 0 { Duration::ZERO } else { dice.time(Duration::from_millis(1), ttl * 2) };
+            let at =
+                if calm || slot == 0 { Duration::ZERO } else { dice.time(Duration::from_millis(1), ttl * 2) };
             self.at(at, Action::Start { slot });
         }
         if calm {
@@ -224,9 +242,8 @@ impl World {
         self.calm_down();
         // Whatever is planned, waited for, retried and taken over fits in here many times.
         let patience = self.nature.lease_ttl * 2_000 + Duration::from_secs(3600);
-        let is_done = |world: &Self| {
-            lock(&world.promises).scripts == 0 && world.ledger.lock().book.is_quiet()
-        };
+        let is_done =
+            |world: &Self| lock(&world.promises).scripts == 0 && world.ledger.lock().book.is_quiet();
         if !self.run_until(disturbed_for + patience, is_done) && !self.is_violated() {
             let waiting = self.unfinished();
             self.ledger.violated(format!("after a long time of quiet, this has not ended: {waiting}"));
@@ -254,8 +271,12 @@ impl World {
     fn hand_over(&mut self) {
         let settle = self.time.now() + self.nature.lease_ttl * 2;
         self.run_until(settle, |_| false);
-        let live: usize =
-            self.slots.iter().filter_map(|slot| slot.life.as_ref()).map(|life| life.monitor.live_runs()).sum();
+        let live: usize = self
+            .slots
+            .iter()
+            .filter_map(|slot| slot.life.as_ref())
+            .map(|life| life.monitor.live_runs())
+            .sum();
         if live > 0 {
             self.ledger.violated(format!("{live} runs are still in memory after all have ended"));
         }

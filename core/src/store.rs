@@ -103,7 +103,8 @@ pub trait Session: Send {
     /// * [`StoreError::Conflict`]: the batch contradicts what the store holds. Nothing was written.
     /// * [`StoreError::LimitExceeded`]: the store refuses this content. Nothing was written, and the number
     ///   may be used for another batch.
-    /// * [`StoreError::Unavailable`]: the outcome is unknown; send the identical append again.
+    /// * [`StoreError::Unavailable`] and [`StoreError::Misconfigured`]: the outcome is unknown; send the identical
+    ///   append again.
     async fn append(&mut self, append: &Append) -> Result<Appended, StoreError>;
 
     /// Reads the messages that became visible since `read.cursor`, in the order of their numbers.

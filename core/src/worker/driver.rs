@@ -67,8 +67,9 @@ pub(crate) struct Surroundings {
 pub(crate) enum Ended {
     /// It was asked to, and everything that it knew is in the log.
     ShutDown,
-    /// Its lease is gone, or cannot be trusted: its memory is thrown away.
-    Lost { reason: String },
+    /// Its lease is gone, or cannot be trusted: its memory is thrown away. It may have been asked to shut down
+    /// as well.
+    Lost { reason: String, shut_down: bool },
 }
 
 type AppendDone = (Box<dyn Session>, Result<Appended, StoreError>);
@@ -130,7 +131,7 @@ impl Driver {
         loop {
             self.step();
             if let Some(reason) = self.lost.take() {
-                return Ended::Lost { reason };
+                return Ended::Lost { reason, shut_down: self.shutdown.is_some() };
             }
             if self.is_handed_over() {
                 return Ended::ShutDown;
@@ -291,8 +292,9 @@ impl Driver {
             let mut delays = backoff(&*host);
             loop {
                 match writer.append(&append).await {
-                    // The outcome is unknown: the identical append is sent until it is.
-                    Err(StoreError::Unavailable { reason, .. }) => {
+                    // The outcome is unknown, or will be another when somebody has mended the database: the
+                    // identical append is sent until it is known.
+                    Err(StoreError::Unavailable { reason, .. } | StoreError::Misconfigured { reason }) => {
                         let delay = delays.next().unwrap_or(BACKOFF_MAX);
                         tracing::warn!("an append goes unanswered, again in {delay:?}: {reason}");
                         host.sleep(delay).await;
@@ -344,7 +346,7 @@ impl Driver {
                 self.with.clock.answered(page.now, &*self.with.host);
                 self.processor.messages(page, now);
             }
-            (read, Err(StoreError::Unavailable { reason, .. })) => {
+            (read, Err(StoreError::Unavailable { reason, .. } | StoreError::Misconfigured { reason })) => {
                 tracing::warn!("a read goes unanswered, again in {READ_RETRY:?}: {reason}");
                 self.read_after = self.with.host.monotonic() + READ_RETRY;
                 self.processor.read_failed(read);

@@ -179,9 +179,12 @@ impl Serve {
                     self.release(lease).await;
                     return;
                 }
-                Ended::Lost { reason } => {
+                Ended::Lost { reason, shut_down } => {
                     tracing::warn!(%lease, "the lease is lost, recovering under another: {reason}");
                     self.release(lease).await;
+                    if shut_down {
+                        return;
+                    }
                 }
             }
         }

@@ -36,6 +36,7 @@ pub(crate) struct Shared {
     pub(crate) connect: PgConnectOptions,
     pub(crate) lock_timeout: String,
     pub(crate) call_timeout: Duration,
+    pub(crate) verify: bool,
     pub(crate) statements: Statements,
     pub(crate) partitions: Partitions,
     pub(crate) bell: Bell,
@@ -90,6 +91,7 @@ impl PostgresStore {
             connect: options.connect,
             lock_timeout: options.lock_timeout,
             call_timeout: options.call_timeout,
+            verify: options.verify,
             pool,
         };
         let store = Self { shared: Arc::new(shared) };

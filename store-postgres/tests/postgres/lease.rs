@@ -196,7 +196,7 @@ async fn deaths_are_counted_until_an_owner_outlives_its_ttl() {
 async fn a_tick_tells_of_mail_beyond_the_cursor_and_of_deadlines_in_the_window() {
     let world = World::new().await;
     let mut writer = world.writer().await;
-    let quiet = LeaseTicked { lease: writer.lease, held: true, mail: false, due: false };
+    let quiet = LeaseTicked { lease: writer.lease, held: true, shards: 4, mail: false, due: false };
     assert_eq!(tick(&mut writer, Some(TTL)).await.leases, [quiet]);
 
     let run = world.run(0);

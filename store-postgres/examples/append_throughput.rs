@@ -27,7 +27,8 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 async fn main() -> Result<(), Error> {
     let url = std::env::var("DATABASE_URL").map_err(|_| "DATABASE_URL names no server")?;
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let argument = |index: usize, default: &str| arguments.get(index).map_or(default, String::as_str).to_owned();
+    let argument =
+        |index: usize, default: &str| arguments.get(index).map_or(default, String::as_str).to_owned();
     let inbox = argument(0, "mem") == "inbox";
     let (sessions, runs): (u16, usize) = (argument(1, "2").parse()?, argument(2, "500").parse()?);
     let duration = Duration::from_secs(argument(3, "5").parse()?);

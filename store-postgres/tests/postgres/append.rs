@@ -1,8 +1,6 @@
 //! The append protocol.
 
-use pgworkflows::store::{
-    Load, MessageRef, OpenRow, OpenState, Store, StoreError, StoreQuery, UpdatedRun,
-};
+use pgworkflows::store::{Load, MessageRef, OpenRow, OpenState, Store, StoreError, StoreQuery, UpdatedRun};
 use pgworkflows::{AppendNo, InboxNo, RunId, Timestamp};
 use sqlx::Connection;
 

@@ -1,7 +1,7 @@
 //! The reads for people.
 
-use pgworkflows::store::{ClosedStatus, OpenState, RunFilter, RunPage, StoreQuery};
 use pgworkflows::RunId;
+use pgworkflows::store::{ClosedStatus, OpenState, RunFilter, RunPage, StoreQuery};
 use sqlx::Row;
 
 use crate::support::*;

@@ -340,7 +340,7 @@ impl Processor {
         }
         if count >= max && live.run.state.stalled.is_none() && live.run.state.ending.is_none() {
             let reason = format!(
-                "the history has {count} events, and the limit is {max}; raise `history_events_max`, and the run \
+                "the history has {count} events, and the limit is {max}; raise it by `history_events`, and the run \
                  goes on"
             );
             let progress = live.run.stall(now, reason);

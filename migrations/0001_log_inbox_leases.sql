@@ -211,12 +211,56 @@ begin
 end
 $$;
 
+-- Refuses a batch that contradicts the log. A writer that owns its shards and counts correctly makes none: this is
+-- an assertion, for tests. It probes the log once per run, and every partition once per shard.
+create function @schema@.verify(
+    p_runs uuid[], p_seqs int[], p_positions bigint[], p_shards smallint[], p_opened uuid[], p_closed uuid[]
+) returns void
+language plpgsql volatile as $$
+declare
+    v_run   uuid;
+    v_shard smallint;
+begin
+    select t.run into v_run
+    from (select e.run, min(e.seq) as seq from unnest(p_runs, p_seqs) as e (run, seq) group by e.run) t
+    where t.seq <> 1 + coalesce((select max(e.seq) from @schema@.events e where e.run_id = t.run), 0)
+    limit 1;
+    if found then
+        raise exception using errcode = 'PW002', message = format(
+            'the events of run %s do not follow those in the log', v_run);
+    end if;
+
+    select t.shard into v_shard
+    from (select e.shard, min(e.position) as position
+          from unnest(p_shards, p_positions) as e (shard, position) group by e.shard) t
+    join @schema@.shards s on s.shard = t.shard
+    where t.position <> 1 + greatest(
+        s.position_floor, (select max(e.position) from @schema@.events e where e.shard = t.shard))
+    limit 1;
+    if found then
+        raise exception using errcode = 'PW002', message = format(
+            'the positions of shard %s do not follow those in the log', v_shard);
+    end if;
+
+    select t.run into v_run
+    from unnest(p_runs || p_opened) as t (run)
+    where exists (select from @schema@.closed_runs c where c.run_id = t.run)
+       or t.run <> all (p_opened || p_closed)
+          and not exists (select from @schema@.open_runs o where o.run_id = t.run)
+    limit 1;
+    if found then
+        raise exception using errcode = 'PW002', message = format('run %s is over, or unknown', v_run);
+    end if;
+end
+$$;
+
 -- The append protocol, in the order of its steps. Applied at most once however often it is called.
 create function @schema@.append(
     p_lease           bigint,
     p_number          bigint,
     p_digest          bytea,
     p_lock_timeout    text,
+    p_verify          boolean,           -- whether to compare the batch with the log
     p_shards          smallint[],        -- every shard touched, once
     p_event_runs      uuid[],
     p_event_seqs      int[],
@@ -298,6 +342,10 @@ begin
     end if;
 
     -- 4. The content.
+    if p_verify then
+        perform @schema@.verify(
+            p_event_runs, p_event_seqs, p_event_positions, p_event_shards, p_opened, p_closed);
+    end if;
     insert into @schema@.events (run_id, position, at, seq, shard, name, body)
     select * from unnest(p_event_runs, p_event_positions, p_event_times, p_event_seqs, p_event_shards,
                          p_event_names, p_event_bodies);

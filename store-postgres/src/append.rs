@@ -17,7 +17,7 @@ use crate::values::{
 pub(crate) const APPEND: &str = "
     select @schema@.append(
         $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
-        $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35)";
+        $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36)";
 
 /// How often an append that finds no partition is sent again after one was made: somebody may detach it in
 /// between, but not for ever.
@@ -95,6 +95,7 @@ fn bind(
         .bind(number.get().cast_signed())
         .bind(&digest[..])
         .bind(&session.shared.lock_timeout)
+        .bind(session.shared.verify)
         .bind(shards.iter().copied().bind_iter())
         .bind(events.iter().map(|event| uuid(event.run)).bind_iter())
         .bind(events.iter().map(|event| event.seq.get().cast_signed()).bind_iter())

@@ -77,14 +77,16 @@ pub(crate) async fn read(session: &mut PostgresSession, read: &InboxRead) -> Res
     let snapshot: String = get(head, 1)?;
     check_nothing_lost(&cursor, &snapshot)?;
 
-    let more = rows.len() > limit;
+    let goes_on = rows.len() > limit;
     rows.truncate(limit);
     let messages = rows.iter().filter_map(|row| message(row).transpose()).collect::<Result<Vec<_>, _>>()?;
-    let mut paging = cursor.paging.clone().unwrap_or(Paging { snapshot, last: 0 });
+    let mut paging = cursor.paging.clone().unwrap_or(Paging { snapshot: snapshot.clone(), last: 0 });
     if let Some(last) = messages.last() {
         paging.last = last.number.get().cast_signed();
     }
-    let cursor = if more {
+    // At the end of a longer read, what was committed since its first page waits already.
+    let more = goes_on || paging.snapshot != snapshot;
+    let cursor = if goes_on {
         // `greatest` stays: within this read it tells what was read before it.
         Cursor { paging: Some(paging), ..cursor }
     } else {

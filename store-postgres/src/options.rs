@@ -47,6 +47,7 @@ pub struct Builder {
     partition_width: Duration,
     notifications: bool,
     listen_url: Option<String>,
+    verify: bool,
 }
 
 impl Builder {
@@ -61,6 +62,7 @@ impl Builder {
             partition_width: PARTITION_WIDTH,
             notifications: true,
             listen_url: None,
+            verify: cfg!(debug_assertions),
         }
     }
 
@@ -127,6 +129,14 @@ impl Builder {
         self
     }
 
+    /// Whether the database compares every batch with the log before it writes it, to catch bugs of the engine:
+    /// an assertion that costs a probe per run. By default it is made in builds with debug assertions.
+    #[must_use]
+    pub fn verify_appends(mut self, verify: bool) -> Self {
+        self.verify = verify;
+        self
+    }
+
     /// Connects, and migrates unless told not to.
     ///
     /// # Errors
@@ -174,6 +184,7 @@ impl Builder {
             pool_size: self.pool_size,
             lock_timeout: format!("{}ms", self.lock_timeout.as_millis()),
             call_timeout: self.call_timeout,
+            verify: self.verify,
             partition_width_seconds: self.partition_width.as_secs().cast_signed(),
         })
     }
@@ -197,6 +208,7 @@ pub(crate) struct Options {
     /// As the server's setting of that name takes it.
     pub(crate) lock_timeout: String,
     pub(crate) call_timeout: Duration,
+    pub(crate) verify: bool,
     pub(crate) partition_width_seconds: i64,
 }
 

@@ -22,6 +22,10 @@ use crate::session::{PostgresSession, with_timeout};
 use crate::sql::Statements;
 use crate::{lease, migrate, query, submit};
 
+/// How long a client waits for a connection of the pool. While no server answers, the pool tries again and again
+/// for as long as this, so that a restart of the server is not noticed.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// A store on PostgreSQL. Clones share everything.
 ///
 /// Its pool belongs to the runtime in which it was connected; sessions belong to whoever opens them.
@@ -36,6 +40,7 @@ pub(crate) struct Shared {
     pub(crate) connect: PgConnectOptions,
     pub(crate) lock_timeout: String,
     pub(crate) call_timeout: Duration,
+    pub(crate) verify: bool,
     pub(crate) statements: Statements,
     pub(crate) partitions: Partitions,
     pub(crate) bell: Bell,
@@ -80,7 +85,7 @@ impl PostgresStore {
         migrate::migrate(&options).await?;
         let pool = PgPoolOptions::new()
             .max_connections(options.pool_size)
-            .acquire_timeout(options.call_timeout)
+            .acquire_timeout(options.call_timeout.min(ACQUIRE_TIMEOUT))
             .connect_lazy_with(options.connect.clone());
         let shared = Shared {
             statements: Statements::new(&options.schema),
@@ -90,6 +95,7 @@ impl PostgresStore {
             connect: options.connect,
             lock_timeout: options.lock_timeout,
             call_timeout: options.call_timeout,
+            verify: options.verify,
             pool,
         };
         let store = Self { shared: Arc::new(shared) };

@@ -11,5 +11,6 @@ mod notify;
 mod partition;
 mod query;
 mod recover;
+mod server;
 mod session;
 mod submit;

@@ -16,102 +16,103 @@ use pgworkflows_postgres::{Builder, PostgresStore};
 use sqlx::{Connection, PgConnection};
 
 /// Long enough that no test reaches it by being slow.
-pub const TTL: Duration = Duration::from_secs(60);
+pub(crate) const TTL: Duration = Duration::from_secs(60);
 
 /// A ttl to be waited for.
-pub const SHORT_TTL: Duration = Duration::from_millis(150);
+pub(crate) const SHORT_TTL: Duration = Duration::from_millis(150);
 
 /// How long locks are waited for.
-pub const LOCK_TIMEOUT: Duration = Duration::from_millis(300);
+pub(crate) const LOCK_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// A store with a queue of four shards, on a database of its own.
-pub struct World {
-    pub store: PostgresStore,
-    pub queue: Queue,
-    pub database: Database,
+pub(crate) struct World {
+    pub(crate) store: PostgresStore,
+    pub(crate) queue: Queue,
+    pub(crate) database: Database,
 }
 
 impl World {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(|builder| builder).await
     }
 
-    pub async fn with(options: impl FnOnce(Builder) -> Builder) -> Self {
+    pub(crate) async fn with(options: impl FnOnce(Builder) -> Builder) -> Self {
         let database = Postgres::shared().create_database().unwrap();
-        let builder = PostgresStore::builder(database.url()).lock_timeout(LOCK_TIMEOUT);
+        // The tests write what the protocol allows, not only what an engine would.
+        let builder = PostgresStore::builder(database.url()).lock_timeout(LOCK_TIMEOUT).verify_appends(false);
         let store = options(builder).connect().await.unwrap();
         let queue = store.queue("default", 4).await.unwrap();
         Self { store, queue, database }
     }
 
     /// A connection past the store.
-    pub async fn connection(&self) -> PgConnection {
+    pub(crate) async fn connection(&self) -> PgConnection {
         PgConnection::connect(self.database.url()).await.unwrap()
     }
 
     /// A new run of that shard of the queue, born now.
-    pub fn run(&self, shard: u16) -> RunId {
+    pub(crate) fn run(&self, shard: u16) -> RunId {
         self.run_born(shard, self.queue.now)
     }
 
-    pub fn run_born(&self, shard: u16, born: Timestamp) -> RunId {
+    pub(crate) fn run_born(&self, shard: u16, born: Timestamp) -> RunId {
         RunId::new(born, ShardId::new(shard).unwrap(), unique())
     }
 
-    pub async fn session(&self) -> Box<dyn Session> {
+    pub(crate) async fn session(&self) -> Box<dyn Session> {
         self.store.session().await.unwrap()
     }
 
     /// A lease on every free shard, and a session to write under it.
-    pub async fn writer(&self) -> Writer {
+    pub(crate) async fn writer(&self) -> Writer {
         self.writer_for(TTL, 4).await
     }
 
-    pub async fn writer_for(&self, ttl: Duration, limit: u16) -> Writer {
+    pub(crate) async fn writer_for(&self, ttl: Duration, limit: u16) -> Writer {
         let mut session = self.session().await;
         let claimed = session.claim(&claim(None, ttl, limit)).await.unwrap();
         Writer::new(session, &claimed)
     }
 
-    pub async fn submit(&self, submission: Submission) -> Submitted {
+    pub(crate) async fn submit(&self, submission: Submission) -> Submitted {
         self.store.submit(&[submission]).await.unwrap()[0]
     }
 
     /// How many rows a table has.
-    pub async fn count(&self, table: &str) -> i64 {
+    pub(crate) async fn count(&self, table: &str) -> i64 {
         let sql = format!("select count(*) from pgworkflows.{table}");
         sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(&mut self.connection().await).await.unwrap()
     }
 }
 
 /// A number that no other test uses.
-pub fn unique() -> u64 {
+pub(crate) fn unique() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-pub fn claim(lease: Option<LeaseId>, ttl: Duration, limit: u16) -> Claim {
+pub(crate) fn claim(lease: Option<LeaseId>, ttl: Duration, limit: u16) -> Claim {
     Claim { queue: "default".to_owned(), lease, worker: "test".to_owned(), ttl, limit }
 }
 
 /// Somebody who holds a lease and counts correctly.
-pub struct Writer {
-    pub session: Box<dyn Session>,
-    pub lease: LeaseId,
-    pub number: AppendNo,
-    pub positions: BTreeMap<ShardId, Position>,
-    pub cursor: InboxCursor,
+pub(crate) struct Writer {
+    pub(crate) session: Box<dyn Session>,
+    pub(crate) lease: LeaseId,
+    pub(crate) number: AppendNo,
+    pub(crate) positions: BTreeMap<ShardId, Position>,
+    pub(crate) cursor: InboxCursor,
 }
 
 impl Writer {
-    pub fn new(session: Box<dyn Session>, claimed: &Claimed) -> Self {
+    pub(crate) fn new(session: Box<dyn Session>, claimed: &Claimed) -> Self {
         let positions = claimed.shards.iter().map(|shard| (shard.shard, shard.next_position)).collect();
         let number = AppendNo::FIRST;
         Self { session, lease: claimed.lease, number, positions, cursor: InboxCursor::default() }
     }
 
     /// A batch with the next number and nothing in it.
-    pub fn batch(&self) -> Batch {
+    pub(crate) fn batch(&self) -> Batch {
         let positions = self.positions.clone();
         Batch {
             append: Append {
@@ -130,7 +131,7 @@ impl Writer {
     }
 
     /// Appends, and counts on if it was applied.
-    pub async fn append(&mut self, batch: Batch) -> Result<Appended, StoreError> {
+    pub(crate) async fn append(&mut self, batch: Batch) -> Result<Appended, StoreError> {
         let positions = batch.positions.clone();
         let appended = self.session.append(&batch.done()).await?;
         self.number = self.number.next();
@@ -139,13 +140,13 @@ impl Writer {
     }
 
     /// Appends one event of a run.
-    pub async fn append_event(&mut self, run: RunId, seq: u32) -> Result<Appended, StoreError> {
+    pub(crate) async fn append_event(&mut self, run: RunId, seq: u32) -> Result<Appended, StoreError> {
         let batch = self.batch().event(run, seq);
         self.append(batch).await
     }
 
     /// Reads on in the inbox of all shards.
-    pub async fn read(&mut self, limit: u32) -> Result<InboxPage, StoreError> {
+    pub(crate) async fn read(&mut self, limit: u32) -> Result<InboxPage, StoreError> {
         let shards = self.positions.keys().copied().collect();
         let page = self.session.read_inbox(&InboxRead { shards, cursor: self.cursor.clone(), limit }).await?;
         self.cursor = page.cursor.clone();
@@ -153,26 +154,26 @@ impl Writer {
     }
 
     /// Reads on, and gives what the messages say.
-    pub async fn read_texts(&mut self, limit: u32) -> Vec<String> {
+    pub(crate) async fn read_texts(&mut self, limit: u32) -> Vec<String> {
         texts(&self.read(limit).await.unwrap())
     }
 }
 
 /// What the messages of a page say.
-pub fn texts(page: &InboxPage) -> Vec<String> {
+pub(crate) fn texts(page: &InboxPage) -> Vec<String> {
     page.messages.iter().map(|message| String::from_utf8(message.body.to_vec()).unwrap()).collect()
 }
 
 /// An append in the making.
 #[derive(Clone)]
-pub struct Batch {
-    pub append: Append,
+pub(crate) struct Batch {
+    pub(crate) append: Append,
     positions: BTreeMap<ShardId, Position>,
 }
 
 impl Batch {
     /// One event, at its shard's next position.
-    pub fn event(mut self, run: RunId, seq: u32) -> Self {
+    pub(crate) fn event(mut self, run: RunId, seq: u32) -> Self {
         let position = self.positions.entry(run.shard()).or_insert(Position::FIRST);
         self.append.events.push(NewEvent {
             run,
@@ -186,29 +187,29 @@ impl Batch {
         self
     }
 
-    pub fn opened(mut self, run: RunId, state: OpenState, wake_at: Option<Timestamp>) -> Self {
+    pub(crate) fn opened(mut self, run: RunId, state: OpenState, wake_at: Option<Timestamp>) -> Self {
         let row = OpenRow { state, wake_at, waiting_on: None };
         self.append.opened.push(OpenedRun { run, workflow: "trial".to_owned(), row });
         self
     }
 
-    pub fn closed(mut self, run: RunId) -> Self {
+    pub(crate) fn closed(mut self, run: RunId) -> Self {
         self.append.closed.push(closed_run(run));
         self
     }
 
-    pub fn consumed(mut self, page: &InboxPage) -> Self {
+    pub(crate) fn consumed(mut self, page: &InboxPage) -> Self {
         self.append.consumed.extend(references(page));
         self
     }
 
-    pub fn undelivered(mut self, page: &InboxPage) -> Self {
+    pub(crate) fn undelivered(mut self, page: &InboxPage) -> Self {
         self.append.undelivered.extend(references(page));
         self
     }
 
     /// The append, with its digest.
-    pub fn done(mut self) -> Append {
+    pub(crate) fn done(mut self) -> Append {
         self.append.digest = self.append.content_digest();
         self.append
     }
@@ -222,7 +223,7 @@ fn references(page: &InboxPage) -> impl Iterator<Item = MessageRef> {
     })
 }
 
-pub fn closed_run(run: RunId) -> ClosedRun {
+pub(crate) fn closed_run(run: RunId) -> ClosedRun {
     ClosedRun {
         run,
         workflow: "trial".to_owned(),
@@ -234,7 +235,7 @@ pub fn closed_run(run: RunId) -> ClosedRun {
 }
 
 /// A start, under a key or not.
-pub fn start(run: RunId, key: Option<&str>, input: &str) -> Submission {
+pub(crate) fn start(run: RunId, key: Option<&str>, input: &str) -> Submission {
     let mut digest = [0; 32];
     digest[..input.len()].copy_from_slice(input.as_bytes());
     Submission {
@@ -250,7 +251,7 @@ pub fn start(run: RunId, key: Option<&str>, input: &str) -> Submission {
 }
 
 /// A message to a run.
-pub fn signal(run: RunId, text: &str) -> Submission {
+pub(crate) fn signal(run: RunId, text: &str) -> Submission {
     Submission {
         message: MessageId::from_u128(u128::from(unique())),
         run,
@@ -259,14 +260,14 @@ pub fn signal(run: RunId, text: &str) -> Submission {
     }
 }
 
-pub fn is_fenced<T: std::fmt::Debug>(result: &Result<T, StoreError>) -> bool {
+pub(crate) fn is_fenced<T: std::fmt::Debug>(result: &Result<T, StoreError>) -> bool {
     matches!(result, Err(StoreError::Fenced { .. }))
 }
 
-pub fn is_conflict<T: std::fmt::Debug>(result: &Result<T, StoreError>) -> bool {
+pub(crate) fn is_conflict<T: std::fmt::Debug>(result: &Result<T, StoreError>) -> bool {
     matches!(result, Err(StoreError::Conflict { .. }))
 }
 
-pub fn is_unavailable<T: std::fmt::Debug>(result: &Result<T, StoreError>) -> bool {
+pub(crate) fn is_unavailable<T: std::fmt::Debug>(result: &Result<T, StoreError>) -> bool {
     matches!(result, Err(StoreError::Unavailable { .. }))
 }

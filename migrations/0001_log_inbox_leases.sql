@@ -147,9 +147,11 @@ create table @schema@.queues (
     check (first_shard >= 0 and first_shard + shard_count <= 4096)
 );
 
--- Rights to write. An id is never used twice. A fenced lease stays fenced.
+-- Rights to write. An id is never used twice, not even by a database that lost commits: so it is random, for a
+-- sequence would be restored as well. A fenced lease stays fenced.
 create table @schema@.leases (
-    lease      bigint generated always as identity primary key,
+    lease      bigint primary key
+               default ('x' || left(replace(gen_random_uuid()::text, '-', ''), 15))::bit(60)::bigint,
     worker     text not null,
     claimed_at timestamptz not null default clock_timestamp(),
     expires_at timestamptz not null,
@@ -286,8 +288,10 @@ create function @schema@.append(
     p_closed_outcomes bytea[],
     p_consumed_shards smallint[],
     p_consumed        bigint[],
+    p_consumed_ids    uuid[],            -- a number alone may be another message's after lost commits
     p_late_shards     smallint[],        -- undelivered messages
-    p_late            bigint[]
+    p_late            bigint[],
+    p_late_ids        uuid[]
 ) returns timestamptz
 language plpgsql volatile as $$
 declare
@@ -376,8 +380,8 @@ begin
 
     if cardinality(p_consumed) > 0 then
         delete from @schema@.inbox i
-        using unnest(p_consumed_shards, p_consumed) as t (shard, number)
-        where i.shard = t.shard and i.number = t.number;
+        using unnest(p_consumed_shards, p_consumed, p_consumed_ids) as t (shard, number, message_id)
+        where i.shard = t.shard and i.number = t.number and i.message_id = t.message_id;
         get diagnostics v_count = row_count;
         if v_count <> cardinality(p_consumed) then
             raise exception using errcode = 'PW002', message = format(
@@ -389,8 +393,8 @@ begin
     if cardinality(p_late) > 0 then
         with moved as (
             delete from @schema@.inbox i
-            using unnest(p_late_shards, p_late) as t (shard, number)
-            where i.shard = t.shard and i.number = t.number
+            using unnest(p_late_shards, p_late, p_late_ids) as t (shard, number, message_id)
+            where i.shard = t.shard and i.number = t.number and i.message_id = t.message_id
             returning i.run_id, i.number, i.message_id, i.body
         )
         insert into @schema@.undelivered (run_id, number, message_id, body)

@@ -5,6 +5,8 @@ mod activity;
 mod compensation;
 mod signal;
 mod step;
+#[cfg(test)]
+mod tests;
 mod timeout;
 mod timer;
 mod when_all;
@@ -14,8 +16,8 @@ use std::fmt;
 pub use self::activity::ActivityFuture;
 pub use self::compensation::Compensation;
 pub use self::signal::SignalFuture;
+pub use self::step::StepFuture;
 pub(crate) use self::step::StepRequest;
-pub use self::step::{StepFuture, StepTask};
 pub use self::timeout::{Durable, Timeout};
 pub use self::timer::TimerFuture;
 pub use self::when_all::{Branches, Items, Tuple, WhenAll};

@@ -22,6 +22,8 @@ mod retry;
 mod run;
 mod signal;
 pub mod store;
+#[cfg(test)]
+mod testing;
 mod time;
 mod worker;
 mod workflow;

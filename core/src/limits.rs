@@ -29,6 +29,9 @@ pub const QUEUE_SHARDS: u16 = 64;
 /// How many events an append holds at most, one run's own included whole.
 pub const APPEND_EVENTS_MAX: usize = 5_000;
 
+/// How many bytes of events an append holds at most, one group's own included whole: 16 MiB.
+pub const APPEND_BYTES_MAX: usize = 16 << 20;
+
 /// How long a worker's lease is valid after each renewal, by default.
 pub const LEASE_TTL: Duration = Duration::from_secs(15);
 

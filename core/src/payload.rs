@@ -65,9 +65,10 @@ impl Payload {
         }
         ciborium::from_reader(&self.bytes[..]).map_err(|error| PayloadError {
             message: format!(
-                "{} bytes of CBOR are not a {}: {error}",
+                "{} bytes of CBOR are not a {}: {}",
                 self.bytes.len(),
-                std::any::type_name::<T>()
+                std::any::type_name::<T>(),
+                reason(&error)
             ),
         })
     }
@@ -99,6 +100,16 @@ impl fmt::Debug for Payload {
             Some((cut, _)) => write!(f, "{}…", &text[..cut]),
             None => f.write_str(&text),
         }
+    }
+}
+
+/// What is wrong with the bytes, in words: ciborium shows its errors as Rust would.
+fn reason<E: fmt::Debug>(error: &ciborium::de::Error<E>) -> String {
+    match error {
+        ciborium::de::Error::Semantic(_, reason) => reason.clone(),
+        ciborium::de::Error::Syntax(at) => format!("no CBOR begins at byte {at}"),
+        ciborium::de::Error::Io(_) => "they end too early".to_owned(),
+        ciborium::de::Error::RecursionLimitExceeded => "they are nested too deeply".to_owned(),
     }
 }
 

@@ -12,8 +12,9 @@ mod recover;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use self::batch::Group;
-pub(crate) use self::batch::InFlight;
+#[cfg(test)]
+pub(crate) use self::batch::closed_status;
+use self::batch::{Group, InFlight};
 use crate::activity::ActivityOptions;
 use crate::command::StepRequest;
 use crate::event::Name;
@@ -63,6 +64,9 @@ pub(crate) struct Processor {
     groups_max: usize,
     /// Messages that were read and are still in the inbox.
     taken: BTreeSet<MessageRef>,
+    /// Messages that left the inbox while a read of it was under way: that read may still show them.
+    settled: Vec<MessageRef>,
+    reading_inbox: bool,
     cursor: InboxCursor,
     mail: bool,
     due_mark: Option<DueMark>,
@@ -155,6 +159,8 @@ impl Processor {
             committed: AppendNo::new(0),
             groups_max: usize::MAX,
             taken: BTreeSet::new(),
+            settled: Vec::new(),
+            reading_inbox: false,
             cursor: InboxCursor::default(),
             mail: false,
             due_mark: None,
@@ -235,6 +241,8 @@ impl Processor {
 
     /// What to read next, if anything. The answer must be handed back before the next call.
     pub(crate) fn next_read(&mut self) -> Option<Read> {
+        // Recovery comes first. Nothing else brings a run of these shards into memory before, so a history that
+        // is read now is whole when it arrives: a run that went on meanwhile must not come back as it was.
         if let Some(load) = self.recovery.pop_front() {
             return Some(Read::Load(load));
         }
@@ -247,6 +255,7 @@ impl Processor {
         }
         let shards = || self.shards.keys().copied().collect();
         if std::mem::take(&mut self.mail) {
+            self.reading_inbox = true;
             let read = InboxRead { shards: shards(), cursor: self.cursor.clone(), limit: deliver::PAGE };
             return Some(Read::Inbox(read));
         }
@@ -267,7 +276,10 @@ impl Processor {
         match read {
             Read::Load(Load::Runs(runs)) => self.to_load.extend(runs),
             Read::Load(load @ Load::Unparked { .. }) => self.recovery.push_front(load),
-            Read::Inbox(_) => self.mail = true,
+            Read::Inbox(_) => {
+                self.mail = true;
+                self.inbox_was_read();
+            }
             Read::Due(_) => self.due = true,
         }
     }
@@ -292,8 +304,8 @@ impl Processor {
             live.steps.remove(&id);
             group.effects.push(Effect::Abort { run: live.run.state.id, id });
         }
-        for step in progress.steps {
-            live.steps.insert(step.id);
+        for (id, step) in progress.steps {
+            live.steps.insert(id);
             group.effects.push(Effect::ExecuteStep { run: live.run.state.id, step });
         }
         if obsolete {

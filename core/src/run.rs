@@ -4,9 +4,15 @@
 mod activities;
 mod mark;
 mod program;
+#[cfg(test)]
+mod properties;
 mod replay;
 mod scope;
 mod state;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
 
 pub(crate) use self::mark::PollMark;
 pub(crate) use self::program::{AsyncProgram, MakeFuture, Program, WorkflowFuture};
@@ -34,7 +40,7 @@ pub(crate) struct Run {
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     pub(crate) events: Vec<PastEvent>,
-    pub(crate) steps: Vec<StepRequest>,
+    pub(crate) steps: BTreeMap<CommandId, StepRequest>,
     pub(crate) dropped_steps: Vec<CommandId>,
 }
 
@@ -42,12 +48,14 @@ impl Progress {
     /// Forgets the step whose outcome this is, if it is one: it need not be executed again.
     fn forget_step(&mut self, resolution: &Event) {
         if let Event::StepCompleted { id, .. } | Event::StepFailed { id, .. } = resolution {
-            self.steps.retain(|step| step.id != *id);
+            self.steps.remove(id);
         }
     }
 
-    fn take_steps(&mut self, asked: Vec<StepRequest>, dropped: &[CommandId]) {
-        self.steps.retain(|step| !dropped.contains(&step.id));
+    fn take_steps(&mut self, asked: BTreeMap<CommandId, StepRequest>, dropped: &[CommandId]) {
+        for id in dropped {
+            self.steps.remove(id);
+        }
         self.steps.extend(asked);
     }
 }

@@ -103,7 +103,8 @@ pub trait Session: Send {
     /// * [`StoreError::Conflict`]: the batch contradicts what the store holds. Nothing was written.
     /// * [`StoreError::LimitExceeded`]: the store refuses this content. Nothing was written, and the number
     ///   may be used for another batch.
-    /// * [`StoreError::Unavailable`]: the outcome is unknown; send the identical append again.
+    /// * [`StoreError::Unavailable`] and [`StoreError::Misconfigured`]: the outcome is unknown; send the identical
+    ///   append again.
     async fn append(&mut self, append: &Append) -> Result<Appended, StoreError>;
 
     /// Reads the messages that became visible since `read.cursor`, in the order of their numbers.
@@ -314,6 +315,7 @@ impl Append {
             hasher.update((messages.len() as u64).to_le_bytes());
             for message in messages {
                 hasher.update(message.number.get().to_le_bytes());
+                hasher.update(message.message.as_u128().to_le_bytes());
             }
         }
         hasher.finalize().into()
@@ -412,13 +414,16 @@ pub enum ClosedStatus {
     Terminated,
 }
 
-/// Names a message in the inbox.
+/// Names a message in the inbox. Its place alone would not do: a database that lost commits gives the same
+/// number to another message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MessageRef {
     /// The shard of its run.
     pub shard: ShardId,
     /// Its number.
     pub number: InboxNo,
+    /// Its id.
+    pub message: MessageId,
 }
 
 /// The answer to an [`Append`] that was applied, now or before.

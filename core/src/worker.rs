@@ -134,7 +134,7 @@ impl Worker {
     }
 
     async fn queue(&self, host: &dyn Host) -> Result<crate::store::Queue, Error> {
-        let mut delays = driver::backoff();
+        let mut delays = driver::backoff(host);
         loop {
             match self.store.queue(&self.config.queue, self.config.queue_shards).await {
                 Ok(queue) => return Ok(queue),

@@ -20,9 +20,10 @@ use std::pin::Pin;
 use pgworkflows::store::{
     Append, Claim, Due, Hint, InboxRead, Load, RunFilter, RunPage, StoreError, Submission, Tick,
 };
-use pgworkflows::{EventSeq, LeaseId, RunId};
+use pgworkflows::{EventSeq, LeaseId, RunId, Timestamp};
 
 pub use self::seeded::{FaultCounts, FaultWeights, SeededFaults};
+use crate::fact::Fact;
 
 /// Asked at every fault point of every call.
 pub trait Faults: fmt::Debug + Send + Sync + 'static {
@@ -33,6 +34,10 @@ pub trait Faults: fmt::Debug + Send + Sync + 'static {
     fn hint(&self, _hint: Hint) -> u32 {
         1
     }
+
+    /// Told of everything that happens in the store, in order: what a checker believes in. It must not call the
+    /// store.
+    fn happened(&self, _fact: &Fact, _now: Timestamp) {}
 }
 
 /// A point that a call has reached.

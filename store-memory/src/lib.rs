@@ -18,12 +18,14 @@
 //! ```
 
 mod clock;
+mod fact;
 mod faults;
 mod state;
 mod store;
 mod transaction;
 
 pub use self::clock::{Clock, ManualClock, SystemClock};
+pub use self::fact::Fact;
 pub use self::faults::{
     Call, Fault, FaultCounts, FaultPoint, FaultWeights, Faults, SeededFaults, SessionNo, Stage,
 };

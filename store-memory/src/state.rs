@@ -23,6 +23,7 @@ use pgworkflows::{AppendNo, LeaseId, Position, RunId, ShardId, Timestamp};
 use self::inbox::Inbox;
 use self::submit::RunKey;
 pub(crate) use self::submit::{SubmitStep, Transaction, TransactionNo};
+use crate::fact::{Fact, Facts};
 
 /// All that the store knows.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +48,7 @@ pub(crate) struct State {
     due: BTreeSet<(ShardId, DueMark)>,
     /// What has happened since the hints were taken.
     hints: Vec<Hint>,
+    facts: Facts,
 }
 
 /// A queue's range of shards.
@@ -162,6 +164,16 @@ impl State {
         std::mem::take(&mut self.hints)
     }
 
+    /// Keeps facts from now on, until they are taken.
+    pub(crate) fn watch(&mut self) {
+        self.facts.watched = true;
+    }
+
+    /// Takes the facts that the last operations made.
+    pub(crate) fn take_facts(&mut self) -> Vec<Fact> {
+        self.facts.take()
+    }
+
     fn hint(&mut self, hint: Hint) {
         if self.hints.last() != Some(&hint) {
             self.hints.push(hint);
@@ -178,6 +190,8 @@ impl State {
         self.last_lease = newer.last_lease;
         self.inbox.start_anew(&newer.inbox);
         self.hint(Hint::Missed);
+        self.facts = newer.facts;
+        self.facts.push(|| Fact::Restored);
     }
 }
 

@@ -64,8 +64,12 @@ impl MemoryStore {
     }
 
     fn make(clock: Arc<dyn Clock>, faults: Option<Arc<dyn Faults>>) -> Self {
+        let mut state = State::default();
+        if faults.is_some() {
+            state.watch();
+        }
         Self(Arc::new(Inner {
-            state: Mutex::default(),
+            state: Mutex::new(state),
             clock,
             faults,
             hints: broadcast::Sender::new(HINTS_KEPT),
@@ -122,12 +126,15 @@ impl MemoryStore {
 
     /// Applies an operation as of now, all at once, and tells those who listen what came of it.
     pub(crate) fn apply<T>(&self, operation: impl FnOnce(&mut State, Timestamp) -> T) -> T {
-        let (answer, hints) = {
+        let (answer, now, hints, facts) = {
             let mut state = self.state();
             // Read under the lock, so that of two operations the later one has the later time.
             let now = self.0.clock.now();
-            (operation(&mut state, now), state.take_hints())
+            (operation(&mut state, now), now, state.take_hints(), state.take_facts())
         };
+        for fact in &facts {
+            self.0.faults.as_ref().inspect(|faults| faults.happened(fact, now));
+        }
         for hint in hints {
             let times = self.0.faults.as_ref().map_or(1, |faults| faults.hint(hint));
             for _ in 0..times {

@@ -156,11 +156,11 @@ impl Lane {
             let read = InboxRead { shards: shards.to_vec(), cursor: self.cursor.clone(), limit: 2000 };
             let page = self.session.read_inbox(&read).await?;
             self.cursor = page.cursor;
-            consumed.extend(
-                page.messages
-                    .iter()
-                    .map(|message| MessageRef { shard: message.run.shard(), number: message.number }),
-            );
+            consumed.extend(page.messages.iter().map(|message| MessageRef {
+                shard: message.run.shard(),
+                number: message.number,
+                message: message.message,
+            }));
         }
         Ok(consumed)
     }

@@ -10,12 +10,14 @@ use sqlx::query::Query;
 use crate::error::{is_partition_missing, store_error};
 use crate::partition;
 use crate::session::PostgresSession;
-use crate::values::{Time, closed_status_number, open_state_number, shard_number, timestamp, uuid};
+use crate::values::{
+    Time, closed_status_number, message_uuid, open_state_number, shard_number, timestamp, uuid,
+};
 
 pub(crate) const APPEND: &str = "
     select @schema@.append(
         $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
-        $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34)";
+        $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36)";
 
 /// How often an append that finds no partition is sent again after one was made: somebody may detach it in
 /// between, but not for ever.
@@ -136,6 +138,7 @@ fn bind_messages(
     query
         .bind(messages.iter().map(|message| shard_number(message.shard)).bind_iter())
         .bind(messages.iter().map(|message| message.number.get().cast_signed()).bind_iter())
+        .bind(messages.iter().map(|message| message_uuid(message.message)).bind_iter())
 }
 
 #[cfg(test)]

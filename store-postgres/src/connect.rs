@@ -36,7 +36,7 @@ pub(crate) async fn connect(options: &PgConnectOptions) -> Result<PgConnection, 
 
 fn check_version(number: i32, version: &str) -> Result<(), StoreError> {
     if number < SERVER_VERSION_MIN {
-        return Err(StoreError::limit_exceeded(format!(
+        return Err(StoreError::misconfigured(format!(
             "the server is PostgreSQL {version}, but 14 or newer is needed: upgrade the server"
         )));
     }
@@ -59,20 +59,20 @@ fn connect_error(options: &PgConnectOptions, error: sqlx::Error) -> StoreError {
     let place = place(options);
     let code = error.as_database_error().and_then(|error| error.code()).unwrap_or_default().into_owned();
     match code.as_str() {
-        "28P01" | "28000" => StoreError::limit_exceeded(format!(
+        "28P01" | "28000" => StoreError::misconfigured(format!(
             "{place}: the server refused the user ({error}); check user and password"
         )),
-        "3D000" => StoreError::limit_exceeded(format!(
+        "3D000" => StoreError::misconfigured(format!(
             "{place}: there is no such database; create it, or correct the address"
         )),
         "42501" => {
-            StoreError::limit_exceeded(format!("{place}: the user may not connect to the database ({error})"))
+            StoreError::misconfigured(format!("{place}: the user may not connect to the database ({error})"))
         }
         _ => match store_error(error) {
             StoreError::Unavailable { reason, source } => {
                 StoreError::Unavailable { reason: format!("{place}: {reason}"), source }
             }
-            StoreError::LimitExceeded { reason } => StoreError::limit_exceeded(format!("{place}: {reason}")),
+            StoreError::Misconfigured { reason } => StoreError::misconfigured(format!("{place}: {reason}")),
             other => other,
         },
     }
@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn a_server_older_than_14_is_refused_with_its_version() {
         let error = check_version(130_011, "13.11 (Debian 13.11-0+deb11u1)").unwrap_err();
-        assert!(matches!(error, StoreError::LimitExceeded { .. }));
+        assert!(matches!(error, StoreError::Misconfigured { .. }));
         assert!(error.to_string().contains("PostgreSQL 13.11"), "{error}");
         assert!(error.to_string().contains("14 or newer"), "{error}");
         assert!(check_version(140_000, "14.0").is_ok());

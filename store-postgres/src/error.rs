@@ -1,4 +1,4 @@
-//! From the errors of the driver and the server to the five of the seam.
+//! From the errors of the driver and the server to those of the seam.
 
 use pgworkflows::store::StoreError;
 use sqlx::postgres::PgDatabaseError;
@@ -12,9 +12,8 @@ pub(crate) fn store_error(error: sqlx::Error) -> StoreError {
                 .unwrap_or_else(|reason| StoreError::Unavailable { reason, source: Some(Box::new(error)) }),
             None => StoreError::Unavailable { reason: error.to_string(), source: None },
         },
-        Error::Encode(_) | Error::InvalidArgument(_) | Error::Configuration(_) => {
-            StoreError::limit_exceeded(error.to_string())
-        }
+        Error::Encode(_) | Error::InvalidArgument(_) => StoreError::limit_exceeded(error.to_string()),
+        Error::Configuration(_) => StoreError::misconfigured(error.to_string()),
         Error::Decode(_)
         | Error::ColumnDecode { .. }
         | Error::ColumnNotFound(_)
@@ -32,16 +31,18 @@ fn server_error(code: &str, reason: &str) -> Result<StoreError, String> {
         // Raised by our own functions.
         "PW001" => StoreError::fenced(reason),
         "PW002" => StoreError::conflict(reason),
-        "PW003" => StoreError::limit_exceeded(reason),
+        "PW003" => StoreError::misconfigured(reason),
         // Undefined table, function or schema.
-        "42P01" | "42883" | "3F000" => StoreError::limit_exceeded(format!(
+        "42P01" | "42883" | "3F000" => StoreError::misconfigured(format!(
             "{reason}; the schema is not migrated, or by another version of this library"
         )),
         // A cached plan went stale, or a pooler lost a prepared statement: another connection will do.
         "0A000" | "26000" => return Err(reason),
         _ => match &code[..code.len().min(2)] {
-            // Data exceptions, such as a NUL in a text; limits of the program; configuration and rights.
-            "22" | "54" | "28" | "3D" | "42" => StoreError::limit_exceeded(reason),
+            // Data exceptions, such as a NUL in a text; limits of the program.
+            "22" | "54" => StoreError::limit_exceeded(reason),
+            // Passwords, databases, rights: somebody can change them, and the same request will succeed.
+            "28" | "3D" | "42" => StoreError::misconfigured(reason),
             // Integrity constraints.
             "23" => StoreError::conflict(reason),
             // Internal errors, corrupted data or indexes.
@@ -91,28 +92,29 @@ mod tests {
             Ok(StoreError::Fenced { .. }) => "fenced",
             Ok(StoreError::Conflict { .. }) => "conflict",
             Ok(StoreError::LimitExceeded { .. }) => "refused",
+            Ok(StoreError::Misconfigured { .. }) => "misconfigured",
             Ok(StoreError::Corrupt { .. }) => "corrupt",
             Ok(StoreError::Unavailable { .. }) | Err(_) => "unavailable",
         };
         for (code, expected) in [
             ("PW001", "fenced"),
             ("PW002", "conflict"),
-            ("PW003", "refused"),
+            ("PW003", "misconfigured"),
             ("23505", "conflict"),
-            ("22021", "refused"),     // a NUL in a text
-            ("54000", "refused"),     // program limit exceeded
-            ("42501", "refused"),     // insufficient privilege
-            ("42P01", "refused"),     // undefined table
-            ("XX001", "corrupt"),     // data corrupted
-            ("08006", "unavailable"), // connection failure
-            ("25006", "unavailable"), // a standby
-            ("40001", "unavailable"), // serialization failure
-            ("40P01", "unavailable"), // deadlock
-            ("53300", "unavailable"), // too many connections
-            ("55P03", "unavailable"), // lock timeout
-            ("57014", "unavailable"), // cancelled
-            ("57P01", "unavailable"), // shutdown
-            ("57P03", "unavailable"), // recovery
+            ("22021", "refused"),       // a NUL in a text
+            ("54000", "refused"),       // program limit exceeded
+            ("42501", "misconfigured"), // insufficient privilege
+            ("42P01", "misconfigured"), // undefined table
+            ("XX001", "corrupt"),       // data corrupted
+            ("08006", "unavailable"),   // connection failure
+            ("25006", "unavailable"),   // a standby
+            ("40001", "unavailable"),   // serialization failure
+            ("40P01", "unavailable"),   // deadlock
+            ("53300", "unavailable"),   // too many connections
+            ("55P03", "unavailable"),   // lock timeout
+            ("57014", "unavailable"),   // cancelled
+            ("57P01", "unavailable"),   // shutdown
+            ("57P03", "unavailable"),   // recovery
         ] {
             assert_eq!(meaning(code), expected, "{code}");
         }

@@ -68,7 +68,7 @@ pub(crate) async fn migrate(options: &Options) -> Result<(), StoreError> {
         return Ok(());
     }
     if !options.migrate {
-        return Err(StoreError::limit_exceeded(format!(
+        return Err(StoreError::misconfigured(format!(
             "schema `{}` lacks {} of {} migrations: connect once with `migrate(true)`, or run what \
              `PostgresStore::migrations_sql` prints",
             schema.as_str(),
@@ -88,7 +88,7 @@ async fn apply_missing(connection: &mut PgConnection, options: &Options) -> Resu
     let schema = &options.schema;
     for migration in missing(connection, schema).await? {
         run(connection, migration.script(schema)).await.map_err(|error| match error {
-            StoreError::LimitExceeded { reason } => StoreError::limit_exceeded(format!(
+            StoreError::Misconfigured { reason } => StoreError::misconfigured(format!(
                 "migration {} ({}) of schema `{}` failed: {reason}",
                 migration.number,
                 migration.name,
@@ -140,7 +140,7 @@ async fn missing(
                 )));
             }
             None => {
-                return Err(StoreError::limit_exceeded(format!(
+                return Err(StoreError::misconfigured(format!(
                     "schema `{}` was migrated by a newer version of this library: it has migration {number} \
                      ({name}), and {} is the last that this version knows; use the newer version",
                     schema.as_str(),
@@ -167,7 +167,7 @@ async fn check_isolation(
     if isolation == "read committed" {
         return Ok(());
     }
-    Err(StoreError::limit_exceeded(format!(
+    Err(StoreError::misconfigured(format!(
         "transactions of user `{}` in database `{database}` are `{isolation}` by default, but the log needs \
          `read committed`: alter role or database to default_transaction_isolation = 'read committed'",
         options.get_username()

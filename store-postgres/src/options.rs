@@ -141,7 +141,7 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`StoreError::LimitExceeded`] if an option, the password, the server's version or the schema's state is
+    /// [`StoreError::Misconfigured`] if an option, the password, the server's version or the schema's state is
     /// refused; [`StoreError::Unavailable`] if no server answers; [`StoreError::Corrupt`] if a migration was
     /// changed after it was applied.
     pub async fn connect(self) -> Result<PostgresStore, StoreError> {
@@ -149,7 +149,7 @@ impl Builder {
     }
 
     fn check(self) -> Result<Options, StoreError> {
-        let refuse = |text: String| Err(StoreError::limit_exceeded(text));
+        let refuse = |text: String| Err(StoreError::misconfigured(text));
         if self.pool_size == 0 {
             return refuse("a pool of 0 connections serves nobody: give it 1 or more".to_owned());
         }
@@ -214,13 +214,13 @@ pub(crate) struct Options {
 
 fn connect_options(url: &str) -> Result<PgConnectOptions, StoreError> {
     if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
-        return Err(StoreError::limit_exceeded(
+        return Err(StoreError::misconfigured(
             "the address of the database does not begin with `postgres://`: it has the form \
              postgres://user:password@host:5432/database",
         ));
     }
     let options = PgConnectOptions::from_str(url).map_err(|error| {
-        StoreError::limit_exceeded(format!(
+        StoreError::misconfigured(format!(
             "the address of the database cannot be read ({error}): it has the form \
              postgres://user:password@host:5432/database"
         ))

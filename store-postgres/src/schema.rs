@@ -19,7 +19,7 @@ impl Schema {
     /// Checks a name.
     pub(crate) fn new(name: &str) -> Result<Self, StoreError> {
         let refuse = |rule: &str| {
-            Err(StoreError::limit_exceeded(format!("`{name}` cannot be the name of the schema: {rule}")))
+            Err(StoreError::misconfigured(format!("`{name}` cannot be the name of the schema: {rule}")))
         };
         let mut bytes = name.bytes();
         if !bytes.next().is_some_and(|byte| byte.is_ascii_lowercase() || byte == b'_') {

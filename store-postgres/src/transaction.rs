@@ -69,7 +69,7 @@ async fn submit<T>(
 ) -> Result<T, Error> {
     let prepared = prepare.await?;
     let Some(store) = prepared.store_as::<PostgresStore>().cloned() else {
-        return Err(StoreError::limit_exceeded(
+        return Err(StoreError::misconfigured(
             "the client's store is no PostgresStore, so its requests cannot join a transaction of PostgreSQL",
         )
         .into());

@@ -132,6 +132,7 @@ macro_rules! store_conformance {
                 submitted_run_may_begin_and_end_within_one_append,
                 row_is_what_the_last_append_made_it,
                 consuming_a_missing_message_is_a_conflict,
+                message_in_the_place_of_another_is_not_consumed,
                 consuming_a_message_twice_is_a_conflict,
                 consuming_one_message_twice_within_an_append_is_a_conflict,
                 conflict_in_one_run_writes_nothing_of_the_others,

@@ -280,6 +280,7 @@ fn same_error(error: &StoreError) -> StoreError {
         StoreError::Conflict { reason } => StoreError::conflict(reason),
         StoreError::Unavailable { reason, .. } => StoreError::unavailable(reason),
         StoreError::Corrupt { reason } => StoreError::corrupt(reason),
+        StoreError::Misconfigured { reason } => StoreError::misconfigured(reason),
         StoreError::LimitExceeded { reason } => StoreError::limit_exceeded(reason),
     }
 }

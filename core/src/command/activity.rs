@@ -64,12 +64,11 @@ impl<A: Activity> ActivityFuture<A> {
 
     /// Schedules the activity; `None` if that was impossible.
     fn schedule(&mut self, input: A::Input) -> Option<Ticket> {
-        let what = format_args!("the input of activity `{}`", A::NAME).to_string();
         if let Err(problem) = self.options.check() {
             self.scope.fault(format!("activity `{}` at {}: {problem}", A::NAME, self.source));
             return None;
         }
-        let input = self.scope.encode(&what, &input)?;
+        let input = self.scope.encode(&format_args!("the input of activity `{}`", A::NAME), &input)?;
         let activity = Name::Borrowed(A::NAME);
         let ticket = self.scope.open(CallKind::Activity(activity.clone()), self.source);
         let options = std::mem::take(&mut self.options);
@@ -98,8 +97,9 @@ impl<A: Activity> Future for ActivityFuture<A> {
         self.state = State::Done;
         match resolution {
             Resolution::Value(payload) => {
-                let what = format_args!("the result of activity `{}`", A::NAME).to_string();
-                self.scope.decode(&what, &payload).map_or(Poll::Pending, |value| Poll::Ready(Ok(value)))
+                let decoded =
+                    self.scope.decode(&format_args!("the result of activity `{}`", A::NAME), &payload);
+                decoded.map_or(Poll::Pending, |value| Poll::Ready(Ok(value)))
             }
             Resolution::Failed(failure) => {
                 Poll::Ready(Err(WorkflowError::call_failed("activity", A::NAME, failure)))

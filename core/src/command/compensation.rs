@@ -22,9 +22,12 @@ pub struct Compensation {
 impl Compensation {
     pub(crate) fn register<A: Activity>(scope: &Rc<Scope>, input: &A::Input, source: Source) -> Self {
         let id = scope.next_id(source);
-        let what = format_args!("the input of compensation `{}`", A::NAME).to_string();
-        if let Some(input) = scope.encode(&what, input) {
-            let (activity, options) = (Name::Borrowed(A::NAME), A::options());
+        let options = A::options();
+        if let Err(problem) = options.check() {
+            scope.fault(format!("the compensation `{}` at {source}: {problem}", A::NAME));
+        }
+        if let Some(input) = scope.encode(&format_args!("the input of compensation `{}`", A::NAME), input) {
+            let activity = Name::Borrowed(A::NAME);
             scope.issue(Command::RegisterCompensation { id, activity, input, options }, source);
         }
         Self { scope: Rc::clone(scope), source, id }

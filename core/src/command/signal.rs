@@ -49,12 +49,14 @@ impl<T: DeserializeOwned> Future for SignalFuture<T> {
         }
         let name = self.name;
         let State::Open(ticket) = &mut self.state else { return Poll::Pending };
-        let Poll::Ready(resolution) = ticket.poll_signal(name, task) else { return Poll::Pending };
+        let Poll::Ready(resolution) = ticket.poll_signal(&Name::Borrowed(name), task) else {
+            return Poll::Pending;
+        };
         self.state = State::Done;
         match resolution {
             Resolution::Value(payload) => {
-                let what = format_args!("the content of signal `{name}`").to_string();
-                self.scope.decode(&what, &payload).map_or(Poll::Pending, |value| Poll::Ready(Ok(value)))
+                let decoded = self.scope.decode(&format_args!("the content of signal `{name}`"), &payload);
+                decoded.map_or(Poll::Pending, |value| Poll::Ready(Ok(value)))
             }
             Resolution::Cancelled | Resolution::Fired | Resolution::Failed(_) => {
                 Poll::Ready(Err(WorkflowError::cancelled()))

@@ -22,7 +22,7 @@ use crate::run::{CallKind, Resolution, Scope, Source, Ticket};
 use crate::workflow::{WorkflowError, WorkflowResult};
 
 /// Makes one attempt of a step.
-pub type StepTask = Box<dyn FnMut() -> BoxFuture<'static, Result<Payload, Failure>> + Send>;
+pub(crate) type StepTask = Box<dyn FnMut() -> BoxFuture<'static, Result<Payload, Failure>> + Send>;
 
 /// A step that the run asks its worker to execute.
 pub(crate) struct StepRequest {
@@ -119,8 +119,9 @@ where
         self.state = State::Done;
         match resolution {
             Resolution::Value(payload) => {
-                let what = format_args!("the result of step `{}`", self.name).to_string();
-                self.scope.decode(&what, &payload).map_or(Poll::Pending, |value| Poll::Ready(Ok(value)))
+                let decoded =
+                    self.scope.decode(&format_args!("the result of step `{}`", self.name), &payload);
+                decoded.map_or(Poll::Pending, |value| Poll::Ready(Ok(value)))
             }
             Resolution::Failed(failure) => {
                 Poll::Ready(Err(WorkflowError::call_failed("step", self.name, failure)))

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::future::FusedFuture;
 
 use super::Command;
-use crate::run::{CallKind, Scope, Source, Ticket};
+use crate::run::{CallKind, Resolution, Scope, Source, Ticket};
 use crate::time::Timestamp;
 use crate::workflow::{WorkflowError, WorkflowResult};
 
@@ -60,22 +60,26 @@ impl Future for TimerFuture {
         match self.state {
             State::After(delay) => match self.scope.now().checked_add(delay) {
                 Some(fire_at) => self.start(fire_at),
-                None => return self.refuse(format!("a sleep of {delay:?}")),
+                None => return self.refuse(format!("a timer of {delay:?}")),
             },
             State::At(time) if time > Timestamp::MAX_DEADLINE => {
-                return self.refuse(format!("a sleep until {time}"));
+                return self.refuse(format!("a timer until {time}"));
             }
-            State::At(time) => self.start(time),
+            // A deadline long past need not be one that every store can hold.
+            State::At(time) => {
+                let now = self.scope.now();
+                self.start(time.max(now));
+            }
             State::Open(_) | State::Done => {}
         }
         let State::Open(ticket) = &mut self.state else { return Poll::Pending };
         let Poll::Ready(resolution) = ticket.poll(task) else { return Poll::Pending };
         self.state = State::Done;
         match resolution {
-            crate::run::Resolution::Fired => Poll::Ready(Ok(())),
-            crate::run::Resolution::Cancelled
-            | crate::run::Resolution::Value(_)
-            | crate::run::Resolution::Failed(_) => Poll::Ready(Err(WorkflowError::cancelled())),
+            Resolution::Fired => Poll::Ready(Ok(())),
+            Resolution::Cancelled | Resolution::Value(_) | Resolution::Failed(_) => {
+                Poll::Ready(Err(WorkflowError::cancelled()))
+            }
         }
     }
 }

@@ -44,7 +44,7 @@ pub(super) enum RowChange {
 }
 
 /// An append whose outcome is not known yet.
-pub(crate) struct InFlight {
+pub(super) struct InFlight {
     append: Arc<Append>,
     groups: Vec<Group>,
     /// Where the shards' positions were before.
@@ -61,6 +61,11 @@ impl Group {
             row: None,
             effects: Vec::new(),
         }
+    }
+
+    /// How many bytes its events' bodies have.
+    fn bytes(&self) -> usize {
+        self.events.iter().map(|event| event.body.len()).sum()
     }
 
     pub(super) fn writes_nothing(&self) -> bool {
@@ -169,12 +174,14 @@ impl Processor {
         }
         let mut groups = Vec::new();
         let mut events = 0;
+        let mut bytes = 0;
         while let Some(group) = self.groups.front() {
-            let full = events > 0 && events + group.events.len() > limits::APPEND_EVENTS_MAX;
-            if full || groups.len() >= self.groups_max {
+            let (more_events, more_bytes) = (events + group.events.len(), bytes + group.bytes());
+            let full = more_events > limits::APPEND_EVENTS_MAX || more_bytes > limits::APPEND_BYTES_MAX;
+            if full && events > 0 || groups.len() >= self.groups_max {
                 break;
             }
-            events += group.events.len();
+            (events, bytes) = (more_events, more_bytes);
             groups.extend(self.groups.pop_front());
         }
         if groups.is_empty() {
@@ -260,8 +267,10 @@ impl Processor {
         let Some(in_flight) = self.in_flight.take() else { return };
         self.committed = in_flight.append.number;
         self.groups_max = usize::MAX;
-        for message in in_flight.append.consumed.iter().chain(&in_flight.append.undelivered) {
-            self.taken.remove(message);
+        let append = &in_flight.append;
+        self.settled.extend(append.consumed.iter().chain(&append.undelivered));
+        if !self.reading_inbox {
+            self.inbox_was_read();
         }
         self.done(in_flight.groups);
     }

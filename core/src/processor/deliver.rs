@@ -20,10 +20,20 @@ impl Processor {
         for message in page.messages {
             self.deliver(message, now);
         }
+        self.inbox_was_read();
+    }
+
+    /// No read of the inbox is under way: what left it is not seen again.
+    pub(super) fn inbox_was_read(&mut self) {
+        self.reading_inbox = false;
+        for message in self.settled.drain(..) {
+            self.taken.remove(&message);
+        }
     }
 
     fn deliver(&mut self, inbox: InboxMessage, now: Timestamp) {
-        let reference = MessageRef { shard: inbox.run.shard(), number: inbox.number };
+        let (shard, number, message) = (inbox.run.shard(), inbox.number, inbox.message);
+        let reference = MessageRef { shard, number, message };
         if !self.owns(reference.shard) || !self.taken.insert(reference) || self.refused.contains(&inbox.run) {
             return;
         }

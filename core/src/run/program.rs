@@ -134,35 +134,40 @@ impl AsyncProgram {
     }
 
     fn check_step(&self, id: CommandId, step: &Name) -> Result<(), String> {
-        if self.scope.has_step(id, step) {
+        if self.scope.asked_for_step(id, step) {
             return Ok(());
         }
         Err(format!(
             "the log holds an outcome of step `{step}` (call {id}), but the code asked for no such step; it waits \
-             for {}. Deploy the code that wrote this history, or change the workflow in a way that old histories \
-             can follow",
+             for {}",
             join_or(&self.scope.waits(4), "nothing")
         ))
     }
 
-    /// Polls until the code waits and nothing of it was woken since that poll began.
+    /// Polls until the code waits, nothing of it was woken since that poll began, and no signal lies before a
+    /// waiter for it.
     fn poll_until_quiet(&mut self) -> Result<Option<Result<Payload, WorkflowError>>, String> {
-        while self.root.take() {
-            let Some(future) = &mut self.future else { return Ok(None) };
-            let mut task = TaskContext::from_waker(&self.waker);
-            let polled = guarded(|| future.as_mut().poll(&mut task));
-            let polled = polled.and_then(|polled| match self.scope.take_fault() {
-                Some(fault) => Err(fault),
-                None => Ok(polled),
-            })?;
-            if let Poll::Ready(result) = polled {
-                // Dropping what the code still holds may cancel calls: that is part of this decision.
-                let future = self.future.take();
-                guarded(|| drop(future))?;
-                return Ok(Some(result));
+        loop {
+            while self.root.take() {
+                let Some(future) = &mut self.future else { return Ok(None) };
+                let mut task = TaskContext::from_waker(&self.waker);
+                let polled = guarded(|| future.as_mut().poll(&mut task))?;
+                if polled.is_ready() {
+                    // Dropping what the code still holds may cancel calls: that is part of this decision.
+                    let future = self.future.take();
+                    guarded(|| drop(future))?;
+                }
+                if let Some(fault) = self.scope.take_fault() {
+                    return Err(fault);
+                }
+                if let Poll::Ready(result) = polled {
+                    return Ok(Some(result));
+                }
+            }
+            if !self.scope.wake_stranded() {
+                return Ok(None);
             }
         }
-        Ok(None)
     }
 
     /// A run that waits for nothing that the engine knows would wait for ever.

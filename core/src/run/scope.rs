@@ -2,7 +2,7 @@
 //! It must not know how a command is logged, nor poll anything.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
@@ -33,12 +33,17 @@ pub(crate) struct Scope {
 struct Inner {
     next_command: CommandId,
     issued: Vec<Issued>,
-    steps: Vec<StepRequest>,
+    steps: BTreeMap<CommandId, StepRequest>,
     dropped_steps: Vec<CommandId>,
+    /// All steps that were ever given up: the outcome of one may have waited in a stalled run's queue.
+    given_up_steps: BTreeMap<CommandId, Name>,
     calls: BTreeMap<CommandId, Call>,
     /// How many calls have no resolution yet.
     unresolved: usize,
+    /// Signals that nobody took yet; no buffer is empty.
     signals: BTreeMap<Name, VecDeque<Payload>>,
+    /// Calls that wait for a signal and were not woken since they were polled; no set is empty.
+    waiters: BTreeMap<Name, BTreeSet<CommandId>>,
     random: Stream,
     /// Set before a run leaves memory, so that dropping its futures decides nothing.
     detached: bool,
@@ -75,7 +80,7 @@ pub(crate) enum Resolution {
 #[derive(Debug, Default)]
 pub(crate) struct Gathered {
     pub(crate) issued: Vec<Issued>,
-    pub(crate) steps: Vec<StepRequest>,
+    pub(crate) steps: BTreeMap<CommandId, StepRequest>,
     pub(crate) dropped_steps: Vec<CommandId>,
 }
 
@@ -89,11 +94,13 @@ impl Scope {
             inner: RefCell::new(Inner {
                 next_command: CommandId::FIRST,
                 issued: Vec::new(),
-                steps: Vec::new(),
+                steps: BTreeMap::new(),
                 dropped_steps: Vec::new(),
+                given_up_steps: BTreeMap::new(),
                 calls: BTreeMap::new(),
                 unresolved: 0,
                 signals: BTreeMap::new(),
+                waiters: BTreeMap::new(),
                 random: Stream::new(run.as_u128()),
                 detached: false,
                 fault: None,
@@ -156,7 +163,7 @@ impl Scope {
     }
 
     pub(crate) fn request_step(&self, step: StepRequest) {
-        self.inner.borrow_mut().steps.push(step);
+        self.inner.borrow_mut().steps.insert(step.id, step);
     }
 
     /// Records why the code cannot go on: the run stalls at the end of this poll. The first reason stays.
@@ -211,10 +218,14 @@ impl Scope {
         waker.inspect(Waker::wake_by_ref);
     }
 
-    /// Whether a step is open under that id and name.
-    pub(crate) fn has_step(&self, id: CommandId, name: &Name) -> bool {
+    /// Whether the code asked for a step under that id and name, be it given up meanwhile.
+    pub(crate) fn asked_for_step(&self, id: CommandId, name: &Name) -> bool {
         let inner = self.inner.borrow();
-        inner.calls.get(&id).is_some_and(|call| call.kind == CallKind::Step(name.clone()))
+        let open = match inner.calls.get(&id).map(|call| &call.kind) {
+            Some(CallKind::Step(open)) => Some(open),
+            Some(CallKind::Activity(_) | CallKind::Timer(_) | CallKind::Signal(_)) | None => None,
+        };
+        open.or_else(|| inner.given_up_steps.get(&id)) == Some(name)
     }
 
     /// Buffers a signal and wakes the oldest waiter for its name.
@@ -273,10 +284,12 @@ impl Scope {
         let command = match &call.kind {
             CallKind::Activity(activity) => Command::CancelActivity { id, activity: activity.clone() },
             CallKind::Timer(_) => Command::CancelTimer { id },
-            CallKind::Step(_) => {
+            CallKind::Step(name) => {
+                let name = name.clone();
                 // A step that was asked for in this very poll has not begun.
-                inner.steps.retain(|step| step.id != id);
+                inner.steps.remove(&id);
                 inner.dropped_steps.push(id);
+                inner.given_up_steps.insert(id, name);
                 return;
             }
             CallKind::Signal(_) => return,
@@ -284,17 +297,47 @@ impl Scope {
         inner.issued.push(Issued { command, source });
     }
 
+    /// Wakes the oldest waiter for a signal of that name.
     fn wake_waiter(&self, signal: &str) {
         let waker = {
             let mut inner = self.inner.borrow_mut();
-            let waiter = inner.calls.values_mut().find(|call| {
-                call.resolution.is_none()
-                    && call.waker.is_some()
-                    && matches!(&call.kind, CallKind::Signal(name) if name == signal)
-            });
-            waiter.and_then(|call| call.waker.take())
+            let oldest = inner.waiters.get(signal).and_then(BTreeSet::first).copied();
+            oldest.and_then(|id| {
+                inner.waits_no_more(signal, id);
+                inner.calls.get_mut(&id)?.waker.take()
+            })
         };
         waker.inspect(Waker::wake_by_ref);
+    }
+
+    /// Wakes a waiter for a signal that is there: the one that was woken when it came may be held by code that
+    /// does not poll it now. Returns whether there was one.
+    pub(crate) fn wake_stranded(&self) -> bool {
+        let stranded = {
+            let inner = self.inner.borrow();
+            inner.waiters.keys().find(|signal| inner.signals.contains_key(*signal)).cloned()
+        };
+        stranded.inspect(|signal| self.wake_waiter(signal)).is_some()
+    }
+}
+
+impl Inner {
+    fn take_signal(&mut self, signal: &str) -> Option<Payload> {
+        let buffer = self.signals.get_mut(signal)?;
+        let taken = buffer.pop_front();
+        if buffer.is_empty() {
+            self.signals.remove(signal);
+        }
+        taken
+    }
+
+    fn waits_no_more(&mut self, signal: &str, id: CommandId) {
+        if let Some(waiters) = self.waiters.get_mut(signal) {
+            waiters.remove(&id);
+            if waiters.is_empty() {
+                self.waiters.remove(signal);
+            }
+        }
     }
 }
 
@@ -349,31 +392,28 @@ impl Ticket {
     }
 
     /// The next buffered signal of that name, or the call's resolution.
-    pub(crate) fn poll_signal(&mut self, signal: &str, task: &mut TaskContext<'_>) -> Poll<Resolution> {
+    pub(crate) fn poll_signal(&mut self, signal: &Name, task: &mut TaskContext<'_>) -> Poll<Resolution> {
         let taken = {
             let mut inner = self.scope.inner.borrow_mut();
+            inner.waits_no_more(signal, self.id);
             let cancelled = inner.calls.get(&self.id).is_some_and(|call| call.resolution.is_some());
-            let taken =
-                if cancelled { None } else { inner.signals.get_mut(signal).and_then(VecDeque::pop_front) };
+            let taken = if cancelled { None } else { inner.take_signal(signal) };
             if taken.is_some() {
                 inner.calls.remove(&self.id);
                 inner.unresolved -= 1;
             }
             taken
         };
-        let Some(payload) = taken else { return self.poll(task) };
+        let Some(payload) = taken else {
+            let polled = self.poll(task);
+            if polled.is_pending() {
+                let mut inner = self.scope.inner.borrow_mut();
+                inner.waiters.entry(signal.clone()).or_default().insert(self.id);
+            }
+            return polled;
+        };
         self.done = true;
-        self.pass_on(signal);
         Poll::Ready(Resolution::Value(payload))
-    }
-
-    /// Wakes another waiter if signals of that name are left: a waiter that was woken may not be the one
-    /// that took the signal.
-    fn pass_on(&self, signal: &str) {
-        let left = self.scope.inner.borrow().signals.get(signal).is_some_and(|buffer| !buffer.is_empty());
-        if left {
-            self.scope.wake_waiter(signal);
-        }
     }
 }
 
@@ -392,11 +432,14 @@ impl Drop for Ticket {
         let call = {
             let mut inner = self.scope.inner.borrow_mut();
             inner.unresolved -= usize::from(unresolved);
-            inner.calls.remove(&self.id)
+            let call = inner.calls.remove(&self.id);
+            if let Some(Call { kind: CallKind::Signal(signal), .. }) = &call {
+                inner.waits_no_more(signal, self.id);
+            }
+            call
         };
-        if let Some(Call { kind: CallKind::Signal(signal), .. }) = call {
-            self.pass_on(&signal);
-        }
+        // Its waker is the user's combinators' code, as above.
+        drop(call);
     }
 }
 

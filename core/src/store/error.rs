@@ -27,7 +27,12 @@ pub enum StoreError {
         /// What was found, where, and what to do.
         reason: String,
     },
-    /// The store refuses this content or this configuration, and would again.
+    /// The store is not set up as it must be: a person has to change something, then the same request succeeds.
+    Misconfigured {
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+    /// The store refuses this content, and would again.
     LimitExceeded {
         /// The thing, its value and the limit.
         reason: String,
@@ -55,6 +60,11 @@ impl StoreError {
         Self::Corrupt { reason: reason.into() }
     }
 
+    /// A [`StoreError::Misconfigured`].
+    pub fn misconfigured(reason: impl Into<String>) -> Self {
+        Self::Misconfigured { reason: reason.into() }
+    }
+
     /// A [`StoreError::LimitExceeded`].
     pub fn limit_exceeded(reason: impl Into<String>) -> Self {
         Self::LimitExceeded { reason: reason.into() }
@@ -68,6 +78,7 @@ impl fmt::Display for StoreError {
             Self::Conflict { reason } => write!(f, "conflict: {reason}"),
             Self::Unavailable { reason, .. } => write!(f, "the store is unavailable: {reason}"),
             Self::Corrupt { reason } => write!(f, "the store holds what cannot be: {reason}"),
+            Self::Misconfigured { reason } => write!(f, "the store cannot be used as it is: {reason}"),
             Self::LimitExceeded { reason } => write!(f, "refused by the store: {reason}"),
         }
     }
@@ -81,6 +92,7 @@ impl std::error::Error for StoreError {
             | Self::Fenced { .. }
             | Self::Conflict { .. }
             | Self::Corrupt { .. }
+            | Self::Misconfigured { .. }
             | Self::LimitExceeded { .. } => None,
         }
     }

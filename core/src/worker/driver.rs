@@ -67,8 +67,9 @@ pub(crate) struct Surroundings {
 pub(crate) enum Ended {
     /// It was asked to, and everything that it knew is in the log.
     ShutDown,
-    /// Its lease is gone, or cannot be trusted: its memory is thrown away.
-    Lost { reason: String },
+    /// Its lease is gone, or cannot be trusted: its memory is thrown away. It may have been asked to shut down
+    /// as well.
+    Lost { reason: String, shut_down: bool },
 }
 
 type AppendDone = (Box<dyn Session>, Result<Appended, StoreError>);
@@ -130,7 +131,7 @@ impl Driver {
         loop {
             self.step();
             if let Some(reason) = self.lost.take() {
-                return Ended::Lost { reason };
+                return Ended::Lost { reason, shut_down: self.shutdown.is_some() };
             }
             if self.is_handed_over() {
                 return Ended::ShutDown;
@@ -288,11 +289,12 @@ impl Driver {
         let Some(mut writer) = self.writer.take() else { return };
         let host = Arc::clone(&self.with.host);
         self.append = Some(Box::pin(async move {
-            let mut delays = backoff();
+            let mut delays = backoff(&*host);
             loop {
                 match writer.append(&append).await {
-                    // The outcome is unknown: the identical append is sent until it is.
-                    Err(StoreError::Unavailable { reason, .. }) => {
+                    // The outcome is unknown, or will be another when somebody has mended the database: the
+                    // identical append is sent until it is known.
+                    Err(StoreError::Unavailable { reason, .. } | StoreError::Misconfigured { reason }) => {
                         let delay = delays.next().unwrap_or(BACKOFF_MAX);
                         tracing::warn!("an append goes unanswered, again in {delay:?}: {reason}");
                         host.sleep(delay).await;
@@ -344,7 +346,7 @@ impl Driver {
                 self.with.clock.answered(page.now, &*self.with.host);
                 self.processor.messages(page, now);
             }
-            (read, Err(StoreError::Unavailable { reason, .. })) => {
+            (read, Err(StoreError::Unavailable { reason, .. } | StoreError::Misconfigured { reason })) => {
                 tracing::warn!("a read goes unanswered, again in {READ_RETRY:?}: {reason}");
                 self.read_after = self.with.host.monotonic() + READ_RETRY;
                 self.processor.read_failed(read);
@@ -378,12 +380,13 @@ const READ_RETRY: Duration = Duration::from_millis(200);
 /// The longest delay between two tries to reach the store.
 pub(super) const BACKOFF_MAX: Duration = Duration::from_secs(2);
 
-/// Delays between tries to reach the store: without end, from 20 ms on, with jitter.
-pub(super) fn backoff() -> impl Iterator<Item = Duration> + Send {
+/// Delays between tries to reach the store: without end, from 20 ms on, with the host's jitter.
+pub(super) fn backoff(host: &dyn Host) -> impl Iterator<Item = Duration> + Send + use<> {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(20))
         .with_max_delay(BACKOFF_MAX)
         .with_jitter()
+        .with_jitter_seed(host.random())
         .without_max_times()
         .build()
 }

@@ -49,9 +49,10 @@ impl Heart {
             }
             let pause = self.host.sleep(self.interval);
             tokio::select! {
-                () = pause => {}
-                () = released(&mut hints) => {}
+                biased;
                 changed = stop.changed() => if changed.is_err() { return },
+                () = released(&mut hints) => {}
+                () = pause => {}
             }
         }
     }

@@ -164,8 +164,9 @@ impl Serve {
     async fn run(self, mut mailbox: mpsc::UnboundedReceiver<Input>) {
         loop {
             let begun = tokio::select! {
-                begun = self.begin() => begun,
+                biased;
                 () = told_to_stop(&mut mailbox) => return,
+                begun = self.begin() => begun,
             };
             let (claimed, claimed_at, sessions) = begun;
             let lease = claimed.lease;
@@ -178,9 +179,12 @@ impl Serve {
                     self.release(lease).await;
                     return;
                 }
-                Ended::Lost { reason } => {
+                Ended::Lost { reason, shut_down } => {
                     tracing::warn!(%lease, "the lease is lost, recovering under another: {reason}");
                     self.release(lease).await;
+                    if shut_down {
+                        return;
+                    }
                 }
             }
         }
@@ -188,7 +192,7 @@ impl Serve {
 
     /// Claims a lease, however long it takes.
     async fn begin(&self) -> (Claimed, Duration, (Box<dyn Session>, Box<dyn Session>)) {
-        let mut delays = backoff();
+        let mut delays = backoff(&*self.with.host);
         loop {
             match self.try_begin().await {
                 Ok(begun) => return begun,
@@ -221,7 +225,7 @@ impl Serve {
 
     /// Frees the lease's shards at once. If the store does not answer, they are free when the lease expires.
     async fn release(&self, lease: LeaseId) {
-        let mut delays = backoff();
+        let mut delays = backoff(&*self.with.host);
         for _ in 0..RELEASE_TRIES {
             let released = async { self.with.store.session().await?.release(lease).await };
             match released.await {

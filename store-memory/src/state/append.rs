@@ -11,6 +11,7 @@ use pgworkflows::{AppendNo, EventSeq, Position, RunId, ShardId, Timestamp};
 
 use super::lease::fenced;
 use super::{Row, Run, State};
+use crate::fact::Fact;
 
 /// How many append numbers of a lease are remembered. A caller repeats nothing but its last append, so two
 /// would do: that one, and the one before it.
@@ -34,6 +35,7 @@ impl State {
             lease.appends.pop_first();
         }
         self.write(now, append);
+        self.facts.push(|| Fact::Appended(append.clone()));
         Ok(Appended { now })
     }
 
@@ -173,7 +175,7 @@ impl State {
     fn check_messages(&self, append: &Append) -> Result<(), StoreError> {
         let mut named = BTreeSet::new();
         for message in append.consumed.iter().chain(&append.undelivered) {
-            let MessageRef { shard, number } = message;
+            let MessageRef { shard, number, .. } = message;
             if !self.inbox.contains(*message) {
                 return Err(StoreError::conflict(format!(
                     "message {number} of shard {shard} is not in the inbox"

@@ -20,7 +20,7 @@ use super::merge::merge;
 /// The messages that wait.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Inbox {
-    rows: BTreeMap<MessageRef, InboxRow>,
+    rows: BTreeMap<(ShardId, InboxNo), InboxRow>,
     /// The same by the commit that made them visible.
     arrivals: BTreeSet<(ShardId, u64, InboxNo)>,
     messages: BTreeSet<MessageId>,
@@ -54,7 +54,7 @@ impl Inbox {
         let commit = self.last_commit;
         for (number, run, message, body) in rows {
             let shard = run.shard();
-            self.rows.insert(MessageRef { shard, number }, InboxRow { run, message, body, commit });
+            self.rows.insert((shard, number), InboxRow { run, message, body, commit });
             self.arrivals.insert((shard, commit, number));
             self.messages.insert(message);
         }
@@ -66,12 +66,14 @@ impl Inbox {
     }
 
     pub(super) fn contains(&self, message: MessageRef) -> bool {
-        self.rows.contains_key(&message)
+        let row = self.rows.get(&(message.shard, message.number));
+        row.is_some_and(|row| row.message == message.message)
     }
 
     /// Removes a message whose presence was checked.
     pub(super) fn take(&mut self, message: MessageRef) -> InboxRow {
-        let row = self.rows.remove(&message).expect("the message was checked to be here");
+        let row =
+            self.rows.remove(&(message.shard, message.number)).expect("the message was checked to be here");
         self.arrivals.remove(&(message.shard, row.commit, message.number));
         self.messages.remove(&row.message);
         row
@@ -134,13 +136,12 @@ impl Inbox {
         };
         let Some(first) = first else { return Vec::new() };
         let sequences = shards.map(|shard| {
-            let from = MessageRef { shard: *shard, number: first };
-            let to = MessageRef { shard: *shard, number: InboxNo::new(u64::MAX) };
+            let (from, to) = ((*shard, first), (*shard, InboxNo::new(u64::MAX)));
             let rows = self.rows.range(from..=to).filter(|(_, row)| commits.contains(&row.commit));
-            rows.map(|(at, _)| (at.number, at.shard))
+            rows.map(|((shard, number), _)| (*number, *shard))
         });
         let message = |(number, shard)| {
-            let row = &self.rows[&MessageRef { shard, number }];
+            let row = &self.rows[&(shard, number)];
             InboxMessage { number, run: row.run, message: row.message, body: row.body.clone() }
         };
         merge(sequences, limit).into_iter().map(message).collect()

@@ -8,6 +8,7 @@ use pgworkflows::store::{
 use pgworkflows::{AppendNo, LeaseId, ShardId, Timestamp};
 
 use super::{Lease, Shard, State};
+use crate::fact::Fact;
 
 impl State {
     /// Claims free shards, those of leases whose time has passed included.
@@ -20,12 +21,15 @@ impl State {
         // Its own lease first, so that a claim which comes late finds it as valid as a tick would.
         let lease = self.leases.get_mut(&id).ok_or_else(|| fenced(id))?;
         lease.expires_at = now.saturating_add(claim.ttl);
+        let until = lease.expires_at;
+        self.facts.push(|| Fact::Renewed { lease: id, until });
         self.fence_expired(now, id);
         let lease = self.leases.get_mut(&id).expect("it was spared");
         let room = usize::from(claim.limit).saturating_sub(lease.shards.len());
         let rows = &mut self.shards;
         let is_free = |shard: &ShardId| rows[usize::from(shard.get())].owner.is_none();
         let free: Vec<_> = queue.iter().filter(is_free).take(room).collect();
+        self.facts.push(|| Fact::Claimed { lease: id, shards: free.clone() });
         for shard in free {
             rows[usize::from(shard.get())].owner = Some(id);
             lease.shards.insert(shard);
@@ -51,7 +55,9 @@ impl State {
         };
         // A lease whose time has passed is still valid until somebody fences it.
         if let Some(ttl) = tick.renew {
-            lease.expires_at = now.saturating_add(ttl);
+            let until = now.saturating_add(ttl);
+            lease.expires_at = until;
+            self.facts.push(|| Fact::Renewed { lease: tick.lease, until });
         }
         let lease = &self.leases[&tick.lease];
         let mail = self.inbox.has_mail(&lease.shards, &tick.cursor)?;
@@ -84,13 +90,14 @@ impl State {
         }
     }
 
-    fn end_lease(&mut self, lease: LeaseId, account: impl Fn(&mut Shard)) {
-        let Some(lease) = self.leases.remove(&lease) else { return };
+    fn end_lease(&mut self, id: LeaseId, account: impl Fn(&mut Shard)) {
+        let Some(lease) = self.leases.remove(&id) else { return };
         for shard in &lease.shards {
             let shard = self.shard_mut(*shard);
             shard.owner = None;
             account(shard);
         }
+        self.facts.push(|| Fact::Ended(id));
         if !lease.shards.is_empty() {
             self.hint(Hint::Released);
         }

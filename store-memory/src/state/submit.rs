@@ -7,10 +7,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pgworkflows::store::{Hint, NewRun, OpenRow, OpenState, StoreError, Submission, Submitted};
+use pgworkflows::store::{Hint, MessageRef, NewRun, OpenRow, OpenState, StoreError, Submission, Submitted};
 use pgworkflows::{InboxNo, MessageId, RunId};
 
 use super::{Row, Run, State};
+use crate::fact::Fact;
 
 /// A transaction's number, never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,6 +67,11 @@ impl State {
                 self.insert_run(*run, workflow, key.clone(), row);
             }
             self.hint(Hint::Mail(run.shard()));
+        }
+        for (number, submission) in &rows {
+            let Submission { run, message, .. } = submission;
+            let at = MessageRef { shard: run.shard(), number: *number, message: *message };
+            self.facts.push(|| Fact::Submitted { at, submission: submission.clone() });
         }
         let rows = rows.into_iter().map(|(number, row)| (number, row.run, row.message, row.body));
         self.inbox.commit(rows);

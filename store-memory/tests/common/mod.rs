@@ -81,7 +81,7 @@ pub(crate) fn event(run: RunId, seq: EventSeq, position: Position, body: Bytes) 
 }
 
 pub(crate) fn reference(message: &InboxMessage) -> MessageRef {
-    MessageRef { shard: message.run.shard(), number: message.number }
+    MessageRef { shard: message.run.shard(), number: message.number, message: message.message }
 }
 
 pub(crate) async fn history_len(store: &MemoryStore, id: u64) -> usize {

@@ -1,7 +1,7 @@
 //! The append protocol.
 
 use pgworkflows::store::{Load, MessageRef, OpenRow, OpenState, Store, StoreError, StoreQuery, UpdatedRun};
-use pgworkflows::{AppendNo, InboxNo, RunId, Timestamp};
+use pgworkflows::{AppendNo, InboxNo, MessageId, RunId, Timestamp};
 use sqlx::Connection;
 
 use crate::support::*;
@@ -95,7 +95,11 @@ async fn foreign_shard_is_fenced_whatever_is_written_to_it() {
     let mut updated = one.batch();
     updated.append.updated.push(UpdatedRun { run: foreign, row });
     let mut consumed = one.batch();
-    consumed.append.consumed.push(MessageRef { shard: foreign.shard(), number: InboxNo::new(1) });
+    consumed.append.consumed.push(MessageRef {
+        shard: foreign.shard(),
+        number: InboxNo::new(1),
+        message: MessageId::from_u128(1),
+    });
     for batch in [
         one.batch().event(foreign, 1),
         one.batch().opened(foreign, OpenState::Busy, None),
@@ -120,7 +124,11 @@ async fn a_consumed_message_that_is_missing_is_a_conflict() {
     let page = writer.read(10).await.unwrap();
     let mut batch = writer.batch().event(run, 1).consumed(&page);
     let shard = run.shard();
-    batch.append.consumed.push(MessageRef { shard, number: InboxNo::new(999) });
+    batch.append.consumed.push(MessageRef {
+        shard,
+        number: InboxNo::new(999),
+        message: MessageId::from_u128(999),
+    });
     let refused = writer.append(batch).await;
     assert!(is_conflict(&refused), "{refused:?}");
     assert_eq!(world.count("events").await, 0);

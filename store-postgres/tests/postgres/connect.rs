@@ -19,7 +19,7 @@ async fn a_wrong_password_is_named_but_not_shown() {
     let url = database.url().replacen("postgres@", &format!("{role}:hunter2@"), 1);
     let error = refusal(&url).await;
     let text = error.to_string();
-    assert!(matches!(error, StoreError::LimitExceeded { .. }), "{text}");
+    assert!(matches!(error, StoreError::Misconfigured { .. }), "{text}");
     assert!(text.contains(&role) && text.contains("check user and password"), "{text}");
     assert!(!text.contains("hunter2") && !format!("{error:?}").contains("hunter2"), "{error:?}");
 }
@@ -27,7 +27,7 @@ async fn a_wrong_password_is_named_but_not_shown() {
 #[tokio::test]
 async fn a_missing_database_is_named() {
     let error = refusal(&format!("{}_nowhere", Postgres::shared().create_database().unwrap().url())).await;
-    assert!(matches!(error, StoreError::LimitExceeded { .. }));
+    assert!(matches!(error, StoreError::Misconfigured { .. }));
     assert!(error.to_string().contains("_nowhere` at"), "{error}");
     assert!(error.to_string().contains("no such database"), "{error}");
 }
@@ -54,7 +54,7 @@ async fn options_that_cannot_be_are_refused() {
         (PostgresStore::builder("mysql://root:hunter2@localhost/app"), "postgres://"),
     ] {
         let error = builder.connect().await.unwrap_err();
-        assert!(matches!(error, StoreError::LimitExceeded { .. }), "{error:?}");
+        assert!(matches!(error, StoreError::Misconfigured { .. }), "{error:?}");
         assert!(error.to_string().contains(word), "{error}");
         assert!(!error.to_string().contains("hunter2"), "{error}");
     }
@@ -68,6 +68,6 @@ async fn a_database_that_defaults_to_another_isolation_is_refused() {
     let mut connection = PgConnection::connect(database.url()).await.unwrap();
     sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
     let error = refusal(database.url()).await;
-    assert!(matches!(error, StoreError::LimitExceeded { .. }));
+    assert!(matches!(error, StoreError::Misconfigured { .. }));
     assert!(error.to_string().contains("read committed") && error.to_string().contains(name), "{error}");
 }

@@ -27,7 +27,7 @@ async fn eight_at_once_migrate_once() {
 async fn an_unmigrated_schema_is_refused_where_migrating_is_off() {
     let database = Postgres::shared().create_database().unwrap();
     let refused = PostgresStore::builder(database.url()).migrate(false).connect().await.unwrap_err();
-    assert!(matches!(refused, StoreError::LimitExceeded { .. }));
+    assert!(matches!(refused, StoreError::Misconfigured { .. }));
     assert!(refused.to_string().contains("migrations_sql"), "{refused}");
 }
 
@@ -55,7 +55,7 @@ async fn a_schema_of_a_newer_version_is_refused() {
     PostgresStore::connect(database.url()).await.unwrap();
     run(&database, "insert into pgworkflows.migrations values (999, 'from_the_future', '')").await;
     let refused = PostgresStore::connect(database.url()).await.unwrap_err();
-    assert!(matches!(refused, StoreError::LimitExceeded { .. }));
+    assert!(matches!(refused, StoreError::Misconfigured { .. }));
     assert!(refused.to_string().contains("999 (from_the_future)"), "{refused}");
     assert!(refused.to_string().contains("newer version"), "{refused}");
 }

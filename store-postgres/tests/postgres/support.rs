@@ -216,7 +216,11 @@ impl Batch {
 }
 
 fn references(page: &InboxPage) -> impl Iterator<Item = MessageRef> {
-    page.messages.iter().map(|message| MessageRef { shard: message.run.shard(), number: message.number })
+    page.messages.iter().map(|message| MessageRef {
+        shard: message.run.shard(),
+        number: message.number,
+        message: message.message,
+    })
 }
 
 pub(crate) fn closed_run(run: RunId) -> ClosedRun {

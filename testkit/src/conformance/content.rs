@@ -1,8 +1,8 @@
 //! What a batch may say: a contradiction to what the store holds is refused whole, all else is kept.
 #![expect(missing_docs, reason = "the name of each case is the fact that it shows")]
 
-use pgworkflows::Position;
 use pgworkflows::store::InboxCursor;
+use pgworkflows::{MessageId, Position};
 
 use super::Harness;
 use super::fixture::{Ground, assert_conflict, busy, closed_run, missing_message, parked, seal};
@@ -175,6 +175,19 @@ pub async fn consuming_a_missing_message_is_a_conflict(harness: &dyn Harness) {
     assert_conflict(writer.append(&seal(append)).await);
     assert_eq!(ground.history_len(run).await, 0);
     assert_eq!(ground.open_row(run).await, None);
+}
+
+pub async fn message_in_the_place_of_another_is_not_consumed(harness: &dyn Harness) {
+    let ground = Ground::new(harness).await;
+    let mut writer = ground.writer().await;
+    let run = ground.run(0);
+    ground.accept(&ground.start(run)).await;
+    let mut message = writer.inbox().await.remove(0);
+    message.message = MessageId::from_u128(message.message.as_u128() ^ 1);
+
+    let append = writer.draft().event(run).update(run, busy()).consume(&message).seal();
+    assert_conflict(writer.append(&append).await);
+    assert_eq!(ground.history_len(run).await, 0);
 }
 
 pub async fn consuming_a_message_twice_is_a_conflict(harness: &dyn Harness) {

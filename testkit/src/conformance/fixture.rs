@@ -319,12 +319,12 @@ pub(super) fn closed_run(run: RunId) -> ClosedRun {
 }
 
 pub(super) fn reference(message: &InboxMessage) -> MessageRef {
-    MessageRef { shard: message.run.shard(), number: message.number }
+    MessageRef { shard: message.run.shard(), number: message.number, message: message.message }
 }
 
 /// A message that is not there.
 pub(super) fn missing_message(shard: ShardId) -> MessageRef {
-    MessageRef { shard, number: InboxNo::new(1 << 40) }
+    MessageRef { shard, number: InboxNo::new(1 << 40), message: MessageId::from_u128(1 << 40) }
 }
 
 pub(super) fn busy() -> OpenRow {

@@ -1,0 +1,349 @@
+//! Random workflows against random resolutions: whatever code does with durable futures, the log is the run.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::future::{Either, LocalBoxFuture, join, select};
+use futures::stream::FuturesUnordered;
+use proptest::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::{PastEvent, Run};
+use crate::activity::{Activity, ActivityContext, ActivityOptions, ActivityResult};
+use crate::command::Durable;
+use crate::context::Context;
+use crate::event::{Event, Role};
+use crate::retry::RetryPolicy;
+use crate::signal::Signal;
+use crate::testing::{Bench, broken, deploy_broken_build, go_on, history};
+use crate::workflow::{Workflow, WorkflowError, WorkflowResult};
+
+struct Work;
+
+#[async_trait]
+impl Activity for Work {
+    const NAME: &'static str = "work";
+    type Input = u64;
+    type Output = u64;
+
+    async fn execute(&self, _ctx: ActivityContext, input: u64) -> ActivityResult<u64> {
+        Ok(input)
+    }
+}
+
+struct Retried;
+
+#[async_trait]
+impl Activity for Retried {
+    const NAME: &'static str = "retried";
+    type Input = u64;
+    type Output = u64;
+
+    fn options() -> ActivityOptions {
+        let retry = RetryPolicy::exponential().max_attempts(2);
+        ActivityOptions::default().retry(retry).schedule_to_close(Duration::from_secs(4))
+    }
+
+    async fn execute(&self, _ctx: ActivityContext, input: u64) -> ActivityResult<u64> {
+        Ok(input)
+    }
+}
+
+/// What a workflow does.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Plan {
+    Work,
+    Retried,
+    Step,
+    Sleep(u8),
+    Wait(u8),
+    WaitFor(u8, u8),
+    Compensate,
+    Fail,
+    /// One after the other.
+    Seq(Vec<Plan>),
+    /// `when_all` over items.
+    All(Vec<Plan>),
+    /// `when_all` over a pair.
+    Both(Box<Plan>, Box<Plan>),
+    /// `join`.
+    Join(Box<Plan>, Box<Plan>),
+    /// The first that is ready; the other is dropped.
+    Race(Box<Plan>, Box<Plan>),
+    /// The first of many; the others are dropped.
+    First(Vec<Plan>),
+    /// Goes on after an error.
+    Catch(Box<Plan>),
+    /// A destructor that decides.
+    Guard(Box<Plan>),
+}
+
+const SIGNALS: [Signal<u64>; 2] = [Signal::new("red"), Signal::new("blue")];
+
+struct Scripted;
+
+impl Workflow for Scripted {
+    const NAME: &'static str = "scripted";
+    type Input = Plan;
+    type Output = u64;
+
+    async fn run(ctx: Context, plan: Plan) -> WorkflowResult<u64> {
+        let seen = Rc::new(Cell::new(1));
+        let result = follow(ctx, plan, Rc::clone(&seen)).await;
+        go_on();
+        result.map(|value| value ^ seen.get())
+    }
+}
+
+/// Compensates when it is dropped.
+struct Guard(Context, Rc<Cell<u64>>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.on_failure::<Work>(self.1.get());
+    }
+}
+
+/// Follows a plan. All that the code sees goes into `seen`, and from there into what it asks for.
+fn follow(ctx: Context, plan: Plan, seen: Rc<Cell<u64>>) -> LocalBoxFuture<'static, WorkflowResult<u64>> {
+    Box::pin(async move {
+        go_on();
+        let branch = |plan: Plan| follow(ctx.clone(), plan, Rc::clone(&seen));
+        let result = match plan {
+            Plan::Work => ctx.activity::<Work>(seen.get()).await,
+            Plan::Retried => ctx.activity::<Retried>(seen.get()).await,
+            Plan::Step => ctx.step("step", || async { Ok(0) }).await,
+            Plan::Sleep(secs) => ctx.sleep(Duration::from_secs(u64::from(secs))).await.map(|()| 3),
+            Plan::Wait(signal) => ctx.wait_for(SIGNALS[usize::from(signal) % 2]).await,
+            Plan::WaitFor(signal, secs) => {
+                let wait = ctx.wait_for(SIGNALS[usize::from(signal) % 2]);
+                wait.timeout(Duration::from_secs(u64::from(secs) + 1)).await
+            }
+            Plan::Compensate => {
+                ctx.on_failure::<Retried>(seen.get());
+                Ok(ctx.random())
+            }
+            Plan::Fail => Err(WorkflowError::new("planned", "as planned")),
+            Plan::Seq(plans) => {
+                let mut sum = 0_u64;
+                for plan in plans {
+                    sum = sum.wrapping_add(branch(plan).await?);
+                }
+                Ok(sum)
+            }
+            Plan::All(plans) => ctx.when_all(plans.into_iter().map(branch)).await.map(|all| all.len() as u64),
+            Plan::Both(one, other) => {
+                ctx.when_all((branch(*one), branch(*other))).await.map(|(one, other)| one ^ other)
+            }
+            Plan::Join(one, other) => {
+                let (one, other) = join(branch(*one), branch(*other)).await;
+                one.and_then(|one| other.map(|other| one.wrapping_mul(3) ^ other))
+            }
+            Plan::Race(one, other) => match select(branch(*one), branch(*other)).await {
+                Either::Left((result, _)) | Either::Right((result, _)) => result,
+            },
+            Plan::First(plans) => {
+                let mut pending: FuturesUnordered<_> = plans.into_iter().map(branch).collect();
+                pending.next().await.unwrap_or(Ok(5))
+            }
+            Plan::Catch(plan) => Ok(branch(*plan).await.unwrap_or(7)),
+            Plan::Guard(plan) => {
+                let _guard = Guard(ctx.clone(), Rc::clone(&seen));
+                branch(*plan).await
+            }
+        };
+        go_on();
+        let now = ctx.now().timestamp_micros() as u64;
+        let value = result.as_ref().copied().unwrap_or(11);
+        seen.set(crate::random::mix(seen.get() ^ value ^ now) ^ ctx.random());
+        result
+    })
+}
+
+fn plan() -> impl Strategy<Value = Plan> {
+    let leaf = prop_oneof![
+        4 => Just(Plan::Work),
+        2 => Just(Plan::Retried),
+        2 => Just(Plan::Step),
+        2 => (0..6_u8).prop_map(Plan::Sleep),
+        2 => (0..2_u8).prop_map(Plan::Wait),
+        2 => (0..2_u8, 0..6_u8).prop_map(|(signal, secs)| Plan::WaitFor(signal, secs)),
+        1 => Just(Plan::Compensate),
+        1 => Just(Plan::Fail),
+    ];
+    leaf.prop_recursive(4, 24, 4, |inner| {
+        let many = || prop::collection::vec(inner.clone(), 0..4);
+        let one = || inner.clone().prop_map(Box::new);
+        prop_oneof![
+            3 => many().prop_map(Plan::Seq),
+            2 => many().prop_map(Plan::All),
+            1 => (one(), one()).prop_map(|(one, other)| Plan::Both(one, other)),
+            1 => (one(), one()).prop_map(|(one, other)| Plan::Join(one, other)),
+            2 => (one(), one()).prop_map(|(one, other)| Plan::Race(one, other)),
+            1 => many().prop_map(Plan::First),
+            1 => one().prop_map(Plan::Catch),
+            1 => one().prop_map(Plan::Guard),
+        ]
+    })
+}
+
+/// What happens to a run.
+#[derive(Clone, Debug)]
+enum Happening {
+    Attempt {
+        pick: u8,
+        good: bool,
+    },
+    Step {
+        pick: u8,
+        good: bool,
+    },
+    Pass(u8),
+    Signal(u8),
+    Cancel,
+    Lost(u8),
+    Reload,
+    /// A build is deployed whose code panics.
+    Break,
+    /// The build that wrote the history is back.
+    Mend,
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    prop_oneof![
+        8 => (any::<u8>(), prop::bool::weighted(0.8)).prop_map(|(pick, good)| Happening::Attempt { pick, good }),
+        4 => (any::<u8>(), prop::bool::weighted(0.8)).prop_map(|(pick, good)| Happening::Step { pick, good }),
+        4 => (0..8_u8).prop_map(Happening::Pass),
+        4 => (0..2_u8).prop_map(Happening::Signal),
+        1 => Just(Happening::Cancel),
+        1 => any::<u8>().prop_map(Happening::Lost),
+        2 => Just(Happening::Reload),
+        1 => Just(Happening::Break),
+        1 => Just(Happening::Mend),
+    ]
+}
+
+fn pick<T: Copy>(items: &[T], pick: u8) -> Option<T> {
+    (!items.is_empty()).then(|| items[usize::from(pick) % items.len()])
+}
+
+fn happen(bench: &mut Bench, happening: &Happening) {
+    if bench.is_closed() {
+        return;
+    }
+    let steps: Vec<u32> = bench.steps.keys().map(|id| id.get()).collect();
+    let activities: Vec<u32> = bench.activities().into_iter().map(|id| id.get()).collect();
+    match *happening {
+        Happening::Attempt { pick: at, good } => match pick(&activities, at) {
+            Some(id) if good => bench.complete(id, &u64::from(id)),
+            Some(id) => bench.fail(id, broken()),
+            None => {}
+        },
+        Happening::Step { pick: at, good } => match pick(&steps, at) {
+            Some(id) if good => bench.complete_step(id, &u64::from(id)),
+            Some(id) => bench.fail_step(id, broken()),
+            None => {}
+        },
+        Happening::Pass(secs) => bench.pass(Duration::from_secs(u64::from(secs))),
+        Happening::Signal(signal) => bench.signal(SIGNALS[usize::from(signal)].name(), &u64::from(signal)),
+        Happening::Cancel => {
+            if bench.run.state.cancel.is_none() && bench.run.state.ending.is_none() {
+                bench.cancel();
+            }
+        }
+        Happening::Lost(at) => {
+            if let Some(id) = pick(&bench.activities(), at) {
+                let progress = bench.run.attempt_lost(bench.now, id);
+                bench.take(progress);
+            }
+        }
+        Happening::Reload => bench.reload(),
+        // A run that is in memory would have to be deployed anew: it is brought back by the next build.
+        Happening::Break => deploy_broken_build(true),
+        Happening::Mend => mend(bench),
+    }
+}
+
+fn mend(bench: &mut Bench) {
+    deploy_broken_build(false);
+    if bench.run.state.stalled.is_some() {
+        bench.reload();
+    }
+}
+
+/// Everything that the run waits for comes, until it is over.
+fn drain(bench: &mut Bench) {
+    mend(bench);
+    for _ in 0..200 {
+        for at in 0..=255 {
+            if bench.activities().is_empty() {
+                break;
+            }
+            happen(bench, &Happening::Attempt { pick: at, good: true });
+        }
+        while !bench.steps.is_empty() {
+            happen(bench, &Happening::Step { pick: 0, good: true });
+        }
+        happen(bench, &Happening::Pass(7));
+        happen(bench, &Happening::Signal(0));
+        happen(bench, &Happening::Signal(1));
+        if bench.is_closed() {
+            return;
+        }
+    }
+    panic!("the run does not end:\n{}", history(&bench.log));
+}
+
+/// A run that saw the same resolutions, and never left memory nor met a broken build.
+fn undisturbed(bench: &Bench) -> Vec<PastEvent> {
+    let mut log = Vec::new();
+    let mut run: Option<Run> = None;
+    for past in &bench.log {
+        // What came while the run was stalled may find the undisturbed one over.
+        let over = run.as_ref().is_some_and(|run| run.state.ending.is_some() || run.state.closed.is_some());
+        let progress = match (&past.event, &mut run) {
+            (started @ Event::RunStarted { .. }, _) => {
+                let (begun, progress) =
+                    Run::start(bench.run.state.id, past.at, started.clone(), &bench.registry);
+                run = Some(begun);
+                progress
+            }
+            (event, Some(run)) if event.role() == Role::Resolution && !over => {
+                run.resolve(past.at, event.clone())
+            }
+            _ => continue,
+        };
+        log.extend(progress.events);
+    }
+    log
+}
+
+fn decisions(log: &[PastEvent]) -> Vec<&Event> {
+    let decided = log.iter().map(|past| &past.event).filter(|event| event.role() == Role::Decision);
+    // The terminal event after compensations is the engine's.
+    let ending = log.iter().any(|past| matches!(past.event, Event::RunEnding { .. }));
+    decided.filter(|event| !ending || crate::processor::closed_status(event).is_none()).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
+
+    /// The bench checks the fold, the replay, the wire and the terminal event after every group.
+    #[test]
+    fn whatever_happens_the_log_is_the_run(plan in plan(), happenings in prop::collection::vec(happening(), 0..40)) {
+        deploy_broken_build(false);
+        let mut bench = Bench::start::<Scripted>(&plan);
+        for happening in &happenings {
+            happen(&mut bench, happening);
+        }
+        drain(&mut bench);
+        let undisturbed = undisturbed(&bench);
+        prop_assert_eq!(
+            decisions(&undisturbed), decisions(&bench.log),
+            "stalls and replays change no decision\n{}---\n{}", history(&undisturbed), history(&bench.log)
+        );
+    }
+}

@@ -1,0 +1,351 @@
+//! What the tests of core share: a run without a processor or a store, and histories as text.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::event::{Event, Name, Outcome, Role, wire};
+use crate::failure::Failure;
+use crate::id::{CommandId, LeaseId, MessageId, RunId, ShardId};
+use crate::payload::Payload;
+use crate::registry::{Definitions, Registry};
+use crate::run::{DeadlineKind, PastEvent, PollMark, Progress, Run, RunState, replay};
+use crate::time::Timestamp;
+use crate::workflow::Workflow;
+
+/// When every test begins.
+pub(crate) const BORN: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
+
+/// The lease of every test, unless it is about leases.
+pub(crate) const LEASE: LeaseId = LeaseId::new(1);
+
+pub(crate) fn payload<T: Serialize>(value: &T) -> Payload {
+    Payload::encode(value).expect("a test's values can be encoded")
+}
+
+pub(crate) fn call(number: u32) -> CommandId {
+    CommandId::new(number)
+}
+
+pub(crate) fn run_id(number: u64) -> RunId {
+    RunId::new(BORN, ShardId::new(3).expect("3 is a shard"), number)
+}
+
+pub(crate) fn broken() -> Failure {
+    Failure::new("broken", "it broke")
+}
+
+thread_local! {
+    /// Whether the code of this thread is a build that panics as soon as it goes on.
+    static BROKEN_BUILD: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Deploys a build whose workflows panic, or one whose workflows do not. A run that is in memory notices when
+/// it goes on.
+pub(crate) fn deploy_broken_build(broken: bool) {
+    BROKEN_BUILD.set(broken);
+}
+
+/// Where a workflow of the broken build panics, without a message on the screen.
+pub(crate) fn go_on() {
+    if BROKEN_BUILD.get() {
+        std::panic::resume_unwind(Box::new("this build is broken"));
+    }
+}
+
+/// A registry with one workflow.
+pub(crate) fn registry_of<W: Workflow>() -> Registry {
+    let mut definitions = Definitions::default();
+    definitions.workflow::<W>().expect("a test's names are good");
+    Registry::new(Arc::new(definitions), Arc::new(PollMark::default()))
+}
+
+/// A run that a test holds in its hands: it plays the processor, the executor and the log. After every group
+/// it checks what must hold always.
+pub(crate) struct Bench {
+    pub(crate) registry: Registry,
+    pub(crate) run: Run,
+    pub(crate) log: Vec<PastEvent>,
+    pub(crate) steps: BTreeMap<CommandId, Name>,
+    pub(crate) now: Timestamp,
+    messages: u128,
+    shown: usize,
+    /// Whether every group is checked: a long run takes too long for that.
+    checked: bool,
+}
+
+impl Bench {
+    /// Starts a run of `W`.
+    pub(crate) fn start<W: Workflow>(input: &W::Input) -> Self {
+        Self::start_at::<W>(input, None)
+    }
+
+    /// Starts a run of `W` whose start may be delayed.
+    pub(crate) fn start_at<W: Workflow>(input: &W::Input, start_at: Option<Timestamp>) -> Self {
+        Self::start_with::<W>(registry_of::<W>(), payload(input), start_at)
+    }
+
+    pub(crate) fn start_with<W: Workflow>(
+        registry: Registry,
+        input: Payload,
+        start_at: Option<Timestamp>,
+    ) -> Self {
+        let started =
+            Event::RunStarted { workflow: Name::Borrowed(W::NAME), input, key: None, start_at, lease: LEASE };
+        let (run, progress) = Run::start(run_id(7), BORN, started, &registry);
+        let (log, steps) = (Vec::new(), BTreeMap::new());
+        let checked = true;
+        let mut bench = Self { registry, run, log, steps, now: BORN, messages: 0, shown: 0, checked };
+        bench.take(progress);
+        bench
+    }
+
+    /// Takes in what the run asks for, and checks it.
+    pub(crate) fn take(&mut self, progress: Progress) {
+        for past in &progress.events {
+            let body = wire::encode_event(&past.event);
+            let read = wire::decode_event(past.event.name().as_str(), &body);
+            assert_eq!(read.as_ref(), Ok(&past.event), "what is stored is what is read");
+        }
+        self.log.extend(progress.events);
+        for id in progress.dropped_steps {
+            self.steps.remove(&id);
+        }
+        self.steps.extend(progress.steps.into_iter().map(|(id, step)| (id, step.name)));
+        if self.run.state.closed.is_some() || self.run.state.ending.is_some() {
+            self.steps.clear();
+        }
+        if self.checked {
+            self.check();
+        }
+    }
+
+    /// What must hold after every group.
+    pub(crate) fn check(&self) {
+        self.check_fold();
+        self.check_terminal();
+        self.check_replay();
+    }
+
+    /// The fold of the log is the live state.
+    fn check_fold(&self) {
+        let mut fold = RunState::new(self.run.state.id);
+        for past in &self.log {
+            assert_eq!(past.seq, fold.next_seq(), "events are numbered without a gap");
+            fold.apply(past.at, &past.event);
+        }
+        assert_eq!(fold, self.run.state, "the fold of the log is the live state");
+    }
+
+    fn check_terminal(&self) {
+        let is_terminal = |past: &&PastEvent| crate::processor::closed_status(&past.event).is_some();
+        let terminal = self.log.iter().filter(is_terminal).count();
+        assert_eq!(terminal, usize::from(self.run.state.closed.is_some()), "one terminal event at most");
+    }
+
+    /// A replay of the log decides the same and waits for the same. That of a stalled run may go on.
+    fn check_replay(&self) {
+        if self.run.state.stalled.is_some() {
+            return;
+        }
+        let broken = BROKEN_BUILD.replace(false);
+        let (replayed, progress) = replay(self.run.state.id, &self.log, &self.registry, None, self.now);
+        BROKEN_BUILD.set(broken);
+        assert_eq!(progress.events, [], "a replay has nothing to log:\n{}", history(&self.log));
+        assert_eq!(replayed.state, self.run.state, "a replay ends where the run is");
+        assert_eq!(replayed.waiting_on(), self.run.waiting_on(), "a replay waits for the same");
+        let steps: BTreeMap<_, _> = progress.steps.into_iter().map(|(id, step)| (id, step.name)).collect();
+        assert_eq!(steps, self.steps, "a replay asks for the same steps");
+    }
+
+    /// Forgets the run and brings it back from its log, as another worker would.
+    pub(crate) fn reload(&mut self) {
+        let lease = LeaseId::new(self.run.state.lease.map_or(0, LeaseId::get) + 1);
+        let adopted = Event::RunAdopted { lease, worker: "other".to_owned() };
+        let (run, progress) = replay(self.run.state.id, &self.log, &self.registry, Some(adopted), self.now);
+        self.run = run;
+        self.steps.clear();
+        self.take(progress);
+    }
+
+    /// The calls whose attempt may end now.
+    pub(crate) fn activities(&self) -> Vec<CommandId> {
+        self.run.state.activities.keys().copied().collect()
+    }
+
+    fn attempt(&self, id: CommandId) -> u32 {
+        self.run.state.activities.get(&id).map_or(1, |activity| activity.attempt)
+    }
+
+    pub(crate) fn complete<T: Serialize>(&mut self, id: u32, value: &T) {
+        let (id, attempt) = (call(id), self.attempt(call(id)));
+        let progress = self.run.attempt_ended(self.now, id, attempt, Ok(payload(value)));
+        self.take(progress);
+    }
+
+    pub(crate) fn fail(&mut self, id: u32, failure: Failure) {
+        let (id, attempt) = (call(id), self.attempt(call(id)));
+        let progress = self.run.attempt_ended(self.now, id, attempt, Err(failure));
+        self.take(progress);
+    }
+
+    pub(crate) fn complete_step<T: Serialize>(&mut self, id: u32, value: &T) {
+        let step = self.steps.remove(&call(id)).expect("the step was asked for");
+        self.resolve(Event::StepCompleted { id: call(id), step, result: payload(value) });
+    }
+
+    pub(crate) fn fail_step(&mut self, id: u32, failure: Failure) {
+        let step = self.steps.remove(&call(id)).expect("the step was asked for");
+        self.resolve(Event::StepFailed { id: call(id), step, failure });
+    }
+
+    pub(crate) fn signal<T: Serialize>(&mut self, signal: &'static str, content: &T) {
+        let (message, payload) = (self.message(), payload(content));
+        self.resolve(Event::SignalReceived { message, signal: Name::Borrowed(signal), payload, key: None });
+    }
+
+    pub(crate) fn cancel(&mut self) {
+        let message = self.message();
+        self.resolve(Event::CancelRequested { message, reason: Some("enough".to_owned()) });
+    }
+
+    pub(crate) fn terminate(&mut self) {
+        let message = self.message();
+        let progress = self.run.terminate(self.now, message, "no more".to_owned());
+        self.take(progress);
+    }
+
+    pub(crate) fn resolve(&mut self, resolution: Event) {
+        let progress = self.run.resolve(self.now, resolution);
+        self.take(progress);
+    }
+
+    fn message(&mut self) -> MessageId {
+        self.messages += 1;
+        MessageId::from_u128(self.messages)
+    }
+
+    /// Lets time pass; deadlines fire on the way.
+    pub(crate) fn pass(&mut self, time: Duration) {
+        let until = self.now.saturating_add(time);
+        loop {
+            let next = self.run.state.deadlines.iter().find(|next| next.kind != DeadlineKind::Retry).copied();
+            let Some(next) = next.filter(|next| next.at <= until) else { break };
+            self.now = self.now.max(next.at);
+            match next.kind {
+                DeadlineKind::Timer => self.resolve(Event::TimerFired { id: next.id }),
+                DeadlineKind::ScheduleToClose => {
+                    let progress = self.run.activity_out_of_time(self.now, next.id);
+                    self.take(progress);
+                }
+                DeadlineKind::Retry => unreachable!("retries are passed over"),
+            }
+        }
+        self.now = until;
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.run.state.closed.is_some()
+    }
+
+    /// The log since this was last asked.
+    pub(crate) fn news(&mut self) -> String {
+        let news = history(&self.log[self.shown..]);
+        self.shown = self.log.len();
+        news
+    }
+
+    /// The events of one role, with their times where they came from outside.
+    pub(crate) fn events_of(&self, role: Role) -> Vec<Event> {
+        self.log.iter().filter(|past| past.event.role() == role).map(|past| past.event.clone()).collect()
+    }
+}
+
+/// A run of `W` that is not checked after every group.
+pub(crate) fn unchecked<W: Workflow>(input: &W::Input) -> Bench {
+    let mut bench = Bench::start::<W>(input);
+    bench.checked = false;
+    bench
+}
+
+/// A history as text, one event per line.
+pub(crate) fn history(events: &[PastEvent]) -> String {
+    let mut text = String::new();
+    for past in events {
+        let shown = format!("{} {} {}", past.seq, past.event.name(), describe(&past.event));
+        writeln!(text, "{}", shown.trim_end()).expect("a string takes all");
+    }
+    text
+}
+
+/// A time as the distance from the beginning of the test.
+fn moment(at: Timestamp) -> String {
+    if at < BORN {
+        return format!("-{:?}", BORN.saturating_since(at));
+    }
+    format!("+{:?}", at.saturating_since(BORN))
+}
+
+/// A diagnosis without the numbers of source lines, which change with every edit of a test.
+pub(crate) fn without_lines(reason: &str) -> String {
+    let mut parts = reason.split(".rs:");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        text += ".rs:LINE";
+        text += part.trim_start_matches(|c: char| c.is_ascii_digit() || c == ':');
+    }
+    text
+}
+
+fn describe(event: &Event) -> String {
+    match event {
+        Event::RunStarted { workflow, input, start_at, .. } => {
+            let delay = start_at.map(|at| format!(" at {}", moment(at))).unwrap_or_default();
+            format!("{workflow} {input:?}{delay}")
+        }
+        Event::RunAdopted { lease, .. } => format!("lease {lease}"),
+        Event::ActivityScheduled { id, activity, input, .. }
+        | Event::CompensationRegistered { id, activity, input, .. } => format!("#{id} {activity} {input:?}"),
+        Event::ActivityAttemptStarted { id, attempt } | Event::ActivityAttemptLost { id, attempt } => {
+            format!("#{id} attempt {attempt}")
+        }
+        Event::ActivityAttemptFailed { id, attempt, failure, retry_at } => {
+            format!("#{id} attempt {attempt}: {failure}, again {}", moment(*retry_at))
+        }
+        Event::ActivityCompleted { id, result } => format!("#{id} = {result:?}"),
+        Event::ActivityFailed { id, failure } | Event::CompensationFailed { id, failure } => {
+            format!("#{id}: {failure}")
+        }
+        Event::StepCompleted { id, step, result } => format!("#{id} {step} = {result:?}"),
+        Event::StepFailed { id, step, failure } => format!("#{id} {step}: {failure}"),
+        Event::TimerStarted { id, fire_at } => format!("#{id} {}", moment(*fire_at)),
+        Event::ActivityCancelled { id }
+        | Event::TimerFired { id }
+        | Event::TimerCancelled { id }
+        | Event::CompensationScheduled { id }
+        | Event::CompensationCompleted { id } => format!("#{id}"),
+        Event::SignalReceived { signal, payload, .. } => format!("{signal} {payload:?}"),
+        Event::CancelRequested { reason, .. } => reason.clone().unwrap_or_default(),
+        Event::RunStalled { reason } => without_lines(reason),
+        Event::RunResumed { released } => format!("{released} released"),
+        Event::RunEnding { outcome } => match outcome {
+            Outcome::Completed(result) => format!("completed = {result:?}"),
+            Outcome::Failed(failure) => format!("failed: {failure}"),
+            Outcome::Cancelled => "cancelled".to_owned(),
+        },
+        Event::RunCompleted { result } => format!("= {result:?}"),
+        Event::RunFailed { failure, uncompensated } => format!("{failure}{}", left(uncompensated)),
+        Event::RunCancelled { reason, uncompensated } => {
+            format!("{}{}", reason.as_deref().unwrap_or_default(), left(uncompensated))
+        }
+        Event::RunTerminated { reason, skipped, .. } => format!("{reason}, skipped {skipped:?}"),
+    }
+}
+
+fn left(uncompensated: &[crate::event::Uncompensated]) -> String {
+    uncompensated.iter().map(|left| format!(", {} failed: {}", left.activity, left.failure)).collect()
+}

@@ -1,0 +1,219 @@
+//! The clients of a simulated world: each run has a script that starts it, sends it signals, may cancel it, and
+//! asks for its result. What they were promised is noted down for the checks.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::future::{BoxFuture, join3};
+use pgworkflows::{Client, Error, Request, RunHandle, RunId};
+use pgworkflows_memory::MemoryStore;
+
+use super::dice::Dice;
+use super::ledger::Ledger;
+use super::plan::{Op, Planner};
+use super::time::Time;
+use super::workflow::{LEFT, Planned, RIGHT};
+
+/// What clients were promised.
+#[derive(Debug, Default)]
+pub(crate) struct Promises {
+    pub(crate) runs: Vec<RunPromise>,
+    /// How many scripts have not ended.
+    pub(crate) scripts: usize,
+}
+
+/// A run whose start was acknowledged.
+#[derive(Debug)]
+pub(crate) struct RunPromise {
+    pub(crate) run: RunId,
+    pub(crate) plan: Op,
+    /// By signal: the acknowledged tokens in the order in which they were sent, one after the other.
+    pub(crate) signals: [Vec<u64>; 2],
+    pub(crate) cancelled: bool,
+    pub(crate) terminated: bool,
+    /// What the client was told of the end.
+    pub(crate) result: Option<Result<super::workflow::Summary, String>>,
+}
+
+/// One run's script.
+#[derive(Clone)]
+pub(crate) struct Script {
+    pub(crate) clients: [Client; 2],
+    pub(crate) store: MemoryStore,
+    pub(crate) time: Arc<Time>,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) promises: Arc<Mutex<Promises>>,
+    pub(crate) number: u64,
+    pub(crate) unit: Duration,
+    /// Whether commits may be lost: then nothing that was promised need be kept.
+    pub(crate) forgetful: bool,
+}
+
+pub(crate) fn lock(promises: &Mutex<Promises>) -> MutexGuard<'_, Promises> {
+    promises.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Script {
+    /// Plays the script to its end.
+    pub(crate) async fn play(self, mut dice: Dice) {
+        let plan = Planner { dice: &mut dice, unit: self.unit, ops_left: 12 }.plan();
+        self.rest(&mut dice, 10).await;
+        if let Some(handle) = self.start(&plan, &mut dice).await {
+            let run = handle.run_id();
+            let index = {
+                let mut promises = lock(&self.promises);
+                promises.runs.push(RunPromise {
+                    run,
+                    plan: plan.clone(),
+                    signals: [Vec::new(), Vec::new()],
+                    cancelled: false,
+                    terminated: false,
+                    result: None,
+                });
+                promises.runs.len() - 1
+            };
+            let (mut left, mut right, mut end) = (dice.fork(1), dice.fork(2), dice.fork(3));
+            join3(
+                self.send_all(index, run, 0, plan.takes(0), &mut left),
+                self.send_all(index, run, 1, plan.takes(1), &mut right),
+                self.end(index, handle, &mut end),
+            )
+            .await;
+        }
+        lock(&self.promises).scripts -= 1;
+    }
+
+    async fn rest(&self, dice: &mut Dice, units: u32) {
+        let time = dice.time(Duration::from_millis(1), self.unit * units);
+        self.time.sleep(time).await;
+    }
+
+    /// Starts the run, however long it takes; `None` if the world forgets it.
+    async fn start(&self, plan: &Op, dice: &mut Dice) -> Option<RunHandle<Planned>> {
+        let key = dice.chance(600).then(|| format!("run {}", self.number));
+        let delay = dice.chance(150).then(|| dice.time(Duration::from_millis(1), self.unit * 5));
+        let twice = key.is_some() && dice.chance(300);
+        let handle = loop {
+            match self.start_once(0, plan, key.as_ref(), delay).await {
+                Ok(handle) => break handle,
+                Err(error) if error.is_unavailable() => self.rest(dice, 1).await,
+                Err(error) => {
+                    self.ledger.violated(format!("a start was refused: {error}"));
+                    return None;
+                }
+            }
+        };
+        if twice {
+            self.rest(dice, 5).await;
+            match self.start_once(1, plan, key.as_ref(), delay).await {
+                Ok(other) if other.run_id() == handle.run_id() || self.forgetful => {}
+                Ok(other) => self.ledger.violated(format!(
+                    "one key began two runs, {} and {}",
+                    handle.run_id(),
+                    other.run_id()
+                )),
+                Err(error) if error.is_unavailable() => {}
+                Err(error) => self.ledger.violated(format!("a second start with a key was refused: {error}")),
+            }
+        }
+        Some(handle)
+    }
+
+    async fn start_once(
+        &self,
+        client: usize,
+        plan: &Op,
+        key: Option<&String>,
+        delay: Option<Duration>,
+    ) -> Result<RunHandle<Planned>, Error> {
+        let mut start = self.clients[client].start::<Planned>(plan.clone());
+        if let Some(key) = key {
+            start = start.key(key);
+        }
+        if let Some(delay) = delay {
+            start = start.delay(delay);
+        }
+        start.await
+    }
+
+    /// Sends as many signals as the plan may take, one after the other.
+    async fn send_all(&self, index: usize, run: RunId, signal: usize, count: u64, dice: &mut Dice) {
+        let burst = dice.chance(300);
+        for number in 0..count {
+            if !burst {
+                self.rest(dice, 10).await;
+            }
+            let keyed = dice.chance(500);
+            let mut tries = 0;
+            loop {
+                tries += 1;
+                // Without a key, a signal whose fate is not known is not sent again: another one is.
+                let token = number << 32 | if keyed { 0 } else { tries };
+                match self.send(run, signal, token, keyed, dice).await {
+                    Ok(()) => {
+                        lock(&self.promises).runs[index].signals[signal].push(token);
+                        break;
+                    }
+                    Err(error) if error.is_unavailable() => self.rest(dice, 1).await,
+                    Err(error) if error.is_run_over() => return,
+                    Err(error) if error.is_unknown_run() && self.forgetful => return,
+                    Err(error) => return self.ledger.violated(format!("a signal was refused: {error}")),
+                }
+            }
+        }
+    }
+
+    async fn send(
+        &self,
+        run: RunId,
+        signal: usize,
+        token: u64,
+        keyed: bool,
+        dice: &mut Dice,
+    ) -> Result<(), Error> {
+        let client = &self.clients[signal];
+        let mut request = client.signal(run, if signal == 0 { LEFT } else { RIGHT }, token);
+        if keyed {
+            request = request.key(token.to_string());
+        }
+        if !dice.chance(150) {
+            return request.await;
+        }
+        // In the caller's own transaction, which takes its number now and commits later.
+        let prepared = request.prepare().await?;
+        let mut transaction = self.store.begin();
+        let answers = transaction.submit(std::slice::from_ref(prepared.submission())).await?;
+        self.rest(dice, 2).await;
+        transaction.commit()?;
+        prepared.answered(answers[0])
+    }
+
+    /// Cancels or terminates some runs, and waits for the result of others.
+    async fn end(&self, index: usize, handle: RunHandle<Planned>, dice: &mut Dice) {
+        if dice.chance(200) {
+            self.rest(dice, 20).await;
+            let terminate = dice.chance(300);
+            let order: BoxFuture<'_, Result<(), Error>> = if terminate {
+                Box::pin(async { handle.terminate("the script says so").await })
+            } else {
+                Box::pin(async { handle.cancel().await })
+            };
+            match order.await {
+                Ok(()) if terminate => lock(&self.promises).runs[index].terminated = true,
+                Ok(()) => lock(&self.promises).runs[index].cancelled = true,
+                Err(error) if error.is_unavailable() || error.is_run_over() => {}
+                Err(error) if error.is_unknown_run() && self.forgetful => {}
+                Err(error) => self.ledger.violated(format!("an order to end was refused: {error}")),
+            }
+        }
+        if dice.chance(500) && !self.forgetful {
+            let result = handle.result().await;
+            if let Err(error) = &result {
+                if !(error.is_run_failed() || error.is_run_cancelled() || error.is_run_terminated()) {
+                    self.ledger.violated(format!("a result was refused: {error}"));
+                }
+            }
+            lock(&self.promises).runs[index].result = Some(result.map_err(|error| error.to_string()));
+        }
+    }
+}

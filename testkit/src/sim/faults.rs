@@ -1,0 +1,212 @@
+//! Faults of the simulated store: drawn from the seed at every point of every call, in virtual time. It must not
+//! know what a call is about, except that an append carries what the ledger wants to hear.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use pgworkflows::Timestamp;
+use pgworkflows::store::Hint;
+use pgworkflows_memory::{Clock, Fact, Fault, FaultPoint, Faults, Stage};
+
+use super::dice::Dice;
+use super::ledger::Ledger;
+use super::time::{Owner, Time};
+
+/// How often each fault is to happen, in one thousandth of the points at which it can.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Weights {
+    request_lost: u64,
+    repeated: u64,
+    lingering: u64,
+    commit_lost: u64,
+    acknowledgement_lost: u64,
+    delayed: u64,
+    hint_lost: u64,
+    hint_repeated: u64,
+    /// How long a delayed call waits at most.
+    delay_max: Duration,
+}
+
+impl Weights {
+    /// Weights of one world. Some are zero, for what one fault hides another may show.
+    pub(crate) fn draw(dice: &mut Dice, lease_ttl: Duration) -> Self {
+        let mut weight = |max: u64| if dice.chance(400) { 0 } else { dice.between(1, max) };
+        Self {
+            request_lost: weight(60),
+            repeated: weight(100),
+            lingering: weight(60),
+            commit_lost: weight(60),
+            acknowledgement_lost: weight(100),
+            delayed: weight(60),
+            hint_lost: weight(1000),
+            hint_repeated: weight(200),
+            delay_max: lease_ttl * 2,
+        }
+    }
+}
+
+/// The disturber of the simulated store, and the ear of the ledger.
+#[derive(Debug)]
+pub(crate) struct SimFaults {
+    time: Arc<Time>,
+    ledger: Arc<Ledger>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    dice: Dice,
+    weights: Weights,
+    counts: BTreeMap<&'static str, u64>,
+    /// Nobody reaches the store before that time.
+    outage_until: Duration,
+    /// Nor do these owners, before theirs.
+    cut_off_until: BTreeMap<Owner, Duration>,
+}
+
+impl SimFaults {
+    pub(crate) fn new(time: Arc<Time>, ledger: Arc<Ledger>, dice: Dice, weights: Weights) -> Self {
+        let inner = Inner {
+            dice,
+            weights,
+            counts: BTreeMap::new(),
+            outage_until: Duration::ZERO,
+            cut_off_until: BTreeMap::new(),
+        };
+        Self { time, ledger, inner: Mutex::new(inner) }
+    }
+
+    /// From now on everything works.
+    pub(crate) fn end(&self) {
+        let mut inner = self.lock();
+        inner.weights = Weights::default();
+        inner.outage_until = Duration::ZERO;
+        inner.cut_off_until.clear();
+    }
+
+    pub(crate) fn outage(&self, until: Duration) {
+        self.lock().outage_until = until;
+        self.count("outage");
+    }
+
+    pub(crate) fn cut_off(&self, owner: Owner, until: Duration) {
+        self.lock().cut_off_until.insert(owner, until);
+        self.count("partition");
+    }
+
+    /// Counts a fault that was injected, here or elsewhere.
+    pub(crate) fn count(&self, kind: &'static str) {
+        *self.lock().counts.entry(kind).or_default() += 1;
+    }
+
+    pub(crate) fn counts(&self) -> BTreeMap<&'static str, u64> {
+        self.lock().counts.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_unreachable(&self, now: Duration, owner: Owner) -> bool {
+        let inner = self.lock();
+        now < inner.outage_until || inner.cut_off_until.get(&owner).is_some_and(|until| now < *until)
+    }
+
+    /// The fault that is drawn at a point, by name.
+    fn draw(&self, stage: Stage) -> Option<&'static str> {
+        let mut inner = self.lock();
+        let Inner { dice, weights, .. } = &mut *inner;
+        let candidates: &[(&'static str, u64)] = match stage {
+            Stage::Request => &[
+                ("request lost", weights.request_lost),
+                ("repeated", weights.repeated),
+                ("lingering", weights.lingering),
+                ("delayed", weights.delayed),
+            ],
+            Stage::Commit => &[("commit lost", weights.commit_lost), ("delayed", weights.delayed)],
+            Stage::Acknowledgement => {
+                &[("acknowledgement lost", weights.acknowledgement_lost), ("delayed", weights.delayed)]
+            }
+        };
+        let drawn = candidates.iter().find(|(_, weight)| dice.chance(*weight)).map(|(kind, _)| *kind);
+        if let Some(kind) = drawn {
+            *inner.counts.entry(kind).or_default() += 1;
+        }
+        drawn
+    }
+
+    fn delay(&self, from: Duration, to: Duration) -> Fault {
+        let delay = self.lock().dice.time(from, to);
+        Fault::Delay(Box::pin(self.time.sleep(delay)))
+    }
+}
+
+/// How long a call is under way where nothing goes wrong.
+const LATENCY: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(3));
+
+impl Faults for SimFaults {
+    fn at(&self, point: &FaultPoint<'_>) -> Fault {
+        let (now, owner) = {
+            let inner = self.time.lock();
+            (inner.now, inner.current)
+        };
+        let unreachable = self.is_unreachable(now, owner);
+        let drawn = self.draw(point.stage);
+        let words = || {
+            let call = format!("{:?}", point.call);
+            let call = call.split(['(', ' ', '{']).next().unwrap_or_default().to_owned();
+            format!(
+                "{call} of {} at {:?}: {drawn:?}{}",
+                owner.0,
+                point.stage,
+                if unreachable { ", unreachable" } else { "" }
+            )
+        };
+        let number = drawn.map_or(0, |kind| kind.len() as u64) << 8 | point.stage as u64;
+        self.time.trace("call", number, words);
+        if unreachable && point.stage != Stage::Commit {
+            return Fault::Lose;
+        }
+        let delay_max = self.lock().weights.delay_max;
+        match drawn {
+            Some("delayed") => self.delay(LATENCY.1, delay_max),
+            Some("repeated") => Fault::Repeat,
+            Some("lingering") => Fault::Linger,
+            Some(_) => Fault::Lose,
+            None if point.stage == Stage::Request => self.delay(LATENCY.0, LATENCY.1),
+            None => Fault::Proceed,
+        }
+    }
+
+    fn hint(&self, _hint: Hint) -> u32 {
+        let mut inner = self.lock();
+        let Inner { dice, weights, .. } = &mut *inner;
+        let (kind, times) = if dice.chance(weights.hint_lost) {
+            ("hint lost", 0)
+        } else if dice.chance(weights.hint_repeated) {
+            ("hint repeated", 2)
+        } else {
+            return 1;
+        };
+        *inner.counts.entry(kind).or_default() += 1;
+        times
+    }
+
+    fn happened(&self, fact: &Fact, now: Timestamp) {
+        self.ledger.happened(fact, now);
+    }
+}
+
+/// The store's clock: virtual time, since a moment of 2026.
+#[derive(Debug)]
+pub(crate) struct StoreTime(pub(crate) Arc<Time>);
+
+/// 2026-01-01 00:00 UTC. Any time after 1970 would do, since run ids hold milliseconds since then.
+pub(crate) const EPOCH: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
+
+impl Clock for StoreTime {
+    fn now(&self) -> Timestamp {
+        EPOCH.saturating_add(Duration::from_micros(self.0.now().as_micros() as u64))
+    }
+}

@@ -1,0 +1,61 @@
+//! The surroundings of a simulated worker or client: virtual time, seeded numbers, tasks of the scheduler. It
+//! must not touch a real clock.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use pgworkflows::Host;
+
+use super::dice::Dice;
+use super::time::{Owner, Time};
+
+/// A machine of the simulated world.
+#[derive(Debug)]
+pub(crate) struct SimHost {
+    time: Arc<Time>,
+    owner: Owner,
+    dice: Mutex<Dice>,
+    /// What its clock shows at the beginning of the world.
+    offset: Duration,
+    /// How fast its clock goes, in millionths: never too fast, or its timers would be early with good reason.
+    rate: u32,
+}
+
+impl SimHost {
+    pub(crate) fn new(time: Arc<Time>, owner: Owner, mut dice: Dice) -> Arc<Self> {
+        let offset = dice.time(Duration::from_micros(1), Duration::from_secs(1 << 30));
+        let rate = if dice.chance(700) { 1_000_000 } else { dice.between(990_000, 1_000_000) as u32 };
+        Arc::new(Self { time, owner, dice: Mutex::new(dice), offset, rate })
+    }
+
+    pub(crate) fn time(&self) -> &Arc<Time> {
+        &self.time
+    }
+
+    pub(crate) fn owner(&self) -> Owner {
+        self.owner
+    }
+}
+
+impl Host for SimHost {
+    fn monotonic(&self) -> Duration {
+        let now = self.time.now().as_micros() * u128::from(self.rate) / 1_000_000;
+        self.offset + Duration::from_micros(now as u64)
+    }
+
+    fn sleep(&self, time: Duration) -> BoxFuture<'static, ()> {
+        // Rounded up: by its own clock, nobody wakes too early.
+        let scaled = (time.as_nanos().div_ceil(1000) * 1_000_000).div_ceil(u128::from(self.rate));
+        let scaled = if time.is_zero() { 0 } else { scaled + 1 };
+        Box::pin(self.time.sleep(Duration::from_micros(u64::try_from(scaled).unwrap_or(u64::MAX))))
+    }
+
+    fn random(&self) -> u64 {
+        self.dice.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next()
+    }
+
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
+        self.time.lock().spawned.push((self.owner, task));
+    }
+}

@@ -1,0 +1,268 @@
+//! The ledger: an independent account of what happened, kept from the store's facts alone, and the invariants
+//! that can be checked as it happens. It shares no code with the store, so that both would have to err alike.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use pgworkflows::store::{Append, MessageRef, Submission};
+use pgworkflows::{LeaseId, MessageId, RunId, ShardId, Timestamp};
+use pgworkflows_memory::Fact;
+
+use super::time::{Owner, Time};
+
+/// The account.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    time: Arc<Time>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Inner {
+    pub(crate) book: Book,
+    pub(crate) executions: Vec<Execution>,
+    pub(crate) violations: Vec<String>,
+    /// Numbers facts and executions in the order in which they happened.
+    moment: u64,
+}
+
+/// What a restore of the store brings back with it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Book {
+    pub(crate) runs: BTreeMap<RunId, RunAccount>,
+    pub(crate) inbox: BTreeMap<MessageRef, (RunId, MessageId)>,
+    /// Messages that came when their run was over.
+    pub(crate) undelivered: BTreeSet<MessageId>,
+    shards: BTreeMap<ShardId, ShardAccount>,
+    /// The leases that are valid, with the number of their last append.
+    leases: BTreeMap<LeaseId, LeaseAccount>,
+}
+
+/// What is known of a run.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RunAccount {
+    /// Its events' names, and the moments at which they were committed.
+    pub(crate) events: Vec<(String, u64)>,
+    pub(crate) is_over: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+struct ShardAccount {
+    owner: Option<LeaseId>,
+    last_position: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct LeaseAccount {
+    until: Timestamp,
+    last_append: u64,
+}
+
+/// An execution of an activity or a step, recorded by itself, outside of the system.
+#[derive(Clone, Debug)]
+pub(crate) struct Execution {
+    /// The run and the durable call.
+    pub(crate) key: String,
+    pub(crate) attempt: u32,
+    pub(crate) owner: Owner,
+    pub(crate) moment: u64,
+    pub(crate) at: Duration,
+}
+
+impl Ledger {
+    pub(crate) fn new(time: Arc<Time>) -> Arc<Self> {
+        Arc::new(Self { time, inner: Mutex::default() })
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An activity or a step begins.
+    pub(crate) fn executes(&self, key: String, attempt: u32, owner: Owner) {
+        let at = self.time.now();
+        let mut inner = self.lock();
+        inner.moment += 1;
+        let moment = inner.moment;
+        self.time.trace("execute", u64::from(attempt), || format!("{key} attempt {attempt} by {}", owner.0));
+        inner.executions.push(Execution { key, attempt, owner, moment, at });
+    }
+
+    /// Something that must never be.
+    pub(crate) fn violated(&self, what: String) {
+        self.time.trace("VIOLATED", 0, || what.clone());
+        self.lock().violations.push(what);
+    }
+
+    /// A copy to come back to when the store is restored.
+    pub(crate) fn snapshot(&self) -> Book {
+        self.lock().book.clone()
+    }
+
+    /// The store went back to where it was then.
+    pub(crate) fn restore(&self, book: &Book) {
+        self.lock().book = book.clone();
+    }
+
+    pub(crate) fn happened(&self, fact: &Fact, now: Timestamp) {
+        let mut inner = self.lock();
+        inner.moment += 1;
+        let Inner { book, violations, moment, .. } = &mut *inner;
+        let violations_before = violations.len();
+        match fact {
+            Fact::Submitted { at, submission } => {
+                self.time.trace("submit", at.number.get(), || {
+                    format!("message {} for run {}", at.number, submission.run)
+                });
+                book.submitted(*at, submission, violations);
+            }
+            Fact::Appended(append) => {
+                self.time.trace("append", append.number.get() << 16 | append.events.len() as u64, || {
+                    append_words(append)
+                });
+                book.appended(append, now, *moment, violations);
+            }
+            Fact::Claimed { lease, shards } => {
+                let numbers: Vec<u16> = shards.iter().map(|shard| shard.get()).collect();
+                self.time.trace("claim", lease.get(), || format!("lease {lease} gets {numbers:?}"));
+                book.claimed(*lease, shards, violations);
+            }
+            Fact::Renewed { lease, until } => {
+                book.leases.entry(*lease).or_insert(LeaseAccount { until: *until, last_append: 0 }).until =
+                    *until;
+            }
+            Fact::Ended(lease) => {
+                self.time.trace("end", lease.get(), || format!("lease {lease} is over"));
+                book.ended(*lease);
+            }
+            Fact::Restored => self.time.trace("restore", 0, || "the store went back".to_owned()),
+        }
+        for violation in &violations[violations_before..] {
+            self.time.trace("VIOLATED", 0, || violation.clone());
+        }
+    }
+}
+
+impl Book {
+    fn submitted(&mut self, at: MessageRef, submission: &Submission, violations: &mut Vec<String>) {
+        let Submission { run, message, opens, .. } = submission;
+        if opens.is_some() && self.runs.insert(*run, RunAccount::default()).is_some() {
+            violations.push(format!("run {run} was opened twice"));
+        }
+        if !self.runs.contains_key(run) {
+            violations.push(format!("message {} is for run {run}, which nobody opened", at.number));
+        }
+        if self.inbox.insert(at, (*run, *message)).is_some() {
+            violations.push(format!("message number {} was given out twice", at.number));
+        }
+    }
+
+    fn claimed(&mut self, lease: LeaseId, shards: &[ShardId], violations: &mut Vec<String>) {
+        for shard in shards {
+            let account = self.shards.entry(*shard).or_default();
+            if let Some(owner) = account.owner.replace(lease) {
+                violations.push(format!("lease {lease} got shard {shard} while {owner} had it"));
+            }
+        }
+    }
+
+    fn ended(&mut self, lease: LeaseId) {
+        self.leases.remove(&lease);
+        for shard in self.shards.values_mut() {
+            shard.owner = shard.owner.filter(|owner| *owner != lease);
+        }
+    }
+
+    /// Invariants 2 to 5, as far as names and numbers tell.
+    fn appended(&mut self, append: &Append, now: Timestamp, moment: u64, violations: &mut Vec<String>) {
+        let Append { lease, number, .. } = append;
+        match self.leases.get_mut(lease) {
+            None => {
+                violations.push(format!("append {number} was written under lease {lease}, which is over"))
+            }
+            Some(account) => {
+                if number.get() != account.last_append + 1 {
+                    let last = account.last_append;
+                    violations
+                        .push(format!("append {number} of lease {lease} was written after append {last}"));
+                }
+                account.last_append = number.get();
+            }
+        }
+        for opened in &append.opened {
+            if self.runs.insert(opened.run, RunAccount::default()).is_some() {
+                violations.push(format!("run {} was opened twice", opened.run));
+            }
+        }
+        for event in &append.events {
+            let shard = event.run.shard();
+            let account = self.shards.entry(shard).or_default();
+            if account.owner != Some(*lease) {
+                violations.push(format!("lease {lease} wrote to shard {shard}, which is not its own"));
+            }
+            account.last_position += 1;
+            if event.position.get() != account.last_position {
+                violations.push(format!(
+                    "shard {shard}: position {} should be {}",
+                    event.position, account.last_position
+                ));
+            }
+            if event.at > now {
+                violations
+                    .push(format!("run {}: {} is of {}, and it is {now}", event.run, event.name, event.at));
+            }
+            let run = self.runs.entry(event.run).or_default();
+            if run.is_over {
+                violations.push(format!("run {}: {} after its end", event.run, event.name));
+            }
+            run.events.push((event.name.to_string(), moment));
+            if event.seq.get() as usize != run.events.len() {
+                violations.push(format!(
+                    "run {}: event {} should be {}",
+                    event.run,
+                    event.seq,
+                    run.events.len()
+                ));
+            }
+            run.is_over |= is_terminal(event.name.as_str());
+        }
+        for closed in &append.closed {
+            if !self.runs.get(&closed.run).is_some_and(|run| run.is_over) {
+                violations.push(format!("run {} was closed without a terminal event", closed.run));
+            }
+        }
+        for message in append.consumed.iter().chain(&append.undelivered) {
+            if self.inbox.get(message).is_none() {
+                violations.push(format!("message {} was taken from the inbox twice", message.number));
+            }
+        }
+        for message in &append.consumed {
+            self.inbox.remove(message);
+        }
+        for message in &append.undelivered {
+            self.undelivered.extend(self.inbox.remove(message).map(|(_, message)| message));
+        }
+    }
+
+    /// Whether nothing is left to do.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.inbox.is_empty() && self.runs.values().all(|run| run.is_over)
+    }
+}
+
+/// Whether a run is over with an event of this stored name.
+pub(crate) fn is_terminal(name: &str) -> bool {
+    matches!(name, "run.completed" | "run.failed" | "run.cancelled" | "run.terminated")
+}
+
+fn append_words(append: &Append) -> String {
+    let events: Vec<String> = append
+        .events
+        .iter()
+        .map(|event| format!("{}/{} {}", &event.run.to_string()[28..], event.seq, event.name))
+        .collect();
+    let took: Vec<u64> = append.consumed.iter().map(|message| message.number.get()).collect();
+    let late: Vec<u64> = append.undelivered.iter().map(|message| message.number.get()).collect();
+    format!("{} under {}: {} took {took:?} late {late:?}", append.number, append.lease, events.join(", "))
+}

@@ -1,0 +1,215 @@
+//! Workflows by chance: a plan is a small program over the durable calls, drawn from the seed and carried in a
+//! run's input. It says what a run without disturbances comes to, where that depends on no order.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::dice::Dice;
+
+/// One step of a plan.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Op {
+    /// Executes an activity.
+    Work(Work),
+    /// Executes an inline activity.
+    Step(Work),
+    /// Sleeps.
+    Sleep { millis: u64 },
+    /// Takes a signal.
+    Take { signal: usize },
+    /// Takes a signal, or gives up.
+    TakeFor { signal: usize, millis: u64 },
+    /// Draws a number.
+    Draw,
+    /// Registers a compensation.
+    OnFailure(Work),
+    /// Does one after the other.
+    Sequence(Vec<Op>),
+    /// Does all at once and waits for all: over an iterator.
+    All(Vec<Op>),
+    /// The same for two: over a tuple.
+    Both(Box<Op>, Box<Op>),
+    /// Does all at once and waits for the first; the others are dropped.
+    Race(Vec<Op>),
+    /// Goes on where that fails or is cancelled, after a clean-up.
+    Shield(Box<Op>, Work),
+    /// Fails.
+    Fail,
+}
+
+/// What an activity or a step is to do.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Work {
+    pub(crate) value: u64,
+    pub(crate) millis: u64,
+    /// How many attempts fail before one succeeds.
+    pub(crate) failures: u32,
+    pub(crate) manner: Manner,
+    pub(crate) attempts_max: u32,
+    pub(crate) retry_millis: u64,
+    pub(crate) at_most_once: bool,
+    pub(crate) start_to_close: Option<u64>,
+    pub(crate) schedule_to_close: Option<u64>,
+}
+
+/// How an attempt fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Manner {
+    #[default]
+    Error,
+    Panic,
+    NonRetryable,
+}
+
+/// The names of the signals that plans take.
+pub(crate) const SIGNALS: [&str; 2] = ["left", "right"];
+
+/// What a run that is left alone comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expected {
+    Value(u64),
+    Failure,
+    /// It depends on who is first.
+    Open,
+}
+
+/// Draws plans.
+pub(crate) struct Planner<'a> {
+    pub(crate) dice: &'a mut Dice,
+    /// The time by which everything in the world is measured.
+    pub(crate) unit: Duration,
+    pub(crate) ops_left: u32,
+}
+
+impl Planner<'_> {
+    pub(crate) fn plan(&mut self) -> Op {
+        let count = self.dice.between(1, 4);
+        Op::Sequence((0..count).map(|_| self.op(0)).collect())
+    }
+
+    fn op(&mut self, depth: u32) -> Op {
+        self.ops_left = self.ops_left.saturating_sub(1);
+        let deep = depth >= 3 || self.ops_left == 0;
+        match self.dice.below(if deep { 60 } else { 100 }) {
+            0..25 => Op::Work(self.work()),
+            25..30 => Op::Step(self.work()),
+            30..40 => Op::Sleep { millis: self.millis(20) },
+            40..48 => Op::Take { signal: self.signal() },
+            48..51 => Op::TakeFor { signal: self.signal(), millis: self.millis(5) },
+            51..54 => Op::Draw,
+            54..59 => Op::OnFailure(self.work()),
+            59..60 => Op::Fail,
+            60..68 => Op::Sequence(self.ops(depth)),
+            68..80 => Op::All(self.ops(depth)),
+            80..85 => Op::Both(Box::new(self.op(depth + 1)), Box::new(self.op(depth + 1))),
+            85..93 => Op::Race(self.ops(depth)),
+            _ => Op::Shield(Box::new(self.op(depth + 1)), self.work()),
+        }
+    }
+
+    fn ops(&mut self, depth: u32) -> Vec<Op> {
+        let count = self.dice.between(1, 4);
+        (0..count).map(|_| self.op(depth + 1)).collect()
+    }
+
+    fn signal(&mut self) -> usize {
+        self.dice.below(SIGNALS.len() as u64) as usize
+    }
+
+    fn millis(&mut self, units_max: u32) -> u64 {
+        self.dice.time(Duration::from_millis(1), self.unit * units_max).as_millis() as u64
+    }
+
+    fn work(&mut self) -> Work {
+        let millis = if self.dice.chance(300) { 0 } else { self.millis(2) };
+        let manner = match self.dice.below(10) {
+            0..6 => Manner::Error,
+            6..8 => Manner::Panic,
+            _ => Manner::NonRetryable,
+        };
+        let failures = if self.dice.chance(600) { 0 } else { self.dice.between(1, 3) as u32 };
+        Work {
+            value: self.dice.below(1_000),
+            millis,
+            failures,
+            manner,
+            attempts_max: self.dice.between(1, 4) as u32,
+            retry_millis: self.millis(1).max(1),
+            at_most_once: self.dice.chance(100),
+            start_to_close: self.dice.chance(100).then(|| self.millis(2).max(1)),
+            schedule_to_close: self.dice.chance(100).then(|| self.millis(4).max(1)),
+        }
+    }
+}
+
+impl Work {
+    pub(crate) fn expected(&self) -> Expected {
+        let is_timed = self.schedule_to_close.is_some() || self.start_to_close.is_some();
+        if is_timed || self.at_most_once {
+            return Expected::Open;
+        }
+        let given_up = self.manner == Manner::NonRetryable || self.failures >= self.attempts_max;
+        if self.failures > 0 && given_up { Expected::Failure } else { Expected::Value(self.value) }
+    }
+}
+
+impl Op {
+    /// What the op comes to if nobody cancels it.
+    pub(crate) fn expected(&self) -> Expected {
+        match self {
+            Self::Work(work) | Self::Step(work) => work.expected(),
+            Self::Sleep { .. } | Self::Take { .. } => Expected::Value(1),
+            Self::OnFailure(_) => Expected::Value(0),
+            Self::TakeFor { .. } | Self::Draw | Self::Race(_) => Expected::Open,
+            Self::Sequence(ops) => {
+                // What follows a failure is not done, so it does not matter what it would have come to.
+                let mut sum = 0;
+                for op in ops {
+                    match op.expected() {
+                        Expected::Value(value) => sum += value,
+                        other => return other,
+                    }
+                }
+                Expected::Value(sum)
+            }
+            Self::All(ops) => all(ops.iter().map(Self::expected)),
+            Self::Both(one, other) => all([one.expected(), other.expected()]),
+            Self::Shield(op, work) => match op.expected() {
+                Expected::Failure => work.expected(),
+                other => other,
+            },
+            Self::Fail => Expected::Failure,
+        }
+    }
+
+    /// How many signals of that name it takes at most.
+    pub(crate) fn takes(&self, signal: usize) -> u64 {
+        match self {
+            Self::Take { signal: name } | Self::TakeFor { signal: name, .. } => u64::from(*name == signal),
+            Self::Sequence(ops) | Self::All(ops) | Self::Race(ops) => {
+                ops.iter().map(|op| op.takes(signal)).sum()
+            }
+            Self::Both(one, other) => one.takes(signal) + other.takes(signal),
+            Self::Shield(op, _) => op.takes(signal),
+            Self::Work(_)
+            | Self::Step(_)
+            | Self::Sleep { .. }
+            | Self::Draw
+            | Self::OnFailure(_)
+            | Self::Fail => 0,
+        }
+    }
+}
+
+fn all(parts: impl IntoIterator<Item = Expected>) -> Expected {
+    let mut sum = Expected::Value(0);
+    for part in parts {
+        sum = match (sum, part) {
+            (Expected::Open, _) | (_, Expected::Open) => Expected::Open,
+            (Expected::Failure, _) | (_, Expected::Failure) => Expected::Failure,
+            (Expected::Value(sum), Expected::Value(value)) => Expected::Value(sum + value),
+        };
+    }
+    sum
+}

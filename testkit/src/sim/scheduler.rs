@@ -1,0 +1,142 @@
+//! The scheduler: polls one woken task after the other, in an order drawn from the seed, on one thread. Killing
+//! an owner drops its tasks where they stand: a crash. It must not know what a task does.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Wake, Waker};
+use std::time::Duration;
+
+use futures::future::LocalBoxFuture;
+
+use super::time::{Owner, TaskWaker, Time};
+
+/// Polls the tasks of a simulated world.
+pub(crate) struct Scheduler {
+    time: Arc<Time>,
+    tasks: BTreeMap<u64, Task>,
+    tasks_made: u64,
+    frozen: BTreeSet<Owner>,
+    /// Woken tasks of frozen owners.
+    held: Vec<u64>,
+    pub(crate) polls: u64,
+}
+
+struct Task {
+    owner: Owner,
+    future: LocalBoxFuture<'static, ()>,
+    waker: Arc<TaskWaker>,
+}
+
+impl Scheduler {
+    pub(crate) fn new(time: Arc<Time>) -> Self {
+        Self {
+            time,
+            tasks: BTreeMap::new(),
+            tasks_made: 0,
+            frozen: BTreeSet::new(),
+            held: Vec::new(),
+            polls: 0,
+        }
+    }
+
+    pub(crate) fn spawn(&mut self, owner: Owner, future: LocalBoxFuture<'static, ()>) {
+        self.tasks_made += 1;
+        let task = self.tasks_made;
+        let waker = TaskWaker { task, time: Arc::clone(&self.time), is_woken: AtomicBool::new(false) };
+        let waker = Arc::new(waker);
+        waker.wake_by_ref();
+        self.tasks.insert(task, Task { owner, future, waker });
+    }
+
+    /// Polls one woken task; `false` if none is woken. The error is what a task panicked with.
+    pub(crate) fn step(&mut self) -> Result<bool, String> {
+        self.adopt();
+        let Some(id) = self.pick() else { return Ok(false) };
+        let Some(mut task) = self.tasks.remove(&id) else { return Ok(true) };
+        if self.frozen.contains(&task.owner) {
+            self.held.push(id);
+            self.tasks.insert(id, task);
+            return Ok(true);
+        }
+        self.polls += 1;
+        {
+            let mut inner = self.time.lock();
+            inner.current = task.owner;
+            // Work takes time, and never the same.
+            let took = inner.dice.below(20);
+            inner.now += Duration::from_micros(took);
+            let now = inner.now;
+            inner.trace.add(now, "poll", id, || format!("task {id} of {}", task.owner.0));
+        }
+        task.waker.is_woken.store(false, Ordering::Relaxed);
+        let waker = Waker::from(Arc::clone(&task.waker));
+        let future = &mut task.future;
+        let polled =
+            catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut Context::from_waker(&waker))));
+        let done = polled.map_err(|panic| panic_words(&*panic))?.is_ready();
+        if !done {
+            self.tasks.insert(id, task);
+        }
+        self.time.lock().current = Owner::WORLD;
+        Ok(true)
+    }
+
+    /// Whether an owner has tasks.
+    pub(crate) fn is_alive(&self, owner: Owner) -> bool {
+        self.tasks.values().any(|task| task.owner == owner)
+    }
+
+    /// Drops all tasks of an owner.
+    pub(crate) fn kill(&mut self, owner: Owner) {
+        self.adopt();
+        let dead: Vec<u64> =
+            self.tasks.iter().filter(|(_, task)| task.owner == owner).map(|(id, _)| *id).collect();
+        for id in dead {
+            self.tasks.remove(&id);
+        }
+        // What dropped tasks spawned dies with them. Dropping may set timers, so it happens outside of the lock.
+        let spawned = std::mem::take(&mut self.time.lock().spawned);
+        let survivors = spawned.into_iter().filter(|(spawned_by, _)| *spawned_by != owner);
+        let survivors: Vec<_> = survivors.collect();
+        self.time.lock().spawned.extend(survivors);
+        self.frozen.remove(&owner);
+    }
+
+    /// Polls nothing of an owner any more, until it is thawed.
+    pub(crate) fn freeze(&mut self, owner: Owner) {
+        self.frozen.insert(owner);
+    }
+
+    pub(crate) fn thaw(&mut self, owner: Owner) {
+        self.frozen.remove(&owner);
+        let held = std::mem::take(&mut self.held);
+        self.time.lock().woken.extend(held);
+    }
+
+    fn adopt(&mut self) {
+        let spawned = std::mem::take(&mut self.time.lock().spawned);
+        for (owner, future) in spawned {
+            self.spawn(owner, future);
+        }
+    }
+
+    fn pick(&self) -> Option<u64> {
+        let mut inner = self.time.lock();
+        let count = inner.woken.len() as u64;
+        if count == 0 {
+            return None;
+        }
+        let index = inner.dice.below(count) as usize;
+        Some(inner.woken.swap_remove(index))
+    }
+}
+
+/// What a panic said.
+pub(crate) fn panic_words(panic: &(dyn std::any::Any + Send)) -> String {
+    let words = panic.downcast_ref::<String>().cloned();
+    words
+        .or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string))
+        .unwrap_or_else(|| "a panic".to_owned())
+}

@@ -1,0 +1,53 @@
+//! What happened in a simulation: a hash of all of it, and the last of it in words. It must not judge.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::dice::mix;
+
+/// How many of the last lines are kept in words.
+const LINES_KEPT: usize = 4_000;
+
+/// The record of a simulation.
+#[derive(Debug)]
+pub(crate) struct Trace {
+    hash: u64,
+    lines: VecDeque<String>,
+    /// Words cost time, so they are made only where somebody will read them.
+    in_words: bool,
+}
+
+impl Trace {
+    pub(crate) fn new(in_words: bool) -> Self {
+        Self { hash: 0, lines: VecDeque::new(), in_words }
+    }
+
+    /// Adds that something happened; `number` and `tag` tell it from what might have happened instead.
+    pub(crate) fn add(
+        &mut self,
+        at: Duration,
+        tag: &'static str,
+        number: u64,
+        words: impl FnOnce() -> String,
+    ) {
+        let tag_hash = tag.bytes().fold(0_u64, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
+        for part in [at.as_micros() as u64, tag_hash, number] {
+            self.hash = mix(self.hash.wrapping_add(0x9E37_79B9_7F4A_7C15) ^ part);
+        }
+        if self.in_words {
+            if self.lines.len() == LINES_KEPT {
+                self.lines.pop_front();
+            }
+            self.lines.push_back(format!("{:>16.6} {tag:<8} {}", at.as_secs_f64(), words()));
+        }
+    }
+
+    pub(crate) fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    /// The last lines, at most `count` of them.
+    pub(crate) fn last(&self, count: usize) -> Vec<String> {
+        self.lines.iter().skip(self.lines.len().saturating_sub(count)).cloned().collect()
+    }
+}

@@ -1,0 +1,429 @@
+//! A simulated world: workers that crash, freeze and restart, clients with scripts, and a store with faults. The
+//! disturbances are a list drawn from the seed before the world begins; then comes a quiet phase in which
+//! everything must end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use pgworkflows::{Client, Worker, WorkerMonitor};
+use pgworkflows_memory::{MemoryStore, Snapshot};
+use tokio::sync::oneshot;
+
+use super::clients::{Promises, Script, lock};
+use super::dice::Dice;
+use super::faults::{SimFaults, StoreTime, Weights};
+use super::host::SimHost;
+use super::ledger::{Book, Ledger};
+use super::scheduler::Scheduler;
+use super::time::{Owner, Time};
+use super::workflow::register;
+
+/// What happens to a world.
+#[derive(Clone, Copy, Debug)]
+enum Action {
+    /// The worker is there from now on, unless it is there already.
+    Start {
+        slot: usize,
+    },
+    /// All that the worker is doing is lost.
+    Crash {
+        slot: usize,
+    },
+    /// The worker hands over.
+    Stop {
+        slot: usize,
+    },
+    /// The worker does nothing for a while, and does not know it.
+    Freeze {
+        slot: usize,
+        time: Duration,
+    },
+    Thaw {
+        slot: usize,
+        life: Owner,
+    },
+    /// A request that somebody gave up arrives.
+    Deliver,
+    /// Nobody reaches the store.
+    Outage {
+        time: Duration,
+    },
+    /// One worker does not reach the store.
+    CutOff {
+        slot: usize,
+        time: Duration,
+    },
+    /// The store is copied.
+    Snapshot,
+    /// The store goes back to its copy.
+    Restore,
+}
+
+/// How a world is made.
+#[derive(Clone, Debug)]
+pub(crate) struct Nature {
+    lease_ttl: Duration,
+    tick_interval: Duration,
+    queue_shards: u16,
+    slots: Vec<SlotNature>,
+    runs: u64,
+    /// Whether commits may be lost.
+    pub(crate) forgetful: bool,
+    /// Whether nothing is disturbed at all.
+    pub(crate) calm: bool,
+    disturbed_for: Duration,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct SlotNature {
+    processors: usize,
+    activities_max: usize,
+    grace: Duration,
+}
+
+/// A place for a worker.
+#[derive(Default)]
+struct Slot {
+    life: Option<Life>,
+}
+
+struct Life {
+    owner: Owner,
+    stop: Option<oneshot::Sender<()>>,
+    monitor: WorkerMonitor,
+}
+
+pub(crate) struct World {
+    pub(crate) nature: Nature,
+    pub(crate) time: Arc<Time>,
+    pub(crate) scheduler: Scheduler,
+    pub(crate) store: MemoryStore,
+    pub(crate) faults: Arc<SimFaults>,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) promises: Arc<Mutex<Promises>>,
+    /// Owners that were frozen: what they began before they woke is older than it looks.
+    pub(crate) frozen: BTreeSet<Owner>,
+    slots: Vec<Slot>,
+    actions: BTreeMap<(Duration, u64), Action>,
+    copy: Option<(Snapshot, Book)>,
+    dice: Dice,
+    owners: u32,
+}
+
+impl Nature {
+    fn draw(dice: &mut Dice) -> Self {
+        let lease_ttl = dice.time(Duration::from_secs(1), Duration::from_secs(4096));
+        let slots = (0..dice.between(1, 3)).map(|_| SlotNature {
+            processors: dice.between(1, 2) as usize,
+            activities_max: dice.between(1, 6) as usize,
+            grace: dice.time(Duration::from_millis(1), lease_ttl),
+        });
+        Self {
+            slots: slots.collect(),
+            lease_ttl,
+            tick_interval: lease_ttl / dice.between(3, 8) as u32,
+            queue_shards: dice.between(1, 6) as u16,
+            runs: dice.between(1, 10),
+            forgetful: dice.chance(150),
+            calm: dice.chance(50),
+            disturbed_for: lease_ttl * dice.between(5, 30) as u32,
+        }
+    }
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, in_words: bool) -> Self {
+        let dice = Dice::new(seed);
+        let nature = Nature::draw(&mut dice.fork(1));
+        let time = Time::new(dice.fork(2), in_words);
+        let ledger = Ledger::new(Arc::clone(&time));
+        let calm = nature.calm;
+        let weights =
+            if calm { Weights::default() } else { Weights::draw(&mut dice.fork(3), nature.lease_ttl) };
+        let faults = SimFaults::new(Arc::clone(&time), Arc::clone(&ledger), dice.fork(4), weights);
+        let faults = Arc::new(faults);
+        let clock = Arc::new(StoreTime(Arc::clone(&time)));
+        let store = MemoryStore::with_faults(clock, Arc::clone(&faults) as _);
+        let mut world = Self {
+            scheduler: Scheduler::new(Arc::clone(&time)),
+            slots: nature.slots.iter().map(|_| Slot::default()).collect(),
+            nature,
+            time,
+            store,
+            faults,
+            ledger,
+            promises: Arc::default(),
+            frozen: BTreeSet::new(),
+            actions: BTreeMap::new(),
+            copy: None,
+            dice: dice.fork(5),
+            owners: 0,
+        };
+        world.plan(&mut dice.fork(6));
+        world.open_scripts(&dice.fork(7));
+        world
+    }
+
+    /// Draws what will happen.
+    fn plan(&mut self, dice: &mut Dice) {
+        let Nature { lease_ttl: ttl, disturbed_for, calm, forgetful, .. } = self.nature;
+        let slots = self.slots.len() as u64;
+        for slot in 0..self.slots.len() {
+            let at =
+                if calm || slot == 0 { Duration::ZERO } else { dice.time(Duration::from_millis(1), ttl * 2) };
+            self.at(at, Action::Start { slot });
+        }
+        if calm {
+            return;
+        }
+        let short = ttl.min(Duration::from_secs(60));
+        for _ in 0..dice.between(0, 15) {
+            let at = dice.time(Duration::from_millis(1), disturbed_for);
+            let slot = dice.below(slots) as usize;
+            let back = at + dice.time(Duration::from_millis(1), ttl * 2);
+            let action = match dice.below(if forgetful { 14 } else { 10 }) {
+                0..4 => {
+                    self.at(back, Action::Start { slot });
+                    Action::Crash { slot }
+                }
+                4 => {
+                    self.at(back, Action::Start { slot });
+                    Action::Stop { slot }
+                }
+                5..8 => Action::Freeze { slot, time: dice.time(ttl / 10, ttl * 3) },
+                8 => Action::Outage { time: dice.time(Duration::from_millis(1), short * 2) },
+                9 => Action::CutOff { slot, time: dice.time(Duration::from_millis(1), short * 2) },
+                10..12 => Action::Snapshot,
+                _ => Action::Restore,
+            };
+            self.at(at, action);
+        }
+        for _ in 0..dice.below(20) {
+            self.at(dice.time(Duration::from_millis(1), disturbed_for), Action::Deliver);
+        }
+    }
+
+    fn open_scripts(&mut self, dice: &Dice) {
+        let clients = [1, 2].map(|number| {
+            let host = SimHost::new(Arc::clone(&self.time), Owner::WORLD, dice.fork(number));
+            Client::builder(self.store.clone())
+                .queue_shards(self.nature.queue_shards)
+                .poll_interval(self.nature.lease_ttl / 4)
+                .host(host)
+                .build()
+                .expect("the settings are in range")
+        });
+        lock(&self.promises).scripts = self.nature.runs as usize;
+        for number in 0..self.nature.runs {
+            let script = Script {
+                clients: clients.clone(),
+                store: self.store.clone(),
+                time: Arc::clone(&self.time),
+                ledger: Arc::clone(&self.ledger),
+                promises: Arc::clone(&self.promises),
+                number,
+                unit: self.nature.lease_ttl,
+                forgetful: self.nature.forgetful,
+            };
+            self.scheduler.spawn(Owner::WORLD, Box::pin(script.play(dice.fork(100 + number))));
+        }
+    }
+
+    fn at(&mut self, at: Duration, action: Action) {
+        let number = self.actions.len() as u64;
+        self.actions.insert((at, number), action);
+    }
+
+    /// Runs the disturbed phase, then the quiet one, then hands everything over.
+    pub(crate) fn run(&mut self) {
+        let disturbed_for = self.nature.disturbed_for;
+        self.run_until(disturbed_for, |_| false);
+        self.calm_down();
+        // Whatever is planned, waited for, retried and taken over fits in here many times.
+        let patience = self.nature.lease_ttl * 2_000 + Duration::from_secs(3600);
+        let is_done =
+            |world: &Self| lock(&world.promises).scripts == 0 && world.ledger.lock().book.is_quiet();
+        if !self.run_until(disturbed_for + patience, is_done) && !self.is_violated() {
+            let waiting = self.unfinished();
+            self.ledger.violated(format!("after a long time of quiet, this has not ended: {waiting}"));
+        }
+        if !self.is_violated() {
+            self.hand_over();
+        }
+    }
+
+    /// Ends all disturbances, and has every worker there.
+    fn calm_down(&mut self) {
+        self.time.trace("quiet", 0, || "the quiet phase begins".to_owned());
+        self.faults.end();
+        self.actions.clear();
+        while self.store.deliver_lingering() {}
+        for slot in 0..self.slots.len() {
+            if let Some(life) = &self.slots[slot].life {
+                self.scheduler.thaw(life.owner);
+            }
+            self.act(Action::Start { slot });
+        }
+    }
+
+    /// A graceful shutdown of all workers leaves nothing in memory and takes no longer than it says.
+    fn hand_over(&mut self) {
+        let settle = self.time.now() + self.nature.lease_ttl * 2;
+        self.run_until(settle, |_| false);
+        let live: usize = self
+            .slots
+            .iter()
+            .filter_map(|slot| slot.life.as_ref())
+            .map(|life| life.monitor.live_runs())
+            .sum();
+        if live > 0 {
+            self.ledger.violated(format!("{live} runs are still in memory after all have ended"));
+        }
+        for slot in 0..self.slots.len() {
+            self.act(Action::Stop { slot });
+        }
+        let end = self.time.now() + self.nature.lease_ttl * 2 + Duration::from_secs(10);
+        let is_done = |world: &Self| world.slots.iter().all(|slot| !world.is_alive(slot));
+        if !self.run_until(end, is_done) {
+            self.ledger.violated("a graceful shutdown with nothing to wait for did not end".to_owned());
+        }
+    }
+
+    pub(crate) fn is_violated(&self) -> bool {
+        !self.ledger.lock().violations.is_empty()
+    }
+
+    fn unfinished(&self) -> String {
+        let scripts = lock(&self.promises).scripts;
+        let inner = self.ledger.lock();
+        let open: Vec<String> =
+            inner.book.runs.iter().filter(|(_, run)| !run.is_over).map(|(id, _)| id.to_string()).collect();
+        format!("{scripts} scripts, {} messages, runs {open:?}", inner.book.inbox.len())
+    }
+
+    /// Lets the world go on until a time, or until it is done, or something is violated. Whether it is done.
+    pub(crate) fn run_until(&mut self, until: Duration, is_done: impl Fn(&Self) -> bool) -> bool {
+        loop {
+            if self.is_violated() {
+                return false;
+            }
+            if is_done(self) {
+                return true;
+            }
+            self.act_now();
+            match self.scheduler.step() {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(panic) => {
+                    self.ledger.violated(format!("panicked: {panic}"));
+                    return false;
+                }
+            }
+            let next_action = self.actions.first_key_value().map(|((at, _), _)| *at);
+            let next = [self.time.next_timer(), next_action].into_iter().flatten().min();
+            match next {
+                Some(next) if next <= until => self.time.advance_to(next),
+                _ => {
+                    self.time.advance_to(until);
+                    return is_done(self);
+                }
+            }
+        }
+    }
+
+    fn act_now(&mut self) {
+        while let Some(entry) = self.actions.first_entry() {
+            if entry.key().0 > self.time.now() {
+                return;
+            }
+            let action = entry.remove();
+            self.act(action);
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        self.time.trace("action", 0, || format!("{action:?}"));
+        match action {
+            Action::Start { slot } => self.start(slot),
+            Action::Crash { slot } => {
+                if let Some(life) = self.slots[slot].life.take() {
+                    self.faults.count("crash");
+                    self.scheduler.kill(life.owner);
+                }
+            }
+            Action::Stop { slot } => {
+                if let Some(stop) = self.slots[slot].life.as_mut().and_then(|life| life.stop.take()) {
+                    let _ = stop.send(());
+                }
+            }
+            Action::Freeze { slot, time } => {
+                if let Some(life) = &self.slots[slot].life {
+                    let owner = life.owner;
+                    self.faults.count("freeze");
+                    self.scheduler.freeze(owner);
+                    self.frozen.insert(owner);
+                    let thaw = (self.time.now() + time, u64::MAX - u64::from(owner.0));
+                    self.actions.insert(thaw, Action::Thaw { slot, life: owner });
+                }
+            }
+            Action::Thaw { slot, life } => {
+                if self.slots[slot].life.as_ref().is_some_and(|there| there.owner == life) {
+                    self.scheduler.thaw(life);
+                }
+            }
+            Action::Deliver => _ = self.store.deliver_lingering(),
+            Action::Outage { time } => self.faults.outage(self.time.now() + time),
+            Action::CutOff { slot, time } => {
+                if let Some(life) = &self.slots[slot].life {
+                    self.faults.cut_off(life.owner, self.time.now() + time);
+                }
+            }
+            Action::Snapshot => self.copy = Some((self.store.snapshot(), self.ledger.snapshot())),
+            Action::Restore => {
+                if let Some((store, book)) = self.copy.take() {
+                    self.faults.count("commits lost");
+                    self.store.restore(&store);
+                    self.ledger.restore(&book);
+                }
+            }
+        }
+    }
+
+    fn is_alive(&self, slot: &Slot) -> bool {
+        slot.life.as_ref().is_some_and(|life| life.stop.is_some() || self.scheduler.is_alive(life.owner))
+    }
+
+    /// Starts a worker, unless there is one.
+    fn start(&mut self, slot: usize) {
+        if self.is_alive(&self.slots[slot]) {
+            return;
+        }
+        self.owners += 1;
+        let owner = Owner(self.owners);
+        let SlotNature { processors, activities_max, grace } = self.nature.slots[slot];
+        let host = SimHost::new(Arc::clone(&self.time), owner, self.dice.fork(u64::from(owner.0)));
+        let worker = Worker::builder(self.store.clone())
+            .name(format!("worker-{}", owner.0))
+            .host(Arc::clone(&host) as _)
+            .processors(processors)
+            .activities_max(activities_max)
+            .queue_shards(self.nature.queue_shards)
+            .lease_ttl(self.nature.lease_ttl)
+            .tick_interval(self.nature.tick_interval)
+            .shutdown_grace(grace);
+        let worker = register(worker, &host, &self.ledger).build().expect("the settings are in range");
+        let monitor = worker.monitor();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (ledger, time) = (Arc::clone(&self.ledger), Arc::clone(&self.time));
+        let life = async move {
+            let stopped = async { drop(stopped.await) };
+            match worker.run_on_this_thread(stopped).await {
+                Ok(()) => time.trace("stopped", owner.0.into(), || format!("worker {}", owner.0)),
+                Err(error) => ledger.violated(format!("a worker gave up: {error}")),
+            }
+        };
+        self.scheduler.spawn(owner, Box::pin(life));
+        self.slots[slot].life = Some(Life { owner, stop: Some(stop), monitor });
+    }
+}

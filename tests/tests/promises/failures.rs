@@ -1,0 +1,170 @@
+//! Failures keep their structure: type, message, retryable or not, causes, typed details, for the workflow and for
+//! the caller.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use pgworkflows::prelude::*;
+use pgworkflows_tests::{Bed, activity, promises, workflow};
+
+promises![
+    failure_of_an_activity_reaches_the_caller_with_its_structure,
+    workflow_tells_failures_apart_and_reads_their_details,
+    error_of_the_workflow_itself_keeps_its_type_and_details,
+    error_from_the_standard_library_keeps_its_type_and_causes,
+    failure_that_is_not_retryable_says_so,
+    panic_in_an_activity_is_a_failed_attempt,
+    result_of_another_type_is_an_error_and_not_a_wrong_value,
+];
+
+activity!(Charge, "charge", u32 => ());
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Declined {
+    code: String,
+    limit: u32,
+}
+
+workflow!(Order, "order", |ctx: Context, amount: u32| -> WorkflowResult<String> {
+    match ctx.activity::<Charge>(amount).await {
+        Err(error) if amount == 1 => {
+            let declined: Declined = error.details().unwrap();
+            let failure = error.failure().unwrap();
+            Ok(format!("{} {} {}", failure.is("card-declined"), failure.is("busy"), declined.limit))
+        }
+        outcome => outcome.map(|()| "charged".to_owned()),
+    }
+});
+
+fn declining() -> Charge {
+    Charge::that(|_, _| async {
+        let declined = Declined { code: "51".to_owned(), limit: 100 };
+        Err(ActivityError::new("card-declined", "not enough money").with_details(&declined))
+    })
+}
+
+async fn failure_of_an_activity_reaches_the_caller_with_its_structure(bed: Bed) {
+    bed.work(bed.worker().workflow::<Order>().activity(declining()));
+    let run = bed.client.start::<Order>(2).await.unwrap();
+    let error = run.result().await.unwrap_err();
+
+    let failure = error.failure().unwrap();
+    assert_eq!((&*failure.type_name, &*failure.message), ("call-failed", "activity `charge` failed"));
+    let cause = failure.cause.as_ref().unwrap();
+    assert_eq!((&*cause.type_name, &*cause.message), ("card-declined", "not enough money"));
+    assert!(failure.retryable && failure.is("card-declined") && !failure.is("busy"));
+    let details: Declined = failure.details().unwrap();
+    assert_eq!(details, Declined { code: "51".to_owned(), limit: 100 });
+    assert_eq!(failure.details::<u64>(), None);
+
+    // As an error, it has sources, and says all of it.
+    assert_eq!(
+        error.to_string(),
+        format!("run {} failed: activity `charge` failed: not enough money", run.run_id())
+    );
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    assert_eq!(causes.count(), 2);
+    // Whoever asks later gets the same.
+    let again = bed.client.handle::<Order>(run.run_id()).result().await.unwrap_err();
+    assert_eq!(again.failure(), error.failure());
+}
+
+async fn workflow_tells_failures_apart_and_reads_their_details(bed: Bed) {
+    bed.work(bed.worker().workflow::<Order>().activity(declining()));
+    let run = bed.client.start::<Order>(1).await.unwrap();
+    assert_eq!(run.result().await.unwrap(), "true false 100");
+}
+
+async fn error_of_the_workflow_itself_keeps_its_type_and_details(bed: Bed) {
+    workflow!(Refuse, "refuse", |_ctx: Context, limit: u32| -> WorkflowResult<()> {
+        let details = Declined { code: "own".to_owned(), limit };
+        Err(WorkflowError::new("out-of-stock", "there is none left").with_details(&details))
+    });
+
+    bed.work(bed.worker().workflow::<Refuse>());
+    let error = bed.client.start::<Refuse>(7).await.unwrap().result().await.unwrap_err();
+    let failure = error.failure().unwrap();
+    assert_eq!((&*failure.type_name, &*failure.message), ("out-of-stock", "there is none left"));
+    assert_eq!(failure.details::<Declined>().unwrap().limit, 7);
+    assert!(failure.cause.is_none());
+}
+
+#[derive(Debug)]
+struct Outer(std::num::ParseIntError);
+
+impl fmt::Display for Outer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the amount cannot be read")
+    }
+}
+
+impl StdError for Outer {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&self.0)
+    }
+}
+
+async fn error_from_the_standard_library_keeps_its_type_and_causes(bed: Bed) {
+    workflow!(Parse, "parse", |_ctx: Context, text: String| -> WorkflowResult<u32> {
+        Ok(text.parse().map_err(Outer)?)
+    });
+
+    bed.work(bed.worker().workflow::<Parse>());
+    let error = bed.client.start::<Parse>("ten".to_owned()).await.unwrap().result().await.unwrap_err();
+    let failure = error.failure().unwrap();
+    assert!(failure.type_name.ends_with("::Outer"), "{}", failure.type_name);
+    assert_eq!(failure.to_string(), "the amount cannot be read: invalid digit found in string");
+}
+
+async fn failure_that_is_not_retryable_says_so(bed: Bed) {
+    let charge = Charge::that(|_, _| async {
+        Err(ActivityError::non_retryable(ActivityError::new("card-stolen", "call the police")))
+    });
+    bed.work(bed.worker().workflow::<Order>().activity(charge));
+    let error = bed.client.start::<Order>(2).await.unwrap().result().await.unwrap_err();
+    let failure = error.failure().unwrap();
+    assert!(!failure.retryable && !failure.cause.as_ref().unwrap().retryable);
+}
+
+async fn panic_in_an_activity_is_a_failed_attempt(bed: Bed) {
+    workflow!(TryTwice, "try-twice", |ctx: Context, _input: ()| -> WorkflowResult<()> {
+        let policy = RetryPolicy::exponential().initial(Duration::from_millis(5)).max_attempts(2);
+        ctx.activity::<Charge>(0).retry(policy).await
+    });
+
+    // One that panics once, then one that always does
+    let clumsy = Charge::that(|ctx, _| async move {
+        assert!(ctx.attempt() > 1, "the cup fell");
+        Ok(())
+    });
+    let worker = bed.work(bed.worker().workflow::<TryTwice>().workflow::<Order>().activity(clumsy));
+    bed.client.start::<TryTwice>(()).await.unwrap().result().await.unwrap();
+    let error = bed.client.start::<Order>(2).await.unwrap().result().await.unwrap_err();
+    let cause = error.failure().unwrap().cause.as_ref().unwrap();
+    assert_eq!((&*cause.type_name, &*cause.message), ("panic", "the cup fell"));
+    worker.stop().await;
+}
+
+async fn result_of_another_type_is_an_error_and_not_a_wrong_value(bed: Bed) {
+    mod other {
+        use pgworkflows::prelude::*;
+
+        pgworkflows_tests::workflow!(Word, "word", |_ctx: Context, _input: ()| -> WorkflowResult<u32> {
+            Ok(7)
+        });
+    }
+    workflow!(Word, "word", |_ctx: Context, _input: ()| -> WorkflowResult<String> { Ok("seven".to_owned()) });
+    workflow!(Unrelated, "unrelated", |_ctx: Context, _input: ()| -> WorkflowResult<String> {
+        Ok(String::new())
+    });
+
+    bed.work(bed.worker().workflow::<Word>());
+    let run = bed.client.start::<Word>(()).await.unwrap();
+    assert_eq!(run.result().await.unwrap(), "seven");
+    let error = bed.client.handle::<other::Word>(run.run_id()).result().await.unwrap_err();
+    assert!(error.is_payload(), "{error}");
+    assert!(error.to_string().contains(&run.run_id().to_string()), "{error}");
+    let error = bed.client.handle::<Unrelated>(run.run_id()).result().await.unwrap_err();
+    assert!(error.is_invalid(), "{error}");
+    assert!(error.to_string().contains("`word`") && error.to_string().contains("`unrelated`"), "{error}");
+}

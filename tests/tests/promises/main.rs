@@ -1,0 +1,22 @@
+//! What PgWorkflows promises, one test per promise, on every store. Each file lists its promises at its top; a
+//! promise is an `async fn` that gets a bed: a store of its own, a client, and workers to stop or kill.
+
+mod starts;
+
+mod fan_out;
+mod signals;
+mod steps;
+mod timers;
+
+mod attempts;
+mod cancellation;
+mod compensations;
+mod failures;
+
+mod crashes;
+mod parking;
+mod replay;
+mod stalls;
+
+mod limits;
+mod reads;

@@ -1,0 +1,220 @@
+//! What people may ask: what a run is doing, which runs there are, and all that happened.
+
+use futures::TryStreamExt;
+use pgworkflows::prelude::*;
+use pgworkflows::{Event, RunId, RunStatus};
+use pgworkflows_tests::{Bed, Gate, activity, eventually, promises, workflow};
+
+promises![
+    describe_tells_what_a_run_is_doing_from_its_start_to_its_end,
+    waiting_run_tells_what_it_waits_on_and_where,
+    outcome_can_be_read_without_the_workflows_type,
+    list_tells_runs_by_workflow_and_status_the_newest_first,
+    list_gives_every_run_once_page_by_page,
+    history_holds_every_event_in_order_without_gaps,
+    history_of_many_pages_is_whole,
+    unknown_run_is_an_error_and_not_an_empty_answer,
+    result_is_waited_for_by_many_at_once,
+    wait_for_a_result_can_be_given_up_and_begun_again,
+];
+
+activity!(Hold, "hold", () => ());
+
+const GO: Signal<String> = Signal::new("go");
+
+workflow!(Work, "work", |ctx: Context, _input: ()| -> WorkflowResult<String> {
+    ctx.activity::<Hold>(()).await?;
+    ctx.wait_for(GO).await
+});
+
+workflow!(Quick, "quick", |_ctx: Context, number: u32| -> WorkflowResult<u32> {
+    if number % 2 == 1 {
+        return Err(WorkflowError::new("odd", "numbers must be even"));
+    }
+    Ok(number)
+});
+
+async fn describe_tells_what_a_run_is_doing_from_its_start_to_its_end(bed: Bed) {
+    let gate = Gate::shut();
+    let run = bed.client.start::<Work>(()).key("the-key").await.unwrap();
+    let is = async |status: RunStatus| {
+        eventually(&format!("the run is {status:?}"), async || {
+            let info = run.describe().await.unwrap();
+            (info.status == status).then_some(info)
+        })
+        .await
+    };
+    is(RunStatus::Pending).await;
+    bed.work(bed.worker().workflow::<Work>().activity(Hold::that(gate.holding())));
+    is(RunStatus::Running).await;
+    gate.open();
+    is(RunStatus::Waiting).await;
+    run.signal(GO, "done".to_owned()).await.unwrap();
+    let info = is(RunStatus::Completed).await;
+
+    assert_eq!((info.run_id, &*info.workflow, info.key.as_deref()), (run.run_id(), "work", Some("the-key")));
+    assert!(info.closed_at.unwrap() >= info.created_at);
+    assert_eq!((info.waiting_on, info.wake_at), (None, None));
+    assert!(info.undelivered.is_empty());
+}
+
+async fn waiting_run_tells_what_it_waits_on_and_where(bed: Bed) {
+    workflow!(WaitForMuch, "wait-for-much", |ctx: Context, _input: ()| -> WorkflowResult<String> {
+        ctx.wait_for(GO).timeout(Duration::from_secs(3600)).await
+    });
+
+    bed.work(bed.worker().workflow::<WaitForMuch>());
+    let run = bed.client.start::<WaitForMuch>(()).await.unwrap();
+    let waiting_on = eventually("it waits", async || run.describe().await.unwrap().waiting_on).await;
+    for part in ["signal `go` at", "reads.rs:", "timer until "] {
+        assert!(waiting_on.contains(part), "{part:?} is not in {waiting_on:?}");
+    }
+}
+
+async fn outcome_can_be_read_without_the_workflows_type(bed: Bed) {
+    bed.work(bed.worker().workflow::<Quick>());
+    let even = bed.client.start::<Quick>(2).await.unwrap();
+    let odd = bed.client.start::<Quick>(3).await.unwrap();
+    assert_eq!(bed.client.describe(even.run_id()).await.unwrap().run_id, even.run_id());
+    assert_eq!(even.result().await.unwrap(), 2);
+    odd.result().await.unwrap_err();
+    let outcome = async |run: RunId| bed.client.describe(run).await.unwrap().outcome().unwrap().unwrap();
+    let Event::RunCompleted { result } = outcome(even.run_id()).await else { panic!("it completed") };
+    assert_eq!(format!("{result:?}"), "2");
+    let Event::RunFailed { failure, .. } = outcome(odd.run_id()).await else { panic!("it failed") };
+    assert_eq!(failure.type_name, "odd");
+}
+
+async fn list_tells_runs_by_workflow_and_status_the_newest_first(bed: Bed) {
+    let mut quick = Vec::new();
+    for number in 0..6 {
+        quick.push(bed.client.start::<Quick>(number).await.unwrap());
+        // Ids are in the order of birth by the millisecond.
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let waits = bed.client.start::<Work>(()).await.unwrap();
+    let pending = bed.client.list().status(RunStatus::Pending).await.unwrap();
+    assert_eq!(pending.len(), 7);
+    let gate = Gate::shut();
+    gate.open();
+    let worker = bed.worker().workflow::<Work>().workflow::<Quick>();
+    bed.work(worker.activity(Hold::that(gate.holding())));
+    for run in &quick {
+        drop(run.result().await);
+    }
+    eventually("the other waits", async || {
+        (waits.status().await.unwrap() == RunStatus::Waiting).then_some(())
+    })
+    .await;
+
+    let ids = |runs: Vec<pgworkflows::RunInfo>| runs.into_iter().map(|run| run.run_id).collect::<Vec<_>>();
+    let newest_first = |parity: usize| {
+        let runs = quick.iter().skip(parity).step_by(2).rev();
+        runs.map(pgworkflows::RunHandle::run_id).collect::<Vec<_>>()
+    };
+    let list = || bed.client.list();
+    assert_eq!(ids(list().status(RunStatus::Completed).await.unwrap()), newest_first(0));
+    assert_eq!(ids(list().status(RunStatus::Failed).await.unwrap()), newest_first(1));
+    assert_eq!(ids(list().open().await.unwrap()), [waits.run_id()]);
+    assert_eq!(ids(list().status(RunStatus::Waiting).await.unwrap()), [waits.run_id()]);
+    assert_eq!(ids(list().workflow("work").await.unwrap()), [waits.run_id()]);
+    assert_eq!(list().workflow("quick").closed().await.unwrap().len(), 6);
+    assert_eq!(list().workflow("no such").await.unwrap().len(), 0);
+    assert_eq!(ids(list().await.unwrap())[0], waits.run_id());
+}
+
+async fn list_gives_every_run_once_page_by_page(bed: Bed) {
+    let mut started = Vec::new();
+    for number in 0..25 {
+        started.push(bed.client.start::<Quick>(number).await.unwrap().run_id());
+    }
+    started.sort();
+    started.reverse();
+    let listed: Vec<_> = bed.client.list().limit(10).stream().try_collect().await.unwrap();
+    assert_eq!(listed.iter().map(|run| run.run_id).collect::<Vec<_>>(), started);
+    let second = bed.client.list().before(started[9]).limit(10).await.unwrap();
+    assert_eq!(second.iter().map(|run| run.run_id).collect::<Vec<_>>(), started[10..20]);
+}
+
+async fn history_holds_every_event_in_order_without_gaps(bed: Bed) {
+    let gate = Gate::shut();
+    gate.open();
+    bed.work(bed.worker().workflow::<Work>().activity(Hold::that(gate.holding())));
+    let run = bed.client.start::<Work>(()).await.unwrap();
+    run.signal(GO, "done".to_owned()).key("once").await.unwrap();
+    run.result().await.unwrap();
+
+    let history = run.history().await.unwrap();
+    let numbers: Vec<u32> = history.iter().map(|event| event.seq.get()).collect();
+    assert_eq!(numbers, (1..=numbers.len() as u32).collect::<Vec<_>>());
+    assert!(history.is_sorted_by_key(|event| event.at));
+    let signal = history.iter().find_map(|event| match &event.event {
+        Event::SignalReceived { payload, key, .. } => {
+            Some((payload.decode::<String>().unwrap(), key.clone()))
+        }
+        _ => None,
+    });
+    assert_eq!(signal, Some(("done".to_owned(), Some("once".to_owned()))));
+    assert!(matches!(history.last().unwrap().event, Event::RunCompleted { .. }));
+}
+
+async fn history_of_many_pages_is_whole(bed: Bed) {
+    workflow!(Many, "many", |ctx: Context, count: u32| -> WorkflowResult<()> {
+        for _ in 0..count {
+            ctx.sleep(Duration::ZERO).await?;
+        }
+        Ok(())
+    });
+
+    bed.work(bed.worker().workflow::<Many>());
+    let run = bed.client.start::<Many>(1100).await.unwrap();
+    run.result().await.unwrap();
+    assert_eq!(run.history().await.unwrap().len(), 2 * 1100 + 2);
+}
+
+async fn unknown_run_is_an_error_and_not_an_empty_answer(bed: Bed) {
+    let run = bed.client.start::<Quick>(2).await.unwrap();
+    let nobody = RunId::new(run.run_id().born(), run.run_id().shard(), 0);
+    let handle = bed.client.handle::<Quick>(nobody);
+    for error in [
+        handle.describe().await.unwrap_err(),
+        handle.history().await.unwrap_err(),
+        handle.result().await.unwrap_err(),
+        handle.signal(GO, String::new()).await.unwrap_err(),
+        handle.cancel().await.unwrap_err(),
+        handle.terminate("").await.unwrap_err(),
+    ] {
+        assert!(error.is_unknown_run(), "{error}");
+        assert!(error.to_string().contains(&nobody.to_string()), "{error}");
+    }
+}
+
+async fn result_is_waited_for_by_many_at_once(bed: Bed) {
+    let gate = Gate::shut();
+    bed.work(bed.worker().workflow::<Work>().activity(Hold::that(gate.holding())));
+    let run = bed.client.start::<Work>(()).await.unwrap();
+    let other = pgworkflows::Client::from_arc(bed.store());
+    let waits = (0..20).map(|number| {
+        let client = if number % 2 == 0 { &bed.client } else { &other };
+        client.handle::<Work>(run.run_id()).result().into_future()
+    });
+    let ends = async {
+        gate.open();
+        run.signal(GO, "done".to_owned()).await.unwrap();
+    };
+    let (results, ()) = futures::join!(futures::future::join_all(waits), ends);
+    assert!(results.into_iter().all(|result| result.unwrap() == "done"));
+}
+
+async fn wait_for_a_result_can_be_given_up_and_begun_again(bed: Bed) {
+    let gate = Gate::shut();
+    bed.work(bed.worker().workflow::<Work>().activity(Hold::that(gate.holding())));
+    let run = bed.client.start::<Work>(()).await.unwrap();
+    let error = run.result().timeout(Duration::from_millis(30)).await.unwrap_err();
+    assert!(error.is_timeout(), "{error}");
+    assert!(error.to_string().contains("30ms"), "{error}");
+    drop(tokio::time::timeout(Duration::from_millis(30), run.result().into_future()).await);
+    gate.open();
+    run.signal(GO, "done".to_owned()).await.unwrap();
+    assert_eq!(run.result().await.unwrap(), "done");
+}

@@ -731,7 +731,7 @@ declare
 begin
     -- The partition after the current one is the last that anything born by this clock can need.
     if v_low > extract(epoch from clock_timestamp()) * 1000 + v_width then
-        raise exception using errcode = 'PW003', message = format(
+        raise exception using errcode = '22023', message = format(
             'a run cannot be born at %s, which has not come yet', to_timestamp(p_born_millis / 1000));
     end if;
     perform set_config('lock_timeout', p_lock_timeout, true);

@@ -9,6 +9,8 @@ mod deadlines;
 mod deliver;
 mod dispatch;
 mod recover;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -18,12 +20,12 @@ use self::batch::{Group, InFlight};
 use crate::activity::ActivityOptions;
 use crate::command::StepRequest;
 use crate::event::Name;
-use crate::id::{AppendNo, CommandId, LeaseId, Position, RunId, ShardId};
+use crate::id::{AppendNo, CommandId, LeaseId, MessageId, Position, RunId, ShardId};
 use crate::limits;
 use crate::message::Message;
 use crate::payload::Payload;
 use crate::registry::Registry;
-use crate::run::{Progress, Run};
+use crate::run::{Deadline, Progress, Run};
 use crate::store::{
     Claimed, ClosedStatus, Due, DueMark, InboxCursor, InboxRead, LeaseTick, LeaseTicked, Load, MessageRef,
     OpenRow,
@@ -64,16 +66,18 @@ pub(crate) struct Processor {
     groups_max: usize,
     /// Messages that were read and are still in the inbox.
     taken: BTreeSet<MessageRef>,
-    /// Messages that left the inbox while a read of it was under way: that read may still show them.
-    settled: Vec<MessageRef>,
-    reading_inbox: bool,
+    /// Messages that left the inbox while a read that may still show them was under way.
+    gone: BTreeSet<MessageRef>,
+    inbox_is_read: bool,
     cursor: InboxCursor,
     mail: bool,
     due_mark: Option<DueMark>,
     due_until: Option<Timestamp>,
     due: bool,
-    /// Runs that the store refuses to write: nothing more is written for them here.
-    refused: BTreeSet<RunId>,
+    /// Whether shards came after the last heartbeat was asked: its answer does not speak for them.
+    claimed_since_tick: bool,
+    /// Runs that the store refuses to write, with its reasons: nothing more is written for them here than that.
+    refused: BTreeMap<RunId, String>,
     effects: Vec<Effect>,
 }
 
@@ -97,15 +101,19 @@ struct Live {
     steps: BTreeSet<CommandId>,
     /// How many groups of it are queued or in flight.
     uncommitted: usize,
+    /// The last retry that was handed to the executor: those up to it are under way, or wait for a worker that
+    /// knows their activity.
+    retried: Option<Deadline>,
     /// Its entry in `wakes`.
     wake: Option<Timestamp>,
     warned: bool,
 }
 
-/// What waits for a run that is being loaded.
-enum Waiting {
-    Message { reference: MessageRef, id: crate::id::MessageId, message: Message },
-    Stall { reason: String },
+/// A message that waits for its run to be loaded.
+struct Waiting {
+    reference: MessageRef,
+    id: MessageId,
+    message: Message,
 }
 
 /// What the driver is to do. All that caused it is committed.
@@ -159,14 +167,15 @@ impl Processor {
             committed: AppendNo::new(0),
             groups_max: usize::MAX,
             taken: BTreeSet::new(),
-            settled: Vec::new(),
-            reading_inbox: false,
+            gone: BTreeSet::new(),
+            inbox_is_read: false,
             cursor: InboxCursor::default(),
             mail: false,
             due_mark: None,
             due_until: None,
             due: false,
-            refused: BTreeSet::new(),
+            claimed_since_tick: false,
+            refused: BTreeMap::new(),
             effects: Vec::new(),
         };
         processor.claimed(claimed);
@@ -192,6 +201,7 @@ impl Processor {
         self.mail = true;
         self.due_mark = None;
         self.due = true;
+        self.claimed_since_tick = true;
     }
 
     pub(crate) fn lease(&self) -> LeaseId {
@@ -200,6 +210,11 @@ impl Processor {
 
     pub(crate) fn owns(&self, shard: ShardId) -> bool {
         self.shards.contains_key(&shard)
+    }
+
+    /// Whether these are all shards that are served: an answer to a question about others does not move marks.
+    fn serves_exactly(&self, shards: &[ShardId]) -> bool {
+        self.shards.keys().eq(shards)
     }
 
     pub(crate) fn shard_count(&self) -> usize {
@@ -220,6 +235,7 @@ impl Processor {
     pub(crate) fn tick(&mut self, due_until: Timestamp, ttl: std::time::Duration) -> LeaseTick {
         // From now on, what parks with a deadline before this stays in memory: the query may not see it.
         self.due_until = self.due_until.max(Some(due_until));
+        self.claimed_since_tick = false;
         LeaseTick {
             lease: self.lease,
             renew: Some(ttl),
@@ -234,7 +250,7 @@ impl Processor {
         self.mail |= ticked.mail;
         if ticked.due {
             self.due = true;
-        } else if self.due_mark == asked.due_after {
+        } else if self.due_mark == asked.due_after && !self.claimed_since_tick {
             self.due_mark = self.due_mark.max(Some(end_of(asked.due_until)));
         }
     }
@@ -255,7 +271,7 @@ impl Processor {
         }
         let shards = || self.shards.keys().copied().collect();
         if std::mem::take(&mut self.mail) {
-            self.reading_inbox = true;
+            self.inbox_is_read = true;
             let read = InboxRead { shards: shards(), cursor: self.cursor.clone(), limit: deliver::PAGE };
             return Some(Read::Inbox(read));
         }
@@ -278,10 +294,16 @@ impl Processor {
             Read::Load(load @ Load::Unparked { .. }) => self.recovery.push_front(load),
             Read::Inbox(_) => {
                 self.mail = true;
-                self.inbox_was_read();
+                self.inbox_read_done();
             }
             Read::Due(_) => self.due = true,
         }
+    }
+
+    /// No read that is under way can show what left the inbox.
+    fn inbox_read_done(&mut self) {
+        self.inbox_is_read = false;
+        self.gone.clear();
     }
 
     /// Takes what is to be done now.
@@ -299,7 +321,7 @@ impl Processor {
         let Some(live) = self.runs.get_mut(&id) else { return };
         let mut group = Group::new(id);
         group.consumed.extend(consumed);
-        let PreparedEvents { dispatch, obsolete } = live.log(&mut group, progress.events);
+        let Consequences { dispatch, given_up, over } = live.log(&mut group, progress.events);
         for id in progress.dropped_steps {
             live.steps.remove(&id);
             group.effects.push(Effect::Abort { run: live.run.state.id, id });
@@ -308,15 +330,14 @@ impl Processor {
             live.steps.insert(id);
             group.effects.push(Effect::ExecuteStep { run: live.run.state.id, step });
         }
-        if obsolete {
-            live.abort_obsolete(&mut group);
-        }
+        live.abort(&mut group, given_up, over);
         self.queue(group);
         for call in dispatch {
             self.dispatch(id, call, now);
         }
         self.check_history(id, now);
         self.reschedule(id);
+        self.pass_suspicion_on(id, now);
     }
 
     /// Queues a group, behind everything of its run that is queued.
@@ -350,10 +371,7 @@ impl Processor {
             );
         }
         if count >= max && live.run.state.stalled.is_none() && live.run.state.ending.is_none() {
-            let reason = format!(
-                "the history has {count} events, and the limit is {max}; raise `history_events_max`, and the run \
-                 goes on"
-            );
+            let reason = history_too_long(count, max);
             let progress = live.run.stall(now, reason);
             self.absorb(id, progress, None, now);
         }
@@ -367,22 +385,38 @@ impl Processor {
         let idle = live.running.is_empty() && live.steps.is_empty() && !state.is_busy();
         let near = state.wake_at().is_some_and(|wake_at| Some(wake_at) <= self.due_until);
         let parked = idle && (!near || state.stalled.is_some());
-        if committed && (state.closed.is_some() || parked) {
-            if let Some(live) = self.runs.remove(&id) {
-                live.wake.inspect(|wake| {
-                    self.wakes.remove(&(*wake, id));
-                });
-            }
+        if committed && (state.closed.is_some() || parked || self.refused.contains_key(&id)) {
+            self.forget(id);
         }
+    }
+
+    /// Takes a run out of memory.
+    fn forget(&mut self, id: RunId) -> Option<Live> {
+        let live = self.runs.remove(&id)?;
+        live.wake.inspect(|wake| {
+            self.wakes.remove(&(*wake, id));
+        });
+        Some(live)
     }
 }
 
-/// What [`Live::log`] found in the events.
-struct PreparedEvents {
+/// Why a run of that many events does not go on.
+fn history_too_long(count: u32, max: u32) -> String {
+    format!(
+        "the history has {count} events, and the limit is {max}; raise the limit (`history_events` of the \
+         worker's builder), and the run goes on"
+    )
+}
+
+/// What events ask for, beyond being logged.
+#[derive(Default)]
+struct Consequences {
     /// Activities that were scheduled.
     dispatch: Vec<CommandId>,
-    /// Whether activities may have lost their purpose.
-    obsolete: bool,
+    /// Activities whose outcome nobody waits for any more.
+    given_up: Vec<CommandId>,
+    /// Whether the workflow is over, and all that it has going on with it.
+    over: bool,
 }
 
 /// The last mark of a deadline.

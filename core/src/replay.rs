@@ -58,7 +58,7 @@ pub fn replay<W: Workflow>(history: &RunHistory) -> Result<Replayed, Error> {
     let mut definitions = Definitions::default();
     definitions.workflow::<W>()?;
     let registry = Registry::new(Arc::new(definitions), Arc::new(PollMark::default()));
-    let (run, _) = run::replay(history.run, &past, &registry, None, last.at);
+    let (run, _) = run::replay(history.run, &past, &registry, run::Terms::default(), last.at);
     match run.diagnosis() {
         Some(diagnosis) => Err(Error::invalid(diagnosis)),
         None => {

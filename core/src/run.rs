@@ -16,9 +16,9 @@ use std::collections::BTreeMap;
 
 pub(crate) use self::mark::PollMark;
 pub(crate) use self::program::{AsyncProgram, MakeFuture, Program, WorkflowFuture};
-pub(crate) use self::replay::{PastEvent, decode_history, replay};
+pub(crate) use self::replay::{PastEvent, Terms, decode_history, replay};
 pub(crate) use self::scope::{CallKind, Resolution, Scope, Source, Ticket, payload_too_large};
-pub(crate) use self::state::{Deadline, DeadlineKind, RunState};
+pub(crate) use self::state::{Deadline, DeadlineKind, PendingActivity, RunState};
 use crate::command::StepRequest;
 use crate::event::{Event, Outcome};
 use crate::id::{CommandId, MessageId, RunId};

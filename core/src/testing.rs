@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::id::{CommandId, LeaseId, MessageId, RunId, ShardId};
 use crate::payload::Payload;
 use crate::registry::{Definitions, Registry};
-use crate::run::{DeadlineKind, PastEvent, PollMark, Progress, Run, RunState, replay};
+use crate::run::{DeadlineKind, PastEvent, PollMark, Progress, Run, RunState, Terms, replay};
 use crate::time::Timestamp;
 use crate::workflow::Workflow;
 
@@ -153,7 +153,8 @@ impl Bench {
             return;
         }
         let broken = BROKEN_BUILD.replace(false);
-        let (replayed, progress) = replay(self.run.state.id, &self.log, &self.registry, None, self.now);
+        let (replayed, progress) =
+            replay(self.run.state.id, &self.log, &self.registry, Terms::default(), self.now);
         BROKEN_BUILD.set(broken);
         assert_eq!(progress.events, [], "a replay has nothing to log:\n{}", history(&self.log));
         assert_eq!(replayed.state, self.run.state, "a replay ends where the run is");
@@ -166,7 +167,8 @@ impl Bench {
     pub(crate) fn reload(&mut self) {
         let lease = LeaseId::new(self.run.state.lease.map_or(0, LeaseId::get) + 1);
         let adopted = Event::RunAdopted { lease, worker: "other".to_owned() };
-        let (run, progress) = replay(self.run.state.id, &self.log, &self.registry, Some(adopted), self.now);
+        let terms = Terms { adoption: Some(adopted), hold: None };
+        let (run, progress) = replay(self.run.state.id, &self.log, &self.registry, terms, self.now);
         self.run = run;
         self.steps.clear();
         self.take(progress);
@@ -233,7 +235,7 @@ impl Bench {
     pub(crate) fn pass(&mut self, time: Duration) {
         let until = self.now.saturating_add(time);
         loop {
-            let next = self.run.state.deadlines.iter().find(|next| next.kind != DeadlineKind::Retry).copied();
+            let next = self.run.state.deadlines.first().copied();
             let Some(next) = next.filter(|next| next.at <= until) else { break };
             self.now = self.now.max(next.at);
             match next.kind {

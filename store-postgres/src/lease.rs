@@ -41,7 +41,7 @@ pub(crate) const RELEASE: &str = "
 /// Opens a queue.
 pub(crate) async fn open_queue(shared: &Shared, name: &str, shards: u16) -> Result<Queue, StoreError> {
     if name.is_empty() || shards == 0 || shards > ShardId::COUNT {
-        return Err(StoreError::limit_exceeded(format!(
+        return Err(StoreError::misconfigured(format!(
             "a queue `{name}` of {shards} shards cannot be: a queue has a name, and 1 to {} shards",
             ShardId::COUNT
         )));
@@ -161,9 +161,9 @@ fn micros(duration: Duration) -> Result<i64, StoreError> {
     // A lease of a century is a mistake in a unit.
     const MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
     if duration.is_zero() || duration > MAX {
-        return Err(StoreError::limit_exceeded(format!("a lease cannot live for {duration:?}")));
+        return Err(StoreError::misconfigured(format!("a lease cannot live for {duration:?}")));
     }
-    i64::try_from(duration.as_micros()).map_err(|_| StoreError::limit_exceeded("a lease lives too long"))
+    i64::try_from(duration.as_micros()).map_err(|_| StoreError::misconfigured("a lease lives too long"))
 }
 
 fn due_after(lease: &LeaseTick) -> (Timestamp, RunId) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Effect, Live, PreparedEvents, Processor};
+use super::{Consequences, Effect, Live, Processor};
 use crate::event::{Event, EventName, wire};
 use crate::id::{CommandId, EventSeq, Position, RunId, ShardId};
 use crate::limits;
@@ -78,29 +78,47 @@ impl Group {
 
 impl Live {
     /// Encodes a run's events into a group, and says what they ask for.
-    pub(super) fn log(&self, group: &mut Group, events: Vec<PastEvent>) -> PreparedEvents {
-        let mut prepared = PreparedEvents { dispatch: Vec::new(), obsolete: false };
+    pub(super) fn log(&self, group: &mut Group, events: Vec<PastEvent>) -> Consequences {
+        let mut follows = Consequences::default();
         for PastEvent { seq, at, event } in events {
             let (name, body) = (event.name(), wire::encode_event(&event));
             match &event {
                 Event::ActivityScheduled { id, .. } | Event::CompensationScheduled { id } => {
-                    prepared.dispatch.push(*id);
+                    follows.dispatch.push(*id);
                 }
-                Event::ActivityCancelled { .. }
-                | Event::ActivityFailed { .. }
-                | Event::CompensationFailed { .. }
-                | Event::RunEnding { .. } => prepared.obsolete = true,
-                terminal => {
-                    if let Some(status) = closed_status(terminal) {
-                        prepared.obsolete = true;
-                        group.row = Some(RowChange::Closed(self.closed(status, at, body.clone())));
-                        group.effects.push(Effect::Closed { run: group.run, status });
-                    }
-                }
+                Event::ActivityCancelled { id }
+                | Event::ActivityFailed { id, .. }
+                | Event::CompensationFailed { id, .. } => follows.given_up.push(*id),
+                Event::RunEnding { .. }
+                | Event::RunCompleted { .. }
+                | Event::RunFailed { .. }
+                | Event::RunCancelled { .. }
+                | Event::RunTerminated { .. } => follows.over = true,
+                Event::RunStarted { .. }
+                | Event::RunAdopted { .. }
+                | Event::ActivityAttemptStarted { .. }
+                | Event::ActivityAttemptFailed { .. }
+                | Event::ActivityAttemptLost { .. }
+                | Event::ActivityCompleted { .. }
+                | Event::StepCompleted { .. }
+                | Event::StepFailed { .. }
+                | Event::TimerStarted { .. }
+                | Event::TimerFired { .. }
+                | Event::TimerCancelled { .. }
+                | Event::SignalReceived { .. }
+                | Event::CancelRequested { .. }
+                | Event::RunStalled { .. }
+                | Event::RunResumed { .. }
+                | Event::CompensationRegistered { .. }
+                | Event::CompensationCompleted { .. } => {}
+            }
+            if let Some(status) = closed_status(&event) {
+                group.row = Some(RowChange::Closed(self.closed(status, at, body.clone())));
+                group.effects.push(Effect::Closed { run: group.run, status });
             }
             group.events.push(Encoded { seq, at, name, body });
         }
-        prepared
+        follows
     }
 
     fn closed(&self, status: ClosedStatus, closed_at: Timestamp, outcome: Bytes) -> ClosedRun {
@@ -150,19 +168,15 @@ impl Live {
     }
 
     /// Aborts the attempts and steps whose outcome nobody wants any more.
-    pub(super) fn abort_obsolete(&mut self, group: &mut Group) {
-        let state = &self.run.state;
-        let over = state.closed.is_some() || state.ending.is_some();
+    pub(super) fn abort(&mut self, group: &mut Group, given_up: Vec<CommandId>, over: bool) {
         let mut obsolete: Vec<CommandId> =
-            self.running.keys().filter(|id| !state.activities.contains_key(id)).copied().collect();
+            given_up.into_iter().filter(|id| self.running.remove(id).is_some()).collect();
         if over {
-            obsolete.extend(&self.steps);
+            obsolete.extend(std::mem::take(&mut self.running).into_keys());
+            obsolete.extend(std::mem::take(&mut self.steps));
         }
-        for id in obsolete {
-            self.running.remove(&id);
-            self.steps.remove(&id);
-            group.effects.push(Effect::Abort { run: group.run, id });
-        }
+        let run = group.run;
+        group.effects.extend(obsolete.into_iter().map(|id| Effect::Abort { run, id }));
     }
 }
 
@@ -172,6 +186,23 @@ impl Processor {
         if self.in_flight.is_some() {
             return None;
         }
+        let mut groups = self.next_groups();
+        while groups.iter().all(Group::writes_nothing) {
+            if groups.is_empty() {
+                return None;
+            }
+            self.done(groups);
+            groups = self.next_groups();
+        }
+        let positions: BTreeMap<ShardId, Position> =
+            self.shards.iter().map(|(shard, state)| (*shard, state.next_position)).collect();
+        let append = Arc::new(self.build(&groups));
+        self.in_flight = Some(InFlight { append: Arc::clone(&append), groups, positions });
+        Some(append)
+    }
+
+    /// As many groups as an append may hold.
+    fn next_groups(&mut self) -> Vec<Group> {
         let mut groups = Vec::new();
         let mut events = 0;
         let mut bytes = 0;
@@ -184,18 +215,7 @@ impl Processor {
             (events, bytes) = (more_events, more_bytes);
             groups.extend(self.groups.pop_front());
         }
-        if groups.is_empty() {
-            return None;
-        }
-        if groups.iter().all(Group::writes_nothing) {
-            self.done(groups);
-            return self.cut();
-        }
-        let positions: BTreeMap<ShardId, Position> =
-            self.shards.iter().map(|(shard, state)| (*shard, state.next_position)).collect();
-        let append = Arc::new(self.build(&groups));
-        self.in_flight = Some(InFlight { append: Arc::clone(&append), groups, positions });
-        Some(append)
+        groups
     }
 
     fn build(&mut self, groups: &[Group]) -> Append {
@@ -267,10 +287,11 @@ impl Processor {
         let Some(in_flight) = self.in_flight.take() else { return };
         self.committed = in_flight.append.number;
         self.groups_max = usize::MAX;
-        let append = &in_flight.append;
-        self.settled.extend(append.consumed.iter().chain(&append.undelivered));
-        if !self.reading_inbox {
-            self.inbox_was_read();
+        for message in in_flight.append.consumed.iter().chain(&in_flight.append.undelivered) {
+            self.taken.remove(message);
+            if self.inbox_is_read {
+                self.gone.insert(*message);
+            }
         }
         self.done(in_flight.groups);
     }
@@ -290,7 +311,7 @@ impl Processor {
 
     /// The store refuses the content of the append in flight, and wrote nothing of it: it is cut in halves, and
     /// a group that is refused alone is its run's fault.
-    pub(crate) fn refused(&mut self, reason: &str) {
+    pub(crate) fn refused(&mut self, reason: &str, now: Timestamp) {
         let Some(in_flight) = self.in_flight.take() else { return };
         for (shard, position) in in_flight.positions {
             if let Some(state) = self.shards.get_mut(&shard) {
@@ -303,8 +324,8 @@ impl Processor {
             self.groups.push_front(group);
         }
         match at_fault {
-            Some(run) if count == 1 => self.refuse(run, reason),
-            _ => self.groups_max = count / 2,
+            Some(run) if count == 1 => self.refuse(run, reason, now),
+            Some(_) | None => self.groups_max = count / 2,
         }
     }
 }

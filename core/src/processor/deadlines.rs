@@ -1,9 +1,11 @@
 //! Deadlines: they are kept in memory for every run that is, and fire from there.
 
+use std::ops::Bound;
+
 use super::{Live, Processor};
 use crate::event::Event;
 use crate::id::RunId;
-use crate::run::DeadlineKind;
+use crate::run::{Deadline, DeadlineKind};
 use crate::store::DueRuns;
 use crate::time::Timestamp;
 
@@ -37,28 +39,23 @@ impl Processor {
                 self.absorb(id, progress, None, now);
             }
             DeadlineKind::Retry => {
+                live.retried = Some(deadline);
                 self.dispatch(id, deadline.id, now);
-                self.unschedule_unknown(id, deadline.id);
             }
         }
         self.reschedule(id);
-    }
-
-    /// An activity that nobody here knows waits for another worker: its retry must not spin.
-    fn unschedule_unknown(&mut self, id: RunId, call: crate::id::CommandId) {
-        if let Some(live) = self.runs.get_mut(&id) {
-            live.running.entry(call).or_insert(0);
-        }
     }
 
     /// Parked runs whose deadline is near.
     pub(crate) fn due_runs(&mut self, due: &crate::store::Due, found: &DueRuns) {
         let full = found.runs.len() >= due.limit as usize;
         let mark = if full { found.runs.last().copied() } else { Some(super::end_of(due.until)) };
-        self.due_mark = self.due_mark.max(mark);
+        if self.serves_exactly(&due.shards) {
+            self.due_mark = self.due_mark.max(mark);
+        }
         self.due |= full;
         for run in &found.runs {
-            if !self.runs.contains_key(&run.run) && !self.refused.contains(&run.run) {
+            if !self.runs.contains_key(&run.run) && !self.refused.contains_key(&run.run) {
                 self.loading.entry(run.run).or_insert_with(|| {
                     self.to_load.push(run.run);
                     Vec::new()
@@ -84,12 +81,11 @@ impl Processor {
 }
 
 impl Live {
-    /// The first deadline that is not that of an attempt under way.
-    fn next_deadline(&self) -> Option<crate::run::Deadline> {
+    /// The first deadline, of retries the first that was not handed to the executor.
+    fn next_deadline(&self) -> Option<Deadline> {
         let state = &self.run.state;
-        let mut deadlines = state.deadlines.iter();
-        deadlines
-            .find(|deadline| deadline.kind != DeadlineKind::Retry || !self.running.contains_key(&deadline.id))
-            .copied()
+        let handed_out = self.retried.map_or(Bound::Unbounded, Bound::Excluded);
+        let retry = state.retries.range((handed_out, Bound::Unbounded)).next();
+        state.deadlines.first().into_iter().chain(retry).min().copied()
     }
 }

@@ -3,10 +3,10 @@
 use super::batch::Group;
 use super::{Live, Processor, Waiting};
 use crate::event::{Event, wire};
-use crate::id::{MessageId, RunId};
+use crate::id::RunId;
 use crate::message::Message;
 use crate::run::Run;
-use crate::store::{InboxMessage, InboxPage, MessageRef, OpenRow, OpenState};
+use crate::store::{InboxMessage, InboxPage, InboxRead, MessageRef, OpenRow, OpenState};
 use crate::time::Timestamp;
 
 /// How many messages are read at once.
@@ -14,27 +14,23 @@ pub(super) const PAGE: u32 = 2_000;
 
 impl Processor {
     /// Messages that were read.
-    pub(crate) fn messages(&mut self, page: InboxPage, now: Timestamp) {
-        self.cursor = page.cursor;
+    pub(crate) fn messages(&mut self, read: &InboxRead, page: InboxPage, now: Timestamp) {
+        // Shards that came meanwhile are read from the beginning.
+        if self.serves_exactly(&read.shards) {
+            self.cursor = page.cursor;
+        }
         self.mail |= page.more;
         for message in page.messages {
             self.deliver(message, now);
         }
-        self.inbox_was_read();
-    }
-
-    /// No read of the inbox is under way: what left it is not seen again.
-    pub(super) fn inbox_was_read(&mut self) {
-        self.reading_inbox = false;
-        for message in self.settled.drain(..) {
-            self.taken.remove(&message);
-        }
+        self.inbox_read_done();
     }
 
     fn deliver(&mut self, inbox: InboxMessage, now: Timestamp) {
         let (shard, number, message) = (inbox.run.shard(), inbox.number, inbox.message);
         let reference = MessageRef { shard, number, message };
-        if !self.owns(reference.shard) || !self.taken.insert(reference) || self.refused.contains(&inbox.run) {
+        let accounted_for = self.gone.contains(&reference) || !self.taken.insert(reference);
+        if !self.owns(reference.shard) || accounted_for || self.refused.contains_key(&inbox.run) {
             return;
         }
         let message = match wire::decode_message(&inbox.body) {
@@ -44,26 +40,26 @@ impl Processor {
                 return;
             }
         };
-        let waiting = Waiting::Message { reference, id: inbox.message, message };
+        let waiting = Waiting { reference, id: inbox.message, message };
         if let Some(queue) = self.loading.get_mut(&inbox.run) {
             queue.push(waiting);
         } else if self.runs.contains_key(&inbox.run) {
-            self.give(inbox.run, waiting, now);
-        } else if let Waiting::Message { message: message @ Message::Start { .. }, .. } = waiting {
-            self.start(inbox.run, message, Some(reference), now);
+            self.take_in(inbox.run, waiting, now);
+        } else if let Message::Start { .. } = waiting.message {
+            self.start(inbox.run, waiting.message, reference, now);
         } else {
-            self.load(inbox.run, waiting);
+            self.load(inbox.run, vec![waiting]);
         }
     }
 
     /// Asks for a run's history on behalf of what waits for it.
-    pub(super) fn load(&mut self, run: RunId, waiting: Waiting) {
+    pub(super) fn load(&mut self, run: RunId, waiting: Vec<Waiting>) {
         self.to_load.push(run);
-        self.loading.insert(run, vec![waiting]);
+        self.loading.insert(run, waiting);
     }
 
-    /// Begins a run. Its start is in the inbox if `reference` is there.
-    fn start(&mut self, id: RunId, start: Message, reference: Option<MessageRef>, now: Timestamp) {
+    /// Begins a run by its start in the inbox.
+    fn start(&mut self, id: RunId, start: Message, reference: MessageRef, now: Timestamp) {
         let Message::Start { workflow, input, key, start_at } = start else { return };
         if !self.registry.knows_workflow(&workflow) {
             tracing::warn!(
@@ -76,35 +72,15 @@ impl Processor {
         let started = Event::RunStarted { workflow, input, key, start_at, lease: self.lease };
         let (run, progress) = Run::start(id, now, started, &self.registry);
         let mut live = Live::new(run);
-        if reference.is_some() {
-            live.has_row = true;
-            live.row = Some(OpenRow { state: OpenState::Pending, ..OpenRow::default() });
-        }
+        live.has_row = true;
+        live.row = Some(OpenRow { state: OpenState::Pending, ..OpenRow::default() });
         self.runs.insert(id, live);
-        self.absorb(id, progress, reference, now);
+        self.absorb(id, progress, Some(reference), now);
     }
 
     /// Hands a run in memory what waited for it.
-    pub(super) fn give(&mut self, run: RunId, waiting: Waiting, now: Timestamp) {
-        match waiting {
-            Waiting::Message { reference, id, message } => self.take_in(run, reference, id, message, now),
-            Waiting::Stall { reason } => {
-                if let Some(live) = self.runs.get_mut(&run) {
-                    let progress = live.run.stall(now, reason);
-                    self.absorb(run, progress, None, now);
-                }
-            }
-        }
-    }
-
-    fn take_in(
-        &mut self,
-        id: RunId,
-        reference: MessageRef,
-        message_id: MessageId,
-        message: Message,
-        now: Timestamp,
-    ) {
+    pub(super) fn take_in(&mut self, id: RunId, waiting: Waiting, now: Timestamp) {
+        let Waiting { reference, id: message_id, message } = waiting;
         let Some(live) = self.runs.get_mut(&id) else { return };
         let state = &live.run.state;
         if state.closed.is_some() {
@@ -145,6 +121,7 @@ impl Live {
             running: Default::default(),
             steps: Default::default(),
             uncommitted: 0,
+            retried: None,
             wake: None,
             warned: false,
         }

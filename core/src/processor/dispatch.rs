@@ -62,17 +62,11 @@ impl Processor {
         let what = live.run.state.activities.get(&call).map(|activity| activity.name.clone());
         let what = format!("the result of activity `{}`", what.unwrap_or_default());
         let result = limit_payload(&what, result, self.registry.payload_bytes_max());
+        // Should the clock have stepped back: a retry comes after those that were handed out.
+        let now = live.retried.map_or(now, |retried| now.max(retried.at));
         let progress = live.run.attempt_ended(now, call, attempt, result);
         self.absorb(id, progress, None, now);
-        self.after_outcome(id, now);
-    }
-
-    /// An attempt was interrupted by no fault of its own: it costs nothing, and whoever serves the run next
-    /// begins it again.
-    pub(crate) fn attempt_interrupted(&mut self, id: RunId, call: CommandId) {
-        if let Some(live) = self.runs.get_mut(&id) {
-            live.running.remove(&call);
-        }
+        self.evict_if_idle(id);
     }
 
     /// A step's last attempt ended.
@@ -95,15 +89,6 @@ impl Processor {
         };
         let progress = live.run.resolve(now, resolution);
         self.absorb(id, progress, None, now);
-        self.after_outcome(id, now);
-    }
-
-    /// An attempt or a step is off the run's hands.
-    fn after_outcome(&mut self, id: RunId, now: Timestamp) {
-        if self.suspects.front() == Some(&id) && self.runs.get(&id).is_none_or(Live::is_quiet) {
-            self.suspects.pop_front();
-            self.dispatch_suspect(now);
-        }
         self.evict_if_idle(id);
     }
 }

@@ -1,9 +1,9 @@
 //! Recovery: runs come back from their histories, after a takeover, for a message, or for a deadline.
 
-use super::{Live, Processor, Waiting};
-use crate::event::{Event, Role};
-use crate::id::{CommandId, RunId};
-use crate::run::{PastEvent, decode_history, replay};
+use super::{Effect, Live, Processor};
+use crate::event::{Event, Name, Role};
+use crate::id::{CommandId, LeaseId, RunId};
+use crate::run::{PastEvent, PendingActivity, Terms, decode_history, replay};
 use crate::store::{Load, RunHistory};
 use crate::time::Timestamp;
 
@@ -34,7 +34,7 @@ impl Processor {
 
     fn recover(&mut self, history: RunHistory, unparked: bool, now: Timestamp) {
         let id = history.run;
-        if self.runs.contains_key(&id) || self.refused.contains(&id) && !self.loading.contains_key(&id) {
+        if self.runs.contains_key(&id) || self.refused.contains_key(&id) && !self.loading.contains_key(&id) {
             return;
         }
         let waiting = match (self.loading.remove(&id), unparked) {
@@ -55,9 +55,7 @@ impl Processor {
         let Some(last) = past.last() else { return };
         if super::batch::closed_status(&last.event).is_some() {
             for waiting in waiting {
-                if let Waiting::Message { reference, .. } = waiting {
-                    self.give_up(id, reference);
-                }
+                self.give_up(id, waiting.reference);
             }
             return;
         }
@@ -67,7 +65,7 @@ impl Processor {
         }
         self.bring_back(id, &past, now);
         for waiting in waiting {
-            self.give(id, waiting, now);
+            self.take_in(id, waiting, now);
         }
         self.evict_if_idle(id);
     }
@@ -75,12 +73,16 @@ impl Processor {
     fn bring_back(&mut self, id: RunId, past: &[PastEvent], now: Timestamp) {
         let adopted = Event::RunAdopted { lease: self.lease, worker: self.config.worker.clone() };
         let adoption = (last_lease(past) != Some(self.lease)).then_some(adopted);
-        let (run, progress) = replay(id, past, &self.registry, adoption, now);
+        let terms = Terms { adoption, hold: self.hold(id, past) };
+        let (run, progress) = replay(id, past, &self.registry, terms, now);
         let mut live = Live::new(run);
         live.has_row = true;
         let in_flight: Vec<CommandId> = live.run.state.activities_in_flight().collect();
         self.runs.insert(id, live);
         self.absorb(id, progress, None, now);
+        if self.refused.contains_key(&id) {
+            return;
+        }
         for call in &in_flight {
             self.count_loss(id, *call, now);
         }
@@ -96,10 +98,22 @@ impl Processor {
         }
     }
 
+    /// Why a run is not to go on here, whatever its code can do.
+    fn hold(&self, id: RunId, past: &[PastEvent]) -> Option<String> {
+        let (count, max) = (past.len() as u32, self.config.history_events_max);
+        let too_long = (count >= max).then(|| super::history_too_long(count, max));
+        self.refused.get(&id).cloned().or(too_long)
+    }
+
     /// An attempt that the log says began ended with its process.
     fn count_loss(&mut self, id: RunId, call: CommandId, now: Timestamp) {
+        let suspicious = self.is_suspicious(id);
         let Some(live) = self.runs.get_mut(&id) else { return };
-        if live.run.state.activities.get(&call).is_some_and(|activity| activity.attempt_logged) {
+        // Without a suspicion its process need not have died: it may have handed over.
+        let is_charged = |activity: &PendingActivity| {
+            activity.attempt_logged && (suspicious || activity.options.at_most_once)
+        };
+        if live.run.state.activities.get(&call).is_some_and(is_charged) {
             let progress = live.run.attempt_lost(now, call);
             self.absorb(id, progress, None, now);
         }
@@ -123,6 +137,14 @@ impl Processor {
         }
     }
 
+    /// The next run under suspicion has its turn when the executor has nothing more of the one before.
+    pub(super) fn pass_suspicion_on(&mut self, id: RunId, now: Timestamp) {
+        if self.suspects.front() == Some(&id) && self.runs.get(&id).is_none_or(Live::is_quiet) {
+            self.suspects.pop_front();
+            self.dispatch_suspect(now);
+        }
+    }
+
     /// Whether the run's attempts are to be logged when they begin: its shard's owners keep dying.
     pub(super) fn is_suspicious(&self, id: RunId) -> bool {
         self.shards.get(&id.shard()).is_some_and(|shard| shard.suspicious)
@@ -130,21 +152,22 @@ impl Processor {
 
     /// The store refuses what this run writes: everything of it that is queued is dropped, it stalls, and
     /// nothing more is written for it until another worker takes over.
-    pub(super) fn refuse(&mut self, id: RunId, reason: &str) {
+    pub(super) fn refuse(&mut self, id: RunId, reason: &str, now: Timestamp) {
         tracing::error!(run = %id, "the store refuses what the run writes: {reason}");
         self.groups.retain(|group| group.run != id);
-        if let Some(live) = self.runs.remove(&id) {
-            live.wake.inspect(|wake| {
-                self.wakes.remove(&(*wake, id));
-            });
+        if let Some(live) = self.forget(id) {
+            let under_way = live.running.keys().chain(&live.steps);
+            self.effects.extend(under_way.map(|call| Effect::Abort { run: id, id: *call }));
         }
-        if self.refused.insert(id) {
-            let reason = format!("the store refuses what the run writes: {reason}");
-            self.load(id, Waiting::Stall { reason });
+        let reason = format!("the store refuses what the run writes: {reason}");
+        // Refused again, not even its stall can be written.
+        if self.refused.insert(id, reason).is_none() {
+            self.load(id, Vec::new());
         }
+        self.pass_suspicion_on(id, now);
     }
 
-    fn unknown_workflow(&self, past: &[PastEvent]) -> Option<crate::event::Name> {
+    fn unknown_workflow(&self, past: &[PastEvent]) -> Option<Name> {
         past.iter().find_map(|past| match &past.event {
             Event::RunStarted { workflow, .. } if !self.registry.knows_workflow(workflow) => {
                 Some(workflow.clone())
@@ -155,7 +178,7 @@ impl Processor {
 }
 
 /// The lease under which the run was last written to.
-fn last_lease(past: &[PastEvent]) -> Option<crate::id::LeaseId> {
+fn last_lease(past: &[PastEvent]) -> Option<LeaseId> {
     past.iter().rev().filter(|past| past.event.role() != Role::Decision).find_map(|past| match past.event {
         Event::RunStarted { lease, .. } | Event::RunAdopted { lease, .. } => Some(lease),
         _ => None,

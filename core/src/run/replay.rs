@@ -20,13 +20,22 @@ pub(crate) struct PastEvent {
     pub(crate) event: Event,
 }
 
+/// What the worker that replays a run has to say.
+#[derive(Debug, Default)]
+pub(crate) struct Terms {
+    /// Logged before anything else that the run logs from now on.
+    pub(crate) adoption: Option<Event>,
+    /// Why the run is not to go on, although its code may be able to.
+    pub(crate) hold: Option<String>,
+}
+
 /// Brings a run back from its history. What has to be logged because of it (a stall, a release of waiting
-/// resolutions) is in the progress. `adoption` is logged before anything else that the run logs from now on.
+/// resolutions) is in the progress.
 pub(crate) fn replay(
     run: RunId,
     history: &[PastEvent],
     registry: &Registry,
-    adoption: Option<Event>,
+    terms: Terms,
     now: Timestamp,
 ) -> (Run, Progress) {
     let mut replay = Replay {
@@ -39,12 +48,12 @@ pub(crate) fn replay(
     for past in history {
         replay.take(past);
     }
-    replay.run.adoption = adoption;
+    replay.run.adoption = terms.adoption;
     if let Some(made) = replay.made.front() {
         let message = format!("the code {made}, and the log ends before that");
         replay.diverge(message);
     }
-    replay.finish(now)
+    replay.finish(terms.hold, now)
 }
 
 /// A history in core's own terms.
@@ -183,18 +192,22 @@ impl Replay<'_> {
         self.diverged.get_or_insert(what);
     }
 
-    fn finish(mut self, now: Timestamp) -> (Run, Progress) {
+    fn finish(mut self, hold: Option<String>, now: Timestamp) -> (Run, Progress) {
         let mut progress = self.progress;
         if self.run.state.closed.is_some() || self.run.state.ending.is_some() {
             return (self.run, progress);
         }
-        match self.diverged {
-            Some(what) => {
-                let reason = format!(
-                    "run {} of workflow `{}` cannot be replayed: {what}. Deploy the code that wrote this history, \
-                     or change the workflow in a way that old histories can follow; then the run goes on",
-                    self.run.state.id, self.run.state.workflow
-                );
+        let diverged = self.diverged.map(|what| {
+            format!(
+                "run {} of workflow `{}` cannot be replayed: {what}. Deploy the code that wrote this history, or \
+                 change the workflow in a way that old histories can follow; then the run goes on",
+                self.run.state.id, self.run.state.workflow
+            )
+        });
+        match hold.or(diverged) {
+            Some(reason) => {
+                self.run.program = None;
+                progress.steps.clear();
                 self.run.diagnosis = Some(reason.clone());
                 if self.run.state.stalled.is_none() {
                     self.run.log(now, Event::RunStalled { reason }, &mut progress);

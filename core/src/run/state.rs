@@ -29,7 +29,12 @@ pub(crate) struct RunState {
     /// The lease under which the run was last written to.
     pub(crate) lease: Option<LeaseId>,
     pub(crate) activities: BTreeMap<CommandId, PendingActivity>,
+    /// The deadlines of timers and of activities as a whole.
     pub(crate) deadlines: BTreeSet<Deadline>,
+    /// The times of next attempts: of every activity whose `retry_at` is there.
+    pub(crate) retries: BTreeSet<Deadline>,
+    /// The timers that have not fired, with their deadlines.
+    pub(crate) timers: BTreeMap<CommandId, Timestamp>,
     /// The signals and requests that were logged: a message is logged once, however often it is delivered.
     pub(crate) messages: BTreeSet<MessageId>,
     pub(crate) compensations: Vec<PendingCompensation>,
@@ -107,6 +112,8 @@ impl RunState {
             lease: None,
             activities: BTreeMap::new(),
             deadlines: BTreeSet::new(),
+            retries: BTreeSet::new(),
+            timers: BTreeMap::new(),
             messages: BTreeSet::new(),
             compensations: Vec::new(),
             uncompensated: Vec::new(),
@@ -130,7 +137,7 @@ impl RunState {
 
     /// Whether an activity is in flight, or the run is on its way out: a new owner must load it at once.
     pub(crate) fn is_busy(&self) -> bool {
-        self.closed.is_none() && (self.ending.is_some() || self.activities_in_flight().next().is_some())
+        self.closed.is_none() && (self.ending.is_some() || self.activities.len() > self.retries.len())
     }
 
     /// The activities whose attempt is, or should be, going on.
@@ -140,12 +147,8 @@ impl RunState {
 
     /// The earliest deadline.
     pub(crate) fn wake_at(&self) -> Option<Timestamp> {
-        self.deadlines.first().map(|deadline| deadline.at)
-    }
-
-    /// Whether the run's program waits for its start's delay.
-    pub(crate) fn is_delayed(&self) -> bool {
-        self.deadlines.iter().any(|deadline| deadline.id == START_DELAY)
+        let deadlines = self.deadlines.first().into_iter().chain(self.retries.first());
+        deadlines.min().map(|deadline| deadline.at)
     }
 
     /// Applies the next event.
@@ -163,7 +166,7 @@ impl RunState {
                 self.key.clone_from(key);
                 self.lease = Some(*lease);
                 if let Some(at) = *start_at {
-                    self.deadlines.insert(Deadline { at, kind: DeadlineKind::Timer, id: START_DELAY });
+                    self.start_timer(START_DELAY, at);
                 }
             }
             Event::RunAdopted { lease, .. } => self.lease = Some(*lease),
@@ -189,7 +192,7 @@ impl RunState {
             Event::CompensationFailed { id, failure } => self.compensation_failed(*id, failure),
             Event::StepCompleted { .. } | Event::StepFailed { .. } => {}
             Event::TimerStarted { id, fire_at } => {
-                self.deadlines.insert(Deadline { at: *fire_at, kind: DeadlineKind::Timer, id: *id });
+                self.start_timer(*id, *fire_at);
             }
             Event::TimerFired { id } | Event::TimerCancelled { id } => self.remove_timer(*id),
             Event::SignalReceived { message, .. } => {
@@ -252,7 +255,7 @@ impl RunState {
             activity.attempt = attempt;
             activity.attempt_logged = true;
             if let Some(at) = activity.retry_at.take() {
-                self.deadlines.remove(&Deadline { at, kind: DeadlineKind::Retry, id });
+                self.retries.remove(&Deadline { at, kind: DeadlineKind::Retry, id });
             }
         }
     }
@@ -260,18 +263,18 @@ impl RunState {
     fn attempt_failed(&mut self, id: CommandId, attempt: u32, retry_at: Timestamp) {
         if let Some(activity) = self.activities.get_mut(&id) {
             if let Some(at) = activity.retry_at.replace(retry_at) {
-                self.deadlines.remove(&Deadline { at, kind: DeadlineKind::Retry, id });
+                self.retries.remove(&Deadline { at, kind: DeadlineKind::Retry, id });
             }
             activity.attempt = attempt + 1;
             activity.attempt_logged = false;
-            self.deadlines.insert(Deadline { at: retry_at, kind: DeadlineKind::Retry, id });
+            self.retries.insert(Deadline { at: retry_at, kind: DeadlineKind::Retry, id });
         }
     }
 
     fn remove_activity(&mut self, id: CommandId) -> Option<PendingActivity> {
         let activity = self.activities.remove(&id)?;
         if let Some(at) = activity.retry_at {
-            self.deadlines.remove(&Deadline { at, kind: DeadlineKind::Retry, id });
+            self.retries.remove(&Deadline { at, kind: DeadlineKind::Retry, id });
         }
         if let Some(limit) = activity.options.schedule_to_close {
             let at = activity.scheduled_at.saturating_add(limit);
@@ -280,23 +283,29 @@ impl RunState {
         Some(activity)
     }
 
+    fn start_timer(&mut self, id: CommandId, at: Timestamp) {
+        self.timers.insert(id, at);
+        self.deadlines.insert(Deadline { at, kind: DeadlineKind::Timer, id });
+    }
+
     fn remove_timer(&mut self, id: CommandId) {
-        // A run has few timers, and one that fires is the first.
-        let found = self
-            .deadlines
-            .iter()
-            .find(|deadline| deadline.kind == DeadlineKind::Timer && deadline.id == id)
-            .copied();
-        if let Some(deadline) = found {
-            self.deadlines.remove(&deadline);
+        if let Some(at) = self.timers.remove(&id) {
+            self.deadlines.remove(&Deadline { at, kind: DeadlineKind::Timer, id });
         }
+    }
+
+    /// Nothing of the workflow is in flight any more.
+    fn clear(&mut self) {
+        self.activities.clear();
+        self.deadlines.clear();
+        self.retries.clear();
+        self.timers.clear();
     }
 
     /// The workflow returned: nothing of it goes on but its compensations.
     fn end(&mut self, outcome: &Outcome) {
         self.ending = Some(outcome.clone());
-        self.activities.clear();
-        self.deadlines.clear();
+        self.clear();
     }
 
     fn compensate(&mut self, id: CommandId) {
@@ -317,8 +326,7 @@ impl RunState {
 
     fn close(&mut self, status: ClosedStatus) {
         self.closed = Some(status);
-        self.activities.clear();
-        self.deadlines.clear();
+        self.clear();
         self.waiting.clear();
     }
 }

@@ -12,7 +12,7 @@ use crate::activity::{Activity, ActivityContext, ActivityOptions, ActivityResult
 use crate::context::Context;
 use crate::limits;
 use crate::retry::RetryPolicy;
-use crate::run::replay;
+use crate::run::{Terms, replay};
 use crate::signal::Signal;
 use crate::testing::{
     BORN, Bench, broken, call, deploy_broken_build, go_on, history, payload, registry_of, run_id,
@@ -75,7 +75,7 @@ fn check(bench: &mut Bench, expected: &Expect) {
 
 /// Replays a history with other code, and says what that logs and waits for.
 fn replay_with<W: Workflow>(bench: &Bench) -> String {
-    let (run, progress) = replay(run_id(7), &bench.log, &registry_of::<W>(), None, bench.now);
+    let (run, progress) = replay(run_id(7), &bench.log, &registry_of::<W>(), Terms::default(), bench.now);
     let logged = history(&progress.events);
     format!("{logged}{}\n", crate::testing::without_lines(&run.waiting_on().unwrap_or_default()))
 }

@@ -313,7 +313,7 @@ impl Driver {
                 self.with.clock.answered(answer.now, &*self.with.host);
                 self.processor.appended(answer);
             }
-            Err(StoreError::LimitExceeded { reason }) => self.processor.refused(&reason),
+            Err(StoreError::LimitExceeded { reason }) => self.processor.refused(&reason, self.now()),
             Err(error) => self.lose(error.to_string()),
         }
     }
@@ -342,9 +342,9 @@ impl Driver {
         match (read, answer) {
             (Read::Load(load), Ok(Answer::Histories(runs))) => self.processor.loaded(load, runs, now),
             (Read::Due(due), Ok(Answer::Due(found))) => self.processor.due_runs(&due, &found),
-            (Read::Inbox(_), Ok(Answer::Messages(page))) => {
+            (Read::Inbox(read), Ok(Answer::Messages(page))) => {
                 self.with.clock.answered(page.now, &*self.with.host);
-                self.processor.messages(page, now);
+                self.processor.messages(&read, page, now);
             }
             (read, Err(StoreError::Unavailable { reason, .. } | StoreError::Misconfigured { reason })) => {
                 tracing::warn!("a read goes unanswered, again in {READ_RETRY:?}: {reason}");

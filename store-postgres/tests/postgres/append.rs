@@ -282,6 +282,6 @@ async fn read_committed_is_demanded_of_every_write() {
     writer.append_event(world.run(0), 1).await.unwrap();
     writer.session = world.session().await;
     let refused = writer.append_event(world.run(0), 1).await;
-    assert!(matches!(refused, Err(StoreError::LimitExceeded { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(StoreError::Misconfigured { .. })), "{refused:?}");
     assert!(refused.unwrap_err().to_string().contains("read committed"));
 }

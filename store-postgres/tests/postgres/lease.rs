@@ -37,7 +37,7 @@ async fn a_queue_keeps_the_shards_it_was_created_with() {
     assert_eq!((again.first_shard.get(), again.shard_count), (0, 4));
     for (name, shards) in [("none", 0), ("too many", 4097), ("too many left", 4090), ("", 1)] {
         let refused = world.store.queue(name, shards).await;
-        assert!(matches!(refused, Err(StoreError::LimitExceeded { .. })), "{refused:?}");
+        assert!(matches!(refused, Err(StoreError::Misconfigured { .. })), "{refused:?}");
     }
 }
 

@@ -8,6 +8,7 @@ mod dice;
 mod faults;
 mod host;
 mod ledger;
+mod log;
 mod plan;
 mod scheduler;
 mod time;
@@ -47,7 +48,12 @@ pub fn simulate(seed: u64) -> Outcome {
 
 fn run(seed: u64, in_words: bool) -> Outcome {
     let mut world = World::new(seed, in_words);
-    world.run();
+    if in_words {
+        let log = log::Log(std::sync::Arc::clone(&world.time));
+        tracing::subscriber::with_default(log, || world.run());
+    } else {
+        world.run();
+    }
     let simulated = world.time.now();
     let seen = world.see();
     if !world.is_violated() {
@@ -78,4 +84,4 @@ fn run(seed: u64, in_words: bool) -> Outcome {
 }
 
 /// How many of the last lines of the trace a story has.
-const STORY_LINES: usize = 4_000;
+const STORY_LINES: usize = 100_000;

@@ -47,8 +47,8 @@ impl Host for SimHost {
     fn sleep(&self, time: Duration) -> BoxFuture<'static, ()> {
         // Rounded up: by its own clock, nobody wakes too early.
         let scaled = (time.as_nanos().div_ceil(1000) * 1_000_000).div_ceil(u128::from(self.rate));
-        let scaled = if time.is_zero() { 0 } else { scaled + 1 };
-        Box::pin(self.time.sleep(Duration::from_micros(u64::try_from(scaled).unwrap_or(u64::MAX))))
+        // A microsecond at least, so that whoever turns in circles is seen by the scheduler.
+        Box::pin(self.time.sleep(Duration::from_micros(u64::try_from(scaled + 1).unwrap_or(u64::MAX))))
     }
 
     fn random(&self) -> u64 {

@@ -25,6 +25,8 @@ pub(crate) struct Inner {
     pub(crate) violations: Vec<String>,
     /// Numbers facts and executions in the order in which they happened.
     moment: u64,
+    /// When a message was last submitted or a batch appended.
+    pub(crate) last_progress: Duration,
 }
 
 /// What a restore of the store brings back with it.
@@ -108,6 +110,9 @@ impl Ledger {
     pub(crate) fn happened(&self, fact: &Fact, now: Timestamp) {
         let mut inner = self.lock();
         inner.moment += 1;
+        if matches!(fact, Fact::Submitted { .. } | Fact::Appended(_)) {
+            inner.last_progress = self.time.now();
+        }
         let Inner { book, violations, moment, .. } = &mut *inner;
         let violations_before = violations.len();
         match fact {
@@ -243,6 +248,11 @@ impl Book {
         for message in &append.undelivered {
             self.undelivered.extend(self.inbox.remove(message).map(|(_, message)| message));
         }
+    }
+
+    /// Whether anybody ever claimed anything.
+    pub(crate) fn is_begun(&self) -> bool {
+        !self.leases.is_empty()
     }
 
     /// Whether nothing is left to do.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::dice::mix;
 
 /// How many of the last lines are kept in words.
-const LINES_KEPT: usize = 4_000;
+const LINES_KEPT: usize = 100_000;
 
 /// The record of a simulation.
 #[derive(Debug)]
@@ -35,10 +35,18 @@ impl Trace {
             self.hash = mix(self.hash.wrapping_add(0x9E37_79B9_7F4A_7C15) ^ part);
         }
         if self.in_words {
+            let line = format!("{:>16.6} {tag:<8} {}", at.as_secs_f64(), words());
+            self.remark(line);
+        }
+    }
+
+    /// Adds a line that is for people only.
+    pub(crate) fn remark(&mut self, line: String) {
+        if self.in_words {
             if self.lines.len() == LINES_KEPT {
                 self.lines.pop_front();
             }
-            self.lines.push_back(format!("{:>16.6} {tag:<8} {}", at.as_secs_f64(), words()));
+            self.lines.push_back(line);
         }
     }
 

@@ -111,6 +111,9 @@ pub(crate) struct World {
     owners: u32,
 }
 
+/// How many polls a world may take. Most take a few thousand.
+const POLLS_MAX: u64 = 2_000_000;
+
 impl Nature {
     fn draw(dice: &mut Dice) -> Self {
         let lease_ttl = dice.time(Duration::from_secs(1), Duration::from_secs(4096));
@@ -240,11 +243,20 @@ impl World {
         let disturbed_for = self.nature.disturbed_for;
         self.run_until(disturbed_for, |_| false);
         self.calm_down();
-        // Whatever is planned, waited for, retried and taken over fits in here many times.
-        let patience = self.nature.lease_ttl * 2_000 + Duration::from_secs(3600);
         let is_done =
             |world: &Self| lock(&world.promises).scripts == 0 && world.ledger.lock().book.is_quiet();
-        if !self.run_until(disturbed_for + patience, is_done) && !self.is_violated() {
+        // No plan sleeps as long as this, so something happens in between as long as all is well.
+        let patience = self.nature.lease_ttl * 60 + Duration::from_secs(600);
+        let mut done = false;
+        while !done && !self.is_violated() {
+            let last_progress = self.ledger.lock().last_progress.max(disturbed_for);
+            let now = self.time.now();
+            if now > last_progress + patience {
+                break;
+            }
+            done = self.run_until(now + patience / 8, is_done);
+        }
+        if !done && !self.is_violated() {
             let waiting = self.unfinished();
             self.ledger.violated(format!("after a long time of quiet, this has not ended: {waiting}"));
         }
@@ -312,6 +324,10 @@ impl World {
                 return true;
             }
             self.act_now();
+            if self.scheduler.polls > POLLS_MAX {
+                self.ledger.violated(format!("{POLLS_MAX} polls and no end: something turns in circles"));
+                return false;
+            }
             match self.scheduler.step() {
                 Ok(true) => continue,
                 Ok(false) => {}
@@ -379,6 +395,8 @@ impl World {
                     self.faults.cut_off(life.owner, self.time.now() + time);
                 }
             }
+            // A store that is restored to before its first use is another store.
+            Action::Snapshot if !self.ledger.lock().book.is_begun() => {}
             Action::Snapshot => self.copy = Some((self.store.snapshot(), self.ledger.snapshot())),
             Action::Restore => {
                 if let Some((store, book)) = self.copy.take() {

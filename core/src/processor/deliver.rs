@@ -23,7 +23,15 @@ impl Processor {
         for message in page.messages {
             self.deliver(message, now);
         }
-        self.inbox_read_done();
+        self.inbox_was_read();
+    }
+
+    /// No read of the inbox is under way: what left it is not seen again.
+    pub(super) fn inbox_was_read(&mut self) {
+        self.reading_inbox = false;
+        for message in self.settled.drain(..) {
+            self.taken.remove(&message);
+        }
     }
 
     fn deliver(&mut self, inbox: InboxMessage, now: Timestamp) {

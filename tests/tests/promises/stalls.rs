@@ -126,29 +126,20 @@ async fn input_that_cannot_be_decoded_stalls_the_run(bed: Bed) {
 }
 
 async fn result_of_an_activity_that_cannot_be_decoded_stalls_the_run(bed: Bed) {
-    mod other {
-        pgworkflows_tests::activity!(Note, "note", String => u64);
-    }
+    activity!(Number, "note", String => u64);
+    workflow!(Tolerant, "greet", |ctx: Context, name: String| -> WorkflowResult<String> {
+        Ok(ctx.activity::<Number>(name).await?.to_string())
+    });
 
     // Given a worker whose activity of the name returns something else than the workflow expects
-    let wrong = other::Note::that(|_, _| async { Ok(7) });
+    let wrong = Number::that(|_, _| async { Ok(7) });
     let wrong = bed.work(bed.worker().workflow::<builds::sound::Greet>().activity(wrong));
     let run = bed.client.start::<builds::sound::Greet>("Ada".to_owned()).await.unwrap();
     says(&diagnosis(&run).await, &["the result of activity `note`", "deploy code that can read it"]);
     wrong.stop().await;
 
     // Then code that can read that result goes on with it: it is recorded, and stays
-    mod tolerant {
-        use pgworkflows::prelude::*;
-
-        pgworkflows_tests::workflow!(Greet, "greet", |ctx: Context,
-                                                      name: String|
-         -> WorkflowResult<String> {
-            let number = ctx.activity::<super::other::Note>(name).await?;
-            Ok(number.to_string())
-        });
-    }
-    bed.work(bed.worker().workflow::<tolerant::Greet>());
+    bed.work(bed.worker().workflow::<Tolerant>());
     assert_eq!(run.result().await.unwrap(), "7");
 }
 

@@ -16,6 +16,7 @@ use crate::command::{
     ActivityFuture, Branches, Compensation, SignalFuture, StepFuture, TimerFuture, WhenAll,
 };
 use crate::id::RunId;
+use crate::payload::Payload;
 use crate::run::Scope;
 use crate::signal::Signal;
 
@@ -31,6 +32,11 @@ pub struct Context {
 impl Context {
     pub(crate) fn new(scope: Rc<Scope>) -> Self {
         Self { scope }
+    }
+
+    /// Encodes what the workflow returned. If that is impossible, the run stalls at the end of this poll.
+    pub(crate) fn encode<T: Serialize>(&self, what: &dyn fmt::Display, value: &T) -> Option<Payload> {
+        self.scope.encode(what, value)
     }
 
     /// The run's id.

@@ -74,10 +74,14 @@ impl Definitions {
                     W::NAME
                 )
             })?;
-            let code = W::run(ctx, input);
+            let code = W::run(ctx.clone(), input);
             let encoded = async move {
                 let output = code.await?;
-                Ok(Payload::encode(&output)?)
+                match ctx.encode(&format_args!("the result of workflow `{}`", W::NAME), &output) {
+                    Some(payload) => Ok(payload),
+                    // The fault stalls the run: this future is never polled again.
+                    None => std::future::pending().await,
+                }
             };
             // A tokio primitive that yields to its runtime's budget would wake the run from outside.
             Ok(Box::pin(tokio::task::unconstrained(encoded)) as WorkflowFuture)
@@ -151,4 +155,46 @@ pub(crate) fn check_name(what: &str, name: &str) -> Result<(), Error> {
     };
     let shown: String = name.chars().take(60).collect();
     Err(Error::invalid(format!("the {what} {shown:?} {problem}; give it another")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::Context;
+    use crate::event::Event;
+    use crate::id::LeaseId;
+    use crate::time::Timestamp;
+    use crate::workflow::WorkflowResult;
+
+    struct Bloat;
+
+    impl Workflow for Bloat {
+        const NAME: &'static str = "bloat";
+        type Input = usize;
+        type Output = String;
+
+        async fn run(_: Context, bytes: usize) -> WorkflowResult<String> {
+            Ok("x".repeat(bytes))
+        }
+    }
+
+    #[test]
+    fn result_of_a_workflow_over_the_limit_is_a_diagnosis_and_no_outcome() {
+        let mut definitions = Definitions { payload_bytes_max: 10, ..Definitions::default() };
+        definitions.workflow::<Bloat>().unwrap();
+        let registry = Registry::new(Arc::new(definitions), Arc::default());
+        let decide = |bytes: usize| {
+            let workflow = Name::Borrowed(Bloat::NAME);
+            let mut program = registry.program(&workflow, RunId::from_u128(0)).unwrap();
+            let (input, lease) = (Payload::encode(&bytes).unwrap(), LeaseId::FIRST);
+            let started = Event::RunStarted { workflow, input, key: None, start_at: None, lease };
+            program.apply(Timestamp::MIN, &started)
+        };
+        assert!(decide(9).unwrap().outcome.is_some());
+        let diagnosis = decide(10).unwrap_err();
+        assert!(
+            diagnosis.contains("the result of workflow `bloat` has 11 bytes, and the limit is 10"),
+            "{diagnosis}"
+        );
+    }
 }

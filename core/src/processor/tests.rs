@@ -770,7 +770,8 @@ fn suspicion_recovers_one_run_at_a_time_and_logs_its_attempts() {
         3 run.adopted lease 2
         4 activity.attempt-started #1 attempt 1
         5 run.terminated it kills, skipped []
-    "#]].assert_eq(&(desk.history(runs[0]) + &desk.history(runs[1])));
+    "#]]
+    .assert_eq(&(desk.history(runs[0]) + &desk.history(runs[1])));
 }
 
 #[test]
@@ -802,7 +803,8 @@ fn activity_that_takes_its_process_with_it_fails_in_the_end() {
         18 activity.attempt-lost #1 attempt 1
         19 activity.failed #1: `work` took its process with it 5 times
         20 run.failed activity `work` failed: `work` took its process with it 5 times
-    "#]].assert_eq(&desk.history(run));
+    "#]]
+    .assert_eq(&desk.history(run));
 }
 
 #[test]

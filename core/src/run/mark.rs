@@ -21,14 +21,14 @@ pub(crate) struct Polling {
     pub(crate) number: u64,
     pub(crate) run: RunId,
     pub(crate) workflow: Name,
-    /// The last durable call that the code made.
+    /// The last durable call that the code made, in this poll or an earlier one.
     pub(crate) source: Option<Source>,
 }
 
 impl PollMark {
-    pub(crate) fn begin(&self, run: RunId, workflow: &Name) {
+    pub(crate) fn begin(&self, run: RunId, workflow: &Name, source: Option<Source>) {
         let number = self.polls.fetch_add(1, Ordering::Relaxed);
-        let polling = Polling { number, run, workflow: workflow.clone(), source: None };
+        let polling = Polling { number, run, workflow: workflow.clone(), source };
         *self.lock() = Some(polling);
     }
 
@@ -49,5 +49,48 @@ impl PollMark {
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Polling>> {
         // A panic of workflow code cannot happen under this lock, and the mark is whole at every moment.
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::event::Event;
+    use crate::id::{CommandId, LeaseId};
+    use crate::payload::Payload;
+    use crate::run::{AsyncProgram, MakeFuture, Program, Scope};
+    use crate::time::Timestamp;
+
+    #[test]
+    fn poll_that_makes_no_durable_call_is_known_by_the_last_one_before_it() {
+        // Given a program that looks at its own mark behind a sleep, before it calls anything else
+        let mark = Arc::new(PollMark::default());
+        let seen = Arc::new(Mutex::new(None));
+        let (looked_at, sees) = (Arc::clone(&mark), Arc::clone(&seen));
+        let make: Arc<MakeFuture> = Arc::new(move |ctx, _| {
+            let (mark, seen) = (Arc::clone(&looked_at), Arc::clone(&sees));
+            Ok(Box::pin(async move {
+                ctx.sleep(std::time::Duration::from_secs(1)).await?;
+                *seen.lock().unwrap() = mark.current().and_then(|polling| polling.source);
+                Ok(Payload::encode(&())?)
+            }))
+        });
+        let run = RunId::from_u128(0);
+        let scope = Scope::new(run, 100, Arc::clone(&mark));
+        let workflow = Name::Borrowed("sleeper");
+        let mut program = AsyncProgram::new(workflow.clone(), make, Rc::clone(&scope), mark);
+
+        // When it is polled for the end of its sleep
+        let input = Payload::encode(&()).unwrap();
+        let started = Event::RunStarted { workflow, input, key: None, start_at: None, lease: LeaseId::FIRST };
+        program.apply(Timestamp::MIN, &started).unwrap();
+        program.apply(Timestamp::MIN, &Event::TimerFired { id: CommandId::FIRST }).unwrap();
+
+        // Then the sleep is what it was last seen at
+        let source = seen.lock().unwrap().expect("a durable call was made");
+        assert!(source.file().ends_with("mark.rs"), "{source}");
     }
 }

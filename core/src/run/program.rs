@@ -194,7 +194,7 @@ impl Program for AsyncProgram {
             ));
         }
         self.scope.set_now(at);
-        self.mark.begin(self.scope.run(), &self.workflow);
+        self.mark.begin(self.scope.run(), &self.workflow, self.scope.last_source());
         let result = self.resolve(resolution).and_then(|()| self.poll_until_quiet());
         self.mark.end();
         let result = result?;

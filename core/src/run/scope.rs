@@ -27,6 +27,7 @@ pub(crate) struct Scope {
     payload_bytes_max: usize,
     now: Cell<Timestamp>,
     mark: Arc<PollMark>,
+    last_source: Cell<Option<Source>>,
     inner: RefCell<Inner>,
 }
 
@@ -91,6 +92,7 @@ impl Scope {
             payload_bytes_max,
             now: Cell::new(Timestamp::MIN),
             mark,
+            last_source: Cell::new(None),
             inner: RefCell::new(Inner {
                 next_command: CommandId::FIRST,
                 issued: Vec::new(),
@@ -110,6 +112,11 @@ impl Scope {
 
     pub(crate) fn run(&self) -> RunId {
         self.run
+    }
+
+    /// The line of the last durable call.
+    pub(crate) fn last_source(&self) -> Option<Source> {
+        self.last_source.get()
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -137,6 +144,7 @@ impl Scope {
     /// Gives out the next id, for a command that nobody waits for.
     pub(crate) fn next_id(&self, source: Source) -> CommandId {
         self.mark.at(source);
+        self.last_source.set(Some(source));
         let mut inner = self.inner.borrow_mut();
         let id = inner.next_command;
         inner.next_command = id.next();

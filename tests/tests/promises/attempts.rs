@@ -149,11 +149,30 @@ async fn activity_whose_attempts_take_too_long_in_all_fails(bed: Bed) {
         ctx.activity::<Try>("busy".to_owned()).retry(policy).schedule_to_close(limit).await
     });
 
-    // One that fails again and again, and one whose only attempt does not end
-    bed.work(bed.worker().workflow::<GiveUp>().activity(succeeding_at(u32::MAX, &Journal::default())));
+    // Given an activity that fails again and again, and then does not end
+    let journal = Journal::default();
+    let noted = journal.clone();
+    let slow = Try::that(move |ctx, _| {
+        let noted = noted.clone();
+        async move {
+            if ctx.attempt() > 2 {
+                noted.note("goes on");
+                ctx.cancellation().cancelled().await;
+                noted.note("told");
+            }
+            Err(ActivityError::new("busy", "not yet"))
+        }
+    });
+    bed.work(bed.worker().workflow::<GiveUp>().activity(slow));
     let run = bed.client.start::<GiveUp>(()).await.unwrap();
-    assert!(run.result().await.unwrap_err().is_run_failed());
-    assert!(count(&run, "activity.attempt-failed").await > 0);
+
+    // Then it fails when its time is over, and the last attempt is told
+    let error = run.result().await.unwrap_err();
+    let cause = error.failure().unwrap().cause.as_ref().unwrap();
+    assert_eq!(cause.type_name, "timed-out");
+    assert!(cause.message.contains("within 150ms of its scheduling (schedule_to_close)"), "{cause}");
+    journal.shows("told", 1).await;
+    assert_eq!(count(&run, "activity.attempt-failed").await, 2);
 }
 
 async fn options_of_the_activity_stand_where_the_call_sets_none(bed: Bed) {

@@ -193,7 +193,7 @@ async fn result_is_waited_for_by_many_at_once(bed: Bed) {
     let gate = Gate::shut();
     bed.work(bed.worker().workflow::<Work>().activity(Hold::that(gate.holding())));
     let run = bed.client.start::<Work>(()).await.unwrap();
-    let other = pgworkflows::Client::from_arc(bed.store());
+    let other = pgworkflows::Client::new(bed.store());
     let waits = (0..20).map(|number| {
         let client = if number % 2 == 0 { &bed.client } else { &other };
         client.handle::<Work>(run.run_id()).result().into_future()

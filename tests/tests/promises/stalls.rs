@@ -73,6 +73,11 @@ mod builds {
     }
 }
 
+/// Waits until the run's activity is recorded.
+async fn noted<W: Workflow>(run: &RunHandle<W>) {
+    eventually("it is noted", async || (count(run, "activity.completed").await == 1).then_some(())).await;
+}
+
 fn equip(worker: WorkerBuilder, journal: &Journal) -> WorkerBuilder {
     worker.activity(Note::that(journal.noting()))
 }
@@ -149,6 +154,7 @@ async fn signal_that_cannot_be_decoded_stalls_the_run(bed: Bed) {
     let journal = Journal::default();
     bed.work(equip(bed.worker().workflow::<builds::sound::Greet>(), &journal));
     let run = bed.client.start::<builds::sound::Greet>("Ada".to_owned()).await.unwrap();
+    noted(&run).await;
     bed.client.signal(run.run_id(), WRONG_GO, 7).await.unwrap();
     says(&diagnosis(&run).await, &["the content of signal `go`", "String", "deploy code that can read it"]);
     assert_eq!(story(&run).await.last().unwrap(), "signal.received go");
@@ -189,6 +195,7 @@ async fn nothing_that_a_panicking_poll_asked_for_is_done(bed: Bed) {
     let journal = Journal::default();
     let wrong = bed.work(equip(bed.worker().workflow::<Hasty>(), &journal));
     let run = bed.client.start::<builds::sound::Greet>("Ada".to_owned()).await.unwrap();
+    noted(&run).await;
     run.signal(GO, "Hello".to_owned()).await.unwrap();
     says(&diagnosis(&run).await, &["amid its calls"]);
     assert_eq!(story(&run).await[3..], ["run.stalled", "signal.received go"]);
@@ -219,18 +226,24 @@ async fn workflow_that_awaits_a_timer_of_tokio_stalls(bed: Bed) {
 async fn workflow_that_awaits_a_channel_beside_something_durable_stalls_when_it_is_woken_from_outside(
     bed: Bed,
 ) {
+    activity!(Hold, "hold", () => ());
     workflow!(Chatty, "chatty", |ctx: Context, _input: ()| -> WorkflowResult<()> {
         let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
         std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(20));
             drop(sender);
         });
-        let (heard, received) = futures::join!(ctx.sleep(Duration::from_millis(100)), receiver);
-        heard?;
+        // While the activity runs, the run stays in memory.
+        let (held, received) = futures::join!(ctx.activity::<Hold>(()), receiver);
+        held?;
         Ok(received?)
     });
 
-    bed.work(bed.worker().workflow::<Chatty>());
+    let hold = Hold::that(|_, ()| async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        Ok(())
+    });
+    bed.work(bed.worker().workflow::<Chatty>().activity(hold));
     let run = bed.client.start::<Chatty>(()).await.unwrap();
     says(&diagnosis(&run).await, &["woken from outside", "a channel"]);
 }
@@ -287,7 +300,7 @@ async fn history_over_its_limit_is_warned_of_and_stalls(bed: Bed) {
     let run = bed.client.start::<Long>(20).await.unwrap();
     let id = run.run_id().to_string();
     logs.tell(&[&id, "a history grows long", "long"]).await;
-    says(&diagnosis(&run).await, &["21 events", "the limit is 21", "history_events"]);
+    says(&diagnosis(&run).await, &["events, and the limit is 21", "raise it by `history_events`"]);
     assert!(journal.lines().len() <= 11, "{:?}", journal.lines());
     assert_eq!(logs.with(&[&id, "a history grows long"]).len(), 1);
     strict.stop().await;

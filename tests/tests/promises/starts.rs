@@ -66,7 +66,7 @@ async fn start_with_the_key_of_a_finished_run_returns_it_with_its_result(bed: Be
 async fn starts_with_one_key_from_many_clients_at_once_make_one_run(bed: Bed) {
     let journal = work(&bed);
     let starts = (0..16).map(|_| async {
-        let client = pgworkflows::Client::from_arc(bed.store());
+        let client = pgworkflows::Client::new(bed.store());
         client.start::<Greet>("Ada".to_owned()).key("greet:ada").await.unwrap()
     });
     let runs = futures::future::join_all(starts).await;
@@ -174,7 +174,7 @@ async fn cancellation_before_a_delayed_start_runs_no_code(bed: Bed) {
 async fn run_exists_for_everybody_when_its_start_is_acknowledged(bed: Bed) {
     // No worker has seen it, and another client asks.
     let run = bed.client.start::<Greet>("Ada".to_owned()).key("ada").await.unwrap();
-    let other = pgworkflows::Client::from_arc(bed.store());
+    let other = pgworkflows::Client::new(bed.store());
     let info = other.describe(run.run_id()).await.unwrap();
     assert_eq!(
         (&*info.workflow, info.key.as_deref(), info.status),

@@ -129,10 +129,13 @@ impl Driver {
     /// Serves the processor until it is shut down or its lease is lost.
     pub(crate) async fn run(mut self, mailbox: &mut mpsc::UnboundedReceiver<Input>) -> Ended {
         loop {
-            self.step();
+            // Before anything is begun: an acknowledgement that was waited for beyond the lease has effects, but
+            // whoever took over has seen to them.
+            self.check_lease();
             if let Some(reason) = self.lost.take() {
                 return Ended::Lost { reason, shut_down: self.shutdown.is_some() };
             }
+            self.step();
             if self.is_handed_over() {
                 return Ended::ShutDown;
             }
@@ -158,7 +161,6 @@ impl Driver {
     fn step(&mut self) {
         let now = self.now();
         self.processor.advance(now);
-        self.check_lease();
         // Cutting may release effects that wait for nothing else, and effects may be dropped: in this order
         // nothing that is ready waits for the next turn.
         if self.append.is_none() {

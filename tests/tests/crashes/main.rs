@@ -1,0 +1,10 @@
+//! Correctness shown by killing: processes, connections, transactions and servers end at the worst moments, on a
+//! real PostgreSQL, and the log stays what it has to be.
+
+mod log;
+mod process;
+mod wait;
+mod world;
+
+mod killed;
+mod stopped;

@@ -6,7 +6,7 @@
 
 use std::error::Error;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
@@ -24,6 +24,9 @@ use tokio::sync::broadcast;
 /// As short as a lease may be: tests wait for takeovers.
 const LEASE_TTL: Duration = Duration::from_secs(1);
 
+/// Whether this process was stopped, and goes on.
+static RESUMED: AtomicBool = AtomicBool::new(false);
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let url = std::env::var("DATABASE_URL")?;
@@ -39,15 +42,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
 /// Records every execution in the table `executions` of the database, past the engine, with what the log held
 /// of its run at that moment: durable before the activity goes on.
 fn recorder(url: String) -> Story {
-    let (sender, receiver) = mpsc::channel::<(&'static str, String, mpsc::Sender<()>)>();
+    let (sender, receiver) = mpsc::channel::<(&'static str, String, bool, mpsc::Sender<()>)>();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let mut connection = PgConnection::connect(&url).await?;
-            while let Ok((activity, what, done)) = receiver.recv() {
+            while let Ok((activity, what, resumed, done)) = receiver.recv() {
                 sqlx::query(
-                    "insert into executions (process, activity, run_id, seq_seen)
-                     select $1, $2, k.run_id, max(e.seq)
+                    "insert into executions (process, activity, resumed, run_id, seq_seen)
+                     select $1, $2, $4, k.run_id, max(e.seq)
                      from pgworkflows.run_keys k
                      join pgworkflows.events e on e.run_id = k.run_id
                      where position(lower(k.key) in lower($3)) > 0
@@ -56,6 +59,7 @@ fn recorder(url: String) -> Story {
                 .bind(std::process::id().cast_signed())
                 .bind(activity)
                 .bind(what)
+                .bind(resumed)
                 .execute(&mut connection)
                 .await?;
                 done.send(())?;
@@ -66,7 +70,8 @@ fn recorder(url: String) -> Story {
     let sender = Mutex::new(sender);
     Arc::new(move |activity, what| {
         let (done, recorded) = mpsc::channel();
-        let sent = sender.lock().is_ok_and(|sender| sender.send((activity, what, done)).is_ok());
+        let execution = (activity, what, RESUMED.load(Ordering::SeqCst), done);
+        let sent = sender.lock().is_ok_and(|sender| sender.send(execution).is_ok());
         assert!(sent && recorded.recv().is_ok(), "the recorder of executions is gone");
         say(format!("executed {activity}"));
     })
@@ -119,6 +124,7 @@ impl Fate {
             let process = std::process::id().to_string();
             let sent = std::process::Command::new("sh").args(["-c", &script, "sh", &process]).status();
             assert!(sent.is_ok_and(|status| status.success()), "the signal could not be sent");
+            RESUMED.store(true, Ordering::SeqCst);
             if self.signal == "KILL" {
                 // It is on its way, and this thread does nothing more.
                 loop {

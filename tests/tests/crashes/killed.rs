@@ -50,13 +50,17 @@ async fn kill_at(moment: &str, append: usize) -> bool {
     let (result, second) = futures::join!(world.finish_trial(&run), second);
     assert_eq!(result, "Acme upgraded to pro.", "killed {moment} append {append}");
     world.log().await.check();
-    assert_no_recorded_activity_ran_again(&world, &run).await;
+    assert_no_recorded_activity_ran_again(&world, &run, None).await;
     second.is_some()
 }
 
 /// Every execution noted how far the log reached when it began. None began after its outcome was in the log, and
-/// each activity has one outcome.
-pub(crate) async fn assert_no_recorded_activity_ran_again(world: &World, run: &RunHandle<TrialOnboarding>) {
+/// each activity has one outcome. What a process had begun when it was stopped, nothing can take back.
+pub(crate) async fn assert_no_recorded_activity_ran_again(
+    world: &World,
+    run: &RunHandle<TrialOnboarding>,
+    stopped: Option<u32>,
+) {
     let mut activities = BTreeMap::new();
     let mut completed = BTreeMap::new();
     for event in run.history().await.unwrap() {
@@ -72,8 +76,12 @@ pub(crate) async fn assert_no_recorded_activity_ran_again(world: &World, run: &R
         }
     }
     assert_eq!(completed.len(), 4, "{completed:?}");
-    let rows = sqlx::query("select activity, seq_seen from executions where run_id::text = $1 order by id");
-    let rows = rows.bind(run.run_id().to_string()).fetch_all(&mut world.connection().await).await.unwrap();
+    let rows = sqlx::query(
+        "select activity, case when process = $2 and not resumed then 0 else seq_seen end
+         from executions where run_id::text = $1 order by id",
+    );
+    let rows = rows.bind(run.run_id().to_string()).bind(stopped.map(u32::cast_signed));
+    let rows = rows.fetch_all(&mut world.connection().await).await.unwrap();
     let executions: Vec<(String, i32)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
     for (activity, recorded) in completed {
         let seen: Vec<i32> =

@@ -5,8 +5,6 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
-use crate::wait::until;
-
 /// The signal that no process survives.
 const SIGKILL: i32 = 9;
 
@@ -40,10 +38,9 @@ impl TrialWorker {
         self.lines.lock().unwrap().clone()
     }
 
-    /// Waits until it says a line that begins so.
-    pub(crate) async fn says(&self, beginning: &str) {
-        until(beginning, async || self.lines().iter().any(|line| line.starts_with(beginning)).then_some(()))
-            .await;
+    /// Its process's id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Whether `SIGKILL` has ended it.

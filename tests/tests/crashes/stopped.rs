@@ -59,8 +59,8 @@ async fn stop_at(moment: &str, append: usize) -> bool {
     assert_nothing_under_the_old_lease(&first.lines(), moment);
     assert_eq!(run.history().await.unwrap(), history, "something was written after the end");
     world.log().await.check();
-    assert_no_recorded_activity_ran_again(&world, &run).await;
-    assert_no_recorded_activity_ran_again(&world, &other).await;
+    assert_no_recorded_activity_ran_again(&world, &run, Some(first.id())).await;
+    assert_no_recorded_activity_ran_again(&world, &other, None).await;
     true
 }
 

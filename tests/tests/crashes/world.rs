@@ -55,8 +55,8 @@ impl World {
     pub(crate) async fn make_executions(&self) {
         self.execute(
             "create table executions (
-                 id bigint generated always as identity, process int, activity text, run_id uuid,
-                 seq_seen int)",
+                 id bigint generated always as identity, process int, activity text,
+                 resumed boolean, run_id uuid, seq_seen int)",
         )
         .await;
     }

@@ -3,8 +3,12 @@
 
 mod log;
 mod process;
+mod proxy;
 mod wait;
+mod worker;
 mod world;
 
+mod cut;
 mod killed;
 mod stopped;
+mod transactions;

@@ -19,12 +19,12 @@ pub(crate) struct Logged {
 pub(crate) struct Log(pub(crate) Vec<Logged>);
 
 impl Log {
-    pub(crate) async fn read(connection: &mut PgConnection) -> Self {
+    pub(crate) async fn read(connection: &mut PgConnection) -> Result<Self, sqlx::Error> {
         let rows = sqlx::query(
             "select run_id::text, seq, shard, position, name from pgworkflows.events order by run_id, seq",
         );
-        let rows = rows.fetch_all(connection).await.unwrap();
-        Self(
+        let rows = rows.fetch_all(connection).await?;
+        Ok(Self(
             rows.iter()
                 .map(|row| Logged {
                     run: row.get(0),
@@ -34,7 +34,7 @@ impl Log {
                     name: row.get(4),
                 })
                 .collect(),
-        )
+        ))
     }
 
     /// The names of a run's events.

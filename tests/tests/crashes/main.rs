@@ -4,11 +4,15 @@
 mod log;
 mod process;
 mod proxy;
+mod timed;
 mod wait;
 mod worker;
 mod world;
 
 mod cut;
+mod held;
+mod idle;
 mod killed;
+mod outage;
 mod stopped;
 mod transactions;

@@ -13,12 +13,12 @@ pub(super) const PAGE: u32 = 500;
 impl Processor {
     /// Histories that were asked for.
     pub(crate) fn loaded(&mut self, load: Load, histories: Vec<RunHistory>, now: Timestamp) {
-        if let Load::Unparked { shards, limit, .. } = &load {
-            if histories.len() >= *limit as usize {
-                let after = histories.last().map(|history| history.run);
-                let next = Load::Unparked { shards: shards.clone(), after, limit: *limit };
-                self.recovery.push_back(next);
-            }
+        if let Load::Unparked { shards, limit, .. } = &load
+            && histories.len() >= *limit as usize
+        {
+            let after = histories.last().map(|history| history.run);
+            let next = Load::Unparked { shards: shards.clone(), after, limit: *limit };
+            self.recovery.push_back(next);
         }
         let unparked = matches!(load, Load::Unparked { .. });
         for history in histories {
@@ -174,11 +174,9 @@ impl Processor {
     }
 
     fn unknown_workflow(&self, past: &[PastEvent]) -> Option<Name> {
-        past.iter().find_map(|past| match &past.event {
-            Event::RunStarted { workflow, .. } if !self.registry.knows_workflow(workflow) => {
-                Some(workflow.clone())
-            }
-            _ => None,
+        past.iter().find_map(|past| {
+            let Event::RunStarted { workflow, .. } = &past.event else { return None };
+            (!self.registry.knows_workflow(workflow)).then(|| workflow.clone())
         })
     }
 }

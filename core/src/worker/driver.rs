@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::executor::{AttemptResult, Executor, Leave, Trust};
 use crate::event::Name;
 use crate::host::{Host, StoreClock};
-use crate::id::{CommandId, LeaseId, RunId, ShardId};
+use crate::id::{CommandId, LeaseId, RunId};
 use crate::processor::{Effect, Processor, Read};
 use crate::registry::Registry;
 use crate::store::{
@@ -165,10 +165,10 @@ impl Driver {
         self.processor.advance(now);
         // Cutting may release effects that wait for nothing else, and effects may be dropped: in this order
         // nothing that is ready waits for the next turn.
-        if self.append.is_none() {
-            if let Some(append) = self.processor.cut() {
-                self.start_append(append);
-            }
+        if self.append.is_none()
+            && let Some(append) = self.processor.cut()
+        {
+            self.start_append(append);
         }
         for effect in self.processor.take_effects() {
             self.execute(effect);

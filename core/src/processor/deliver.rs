@@ -37,7 +37,7 @@ impl Processor {
     fn deliver(&mut self, inbox: InboxMessage, now: Timestamp) {
         let (shard, number, message) = (inbox.run.shard(), inbox.number, inbox.message);
         let reference = MessageRef { shard, number, message };
-        let accounted_for = self.gone.contains(&reference) || !self.taken.insert(reference);
+        let accounted_for = !self.taken.insert(reference);
         if !self.owns(shard) || accounted_for || self.refused.contains_key(&inbox.run) {
             return;
         }

@@ -23,7 +23,8 @@ pub type Name = Cow<'static, str>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// The run began. The first event of every run.
+    /// The run began. The first event of every run, unless its code could not even begin: then the second, behind
+    /// [`Event::RunStalled`].
     RunStarted {
         /// The workflow's name.
         workflow: Name,

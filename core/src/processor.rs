@@ -66,9 +66,9 @@ pub(crate) struct Processor {
     groups_max: usize,
     /// Messages that were read and are still in the inbox.
     taken: BTreeSet<MessageRef>,
-    /// Messages that left the inbox while a read that may still show them was under way.
-    gone: BTreeSet<MessageRef>,
-    inbox_is_read: bool,
+    /// Messages that left the inbox while a read of it was under way: that read may still show them.
+    settled: Vec<MessageRef>,
+    reading_inbox: bool,
     cursor: InboxCursor,
     mail: bool,
     due_mark: Option<DueMark>,
@@ -167,8 +167,8 @@ impl Processor {
             committed: AppendNo::new(0),
             groups_max: usize::MAX,
             taken: BTreeSet::new(),
-            gone: BTreeSet::new(),
-            inbox_is_read: false,
+            settled: Vec::new(),
+            reading_inbox: false,
             cursor: InboxCursor::default(),
             mail: false,
             due_mark: None,
@@ -271,7 +271,7 @@ impl Processor {
         }
         let shards = || self.shards.keys().copied().collect();
         if std::mem::take(&mut self.mail) {
-            self.inbox_is_read = true;
+            self.reading_inbox = true;
             let read = InboxRead { shards: shards(), cursor: self.cursor.clone(), limit: deliver::PAGE };
             return Some(Read::Inbox(read));
         }
@@ -294,16 +294,10 @@ impl Processor {
             Read::Load(load @ Load::Unparked { .. }) => self.recovery.push_front(load),
             Read::Inbox(_) => {
                 self.mail = true;
-                self.inbox_read_done();
+                self.inbox_was_read();
             }
             Read::Due(_) => self.due = true,
         }
-    }
-
-    /// No read that is under way can show what left the inbox.
-    fn inbox_read_done(&mut self) {
-        self.inbox_is_read = false;
-        self.gone.clear();
     }
 
     /// Takes what is to be done now.

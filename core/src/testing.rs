@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::event::{Event, Name, Outcome, Role, wire};
+use crate::event::{Event, Name, Outcome, wire};
 use crate::failure::Failure;
 use crate::id::{CommandId, LeaseId, MessageId, RunId, ShardId};
 use crate::payload::Payload;
@@ -259,11 +259,6 @@ impl Bench {
         let news = history(&self.log[self.shown..]);
         self.shown = self.log.len();
         news
-    }
-
-    /// The events of one role, with their times where they came from outside.
-    pub(crate) fn events_of(&self, role: Role) -> Vec<Event> {
-        self.log.iter().filter(|past| past.event.role() == role).map(|past| past.event.clone()).collect()
     }
 }
 

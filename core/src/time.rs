@@ -30,7 +30,7 @@ impl Timestamp {
     pub fn checked_add(self, delay: Duration) -> Option<Self> {
         let micros = i64::try_from(delay.as_micros()).ok()?;
         // A deadline rounds up to the next microsecond: a timer may be late, never early.
-        let micros = micros.checked_add(i64::from(delay.subsec_nanos() % 1000 != 0))?;
+        let micros = micros.checked_add(i64::from(!delay.subsec_nanos().is_multiple_of(1000)))?;
         let sum = Self(self.0.checked_add(micros)?);
         (sum <= Self::MAX_DEADLINE).then_some(sum)
     }

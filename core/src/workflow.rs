@@ -74,10 +74,6 @@ impl WorkflowError {
         Self(Kind::TimedOut(Failure::new(TIMED_OUT, message)))
     }
 
-    pub(crate) fn failed(failure: Failure) -> Self {
-        Self(Kind::Failed(failure))
-    }
-
     /// The error of an activity or a step: the recorded failure as the cause, its details within reach.
     pub(crate) fn call_failed(call: &str, name: &str, cause: Failure) -> Self {
         let mut failure = Failure::new(CALL_FAILED, format!("{call} `{name}` failed"));

@@ -111,7 +111,7 @@ impl State {
     fn make_queue(&mut self, name: &str, shards: u16) -> Result<Shards, StoreError> {
         let first = self.shards.len() as u16;
         if shards == 0 || shards > ShardId::COUNT - first {
-            return Err(StoreError::limit_exceeded(format!(
+            return Err(StoreError::misconfigured(format!(
                 "queue `{name}` cannot have {shards} shards: it needs at least 1, and all queues together have {} at \
                  most, of which {first} are taken",
                 ShardId::COUNT
@@ -127,7 +127,7 @@ impl State {
     /// The shards of a queue that must exist.
     fn queue_shards(&self, name: &str) -> Result<Shards, StoreError> {
         self.queues.get(name).copied().ok_or_else(|| {
-            StoreError::limit_exceeded(format!("there is no queue `{name}`: ask the store for it first"))
+            StoreError::misconfigured(format!("there is no queue `{name}`: ask the store for it first"))
         })
     }
 

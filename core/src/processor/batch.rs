@@ -287,11 +287,10 @@ impl Processor {
         let Some(in_flight) = self.in_flight.take() else { return };
         self.committed = in_flight.append.number;
         self.groups_max = usize::MAX;
-        for message in in_flight.append.consumed.iter().chain(&in_flight.append.undelivered) {
-            self.taken.remove(message);
-            if self.inbox_is_read {
-                self.gone.insert(*message);
-            }
+        let append = &in_flight.append;
+        self.settled.extend(append.consumed.iter().chain(&append.undelivered));
+        if !self.reading_inbox {
+            self.inbox_was_read();
         }
         self.done(in_flight.groups);
     }

@@ -23,14 +23,22 @@ impl Processor {
         for message in page.messages {
             self.deliver(message, now);
         }
-        self.inbox_read_done();
+        self.inbox_was_read();
+    }
+
+    /// No read of the inbox is under way: what left it is not seen again.
+    pub(super) fn inbox_was_read(&mut self) {
+        self.reading_inbox = false;
+        for message in self.settled.drain(..) {
+            self.taken.remove(&message);
+        }
     }
 
     fn deliver(&mut self, inbox: InboxMessage, now: Timestamp) {
         let (shard, number, message) = (inbox.run.shard(), inbox.number, inbox.message);
         let reference = MessageRef { shard, number, message };
-        let accounted_for = self.gone.contains(&reference) || !self.taken.insert(reference);
-        if !self.owns(reference.shard) || accounted_for || self.refused.contains_key(&inbox.run) {
+        let accounted_for = !self.taken.insert(reference);
+        if !self.owns(shard) || accounted_for || self.refused.contains_key(&inbox.run) {
             return;
         }
         let message = match wire::decode_message(&inbox.body) {

@@ -12,7 +12,9 @@ use crate::time::Timestamp;
 impl Processor {
     /// Has the next attempt of an activity executed, once everything that led to it is committed.
     pub(super) fn dispatch(&mut self, id: RunId, call: CommandId, now: Timestamp) {
-        let suspicious = self.is_suspicious(id);
+        // Only the run whose turn it is: were the attempts of others logged as well, they would be charged for its
+        // crash.
+        let suspect = self.suspects.front() == Some(&id);
         let Some(live) = self.runs.get_mut(&id) else { return };
         let Some(activity) = live.run.state.activities.get(&call) else { return };
         if live.running.contains_key(&call) {
@@ -36,7 +38,7 @@ impl Processor {
             scheduled_at: activity.scheduled_at,
         };
         live.running.insert(call, attempt.attempt);
-        if activity.options.at_most_once || suspicious {
+        if activity.options.at_most_once || suspect {
             let progress = live.run.attempt_started(now, call, attempt.attempt);
             self.absorb(id, progress, None, now);
         }

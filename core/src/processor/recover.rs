@@ -13,12 +13,12 @@ pub(super) const PAGE: u32 = 500;
 impl Processor {
     /// Histories that were asked for.
     pub(crate) fn loaded(&mut self, load: Load, histories: Vec<RunHistory>, now: Timestamp) {
-        if let Load::Unparked { shards, limit, .. } = &load {
-            if histories.len() >= *limit as usize {
-                let after = histories.last().map(|history| history.run);
-                let next = Load::Unparked { shards: shards.clone(), after, limit: *limit };
-                self.recovery.push_back(next);
-            }
+        if let Load::Unparked { shards, limit, .. } = &load
+            && histories.len() >= *limit as usize
+        {
+            let after = histories.last().map(|history| history.run);
+            let next = Load::Unparked { shards: shards.clone(), after, limit: *limit };
+            self.recovery.push_back(next);
         }
         let unparked = matches!(load, Load::Unparked { .. });
         for history in histories {
@@ -87,11 +87,7 @@ impl Processor {
             self.count_loss(id, *call, now);
         }
         if self.is_suspicious(id) && !in_flight.is_empty() {
-            self.suspects.push_back(id);
-            if self.suspects.len() == 1 {
-                self.dispatch_suspect(now);
-            }
-            return;
+            return self.suspect(id, now);
         }
         for call in in_flight {
             self.dispatch(id, call, now);
@@ -119,12 +115,22 @@ impl Processor {
         }
     }
 
+    /// Has a run wait for its turn to execute what may kill its process.
+    pub(super) fn suspect(&mut self, id: RunId, now: Timestamp) {
+        if !self.suspects.contains(&id) {
+            self.suspects.push_back(id);
+        }
+        if self.suspects.front() == Some(&id) {
+            self.dispatch_suspect(now);
+        }
+    }
+
     /// Dispatches the activities of the first run under suspicion. Were they all dispatched at once, a crash
     /// would not tell which of them kills its process.
     pub(super) fn dispatch_suspect(&mut self, now: Timestamp) {
         while let Some(id) = self.suspects.front().copied() {
             let calls: Vec<CommandId> = match self.runs.get(&id) {
-                Some(live) => live.run.state.activities_in_flight().collect(),
+                Some(live) => live.due_activities(),
                 None => Vec::new(),
             };
             for call in calls {
@@ -145,7 +151,7 @@ impl Processor {
         }
     }
 
-    /// Whether the run's attempts are to be logged when they begin: its shard's owners keep dying.
+    /// Whether the run may be what its shard's owners keep dying of.
     pub(super) fn is_suspicious(&self, id: RunId) -> bool {
         self.shards.get(&id.shard()).is_some_and(|shard| shard.suspicious)
     }
@@ -168,11 +174,9 @@ impl Processor {
     }
 
     fn unknown_workflow(&self, past: &[PastEvent]) -> Option<Name> {
-        past.iter().find_map(|past| match &past.event {
-            Event::RunStarted { workflow, .. } if !self.registry.knows_workflow(workflow) => {
-                Some(workflow.clone())
-            }
-            _ => None,
+        past.iter().find_map(|past| {
+            let Event::RunStarted { workflow, .. } = &past.event else { return None };
+            (!self.registry.knows_workflow(workflow)).then(|| workflow.clone())
         })
     }
 }

@@ -775,6 +775,28 @@ fn suspicion_recovers_one_run_at_a_time_and_logs_its_attempts() {
 }
 
 #[test]
+fn retry_that_comes_under_suspicion_waits_for_its_turn_and_charges_no_neighbour() {
+    let mut desk = Desk::new();
+    let runs: Vec<RunId> = (1..=2).map(|number| desk.start::<Retries>(number, 5)).collect();
+    desk.run();
+    for run in &runs {
+        desk.end(*run, 1, Err(broken()));
+    }
+    desk.take_over(limits::DEATHS_BEFORE_SUSPICION);
+    desk.tick(2 * SECOND);
+    desk.pass(2 * SECOND);
+    // Both retries have come, and the first of them is executed.
+    let [(first, _)] = desk.in_flight()[..] else { panic!("{:?}", desk.in_flight()) };
+    let other = if first == runs[0] { runs[1] } else { runs[0] };
+    desk.take_over(limits::DEATHS_BEFORE_SUSPICION);
+    desk.tick(2 * SECOND);
+    desk.end(first, 1, Ok(1));
+    assert_eq!(desk.in_flight(), [(other, call(1))]);
+    assert!(desk.history(first).contains("activity.attempt-lost"));
+    assert!(!desk.history(other).contains("activity.attempt-lost"));
+}
+
+#[test]
 fn activity_that_takes_its_process_with_it_fails_in_the_end() {
     let mut desk = Desk::new();
     let run = desk.start::<Works>(1, 5);

@@ -118,7 +118,27 @@ impl AsyncProgram {
                 }
                 self.scope.cancel();
             }
-            other => return Err(format!("{} is no resolution; this is a bug of pgworkflows", other.name())),
+            Event::RunAdopted { .. }
+            | Event::ActivityScheduled { .. }
+            | Event::ActivityAttemptStarted { .. }
+            | Event::ActivityAttemptFailed { .. }
+            | Event::ActivityAttemptLost { .. }
+            | Event::ActivityCancelled { .. }
+            | Event::TimerStarted { .. }
+            | Event::TimerCancelled { .. }
+            | Event::RunStalled { .. }
+            | Event::RunResumed { .. }
+            | Event::RunEnding { .. }
+            | Event::CompensationRegistered { .. }
+            | Event::CompensationScheduled { .. }
+            | Event::CompensationCompleted { .. }
+            | Event::CompensationFailed { .. }
+            | Event::RunCompleted { .. }
+            | Event::RunFailed { .. }
+            | Event::RunCancelled { .. }
+            | Event::RunTerminated { .. } => {
+                return Err(format!("{} is no resolution; this is a bug of pgworkflows", resolution.name()));
+            }
         }
         Ok(())
     }

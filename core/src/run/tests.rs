@@ -522,7 +522,8 @@ fn cancellation_resolves_open_calls_in_the_order_of_their_ids_and_later_calls_wo
         let work = async { note(1, ctx.activity::<Work>(1).await.unwrap_err().is_cancelled()) };
         let step = async { note(3, ctx.step("s", || async { Ok(1) }).await.unwrap_err().is_cancelled()) };
         join3(work, timer, step).await;
-        let wait = ctx.activity::<Work>(order.borrow().len() as u32).await?;
+        let noted = order.borrow().len() as u32;
+        let wait = ctx.activity::<Work>(noted).await?;
         ctx.sleep(SECOND).await?;
         ctx.on_failure::<Undo>(wait);
         Err(WorkflowError::cancelled())
@@ -779,8 +780,7 @@ fn run_that_leaves_memory_decides_nothing() {
     }
     workflow!(W, |ctx| {
         let _undoes = Undoes(ctx.clone());
-        join3(ctx.activity::<Work>(1), ctx.sleep(SECOND), ctx.step("s", || async { Ok(1) })).await;
-        Ok(1)
+        join3(ctx.activity::<Work>(1), ctx.sleep(SECOND), ctx.step("s", || async { Ok(1) })).await.0
     });
     let mut run = begin::<W>();
     let before = DROPS.get();

@@ -11,10 +11,10 @@ use futures::future::{BoxFuture, OptionFuture};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::executor::{AttemptResult, Executor};
+use super::executor::{AttemptResult, Executor, Leave, Trust};
 use crate::event::Name;
 use crate::host::{Host, StoreClock};
-use crate::id::{CommandId, LeaseId, RunId, ShardId};
+use crate::id::{CommandId, LeaseId, RunId};
 use crate::processor::{Effect, Processor, Read};
 use crate::registry::Registry;
 use crate::store::{
@@ -93,8 +93,8 @@ pub(crate) struct Driver {
     /// Reads rest until then after one failed, by the host's clock.
     read_after: Duration,
     tokens: BTreeMap<(RunId, CommandId), CancellationToken>,
-    /// When the lease was last known to be renewed, by the host's clock.
-    renewed: Duration,
+    /// Whether the lease can still be trusted, which the executor asks as well.
+    trust: Arc<Trust>,
     /// When the grace of a shutdown is over, by the host's clock.
     shutdown: Option<Duration>,
     lost: Option<String>,
@@ -110,6 +110,8 @@ impl Driver {
     ) -> Self {
         let hints = with.store.hints();
         let (writer, reader) = sessions;
+        // How long a lease may go without a renewal before its processor stops on its own.
+        let trust = Trust::new(Arc::clone(&with.host), with.lease_ttl * 2 / 3, claimed_at);
         Self {
             with,
             processor,
@@ -120,7 +122,7 @@ impl Driver {
             read: None,
             read_after: Duration::ZERO,
             tokens: BTreeMap::new(),
-            renewed: claimed_at,
+            trust: Arc::new(trust),
             shutdown: None,
             lost: None,
         }
@@ -129,10 +131,13 @@ impl Driver {
     /// Serves the processor until it is shut down or its lease is lost.
     pub(crate) async fn run(mut self, mailbox: &mut mpsc::UnboundedReceiver<Input>) -> Ended {
         loop {
-            self.step();
+            // Before anything is begun: an acknowledgement that was waited for beyond the lease has effects, but
+            // whoever took over has seen to them.
+            self.check_lease();
             if let Some(reason) = self.lost.take() {
                 return Ended::Lost { reason, shut_down: self.shutdown.is_some() };
             }
+            self.step();
             if self.is_handed_over() {
                 return Ended::ShutDown;
             }
@@ -158,13 +163,12 @@ impl Driver {
     fn step(&mut self) {
         let now = self.now();
         self.processor.advance(now);
-        self.check_lease();
         // Cutting may release effects that wait for nothing else, and effects may be dropped: in this order
         // nothing that is ready waits for the next turn.
-        if self.append.is_none() {
-            if let Some(append) = self.processor.cut() {
-                self.start_append(append);
-            }
+        if self.append.is_none()
+            && let Some(append) = self.processor.cut()
+        {
+            self.start_append(append);
         }
         for effect in self.processor.take_effects() {
             self.execute(effect);
@@ -182,22 +186,16 @@ impl Driver {
         let monotonic = self.with.host.monotonic();
         let now = self.now();
         let deadline = self.processor.next_deadline().map(|at| at.saturating_since(now));
-        let lease = (self.renewed + self.patience()).saturating_sub(monotonic);
+        let lease = self.trust.rest();
         // Once the grace is over, only the append under way is waited for, and that wakes by itself.
         let shutdown = self.shutdown.filter(|end| *end > monotonic).map(|end| end - monotonic);
         let retry = (self.read_after > monotonic).then(|| self.read_after - monotonic);
         [deadline, shutdown, retry].into_iter().flatten().fold(lease, Duration::min)
     }
 
-    /// How long the lease may go without a renewal before its processor stops on its own.
-    fn patience(&self) -> Duration {
-        self.with.lease_ttl * 2 / 3
-    }
-
     fn check_lease(&mut self) {
-        let since = self.with.host.monotonic().saturating_sub(self.renewed);
-        if since >= self.patience() {
-            self.lose(format!("it could not be renewed for {since:?}"));
+        if self.trust.rest().is_zero() {
+            self.lose("it could not be renewed for two thirds of its time".to_owned());
         }
     }
 
@@ -215,7 +213,7 @@ impl Driver {
             }
             Input::Ticked { asked, answer, sent } if answer.lease == self.processor.lease() => {
                 if answer.held {
-                    self.renewed = self.renewed.max(sent);
+                    self.trust.renewed(sent);
                     self.processor.ticked(&asked, &answer);
                 } else {
                     self.lose("another worker fenced it".to_owned());
@@ -259,15 +257,15 @@ impl Driver {
             Effect::Execute(attempt) => {
                 let (lease, run, id, number) =
                     (self.processor.lease(), attempt.run, attempt.id, attempt.attempt);
-                let (token, outbox) = (self.token(run, id), self.with.outbox.clone());
-                self.with.executor.execute(&self.with.registry, attempt, token, move |result| {
+                let (leave, outbox) = (self.leave(run, id), self.with.outbox.clone());
+                self.with.executor.execute(&self.with.registry, attempt, leave, move |result| {
                     drop(outbox.send(Input::AttemptEnded { lease, run, id, attempt: number, result }));
                 });
             }
             Effect::ExecuteStep { run, step } => {
                 let (lease, id, name) = (self.processor.lease(), step.id, step.name.clone());
-                let (token, outbox) = (self.token(run, id), self.with.outbox.clone());
-                self.with.executor.execute_step(run, step, token, move |result| {
+                let (leave, outbox) = (self.leave(run, id), self.with.outbox.clone());
+                self.with.executor.execute_step(run, step, leave, move |result| {
                     drop(outbox.send(Input::StepEnded { lease, run, id, step: name, result }));
                 });
             }
@@ -280,10 +278,10 @@ impl Driver {
         }
     }
 
-    fn token(&mut self, run: RunId, id: CommandId) -> CancellationToken {
+    fn leave(&mut self, run: RunId, id: CommandId) -> Leave {
         let token = CancellationToken::new();
         self.tokens.insert((run, id), token.clone());
-        token
+        Leave { token, trust: Arc::clone(&self.trust) }
     }
 
     fn start_append(&mut self, append: Arc<Append>) {

@@ -1,7 +1,8 @@
 //! Executes activities and steps on the host's threads. It decides nothing: outcomes go back to the processor.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Either, pending, select};
@@ -28,6 +29,59 @@ pub(crate) struct Executor {
     slots: Arc<Semaphore>,
 }
 
+/// What work begins with: its token, and the lease that it is done under.
+#[derive(Clone, Debug)]
+pub(crate) struct Leave {
+    pub(crate) token: CancellationToken,
+    pub(crate) trust: Arc<Trust>,
+}
+
+/// How far a lease can be trusted: its processor cannot renew it in time if the whole process is stopped, and then
+/// neither hears of that nor begins anything more.
+#[derive(Debug)]
+pub(crate) struct Trust {
+    host: Arc<dyn Host>,
+    patience: Duration,
+    /// When it was last known to be renewed, by the host's clock.
+    renewed: Mutex<Duration>,
+}
+
+impl Trust {
+    /// Trust in a lease that was renewed at that time, for so long after each renewal.
+    pub(crate) fn new(host: Arc<dyn Host>, patience: Duration, renewed: Duration) -> Self {
+        Self { host, patience, renewed: Mutex::new(renewed) }
+    }
+
+    /// It was renewed by a request that was sent at that time.
+    pub(crate) fn renewed(&self, sent: Duration) {
+        let mut renewed = self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
+        *renewed = sent.max(*renewed);
+    }
+
+    /// How much longer it can be trusted.
+    pub(crate) fn rest(&self) -> Duration {
+        let renewed = *self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
+        (renewed + self.patience).saturating_sub(self.host.monotonic())
+    }
+}
+
+impl Leave {
+    /// The token once the work may begin; `None` if it may not. Where the lease cannot be trusted, either its
+    /// renewal is on its way here or its processor is about to give it up and cancel the token.
+    async fn to_begin(self) -> Option<CancellationToken> {
+        while !self.token.is_cancelled() {
+            if !self.trust.rest().is_zero() {
+                return Some(self.token);
+            }
+            select(Box::pin(self.token.cancelled()), self.trust.host.sleep(TRUST_GLANCE)).await;
+        }
+        None
+    }
+}
+
+/// How often work that waits for its lease looks at it.
+const TRUST_GLANCE: Duration = Duration::from_millis(10);
+
 impl Executor {
     pub(crate) fn new(host: Arc<dyn Host>, activities_max: usize) -> Self {
         Self { host, slots: Arc::new(Semaphore::new(activities_max)) }
@@ -38,16 +92,14 @@ impl Executor {
         &self,
         registry: &Registry,
         attempt: Attempt,
-        token: CancellationToken,
+        leave: Leave,
         reply: impl FnOnce(AttemptResult) + Send + 'static,
     ) {
         let Some(activity) = registry.activity(&attempt.activity).cloned() else { return };
         let this = self.clone();
         self.host.spawn(Box::pin(async move {
             let Ok(_slot) = this.slots.acquire().await else { return };
-            if token.is_cancelled() {
-                return;
-            }
+            let Some(token) = leave.to_begin().await else { return };
             let context = ActivityContext {
                 run: attempt.run,
                 command: attempt.id,
@@ -79,13 +131,14 @@ impl Executor {
         &self,
         run: RunId,
         mut step: StepRequest,
-        token: CancellationToken,
+        leave: Leave,
         reply: impl FnOnce(AttemptResult) + Send + 'static,
     ) {
         let this = self.clone();
         let seed = run.as_u128() as u64 ^ u64::from(step.id.get());
         self.host.spawn(Box::pin(async move {
             let Ok(_slot) = this.slots.acquire().await else { return };
+            let Some(token) = leave.to_begin().await else { return };
             let work = async {
                 let mut attempt = 1;
                 loop {

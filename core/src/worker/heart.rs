@@ -8,7 +8,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::driver::{Input, TickReply};
 use crate::host::{Host, StoreClock};
-use crate::id::{LeaseId, ShardId};
+use crate::id::LeaseId;
 use crate::run::PollMark;
 use crate::store::{Claim, Hint, LeaseTicked, Queue, Session, Store, StoreError, Tick};
 

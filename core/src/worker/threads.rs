@@ -146,7 +146,8 @@ where
         .name(name.clone())
         .spawn(move || {
             reactor.block_on(make());
-            drop(ended.send(()));
+            // Nobody may be waiting for it any more.
+            ended.send(()).ok();
         })
         .map_err(failed)?;
     Ok(receiver)

@@ -24,13 +24,13 @@ pub async fn queues_share_no_shard(harness: &dyn Harness) {
 pub async fn queue_without_shards_is_refused(harness: &dyn Harness) {
     let ground = Ground::new(harness).await;
     let answer = ground.store.queue("none", 0).await;
-    assert!(matches!(answer, Err(StoreError::LimitExceeded { .. })), "{answer:?}");
+    assert!(matches!(answer, Err(StoreError::Misconfigured { .. })), "{answer:?}");
 }
 
 pub async fn queue_beyond_all_shards_is_refused(harness: &dyn Harness) {
     let ground = Ground::new(harness).await;
     let answer = ground.store.queue("vast", 4096).await;
-    assert!(matches!(answer, Err(StoreError::LimitExceeded { .. })), "{answer:?}");
+    assert!(matches!(answer, Err(StoreError::Misconfigured { .. })), "{answer:?}");
 }
 
 pub async fn claim_takes_free_shards_ascending_from_position_one(harness: &dyn Harness) {

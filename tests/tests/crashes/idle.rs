@@ -1,0 +1,83 @@
+//! What a worker costs that has nothing to do, and how precisely it keeps time.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::future::join_all;
+use pgworkflows::Event;
+use pgworkflows_postgres::PostgresStore;
+use tokio::time::Instant;
+
+use crate::proxy::{Cut, Proxy};
+use crate::wait::{PATIENCE, until};
+use crate::worker::{Nap, Working};
+use crate::world::World;
+
+/// How many statements a minute an idle worker may send.
+const STATEMENTS_MAX: f64 = 30.0;
+
+/// How late a timer may fire on an idle worker, by the store's clock.
+const LATE_MAX: Duration = Duration::from_millis(50);
+
+/// What a machine that is busy with other tests adds.
+const SLACK: Duration = Duration::from_millis(50);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_worker_sends_at_most_thirty_statements_a_minute() {
+    let world = World::new().await;
+    let sent: Arc<Mutex<Vec<(Instant, String)>>> = Arc::default();
+    let counts = Arc::clone(&sent);
+    let proxy = Proxy::before(world.url(), Duration::ZERO, move |statement: &str| {
+        counts.lock().unwrap().push((Instant::now(), statement.to_owned()));
+        Cut::Pass
+    })
+    .await;
+    // With all its defaults, and a run that sleeps.
+    let store = PostgresStore::connect(proxy.url()).await.unwrap();
+    let worker = Working::start(store, |worker| worker);
+    let sleeper = world.client.start::<Nap>(24 * 3600 * 1000).await.unwrap();
+    until("the run sleeps", async || sleeper.describe().await.unwrap().waiting_on).await;
+
+    // From one heartbeat to a later one, so that nothing is counted twice or left out.
+    let beats = || {
+        let sent = sent.lock().unwrap();
+        sent.iter().filter(|(_, statement)| statement.contains(".tick(")).map(|(at, _)| *at).collect::<Vec<_>>()
+    };
+    let settled = beats().len() + 2;
+    until("heartbeats have passed", async || (beats().len() > settled + 4).then_some(())).await;
+    let (begin, end) = (beats()[settled], beats()[settled + 4]);
+    let sent = sent.lock().unwrap();
+    let statements: Vec<_> = sent.iter().filter(|(at, _)| (begin..end).contains(at)).collect();
+    let per_minute = statements.len() as f64 * 60.0 / (end - begin).as_secs_f64();
+    eprintln!("an idle worker sends {per_minute:.1} statements a minute");
+    assert!(per_minute <= STATEMENTS_MAX, "{per_minute:.1} statements a minute: {statements:#?}");
+    drop(worker);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn timers_of_parked_runs_fire_in_time_and_never_early() {
+    let world = World::new().await;
+    let worker = Working::start(world.store.clone(), |worker| worker);
+    // Some shorter than two heartbeats, which stay in memory, and some longer, which do not.
+    let naps = (0..24).map(|nap| 100 + nap * 290);
+    let runs = join_all(naps.map(async |millis| world.client.start::<Nap>(millis).await.unwrap())).await;
+    let mut late = Vec::new();
+    for run in &runs {
+        run.result().timeout(PATIENCE).await.unwrap();
+        let history = run.history().await.unwrap();
+        let deadline = history.iter().find_map(|event| match &event.event {
+            Event::TimerStarted { fire_at, .. } => Some(fire_at.as_micros()),
+            _ => None,
+        });
+        let fired = history.iter().find(|event| matches!(event.event, Event::TimerFired { .. })).unwrap();
+        let late_by = fired.at.timestamp_micros() - deadline.unwrap();
+        assert!(late_by >= 0, "a timer fired {late_by} us early");
+        late.push(Duration::from_micros(late_by.unsigned_abs()));
+    }
+    late.sort_unstable();
+    eprintln!("timers fire late by {:?} in the middle and {:?} at most", late[late.len() / 2], late[late.len() - 1]);
+    assert!(late[late.len() / 2] <= LATE_MAX, "{late:?}");
+    assert!(late[late.len() - 1] <= LATE_MAX + SLACK, "{late:?}");
+    world.log().await.check();
+    worker.stop().await;
+}

@@ -1,0 +1,77 @@
+//! A worker in a process of its own, which is stopped, continued and killed from outside.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+/// The signal that no process survives.
+const SIGKILL: i32 = 9;
+
+/// A running `trial_worker`; killed when the value is dropped.
+#[derive(Debug)]
+pub(crate) struct TrialWorker {
+    child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+impl TrialWorker {
+    /// Starts one on that database, with that fate: see the program.
+    pub(crate) fn spawn(database_url: &str, fate: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_trial_worker"))
+            .args(fate)
+            .env("DATABASE_URL", database_url)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let to = Arc::clone(&lines);
+        // It ends with the process.
+        std::thread::spawn(move || output.lines().map_while(Result::ok).for_each(|line| to.lock().unwrap().push(line)));
+        Self { child, lines }
+    }
+
+    /// What it has said so far.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.lines.lock().unwrap().clone()
+    }
+
+    /// Its process's id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether `SIGKILL` has ended it.
+    ///
+    /// # Panics
+    /// If it has ended in any other way.
+    pub(crate) fn was_killed(&mut self) -> bool {
+        match self.child.try_wait().unwrap() {
+            None => false,
+            Some(status) if status.signal() == Some(SIGKILL) => true,
+            Some(status) => panic!("the worker ended by itself: {status}; it said {:#?}", self.lines()),
+        }
+    }
+
+    /// Lets a stopped process go on.
+    pub(crate) fn resume(&self) {
+        let kill = format!("kill -CONT {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    }
+
+    /// Whether it is stopped.
+    pub(crate) fn is_stopped(&self) -> bool {
+        let ps = Command::new("ps").args(["-o", "stat=", "-p", &self.child.id().to_string()]).output().unwrap();
+        ps.stdout.starts_with(b"T")
+    }
+}
+
+impl Drop for TrialWorker {
+    fn drop(&mut self) {
+        // It may have ended already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}

@@ -84,4 +84,4 @@ fn run(seed: u64, in_words: bool) -> Outcome {
 }
 
 /// How many of the last lines of the trace a story has.
-const STORY_LINES: usize = 100_000;
+const STORY_LINES: usize = 500_000;

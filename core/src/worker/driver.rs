@@ -187,7 +187,8 @@ impl Driver {
         let now = self.now();
         let deadline = self.processor.next_deadline().map(|at| at.saturating_since(now));
         let lease = self.trust.rest();
-        let shutdown = self.shutdown.map(|end| end.saturating_sub(monotonic));
+        // Once the grace is over, only the append under way is waited for, and that wakes by itself.
+        let shutdown = self.shutdown.filter(|end| *end > monotonic).map(|end| end - monotonic);
         let retry = (self.read_after > monotonic).then(|| self.read_after - monotonic);
         [deadline, shutdown, retry].into_iter().flatten().fold(lease, Duration::min)
     }

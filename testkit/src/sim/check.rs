@@ -11,7 +11,7 @@ use super::clients::{RunPromise, lock};
 use super::dice::Dice;
 use super::faults::EPOCH;
 use super::host::SimHost;
-use super::ledger::{Execution, is_terminal};
+use super::ledger::{EventAccount, Execution, is_terminal};
 use super::plan::{Expected, SIGNALS};
 use super::time::Owner;
 use super::workflow::Summary;
@@ -74,16 +74,15 @@ impl World {
         for Seen { run, history, .. } in seen {
             let account = &inner.book.runs[run];
             let names: Vec<String> = history.iter().map(|event| event.event.name().to_string()).collect();
-            if !names.iter().eq(account.events.iter().map(|(name, _)| name)) {
+            if !names.iter().eq(account.events.iter().map(|event| &event.name)) {
                 wrong.push(format!("run {run}: the history that is read is not the one that was written"));
                 continue;
             }
             check_history(*run, history, &mut wrong);
-            let moments: Vec<u64> = account.events.iter().map(|(_, moment)| *moment).collect();
             if !self.nature.forgetful {
                 let own = |execution: &&Execution| execution.key.starts_with(&run.to_string());
                 let executions: Vec<&Execution> = inner.executions.iter().filter(own).collect();
-                self.check_executions(history, &moments, &executions, &mut wrong);
+                self.check_executions(history, &account.events, &executions, &mut wrong);
             }
         }
         if !self.nature.forgetful {
@@ -104,7 +103,7 @@ impl World {
     fn check_executions(
         &self,
         history: &[HistoryEvent],
-        moments: &[u64],
+        accounts: &[EventAccount],
         executions: &[&Execution],
         wrong: &mut Vec<String>,
     ) {
@@ -118,7 +117,8 @@ impl World {
             let mut over = None;
             let mut retry_at = None;
             let mut once = false;
-            for (HistoryEvent { event, .. }, committed) in history.iter().zip(moments) {
+            for (HistoryEvent { event, .. }, account) in history.iter().zip(accounts) {
+                let committed = &account.moment;
                 match event {
                     Event::ActivityScheduled { id: other, options, .. } if other.to_string() == id => {
                         may_begin = Some(*committed);
@@ -140,9 +140,9 @@ impl World {
                     | Event::CompensationFailed { id: other, .. }
                         if other.to_string() == id =>
                     {
-                        over = Some(*committed);
+                        over = Some(account);
                     }
-                    other if is_terminal(other.name().as_str()) => over = over.or(Some(*committed)),
+                    other if is_terminal(other.name().as_str()) => over = over.or(Some(account)),
                     _ => {}
                 }
             }
@@ -154,7 +154,11 @@ impl World {
                 wrong
                     .push(format!("{key}: attempt {attempt} began at {began}, before its time {retry_at:?}"));
             }
-            if over.is_some_and(|over| over < *moment) && !self.frozen.contains(owner) {
+            // Whoever decides that an attempt is not wanted any more may find that it begins at that moment.
+            let is_late = over.is_some_and(|over| {
+                over.moment < *moment && over.writer != *owner && over.writer != Owner::WORLD
+            });
+            if is_late && !self.frozen.contains(owner) {
                 wrong.push(format!("{key}: attempt {attempt} began when the outcome was recorded"));
             }
             if once && *count > 1 {

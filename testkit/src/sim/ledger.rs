@@ -44,9 +44,18 @@ pub(crate) struct Book {
 /// What is known of a run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RunAccount {
-    /// Its events' names, and the moments at which they were committed.
-    pub(crate) events: Vec<(String, u64)>,
+    pub(crate) events: Vec<EventAccount>,
     pub(crate) is_over: bool,
+}
+
+/// What is known of an event.
+#[derive(Clone, Debug)]
+pub(crate) struct EventAccount {
+    pub(crate) name: String,
+    /// When it was committed, in the order of everything.
+    pub(crate) moment: u64,
+    /// Whose request it was; the world's, if nobody waited for its answer any more.
+    pub(crate) writer: Owner,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -108,6 +117,7 @@ impl Ledger {
     }
 
     pub(crate) fn happened(&self, fact: &Fact, now: Timestamp) {
+        let writer = self.time.lock().current;
         let mut inner = self.lock();
         inner.moment += 1;
         if matches!(fact, Fact::Submitted { .. } | Fact::Appended(_)) {
@@ -126,7 +136,7 @@ impl Ledger {
                 self.time.trace("append", append.number.get() << 16 | append.events.len() as u64, || {
                     append_words(append)
                 });
-                book.appended(append, now, *moment, violations);
+                book.appended(append, now, (*moment, writer), violations);
             }
             Fact::Claimed { lease, shards } => {
                 let numbers: Vec<u16> = shards.iter().map(|shard| shard.get()).collect();
@@ -180,7 +190,13 @@ impl Book {
     }
 
     /// Invariants 2 to 5, as far as names and numbers tell.
-    fn appended(&mut self, append: &Append, now: Timestamp, moment: u64, violations: &mut Vec<String>) {
+    fn appended(
+        &mut self,
+        append: &Append,
+        now: Timestamp,
+        (moment, writer): (u64, Owner),
+        violations: &mut Vec<String>,
+    ) {
         let Append { lease, number, .. } = append;
         match self.leases.get_mut(lease) {
             None => {
@@ -221,7 +237,7 @@ impl Book {
             if run.is_over {
                 violations.push(format!("run {}: {} after its end", event.run, event.name));
             }
-            run.events.push((event.name.to_string(), moment));
+            run.events.push(EventAccount { name: event.name.to_string(), moment, writer });
             if event.seq.get() as usize != run.events.len() {
                 violations.push(format!(
                     "run {}: event {} should be {}",

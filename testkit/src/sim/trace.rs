@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::dice::mix;
 
 /// How many of the last lines are kept in words.
-const LINES_KEPT: usize = 100_000;
+const LINES_KEPT: usize = 500_000;
 
 /// The record of a simulation.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use pgworkflows::{Client, Worker, WorkerMonitor};
+use pgworkflows::{Client, RunId, Worker, WorkerMonitor};
 use pgworkflows_memory::{MemoryStore, Snapshot};
 use tokio::sync::oneshot;
 
@@ -104,15 +104,19 @@ pub(crate) struct World {
     pub(crate) promises: Arc<Mutex<Promises>>,
     /// Owners that were frozen: what they began before they woke is older than it looks.
     pub(crate) frozen: BTreeSet<Owner>,
+    /// Orphans that were terminated.
+    ended: BTreeSet<RunId>,
+    client: Client,
     slots: Vec<Slot>,
     actions: BTreeMap<(Duration, u64), Action>,
+    actions_made: u64,
     copy: Option<(Snapshot, Book)>,
     dice: Dice,
     owners: u32,
 }
 
 /// How many polls a world may take. Most take a few thousand.
-const POLLS_MAX: u64 = 2_000_000;
+const POLLS_MAX: u64 = 300_000;
 
 impl Nature {
     fn draw(dice: &mut Dice) -> Self {
@@ -148,6 +152,9 @@ impl World {
         let faults = Arc::new(faults);
         let clock = Arc::new(StoreTime(Arc::clone(&time)));
         let store = MemoryStore::with_faults(clock, Arc::clone(&faults) as _);
+        let host = SimHost::new(Arc::clone(&time), Owner::WORLD, dice.fork(8));
+        let client = Client::builder(store.clone()).queue_shards(nature.queue_shards).host(host);
+        let client = client.build().expect("the settings are in range");
         let mut world = Self {
             scheduler: Scheduler::new(Arc::clone(&time)),
             slots: nature.slots.iter().map(|_| Slot::default()).collect(),
@@ -158,7 +165,10 @@ impl World {
             ledger,
             promises: Arc::default(),
             frozen: BTreeSet::new(),
+            ended: BTreeSet::new(),
+            client,
             actions: BTreeMap::new(),
+            actions_made: 0,
             copy: None,
             dice: dice.fork(5),
             owners: 0,
@@ -234,8 +244,8 @@ impl World {
     }
 
     fn at(&mut self, at: Duration, action: Action) {
-        let number = self.actions.len() as u64;
-        self.actions.insert((at, number), action);
+        self.actions_made += 1;
+        self.actions.insert((at, self.actions_made), action);
     }
 
     /// Runs the disturbed phase, then the quiet one, then hands everything over.
@@ -243,8 +253,10 @@ impl World {
         let disturbed_for = self.nature.disturbed_for;
         self.run_until(disturbed_for, |_| false);
         self.calm_down();
-        let is_done =
-            |world: &Self| lock(&world.promises).scripts == 0 && world.ledger.lock().book.is_quiet();
+        let is_done = |world: &Self| {
+            lock(&world.promises).scripts == 0
+                && (world.ledger.lock().book.is_quiet() || !world.orphans().is_empty())
+        };
         // No plan sleeps as long as this, so something happens in between as long as all is well.
         let patience = self.nature.lease_ttl * 60 + Duration::from_secs(600);
         let mut done = false;
@@ -254,7 +266,7 @@ impl World {
             if now > last_progress + patience {
                 break;
             }
-            done = self.run_until(now + patience / 8, is_done);
+            done = self.run_until(now + patience / 8, is_done) && !self.end_orphans();
         }
         if !done && !self.is_violated() {
             let waiting = self.unfinished();
@@ -263,6 +275,37 @@ impl World {
         if !self.is_violated() {
             self.hand_over();
         }
+    }
+
+    /// Runs that are open and that nobody cares for: those of starts without a key whose fate their client never
+    /// learned, and all where commits were lost, for what they wait for may be lost.
+    fn orphans(&self) -> Vec<RunId> {
+        let promises = lock(&self.promises);
+        let is_cared_for = |run: &RunId| promises.runs.iter().any(|promise| promise.run == *run);
+        let inner = self.ledger.lock();
+        let open = inner.book.runs.iter().filter(|(_, account)| !account.is_over).map(|(run, _)| *run);
+        open.filter(|run| !self.ended.contains(run) && (self.nature.forgetful || !is_cared_for(run)))
+            .collect()
+    }
+
+    /// Terminates orphans. Whether there were any.
+    fn end_orphans(&mut self) -> bool {
+        let orphans = self.orphans();
+        for run in &orphans {
+            self.ended.insert(*run);
+            let (client, run, ledger) = (self.client.clone(), *run, Arc::clone(&self.ledger));
+            self.scheduler.spawn(
+                Owner::WORLD,
+                Box::pin(async move {
+                    match client.terminate(run, "nobody cares for it").await {
+                        Ok(()) => {}
+                        Err(error) if error.is_run_over() => {}
+                        Err(error) => ledger.violated(format!("a termination was refused: {error}")),
+                    }
+                }),
+            );
+        }
+        !orphans.is_empty()
     }
 
     /// Ends all disturbances, and has every worker there.
@@ -415,6 +458,10 @@ impl World {
     /// Starts a worker, unless there is one.
     fn start(&mut self, slot: usize) {
         if self.is_alive(&self.slots[slot]) {
+            if self.slots[slot].life.as_ref().is_some_and(|life| life.stop.is_none()) {
+                // It is on its way out: its successor waits for it.
+                self.at(self.time.now() + Duration::from_millis(10), Action::Start { slot });
+            }
             return;
         }
         self.owners += 1;

@@ -13,6 +13,7 @@ mod recover;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 #[cfg(test)]
 pub(crate) use self::batch::closed_status;
@@ -40,6 +41,8 @@ pub(crate) struct ProcessorConfig {
     pub(crate) history_events_max: u32,
     /// How many runs may be in memory before no more messages are taken in.
     pub(crate) runs_max: usize,
+    /// How far ahead deadlines are loaded: two heartbeats.
+    pub(crate) horizon: Duration,
 }
 
 /// The state machine.
@@ -201,6 +204,8 @@ impl Processor {
         self.mail = true;
         self.due_mark = None;
         self.due = true;
+        // What parks with a near deadline stays in memory from now on: the first heartbeat is yet to come.
+        self.due_until = self.due_until.max(Some(claimed.now.saturating_add(self.config.horizon)));
         self.claimed_since_tick = true;
     }
 
@@ -232,7 +237,8 @@ impl Processor {
     }
 
     /// This processor's part of a heartbeat that is about to be sent.
-    pub(crate) fn tick(&mut self, due_until: Timestamp, ttl: std::time::Duration) -> LeaseTick {
+    pub(crate) fn tick(&mut self, now: Timestamp, ttl: Duration) -> LeaseTick {
+        let due_until = now.saturating_add(self.config.horizon);
         // From now on, what parks with a deadline before this stays in memory: the query may not see it.
         self.due_until = self.due_until.max(Some(due_until));
         self.claimed_since_tick = false;

@@ -39,7 +39,7 @@ pub(crate) fn run() -> Result<(), Failure> {
         report(text::check(file.path.as_path(), &file.text));
         if file.has_extension("rs") {
             report(source::check(&file.text));
-            if let Some(warning) = source::too_long(&file.text) {
+            if let Some(warning) = source::too_long(&file.path, &file.text) {
                 eprintln!("     warning: {}: {warning}", file.path.display());
             }
         }

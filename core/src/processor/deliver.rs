@@ -37,8 +37,7 @@ impl Processor {
     fn deliver(&mut self, inbox: InboxMessage, now: Timestamp) {
         let (shard, number, message) = (inbox.run.shard(), inbox.number, inbox.message);
         let reference = MessageRef { shard, number, message };
-        let accounted_for = !self.taken.insert(reference);
-        if !self.owns(shard) || accounted_for || self.refused.contains_key(&inbox.run) {
+        if !self.owns(shard) || !self.taken.insert(reference) || self.refused.contains_key(&inbox.run) {
             return;
         }
         let message = match wire::decode_message(&inbox.body) {

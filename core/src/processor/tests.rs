@@ -156,6 +156,7 @@ impl Desk {
             history_events_warn: 8,
             history_events_max: 100_000,
             runs_max: 1_000,
+            horizon: Duration::ZERO,
         };
         let shard = run_id(0).shard();
         let claimed = claimed(1, shard, Position::FIRST, 0);
@@ -337,7 +338,8 @@ impl Desk {
 
     /// A heartbeat that sees deadlines up to then.
     fn tick(&mut self, horizon: Duration) {
-        let asked = self.processor.tick(self.now.saturating_add(horizon), SECOND);
+        self.processor.config.horizon = horizon;
+        let asked = self.processor.tick(self.now, SECOND);
         let due = !self.due(asked.due_after, asked.due_until).is_empty();
         let answer = LeaseTicked { lease: asked.lease, held: true, shards: 1, mail: false, due };
         self.processor.ticked(&asked, &answer);
@@ -581,6 +583,20 @@ fn parked_runs_are_found_by_their_deadlines() {
         4 run.completed = 3
     "#]]
     .assert_eq(&(desk.history(near) + &desk.history(far) + &desk.history(nearer)));
+}
+
+#[test]
+fn near_deadline_fires_in_time_before_the_first_heartbeat() {
+    let mut desk = Desk::new();
+    desk.config.horizon = 4 * SECOND;
+    desk.take_over(0);
+    let near = desk.start::<Sleeps>(1, 2);
+    let far = desk.start::<Sleeps>(2, 60);
+    desk.run();
+    assert_eq!(desk.processor.live_runs(), 1, "the far one has left memory");
+    desk.pass(2 * SECOND);
+    assert_eq!(desk.rows.keys().copied().collect::<Vec<_>>(), [far]);
+    assert!(desk.history(near).contains("run.completed"));
 }
 
 #[test]

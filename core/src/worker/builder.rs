@@ -40,6 +40,7 @@ impl WorkerBuilder {
                 history_events_warn: limits::HISTORY_EVENTS_WARN,
                 history_events_max: limits::HISTORY_EVENTS_MAX,
                 runs_max: limits::LIVE_RUNS_MAX,
+                horizon: 2 * limits::TICK_INTERVAL,
             },
             host: None,
         };
@@ -166,6 +167,7 @@ impl WorkerBuilder {
         check_name("worker name", &config.processor.worker)?;
         let default = limits::TICK_INTERVAL.min(config.lease_ttl / 4);
         config.tick_interval = self.tick_interval.unwrap_or(default);
+        config.processor.horizon = 2 * config.tick_interval;
         check(config)?;
         let live_runs = vec![(); config.processors].into_iter().map(|()| LiveRuns::default()).collect();
         Ok(Worker {

@@ -27,7 +27,7 @@ use crate::time::Timestamp;
 #[derive(Debug)]
 pub(crate) enum Input {
     /// A heartbeat is about to be sent: say what it has to ask for this lease.
-    Tick { ttl: Duration, horizon: Duration, reply: oneshot::Sender<TickReply> },
+    Tick { ttl: Duration, reply: oneshot::Sender<TickReply> },
     /// The heartbeat's answer. It was sent at `sent`, by the host's clock.
     Ticked { asked: LeaseTick, answer: LeaseTicked, sent: Duration },
     /// Shards were claimed for this lease.
@@ -206,8 +206,8 @@ impl Driver {
     fn take(&mut self, input: Input) {
         let now = self.now();
         match input {
-            Input::Tick { ttl, horizon, reply } => {
-                let tick = self.processor.tick(now.saturating_add(horizon), ttl);
+            Input::Tick { ttl, reply } => {
+                let tick = self.processor.tick(now, ttl);
                 // The heart that asked may have stopped waiting.
                 drop(reply.send(TickReply { tick, shards: self.processor.shard_count() }));
             }

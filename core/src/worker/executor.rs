@@ -68,7 +68,7 @@ impl Trust {
 impl Leave {
     /// The token once the work may begin; `None` if it may not. Where the lease cannot be trusted, either its
     /// renewal is on its way here or its processor is about to give it up and cancel the token.
-    async fn to_begin(self) -> Option<CancellationToken> {
+    async fn granted(self) -> Option<CancellationToken> {
         while !self.token.is_cancelled() {
             if !self.trust.rest().is_zero() {
                 return Some(self.token);
@@ -99,7 +99,7 @@ impl Executor {
         let this = self.clone();
         self.host.spawn(Box::pin(async move {
             let Ok(_slot) = this.slots.acquire().await else { return };
-            let Some(token) = leave.to_begin().await else { return };
+            let Some(token) = leave.granted().await else { return };
             let context = ActivityContext {
                 run: attempt.run,
                 command: attempt.id,
@@ -138,7 +138,7 @@ impl Executor {
         let seed = run.as_u128() as u64 ^ u64::from(step.id.get());
         self.host.spawn(Box::pin(async move {
             let Ok(_slot) = this.slots.acquire().await else { return };
-            let Some(token) = leave.to_begin().await else { return };
+            let Some(token) = leave.granted().await else { return };
             let work = async {
                 let mut attempt = 1;
                 loop {

@@ -62,7 +62,7 @@ impl Heart {
         let mut asked = Vec::new();
         for (index, processor) in self.processors.iter().enumerate() {
             let (reply, answer) = oneshot::channel();
-            let tick = Input::Tick { ttl: self.lease_ttl, horizon: 2 * self.interval, reply };
+            let tick = Input::Tick { ttl: self.lease_ttl, reply };
             if processor.mailbox.send(tick).is_ok() {
                 asked.push((index, answer));
             }

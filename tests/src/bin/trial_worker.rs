@@ -99,7 +99,11 @@ impl Fate {
         let fate = |signal, moment, append| Self { signal, moment, append, count: AtomicU64::new(0) };
         let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let [signal, moment, append] = words[..] else {
-            return if words.is_empty() { Ok(fate("KILL", Moment::Never, 0)) } else { Err("arguments?".into()) };
+            return if words.is_empty() {
+                Ok(fate("KILL", Moment::Never, 0))
+            } else {
+                Err("arguments?".into())
+            };
         };
         let signal = match signal {
             "kill" => "KILL",

@@ -59,7 +59,8 @@ async fn a_transaction_that_holds_a_key_a_start_and_a_signal_delays_no_append() 
     parked.signal(NUMBER, 3).await.unwrap();
     until("the run has its next signal", async || {
         let history = parked.history().await.unwrap();
-        (history.iter().filter(|event| event.event.name().as_str() == "signal.received").count() == 2).then_some(())
+        (history.iter().filter(|event| event.event.name().as_str() == "signal.received").count() == 2)
+            .then_some(())
     })
     .await;
     assert_prompt(&store);
@@ -93,7 +94,8 @@ async fn a_reader_with_an_open_snapshot_delays_neither_appends_nor_new_partition
     let mut connection = world.connection().await;
     let mut reader = connection.begin().await.unwrap();
     sqlx::query("set transaction isolation level repeatable read").execute(&mut *reader).await.unwrap();
-    let read = "select count(*) from pgworkflows.events union all select count(*) from pgworkflows.closed_runs";
+    let read =
+        "select count(*) from pgworkflows.events union all select count(*) from pgworkflows.closed_runs";
     let seen: Vec<i64> = sqlx::query_scalar(read).fetch_all(&mut *reader).await.unwrap();
     let before = partitions(&world).await;
     store.take_appends();

@@ -41,7 +41,10 @@ async fn an_idle_worker_sends_at_most_thirty_statements_a_minute() {
     // From one heartbeat to a later one, so that nothing is counted twice or left out.
     let beats = || {
         let sent = sent.lock().unwrap();
-        sent.iter().filter(|(_, statement)| statement.contains(".tick(")).map(|(at, _)| *at).collect::<Vec<_>>()
+        sent.iter()
+            .filter(|(_, statement)| statement.contains(".tick("))
+            .map(|(at, _)| *at)
+            .collect::<Vec<_>>()
     };
     let settled = beats().len() + 2;
     until("heartbeats have passed", async || (beats().len() > settled + 4).then_some(())).await;
@@ -75,7 +78,11 @@ async fn timers_of_parked_runs_fire_in_time_and_never_early() {
         late.push(Duration::from_micros(late_by.unsigned_abs()));
     }
     late.sort_unstable();
-    eprintln!("timers fire late by {:?} in the middle and {:?} at most", late[late.len() / 2], late[late.len() - 1]);
+    eprintln!(
+        "timers fire late by {:?} in the middle and {:?} at most",
+        late[late.len() / 2],
+        late[late.len() - 1]
+    );
     assert!(late[late.len() / 2] <= LATE_MAX, "{late:?}");
     assert!(late[late.len() - 1] <= LATE_MAX + SLACK, "{late:?}");
     world.log().await.check();

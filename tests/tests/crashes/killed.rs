@@ -84,8 +84,11 @@ pub(crate) async fn assert_no_recorded_activity_ran_again(
     let rows = rows.fetch_all(&mut world.connection().await).await.unwrap();
     let executions: Vec<(String, i32)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
     for (activity, recorded) in completed {
-        let seen: Vec<i32> =
-            executions.iter().filter(|execution| execution.0 == activity).map(|execution| execution.1).collect();
+        let seen: Vec<i32> = executions
+            .iter()
+            .filter(|execution| execution.0 == activity)
+            .map(|execution| execution.1)
+            .collect();
         assert!(!seen.is_empty(), "activity `{activity}` has an outcome, but never ran: {executions:?}");
         assert!(
             seen.iter().all(|seen| *seen < recorded),

@@ -34,7 +34,8 @@ async fn a_server_that_stops_or_crashes_and_comes_back_costs_no_attempt_and_fail
         // Shorter than the lease lives, and longer; in good order, and not.
         for (kill, down) in [(false, 0), (true, 0), (true, 2500), (false, 2500), (true, 200)] {
             let completed = world_completed(&world).await;
-            until("trials go on", async || (world_completed(&world).await >= completed + 3).then_some(())).await;
+            until("trials go on", async || (world_completed(&world).await >= completed + 3).then_some(()))
+                .await;
             let server = Arc::clone(&server);
             tokio::task::spawn_blocking(move || {
                 if kill { server.kill() } else { server.stop() }.unwrap();
@@ -56,7 +57,9 @@ async fn a_server_that_stops_or_crashes_and_comes_back_costs_no_attempt_and_fail
     }
     let log = world.log().await;
     log.check();
-    for charged in ["activity.attempt_failed", "activity.attempt_lost", "activity.failed", "run.failed", "run.stalled"] {
+    for charged in
+        ["activity.attempt_failed", "activity.attempt_lost", "activity.failed", "run.failed", "run.stalled"]
+    {
         assert_eq!(log.count(charged), 0, "{charged}");
     }
     assert_eq!(log.count("run.completed"), done.iter().flatten().count());

@@ -29,7 +29,9 @@ impl TrialWorker {
         let output = BufReader::new(child.stdout.take().unwrap());
         let to = Arc::clone(&lines);
         // It ends with the process.
-        std::thread::spawn(move || output.lines().map_while(Result::ok).for_each(|line| to.lock().unwrap().push(line)));
+        std::thread::spawn(move || {
+            output.lines().map_while(Result::ok).for_each(|line| to.lock().unwrap().push(line))
+        });
         Self { child, lines }
     }
 
@@ -63,7 +65,8 @@ impl TrialWorker {
 
     /// Whether it is stopped.
     pub(crate) fn is_stopped(&self) -> bool {
-        let ps = Command::new("ps").args(["-o", "stat=", "-p", &self.child.id().to_string()]).output().unwrap();
+        let ps =
+            Command::new("ps").args(["-o", "stat=", "-p", &self.child.id().to_string()]).output().unwrap();
         ps.stdout.starts_with(b"T")
     }
 }

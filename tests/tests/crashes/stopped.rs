@@ -43,7 +43,7 @@ async fn stop_at(moment: &str, append: usize) -> bool {
     let Some(second) = second else { return false };
     // The last commit of a run needs nobody to take over.
     until("the first lease is fenced", async || {
-        let fenced = sqlx::query_scalar("select fenced from pgworkflows.leases order by lease limit 1");
+        let fenced = sqlx::query_scalar("select fenced from pgworkflows.leases order by claimed_at limit 1");
         let fenced: bool = fenced.fetch_one(&mut world.connection().await).await.unwrap();
         fenced.then_some(())
     })

@@ -1,7 +1,7 @@
 //! Signals: buffered, in order, once per key, and never into the void.
 
 use pgworkflows::prelude::*;
-use pgworkflows_tests::{Bed, Gate, activity, eventually, promises, story, workflow};
+use pgworkflows_tests::{Bed, Gate, activity, count, eventually, promises, story, workflow};
 
 promises![
     signals_that_come_before_the_wait_are_buffered,
@@ -56,11 +56,25 @@ async fn signals_that_come_before_the_wait_are_buffered(bed: Bed) {
 }
 
 async fn signals_of_one_name_are_consumed_first_in_first_out(bed: Bed) {
-    let run = bed.client.start::<Listen>(3).await.unwrap();
+    workflow!(HoldThenListen, "hold-then-listen", |ctx: Context,
+                                                   _input: ()|
+     -> WorkflowResult<Vec<String>> {
+        ctx.activity::<Hold>(()).await?;
+        Ok(vec![ctx.wait_for(WORD).await?, ctx.wait_for(WORD).await?, ctx.wait_for(WORD).await?])
+    });
+
+    // Given a run that has three signals of one name in its buffer before it asks for the first
+    let gate = Gate::shut();
+    bed.work(bed.worker().workflow::<HoldThenListen>().activity(Hold::that(gate.holding())));
+    let run = bed.client.start::<HoldThenListen>(()).await.unwrap();
     for word in ["one", "two", "three"] {
         run.signal(WORD, word.to_owned()).await.unwrap();
     }
-    bed.work(bed.worker().workflow::<Listen>());
+    eventually("all are in the log", async || (count(&run, "signal.received").await == 3).then_some(()))
+        .await;
+    gate.open();
+
+    // Then it gets them in the order in which they came
     assert_eq!(run.result().await.unwrap(), ["one", "two", "three"]);
 }
 

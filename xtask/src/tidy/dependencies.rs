@@ -12,7 +12,7 @@ pub(crate) fn check(packages: &[Package], files: &[File]) -> Vec<String> {
         let sources = || files.iter().filter(|file| is_source_of(file, package, packages));
         for dependency in package.dependencies() {
             let name = dependency.replace('-', "_");
-            if !sources().any(|file| has_word(&file.text, &name)) {
+            if !sources().any(|file| names(&file.text, &name)) {
                 wrong.push(format!("{}: depends on `{dependency}` but never uses it", package.name()));
             }
         }
@@ -37,6 +37,12 @@ fn is_source_of(file: &File, package: &Package, packages: &[Package]) -> bool {
     file.has_extension("rs") && nearest.is_some_and(|nearest| nearest.name() == package.name())
 }
 
+/// Whether a source names a dependency: by its word, or by a derived trait whose expansion names it.
+fn names(text: &str, dependency: &str) -> bool {
+    let derived = dependency == "serde" && (has_word(text, "Serialize") || has_word(text, "Deserialize"));
+    derived || has_word(text, dependency)
+}
+
 fn has_word(text: &str, word: &str) -> bool {
     let is_part = |c: char| c.is_alphanumeric() || c == '_';
     text.match_indices(word).any(|(at, _)| {
@@ -48,7 +54,14 @@ fn has_word(text: &str, word: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::has_word;
+    use super::{has_word, names};
+
+    #[test]
+    fn derived_trait_is_a_use_of_its_crate() {
+        assert!(names("#[derive(Serialize)]", "serde"));
+        assert!(!names("#[derive(Debug)]", "serde"));
+        assert!(!names("#[derive(Serialize)]", "tokio"));
+    }
 
     #[test]
     fn dependency_is_used_only_where_its_whole_name_occurs() {

@@ -30,8 +30,13 @@ pub enum Fact {
         /// Until when nobody may fence it.
         until: Timestamp,
     },
-    /// A lease was fenced or released: its shards are free, and nothing is written under it any more.
-    Ended(LeaseId),
+    /// A lease is over: its shards are free, and nothing is written under it any more.
+    Ended {
+        /// The lease.
+        lease: LeaseId,
+        /// Whether its holder asked for it; else it was fenced.
+        released: bool,
+    },
     /// The store went back to an older state.
     Restored,
 }

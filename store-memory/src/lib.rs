@@ -20,6 +20,7 @@
 mod clock;
 mod fact;
 mod faults;
+mod flaws;
 mod state;
 mod store;
 mod transaction;
@@ -29,5 +30,6 @@ pub use self::fact::Fact;
 pub use self::faults::{
     Call, Fault, FaultCounts, FaultPoint, FaultWeights, Faults, SeededFaults, SessionNo, Stage,
 };
+pub use self::flaws::Flaws;
 pub use self::store::{MemoryStore, Snapshot};
 pub use self::transaction::MemoryTransaction;

@@ -23,16 +23,21 @@ impl State {
         if self.was_applied(append)? {
             return Ok(Appended { now });
         }
-        self.check_ownership(append)?;
-        self.check_rows(append)?;
-        self.check_seqs(append)?;
-        self.check_positions(append)?;
-        self.check_messages(append)?;
+        if !self.flaws.fence_unchecked {
+            self.check_ownership(append)?;
+        }
+        if self.flaws.check_contents() {
+            self.check_rows(append)?;
+            self.check_seqs(append)?;
+            self.check_positions(append)?;
+            self.check_messages(append)?;
+        }
         // From here on nothing can be refused.
-        let lease = self.leases.get_mut(&append.lease).expect("the lease was checked");
-        lease.appends.insert(append.number, append.digest);
-        while lease.appends.len() > APPENDS_REMEMBERED {
-            lease.appends.pop_first();
+        if let Some(lease) = self.leases.get_mut(&append.lease) {
+            lease.appends.insert(append.number, append.digest);
+            while lease.appends.len() > APPENDS_REMEMBERED {
+                lease.appends.pop_first();
+            }
         }
         self.write(now, append);
         self.facts.push(|| Fact::Appended(append.clone()));
@@ -42,8 +47,13 @@ impl State {
     /// Whether this very append was applied before; an error unless it is the next one.
     fn was_applied(&self, append: &Append) -> Result<bool, StoreError> {
         let Append { lease: id, number, .. } = append;
-        let lease = self.leases.get(id).ok_or_else(|| fenced(*id))?;
+        let lease = match self.leases.get(id) {
+            Some(lease) => lease,
+            None if self.flaws.fence_unchecked => return Ok(false),
+            None => return Err(fenced(*id)),
+        };
         match lease.appends.get(number) {
+            Some(_) if self.flaws.repetition_unchecked => return Ok(false),
             Some(digest) if *digest == append.digest => return Ok(true),
             Some(_) => {
                 return Err(StoreError::fenced(format!(
@@ -51,6 +61,9 @@ impl State {
                 )));
             }
             None => {}
+        }
+        if self.flaws.previous_unchecked {
+            return Ok(false);
         }
         let before = number.get().checked_sub(1).map(AppendNo::new);
         if before.is_none_or(|before| !lease.appends.contains_key(&before)) {
@@ -206,11 +219,14 @@ impl State {
             let run = self.runs.get_mut(&events[0].run).expect("the events' runs were checked");
             run.events.extend(events.iter().map(record));
         }
+        if self.flaws.messages_kept {
+            return;
+        }
         for message in &append.consumed {
             self.inbox.take(*message);
         }
         for message in &append.undelivered {
-            let row = self.inbox.take(*message);
+            let Some(row) = self.inbox.take(*message) else { continue };
             self.undelivered.entry(row.run).or_default().push(Undelivered { body: row.body, at: now });
         }
     }

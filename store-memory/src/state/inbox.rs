@@ -70,13 +70,12 @@ impl Inbox {
         row.is_some_and(|row| row.message == message.message)
     }
 
-    /// Removes a message whose presence was checked.
-    pub(super) fn take(&mut self, message: MessageRef) -> InboxRow {
-        let row =
-            self.rows.remove(&(message.shard, message.number)).expect("the message was checked to be here");
+    /// Removes a message.
+    pub(super) fn take(&mut self, message: MessageRef) -> Option<InboxRow> {
+        let row = self.rows.remove(&(message.shard, message.number))?;
         self.arrivals.remove(&(message.shard, row.commit, message.number));
         self.messages.remove(&row.message);
-        row
+        Some(row)
     }
 
     /// A page of what became visible since the cursor.

@@ -27,7 +27,11 @@ impl State {
         let lease = self.leases.get_mut(&id).expect("it was spared");
         let room = usize::from(claim.limit).saturating_sub(lease.shards.len());
         let rows = &mut self.shards;
-        let is_free = |shard: &ShardId| rows[usize::from(shard.get())].owner.is_none();
+        let stolen = self.flaws.leases_stolen;
+        let is_free = |shard: &ShardId| {
+            let owner = rows[usize::from(shard.get())].owner;
+            owner.is_none() || stolen && owner != Some(id)
+        };
         let free: Vec<_> = queue.iter().filter(is_free).take(room).collect();
         self.facts.push(|| Fact::Claimed { lease: id, shards: free.clone() });
         for shard in free {
@@ -70,7 +74,7 @@ impl State {
 
     /// Ends a lease in good order: whoever comes next need not suspect anything.
     pub(crate) fn release(&mut self, lease: LeaseId) {
-        self.end_lease(lease, |shard| shard.deaths = 0);
+        self.end_lease(lease, true, |shard| shard.deaths = 0);
     }
 
     fn make_lease(&mut self) -> LeaseId {
@@ -86,18 +90,18 @@ impl State {
         let expired = self.leases.iter().filter(|(id, lease)| **id != own && lease.expires_at <= now);
         let expired = expired.map(|(id, _)| *id);
         for lease in expired.collect::<Vec<_>>() {
-            self.end_lease(lease, |shard| shard.deaths += 1);
+            self.end_lease(lease, false, |shard| shard.deaths += 1);
         }
     }
 
-    fn end_lease(&mut self, id: LeaseId, account: impl Fn(&mut Shard)) {
+    fn end_lease(&mut self, id: LeaseId, released: bool, account: impl Fn(&mut Shard)) {
         let Some(lease) = self.leases.remove(&id) else { return };
         for shard in &lease.shards {
             let shard = self.shard_mut(*shard);
             shard.owner = None;
             account(shard);
         }
-        self.facts.push(|| Fact::Ended(id));
+        self.facts.push(|| Fact::Ended { lease: id, released });
         if !lease.shards.is_empty() {
             self.hint(Hint::Released);
         }

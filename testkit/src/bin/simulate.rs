@@ -5,6 +5,13 @@ use pgworkflows_testkit::sim::simulate;
 
 fn main() -> std::process::ExitCode {
     let arguments: Vec<u64> = std::env::args().skip(1).filter_map(|argument| argument.parse().ok()).collect();
+    if std::env::args().nth(1).is_some_and(|argument| argument == "canaries") {
+        for canary in pgworkflows_testkit::sim::Canary::ALL {
+            let found: Vec<u64> =
+                (0..1000).filter(|seed| pgworkflows_testkit::sim::finds(canary, *seed)).take(5).collect();
+            println!("{canary:?}: {found:?}");
+        }
+    }
     let (first, count) = (arguments.first().copied().unwrap_or(0), arguments.get(1).copied().unwrap_or(1));
     let mut bad = 0;
     let mut simulated = 0.0;

@@ -158,7 +158,7 @@ impl World {
             let is_late = over.is_some_and(|over| {
                 over.moment < *moment && over.writer != *owner && over.writer != Owner::WORLD
             });
-            if is_late && !self.frozen.contains(owner) {
+            if is_late {
                 wrong.push(format!("{key}: attempt {attempt} began when the outcome was recorded"));
             }
             if once && *count > 1 {

@@ -63,6 +63,8 @@ struct Inner {
     outage_until: Duration,
     /// Nor do these owners, before theirs.
     cut_off_until: BTreeMap<Owner, Duration>,
+    /// When the requests that linger arrive.
+    arrivals: Vec<Duration>,
 }
 
 impl SimFaults {
@@ -73,6 +75,7 @@ impl SimFaults {
             counts: BTreeMap::new(),
             outage_until: Duration::ZERO,
             cut_off_until: BTreeMap::new(),
+            arrivals: Vec::new(),
         };
         Self { time, ledger, inner: Mutex::new(inner) }
     }
@@ -93,6 +96,11 @@ impl SimFaults {
     pub(crate) fn cut_off(&self, owner: Owner, until: Duration) {
         self.lock().cut_off_until.insert(owner, until);
         self.count("partition");
+    }
+
+    /// Takes the times at which requests that linger arrive.
+    pub(crate) fn take_arrivals(&self) -> Vec<Duration> {
+        std::mem::take(&mut self.lock().arrivals)
     }
 
     /// Counts a fault that was injected, here or elsewhere.
@@ -172,7 +180,12 @@ impl Faults for SimFaults {
         match drawn {
             Some("delayed") => self.delay(LATENCY.1, delay_max),
             Some("repeated") => Fault::Repeat,
-            Some("lingering") => Fault::Linger,
+            Some("lingering") => {
+                let mut inner = self.lock();
+                let arrival = now + inner.dice.time(LATENCY.1, delay_max * 2);
+                inner.arrivals.push(arrival);
+                Fault::Linger
+            }
             Some(_) => Fault::Lose,
             None if point.stage == Stage::Request => self.delay(LATENCY.0, LATENCY.1),
             None => Fault::Proceed,

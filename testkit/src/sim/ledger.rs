@@ -147,8 +147,12 @@ impl Ledger {
                 book.leases.entry(*lease).or_insert(LeaseAccount { until: *until, last_append: 0 }).until =
                     *until;
             }
-            Fact::Ended(lease) => {
-                self.time.trace("end", lease.get(), || format!("lease {lease} is over"));
+            Fact::Ended { lease, released } => {
+                self.time.trace("end", u64::from(*released), || format!("lease {lease} is over"));
+                let until = book.leases.get(lease).map(|lease| lease.until);
+                if until.is_some_and(|until| now < until) && !released {
+                    violations.push(format!("lease {lease} was fenced before its time"));
+                }
                 book.ended(*lease);
             }
             Fact::Restored => self.time.trace("restore", 0, || "the store went back".to_owned()),

@@ -10,6 +10,7 @@ use pgworkflows::{Client, RunId, Worker, WorkerMonitor};
 use pgworkflows_memory::{MemoryStore, Snapshot};
 use tokio::sync::oneshot;
 
+use super::canary::{Canary, seen_by_workers};
 use super::clients::{Promises, Script, lock};
 use super::dice::Dice;
 use super::faults::{SimFaults, StoreTime, Weights};
@@ -96,14 +97,13 @@ struct Life {
 
 pub(crate) struct World {
     pub(crate) nature: Nature,
+    canary: Option<Canary>,
     pub(crate) time: Arc<Time>,
     pub(crate) scheduler: Scheduler,
     pub(crate) store: MemoryStore,
     pub(crate) faults: Arc<SimFaults>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) promises: Arc<Mutex<Promises>>,
-    /// Owners that were frozen: what they began before they woke is older than it looks.
-    pub(crate) frozen: BTreeSet<Owner>,
     /// Orphans that were terminated.
     ended: BTreeSet<RunId>,
     client: Client,
@@ -140,7 +140,7 @@ impl Nature {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, in_words: bool) -> Self {
+    pub(crate) fn new(seed: u64, canary: Option<Canary>, in_words: bool) -> Self {
         let dice = Dice::new(seed);
         let nature = Nature::draw(&mut dice.fork(1));
         let time = Time::new(dice.fork(2), in_words);
@@ -151,7 +151,8 @@ impl World {
         let faults = SimFaults::new(Arc::clone(&time), Arc::clone(&ledger), dice.fork(4), weights);
         let faults = Arc::new(faults);
         let clock = Arc::new(StoreTime(Arc::clone(&time)));
-        let store = MemoryStore::with_faults(clock, Arc::clone(&faults) as _);
+        let flaws = canary.map(Canary::flaws).unwrap_or_default();
+        let store = MemoryStore::with_flaws(clock, Arc::clone(&faults) as _, flaws);
         let host = SimHost::new(Arc::clone(&time), Owner::WORLD, dice.fork(8));
         let client = Client::builder(store.clone()).queue_shards(nature.queue_shards).host(host);
         let client = client.build().expect("the settings are in range");
@@ -159,12 +160,12 @@ impl World {
             scheduler: Scheduler::new(Arc::clone(&time)),
             slots: nature.slots.iter().map(|_| Slot::default()).collect(),
             nature,
+            canary,
             time,
             store,
             faults,
             ledger,
             promises: Arc::default(),
-            frozen: BTreeSet::new(),
             ended: BTreeSet::new(),
             client,
             actions: BTreeMap::new(),
@@ -211,9 +212,6 @@ impl World {
                 _ => Action::Restore,
             };
             self.at(at, action);
-        }
-        for _ in 0..dice.below(20) {
-            self.at(dice.time(Duration::from_millis(1), disturbed_for), Action::Deliver);
         }
     }
 
@@ -392,6 +390,9 @@ impl World {
     }
 
     fn act_now(&mut self) {
+        for arrival in self.faults.take_arrivals() {
+            self.at(arrival, Action::Deliver);
+        }
         while let Some(entry) = self.actions.first_entry() {
             if entry.key().0 > self.time.now() {
                 return;
@@ -421,7 +422,6 @@ impl World {
                     let owner = life.owner;
                     self.faults.count("freeze");
                     self.scheduler.freeze(owner);
-                    self.frozen.insert(owner);
                     let thaw = (self.time.now() + time, u64::MAX - u64::from(owner.0));
                     self.actions.insert(thaw, Action::Thaw { slot, life: owner });
                 }
@@ -468,7 +468,7 @@ impl World {
         let owner = Owner(self.owners);
         let SlotNature { processors, activities_max, grace } = self.nature.slots[slot];
         let host = SimHost::new(Arc::clone(&self.time), owner, self.dice.fork(u64::from(owner.0)));
-        let worker = Worker::builder(self.store.clone())
+        let worker = Worker::builder(seen_by_workers(&self.store, self.canary))
             .name(format!("worker-{}", owner.0))
             .host(Arc::clone(&host) as _)
             .processors(processors)

@@ -1,0 +1,27 @@
+//! Known bugs of stores, to order: a checker is believed once it has found each. No store that keeps anything has
+//! one of these.
+
+/// Which bugs a store has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flaws {
+    /// An append is written although its lease was fenced or released, and nothing behind that notices.
+    pub fence_unchecked: bool,
+    /// An append is written again when it is sent again, and nothing behind that notices.
+    pub repetition_unchecked: bool,
+    /// An append is written although the one before it is missing, and nothing behind that notices.
+    pub previous_unchecked: bool,
+    /// Shards are taken from leases whose time has not passed.
+    pub leases_stolen: bool,
+    /// A message that an append took in stays in the inbox.
+    pub messages_kept: bool,
+    /// A deadline is forgotten when a run parks.
+    pub deadlines_forgotten: bool,
+}
+
+impl Flaws {
+    /// Whether what an append says is held against what is here.
+    pub(crate) fn check_contents(self) -> bool {
+        let Self { fence_unchecked, repetition_unchecked, previous_unchecked, messages_kept, .. } = self;
+        !(fence_unchecked || repetition_unchecked || previous_unchecked || messages_kept)
+    }
+}

@@ -463,7 +463,7 @@ pub struct InboxPage {
     pub messages: Vec<InboxMessage>,
     /// Where to go on reading.
     pub cursor: InboxCursor,
-    /// Whether there are more messages right now.
+    /// Whether to read on at once: there are more messages, or there may be.
     pub more: bool,
     /// The store's clock when it answered.
     pub now: Timestamp,

@@ -544,6 +544,7 @@ create function @schema@.tick(
     p_queue text,
     p_leases bigint[],
     p_ttls bigint[],               -- microseconds; null: do not renew
+    p_committed bigint[],          -- the last append that was acknowledged
     p_snapshots text[],            -- what was read of the inbox; null: nothing
     p_numbers bigint[],            -- the greatest message number read
     p_due_after timestamptz[],
@@ -558,9 +559,12 @@ begin
 
     perform 1 from @schema@.leases l
     where l.lease = any (p_leases) and not l.fenced order by l.lease for update;
+    -- A lease whose last append is not known any more is not held: the database lost commits. Later ones may have
+    -- come since the question was put, and old ones are trimmed.
     update @schema@.leases l set expires_at = clock_timestamp() + t.ttl * interval '1 microsecond'
-    from unnest(p_leases, p_ttls) as t (lease, ttl)
-    where l.lease = t.lease and t.ttl is not null and not l.fenced;
+    from unnest(p_leases, p_ttls, p_committed) as t (lease, ttl, committed)
+    where l.lease = t.lease and t.ttl is not null and not l.fenced
+      and exists (select from @schema@.appends a where a.lease = t.lease and a.number >= t.committed);
 
     -- An owner that outlived one ttl has shown that the shard does not kill it.
     update @schema@.shards s set deaths = 0
@@ -570,7 +574,9 @@ begin
       and s.claimed_at < clock_timestamp() - t.ttl * interval '1 microsecond';
 
     -- `limit 1` by the index's order keeps each look at one probe, whatever the tables' statistics say.
-    select array_agg(coalesce(not l.fenced, false) order by t.ord),
+    select array_agg(coalesce(not l.fenced, false) and exists (
+               select from @schema@.appends a where a.lease = t.lease and a.number >= t.committed
+           ) order by t.ord),
            array_agg((select count(*) from @schema@.shards s where s.lease = t.lease) order by t.ord),
            array_agg(exists (
                select from @schema@.shards s
@@ -603,8 +609,8 @@ begin
                where s.lease = t.lease
            ) order by t.ord)
     into held, owned, mail, due
-    from unnest(p_leases, p_snapshots, p_numbers, p_due_after, p_due_after_runs, p_due_until)
-        with ordinality as t (lease, snapshot, number, due_after, due_after_run, due_until, ord)
+    from unnest(p_leases, p_committed, p_snapshots, p_numbers, p_due_after, p_due_after_runs, p_due_until)
+        with ordinality as t (lease, committed, snapshot, number, due_after, due_after_run, due_until, ord)
     left join @schema@.leases l on l.lease = t.lease;
 
     select count(*) into claimable

@@ -245,6 +245,7 @@ impl Processor {
         LeaseTick {
             lease: self.lease,
             renew: Some(ttl),
+            committed: self.committed,
             cursor: self.cursor.clone(),
             due_after: self.due_mark,
             due_until,

@@ -228,6 +228,10 @@ pub struct LeaseTick {
     pub lease: LeaseId,
     /// Whether to renew it, and for how long: `None` if its processor makes no progress.
     pub renew: Option<Duration>,
+    /// The last of its appends that was acknowledged, 0 if there is none. A store that knows of none so late has
+    /// lost commits, and does not hold the lease: a processor that is idle must learn of that as well, since what
+    /// comes to the inbox then may have numbers that it has read before.
+    pub committed: AppendNo,
     /// How far its processor has read the inbox.
     pub cursor: InboxCursor,
     /// Up to which deadline its processor has loaded parked runs.
@@ -252,7 +256,8 @@ pub struct Ticked {
 pub struct LeaseTicked {
     /// The lease.
     pub lease: LeaseId,
-    /// Whether it is still valid. One that is not was fenced: its processor must throw its memory away.
+    /// Whether it is still valid. One that is not was fenced, or the store lost commits: its processor must throw
+    /// its memory away.
     pub held: bool,
     /// How many shards it owns. If that is more than its processor serves, the answer of a claim was lost.
     pub shards: u16,
@@ -458,7 +463,7 @@ pub struct InboxPage {
     pub messages: Vec<InboxMessage>,
     /// Where to go on reading.
     pub cursor: InboxCursor,
-    /// Whether there are more messages right now.
+    /// Whether to read on at once: there are more messages, or there may be.
     pub more: bool,
     /// The store's clock when it answered.
     pub now: Timestamp,

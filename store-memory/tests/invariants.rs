@@ -16,7 +16,7 @@ use pgworkflows::store::{
     Append, Claim, ClosedRun, ClosedStatus, InboxCursor, InboxMessage, InboxRead, LeaseTick, Load, OpenRow,
     RunFilter, RunHistory, RunPage, Session, Store, StoreError, Submission, Submitted, Tick, UpdatedRun,
 };
-use pgworkflows::{EventSeq, LeaseId, MessageId, Position, RunId, ShardId, Timestamp};
+use pgworkflows::{AppendNo, EventSeq, LeaseId, MessageId, Position, RunId, ShardId, Timestamp};
 use pgworkflows_memory::{FaultWeights, ManualClock, MemoryStore, SeededFaults};
 use proptest::prelude::*;
 
@@ -355,7 +355,14 @@ impl Owner {
         let Some(lease) = self.lease else { return };
         let cursor = self.cursor.clone();
         let due_until = Timestamp::from_micros(0);
-        let leases = vec![LeaseTick { lease, renew: Some(TTL), cursor, due_after: None, due_until }];
+        let leases = vec![LeaseTick {
+            lease,
+            renew: Some(TTL),
+            committed: AppendNo::new(0),
+            cursor,
+            due_after: None,
+            due_until,
+        }];
         let tick = Tick { queue: "default".to_owned(), leases };
         if let Ok(ticked) = self.session.tick(&tick).await
             && !ticked.leases[0].held

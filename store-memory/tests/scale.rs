@@ -37,6 +37,7 @@ async fn hundred_thousand_parked_runs_are_not_in_the_way() {
         let lease = LeaseTick {
             lease: claimed.lease,
             renew: Some(TTL),
+            committed: append.number,
             cursor: InboxCursor::default(),
             due_after: None,
             due_until: Timestamp::from_micros(-1),

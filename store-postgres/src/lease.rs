@@ -33,7 +33,8 @@ pub(crate) const CLAIMED_SHARDS: &str = "
     order by s.shard";
 
 pub(crate) const TICK: &str = "
-    select at, claimable, held, owned, mail, due from @schema@.tick($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    select at, claimable, held, owned, mail, due from @schema@.tick(
+        $1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 
 pub(crate) const RELEASE: &str = "
     select @schema@.release($1, $2)";
@@ -113,6 +114,7 @@ pub(crate) async fn tick(session: &mut PostgresSession, tick: &Tick) -> Result<T
         .bind(tick.queue.clone())
         .bind(leases.iter().map(|lease| lease.lease.get().cast_signed()).bind_iter())
         .bind(ttls)
+        .bind(leases.iter().map(|lease| lease.committed.get().cast_signed()).bind_iter())
         .bind(cursors.iter().map(|cursor| cursor.behind.as_deref()).bind_iter())
         .bind(cursors.iter().map(|cursor| cursor.greatest).bind_iter())
         .bind(leases.iter().map(|lease| Time(due_after(lease).0)).bind_iter())

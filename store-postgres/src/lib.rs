@@ -10,6 +10,8 @@
 //! # }
 //! ```
 //!
+//! A server that demands encrypted connections, as managed ones do, needs the feature `tls`.
+//!
 //! PostgreSQL 14 and newer. Nothing but the listener for notifications keeps state in a connection, so
 //! everything else works through PgBouncer in transaction mode, from its version 1.21 with
 //! `max_prepared_statements` on; give the listener a direct address with [`Builder::listen_url`].

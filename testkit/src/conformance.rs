@@ -204,6 +204,7 @@ macro_rules! store_conformance {
                 expired_lease_that_nobody_fenced_can_be_renewed,
                 fenced_lease_cannot_be_renewed,
                 fenced_lease_cannot_claim,
+                lease_whose_last_append_is_lost_is_not_held,
                 unknown_lease_cannot_claim,
                 unknown_lease_is_not_held,
                 release_hands_over_at_once,

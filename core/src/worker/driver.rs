@@ -216,7 +216,7 @@ impl Driver {
                     self.trust.renewed(sent);
                     self.processor.ticked(&asked, &answer);
                 } else {
-                    self.lose("another worker fenced it".to_owned());
+                    self.lose("another worker fenced it, or the store lost commits".to_owned());
                 }
             }
             Input::Claimed(claimed) if claimed.lease == self.processor.lease() => {

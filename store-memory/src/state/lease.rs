@@ -57,6 +57,10 @@ impl State {
         let Some(lease) = self.leases.get_mut(&tick.lease) else {
             return Ok(LeaseTicked { lease: tick.lease, held: false, shards: 0, mail: false, due: false });
         };
+        if lease.appends.last_key_value().is_none_or(|(last, _)| *last < tick.committed) {
+            // Commits were lost.
+            return Ok(LeaseTicked { lease: tick.lease, held: false, shards: 0, mail: false, due: false });
+        }
         // A lease whose time has passed is still valid until somebody fences it.
         if let Some(ttl) = tick.renew {
             let until = now.saturating_add(ttl);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use pgworkflows::store::{
     Claim, DueMark, InboxCursor, LeaseTick, LeaseTicked, OpenState, Store, StoreError, Tick, Ticked,
 };
-use pgworkflows::{LeaseId, Position, Timestamp};
+use pgworkflows::{AppendNo, LeaseId, Position, Timestamp};
 
 use crate::support::*;
 
@@ -13,6 +13,7 @@ fn lease_tick(writer: &Writer, renew: Option<Duration>) -> LeaseTick {
     LeaseTick {
         lease: writer.lease,
         renew,
+        committed: AppendNo::new(writer.number.get() - 1),
         cursor: writer.cursor.clone(),
         due_after: None,
         due_until: Timestamp::MAX_DEADLINE,

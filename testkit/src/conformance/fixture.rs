@@ -216,6 +216,7 @@ impl Writer {
         LeaseTick {
             lease: self.lease,
             renew: None,
+            committed: AppendNo::new(self.number.get() - 1),
             cursor: InboxCursor::default(),
             due_after: None,
             due_until: Timestamp::from_micros(0),

@@ -83,12 +83,16 @@ pub async fn pages_hold_as_many_as_asked_for(harness: &dyn Harness) {
 
     let mut read = Vec::new();
     let mut cursor = beginning();
-    for (len, more) in [(2, true), (2, true), (1, false)] {
+    for len in [2, 2, 1] {
         let page = writer.read(&cursor, 2).await;
-        assert_eq!((page.messages.len(), page.more), (len, more));
+        assert_eq!(page.messages.len(), len);
+        assert!(page.more || len == 1, "there is more");
         read.extend(bodies(&page.messages));
         cursor = page.cursor;
     }
+    // The last page may not know yet whether anything has come since the first.
+    let end = writer.read(&cursor, 2).await;
+    assert_eq!((end.messages.len(), end.more), (0, false));
     assert_eq!(read, starts.into_iter().map(|start| start.body).collect::<Vec<_>>());
 }
 

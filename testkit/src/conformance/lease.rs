@@ -1,8 +1,8 @@
 //! Queues, claims, heartbeats, takeovers and releases: at any time one owner at most.
 #![expect(missing_docs, reason = "the name of each case is the fact that it shows")]
 
-use pgworkflows::store::StoreError;
-use pgworkflows::{LeaseId, Position};
+use pgworkflows::store::{LeaseTick, StoreError};
+use pgworkflows::{AppendNo, LeaseId, Position};
 
 use super::Harness;
 use super::fixture::{Ground, LONG, QUEUE, SHARDS, Writer, assert_fenced, busy, claim};
@@ -155,6 +155,18 @@ pub async fn fenced_lease_cannot_be_renewed(harness: &dyn Harness) {
     let mut other = ground.writer().await;
     assert!(!owner.tick(Some(LONG)).await.leases[0].held);
     assert!(other.tick(None).await.leases[0].held, "the renewal took nothing back");
+}
+
+pub async fn lease_whose_last_append_is_lost_is_not_held(harness: &dyn Harness) {
+    let ground = Ground::new(harness).await;
+    let mut owner = ground.writer().await;
+    write_two(&ground, &mut owner).await;
+    write_two(&ground, &mut owner).await;
+    for (committed, held) in [(0, true), (1, true), (2, true), (3, false)] {
+        // A store that was put back to the state before append 3 is one that has never seen it.
+        let tick = LeaseTick { committed: AppendNo::new(committed), ..owner.lease_tick() };
+        assert_eq!(owner.look(tick).await.held, held, "append {committed} of 2");
+    }
 }
 
 pub async fn fenced_lease_cannot_claim(harness: &dyn Harness) {

@@ -14,5 +14,6 @@ mod held;
 mod idle;
 mod killed;
 mod outage;
+mod restored;
 mod stopped;
 mod transactions;

@@ -2,7 +2,7 @@
 
 use pgworkflows::prelude::*;
 use pgworkflows::{Event, RunHandle, WorkerBuilder};
-use pgworkflows_tests::{Bed, Gate, Journal, activity, count, eventually, promises, story, workflow};
+use pgworkflows_tests::{Bed, Journal, activity, count, eventually, promises, workflow};
 
 promises![
     activities_are_tried_once_unless_a_policy_says_otherwise,
@@ -15,9 +15,6 @@ promises![
     attempts_are_counted_over_crashes,
     retry_that_fell_due_while_nobody_worked_is_made,
     activity_of_at_most_once_is_not_repeated_after_a_crash,
-    outage_of_the_store_costs_no_attempt_and_fails_nothing,
-    outage_longer_than_the_lease_costs_no_attempt,
-    answers_that_are_lost_change_nothing,
     at_most_so_many_activities_run_at_a_time,
     attempts_of_one_call_share_an_idempotency_key,
 ];
@@ -99,9 +96,9 @@ async fn failure_of_a_type_that_is_not_retryable_is_the_last(bed: Bed) {
 async fn error_that_says_it_is_not_retryable_is_the_last(bed: Bed) {
     bed.work(equip(
         bed.worker(),
-        Try::that(|_, input: String| async move {
-            Ok(input.parse::<u32>().map_err(ActivityError::non_retryable)?)
-        }),
+        Try::that(
+            |_, input: String| async move { input.parse::<u32>().map_err(ActivityError::non_retryable) },
+        ),
     ));
     let run = bed.client.start::<TryOften>("ten".to_owned()).await.unwrap();
     let error = run.result().await.unwrap_err();
@@ -288,91 +285,6 @@ async fn activity_of_at_most_once_is_not_repeated_after_a_crash(bed: Bed) {
     bed.work(bed.worker().workflow::<Once>().activity(succeeding_at(1, &journal)));
     assert_eq!(run.result().await.unwrap(), "attempt-lost");
     assert_eq!(journal.lines(), ["begun"]);
-}
-
-async fn outage_of_the_store_costs_no_attempt_and_fails_nothing(bed: Bed) {
-    // Given an activity that may be tried once, and ends while the store is away
-    let (journal, gate) = (Journal::default(), Gate::shut());
-    let (noted, held) = (journal.clone(), gate.clone());
-    let hold = Try::that(move |ctx, _| {
-        let (noted, held) = (noted.clone(), held.clone());
-        async move {
-            noted.note("begun");
-            held.pass().await;
-            noted.note("ended");
-            Ok(ctx.attempt())
-        }
-    });
-    let (worker, outage) = bed.fragile_worker();
-    bed.work(equip(worker, hold));
-    let run = bed.client.start::<TryOnce>(String::new()).await.unwrap();
-    journal.shows("begun", 1).await;
-    outage.begin();
-    gate.open();
-    journal.shows("ended", 1).await;
-    let lost = outage.lost();
-    eventually("the worker tries in vain", async || (outage.lost() > lost + 3).then_some(())).await;
-    assert!(!run.status().await.unwrap().is_over());
-
-    // When the store is back
-    outage.end();
-
-    // Then the outcome is recorded, of the one attempt that there was
-    assert_eq!(run.result().await.unwrap(), 1);
-    assert_eq!(journal.lines(), ["begun", "ended"]);
-    assert_eq!(
-        story(&run).await,
-        ["run.started", "activity.scheduled try", "activity.completed", "run.completed"]
-    );
-}
-
-async fn outage_longer_than_the_lease_costs_no_attempt(bed: Bed) {
-    let journal = Journal::default();
-    let noted = journal.clone();
-    let hold = Try::that(move |ctx, _| {
-        let noted = noted.clone();
-        async move {
-            noted.note(format!("attempt {}", ctx.attempt()));
-            if noted.lines().len() == 1 {
-                ctx.cancellation().cancelled().await;
-                noted.note("told");
-            }
-            Ok(ctx.attempt())
-        }
-    });
-    let (worker, outage) = bed.fragile_worker();
-    bed.work(equip(worker.lease_ttl(Duration::from_secs(1)), hold));
-    let run = bed.client.start::<TryOnce>(String::new()).await.unwrap();
-    journal.shows("attempt 1", 1).await;
-    outage.begin();
-    journal.shows("told", 1).await;
-    outage.end();
-    // The same worker comes back under another lease.
-    assert_eq!(run.result().await.unwrap(), 1);
-    assert_eq!(journal.lines(), ["attempt 1", "told", "attempt 1"]);
-    assert_eq!(count(&run, "activity.attempt-failed").await, 0);
-}
-
-async fn answers_that_are_lost_change_nothing(bed: Bed) {
-    let journal = Journal::default();
-    let (worker, outage) = bed.fragile_worker();
-    outage.lose_answers(12);
-    bed.work(equip(worker, succeeding_at(3, &journal)));
-    let run = bed.client.start::<TryOften>("busy".to_owned()).await.unwrap();
-    assert_eq!(run.result().await.unwrap(), 3);
-    assert!(outage.lost() >= 3, "{}", outage.lost());
-    assert_eq!(journal.lines(), ["attempt 1", "attempt 2", "attempt 3"]);
-    assert_eq!(
-        story(&run).await,
-        [
-            "run.started",
-            "activity.scheduled try",
-            "activity.attempt-failed",
-            "activity.attempt-failed",
-            "activity.completed",
-            "run.completed",
-        ]
-    );
 }
 
 async fn at_most_so_many_activities_run_at_a_time(bed: Bed) {

@@ -129,7 +129,7 @@ async fn all_that_is_awaited_is_cancelled_in_the_order_of_the_calls(bed: Bed) {
             ctx.activity::<Hold>(()),
             ctx.sleep(Duration::from_secs(3600)),
             ctx.wait_for(GO),
-            ctx.step("endless", || std::future::pending::<ActivityResult<()>>()),
+            ctx.step("endless", std::future::pending::<ActivityResult<()>>),
         );
         let errors = [held.unwrap_err(), slept.unwrap_err(), heard.unwrap_err(), stepped.unwrap_err()];
         Ok(errors.iter().filter(|error| error.is_cancelled()).count())

@@ -14,6 +14,7 @@ mod compensations;
 mod failures;
 
 mod crashes;
+mod outages;
 mod parking;
 mod replay;
 mod stalls;

@@ -78,7 +78,7 @@ fn run(first: u64, count: u64) -> ExitCode {
             println!("to see it again: cargo xtask simulate --seed {seed}");
         }
         let done = seed - first + 1;
-        if done % PROGRESS_EVERY == 0 && done < count {
+        if done.is_multiple_of(PROGRESS_EVERY) && done < count {
             eprintln!("{done} of {count} seeds, {} violated", summary.failed.len());
         }
     }

@@ -140,7 +140,7 @@ impl Session for FlawedSession {
 
     async fn append(&mut self, append: &Append) -> Result<Appended, StoreError> {
         self.appends += 1;
-        if self.canary == Canary::EarlyAcknowledgement && self.appends % EARLY_EVERY == 0 {
+        if self.canary == Canary::EarlyAcknowledgement && self.appends.is_multiple_of(EARLY_EVERY) {
             return Ok(Appended { now: append.events.last().map(|event| event.at).unwrap_or_default() });
         }
         self.inner.append(append).await

@@ -7,14 +7,13 @@ use std::time::Duration;
 
 use pgworkflows::{Client, Event, HistoryEvent, RunId, RunInfo, Timestamp};
 
-use super::clients::{RunPromise, lock};
+use super::clients::lock;
 use super::dice::Dice;
 use super::faults::EPOCH;
 use super::host::SimHost;
 use super::ledger::{EventAccount, Execution, is_terminal};
-use super::plan::{Expected, SIGNALS};
+use super::promise::check_promise;
 use super::time::Owner;
-use super::workflow::Summary;
 use super::world::World;
 
 /// A run as a client sees it.
@@ -191,12 +190,12 @@ fn check_history(run: RunId, history: &[HistoryEvent], wrong: &mut Vec<String>) 
         now = Some(*at);
         match event {
             Event::RunStarted { start_at, .. } => {
-                start_at.inspect(|start_at| drop(deadlines.insert(0, *start_at)));
+                deadlines.extend(start_at.map(|start_at| (0, start_at)));
             }
-            Event::ActivityScheduled { id, .. } | Event::CompensationRegistered { id, .. } => {
-                if !begun.insert(id.get()) {
-                    bad("its id was used before");
-                }
+            Event::ActivityScheduled { id, .. } | Event::CompensationRegistered { id, .. }
+                if !begun.insert(id.get()) =>
+            {
+                bad("its id was used before");
             }
             Event::TimerStarted { id, fire_at } => {
                 if !begun.insert(id.get()) {
@@ -221,10 +220,10 @@ fn check_history(run: RunId, history: &[HistoryEvent], wrong: &mut Vec<String>) 
             | Event::StepCompleted { id, .. }
             | Event::StepFailed { id, .. }
             | Event::CompensationCompleted { id }
-            | Event::CompensationFailed { id, .. } => {
-                if !outcomes.insert(id.get()) {
-                    bad("a second outcome");
-                }
+            | Event::CompensationFailed { id, .. }
+                if !outcomes.insert(id.get()) =>
+            {
+                bad("a second outcome");
             }
             Event::CompensationScheduled { id } => {
                 if compensated.is_some_and(|before| before <= id.get()) {
@@ -232,10 +231,10 @@ fn check_history(run: RunId, history: &[HistoryEvent], wrong: &mut Vec<String>) 
                 }
                 compensated = Some(id.get());
             }
-            Event::SignalReceived { message, .. } | Event::CancelRequested { message, .. } => {
-                if !messages.insert(*message) {
-                    bad("the message was logged before");
-                }
+            Event::SignalReceived { message, .. } | Event::CancelRequested { message, .. }
+                if !messages.insert(*message) =>
+            {
+                bad("the message was logged before");
             }
             Event::RunStalled { reason } => bad(reason),
             _ => {}
@@ -244,84 +243,5 @@ fn check_history(run: RunId, history: &[HistoryEvent], wrong: &mut Vec<String>) 
     let ends = history.iter().filter(|event| is_terminal(event.event.name().as_str())).count();
     if ends != 1 {
         wrong.push(format!("run {run} has {ends} terminal events"));
-    }
-}
-
-/// Invariants 1 and 7, and the result.
-fn check_promise(promise: &RunPromise, seen: &Seen, wrong: &mut Vec<String>) {
-    let run = promise.run;
-    let mut logged: [Vec<u64>; 2] = [Vec::new(), Vec::new()];
-    for event in &seen.history {
-        if let Event::SignalReceived { signal, payload, .. } = &event.event {
-            let index = usize::from(signal.as_ref() == SIGNALS[1]);
-            logged[index].extend(payload.decode::<u64>());
-        }
-    }
-    for (index, tokens) in promise.signals.iter().enumerate() {
-        let late = |token: &u64| {
-            seen.info.undelivered.iter().any(|message| {
-                message.what.contains(SIGNALS[index])
-                    && message
-                        .payload
-                        .as_ref()
-                        .is_some_and(|payload| payload.decode::<u64>().is_ok_and(|it| it == *token))
-            })
-        };
-        let mut place = 0;
-        for token in tokens {
-            match logged[index].iter().position(|it| it == token) {
-                Some(at) if at >= place => place = at + 1,
-                Some(_) => {
-                    wrong.push(format!("run {run}: signal {token} overtook one that was sent before it"))
-                }
-                None if late(token) => {}
-                None => wrong.push(format!("run {run}: signal {token} was acknowledged and is lost")),
-            }
-        }
-        let distinct: BTreeSet<&u64> = logged[index].iter().collect();
-        if distinct.len() != logged[index].len() {
-            wrong.push(format!("run {run}: a signal was logged twice: {:?}", logged[index]));
-        }
-    }
-    let has = |name: &str| seen.history.iter().any(|event| event.event.name().as_str() == name);
-    let late = |what: &str| seen.info.undelivered.iter().any(|message| message.what.contains(what));
-    if promise.cancelled && !has("cancel.requested") && !has("run.ending") && !late("cancellation") {
-        wrong.push(format!("run {run}: a cancellation was acknowledged and is lost"));
-    }
-    if promise.terminated && !has("run.terminated") && !late("termination") {
-        wrong.push(format!("run {run}: a termination was acknowledged and is lost"));
-    }
-    let disturbed = ["cancel.requested", "run.terminated", "activity.attempt-lost"].into_iter().any(has);
-    let last = seen.history.last().map(|event| &event.event);
-    let summary = match last {
-        Some(Event::RunCompleted { result }) => result.decode::<Summary>().ok(),
-        _ => None,
-    };
-    match (promise.plan.expected(), &summary, last) {
-        _ if disturbed => {}
-        (Expected::Open, ..) => {}
-        (Expected::Value(value), Some(summary), _) if summary.value == value => {}
-        (Expected::Failure, _, Some(Event::RunFailed { .. })) => {}
-        (expected, _, last) => {
-            wrong.push(format!("run {run} should have come to {expected:?}, and came to {last:?}"))
-        }
-    }
-    if let Some(summary) = &summary {
-        for (index, logged) in logged.iter().enumerate() {
-            let taken = summary.taken.iter().filter(|(signal, _)| *signal == index).map(|(_, token)| token);
-            if !taken
-                .eq(logged.iter().take(summary.taken.iter().filter(|(signal, _)| *signal == index).count()))
-            {
-                wrong.push(format!("run {run} took {:?}, and {logged:?} came", summary.taken));
-            }
-        }
-    }
-    if let (Some(Ok(told)), summary) = (&promise.result, &summary) {
-        if Some(told) != summary.as_ref() {
-            wrong.push(format!("run {run}: its client was told {told:?}, and it came to {last:?}"));
-        }
-    }
-    if let (Some(Err(told)), Some(_)) = (&promise.result, &summary) {
-        wrong.push(format!("run {run}: its client was told {told}, and it came to {last:?}"));
     }
 }

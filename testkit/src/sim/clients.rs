@@ -208,10 +208,10 @@ impl Script {
         }
         if dice.chance(500) && !self.forgetful {
             let result = handle.result().await;
-            if let Err(error) = &result {
-                if !(error.is_run_failed() || error.is_run_cancelled() || error.is_run_terminated()) {
-                    self.ledger.violated(format!("a result was refused: {error}"));
-                }
+            if let Err(error) = &result
+                && !(error.is_run_failed() || error.is_run_cancelled() || error.is_run_terminated())
+            {
+                self.ledger.violated(format!("a result was refused: {error}"));
             }
             lock(&self.promises).runs[index].result = Some(result.map_err(|error| error.to_string()));
         }

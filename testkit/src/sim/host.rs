@@ -29,10 +29,6 @@ impl SimHost {
         Arc::new(Self { time, owner, dice: Mutex::new(dice), offset, rate })
     }
 
-    pub(crate) fn time(&self) -> &Arc<Time> {
-        &self.time
-    }
-
     pub(crate) fn owner(&self) -> Owner {
         self.owner
     }

@@ -258,7 +258,7 @@ impl Book {
             }
         }
         for message in append.consumed.iter().chain(&append.undelivered) {
-            if self.inbox.get(message).is_none() {
+            if !self.inbox.contains_key(message) {
                 violations.push(format!("message {} was taken from the inbox twice", message.number));
             }
         }

@@ -16,72 +16,10 @@ use super::dice::Dice;
 use super::faults::{SimFaults, StoreTime, Weights};
 use super::host::SimHost;
 use super::ledger::{Book, Ledger};
+use super::nature::{Action, Nature, SlotNature};
 use super::scheduler::Scheduler;
 use super::time::{Owner, Time};
 use super::workflow::register;
-
-/// What happens to a world.
-#[derive(Clone, Copy, Debug)]
-enum Action {
-    /// The worker is there from now on, unless it is there already.
-    Start {
-        slot: usize,
-    },
-    /// All that the worker is doing is lost.
-    Crash {
-        slot: usize,
-    },
-    /// The worker hands over.
-    Stop {
-        slot: usize,
-    },
-    /// The worker does nothing for a while, and does not know it.
-    Freeze {
-        slot: usize,
-        time: Duration,
-    },
-    Thaw {
-        slot: usize,
-        life: Owner,
-    },
-    /// A request that somebody gave up arrives.
-    Deliver,
-    /// Nobody reaches the store.
-    Outage {
-        time: Duration,
-    },
-    /// One worker does not reach the store.
-    CutOff {
-        slot: usize,
-        time: Duration,
-    },
-    /// The store is copied.
-    Snapshot,
-    /// The store goes back to its copy.
-    Restore,
-}
-
-/// How a world is made.
-#[derive(Clone, Debug)]
-pub(crate) struct Nature {
-    lease_ttl: Duration,
-    tick_interval: Duration,
-    queue_shards: u16,
-    slots: Vec<SlotNature>,
-    runs: u64,
-    /// Whether commits may be lost.
-    pub(crate) forgetful: bool,
-    /// Whether nothing is disturbed at all.
-    pub(crate) calm: bool,
-    disturbed_for: Duration,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct SlotNature {
-    processors: usize,
-    activities_max: usize,
-    grace: Duration,
-}
 
 /// A place for a worker.
 #[derive(Default)]
@@ -118,27 +56,6 @@ pub(crate) struct World {
 /// How many polls a world may take. Most take a few thousand.
 const POLLS_MAX: u64 = 300_000;
 
-impl Nature {
-    fn draw(dice: &mut Dice) -> Self {
-        let lease_ttl = dice.time(Duration::from_secs(1), Duration::from_secs(4096));
-        let slots = (0..dice.between(1, 3)).map(|_| SlotNature {
-            processors: dice.between(1, 2) as usize,
-            activities_max: dice.between(1, 6) as usize,
-            grace: dice.time(Duration::from_millis(1), lease_ttl),
-        });
-        Self {
-            slots: slots.collect(),
-            lease_ttl,
-            tick_interval: lease_ttl / dice.between(3, 8) as u32,
-            queue_shards: dice.between(1, 6) as u16,
-            runs: dice.between(1, 10),
-            forgetful: dice.chance(150),
-            calm: dice.chance(50),
-            disturbed_for: lease_ttl * dice.between(5, 30) as u32,
-        }
-    }
-}
-
 impl World {
     pub(crate) fn new(seed: u64, canary: Option<Canary>, in_words: bool) -> Self {
         let dice = Dice::new(seed);
@@ -174,45 +91,11 @@ impl World {
             dice: dice.fork(5),
             owners: 0,
         };
-        world.plan(&mut dice.fork(6));
+        for (at, action) in world.nature.disturbances(&mut dice.fork(6)) {
+            world.at(at, action);
+        }
         world.open_scripts(&dice.fork(7));
         world
-    }
-
-    /// Draws what will happen.
-    fn plan(&mut self, dice: &mut Dice) {
-        let Nature { lease_ttl: ttl, disturbed_for, calm, forgetful, .. } = self.nature;
-        let slots = self.slots.len() as u64;
-        for slot in 0..self.slots.len() {
-            let at =
-                if calm || slot == 0 { Duration::ZERO } else { dice.time(Duration::from_millis(1), ttl * 2) };
-            self.at(at, Action::Start { slot });
-        }
-        if calm {
-            return;
-        }
-        let short = ttl.min(Duration::from_secs(60));
-        for _ in 0..dice.between(0, 15) {
-            let at = dice.time(Duration::from_millis(1), disturbed_for);
-            let slot = dice.below(slots) as usize;
-            let back = at + dice.time(Duration::from_millis(1), ttl * 2);
-            let action = match dice.below(if forgetful { 14 } else { 10 }) {
-                0..4 => {
-                    self.at(back, Action::Start { slot });
-                    Action::Crash { slot }
-                }
-                4 => {
-                    self.at(back, Action::Start { slot });
-                    Action::Stop { slot }
-                }
-                5..8 => Action::Freeze { slot, time: dice.time(ttl / 10, ttl * 3) },
-                8 => Action::Outage { time: dice.time(Duration::from_millis(1), short * 2) },
-                9 => Action::CutOff { slot, time: dice.time(Duration::from_millis(1), short * 2) },
-                10..12 => Action::Snapshot,
-                _ => Action::Restore,
-            };
-            self.at(at, action);
-        }
     }
 
     fn open_scripts(&mut self, dice: &Dice) {

@@ -1,0 +1,131 @@
+//! What a world is like and what will happen to it, drawn from its seed before it begins. It must not know how any of
+//! it is done.
+
+use std::time::Duration;
+
+use super::dice::Dice;
+use super::time::Owner;
+
+/// What happens to a world.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Action {
+    /// The worker is there from now on, unless it is there already.
+    Start {
+        slot: usize,
+    },
+    /// All that the worker is doing is lost.
+    Crash {
+        slot: usize,
+    },
+    /// The worker hands over.
+    Stop {
+        slot: usize,
+    },
+    /// The worker does nothing for a while, and does not know it.
+    Freeze {
+        slot: usize,
+        time: Duration,
+    },
+    Thaw {
+        slot: usize,
+        life: Owner,
+    },
+    /// A request that somebody gave up arrives.
+    Deliver,
+    /// Nobody reaches the store.
+    Outage {
+        time: Duration,
+    },
+    /// One worker does not reach the store.
+    CutOff {
+        slot: usize,
+        time: Duration,
+    },
+    /// The store is copied.
+    Snapshot,
+    /// The store goes back to its copy.
+    Restore,
+}
+
+/// How a world is made.
+#[derive(Clone, Debug)]
+pub(crate) struct Nature {
+    pub(crate) lease_ttl: Duration,
+    pub(crate) tick_interval: Duration,
+    pub(crate) queue_shards: u16,
+    pub(crate) slots: Vec<SlotNature>,
+    pub(crate) runs: u64,
+    /// Whether commits may be lost.
+    pub(crate) forgetful: bool,
+    /// Whether nothing is disturbed at all.
+    pub(crate) calm: bool,
+    pub(crate) disturbed_for: Duration,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SlotNature {
+    pub(crate) processors: usize,
+    pub(crate) activities_max: usize,
+    pub(crate) grace: Duration,
+}
+
+impl Nature {
+    pub(crate) fn draw(dice: &mut Dice) -> Self {
+        let lease_ttl = dice.time(Duration::from_secs(1), Duration::from_secs(4096));
+        let slots = (0..dice.between(1, 3)).map(|_| SlotNature {
+            processors: dice.between(1, 2) as usize,
+            activities_max: dice.between(1, 6) as usize,
+            grace: dice.time(Duration::from_millis(1), lease_ttl),
+        });
+        Self {
+            slots: slots.collect(),
+            lease_ttl,
+            tick_interval: lease_ttl / dice.between(3, 8) as u32,
+            queue_shards: dice.between(1, 6) as u16,
+            runs: dice.between(1, 10),
+            forgetful: dice.chance(150),
+            calm: dice.chance(50),
+            disturbed_for: lease_ttl * dice.between(5, 30) as u32,
+        }
+    }
+
+    /// What will happen, and when.
+    pub(crate) fn disturbances(&self, dice: &mut Dice) -> Vec<(Duration, Action)> {
+        let ttl = self.lease_ttl;
+        let mut disturbances = Vec::new();
+        for slot in 0..self.slots.len() {
+            let at_once = self.calm || slot == 0;
+            let at = if at_once { Duration::ZERO } else { dice.time(MOMENT, ttl * 2) };
+            disturbances.push((at, Action::Start { slot }));
+        }
+        if self.calm {
+            return disturbances;
+        }
+        let short = ttl.min(Duration::from_secs(60));
+        for _ in 0..dice.between(0, 20) {
+            // Half of them early, when everything happens at once.
+            let early = dice.time(MOMENT, self.disturbed_for);
+            let whenever = Duration::from_micros(dice.below(self.disturbed_for.as_micros() as u64));
+            let at = if dice.chance(500) { early } else { whenever };
+            let slot = dice.below(self.slots.len() as u64) as usize;
+            let back = at + dice.time(MOMENT, ttl * 2);
+            let action = match dice.below(if self.forgetful { 14 } else { 10 }) {
+                0..4 => Action::Crash { slot },
+                4 => Action::Stop { slot },
+                5..8 => Action::Freeze { slot, time: dice.time(ttl / 10, ttl * 3) },
+                8 => Action::Outage { time: dice.time(MOMENT, short * 2) },
+                9 => Action::CutOff { slot, time: dice.time(MOMENT, short * 2) },
+                10..12 => Action::Snapshot,
+                _ => Action::Restore,
+            };
+            if let Action::Crash { .. } | Action::Stop { .. } = action {
+                disturbances.push((back, Action::Start { slot }));
+            }
+            disturbances.push((at, action));
+        }
+        disturbances
+    }
+}
+
+/// The shortest time that matters to anybody.
+const MOMENT: Duration = Duration::from_millis(1);

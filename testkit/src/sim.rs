@@ -5,6 +5,7 @@
 mod canary;
 mod check;
 mod clients;
+mod crash;
 mod dice;
 mod faults;
 mod host;
@@ -21,6 +22,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use self::canary::Canary;
+pub use self::crash::{CrashMoment, Executions, crash_at_every_event};
 use self::world::World;
 
 /// What came of one seed.

@@ -3,6 +3,7 @@
 mod command;
 
 mod fix;
+mod simulate;
 mod test;
 mod verify;
 
@@ -20,6 +21,8 @@ Usage: cargo xtask COMMAND
 
   test [ARGUMENTS]           find or get a PostgreSQL and run all tests; arguments go to `cargo test`
   verify [--install-tools]   the whole gate: everything that a change has to pass; writes nothing
+  simulate [--seeds N] [--seed FIRST] [--canaries]
+                             whole systems under faults and virtual time, from seeds; one seed tells its story
   tidy                       only the project's own rules, a part of `verify`
   fix                        format, and apply what clippy suggests; writes to the sources";
 
@@ -40,6 +43,7 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
         ["test", rest @ ..] => test::run(rest),
         ["verify"] => verify::run(deny::MissingTool::Report),
         ["verify", "--install-tools"] => verify::run(deny::MissingTool::Install),
+        ["simulate", rest @ ..] => simulate::run(rest),
         ["tidy"] => tidy::run(),
         ["fix"] => fix::run(),
         _ => Err(Failure::new(format!("`{}` is no command\n\n{USAGE}", arguments.join(" ")))),

@@ -58,6 +58,34 @@ impl Failure {
         self
     }
 
+    /// The failure as it is recorded: a text, a chain of causes and details that nobody would store are cut, and
+    /// the message says so.
+    pub(crate) fn bounded(mut self, details_bytes_max: usize) -> Self {
+        let mut failure = Some(&mut self);
+        let mut depth = 0;
+        while let Some(link) = failure {
+            for text in [&mut link.message, &mut link.type_name] {
+                if let Some((cut, _)) = text.char_indices().nth(crate::limits::FAILURE_TEXT_CHARS_MAX) {
+                    text.truncate(cut);
+                    text.push_str("… (cut)");
+                }
+            }
+            depth += 1;
+            if depth > crate::limits::FAILURE_CAUSES_MAX {
+                link.cause = None;
+            }
+            failure = link.cause.as_deref_mut();
+        }
+        if let Some(details) = self.details.take_if(|details| details.bytes().len() > details_bytes_max) {
+            let bytes = details.bytes().len();
+            self.message = format!(
+                "{} (its details are left out: they have {bytes} bytes, and the limit is {details_bytes_max})",
+                self.message
+            );
+        }
+        self
+    }
+
     /// Whether this failure, or one that caused it, is of that type.
     pub fn is(&self, type_name: &str) -> bool {
         self.type_name == type_name || self.cause.as_ref().is_some_and(|cause| cause.is(type_name))

@@ -14,6 +14,9 @@ pub const HISTORY_EVENTS_MAX: u32 = 50_000;
 /// How many bytes a name or a key may have.
 pub const NAME_BYTES_MAX: usize = 255;
 
+/// How many characters each text of a failure may have: what is longer is cut.
+pub const FAILURE_TEXT_CHARS_MAX: usize = 10_000;
+
 /// How many causes of a failure are recorded.
 pub const FAILURE_CAUSES_MAX: usize = 8;
 

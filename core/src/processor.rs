@@ -102,6 +102,8 @@ struct Live {
     running: BTreeMap<CommandId, u32>,
     /// The steps likewise.
     steps: BTreeSet<CommandId>,
+    /// An activity that it asked for and nobody here knows.
+    unknown_activity: Option<Name>,
     /// How many groups of it are queued or in flight.
     uncommitted: usize,
     /// The last retry that was handed to the executor: those up to it are under way, or wait for a worker that

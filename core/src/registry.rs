@@ -33,24 +33,30 @@ pub(crate) struct Definitions {
 
 /// An activity with its types erased.
 pub(crate) trait ExecuteActivity: Send + Sync {
-    fn execute<'a>(&'a self, ctx: ActivityContext, input: Payload)
-    -> BoxFuture<'a, Result<Payload, Failure>>;
+    /// One attempt; an error says why the input is of no use to this build.
+    fn attempt(
+        &self,
+        ctx: ActivityContext,
+        input: &Payload,
+    ) -> Result<BoxFuture<'_, Result<Payload, Failure>>, String>;
 }
 
 impl<A: Activity> ExecuteActivity for A {
-    fn execute<'a>(
-        &'a self,
+    fn attempt(
+        &self,
         ctx: ActivityContext,
-        input: Payload,
-    ) -> BoxFuture<'a, Result<Payload, Failure>> {
-        Box::pin(async move {
-            let input = input.decode::<A::Input>().map_err(|error| {
-                let message = format!("the input of activity `{}`: {error}", A::NAME);
-                Failure::new("undecodable-input", message).non_retryable()
-            })?;
-            let output = Activity::execute(self, ctx, input).await.map_err(ActivityError::into_failure)?;
+        input: &Payload,
+    ) -> Result<BoxFuture<'_, Result<Payload, Failure>>, String> {
+        let input = input.decode::<A::Input>().map_err(|error| {
+            format!(
+                "the input of activity `{}`: {error}; deploy code that can read it, and the run goes on",
+                A::NAME
+            )
+        })?;
+        Ok(Box::pin(async move {
+            let output = self.execute(ctx, input).await.map_err(ActivityError::into_failure)?;
             Payload::encode(&output).map_err(|error| Failure::from_error(&error).non_retryable())
-        })
+        }))
     }
 }
 

@@ -84,9 +84,11 @@ impl WorkflowError {
     }
 
     /// How a run ends that returns this error.
-    pub(crate) fn into_outcome(self) -> Outcome {
+    pub(crate) fn into_outcome(self, details_bytes_max: usize) -> Outcome {
         match self.0 {
-            Kind::Failed(failure) | Kind::TimedOut(failure) => Outcome::Failed(failure),
+            Kind::Failed(failure) | Kind::TimedOut(failure) => {
+                Outcome::Failed(failure.bounded(details_bytes_max))
+            }
             Kind::Cancelled => Outcome::Cancelled,
         }
     }

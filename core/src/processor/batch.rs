@@ -144,7 +144,10 @@ impl Live {
             state,
             wake_at: if parked { self.run.state.wake_at() } else { None },
             waiting_on: match state {
-                OpenState::Busy | OpenState::Pending => None,
+                OpenState::Busy => self.unknown_activity.as_ref().map(|activity| {
+                    printable(format!("activity `{activity}`, which no worker of its shard has registered"))
+                }),
+                OpenState::Pending => None,
                 OpenState::Parked | OpenState::Stalled => self.run.waiting_on().map(printable),
             },
         };

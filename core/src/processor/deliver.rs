@@ -127,6 +127,7 @@ impl Live {
             has_row: false,
             running: Default::default(),
             steps: Default::default(),
+            unknown_activity: None,
             uncommitted: 0,
             retried: None,
             wake: None,

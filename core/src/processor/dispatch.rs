@@ -2,7 +2,7 @@
 
 use super::batch::Group;
 use super::{Attempt, Effect, Live, Processor};
-use crate::event::Event;
+use crate::event::{Event, Name};
 use crate::failure::Failure;
 use crate::id::{CommandId, RunId};
 use crate::payload::Payload;
@@ -21,12 +21,13 @@ impl Processor {
             return;
         }
         if self.registry.activity(&activity.name).is_none() {
+            let activity_name = activity.name.clone();
             tracing::warn!(
                 run = %id, activity = %activity.name,
                 "no activity of this name is registered here: it stays scheduled until a worker that knows it \
                  takes over"
             );
-            return;
+            return self.show_unknown_activity(id, activity_name);
         }
         let attempt = Attempt {
             run: id,
@@ -45,6 +46,30 @@ impl Processor {
         let mut group = Group::new(id);
         group.effects.push(Effect::Execute(attempt));
         self.queue(group);
+    }
+
+    /// Tells in the run's row what it waits on: nobody here can execute it.
+    fn show_unknown_activity(&mut self, id: RunId, activity: Name) {
+        if let Some(live) = self.runs.get_mut(&id) {
+            live.unknown_activity = Some(activity);
+            let mut group = Group::new(id);
+            live.set_row(&mut group);
+            self.queue(group);
+        }
+    }
+
+    /// An attempt could not begin: the activity's code cannot read its input. It stays scheduled, and the run
+    /// stalls until code that can read it takes over.
+    pub(crate) fn attempt_impossible(&mut self, id: RunId, call: CommandId, problem: String, now: Timestamp) {
+        let Some(live) = self.runs.get_mut(&id) else { return };
+        let wanted = live.running.remove(&call).is_some() && live.run.state.activities.contains_key(&call);
+        if wanted && live.run.state.stalled.is_none() && live.run.state.ending.is_none() {
+            let progress = live.run.stall(now, problem);
+            self.absorb(id, progress, None, now);
+        } else if wanted {
+            tracing::error!(run = %id, "the run waits for a worker that can: {problem}");
+        }
+        self.evict_if_idle(id);
     }
 
     /// An attempt of an activity ended.
@@ -76,7 +101,7 @@ impl Processor {
         &mut self,
         id: RunId,
         call: CommandId,
-        step: crate::event::Name,
+        step: Name,
         result: Result<Payload, Failure>,
         now: Timestamp,
     ) {
@@ -109,6 +134,7 @@ fn limit_payload(what: &str, result: Result<Payload, Failure>, limit: usize) -> 
             let message = payload_too_large(&what, payload.bytes().len(), limit);
             Err(Failure::new("payload-too-large", message).non_retryable())
         }
-        result => result,
+        Err(failure) => Err(failure.bounded(limit)),
+        Ok(payload) => Ok(payload),
     }
 }

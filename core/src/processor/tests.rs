@@ -539,6 +539,8 @@ fn activity_that_nobody_knows_stays_scheduled_also_after_a_retry() {
     desk.run();
     assert!(desk.attempts.is_empty());
     assert_eq!(desk.rows[&run].state, OpenState::Busy);
+    let waiting_on = desk.rows[&run].waiting_on.clone().unwrap_or_default();
+    assert_eq!(waiting_on, "activity `unknown`, which no worker of its shard has registered");
     // A worker that knew it tried once; its retry is due at one that does not.
     let progress = {
         let live = desk.processor.runs.get_mut(&run).expect("it is busy");
@@ -913,6 +915,44 @@ fn result_over_the_limit_fails_the_activity() {
         3 activity.failed #1: the result of activity `work` has 2097157 bytes, and the limit is 2097152; pass a reference to the data instead, or raise `payload_bytes_max`
         4 run.failed activity `work` failed: the result of activity `work` has 2097157 bytes, and the limit is 2097152; pass a reference to the data instead, or raise `payload_bytes_max`
     "#]].assert_eq(&desk.history(run));
+}
+
+#[test]
+fn failure_over_the_limits_is_recorded_cut() {
+    let mut desk = Desk::new();
+    let run = desk.start::<Works>(1, 5);
+    desk.run();
+    let mut failure = Failure::new("broken", "x".repeat(limits::FAILURE_TEXT_CHARS_MAX + 1));
+    failure.details = Some(payload(&"x".repeat(limits::PAYLOAD_BYTES_MAX)));
+    desk.attempts.clear();
+    desk.processor.attempt_ended(run, call(1), 1, Err(failure), desk.now);
+    desk.run();
+    let history = desk.history(run);
+    assert!(history.contains("run.failed") && history.contains("… (cut)"), "{history:.300}");
+    assert!(history.len() < 3 * limits::FAILURE_TEXT_CHARS_MAX, "{}", history.len());
+}
+
+#[test]
+fn input_that_the_activity_cannot_read_stalls_its_run_until_code_that_can_takes_over() {
+    let mut desk = Desk::new();
+    let run = desk.start::<Works>(1, 5);
+    desk.run();
+    desk.attempts.clear();
+    desk.processor.attempt_impossible(run, call(1), "it is not a number".to_owned(), desk.now);
+    desk.run();
+    assert_eq!(desk.rows[&run].state, OpenState::Stalled);
+    desk.take_over(0);
+    desk.end(run, 1, Ok(1));
+    expect![[r#"
+        1 run.started works 5
+        2 activity.scheduled #1 work 5
+        3 run.stalled it is not a number
+        4 run.adopted lease 2
+        5 run.resumed 0 released
+        6 activity.completed #1 = 1
+        7 run.completed = 1
+    "#]]
+    .assert_eq(&desk.history(run));
 }
 
 #[test]

@@ -223,7 +223,7 @@ impl Program for AsyncProgram {
         }
         let outcome = result.map(|result| match result {
             Ok(output) => Outcome::Completed(output),
-            Err(error) => error.into_outcome(),
+            Err(error) => error.into_outcome(self.scope.payload_bytes_max()),
         });
         Ok(Decisions { gathered: self.scope.gather(), outcome })
     }

@@ -119,6 +119,10 @@ impl Scope {
         self.last_source.get()
     }
 
+    pub(crate) fn payload_bytes_max(&self) -> usize {
+        self.payload_bytes_max
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         self.now.get()
     }

@@ -11,7 +11,7 @@ use futures::future::{BoxFuture, OptionFuture};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::executor::{AttemptResult, Executor, Leave, Trust};
+use super::executor::{AttemptResult, Attempted, Executor, Leave, Trust};
 use crate::event::Name;
 use crate::host::{Host, StoreClock};
 use crate::id::{CommandId, LeaseId, RunId};
@@ -33,7 +33,7 @@ pub(crate) enum Input {
     /// Shards were claimed for this lease.
     Claimed(Claimed),
     /// The executor is done with an attempt.
-    AttemptEnded { lease: LeaseId, run: RunId, id: CommandId, attempt: u32, result: AttemptResult },
+    AttemptEnded { lease: LeaseId, run: RunId, id: CommandId, attempt: u32, attempted: Attempted },
     /// The executor is done with a step.
     StepEnded { lease: LeaseId, run: RunId, id: CommandId, step: Name, result: AttemptResult },
     /// Hand over: wait for running activities for at most `grace`.
@@ -222,9 +222,14 @@ impl Driver {
             Input::Claimed(claimed) if claimed.lease == self.processor.lease() => {
                 self.processor.claimed(&claimed);
             }
-            Input::AttemptEnded { lease, run, id, attempt, result } if lease == self.processor.lease() => {
+            Input::AttemptEnded { lease, run, id, attempt, attempted } if lease == self.processor.lease() => {
                 self.tokens.remove(&(run, id));
-                self.processor.attempt_ended(run, id, attempt, result, now);
+                match attempted {
+                    Attempted::Ended(result) => self.processor.attempt_ended(run, id, attempt, result, now),
+                    Attempted::Unreadable(problem) => {
+                        self.processor.attempt_impossible(run, id, problem, now)
+                    }
+                }
             }
             Input::StepEnded { lease, run, id, step, result } if lease == self.processor.lease() => {
                 self.tokens.remove(&(run, id));
@@ -258,8 +263,8 @@ impl Driver {
                 let (lease, run, id, number) =
                     (self.processor.lease(), attempt.run, attempt.id, attempt.attempt);
                 let (leave, outbox) = (self.leave(run, id), self.with.outbox.clone());
-                self.with.executor.execute(&self.with.registry, attempt, leave, move |result| {
-                    drop(outbox.send(Input::AttemptEnded { lease, run, id, attempt: number, result }));
+                self.with.executor.execute(&self.with.registry, attempt, leave, move |attempted| {
+                    drop(outbox.send(Input::AttemptEnded { lease, run, id, attempt: number, attempted }));
                 });
             }
             Effect::ExecuteStep { run, step } => {

@@ -22,6 +22,15 @@ use crate::registry::Registry;
 /// The result of an attempt.
 pub(crate) type AttemptResult = Result<Payload, Failure>;
 
+/// What came of an attempt of an activity.
+#[derive(Debug)]
+pub(crate) enum Attempted {
+    /// It ended.
+    Ended(AttemptResult),
+    /// It could not begin: its input is of no use to this build.
+    Unreadable(String),
+}
+
 /// Executes what processors hand out, at most so much at a time.
 #[derive(Clone, Debug)]
 pub(crate) struct Executor {
@@ -93,7 +102,7 @@ impl Executor {
         registry: &Registry,
         attempt: Attempt,
         leave: Leave,
-        reply: impl FnOnce(AttemptResult) + Send + 'static,
+        reply: impl FnOnce(Attempted) + Send + 'static,
     ) {
         let Some(activity) = registry.activity(&attempt.activity).cloned() else { return };
         let this = self.clone();
@@ -107,17 +116,20 @@ impl Executor {
                 scheduled_at: attempt.scheduled_at,
                 token: token.clone(),
             };
-            let work = activity.execute(context, attempt.input);
+            let work = match activity.attempt(context, &attempt.input) {
+                Ok(work) => work,
+                Err(problem) => return reply(Attempted::Unreadable(problem)),
+            };
             let limit = match attempt.options.start_to_close {
                 Some(limit) => this.host.sleep(limit),
                 None => pending().boxed(),
             };
             match select(guarded(work), select(limit, Box::pin(token.cancelled()))).await {
-                Either::Left((result, _)) => reply(result),
+                Either::Left((result, _)) => reply(Attempted::Ended(result)),
                 Either::Right((Either::Left(_), work)) => {
                     let limit = attempt.options.start_to_close.unwrap_or_default();
                     let message = format!("the attempt took longer than {limit:?} (start_to_close)");
-                    reply(Err(Failure::new("timed-out", message)));
+                    reply(Attempted::Ended(Err(Failure::new("timed-out", message))));
                     token.cancel();
                     this.wind_down(work).await;
                 }

@@ -8,6 +8,7 @@ use pgworkflows_examples::trial::TrialOnboarding;
 use sqlx::Row;
 
 use crate::process::TrialWorker;
+use crate::wait::until;
 use crate::world::World;
 
 /// More appends than the trial takes, however its events fall into batches.
@@ -26,6 +27,28 @@ async fn a_worker_killed_after_any_commit_leaves_nothing_undone_and_nothing_done
     kill_at_every("after").await;
 }
 
+/// The third death in a row puts the run under suspicion: its attempts are logged and counted, and still it ends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_whose_every_worker_is_killed_ends_all_the_same() {
+    let world = World::new().await;
+    world.make_executions().await;
+    let run = world.start_trial("Acme").await.unwrap();
+    let mut deaths = 0;
+    let mut worker = TrialWorker::spawn(world.url(), &["kill", "after", "2"]);
+    let workers = until("the run is over", async || {
+        if worker.was_killed() {
+            deaths += 1;
+            worker = TrialWorker::spawn(world.url(), &["kill", "after", "2"]);
+        }
+        run.status().await.unwrap().is_over().then_some(())
+    });
+    let (result, ()) = futures::join!(world.finish_trial(&run), workers);
+    assert_eq!(result, "Acme upgraded to pro.");
+    assert!(deaths >= 3, "only {deaths} workers were killed");
+    world.log().await.check();
+    assert_no_recorded_activity_ran_again(&world, &run, None).await;
+}
+
 async fn kill_at_every(moment: &'static str) {
     let cases = stream::iter(1..=APPENDS).map(async |append| kill_at(moment, append).await);
     let hit: Vec<bool> = cases.buffered(4).collect().await;
@@ -41,7 +64,7 @@ async fn kill_at(moment: &str, append: usize) -> bool {
     let run = world.start_trial("Acme").await.unwrap();
     let mut first = TrialWorker::spawn(world.url(), &["kill", moment, &append.to_string()]);
     let second = async {
-        crate::wait::until("the first worker is killed, or the run is over", async || {
+        until("the first worker is killed, or the run is over", async || {
             (first.was_killed() || run.status().await.unwrap().is_over()).then_some(())
         })
         .await;

@@ -1,6 +1,7 @@
 //! The client: starts runs, tells them things, and waits for their results. It needs no worker in its process,
 //! and it must not know what a store keeps its runs in.
 
+mod batch;
 mod call;
 mod info;
 mod list;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 
 use super::ClientBuilder;
+use super::batch::Batcher;
 use super::info::{HistoryEvent, RunInfo};
 use super::outcomes::Outcomes;
 use super::request::Prepared;
@@ -18,7 +19,7 @@ use crate::id::{EventSeq, RunId};
 use crate::limits;
 use crate::payload::Payload;
 use crate::run::payload_too_large;
-use crate::store::{Queue, Store, StoreError, Submitted};
+use crate::store::{Queue, Store, StoreError, Submission, Submitted};
 use crate::time::Timestamp;
 
 /// What all clones of a client share.
@@ -28,6 +29,7 @@ pub(crate) struct Shared {
     pub(crate) host: Arc<dyn Host>,
     pub(crate) queue_name: String,
     pub(crate) outcomes: Arc<Outcomes>,
+    batcher: Arc<Batcher>,
     queue_shards: u16,
     payload_bytes_max: usize,
     clock: StoreClock,
@@ -40,7 +42,9 @@ pub(crate) struct Shared {
 impl Shared {
     pub(super) fn new(builder: ClientBuilder, host: Arc<dyn Host>) -> Self {
         let outcomes = Outcomes::new(Arc::clone(&builder.store), Arc::clone(&host), builder.poll_interval);
+        let batcher = Batcher::new(Arc::clone(&builder.store), Arc::clone(&host));
         Self {
+            batcher,
             store: builder.store,
             host,
             queue_name: builder.queue,
@@ -80,27 +84,38 @@ impl Shared {
 
     /// Submits a request: the very same submission until its outcome is known.
     pub(crate) async fn submit<T>(&self, prepared: Prepared<T>) -> Result<T, Error> {
-        let submissions = std::slice::from_ref(prepared.submission());
+        let submission = prepared.submission().clone();
         let tries = AtomicUsize::new(0);
-        let answers = self.retry(|| {
+        let answer = self.retry(|| {
             tries.fetch_add(1, Ordering::Relaxed);
-            self.store.submit(submissions)
+            self.submit_once(&submission)
         });
-        let answers = answers.await?;
-        let [answer] = answers[..] else {
-            let reason = format!("one submission was answered {} times: {:?}", answers.len(), self.store);
-            return Err(StoreError::corrupt(reason).into());
-        };
-        let message = prepared.submission().opens.is_none();
+        let answer = answer.await?;
+        let message = submission.opens.is_none();
         if message && answer == Submitted::RunOver && tries.into_inner() > 1 {
             // The run may have taken the message of the first try, and ended with it.
             let reason = format!(
                 "run {} is over, and whether it took this message before is not known; its history tells",
-                prepared.submission().run
+                submission.run
             );
             return Err(StoreError::unavailable(reason).into());
         }
         prepared.answered(answer)
+    }
+
+    async fn submit_once(&self, submission: &Submission) -> Result<Submitted, StoreError> {
+        if Batcher::carries(submission) {
+            return self.batcher.submit(submission.clone()).await;
+        }
+        let answers = self.store.submit(std::slice::from_ref(submission)).await?;
+        match answers[..] {
+            [answer] => Ok(answer),
+            _ => {
+                let count = answers.len();
+                let reason = format!("one submission was answered {count} times: {:?}", self.store);
+                Err(StoreError::corrupt(reason))
+            }
+        }
     }
 
     /// The queue's shards and the store's time, which is asked for again where the last answer is old: the two

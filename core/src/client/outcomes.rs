@@ -274,7 +274,7 @@ impl Hints {
 }
 
 /// The same error for one more of those who wait.
-fn same_error(error: &StoreError) -> StoreError {
+pub(super) fn same_error(error: &StoreError) -> StoreError {
     match error {
         StoreError::Fenced { reason } => StoreError::fenced(reason),
         StoreError::Conflict { reason } => StoreError::conflict(reason),

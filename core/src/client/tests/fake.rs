@@ -50,6 +50,7 @@ pub(super) struct State {
     pub(super) keys: BTreeMap<(String, String), RunId>,
     pub(super) events: Vec<EventRecord>,
     pub(super) submitted: Vec<Submission>,
+    pub(super) submit_calls: u32,
     pub(super) closed_asked: Vec<Vec<RunId>>,
     pub(super) queue_asked: u32,
     pub(super) listed: Vec<(RunFilter, RunPage)>,
@@ -136,6 +137,7 @@ impl Store for FakeStore {
     async fn submit(&self, submissions: &[Submission]) -> Result<Vec<Submitted>, StoreError> {
         let mut state = self.state();
         state.submitted.extend_from_slice(submissions);
+        state.submit_calls += 1;
         let answer = state.submit_answers.pop_front().unwrap_or(Ok(Submitted::Accepted))?;
         Ok(vec![answer; submissions.len()])
     }

@@ -1,5 +1,6 @@
 //! Starts, signals, cancellations and terminations: what reaches the store, and what its answers become.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeZone, Utc};
@@ -9,6 +10,7 @@ use super::{Greeting, WAVE, World, spawn, world};
 use crate::client::{Client, Request};
 use crate::error::Error;
 use crate::event::wire;
+use crate::handle::RunHandle;
 use crate::id::{MessageId, RunId, ShardId};
 use crate::message::Message;
 use crate::payload::canonical_digest;
@@ -116,6 +118,40 @@ async fn definite_error_is_not_tried_again() {
     store.state().submit_answers.push_back(Err(StoreError::limit_exceeded("too old")));
     client.start::<Greeting>("Ada".to_owned()).await.unwrap_err();
     assert_eq!(store.state().submitted.len(), 1);
+}
+
+#[tokio::test]
+async fn starts_that_wait_at_the_same_time_travel_together() {
+    let World { client, store, .. } = world();
+    let starts = (0..100).map(|number| client.start::<Greeting>(format!("guest {number}")).into_future());
+    let runs = futures::future::try_join_all(starts).await.unwrap();
+    let state = store.state();
+    assert_eq!(state.submitted.len(), 100);
+    assert!(state.submit_calls < 10, "{} transactions", state.submit_calls);
+    let submitted: BTreeSet<RunId> = state.submitted.iter().map(|submission| submission.run).collect();
+    assert_eq!(submitted, runs.iter().map(RunHandle::run_id).collect());
+}
+
+#[tokio::test]
+async fn start_under_a_key_that_others_may_hold_travels_alone() {
+    let World { client, store, .. } = world();
+    let starts = (0..10).map(|number| {
+        client.start::<Greeting>("Ada".to_owned()).key(format!("guest {number}")).into_future()
+    });
+    futures::future::try_join_all(starts).await.unwrap();
+    assert_eq!(store.state().submit_calls, 10);
+}
+
+#[tokio::test]
+async fn start_that_is_refused_fails_no_other_of_its_batch() {
+    let World { client, store, .. } = world();
+    let refusals = || Err(StoreError::limit_exceeded("too old"));
+    // The two batches are refused, and of the single ones that follow the first.
+    store.state().submit_answers.extend([refusals(), refusals(), refusals()]);
+    let starts = (0..10).map(|number| client.start::<Greeting>(format!("guest {number}")).into_future());
+    let results = futures::future::join_all(starts).await;
+    let refused = results.iter().filter(|result| result.is_err()).count();
+    assert!((1..=3).contains(&refused), "{refused} of 10");
 }
 
 #[tokio::test]

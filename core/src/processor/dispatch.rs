@@ -17,7 +17,10 @@ impl Processor {
         let suspect = self.suspects.front() == Some(&id);
         let Some(live) = self.runs.get_mut(&id) else { return };
         let Some(activity) = live.run.state.activities.get(&call) else { return };
-        if live.running.contains_key(&call) {
+        // One that is out of time fails as soon as its deadline is looked at: its code would run for nothing.
+        let limit = activity.options.schedule_to_close;
+        let late = limit.is_some_and(|limit| activity.scheduled_at.saturating_add(limit) <= now);
+        if late || live.running.contains_key(&call) {
             return;
         }
         if self.registry.activity(&activity.name).is_none() {

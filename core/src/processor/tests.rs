@@ -76,6 +76,9 @@ macro_rules! workflow {
 workflow!(Works, "works", |ctx, input| ctx.activity::<Work>(input).await);
 workflow!(WorksOnce, "works-once", |ctx, input| ctx.activity::<Once>(input).await);
 workflow!(Retries, "retries", |ctx, input| ctx.activity::<Retried>(input).await);
+workflow!(RetriesInTime, "retries-in-time", |ctx, input| {
+    ctx.activity::<Retried>(input).schedule_to_close(5 * SECOND).await
+});
 workflow!(AsksTheUnknown, "asks-the-unknown", |ctx, input| ctx.activity::<Unknown>(input).await);
 workflow!(Steps, "steps", |ctx, input| ctx.step("step", move || async move { Ok(input) }).await);
 workflow!(Waits, "waits", |ctx, _input| {
@@ -130,6 +133,7 @@ fn registry() -> Registry {
         .workflow::<Works>()
         .and_then(|()| definitions.workflow::<WorksOnce>())
         .and_then(|()| definitions.workflow::<Retries>())
+        .and_then(|()| definitions.workflow::<RetriesInTime>())
         .and_then(|()| definitions.workflow::<AsksTheUnknown>())
         .and_then(|()| definitions.workflow::<Steps>())
         .and_then(|()| definitions.workflow::<Waits>())
@@ -585,6 +589,20 @@ fn parked_runs_are_found_by_their_deadlines() {
         4 run.completed = 3
     "#]]
     .assert_eq(&(desk.history(near) + &desk.history(far) + &desk.history(nearer)));
+}
+
+#[test]
+fn retry_whose_activity_is_out_of_time_does_not_begin() {
+    let mut desk = Desk::new();
+    let run = desk.start::<RetriesInTime>(1, 0);
+    desk.run();
+    desk.end(run, 1, Err(broken()));
+    // Nobody serves the shard until both deadlines have passed.
+    desk.now = desk.now.saturating_add(10 * SECOND);
+    desk.take_over(1);
+    desk.tick(SECOND);
+    assert!(desk.attempts.is_empty());
+    assert!(desk.history(run).contains("run.failed"), "{}", desk.history(run));
 }
 
 #[test]

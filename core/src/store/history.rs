@@ -1,0 +1,78 @@
+//! What a processor reads of the log: histories, and deadlines of parked runs.
+
+use bytes::Bytes;
+
+use crate::event::EventName;
+use crate::id::{EventSeq, Position, RunId, ShardId};
+use crate::time::Timestamp;
+
+/// Asks for histories.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Load {
+    /// Of these runs, over or not. One of which the store holds nothing is left out.
+    Runs(Vec<RunId>),
+    /// Of the busy and stalled runs of these shards behind `after`, `limit` of them at most.
+    Unparked {
+        /// The shards.
+        shards: Vec<ShardId>,
+        /// The last run of the page before.
+        after: Option<RunId>,
+        /// How many runs to return at most, at least 1.
+        limit: u32,
+    },
+}
+
+/// All that the log says of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunHistory {
+    /// The run.
+    pub run: RunId,
+    /// Its events, by `seq`. None for a run whose start has not been logged.
+    pub events: Vec<EventRecord>,
+}
+
+/// One event as the log holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventRecord {
+    /// Its number within the run.
+    pub seq: EventSeq,
+    /// Its number within the shard.
+    pub position: Position,
+    /// Its stored name.
+    pub name: EventName,
+    /// When it happened.
+    pub at: Timestamp,
+    /// What it says.
+    pub body: Bytes,
+}
+
+/// A point in the order of deadlines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DueMark {
+    /// The deadline.
+    pub wake_at: Timestamp,
+    /// The run.
+    pub run: RunId,
+}
+
+/// Asks for parked runs by their deadlines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// The shards.
+    pub shards: Vec<ShardId>,
+    /// Only deadlines behind this one.
+    pub after: Option<DueMark>,
+    /// Only deadlines up to this one.
+    pub until: Timestamp,
+    /// How many runs to return at most, at least 1.
+    pub limit: u32,
+}
+
+/// Parked runs by their deadlines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DueRuns {
+    /// The runs, ascending.
+    pub runs: Vec<DueMark>,
+    /// The store's clock when it answered.
+    pub now: Timestamp,
+}

@@ -1,4 +1,12 @@
 //! Durable workflows as plain `async` Rust on the PostgreSQL you already run: the engine.
+//!
+//! You write a [`Workflow`], deterministic code over a [`Context`], and [`Activity`]s for everything that has a
+//! side effect. A [`Worker`] executes both; a [`Client`] starts runs, signals them and awaits their results. Where
+//! runs are kept is a store's business: `pgworkflows-postgres`, or `pgworkflows-memory` for tests.
+//!
+//! Whoever changes the library reads on in the order in which data flows: `client` submits a message, `processor`
+//! takes it in, `run` turns it into events, `worker::driver` appends them to the [`store`], and `worker::executor`
+//! executes what they ask for.
 
 mod activity;
 mod client;

@@ -1,14 +1,17 @@
 //! What a workflow's code and its program share: open calls, buffered signals, the commands of this poll.
 //! It must not know how a command is logged, nor poll anything.
 
+mod ticket;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll, Waker};
+use std::task::Waker;
 
+pub(crate) use self::ticket::Ticket;
 use super::mark::PollMark;
 use crate::command::{Command, Issued, StepRequest};
 use crate::event::Name;
@@ -142,7 +145,7 @@ impl Scope {
         let mut inner = self.inner.borrow_mut();
         inner.unresolved += 1;
         inner.calls.insert(id, Call { kind, source, waker: None, resolution: None });
-        Ticket { scope: Rc::clone(self), id, done: false }
+        Ticket::new(Rc::clone(self), id)
     }
 
     /// Gives out the next id, for a command that nobody waits for.
@@ -375,95 +378,5 @@ impl fmt::Display for CallKind {
             Self::Timer(fire_at) => write!(f, "timer until {fire_at}"),
             Self::Signal(name) => write!(f, "signal `{name}`"),
         }
-    }
-}
-
-/// A durable future's claim on its call. Dropping it unresolved cancels the call durably.
-pub(crate) struct Ticket {
-    scope: Rc<Scope>,
-    id: CommandId,
-    done: bool,
-}
-
-impl Ticket {
-    pub(crate) fn id(&self) -> CommandId {
-        self.id
-    }
-
-    /// The call's resolution, once.
-    pub(crate) fn poll(&mut self, task: &mut TaskContext<'_>) -> Poll<Resolution> {
-        let mut inner = self.scope.inner.borrow_mut();
-        let Some(call) = inner.calls.get_mut(&self.id) else { return Poll::Pending };
-        if call.resolution.is_some() {
-            let call = inner.calls.remove(&self.id);
-            self.done = true;
-            return call.and_then(|call| call.resolution).map_or(Poll::Pending, Poll::Ready);
-        }
-        set_waker(&mut call.waker, task);
-        Poll::Pending
-    }
-
-    /// The next buffered signal of that name, or the call's resolution.
-    pub(crate) fn poll_signal(&mut self, signal: &Name, task: &mut TaskContext<'_>) -> Poll<Resolution> {
-        let taken = {
-            let mut inner = self.scope.inner.borrow_mut();
-            inner.waits_no_more(signal, self.id);
-            let cancelled = inner.calls.get(&self.id).is_some_and(|call| call.resolution.is_some());
-            let taken = if cancelled { None } else { inner.take_signal(signal) };
-            if taken.is_some() {
-                inner.calls.remove(&self.id);
-                inner.unresolved -= 1;
-            }
-            taken
-        };
-        let Some(payload) = taken else {
-            let polled = self.poll(task);
-            if polled.is_pending() {
-                let mut inner = self.scope.inner.borrow_mut();
-                inner.waiters.entry(signal.clone()).or_default().insert(self.id);
-            }
-            return polled;
-        };
-        self.done = true;
-        Poll::Ready(Resolution::Value(payload))
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        if self.done {
-            return;
-        }
-        let unresolved = {
-            let inner = self.scope.inner.borrow();
-            inner.calls.get(&self.id).is_some_and(|call| call.resolution.is_none())
-        };
-        if unresolved {
-            self.scope.give_up(self.id);
-        }
-        let call = {
-            let mut inner = self.scope.inner.borrow_mut();
-            inner.unresolved -= usize::from(unresolved);
-            let call = inner.calls.remove(&self.id);
-            if let Some(Call { kind: CallKind::Signal(signal), .. }) = &call {
-                inner.waits_no_more(signal, self.id);
-            }
-            call
-        };
-        // Its waker is the user's combinators' code, as above.
-        drop(call);
-    }
-}
-
-impl fmt::Debug for Ticket {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Ticket({})", self.id)
-    }
-}
-
-fn set_waker(slot: &mut Option<Waker>, task: &TaskContext<'_>) {
-    match slot {
-        Some(waker) if waker.will_wake(task.waker()) => {}
-        _ => *slot = Some(task.waker().clone()),
     }
 }

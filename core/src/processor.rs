@@ -21,7 +21,7 @@ use self::batch::{Group, InFlight};
 use crate::activity::ActivityOptions;
 use crate::command::StepRequest;
 use crate::event::Name;
-use crate::id::{AppendNo, CommandId, LeaseId, MessageId, Position, RunId, ShardId};
+use crate::id::{AppendNo, CommandId, LeaseId, Position, RunId, ShardId};
 use crate::limits;
 use crate::message::Message;
 use crate::payload::Payload;
@@ -117,7 +117,6 @@ struct Live {
 /// A message that waits for its run to be loaded.
 struct Waiting {
     reference: MessageRef,
-    id: MessageId,
     message: Message,
 }
 

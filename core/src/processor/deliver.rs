@@ -47,7 +47,7 @@ impl Processor {
                 return;
             }
         };
-        let waiting = Waiting { reference, id: inbox.message, message };
+        let waiting = Waiting { reference, message };
         if let Some(queue) = self.loading.get_mut(&inbox.run) {
             queue.push(waiting);
         } else if self.runs.contains_key(&inbox.run) {
@@ -87,7 +87,8 @@ impl Processor {
 
     /// Hands a run in memory what waited for it.
     pub(super) fn take_in(&mut self, id: RunId, waiting: Waiting, now: Timestamp) {
-        let Waiting { reference, id: message_id, message } = waiting;
+        let Waiting { reference, message } = waiting;
+        let message_id = reference.message;
         let Some(live) = self.runs.get_mut(&id) else { return };
         let state = &live.run.state;
         if state.closed.is_some() {

@@ -1,6 +1,6 @@
 //! Executes activities and steps on the host's threads. It decides nothing: outcomes go back to the processor.
 
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -116,7 +116,13 @@ impl Executor {
                 scheduled_at: attempt.scheduled_at,
                 token: token.clone(),
             };
-            let work = match activity.attempt(context, &attempt.input) {
+            // Reading the input is the user's code as well.
+            let begun = catch_unwind(AssertUnwindSafe(|| activity.attempt(context, &attempt.input)));
+            let begun = begun.unwrap_or_else(|panic| {
+                let (name, message) = (&attempt.activity, panic_message(panic.as_ref()));
+                Err(format!("reading the input of activity `{name}` panicked: {message}"))
+            });
+            let work = match begun {
                 Ok(work) => work,
                 Err(problem) => return reply(Attempted::Unreadable(problem)),
             };
@@ -187,4 +193,67 @@ fn guarded(work: BoxFuture<'_, AttemptResult>) -> BoxFuture<'_, AttemptResult> {
             result.unwrap_or_else(|panic| Err(Failure::new("panic", panic_message(panic.as_ref()))))
         })
         .boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use serde::{Deserialize, Deserializer, Serialize};
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::activity::{Activity, ActivityOptions, ActivityResult};
+    use crate::event::Name;
+    use crate::host::SystemHost;
+    use crate::id::CommandId;
+    use crate::registry::Definitions;
+    use crate::run::PollMark;
+    use crate::time::Timestamp;
+
+    #[derive(Serialize)]
+    struct Hostile;
+
+    impl<'de> Deserialize<'de> for Hostile {
+        fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+            panic!("no such thing")
+        }
+    }
+
+    struct Reads;
+
+    #[async_trait]
+    impl Activity for Reads {
+        const NAME: &'static str = "reads";
+        type Input = Hostile;
+        type Output = ();
+
+        async fn execute(&self, _ctx: ActivityContext, _input: Hostile) -> ActivityResult<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn panic_while_an_input_is_read_is_answered() {
+        let host: Arc<dyn Host> = Arc::new(SystemHost::current());
+        let mut definitions = Definitions::default();
+        definitions.activity(Reads).unwrap();
+        let registry = Registry::new(Arc::new(definitions), Arc::new(PollMark::default()));
+        let trust = Trust::new(Arc::clone(&host), Duration::from_secs(60), host.monotonic());
+        let leave = Leave { token: CancellationToken::new(), trust: Arc::new(trust) };
+        let attempt = Attempt {
+            run: RunId::from_u128(1),
+            id: CommandId::FIRST,
+            attempt: 1,
+            activity: Name::Borrowed(Reads::NAME),
+            input: Payload::encode(&1).unwrap(),
+            options: ActivityOptions::default(),
+            scheduled_at: Timestamp::from_micros(0),
+        };
+        let (reply, answer) = oneshot::channel();
+        Executor::new(host, 1).execute(&registry, attempt, leave, |attempted| drop(reply.send(attempted)));
+        match answer.await.expect("an answer, whatever the user's code does") {
+            Attempted::Unreadable(problem) => assert!(problem.contains("no such thing"), "{problem}"),
+            Attempted::Ended(result) => panic!("{result:?}"),
+        }
+    }
 }

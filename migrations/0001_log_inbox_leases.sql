@@ -353,7 +353,10 @@ begin
     if cardinality(p_opened) > 0 then
         insert into @schema@.open_runs (run_id, shard, workflow, state, wake_at, waiting_on)
         select * from unnest(p_opened, p_opened_shards, p_opened_names, p_opened_states, p_opened_wake,
-                             p_opened_waiting);
+                             p_opened_waiting)
+        -- The same start may have been submitted, because whether this append would come was not known.
+        on conflict (run_id) do update
+        set state = excluded.state, wake_at = excluded.wake_at, waiting_on = excluded.waiting_on;
     end if;
 
     if cardinality(p_updated) > 0 then
@@ -395,11 +398,15 @@ begin
             delete from @schema@.inbox i
             using unnest(p_late_shards, p_late, p_late_ids) as t (shard, number, message_id)
             where i.shard = t.shard and i.number = t.number and i.message_id = t.message_id
-            returning i.run_id, i.number, i.message_id, i.body
+            returning i.run_id, i.number, i.message_id, i.opens, i.body
+        ), kept as (
+            insert into @schema@.undelivered (run_id, number, message_id, body)
+            select m.run_id, m.number, m.message_id, m.body from moved m where not m.opens
+        ), dropped as (
+            -- A start that was submitted after its run was logged, and is over: it has nothing to tell.
+            delete from @schema@.open_runs o using moved m where m.opens and o.run_id = m.run_id
         )
-        insert into @schema@.undelivered (run_id, number, message_id, body)
-        select m.run_id, m.number, m.message_id, m.body from moved m;
-        get diagnostics v_count = row_count;
+        select count(*) into v_count from moved;
         if v_count <> cardinality(p_late) then
             raise exception using errcode = 'PW002', message = format(
                 '%s of %s undelivered messages are not in the inbox', cardinality(p_late) - v_count,

@@ -15,6 +15,8 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
 #[cfg(test)]
 pub(crate) use self::batch::closed_status;
 use self::batch::{Group, InFlight};
@@ -28,7 +30,7 @@ use crate::payload::Payload;
 use crate::registry::Registry;
 use crate::run::{Deadline, Progress, Run};
 use crate::store::{
-    Claimed, ClosedStatus, Due, DueMark, InboxCursor, InboxRead, LeaseTick, LeaseTicked, Load, MessageRef,
+    Claimed, ClosedRun, Due, DueMark, InboxCursor, InboxRead, LeaseTick, LeaseTicked, Load, MessageRef,
     OpenRow,
 };
 use crate::time::Timestamp;
@@ -51,7 +53,7 @@ pub(crate) struct Processor {
     registry: Registry,
     lease: LeaseId,
     shards: BTreeMap<ShardId, Shard>,
-    runs: BTreeMap<RunId, Live>,
+    runs: BTreeMap<RunId, Box<Live>>,
     /// Runs whose histories were asked for, with what waits for them.
     loading: BTreeMap<RunId, Vec<Waiting>>,
     to_load: Vec<RunId>,
@@ -106,6 +108,8 @@ struct Live {
     unknown_activity: Option<Name>,
     /// How many groups of it are queued or in flight.
     uncommitted: usize,
+    /// Who of this process is told how the run ended.
+    on_closed: Option<oneshot::Sender<ClosedRun>>,
     /// The last retry that was handed to the executor: those up to it are under way, or wait for a worker that
     /// knows their activity.
     retried: Option<Deadline>,
@@ -128,8 +132,10 @@ pub(crate) enum Effect {
     ExecuteStep { run: RunId, step: StepRequest },
     /// The outcome of an activity or a step is no longer wanted.
     Abort { run: RunId, id: CommandId },
-    /// A run is over.
-    Closed { run: RunId, status: ClosedStatus },
+    /// A run that a client of this process handed over is in the log.
+    Accept { accepted: oneshot::Sender<()> },
+    /// A run is over, and a client of this process waits for that.
+    Tell { closed: Box<ClosedRun>, on_closed: oneshot::Sender<ClosedRun> },
 }
 
 /// An attempt of an activity.
@@ -212,6 +218,11 @@ impl Processor {
 
     pub(crate) fn lease(&self) -> LeaseId {
         self.lease
+    }
+
+    /// The shards that it serves.
+    pub(crate) fn shards(&self) -> impl Iterator<Item = ShardId> {
+        self.shards.keys().copied()
     }
 
     pub(crate) fn owns(&self, shard: ShardId) -> bool {
@@ -393,7 +404,7 @@ impl Processor {
     }
 
     /// Takes a run out of memory.
-    fn forget(&mut self, id: RunId) -> Option<Live> {
+    fn forget(&mut self, id: RunId) -> Option<Box<Live>> {
         let live = self.runs.remove(&id)?;
         live.wake.inspect(|wake| {
             self.wakes.remove(&(*wake, id));

@@ -59,6 +59,10 @@ struct WorkerConfig {
 pub(crate) struct LiveRuns(Arc<AtomicUsize>);
 
 impl LiveRuns {
+    fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
     fn set(&self, count: usize) {
         self.0.store(count, Ordering::Relaxed);
     }
@@ -73,7 +77,7 @@ pub struct WorkerMonitor {
 impl WorkerMonitor {
     /// How many runs the worker has in memory: parked ones are not among them.
     pub fn live_runs(&self) -> usize {
-        self.live_runs.iter().map(|count| count.0.load(Ordering::Relaxed)).sum()
+        self.live_runs.iter().map(LiveRuns::get).sum()
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{Consequences, Effect, Live, Processor};
-use crate::event::{Event, EventName, wire};
+use crate::event::{Event, EventName, Name, wire};
 use crate::id::{CommandId, EventSeq, Position, RunId, ShardId};
 use crate::limits;
 use crate::run::PastEvent;
@@ -38,7 +38,7 @@ pub(super) struct Encoded {
 /// A change of a run's row.
 pub(super) enum RowChange {
     /// It is open. `workflow` is there if the store has no row yet.
-    Open { workflow: Option<String>, row: OpenRow },
+    Open { workflow: Option<Name>, row: OpenRow },
     /// It is over.
     Closed(ClosedRun),
 }
@@ -78,7 +78,7 @@ impl Group {
 
 impl Live {
     /// Encodes a run's events into a group, and says what they ask for.
-    pub(super) fn log(&self, group: &mut Group, events: Vec<PastEvent>) -> Consequences {
+    pub(super) fn log(&mut self, group: &mut Group, events: Vec<PastEvent>) -> Consequences {
         let mut follows = Consequences::default();
         for PastEvent { seq, at, event } in events {
             let (name, body) = (event.name(), wire::encode_event(&event));
@@ -113,8 +113,11 @@ impl Live {
                 | Event::CompensationCompleted { .. } => {}
             }
             if let Some(status) = closed_status(&event) {
-                group.row = Some(RowChange::Closed(self.closed(status, at, body.clone())));
-                group.effects.push(Effect::Closed { run: group.run, status });
+                let closed = self.closed(status, at, body.clone());
+                if let Some(on_closed) = self.on_closed.take() {
+                    group.effects.push(Effect::Tell { closed: Box::new(closed.clone()), on_closed });
+                }
+                group.row = Some(RowChange::Closed(closed));
             }
             group.events.push(Encoded { seq, at, name, body });
         }
@@ -125,7 +128,7 @@ impl Live {
         let state = &self.run.state;
         ClosedRun {
             run: state.id,
-            workflow: state.workflow.to_string(),
+            workflow: state.workflow.clone(),
             key: state.key.clone(),
             status,
             closed_at,
@@ -154,7 +157,7 @@ impl Live {
         if self.row.as_ref() == Some(&row) {
             return;
         }
-        let workflow = (!self.has_row).then(|| self.run.state.workflow.to_string());
+        let workflow = (!self.has_row).then(|| self.run.state.workflow.clone());
         self.has_row = true;
         self.row = Some(row.clone());
         group.row = Some(RowChange::Open { workflow, row });
@@ -233,7 +236,7 @@ impl Processor {
             consumed: Vec::new(),
             undelivered: Vec::new(),
         };
-        let mut rows: BTreeMap<RunId, (Option<&String>, &RowChange)> = BTreeMap::new();
+        let mut rows: BTreeMap<RunId, (Option<&Name>, &RowChange)> = BTreeMap::new();
         for group in groups {
             self.place(group, &mut append.events);
             append.consumed.extend(&group.consumed);

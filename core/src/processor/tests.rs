@@ -15,7 +15,7 @@ use crate::event::{EventName, Name, wire};
 use crate::failure::Failure;
 use crate::id::{CommandId, InboxNo, LeaseId, MessageId, Position, RunId, ShardId};
 use crate::limits;
-use crate::message::Message;
+use crate::message::{Flag, Message};
 use crate::registry::{Definitions, Registry};
 use crate::retry::RetryPolicy;
 use crate::run::{PollMark, decode_history};
@@ -216,7 +216,7 @@ impl Desk {
     fn start<W: Workflow<Input = u32>>(&mut self, number: u64, input: u32) -> RunId {
         let id = run_id(number);
         let (workflow, input) = (Name::Borrowed(W::NAME), payload(&input));
-        self.submit(id, &Message::Start { workflow, input, key: None, start_at: None });
+        self.submit(id, &Message::Start { workflow, input, key: None, start_at: None, repeated: Flag(false) });
         self.rows.insert(id, OpenRow { state: OpenState::Pending, ..OpenRow::default() });
         id
     }
@@ -258,7 +258,8 @@ impl Desk {
                     self.attempts.remove(&(run, id));
                     self.steps.remove(&(run, id));
                 }
-                Effect::Closed { .. } => {}
+                Effect::Accept { accepted } => drop(accepted.send(())),
+                Effect::Tell { closed, on_closed } => drop(on_closed.send(*closed)),
             }
         }
     }

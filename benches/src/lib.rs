@@ -3,12 +3,15 @@
 //!
 //! In reading order: [`arguments`] and [`options`] say what to measure, [`definitions`] and [`workload`] are what is
 //! executed, [`ground`] and [`workers`] what it is executed on, [`drive`] starts the runs, [`measure`] counts what
-//! they cost, [`load`] puts that together and [`report`] prints it.
+//! they cost, [`load`] puts that together and [`report`] prints it. [`histories`] and [`appends`] are what the
+//! micro-benchmarks below `benches/` work on.
 
+pub mod appends;
 pub mod arguments;
 pub mod definitions;
 pub mod drive;
 pub mod ground;
+pub mod histories;
 pub mod load;
 pub mod measure;
 pub mod options;

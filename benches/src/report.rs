@@ -111,7 +111,7 @@ mod tests {
     fn numbers_have_four_digits_that_count() {
         assert_eq!(rounded(0.0123456), 0.01235);
         assert_eq!(rounded(12_345.6), 12_346.0);
-        assert_eq!(rounded(3.14159), 3.142);
+        assert_eq!(rounded(7.65432), 7.654);
         assert_eq!(rounded(0.0), 0.0);
     }
 }

@@ -7,7 +7,7 @@ use super::Error;
 use crate::event::{Name, wire};
 use crate::id::{InboxNo, LeaseId, MessageId, Position, RunId, ShardId};
 use crate::limits;
-use crate::message::Message;
+use crate::message::{Flag, Message};
 use crate::payload::Payload;
 use crate::processor::{Attempt, Effect, Processor, ProcessorConfig, Read};
 use crate::registry::{Definitions, Registry};
@@ -58,7 +58,13 @@ impl Starts {
                 number: InboxNo::new(number),
                 run,
                 message: MessageId::from_u128(run.as_u128()),
-                body: wire::encode_message(&Message::Start { workflow, input, key: None, start_at: None }),
+                body: wire::encode_message(&Message::Start {
+                    workflow,
+                    input,
+                    key: None,
+                    start_at: None,
+                    repeated: Flag(false),
+                }),
             }
         };
         Ok(Self((1..=count).map(start).collect()))
@@ -111,7 +117,10 @@ impl Desk {
             for effect in self.processor.take_effects() {
                 match effect {
                     Effect::Execute(attempt) => self.attempts.push_back(attempt),
-                    Effect::ExecuteStep { .. } | Effect::Abort { .. } | Effect::Closed { .. } => {}
+                    Effect::ExecuteStep { .. }
+                    | Effect::Abort { .. }
+                    | Effect::Accept { .. }
+                    | Effect::Tell { .. } => {}
                 }
             }
             if let Some(read) = self.processor.next_read() {

@@ -135,7 +135,8 @@ impl<W: Workflow> IntoFuture for StartRun<W> {
         Box::pin(async move {
             let checked = checked?;
             let (shards, now) = shared.shards().await?;
-            let nearest = |wanted| shared.switchboard.as_ref()?.nearest(wanted, shards.first(), shards.last());
+            let nearest =
+                |wanted| shared.switchboard.as_ref()?.nearest(wanted, shards.first(), shards.last());
             let placed = checked.place(shards, now, nearest, || shared.host.random())?;
             let repeated = placed.is_local;
             if repeated && let Some(closed) = placed.hand_over(&shared).await {

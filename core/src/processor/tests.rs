@@ -216,7 +216,10 @@ impl Desk {
     fn start<W: Workflow<Input = u32>>(&mut self, number: u64, input: u32) -> RunId {
         let id = run_id(number);
         let (workflow, input) = (Name::Borrowed(W::NAME), payload(&input));
-        self.submit(id, &Message::Start { workflow, input, key: None, start_at: None, repeated: Flag(false) });
+        self.submit(
+            id,
+            &Message::Start { workflow, input, key: None, start_at: None, repeated: Flag(false) },
+        );
         self.rows.insert(id, OpenRow { state: OpenState::Pending, ..OpenRow::default() });
         id
     }

@@ -66,14 +66,14 @@ impl Lane {
             self.event(&mut starts, *run, 1, "run.started", 64);
             self.event(&mut starts, *run, 2, "activity.scheduled", 48);
             let row = OpenRow { state: OpenState::Busy, wake_at: None, waiting_on: None };
-            starts.opened.push(OpenedRun { run: *run, workflow: "activities".to_owned(), row });
+            starts.opened.push(OpenedRun { run: *run, workflow: "activities".into(), row });
         }
         for run in &runs {
             self.event(&mut ends, *run, 3, "activity.completed", 48);
             self.event(&mut ends, *run, 4, "run.completed", 32);
             ends.closed.push(ClosedRun {
                 run: *run,
-                workflow: "activities".to_owned(),
+                workflow: "activities".into(),
                 key: None,
                 status: ClosedStatus::Completed,
                 closed_at: self.born,

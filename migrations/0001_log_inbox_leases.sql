@@ -3,6 +3,9 @@
 -- `@schema@` stands for the schema's name; the library puts it in. A migration that was released is never
 -- edited: its checksum is recorded in the table `migrations`.
 --
+-- Rows that come as arrays, one per column, are unnested in the select list where they are inserted: they run in
+-- step there, and are not put into a temporary table first, as functions after FROM are.
+--
 -- Two rules hold for every function here. Locks and the reads that depend on them are separate statements
 -- of a VOLATILE function, because a statement that waited for a lock still reads with the snapshot from
 -- before the wait. And locks are taken in one order: leases, ascending, then shards, ascending.
@@ -347,13 +350,13 @@ begin
             p_event_runs, p_event_seqs, p_event_positions, p_event_shards, p_opened, p_closed);
     end if;
     insert into @schema@.events (run_id, position, at, seq, shard, name, body)
-    select * from unnest(p_event_runs, p_event_positions, p_event_times, p_event_seqs, p_event_shards,
-                         p_event_names, p_event_bodies);
+    select unnest(p_event_runs), unnest(p_event_positions), unnest(p_event_times), unnest(p_event_seqs),
+           unnest(p_event_shards), unnest(p_event_names), unnest(p_event_bodies);
 
     if cardinality(p_opened) > 0 then
         insert into @schema@.open_runs (run_id, shard, workflow, state, wake_at, waiting_on)
-        select * from unnest(p_opened, p_opened_shards, p_opened_names, p_opened_states, p_opened_wake,
-                             p_opened_waiting)
+        select unnest(p_opened), unnest(p_opened_shards), unnest(p_opened_names), unnest(p_opened_states),
+               unnest(p_opened_wake), unnest(p_opened_waiting)
         -- The same start may have been submitted, because whether this append would come was not known.
         on conflict (run_id) do update
         set state = excluded.state, wake_at = excluded.wake_at, waiting_on = excluded.waiting_on;
@@ -377,8 +380,8 @@ begin
         -- One that began and ended within this append, or was never submitted, has no row here.
         delete from @schema@.open_runs o using unnest(p_closed) as t (run_id) where o.run_id = t.run_id;
         insert into @schema@.closed_runs (run_id, shard, workflow, key, status, closed_at, outcome)
-        select * from unnest(p_closed, p_closed_shards, p_closed_names, p_closed_keys, p_closed_statuses,
-                             p_closed_times, p_closed_outcomes);
+        select unnest(p_closed), unnest(p_closed_shards), unnest(p_closed_names), unnest(p_closed_keys),
+               unnest(p_closed_statuses), unnest(p_closed_times), unnest(p_closed_outcomes);
     end if;
 
     if cardinality(p_consumed) > 0 then

@@ -119,7 +119,7 @@ impl<W: Workflow> Request for StartRun<W> {
         let shared = self.shared;
         Box::pin(async move {
             let (shards, now) = shared.shards().await?;
-            let placed = checked?.place(shards, now, |_| None, || shared.host.random())?;
+            let placed = checked?.place(shards, now, |_| None, shared.host.random())?;
             Ok(placed.prepared(shared, false))
         })
     }
@@ -137,7 +137,7 @@ impl<W: Workflow> IntoFuture for StartRun<W> {
             let (shards, now) = shared.shards().await?;
             let nearest =
                 |wanted| shared.switchboard.as_ref()?.nearest(wanted, shards.first(), shards.last());
-            let placed = checked.place(shards, now, nearest, || shared.host.random())?;
+            let placed = checked.place(shards, now, nearest, shared.host.random())?;
             let repeated = placed.is_local;
             if repeated && let Some(closed) = placed.hand_over(&shared).await {
                 return Ok(RunHandle::known(shared, placed.run, false).told(closed));
@@ -198,13 +198,13 @@ impl Checked {
         shards: Shards,
         now: Timestamp,
         nearest: impl Fn(ShardId) -> Option<ShardId>,
-        random: impl Fn() -> u64,
+        random: u64,
     ) -> Result<Placed, Error> {
         let start_at = self.begin.at(self.workflow, now)?;
         // A key always leads to the same shard, so that two starts with it meet there.
-        let wanted = shards.nth(self.key.as_deref().map_or_else(&random, key_prefix));
+        let wanted = shards.nth(self.key.as_deref().map_or(random, key_prefix));
         let local = if self.key.is_none() { nearest(wanted) } else { None };
-        let run = RunId::new(now, local.unwrap_or(wanted), random());
+        let run = RunId::new(now, local.unwrap_or(wanted), random);
         Ok(Placed { run, is_local: local.is_some(), start_at, start: self })
     }
 }

@@ -21,6 +21,8 @@ use crate::time::Timestamp;
 pub(super) struct Group {
     pub(super) run: RunId,
     pub(super) events: Vec<Encoded>,
+    /// How many of its events are in the append in flight.
+    appended: usize,
     pub(super) consumed: Vec<MessageRef>,
     pub(super) undelivered: Vec<MessageRef>,
     pub(super) row: Option<RowChange>,
@@ -46,6 +48,7 @@ pub(super) enum RowChange {
 /// An append whose outcome is not known yet.
 pub(super) struct InFlight {
     append: Arc<Append>,
+    /// Whose events are in the append.
     groups: Vec<Group>,
     /// Where the shards' positions were before.
     positions: BTreeMap<ShardId, Position>,
@@ -56,6 +59,7 @@ impl Group {
         Self {
             run,
             events: Vec::new(),
+            appended: 0,
             consumed: Vec::new(),
             undelivered: Vec::new(),
             row: None,
@@ -66,6 +70,12 @@ impl Group {
     /// How many bytes its events' bodies have.
     fn bytes(&self) -> usize {
         self.events.iter().map(|event| event.body.len()).sum()
+    }
+
+    /// Takes its events back, the last of those in an append that was refused.
+    fn take_back(&mut self, events: &mut Vec<NewEvent>) {
+        let own = events.drain(events.len() - self.appended..);
+        self.events = own.map(|NewEvent { seq, at, name, body, .. }| Encoded { seq, at, name, body }).collect();
     }
 
     pub(super) fn writes_nothing(&self) -> bool {
@@ -202,7 +212,7 @@ impl Processor {
         }
         let positions: BTreeMap<ShardId, Position> =
             self.shards.iter().map(|(shard, state)| (*shard, state.next_position)).collect();
-        let append = Arc::new(self.build(&groups));
+        let append = Arc::new(self.build(&mut groups));
         self.in_flight = Some(InFlight { append: Arc::clone(&append), groups, positions });
         Some(append)
     }
@@ -212,19 +222,20 @@ impl Processor {
         let mut groups = Vec::new();
         let mut events = 0;
         let mut bytes = 0;
-        while let Some(group) = self.groups.front() {
+        while let Some(group) = self.outbox.groups.front() {
             let (more_events, more_bytes) = (events + group.events.len(), bytes + group.bytes());
             let full = more_events > limits::APPEND_EVENTS_MAX || more_bytes > limits::APPEND_BYTES_MAX;
             if full && events > 0 || groups.len() >= self.groups_max {
                 break;
             }
             (events, bytes) = (more_events, more_bytes);
-            groups.extend(self.groups.pop_front());
+            groups.extend(self.outbox.groups.pop_front());
         }
         groups
     }
 
-    fn build(&mut self, groups: &[Group]) -> Append {
+    /// Puts an append together. It takes the groups' events with it.
+    fn build(&mut self, groups: &mut [Group]) -> Append {
         let mut append = Append {
             lease: self.lease,
             number: self.committed.next(),
@@ -236,22 +247,21 @@ impl Processor {
             consumed: Vec::new(),
             undelivered: Vec::new(),
         };
-        let mut rows: BTreeMap<RunId, (Option<&Name>, &RowChange)> = BTreeMap::new();
+        let mut rows: Vec<(RunId, &RowChange)> = Vec::new();
         for group in groups {
             self.place(group, &mut append.events);
             append.consumed.extend(&group.consumed);
             append.undelivered.extend(&group.undelivered);
-            if let Some(change) = &group.row {
-                // The last change stands, but a row that opens in this append still has to be made.
-                let opens = match change {
-                    RowChange::Open { workflow, .. } => workflow.as_ref(),
-                    RowChange::Closed(_) => None,
-                };
-                let entry = rows.entry(group.run).or_insert((opens, change));
-                *entry = (entry.0.or(opens), change);
-            }
+            rows.extend(group.row.as_ref().map(|change| (group.run, change)));
         }
-        for (run, (opens, change)) in rows {
+        rows.sort_by_key(|(run, _)| *run);
+        for changes in rows.chunk_by(|(one, _), (other, _)| one == other) {
+            let Some((run, change)) = changes.last().copied() else { continue };
+            // The last change stands, but a row that opens in this append still has to be made.
+            let opens = changes.iter().find_map(|(_, change)| match change {
+                RowChange::Open { workflow, .. } => workflow.as_ref(),
+                RowChange::Closed(_) => None,
+            });
             match (change, opens) {
                 (RowChange::Closed(closed), _) => append.closed.push(closed.clone()),
                 (RowChange::Open { row, .. }, Some(workflow)) => {
@@ -266,8 +276,9 @@ impl Processor {
         append
     }
 
-    /// Gives a group's events their positions.
-    fn place(&mut self, group: &Group, events: &mut Vec<NewEvent>) {
+    /// Moves a group's events to the append, with their positions.
+    fn place(&mut self, group: &mut Group, events: &mut Vec<NewEvent>) {
+        group.appended = group.events.len();
         if group.events.is_empty() {
             return;
         }
@@ -275,15 +286,8 @@ impl Processor {
         let state = self.shards.get_mut(&shard);
         let state =
             state.unwrap_or_else(|| panic!("run {} is of shard {shard}, which is not ours", group.run));
-        for event in &group.events {
-            events.push(NewEvent {
-                run: group.run,
-                seq: event.seq,
-                position: state.next_position,
-                name: event.name.clone(),
-                at: event.at,
-                body: event.body.clone(),
-            });
+        for Encoded { seq, at, name, body } in group.events.drain(..) {
+            events.push(NewEvent { run: group.run, seq, position: state.next_position, name, at, body });
             state.next_position = state.next_position.next();
         }
     }
@@ -304,11 +308,13 @@ impl Processor {
     /// These groups are committed: what they caused may begin, and who is idle leaves memory.
     fn done(&mut self, groups: Vec<Group>) {
         for mut group in groups {
-            self.effects.append(&mut group.effects);
+            self.outbox.effects.append(&mut group.effects);
             if let Some(live) = self.runs.get_mut(&group.run) {
                 live.uncommitted -= 1;
-                if live.uncommitted == 0 {
-                    self.evict_if_idle(group.run);
+                if live.uncommitted == 0
+                    && (live.is_idle(self.due_until) || self.refused.contains_key(&group.run))
+                {
+                    self.forget(group.run);
                 }
             }
         }
@@ -325,8 +331,10 @@ impl Processor {
         }
         let count = in_flight.groups.len();
         let at_fault = in_flight.groups.first().map(|group| group.run);
-        for group in in_flight.groups.into_iter().rev() {
-            self.groups.push_front(group);
+        let mut events = Arc::unwrap_or_clone(in_flight.append).events;
+        for mut group in in_flight.groups.into_iter().rev() {
+            group.take_back(&mut events);
+            self.outbox.groups.push_front(group);
         }
         match at_fault {
             Some(run) if count == 1 => self.refuse(run, reason, now),

@@ -100,9 +100,9 @@ impl Processor {
         live.on_closed = Some(closed);
         self.runs.insert(id, Box::new(live));
         self.absorb(id, progress, None, now);
-        let mut group = Group::new(id);
-        group.effects.push(Effect::Accept { accepted });
-        self.queue(group);
+        if let Some(live) = self.runs.get_mut(&id) {
+            live.cause(Effect::Accept { accepted }, &mut self.outbox);
+        }
     }
 
     /// The log holds nothing of a run. A start that might have been there begins it; what else came waits in the
@@ -148,7 +148,10 @@ impl Processor {
     pub(super) fn give_up(&mut self, run: RunId, reference: MessageRef) {
         let mut group = Group::new(run);
         group.undelivered.push(reference);
-        self.queue(group);
+        match self.runs.get_mut(&run) {
+            Some(live) => live.queue(group, &mut self.outbox),
+            None => self.outbox.groups.push_back(group),
+        }
     }
 }
 

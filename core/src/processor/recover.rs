@@ -160,10 +160,10 @@ impl Processor {
     /// nothing more is written for it until another worker takes over.
     pub(super) fn refuse(&mut self, id: RunId, reason: &str, now: Timestamp) {
         tracing::error!(run = %id, "the store refuses what the run writes: {reason}");
-        self.groups.retain(|group| group.run != id);
+        self.outbox.groups.retain(|group| group.run != id);
         if let Some(live) = self.forget(id) {
             let under_way = live.running.keys().chain(&live.steps);
-            self.effects.extend(under_way.map(|call| Effect::Abort { run: id, id: *call }));
+            self.outbox.effects.extend(under_way.map(|call| Effect::Abort { run: id, id: *call }));
         }
         let reason = format!("the store refuses what the run writes: {reason}");
         // Refused again, not even its stall can be written.

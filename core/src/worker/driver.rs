@@ -170,14 +170,15 @@ impl Driver {
                 Some(done) = OptionFuture::from(self.append.as_mut()) => self.append_done(done),
                 Some(done) = OptionFuture::from(self.read.as_mut()) => self.read_done(done),
                 input = mailbox.recv() => match input {
-                    Some(input) => self.take(input),
+                    Some(input) => self.take(input, self.now()),
                     None => return Ended::ShutDown,
                 },
                 hint = self.hints.recv() => self.hinted(hint),
                 () = pause => {}
             }
+            let now = self.now();
             while let Ok(input) = mailbox.try_recv() {
-                self.take(input);
+                self.take(input, now);
             }
         }
     }
@@ -226,8 +227,7 @@ impl Driver {
         self.lost.get_or_insert(reason);
     }
 
-    fn take(&mut self, input: Input) {
-        let now = self.now();
+    fn take(&mut self, input: Input, now: Timestamp) {
         match input {
             Input::Tick { ttl, reply } => {
                 let tick = self.processor.tick(now, ttl);

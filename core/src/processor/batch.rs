@@ -75,7 +75,8 @@ impl Group {
     /// Takes its events back, the last of those in an append that was refused.
     fn take_back(&mut self, events: &mut Vec<NewEvent>) {
         let own = events.drain(events.len() - self.appended..);
-        self.events = own.map(|NewEvent { seq, at, name, body, .. }| Encoded { seq, at, name, body }).collect();
+        self.events =
+            own.map(|NewEvent { seq, at, name, body, .. }| Encoded { seq, at, name, body }).collect();
     }
 
     pub(super) fn writes_nothing(&self) -> bool {

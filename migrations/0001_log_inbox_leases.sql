@@ -648,8 +648,11 @@ begin
         perform set_config('lock_timeout', p_lock_timeout, true);
     end if;
 
-    -- Keys, in one order for everybody, so that two batches cannot wait for each other.
-    if array_remove(p_keys, null) <> '{}' then
+    if array_remove(p_keys, null) = '{}' then
+        verdicts := array_fill(0::smallint, array[cardinality(p_runs)]);
+        existing := array_fill(null::uuid, array[cardinality(p_runs)]);
+    else
+        -- Keys, in one order for everybody, so that two batches cannot wait for each other.
         insert into @schema@.run_keys (workflow, key, run_id, input_digest)
         select t.workflow, t.key, t.run, t.digest
         from unnest(p_workflows, p_keys, p_runs, p_digests) with ordinality
@@ -657,19 +660,19 @@ begin
         where t.workflow is not null and t.key is not null
         order by t.workflow, t.key, t.ord
         on conflict do nothing;
-    end if;
 
-    -- A later statement: it sees what the one above waited for.
-    select array_agg(case
-               when k.run_id is null or k.run_id = t.run then 0
-               when k.input_digest <> t.digest then 2
-               else 1
-           end order by t.ord),
-           array_agg(case when k.run_id <> t.run then k.run_id end order by t.ord)
-    into verdicts, existing
-    from unnest(p_runs, p_workflows, p_keys, p_digests) with ordinality
-        as t (run, workflow, key, digest, ord)
-    left join @schema@.run_keys k on k.workflow = t.workflow and k.key = t.key;
+        -- A later statement: it sees what the one above waited for.
+        select array_agg(case
+                   when k.run_id is null or k.run_id = t.run then 0
+                   when k.input_digest <> t.digest then 2
+                   else 1
+               end order by t.ord),
+               array_agg(case when k.run_id <> t.run then k.run_id end order by t.ord)
+        into verdicts, existing
+        from unnest(p_runs, p_workflows, p_keys, p_digests) with ordinality
+            as t (run, workflow, key, digest, ord)
+        left join @schema@.run_keys k on k.workflow = t.workflow and k.key = t.key;
+    end if;
 
     -- A start that was accepted before finds its run's row, or the run over, and changes nothing.
     with opened as (
@@ -707,21 +710,27 @@ begin
         from unnest(p_runs, p_workflows, verdicts) with ordinality as t (run, workflow, verdict, ord);
     end if;
 
-    -- `order by` before the identity column draws its numbers: the order given is the order of numbers.
-    insert into @schema@.inbox (shard, run_id, message_id, opens, body)
-    select t.shard, t.run, t.message, t.workflow is not null, t.body
-    from unnest(p_messages, p_runs, p_shards, p_bodies, p_workflows, verdicts) with ordinality
-        as t (message, run, shard, body, workflow, verdict, ord)
-    left join (
-        select f.run, min(f.ord) as ord
-        from unnest(p_runs, p_workflows) with ordinality as f (run, workflow, ord)
-        join unnest(v_opened) as v (run) on v.run = f.run
-        where f.workflow is not null
-        group by f.run
-    ) first on first.ord = t.ord
-    where t.verdict = 0 and (t.workflow is null or first.ord is not null)
-    order by t.ord
-    on conflict (message_id) where not opens do nothing;
+    if cardinality(v_opened) = cardinality(p_runs) then
+        -- Each opens a run of its own, as in a batch of starts: all of them, in the order given.
+        insert into @schema@.inbox (shard, run_id, message_id, opens, body)
+        select unnest(p_shards), unnest(p_runs), unnest(p_messages), true, unnest(p_bodies);
+    else
+        -- `order by` before the identity column draws its numbers: the order given is the order of numbers.
+        insert into @schema@.inbox (shard, run_id, message_id, opens, body)
+        select t.shard, t.run, t.message, t.workflow is not null, t.body
+        from unnest(p_messages, p_runs, p_shards, p_bodies, p_workflows, verdicts) with ordinality
+            as t (message, run, shard, body, workflow, verdict, ord)
+        left join (
+            select f.run, min(f.ord) as ord
+            from unnest(p_runs, p_workflows) with ordinality as f (run, workflow, ord)
+            join unnest(v_opened) as v (run) on v.run = f.run
+            where f.workflow is not null
+            group by f.run
+        ) first on first.ord = t.ord
+        where t.verdict = 0 and (t.workflow is null or first.ord is not null)
+        order by t.ord
+        on conflict (message_id) where not opens do nothing;
+    end if;
 
     if p_notify is not null and 0 = any (verdicts) then
         perform pg_notify(p_notify, 'mail ' || string_agg(distinct t.shard::text, ','))

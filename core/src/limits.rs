@@ -84,7 +84,7 @@ pub const LOCAL_START_PATIENCE: Duration = Duration::from_secs(5);
 /// How often a client that waits for results looks for them without being told.
 pub const CLIENT_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How many starts a client submits in one transaction.
+/// How many requests a client submits in one transaction.
 pub const CLIENT_BATCH_MAX: usize = 500;
 
 /// How many such transactions a client has under way at a time.

@@ -116,11 +116,11 @@ impl Shared {
 
     /// Submits a request: the very same submission until its outcome is known.
     pub(crate) async fn submit<T>(&self, prepared: Prepared<T>) -> Result<T, Error> {
-        let submission = prepared.submission().clone();
+        let (submission, is_keyed) = (prepared.submission().clone(), prepared.is_keyed());
         let tries = AtomicUsize::new(0);
         let answer = self.retry(|| {
             tries.fetch_add(1, Ordering::Relaxed);
-            self.submit_once(&submission)
+            self.submit_once(&submission, is_keyed)
         });
         let answer = answer.await?;
         let message = submission.opens.is_none();
@@ -135,8 +135,8 @@ impl Shared {
         prepared.answered(answer)
     }
 
-    async fn submit_once(&self, submission: &Submission) -> Result<Submitted, StoreError> {
-        if Batcher::carries(submission) {
+    async fn submit_once(&self, submission: &Submission, is_keyed: bool) -> Result<Submitted, StoreError> {
+        if !is_keyed {
             return self.batcher.submit(submission.clone()).await;
         }
         let answers = self.store.submit(std::slice::from_ref(submission)).await?;

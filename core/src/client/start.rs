@@ -242,7 +242,7 @@ impl Placed {
     /// The start as a submission.
     fn prepared<W: Workflow>(self, shared: Arc<Shared>, repeated: bool) -> Prepared<RunHandle<W>> {
         let Self { run, start_at, start, .. } = self;
-        let key = start.key.clone();
+        let (key, is_keyed) = (start.key.clone(), start.key.is_some());
         let message = Message::Start {
             workflow: Name::Borrowed(start.workflow),
             input: start.input,
@@ -261,7 +261,7 @@ impl Placed {
                 input_digest: start.input_digest,
             }),
         };
-        Prepared::new(Arc::clone(&shared.store), submission, move |answer| match answer {
+        Prepared::new(Arc::clone(&shared.store), submission, is_keyed, move |answer| match answer {
             // A start that was repeated may find its own run over, or under its own key.
             Submitted::Accepted | Submitted::RunOver => Ok(RunHandle::unchecked(shared, run)),
             Submitted::Existing(existing) => {

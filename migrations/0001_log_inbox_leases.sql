@@ -354,12 +354,18 @@ begin
            unnest(p_event_shards), unnest(p_event_names), unnest(p_event_bodies);
 
     if cardinality(p_opened) > 0 then
-        insert into @schema@.open_runs (run_id, shard, workflow, state, wake_at, waiting_on)
+        insert into @schema@.open_runs as o (run_id, shard, workflow, state, wake_at, waiting_on)
         select unnest(p_opened), unnest(p_opened_shards), unnest(p_opened_names), unnest(p_opened_states),
                unnest(p_opened_wake), unnest(p_opened_waiting)
         -- The same start may have been submitted, because whether this append would come was not known.
         on conflict (run_id) do update
-        set state = excluded.state, wake_at = excluded.wake_at, waiting_on = excluded.waiting_on;
+        set state = excluded.state, wake_at = excluded.wake_at, waiting_on = excluded.waiting_on
+        where o.state = 0;
+        get diagnostics v_count = row_count;
+        if v_count <> cardinality(p_opened) then
+            raise exception using errcode = 'PW002', message = format(
+                '%s of %s runs to be opened are open', cardinality(p_opened) - v_count, cardinality(p_opened));
+        end if;
     end if;
 
     if cardinality(p_updated) > 0 then

@@ -1,6 +1,7 @@
 //! Tests of the client against a store that does what the test tells it, in virtual time.
 
 mod fake;
+mod local;
 mod reads;
 mod requests;
 mod results;

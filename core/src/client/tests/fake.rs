@@ -18,7 +18,7 @@ use crate::id::{EventSeq, RunId, ShardId};
 use crate::random::mix;
 use crate::store::{
     ClosedRun, ClosedStatus, EventRecord, Hint, OpenRow, Queue, RunDescription, RunFilter, RunPage, Session,
-    Store, StoreError, StoreQuery, Submission, Submitted,
+    Store, StoreError, StoreQuery, Submission, Submitted, Switchboard,
 };
 use crate::time::Timestamp;
 
@@ -37,6 +37,7 @@ struct Inner {
     hints: broadcast::Sender<Hint>,
     /// Held by a test that wants `closed` to wait.
     gate: Arc<tokio::sync::Mutex<()>>,
+    pub(super) switchboard: Switchboard,
     state: Mutex<State>,
 }
 
@@ -61,6 +62,7 @@ impl Default for FakeStore {
         Self(Arc::new(Inner {
             hints: broadcast::Sender::new(4),
             gate: Arc::default(),
+            switchboard: Switchboard::default(),
             state: Mutex::default(),
         }))
     }
@@ -158,6 +160,10 @@ impl Store for FakeStore {
 
     fn query(&self) -> &dyn StoreQuery {
         self
+    }
+
+    fn switchboard(&self) -> Option<Switchboard> {
+        Some(self.0.switchboard.clone())
     }
 }
 

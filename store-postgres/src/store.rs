@@ -9,6 +9,7 @@ use pgworkflows::RunId;
 use pgworkflows::store::{
     ClosedRun, Hint, Queue, Session, Store, StoreError, StoreQuery, Submission, Submitted, Switchboard,
 };
+use sqlx::Connection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow, Postgres};
 use sqlx::query::Query;
 use tokio::sync::broadcast;
@@ -25,6 +26,10 @@ use crate::{lease, migrate, query, submit};
 /// How long a client waits for a connection of the pool. While no server answers, the pool tries again and again
 /// for as long as this, so that a restart of the server is not noticed.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a pooled connection may lie idle before it is asked whether it is still there. A client's retries go on
+/// for longer.
+const ASK_AFTER: Duration = Duration::from_secs(1);
 
 /// A store on PostgreSQL. Clones share everything.
 ///
@@ -87,6 +92,16 @@ impl PostgresStore {
         let pool = PgPoolOptions::new()
             .max_connections(options.pool_size)
             .acquire_timeout(options.call_timeout.min(ACQUIRE_TIMEOUT))
+            // A connection that was used just now is there; asking it would cost every call a round trip.
+            .test_before_acquire(false)
+            .before_acquire(|connection, meta| {
+                Box::pin(async move {
+                    if meta.idle_for >= ASK_AFTER {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
             .connect_lazy_with(options.connect.clone());
         let shared = Shared {
             statements: Statements::new(&options.schema),

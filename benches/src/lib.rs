@@ -3,7 +3,8 @@
 //!
 //! In reading order: [`arguments`] and [`options`] say what to measure, [`definitions`] and [`workload`] are what is
 //! executed, [`ground`] and [`workers`] what it is executed on, [`drive`] starts the runs, [`measure`] counts what
-//! they cost, [`load`] puts that together and [`report`] prints it. [`histories`] and [`appends`] are what the
+//! they cost, [`load`] puts that together and [`report`] prints it. [`growth`] asks how all that changes
+//! as a database fills. [`histories`] and [`appends`] are what the
 //! micro-benchmarks below `benches/` work on.
 
 pub mod appends;
@@ -11,6 +12,7 @@ pub mod arguments;
 pub mod definitions;
 pub mod drive;
 pub mod ground;
+pub mod growth;
 pub mod histories;
 pub mod load;
 pub mod measure;

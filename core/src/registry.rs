@@ -114,9 +114,11 @@ impl Registry {
 
     /// A program for a run of that workflow; `None` if the workflow is unknown here.
     pub(crate) fn program(&self, workflow: &Name, run: RunId) -> Option<Box<dyn Program>> {
-        let make = self.definitions.workflows.get(workflow.as_ref())?;
+        // The name of the code rather than of the event: it is copied at every poll, and is borrowed.
+        let (name, make) = self.definitions.workflows.get_key_value(workflow.as_ref())?;
         let scope = Scope::new(run, self.definitions.payload_bytes_max, Arc::clone(&self.mark));
-        let program = AsyncProgram::new(workflow.clone(), Arc::clone(make), scope, Arc::clone(&self.mark));
+        let program =
+            AsyncProgram::new(Name::Borrowed(name), Arc::clone(make), scope, Arc::clone(&self.mark));
         Some(Box::new(program))
     }
 

@@ -4,7 +4,8 @@
 //! In reading order: [`arguments`] and [`options`] say what to measure, [`definitions`] and [`workload`] are what is
 //! executed, [`ground`] and [`workers`] what it is executed on, [`drive`] starts the runs, [`measure`] counts what
 //! they cost, [`load`] puts that together and [`report`] prints it. [`growth`] asks how all that changes
-//! as a database fills. [`histories`] and [`appends`] are what the
+//! as a database fills, and [`page`] is
+//! where it all ends up. [`histories`] and [`appends`] are what the
 //! micro-benchmarks below `benches/` work on.
 
 pub mod appends;
@@ -17,6 +18,7 @@ pub mod histories;
 pub mod load;
 pub mod measure;
 pub mod options;
+pub mod page;
 pub mod report;
 pub mod workers;
 pub mod workload;

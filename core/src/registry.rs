@@ -80,9 +80,9 @@ impl Definitions {
                     W::NAME
                 )
             })?;
-            let code = W::run(ctx.clone(), input);
             let encoded = async move {
-                let output = code.await?;
+                // Made in here: a future that was moved in would take its memory twice.
+                let output = W::run(ctx.clone(), input).await?;
                 match ctx.encode(&format_args!("the result of workflow `{}`", W::NAME), &output) {
                     Some(payload) => Ok(payload),
                     // The fault stalls the run: this future is never polled again.

@@ -1,6 +1,7 @@
 //! Throughput over a database that is full: of closed runs, of events, of parked runs, of partitions.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::Utc;
 use pgworkflows::store::{EventRecord, OpenState, Store};
@@ -100,7 +101,7 @@ async fn execute<W: Workflow>(input: W::Input, ends: bool) -> Result<(Arc<dyn St
         Ok(description.and_then(|run| run.open).is_some_and(|row| row.state == OpenState::Parked))
     };
     while !ends && !is_parked().await? {
-        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
     workers.stop().await?;
     Ok((store, handle.run_id()))

@@ -45,7 +45,7 @@ pub struct Ground {
     /// Where other processes and statements of our own find it, if it is a database.
     pub address: Option<Address>,
     /// A throw-away server; it ends with this value.
-    _server: Option<Postgres>,
+    server: Option<Postgres>,
 }
 
 impl Ground {
@@ -56,7 +56,7 @@ impl Ground {
     /// If there is no server, or it cannot be reached.
     pub async fn open(kind: StoreKind, url: Option<&str>, schema: &str) -> Result<Self, Failure> {
         if kind == StoreKind::Memory {
-            return Ok(Self { store: Arc::new(MemoryStore::new()), address: None, _server: None });
+            return Ok(Self { store: Arc::new(MemoryStore::new()), address: None, server: None });
         }
         let server = match url {
             Some(_) => None,
@@ -64,6 +64,11 @@ impl Ground {
         };
         let url = server.as_ref().map(Postgres::url).or_else(|| url.map(str::to_owned)).unwrap_or_default();
         let address = Address { url, schema: schema.to_owned() };
-        Ok(Self { store: address.open().await?, address: Some(address), _server: server })
+        Ok(Self { store: address.open().await?, address: Some(address), server })
+    }
+
+    /// The log of a throw-away server.
+    pub fn server_log(&self) -> Option<String> {
+        self.server.as_ref().map(Postgres::log)
     }
 }

@@ -58,12 +58,13 @@ pub fn record(kind: Kind, events: u32) -> Result<RunHistory, Failure> {
 
 async fn run<W: Workflow<Input = u32>>(size: u32, signals: u32) -> Result<RunHistory, Failure> {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-    let workers = Workers::inside(&store, 1)?;
     let client = Client::new(Arc::clone(&store));
     let handle = client.start::<W>(size).await?;
     for number in 0..signals {
         handle.signal(GO, u64::from(number)).await?;
     }
+    // Only now, so that all signals are taken in at once: a run that waits for each would leave memory every time.
+    let workers = Workers::inside(&store, 1)?;
     handle.result().await?;
     workers.stop().await?;
     let mut session = store.session().await?;

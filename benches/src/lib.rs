@@ -3,7 +3,9 @@
 //!
 //! In reading order: [`arguments`] and [`options`] say what to measure, [`definitions`] and [`workload`] are what is
 //! executed, [`ground`] and [`workers`] what it is executed on, [`drive`] starts the runs, [`measure`] counts what
-//! they cost, [`load`] puts that together and [`report`] prints it. [`histories`] and [`appends`] are what the
+//! they cost, [`load`] puts that together and [`report`] prints it. [`growth`] asks how all that changes
+//! as a database fills, and [`page`] is
+//! where it all ends up. [`histories`] and [`appends`] are what the
 //! micro-benchmarks below `benches/` work on.
 
 pub mod appends;
@@ -11,10 +13,12 @@ pub mod arguments;
 pub mod definitions;
 pub mod drive;
 pub mod ground;
+pub mod growth;
 pub mod histories;
 pub mod load;
 pub mod measure;
 pub mod options;
+pub mod page;
 pub mod report;
 pub mod workers;
 pub mod workload;

@@ -7,7 +7,7 @@ mod server;
 use std::time::Duration;
 
 pub use self::distribution::Distribution;
-pub use self::process::{cpu, peak_memory};
+pub use self::process::{cpu, memory, peak_memory};
 pub use self::server::{Rows, Server, ServerReading};
 
 /// A number with its name and unit.

@@ -80,9 +80,9 @@ impl Definitions {
                     W::NAME
                 )
             })?;
-            let code = W::run(ctx.clone(), input);
             let encoded = async move {
-                let output = code.await?;
+                // Made in here: a future that was moved in would take its memory twice.
+                let output = W::run(ctx.clone(), input).await?;
                 match ctx.encode(&format_args!("the result of workflow `{}`", W::NAME), &output) {
                     Some(payload) => Ok(payload),
                     // The fault stalls the run: this future is never polled again.
@@ -114,9 +114,11 @@ impl Registry {
 
     /// A program for a run of that workflow; `None` if the workflow is unknown here.
     pub(crate) fn program(&self, workflow: &Name, run: RunId) -> Option<Box<dyn Program>> {
-        let make = self.definitions.workflows.get(workflow.as_ref())?;
+        // The name of the code rather than of the event: it is copied at every poll, and is borrowed.
+        let (name, make) = self.definitions.workflows.get_key_value(workflow.as_ref())?;
         let scope = Scope::new(run, self.definitions.payload_bytes_max, Arc::clone(&self.mark));
-        let program = AsyncProgram::new(workflow.clone(), Arc::clone(make), scope, Arc::clone(&self.mark));
+        let program =
+            AsyncProgram::new(Name::Borrowed(name), Arc::clone(make), scope, Arc::clone(&self.mark));
         Some(Box::new(program))
     }
 

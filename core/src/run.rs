@@ -32,8 +32,9 @@ pub(crate) struct Run {
     program: Option<Box<dyn Program>>,
     /// Why there is no program, where the log does not say it.
     diagnosis: Option<String>,
-    /// What is logged before anything else is: this worker's first writing to the run.
-    adoption: Option<Event>,
+    /// What is logged before anything else is: this worker's first writing to the run. Boxed, since events are large
+    /// and a run is mostly without one.
+    adoption: Option<Box<Event>>,
 }
 
 /// What one step of a run asks for. The events are applied to its state already.
@@ -210,7 +211,7 @@ impl Run {
                 let scheduled = Event::CompensationScheduled { id: next.id };
                 self.log(at, scheduled, progress);
             }
-            (None, Some(outcome)) => self.close(at, outcome, progress),
+            (None, Some(outcome)) => self.close(at, *outcome, progress),
             (None, None) => {}
         }
     }
@@ -228,7 +229,8 @@ impl Run {
 
     /// Applies an event to the state and adds it to what is to be logged.
     fn log(&mut self, at: Timestamp, event: Event, progress: &mut Progress) {
-        for event in self.adoption.take().into_iter().chain([event]) {
+        let adoption = self.adoption.take().map(|event| *event);
+        for event in adoption.into_iter().chain([event]) {
             let seq = self.state.next_seq();
             self.state.apply(at, &event);
             progress.events.push(PastEvent { seq, at, event });

@@ -2,6 +2,7 @@
 
 mod command;
 
+mod bench_report;
 mod fix;
 mod simulate;
 mod test;
@@ -23,6 +24,8 @@ Usage: cargo xtask COMMAND
   verify [--install-tools]   the whole gate: everything that a change has to pass; writes nothing
   simulate [--seeds N] [--seed FIRST] [--canaries]
                              whole systems under faults and virtual time, from seeds; one seed tells its story
+  bench-report [--full] [--render-only]
+                             measure everything and rewrite the tables and plots of docs/performance.md
   tidy                       only the project's own rules, a part of `verify`
   fix                        format, and apply what clippy suggests; writes to the sources";
 
@@ -44,6 +47,7 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
         ["verify"] => verify::run(deny::MissingTool::Report),
         ["verify", "--install-tools"] => verify::run(deny::MissingTool::Install),
         ["simulate", rest @ ..] => simulate::run(rest),
+        ["bench-report", rest @ ..] => bench_report::run(rest),
         ["tidy"] => tidy::run(),
         ["fix"] => fix::run(),
         _ => Err(Failure::new(format!("`{}` is no command\n\n{USAGE}", arguments.join(" ")))),

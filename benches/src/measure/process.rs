@@ -58,8 +58,17 @@ pub(super) fn parent_of(process: u32, name: &str) -> Option<u32> {
 
 /// The most memory that a process (`self`, or an id) ever held, in bytes.
 pub fn peak_memory(process: &str) -> u64 {
+    status(process, "VmHWM:")
+}
+
+/// The memory that a process (`self`, or an id) holds now, in bytes.
+pub fn memory(process: &str) -> u64 {
+    status(process, "VmRSS:")
+}
+
+fn status(process: &str, what: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(what));
     let kibibytes = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
     kibibytes.unwrap_or_default() * 1024
 }

@@ -102,7 +102,7 @@ impl<A: Activity> Future for ActivityFuture<A> {
                 decoded.map_or(Poll::Pending, |value| Poll::Ready(Ok(value)))
             }
             Resolution::Failed(failure) => {
-                Poll::Ready(Err(WorkflowError::call_failed("activity", A::NAME, failure)))
+                Poll::Ready(Err(WorkflowError::call_failed("activity", A::NAME, *failure)))
             }
             Resolution::Cancelled | Resolution::Fired => Poll::Ready(Err(WorkflowError::cancelled())),
         }

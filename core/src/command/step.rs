@@ -124,7 +124,7 @@ where
                 decoded.map_or(Poll::Pending, |value| Poll::Ready(Ok(value)))
             }
             Resolution::Failed(failure) => {
-                Poll::Ready(Err(WorkflowError::call_failed("step", self.name, failure)))
+                Poll::Ready(Err(WorkflowError::call_failed("step", self.name, *failure)))
             }
             Resolution::Cancelled | Resolution::Fired => Poll::Ready(Err(WorkflowError::cancelled())),
         }

@@ -109,7 +109,7 @@ impl Processor {
         let is_charged = |activity: &PendingActivity| {
             activity.attempt_logged && (suspicious || activity.options.at_most_once)
         };
-        if live.run.state.activities.get(&call).is_some_and(is_charged) {
+        if live.run.state.activities.get(&call).is_some_and(|activity| is_charged(activity)) {
             let progress = live.run.attempt_lost(now, call);
             self.absorb(id, progress, None, now);
         }

@@ -97,7 +97,7 @@ impl AsyncProgram {
                 self.scope.resolve(*id, Resolution::Value(result.clone()));
             }
             Event::ActivityFailed { id, failure } => {
-                self.scope.resolve(*id, Resolution::Failed(failure.clone()));
+                self.scope.resolve(*id, Resolution::Failed(Box::new(failure.clone())));
             }
             Event::StepCompleted { id, step, result } => {
                 self.check_step(*id, step)?;
@@ -105,7 +105,7 @@ impl AsyncProgram {
             }
             Event::StepFailed { id, step, failure } => {
                 self.check_step(*id, step)?;
-                self.scope.resolve(*id, Resolution::Failed(failure.clone()));
+                self.scope.resolve(*id, Resolution::Failed(Box::new(failure.clone())));
             }
             Event::TimerFired { id } => self.scope.resolve(*id, Resolution::Fired),
             Event::SignalReceived { signal, payload, .. } => self.scope.receive(signal, payload.clone()),

@@ -48,7 +48,7 @@ pub(crate) fn replay(
     for past in history {
         replay.take(past);
     }
-    replay.run.adoption = terms.adoption;
+    replay.run.adoption = terms.adoption.map(Box::new);
     if let Some(made) = replay.made.front() {
         let message = format!("the code {made}, and the log ends before that");
         replay.diverge(message);

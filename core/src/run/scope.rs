@@ -41,7 +41,8 @@ struct Inner {
     dropped_steps: Vec<CommandId>,
     /// All steps that were ever given up: the outcome of one may have waited in a stalled run's queue.
     given_up_steps: BTreeMap<CommandId, Name>,
-    calls: BTreeMap<CommandId, Call>,
+    /// Boxed, because a map has room for eleven from its first entry on, and most runs have one.
+    calls: BTreeMap<CommandId, Box<Call>>,
     /// How many calls have no resolution yet.
     unresolved: usize,
     /// Signals that nobody took yet; no buffer is empty.
@@ -75,7 +76,8 @@ pub(crate) enum CallKind {
 #[derive(Debug)]
 pub(crate) enum Resolution {
     Value(Payload),
-    Failed(Failure),
+    /// Boxed, so that every open call is smaller.
+    Failed(Box<Failure>),
     Fired,
     Cancelled,
 }
@@ -144,7 +146,7 @@ impl Scope {
         let id = self.next_id(source);
         let mut inner = self.inner.borrow_mut();
         inner.unresolved += 1;
-        inner.calls.insert(id, Call { kind, source, waker: None, resolution: None });
+        inner.calls.insert(id, Box::new(Call { kind, source, waker: None, resolution: None }));
         Ticket::new(Rc::clone(self), id)
     }
 

@@ -28,7 +28,8 @@ pub(crate) struct RunState {
     pub(crate) now: Timestamp,
     /// The lease under which the run was last written to.
     pub(crate) lease: Option<LeaseId>,
-    pub(crate) activities: BTreeMap<CommandId, PendingActivity>,
+    /// Boxed, because a map has room for eleven from its first entry on, and most runs have one.
+    pub(crate) activities: BTreeMap<CommandId, Box<PendingActivity>>,
     /// The deadlines of timers and of activities as a whole.
     pub(crate) deadlines: BTreeSet<Deadline>,
     /// The times of next attempts: of every activity whose `retry_at` is there.
@@ -40,7 +41,8 @@ pub(crate) struct RunState {
     pub(crate) compensations: Vec<PendingCompensation>,
     pub(crate) uncompensated: Vec<Uncompensated>,
     pub(crate) cancel: Option<CancelRequest>,
-    pub(crate) ending: Option<Outcome>,
+    /// Boxed, since few runs ever have one.
+    pub(crate) ending: Option<Box<Outcome>>,
     pub(crate) stalled: Option<String>,
     /// Resolutions that a stalled program has not seen, with their times.
     pub(crate) waiting: VecDeque<(Timestamp, Event)>,
@@ -247,7 +249,7 @@ impl RunState {
             retry_at: None,
             compensation,
         };
-        self.activities.insert(id, activity);
+        self.activities.insert(id, Box::new(activity));
     }
 
     fn attempt_started(&mut self, id: CommandId, attempt: u32) {
@@ -271,7 +273,7 @@ impl RunState {
         }
     }
 
-    fn remove_activity(&mut self, id: CommandId) -> Option<PendingActivity> {
+    fn remove_activity(&mut self, id: CommandId) -> Option<Box<PendingActivity>> {
         let activity = self.activities.remove(&id)?;
         if let Some(at) = activity.retry_at {
             self.retries.remove(&Deadline { at, kind: DeadlineKind::Retry, id });
@@ -304,7 +306,7 @@ impl RunState {
 
     /// The workflow returned: nothing of it goes on but its compensations.
     fn end(&mut self, outcome: &Outcome) {
-        self.ending = Some(outcome.clone());
+        self.ending = Some(Box::new(outcome.clone()));
         self.clear();
     }
 

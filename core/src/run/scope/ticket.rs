@@ -4,7 +4,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll, Waker};
 
-use super::{Call, CallKind, Resolution, Scope};
+use super::{CallKind, Resolution, Scope};
 use crate::event::Name;
 use crate::id::CommandId;
 
@@ -79,7 +79,7 @@ impl Drop for Ticket {
             let mut inner = self.scope.inner.borrow_mut();
             inner.unresolved -= usize::from(unresolved);
             let call = inner.calls.remove(&self.id);
-            if let Some(Call { kind: CallKind::Signal(signal), .. }) = &call {
+            if let Some(CallKind::Signal(signal)) = call.as_ref().map(|call| &call.kind) {
                 inner.waits_no_more(signal, self.id);
             }
             call

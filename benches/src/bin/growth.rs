@@ -1,0 +1,40 @@
+//! The growth program: how throughput changes as the database fills, and what idleness and recovery cost.
+//!
+//! `cargo run --release -p pgworkflows-benches --bin growth -- closed --rows 1000000`
+
+use std::process::ExitCode;
+
+use pgworkflows_benches::Failure;
+use pgworkflows_benches::growth::{GrowthOptions, HELP, answer, read};
+use pgworkflows_benches::report::Summary;
+use serde_json::{Map, json};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let options = match read(std::env::args().skip(1)) {
+        Ok(options) => options,
+        Err(misuse) => {
+            eprintln!("growth: {misuse}\n\n{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    match print(&options).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("growth: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "this program reports on standard output")]
+async fn print(options: &GrowthOptions) -> Result<(), Failure> {
+    let summary = Summary::new(&[answer(options).await?]);
+    if options.json {
+        let question = ("question".to_owned(), json!(options.question.name()));
+        println!("{}", summary.json(Map::from_iter([question])));
+    } else {
+        println!("{}", summary.table());
+    }
+    Ok(())
+}

@@ -127,6 +127,11 @@ impl MemoryStore {
         delivered
     }
 
+    /// The earliest deadline of a parked run.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.state().next_deadline()
+    }
+
     /// The time by the store's clock.
     pub fn now(&self) -> Timestamp {
         self.0.clock.now()

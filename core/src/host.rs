@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
+use crate::cancellation::Cancellation;
 use crate::failure::Failure;
 use crate::id::{CommandId, RunId};
 use crate::payload::Payload;
@@ -49,6 +50,8 @@ pub struct AttemptOf<'a> {
     pub name: &'a str,
     /// The activity's input; none for a step.
     pub input: Option<&'a Payload>,
+    /// How it hears that its outcome is no longer wanted.
+    pub cancellation: &'a Cancellation,
 }
 
 /// The machine itself, with the tokio runtime in which it was made.

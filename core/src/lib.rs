@@ -9,6 +9,7 @@
 //! executes what they ask for.
 
 mod activity;
+mod cancellation;
 mod client;
 mod command;
 mod context;
@@ -37,6 +38,7 @@ mod worker;
 mod workflow;
 
 pub use self::activity::{Activity, ActivityContext, ActivityError, ActivityOptions, ActivityResult};
+pub use self::cancellation::Cancellation;
 pub use self::client::{
     CancelRun, Client, ClientBuilder, HistoryEvent, ListRuns, Prepared, Request, RunInfo, RunStatus,
     SendSignal, StartRun, TerminateRun, UndeliveredMessage,

@@ -139,9 +139,11 @@ impl<A: Activity> FailTimes<A> {
         self,
         answer: impl Fn(A::Input) -> ActivityResult<A::Output> + Send + Sync + 'static,
     ) -> Mock<A> {
-        Mock::with_context(move |ctx, input| {
-            if ctx.attempt() <= self.times { Err(self.error.clone()) } else { answer(input) }
-        })
+        Mock::with_context(
+            move |ctx, input| {
+                if ctx.attempt() <= self.times { Err(self.error.clone()) } else { answer(input) }
+            },
+        )
     }
 }
 

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use pgworkflows::{AttemptFuture, AttemptOf, Failure, Host, Payload};
+use pgworkflows::{AttemptFuture, AttemptOf, Cancellation, Failure, Host, Payload};
 
 use super::calls::{Call, Calls, Outside};
 use crate::runtime::dice::Dice;
@@ -75,6 +75,7 @@ impl Host for WorldHost {
             work,
             door: Arc::new(Door { task: Mutex::new(Waker::noop().clone()) }),
             timers: Arc::default(),
+            cancellation: of.cancellation.clone(),
             time: Arc::clone(&self.time),
             outside: Outside::new(Arc::clone(&self.calls)),
         };
@@ -89,13 +90,15 @@ impl Host for WorldHost {
     }
 }
 
-/// An attempt under way, watched for what it waits on. Whoever is to wake it holds its waker; if more do than it
-/// has virtual timers, something outside of the world does, and time must not be skipped meanwhile.
+/// An attempt under way, watched for what it waits on. Whoever is to wake it holds its waker. The world holds one per
+/// virtual timer, and one per wait for a cancellation; if there are more, something outside of the world has it, and
+/// time must not be skipped meanwhile.
 struct Watched<'a> {
     work: AttemptFuture<'a>,
     door: Arc<Door>,
     /// How many virtual timers it has.
     timers: Arc<AtomicUsize>,
+    cancellation: Cancellation,
     time: Arc<Time>,
     outside: Outside,
 }
@@ -128,7 +131,8 @@ impl Future for Watched<'_> {
         this.time.lock().attempt = None;
         // Its own two are the door's and this poll's.
         let held = Arc::strong_count(&this.door) - 2;
-        this.outside.set(polled.is_pending() && held > this.timers.load(Ordering::Relaxed));
+        let of_world = this.timers.load(Ordering::Relaxed) + this.cancellation.waiters();
+        this.outside.set(polled.is_pending() && held > of_world);
         polled
     }
 }

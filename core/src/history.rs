@@ -124,6 +124,10 @@ impl History {
     }
 }
 
+/// How far to the right source lines are put at most.
+const WIDTH_MAX: usize = 80;
+
+/// With `{:#}`, the source lines are there as well, where the history has any.
 impl fmt::Display for History {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let events = &self.records.events;
@@ -131,8 +135,14 @@ impl fmt::Display for History {
         let time = |record: &EventRecord| Span(record.at.saturating_since(began)).to_string();
         let numbers = events.len().to_string().len();
         let times = events.iter().map(|record| time(record).len()).max().unwrap_or_default();
-        for (record, line) in self.lines() {
-            writeln!(f, "{:>numbers$}  {:<times$}  {line}", record.seq.get(), time(record))?;
+        let lines: Vec<_> = self.lines().collect();
+        let width = lines.iter().map(|(_, line)| line.chars().count().min(WIDTH_MAX)).max().unwrap_or_default();
+        for (record, line) in lines {
+            write!(f, "{:>numbers$}  {:<times$}  ", record.seq.get(), time(record))?;
+            match self.source(record.seq).filter(|_| f.alternate()) {
+                Some(source) => writeln!(f, "{line:<width$}  {source}")?,
+                None => writeln!(f, "{line}")?,
+            }
         }
         Ok(())
     }

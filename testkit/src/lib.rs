@@ -4,10 +4,14 @@ pub mod conformance;
 mod env;
 mod error;
 mod mock;
+mod replay;
 mod runtime;
 pub mod sim;
 mod world;
 
-pub use self::env::{ActivityCall, TestEnv, TestEnvBuilder, TestRun, TestStart};
+pub use expect_test::{Expect, ExpectFile, expect, expect_file};
+
+pub use self::env::{ActivityCall, Snapshot, TestEnv, TestEnvBuilder, TestRun, TestStart};
 pub use self::error::Error;
 pub use self::mock::{FailTimes, Mock};
+pub use self::replay::{ReplayCheck, parse_history, read_history, replay, replay_dir, write_history};

@@ -89,7 +89,8 @@ pub fn parse_history(json: &str) -> Result<History, Error> {
 /// [`Error::is_invalid`] if the file cannot be written.
 pub fn write_history(history: &History, file: impl AsRef<Path>) -> Result<(), Error> {
     let file = file.as_ref();
-    let problem = |problem: String| Error::invalid(format!("{}: cannot be written: {problem}", file.display()));
+    let problem =
+        |problem: String| Error::invalid(format!("{}: cannot be written: {problem}", file.display()));
     let json = serde_json::to_string_pretty(history).map_err(|error| problem(error.to_string()))?;
     fs::write(file, json + "\n").map_err(|error| problem(error.to_string()))
 }
@@ -109,7 +110,9 @@ fn explain(history: &History, divergence: &Divergence) -> String {
     let workflow = history.workflow().unwrap_or_default();
     let run = history.run_id();
     let mut text = match divergence.seq {
-        Some(seq) => format!("run {run} of workflow `{workflow}`: its code diverges from the history at event {seq}"),
+        Some(seq) => {
+            format!("run {run} of workflow `{workflow}`: its code diverges from the history at event {seq}")
+        }
         None => format!("run {run} of workflow `{workflow}`: its code goes on where the history ends"),
     };
     if let Some(recorded) = &divergence.recorded {

@@ -269,7 +269,8 @@ mod tests {
             scheduled_at: Timestamp::from_micros(0),
         };
         let (reply, answer) = oneshot::channel();
-        Executor::new(host, Arc::default(), 1).execute(&registry, attempt, leave, |attempted| drop(reply.send(attempted)));
+        Executor::new(host, Arc::default(), 1)
+            .execute(&registry, attempt, leave, |attempted| drop(reply.send(attempted)));
         match answer.await.expect("an answer, whatever the user's code does") {
             Attempted::Unreadable(problem) => assert!(problem.contains("no such thing"), "{problem}"),
             Attempted::Ended(result) => panic!("{result:?}"),

@@ -121,7 +121,9 @@ impl<W: Workflow> TestRun<W> {
         let waits = self.waits();
         match &waits {
             Ok(waits) if waits.iter().any(|wait| wait.starts_with(what)) => {}
-            Ok(waits) if waits.is_empty() => self.fail(&format!("does not wait for {what}: it waits for nothing")),
+            Ok(waits) if waits.is_empty() => {
+                self.fail(&format!("does not wait for {what}: it waits for nothing"))
+            }
             Ok(waits) => self.fail(&format!("does not wait for {what}: it waits for {}", waits.join(", "))),
             Err(error) => self.fail(&format!("does not wait for {what}: {error}")),
         }

@@ -110,9 +110,8 @@ impl fmt::Debug for ReplayCheck {
 
 /// The files of a directory that are to be histories, by name.
 fn histories(directory: &Path) -> Result<Vec<PathBuf>, Error> {
-    let problem = |error: std::io::Error| {
-        Error::invalid(format!("{}: cannot be read: {error}", directory.display()))
-    };
+    let problem =
+        |error: std::io::Error| Error::invalid(format!("{}: cannot be read: {error}", directory.display()));
     let mut files = Vec::new();
     for entry in fs::read_dir(directory).map_err(problem)? {
         let path = entry.map_err(problem)?.path();

@@ -25,7 +25,16 @@ async fn history_is_a_short_text_that_is_the_same_every_time() -> Result<(), Err
     env.advance(HOUR).await;
     run.signal(APPROVED, true).await?;
     run.result().await?;
-    run.assert_history(expect![[r#""#]]);
+    run.assert_history(expect![[r#"
+        1  0s               run.started order "book" key "order:1"
+        2  0s               activity.scheduled #1 reserve "book"
+        3  0s               activity.completed #1 reserve 4
+        4  1h               signal.received approved true
+        5  1h               activity.scheduled #3 charge 4
+        6  1h               activity.attempt-failed #3 charge attempt 1: no funds (card-declined), again at 1h52m29.899471s
+        7  1h52m29.899471s  activity.completed #3 charge "charged 4"
+        8  1h52m29.899471s  run.completed "charged 4"
+    "#]]);
     Ok(())
 }
 
@@ -35,7 +44,13 @@ async fn cancelled_run_and_its_history() -> Result<(), Error> {
     run.cancel().await?;
     assert!(run.result().await.unwrap_err().is_run_cancelled());
     run.assert_cancelled();
-    run.assert_history(expect![[r#""#]]);
+    run.assert_history(expect![[r#"
+        1  0s  run.started order "book"
+        2  0s  activity.scheduled #1 reserve "book"
+        3  0s  activity.completed #1 reserve 4
+        4  0s  cancel.requested
+        5  0s  run.cancelled
+    "#]]);
     Ok(())
 }
 
@@ -77,7 +92,10 @@ async fn failure_is_told_by_its_type() -> Result<(), Error> {
     run.signal(APPROVED, false).await?;
     run.assert_failed("rejected");
     let other = complaint(|| run.assert_failed("card-declined"));
-    assert!(other.contains("has not failed with `card-declined`: it failed with rejected: nobody wants it"), "{other}");
+    assert!(
+        other.contains("has not failed with `card-declined`: it failed with rejected: nobody wants it"),
+        "{other}"
+    );
     Ok(())
 }
 

@@ -120,7 +120,10 @@ async fn divergence_after_the_last_recorded_event_is_one_as_well() -> Result<(),
 
 #[tokio::test]
 async fn history_of_another_workflow_is_refused() -> Result<(), Error> {
-    assert_refused(replay::<Sleeps>(&recorded().await?), &["workflow `order`", "workflow `sleeps` was to replay it"]);
+    assert_refused(
+        replay::<Sleeps>(&recorded().await?),
+        &["workflow `order`", "workflow `sleeps` was to replay it"],
+    );
     Ok(())
 }
 
@@ -264,7 +267,10 @@ async fn every_bad_file_of_a_directory_is_named() -> Result<(), Error> {
         "5-other.json: it is a history of workflow `sleeps`, and this check knows [\"order\"]",
     ];
     assert_refused(check.dir(&directory.0), &parts);
-    assert_refused(ReplayCheck::new().workflow::<Reordered>().dir(&directory.0), &["1-good.json: run", "diverges"]);
+    assert_refused(
+        ReplayCheck::new().workflow::<Reordered>().dir(&directory.0),
+        &["1-good.json: run", "diverges"],
+    );
     Ok(())
 }
 

@@ -17,7 +17,10 @@ async fn signal_that_nobody_sends_is_named_with_its_source_line_and_no_time_is_l
     let run = env.start::<Order>("book".to_owned()).await?;
     let error = run.result().await.unwrap_err();
     assert!(error.is_stuck());
-    assert_says(&error, &[&run.run_id().to_string(), "workflow `order`", "signal `approved` at", "definitions.rs:"]);
+    assert_says(
+        &error,
+        &[&run.run_id().to_string(), "workflow `order`", "signal `approved` at", "definitions.rs:"],
+    );
     assert_eq!(env.elapsed(), Duration::ZERO);
     // The environment goes on once somebody does.
     run.signal(APPROVED, true).await?;
@@ -31,7 +34,10 @@ async fn activity_that_is_neither_registered_nor_mocked_is_named() -> Result<(),
     let run = env.start::<Order>("book".to_owned()).await?;
     let error = run.result().await.unwrap_err();
     assert!(error.is_stuck());
-    assert_says(&error, &["activity `reserve` at", "definitions.rs:", "neither registered nor mocked", ".mock::<…>"]);
+    assert_says(
+        &error,
+        &["activity `reserve` at", "definitions.rs:", "neither registered nor mocked", ".mock::<…>"],
+    );
     Ok(())
 }
 
@@ -106,7 +112,8 @@ async fn workflow_that_goes_round_for_ever_is_stopped_by_the_limit_of_its_histor
         }
     }
 
-    let env = TestEnv::builder().workflow::<Forever>().worker(|worker| worker.history_events(50, 100)).build();
+    let env =
+        TestEnv::builder().workflow::<Forever>().worker(|worker| worker.history_events(50, 100)).build();
     let run = env.start::<Forever>(()).await?;
     let error = run.result().await.unwrap_err();
     assert!(error.is_stuck());

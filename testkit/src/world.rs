@@ -6,6 +6,7 @@ mod calls;
 mod definitions;
 mod drive;
 mod host;
+mod patience;
 mod report;
 
 use std::cell::{Cell, RefCell};
@@ -15,7 +16,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use futures::future::LocalBoxFuture;
 use pgworkflows::{Client, Timestamp, Worker, WorkerBuilder, WorkerMonitor};
 use pgworkflows_memory::{Clock, Faults, MemoryStore};
 
@@ -23,6 +23,7 @@ pub(crate) use self::calls::{Call, Calls};
 pub(crate) use self::definitions::Definitions;
 pub(crate) use self::drive::Stuck;
 pub(crate) use self::host::{Gate, WorldHost};
+pub(crate) use self::patience::Patience;
 use crate::runtime::dice::Dice;
 use crate::runtime::scheduler::Scheduler;
 use crate::runtime::time::{Order, Owner, Time};
@@ -165,11 +166,6 @@ impl World {
         }
     }
 
-    /// Executes a future as a part of the world. It must not call the world itself.
-    pub(crate) fn spawn(&self, task: LocalBoxFuture<'static, ()>) {
-        self.scheduler.borrow_mut().spawn(Owner::WORLD, task);
-    }
-
     /// Polls one woken task; `false` if none is woken.
     ///
     /// # Panics
@@ -205,6 +201,10 @@ impl World {
             || self.time.now() < self.settled_at.get()
             // Of clients, and of attempts: their own sleeps and their limits.
             || self.time.has_timer(|owner| owner.0.is_multiple_of(2))
+    }
+
+    fn has_attempt_with_timer(&self) -> bool {
+        self.time.has_timer(|owner| owner != Owner::WORLD && owner.0.is_multiple_of(2))
     }
 
     /// Moves time on and wakes what waits for it.

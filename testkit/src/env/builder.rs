@@ -91,11 +91,6 @@ impl TestEnvBuilder {
         world.settle();
         Ok(TestEnv { world: Rc::new(world) })
     }
-
-    /// What worlds are made of that are like this environment.
-    pub(crate) fn into_parts(self) -> (Definitions, Settings) {
-        (self.definitions, self.settings)
-    }
 }
 
 impl fmt::Debug for TestEnvBuilder {

@@ -71,6 +71,28 @@ impl World {
     }
 }
 
+impl World {
+    /// Polls a future that waits for something real, and the world meanwhile. No time passes.
+    pub(crate) async fn serve<F: Future>(&self, future: F) -> F::Output {
+        let mut future = pin!(future);
+        let driver = Arc::new(Driver::default());
+        let waker = Waker::from(Arc::clone(&driver));
+        poll_fn(|outer| {
+            loop {
+                if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+                    return Poll::Ready(output);
+                }
+                if !(self.settle() | driver.is_woken()) {
+                    driver.rest(outer.waker());
+                    self.time.wake_outside(outer.waker());
+                    return Poll::Pending;
+                }
+            }
+        })
+        .await
+    }
+}
+
 /// Notes that the future was woken, and wakes whoever polls it if that happens between two polls.
 #[derive(Debug, Default)]
 struct Driver {

@@ -134,12 +134,14 @@ impl Time {
         outside.into_iter().for_each(Waker::wake);
     }
 
-    /// Wakes `waker` when a task is woken or spawned from now on, once.
-    pub(crate) fn wake_outside(&self, waker: &Waker) {
+    /// Wakes `waker` when a task is woken or spawned from now on, once. Whether one is already: another thread may
+    /// have done so at any moment.
+    pub(crate) fn wake_outside(&self, waker: &Waker) -> bool {
         let mut inner = self.lock();
         if !inner.outside.iter().any(|known| known.will_wake(waker)) {
             inner.outside.push(waker.clone());
         }
+        !inner.woken.is_empty() || !inner.spawned.is_empty()
     }
 }
 

@@ -4,6 +4,10 @@ use crate::event::Name;
 use crate::payload::Payload;
 use crate::time::Timestamp;
 
+/// Something that is mostly not so, and then takes no bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Flag(pub(crate) bool);
+
 /// What a message in the inbox says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Message {
@@ -17,6 +21,8 @@ pub(crate) enum Message {
         key: Option<String>,
         /// When to begin, if not at once.
         start_at: Option<Timestamp>,
+        /// Whether a processor may have begun the run already, without a message.
+        repeated: Flag,
     },
     /// Hand a signal to the run.
     Signal {

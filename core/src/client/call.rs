@@ -19,9 +19,7 @@ use crate::id::{EventSeq, RunId, ShardId};
 use crate::limits;
 use crate::payload::Payload;
 use crate::run::payload_too_large;
-use crate::store::{
-    EventRecord, Queue, RunHistory, Store, StoreError, Submission, Submitted, Switchboard,
-};
+use crate::store::{EventRecord, Queue, RunHistory, Store, StoreError, Submission, Submitted, Switchboard};
 use crate::time::Timestamp;
 
 /// A queue's contiguous range of shards; at least one.

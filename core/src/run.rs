@@ -16,7 +16,8 @@ use std::collections::BTreeMap;
 
 pub(crate) use self::mark::PollMark;
 pub(crate) use self::program::{AsyncProgram, MakeFuture, Program, WorkflowFuture};
-pub(crate) use self::replay::{PastEvent, Terms, decode_history, replay};
+pub use self::replay::Divergence;
+pub(crate) use self::replay::{Examined, PastEvent, Terms, decode_history, examine, replay};
 pub(crate) use self::scope::{CallKind, Resolution, Scope, Source, Ticket, payload_too_large};
 pub(crate) use self::state::{Deadline, DeadlineKind, PendingActivity, RunState};
 use crate::command::StepRequest;
@@ -24,6 +25,9 @@ use crate::event::{Event, Outcome};
 use crate::id::{CommandId, MessageId, RunId};
 use crate::registry::Registry;
 use crate::time::Timestamp;
+
+/// How many of the calls that a run waits for are shown in its row and in a diagnosis.
+const WAITS_SHOWN: usize = 8;
 
 /// A run in memory.
 pub(crate) struct Run {
@@ -128,8 +132,13 @@ impl Run {
         if let Some(reason) = self.state.stalled.as_ref().or(self.diagnosis.as_ref()) {
             return Some(format!("stalled: {reason}"));
         }
-        let waits = self.program.as_ref()?.waits();
+        let waits = self.waits(WAITS_SHOWN);
         (!waits.is_empty()).then(|| waits.join(", "))
+    }
+
+    /// The calls that the code waits for, for people: at most `limit`.
+    pub(crate) fn waits(&self, limit: usize) -> Vec<String> {
+        self.program.as_ref().map(|program| program.waits(limit)).unwrap_or_default()
     }
 
     /// Has the program take a resolution in. After an error there is no program any more.

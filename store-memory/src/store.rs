@@ -129,6 +129,16 @@ impl MemoryStore {
         delivered
     }
 
+    /// How many events there ever were.
+    pub fn event_count(&self) -> u64 {
+        self.state().event_count()
+    }
+
+    /// The earliest deadline of a parked run.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.state().next_deadline()
+    }
+
     /// The time by the store's clock.
     pub fn now(&self) -> Timestamp {
         self.0.clock.now()

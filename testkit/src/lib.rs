@@ -1,4 +1,27 @@
 //! Tools that test workflows and stores. They must not touch a real clock.
+//!
+//! For your workflows there is [`TestEnv`]: the real engine in memory, under a clock that the test owns, with mocks
+//! for activities; and [`replay`], which holds histories that were recorded against today's code. The guide is
+//! `docs/testing-workflows.md`. For stores there is [`conformance`], and for the engine itself the simulator,
+//! [`sim`].
 
 pub mod conformance;
+mod env;
+mod error;
+mod mock;
+mod replay;
+mod runtime;
 pub mod sim;
+mod world;
+
+/// Runs the code of the guide.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/testing-workflows.md")]
+mod guide {}
+
+pub use expect_test::{Expect, ExpectFile, expect, expect_file};
+
+pub use self::env::{ActivityCall, Snapshot, TestEnv, TestEnvBuilder, TestRun, TestStart};
+pub use self::error::Error;
+pub use self::mock::{FailTimes, Mock};
+pub use self::replay::{ReplayCheck, parse_history, read_history, replay, replay_dir, write_history};

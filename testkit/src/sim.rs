@@ -6,7 +6,6 @@ mod canary;
 mod check;
 mod clients;
 mod crash;
-mod dice;
 mod faults;
 mod host;
 mod ledger;
@@ -14,9 +13,6 @@ mod log;
 mod nature;
 mod plan;
 mod promise;
-mod scheduler;
-mod time;
-mod trace;
 mod workflow;
 mod world;
 
@@ -26,6 +22,7 @@ use std::time::Duration;
 pub use self::canary::Canary;
 pub use self::crash::{CrashMoment, Executions, crash_at_every_event};
 use self::world::World;
+use crate::runtime::{dice, scheduler, time};
 
 /// What came of one seed.
 #[derive(Clone, Debug)]

@@ -63,16 +63,16 @@ pub(crate) struct Surroundings {
     pub(crate) runs_max: usize,
     /// The driver's own mailbox, for the executor's replies.
     pub(crate) outbox: mpsc::UnboundedSender<Input>,
-    pub(crate) live_runs: super::LiveRuns,
+    pub(crate) gauge: super::Gauge,
 }
 
 impl Surroundings {
     /// A place at the store's switchboard, if it has one.
     fn connect(&self) -> Option<Connection> {
-        let (outbox, live_runs, runs_max) = (self.outbox.clone(), self.live_runs.clone(), self.runs_max);
+        let (outbox, gauge, runs_max) = (self.outbox.clone(), self.gauge.clone(), self.runs_max);
         let take = move |start| {
             // What does not fit into memory waits in the inbox.
-            if live_runs.get() < runs_max {
+            if gauge.live_runs() < runs_max {
                 drop(outbox.send(Input::Start(start)));
             }
         };
@@ -198,7 +198,7 @@ impl Driver {
             self.execute(effect);
         }
         self.start_read();
-        self.with.live_runs.set(self.processor.live_runs());
+        self.with.gauge.set(self.processor.live_runs(), self.processor.next_deadline());
     }
 
     fn now(&self) -> Timestamp {
@@ -404,7 +404,7 @@ impl Drop for Driver {
         for token in self.tokens.values() {
             token.cancel();
         }
-        self.with.live_runs.set(0);
+        self.with.gauge.set(0, None);
     }
 }
 

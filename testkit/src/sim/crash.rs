@@ -14,7 +14,7 @@ use super::faults::StoreTime;
 use super::host::SimHost;
 use super::ledger::Ledger;
 use super::scheduler::Scheduler;
-use super::time::{Owner, Time};
+use super::time::{Order, Owner, Time};
 
 /// When a process dies, as seen from an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +77,7 @@ fn run<W: Workflow>(
     script: &impl Fn(Client) -> LocalBoxFuture<'static, Result<(RunHandle<W>, W::Output), Error>>,
 ) -> Result<(W::Output, bool), String> {
     let dice = Dice::new(events as u64);
-    let time = Time::new(dice.fork(1), false);
+    let time = Time::new(Order::Drawn(dice.fork(1)), false);
     let ledger = Ledger::new(Arc::clone(&time));
     let plan = Arc::new(CrashPlan::new(events, moment, &ledger));
     let store = MemoryStore::with_faults(Arc::new(StoreTime(Arc::clone(&time))), Arc::clone(&plan) as _);

@@ -52,6 +52,7 @@ pub use self::failure::Failure;
 pub use self::handle::{AwaitResult, RunHandle};
 pub use self::host::{Host, SystemHost};
 pub use self::id::{AppendNo, CommandId, EventSeq, InboxNo, LeaseId, MessageId, Position, RunId, ShardId};
+pub use self::message::MessageKind;
 pub use self::payload::{Encoding, Payload, PayloadError};
 pub use self::replay::{Replayed, replay};
 pub use self::retry::RetryPolicy;

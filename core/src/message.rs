@@ -1,7 +1,9 @@
 //! Messages: what is sent to a run from outside its processor. It must not know where messages wait.
 
-use crate::event::Name;
+use crate::error::Error;
+use crate::event::{Name, wire};
 use crate::payload::Payload;
+use crate::store::Submission;
 use crate::time::Timestamp;
 
 /// What a message in the inbox says.
@@ -37,4 +39,34 @@ pub(crate) enum Message {
         /// Why.
         reason: String,
     },
+}
+
+/// What kind of message a submission carries: for whoever watches a store from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MessageKind {
+    /// The start of a run.
+    Start,
+    /// A signal of that name.
+    Signal(Name),
+    /// A request to cancel.
+    Cancel,
+    /// An end without asking the run's code.
+    Terminate,
+}
+
+impl Submission {
+    /// What kind of message it is.
+    ///
+    /// # Errors
+    /// [`Error::is_invalid`]: a body that this build cannot read.
+    pub fn kind(&self) -> Result<MessageKind, Error> {
+        let message = wire::decode_message(&self.body).map_err(|error| Error::invalid(error.to_string()))?;
+        Ok(match message {
+            Message::Start { .. } => MessageKind::Start,
+            Message::Signal { signal, .. } => MessageKind::Signal(signal),
+            Message::Cancel { .. } => MessageKind::Cancel,
+            Message::Terminate { .. } => MessageKind::Terminate,
+        })
+    }
 }

@@ -25,6 +25,7 @@ use std::time::Duration;
 
 pub use self::canary::Canary;
 pub use self::crash::{CrashMoment, Executions, crash_at_every_event};
+pub(crate) use self::dice::Dice;
 use self::world::World;
 
 /// What came of one seed.

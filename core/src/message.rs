@@ -43,7 +43,6 @@ pub(crate) enum Message {
 
 /// What kind of message a submission carries: for whoever watches a store from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum MessageKind {
     /// The start of a run.
     Start,

@@ -123,6 +123,11 @@ impl<T: Clone + PartialEq> Walk<T> {
             .map_or(Ok(()), |wanted| Err(Misfit { after, wanted: wanted.clone(), options: Vec::new() }))
     }
 
+    /// The list that was given.
+    pub(crate) fn given(&self) -> Vec<T> {
+        self.list.clone()
+    }
+
     /// The first arrivals, at most so many.
     pub(crate) fn arrived(&self, count: usize) -> Vec<T> {
         self.forks.iter().take(count).map(|fork| fork.options[fork.chosen].clone()).collect()
@@ -141,14 +146,18 @@ impl<T: Clone + PartialEq> Walk<T> {
 }
 
 /// Makes a failing list shorter as long as it fails: first its end is left out, then whatever can be.
-pub(crate) fn shrink<T: Clone>(list: Vec<T>, mut fails: impl FnMut(&[T]) -> bool) -> Vec<T> {
-    let shortest = (0..list.len()).find(|length| fails(&list[..*length]));
-    let mut list = list[..shortest.unwrap_or(list.len())].to_vec();
+pub(crate) async fn shrink<T: Clone>(mut list: Vec<T>, mut fails: impl AsyncFnMut(&[T]) -> bool) -> Vec<T> {
+    for length in 0..list.len() {
+        if fails(&list[..length]).await {
+            list.truncate(length);
+            break;
+        }
+    }
     let mut index = 0;
     while index < list.len() {
         let mut shorter = list.clone();
         shorter.remove(index);
-        if fails(&shorter) {
+        if fails(&shorter).await {
             // What stood before may be needless now.
             list = shorter;
             index = 0;

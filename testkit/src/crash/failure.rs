@@ -1,0 +1,131 @@
+//! How a crash was noticed, and how that is told: where the process died, what is other than without a crash, and what
+//! happened. It must not crash anything.
+
+use std::collections::BTreeSet;
+use std::error::Error as StdError;
+use std::fmt;
+
+use pgworkflows::{Event, RunId};
+
+use super::life::{Fate, Life};
+use super::plan::{CrashMoment, CrashPoint};
+use crate::error::Error;
+
+/// A crash that was noticed, or a script that fails without one.
+pub struct CrashFailure(Box<Kind>);
+
+enum Kind {
+    Refused(Error),
+    Broke { points: Vec<(usize, CrashMoment)>, error: Error },
+    Noticed { crashes: Vec<CrashPoint>, noticed: String, timeline: String },
+}
+
+impl CrashFailure {
+    pub(super) fn refused(error: Error) -> Self {
+        Self(Box::new(Kind::Refused(error)))
+    }
+
+    pub(super) fn broke(points: &[(usize, CrashMoment)], error: Error) -> Self {
+        Self(Box::new(Kind::Broke { points: points.to_vec(), error }))
+    }
+
+    pub(super) fn noticed(life: &Life, noticed: String) -> Self {
+        let (crashes, timeline) = (life.crashes.clone(), life.timeline.clone());
+        Self(Box::new(Kind::Noticed { crashes, noticed, timeline }))
+    }
+
+    /// Where processes died, one after the other; empty if the script fails without a crash.
+    pub fn crashes(&self) -> &[CrashPoint] {
+        match &*self.0 {
+            Kind::Refused(_) | Kind::Broke { .. } => &[],
+            Kind::Noticed { crashes, .. } => crashes,
+        }
+    }
+
+    /// Whether nothing was crashed: the definitions cannot be, or the script fails without a crash.
+    pub fn is_invalid(&self) -> bool {
+        matches!(*self.0, Kind::Refused(_))
+    }
+}
+
+impl fmt::Display for CrashFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.0 {
+            Kind::Refused(error) => write!(f, "without a crash: {error}"),
+            Kind::Broke { points, error } => {
+                write!(f, "the script fails where a worker dies")?;
+                for (append, moment) in points {
+                    write!(f, " at append {append}, {moment};")?;
+                }
+                write!(f, " without a crash it does not: {error}")
+            }
+            Kind::Noticed { crashes, noticed, timeline } => {
+                writeln!(f, "a crash was noticed: {noticed}\n")?;
+                for crash in crashes {
+                    writeln!(f, "a worker died at {crash}")?;
+                }
+                write!(f, "\n{}", timeline.trim_end())
+            }
+        }
+    }
+}
+
+impl fmt::Debug for CrashFailure {
+    /// As people read it: a test that returns a failure shows it by this.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl StdError for CrashFailure {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match &*self.0 {
+            Kind::Refused(error) | Kind::Broke { error, .. } => Some(error),
+            Kind::Noticed { .. } => None,
+        }
+    }
+}
+
+/// What is other than without a crash, in words.
+pub(super) fn noticed(calm: &Life, life: &Life, repeats_max: usize) -> Option<String> {
+    if let Some(call) = life.undone.first() {
+        return Some(format!("{call} was executed again although its outcome was recorded"));
+    }
+    for (attempt, times) in &life.executions {
+        if *times > 1 + repeats_max {
+            return Some(format!(
+                "attempt {} of `{}` (call {}) was executed {times} times, and {} are allowed; see `repeats`",
+                attempt.attempt,
+                attempt.name,
+                attempt.call,
+                1 + repeats_max
+            ));
+        }
+    }
+    let runs: BTreeSet<RunId> = calm.fates.keys().chain(life.fates.keys()).copied().collect();
+    runs.into_iter().find_map(|run| match (calm.fates.get(&run), life.fates.get(&run)) {
+        (Some(calm), Some(fate)) => other_fate(calm, fate),
+        (None, _) => Some(format!("run {run} was started, and was not without a crash")),
+        (_, None) => Some(format!("run {run} was not started, and was without a crash")),
+    })
+}
+
+fn other_fate(calm: &Fate, fate: &Fate) -> Option<String> {
+    if calm.end != fate.end {
+        return Some(format!("the run {}, and without a crash it {}", end(&fate.end), end(&calm.end)));
+    }
+    let ids = calm.calls.keys().chain(fate.calls.keys());
+    let id = ids.into_iter().find(|id| calm.calls.get(id) != fate.calls.get(id))?;
+    let words = |fate: &Fate| match fate.calls.get(id) {
+        Some((name, input)) => format!("`{name}` with {input:?}"),
+        None => "nothing".to_owned(),
+    };
+    Some(format!("call {id} asked for {}, and without a crash for {}", words(fate), words(calm)))
+}
+
+fn end(end: &Result<Event, String>) -> String {
+    match end {
+        Ok(event) => format!("ends with {event:?}"),
+        Err(waits) => format!("waits on {waits}"),
+    }
+}

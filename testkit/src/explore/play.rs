@@ -1,0 +1,156 @@
+//! One order, played in a world of its own: the script, the arrivals, the user's assertion. It must not know which
+//! orders there are.
+
+use std::future::pending;
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use pgworkflows::{HistoryEvent, RunId, Workflow};
+
+use super::arrival::Arrival;
+use super::chooser::Chooser;
+use super::held::Held;
+use super::orders::Walk;
+use super::problem::Problem;
+use crate::env::{TestEnv, TestEnvBuilder, TestRun};
+use crate::error::Error;
+use crate::runtime::scheduler::panic_words;
+
+/// What came of an order.
+pub(super) struct Play {
+    pub(super) walk: Walk<Arrival>,
+    pub(super) problem: Option<Problem>,
+    pub(super) history: Vec<HistoryEvent>,
+    /// The history in words, where there is a problem.
+    pub(super) timeline: String,
+}
+
+impl Play {
+    /// The same, of an order that was seen to be possible: that it does not fit any more is the workflow's doing.
+    pub(super) fn explored(mut self) -> Self {
+        if let Some(Problem::Misfit(misfit)) = self.problem {
+            let difference = format!(
+                "after the same {} arrivals as before, {} cannot come any more",
+                misfit.after, misfit.wanted
+            );
+            self.problem = Some(Problem::Differs(difference));
+        }
+        self
+    }
+}
+
+/// What every order is played with.
+pub(super) struct Player<S, C> {
+    pub(super) definition: TestEnvBuilder,
+    pub(super) script: S,
+    pub(super) check: C,
+    pub(super) arrivals_max: usize,
+}
+
+impl<S, C> Player<S, C> {
+    /// Plays an order twice: the second time the same must come of it.
+    pub(super) async fn play<W: Workflow>(&self, walk: Walk<Arrival>) -> Result<Play, Error>
+    where
+        S: AsyncFn(TestEnv) -> Result<TestRun<W>, Error>,
+        C: AsyncFn(TestRun<W>) -> Result<(), Error>,
+    {
+        let mut first = self.play_once(walk).await?;
+        if first.problem.is_some() {
+            return Ok(first);
+        }
+        let again = Walk::along(first.walk.arrived(usize::MAX));
+        let second = self.play_once(again).await?;
+        first.problem = difference(&first, &second);
+        if first.problem.is_some() {
+            first.timeline = second.timeline;
+        }
+        Ok(first)
+    }
+
+    async fn play_once<W: Workflow>(&self, walk: Walk<Arrival>) -> Result<Play, Error>
+    where
+        S: AsyncFn(TestEnv) -> Result<TestRun<W>, Error>,
+        C: AsyncFn(TestRun<W>) -> Result<(), Error>,
+    {
+        let held = Arc::new(Held::default());
+        let chooser = Rc::new(Chooser::new(Arc::clone(&held), walk, self.arrivals_max));
+        let mut definition = self.definition.clone();
+        let settings = definition.settings_mut();
+        settings.gate = Some(Arc::clone(&held) as _);
+        settings.faults = Some(Arc::clone(&held) as _);
+        settings.pilot = Some(Rc::clone(&chooser) as _);
+        let env = definition.try_build()?;
+
+        let scripted = caught("the script", (self.script)(env.clone())).await;
+        // Whatever else arrives; it ends when nothing does.
+        let _: Result<(), _> = env.drive(pending()).await;
+        let (walk, problem) = chooser.finish();
+        let started = held.started();
+        let problem = match (problem, &started[..]) {
+            (Some(problem), _) => Some(problem),
+            (None, [only]) => self.judge(&env, only.run, scripted).await,
+            (None, _) => Some(scripted.err().unwrap_or(Problem::Runs(started.len()))),
+        };
+        let (mut history, mut timeline) = (Vec::new(), String::new());
+        if let Some(only) = started.first() {
+            let run = env.run::<W>(only.run);
+            history = run.events().await?;
+            if problem.is_some() {
+                timeline = run.timeline().await;
+            }
+        }
+        Ok(Play { walk, problem, history, timeline })
+    }
+
+    /// What the user says of the run, once nothing can reach it any more.
+    async fn judge<W: Workflow>(
+        &self,
+        env: &TestEnv,
+        run: RunId,
+        scripted: Result<Result<TestRun<W>, Error>, Problem>,
+    ) -> Option<Problem>
+    where
+        C: AsyncFn(TestRun<W>) -> Result<(), Error>,
+    {
+        match scripted {
+            Ok(Ok(_)) => {}
+            // A message may come too late, and a result may be an error: that is for the user's assertion to judge.
+            Ok(Err(error)) if error.engine().and_then(pgworkflows::Error::run) == Some(run) => {}
+            Ok(Err(error)) => return Some(Problem::Script(error.to_string())),
+            Err(problem) => return Some(problem),
+        }
+        match caught("the assertion", (self.check)(env.run::<W>(run))).await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(Problem::Assertion(error.to_string())),
+            Err(problem) => Some(problem),
+        }
+    }
+}
+
+/// Awaits the user's code; a panic is a failed assertion.
+async fn caught<T>(what: &str, code: impl Future<Output = T>) -> Result<T, Problem> {
+    let caught = AssertUnwindSafe(code).catch_unwind().await;
+    caught.map_err(|panic| Problem::Assertion(format!("{what} panicked: {}", panic_words(&*panic))))
+}
+
+/// What is different the second time, if anything is.
+fn difference(first: &Play, second: &Play) -> Option<Problem> {
+    if let Some(problem) = &second.problem {
+        return Some(Problem::Differs(format!("the same order, played once more, fails: {problem}")));
+    }
+    let length = first.history.len().max(second.history.len());
+    let events = |play: &Play, index: usize| play.history.get(index).cloned();
+    let differs = (0..length).find(|index| events(first, *index) != events(second, *index))?;
+    let words = |play: &Play| match events(play, differs) {
+        Some(event) => format!("{:?} at {}", event.event, event.at),
+        None => "not there".to_owned(),
+    };
+    Some(Problem::Differs(format!(
+        "the same order, played once more, led to another history. Event {} was {}, and then {}",
+        differs + 1,
+        words(first),
+        words(second)
+    )))
+}

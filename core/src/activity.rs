@@ -2,14 +2,18 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use futures::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::Failure;
+use crate::host::{Host, StoreClock};
 use crate::id::{CommandId, RunId};
 use crate::payload::Payload;
 use crate::retry::RetryPolicy;
@@ -125,6 +129,8 @@ pub struct ActivityContext {
     pub(crate) attempt: u32,
     pub(crate) scheduled_at: Timestamp,
     pub(crate) token: CancellationToken,
+    pub(crate) host: Arc<dyn Host>,
+    pub(crate) clock: Arc<StoreClock>,
 }
 
 impl ActivityContext {
@@ -133,14 +139,31 @@ impl ActivityContext {
         self.run
     }
 
+    /// The durable call of that run.
+    pub fn call(&self) -> CommandId {
+        self.command
+    }
+
     /// The attempt, from 1 on.
     pub fn attempt(&self) -> u32 {
         self.attempt
     }
 
     /// When the run asked for the activity.
-    pub fn scheduled_at(&self) -> chrono::DateTime<chrono::Utc> {
+    pub fn scheduled_at(&self) -> DateTime<Utc> {
         self.scheduled_at.into()
+    }
+
+    /// The time by the store's clock, as far as it is known here: never ahead of it, and in a test the time that the
+    /// test has come to. An activity that takes the time from here can be tested without waiting.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.clock.now(&*self.host).unwrap_or(self.scheduled_at).into()
+    }
+
+    /// Waits for a time by the worker's own clock, without keeping it: a crash begins the attempt anew. In a test it
+    /// takes no time. For waits that outlive a process there is [`Context::sleep`](crate::Context::sleep).
+    pub fn sleep(&self, time: Duration) -> BoxFuture<'static, ()> {
+        self.host.sleep(time)
     }
 
     /// The same text for every attempt of this call, and for no other call: what to hand to a service that
@@ -169,6 +192,7 @@ impl ActivityContext {
 /// assert!(!failure.retryable);
 /// assert!(failure.type_name.contains("ParseIntError"));
 /// ```
+#[derive(Clone)]
 pub struct ActivityError(Failure);
 
 impl ActivityError {

@@ -6,7 +6,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
 
+use crate::failure::Failure;
+use crate::id::{CommandId, RunId};
+use crate::payload::Payload;
 use crate::time::Timestamp;
 
 /// The surroundings of a client or a worker.
@@ -22,6 +26,32 @@ pub trait Host: fmt::Debug + Send + Sync + 'static {
 
     /// Executes a future elsewhere, to its end.
     fn spawn(&self, task: BoxFuture<'static, ()>);
+
+    /// Surrounds one attempt of an activity or of a step, which is the user's code. A test's host can see here what
+    /// is executed and hold its outcome back; by default it is left alone.
+    fn attempt<'a>(&self, _of: AttemptOf<'_>, work: AttemptFuture<'a>) -> AttemptFuture<'a> {
+        work
+    }
+}
+
+/// An attempt under way, and what comes of it.
+pub type AttemptFuture<'a> = BoxFuture<'a, Result<Payload, Failure>>;
+
+/// Which attempt it is.
+#[derive(Clone, Copy, Debug)]
+pub struct AttemptOf<'a> {
+    /// The run that asked for it.
+    pub run: RunId,
+    /// The durable call.
+    pub call: CommandId,
+    /// The attempt, from 1 on.
+    pub attempt: u32,
+    /// The activity's or the step's name.
+    pub name: &'a str,
+    /// The activity's input; none for a step.
+    pub input: Option<&'a Payload>,
+    /// Cancelled when its outcome is no longer wanted.
+    pub cancellation: &'a CancellationToken,
 }
 
 /// The machine itself, with the tokio runtime in which it was made.

@@ -9,7 +9,7 @@ mod threads;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 pub use self::builder::WorkerBuilder;
@@ -18,6 +18,7 @@ use crate::host::{Host, SystemHost};
 use crate::processor::ProcessorConfig;
 use crate::registry::Definitions;
 use crate::store::Store;
+use crate::time::Timestamp;
 
 /// Executes the runs of a queue: workflows on threads of its own, activities on the tokio runtime of the
 /// caller.
@@ -36,7 +37,7 @@ pub struct Worker {
     config: WorkerConfig,
     definitions: Arc<Definitions>,
     store: Arc<dyn Store>,
-    live_runs: Vec<LiveRuns>,
+    gauges: Vec<Gauge>,
 }
 
 /// What a builder sets.
@@ -54,26 +55,44 @@ struct WorkerConfig {
     host: Option<Arc<dyn Host>>,
 }
 
-/// How many runs a processor has in memory.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct LiveRuns(Arc<AtomicUsize>);
+/// What a processor shows of itself to other threads.
+#[derive(Clone, Debug)]
+pub(crate) struct Gauge {
+    live_runs: Arc<AtomicUsize>,
+    /// In microseconds since 1970; `i64::MAX` if there is none.
+    next_deadline: Arc<AtomicI64>,
+}
 
-impl LiveRuns {
-    fn set(&self, count: usize) {
-        self.0.store(count, Ordering::Relaxed);
+impl Gauge {
+    fn set(&self, live_runs: usize, next_deadline: Option<Timestamp>) {
+        self.live_runs.store(live_runs, Ordering::Relaxed);
+        self.next_deadline.store(next_deadline.map_or(i64::MAX, Timestamp::as_micros), Ordering::Relaxed);
+    }
+}
+
+impl Default for Gauge {
+    fn default() -> Self {
+        Self { live_runs: Arc::default(), next_deadline: Arc::new(AtomicI64::new(i64::MAX)) }
     }
 }
 
 /// Tells how a worker is doing, from any thread, while it runs.
 #[derive(Clone, Debug)]
 pub struct WorkerMonitor {
-    live_runs: Vec<LiveRuns>,
+    gauges: Vec<Gauge>,
 }
 
 impl WorkerMonitor {
     /// How many runs the worker has in memory: parked ones are not among them.
     pub fn live_runs(&self) -> usize {
-        self.live_runs.iter().map(|count| count.0.load(Ordering::Relaxed)).sum()
+        self.gauges.iter().map(|gauge| gauge.live_runs.load(Ordering::Relaxed)).sum()
+    }
+
+    /// The earliest deadline of the runs that the worker has in memory, by the store's clock.
+    pub fn next_deadline(&self) -> Option<chrono::DateTime<chrono::Utc>> {
+        let deadlines = self.gauges.iter().map(|gauge| gauge.next_deadline.load(Ordering::Relaxed));
+        let next = deadlines.min().filter(|micros| *micros < i64::MAX);
+        next.map(|micros| Timestamp::from_micros(micros).into())
     }
 }
 
@@ -85,7 +104,7 @@ impl Worker {
 
     /// What to ask how the worker is doing, while it runs.
     pub fn monitor(&self) -> WorkerMonitor {
-        WorkerMonitor { live_runs: self.live_runs.clone() }
+        WorkerMonitor { gauges: self.gauges.clone() }
     }
 
     /// Serves the queue until `shutdown` is ready, then hands everything over: no new work is begun, running

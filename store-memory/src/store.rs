@@ -127,6 +127,17 @@ impl MemoryStore {
         delivered
     }
 
+    /// Lets the time of every lease pass at once: what whoever takes over from a crashed worker has to wait for
+    /// otherwise.
+    pub fn expire_leases(&self) {
+        self.apply(State::expire_leases);
+    }
+
+    /// The earliest deadline of a parked run.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.state().next_deadline()
+    }
+
     /// The time by the store's clock.
     pub fn now(&self) -> Timestamp {
         self.0.clock.now()

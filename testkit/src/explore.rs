@@ -19,6 +19,7 @@ use pgworkflows::Workflow;
 
 pub use self::arrival::Arrival;
 pub use self::failure::ExploreFailure;
+pub(crate) use self::held::Held;
 use self::orders::{Orders, Walk, shrink};
 use self::play::{Play, Player};
 use crate::env::{TestEnv, TestEnvBuilder, TestRun};
@@ -136,7 +137,9 @@ impl fmt::Display for Explored {
         let Self { orders, exhaustive, random, seed } = self;
         match exhaustive {
             true => write!(f, "{orders} orders, all that there are"),
-            false => write!(f, "{orders} orders, {random} of them drawn with seed {seed}, and there are more"),
+            false => {
+                write!(f, "{orders} orders, {random} of them drawn with seed {seed}, and there are more")
+            }
         }
     }
 }

@@ -5,8 +5,6 @@
 mod canary;
 mod check;
 mod clients;
-mod crash;
-mod dice;
 mod faults;
 mod host;
 mod ledger;
@@ -14,9 +12,6 @@ mod log;
 mod nature;
 mod plan;
 mod promise;
-mod scheduler;
-mod time;
-mod trace;
 mod workflow;
 mod world;
 
@@ -24,9 +19,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use self::canary::Canary;
-pub use self::crash::{CrashMoment, Executions, crash_at_every_event};
-pub(crate) use self::dice::Dice;
 use self::world::World;
+use crate::runtime::{dice, scheduler, time};
 
 /// What came of one seed.
 #[derive(Clone, Debug)]

@@ -34,7 +34,11 @@ impl Activity for Try {
     type Output = ();
 
     async fn execute(&self, _: ActivityContext, succeeds: bool) -> ActivityResult<()> {
-        if succeeds { Ok(()) } else { Err(ActivityError::non_retryable(ActivityError::new("no", "it fails"))) }
+        if succeeds {
+            Ok(())
+        } else {
+            Err(ActivityError::non_retryable(ActivityError::new("no", "it fails")))
+        }
     }
 }
 
@@ -75,7 +79,7 @@ async fn workflow_with_everything_in_it_is_crashed_everywhere_and_nobody_notices
     for succeeds in [true, false] {
         let script = async move |env| everything(env, succeeds).await;
         let crashed = crash_everywhere(&definition::<Everything>(), script).assert().await;
-        assert!(crashed.crash_points >= 3 * 8, "{crashed}");
+        assert!(crashed.crash_points >= 3 * 7, "{crashed}");
         assert_eq!(crashed.repeats.keys().collect::<Vec<_>>(), ["count", "draw", "try"]);
         assert!(crashed.repeats.values().all(|times| *times == 1), "{crashed}");
     }
@@ -202,6 +206,6 @@ async fn trial_that_is_crashed_at_any_event_ends_as_if_it_had_not_been() {
         Ok(run)
     };
     let crashed = crash_everywhere(&definition, script).assert().await;
-    // Some ten appends hold its thirteen events, and there are three moments at each.
-    assert!(crashed.crash_points >= 24, "{crashed}");
+    // Seven appends hold its events, and there are three moments at each.
+    assert_eq!(crashed.crash_points, 3 * 7, "{crashed}");
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{LiveRuns, Worker, WorkerConfig};
+use super::{Gauge, Worker, WorkerConfig};
 use crate::activity::Activity;
 use crate::error::Error;
 use crate::host::Host;
@@ -169,13 +169,8 @@ impl WorkerBuilder {
         config.tick_interval = self.tick_interval.unwrap_or(default);
         config.processor.horizon = 2 * config.tick_interval;
         check(config)?;
-        let live_runs = vec![(); config.processors].into_iter().map(|()| LiveRuns::default()).collect();
-        Ok(Worker {
-            config: self.config,
-            definitions: Arc::new(self.definitions),
-            store: self.store,
-            live_runs,
-        })
+        let gauges = vec![(); config.processors].into_iter().map(|()| Gauge::default()).collect();
+        Ok(Worker { config: self.config, definitions: Arc::new(self.definitions), store: self.store, gauges })
     }
 }
 

@@ -59,7 +59,7 @@ pub(crate) struct Surroundings {
     pub(crate) lease_ttl: Duration,
     /// The driver's own mailbox, for the executor's replies.
     pub(crate) outbox: mpsc::UnboundedSender<Input>,
-    pub(crate) live_runs: super::LiveRuns,
+    pub(crate) gauge: super::Gauge,
 }
 
 /// Why a driver ended.
@@ -174,7 +174,7 @@ impl Driver {
             self.execute(effect);
         }
         self.start_read();
-        self.with.live_runs.set(self.processor.live_runs());
+        self.with.gauge.set(self.processor.live_runs(), self.processor.next_deadline());
     }
 
     fn now(&self) -> Timestamp {
@@ -374,7 +374,7 @@ impl Drop for Driver {
         for token in self.tokens.values() {
             token.cancel();
         }
-        self.with.live_runs.set(0);
+        self.with.gauge.set(0, None);
     }
 }
 

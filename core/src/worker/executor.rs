@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::{BoxFuture, Either, pending, select};
+use futures::future::{Either, pending, select};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::activity::ActivityContext;
 use crate::command::StepRequest;
 use crate::failure::{Failure, panic_message};
-use crate::host::Host;
+use crate::host::{AttemptFuture, AttemptOf, Host, StoreClock};
 use crate::id::RunId;
 use crate::limits;
 use crate::payload::Payload;
@@ -35,6 +35,7 @@ pub(crate) enum Attempted {
 #[derive(Clone, Debug)]
 pub(crate) struct Executor {
     host: Arc<dyn Host>,
+    clock: Arc<StoreClock>,
     slots: Arc<Semaphore>,
 }
 
@@ -92,8 +93,8 @@ impl Leave {
 const TRUST_GLANCE: Duration = Duration::from_millis(10);
 
 impl Executor {
-    pub(crate) fn new(host: Arc<dyn Host>, activities_max: usize) -> Self {
-        Self { host, slots: Arc::new(Semaphore::new(activities_max)) }
+    pub(crate) fn new(host: Arc<dyn Host>, clock: Arc<StoreClock>, activities_max: usize) -> Self {
+        Self { host, clock, slots: Arc::new(Semaphore::new(activities_max)) }
     }
 
     /// Executes an attempt of an activity, unless its token is cancelled before it begins.
@@ -115,6 +116,8 @@ impl Executor {
                 attempt: attempt.attempt,
                 scheduled_at: attempt.scheduled_at,
                 token: token.clone(),
+                host: Arc::clone(&this.host),
+                clock: Arc::clone(&this.clock),
             };
             // Reading the input is the user's code as well.
             let begun = catch_unwind(AssertUnwindSafe(|| activity.attempt(context, &attempt.input)));
@@ -126,11 +129,20 @@ impl Executor {
                 Ok(work) => work,
                 Err(problem) => return reply(Attempted::Unreadable(problem)),
             };
+            let of = AttemptOf {
+                run: attempt.run,
+                call: attempt.id,
+                attempt: attempt.attempt,
+                name: &attempt.activity,
+                input: Some(&attempt.input),
+                cancellation: &token,
+            };
+            let work = this.host.attempt(of, guarded(work));
             let limit = match attempt.options.start_to_close {
                 Some(limit) => this.host.sleep(limit),
                 None => pending().boxed(),
             };
-            match select(guarded(work), select(limit, Box::pin(token.cancelled()))).await {
+            match select(work, select(limit, Box::pin(token.cancelled()))).await {
                 Either::Left((result, _)) => reply(Attempted::Ended(result)),
                 Either::Right((Either::Left(_), work)) => {
                     let limit = attempt.options.start_to_close.unwrap_or_default();
@@ -160,7 +172,16 @@ impl Executor {
             let work = async {
                 let mut attempt = 1;
                 loop {
-                    let result = guarded(Box::pin(async { (step.task)().await })).await;
+                    let of = AttemptOf {
+                        run,
+                        call: step.id,
+                        attempt,
+                        name: &step.name.clone(),
+                        input: None,
+                        cancellation: &token,
+                    };
+                    let work = guarded(Box::pin(async { (step.task)().await }));
+                    let result = this.host.attempt(of, work).await;
                     let delay = match &result {
                         Ok(_) => None,
                         Err(failure) => step.retry.delay_after(attempt, failure, seed),
@@ -180,13 +201,13 @@ impl Executor {
     }
 
     /// Gives work whose outcome nobody waits for a moment to see that, then drops it.
-    async fn wind_down(&self, work: BoxFuture<'_, AttemptResult>) {
+    async fn wind_down(&self, work: AttemptFuture<'_>) {
         select(work, self.host.sleep(limits::CANCELLED_GRACE)).await;
     }
 }
 
 /// A panic of the user's code is a failed attempt, and another may succeed.
-fn guarded(work: BoxFuture<'_, AttemptResult>) -> BoxFuture<'_, AttemptResult> {
+fn guarded(work: AttemptFuture<'_>) -> AttemptFuture<'_> {
     AssertUnwindSafe(work)
         .catch_unwind()
         .map(|result| {
@@ -250,7 +271,8 @@ mod tests {
             scheduled_at: Timestamp::from_micros(0),
         };
         let (reply, answer) = oneshot::channel();
-        Executor::new(host, 1).execute(&registry, attempt, leave, |attempted| drop(reply.send(attempted)));
+        Executor::new(host, Arc::default(), 1)
+            .execute(&registry, attempt, leave, |attempted| drop(reply.send(attempted)));
         match answer.await.expect("an answer, whatever the user's code does") {
             Attempted::Unreadable(problem) => assert!(problem.contains("no such thing"), "{problem}"),
             Attempted::Ended(result) => panic!("{result:?}"),

@@ -39,9 +39,9 @@ impl Parts {
         let config = &worker.config;
         let clock = Arc::new(StoreClock::default());
         clock.answered(queue.now, &*host);
-        let executor = Executor::new(Arc::clone(&host), config.activities_max);
+        let executor = Executor::new(Arc::clone(&host), Arc::clone(&clock), config.activities_max);
         let (mut mailboxes, mut processors, mut beats) = (Vec::new(), Vec::new(), Vec::new());
-        for live_runs in &worker.live_runs {
+        for gauge in &worker.gauges {
             let (outbox, mailbox) = mpsc::unbounded_channel();
             let mark = Arc::new(PollMark::default());
             let with = Surroundings {
@@ -52,7 +52,7 @@ impl Parts {
                 registry: Registry::new(Arc::clone(&worker.definitions), Arc::clone(&mark)),
                 lease_ttl: config.lease_ttl,
                 outbox: outbox.clone(),
-                live_runs: live_runs.clone(),
+                gauge: gauge.clone(),
             };
             let limit = shards_each(&queue, config.processors);
             let serve = Serve { with, config: config.processor.clone(), queue: queue.name.clone(), limit };

@@ -48,6 +48,13 @@ impl State {
         DueRuns { runs: merge(sequences, due.limit as usize), now }
     }
 
+    /// The earliest deadline of a parked run, of whichever shard.
+    pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
+        let shards = (0..self.shards.len() as u16).map(super::shard_id);
+        let first = |shard| self.due_of_shard(shard, None, Timestamp::MAX_DEADLINE).next();
+        shards.filter_map(first).map(|mark| mark.wake_at).min()
+    }
+
     /// A shard's parked runs with a deadline behind `after`, up to `until`.
     pub(super) fn due_of_shard(
         &self,

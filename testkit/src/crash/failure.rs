@@ -51,7 +51,7 @@ impl CrashFailure {
 impl fmt::Display for CrashFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.0 {
-            Kind::Refused(error) => write!(f, "without a crash: {error}"),
+            Kind::Refused(error) => error.fmt(f),
             Kind::Broke { points, error } => {
                 write!(f, "the script fails where a worker dies")?;
                 for (append, moment) in points {

@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::IntoFuture;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +13,7 @@ use pgworkflows::{CommandId, Event, HistoryEvent, Payload, RunId, Workflow};
 use super::plan::{CrashMoment, CrashPlan, CrashPoint};
 use crate::env::{TestEnv, TestEnvBuilder, TestRun};
 use crate::error::Error;
+use crate::explore::Held;
 use crate::world::{Pilot, Turn, World};
 
 /// What there is to tell of a life.
@@ -58,10 +58,14 @@ pub(super) async fn live<W: Workflow>(
     outage: Duration,
 ) -> Result<Life, Error> {
     let plan = Arc::new(CrashPlan::new(points));
-    let reaper = Rc::new(Reaper { plan: Arc::clone(&plan), outage, recorded: RefCell::default() });
+    let held = Arc::new(Held::default());
+    let reaper =
+        Reaper { plan: Arc::clone(&plan), outage, held: Arc::clone(&held), recorded: RefCell::default() };
+    let reaper = Rc::new(reaper);
     let mut definition = definition.clone();
     let settings = definition.settings_mut();
     settings.faults = Some(Arc::clone(&plan) as _);
+    settings.gate = Some(held as _);
     settings.pilot = Some(Rc::clone(&reaper) as _);
     let env = definition.try_build()?;
     let run = script(env.clone()).await?;
@@ -73,16 +77,16 @@ pub(super) async fn live<W: Workflow>(
         fates: fates(&env).await?,
         executions: executions(env.world()),
         undone: reaper.undone(env.world()),
-        timeline: run.timeline().await,
+        timeline: crate::timeline::timeline(&run.events().await?),
     })
 }
 
 async fn fates(env: &TestEnv) -> Result<BTreeMap<RunId, Fate>, Error> {
     let mut fates = BTreeMap::new();
+    let client = env.client();
     for run in runs(env.world()) {
-        let (info, history) = (env.client().describe(run), env.client().history(run));
-        let info = env.drive(info.into_future()).await??;
-        let history = env.drive(history).await??;
+        let info = env.drive(client.describe(run)).await??;
+        let history = env.drive(client.history(run)).await??;
         let end = info.outcome()?.ok_or_else(|| info.waiting_on.unwrap_or_default());
         fates.insert(run, Fate { end, calls: calls(history) });
     }
@@ -120,6 +124,8 @@ fn runs(world: &World) -> Vec<RunId> {
 struct Reaper {
     plan: Arc<CrashPlan>,
     outage: Duration,
+    /// Outcomes that are ready at the same time: each is logged by itself, so that a process can die between them.
+    held: Arc<Held>,
     recorded: RefCell<Vec<Recorded>>,
 }
 
@@ -163,7 +169,8 @@ impl Pilot for Reaper {
     }
 
     fn rested(&self, _world: &World) -> Turn {
-        Turn::TimePasses
+        let released = self.held.release_given_up() || self.held.release_oldest();
+        if released { Turn::GoesOn } else { Turn::TimePasses }
     }
 }
 

@@ -30,7 +30,11 @@ struct Inner {
 
 impl Chooser {
     pub(super) fn new(held: Arc<Held>, walk: Walk<Arrival>, arrivals_max: usize) -> Self {
-        Self { held, arrivals_max, inner: RefCell::new(Inner { walk, replayed: 0, passing: None, problem: None }) }
+        Self {
+            held,
+            arrivals_max,
+            inner: RefCell::new(Inner { walk, replayed: 0, passing: None, problem: None }),
+        }
     }
 
     /// The walk, and what was wrong with it.
@@ -96,10 +100,12 @@ impl Chooser {
         Ok(())
     }
 
-    fn fail(&self, problem: Problem) {
-        self.inner.borrow_mut().problem.get_or_insert(problem);
-        // The walk is over; the script may come to its end.
-        self.held.open();
+    /// The walk is over; the script may come to its end.
+    fn end(&self, problem: Option<Problem>) -> Turn {
+        if let Some(problem) = problem {
+            self.inner.borrow_mut().problem.get_or_insert(problem);
+        }
+        if self.held.open() { Turn::GoesOn } else { Turn::TimePasses }
     }
 }
 
@@ -114,18 +120,11 @@ impl Pilot for Chooser {
             return Turn::TimePasses;
         }
         if self.held.is_over() {
-            match self.replay(world) {
-                Ok(()) => self.held.open(),
-                Err(problem) => self.fail(problem),
-            }
-            return Turn::TimePasses;
+            return self.end(self.replay(world).err());
         }
         if self.is_passing(world) {
             return Turn::TimePasses;
         }
-        self.arrive(world).unwrap_or_else(|problem| {
-            self.fail(problem);
-            Turn::GoesOn
-        })
+        self.arrive(world).unwrap_or_else(|problem| self.end(Some(problem)))
     }
 }

@@ -1,7 +1,7 @@
 //! What is on its way to a run and held back until it is its turn: outcomes of activities and steps, and messages. It
 //! must not choose among them.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures::future::BoxFuture;
 use pgworkflows::store::Submission;
@@ -15,7 +15,7 @@ use crate::world::{Call, Gate};
 
 /// The doors to a world: of its store, for messages, and of its workers, for outcomes.
 #[derive(Debug, Default)]
-pub(super) struct Held(Mutex<Inner>);
+pub(crate) struct Held(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -69,9 +69,20 @@ impl Held {
         waiting.into_iter().for_each(Waiting::release);
     }
 
+    /// Lets the oldest of all arrive. Whether there was one.
+    pub(crate) fn release_oldest(&self) -> bool {
+        let waiting = {
+            let mut inner = self.lock();
+            (!inner.waiting.is_empty()).then(|| inner.waiting.remove(0))
+        };
+        let released = waiting.is_some();
+        waiting.into_iter().for_each(Waiting::release);
+        released
+    }
+
     /// Lets go what will reach nobody: outcomes that nobody waits for any more, and what was dropped under way. Whether
     /// something may follow from that.
-    pub(super) fn release_given_up(&self) -> bool {
+    pub(crate) fn release_given_up(&self) -> bool {
         let (given_up, waiting) = {
             let mut inner = self.lock();
             let waiting = std::mem::take(&mut inner.waiting);
@@ -83,14 +94,16 @@ impl Held {
         released
     }
 
-    /// From now on nothing is held back.
-    pub(super) fn open(&self) {
+    /// From now on nothing is held back. Whether something was until now.
+    pub(super) fn open(&self) -> bool {
         let waiting = {
             let mut inner = self.lock();
             inner.is_open = true;
             std::mem::take(&mut inner.waiting)
         };
+        let released = !waiting.is_empty();
         waiting.into_iter().for_each(Waiting::release);
+        released
     }
 
     pub(super) fn progress(&self) -> Progress {

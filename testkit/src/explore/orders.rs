@@ -6,7 +6,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use crate::sim::Dice;
+use crate::runtime::dice::Dice;
 
 /// The orders of a tree, the shortest list first: an order is named by what arrives first, and goes on with the
 /// first of the options wherever its list is at its end. So the first order that fails has the shortest list.

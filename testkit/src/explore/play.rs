@@ -7,11 +7,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use futures::FutureExt;
-use pgworkflows::{HistoryEvent, RunId, Workflow};
+use pgworkflows::{HistoryEvent, Workflow};
 
 use super::arrival::Arrival;
 use super::chooser::Chooser;
-use super::held::Held;
+use super::held::{Held, Started};
 use super::orders::Walk;
 use super::problem::Problem;
 use crate::env::{TestEnv, TestEnvBuilder, TestRun};
@@ -88,17 +88,15 @@ impl<S, C> Player<S, C> {
         let _: Result<(), _> = env.drive(pending()).await;
         let (walk, problem) = chooser.finish();
         let started = held.started();
-        let problem = match (problem, &started[..]) {
-            (Some(problem), _) => Some(problem),
-            (None, [only]) => self.judge(&env, only.run, scripted).await,
-            (None, _) => Some(scripted.err().unwrap_or(Problem::Runs(started.len()))),
+        let problem = match problem {
+            Some(problem) => Some(problem),
+            None => self.judge(&env, &started, scripted).await,
         };
         let (mut history, mut timeline) = (Vec::new(), String::new());
         if let Some(only) = started.first() {
-            let run = env.run::<W>(only.run);
-            history = run.events().await?;
+            history = env.run::<W>(only.run).events().await?;
             if problem.is_some() {
-                timeline = run.timeline().await;
+                timeline = crate::timeline::timeline(&history);
             }
         }
         Ok(Play { walk, problem, history, timeline })
@@ -108,19 +106,21 @@ impl<S, C> Player<S, C> {
     async fn judge<W: Workflow>(
         &self,
         env: &TestEnv,
-        run: RunId,
+        started: &[Started],
         scripted: Result<Result<TestRun<W>, Error>, Problem>,
     ) -> Option<Problem>
     where
         C: AsyncFn(TestRun<W>) -> Result<(), Error>,
     {
+        let run = started.first().map(|first| first.run);
         match scripted {
             Ok(Ok(_)) => {}
             // A message may come too late, and a result may be an error: that is for the user's assertion to judge.
-            Ok(Err(error)) if error.engine().and_then(pgworkflows::Error::run) == Some(run) => {}
+            Ok(Err(error)) if run.is_some() && error.engine().and_then(pgworkflows::Error::run) == run => {}
             Ok(Err(error)) => return Some(Problem::Script(error.to_string())),
             Err(problem) => return Some(problem),
         }
+        let (Some(run), 1) = (run, started.len()) else { return Some(Problem::Runs(started.len())) };
         match caught("the assertion", (self.check)(env.run::<W>(run))).await {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(Problem::Assertion(error.to_string())),

@@ -43,10 +43,9 @@ impl fmt::Display for Problem {
             Self::Stalled(reason) => write!(f, "the run stalls: {reason}"),
             Self::Replay(divergence) => write!(f, "{HIDDEN}: replayed, it goes another way. {divergence}"),
             Self::Differs(difference) => write!(f, "{HIDDEN}: {difference}"),
-            Self::Runs(count) => write!(
-                f,
-                "the script started {count} runs, and has to start one: the one that is explored"
-            ),
+            Self::Runs(count) => {
+                write!(f, "the script started {count} runs, and has to start one: the one that is explored")
+            }
             Self::Script(error) => write!(f, "the script failed: {error}"),
             Self::Assertion(failure) => write!(f, "{failure}"),
         }

@@ -18,7 +18,7 @@ use super::host::SimHost;
 use super::ledger::{Book, Ledger};
 use super::nature::{Action, Nature, SlotNature};
 use super::scheduler::Scheduler;
-use super::time::{Owner, Time};
+use super::time::{Order, Owner, Time};
 use super::workflow::register;
 
 /// A place for a worker.
@@ -60,7 +60,7 @@ impl World {
     pub(crate) fn new(seed: u64, canary: Option<Canary>, in_words: bool) -> Self {
         let dice = Dice::new(seed);
         let nature = Nature::draw(&mut dice.fork(1));
-        let time = Time::new(dice.fork(2), in_words);
+        let time = Time::new(Order::Drawn(dice.fork(2)), in_words);
         let ledger = Ledger::new(Arc::clone(&time));
         let calm = nature.calm;
         let weights =

@@ -1,5 +1,5 @@
-//! The scheduler: polls one woken task after the other, in an order drawn from the seed, on one thread. Killing
-//! an owner drops its tasks where they stand: a crash. It must not know what a task does.
+//! The scheduler: polls one woken task after the other, on one thread. Killing an owner drops its tasks where they
+//! stand: a crash. It must not know what a task does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use futures::future::LocalBoxFuture;
 
-use super::time::{Owner, TaskWaker, Time};
+use super::time::{Order, Owner, TaskWaker, Time};
 
-/// Polls the tasks of a simulated world.
+/// Polls the tasks of a world.
 pub(crate) struct Scheduler {
     time: Arc<Time>,
     tasks: BTreeMap<u64, Task>,
@@ -47,6 +47,8 @@ impl Scheduler {
         let waker = TaskWaker { task, time: Arc::clone(&self.time), is_woken: AtomicBool::new(false) };
         let waker = Arc::new(waker);
         waker.wake_by_ref();
+        // The budget of the runtime that this world may live in is not its tasks': what waits for nothing goes on.
+        let future = Box::pin(tokio::task::unconstrained(future));
         self.tasks.insert(task, Task { owner, future, waker });
     }
 
@@ -64,9 +66,11 @@ impl Scheduler {
         {
             let mut inner = self.time.lock();
             inner.current = task.owner;
-            // Work takes time, and never the same.
-            let took = inner.dice.below(20);
-            inner.now += Duration::from_micros(took);
+            if let Order::Drawn(dice) = &mut inner.order {
+                // Work takes time, and never the same.
+                let took = dice.below(20);
+                inner.now += Duration::from_micros(took);
+            }
             let now = inner.now;
             inner.trace.add(now, "poll", id, || format!("task {id} of {}", task.owner.0));
         }
@@ -123,13 +127,15 @@ impl Scheduler {
     }
 
     fn pick(&self) -> Option<u64> {
-        let mut inner = self.time.lock();
-        let count = inner.woken.len() as u64;
-        if count == 0 {
-            return None;
+        let inner = &mut *self.time.lock();
+        match &mut inner.order {
+            Order::AsWoken => inner.woken.pop_front(),
+            Order::Drawn(_) if inner.woken.is_empty() => None,
+            Order::Drawn(dice) => {
+                let index = dice.below(inner.woken.len() as u64);
+                inner.woken.swap_remove_back(index as usize)
+            }
         }
-        let index = inner.dice.below(count) as usize;
-        Some(inner.woken.swap_remove(index))
     }
 }
 

@@ -1,9 +1,9 @@
 //! Virtual time, and what tasks wait on: a wheel of timers and the list of woken tasks. It polls nothing itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
@@ -22,33 +22,60 @@ impl Owner {
     pub(crate) const WORLD: Self = Self(0);
 }
 
-/// What all parts of a simulation share. There is one thread; the lock is for the compiler.
+/// In which order woken tasks are polled.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// As they were woken. A poll takes no time.
+    AsWoken,
+    /// As the dice will have it. A poll takes some microseconds.
+    Drawn(Dice),
+}
+
+/// What all parts of a world share. One thread polls; others may wake.
 #[derive(Debug)]
 pub(crate) struct Time(Mutex<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) now: Duration,
     pub(crate) trace: Trace,
-    pub(crate) dice: Dice,
+    pub(crate) order: Order,
     /// Whose task is being polled.
     pub(crate) current: Owner,
-    timers: BTreeMap<(Duration, u64), Waker>,
+    /// Counts the timers of the attempt that is being polled, if one is.
+    pub(crate) attempt: Option<Arc<AtomicUsize>>,
+    timers: BTreeMap<(Duration, u64), Timer>,
     timers_made: u64,
-    pub(crate) woken: Vec<u64>,
+    pub(crate) woken: VecDeque<u64>,
     pub(crate) spawned: Vec<(Owner, BoxFuture<'static, ()>)>,
+    /// To be woken when a task is: those who poll this world wait for something outside of it.
+    outside: Vec<Waker>,
+}
+
+struct Timer {
+    waker: Waker,
+    owner: Owner,
+    attempt: Option<Arc<AtomicUsize>>,
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        self.attempt.as_ref().inspect(|timers| _ = timers.fetch_sub(1, Ordering::Relaxed));
+    }
 }
 
 impl Time {
-    pub(crate) fn new(dice: Dice, in_words: bool) -> Arc<Self> {
+    pub(crate) fn new(order: Order, in_words: bool) -> Arc<Self> {
         Arc::new(Self(Mutex::new(Inner {
             now: Duration::ZERO,
             trace: Trace::new(in_words),
-            dice,
+            order,
             current: Owner::WORLD,
+            attempt: None,
             timers: BTreeMap::new(),
             timers_made: 0,
-            woken: Vec::new(),
+            woken: VecDeque::new(),
             spawned: Vec::new(),
+            outside: Vec::new(),
         })))
     }
 
@@ -77,16 +104,32 @@ impl Time {
         self.lock().timers.first_key_value().map(|((at, _), _)| *at)
     }
 
+    /// Whether one of these has a timer.
+    pub(crate) fn has_timer(&self, of: impl Fn(Owner) -> bool) -> bool {
+        self.lock().timers.values().any(|timer| of(timer.owner))
+    }
+
     /// Moves time on, never back, and rings what is due.
     pub(crate) fn advance_to(&self, time: Duration) {
-        let due = {
-            let mut inner = self.lock();
+        let mut due = Vec::new();
+        {
+            let inner = &mut *self.lock();
             inner.now = inner.now.max(time);
-            let after = inner.now + Duration::from_nanos(1);
-            let later = inner.timers.split_off(&(after, 0));
-            std::mem::replace(&mut inner.timers, later)
-        };
-        due.into_values().for_each(Waker::wake);
+            while let Some(first) = inner.timers.first_entry()
+                && first.key().0 <= inner.now
+            {
+                due.push(first.remove());
+            }
+        }
+        due.iter().for_each(|timer| timer.waker.wake_by_ref());
+    }
+
+    /// Wakes `waker` when a task is woken from now on, once.
+    pub(crate) fn wake_outside(&self, waker: &Waker) {
+        let mut inner = self.lock();
+        if !inner.outside.iter().any(|known| known.will_wake(waker)) {
+            inner.outside.push(waker.clone());
+        }
     }
 }
 
@@ -120,7 +163,12 @@ impl Future for Sleep {
                 (self.until, inner.timers_made)
             }
         };
-        inner.timers.insert(place, task.waker().clone());
+        let attempt = inner.attempt.clone();
+        attempt.as_ref().inspect(|timers| _ = timers.fetch_add(1, Ordering::Relaxed));
+        let timer = Timer { waker: task.waker().clone(), owner: inner.current, attempt };
+        let replaced = inner.timers.insert(place, timer);
+        drop(inner);
+        drop(replaced);
         self.place = Some(place);
         Poll::Pending
     }
@@ -129,8 +177,8 @@ impl Future for Sleep {
 impl Drop for Sleep {
     fn drop(&mut self) {
         if let Some(place) = self.place {
-            let waker = self.time.lock().timers.remove(&place);
-            drop(waker);
+            let timer = self.time.lock().timers.remove(&place);
+            drop(timer);
         }
     }
 }
@@ -150,7 +198,12 @@ impl Wake for TaskWaker {
 
     fn wake_by_ref(self: &Arc<Self>) {
         if !self.is_woken.swap(true, Ordering::Relaxed) {
-            self.time.lock().woken.push(self.task);
+            let outside = {
+                let mut inner = self.time.lock();
+                inner.woken.push_back(self.task);
+                std::mem::take(&mut inner.outside)
+            };
+            outside.into_iter().for_each(Waker::wake);
         }
     }
 }

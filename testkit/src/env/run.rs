@@ -1,0 +1,172 @@
+//! A run of an environment, and how it is started. What they ask for, they ask the real client for.
+
+use std::fmt;
+use std::future::IntoFuture;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use futures::future::LocalBoxFuture;
+use pgworkflows::{HistoryEvent, RunHandle, RunId, RunInfo, Signal, StartRun, Workflow};
+use serde::Serialize;
+
+use super::TestEnv;
+use crate::error::Error;
+use crate::world::Stuck;
+
+/// A start: await it, and the run exists.
+#[must_use = "a start does nothing until it is awaited"]
+pub struct TestStart<W: Workflow> {
+    env: TestEnv,
+    start: StartRun<W>,
+}
+
+impl<W: Workflow> TestStart<W> {
+    pub(super) fn new(env: TestEnv, start: StartRun<W>) -> Self {
+        Self { env, start }
+    }
+
+    /// As [`StartRun::key`].
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.start = self.start.key(key);
+        self
+    }
+
+    /// As [`StartRun::delay`].
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.start = self.start.delay(delay);
+        self
+    }
+
+    /// As [`StartRun::start_at`].
+    pub fn start_at(mut self, moment: DateTime<Utc>) -> Self {
+        self.start = self.start.start_at(moment);
+        self
+    }
+}
+
+impl<W: Workflow> IntoFuture for TestStart<W> {
+    type Output = Result<TestRun<W>, Error>;
+    type IntoFuture = LocalBoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let Self { env, start } = self;
+        Box::pin(async move {
+            if !env.world.definitions().knows_workflow(W::NAME) {
+                return Err(Error::invalid(format!(
+                    "workflow `{}` is not registered, so its run would never begin: add `.workflow::<…>()` for it to \
+                     the builder",
+                    W::NAME
+                )));
+            }
+            let handle = env.drive(start.into_future()).await??;
+            Ok(TestRun { env, handle })
+        })
+    }
+}
+
+impl<W: Workflow> fmt::Debug for TestStart<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.start.fmt(f)
+    }
+}
+
+/// A run of a [`TestEnv`].
+pub struct TestRun<W: Workflow> {
+    pub(super) env: TestEnv,
+    handle: RunHandle<W>,
+}
+
+impl<W: Workflow> TestRun<W> {
+    pub(super) fn new(env: TestEnv, handle: RunHandle<W>) -> Self {
+        Self { env, handle }
+    }
+
+    /// The run's id.
+    pub fn run_id(&self) -> RunId {
+        self.handle.run_id()
+    }
+
+    /// The environment that it is a run of.
+    pub fn env(&self) -> &TestEnv {
+        &self.env
+    }
+
+    /// The run as production has it. Await what it does within [`TestEnv::drive`].
+    pub fn handle(&self) -> &RunHandle<W> {
+        &self.handle
+    }
+
+    /// Sends a signal. It is acknowledged, and what follows from it at this moment has happened, when the future is
+    /// ready.
+    ///
+    /// # Errors
+    /// As [`RunHandle::signal`].
+    pub async fn signal<T: Serialize>(&self, signal: Signal<T>, content: T) -> Result<(), Error> {
+        Ok(self.env.drive(self.handle.signal(signal, content).into_future()).await??)
+    }
+
+    /// Asks the run to cancel itself.
+    ///
+    /// # Errors
+    /// As [`RunHandle::cancel`].
+    pub async fn cancel(&self) -> Result<(), Error> {
+        Ok(self.env.drive(self.handle.cancel().into_future()).await??)
+    }
+
+    /// Ends the run without asking its code.
+    ///
+    /// # Errors
+    /// As [`RunHandle::terminate`].
+    pub async fn terminate(&self, reason: impl Into<String>) -> Result<(), Error> {
+        Ok(self.env.drive(self.handle.terminate(reason).into_future()).await??)
+    }
+
+    /// Waits until the run is over, and returns what its workflow returned. Time jumps to the next deadline whenever
+    /// nothing else happens.
+    ///
+    /// # Errors
+    /// As [`RunHandle::result`], and [`Error::is_stuck`] if the run can never end: it waits for a signal that nobody
+    /// sends, is stalled, or asked for an activity that is neither registered nor mocked. The error says what every open
+    /// run waits on.
+    pub async fn result(&self) -> Result<W::Output, Error> {
+        let result = self.env.world.drive_unless(self.handle.result().into_future(), || self.problem()).await;
+        Ok(result.map_err(|Stuck| self.stuck())??)
+    }
+
+    /// What there is to say of the run.
+    ///
+    /// # Errors
+    /// As [`RunHandle::describe`].
+    pub async fn describe(&self) -> Result<RunInfo, Error> {
+        Ok(self.env.drive(self.handle.describe()).await??)
+    }
+
+    /// All that happened to the run, in order.
+    ///
+    /// # Errors
+    /// As [`RunHandle::history`].
+    pub async fn events(&self) -> Result<Vec<HistoryEvent>, Error> {
+        Ok(self.env.drive(self.handle.history()).await??)
+    }
+
+    /// Whether no time that passes will mend what the run waits for.
+    fn problem(&self) -> bool {
+        self.env.world.unknown_activity_of(self.run_id()).is_some()
+    }
+
+    fn stuck(&self) -> Error {
+        self.env.stuck(&format!("run {} of workflow `{}` has no result", self.run_id(), W::NAME))
+    }
+}
+
+impl<W: Workflow> Clone for TestRun<W> {
+    fn clone(&self) -> Self {
+        Self { env: self.env.clone(), handle: self.handle.clone() }
+    }
+}
+
+impl<W: Workflow> fmt::Debug for TestRun<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TestRun").field("workflow", &W::NAME).field("run", &self.run_id()).finish()
+    }
+}

@@ -1,0 +1,100 @@
+//! What a test is told when something cannot be, or will never be. It must not print a history.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use pgworkflows::Failure;
+
+/// What went wrong in a test: an error of the engine, as in production, or one of the test itself. Ask it what kind
+/// it is.
+pub struct Error(Box<Kind>);
+
+#[derive(Debug)]
+enum Kind {
+    Engine(pgworkflows::Error),
+    Invalid(String),
+    Stuck(String),
+}
+
+impl Error {
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self(Box::new(Kind::Invalid(message.into())))
+    }
+
+    pub(crate) fn stuck(message: impl Into<String>) -> Self {
+        Self(Box::new(Kind::Stuck(message.into())))
+    }
+
+    /// The engine's error, the one that production would see.
+    pub fn engine(&self) -> Option<&pgworkflows::Error> {
+        match &*self.0 {
+            Kind::Engine(error) => Some(error),
+            Kind::Invalid(_) | Kind::Stuck(_) => None,
+        }
+    }
+
+    /// Whether the caller gave something that cannot be: a moment that is past, a name that is there twice.
+    pub fn is_invalid(&self) -> bool {
+        match &*self.0 {
+            Kind::Engine(error) => error.is_invalid(),
+            Kind::Invalid(_) => true,
+            Kind::Stuck(_) => false,
+        }
+    }
+
+    /// Whether what was waited for can never happen: no run goes on by itself, however much time passes.
+    pub fn is_stuck(&self) -> bool {
+        matches!(*self.0, Kind::Stuck(_))
+    }
+
+    /// Whether the run whose result was asked for failed.
+    pub fn is_run_failed(&self) -> bool {
+        self.engine().is_some_and(pgworkflows::Error::is_run_failed)
+    }
+
+    /// Whether the run whose result was asked for was cancelled.
+    pub fn is_run_cancelled(&self) -> bool {
+        self.engine().is_some_and(pgworkflows::Error::is_run_cancelled)
+    }
+
+    /// Whether the run whose result was asked for was terminated.
+    pub fn is_run_terminated(&self) -> bool {
+        self.engine().is_some_and(pgworkflows::Error::is_run_terminated)
+    }
+
+    /// The failure of the run whose result was asked for.
+    pub fn failure(&self) -> Option<&Failure> {
+        self.engine()?.failure()
+    }
+}
+
+impl From<pgworkflows::Error> for Error {
+    fn from(error: pgworkflows::Error) -> Self {
+        Self(Box::new(Kind::Engine(error)))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.0 {
+            Kind::Engine(error) => error.fmt(f),
+            Kind::Invalid(message) | Kind::Stuck(message) => f.write_str(message),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    /// As people read it: a test that returns an error shows it by this.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match &*self.0 {
+            Kind::Engine(error) => error.source(),
+            Kind::Invalid(_) | Kind::Stuck(_) => None,
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Stand-ins for activities. They know an attempt and its input, and nothing of who executes them.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+use pgworkflows::{Activity, ActivityContext, ActivityError, ActivityResult};
+
+use crate::world::Calls;
+
+/// A stand-in for the activity `A`. It holds no state that changes, so that it behaves the same in every world
+/// that it is a part of: what it answers may depend on the input, on the attempt, and on which one it is.
+///
+/// ```
+/// use pgworkflows::prelude::*;
+/// use pgworkflows_testkit::{Mock, TestEnv};
+/// # struct Charge;
+/// # #[async_trait]
+/// # impl Activity for Charge {
+/// #     const NAME: &'static str = "charge";
+/// #     type Input = u64;
+/// #     type Output = String;
+/// #     async fn execute(&self, _: ActivityContext, _: u64) -> ActivityResult<String> { unreachable!() }
+/// # }
+///
+/// let declined = ActivityError::new("card-declined", "no funds");
+/// let builder = TestEnv::builder()
+///     .mock_with(Mock::<Charge>::fail_times(2, declined).then(|cents| Ok(format!("charged {cents}"))));
+/// # let _ = builder;
+/// ```
+pub struct Mock<A: Activity> {
+    answer: Arc<Answer<A>>,
+}
+
+/// What a mock does in an attempt, the number of which among all attempts of the activity is given, from 0 on.
+type Answer<A> = dyn Fn(ActivityContext, <A as Activity>::Input, usize) -> Answered<A> + Send + Sync;
+
+type Answered<A> = BoxFuture<'static, ActivityResult<<A as Activity>::Output>>;
+
+impl<A: Activity> Mock<A> {
+    fn make(
+        answer: impl Fn(ActivityContext, A::Input, usize) -> Answered<A> + Send + Sync + 'static,
+    ) -> Self {
+        Self { answer: Arc::new(answer) }
+    }
+
+    /// Answers each attempt with what `answer` makes of its input.
+    pub fn new(answer: impl Fn(A::Input) -> ActivityResult<A::Output> + Send + Sync + 'static) -> Self {
+        Self::make(move |_, input, _| {
+            let result = answer(input);
+            Box::pin(async move { result })
+        })
+    }
+
+    /// As [`Mock::new`], for an answer that needs to know its attempt: its number, its run, the time.
+    pub fn with_context(
+        answer: impl Fn(&ActivityContext, A::Input) -> ActivityResult<A::Output> + Send + Sync + 'static,
+    ) -> Self {
+        Self::make(move |ctx, input, _| {
+            let result = answer(&ctx, input);
+            Box::pin(async move { result })
+        })
+    }
+
+    /// Answers when a future is done. It may sleep in virtual time ([`ActivityContext::sleep`]), or wait for
+    /// something real.
+    pub fn future<F>(answer: impl Fn(ActivityContext, A::Input) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = ActivityResult<A::Output>> + Send + 'static,
+    {
+        Self::make(move |ctx, input, _| Box::pin(answer(ctx, input)))
+    }
+
+    /// Answers one attempt after the other with these results, in the order in which they begin. An attempt for
+    /// which there is none left fails, and says so.
+    pub fn results(results: impl IntoIterator<Item = ActivityResult<A::Output>>) -> Self
+    where
+        A::Output: Clone + Sync,
+    {
+        let results: Vec<_> = results.into_iter().collect();
+        Self::make(move |_, _, number| {
+            let result = results.get(number).cloned();
+            let count = results.len();
+            let missing = move || {
+                let message = format!(
+                    "the mock of activity `{}` has {count} results, and this is its attempt {}; give it more",
+                    A::NAME,
+                    number + 1
+                );
+                Err(ActivityError::non_retryable(ActivityError::new("mock-exhausted", message)))
+            };
+            Box::pin(async move { result.unwrap_or_else(missing) })
+        })
+    }
+
+    /// Fails the first `times` attempts of every call with `error`. What then is for [`FailTimes::then`].
+    pub fn fail_times(times: u32, error: ActivityError) -> FailTimes<A> {
+        FailTimes { times, error, activity: std::marker::PhantomData }
+    }
+
+    /// The same, taking that much virtual time before it answers.
+    #[must_use]
+    pub fn takes(self, time: Duration) -> Self {
+        Self::make(move |ctx, input, number| {
+            let answer = Arc::clone(&self.answer);
+            Box::pin(async move {
+                ctx.sleep(time).await;
+                answer(ctx, input, number).await
+            })
+        })
+    }
+}
+
+impl<A: Activity> Clone for Mock<A> {
+    fn clone(&self) -> Self {
+        Self { answer: Arc::clone(&self.answer) }
+    }
+}
+
+impl<A: Activity> fmt::Debug for Mock<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Mock({:?})", A::NAME)
+    }
+}
+
+/// A mock that fails at first; see [`Mock::fail_times`].
+#[must_use = "say what it answers `then`"]
+pub struct FailTimes<A: Activity> {
+    times: u32,
+    error: ActivityError,
+    activity: std::marker::PhantomData<fn() -> A>,
+}
+
+impl<A: Activity> FailTimes<A> {
+    /// Answers the attempts that follow.
+    pub fn then(
+        self,
+        answer: impl Fn(A::Input) -> ActivityResult<A::Output> + Send + Sync + 'static,
+    ) -> Mock<A> {
+        Mock::with_context(
+            move |ctx, input| {
+                if ctx.attempt() <= self.times { Err(self.error.clone()) } else { answer(input) }
+            },
+        )
+    }
+}
+
+impl<A: Activity> fmt::Debug for FailTimes<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FailTimes({:?}, {})", A::NAME, self.times)
+    }
+}
+
+/// A mock as the activity that a worker executes.
+pub(crate) struct Mocked<A: Activity> {
+    mock: Mock<A>,
+    calls: Arc<Calls>,
+}
+
+impl<A: Activity> Mocked<A> {
+    pub(crate) fn new(mock: Mock<A>, calls: Arc<Calls>) -> Self {
+        Self { mock, calls }
+    }
+}
+
+#[async_trait]
+impl<A: Activity> Activity for Mocked<A> {
+    const NAME: &'static str = A::NAME;
+    type Input = A::Input;
+    type Output = A::Output;
+
+    async fn execute(&self, ctx: ActivityContext, input: A::Input) -> ActivityResult<A::Output> {
+        let number = self.calls.number(A::NAME, &ctx);
+        (self.mock.answer)(ctx, input, number).await
+    }
+}

@@ -1,0 +1,119 @@
+//! What the workers of a world know: workflows, activities and mocks, to be registered with as many workers as
+//! there will be. It must not know a worker's settings.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use pgworkflows::store::RunHistory;
+use pgworkflows::{Activity, ActivityContext, ActivityResult, Replayed, WorkerBuilder, Workflow};
+
+use super::calls::Calls;
+use crate::mock::{Mock, Mocked};
+
+/// Workflows and activities. Clones are the same definitions.
+#[derive(Clone, Default)]
+pub(crate) struct Definitions {
+    workflows: Vec<WorkflowDefinition>,
+    activities: Vec<(&'static str, Arc<Register>)>,
+    mocks: Vec<(&'static str, Arc<Register>)>,
+}
+
+#[derive(Clone, Copy)]
+struct WorkflowDefinition {
+    name: &'static str,
+    register: fn(WorkerBuilder) -> WorkerBuilder,
+    replay: fn(&RunHistory) -> Result<Replayed, pgworkflows::Error>,
+}
+
+/// Registers one activity with a worker.
+type Register = dyn Fn(WorkerBuilder, &Arc<Calls>) -> WorkerBuilder;
+
+impl Definitions {
+    pub(crate) fn workflow<W: Workflow>(&mut self) {
+        self.workflows.push(WorkflowDefinition {
+            name: W::NAME,
+            register: |worker| worker.workflow::<W>(),
+            replay: pgworkflows::replay::<W>,
+        });
+    }
+
+    /// A real activity, which all workers share.
+    pub(crate) fn activity<A: Activity>(&mut self, activity: A) {
+        let shared = Shared(Arc::new(activity));
+        self.activities.push((A::NAME, Arc::new(move |worker, _| worker.activity(shared.clone()))));
+    }
+
+    /// A stand-in for an activity, executed even where the real one is there as well.
+    pub(crate) fn mock<A: Activity>(&mut self, mock: Mock<A>) {
+        let register = move |worker: WorkerBuilder, calls: &Arc<Calls>| {
+            worker.activity(Mocked::new(mock.clone(), Arc::clone(calls)))
+        };
+        self.mocks.push((A::NAME, Arc::new(register)));
+    }
+
+    /// Registers everything. What is there twice is an error of the worker's.
+    pub(super) fn register(&self, mut worker: WorkerBuilder, calls: &Arc<Calls>) -> WorkerBuilder {
+        for workflow in &self.workflows {
+            worker = (workflow.register)(worker);
+        }
+        let is_mocked = |name: &str| self.mocks.iter().any(|(mocked, _)| *mocked == name);
+        let real = self.activities.iter().filter(|(name, _)| !is_mocked(name));
+        for (_, register) in real.chain(&self.mocks) {
+            worker = register(worker, calls);
+        }
+        worker
+    }
+
+    pub(crate) fn knows_workflow(&self, name: &str) -> bool {
+        self.workflows.iter().any(|workflow| workflow.name == name)
+    }
+
+    /// The names of all workflows.
+    pub(crate) fn workflows(&self) -> impl Iterator<Item = &'static str> {
+        self.workflows.iter().map(|workflow| workflow.name)
+    }
+
+    /// Replays a history with the code of its workflow; `None` if that is not known here.
+    pub(crate) fn replay(
+        &self,
+        workflow: &str,
+        history: &RunHistory,
+    ) -> Option<Result<Replayed, pgworkflows::Error>> {
+        let definition = self.workflows.iter().find(|definition| definition.name == workflow)?;
+        Some((definition.replay)(history))
+    }
+}
+
+impl fmt::Debug for Definitions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = |list: &[(&'static str, Arc<Register>)]| -> Vec<&str> {
+            list.iter().map(|(name, _)| *name).collect()
+        };
+        f.debug_struct("Definitions")
+            .field("workflows", &self.workflows().collect::<Vec<_>>())
+            .field("activities", &names(&self.activities))
+            .field("mocks", &names(&self.mocks))
+            .finish()
+    }
+}
+
+/// An activity that several workers have.
+struct Shared<A>(Arc<A>);
+
+impl<A> Clone for Shared<A> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+#[async_trait]
+impl<A: Activity> Activity for Shared<A> {
+    const NAME: &'static str = A::NAME;
+    type Input = A::Input;
+    type Output = A::Output;
+
+    async fn execute(&self, ctx: ActivityContext, input: A::Input) -> ActivityResult<A::Output> {
+        self.0.execute(ctx, input).await
+    }
+}

@@ -1,0 +1,136 @@
+//! The surroundings of a world's workers and clients: exact virtual time, seeded numbers, tasks of the scheduler.
+//! It sees every attempt begin and end, and must not touch a real clock.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use pgworkflows::{AttemptFuture, AttemptOf, Failure, Host, Payload};
+use tokio_util::sync::CancellationToken;
+
+use super::calls::{Call, Calls, Outside};
+use crate::runtime::dice::Dice;
+use crate::runtime::time::{Owner, Time};
+
+/// Who sleeps as long as this is not to wake up: 1,000 years.
+pub(super) const NEVER: Duration = Duration::from_secs(1000 * 365 * 24 * 3600);
+
+/// Decides when the outcome of an attempt reaches its worker.
+pub(crate) trait Gate: fmt::Debug + Send + Sync {
+    /// Ready when the outcome may go on. The attempt has been executed; nobody waits for its outcome any more once
+    /// `given_up` is cancelled.
+    fn pass(&self, call: &Call, given_up: &CancellationToken) -> BoxFuture<'static, ()>;
+}
+
+/// A machine of the world.
+#[derive(Debug)]
+pub(crate) struct WorldHost {
+    time: Arc<Time>,
+    tasks: Owner,
+    dice: Mutex<Dice>,
+    calls: Arc<Calls>,
+    gate: Option<Arc<dyn Gate>>,
+}
+
+impl WorldHost {
+    /// A machine whose spawned tasks are `tasks`.
+    pub(super) fn new(
+        time: &Arc<Time>,
+        tasks: Owner,
+        dice: Dice,
+        calls: &Arc<Calls>,
+        gate: Option<Arc<dyn Gate>>,
+    ) -> Arc<Self> {
+        let (time, calls) = (Arc::clone(time), Arc::clone(calls));
+        Arc::new(Self { time, tasks, dice: Mutex::new(dice), calls, gate })
+    }
+}
+
+impl Host for WorldHost {
+    fn monotonic(&self) -> Duration {
+        self.time.now()
+    }
+
+    fn sleep(&self, time: Duration) -> BoxFuture<'static, ()> {
+        if time >= NEVER {
+            return Box::pin(std::future::pending());
+        }
+        // A microsecond at least, so that whoever turns in circles lets others go on.
+        Box::pin(self.time.sleep(time.max(Duration::from_micros(1))))
+    }
+
+    fn random(&self) -> u64 {
+        self.dice.lock().unwrap_or_else(PoisonError::into_inner).next()
+    }
+
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
+        self.time.lock().spawned.push((self.tasks, task));
+    }
+
+    fn attempt<'a>(&self, of: AttemptOf<'_>, work: AttemptFuture<'a>) -> AttemptFuture<'a> {
+        let call = self.calls.begin(of, self.time.now());
+        let watched = Watched {
+            work,
+            door: Arc::new(Door { task: Mutex::new(Waker::noop().clone()) }),
+            timers: Arc::default(),
+            time: Arc::clone(&self.time),
+            outside: Outside::new(Arc::clone(&self.calls)),
+        };
+        let (gate, given_up) = (self.gate.clone(), of.cancellation.clone());
+        Box::pin(async move {
+            let result = watched.await;
+            if let Some(gate) = gate {
+                gate.pass(&call, &given_up).await;
+            }
+            result
+        })
+    }
+}
+
+/// An attempt under way, watched for what it waits on. Whoever is to wake it holds its waker; if more do than it
+/// has virtual timers, something outside of the world does, and time must not be skipped meanwhile.
+struct Watched<'a> {
+    work: AttemptFuture<'a>,
+    door: Arc<Door>,
+    /// How many virtual timers it has.
+    timers: Arc<AtomicUsize>,
+    time: Arc<Time>,
+    outside: Outside,
+}
+
+/// A waker of the attempt alone, so that its clones can be counted.
+struct Door {
+    task: Mutex<Waker>,
+}
+
+impl Wake for Door {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        task.wake();
+    }
+}
+
+impl Future for Watched<'_> {
+    type Output = Result<Payload, Failure>;
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        task.waker().clone_into(&mut this.door.task.lock().unwrap_or_else(PoisonError::into_inner));
+        let waker = Waker::from(Arc::clone(&this.door));
+        this.time.lock().attempt = Some(Arc::clone(&this.timers));
+        let polled = this.work.as_mut().poll(&mut Context::from_waker(&waker));
+        this.time.lock().attempt = None;
+        // Its own two are the door's and this poll's.
+        let held = Arc::strong_count(&this.door) - 2;
+        this.outside.set(polled.is_pending() && held > this.timers.load(Ordering::Relaxed));
+        polled
+    }
+}

@@ -1,0 +1,103 @@
+//! What the open runs of a world wait on, in words: why nothing happens any more. It must not judge whether that
+//! is as it should be.
+
+use std::fmt::Write;
+
+use futures::FutureExt;
+use pgworkflows::store::{OpenState, RunDescription, RunFilter, RunHistory, RunPage, StoreQuery};
+use pgworkflows::{EventSeq, RunId};
+
+use super::World;
+
+/// How many runs a report names.
+const RUNS_NAMED: u32 = 20;
+
+impl World {
+    /// What every open run waits on, with source lines, the first ones by name.
+    pub(crate) fn report(&self) -> String {
+        let filter = RunFilter { open: Some(true), ..RunFilter::default() };
+        let page = RunPage { before: None, limit: RUNS_NAMED + 1 };
+        let Some(Ok(open)) = self.store.list(&filter, &page).now_or_never() else {
+            return "what the open runs wait on is not known: the store does not answer".to_owned();
+        };
+        if open.is_empty() {
+            return "no run is open".to_owned();
+        }
+        let mut report = String::new();
+        for run in open.iter().take(RUNS_NAMED as usize) {
+            let _ = writeln!(report, "  {}", self.report_run(run));
+        }
+        if open.len() > RUNS_NAMED as usize {
+            report.push_str("  … and others\n");
+        }
+        format!("the open runs wait on this:\n{}", report.trim_end())
+    }
+
+    /// What one open run waits on.
+    fn report_run(&self, run: &RunDescription) -> String {
+        let said = run.open.as_ref().and_then(|row| row.waiting_on.clone());
+        format!("run {} of workflow `{}`: {}", run.run, run.workflow, self.waits_of(run, said))
+    }
+
+    fn waits_of(&self, run: &RunDescription, said: Option<String>) -> String {
+        if !self.definitions.knows_workflow(&run.workflow) {
+            return format!(
+                "its workflow is not registered: add `.workflow::<…>()` for `{}` to the builder",
+                run.workflow
+            );
+        }
+        if let Some(stall) = said.as_deref().filter(|said| said.starts_with("stalled: ")) {
+            return stall.to_owned();
+        }
+        let waits = self.history(run.run).and_then(|history| {
+            match self.definitions.replay(&run.workflow, &history)? {
+                Ok(replayed) => replayed.waiting_on,
+                Err(error) => Some(error.to_string()),
+            }
+        });
+        let waits = waits.or(said).unwrap_or_else(|| "nothing that is known".to_owned());
+        match self.unknown_activity(run) {
+            Some(activity) => format!(
+                "{waits}; activity `{activity}` is neither registered nor mocked: add `.activity(…)` or \
+                 `.mock::<…>(…)` for it to the builder"
+            ),
+            None => waits,
+        }
+    }
+
+    /// Why a run is stalled, if it is.
+    pub(crate) fn stall_of(&self, run: RunId) -> Option<String> {
+        let row = self.store.describe(run).now_or_never()?.ok()??.open?;
+        let said = row.waiting_on.filter(|_| row.state == OpenState::Stalled)?;
+        Some(said.strip_prefix("stalled: ").unwrap_or(&said).to_owned())
+    }
+
+    /// The activity that a run asked for and no worker knows.
+    pub(crate) fn unknown_activity_of(&self, run: RunId) -> Option<String> {
+        let described = self.store.describe(run).now_or_never()?.ok()??;
+        self.unknown_activity(&described)
+    }
+
+    fn unknown_activity(&self, run: &RunDescription) -> Option<String> {
+        let said = run.open.as_ref()?.waiting_on.as_deref()?;
+        let (activity, rest) = said.strip_prefix("activity `")?.split_once('`')?;
+        rest.starts_with(", which no worker").then(|| activity.to_owned())
+    }
+
+    /// All that the log says of a run; `None` if the store does not answer at once.
+    pub(crate) fn history(&self, run: RunId) -> Option<RunHistory> {
+        let (mut events, mut after) = (Vec::new(), None::<EventSeq>);
+        loop {
+            let page = StoreQuery::history(&self.store, run, after, HISTORY_PAGE).now_or_never()?.ok()?;
+            let more = page.len() == HISTORY_PAGE as usize;
+            after = page.last().map(|record| record.seq);
+            events.extend(page);
+            if !more {
+                return Some(RunHistory { run, events });
+            }
+        }
+    }
+}
+
+/// How many events are read at a time.
+const HISTORY_PAGE: u32 = 1_000;

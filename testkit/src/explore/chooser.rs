@@ -100,12 +100,15 @@ impl Chooser {
         Ok(())
     }
 
-    /// The walk is over; the script may come to its end.
+    /// The order is over: the script may come to its end, and the run need not.
     fn end(&self, problem: Option<Problem>) -> Turn {
-        if let Some(problem) = problem {
-            self.inner.borrow_mut().problem.get_or_insert(problem);
+        let inner = &mut *self.inner.borrow_mut();
+        inner.problem = inner.problem.take().or(problem);
+        match (self.held.open(), &inner.problem) {
+            (true, _) => Turn::GoesOn,
+            (false, Some(_)) => Turn::Ends,
+            (false, None) => Turn::TimePasses,
         }
-        if self.held.open() { Turn::GoesOn } else { Turn::TimePasses }
     }
 }
 
@@ -114,10 +117,12 @@ impl Pilot for Chooser {
         if self.held.release_given_up() {
             return Turn::GoesOn;
         }
-        let started = self.held.started();
         // Before the run there is nothing to choose, and after it nothing that arrives makes a difference.
-        if started.is_empty() || self.inner.borrow().problem.is_some() {
+        if self.held.started().is_empty() {
             return Turn::TimePasses;
+        }
+        if self.inner.borrow().problem.is_some() {
+            return self.end(None);
         }
         if self.held.is_over() {
             return self.end(self.replay(world).err());

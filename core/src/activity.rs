@@ -10,8 +10,8 @@ use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio_util::sync::CancellationToken;
 
+use crate::cancellation::Cancellation;
 use crate::failure::Failure;
 use crate::host::{Host, StoreClock};
 use crate::id::{CommandId, RunId};
@@ -128,7 +128,7 @@ pub struct ActivityContext {
     pub(crate) command: CommandId,
     pub(crate) attempt: u32,
     pub(crate) scheduled_at: Timestamp,
-    pub(crate) token: CancellationToken,
+    pub(crate) cancellation: Cancellation,
     pub(crate) host: Arc<dyn Host>,
     pub(crate) clock: Arc<StoreClock>,
 }
@@ -174,8 +174,8 @@ impl ActivityContext {
 
     /// Cancelled when the outcome is no longer wanted: on a timeout, when the run gives the activity up, when
     /// the worker loses its lease, and when it shuts down and the grace is over.
-    pub fn cancellation(&self) -> &CancellationToken {
-        &self.token
+    pub fn cancellation(&self) -> &Cancellation {
+        &self.cancellation
     }
 }
 

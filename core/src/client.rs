@@ -26,6 +26,7 @@ pub use self::request::{Prepared, Request};
 pub use self::start::StartRun;
 use crate::error::Error;
 use crate::handle::RunHandle;
+use crate::history::History;
 use crate::host::{Host, SystemHost};
 use crate::id::{RunId, ShardId};
 use crate::limits;
@@ -162,7 +163,16 @@ impl Client {
     /// # Errors
     /// [`Error::is_unknown_run`], [`Error::is_unavailable`].
     pub async fn history(&self, run: RunId) -> Result<Vec<HistoryEvent>, Error> {
-        self.shared.history(run).await
+        History::new(self.shared.history(run).await?).events()
+    }
+
+    /// The run's history with the bytes that the store has, to keep it in a file: replay checks hold today's code
+    /// against it.
+    ///
+    /// # Errors
+    /// [`Error::is_unknown_run`], [`Error::is_unavailable`].
+    pub async fn export(&self, run: RunId) -> Result<History, Error> {
+        Ok(History::new(self.shared.history(run).await?))
     }
 }
 

@@ -8,6 +8,7 @@ use crate::event::Uncompensated;
 use crate::failure::Failure;
 use crate::id::RunId;
 use crate::payload::PayloadError;
+use crate::run::Divergence;
 use crate::store::StoreError;
 
 /// What a client or a worker reports. It names the thing, the value and what to do; ask it what kind it is.
@@ -16,6 +17,7 @@ pub struct Error(Box<Kind>);
 #[derive(Debug)]
 enum Kind {
     Invalid(String),
+    Diverged { message: String, divergence: Divergence },
     Payload(String, PayloadError),
     UnknownRun(String),
     RunOver(RunId),
@@ -30,6 +32,10 @@ enum Kind {
 impl Error {
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
         Self(Box::new(Kind::Invalid(message.into())))
+    }
+
+    pub(crate) fn diverged(message: impl Into<String>, divergence: Divergence) -> Self {
+        Self(Box::new(Kind::Diverged { message: message.into(), divergence }))
     }
 
     pub(crate) fn payload(what: impl Into<String>, error: PayloadError) -> Self {
@@ -70,7 +76,15 @@ impl Error {
 
     /// Whether the caller gave something that cannot be: a name, a duration, a configuration.
     pub fn is_invalid(&self) -> bool {
-        matches!(*self.0, Kind::Invalid(_))
+        matches!(*self.0, Kind::Invalid(_) | Kind::Diverged { .. })
+    }
+
+    /// Where a history and the code that replayed it part.
+    pub fn divergence(&self) -> Option<&Divergence> {
+        match &*self.0 {
+            Kind::Diverged { divergence, .. } => Some(divergence),
+            _ => None,
+        }
     }
 
     /// Whether a payload could not be encoded or decoded.
@@ -161,7 +175,11 @@ impl Error {
             | Kind::RunCancelled { run, .. }
             | Kind::RunTerminated { run, .. }
             | Kind::TimedOut { run, .. } => Some(run),
-            Kind::Invalid(_) | Kind::Payload(..) | Kind::UnknownRun(_) | Kind::Store(_) => None,
+            Kind::Invalid(_)
+            | Kind::Diverged { .. }
+            | Kind::Payload(..)
+            | Kind::UnknownRun(_)
+            | Kind::Store(_) => None,
         }
     }
 }
@@ -175,7 +193,7 @@ impl From<StoreError> for Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.0 {
-            Kind::Invalid(message) => f.write_str(message),
+            Kind::Invalid(message) | Kind::Diverged { message, .. } => f.write_str(message),
             Kind::Payload(what, error) => write!(f, "{what}: {error}"),
             Kind::UnknownRun(what) => {
                 write!(f, "there is no run {what}: check the id, or the key and the workflow")

@@ -3,6 +3,7 @@
 
 mod name;
 pub(crate) mod wire;
+pub(crate) mod words;
 
 use std::borrow::Cow;
 
@@ -223,6 +224,41 @@ pub enum Event {
         /// The activities of compensations that were left out.
         skipped: Vec<String>,
     },
+}
+
+impl Event {
+    /// The durable call that the event is about. The delay of a run's start is none.
+    pub fn call(&self) -> Option<CommandId> {
+        match self {
+            Self::ActivityScheduled { id, .. }
+            | Self::ActivityAttemptStarted { id, .. }
+            | Self::ActivityAttemptFailed { id, .. }
+            | Self::ActivityAttemptLost { id, .. }
+            | Self::ActivityCompleted { id, .. }
+            | Self::ActivityFailed { id, .. }
+            | Self::ActivityCancelled { id }
+            | Self::StepCompleted { id, .. }
+            | Self::StepFailed { id, .. }
+            | Self::TimerStarted { id, .. }
+            | Self::TimerFired { id }
+            | Self::TimerCancelled { id }
+            | Self::CompensationRegistered { id, .. }
+            | Self::CompensationScheduled { id }
+            | Self::CompensationCompleted { id }
+            | Self::CompensationFailed { id, .. } => Some(*id),
+            Self::RunStarted { .. }
+            | Self::RunAdopted { .. }
+            | Self::SignalReceived { .. }
+            | Self::CancelRequested { .. }
+            | Self::RunStalled { .. }
+            | Self::RunResumed { .. }
+            | Self::RunEnding { .. }
+            | Self::RunCompleted { .. }
+            | Self::RunFailed { .. }
+            | Self::RunCancelled { .. }
+            | Self::RunTerminated { .. } => None,
+        }
+    }
 }
 
 /// What a workflow returned.

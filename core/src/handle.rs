@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::client::{CancelRun, HistoryEvent, RunInfo, RunStatus, SendSignal, Shared, TerminateRun};
 use crate::error::Error;
 use crate::event::Event;
+use crate::history::History;
 use crate::id::RunId;
 use crate::outcome::terminal_event;
 use crate::signal::Signal;
@@ -128,7 +129,16 @@ impl<W: Workflow> RunHandle<W> {
     /// # Errors
     /// [`Error::is_unknown_run`], [`Error::is_unavailable`].
     pub async fn history(&self) -> Result<Vec<HistoryEvent>, Error> {
-        self.shared.history(self.run).await
+        History::new(self.shared.history(self.run).await?).events()
+    }
+
+    /// The run's history with the bytes that the store has, to keep it in a file: replay checks hold today's code
+    /// against it.
+    ///
+    /// # Errors
+    /// [`Error::is_unknown_run`], [`Error::is_unavailable`].
+    pub async fn export(&self) -> Result<History, Error> {
+        Ok(History::new(self.shared.history(self.run).await?))
     }
 
     async fn closed(&self) -> Result<ClosedRun, Error> {

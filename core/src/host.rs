@@ -6,8 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use tokio_util::sync::CancellationToken;
 
+use crate::cancellation::Cancellation;
 use crate::failure::Failure;
 use crate::id::{CommandId, RunId};
 use crate::payload::Payload;
@@ -50,8 +50,8 @@ pub struct AttemptOf<'a> {
     pub name: &'a str,
     /// The activity's input; none for a step.
     pub input: Option<&'a Payload>,
-    /// Cancelled when its outcome is no longer wanted.
-    pub cancellation: &'a CancellationToken,
+    /// How it hears that its outcome is no longer wanted.
+    pub cancellation: &'a Cancellation,
 }
 
 /// The machine itself, with the tokio runtime in which it was made.

@@ -9,6 +9,7 @@
 //! executes what they ask for.
 
 mod activity;
+mod cancellation;
 mod client;
 mod command;
 mod context;
@@ -16,6 +17,7 @@ mod error;
 mod event;
 mod failure;
 mod handle;
+mod history;
 mod host;
 mod id;
 pub mod limits;
@@ -37,6 +39,7 @@ mod worker;
 mod workflow;
 
 pub use self::activity::{Activity, ActivityContext, ActivityError, ActivityOptions, ActivityResult};
+pub use self::cancellation::Cancellation;
 pub use self::client::{
     CancelRun, Client, ClientBuilder, HistoryEvent, ListRuns, Prepared, Request, RunInfo, RunStatus,
     SendSignal, StartRun, TerminateRun, UndeliveredMessage,
@@ -50,12 +53,14 @@ pub use self::error::Error;
 pub use self::event::{Event, EventName, Name, Outcome, Uncompensated};
 pub use self::failure::Failure;
 pub use self::handle::{AwaitResult, RunHandle};
+pub use self::history::History;
 pub use self::host::{AttemptFuture, AttemptOf, Host, SystemHost};
 pub use self::id::{AppendNo, CommandId, EventSeq, InboxNo, LeaseId, MessageId, Position, RunId, ShardId};
 pub use self::message::MessageKind;
 pub use self::payload::{Encoding, Payload, PayloadError};
 pub use self::replay::{Replayed, replay};
 pub use self::retry::RetryPolicy;
+pub use self::run::Divergence;
 pub use self::signal::Signal;
 pub use self::time::Timestamp;
 pub use self::worker::{Worker, WorkerBuilder, WorkerMonitor};

@@ -1,8 +1,11 @@
 //! Replay as a tool: holds a recorded history against today's code, without a store, a worker or a clock.
 
+use std::collections::BTreeMap;
+use std::panic::Location;
 use std::sync::Arc;
 
 use crate::error::Error;
+use crate::id::CommandId;
 use crate::registry::{Definitions, Registry};
 use crate::run::{self, PollMark, decode_history};
 use crate::store::RunHistory;
@@ -18,13 +21,15 @@ pub struct Replayed {
     pub over: bool,
     /// What its run waits on, in words; `None` if it is over.
     pub waiting_on: Option<String>,
+    /// The source line of every durable call that the code made.
+    pub sources: BTreeMap<CommandId, &'static Location<'static>>,
 }
 
 /// Feeds a history to its workflow's code, and compares every decision.
 ///
 /// # Errors
 /// If the history cannot be read, is of another workflow, or the code decides differently: the error names the
-/// event, what was recorded, what the code did, and its source line.
+/// event, what was recorded, what the code did, and its source line. [`Error::divergence`] has these one by one.
 ///
 /// ```
 /// use pgworkflows::prelude::*;
@@ -58,12 +63,20 @@ pub fn replay<W: Workflow>(history: &RunHistory) -> Result<Replayed, Error> {
     let mut definitions = Definitions::default();
     definitions.workflow::<W>()?;
     let registry = Registry::new(Arc::new(definitions), Arc::new(PollMark::default()));
-    let (run, _) = run::replay(history.run, &past, &registry, run::Terms::default(), last.at);
-    match run.diagnosis() {
-        Some(diagnosis) => Err(Error::invalid(diagnosis)),
-        None => {
-            let over = run.state.closed.is_some();
-            Ok(Replayed { events: past.len(), over, waiting_on: run.waiting_on() })
+    let run::Examined { run, divergence, sources } = run::examine(history.run, &past, &registry, last.at);
+    let over = run.state.closed.is_some();
+    match (run.diagnosis(), divergence) {
+        (Some(diagnosis), Some(divergence)) => Err(Error::diverged(diagnosis, divergence)),
+        (Some(diagnosis), None) => Err(Error::invalid(diagnosis)),
+        // The code of a run that is over is not asked any more, and so nobody else would notice.
+        (None, Some(divergence)) => {
+            let message = format!(
+                "run {} of workflow `{}` cannot be replayed: {divergence}. Change the workflow in a way that old \
+                 histories can follow",
+                history.run, run.state.workflow
+            );
+            Err(Error::diverged(message, divergence))
         }
+        (None, None) => Ok(Replayed { events: past.len(), over, waiting_on: run.waiting_on(), sources }),
     }
 }

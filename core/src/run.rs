@@ -16,7 +16,8 @@ use std::collections::BTreeMap;
 
 pub(crate) use self::mark::PollMark;
 pub(crate) use self::program::{AsyncProgram, MakeFuture, Program, WorkflowFuture};
-pub(crate) use self::replay::{PastEvent, Terms, decode_history, replay};
+pub use self::replay::Divergence;
+pub(crate) use self::replay::{Examined, PastEvent, Terms, decode_history, examine, replay};
 pub(crate) use self::scope::{CallKind, Resolution, Scope, Source, Ticket, payload_too_large};
 pub(crate) use self::state::{Deadline, DeadlineKind, PendingActivity, RunState};
 use crate::command::StepRequest;

@@ -84,6 +84,9 @@ where
     }
 }
 
+/// How many crash points a run may have.
+const CRASH_POINTS_MAX: usize = 100_000;
+
 /// How often long work says how far it is, in crash points.
 const PROGRESS_EVERY: usize = 500;
 
@@ -155,6 +158,18 @@ impl<W: Workflow, S: AsyncFn(TestEnv) -> Result<TestRun<W>, Error>> CrashEverywh
         }
         let live = async |points: &[_]| live(&self.definition, &self.script, points, self.outage).await;
         let calm = live(&[]).await.map_err(CrashFailure::refused)?;
+        let points = calm.appends * CrashMoment::ALL.len();
+        let problem = match &calm.script {
+            Err(problem) => Some(format!("without a crash, {problem}")),
+            Ok(()) if points > CRASH_POINTS_MAX => Some(format!(
+                "there are {points} crash points, and more than {CRASH_POINTS_MAX} take too long; have the script's \
+                 runs end earlier"
+            )),
+            Ok(()) => None,
+        };
+        if let Some(problem) = problem {
+            return Err(CrashFailure::refused(Error::invalid(problem)));
+        }
         let mut crashed = Crashed::default();
         let mut ahead = vec![(Vec::new(), calm.appends)];
         while let Some((before, appends)) = ahead.pop() {
@@ -162,7 +177,7 @@ impl<W: Workflow, S: AsyncFn(TestEnv) -> Result<TestRun<W>, Error>> CrashEverywh
                 for moment in CrashMoment::ALL {
                     let mut points = before.clone();
                     points.push((append, moment));
-                    let life = live(&points).await.map_err(|error| CrashFailure::broke(&points, error))?;
+                    let life = live(&points).await.map_err(CrashFailure::refused)?;
                     self.compare(&calm, &life, &mut crashed)?;
                     if points.len() < self.crashes {
                         ahead.push((points, life.appends));

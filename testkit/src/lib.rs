@@ -1,5 +1,6 @@
 //! Tools that test workflows and stores. They must not touch a real clock.
 
+mod caught;
 pub mod conformance;
 mod crash;
 mod env;

@@ -10,7 +10,7 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 
 use super::ClientBuilder;
 use super::batch::Batcher;
-use super::info::{HistoryEvent, RunInfo};
+use super::info::RunInfo;
 use super::outcomes::Outcomes;
 use super::request::Prepared;
 use crate::error::Error;
@@ -19,7 +19,7 @@ use crate::id::{EventSeq, RunId};
 use crate::limits;
 use crate::payload::Payload;
 use crate::run::payload_too_large;
-use crate::store::{Queue, Store, StoreError, Submission, Submitted};
+use crate::store::{EventRecord, Queue, RunHistory, Store, StoreError, Submission, Submitted};
 use crate::time::Timestamp;
 
 /// What all clones of a client share.
@@ -167,16 +167,14 @@ impl Shared {
     }
 
     /// A run's whole history.
-    pub(crate) async fn history(&self, run: RunId) -> Result<Vec<HistoryEvent>, Error> {
+    pub(crate) async fn history(&self, run: RunId) -> Result<RunHistory, Error> {
         let page = limits::HISTORY_EVENTS_PER_READ;
-        let mut events: Vec<HistoryEvent> = Vec::new();
+        let mut events: Vec<EventRecord> = Vec::new();
         loop {
             let after: Option<EventSeq> = events.last().map(|event| event.seq);
             let records = self.retry(|| self.store.query().history(run, after, page)).await?;
             let more = records.len() >= page as usize;
-            for record in records {
-                events.push(HistoryEvent::read(run, record)?);
-            }
+            events.extend(records);
             if !more {
                 break;
             }
@@ -185,6 +183,6 @@ impl Shared {
             // No worker may have begun the run yet; that there is no such run must not look the same.
             self.describe(run).await?;
         }
-        Ok(events)
+        Ok(RunHistory { run, events })
     }
 }

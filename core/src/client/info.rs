@@ -166,7 +166,7 @@ pub struct HistoryEvent {
 }
 
 impl HistoryEvent {
-    pub(super) fn read(run: RunId, record: EventRecord) -> Result<Self, Error> {
+    pub(crate) fn read(run: RunId, record: EventRecord) -> Result<Self, Error> {
         let event = wire::decode_event(record.name.as_str(), &record.body).map_err(|error| {
             StoreError::corrupt(format!(
                 "event {} of run {run}, `{}`, cannot be read: {error}; use the build that wrote it, or a newer one",

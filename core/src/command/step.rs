@@ -28,6 +28,7 @@ pub(crate) type StepTask = Box<dyn FnMut() -> BoxFuture<'static, Result<Payload,
 pub(crate) struct StepRequest {
     pub(crate) id: CommandId,
     pub(crate) name: Name,
+    pub(crate) source: Source,
     pub(crate) retry: RetryPolicy,
     pub(crate) task: StepTask,
 }
@@ -90,7 +91,7 @@ where
                 Payload::encode(&value).map_err(|error| Failure::from_error(&error).non_retryable())
             })
         });
-        self.scope.request_step(StepRequest { id: ticket.id(), name, retry, task });
+        self.scope.request_step(StepRequest { id: ticket.id(), name, source: self.source, retry, task });
         Some(ticket)
     }
 }

@@ -1,13 +1,14 @@
 //! Replay: a run's history is fed to its program again, and each decision must equal the recorded one.
 //! Pure: a history in, a run out.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::panic::Location;
 
-use super::{Progress, Run};
+use super::{Progress, Run, Source};
 use crate::command::Issued;
 use crate::event::{Event, Outcome, Role, wire};
-use crate::id::{EventSeq, RunId};
+use crate::id::{CommandId, EventSeq, RunId};
 use crate::registry::Registry;
 use crate::store::RunHistory;
 use crate::time::Timestamp;
@@ -38,22 +39,49 @@ pub(crate) fn replay(
     terms: Terms,
     now: Timestamp,
 ) -> (Run, Progress) {
-    let mut replay = Replay {
-        run: Run::new(run),
-        registry,
-        made: VecDeque::new(),
-        progress: Progress::default(),
-        diverged: None,
-    };
-    for past in history {
-        replay.take(past);
-    }
+    let mut replay = Replay::of(run, history, registry);
     replay.run.adoption = terms.adoption;
-    if let Some(made) = replay.made.front() {
-        let message = format!("the code {made}, and the log ends before that");
-        replay.diverge(message);
-    }
     replay.finish(terms.hold, now)
+}
+
+/// What there is to say of a history and the code that replays it.
+pub(crate) struct Examined {
+    pub(crate) run: Run,
+    pub(crate) divergence: Option<Divergence>,
+    /// The line of every durable call that the code made.
+    pub(crate) sources: BTreeMap<CommandId, Source>,
+}
+
+/// Brings a run back to look at it.
+pub(crate) fn examine(run: RunId, history: &[PastEvent], registry: &Registry, now: Timestamp) -> Examined {
+    let mut replay = Replay::of(run, history, registry);
+    let (divergence, sources) = (replay.diverged.clone(), std::mem::take(&mut replay.sources));
+    let (run, _) = replay.finish(None, now);
+    Examined { run, divergence, sources }
+}
+
+/// Where a history and the code part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Divergence {
+    /// The event at which they part; `None` if the history ends before.
+    pub seq: Option<EventSeq>,
+    /// What was recorded there, in words.
+    pub recorded: Option<String>,
+    /// What the code did instead, with its source line.
+    pub did: String,
+}
+
+impl fmt::Display for Divergence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.seq, &self.recorded) {
+            (Some(seq), Some(recorded)) => {
+                write!(f, "event {seq} of the log is {recorded}, but the code {}", self.did)
+            }
+            (Some(_), None) => f.write_str(&self.did),
+            (None, _) => write!(f, "the code {}, and the log ends before that", self.did),
+        }
+    }
 }
 
 /// A history in core's own terms.
@@ -81,7 +109,8 @@ struct Replay<'a> {
     made: VecDeque<Made>,
     /// Its steps are those that were asked for and have no outcome yet.
     progress: Progress,
-    diverged: Option<String>,
+    diverged: Option<Divergence>,
+    sources: BTreeMap<CommandId, Source>,
 }
 
 /// A decision of the program.
@@ -104,12 +133,32 @@ impl std::fmt::Display for Made {
     }
 }
 
-impl Replay<'_> {
+impl<'a> Replay<'a> {
+    /// The replay of a whole history.
+    fn of(run: RunId, history: &[PastEvent], registry: &'a Registry) -> Self {
+        let mut replay = Self {
+            run: Run::new(run),
+            registry,
+            made: VecDeque::new(),
+            progress: Progress::default(),
+            diverged: None,
+            sources: BTreeMap::new(),
+        };
+        for past in history {
+            replay.take(past);
+        }
+        if let Some(made) = replay.made.front() {
+            let did = made.to_string();
+            replay.diverge(Divergence { seq: None, recorded: None, did });
+        }
+        replay
+    }
+
     fn take(&mut self, past: &PastEvent) {
         if let Event::RunStarted { workflow, .. } = &past.event {
             match self.registry.program(workflow, self.run.state.id) {
                 Some(program) => self.run.program = Some(program),
-                None => self.diverge(format!("this worker does not know workflow `{workflow}`")),
+                None => self.fail(past.seq, format!("this worker does not know workflow `{workflow}`")),
             }
         }
         match past.event.role() {
@@ -148,7 +197,7 @@ impl Replay<'_> {
         let stalled = self.run.state.stalled.is_some();
         self.run.state.apply(past.at, &past.event);
         if !stalled {
-            self.poll(past.at, &past.event);
+            self.poll(past.seq, past.at, &past.event);
         }
     }
 
@@ -157,35 +206,41 @@ impl Replay<'_> {
             let released = self.run.state.waiting.len().min(released as usize);
             let waiting: Vec<_> = self.run.state.waiting.range(..released).cloned().collect();
             for (at, event) in waiting {
-                self.poll(at, &event);
+                self.poll(past.seq, at, &event);
             }
         }
         self.run.state.apply(past.at, &past.event);
     }
 
-    fn poll(&mut self, at: Timestamp, resolution: &Event) {
+    fn poll(&mut self, seq: EventSeq, at: Timestamp, resolution: &Event) {
         self.progress.forget_step(resolution);
         let Some(program) = &mut self.run.program else { return };
         match program.apply(at, resolution) {
             Ok(decisions) => {
+                let issued = decisions.gathered.issued.iter();
+                self.sources.extend(issued.map(|issued| (issued.command.id(), issued.source)));
+                let steps = decisions.gathered.steps.iter();
+                self.sources.extend(steps.map(|(id, step)| (*id, step.source)));
                 self.made.extend(decisions.gathered.issued.into_iter().map(Made::Command));
                 self.made.extend(decisions.outcome.map(Made::Outcome));
                 self.progress.take_steps(decisions.gathered.steps, &decisions.gathered.dropped_steps);
             }
-            Err(reason) => self.diverge(reason),
+            Err(reason) => self.fail(seq, reason),
         }
     }
 
     fn diverge_at(&mut self, past: &PastEvent, did: &str) {
-        self.diverge(format!(
-            "event {} of the log is {}, but the code {did}",
-            past.seq,
-            describe(&past.event)
-        ));
+        let recorded = Some(describe(&past.event));
+        self.diverge(Divergence { seq: Some(past.seq), recorded, did: did.to_owned() });
+    }
+
+    /// The code could not take a resolution in.
+    fn fail(&mut self, seq: EventSeq, why: String) {
+        self.diverge(Divergence { seq: Some(seq), recorded: None, did: why });
     }
 
     /// The program is of no more use; the fold goes on.
-    fn diverge(&mut self, what: String) {
+    fn diverge(&mut self, what: Divergence) {
         self.run.program = None;
         self.made.clear();
         self.progress.steps.clear();

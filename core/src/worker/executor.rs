@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::activity::ActivityContext;
+use crate::cancellation::Cancellation;
 use crate::command::StepRequest;
 use crate::failure::{Failure, panic_message};
 use crate::host::{AttemptFuture, AttemptOf, Host, StoreClock};
@@ -110,12 +111,13 @@ impl Executor {
         self.host.spawn(Box::pin(async move {
             let Ok(_slot) = this.slots.acquire().await else { return };
             let Some(token) = leave.granted().await else { return };
+            let cancellation = Cancellation::new(token.clone());
             let context = ActivityContext {
                 run: attempt.run,
                 command: attempt.id,
                 attempt: attempt.attempt,
                 scheduled_at: attempt.scheduled_at,
-                token: token.clone(),
+                cancellation: cancellation.clone(),
                 host: Arc::clone(&this.host),
                 clock: Arc::clone(&this.clock),
             };
@@ -135,7 +137,7 @@ impl Executor {
                 attempt: attempt.attempt,
                 name: &attempt.activity,
                 input: Some(&attempt.input),
-                cancellation: &token,
+                cancellation: &cancellation,
             };
             let work = this.host.attempt(of, guarded(work));
             let limit = match attempt.options.start_to_close {
@@ -169,18 +171,14 @@ impl Executor {
         self.host.spawn(Box::pin(async move {
             let Ok(_slot) = this.slots.acquire().await else { return };
             let Some(token) = leave.granted().await else { return };
+            let cancellation = Cancellation::new(token.clone());
             let work = async {
                 let mut attempt = 1;
                 loop {
-                    let of = AttemptOf {
-                        run,
-                        call: step.id,
-                        attempt,
-                        name: &step.name.clone(),
-                        input: None,
-                        cancellation: &token,
-                    };
-                    let work = guarded(Box::pin(async { (step.task)().await }));
+                    let (name, cancellation) = (&step.name, &cancellation);
+                    let of = AttemptOf { run, call: step.id, attempt, name, input: None, cancellation };
+                    let task = &mut step.task;
+                    let work = guarded(Box::pin(async { task().await }));
                     let result = this.host.attempt(of, work).await;
                     let delay = match &result {
                         Ok(_) => None,

@@ -8,7 +8,7 @@ use std::fmt;
 use pgworkflows::{Event, RunId};
 
 use super::life::{Fate, Life};
-use super::plan::{CrashMoment, CrashPoint};
+use super::plan::CrashPoint;
 use crate::error::Error;
 
 /// A crash that was noticed, or a script that fails without one.
@@ -16,17 +16,12 @@ pub struct CrashFailure(Box<Kind>);
 
 enum Kind {
     Refused(Error),
-    Broke { points: Vec<(usize, CrashMoment)>, error: Error },
     Noticed { crashes: Vec<CrashPoint>, noticed: String, timeline: String },
 }
 
 impl CrashFailure {
     pub(super) fn refused(error: Error) -> Self {
         Self(Box::new(Kind::Refused(error)))
-    }
-
-    pub(super) fn broke(points: &[(usize, CrashMoment)], error: Error) -> Self {
-        Self(Box::new(Kind::Broke { points: points.to_vec(), error }))
     }
 
     pub(super) fn noticed(life: &Life, noticed: String) -> Self {
@@ -37,7 +32,7 @@ impl CrashFailure {
     /// Where processes died, one after the other; empty if the script fails without a crash.
     pub fn crashes(&self) -> &[CrashPoint] {
         match &*self.0 {
-            Kind::Refused(_) | Kind::Broke { .. } => &[],
+            Kind::Refused(_) => &[],
             Kind::Noticed { crashes, .. } => crashes,
         }
     }
@@ -52,13 +47,6 @@ impl fmt::Display for CrashFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.0 {
             Kind::Refused(error) => error.fmt(f),
-            Kind::Broke { points, error } => {
-                write!(f, "the script fails where a worker dies")?;
-                for (append, moment) in points {
-                    write!(f, " at append {append}, {moment};")?;
-                }
-                write!(f, " without a crash it does not: {error}")
-            }
             Kind::Noticed { crashes, noticed, timeline } => {
                 writeln!(f, "a crash was noticed: {noticed}\n")?;
                 for crash in crashes {
@@ -80,7 +68,7 @@ impl fmt::Debug for CrashFailure {
 impl StdError for CrashFailure {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match &*self.0 {
-            Kind::Refused(error) | Kind::Broke { error, .. } => Some(error),
+            Kind::Refused(error) => Some(error),
             Kind::Noticed { .. } => None,
         }
     }
@@ -88,6 +76,9 @@ impl StdError for CrashFailure {
 
 /// What is other than without a crash, in words.
 pub(super) fn noticed(calm: &Life, life: &Life, repeats_max: usize) -> Option<String> {
+    if let Err(problem) = &life.script {
+        return Some(problem.clone());
+    }
     if let Some(call) = life.undone.first() {
         return Some(format!("{call} was executed again although its outcome was recorded"));
     }

@@ -11,6 +11,7 @@ use pgworkflows::store::{RunFilter, RunPage, StoreQuery};
 use pgworkflows::{CommandId, Event, HistoryEvent, Payload, RunId, Workflow};
 
 use super::plan::{CrashMoment, CrashPlan, CrashPoint};
+use crate::caught::caught;
 use crate::env::{TestEnv, TestEnvBuilder, TestRun};
 use crate::error::Error;
 use crate::explore::Held;
@@ -18,6 +19,8 @@ use crate::world::{Pilot, Turn, World};
 
 /// What there is to tell of a life.
 pub(super) struct Life {
+    /// Whether the script came to its end, or how it failed.
+    pub(super) script: Result<(), String>,
     /// Where processes died.
     pub(super) crashes: Vec<CrashPoint>,
     /// How many appends the last process made.
@@ -28,7 +31,7 @@ pub(super) struct Life {
     pub(super) executions: BTreeMap<Attempt, usize>,
     /// Calls that were executed again although their outcome was recorded.
     pub(super) undone: Vec<String>,
-    /// The history of the script's run, in words.
+    /// The history of the first run, in words.
     pub(super) timeline: String,
 }
 
@@ -68,16 +71,23 @@ pub(super) async fn live<W: Workflow>(
     settings.gate = Some(held as _);
     settings.pilot = Some(Rc::clone(&reaper) as _);
     let env = definition.try_build()?;
-    let run = script(env.clone()).await?;
-    // An error is a fate as well; it is read from the store.
-    drop(run.result().await);
+    let script = match caught("the script", script(env.clone())).await {
+        Ok(Ok(run)) => {
+            // An error is a fate as well; it is read from the store.
+            drop(run.result().await);
+            Ok(())
+        }
+        Ok(Err(error)) => Err(format!("the script failed: {error}")),
+        Err(panic) => Err(panic),
+    };
     Ok(Life {
+        script,
         crashes: plan.died(),
         appends: plan.appends(),
         fates: fates(&env).await?,
         executions: executions(env.world()),
         undone: reaper.undone(env.world()),
-        timeline: crate::timeline::timeline(&run.events().await?),
+        timeline: timeline(&env).await?,
     })
 }
 
@@ -91,6 +101,12 @@ async fn fates(env: &TestEnv) -> Result<BTreeMap<RunId, Fate>, Error> {
         fates.insert(run, Fate { end, calls: calls(history) });
     }
     Ok(fates)
+}
+
+async fn timeline(env: &TestEnv) -> Result<String, Error> {
+    let Some(first) = runs(env.world()).into_iter().min() else { return Ok(String::new()) };
+    let history = env.drive(env.client().history(first)).await??;
+    Ok(crate::timeline::timeline(&history))
 }
 
 /// What a run asked for.

@@ -5,10 +5,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures::future::BoxFuture;
 use pgworkflows::store::Submission;
-use pgworkflows::{MessageKind, RunId, Timestamp};
+use pgworkflows::{Cancellation, MessageKind, RunId, Timestamp};
 use pgworkflows_memory::{Call as StoreCall, Fact, Fault, FaultPoint, Faults, Stage};
 use tokio::sync::oneshot;
-use tokio_util::sync::CancellationToken;
 
 use super::arrival::Arrival;
 use crate::world::{Call, Gate};
@@ -30,7 +29,7 @@ struct Inner {
 struct Waiting {
     arrival: Arrival,
     /// Cancelled when nobody waits for the outcome any more.
-    given_up: Option<CancellationToken>,
+    cancellation: Option<Cancellation>,
     release: oneshot::Sender<()>,
 }
 
@@ -122,13 +121,13 @@ impl Held {
         inner.closed > 0 && inner.closed == inner.runs.len()
     }
 
-    fn hold(&self, arrival: Arrival, given_up: Option<CancellationToken>) -> Option<BoxFuture<'static, ()>> {
+    fn hold(&self, arrival: Arrival, cancellation: Option<Cancellation>) -> Option<BoxFuture<'static, ()>> {
         let mut inner = self.lock();
         if inner.is_open {
             return None;
         }
         let (release, released) = oneshot::channel();
-        inner.waiting.push(Waiting { arrival, given_up, release });
+        inner.waiting.push(Waiting { arrival, cancellation, release });
         // An error would mean that the doors are gone, and so is the world.
         Some(Box::pin(async { released.await.unwrap_or_default() }))
     }
@@ -140,7 +139,7 @@ impl Held {
 
 impl Waiting {
     fn is_given_up(&self) -> bool {
-        self.release.is_closed() || self.given_up.as_ref().is_some_and(CancellationToken::is_cancelled)
+        self.release.is_closed() || self.cancellation.as_ref().is_some_and(Cancellation::is_cancelled)
     }
 
     /// Outside of the lock: who is woken may come back.
@@ -151,13 +150,13 @@ impl Waiting {
 }
 
 impl Gate for Held {
-    fn pass(&self, call: &Call, given_up: &CancellationToken) -> BoxFuture<'static, ()> {
+    fn pass(&self, call: &Call, cancellation: &Cancellation) -> BoxFuture<'static, ()> {
         let (name, number) = (call.name.clone(), call.call.get());
         let arrival = match call.input {
             Some(_) => Arrival::activity(name, number),
             None => Arrival::step(name, number),
         };
-        self.hold(arrival, Some(given_up.clone())).unwrap_or_else(|| Box::pin(std::future::ready(())))
+        self.hold(arrival, Some(cancellation.clone())).unwrap_or_else(|| Box::pin(std::future::ready(())))
     }
 }
 

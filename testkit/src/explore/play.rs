@@ -2,11 +2,9 @@
 //! orders there are.
 
 use std::future::pending;
-use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use futures::FutureExt;
 use pgworkflows::{HistoryEvent, Workflow};
 
 use super::arrival::Arrival;
@@ -14,9 +12,9 @@ use super::chooser::Chooser;
 use super::held::{Held, Started};
 use super::orders::Walk;
 use super::problem::Problem;
+use crate::caught::caught;
 use crate::env::{TestEnv, TestEnvBuilder, TestRun};
 use crate::error::Error;
-use crate::runtime::scheduler::panic_words;
 
 /// What came of an order.
 pub(super) struct Play {
@@ -50,18 +48,18 @@ pub(super) struct Player<S, C> {
 }
 
 impl<S, C> Player<S, C> {
-    /// Plays an order twice: the second time the same must come of it.
+    /// Plays an order twice: the second time the same must come of it. It is judged once.
     pub(super) async fn play<W: Workflow>(&self, walk: Walk<Arrival>) -> Result<Play, Error>
     where
         S: AsyncFn(TestEnv) -> Result<TestRun<W>, Error>,
         C: AsyncFn(TestRun<W>) -> Result<(), Error>,
     {
-        let mut first = self.play_once(walk).await?;
+        let mut first = self.play_once(walk, true).await?;
         if first.problem.is_some() {
             return Ok(first);
         }
         let again = Walk::along(first.walk.arrived(usize::MAX));
-        let second = self.play_once(again).await?;
+        let second = self.play_once(again, false).await?;
         first.problem = difference(&first, &second);
         if first.problem.is_some() {
             first.timeline = second.timeline;
@@ -69,7 +67,7 @@ impl<S, C> Player<S, C> {
         Ok(first)
     }
 
-    async fn play_once<W: Workflow>(&self, walk: Walk<Arrival>) -> Result<Play, Error>
+    async fn play_once<W: Workflow>(&self, walk: Walk<Arrival>, is_judged: bool) -> Result<Play, Error>
     where
         S: AsyncFn(TestEnv) -> Result<TestRun<W>, Error>,
         C: AsyncFn(TestRun<W>) -> Result<(), Error>,
@@ -83,14 +81,14 @@ impl<S, C> Player<S, C> {
         settings.pilot = Some(Rc::clone(&chooser) as _);
         let env = definition.try_build()?;
 
-        let scripted = caught("the script", (self.script)(env.clone())).await;
+        let scripted = caught("the script", (self.script)(env.clone())).await.map_err(Problem::Assertion);
         // Whatever else arrives; it ends when nothing does.
         let _: Result<(), _> = env.drive(pending()).await;
         let (walk, problem) = chooser.finish();
         let started = held.started();
         let problem = match problem {
-            Some(problem) => Some(problem),
-            None => self.judge(&env, &started, scripted).await,
+            None if is_judged => self.judge(&env, &started, scripted).await,
+            problem => problem,
         };
         let (mut history, mut timeline) = (Vec::new(), String::new());
         if let Some(only) = started.first() {
@@ -124,15 +122,9 @@ impl<S, C> Player<S, C> {
         match caught("the assertion", (self.check)(env.run::<W>(run))).await {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(Problem::Assertion(error.to_string())),
-            Err(problem) => Some(problem),
+            Err(panic) => Some(Problem::Assertion(panic)),
         }
     }
-}
-
-/// Awaits the user's code; a panic is a failed assertion.
-async fn caught<T>(what: &str, code: impl Future<Output = T>) -> Result<T, Problem> {
-    let caught = AssertUnwindSafe(code).catch_unwind().await;
-    caught.map_err(|panic| Problem::Assertion(format!("{what} panicked: {}", panic_words(&*panic))))
 }
 
 /// What is different the second time, if anything is.

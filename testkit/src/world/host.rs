@@ -9,8 +9,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use pgworkflows::{AttemptFuture, AttemptOf, Failure, Host, Payload};
-use tokio_util::sync::CancellationToken;
+use pgworkflows::{AttemptFuture, AttemptOf, Cancellation, Failure, Host, Payload};
 
 use super::calls::{Call, Calls, Outside};
 use crate::runtime::dice::Dice;
@@ -21,9 +20,8 @@ pub(super) const NEVER: Duration = Duration::from_secs(1000 * 365 * 24 * 3600);
 
 /// Decides when the outcome of an attempt reaches its worker.
 pub(crate) trait Gate: fmt::Debug + Send + Sync {
-    /// Ready when the outcome may go on. The attempt has been executed; nobody waits for its outcome any more once
-    /// `given_up` is cancelled.
-    fn pass(&self, call: &Call, given_up: &CancellationToken) -> BoxFuture<'static, ()>;
+    /// Ready when the outcome may go on. The attempt has been executed.
+    fn pass(&self, call: &Call, cancellation: &Cancellation) -> BoxFuture<'static, ()>;
 }
 
 /// A machine of the world.
@@ -77,27 +75,30 @@ impl Host for WorldHost {
             work,
             door: Arc::new(Door { task: Mutex::new(Waker::noop().clone()) }),
             timers: Arc::default(),
+            cancellation: of.cancellation.clone(),
             time: Arc::clone(&self.time),
             outside: Outside::new(Arc::clone(&self.calls)),
         };
-        let (gate, given_up) = (self.gate.clone(), of.cancellation.clone());
+        let (gate, cancellation) = (self.gate.clone(), of.cancellation.clone());
         Box::pin(async move {
             let result = watched.await;
             if let Some(gate) = gate {
-                gate.pass(&call, &given_up).await;
+                gate.pass(&call, &cancellation).await;
             }
             result
         })
     }
 }
 
-/// An attempt under way, watched for what it waits on. Whoever is to wake it holds its waker; if more do than it
-/// has virtual timers, something outside of the world does, and time must not be skipped meanwhile.
+/// An attempt under way, watched for what it waits on. Whoever is to wake it holds its waker. The world holds one per
+/// virtual timer, and one per wait for a cancellation; if there are more, something outside of the world has it, and
+/// time must not be skipped meanwhile.
 struct Watched<'a> {
     work: AttemptFuture<'a>,
     door: Arc<Door>,
     /// How many virtual timers it has.
     timers: Arc<AtomicUsize>,
+    cancellation: Cancellation,
     time: Arc<Time>,
     outside: Outside,
 }
@@ -130,7 +131,8 @@ impl Future for Watched<'_> {
         this.time.lock().attempt = None;
         // Its own two are the door's and this poll's.
         let held = Arc::strong_count(&this.door) - 2;
-        this.outside.set(polled.is_pending() && held > this.timers.load(Ordering::Relaxed));
+        let of_world = this.timers.load(Ordering::Relaxed) + this.cancellation.waiters();
+        this.outside.set(polled.is_pending() && held > of_world);
         polled
     }
 }

@@ -1,6 +1,5 @@
 //! Time: it jumps where nothing else happens, and stands still otherwise.
 
-use futures::executor::block_on;
 use futures::future::join_all;
 use pgworkflows::prelude::*;
 use pgworkflows_testkit::{Error, TestEnv};
@@ -19,28 +18,24 @@ impl Workflow for Sleeps {
     }
 }
 
-#[test]
-fn ten_years_take_a_moment_and_end_on_the_microsecond() -> Result<(), Error> {
-    block_on(async {
-        let env = TestEnv::builder().workflow::<Sleeps>().build();
-        let run = env.start::<Sleeps>(3650 * DAY).await?;
-        run.result().await?;
-        assert_eq!(env.elapsed(), 3650 * DAY);
-        Ok(())
-    })
+#[tokio::test]
+async fn ten_years_take_a_moment_and_end_on_the_microsecond() -> Result<(), Error> {
+    let env = TestEnv::builder().workflow::<Sleeps>().build();
+    let run = env.start::<Sleeps>(3650 * DAY).await?;
+    run.result().await?;
+    assert_eq!(env.elapsed(), 3650 * DAY);
+    Ok(())
 }
 
-#[test]
-fn ten_thousand_runs_sleep_eleven_days_each() -> Result<(), Error> {
-    block_on(async {
-        let env = TestEnv::builder().workflow::<Sleeps>().build();
-        let mut runs = Vec::new();
-        for _ in 0..10_000 {
-            runs.push(env.start::<Sleeps>(11 * DAY).await?);
-        }
-        let ended = join_all(runs.iter().map(|run| run.result())).await;
-        assert!(ended.iter().all(Result::is_ok));
-        assert_eq!(env.elapsed(), 11 * DAY);
-        Ok(())
-    })
+#[tokio::test]
+async fn ten_thousand_runs_sleep_eleven_days_each() -> Result<(), Error> {
+    let env = TestEnv::builder().workflow::<Sleeps>().build();
+    let mut runs = Vec::new();
+    for _ in 0..10_000 {
+        runs.push(env.start::<Sleeps>(11 * DAY).await?);
+    }
+    let ended = join_all(runs.iter().map(|run| run.result())).await;
+    assert!(ended.iter().all(Result::is_ok));
+    assert_eq!(env.elapsed(), 11 * DAY);
+    Ok(())
 }

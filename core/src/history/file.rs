@@ -1,0 +1,149 @@
+//! A history as a file has it. It must not trust what it reads.
+
+use std::fmt::Write;
+
+use bytes::Bytes;
+use chrono::DateTime;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::History;
+use crate::event::EventName;
+use crate::id::{EventSeq, Position, RunId};
+use crate::store::{EventRecord, RunHistory};
+use crate::time::Timestamp;
+
+/// The format that this build writes. A change of it is another number.
+const FORMAT: &str = "pgworkflows-history/1";
+
+/// The file.
+#[derive(Serialize, Deserialize)]
+pub(super) struct HistoryFile {
+    format: String,
+    run: String,
+    /// How many events there are: a file that was cut has fewer.
+    count: usize,
+    /// SHA-256 over the events. Without it nothing is checked, for histories that somebody writes by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    digest: Option<String>,
+    events: Vec<EventInFile>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct EventInFile {
+    seq: u32,
+    at: String,
+    name: String,
+    /// The stored bytes, in hexadecimal digits.
+    body: String,
+    /// The event in words, for people: it is not read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    says: Option<String>,
+    /// The workflow's source line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
+}
+
+impl From<History> for HistoryFile {
+    fn from(history: History) -> Self {
+        let events: Vec<EventInFile> = history
+            .lines()
+            .map(|(record, says)| EventInFile {
+                seq: record.seq.get(),
+                at: record.at.to_string(),
+                name: record.name.to_string(),
+                body: to_hex(&record.body),
+                says: Some(says),
+                source: history.sources.get(&record.seq).cloned(),
+            })
+            .collect();
+        Self {
+            format: FORMAT.to_owned(),
+            run: history.run_id().to_string(),
+            count: events.len(),
+            digest: Some(to_hex(&digest(&history.records))),
+            events,
+        }
+    }
+}
+
+impl TryFrom<HistoryFile> for History {
+    type Error = String;
+
+    fn try_from(file: HistoryFile) -> Result<Self, String> {
+        if file.format != FORMAT {
+            return Err(format!(
+                "the history has format `{:.64}`, and this build reads `{FORMAT}`: use the build that wrote it, or a \
+                 newer one",
+                file.format
+            ));
+        }
+        let run: RunId = file.run.parse().map_err(|error| format!("`run`: {error}"))?;
+        if file.events.len() != file.count {
+            return Err(format!(
+                "the history of run {run} is not whole: it is to have {} events, and has {}; export it again",
+                file.count,
+                file.events.len()
+            ));
+        }
+        let mut history = Self::new(RunHistory { run, events: Vec::with_capacity(file.count) });
+        for event in file.events {
+            let seq = EventSeq::new(event.seq);
+            if let Some(source) = &event.source {
+                history.sources.insert(seq, source.clone());
+            }
+            history.records.events.push(record(seq, &event)?);
+        }
+        match file.digest {
+            Some(expected) if expected != to_hex(&digest(&history.records)) => Err(format!(
+                "the history of run {run} was changed or damaged since it was exported: its digest is another. Export \
+                 it again, or, if you changed it on purpose, remove its `digest`"
+            )),
+            _ => Ok(history),
+        }
+    }
+}
+
+fn record(seq: EventSeq, event: &EventInFile) -> Result<EventRecord, String> {
+    let at = DateTime::parse_from_rfc3339(&event.at)
+        .map_err(|error| format!("event {seq}: `{:.64}` is no time: {error}", event.at))?;
+    let body = from_hex(&event.body).ok_or_else(|| {
+        format!("event {seq}: its body is to be an even number of hexadecimal digits, and is not")
+    })?;
+    Ok(EventRecord {
+        seq,
+        // Where it was among the events of others does not matter any more.
+        position: Position::FIRST,
+        name: EventName::from_stored(&event.name),
+        at: Timestamp::from(at.to_utc()),
+        body,
+    })
+}
+
+fn digest(records: &RunHistory) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    hasher.update(records.run.as_u128().to_le_bytes());
+    for event in &records.events {
+        hasher.update(event.seq.get().to_le_bytes());
+        hasher.update(event.at.as_micros().to_le_bytes());
+        // Each text is preceded by its length: what ends one must not be able to begin the next.
+        hasher.update((event.name.as_str().len() as u64).to_le_bytes());
+        hasher.update(event.name.as_str());
+        hasher.update((event.body.len() as u64).to_le_bytes());
+        hasher.update(&event.body);
+    }
+    hasher.finalize().into()
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+fn from_hex(hex: &str) -> Option<Bytes> {
+    let digits: Option<Vec<u8>> = hex.chars().map(|digit| Some(digit.to_digit(16)? as u8)).collect();
+    let pairs = digits.filter(|digits| digits.len().is_multiple_of(2))?;
+    Some(pairs.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect())
+}

@@ -1,0 +1,102 @@
+//! How fast a `TestEnv` is: what a run with one activity takes from its start to its result, and what a new environment
+//! costs. `cargo run --release -p pgworkflows-testkit --example speed`
+#![expect(clippy::print_stdout, reason = "it is a command")]
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use pgworkflows::prelude::*;
+use pgworkflows_testkit::{Error, TestEnv, TestEnvBuilder};
+
+struct Double;
+
+#[async_trait]
+impl Activity for Double {
+    const NAME: &'static str = "double";
+    type Input = u64;
+    type Output = u64;
+
+    async fn execute(&self, _: ActivityContext, number: u64) -> ActivityResult<u64> {
+        Ok(2 * number)
+    }
+}
+
+struct OneActivity;
+
+impl Workflow for OneActivity {
+    const NAME: &'static str = "one-activity";
+    type Input = u64;
+    type Output = u64;
+
+    async fn run(ctx: Context, number: u64) -> WorkflowResult<u64> {
+        ctx.activity::<Double>(number).await
+    }
+}
+
+struct Sleeps;
+
+impl Workflow for Sleeps {
+    const NAME: &'static str = "sleeps";
+    type Input = ();
+    type Output = ();
+
+    async fn run(ctx: Context, (): ()) -> WorkflowResult<()> {
+        ctx.sleep(Duration::from_secs(11 * 24 * 3600)).await
+    }
+}
+
+const RUNS: u32 = 20_000;
+const ENVIRONMENTS: u32 = 5_000;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    for _ in 0..3 {
+        one_activity().await?;
+    }
+    new_environments().await?;
+    ten_thousand_sleep().await
+}
+
+fn builder() -> TestEnvBuilder {
+    TestEnv::builder().workflow::<OneActivity>().workflow::<Sleeps>().mock::<Double>(|number| Ok(2 * number))
+}
+
+async fn one_activity() -> Result<(), Error> {
+    let env = builder().build();
+    let began = Instant::now();
+    for number in 0..RUNS {
+        let run = env.start::<OneActivity>(number.into()).await?;
+        black_box(run.result().await?);
+    }
+    println!("start to result of a run with one activity: {:?}", began.elapsed() / RUNS);
+    Ok(())
+}
+
+async fn new_environments() -> Result<(), Error> {
+    let began = Instant::now();
+    for number in 0..ENVIRONMENTS {
+        let run = builder().build().start::<OneActivity>(number.into()).await?;
+        black_box(run.result().await?);
+    }
+    println!("the same in an environment of its own: {:?}", began.elapsed() / ENVIRONMENTS);
+    Ok(())
+}
+
+async fn ten_thousand_sleep() -> Result<(), Error> {
+    let env = builder().build();
+    let began = Instant::now();
+    let mut runs = Vec::new();
+    for _ in 0..10_000 {
+        runs.push(env.start::<Sleeps>(()).await?);
+    }
+    let started = began.elapsed();
+    for ended in join_all(runs.iter().map(|run| run.result())).await {
+        ended?;
+    }
+    println!(
+        "10,000 runs that sleep eleven days: {:?}, of which {started:?} for the starts",
+        began.elapsed()
+    );
+    Ok(())
+}

@@ -1,11 +1,10 @@
 //! `crash_everywhere` at work: workflows that are right pass, and whatever a crash changes is named with the place of
-//! the crash. It judges the tool; the example of the main job is in `examples/`.
+//! the crash. It judges the tool; the main job is crashed in `examples/tests/`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use pgworkflows::prelude::*;
-use pgworkflows_examples::trial::{self, Signup, TrialOnboarding, UPGRADE, UpgradeDecision};
 use pgworkflows_testkit::{CrashMoment, Error, TestEnv, TestEnvBuilder, TestRun, crash_everywhere};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -187,25 +186,4 @@ async fn what_cannot_crash_is_refused() {
     let failure = crash_everywhere(&TestEnv::builder(), short).await.unwrap_err();
     assert!(failure.is_invalid());
     assert!(failure.to_string().contains("workflow `short` is not registered"), "{failure}");
-}
-
-#[tokio::test]
-async fn trial_that_is_crashed_at_any_event_ends_as_if_it_had_not_been() {
-    let definition = TestEnv::builder()
-        .workflow::<TrialOnboarding>()
-        .mock::<trial::ProvisionWorkspace>(|company| Ok(trial::Workspace { id: company }))
-        .mock::<trial::SendWelcome>(|_| Ok(()))
-        .mock::<trial::SendTrialEndingReminder>(|_| Ok(()))
-        .mock::<trial::StartSubscription>(|_| Ok(()));
-    let script = async |env: TestEnv| {
-        let trial = 11 * 24 * HOUR;
-        let (company, email) = ("Acme".to_owned(), "ada@acme.example".to_owned());
-        let run = env.start::<TrialOnboarding>(Signup { company, email, trial }).key("Acme").await?;
-        run.signal(UPGRADE, UpgradeDecision { upgraded: true, plan: "pro".to_owned() }).await?;
-        assert_eq!(run.result().await?, "Acme upgraded to pro.");
-        Ok(run)
-    };
-    let crashed = crash_everywhere(&definition, script).assert().await;
-    // Seven appends hold its events, and there are three moments at each.
-    assert_eq!(crashed.crash_points, 3 * 7, "{crashed}");
 }

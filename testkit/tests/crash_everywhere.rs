@@ -187,3 +187,26 @@ async fn what_cannot_crash_is_refused() {
     assert!(failure.is_invalid());
     assert!(failure.to_string().contains("workflow `short` is not registered"), "{failure}");
 }
+
+#[tokio::test]
+async fn script_whose_own_assertion_fails_after_a_crash_is_told_with_the_crash() {
+    let count = Arc::<AtomicU64>::default();
+    let definition = TestEnv::builder().workflow::<Telltale>().activity(Count(Arc::clone(&count)));
+    let script = async |env: TestEnv| {
+        let run = env.start::<Telltale>(()).await?;
+        assert_eq!(run.result().await?, 0, "it was executed before");
+        Ok(run)
+    };
+    let failure = crash_everywhere(&definition, script).await.unwrap_err();
+    let text = failure.to_string();
+    assert!(
+        text.contains("the script panicked: assertion `left == right` failed: it was executed before"),
+        "{text}"
+    );
+    assert!(text.contains("a worker died at append 1"), "{text}");
+    assert!(text.contains("run.completed"), "the history is told: {text}");
+
+    let failure = crash_everywhere(&definition, script).await.unwrap_err();
+    assert!(failure.is_invalid(), "without a crash it fails as well, by now");
+    assert!(failure.to_string().starts_with("without a crash, the script panicked"), "{failure}");
+}

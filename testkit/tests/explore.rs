@@ -395,6 +395,9 @@ async fn what_a_history_does_not_hold_is_caught() {
         assert!(failure.is_nondeterministic(), "{by}: {failure}");
         let text = failure.to_string();
         assert!(text.contains("decides by something that its history does not hold"), "{by}: {text}");
+        // What changes the way is told with its source line; what changes an input alone has none.
+        let is_another_way = matches!(by, "map" | "branch");
+        assert_eq!(text.contains("testkit/tests/explore.rs:"), is_another_way, "{by}: {text}");
     }
 }
 

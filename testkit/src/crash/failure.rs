@@ -120,3 +120,71 @@ fn end(end: &Result<Event, String>) -> String {
         Err(waits) => format!("waits on {waits}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use pgworkflows::{CommandId, Payload};
+
+    use super::super::life::Attempt;
+    use super::*;
+
+    /// A life of one run, which asked for one activity.
+    fn life() -> Life {
+        let (run, call) = (RunId::from_u128(1), CommandId::FIRST);
+        let result = Payload::encode(&1).unwrap();
+        let calls = BTreeMap::from([(call, ("work".to_owned(), result.clone()))]);
+        let attempt = Attempt { run, call, attempt: 1, name: "work".to_owned() };
+        Life {
+            script: Ok(()),
+            crashes: Vec::new(),
+            appends: 2,
+            fates: BTreeMap::from([(run, Fate { end: Ok(Event::RunCompleted { result }), calls })]),
+            executions: BTreeMap::from([(attempt, 1)]),
+            undone: Vec::new(),
+            timeline: String::new(),
+        }
+    }
+
+    #[test]
+    fn life_that_is_the_same_is_not_noticed() {
+        assert_eq!(noticed(&life(), &life(), 1), None);
+    }
+
+    #[test]
+    fn execution_of_what_was_recorded_is_noticed() {
+        let undone = Life { undone: vec!["`work` (call 1)".to_owned()], ..life() };
+        let expected = "`work` (call 1) was executed again although its outcome was recorded";
+        assert_eq!(noticed(&life(), &undone, 1).as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn execution_too_many_is_noticed_and_one_less_is_not() {
+        let mut busy = life();
+        busy.executions.values_mut().for_each(|times| *times = 2);
+        assert_eq!(noticed(&life(), &busy, 1), None);
+        busy.executions.values_mut().for_each(|times| *times = 3);
+        let expected = "attempt 1 of `work` (call 1) was executed 3 times, and 2 are allowed; see `repeats`";
+        assert_eq!(noticed(&life(), &busy, 1).as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn call_with_another_input_is_noticed() {
+        let mut other = life();
+        let two = Payload::encode(&2).unwrap();
+        other
+            .fates
+            .values_mut()
+            .for_each(|fate| _ = fate.calls.insert(CommandId::FIRST, ("work".to_owned(), two.clone())));
+        let expected = "call 1 asked for `work` with 2, and without a crash for `work` with 1";
+        assert_eq!(noticed(&life(), &other, 1).as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn run_too_many_or_too_few_is_noticed() {
+        let none = Life { fates: BTreeMap::new(), ..life() };
+        assert!(noticed(&life(), &none, 1).is_some_and(|noticed| noticed.contains("was not started")));
+        assert!(noticed(&none, &life(), 1).is_some_and(|noticed| noticed.contains("was started")));
+    }
+}

@@ -13,7 +13,7 @@ use crate::client::HistoryEvent;
 use crate::error::Error;
 use crate::event::words::{Span, Words};
 use crate::event::{Event, wire};
-use crate::id::{CommandId, EventSeq, RunId};
+use crate::id::{CommandId, EventSeq, Position, RunId};
 use crate::replay::replay;
 use crate::store::{EventRecord, RunHistory};
 use crate::time::Timestamp;
@@ -46,8 +46,9 @@ pub struct History {
 }
 
 impl History {
-    /// The history that a store gave.
-    pub fn new(records: RunHistory) -> Self {
+    /// The history that a store gave. Where its events were among those of others is forgotten.
+    pub fn new(mut records: RunHistory) -> Self {
+        records.events.iter_mut().for_each(|record| record.position = Position::FIRST);
         Self { records, sources: BTreeMap::new() }
     }
 
@@ -124,6 +125,10 @@ impl History {
     }
 }
 
+/// How far to the right source lines are put at most.
+const WIDTH_MAX: usize = 80;
+
+/// With `{:#}`, the source lines are there as well, where the history has any.
 impl fmt::Display for History {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let events = &self.records.events;
@@ -131,8 +136,15 @@ impl fmt::Display for History {
         let time = |record: &EventRecord| Span(record.at.saturating_since(began)).to_string();
         let numbers = events.len().to_string().len();
         let times = events.iter().map(|record| time(record).len()).max().unwrap_or_default();
-        for (record, line) in self.lines() {
-            writeln!(f, "{:>numbers$}  {:<times$}  {line}", record.seq.get(), time(record))?;
+        let lines: Vec<_> = self.lines().collect();
+        let width =
+            lines.iter().map(|(_, line)| line.chars().count().min(WIDTH_MAX)).max().unwrap_or_default();
+        for (record, line) in lines {
+            write!(f, "{:>numbers$}  {:<times$}  ", record.seq.get(), time(record))?;
+            match self.source(record.seq).filter(|_| f.alternate()) {
+                Some(source) => writeln!(f, "{line:<width$}  {source}")?,
+                None => writeln!(f, "{line}")?,
+            }
         }
         Ok(())
     }

@@ -21,6 +21,8 @@ pub struct Replayed {
     pub over: bool,
     /// What its run waits on, in words; `None` if it is over.
     pub waiting_on: Option<String>,
+    /// Every durable call that the code waits for, in words, each with its source line.
+    pub waits: Vec<String>,
     /// The source line of every durable call that the code made.
     pub sources: BTreeMap<CommandId, &'static Location<'static>>,
 }
@@ -77,6 +79,9 @@ pub fn replay<W: Workflow>(history: &RunHistory) -> Result<Replayed, Error> {
             );
             Err(Error::diverged(message, divergence))
         }
-        (None, None) => Ok(Replayed { events: past.len(), over, waiting_on: run.waiting_on(), sources }),
+        (None, None) => {
+            let (waiting_on, waits) = (run.waiting_on(), run.waits(usize::MAX));
+            Ok(Replayed { events: past.len(), over, waiting_on, waits, sources })
+        }
     }
 }

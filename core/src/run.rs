@@ -26,6 +26,9 @@ use crate::id::{CommandId, MessageId, RunId};
 use crate::registry::Registry;
 use crate::time::Timestamp;
 
+/// How many of the calls that a run waits for are shown in its row and in a diagnosis.
+const WAITS_SHOWN: usize = 8;
+
 /// A run in memory.
 pub(crate) struct Run {
     pub(crate) state: RunState,
@@ -128,8 +131,13 @@ impl Run {
         if let Some(reason) = self.state.stalled.as_ref().or(self.diagnosis.as_ref()) {
             return Some(format!("stalled: {reason}"));
         }
-        let waits = self.program.as_ref()?.waits();
+        let waits = self.waits(WAITS_SHOWN);
         (!waits.is_empty()).then(|| waits.join(", "))
+    }
+
+    /// The calls that the code waits for, for people: at most `limit`.
+    pub(crate) fn waits(&self, limit: usize) -> Vec<String> {
+        self.program.as_ref().map(|program| program.waits(limit)).unwrap_or_default()
     }
 
     /// Has the program take a resolution in. After an error there is no program any more.

@@ -1,6 +1,7 @@
 //! `TestEnv`: a world of its own for one test of a user's workflows. It adds words and errors to a
 //! [`World`](crate::world::World), and must not do anything that production does otherwise.
 
+mod assert;
 mod builder;
 mod calls;
 mod run;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use pgworkflows::{Activity, Client, Workflow};
 
+pub use self::assert::Snapshot;
 pub use self::builder::TestEnvBuilder;
 pub use self::calls::ActivityCall;
 pub use self::run::{TestRun, TestStart};

@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-use pgworkflows::Failure;
+use pgworkflows::{Divergence, Failure};
 
 /// What went wrong in a test: an error of the engine, as in production, or one of the test itself. Ask it what kind
 /// it is.
@@ -14,6 +14,7 @@ enum Kind {
     Engine(pgworkflows::Error),
     Invalid(String),
     Stuck(String),
+    Diverged { message: String, divergence: Divergence },
 }
 
 impl Error {
@@ -25,11 +26,15 @@ impl Error {
         Self(Box::new(Kind::Stuck(message.into())))
     }
 
+    pub(crate) fn diverged(message: String, divergence: Divergence) -> Self {
+        Self(Box::new(Kind::Diverged { message, divergence }))
+    }
+
     /// The engine's error, the one that production would see.
     pub fn engine(&self) -> Option<&pgworkflows::Error> {
         match &*self.0 {
             Kind::Engine(error) => Some(error),
-            Kind::Invalid(_) | Kind::Stuck(_) => None,
+            Kind::Invalid(_) | Kind::Stuck(_) | Kind::Diverged { .. } => None,
         }
     }
 
@@ -38,7 +43,21 @@ impl Error {
         match &*self.0 {
             Kind::Engine(error) => error.is_invalid(),
             Kind::Invalid(_) => true,
-            Kind::Stuck(_) => false,
+            Kind::Stuck(_) | Kind::Diverged { .. } => false,
+        }
+    }
+
+    /// Whether a history was replayed, and the code decided differently.
+    pub fn is_diverged(&self) -> bool {
+        self.divergence().is_some()
+    }
+
+    /// Where the history and the code part.
+    pub fn divergence(&self) -> Option<&Divergence> {
+        match &*self.0 {
+            Kind::Engine(error) => error.divergence(),
+            Kind::Diverged { divergence, .. } => Some(divergence),
+            Kind::Invalid(_) | Kind::Stuck(_) => None,
         }
     }
 
@@ -78,7 +97,9 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.0 {
             Kind::Engine(error) => error.fmt(f),
-            Kind::Invalid(message) | Kind::Stuck(message) => f.write_str(message),
+            Kind::Invalid(message) | Kind::Stuck(message) | Kind::Diverged { message, .. } => {
+                f.write_str(message)
+            }
         }
     }
 }
@@ -94,7 +115,7 @@ impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match &*self.0 {
             Kind::Engine(error) => error.source(),
-            Kind::Invalid(_) | Kind::Stuck(_) => None,
+            Kind::Invalid(_) | Kind::Stuck(_) | Kind::Diverged { .. } => None,
         }
     }
 }

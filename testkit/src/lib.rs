@@ -7,13 +7,16 @@ mod env;
 mod error;
 mod explore;
 mod mock;
+mod replay;
 mod runtime;
 pub mod sim;
-mod timeline;
 mod world;
 
+pub use expect_test::{Expect, ExpectFile, expect, expect_file};
+
 pub use self::crash::{CrashEverywhere, CrashFailure, CrashMoment, CrashPoint, Crashed, crash_everywhere};
-pub use self::env::{ActivityCall, TestEnv, TestEnvBuilder, TestRun, TestStart};
+pub use self::env::{ActivityCall, Snapshot, TestEnv, TestEnvBuilder, TestRun, TestStart};
 pub use self::error::Error;
 pub use self::explore::{Arrival, Explore, ExploreFailure, Explored, explore};
 pub use self::mock::{FailTimes, Mock};
+pub use self::replay::{ReplayCheck, parse_history, read_history, replay, replay_dir, write_history};

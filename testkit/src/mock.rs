@@ -34,14 +34,14 @@ pub struct Mock<A: Activity> {
     answer: Arc<Answer<A>>,
 }
 
-/// What a mock does in an attempt, the number of which among all attempts of the activity is given, from 0 on.
-type Answer<A> = dyn Fn(ActivityContext, <A as Activity>::Input, usize) -> Answered<A> + Send + Sync;
+/// What a mock does in an attempt. It can ask which attempt it is among all of the activity.
+type Answer<A> = dyn Fn(ActivityContext, <A as Activity>::Input, &Arc<Calls>) -> Answered<A> + Send + Sync;
 
 type Answered<A> = BoxFuture<'static, ActivityResult<<A as Activity>::Output>>;
 
 impl<A: Activity> Mock<A> {
     fn make(
-        answer: impl Fn(ActivityContext, A::Input, usize) -> Answered<A> + Send + Sync + 'static,
+        answer: impl Fn(ActivityContext, A::Input, &Arc<Calls>) -> Answered<A> + Send + Sync + 'static,
     ) -> Self {
         Self { answer: Arc::new(answer) }
     }
@@ -80,7 +80,8 @@ impl<A: Activity> Mock<A> {
         A::Output: Clone + Sync,
     {
         let results: Vec<_> = results.into_iter().collect();
-        Self::make(move |_, _, number| {
+        Self::make(move |ctx, _, calls| {
+            let number = calls.number(A::NAME, &ctx);
             let result = results.get(number).cloned();
             let count = results.len();
             let missing = move || {
@@ -103,11 +104,11 @@ impl<A: Activity> Mock<A> {
     /// The same, taking that much virtual time before it answers.
     #[must_use]
     pub fn takes(self, time: Duration) -> Self {
-        Self::make(move |ctx, input, number| {
-            let answer = Arc::clone(&self.answer);
+        Self::make(move |ctx, input, calls| {
+            let (answer, calls) = (Arc::clone(&self.answer), Arc::clone(calls));
             Box::pin(async move {
                 ctx.sleep(time).await;
-                answer(ctx, input, number).await
+                answer(ctx, input, &calls).await
             })
         })
     }
@@ -172,7 +173,6 @@ impl<A: Activity> Activity for Mocked<A> {
     type Output = A::Output;
 
     async fn execute(&self, ctx: ActivityContext, input: A::Input) -> ActivityResult<A::Output> {
-        let number = self.calls.number(A::NAME, &ctx);
-        (self.mock.answer)(ctx, input, number).await
+        (self.mock.answer)(ctx, input, &self.calls).await
     }
 }

@@ -112,7 +112,6 @@ fn record(seq: EventSeq, event: &EventInFile) -> Result<EventRecord, String> {
     })?;
     Ok(EventRecord {
         seq,
-        // Where it was among the events of others does not matter any more.
         position: Position::FIRST,
         name: EventName::from_stored(&event.name),
         at: Timestamp::from(at.to_utc()),

@@ -23,8 +23,8 @@ pub(crate) trait Program {
     /// more use.
     fn apply(&mut self, at: Timestamp, resolution: &Event) -> Result<Decisions, String>;
 
-    /// What it waits for, for people.
-    fn waits(&self) -> Vec<String>;
+    /// What it waits for, for people: at most `limit` calls.
+    fn waits(&self, limit: usize) -> Vec<String>;
 }
 
 /// What a program decided when it took one resolution in.
@@ -228,8 +228,8 @@ impl Program for AsyncProgram {
         Ok(Decisions { gathered: self.scope.gather(), outcome })
     }
 
-    fn waits(&self) -> Vec<String> {
-        self.scope.waits(8)
+    fn waits(&self, limit: usize) -> Vec<String> {
+        self.scope.waits(limit)
     }
 }
 

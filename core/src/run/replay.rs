@@ -181,7 +181,7 @@ impl<'a> Replay<'a> {
                 Some(made) if matches(&made, &past.event) => {}
                 Some(made) => self.diverge_at(past, &made.to_string()),
                 None => {
-                    let waits = self.run.program.as_ref().map(|program| program.waits()).unwrap_or_default();
+                    let waits = self.run.waits(super::WAITS_SHOWN);
                     let did = format!("waits for {}", super::program::join_or(&waits, "nothing"));
                     self.diverge_at(past, &did);
                 }

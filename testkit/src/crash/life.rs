@@ -87,7 +87,7 @@ pub(super) async fn live<W: Workflow>(
         fates: fates(&env).await?,
         executions: executions(env.world()),
         undone: reaper.undone(env.world()),
-        timeline: timeline(&env).await?,
+        timeline: timeline::<W>(&env),
     })
 }
 
@@ -103,10 +103,9 @@ async fn fates(env: &TestEnv) -> Result<BTreeMap<RunId, Fate>, Error> {
     Ok(fates)
 }
 
-async fn timeline(env: &TestEnv) -> Result<String, Error> {
-    let Some(first) = runs(env.world()).into_iter().min() else { return Ok(String::new()) };
-    let history = env.drive(env.client().history(first)).await??;
-    Ok(crate::timeline::timeline(&history))
+fn timeline<W: Workflow>(env: &TestEnv) -> String {
+    let first = runs(env.world()).into_iter().min();
+    first.map(|first| format!("{:#}", env.run::<W>(first).history())).unwrap_or_default()
 }
 
 /// What a run asked for.

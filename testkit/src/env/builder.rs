@@ -34,7 +34,8 @@ impl TestEnvBuilder {
         self
     }
 
-    /// Has a closure answer for an activity. A mock is executed even where the real activity is registered as well.
+    /// Has a closure answer for an activity. A mock is executed even where the real activity is registered as well, and
+    /// the last mock of an activity stands: a test changes what the builder that it shares with others says.
     pub fn mock<A: Activity>(
         self,
         answer: impl Fn(A::Input) -> ActivityResult<A::Output> + Send + Sync + 'static,
@@ -73,13 +74,17 @@ impl TestEnvBuilder {
     /// Where [`TestEnvBuilder::try_build`] has an error.
     #[track_caller]
     pub fn build(self) -> TestEnv {
-        self.try_build().unwrap_or_else(|error| panic!("{error}"))
+        match self.try_build() {
+            Ok(env) => env,
+            // Not in a closure, which would be the place of the panic.
+            Err(error) => panic!("{error}"),
+        }
     }
 
     /// The environment.
     ///
     /// # Errors
-    /// [`Error::is_invalid`] if two workflows, activities or mocks have one name, or a name cannot be.
+    /// [`Error::is_invalid`] if two workflows or two real activities have one name, or a name cannot be.
     pub fn try_build(self) -> Result<TestEnv, Error> {
         let world = World::new(self.definitions, self.settings)?;
         world.start_worker()?;

@@ -25,7 +25,8 @@ impl ExploreFailure {
 
     /// The problem of a play, the last of so many that were tried.
     pub(super) fn found(play: Play, tried: usize) -> Self {
-        let Play { walk, problem, timeline, .. } = play;
+        let Play { walk, problem, history } = play;
+        let timeline = history.map(|history| format!("{history:#}")).unwrap_or_default();
         match problem {
             // An order that does not fit is shown as it was given.
             Some(problem @ Problem::Misfit(_)) => {

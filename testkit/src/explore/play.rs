@@ -5,7 +5,7 @@ use std::future::pending;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use pgworkflows::{HistoryEvent, Workflow};
+use pgworkflows::{History, Workflow};
 
 use super::arrival::Arrival;
 use super::chooser::Chooser;
@@ -20,9 +20,8 @@ use crate::error::Error;
 pub(super) struct Play {
     pub(super) walk: Walk<Arrival>,
     pub(super) problem: Option<Problem>,
-    pub(super) history: Vec<HistoryEvent>,
-    /// The history in words, where there is a problem.
-    pub(super) timeline: String,
+    /// All that happened to the run, if there was one.
+    pub(super) history: Option<History>,
 }
 
 impl Play {
@@ -61,9 +60,6 @@ impl<S, C> Player<S, C> {
         let again = Walk::along(first.walk.arrived(usize::MAX));
         let second = self.play_once(again, false).await?;
         first.problem = difference(&first, &second);
-        if first.problem.is_some() {
-            first.timeline = second.timeline;
-        }
         Ok(first)
     }
 
@@ -90,14 +86,8 @@ impl<S, C> Player<S, C> {
             None if is_judged => self.judge(&env, &started, scripted).await,
             problem => problem,
         };
-        let (mut history, mut timeline) = (Vec::new(), String::new());
-        if let Some(only) = started.first() {
-            history = env.run::<W>(only.run).events().await?;
-            if problem.is_some() {
-                timeline = crate::timeline::timeline(&history);
-            }
-        }
-        Ok(Play { walk, problem, history, timeline })
+        let history = started.first().map(|first| env.run::<W>(first.run).history());
+        Ok(Play { walk, problem, history })
     }
 
     /// What the user says of the run, once nothing can reach it any more.
@@ -132,17 +122,16 @@ fn difference(first: &Play, second: &Play) -> Option<Problem> {
     if let Some(problem) = &second.problem {
         return Some(Problem::Differs(format!("the same order, played once more, fails: {problem}")));
     }
-    let length = first.history.len().max(second.history.len());
-    let events = |play: &Play, index: usize| play.history.get(index).cloned();
-    let differs = (0..length).find(|index| events(first, *index) != events(second, *index))?;
-    let words = |play: &Play| match events(play, differs) {
-        Some(event) => format!("{:?} at {}", event.event, event.at),
+    let (Some(first), Some(second)) = (&first.history, &second.history) else { return None };
+    let (before, now) = (&first.records().events, &second.records().events);
+    let differs = (0..before.len().max(now.len())).find(|index| before.get(*index) != now.get(*index))?;
+    let line = |history: &History| match history.to_string().lines().nth(differs) {
+        Some(line) => format!("`{}`", line.trim()),
         None => "not there".to_owned(),
     };
     Some(Problem::Differs(format!(
-        "the same order, played once more, led to another history. Event {} was {}, and then {}",
-        differs + 1,
-        words(first),
-        words(second)
+        "the same order, played once more, led to another history. An event was {}, and then {}",
+        line(first),
+        line(second)
     )))
 }

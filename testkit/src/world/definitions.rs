@@ -44,11 +44,12 @@ impl Definitions {
         self.activities.push((A::NAME, Arc::new(move |worker, _| worker.activity(shared.clone()))));
     }
 
-    /// A stand-in for an activity, executed even where the real one is there as well.
+    /// A stand-in for an activity, executed even where the real one is there as well. The last one stands.
     pub(crate) fn mock<A: Activity>(&mut self, mock: Mock<A>) {
         let register = move |worker: WorkerBuilder, calls: &Arc<Calls>| {
             worker.activity(Mocked::new(mock.clone(), Arc::clone(calls)))
         };
+        self.mocks.retain(|(name, _)| *name != A::NAME);
         self.mocks.push((A::NAME, Arc::new(register)));
     }
 

@@ -1,22 +1,13 @@
 //! Time: it jumps where nothing else happens, and stands still otherwise.
 
+use std::cell::Cell;
+
 use futures::future::join_all;
+use futures::join;
 use pgworkflows::prelude::*;
-use pgworkflows_testkit::{Error, TestEnv};
+use pgworkflows_testkit::{Error, Mock, TestEnv};
 
-const DAY: Duration = Duration::from_secs(24 * 3600);
-
-struct Sleeps;
-
-impl Workflow for Sleeps {
-    const NAME: &'static str = "sleeps";
-    type Input = Duration;
-    type Output = ();
-
-    async fn run(ctx: Context, time: Duration) -> WorkflowResult<()> {
-        ctx.sleep(time).await
-    }
-}
+use crate::definitions::{APPROVED, Charge, DAY, HOUR, Order, Reserve, Sleeps, orders};
 
 #[tokio::test]
 async fn ten_years_take_a_moment_and_end_on_the_microsecond() -> Result<(), Error> {
@@ -37,5 +28,132 @@ async fn ten_thousand_runs_sleep_eleven_days_each() -> Result<(), Error> {
     let ended = join_all(runs.iter().map(|run| run.result())).await;
     assert!(ended.iter().all(Result::is_ok));
     assert_eq!(env.elapsed(), 11 * DAY);
+    Ok(())
+}
+
+#[tokio::test]
+async fn advance_stops_where_it_was_told_to() -> Result<(), Error> {
+    let env = TestEnv::builder().workflow::<Sleeps>().build();
+    let run = env.start::<Sleeps>(3 * DAY).await?;
+    env.advance(3 * DAY - Duration::from_micros(1)).await;
+    run.assert_sleeping();
+    // What falls due at the very end has happened when `advance` is done.
+    env.advance(Duration::from_micros(1)).await;
+    run.assert_completed(());
+    Ok(())
+}
+
+#[tokio::test]
+async fn advance_until_a_moment_that_is_past_is_an_error_that_names_both() -> Result<(), Error> {
+    let env = orders().build();
+    let began = env.now();
+    env.advance_until(began + HOUR).await?;
+    assert_eq!(env.elapsed(), HOUR);
+    let error = env.advance_until(began).await.unwrap_err();
+    assert!(error.is_invalid());
+    for part in ["cannot go back", "2026-01-01 01:00:00 UTC", "2026-01-01 00:00:00 UTC"] {
+        assert!(error.to_string().contains(part), "{error}");
+    }
+    assert_eq!(env.elapsed(), HOUR);
+    Ok(())
+}
+
+#[tokio::test]
+async fn advance_until_true_stops_as_soon_as_it_is() -> Result<(), Error> {
+    let declined = ActivityError::new("card-declined", "no funds");
+    let mock = Mock::<Charge>::fail_times(2, declined).then(|_| Ok("charged".to_owned()));
+    let env = orders().mock_with(mock).build();
+    let run = env.start::<Order>("book".to_owned()).await?;
+    run.signal(APPROVED, true).await?;
+    env.advance_until_true(|| env.activity_calls::<Charge>().len() == 2).await?;
+    // A quarter of the delay is jitter at most.
+    assert!((HOUR * 3 / 4..=HOUR).contains(&env.elapsed()), "{:?}", env.elapsed());
+    Ok(())
+}
+
+#[tokio::test]
+async fn future_that_is_awaited_beside_a_result_acts_at_its_own_time() -> Result<(), Error> {
+    let env = orders().build();
+    let run = env.start::<Order>("book".to_owned()).await?;
+    let approval = async {
+        env.advance(2 * HOUR).await;
+        run.signal(APPROVED, true).await
+    };
+    let (result, approved) = join!(run.result(), approval);
+    approved?;
+    assert_eq!(result?, "charged 4");
+    assert_eq!(env.elapsed(), 2 * HOUR);
+    Ok(())
+}
+
+#[tokio::test]
+async fn activity_and_workflow_see_the_time_of_the_environment() -> Result<(), Error> {
+    struct Clock;
+
+    impl Workflow for Clock {
+        const NAME: &'static str = "clock";
+        type Input = ();
+        type Output = [String; 2];
+
+        async fn run(ctx: Context, (): ()) -> WorkflowResult<[String; 2]> {
+            ctx.sleep(DAY).await?;
+            let of_activity = ctx.activity::<Charge>(0).await?;
+            Ok([ctx.now().to_rfc3339(), of_activity])
+        }
+    }
+
+    let mock = Mock::<Charge>::with_context(|ctx, _| Ok(ctx.now().to_rfc3339()));
+    let env = TestEnv::builder().workflow::<Clock>().mock_with(mock).build();
+    let run = env.start::<Clock>(()).await?;
+    assert_eq!(run.result().await?, ["2026-01-02T00:00:00+00:00"; 2]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn mock_that_takes_time_takes_no_real_time() -> Result<(), Error> {
+    let env = orders().mock_with(Mock::<Reserve>::new(|_| Ok(7)).takes(5 * HOUR)).build();
+    let run = env.start::<Order>("book".to_owned()).await?;
+    run.signal(APPROVED, true).await?;
+    assert_eq!(run.result().await?, "charged 7");
+    assert_eq!(env.elapsed(), 5 * HOUR);
+    Ok(())
+}
+
+#[tokio::test]
+async fn delayed_start_begins_at_its_time() -> Result<(), Error> {
+    let env = TestEnv::builder().workflow::<Sleeps>().build();
+    let run = env.start::<Sleeps>(HOUR).delay(DAY).key("later").await?;
+    run.result().await?;
+    assert_eq!(env.elapsed(), DAY + HOUR);
+    assert_eq!(run.describe().await?.key.as_deref(), Some("later"));
+    Ok(())
+}
+
+#[test]
+fn any_executor_will_do() -> Result<(), Error> {
+    let began = Cell::new(false);
+    futures::executor::block_on(async {
+        let env = TestEnv::builder().workflow::<Sleeps>().build();
+        began.set(true);
+        env.start::<Sleeps>(DAY).await?.result().await
+    })?;
+    assert!(began.get());
+    Ok(())
+}
+
+#[tokio::test]
+async fn budget_of_the_runtime_around_does_not_stop_the_world() -> Result<(), Error> {
+    // Given so many runs at one moment that their channels use up what tokio gives a task per poll
+    let env = orders().build();
+    let mut runs = Vec::new();
+    for _ in 0..500 {
+        let run = env.start::<Order>("book".to_owned()).await?;
+        run.signal(APPROVED, true).await?;
+        runs.push(run);
+    }
+    for run in runs {
+        run.result().await?;
+    }
+    assert_eq!(env.elapsed(), Duration::ZERO);
     Ok(())
 }

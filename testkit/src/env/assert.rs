@@ -1,0 +1,189 @@
+//! What a test says of a run. An assertion that fails shows the run's history, with the source lines of its workflow.
+//! It must not change anything: time does not pass.
+
+use std::fmt::Debug;
+
+use expect_test::{Expect, ExpectFile};
+use pgworkflows::{Activity, Error, Event, History, Signal, Workflow};
+
+use super::TestRun;
+
+/// A snapshot that a history's text is held against: one in the source of the test, or a file of its own.
+pub trait Snapshot {
+    /// Panics with the difference, or rewrites the snapshot if `UPDATE_EXPECT` is set.
+    fn check(self, text: &str);
+}
+
+impl Snapshot for Expect {
+    fn check(self, text: &str) {
+        self.assert_eq(text);
+    }
+}
+
+impl Snapshot for ExpectFile {
+    fn check(self, text: &str) {
+        self.assert_eq(text);
+    }
+}
+
+/// Each method panics if it is not as it says, with the history and its source lines.
+impl<W: Workflow> TestRun<W> {
+    /// The history's text (see [`History`]) is this snapshot. With `UPDATE_EXPECT=1` in the environment, the snapshot is
+    /// written anew instead.
+    ///
+    /// ```
+    /// # use pgworkflows::prelude::*;
+    /// # use pgworkflows_testkit::{Error, TestEnv, expect};
+    /// # struct Reminder;
+    /// # impl Workflow for Reminder {
+    /// #     const NAME: &'static str = "reminder";
+    /// #     type Input = String;
+    /// #     type Output = String;
+    /// #     async fn run(ctx: Context, name: String) -> WorkflowResult<String> {
+    /// #         ctx.sleep(Duration::from_secs(90 * 60)).await?;
+    /// #         Ok(format!("It is time, {name}."))
+    /// #     }
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Error> {
+    /// let env = TestEnv::builder().workflow::<Reminder>().build();
+    /// let run = env.start::<Reminder>("Ada".to_owned()).await?;
+    /// run.result().await?;
+    /// run.assert_history(expect![[r#"
+    ///     1  0s     run.started reminder "Ada"
+    ///     2  0s     timer.started #1 until 1h30m
+    ///     3  1h30m  timer.fired #1
+    ///     4  1h30m  run.completed "It is time, Ada."
+    /// "#]]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn assert_history(&self, snapshot: impl Snapshot) {
+        snapshot.check(&self.history().to_string());
+    }
+
+    /// The workflow returned this value.
+    #[track_caller]
+    pub fn assert_completed<V: Debug>(&self, expected: V)
+    where
+        W::Output: PartialEq<V> + Debug,
+    {
+        let result = match self.end() {
+            Some(Event::RunCompleted { result }) => result.decode::<W::Output>(),
+            end => self.fail(&format!("has not completed with {expected:?}: {}", describe(end.as_ref()))),
+        };
+        match result {
+            Ok(value) if value == expected => {}
+            Ok(value) => self.fail(&format!("completed with {value:?}, and not with {expected:?}")),
+            Err(error) => self.fail(&format!("completed with another type: {error}")),
+        }
+    }
+
+    /// The workflow failed with a failure of that type, or with one that was caused by one of it.
+    #[track_caller]
+    pub fn assert_failed(&self, type_name: &str) {
+        match self.end() {
+            Some(Event::RunFailed { failure, .. }) if failure.is(type_name) => {}
+            end => self.fail(&format!("has not failed with `{type_name}`: {}", describe(end.as_ref()))),
+        }
+    }
+
+    /// The run was cancelled.
+    #[track_caller]
+    pub fn assert_cancelled(&self) {
+        match self.end() {
+            Some(Event::RunCancelled { .. }) => {}
+            end => self.fail(&format!("was not cancelled: {}", describe(end.as_ref()))),
+        }
+    }
+
+    /// The run waits for this signal, maybe among other things.
+    #[track_caller]
+    pub fn assert_waiting_on<T>(&self, signal: Signal<T>) {
+        self.assert_waits(&format!("signal `{}`", signal.name()));
+    }
+
+    /// The run waits for this activity, maybe among other things: it is being executed, or its next attempt is due later.
+    #[track_caller]
+    pub fn assert_waiting_on_activity<A: Activity>(&self) {
+        self.assert_waits(&format!("activity `{}`", A::NAME));
+    }
+
+    /// The run sleeps, maybe while it waits for other things.
+    #[track_caller]
+    pub fn assert_sleeping(&self) {
+        self.assert_waits("timer");
+    }
+
+    #[track_caller]
+    fn assert_waits(&self, what: &str) {
+        let waits = self.waits();
+        match &waits {
+            Ok(waits) if waits.iter().any(|wait| wait.starts_with(what)) => {}
+            Ok(waits) if waits.is_empty() => {
+                self.fail(&format!("does not wait for {what}: it waits for nothing"))
+            }
+            Ok(waits) => self.fail(&format!("does not wait for {what}: it waits for {}", waits.join(", "))),
+            Err(error) => self.fail(&format!("does not wait for {what}: {error}")),
+        }
+    }
+
+    /// What the run's code waits for, each with its source line.
+    fn waits(&self) -> Result<Vec<String>, Error> {
+        Ok(pgworkflows::replay::<W>(self.history().records())?.waits)
+    }
+
+    /// All that happened to the run, up to this moment, with the source lines of its workflow.
+    ///
+    /// # Panics
+    /// If there is no such run.
+    #[track_caller]
+    pub fn history(&self) -> History {
+        self.env.world.settle();
+        let records = self.env.world.history(self.run_id());
+        let records = records.unwrap_or_else(|| panic!("there is no history of run {}", self.run_id()));
+        let history = History::new(records);
+        // Of a run whose code cannot follow its history, the lines are not to be had.
+        history.clone().with_sources::<W>().unwrap_or(history)
+    }
+
+    /// The terminal event.
+    #[track_caller]
+    fn end(&self) -> Option<Event> {
+        let events = self.history().events();
+        let last = events.unwrap_or_else(|error| self.fail(&format!("cannot be read: {error}"))).pop();
+        last.map(|last| last.event).filter(is_terminal)
+    }
+
+    #[track_caller]
+    fn fail(&self, what: &str) -> ! {
+        panic!(
+            "run {} of workflow `{}` {what}\nat {} this has happened:\n{:#}",
+            self.run_id(),
+            W::NAME,
+            self.env.now(),
+            self.history()
+        )
+    }
+}
+
+fn is_terminal(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::RunCompleted { .. }
+            | Event::RunFailed { .. }
+            | Event::RunCancelled { .. }
+            | Event::RunTerminated { .. }
+    )
+}
+
+fn describe(end: Option<&Event>) -> String {
+    match end {
+        Some(Event::RunCompleted { result }) => format!("it completed with {result:?}"),
+        Some(Event::RunFailed { failure, .. }) => format!("it failed with {failure:?}"),
+        Some(Event::RunCancelled { .. }) => "it was cancelled".to_owned(),
+        Some(Event::RunTerminated { reason, .. }) => format!("it was terminated: {reason}"),
+        Some(_) | None => "it is not over; await its `result`, or `advance`".to_owned(),
+    }
+}

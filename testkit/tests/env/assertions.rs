@@ -1,0 +1,125 @@
+//! Assertions: what they accept, and what they say where they do not.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use pgworkflows_testkit::{Error, Mock, TestRun, expect};
+
+use crate::definitions::{APPROVED, Charge, HOUR, Order, Reserve, orders};
+
+/// What an assertion panicked with.
+fn complaint(assertion: impl FnOnce()) -> String {
+    let panic = catch_unwind(AssertUnwindSafe(assertion)).expect_err("the assertion should not hold");
+    *panic.downcast::<String>().expect("a message")
+}
+
+async fn waiting() -> Result<TestRun<Order>, Error> {
+    orders().build().start::<Order>("book".to_owned()).await
+}
+
+#[tokio::test]
+async fn history_is_a_short_text_that_is_the_same_every_time() -> Result<(), Error> {
+    let declined = pgworkflows::ActivityError::new("card-declined", "no funds");
+    let mock = Mock::<Charge>::fail_times(1, declined).then(|cents| Ok(format!("charged {cents}")));
+    let env = orders().mock_with(mock).build();
+    let run = env.start::<Order>("book".to_owned()).key("order:1").await?;
+    env.advance(HOUR).await;
+    run.signal(APPROVED, true).await?;
+    run.result().await?;
+    run.assert_history(expect![[r#"
+        1  0s               run.started order "book" key "order:1"
+        2  0s               activity.scheduled #1 reserve "book"
+        3  0s               activity.completed #1 reserve 4
+        4  1h               signal.received approved true
+        5  1h               activity.scheduled #3 charge 4
+        6  1h               activity.attempt-failed #3 charge attempt 1: no funds (card-declined), again at 1h52m29.899471s
+        7  1h52m29.899471s  activity.completed #3 charge "charged 4"
+        8  1h52m29.899471s  run.completed "charged 4"
+    "#]]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn cancelled_run_and_its_history() -> Result<(), Error> {
+    let run = waiting().await?;
+    run.cancel().await?;
+    assert!(run.result().await.unwrap_err().is_run_cancelled());
+    run.assert_cancelled();
+    run.assert_history(expect![[r#"
+        1  0s  run.started order "book"
+        2  0s  activity.scheduled #1 reserve "book"
+        3  0s  activity.completed #1 reserve 4
+        4  0s  cancel.requested
+        5  0s  run.cancelled
+    "#]]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn waiting_on_something_else_is_shown_with_the_history_and_source_lines() -> Result<(), Error> {
+    let run = waiting().await?;
+    run.assert_waiting_on(APPROVED);
+    let complaint = complaint(|| run.assert_waiting_on_activity::<Charge>());
+    for part in [
+        "workflow `order` does not wait for activity `charge`: it waits for signal `approved` at",
+        "definitions.rs:",
+        "1  0s  run.started order \"book\"",
+        "activity.scheduled #1 reserve \"book\"",
+    ] {
+        assert!(complaint.contains(part), "{part:?} is not in {complaint}");
+    }
+    let scheduled = complaint.lines().find(|line| line.contains("activity.scheduled")).expect("it is there");
+    assert!(scheduled.contains("definitions.rs:"), "{scheduled}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn result_that_is_another_one_is_shown() -> Result<(), Error> {
+    let run = waiting().await?;
+    let early = complaint(|| run.assert_completed("charged 4"));
+    assert!(early.contains("it is not over"), "{early}");
+    run.signal(APPROVED, true).await?;
+    run.assert_completed("charged 4");
+    let other = complaint(|| run.assert_completed("charged 5"));
+    assert!(other.contains("completed with \"charged 4\", and not with \"charged 5\""), "{other}");
+    let failed = complaint(|| run.assert_failed("rejected"));
+    assert!(failed.contains("it completed with \"charged 4\""), "{failed}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn failure_is_told_by_its_type() -> Result<(), Error> {
+    let run = waiting().await?;
+    run.signal(APPROVED, false).await?;
+    run.assert_failed("rejected");
+    let other = complaint(|| run.assert_failed("card-declined"));
+    assert!(
+        other.contains("has not failed with `card-declined`: it failed with rejected: nobody wants it"),
+        "{other}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn assertion_that_fails_points_to_the_test() -> Result<(), Error> {
+    let run = waiting().await?;
+    let (sender, place) = std::sync::mpsc::channel();
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let _ = sender.send(panic.location().map(|place| place.file().to_owned()));
+    }));
+    let complained = catch_unwind(AssertUnwindSafe(|| run.assert_cancelled()));
+    std::panic::set_hook(hook);
+    assert!(complained.is_err());
+    let here = |place: Option<String>| place.is_some_and(|file| file.ends_with("assertions.rs"));
+    assert!(place.try_iter().any(here), "the panic points elsewhere");
+    Ok(())
+}
+
+#[tokio::test]
+async fn mock_of_a_signal_free_run_is_seen_by_type() -> Result<(), Error> {
+    let run = waiting().await?;
+    run.assert_waiting_on(APPROVED);
+    let complaint = complaint(|| run.assert_waiting_on_activity::<Reserve>());
+    assert!(complaint.contains("does not wait for activity `reserve`"), "{complaint}");
+    Ok(())
+}

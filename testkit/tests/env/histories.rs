@@ -1,0 +1,283 @@
+//! The replay check: histories as files, and what is said of those that code cannot follow, or that are none.
+
+use std::fs;
+use std::path::PathBuf;
+
+use pgworkflows::History;
+use pgworkflows::prelude::*;
+use pgworkflows::store::RunHistory;
+use pgworkflows_testkit::{
+    Error, ReplayCheck, TestEnv, parse_history, read_history, replay, replay_dir, write_history,
+};
+
+use crate::definitions::{APPROVED, Charge, HOUR, Order, Reserve, Sleeps, orders};
+
+/// The same workflow after a careless change.
+struct Reordered;
+
+impl Workflow for Reordered {
+    const NAME: &'static str = Order::NAME;
+    type Input = String;
+    type Output = String;
+
+    async fn run(ctx: Context, item: String) -> WorkflowResult<String> {
+        let charged = ctx.activity::<Charge>(4).await?;
+        ctx.activity::<Reserve>(item).await?;
+        Ok(charged)
+    }
+}
+
+async fn recorded() -> Result<History, Error> {
+    let run = orders().build().start::<Order>("book".to_owned()).await?;
+    run.signal(APPROVED, true).await?;
+    run.result().await?;
+    Ok(run.history())
+}
+
+fn json(history: &History) -> String {
+    serde_json::to_string_pretty(history).expect("a history is writable")
+}
+
+fn assert_refused(result: Result<impl std::fmt::Debug, Error>, parts: &[&str]) {
+    let error = result.expect_err("it should be refused");
+    assert!(error.is_invalid(), "{error}");
+    for part in parts {
+        assert!(error.to_string().contains(part), "{part:?} is not in {error}");
+    }
+}
+
+/// A directory of its own for one test, which is removed when it is dropped.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new(test: &str) -> Self {
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(test);
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).expect("a directory");
+        Self(path)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[tokio::test]
+async fn history_survives_its_file_to_the_last_byte() -> Result<(), Error> {
+    let history = recorded().await?;
+    assert_eq!(parse_history(&json(&history))?, history);
+    let replayed = replay::<Order>(&history)?;
+    assert!(replayed.over && replayed.events == 7, "{replayed:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn history_that_production_exports_is_the_same() -> Result<(), Error> {
+    let env = orders().build();
+    let run = env.start::<Order>("book".to_owned()).await?;
+    let exported = env.drive(env.client().export(run.run_id())).await??;
+    let exported = exported.with_sources::<Order>()?;
+    let file = serde_json::to_string(&exported).expect("a history is writable");
+    assert_eq!(parse_history(&file)?, run.history());
+    let waits = replay::<Order>(&exported)?.waits;
+    assert!(waits[0].starts_with("signal `approved` at"), "{waits:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn divergence_shows_both_sides_with_their_lines_and_what_to_do() -> Result<(), Error> {
+    let history = recorded().await?;
+    let error = replay::<Reordered>(&history).unwrap_err();
+    assert!(error.is_diverged() && !error.is_stuck());
+    let text = error.to_string();
+    for part in [
+        "diverges from the history at event 2",
+        "recorded: activity.scheduled `reserve` (call 1), at",
+        "definitions.rs:",
+        "the code: schedules activity `charge` (call 1) at",
+        "histories.rs:",
+        "let the open runs end before you deploy",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in {text}");
+    }
+    assert_eq!(error.divergence().and_then(|divergence| divergence.seq).map(|seq| seq.get()), Some(2));
+    Ok(())
+}
+
+#[tokio::test]
+async fn divergence_after_the_last_recorded_event_is_one_as_well() -> Result<(), Error> {
+    // Given a history that was cut in the middle of what one poll decided
+    let history = recorded().await?;
+    let records = history.records();
+    let cut = History::new(RunHistory { run: records.run, events: records.events[..1].to_vec() });
+    let error = replay::<Order>(&cut).unwrap_err();
+    assert!(error.is_diverged());
+    assert!(error.to_string().contains("goes on where the history ends"), "{error}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn history_of_another_workflow_is_refused() -> Result<(), Error> {
+    assert_refused(
+        replay::<Sleeps>(&recorded().await?),
+        &["workflow `order`", "workflow `sleeps` was to replay it"],
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn history_without_events_is_refused() -> Result<(), Error> {
+    let run = recorded().await?.run_id();
+    let empty = History::new(RunHistory { run, events: Vec::new() });
+    assert_refused(replay::<Order>(&empty), &["its history is empty"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn history_with_a_gap_is_refused() -> Result<(), Error> {
+    let mut records = recorded().await?.records().clone();
+    records.events.remove(2);
+    assert_refused(replay::<Order>(&History::new(records)), &["not whole", "event 4 is where 3 should be"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn history_of_a_newer_build_is_refused_by_kind_and_by_version() -> Result<(), Error> {
+    let history = recorded().await?;
+    let mut newer_kind = history.records().clone();
+    newer_kind.events[1].name = pgworkflows::EventName::from_stored("activity.dreamt");
+    assert_refused(replay::<Order>(&History::new(newer_kind)), &["event 2", "`activity.dreamt`", "newer"]);
+    let mut newer_version = history.records().clone();
+    let mut body = newer_version.events[1].body.to_vec();
+    // Behind the head of the array stands the version.
+    body[1] = 9;
+    newer_version.events[1].body = body.into();
+    assert_refused(replay::<Order>(&History::new(newer_version)), &["event 2", "version 9", "newer"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn file_of_a_newer_format_is_refused() -> Result<(), Error> {
+    let json = json(&recorded().await?).replace("pgworkflows-history/1", "pgworkflows-history/2");
+    assert_refused(parse_history(&json), &["has format `pgworkflows-history/2`", "or a newer one"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn file_that_lost_events_is_refused() -> Result<(), Error> {
+    let json = json(&recorded().await?);
+    let mut value: serde_json::Value = serde_json::from_str(&json).expect("it is JSON");
+    value["events"].as_array_mut().expect("a list").pop();
+    assert_refused(parse_history(&value.to_string()), &["not whole", "7 events, and has 6"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn file_that_was_changed_is_refused_until_it_says_so() -> Result<(), Error> {
+    let json = json(&recorded().await?);
+    let mut value: serde_json::Value = serde_json::from_str(&json).expect("it is JSON");
+    value["events"][0]["at"] = "2025-12-31T23:00:00.000000Z".into();
+    assert_refused(parse_history(&value.to_string()), &["changed or damaged", "remove its `digest`"]);
+    value.as_object_mut().expect("an object").remove("digest");
+    replay::<Order>(&parse_history(&value.to_string())?)?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn file_that_is_cut_anywhere_is_refused() -> Result<(), Error> {
+    let json = json(&recorded().await?);
+    for end in 0..json.len() {
+        let cut = parse_history(&json[..end]).expect_err("it is not whole");
+        assert!(cut.is_invalid() && cut.to_string().contains("cut short"), "{end}: {cut}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn damage_anywhere_is_an_error_or_no_damage() -> Result<(), Error> {
+    let history = recorded().await?;
+    let json = json(&history);
+    for place in 0..json.len() {
+        for byte in [b'0', b'"', b'}', b'z'] {
+            let mut damaged = json.clone().into_bytes();
+            damaged[place] = byte;
+            let damaged = String::from_utf8(damaged).expect("one ASCII character took the place of another");
+            // What is for people alone may change: the words of an event, and source lines.
+            if let Ok(read) = parse_history(&damaged) {
+                assert_eq!(read.records(), history.records(), "{place} {byte}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn damaged_bodies_are_errors_and_never_a_panic() -> Result<(), Error> {
+    let history = recorded().await?;
+    for event in 0..history.records().events.len() {
+        let body = history.records().events[event].body.clone();
+        for place in 0..body.len() {
+            for flip in [0x01, 0x20, 0x80, 0xff] {
+                let mut records = history.records().clone();
+                let mut damaged = body.to_vec();
+                damaged[place] ^= flip;
+                records.events[event].body = damaged.into();
+                let damaged = History::new(records);
+                // Some changes are of no consequence, such as another letter in a name that nobody compares.
+                let _ = replay::<Order>(&damaged);
+                let _ = format!("{damaged:#}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn directory_of_histories_is_checked_in_one_call() -> Result<(), Error> {
+    let directory = Directory::new("directory_of_histories_is_checked_in_one_call");
+    for number in 0..20 {
+        write_history(&recorded().await?, directory.0.join(format!("order-{number:02}.json")))?;
+    }
+    fs::write(directory.0.join("README.md"), "is no history").expect("a file");
+    assert_eq!(replay_dir::<Order>(&directory.0)?, 20);
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_bad_file_of_a_directory_is_named() -> Result<(), Error> {
+    let directory = Directory::new("every_bad_file_of_a_directory_is_named");
+    let file = |name: &str| directory.0.join(name);
+    let history = recorded().await?;
+    write_history(&history, file("1-good.json"))?;
+    fs::write(file("2-cut.json"), &json(&history)[..200]).expect("a file");
+    fs::write(file("3-none.json"), "[1, 2, 3]").expect("a file");
+    fs::write(file("4-bytes.json"), [0xff, 0xfe]).expect("a file");
+    let env = TestEnv::builder().workflow::<Sleeps>().build();
+    let sleeping = env.start::<Sleeps>(HOUR).await?;
+    write_history(&sleeping.history(), file("5-other.json"))?;
+
+    let check = ReplayCheck::new().workflow::<Order>();
+    let parts = [
+        "4 of 5 histories cannot be replayed",
+        "2-cut.json: the history is cut short",
+        "3-none.json: this is no history",
+        "4-bytes.json: is no text",
+        "5-other.json: it is a history of workflow `sleeps`, and this check knows [\"order\"]",
+    ];
+    assert_refused(check.dir(&directory.0), &parts);
+    assert_refused(
+        ReplayCheck::new().workflow::<Reordered>().dir(&directory.0),
+        &["1-good.json: run", "diverges"],
+    );
+    Ok(())
+}
+
+#[test]
+fn check_of_nothing_is_an_error() {
+    let directory = Directory::new("check_of_nothing_is_an_error");
+    assert_refused(replay_dir::<Order>(&directory.0), &["holds no `.json` file"]);
+    assert_refused(replay_dir::<Order>(directory.0.join("absent")), &["absent: cannot be read"]);
+    assert_refused(read_history(directory.0.join("absent.json")), &["absent.json: cannot be read"]);
+}

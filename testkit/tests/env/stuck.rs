@@ -1,0 +1,147 @@
+//! What can never happen is an error that says why, and never a hang.
+
+use pgworkflows::prelude::*;
+use pgworkflows_testkit::{Error, Mock, TestEnv};
+
+use crate::definitions::{APPROVED, DAY, HOUR, Order, Reserve, Sleeps, orders};
+
+fn assert_says(error: &Error, parts: &[&str]) {
+    for part in parts {
+        assert!(error.to_string().contains(part), "{part:?} is not in {error}");
+    }
+}
+
+#[tokio::test]
+async fn signal_that_nobody_sends_is_named_with_its_source_line_and_no_time_is_lost() -> Result<(), Error> {
+    let env = orders().build();
+    let run = env.start::<Order>("book".to_owned()).await?;
+    let error = run.result().await.unwrap_err();
+    assert!(error.is_stuck());
+    assert_says(
+        &error,
+        &[&run.run_id().to_string(), "workflow `order`", "signal `approved` at", "definitions.rs:"],
+    );
+    assert_eq!(env.elapsed(), Duration::ZERO);
+    // The environment goes on once somebody does.
+    run.signal(APPROVED, true).await?;
+    assert_eq!(run.result().await?, "charged 4");
+    Ok(())
+}
+
+#[tokio::test]
+async fn activity_that_is_neither_registered_nor_mocked_is_named() -> Result<(), Error> {
+    let env = TestEnv::builder().workflow::<Order>().build();
+    let run = env.start::<Order>("book".to_owned()).await?;
+    let error = run.result().await.unwrap_err();
+    assert!(error.is_stuck());
+    assert_says(
+        &error,
+        &["activity `reserve` at", "definitions.rs:", "neither registered nor mocked", ".mock::<…>"],
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn activity_that_nobody_knows_is_reported_before_a_timeout_hides_it() -> Result<(), Error> {
+    struct Impatient;
+
+    impl Workflow for Impatient {
+        const NAME: &'static str = "impatient";
+        type Input = ();
+        type Output = ();
+
+        async fn run(ctx: Context, (): ()) -> WorkflowResult<()> {
+            let _ = ctx.activity::<Reserve>("book".to_owned()).timeout(HOUR).await;
+            Ok(())
+        }
+    }
+
+    let env = TestEnv::builder().workflow::<Impatient>().build();
+    let run = env.start::<Impatient>(()).await?;
+    let error = run.result().await.unwrap_err();
+    assert_says(&error, &["activity `reserve` is neither registered nor mocked"]);
+    assert_eq!(env.elapsed(), Duration::ZERO);
+    Ok(())
+}
+
+#[tokio::test]
+async fn activity_that_waits_for_nothing_is_named() -> Result<(), Error> {
+    let env = orders().mock_with(Mock::<Reserve>::future(|_, _| std::future::pending())).build();
+    let run = env.start::<Order>("book".to_owned()).await?;
+    let error = run.result().await.unwrap_err();
+    assert_says(&error, &["activity `reserve` at", "definitions.rs:"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn activity_that_waits_for_nothing_fails_by_its_time_limit() -> Result<(), Error> {
+    struct Limited;
+
+    impl Workflow for Limited {
+        const NAME: &'static str = "limited";
+        type Input = ();
+        type Output = u64;
+
+        async fn run(ctx: Context, (): ()) -> WorkflowResult<u64> {
+            ctx.activity::<Reserve>("book".to_owned()).start_to_close(HOUR).await
+        }
+    }
+
+    let mock = Mock::<Reserve>::future(|_, _| std::future::pending());
+    let env = TestEnv::builder().workflow::<Limited>().mock_with(mock).build();
+    let run = env.start::<Limited>(()).await?;
+    assert!(run.result().await.unwrap_err().is_run_failed());
+    run.assert_failed("timed-out");
+    assert_eq!(env.elapsed(), HOUR);
+    Ok(())
+}
+
+#[tokio::test]
+async fn workflow_that_goes_round_for_ever_is_stopped_by_the_limit_of_its_history() -> Result<(), Error> {
+    struct Forever;
+
+    impl Workflow for Forever {
+        const NAME: &'static str = "forever";
+        type Input = ();
+        type Output = ();
+
+        async fn run(ctx: Context, (): ()) -> WorkflowResult<()> {
+            loop {
+                ctx.sleep(DAY).await?;
+            }
+        }
+    }
+
+    let env =
+        TestEnv::builder().workflow::<Forever>().worker(|worker| worker.history_events(50, 100)).build();
+    let run = env.start::<Forever>(()).await?;
+    let error = run.result().await.unwrap_err();
+    assert!(error.is_stuck());
+    assert_says(&error, &["stalled", "the history has 100 events, and the limit is 100"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn start_of_a_workflow_that_is_not_registered_is_refused() {
+    let env = TestEnv::builder().workflow::<Sleeps>().build();
+    let error = env.start::<Order>("book".to_owned()).await.unwrap_err();
+    assert!(error.is_invalid());
+    assert_says(&error, &["workflow `order` is not registered"]);
+}
+
+#[tokio::test]
+async fn future_that_is_driven_and_never_ready_is_an_error() {
+    let env = orders().build();
+    let error = env.drive(std::future::pending::<()>()).await.unwrap_err();
+    assert!(error.is_stuck());
+    assert_says(&error, &["no run is open"]);
+}
+
+#[tokio::test]
+async fn condition_that_never_holds_is_an_error() -> Result<(), Error> {
+    let env = orders().build();
+    env.start::<Order>("book".to_owned()).await?;
+    let error = env.advance_until_true(|| false).await.unwrap_err();
+    assert_says(&error, &["the condition does not hold", "signal `approved` at"]);
+    Ok(())
+}

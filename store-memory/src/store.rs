@@ -133,6 +133,11 @@ impl MemoryStore {
         self.apply(State::expire_leases);
     }
 
+    /// How many events there ever were.
+    pub fn event_count(&self) -> u64 {
+        self.state().event_count()
+    }
+
     /// The earliest deadline of a parked run.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         self.state().next_deadline()

@@ -19,7 +19,7 @@ pub use self::builder::TestEnvBuilder;
 pub use self::calls::ActivityCall;
 pub use self::run::{TestRun, TestStart};
 use crate::error::Error;
-use crate::world::{Stuck, World};
+use crate::world::{Patience, Stuck, World};
 
 /// The real engine, in memory and under virtual time, for one test. Clones are the same environment.
 ///
@@ -101,7 +101,7 @@ impl TestEnv {
     /// # Errors
     /// [`Error::is_stuck`] if the future waits for something that can never happen; it says what the open runs wait on.
     pub async fn drive<F: Future>(&self, future: F) -> Result<F::Output, Error> {
-        self.world.drive(future).await.map_err(|Stuck| self.stuck("the future that was driven is not ready"))
+        self.wait(future, || false, || "the future that was driven is not ready".to_owned()).await
     }
 
     /// Lets that much time pass. Everything that falls due meanwhile happens at its own time.
@@ -132,7 +132,7 @@ impl TestEnv {
     /// [`Error::is_stuck`] if it does not hold when nothing more can happen; it says what the open runs wait on.
     pub async fn advance_until_true(&self, mut condition: impl FnMut() -> bool) -> Result<(), Error> {
         let holds = poll_fn(|_| if condition() { Poll::Ready(()) } else { Poll::Pending });
-        self.world.drive(holds).await.map_err(|Stuck| self.stuck("the condition does not hold"))
+        self.wait(holds, || false, || "the condition does not hold".to_owned()).await
     }
 
     /// The time by the environment's clock. It begins on 2026-01-01 unless the builder was told otherwise.
@@ -160,8 +160,19 @@ impl TestEnv {
         &self.world
     }
 
-    fn stuck(&self, what: &str) -> Error {
-        let now = self.now();
-        Error::stuck(format!("{what}, and at {now} nothing more can happen; {}", self.world.report()))
+    /// Drives the world for a future. The error says what is not to be had, and why.
+    async fn wait<F: Future>(
+        &self,
+        future: F,
+        is_hopeless: impl Fn() -> bool,
+        what: impl FnOnce() -> String,
+    ) -> Result<F::Output, Error> {
+        let patience = Patience::new(&self.world);
+        let driven = self.world.drive_unless(future, || is_hopeless() || patience.ends()).await;
+        driven.map_err(|Stuck| {
+            let (what, now, report) = (what(), self.now(), self.world.report());
+            let why = if patience.has_ended() { "goes on and on without a result" } else { "stands still" };
+            Error::stuck(format!("{what}, and at {now} everything {why}; {report}"))
+        })
     }
 }

@@ -6,6 +6,7 @@ mod calls;
 mod definitions;
 mod drive;
 mod host;
+mod patience;
 mod pilot;
 mod report;
 
@@ -24,6 +25,7 @@ pub(crate) use self::calls::{Call, Calls};
 pub(crate) use self::definitions::Definitions;
 pub(crate) use self::drive::Stuck;
 pub(crate) use self::host::{Gate, WorldHost};
+pub(crate) use self::patience::Patience;
 pub(crate) use self::pilot::{Pilot, Turn};
 use crate::runtime::dice::Dice;
 use crate::runtime::scheduler::Scheduler;
@@ -218,6 +220,10 @@ impl World {
             || self.time.now() < self.settled_at.get()
             // Of clients, and of attempts: their own sleeps and their limits.
             || self.time.has_timer(|owner| owner.0.is_multiple_of(2))
+    }
+
+    fn has_attempt_with_timer(&self) -> bool {
+        self.time.has_timer(|owner| owner != Owner::WORLD && owner.0.is_multiple_of(2))
     }
 
     /// Moves time on and wakes what waits for it.

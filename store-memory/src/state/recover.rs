@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use pgworkflows::store::{Due, DueMark, DueRuns, Load, RunHistory};
-use pgworkflows::{RunId, ShardId, Timestamp};
+use pgworkflows::{Position, RunId, ShardId, Timestamp};
 
 use super::State;
 use super::merge::merge;
@@ -46,6 +46,11 @@ impl State {
     pub(crate) fn due_runs(&self, now: Timestamp, due: &Due) -> DueRuns {
         let sequences = due.shards.iter().map(|shard| self.due_of_shard(*shard, due.after, due.until));
         DueRuns { runs: merge(sequences, due.limit as usize), now }
+    }
+
+    /// How many events all shards have given positions to.
+    pub(crate) fn event_count(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.next_position.get() - Position::FIRST.get()).sum()
     }
 
     /// The earliest deadline of a parked run, of whichever shard.

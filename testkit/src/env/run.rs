@@ -11,7 +11,6 @@ use serde::Serialize;
 
 use super::TestEnv;
 use crate::error::Error;
-use crate::world::Stuck;
 
 /// A start: await it, and the run exists.
 #[must_use = "a start does nothing until it is awaited"]
@@ -129,8 +128,10 @@ impl<W: Workflow> TestRun<W> {
     /// sends, is stalled, or asked for an activity that is neither registered nor mocked. The error says what every open
     /// run waits on.
     pub async fn result(&self) -> Result<W::Output, Error> {
-        let result = self.env.world.drive_unless(self.handle.result().into_future(), || self.problem()).await;
-        Ok(result.map_err(|Stuck| self.stuck())??)
+        let what = || format!("run {} of workflow `{}` has no result", self.run_id(), W::NAME);
+        // No time that passes will mend that.
+        let is_hopeless = || self.env.world.unknown_activity_of(self.run_id()).is_some();
+        Ok(self.env.wait(self.handle.result().into_future(), is_hopeless, what).await??)
     }
 
     /// What there is to say of the run.
@@ -147,15 +148,6 @@ impl<W: Workflow> TestRun<W> {
     /// As [`RunHandle::history`].
     pub async fn events(&self) -> Result<Vec<HistoryEvent>, Error> {
         Ok(self.env.drive(self.handle.history()).await??)
-    }
-
-    /// Whether no time that passes will mend what the run waits for.
-    fn problem(&self) -> bool {
-        self.env.world.unknown_activity_of(self.run_id()).is_some()
-    }
-
-    fn stuck(&self) -> Error {
-        self.env.stuck(&format!("run {} of workflow `{}` has no result", self.run_id(), W::NAME))
     }
 }
 

@@ -145,3 +145,41 @@ async fn condition_that_never_holds_is_an_error() -> Result<(), Error> {
     assert_says(&error, &["the condition does not hold", "signal `approved` at"]);
     Ok(())
 }
+
+#[tokio::test]
+async fn activity_that_looks_for_ever_for_what_is_not_there_is_named() -> Result<(), Error> {
+    let mock = Mock::<Reserve>::future(|ctx, _| async move {
+        loop {
+            ctx.sleep(Duration::from_secs(1)).await;
+        }
+    });
+    let env = orders().mock_with(mock).build();
+    let run = env.start::<Order>("book".to_owned()).await?;
+    let error = run.result().await.unwrap_err();
+    assert!(error.is_stuck());
+    assert_says(&error, &["goes on and on without a result", "activity `reserve` at"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn step_that_is_tried_again_for_ever_is_named() -> Result<(), Error> {
+    struct Tries;
+
+    impl Workflow for Tries {
+        const NAME: &'static str = "tries";
+        type Input = ();
+        type Output = ();
+
+        async fn run(ctx: Context, (): ()) -> WorkflowResult<()> {
+            let never = || async { Err(ActivityError::new("no", "not yet")) };
+            ctx.step("try", never).retry(RetryPolicy::exponential()).await
+        }
+    }
+
+    let env = TestEnv::builder().workflow::<Tries>().build();
+    let run = env.start::<Tries>(()).await?;
+    let error = run.result().await.unwrap_err();
+    assert!(error.is_stuck());
+    assert_says(&error, &["goes on and on without a result", "step `try` at"]);
+    Ok(())
+}

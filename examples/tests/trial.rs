@@ -1,0 +1,143 @@
+//! The trial workflow as its authors test it: on the real engine, with mocked activities, in no time.
+
+use pgworkflows::prelude::*;
+use pgworkflows_examples::trial::{
+    DowngradeToFreeTier, ProvisionWorkspace, SendTrialEndingReminder, SendWelcome, Signup, StartSubscription,
+    TrialOnboarding, UPGRADE, UpgradeDecision, Workspace,
+};
+use pgworkflows_testkit::{Error, Mock, TestEnv, TestEnvBuilder, TestRun, expect};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// An environment in which everything works at once.
+fn environment() -> TestEnvBuilder {
+    TestEnv::builder()
+        .workflow::<TrialOnboarding>()
+        .mock::<ProvisionWorkspace>(|company| Ok(Workspace { id: company.to_lowercase() }))
+        .mock::<SendWelcome>(|_email| Ok(()))
+        .mock::<SendTrialEndingReminder>(|_email| Ok(()))
+        .mock::<DowngradeToFreeTier>(|_workspace| Ok(()))
+        .mock::<StartSubscription>(|(_workspace, _plan)| Ok(()))
+}
+
+async fn sign_up(env: &TestEnv) -> Result<TestRun<TrialOnboarding>, Error> {
+    let signup = Signup { company: "Acme".to_owned(), email: "ada@acme.example".to_owned(), trial: 11 * DAY };
+    env.start::<TrialOnboarding>(signup).key("Acme").await
+}
+
+fn to_pro() -> UpgradeDecision {
+    UpgradeDecision { upgraded: true, plan: "pro".to_owned() }
+}
+
+#[tokio::test]
+async fn eleven_days_pass_in_a_moment() -> Result<(), Error> {
+    let env = environment().build();
+    let run = sign_up(&env).await?;
+    env.advance(11 * DAY).await;
+    run.assert_waiting_on(UPGRADE);
+    run.signal(UPGRADE, to_pro()).await?;
+    assert_eq!(run.result().await?, "Acme upgraded to pro.");
+    run.assert_history(expect![[r#""#]]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn workspace_and_welcome_are_made_at_the_same_time() -> Result<(), Error> {
+    // Given a workspace that takes an hour, and a welcome that takes two
+    let hour = Duration::from_secs(3600);
+    let provision = Mock::<ProvisionWorkspace>::new(|id| Ok(Workspace { id })).takes(hour);
+    let welcome = Mock::<SendWelcome>::new(|_| Ok(())).takes(2 * hour);
+    let env = environment().mock_with(provision).mock_with(welcome).build();
+    let run = sign_up(&env).await?;
+
+    // Then after two hours, and not three, the run sleeps
+    env.advance(2 * hour).await;
+    run.assert_sleeping();
+    let (workspace, mail) = (env.activity_calls::<ProvisionWorkspace>(), env.activity_calls::<SendWelcome>());
+    assert_eq!((workspace.len(), mail.len(), workspace[0].at), (1, 1, mail[0].at));
+    assert_eq!(mail[0].input, "ada@acme.example");
+    Ok(())
+}
+
+#[tokio::test]
+async fn customer_is_reminded_when_the_trial_is_over_and_not_before() -> Result<(), Error> {
+    let env = environment().build();
+    let run = sign_up(&env).await?;
+    env.advance(11 * DAY - Duration::from_secs(1)).await;
+    assert!(env.activity_calls::<SendTrialEndingReminder>().is_empty());
+    env.advance(Duration::from_secs(1)).await;
+    assert_eq!(env.activity_calls::<SendTrialEndingReminder>().len(), 1);
+    run.assert_waiting_on(UPGRADE);
+    Ok(())
+}
+
+#[tokio::test]
+async fn decision_that_comes_early_is_kept() -> Result<(), Error> {
+    let env = environment().build();
+    let run = sign_up(&env).await?;
+    run.signal(UPGRADE, to_pro()).await?;
+    assert_eq!(run.result().await?, "Acme upgraded to pro.");
+    assert_eq!(env.elapsed(), 11 * DAY);
+    Ok(())
+}
+
+#[tokio::test]
+async fn customer_who_declines_stays_on_the_free_tier() -> Result<(), Error> {
+    let env = environment().build();
+    let run = sign_up(&env).await?;
+    run.signal(UPGRADE, UpgradeDecision { upgraded: false, plan: String::new() }).await?;
+    assert_eq!(run.result().await?, "Acme stayed on the free tier.");
+    assert_eq!(env.activity_calls::<DowngradeToFreeTier>()[0].input, "acme");
+    assert!(env.activity_calls::<StartSubscription>().is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn subscription_is_tried_five_times() -> Result<(), Error> {
+    let down = || ActivityError::new("billing-down", "try again later");
+    let billing = Mock::<StartSubscription>::fail_times(4, down()).then(|_| Ok(()));
+    let env = environment().mock_with(billing).build();
+    let run = sign_up(&env).await?;
+    run.signal(UPGRADE, to_pro()).await?;
+    assert_eq!(run.result().await?, "Acme upgraded to pro.");
+    assert_eq!(env.activity_calls::<StartSubscription>().len(), 5);
+
+    let env = environment().mock::<StartSubscription>(move |_| Err(down())).build();
+    let run = sign_up(&env).await?;
+    run.signal(UPGRADE, to_pro()).await?;
+    assert!(run.result().await.unwrap_err().is_run_failed());
+    run.assert_failed("billing-down");
+    Ok(())
+}
+
+#[tokio::test]
+async fn nobody_decides_and_the_test_says_so() -> Result<(), Error> {
+    let env = environment().build();
+    let run = sign_up(&env).await?;
+    let error = run.result().await.unwrap_err();
+    assert!(error.is_stuck());
+    assert!(error.to_string().contains("signal `upgrade` at"), "{error}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn trial_can_be_cancelled_while_it_sleeps() -> Result<(), Error> {
+    let env = environment().build();
+    let run = sign_up(&env).await?;
+    env.advance(DAY).await;
+    run.cancel().await?;
+    run.assert_cancelled();
+    Ok(())
+}
+
+#[tokio::test]
+async fn history_of_today_can_be_replayed_tomorrow() -> Result<(), Error> {
+    let env = environment().build();
+    let run = sign_up(&env).await?;
+    run.signal(UPGRADE, to_pro()).await?;
+    run.result().await?;
+    let file = serde_json::to_string(&run.history()).expect("a history is writable");
+    let history = pgworkflows_testkit::parse_history(&file)?;
+    assert!(pgworkflows_testkit::replay::<TrialOnboarding>(&history)?.over);
+    Ok(())
+}

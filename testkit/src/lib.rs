@@ -16,7 +16,7 @@ mod runtime;
 pub mod sim;
 mod world;
 
-/// Runs the code of the guide.
+/// Runs the code of the guide, which tests the trial of `pgworkflows_examples`.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/testing-workflows.md")]
 mod guide {}

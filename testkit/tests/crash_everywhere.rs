@@ -210,3 +210,15 @@ async fn script_whose_own_assertion_fails_after_a_crash_is_told_with_the_crash()
     assert!(failure.is_invalid(), "without a crash it fails as well, by now");
     assert!(failure.to_string().starts_with("without a crash, the script panicked"), "{failure}");
 }
+
+#[tokio::test]
+async fn message_that_comes_too_late_is_no_failure_of_the_script() {
+    let script = async |env: TestEnv| {
+        let run = env.start::<Telltale>(()).await?;
+        run.cancel().await?;
+        Ok(run)
+    };
+    let definition = TestEnv::builder().workflow::<Telltale>().mock::<Count>(Ok);
+    let crashed = crash_everywhere(&definition, script).assert().await;
+    assert!(crashed.crash_points > 0);
+}

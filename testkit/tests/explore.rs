@@ -78,7 +78,8 @@ async fn three_concurrent_activities_have_six_orders() {
         &definition::<AtOnce>(),
         async |env: TestEnv| env.start::<AtOnce>(3).await,
         async |run: TestRun<AtOnce>| {
-            orders.borrow_mut().insert(run.result().await?);
+            let order = run.result().await?;
+            orders.borrow_mut().insert(order);
             Ok(())
         },
     )
@@ -97,7 +98,8 @@ async fn more_orders_than_the_bound_are_drawn_by_the_seed() {
             &definition::<AtOnce>(),
             async |env: TestEnv| env.start::<AtOnce>(6).await,
             async |run: TestRun<AtOnce>| {
-                orders.borrow_mut().push(run.result().await?);
+                let order = run.result().await?;
+                orders.borrow_mut().push(order);
                 Ok(())
             },
         )
@@ -144,11 +146,12 @@ async fn race(env: TestEnv) -> Result<TestRun<Race>, Error> {
 async fn activity_timer_signal_and_cancellation_each_win_the_race_once() {
     let ends = RefCell::new(Vec::new());
     let explored = explore(&definition::<Race>(), race, async |run: TestRun<Race>| {
-        ends.borrow_mut().push(match run.result().await {
+        let end = match run.result().await {
             Ok(result) => result,
             Err(error) if error.is_run_cancelled() => "cancelled".to_owned(),
             Err(error) => return Err(error),
-        });
+        };
+        ends.borrow_mut().push(end);
         Ok(())
     })
     .assert()
@@ -272,7 +275,8 @@ async fn steps_arrive_as_activities_do() {
         &definition::<Steps>(),
         async |env: TestEnv| env.start::<Steps>(()).await,
         async |run: TestRun<Steps>| {
-            results.borrow_mut().insert(run.result().await?);
+            let result = run.result().await?;
+            results.borrow_mut().insert(result);
             Ok(())
         },
     )
@@ -310,7 +314,8 @@ async fn time_overtakes_slow_attempts_and_brings_the_next_ones() {
         &definition,
         async |env: TestEnv| env.start::<Patient>(()).await,
         async |run: TestRun<Patient>| {
-            results.borrow_mut().push(run.result().await?);
+            let result = run.result().await?;
+            results.borrow_mut().push(result);
             Ok(())
         },
     )
@@ -374,7 +379,7 @@ impl Workflow for Hidden {
                 }
             }
             "counter" => drop(ctx.activity::<Work>(COUNTER.fetch_add(1, Ordering::Relaxed)).await?),
-            "branch" if COUNTER.fetch_add(1, Ordering::Relaxed) % 2 == 0 => {
+            "branch" if COUNTER.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) => {
                 ctx.activity::<Charge>(()).await?
             }
             "branch" => ctx.activity::<Refund>(()).await?,

@@ -72,16 +72,17 @@ pub(super) async fn live<W: Workflow>(
     settings.pilot = Some(Rc::clone(&reaper) as _);
     let env = definition.try_build()?;
     let script = match caught("the script", script(env.clone())).await {
-        Ok(Ok(run)) => {
-            // An error is a fate as well; it is read from the store.
-            drop(run.result().await);
-            Ok(())
-        }
-        Ok(Err(error)) => Err(format!("the script failed: {error}")),
+        Ok(Ok(run)) => Ok(run.run_id()),
+        // A message may come too late, and a result may be an error: so the run ended.
+        Ok(Err(error)) => error.about_run().ok_or_else(|| format!("the script failed: {error}")),
         Err(panic) => Err(panic),
     };
+    if let Ok(run) = script {
+        // An error is a fate as well; it is read from the store.
+        drop(env.run::<W>(run).result().await);
+    }
     Ok(Life {
-        script,
+        script: script.map(|_| ()),
         crashes: plan.died(),
         appends: plan.appends(),
         fates: fates(&env).await?,

@@ -1,6 +1,7 @@
 //! One order, played in a world of its own: the script, the arrivals, the user's assertion. It must not know which
 //! orders there are.
 
+use std::convert::Infallible;
 use std::future::pending;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use super::problem::Problem;
 use crate::caught::caught;
 use crate::env::{TestEnv, TestEnvBuilder, TestRun};
 use crate::error::Error;
+use crate::world::Stuck;
 
 /// What came of an order.
 pub(super) struct Play {
@@ -79,7 +81,7 @@ impl<S, C> Player<S, C> {
 
         let scripted = caught("the script", (self.script)(env.clone())).await.map_err(Problem::Assertion);
         // Whatever else arrives; it ends when nothing does.
-        let _: Result<(), _> = env.drive(pending()).await;
+        let Err(Stuck) = env.world().drive(pending::<Infallible>()).await;
         let (walk, problem) = chooser.finish();
         let started = held.started();
         let problem = match problem {
@@ -104,7 +106,7 @@ impl<S, C> Player<S, C> {
         match scripted {
             Ok(Ok(_)) => {}
             // A message may come too late, and a result may be an error: that is for the user's assertion to judge.
-            Ok(Err(error)) if run.is_some() && error.engine().and_then(pgworkflows::Error::run) == run => {}
+            Ok(Err(error)) if run.is_some() && error.about_run() == run => {}
             Ok(Err(error)) => return Some(Problem::Script(error.to_string())),
             Err(problem) => return Some(problem),
         }

@@ -84,8 +84,8 @@ where
     }
 }
 
-/// How many crash points a run may have.
-const CRASH_POINTS_MAX: usize = 100_000;
+/// How many points there may be at which the first worker can die: each is a life as long as all of them.
+const CRASH_POINTS_MAX: usize = 10_000;
 
 /// How often long work says how far it is, in crash points.
 const PROGRESS_EVERY: usize = 500;
@@ -156,20 +156,8 @@ impl<W: Workflow, S: AsyncFn(TestEnv) -> Result<TestRun<W>, Error>> CrashEverywh
             let problem = "`crashes` is 0, and nothing would crash; give it 1 at least";
             return Err(CrashFailure::refused(Error::invalid(problem)));
         }
-        let live = async |points: &[_]| live(&self.definition, &self.script, points, self.outage).await;
-        let calm = live(&[]).await.map_err(CrashFailure::refused)?;
-        let points = calm.appends * CrashMoment::ALL.len();
-        let problem = match &calm.script {
-            Err(problem) => Some(format!("without a crash, {problem}")),
-            Ok(()) if points > CRASH_POINTS_MAX => Some(format!(
-                "there are {points} crash points, and more than {CRASH_POINTS_MAX} take too long; have the script's \
-                 runs end earlier"
-            )),
-            Ok(()) => None,
-        };
-        if let Some(problem) = problem {
-            return Err(CrashFailure::refused(Error::invalid(problem)));
-        }
+        let calm = self.live(&[]).await?;
+        check_calm(&calm)?;
         let mut crashed = Crashed::default();
         let mut ahead = vec![(Vec::new(), calm.appends)];
         while let Some((before, appends)) = ahead.pop() {
@@ -177,7 +165,7 @@ impl<W: Workflow, S: AsyncFn(TestEnv) -> Result<TestRun<W>, Error>> CrashEverywh
                 for moment in CrashMoment::ALL {
                     let mut points = before.clone();
                     points.push((append, moment));
-                    let life = live(&points).await.map_err(CrashFailure::refused)?;
+                    let life = self.live(&points).await?;
                     self.compare(&calm, &life, &mut crashed)?;
                     if points.len() < self.crashes {
                         ahead.push((points, life.appends));
@@ -186,6 +174,11 @@ impl<W: Workflow, S: AsyncFn(TestEnv) -> Result<TestRun<W>, Error>> CrashEverywh
             }
         }
         Ok(crashed)
+    }
+
+    async fn live(&self, points: &[(usize, CrashMoment)]) -> Result<Life, CrashFailure> {
+        let life = live(&self.definition, &self.script, points, self.outage).await;
+        life.map_err(CrashFailure::refused)
     }
 
     /// Demands that nobody noticed.
@@ -206,6 +199,20 @@ impl<W: Workflow, S: AsyncFn(TestEnv) -> Result<TestRun<W>, Error>> CrashEverywh
             None => Ok(()),
         }
     }
+}
+
+/// Whether a life without a crash is worth to be crashed.
+fn check_calm(calm: &Life) -> Result<(), CrashFailure> {
+    let points = calm.appends * CrashMoment::ALL.len();
+    let problem = match &calm.script {
+        Err(problem) => format!("without a crash, {problem}"),
+        Ok(()) if points > CRASH_POINTS_MAX => format!(
+            "there are {points} crash points, and more than {CRASH_POINTS_MAX} take too long; have the script's runs \
+             end earlier"
+        ),
+        Ok(()) => return Ok(()),
+    };
+    Err(CrashFailure::refused(Error::invalid(problem)))
 }
 
 impl<W, S> IntoFuture for CrashEverywhere<W, S>

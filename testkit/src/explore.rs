@@ -213,10 +213,10 @@ where
             say_progress(tried);
         }
         let exhaustive = orders.is_exhausted();
-        let mut random = 0;
-        let dice = Dice::new(self.seed);
-        for number in 0..if exhaustive { 0 } else { self.random_orders } {
-            let play = self.play(Walk::random(dice.fork(number as u64))).await?;
+        let draws = if exhaustive { 0 } else { self.random_orders as u64 };
+        let (dice, mut random) = (Dice::new(self.seed), 0);
+        for draw in 0..draws {
+            let play = self.play(Walk::random(dice.fork(draw))).await?;
             if play.problem.is_some() {
                 return Err(self.shortest(play, tried + random + 1).await?);
             }
@@ -247,12 +247,9 @@ where
     }
 
     fn check_bounds(&self) -> Result<(), ExploreFailure> {
-        let zero = match () {
-            () if self.orders_max == 0 => "orders_max",
-            () if self.player.arrivals_max == 0 => "arrivals_max",
-            () => return Ok(()),
-        };
-        let problem = format!("`{zero}` is 0, and nothing would be explored; give it 1 at least");
+        let bounds = [("orders_max", self.orders_max), ("arrivals_max", self.player.arrivals_max)];
+        let Some((name, _)) = bounds.into_iter().find(|(_, bound)| *bound == 0) else { return Ok(()) };
+        let problem = format!("`{name}` is 0, and nothing would be explored; give it 1 at least");
         Err(ExploreFailure::refused(Error::invalid(problem)))
     }
 }

@@ -222,3 +222,27 @@ async fn message_that_comes_too_late_is_no_failure_of_the_script() {
     let crashed = crash_everywhere(&definition, script).assert().await;
     assert!(crashed.crash_points > 0);
 }
+
+/// Sleeps, and sleeps again.
+struct Endless;
+
+impl Workflow for Endless {
+    const NAME: &'static str = "endless";
+    type Input = ();
+    type Output = ();
+
+    async fn run(ctx: Context, (): ()) -> WorkflowResult<()> {
+        loop {
+            ctx.sleep(HOUR).await?;
+        }
+    }
+}
+
+#[tokio::test]
+async fn run_that_goes_on_and_on_is_refused() {
+    let definition = definition::<Endless>().worker(|worker| worker.history_events(8_000, 8_000));
+    let script = async |env: TestEnv| env.start::<Endless>(()).await;
+    let failure = crash_everywhere(&definition, script).await.unwrap_err();
+    assert!(failure.is_invalid());
+    assert!(failure.to_string().contains("crash points, and more than 10000 take too long"), "{failure}");
+}

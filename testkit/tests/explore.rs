@@ -474,6 +474,23 @@ async fn run_that_never_ends_is_an_error_that_names_the_bound() {
 }
 
 #[tokio::test]
+async fn activity_that_looks_for_ever_hangs_nobody() {
+    let never = Mock::<Work>::future(|ctx: ActivityContext, _| async move {
+        loop {
+            ctx.sleep(MINUTE).await;
+        }
+    });
+    let definition = TestEnv::builder().workflow::<AtOnce>().mock_with(never);
+    let script = async |env: TestEnv| env.start::<AtOnce>(1).await;
+    let check = async |run: TestRun<AtOnce>| {
+        run.assert_waiting_on_activity::<Work>();
+        Ok(())
+    };
+    let explored = explore(&definition, script, check).assert().await;
+    assert_eq!((explored.orders, explored.exhaustive), (1, true));
+}
+
+#[tokio::test]
 async fn bound_of_zero_is_refused() {
     let exploration = || explore(&definition::<Race>(), race, anything);
     for (failure, name) in [

@@ -137,6 +137,15 @@ impl Held {
     }
 }
 
+impl Inner {
+    /// A run is there, by a start in the inbox or in the log.
+    fn started(&mut self, run: RunId, workflow: &str) {
+        if !self.runs.iter().any(|started| started.run == run) {
+            self.runs.push(Started { run, workflow: workflow.to_owned() });
+        }
+    }
+}
+
 impl Waiting {
     fn is_given_up(&self) -> bool {
         self.release.is_closed() || self.cancellation.as_ref().is_some_and(Cancellation::is_cancelled)
@@ -175,11 +184,14 @@ impl Faults for Held {
         let mut inner = self.lock();
         match fact {
             Fact::Submitted { submission, .. } => {
-                let run = submission.run;
-                let opened = submission.opens.as_ref();
-                inner.runs.extend(opened.map(|opens| Started { run, workflow: opens.workflow.clone() }));
+                if let Some(opens) = &submission.opens {
+                    inner.started(submission.run, &opens.workflow);
+                }
             }
             Fact::Appended(append) => {
+                for opened in &append.opened {
+                    inner.started(opened.run, &opened.workflow);
+                }
                 inner.events += append.events.len();
                 inner.closed += append.closed.len();
             }

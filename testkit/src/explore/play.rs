@@ -16,7 +16,7 @@ use super::problem::Problem;
 use crate::caught::caught;
 use crate::env::{TestEnv, TestEnvBuilder, TestRun};
 use crate::error::Error;
-use crate::world::Stuck;
+use crate::world::{Patience, Stuck};
 
 /// What came of an order.
 pub(super) struct Play {
@@ -81,7 +81,8 @@ impl<S, C> Player<S, C> {
 
         let scripted = caught("the script", (self.script)(env.clone())).await.map_err(Problem::Assertion);
         // Whatever else arrives; it ends when nothing does.
-        let Err(Stuck) = env.world().drive(pending::<Infallible>()).await;
+        let patience = Patience::new(env.world());
+        let Err(Stuck) = env.world().drive_unless(pending::<Infallible>(), || patience.ends()).await;
         let (walk, problem) = chooser.finish();
         let started = held.started();
         let problem = match problem {

@@ -37,6 +37,15 @@ use crate::workflow::Workflow;
 /// ```
 ///
 /// What differs from run to run though nothing happened otherwise (ids, leases, workers) is left out.
+///
+/// ```
+/// use pgworkflows::{Client, RunId};
+///
+/// /// What happened to a run, for people.
+/// async fn tell(client: &Client, run: RunId) -> Result<String, pgworkflows::Error> {
+///     Ok(client.export(run).await?.to_string())
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "HistoryFile", into = "HistoryFile")]
 pub struct History {

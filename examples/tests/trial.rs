@@ -37,7 +37,21 @@ async fn eleven_days_pass_in_a_moment() -> Result<(), Error> {
     run.assert_waiting_on(UPGRADE);
     run.signal(UPGRADE, to_pro()).await?;
     assert_eq!(run.result().await?, "Acme upgraded to pro.");
-    run.assert_history(expect![[r#""#]]);
+    run.assert_history(expect![[r#"
+         1  0s   run.started trial-onboarding {"company": "Acme", "email": "ada@acme.example", "trial": {"secs": 950400, "nanos": 0}} key "Acme"
+         2  0s   activity.scheduled #1 provision-workspace "Acme"
+         3  0s   activity.scheduled #2 send-welcome "ada@acme.example"
+         4  0s   activity.completed #1 provision-workspace {"id": "acme"}
+         5  0s   activity.completed #2 send-welcome
+         6  0s   timer.started #3 until 11d
+         7  11d  timer.fired #3
+         8  11d  activity.scheduled #4 send-trial-ending-reminder "ada@acme.example"
+         9  11d  activity.completed #4 send-trial-ending-reminder
+        10  11d  signal.received upgrade {"upgraded": true, "plan": "pro"}
+        11  11d  activity.scheduled #6 start-subscription ["acme", "pro"]
+        12  11d  activity.completed #6 start-subscription
+        13  11d  run.completed "Acme upgraded to pro."
+    "#]]);
     Ok(())
 }
 

@@ -103,6 +103,11 @@ impl WorkerNo {
     }
 }
 
+/// Whether it is a worker's processor and heart, which have timers even where nothing is ahead.
+fn is_engine(owner: Owner) -> bool {
+    !owner.0.is_multiple_of(2)
+}
+
 /// What a world in which no task is woken waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Prospect {
@@ -219,11 +224,11 @@ impl World {
             || self.store.next_deadline().is_some()
             || self.time.now() < self.settled_at.get()
             // Of clients, and of attempts: their own sleeps and their limits.
-            || self.time.has_timer(|owner| owner.0.is_multiple_of(2))
+            || self.time.has_timer(|owner| !is_engine(owner))
     }
 
     fn has_attempt_with_timer(&self) -> bool {
-        self.time.has_timer(|owner| owner != Owner::WORLD && owner.0.is_multiple_of(2))
+        self.time.has_timer(|owner| owner != Owner::WORLD && !is_engine(owner))
     }
 
     /// Moves time on and wakes what waits for it.

@@ -47,7 +47,7 @@ pub(crate) struct Inner {
     timers_made: u64,
     pub(crate) woken: VecDeque<u64>,
     pub(crate) spawned: Vec<(Owner, BoxFuture<'static, ()>)>,
-    /// To be woken when a task is: those who poll this world wait for something outside of it.
+    /// To be woken when a task is woken or spawned: those who poll this world wait for something outside of it.
     outside: Vec<Waker>,
 }
 
@@ -124,12 +124,24 @@ impl Time {
         due.iter().for_each(|timer| timer.waker.wake_by_ref());
     }
 
-    /// Wakes `waker` when a task is woken from now on, once.
-    pub(crate) fn wake_outside(&self, waker: &Waker) {
+    /// Has a task executed from the next step on.
+    pub(crate) fn spawn(&self, owner: Owner, task: BoxFuture<'static, ()>) {
+        let outside = {
+            let mut inner = self.lock();
+            inner.spawned.push((owner, task));
+            std::mem::take(&mut inner.outside)
+        };
+        outside.into_iter().for_each(Waker::wake);
+    }
+
+    /// Wakes `waker` when a task is woken or spawned from now on, once. Whether one is already: another thread may
+    /// have done so at any moment.
+    pub(crate) fn wake_outside(&self, waker: &Waker) -> bool {
         let mut inner = self.lock();
         if !inner.outside.iter().any(|known| known.will_wake(waker)) {
             inner.outside.push(waker.clone());
         }
+        !inner.woken.is_empty() || !inner.spawned.is_empty()
     }
 }
 

@@ -52,6 +52,6 @@ impl Host for SimHost {
     }
 
     fn spawn(&self, task: BoxFuture<'static, ()>) {
-        self.time.lock().spawned.push((self.owner, task));
+        self.time.spawn(self.owner, task);
     }
 }

@@ -46,9 +46,9 @@ impl World {
                 match self.prospect() {
                     Prospect::Outside => {
                         had_turn = false;
-                        driver.rest(outer.waker());
-                        self.time.wake_outside(outer.waker());
-                        return Poll::Pending;
+                        if self.rest(&driver, outer.waker()) {
+                            return Poll::Pending;
+                        }
                     }
                     Prospect::Time(_) | Prospect::Nothing if !had_turn => {
                         had_turn = true;
@@ -73,6 +73,31 @@ impl World {
         // What is to happen at this very moment has happened when the caller goes on.
         self.settle();
         result
+    }
+
+    /// Polls a future that waits for something real, and the world meanwhile. No time passes.
+    pub(crate) async fn serve<F: Future>(&self, future: F) -> F::Output {
+        let mut future = pin!(future);
+        let driver = Arc::new(Driver::default());
+        let waker = Waker::from(Arc::clone(&driver));
+        poll_fn(|outer| {
+            loop {
+                if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+                    return Poll::Ready(output);
+                }
+                if !(self.settle() | driver.is_woken()) && self.rest(&driver, outer.waker()) {
+                    return Poll::Pending;
+                }
+            }
+        })
+        .await
+    }
+
+    /// Has `outer` woken when anything happens. Whether nothing has, while that was arranged.
+    fn rest(&self, driver: &Driver, outer: &Waker) -> bool {
+        driver.rest(outer);
+        let has_task = self.time.wake_outside(outer);
+        !(has_task | driver.is_woken())
     }
 }
 

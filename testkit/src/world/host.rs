@@ -66,7 +66,7 @@ impl Host for WorldHost {
     }
 
     fn spawn(&self, task: BoxFuture<'static, ()>) {
-        self.time.lock().spawned.push((self.tasks, task));
+        self.time.spawn(self.tasks, task);
     }
 
     fn attempt<'a>(&self, of: AttemptOf<'_>, work: AttemptFuture<'a>) -> AttemptFuture<'a> {

@@ -119,6 +119,24 @@ async fn divergence_after_the_last_recorded_event_is_one_as_well() -> Result<(),
 }
 
 #[tokio::test]
+async fn history_of_every_end_can_be_replayed() -> Result<(), Error> {
+    let env = orders().build();
+    let runs = [
+        env.start::<Order>("rejected".to_owned()).await?,
+        env.start::<Order>("cancelled".to_owned()).await?,
+        env.start::<Order>("terminated".to_owned()).await?,
+    ];
+    runs[0].signal(APPROVED, false).await?;
+    runs[1].cancel().await?;
+    runs[2].terminate("the test says so").await?;
+    for run in runs {
+        assert!(run.result().await.is_err());
+        assert!(replay::<Order>(&run.history())?.over, "{}", run.history());
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn history_of_another_workflow_is_refused() -> Result<(), Error> {
     assert_refused(
         replay::<Sleeps>(&recorded().await?),

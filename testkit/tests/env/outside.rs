@@ -1,6 +1,7 @@
 //! Real activities that wait for something real: no time is skipped meanwhile. What is real here is a channel to
 //! another thread, so that no test waits on a clock.
 
+use std::future::IntoFuture;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -121,5 +122,30 @@ async fn step_that_waits_for_another_thread_is_waited_for() -> Result<(), Error>
     assert_eq!(run.result().await?, 5);
     other.join().expect("it only answers");
     assert!(env.elapsed() < HOUR);
+    Ok(())
+}
+
+#[tokio::test]
+async fn task_of_the_test_uses_the_client_while_the_environment_is_served() -> Result<(), Error> {
+    let env = orders().build();
+    let client = env.client();
+    let handler = tokio::spawn(async move {
+        let run = client.start::<Order>("book".to_owned()).await?;
+        run.signal(APPROVED, true).await?;
+        run.result().await
+    });
+    let result = env.serve(handler).await.expect("the task does not panic");
+    assert_eq!(result?, "charged 4");
+    assert_eq!(env.elapsed(), Duration::ZERO);
+    Ok(())
+}
+
+#[tokio::test]
+async fn timeout_of_a_client_is_one_in_virtual_time() -> Result<(), Error> {
+    let env = orders().build();
+    let run = env.start::<Order>("book".to_owned()).await?;
+    let error = env.drive(run.handle().result().timeout(HOUR).into_future()).await?.unwrap_err();
+    assert!(error.is_timeout());
+    assert_eq!(env.elapsed(), HOUR);
     Ok(())
 }

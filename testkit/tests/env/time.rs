@@ -157,3 +157,25 @@ async fn budget_of_the_runtime_around_does_not_stop_the_world() -> Result<(), Er
     assert_eq!(env.elapsed(), Duration::ZERO);
     Ok(())
 }
+
+#[tokio::test]
+async fn deadline_of_a_run_whose_activity_goes_on_is_kept_however_far_it_is() -> Result<(), Error> {
+    struct Bounded;
+
+    impl Workflow for Bounded {
+        const NAME: &'static str = "bounded";
+        type Input = ();
+        type Output = bool;
+
+        async fn run(ctx: Context, (): ()) -> WorkflowResult<bool> {
+            let reserved = ctx.activity::<Reserve>("book".to_owned()).timeout(365 * DAY).await;
+            Ok(reserved.is_ok())
+        }
+    }
+
+    let mock = Mock::<Reserve>::future(|_, _| std::future::pending());
+    let env = TestEnv::builder().workflow::<Bounded>().mock_with(mock).build();
+    assert!(!env.start::<Bounded>(()).await?.result().await?);
+    assert_eq!(env.elapsed(), 365 * DAY);
+    Ok(())
+}

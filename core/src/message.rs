@@ -69,3 +69,40 @@ impl Submission {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::id::{MessageId, RunId};
+
+    fn kind(body: Bytes) -> Result<MessageKind, Error> {
+        let submission =
+            Submission { message: MessageId::from_u128(1), run: RunId::from_u128(1), body, opens: None };
+        submission.kind()
+    }
+
+    #[test]
+    fn submission_tells_what_kind_of_message_it_carries() {
+        let input = || Payload::encode(&1).unwrap();
+        let (workflow, signal) = (Name::Borrowed("order"), Name::Borrowed("paid"));
+        let start = Message::Start { workflow, input: input(), key: None, start_at: None };
+        let signalled = Message::Signal { signal: signal.clone(), payload: input(), key: None };
+        let (cancel, terminate) =
+            (Message::Cancel { reason: None }, Message::Terminate { reason: "enough".to_owned() });
+        for (message, expected) in [
+            (start, MessageKind::Start),
+            (signalled, MessageKind::Signal(signal)),
+            (cancel, MessageKind::Cancel),
+            (terminate, MessageKind::Terminate),
+        ] {
+            assert_eq!(kind(wire::encode_message(&message)).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn body_that_cannot_be_read_has_no_kind() {
+        assert!(kind(Bytes::from_static(b"no message")).unwrap_err().is_invalid());
+    }
+}

@@ -411,6 +411,29 @@ async fn what_a_history_does_not_hold_is_caught() {
     }
 }
 
+/// Draws a number where it may.
+struct Draws;
+
+static DRAWN: AtomicU64 = AtomicU64::new(0);
+
+impl Workflow for Draws {
+    const NAME: &'static str = "draws";
+    type Input = ();
+    type Output = u64;
+
+    async fn run(ctx: Context, (): ()) -> WorkflowResult<u64> {
+        let drawn = ctx.step("draw", || async { Ok(DRAWN.fetch_add(1, Ordering::Relaxed)) }).await?;
+        ctx.activity::<Work>(drawn).await
+    }
+}
+
+#[tokio::test]
+async fn step_that_answers_otherwise_each_time_is_no_hidden_choice() {
+    let script = async |env: TestEnv| env.start::<Draws>(()).await;
+    let explored = explore(&definition::<Draws>(), script, anything).assert().await;
+    assert_eq!((explored.orders, explored.exhaustive), (1, true));
+}
+
 /// Breaks.
 struct Broken;
 

@@ -6,7 +6,7 @@ use std::future::pending;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use pgworkflows::{History, Workflow};
+use pgworkflows::{Event, History, Workflow};
 
 use super::arrival::Arrival;
 use super::chooser::Chooser;
@@ -27,11 +27,12 @@ pub(super) struct Play {
 }
 
 impl Play {
-    /// The same, of an order that was seen to be possible: that it does not fit any more is the workflow's doing.
+    /// The same, of an order that was seen to be possible: that it does not fit any more is the user's code's doing.
     pub(super) fn explored(mut self) -> Self {
         if let Some(Problem::Misfit(misfit)) = self.problem {
             let difference = format!(
-                "after the same {} arrivals as before, {} cannot come any more",
+                "after the same {} arrivals as before, {} cannot come any more. If an activity or a step answers \
+                 otherwise each time, have it answer the same",
                 misfit.after, misfit.wanted
             );
             self.problem = Some(Problem::Differs(difference));
@@ -120,21 +121,44 @@ impl<S, C> Player<S, C> {
     }
 }
 
-/// What is different the second time, if anything is.
+/// What the workflow did otherwise the second time, if anything. Where an activity or a step answered otherwise before,
+/// it had reason to.
 fn difference(first: &Play, second: &Play) -> Option<Problem> {
+    let (Some(before), Some(now)) = (&first.history, &second.history) else { return None };
+    let (events_before, events_now) = (&before.records().events, &now.records().events);
+    let same = events_before.iter().zip(events_now).take_while(|(before, now)| before == now);
+    let differs = same.count();
+    if is_answer(before, differs) && is_answer(now, differs) {
+        return None;
+    }
     if let Some(problem) = &second.problem {
         return Some(Problem::Differs(format!("the same order, played once more, fails: {problem}")));
     }
-    let (Some(first), Some(second)) = (&first.history, &second.history) else { return None };
-    let (before, now) = (&first.records().events, &second.records().events);
-    let differs = (0..before.len().max(now.len())).find(|index| before.get(*index) != now.get(*index))?;
+    if events_before.len() == differs && events_now.len() == differs {
+        return None;
+    }
     let line = |history: &History| match history.to_string().lines().nth(differs) {
         Some(line) => format!("`{}`", line.trim()),
         None => "not there".to_owned(),
     };
     Some(Problem::Differs(format!(
         "the same order, played once more, led to another history. An event was {}, and then {}",
-        line(first),
-        line(second)
+        line(before),
+        line(now)
     )))
+}
+
+/// Whether the event at a place of a history is what the user's code outside of the workflow answered.
+fn is_answer(history: &History, place: usize) -> bool {
+    let events = history.events().unwrap_or_default();
+    events.get(place).is_some_and(|event| {
+        matches!(
+            event.event,
+            Event::ActivityCompleted { .. }
+                | Event::ActivityFailed { .. }
+                | Event::ActivityAttemptFailed { .. }
+                | Event::StepCompleted { .. }
+                | Event::StepFailed { .. }
+        )
+    })
 }

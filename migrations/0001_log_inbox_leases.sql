@@ -3,6 +3,9 @@
 -- `@schema@` stands for the schema's name; the library puts it in. A migration that was released is never
 -- edited: its checksum is recorded in the table `migrations`.
 --
+-- Rows that come as arrays, one per column, are unnested in the select list where they are inserted: they run in
+-- step there, and are not put into a temporary table first, as functions after FROM are.
+--
 -- Two rules hold for every function here. Locks and the reads that depend on them are separate statements
 -- of a VOLATILE function, because a statement that waited for a lock still reads with the snapshot from
 -- before the wait. And locks are taken in one order: leases, ascending, then shards, ascending.
@@ -347,13 +350,22 @@ begin
             p_event_runs, p_event_seqs, p_event_positions, p_event_shards, p_opened, p_closed);
     end if;
     insert into @schema@.events (run_id, position, at, seq, shard, name, body)
-    select * from unnest(p_event_runs, p_event_positions, p_event_times, p_event_seqs, p_event_shards,
-                         p_event_names, p_event_bodies);
+    select unnest(p_event_runs), unnest(p_event_positions), unnest(p_event_times), unnest(p_event_seqs),
+           unnest(p_event_shards), unnest(p_event_names), unnest(p_event_bodies);
 
     if cardinality(p_opened) > 0 then
-        insert into @schema@.open_runs (run_id, shard, workflow, state, wake_at, waiting_on)
-        select * from unnest(p_opened, p_opened_shards, p_opened_names, p_opened_states, p_opened_wake,
-                             p_opened_waiting);
+        insert into @schema@.open_runs as o (run_id, shard, workflow, state, wake_at, waiting_on)
+        select unnest(p_opened), unnest(p_opened_shards), unnest(p_opened_names), unnest(p_opened_states),
+               unnest(p_opened_wake), unnest(p_opened_waiting)
+        -- The same start may have been submitted, because whether this append would come was not known.
+        on conflict (run_id) do update
+        set state = excluded.state, wake_at = excluded.wake_at, waiting_on = excluded.waiting_on
+        where o.state = 0;
+        get diagnostics v_count = row_count;
+        if v_count <> cardinality(p_opened) then
+            raise exception using errcode = 'PW002', message = format(
+                '%s of %s runs to be opened are open', cardinality(p_opened) - v_count, cardinality(p_opened));
+        end if;
     end if;
 
     if cardinality(p_updated) > 0 then
@@ -374,8 +386,8 @@ begin
         -- One that began and ended within this append, or was never submitted, has no row here.
         delete from @schema@.open_runs o using unnest(p_closed) as t (run_id) where o.run_id = t.run_id;
         insert into @schema@.closed_runs (run_id, shard, workflow, key, status, closed_at, outcome)
-        select * from unnest(p_closed, p_closed_shards, p_closed_names, p_closed_keys, p_closed_statuses,
-                             p_closed_times, p_closed_outcomes);
+        select unnest(p_closed), unnest(p_closed_shards), unnest(p_closed_names), unnest(p_closed_keys),
+               unnest(p_closed_statuses), unnest(p_closed_times), unnest(p_closed_outcomes);
     end if;
 
     if cardinality(p_consumed) > 0 then
@@ -395,11 +407,15 @@ begin
             delete from @schema@.inbox i
             using unnest(p_late_shards, p_late, p_late_ids) as t (shard, number, message_id)
             where i.shard = t.shard and i.number = t.number and i.message_id = t.message_id
-            returning i.run_id, i.number, i.message_id, i.body
+            returning i.run_id, i.number, i.message_id, i.opens, i.body
+        ), kept as (
+            insert into @schema@.undelivered (run_id, number, message_id, body)
+            select m.run_id, m.number, m.message_id, m.body from moved m where not m.opens
+        ), dropped as (
+            -- A start that was submitted after its run was logged, and is over: it has nothing to tell.
+            delete from @schema@.open_runs o using moved m where m.opens and o.run_id = m.run_id
         )
-        insert into @schema@.undelivered (run_id, number, message_id, body)
-        select m.run_id, m.number, m.message_id, m.body from moved m;
-        get diagnostics v_count = row_count;
+        select count(*) into v_count from moved;
         if v_count <> cardinality(p_late) then
             raise exception using errcode = 'PW002', message = format(
                 '%s of %s undelivered messages are not in the inbox', cardinality(p_late) - v_count,
@@ -638,8 +654,11 @@ begin
         perform set_config('lock_timeout', p_lock_timeout, true);
     end if;
 
-    -- Keys, in one order for everybody, so that two batches cannot wait for each other.
-    if array_remove(p_keys, null) <> '{}' then
+    if array_remove(p_keys, null) = '{}' then
+        verdicts := array_fill(0::smallint, array[cardinality(p_runs)]);
+        existing := array_fill(null::uuid, array[cardinality(p_runs)]);
+    else
+        -- Keys, in one order for everybody, so that two batches cannot wait for each other.
         insert into @schema@.run_keys (workflow, key, run_id, input_digest)
         select t.workflow, t.key, t.run, t.digest
         from unnest(p_workflows, p_keys, p_runs, p_digests) with ordinality
@@ -647,19 +666,19 @@ begin
         where t.workflow is not null and t.key is not null
         order by t.workflow, t.key, t.ord
         on conflict do nothing;
-    end if;
 
-    -- A later statement: it sees what the one above waited for.
-    select array_agg(case
-               when k.run_id is null or k.run_id = t.run then 0
-               when k.input_digest <> t.digest then 2
-               else 1
-           end order by t.ord),
-           array_agg(case when k.run_id <> t.run then k.run_id end order by t.ord)
-    into verdicts, existing
-    from unnest(p_runs, p_workflows, p_keys, p_digests) with ordinality
-        as t (run, workflow, key, digest, ord)
-    left join @schema@.run_keys k on k.workflow = t.workflow and k.key = t.key;
+        -- A later statement: it sees what the one above waited for.
+        select array_agg(case
+                   when k.run_id is null or k.run_id = t.run then 0
+                   when k.input_digest <> t.digest then 2
+                   else 1
+               end order by t.ord),
+               array_agg(case when k.run_id <> t.run then k.run_id end order by t.ord)
+        into verdicts, existing
+        from unnest(p_runs, p_workflows, p_keys, p_digests) with ordinality
+            as t (run, workflow, key, digest, ord)
+        left join @schema@.run_keys k on k.workflow = t.workflow and k.key = t.key;
+    end if;
 
     -- A start that was accepted before finds its run's row, or the run over, and changes nothing.
     with opened as (
@@ -697,21 +716,27 @@ begin
         from unnest(p_runs, p_workflows, verdicts) with ordinality as t (run, workflow, verdict, ord);
     end if;
 
-    -- `order by` before the identity column draws its numbers: the order given is the order of numbers.
-    insert into @schema@.inbox (shard, run_id, message_id, opens, body)
-    select t.shard, t.run, t.message, t.workflow is not null, t.body
-    from unnest(p_messages, p_runs, p_shards, p_bodies, p_workflows, verdicts) with ordinality
-        as t (message, run, shard, body, workflow, verdict, ord)
-    left join (
-        select f.run, min(f.ord) as ord
-        from unnest(p_runs, p_workflows) with ordinality as f (run, workflow, ord)
-        join unnest(v_opened) as v (run) on v.run = f.run
-        where f.workflow is not null
-        group by f.run
-    ) first on first.ord = t.ord
-    where t.verdict = 0 and (t.workflow is null or first.ord is not null)
-    order by t.ord
-    on conflict (message_id) where not opens do nothing;
+    if cardinality(v_opened) = cardinality(p_runs) then
+        -- Each opens a run of its own, as in a batch of starts: all of them, in the order given.
+        insert into @schema@.inbox (shard, run_id, message_id, opens, body)
+        select unnest(p_shards), unnest(p_runs), unnest(p_messages), true, unnest(p_bodies);
+    else
+        -- `order by` before the identity column draws its numbers: the order given is the order of numbers.
+        insert into @schema@.inbox (shard, run_id, message_id, opens, body)
+        select t.shard, t.run, t.message, t.workflow is not null, t.body
+        from unnest(p_messages, p_runs, p_shards, p_bodies, p_workflows, verdicts) with ordinality
+            as t (message, run, shard, body, workflow, verdict, ord)
+        left join (
+            select f.run, min(f.ord) as ord
+            from unnest(p_runs, p_workflows) with ordinality as f (run, workflow, ord)
+            join unnest(v_opened) as v (run) on v.run = f.run
+            where f.workflow is not null
+            group by f.run
+        ) first on first.ord = t.ord
+        where t.verdict = 0 and (t.workflow is null or first.ord is not null)
+        order by t.ord
+        on conflict (message_id) where not opens do nothing;
+    end if;
 
     if p_notify is not null and 0 = any (verdicts) then
         perform pg_notify(p_notify, 'mail ' || string_agg(distinct t.shard::text, ','))

@@ -1,53 +1,45 @@
-//! Replay: from the stored bytes of a history to the run that it brings back.
-
-use std::sync::Arc;
+//! Replay: from a history to the run that it brings back, in events per second. An activity has two of them.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use pgworkflows::store::{EventRecord, Load, RunHistory, Store};
-use pgworkflows::{Client, Worker};
-use pgworkflows_benches::{Activities, Double};
-use pgworkflows_memory::MemoryStore;
+use pgworkflows::Workflow;
+use pgworkflows::bench::{Code, Decoded};
+use pgworkflows::store::RunHistory;
+use pgworkflows_benches::definitions::{Activities, FanOut, Naps, Signals};
+use pgworkflows_benches::histories::{Kind, record};
 
-/// Records the history of a run of so many activities.
-fn record(activities: u32) -> RunHistory {
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    runtime.block_on(async {
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-        let worker = Worker::builder(Arc::clone(&store))
-            .workflow::<Activities>()
-            .activity(Double)
-            .history_events(u32::MAX, u32::MAX)
-            .build()
-            .expect("a worker");
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let worker = tokio::spawn(worker.run_until(async {
-            drop(stopped.await);
-        }));
-        let client = Client::new(Arc::clone(&store));
-        let handle = client.start::<Activities>(activities).await.expect("a start");
-        handle.result().await.expect("a result");
-        drop(stop);
-        drop(worker.await);
-        let mut session = store.session().await.expect("a session");
-        session.load(&Load::Runs(vec![handle.run_id()])).await.expect("a history").remove(0)
-    })
-}
-
-/// The history without its end, so that what is replayed is a run that goes on.
-fn open(history: &RunHistory) -> RunHistory {
-    let events: Vec<EventRecord> = history.events[..history.events.len() - 2].to_vec();
-    RunHistory { run: history.run, events }
-}
+/// From 10 events to ten times what is usual, and once far beyond the default limit: the cost per event stays.
+const SIZES: [u32; 5] = [10, 100, 1_000, 10_000, 100_000];
 
 fn replay(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("replay");
-    for activities in [5, 50, 500, 5_000] {
-        let history = open(&record(activities));
-        group.throughput(Throughput::Elements(history.events.len() as u64));
-        group.bench_with_input(BenchmarkId::new("activities", activities), &history, |bencher, history| {
-            bencher.iter(|| pgworkflows::replay::<Activities>(history).expect("a faithful replay"));
-        });
+    for kind in Kind::ALL {
+        for size in SIZES {
+            let history = record(kind, size).expect("a history");
+            match kind {
+                Kind::Activities => both_ways::<Activities>(criterion, kind, &history),
+                Kind::Timers => both_ways::<Naps>(criterion, kind, &history),
+                Kind::FanOut => both_ways::<FanOut>(criterion, kind, &history),
+                Kind::Signals => both_ways::<Signals>(criterion, kind, &history),
+            }
+        }
     }
+}
+
+/// From the stored bytes, and from events that are decoded already.
+fn both_ways<W: Workflow>(criterion: &mut Criterion, kind: Kind, history: &RunHistory) {
+    let code = Code::of::<W>().expect("a workflow");
+    let decoded = Decoded::new(history).expect("a history that can be read");
+    let events = history.events.len() as u64;
+    let mut group = criterion.benchmark_group("replay");
+    group.throughput(Throughput::Elements(events));
+    if events > 10_000 {
+        group.sample_size(10);
+    }
+    group.bench_function(BenchmarkId::new(format!("{}/bytes", kind.name()), events), |bencher| {
+        bencher.iter(|| code.replay(&Decoded::new(history)?));
+    });
+    group.bench_function(BenchmarkId::new(format!("{}/decoded", kind.name()), events), |bencher| {
+        bencher.iter(|| code.replay(&decoded));
+    });
     group.finish();
 }
 

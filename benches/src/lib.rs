@@ -1,36 +1,23 @@
-//! What the benchmarks measure: workflows of a given size, and their activity.
+//! How fast it is: what the benchmarks and the load programs share. It must not know how the engine works inside;
+//! it starts runs and waits for their results, as a user's program does.
+//!
+//! In reading order: [`arguments`] and [`options`] say what to measure, [`definitions`] and [`workload`] are what is
+//! executed, [`ground`] and [`workers`] what it is executed on, [`drive`] starts the runs, [`measure`] counts what
+//! they cost, [`load`] puts that together and [`report`] prints it. [`histories`] and [`appends`] are what the
+//! micro-benchmarks below `benches/` work on.
 
-use pgworkflows::prelude::*;
+pub mod appends;
+pub mod arguments;
+pub mod definitions;
+pub mod drive;
+pub mod ground;
+pub mod histories;
+pub mod load;
+pub mod measure;
+pub mod options;
+pub mod report;
+pub mod workers;
+pub mod workload;
 
-/// A run of so many activities, one after the other.
-#[derive(Debug)]
-pub struct Activities;
-
-impl Workflow for Activities {
-    const NAME: &'static str = "activities";
-    type Input = u32;
-    type Output = u64;
-
-    async fn run(ctx: Context, count: u32) -> WorkflowResult<u64> {
-        let mut sum = 0;
-        for number in 0..count {
-            sum += ctx.activity::<Double>(u64::from(number)).await?;
-        }
-        Ok(sum)
-    }
-}
-
-/// The activity: as cheap as can be, so that what is measured is the engine.
-#[derive(Debug)]
-pub struct Double;
-
-#[async_trait]
-impl Activity for Double {
-    const NAME: &'static str = "double";
-    type Input = u64;
-    type Output = u64;
-
-    async fn execute(&self, _ctx: ActivityContext, number: u64) -> ActivityResult<u64> {
-        Ok(2 * number)
-    }
-}
+/// Why a measurement came to nothing, for the person who asked for it.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;

@@ -7,10 +7,13 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, FutureExt, Shared};
 use serde::Serialize;
+use tokio::sync::oneshot;
 
-use crate::client::{CancelRun, HistoryEvent, RunInfo, RunStatus, SendSignal, Shared, TerminateRun};
+use crate::client::{
+    CancelRun, HistoryEvent, RunInfo, RunStatus, SendSignal, Shared as ClientShared, TerminateRun,
+};
 use crate::error::Error;
 use crate::event::Event;
 use crate::history::History;
@@ -35,22 +38,24 @@ use crate::workflow::Workflow;
 /// }
 /// ```
 pub struct RunHandle<W: Workflow> {
-    shared: Arc<Shared>,
+    shared: Arc<ClientShared>,
     run: RunId,
     existing: bool,
     /// Whether the store is known to hold this run, of this workflow. Otherwise that is checked before its result
     /// is waited for, for it would never come.
     known: bool,
+    /// Told by this process's own worker, if the run began here and does not leave its memory.
+    closed: Option<Shared<oneshot::Receiver<ClosedRun>>>,
     workflow: PhantomData<fn() -> W>,
 }
 
 impl<W: Workflow> RunHandle<W> {
-    pub(crate) fn unchecked(shared: Arc<Shared>, run: RunId) -> Self {
-        Self { shared, run, existing: false, known: false, workflow: PhantomData }
+    pub(crate) fn unchecked(shared: Arc<ClientShared>, run: RunId) -> Self {
+        Self { shared, run, existing: false, known: false, closed: None, workflow: PhantomData }
     }
 
-    pub(crate) fn known(shared: Arc<Shared>, run: RunId, existing: bool) -> Self {
-        Self { shared, run, existing, known: true, workflow: PhantomData }
+    pub(crate) fn known(shared: Arc<ClientShared>, run: RunId, existing: bool) -> Self {
+        Self { shared, run, existing, known: true, closed: None, workflow: PhantomData }
     }
 
     pub(crate) fn existing(mut self, existing: bool) -> Self {
@@ -61,6 +66,12 @@ impl<W: Workflow> RunHandle<W> {
     /// The same handle, after the start that made it was acknowledged.
     pub(crate) fn committed(mut self) -> Self {
         self.known = true;
+        self
+    }
+
+    /// The same handle of a run that began in this process, whose worker tells of its end.
+    pub(crate) fn told(mut self, closed: oneshot::Receiver<ClosedRun>) -> Self {
+        self.closed = Some(closed.shared());
         self
     }
 
@@ -142,6 +153,11 @@ impl<W: Workflow> RunHandle<W> {
     }
 
     async fn closed(&self) -> Result<ClosedRun, Error> {
+        if let Some(told) = &self.closed
+            && let Ok(closed) = told.clone().await
+        {
+            return Ok(closed);
+        }
         if !self.known {
             let info = self.shared.describe(self.run).await?;
             self.check_workflow(&info.workflow)?;
@@ -192,7 +208,8 @@ impl<W: Workflow> RunHandle<W> {
 
 impl<W: Workflow> Clone for RunHandle<W> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared), workflow: PhantomData, ..*self }
+        let (shared, closed) = (Arc::clone(&self.shared), self.closed.clone());
+        Self { shared, closed, workflow: PhantomData, ..*self }
     }
 }
 

@@ -19,10 +19,12 @@ use crate::store::{EventRecord, RunHistory};
 use crate::time::Timestamp;
 use crate::workflow::Workflow;
 
-/// A run's history, as [`Client::export`](crate::Client::export) gives it. It holds the very bytes that the store has.
+/// A run's history, as [`Client::export`](crate::Client::export) gives it. It holds the very bytes that the store
+/// has.
 ///
-/// With `serde_json`, or whatever else `serde` writes, it becomes a file that replay checks read: a digest shows whether
-/// something was lost or changed since. Each event has its bytes, and beside them, for people, what they say.
+/// With `serde_json`, or whatever else `serde` writes, it becomes a file that replay checks read: a digest shows
+/// whether something was lost or changed since. Each event has its bytes, and beside them, for people, what they
+/// say.
 ///
 /// Its text is short and stable, for snapshots. Each line has the event's number, the time since the first event, the
 /// event's stored name, the durable call with its name, and the content where there is one:
@@ -94,8 +96,8 @@ impl History {
         self.sources.get(&seq).map(String::as_str)
     }
 
-    /// Notes the source line of every durable call beside its events, by a replay. When other code replays the history
-    /// later, the difference can be shown with the lines of both.
+    /// Notes the source line of every durable call beside its events, by a replay. When other code replays the
+    /// history later, the difference can be shown with the lines of both.
     ///
     /// # Errors
     /// As [`replay`](crate::replay()): the code must be the one that the history follows.

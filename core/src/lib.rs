@@ -9,6 +9,8 @@
 //! executes what they ask for.
 
 mod activity;
+#[cfg(feature = "bench")]
+pub mod bench;
 mod cancellation;
 mod client;
 mod command;

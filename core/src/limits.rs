@@ -77,10 +77,14 @@ pub const CLIENT_RETRY_DELAY: Duration = Duration::from_millis(50);
 /// For how long a client counts on from one answer of the store's clock before it asks again.
 pub const CLIENT_CLOCK_AGE_MAX: Duration = Duration::from_secs(60);
 
+/// How long a client waits for the processor of its own process to log a start, before it submits the start to the
+/// inbox as well.
+pub const LOCAL_START_PATIENCE: Duration = Duration::from_secs(5);
+
 /// How often a client that waits for results looks for them without being told.
 pub const CLIENT_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How many starts a client submits in one transaction.
+/// How many requests a client submits in one transaction.
 pub const CLIENT_BATCH_MAX: usize = 500;
 
 /// How many such transactions a client has under way at a time.

@@ -6,6 +6,10 @@ use crate::payload::Payload;
 use crate::store::Submission;
 use crate::time::Timestamp;
 
+/// Something that is mostly not so, and then takes no bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Flag(pub(crate) bool);
+
 /// What a message in the inbox says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Message {
@@ -19,6 +23,8 @@ pub(crate) enum Message {
         key: Option<String>,
         /// When to begin, if not at once.
         start_at: Option<Timestamp>,
+        /// Whether a processor may have begun the run already, without a message.
+        repeated: Flag,
     },
     /// Hand a signal to the run.
     Signal {
@@ -87,7 +93,8 @@ mod tests {
     fn submission_tells_what_kind_of_message_it_carries() {
         let input = || Payload::encode(&1).unwrap();
         let (workflow, signal) = (Name::Borrowed("order"), Name::Borrowed("paid"));
-        let start = Message::Start { workflow, input: input(), key: None, start_at: None };
+        let start =
+            Message::Start { workflow, input: input(), key: None, start_at: None, repeated: Flag(false) };
         let signalled = Message::Signal { signal: signal.clone(), payload: input(), key: None };
         let (cancel, terminate) =
             (Message::Cancel { reason: None }, Message::Terminate { reason: "enough".to_owned() });

@@ -63,7 +63,7 @@ impl Payload {
                 ),
             });
         }
-        ciborium::from_reader(&self.bytes[..]).map_err(|error| PayloadError {
+        read(&self.bytes).map_err(|error| PayloadError {
             message: format!(
                 "{} bytes of CBOR are not a {}: {}",
                 self.bytes.len(),
@@ -100,6 +100,20 @@ impl fmt::Debug for Payload {
             Some((cut, _)) => write!(f, "{}…", &text[..cut]),
             None => f.write_str(&text),
         }
+    }
+}
+
+/// How many bytes a payload may have to be read with a buffer on the stack.
+const SMALL: usize = 128;
+
+/// Reads CBOR. No text in it is longer than the whole, so a buffer of that size holds each: ciborium's own has 4 KiB,
+/// which it clears every time, at the price of all the rest of a small payload, and in which a longer text does not
+/// fit.
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ciborium::de::Error<std::io::Error>> {
+    if bytes.len() <= SMALL {
+        ciborium::de::from_reader_with_buffer(bytes, &mut [0; SMALL])
+    } else {
+        ciborium::de::from_reader_with_buffer(bytes, &mut vec![0; bytes.len()])
     }
 }
 

@@ -15,6 +15,8 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
 #[cfg(test)]
 pub(crate) use self::batch::closed_status;
 use self::batch::{Group, InFlight};
@@ -28,7 +30,7 @@ use crate::payload::Payload;
 use crate::registry::Registry;
 use crate::run::{Deadline, Progress, Run};
 use crate::store::{
-    Claimed, ClosedStatus, Due, DueMark, InboxCursor, InboxRead, LeaseTick, LeaseTicked, Load, MessageRef,
+    Claimed, ClosedRun, Due, DueMark, InboxCursor, InboxRead, LeaseTick, LeaseTicked, Load, MessageRef,
     OpenRow,
 };
 use crate::time::Timestamp;
@@ -51,7 +53,7 @@ pub(crate) struct Processor {
     registry: Registry,
     lease: LeaseId,
     shards: BTreeMap<ShardId, Shard>,
-    runs: BTreeMap<RunId, Live>,
+    runs: BTreeMap<RunId, Box<Live>>,
     /// Runs whose histories were asked for, with what waits for them.
     loading: BTreeMap<RunId, Vec<Waiting>>,
     to_load: Vec<RunId>,
@@ -60,8 +62,7 @@ pub(crate) struct Processor {
     suspects: VecDeque<RunId>,
     /// Deadlines of the runs in memory.
     wakes: BTreeSet<(Timestamp, RunId)>,
-    /// What is to be appended, in order.
-    groups: VecDeque<Group>,
+    outbox: Outbox,
     in_flight: Option<InFlight>,
     /// The last append that the store acknowledged.
     committed: AppendNo,
@@ -81,6 +82,13 @@ pub(crate) struct Processor {
     claimed_since_tick: bool,
     /// Runs that the store refuses to write, with its reasons: nothing more is written for them here than that.
     refused: BTreeMap<RunId, String>,
+}
+
+/// What leaves a processor: groups for the log, and effects that wait for no commit.
+#[derive(Default)]
+struct Outbox {
+    /// What is to be appended, in order.
+    groups: VecDeque<Group>,
     effects: Vec<Effect>,
 }
 
@@ -106,6 +114,8 @@ struct Live {
     unknown_activity: Option<Name>,
     /// How many groups of it are queued or in flight.
     uncommitted: usize,
+    /// Who of this process is told how the run ended.
+    on_closed: Option<oneshot::Sender<ClosedRun>>,
     /// The last retry that was handed to the executor: those up to it are under way, or wait for a worker that
     /// knows their activity.
     retried: Option<Deadline>,
@@ -128,8 +138,10 @@ pub(crate) enum Effect {
     ExecuteStep { run: RunId, step: StepRequest },
     /// The outcome of an activity or a step is no longer wanted.
     Abort { run: RunId, id: CommandId },
-    /// A run is over.
-    Closed { run: RunId, status: ClosedStatus },
+    /// A run that a client of this process handed over is in the log.
+    Accept { accepted: oneshot::Sender<()> },
+    /// A run is over, and a client of this process waits for that.
+    Tell { closed: Box<ClosedRun>, on_closed: oneshot::Sender<ClosedRun> },
 }
 
 /// An attempt of an activity.
@@ -166,7 +178,7 @@ impl Processor {
             recovery: VecDeque::new(),
             suspects: VecDeque::new(),
             wakes: BTreeSet::new(),
-            groups: VecDeque::new(),
+            outbox: Outbox::default(),
             in_flight: None,
             committed: AppendNo::new(0),
             groups_max: usize::MAX,
@@ -180,7 +192,6 @@ impl Processor {
             due: false,
             claimed_since_tick: false,
             refused: BTreeMap::new(),
-            effects: Vec::new(),
         };
         processor.claimed(claimed);
         processor
@@ -212,6 +223,11 @@ impl Processor {
 
     pub(crate) fn lease(&self) -> LeaseId {
         self.lease
+    }
+
+    /// The shards that it serves.
+    pub(crate) fn shards(&self) -> impl Iterator<Item = ShardId> {
+        self.shards.keys().copied()
     }
 
     pub(crate) fn owns(&self, shard: ShardId) -> bool {
@@ -310,12 +326,12 @@ impl Processor {
 
     /// Takes what is to be done now.
     pub(crate) fn take_effects(&mut self) -> Vec<Effect> {
-        std::mem::take(&mut self.effects)
+        std::mem::take(&mut self.outbox.effects)
     }
 
     /// Whether nothing waits for an append.
     pub(crate) fn is_flushed(&self) -> bool {
-        self.in_flight.is_none() && self.groups.is_empty()
+        self.in_flight.is_none() && self.outbox.groups.is_empty()
     }
 
     /// Takes in what a run asks for: its events are queued for the log, its effects wait for their commit.
@@ -333,37 +349,23 @@ impl Processor {
             group.effects.push(Effect::ExecuteStep { run: live.run.state.id, step });
         }
         live.abort(&mut group, given_up, over);
-        self.queue(group);
+        live.queue(group, &mut self.outbox);
+        live.reschedule(&mut self.wakes);
+        let long = live.run.state.event_count() >= self.config.history_events_warn;
         for call in dispatch {
             self.dispatch(id, call, now);
         }
-        self.check_history(id, now);
-        self.reschedule(id);
-        self.pass_suspicion_on(id, now);
-    }
-
-    /// Queues a group, behind everything of its run that is queued.
-    fn queue(&mut self, mut group: Group) {
-        if let Some(live) = self.runs.get_mut(&group.run) {
-            // A row follows from events alone.
-            if !group.events.is_empty() {
-                live.set_row(&mut group);
-            }
-            if live.uncommitted == 0 && group.writes_nothing() {
-                // Nothing of the run is on its way to the log: what it asks for may begin.
-                self.effects.append(&mut group.effects);
-                return;
-            }
-            live.uncommitted += 1;
+        if long {
+            self.check_history(id, now);
         }
-        self.groups.push_back(group);
+        self.pass_suspicion_on(id, now);
     }
 
     /// Warns of a long history, and stalls a run whose history is too long.
     fn check_history(&mut self, id: RunId, now: Timestamp) {
         let Some(live) = self.runs.get_mut(&id) else { return };
         let (count, max) = (live.run.state.event_count(), self.config.history_events_max);
-        if count < self.config.history_events_warn || live.run.state.closed.is_some() {
+        if live.run.state.closed.is_some() {
             return;
         }
         if !std::mem::replace(&mut live.warned, true) {
@@ -382,23 +384,61 @@ impl Processor {
     /// Forgets a run that costs nothing but its rows from now on.
     fn evict_if_idle(&mut self, id: RunId) {
         let Some(live) = self.runs.get(&id) else { return };
-        let committed = live.uncommitted == 0;
-        let state = &live.run.state;
-        let idle = live.running.is_empty() && live.steps.is_empty() && !state.is_busy();
-        let near = state.wake_at().is_some_and(|wake_at| Some(wake_at) <= self.due_until);
-        let parked = idle && (!near || state.stalled.is_some());
-        if committed && (state.closed.is_some() || parked || self.refused.contains_key(&id)) {
+        if live.uncommitted == 0 && (live.is_idle(self.due_until) || self.refused.contains_key(&id)) {
             self.forget(id);
         }
     }
 
     /// Takes a run out of memory.
-    fn forget(&mut self, id: RunId) -> Option<Live> {
+    fn forget(&mut self, id: RunId) -> Option<Box<Live>> {
         let live = self.runs.remove(&id)?;
         live.wake.inspect(|wake| {
             self.wakes.remove(&(*wake, id));
         });
         Some(live)
+    }
+}
+
+impl Live {
+    /// Whether nothing keeps it in memory: it is over, or waits for a message or a deadline after `due_until`.
+    fn is_idle(&self, due_until: Option<Timestamp>) -> bool {
+        let state = &self.run.state;
+        if state.closed.is_some() {
+            return true;
+        }
+        let near = state.wake_at().is_some_and(|wake_at| Some(wake_at) <= due_until);
+        self.is_quiet() && !state.is_busy() && (!near || state.stalled.is_some())
+    }
+
+    /// Queues a group, behind everything of its run that is queued.
+    fn queue(&mut self, mut group: Group, outbox: &mut Outbox) {
+        // A row follows from events alone.
+        if !group.events.is_empty() {
+            self.set_row(&mut group);
+        }
+        if group.writes_nothing() {
+            group.effects.into_iter().for_each(|effect| self.cause(effect, outbox));
+            return;
+        }
+        self.uncommitted += 1;
+        outbox.groups.push_back(group);
+    }
+
+    /// Has an effect wait for everything of its run that is queued or in flight.
+    fn cause(&mut self, effect: Effect, outbox: &mut Outbox) {
+        if self.uncommitted == 0 {
+            // Nothing of the run is on its way to the log: what it asks for may begin.
+            return outbox.effects.push(effect);
+        }
+        match outbox.groups.back_mut() {
+            Some(last) if last.run == self.run.state.id => last.effects.push(effect),
+            _ => {
+                let mut group = Group::new(self.run.state.id);
+                group.effects.push(effect);
+                self.uncommitted += 1;
+                outbox.groups.push_back(group);
+            }
+        }
     }
 }
 

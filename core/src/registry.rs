@@ -120,6 +120,11 @@ impl Registry {
         Some(Box::new(program))
     }
 
+    /// The name of a workflow that is known here, as its code has it.
+    pub(crate) fn workflow_name(&self, workflow: &str) -> Option<Name> {
+        self.definitions.workflows.get_key_value(workflow).map(|(name, _)| Name::Borrowed(name))
+    }
+
     pub(crate) fn knows_workflow(&self, workflow: &str) -> bool {
         self.definitions.workflows.contains_key(workflow)
     }

@@ -9,6 +9,7 @@ mod history;
 mod inbox;
 mod lease;
 mod query;
+mod switchboard;
 
 use std::any::Any;
 use std::fmt;
@@ -27,6 +28,8 @@ pub use self::inbox::{
 };
 pub use self::lease::{Claim, Claimed, ClaimedShard, LeaseTick, LeaseTicked, Tick, Ticked};
 pub use self::query::{RunDescription, RunFilter, RunPage, StoreQuery, Undelivered};
+pub use self::switchboard::Switchboard;
+pub(crate) use self::switchboard::{Connection, LocalStart};
 use crate::id::{LeaseId, RunId, ShardId};
 use crate::time::Timestamp;
 
@@ -60,6 +63,12 @@ pub trait Store: Any + fmt::Debug + Send + Sync + 'static {
 
     /// The reads for people.
     fn query(&self) -> &dyn StoreQuery;
+
+    /// Where clients and workers that share this store within a process meet: a start then takes the short way,
+    /// past the inbox. A store that keeps none works without.
+    fn switchboard(&self) -> Option<Switchboard> {
+        None
+    }
 }
 
 /// A shared store is a store.
@@ -87,6 +96,10 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     fn query(&self) -> &dyn StoreQuery {
         (**self).query()
+    }
+
+    fn switchboard(&self) -> Option<Switchboard> {
+        (**self).switchboard()
     }
 }
 

@@ -64,6 +64,10 @@ pub(crate) struct Gauge {
 }
 
 impl Gauge {
+    fn live_runs(&self) -> usize {
+        self.live_runs.load(Ordering::Relaxed)
+    }
+
     fn set(&self, live_runs: usize, next_deadline: Option<Timestamp>) {
         self.live_runs.store(live_runs, Ordering::Relaxed);
         self.next_deadline.store(next_deadline.map_or(i64::MAX, Timestamp::as_micros), Ordering::Relaxed);
@@ -85,7 +89,7 @@ pub struct WorkerMonitor {
 impl WorkerMonitor {
     /// How many runs the worker has in memory: parked ones are not among them.
     pub fn live_runs(&self) -> usize {
-        self.gauges.iter().map(|gauge| gauge.live_runs.load(Ordering::Relaxed)).sum()
+        self.gauges.iter().map(Gauge::live_runs).sum()
     }
 
     /// The earliest deadline of the runs that the worker has in memory, by the store's clock.

@@ -1,5 +1,5 @@
-//! The main job under everything that can happen to it: a crash at every point, and every order in which its world can
-//! answer. One line each.
+//! The main job under everything that can happen to it: a crash at every point, and every order in which its world
+//! can answer. One line each.
 
 use std::time::Duration;
 

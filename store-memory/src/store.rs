@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use async_trait::async_trait;
 use pgworkflows::store::{
     ClosedRun, EventRecord, Hint, Queue, RunDescription, RunFilter, RunPage, Session, Store, StoreError,
-    StoreQuery, Submission, Submitted,
+    StoreQuery, Submission, Submitted, Switchboard,
 };
 use pgworkflows::{EventSeq, RunId, Timestamp};
 use tokio::sync::{Notify, broadcast};
@@ -37,6 +37,7 @@ pub(crate) struct Inner {
     clock: Arc<dyn Clock>,
     faults: Option<Arc<dyn Faults>>,
     hints: broadcast::Sender<Hint>,
+    switchboard: Switchboard,
     /// Rung when a transaction ends: what it held may be free.
     pub(crate) transaction_ended: Notify,
     sessions: AtomicU64,
@@ -81,6 +82,7 @@ impl MemoryStore {
             clock,
             faults,
             hints: broadcast::Sender::new(HINTS_KEPT),
+            switchboard: Switchboard::default(),
             transaction_ended: Notify::new(),
             sessions: AtomicU64::new(0),
             lingering: Mutex::default(),
@@ -234,6 +236,10 @@ impl Store for MemoryStore {
 
     fn query(&self) -> &dyn StoreQuery {
         self
+    }
+
+    fn switchboard(&self) -> Option<Switchboard> {
+        Some(self.0.switchboard.clone())
     }
 }
 

@@ -431,7 +431,7 @@ impl Owner {
         if ends(&message.message) {
             append.closed.push(ClosedRun {
                 run: message.run,
-                workflow: "order".to_owned(),
+                workflow: "order".into(),
                 key: None,
                 status: ClosedStatus::Completed,
                 closed_at: Timestamp::from_micros(0),

@@ -28,7 +28,7 @@ async fn hundred_thousand_parked_runs_are_not_in_the_way() {
             let position = &mut positions[usize::from(run.shard().get())];
             let wake_at = Some(Timestamp::from_micros(id as i64));
             let row = OpenRow { state: OpenState::Parked, wake_at, waiting_on: None };
-            append.opened.push(OpenedRun { run, workflow: "order".to_owned(), row });
+            append.opened.push(OpenedRun { run, workflow: "order".into(), row });
             append.events.push(event(run, EventSeq::FIRST, *position, Bytes::new()));
             *position = position.next();
         }

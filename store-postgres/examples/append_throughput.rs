@@ -121,7 +121,7 @@ impl Lane {
                 if inbox {
                     first.updated.push(UpdatedRun { run: *run, row });
                 } else {
-                    first.opened.push(OpenedRun { run: *run, workflow: "trial".to_owned(), row });
+                    first.opened.push(OpenedRun { run: *run, workflow: "trial".into(), row });
                 }
             }
             self.send(first).await?;
@@ -131,7 +131,7 @@ impl Lane {
                 self.event(&mut second, *run, 4, "run.completed", 32, at);
                 second.closed.push(ClosedRun {
                     run: *run,
-                    workflow: "trial".to_owned(),
+                    workflow: "trial".into(),
                     key: None,
                     status: ClosedStatus::Completed,
                     closed_at: at,

@@ -106,14 +106,14 @@ fn bind(
         .bind(events.iter().map(|event| &event.body[..]).bind_iter())
         .bind(opened.iter().map(|opened| uuid(opened.run)).bind_iter())
         .bind(opened.iter().map(|opened| shard_number(opened.run.shard())).bind_iter())
-        .bind(opened.iter().map(|opened| opened.workflow.as_str()).bind_iter());
+        .bind(opened.iter().map(|opened| &*opened.workflow).bind_iter());
     let query = bind_rows(query, opened.iter().map(|opened| &opened.row));
     let query = query.bind(updated.iter().map(|updated| uuid(updated.run)).bind_iter());
     let query = bind_rows(query, updated.iter().map(|updated| &updated.row));
     let query = query
         .bind(closed.iter().map(|closed| uuid(closed.run)).bind_iter())
         .bind(closed.iter().map(|closed| shard_number(closed.run.shard())).bind_iter())
-        .bind(closed.iter().map(|closed| closed.workflow.as_str()).bind_iter())
+        .bind(closed.iter().map(|closed| &*closed.workflow).bind_iter())
         .bind(closed.iter().map(|closed| closed.key.as_deref()).bind_iter())
         .bind(closed.iter().map(|closed| closed_status_number(closed.status)).bind_iter())
         .bind(closed.iter().map(|closed| Time(closed.closed_at)).bind_iter())

@@ -15,8 +15,12 @@ use tokio::time::Instant;
 /// How many hints a slow listener may be behind before it is told that it missed some.
 const BACKLOG: usize = 1024;
 
-/// The least time between two notifications. Each is a commit of its own under a lock of the whole database.
-const RING_INTERVAL: Duration = Duration::from_millis(10);
+/// How long the bell rests after a notification, for each hint in it: a notification is a commit of its own under a
+/// lock of the whole database. Where little happens, everything is told at once; where much happens, much at a time.
+const REST_PER_HINT: Duration = Duration::from_millis(1);
+
+/// How long it rests at most.
+const REST_MAX: Duration = Duration::from_millis(25);
 
 /// How many bytes a notification may have: the server's limit is 8,000.
 const PAYLOAD_BYTES_MAX: usize = 7_900;
@@ -166,13 +170,14 @@ impl Line {
                     while let Ok(hint) = self.rings.try_recv() {
                         pending.extend(Ring::new(hint));
                     }
+                    let rest = REST_PER_HINT.saturating_mul(pending.len() as u32).min(REST_MAX);
                     let payload = write(&std::mem::take(&mut pending));
                     sqlx::query("select pg_notify($1, $2)")
                         .bind(&self.channel)
                         .bind(payload)
                         .execute(&mut listener)
                         .await?;
-                    next_ring = Instant::now() + RING_INTERVAL;
+                    next_ring = Instant::now() + rest;
                 }
                 heard = listener.try_recv() => match heard? {
                     // What this process rang itself, it has been told already.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pgworkflows::RunId;
 use pgworkflows::store::{
-    ClosedRun, Hint, Queue, Session, Store, StoreError, StoreQuery, Submission, Submitted,
+    ClosedRun, Hint, Queue, Session, Store, StoreError, StoreQuery, Submission, Submitted, Switchboard,
 };
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow, Postgres};
 use sqlx::query::Query;
@@ -44,6 +44,7 @@ pub(crate) struct Shared {
     pub(crate) statements: Statements,
     pub(crate) partitions: Partitions,
     pub(crate) bell: Bell,
+    switchboard: Switchboard,
     pool: PgPool,
 }
 
@@ -91,6 +92,7 @@ impl PostgresStore {
             statements: Statements::new(&options.schema),
             partitions: Partitions::default(),
             bell: Bell::new(options.listen, options.schema.channel()),
+            switchboard: Switchboard::default(),
             schema: options.schema,
             connect: options.connect,
             lock_timeout: options.lock_timeout,
@@ -152,5 +154,9 @@ impl Store for PostgresStore {
 
     fn query(&self) -> &dyn StoreQuery {
         self
+    }
+
+    fn switchboard(&self) -> Option<Switchboard> {
+        Some(self.shared.switchboard.clone())
     }
 }

@@ -1,5 +1,5 @@
-//! How fast a `TestEnv` is: what a run with one activity takes from its start to its result, and what a new environment
-//! costs. `cargo run --release -p pgworkflows-testkit --example speed`
+//! How fast a `TestEnv` is: what a run with one activity takes from its start to its result, and what a new
+//! environment costs. `cargo run --release -p pgworkflows-testkit --example speed`
 #![expect(clippy::print_stdout, reason = "it is a command")]
 
 use std::hint::black_box;

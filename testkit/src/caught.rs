@@ -1,5 +1,5 @@
-//! The user's code, with its panics caught: an assertion that fails is a finding, to be told with its circumstances.
-//! It must not know what the code is for.
+//! The user's code, with its panics caught: an assertion that fails is a finding, to be told with its
+//! circumstances. It must not know what the code is for.
 
 use std::panic::AssertUnwindSafe;
 

@@ -99,6 +99,8 @@ macro_rules! store_conformance {
                 event_name_that_no_build_knows_is_kept,
                 events_of_many_runs_may_interleave,
                 positions_are_counted_per_shard,
+                run_whose_start_was_submitted_as_well_is_opened_all_the_same,
+                start_of_a_run_that_is_over_leaves_nothing_behind,
                 repeated_append_is_applied_once,
                 repeated_append_is_accepted_from_another_session,
                 repeated_append_that_consumed_a_message_is_accepted,

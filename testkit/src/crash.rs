@@ -20,16 +20,16 @@ pub use self::plan::{CrashMoment, CrashPoint};
 use crate::env::{TestEnv, TestEnvBuilder, TestRun};
 use crate::error::Error;
 
-/// Plays a script once per point at which its worker can die, each time in a new environment, when the returned builder
-/// is awaited. Another worker takes over, and nobody may notice.
+/// Plays a script once per point at which its worker can die, each time in a new environment, when the returned
+/// builder is awaited. Another worker takes over, and nobody may notice.
 ///
-/// A process can die at each of its appends, which hold one event or several that belong together: before the append is
-/// committed; when it is, and nobody has heard of that; and right after that was heard. So it dies after each event, and
-/// while each activity, step and timer is under way.
+/// A process can die at each of its appends, which hold one event or several that belong together: before the
+/// append is committed; when it is, and nobody has heard of that; and right after that was heard. So it dies after
+/// each event, and while each activity, step and timer is under way.
 ///
 /// Each time every run has to end as it does without a crash, or wait for the same; to have asked for the same
-/// activities with the same inputs; to execute none again whose outcome was recorded; and to execute no attempt more
-/// often than crashes explain. What a run's result holds must therefore not tell one execution from another.
+/// activities with the same inputs; to execute none again whose outcome was recorded; and to execute no attempt
+/// more often than crashes explain. What a run's result holds must therefore not tell one execution from another.
 ///
 /// ```
 /// use pgworkflows::prelude::*;
@@ -122,22 +122,22 @@ impl fmt::Display for Crashed {
 }
 
 impl<W: Workflow, S: AsyncFn(TestEnv) -> Result<TestRun<W>, Error>> CrashEverywhere<W, S> {
-    /// How many workers die one after the other, each at every point of its life; 1 unless told otherwise. Two crashes
-    /// take the square of the time of one.
+    /// How many workers die one after the other, each at every point of its life; 1 unless told otherwise. Two
+    /// crashes take the square of the time of one.
     pub fn crashes(mut self, crashes: usize) -> Self {
         self.crashes = crashes;
         self
     }
 
-    /// How often an attempt that is under way may be executed again per crash; once unless told otherwise, for that is
-    /// what a crash can cost. With 0 only those crashes pass which hit no attempt.
+    /// How often an attempt that is under way may be executed again per crash; once unless told otherwise, for
+    /// that is what a crash can cost. With 0 only those crashes pass which hit no attempt.
     pub fn repeats(mut self, times: usize) -> Self {
         self.repeats = times;
         self
     }
 
-    /// How much time passes until another worker takes over; none unless told otherwise. Timers that are due meanwhile
-    /// fire late, so a run whose end depends on the time may end otherwise.
+    /// How much time passes until another worker takes over; none unless told otherwise. Timers that are due
+    /// meanwhile fire late, so a run whose end depends on the time may end otherwise.
     pub fn outage(mut self, time: Duration) -> Self {
         self.outage = time;
         self
@@ -207,8 +207,8 @@ fn check_calm(calm: &Life) -> Result<(), CrashFailure> {
     let problem = match &calm.script {
         Err(problem) => format!("without a crash, {problem}"),
         Ok(()) if points > CRASH_POINTS_MAX => format!(
-            "there are {points} crash points, and more than {CRASH_POINTS_MAX} take too long; have the script's runs \
-             end earlier"
+            "there are {points} crash points, and more than {CRASH_POINTS_MAX} take too long; have the script's \
+             runs end earlier"
         ),
         Ok(()) => return Ok(()),
     };

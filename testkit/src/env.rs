@@ -96,17 +96,18 @@ impl TestEnv {
         self.world.client().clone()
     }
 
-    /// Awaits any future that uses this environment's client. Time jumps while nothing else happens. A future that waits
-    /// for something real as well is one for [`TestEnv::serve`].
+    /// Awaits any future that uses this environment's client. Time jumps while nothing else happens. A future that
+    /// waits for something real as well is one for [`TestEnv::serve`].
     ///
     /// # Errors
-    /// [`Error::is_stuck`] if the future waits for something that can never happen; it says what the open runs wait on.
+    /// [`Error::is_stuck`] if the future waits for something that can never happen; it says what the open runs wait
+    /// on.
     pub async fn drive<F: Future>(&self, future: F) -> Result<F::Output, Error> {
         self.wait(future, || false, || "the future that was driven is not ready".to_owned()).await
     }
 
-    /// Awaits a future that waits for something real, a request to an HTTP server of the test for example, while others
-    /// use this environment's client. No time passes, and it is waited for however long it takes.
+    /// Awaits a future that waits for something real, a request to an HTTP server of the test for example, while
+    /// others use this environment's client. No time passes, and it is waited for however long it takes.
     pub async fn serve<F: Future>(&self, future: F) -> F::Output {
         self.world.serve(future).await
     }

@@ -1,5 +1,5 @@
-//! Every order in which things can reach a run, tried one after the other on the real engine. It must not know what
-//! the workflow does.
+//! Every order in which things can reach a run, tried one after the other on the real engine. It must not know
+//! what the workflow does.
 
 mod arrival;
 mod chooser;
@@ -26,16 +26,16 @@ use crate::env::{TestEnv, TestEnvBuilder, TestRun};
 use crate::error::Error;
 use crate::runtime::dice::Dice;
 
-/// Explores the orders in which the outcomes of activities and steps, timers, signals, a cancellation and a termination
-/// can reach a run, each in a new environment, when the returned builder is awaited.
+/// Explores the orders in which the outcomes of activities and steps, timers, signals, a cancellation and a
+/// termination can reach a run, each in a new environment, when the returned builder is awaited.
 ///
-/// `script` plays the client: it starts one run and sends what is to be sent. Each of its messages is on its way until
-/// it is chosen, as is each outcome; so the script's own order says only what comes after what. It need not wait for
-/// the run, nor let time pass. `check` is told of the run when nothing can reach it any more: it is over, or waits for
-/// something that never comes.
+/// `script` plays the client: it starts one run and sends what is to be sent. Each of its messages is on its way
+/// until it is chosen, as is each outcome; so the script's own order says only what comes after what. It need not
+/// wait for the run, nor let time pass. `check` is told of the run when nothing can reach it any more: it is over,
+/// or waits for something that never comes.
 ///
-/// Whatever `check` says, a run must not stall, and the code must follow its own history: it is replayed after every
-/// arrival, and each order is played twice.
+/// Whatever `check` says, a run must not stall, and the code must follow its own history: it is replayed after
+/// every arrival, and each order is played twice.
 ///
 /// ```
 /// use pgworkflows::prelude::*;
@@ -150,8 +150,8 @@ where
     S: AsyncFn(TestEnv) -> Result<TestRun<W>, Error>,
     C: AsyncFn(TestRun<W>) -> Result<(), Error>,
 {
-    /// How many orders are tried one after the other, those with the fewest unusual arrivals first; 1,000 unless told
-    /// otherwise. At least 1.
+    /// How many orders are tried one after the other, those with the fewest unusual arrivals first; 1,000 unless
+    /// told otherwise. At least 1.
     pub fn orders_max(mut self, orders: usize) -> Self {
         self.orders_max = orders;
         self
@@ -175,7 +175,8 @@ where
         self
     }
 
-    /// Plays this order alone: these arrivals first, and then what comes if nobody chooses. A failure prints the line.
+    /// Plays this order alone: these arrivals first, and then what comes if nobody chooses. A failure prints the
+    /// line.
     pub fn order(mut self, arrivals: impl Into<Vec<Arrival>>) -> Self {
         self.order = Some(arrivals.into());
         self

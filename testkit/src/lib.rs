@@ -1,8 +1,9 @@
 //! Tools that test workflows and stores. They must not touch a real clock.
 //!
-//! For your workflows there is [`TestEnv`]: the real engine in memory, under a clock that the test owns, with mocks for
-//! activities; and [`replay`], which holds histories that were recorded against today's code. The guide is
-//! `docs/testing-workflows.md`. For stores there is [`conformance`], and for the engine itself the simulator, [`sim`].
+//! For your workflows there is [`TestEnv`]: the real engine in memory, under a clock that the test owns, with mocks
+//! for activities; and [`replay`], which holds histories that were recorded against today's code. The guide is
+//! `docs/testing-workflows.md`. For stores there is [`conformance`], and for the engine itself the simulator,
+//! [`sim`].
 
 mod caught;
 pub mod conformance;

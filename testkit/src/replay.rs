@@ -1,5 +1,5 @@
-//! The replay check: histories that were recorded, here or in production, against today's code. It must not know how a
-//! history was made, and trusts none.
+//! The replay check: histories that were recorded, here or in production, against today's code. It must not know how
+//! a history was made, and trusts none.
 
 mod check;
 
@@ -35,9 +35,9 @@ use crate::error::Error;
 /// ```
 ///
 /// # Errors
-/// [`Error::is_diverged`] if the code decides differently: the error shows what was recorded, what the code does, and
-/// the source lines of both, as far as the history has any. [`Error::is_invalid`] for a history of another workflow, of
-/// a newer build, one that is not whole, and one that is damaged.
+/// [`Error::is_diverged`] if the code decides differently: the error shows what was recorded, what the code does,
+/// and the source lines of both, as far as the history has any. [`Error::is_invalid`] for a history of another
+/// workflow, of a newer build, one that is not whole, and one that is damaged.
 pub fn replay<W: Workflow>(history: &History) -> Result<Replayed, Error> {
     match history.workflow() {
         Some(workflow) if workflow == W::NAME => replay_with(history, pgworkflows::replay::<W>),

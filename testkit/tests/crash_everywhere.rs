@@ -1,5 +1,5 @@
-//! `crash_everywhere` at work: workflows that are right pass, and whatever a crash changes is named with the place of
-//! the crash. It judges the tool; the main job is crashed in `examples/tests/`.
+//! `crash_everywhere` at work: workflows that are right pass, and whatever a crash changes is named with the place
+//! of the crash. It judges the tool; the main job is crashed in `examples/tests/`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,5 +1,5 @@
-//! `explore` at work: orders counted, known order bugs found and shortened, hidden non-determinism caught. It judges
-//! the tool, on workflows that are small enough to count by hand.
+//! `explore` at work: orders counted, known order bugs found and shortened, hidden non-determinism caught. It
+//! judges the tool, on workflows that are small enough to count by hand.
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};

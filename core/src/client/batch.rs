@@ -1,5 +1,5 @@
-//! Group commit for starts: those that wait at the same time travel in one transaction. It must not know what a
-//! start means, nor carry one that could wait for somebody else's transaction: that would hold up all others.
+//! Group commit for requests: those that wait at the same time travel in one transaction. It must not know what a
+//! request means, nor be given one that could wait for somebody else's transaction: that would hold up all others.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use crate::host::Host;
 use crate::limits;
 use crate::store::{Store, StoreError, Submission, Submitted};
 
-/// Carries the starts of all clones of a client.
+/// Carries the requests of all clones of a client.
 pub(super) struct Batcher {
     store: Arc<dyn Store>,
     host: Arc<dyn Host>,
@@ -25,7 +25,7 @@ struct Queue {
     carriers: usize,
 }
 
-/// A start that waits for the next batch.
+/// A request that waits for the next batch.
 struct Waiting {
     submission: Submission,
     reply: oneshot::Sender<Result<Submitted, StoreError>>,
@@ -36,13 +36,7 @@ impl Batcher {
         Arc::new(Self { store, host, queue: Mutex::default() })
     }
 
-    /// Whether a submission may share its transaction. A key may be held by somebody's open transaction, and
-    /// then it is waited for.
-    pub(super) fn carries(submission: &Submission) -> bool {
-        submission.opens.as_ref().is_some_and(|run| run.key.is_none())
-    }
-
-    /// Submits a start together with those that wait at the same time.
+    /// Submits a request together with those that wait at the same time.
     pub(super) async fn submit(self: &Arc<Self>, submission: Submission) -> Result<Submitted, StoreError> {
         let (reply, answer) = oneshot::channel();
         let needs_carrier = {

@@ -15,12 +15,41 @@ use super::outcomes::Outcomes;
 use super::request::Prepared;
 use crate::error::Error;
 use crate::host::{Host, StoreClock};
-use crate::id::{EventSeq, RunId};
+use crate::id::{EventSeq, RunId, ShardId};
 use crate::limits;
 use crate::payload::Payload;
 use crate::run::payload_too_large;
-use crate::store::{EventRecord, Queue, RunHistory, Store, StoreError, Submission, Submitted};
+use crate::store::{EventRecord, Queue, RunHistory, Store, StoreError, Submission, Submitted, Switchboard};
 use crate::time::Timestamp;
+
+/// A queue's contiguous range of shards; at least one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shards {
+    first: ShardId,
+    last: ShardId,
+}
+
+impl Shards {
+    fn new(queue: &Queue) -> Result<Self, Error> {
+        let last = queue.first_shard.get().saturating_add(queue.shard_count - 1);
+        Ok(Self { first: queue.first_shard, last: ShardId::new(last)? })
+    }
+
+    pub(crate) fn first(self) -> ShardId {
+        self.first
+    }
+
+    pub(crate) fn last(self) -> ShardId {
+        self.last
+    }
+
+    /// The shard of that number modulo their count, from the first on.
+    pub(crate) fn nth(self, number: u64) -> ShardId {
+        let (first, last) = (self.first.get(), self.last.get());
+        let nth = number % (u64::from(last - first) + 1);
+        ShardId::new(first + nth as u16).expect("it is not beyond the last")
+    }
+}
 
 /// What all clones of a client share.
 #[derive(Debug)]
@@ -33,8 +62,10 @@ pub(crate) struct Shared {
     queue_shards: u16,
     payload_bytes_max: usize,
     clock: StoreClock,
-    /// The queue as the store described it, and when it did by the host's clock.
-    queue: Mutex<Option<(Queue, Duration)>>,
+    /// Where workers of this process take starts, if the store knows them.
+    pub(super) switchboard: Option<Switchboard>,
+    /// The queue's shards, and when the store named them by the host's clock.
+    shards: Mutex<Option<(Shards, Duration)>>,
     /// Held while the store is asked for the queue, so that a thousand first starts ask once.
     queue_asked: tokio::sync::Mutex<()>,
 }
@@ -45,6 +76,7 @@ impl Shared {
         let batcher = Batcher::new(Arc::clone(&builder.store), Arc::clone(&host));
         Self {
             batcher,
+            switchboard: builder.store.switchboard(),
             store: builder.store,
             host,
             queue_name: builder.queue,
@@ -52,7 +84,7 @@ impl Shared {
             queue_shards: builder.queue_shards,
             payload_bytes_max: builder.payload_bytes_max,
             clock: StoreClock::default(),
-            queue: Mutex::default(),
+            shards: Mutex::default(),
             queue_asked: tokio::sync::Mutex::default(),
         }
     }
@@ -84,11 +116,11 @@ impl Shared {
 
     /// Submits a request: the very same submission until its outcome is known.
     pub(crate) async fn submit<T>(&self, prepared: Prepared<T>) -> Result<T, Error> {
-        let submission = prepared.submission().clone();
+        let (submission, is_keyed) = (prepared.submission().clone(), prepared.is_keyed());
         let tries = AtomicUsize::new(0);
         let answer = self.retry(|| {
             tries.fetch_add(1, Ordering::Relaxed);
-            self.submit_once(&submission)
+            self.submit_once(&submission, is_keyed)
         });
         let answer = answer.await?;
         let message = submission.opens.is_none();
@@ -103,8 +135,8 @@ impl Shared {
         prepared.answered(answer)
     }
 
-    async fn submit_once(&self, submission: &Submission) -> Result<Submitted, StoreError> {
-        if Batcher::carries(submission) {
+    async fn submit_once(&self, submission: &Submission, is_keyed: bool) -> Result<Submitted, StoreError> {
+        if !is_keyed {
             return self.batcher.submit(submission.clone()).await;
         }
         let answers = self.store.submit(std::slice::from_ref(submission)).await?;
@@ -120,12 +152,12 @@ impl Shared {
 
     /// The queue's shards and the store's time, which is asked for again where the last answer is old: the two
     /// clocks drift apart, and a machine that was suspended has not counted.
-    pub(crate) async fn queue(&self) -> Result<(Queue, Timestamp), Error> {
-        if let Some(known) = self.queue_known() {
+    pub(crate) async fn shards(&self) -> Result<(Shards, Timestamp), Error> {
+        if let Some(known) = self.shards_known() {
             return Ok(known);
         }
         let _turn = self.queue_asked.lock().await;
-        if let Some(known) = self.queue_known() {
+        if let Some(known) = self.shards_known() {
             return Ok(known);
         }
         let queue = self.retry(|| self.store.queue(&self.queue_name, self.queue_shards)).await?;
@@ -134,20 +166,19 @@ impl Shared {
             return Err(StoreError::corrupt(reason).into());
         }
         self.clock.answered(queue.now, &*self.host);
-        let now = queue.now;
-        *self.lock_queue() = Some((queue.clone(), self.host.monotonic()));
-        Ok((queue, now))
+        let shards = Shards::new(&queue)?;
+        *self.lock_shards() = Some((shards, self.host.monotonic()));
+        Ok((shards, queue.now))
     }
 
-    fn queue_known(&self) -> Option<(Queue, Timestamp)> {
-        let known = self.lock_queue();
-        let (queue, answered) = known.as_ref()?;
-        let age = self.host.monotonic().saturating_sub(*answered);
-        (age < limits::CLIENT_CLOCK_AGE_MAX).then_some((queue.clone(), self.clock.now(&*self.host)?))
+    fn shards_known(&self) -> Option<(Shards, Timestamp)> {
+        let (shards, answered) = (*self.lock_shards())?;
+        let age = self.host.monotonic().saturating_sub(answered);
+        (age < limits::CLIENT_CLOCK_AGE_MAX).then_some((shards, self.clock.now(&*self.host)?))
     }
 
-    fn lock_queue(&self) -> std::sync::MutexGuard<'_, Option<(Queue, Duration)>> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_shards(&self) -> std::sync::MutexGuard<'_, Option<(Shards, Duration)>> {
+        self.shards.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Encodes user data, within the limit.

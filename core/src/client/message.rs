@@ -71,8 +71,8 @@ impl<T: Serialize> Request for SendSignal<T> {
 
     fn prepare(self) -> BoxFuture<'static, Result<Prepared<()>, Error>> {
         // Encoded before the first await: the content need not be `Send`.
-        let checked = self.check();
-        prepared(self.shared, checked)
+        let (checked, is_keyed) = (self.check(), self.key.is_some());
+        prepared(self.shared, checked, is_keyed)
     }
 }
 
@@ -110,7 +110,7 @@ impl Request for CancelRun {
         let checked = check_reason("cancellation", self.reason.as_deref().unwrap_or_default()).map(|()| {
             submission(random_message(&self.shared), self.run, &Message::Cancel { reason: self.reason })
         });
-        prepared(self.shared, checked)
+        prepared(self.shared, checked, false)
     }
 }
 
@@ -142,7 +142,7 @@ impl Request for TerminateRun {
         let checked = check_reason("termination", &self.reason).map(|()| {
             submission(random_message(&self.shared), self.run, &Message::Terminate { reason: self.reason })
         });
-        prepared(self.shared, checked)
+        prepared(self.shared, checked, false)
     }
 }
 
@@ -151,10 +151,11 @@ awaitable!(TerminateRun, (), |()| ());
 fn prepared(
     shared: Arc<Shared>,
     checked: Result<Submission, Error>,
+    is_keyed: bool,
 ) -> BoxFuture<'static, Result<Prepared<()>, Error>> {
     let ready = checked.map(|submission| {
         let run = submission.run;
-        Prepared::new(Arc::clone(&shared.store), submission, move |answer| match answer {
+        Prepared::new(Arc::clone(&shared.store), submission, is_keyed, move |answer| match answer {
             Submitted::Accepted => Ok(()),
             Submitted::RunOver => Err(Error::run_over(run)),
             Submitted::UnknownRun => Err(Error::unknown_run(run.to_string())),

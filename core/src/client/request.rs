@@ -58,6 +58,9 @@ pub trait Request {
 pub struct Prepared<T> {
     store: Arc<dyn Store>,
     submission: Submission,
+    /// Whether it has to be submitted in a transaction of its own: it has a key, which somebody's open transaction
+    /// may hold, and whoever shares its transaction would wait as well.
+    is_keyed: bool,
     interpret: Box<dyn FnOnce(Submitted) -> Result<T, Error> + Send>,
 }
 
@@ -65,9 +68,10 @@ impl<T> Prepared<T> {
     pub(super) fn new(
         store: Arc<dyn Store>,
         submission: Submission,
+        is_keyed: bool,
         interpret: impl FnOnce(Submitted) -> Result<T, Error> + Send + 'static,
     ) -> Self {
-        Self { store, submission, interpret: Box::new(interpret) }
+        Self { store, submission, is_keyed, interpret: Box::new(interpret) }
     }
 
     /// What is to be submitted.
@@ -89,6 +93,10 @@ impl<T> Prepared<T> {
             }
             store = &**any.downcast_ref::<Arc<dyn Store>>()?;
         }
+    }
+
+    pub(super) fn is_keyed(&self) -> bool {
+        self.is_keyed
     }
 
     /// What the store's answer means to the caller.

@@ -1,23 +1,27 @@
 //! `client.start`: opens a run and its start message, in one submission. It must not know what becomes of them.
 
 use std::fmt;
+use std::future::IntoFuture;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, Either, select};
 use sha2::{Digest, Sha256};
+use tokio::sync::oneshot;
 
 use super::Shared;
-use super::request::{Prepared, Request, awaitable};
+use super::call::Shards;
+use super::request::{Prepared, Request};
 use crate::error::Error;
 use crate::event::{Name, wire};
 use crate::handle::RunHandle;
 use crate::id::{MessageId, RunId, ShardId};
-use crate::message::Message;
+use crate::limits;
+use crate::message::{Flag, Message};
 use crate::payload::{Payload, canonical_digest};
 use crate::registry::check_name;
-use crate::store::{NewRun, Queue, StoreError, Submission, Submitted};
+use crate::store::{ClosedRun, LocalStart, NewRun, StoreError, Submission, Submitted};
 use crate::time::Timestamp;
 use crate::workflow::Workflow;
 
@@ -114,30 +118,35 @@ impl<W: Workflow> Request for StartRun<W> {
         let checked = self.check();
         let shared = self.shared;
         Box::pin(async move {
-            let checked = checked?;
-            let (queue, now) = shared.queue().await?;
-            let key = checked.key.clone();
-            let submission = checked.submission(&queue, now, || shared.host.random())?;
-            let (run, store) = (submission.run, Arc::clone(&shared.store));
-            Ok(Prepared::new(store, submission, move |answer| match answer {
-                // A start that was repeated may find its own run over, or under its own key.
-                Submitted::Accepted | Submitted::RunOver => Ok(RunHandle::unchecked(shared, run)),
-                Submitted::Existing(existing) => {
-                    Ok(RunHandle::unchecked(shared, existing).existing(existing != run))
-                }
-                Submitted::KeyConflict(holder) => {
-                    Err(Error::key_conflict(W::NAME, key.as_deref().unwrap_or_default(), holder))
-                }
-                Submitted::UnknownRun => {
-                    let reason = format!("the start of run {run} was answered with `unknown run`");
-                    Err(StoreError::corrupt(reason).into())
-                }
-            }))
+            let (shards, now) = shared.shards().await?;
+            let placed = checked?.place(shards, now, |_| None, shared.host.random())?;
+            Ok(placed.prepared(shared, false))
         })
     }
 }
 
-awaitable!(StartRun<W: Workflow>, RunHandle<W>, RunHandle::committed);
+impl<W: Workflow> IntoFuture for StartRun<W> {
+    type Output = Result<RunHandle<W>, Error>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let checked = self.check();
+        let shared = self.shared;
+        Box::pin(async move {
+            let checked = checked?;
+            let (shards, now) = shared.shards().await?;
+            let nearest =
+                |wanted| shared.switchboard.as_ref()?.nearest(wanted, shards.first(), shards.last());
+            let placed = checked.place(shards, now, nearest, shared.host.random())?;
+            let repeated = placed.is_local;
+            if repeated && let Some(closed) = placed.hand_over(&shared).await {
+                return Ok(RunHandle::known(shared, placed.run, false).told(closed));
+            }
+            let prepared = placed.prepared(Arc::clone(&shared), repeated);
+            shared.submit(prepared).await.map(RunHandle::committed)
+        })
+    }
+}
 
 impl Begin {
     fn check(self, workflow: &str) -> Result<(), Error> {
@@ -183,33 +192,88 @@ struct Checked {
 }
 
 impl Checked {
-    fn submission(
+    /// Gives the run its id, and with it its shard: one that `nearest` finds in this process, if it may be any.
+    fn place(
         self,
-        queue: &Queue,
+        shards: Shards,
         now: Timestamp,
-        mut random: impl FnMut() -> u64,
-    ) -> Result<Submission, Error> {
+        nearest: impl Fn(ShardId) -> Option<ShardId>,
+        random: u64,
+    ) -> Result<Placed, Error> {
         let start_at = self.begin.at(self.workflow, now)?;
         // A key always leads to the same shard, so that two starts with it meet there.
-        let nth = self.key.as_deref().map_or_else(&mut random, key_prefix) % u64::from(queue.shard_count);
-        let shard = ShardId::new(queue.first_shard.get().saturating_add(nth as u16))?;
-        let run = RunId::new(now, shard, random());
+        let wanted = shards.nth(self.key.as_deref().map_or(random, key_prefix));
+        let local = if self.key.is_none() { nearest(wanted) } else { None };
+        let run = RunId::new(now, local.unwrap_or(wanted), random);
+        Ok(Placed { run, is_local: local.is_some(), start_at, start: self })
+    }
+}
+
+/// A start whose run has an id.
+struct Placed {
+    run: RunId,
+    /// Whether a processor of this process owned its shard just now.
+    is_local: bool,
+    start_at: Option<Timestamp>,
+    start: Checked,
+}
+
+impl Placed {
+    /// Hands the start to the processor of this process. Answers when the run is in the log, with what will tell of
+    /// its end; `None` if whether it is there is not known.
+    async fn hand_over(&self, shared: &Shared) -> Option<oneshot::Receiver<ClosedRun>> {
+        let (accepted, is_accepted) = oneshot::channel();
+        let (closed, is_closed) = oneshot::channel();
+        shared.switchboard.as_ref()?.start(LocalStart {
+            run: self.run,
+            workflow: Name::Borrowed(self.start.workflow),
+            input: self.start.input.clone(),
+            start_at: self.start_at,
+            accepted,
+            closed,
+        });
+        // A processor may be held up by workflow code that never yields: the inbox takes the start then.
+        match select(is_accepted, shared.host.sleep(limits::LOCAL_START_PATIENCE)).await {
+            Either::Left((Ok(()), _)) => Some(is_closed),
+            Either::Left((Err(_), _)) | Either::Right(_) => None,
+        }
+    }
+
+    /// The start as a submission.
+    fn prepared<W: Workflow>(self, shared: Arc<Shared>, repeated: bool) -> Prepared<RunHandle<W>> {
+        let Self { run, start_at, start, .. } = self;
+        let (key, is_keyed) = (start.key.clone(), start.key.is_some());
         let message = Message::Start {
-            workflow: Name::Borrowed(self.workflow),
-            input: self.input,
-            key: self.key.clone(),
+            workflow: Name::Borrowed(start.workflow),
+            input: start.input,
+            key: start.key.clone(),
             start_at,
+            repeated: Flag(repeated),
         };
-        Ok(Submission {
+        let submission = Submission {
             // A run is started once, so the run names the message as well.
             message: MessageId::from_u128(run.as_u128()),
             run,
             body: wire::encode_message(&message),
             opens: Some(NewRun {
-                workflow: self.workflow.to_owned(),
-                key: self.key,
-                input_digest: self.input_digest,
+                workflow: start.workflow.to_owned(),
+                key: start.key,
+                input_digest: start.input_digest,
             }),
+        };
+        Prepared::new(Arc::clone(&shared.store), submission, is_keyed, move |answer| match answer {
+            // A start that was repeated may find its own run over, or under its own key.
+            Submitted::Accepted | Submitted::RunOver => Ok(RunHandle::unchecked(shared, run)),
+            Submitted::Existing(existing) => {
+                Ok(RunHandle::unchecked(shared, existing).existing(existing != run))
+            }
+            Submitted::KeyConflict(holder) => {
+                Err(Error::key_conflict(W::NAME, key.as_deref().unwrap_or_default(), holder))
+            }
+            Submitted::UnknownRun => {
+                let reason = format!("the start of run {run} was answered with `unknown run`");
+                Err(StoreError::corrupt(reason).into())
+            }
         })
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{Consequences, Effect, Live, Processor};
-use crate::event::{Event, EventName, wire};
+use crate::event::{Event, EventName, Name, wire};
 use crate::id::{CommandId, EventSeq, Position, RunId, ShardId};
 use crate::limits;
 use crate::run::PastEvent;
@@ -21,6 +21,8 @@ use crate::time::Timestamp;
 pub(super) struct Group {
     pub(super) run: RunId,
     pub(super) events: Vec<Encoded>,
+    /// How many of its events are in the append in flight.
+    appended: usize,
     pub(super) consumed: Vec<MessageRef>,
     pub(super) undelivered: Vec<MessageRef>,
     pub(super) row: Option<RowChange>,
@@ -38,7 +40,7 @@ pub(super) struct Encoded {
 /// A change of a run's row.
 pub(super) enum RowChange {
     /// It is open. `workflow` is there if the store has no row yet.
-    Open { workflow: Option<String>, row: OpenRow },
+    Open { workflow: Option<Name>, row: OpenRow },
     /// It is over.
     Closed(ClosedRun),
 }
@@ -46,6 +48,7 @@ pub(super) enum RowChange {
 /// An append whose outcome is not known yet.
 pub(super) struct InFlight {
     append: Arc<Append>,
+    /// Whose events are in the append.
     groups: Vec<Group>,
     /// Where the shards' positions were before.
     positions: BTreeMap<ShardId, Position>,
@@ -56,6 +59,7 @@ impl Group {
         Self {
             run,
             events: Vec::new(),
+            appended: 0,
             consumed: Vec::new(),
             undelivered: Vec::new(),
             row: None,
@@ -68,6 +72,13 @@ impl Group {
         self.events.iter().map(|event| event.body.len()).sum()
     }
 
+    /// Takes its events back, the last of those in an append that was refused.
+    fn take_back(&mut self, events: &mut Vec<NewEvent>) {
+        let own = events.drain(events.len() - self.appended..);
+        self.events =
+            own.map(|NewEvent { seq, at, name, body, .. }| Encoded { seq, at, name, body }).collect();
+    }
+
     pub(super) fn writes_nothing(&self) -> bool {
         self.events.is_empty()
             && self.consumed.is_empty()
@@ -78,7 +89,7 @@ impl Group {
 
 impl Live {
     /// Encodes a run's events into a group, and says what they ask for.
-    pub(super) fn log(&self, group: &mut Group, events: Vec<PastEvent>) -> Consequences {
+    pub(super) fn log(&mut self, group: &mut Group, events: Vec<PastEvent>) -> Consequences {
         let mut follows = Consequences::default();
         for PastEvent { seq, at, event } in events {
             let (name, body) = (event.name(), wire::encode_event(&event));
@@ -113,8 +124,11 @@ impl Live {
                 | Event::CompensationCompleted { .. } => {}
             }
             if let Some(status) = closed_status(&event) {
-                group.row = Some(RowChange::Closed(self.closed(status, at, body.clone())));
-                group.effects.push(Effect::Closed { run: group.run, status });
+                let closed = self.closed(status, at, body.clone());
+                if let Some(on_closed) = self.on_closed.take() {
+                    group.effects.push(Effect::Tell { closed: Box::new(closed.clone()), on_closed });
+                }
+                group.row = Some(RowChange::Closed(closed));
             }
             group.events.push(Encoded { seq, at, name, body });
         }
@@ -125,7 +139,7 @@ impl Live {
         let state = &self.run.state;
         ClosedRun {
             run: state.id,
-            workflow: state.workflow.to_string(),
+            workflow: state.workflow.clone(),
             key: state.key.clone(),
             status,
             closed_at,
@@ -154,7 +168,7 @@ impl Live {
         if self.row.as_ref() == Some(&row) {
             return;
         }
-        let workflow = (!self.has_row).then(|| self.run.state.workflow.to_string());
+        let workflow = (!self.has_row).then(|| self.run.state.workflow.clone());
         self.has_row = true;
         self.row = Some(row.clone());
         group.row = Some(RowChange::Open { workflow, row });
@@ -199,7 +213,7 @@ impl Processor {
         }
         let positions: BTreeMap<ShardId, Position> =
             self.shards.iter().map(|(shard, state)| (*shard, state.next_position)).collect();
-        let append = Arc::new(self.build(&groups));
+        let append = Arc::new(self.build(&mut groups));
         self.in_flight = Some(InFlight { append: Arc::clone(&append), groups, positions });
         Some(append)
     }
@@ -209,19 +223,20 @@ impl Processor {
         let mut groups = Vec::new();
         let mut events = 0;
         let mut bytes = 0;
-        while let Some(group) = self.groups.front() {
+        while let Some(group) = self.outbox.groups.front() {
             let (more_events, more_bytes) = (events + group.events.len(), bytes + group.bytes());
             let full = more_events > limits::APPEND_EVENTS_MAX || more_bytes > limits::APPEND_BYTES_MAX;
             if full && events > 0 || groups.len() >= self.groups_max {
                 break;
             }
             (events, bytes) = (more_events, more_bytes);
-            groups.extend(self.groups.pop_front());
+            groups.extend(self.outbox.groups.pop_front());
         }
         groups
     }
 
-    fn build(&mut self, groups: &[Group]) -> Append {
+    /// Puts an append together. It takes the groups' events with it.
+    fn build(&mut self, groups: &mut [Group]) -> Append {
         let mut append = Append {
             lease: self.lease,
             number: self.committed.next(),
@@ -233,22 +248,21 @@ impl Processor {
             consumed: Vec::new(),
             undelivered: Vec::new(),
         };
-        let mut rows: BTreeMap<RunId, (Option<&String>, &RowChange)> = BTreeMap::new();
+        let mut rows: Vec<(RunId, &RowChange)> = Vec::new();
         for group in groups {
             self.place(group, &mut append.events);
             append.consumed.extend(&group.consumed);
             append.undelivered.extend(&group.undelivered);
-            if let Some(change) = &group.row {
-                // The last change stands, but a row that opens in this append still has to be made.
-                let opens = match change {
-                    RowChange::Open { workflow, .. } => workflow.as_ref(),
-                    RowChange::Closed(_) => None,
-                };
-                let entry = rows.entry(group.run).or_insert((opens, change));
-                *entry = (entry.0.or(opens), change);
-            }
+            rows.extend(group.row.as_ref().map(|change| (group.run, change)));
         }
-        for (run, (opens, change)) in rows {
+        rows.sort_by_key(|(run, _)| *run);
+        for changes in rows.chunk_by(|(one, _), (other, _)| one == other) {
+            let Some((run, change)) = changes.last().copied() else { continue };
+            // The last change stands, but a row that opens in this append still has to be made.
+            let opens = changes.iter().find_map(|(_, change)| match change {
+                RowChange::Open { workflow, .. } => workflow.as_ref(),
+                RowChange::Closed(_) => None,
+            });
             match (change, opens) {
                 (RowChange::Closed(closed), _) => append.closed.push(closed.clone()),
                 (RowChange::Open { row, .. }, Some(workflow)) => {
@@ -263,8 +277,9 @@ impl Processor {
         append
     }
 
-    /// Gives a group's events their positions.
-    fn place(&mut self, group: &Group, events: &mut Vec<NewEvent>) {
+    /// Moves a group's events to the append, with their positions.
+    fn place(&mut self, group: &mut Group, events: &mut Vec<NewEvent>) {
+        group.appended = group.events.len();
         if group.events.is_empty() {
             return;
         }
@@ -272,15 +287,8 @@ impl Processor {
         let state = self.shards.get_mut(&shard);
         let state =
             state.unwrap_or_else(|| panic!("run {} is of shard {shard}, which is not ours", group.run));
-        for event in &group.events {
-            events.push(NewEvent {
-                run: group.run,
-                seq: event.seq,
-                position: state.next_position,
-                name: event.name.clone(),
-                at: event.at,
-                body: event.body.clone(),
-            });
+        for Encoded { seq, at, name, body } in group.events.drain(..) {
+            events.push(NewEvent { run: group.run, seq, position: state.next_position, name, at, body });
             state.next_position = state.next_position.next();
         }
     }
@@ -301,11 +309,13 @@ impl Processor {
     /// These groups are committed: what they caused may begin, and who is idle leaves memory.
     fn done(&mut self, groups: Vec<Group>) {
         for mut group in groups {
-            self.effects.append(&mut group.effects);
+            self.outbox.effects.append(&mut group.effects);
             if let Some(live) = self.runs.get_mut(&group.run) {
                 live.uncommitted -= 1;
-                if live.uncommitted == 0 {
-                    self.evict_if_idle(group.run);
+                if live.uncommitted == 0
+                    && (live.is_idle(self.due_until) || self.refused.contains_key(&group.run))
+                {
+                    self.forget(group.run);
                 }
             }
         }
@@ -322,8 +332,10 @@ impl Processor {
         }
         let count = in_flight.groups.len();
         let at_fault = in_flight.groups.first().map(|group| group.run);
-        for group in in_flight.groups.into_iter().rev() {
-            self.groups.push_front(group);
+        let mut events = Arc::unwrap_or_clone(in_flight.append).events;
+        for mut group in in_flight.groups.into_iter().rev() {
+            group.take_back(&mut events);
+            self.outbox.groups.push_front(group);
         }
         match at_fault {
             Some(run) if count == 1 => self.refuse(run, reason, now),

@@ -1,5 +1,6 @@
 //! Deadlines: they are kept in memory for every run that is, and fire from there.
 
+use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use super::{Live, Processor};
@@ -28,7 +29,7 @@ impl Processor {
     /// Fires the first deadline of a run.
     fn fire(&mut self, id: RunId, now: Timestamp) {
         let Some(live) = self.runs.get_mut(&id) else { return };
-        let Some(deadline) = live.next_deadline() else { return self.reschedule(id) };
+        let Some(deadline) = live.next_deadline() else { return live.reschedule(&mut self.wakes) };
         match deadline.kind {
             DeadlineKind::Timer => {
                 let progress = live.run.resolve(now, Event::TimerFired { id: deadline.id });
@@ -47,7 +48,9 @@ impl Processor {
                 }
             }
         }
-        self.reschedule(id);
+        if let Some(live) = self.runs.get_mut(&id) {
+            live.reschedule(&mut self.wakes);
+        }
     }
 
     /// Parked runs whose deadline is near.
@@ -67,24 +70,23 @@ impl Processor {
             }
         }
     }
-
-    /// Keeps a run's entry in the order of deadlines.
-    pub(super) fn reschedule(&mut self, id: RunId) {
-        let Some(live) = self.runs.get_mut(&id) else { return };
-        let next = live.next_deadline().map(|deadline| deadline.at);
-        if next != live.wake {
-            if let Some(old) = live.wake.take() {
-                self.wakes.remove(&(old, id));
-            }
-            if let Some(at) = next {
-                self.wakes.insert((at, id));
-            }
-            live.wake = next;
-        }
-    }
 }
 
 impl Live {
+    /// Keeps the run's entry in the order of deadlines.
+    pub(super) fn reschedule(&mut self, wakes: &mut BTreeSet<(Timestamp, RunId)>) {
+        let next = self.next_deadline().map(|deadline| deadline.at);
+        if next == self.wake {
+            return;
+        }
+        let id = self.run.state.id;
+        if let Some(old) = self.wake.take() {
+            wakes.remove(&(old, id));
+        }
+        wakes.extend(next.map(|at| (at, id)));
+        self.wake = next;
+    }
+
     /// The first deadline, of retries the first that was not handed to the executor.
     fn next_deadline(&self) -> Option<Deadline> {
         let state = &self.run.state;

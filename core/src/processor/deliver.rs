@@ -1,12 +1,12 @@
 //! Messages: from the inbox into the log, each exactly once, in the order in which they were read.
 
 use super::batch::Group;
-use super::{Live, Processor, Waiting};
+use super::{Effect, Live, Processor, Waiting};
 use crate::event::{Event, wire};
 use crate::id::RunId;
-use crate::message::Message;
+use crate::message::{Flag, Message};
 use crate::run::Run;
-use crate::store::{InboxMessage, InboxPage, InboxRead, MessageRef, OpenRow, OpenState};
+use crate::store::{InboxMessage, InboxPage, InboxRead, LocalStart, MessageRef, OpenRow, OpenState};
 use crate::time::Timestamp;
 
 /// How many messages are read at once.
@@ -52,8 +52,8 @@ impl Processor {
             queue.push(waiting);
         } else if self.runs.contains_key(&inbox.run) {
             self.take_in(inbox.run, waiting, now);
-        } else if let Message::Start { .. } = waiting.message {
-            self.start(inbox.run, waiting.message, reference, now);
+        } else if let Message::Start { repeated: Flag(false), .. } = waiting.message {
+            self.start(inbox.run, waiting, now);
         } else {
             self.load(inbox.run, vec![waiting]);
         }
@@ -66,23 +66,55 @@ impl Processor {
     }
 
     /// Begins a run by its start in the inbox.
-    fn start(&mut self, id: RunId, start: Message, reference: MessageRef, now: Timestamp) {
-        let Message::Start { workflow, input, key, start_at } = start else { return };
-        if !self.registry.knows_workflow(&workflow) {
+    fn start(&mut self, id: RunId, waiting: Waiting, now: Timestamp) {
+        let Message::Start { workflow, input, key, start_at, .. } = waiting.message else { return };
+        let Some(workflow) = self.registry.workflow_name(&workflow) else {
             tracing::warn!(
                 run = %id, %workflow,
                 "no workflow of this name is registered here: the run waits until a worker that knows it takes \
                  over; register it with a worker of this queue"
             );
             return;
-        }
+        };
         let started = Event::RunStarted { workflow, input, key, start_at, lease: self.lease };
         let (run, progress) = Run::start(id, now, started, &self.registry);
         let mut live = Live::new(run);
         live.has_row = true;
         live.row = Some(OpenRow { state: OpenState::Pending, ..OpenRow::default() });
-        self.runs.insert(id, live);
-        self.absorb(id, progress, Some(reference), now);
+        self.runs.insert(id, Box::new(live));
+        self.absorb(id, progress, Some(waiting.reference), now);
+    }
+
+    /// Begins a run that a client of this process hands over. One that cannot begin here is let go, and so is one
+    /// whose client has given up waiting: it is submitted then.
+    pub(crate) fn start_local(&mut self, start: LocalStart, now: Timestamp) {
+        let LocalStart { run: id, workflow, input, start_at, accepted, closed } = start;
+        let begun = self.runs.contains_key(&id) || self.loading.contains_key(&id);
+        if accepted.is_closed() || !self.owns(id.shard()) || begun {
+            return;
+        }
+        let Some(workflow) = self.registry.workflow_name(&workflow) else { return };
+        let started = Event::RunStarted { workflow, input, key: None, start_at, lease: self.lease };
+        let (run, progress) = Run::start(id, now, started, &self.registry);
+        let mut live = Live::new(run);
+        live.on_closed = Some(closed);
+        self.runs.insert(id, Box::new(live));
+        self.absorb(id, progress, None, now);
+        if let Some(live) = self.runs.get_mut(&id) {
+            live.cause(Effect::Accept { accepted }, &mut self.outbox);
+        }
+    }
+
+    /// The log holds nothing of a run. A start that might have been there begins it; what else came waits in the
+    /// inbox, because the run's own start has not been taken in.
+    pub(super) fn begin_waiting(&mut self, id: RunId, waiting: Vec<Waiting>, now: Timestamp) {
+        for waiting in waiting {
+            if self.runs.contains_key(&id) {
+                self.take_in(id, waiting, now);
+            } else {
+                self.start(id, waiting, now);
+            }
+        }
     }
 
     /// Hands a run in memory what waited for it.
@@ -116,7 +148,10 @@ impl Processor {
     pub(super) fn give_up(&mut self, run: RunId, reference: MessageRef) {
         let mut group = Group::new(run);
         group.undelivered.push(reference);
-        self.queue(group);
+        match self.runs.get_mut(&run) {
+            Some(live) => live.queue(group, &mut self.outbox),
+            None => self.outbox.groups.push_back(group),
+        }
     }
 }
 
@@ -130,6 +165,7 @@ impl Live {
             steps: Default::default(),
             unknown_activity: None,
             uncommitted: 0,
+            on_closed: None,
             retried: None,
             wake: None,
             warned: false,

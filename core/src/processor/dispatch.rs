@@ -46,9 +46,9 @@ impl Processor {
             let progress = live.run.attempt_started(now, call, attempt.attempt);
             self.absorb(id, progress, None, now);
         }
-        let mut group = Group::new(id);
-        group.effects.push(Effect::Execute(attempt));
-        self.queue(group);
+        if let Some(live) = self.runs.get_mut(&id) {
+            live.cause(Effect::Execute(attempt), &mut self.outbox);
+        }
     }
 
     /// Tells in the run's row what it waits on: nobody here can execute it.
@@ -57,7 +57,7 @@ impl Processor {
             live.unknown_activity = Some(activity);
             let mut group = Group::new(id);
             live.set_row(&mut group);
-            self.queue(group);
+            live.queue(group, &mut self.outbox);
         }
     }
 
@@ -89,9 +89,10 @@ impl Processor {
             return;
         }
         live.running.remove(&call);
-        let what = live.run.state.activities.get(&call).map(|activity| activity.name.clone());
-        let what = format!("the result of activity `{}`", what.unwrap_or_default());
-        let result = limit_payload(&what, result, self.registry.payload_bytes_max());
+        let result = limit_payload(result, self.registry.payload_bytes_max(), || {
+            let activity = live.run.state.activities.get(&call).map(|activity| activity.name.clone());
+            format!("the result of activity `{}`", activity.unwrap_or_default())
+        });
         // Should the clock have stepped back: a retry comes after those that were handed out.
         let now = live.retried.map_or(now, |retried| now.max(retried.at));
         let progress = live.run.attempt_ended(now, call, attempt, result);
@@ -112,8 +113,8 @@ impl Processor {
         if !live.steps.remove(&call) || live.run.state.closed.is_some() {
             return;
         }
-        let what = format!("the result of step `{step}`");
-        let resolution = match limit_payload(&what, result, self.registry.payload_bytes_max()) {
+        let what = || format!("the result of step `{step}`");
+        let resolution = match limit_payload(result, self.registry.payload_bytes_max(), what) {
             Ok(result) => Event::StepCompleted { id: call, step, result },
             Err(failure) => Event::StepFailed { id: call, step, failure },
         };
@@ -131,10 +132,14 @@ impl Live {
 }
 
 /// A result over the limit never reaches the store: the attempt failed, and so would another.
-fn limit_payload(what: &str, result: Result<Payload, Failure>, limit: usize) -> Result<Payload, Failure> {
+fn limit_payload(
+    result: Result<Payload, Failure>,
+    limit: usize,
+    what: impl FnOnce() -> String,
+) -> Result<Payload, Failure> {
     match result {
         Ok(payload) if payload.bytes().len() > limit => {
-            let message = payload_too_large(&what, payload.bytes().len(), limit);
+            let message = payload_too_large(&what(), payload.bytes().len(), limit);
             Err(Failure::new("payload-too-large", message).non_retryable())
         }
         Err(failure) => Err(failure.bounded(limit)),

@@ -24,10 +24,10 @@ impl Processor {
         for history in histories {
             self.recover(history, unparked, now);
         }
-        // What the store holds nothing of waits where it is: its start has not been taken in.
         if let Load::Runs(runs) = load {
             for run in runs {
-                self.loading.remove(&run);
+                let waiting = self.loading.remove(&run).unwrap_or_default();
+                self.begin_waiting(run, waiting, now);
             }
         }
     }
@@ -52,7 +52,7 @@ impl Processor {
                 return;
             }
         };
-        let Some(last) = past.last() else { return };
+        let Some(last) = past.last() else { return self.begin_waiting(id, waiting, now) };
         if super::batch::closed_status(&last.event).is_some() {
             for waiting in waiting {
                 self.give_up(id, waiting.reference);
@@ -78,7 +78,7 @@ impl Processor {
         let mut live = Live::new(run);
         live.has_row = true;
         let in_flight: Vec<CommandId> = live.run.state.activities_in_flight().collect();
-        self.runs.insert(id, live);
+        self.runs.insert(id, Box::new(live));
         self.absorb(id, progress, None, now);
         if self.refused.contains_key(&id) {
             return;
@@ -145,7 +145,7 @@ impl Processor {
 
     /// The next run under suspicion has its turn when the executor has nothing more of the one before.
     pub(super) fn pass_suspicion_on(&mut self, id: RunId, now: Timestamp) {
-        if self.suspects.front() == Some(&id) && self.runs.get(&id).is_none_or(Live::is_quiet) {
+        if self.suspects.front() == Some(&id) && self.runs.get(&id).is_none_or(|live| live.is_quiet()) {
             self.suspects.pop_front();
             self.dispatch_suspect(now);
         }
@@ -160,10 +160,10 @@ impl Processor {
     /// nothing more is written for it until another worker takes over.
     pub(super) fn refuse(&mut self, id: RunId, reason: &str, now: Timestamp) {
         tracing::error!(run = %id, "the store refuses what the run writes: {reason}");
-        self.groups.retain(|group| group.run != id);
+        self.outbox.groups.retain(|group| group.run != id);
         if let Some(live) = self.forget(id) {
             let under_way = live.running.keys().chain(&live.steps);
-            self.effects.extend(under_way.map(|call| Effect::Abort { run: id, id: *call }));
+            self.outbox.effects.extend(under_way.map(|call| Effect::Abort { run: id, id: *call }));
         }
         let reason = format!("the store refuses what the run writes: {reason}");
         // Refused again, not even its stall can be written.

@@ -1,6 +1,8 @@
 //! The processor without a driver: messages, outcomes and time go in; a table in memory plays the store.
 
-use std::collections::{BTreeMap, VecDeque};
+mod local;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +17,7 @@ use crate::event::{EventName, Name, wire};
 use crate::failure::Failure;
 use crate::id::{CommandId, InboxNo, LeaseId, MessageId, Position, RunId, ShardId};
 use crate::limits;
-use crate::message::Message;
+use crate::message::{Flag, Message};
 use crate::registry::{Definitions, Registry};
 use crate::retry::RetryPolicy;
 use crate::run::{PollMark, decode_history};
@@ -112,6 +114,7 @@ struct Desk {
     shard: ShardId,
     log: BTreeMap<RunId, Vec<EventRecord>>,
     rows: BTreeMap<RunId, OpenRow>,
+    closed: BTreeSet<RunId>,
     next_position: Position,
     inbox: BTreeMap<InboxNo, InboxMessage>,
     /// What the next read of the inbox shows.
@@ -173,6 +176,7 @@ impl Desk {
             shard,
             log: BTreeMap::new(),
             rows: BTreeMap::new(),
+            closed: BTreeSet::new(),
             next_position: Position::FIRST,
             inbox: BTreeMap::new(),
             unread: VecDeque::new(),
@@ -216,7 +220,10 @@ impl Desk {
     fn start<W: Workflow<Input = u32>>(&mut self, number: u64, input: u32) -> RunId {
         let id = run_id(number);
         let (workflow, input) = (Name::Borrowed(W::NAME), payload(&input));
-        self.submit(id, &Message::Start { workflow, input, key: None, start_at: None });
+        self.submit(
+            id,
+            &Message::Start { workflow, input, key: None, start_at: None, repeated: Flag(false) },
+        );
         self.rows.insert(id, OpenRow { state: OpenState::Pending, ..OpenRow::default() });
         id
     }
@@ -258,7 +265,8 @@ impl Desk {
                     self.attempts.remove(&(run, id));
                     self.steps.remove(&(run, id));
                 }
-                Effect::Closed { .. } => {}
+                Effect::Accept { accepted } => drop(accepted.send(())),
+                Effect::Tell { closed, on_closed } => drop(on_closed.send(*closed)),
             }
         }
     }
@@ -284,13 +292,18 @@ impl Desk {
                 body: event.body.clone(),
             });
         }
-        assert_eq!(append.opened, [], "all runs begin with a message");
+        for opened in &append.opened {
+            let before = self.rows.insert(opened.run, opened.row.clone());
+            assert!(before.is_none_or(|row| row.state == OpenState::Pending), "a run is opened once");
+        }
         for updated in &append.updated {
             let row = self.rows.get_mut(&updated.run).expect("the row is there");
             row.clone_from(&updated.row);
         }
         for closed in &append.closed {
-            self.rows.remove(&closed.run).expect("a run is closed once");
+            // One that begins and ends within an append never has a row.
+            self.rows.remove(&closed.run);
+            assert!(self.closed.insert(closed.run), "a run is closed once");
         }
         for message in append.consumed.iter().chain(&append.undelivered) {
             self.inbox.remove(&message.number).expect("a message is consumed once");
@@ -323,9 +336,13 @@ impl Desk {
     }
 
     fn load(&self, load: &Load) -> Vec<RunHistory> {
-        let history = |run: &RunId| RunHistory { run: *run, events: self.log[run].clone() };
+        let history = |run: &RunId| {
+            let events = self.log.get(run).cloned().unwrap_or_default();
+            RunHistory { run: *run, events }
+        };
+        let known = |run: &&RunId| self.log.contains_key(run) || self.rows.contains_key(run);
         match load {
-            Load::Runs(runs) => runs.iter().filter(|run| self.log.contains_key(run)).map(history).collect(),
+            Load::Runs(runs) => runs.iter().filter(known).map(history).collect(),
             Load::Unparked { after, limit, .. } => {
                 let unparked = |row: &OpenRow| matches!(row.state, OpenState::Busy | OpenState::Stalled);
                 let runs = self.rows.iter().filter(|(run, row)| unparked(row) && Some(**run) > *after);

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::MessageRef;
-use crate::event::EventName;
+use crate::event::{EventName, Name};
 use crate::id::{AppendNo, EventSeq, LeaseId, Position, RunId};
 use crate::time::Timestamp;
 
@@ -91,7 +91,7 @@ pub struct OpenedRun {
     /// The run.
     pub run: RunId,
     /// Its workflow's name.
-    pub workflow: String,
+    pub workflow: Name,
     /// Its row's changing part.
     pub row: OpenRow,
 }
@@ -136,7 +136,7 @@ pub struct ClosedRun {
     /// The run.
     pub run: RunId,
     /// Its workflow's name.
-    pub workflow: String,
+    pub workflow: Name,
     /// Its start's key.
     pub key: Option<String>,
     /// How it ended.

@@ -18,8 +18,8 @@ use crate::id::{CommandId, LeaseId, RunId};
 use crate::processor::{Effect, Processor, Read};
 use crate::registry::Registry;
 use crate::store::{
-    Append, Appended, Claimed, DueRuns, Hint, InboxPage, LeaseTick, LeaseTicked, RunHistory, Session, Store,
-    StoreError,
+    Append, Appended, Claimed, Connection, DueRuns, Hint, InboxPage, LeaseTick, LeaseTicked, LocalStart,
+    RunHistory, Session, Store, StoreError,
 };
 use crate::time::Timestamp;
 
@@ -36,6 +36,8 @@ pub(crate) enum Input {
     AttemptEnded { lease: LeaseId, run: RunId, id: CommandId, attempt: u32, attempted: Attempted },
     /// The executor is done with a step.
     StepEnded { lease: LeaseId, run: RunId, id: CommandId, step: Name, result: AttemptResult },
+    /// A client of this process starts a run.
+    Start(LocalStart),
     /// Hand over: wait for running activities for at most `grace`.
     Shutdown { grace: Duration },
 }
@@ -57,9 +59,25 @@ pub(crate) struct Surroundings {
     pub(crate) executor: Executor,
     pub(crate) registry: Registry,
     pub(crate) lease_ttl: Duration,
+    /// How many runs may be in memory before a client of this process has to submit its starts.
+    pub(crate) runs_max: usize,
     /// The driver's own mailbox, for the executor's replies.
     pub(crate) outbox: mpsc::UnboundedSender<Input>,
     pub(crate) gauge: super::Gauge,
+}
+
+impl Surroundings {
+    /// A place at the store's switchboard, if it has one.
+    fn connect(&self) -> Option<Connection> {
+        let (outbox, gauge, runs_max) = (self.outbox.clone(), self.gauge.clone(), self.runs_max);
+        let take = move |start| {
+            // What does not fit into memory waits in the inbox.
+            if gauge.live_runs() < runs_max {
+                drop(outbox.send(Input::Start(start)));
+            }
+        };
+        Some(self.store.switchboard()?.connect(take))
+    }
 }
 
 /// Why a driver ended.
@@ -95,6 +113,8 @@ pub(crate) struct Driver {
     tokens: BTreeMap<(RunId, CommandId), CancellationToken>,
     /// Whether the lease can still be trusted, which the executor asks as well.
     trust: Arc<Trust>,
+    /// Where clients of this process hand over starts, until a shutdown.
+    connection: Option<Connection>,
     /// When the grace of a shutdown is over, by the host's clock.
     shutdown: Option<Duration>,
     lost: Option<String>,
@@ -112,6 +132,8 @@ impl Driver {
         let (writer, reader) = sessions;
         // How long a lease may go without a renewal before its processor stops on its own.
         let trust = Trust::new(Arc::clone(&with.host), with.lease_ttl * 2 / 3, claimed_at);
+        let connection = with.connect();
+        connection.iter().for_each(|connection| connection.serve(processor.shards()));
         Self {
             with,
             processor,
@@ -123,6 +145,7 @@ impl Driver {
             read_after: Duration::ZERO,
             tokens: BTreeMap::new(),
             trust: Arc::new(trust),
+            connection,
             shutdown: None,
             lost: None,
         }
@@ -147,14 +170,15 @@ impl Driver {
                 Some(done) = OptionFuture::from(self.append.as_mut()) => self.append_done(done),
                 Some(done) = OptionFuture::from(self.read.as_mut()) => self.read_done(done),
                 input = mailbox.recv() => match input {
-                    Some(input) => self.take(input),
+                    Some(input) => self.take(input, self.now()),
                     None => return Ended::ShutDown,
                 },
                 hint = self.hints.recv() => self.hinted(hint),
                 () = pause => {}
             }
+            let now = self.now();
             while let Ok(input) = mailbox.try_recv() {
-                self.take(input);
+                self.take(input, now);
             }
         }
     }
@@ -203,8 +227,7 @@ impl Driver {
         self.lost.get_or_insert(reason);
     }
 
-    fn take(&mut self, input: Input) {
-        let now = self.now();
+    fn take(&mut self, input: Input, now: Timestamp) {
         match input {
             Input::Tick { ttl, reply } => {
                 let tick = self.processor.tick(now, ttl);
@@ -221,6 +244,7 @@ impl Driver {
             }
             Input::Claimed(claimed) if claimed.lease == self.processor.lease() => {
                 self.processor.claimed(&claimed);
+                self.connection.iter().for_each(|connection| connection.serve(self.processor.shards()));
             }
             Input::AttemptEnded { lease, run, id, attempt, attempted } if lease == self.processor.lease() => {
                 self.tokens.remove(&(run, id));
@@ -240,7 +264,11 @@ impl Driver {
             | Input::Claimed(_)
             | Input::AttemptEnded { .. }
             | Input::StepEnded { .. } => {}
+            Input::Start(start) if self.connection.is_some() => self.processor.start_local(start, now),
+            // Its client submits it.
+            Input::Start(_) => {}
             Input::Shutdown { grace } => {
+                self.connection = None;
                 let end = self.with.host.monotonic() + grace;
                 self.shutdown = Some(self.shutdown.map_or(end, |earlier| earlier.min(end)));
             }
@@ -279,7 +307,9 @@ impl Driver {
                     token.cancel();
                 }
             }
-            Effect::Closed { run, status } => tracing::debug!(%run, ?status, "run closed"),
+            // Whoever waited may have given up.
+            Effect::Accept { accepted } => drop(accepted.send(())),
+            Effect::Tell { closed, on_closed } => drop(on_closed.send(*closed)),
         }
     }
 

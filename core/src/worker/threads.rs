@@ -51,6 +51,7 @@ impl Parts {
                 executor: executor.clone(),
                 registry: Registry::new(Arc::clone(&worker.definitions), Arc::clone(&mark)),
                 lease_ttl: config.lease_ttl,
+                runs_max: config.processor.runs_max,
                 outbox: outbox.clone(),
                 gauge: gauge.clone(),
             };

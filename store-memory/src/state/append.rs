@@ -5,7 +5,8 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use pgworkflows::store::{
-    Append, Appended, ClosedRun, EventRecord, Hint, MessageRef, NewEvent, OpenRow, StoreError, Undelivered,
+    Append, Appended, ClosedRun, EventRecord, Hint, MessageRef, NewEvent, OpenRow, OpenState, StoreError,
+    Undelivered,
 };
 use pgworkflows::{AppendNo, EventSeq, Position, RunId, ShardId, Timestamp};
 
@@ -95,7 +96,9 @@ impl State {
     fn check_rows(&self, append: &Append) -> Result<(), StoreError> {
         let mut opened = BTreeSet::new();
         for run in append.opened.iter().map(|opened| opened.run) {
-            if self.runs.contains_key(&run) || !opened.insert(run) {
+            // A row that is pending is that of the same start, submitted because its fate was not known.
+            let pending = |run: &Run| matches!(&run.row, Row::Open(row) if row.state == OpenState::Pending);
+            if !self.runs.get(&run).is_none_or(pending) || !opened.insert(run) {
                 return Err(StoreError::conflict(format!("run {run} was opened before")));
             }
         }
@@ -131,7 +134,7 @@ impl State {
     fn check_seqs(&self, append: &Append) -> Result<(), StoreError> {
         let mut beginning: Vec<RunId> = append.opened.iter().map(|opened| opened.run).collect();
         beginning.extend(append.closed.iter().map(|closed| closed.run));
-        beginning.retain(|run| !self.runs.contains_key(run));
+        beginning.retain(|run| self.runs.get(run).is_none_or(|run| run.events.is_empty()));
         beginning.sort_unstable();
         let mut next_seqs: BTreeMap<RunId, EventSeq> = BTreeMap::new();
         for events in append.events.chunk_by(|one, other| one.run == other.run) {
@@ -205,7 +208,11 @@ impl State {
 
     fn write(&mut self, now: Timestamp, append: &Append) {
         for opened in &append.opened {
-            self.insert_run(opened.run, &opened.workflow, None, opened.row.clone());
+            if self.runs.contains_key(&opened.run) {
+                self.set_row(opened.run, Row::Open(opened.row.clone()));
+            } else {
+                self.insert_run(opened.run, &opened.workflow, None, opened.row.clone());
+            }
         }
         for updated in &append.updated {
             self.set_row(updated.run, Row::Open(updated.row.clone()));
@@ -227,6 +234,10 @@ impl State {
         }
         for message in &append.undelivered {
             let Some(row) = self.inbox.take(*message) else { continue };
+            // A start that was repeated after its run was logged, and is over, has nothing to tell.
+            if row.opens {
+                continue;
+            }
             self.undelivered.entry(row.run).or_default().push(Undelivered { body: row.body, at: now });
         }
     }
@@ -238,7 +249,7 @@ impl State {
             self.set_row(*id, row);
         } else {
             // It began within this append as well: it never has an open row.
-            let run = Run { workflow: workflow.clone(), key: key.clone(), row, events: Vec::new() };
+            let run = Run { workflow: workflow.to_string(), key: key.clone(), row, events: Vec::new() };
             self.runs.insert(*id, run);
         }
         self.hint(Hint::Closed(id.shard()));

@@ -12,7 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use bytes::Bytes;
-use pgworkflows::store::{InboxCursor, InboxMessage, InboxPage, InboxRead, MessageRef, StoreError};
+use pgworkflows::store::{
+    InboxCursor, InboxMessage, InboxPage, InboxRead, MessageRef, StoreError, Submission,
+};
 use pgworkflows::{InboxNo, MessageId, RunId, ShardId, Timestamp};
 
 use super::merge::merge;
@@ -37,6 +39,8 @@ pub(super) struct InboxRow {
     pub(super) run: RunId,
     pub(super) message: MessageId,
     pub(super) body: Bytes,
+    /// Whether it starts its run.
+    pub(super) opens: bool,
     /// The commit that made it visible.
     commit: u64,
 }
@@ -49,12 +53,13 @@ impl Inbox {
     }
 
     /// Makes messages visible, all at once.
-    pub(super) fn commit(&mut self, rows: impl IntoIterator<Item = (InboxNo, RunId, MessageId, Bytes)>) {
+    pub(super) fn commit(&mut self, rows: impl IntoIterator<Item = (InboxNo, Submission)>) {
         self.last_commit += 1;
         let commit = self.last_commit;
-        for (number, run, message, body) in rows {
+        for (number, Submission { run, message, body, opens }) in rows {
             let shard = run.shard();
-            self.rows.insert((shard, number), InboxRow { run, message, body, commit });
+            let opens = opens.is_some();
+            self.rows.insert((shard, number), InboxRow { run, message, body, opens, commit });
             self.arrivals.insert((shard, commit, number));
             self.messages.insert(message);
         }

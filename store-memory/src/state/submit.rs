@@ -63,8 +63,11 @@ impl State {
         }
         for (_, Submission { run, opens, .. }) in &rows {
             if let Some(NewRun { workflow, key, .. }) = opens {
-                let row = OpenRow { state: OpenState::Pending, ..OpenRow::default() };
-                self.insert_run(*run, workflow, key.clone(), row);
+                // A start that is repeated may have been logged since it was inserted.
+                if !self.runs.contains_key(run) {
+                    let row = OpenRow { state: OpenState::Pending, ..OpenRow::default() };
+                    self.insert_run(*run, workflow, key.clone(), row);
+                }
             }
             self.hint(Hint::Mail(run.shard()));
         }
@@ -73,7 +76,6 @@ impl State {
             let at = MessageRef { shard: run.shard(), number: *number, message: *message };
             self.facts.push(|| Fact::Submitted { at, submission: submission.clone() });
         }
-        let rows = rows.into_iter().map(|(number, row)| (number, row.run, row.message, row.body));
         self.inbox.commit(rows);
         Ok(())
     }

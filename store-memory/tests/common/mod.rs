@@ -69,7 +69,7 @@ pub(crate) fn empty_append(lease: LeaseId, number: u64) -> Append {
 /// Opens the run with its first event, as the first in its shard.
 pub(crate) fn opening(lease: LeaseId, number: u64, id: u64) -> Append {
     let mut append = empty_append(lease, number);
-    append.opened.push(OpenedRun { run: run(id), workflow: "order".to_owned(), row: OpenRow::default() });
+    append.opened.push(OpenedRun { run: run(id), workflow: "order".into(), row: OpenRow::default() });
     append.events.push(event(run(id), EventSeq::FIRST, Position::FIRST, Bytes::new()));
     append.digest = append.content_digest();
     append

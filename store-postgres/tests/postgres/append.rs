@@ -213,7 +213,7 @@ async fn content_that_the_server_refuses_leaves_the_number_free() {
     let mut writer = world.writer().await;
     let run = world.run(0);
     let mut batch = writer.batch().event(run, 1).opened(run, OpenState::Busy, None);
-    batch.append.opened[0].workflow = "with a NUL: \0".to_owned();
+    batch.append.opened[0].workflow = "with a NUL: \0".into();
     let refused = writer.append(batch).await;
     assert!(matches!(refused, Err(StoreError::LimitExceeded { .. })), "{refused:?}");
     writer.append_event(run, 1).await.unwrap();

@@ -189,7 +189,7 @@ impl Batch {
 
     pub(crate) fn opened(mut self, run: RunId, state: OpenState, wake_at: Option<Timestamp>) -> Self {
         let row = OpenRow { state, wake_at, waiting_on: None };
-        self.append.opened.push(OpenedRun { run, workflow: "trial".to_owned(), row });
+        self.append.opened.push(OpenedRun { run, workflow: "trial".into(), row });
         self
     }
 
@@ -226,7 +226,7 @@ fn references(page: &InboxPage) -> impl Iterator<Item = MessageRef> {
 pub(crate) fn closed_run(run: RunId) -> ClosedRun {
     ClosedRun {
         run,
-        workflow: "trial".to_owned(),
+        workflow: "trial".into(),
         key: None,
         status: ClosedStatus::Completed,
         closed_at: Timestamp::from_micros(1_700_000_000_654_321),

@@ -1,7 +1,7 @@
 //! The append protocol: once, in order, under a valid lease, to shards of its own, or not at all.
 #![expect(missing_docs, reason = "the name of each case is the fact that it shows")]
 
-use pgworkflows::store::Append;
+use pgworkflows::store::{Append, Submitted};
 use pgworkflows::{AppendNo, EventName, LeaseId, Position};
 
 use super::Harness;
@@ -55,6 +55,42 @@ pub async fn positions_are_counted_per_shard(harness: &dyn Harness) {
 
     let history = ground.store.query().history(other, None, 10).await.unwrap();
     assert_eq!(history[0].position, Position::FIRST);
+}
+
+pub async fn run_whose_start_was_submitted_as_well_is_opened_all_the_same(harness: &dyn Harness) {
+    // Given a start that was submitted because whether an append would come was not known
+    let ground = Ground::new(harness).await;
+    let mut writer = ground.writer().await;
+    let run = ground.run(0);
+    ground.accept(&ground.start(run)).await;
+
+    // When the append comes after all
+    writer.open(run, busy()).await;
+
+    // Then the run is busy, and its start waits to be taken in
+    assert_eq!(ground.open_row(run).await, Some(busy()));
+    assert_eq!(writer.unparked(None, 10).await, [run]);
+    assert_eq!(writer.inbox().await.len(), 1);
+}
+
+pub async fn start_of_a_run_that_is_over_leaves_nothing_behind(harness: &dyn Harness) {
+    // Given a run that is logged, from its beginning to its end, while its start is being submitted
+    let ground = Ground::new(harness).await;
+    let mut writer = ground.writer().await;
+    let run = ground.run(0);
+    let Some(mut transaction) = ground.harness.begin().await else { return };
+    assert_eq!(transaction.submit(&[ground.start(run)]).await.unwrap(), [Submitted::Accepted]);
+    writer.open_and_close(run).await;
+    transaction.commit().await.unwrap();
+
+    // When the start is given up
+    let start = writer.inbox().await.remove(0);
+    writer.write(writer.draft().undeliver(&start)).await;
+
+    // Then the run is over, and nothing else is known of it
+    let described = ground.store.query().describe(run).await.unwrap().expect("the run is known");
+    assert!(described.open.is_none() && described.closed.is_some(), "{described:?}");
+    assert_eq!((described.undelivered, writer.inbox().await), (vec![], vec![]));
 }
 
 pub async fn repeated_append_is_applied_once(harness: &dyn Harness) {

@@ -268,7 +268,7 @@ impl Draft {
     }
 
     pub(super) fn open(mut self, run: RunId, row: OpenRow) -> Self {
-        self.append.opened.push(OpenedRun { run, workflow: WORKFLOW.to_owned(), row });
+        self.append.opened.push(OpenedRun { run, workflow: WORKFLOW.into(), row });
         self
     }
 
@@ -311,7 +311,7 @@ pub(super) fn seal(mut append: Append) -> Append {
 pub(super) fn closed_run(run: RunId) -> ClosedRun {
     ClosedRun {
         run,
-        workflow: WORKFLOW.to_owned(),
+        workflow: WORKFLOW.into(),
         key: None,
         status: ClosedStatus::Completed,
         closed_at: Timestamp::from_micros(1_767_225_600_000_000),

@@ -1,5 +1,5 @@
-//! How a crash was noticed, and how that is told: where the process died, what is other than without a crash, and what
-//! happened. It must not crash anything.
+//! How a crash was noticed, and how that is told: where the process died, what is other than without a crash, and
+//! what happened. It must not crash anything.
 
 use std::collections::BTreeSet;
 use std::error::Error as StdError;

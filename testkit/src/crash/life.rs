@@ -1,4 +1,5 @@
-//! One life of a script's runs, with crashes in it, and what can be told of it afterwards. It must not compare lives.
+//! One life of a script's runs, with crashes in it, and what can be told of it afterwards. It must not compare
+//! lives.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};

@@ -28,8 +28,8 @@ impl Snapshot for ExpectFile {
 
 /// Each method panics if it is not as it says, with the history and its source lines.
 impl<W: Workflow> TestRun<W> {
-    /// The history's text (see [`History`]) is this snapshot. With `UPDATE_EXPECT=1` in the environment, the snapshot is
-    /// written anew instead.
+    /// The history's text (see [`History`]) is this snapshot. With `UPDATE_EXPECT=1` in the environment, the
+    /// snapshot is written anew instead.
     ///
     /// ```
     /// # use pgworkflows::prelude::*;
@@ -104,7 +104,8 @@ impl<W: Workflow> TestRun<W> {
         self.assert_waits(&format!("signal `{}`", signal.name()));
     }
 
-    /// The run waits for this activity, maybe among other things: it is being executed, or its next attempt is due later.
+    /// The run waits for this activity, maybe among other things: it is being executed, or its next attempt is due
+    /// later.
     #[track_caller]
     pub fn assert_waiting_on_activity<A: Activity>(&self) {
         self.assert_waits(&format!("activity `{}`", A::NAME));

@@ -34,8 +34,8 @@ impl TestEnvBuilder {
         self
     }
 
-    /// Has a closure answer for an activity. A mock is executed even where the real activity is registered as well, and
-    /// the last mock of an activity stands: a test changes what the builder that it shares with others says.
+    /// Has a closure answer for an activity. A mock is executed even where the real activity is registered as well,
+    /// and the last mock of an activity stands: a test changes what the builder that it shares with others says.
     pub fn mock<A: Activity>(
         self,
         answer: impl Fn(A::Input) -> ActivityResult<A::Output> + Send + Sync + 'static,

@@ -125,8 +125,8 @@ impl<W: Workflow> TestRun<W> {
     ///
     /// # Errors
     /// As [`RunHandle::result`], and [`Error::is_stuck`] if the run can never end: it waits for a signal that nobody
-    /// sends, is stalled, or asked for an activity that is neither registered nor mocked. The error says what every open
-    /// run waits on.
+    /// sends, is stalled, or asked for an activity that is neither registered nor mocked. The error says what every
+    /// open run waits on.
     pub async fn result(&self) -> Result<W::Output, Error> {
         let what = || format!("run {} of workflow `{}` has no result", self.run_id(), W::NAME);
         // No time that passes will mend that.

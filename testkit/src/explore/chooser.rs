@@ -1,5 +1,5 @@
-//! Who decides what reaches a run next, one arrival at a time. After each it replays the history that came of it: code
-//! that hides a choice from the engine is found out there. It must not judge how a run ends.
+//! Who decides what reaches a run next, one arrival at a time. After each it replays the history that came of it:
+//! code that hides a choice from the engine is found out there. It must not judge how a run ends.
 
 use std::cell::RefCell;
 use std::sync::Arc;

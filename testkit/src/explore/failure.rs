@@ -46,7 +46,8 @@ impl ExploreFailure {
         }
     }
 
-    /// Whether nothing was explored: a bound is 0, the definitions cannot be, or the given order does not fit the run.
+    /// Whether nothing was explored: a bound is 0, the definitions cannot be, or the given order does not fit the
+    /// run.
     pub fn is_invalid(&self) -> bool {
         match &*self.0 {
             Kind::Refused(_) => true,

@@ -1,5 +1,5 @@
-//! What is on its way to a run and held back until it is its turn: outcomes of activities and steps, and messages. It
-//! must not choose among them.
+//! What is on its way to a run and held back until it is its turn: outcomes of activities and steps, and messages.
+//! It must not choose among them.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -79,8 +79,8 @@ impl Held {
         released
     }
 
-    /// Lets go what will reach nobody: outcomes that nobody waits for any more, and what was dropped under way. Whether
-    /// something may follow from that.
+    /// Lets go what will reach nobody: outcomes that nobody waits for any more, and what was dropped under way.
+    /// Whether something may follow from that.
     pub(crate) fn release_given_up(&self) -> bool {
         let (given_up, waiting) = {
             let mut inner = self.lock();

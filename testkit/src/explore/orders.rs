@@ -1,5 +1,5 @@
-//! The orders in which things can arrive: a tree whose branches become known only while somebody walks it. Pure: it
-//! must not know what arrives, nor where.
+//! The orders in which things can arrive: a tree whose branches become known only while somebody walks it. Pure:
+//! it must not know what arrives, nor where.
 
 #[cfg(test)]
 mod tests;

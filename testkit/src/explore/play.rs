@@ -27,7 +27,8 @@ pub(super) struct Play {
 }
 
 impl Play {
-    /// The same, of an order that was seen to be possible: that it does not fit any more is the user's code's doing.
+    /// The same, of an order that was seen to be possible: that it does not fit any more is the user's code's
+    /// doing.
     pub(super) fn explored(mut self) -> Self {
         if let Some(Problem::Misfit(misfit)) = self.problem {
             let difference = format!(
@@ -107,7 +108,8 @@ impl<S, C> Player<S, C> {
         let run = started.first().map(|first| first.run);
         match scripted {
             Ok(Ok(_)) => {}
-            // A message may come too late, and a result may be an error: that is for the user's assertion to judge.
+            // A message may come too late, and a result may be an error: that is for the user's assertion to
+            // judge.
             Ok(Err(error)) if run.is_some() && error.about_run() == run => {}
             Ok(Err(error)) => return Some(Problem::Script(error.to_string())),
             Err(problem) => return Some(problem),
@@ -121,8 +123,8 @@ impl<S, C> Player<S, C> {
     }
 }
 
-/// What the workflow did otherwise the second time, if anything. Where an activity or a step answered otherwise before,
-/// it had reason to.
+/// What the workflow did otherwise the second time, if anything. Where an activity or a step answered otherwise
+/// before, it had reason to.
 fn difference(first: &Play, second: &Play) -> Option<Problem> {
     let (Some(before), Some(now)) = (&first.history, &second.history) else { return None };
     let (events_before, events_now) = (&before.records().events, &now.records().events);

@@ -52,8 +52,8 @@ impl fmt::Display for Problem {
     }
 }
 
-const HIDDEN: &str = "the workflow decides by something that its history does not hold, such as the wall clock, a random \
-                      number, a static variable or the order of a `HashMap`";
+const HIDDEN: &str = "the workflow decides by something that its history does not hold, such as the wall clock, a \
+                      random number, a static variable or the order of a `HashMap`";
 
 struct Options<'a>(&'a [Arrival]);
 

@@ -43,8 +43,8 @@ impl ReplayCheck {
     /// Checks every file of a directory whose name ends in `.json`. Gives how many there are.
     ///
     /// # Errors
-    /// [`Error::is_invalid`] with what is wrong with each file, in the order of their names; also if there is no file,
-    /// for a check of nothing would succeed for ever.
+    /// [`Error::is_invalid`] with what is wrong with each file, in the order of their names; also if there is no
+    /// file, for a check of nothing would succeed for ever.
     pub fn dir(&self, directory: impl AsRef<Path>) -> Result<usize, Error> {
         let directory = directory.as_ref();
         let files = histories(directory)?;

@@ -46,6 +46,10 @@ pub(crate) struct Book {
 pub(crate) struct RunAccount {
     pub(crate) events: Vec<EventAccount>,
     pub(crate) is_over: bool,
+    /// Whether its start was inserted into the inbox.
+    submitted: bool,
+    /// Whether an append opened it.
+    opened: bool,
 }
 
 /// What is known of an event.
@@ -166,8 +170,9 @@ impl Ledger {
 impl Book {
     fn submitted(&mut self, at: MessageRef, submission: &Submission, violations: &mut Vec<String>) {
         let Submission { run, message, opens, .. } = submission;
-        if opens.is_some() && self.runs.insert(*run, RunAccount::default()).is_some() {
-            violations.push(format!("run {run} was opened twice"));
+        // A start whose fate its client does not know may be submitted after a processor has logged it.
+        if opens.is_some() && std::mem::replace(&mut self.runs.entry(*run).or_default().submitted, true) {
+            violations.push(format!("run {run} was submitted twice"));
         }
         if !self.runs.contains_key(run) {
             violations.push(format!("message {} is for run {run}, which nobody opened", at.number));
@@ -216,7 +221,8 @@ impl Book {
             }
         }
         for opened in &append.opened {
-            if self.runs.insert(opened.run, RunAccount::default()).is_some() {
+            let account = self.runs.entry(opened.run).or_default();
+            if std::mem::replace(&mut account.opened, true) || !account.events.is_empty() {
                 violations.push(format!("run {} was opened twice", opened.run));
             }
         }

@@ -83,7 +83,7 @@ impl FakeStore {
     }
 
     pub(super) fn close_with(&self, run: RunId, workflow: &str, status: ClosedStatus, outcome: Bytes) {
-        let workflow = workflow.to_owned();
+        let workflow = workflow.to_owned().into();
         let closed = ClosedRun { run, workflow, key: None, status, closed_at: NOW, outcome };
         self.state().closed.insert(run, closed);
     }

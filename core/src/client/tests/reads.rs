@@ -60,7 +60,7 @@ async fn description_of_a_finished_run_has_its_outcome_and_what_came_too_late() 
     };
     let closed = ClosedRun {
         run,
-        workflow: "greeting".to_owned(),
+        workflow: "greeting".into(),
         key: None,
         status: ClosedStatus::Completed,
         closed_at: NOW,

@@ -111,7 +111,7 @@ layout! { Event:
 
 // As above.
 layout! { Message:
-    "start" 1 => Start { workflow, input, key, start_at };
+    "start" 1 => Start { workflow, input, key, start_at, repeated };
     "signal" 1 => Signal { signal, payload, key };
     "cancel" 1 => Cancel { reason };
     "terminate" 1 => Terminate { reason };

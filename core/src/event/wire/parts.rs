@@ -14,6 +14,7 @@ use crate::event::{Name, Outcome, Uncompensated};
 use crate::failure::Failure;
 use crate::id::{CommandId, LeaseId, MessageId};
 use crate::limits;
+use crate::message::Flag;
 use crate::payload::{Encoding, Payload};
 use crate::retry::RetryPolicy;
 use crate::time::Timestamp;
@@ -64,6 +65,20 @@ impl Part for bool {
 
     fn read(from: &mut Reader<'_>) -> Read<Self> {
         from.bool()
+    }
+}
+
+impl Part for Flag {
+    fn write(&self, to: &mut Writer) {
+        if self.0 { to.bool(true) } else { to.null() }
+    }
+
+    fn read(from: &mut Reader<'_>) -> Read<Self> {
+        from.bool().map(Self)
+    }
+
+    fn absent() -> Option<Self> {
+        Some(Self(false))
     }
 }
 

@@ -11,7 +11,7 @@ use crate::activity::ActivityOptions;
 use crate::event::{Event, Name, Outcome, STORED_NAMES, Uncompensated};
 use crate::failure::Failure;
 use crate::id::{CommandId, LeaseId, MessageId};
-use crate::message::Message;
+use crate::message::{Flag, Message};
 use crate::payload::{Encoding, Payload};
 use crate::retry::RetryPolicy;
 use crate::time::Timestamp;
@@ -183,7 +183,13 @@ fn event_named(stored: &str) -> BoxedStrategy<Event> {
 /// Any message.
 pub(super) fn message() -> impl Strategy<Value = Message> {
     prop_oneof![
-        fields!(Message::Start { workflow: name(), input: payload(), key: of(text()), start_at: of(time()) }),
+        fields!(Message::Start {
+            workflow: name(),
+            input: payload(),
+            key: of(text()),
+            start_at: of(time()),
+            repeated: any::<bool>().prop_map(Flag),
+        }),
         fields!(Message::Signal { signal: name(), payload: payload(), key: of(text()) }),
         fields!(Message::Cancel { reason: of(text()) }),
         fields!(Message::Terminate { reason: text() }),

@@ -9,7 +9,7 @@ use crate::activity::ActivityOptions;
 use crate::event::{Event, Name, Outcome, Uncompensated};
 use crate::failure::Failure;
 use crate::id::{CommandId, LeaseId, MessageId};
-use crate::message::Message;
+use crate::message::{Flag, Message};
 use crate::payload::{Encoding, Payload};
 use crate::retry::RetryPolicy;
 use crate::time::Timestamp;
@@ -180,13 +180,16 @@ fn compensation_events() -> Vec<(&'static str, Event)> {
 
 /// Messages, each with the name of its case.
 pub(super) fn messages() -> Vec<(&'static str, Message)> {
-    let start =
-        |input, key, start_at| Message::Start { workflow: name("trial-onboarding"), input, key, start_at };
+    let start = |input, key, start_at, repeated| {
+        let (workflow, repeated) = (name("trial-onboarding"), Flag(repeated));
+        Message::Start { workflow, input, key, start_at, repeated }
+    };
     let signal = |payload, key| Message::Signal { signal: name("upgrade"), payload, key };
     vec![
-        ("least", start(NOTHING, None, None)),
-        ("all", start(greeting(), some("signup:42"), Some(NOON))),
-        ("delayed without a key", start(ENCRYPTED, None, Some(NOON))),
+        ("least", start(NOTHING, None, None, false)),
+        ("all", start(greeting(), some("signup:42"), Some(NOON), true)),
+        ("delayed without a key", start(ENCRYPTED, None, Some(NOON), false)),
+        ("repeated", start(NOTHING, None, None, true)),
         ("least", signal(NOTHING, None)),
         ("all", signal(ENCRYPTED, some("click:7"))),
         ("least", Message::Cancel { reason: None }),

@@ -1,0 +1,36 @@
+//! The processor without I/O: start messages in, appends out, until all runs are over; in runs per second.
+
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use pgworkflows::Workflow;
+use pgworkflows::bench::{Desk, Starts};
+use pgworkflows_benches::definitions::{Activities, Double, FanOut};
+
+const RUNS: u64 = 1_000;
+
+fn processor(criterion: &mut Criterion) {
+    complete::<Activities>(criterion, "activities", 1);
+    complete::<Activities>(criterion, "activities", 5);
+    complete::<FanOut>(criterion, "fan-out", 20);
+}
+
+fn complete<W: Workflow<Input = u32>>(criterion: &mut Criterion, name: &str, size: u32) {
+    let mut group = criterion.benchmark_group("processor");
+    let starts = Starts::of::<W>(&size, RUNS).expect("an input");
+    group.throughput(Throughput::Elements(RUNS));
+    group.bench_function(BenchmarkId::new(name, size), |bencher| {
+        let fresh = || (Desk::new::<W, Double>(Double).expect("a processor"), starts.clone());
+        bencher.iter_batched(
+            fresh,
+            |(mut desk, starts)| {
+                let written = desk.complete(starts);
+                assert_eq!(written.closed as u64, RUNS, "a run was not completed");
+                desk
+            },
+            BatchSize::LargeInput,
+        );
+    });
+    group.finish();
+}
+
+criterion_group!(benches, processor);
+criterion_main!(benches);

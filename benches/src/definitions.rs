@@ -1,0 +1,123 @@
+//! The workflows that are measured. They do nothing but make durable calls, so that what is measured is the engine.
+
+use chrono::{DateTime, Utc};
+use pgworkflows::prelude::*;
+
+/// Sequential activities, as many as its input says.
+#[derive(Debug)]
+pub struct Activities;
+
+impl Workflow for Activities {
+    const NAME: &'static str = "activities";
+    type Input = u32;
+    type Output = u64;
+
+    async fn run(ctx: Context, count: u32) -> WorkflowResult<u64> {
+        let mut sum = 0;
+        for number in 0..count {
+            sum += ctx.activity::<Double>(u64::from(number)).await?;
+        }
+        Ok(sum)
+    }
+}
+
+/// Sequential steps, as many as its input says.
+#[derive(Debug)]
+pub struct Steps;
+
+impl Workflow for Steps {
+    const NAME: &'static str = "steps";
+    type Input = u32;
+    type Output = u64;
+
+    async fn run(ctx: Context, count: u32) -> WorkflowResult<u64> {
+        let mut sum = 0;
+        for number in 0..u64::from(count) {
+            sum += ctx.step("double", move || async move { Ok(2 * number) }).await?;
+        }
+        Ok(sum)
+    }
+}
+
+/// Activities at the same time, as many as its input says.
+#[derive(Debug)]
+pub struct FanOut;
+
+impl Workflow for FanOut {
+    const NAME: &'static str = "fan-out";
+    type Input = u32;
+    type Output = u64;
+
+    async fn run(ctx: Context, width: u32) -> WorkflowResult<u64> {
+        let branches = (0..width).map(|number| ctx.activity::<Double>(u64::from(number)));
+        Ok(ctx.when_all(branches).await?.into_iter().sum())
+    }
+}
+
+/// One sleep until the time that its input says.
+#[derive(Debug)]
+pub struct Timers;
+
+impl Workflow for Timers {
+    const NAME: &'static str = "timers";
+    /// Microseconds since 1970.
+    type Input = i64;
+    type Output = ();
+
+    async fn run(ctx: Context, due: i64) -> WorkflowResult<()> {
+        ctx.sleep_until(DateTime::<Utc>::from_timestamp_micros(due).unwrap_or_default()).await
+    }
+}
+
+/// Sequential sleeps of no time, as many as its input says: for histories, not for load.
+#[derive(Debug)]
+pub struct Naps;
+
+impl Workflow for Naps {
+    const NAME: &'static str = "naps";
+    type Input = u32;
+    type Output = ();
+
+    async fn run(ctx: Context, count: u32) -> WorkflowResult<()> {
+        for _ in 0..count {
+            ctx.sleep(Duration::ZERO).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Waits for signals, as many as its input says.
+#[derive(Debug)]
+pub struct Signals;
+
+/// What [`Signals`] waits for.
+pub const GO: Signal<u64> = Signal::new("go");
+
+impl Workflow for Signals {
+    const NAME: &'static str = "signals";
+    type Input = u32;
+    type Output = u64;
+
+    async fn run(ctx: Context, count: u32) -> WorkflowResult<u64> {
+        let mut sum = 0;
+        for _ in 0..count {
+            sum += ctx.wait_for(GO).await?;
+        }
+        Ok(sum)
+    }
+}
+
+/// The activity: as cheap as can be.
+#[derive(Debug)]
+pub struct Double;
+
+#[async_trait]
+impl Activity for Double {
+    const NAME: &'static str = "double";
+    type Input = u64;
+    type Output = u64;
+
+    async fn execute(&self, _ctx: ActivityContext, number: u64) -> ActivityResult<u64> {
+        Ok(2 * number)
+    }
+}

@@ -1,0 +1,69 @@
+//! Where runs are kept while they are measured. It must not know what is measured.
+
+use std::sync::Arc;
+
+use pgworkflows::store::Store;
+use pgworkflows_memory::MemoryStore;
+use pgworkflows_pg_harness::Postgres;
+use pgworkflows_postgres::PostgresStore;
+
+use crate::Failure;
+
+/// A kind of store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreKind {
+    /// `pgworkflows-postgres`.
+    Postgres,
+    /// `pgworkflows-memory`.
+    Memory,
+}
+
+/// An address of a schema in a database.
+#[derive(Clone, Debug)]
+pub struct Address {
+    /// The database's URL.
+    pub url: String,
+    /// The schema.
+    pub schema: String,
+}
+
+impl Address {
+    /// Opens the store there.
+    ///
+    /// # Errors
+    /// If it cannot be reached.
+    pub async fn open(&self) -> Result<Arc<dyn Store>, Failure> {
+        Ok(Arc::new(PostgresStore::builder(&self.url).schema(&self.schema).connect().await?))
+    }
+}
+
+/// A store with whatever it needs to live.
+#[derive(Debug)]
+pub struct Ground {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// Where other processes and statements of our own find it, if it is a database.
+    pub address: Option<Address>,
+    /// A throw-away server; it ends with this value.
+    _server: Option<Postgres>,
+}
+
+impl Ground {
+    /// Opens a store: in memory, on the server of that URL, or on a throw-away server whose commits wait for the
+    /// disk, with the default settings of its version.
+    ///
+    /// # Errors
+    /// If there is no server, or it cannot be reached.
+    pub async fn open(kind: StoreKind, url: Option<&str>, schema: &str) -> Result<Self, Failure> {
+        if kind == StoreKind::Memory {
+            return Ok(Self { store: Arc::new(MemoryStore::new()), address: None, _server: None });
+        }
+        let server = match url {
+            Some(_) => None,
+            None => Some(Postgres::builder().durable().start()?),
+        };
+        let url = server.as_ref().map(Postgres::url).or_else(|| url.map(str::to_owned)).unwrap_or_default();
+        let address = Address { url, schema: schema.to_owned() };
+        Ok(Self { store: address.open().await?, address: Some(address), _server: server })
+    }
+}

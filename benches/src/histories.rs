@@ -1,0 +1,95 @@
+//! Recorded histories: runs of a given size, executed once by a real worker in memory. It must not know what is done
+//! with them.
+
+use std::sync::Arc;
+
+use pgworkflows::store::{EventRecord, Load, RunHistory, Store};
+use pgworkflows::{Client, Workflow};
+use pgworkflows_memory::MemoryStore;
+
+use crate::Failure;
+use crate::definitions::{Activities, FanOut, GO, Naps, Signals};
+use crate::workers::Workers;
+
+/// A kind of history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Activities, one after the other.
+    Activities,
+    /// Timers, one after the other.
+    Timers,
+    /// Activities at the same time.
+    FanOut,
+    /// Signals.
+    Signals,
+}
+
+impl Kind {
+    /// All kinds.
+    pub const ALL: [Self; 4] = [Self::Activities, Self::Timers, Self::FanOut, Self::Signals];
+
+    /// What it is called in a benchmark.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Activities => "activities",
+            Self::Timers => "timers",
+            Self::FanOut => "fan-out",
+            Self::Signals => "signals",
+        }
+    }
+}
+
+/// Records a history of so many events, of a run that goes on: its last resolution and what follows are cut off.
+///
+/// # Errors
+/// Whatever a worker or a client reports.
+pub fn record(kind: Kind, events: u32) -> Result<RunHistory, Failure> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    // A start first; then two events per activity or timer, of which the last has no resolution yet.
+    let whole = match kind {
+        Kind::Activities => runtime.block_on(run::<Activities>(events / 2, 0)),
+        Kind::Timers => runtime.block_on(run::<Naps>(events / 2, 0)),
+        Kind::FanOut => runtime.block_on(run::<FanOut>(events / 2, 0)),
+        Kind::Signals => runtime.block_on(run::<Signals>(events, events)),
+    }?;
+    let events: Vec<EventRecord> = whole.events.into_iter().take(events as usize).collect();
+    Ok(RunHistory { run: whole.run, events })
+}
+
+async fn run<W: Workflow<Input = u32>>(size: u32, signals: u32) -> Result<RunHistory, Failure> {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let workers = Workers::inside(&store, 1)?;
+    let client = Client::new(Arc::clone(&store));
+    let handle = client.start::<W>(size).await?;
+    for number in 0..signals {
+        handle.signal(GO, u64::from(number)).await?;
+    }
+    handle.result().await?;
+    workers.stop().await?;
+    let mut session = store.session().await?;
+    let mut histories = session.load(&Load::Runs(vec![handle.run_id()])).await?;
+    Ok(histories.remove(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use pgworkflows::replay;
+
+    use super::{Kind, record};
+    use crate::definitions::{Activities, FanOut, Naps, Signals};
+
+    #[test]
+    fn every_kind_has_the_events_asked_for_and_a_run_that_goes_on() {
+        for kind in Kind::ALL {
+            let history = record(kind, 10).unwrap();
+            let replayed = match kind {
+                Kind::Activities => replay::<Activities>(&history),
+                Kind::Timers => replay::<Naps>(&history),
+                Kind::FanOut => replay::<FanOut>(&history),
+                Kind::Signals => replay::<Signals>(&history),
+            };
+            let replayed = replayed.unwrap();
+            assert_eq!((replayed.events, replayed.over), (10, false), "{kind:?}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Parts of the engine by themselves, for benchmarks: without them only whole workers could be measured. Nothing here
+//! computes anything of its own, and nothing else of the library uses it.
+
+mod processor;
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+pub use self::processor::{Desk, Starts, Written};
+use crate::error::Error;
+use crate::event::wire;
+use crate::id::RunId;
+use crate::registry::{Definitions, Registry};
+use crate::run::{self, PastEvent, PollMark, Run, RunState, decode_history};
+use crate::store::RunHistory;
+use crate::workflow::Workflow;
+
+/// The code of one workflow, ready to replay histories.
+pub struct Code {
+    registry: Registry,
+}
+
+impl Code {
+    /// The code of a workflow.
+    ///
+    /// # Errors
+    /// If the workflow's name is not allowed.
+    pub fn of<W: Workflow>() -> Result<Self, Error> {
+        let mut definitions = Definitions::default();
+        definitions.workflow::<W>()?;
+        Ok(Self { registry: Registry::new(Arc::new(definitions), Arc::new(PollMark::default())) })
+    }
+
+    /// Brings a run back from its history, as a worker does that takes a shard over.
+    ///
+    /// # Errors
+    /// If the code does not follow the history.
+    pub fn replay(&self, history: &Decoded) -> Result<Revived, Error> {
+        let now = history.events.last().map(|past| past.at).unwrap_or_default();
+        let (run, _) = run::replay(history.run, &history.events, &self.registry, run::Terms::default(), now);
+        match run.diagnosis() {
+            Some(diagnosis) => Err(Error::invalid(diagnosis)),
+            None => Ok(Revived { run }),
+        }
+    }
+}
+
+/// A run in memory.
+pub struct Revived {
+    run: Run,
+}
+
+impl Revived {
+    /// How many events its history has.
+    pub fn events(&self) -> u32 {
+        self.run.state.event_count()
+    }
+}
+
+/// A history in the engine's own terms.
+pub struct Decoded {
+    run: RunId,
+    events: Vec<PastEvent>,
+}
+
+impl Decoded {
+    /// Decodes a history.
+    ///
+    /// # Errors
+    /// If its bytes cannot be read.
+    pub fn new(history: &RunHistory) -> Result<Self, Error> {
+        let events = decode_history(history).map_err(Error::invalid)?;
+        Ok(Self { run: history.run, events })
+    }
+
+    /// How many events it has.
+    pub fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    /// Encodes every event, one after the other, and returns how many bytes that makes.
+    pub fn encode(&self) -> usize {
+        let encoded = self.events.iter().map(|past| wire::encode_event(black_box(&past.event)));
+        encoded.map(|body: Bytes| body.len()).sum()
+    }
+
+    /// Folds all events, without any code of a workflow, and returns how many there were.
+    pub fn fold(&self) -> u32 {
+        let mut state = RunState::new(self.run);
+        for past in &self.events {
+            state.apply(past.at, black_box(&past.event));
+        }
+        black_box(state).event_count()
+    }
+}
+
+impl std::fmt::Debug for Code {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Code")
+    }
+}
+
+impl std::fmt::Debug for Revived {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Revived({})", self.run.state.id)
+    }
+}
+
+impl std::fmt::Debug for Decoded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Decoded({} events)", self.events.len())
+    }
+}

@@ -1,0 +1,157 @@
+//! A processor between a store and an executor that answer at once. It must not do any work of its own.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::Error;
+use crate::event::{Name, wire};
+use crate::id::{InboxNo, LeaseId, MessageId, Position, RunId, ShardId};
+use crate::limits;
+use crate::message::{Flag, Message};
+use crate::payload::Payload;
+use crate::processor::{Attempt, Effect, Processor, ProcessorConfig, Read};
+use crate::registry::{Definitions, Registry};
+use crate::run::PollMark;
+use crate::store::{Appended, Claimed, ClaimedShard, DueRuns, InboxCursor, InboxMessage, InboxPage};
+use crate::time::Timestamp;
+use crate::workflow::Workflow;
+
+/// The time at this store, in microseconds since 1970. It stands still: no timer fires.
+const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
+
+/// A processor of one shard, its store and its executor. An activity returns its own input.
+#[derive(Debug)]
+pub struct Desk {
+    processor: Processor,
+    inbox: Vec<InboxMessage>,
+    attempts: VecDeque<Attempt>,
+    written: Written,
+}
+
+/// Start messages that wait in an inbox.
+#[derive(Clone, Debug)]
+pub struct Starts(Vec<InboxMessage>);
+
+/// What a processor wrote.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Appends.
+    pub appends: usize,
+    /// Events in them.
+    pub events: usize,
+    /// Runs that were closed.
+    pub closed: usize,
+}
+
+impl Starts {
+    /// So many starts of a workflow.
+    ///
+    /// # Errors
+    /// If the input cannot be encoded.
+    pub fn of<W: Workflow>(input: &W::Input, count: u64) -> Result<Self, Error> {
+        let payload = Payload::encode(input).map_err(|error| Error::invalid(error.to_string()))?;
+        let shard = ShardId::new(0)?;
+        let start = |number: u64| {
+            let (workflow, input) = (Name::Borrowed(W::NAME), payload.clone());
+            let run = RunId::new(NOW, shard, number);
+            InboxMessage {
+                number: InboxNo::new(number),
+                run,
+                message: MessageId::from_u128(run.as_u128()),
+                body: wire::encode_message(&Message::Start {
+                    workflow,
+                    input,
+                    key: None,
+                    start_at: None,
+                    repeated: Flag(false),
+                }),
+            }
+        };
+        Ok(Self((1..=count).map(start).collect()))
+    }
+}
+
+impl Desk {
+    /// A processor that knows one workflow and takes any activity for known.
+    ///
+    /// # Errors
+    /// If the names are not allowed.
+    pub fn new<W: Workflow, A: crate::Activity>(activity: A) -> Result<Self, Error> {
+        let mut definitions = Definitions::default();
+        definitions.workflow::<W>()?;
+        definitions.activity(activity)?;
+        let registry = Registry::new(Arc::new(definitions), Arc::new(PollMark::default()));
+        let config = ProcessorConfig {
+            worker: "desk".to_owned(),
+            history_events_warn: u32::MAX,
+            history_events_max: u32::MAX,
+            runs_max: usize::MAX,
+            horizon: 2 * limits::TICK_INTERVAL,
+        };
+        let shards =
+            vec![ClaimedShard { shard: ShardId::new(0)?, next_position: Position::FIRST, deaths: 0 }];
+        let claimed = Claimed { lease: LeaseId::new(1), shards, now: NOW };
+        Ok(Self {
+            processor: Processor::new(config, registry, &claimed),
+            inbox: Vec::new(),
+            attempts: VecDeque::new(),
+            written: Written::default(),
+        })
+    }
+
+    /// Takes starts in and goes on until nothing is left to do.
+    ///
+    /// # Panics
+    /// If the processor asks for a history: nothing that is measured here leaves its memory.
+    pub fn complete(&mut self, starts: Starts) -> Written {
+        self.inbox = starts.0;
+        self.processor.has_mail();
+        loop {
+            self.processor.advance(NOW);
+            if let Some(append) = self.processor.cut() {
+                self.written.appends += 1;
+                self.written.events += append.events.len();
+                self.written.closed += append.closed.len();
+                self.processor.appended(Appended { now: NOW });
+            }
+            for effect in self.processor.take_effects() {
+                match effect {
+                    Effect::Execute(attempt) => self.attempts.push_back(attempt),
+                    Effect::ExecuteStep { .. }
+                    | Effect::Abort { .. }
+                    | Effect::Accept { .. }
+                    | Effect::Tell { .. } => {}
+                }
+            }
+            if let Some(read) = self.processor.next_read() {
+                self.answer(read);
+            } else if self.attempts.is_empty() && self.processor.is_flushed() {
+                return self.written;
+            }
+            for attempt in self.attempts.drain(..) {
+                let Attempt { run, id, attempt, input, .. } = attempt;
+                self.processor.attempt_ended(run, id, attempt, Ok(input), NOW);
+            }
+        }
+    }
+
+    fn answer(&mut self, read: Read) {
+        match read {
+            Read::Inbox(read) => {
+                let messages = std::mem::take(&mut self.inbox);
+                let cursor = InboxCursor::default();
+                self.processor.messages(&read, InboxPage { messages, cursor, more: false, now: NOW }, NOW);
+            }
+            Read::Due(due) => {
+                let none = DueRuns { runs: Vec::new(), now: NOW };
+                self.processor.due_runs(&due, &none);
+            }
+            Read::Load(load @ crate::store::Load::Unparked { .. }) => {
+                self.processor.loaded(load, Vec::new(), NOW);
+            }
+            Read::Load(crate::store::Load::Runs(runs)) => {
+                panic!("histories of {} runs were asked for, and none is kept here", runs.len());
+            }
+        }
+    }
+}

@@ -58,6 +58,7 @@ pub use self::handle::{AwaitResult, RunHandle};
 pub use self::history::History;
 pub use self::host::{AttemptFuture, AttemptOf, Host, SystemHost};
 pub use self::id::{AppendNo, CommandId, EventSeq, InboxNo, LeaseId, MessageId, Position, RunId, ShardId};
+pub use self::message::MessageKind;
 pub use self::payload::{Encoding, Payload, PayloadError};
 pub use self::replay::{Replayed, replay};
 pub use self::retry::RetryPolicy;

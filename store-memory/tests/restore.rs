@@ -143,3 +143,14 @@ async fn appends_are_trimmed_but_never_the_last_two() {
     session.append(&empty_append(claimed.lease, 9)).await.expect("and the one before it");
     assert_fenced(session.append(&empty_append(claimed.lease, 8)).await);
 }
+
+#[tokio::test]
+async fn expired_leases_are_fenced_by_the_next_claim() {
+    let store = store();
+    let (mut session, claimed) = owner(&store).await;
+    store.expire_leases();
+    session.append(&opening(claimed.lease, 1, 0)).await.expect("nobody has fenced it yet");
+    let (_, next) = owner(&store).await;
+    assert_eq!(next.shards.len(), usize::from(common::SHARDS));
+    assert_fenced(session.append(&opening(claimed.lease, 2, 1)).await);
+}

@@ -164,6 +164,10 @@ impl TestEnv {
         begun.iter().map(|call| ActivityCall::new(call, self.world.time_at(call.at))).collect()
     }
 
+    pub(crate) fn world(&self) -> &World {
+        &self.world
+    }
+
     /// Drives the world for a future. The error says what is not to be had, and why.
     async fn wait<F: Future>(
         &self,

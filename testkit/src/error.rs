@@ -38,6 +38,11 @@ impl Error {
         }
     }
 
+    /// The run that an error of the engine is about.
+    pub(crate) fn about_run(&self) -> Option<pgworkflows::RunId> {
+        self.engine().and_then(pgworkflows::Error::run)
+    }
+
     /// Whether the caller gave something that cannot be: a moment that is past, a name that is there twice.
     pub fn is_invalid(&self) -> bool {
         match &*self.0 {

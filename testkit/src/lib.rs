@@ -5,23 +5,28 @@
 //! `docs/testing-workflows.md`. For stores there is [`conformance`], and for the engine itself the simulator,
 //! [`sim`].
 
+mod caught;
 pub mod conformance;
+mod crash;
 mod env;
 mod error;
+mod explore;
 mod mock;
 mod replay;
 mod runtime;
 pub mod sim;
 mod world;
 
-/// Runs the code of the guide.
+/// Runs the code of the guide, which tests the trial of `pgworkflows_examples`.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/testing-workflows.md")]
 mod guide {}
 
 pub use expect_test::{Expect, ExpectFile, expect, expect_file};
 
+pub use self::crash::{CrashEverywhere, CrashFailure, CrashMoment, CrashPoint, Crashed, crash_everywhere};
 pub use self::env::{ActivityCall, Snapshot, TestEnv, TestEnvBuilder, TestRun, TestStart};
 pub use self::error::Error;
+pub use self::explore::{Arrival, Explore, ExploreFailure, Explored, explore};
 pub use self::mock::{FailTimes, Mock};
 pub use self::replay::{ReplayCheck, parse_history, read_history, replay, replay_dir, write_history};

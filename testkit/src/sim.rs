@@ -5,7 +5,6 @@
 mod canary;
 mod check;
 mod clients;
-mod crash;
 mod faults;
 mod host;
 mod ledger;
@@ -20,7 +19,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use self::canary::Canary;
-pub use self::crash::{CrashMoment, Executions, crash_at_every_event};
 use self::world::World;
 use crate::runtime::{dice, scheduler, time};
 

@@ -7,11 +7,13 @@ mod definitions;
 mod drive;
 mod host;
 mod patience;
+mod pilot;
 mod report;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +26,7 @@ pub(crate) use self::definitions::Definitions;
 pub(crate) use self::drive::Stuck;
 pub(crate) use self::host::{Gate, WorldHost};
 pub(crate) use self::patience::Patience;
+pub(crate) use self::pilot::{Pilot, Turn};
 use crate::runtime::dice::Dice;
 use crate::runtime::scheduler::Scheduler;
 use crate::runtime::time::{Order, Owner, Time};
@@ -43,6 +46,8 @@ pub(crate) struct Settings {
     pub(crate) faults: Option<Arc<dyn Faults>>,
     /// What holds outcomes of activities and steps back.
     pub(crate) gate: Option<Arc<dyn Gate>>,
+    /// What leads the world.
+    pub(crate) pilot: Option<Rc<dyn Pilot>>,
     /// Further settings of every worker.
     pub(crate) worker: Arc<dyn Fn(WorkerBuilder) -> WorkerBuilder>,
 }
@@ -61,6 +66,7 @@ impl Default for Settings {
             tick_interval: day,
             faults: None,
             gate: None,
+            pilot: None,
             worker: Arc::new(|worker| worker),
         }
     }
@@ -171,13 +177,21 @@ impl World {
         }
     }
 
+    /// Ends all workers where they stand.
+    pub(crate) fn kill_all(&self) {
+        let workers: Vec<_> = self.workers.borrow().keys().copied().collect();
+        workers.into_iter().for_each(|worker| self.kill(worker));
+    }
+
     /// Polls one woken task; `false` if none is woken.
     ///
     /// # Panics
     /// If the task does: no code of a user can make it, so that is a bug of the engine.
     pub(crate) fn step(&self) -> bool {
         let stepped = self.scheduler.borrow_mut().step();
-        stepped.unwrap_or_else(|panic| panic!("the engine panicked: {panic}"))
+        let stepped = stepped.unwrap_or_else(|panic| panic!("the engine panicked: {panic}"));
+        self.settings.pilot.iter().filter(|_| stepped).for_each(|pilot| pilot.polled(self));
+        stepped
     }
 
     /// Polls until no task is woken, and tells whether one was. No time passes.
@@ -196,6 +210,11 @@ impl World {
             Some(next) if self.is_anything_ahead() => Prospect::Time(next),
             _ => Prospect::Nothing,
         }
+    }
+
+    /// What comes next, now that no task is woken.
+    fn turn(&self) -> Turn {
+        self.settings.pilot.as_ref().map_or(Turn::TimePasses, |pilot| pilot.rested(self))
     }
 
     /// Whether time brings more than the heartbeats of workers.

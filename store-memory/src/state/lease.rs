@@ -81,6 +81,13 @@ impl State {
         self.end_lease(lease, true, |shard| shard.deaths = 0);
     }
 
+    /// The time of every lease has passed.
+    pub(crate) fn expire_leases(&mut self, now: Timestamp) {
+        for lease in self.leases.values_mut() {
+            lease.expires_at = lease.expires_at.min(now);
+        }
+    }
+
     fn make_lease(&mut self) -> LeaseId {
         self.last_lease += 1;
         let id = LeaseId::new(self.last_lease);

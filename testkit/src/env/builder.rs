@@ -91,6 +91,11 @@ impl TestEnvBuilder {
         world.settle();
         Ok(TestEnv { world: Rc::new(world) })
     }
+
+    /// What a user cannot set.
+    pub(crate) fn settings_mut(&mut self) -> &mut Settings {
+        &mut self.settings
+    }
 }
 
 impl fmt::Debug for TestEnvBuilder {

@@ -85,6 +85,11 @@ impl<W: Workflow> TestRun<W> {
         self.handle.run_id()
     }
 
+    /// The environment that it is a run of.
+    pub fn env(&self) -> &TestEnv {
+        &self.env
+    }
+
     /// The run as production has it. Await what it does within [`TestEnv::drive`].
     pub fn handle(&self) -> &RunHandle<W> {
         &self.handle

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
-use super::{Prospect, World};
+use super::{Prospect, Turn, World};
 
 /// A future waits for what can never happen: no run goes on by itself, however much time passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,11 +56,16 @@ impl World {
                         outer.waker().wake_by_ref();
                         return Poll::Pending;
                     }
-                    Prospect::Time(next) if !is_hopeless() => {
+                    prospect @ (Prospect::Time(_) | Prospect::Nothing) => {
                         had_turn = false;
-                        self.advance_to(next);
+                        match (self.turn(), prospect) {
+                            (Turn::GoesOn, _) => {}
+                            (Turn::TimePasses, Prospect::Time(next)) if !is_hopeless() => {
+                                self.advance_to(next);
+                            }
+                            (Turn::TimePasses | Turn::Ends, _) => return Poll::Ready(Err(Stuck)),
+                        }
                     }
-                    Prospect::Time(_) | Prospect::Nothing => return Poll::Ready(Err(Stuck)),
                 }
             }
         });

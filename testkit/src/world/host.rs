@@ -21,7 +21,7 @@ pub(super) const NEVER: Duration = Duration::from_secs(1000 * 365 * 24 * 3600);
 /// Decides when the outcome of an attempt reaches its worker.
 pub(crate) trait Gate: fmt::Debug + Send + Sync {
     /// Ready when the outcome may go on. The attempt has been executed.
-    fn pass(&self, call: &Call) -> BoxFuture<'static, ()>;
+    fn pass(&self, call: &Call, cancellation: &Cancellation) -> BoxFuture<'static, ()>;
 }
 
 /// A machine of the world.
@@ -79,11 +79,11 @@ impl Host for WorldHost {
             time: Arc::clone(&self.time),
             outside: Outside::new(Arc::clone(&self.calls)),
         };
-        let gate = self.gate.clone();
+        let (gate, cancellation) = (self.gate.clone(), of.cancellation.clone());
         Box::pin(async move {
             let result = watched.await;
             if let Some(gate) = gate {
-                gate.pass(&call).await;
+                gate.pass(&call, &cancellation).await;
             }
             result
         })

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use futures::FutureExt;
-use pgworkflows::store::{RunDescription, RunFilter, RunHistory, RunPage, StoreQuery};
+use pgworkflows::store::{OpenState, RunDescription, RunFilter, RunHistory, RunPage, StoreQuery};
 use pgworkflows::{EventSeq, RunId};
 
 use super::World;
@@ -63,6 +63,13 @@ impl World {
             ),
             None => waits,
         }
+    }
+
+    /// Why a run is stalled, if it is.
+    pub(crate) fn stall_of(&self, run: RunId) -> Option<String> {
+        let row = self.store.describe(run).now_or_never()?.ok()??.open?;
+        let said = row.waiting_on.filter(|_| row.state == OpenState::Stalled)?;
+        Some(said.strip_prefix("stalled: ").unwrap_or(&said).to_owned())
     }
 
     /// The activity that a run asked for and no worker knows.

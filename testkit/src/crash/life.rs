@@ -1,0 +1,206 @@
+//! One life of a script's runs, with crashes in it, and what can be told of it afterwards. It must not compare
+//! lives.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use pgworkflows::store::{RunFilter, RunPage, StoreQuery};
+use pgworkflows::{CommandId, Event, HistoryEvent, Payload, RunId, Workflow};
+
+use super::plan::{CrashMoment, CrashPlan, CrashPoint};
+use crate::caught::caught;
+use crate::env::{TestEnv, TestEnvBuilder, TestRun};
+use crate::error::Error;
+use crate::explore::Held;
+use crate::world::{Pilot, Turn, World};
+
+/// What there is to tell of a life.
+pub(super) struct Life {
+    /// Whether the script came to its end, or how it failed.
+    pub(super) script: Result<(), String>,
+    /// Where processes died.
+    pub(super) crashes: Vec<CrashPoint>,
+    /// How many appends the last process made.
+    pub(super) appends: usize,
+    /// What became of every run.
+    pub(super) fates: BTreeMap<RunId, Fate>,
+    /// How often each attempt was executed.
+    pub(super) executions: BTreeMap<Attempt, usize>,
+    /// Calls that were executed again although their outcome was recorded.
+    pub(super) undone: Vec<String>,
+    /// The history of the first run, in words.
+    pub(super) timeline: String,
+}
+
+/// What became of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fate {
+    /// Its last event, or what it waits on.
+    pub(super) end: Result<Event, String>,
+    /// What it asked for, by the number of the call.
+    pub(super) calls: BTreeMap<CommandId, (String, Payload)>,
+}
+
+/// An attempt of an activity or a step.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Attempt {
+    pub(super) run: RunId,
+    pub(super) call: CommandId,
+    pub(super) attempt: u32,
+    pub(super) name: String,
+}
+
+/// Plays the script in a world whose processes die at these points.
+pub(super) async fn live<W: Workflow>(
+    definition: &TestEnvBuilder,
+    script: &impl AsyncFn(TestEnv) -> Result<TestRun<W>, Error>,
+    points: &[(usize, CrashMoment)],
+    outage: Duration,
+) -> Result<Life, Error> {
+    let plan = Arc::new(CrashPlan::new(points));
+    let held = Arc::new(Held::default());
+    let reaper =
+        Reaper { plan: Arc::clone(&plan), outage, held: Arc::clone(&held), recorded: RefCell::default() };
+    let reaper = Rc::new(reaper);
+    let mut definition = definition.clone();
+    let settings = definition.settings_mut();
+    settings.faults = Some(Arc::clone(&plan) as _);
+    settings.gate = Some(held as _);
+    settings.pilot = Some(Rc::clone(&reaper) as _);
+    let env = definition.try_build()?;
+    let script = match caught("the script", script(env.clone())).await {
+        Ok(Ok(run)) => Ok(run.run_id()),
+        // A message may come too late, and a result may be an error: so the run ended.
+        Ok(Err(error)) => error.about_run().ok_or_else(|| format!("the script failed: {error}")),
+        Err(panic) => Err(panic),
+    };
+    if let Ok(run) = script {
+        // An error is a fate as well; it is read from the store.
+        drop(env.run::<W>(run).result().await);
+    }
+    Ok(Life {
+        script: script.map(|_| ()),
+        crashes: plan.died(),
+        appends: plan.appends(),
+        fates: fates(&env).await?,
+        executions: executions(env.world()),
+        undone: reaper.undone(env.world()),
+        timeline: timeline::<W>(&env),
+    })
+}
+
+async fn fates(env: &TestEnv) -> Result<BTreeMap<RunId, Fate>, Error> {
+    let mut fates = BTreeMap::new();
+    let client = env.client();
+    for run in runs(env.world()) {
+        let info = env.drive(client.describe(run)).await??;
+        let history = env.drive(client.history(run)).await??;
+        let end = info.outcome()?.ok_or_else(|| info.waiting_on.unwrap_or_default());
+        fates.insert(run, Fate { end, calls: calls(history) });
+    }
+    Ok(fates)
+}
+
+fn timeline<W: Workflow>(env: &TestEnv) -> String {
+    let first = runs(env.world()).into_iter().min();
+    first.map(|first| format!("{:#}", env.run::<W>(first).history())).unwrap_or_default()
+}
+
+/// What a run asked for.
+fn calls(history: Vec<HistoryEvent>) -> BTreeMap<CommandId, (String, Payload)> {
+    let call = |event| match event {
+        Event::ActivityScheduled { id, activity, input, .. }
+        | Event::CompensationRegistered { id, activity, input, .. } => Some((id, (activity.into(), input))),
+        _ => None,
+    };
+    history.into_iter().filter_map(|event| call(event.event)).collect()
+}
+
+fn executions(world: &World) -> BTreeMap<Attempt, usize> {
+    let mut executions = BTreeMap::new();
+    for call in world.calls().begun() {
+        let attempt = Attempt { run: call.run, call: call.call, attempt: call.attempt, name: call.name };
+        *executions.entry(attempt).or_default() += 1;
+    }
+    executions
+}
+
+fn runs(world: &World) -> Vec<RunId> {
+    let page = RunPage { before: None, limit: u32::MAX };
+    let runs = world.store().list(&RunFilter::default(), &page).now_or_never();
+    let runs = runs.expect("only appends are disturbed").expect("only appends are disturbed");
+    runs.into_iter().map(|run| run.run).collect()
+}
+
+/// Ends processes when they are due, and begins others.
+#[derive(Debug)]
+struct Reaper {
+    plan: Arc<CrashPlan>,
+    outage: Duration,
+    /// Outcomes that are ready at the same time: each is logged by itself, so that a process can die between them.
+    held: Arc<Held>,
+    recorded: RefCell<Vec<Recorded>>,
+}
+
+/// What was recorded when a process died.
+#[derive(Debug)]
+struct Recorded {
+    /// How many attempts had begun.
+    begun: usize,
+    outcomes: BTreeSet<(RunId, CommandId)>,
+}
+
+impl Reaper {
+    /// Calls that were executed again although their outcome was recorded.
+    fn undone(&self, world: &World) -> Vec<String> {
+        let begun = world.calls().begun();
+        let mut undone = Vec::new();
+        for Recorded { begun: before, outcomes } in self.recorded.borrow().iter() {
+            let again = begun.iter().skip(*before).filter(|call| outcomes.contains(&(call.run, call.call)));
+            undone.extend(again.map(|call| format!("`{}` (call {})", call.name, call.call)));
+        }
+        undone
+    }
+}
+
+impl Pilot for Reaper {
+    fn polled(&self, world: &World) {
+        if !self.plan.take_due() {
+            return;
+        }
+        world.kill_all();
+        let outcomes = runs(world).into_iter().flat_map(|run| {
+            let history = world.client().history(run).now_or_never();
+            let history = history.expect("only appends are disturbed").unwrap_or_default();
+            history.into_iter().filter_map(move |event| Some((run, outcome_of(&event.event)?)))
+        });
+        let recorded = Recorded { begun: world.calls().begun().len(), outcomes: outcomes.collect() };
+        self.recorded.borrow_mut().push(recorded);
+        world.store().expire_leases();
+        world.advance_to(world.elapsed() + self.outage);
+        world.start_worker().expect("the one that died was made in the same way");
+    }
+
+    fn rested(&self, _world: &World) -> Turn {
+        let released = self.held.release_given_up() || self.held.release_oldest();
+        if released { Turn::GoesOn } else { Turn::TimePasses }
+    }
+}
+
+/// The call whose outcome an event is.
+fn outcome_of(event: &Event) -> Option<CommandId> {
+    match event {
+        Event::ActivityCompleted { id, .. }
+        | Event::ActivityFailed { id, .. }
+        | Event::ActivityCancelled { id }
+        | Event::StepCompleted { id, .. }
+        | Event::StepFailed { id, .. }
+        | Event::CompensationCompleted { id }
+        | Event::CompensationFailed { id, .. } => Some(*id),
+        _ => None,
+    }
+}

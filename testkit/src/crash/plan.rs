@@ -1,0 +1,122 @@
+//! Where a process is to die, as its store sees it. It must not know what dies there, nor what comes after.
+
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use pgworkflows_memory::{Call, Fault, FaultPoint, Faults, Stage};
+
+/// When a process dies, as seen from an append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CrashMoment {
+    /// The append is on its way and is never written.
+    BeforeCommit,
+    /// The append is written, and its process never hears of that.
+    BeforeAcknowledgement,
+    /// Its process heard of it, and has done nothing else since.
+    AfterAcknowledgement,
+}
+
+impl CrashMoment {
+    /// All of them.
+    pub(super) const ALL: [Self; 3] =
+        [Self::BeforeCommit, Self::BeforeAcknowledgement, Self::AfterAcknowledgement];
+}
+
+impl fmt::Display for CrashMoment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::BeforeCommit => "never committed",
+            Self::BeforeAcknowledgement => "committed, its acknowledgement lost",
+            Self::AfterAcknowledgement => "committed and acknowledged",
+        })
+    }
+}
+
+/// Where a process dies: at an append, counted from its start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CrashPoint {
+    /// The append, from 1 on.
+    pub append: usize,
+    /// When, as seen from it.
+    pub moment: CrashMoment,
+    /// The stored names of the events that it holds.
+    pub events: Vec<String>,
+}
+
+impl fmt::Display for CrashPoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "append {} ({}), {}", self.append, self.events.join(", "), self.moment)
+    }
+}
+
+/// The faults of a store whose processes die at given points, one after the other.
+#[derive(Debug)]
+pub(super) struct CrashPlan(Mutex<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// Where the next ones die, the next one last.
+    ahead: Vec<(usize, CrashMoment)>,
+    /// What each append of the present process holds.
+    appends: Vec<Vec<String>>,
+    is_due: bool,
+    died: Vec<CrashPoint>,
+}
+
+impl CrashPlan {
+    pub(super) fn new(points: &[(usize, CrashMoment)]) -> Self {
+        let ahead = points.iter().rev().copied().collect();
+        Self(Mutex::new(Inner { ahead, appends: Vec::new(), is_due: false, died: Vec::new() }))
+    }
+
+    /// Whether the present process is to die now; then the next one begins.
+    pub(super) fn take_due(&self) -> bool {
+        let mut inner = self.lock();
+        if inner.is_due {
+            inner.appends.clear();
+        }
+        std::mem::take(&mut inner.is_due)
+    }
+
+    /// Where processes died.
+    pub(super) fn died(&self) -> Vec<CrashPoint> {
+        self.lock().died.clone()
+    }
+
+    /// How many appends the last process has made.
+    pub(super) fn appends(&self) -> usize {
+        self.lock().appends.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Faults for CrashPlan {
+    fn at(&self, point: &FaultPoint<'_>) -> Fault {
+        let Call::Append(append) = point.call else { return Fault::Proceed };
+        let mut inner = self.lock();
+        if point.stage == Stage::Request {
+            inner.appends.push(append.events.iter().map(|event| event.name.to_string()).collect());
+        }
+        let Some((number, moment)) = inner.ahead.last().copied() else { return Fault::Proceed };
+        let stage = match moment {
+            CrashMoment::BeforeCommit => Stage::Commit,
+            CrashMoment::BeforeAcknowledgement | CrashMoment::AfterAcknowledgement => Stage::Acknowledgement,
+        };
+        if inner.is_due || inner.appends.len() != number || point.stage != stage {
+            return Fault::Proceed;
+        }
+        inner.ahead.pop();
+        inner.is_due = true;
+        let events = inner.appends.last().cloned().unwrap_or_default();
+        inner.died.push(CrashPoint { append: number, moment, events });
+        match moment {
+            CrashMoment::AfterAcknowledgement => Fault::Proceed,
+            CrashMoment::BeforeCommit | CrashMoment::BeforeAcknowledgement => {
+                Fault::Delay(Box::pin(std::future::pending()))
+            }
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! Every order in which things can reach a run, tried one after the other on the real engine. It must not know
+//! what the workflow does.
+
+mod arrival;
+mod chooser;
+mod failure;
+mod held;
+mod orders;
+mod play;
+mod problem;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::future::IntoFuture;
+use std::marker::PhantomData;
+
+use futures::future::LocalBoxFuture;
+use pgworkflows::Workflow;
+
+pub use self::arrival::Arrival;
+pub use self::failure::ExploreFailure;
+pub(crate) use self::held::Held;
+use self::orders::{Orders, Walk, shrink};
+use self::play::{Play, Player};
+use crate::env::{TestEnv, TestEnvBuilder, TestRun};
+use crate::error::Error;
+use crate::runtime::dice::Dice;
+
+/// Explores the orders in which the outcomes of activities and steps, timers, signals, a cancellation and a
+/// termination can reach a run, each in a new environment, when the returned builder is awaited.
+///
+/// `script` plays the client: it starts one run and sends what is to be sent. Each of its messages is on its way
+/// until it is chosen, as is each outcome; so the script's own order says only what comes after what. It need not
+/// wait for the run, nor let time pass. `check` is told of the run when nothing can reach it any more: it is over,
+/// or waits for something that never comes.
+///
+/// Whatever `check` says, a run must not stall, and the code must follow its own history: it is replayed after
+/// every arrival, and each order is played twice.
+///
+/// ```
+/// use pgworkflows::prelude::*;
+/// use pgworkflows_testkit::{TestEnv, TestRun, explore};
+///
+/// # struct Double;
+/// # #[async_trait]
+/// # impl Activity for Double {
+/// #     const NAME: &'static str = "double";
+/// #     type Input = u64;
+/// #     type Output = u64;
+/// #     async fn execute(&self, _: ActivityContext, n: u64) -> ActivityResult<u64> { Ok(2 * n) }
+/// # }
+/// struct Sum;
+///
+/// impl Workflow for Sum {
+///     const NAME: &'static str = "sum";
+///     type Input = u64;
+///     type Output = u64;
+///
+///     async fn run(ctx: Context, n: u64) -> WorkflowResult<u64> {
+///         let doubled = ctx.when_all((1..=n).map(|i| ctx.activity::<Double>(i))).await?;
+///         Ok(doubled.into_iter().sum())
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let definition = TestEnv::builder().workflow::<Sum>().activity(Double);
+/// let explored = explore(
+///     &definition,
+///     async |env: TestEnv| env.start::<Sum>(3).await,
+///     async |run: TestRun<Sum>| {
+///         assert_eq!(run.result().await?, 12);
+///         Ok(())
+///     },
+/// )
+/// .await?;
+/// assert_eq!((explored.orders, explored.exhaustive), (6, true));
+/// # Ok(())
+/// # }
+/// ```
+pub fn explore<W, S, C>(definition: &TestEnvBuilder, script: S, check: C) -> Explore<W, S, C>
+where
+    W: Workflow,
+    S: AsyncFn(TestEnv) -> Result<TestRun<W>, Error>,
+    C: AsyncFn(TestRun<W>) -> Result<(), Error>,
+{
+    let player = Player { definition: definition.clone(), script, check, arrivals_max: ARRIVALS_MAX };
+    Explore {
+        player,
+        orders_max: ORDERS_MAX,
+        random_orders: RANDOM_ORDERS,
+        seed: 0,
+        order: None,
+        workflow: PhantomData,
+    }
+}
+
+/// How many orders are tried, the shortest first, before they are drawn.
+const ORDERS_MAX: usize = 1_000;
+
+/// How many are drawn where there are more.
+const RANDOM_ORDERS: usize = 200;
+
+/// How much may arrive in one order.
+const ARRIVALS_MAX: usize = 200;
+
+/// How often a long exploration says how far it is, in orders.
+const PROGRESS_EVERY: usize = 500;
+
+/// An exploration, made by [`explore()`]: await it, or [`assert`](Explore::assert) it.
+#[must_use = "orders are explored when it is awaited"]
+pub struct Explore<W, S, C> {
+    player: Player<S, C>,
+    orders_max: usize,
+    random_orders: usize,
+    seed: u64,
+    order: Option<Vec<Arrival>>,
+    workflow: PhantomData<fn() -> W>,
+}
+
+/// What was explored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Explored {
+    /// How many orders were tried, no two of them alike.
+    pub orders: usize,
+    /// Whether these are all orders that there are.
+    pub exhaustive: bool,
+    /// Of these, how many were drawn at random.
+    pub random: usize,
+    /// What they were drawn from.
+    pub seed: u64,
+}
+
+impl fmt::Display for Explored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { orders, exhaustive, random, seed } = self;
+        match exhaustive {
+            true => write!(f, "{orders} orders, all that there are"),
+            false => {
+                write!(f, "{orders} orders, {random} of them drawn with seed {seed}, and there are more")
+            }
+        }
+    }
+}
+
+impl<W, S, C> Explore<W, S, C>
+where
+    W: Workflow,
+    S: AsyncFn(TestEnv) -> Result<TestRun<W>, Error>,
+    C: AsyncFn(TestRun<W>) -> Result<(), Error>,
+{
+    /// How many orders are tried one after the other, those with the fewest unusual arrivals first; 1,000 unless
+    /// told otherwise. At least 1.
+    pub fn orders_max(mut self, orders: usize) -> Self {
+        self.orders_max = orders;
+        self
+    }
+
+    /// How many further orders are drawn at random where there are more; 200 unless told otherwise. It may be 0.
+    pub fn random_orders(mut self, orders: usize) -> Self {
+        self.random_orders = orders;
+        self
+    }
+
+    /// What random orders are drawn from; 0 unless told otherwise.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// How much may arrive in one order before it counts as endless; 200 unless told otherwise. At least 1.
+    pub fn arrivals_max(mut self, arrivals: usize) -> Self {
+        self.player.arrivals_max = arrivals;
+        self
+    }
+
+    /// Plays this order alone: these arrivals first, and then what comes if nobody chooses. A failure prints the
+    /// line.
+    pub fn order(mut self, arrivals: impl Into<Vec<Arrival>>) -> Self {
+        self.order = Some(arrivals.into());
+        self
+    }
+
+    /// Explores, and panics with what a test's reader wants to see where an order fails.
+    ///
+    /// # Panics
+    /// Where awaiting the exploration has an error.
+    pub async fn assert(self) -> Explored {
+        self.run().await.unwrap_or_else(|failure| panic!("{failure}"))
+    }
+
+    async fn run(self) -> Result<Explored, ExploreFailure> {
+        self.check_bounds()?;
+        if let Some(order) = self.order.clone() {
+            let play = self.play(Walk::along(order)).await?;
+            let explored = Explored { orders: 1, exhaustive: false, random: 0, seed: self.seed };
+            return match play.problem {
+                None => Ok(explored),
+                Some(_) => Err(ExploreFailure::found(play, 1)),
+            };
+        }
+        let mut orders = Orders::new(self.orders_max);
+        let mut tried = 0;
+        let mut seen = BTreeSet::new();
+        while let Some(walk) = orders.next() {
+            let play = self.play(walk).await?.explored();
+            tried += 1;
+            if play.problem.is_some() {
+                return Err(ExploreFailure::found(play, tried));
+            }
+            orders.walked(&play.walk);
+            seen.insert(play.walk.list());
+            say_progress(tried);
+        }
+        let exhaustive = orders.is_exhausted();
+        let draws = if exhaustive { 0 } else { self.random_orders as u64 };
+        let (dice, mut random) = (Dice::new(self.seed), 0);
+        for draw in 0..draws {
+            let play = self.play(Walk::random(dice.fork(draw))).await?;
+            if play.problem.is_some() {
+                return Err(self.shortest(play, tried + random + 1).await?);
+            }
+            random += usize::from(seen.insert(play.walk.list()));
+            say_progress(tried + random);
+        }
+        Ok(Explored { orders: tried + random, exhaustive, random, seed: self.seed })
+    }
+
+    /// The failure with the shortest list that fails in the same way.
+    async fn shortest(&self, play: Play, tried: usize) -> Result<ExploreFailure, ExploreFailure> {
+        let kind = |play: &Play| play.problem.as_ref().map(std::mem::discriminant);
+        let (wanted, list) = (kind(&play), play.walk.list());
+        let mut shortest = play;
+        let fails = async |list: &[Arrival]| match self.play(Walk::along(list.to_vec())).await {
+            Ok(play) if kind(&play) == wanted => {
+                shortest = play;
+                true
+            }
+            Ok(_) | Err(_) => false,
+        };
+        shrink(list, fails).await;
+        Ok(ExploreFailure::found(shortest, tried))
+    }
+
+    async fn play(&self, walk: Walk<Arrival>) -> Result<Play, ExploreFailure> {
+        self.player.play(walk).await.map_err(ExploreFailure::refused)
+    }
+
+    fn check_bounds(&self) -> Result<(), ExploreFailure> {
+        let bounds = [("orders_max", self.orders_max), ("arrivals_max", self.player.arrivals_max)];
+        let Some((name, _)) = bounds.into_iter().find(|(_, bound)| *bound == 0) else { return Ok(()) };
+        let problem = format!("`{name}` is 0, and nothing would be explored; give it 1 at least");
+        Err(ExploreFailure::refused(Error::invalid(problem)))
+    }
+}
+
+fn say_progress(tried: usize) {
+    if tried.is_multiple_of(PROGRESS_EVERY) {
+        eprintln!("explore: {tried} orders so far, no failure");
+    }
+}
+
+impl<W, S, C> IntoFuture for Explore<W, S, C>
+where
+    W: Workflow,
+    S: AsyncFn(TestEnv) -> Result<TestRun<W>, Error> + 'static,
+    C: AsyncFn(TestRun<W>) -> Result<(), Error> + 'static,
+{
+    type Output = Result<Explored, ExploreFailure>;
+    type IntoFuture = LocalBoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}
+
+impl<W: Workflow, S, C> fmt::Debug for Explore<W, S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Explore")
+            .field("workflow", &W::NAME)
+            .field("orders_max", &self.orders_max)
+            .field("random_orders", &self.random_orders)
+            .field("seed", &self.seed)
+            .field("order", &self.order)
+            .finish_non_exhaustive()
+    }
+}

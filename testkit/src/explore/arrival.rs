@@ -1,0 +1,79 @@
+//! What can reach a run, and how it is written in a test. It must not know when it comes.
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// Something that reaches a run: the outcome of work that it asked for, a message, or a deadline.
+///
+/// Shown as the code that makes it, so that an order that was found can be pasted into a test:
+///
+/// ```
+/// use pgworkflows_testkit::Arrival;
+///
+/// let order = [Arrival::activity("charge-card", 2), Arrival::time(), Arrival::cancel()];
+/// assert_eq!(order[0].to_string(), r#"Arrival::activity("charge-card", 2)"#);
+/// ```
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Arrival(Kind);
+
+// In the order in which they come if nobody chooses: work is quick, and time passes where nothing else can happen.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Activity { call: u32, name: Cow<'static, str> },
+    Step { call: u32, name: Cow<'static, str> },
+    Signal(Cow<'static, str>),
+    Cancel,
+    Terminate,
+    Time,
+}
+
+impl Arrival {
+    /// An attempt of an activity ends. `call` is the number of the durable call, as a history shows it.
+    pub fn activity(name: impl Into<Cow<'static, str>>, call: u32) -> Self {
+        Self(Kind::Activity { call, name: name.into() })
+    }
+
+    /// A step ends. `call` is the number of the durable call, as a history shows it.
+    pub fn step(name: impl Into<Cow<'static, str>>, call: u32) -> Self {
+        Self(Kind::Step { call, name: name.into() })
+    }
+
+    /// A signal of that name comes.
+    pub fn signal(name: impl Into<Cow<'static, str>>) -> Self {
+        Self(Kind::Signal(name.into()))
+    }
+
+    /// A request to cancel comes.
+    pub fn cancel() -> Self {
+        Self(Kind::Cancel)
+    }
+
+    /// A request to terminate comes.
+    pub fn terminate() -> Self {
+        Self(Kind::Terminate)
+    }
+
+    /// Time passes until the next deadline: a timer fires, an activity is out of time, or its next attempt begins.
+    pub fn time() -> Self {
+        Self(Kind::Time)
+    }
+}
+
+impl fmt::Display for Arrival {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Kind::Activity { call, name } => write!(f, "Arrival::activity({name:?}, {call})"),
+            Kind::Step { call, name } => write!(f, "Arrival::step({name:?}, {call})"),
+            Kind::Signal(name) => write!(f, "Arrival::signal({name:?})"),
+            Kind::Cancel => f.write_str("Arrival::cancel()"),
+            Kind::Terminate => f.write_str("Arrival::terminate()"),
+            Kind::Time => f.write_str("Arrival::time()"),
+        }
+    }
+}
+
+impl fmt::Debug for Arrival {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

@@ -1,0 +1,135 @@
+//! Who decides what reaches a run next, one arrival at a time. After each it replays the history that came of it:
+//! code that hides a choice from the engine is found out there. It must not judge how a run ends.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use super::arrival::Arrival;
+use super::held::{Held, Progress, Started};
+use super::orders::Walk;
+use super::problem::Problem;
+use crate::world::{Pilot, Prospect, Turn, World};
+
+/// Leads a world along one order.
+#[derive(Debug)]
+pub(super) struct Chooser {
+    held: Arc<Held>,
+    arrivals_max: usize,
+    inner: RefCell<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    walk: Walk<Arrival>,
+    /// How many events were logged when the history was last replayed.
+    replayed: usize,
+    /// Where the world was when time began to pass, while nothing has come of it.
+    passing: Option<Progress>,
+    problem: Option<Problem>,
+}
+
+impl Chooser {
+    pub(super) fn new(held: Arc<Held>, walk: Walk<Arrival>, arrivals_max: usize) -> Self {
+        Self {
+            held,
+            arrivals_max,
+            inner: RefCell::new(Inner { walk, replayed: 0, passing: None, problem: None }),
+        }
+    }
+
+    /// The walk, and what was wrong with it.
+    pub(super) fn finish(&self) -> (Walk<Arrival>, Option<Problem>) {
+        let mut inner = self.inner.borrow_mut();
+        let walk = std::mem::replace(&mut inner.walk, Walk::along(Vec::new()));
+        let problem = inner.problem.take().or_else(|| walk.end().err().map(Problem::Misfit));
+        (walk, problem)
+    }
+
+    /// Lets the next arrival come, if anything can.
+    fn arrive(&self, world: &World) -> Result<Turn, Problem> {
+        self.replay(world)?;
+        let mut options = self.held.arrivals();
+        if matches!(world.prospect(), Prospect::Time(_)) {
+            options.push(Arrival::time());
+        }
+        if options.is_empty() {
+            return Ok(Turn::Ends);
+        }
+        let chosen = {
+            let walk = &mut self.inner.borrow_mut().walk;
+            if walk.len() == self.arrivals_max {
+                return Err(Problem::Endless { arrivals_max: self.arrivals_max, waits: world.report() });
+            }
+            walk.choose(&options).map_err(Problem::Misfit)?
+        };
+        if options[chosen] == Arrival::time() {
+            self.inner.borrow_mut().passing = Some(self.held.progress());
+            return Ok(Turn::TimePasses);
+        }
+        self.held.release(&options[chosen]);
+        Ok(Turn::GoesOn)
+    }
+
+    /// Whether time goes on to pass, because nothing came of it yet.
+    fn is_passing(&self, world: &World) -> bool {
+        let mut inner = self.inner.borrow_mut();
+        let fruitless = inner.passing.is_some_and(|before| before == self.held.progress());
+        if fruitless && matches!(world.prospect(), Prospect::Time(_)) {
+            return true;
+        }
+        inner.passing = None;
+        false
+    }
+
+    /// Holds the history so far against the code that wrote it.
+    fn replay(&self, world: &World) -> Result<(), Problem> {
+        let events = self.held.progress().events;
+        if std::mem::replace(&mut self.inner.borrow_mut().replayed, events) == events {
+            return Ok(());
+        }
+        for Started { run, workflow } in self.held.started() {
+            if let Some(reason) = world.stall_of(run) {
+                return Err(Problem::Stalled(reason));
+            }
+            let history = world.history(run).filter(|history| !history.events.is_empty());
+            let replayed = history.and_then(|history| world.definitions().replay(&workflow, &history));
+            if let Some(Err(error)) = replayed {
+                return Err(Problem::Replay(error.to_string()));
+            }
+        }
+        Ok(())
+    }
+
+    /// The order is over: the script may come to its end, and the run need not.
+    fn end(&self, problem: Option<Problem>) -> Turn {
+        let inner = &mut *self.inner.borrow_mut();
+        inner.problem = inner.problem.take().or(problem);
+        match (self.held.open(), &inner.problem) {
+            (true, _) => Turn::GoesOn,
+            (false, Some(_)) => Turn::Ends,
+            (false, None) => Turn::TimePasses,
+        }
+    }
+}
+
+impl Pilot for Chooser {
+    fn rested(&self, world: &World) -> Turn {
+        if self.held.release_given_up() {
+            return Turn::GoesOn;
+        }
+        // Before the run there is nothing to choose, and after it nothing that arrives makes a difference.
+        if self.held.started().is_empty() {
+            return Turn::TimePasses;
+        }
+        if self.inner.borrow().problem.is_some() {
+            return self.end(None);
+        }
+        if self.held.is_over() {
+            return self.end(self.replay(world).err());
+        }
+        if self.is_passing(world) {
+            return Turn::TimePasses;
+        }
+        self.arrive(world).unwrap_or_else(|problem| self.end(Some(problem)))
+    }
+}

@@ -1,0 +1,166 @@
+//! One order, played in a world of its own: the script, the arrivals, the user's assertion. It must not know which
+//! orders there are.
+
+use std::convert::Infallible;
+use std::future::pending;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use pgworkflows::{Event, History, Workflow};
+
+use super::arrival::Arrival;
+use super::chooser::Chooser;
+use super::held::{Held, Started};
+use super::orders::Walk;
+use super::problem::Problem;
+use crate::caught::caught;
+use crate::env::{TestEnv, TestEnvBuilder, TestRun};
+use crate::error::Error;
+use crate::world::{Patience, Stuck};
+
+/// What came of an order.
+pub(super) struct Play {
+    pub(super) walk: Walk<Arrival>,
+    pub(super) problem: Option<Problem>,
+    /// All that happened to the run, if there was one.
+    pub(super) history: Option<History>,
+}
+
+impl Play {
+    /// The same, of an order that was seen to be possible: that it does not fit any more is the user's code's
+    /// doing.
+    pub(super) fn explored(mut self) -> Self {
+        if let Some(Problem::Misfit(misfit)) = self.problem {
+            let difference = format!(
+                "after the same {} arrivals as before, {} cannot come any more. If an activity or a step answers \
+                 otherwise each time, have it answer the same",
+                misfit.after, misfit.wanted
+            );
+            self.problem = Some(Problem::Differs(difference));
+        }
+        self
+    }
+}
+
+/// What every order is played with.
+pub(super) struct Player<S, C> {
+    pub(super) definition: TestEnvBuilder,
+    pub(super) script: S,
+    pub(super) check: C,
+    pub(super) arrivals_max: usize,
+}
+
+impl<S, C> Player<S, C> {
+    /// Plays an order twice: the second time the same must come of it. It is judged once.
+    pub(super) async fn play<W: Workflow>(&self, walk: Walk<Arrival>) -> Result<Play, Error>
+    where
+        S: AsyncFn(TestEnv) -> Result<TestRun<W>, Error>,
+        C: AsyncFn(TestRun<W>) -> Result<(), Error>,
+    {
+        let mut first = self.play_once(walk, true).await?;
+        if first.problem.is_some() {
+            return Ok(first);
+        }
+        let again = Walk::along(first.walk.arrived(usize::MAX));
+        let second = self.play_once(again, false).await?;
+        first.problem = difference(&first, &second);
+        Ok(first)
+    }
+
+    async fn play_once<W: Workflow>(&self, walk: Walk<Arrival>, is_judged: bool) -> Result<Play, Error>
+    where
+        S: AsyncFn(TestEnv) -> Result<TestRun<W>, Error>,
+        C: AsyncFn(TestRun<W>) -> Result<(), Error>,
+    {
+        let held = Arc::new(Held::default());
+        let chooser = Rc::new(Chooser::new(Arc::clone(&held), walk, self.arrivals_max));
+        let mut definition = self.definition.clone();
+        let settings = definition.settings_mut();
+        settings.gate = Some(Arc::clone(&held) as _);
+        settings.faults = Some(Arc::clone(&held) as _);
+        settings.pilot = Some(Rc::clone(&chooser) as _);
+        let env = definition.try_build()?;
+
+        let scripted = caught("the script", (self.script)(env.clone())).await.map_err(Problem::Assertion);
+        // Whatever else arrives; it ends when nothing does.
+        let patience = Patience::new(env.world());
+        let Err(Stuck) = env.world().drive_unless(pending::<Infallible>(), || patience.ends()).await;
+        let (walk, problem) = chooser.finish();
+        let started = held.started();
+        let problem = match problem {
+            None if is_judged => self.judge(&env, &started, scripted).await,
+            problem => problem,
+        };
+        let history = started.first().map(|first| env.run::<W>(first.run).history());
+        Ok(Play { walk, problem, history })
+    }
+
+    /// What the user says of the run, once nothing can reach it any more.
+    async fn judge<W: Workflow>(
+        &self,
+        env: &TestEnv,
+        started: &[Started],
+        scripted: Result<Result<TestRun<W>, Error>, Problem>,
+    ) -> Option<Problem>
+    where
+        C: AsyncFn(TestRun<W>) -> Result<(), Error>,
+    {
+        let run = started.first().map(|first| first.run);
+        match scripted {
+            Ok(Ok(_)) => {}
+            // A message may come too late, and a result may be an error: that is for the user's assertion to
+            // judge.
+            Ok(Err(error)) if run.is_some() && error.about_run() == run => {}
+            Ok(Err(error)) => return Some(Problem::Script(error.to_string())),
+            Err(problem) => return Some(problem),
+        }
+        let (Some(run), 1) = (run, started.len()) else { return Some(Problem::Runs(started.len())) };
+        match caught("the assertion", (self.check)(env.run::<W>(run))).await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(Problem::Assertion(error.to_string())),
+            Err(panic) => Some(Problem::Assertion(panic)),
+        }
+    }
+}
+
+/// What the workflow did otherwise the second time, if anything. Where an activity or a step answered otherwise
+/// before, it had reason to.
+fn difference(first: &Play, second: &Play) -> Option<Problem> {
+    let (Some(before), Some(now)) = (&first.history, &second.history) else { return None };
+    let (events_before, events_now) = (&before.records().events, &now.records().events);
+    let same = events_before.iter().zip(events_now).take_while(|(before, now)| before == now);
+    let differs = same.count();
+    if is_answer(before, differs) && is_answer(now, differs) {
+        return None;
+    }
+    if let Some(problem) = &second.problem {
+        return Some(Problem::Differs(format!("the same order, played once more, fails: {problem}")));
+    }
+    if events_before.len() == differs && events_now.len() == differs {
+        return None;
+    }
+    let line = |history: &History| match history.to_string().lines().nth(differs) {
+        Some(line) => format!("`{}`", line.trim()),
+        None => "not there".to_owned(),
+    };
+    Some(Problem::Differs(format!(
+        "the same order, played once more, led to another history. An event was {}, and then {}",
+        line(before),
+        line(now)
+    )))
+}
+
+/// Whether the event at a place of a history is what the user's code outside of the workflow answered.
+fn is_answer(history: &History, place: usize) -> bool {
+    let events = history.events().unwrap_or_default();
+    events.get(place).is_some_and(|event| {
+        matches!(
+            event.event,
+            Event::ActivityCompleted { .. }
+                | Event::ActivityFailed { .. }
+                | Event::ActivityAttemptFailed { .. }
+                | Event::StepCompleted { .. }
+                | Event::StepFailed { .. }
+        )
+    })
+}

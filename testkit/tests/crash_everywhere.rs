@@ -1,0 +1,248 @@
+//! `crash_everywhere` at work: workflows that are right pass, and whatever a crash changes is named with the place
+//! of the crash. It judges the tool; the main job is crashed in `examples/tests/`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use pgworkflows::prelude::*;
+use pgworkflows_testkit::{CrashMoment, Error, TestEnv, TestEnvBuilder, TestRun, crash_everywhere};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Counts its executions, in the whole test.
+struct Count(Arc<AtomicU64>);
+
+#[async_trait]
+impl Activity for Count {
+    const NAME: &'static str = "count";
+    type Input = u64;
+    type Output = u64;
+
+    async fn execute(&self, _: ActivityContext, _: u64) -> ActivityResult<u64> {
+        Ok(self.0.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// Fails, or not.
+struct Try;
+
+#[async_trait]
+impl Activity for Try {
+    const NAME: &'static str = "try";
+    type Input = bool;
+    type Output = ();
+
+    async fn execute(&self, _: ActivityContext, succeeds: bool) -> ActivityResult<()> {
+        if succeeds {
+            Ok(())
+        } else {
+            Err(ActivityError::non_retryable(ActivityError::new("no", "it fails")))
+        }
+    }
+}
+
+fn definition<W: Workflow>() -> TestEnvBuilder {
+    TestEnv::builder().workflow::<W>().activity(Try).activity(Count(Arc::default()))
+}
+
+/// A bit of everything: steps, activities at once, a timer, a signal, compensations.
+struct Everything;
+
+const GO: Signal<u64> = Signal::new("go");
+
+impl Workflow for Everything {
+    const NAME: &'static str = "everything";
+    type Input = bool;
+    type Output = u64;
+
+    async fn run(ctx: Context, succeeds: bool) -> WorkflowResult<u64> {
+        let drawn = ctx.step("draw", || async { Ok(4) }).await?;
+        let _ = ctx.on_failure::<Try>(true);
+        ctx.when_all((ctx.activity::<Try>(true), ctx.activity::<Count>(drawn))).await?;
+        ctx.sleep(HOUR).await?;
+        let sent = ctx.wait_for(GO).timeout(HOUR).await?;
+        ctx.activity::<Try>(succeeds).await?;
+        Ok(drawn + sent)
+    }
+}
+
+async fn everything(env: TestEnv, succeeds: bool) -> Result<TestRun<Everything>, Error> {
+    let run = env.start::<Everything>(succeeds).await?;
+    env.advance(HOUR + HOUR / 2).await;
+    run.signal(GO, 3).await?;
+    Ok(run)
+}
+
+#[tokio::test]
+async fn workflow_with_everything_in_it_is_crashed_everywhere_and_nobody_notices() {
+    for succeeds in [true, false] {
+        let script = async move |env| everything(env, succeeds).await;
+        let crashed = crash_everywhere(&definition::<Everything>(), script).assert().await;
+        assert!(crashed.crash_points >= 3 * 7, "{crashed}");
+        assert_eq!(crashed.repeats.keys().collect::<Vec<_>>(), ["count", "draw", "try"]);
+        assert!(crashed.repeats.values().all(|times| *times == 1), "{crashed}");
+    }
+}
+
+/// Sleeps, and works.
+struct Short;
+
+impl Workflow for Short {
+    const NAME: &'static str = "short";
+    type Input = ();
+    type Output = ();
+
+    async fn run(ctx: Context, (): ()) -> WorkflowResult<()> {
+        ctx.sleep(HOUR).await?;
+        ctx.activity::<Try>(true).await
+    }
+}
+
+async fn short(env: TestEnv) -> Result<TestRun<Short>, Error> {
+    env.start::<Short>(()).await
+}
+
+#[tokio::test]
+async fn worker_that_takes_over_crashes_as_well() {
+    let once = crash_everywhere(&definition::<Short>(), short).assert().await;
+    let twice = crash_everywhere(&definition::<Short>(), short).crashes(2).assert().await;
+    assert!(twice.crash_points > 3 * once.crash_points, "{once}; {twice}");
+    assert_eq!((once.repeats["try"], twice.repeats["try"]), (1, 2));
+}
+
+#[tokio::test]
+async fn four_crashes_in_a_row_make_a_run_suspicious_and_change_nothing() {
+    let crashed = crash_everywhere(&definition::<Short>(), short).crashes(4).assert().await;
+    assert_eq!(crashed.repeats["try"], 4);
+}
+
+#[tokio::test]
+async fn outage_only_makes_timers_late() {
+    let crashed = crash_everywhere(&definition::<Short>(), short).outage(100 * HOUR).assert().await;
+    assert!(crashed.crash_points > 0);
+}
+
+/// Returns which execution it was.
+struct Telltale;
+
+impl Workflow for Telltale {
+    const NAME: &'static str = "telltale";
+    type Input = ();
+    type Output = u64;
+
+    async fn run(ctx: Context, (): ()) -> WorkflowResult<u64> {
+        ctx.activity::<Count>(1).await
+    }
+}
+
+#[tokio::test]
+async fn result_that_tells_executions_apart_is_named_with_the_crash_and_the_history() {
+    let script = async |env: TestEnv| env.start::<Telltale>(()).await;
+    let failure = crash_everywhere(&definition::<Telltale>(), script).await.unwrap_err();
+    let [crash] = failure.crashes() else { panic!("{failure}") };
+    assert_eq!((crash.append, crash.moment), (1, CrashMoment::BeforeCommit));
+    assert_eq!(crash.events, ["run.started", "activity.scheduled"]);
+    let text = failure.to_string();
+    assert!(text.contains("and without a crash it ends with RunCompleted { result: 0 }"), "{text}");
+    assert!(text.contains("append 1 (run.started, activity.scheduled), never committed"), "{text}");
+    assert!(text.contains("run.completed"), "the history is told: {text}");
+}
+
+#[tokio::test]
+async fn repeats_that_are_not_allowed_are_named() {
+    let failure = crash_everywhere(&definition::<Short>(), short).repeats(0).await.unwrap_err();
+    let expected = "attempt 1 of `try` (call 2) was executed 2 times, and 1 are allowed";
+    assert!(failure.to_string().contains(expected), "{failure}");
+}
+
+/// Does its work at most once.
+struct Once;
+
+impl Workflow for Once {
+    const NAME: &'static str = "once";
+    type Input = ();
+    type Output = ();
+
+    async fn run(ctx: Context, (): ()) -> WorkflowResult<()> {
+        ctx.activity::<Try>(true).at_most_once().await
+    }
+}
+
+#[tokio::test]
+async fn run_that_ends_otherwise_after_a_crash_is_named() {
+    let script = async |env: TestEnv| env.start::<Once>(()).await;
+    let failure = crash_everywhere(&definition::<Once>(), script).await.unwrap_err();
+    let text = failure.to_string();
+    assert!(text.contains("the run ends with RunFailed"), "{text}");
+    assert!(text.contains("the process died while it executed `try`"), "{text}");
+}
+
+#[tokio::test]
+async fn what_cannot_crash_is_refused() {
+    let failure = crash_everywhere(&definition::<Short>(), short).crashes(0).await.unwrap_err();
+    assert!(failure.is_invalid());
+    assert_eq!(failure.to_string(), "`crashes` is 0, and nothing would crash; give it 1 at least");
+
+    let failure = crash_everywhere(&TestEnv::builder(), short).await.unwrap_err();
+    assert!(failure.is_invalid());
+    assert!(failure.to_string().contains("workflow `short` is not registered"), "{failure}");
+}
+
+#[tokio::test]
+async fn script_whose_own_assertion_fails_after_a_crash_is_told_with_the_crash() {
+    let count = Arc::<AtomicU64>::default();
+    let definition = TestEnv::builder().workflow::<Telltale>().activity(Count(Arc::clone(&count)));
+    let script = async |env: TestEnv| {
+        let run = env.start::<Telltale>(()).await?;
+        assert_eq!(run.result().await?, 0, "it was executed before");
+        Ok(run)
+    };
+    let failure = crash_everywhere(&definition, script).await.unwrap_err();
+    let text = failure.to_string();
+    assert!(
+        text.contains("the script panicked: assertion `left == right` failed: it was executed before"),
+        "{text}"
+    );
+    assert!(text.contains("a worker died at append 1"), "{text}");
+    assert!(text.contains("run.completed"), "the history is told: {text}");
+
+    let failure = crash_everywhere(&definition, script).await.unwrap_err();
+    assert!(failure.is_invalid(), "without a crash it fails as well, by now");
+    assert!(failure.to_string().starts_with("without a crash, the script panicked"), "{failure}");
+}
+
+#[tokio::test]
+async fn message_that_comes_too_late_is_no_failure_of_the_script() {
+    let script = async |env: TestEnv| {
+        let run = env.start::<Telltale>(()).await?;
+        run.cancel().await?;
+        Ok(run)
+    };
+    let definition = TestEnv::builder().workflow::<Telltale>().mock::<Count>(Ok);
+    let crashed = crash_everywhere(&definition, script).assert().await;
+    assert!(crashed.crash_points > 0);
+}
+
+/// Sleeps, and sleeps again.
+struct Endless;
+
+impl Workflow for Endless {
+    const NAME: &'static str = "endless";
+    type Input = ();
+    type Output = ();
+
+    async fn run(ctx: Context, (): ()) -> WorkflowResult<()> {
+        loop {
+            ctx.sleep(HOUR).await?;
+        }
+    }
+}
+
+#[tokio::test]
+async fn run_that_goes_on_and_on_is_refused() {
+    let definition = definition::<Endless>().worker(|worker| worker.history_events(8_000, 8_000));
+    let script = async |env: TestEnv| env.start::<Endless>(()).await;
+    let failure = crash_everywhere(&definition, script).await.unwrap_err();
+    assert!(failure.is_invalid());
+    assert!(failure.to_string().contains("crash points, and more than 10000 take too long"), "{failure}");
+}

@@ -1,0 +1,556 @@
+//! `explore` at work: orders counted, known order bugs found and shortened, hidden non-determinism caught. It
+//! judges the tool, on workflows that are small enough to count by hand.
+
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use futures::future::select_all;
+use futures::{FutureExt, select_biased};
+use pgworkflows::prelude::*;
+use pgworkflows_testkit::{Arrival, Error, Mock, TestEnv, TestEnvBuilder, TestRun, explore};
+
+/// Makes activities that no test executes for real.
+macro_rules! activities {
+    ($($name:ident = $stored:literal: $input:ty => $output:ty;)*) => {
+        $(
+            struct $name;
+
+            #[async_trait]
+            impl Activity for $name {
+                const NAME: &'static str = $stored;
+                type Input = $input;
+                type Output = $output;
+
+                async fn execute(&self, _: ActivityContext, _: $input) -> ActivityResult<$output> {
+                    Err(ActivityError::new("not mocked", "tests answer for it"))
+                }
+            }
+        )*
+    };
+}
+
+activities! {
+    Work = "work": u64 => u64;
+    Reserve = "reserve": () => ();
+    Charge = "charge": () => ();
+    Refund = "refund": () => ();
+}
+
+const GO: Signal<String> = Signal::new("go");
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn definition<W: Workflow>() -> TestEnvBuilder {
+    let builder = TestEnv::builder().workflow::<W>().mock::<Work>(Ok);
+    builder.mock::<Reserve>(Ok).mock::<Charge>(Ok).mock::<Refund>(Ok)
+}
+
+/// Accepts whatever comes of a run.
+async fn anything<W: Workflow>(_: TestRun<W>) -> Result<(), Error> {
+    Ok(())
+}
+
+/// Does so much at once, and returns the order in which it was done.
+struct AtOnce;
+
+impl Workflow for AtOnce {
+    const NAME: &'static str = "at-once";
+    type Input = u64;
+    type Output = Vec<u64>;
+
+    async fn run(ctx: Context, count: u64) -> WorkflowResult<Vec<u64>> {
+        let mut under_way: Vec<_> = (1..=count).map(|n| ctx.activity::<Work>(n)).collect();
+        let mut order = Vec::new();
+        while !under_way.is_empty() {
+            let (done, _, left) = select_all(under_way).await;
+            order.push(done?);
+            under_way = left;
+        }
+        Ok(order)
+    }
+}
+
+#[tokio::test]
+async fn three_concurrent_activities_have_six_orders() {
+    let orders = RefCell::new(BTreeSet::new());
+    let explored = explore(
+        &definition::<AtOnce>(),
+        async |env: TestEnv| env.start::<AtOnce>(3).await,
+        async |run: TestRun<AtOnce>| {
+            let order = run.result().await?;
+            orders.borrow_mut().insert(order);
+            Ok(())
+        },
+    )
+    .assert()
+    .await;
+    assert_eq!(orders.borrow().len(), 6);
+    assert_eq!((explored.orders, explored.exhaustive, explored.random), (6, true, 0));
+    assert_eq!(explored.to_string(), "6 orders, all that there are");
+}
+
+#[tokio::test]
+async fn more_orders_than_the_bound_are_drawn_by_the_seed() {
+    let draw = async |seed| {
+        let orders = RefCell::new(Vec::new());
+        let explored = explore(
+            &definition::<AtOnce>(),
+            async |env: TestEnv| env.start::<AtOnce>(6).await,
+            async |run: TestRun<AtOnce>| {
+                let order = run.result().await?;
+                orders.borrow_mut().push(order);
+                Ok(())
+            },
+        )
+        .orders_max(10)
+        .random_orders(20)
+        .seed(seed)
+        .assert()
+        .await;
+        assert!(!explored.exhaustive);
+        assert!(explored.random > 10 && explored.orders == 10 + explored.random, "{explored}");
+        assert_eq!(explored.seed, seed);
+        orders.into_inner()
+    };
+    assert_eq!(draw(1).await, draw(1).await);
+    assert_ne!(draw(1).await, draw(2).await);
+}
+
+/// Four things race: the first one wins.
+struct Race;
+
+impl Workflow for Race {
+    const NAME: &'static str = "race";
+    type Input = ();
+    type Output = String;
+
+    async fn run(ctx: Context, (): ()) -> WorkflowResult<String> {
+        select_biased! {
+            done = ctx.activity::<Work>(7) => Ok(format!("work {}", done?)),
+            woken = ctx.sleep(MINUTE) => woken.map(|()| "timer".to_owned()),
+            signal = ctx.wait_for(GO) => Ok(format!("signal {}", signal?)),
+        }
+    }
+}
+
+async fn race(env: TestEnv) -> Result<TestRun<Race>, Error> {
+    let run = env.start::<Race>(()).await?;
+    let (signalled, cancelled) = futures::join!(run.signal(GO, "go".to_owned()), run.cancel());
+    signalled?;
+    cancelled?;
+    Ok(run)
+}
+
+#[tokio::test]
+async fn activity_timer_signal_and_cancellation_each_win_the_race_once() {
+    let ends = RefCell::new(Vec::new());
+    let explored = explore(&definition::<Race>(), race, async |run: TestRun<Race>| {
+        let end = match run.result().await {
+            Ok(result) => result,
+            Err(error) if error.is_run_cancelled() => "cancelled".to_owned(),
+            Err(error) => return Err(error),
+        };
+        ends.borrow_mut().push(end);
+        Ok(())
+    })
+    .assert()
+    .await;
+    let mut ends = ends.into_inner();
+    ends.sort();
+    ends.dedup();
+    assert_eq!(ends, ["cancelled", "signal go", "timer", "work 7"]);
+    assert_eq!((explored.orders, explored.exhaustive), (4, true), "what lost the race is no arrival");
+}
+
+/// Forgets that a charge may be over when the cancellation comes.
+struct Checkout;
+
+impl Workflow for Checkout {
+    const NAME: &'static str = "checkout";
+    type Input = bool;
+    type Output = ();
+
+    async fn run(ctx: Context, is_careful: bool) -> WorkflowResult<()> {
+        let charge = async {
+            if is_careful {
+                let _ = ctx.on_failure::<Refund>(());
+            }
+            ctx.activity::<Charge>(()).await
+        };
+        ctx.when_all((ctx.activity::<Reserve>(()), charge)).await?;
+        ctx.wait_for(GO).timeout(MINUTE).await?;
+        Ok(())
+    }
+}
+
+async fn checkout(env: TestEnv, is_careful: bool) -> Result<TestRun<Checkout>, Error> {
+    let run = env.start::<Checkout>(is_careful).await?;
+    run.signal(GO, "go".to_owned()).await?;
+    run.cancel().await?;
+    Ok(run)
+}
+
+async fn nobody_pays_for_nothing(run: TestRun<Checkout>) -> Result<(), Error> {
+    let events = run.events().await?;
+    let happened = |name: &str| events.iter().any(|event| event.event.name().as_str() == name);
+    if happened("run.cancelled") && !run.env().activity_calls::<Charge>().is_empty() {
+        assert!(!run.env().activity_calls::<Refund>().is_empty(), "charged, cancelled, and not refunded");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn order_bug_is_found_with_the_shortest_order_that_shows_it() {
+    let definition = definition::<Checkout>();
+    let script = async |env| checkout(env, false).await;
+    let failure = explore(&definition, script, nobody_pays_for_nothing).await.unwrap_err();
+    let order = [Arrival::signal("go"), Arrival::cancel()];
+    assert_eq!(failure.order(), order);
+    let text = failure.to_string();
+    assert!(text.contains("charged, cancelled, and not refunded"), "{text}");
+    let line = r#"explore(&definition, script, check).order([Arrival::signal("go"), Arrival::cancel()]).assert().await;"#;
+    assert!(text.contains(line), "{text}");
+    assert!(text.contains("run.cancelled"), "the history is told: {text}");
+
+    let again = explore(&definition, script, nobody_pays_for_nothing).order(order).await.unwrap_err();
+    assert_eq!(
+        again.to_string().lines().next(),
+        Some("order 1 fails: the assertion panicked: charged, cancelled, and not refunded")
+    );
+}
+
+#[tokio::test]
+async fn workflow_that_is_right_passes_in_every_order() {
+    let script = async |env| checkout(env, true).await;
+    let explored = explore(&definition::<Checkout>(), script, nobody_pays_for_nothing).assert().await;
+    assert!(explored.exhaustive && explored.orders > 10, "{explored}");
+}
+
+#[tokio::test]
+async fn order_that_was_drawn_is_shortened() {
+    // It takes two arrivals to break this, and only the usual order is tried before others are drawn.
+    let failure = explore(
+        &definition::<AtOnce>(),
+        async |env: TestEnv| env.start::<AtOnce>(6).await,
+        async |run: TestRun<AtOnce>| {
+            let order = run.result().await?;
+            let place = |n| order.iter().position(|other| *other == n);
+            assert!(place(1) < place(6) || place(2) < place(5));
+            Ok(())
+        },
+    )
+    .orders_max(1)
+    .await
+    .unwrap_err();
+    let mut order = failure.order().to_vec();
+    order.sort();
+    assert_eq!(order, [Arrival::activity("work", 5), Arrival::activity("work", 6)]);
+}
+
+/// Two steps at once, and another one that nobody waits for.
+struct Steps;
+
+impl Workflow for Steps {
+    const NAME: &'static str = "steps";
+    type Input = ();
+    type Output = u64;
+
+    async fn run(ctx: Context, (): ()) -> WorkflowResult<u64> {
+        let one = ctx.step("one", || async { Ok(1) });
+        let two = ctx.step("two", || async { Ok(2) });
+        let first = select_biased! {
+            one = one.fuse() => one?,
+            two = two.fuse() => two?,
+        };
+        let last: u64 = ctx.step("last", move || async move { Ok(first * 10) }).await?;
+        Ok(last)
+    }
+}
+
+#[tokio::test]
+async fn steps_arrive_as_activities_do() {
+    let results = RefCell::new(BTreeSet::new());
+    let explored = explore(
+        &definition::<Steps>(),
+        async |env: TestEnv| env.start::<Steps>(()).await,
+        async |run: TestRun<Steps>| {
+            let result = run.result().await?;
+            results.borrow_mut().insert(result);
+            Ok(())
+        },
+    )
+    .assert()
+    .await;
+    assert_eq!(results.into_inner(), BTreeSet::from([10, 20]));
+    assert_eq!((explored.orders, explored.exhaustive), (2, true), "a step that was dropped is no arrival");
+}
+
+/// Waits for work as long as it can, trying it three times.
+struct Patient;
+
+impl Workflow for Patient {
+    const NAME: &'static str = "patient";
+    type Input = ();
+    type Output = String;
+
+    async fn run(ctx: Context, (): ()) -> WorkflowResult<String> {
+        let work = ctx.activity::<Work>(1).retry(RetryPolicy::exponential().initial(MINUTE).max_attempts(3));
+        match work.timeout(10 * MINUTE).await {
+            Ok(_) => Ok("done".to_owned()),
+            Err(error) if error.is_timeout() => Ok("late".to_owned()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[tokio::test]
+async fn time_overtakes_slow_attempts_and_brings_the_next_ones() {
+    let definition = TestEnv::builder()
+        .workflow::<Patient>()
+        .mock_with(Mock::<Work>::fail_times(2, ActivityError::new("busy", "not now")).then(Ok));
+    let results = RefCell::new(Vec::new());
+    let explored = explore(
+        &definition,
+        async |env: TestEnv| env.start::<Patient>(()).await,
+        async |run: TestRun<Patient>| {
+            let result = run.result().await?;
+            results.borrow_mut().push(result);
+            Ok(())
+        },
+    )
+    .assert()
+    .await;
+    // The timeout comes while the first, the second or the third attempt is under way, or the third is done.
+    assert_eq!((explored.orders, explored.exhaustive), (4, true));
+    assert_eq!(results.borrow().iter().filter(|result| *result == "late").count(), 3);
+}
+
+#[tokio::test]
+async fn script_that_lets_time_pass_is_overtaken_by_timers() {
+    let explored = explore(
+        &definition::<Race>(),
+        async |env: TestEnv| {
+            let run = env.start::<Race>(()).await?;
+            env.advance(2 * MINUTE).await;
+            run.signal(GO, "late".to_owned()).await?;
+            Ok(run)
+        },
+        async |run: TestRun<Race>| {
+            assert_ne!(run.result().await?, "signal late", "the timer is due before");
+            Ok(())
+        },
+    )
+    .assert()
+    .await;
+    assert_eq!((explored.orders, explored.exhaustive), (2, true));
+}
+
+/// Decides by something that is not in its history.
+struct Hidden;
+
+static COUNTER: AtomicU64 = AtomicU64::new(0);
+
+impl Workflow for Hidden {
+    const NAME: &'static str = "hidden";
+    type Input = String;
+    type Output = ();
+
+    async fn run(ctx: Context, by: String) -> WorkflowResult<()> {
+        match by.as_str() {
+            "map" => {
+                let work = [
+                    ("reserve", 1_u64),
+                    ("charge", 2),
+                    ("work", 3),
+                    ("refund", 4),
+                    ("step", 5),
+                    ("timer", 6),
+                ];
+                for name in HashMap::from(work).into_keys() {
+                    match name {
+                        "reserve" => ctx.activity::<Reserve>(()).await?,
+                        "charge" => ctx.activity::<Charge>(()).await?,
+                        "work" => drop(ctx.activity::<Work>(1).await?),
+                        "refund" => ctx.activity::<Refund>(()).await?,
+                        "step" => ctx.step("step", || async { Ok(()) }).await?,
+                        _ => ctx.sleep(MINUTE).await?,
+                    }
+                }
+            }
+            "counter" => drop(ctx.activity::<Work>(COUNTER.fetch_add(1, Ordering::Relaxed)).await?),
+            "branch" if COUNTER.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) => {
+                ctx.activity::<Charge>(()).await?
+            }
+            "branch" => ctx.activity::<Refund>(()).await?,
+            _ => {
+                let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+                ctx.activity::<Work>(now.as_nanos() as u64).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_a_history_does_not_hold_is_caught() {
+    for by in ["map", "counter", "branch", "clock"] {
+        let script = async move |env: TestEnv| env.start::<Hidden>(by.to_owned()).await;
+        let failure = explore(&definition::<Hidden>(), script, anything).await.unwrap_err();
+        assert!(failure.is_nondeterministic(), "{by}: {failure}");
+        let text = failure.to_string();
+        assert!(text.contains("decides by something that its history does not hold"), "{by}: {text}");
+        // What changes an input alone goes the same way when it is replayed, and shows when it is played again.
+        let is_another_way = matches!(by, "map" | "branch");
+        assert_eq!(text.contains("replayed, it goes another way"), is_another_way, "{by}: {text}");
+        assert_eq!(
+            text.contains("led to another history. An event was `2 "),
+            !is_another_way,
+            "{by}: {text}"
+        );
+    }
+}
+
+/// Draws a number where it may.
+struct Draws;
+
+static DRAWN: AtomicU64 = AtomicU64::new(0);
+
+impl Workflow for Draws {
+    const NAME: &'static str = "draws";
+    type Input = ();
+    type Output = u64;
+
+    async fn run(ctx: Context, (): ()) -> WorkflowResult<u64> {
+        let drawn = ctx.step("draw", || async { Ok(DRAWN.fetch_add(1, Ordering::Relaxed)) }).await?;
+        ctx.activity::<Work>(drawn).await
+    }
+}
+
+#[tokio::test]
+async fn step_that_answers_otherwise_each_time_is_no_hidden_choice() {
+    let script = async |env: TestEnv| env.start::<Draws>(()).await;
+    let explored = explore(&definition::<Draws>(), script, anything).assert().await;
+    assert_eq!((explored.orders, explored.exhaustive), (1, true));
+}
+
+/// Breaks.
+struct Broken;
+
+impl Workflow for Broken {
+    const NAME: &'static str = "broken";
+    type Input = ();
+    type Output = ();
+
+    async fn run(ctx: Context, (): ()) -> WorkflowResult<()> {
+        let go = ctx.wait_for(GO).await?;
+        assert_eq!(go, "go");
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn run_that_stalls_is_a_failure() {
+    let script = async |env: TestEnv| {
+        let run = env.start::<Broken>(()).await?;
+        run.signal(GO, "x".repeat(3)).await?;
+        Ok(run)
+    };
+    let failure = explore(&definition::<Broken>(), script, anything).await.unwrap_err();
+    assert!(failure.to_string().contains("the run stalls: the workflow panicked"), "{failure}");
+    assert!(!failure.is_nondeterministic());
+}
+
+#[tokio::test]
+async fn run_that_waits_for_what_never_comes_is_judged_as_it_waits() {
+    let script = async |env: TestEnv| env.start::<Broken>(()).await;
+    let check = async |run: TestRun<Broken>| {
+        let waits = run.describe().await?.waiting_on;
+        assert_eq!(waits.as_deref().map(|waits| waits.contains("`go`")), Some(true), "{waits:?}");
+        Ok(())
+    };
+    let explored = explore(&definition::<Broken>(), script, check).assert().await;
+    assert_eq!((explored.orders, explored.exhaustive), (1, true));
+}
+
+/// Never ends.
+struct Endless;
+
+impl Workflow for Endless {
+    const NAME: &'static str = "endless";
+    type Input = ();
+    type Output = ();
+
+    async fn run(ctx: Context, (): ()) -> WorkflowResult<()> {
+        loop {
+            ctx.sleep(MINUTE).await?;
+        }
+    }
+}
+
+#[tokio::test]
+async fn run_that_never_ends_is_an_error_that_names_the_bound() {
+    let script = async |env: TestEnv| env.start::<Endless>(()).await;
+    let failure = explore(&definition::<Endless>(), script, anything).arrivals_max(5).await.unwrap_err();
+    assert!(failure.to_string().contains("after 5 arrivals the run is not over"), "{failure}");
+    assert!(failure.to_string().contains("raise `arrivals_max`"), "{failure}");
+}
+
+#[tokio::test]
+async fn activity_that_looks_for_ever_hangs_nobody() {
+    let never = Mock::<Work>::future(|ctx: ActivityContext, _| async move {
+        loop {
+            ctx.sleep(MINUTE).await;
+        }
+    });
+    let definition = TestEnv::builder().workflow::<AtOnce>().mock_with(never);
+    let script = async |env: TestEnv| env.start::<AtOnce>(1).await;
+    let check = async |run: TestRun<AtOnce>| {
+        run.assert_waiting_on_activity::<Work>();
+        Ok(())
+    };
+    let explored = explore(&definition, script, check).assert().await;
+    assert_eq!((explored.orders, explored.exhaustive), (1, true));
+}
+
+#[tokio::test]
+async fn bound_of_zero_is_refused() {
+    let exploration = || explore(&definition::<Race>(), race, anything);
+    for (failure, name) in [
+        (exploration().orders_max(0).await.unwrap_err(), "orders_max"),
+        (exploration().arrivals_max(0).await.unwrap_err(), "arrivals_max"),
+    ] {
+        assert!(failure.is_invalid());
+        assert_eq!(
+            failure.to_string(),
+            format!("`{name}` is 0, and nothing would be explored; give it 1 at least")
+        );
+    }
+}
+
+#[tokio::test]
+async fn order_that_does_not_fit_says_what_could_have_come() {
+    let exploration = || explore(&definition::<Race>(), race, anything);
+    let failure = exploration().order([Arrival::activity("walk", 1)]).await.unwrap_err();
+    assert!(failure.is_invalid());
+    let expected = "after 0 arrivals Arrival::activity(\"walk\", 1) is to come, but only one of \
+                    [Arrival::activity(\"work\", 1), Arrival::signal(\"go\"), Arrival::cancel(), Arrival::time()] can";
+    assert!(failure.to_string().contains(expected), "{failure}");
+
+    let failure = exploration().order([Arrival::cancel(), Arrival::time()]).await.unwrap_err();
+    assert!(failure.to_string().contains("nothing can come any more"), "{failure}");
+}
+
+#[tokio::test]
+async fn script_that_starts_no_run_or_two_is_refused() {
+    let none = async |_: TestEnv| Err(Error::from("no".parse::<pgworkflows::RunId>().unwrap_err()));
+    let failure = explore::<Race, _, _>(&definition::<Race>(), none, anything).await.unwrap_err();
+    assert!(failure.to_string().contains("the script failed: `no` is not a run id"), "{failure}");
+
+    let two = async |env: TestEnv| {
+        env.start::<Race>(()).await?;
+        env.start::<Race>(()).await
+    };
+    let failure = explore(&definition::<Race>(), two, anything).await.unwrap_err();
+    assert!(failure.to_string().contains("the script started 2 runs"), "{failure}");
+}

@@ -9,6 +9,10 @@
 //! executes what they ask for.
 
 mod activity;
+#[cfg(feature = "canaries")]
+pub mod canary;
+#[cfg(not(feature = "canaries"))]
+mod canary;
 mod client;
 mod command;
 mod context;

@@ -19,6 +19,7 @@ use std::time::Duration;
 pub(crate) use self::batch::closed_status;
 use self::batch::{Group, InFlight};
 use crate::activity::ActivityOptions;
+use crate::canary::{self, Bug};
 use crate::command::StepRequest;
 use crate::event::Name;
 use crate::id::{AppendNo, CommandId, LeaseId, Position, RunId, ShardId};
@@ -241,7 +242,9 @@ impl Processor {
     pub(crate) fn tick(&mut self, now: Timestamp, ttl: Duration) -> LeaseTick {
         let due_until = now.saturating_add(self.config.horizon);
         // From now on, what parks with a deadline before this stays in memory: the query may not see it.
-        self.due_until = self.due_until.max(Some(due_until));
+        if !canary::is(Bug::MarkMovedLate) {
+            self.due_until = self.due_until.max(Some(due_until));
+        }
         self.claimed_since_tick = false;
         LeaseTick {
             lease: self.lease,
@@ -256,6 +259,9 @@ impl Processor {
     /// The answer to that heartbeat.
     pub(crate) fn ticked(&mut self, asked: &LeaseTick, ticked: &LeaseTicked) {
         self.mail |= ticked.mail;
+        if canary::is(Bug::MarkMovedLate) {
+            self.due_until = self.due_until.max(Some(asked.due_until));
+        }
         if ticked.due {
             self.due = true;
         } else if self.due_mark == asked.due_after && !self.claimed_since_tick {
@@ -349,6 +355,9 @@ impl Processor {
             if !group.events.is_empty() {
                 live.set_row(&mut group);
             }
+            if canary::is(Bug::EffectEarly) {
+                self.effects.append(&mut group.effects);
+            }
             if live.uncommitted == 0 && group.writes_nothing() {
                 // Nothing of the run is on its way to the log: what it asks for may begin.
                 self.effects.append(&mut group.effects);
@@ -386,8 +395,13 @@ impl Processor {
         let state = &live.run.state;
         let idle = live.running.is_empty() && live.steps.is_empty() && !state.is_busy();
         let near = state.wake_at().is_some_and(|wake_at| Some(wake_at) <= self.due_until);
-        let parked = idle && (!near || state.stalled.is_some());
+        let parked = idle && (!near || state.stalled.is_some() || canary::is(Bug::WakeUpLost));
         if committed && (state.closed.is_some() || parked || self.refused.contains_key(&id)) {
+            if canary::is(Bug::EvictionCancels)
+                && let Some((progress, now)) = self.runs.get_mut(&id).and_then(|live| canary::cancel_a_timer(&mut live.run))
+            {
+                return self.absorb(id, progress, None, now);
+            }
             self.forget(id);
         }
     }

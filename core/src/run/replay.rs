@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::panic::Location;
 
 use super::{Progress, Run};
+use crate::canary;
 use crate::command::Issued;
 use crate::event::{Event, Outcome, Role, wire};
 use crate::id::{EventSeq, RunId};
@@ -45,7 +46,7 @@ pub(crate) fn replay(
         progress: Progress::default(),
         diverged: None,
     };
-    for past in history {
+    for past in canary::restart_timers(history, now).iter() {
         replay.take(past);
     }
     replay.run.adoption = terms.adoption;

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::activity::ActivityOptions;
+use crate::canary::{self, Bug};
 use crate::event::{Event, Name, Outcome, Role, Uncompensated};
 use crate::failure::Failure;
 use crate::id::{CommandId, EventSeq, LeaseId, MessageId, RunId};
@@ -214,6 +215,9 @@ impl RunState {
                     input: input.clone(),
                     options: options.clone(),
                 });
+                if canary::is(Bug::CompensatedTwice) {
+                    self.compensations.extend_from_within(self.compensations.len() - 1..);
+                }
             }
             Event::RunEnding { outcome } => self.end(outcome),
             Event::CompensationScheduled { id } => self.compensate(*id),

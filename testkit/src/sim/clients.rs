@@ -47,6 +47,8 @@ pub(crate) struct Script {
     pub(crate) unit: Duration,
     /// Whether commits may be lost: then nothing that was promised need be kept.
     pub(crate) forgetful: bool,
+    /// Whether plans have mines for broken builds.
+    pub(crate) mines: bool,
 }
 
 pub(crate) fn lock(promises: &Mutex<Promises>) -> MutexGuard<'_, Promises> {
@@ -56,7 +58,7 @@ pub(crate) fn lock(promises: &Mutex<Promises>) -> MutexGuard<'_, Promises> {
 impl Script {
     /// Plays the script to its end.
     pub(crate) async fn play(self, mut dice: Dice) {
-        let plan = Planner { dice: &mut dice, unit: self.unit, ops_left: 12 }.plan();
+        let plan = Planner { dice: &mut dice, unit: self.unit, ops_left: 12, mines: self.mines }.plan();
         self.rest(&mut dice, 10).await;
         if let Some(handle) = self.start(&plan, &mut dice).await {
             let run = handle.run_id();

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pgworkflows::Timestamp;
-use pgworkflows::store::Hint;
-use pgworkflows_memory::{Clock, Fact, Fault, FaultPoint, Faults, Stage};
+use pgworkflows::store::{Append, Hint, StoreError};
+use pgworkflows::{AppendNo, LeaseId, Timestamp};
+use pgworkflows_memory::{Call, Clock, Fact, Fault, FaultPoint, Faults, Stage};
 
 use super::dice::Dice;
 use super::ledger::Ledger;
+use super::mask::Mask;
 use super::time::{Owner, Time};
 
 /// How often each fault is to happen, in one thousandth of the points at which it can.
@@ -22,6 +23,7 @@ pub(crate) struct Weights {
     commit_lost: u64,
     acknowledgement_lost: u64,
     delayed: u64,
+    refused: u64,
     hint_lost: u64,
     hint_repeated: u64,
     /// How long a delayed call waits at most.
@@ -39,6 +41,7 @@ impl Weights {
             commit_lost: weight(60),
             acknowledgement_lost: weight(100),
             delayed: weight(60),
+            refused: weight(30),
             hint_lost: weight(1000),
             hint_repeated: weight(200),
             delay_max: lease_ttl * 2,
@@ -65,10 +68,35 @@ struct Inner {
     cut_off_until: BTreeMap<Owner, Duration>,
     /// When the requests that linger arrive.
     arrivals: Vec<Duration>,
+    /// Which faults are injected, and the number of the next as a part of the world.
+    mask: Mask,
+    next_part: u32,
+    /// What was last sent as an append under each lease; none is kept where nobody is to look at it.
+    appends: Option<BTreeMap<LeaseId, (AppendNo, [u8; 32])>>,
+}
+
+impl Inner {
+    /// Counts a fault that was drawn. Whether it is to be injected, and its number.
+    fn inject(&mut self, kind: &'static str) -> Option<u32> {
+        let part = self.next_part;
+        self.next_part += 1;
+        let kept = self.mask.keeps(part);
+        if kept {
+            *self.counts.entry(kind).or_default() += 1;
+        }
+        kept.then_some(part)
+    }
 }
 
 impl SimFaults {
-    pub(crate) fn new(time: Arc<Time>, ledger: Arc<Ledger>, dice: Dice, weights: Weights) -> Self {
+    /// A disturber whose first fault is the world's part of that number.
+    pub(crate) fn new(
+        time: Arc<Time>,
+        ledger: Arc<Ledger>,
+        dice: Dice,
+        weights: Weights,
+        (mask, first_part): (Mask, u32),
+    ) -> Self {
         let inner = Inner {
             dice,
             weights,
@@ -76,6 +104,9 @@ impl SimFaults {
             outage_until: Duration::ZERO,
             cut_off_until: BTreeMap::new(),
             arrivals: Vec::new(),
+            mask,
+            next_part: first_part,
+            appends: Some(BTreeMap::new()),
         };
         Self { time, ledger, inner: Mutex::new(inner) }
     }
@@ -96,6 +127,16 @@ impl SimFaults {
     pub(crate) fn cut_off(&self, owner: Owner, until: Duration) {
         self.lock().cut_off_until.insert(owner, until);
         self.count("partition");
+    }
+
+    /// Lets workers send what they must not.
+    pub(crate) fn trust_requests(&self) {
+        self.lock().appends = None;
+    }
+
+    /// How many parts the world has that anybody came upon.
+    pub(crate) fn parts(&self) -> u32 {
+        self.lock().next_part
     }
 
     /// Takes the times at which requests that linger arrive.
@@ -121,16 +162,19 @@ impl SimFaults {
         now < inner.outage_until || inner.cut_off_until.get(&owner).is_some_and(|until| now < *until)
     }
 
-    /// The fault that is drawn at a point, by name.
-    fn draw(&self, stage: Stage) -> Option<&'static str> {
+    /// The fault that is drawn at a point and injected, by name and number.
+    fn draw(&self, point: &FaultPoint<'_>) -> Option<(&'static str, u32)> {
         let mut inner = self.lock();
         let Inner { dice, weights, .. } = &mut *inner;
-        let candidates: &[(&'static str, u64)] = match stage {
+        // Clients are told at once what somebody must mend, and workers wait until it is mended.
+        let refused = if point.session.is_some() { weights.refused } else { 0 };
+        let candidates: &[(&'static str, u64)] = match point.stage {
             Stage::Request => &[
                 ("request lost", weights.request_lost),
                 ("repeated", weights.repeated),
                 ("lingering", weights.lingering),
                 ("delayed", weights.delayed),
+                ("refused", refused),
             ],
             Stage::Commit => &[("commit lost", weights.commit_lost), ("delayed", weights.delayed)],
             Stage::Acknowledgement => {
@@ -138,10 +182,19 @@ impl SimFaults {
             }
         };
         let drawn = candidates.iter().find(|(_, weight)| dice.chance(*weight)).map(|(kind, _)| *kind);
-        if let Some(kind) = drawn {
-            *inner.counts.entry(kind).or_default() += 1;
+        drawn.and_then(|kind| Some((kind, inner.inject(kind)?)))
+    }
+
+    /// Part of invariant 5: an append whose outcome is not known is sent again as it was, or not at all. Nothing here
+    /// is ever refused for its content, so no other append may have its number.
+    fn check_request(&self, append: &Append) {
+        let sent = (append.number, append.digest);
+        let mut inner = self.lock();
+        let before = inner.appends.as_mut().and_then(|appends| appends.insert(append.lease, sent));
+        if before.is_some_and(|(number, digest)| number == append.number && digest != append.digest) {
+            let (number, lease) = (append.number, append.lease);
+            self.ledger.violated(format!("append {number} of lease {lease} was sent again with another content"));
         }
-        drawn
     }
 
     fn delay(&self, from: Duration, to: Duration) -> Fault {
@@ -160,24 +213,24 @@ impl Faults for SimFaults {
             (inner.now, inner.current)
         };
         let unreachable = self.is_unreachable(now, owner);
-        let drawn = self.draw(point.stage);
+        if let (Call::Append(append), Stage::Request) = (point.call, point.stage) {
+            self.check_request(append);
+        }
+        let drawn = self.draw(point);
         let words = || {
             let call = format!("{:?}", point.call);
             let call = call.split(['(', ' ', '{']).next().unwrap_or_default().to_owned();
-            format!(
-                "{call} of {} at {:?}: {drawn:?}{}",
-                owner.0,
-                point.stage,
-                if unreachable { ", unreachable" } else { "" }
-            )
+            let fault = drawn.map(|(kind, part)| format!("{kind} (part {part})")).unwrap_or_default();
+            let fault = if unreachable { "unreachable".to_owned() } else { fault };
+            format!("{call} of {} at {:?}: {fault}", owner.0, point.stage)
         };
-        let number = drawn.map_or(0, |kind| kind.len() as u64) << 8 | point.stage as u64;
+        let number = drawn.map_or(0, |(kind, _)| kind.len() as u64) << 8 | point.stage as u64;
         self.time.trace("call", number, words);
         if unreachable && point.stage != Stage::Commit {
             return Fault::Lose;
         }
         let delay_max = self.lock().weights.delay_max;
-        match drawn {
+        match drawn.map(|(kind, _)| kind) {
             Some("delayed") => self.delay(LATENCY.1, delay_max),
             Some("repeated") => Fault::Repeat,
             Some("lingering") => {
@@ -186,6 +239,7 @@ impl Faults for SimFaults {
                 inner.arrivals.push(arrival);
                 Fault::Linger
             }
+            Some("refused") => Fault::Refuse(StoreError::misconfigured("a right is missing until it is granted")),
             Some(_) => Fault::Lose,
             None if point.stage == Stage::Request => self.delay(LATENCY.0, LATENCY.1),
             None => Fault::Proceed,
@@ -202,8 +256,7 @@ impl Faults for SimFaults {
         } else {
             return 1;
         };
-        *inner.counts.entry(kind).or_default() += 1;
-        times
+        inner.inject(kind).map_or(1, |_| times)
     }
 
     fn happened(&self, fact: &Fact, now: Timestamp) {
@@ -220,6 +273,6 @@ pub(crate) const EPOCH: Timestamp = Timestamp::from_micros(1_767_225_600_000_000
 
 impl Clock for StoreTime {
     fn now(&self) -> Timestamp {
-        EPOCH.saturating_add(Duration::from_micros(self.0.now().as_micros() as u64))
+        EPOCH.saturating_add(Duration::from_micros(self.0.store_now().as_micros() as u64))
     }
 }

@@ -44,7 +44,10 @@ impl MemoryStore {
             Fault::Proceed => Ok(1),
             Fault::Repeat => Ok(2),
             Fault::Delay(delay) => {
+                let point = FaultPoint { session, call, stage: Stage::Request };
+                let mut under_way = UnderWay { store: self, point, arrived: false };
                 delay.await;
+                under_way.arrived = true;
                 Ok(1)
             }
             Fault::Lose => Err(lost(Stage::Request)),
@@ -77,6 +80,22 @@ impl MemoryStore {
     fn fault(&self, session: Option<SessionNo>, call: Call<'_>, stage: Stage) -> Fault {
         let point = FaultPoint { session, call, stage };
         self.0.faults.as_ref().map_or(Fault::Proceed, |faults| faults.at(&point))
+    }
+}
+
+/// A request on its way: whoever made it may die before it arrives.
+struct UnderWay<'a> {
+    store: &'a MemoryStore,
+    point: FaultPoint<'a>,
+    arrived: bool,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let faults = self.store.0.faults.as_ref();
+        if !self.arrived && faults.is_some_and(|faults| faults.outlives_caller(&self.point)) {
+            self.store.lingering().extend(Lingering::of(self.point.call));
+        }
     }
 }
 

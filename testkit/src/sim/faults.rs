@@ -54,6 +54,8 @@ impl Weights {
 pub(crate) struct SimFaults {
     time: Arc<Time>,
     ledger: Arc<Ledger>,
+    /// How long a call is under way at most where nothing goes wrong.
+    latency_max: Duration,
     inner: Mutex<Inner>,
 }
 
@@ -76,6 +78,12 @@ struct Inner {
 }
 
 impl Inner {
+    /// Draws when a request arrives that is given up now.
+    fn linger(&mut self, now: Duration) {
+        let delay = self.dice.time(LATENCY_MIN, self.weights.delay_max * 2);
+        self.arrivals.push(now + delay);
+    }
+
     /// Counts a fault that was drawn. Whether it is to be injected, and its number.
     fn inject(&mut self, kind: &'static str) -> Option<u32> {
         let part = self.next_part;
@@ -94,7 +102,7 @@ impl SimFaults {
         time: Arc<Time>,
         ledger: Arc<Ledger>,
         dice: Dice,
-        weights: Weights,
+        (weights, latency_max): (Weights, Duration),
         (mask, first_part): (Mask, u32),
     ) -> Self {
         let inner = Inner {
@@ -108,7 +116,7 @@ impl SimFaults {
             next_part: first_part,
             appends: Some(BTreeMap::new()),
         };
-        Self { time, ledger, inner: Mutex::new(inner) }
+        Self { time, ledger, latency_max, inner: Mutex::new(inner) }
     }
 
     /// From now on everything works.
@@ -157,9 +165,11 @@ impl SimFaults {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_unreachable(&self, now: Duration, owner: Owner) -> bool {
+    /// Until when the store is out of reach, if it is.
+    fn unreachable_until(&self, now: Duration, owner: Owner) -> Option<Duration> {
         let inner = self.lock();
-        now < inner.outage_until || inner.cut_off_until.get(&owner).is_some_and(|until| now < *until)
+        let cut_off_until = inner.cut_off_until.get(&owner).copied();
+        cut_off_until.max(Some(inner.outage_until)).filter(|until| now < *until)
     }
 
     /// The fault that is drawn at a point and injected, by name and number.
@@ -203,8 +213,15 @@ impl SimFaults {
     }
 }
 
-/// How long a call is under way where nothing goes wrong.
-const LATENCY: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(3));
+/// How long a call is under way at least, and at most in most worlds, where nothing goes wrong.
+const LATENCY_MIN: Duration = Duration::from_micros(100);
+pub(crate) const LATENCY_USUAL: Duration = Duration::from_millis(3);
+
+/// How often, of a thousand times, a request waits for the end of an outage.
+const HELD: u64 = 300;
+
+/// How often, of a thousand times, a request on its way survives its caller.
+const OUTLIVES: u64 = 700;
 
 impl Faults for SimFaults {
     fn at(&self, point: &FaultPoint<'_>) -> Fault {
@@ -212,7 +229,7 @@ impl Faults for SimFaults {
             let inner = self.time.lock();
             (inner.now, inner.current)
         };
-        let unreachable = self.is_unreachable(now, owner);
+        let unreachable = self.unreachable_until(now, owner);
         if let (Call::Append(append), Stage::Request) = (point.call, point.stage) {
             self.check_request(append);
         }
@@ -221,29 +238,47 @@ impl Faults for SimFaults {
             let call = format!("{:?}", point.call);
             let call = call.split(['(', ' ', '{']).next().unwrap_or_default().to_owned();
             let fault = drawn.map(|(kind, part)| format!("{kind} (part {part})")).unwrap_or_default();
-            let fault = if unreachable { "unreachable".to_owned() } else { fault };
+            let fault = if unreachable.is_some() { "unreachable".to_owned() } else { fault };
             format!("{call} of {} at {:?}: {fault}", owner.0, point.stage)
         };
         let number = drawn.map_or(0, |(kind, _)| kind.len() as u64) << 8 | point.stage as u64;
         self.time.trace("call", number, words);
-        if unreachable && point.stage != Stage::Commit {
-            return Fault::Lose;
+        match (unreachable, point.stage) {
+            // The network gives up at once, or holds what it has until it can go on.
+            (Some(until), Stage::Request) if self.lock().dice.chance(HELD) => {
+                return Fault::Delay(Box::pin(self.time.sleep(until - now)));
+            }
+            (Some(_), Stage::Request | Stage::Acknowledgement) => return Fault::Lose,
+            (Some(_), Stage::Commit) | (None, _) => {}
         }
-        let delay_max = self.lock().weights.delay_max;
+        let (delay_max, latency_max) = (self.lock().weights.delay_max, self.latency_max);
         match drawn.map(|(kind, _)| kind) {
-            Some("delayed") => self.delay(LATENCY.1, delay_max),
+            Some("delayed") => self.delay(latency_max, delay_max.max(latency_max)),
             Some("repeated") => Fault::Repeat,
             Some("lingering") => {
-                let mut inner = self.lock();
-                let arrival = now + inner.dice.time(LATENCY.1, delay_max * 2);
-                inner.arrivals.push(arrival);
+                self.lock().linger(now);
                 Fault::Linger
             }
             Some("refused") => Fault::Refuse(StoreError::misconfigured("a right is missing until it is granted")),
             Some(_) => Fault::Lose,
-            None if point.stage == Stage::Request => self.delay(LATENCY.0, LATENCY.1),
+            // Where everything is slow, answers take their time as well.
+            None if point.stage != Stage::Commit && latency_max > LATENCY_USUAL => {
+                self.delay(latency_max / 8, latency_max)
+            }
+            None if point.stage == Stage::Request => self.delay(LATENCY_MIN, latency_max),
             None => Fault::Proceed,
         }
+    }
+
+    fn outlives_caller(&self, _point: &FaultPoint<'_>) -> bool {
+        let now = self.time.now();
+        let mut inner = self.lock();
+        let drawn = inner.weights.lingering > 0 && inner.dice.chance(OUTLIVES);
+        if !drawn || inner.inject("outlived its caller").is_none() {
+            return false;
+        }
+        inner.linger(now);
+        true
     }
 
     fn hint(&self, _hint: Hint) -> u32 {

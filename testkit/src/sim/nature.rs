@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::dice::Dice;
+use super::faults::LATENCY_USUAL;
 use super::time::Owner;
 
 /// What happens to a world.
@@ -66,8 +67,12 @@ pub(crate) struct Nature {
     pub(crate) calm: bool,
     /// Whether a broken build is deployed now and then, whose code cannot go on where a plan has a mine.
     pub(crate) broken: bool,
+    /// Whether its runs do little but sleep.
+    pub(crate) sleepy: bool,
     /// Whether the store's clock leaps.
     pub(crate) leaps: bool,
+    /// How long a call of the store takes at most. In some worlds that is long: much happens meanwhile.
+    pub(crate) latency_max: Duration,
     pub(crate) disturbed_for: Duration,
 }
 
@@ -87,7 +92,8 @@ impl Nature {
             grace: dice.time(Duration::from_millis(1), lease_ttl),
         });
         let slots = slots.collect();
-        let calm = dice.chance(50);
+        let calm = dice.chance(100);
+        let slow = dice.chance(if calm { 700 } else { 300 });
         Self {
             slots,
             lease_ttl,
@@ -97,7 +103,9 @@ impl Nature {
             forgetful: dice.chance(150),
             calm,
             broken: !calm && dice.chance(250),
+            sleepy: dice.chance(250),
             leaps: !calm && dice.chance(150),
+            latency_max: if slow { lease_ttl / dice.between(12, 60) as u32 } else { LATENCY_USUAL },
             disturbed_for: lease_ttl * dice.between(5, 30) as u32,
         }
     }
@@ -118,7 +126,8 @@ impl Nature {
 
     /// What will happen besides, each with what makes good for it, and when.
     pub(crate) fn disturbances(&self, dice: &mut Dice) -> Vec<Vec<(Duration, Action)>> {
-        let count = if self.calm { 0 } else { dice.between(0, 20) };
+        let many = dice.chance(700);
+        let count = if self.calm { 0 } else { dice.between(0, if many { 20 } else { 3 }) };
         (0..count).map(|_| self.disturbance(dice)).collect()
     }
 

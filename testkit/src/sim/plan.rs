@@ -84,6 +84,8 @@ pub(crate) struct Planner<'a> {
     pub(crate) ops_left: u32,
     /// Whether plans have mines.
     pub(crate) mines: bool,
+    /// Whether plans do little but sleep.
+    pub(crate) sleepy: bool,
 }
 
 impl Planner<'_> {
@@ -99,10 +101,14 @@ impl Planner<'_> {
     fn op(&mut self, depth: u32) -> Op {
         self.ops_left = self.ops_left.saturating_sub(1);
         let deep = depth >= 3 || self.ops_left == 0;
+        if self.sleepy && self.dice.chance(700) {
+            return Op::Sequence((0..self.dice.between(2, 8)).map(|_| self.nap()).collect());
+        }
         match self.dice.below(if deep { 60 } else { 100 }) {
             0..25 => Op::Work(self.work()),
             25..30 => Op::Step(self.work()),
-            30..40 => Op::Sleep { millis: self.millis(20) },
+            30..35 => Op::Sleep { millis: self.millis(20) },
+            35..40 => self.nap(),
             40..48 => Op::Take { signal: self.signal() },
             48..51 => Op::TakeFor { signal: self.signal(), millis: self.millis(5) },
             51..53 => Op::Draw,
@@ -115,6 +121,12 @@ impl Planner<'_> {
             85..93 => Op::Race(self.ops(depth)),
             _ => Op::Shield(Box::new(self.op(depth + 1)), self.work()),
         }
+    }
+
+    /// A sleep for as long as it takes to notice things: neither over at once, nor when all is forgotten.
+    fn nap(&mut self) -> Op {
+        let unit = self.unit.as_millis() as u64;
+        Op::Sleep { millis: self.dice.between(unit / 8, unit / 2) }
     }
 
     fn ops(&mut self, depth: u32) -> Vec<Op> {

@@ -94,6 +94,8 @@ impl World {
     fn hand_over(&mut self) {
         let settle = self.time.now() + self.nature.lease_ttl * 2;
         self.run_until(settle, |_| false);
+        // Nobody is started any more in the place of one that is on its way out.
+        self.actions.clear();
         let live: usize = self
             .slots
             .iter()

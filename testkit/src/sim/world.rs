@@ -74,7 +74,7 @@ impl World {
             Arc::clone(&time),
             Arc::clone(&ledger),
             dice.fork(4),
-            weights,
+            (weights, nature.latency_max),
             (mask.clone(), scripts.end),
         );
         if seams.requests_unchecked {
@@ -136,6 +136,7 @@ impl World {
                 unit: self.nature.lease_ttl,
                 forgetful: self.nature.forgetful,
                 mines: self.nature.broken,
+                sleepy: self.nature.sleepy,
             };
             self.scheduler.spawn(Owner::WORLD, Box::pin(script.play(dice.fork(100 + number))));
         }

@@ -398,7 +398,8 @@ impl Processor {
         let parked = idle && (!near || state.stalled.is_some() || canary::is(Bug::WakeUpLost));
         if committed && (state.closed.is_some() || parked || self.refused.contains_key(&id)) {
             if canary::is(Bug::EvictionCancels)
-                && let Some((progress, now)) = self.runs.get_mut(&id).and_then(|live| canary::cancel_a_timer(&mut live.run))
+                && let Some((progress, now)) =
+                    self.runs.get_mut(&id).and_then(|live| canary::cancel_a_timer(&mut live.run))
             {
                 return self.absorb(id, progress, None, now);
             }

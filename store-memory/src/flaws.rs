@@ -31,6 +31,10 @@ impl Flaws {
     pub(crate) fn check_contents(self) -> bool {
         let Self { fence_unchecked, repetition_unchecked, previous_unchecked, .. } = self;
         let Self { ownership_unchecked, messages_kept, .. } = self;
-        !(fence_unchecked || repetition_unchecked || previous_unchecked || ownership_unchecked || messages_kept)
+        !(fence_unchecked
+            || repetition_unchecked
+            || previous_unchecked
+            || ownership_unchecked
+            || messages_kept)
     }
 }

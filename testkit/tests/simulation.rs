@@ -25,7 +25,11 @@ fn nothing_is_violated_in_any_world() {
 #[test]
 fn the_same_seed_is_the_same_world() {
     for seed in 1_000..1_050 {
-        assert_eq!(Simulation::of(seed).run().trace_hash, Simulation::of(seed).run().trace_hash, "seed {seed}");
+        assert_eq!(
+            Simulation::of(seed).run().trace_hash,
+            Simulation::of(seed).run().trace_hash,
+            "seed {seed}"
+        );
     }
 }
 
@@ -61,7 +65,8 @@ fn a_seed_that_fails_is_shrunk_and_still_fails() {
         let smaller = failing.shrink();
         let outcome = smaller.tell();
         assert!(!outcome.violations.is_empty(), "{canary}: what is left goes well");
-        let (kept, all) = (smaller.parts().map_or(u32::MAX as usize, |parts| parts.len()), failing.run().parts);
+        let (kept, all) =
+            (smaller.parts().map_or(u32::MAX as usize, |parts| parts.len()), failing.run().parts);
         assert!(kept <= 5, "{canary}: {kept} of {all} parts are left");
     }
 }

@@ -21,9 +21,8 @@ impl MemoryStore {
         }
         let deliveries = self.request(session, call).await?;
         let (flaws, asked) = (self.state().flaws, self.0.clock.now());
-        let operation = |state: &mut State, now| {
-            operation(state, if flaws.time_of_request { asked } else { now })
-        };
+        let operation =
+            |state: &mut State, now| operation(state, if flaws.time_of_request { asked } else { now });
         self.pass(session, call, Stage::Commit).await?;
         let answer = self.apply(&operation);
         for _ in 1..deliveries {

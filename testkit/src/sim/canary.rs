@@ -112,7 +112,9 @@ impl Canary {
         let Self::Store(bug) = self else { return Seams::default() };
         Seams {
             flaws: bug.flaws(),
-            around: Some(Box::new(move |store: &MemoryStore| Arc::new(Flawed { store: store.clone(), bug }) as _)),
+            around: Some(Box::new(move |store: &MemoryStore| {
+                Arc::new(Flawed { store: store.clone(), bug }) as _
+            })),
             // What is to be found here is what follows from such a request.
             requests_unchecked: bug == StoreBug::DigestUnchecked,
         }

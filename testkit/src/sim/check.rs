@@ -182,9 +182,10 @@ impl World {
             }
             // Whoever decides that an attempt is not wanted any more may find that it begins at that moment; and if the
             // store's clock leaps, a lease is over that its owner trusts with good reason.
-            let is_late = !self.nature.leaps && over.is_some_and(|over| {
-                over.moment < *moment && over.writer != *owner && over.writer != Owner::WORLD
-            });
+            let is_late = !self.nature.leaps
+                && over.is_some_and(|over| {
+                    over.moment < *moment && over.writer != *owner && over.writer != Owner::WORLD
+                });
             if is_late {
                 wrong.push(format!("{key}: attempt {attempt} began when the outcome was recorded"));
             }

@@ -203,7 +203,8 @@ impl SimFaults {
         let before = inner.appends.as_mut().and_then(|appends| appends.insert(append.lease, sent));
         if before.is_some_and(|(number, digest)| number == append.number && digest != append.digest) {
             let (number, lease) = (append.number, append.lease);
-            self.ledger.violated(format!("append {number} of lease {lease} was sent again with another content"));
+            self.ledger
+                .violated(format!("append {number} of lease {lease} was sent again with another content"));
         }
     }
 
@@ -259,7 +260,9 @@ impl Faults for SimFaults {
                 self.lock().linger(now);
                 Fault::Linger
             }
-            Some("refused") => Fault::Refuse(StoreError::misconfigured("a right is missing until it is granted")),
+            Some("refused") => {
+                Fault::Refuse(StoreError::misconfigured("a right is missing until it is granted"))
+            }
             Some(_) => Fault::Lose,
             // Where everything is slow, answers take their time as well.
             None if point.stage != Stage::Commit && latency_max > LATENCY_USUAL => {

@@ -148,7 +148,8 @@ impl Ledger {
             }
             Fact::Renewed { lease, until } => {
                 if lease_ttl.is_some_and(|ttl| *until < now.saturating_add(ttl)) {
-                    violations.push(format!("at {now}, lease {lease} was renewed until {until}: too short a time"));
+                    violations
+                        .push(format!("at {now}, lease {lease} was renewed until {until}: too short a time"));
                 }
                 book.leases.entry(*lease).or_insert(LeaseAccount { until: *until, last_append: 0 }).until =
                     *until;

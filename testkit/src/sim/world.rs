@@ -277,7 +277,8 @@ impl World {
             .lease_ttl(self.nature.lease_ttl)
             .tick_interval(self.nature.tick_interval)
             .shutdown_grace(grace);
-        let worker = register(worker, broken, &host, &self.ledger).build().expect("the settings are in range");
+        let worker =
+            register(worker, broken, &host, &self.ledger).build().expect("the settings are in range");
         let monitor = worker.monitor();
         let (stop, stopped) = oneshot::channel::<()>();
         let (ledger, time) = (Arc::clone(&self.ledger), Arc::clone(&self.time));

@@ -11,11 +11,13 @@ use std::fmt::Write;
 use pgworkflows_testkit::sim::minimal_parts;
 use tokio::runtime::Runtime;
 
+use self::dice::Dice;
 use self::model::Model;
+use self::operation::{Answer, Operation};
 use self::side::Sides;
 
 /// How many sequences each run of the tests tries, and how long they are.
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 40;
 const OPERATIONS: u32 = 60;
 
 /// Names one sequence to be tried, and no other.
@@ -49,36 +51,36 @@ fn play(
     is_kept: impl Fn(u32) -> bool,
 ) -> Result<(), String> {
     runtime.block_on(async {
-        let queue = sides.begin().await;
-        let mut model = Model::new(queue);
+        let mut model = Model::new(sides.begin().await);
         let mut told = String::new();
-        let operations = (0..OPERATIONS).filter(|part| is_kept(*part));
-        let mut steps: Vec<_> = operations.map(|part| dice::Dice::new(seed, part)).collect();
-        steps.reverse();
-        let mut last = Vec::new();
-        loop {
-            let operation = match steps.pop() {
-                Some(mut dice) => model.draw(&mut dice),
-                // In the end everything is looked at, whatever was kept.
-                None if last.is_empty() => {
-                    last = model.last_looks();
-                    continue;
-                }
-                None => match last.pop() {
-                    Some(operation) if !last.is_empty() => operation,
-                    Some(_) | None => break,
-                },
-            };
-            let [memory, postgres] = sides.perform(&operation).await;
-            let _ = writeln!(told, "{operation:?}\n  -> {memory:?}");
-            if memory != postgres {
-                let _ = writeln!(told, "but on Postgres\n  -> {postgres:?}");
-                sides.end().await;
-                return Err(told);
+        let played = async {
+            for part in (0..OPERATIONS).filter(|part| is_kept(*part)) {
+                let operation = model.draw(&mut Dice::new(seed, part));
+                let answer = perform(sides, &operation, &mut told).await?;
+                model.learn(&operation, &answer);
             }
-            model.learn(&operation, &memory);
-        }
+            // In the end everything is looked at, whatever was kept.
+            for operation in model.last_looks() {
+                let _ = perform(sides, &operation, &mut told).await?;
+            }
+            Ok(())
+        };
+        let played: Result<(), Difference> = played.await;
         sides.end().await;
-        Ok(())
+        played.map_err(|Difference| told)
     })
+}
+
+/// The two sides do not answer alike.
+struct Difference;
+
+/// Has both sides perform an operation, and tells what they answer.
+async fn perform(sides: &mut Sides, operation: &Operation, told: &mut String) -> Result<Answer, Difference> {
+    let [memory, postgres] = sides.perform(operation).await;
+    let _ = writeln!(told, "{operation:?}\n  -> {memory:?}");
+    if memory == postgres {
+        return Ok(memory);
+    }
+    let _ = writeln!(told, "but on Postgres\n  -> {postgres:?}");
+    Err(Difference)
 }

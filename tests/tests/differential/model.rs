@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pgworkflows::store::{
-    Append, ClosedRun, ClosedStatus, Due, DueMark, Load, MessageRef, NewEvent, NewRun, OpenRow, OpenState, OpenedRun,
-    Queue, RunFilter, RunPage, Submission, Submitted, UpdatedRun,
+    Append, ClosedRun, ClosedStatus, Due, DueMark, Load, MessageRef, NewEvent, NewRun, OpenRow, OpenState,
+    OpenedRun, Queue, RunFilter, RunPage, Submission, Submitted, UpdatedRun,
 };
 use pgworkflows::{
     AppendNo, EventName, EventSeq, InboxNo, LeaseId, MessageId, Position, RunId, ShardId, Timestamp,
@@ -49,6 +49,8 @@ struct Lease {
     next: AppendNo,
     positions: BTreeMap<ShardId, Position>,
     last: Option<Append>,
+    /// Whether it may be over.
+    doubtful: bool,
 }
 
 impl Model {
@@ -80,7 +82,8 @@ impl Model {
             34..36 => Operation::Expire,
             36..42 => self.tick(dice),
             42..66 => self.append(dice),
-            66..75 => Operation::ReadInbox { lease: self.lease(dice), shards: self.shards(dice) },
+            // A cursor belongs to the shards that it was begun with.
+            66..75 => Operation::ReadInbox { lease: self.lease(dice), shards: self.all_shards() },
             75..79 => Operation::Load(self.load(dice)),
             79..82 => Operation::DueRuns(Due {
                 shards: self.shards(dice),
@@ -91,7 +94,7 @@ impl Model {
             82..85 => Operation::Release { lease: self.lease(dice) },
             85..87 => Operation::Closed(self.pool.clone()),
             87..91 => Operation::Describe(self.run(dice)),
-            91..93 => Operation::Find { workflow: self.workflow(dice), key: key(dice) },
+            91..93 => Operation::Find { workflow: self.workflow(dice), key: key(dice.below(3)) },
             93..97 => self.list(dice),
             _ => Operation::History {
                 run: self.run(dice),
@@ -101,7 +104,7 @@ impl Model {
         }
     }
 
-    /// Looks at everything there is, the last of them first.
+    /// Looks at everything there is.
     pub(crate) fn last_looks(&self) -> Vec<Operation> {
         let shards = self.all_shards();
         let mut looks = vec![
@@ -129,7 +132,8 @@ impl Model {
                 }
             }
             (Operation::SubmitWithin { transaction, submissions }, Ok(Seen::Submitted(answers))) => {
-                let accepted = submissions.iter().zip(answers).filter(|(_, answer)| **answer == Submitted::Accepted);
+                let accepted =
+                    submissions.iter().zip(answers).filter(|(_, answer)| **answer == Submitted::Accepted);
                 let accepted = accepted.map(|(submission, _)| submission.clone());
                 self.open.entry(*transaction).or_default().extend(accepted);
             }
@@ -144,12 +148,21 @@ impl Model {
                 let positions = shards.iter().map(|shard| (shard.shard, shard.next_position)).collect();
                 match lease {
                     Some(lease) => self.leases[*lease].positions = positions,
-                    None => self.leases.push(Lease { next: AppendNo::FIRST, positions, last: None }),
+                    None => self.leases.push(Lease {
+                        next: AppendNo::FIRST,
+                        positions,
+                        last: None,
+                        doubtful: false,
+                    }),
                 }
             }
             (Operation::ReadInbox { .. }, Ok(Seen::Messages(messages))) => {
                 self.read.extend(messages.iter().map(|(run, message, _)| (*run, *message)));
             }
+            (Operation::Release { lease }, Ok(_)) => {
+                self.leases.iter_mut().skip(*lease).take(1).for_each(|lease| lease.doubtful = true);
+            }
+            (Operation::Expire, Ok(_)) => self.leases.iter_mut().for_each(|lease| lease.doubtful = true),
             (Operation::Append { lease, append }, Ok(_)) => self.appended(*lease, append),
             (_, Ok(_) | Err(_)) => {}
         }
@@ -211,14 +224,17 @@ impl Model {
     }
 
     fn lease(&self, dice: &mut Dice) -> usize {
-        // Most of the time the newest: the others are mostly over.
-        let last = self.leases.len().saturating_sub(1);
-        if dice.chance(75) { last } else { dice.below(last + 2) }
+        // One that owns nothing is nobody's business: when its time has passed, a store may fence it or not.
+        let numbers = (0..self.leases.len()).filter(|number| !self.leases[*number].positions.is_empty());
+        let numbers: Vec<usize> = numbers.collect();
+        // Most of the time the newest: the others are mostly over. Sometimes one that never was.
+        let newest = numbers.last().copied();
+        let any = if dice.chance(90) { dice.pick(&numbers) } else { None };
+        (if dice.chance(75) { newest } else { any }).unwrap_or(usize::MAX)
     }
 
     fn workflow(&self, dice: &mut Dice) -> String {
-        // No two sequences share a workflow, for keys and lists know no queues.
-        format!("{} workflow {}", self.queue.name, dice.below(2))
+        workflow(&self.queue, dice.below(2))
     }
 
     fn time(&self, dice: &mut Dice) -> Timestamp {
@@ -240,13 +256,15 @@ impl Model {
                 submissions.push(self.submission(run, dice));
             }
         }
+        // Nobody sends a run anything before its start.
+        submissions.sort_by_key(|submission| submission.opens.is_none());
         submissions
     }
 
     fn submission(&mut self, run: RunId, dice: &mut Dice) -> Submission {
         if dice.chance(45) {
             let message = MessageId::from_u128(run.as_u128() ^ 1);
-            return Submission { opens: Some(self.start(dice)), ..submission(run, message) };
+            return Submission { opens: Some(self.start(run)), ..submission(run, message) };
         }
         // Most are new; some were sent before, to this run.
         let known = self.messages > 0 && dice.chance(15);
@@ -257,11 +275,14 @@ impl Model {
         submission(run, MessageId::from_u128(run.as_u128() ^ (2 + number.min(MESSAGES) as u128)))
     }
 
-    fn start(&self, dice: &mut Dice) -> NewRun {
+    /// How a run is started, every time that it is: a repeated start is the same start. Some runs share a key, and of
+    /// those some an input.
+    fn start(&self, run: RunId) -> NewRun {
+        let index = self.pool.iter().position(|pooled| *pooled == run).unwrap_or_default();
         NewRun {
-            workflow: self.workflow(dice),
-            key: dice.chance(60).then(|| key(dice)),
-            input_digest: dice.chance(70).then(|| [dice.below(2) as u8; 32]),
+            workflow: workflow(&self.queue, index % 2),
+            key: (index < 6).then(|| key(index / 2 % 2)),
+            input_digest: (index != 4).then_some([index as u8 / 4; 32]),
         }
     }
 
@@ -275,7 +296,7 @@ impl Model {
     }
 
     fn claim(&self, dice: &mut Dice) -> Operation {
-        let lease = (!self.leases.is_empty() && dice.chance(30)).then(|| dice.below(self.leases.len()));
+        let lease = Some(self.lease(dice)).filter(|lease| *lease < self.leases.len() && dice.chance(30));
         Operation::Claim { lease, limit: dice.below(5) as u16 }
     }
 
@@ -302,15 +323,21 @@ impl Model {
             state: dice.chance(20).then(|| state(dice)),
             status: dice.chance(20).then(|| status(dice)),
         };
-        let page = RunPage { before: dice.chance(30).then(|| self.run(dice)), limit: 1 + dice.below(5) as u32 };
+        let page =
+            RunPage { before: dice.chance(30).then(|| self.run(dice)), limit: 1 + dice.below(5) as u32 };
         Operation::List { filter, page }
     }
 }
 
 mod append;
 
-fn key(dice: &mut Dice) -> String {
-    format!("key {}", dice.below(3))
+/// No two sequences share a workflow, for keys and lists know no queues.
+fn workflow(queue: &Queue, number: usize) -> String {
+    format!("{} workflow {number}", queue.name)
+}
+
+fn key(number: usize) -> String {
+    format!("key {number}")
 }
 
 fn submission(run: RunId, message: MessageId) -> Submission {

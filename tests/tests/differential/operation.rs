@@ -2,8 +2,8 @@
 //! messages by their ids. It must not know a store.
 
 use pgworkflows::store::{
-    Append, ClaimedShard, ClosedRun, Due, DueMark, EventRecord, Load, RunDescription, RunFilter, RunHistory, RunPage,
-    StoreError, Submission, Submitted,
+    Append, ClaimedShard, ClosedRun, Due, DueMark, EventRecord, Load, RunDescription, RunFilter, RunHistory,
+    RunPage, StoreError, Submission, Submitted,
 };
 use pgworkflows::{AppendNo, EventSeq, MessageId, RunId, ShardId, Timestamp};
 
@@ -12,25 +12,58 @@ use pgworkflows::{AppendNo, EventSeq, MessageId, RunId, ShardId, Timestamp};
 pub(crate) enum Operation {
     Submit(Vec<Submission>),
     /// In a client's transaction, which is begun if there is none of that number.
-    SubmitWithin { transaction: usize, submissions: Vec<Submission> },
-    EndTransaction { transaction: usize, commit: bool },
+    SubmitWithin {
+        transaction: usize,
+        submissions: Vec<Submission>,
+    },
+    EndTransaction {
+        transaction: usize,
+        commit: bool,
+    },
     /// For the lease of that number, or a new one.
-    Claim { lease: Option<usize>, limit: u16 },
+    Claim {
+        lease: Option<usize>,
+        limit: u16,
+    },
     /// The time of all leases passes.
     Expire,
-    Tick { lease: usize, renew: bool, committed: AppendNo, due_after: Option<DueMark>, due_until: Timestamp },
+    Tick {
+        lease: usize,
+        renew: bool,
+        committed: AppendNo,
+        due_after: Option<DueMark>,
+        due_until: Timestamp,
+    },
     /// Lease and numbers of messages are each side's own.
-    Append { lease: usize, append: Append },
+    Append {
+        lease: usize,
+        append: Append,
+    },
     /// With the cursor of the lease's reader.
-    ReadInbox { lease: usize, shards: Vec<ShardId> },
+    ReadInbox {
+        lease: usize,
+        shards: Vec<ShardId>,
+    },
     Load(Load),
     DueRuns(Due),
-    Release { lease: usize },
+    Release {
+        lease: usize,
+    },
     Closed(Vec<RunId>),
     Describe(RunId),
-    Find { workflow: String, key: String },
-    List { filter: RunFilter, page: RunPage },
-    History { run: RunId, after: Option<EventSeq>, limit: u32 },
+    Find {
+        workflow: String,
+        key: String,
+    },
+    List {
+        filter: RunFilter,
+        page: RunPage,
+    },
+    History {
+        run: RunId,
+        after: Option<EventSeq>,
+        limit: u32,
+    },
 }
 
 /// What both sides must say alike.
@@ -42,7 +75,11 @@ pub(crate) enum Seen {
     Done,
     Submitted(Vec<Submitted>),
     Claimed(Vec<ClaimedShard>),
-    Ticked { held: bool, shards: u16, mail: bool, due: bool, claimable: u16 },
+    /// Of a lease that is held: its shards, whether there is mail, whether anything is due.
+    Ticked {
+        held: Option<(u16, bool, bool)>,
+        claimable: u16,
+    },
     Messages(Vec<(RunId, MessageId, bytes::Bytes)>),
     Histories(Vec<RunHistory>),
     Due(Vec<DueMark>),

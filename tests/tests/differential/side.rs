@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pgworkflows::store::{
-    Append, Claim, InboxCursor, InboxRead, LeaseTick, MessageRef, Queue, RunDescription, Session, Store, StoreError,
-    Submission, Submitted, Tick,
+    Append, Claim, InboxCursor, InboxRead, LeaseTick, MessageRef, Queue, RunDescription, Session, Store,
+    StoreError, Submission, Submitted, Tick,
 };
 use pgworkflows::{InboxNo, LeaseId, MessageId, Timestamp};
 use pgworkflows_memory::{ManualClock, MemoryStore, MemoryTransaction};
@@ -128,7 +128,9 @@ impl Side {
             Operation::SubmitWithin { transaction, submissions } => {
                 Seen::Submitted(self.submit_within(*transaction, submissions).await?)
             }
-            Operation::EndTransaction { transaction, commit } => self.end_transaction(*transaction, *commit).await?,
+            Operation::EndTransaction { transaction, commit } => {
+                self.end_transaction(*transaction, *commit).await?
+            }
             Operation::Claim { lease, limit } => self.claim(*lease, *limit).await?,
             Operation::Expire => self.expire().await,
             Operation::Tick { lease, renew, committed, due_after, due_until } => {
@@ -143,8 +145,9 @@ impl Side {
                 let tick = Tick { queue: self.queue.clone(), leases: vec![tick] };
                 let ticked = self.session.tick(&tick).await?;
                 let lease = &ticked.leases[0];
-                let (held, shards, mail, due) = (lease.held, lease.shards, lease.mail, lease.due);
-                Seen::Ticked { held, shards, mail, due, claimable: ticked.claimable }
+                // Of a lease that is gone nobody wants to know more.
+                let held = lease.held.then_some((lease.shards, lease.mail, lease.due));
+                Seen::Ticked { held, claimable: ticked.claimable }
             }
             Operation::Append { lease, append } => {
                 let append = self.own(*lease, append);
@@ -179,7 +182,9 @@ impl Side {
             Operation::List { filter, page } => {
                 Seen::Runs(query.list(filter, page).await?.into_iter().map(timeless).collect())
             }
-            Operation::History { run, after, limit } => Seen::Events(query.history(*run, *after, *limit).await?),
+            Operation::History { run, after, limit } => {
+                Seen::Events(query.history(*run, *after, *limit).await?)
+            }
         })
     }
 
@@ -220,7 +225,8 @@ impl Side {
             let transaction = match &self.behind {
                 Behind::Memory { store, .. } => Transaction::Memory(store.begin()),
                 Behind::Postgres { database, .. } => {
-                    let mut connection = PgConnection::connect(database.url()).await.expect("a server for tests");
+                    let mut connection =
+                        PgConnection::connect(database.url()).await.expect("a server for tests");
                     sqlx::query("begin").execute(&mut connection).await.expect("a transaction begins");
                     Transaction::Postgres(connection)
                 }
@@ -232,7 +238,9 @@ impl Side {
             (Some(Transaction::Postgres(connection)), Behind::Postgres { store, .. }) => {
                 store.submit_in(connection, submissions).await
             }
-            (Some(Transaction::Postgres(_)) | None, _) => unreachable!("each side has transactions of its own kind"),
+            (Some(Transaction::Postgres(_)) | None, _) => {
+                unreachable!("each side has transactions of its own kind")
+            }
         }
     }
 
@@ -261,8 +269,9 @@ impl Side {
     }
 }
 
-/// A description without the store's own times.
+/// A description without the store's own times, and what came too late at the same time in an order of its own.
 fn timeless(mut run: RunDescription) -> RunDescription {
+    run.undelivered.sort_unstable_by(|one, other| one.body.cmp(&other.body));
     for message in &mut run.undelivered {
         message.at = Timestamp::MIN;
     }

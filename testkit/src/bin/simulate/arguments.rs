@@ -87,7 +87,9 @@ fn number(argument: &str, value: &str) -> Result<u64, String> {
 
 fn parts(argument: &str, value: &str) -> Result<BTreeSet<u32>, String> {
     let numbers = value.split(',').filter(|number| !number.is_empty()).map(str::parse);
-    numbers.collect::<Result<_, _>>().map_err(|_| format!("`{argument}` takes numbers with commas, not `{value}`"))
+    numbers
+        .collect::<Result<_, _>>()
+        .map_err(|_| format!("`{argument}` takes numbers with commas, not `{value}`"))
 }
 
 fn known(name: &str) -> Result<Canary, String> {

@@ -36,13 +36,16 @@ impl Model {
         };
         let mut append = empty(state.next);
         let mut positions = state.positions.clone();
-        for run in self.pool.iter().filter(|run| positions.contains_key(&run.shard())).copied().collect::<Vec<_>>() {
+        for run in
+            self.pool.iter().filter(|run| positions.contains_key(&run.shard())).copied().collect::<Vec<_>>()
+        {
             if dice.chance(35) {
                 self.go_on(run, &mut positions, &mut append, dice);
             }
         }
         let mut lease = lease;
-        if dice.chance(25) {
+        // One thing at a time: which of two is found first is left to the store.
+        if !state.doubtful && dice.chance(25) {
             let wrong = WRONGS[dice.below(WRONGS.len())];
             self.spoil(wrong, &mut lease, &mut append, dice);
         }
@@ -63,6 +66,11 @@ impl Model {
             append.undelivered.extend(late.map(|(run, message)| reference(*run, *message)));
             return;
         }
+        let start = self.start(id);
+        if known.is_none() && start.key.is_some() {
+            // A run with a key begins in the inbox, and nowhere else.
+            return;
+        }
         let mut seq = known.map_or(EventSeq::FIRST, |run| run.next_seq);
         for _ in 0..1 + dice.below(3) {
             let position = positions.get_mut(&id.shard()).expect("it is one of the lease's shards");
@@ -79,7 +87,7 @@ impl Model {
         }
         let read = self.read.iter().filter(|(run, _)| *run == id);
         append.consumed.extend(read.map(|(run, message)| reference(*run, *message)));
-        let workflow = known.map_or_else(|| self.workflow(dice), |run| run.workflow.clone());
+        let workflow = known.map_or(start.workflow, |run| run.workflow.clone());
         if dice.chance(25) {
             append.closed.push(ClosedRun {
                 run: id,
@@ -118,7 +126,11 @@ impl Model {
                 append.events.iter_mut().take(1).for_each(|event| event.seq = event.seq.next().next());
             }
             Wrong::PositionSkipped => {
-                append.events.iter_mut().take(1).for_each(|event| event.position = event.position.next().next());
+                append
+                    .events
+                    .iter_mut()
+                    .take(1)
+                    .for_each(|event| event.position = event.position.next().next());
             }
             Wrong::ForeignMessage => {
                 let run = self.run(dice);
@@ -126,7 +138,7 @@ impl Model {
             }
             Wrong::MessageTwice => append.consumed.extend(append.consumed.first().copied()),
             Wrong::RunTwice => append.closed.extend(append.closed.first().cloned()),
-            Wrong::ForeignLease => *lease = dice.below(self.leases.len() + 1),
+            Wrong::ForeignLease => *lease = self.lease(dice),
         }
     }
 }

@@ -209,15 +209,8 @@ impl RunState {
                 self.waiting.drain(..self.waiting.len().min(*released as usize));
             }
             Event::CompensationRegistered { id, activity, input, options } => {
-                self.compensations.push(PendingCompensation {
-                    id: *id,
-                    activity: activity.clone(),
-                    input: input.clone(),
-                    options: options.clone(),
-                });
-                if canary::is(Bug::CompensatedTwice) {
-                    self.compensations.extend_from_within(self.compensations.len() - 1..);
-                }
+                let (id, activity, input) = (*id, activity.clone(), input.clone());
+                self.register(PendingCompensation { id, activity, input, options: options.clone() });
             }
             Event::RunEnding { outcome } => self.end(outcome),
             Event::CompensationScheduled { id } => self.compensate(*id),
@@ -310,6 +303,13 @@ impl RunState {
     fn end(&mut self, outcome: &Outcome) {
         self.ending = Some(outcome.clone());
         self.clear();
+    }
+
+    fn register(&mut self, compensation: PendingCompensation) {
+        if canary::is(Bug::CompensatedTwice) {
+            self.compensations.push(compensation.clone());
+        }
+        self.compensations.push(compensation);
     }
 
     fn compensate(&mut self, id: CommandId) {

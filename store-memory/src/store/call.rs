@@ -24,10 +24,10 @@ impl MemoryStore {
         let operation =
             |state: &mut State, now| operation(state, if flaws.time_of_request { asked } else { now });
         self.pass(session, call, Stage::Commit).await?;
-        let answer = self.apply(&operation);
+        let answer = self.apply(operation);
         for _ in 1..deliveries {
             // The answer to a repeated delivery reaches nobody.
-            let _ = self.apply(&operation);
+            let _ = self.apply(operation);
         }
         self.pass(session, call, Stage::Acknowledgement).await?;
         answer

@@ -68,6 +68,12 @@ impl HistoryCheck {
         self.demand(is_first, "a second outcome");
     }
 
+    fn is_given_up(&mut self, id: CommandId) {
+        if !self.waited.remove(&id) {
+            self.ends(id);
+        }
+    }
+
     fn take(&mut self, event: &Event) {
         match event {
             Event::RunStarted { start_at, .. } => {
@@ -95,11 +101,7 @@ impl HistoryCheck {
             | Event::StepFailed { id, .. }
             | Event::CompensationCompleted { id }
             | Event::CompensationFailed { id, .. } => self.ends(*id),
-            Event::ActivityCancelled { id } | Event::TimerCancelled { id } => {
-                if !self.waited.remove(id) {
-                    self.ends(*id);
-                }
-            }
+            Event::ActivityCancelled { id } | Event::TimerCancelled { id } => self.is_given_up(*id),
             Event::CompensationScheduled { id } => {
                 let newest = self.registered.pop_last();
                 self.demand(newest == Some(*id), "compensations run newest first, each once");

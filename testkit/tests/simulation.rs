@@ -4,7 +4,7 @@
 use pgworkflows_testkit::sim::{Canary, EngineBug, Simulation, StoreBug};
 
 /// How many seeds each run of the tests simulates.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 150;
 
 #[test]
 fn nothing_is_violated_in_any_world() {

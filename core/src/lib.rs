@@ -11,6 +11,10 @@
 mod activity;
 #[cfg(feature = "bench")]
 pub mod bench;
+#[cfg(feature = "canaries")]
+pub mod canary;
+#[cfg(not(feature = "canaries"))]
+mod canary;
 mod cancellation;
 mod client;
 mod command;

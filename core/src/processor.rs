@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 pub(crate) use self::batch::closed_status;
 use self::batch::{Group, InFlight};
 use crate::activity::ActivityOptions;
+use crate::canary::{self, Bug};
 use crate::command::StepRequest;
 use crate::event::Name;
 use crate::id::{AppendNo, CommandId, LeaseId, Position, RunId, ShardId};
@@ -257,7 +258,9 @@ impl Processor {
     pub(crate) fn tick(&mut self, now: Timestamp, ttl: Duration) -> LeaseTick {
         let due_until = now.saturating_add(self.config.horizon);
         // From now on, what parks with a deadline before this stays in memory: the query may not see it.
-        self.due_until = self.due_until.max(Some(due_until));
+        if !canary::is(Bug::MarkMovedLate) {
+            self.due_until = self.due_until.max(Some(due_until));
+        }
         self.claimed_since_tick = false;
         LeaseTick {
             lease: self.lease,
@@ -272,6 +275,9 @@ impl Processor {
     /// The answer to that heartbeat.
     pub(crate) fn ticked(&mut self, asked: &LeaseTick, ticked: &LeaseTicked) {
         self.mail |= ticked.mail;
+        if canary::is(Bug::MarkMovedLate) {
+            self.due_until = self.due_until.max(Some(asked.due_until));
+        }
         if ticked.due {
             self.due = true;
         } else if self.due_mark == asked.due_after && !self.claimed_since_tick {
@@ -385,6 +391,12 @@ impl Processor {
     fn evict_if_idle(&mut self, id: RunId) {
         let Some(live) = self.runs.get(&id) else { return };
         if live.uncommitted == 0 && (live.is_idle(self.due_until) || self.refused.contains_key(&id)) {
+            if canary::is(Bug::EvictionCancels)
+                && let Some((progress, now)) =
+                    self.runs.get_mut(&id).and_then(|live| canary::cancel_a_timer(&mut live.run))
+            {
+                return self.absorb(id, progress, None, now);
+            }
             self.forget(id);
         }
     }
@@ -407,7 +419,9 @@ impl Live {
             return true;
         }
         let near = state.wake_at().is_some_and(|wake_at| Some(wake_at) <= due_until);
-        self.is_quiet() && !state.is_busy() && (!near || state.stalled.is_some())
+        self.is_quiet()
+            && !state.is_busy()
+            && (!near || state.stalled.is_some() || canary::is(Bug::WakeUpLost))
     }
 
     /// Queues a group, behind everything of its run that is queued.
@@ -426,7 +440,7 @@ impl Live {
 
     /// Has an effect wait for everything of its run that is queued or in flight.
     fn cause(&mut self, effect: Effect, outbox: &mut Outbox) {
-        if self.uncommitted == 0 {
+        if self.uncommitted == 0 || canary::is(Bug::EffectEarly) {
             // Nothing of the run is on its way to the log: what it asks for may begin.
             return outbox.effects.push(effect);
         }

@@ -20,6 +20,7 @@ pub use self::replay::Divergence;
 pub(crate) use self::replay::{Examined, PastEvent, Terms, decode_history, examine, replay};
 pub(crate) use self::scope::{CallKind, Resolution, Scope, Source, Ticket, payload_too_large};
 pub(crate) use self::state::{Deadline, DeadlineKind, PendingActivity, RunState};
+use crate::canary::{self, Bug};
 use crate::command::StepRequest;
 use crate::event::{Event, Outcome};
 use crate::id::{CommandId, MessageId, RunId};
@@ -177,7 +178,8 @@ impl Run {
     /// Has a stalled program, brought back by code that matches, take in what waits for it.
     fn release(&mut self, now: Timestamp, progress: &mut Progress) {
         let now = now.max(self.state.now);
-        let waiting = self.state.waiting.clone();
+        let dropped = canary::is(Bug::WaitingDropped);
+        let waiting = if dropped { Default::default() } else { self.state.waiting.clone() };
         let mut decided = Vec::new();
         let mut stalled_again = None;
         for (at, resolution) in &waiting {
@@ -185,7 +187,8 @@ impl Run {
                 break;
             }
             progress.forget_step(resolution);
-            match self.poll(*at, resolution) {
+            let at = if canary::is(Bug::WaitingRetimed) { now } else { *at };
+            match self.poll(at, resolution) {
                 Ok(decisions) => {
                     // What waits behind the end of the workflow is over with it.
                     let over = decisions.outcome.is_some();
@@ -220,6 +223,7 @@ impl Run {
                 let scheduled = Event::CompensationScheduled { id: next.id };
                 self.log(at, scheduled, progress);
             }
+            (None, Some(_)) if canary::is(Bug::CauseLost) => self.close(at, canary::no_cause(), progress),
             (None, Some(outcome)) => self.close(at, *outcome, progress),
             (None, None) => {}
         }

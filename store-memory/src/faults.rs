@@ -35,6 +35,12 @@ pub trait Faults: fmt::Debug + Send + Sync + 'static {
         1
     }
 
+    /// Whether a request that is delayed on its way arrives although its caller is gone, when
+    /// [`MemoryStore::deliver_lingering`](crate::MemoryStore::deliver_lingering) says so. Asked when the caller is gone.
+    fn outlives_caller(&self, _point: &FaultPoint<'_>) -> bool {
+        false
+    }
+
     /// Told of everything that happens in the store, in order: what a checker believes in. It must not call the
     /// store.
     fn happened(&self, _fact: &Fact, _now: Timestamp) {}

@@ -10,6 +10,14 @@ pub struct Flaws {
     pub repetition_unchecked: bool,
     /// An append is written although the one before it is missing, and nothing behind that notices.
     pub previous_unchecked: bool,
+    /// A release frees the shards and leaves the lease as it is; an append does not ask whose a shard is, and nothing
+    /// behind that notices.
+    pub ownership_unchecked: bool,
+    /// A batch of another content under the number of the last append is taken for that append.
+    pub digest_unchecked: bool,
+    /// An operation goes by the time at which its request came, however long it waited since: a database's `now()`
+    /// where its `clock_timestamp()` is meant.
+    pub time_of_request: bool,
     /// Shards are taken from leases whose time has not passed.
     pub leases_stolen: bool,
     /// A message that an append took in stays in the inbox.
@@ -21,7 +29,12 @@ pub struct Flaws {
 impl Flaws {
     /// Whether what an append says is held against what is here.
     pub(crate) fn check_contents(self) -> bool {
-        let Self { fence_unchecked, repetition_unchecked, previous_unchecked, messages_kept, .. } = self;
-        !(fence_unchecked || repetition_unchecked || previous_unchecked || messages_kept)
+        let Self { fence_unchecked, repetition_unchecked, previous_unchecked, .. } = self;
+        let Self { ownership_unchecked, messages_kept, .. } = self;
+        !(fence_unchecked
+            || repetition_unchecked
+            || previous_unchecked
+            || ownership_unchecked
+            || messages_kept)
     }
 }

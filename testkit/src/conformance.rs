@@ -116,9 +116,10 @@ macro_rules! store_conformance {
                 append_is_accepted_until_the_lease_is_taken_over,
                 fenced_append_writes_nothing,
                 repetition_of_an_applied_append_is_fenced_after_a_takeover,
+                append_of_nothing_takes_its_number,
                 ;
             content:
-            gap_in_the_events_of_a_run_is_a_conflict,
+                gap_in_the_events_of_a_run_is_a_conflict,
                 repeated_event_of_a_run_is_a_conflict,
                 gap_within_a_batch_is_a_conflict,
                 gap_in_the_positions_of_a_shard_is_a_conflict,
@@ -161,6 +162,7 @@ macro_rules! store_conformance {
                 tick_tells_of_mail_behind_the_cursor,
                 tick_tells_of_mail_on_further_pages,
                 tick_tells_nothing_of_the_mail_of_others,
+                cursor_that_the_store_did_not_make_is_corrupt,
             ;
             submit:
                 start_opens_a_pending_run,
@@ -191,6 +193,7 @@ macro_rules! store_conformance {
                 queues_share_no_shard,
                 queue_without_shards_is_refused,
                 queue_beyond_all_shards_is_refused,
+                claim_from_an_unknown_queue_is_refused,
                 claim_takes_free_shards_ascending_from_position_one,
                 claim_takes_shards_of_its_own_queue_only,
                 claim_limit_includes_the_shards_owned_already,

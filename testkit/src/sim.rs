@@ -2,27 +2,54 @@
 //! time, each drawn from a seed. What must never happen is checked as it goes, and in the end. The same seed is
 //! the same world to the last bit. It must not touch a real clock or real entropy.
 
+#[cfg(feature = "canaries")]
 mod canary;
 mod check;
 mod clients;
 mod faults;
+mod history;
 mod host;
 mod ledger;
 mod log;
+mod mask;
 mod nature;
 mod plan;
 mod promise;
+mod quiet;
+mod seams;
 mod workflow;
 mod world;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-pub use self::canary::Canary;
+#[cfg(feature = "canaries")]
+pub use self::canary::{Canary, EngineBug, StoreBug};
+use self::mask::Mask;
+pub use self::mask::minimal_parts;
+use self::seams::Seams;
 use self::world::World;
 use crate::runtime::{dice, scheduler, time};
 
-/// What came of one seed.
+/// The world of a seed, or what is left of it.
+///
+/// ```
+/// use pgworkflows_testkit::sim::Simulation;
+///
+/// let outcome = Simulation::of(1).run();
+/// assert_eq!(outcome.violations, [""; 0]);
+/// assert_eq!(outcome.trace_hash, Simulation::of(1).run().trace_hash);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Simulation {
+    seed: u64,
+    mask: Mask,
+    #[cfg(feature = "canaries")]
+    canary: Option<Canary>,
+}
+
+/// What came of a simulation.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     /// The seed.
@@ -33,62 +60,124 @@ pub struct Outcome {
     pub polls: u64,
     /// How often each kind of fault was injected.
     pub faults: BTreeMap<&'static str, u64>,
+    /// How many parts it came upon that could be left out: disturbances, then clients' scripts, then faults.
+    pub parts: u32,
     /// What must never happen, and did.
     pub violations: Vec<String>,
     /// A hash of everything that happened.
     pub trace_hash: u64,
-    /// The last of what happened, in words; only where something was violated.
+    /// What happened, in words; only if it was asked for.
     pub story: Vec<String>,
 }
 
-/// Simulates the world of one seed. If something is violated there, it is simulated once more, to tell the story.
-pub fn simulate(seed: u64) -> Outcome {
-    let outcome = run(seed, None, false);
-    if outcome.violations.is_empty() { outcome } else { run(seed, None, true) }
-}
-
-/// Simulates the world of one seed with a known bug in it. Whether it was found there.
-pub fn finds(canary: Canary, seed: u64) -> bool {
-    !run(seed, Some(canary), false).violations.is_empty()
-}
-
-fn run(seed: u64, canary: Option<Canary>, in_words: bool) -> Outcome {
-    let mut world = World::new(seed, canary, in_words);
-    if in_words {
-        let log = log::Log(std::sync::Arc::clone(&world.time));
-        tracing::subscriber::with_default(log, || world.run());
-    } else {
-        world.run();
-    }
-    let simulated = world.time.now();
-    // After a violation the histories are for the story alone, and the store may be past telling them.
-    let seen = if world.is_violated() && !in_words { Vec::new() } else { world.see() };
-    if !world.is_violated() {
-        world.check(&seen);
-    }
-    let violations = world.ledger.lock().violations.clone();
-    let inner = world.time.lock();
-    let mut story = Vec::new();
-    if in_words {
-        story.push(format!("{:?}", world.nature));
-        story.extend(inner.trace.last(STORY_LINES));
-        for seen in &seen {
-            story.push(format!("run {}:", seen.run));
-            story.extend(
-                seen.history.iter().map(|event| format!("  {} {} {:?}", event.seq, event.at, event.event)),
-            );
+impl Simulation {
+    /// The whole world of a seed.
+    pub fn of(seed: u64) -> Self {
+        Self {
+            seed,
+            mask: Mask::default(),
+            #[cfg(feature = "canaries")]
+            canary: None,
         }
     }
-    Outcome {
-        seed,
-        simulated,
-        polls: world.scheduler.polls,
-        faults: world.faults.counts(),
-        violations,
-        trace_hash: inner.trace.hash(),
-        story,
+
+    /// The same with these parts alone, see [`Outcome::parts`].
+    #[must_use]
+    pub fn keeping(self, parts: impl IntoIterator<Item = u32>) -> Self {
+        Self { mask: Mask::only(parts.into_iter().collect()), ..self }
+    }
+
+    /// The same with a known bug in it.
+    #[cfg(feature = "canaries")]
+    #[must_use]
+    pub fn with(self, canary: Canary) -> Self {
+        Self { canary: Some(canary), ..self }
+    }
+
+    /// The parts that are kept, if some are left out.
+    pub fn parts(&self) -> Option<&BTreeSet<u32>> {
+        self.mask.parts()
+    }
+
+    /// Simulates it.
+    pub fn run(&self) -> Outcome {
+        self.simulate(false)
+    }
+
+    /// Simulates it, and tells what happens in [`Outcome::story`]. That takes longer.
+    pub fn tell(&self) -> Outcome {
+        self.simulate(true)
+    }
+
+    /// The smallest that is found to go wrong in the same way, if it does go wrong.
+    #[must_use]
+    pub fn shrink(&self) -> Self {
+        let outcome = self.run();
+        let Some(problem) = outcome.violations.first().map(|violation| kind_of(violation)) else {
+            return self.clone();
+        };
+        let parts = minimal_parts(outcome.parts, |parts| {
+            let smaller = self.clone().keeping(parts.iter().copied().filter(|part| self.mask.keeps(*part)));
+            smaller.run().violations.iter().any(|violation| kind_of(violation) == problem)
+        });
+        self.clone().keeping(parts.into_iter().filter(|part| self.mask.keeps(*part)))
+    }
+
+    fn simulate(&self, in_words: bool) -> Outcome {
+        #[cfg(feature = "canaries")]
+        if let Some(canary) = self.canary {
+            return canary.err_in(|| self.simulate_in(canary.seams(), in_words));
+        }
+        self.simulate_in(Seams::default(), in_words)
+    }
+
+    fn simulate_in(&self, seams: Seams, in_words: bool) -> Outcome {
+        let mut world = World::new(self.seed, &self.mask, seams, in_words);
+        if in_words {
+            let log = log::Log(Arc::clone(&world.time));
+            tracing::subscriber::with_default(log, || world.run());
+        } else {
+            world.run();
+        }
+        let simulated = world.time.now();
+        // After a violation the histories are for the story alone, and the store may be past telling them.
+        let seen = if world.is_violated() && !in_words { Vec::new() } else { world.see() };
+        if !world.is_violated() {
+            world.check(&seen);
+        }
+        let violations = world.ledger.lock().violations.clone();
+        let story = if in_words { world.story(&seen) } else { Vec::new() };
+        Outcome {
+            seed: self.seed,
+            simulated,
+            polls: world.scheduler.polls,
+            faults: world.faults.counts(),
+            parts: world.faults.parts(),
+            violations,
+            trace_hash: world.time.lock().trace.hash(),
+            story,
+        }
+    }
+}
+
+impl World {
+    fn story(&self, seen: &[check::Seen]) -> Vec<String> {
+        let mut story = vec![format!("{:?}", self.nature)];
+        story.extend(self.time.lock().trace.last(STORY_LINES));
+        for seen in seen {
+            story.push(format!("run {}:", seen.run));
+            let events = seen.history.iter();
+            story.extend(events.map(|event| format!("  {} {} {:?}", event.seq, event.at, event.event)));
+        }
+        story
     }
 }
 
 /// How many of the last lines of the trace a story has.
-const STORY_LINES: usize = 500_000;
+const STORY_LINES: usize = 2_000;
+
+/// A violation without its numbers and ids: two of the same kind are of the same cause, more often than not.
+fn kind_of(violation: &str) -> String {
+    let is_word = |word: &&str| !word.contains(|c: char| c.is_ascii_digit());
+    violation.split_whitespace().filter(is_word).collect::<Vec<_>>().join(" ")
+}

@@ -2,10 +2,10 @@
 
 use crate::command::{self, Failure, cargo};
 
-/// Passes the arguments on: `--seeds N`, `--seed FIRST`, `--canaries`.
+/// Passes the arguments on; those it does not know, the simulator explains.
 pub(crate) fn run(arguments: &[&str]) -> Result<(), Failure> {
-    let package = ["run", "--quiet", "--release", "-p", "pgworkflows-testkit", "--bin", "simulate", "--"];
-    let mut simulate = cargo(package);
+    let mut simulate = cargo(["run", "--quiet", "--release", "-p", "pgworkflows-testkit"]);
+    simulate.args(["--bin", "simulate", "--features", "canaries", "--"]);
     simulate.args(arguments);
     command::run(simulate)
 }

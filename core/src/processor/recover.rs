@@ -1,6 +1,7 @@
 //! Recovery: runs come back from their histories, after a takeover, for a message, or for a deadline.
 
 use super::{Effect, Live, Processor};
+use crate::canary::{self, Bug};
 use crate::event::{Event, Name, Role};
 use crate::id::{CommandId, LeaseId, RunId};
 use crate::run::{PastEvent, PendingActivity, Terms, decode_history, replay};
@@ -107,7 +108,9 @@ impl Processor {
         let Some(live) = self.runs.get_mut(&id) else { return };
         // Without a suspicion its process need not have died: it may have handed over.
         let is_charged = |activity: &PendingActivity| {
-            activity.attempt_logged && (suspicious || activity.options.at_most_once)
+            activity.attempt_logged
+                && (suspicious || activity.options.at_most_once)
+                && !canary::is(Bug::LossUncounted)
         };
         if live.run.state.activities.get(&call).is_some_and(|activity| is_charged(activity)) {
             let progress = live.run.attempt_lost(now, call);

@@ -6,6 +6,7 @@ use std::fmt;
 use std::panic::Location;
 
 use super::{Progress, Run, Source};
+use crate::canary;
 use crate::command::Issued;
 use crate::event::{Event, Outcome, Role, wire};
 use crate::id::{CommandId, EventSeq, RunId};
@@ -39,7 +40,8 @@ pub(crate) fn replay(
     terms: Terms,
     now: Timestamp,
 ) -> (Run, Progress) {
-    let mut replay = Replay::of(run, history, registry);
+    let history = canary::restart_timers(history, now);
+    let mut replay = Replay::of(run, &history, registry);
     replay.run.adoption = terms.adoption.map(Box::new);
     replay.finish(terms.hold, now)
 }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::activity::ActivityOptions;
+use crate::canary::{self, Bug};
 use crate::event::{Event, Name, Outcome, Role, Uncompensated};
 use crate::failure::Failure;
 use crate::id::{CommandId, EventSeq, LeaseId, MessageId, RunId};
@@ -210,12 +211,8 @@ impl RunState {
                 self.waiting.drain(..self.waiting.len().min(*released as usize));
             }
             Event::CompensationRegistered { id, activity, input, options } => {
-                self.compensations.push(PendingCompensation {
-                    id: *id,
-                    activity: activity.clone(),
-                    input: input.clone(),
-                    options: options.clone(),
-                });
+                let (id, activity, input) = (*id, activity.clone(), input.clone());
+                self.register(PendingCompensation { id, activity, input, options: options.clone() });
             }
             Event::RunEnding { outcome } => self.end(outcome),
             Event::CompensationScheduled { id } => self.compensate(*id),
@@ -308,6 +305,13 @@ impl RunState {
     fn end(&mut self, outcome: &Outcome) {
         self.ending = Some(Box::new(outcome.clone()));
         self.clear();
+    }
+
+    fn register(&mut self, compensation: PendingCompensation) {
+        if canary::is(Bug::CompensatedTwice) {
+            self.compensations.push(compensation.clone());
+        }
+        self.compensations.push(compensation);
     }
 
     fn compensate(&mut self, id: CommandId) {

@@ -12,6 +12,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::executor::{AttemptResult, Attempted, Executor, Leave, Trust};
+use crate::canary::{self, Bug};
 use crate::event::Name;
 use crate::host::{Host, StoreClock};
 use crate::id::{CommandId, LeaseId, RunId};
@@ -326,6 +327,9 @@ impl Driver {
             let mut delays = backoff(&*host);
             loop {
                 match writer.append(&append).await {
+                    Err(StoreError::Unavailable { reason, .. }) if canary::is(Bug::AppendRecut) => {
+                        return (writer, Err(StoreError::LimitExceeded { reason }));
+                    }
                     // The outcome is unknown, or will be another when somebody has mended the database: the
                     // identical append is sent until it is known.
                     Err(StoreError::Unavailable { reason, .. } | StoreError::Misconfigured { reason }) => {

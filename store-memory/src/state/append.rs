@@ -24,7 +24,7 @@ impl State {
         if self.was_applied(append)? {
             return Ok(Appended { now });
         }
-        if !self.flaws.fence_unchecked {
+        if !(self.flaws.fence_unchecked || self.flaws.ownership_unchecked) {
             self.check_ownership(append)?;
         }
         if self.flaws.check_contents() {
@@ -55,7 +55,7 @@ impl State {
         };
         match lease.appends.get(number) {
             Some(_) if self.flaws.repetition_unchecked => return Ok(false),
-            Some(digest) if *digest == append.digest => return Ok(true),
+            Some(digest) if *digest == append.digest || self.flaws.digest_unchecked => return Ok(true),
             Some(_) => {
                 return Err(StoreError::fenced(format!(
                     "another batch was applied as append {number} of lease {id}"

@@ -133,13 +133,12 @@ impl State {
 
     /// The answer to a message that inserts nothing.
     fn known_message(&self, own: &Transaction, submission: &Submission) -> Option<Submitted> {
-        if self.inbox.holds(submission.message) || own.messages.contains(&submission.message) {
-            return Some(Submitted::Accepted);
-        }
+        let waits = self.inbox.holds(submission.message) || own.messages.contains(&submission.message);
         match self.runs.get(&submission.run) {
-            Some(Run { row: Row::Open(_), .. }) => None,
+            // Also where it was sent before and waits: it is too late for it.
             Some(Run { row: Row::Closed(_), .. }) => Some(Submitted::RunOver),
-            None if own.runs.contains(&submission.run) => None,
+            Some(Run { row: Row::Open(_), .. }) => waits.then_some(Submitted::Accepted),
+            None if own.runs.contains(&submission.run) => waits.then_some(Submitted::Accepted),
             None => Some(Submitted::UnknownRun),
         }
     }

@@ -20,11 +20,14 @@ impl MemoryStore {
             return self.apply(operation);
         }
         let deliveries = self.request(session, call).await?;
+        let (flaws, asked) = (self.state().flaws, self.0.clock.now());
+        let operation =
+            |state: &mut State, now| operation(state, if flaws.time_of_request { asked } else { now });
         self.pass(session, call, Stage::Commit).await?;
-        let answer = self.apply(&operation);
+        let answer = self.apply(operation);
         for _ in 1..deliveries {
             // The answer to a repeated delivery reaches nobody.
-            let _ = self.apply(&operation);
+            let _ = self.apply(operation);
         }
         self.pass(session, call, Stage::Acknowledgement).await?;
         answer
@@ -40,7 +43,10 @@ impl MemoryStore {
             Fault::Proceed => Ok(1),
             Fault::Repeat => Ok(2),
             Fault::Delay(delay) => {
+                let point = FaultPoint { session, call, stage: Stage::Request };
+                let mut under_way = UnderWay { store: self, point, arrived: false };
                 delay.await;
+                under_way.arrived = true;
                 Ok(1)
             }
             Fault::Lose => Err(lost(Stage::Request)),
@@ -73,6 +79,22 @@ impl MemoryStore {
     fn fault(&self, session: Option<SessionNo>, call: Call<'_>, stage: Stage) -> Fault {
         let point = FaultPoint { session, call, stage };
         self.0.faults.as_ref().map_or(Fault::Proceed, |faults| faults.at(&point))
+    }
+}
+
+/// A request on its way: whoever made it may die before it arrives.
+struct UnderWay<'a> {
+    store: &'a MemoryStore,
+    point: FaultPoint<'a>,
+    arrived: bool,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let faults = self.store.0.faults.as_ref();
+        if !self.arrived && faults.is_some_and(|faults| faults.outlives_caller(&self.point)) {
+            self.store.lingering().extend(Lingering::of(self.point.call));
+        }
     }
 }
 

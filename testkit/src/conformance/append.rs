@@ -259,3 +259,17 @@ pub async fn repetition_of_an_applied_append_is_fenced_after_a_takeover(harness:
     assert_fenced(late.append(&append).await);
     assert_eq!(ground.history_len(run).await, 1);
 }
+
+pub async fn append_of_nothing_takes_its_number(harness: &dyn Harness) {
+    let ground = Ground::new(harness).await;
+    let mut writer = ground.writer().await;
+    let nothing = writer.write(writer.draft()).await;
+    writer.session.append(&nothing).await.expect("a repetition is accepted");
+
+    let run = ground.run(0);
+    let something = writer.draft().open(run, busy()).event(run).seal();
+    let same_number = seal(Append { number: nothing.number, ..something.clone() });
+    assert_fenced(writer.session.append(&same_number).await);
+    writer.append(&something).await.unwrap();
+    assert_eq!(ground.history_len(run).await, 1);
+}

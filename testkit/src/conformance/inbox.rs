@@ -1,7 +1,8 @@
 //! The inbox: each message is read once, in an order that respects every sender, whatever commits when.
 #![expect(missing_docs, reason = "the name of each case is the fact that it shows")]
 
-use pgworkflows::store::{InboxCursor, LeaseTick, Submitted};
+use bytes::Bytes;
+use pgworkflows::store::{InboxCursor, InboxRead, LeaseTick, StoreError, Submitted};
 
 use super::Harness;
 use super::fixture::{Ground, LONG, SHARDS, Writer, bodies, busy};
@@ -287,4 +288,13 @@ pub async fn tick_tells_nothing_of_the_mail_of_others(harness: &dyn Harness) {
     let mut writer = ground.claim(2, LONG).await;
     ground.accept(&ground.start(ground.run(3))).await;
     assert!(!has_mail(&mut writer, &beginning()).await);
+}
+
+pub async fn cursor_that_the_store_did_not_make_is_corrupt(harness: &dyn Harness) {
+    let ground = Ground::new(harness).await;
+    let mut writer = ground.writer().await;
+    let cursor = InboxCursor(Bytes::from_static(b"a|b|c"));
+    let read = InboxRead { shards: ground.shards(), cursor, limit: 10 };
+    let answer = writer.session.read_inbox(&read).await;
+    assert!(matches!(answer, Err(StoreError::Corrupt { .. })), "{answer:?}");
 }

@@ -1,7 +1,7 @@
 //! Queues, claims, heartbeats, takeovers and releases: at any time one owner at most.
 #![expect(missing_docs, reason = "the name of each case is the fact that it shows")]
 
-use pgworkflows::store::{LeaseTick, StoreError};
+use pgworkflows::store::{Claim, LeaseTick, StoreError};
 use pgworkflows::{AppendNo, LeaseId, Position};
 
 use super::Harness;
@@ -31,6 +31,15 @@ pub async fn queue_beyond_all_shards_is_refused(harness: &dyn Harness) {
     let ground = Ground::new(harness).await;
     let answer = ground.store.queue("vast", 4096).await;
     assert!(matches!(answer, Err(StoreError::Misconfigured { .. })), "{answer:?}");
+}
+
+pub async fn claim_from_an_unknown_queue_is_refused(harness: &dyn Harness) {
+    let ground = Ground::new(harness).await;
+    let mut session = ground.store.session().await.unwrap();
+    let claim = Claim { queue: "unknown".to_owned(), ..claim(None, SHARDS, LONG) };
+    let answer = session.claim(&claim).await;
+    assert!(matches!(answer, Err(StoreError::Misconfigured { .. })), "{answer:?}");
+    assert_eq!(ground.claim(SHARDS, LONG).await.shards, ground.shards());
 }
 
 pub async fn claim_takes_free_shards_ascending_from_position_one(harness: &dyn Harness) {

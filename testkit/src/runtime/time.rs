@@ -37,6 +37,8 @@ pub(crate) struct Time(Mutex<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) now: Duration,
+    /// How far the store's clock has leapt ahead.
+    leapt: Duration,
     pub(crate) trace: Trace,
     pub(crate) order: Order,
     /// Whose task is being polled.
@@ -67,6 +69,7 @@ impl Time {
     pub(crate) fn new(order: Order, in_words: bool) -> Arc<Self> {
         Arc::new(Self(Mutex::new(Inner {
             now: Duration::ZERO,
+            leapt: Duration::ZERO,
             trace: Trace::new(in_words),
             order,
             current: Owner::WORLD,
@@ -85,6 +88,17 @@ impl Time {
 
     pub(crate) fn now(&self) -> Duration {
         self.lock().now
+    }
+
+    /// The time by the store's clock, since the beginning of the world.
+    pub(crate) fn store_now(&self) -> Duration {
+        let inner = self.lock();
+        inner.now + inner.leapt
+    }
+
+    /// Has the store's clock leap ahead.
+    pub(crate) fn leap(&self, by: Duration) {
+        self.lock().leapt += by;
     }
 
     /// Adds to the trace that something happened, now.

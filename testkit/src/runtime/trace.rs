@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::dice::mix;
 
 /// How many of the last lines are kept in words.
-const LINES_KEPT: usize = 500_000;
+const LINES_KEPT: usize = 20_000;
 
 /// The record of a simulation.
 #[derive(Debug)]
@@ -22,6 +22,11 @@ impl Trace {
         Self { hash: 0, lines: VecDeque::new(), in_words }
     }
 
+    /// Adds that a task was polled: nobody wants to read that.
+    pub(crate) fn count(&mut self, at: Duration, task: u64) {
+        self.mix_in(at, task);
+    }
+
     /// Adds that something happened; `number` and `tag` tell it from what might have happened instead.
     pub(crate) fn add(
         &mut self,
@@ -31,9 +36,7 @@ impl Trace {
         words: impl FnOnce() -> String,
     ) {
         let tag_hash = tag.bytes().fold(0_u64, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
-        for part in [at.as_micros() as u64, tag_hash, number] {
-            self.hash = mix(self.hash.wrapping_add(0x9E37_79B9_7F4A_7C15) ^ part);
-        }
+        self.mix_in(at, tag_hash ^ mix(number));
         if self.in_words {
             let line = format!("{:>16.6} {tag:<8} {}", at.as_secs_f64(), words());
             self.remark(line);
@@ -47,6 +50,12 @@ impl Trace {
                 self.lines.pop_front();
             }
             self.lines.push_back(line);
+        }
+    }
+
+    fn mix_in(&mut self, at: Duration, what: u64) {
+        for part in [at.as_micros() as u64, what] {
+            self.hash = mix(self.hash.wrapping_add(0x9E37_79B9_7F4A_7C15) ^ part);
         }
     }
 

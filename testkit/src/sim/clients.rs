@@ -47,6 +47,9 @@ pub(crate) struct Script {
     pub(crate) unit: Duration,
     /// Whether commits may be lost: then nothing that was promised need be kept.
     pub(crate) forgetful: bool,
+    /// Whether plans have mines for broken builds, and whether they do little but sleep.
+    pub(crate) mines: bool,
+    pub(crate) sleepy: bool,
 }
 
 pub(crate) fn lock(promises: &Mutex<Promises>) -> MutexGuard<'_, Promises> {
@@ -56,7 +59,8 @@ pub(crate) fn lock(promises: &Mutex<Promises>) -> MutexGuard<'_, Promises> {
 impl Script {
     /// Plays the script to its end.
     pub(crate) async fn play(self, mut dice: Dice) {
-        let plan = Planner { dice: &mut dice, unit: self.unit, ops_left: 12 }.plan();
+        let Self { unit, mines, sleepy, .. } = self;
+        let plan = Planner { dice: &mut dice, unit, ops_left: 12, mines, sleepy }.plan();
         self.rest(&mut dice, 10).await;
         if let Some(handle) = self.start(&plan, &mut dice).await {
             let run = handle.run_id();

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pgworkflows::Timestamp;
-use pgworkflows::store::Hint;
-use pgworkflows_memory::{Clock, Fact, Fault, FaultPoint, Faults, Stage};
+use pgworkflows::store::{Append, Hint, StoreError};
+use pgworkflows::{AppendNo, LeaseId, Timestamp};
+use pgworkflows_memory::{Call, Clock, Fact, Fault, FaultPoint, Faults, Stage};
 
 use super::dice::Dice;
 use super::ledger::Ledger;
+use super::mask::Mask;
 use super::time::{Owner, Time};
 
 /// How often each fault is to happen, in one thousandth of the points at which it can.
@@ -22,6 +23,7 @@ pub(crate) struct Weights {
     commit_lost: u64,
     acknowledgement_lost: u64,
     delayed: u64,
+    refused: u64,
     hint_lost: u64,
     hint_repeated: u64,
     /// How long a delayed call waits at most.
@@ -39,6 +41,7 @@ impl Weights {
             commit_lost: weight(60),
             acknowledgement_lost: weight(100),
             delayed: weight(60),
+            refused: weight(30),
             hint_lost: weight(1000),
             hint_repeated: weight(200),
             delay_max: lease_ttl * 2,
@@ -51,6 +54,8 @@ impl Weights {
 pub(crate) struct SimFaults {
     time: Arc<Time>,
     ledger: Arc<Ledger>,
+    /// How long a call is under way at most where nothing goes wrong.
+    latency_max: Duration,
     inner: Mutex<Inner>,
 }
 
@@ -65,10 +70,41 @@ struct Inner {
     cut_off_until: BTreeMap<Owner, Duration>,
     /// When the requests that linger arrive.
     arrivals: Vec<Duration>,
+    /// Which faults are injected, and the number of the next as a part of the world.
+    mask: Mask,
+    next_part: u32,
+    /// What was last sent as an append under each lease; none is kept where nobody is to look at it.
+    appends: Option<BTreeMap<LeaseId, (AppendNo, [u8; 32])>>,
+}
+
+impl Inner {
+    /// Draws when a request arrives that is given up now.
+    fn linger(&mut self, now: Duration) {
+        let delay = self.dice.time(LATENCY_MIN, self.weights.delay_max * 2);
+        self.arrivals.push(now + delay);
+    }
+
+    /// Counts a fault that was drawn. Whether it is to be injected, and its number.
+    fn inject(&mut self, kind: &'static str) -> Option<u32> {
+        let part = self.next_part;
+        self.next_part += 1;
+        let kept = self.mask.keeps(part);
+        if kept {
+            *self.counts.entry(kind).or_default() += 1;
+        }
+        kept.then_some(part)
+    }
 }
 
 impl SimFaults {
-    pub(crate) fn new(time: Arc<Time>, ledger: Arc<Ledger>, dice: Dice, weights: Weights) -> Self {
+    /// A disturber whose first fault is the world's part of that number.
+    pub(crate) fn new(
+        time: Arc<Time>,
+        ledger: Arc<Ledger>,
+        dice: Dice,
+        (weights, latency_max): (Weights, Duration),
+        (mask, first_part): (Mask, u32),
+    ) -> Self {
         let inner = Inner {
             dice,
             weights,
@@ -76,8 +112,11 @@ impl SimFaults {
             outage_until: Duration::ZERO,
             cut_off_until: BTreeMap::new(),
             arrivals: Vec::new(),
+            mask,
+            next_part: first_part,
+            appends: Some(BTreeMap::new()),
         };
-        Self { time, ledger, inner: Mutex::new(inner) }
+        Self { time, ledger, latency_max, inner: Mutex::new(inner) }
     }
 
     /// From now on everything works.
@@ -98,6 +137,16 @@ impl SimFaults {
         self.count("partition");
     }
 
+    /// Lets workers send what they must not.
+    pub(crate) fn trust_requests(&self) {
+        self.lock().appends = None;
+    }
+
+    /// How many parts the world has that anybody came upon.
+    pub(crate) fn parts(&self) -> u32 {
+        self.lock().next_part
+    }
+
     /// Takes the times at which requests that linger arrive.
     pub(crate) fn take_arrivals(&self) -> Vec<Duration> {
         std::mem::take(&mut self.lock().arrivals)
@@ -116,21 +165,26 @@ impl SimFaults {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_unreachable(&self, now: Duration, owner: Owner) -> bool {
+    /// Until when the store is out of reach, if it is.
+    fn unreachable_until(&self, now: Duration, owner: Owner) -> Option<Duration> {
         let inner = self.lock();
-        now < inner.outage_until || inner.cut_off_until.get(&owner).is_some_and(|until| now < *until)
+        let cut_off_until = inner.cut_off_until.get(&owner).copied();
+        cut_off_until.max(Some(inner.outage_until)).filter(|until| now < *until)
     }
 
-    /// The fault that is drawn at a point, by name.
-    fn draw(&self, stage: Stage) -> Option<&'static str> {
+    /// The fault that is drawn at a point and injected, by name and number.
+    fn draw(&self, point: &FaultPoint<'_>) -> Option<(&'static str, u32)> {
         let mut inner = self.lock();
         let Inner { dice, weights, .. } = &mut *inner;
-        let candidates: &[(&'static str, u64)] = match stage {
+        // Clients are told at once what somebody must mend, and workers wait until it is mended.
+        let refused = if point.session.is_some() { weights.refused } else { 0 };
+        let candidates: &[(&'static str, u64)] = match point.stage {
             Stage::Request => &[
                 ("request lost", weights.request_lost),
                 ("repeated", weights.repeated),
                 ("lingering", weights.lingering),
                 ("delayed", weights.delayed),
+                ("refused", refused),
             ],
             Stage::Commit => &[("commit lost", weights.commit_lost), ("delayed", weights.delayed)],
             Stage::Acknowledgement => {
@@ -138,10 +192,20 @@ impl SimFaults {
             }
         };
         let drawn = candidates.iter().find(|(_, weight)| dice.chance(*weight)).map(|(kind, _)| *kind);
-        if let Some(kind) = drawn {
-            *inner.counts.entry(kind).or_default() += 1;
+        drawn.and_then(|kind| Some((kind, inner.inject(kind)?)))
+    }
+
+    /// Part of invariant 5: an append whose outcome is not known is sent again as it was, or not at all. Nothing here
+    /// is ever refused for its content, so no other append may have its number.
+    fn check_request(&self, append: &Append) {
+        let sent = (append.number, append.digest);
+        let mut inner = self.lock();
+        let before = inner.appends.as_mut().and_then(|appends| appends.insert(append.lease, sent));
+        if before.is_some_and(|(number, digest)| number == append.number && digest != append.digest) {
+            let (number, lease) = (append.number, append.lease);
+            self.ledger
+                .violated(format!("append {number} of lease {lease} was sent again with another content"));
         }
-        drawn
     }
 
     fn delay(&self, from: Duration, to: Duration) -> Fault {
@@ -150,8 +214,15 @@ impl SimFaults {
     }
 }
 
-/// How long a call is under way where nothing goes wrong.
-const LATENCY: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(3));
+/// How long a call is under way at least, and at most in most worlds, where nothing goes wrong.
+const LATENCY_MIN: Duration = Duration::from_micros(100);
+pub(crate) const LATENCY_USUAL: Duration = Duration::from_millis(3);
+
+/// How often, of a thousand times, a request waits for the end of an outage.
+const HELD: u64 = 300;
+
+/// How often, of a thousand times, a request on its way survives its caller.
+const OUTLIVES: u64 = 700;
 
 impl Faults for SimFaults {
     fn at(&self, point: &FaultPoint<'_>) -> Fault {
@@ -159,37 +230,58 @@ impl Faults for SimFaults {
             let inner = self.time.lock();
             (inner.now, inner.current)
         };
-        let unreachable = self.is_unreachable(now, owner);
-        let drawn = self.draw(point.stage);
+        let unreachable = self.unreachable_until(now, owner);
+        if let (Call::Append(append), Stage::Request) = (point.call, point.stage) {
+            self.check_request(append);
+        }
+        let drawn = self.draw(point);
         let words = || {
             let call = format!("{:?}", point.call);
             let call = call.split(['(', ' ', '{']).next().unwrap_or_default().to_owned();
-            format!(
-                "{call} of {} at {:?}: {drawn:?}{}",
-                owner.0,
-                point.stage,
-                if unreachable { ", unreachable" } else { "" }
-            )
+            let fault = drawn.map(|(kind, part)| format!("{kind} (part {part})")).unwrap_or_default();
+            let fault = if unreachable.is_some() { "unreachable".to_owned() } else { fault };
+            format!("{call} of {} at {:?}: {fault}", owner.0, point.stage)
         };
-        let number = drawn.map_or(0, |kind| kind.len() as u64) << 8 | point.stage as u64;
+        let number = drawn.map_or(0, |(kind, _)| kind.len() as u64) << 8 | point.stage as u64;
         self.time.trace("call", number, words);
-        if unreachable && point.stage != Stage::Commit {
-            return Fault::Lose;
+        match (unreachable, point.stage) {
+            // The network gives up at once, or holds what it has until it can go on.
+            (Some(until), Stage::Request) if self.lock().dice.chance(HELD) => {
+                return Fault::Delay(Box::pin(self.time.sleep(until - now)));
+            }
+            (Some(_), Stage::Request | Stage::Acknowledgement) => return Fault::Lose,
+            (Some(_), Stage::Commit) | (None, _) => {}
         }
-        let delay_max = self.lock().weights.delay_max;
-        match drawn {
-            Some("delayed") => self.delay(LATENCY.1, delay_max),
+        let (delay_max, latency_max) = (self.lock().weights.delay_max, self.latency_max);
+        match drawn.map(|(kind, _)| kind) {
+            Some("delayed") => self.delay(latency_max, delay_max.max(latency_max)),
             Some("repeated") => Fault::Repeat,
             Some("lingering") => {
-                let mut inner = self.lock();
-                let arrival = now + inner.dice.time(LATENCY.1, delay_max * 2);
-                inner.arrivals.push(arrival);
+                self.lock().linger(now);
                 Fault::Linger
             }
+            Some("refused") => {
+                Fault::Refuse(StoreError::misconfigured("a right is missing until it is granted"))
+            }
             Some(_) => Fault::Lose,
-            None if point.stage == Stage::Request => self.delay(LATENCY.0, LATENCY.1),
+            // Where everything is slow, answers take their time as well.
+            None if point.stage != Stage::Commit && latency_max > LATENCY_USUAL => {
+                self.delay(latency_max / 8, latency_max)
+            }
+            None if point.stage == Stage::Request => self.delay(LATENCY_MIN, latency_max),
             None => Fault::Proceed,
         }
+    }
+
+    fn outlives_caller(&self, _point: &FaultPoint<'_>) -> bool {
+        let now = self.time.now();
+        let mut inner = self.lock();
+        let drawn = inner.weights.lingering > 0 && inner.dice.chance(OUTLIVES);
+        if !drawn || inner.inject("outlived its caller").is_none() {
+            return false;
+        }
+        inner.linger(now);
+        true
     }
 
     fn hint(&self, _hint: Hint) -> u32 {
@@ -202,8 +294,7 @@ impl Faults for SimFaults {
         } else {
             return 1;
         };
-        *inner.counts.entry(kind).or_default() += 1;
-        times
+        inner.inject(kind).map_or(1, |_| times)
     }
 
     fn happened(&self, fact: &Fact, now: Timestamp) {
@@ -220,6 +311,6 @@ pub(crate) const EPOCH: Timestamp = Timestamp::from_micros(1_767_225_600_000_000
 
 impl Clock for StoreTime {
     fn now(&self) -> Timestamp {
-        EPOCH.saturating_add(Duration::from_micros(self.0.now().as_micros() as u64))
+        EPOCH.saturating_add(Duration::from_micros(self.0.store_now().as_micros() as u64))
     }
 }

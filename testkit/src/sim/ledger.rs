@@ -27,6 +27,8 @@ pub(crate) struct Inner {
     moment: u64,
     /// When a message was last submitted or a batch appended.
     pub(crate) last_progress: Duration,
+    /// For how long a lease is to be renewed each time, if that is known.
+    pub(crate) lease_ttl: Option<Duration>,
 }
 
 /// What a restore of the store brings back with it.
@@ -82,6 +84,7 @@ pub(crate) struct Execution {
     pub(crate) attempt: u32,
     pub(crate) owner: Owner,
     pub(crate) moment: u64,
+    /// When it began, by the store's clock.
     pub(crate) at: Duration,
 }
 
@@ -96,7 +99,7 @@ impl Ledger {
 
     /// An activity or a step begins.
     pub(crate) fn executes(&self, key: String, attempt: u32, owner: Owner) {
-        let at = self.time.now();
+        let at = self.time.store_now();
         let mut inner = self.lock();
         inner.moment += 1;
         let moment = inner.moment;
@@ -127,7 +130,7 @@ impl Ledger {
         if matches!(fact, Fact::Submitted { .. } | Fact::Appended(_)) {
             inner.last_progress = self.time.now();
         }
-        let Inner { book, violations, moment, .. } = &mut *inner;
+        let Inner { book, violations, moment, lease_ttl, .. } = &mut *inner;
         let violations_before = violations.len();
         match fact {
             Fact::Submitted { at, submission } => {
@@ -148,6 +151,10 @@ impl Ledger {
                 book.claimed(*lease, shards, violations);
             }
             Fact::Renewed { lease, until } => {
+                if lease_ttl.is_some_and(|ttl| *until < now.saturating_add(ttl)) {
+                    violations
+                        .push(format!("at {now}, lease {lease} was renewed until {until}: too short a time"));
+                }
                 book.leases.entry(*lease).or_insert(LeaseAccount { until: *until, last_append: 0 }).until =
                     *until;
             }

@@ -4,14 +4,16 @@
 use std::time::Duration;
 
 use super::dice::Dice;
+use super::faults::LATENCY_USUAL;
 use super::time::Owner;
 
 /// What happens to a world.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Action {
-    /// The worker is there from now on, unless it is there already.
+    /// The worker is there from now on, unless it is there already. Its code may be a broken build.
     Start {
         slot: usize,
+        broken: bool,
     },
     /// All that the worker is doing is lost.
     Crash {
@@ -41,6 +43,10 @@ pub(crate) enum Action {
         slot: usize,
         time: Duration,
     },
+    /// The store's clock leaps ahead: leases are taken from workers that are well.
+    Leap {
+        by: Duration,
+    },
     /// The store is copied.
     Snapshot,
     /// The store goes back to its copy.
@@ -59,6 +65,14 @@ pub(crate) struct Nature {
     pub(crate) forgetful: bool,
     /// Whether nothing is disturbed at all.
     pub(crate) calm: bool,
+    /// Whether a broken build is deployed now and then, whose code cannot go on where a plan has a mine.
+    pub(crate) broken: bool,
+    /// Whether its runs do little but sleep.
+    pub(crate) sleepy: bool,
+    /// Whether the store's clock leaps.
+    pub(crate) leaps: bool,
+    /// How long a call of the store takes at most. In some worlds that is long: much happens meanwhile.
+    pub(crate) latency_max: Duration,
     pub(crate) disturbed_for: Duration,
 }
 
@@ -77,53 +91,73 @@ impl Nature {
             activities_max: dice.between(1, 6) as usize,
             grace: dice.time(Duration::from_millis(1), lease_ttl),
         });
+        let slots = slots.collect();
+        let calm = dice.chance(100);
+        let slow = dice.chance(if calm { 700 } else { 300 });
         Self {
-            slots: slots.collect(),
+            slots,
             lease_ttl,
             tick_interval: lease_ttl / dice.between(3, 8) as u32,
             queue_shards: dice.between(1, 6) as u16,
             runs: dice.between(1, 10),
             forgetful: dice.chance(150),
-            calm: dice.chance(50),
+            calm,
+            broken: !calm && dice.chance(250),
+            sleepy: dice.chance(250),
+            leaps: !calm && dice.chance(150),
+            latency_max: if slow { lease_ttl / dice.between(12, 60) as u32 } else { LATENCY_USUAL },
             disturbed_for: lease_ttl * dice.between(5, 30) as u32,
         }
     }
 
-    /// What will happen, and when.
-    pub(crate) fn disturbances(&self, dice: &mut Dice) -> Vec<(Duration, Action)> {
-        let ttl = self.lease_ttl;
-        let mut disturbances = Vec::new();
-        for slot in 0..self.slots.len() {
+    /// When the workers are first there.
+    pub(crate) fn starts(&self, dice: &mut Dice) -> Vec<(Duration, Action)> {
+        let mut start = |slot| {
             let at_once = self.calm || slot == 0;
-            let at = if at_once { Duration::ZERO } else { dice.time(MOMENT, ttl * 2) };
-            disturbances.push((at, Action::Start { slot }));
-        }
-        if self.calm {
-            return disturbances;
-        }
+            let at = if at_once { Duration::ZERO } else { dice.time(MOMENT, self.lease_ttl * 2) };
+            (at, self.start(slot, dice))
+        };
+        (0..self.slots.len()).map(&mut start).collect()
+    }
+
+    fn start(&self, slot: usize, dice: &mut Dice) -> Action {
+        Action::Start { slot, broken: self.broken && dice.chance(400) }
+    }
+
+    /// What will happen besides, each with what makes good for it, and when.
+    pub(crate) fn disturbances(&self, dice: &mut Dice) -> Vec<Vec<(Duration, Action)>> {
+        let many = dice.chance(700);
+        let count = if self.calm { 0 } else { dice.between(0, if many { 20 } else { 3 }) };
+        (0..count).map(|_| self.disturbance(dice)).collect()
+    }
+
+    fn disturbance(&self, dice: &mut Dice) -> Vec<(Duration, Action)> {
+        let ttl = self.lease_ttl;
         let short = ttl.min(Duration::from_secs(60));
-        for _ in 0..dice.between(0, 20) {
-            // Half of them early, when everything happens at once.
-            let early = dice.time(MOMENT, self.disturbed_for);
-            let whenever = Duration::from_micros(dice.below(self.disturbed_for.as_micros() as u64));
-            let at = if dice.chance(500) { early } else { whenever };
-            let slot = dice.below(self.slots.len() as u64) as usize;
-            let back = at + dice.time(MOMENT, ttl * 2);
-            let action = match dice.below(if self.forgetful { 14 } else { 10 }) {
-                0..4 => Action::Crash { slot },
-                4 => Action::Stop { slot },
-                5..8 => Action::Freeze { slot, time: dice.time(ttl / 10, ttl * 3) },
-                8 => Action::Outage { time: dice.time(MOMENT, short * 2) },
-                9 => Action::CutOff { slot, time: dice.time(MOMENT, short * 2) },
-                10..12 => Action::Snapshot,
-                _ => Action::Restore,
-            };
-            if let Action::Crash { .. } | Action::Stop { .. } = action {
-                disturbances.push((back, Action::Start { slot }));
-            }
-            disturbances.push((at, action));
+        // Half of them early, when everything happens at once.
+        let early = dice.time(MOMENT, self.disturbed_for);
+        let whenever = Duration::from_micros(dice.below(self.disturbed_for.as_micros() as u64));
+        let at = if dice.chance(500) { early } else { whenever };
+        let slot = dice.below(self.slots.len() as u64) as usize;
+        let back = at + dice.time(MOMENT, ttl * 2);
+        if self.leaps && dice.chance(150) {
+            return vec![(at, Action::Leap { by: dice.time(ttl / 10, ttl * 3) })];
         }
-        disturbances
+        let action = match dice.below(if self.forgetful { 14 } else { 10 }) {
+            0..4 => Action::Crash { slot },
+            4 => Action::Stop { slot },
+            5..8 => Action::Freeze { slot, time: dice.time(ttl / 10, ttl * 3) },
+            8 => Action::Outage { time: dice.time(MOMENT, short * 2) },
+            9 => Action::CutOff { slot, time: dice.time(MOMENT, short * 2) },
+            10..12 => Action::Snapshot,
+            _ => Action::Restore,
+        };
+        match action {
+            Action::Crash { .. } | Action::Stop { .. } => {
+                vec![(back, self.start(slot, dice)), (at, action)]
+            }
+            _ => vec![(at, action)],
+        }
     }
 }
 

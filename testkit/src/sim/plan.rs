@@ -36,6 +36,8 @@ pub(crate) enum Op {
     Shield(Box<Op>, Work),
     /// Fails.
     Fail,
+    /// Does nothing; a broken build panics there.
+    Mine,
 }
 
 /// What an activity or a step is to do.
@@ -80,24 +82,37 @@ pub(crate) struct Planner<'a> {
     /// The time by which everything in the world is measured.
     pub(crate) unit: Duration,
     pub(crate) ops_left: u32,
+    /// Whether plans have mines.
+    pub(crate) mines: bool,
+    /// Whether plans do little but sleep.
+    pub(crate) sleepy: bool,
 }
 
 impl Planner<'_> {
     pub(crate) fn plan(&mut self) -> Op {
         let count = self.dice.between(1, 4);
-        Op::Sequence((0..count).map(|_| self.op(0)).collect())
+        let mut ops: Vec<Op> = (0..count).map(|_| self.op(0)).collect();
+        if self.mines && self.dice.chance(700) {
+            ops.insert(self.dice.below(count + 1) as usize, Op::Mine);
+        }
+        Op::Sequence(ops)
     }
 
     fn op(&mut self, depth: u32) -> Op {
         self.ops_left = self.ops_left.saturating_sub(1);
         let deep = depth >= 3 || self.ops_left == 0;
+        if self.sleepy && self.dice.chance(700) {
+            return Op::Sequence((0..self.dice.between(2, 8)).map(|_| self.nap()).collect());
+        }
         match self.dice.below(if deep { 60 } else { 100 }) {
             0..25 => Op::Work(self.work()),
             25..30 => Op::Step(self.work()),
-            30..40 => Op::Sleep { millis: self.millis(20) },
+            30..35 => Op::Sleep { millis: self.millis(20) },
+            35..40 => self.nap(),
             40..48 => Op::Take { signal: self.signal() },
             48..51 => Op::TakeFor { signal: self.signal(), millis: self.millis(5) },
-            51..54 => Op::Draw,
+            51..53 => Op::Draw,
+            53..54 => Op::Mine,
             54..59 => Op::OnFailure(self.work()),
             59..60 => Op::Fail,
             60..68 => Op::Sequence(self.ops(depth)),
@@ -106,6 +121,12 @@ impl Planner<'_> {
             85..93 => Op::Race(self.ops(depth)),
             _ => Op::Shield(Box::new(self.op(depth + 1)), self.work()),
         }
+    }
+
+    /// A sleep for as long as it takes to notice things: neither over at once, nor when all is forgotten.
+    fn nap(&mut self) -> Op {
+        let unit = self.unit.as_millis() as u64;
+        Op::Sleep { millis: self.dice.between(unit / 8, unit / 2) }
     }
 
     fn ops(&mut self, depth: u32) -> Vec<Op> {
@@ -160,7 +181,7 @@ impl Op {
         match self {
             Self::Work(work) | Self::Step(work) => work.expected(),
             Self::Sleep { .. } | Self::Take { .. } => Expected::Value(1),
-            Self::OnFailure(_) => Expected::Value(0),
+            Self::OnFailure(_) | Self::Mine => Expected::Value(0),
             Self::TakeFor { .. } | Self::Draw | Self::Race(_) => Expected::Open,
             Self::Sequence(ops) => {
                 // What follows a failure is not done, so it does not matter what it would have come to.
@@ -197,6 +218,7 @@ impl Op {
             | Self::Sleep { .. }
             | Self::Draw
             | Self::OnFailure(_)
+            | Self::Mine
             | Self::Fail => 0,
         }
     }

@@ -11,6 +11,7 @@ use futures::future::{LocalBoxFuture, select_all};
 use pgworkflows::prelude::*;
 use pgworkflows::{Host, WorkerBuilder};
 
+use super::dice::mix;
 use super::host::SimHost;
 use super::ledger::Ledger;
 use super::plan::{Manner, Op, SIGNALS, Work};
@@ -18,49 +19,83 @@ use super::plan::{Manner, Op, SIGNALS, Work};
 pub(crate) const LEFT: Signal<u64> = Signal::new(SIGNALS[0]);
 pub(crate) const RIGHT: Signal<u64> = Signal::new(SIGNALS[1]);
 
-/// Carries a plan out.
-pub(crate) struct Planned;
+/// Carries a plan out. A broken build cannot where the plan has a mine.
+pub(crate) struct Planned<const BROKEN: bool = false>;
 
 /// What a planned run returns.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Summary {
     pub(crate) value: u64,
     /// The signals in the order in which the run took them.
     pub(crate) taken: Vec<(usize, u64)>,
+    /// All times that the run saw, in the order in which it saw them.
+    pub(crate) times: u64,
 }
 
-type Taken = Rc<RefCell<Vec<(usize, u64)>>>;
+/// What a panic says that was planned.
+pub(crate) const PLANNED: &str = "the plan says so";
 
-impl Workflow for Planned {
+thread_local! {
+    /// What the workflow returned last on this thread: whoever replays a history can see what came of it.
+    static RETURNED: RefCell<Option<Summary>> = const { RefCell::new(None) };
+}
+
+/// Takes what the workflow returned last on this thread.
+pub(crate) fn take_returned() -> Option<Summary> {
+    RETURNED.take()
+}
+
+impl<const BROKEN: bool> Workflow for Planned<BROKEN> {
     const NAME: &'static str = "planned";
     type Input = Op;
     type Output = Summary;
 
     async fn run(ctx: Context, plan: Op) -> WorkflowResult<Summary> {
-        let taken = Taken::default();
-        let value = carry_out(ctx, plan, Rc::clone(&taken)).await?;
-        Ok(Summary { value, taken: taken.take() })
+        let carrier = Carrier { ctx, seen: Rc::default(), broken: BROKEN };
+        let value = carrier.clone().carry_out(plan).await?;
+        let summary = Summary { value, ..carrier.seen.take() };
+        RETURNED.set(Some(summary.clone()));
+        Ok(summary)
     }
 }
 
-fn carry_out(ctx: Context, op: Op, taken: Taken) -> LocalBoxFuture<'static, WorkflowResult<u64>> {
-    Box::pin(async move {
+/// What carries out a part of a plan.
+#[derive(Clone)]
+struct Carrier {
+    ctx: Context,
+    seen: Rc<RefCell<Summary>>,
+    broken: bool,
+}
+
+impl Carrier {
+    fn carry_out(self, op: Op) -> LocalBoxFuture<'static, WorkflowResult<u64>> {
+        Box::pin(async move {
+            let result = self.clone().carry_out_one(op).await;
+            let now = self.ctx.now().timestamp_micros() as u64;
+            let mut seen = self.seen.borrow_mut();
+            seen.times = mix(seen.times ^ now);
+            result
+        })
+    }
+
+    async fn carry_out_one(self, op: Op) -> WorkflowResult<u64> {
+        let ctx = &self.ctx;
         let each = |ops: Vec<Op>| {
-            let (ctx, taken) = (ctx.clone(), Rc::clone(&taken));
-            ops.into_iter().map(move |op| carry_out(ctx.clone(), op, Rc::clone(&taken)))
+            let this = self.clone();
+            ops.into_iter().map(move |op| this.clone().carry_out(op))
         };
         match op {
-            Op::Work(work) => perform(&ctx, work).await,
-            Op::Step(work) => step(&ctx, work).await,
+            Op::Work(work) => perform(ctx, work).await,
+            Op::Step(work) => step(ctx, work).await,
             Op::Sleep { millis } => ctx.sleep(Duration::from_millis(millis)).await.map(|()| 1),
             Op::Take { signal } => {
                 let token = ctx.wait_for(name(signal)).await?;
-                taken.borrow_mut().push((signal, token));
+                self.took(signal, token);
                 Ok(1)
             }
             Op::TakeFor { signal, millis } => {
                 match ctx.wait_for(name(signal)).timeout(Duration::from_millis(millis.max(1))).await {
-                    Ok(token) => taken.borrow_mut().push((signal, token)),
+                    Ok(token) => self.took(signal, token),
                     Err(error) if error.is_timeout() => {}
                     Err(error) => return Err(error),
                 }
@@ -81,18 +116,24 @@ fn carry_out(ctx: Context, op: Op, taken: Taken) -> LocalBoxFuture<'static, Work
             }
             Op::All(ops) => ctx.when_all(each(ops)).await.map(|values| values.into_iter().sum()),
             Op::Both(one, other) => {
-                let both = [*one, *other].map(|op| carry_out(ctx.clone(), op, Rc::clone(&taken)));
-                let [one, other] = both;
+                let (one, other) = (self.clone().carry_out(*one), self.clone().carry_out(*other));
                 ctx.when_all((one, other)).await.map(|(one, other)| one + other)
             }
             Op::Race(ops) => select_all(each(ops)).await.0,
-            Op::Shield(op, cleanup) => match carry_out(ctx.clone(), *op, Rc::clone(&taken)).await {
+            Op::Shield(op, cleanup) => match self.clone().carry_out(*op).await {
                 Ok(value) => Ok(value),
-                Err(_) => perform(&ctx, cleanup).await,
+                Err(_) => perform(ctx, cleanup).await,
             },
-            Op::Fail => Err(WorkflowError::new("planned", "the plan says so")),
+            Op::Fail => Err(WorkflowError::new("planned", PLANNED)),
+            // No panic hook: nobody wants to read of what was planned.
+            Op::Mine if self.broken => resume_unwind(Box::new(PLANNED)),
+            Op::Mine => Ok(0),
         }
-    })
+    }
+
+    fn took(&self, signal: usize, token: u64) {
+        self.seen.borrow_mut().taken.push((signal, token));
+    }
 }
 
 fn name(signal: usize) -> Signal<u64> {
@@ -145,8 +186,7 @@ impl Work {
         match self.manner {
             Manner::Error => Err(error),
             Manner::NonRetryable => Err(ActivityError::non_retryable(error)),
-            // No panic hook: nobody wants to read of what was planned.
-            Manner::Panic => resume_unwind(Box::new("the plan says so")),
+            Manner::Panic => resume_unwind(Box::new(PLANNED)),
         }
     }
 }
@@ -172,8 +212,14 @@ impl Activity for Perform {
     }
 }
 
-/// Registers the workflow and its activity.
-pub(crate) fn register(worker: WorkerBuilder, host: &Arc<SimHost>, ledger: &Arc<Ledger>) -> WorkerBuilder {
+/// Registers the workflow, in a broken build or one that is not, and its activity.
+pub(crate) fn register(
+    worker: WorkerBuilder,
+    broken: bool,
+    host: &Arc<SimHost>,
+    ledger: &Arc<Ledger>,
+) -> WorkerBuilder {
     let perform = Perform { host: Arc::clone(host), ledger: Arc::clone(ledger) };
-    worker.workflow::<Planned>().activity(perform)
+    let worker = if broken { worker.workflow::<Planned<true>>() } else { worker.workflow::<Planned>() };
+    worker.activity(perform)
 }

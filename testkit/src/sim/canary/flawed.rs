@@ -1,0 +1,120 @@
+//! A store with a bug in a layer around it: bugs that a store of its own might have, or a pooler, or a driver. It must
+//! not know how they are found.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use pgworkflows::store::{
+    Append, Appended, Claim, Claimed, ClosedRun, Due, DueRuns, Hint, InboxCursor, InboxPage, InboxRead, Load,
+    Queue, RunHistory, Session, Store, StoreError, StoreQuery, Submission, Submitted, Tick, Ticked,
+};
+use pgworkflows::{InboxNo, LeaseId, RunId};
+use pgworkflows_memory::MemoryStore;
+use tokio::sync::broadcast;
+
+use super::StoreBug;
+
+/// A store with a bug around it.
+#[derive(Debug)]
+pub(super) struct Flawed {
+    pub(super) store: MemoryStore,
+    pub(super) bug: StoreBug,
+}
+
+#[async_trait]
+impl Store for Flawed {
+    async fn session(&self) -> Result<Box<dyn Session>, StoreError> {
+        let inner = self.store.session().await?;
+        Ok(Box::new(FlawedSession { inner, bug: self.bug, appends: 0 }))
+    }
+
+    async fn queue(&self, name: &str, shards: u16) -> Result<Queue, StoreError> {
+        self.store.queue(name, shards).await
+    }
+
+    async fn submit(&self, submissions: &[Submission]) -> Result<Vec<Submitted>, StoreError> {
+        self.store.submit(submissions).await
+    }
+
+    async fn closed(&self, runs: &[RunId]) -> Result<Vec<ClosedRun>, StoreError> {
+        self.store.closed(runs).await
+    }
+
+    fn hints(&self) -> broadcast::Receiver<Hint> {
+        self.store.hints()
+    }
+
+    fn query(&self) -> &dyn StoreQuery {
+        self.store.query()
+    }
+}
+
+struct FlawedSession {
+    inner: Box<dyn Session>,
+    bug: StoreBug,
+    appends: u64,
+}
+
+/// How often an append is acknowledged that was not written.
+const EARLY_EVERY: u64 = 7;
+
+/// How far ahead the clock is.
+const AHEAD: Duration = Duration::from_millis(50);
+
+#[async_trait]
+impl Session for FlawedSession {
+    async fn claim(&mut self, claim: &Claim) -> Result<Claimed, StoreError> {
+        self.inner.claim(claim).await
+    }
+
+    async fn tick(&mut self, tick: &Tick) -> Result<Ticked, StoreError> {
+        let mut ticked = self.inner.tick(tick).await?;
+        if self.bug == StoreBug::MailUnseen {
+            ticked.leases.iter_mut().for_each(|lease| lease.mail = false);
+        }
+        if self.bug == StoreBug::ClockAhead {
+            ticked.now = ticked.now.saturating_add(AHEAD);
+        }
+        Ok(ticked)
+    }
+
+    async fn append(&mut self, append: &Append) -> Result<Appended, StoreError> {
+        self.appends += 1;
+        if self.bug == StoreBug::EarlyAcknowledgement && self.appends.is_multiple_of(EARLY_EVERY) {
+            return Ok(Appended { now: append.events.last().map(|event| event.at).unwrap_or_default() });
+        }
+        self.inner.append(append).await
+    }
+
+    async fn read_inbox(&mut self, read: &InboxRead) -> Result<InboxPage, StoreError> {
+        if self.bug != StoreBug::InboxByNumber {
+            return self.inner.read_inbox(read).await;
+        }
+        let seen = read.cursor.0.as_ref().try_into().map(u64::from_le_bytes).unwrap_or_default();
+        let all = InboxRead { cursor: InboxCursor::default(), limit: u32::MAX - 1, ..read.clone() };
+        let mut page = self.inner.read_inbox(&all).await?;
+        page.messages.retain(|message| message.number > InboxNo::new(seen));
+        let last = page.messages.last().map_or(seen, |message| message.number.get());
+        page.cursor = InboxCursor(Bytes::copy_from_slice(&last.to_le_bytes()));
+        Ok(page)
+    }
+
+    async fn load(&mut self, load: &Load) -> Result<Vec<RunHistory>, StoreError> {
+        let mut histories = self.inner.load(load).await?;
+        if self.bug == StoreBug::StaleHistory {
+            for history in histories.iter_mut().filter(|history| history.events.len() > 3) {
+                history.events.pop();
+            }
+        }
+        Ok(histories)
+    }
+
+    async fn due_runs(&mut self, due: &Due) -> Result<DueRuns, StoreError> {
+        self.inner.due_runs(due).await
+    }
+
+    async fn release(&mut self, lease: LeaseId) -> Result<(), StoreError> {
+        self.inner.release(lease).await
+    }
+}

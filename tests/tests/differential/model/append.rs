@@ -1,0 +1,166 @@
+//! Appends: most as a processor would send them, some with one thing wrong. It must not know which are refused.
+
+use super::*;
+
+/// What can be wrong with an append.
+#[derive(Clone, Copy, Debug)]
+enum Wrong {
+    Repeated,
+    RepeatedWithOtherContent,
+    NumberSkipped,
+    SeqSkipped,
+    PositionSkipped,
+    ForeignMessage,
+    MessageTwice,
+    RunTwice,
+    ForeignLease,
+}
+
+const WRONGS: [Wrong; 9] = [
+    Wrong::Repeated,
+    Wrong::RepeatedWithOtherContent,
+    Wrong::NumberSkipped,
+    Wrong::SeqSkipped,
+    Wrong::PositionSkipped,
+    Wrong::ForeignMessage,
+    Wrong::MessageTwice,
+    Wrong::RunTwice,
+    Wrong::ForeignLease,
+];
+
+impl Model {
+    pub(super) fn append(&self, dice: &mut Dice) -> Operation {
+        let lease = self.lease(dice);
+        let Some(state) = self.leases.get(lease) else {
+            return Operation::Append { lease, append: empty(AppendNo::FIRST) };
+        };
+        let mut append = empty(state.next);
+        let mut positions = state.positions.clone();
+        for run in
+            self.pool.iter().filter(|run| positions.contains_key(&run.shard())).copied().collect::<Vec<_>>()
+        {
+            if dice.chance(35) {
+                self.go_on(run, &mut positions, &mut append, dice);
+            }
+        }
+        let mut lease = lease;
+        // One thing at a time: which of two is found first is left to the store.
+        if !state.doubtful && dice.chance(25) {
+            let wrong = WRONGS[dice.below(WRONGS.len())];
+            self.spoil(wrong, &mut lease, &mut append, dice);
+        }
+        Operation::Append { lease, append }
+    }
+
+    /// Adds what one run writes.
+    fn go_on(
+        &self,
+        id: RunId,
+        positions: &mut BTreeMap<ShardId, Position>,
+        append: &mut Append,
+        dice: &mut Dice,
+    ) {
+        let known = self.runs.get(&id);
+        if known.is_some_and(|run| run.is_over) {
+            let late = self.read.iter().filter(|(run, _)| *run == id);
+            append.undelivered.extend(late.map(|(run, message)| reference(*run, *message)));
+            return;
+        }
+        let start = self.start(id);
+        if known.is_none() && start.key.is_some() {
+            // A run with a key begins in the inbox, and nowhere else.
+            return;
+        }
+        let mut seq = known.map_or(EventSeq::FIRST, |run| run.next_seq);
+        for _ in 0..1 + dice.below(3) {
+            let position = positions.get_mut(&id.shard()).expect("it is one of the lease's shards");
+            append.events.push(NewEvent {
+                run: id,
+                seq,
+                position: *position,
+                name: EventName::from_static(NAMES[dice.below(NAMES.len())]),
+                at: self.time(dice),
+                body: Bytes::from(format!("event {seq}")),
+            });
+            *position = position.next();
+            seq = seq.next();
+        }
+        let read = self.read.iter().filter(|(run, _)| *run == id);
+        append.consumed.extend(read.map(|(run, message)| reference(*run, *message)));
+        let workflow = known.map_or(start.workflow, |run| run.workflow.clone());
+        if dice.chance(25) {
+            append.closed.push(ClosedRun {
+                run: id,
+                workflow,
+                key: known.and_then(|run| run.key.clone()),
+                status: status(dice),
+                closed_at: self.time(dice),
+                outcome: Bytes::from_static(b"outcome"),
+            });
+        } else if known.is_none() {
+            append.opened.push(OpenedRun { run: id, workflow, row: self.row(dice) });
+        } else if dice.chance(70) {
+            append.updated.push(UpdatedRun { run: id, row: self.row(dice) });
+        }
+    }
+
+    fn row(&self, dice: &mut Dice) -> OpenRow {
+        let state = [OpenState::Busy, OpenState::Parked, OpenState::Stalled][dice.below(3)];
+        let parked = state == OpenState::Parked;
+        OpenRow {
+            state,
+            wake_at: (parked && dice.chance(70)).then(|| self.time(dice)),
+            waiting_on: dice.chance(50).then(|| "a signal".to_owned()),
+        }
+    }
+
+    fn spoil(&self, wrong: Wrong, lease: &mut usize, append: &mut Append, dice: &mut Dice) {
+        let last = self.leases.get(*lease).and_then(|lease| lease.last.clone());
+        match wrong {
+            Wrong::Repeated => *append = last.unwrap_or_else(|| append.clone()),
+            Wrong::RepeatedWithOtherContent => {
+                append.number = last.map_or(append.number, |last| last.number);
+            }
+            Wrong::NumberSkipped => append.number = append.number.next(),
+            Wrong::SeqSkipped => {
+                append.events.iter_mut().take(1).for_each(|event| event.seq = event.seq.next().next());
+            }
+            Wrong::PositionSkipped => {
+                append
+                    .events
+                    .iter_mut()
+                    .take(1)
+                    .for_each(|event| event.position = event.position.next().next());
+            }
+            Wrong::ForeignMessage => {
+                let run = self.run(dice);
+                append.consumed.push(reference(run, MessageId::from_u128(run.as_u128() ^ 77_777)));
+            }
+            Wrong::MessageTwice => append.consumed.extend(append.consumed.first().copied()),
+            Wrong::RunTwice => append.closed.extend(append.closed.first().cloned()),
+            Wrong::ForeignLease => *lease = self.lease(dice),
+        }
+    }
+}
+
+/// Names of events: what they mean is nothing to a store.
+const NAMES: [&str; 3] = ["run.started", "activity.scheduled", "some.day"];
+
+fn reference(run: RunId, message: MessageId) -> MessageRef {
+    // The number is each side's own.
+    MessageRef { shard: run.shard(), number: InboxNo::new(u64::MAX >> 8), message }
+}
+
+fn empty(number: AppendNo) -> Append {
+    Append {
+        lease: LeaseId::new(0),
+        number,
+        digest: [0; 32],
+        events: Vec::new(),
+        opened: Vec::new(),
+        updated: Vec::new(),
+        closed: Vec::new(),
+        consumed: Vec::new(),
+        undelivered: Vec::new(),
+    }
+}

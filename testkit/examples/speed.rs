@@ -47,9 +47,9 @@ impl Workflow for Sleeps {
 }
 
 /// How often each thing is measured: the median and the best are told.
-const ROUNDS: usize = 21;
-const RUNS: u32 = 1_000;
-const ENVIRONMENTS: u32 = 200;
+const ROUNDS: usize = 201;
+const RUNS: u32 = 100;
+const ENVIRONMENTS: u32 = 20;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {

@@ -185,13 +185,13 @@ impl Model {
         state.next = append.number.next();
         state.last = Some(append.clone());
         for opened in &append.opened {
-            let workflow = opened.workflow.clone();
+            let workflow = opened.workflow.to_string();
             let run = Run { workflow, key: None, next_seq: EventSeq::FIRST, is_over: false };
             self.runs.insert(opened.run, run);
         }
         for closed in &append.closed {
             let run = Run {
-                workflow: closed.workflow.clone(),
+                workflow: closed.workflow.to_string(),
                 key: closed.key.clone(),
                 next_seq: EventSeq::FIRST,
                 is_over: true,

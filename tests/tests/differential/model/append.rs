@@ -91,14 +91,14 @@ impl Model {
         if dice.chance(25) {
             append.closed.push(ClosedRun {
                 run: id,
-                workflow,
+                workflow: workflow.into(),
                 key: known.and_then(|run| run.key.clone()),
                 status: status(dice),
                 closed_at: self.time(dice),
                 outcome: Bytes::from_static(b"outcome"),
             });
         } else if known.is_none() {
-            append.opened.push(OpenedRun { run: id, workflow, row: self.row(dice) });
+            append.opened.push(OpenedRun { run: id, workflow: workflow.into(), row: self.row(dice) });
         } else if dice.chance(70) {
             append.updated.push(UpdatedRun { run: id, row: self.row(dice) });
         }

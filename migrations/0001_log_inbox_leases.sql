@@ -777,6 +777,9 @@ begin
             execute format(
                 'create table @schema@.%I (like @schema@.%I including all) with (autovacuum_freeze_min_age = 0)',
                 v_table, v_parent);
+            -- Nobody searches by what an event or an outcome says: its statistics would be gathered for nothing.
+            execute format('alter table @schema@.%I alter column %I set statistics 0', v_table,
+                           case v_parent when 'events' then 'body' else 'outcome' end);
         end if;
         execute format(
             'alter table @schema@.%I attach partition @schema@.%I for values from (%L) to (%L)',

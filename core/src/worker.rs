@@ -4,6 +4,7 @@ mod builder;
 mod driver;
 mod executor;
 mod heart;
+mod input;
 mod threads;
 
 use std::fmt;

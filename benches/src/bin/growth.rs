@@ -9,6 +9,10 @@ use pgworkflows_benches::growth::{GrowthOptions, HELP, answer, read};
 use pgworkflows_benches::report::Summary;
 use serde_json::{Map, json};
 
+/// As in the load program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let options = match read(std::env::args().skip(1)) {

@@ -13,6 +13,11 @@ use pgworkflows_benches::report::Summary;
 use pgworkflows_benches::{Failure, workers};
 use serde_json::{Map, Value, json};
 
+/// The allocator that a service under load would choose: with the system's, a run costs its client and worker a fourth
+/// more.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let role = match read(std::env::args().skip(1)) {

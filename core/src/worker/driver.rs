@@ -8,48 +8,20 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use futures::future::{BoxFuture, OptionFuture};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::executor::{AttemptResult, Attempted, Executor, Leave, Trust};
+use super::executor::{Attempted, Executor, Leave, Trust};
+use super::input::{Input, TickReply};
 use crate::canary::{self, Bug};
-use crate::event::Name;
 use crate::host::{Host, StoreClock};
-use crate::id::{CommandId, LeaseId, RunId};
+use crate::id::{CommandId, RunId};
 use crate::processor::{Effect, Processor, Read};
 use crate::registry::Registry;
 use crate::store::{
-    Append, Appended, Claimed, Connection, DueRuns, Hint, InboxPage, LeaseTick, LeaseTicked, LocalStart,
-    RunHistory, Session, Store, StoreError,
+    Append, Appended, Connection, DueRuns, Hint, InboxPage, RunHistory, Session, Store, StoreError,
 };
 use crate::time::Timestamp;
-
-/// What reaches a driver from other threads.
-#[derive(Debug)]
-pub(crate) enum Input {
-    /// A heartbeat is about to be sent: say what it has to ask for this lease.
-    Tick { ttl: Duration, reply: oneshot::Sender<TickReply> },
-    /// The heartbeat's answer. It was sent at `sent`, by the host's clock.
-    Ticked { asked: LeaseTick, answer: LeaseTicked, sent: Duration },
-    /// Shards were claimed for this lease.
-    Claimed(Claimed),
-    /// The executor is done with an attempt.
-    AttemptEnded { lease: LeaseId, run: RunId, id: CommandId, attempt: u32, attempted: Attempted },
-    /// The executor is done with a step.
-    StepEnded { lease: LeaseId, run: RunId, id: CommandId, step: Name, result: AttemptResult },
-    /// A client of this process starts a run.
-    Start(LocalStart),
-    /// Hand over: wait for running activities for at most `grace`.
-    Shutdown { grace: Duration },
-}
-
-/// A processor's part of a heartbeat.
-#[derive(Debug)]
-pub(crate) struct TickReply {
-    pub(crate) tick: LeaseTick,
-    /// The shards that it serves.
-    pub(crate) shards: usize,
-}
 
 /// What a driver works with.
 #[derive(Clone)]

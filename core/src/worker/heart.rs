@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use super::driver::{Input, TickReply};
+use super::input::{Input, TickReply};
 use crate::host::{Host, StoreClock};
 use crate::id::LeaseId;
 use crate::run::PollMark;

@@ -7,9 +7,10 @@ use std::time::Duration;
 use futures::future::{join, join_all};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::driver::{Driver, Ended, Input, Surroundings, backoff};
+use super::driver::{Driver, Ended, Surroundings, backoff};
 use super::executor::Executor;
 use super::heart::{Beat, Heart, shards_each};
+use super::input::Input;
 use super::{Worker, driver};
 use crate::error::Error;
 use crate::host::{Host, StoreClock};

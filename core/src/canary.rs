@@ -43,12 +43,14 @@ pub enum Bug {
     EvictionCancels,
     /// Messages that are read together are polled for together.
     PolledPerBatch,
+    /// A start that is submitted because its fate is not known begins a run that is in the log.
+    RepeatedStartDoubled,
 }
 
 #[cfg(feature = "canaries")]
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::AppendRecut,
         Self::EffectEarly,
         Self::WakeUpLost,
@@ -62,6 +64,7 @@ impl Bug {
         Self::WaitingRetimed,
         Self::EvictionCancels,
         Self::PolledPerBatch,
+        Self::RepeatedStartDoubled,
     ];
 }
 

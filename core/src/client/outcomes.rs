@@ -171,9 +171,6 @@ impl Drop for Ticket {
     }
 }
 
-/// For how many runs the task looks without a rest: a rest is a millisecond or more, however short it is meant to be.
-const FEW: usize = 16;
-
 /// The task. If it is dropped before its end, its runtime is gone: those who wait must not wait for ever.
 struct Task {
     outcomes: Arc<Outcomes>,
@@ -193,10 +190,10 @@ impl Task {
             if look.all {
                 poll = outcomes.host.sleep(outcomes.poll_interval);
             }
-            // Rested as long as was worked, where there was much: however many runs end, half of one connection is
-            // enough for them, and the more come together in the next round.
+            // Rested as long as was worked: however many runs end, half of one connection is enough for them, and
+            // the more come together in the next round.
             let took = outcomes.host.monotonic().saturating_sub(began);
-            if runs.len() > FEW && !took.is_zero() {
+            if !took.is_zero() {
                 outcomes.host.sleep(took.min(outcomes.poll_interval)).await;
             }
             look = outcomes.next(&mut hints, &mut poll).await;

@@ -55,7 +55,9 @@ impl Processor {
             queue.push(waiting);
         } else if self.runs.contains_key(&inbox.run) {
             self.take_in(inbox.run, waiting, now);
-        } else if let Message::Start { repeated: Flag(false), .. } = waiting.message {
+        } else if let Message::Start { repeated: Flag(repeated), .. } = waiting.message
+            && (!repeated || canary::is(Bug::RepeatedStartDoubled))
+        {
             self.start(inbox.run, waiting, now);
         } else {
             self.load(inbox.run, vec![waiting]);

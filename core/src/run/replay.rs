@@ -41,7 +41,7 @@ pub(crate) fn replay(
     now: Timestamp,
 ) -> (Run, Progress) {
     let history = canary::restart_timers(history, now);
-    let mut replay = Replay::of(run, &history, registry);
+    let mut replay = Replay::of(run, &history, registry, None);
     replay.run.adoption = terms.adoption.map(Box::new);
     replay.finish(terms.hold, now)
 }
@@ -56,8 +56,8 @@ pub(crate) struct Examined {
 
 /// Brings a run back to look at it.
 pub(crate) fn examine(run: RunId, history: &[PastEvent], registry: &Registry, now: Timestamp) -> Examined {
-    let mut replay = Replay::of(run, history, registry);
-    let (divergence, sources) = (replay.diverged.clone(), std::mem::take(&mut replay.sources));
+    let mut replay = Replay::of(run, history, registry, Some(BTreeMap::new()));
+    let (divergence, sources) = (replay.diverged.clone(), replay.sources.take().unwrap_or_default());
     let (run, _) = replay.finish(None, now);
     Examined { run, divergence, sources }
 }
@@ -112,7 +112,8 @@ struct Replay<'a> {
     /// Its steps are those that were asked for and have no outcome yet.
     progress: Progress,
     diverged: Option<Divergence>,
-    sources: BTreeMap<CommandId, Source>,
+    /// The lines of durable calls, for whoever asks for them: a worker does not.
+    sources: Option<BTreeMap<CommandId, Source>>,
 }
 
 /// A decision of the program.
@@ -137,14 +138,19 @@ impl std::fmt::Display for Made {
 
 impl<'a> Replay<'a> {
     /// The replay of a whole history.
-    fn of(run: RunId, history: &[PastEvent], registry: &'a Registry) -> Self {
+    fn of(
+        run: RunId,
+        history: &[PastEvent],
+        registry: &'a Registry,
+        sources: Option<BTreeMap<CommandId, Source>>,
+    ) -> Self {
         let mut replay = Self {
             run: Run::new(run),
             registry,
             made: VecDeque::new(),
             progress: Progress::default(),
             diverged: None,
-            sources: BTreeMap::new(),
+            sources,
         };
         for past in history {
             replay.take(past);
@@ -219,10 +225,12 @@ impl<'a> Replay<'a> {
         let Some(program) = &mut self.run.program else { return };
         match program.apply(at, resolution) {
             Ok(decisions) => {
-                let issued = decisions.gathered.issued.iter();
-                self.sources.extend(issued.map(|issued| (issued.command.id(), issued.source)));
-                let steps = decisions.gathered.steps.iter();
-                self.sources.extend(steps.map(|(id, step)| (*id, step.source)));
+                if let Some(sources) = &mut self.sources {
+                    let issued = decisions.gathered.issued.iter();
+                    sources.extend(issued.map(|issued| (issued.command.id(), issued.source)));
+                    let steps = decisions.gathered.steps.iter();
+                    sources.extend(steps.map(|(id, step)| (*id, step.source)));
+                }
                 self.made.extend(decisions.gathered.issued.into_iter().map(Made::Command));
                 self.made.extend(decisions.outcome.map(Made::Outcome));
                 self.progress.take_steps(decisions.gathered.steps, &decisions.gathered.dropped_steps);

@@ -32,7 +32,7 @@ const MEASUREMENTS: [Measurement; 20] = [
     ("steps", "load --workload steps --steps 5 --runs 10000 --repeat 3", ""),
     ("fanout", "load --workload fanout --runs 3000 --repeat 3", ""),
     ("signals", "load --workload signals --runs 5000 --repeat 3", ""),
-    ("timers", "load --workload timers --runs 5000 --repeat 3", ""),
+    ("timers", "load --workload timers --runs 5000 --repeat 3 --latency-runs 20", ""),
     ("second", "load --workload timers --due same-second --runs 50000 --lead-s 40 --latency-runs 0", ""),
     ("memory", "load --store memory --runs 100000 --repeat 3", ""),
     ("closed", "growth closed --rows 100000", "--rows 1000000"),

@@ -13,8 +13,7 @@ use pgworkflows_benches::report::Summary;
 use pgworkflows_benches::{Failure, workers};
 use serde_json::{Map, Value, json};
 
-/// The allocator that a service under load would choose: with the system's, a run costs its client and worker a fourth
-/// more.
+/// An allocator such as a service under load would choose: the system's costs the client and the worker more.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

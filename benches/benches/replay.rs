@@ -35,10 +35,10 @@ fn both_ways<W: Workflow>(criterion: &mut Criterion, kind: Kind, history: &RunHi
         group.sample_size(10);
     }
     group.bench_function(BenchmarkId::new(format!("{}/bytes", kind.name()), events), |bencher| {
-        bencher.iter(|| code.replay(&Decoded::new(history)?));
+        bencher.iter(|| code.replay(history));
     });
     group.bench_function(BenchmarkId::new(format!("{}/decoded", kind.name()), events), |bencher| {
-        bencher.iter(|| code.replay(&decoded));
+        bencher.iter(|| code.replay_decoded(&decoded));
     });
     group.finish();
 }

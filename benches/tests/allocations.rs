@@ -19,7 +19,7 @@ fn counted<W: Workflow>(kind: Kind) -> (u64, u64) {
     let mut decoded = None;
     let decoding = allocation_counter::measure(|| decoded = Some(Decoded::new(&history).unwrap()));
     let (code, decoded) = (Code::of::<W>().unwrap(), decoded.unwrap());
-    let replaying = allocation_counter::measure(|| drop(code.replay(&decoded).unwrap()));
+    let replaying = allocation_counter::measure(|| drop(code.replay_decoded(&decoded).unwrap()));
     (per_thousand(decoding.count_total), per_thousand(replaying.count_total))
 }
 
@@ -67,13 +67,13 @@ const LIVE_BYTES_MAX: usize = 1_536;
 fn live_run_keeps_less_than_one_and_a_half_kibibytes_beside_its_future() {
     // Given the history of a run whose first activity is in flight
     let decoded = Decoded::new(&record(Kind::Activities, 2).unwrap()).unwrap();
-    Code::of::<Measured>().unwrap().replay(&decoded).unwrap();
+    Code::of::<Measured>().unwrap().replay_decoded(&decoded).unwrap();
     let future = FUTURE_BYTES.load(Ordering::Relaxed);
 
     // When it is brought back
     let code = Code::of::<Activities>().unwrap();
     let mut revived = None;
-    let counted = allocation_counter::measure(|| revived = Some(code.replay(&decoded).unwrap()));
+    let counted = allocation_counter::measure(|| revived = Some(code.replay_decoded(&decoded).unwrap()));
 
     // Then what it keeps, its future apart, is within the limit
     let kept = usize::try_from(counted.bytes_current).unwrap() + size_of_val(&revived) - future;

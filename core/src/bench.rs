@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::event::wire;
 use crate::id::RunId;
 use crate::registry::{Definitions, Registry};
-use crate::run::{self, PastEvent, PollMark, Run, RunState, decode_history};
+use crate::run::{self, PastEvent, PollMark, Replay, Run, RunState, Terms, decode};
 use crate::store::RunHistory;
 use crate::workflow::Workflow;
 
@@ -33,17 +33,27 @@ impl Code {
         Ok(Self { registry: Registry::new(Arc::new(definitions), Arc::new(PollMark::default())) })
     }
 
-    /// Brings a run back from its history, as a worker does that takes a shard over.
+    /// Brings a run back from its stored history, as a worker does that takes a shard over.
+    ///
+    /// # Errors
+    /// If the history cannot be read, or the code does not follow it.
+    pub fn replay(&self, history: &RunHistory) -> Result<Revived, Error> {
+        let now = history.events.last().map(|last| last.at).unwrap_or_default();
+        let mut replay = Replay::new(history.run, &self.registry, now);
+        for past in decode(history) {
+            replay.take(&past.map_err(Error::invalid)?);
+        }
+        Revived::new(replay.finish(Terms::default()).0)
+    }
+
+    /// Brings a run back from events that are decoded already.
     ///
     /// # Errors
     /// If the code does not follow the history.
-    pub fn replay(&self, history: &Decoded) -> Result<Revived, Error> {
+    pub fn replay_decoded(&self, history: &Decoded) -> Result<Revived, Error> {
         let now = history.events.last().map(|past| past.at).unwrap_or_default();
-        let (run, _) = run::replay(history.run, &history.events, &self.registry, run::Terms::default(), now);
-        match run.diagnosis() {
-            Some(diagnosis) => Err(Error::invalid(diagnosis)),
-            None => Ok(Revived { run }),
-        }
+        let (run, _) = run::replay(history.run, &history.events, &self.registry, Terms::default(), now);
+        Revived::new(run)
     }
 }
 
@@ -53,6 +63,13 @@ pub struct Revived {
 }
 
 impl Revived {
+    fn new(run: Run) -> Result<Self, Error> {
+        match run.diagnosis() {
+            Some(diagnosis) => Err(Error::invalid(diagnosis)),
+            None => Ok(Self { run }),
+        }
+    }
+
     /// How many events its history has.
     pub fn events(&self) -> u32 {
         self.run.state.event_count()
@@ -71,7 +88,7 @@ impl Decoded {
     /// # Errors
     /// If its bytes cannot be read.
     pub fn new(history: &RunHistory) -> Result<Self, Error> {
-        let events = decode_history(history).map_err(Error::invalid)?;
+        let events = decode(history).collect::<Result<_, _>>().map_err(Error::invalid)?;
         Ok(Self { run: history.run, events })
     }
 

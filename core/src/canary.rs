@@ -110,17 +110,18 @@ pub(crate) fn polls_are_held() -> bool {
     false
 }
 
-/// [`Bug::TimerRestarted`]: a history in which every timer began now.
-pub(crate) fn restart_timers(history: &[PastEvent], now: Timestamp) -> Cow<'_, [PastEvent]> {
-    let mut history = Cow::Borrowed(history);
-    if is(Bug::TimerRestarted) {
-        for past in history.to_mut() {
-            if let Event::TimerStarted { fire_at, .. } = &mut past.event {
-                *fire_at = fire_at.saturating_add(now.saturating_since(past.at));
-            }
+/// [`Bug::TimerRestarted`]: an event of a history in which every timer begins now.
+pub(crate) fn restart_timer(past: &PastEvent, now: Timestamp) -> Cow<'_, PastEvent> {
+    let mut past = Cow::Borrowed(past);
+    if is(Bug::TimerRestarted)
+        && let Event::TimerStarted { fire_at, .. } = past.event
+    {
+        let fire_at = fire_at.saturating_add(now.saturating_since(past.at));
+        if let Event::TimerStarted { fire_at: restarted, .. } = &mut past.to_mut().event {
+            *restarted = fire_at;
         }
     }
-    history
+    past
 }
 
 /// [`Bug::EvictionCancels`]: what a run logs when it leaves memory, and when; nothing once no timer is left.

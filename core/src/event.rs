@@ -5,17 +5,12 @@ mod name;
 pub(crate) mod wire;
 pub(crate) mod words;
 
-use std::borrow::Cow;
-
-pub use self::name::EventName;
+pub use self::name::{EventName, Name};
 use crate::activity::ActivityOptions;
 use crate::failure::Failure;
 use crate::id::{CommandId, LeaseId, MessageId};
 use crate::payload::Payload;
 use crate::time::Timestamp;
-
-/// The name of a workflow, activity, step or signal: borrowed from the code, or owned when read.
-pub type Name = Cow<'static, str>;
 
 /// A fact about a run.
 ///

@@ -77,7 +77,7 @@ impl History {
     pub fn workflow(&self) -> Option<String> {
         // A run that could not begin stalled before its start.
         self.decoded().take(2).find_map(|(_, event)| match event {
-            Ok(Event::RunStarted { workflow, .. }) => Some(workflow.into_owned()),
+            Ok(Event::RunStarted { workflow, .. }) => Some(workflow.into()),
             _ => None,
         })
     }

@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn submission_tells_what_kind_of_message_it_carries() {
         let input = || Payload::encode(&1).unwrap();
-        let (workflow, signal) = (Name::Borrowed("order"), Name::Borrowed("paid"));
+        let (workflow, signal) = (Name::from_static("order"), Name::from_static("paid"));
         let start =
             Message::Start { workflow, input: input(), key: None, start_at: None, repeated: Flag(false) };
         let signalled = Message::Signal { signal: signal.clone(), payload: input(), key: None };

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use futures::future::BoxFuture;
+use futures::FutureExt;
 
 use crate::activity::{Activity, ActivityContext, ActivityError};
 use crate::error::Error;
 use crate::event::Name;
-use crate::failure::Failure;
+use crate::failure::{Failure, panic_message};
+use crate::host::AttemptFuture;
 use crate::id::RunId;
 use crate::limits;
 use crate::payload::Payload;
@@ -33,31 +35,32 @@ pub(crate) struct Definitions {
 
 /// An activity with its types erased.
 pub(crate) trait ExecuteActivity: Send + Sync {
-    /// One attempt; an error says why the input is of no use to this build.
-    fn attempt(
-        &self,
-        ctx: ActivityContext,
-        input: &Payload,
-    ) -> Result<BoxFuture<'_, Result<Payload, Failure>>, String>;
+    /// One attempt, which does not panic; an error says why the input is of no use to this build.
+    fn attempt(&self, ctx: ActivityContext, input: &Payload) -> Result<AttemptFuture<'_>, String>;
 }
 
 impl<A: Activity> ExecuteActivity for A {
-    fn attempt(
-        &self,
-        ctx: ActivityContext,
-        input: &Payload,
-    ) -> Result<BoxFuture<'_, Result<Payload, Failure>>, String> {
+    fn attempt(&self, ctx: ActivityContext, input: &Payload) -> Result<AttemptFuture<'_>, String> {
         let input = input.decode::<A::Input>().map_err(|error| {
             format!(
                 "the input of activity `{}`: {error}; deploy code that can read it, and the run goes on",
                 A::NAME
             )
         })?;
-        Ok(Box::pin(async move {
+        Ok(guarded(async move {
             let output = self.execute(ctx, input).await.map_err(ActivityError::into_failure)?;
             Payload::encode(&output).map_err(|error| Failure::from_error(&error).non_retryable())
         }))
     }
+}
+
+/// A panic of the user's code is a failed attempt, and another may succeed.
+pub(crate) fn guarded<'a>(
+    work: impl Future<Output = Result<Payload, Failure>> + Send + 'a,
+) -> AttemptFuture<'a> {
+    Box::pin(AssertUnwindSafe(work).catch_unwind().map(|result| {
+        result.unwrap_or_else(|panic| Err(Failure::new("panic", panic_message(panic.as_ref()))))
+    }))
 }
 
 impl Default for Definitions {
@@ -115,20 +118,16 @@ impl Registry {
     /// A program for a run of that workflow; `None` if the workflow is unknown here.
     pub(crate) fn program(&self, workflow: &Name, run: RunId) -> Option<Box<dyn Program>> {
         // The name of the code rather than of the event: it is copied at every poll, and is borrowed.
-        let (name, make) = self.definitions.workflows.get_key_value(workflow.as_ref())?;
+        let (name, make) = self.definitions.workflows.get_key_value(workflow.as_str())?;
         let scope = Scope::new(run, self.definitions.payload_bytes_max, Arc::clone(&self.mark));
         let program =
-            AsyncProgram::new(Name::Borrowed(name), Arc::clone(make), scope, Arc::clone(&self.mark));
+            AsyncProgram::new(Name::from_static(name), Arc::clone(make), scope, Arc::clone(&self.mark));
         Some(Box::new(program))
     }
 
     /// The name of a workflow that is known here, as its code has it.
     pub(crate) fn workflow_name(&self, workflow: &str) -> Option<Name> {
-        self.definitions.workflows.get_key_value(workflow).map(|(name, _)| Name::Borrowed(name))
-    }
-
-    pub(crate) fn knows_workflow(&self, workflow: &str) -> bool {
-        self.definitions.workflows.contains_key(workflow)
+        self.definitions.workflows.get_key_value(workflow).map(|(name, _)| Name::from_static(name))
     }
 
     pub(crate) fn activity(&self, name: &str) -> Option<&Arc<dyn ExecuteActivity>> {
@@ -197,7 +196,7 @@ mod tests {
         definitions.workflow::<Bloat>().unwrap();
         let registry = Registry::new(Arc::new(definitions), Arc::default());
         let decide = |bytes: usize| {
-            let workflow = Name::Borrowed(Bloat::NAME);
+            let workflow = Name::from_static(Bloat::NAME);
             let mut program = registry.program(&workflow, RunId::from_u128(0)).unwrap();
             let (input, lease) = (Payload::encode(&bytes).unwrap(), LeaseId::FIRST);
             let started = Event::RunStarted { workflow, input, key: None, start_at: None, lease };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::id::CommandId;
 use crate::registry::{Definitions, Registry};
-use crate::run::{self, PollMark, decode_history};
+use crate::run::{self, PastEvent, PollMark, decode};
 use crate::store::RunHistory;
 use crate::workflow::Workflow;
 
@@ -60,7 +60,7 @@ pub struct Replayed {
 /// ```
 pub fn replay<W: Workflow>(history: &RunHistory) -> Result<Replayed, Error> {
     let problem = |problem: String| Error::invalid(format!("run {}: {problem}", history.run));
-    let past = decode_history(history).map_err(problem)?;
+    let past: Vec<PastEvent> = decode(history).collect::<Result<_, _>>().map_err(problem)?;
     let Some(last) = past.last() else { return Err(problem("its history is empty".to_owned())) };
     let mut definitions = Definitions::default();
     definitions.workflow::<W>()?;

@@ -17,7 +17,9 @@ use std::collections::BTreeMap;
 pub(crate) use self::mark::PollMark;
 pub(crate) use self::program::{AsyncProgram, MakeFuture, Program, WorkflowFuture};
 pub use self::replay::Divergence;
-pub(crate) use self::replay::{Examined, PastEvent, Terms, decode_history, examine, replay};
+#[cfg(any(test, feature = "bench"))]
+pub(crate) use self::replay::replay;
+pub(crate) use self::replay::{Examined, PastEvent, Replay, Terms, decode, examine};
 pub(crate) use self::scope::{CallKind, Resolution, Scope, Source, Ticket, payload_too_large};
 pub(crate) use self::state::{Deadline, DeadlineKind, PendingActivity, RunState};
 use crate::canary::{self, Bug};

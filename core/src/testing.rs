@@ -94,8 +94,13 @@ impl Bench {
         input: Payload,
         start_at: Option<Timestamp>,
     ) -> Self {
-        let started =
-            Event::RunStarted { workflow: Name::Borrowed(W::NAME), input, key: None, start_at, lease: LEASE };
+        let started = Event::RunStarted {
+            workflow: Name::from_static(W::NAME),
+            input,
+            key: None,
+            start_at,
+            lease: LEASE,
+        };
         let (run, progress) = Run::start(run_id(7), BORN, started, &registry);
         let (log, steps) = (Vec::new(), BTreeMap::new());
         let checked = true;
@@ -207,7 +212,12 @@ impl Bench {
 
     pub(crate) fn signal<T: Serialize>(&mut self, signal: &'static str, content: &T) {
         let (message, payload) = (self.message(), payload(content));
-        self.resolve(Event::SignalReceived { message, signal: Name::Borrowed(signal), payload, key: None });
+        self.resolve(Event::SignalReceived {
+            message,
+            signal: Name::from_static(signal),
+            payload,
+            key: None,
+        });
     }
 
     pub(crate) fn cancel(&mut self) {

@@ -166,7 +166,7 @@ fn closed_run(row: &PgRow) -> Result<Option<ClosedRun>, StoreError> {
     let Some(status) = get::<Option<i16>>(row, "status")? else { return Ok(None) };
     Ok(Some(ClosedRun {
         run: run_id(row, "run_id")?,
-        workflow: get(row, "workflow")?,
+        workflow: get::<String>(row, "workflow")?.into(),
         key: get(row, "key")?,
         status: closed_status(status)?,
         closed_at: timestamp(row, "closed_at")?,

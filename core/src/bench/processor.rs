@@ -52,7 +52,7 @@ impl Starts {
         let payload = Payload::encode(input).map_err(|error| Error::invalid(error.to_string()))?;
         let shard = ShardId::new(0)?;
         let start = |number: u64| {
-            let (workflow, input) = (Name::Borrowed(W::NAME), payload.clone());
+            let (workflow, input) = (Name::from_static(W::NAME), payload.clone());
             let run = RunId::new(NOW, shard, number);
             InboxMessage {
                 number: InboxNo::new(number),

@@ -61,7 +61,7 @@ impl<T: Serialize> SendSignal<T> {
             Some(key) => keyed_message(self.run, name, key),
             None => random_message(&self.shared),
         };
-        let body = Message::Signal { signal: Name::Borrowed(name), payload, key: self.key.clone() };
+        let body = Message::Signal { signal: Name::from_static(name), payload, key: self.key.clone() };
         Ok(submission(message, self.run, &body))
     }
 }

@@ -226,7 +226,7 @@ impl Placed {
         let (closed, is_closed) = oneshot::channel();
         shared.switchboard.as_ref()?.start(LocalStart {
             run: self.run,
-            workflow: Name::Borrowed(self.start.workflow),
+            workflow: Name::from_static(self.start.workflow),
             input: self.start.input.clone(),
             start_at: self.start_at,
             accepted,
@@ -244,7 +244,7 @@ impl Placed {
         let Self { run, start_at, start, .. } = self;
         let (key, is_keyed) = (start.key.clone(), start.key.is_some());
         let message = Message::Start {
-            workflow: Name::Borrowed(start.workflow),
+            workflow: Name::from_static(start.workflow),
             input: start.input,
             key: start.key.clone(),
             start_at,

@@ -69,7 +69,7 @@ impl<A: Activity> ActivityFuture<A> {
             return None;
         }
         let input = self.scope.encode(&format_args!("the input of activity `{}`", A::NAME), &input)?;
-        let activity = Name::Borrowed(A::NAME);
+        let activity = Name::from_static(A::NAME);
         let ticket = self.scope.open(CallKind::Activity(activity.clone()), self.source);
         let options = std::mem::take(&mut self.options);
         let command = Command::ScheduleActivity { id: ticket.id(), activity, input, options };

@@ -27,7 +27,7 @@ impl Compensation {
             scope.fault(format!("the compensation `{}` at {source}: {problem}", A::NAME));
         }
         if let Some(input) = scope.encode(&format_args!("the input of compensation `{}`", A::NAME), input) {
-            let activity = Name::Borrowed(A::NAME);
+            let activity = Name::from_static(A::NAME);
             scope.issue(Command::RegisterCompensation { id, activity, input, options }, source);
         }
         Self { scope: Rc::clone(scope), source, id }

@@ -44,12 +44,12 @@ impl<T: DeserializeOwned> Future for SignalFuture<T> {
 
     fn poll(mut self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<Self::Output> {
         if let State::New = self.state {
-            let kind = CallKind::Signal(Name::Borrowed(self.name));
+            let kind = CallKind::Signal(Name::from_static(self.name));
             self.state = State::Open(self.scope.open(kind, self.source));
         }
         let name = self.name;
         let State::Open(ticket) = &mut self.state else { return Poll::Pending };
-        let Poll::Ready(resolution) = ticket.poll_signal(&Name::Borrowed(name), task) else {
+        let Poll::Ready(resolution) = ticket.poll_signal(&Name::from_static(name), task) else {
             return Poll::Pending;
         };
         self.state = State::Done;

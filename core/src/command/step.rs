@@ -82,7 +82,7 @@ where
             self.scope.fault(format!("step `{}` at {}: {problem}", self.name, self.source));
             return None;
         }
-        let name = Name::Borrowed(self.name);
+        let name = Name::from_static(self.name);
         let ticket = self.scope.open(CallKind::Step(name.clone()), self.source);
         let task: StepTask = Box::new(move || {
             let attempt = make();

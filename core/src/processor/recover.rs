@@ -2,9 +2,9 @@
 
 use super::{Effect, Live, Processor};
 use crate::canary::{self, Bug};
-use crate::event::{Event, Name, Role};
-use crate::id::{CommandId, LeaseId, RunId};
-use crate::run::{PastEvent, PendingActivity, Terms, decode_history, replay};
+use crate::event::{Event, wire};
+use crate::id::{CommandId, RunId};
+use crate::run::{PendingActivity, Replay, RunState, Terms, decode};
 use crate::store::{Load, RunHistory};
 use crate::time::Timestamp;
 
@@ -46,44 +46,60 @@ impl Processor {
             }
             (waiting, _) => waiting.unwrap_or_default(),
         };
-        let past = match decode_history(&history) {
-            Ok(past) => past,
-            Err(error) => {
-                tracing::error!(run = %id, "the run is left alone: {error}");
-                return;
-            }
-        };
-        let Some(last) = past.last() else { return self.begin_waiting(id, waiting, now) };
-        if super::batch::closed_status(&last.event).is_some() {
+        let Some(last) = history.events.last() else { return self.begin_waiting(id, waiting, now) };
+        // Nobody asks the code of a run that is over.
+        let last = wire::decode_event(last.name.as_str(), &last.body);
+        if last.is_ok_and(|last| super::batch::closed_status(&last).is_some()) {
             for waiting in waiting {
                 self.give_up(id, waiting.reference);
             }
             return;
         }
-        if let Some(workflow) = self.unknown_workflow(&past) {
-            tracing::warn!(run = %id, %workflow, "no workflow of this name is registered here: the run waits");
-            return;
+        if self.bring_back(&history, now) {
+            for waiting in waiting {
+                self.take_in(id, waiting, now);
+            }
+            self.evict_if_idle(id);
         }
-        self.bring_back(id, &past, now);
-        for waiting in waiting {
-            self.take_in(id, waiting, now);
-        }
-        self.evict_if_idle(id);
     }
 
-    fn bring_back(&mut self, id: RunId, past: &[PastEvent], now: Timestamp) {
+    /// Brings a run back into memory. Whether that was possible.
+    fn bring_back(&mut self, history: &RunHistory, now: Timestamp) -> bool {
+        let id = history.run;
+        let registry = self.registry.clone();
+        let mut replay = Replay::new(id, &registry, now);
+        for past in decode(history) {
+            match past {
+                Ok(past) => replay.take(&past),
+                Err(error) => {
+                    tracing::error!(run = %id, "the run is left alone: {error}");
+                    return false;
+                }
+            }
+        }
+        let state = replay.state();
+        if replay.is_unknown() {
+            let workflow = &state.workflow;
+            tracing::warn!(run = %id, %workflow, "no workflow of this name is registered here: the run waits");
+            return false;
+        }
         let adopted = Event::RunAdopted { lease: self.lease, worker: self.config.worker.clone() };
-        let adoption = (last_lease(past) != Some(self.lease)).then_some(adopted);
-        let terms = Terms { adoption, hold: self.hold(id, past) };
-        let (run, progress) = replay(id, past, &self.registry, terms, now);
+        let adoption = (state.lease != Some(self.lease)).then_some(adopted);
+        let terms = Terms { adoption, hold: self.hold(state) };
+        let (run, progress) = replay.finish(terms);
         let mut live = Live::new(run);
         live.has_row = true;
         let in_flight: Vec<CommandId> = live.run.state.activities_in_flight().collect();
         self.runs.insert(id, Box::new(live));
         self.absorb(id, progress, None, now);
-        if self.refused.contains_key(&id) {
-            return;
+        if !self.refused.contains_key(&id) {
+            self.go_on(id, in_flight, now);
         }
+        true
+    }
+
+    /// Dispatches what was in flight when a run's former owner lost it.
+    fn go_on(&mut self, id: RunId, in_flight: Vec<CommandId>, now: Timestamp) {
         for call in &in_flight {
             self.count_loss(id, *call, now);
         }
@@ -96,10 +112,10 @@ impl Processor {
     }
 
     /// Why a run is not to go on here, whatever its code can do.
-    fn hold(&self, id: RunId, past: &[PastEvent]) -> Option<String> {
-        let (count, max) = (past.len() as u32, self.config.history_events_max);
+    fn hold(&self, state: &RunState) -> Option<String> {
+        let (count, max) = (state.event_count(), self.config.history_events_max);
         let too_long = (count >= max).then(|| super::history_too_long(count, max));
-        self.refused.get(&id).cloned().or(too_long)
+        self.refused.get(&state.id).cloned().or(too_long)
     }
 
     /// An attempt that the log says began ended with its process.
@@ -175,19 +191,4 @@ impl Processor {
         }
         self.pass_suspicion_on(id, now);
     }
-
-    fn unknown_workflow(&self, past: &[PastEvent]) -> Option<Name> {
-        past.iter().find_map(|past| {
-            let Event::RunStarted { workflow, .. } = &past.event else { return None };
-            (!self.registry.knows_workflow(workflow)).then(|| workflow.clone())
-        })
-    }
-}
-
-/// The lease under which the run was last written to.
-fn last_lease(past: &[PastEvent]) -> Option<LeaseId> {
-    past.iter().rev().filter(|past| past.event.role() != Role::Decision).find_map(|past| match past.event {
-        Event::RunStarted { lease, .. } | Event::RunAdopted { lease, .. } => Some(lease),
-        _ => None,
-    })
 }

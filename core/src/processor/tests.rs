@@ -20,7 +20,7 @@ use crate::limits;
 use crate::message::{Flag, Message};
 use crate::registry::{Definitions, Registry};
 use crate::retry::RetryPolicy;
-use crate::run::{PollMark, decode_history};
+use crate::run::{PastEvent, PollMark, decode};
 use crate::signal::Signal;
 use crate::store::{
     Append, Appended, Claimed, ClaimedShard, DueMark, DueRuns, EventRecord, InboxCursor, InboxMessage,
@@ -219,7 +219,7 @@ impl Desk {
 
     fn start<W: Workflow<Input = u32>>(&mut self, number: u64, input: u32) -> RunId {
         let id = run_id(number);
-        let (workflow, input) = (Name::Borrowed(W::NAME), payload(&input));
+        let (workflow, input) = (Name::from_static(W::NAME), payload(&input));
         self.submit(
             id,
             &Message::Start { workflow, input, key: None, start_at: None, repeated: Flag(false) },
@@ -229,7 +229,7 @@ impl Desk {
     }
 
     fn signal(&mut self, run: RunId, content: u32) -> InboxNo {
-        let signal = Name::Borrowed(GO.name());
+        let signal = Name::from_static(GO.name());
         self.submit(run, &Message::Signal { signal, payload: payload(&content), key: None })
     }
 
@@ -389,7 +389,8 @@ impl Desk {
 
     fn history(&self, run: RunId) -> String {
         let events = self.log.get(&run).cloned().unwrap_or_default();
-        history(&decode_history(&RunHistory { run, events }).expect("what was written can be read"))
+        let events: Result<Vec<PastEvent>, _> = decode(&RunHistory { run, events }).collect();
+        history(&events.expect("what was written can be read"))
     }
 }
 
@@ -448,7 +449,7 @@ fn redelivered_message_is_consumed_and_changes_nothing() {
     let mut desk = Desk::new();
     let run = desk.start::<Waits>(1, 0);
     desk.run();
-    let message = Message::Signal { signal: Name::Borrowed("go"), payload: payload(&3), key: None };
+    let message = Message::Signal { signal: Name::from_static("go"), payload: payload(&3), key: None };
     desk.submit_again(run, &message, MessageId::from_u128(99));
     desk.run();
     desk.submit_again(run, &message, MessageId::from_u128(99));
@@ -677,7 +678,7 @@ fn step_is_executed_again_after_a_takeover_and_its_outcome_only_once() {
     desk.take_over(1);
     assert_eq!(desk.steps.len(), 1);
     for _ in 0..2 {
-        desk.processor.step_ended(run, call(1), Name::Borrowed("step"), Ok(payload(&5)), desk.now);
+        desk.processor.step_ended(run, call(1), Name::from_static("step"), Ok(payload(&5)), desk.now);
         desk.run();
     }
     expect![[r#"

@@ -10,8 +10,17 @@ use crate::id::RunId;
 /// The poll that a processor is in, if any.
 #[derive(Debug, Default)]
 pub(crate) struct PollMark {
-    polls: AtomicU64,
-    current: Mutex<Option<Polling>>,
+    /// How often a poll began or ended: odd while one is going on.
+    turns: AtomicU64,
+    last: Mutex<Option<Polled>>,
+}
+
+/// Whose poll the last one is, or was.
+#[derive(Clone, Debug)]
+struct Polled {
+    run: RunId,
+    workflow: Name,
+    source: Option<Source>,
 }
 
 /// A poll that is going on.
@@ -27,28 +36,36 @@ pub(crate) struct Polling {
 
 impl PollMark {
     pub(crate) fn begin(&self, run: RunId, workflow: &Name, source: Option<Source>) {
-        let number = self.polls.fetch_add(1, Ordering::Relaxed);
-        let polling = Polling { number, run, workflow: workflow.clone(), source };
-        *self.lock() = Some(polling);
+        match &mut *self.lock() {
+            // A replay polls one run again and again.
+            Some(last) if last.run == run => last.source = source,
+            last => *last = Some(Polled { run, workflow: workflow.clone(), source }),
+        }
+        self.turns.fetch_add(1, Ordering::Release);
     }
 
+    /// The code makes a durable call at another line than the last one.
     pub(crate) fn at(&self, source: Source) {
-        if let Some(polling) = self.lock().as_mut() {
-            polling.source = Some(source);
+        if let Some(last) = self.lock().as_mut() {
+            last.source = Some(source);
         }
     }
 
     pub(crate) fn end(&self) {
-        *self.lock() = None;
+        self.turns.fetch_add(1, Ordering::Release);
     }
 
     pub(crate) fn current(&self) -> Option<Polling> {
-        self.lock().clone()
+        let number = self.turns.load(Ordering::Acquire);
+        let Polled { run, workflow, source } = self.lock().clone()?;
+        // Of a poll that ended meanwhile there is nothing to say.
+        let goes_on = number % 2 == 1 && self.turns.load(Ordering::Acquire) == number;
+        goes_on.then_some(Polling { number, run, workflow, source })
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Polling>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Polled>> {
         // A panic of workflow code cannot happen under this lock, and the mark is whole at every moment.
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -80,7 +97,7 @@ mod tests {
         });
         let run = RunId::from_u128(0);
         let scope = Scope::new(run, 100, Arc::clone(&mark));
-        let workflow = Name::Borrowed("sleeper");
+        let workflow = Name::from_static("sleeper");
         let mut program = AsyncProgram::new(workflow.clone(), make, Rc::clone(&scope), mark);
 
         // When it is polled for the end of its sleep

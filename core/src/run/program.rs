@@ -24,6 +24,10 @@ pub(crate) trait Program {
     /// more use.
     fn apply(&mut self, at: Timestamp, resolution: &Event) -> Result<Decisions, String>;
 
+    /// Whether what it decides from now on is in the log already: then what was recorded stands, and nothing of it
+    /// need be encoded.
+    fn set_recorded(&mut self, recorded: bool);
+
     /// What it waits for, for people: at most `limit` calls.
     fn waits(&self, limit: usize) -> Vec<String>;
 }
@@ -230,6 +234,10 @@ impl Program for AsyncProgram {
             Err(error) => error.into_outcome(self.scope.payload_bytes_max()),
         });
         Ok(Decisions { gathered: self.scope.gather(), outcome })
+    }
+
+    fn set_recorded(&mut self, recorded: bool) {
+        self.scope.set_recorded(recorded);
     }
 
     fn waits(&self, limit: usize) -> Vec<String> {

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::panic::Location;
 
-use super::{Progress, Run, Source};
+use super::{Progress, Run, RunState, Source};
 use crate::canary;
 use crate::command::Issued;
-use crate::event::{Event, Outcome, Role, wire};
+use crate::event::{Event, Name, Outcome, Role, wire};
 use crate::id::{CommandId, EventSeq, RunId};
 use crate::registry::Registry;
 use crate::store::RunHistory;
@@ -33,6 +33,7 @@ pub(crate) struct Terms {
 
 /// Brings a run back from its history. What has to be logged because of it (a stall, a release of waiting
 /// resolutions) is in the progress.
+#[cfg(any(test, feature = "bench"))]
 pub(crate) fn replay(
     run: RunId,
     history: &[PastEvent],
@@ -40,10 +41,11 @@ pub(crate) fn replay(
     terms: Terms,
     now: Timestamp,
 ) -> (Run, Progress) {
-    let history = canary::restart_timers(history, now);
-    let mut replay = Replay::of(run, &history, registry, None);
-    replay.run.adoption = terms.adoption.map(Box::new);
-    replay.finish(terms.hold, now)
+    let mut replay = Replay::new(run, registry, now);
+    for past in history {
+        replay.take(past);
+    }
+    replay.finish(terms)
 }
 
 /// What there is to say of a history and the code that replays it.
@@ -56,9 +58,13 @@ pub(crate) struct Examined {
 
 /// Brings a run back to look at it.
 pub(crate) fn examine(run: RunId, history: &[PastEvent], registry: &Registry, now: Timestamp) -> Examined {
-    let mut replay = Replay::of(run, history, registry, Some(BTreeMap::new()));
+    let mut replay = Replay { sources: Some(BTreeMap::new()), ..Replay::new(run, registry, now) };
+    for past in history {
+        replay.take(past);
+    }
+    replay.end();
     let (divergence, sources) = (replay.diverged.clone(), replay.sources.take().unwrap_or_default());
-    let (run, _) = replay.finish(None, now);
+    let (run, _) = replay.finish(Terms::default());
     Examined { run, divergence, sources }
 }
 
@@ -86,10 +92,9 @@ impl fmt::Display for Divergence {
     }
 }
 
-/// A history in core's own terms.
-pub(crate) fn decode_history(history: &RunHistory) -> Result<Vec<PastEvent>, String> {
-    let mut past = Vec::with_capacity(history.events.len());
-    for (index, record) in history.events.iter().enumerate() {
+/// A history in core's own terms, event by event: whoever replays it needs no more than one of them at a time.
+pub(crate) fn decode(history: &RunHistory) -> impl Iterator<Item = Result<PastEvent, String>> {
+    history.events.iter().enumerate().map(|(index, record)| {
         if record.seq.get() as usize != index + 1 {
             return Err(format!(
                 "its history is not whole: event {} is where {} should be",
@@ -99,19 +104,22 @@ pub(crate) fn decode_history(history: &RunHistory) -> Result<Vec<PastEvent>, Str
         }
         let event = wire::decode_event(record.name.as_str(), &record.body)
             .map_err(|error| format!("event {}: {error}", record.seq))?;
-        past.push(PastEvent { seq: record.seq, at: record.at, event });
-    }
-    Ok(past)
+        Ok(PastEvent { seq: record.seq, at: record.at, event })
+    })
 }
 
-struct Replay<'a> {
+/// A replay under way: it takes the events of a history, one after the other.
+pub(crate) struct Replay<'a> {
     run: Run,
     registry: &'a Registry,
+    now: Timestamp,
     /// Decisions that the program made and the log has not confirmed yet.
     made: VecDeque<Made>,
     /// Its steps are those that were asked for and have no outcome yet.
     progress: Progress,
     diverged: Option<Divergence>,
+    /// Whether nobody here knows its workflow.
+    unknown: bool,
     /// The lines of durable calls, for whoever asks for them: a worker does not.
     sources: Option<BTreeMap<CommandId, Source>>,
 }
@@ -137,37 +145,35 @@ impl std::fmt::Display for Made {
 }
 
 impl<'a> Replay<'a> {
-    /// The replay of a whole history.
-    fn of(
-        run: RunId,
-        history: &[PastEvent],
-        registry: &'a Registry,
-        sources: Option<BTreeMap<CommandId, Source>>,
-    ) -> Self {
-        let mut replay = Self {
+    /// The replay of a run's history, which is brought back at that time.
+    pub(crate) fn new(run: RunId, registry: &'a Registry, now: Timestamp) -> Self {
+        Self {
             run: Run::new(run),
             registry,
+            now,
             made: VecDeque::new(),
             progress: Progress::default(),
             diverged: None,
-            sources,
-        };
-        for past in history {
-            replay.take(past);
+            unknown: false,
+            sources: None,
         }
-        if let Some(made) = replay.made.front() {
-            let did = made.to_string();
-            replay.diverge(Divergence { seq: None, recorded: None, did });
-        }
-        replay
     }
 
-    fn take(&mut self, past: &PastEvent) {
+    /// What the events so far say of the run.
+    pub(crate) fn state(&self) -> &RunState {
+        &self.run.state
+    }
+
+    /// Whether the worker does not know the run's workflow.
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.unknown
+    }
+
+    /// Takes the next event of the history.
+    pub(crate) fn take(&mut self, past: &PastEvent) {
+        let past = &*canary::restart_timer(past, self.now);
         if let Event::RunStarted { workflow, .. } = &past.event {
-            match self.registry.program(workflow, self.run.state.id) {
-                Some(program) => self.run.program = Some(program),
-                None => self.fail(past.seq, format!("this worker does not know workflow `{workflow}`")),
-            }
+            self.begin(past.seq, workflow);
         }
         match past.event.role() {
             Role::Decision => self.confirm(past),
@@ -177,6 +183,19 @@ impl<'a> Replay<'a> {
         if self.run.state.ending.is_some() || self.run.state.closed.is_some() {
             // The program has returned, or nobody asks it any more.
             self.run.program = None;
+        }
+    }
+
+    fn begin(&mut self, seq: EventSeq, workflow: &Name) {
+        match self.registry.program(workflow, self.run.state.id) {
+            Some(mut program) => {
+                program.set_recorded(true);
+                self.run.program = Some(program);
+            }
+            None => {
+                self.unknown = true;
+                self.fail(seq, format!("this worker does not know workflow `{workflow}`"));
+            }
         }
     }
 
@@ -257,7 +276,21 @@ impl<'a> Replay<'a> {
         self.diverged.get_or_insert(what);
     }
 
-    fn finish(mut self, hold: Option<String>, now: Timestamp) -> (Run, Progress) {
+    /// The history is over: so must be what the program decided.
+    fn end(&mut self) {
+        if let Some(made) = self.made.front() {
+            let did = made.to_string();
+            self.diverge(Divergence { seq: None, recorded: None, did });
+        }
+        if let Some(program) = &mut self.run.program {
+            program.set_recorded(false);
+        }
+    }
+
+    /// The run as it comes out of its history, with what has to be logged because of that.
+    pub(crate) fn finish(mut self, terms: Terms) -> (Run, Progress) {
+        self.end();
+        self.run.adoption = terms.adoption.map(Box::new);
         let mut progress = self.progress;
         if self.run.state.closed.is_some() || self.run.state.ending.is_some() {
             return (self.run, progress);
@@ -269,16 +302,16 @@ impl<'a> Replay<'a> {
                 self.run.state.id, self.run.state.workflow
             )
         });
-        match hold.or(diverged) {
+        match terms.hold.or(diverged) {
             Some(reason) => {
                 self.run.program = None;
                 progress.steps.clear();
                 self.run.diagnosis = Some(reason.clone());
                 if self.run.state.stalled.is_none() {
-                    self.run.log(now, Event::RunStalled { reason }, &mut progress);
+                    self.run.log(self.now, Event::RunStalled { reason }, &mut progress);
                 }
             }
-            None if self.run.state.stalled.is_some() => self.run.release(now, &mut progress),
+            None if self.run.state.stalled.is_some() => self.run.release(self.now, &mut progress),
             None => {}
         }
         (self.run, progress)

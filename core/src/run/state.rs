@@ -107,7 +107,7 @@ impl RunState {
     pub(crate) fn new(id: RunId) -> Self {
         Self {
             id,
-            workflow: Name::Borrowed(""),
+            workflow: Name::from_static(""),
             key: None,
             input: None,
             seq: None,
@@ -324,8 +324,7 @@ impl RunState {
 
     fn compensation_failed(&mut self, id: CommandId, failure: &Failure) {
         if let Some(activity) = self.remove_activity(id) {
-            let uncompensated =
-                Uncompensated { activity: activity.name.into_owned(), failure: failure.clone() };
+            let uncompensated = Uncompensated { activity: activity.name.into(), failure: failure.clone() };
             self.uncompensated.push(uncompensated);
         }
     }

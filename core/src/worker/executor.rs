@@ -1,10 +1,10 @@
 //! Executes activities and steps on the host's threads. It decides nothing: outcomes go back to the processor.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::FutureExt;
 use futures::future::{Either, pending, select};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +18,7 @@ use crate::id::RunId;
 use crate::limits;
 use crate::payload::Payload;
 use crate::processor::Attempt;
-use crate::registry::Registry;
+use crate::registry::{Registry, guarded};
 
 /// The result of an attempt.
 pub(crate) type AttemptResult = Result<Payload, Failure>;
@@ -84,7 +84,7 @@ impl Leave {
             if !self.trust.rest().is_zero() {
                 return Some(self.token);
             }
-            select(Box::pin(self.token.cancelled()), self.trust.host.sleep(TRUST_GLANCE)).await;
+            select(pin!(self.token.cancelled()), self.trust.host.sleep(TRUST_GLANCE)).await;
         }
         None
     }
@@ -139,12 +139,14 @@ impl Executor {
                 input: Some(&attempt.input),
                 cancellation: &cancellation,
             };
-            let work = this.host.attempt(of, guarded(work));
-            let limit = match attempt.options.start_to_close {
-                Some(limit) => this.host.sleep(limit),
-                None => pending().boxed(),
-            };
-            match select(work, select(limit, Box::pin(token.cancelled()))).await {
+            let work = this.host.attempt(of, work);
+            let limit = pin!(async {
+                match attempt.options.start_to_close {
+                    Some(limit) => this.host.sleep(limit).await,
+                    None => pending().await,
+                }
+            });
+            match select(work, select(limit, pin!(token.cancelled()))).await {
                 Either::Left((result, _)) => reply(Attempted::Ended(result)),
                 Either::Right((Either::Left(_), work)) => {
                     let limit = attempt.options.start_to_close.unwrap_or_default();
@@ -178,7 +180,7 @@ impl Executor {
                     let (name, cancellation) = (&step.name, &cancellation);
                     let of = AttemptOf { run, call: step.id, attempt, name, input: None, cancellation };
                     let task = &mut step.task;
-                    let work = guarded(Box::pin(async { task().await }));
+                    let work = guarded(async { task().await });
                     let result = this.host.attempt(of, work).await;
                     let delay = match &result {
                         Ok(_) => None,
@@ -189,7 +191,7 @@ impl Executor {
                     attempt += 1;
                 }
             };
-            match select(Box::pin(work), Box::pin(token.cancelled())).await {
+            match select(pin!(work), pin!(token.cancelled())).await {
                 Either::Left((result, _)) => reply(result),
                 Either::Right(((), work)) => {
                     select(work, this.host.sleep(limits::CANCELLED_GRACE)).await;
@@ -202,16 +204,6 @@ impl Executor {
     async fn wind_down(&self, work: AttemptFuture<'_>) {
         select(work, self.host.sleep(limits::CANCELLED_GRACE)).await;
     }
-}
-
-/// A panic of the user's code is a failed attempt, and another may succeed.
-fn guarded(work: AttemptFuture<'_>) -> AttemptFuture<'_> {
-    AssertUnwindSafe(work)
-        .catch_unwind()
-        .map(|result| {
-            result.unwrap_or_else(|panic| Err(Failure::new("panic", panic_message(panic.as_ref()))))
-        })
-        .boxed()
 }
 
 #[cfg(test)]
@@ -263,7 +255,7 @@ mod tests {
             run: RunId::from_u128(1),
             id: CommandId::FIRST,
             attempt: 1,
-            activity: Name::Borrowed(Reads::NAME),
+            activity: Name::from_static(Reads::NAME),
             input: Payload::encode(&1).unwrap(),
             options: ActivityOptions::default(),
             scheduled_at: Timestamp::from_micros(0),

@@ -1,6 +1,6 @@
 //! What can reach a run, and how it is written in a test. It must not know when it comes.
 
-use std::borrow::Cow;
+use pgworkflows::Name;
 use std::fmt;
 
 /// Something that reaches a run: the outcome of work that it asked for, a message, or a deadline.
@@ -19,9 +19,9 @@ pub struct Arrival(Kind);
 // In the order in which they come if nobody chooses: work is quick, and time passes where nothing else can happen.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
-    Activity { call: u32, name: Cow<'static, str> },
-    Step { call: u32, name: Cow<'static, str> },
-    Signal(Cow<'static, str>),
+    Activity { call: u32, name: Name },
+    Step { call: u32, name: Name },
+    Signal(Name),
     Cancel,
     Terminate,
     Time,
@@ -29,17 +29,17 @@ enum Kind {
 
 impl Arrival {
     /// An attempt of an activity ends. `call` is the number of the durable call, as a history shows it.
-    pub fn activity(name: impl Into<Cow<'static, str>>, call: u32) -> Self {
+    pub fn activity(name: impl Into<Name>, call: u32) -> Self {
         Self(Kind::Activity { call, name: name.into() })
     }
 
     /// A step ends. `call` is the number of the durable call, as a history shows it.
-    pub fn step(name: impl Into<Cow<'static, str>>, call: u32) -> Self {
+    pub fn step(name: impl Into<Name>, call: u32) -> Self {
         Self(Kind::Step { call, name: name.into() })
     }
 
     /// A signal of that name comes.
-    pub fn signal(name: impl Into<Cow<'static, str>>) -> Self {
+    pub fn signal(name: impl Into<Name>) -> Self {
         Self(Kind::Signal(name.into()))
     }
 

@@ -15,7 +15,7 @@ pub(crate) fn check_promise(promise: &RunPromise, seen: &Seen, wrong: &mut Vec<S
     let mut logged: [Vec<u64>; 2] = [Vec::new(), Vec::new()];
     for event in &seen.history {
         if let Event::SignalReceived { signal, payload, .. } = &event.event {
-            let index = usize::from(signal.as_ref() == SIGNALS[1]);
+            let index = usize::from(signal == SIGNALS[1]);
             logged[index].extend(payload.decode::<u64>());
         }
     }

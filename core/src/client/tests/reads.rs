@@ -54,7 +54,7 @@ async fn description_of_a_finished_run_has_its_outcome_and_what_came_too_late() 
     let run = some_run(1);
     let completed = Event::RunCompleted { result: Payload::encode("hello").unwrap() };
     let late = Message::Signal {
-        signal: Name::Borrowed("wave"),
+        signal: Name::from_static("wave"),
         payload: Payload::encode(&7).unwrap(),
         key: Some("k".to_owned()),
     };

@@ -98,7 +98,7 @@ impl Part for Name {
     }
 
     fn read(from: &mut Reader<'_>) -> Read<Self> {
-        from.text().map(|text| Self::Owned(text.to_owned()))
+        from.text().map(Self::from)
     }
 }
 

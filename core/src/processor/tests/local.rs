@@ -17,7 +17,7 @@ impl Desk {
         let run = run_id(number);
         let (accepted, is_accepted) = oneshot::channel();
         let (closed, is_closed) = oneshot::channel();
-        let (workflow, input) = (Name::Borrowed(W::NAME), payload(&input));
+        let (workflow, input) = (Name::from_static(W::NAME), payload(&input));
         let start = LocalStart { run, workflow, input, start_at: None, accepted, closed };
         self.processor.start_local(start, self.now);
         Handed { run, accepted: is_accepted, closed: is_closed }
@@ -25,7 +25,7 @@ impl Desk {
 
     /// Submits a start that a processor may have begun.
     fn submit_repeated<W: Workflow<Input = u32>>(&mut self, run: RunId, input: u32) {
-        let (workflow, input) = (Name::Borrowed(W::NAME), payload(&input));
+        let (workflow, input) = (Name::from_static(W::NAME), payload(&input));
         let start = Message::Start { workflow, input, key: None, start_at: None, repeated: Flag(true) };
         self.submit(run, &start);
     }
@@ -62,14 +62,14 @@ fn local_start_that_cannot_begin_here_is_let_go() {
     let run = RunId::new(BORN, ShardId::new(desk.shard.get() + 1).unwrap(), 1);
     let (accepted, mut is_accepted) = oneshot::channel();
     let (closed, _) = oneshot::channel();
-    let workflow = Name::Borrowed(Works::NAME);
+    let workflow = Name::from_static(Works::NAME);
     let start = LocalStart { run, workflow, input: payload(&1), start_at: None, accepted, closed };
     desk.processor.start_local(start, desk.now);
     assert!(is_accepted.try_recv().is_err());
     // Or nobody here knows its workflow
     let (accepted, mut is_accepted) = oneshot::channel();
     let (closed, _) = oneshot::channel();
-    let workflow = Name::Borrowed("of another worker");
+    let workflow = Name::from_static("of another worker");
     let start = LocalStart { run: run_id(2), workflow, input: payload(&1), start_at: None, accepted, closed };
     desk.processor.start_local(start, desk.now);
     assert!(is_accepted.try_recv().is_err());
@@ -83,7 +83,7 @@ fn local_start_whose_client_gave_up_does_not_begin() {
     let run = run_id(1);
     let (accepted, is_accepted) = oneshot::channel();
     let (closed, _) = oneshot::channel();
-    let workflow = Name::Borrowed(Works::NAME);
+    let workflow = Name::from_static(Works::NAME);
     let start = LocalStart { run, workflow, input: payload(&1), start_at: None, accepted, closed };
     drop(is_accepted);
     desk.processor.start_local(start, desk.now);

@@ -21,7 +21,7 @@ fn text() -> impl Strategy<Value = String> {
 }
 
 fn name() -> impl Strategy<Value = Name> {
-    text().prop_map(Name::Owned)
+    text().prop_map(Name::from)
 }
 
 fn id() -> impl Strategy<Value = CommandId> {

@@ -26,7 +26,7 @@ fn some(text: &str) -> Option<String> {
 }
 
 fn name(text: &'static str) -> Name {
-    Name::Borrowed(text)
+    Name::from_static(text)
 }
 
 fn greeting() -> Payload {

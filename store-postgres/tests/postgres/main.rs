@@ -9,6 +9,7 @@ mod lease;
 mod migrate;
 mod notify;
 mod partition;
+mod plans;
 mod query;
 mod recover;
 mod server;

@@ -43,7 +43,6 @@ pub fn worker(store: &Arc<dyn Store>, name: &str) -> Result<Worker, Failure> {
         .workflow::<Naps>()
         .workflow::<Signals>()
         .activity(Double)
-        .processors(std::env::var("PROCS").map_or(2, |n| n.parse().unwrap()))
         .history_events(u32::MAX, u32::MAX);
     Ok(worker.build()?)
 }

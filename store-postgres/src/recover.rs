@@ -9,18 +9,19 @@ use sqlx::postgres::{PgBindIterExt, PgRow};
 use crate::session::PostgresSession;
 use crate::values::{Time, bytes, get, run_id, shard_number, timestamp, uuid};
 
-/// Histories of given runs. Run by run, so that each looks into the one partition of its birth.
+/// Histories of given runs. Run by run, so that each looks into the one partition of its birth: `offset` keeps the
+/// planner from joining instead, which reads a whole log that was small when the statement was planned.
 pub(crate) const LOAD_RUNS: &str = "
     select r.run_id, e.seq, e.position, e.name, e.at, e.body
     from (select distinct t.run_id from unnest($1::uuid[]) t (run_id)) r
     left join lateral (
-        select e.seq, e.position, e.name, e.at, e.body from @schema@.events e where e.run_id = r.run_id
+        select e.seq, e.position, e.name, e.at, e.body from @schema@.events e where e.run_id = r.run_id offset 0
     ) e on true
     where e.seq is not null
-       or exists (select from @schema@.open_runs o where o.run_id = r.run_id)";
+       or exists (select from @schema@.open_runs o where o.run_id = r.run_id offset 0)";
 
-/// Histories of the next busy and stalled runs. Each shard gives its first few by a partial index, so that parked
-/// runs, however many, are not looked at.
+/// Histories of the next busy and stalled runs, read as above. Each shard gives its first few by a partial index, so
+/// that parked runs, however many, are not looked at.
 pub(crate) const LOAD_UNPARKED: &str = "
     with picked as materialized (
         select o.run_id
@@ -35,7 +36,7 @@ pub(crate) const LOAD_UNPARKED: &str = "
     select r.run_id, e.seq, e.position, e.name, e.at, e.body
     from picked r
     left join lateral (
-        select e.seq, e.position, e.name, e.at, e.body from @schema@.events e where e.run_id = r.run_id
+        select e.seq, e.position, e.name, e.at, e.body from @schema@.events e where e.run_id = r.run_id offset 0
     ) e on true";
 
 /// Deadlines behind `($2, $3)` up to `$4`, shard by shard for the same reason.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use pgworkflows::RunId;
-use pgworkflows::store::{OpenState, Store};
+use pgworkflows::store::{Load, OpenState, Store};
 use sqlx::{Connection, PgConnection, Row};
 
 use crate::support::*;
@@ -37,6 +37,7 @@ async fn nothing_on_the_way_of_a_run_reads_a_whole_table() {
             batch.event(*run, 1).opened(*run, OpenState::Busy, None)
         });
         writer.append(begun).await.unwrap();
+        assert_eq!(writer.session.load(&Load::Runs(runs.clone())).await.unwrap().len(), runs.len());
         let ended = runs.iter().fold(writer.batch(), |batch, run| batch.event(*run, 2).closed(*run));
         writer.append(ended).await.unwrap();
         assert_eq!(world.store.closed(&runs).await.unwrap().len(), runs.len());
@@ -64,7 +65,7 @@ impl Scans {
         let row = sqlx::query(
             "with tables as (
                  select relid, relname, seq_scan, n_tup_ins from pg_stat_user_tables
-                 where relname = any ('{open_runs, inbox}') or relname like 'closed\\_runs\\_%'
+                 where relname = any ('{open_runs, inbox}') or relname ~ '^(closed_runs|events)_'
              )
              select (select sum(seq_scan)::bigint from tables),
                     (select sum(i.idx_tup_read)::bigint from pg_stat_user_indexes i join tables using (relid)),

@@ -88,7 +88,10 @@ impl Decoded {
     /// # Errors
     /// If its bytes cannot be read.
     pub fn new(history: &RunHistory) -> Result<Self, Error> {
-        let events = decode(history).collect::<Result<_, _>>().map_err(Error::invalid)?;
+        let mut events = Vec::with_capacity(history.events.len());
+        for past in decode(history) {
+            events.push(past.map_err(Error::invalid)?);
+        }
         Ok(Self { run: history.run, events })
     }
 

@@ -1,5 +1,6 @@
 //! A worker: processors on threads of their own, one heart, one executor. It holds no state of a run.
 
+mod backoff;
 mod builder;
 mod driver;
 mod executor;
@@ -158,12 +159,12 @@ impl Worker {
     }
 
     async fn queue(&self, host: &dyn Host) -> Result<crate::store::Queue, Error> {
-        let mut delays = driver::backoff(host);
+        let mut delays = backoff::backoff(host);
         loop {
             match self.store.queue(&self.config.queue, self.config.queue_shards).await {
                 Ok(queue) => return Ok(queue),
                 Err(error @ crate::store::StoreError::Unavailable { .. }) => {
-                    let delay = delays.next().unwrap_or(driver::BACKOFF_MAX);
+                    let delay = delays.next().unwrap_or(backoff::BACKOFF_MAX);
                     tracing::warn!("the worker cannot begin, again in {delay:?}: {error}");
                     host.sleep(delay).await;
                 }

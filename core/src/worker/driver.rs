@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
 use futures::future::{BoxFuture, OptionFuture};
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use super::backoff::{BACKOFF_MAX, backoff};
 use super::executor::{Attempted, Executor, Leave, Trust};
 use super::input::{Input, TickReply};
 use crate::canary::{self, Bug};
@@ -386,17 +386,3 @@ impl Drop for Driver {
 
 /// How long reads rest after one failed.
 const READ_RETRY: Duration = Duration::from_millis(200);
-
-/// The longest delay between two tries to reach the store.
-pub(super) const BACKOFF_MAX: Duration = Duration::from_secs(2);
-
-/// Delays between tries to reach the store: without end, from 20 ms on, with the host's jitter.
-pub(super) fn backoff(host: &dyn Host) -> impl Iterator<Item = Duration> + Send + use<> {
-    ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(20))
-        .with_max_delay(BACKOFF_MAX)
-        .with_jitter()
-        .with_jitter_seed(host.random())
-        .without_max_times()
-        .build()
-}

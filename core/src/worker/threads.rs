@@ -7,11 +7,12 @@ use std::time::Duration;
 use futures::future::{join, join_all};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::driver::{Driver, Ended, Surroundings, backoff};
+use super::Worker;
+use super::backoff::{BACKOFF_MAX, backoff};
+use super::driver::{Driver, Ended, Surroundings};
 use super::executor::Executor;
 use super::heart::{Beat, Heart, shards_each};
 use super::input::Input;
-use super::{Worker, driver};
 use crate::error::Error;
 use crate::host::{Host, StoreClock};
 use crate::id::LeaseId;
@@ -200,7 +201,7 @@ impl Serve {
             match self.try_begin().await {
                 Ok(begun) => return begun,
                 Err(error) => {
-                    let delay = delays.next().unwrap_or(driver::BACKOFF_MAX);
+                    let delay = delays.next().unwrap_or(BACKOFF_MAX);
                     tracing::warn!("no lease could be claimed, again in {delay:?}: {error}");
                     self.with.host.sleep(delay).await;
                 }
@@ -235,7 +236,7 @@ impl Serve {
                 Ok(()) => return,
                 Err(error) => {
                     tracing::warn!(%lease, "the lease could not be released: {error}");
-                    self.with.host.sleep(delays.next().unwrap_or(driver::BACKOFF_MAX)).await;
+                    self.with.host.sleep(delays.next().unwrap_or(BACKOFF_MAX)).await;
                 }
             }
         }

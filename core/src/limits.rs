@@ -87,6 +87,9 @@ pub const CLIENT_POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// How many requests a client submits in one transaction.
 pub const CLIENT_BATCH_MAX: usize = 500;
 
+/// How many such transactions a client has under way at a time.
+pub const CLIENT_BATCHES_IN_FLIGHT: usize = 2;
+
 /// How many runs a client asks about in one statement.
 pub const CLOSED_RUNS_PER_READ: usize = 1_000;
 

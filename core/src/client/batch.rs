@@ -21,8 +21,8 @@ pub(super) struct Batcher {
 #[derive(Default)]
 struct Queue {
     waiting: Vec<Waiting>,
-    /// Whether a task carries batches. One is enough: the longer it takes, the more travel with the next.
-    is_carried: bool,
+    /// How many tasks carry batches.
+    carriers: usize,
 }
 
 /// A request that waits for the next batch.
@@ -42,7 +42,9 @@ impl Batcher {
         let needs_carrier = {
             let mut queue = self.lock();
             queue.waiting.push(Waiting { submission, reply });
-            !std::mem::replace(&mut queue.is_carried, true)
+            let needed = queue.carriers < limits::CLIENT_BATCHES_IN_FLIGHT;
+            queue.carriers += usize::from(needed);
+            needed
         };
         if needs_carrier {
             let carrier = Carrier { batcher: Arc::clone(self), arrived: false };
@@ -87,7 +89,7 @@ fn answer_at(answers: &[Submitted], index: usize) -> Result<Submitted, StoreErro
     answers.get(index).copied().ok_or_else(lost)
 }
 
-/// The task that carries batches, one after the other, until nobody waits.
+/// A task that carries batches until nobody waits.
 struct Carrier {
     batcher: Arc<Batcher>,
     arrived: bool,
@@ -104,7 +106,7 @@ impl Carrier {
     fn load(&mut self) -> Option<Vec<Waiting>> {
         let mut queue = self.batcher.lock();
         if queue.waiting.is_empty() {
-            queue.is_carried = false;
+            queue.carriers -= 1;
             drop(queue);
             self.arrived = true;
             return None;
@@ -115,12 +117,14 @@ impl Carrier {
 }
 
 impl Drop for Carrier {
-    /// Its runtime ended before it did: those who wait must not wait for ever.
+    /// Its runtime ended before it did. If it was the last one, those who wait must not wait for ever.
     fn drop(&mut self) {
         if !self.arrived {
             let mut queue = self.batcher.lock();
-            queue.is_carried = false;
-            queue.waiting.clear();
+            queue.carriers -= 1;
+            if queue.carriers == 0 {
+                queue.waiting.clear();
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ use pgworkflows::store::Store;
 use pgworkflows_memory::MemoryStore;
 use pgworkflows_pg_harness::Postgres;
 use pgworkflows_postgres::PostgresStore;
+use sqlx::{Connection, PgConnection};
 
 use crate::Failure;
 
@@ -63,6 +64,9 @@ impl Ground {
             None => Some(Postgres::builder().durable().start()?),
         };
         let url = server.as_ref().map(Postgres::url).or_else(|| url.map(str::to_owned)).unwrap_or_default();
+        if server.is_some() {
+            warm_up(&url).await?;
+        }
         let address = Address { url, schema: schema.to_owned() };
         Ok(Self { store: address.open().await?, address: Some(address), server })
     }
@@ -71,4 +75,17 @@ impl Ground {
     pub fn server_log(&self) -> Option<String> {
         self.server.as_ref().map(Postgres::log)
     }
+}
+
+/// Leaves a server with the WAL segments of one that has run for a while: a new one makes them while it is measured,
+/// every 16 MiB with a flush of their own.
+async fn warm_up(url: &str) -> Result<(), Failure> {
+    let mut connection = PgConnection::connect(url).await?;
+    for statement in [
+        "select count(pg_logical_emit_message(false, 'warm-up', repeat('x', 1000000))) from generate_series(1, 800)",
+        "checkpoint",
+    ] {
+        sqlx::query(statement).execute(&mut connection).await?;
+    }
+    Ok(connection.close().await?)
 }

@@ -79,7 +79,7 @@ impl Scans {
     async fn read_complete(database: &str) -> Self {
         for _ in 0..600 {
             let scans = Self::read(database).await;
-            if scans.messages == i64::from(ROUNDS) * i64::from(RUNS) {
+            if scans.messages >= i64::from(ROUNDS) * i64::from(RUNS) {
                 return scans;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;

@@ -117,7 +117,7 @@ impl Registry {
 
     /// A program for a run of that workflow; `None` if the workflow is unknown here.
     pub(crate) fn program(&self, workflow: &Name, run: RunId) -> Option<Box<dyn Program>> {
-        // The name of the code rather than of the event: it is copied at every poll, and is borrowed.
+        // The name of the code rather than of the event: the watchdog's mark copies it, which costs nothing then.
         let (name, make) = self.definitions.workflows.get_key_value(workflow.as_str())?;
         let scope = Scope::new(run, self.definitions.payload_bytes_max, Arc::clone(&self.mark));
         let program =

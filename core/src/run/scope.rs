@@ -204,7 +204,7 @@ impl Scope {
     }
 
     /// Encodes user data, or faults if it cannot be encoded or is over the limit. In a replay nobody reads it, and
-    /// a sixth of the time would be spent on it.
+    /// a third of all allocations would be made for it.
     pub(crate) fn encode<T: serde::Serialize>(&self, what: &dyn fmt::Display, value: &T) -> Option<Payload> {
         if self.recorded.get() {
             return Some(Payload::from_parts(Encoding::CBOR, Bytes::new()));

@@ -1,7 +1,8 @@
 //! What can reach a run, and how it is written in a test. It must not know when it comes.
 
-use pgworkflows::Name;
 use std::fmt;
+
+use pgworkflows::Name;
 
 /// Something that reaches a run: the outcome of work that it asked for, a message, or a deadline.
 ///

@@ -11,65 +11,19 @@ use crate::error::store_error;
 use crate::session::PostgresSession;
 use crate::values::{bytes, get, run_id, shard_number, timestamp};
 
-/// What became visible since the snapshot `$2`: found by transaction, so that a backlog that was read, and dead
-/// rows, cost nothing. The snapshot that the statement itself reads with comes with its rows.
+/// What became visible since the snapshot `$2`. The snapshot that the statement itself reads with comes with its rows.
 pub(crate) const NEWS: &str = "
     select now.at, now.snapshot, m.number, m.run_id, m.message_id, m.body
     from (select clock_timestamp() as at, pg_current_snapshot()::text as snapshot) now
-    left join (
-        select m.number, m.run_id, m.message_id, m.body
-        from (
-            -- Begun after the snapshot.
-            select i.number, i.run_id, i.message_id, i.body
-            from @schema@.inbox i
-            where i.shard = any ($1) and i.xid >= pg_snapshot_xmax($2::text::pg_snapshot)
-            union all
-            -- In progress at the time: mostly none. `offset` keeps the planner from joining the whole table to them.
-            select m.number, m.run_id, m.message_id, m.body
-            from pg_snapshot_xip($2::text::pg_snapshot) x (xid)
-            cross join lateral (
-                select i.number, i.run_id, i.message_id, i.body
-                from @schema@.inbox i
-                where i.shard = any ($1) and i.xid = x.xid offset 0
-            ) m
-            union all
-            -- A transaction id that was given again after a crash: finished by the snapshot's account, but
-            -- with numbers that were never read. Shard by shard, so that each is read behind that number alone.
-            select m.number, m.run_id, m.message_id, m.body
-            from unnest($1::smallint[]) s (shard)
-            cross join lateral (
-                select i.number, i.run_id, i.message_id, i.body
-                from @schema@.inbox i
-                where i.shard = s.shard and i.number > $3
-                  and pg_visible_in_snapshot(i.xid, $2::text::pg_snapshot)
-                order by i.number limit $4
-            ) m
-        ) m
-        order by m.number limit $4
-    ) m on true
+    left join @schema@.inbox_news($1, $2::text::pg_snapshot, $3, $4) m on true
     order by m.number";
 
-/// One page of a longer read, in the order of numbers: of what was visible in the snapshot `$3` (this very
-/// statement's on the first page) behind number `$2`, without what was read before (`$4`, `$5`).
+/// One page of a longer read: of what was visible in the snapshot `$3` (this very statement's on the first page) behind
+/// number `$2`, without what was read before (`$4`, `$5`).
 pub(crate) const PAGE: &str = "
     select now.at, now.snapshot, m.number, m.run_id, m.message_id, m.body
     from (select clock_timestamp() as at, pg_current_snapshot()::text as snapshot) now
-    left join (
-        select m.number, m.run_id, m.message_id, m.body
-        from unnest($1::smallint[]) s (shard)
-        -- Shard by shard, so that each is read by its index in the order of numbers, and no further.
-        cross join lateral (
-            select i.number, i.run_id, i.message_id, i.body
-            from @schema@.inbox i
-            where i.shard = s.shard and i.number > $2
-              and ($3::text is null or pg_visible_in_snapshot(i.xid, $3::text::pg_snapshot))
-              and ($4::text is null
-                   or i.number > $5
-                   or not pg_visible_in_snapshot(i.xid, $4::text::pg_snapshot))
-            order by i.number limit $6
-        ) m
-        order by m.number limit $6
-    ) m on true
+    left join @schema@.inbox_page($1, $2, $3::text::pg_snapshot, $4::text::pg_snapshot, $5, $6) m on true
     order by m.number";
 
 /// Reads one page.

@@ -20,11 +20,14 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: &[Migration] = &[Migration {
-    number: 1,
-    name: "log_inbox_leases",
-    sql: include_str!("../../migrations/0001_log_inbox_leases.sql"),
-}];
+const MIGRATIONS: &[Migration] = &[
+    Migration {
+        number: 1,
+        name: "log_inbox_leases",
+        sql: include_str!("../../migrations/0001_log_inbox_leases.sql"),
+    },
+    Migration { number: 2, name: "reads", sql: include_str!("../../migrations/0002_reads.sql") },
+];
 
 impl Migration {
     /// The checksum of the text with the placeholder: the same in every schema.

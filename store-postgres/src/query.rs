@@ -17,13 +17,10 @@ use crate::values::{
     uuid,
 };
 
-/// Run by run, so that each looks into the one partition of its birth. The limit keeps the planner from joining instead,
-/// which reads a whole partition that was small when the statement was planned.
 pub(crate) const CLOSED: &str = "
     select c.run_id, c.workflow, c.key, null::smallint as state, null::timestamptz as wake_at,
            null::text as waiting_on, c.status, c.closed_at, c.outcome
-    from (select distinct t.run_id from unnest($1::uuid[]) t (run_id)) r
-    cross join lateral (select * from @schema@.closed_runs c where c.run_id = r.run_id limit 1) c
+    from @schema@.closed($1) c
     order by c.run_id";
 
 /// One snapshot for both tables: a run that is just ending is in exactly one of them.

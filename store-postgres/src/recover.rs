@@ -9,51 +9,15 @@ use sqlx::postgres::{PgBindIterExt, PgRow};
 use crate::session::PostgresSession;
 use crate::values::{Time, bytes, get, run_id, shard_number, timestamp, uuid};
 
-/// Histories of given runs. Run by run, so that each looks into the one partition of its birth: `offset` keeps the
-/// planner from joining instead, which reads a whole log that was small when the statement was planned.
-pub(crate) const LOAD_RUNS: &str = "
-    select r.run_id, e.seq, e.position, e.name, e.at, e.body
-    from (select distinct t.run_id from unnest($1::uuid[]) t (run_id)) r
-    left join lateral (
-        select e.seq, e.position, e.name, e.at, e.body from @schema@.events e where e.run_id = r.run_id offset 0
-    ) e on true
-    where e.seq is not null
-       or exists (select from @schema@.open_runs o where o.run_id = r.run_id offset 0)";
+pub(crate) const LOAD_RUNS: &str = "select * from @schema@.load_runs($1)";
 
-/// Histories of the next busy and stalled runs, read as above. Each shard gives its first few by a partial index, so
-/// that parked runs, however many, are not looked at.
-pub(crate) const LOAD_UNPARKED: &str = "
-    with picked as materialized (
-        select o.run_id
-        from unnest($1::smallint[]) s (shard)
-        cross join lateral (
-            select o.run_id from @schema@.open_runs o
-            where o.shard = s.shard and o.state in (1, 3) and o.run_id > $2
-            order by o.run_id limit $3
-        ) o
-        order by o.run_id limit $3
-    )
-    select r.run_id, e.seq, e.position, e.name, e.at, e.body
-    from picked r
-    left join lateral (
-        select e.seq, e.position, e.name, e.at, e.body from @schema@.events e where e.run_id = r.run_id offset 0
-    ) e on true";
+pub(crate) const LOAD_UNPARKED: &str = "select * from @schema@.load_unparked($1, $2, $3)";
 
-/// Deadlines behind `($2, $3)` up to `$4`, shard by shard for the same reason.
+/// The time comes even where no run is due.
 pub(crate) const DUE_RUNS: &str = "
     select now.at, d.wake_at, d.run_id
     from (select clock_timestamp() as at) now
-    left join (
-        select d.wake_at, d.run_id
-        from unnest($1::smallint[]) s (shard)
-        cross join lateral (
-            select o.wake_at, o.run_id from @schema@.open_runs o
-            where o.shard = s.shard and o.state = 2 and o.wake_at is not null
-              and (o.wake_at, o.run_id) > ($2, $3) and o.wake_at <= $4
-            order by o.wake_at, o.run_id limit $5
-        ) d
-        order by d.wake_at, d.run_id limit $5
-    ) d on true
+    left join @schema@.due_runs($1, $2, $3, $4, $5) d on true
     order by d.wake_at, d.run_id";
 
 /// Reads histories, ascending by run.

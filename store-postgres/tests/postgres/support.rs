@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use pgworkflows::store::{
     Append, Appended, Claim, Claimed, NewEvent, NewRun, OpenRow, OpenState, OpenedRun, Queue, Session, Store,
-    StoreError, Submission, Submitted,
+    StoreError, Submission, Submitted, UpdatedRun,
 };
 use pgworkflows::store::{ClosedRun, ClosedStatus, InboxCursor, InboxPage, InboxRead, MessageRef};
 use pgworkflows::{AppendNo, EventName, EventSeq, LeaseId, MessageId, Position, RunId, ShardId, Timestamp};
@@ -190,6 +190,12 @@ impl Batch {
     pub(crate) fn opened(mut self, run: RunId, state: OpenState, wake_at: Option<Timestamp>) -> Self {
         let row = OpenRow { state, wake_at, waiting_on: None };
         self.append.opened.push(OpenedRun { run, workflow: "trial".into(), row });
+        self
+    }
+
+    pub(crate) fn updated(mut self, run: RunId, state: OpenState) -> Self {
+        let row = OpenRow { state, wake_at: None, waiting_on: None };
+        self.append.updated.push(UpdatedRun { run, row });
         self
     }
 

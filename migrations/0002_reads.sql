@@ -1,0 +1,168 @@
+-- 0002: what workers and clients read all the time.
+--
+-- Functions, for their settings: each goes run by run or shard by shard, by a condition on an index, whatever the
+-- statistics say. A partition that was counted before its first run came looks empty until it is counted again, a
+-- minute later; by then every look at a run has read it from one end to the other.
+--
+-- `offset 0` and `limit 1` keep the planner from joining instead. STABLE: all that a function reads, it reads with the
+-- snapshot of the statement that calls it.
+
+-- Histories of given runs, in no order. One without events has one row of nulls, if it is open.
+create function @schema@.load_runs(p_runs uuid[])
+returns table (run_id uuid, seq int, "position" bigint, name text, at timestamptz, body bytea)
+language plpgsql stable
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan
+as $$
+begin
+    return query
+    select r.run_id, e.seq, e.position, e.name, e.at, e.body
+    from (select distinct t.run_id from unnest(p_runs) t (run_id)) r
+    left join lateral (select * from @schema@.events e where e.run_id = r.run_id offset 0) e on true
+    where e.seq is not null
+       or exists (select from @schema@.open_runs o where o.run_id = r.run_id offset 0);
+end
+$$;
+
+-- Histories of the next busy and stalled runs behind a run, of so many runs at most. Each shard gives its first few by
+-- a partial index, so that parked runs, however many, are not looked at.
+create function @schema@.load_unparked(p_shards smallint[], p_after uuid, p_limit bigint)
+returns table (run_id uuid, seq int, "position" bigint, name text, at timestamptz, body bytea)
+language plpgsql stable
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan
+as $$
+begin
+    return query
+    with picked as materialized (
+        select o.run_id
+        from unnest(p_shards) s (shard)
+        cross join lateral (
+            select o.run_id from @schema@.open_runs o
+            where o.shard = s.shard and o.state in (1, 3) and o.run_id > p_after
+            order by o.run_id limit p_limit
+        ) o
+        order by o.run_id limit p_limit
+    )
+    select r.run_id, e.seq, e.position, e.name, e.at, e.body
+    from picked r
+    left join lateral (select * from @schema@.events e where e.run_id = r.run_id offset 0) e on true;
+end
+$$;
+
+-- Those of given runs that are over.
+create function @schema@.closed(p_runs uuid[]) returns setof @schema@.closed_runs
+language plpgsql stable
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan
+as $$
+begin
+    return query
+    select c.*
+    from (select distinct t.run_id from unnest(p_runs) t (run_id)) r
+    cross join lateral (select * from @schema@.closed_runs c where c.run_id = r.run_id limit 1) c;
+end
+$$;
+
+-- Parked runs with deadlines behind `(p_after, p_after_run)` up to `p_until`, in order, so many at most.
+create function @schema@.due_runs(
+    p_shards smallint[], p_after timestamptz, p_after_run uuid, p_until timestamptz, p_limit bigint
+) returns table (wake_at timestamptz, run_id uuid)
+language plpgsql stable
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan
+as $$
+begin
+    return query
+    select d.wake_at, d.run_id
+    from unnest(p_shards) s (shard)
+    cross join lateral (
+        select o.wake_at, o.run_id from @schema@.open_runs o
+        where o.shard = s.shard and o.state = 2 and o.wake_at is not null
+          and (o.wake_at, o.run_id) > (p_after, p_after_run) and o.wake_at <= p_until
+        order by o.wake_at, o.run_id limit p_limit
+    ) d
+    order by d.wake_at, d.run_id limit p_limit;
+end
+$$;
+
+-- What became visible in the inbox since a snapshot, in the order of numbers, so much at most: found by transaction, so
+-- that a backlog that was read, and dead rows, cost nothing.
+create function @schema@.inbox_news(
+    p_shards smallint[], p_snapshot pg_snapshot,
+    p_greatest bigint,             -- the greatest number that was read
+    p_limit bigint
+) returns table (number bigint, run_id uuid, message_id uuid, body bytea)
+language plpgsql stable
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan
+as $$
+begin
+    return query
+    select m.number, m.run_id, m.message_id, m.body
+    from (
+        -- Begun after the snapshot.
+        select m.number, m.run_id, m.message_id, m.body
+        from (select * from @schema@.inbox i where i.xid >= pg_snapshot_xmax(p_snapshot) offset 0) m
+        where m.shard = any (p_shards)
+        union all
+        -- In progress at the time: mostly none.
+        select m.number, m.run_id, m.message_id, m.body
+        from pg_snapshot_xip(p_snapshot) x (xid)
+        cross join lateral (select * from @schema@.inbox i where i.xid = x.xid offset 0) m
+        where m.shard = any (p_shards)
+        union all
+        -- A transaction id that was given again after a crash: finished by the snapshot's account, but with numbers
+        -- that were never read. Shard by shard, so that each is read behind that number alone.
+        select m.number, m.run_id, m.message_id, m.body
+        from unnest(p_shards) s (shard)
+        cross join lateral (
+            select * from @schema@.inbox i
+            where i.shard = s.shard and i.number > p_greatest and pg_visible_in_snapshot(i.xid, p_snapshot)
+            order by i.number limit p_limit
+        ) m
+    ) m
+    order by m.number limit p_limit;
+end
+$$;
+
+-- One page of a longer read of the inbox, in the order of numbers: of what was visible in a snapshot, behind a number,
+-- without what was read before.
+create function @schema@.inbox_page(
+    p_shards smallint[], p_behind bigint,
+    p_snapshot pg_snapshot,        -- null: all that is visible now
+    p_read pg_snapshot,            -- what was read before; null: nothing
+    p_greatest bigint,             -- the greatest number read then
+    p_limit bigint
+) returns table (number bigint, run_id uuid, message_id uuid, body bytea)
+language plpgsql stable
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan
+as $$
+begin
+    return query
+    select m.number, m.run_id, m.message_id, m.body
+    from unnest(p_shards) s (shard)
+    -- Shard by shard, so that each is read by its index in the order of numbers, and no further.
+    cross join lateral (
+        select * from @schema@.inbox i
+        where i.shard = s.shard and i.number > p_behind
+          and (p_snapshot is null or pg_visible_in_snapshot(i.xid, p_snapshot))
+          and (p_read is null or i.number > p_greatest or not pg_visible_in_snapshot(i.xid, p_read))
+        order by i.number limit p_limit
+    ) m
+    order by m.number limit p_limit;
+end
+$$;

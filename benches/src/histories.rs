@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use pgworkflows::store::{EventRecord, Load, RunHistory, Store};
+use pgworkflows::store::{Bodies, EventRecord, Load, RunHistory, Store};
 use pgworkflows::{Client, Workflow};
 use pgworkflows_memory::MemoryStore;
 
@@ -52,7 +52,10 @@ pub fn record(kind: Kind, events: u32) -> Result<RunHistory, Failure> {
         Kind::FanOut => runtime.block_on(run::<FanOut>(events / 2, 0)),
         Kind::Signals => runtime.block_on(run::<Signals>(events, events)),
     }?;
-    let events: Vec<EventRecord> = whole.events.into_iter().take(events as usize).collect();
+    // As a store returns them that reads them from somewhere else.
+    let mut bodies = Bodies::default();
+    let record = |record: EventRecord| EventRecord { body: bodies.keep(&record.body), ..record };
+    let events: Vec<EventRecord> = whole.events.into_iter().take(events as usize).map(record).collect();
     Ok(RunHistory { run: whole.run, events })
 }
 

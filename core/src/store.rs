@@ -22,7 +22,7 @@ pub use self::append::{
     Append, Appended, ClosedRun, ClosedStatus, NewEvent, OpenRow, OpenState, OpenedRun, UpdatedRun,
 };
 pub use self::error::StoreError;
-pub use self::history::{Due, DueMark, DueRuns, EventRecord, Load, RunHistory};
+pub use self::history::{Bodies, Due, DueMark, DueRuns, EventRecord, Load, RunHistory};
 pub use self::inbox::{
     InboxCursor, InboxMessage, InboxPage, InboxRead, MessageRef, NewRun, Submission, Submitted,
 };

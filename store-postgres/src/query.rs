@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use pgworkflows::store::{
-    ClosedRun, EventRecord, OpenRow, RunDescription, RunFilter, RunPage, StoreError, StoreQuery, Undelivered,
+    Bodies, ClosedRun, EventRecord, OpenRow, RunDescription, RunFilter, RunPage, StoreError, StoreQuery,
+    Undelivered,
 };
 use pgworkflows::{EventSeq, RunId};
 use sqlx::postgres::{PgBindIterExt, PgRow};
@@ -117,7 +118,8 @@ impl StoreQuery for PostgresStore {
             .bind(after.map_or(0, |seq| seq.get().cast_signed()))
             .bind(i64::from(limit.max(1)));
         let rows = self.shared.fetch(query).await?;
-        rows.iter().map(|row| event_record(row, 0)).collect()
+        let mut bodies = Bodies::default();
+        rows.iter().map(|row| event_record(row, 0, &mut bodies)).collect()
     }
 }
 

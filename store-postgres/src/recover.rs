@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use pgworkflows::store::{Due, DueMark, DueRuns, EventRecord, Load, RunHistory, StoreError};
+use pgworkflows::store::{Bodies, Due, DueMark, DueRuns, EventRecord, Load, RunHistory, StoreError};
 use pgworkflows::{EventName, EventSeq, Position, RunId, Timestamp};
 use sqlx::postgres::{PgBindIterExt, PgRow};
 
 use crate::session::PostgresSession;
-use crate::values::{Time, bytes, get, run_id, shard_number, timestamp, uuid};
+use crate::values::{Time, get, run_id, shard_number, timestamp, uuid};
 
 pub(crate) const LOAD_RUNS: &str = "select * from @schema@.load_runs($1)";
 
@@ -33,12 +33,13 @@ pub(crate) async fn load(session: &mut PostgresSession, load: &Load) -> Result<V
             .bind(i64::from((*limit).max(1))),
     };
     let rows = session.fetch(query).await?;
+    let mut bodies = Bodies::default();
     let mut histories: BTreeMap<RunId, Vec<EventRecord>> = BTreeMap::new();
     for row in &rows {
         // Rows come in no particular order: sorting histories here spares the server sorting their bodies.
         let events = histories.entry(run_id(row, 0)?).or_default();
         if get::<Option<i32>>(row, 1)?.is_some() {
-            events.push(event_record(row, 1)?);
+            events.push(event_record(row, 1, &mut bodies)?);
         }
     }
     histories.into_iter().map(|(run, events)| history(run, events)).collect()
@@ -60,13 +61,17 @@ fn history(run: RunId, mut events: Vec<EventRecord>) -> Result<RunHistory, Store
 }
 
 /// An event whose `seq, position, name, at, body` stand in the row from that column on.
-pub(crate) fn event_record(row: &PgRow, first: usize) -> Result<EventRecord, StoreError> {
+pub(crate) fn event_record(
+    row: &PgRow,
+    first: usize,
+    bodies: &mut Bodies,
+) -> Result<EventRecord, StoreError> {
     Ok(EventRecord {
         seq: EventSeq::new(get::<i32>(row, first)?.cast_unsigned()),
         position: Position::new(get::<i64>(row, first + 1)?.cast_unsigned()),
         name: EventName::from_stored(get(row, first + 2)?),
         at: timestamp(row, first + 3)?,
-        body: bytes(row, first + 4)?,
+        body: bodies.keep(get(row, first + 4)?),
     })
 }
 

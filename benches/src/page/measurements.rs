@@ -26,11 +26,11 @@ pub struct Results(BTreeMap<String, Value>);
 type Measurement = (&'static str, &'static str, &'static str);
 
 const MEASUREMENTS: [Measurement; 20] = [
-    ("same", "load --repeat 3", "--runs 60000"),
-    ("other", "load --client other --repeat 3", "--runs 60000"),
-    ("five", "load --steps 5 --runs 10000 --repeat 3", ""),
-    ("steps", "load --workload steps --steps 5 --runs 10000 --repeat 3", ""),
-    ("fanout", "load --workload fanout --runs 3000 --repeat 3", ""),
+    ("same", "load --runs 60000 --repeat 3", ""),
+    ("other", "load --client other --runs 30000 --repeat 3", "--runs 60000"),
+    ("five", "load --steps 5 --runs 20000 --repeat 3", ""),
+    ("steps", "load --workload steps --steps 5 --runs 30000 --repeat 3", ""),
+    ("fanout", "load --workload fanout --runs 10000 --repeat 3", ""),
     ("signals", "load --workload signals --runs 5000 --repeat 3", ""),
     ("timers", "load --workload timers --runs 5000 --repeat 3 --latency-runs 20", ""),
     ("second", "load --workload timers --due same-second --runs 50000 --lead-s 40 --latency-runs 0", ""),

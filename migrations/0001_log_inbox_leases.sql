@@ -6,6 +6,10 @@
 -- Rows that come as arrays, one per column, are unnested in the select list where they are inserted: they run in
 -- step there, and are not put into a temporary table first, as functions after FROM are.
 --
+-- Rows of large tables that are joined to rows at hand are looked up by `= any (array[x])` in the first column of their
+-- index. A plain `=` goes both ways for the planner, which turns the join around while it takes the table for empty, and
+-- reads all of it for each row at hand.
+--
 -- Two rules hold for every function here. Locks and the reads that depend on them are separate statements
 -- of a VOLATILE function, because a statement that waited for a lock still reads with the snapshot from
 -- before the wait. And locks are taken in one order: leases, ascending, then shards, ascending.
@@ -299,13 +303,13 @@ create function @schema@.append(
 ) returns timestamptz
 language plpgsql volatile
 -- Row by row, by a condition on an index: statistics cannot keep up with `open_runs` and `inbox`, which look empty
--- when they are vacuumed and are full a second later. Only a bitmap scan cannot do without a condition; other plans
--- that read a whole table, or a whole index for each row that is looked for, took up to four fifths of the throughput.
+-- when they are vacuumed and are full a second later. Plans that read a whole table or a whole index, or compile
+-- themselves first, took up to nine tenths of the throughput. See also how rows are looked up, above.
 set enable_seqscan = off
-set enable_indexscan = off
 set enable_indexonlyscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
+set jit = off
 -- And planned once: planning all of this anew for the arrays of each append took two fifths of a small one's time.
 set plan_cache_mode = force_generic_plan
 as $$
@@ -385,7 +389,7 @@ begin
         set state = t.state, wake_at = t.wake_at, waiting_on = t.waiting_on
         from unnest(p_updated, p_updated_states, p_updated_wake, p_updated_waiting)
             as t (run_id, state, wake_at, waiting_on)
-        where o.run_id = t.run_id;
+        where o.run_id = any (array[t.run_id]);
         get diagnostics v_count = row_count;
         if v_count <> cardinality(p_updated) then
             raise exception using errcode = 'PW002', message = format(
@@ -405,7 +409,7 @@ begin
     if cardinality(p_consumed) > 0 then
         delete from @schema@.inbox i
         using unnest(p_consumed_shards, p_consumed, p_consumed_ids) as t (shard, number, message_id)
-        where i.shard = t.shard and i.number = t.number and i.message_id = t.message_id;
+        where i.shard = any (array[t.shard]) and i.number = t.number and i.message_id = t.message_id;
         get diagnostics v_count = row_count;
         if v_count <> cardinality(p_consumed) then
             raise exception using errcode = 'PW002', message = format(
@@ -418,14 +422,14 @@ begin
         with moved as (
             delete from @schema@.inbox i
             using unnest(p_late_shards, p_late, p_late_ids) as t (shard, number, message_id)
-            where i.shard = t.shard and i.number = t.number and i.message_id = t.message_id
+            where i.shard = any (array[t.shard]) and i.number = t.number and i.message_id = t.message_id
             returning i.run_id, i.number, i.message_id, i.opens, i.body
         ), kept as (
             insert into @schema@.undelivered (run_id, number, message_id, body)
             select m.run_id, m.number, m.message_id, m.body from moved m where not m.opens
         ), dropped as (
             -- A start that was submitted after its run was logged, and is over: it has nothing to tell.
-            delete from @schema@.open_runs o using moved m where m.opens and o.run_id = m.run_id
+            delete from @schema@.open_runs o using moved m where m.opens and o.run_id = any (array[m.run_id])
         )
         select count(*) into v_count from moved;
         if v_count <> cardinality(p_late) then
@@ -659,10 +663,10 @@ create function @schema@.submit(
 ) language plpgsql volatile
 -- As in `append`.
 set enable_seqscan = off
-set enable_indexscan = off
 set enable_indexonlyscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
+set jit = off
 set plan_cache_mode = force_generic_plan
 as $$
 declare
@@ -695,7 +699,7 @@ begin
         into verdicts, existing
         from unnest(p_runs, p_workflows, p_keys, p_digests) with ordinality
             as t (run, workflow, key, digest, ord)
-        left join @schema@.run_keys k on k.workflow = t.workflow and k.key = t.key;
+        left join @schema@.run_keys k on k.workflow = any (array[t.workflow]) and k.key = t.key;
     end if;
 
     -- A start that was accepted before finds its run's row, or the run over, and changes nothing.
@@ -714,8 +718,8 @@ begin
         -- Its row may have gone since: again a later statement.
         with over as (
             delete from @schema@.open_runs o
-            using unnest(v_opened) as t (run), @schema@.closed_runs c
-            where o.run_id = t.run and c.run_id = t.run
+            where o.run_id = any (v_opened)
+              and exists (select from @schema@.closed_runs c where c.run_id = any (array[o.run_id]))
             returning o.run_id
         )
         select coalesce(array_agg(t.run), '{}') into v_opened

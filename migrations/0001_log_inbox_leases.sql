@@ -532,21 +532,24 @@ begin
       and not exists (select from @schema@.shards s where s.lease = l.lease);
 
     -- Shards, ascending. Those that another claim is taking are left to it.
-    select p_limit - count(*) into v_missing from @schema@.shards s where s.lease = claim.lease;
-    if v_missing > 0 then
+    loop
+        select p_limit - count(*) into v_missing from @schema@.shards s where s.lease = claim.lease;
+        exit when v_missing <= 0;
         select array_agg(f.shard) into v_locked from (
             select s.shard from @schema@.shards s
             where s.queue = p_queue
               and not exists (select from @schema@.leases l where l.lease = s.lease and not l.fenced)
             order by s.shard limit v_missing for update of s skip locked
         ) f;
-        -- The rows are locked now, but they were chosen by a snapshot from before: look again.
+        exit when v_locked is null;
+        -- The rows are locked now, but they were chosen by a snapshot from before: look again. Another claim may have
+        -- taken some since, and the next round sees that.
         update @schema@.shards s
         set deaths = case when s.lease is null then s.deaths else s.deaths + 1 end,
             lease = claim.lease, claimed_at = clock_timestamp()
         where s.shard = any (v_locked)
           and not exists (select from @schema@.leases l where l.lease = s.lease and not l.fenced);
-    end if;
+    end loop;
 end
 $$;
 

@@ -12,6 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pgworkflows::Client;
+use pgworkflows::store::Store;
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 pub use self::question::{GrowthOptions, HELP, Question, read};
 use crate::Failure;
@@ -53,30 +55,48 @@ impl<'o> Field<'o> {
         Ok(Self { options, ground, address })
     }
 
-    /// Runs per second of one-activity runs, the median of three rounds, by a worker that lives for so long.
-    async fn runs_per_second(&self) -> Result<f64, Failure> {
-        let load = Load::start(self).await?;
-        let mut rates = [load.round().await?, load.round().await?, load.round().await?];
-        load.stop().await?;
-        rates.sort_unstable_by(f64::total_cmp);
-        Ok(rates[1])
+    /// Compares what something has grown with an empty schema of the same server. By turns, because what a machine does
+    /// per second changes from minute to minute.
+    async fn compare(&self, grow: impl Future<Output = Result<(), Failure>>) -> Result<Vec<Figure>, Failure> {
+        // What grows needs a queue.
+        self.load().await?.stop().await?;
+        grow.await?;
+        let schema = format!("{}_empty", self.address.schema);
+        let empty = Address { schema: schema.clone(), ..self.address.clone() }.open().await?;
+        let (empty, grown) = (Load::start(&empty, self.options.runs).await?, self.load().await?);
+        let mut rates = [const { Vec::new() }; 2];
+        for _ in 0..ROUNDS {
+            rates[0].push(empty.round().await?);
+            rates[1].push(grown.round().await?);
+        }
+        empty.stop().await?;
+        grown.stop().await?;
+        let drop = AssertSqlSafe(format!("drop schema {schema} cascade"));
+        sqlx::query(drop).execute(&mut PgConnection::connect(&self.address.url).await?).await?;
+        let [without, with] = rates.map(median);
+        Ok(comparison(without, with))
     }
 
-    /// Measures before and after something grows, and compares.
-    async fn compare(&self, grow: impl Future<Output = Result<(), Failure>>) -> Result<Vec<Figure>, Failure> {
-        let before = self.runs_per_second().await?;
-        grow.await?;
-        let after = self.runs_per_second().await?;
-        Ok(comparison(before, after))
+    /// A worker under the question's load.
+    async fn load(&self) -> Result<Load, Failure> {
+        Load::start(&self.ground.store, self.options.runs).await
     }
 }
 
-/// A rate as it was, as it became, and the share that is left.
-fn comparison(before: f64, after: f64) -> Vec<Figure> {
+/// How many rounds a comparison has, each of both sides.
+const ROUNDS: usize = 5;
+
+fn median(mut rates: Vec<f64>) -> f64 {
+    rates.sort_unstable_by(f64::total_cmp);
+    rates[rates.len() / 2]
+}
+
+/// A rate without something, the rate with it, and the share that is left.
+fn comparison(without: f64, with: f64) -> Vec<Figure> {
     vec![
-        Figure::new("before_runs_per_second", before),
-        Figure::new("runs_per_second", after),
-        Figure::new("share_percent", 100.0 * after / before),
+        Figure::new("runs_per_second_without", without),
+        Figure::new("runs_per_second", with),
+        Figure::new("share_percent", 100.0 * with / without),
     ]
 }
 
@@ -89,10 +109,9 @@ struct Load {
 
 impl Load {
     /// Starts a worker, and waits until it has completed some runs.
-    async fn start(field: &Field<'_>) -> Result<Self, Failure> {
-        let workers = Workers::inside(&field.ground.store, 1)?;
-        let client = Client::new(Arc::clone(&field.ground.store));
-        let load = Self { workers, client, runs: field.options.runs };
+    async fn start(store: &Arc<dyn Store>, runs: u64) -> Result<Self, Failure> {
+        let workers = Workers::inside(store, 1)?;
+        let load = Self { workers, client: Client::new(Arc::clone(store)), runs };
         load.complete(load.runs.div_ceil(5)).await?;
         Ok(load)
     }

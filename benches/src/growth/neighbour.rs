@@ -6,13 +6,13 @@ use std::time::Instant;
 
 use sqlx::{Connection, PgConnection};
 
-use super::{Field, Load, comparison};
+use super::{Field, comparison};
 use crate::Failure;
 use crate::ground::Address;
 use crate::measure::Figure;
 
 pub(super) async fn neighbour(field: &Field<'_>) -> Result<Vec<Figure>, Failure> {
-    let load = Load::start(field).await?;
+    let load = field.load().await?;
     let before = load.round().await?.midpoint(load.round().await?);
 
     let (over, commits) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));

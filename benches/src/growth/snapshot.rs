@@ -10,7 +10,7 @@ use crate::Failure;
 use crate::measure::Figure;
 
 pub(super) async fn snapshot(field: &Field<'_>) -> Result<Vec<Figure>, Failure> {
-    let load = Load::start(field).await?;
+    let load = field.load().await?;
     let before = rates(field, &load).await?;
 
     let mut reader = PgConnection::connect(&field.address.url).await?;

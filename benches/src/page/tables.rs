@@ -61,7 +61,7 @@ pub(super) fn loads(results: &Results) -> String {
 /// What growth does to throughput.
 pub(super) fn growth(results: &Results) -> String {
     let columns = [
-        ("runs/s before", "before_runs_per_second"),
+        ("runs/s without", "runs_per_second_without"),
         ("runs/s", "runs_per_second"),
         ("share %", "share_percent"),
         ("events in the log", "events_in_log"),

@@ -61,7 +61,8 @@ impl<'o> Field<'o> {
         // What grows needs a queue.
         self.load().await?.stop().await?;
         grow.await?;
-        let schema = format!("{}_empty", self.address.schema);
+        // A name of its own: it is dropped afterwards, in whatever database this is.
+        let schema = format!("{}_empty_{}", self.address.schema, std::process::id());
         let empty = Address { schema: schema.clone(), ..self.address.clone() }.open().await?;
         let (empty, grown) = (Load::start(&empty, self.options.runs).await?, self.load().await?);
         let mut rates = [const { Vec::new() }; 2];

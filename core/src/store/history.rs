@@ -108,3 +108,26 @@ pub struct DueRuns {
     /// The store's clock when it answered.
     pub now: Timestamp,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Bodies;
+
+    #[test]
+    fn small_bodies_stand_next_to_each_other_and_a_long_one_by_itself() {
+        let mut bodies = Bodies::default();
+        let long = vec![7; Bodies::SHARED_BYTES + 1];
+        let (one, alone, other) = (bodies.keep(b"one"), bodies.keep(&long), bodies.keep(b"other"));
+        assert_eq!(one.as_ptr().wrapping_add(one.len()), other.as_ptr());
+        assert_eq!((&one[..], &alone[..], &other[..]), (&b"one"[..], &long[..], &b"other"[..]));
+    }
+
+    #[test]
+    fn bodies_that_do_not_fit_any_more_begin_another_piece() {
+        let mut bodies = Bodies::default();
+        let body = [7; Bodies::SHARED_BYTES / 2 + 1];
+        let (one, other) = (bodies.keep(&body), bodies.keep(&body));
+        assert_ne!(one.as_ptr().wrapping_add(one.len()), other.as_ptr());
+        assert_eq!(one, other);
+    }
+}

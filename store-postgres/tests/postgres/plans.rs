@@ -1,5 +1,5 @@
-//! How rows are found must not hang on statistics: after a burst the tables are full of dead rows, and nobody has
-//! counted them yet.
+//! How rows are found must not hang on statistics: after a burst the tables are full of rows that nobody has counted yet,
+//! or that were counted when there were none.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -29,9 +29,12 @@ async fn nothing_on_the_way_of_a_run_reads_a_whole_table() {
 
 #[tokio::test]
 async fn tables_that_were_nearly_empty_when_they_were_counted_are_not_read_whole() {
-    // Given what a vacuum leaves behind: many pages, and next to nothing in them
     let world = World::new().await;
     let mut writer = world.writer().await;
+    // Given tables that were counted when the first run came
+    begin(&world, &mut writer, &[world.run(0)]).await;
+    vacuum(&world, "").await;
+    // And what a vacuum leaves behind of those that empty again: many pages, and next to nothing in them
     let runs: Vec<RunId> = (0..STAYING).map(|number| world.run(number % 4)).collect();
     begin(&world, &mut writer, &runs).await;
     end(&mut writer, &runs).await;
@@ -39,7 +42,7 @@ async fn tables_that_were_nearly_empty_when_they_were_counted_are_not_read_whole
     begin(&world, &mut writer, &[last]).await;
     world.submit(signal(last, "not consumed")).await;
     writer.read(1).await.unwrap();
-    sqlx::raw_sql("vacuum analyze").execute(&mut world.connection().await).await.unwrap();
+    vacuum(&world, "pgworkflows.open_runs, pgworkflows.inbox").await;
     no_round_reads_a_whole_table(world, writer).await;
 }
 
@@ -72,14 +75,21 @@ async fn no_round_reads_a_whole_table(world: World, mut writer: Writer) {
     drop((writer, world.store));
     let after = Counted::read_complete(&database, &before).await;
     for (table, Table { inserted, scans, entries }) in after.since(&before) {
+        // A statement before the first round may be counted late.
         assert!(scans < i64::from(ROUNDS / 10), "{table} was read whole {scans} times in {ROUNDS} rounds");
         assert!(entries <= 10 * inserted, "{entries} entries of the indexes of {table} for {inserted} rows");
     }
 }
 
+/// Counts what these tables hold, or all.
+async fn vacuum(world: &World, tables: &str) {
+    let sql = sqlx::AssertSqlSafe(format!("vacuum analyze {tables}"));
+    sqlx::raw_sql(sql).execute(&mut world.connection().await).await.unwrap();
+}
+
 /// Starts runs by the inbox and logs their first events.
 async fn begin(world: &World, writer: &mut Writer, runs: &[RunId]) {
-    let starts: Vec<_> = runs.iter().map(|run| start(*run, None, "go")).collect();
+    let starts: Vec<_> = runs.iter().map(|run| start(*run, Some(&run.to_string()), "go")).collect();
     world.store.submit(&starts).await.unwrap();
     let page = writer.read(2 * runs.len() as u32).await.unwrap();
     let begun = runs.iter().fold(writer.batch().consumed(&page), |batch, run| {
@@ -112,7 +122,7 @@ impl Counted {
         let rows = sqlx::query(
             "select t.relname::text, t.n_tup_ins, t.seq_scan, sum(i.idx_tup_read)::bigint
              from pg_stat_user_tables t join pg_stat_user_indexes i using (relid)
-             where t.relname = any ('{open_runs, inbox}') or t.relname ~ '^(closed_runs|events)_'
+             where t.relname = any ('{open_runs, run_keys, inbox}') or t.relname ~ '^(closed_runs|events)_'
              group by t.relname, t.n_tup_ins, t.seq_scan",
         );
         let rows = rows.fetch_all(&mut connection).await.unwrap();

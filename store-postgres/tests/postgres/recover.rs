@@ -53,6 +53,19 @@ async fn a_pending_run_has_an_empty_history_and_an_unknown_one_none() {
 }
 
 #[tokio::test]
+async fn the_bodies_of_a_history_stand_next_to_each_other() {
+    let world = World::new().await;
+    let mut writer = world.writer().await;
+    let run = world.run(0);
+    let batch = writer.batch().opened(run, OpenState::Busy, None);
+    writer.append((1..=20).fold(batch, |batch, seq| batch.event(run, seq))).await.unwrap();
+    let histories = writer.session.load(&Load::Runs(vec![run])).await.unwrap();
+    for pair in histories[0].events.windows(2) {
+        assert_eq!(pair[0].body.as_ptr().wrapping_add(pair[0].body.len()), pair[1].body.as_ptr());
+    }
+}
+
+#[tokio::test]
 async fn a_gap_in_a_history_is_corruption() {
     let world = World::new().await;
     let mut writer = world.writer().await;

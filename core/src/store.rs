@@ -22,15 +22,17 @@ pub use self::append::{
     Append, Appended, ClosedRun, ClosedStatus, NewEvent, OpenRow, OpenState, OpenedRun, UpdatedRun,
 };
 pub use self::error::StoreError;
-pub use self::history::{Bodies, Due, DueMark, DueRuns, EventRecord, Load, RunHistory};
+pub use self::history::{Bodies, Due, DueMark, DueRuns, EventRecord, Load, Loaded, RunHistory, Unparked};
 pub use self::inbox::{
     InboxCursor, InboxMessage, InboxPage, InboxRead, MessageRef, NewRun, Submission, Submitted,
 };
-pub use self::lease::{Claim, Claimed, ClaimedShard, LeaseTick, LeaseTicked, Tick, Ticked};
+pub use self::lease::{
+    Claim, Claimed, ClaimedShard, LeaseTick, LeaseTicked, Release, Suspect, SuspectStage, Tick, Ticked,
+};
 pub use self::query::{RunDescription, RunFilter, RunPage, StoreQuery, Undelivered};
 pub use self::switchboard::Switchboard;
 pub(crate) use self::switchboard::{Connection, LocalStart};
-use crate::id::{LeaseId, RunId, ShardId};
+use crate::id::{RunId, ShardId};
 use crate::time::Timestamp;
 
 /// A place that keeps runs: their log, their inbox, and who may write to them.
@@ -124,22 +126,26 @@ pub trait Session: Send {
     /// * [`StoreError::Conflict`]: the batch contradicts what the store holds. Nothing was written.
     /// * [`StoreError::LimitExceeded`]: the store refuses this content. Nothing was written, and the number
     ///   may be used for another batch.
-    /// * [`StoreError::Unavailable`] and [`StoreError::Misconfigured`]: the outcome is unknown; send the identical
-    ///   append again.
+    /// * [`StoreError::Unavailable`] and [`StoreError::Misconfigured`]: send it again. If the error is definite, this
+    ///   try wrote nothing; else its outcome is unknown. Another batch may take its place only under the same number:
+    ///   then whichever comes first makes the other `Fenced`.
     async fn append(&mut self, append: &Append) -> Result<Appended, StoreError>;
 
     /// Reads the messages that became visible since `read.cursor`, in the order of their numbers.
     async fn read_inbox(&mut self, read: &InboxRead) -> Result<InboxPage, StoreError>;
 
-    /// Reads whole histories, ascending by run.
-    async fn load(&mut self, load: &Load) -> Result<Vec<RunHistory>, StoreError>;
+    /// The busy and stalled runs of some shards, ascending.
+    async fn unparked(&mut self, unparked: &Unparked) -> Result<Vec<RunId>, StoreError>;
 
-    /// Parked runs with a deadline behind `due.after`, up to `due.until`, ascending by `(wake_at, run)`.
+    /// Reads histories, as many as fit the limit of bytes.
+    async fn load(&mut self, load: &Load) -> Result<Loaded, StoreError>;
+
+    /// Parked runs with a deadline after `due.after`, up to `due.until`, ascending by `(wake_at, run)`.
     async fn due_runs(&mut self, due: &Due) -> Result<DueRuns, StoreError>;
 
-    /// Fences the lease and frees its shards at once: the end of a graceful shutdown. Does nothing if the
-    /// lease is fenced or missing.
-    async fn release(&mut self, lease: LeaseId) -> Result<(), StoreError>;
+    /// Fences the lease and frees its shards at once: no death is counted. Does nothing if the lease is fenced or
+    /// missing, except that a run at fault gets its strike, once per lease, as long as the store remembers the lease.
+    async fn release(&mut self, release: &Release) -> Result<(), StoreError>;
 }
 
 /// A named group of workers and the contiguous range of shards that they serve.

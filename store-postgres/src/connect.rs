@@ -69,8 +69,8 @@ fn connect_error(options: &PgConnectOptions, error: sqlx::Error) -> StoreError {
             StoreError::misconfigured(format!("{place}: the user may not connect to the database ({error})"))
         }
         _ => match store_error(error) {
-            StoreError::Unavailable { reason, source } => {
-                StoreError::Unavailable { reason: format!("{place}: {reason}"), source }
+            StoreError::Unavailable { reason, definite, source } => {
+                StoreError::Unavailable { reason: format!("{place}: {reason}"), definite, source }
             }
             StoreError::Misconfigured { reason } => StoreError::misconfigured(format!("{place}: {reason}")),
             other => other,

@@ -9,8 +9,8 @@ pub(crate) fn store_error(error: sqlx::Error) -> StoreError {
     match &error {
         Error::Database(database) => match database.try_downcast_ref::<PgDatabaseError>() {
             Some(database) => server_error(database.code(), &describe(database))
-                .unwrap_or_else(|reason| StoreError::Unavailable { reason, source: Some(Box::new(error)) }),
-            None => StoreError::Unavailable { reason: error.to_string(), source: None },
+                .unwrap_or_else(|reason| unavailable(reason, true, error)),
+            None => StoreError::unavailable(error.to_string()),
         },
         Error::Encode(_) | Error::InvalidArgument(_) => StoreError::limit_exceeded(error.to_string()),
         Error::Configuration(_) => StoreError::misconfigured(error.to_string()),
@@ -20,8 +20,12 @@ pub(crate) fn store_error(error: sqlx::Error) -> StoreError {
         | Error::ColumnIndexOutOfBounds { .. }
         | Error::TypeNotFound { .. }
         | Error::RowNotFound => StoreError::corrupt(error.to_string()),
-        _ => StoreError::Unavailable { reason: error.to_string(), source: Some(Box::new(error)) },
+        _ => unavailable(error.to_string(), false, error),
     }
+}
+
+fn unavailable(reason: String, definite: bool, source: sqlx::Error) -> StoreError {
+    StoreError::Unavailable { reason, definite, source: Some(Box::new(source)) }
 }
 
 /// What the server's error codes mean; `Err` with the reason where the outcome is unknown.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::MessageRef;
+use super::{MessageRef, Suspect};
 use crate::event::{EventName, Name};
 use crate::id::{AppendNo, EventSeq, LeaseId, Position, RunId};
 use crate::time::Timestamp;
@@ -29,6 +29,10 @@ pub struct Append {
     pub consumed: Vec<MessageRef>,
     /// Messages whose run was over before they came: moved from the inbox to `undelivered`.
     pub undelivered: Vec<MessageRef>,
+    /// Runs that are under suspicion from now on, or stand elsewhere in it. One that is over is none.
+    pub suspects: Vec<Suspect>,
+    /// Runs that are under suspicion no more.
+    pub cleared: Vec<RunId>,
 }
 
 impl Append {
@@ -57,6 +61,8 @@ impl Append {
         runs(&mut self.opened.iter().map(|opened| opened.run));
         runs(&mut self.updated.iter().map(|updated| updated.run));
         runs(&mut self.closed.iter().map(|closed| closed.run));
+        runs(&mut self.suspects.iter().map(|suspect| suspect.run));
+        runs(&mut self.cleared.iter().copied());
         for messages in [&self.consumed, &self.undelivered] {
             hasher.update((messages.len() as u64).to_le_bytes());
             for message in messages {

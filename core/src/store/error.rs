@@ -15,10 +15,13 @@ pub enum StoreError {
         /// What the store found.
         reason: String,
     },
-    /// The store did not answer, or not yet: the outcome is unknown, try again.
+    /// The store did not do it, or did not answer: try again.
     Unavailable {
         /// What happened.
         reason: String,
+        /// Whether the store itself said so, and this try wrote nothing. If not, its outcome is unknown: a lost
+        /// connection or a timeout says nothing about what was sent before it.
+        definite: bool,
         /// The error beneath, where there is one.
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
@@ -50,9 +53,9 @@ impl StoreError {
         Self::Conflict { reason: reason.into() }
     }
 
-    /// A [`StoreError::Unavailable`] without an error beneath.
+    /// A [`StoreError::Unavailable`] whose outcome is unknown, without an error beneath.
     pub fn unavailable(reason: impl Into<String>) -> Self {
-        Self::Unavailable { reason: reason.into(), source: None }
+        Self::Unavailable { reason: reason.into(), definite: false, source: None }
     }
 
     /// A [`StoreError::Corrupt`].

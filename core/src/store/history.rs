@@ -6,28 +6,45 @@ use crate::event::EventName;
 use crate::id::{EventSeq, Position, RunId, ShardId};
 use crate::time::Timestamp;
 
-/// Asks for histories.
+/// Asks for the busy and stalled runs of some shards: what a new owner has to load.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Load {
-    /// Of these runs, over or not. One of which the store holds nothing is left out.
-    Runs(Vec<RunId>),
-    /// Of the busy and stalled runs of these shards behind `after`, `limit` of them at most.
-    Unparked {
-        /// The shards.
-        shards: Vec<ShardId>,
-        /// The last run of the page before.
-        after: Option<RunId>,
-        /// How many runs to return at most, at least 1.
-        limit: u32,
-    },
+pub struct Unparked {
+    /// The shards.
+    pub shards: Vec<ShardId>,
+    /// The last run of the page before.
+    pub after: Option<RunId>,
+    /// How many runs to return at most, at least 1.
+    pub limit: u32,
 }
 
-/// All that the log says of a run.
+/// Asks for histories, or for the rest of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// The runs, ascending, over or not.
+    pub runs: Vec<RunId>,
+    /// Of the first of them, only the events after this one: its history was cut there.
+    pub after: Option<EventSeq>,
+    /// How many bytes of events to return at most. One event is returned, however large it is.
+    pub bytes: usize,
+}
+
+/// The histories that were asked for, or the first of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// The histories, ascending by run. A run of which the store holds nothing is left out.
+    pub histories: Vec<RunHistory>,
+    /// The run at which the limit of bytes cut the answer: its history goes on after the events that are here, if
+    /// any are, and nothing of the runs after it is here. `None` if everything is.
+    pub cut: Option<RunId>,
+}
+
+/// What the log says of a run: all of it, or the part that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunHistory {
     /// The run.
     pub run: RunId,
-    /// Its events, by `seq`. None for a run whose start has not been logged.
+    /// Its events, by `seq`. None for a run whose start has not been logged. Whether one is missing is for the reader to
+    /// notice: a store that refused a damaged history would keep back its neighbours.
     pub events: Vec<EventRecord>,
 }
 

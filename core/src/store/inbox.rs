@@ -65,6 +65,8 @@ pub struct InboxRead {
     pub cursor: InboxCursor,
     /// How many messages to return at most, at least 1.
     pub limit: u32,
+    /// How many bytes their bodies may have together. One message is returned, however large it is.
+    pub bytes: usize,
 }
 
 /// How far somebody has read the inbox: a store's own writing, which only that store reads. The default is

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{DueMark, InboxCursor};
-use crate::id::{AppendNo, LeaseId, Position, ShardId};
+use crate::id::{AppendNo, LeaseId, Position, RunId, ShardId};
 use crate::time::Timestamp;
 
 /// Asks for free shards of a queue.
@@ -30,19 +30,55 @@ pub struct Claimed {
     /// before are among them, because the answer of the claim that took them may have been lost: a caller that
     /// serves a shard already passes over it.
     pub shards: Vec<ClaimedShard>,
+    /// The runs of these shards that are under suspicion, ascending by run.
+    pub suspects: Vec<Suspect>,
     /// The store's clock when it answered.
     pub now: Timestamp,
 }
 
 /// A shard with its new owner's starting point.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimedShard {
     /// The shard.
     pub shard: ShardId,
     /// The position that its next event gets.
     pub next_position: Position,
-    /// How many owners in a row ended without a release.
+    /// How many owners died, less what later ones paid off: see [`LeaseTick::deaths_max`].
     pub deaths: u32,
+    /// The worker that it was taken over from because its lease had run out; `None` if it was free.
+    pub former: Option<String>,
+}
+
+/// A run that may be what ends the processes that work on it. The mark is durable: it is written before the run is
+/// worked on, and the next owner finds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Suspect {
+    /// The run.
+    pub run: RunId,
+    /// Where it stands.
+    pub stage: SuspectStage,
+    /// How often it alone was found to be at fault.
+    pub strikes: u32,
+}
+
+/// Where a suspect stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SuspectStage {
+    /// Nothing of it is done until its turn comes.
+    Held,
+    /// It is being worked on: if its owner dies, it was under way. A release, which is no death, makes it held again.
+    Tried,
+    /// It was found to be at fault: nothing of it is done any more.
+    SetAside,
+}
+
+/// Gives a lease up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Release {
+    /// The lease.
+    pub lease: LeaseId,
+    /// The run that cost its processor the lease, if one did: it gets a strike, being made a suspect if it is none.
+    pub at_fault: Option<RunId>,
 }
 
 /// One heartbeat of a process.
@@ -65,6 +101,9 @@ pub struct LeaseTick {
     /// lost commits, and does not hold the lease: a processor that is idle must learn of that as well, since what
     /// comes to the inbox then may have numbers that it has read before.
     pub committed: AppendNo,
+    /// No shard of the lease counts more deaths than this from now on: its owner has served long enough to pay off the
+    /// others. Nothing else takes a death away, a release least of all.
+    pub deaths_max: u32,
     /// How far its processor has read the inbox.
     pub cursor: InboxCursor,
     /// Up to which deadline its processor has loaded parked runs.

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::event::wire;
 use crate::id::RunId;
 use crate::registry::{Definitions, Registry};
-use crate::run::{self, PastEvent, PollMark, Replay, Run, RunState, Terms, decode};
+use crate::run::{self, PastEvent, PollMark, Replay, Run, RunState, Terms, Turn, decode};
 use crate::store::RunHistory;
 use crate::workflow::Workflow;
 
@@ -39,11 +39,11 @@ impl Code {
     /// If the history cannot be read, or the code does not follow it.
     pub fn replay(&self, history: &RunHistory) -> Result<Revived, Error> {
         let now = history.events.last().map(|last| last.at).unwrap_or_default();
-        let mut replay = Replay::new(history.run, &self.registry, now);
+        let mut replay = Replay::new(history.run, self.registry.clone(), now);
         for past in decode(history) {
-            replay.take(&past.map_err(Error::invalid)?);
+            past.and_then(|past| replay.take(&past)).map_err(Error::invalid)?;
         }
-        Revived::new(replay.finish(Terms::default()).0)
+        Revived::new(replay.finish(Terms::default(), &Turn::endless(now)).0)
     }
 
     /// Brings a run back from events that are decoded already.

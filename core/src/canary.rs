@@ -45,12 +45,14 @@ pub enum Bug {
     PolledPerBatch,
     /// A start that is submitted because its fate is not known begins a run that is in the log.
     RepeatedStartDoubled,
+    /// A run that is in memory is loaded all the same, and comes back as it was when it was read.
+    Revived,
 }
 
 #[cfg(feature = "canaries")]
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::AppendRecut,
         Self::EffectEarly,
         Self::WakeUpLost,
@@ -65,6 +67,7 @@ impl Bug {
         Self::EvictionCancels,
         Self::PolledPerBatch,
         Self::RepeatedStartDoubled,
+        Self::Revived,
     ];
 }
 

@@ -56,6 +56,18 @@ impl Command {
         }
     }
 
+    /// About how many bytes it takes in the log.
+    pub(crate) fn size(&self) -> usize {
+        /// What an event takes without a payload.
+        const BARE: usize = 64;
+        BARE + match self {
+            Self::ScheduleActivity { input, .. } | Self::RegisterCompensation { input, .. } => {
+                input.bytes().len()
+            }
+            Self::CancelActivity { .. } | Self::StartTimer { .. } | Self::CancelTimer { .. } => 0,
+        }
+    }
+
     /// The decision that is logged.
     pub(crate) fn into_event(self) -> Event {
         match self {

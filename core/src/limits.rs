@@ -29,11 +29,33 @@ pub const DEATHS_BEFORE_SUSPICION: u32 = 3;
 /// How many shards a new queue has by default.
 pub const QUEUE_SHARDS: u16 = 64;
 
-/// How many events an append holds at most, one run's own included whole.
+/// How many commands the code of a run may issue in one poll: what it asks for at once is written at once. Beyond it
+/// the run stalls. Cancellations are not counted.
+pub const DECISIONS_MAX: usize = 20_000;
+
+/// How many bytes these commands may have together: 64 MiB.
+pub const DECISIONS_BYTES_MAX: usize = 64 << 20;
+
+/// From how many bytes of decisions on a run that is released takes the rest of what waits for it into another group:
+/// 1 MiB.
+pub const RELEASE_BYTES_MAX: usize = 1 << 20;
+
+/// How many events an append holds at most, one group's own included whole.
 pub const APPEND_EVENTS_MAX: usize = 5_000;
 
-/// How many bytes of events an append holds at most, one group's own included whole: 16 MiB.
+/// How many bytes of events an append holds at most, one group's own included whole: 16 MiB. With the largest group
+/// that is a tenth of what PostgreSQL takes in one message.
 pub const APPEND_BYTES_MAX: usize = 16 << 20;
+
+/// How many bytes may wait for an append before a processor takes no more messages in: 64 MiB.
+pub const OUTBOX_BYTES_MAX: usize = 64 << 20;
+
+/// How many bytes a page of the inbox has at most, and the part of the histories that is loaded at once: 8 MiB.
+pub const PAGE_BYTES_MAX: usize = 8 << 20;
+
+/// How long a processor works on runs before it looks after heartbeats, appends and effects. A poll that takes longer
+/// is not interrupted.
+pub const TURN: Duration = Duration::from_millis(4);
 
 /// How long a worker's lease is valid after each renewal, by default.
 pub const LEASE_TTL: Duration = Duration::from_secs(15);

@@ -5,10 +5,15 @@
 //! Its memory runs ahead of the log. If an append is refused, the whole processor is thrown away.
 
 mod batch;
+mod blame;
 mod deadlines;
 mod deliver;
 mod dispatch;
+mod inbox;
+mod loads;
+mod outbox;
 mod recover;
+mod strangers;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +25,11 @@ use tokio::sync::oneshot;
 #[cfg(test)]
 pub(crate) use self::batch::closed_status;
 use self::batch::{Group, InFlight};
+use self::blame::Blame;
+use self::inbox::Inbox;
+use self::loads::Loads;
+use self::outbox::Outbox;
+use self::strangers::Strangers;
 use crate::activity::ActivityOptions;
 use crate::canary::{self, Bug};
 use crate::command::StepRequest;
@@ -29,10 +39,9 @@ use crate::limits;
 use crate::message::Message;
 use crate::payload::Payload;
 use crate::registry::Registry;
-use crate::run::{Deadline, Progress, Run};
+use crate::run::{Deadline, Progress, Replay, Run, Turn};
 use crate::store::{
-    Claimed, ClosedRun, Due, DueMark, InboxCursor, InboxRead, LeaseTick, LeaseTicked, Load, MessageRef,
-    OpenRow,
+    Claimed, ClosedRun, Due, DueMark, InboxRead, LeaseTick, LeaseTicked, Load, MessageRef, OpenRow, Unparked,
 };
 use crate::time::Timestamp;
 
@@ -55,42 +64,32 @@ pub(crate) struct Processor {
     lease: LeaseId,
     shards: BTreeMap<ShardId, Shard>,
     runs: BTreeMap<RunId, Box<Live>>,
-    /// Runs whose histories were asked for, with what waits for them.
-    loading: BTreeMap<RunId, Vec<Waiting>>,
-    to_load: Vec<RunId>,
-    recovery: VecDeque<Load>,
+    inbox: Inbox,
+    loads: Loads,
+    /// The replay of the history that is next in `loads`.
+    replaying: Option<Replay>,
+    /// Runs whose code goes on and has not taken in all that waited for it.
+    releasing: BTreeSet<RunId>,
     /// Runs under suspicion, whose activities are dispatched one run at a time.
     suspects: VecDeque<RunId>,
+    strangers: Strangers,
     /// Deadlines of the runs in memory.
     wakes: BTreeSet<(Timestamp, RunId)>,
     outbox: Outbox,
+    blame: Blame,
     in_flight: Option<InFlight>,
     /// The last append that the store acknowledged.
     committed: AppendNo,
-    /// How many groups the next append may hold: fewer after one was refused.
-    groups_max: usize,
-    /// Messages that were read and are still in the inbox.
-    taken: BTreeSet<MessageRef>,
-    /// Messages that left the inbox while a read of it was under way: that read may still show them.
-    settled: Vec<MessageRef>,
-    reading_inbox: bool,
-    cursor: InboxCursor,
-    mail: bool,
     due_mark: Option<DueMark>,
     due_until: Option<Timestamp>,
     due: bool,
     /// Whether shards came after the last heartbeat was asked: its answer does not speak for them.
     claimed_since_tick: bool,
-    /// Runs that the store refuses to write, with its reasons: nothing more is written for them here than that.
+    /// Which kind of read, and which kind of work, has its turn: none waits for another to be done.
+    read_turn: usize,
+    work_turn: usize,
+    /// Runs that are left alone here, and why: the store refuses what they write, or their histories cannot be.
     refused: BTreeMap<RunId, String>,
-}
-
-/// What leaves a processor: groups for the log, and effects that wait for no commit.
-#[derive(Default)]
-struct Outbox {
-    /// What is to be appended, in order.
-    groups: VecDeque<Group>,
-    effects: Vec<Effect>,
 }
 
 /// One shard of a processor.
@@ -157,9 +156,19 @@ pub(crate) struct Attempt {
     pub(crate) scheduled_at: Timestamp,
 }
 
+/// How a store did not take an append, of which this try wrote nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Declined {
+    /// It failed, and may succeed the next time.
+    Failed,
+    /// It will not take this content.
+    Refused,
+}
+
 /// What the driver is to read next.
 #[derive(Debug)]
 pub(crate) enum Read {
+    List(Unparked),
     Load(Load),
     Due(Due),
     Inbox(InboxRead),
@@ -174,24 +183,23 @@ impl Processor {
             lease: claimed.lease,
             shards: BTreeMap::new(),
             runs: BTreeMap::new(),
-            loading: BTreeMap::new(),
-            to_load: Vec::new(),
-            recovery: VecDeque::new(),
+            inbox: Inbox::default(),
+            loads: Loads::default(),
+            replaying: None,
+            releasing: BTreeSet::new(),
             suspects: VecDeque::new(),
+            strangers: Strangers::default(),
             wakes: BTreeSet::new(),
             outbox: Outbox::default(),
+            blame: Blame::default(),
             in_flight: None,
             committed: AppendNo::new(0),
-            groups_max: usize::MAX,
-            taken: BTreeSet::new(),
-            settled: Vec::new(),
-            reading_inbox: false,
-            cursor: InboxCursor::default(),
-            mail: false,
             due_mark: None,
             due_until: None,
             due: false,
             claimed_since_tick: false,
+            read_turn: 0,
+            work_turn: 0,
             refused: BTreeMap::new(),
         };
         processor.claimed(claimed);
@@ -211,10 +219,9 @@ impl Processor {
             let shard = Shard { next_position: claimed.next_position, suspicious };
             self.shards.insert(claimed.shard, shard);
         }
-        self.recovery.push_back(Load::Unparked { shards: new, after: None, limit: recover::PAGE });
+        self.loads.recover(new);
         // A new owner begins with no snapshot and no mark; what is in memory already is recognised.
-        self.cursor = InboxCursor::default();
-        self.mail = true;
+        self.inbox.begin_anew();
         self.due_mark = None;
         self.due = true;
         // What parks with a near deadline stays in memory from now on: the first heartbeat is yet to come.
@@ -251,7 +258,7 @@ impl Processor {
 
     /// There may be messages.
     pub(crate) fn has_mail(&mut self) {
-        self.mail = true;
+        self.inbox.has_mail(true);
     }
 
     /// This processor's part of a heartbeat that is about to be sent.
@@ -266,7 +273,8 @@ impl Processor {
             lease: self.lease,
             renew: Some(ttl),
             committed: self.committed,
-            cursor: self.cursor.clone(),
+            deaths_max: u32::MAX,
+            cursor: self.inbox.cursor().clone(),
             due_after: self.due_mark,
             due_until,
         }
@@ -274,7 +282,7 @@ impl Processor {
 
     /// The answer to that heartbeat.
     pub(crate) fn ticked(&mut self, asked: &LeaseTick, ticked: &LeaseTicked) {
-        self.mail |= ticked.mail;
+        self.inbox.has_mail(ticked.mail);
         if canary::is(Bug::MarkMovedLate) {
             self.due_until = self.due_until.max(Some(asked.due_until));
         }
@@ -285,47 +293,68 @@ impl Processor {
         }
     }
 
+    /// Does the next piece of work: fires a deadline, delivers a message, or has a history replayed or a release go on
+    /// for some events, by turns. Whether there was anything to do.
+    pub(crate) fn work(&mut self, turn: &Turn<'_>) -> bool {
+        const KINDS: usize = 4;
+        (0..KINDS).any(|_| {
+            self.work_turn = (self.work_turn + 1) % KINDS;
+            match self.work_turn {
+                0 => self.fire_next(turn.now),
+                1 => self.deliver_next(turn.now),
+                2 => self.replay_some(turn),
+                _ => self.release_some(turn),
+            }
+        })
+    }
+
     /// What to read next, if anything. The answer must be handed back before the next call.
     pub(crate) fn next_read(&mut self) -> Option<Read> {
-        // Recovery comes first. Nothing else brings a run of these shards into memory before, so a history that
-        // is read now is whole when it arrives: a run that went on meanwhile must not come back as it was.
-        if let Some(load) = self.recovery.pop_front() {
-            return Some(Read::Load(load));
-        }
-        if !self.to_load.is_empty() {
-            let page = self.to_load.len().min(recover::PAGE as usize);
-            return Some(Read::Load(Load::Runs(self.to_load.drain(..page).collect())));
-        }
-        if self.runs.len() + self.loading.len() >= self.config.runs_max || self.shards.is_empty() {
-            return None;
-        }
-        let shards = || self.shards.keys().copied().collect();
-        if std::mem::take(&mut self.mail) {
-            self.reading_inbox = true;
-            let read = InboxRead { shards: shards(), cursor: self.cursor.clone(), limit: deliver::PAGE };
-            return Some(Read::Inbox(read));
-        }
-        let until = self.due_until?;
-        if std::mem::take(&mut self.due) {
-            return Some(Read::Due(Due {
-                shards: shards(),
-                after: self.due_mark,
-                until,
-                limit: recover::PAGE,
-            }));
+        const KINDS: usize = 4;
+        for kind in (self.read_turn..).take(KINDS) {
+            let read = match kind % KINDS {
+                0 => self.loads.ask_list().map(Read::List),
+                1 => self.loads.ask().map(Read::Load),
+                2 => self.ask_inbox().map(Read::Inbox),
+                _ => self.ask_due().map(Read::Due),
+            };
+            if read.is_some() {
+                self.read_turn = (kind + 1) % KINDS;
+                return read;
+            }
         }
         None
+    }
+
+    fn ask_inbox(&mut self) -> Option<InboxRead> {
+        if self.is_crowded() {
+            return None;
+        }
+        let shards = &self.shards;
+        self.inbox.ask(|| shards.keys().copied().collect())
+    }
+
+    fn ask_due(&mut self) -> Option<Due> {
+        if self.is_crowded() {
+            return None;
+        }
+        let until = self.due_until?;
+        let shards = || self.shards.keys().copied().collect();
+        let after = self.due_mark;
+        std::mem::take(&mut self.due).then(|| Due { shards: shards(), after, until, limit: DUE_PAGE })
+    }
+
+    /// Whether memory has no room for more runs, or there is no shard to take them from.
+    fn is_crowded(&self) -> bool {
+        self.runs.len() >= self.config.runs_max || self.shards.is_empty()
     }
 
     /// A read failed: it is to be made again.
     pub(crate) fn read_failed(&mut self, read: Read) {
         match read {
-            Read::Load(Load::Runs(runs)) => self.to_load.extend(runs),
-            Read::Load(load @ Load::Unparked { .. }) => self.recovery.push_front(load),
-            Read::Inbox(_) => {
-                self.mail = true;
-                self.inbox_was_read();
-            }
+            Read::List(unparked) => self.loads.list_failed(unparked),
+            Read::Load(load) => self.loads.failed(load),
+            Read::Inbox(_) => self.inbox.failed(),
             Read::Due(_) => self.due = true,
         }
     }
@@ -337,11 +366,11 @@ impl Processor {
 
     /// Whether nothing waits for an append.
     pub(crate) fn is_flushed(&self) -> bool {
-        self.in_flight.is_none() && self.outbox.groups.is_empty()
+        self.in_flight.is_none() && self.outbox.is_empty()
     }
 
     /// Takes in what a run asks for: its events are queued for the log, its effects wait for their commit.
-    fn absorb(&mut self, id: RunId, progress: Progress, consumed: Option<MessageRef>, now: Timestamp) {
+    fn absorb(&mut self, id: RunId, progress: Progress, consumed: &[MessageRef], now: Timestamp) {
         let Some(live) = self.runs.get_mut(&id) else { return };
         let mut group = Group::new(id);
         group.consumed.extend(consumed);
@@ -357,6 +386,9 @@ impl Processor {
         live.abort(&mut group, given_up, over);
         live.queue(group, &mut self.outbox);
         live.reschedule(&mut self.wakes);
+        if live.run.can_release() {
+            self.releasing.insert(id);
+        }
         let long = live.run.state.event_count() >= self.config.history_events_warn;
         for call in dispatch {
             self.dispatch(id, call, now);
@@ -383,7 +415,7 @@ impl Processor {
         if count >= max && live.run.state.stalled.is_none() && live.run.state.ending.is_none() {
             let reason = history_too_long(count, max);
             let progress = live.run.stall(now, reason);
-            self.absorb(id, progress, None, now);
+            self.absorb(id, progress, &[], now);
         }
     }
 
@@ -395,7 +427,7 @@ impl Processor {
                 && let Some((progress, now)) =
                     self.runs.get_mut(&id).and_then(|live| canary::cancel_a_timer(&mut live.run))
             {
-                return self.absorb(id, progress, None, now);
+                return self.absorb(id, progress, &[], now);
             }
             self.forget(id);
         }
@@ -435,7 +467,7 @@ impl Live {
             return;
         }
         self.uncommitted += 1;
-        outbox.groups.push_back(group);
+        outbox.push(group);
     }
 
     /// Has an effect wait for everything of its run that is queued or in flight.
@@ -444,17 +476,20 @@ impl Live {
             // Nothing of the run is on its way to the log: what it asks for may begin.
             return outbox.effects.push(effect);
         }
-        match outbox.groups.back_mut() {
+        match outbox.last() {
             Some(last) if last.run == self.run.state.id => last.effects.push(effect),
             _ => {
                 let mut group = Group::new(self.run.state.id);
                 group.effects.push(effect);
                 self.uncommitted += 1;
-                outbox.groups.push_back(group);
+                outbox.push(group);
             }
         }
     }
 }
+
+/// How many deadlines are read at once.
+const DUE_PAGE: u32 = 500;
 
 /// Why a run of that many events does not go on.
 fn history_too_long(count: u32, max: u32) -> String {

@@ -65,7 +65,8 @@ pub fn replay<W: Workflow>(history: &RunHistory) -> Result<Replayed, Error> {
     let mut definitions = Definitions::default();
     definitions.workflow::<W>()?;
     let registry = Registry::new(Arc::new(definitions), Arc::new(PollMark::default()));
-    let run::Examined { run, divergence, sources } = run::examine(history.run, &past, &registry, last.at);
+    let examined = run::examine(history.run, &past, &registry, last.at).map_err(problem)?;
+    let run::Examined { run, divergence, sources } = examined;
     let over = run.state.closed.is_some();
     match (run.diagnosis(), divergence) {
         (Some(diagnosis), Some(divergence)) => Err(Error::diverged(diagnosis, divergence)),

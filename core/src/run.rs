@@ -11,6 +11,7 @@ mod scope;
 mod state;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 use std::collections::BTreeMap;
 
@@ -19,13 +20,15 @@ pub(crate) use self::program::{AsyncProgram, MakeFuture, Program, WorkflowFuture
 pub use self::replay::Divergence;
 #[cfg(any(test, feature = "bench"))]
 pub(crate) use self::replay::replay;
-pub(crate) use self::replay::{Examined, PastEvent, Replay, Terms, decode, examine};
+pub(crate) use self::replay::{Examined, PastEvent, Replay, Terms, decode, decode_record, examine};
 pub(crate) use self::scope::{CallKind, Resolution, Scope, Source, Ticket, payload_too_large};
 pub(crate) use self::state::{Deadline, DeadlineKind, PendingActivity, RunState};
+pub(crate) use self::turn::Turn;
 use crate::canary::{self, Bug};
 use crate::command::StepRequest;
 use crate::event::{Event, Outcome};
 use crate::id::{CommandId, MessageId, RunId};
+use crate::limits;
 use crate::registry::Registry;
 use crate::time::Timestamp;
 
@@ -73,6 +76,13 @@ impl Run {
         Self { state: RunState::new(id), program: None, diagnosis: None, adoption: None }
     }
 
+    /// Begins a run that the code here does not know: nothing of it is done but to log that it was started.
+    pub(crate) fn start_unknown(id: RunId, at: Timestamp, started: Event) -> (Self, Progress) {
+        let mut run = Self::new(id);
+        let progress = run.note(at, started);
+        (run, progress)
+    }
+
     /// Begins a run: `started` is its `RunStarted`. One that cannot even begin stalls before its start, as before
     /// any resolution.
     pub(crate) fn start(id: RunId, at: Timestamp, started: Event, registry: &Registry) -> (Self, Progress) {
@@ -88,7 +98,7 @@ impl Run {
     pub(crate) fn resolve(&mut self, at: Timestamp, resolution: Event) -> Progress {
         let at = at.max(self.state.now);
         let mut progress = Progress::default();
-        if self.state.stalled.is_some() || self.program.is_none() {
+        if self.state.queues() || self.program.is_none() {
             self.log(at, resolution, &mut progress);
             return progress;
         }
@@ -177,38 +187,51 @@ impl Run {
         }
     }
 
-    /// Has a stalled program, brought back by code that matches, take in what waits for it.
-    fn release(&mut self, now: Timestamp, progress: &mut Progress) {
-        let now = now.max(self.state.now);
-        let dropped = canary::is(Bug::WaitingDropped);
-        let waiting = if dropped { Default::default() } else { self.state.waiting.clone() };
+    /// Whether its code can take in what waits for it.
+    pub(crate) fn can_release(&self) -> bool {
+        self.program.is_some() && self.state.queues()
+    }
+
+    /// Has a program that can go on take in what waits for it: as much as fits one group, and as long as the turn
+    /// lasts, but one resolution at least. What is left stays in the queue for the next call.
+    pub(crate) fn release(&mut self, turn: &Turn<'_>, progress: &mut Progress) {
+        let now = turn.now.max(self.state.now);
         let mut decided = Vec::new();
         let mut stalled_again = None;
-        for (at, resolution) in &waiting {
-            if self.program.is_none() {
-                break;
-            }
-            progress.forget_step(resolution);
-            let at = if canary::is(Bug::WaitingRetimed) { now } else { *at };
-            match self.poll(at, resolution) {
+        let mut size = 0;
+        let mut left = if canary::is(Bug::WaitingDropped) { 0 } else { self.state.waiting.len() };
+        while left > 0 && size < limits::RELEASE_BYTES_MAX && (decided.is_empty() || !turn.is_over()) {
+            let (at, resolution) = self.state.waiting[self.state.waiting.len() - left].clone();
+            progress.forget_step(&resolution);
+            let at = if canary::is(Bug::WaitingRetimed) { now } else { at };
+            match self.poll(at, &resolution) {
                 Ok(decisions) => {
-                    // What waits behind the end of the workflow is over with it.
+                    left -= 1;
+                    size += decisions.size();
+                    // What waits after the end of the workflow is over with it.
                     let over = decisions.outcome.is_some();
                     decided.push(decisions);
                     if over {
                         break;
                     }
                 }
-                Err(reason) => stalled_again = Some(reason),
+                Err(reason) => {
+                    stalled_again = Some(reason);
+                    break;
+                }
             }
         }
         if let (Some(reason), true) = (&stalled_again, decided.is_empty()) {
-            self.diagnosis = Some(reason.clone());
             progress.steps.clear();
-            return;
+            if self.state.stalled.is_some() {
+                self.diagnosis = Some(reason.clone());
+                return;
+            }
         }
-        let released = u32::try_from(decided.len()).unwrap_or(u32::MAX);
-        self.log(now, Event::RunResumed { released }, progress);
+        if !decided.is_empty() || stalled_again.is_none() {
+            let released = u32::try_from(decided.len()).unwrap_or(u32::MAX);
+            self.log(now, Event::RunResumed { released }, progress);
+        }
         for decisions in decided {
             self.decide(now, decisions, progress);
         }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Consequences, Effect, Live, Processor};
+use super::blame::Cut;
+use super::{Consequences, Declined, Effect, Live, Processor};
 use crate::canary::{self, Bug};
 use crate::event::{Event, EventName, Name, wire};
 use crate::id::{CommandId, EventSeq, Position, RunId, ShardId};
@@ -69,7 +70,7 @@ impl Group {
     }
 
     /// How many bytes its events' bodies have.
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         self.events.iter().map(|event| event.body.len()).sum()
     }
 
@@ -153,9 +154,21 @@ impl Live {
         if self.run.state.closed.is_some() {
             return;
         }
+        let row = self.open_row();
+        if self.row.as_ref() == Some(&row) {
+            return;
+        }
+        let workflow = (!self.has_row).then(|| self.run.state.workflow.clone());
+        self.has_row = true;
+        self.row = Some(row.clone());
+        group.row = Some(RowChange::Open { workflow, row });
+    }
+
+    /// The run's row as it is to be.
+    pub(super) fn open_row(&self) -> OpenRow {
         let state = self.open_state();
         let parked = state == OpenState::Parked;
-        let row = OpenRow {
+        OpenRow {
             state,
             wake_at: if parked { self.run.state.wake_at() } else { None },
             waiting_on: match state {
@@ -165,14 +178,7 @@ impl Live {
                 OpenState::Pending => None,
                 OpenState::Parked | OpenState::Stalled => self.run.waiting_on().map(printable),
             },
-        };
-        if self.row.as_ref() == Some(&row) {
-            return;
         }
-        let workflow = (!self.has_row).then(|| self.run.state.workflow.clone());
-        self.has_row = true;
-        self.row = Some(row.clone());
-        group.row = Some(RowChange::Open { workflow, row });
     }
 
     fn open_state(&self) -> OpenState {
@@ -204,13 +210,10 @@ impl Processor {
         if self.in_flight.is_some() {
             return None;
         }
-        let mut groups = self.next_groups();
-        while groups.iter().all(Group::writes_nothing) {
-            if groups.is_empty() {
-                return None;
-            }
+        let mut groups = self.next_groups()?;
+        while !groups.is_empty() && groups.iter().all(Group::writes_nothing) {
             self.done(groups);
-            groups = self.next_groups();
+            groups = self.next_groups()?;
         }
         let positions: BTreeMap<ShardId, Position> =
             self.shards.iter().map(|(shard, state)| (*shard, state.next_position)).collect();
@@ -219,21 +222,19 @@ impl Processor {
         Some(append)
     }
 
-    /// As many groups as an append may hold.
-    fn next_groups(&mut self) -> Vec<Group> {
-        let mut groups = Vec::new();
-        let mut events = 0;
-        let mut bytes = 0;
-        while let Some(group) = self.outbox.groups.front() {
-            let (more_events, more_bytes) = (events + group.events.len(), bytes + group.bytes());
-            let full = more_events > limits::APPEND_EVENTS_MAX || more_bytes > limits::APPEND_BYTES_MAX;
-            if full && events > 0 || groups.len() >= self.groups_max {
-                break;
-            }
-            (events, bytes) = (more_events, more_bytes);
-            groups.extend(self.outbox.groups.pop_front());
+    /// What the next append holds. It is empty if nobody but an accused run has something to write: whether that
+    /// succeeds tells something, too.
+    fn next_groups(&mut self) -> Option<Vec<Group>> {
+        if self.outbox.is_empty() {
+            return None;
         }
-        groups
+        let blame = &self.blame;
+        let groups = match blame.next() {
+            Cut::Any(count) => self.outbox.take(count, |_| true),
+            Cut::Without(count) => self.outbox.take(count, |run| !blame.is_accused(run)),
+            Cut::Alone(accused) => self.outbox.take(1, |run| run == accused),
+        };
+        Some(groups)
     }
 
     /// Puts an append together. It takes the groups' events with it.
@@ -248,6 +249,8 @@ impl Processor {
             closed: Vec::new(),
             consumed: Vec::new(),
             undelivered: Vec::new(),
+            suspects: Vec::new(),
+            cleared: Vec::new(),
         };
         let mut rows: Vec<(RunId, &RowChange)> = Vec::new();
         for group in groups {
@@ -298,12 +301,9 @@ impl Processor {
     pub(crate) fn appended(&mut self, _answer: Appended) {
         let Some(in_flight) = self.in_flight.take() else { return };
         self.committed = in_flight.append.number;
-        self.groups_max = usize::MAX;
+        self.blame.succeeded(&in_flight.groups);
         let append = &in_flight.append;
-        self.settled.extend(append.consumed.iter().chain(&append.undelivered));
-        if !self.reading_inbox {
-            self.inbox_was_read();
-        }
+        self.inbox.settle(append.consumed.iter().chain(&append.undelivered));
         self.done(in_flight.groups);
     }
 
@@ -320,27 +320,44 @@ impl Processor {
         }
     }
 
-    /// The store refuses the content of the append in flight, and wrote nothing of it: it is cut in halves, and
-    /// a group that is refused alone is its run's fault.
-    pub(crate) fn refused(&mut self, reason: &str, now: Timestamp) {
+    /// The store did not take the append in flight, and wrote nothing of it by this try. Another is cut under the same
+    /// number and from the same positions on: should an earlier try have been applied all the same, the lease is fenced.
+    pub(crate) fn declined(&mut self, why: Declined, reason: &str, now: Timestamp) {
         let Some(in_flight) = self.in_flight.take() else { return };
         for (shard, position) in in_flight.positions {
             if let Some(state) = self.shards.get_mut(&shard) {
                 state.next_position = position;
             }
         }
-        let count = in_flight.groups.len();
-        let at_fault = in_flight.groups.first().map(|group| group.run);
         let mut events = Arc::unwrap_or_clone(in_flight.append).events;
-        for mut group in in_flight.groups.into_iter().rev() {
-            group.take_back(&mut events);
-            self.outbox.groups.push_front(group);
+        let mut groups = in_flight.groups;
+        groups.iter_mut().rev().for_each(|group| group.take_back(&mut events));
+        let at_fault = match why {
+            _ if canary::is(Bug::AppendRecut) => None,
+            Declined::Failed => self.blame.failed(&groups),
+            Declined::Refused => self.blame.refused(&groups),
+        };
+        self.outbox.put_back(groups);
+        if let Some(run) = at_fault {
+            self.refuse(run, reason, now);
         }
-        match at_fault {
-            _ if canary::is(Bug::AppendRecut) => {}
-            Some(run) if count == 1 => self.refuse(run, reason, now),
-            Some(_) | None => self.groups_max = count / 2,
+    }
+
+    /// The store does not take what this run writes: everything of it that is queued is dropped, it stalls, and
+    /// nothing more is written for it until another worker takes over.
+    fn refuse(&mut self, id: RunId, reason: &str, now: Timestamp) {
+        tracing::error!(run = %id, "the store refuses what the run writes: {reason}");
+        self.outbox.drop_run(id);
+        if let Some(live) = self.forget(id) {
+            let under_way = live.running.keys().chain(&live.steps);
+            self.outbox.effects.extend(under_way.map(|call| Effect::Abort { run: id, id: *call }));
         }
+        let reason = format!("the store refuses what the run writes: {reason}");
+        // Refused again, not even its stall can be written.
+        if self.refused.insert(id, reason).is_none() {
+            self.loads.want(id, Vec::new());
+        }
+        self.pass_suspicion_on(id, now);
     }
 }
 
@@ -378,7 +395,7 @@ pub(crate) fn closed_status(event: &Event) -> Option<ClosedStatus> {
 }
 
 /// Text that every store can hold, at a length that people read.
-fn printable(text: String) -> String {
+pub(super) fn printable(text: String) -> String {
     let clean = text.chars().filter(|c| !c.is_control() || *c == '\n');
     clean.take(limits::WAITING_ON_CHARS_MAX).collect()
 }

@@ -16,14 +16,14 @@ impl Processor {
         self.wakes.first().map(|(at, _)| *at)
     }
 
-    /// It is that time: fires what is due.
-    pub(crate) fn advance(&mut self, now: Timestamp) {
-        while let Some((at, id)) = self.wakes.first().copied() {
-            if at > now {
-                return;
-            }
-            self.fire(id, now);
+    /// Fires the next deadline that is due. Whether there was one.
+    pub(super) fn fire_next(&mut self, now: Timestamp) -> bool {
+        let Some((at, id)) = self.wakes.first().copied() else { return false };
+        if at > now {
+            return false;
         }
+        self.fire(id, now);
+        true
     }
 
     /// Fires the first deadline of a run.
@@ -33,11 +33,11 @@ impl Processor {
         match deadline.kind {
             DeadlineKind::Timer => {
                 let progress = live.run.resolve(now, Event::TimerFired { id: deadline.id });
-                self.absorb(id, progress, None, now);
+                self.absorb(id, progress, &[], now);
             }
             DeadlineKind::ScheduleToClose => {
                 let progress = live.run.activity_out_of_time(now, deadline.id);
-                self.absorb(id, progress, None, now);
+                self.absorb(id, progress, &[], now);
             }
             DeadlineKind::Retry => {
                 live.retried = Some(deadline);
@@ -63,10 +63,7 @@ impl Processor {
         self.due |= full;
         for run in &found.runs {
             if !self.runs.contains_key(&run.run) && !self.refused.contains_key(&run.run) {
-                self.loading.entry(run.run).or_insert_with(|| {
-                    self.to_load.push(run.run);
-                    Vec::new()
-                });
+                self.loads.want(run.run, Vec::new());
             }
         }
     }

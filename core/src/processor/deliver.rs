@@ -10,76 +10,59 @@ use crate::run::Run;
 use crate::store::{InboxMessage, InboxPage, InboxRead, LocalStart, MessageRef, OpenRow, OpenState};
 use crate::time::Timestamp;
 
-/// How many messages are read at once.
-pub(super) const PAGE: u32 = 2_000;
-
 impl Processor {
     /// Messages that were read.
-    pub(crate) fn messages(&mut self, read: &InboxRead, page: InboxPage, now: Timestamp) {
-        // Shards that came meanwhile are read from the beginning.
-        if self.serves_exactly(&read.shards) {
-            self.cursor = page.cursor;
-        }
-        self.mail |= page.more;
-        let mut messages = page.messages.into_iter().peekable();
-        while let Some(message) = messages.next() {
-            canary::hold_polls(messages.peek().is_some_and(|next| next.run == message.run));
-            self.deliver(message, now);
-        }
-        self.inbox_was_read();
+    pub(crate) fn messages(&mut self, read: &InboxRead, page: InboxPage) {
+        let current = self.serves_exactly(&read.shards);
+        self.inbox.answer(page, current);
     }
 
-    /// No read of the inbox is under way: what left it is not seen again.
-    pub(super) fn inbox_was_read(&mut self) {
-        self.reading_inbox = false;
-        for message in self.settled.drain(..) {
-            self.taken.remove(&message);
+    /// Delivers the next message that was read. Whether there was one.
+    pub(super) fn deliver_next(&mut self, now: Timestamp) -> bool {
+        if self.outbox.is_full() {
+            return false;
         }
+        let Some(message) = self.inbox.take() else { return false };
+        canary::hold_polls(self.inbox.peek().is_some_and(|next| next.run == message.run));
+        self.deliver(message, now);
+        true
     }
 
     fn deliver(&mut self, inbox: InboxMessage, now: Timestamp) {
-        let (shard, number, message) = (inbox.run.shard(), inbox.number, inbox.message);
-        let reference = MessageRef { shard, number, message };
-        if !self.owns(shard) || !self.taken.insert(reference) || self.refused.contains_key(&inbox.run) {
+        let (id, shard) = (inbox.run, inbox.run.shard());
+        let reference = MessageRef { shard, number: inbox.number, message: inbox.message };
+        if !self.owns(shard) || self.refused.contains_key(&id) {
             return;
         }
         let message = match wire::decode_message(&inbox.body) {
             Ok(message) => message,
             Err(error) => {
-                tracing::error!(run = %inbox.run, "message {} stays in the inbox: {error}", inbox.number);
+                tracing::error!(run = %id, "message {} stays in the inbox: {error}", inbox.number);
                 return;
             }
         };
         let waiting = Waiting { reference, message };
-        if let Some(queue) = self.loading.get_mut(&inbox.run) {
+        if let Some(queue) = self.loads.queue(id) {
             queue.push(waiting);
-        } else if self.runs.contains_key(&inbox.run) {
-            self.take_in(inbox.run, waiting, now);
-        } else if let Message::Start { repeated: Flag(repeated), .. } = waiting.message
-            && (!repeated || canary::is(Bug::RepeatedStartDoubled))
-        {
-            self.start(inbox.run, waiting, now);
-        } else {
-            self.load(inbox.run, vec![waiting]);
+        } else if self.runs.contains_key(&id) {
+            self.take_in(id, waiting, now);
+        } else if let Some(waiting) = self.pass_over(id, waiting, now) {
+            match waiting.message {
+                Message::Start { repeated: Flag(repeated), .. }
+                    if !repeated || canary::is(Bug::RepeatedStartDoubled) =>
+                {
+                    self.start(id, waiting, now);
+                }
+                _ => self.loads.want(id, vec![waiting]),
+            }
         }
-    }
-
-    /// Asks for a run's history on behalf of what waits for it.
-    pub(super) fn load(&mut self, run: RunId, waiting: Vec<Waiting>) {
-        self.to_load.push(run);
-        self.loading.insert(run, waiting);
     }
 
     /// Begins a run by its start in the inbox.
     fn start(&mut self, id: RunId, waiting: Waiting, now: Timestamp) {
         let Message::Start { workflow, input, key, start_at, .. } = waiting.message else { return };
         let Some(workflow) = self.registry.workflow_name(&workflow) else {
-            tracing::warn!(
-                run = %id, %workflow,
-                "no workflow of this name is registered here: the run waits until a worker that knows it takes \
-                 over; register it with a worker of this queue"
-            );
-            return;
+            return self.leave_pending(id, &workflow, waiting.reference);
         };
         let started = Event::RunStarted { workflow, input, key, start_at, lease: self.lease };
         let (run, progress) = Run::start(id, now, started, &self.registry);
@@ -87,14 +70,14 @@ impl Processor {
         live.has_row = true;
         live.row = Some(OpenRow { state: OpenState::Pending, ..OpenRow::default() });
         self.runs.insert(id, Box::new(live));
-        self.absorb(id, progress, Some(waiting.reference), now);
+        self.absorb(id, progress, &[waiting.reference], now);
     }
 
     /// Begins a run that a client of this process hands over. One that cannot begin here is let go, and so is one
     /// whose client has given up waiting: it is submitted then.
     pub(crate) fn start_local(&mut self, start: LocalStart, now: Timestamp) {
         let LocalStart { run: id, workflow, input, start_at, accepted, closed } = start;
-        let begun = self.runs.contains_key(&id) || self.loading.contains_key(&id);
+        let begun = self.runs.contains_key(&id) || self.loads.expects(id);
         if accepted.is_closed() || !self.owns(id.shard()) || begun {
             return;
         }
@@ -104,7 +87,7 @@ impl Processor {
         let mut live = Live::new(run);
         live.on_closed = Some(closed);
         self.runs.insert(id, Box::new(live));
-        self.absorb(id, progress, None, now);
+        self.absorb(id, progress, &[], now);
         if let Some(live) = self.runs.get_mut(&id) {
             live.cause(Effect::Accept { accepted }, &mut self.outbox);
         }
@@ -146,7 +129,7 @@ impl Processor {
             }
             Message::Terminate { reason } => live.run.terminate(now, message_id, reason),
         };
-        self.absorb(id, progress, Some(reference), now);
+        self.absorb(id, progress, &[reference], now);
     }
 
     /// A message came after the end of its run.
@@ -155,7 +138,7 @@ impl Processor {
         group.undelivered.push(reference);
         match self.runs.get_mut(&run) {
             Some(live) => live.queue(group, &mut self.outbox),
-            None => self.outbox.groups.push_back(group),
+            None => self.outbox.push(group),
         }
     }
 }

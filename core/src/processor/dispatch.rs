@@ -44,7 +44,7 @@ impl Processor {
         live.running.insert(call, attempt.attempt);
         if activity.options.at_most_once || suspect {
             let progress = live.run.attempt_started(now, call, attempt.attempt);
-            self.absorb(id, progress, None, now);
+            self.absorb(id, progress, &[], now);
         }
         if let Some(live) = self.runs.get_mut(&id) {
             live.cause(Effect::Execute(attempt), &mut self.outbox);
@@ -68,7 +68,7 @@ impl Processor {
         let wanted = live.running.remove(&call).is_some() && live.run.state.activities.contains_key(&call);
         if wanted && live.run.state.stalled.is_none() && live.run.state.ending.is_none() {
             let progress = live.run.stall(now, problem);
-            self.absorb(id, progress, None, now);
+            self.absorb(id, progress, &[], now);
         } else if wanted {
             tracing::error!(run = %id, "the run waits for a worker that can: {problem}");
         }
@@ -96,7 +96,7 @@ impl Processor {
         // Should the clock have stepped back: a retry comes after those that were handed out.
         let now = live.retried.map_or(now, |retried| now.max(retried.at));
         let progress = live.run.attempt_ended(now, call, attempt, result);
-        self.absorb(id, progress, None, now);
+        self.absorb(id, progress, &[], now);
         self.evict_if_idle(id);
     }
 
@@ -119,7 +119,7 @@ impl Processor {
             Err(failure) => Event::StepFailed { id: call, step, failure },
         };
         let progress = live.run.resolve(now, resolution);
-        self.absorb(id, progress, None, now);
+        self.absorb(id, progress, &[], now);
         self.evict_if_idle(id);
     }
 }

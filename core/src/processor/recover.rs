@@ -1,99 +1,135 @@
-//! Recovery: runs come back from their histories, after a takeover, for a message, or for a deadline.
+//! Recovery: runs come back from their histories, after a takeover, for a message, or for a deadline. A history is
+//! replayed some events at a time, so that a long one holds nothing up.
 
-use super::{Effect, Live, Processor};
+use super::batch::{Group, RowChange};
+use super::{Live, Processor};
 use crate::canary::{self, Bug};
 use crate::event::{Event, wire};
 use crate::id::{CommandId, RunId};
-use crate::run::{PendingActivity, Replay, RunState, Terms, decode};
-use crate::store::{Load, RunHistory};
+use crate::run::{PendingActivity, Replay, RunState, Terms, Turn, decode_record};
+use crate::store::{EventRecord, Load, Loaded, OpenRow, OpenState, Unparked};
 use crate::time::Timestamp;
 
-/// How many runs are loaded at once.
-pub(super) const PAGE: u32 = 500;
+/// How many events are replayed before something else has its turn.
+const EVENTS_AT_ONCE: usize = 64;
 
 impl Processor {
+    /// Busy and stalled runs that were asked for. Those that are in memory have gone on since, or will: only what is not
+    /// there is loaded.
+    pub(crate) fn listed(&mut self, asked: Unparked, found: &[RunId]) {
+        let (runs, refused) = (&self.runs, &self.refused);
+        let in_memory = |run: &RunId| runs.contains_key(run) && !canary::is(Bug::Revived);
+        self.loads.listed(asked, found, |run| in_memory(&run) || refused.contains_key(&run));
+    }
+
     /// Histories that were asked for.
-    pub(crate) fn loaded(&mut self, load: Load, histories: Vec<RunHistory>, now: Timestamp) {
-        if let Load::Unparked { shards, limit, .. } = &load
-            && histories.len() >= *limit as usize
-        {
-            let after = histories.last().map(|history| history.run);
-            let next = Load::Unparked { shards: shards.clone(), after, limit: *limit };
-            self.recovery.push_back(next);
-        }
-        let unparked = matches!(load, Load::Unparked { .. });
-        for history in histories {
-            self.recover(history, unparked, now);
-        }
-        if let Load::Runs(runs) = load {
-            for run in runs {
-                let waiting = self.loading.remove(&run).unwrap_or_default();
-                self.begin_waiting(run, waiting, now);
-            }
-        }
+    pub(crate) fn loaded(&mut self, asked: Load, loaded: Loaded) {
+        self.loads.answer(asked, loaded);
     }
 
-    fn recover(&mut self, history: RunHistory, unparked: bool, now: Timestamp) {
-        let id = history.run;
-        if self.runs.contains_key(&id) || self.refused.contains_key(&id) && !self.loading.contains_key(&id) {
-            return;
-        }
-        let waiting = match (self.loading.remove(&id), unparked) {
-            // Somebody else asked for it, for a message or a deadline, and waits for the answer.
-            (Some(waiting), true) => {
-                self.to_load.retain(|run| *run != id);
-                waiting
-            }
-            (waiting, _) => waiting.unwrap_or_default(),
-        };
-        let Some(last) = history.events.last() else { return self.begin_waiting(id, waiting, now) };
-        // Nobody asks the code of a run that is over.
-        let last = wire::decode_event(last.name.as_str(), &last.body);
-        if last.is_ok_and(|last| super::batch::closed_status(&last).is_some()) {
-            for waiting in waiting {
-                self.give_up(id, waiting.reference);
-            }
-            return;
-        }
-        if self.bring_back(&history, now) {
-            for waiting in waiting {
-                self.take_in(id, waiting, now);
-            }
-            self.evict_if_idle(id);
-        }
-    }
-
-    /// Brings a run back into memory. Whether that was possible.
-    fn bring_back(&mut self, history: &RunHistory, now: Timestamp) -> bool {
-        let id = history.run;
-        let registry = self.registry.clone();
-        let mut replay = Replay::new(id, &registry, now);
-        for past in decode(history) {
-            match past {
-                Ok(past) => replay.take(&past),
-                Err(error) => {
-                    tracing::error!(run = %id, "the run is left alone: {error}");
-                    return false;
-                }
-            }
-        }
-        let state = replay.state();
-        if replay.is_unknown() {
-            let workflow = &state.workflow;
-            tracing::warn!(run = %id, %workflow, "no workflow of this name is registered here: the run waits");
+    /// Replays some events of the history that is next. Whether there is one.
+    pub(super) fn replay_some(&mut self, turn: &Turn<'_>) -> bool {
+        if self.outbox.is_full() {
             return false;
         }
+        let Some(arrived) = self.loads.arrived() else { return false };
+        let (id, whole) = (arrived.run, arrived.whole);
+        if self.replaying.is_none() {
+            if whole && arrived.events.back().is_none_or(is_terminal) {
+                self.nothing_to_replay(id, turn.now);
+                return true;
+            }
+            let held = self.refused.get(&id).cloned();
+            self.replaying = Some(match held {
+                Some(why) => Replay::without_code(id, self.registry.clone(), turn.now, why),
+                None => Replay::new(id, self.registry.clone(), turn.now),
+            });
+        }
+        let (Some(replay), Some(arrived)) = (&mut self.replaying, self.loads.arrived()) else { return false };
+        let mut taken = 0;
+        while let Some(record) = arrived.events.pop_front() {
+            if let Err(problem) = decode_record(&record).and_then(|past| replay.take(&past)) {
+                self.replaying = None;
+                self.leave_damaged(id, &problem);
+                return true;
+            }
+            taken += 1;
+            if taken == EVENTS_AT_ONCE || turn.is_over() {
+                break;
+            }
+        }
+        if arrived.events.is_empty() {
+            self.loads.replayed();
+            if whole && let Some(replay) = self.replaying.take() {
+                self.bring_back(replay, turn);
+            }
+        }
+        true
+    }
+
+    /// The history that came is empty, or its run is over: nobody asks the code of such a run.
+    fn nothing_to_replay(&mut self, id: RunId, now: Timestamp) {
+        let over = self.loads.arrived().is_some_and(|arrived| !arrived.events.is_empty());
+        self.loads.replayed();
+        let waiting = self.loads.take_waiting(id);
+        if over {
+            waiting.into_iter().for_each(|waiting| self.give_up(id, waiting.reference));
+        } else {
+            self.begin_waiting(id, waiting, now);
+        }
+    }
+
+    /// Brings a run back into memory, with what waits for it.
+    fn bring_back(&mut self, replay: Replay, turn: &Turn<'_>) {
+        let (id, now) = (replay.state().id, turn.now);
+        let waiting = self.loads.take_waiting(id);
+        if replay.state().closed.is_some() {
+            return waiting.into_iter().for_each(|waiting| self.give_up(id, waiting.reference));
+        }
+        let state = replay.state();
         let adopted = Event::RunAdopted { lease: self.lease, worker: self.config.worker.clone() };
         let adoption = (state.lease != Some(self.lease)).then_some(adopted);
+        if replay.is_unknown() {
+            return self.leave_to_others(replay.into_run(adoption), waiting, now);
+        }
         let terms = Terms { adoption, hold: self.hold(state) };
-        let (run, progress) = replay.finish(terms);
+        let (run, progress) = replay.finish(terms, turn);
         let mut live = Live::new(run);
         live.has_row = true;
         let in_flight: Vec<CommandId> = live.run.state.activities_in_flight().collect();
         self.runs.insert(id, Box::new(live));
-        self.absorb(id, progress, None, now);
+        self.absorb(id, progress, &[], now);
         if !self.refused.contains_key(&id) {
             self.go_on(id, in_flight, now);
+        }
+        for waiting in waiting {
+            self.take_in(id, waiting, now);
+        }
+        self.evict_if_idle(id);
+    }
+
+    /// A history that cannot be: its run is left alone, where people see it, and its messages stay in the inbox.
+    fn leave_damaged(&mut self, id: RunId, problem: &str) {
+        tracing::error!(run = %id, "the run is left alone: {problem}");
+        self.loads.leave(id);
+        self.loads.take_waiting(id);
+        let waiting_on = Some(format!("stalled: the run is left alone: {problem}"));
+        let row = OpenRow { state: OpenState::Stalled, wake_at: None, waiting_on };
+        let mut group = Group::new(id);
+        group.row = Some(RowChange::Open { workflow: None, row });
+        self.outbox.push(group);
+        self.refused.insert(id, problem.to_owned());
+    }
+
+    /// Has the code of a released run take in more of what waited for it. Whether there is such a run.
+    pub(super) fn release_some(&mut self, turn: &Turn<'_>) -> bool {
+        let Some(id) = self.releasing.pop_first() else { return false };
+        let Some(live) = self.runs.get_mut(&id) else { return true };
+        if live.run.can_release() {
+            let mut progress = Default::default();
+            live.run.release(turn, &mut progress);
+            self.absorb(id, progress, &[], turn.now);
+            self.evict_if_idle(id);
         }
         true
     }
@@ -130,7 +166,7 @@ impl Processor {
         };
         if live.run.state.activities.get(&call).is_some_and(|activity| is_charged(activity)) {
             let progress = live.run.attempt_lost(now, call);
-            self.absorb(id, progress, None, now);
+            self.absorb(id, progress, &[], now);
         }
     }
 
@@ -174,21 +210,10 @@ impl Processor {
     pub(super) fn is_suspicious(&self, id: RunId) -> bool {
         self.shards.get(&id.shard()).is_some_and(|shard| shard.suspicious)
     }
+}
 
-    /// The store refuses what this run writes: everything of it that is queued is dropped, it stalls, and
-    /// nothing more is written for it until another worker takes over.
-    pub(super) fn refuse(&mut self, id: RunId, reason: &str, now: Timestamp) {
-        tracing::error!(run = %id, "the store refuses what the run writes: {reason}");
-        self.outbox.groups.retain(|group| group.run != id);
-        if let Some(live) = self.forget(id) {
-            let under_way = live.running.keys().chain(&live.steps);
-            self.outbox.effects.extend(under_way.map(|call| Effect::Abort { run: id, id: *call }));
-        }
-        let reason = format!("the store refuses what the run writes: {reason}");
-        // Refused again, not even its stall can be written.
-        if self.refused.insert(id, reason).is_none() {
-            self.load(id, Vec::new());
-        }
-        self.pass_suspicion_on(id, now);
-    }
+/// Whether a history ends with this event: its run is over. What cannot be decoded is for the replay to report.
+fn is_terminal(last: &EventRecord) -> bool {
+    let last = wire::decode_event(last.name.as_str(), &last.body);
+    last.is_ok_and(|last| super::batch::closed_status(&last).is_some())
 }

@@ -40,6 +40,13 @@ pub(crate) struct Decisions {
     pub(crate) outcome: Option<Outcome>,
 }
 
+impl Decisions {
+    /// About how many bytes they take in the log.
+    pub(crate) fn size(&self) -> usize {
+        self.gathered.issued.iter().map(|issued| issued.command.size()).sum()
+    }
+}
+
 /// Makes a workflow's future from its context and input; the error says why the input is of no use.
 pub(crate) type MakeFuture = dyn Fn(Context, &Payload) -> Result<WorkflowFuture, String> + Send + Sync;
 

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::panic::Location;
 
-use super::{Progress, Run, RunState, Source};
+use super::{Progress, Run, RunState, Source, Turn};
 use crate::canary;
 use crate::command::Issued;
 use crate::event::{Event, Name, Outcome, Role, wire};
 use crate::id::{CommandId, EventSeq, RunId};
 use crate::registry::Registry;
-use crate::store::RunHistory;
+use crate::store::{EventRecord, RunHistory};
 use crate::time::Timestamp;
 
 /// One event of a history.
@@ -41,11 +41,17 @@ pub(crate) fn replay(
     terms: Terms,
     now: Timestamp,
 ) -> (Run, Progress) {
-    let mut replay = Replay::new(run, registry, now);
+    let mut replay = Replay::new(run, registry.clone(), now);
     for past in history {
-        replay.take(past);
+        replay.take(past).expect("what the engine logged is whole");
     }
-    replay.finish(terms)
+    let (mut run, mut progress) = replay.finish(terms, &Turn::endless(now));
+    while run.can_release() {
+        let mut released = Progress::default();
+        run.release(&Turn::endless(now), &mut released);
+        progress.append(released);
+    }
+    (run, progress)
 }
 
 /// What there is to say of a history and the code that replays it.
@@ -56,16 +62,21 @@ pub(crate) struct Examined {
     pub(crate) sources: BTreeMap<CommandId, Source>,
 }
 
-/// Brings a run back to look at it.
-pub(crate) fn examine(run: RunId, history: &[PastEvent], registry: &Registry, now: Timestamp) -> Examined {
-    let mut replay = Replay { sources: Some(BTreeMap::new()), ..Replay::new(run, registry, now) };
+/// Brings a run back to look at it. The error says what is wrong with its history.
+pub(crate) fn examine(
+    run: RunId,
+    history: &[PastEvent],
+    registry: &Registry,
+    now: Timestamp,
+) -> Result<Examined, String> {
+    let mut replay = Replay { sources: Some(BTreeMap::new()), ..Replay::new(run, registry.clone(), now) };
     for past in history {
-        replay.take(past);
+        replay.take(past)?;
     }
     replay.end();
     let (divergence, sources) = (replay.diverged.clone(), replay.sources.take().unwrap_or_default());
-    let (run, _) = replay.finish(Terms::default());
-    Examined { run, divergence, sources }
+    let (run, _) = replay.finish(Terms::default(), &Turn::endless(now));
+    Ok(Examined { run, divergence, sources })
 }
 
 /// Where a history and the code part.
@@ -94,24 +105,22 @@ impl fmt::Display for Divergence {
 
 /// A history in core's own terms, event by event: whoever replays it needs no more than one of them at a time.
 pub(crate) fn decode(history: &RunHistory) -> impl Iterator<Item = Result<PastEvent, String>> {
-    history.events.iter().enumerate().map(|(index, record)| {
-        if record.seq.get() as usize != index + 1 {
-            return Err(format!(
-                "its history is not whole: event {} is where {} should be",
-                record.seq,
-                index + 1
-            ));
-        }
-        let event = wire::decode_event(record.name.as_str(), &record.body)
-            .map_err(|error| format!("event {}: {error}", record.seq))?;
-        Ok(PastEvent { seq: record.seq, at: record.at, event })
-    })
+    history.events.iter().map(decode_record)
+}
+
+/// One event of it.
+pub(crate) fn decode_record(record: &EventRecord) -> Result<PastEvent, String> {
+    let event = wire::decode_event(record.name.as_str(), &record.body)
+        .map_err(|error| format!("event {}: {error}", record.seq))?;
+    Ok(PastEvent { seq: record.seq, at: record.at, event })
 }
 
 /// A replay under way: it takes the events of a history, one after the other.
-pub(crate) struct Replay<'a> {
+pub(crate) struct Replay {
     run: Run,
-    registry: &'a Registry,
+    registry: Registry,
+    /// Why no code is asked: the history is folded only.
+    without_code: Option<String>,
     now: Timestamp,
     /// Decisions that the program made and the log has not confirmed yet.
     made: VecDeque<Made>,
@@ -144,12 +153,13 @@ impl std::fmt::Display for Made {
     }
 }
 
-impl<'a> Replay<'a> {
+impl Replay {
     /// The replay of a run's history, which is brought back at that time.
-    pub(crate) fn new(run: RunId, registry: &'a Registry, now: Timestamp) -> Self {
+    pub(crate) fn new(run: RunId, registry: Registry, now: Timestamp) -> Self {
         Self {
             run: Run::new(run),
             registry,
+            without_code: None,
             now,
             made: VecDeque::new(),
             progress: Progress::default(),
@@ -157,6 +167,11 @@ impl<'a> Replay<'a> {
             unknown: false,
             sources: None,
         }
+    }
+
+    /// As [`Replay::new`], for a run whose code must not be asked.
+    pub(crate) fn without_code(run: RunId, registry: Registry, now: Timestamp, why: String) -> Self {
+        Self { without_code: Some(why), ..Self::new(run, registry, now) }
     }
 
     /// What the events so far say of the run.
@@ -169,8 +184,16 @@ impl<'a> Replay<'a> {
         self.unknown
     }
 
-    /// Takes the next event of the history.
-    pub(crate) fn take(&mut self, past: &PastEvent) {
+    /// Takes the next event of the history. The error says why it cannot be the next.
+    pub(crate) fn take(&mut self, past: &PastEvent) -> Result<(), String> {
+        let state = &self.run.state;
+        let expected = state.next_seq();
+        if past.seq != expected {
+            return Err(format!("its history is not whole: event {} is where {expected} should be", past.seq));
+        }
+        if state.closed.is_some() {
+            return Err(format!("event {} is {}, after the end of the run", past.seq, past.event.name()));
+        }
         let past = &*canary::restart_timer(past, self.now);
         if let Event::RunStarted { workflow, .. } = &past.event {
             self.begin(past.seq, workflow);
@@ -184,9 +207,13 @@ impl<'a> Replay<'a> {
             // The program has returned, or nobody asks it any more.
             self.run.program = None;
         }
+        Ok(())
     }
 
     fn begin(&mut self, seq: EventSeq, workflow: &Name) {
+        if let Some(why) = self.without_code.clone() {
+            return self.fail(seq, why);
+        }
         match self.registry.program(workflow, self.run.state.id) {
             Some(mut program) => {
                 program.set_recorded(true);
@@ -221,9 +248,9 @@ impl<'a> Replay<'a> {
         if let Some(made) = self.made.front().map(ToString::to_string) {
             self.diverge_at(past, &made);
         }
-        let stalled = self.run.state.stalled.is_some();
+        let queued = self.run.state.queues();
         self.run.state.apply(past.at, &past.event);
-        if !stalled {
+        if !queued {
             self.poll(past.seq, past.at, &past.event);
         }
     }
@@ -287,8 +314,15 @@ impl<'a> Replay<'a> {
         }
     }
 
+    /// The run as its history alone has it, without a program.
+    pub(crate) fn into_run(mut self, adoption: Option<Event>) -> Run {
+        self.run.program = None;
+        self.run.adoption = adoption.map(Box::new);
+        self.run
+    }
+
     /// The run as it comes out of its history, with what has to be logged because of that.
-    pub(crate) fn finish(mut self, terms: Terms) -> (Run, Progress) {
+    pub(crate) fn finish(mut self, terms: Terms, turn: &Turn<'_>) -> (Run, Progress) {
         self.end();
         self.run.adoption = terms.adoption.map(Box::new);
         let mut progress = self.progress;
@@ -311,7 +345,7 @@ impl<'a> Replay<'a> {
                     self.run.log(self.now, Event::RunStalled { reason }, &mut progress);
                 }
             }
-            None if self.run.state.stalled.is_some() => self.run.release(self.now, &mut progress),
+            None if self.run.can_release() => self.run.release(turn, &mut progress),
             None => {}
         }
         (self.run, progress)

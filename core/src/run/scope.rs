@@ -19,6 +19,7 @@ use crate::command::{Command, Issued, StepRequest};
 use crate::event::Name;
 use crate::failure::Failure;
 use crate::id::{CommandId, RunId};
+use crate::limits;
 use crate::payload::{Encoding, Payload};
 use crate::random::Stream;
 use crate::time::Timestamp;
@@ -41,6 +42,8 @@ pub(crate) struct Scope {
 struct Inner {
     next_command: CommandId,
     issued: Vec<Issued>,
+    /// How many bytes and commands of these count towards the limits.
+    size: Size,
     steps: BTreeMap<CommandId, StepRequest>,
     dropped_steps: Vec<CommandId>,
     /// All steps that were ever given up: the outcome of one may have waited in a stalled run's queue.
@@ -106,6 +109,7 @@ impl Scope {
             inner: RefCell::new(Inner {
                 next_command: CommandId::FIRST,
                 issued: Vec::new(),
+                size: Size::default(),
                 steps: BTreeMap::new(),
                 dropped_steps: Vec::new(),
                 given_up_steps: BTreeMap::new(),
@@ -171,11 +175,22 @@ impl Scope {
         id
     }
 
+    /// Notes a command for the log. One that is too much for one poll faults, and is let go at once: what a poll asks
+    /// for is in memory until it is written.
     pub(crate) fn issue(&self, command: Command, source: Source) {
         let mut inner = self.inner.borrow_mut();
-        if !inner.detached {
-            inner.issued.push(Issued { command, source });
+        if inner.detached {
+            return;
         }
+        if !self.recorded.get() {
+            inner.size.add(&command);
+            if inner.size.is_too_much() {
+                let problem = inner.size.problem(&command, source);
+                inner.fault.get_or_insert(problem);
+                return;
+            }
+        }
+        inner.issued.push(Issued { command, source });
     }
 
     /// Lets the caller amend the command it issued in this very poll.
@@ -291,6 +306,7 @@ impl Scope {
     /// Takes what the last poll asked for.
     pub(crate) fn gather(&self) -> Gathered {
         let mut inner = self.inner.borrow_mut();
+        inner.size = Size::default();
         Gathered {
             issued: std::mem::take(&mut inner.issued),
             steps: std::mem::take(&mut inner.steps),
@@ -370,6 +386,36 @@ impl Inner {
                 self.waiters.remove(signal);
             }
         }
+    }
+}
+
+/// How much one poll asks for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Size {
+    commands: usize,
+    bytes: usize,
+}
+
+impl Size {
+    fn add(&mut self, command: &Command) {
+        self.commands += 1;
+        self.bytes += command.size();
+    }
+
+    fn is_too_much(self) -> bool {
+        self.commands > limits::DECISIONS_MAX || self.bytes > limits::DECISIONS_BYTES_MAX
+    }
+
+    fn problem(self, command: &Command, source: Source) -> String {
+        format!(
+            "the workflow asks for too much at once: with what it {command} at {source}, one poll has {} commands of \
+             {} bytes, and the limits are {} commands and {} bytes; await some before it asks for more, or pass \
+             references instead of the data",
+            self.commands,
+            self.bytes,
+            limits::DECISIONS_MAX,
+            limits::DECISIONS_BYTES_MAX
+        )
     }
 }
 

@@ -45,7 +45,8 @@ pub(crate) struct RunState {
     /// Boxed, since few runs ever have one.
     pub(crate) ending: Option<Box<Outcome>>,
     pub(crate) stalled: Option<String>,
-    /// Resolutions that a stalled program has not seen, with their times.
+    /// Resolutions that came while the run was stalled and that its program has not seen yet, with their times, and
+    /// those that came after them.
     pub(crate) waiting: VecDeque<(Timestamp, Event)>,
     pub(crate) closed: Option<ClosedStatus>,
 }
@@ -138,9 +139,17 @@ impl RunState {
         self.seq.map_or(0, EventSeq::get)
     }
 
-    /// Whether an activity is in flight, or the run is on its way out: a new owner must load it at once.
+    /// Whether something goes on: an activity is in flight, the run is on its way out, or its code is taking in what
+    /// waited for it. A new owner must load it at once.
     pub(crate) fn is_busy(&self) -> bool {
-        self.closed.is_none() && (self.ending.is_some() || self.activities.len() > self.retries.len())
+        let releasing = self.stalled.is_none() && !self.waiting.is_empty();
+        let in_flight = self.activities.len() > self.retries.len();
+        self.closed.is_none() && (self.ending.is_some() || releasing || in_flight)
+    }
+
+    /// Whether a resolution waits, for the program cannot take it in, or has not come to it yet.
+    pub(crate) fn queues(&self) -> bool {
+        self.stalled.is_some() || !self.waiting.is_empty()
     }
 
     /// The activities whose attempt is, or should be, going on.
@@ -159,7 +168,7 @@ impl RunState {
         assert!(self.closed.is_none(), "run {}: {} after its terminal event", self.id, event.name());
         self.seq = Some(self.next_seq());
         self.now = self.now.max(at);
-        if self.stalled.is_some() && event.role() == Role::Resolution {
+        if self.queues() && event.role() == Role::Resolution {
             self.waiting.push_back((at, event.clone()));
         }
         match event {
@@ -304,6 +313,7 @@ impl RunState {
     /// The workflow returned: nothing of it goes on but its compensations.
     fn end(&mut self, outcome: &Outcome) {
         self.ending = Some(Box::new(outcome.clone()));
+        self.waiting.clear();
         self.clear();
     }
 

@@ -2,8 +2,10 @@
 //! of it and what time it is. It decides nothing about runs, and touches the world only through the host, the
 //! store's sessions and the executor, so a test can hold all three.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures::future::{BoxFuture, OptionFuture};
@@ -16,10 +18,12 @@ use super::input::{Input, TickReply};
 use crate::canary::{self, Bug};
 use crate::host::{Host, StoreClock};
 use crate::id::{CommandId, RunId};
-use crate::processor::{Effect, Processor, Read};
+use crate::limits;
+use crate::processor::{Declined, Effect, Processor, Read};
 use crate::registry::Registry;
+use crate::run::Turn;
 use crate::store::{
-    Append, Appended, Connection, DueRuns, Hint, InboxPage, RunHistory, Session, Store, StoreError,
+    Append, Appended, Connection, DueRuns, Hint, InboxPage, Loaded, Session, Store, StoreError,
 };
 use crate::time::Timestamp;
 
@@ -68,7 +72,8 @@ type ReadDone = (Box<dyn Session>, Read, Result<Answer, StoreError>);
 
 /// The answer to a read.
 enum Answer {
-    Histories(Vec<RunHistory>),
+    Runs(Vec<RunId>),
+    Histories(Loaded),
     Due(DueRuns),
     Messages(InboxPage),
 }
@@ -81,8 +86,13 @@ pub(crate) struct Driver {
     reader: Option<Box<dyn Session>>,
     append: Option<BoxFuture<'static, AppendDone>>,
     read: Option<BoxFuture<'static, ReadDone>>,
+    /// Outcomes and starts that were not taken in yet, in the order in which they came.
+    backlog: VecDeque<Input>,
     /// Reads rest until then after one failed, by the host's clock.
     read_after: Duration,
+    /// Appends likewise.
+    append_after: Duration,
+    append_delays: Box<dyn Iterator<Item = Duration> + Send>,
     tokens: BTreeMap<(RunId, CommandId), CancellationToken>,
     /// Whether the lease can still be trusted, which the executor asks as well.
     trust: Arc<Trust>,
@@ -104,6 +114,7 @@ impl Driver {
         let hints = with.store.hints();
         let (writer, reader) = sessions;
         // How long a lease may go without a renewal before its processor stops on its own.
+        let append_delays = Box::new(backoff(&*with.host));
         let trust = Trust::new(Arc::clone(&with.host), with.lease_ttl * 2 / 3, claimed_at);
         let connection = with.connect();
         connection.iter().for_each(|connection| connection.serve(processor.shards()));
@@ -115,7 +126,10 @@ impl Driver {
             reader: Some(reader),
             append: None,
             read: None,
+            backlog: VecDeque::new(),
             read_after: Duration::ZERO,
+            append_after: Duration::ZERO,
+            append_delays,
             tokens: BTreeMap::new(),
             trust: Arc::new(trust),
             connection,
@@ -133,36 +147,40 @@ impl Driver {
             if let Some(reason) = self.lost.take() {
                 return Ended::Lost { reason, shut_down: self.shutdown.is_some() };
             }
-            self.step();
+            let busy = self.turn(mailbox);
             if self.is_handed_over() {
                 return Ended::ShutDown;
             }
-            let pause = self.with.host.sleep(self.pause());
+            let pause = if busy { Box::pin(yield_now()) } else { self.with.host.sleep(self.pause()) };
             tokio::select! {
                 biased;
                 Some(done) = OptionFuture::from(self.append.as_mut()) => self.append_done(done),
                 Some(done) = OptionFuture::from(self.read.as_mut()) => self.read_done(done),
                 input = mailbox.recv() => match input {
-                    Some(input) => self.take(input, self.now()),
+                    Some(input) => self.take(input),
                     None => return Ended::ShutDown,
                 },
                 hint = self.hints.recv() => self.hinted(hint),
                 () = pause => {}
             }
-            let now = self.now();
-            while let Ok(input) = mailbox.try_recv() {
-                self.take(input, now);
-            }
         }
     }
 
-    /// Everything that can be done without waiting.
-    fn step(&mut self) {
-        let now = self.now();
-        self.processor.advance(now);
+    /// Works on runs for a while, then looks after all the rest. Whether there is more to work on at once.
+    fn turn(&mut self, mailbox: &mut mpsc::UnboundedReceiver<Input>) -> bool {
+        let until = self.with.host.monotonic() + limits::TURN;
+        let host = Arc::clone(&self.with.host);
+        let over = || host.monotonic() >= until;
+        let turn = Turn::new(self.now(), &over);
+        // What must not wait is answered as it comes.
+        while let Ok(input) = mailbox.try_recv() {
+            self.take(input);
+        }
+        let busy = self.work(&turn);
         // Cutting may release effects that wait for nothing else, and effects may be dropped: in this order
         // nothing that is ready waits for the next turn.
         if self.append.is_none()
+            && self.append_after <= self.with.host.monotonic()
             && let Some(append) = self.processor.cut()
         {
             self.start_append(append);
@@ -172,6 +190,25 @@ impl Driver {
         }
         self.start_read();
         self.with.gauge.set(self.processor.live_runs(), self.processor.next_deadline());
+        busy
+    }
+
+    /// Takes in what came and has the processor work, by turns, until nothing is left to do or the turn is over. Whether
+    /// it was that.
+    fn work(&mut self, turn: &Turn<'_>) -> bool {
+        loop {
+            let input = self.backlog.pop_front();
+            let taken = input.is_some();
+            input.into_iter().for_each(|input| self.take_in(input, turn.now));
+            // Who takes over does what is not done any more.
+            let worked = self.shutdown.is_none() && self.processor.work(turn);
+            if !taken && !worked {
+                return false;
+            }
+            if turn.is_over() {
+                return true;
+            }
+        }
     }
 
     fn now(&self) -> Timestamp {
@@ -182,12 +219,15 @@ impl Driver {
     fn pause(&self) -> Duration {
         let monotonic = self.with.host.monotonic();
         let now = self.now();
-        let deadline = self.processor.next_deadline().map(|at| at.saturating_since(now));
+        // A shutdown fires none.
+        let deadline = self.processor.next_deadline().filter(|_| self.shutdown.is_none());
+        let deadline = deadline.map(|at| at.saturating_since(now));
         let lease = self.trust.rest();
         // Once the grace is over, only the append under way is waited for, and that wakes by itself.
         let shutdown = self.shutdown.filter(|end| *end > monotonic).map(|end| end - monotonic);
         let retry = (self.read_after > monotonic).then(|| self.read_after - monotonic);
-        [deadline, shutdown, retry].into_iter().flatten().fold(lease, Duration::min)
+        let append = (self.append_after > monotonic).then(|| self.append_after - monotonic);
+        [deadline, shutdown, retry, append].into_iter().flatten().fold(lease, Duration::min)
     }
 
     fn check_lease(&mut self) {
@@ -200,10 +240,11 @@ impl Driver {
         self.lost.get_or_insert(reason);
     }
 
-    fn take(&mut self, input: Input, now: Timestamp) {
+    /// Answers what must not wait, and keeps the rest for its turn.
+    fn take(&mut self, input: Input) {
         match input {
             Input::Tick { ttl, reply } => {
-                let tick = self.processor.tick(now, ttl);
+                let tick = self.processor.tick(self.now(), ttl);
                 // The heart that asked may have stopped waiting.
                 drop(reply.send(TickReply { tick, shards: self.processor.shard_count() }));
             }
@@ -219,6 +260,22 @@ impl Driver {
                 self.processor.claimed(&claimed);
                 self.connection.iter().for_each(|connection| connection.serve(self.processor.shards()));
             }
+            // It is about a lease that this process held before.
+            Input::Ticked { .. } | Input::Claimed(_) => {}
+            Input::Shutdown { grace } => {
+                self.connection = None;
+                let end = self.with.host.monotonic() + grace;
+                self.shutdown = Some(self.shutdown.map_or(end, |earlier| earlier.min(end)));
+            }
+            Input::AttemptEnded { .. } | Input::StepEnded { .. } | Input::Start(_) => {
+                self.backlog.push_back(input);
+            }
+        }
+    }
+
+    /// Takes an outcome or a start in.
+    fn take_in(&mut self, input: Input, now: Timestamp) {
+        match input {
             Input::AttemptEnded { lease, run, id, attempt, attempted } if lease == self.processor.lease() => {
                 self.tokens.remove(&(run, id));
                 match attempted {
@@ -232,19 +289,10 @@ impl Driver {
                 self.tokens.remove(&(run, id));
                 self.processor.step_ended(run, id, step, result, now);
             }
-            // It is about a lease that this process held before.
-            Input::Ticked { .. }
-            | Input::Claimed(_)
-            | Input::AttemptEnded { .. }
-            | Input::StepEnded { .. } => {}
             Input::Start(start) if self.connection.is_some() => self.processor.start_local(start, now),
-            // Its client submits it.
-            Input::Start(_) => {}
-            Input::Shutdown { grace } => {
-                self.connection = None;
-                let end = self.with.host.monotonic() + grace;
-                self.shutdown = Some(self.shutdown.map_or(end, |earlier| earlier.min(end)));
-            }
+            // The outcome is of a lease that this process held before; the start's client submits it.
+            Input::AttemptEnded { .. } | Input::StepEnded { .. } | Input::Start(_) => {}
+            Input::Tick { .. } | Input::Ticked { .. } | Input::Claimed(_) | Input::Shutdown { .. } => {}
         }
     }
 
@@ -304,7 +352,10 @@ impl Driver {
                     }
                     // The outcome is unknown, or will be another when somebody has mended the database: the
                     // identical append is sent until it is known.
-                    Err(StoreError::Unavailable { reason, .. } | StoreError::Misconfigured { reason }) => {
+                    Err(
+                        StoreError::Unavailable { reason, definite: false, .. }
+                        | StoreError::Misconfigured { reason },
+                    ) => {
                         let delay = delays.next().unwrap_or(BACKOFF_MAX);
                         tracing::warn!("an append goes unanswered, again in {delay:?}: {reason}");
                         host.sleep(delay).await;
@@ -321,9 +372,18 @@ impl Driver {
         match result {
             Ok(answer) => {
                 self.with.clock.answered(answer.now, &*self.with.host);
+                self.append_delays = Box::new(backoff(&*self.with.host));
                 self.processor.appended(answer);
             }
-            Err(StoreError::LimitExceeded { reason }) => self.processor.refused(&reason, self.now()),
+            Err(StoreError::LimitExceeded { reason }) => {
+                self.processor.declined(Declined::Refused, &reason, self.now());
+            }
+            Err(StoreError::Unavailable { reason, .. }) => {
+                let delay = self.append_delays.next().unwrap_or(BACKOFF_MAX);
+                tracing::warn!("an append failed, another is sent in {delay:?}: {reason}");
+                self.append_after = self.with.host.monotonic() + delay;
+                self.processor.declined(Declined::Failed, &reason, self.now());
+            }
             Err(error) => self.lose(error.to_string()),
         }
     }
@@ -337,6 +397,7 @@ impl Driver {
         let Some(mut reader) = self.reader.take() else { return };
         self.read = Some(Box::pin(async move {
             let answer = match &read {
+                Read::List(unparked) => reader.unparked(unparked).await.map(Answer::Runs),
                 Read::Load(load) => reader.load(load).await.map(Answer::Histories),
                 Read::Due(due) => reader.due_runs(due).await.map(Answer::Due),
                 Read::Inbox(inbox) => reader.read_inbox(inbox).await.map(Answer::Messages),
@@ -348,13 +409,13 @@ impl Driver {
     fn read_done(&mut self, (reader, read, answer): ReadDone) {
         self.reader = Some(reader);
         self.read = None;
-        let now = self.now();
         match (read, answer) {
-            (Read::Load(load), Ok(Answer::Histories(runs))) => self.processor.loaded(load, runs, now),
+            (Read::List(unparked), Ok(Answer::Runs(runs))) => self.processor.listed(unparked, &runs),
+            (Read::Load(load), Ok(Answer::Histories(loaded))) => self.processor.loaded(load, loaded),
             (Read::Due(due), Ok(Answer::Due(found))) => self.processor.due_runs(&due, &found),
             (Read::Inbox(read), Ok(Answer::Messages(page))) => {
                 self.with.clock.answered(page.now, &*self.with.host);
-                self.processor.messages(&read, page, now);
+                self.processor.messages(&read, page);
             }
             (read, Err(StoreError::Unavailable { reason, .. } | StoreError::Misconfigured { reason })) => {
                 tracing::warn!("a read goes unanswered, again in {READ_RETRY:?}: {reason}");
@@ -370,7 +431,7 @@ impl Driver {
     fn is_handed_over(&self) -> bool {
         let Some(end) = self.shutdown else { return false };
         let waited = self.tokens.is_empty() || self.with.host.monotonic() >= end;
-        waited && self.processor.is_flushed()
+        waited && self.backlog.is_empty() && self.processor.is_flushed()
     }
 }
 
@@ -382,6 +443,19 @@ impl Drop for Driver {
         }
         self.with.gauge.set(0, None);
     }
+}
+
+/// Has everything else that is ready go first.
+async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|task| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        task.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// How long reads rest after one failed.

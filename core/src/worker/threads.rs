@@ -19,7 +19,7 @@ use crate::id::LeaseId;
 use crate::processor::{Processor, ProcessorConfig};
 use crate::registry::Registry;
 use crate::run::PollMark;
-use crate::store::{Claim, Claimed, Queue, Session, StoreError};
+use crate::store::{Claim, Claimed, Queue, Release, Session, StoreError};
 
 /// A worker's running threads. Dropping them stops them without a grace.
 pub(super) struct Threads {
@@ -231,7 +231,7 @@ impl Serve {
     async fn release(&self, lease: LeaseId) {
         let mut delays = backoff(&*self.with.host);
         for _ in 0..RELEASE_TRIES {
-            let released = async { self.with.store.session().await?.release(lease).await };
+            let released = async { self.with.store.session().await?.release(&Release { lease, at_fault: None }).await };
             match released.await {
                 Ok(()) => return,
                 Err(error) => {

@@ -1,0 +1,160 @@
+//! The processor's part that brings histories in: which runs are to be loaded, who waits for them, and the histories
+//! that came and were not replayed yet. It must not know how a run is replayed.
+//!
+//! A run that is in memory is never loaded, and one that is being loaded comes into memory in no other way: so a history
+//! is whole when it is replayed, however long it was under way.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::Waiting;
+use crate::id::{EventSeq, RunId, ShardId};
+use crate::limits;
+use crate::store::{EventRecord, Load, Loaded, Unparked};
+
+/// How many runs are listed at once.
+const LISTED: u32 = 2_000;
+
+/// For how many runs histories are asked at once.
+const PAGE: usize = 250;
+
+/// What is to be loaded.
+#[derive(Default)]
+pub(super) struct Loads {
+    /// Shards whose busy and stalled runs are to be listed.
+    listings: VecDeque<Unparked>,
+    /// All runs that are to be loaded, with what waits for them.
+    waiting: BTreeMap<RunId, Vec<Waiting>>,
+    /// Those of them that something waits for, a message or a deadline, in the order in which it came.
+    wanted: VecDeque<RunId>,
+    /// Those that were busy or stalled when their shard was claimed.
+    recovering: VecDeque<RunId>,
+    /// The run whose history was cut, and the last event of it that came: the rest is asked for next.
+    cut: Option<(RunId, EventSeq)>,
+    arrived: VecDeque<Arrived>,
+}
+
+/// A history that came, or a part of one.
+pub(super) struct Arrived {
+    pub(super) run: RunId,
+    /// The events that were not replayed yet.
+    pub(super) events: VecDeque<EventRecord>,
+    /// Whether nothing comes after them.
+    pub(super) whole: bool,
+}
+
+impl Loads {
+    /// Has the busy and stalled runs of some shards loaded.
+    pub(super) fn recover(&mut self, shards: Vec<ShardId>) {
+        self.listings.push_back(Unparked { shards, after: None, limit: LISTED });
+    }
+
+    /// Has a run loaded for what waits for it.
+    pub(super) fn want(&mut self, run: RunId, waiting: Vec<Waiting>) {
+        let queue = self.waiting.entry(run).or_insert_with(|| {
+            self.wanted.push_back(run);
+            Vec::new()
+        });
+        queue.extend(waiting);
+    }
+
+    /// Whether a run is to be loaded.
+    pub(super) fn expects(&self, run: RunId) -> bool {
+        self.waiting.contains_key(&run)
+    }
+
+    /// What waits for a run that is to be loaded.
+    pub(super) fn queue(&mut self, run: RunId) -> Option<&mut Vec<Waiting>> {
+        self.waiting.get_mut(&run)
+    }
+
+    /// A run was loaded: takes what waited for it.
+    pub(super) fn take_waiting(&mut self, run: RunId) -> Vec<Waiting> {
+        self.waiting.remove(&run).unwrap_or_default()
+    }
+
+    /// The next list to ask for.
+    pub(super) fn ask_list(&mut self) -> Option<Unparked> {
+        self.listings.pop_front()
+    }
+
+    /// The answer to it, and which of its runs are in memory or otherwise of no interest.
+    pub(super) fn listed(&mut self, asked: Unparked, runs: &[RunId], passes: impl Fn(RunId) -> bool) {
+        for run in runs.iter().filter(|run| !passes(**run)) {
+            self.waiting.entry(*run).or_insert_with(|| {
+                self.recovering.push_back(*run);
+                Vec::new()
+            });
+        }
+        if runs.len() >= asked.limit as usize {
+            self.listings.push_back(Unparked { after: runs.last().copied(), ..asked });
+        }
+    }
+
+    pub(super) fn list_failed(&mut self, asked: Unparked) {
+        self.listings.push_front(asked);
+    }
+
+    /// The next histories to ask for. There are none while some that came were not replayed: so no more is in memory
+    /// than one answer.
+    pub(super) fn ask(&mut self) -> Option<Load> {
+        if !self.arrived.is_empty() {
+            return None;
+        }
+        let bytes = limits::PAGE_BYTES_MAX;
+        if let Some((run, seq)) = self.cut {
+            return Some(Load { runs: vec![run], after: Some(seq), bytes });
+        }
+        // Some of each kind: neither waits for the other to be done.
+        let wanted = self.wanted.len().min(PAGE - self.recovering.len().min(PAGE / 2));
+        let recovering = self.recovering.len().min(PAGE - wanted);
+        let mut runs: Vec<RunId> = self.wanted.drain(..wanted).collect();
+        runs.extend(self.recovering.drain(..recovering));
+        runs.sort_unstable();
+        (!runs.is_empty()).then_some(Load { runs, after: None, bytes })
+    }
+
+    /// The answer to it.
+    pub(super) fn answer(&mut self, asked: Load, loaded: Loaded) {
+        let mut histories = loaded.histories.into_iter().peekable();
+        self.cut = None;
+        for run in asked.runs {
+            let events = histories.next_if(|history| history.run == run);
+            let events: VecDeque<_> = events.map(|history| history.events).unwrap_or_default().into();
+            if loaded.cut.is_none_or(|cut| run < cut) {
+                self.arrived.push_back(Arrived { run, events, whole: true });
+            } else if let Some(last) = events.back() {
+                self.cut = Some((run, last.seq));
+                self.arrived.push_back(Arrived { run, events, whole: false });
+            } else {
+                self.wanted.push_back(run);
+            }
+        }
+    }
+
+    pub(super) fn failed(&mut self, asked: Load) {
+        // The rest of a history is asked for again by itself.
+        if asked.after.is_none() {
+            self.wanted.extend(asked.runs);
+        }
+    }
+
+    /// The history to replay now.
+    pub(super) fn arrived(&mut self) -> Option<&mut Arrived> {
+        self.arrived.front_mut()
+    }
+
+    /// It was replayed, as far as it came.
+    pub(super) fn replayed(&mut self) {
+        self.arrived.pop_front();
+    }
+
+    /// The run whose history is in the middle of its replay need not be read to its end.
+    pub(super) fn leave(&mut self, run: RunId) {
+        if self.cut.is_some_and(|(cut, _)| cut == run) {
+            self.cut = None;
+        }
+        if self.arrived.front().is_some_and(|arrived| arrived.run == run) {
+            self.arrived.pop_front();
+        }
+    }
+}

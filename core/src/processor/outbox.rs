@@ -1,0 +1,80 @@
+//! The processor's part that holds what leaves it: groups for the log, and effects that wait for no commit. It must not
+//! know what a group says.
+
+use std::collections::VecDeque;
+
+use super::Effect;
+use super::batch::Group;
+use crate::id::RunId;
+use crate::limits;
+
+/// What leaves a processor.
+#[derive(Default)]
+pub(super) struct Outbox {
+    /// What is to be appended, in order.
+    groups: VecDeque<Group>,
+    /// How many bytes of events these have.
+    bytes: usize,
+    pub(super) effects: Vec<Effect>,
+}
+
+impl Outbox {
+    /// Adds a group after all others.
+    pub(super) fn push(&mut self, group: Group) {
+        self.bytes += group.bytes();
+        self.groups.push_back(group);
+    }
+
+    /// Puts groups back, before all others and in their order.
+    pub(super) fn put_back(&mut self, groups: Vec<Group>) {
+        for group in groups.into_iter().rev() {
+            self.bytes += group.bytes();
+            self.groups.push_front(group);
+        }
+    }
+
+    /// Takes the first groups of runs that are `wanted`, as many as an append may hold and `count` at most.
+    pub(super) fn take(&mut self, count: usize, wanted: impl Fn(RunId) -> bool) -> Vec<Group> {
+        let (mut taken, mut events, mut bytes) = (Vec::new(), 0, 0);
+        let mut passed_over = Vec::new();
+        while taken.len() < count
+            && let Some(group) = self.groups.pop_front()
+        {
+            if !wanted(group.run) {
+                passed_over.push(group);
+                continue;
+            }
+            events += group.events.len();
+            bytes += group.bytes();
+            let full = events > limits::APPEND_EVENTS_MAX || bytes > limits::APPEND_BYTES_MAX;
+            if full && events > group.events.len() {
+                self.groups.push_front(group);
+                break;
+            }
+            self.bytes -= group.bytes();
+            taken.push(group);
+        }
+        passed_over.into_iter().rev().for_each(|group| self.groups.push_front(group));
+        taken
+    }
+
+    /// The last group that waits.
+    pub(super) fn last(&mut self) -> Option<&mut Group> {
+        self.groups.back_mut()
+    }
+
+    /// Drops all groups of a run.
+    pub(super) fn drop_run(&mut self, run: RunId) {
+        self.groups.retain(|group| group.run != run);
+        self.bytes = self.groups.iter().map(Group::bytes).sum();
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
+    /// Whether so much waits for an append that nothing more should be taken in.
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes > limits::OUTBOX_BYTES_MAX
+    }
+}

@@ -51,7 +51,7 @@ impl Append {
             hasher.update((event.body.len() as u64).to_le_bytes());
             hasher.update(&event.body);
         }
-        // The rows follow from the events; what is left is which runs and which messages are touched.
+        // Rows follow from the events: of them it takes which runs and which messages are touched. A suspect's do not.
         let mut runs = |runs: &mut dyn ExactSizeIterator<Item = RunId>| {
             hasher.update((runs.len() as u64).to_le_bytes());
             for run in runs {
@@ -61,8 +61,13 @@ impl Append {
         runs(&mut self.opened.iter().map(|opened| opened.run));
         runs(&mut self.updated.iter().map(|updated| updated.run));
         runs(&mut self.closed.iter().map(|closed| closed.run));
-        runs(&mut self.suspects.iter().map(|suspect| suspect.run));
         runs(&mut self.cleared.iter().copied());
+        hasher.update((self.suspects.len() as u64).to_le_bytes());
+        for Suspect { run, stage, strikes } in &self.suspects {
+            hasher.update(run.as_u128().to_le_bytes());
+            hasher.update([*stage as u8]);
+            hasher.update(strikes.to_le_bytes());
+        }
         for messages in [&self.consumed, &self.undelivered] {
             hasher.update((messages.len() as u64).to_le_bytes());
             for message in messages {

@@ -24,7 +24,8 @@ pub struct Load {
     pub runs: Vec<RunId>,
     /// Of the first of them, only the events after this one: its history was cut there.
     pub after: Option<EventSeq>,
-    /// How many bytes of events to return at most. One event is returned, however large it is.
+    /// How many bytes of events to return at most, by [`EventRecord::bytes`]. One event is returned, however large it
+    /// is.
     pub bytes: usize,
 }
 
@@ -61,6 +62,16 @@ pub struct EventRecord {
     pub at: Timestamp,
     /// What it says.
     pub body: Bytes,
+}
+
+impl EventRecord {
+    /// What an event counts beside its body where bytes are limited: a million empty ones take memory as well.
+    pub const BYTES_WITHOUT_BODY: usize = 96;
+
+    /// How many bytes it counts where bytes are limited.
+    pub fn bytes(&self) -> usize {
+        Self::BYTES_WITHOUT_BODY + self.body.len()
+    }
 }
 
 /// Puts the bodies of events next to each other in memory, in the order in which a store reads them: a long history is

@@ -18,9 +18,10 @@ use std::future::Future;
 use std::pin::Pin;
 
 use pgworkflows::store::{
-    Append, Claim, Due, Hint, InboxRead, Load, RunFilter, RunPage, StoreError, Submission, Tick,
+    Append, Claim, Due, Hint, InboxRead, Load, Release, RunFilter, RunPage, StoreError, Submission, Tick,
+    Unparked,
 };
-use pgworkflows::{EventSeq, LeaseId, RunId, Timestamp};
+use pgworkflows::{EventSeq, RunId, Timestamp};
 
 pub use self::seeded::{FaultCounts, FaultWeights, SeededFaults};
 use crate::fact::Fact;
@@ -87,9 +88,10 @@ pub enum Call<'a> {
     Tick(&'a Tick),
     Append(&'a Append),
     ReadInbox(&'a InboxRead),
+    Unparked(&'a Unparked),
     Load(&'a Load),
     DueRuns(&'a Due),
-    Release(LeaseId),
+    Release(&'a Release),
     Describe(RunId),
     Find { workflow: &'a str, key: &'a str },
     List { filter: &'a RunFilter, page: &'a RunPage },

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pgworkflows::store::{
     ClosedRun, DueMark, EventRecord, Hint, InboxPage, InboxRead, OpenRow, OpenState, Queue, StoreError,
-    Undelivered,
+    Suspect, Undelivered,
 };
 use pgworkflows::{AppendNo, LeaseId, Position, RunId, ShardId, Timestamp};
 
@@ -34,12 +34,16 @@ pub(crate) struct State {
     shards: Vec<Shard>,
     /// The valid leases. One that was fenced is removed: whoever names a lease that is not here is fenced.
     leases: BTreeMap<LeaseId, Lease>,
+    /// Those that were fenced or released, and no run was said to be at fault.
+    blameless: BTreeSet<LeaseId>,
     last_lease: u64,
     runs: BTreeMap<RunId, Run>,
     /// By workflow and key.
     keys: BTreeMap<String, BTreeMap<String, RunKey>>,
     inbox: Inbox,
     undelivered: BTreeMap<RunId, Vec<Undelivered>>,
+    /// None of them is over.
+    suspects: BTreeMap<RunId, Suspect>,
     transactions: BTreeMap<TransactionNo, Transaction>,
     last_transaction: u64,
     /// Busy and stalled runs: what a new owner loads. Kept beside the runs, because ten million parked ones
@@ -71,12 +75,15 @@ struct Shard {
     owner: Option<LeaseId>,
     /// What the next event gets. It outlives the events, so it is floor and maximum in one.
     next_position: Position,
-    /// How many owners in a row ended without a release.
+    /// How many owners died, less what later ones paid off.
     deaths: u32,
+    /// The worker that had it before the present owner, if its lease ran out.
+    former: Option<String>,
 }
 
 #[derive(Clone, Debug)]
 struct Lease {
+    worker: String,
     expires_at: Timestamp,
     shards: BTreeSet<ShardId>,
     /// The digests of the last appends. Claiming the lease counts as number 0.
@@ -120,7 +127,7 @@ impl State {
             )));
         }
         let range = Shards { first, count: shards };
-        let shard = Shard { owner: None, next_position: Position::FIRST, deaths: 0 };
+        let shard = Shard { owner: None, next_position: Position::FIRST, deaths: 0, former: None };
         self.shards.extend(range.iter().map(|_| shard.clone()));
         self.queues.insert(name.to_owned(), range);
         Ok(range)

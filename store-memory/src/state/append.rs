@@ -80,6 +80,9 @@ impl State {
         let runs = runs.chain(append.opened.iter().map(|opened| opened.run));
         let runs = runs.chain(append.updated.iter().map(|updated| updated.run));
         let runs = runs.chain(append.closed.iter().map(|closed| closed.run));
+        let runs = runs
+            .chain(append.suspects.iter().map(|suspect| suspect.run))
+            .chain(append.cleared.iter().copied());
         let messages = append.consumed.iter().chain(&append.undelivered).map(|message| message.shard);
         for shard in runs.map(RunId::shard).chain(messages) {
             if self.shard(shard).and_then(|shard| shard.owner) != Some(append.lease) {
@@ -226,6 +229,14 @@ impl State {
             let run = self.runs.get_mut(&events[0].run).expect("the events' runs were checked");
             run.events.extend(events.iter().map(record));
         }
+        for suspect in &append.suspects {
+            if !self.is_over(suspect.run) {
+                self.suspects.insert(suspect.run, *suspect);
+            }
+        }
+        for run in &append.cleared {
+            self.suspects.remove(run);
+        }
         if self.flaws.messages_kept {
             return;
         }
@@ -252,6 +263,7 @@ impl State {
             let run = Run { workflow: workflow.to_string(), key: key.clone(), row, events: Vec::new() };
             self.runs.insert(*id, run);
         }
+        self.suspects.remove(id);
         self.hint(Hint::Closed(id.shard()));
     }
 

@@ -91,10 +91,11 @@ impl Inbox {
         let limit = read.limit.max(1) as usize;
         // One more than asked for tells whether the window goes on.
         let mut messages = self.in_window(&read.shards, &commits, window.after, limit + 1);
-        let goes_on = messages.len() > limit;
-        messages.truncate(limit);
+        let fitting = fitting(&messages, read.bytes).min(limit);
+        let goes_on = messages.len() > fitting;
+        messages.truncate(fitting);
         let (reader, more) = if goes_on {
-            let after = messages[limit - 1].number;
+            let after = messages[fitting - 1].number;
             (Reader { window: Some(Window { after, ..window }), ..reader }, true)
         } else {
             let more = self.has_arrivals(&read.shards, &(window.until + 1..=self.last_commit));
@@ -197,6 +198,16 @@ impl Inbox {
         let window = (after > 0).then(|| Window { until, after: InboxNo::new(after) });
         Ok(Reader { seen, window })
     }
+}
+
+/// How many of the messages, one at least, have no more bytes together than so many.
+fn fitting(messages: &[InboxMessage], bytes: usize) -> usize {
+    let mut total = 0;
+    let fits = |message: &&InboxMessage| {
+        total += message.body.len();
+        total <= bytes
+    };
+    messages.iter().take_while(fits).count().max(1)
 }
 
 /// How far a reader has come.

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pgworkflows::store::{
-    Claim, Claimed, ClaimedShard, Hint, LeaseTick, LeaseTicked, StoreError, Tick, Ticked,
+    Claim, Claimed, ClaimedShard, Hint, LeaseTick, LeaseTicked, Release, StoreError, Suspect, SuspectStage,
+    Tick, Ticked,
 };
-use pgworkflows::{AppendNo, LeaseId, ShardId, Timestamp};
+use pgworkflows::{AppendNo, LeaseId, RunId, ShardId, Timestamp};
 
-use super::{Lease, Shard, State};
+use super::{Lease, Row, Run, Shard, State};
 use crate::fact::Fact;
 
 impl State {
@@ -16,7 +17,7 @@ impl State {
         let queue = self.queue_shards(&claim.queue)?;
         let id = match claim.lease {
             Some(id) => id,
-            None => self.make_lease(),
+            None => self.make_lease(&claim.worker),
         };
         // Its own lease first, so that a claim which comes late finds it as valid as a tick would.
         let lease = self.leases.get_mut(&id).ok_or_else(|| fenced(id))?;
@@ -39,10 +40,13 @@ impl State {
             lease.shards.insert(shard);
         }
         let claimed = |shard: &ShardId| {
-            let Shard { next_position, deaths, .. } = rows[usize::from(shard.get())];
-            ClaimedShard { shard: *shard, next_position, deaths }
+            let Shard { next_position, deaths, former, .. } = &rows[usize::from(shard.get())];
+            let (next_position, deaths) = (*next_position, *deaths);
+            ClaimedShard { shard: *shard, next_position, deaths, former: former.clone() }
         };
-        Ok(Claimed { lease: id, shards: lease.shards.iter().map(claimed).collect(), now })
+        let shards = lease.shards.iter().map(claimed).collect();
+        let suspects = self.suspects.values().filter(|suspect| lease.shards.contains(&suspect.run.shard()));
+        Ok(Claimed { lease: id, shards, suspects: suspects.copied().collect(), now })
     }
 
     /// Renews leases and looks for work.
@@ -68,6 +72,10 @@ impl State {
             self.facts.push(|| Fact::Renewed { lease: tick.lease, until });
         }
         let lease = &self.leases[&tick.lease];
+        for shard in &lease.shards {
+            let shard = &mut self.shards[usize::from(shard.get())];
+            shard.deaths = shard.deaths.min(tick.deaths_max);
+        }
         let mail = self.inbox.has_mail(&lease.shards, &tick.cursor)?;
         let due = lease
             .shards
@@ -76,13 +84,39 @@ impl State {
         Ok(LeaseTicked { lease: tick.lease, held: true, shards: lease.shards.len() as u16, mail, due })
     }
 
-    /// Ends a lease in good order: whoever comes next need not suspect anything.
-    pub(crate) fn release(&mut self, lease: LeaseId) {
-        let kept = self.leases.get(&lease).cloned().filter(|_| self.flaws.ownership_unchecked);
-        self.end_lease(lease, true, |shard| shard.deaths = 0);
-        if let Some(kept) = kept {
-            self.leases.insert(lease, Lease { shards: BTreeSet::new(), ..kept });
+    /// Ends a lease in good order: nobody died.
+    pub(crate) fn release(&mut self, release: &Release) {
+        let Release { lease: id, at_fault } = *release;
+        let lease = self.leases.get(&id).cloned();
+        self.end_lease(id, true, |shard| shard.former = None);
+        // Also where it was fenced meanwhile, but not twice.
+        if let Some(run) = at_fault
+            && self.blameless.remove(&id)
+        {
+            self.strike(run);
         }
+        let Some(lease) = lease else { return };
+        for suspect in
+            self.suspects.values_mut().filter(|suspect| lease.shards.contains(&suspect.run.shard()))
+        {
+            if suspect.stage == SuspectStage::Tried {
+                suspect.stage = SuspectStage::Held;
+            }
+        }
+        if self.flaws.ownership_unchecked {
+            self.leases.insert(id, Lease { shards: BTreeSet::new(), ..lease });
+        }
+    }
+
+    fn strike(&mut self, run: RunId) {
+        if !self.is_over(run) {
+            let suspect = Suspect { run, stage: SuspectStage::Held, strikes: 0 };
+            self.suspects.entry(run).or_insert(suspect).strikes += 1;
+        }
+    }
+
+    pub(super) fn is_over(&self, run: RunId) -> bool {
+        matches!(self.runs.get(&run), Some(Run { row: Row::Closed(_), .. }))
     }
 
     /// The time of every lease has passed.
@@ -92,11 +126,12 @@ impl State {
         }
     }
 
-    fn make_lease(&mut self) -> LeaseId {
+    fn make_lease(&mut self, worker: &str) -> LeaseId {
         self.last_lease += 1;
         let id = LeaseId::new(self.last_lease);
         let appends = BTreeMap::from([(AppendNo::new(0), [0; 32])]);
-        self.leases.insert(id, Lease { expires_at: Timestamp::MIN, shards: BTreeSet::new(), appends });
+        let (worker, expires_at) = (worker.to_owned(), Timestamp::MIN);
+        self.leases.insert(id, Lease { worker, expires_at, shards: BTreeSet::new(), appends });
         id
     }
 
@@ -105,12 +140,17 @@ impl State {
         let expired = self.leases.iter().filter(|(id, lease)| **id != own && lease.expires_at <= now);
         let expired = expired.map(|(id, _)| *id);
         for lease in expired.collect::<Vec<_>>() {
-            self.end_lease(lease, false, |shard| shard.deaths += 1);
+            let worker = self.leases[&lease].worker.clone();
+            self.end_lease(lease, false, |shard| {
+                shard.deaths += 1;
+                shard.former = Some(worker.clone());
+            });
         }
     }
 
     fn end_lease(&mut self, id: LeaseId, released: bool, account: impl Fn(&mut Shard)) {
         let Some(lease) = self.leases.remove(&id) else { return };
+        self.blameless.insert(id);
         for shard in &lease.shards {
             let shard = self.shard_mut(*shard);
             shard.owner = None;

@@ -1,10 +1,9 @@
 //! What a processor reads back: histories, and parked runs by their deadlines. It must not know what to do
 //! with them.
 
-use std::collections::BTreeSet;
 use std::ops::Bound;
 
-use pgworkflows::store::{Due, DueMark, DueRuns, Load, RunHistory};
+use pgworkflows::store::{Due, DueMark, DueRuns, EventRecord, Load, Loaded, RunHistory, Unparked};
 use pgworkflows::{Position, RunId, ShardId, Timestamp};
 
 use super::State;
@@ -14,23 +13,37 @@ use super::merge::merge;
 const LAST_RUN: u128 = u128::MAX;
 
 impl State {
-    /// Whole histories, ascending by run.
-    pub(crate) fn load(&self, load: &Load) -> Vec<RunHistory> {
-        match load {
-            Load::Runs(runs) => {
-                let runs: BTreeSet<RunId> = runs.iter().copied().collect();
-                runs.into_iter().filter_map(|run| self.run_history(run)).collect()
-            }
-            Load::Unparked { shards, after, limit } => {
-                let sequences = shards.iter().map(|shard| self.unparked_of_shard(*shard, *after));
-                let runs = merge(sequences, *limit as usize);
-                runs.into_iter().filter_map(|run| self.run_history(run)).collect()
-            }
-        }
+    /// The busy and stalled runs of some shards, ascending.
+    pub(crate) fn unparked(&self, unparked: &Unparked) -> Vec<RunId> {
+        let Unparked { shards, after, limit } = unparked;
+        merge(shards.iter().map(|shard| self.unparked_of_shard(*shard, *after)), *limit as usize)
     }
 
-    fn run_history(&self, id: RunId) -> Option<RunHistory> {
-        self.runs.get(&id).map(|run| RunHistory { run: id, events: run.events.clone() })
+    /// Histories, up to the first event that is too much.
+    pub(crate) fn load(&self, load: &Load) -> Loaded {
+        let mut histories = Vec::new();
+        let mut bytes = 0;
+        for (index, id) in load.runs.iter().enumerate() {
+            let Some(run) = self.runs.get(id) else { continue };
+            // Events are numbered from 1 on without a gap, so a number is also how many come up to it.
+            let after = load.after.filter(|_| index == 0);
+            let skip = after.map_or(0, |after| after.get() as usize);
+            let rest = run.events.get(skip..).unwrap_or_default();
+            let fits = |event: &&EventRecord| {
+                let first = bytes == 0;
+                bytes += event.bytes();
+                first || bytes <= load.bytes
+            };
+            let events: Vec<EventRecord> = rest.iter().take_while(fits).cloned().collect();
+            let cut = (events.len() < rest.len()).then_some(*id);
+            if cut.is_none() || !events.is_empty() {
+                histories.push(RunHistory { run: *id, events });
+            }
+            if cut.is_some() {
+                return Loaded { histories, cut };
+            }
+        }
+        Loaded { histories, cut: None }
     }
 
     fn unparked_of_shard(&self, shard: ShardId, after: Option<RunId>) -> impl Iterator<Item = RunId> {

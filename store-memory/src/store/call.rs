@@ -1,8 +1,7 @@
 //! How a call passes its three fault points. It must not know what a call does.
 
-use pgworkflows::LeaseId;
 use pgworkflows::Timestamp;
-use pgworkflows::store::{Append, Claim, StoreError, Submission, Tick};
+use pgworkflows::store::{Append, Claim, Release, StoreError, Submission, Tick};
 
 use super::MemoryStore;
 use crate::faults::{Call, Fault, FaultPoint, SessionNo, Stage};
@@ -110,7 +109,7 @@ pub(super) enum Lingering {
     Claim(Claim),
     Tick(Tick),
     Append(Append),
-    Release(LeaseId),
+    Release(Release),
 }
 
 impl Lingering {
@@ -122,10 +121,11 @@ impl Lingering {
             Call::Claim(claim) => Some(Self::Claim(claim.clone())),
             Call::Tick(tick) => Some(Self::Tick(tick.clone())),
             Call::Append(append) => Some(Self::Append(append.clone())),
-            Call::Release(lease) => Some(Self::Release(lease)),
+            Call::Release(release) => Some(Self::Release(*release)),
             Call::Session
             | Call::Closed(_)
             | Call::ReadInbox(_)
+            | Call::Unparked(_)
             | Call::Load(_)
             | Call::DueRuns(_)
             | Call::Describe(_)
@@ -143,7 +143,7 @@ impl Lingering {
             Self::Claim(claim) => drop(state.claim(now, &claim)),
             Self::Tick(tick) => drop(state.tick(now, &tick)),
             Self::Append(append) => drop(state.append(now, &append)),
-            Self::Release(lease) => state.release(lease),
+            Self::Release(release) => state.release(&release),
         }
     }
 }

@@ -2,10 +2,10 @@
 //! since a lease belongs to whoever names it, not to a session.
 
 use async_trait::async_trait;
-use pgworkflows::LeaseId;
+use pgworkflows::RunId;
 use pgworkflows::store::{
-    Append, Appended, Claim, Claimed, Due, DueRuns, InboxPage, InboxRead, Load, RunHistory, Session,
-    StoreError, Tick, Ticked,
+    Append, Appended, Claim, Claimed, Due, DueRuns, InboxPage, InboxRead, Load, Loaded, Release, Session,
+    StoreError, Tick, Ticked, Unparked,
 };
 
 use super::MemoryStore;
@@ -41,7 +41,12 @@ impl Session for MemorySession {
         self.store.call(self.number, Call::ReadInbox(read), |state, now| state.read_inbox(now, read)).await
     }
 
-    async fn load(&mut self, load: &Load) -> Result<Vec<RunHistory>, StoreError> {
+    async fn unparked(&mut self, unparked: &Unparked) -> Result<Vec<RunId>, StoreError> {
+        let call = Call::Unparked(unparked);
+        self.store.call(self.number, call, |state, _| Ok(state.unparked(unparked))).await
+    }
+
+    async fn load(&mut self, load: &Load) -> Result<Loaded, StoreError> {
         self.store.call(self.number, Call::Load(load), |state, _| Ok(state.load(load))).await
     }
 
@@ -49,11 +54,11 @@ impl Session for MemorySession {
         self.store.call(self.number, Call::DueRuns(due), |state, now| Ok(state.due_runs(now, due))).await
     }
 
-    async fn release(&mut self, lease: LeaseId) -> Result<(), StoreError> {
-        let release = |state: &mut crate::state::State, _| {
-            state.release(lease);
+    async fn release(&mut self, release: &Release) -> Result<(), StoreError> {
+        let operation = |state: &mut crate::state::State, _| {
+            state.release(release);
             Ok(())
         };
-        self.store.call(self.number, Call::Release(lease), release).await
+        self.store.call(self.number, Call::Release(release), operation).await
     }
 }

@@ -163,7 +163,9 @@ create table @schema@.leases (
     worker     text not null,
     claimed_at timestamptz not null default clock_timestamp(),
     expires_at timestamptz not null,
-    fenced     boolean not null default false
+    fenced     boolean not null default false,
+    -- The run that cost its processor the lease, if one did. It was counted among the suspects when this was written.
+    at_fault   uuid
 ) with (
     -- Renewed in place every few seconds by every worker: dead versions must not pile up in a tiny table.
     fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500
@@ -177,11 +179,24 @@ create table @schema@.shards (
     claimed_at     timestamptz,
     -- The highest position known to be given out when the log itself may no longer show it.
     position_floor bigint not null default 0,
-    -- How many owners in a row ended without a release.
-    deaths         int not null default 0
+    -- How many owners died, less what later ones paid off.
+    deaths         int not null default 0,
+    -- The worker that it was taken over from because its lease had run out.
+    former         text
 ) with (
     -- Changes hands, and is read by every append: kept to a few pages.
     fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500
+);
+
+-- Runs that may be what ends the processes that work on them: mostly none.
+-- stage: 0 held, 1 tried, 2 set aside.
+create table @schema@.suspects (
+    run_id  uuid primary key,
+    since   timestamptz not null default clock_timestamp(),
+    shard   smallint not null
+            generated always as (('x' || substr(run_id::text, 16, 3))::bit(12)::int::smallint) stored,
+    stage   smallint not null,
+    strikes int not null
 );
 
 -- The numbers of the appends that were applied, at least the last two of each lease; number 0 is the claim.
@@ -299,7 +314,11 @@ create function @schema@.append(
     p_consumed_ids    uuid[],            -- a number alone may be another message's after lost commits
     p_late_shards     smallint[],        -- undelivered messages
     p_late            bigint[],
-    p_late_ids        uuid[]
+    p_late_ids        uuid[],
+    p_suspects        uuid[],
+    p_suspect_stages  smallint[],
+    p_suspect_strikes int[],
+    p_cleared         uuid[]             -- suspects no more
 ) returns timestamptz
 language plpgsql volatile
 -- Row by row, by a condition on an index: statistics cannot keep up with `open_runs` and `inbox`, which look empty
@@ -439,6 +458,15 @@ begin
         end if;
     end if;
 
+    if cardinality(p_suspects) > 0 then
+        insert into @schema@.suspects (run_id, stage, strikes)
+        select unnest(p_suspects), unnest(p_suspect_stages), unnest(p_suspect_strikes)
+        on conflict (run_id) do update set stage = excluded.stage, strikes = excluded.strikes;
+    end if;
+    if cardinality(p_cleared) > 0 then
+        delete from @schema@.suspects s where s.run_id = any (p_cleared);
+    end if;
+
     return clock_timestamp();
 end
 $$;
@@ -545,7 +573,8 @@ begin
         -- The rows are locked now, but they were chosen by a snapshot from before: look again. Another claim may have
         -- taken some since, and the next round sees that.
         update @schema@.shards s
-        set deaths = case when s.lease is null then s.deaths else s.deaths + 1 end,
+        set deaths = s.deaths + case when s.lease is null then 0 else 1 end,
+            former = (select l.worker from @schema@.leases l where l.lease = s.lease),
             lease = claim.lease, claimed_at = clock_timestamp()
         where s.shard = any (v_locked)
           and not exists (select from @schema@.leases l where l.lease = s.lease and not l.fenced);
@@ -553,20 +582,58 @@ begin
 end
 $$;
 
--- Fences the lease and frees its shards at once. True if it was valid.
-create function @schema@.release(p_lease bigint, p_lock_timeout text) returns boolean
-language plpgsql volatile as $$
+-- The suspects among the runs of a lease's shards, ascending. One that is over is none, nor is one that never came about.
+create function @schema@.claimed_suspects(p_lease bigint, p_lock_timeout text)
+returns table (run_id uuid, stage smallint, strikes int)
+language plpgsql volatile
+-- As in `append`.
+set enable_seqscan = off
+set enable_indexonlyscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+set plan_cache_mode = force_generic_plan
+as $$
 begin
     perform @schema@.enter(p_lock_timeout);
-    perform 1 from @schema@.leases l where l.lease = p_lease and not l.fenced for update;
-    if not found then
+    delete from @schema@.suspects s
+    where s.shard = any (array(select h.shard from @schema@.shards h where h.lease = p_lease))
+      and (exists (select from @schema@.closed_runs c where c.run_id = s.run_id offset 0)
+           or s.since < clock_timestamp() - interval '1 day'
+              and not exists (select from @schema@.open_runs o where o.run_id = s.run_id offset 0));
+    return query
+    select s.run_id, s.stage, s.strikes from @schema@.suspects s
+    where s.shard = any (array(select h.shard from @schema@.shards h where h.lease = p_lease))
+    order by s.run_id;
+end
+$$;
+
+-- Fences the lease and frees its shards at once. True if it was valid. A run at fault gets its strike once per lease,
+-- also if that was fenced meanwhile.
+create function @schema@.release(p_lease bigint, p_at_fault uuid, p_lock_timeout text) returns boolean
+language plpgsql volatile as $$
+declare
+    v_valid boolean;
+begin
+    perform @schema@.enter(p_lock_timeout);
+    select not l.fenced into v_valid from @schema@.leases l where l.lease = p_lease for update;
+    update @schema@.leases l set at_fault = p_at_fault
+    where l.lease = p_lease and l.at_fault is null and p_at_fault is not null;
+    if found and not exists (select from @schema@.closed(array[p_at_fault])) then
+        insert into @schema@.suspects as s (run_id, stage, strikes) values (p_at_fault, 0, 1)
+        on conflict (run_id) do update set strikes = s.strikes + 1;
+    end if;
+    if v_valid is not true then
         return false;
     end if;
+    -- Whoever let go was not killed by what it was doing.
+    update @schema@.suspects s set stage = 0
+    where s.stage = 1 and s.shard = any (array(select h.shard from @schema@.shards h where h.lease = p_lease));
     update @schema@.leases l set fenced = true where l.lease = p_lease;
     delete from @schema@.appends a where a.lease = p_lease;
     perform 1 from @schema@.shards s where s.lease = p_lease order by s.shard for update;
     update @schema@.shards s
-    set lease = null, claimed_at = null, deaths = 0,
+    set lease = null, claimed_at = null, former = null,
         position_floor = greatest(
             s.position_floor, (select max(e.position) from @schema@.events e where e.shard = s.shard))
     where s.lease = p_lease;
@@ -580,6 +647,7 @@ create function @schema@.tick(
     p_leases bigint[],
     p_ttls bigint[],               -- microseconds; null: do not renew
     p_committed bigint[],          -- the last append that was acknowledged
+    p_deaths_max int[],            -- no shard counts more deaths from now on
     p_snapshots text[],            -- what was read of the inbox; null: nothing
     p_numbers bigint[],            -- the greatest message number read
     p_due_after timestamptz[],
@@ -601,12 +669,12 @@ begin
     where l.lease = t.lease and t.ttl is not null and not l.fenced
       and exists (select from @schema@.appends a where a.lease = t.lease and a.number >= t.committed);
 
-    -- An owner that outlived one ttl has shown that the shard does not kill it.
-    update @schema@.shards s set deaths = 0
-    from unnest(p_leases, p_ttls) as t (lease, ttl)
+    -- An owner that has served long enough pays off what others left.
+    update @schema@.shards s set deaths = t.deaths_max
+    from unnest(p_leases, p_committed, p_deaths_max) as t (lease, committed, deaths_max)
     join @schema@.leases l on l.lease = t.lease and not l.fenced
-    where s.lease = t.lease and s.deaths > 0
-      and s.claimed_at < clock_timestamp() - t.ttl * interval '1 microsecond';
+    where s.lease = t.lease and s.deaths > t.deaths_max
+      and exists (select from @schema@.appends a where a.lease = t.lease and a.number >= t.committed);
 
     -- `limit 1` by the index's order keeps each look at one probe, whatever the tables' statistics say.
     select array_agg(coalesce(not l.fenced, false) and exists (

@@ -7,9 +7,9 @@
 -- `offset 0` and `limit 1` keep the planner from joining instead. STABLE: all that a function reads, it reads with the
 -- snapshot of the statement that calls it.
 
--- Histories of given runs, in no order. One without events has one row of nulls, if it is open.
-create function @schema@.load_runs(p_runs uuid[])
-returns table (run_id uuid, seq int, "position" bigint, name text, at timestamptz, body bytea)
+-- The next busy and stalled runs after a run, so many at most. Each shard gives its first few by a partial index, so that
+-- parked runs, however many, are not looked at.
+create function @schema@.unparked(p_shards smallint[], p_after uuid, p_limit bigint) returns setof uuid
 language plpgsql stable
 set enable_seqscan = off
 set enable_hashjoin = off
@@ -19,40 +19,58 @@ set plan_cache_mode = force_generic_plan
 as $$
 begin
     return query
-    select r.run_id, e.seq, e.position, e.name, e.at, e.body
-    from (select distinct t.run_id from unnest(p_runs) t (run_id)) r
-    left join lateral (select * from @schema@.events e where e.run_id = r.run_id offset 0) e on true
-    where e.seq is not null
-       or exists (select from @schema@.open_runs o where o.run_id = r.run_id offset 0);
+    select o.run_id
+    from unnest(p_shards) s (shard)
+    cross join lateral (
+        select o.run_id from @schema@.open_runs o
+        where o.shard = s.shard and o.state in (1, 3) and o.run_id > p_after
+        order by o.run_id limit p_limit
+    ) o
+    order by o.run_id limit p_limit;
 end
 $$;
 
--- Histories of the next busy and stalled runs behind a run, of so many runs at most. Each shard gives its first few by
--- a partial index, so that parked runs, however many, are not looked at.
-create function @schema@.load_unparked(p_shards smallint[], p_after uuid, p_limit bigint)
+-- Histories of given runs in the order given, that of the first from an event on. A run without events has one row of
+-- nulls, if anything is known of it. What would go beyond so many bytes ends the answer: it comes without its body.
+--
+-- Rows are taken from the query one by one, and it is left where the bytes are used up: what comes after is not read. So
+-- the order must be one that needs no sorting: run by run, for lack of another way to join them, and each by its index.
+create function @schema@.load_runs(p_runs uuid[], p_after int, p_bytes bigint, p_bytes_without_body int)
 returns table (run_id uuid, seq int, "position" bigint, name text, at timestamptz, body bytea)
 language plpgsql stable
 set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
+set enable_sort = off
 set jit = off
 set plan_cache_mode = force_generic_plan
 as $$
+declare
+    v_bytes bigint := 0;
 begin
-    return query
-    with picked as materialized (
-        select o.run_id
-        from unnest(p_shards) s (shard)
-        cross join lateral (
-            select o.run_id from @schema@.open_runs o
-            where o.shard = s.shard and o.state in (1, 3) and o.run_id > p_after
-            order by o.run_id limit p_limit
-        ) o
-        order by o.run_id limit p_limit
-    )
-    select r.run_id, e.seq, e.position, e.name, e.at, e.body
-    from picked r
-    left join lateral (select * from @schema@.events e where e.run_id = r.run_id offset 0) e on true;
+    for run_id, seq, "position", name, at, body in
+        select r.run_id, e.seq, e.position, e.name, e.at, e.body
+        from (
+            select t.run_id, case t.number when 1 then p_after else 0 end as after
+            from unnest(p_runs) with ordinality t (run_id, number)
+        ) r
+        left join lateral (
+            select * from @schema@.events e
+            where e.run_id = r.run_id and e.seq > r.after order by e.seq offset 0
+        ) e on true
+    loop
+        if seq is not null then
+            v_bytes := v_bytes + octet_length(body) + p_bytes_without_body;
+            if v_bytes > p_bytes and v_bytes > octet_length(body) + p_bytes_without_body then
+                body := null;
+            end if;
+        elsif not exists (select from @schema@.open_runs o where o.run_id = load_runs.run_id)
+          and not exists (select from @schema@.closed_runs c where c.run_id = load_runs.run_id) then
+            continue;
+        end if;
+        return next;
+        exit when seq is not null and body is null;
+    end loop;
 end
 $$;
 
@@ -100,10 +118,13 @@ $$;
 
 -- What became visible in the inbox since a snapshot, in the order of numbers, so much at most: found by transaction, so
 -- that a backlog that was read, and dead rows, cost nothing.
+--
+-- The first message that does not fit the bytes any more comes without its body, and ends the answer. Its length is known
+-- without reading it.
 create function @schema@.inbox_news(
     p_shards smallint[], p_snapshot pg_snapshot,
     p_greatest bigint,             -- the greatest number that was read
-    p_limit bigint
+    p_limit bigint, p_bytes bigint
 ) returns table (number bigint, run_id uuid, message_id uuid, body bytea)
 language plpgsql stable
 set enable_seqscan = off
@@ -114,41 +135,50 @@ set plan_cache_mode = force_generic_plan
 as $$
 begin
     return query
-    select m.number, m.run_id, m.message_id, m.body
+    select m.number, m.run_id, m.message_id, case when m.nth = 1 or m.bytes <= p_bytes then m.body end
     from (
-        -- Begun after the snapshot.
-        select m.number, m.run_id, m.message_id, m.body
-        from (select * from @schema@.inbox i where i.xid >= pg_snapshot_xmax(p_snapshot) offset 0) m
-        where m.shard = any (p_shards)
-        union all
-        -- In progress at the time: mostly none.
-        select m.number, m.run_id, m.message_id, m.body
-        from pg_snapshot_xip(p_snapshot) x (xid)
-        cross join lateral (select * from @schema@.inbox i where i.xid = x.xid offset 0) m
-        where m.shard = any (p_shards)
-        union all
-        -- A transaction id that was given again after a crash: finished by the snapshot's account, but with numbers
-        -- that were never read. Shard by shard, so that each is read behind that number alone.
-        select m.number, m.run_id, m.message_id, m.body
-        from unnest(p_shards) s (shard)
-        cross join lateral (
-            select * from @schema@.inbox i
-            where i.shard = s.shard and i.number > p_greatest and pg_visible_in_snapshot(i.xid, p_snapshot)
-            order by i.number limit p_limit
+        select m.*, row_number() over w as nth, sum(octet_length(m.body)) over w as bytes
+        from (
+            select m.number, m.run_id, m.message_id, m.body
+            from (
+                -- Begun after the snapshot.
+                select m.number, m.run_id, m.message_id, m.body
+                from (select * from @schema@.inbox i where i.xid >= pg_snapshot_xmax(p_snapshot) offset 0) m
+                where m.shard = any (p_shards)
+                union all
+                -- In progress at the time: mostly none.
+                select m.number, m.run_id, m.message_id, m.body
+                from pg_snapshot_xip(p_snapshot) x (xid)
+                cross join lateral (select * from @schema@.inbox i where i.xid = x.xid offset 0) m
+                where m.shard = any (p_shards)
+                union all
+                -- A transaction id that was given again after a crash: finished by the snapshot's account, but with numbers
+                -- that were never read. Shard by shard, so that each is read behind that number alone.
+                select m.number, m.run_id, m.message_id, m.body
+                from unnest(p_shards) s (shard)
+                cross join lateral (
+                    select * from @schema@.inbox i
+                    where i.shard = s.shard and i.number > p_greatest and pg_visible_in_snapshot(i.xid, p_snapshot)
+                    order by i.number limit p_limit
+                ) m
+            ) m
+            order by m.number limit p_limit
         ) m
+        window w as (order by m.number rows unbounded preceding)
     ) m
-    order by m.number limit p_limit;
+    where m.nth <= 2 or m.bytes - octet_length(m.body) <= p_bytes
+    order by m.number;
 end
 $$;
 
 -- One page of a longer read of the inbox, in the order of numbers: of what was visible in a snapshot, behind a number,
--- without what was read before.
+-- without what was read before. What does not fit the bytes is told as in `inbox_news`.
 create function @schema@.inbox_page(
     p_shards smallint[], p_behind bigint,
     p_snapshot pg_snapshot,        -- null: all that is visible now
     p_read pg_snapshot,            -- what was read before; null: nothing
     p_greatest bigint,             -- the greatest number read then
-    p_limit bigint
+    p_limit bigint, p_bytes bigint
 ) returns table (number bigint, run_id uuid, message_id uuid, body bytea)
 language plpgsql stable
 set enable_seqscan = off
@@ -159,16 +189,25 @@ set plan_cache_mode = force_generic_plan
 as $$
 begin
     return query
-    select m.number, m.run_id, m.message_id, m.body
-    from unnest(p_shards) s (shard)
-    -- Shard by shard, so that each is read by its index in the order of numbers, and no further.
-    cross join lateral (
-        select * from @schema@.inbox i
-        where i.shard = s.shard and i.number > p_behind
-          and (p_snapshot is null or pg_visible_in_snapshot(i.xid, p_snapshot))
-          and (p_read is null or i.number > p_greatest or not pg_visible_in_snapshot(i.xid, p_read))
-        order by i.number limit p_limit
+    select m.number, m.run_id, m.message_id, case when m.nth = 1 or m.bytes <= p_bytes then m.body end
+    from (
+        select m.*, row_number() over w as nth, sum(octet_length(m.body)) over w as bytes
+        from (
+            select m.number, m.run_id, m.message_id, m.body
+            from unnest(p_shards) s (shard)
+            -- Shard by shard, so that each is read by its index in the order of numbers, and no further.
+            cross join lateral (
+                select * from @schema@.inbox i
+                where i.shard = s.shard and i.number > p_behind
+                  and (p_snapshot is null or pg_visible_in_snapshot(i.xid, p_snapshot))
+                  and (p_read is null or i.number > p_greatest or not pg_visible_in_snapshot(i.xid, p_read))
+                order by i.number limit p_limit
+            ) m
+            order by m.number limit p_limit
+        ) m
+        window w as (order by m.number rows unbounded preceding)
     ) m
-    order by m.number limit p_limit;
+    where m.nth <= 2 or m.bytes - octet_length(m.body) <= p_bytes
+    order by m.number;
 end
 $$;

@@ -11,13 +11,14 @@ use crate::error::{is_partition_missing, store_error};
 use crate::partition;
 use crate::session::PostgresSession;
 use crate::values::{
-    Time, closed_status_number, message_uuid, open_state_number, shard_number, timestamp, uuid,
+    Time, closed_status_number, message_uuid, open_state_number, shard_number, suspect_stage_number,
+    timestamp, uuid,
 };
 
 pub(crate) const APPEND: &str = "
     select @schema@.append(
         $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
-        $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36)";
+        $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40)";
 
 /// How often an append that finds no partition is sent again after one was made: somebody may detach it in
 /// between, but not for ever.
@@ -43,7 +44,8 @@ pub(crate) async fn append(session: &mut PostgresSession, append: &Append) -> Re
             Err(error) => return Err(store_error(error)),
         }
     }
-    Err(StoreError::unavailable("partitions of the log are detached faster than they are attached again"))
+    let reason = "partitions of the log are detached faster than they are attached again".to_owned();
+    Err(StoreError::Unavailable { reason, definite: true, source: None })
 }
 
 /// Our own bugs are found before they reach the log: numbers follow one another without a gap.
@@ -77,7 +79,9 @@ fn runs_written(append: &Append) -> impl Iterator<Item = RunId> {
 fn shards_touched(append: &Append) -> BTreeSet<i16> {
     let runs = runs_written(append)
         .chain(append.opened.iter().map(|opened| opened.run))
-        .chain(append.updated.iter().map(|updated| updated.run));
+        .chain(append.updated.iter().map(|updated| updated.run))
+        .chain(append.suspects.iter().map(|suspect| suspect.run))
+        .chain(append.cleared.iter().copied());
     let messages = append.consumed.iter().chain(&append.undelivered).map(|message| message.shard);
     runs.map(RunId::shard).chain(messages).map(shard_number).collect()
 }
@@ -88,7 +92,8 @@ fn bind(
     append: &Append,
     shards: &BTreeSet<i16>,
 ) -> Query<'static, Postgres, PgArguments> {
-    let Append { lease, number, digest, events, opened, updated, closed, consumed, undelivered } = append;
+    let Append { lease, number, digest, events, opened, updated, closed, .. } = append;
+    let Append { consumed, undelivered, suspects, cleared, .. } = append;
     let query = session.shared.statements.append.query();
     let query = query
         .bind(lease.get().cast_signed())
@@ -119,6 +124,10 @@ fn bind(
         .bind(closed.iter().map(|closed| Time(closed.closed_at)).bind_iter())
         .bind(closed.iter().map(|closed| &closed.outcome[..]).bind_iter());
     bind_messages(bind_messages(query, consumed), undelivered)
+        .bind(suspects.iter().map(|suspect| uuid(suspect.run)).bind_iter())
+        .bind(suspects.iter().map(|suspect| suspect_stage_number(suspect.stage)).bind_iter())
+        .bind(suspects.iter().map(|suspect| suspect.strikes.cast_signed()).bind_iter())
+        .bind(cleared.iter().map(|run| uuid(*run)).bind_iter())
 }
 
 fn bind_rows<'r>(
@@ -169,6 +178,8 @@ mod tests {
             closed: vec![],
             consumed: vec![],
             undelivered: vec![],
+            suspects: vec![],
+            cleared: vec![],
         };
         assert!(check_order(&batch(vec![event(1, 1), event(2, 2)])).is_ok());
         assert!(matches!(

@@ -1,15 +1,18 @@
 //! From the errors of the driver and the server to those of the seam.
 
 use pgworkflows::store::StoreError;
-use sqlx::postgres::PgDatabaseError;
+use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
 /// What an error means at the seam.
 pub(crate) fn store_error(error: sqlx::Error) -> StoreError {
     use sqlx::Error;
     match &error {
         Error::Database(database) => match database.try_downcast_ref::<PgDatabaseError>() {
-            Some(database) => server_error(database.code(), &describe(database))
-                .unwrap_or_else(|reason| unavailable(reason, true, error)),
+            Some(database) => {
+                let definite = is_definite(database.severity(), database.code());
+                server_error(database.code(), &describe(database))
+                    .unwrap_or_else(|reason| unavailable(reason, definite, error))
+            }
             None => StoreError::unavailable(error.to_string()),
         },
         Error::Encode(_) | Error::InvalidArgument(_) => StoreError::limit_exceeded(error.to_string()),
@@ -24,11 +27,17 @@ pub(crate) fn store_error(error: sqlx::Error) -> StoreError {
     }
 }
 
+/// Whether the server said that it rolled the statement back. An error that ends the session says nothing: the statement
+/// may have been committed before. One of the connection may be a pooler's word, who does not know.
+fn is_definite(severity: PgSeverity, code: &str) -> bool {
+    severity == PgSeverity::Error && !code.starts_with("08")
+}
+
 fn unavailable(reason: String, definite: bool, source: sqlx::Error) -> StoreError {
     StoreError::Unavailable { reason, definite, source: Some(Box::new(source)) }
 }
 
-/// What the server's error codes mean; `Err` with the reason where the outcome is unknown.
+/// What the server's error codes mean; `Err` with the reason where the same request may succeed later.
 fn server_error(code: &str, reason: &str) -> Result<StoreError, String> {
     let reason = reason.to_owned();
     Ok(match code {
@@ -47,8 +56,8 @@ fn server_error(code: &str, reason: &str) -> Result<StoreError, String> {
             "22" | "54" => StoreError::limit_exceeded(reason),
             // Passwords, databases, rights: somebody can change them, and the same request will succeed.
             "28" | "3D" | "42" => StoreError::misconfigured(reason),
-            // Integrity constraints.
-            "23" => StoreError::conflict(reason),
+            // Integrity constraints, and a row that is named twice.
+            "21" | "23" => StoreError::conflict(reason),
             // Internal errors, corrupted data or indexes.
             "XX" => StoreError::corrupt(reason),
             // The connection (08), an open or read-only transaction (25), a rollback by deadlock (40),
@@ -105,6 +114,7 @@ mod tests {
             ("PW002", "conflict"),
             ("PW003", "misconfigured"),
             ("23505", "conflict"),
+            ("21000", "conflict"),      // a row is named twice
             ("22021", "refused"),       // a NUL in a text
             ("54000", "refused"),       // program limit exceeded
             ("42501", "misconfigured"), // insufficient privilege

@@ -1,5 +1,6 @@
 //! Reading the inbox by snapshots: every message exactly once, in an order that respects every client.
 
+use bytes::Bytes;
 use pgworkflows::store::{InboxMessage, InboxPage, InboxRead, StoreError};
 use pgworkflows::{InboxNo, MessageId};
 use sqlx::postgres::{PgArguments, PgRow, Postgres};
@@ -9,13 +10,13 @@ use sqlx::types::Uuid;
 use crate::cursor::{self, Cursor, Paging};
 use crate::error::store_error;
 use crate::session::PostgresSession;
-use crate::values::{bytes, get, run_id, shard_number, timestamp};
+use crate::values::{byte_count, get, run_id, shard_number, timestamp};
 
 /// What became visible since the snapshot `$2`. The snapshot that the statement itself reads with comes with its rows.
 pub(crate) const NEWS: &str = "
     select now.at, now.snapshot, m.number, m.run_id, m.message_id, m.body
     from (select clock_timestamp() as at, pg_current_snapshot()::text as snapshot) now
-    left join @schema@.inbox_news($1, $2::text::pg_snapshot, $3, $4) m on true
+    left join @schema@.inbox_news($1, $2::text::pg_snapshot, $3, $4, $5) m on true
     order by m.number";
 
 /// One page of a longer read: of what was visible in the snapshot `$3` (this very statement's on the first page) behind
@@ -23,7 +24,7 @@ pub(crate) const NEWS: &str = "
 pub(crate) const PAGE: &str = "
     select now.at, now.snapshot, m.number, m.run_id, m.message_id, m.body
     from (select clock_timestamp() as at, pg_current_snapshot()::text as snapshot) now
-    left join @schema@.inbox_page($1, $2, $3::text::pg_snapshot, $4::text::pg_snapshot, $5, $6) m on true
+    left join @schema@.inbox_page($1, $2, $3::text::pg_snapshot, $4::text::pg_snapshot, $5, $6, $7) m on true
     order by m.number";
 
 /// Reads one page.
@@ -32,16 +33,17 @@ pub(crate) async fn read(session: &mut PostgresSession, read: &InboxRead) -> Res
     let shards: Vec<i16> = read.shards.iter().copied().map(shard_number).collect();
     // One row more than asked for tells whether there are more.
     let limit = read.limit.max(1) as usize;
-    let query = query(session, &cursor, shards, limit as i64 + 1);
-    let mut rows = session.fetch(query).await?;
+    let query = query(session, &cursor, shards, (limit as i64 + 1, byte_count(read.bytes)));
+    let rows = session.fetch(query).await?;
     let head = rows.first().ok_or_else(|| store_error(sqlx::Error::RowNotFound))?;
     let now = timestamp(head, 0)?;
     let snapshot: String = get(head, 1)?;
     check_nothing_lost(&cursor, &snapshot)?;
 
-    let goes_on = rows.len() > limit;
-    rows.truncate(limit);
-    let messages = rows.iter().filter_map(|row| message(row).transpose()).collect::<Result<Vec<_>, _>>()?;
+    let messages = rows.iter().take(limit).map_while(|row| message(row).transpose());
+    let messages = messages.collect::<Result<Vec<_>, _>>()?;
+    let waiting = get::<Option<i64>>(head, 2)?.map_or(0, |_| rows.len());
+    let goes_on = waiting > messages.len();
     let mut paging = cursor.paging.clone().unwrap_or(Paging { snapshot: snapshot.clone(), last: 0 });
     if let Some(last) = messages.last() {
         paging.last = last.number.get().cast_signed();
@@ -63,12 +65,13 @@ fn query(
     session: &PostgresSession,
     cursor: &Cursor,
     shards: Vec<i16>,
-    limit: i64,
+    (limit, bytes): (i64, i64),
 ) -> Query<'static, Postgres, PgArguments> {
     let statements = &session.shared.statements;
     match (&cursor.behind, &cursor.paging) {
         (Some(behind), None) => {
-            statements.inbox_news.query().bind(shards).bind(behind).bind(cursor.greatest).bind(limit)
+            let query = statements.inbox_news.query();
+            query.bind(shards).bind(behind).bind(cursor.greatest).bind(limit).bind(bytes)
         }
         (behind, paging) => statements
             .inbox_page
@@ -78,7 +81,8 @@ fn query(
             .bind(paging.as_ref().map(|paging| &paging.snapshot))
             .bind(behind.as_ref())
             .bind(cursor.greatest)
-            .bind(limit),
+            .bind(limit)
+            .bind(bytes),
     }
 }
 
@@ -94,13 +98,13 @@ fn check_nothing_lost(cursor: &Cursor, snapshot: &str) -> Result<(), StoreError>
     Ok(())
 }
 
-/// The message in a row; `None` in the row that says that there is none.
+/// The message in a row; `None` where its body is too much, and in the row that says that there is none.
 fn message(row: &PgRow) -> Result<Option<InboxMessage>, StoreError> {
-    let Some(number) = get::<Option<i64>>(row, 2)? else { return Ok(None) };
+    let Some(body) = get::<Option<&[u8]>>(row, 5)? else { return Ok(None) };
     Ok(Some(InboxMessage {
-        number: InboxNo::new(number.cast_unsigned()),
+        number: InboxNo::new(get::<i64>(row, 2)?.cast_unsigned()),
         run: run_id(row, 3)?,
         message: MessageId::from_u128(get::<Uuid>(row, 4)?.as_u128()),
-        body: bytes(row, 5)?,
+        body: Bytes::copy_from_slice(body),
     }))
 }

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use pgworkflows::store::{
-    Claim, Claimed, ClaimedShard, Hint, LeaseTick, LeaseTicked, Queue, StoreError, Tick, Ticked,
+    Claim, Claimed, ClaimedShard, Hint, LeaseTick, LeaseTicked, Queue, Release, StoreError, Suspect, Tick,
+    Ticked,
 };
 use pgworkflows::{LeaseId, Position, RunId, ShardId, Timestamp};
 use sqlx::postgres::{PgBindIterExt, PgRow};
@@ -13,7 +14,7 @@ use crate::cursor::Cursor;
 use crate::error::store_error;
 use crate::session::PostgresSession;
 use crate::store::Shared;
-use crate::values::{Time, get, shard_id, timestamp, uuid};
+use crate::values::{Time, get, run_id, shard_id, suspect_stage, timestamp, uuid};
 
 pub(crate) const OPEN_QUEUE: &str = "
     select first_shard, shard_count, clock_timestamp() from @schema@.open_queue($1, $2, $3)";
@@ -27,17 +28,21 @@ pub(crate) const CLAIMED_SHARDS: &str = "
     select s.shard,
            greatest(s.position_floor,
                     (select max(e.position) from @schema@.events e where e.shard = s.shard)) + 1,
-           s.deaths
+           s.deaths, s.former
     from @schema@.shards s
     where s.lease = $1
     order by s.shard";
 
+/// A later statement as well: what was under way when an owner died is marked by its appends.
+pub(crate) const CLAIMED_SUSPECTS: &str = "
+    select * from @schema@.claimed_suspects($1, $2)";
+
 pub(crate) const TICK: &str = "
     select at, claimable, held, owned, mail, due from @schema@.tick(
-        $1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+        $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 
 pub(crate) const RELEASE: &str = "
-    select @schema@.release($1, $2)";
+    select @schema@.release($1, $2, $3)";
 
 /// Opens a queue.
 pub(crate) async fn open_queue(shared: &Shared, name: &str, shards: u16) -> Result<Queue, StoreError> {
@@ -82,10 +87,13 @@ pub(crate) async fn claim(session: &mut PostgresSession, claim: &Claim) -> Resul
     let now = timestamp(row, 1)?;
 
     let query = shared.statements.claimed_shards.query().bind(lease);
-    let rows = session.fetch(query).await?;
+    let shards = session.fetch(query).await?;
+    let query = shared.statements.claimed_suspects.query().bind(lease).bind(&shared.lock_timeout);
+    let suspects = session.fetch(query).await?;
     Ok(Claimed {
         lease: LeaseId::new(lease.cast_unsigned()),
-        shards: rows.iter().map(claimed_shard).collect::<Result<_, _>>()?,
+        shards: shards.iter().map(claimed_shard).collect::<Result<_, _>>()?,
+        suspects: suspects.iter().map(suspect).collect::<Result<_, _>>()?,
         now,
     })
 }
@@ -95,6 +103,15 @@ fn claimed_shard(row: &PgRow) -> Result<ClaimedShard, StoreError> {
         shard: shard_id(get(row, 0)?)?,
         next_position: Position::new(get::<i64>(row, 1)?.cast_unsigned()),
         deaths: get::<i32>(row, 2)?.cast_unsigned(),
+        former: get(row, 3)?,
+    })
+}
+
+fn suspect(row: &PgRow) -> Result<Suspect, StoreError> {
+    Ok(Suspect {
+        run: run_id(row, 0)?,
+        stage: suspect_stage(get(row, 1)?),
+        strikes: get::<i32>(row, 2)?.cast_unsigned(),
     })
 }
 
@@ -115,6 +132,7 @@ pub(crate) async fn tick(session: &mut PostgresSession, tick: &Tick) -> Result<T
         .bind(leases.iter().map(|lease| lease.lease.get().cast_signed()).bind_iter())
         .bind(ttls)
         .bind(leases.iter().map(|lease| lease.committed.get().cast_signed()).bind_iter())
+        .bind(leases.iter().map(|lease| i32::try_from(lease.deaths_max).unwrap_or(i32::MAX)).bind_iter())
         .bind(cursors.iter().map(|cursor| cursor.behind.as_deref()).bind_iter())
         .bind(cursors.iter().map(|cursor| cursor.greatest).bind_iter())
         .bind(leases.iter().map(|lease| Time(due_after(lease).0)).bind_iter())
@@ -145,9 +163,11 @@ pub(crate) async fn tick(session: &mut PostgresSession, tick: &Tick) -> Result<T
 }
 
 /// Releases a lease and tells others.
-pub(crate) async fn release(session: &mut PostgresSession, lease: LeaseId) -> Result<(), StoreError> {
+pub(crate) async fn release(session: &mut PostgresSession, release: &Release) -> Result<(), StoreError> {
+    let Release { lease, at_fault } = release;
     let query = session.shared.statements.release.query();
-    let query = query.bind(lease.get().cast_signed()).bind(&session.shared.lock_timeout);
+    let query =
+        query.bind(lease.get().cast_signed()).bind(at_fault.map(uuid)).bind(&session.shared.lock_timeout);
     let rows = session.fetch(query).await?;
     if get::<bool>(only(&rows)?, 0)? {
         session.shared.bell.ring([Hint::Released]);

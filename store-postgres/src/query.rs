@@ -156,7 +156,7 @@ fn description(row: &PgRow) -> Result<RunDescription, StoreError> {
 fn open_row(row: &PgRow) -> Result<Option<OpenRow>, StoreError> {
     let Some(state) = get::<Option<i16>>(row, "state")? else { return Ok(None) };
     Ok(Some(OpenRow {
-        state: open_state(state)?,
+        state: open_state(state),
         wake_at: get::<Option<Time>>(row, "wake_at")?.map(|Time(at)| at),
         waiting_on: get(row, "waiting_on")?,
     }))
@@ -168,7 +168,7 @@ fn closed_run(row: &PgRow) -> Result<Option<ClosedRun>, StoreError> {
         run: run_id(row, "run_id")?,
         workflow: get::<String>(row, "workflow")?.into(),
         key: get(row, "key")?,
-        status: closed_status(status)?,
+        status: closed_status(status),
         closed_at: timestamp(row, "closed_at")?,
         outcome: bytes(row, "outcome")?,
     }))

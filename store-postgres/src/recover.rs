@@ -1,17 +1,17 @@
-//! Recovery and waking: whole histories, and parked runs by their deadlines.
+//! Recovery and waking: which runs to load, their histories, and parked runs by their deadlines.
 
-use std::collections::BTreeMap;
-
-use pgworkflows::store::{Bodies, Due, DueMark, DueRuns, EventRecord, Load, RunHistory, StoreError};
+use pgworkflows::store::{
+    Bodies, Due, DueMark, DueRuns, EventRecord, Load, Loaded, RunHistory, StoreError, Unparked,
+};
 use pgworkflows::{EventName, EventSeq, Position, RunId, Timestamp};
 use sqlx::postgres::{PgBindIterExt, PgRow};
 
 use crate::session::PostgresSession;
-use crate::values::{Time, get, run_id, shard_number, timestamp, uuid};
+use crate::values::{Time, byte_count, get, run_id, shard_number, timestamp, uuid};
 
-pub(crate) const LOAD_RUNS: &str = "select * from @schema@.load_runs($1)";
+pub(crate) const UNPARKED: &str = "select * from @schema@.unparked($1, $2, $3)";
 
-pub(crate) const LOAD_UNPARKED: &str = "select * from @schema@.load_unparked($1, $2, $3)";
+pub(crate) const LOAD_RUNS: &str = "select * from @schema@.load_runs($1, $2, $3, $4)";
 
 /// The time comes even where no run is due.
 pub(crate) const DUE_RUNS: &str = "
@@ -20,44 +20,46 @@ pub(crate) const DUE_RUNS: &str = "
     left join @schema@.due_runs($1, $2, $3, $4, $5) d on true
     order by d.wake_at, d.run_id";
 
-/// Reads histories, ascending by run.
-pub(crate) async fn load(session: &mut PostgresSession, load: &Load) -> Result<Vec<RunHistory>, StoreError> {
-    let statements = &session.shared.statements;
-    let query = match load {
-        Load::Runs(runs) => statements.load_runs.query().bind(runs.iter().copied().map(uuid).bind_iter()),
-        Load::Unparked { shards, after, limit } => statements
-            .load_unparked
-            .query()
-            .bind(shards.iter().copied().map(shard_number).bind_iter())
-            .bind(uuid(after.unwrap_or(RunId::from_u128(0))))
-            .bind(i64::from((*limit).max(1))),
-    };
-    let rows = session.fetch(query).await?;
-    let mut bodies = Bodies::default();
-    let mut histories: BTreeMap<RunId, Vec<EventRecord>> = BTreeMap::new();
-    for row in &rows {
-        // Rows come in no particular order: sorting histories here spares the server sorting their bodies.
-        let events = histories.entry(run_id(row, 0)?).or_default();
-        if get::<Option<i32>>(row, 1)?.is_some() {
-            events.push(event_record(row, 1, &mut bodies)?);
-        }
-    }
-    histories.into_iter().map(|(run, events)| history(run, events)).collect()
+/// Finds the busy and stalled runs of some shards.
+pub(crate) async fn unparked(
+    session: &mut PostgresSession,
+    unparked: &Unparked,
+) -> Result<Vec<RunId>, StoreError> {
+    let Unparked { shards, after, limit } = unparked;
+    let query = session.shared.statements.unparked.query();
+    let query = query
+        .bind(shards.iter().copied().map(shard_number).bind_iter())
+        .bind(uuid(after.unwrap_or(RunId::from_u128(0))))
+        .bind(i64::from((*limit).max(1)));
+    session.fetch(query).await?.iter().map(|row| run_id(row, 0)).collect()
 }
 
-/// A whole history: sorted, and without a gap.
-fn history(run: RunId, mut events: Vec<EventRecord>) -> Result<RunHistory, StoreError> {
-    events.sort_unstable_by_key(|event| event.seq);
-    let mut expected = EventSeq::FIRST;
-    for event in &events {
-        if event.seq != expected {
-            return Err(StoreError::corrupt(format!(
-                "event {expected} of run {run} is missing in the log: was a partition dropped by hand?"
-            )));
+/// Reads histories, as many as fit. Whether they are whole is not asked here: one that is damaged must not keep its
+/// neighbours back.
+pub(crate) async fn load(session: &mut PostgresSession, load: &Load) -> Result<Loaded, StoreError> {
+    let query = session.shared.statements.load_runs.query();
+    let query = query
+        .bind(load.runs.iter().copied().map(uuid).bind_iter())
+        .bind(load.after.map_or(0, |seq| seq.get().cast_signed()))
+        .bind(byte_count(load.bytes))
+        .bind(EventRecord::BYTES_WITHOUT_BODY as i32);
+    let rows = session.fetch(query).await?;
+    let mut bodies = Bodies::default();
+    let mut histories: Vec<RunHistory> = Vec::new();
+    for row in &rows {
+        let run = run_id(row, 0)?;
+        let has_event = get::<Option<i32>>(row, 1)?.is_some();
+        if has_event && get::<Option<&[u8]>>(row, 5)?.is_none() {
+            return Ok(Loaded { histories, cut: Some(run) });
         }
-        expected = expected.next();
+        if histories.last().is_none_or(|last| last.run != run) {
+            histories.push(RunHistory { run, events: Vec::new() });
+        }
+        if let Some(history) = histories.last_mut().filter(|_| has_event) {
+            history.events.push(event_record(row, 1, &mut bodies)?);
+        }
     }
-    Ok(RunHistory { run, events })
+    Ok(Loaded { histories, cut: None })
 }
 
 /// An event whose `seq, position, name, at, body` stand in the row from that column on.

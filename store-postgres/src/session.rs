@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pgworkflows::LeaseId;
+use pgworkflows::RunId;
 use pgworkflows::store::{
-    Append, Appended, Claim, Claimed, Due, DueRuns, InboxPage, InboxRead, Load, RunHistory, Session,
-    StoreError, Tick, Ticked,
+    Append, Appended, Claim, Claimed, Due, DueRuns, InboxPage, InboxRead, Load, Loaded, Release, Session,
+    StoreError, Tick, Ticked, Unparked,
 };
 use sqlx::postgres::{PgArguments, PgConnection, PgRow, Postgres};
 use sqlx::query::Query;
@@ -102,7 +102,11 @@ impl Session for PostgresSession {
         inbox::read(self, read).await
     }
 
-    async fn load(&mut self, load: &Load) -> Result<Vec<RunHistory>, StoreError> {
+    async fn unparked(&mut self, unparked: &Unparked) -> Result<Vec<RunId>, StoreError> {
+        recover::unparked(self, unparked).await
+    }
+
+    async fn load(&mut self, load: &Load) -> Result<Loaded, StoreError> {
         recover::load(self, load).await
     }
 
@@ -110,7 +114,7 @@ impl Session for PostgresSession {
         recover::due_runs(self, due).await
     }
 
-    async fn release(&mut self, lease: LeaseId) -> Result<(), StoreError> {
-        lease::release(self, lease).await
+    async fn release(&mut self, release: &Release) -> Result<(), StoreError> {
+        lease::release(self, release).await
     }
 }

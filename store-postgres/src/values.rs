@@ -1,7 +1,7 @@
 //! How the seam's ids, numbers and times travel to and from the database. It knows no table.
 
 use bytes::Bytes;
-use pgworkflows::store::{ClosedStatus, OpenState, StoreError};
+use pgworkflows::store::{ClosedStatus, OpenState, StoreError, SuspectStage};
 use pgworkflows::{MessageId, RunId, ShardId, Timestamp};
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
@@ -59,6 +59,11 @@ pub(crate) fn shard_id(number: i16) -> Result<ShardId, StoreError> {
         .ok_or_else(|| StoreError::corrupt(format!("shard {number} is out of range: shards are 0 to 4095")))
 }
 
+/// A limit of bytes as `bigint`.
+pub(crate) fn byte_count(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
 /// An open run's state as it is stored.
 pub(crate) fn open_state_number(state: OpenState) -> i16 {
     match state {
@@ -69,14 +74,14 @@ pub(crate) fn open_state_number(state: OpenState) -> i16 {
     }
 }
 
-/// The open run's state of a stored number.
-pub(crate) fn open_state(number: i16) -> Result<OpenState, StoreError> {
+/// The open run's state of a stored number. What only a newer version knows, this one cannot go on with; an error would
+/// hide the runs beside it.
+pub(crate) fn open_state(number: i16) -> OpenState {
     match number {
-        0 => Ok(OpenState::Pending),
-        1 => Ok(OpenState::Busy),
-        2 => Ok(OpenState::Parked),
-        3 => Ok(OpenState::Stalled),
-        other => Err(StoreError::corrupt(format!("open_runs.state is {other}, which is none of 0 to 3"))),
+        0 => OpenState::Pending,
+        1 => OpenState::Busy,
+        2 => OpenState::Parked,
+        _ => OpenState::Stalled,
     }
 }
 
@@ -90,14 +95,32 @@ pub(crate) fn closed_status_number(status: ClosedStatus) -> i16 {
     }
 }
 
-/// The way in which a run ended, of a stored number.
-pub(crate) fn closed_status(number: i16) -> Result<ClosedStatus, StoreError> {
+/// The way in which a run ended, of a stored number. What only a newer version knows is no completion; the outcome tells
+/// more, and an error would hide the runs beside it.
+pub(crate) fn closed_status(number: i16) -> ClosedStatus {
     match number {
-        0 => Ok(ClosedStatus::Completed),
-        1 => Ok(ClosedStatus::Failed),
-        2 => Ok(ClosedStatus::Cancelled),
-        3 => Ok(ClosedStatus::Terminated),
-        other => Err(StoreError::corrupt(format!("closed_runs.status is {other}, which is none of 0 to 3"))),
+        0 => ClosedStatus::Completed,
+        2 => ClosedStatus::Cancelled,
+        3 => ClosedStatus::Terminated,
+        _ => ClosedStatus::Failed,
+    }
+}
+
+/// Where a suspect stands, as it is stored.
+pub(crate) fn suspect_stage_number(stage: SuspectStage) -> i16 {
+    match stage {
+        SuspectStage::Held => 0,
+        SuspectStage::Tried => 1,
+        SuspectStage::SetAside => 2,
+    }
+}
+
+/// Where a suspect stands, of a stored number. What only a newer version knows is not touched.
+pub(crate) fn suspect_stage(number: i16) -> SuspectStage {
+    match number {
+        0 => SuspectStage::Held,
+        1 => SuspectStage::Tried,
+        _ => SuspectStage::SetAside,
     }
 }
 

@@ -11,7 +11,7 @@ use common::{
     assert_fenced, assert_unavailable, claim, history_len, inbox, keyed, opening, owner, run, signal, start,
 };
 use futures::FutureExt;
-use pgworkflows::store::{Hint, Store, StoreError, Submitted};
+use pgworkflows::store::{Hint, InboxRead, Release, Store, StoreError, Submitted};
 use pgworkflows_memory::{
     Call, Fault, FaultPoint, FaultWeights, Faults, ManualClock, MemoryStore, SeededFaults, SessionNo, Stage,
 };
@@ -164,7 +164,7 @@ async fn lingering_append_is_fenced_after_a_release() {
     let (mut session, claimed) = owner(&store).await;
     script.order("append", Stage::Request, Fault::Linger);
     assert_unavailable(session.append(&opening(claimed.lease, 1, 0)).await);
-    session.release(claimed.lease).await.unwrap();
+    session.release(&Release { lease: claimed.lease, at_fault: None }).await.unwrap();
 
     assert!(store.deliver_lingering());
     assert_eq!(history_len(&store, 0).await, 0);
@@ -272,7 +272,7 @@ async fn release_whose_acknowledgement_is_lost_happened() {
     let (store, script, _) = scripted();
     let (mut session, claimed) = owner(&store).await;
     script.order("release", Stage::Acknowledgement, Fault::Lose);
-    assert_unavailable(session.release(claimed.lease).await);
+    assert_unavailable(session.release(&Release { lease: claimed.lease, at_fault: None }).await);
     assert_fenced(session.append(&opening(claimed.lease, 1, 0)).await);
 }
 
@@ -283,7 +283,7 @@ async fn read_whose_answer_is_lost_can_be_repeated() {
     store.submit(&[start(0)]).await.unwrap();
     script.order("read_inbox", Stage::Acknowledgement, Fault::Lose);
     let read =
-        pgworkflows::store::InboxRead { shards: common::shards(), cursor: Default::default(), limit: 10 };
+        InboxRead { shards: common::shards(), cursor: Default::default(), limit: 10, bytes: usize::MAX };
     assert_unavailable(session.read_inbox(&read).await);
     assert_eq!(session.read_inbox(&read).await.unwrap().messages.len(), 1);
 }

@@ -14,7 +14,8 @@ use bytes::Bytes;
 use common::{claim, empty_append, event, reference, signal, start};
 use pgworkflows::store::{
     Append, Claim, ClosedRun, ClosedStatus, InboxCursor, InboxMessage, InboxRead, LeaseTick, Load, OpenRow,
-    RunFilter, RunHistory, RunPage, Session, Store, StoreError, Submission, Submitted, Tick, UpdatedRun,
+    Release, RunFilter, RunHistory, RunPage, Session, Store, StoreError, Submission, Submitted, Tick,
+    UpdatedRun,
 };
 use pgworkflows::{AppendNo, EventSeq, LeaseId, MessageId, Position, RunId, ShardId, Timestamp};
 use pgworkflows_memory::{FaultWeights, ManualClock, MemoryStore, SeededFaults};
@@ -227,8 +228,10 @@ impl World {
         quiet.restore(&self.store.snapshot());
         let page = RunPage { before: None, limit: u32::MAX };
         let runs = quiet.query().list(&RunFilter::default(), &page).await.unwrap();
-        let runs = runs.into_iter().map(|run| run.run).collect();
-        quiet.session().await.unwrap().load(&Load::Runs(runs)).await.unwrap()
+        // The newest come first.
+        let runs = runs.into_iter().rev().map(|run| run.run).collect();
+        let load = Load { runs, after: None, bytes: usize::MAX };
+        quiet.session().await.unwrap().load(&load).await.unwrap().histories
     }
 
     /// `(run, seq)` is contiguous, `(shard, position)` is gapless, and no message is recorded twice.
@@ -359,6 +362,7 @@ impl Owner {
             lease,
             renew: Some(TTL),
             committed: AppendNo::new(0),
+            deaths_max: u32::MAX,
             cursor,
             due_after: None,
             due_until,
@@ -374,7 +378,7 @@ impl Owner {
     async fn release(&mut self) {
         // A lease with an unresolved append is never released.
         if let (Some(lease), None) = (self.lease, &self.unresolved) {
-            let _ = self.session.release(lease).await;
+            let _ = self.session.release(&Release { lease, at_fault: None }).await;
             self.forget();
         }
     }
@@ -382,7 +386,7 @@ impl Owner {
     /// Reads a few messages and makes an append of them. Whether there is one to send.
     async fn fill(&mut self, lease: LeaseId) -> bool {
         let shards = self.shards.keys().copied().collect();
-        let read = InboxRead { shards, cursor: self.cursor.clone(), limit: 3 };
+        let read = InboxRead { shards, cursor: self.cursor.clone(), limit: 3, bytes: usize::MAX };
         let page = match self.session.read_inbox(&read).await {
             Ok(page) => page,
             Err(StoreError::Fenced { .. }) => {
@@ -392,9 +396,10 @@ impl Owner {
             Err(_) => return false,
         };
         let unknown = page.messages.iter().map(|message| message.run);
-        let unknown: Vec<_> = unknown.filter(|run| !self.runs.contains_key(run)).collect();
-        let Ok(histories) = self.session.load(&Load::Runs(unknown)).await else { return false };
-        for RunHistory { run, events } in histories {
+        let unknown: BTreeSet<_> = unknown.filter(|run| !self.runs.contains_key(run)).collect();
+        let load = Load { runs: unknown.into_iter().collect(), after: None, bytes: usize::MAX };
+        let Ok(loaded) = self.session.load(&load).await else { return false };
+        for RunHistory { run, events } in loaded.histories {
             self.runs.insert(run, events.iter().map(|event| message_of(&event.body)).collect());
         }
         let mut append = empty_append(lease, self.number);

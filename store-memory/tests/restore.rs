@@ -56,7 +56,8 @@ async fn inbox_cursor_from_before_a_restore_is_fenced() {
     let (mut session, _) = owner(&store).await;
     let backup = store.snapshot();
     store.submit(&[start(0)]).await.unwrap();
-    let mut read = InboxRead { shards: common::shards(), cursor: Default::default(), limit: 10 };
+    let mut read =
+        InboxRead { shards: common::shards(), cursor: Default::default(), limit: 10, bytes: usize::MAX };
     read.cursor = session.read_inbox(&read).await.unwrap().cursor;
     store.restore(&backup);
     // As many commits as were lost: a cursor that is only compared with their number would skip this one.

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::{empty_append, event, run, shards};
-use pgworkflows::store::{Due, DueMark, InboxCursor, LeaseTick, Load, OpenRow, OpenState, OpenedRun, Tick};
+use pgworkflows::store::{
+    Due, DueMark, InboxCursor, LeaseTick, OpenRow, OpenState, OpenedRun, Tick, Unparked,
+};
 use pgworkflows::{EventSeq, Position, Timestamp};
 use pgworkflows_memory::{ManualClock, MemoryStore};
 
@@ -38,6 +40,7 @@ async fn hundred_thousand_parked_runs_are_not_in_the_way() {
             lease: claimed.lease,
             renew: Some(TTL),
             committed: append.number,
+            deaths_max: u32::MAX,
             cursor: InboxCursor::default(),
             due_after: None,
             due_until: Timestamp::from_micros(-1),
@@ -49,6 +52,6 @@ async fn hundred_thousand_parked_runs_are_not_in_the_way() {
     let marks: Vec<_> =
         (0..5).map(|id| DueMark { wake_at: Timestamp::from_micros(id), run: run(id as u64) }).collect();
     assert_eq!(session.due_runs(&due).await.unwrap().runs, marks);
-    let unparked = Load::Unparked { shards: shards(), after: None, limit: 100 };
-    assert_eq!(session.load(&unparked).await.unwrap(), []);
+    let unparked = Unparked { shards: shards(), after: None, limit: 100 };
+    assert_eq!(session.unparked(&unparked).await.unwrap(), []);
 }

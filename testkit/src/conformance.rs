@@ -12,6 +12,7 @@ pub mod lease;
 pub mod query;
 pub mod recover;
 pub mod submit;
+pub mod suspect;
 
 use std::fmt;
 use std::future::Future;
@@ -149,6 +150,9 @@ macro_rules! store_conformance {
                 consumed_message_is_not_read_again,
                 reader_sees_its_shards_only,
                 pages_hold_as_many_as_asked_for,
+                page_ends_before_the_message_that_exceeds_its_bytes,
+                page_holds_one_message_however_large,
+                late_commit_between_pages_of_bytes_is_read_in_its_turn,
                 full_page_that_is_the_last_one_says_so_at_the_latest_with_the_next,
                 page_can_be_read_again,
                 repeated_message_waits_once,
@@ -216,7 +220,10 @@ macro_rules! store_conformance {
                 released_lease_is_fenced,
                 release_of_a_lease_that_is_gone_does_nothing,
                 deaths_count_owners_that_ended_without_a_release,
-                release_ends_the_row_of_deaths,
+                neither_a_release_nor_a_renewal_takes_a_death_away,
+                owner_that_served_long_enough_pays_deaths_off,
+                owner_that_lost_its_lease_pays_nothing_off,
+                owner_learns_whose_lease_ran_out_before_its_own,
                 positions_go_on_after_a_takeover,
                 positions_go_on_after_a_release,
                 new_lease_begins_its_appends_anew,
@@ -228,9 +235,14 @@ macro_rules! store_conformance {
                 unknown_runs_are_left_out_of_a_load,
                 pending_run_has_an_empty_history,
                 history_of_a_run_that_is_over_can_be_loaded,
-                recovery_loads_busy_and_stalled_runs_only,
-                recovery_loads_whole_histories,
-                recovery_loads_runs_of_the_shards_asked_for_only,
+                load_is_cut_before_the_event_that_exceeds_its_bytes,
+                one_event_is_loaded_however_large,
+                history_without_events_costs_no_bytes,
+                histories_in_parts_are_the_whole_ones,
+                rest_of_a_history_is_that_of_the_first_run_alone,
+                history_of_many_appends_is_whole,
+                recovery_lists_busy_and_stalled_runs_only,
+                recovery_lists_runs_of_the_shards_asked_for_only,
                 recovery_goes_page_by_page_through_all_shards,
                 run_that_parked_is_not_recovered,
                 due_runs_come_by_their_deadlines,
@@ -242,6 +254,23 @@ macro_rules! store_conformance {
                 run_that_is_over_is_not_due,
                 due_runs_are_of_the_shards_asked_for_only,
                 tick_tells_of_deadlines_in_its_window,
+            ;
+            suspect:
+                mark_outlives_its_owner,
+                run_that_is_not_logged_yet_can_be_marked,
+                last_mark_counts,
+                cleared_run_is_no_suspect,
+                run_that_is_over_is_no_suspect,
+                suspects_are_those_of_all_shards_of_the_lease,
+                marks_on_runs_of_a_foreign_shard_are_fenced,
+                refused_append_marks_nobody,
+                another_mark_under_the_same_number_is_fenced,
+                release_holds_what_was_being_tried,
+                run_at_fault_gets_a_strike,
+                lease_gives_one_strike_however_often_it_is_released,
+                run_at_fault_gets_its_strike_though_the_lease_ran_out,
+                unknown_lease_gives_no_strike,
+                run_at_fault_that_is_over_is_no_suspect,
             ;
             query:
                 unknown_run_has_no_description,
@@ -288,6 +317,7 @@ mod tests {
             include_str!("conformance/query.rs"),
             include_str!("conformance/recover.rs"),
             include_str!("conformance/submit.rs"),
+            include_str!("conformance/suspect.rs"),
         ];
         for line in groups.iter().flat_map(|group| group.lines()) {
             if let Some(case) = line.strip_prefix("pub async fn ") {

@@ -32,6 +32,7 @@ impl State {
             self.check_seqs(append)?;
             self.check_positions(append)?;
             self.check_messages(append)?;
+            check_suspects(append)?;
         }
         // From here on nothing can be refused.
         if let Some(lease) = self.leases.get_mut(&append.lease) {
@@ -274,6 +275,15 @@ impl State {
         let before = self.runs.insert(id, run);
         assert!(before.is_none(), "run {id} was checked not to exist");
         self.set_row(id, row);
+    }
+}
+
+/// No run is named twice.
+fn check_suspects(append: &Append) -> Result<(), StoreError> {
+    let mut named = BTreeSet::new();
+    match append.suspects.iter().find(|suspect| !named.insert(suspect.run)) {
+        Some(suspect) => Err(StoreError::conflict(format!("run {} is a suspect twice", suspect.run))),
+        None => Ok(()),
     }
 }
 

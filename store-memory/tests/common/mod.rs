@@ -48,7 +48,7 @@ pub(crate) async fn owner(store: &MemoryStore) -> (Box<dyn Session>, Claimed) {
 }
 
 pub(crate) async fn inbox(session: &mut dyn Session) -> Vec<InboxMessage> {
-    let read = InboxRead { shards: shards(), cursor: InboxCursor::default(), limit: 1000 };
+    let read = InboxRead { shards: shards(), cursor: InboxCursor::default(), limit: 1000, bytes: usize::MAX };
     session.read_inbox(&read).await.unwrap().messages
 }
 
@@ -63,6 +63,8 @@ pub(crate) fn empty_append(lease: LeaseId, number: u64) -> Append {
         closed: Vec::new(),
         consumed: Vec::new(),
         undelivered: Vec::new(),
+        suspects: Vec::new(),
+        cleared: Vec::new(),
     }
 }
 

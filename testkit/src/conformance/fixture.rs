@@ -10,8 +10,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use pgworkflows::store::{
     Append, Appended, Claim, ClosedRun, ClosedStatus, InboxCursor, InboxMessage, InboxPage, InboxRead,
-    LeaseTick, LeaseTicked, Load, MessageRef, NewEvent, NewRun, OpenRow, OpenState, OpenedRun, Queue,
-    Session, Store, StoreError, Submission, Submitted, Tick, Ticked, UpdatedRun,
+    LeaseTick, LeaseTicked, Load, Loaded, MessageRef, NewEvent, NewRun, OpenRow, OpenState, OpenedRun, Queue,
+    Release, Session, Store, StoreError, Submission, Submitted, Suspect, SuspectStage, Tick, Ticked,
+    Unparked, UpdatedRun,
 };
 use pgworkflows::{
     AppendNo, EventName, EventSeq, InboxNo, LeaseId, MessageId, Position, RunId, ShardId, Timestamp,
@@ -25,6 +26,12 @@ pub(super) const LONG: Duration = Duration::from_secs(24 * 3600);
 /// The queue of the cases, and how many shards it has.
 pub(super) const QUEUE: &str = "conformance";
 pub(super) const SHARDS: u16 = 4;
+
+/// The worker's name in all claims.
+pub(super) const WORKER: &str = "conformance";
+
+/// A limit of bytes that no case reaches.
+pub(super) const MANY_BYTES: usize = 1 << 30;
 
 /// The workflow of runs where it does not matter.
 pub(super) const WORKFLOW: &str = "order";
@@ -101,9 +108,10 @@ impl<'a> Ground<'a> {
         let positions = claimed.shards.iter().map(|shard| (shard.shard, shard.next_position)).collect();
         let shards = claimed.shards.iter().map(|shard| shard.shard).collect();
         let deaths = claimed.shards.iter().map(|shard| shard.deaths).collect();
-        let lease = claimed.lease;
-        let seqs = BTreeMap::new();
-        Writer { session, lease, shards, deaths, number: AppendNo::FIRST, positions, seqs }
+        let formers = claimed.shards.iter().map(|shard| shard.former.clone()).collect();
+        let (lease, suspects, number, seqs) =
+            (claimed.lease, claimed.suspects, AppendNo::FIRST, BTreeMap::new());
+        Writer { session, lease, shards, deaths, formers, suspects, number, positions, seqs }
     }
 
     /// A writer that has all shards for as long as the case runs.
@@ -135,7 +143,7 @@ impl fmt::Debug for Ground<'_> {
 }
 
 pub(super) fn claim(lease: Option<LeaseId>, limit: u16, ttl: Duration) -> Claim {
-    Claim { queue: QUEUE.to_owned(), lease, worker: "conformance".to_owned(), ttl, limit }
+    Claim { queue: QUEUE.to_owned(), lease, worker: WORKER.to_owned(), ttl, limit }
 }
 
 /// One lease's owner: the next numbers of all that it writes.
@@ -145,6 +153,8 @@ pub(super) struct Writer {
     /// What it claimed first.
     pub(super) shards: Vec<ShardId>,
     pub(super) deaths: Vec<u32>,
+    pub(super) formers: Vec<Option<String>>,
+    pub(super) suspects: Vec<Suspect>,
     pub(super) number: AppendNo,
     pub(super) positions: BTreeMap<ShardId, Position>,
     seqs: BTreeMap<RunId, EventSeq>,
@@ -163,6 +173,8 @@ impl Writer {
             closed: Vec::new(),
             consumed: Vec::new(),
             undelivered: Vec::new(),
+            suspects: Vec::new(),
+            cleared: Vec::new(),
         };
         Draft { append, positions: self.positions.clone(), seqs: self.seqs.clone() }
     }
@@ -196,7 +208,11 @@ impl Writer {
     }
 
     pub(super) async fn read(&mut self, cursor: &InboxCursor, limit: u32) -> InboxPage {
-        let read = InboxRead { shards: self.shards.clone(), cursor: cursor.clone(), limit };
+        self.read_bytes(cursor, limit, MANY_BYTES).await
+    }
+
+    pub(super) async fn read_bytes(&mut self, cursor: &InboxCursor, limit: u32, bytes: usize) -> InboxPage {
+        let read = InboxRead { shards: self.shards.clone(), cursor: cursor.clone(), limit, bytes };
         self.session.read_inbox(&read).await.expect("the store is there")
     }
 
@@ -217,6 +233,7 @@ impl Writer {
             lease: self.lease,
             renew: None,
             committed: AppendNo::new(self.number.get() - 1),
+            deaths_max: u32::MAX,
             cursor: InboxCursor::default(),
             due_after: None,
             due_until: Timestamp::from_micros(0),
@@ -233,11 +250,28 @@ impl Writer {
         self.tick_with(lease).await.leases.remove(0)
     }
 
-    /// The busy and stalled runs of this writer's shards, without their histories.
+    /// The busy and stalled runs of this writer's shards.
     pub(super) async fn unparked(&mut self, after: Option<RunId>, limit: u32) -> Vec<RunId> {
-        let load = Load::Unparked { shards: self.shards.clone(), after, limit };
-        let histories = self.session.load(&load).await.expect("the store is there");
-        histories.into_iter().map(|history| history.run).collect()
+        let unparked = Unparked { shards: self.shards.clone(), after, limit };
+        self.session.unparked(&unparked).await.expect("the store is there")
+    }
+
+    /// Histories of these runs, so many bytes of them at most.
+    pub(super) async fn load(&mut self, runs: &[RunId], after: Option<EventSeq>, bytes: usize) -> Loaded {
+        let mut runs = runs.to_vec();
+        runs.sort_unstable();
+        self.session.load(&Load { runs, after, bytes }).await.expect("the store is there")
+    }
+
+    /// Gives the lease up. It may be called again, and for a lease that is gone.
+    pub(super) async fn release(&mut self) {
+        self.release_for(None).await;
+    }
+
+    /// Gives the lease up because of a run.
+    pub(super) async fn release_for(&mut self, at_fault: Option<RunId>) {
+        let release = Release { lease: self.lease, at_fault };
+        self.session.release(&release).await.expect("the store is there");
     }
 }
 
@@ -293,6 +327,16 @@ impl Draft {
 
     pub(super) fn undeliver(mut self, message: &InboxMessage) -> Self {
         self.append.undelivered.push(reference(message));
+        self
+    }
+
+    pub(super) fn suspect(mut self, run: RunId, stage: SuspectStage, strikes: u32) -> Self {
+        self.append.suspects.push(Suspect { run, stage, strikes });
+        self
+    }
+
+    pub(super) fn clear(mut self, run: RunId) -> Self {
+        self.append.cleared.push(run);
         self
     }
 

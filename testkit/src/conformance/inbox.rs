@@ -2,10 +2,10 @@
 #![expect(missing_docs, reason = "the name of each case is the fact that it shows")]
 
 use bytes::Bytes;
-use pgworkflows::store::{InboxCursor, InboxRead, LeaseTick, StoreError, Submitted};
+use pgworkflows::store::{InboxCursor, InboxRead, LeaseTick, StoreError, Submission, Submitted};
 
 use super::Harness;
-use super::fixture::{Ground, LONG, SHARDS, Writer, bodies, busy};
+use super::fixture::{Ground, LONG, MANY_BYTES, SHARDS, Writer, bodies, busy};
 
 /// The beginning of the inbox.
 fn beginning() -> InboxCursor {
@@ -97,6 +97,75 @@ pub async fn pages_hold_as_many_as_asked_for(harness: &dyn Harness) {
     assert_eq!(read, starts.into_iter().map(|start| start.body).collect::<Vec<_>>());
 }
 
+/// Pages with at most so many bytes, from a cursor to the end.
+async fn read_pages(writer: &mut Writer, mut cursor: InboxCursor, bytes: usize) -> Vec<Vec<Bytes>> {
+    let mut pages = Vec::new();
+    loop {
+        let page = writer.read_bytes(&cursor, 10, bytes).await;
+        let more = page.more;
+        if !page.messages.is_empty() {
+            pages.push(bodies(&page.messages));
+        }
+        cursor = page.cursor;
+        if !more {
+            return pages;
+        }
+        assert!(has_mail(writer, &cursor).await);
+    }
+}
+
+/// Messages whose bodies have these lengths.
+fn starts_of(ground: &Ground<'_>, lengths: &[usize]) -> Vec<Submission> {
+    let starts = lengths.iter().zip((0..SHARDS).cycle());
+    let start = |(length, shard): (&usize, u16)| {
+        let body = Bytes::from(vec![shard as u8; *length]);
+        Submission { body, ..ground.start(ground.run(shard)) }
+    };
+    starts.map(start).collect()
+}
+
+pub async fn page_ends_before_the_message_that_exceeds_its_bytes(harness: &dyn Harness) {
+    let ground = Ground::new(harness).await;
+    let mut writer = ground.writer().await;
+    // Once for a reader that begins, and once for one that goes on
+    let mut cursor = beginning();
+    for _ in 0..2 {
+        let starts = starts_of(&ground, &[100, 100, 51, 0, 200, 50, 1]);
+        ground.submit(&starts).await;
+        let expected = bodies_of(&starts);
+        let pages = read_pages(&mut writer, cursor.clone(), 250).await;
+        // A sum that is reached exactly is not exceeded, and an empty message exceeds nothing.
+        let expected: Vec<_> = [0..2, 2..4, 4..6, 6..7].map(|page| expected[page].to_vec()).into();
+        assert_eq!(pages, expected);
+        cursor = writer.read(&cursor, 1000).await.cursor;
+    }
+}
+
+pub async fn page_holds_one_message_however_large(harness: &dyn Harness) {
+    let ground = Ground::new(harness).await;
+    let mut writer = ground.writer().await;
+    let starts = starts_of(&ground, &[10_000, 0, 1, 20_000]);
+    ground.submit(&starts).await;
+    let expected: Vec<_> = bodies_of(&starts).into_iter().map(|body| vec![body]).collect();
+    assert_eq!(read_pages(&mut writer, beginning(), 0).await, expected);
+}
+
+pub async fn late_commit_between_pages_of_bytes_is_read_in_its_turn(harness: &dyn Harness) {
+    let ground = Ground::new(harness).await;
+    let Some(mut transaction) = harness.begin().await else { return };
+    let mut writer = ground.writer().await;
+    let starts = starts_of(&ground, &[10, 10, 10, 10]);
+    transaction.submit(&starts[..1]).await.unwrap();
+    ground.submit(&starts[1..3]).await;
+    // A page of one, then the early number commits, and something comes after it
+    let page = writer.read_bytes(&beginning(), 10, 15).await;
+    assert_eq!((bodies(&page.messages), page.more), (bodies_of(&starts[1..2]), true));
+    transaction.commit().await.unwrap();
+    ground.submit(&starts[3..]).await;
+    let rest = read_pages(&mut writer, page.cursor, 15).await.concat();
+    assert_eq!(rest, bodies_of(&[starts[2].clone(), starts[0].clone(), starts[3].clone()]));
+}
+
 pub async fn full_page_that_is_the_last_one_says_so_at_the_latest_with_the_next(harness: &dyn Harness) {
     let ground = Ground::new(harness).await;
     let mut writer = ground.writer().await;
@@ -121,7 +190,7 @@ pub async fn page_can_be_read_again(harness: &dyn Harness) {
     assert_eq!(bodies(&again.messages), bodies_of(&starts[2..]));
 }
 
-fn bodies_of(submissions: &[pgworkflows::store::Submission]) -> Vec<bytes::Bytes> {
+fn bodies_of(submissions: &[Submission]) -> Vec<Bytes> {
     submissions.iter().map(|submission| submission.body.clone()).collect()
 }
 
@@ -294,7 +363,7 @@ pub async fn cursor_that_the_store_did_not_make_is_corrupt(harness: &dyn Harness
     let ground = Ground::new(harness).await;
     let mut writer = ground.writer().await;
     let cursor = InboxCursor(Bytes::from_static(b"a|b|c"));
-    let read = InboxRead { shards: ground.shards(), cursor, limit: 10 };
+    let read = InboxRead { shards: ground.shards(), cursor, limit: 10, bytes: MANY_BYTES };
     let answer = writer.session.read_inbox(&read).await;
     assert!(matches!(answer, Err(StoreError::Corrupt { .. })), "{answer:?}");
 }

@@ -1,11 +1,11 @@
 //! Queues, claims, heartbeats, takeovers and releases: at any time one owner at most.
 #![expect(missing_docs, reason = "the name of each case is the fact that it shows")]
 
-use pgworkflows::store::{Claim, LeaseTick, StoreError};
+use pgworkflows::store::{Claim, LeaseTick, Release, StoreError};
 use pgworkflows::{AppendNo, LeaseId, Position};
 
 use super::Harness;
-use super::fixture::{Ground, LONG, QUEUE, SHARDS, Writer, assert_fenced, busy, claim};
+use super::fixture::{Ground, LONG, QUEUE, SHARDS, WORKER, Writer, assert_fenced, busy, claim};
 
 pub async fn queue_keeps_the_number_of_shards_that_it_was_made_with(harness: &dyn Harness) {
     let ground = Ground::new(harness).await;
@@ -203,14 +203,14 @@ pub async fn unknown_lease_is_not_held(harness: &dyn Harness) {
 pub async fn release_hands_over_at_once(harness: &dyn Harness) {
     let ground = Ground::new(harness).await;
     let mut owner = ground.writer().await;
-    owner.session.release(owner.lease).await.unwrap();
+    owner.release().await;
     assert_eq!(ground.claim(SHARDS, LONG).await.shards, ground.shards());
 }
 
 pub async fn released_lease_is_fenced(harness: &dyn Harness) {
     let ground = Ground::new(harness).await;
     let mut owner = ground.writer().await;
-    owner.session.release(owner.lease).await.unwrap();
+    owner.release().await;
 
     let run = ground.run(0);
     let append = owner.draft().open(run, busy()).event(run).seal();
@@ -222,10 +222,11 @@ pub async fn released_lease_is_fenced(harness: &dyn Harness) {
 pub async fn release_of_a_lease_that_is_gone_does_nothing(harness: &dyn Harness) {
     let ground = Ground::new(harness).await;
     let mut owner = ground.writer().await;
-    owner.session.release(LeaseId::new(1 << 40)).await.unwrap();
-    owner.session.release(owner.lease).await.unwrap();
+    let unknown = Release { lease: LeaseId::new(1 << 40), at_fault: None };
+    owner.session.release(&unknown).await.unwrap();
+    owner.release().await;
     let mut next = ground.writer().await;
-    owner.session.release(owner.lease).await.expect("a repeated release is nothing new");
+    owner.release().await;
     assert!(next.tick(None).await.leases[0].held);
     assert_eq!(ground.claim(SHARDS, LONG).await.shards, []);
 }
@@ -238,14 +239,66 @@ pub async fn deaths_count_owners_that_ended_without_a_release(harness: &dyn Harn
     }
 }
 
-pub async fn release_ends_the_row_of_deaths(harness: &dyn Harness) {
+pub async fn neither_a_release_nor_a_renewal_takes_a_death_away(harness: &dyn Harness) {
     let ground = Ground::new(harness).await;
     ground.mortal_writer().await;
     harness.let_lease_expire().await;
+    let mut owner = ground.mortal_writer().await;
+    harness.let_lease_expire().await;
+    assert!(owner.tick(Some(LONG)).await.leases[0].held);
+    owner.release().await;
+    assert_eq!(ground.writer().await.deaths, [1; SHARDS as usize]);
+}
+
+pub async fn owner_that_served_long_enough_pays_deaths_off(harness: &dyn Harness) {
+    // Given shards whose owners died twice
+    let ground = Ground::new(harness).await;
+    for _ in 0..2 {
+        ground.mortal_writer().await;
+        harness.let_lease_expire().await;
+    }
     let mut owner = ground.writer().await;
-    assert_eq!(owner.deaths, [1; SHARDS as usize]);
-    owner.session.release(owner.lease).await.unwrap();
-    assert_eq!(ground.writer().await.deaths, [0; SHARDS as usize]);
+    assert_eq!(owner.deaths, [2; SHARDS as usize]);
+
+    // When an owner wants fewer to count, and more afterwards
+    for deaths_max in [1, 5] {
+        owner.look(LeaseTick { deaths_max, ..owner.lease_tick() }).await;
+    }
+
+    // Then so many count as the least that it asked for
+    owner.release().await;
+    assert_eq!(ground.writer().await.deaths, [1; SHARDS as usize]);
+}
+
+pub async fn owner_that_lost_its_lease_pays_nothing_off(harness: &dyn Harness) {
+    let ground = Ground::new(harness).await;
+    let mut late = ground.mortal_writer().await;
+    harness.let_lease_expire().await;
+    let mut owner = ground.writer().await;
+    assert!(!late.look(LeaseTick { deaths_max: 0, ..late.lease_tick() }).await.held);
+    owner.release().await;
+    assert_eq!(ground.writer().await.deaths, [1; SHARDS as usize]);
+}
+
+pub async fn owner_learns_whose_lease_ran_out_before_its_own(harness: &dyn Harness) {
+    // Given a shard that was free, and others that a lease ran out on
+    let ground = Ground::new(harness).await;
+    assert_eq!(ground.claim(SHARDS - 1, harness.lease_ttl()).await.formers, [const { None }; 3]);
+    harness.let_lease_expire().await;
+
+    // When they are claimed
+    let mut owner = ground.writer().await;
+
+    // Then their owner learns from whom they came, as often as it asks
+    let dead = Some(WORKER.to_owned());
+    assert_eq!(owner.formers, [dead.clone(), dead.clone(), dead.clone(), None]);
+    let again = owner.session.claim(&claim(Some(owner.lease), SHARDS, LONG)).await.unwrap();
+    let formers: Vec<_> = again.shards.into_iter().map(|shard| shard.former).collect();
+    assert_eq!(formers, owner.formers);
+
+    // And whoever gets them from a release learns of nobody
+    owner.release().await;
+    assert_eq!(ground.writer().await.formers, [const { None }; SHARDS as usize]);
 }
 
 async fn write_two(ground: &Ground<'_>, writer: &mut Writer) {
@@ -268,7 +321,7 @@ pub async fn positions_go_on_after_a_release(harness: &dyn Harness) {
     let ground = Ground::new(harness).await;
     let mut owner = ground.writer().await;
     write_two(&ground, &mut owner).await;
-    owner.session.release(owner.lease).await.unwrap();
+    owner.release().await;
     assert_eq!(ground.writer().await.positions[&ground.shard(0)], Position::new(3));
 }
 
@@ -278,7 +331,7 @@ pub async fn new_lease_begins_its_appends_anew(harness: &dyn Harness) {
     for _ in 0..5 {
         write_two(&ground, &mut owner).await;
     }
-    owner.session.release(owner.lease).await.unwrap();
+    owner.release().await;
     let mut next = ground.writer().await;
     write_two(&ground, &mut next).await;
 }
@@ -297,7 +350,7 @@ pub async fn one_tick_answers_for_each_lease_in_the_order_asked(harness: &dyn Ha
     let ground = Ground::new(harness).await;
     let mut one = ground.claim(2, LONG).await;
     let mut other = ground.claim(2, LONG).await;
-    other.session.release(other.lease).await.unwrap();
+    other.release().await;
     let leases = vec![other.lease_tick(), one.lease_tick()];
     let tick = pgworkflows::store::Tick { queue: QUEUE.to_owned(), leases };
     let ticked = one.session.tick(&tick).await.unwrap();

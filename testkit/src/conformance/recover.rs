@@ -1,17 +1,41 @@
 //! What a processor reads back: histories of the right runs, and parked runs by their deadlines.
 #![expect(missing_docs, reason = "the name of each case is the fact that it shows")]
 
-use pgworkflows::store::{Due, DueMark, LeaseTick, Load, RunHistory};
-use pgworkflows::{RunId, Timestamp};
+use std::collections::BTreeMap;
+
+use pgworkflows::store::{Due, DueMark, EventRecord, LeaseTick, Loaded, RunHistory};
+use pgworkflows::{EventSeq, RunId, Timestamp};
 
 use super::Harness;
-use super::fixture::{Ground, LONG, SHARDS, Writer, busy, parked, stalled};
+use super::fixture::{Ground, LONG, MANY_BYTES, SHARDS, Writer, busy, parked, stalled};
 
 /// A deadline far from now.
 const DEADLINE: i64 = 2_000_000_000_000_000;
 
 async fn load(writer: &mut Writer, runs: &[RunId]) -> Vec<RunHistory> {
-    writer.session.load(&Load::Runs(runs.to_vec())).await.unwrap()
+    let Loaded { histories, cut } = writer.load(runs, None, MANY_BYTES).await;
+    assert_eq!(cut, None);
+    histories
+}
+
+/// Three runs, with two, one and three events.
+async fn three_runs(ground: &Ground<'_>, writer: &mut Writer) -> [RunId; 3] {
+    let mut runs = [ground.run(2), ground.run(0), ground.run(1)];
+    runs.sort_unstable();
+    let mut draft = writer.draft();
+    for (run, events) in runs.into_iter().zip([2, 1, 3]) {
+        draft = draft.open(run, busy());
+        for _ in 0..events {
+            draft = draft.event(run);
+        }
+    }
+    writer.write(draft).await;
+    runs
+}
+
+/// How many bytes these histories count.
+fn bytes(histories: &[RunHistory]) -> usize {
+    histories.iter().flat_map(|history| &history.events).map(EventRecord::bytes).sum()
 }
 
 async fn due(writer: &mut Writer, after: Option<DueMark>, until: i64, limit: u32) -> Vec<DueMark> {
@@ -74,7 +98,90 @@ pub async fn history_of_a_run_that_is_over_can_be_loaded(harness: &dyn Harness) 
     assert_eq!(load(&mut writer, &[run]).await[0].events.len(), 2);
 }
 
-pub async fn recovery_loads_busy_and_stalled_runs_only(harness: &dyn Harness) {
+pub async fn load_is_cut_before_the_event_that_exceeds_its_bytes(harness: &dyn Harness) {
+    let ground = Ground::new(harness).await;
+    let mut writer = ground.writer().await;
+    let runs = three_runs(&ground, &mut writer).await;
+    let whole = load(&mut writer, &runs).await;
+
+    // All of it fits exactly
+    let loaded = writer.load(&runs, None, bytes(&whole)).await;
+    assert_eq!((loaded.histories, loaded.cut), (whole.clone(), None));
+    // Without the last event
+    let loaded = writer.load(&runs, None, bytes(&whole) - 1).await;
+    assert_eq!((&loaded.histories[..2], loaded.cut), (&whole[..2], Some(runs[2])));
+    assert_eq!(loaded.histories[2].events, whole[2].events[..2]);
+    // At the border of two runs: the one that comes next has nothing here
+    let loaded = writer.load(&runs, None, bytes(&whole[..1])).await;
+    assert_eq!((&loaded.histories[..], loaded.cut), (&whole[..1], Some(runs[1])));
+}
+
+pub async fn one_event_is_loaded_however_large(harness: &dyn Harness) {
+    let ground = Ground::new(harness).await;
+    let mut writer = ground.writer().await;
+    let runs = three_runs(&ground, &mut writer).await;
+    let loaded = writer.load(&runs, None, 0).await;
+    assert_eq!((loaded.histories.len(), loaded.cut), (1, Some(runs[0])));
+    assert_eq!(loaded.histories[0].events.len(), 1);
+}
+
+pub async fn history_without_events_costs_no_bytes(harness: &dyn Harness) {
+    let ground = Ground::new(harness).await;
+    let mut writer = ground.writer().await;
+    let (begun, pending) = (ground.run(0), ground.run(0));
+    writer.open(begun, busy()).await;
+    ground.accept(&ground.start(pending)).await;
+    let loaded = writer.load(&[begun, pending], None, 0).await;
+    let lens: Vec<_> = loaded.histories.iter().map(|history| (history.run, history.events.len())).collect();
+    assert_eq!((lens, loaded.cut), (vec![(begun, 1), (pending, 0)], None));
+}
+
+pub async fn histories_in_parts_are_the_whole_ones(harness: &dyn Harness) {
+    let ground = Ground::new(harness).await;
+    let mut writer = ground.writer().await;
+    let runs = three_runs(&ground, &mut writer).await;
+    let whole = load(&mut writer, &runs).await;
+    for limit in (0..bytes(&whole)).step_by(40) {
+        let mut parts: BTreeMap<RunId, Vec<EventRecord>> = BTreeMap::new();
+        let (mut from, mut after) = (runs[0], None);
+        loop {
+            let rest: Vec<RunId> = runs.into_iter().filter(|run| *run >= from).collect();
+            let loaded = writer.load(&rest, after, limit).await;
+            assert!(bytes(&loaded.histories) <= limit || loaded.histories[0].events.len() == 1);
+            for history in loaded.histories {
+                parts.entry(history.run).or_default().extend(history.events);
+            }
+            let Some(cut) = loaded.cut else { break };
+            (from, after) = (cut, parts.get(&cut).and_then(|events| events.last()).map(|event| event.seq));
+        }
+        let parts: Vec<_> = parts.into_iter().map(|(run, events)| RunHistory { run, events }).collect();
+        assert_eq!(parts, whole, "{limit} bytes at a time");
+    }
+}
+
+pub async fn rest_of_a_history_is_that_of_the_first_run_alone(harness: &dyn Harness) {
+    let ground = Ground::new(harness).await;
+    let mut writer = ground.writer().await;
+    let runs = three_runs(&ground, &mut writer).await;
+    let whole = load(&mut writer, &runs).await;
+    let loaded = writer.load(&runs, Some(EventSeq::FIRST), MANY_BYTES).await;
+    assert_eq!(loaded.histories[0].events, whole[0].events[1..]);
+    assert_eq!(loaded.histories[1..], whole[1..]);
+    // Nothing is left of it
+    let loaded = writer.load(&runs[..1], Some(EventSeq::new(2)), MANY_BYTES).await;
+    assert_eq!(loaded.histories, [RunHistory { run: runs[0], events: Vec::new() }]);
+}
+
+pub async fn history_of_many_appends_is_whole(harness: &dyn Harness) {
+    let ground = Ground::new(harness).await;
+    let mut writer = ground.writer().await;
+    let run = ground.run(0);
+    writer.open(run, busy()).await;
+    writer.write(writer.draft().event(run).event(run)).await;
+    assert_eq!(load(&mut writer, &[run]).await[0].events.len(), 3);
+}
+
+pub async fn recovery_lists_busy_and_stalled_runs_only(harness: &dyn Harness) {
     let ground = Ground::new(harness).await;
     let mut writer = ground.writer().await;
     let (one, other) = (ground.run(0), ground.run(1));
@@ -90,18 +197,7 @@ pub async fn recovery_loads_busy_and_stalled_runs_only(harness: &dyn Harness) {
     assert_eq!(writer.unparked(None, 100).await, expected);
 }
 
-pub async fn recovery_loads_whole_histories(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.writer().await;
-    let run = ground.run(0);
-    writer.open(run, busy()).await;
-    writer.write(writer.draft().event(run).event(run)).await;
-    let load = Load::Unparked { shards: ground.shards(), after: None, limit: 10 };
-    let histories = writer.session.load(&load).await.unwrap();
-    assert_eq!(histories[0].events.len(), 3);
-}
-
-pub async fn recovery_loads_runs_of_the_shards_asked_for_only(harness: &dyn Harness) {
+pub async fn recovery_lists_runs_of_the_shards_asked_for_only(harness: &dyn Harness) {
     let ground = Ground::new(harness).await;
     let mut one = ground.claim(2, LONG).await;
     let mut other = ground.claim(2, LONG).await;

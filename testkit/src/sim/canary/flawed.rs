@@ -7,9 +7,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use pgworkflows::store::{
     Append, Appended, Claim, Claimed, ClosedRun, Due, DueRuns, Hint, InboxCursor, InboxPage, InboxRead, Load,
-    Queue, RunHistory, Session, Store, StoreError, StoreQuery, Submission, Submitted, Tick, Ticked,
+    Loaded, Queue, Release, Session, Store, StoreError, StoreQuery, Submission, Submitted, Tick, Ticked,
+    Unparked,
 };
-use pgworkflows::{InboxNo, LeaseId, RunId};
+use pgworkflows::{InboxNo, RunId};
 use pgworkflows_memory::MemoryStore;
 use tokio::sync::broadcast;
 
@@ -92,7 +93,8 @@ impl Session for FlawedSession {
             return self.inner.read_inbox(read).await;
         }
         let seen = read.cursor.0.as_ref().try_into().map(u64::from_le_bytes).unwrap_or_default();
-        let all = InboxRead { cursor: InboxCursor::default(), limit: u32::MAX - 1, ..read.clone() };
+        let (cursor, limit, bytes) = (InboxCursor::default(), u32::MAX - 1, usize::MAX);
+        let all = InboxRead { cursor, limit, bytes, ..read.clone() };
         let mut page = self.inner.read_inbox(&all).await?;
         page.messages.retain(|message| message.number > InboxNo::new(seen));
         let last = page.messages.last().map_or(seen, |message| message.number.get());
@@ -100,21 +102,25 @@ impl Session for FlawedSession {
         Ok(page)
     }
 
-    async fn load(&mut self, load: &Load) -> Result<Vec<RunHistory>, StoreError> {
-        let mut histories = self.inner.load(load).await?;
+    async fn unparked(&mut self, unparked: &Unparked) -> Result<Vec<RunId>, StoreError> {
+        self.inner.unparked(unparked).await
+    }
+
+    async fn load(&mut self, load: &Load) -> Result<Loaded, StoreError> {
+        let mut loaded = self.inner.load(load).await?;
         if self.bug == StoreBug::StaleHistory {
-            for history in histories.iter_mut().filter(|history| history.events.len() > 3) {
+            for history in loaded.histories.iter_mut().filter(|history| history.events.len() > 3) {
                 history.events.pop();
             }
         }
-        Ok(histories)
+        Ok(loaded)
     }
 
     async fn due_runs(&mut self, due: &Due) -> Result<DueRuns, StoreError> {
         self.inner.due_runs(due).await
     }
 
-    async fn release(&mut self, lease: LeaseId) -> Result<(), StoreError> {
-        self.inner.release(lease).await
+    async fn release(&mut self, release: &Release) -> Result<(), StoreError> {
+        self.inner.release(release).await
     }
 }

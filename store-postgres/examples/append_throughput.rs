@@ -153,7 +153,12 @@ impl Lane {
         }
         let mut consumed = Vec::new();
         while consumed.len() < ids.len() {
-            let read = InboxRead { shards: shards.to_vec(), cursor: self.cursor.clone(), limit: 2000 };
+            let read = InboxRead {
+                shards: shards.to_vec(),
+                cursor: self.cursor.clone(),
+                limit: 2000,
+                bytes: usize::MAX,
+            };
             let page = self.session.read_inbox(&read).await?;
             self.cursor = page.cursor;
             consumed.extend(page.messages.iter().map(|message| MessageRef {
@@ -176,6 +181,8 @@ impl Lane {
             closed: Vec::new(),
             consumed: Vec::new(),
             undelivered: Vec::new(),
+            suspects: Vec::new(),
+            cleared: Vec::new(),
         }
     }
 

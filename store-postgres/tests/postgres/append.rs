@@ -1,6 +1,6 @@
 //! The append protocol.
 
-use pgworkflows::store::{Load, MessageRef, OpenRow, OpenState, Store, StoreError, StoreQuery, UpdatedRun};
+use pgworkflows::store::{MessageRef, OpenRow, OpenState, Store, StoreError, StoreQuery, UpdatedRun};
 use pgworkflows::{AppendNo, InboxNo, MessageId, RunId, Timestamp};
 use sqlx::Connection;
 
@@ -16,7 +16,7 @@ async fn appended_events_are_read_back_as_they_were() {
     writer.append(batch).await.unwrap();
     writer.append_event(one, 3).await.unwrap();
 
-    let histories = writer.session.load(&Load::Runs(vec![other, one, one])).await.unwrap();
+    let histories = writer.load(&[other, one]).await;
     let runs: Vec<RunId> = histories.iter().map(|history| history.run).collect();
     let mut expected = vec![one, other];
     expected.sort();
@@ -39,7 +39,7 @@ async fn fenced_append_writes_nothing() {
     let mut writer = world.writer().await;
     let run = world.run(0);
     writer.append_event(run, 1).await.unwrap();
-    world.session().await.release(writer.lease).await.unwrap();
+    writer.release().await;
 
     let refused = writer.append_event(run, 2).await;
     assert!(is_fenced(&refused), "{refused:?}");

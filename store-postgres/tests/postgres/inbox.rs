@@ -31,9 +31,9 @@ async fn every_message_is_read_once() {
 
 #[tokio::test]
 async fn a_new_owner_reads_all_that_waits() {
-    let (world, writer, run) = with_run().await;
+    let (world, mut writer, run) = with_run().await;
     world.submit(signal(run, "a")).await;
-    world.session().await.release(writer.lease).await.unwrap();
+    writer.release().await;
     let mut writer = world.writer().await;
     assert_eq!(writer.read_texts(10).await, ["start", "a"]);
 }

@@ -14,6 +14,7 @@ fn lease_tick(writer: &Writer, renew: Option<Duration>) -> LeaseTick {
         lease: writer.lease,
         renew,
         committed: AppendNo::new(writer.number.get() - 1),
+        deaths_max: u32::MAX,
         cursor: writer.cursor.clone(),
         due_after: None,
         due_until: Timestamp::MAX_DEADLINE,
@@ -85,7 +86,7 @@ async fn simultaneous_claims_share_all_shards() {
         claimed.sort_unstable();
         assert_eq!(claimed, [0, 1, 2, 3], "in round {round}: what is left waits for a heartbeat");
         for writer in &mut writers {
-            writer.session.release(writer.lease).await.unwrap();
+            writer.release().await;
         }
     }
 }
@@ -163,9 +164,9 @@ async fn a_release_hands_over_at_once_and_raises_the_floor() {
     let run = world.run(1);
     writer.append_event(run, 1).await.unwrap();
     writer.append_event(run, 2).await.unwrap();
-    writer.session.release(writer.lease).await.unwrap();
-    writer.session.release(writer.lease).await.unwrap();
-    writer.session.release(LeaseId::new(999)).await.unwrap();
+    writer.release().await;
+    writer.release().await;
+    writer.session.release(&release(LeaseId::new(999))).await.unwrap();
     // Even if the log no longer shows them, as after a partition was dropped, no position is given again.
     sqlx::query("delete from pgworkflows.events").execute(&mut world.connection().await).await.unwrap();
     let heir = world.session().await.claim(&claim(None, TTL, 4)).await.unwrap();
@@ -234,9 +235,9 @@ async fn a_tick_tells_of_mail_beyond_the_cursor_and_of_deadlines_in_the_window()
 #[tokio::test]
 async fn a_tick_answers_for_leases_in_the_order_asked() {
     let world = World::new().await;
-    let one = world.writer_for(TTL, 2).await;
+    let mut one = world.writer_for(TTL, 2).await;
     let mut other = world.writer_for(TTL, 1).await;
-    world.session().await.release(one.lease).await.unwrap();
+    one.release().await;
     let unknown = LeaseTick { lease: LeaseId::new(77), ..lease_tick(&one, Some(TTL)) };
     let leases = vec![unknown, lease_tick(&other, Some(TTL)), lease_tick(&one, None)];
     let ticked =

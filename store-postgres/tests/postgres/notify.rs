@@ -35,7 +35,7 @@ async fn other_processes_hear_of_mail_closed_runs_and_releases() {
     let batch = writer.batch().event(run, 1).closed(run);
     writer.append(batch).await.unwrap();
     expect(&mut hints, Hint::Closed(run.shard())).await;
-    writer.session.release(writer.lease).await.unwrap();
+    writer.release().await;
     expect(&mut hints, Hint::Released).await;
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use pgworkflows::Timestamp;
-use pgworkflows::store::{Load, StoreError, Tick};
+use pgworkflows::store::{StoreError, Tick};
 use sqlx::{Connection, Row};
 
 use crate::support::*;
@@ -60,9 +60,9 @@ async fn a_detached_partition_is_attached_again() {
         let sql = format!("alter table pgworkflows.events detach partition {table} concurrently");
         sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
     }
-    assert!(writer.session.load(&Load::Runs(vec![run])).await.unwrap().is_empty());
+    assert!(writer.load(&[run]).await.is_empty());
     writer.append_event(run, 2).await.unwrap();
-    assert_eq!(writer.session.load(&Load::Runs(vec![run])).await.unwrap()[0].events.len(), 2);
+    assert_eq!(writer.load(&[run]).await[0].events.len(), 2);
 }
 
 #[tokio::test]

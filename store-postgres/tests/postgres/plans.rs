@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use pgworkflows::RunId;
-use pgworkflows::store::{Load, OpenState, Store};
+use pgworkflows::store::{OpenState, Store};
 use sqlx::postgres::PgRow;
 use sqlx::{Connection, PgConnection, Row};
 
@@ -64,7 +64,7 @@ async fn no_round_reads_a_whole_table(world: World, mut writer: Writer) {
     for _ in 0..ROUNDS {
         let runs: Vec<RunId> = (0..RUNS).map(|number| world.run(number % 4)).collect();
         begin(&world, &mut writer, &runs).await;
-        assert_eq!(writer.session.load(&Load::Runs(runs.clone())).await.unwrap().len(), runs.len());
+        assert_eq!(writer.load(&runs).await.len(), runs.len());
         let parked = runs.iter().fold(writer.batch(), |batch, run| batch.updated(*run, OpenState::Parked));
         writer.append(parked).await.unwrap();
         end(&mut writer, &runs).await;

@@ -1,6 +1,6 @@
 //! Loading runs and finding deadlines.
 
-use pgworkflows::store::{Due, DueMark, Load, OpenState};
+use pgworkflows::store::{Due, DueMark, OpenState, RunHistory, Unparked};
 use pgworkflows::{RunId, ShardId, Timestamp};
 
 use crate::support::*;
@@ -10,7 +10,7 @@ fn all_shards() -> Vec<ShardId> {
 }
 
 #[tokio::test]
-async fn only_busy_and_stalled_runs_are_loaded_page_by_page() {
+async fn only_busy_and_stalled_runs_are_listed_page_by_page() {
     let world = World::new().await;
     let mut writer = world.writer().await;
     let mut batch = writer.batch();
@@ -29,14 +29,14 @@ async fn only_busy_and_stalled_runs_are_loaded_page_by_page() {
 
     let mut loaded: Vec<RunId> = Vec::new();
     loop {
-        let load = Load::Unparked { shards: all_shards(), after: loaded.last().copied(), limit: 3 };
-        let page = writer.session.load(&load).await.unwrap();
+        let unparked = Unparked { shards: all_shards(), after: loaded.last().copied(), limit: 3 };
+        let page = writer.session.unparked(&unparked).await.unwrap();
         if page.is_empty() {
             break;
         }
         assert!(page.len() <= 3);
-        assert!(page.iter().all(|history| history.events.len() == 2));
-        loaded.extend(page.iter().map(|history| history.run));
+        assert!(writer.load(&page).await.iter().all(|history| history.events.len() == 2));
+        loaded.extend(page);
     }
     assert_eq!(loaded, expected);
 }
@@ -44,9 +44,10 @@ async fn only_busy_and_stalled_runs_are_loaded_page_by_page() {
 #[tokio::test]
 async fn a_pending_run_has_an_empty_history_and_an_unknown_one_none() {
     let world = World::new().await;
+    let mut writer = world.writer().await;
     let (pending, unknown) = (world.run(0), world.run(0));
     world.submit(start(pending, None, "pending")).await;
-    let histories = world.session().await.load(&Load::Runs(vec![pending, unknown])).await.unwrap();
+    let histories = writer.load(&[pending, unknown]).await;
     assert_eq!(histories.len(), 1);
     assert_eq!(histories[0].run, pending);
     assert!(histories[0].events.is_empty());
@@ -59,23 +60,27 @@ async fn the_bodies_of_a_history_stand_next_to_each_other() {
     let run = world.run(0);
     let batch = writer.batch().opened(run, OpenState::Busy, None);
     writer.append((1..=20).fold(batch, |batch, seq| batch.event(run, seq))).await.unwrap();
-    let histories = writer.session.load(&Load::Runs(vec![run])).await.unwrap();
+    let histories = writer.load(&[run]).await;
     for pair in histories[0].events.windows(2) {
         assert_eq!(pair[0].body.as_ptr().wrapping_add(pair[0].body.len()), pair[1].body.as_ptr());
     }
 }
 
 #[tokio::test]
-async fn a_gap_in_a_history_is_corruption() {
+async fn a_gap_in_a_history_keeps_no_other_run_back() {
     let world = World::new().await;
     let mut writer = world.writer().await;
-    let run = world.run(0);
-    let batch = writer.batch().event(run, 1).event(run, 2).event(run, 3);
-    writer.append(batch).await.unwrap();
-    let mut connection = world.connection().await;
-    sqlx::query("delete from pgworkflows.events where seq = 2").execute(&mut connection).await.unwrap();
-    let error = writer.session.load(&Load::Runs(vec![run])).await.unwrap_err().to_string();
-    assert!(error.contains(&format!("event 2 of run {run}")), "{error}");
+    let (damaged, whole) = (world.run(0), world.run(1));
+    let batch = writer.batch().event(damaged, 1).event(damaged, 2).event(damaged, 3);
+    let batch = batch.opened(damaged, OpenState::Busy, None).opened(whole, OpenState::Busy, None);
+    writer.append(batch.event(whole, 1).event(whole, 2)).await.unwrap();
+    let delete = format!("delete from pgworkflows.events where seq = 2 and run_id = '{damaged}'");
+    sqlx::query(sqlx::AssertSqlSafe(delete)).execute(&mut world.connection().await).await.unwrap();
+
+    let histories = writer.load(&[damaged, whole]).await;
+    let seqs = |history: &RunHistory| history.events.iter().map(|event| event.seq.get()).collect::<Vec<_>>();
+    let found: Vec<_> = histories.iter().map(|history| (history.run, seqs(history))).collect();
+    assert_eq!(found, [(damaged, vec![1, 3]), (whole, vec![1, 2])]);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! A server that crashes, and one that is put back to an older state.
 
-use pgworkflows::store::{Load, Store};
+use pgworkflows::store::Store;
 use pgworkflows_pg_harness::Postgres;
 use pgworkflows_postgres::PostgresStore;
 use sqlx::Connection;
@@ -47,10 +47,10 @@ async fn a_server_that_was_put_back_is_noticed_by_the_next_append() {
     let unread = writer.read(10).await;
     assert!(is_fenced(&unread), "{unread:?}");
     // A new owner goes on from what the log holds, without a gap.
-    writer.session.release(writer.lease).await.unwrap();
+    writer.release().await;
     let mut heir = world.writer().await;
     heir.append_event(run, 2).await.unwrap();
-    let history = &heir.session.load(&Load::Runs(vec![run])).await.unwrap()[0];
+    let history = &heir.load(&[run]).await[0];
     assert_eq!(history.events.iter().map(|event| event.position.get()).collect::<Vec<_>>(), [1, 2]);
 }
 

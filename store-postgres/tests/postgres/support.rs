@@ -9,7 +9,9 @@ use pgworkflows::store::{
     Append, Appended, Claim, Claimed, NewEvent, NewRun, OpenRow, OpenState, OpenedRun, Queue, Session, Store,
     StoreError, Submission, Submitted, UpdatedRun,
 };
-use pgworkflows::store::{ClosedRun, ClosedStatus, InboxCursor, InboxPage, InboxRead, MessageRef};
+use pgworkflows::store::{
+    ClosedRun, ClosedStatus, InboxCursor, InboxPage, InboxRead, Load, MessageRef, Release, RunHistory,
+};
 use pgworkflows::{AppendNo, EventName, EventSeq, LeaseId, MessageId, Position, RunId, ShardId, Timestamp};
 use pgworkflows_pg_harness::{Database, Postgres};
 use pgworkflows_postgres::{Builder, PostgresStore};
@@ -95,6 +97,10 @@ pub(crate) fn claim(lease: Option<LeaseId>, ttl: Duration, limit: u16) -> Claim 
     Claim { queue: "default".to_owned(), lease, worker: "test".to_owned(), ttl, limit }
 }
 
+pub(crate) fn release(lease: LeaseId) -> Release {
+    Release { lease, at_fault: None }
+}
+
 /// Somebody who holds a lease and counts correctly.
 pub(crate) struct Writer {
     pub(crate) session: Box<dyn Session>,
@@ -125,6 +131,8 @@ impl Writer {
                 closed: vec![],
                 consumed: vec![],
                 undelivered: vec![],
+                suspects: vec![],
+                cleared: vec![],
             },
             positions,
         }
@@ -147,10 +155,30 @@ impl Writer {
 
     /// Reads on in the inbox of all shards.
     pub(crate) async fn read(&mut self, limit: u32) -> Result<InboxPage, StoreError> {
+        self.read_bytes(limit, usize::MAX).await
+    }
+
+    /// Reads on, so many bytes at most.
+    pub(crate) async fn read_bytes(&mut self, limit: u32, bytes: usize) -> Result<InboxPage, StoreError> {
         let shards = self.positions.keys().copied().collect();
-        let page = self.session.read_inbox(&InboxRead { shards, cursor: self.cursor.clone(), limit }).await?;
+        let read = InboxRead { shards, cursor: self.cursor.clone(), limit, bytes };
+        let page = self.session.read_inbox(&read).await?;
         self.cursor = page.cursor.clone();
         Ok(page)
+    }
+
+    /// Whole histories of these runs.
+    pub(crate) async fn load(&mut self, runs: &[RunId]) -> Vec<RunHistory> {
+        let mut runs = runs.to_vec();
+        runs.sort_unstable();
+        let loaded = self.session.load(&Load { runs, after: None, bytes: usize::MAX }).await.unwrap();
+        assert_eq!(loaded.cut, None);
+        loaded.histories
+    }
+
+    /// Gives the lease up.
+    pub(crate) async fn release(&mut self) {
+        self.session.release(&release(self.lease)).await.unwrap();
     }
 
     /// Reads on, and gives what the messages say.

@@ -11,7 +11,7 @@ use crate::message::{Flag, Message};
 use crate::payload::Payload;
 use crate::processor::{Attempt, Effect, Processor, ProcessorConfig, Read};
 use crate::registry::{Definitions, Registry};
-use crate::run::PollMark;
+use crate::run::{PollMark, Turn};
 use crate::store::{Appended, Claimed, ClaimedShard, DueRuns, InboxCursor, InboxMessage, InboxPage};
 use crate::time::Timestamp;
 use crate::workflow::Workflow;
@@ -89,8 +89,8 @@ impl Desk {
             horizon: 2 * limits::TICK_INTERVAL,
         };
         let shards =
-            vec![ClaimedShard { shard: ShardId::new(0)?, next_position: Position::FIRST, deaths: 0 }];
-        let claimed = Claimed { lease: LeaseId::new(1), shards, now: NOW };
+            vec![ClaimedShard { shard: ShardId::new(0)?, next_position: Position::FIRST, deaths: 0, former: None }];
+        let claimed = Claimed { lease: LeaseId::new(1), shards, suspects: Vec::new(), now: NOW };
         Ok(Self {
             processor: Processor::new(config, registry, &claimed),
             inbox: Vec::new(),
@@ -107,7 +107,7 @@ impl Desk {
         self.inbox = starts.0;
         self.processor.has_mail();
         loop {
-            self.processor.advance(NOW);
+            while self.processor.work(&Turn::endless(NOW)) {}
             if let Some(append) = self.processor.cut() {
                 self.written.appends += 1;
                 self.written.events += append.events.len();
@@ -140,17 +140,15 @@ impl Desk {
             Read::Inbox(read) => {
                 let messages = std::mem::take(&mut self.inbox);
                 let cursor = InboxCursor::default();
-                self.processor.messages(&read, InboxPage { messages, cursor, more: false, now: NOW }, NOW);
+                self.processor.messages(&read, InboxPage { messages, cursor, more: false, now: NOW });
             }
             Read::Due(due) => {
                 let none = DueRuns { runs: Vec::new(), now: NOW };
                 self.processor.due_runs(&due, &none);
             }
-            Read::Load(load @ crate::store::Load::Unparked { .. }) => {
-                self.processor.loaded(load, Vec::new(), NOW);
-            }
-            Read::Load(crate::store::Load::Runs(runs)) => {
-                panic!("histories of {} runs were asked for, and none is kept here", runs.len());
+            Read::List(unparked) => self.processor.listed(unparked, &[]),
+            Read::Load(load) => {
+                panic!("histories of {} runs were asked for, and none is kept here", load.runs.len());
             }
         }
     }

@@ -164,3 +164,27 @@ fn local_start_whose_pending_row_is_there_already_opens_the_run_all_the_same() {
     assert!(desk.inbox.is_empty() && desk.rows.is_empty());
     assert_eq!(desk.log[&handed.run].len(), 4);
 }
+
+#[test]
+fn local_run_that_ends_while_a_list_of_busy_runs_is_on_its_way_stays_over() {
+    let mut desk = Desk::new();
+    // Given a run that begins while the busy runs of its shard are being listed
+    let handed = desk.hand_over::<Works>(1, 5);
+    let append = desk.processor.cut().expect("the start");
+    desk.append(&append);
+    desk.take_effects();
+    let Some(Read::List(asked)) = desk.processor.next_read() else { panic!("recovery comes first") };
+    let found = desk.unparked(&asked);
+    assert_eq!(found, [handed.run], "the list's snapshot sees it busy");
+    // When it is listed while it is in memory, or after it ended
+    for ends_before in [false, true] {
+        if ends_before {
+            desk.end(handed.run, 1, Ok(6));
+        }
+        desk.processor.listed(asked.clone(), &found);
+        desk.run();
+    }
+    // Then it does not come back
+    assert_eq!((desk.attempts_begun, desk.processor.live_runs()), (1, 0));
+    assert!(desk.closed.contains(&handed.run));
+}

@@ -1,6 +1,7 @@
 //! The processor without a driver: messages, outcomes and time go in; a table in memory plays the store.
 
 mod backlog;
+mod blame;
 mod local;
 mod strangers;
 
@@ -135,6 +136,8 @@ struct Desk {
     appends: usize,
     /// How many bytes of histories it gives out at once.
     load_bytes_max: usize,
+    /// Which appends it cannot meet.
+    fails: fn(&Append) -> bool,
     /// Whether the next owner knows no workflow.
     knows_nothing: bool,
     config: ProcessorConfig,
@@ -196,6 +199,7 @@ impl Desk {
             refuses: |_| false,
             appends: 0,
             load_bytes_max: usize::MAX,
+            fails: |_| false,
             knows_nothing: false,
             config,
         }

@@ -64,6 +64,8 @@ macro_rules! workflow {
     };
 }
 
+mod bounds;
+
 fn begin<W: Workflow<Input = u32>>() -> Bench {
     deploy_broken_build(false);
     Bench::start::<W>(&0)

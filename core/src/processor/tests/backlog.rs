@@ -125,6 +125,31 @@ fn history_that_comes_in_parts_is_replayed_as_a_whole() {
 }
 
 #[test]
+fn stalled_run_is_released_in_turns() {
+    // Given a stalled run for which three signals wait
+    let mut desk = Desk::new();
+    let run = desk.start::<Waits>(1, 0);
+    desk.run();
+    deploy_broken_build(true);
+    for number in [1, 2, 0] {
+        desk.signal(run, number);
+        desk.run();
+    }
+    // When code that matches takes over, and its turns are short
+    deploy_broken_build(false);
+    desk.take_over_without_work();
+    desk.answer_list();
+    let read = desk.next_read();
+    desk.answer(read);
+    while desk.work_once() {}
+    desk.run();
+    // Then each turn takes one of them in
+    let history = desk.history(run);
+    assert_eq!(history.matches("run.resumed 1 released").count(), 3, "{history}");
+    assert!(history.ends_with("run.completed = 3\n"), "{history}");
+}
+
+#[test]
 fn part_of_a_history_that_could_not_be_read_is_read_again() {
     let mut desk = Desk::new();
     let run = desk.start::<FansOut>(1, 10);

@@ -1,0 +1,172 @@
+//! What one poll may ask for, and how what waits for a run is taken in.
+
+use super::*;
+use crate::run::{Progress, Replay, Turn};
+use crate::testing::unchecked;
+
+/// Replays a history and releases what waits, one resolution at a time.
+fn reload_in_small_turns(bench: &mut Bench) {
+    let now = bench.now;
+    let small = Turn::new(now, &|| true);
+    let mut replay = Replay::new(run_id(7), bench.registry.clone(), now);
+    bench.log.iter().for_each(|past| replay.take(past).expect("the history is whole"));
+    let (run, progress) = replay.finish(Terms::default(), &small);
+    bench.run = run;
+    bench.take(progress);
+}
+
+fn release_once(bench: &mut Bench) {
+    let mut progress = Progress::default();
+    bench.run.release(&Turn::new(bench.now, &|| true), &mut progress);
+    bench.take(progress);
+}
+
+#[test]
+fn poll_that_asks_for_too_many_commands_stalls_and_says_how_many() {
+    workflow!(W, |ctx| {
+        let count = u32::try_from(limits::DECISIONS_MAX).expect("a small number") + 1;
+        ctx.when_all((0..count).map(|number| ctx.activity::<Work>(number))).await?;
+        Ok(0)
+    });
+    let run = begin::<W>();
+    let reason = run.run.state.stalled.clone().expect("it stalled");
+    assert!(reason.contains("one poll has 20001 commands of"), "{reason}");
+    assert!(reason.contains("the limits are 20000 commands and 67108864 bytes"), "{reason}");
+    assert!(reason.contains("bounds.rs"), "{reason}");
+    assert_eq!(run.log.len(), 2, "nothing of what it asked for is logged");
+}
+
+#[test]
+fn poll_that_asks_for_too_many_bytes_stalls_before_they_are_in_memory() {
+    struct Eat;
+
+    #[async_trait]
+    impl Activity for Eat {
+        const NAME: &'static str = "eat";
+        type Input = String;
+        type Output = ();
+
+        async fn execute(&self, _ctx: ActivityContext, _input: String) -> ActivityResult<()> {
+            Ok(())
+        }
+    }
+
+    workflow!(W, |ctx| {
+        ctx.when_all((0..50).map(|_| ctx.activity::<Eat>("x".repeat(2_000_000)))).await?;
+        Ok(0)
+    });
+    let run = begin::<W>();
+    let reason = run.run.state.stalled.clone().expect("it stalled");
+    assert!(reason.contains("schedules activity `eat` (call 34)"), "the first that is too much: {reason}");
+    assert!(reason.contains("one poll has 34 commands of 68002"), "{reason}");
+}
+
+#[test]
+fn as_much_as_a_poll_may_ask_for_is_cancelled_at_once() {
+    workflow!(W, |ctx| {
+        let count = u32::try_from(limits::DECISIONS_MAX).expect("a small number");
+        ctx.when_all((0..count).map(|number| ctx.activity::<Work>(number))).await?;
+        Ok(0)
+    });
+    let mut run = begin::<W>();
+    assert_eq!(run.run.state.activities.len(), limits::DECISIONS_MAX);
+    run.cancel();
+    assert_eq!(run.log.len(), 1 + limits::DECISIONS_MAX + 1 + limits::DECISIONS_MAX + 1);
+    assert!(run.run.state.closed.is_some(), "a cancellation does not count");
+}
+
+#[test]
+fn released_run_takes_in_what_waits_a_little_at_a_time_and_what_comes_meanwhile_after_it() {
+    workflow!(W, |ctx| {
+        let mut sum = 0;
+        loop {
+            let number: u32 = ctx.wait_for(GO).await?;
+            go_on();
+            sum += ctx.activity::<Work>(number).await?;
+            if number == 0 {
+                return Ok(sum);
+            }
+        }
+    });
+    // Given a stalled run for which three signals wait
+    deploy_broken_build(false);
+    let mut run = unchecked::<W>(&0);
+    deploy_broken_build(true);
+    (1..=3).for_each(|number| run.signal("go", &number));
+    // When code that matches takes one of them in, and another comes before the rest
+    deploy_broken_build(false);
+    reload_in_small_turns(&mut run);
+    run.signal("go", &0);
+    assert!(run.run.state.is_busy(), "a new owner must go on with it at once");
+    while run.run.can_release() {
+        release_once(&mut run);
+    }
+    // Then they are taken in in their order, and a replay follows
+    for call in [2, 4, 6, 8] {
+        run.complete(call, &1);
+    }
+    run.check();
+    check(
+        &mut run,
+        &expect![[r#"
+        1 run.started workflow 0
+        2 run.stalled the workflow panicked: this build is broken; deploy code that does not, and the run goes on
+        3 signal.received go 1
+        4 signal.received go 2
+        5 signal.received go 3
+        6 run.resumed 1 released
+        7 activity.scheduled #2 work 1
+        8 signal.received go 0
+        9 run.resumed 1 released
+        10 run.resumed 1 released
+        11 run.resumed 1 released
+        12 activity.completed #2 = 1
+        13 activity.scheduled #4 work 2
+        14 activity.completed #4 = 1
+        15 activity.scheduled #6 work 3
+        16 activity.completed #6 = 1
+        17 activity.scheduled #8 work 0
+        18 activity.completed #8 = 1
+        19 run.completed = 4
+    "#]],
+    );
+}
+
+#[test]
+fn owner_that_comes_in_the_middle_of_a_release_goes_on_with_it() {
+    workflow!(W, |ctx| {
+        let mut sum = 0;
+        for _ in 0..3 {
+            sum += ctx.wait_for(GO).await?;
+            go_on();
+        }
+        Ok(sum)
+    });
+    deploy_broken_build(false);
+    let mut run = unchecked::<W>(&0);
+    deploy_broken_build(true);
+    (1..=3).for_each(|number| run.signal("go", &number));
+    deploy_broken_build(false);
+    reload_in_small_turns(&mut run);
+    // The run stalls again in the middle, and another build takes over.
+    deploy_broken_build(true);
+    release_once(&mut run);
+    deploy_broken_build(false);
+    reload_in_small_turns(&mut run);
+    reload_in_small_turns(&mut run);
+    check(
+        &mut run,
+        &expect![[r#"
+        1 run.started workflow 0
+        2 run.stalled the workflow panicked: this build is broken; deploy code that does not, and the run goes on
+        3 signal.received go 1
+        4 signal.received go 2
+        5 signal.received go 3
+        6 run.resumed 1 released
+        7 run.stalled the workflow panicked: this build is broken; deploy code that does not, and the run goes on
+        8 run.resumed 1 released
+        9 run.resumed 1 released
+        10 run.completed = 6
+    "#]],
+    );
+}

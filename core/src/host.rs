@@ -2,7 +2,7 @@
 //! else in `core` is a function of its inputs, so a test that brings a host of its own decides it all.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -27,12 +27,21 @@ pub trait Host: fmt::Debug + Send + Sync + 'static {
     /// Executes a future elsewhere, to its end.
     fn spawn(&self, task: BoxFuture<'static, ()>);
 
+    /// What to ask how much processor time the calling thread has used so far, from any thread. By default that is not
+    /// known: then no run is ever found to have cost its worker the lease by a poll that takes too long.
+    fn cpu_meter(&self) -> CpuMeter {
+        Arc::new(|| None)
+    }
+
     /// Surrounds one attempt of an activity or of a step, which is the user's code. A test's host can see here what
     /// is executed and hold its outcome back; by default it is left alone.
     fn attempt<'a>(&self, _of: AttemptOf<'_>, work: AttemptFuture<'a>) -> AttemptFuture<'a> {
         work
     }
 }
+
+/// Says how much processor time a thread has used; `None` where that is not known.
+pub type CpuMeter = Arc<dyn Fn() -> Option<Duration> + Send + Sync>;
 
 /// An attempt under way, and what comes of it.
 pub type AttemptFuture<'a> = BoxFuture<'a, Result<Payload, Failure>>;
@@ -92,6 +101,16 @@ impl Host for SystemHost {
 
     fn spawn(&self, task: BoxFuture<'static, ()>) {
         drop(self.runtime.spawn(task));
+    }
+
+    /// Linux tells it, in the first number of a thread's `schedstat`, in nanoseconds (proc(5)).
+    fn cpu_meter(&self) -> CpuMeter {
+        let Ok(thread) = std::fs::read_link("/proc/thread-self") else { return Arc::new(|| None) };
+        let path = std::path::Path::new("/proc").join(thread).join("schedstat");
+        Arc::new(move || {
+            let text = std::fs::read_to_string(&path).ok()?;
+            text.split(' ').next()?.parse().ok().map(Duration::from_nanos)
+        })
     }
 }
 

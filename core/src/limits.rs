@@ -23,8 +23,17 @@ pub const FAILURE_CAUSES_MAX: usize = 8;
 /// How many times an activity under suspicion may take its process with it before it fails.
 pub const ATTEMPTS_LOST_MAX: u32 = 5;
 
-/// How many owners of a shard in a row must die before its busy runs come under suspicion.
+/// How many owners of a shard must die before its runs come under suspicion.
 pub const DEATHS_BEFORE_SUSPICION: u32 = 3;
+
+/// How long an owner must serve, after its recovery ended, to pay off one death of its shards.
+pub const DEATH_PAID_OFF: Duration = Duration::from_secs(3600);
+
+/// How often a run must be found at fault alone before it is set aside.
+pub const STRIKES_MAX: u32 = 3;
+
+/// How long suspects are tried at most: those that did no harm by then are cleared, whatever they still do.
+pub const TRIAL_MAX: Duration = Duration::from_secs(600);
 
 /// How many shards a new queue has by default.
 pub const QUEUE_SHARDS: u16 = 64;

@@ -14,10 +14,11 @@ mod loads;
 mod outbox;
 mod recover;
 mod strangers;
+mod suspects;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -30,6 +31,7 @@ use self::inbox::Inbox;
 use self::loads::Loads;
 use self::outbox::Outbox;
 use self::strangers::Strangers;
+use self::suspects::Suspects;
 use crate::activity::ActivityOptions;
 use crate::canary::{self, Bug};
 use crate::command::StepRequest;
@@ -70,8 +72,7 @@ pub(crate) struct Processor {
     replaying: Option<Replay>,
     /// Runs whose code goes on and has not taken in all that waited for it.
     releasing: BTreeSet<RunId>,
-    /// Runs under suspicion, whose activities are dispatched one run at a time.
-    suspects: VecDeque<RunId>,
+    suspects: Suspects,
     strangers: Strangers,
     /// Deadlines of the runs in memory.
     wakes: BTreeSet<(Timestamp, RunId)>,
@@ -85,6 +86,10 @@ pub(crate) struct Processor {
     due: bool,
     /// Whether shards came after the last heartbeat was asked: its answer does not speak for them.
     claimed_since_tick: bool,
+    /// When its recovery had ended, or when it paid off the last death since.
+    serving_since: Option<Timestamp>,
+    /// The run that it worked on last: if that took too long, it is at fault.
+    worked_on: Option<RunId>,
     /// Which kind of read, and which kind of work, has its turn: none waits for another to be done.
     read_turn: usize,
     work_turn: usize,
@@ -96,7 +101,14 @@ pub(crate) struct Processor {
 #[derive(Debug)]
 struct Shard {
     next_position: Position,
-    suspicious: bool,
+    /// How many owners died, less what was paid off.
+    deaths: u32,
+}
+
+impl Shard {
+    fn is_suspicious(&self) -> bool {
+        self.deaths >= limits::DEATHS_BEFORE_SUSPICION
+    }
 }
 
 /// A run in memory.
@@ -187,7 +199,7 @@ impl Processor {
             loads: Loads::default(),
             replaying: None,
             releasing: BTreeSet::new(),
-            suspects: VecDeque::new(),
+            suspects: Suspects::default(),
             strangers: Strangers::default(),
             wakes: BTreeSet::new(),
             outbox: Outbox::default(),
@@ -198,6 +210,8 @@ impl Processor {
             due_until: None,
             due: false,
             claimed_since_tick: false,
+            serving_since: None,
+            worked_on: None,
             read_turn: 0,
             work_turn: 0,
             refused: BTreeMap::new(),
@@ -213,13 +227,13 @@ impl Processor {
         if fresh.is_empty() {
             return;
         }
-        let new: Vec<ShardId> = fresh.iter().map(|claimed| claimed.shard).collect();
-        for claimed in fresh {
-            let suspicious = claimed.deaths >= limits::DEATHS_BEFORE_SUSPICION;
-            let shard = Shard { next_position: claimed.next_position, suspicious };
+        for claimed in &fresh {
+            let shard = Shard { next_position: claimed.next_position, deaths: claimed.deaths };
             self.shards.insert(claimed.shard, shard);
         }
-        self.loads.recover(new);
+        self.serving_since = None;
+        self.claim_suspects(&claimed.suspects, &fresh);
+        self.loads.recover(fresh.iter().map(|claimed| claimed.shard).collect());
         // A new owner begins with no snapshot and no mark; what is in memory already is recognised.
         self.inbox.begin_anew();
         self.due_mark = None;
@@ -269,15 +283,32 @@ impl Processor {
             self.due_until = self.due_until.max(Some(due_until));
         }
         self.claimed_since_tick = false;
+        let deaths_max = self.pay_off_deaths(now);
         LeaseTick {
             lease: self.lease,
             renew: Some(ttl),
             committed: self.committed,
-            deaths_max: u32::MAX,
+            deaths_max,
             cursor: self.inbox.cursor().clone(),
             due_after: self.due_mark,
             due_until,
         }
+    }
+
+    /// Pays off the deaths of its shards by the time it has served since their recovery ended, and says how many they
+    /// may count from now on.
+    fn pay_off_deaths(&mut self, now: Timestamp) -> u32 {
+        let recovering = self.loads.is_recovering();
+        let since = match self.serving_since {
+            Some(since) => since,
+            None if recovering => return u32::MAX,
+            None => *self.serving_since.insert(now),
+        };
+        if now.saturating_since(since) >= limits::DEATH_PAID_OFF {
+            self.serving_since = Some(since.saturating_add(limits::DEATH_PAID_OFF));
+            self.shards.values_mut().for_each(|shard| shard.deaths = shard.deaths.saturating_sub(1));
+        }
+        self.shards.values().map(|shard| shard.deaths).max().unwrap_or(0)
     }
 
     /// The answer to that heartbeat.
@@ -296,13 +327,14 @@ impl Processor {
     /// Does the next piece of work: fires a deadline, delivers a message, or has a history replayed or a release go on
     /// for some events, by turns. Whether there was anything to do.
     pub(crate) fn work(&mut self, turn: &Turn<'_>) -> bool {
-        const KINDS: usize = 4;
+        const KINDS: usize = 5;
         (0..KINDS).any(|_| {
             self.work_turn = (self.work_turn + 1) % KINDS;
             match self.work_turn {
                 0 => self.fire_next(turn.now),
                 1 => self.deliver_next(turn.now),
                 2 => self.replay_some(turn),
+                3 => self.end_trial(turn.now),
                 _ => self.release_some(turn),
             }
         })
@@ -359,6 +391,11 @@ impl Processor {
         }
     }
 
+    /// The run that was worked on last.
+    pub(crate) fn worked_on(&self) -> Option<RunId> {
+        self.worked_on
+    }
+
     /// Takes what is to be done now.
     pub(crate) fn take_effects(&mut self) -> Vec<Effect> {
         std::mem::take(&mut self.outbox.effects)
@@ -371,6 +408,7 @@ impl Processor {
 
     /// Takes in what a run asks for: its events are queued for the log, its effects wait for their commit.
     fn absorb(&mut self, id: RunId, progress: Progress, consumed: &[MessageRef], now: Timestamp) {
+        self.worked_on = Some(id);
         let Some(live) = self.runs.get_mut(&id) else { return };
         let mut group = Group::new(id);
         group.consumed.extend(consumed);
@@ -384,6 +422,9 @@ impl Processor {
             group.effects.push(Effect::ExecuteStep { run: live.run.state.id, step });
         }
         live.abort(&mut group, given_up, over);
+        if live.run.state.closed.is_some() {
+            group.suspect = self.suspects.clear(id, true);
+        }
         live.queue(group, &mut self.outbox);
         live.reschedule(&mut self.wakes);
         if live.run.can_release() {
@@ -396,7 +437,6 @@ impl Processor {
         if long {
             self.check_history(id, now);
         }
-        self.pass_suspicion_on(id, now);
     }
 
     /// Warns of a long history, and stalls a run whose history is too long.
@@ -430,6 +470,9 @@ impl Processor {
                 return self.absorb(id, progress, &[], now);
             }
             self.forget(id);
+            if let Some(change) = self.suspects.clear(id, false) {
+                self.change_suspect(id, change);
+            }
         }
     }
 

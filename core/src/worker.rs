@@ -6,6 +6,7 @@ mod driver;
 mod executor;
 mod heart;
 mod input;
+mod stopwatch;
 mod threads;
 
 use std::fmt;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::blame::Cut;
+use super::suspects::Change;
 use super::{Consequences, Declined, Effect, Live, Processor};
 use crate::canary::{self, Bug};
 use crate::event::{Event, EventName, Name, wire};
@@ -14,8 +15,8 @@ use crate::id::{CommandId, EventSeq, Position, RunId, ShardId};
 use crate::limits;
 use crate::run::PastEvent;
 use crate::store::{
-    Append, Appended, ClosedRun, ClosedStatus, MessageRef, NewEvent, OpenRow, OpenState, OpenedRun,
-    UpdatedRun,
+    Append, Appended, ClosedRun, ClosedStatus, MessageRef, NewEvent, OpenRow, OpenState, OpenedRun, Suspect,
+    SuspectStage, UpdatedRun,
 };
 use crate::time::Timestamp;
 
@@ -28,6 +29,7 @@ pub(super) struct Group {
     pub(super) consumed: Vec<MessageRef>,
     pub(super) undelivered: Vec<MessageRef>,
     pub(super) row: Option<RowChange>,
+    pub(super) suspect: Option<Change>,
     pub(super) effects: Vec<Effect>,
 }
 
@@ -65,6 +67,7 @@ impl Group {
             consumed: Vec::new(),
             undelivered: Vec::new(),
             row: None,
+            suspect: None,
             effects: Vec::new(),
         }
     }
@@ -86,6 +89,7 @@ impl Group {
             && self.consumed.is_empty()
             && self.undelivered.is_empty()
             && self.row.is_none()
+            && self.suspect.is_none()
     }
 }
 
@@ -253,10 +257,16 @@ impl Processor {
             cleared: Vec::new(),
         };
         let mut rows: Vec<(RunId, &RowChange)> = Vec::new();
+        let mut marks: BTreeMap<RunId, Option<Suspect>> = BTreeMap::new();
         for group in groups {
             self.place(group, &mut append.events);
             append.consumed.extend(&group.consumed);
             append.undelivered.extend(&group.undelivered);
+            match group.suspect {
+                Some(Change::Mark(suspect)) => marks.insert(group.run, Some(suspect)),
+                Some(Change::Clear) => marks.insert(group.run, None),
+                None => None,
+            };
             rows.extend(group.row.as_ref().map(|change| (group.run, change)));
         }
         rows.sort_by_key(|(run, _)| *run);
@@ -275,6 +285,12 @@ impl Processor {
                 (RowChange::Open { row, .. }, None) => {
                     append.updated.push(UpdatedRun { run, row: row.clone() });
                 }
+            }
+        }
+        for (run, mark) in marks {
+            match mark {
+                Some(suspect) => append.suspects.push(suspect),
+                None => append.cleared.push(run),
             }
         }
         append.digest = append.content_digest();
@@ -311,6 +327,9 @@ impl Processor {
     fn done(&mut self, groups: Vec<Group>) {
         for mut group in groups {
             self.outbox.effects.append(&mut group.effects);
+            if let Some(Change::Mark(Suspect { stage: SuspectStage::Tried, run, .. })) = group.suspect {
+                self.loads.admit(run);
+            }
             if let Some(live) = self.runs.get_mut(&group.run) {
                 live.uncommitted -= 1;
                 if live.uncommitted == 0 {
@@ -322,7 +341,7 @@ impl Processor {
 
     /// The store did not take the append in flight, and wrote nothing of it by this try. Another is cut under the same
     /// number and from the same positions on: should an earlier try have been applied all the same, the lease is fenced.
-    pub(crate) fn declined(&mut self, why: Declined, reason: &str, now: Timestamp) {
+    pub(crate) fn declined(&mut self, why: Declined, reason: &str) {
         let Some(in_flight) = self.in_flight.take() else { return };
         for (shard, position) in in_flight.positions {
             if let Some(state) = self.shards.get_mut(&shard) {
@@ -339,13 +358,13 @@ impl Processor {
         };
         self.outbox.put_back(groups);
         if let Some(run) = at_fault {
-            self.refuse(run, reason, now);
+            self.refuse(run, reason);
         }
     }
 
     /// The store does not take what this run writes: everything of it that is queued is dropped, it stalls, and
     /// nothing more is written for it until another worker takes over.
-    fn refuse(&mut self, id: RunId, reason: &str, now: Timestamp) {
+    fn refuse(&mut self, id: RunId, reason: &str) {
         tracing::error!(run = %id, "the store refuses what the run writes: {reason}");
         self.outbox.drop_run(id);
         if let Some(live) = self.forget(id) {
@@ -357,7 +376,6 @@ impl Processor {
         if self.refused.insert(id, reason).is_none() {
             self.loads.want(id, Vec::new());
         }
-        self.pass_suspicion_on(id, now);
     }
 }
 

@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use super::{Live, Processor};
 use crate::event::Event;
-use crate::id::{CommandId, RunId};
+use crate::id::RunId;
 use crate::run::{Deadline, DeadlineKind};
 use crate::store::DueRuns;
 use crate::time::Timestamp;
@@ -41,11 +41,7 @@ impl Processor {
             }
             DeadlineKind::Retry => {
                 live.retried = Some(deadline);
-                if self.is_suspicious(id) {
-                    self.suspect(id, now);
-                } else {
-                    self.dispatch(id, deadline.id, now);
-                }
+                self.dispatch(id, deadline.id, now);
             }
         }
         if let Some(live) = self.runs.get_mut(&id) {
@@ -63,7 +59,7 @@ impl Processor {
         self.due |= full;
         for run in &found.runs {
             if !self.runs.contains_key(&run.run) && !self.refused.contains_key(&run.run) {
-                self.loads.want(run.run, Vec::new());
+                self.want(run.run, Vec::new());
             }
         }
     }
@@ -90,14 +86,5 @@ impl Live {
         let handed_out = self.retried.map_or(Bound::Unbounded, Bound::Excluded);
         let retry = state.retries.range((handed_out, Bound::Unbounded)).next();
         state.deadlines.first().into_iter().chain(retry).min().copied()
-    }
-
-    /// The activities whose attempt should be going on: those in flight, and those whose retry has come.
-    pub(super) fn due_activities(&self) -> Vec<CommandId> {
-        let state = &self.run.state;
-        let handed_out = self.retried.map_or(Bound::Unbounded, Bound::Included);
-        // Without a mark no retry has come.
-        let retries = self.retried.map(|_| state.retries.range((Bound::Unbounded, handed_out)));
-        state.activities_in_flight().chain(retries.into_iter().flatten().map(|retry| retry.id)).collect()
     }
 }

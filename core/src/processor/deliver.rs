@@ -31,7 +31,7 @@ impl Processor {
     fn deliver(&mut self, inbox: InboxMessage, now: Timestamp) {
         let (id, shard) = (inbox.run, inbox.run.shard());
         let reference = MessageRef { shard, number: inbox.number, message: inbox.message };
-        if !self.owns(shard) || self.refused.contains_key(&id) {
+        if !self.owns(shard) {
             return;
         }
         let message = match wire::decode_message(&inbox.body) {
@@ -41,6 +41,10 @@ impl Processor {
                 return;
             }
         };
+        // Nothing is done for a run that is left alone, but it can be ended.
+        if self.refused.contains_key(&id) && !matches!(message, Message::Terminate { .. }) {
+            return;
+        }
         let waiting = Waiting { reference, message };
         if let Some(queue) = self.loads.queue(id) {
             queue.push(waiting);
@@ -48,12 +52,13 @@ impl Processor {
             self.take_in(id, waiting, now);
         } else if let Some(waiting) = self.pass_over(id, waiting, now) {
             match waiting.message {
+                // A suspicious run is begun as it is loaded: once it may be worked on.
                 Message::Start { repeated: Flag(repeated), .. }
-                    if !repeated || canary::is(Bug::RepeatedStartDoubled) =>
+                    if !self.is_suspicious(id) && (!repeated || canary::is(Bug::RepeatedStartDoubled)) =>
                 {
                     self.start(id, waiting, now);
                 }
-                _ => self.loads.want(id, vec![waiting]),
+                _ => self.want(id, vec![waiting]),
             }
         }
     }
@@ -78,7 +83,8 @@ impl Processor {
     pub(crate) fn start_local(&mut self, start: LocalStart, now: Timestamp) {
         let LocalStart { run: id, workflow, input, start_at, accepted, closed } = start;
         let begun = self.runs.contains_key(&id) || self.loads.expects(id);
-        if accepted.is_closed() || !self.owns(id.shard()) || begun {
+        // A suspicious run is begun with a mark in the store, so it needs a row there.
+        if accepted.is_closed() || !self.owns(id.shard()) || begun || self.is_suspicious(id) {
             return;
         }
         let Some(workflow) = self.registry.workflow_name(&workflow) else { return };

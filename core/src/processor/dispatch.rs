@@ -12,9 +12,8 @@ use crate::time::Timestamp;
 impl Processor {
     /// Has the next attempt of an activity executed, once everything that led to it is committed.
     pub(super) fn dispatch(&mut self, id: RunId, call: CommandId, now: Timestamp) {
-        // Only the run whose turn it is: were the attempts of others logged as well, they would be charged for its
-        // crash.
-        let suspect = self.suspects.front() == Some(&id);
+        // Of several, none could be charged for the end of the process.
+        let suspect = self.suspects.is_tried_alone(id);
         let Some(live) = self.runs.get_mut(&id) else { return };
         let Some(activity) = live.run.state.activities.get(&call) else { return };
         // One that is out of time fails as soon as its deadline is looked at: its code would run for nothing.

@@ -4,7 +4,7 @@
 //! A run that is in memory is never loaded, and one that is being loaded comes into memory in no other way: so a history
 //! is whole when it is replayed, however long it was under way.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::Waiting;
 use crate::id::{EventSeq, RunId, ShardId};
@@ -28,6 +28,8 @@ pub(super) struct Loads {
     wanted: VecDeque<RunId>,
     /// Those that were busy or stalled when their shard was claimed.
     recovering: VecDeque<RunId>,
+    /// Those that are not to be loaded yet.
+    held: BTreeSet<RunId>,
     /// The run whose history was cut, and the last event of it that came: the rest is asked for next.
     cut: Option<(RunId, EventSeq)>,
     arrived: VecDeque<Arrived>,
@@ -57,6 +59,37 @@ impl Loads {
         queue.extend(waiting);
     }
 
+    /// Has a run wait before it is loaded, with what waits for it.
+    pub(super) fn hold(&mut self, run: RunId, waiting: Vec<Waiting>) {
+        self.waiting.entry(run).or_default().extend(waiting);
+        self.held.insert(run);
+    }
+
+    /// Whether a run waits for that.
+    pub(super) fn is_held(&self, run: RunId) -> bool {
+        self.held.contains(&run)
+    }
+
+    /// Has a run that waited loaded.
+    pub(super) fn admit(&mut self, run: RunId) {
+        if self.held.remove(&run) {
+            self.wanted.push_back(run);
+        }
+    }
+
+    /// Has a run loaded that was busy or stalled when its shard was claimed.
+    pub(super) fn want_recovered(&mut self, run: RunId) {
+        self.waiting.entry(run).or_insert_with(|| {
+            self.recovering.push_back(run);
+            Vec::new()
+        });
+    }
+
+    /// Whether runs of claimed shards are still to come.
+    pub(super) fn is_recovering(&self) -> bool {
+        !(self.listings.is_empty() && self.recovering.is_empty() && self.arrived.is_empty() && self.cut.is_none())
+    }
+
     /// Whether a run is to be loaded.
     pub(super) fn expects(&self, run: RunId) -> bool {
         self.waiting.contains_key(&run)
@@ -77,14 +110,8 @@ impl Loads {
         self.listings.pop_front()
     }
 
-    /// The answer to it, and which of its runs are in memory or otherwise of no interest.
-    pub(super) fn listed(&mut self, asked: Unparked, runs: &[RunId], passes: impl Fn(RunId) -> bool) {
-        for run in runs.iter().filter(|run| !passes(**run)) {
-            self.waiting.entry(*run).or_insert_with(|| {
-                self.recovering.push_back(*run);
-                Vec::new()
-            });
-        }
+    /// The answer to it: if there may be more, the next page is asked for.
+    pub(super) fn listed(&mut self, asked: Unparked, runs: &[RunId]) {
         if runs.len() >= asked.limit as usize {
             self.listings.push_back(Unparked { after: runs.last().copied(), ..asked });
         }

@@ -2,10 +2,11 @@
 //! replayed some events at a time, so that a long one holds nothing up.
 
 use super::batch::{Group, RowChange};
-use super::{Live, Processor};
+use super::{Live, Processor, Waiting};
 use crate::canary::{self, Bug};
 use crate::event::{Event, wire};
 use crate::id::{CommandId, RunId};
+use crate::message::Message;
 use crate::run::{PendingActivity, Replay, RunState, Terms, Turn, decode_record};
 use crate::store::{EventRecord, Load, Loaded, OpenRow, OpenState, Unparked};
 use crate::time::Timestamp;
@@ -17,9 +18,27 @@ impl Processor {
     /// Busy and stalled runs that were asked for. Those that are in memory have gone on since, or will: only what is not
     /// there is loaded.
     pub(crate) fn listed(&mut self, asked: Unparked, found: &[RunId]) {
-        let (runs, refused) = (&self.runs, &self.refused);
-        let in_memory = |run: &RunId| runs.contains_key(run) && !canary::is(Bug::Revived);
-        self.loads.listed(asked, found, |run| in_memory(&run) || refused.contains_key(&run));
+        for run in found.iter().copied() {
+            let in_memory = self.runs.contains_key(&run) && !canary::is(Bug::Revived);
+            if in_memory || self.refused.contains_key(&run) || self.loads.expects(run) {
+                continue;
+            }
+            if self.may_work_on(run) {
+                self.loads.want_recovered(run);
+            } else {
+                self.loads.hold(run, Vec::new());
+            }
+        }
+        self.loads.listed(asked, found);
+    }
+
+    /// Has a run loaded, as soon as it may be worked on.
+    pub(super) fn want(&mut self, run: RunId, waiting: Vec<Waiting>) {
+        if self.loads.expects(run) || self.may_work_on(run) {
+            self.loads.want(run, waiting);
+        } else {
+            self.loads.hold(run, waiting);
+        }
     }
 
     /// Histories that were asked for.
@@ -39,8 +58,9 @@ impl Processor {
                 self.nothing_to_replay(id, turn.now);
                 return true;
             }
-            let held = self.refused.get(&id).cloned();
-            self.replaying = Some(match held {
+            self.worked_on = Some(id);
+            let judged = self.suspects.is_judged(id).then(|| "it is under suspicion".to_owned());
+            self.replaying = Some(match self.refused.get(&id).cloned().or(judged) {
                 Some(why) => Replay::without_code(id, self.registry.clone(), turn.now, why),
                 None => Replay::new(id, self.registry.clone(), turn.now),
             });
@@ -86,6 +106,9 @@ impl Processor {
         if replay.state().closed.is_some() {
             return waiting.into_iter().for_each(|waiting| self.give_up(id, waiting.reference));
         }
+        if self.suspects.is_judged(id) {
+            return self.judge(replay, waiting);
+        }
         let state = replay.state();
         let adopted = Event::RunAdopted { lease: self.lease, worker: self.config.worker.clone() };
         let adoption = (state.lease != Some(self.lease)).then_some(adopted);
@@ -99,11 +122,15 @@ impl Processor {
         let in_flight: Vec<CommandId> = live.run.state.activities_in_flight().collect();
         self.runs.insert(id, Box::new(live));
         self.absorb(id, progress, &[], now);
-        if !self.refused.contains_key(&id) {
+        let refused = self.refused.contains_key(&id);
+        if !refused {
             self.go_on(id, in_flight, now);
         }
         for waiting in waiting {
-            self.take_in(id, waiting, now);
+            // What a run that is left alone is sent stays in the inbox, unless it ends the run.
+            if !refused || matches!(waiting.message, Message::Terminate { .. }) {
+                self.take_in(id, waiting, now);
+            }
         }
         self.evict_if_idle(id);
     }
@@ -139,12 +166,23 @@ impl Processor {
         for call in &in_flight {
             self.count_loss(id, *call, now);
         }
-        if self.is_suspicious(id) && !in_flight.is_empty() {
-            return self.suspect(id, now);
-        }
         for call in in_flight {
             self.dispatch(id, call, now);
         }
+    }
+
+    /// Decides on a run that died alone too often. If it was an attempt each time, that is charged and the run goes on;
+    /// if not, its code is at fault.
+    fn judge(&mut self, replay: Replay, waiting: Vec<Waiting>) {
+        let id = replay.state().id;
+        let attempts = replay.state().activities.values().any(|activity| activity.attempt_logged);
+        if attempts && self.suspects.died_alone(id) {
+            self.acquit_code(id);
+        } else {
+            self.set_aside(id);
+        }
+        // Once more, with its code or without it.
+        self.want(id, waiting);
     }
 
     /// Why a run is not to go on here, whatever its code can do.
@@ -156,59 +194,18 @@ impl Processor {
 
     /// An attempt that the log says began ended with its process.
     fn count_loss(&mut self, id: RunId, call: CommandId, now: Timestamp) {
-        let suspicious = self.is_suspicious(id);
+        let died_alone = self.suspects.died_alone(id);
         let Some(live) = self.runs.get_mut(&id) else { return };
-        // Without a suspicion its process need not have died: it may have handed over.
+        // Its process need not have died of it: it may have handed over, or died with something else.
         let is_charged = |activity: &PendingActivity| {
             activity.attempt_logged
-                && (suspicious || activity.options.at_most_once)
+                && (died_alone || activity.options.at_most_once)
                 && !canary::is(Bug::LossUncounted)
         };
         if live.run.state.activities.get(&call).is_some_and(|activity| is_charged(activity)) {
             let progress = live.run.attempt_lost(now, call);
             self.absorb(id, progress, &[], now);
         }
-    }
-
-    /// Has a run wait for its turn to execute what may kill its process.
-    pub(super) fn suspect(&mut self, id: RunId, now: Timestamp) {
-        if !self.suspects.contains(&id) {
-            self.suspects.push_back(id);
-        }
-        if self.suspects.front() == Some(&id) {
-            self.dispatch_suspect(now);
-        }
-    }
-
-    /// Dispatches the activities of the first run under suspicion. Were they all dispatched at once, a crash
-    /// would not tell which of them kills its process.
-    pub(super) fn dispatch_suspect(&mut self, now: Timestamp) {
-        while let Some(id) = self.suspects.front().copied() {
-            let calls: Vec<CommandId> = match self.runs.get(&id) {
-                Some(live) => live.due_activities(),
-                None => Vec::new(),
-            };
-            for call in calls {
-                self.dispatch(id, call, now);
-            }
-            if self.runs.get(&id).is_some_and(|live| !live.is_quiet()) {
-                return;
-            }
-            self.suspects.pop_front();
-        }
-    }
-
-    /// The next run under suspicion has its turn when the executor has nothing more of the one before.
-    pub(super) fn pass_suspicion_on(&mut self, id: RunId, now: Timestamp) {
-        if self.suspects.front() == Some(&id) && self.runs.get(&id).is_none_or(|live| live.is_quiet()) {
-            self.suspects.pop_front();
-            self.dispatch_suspect(now);
-        }
-    }
-
-    /// Whether the run may be what its shard's owners keep dying of.
-    pub(super) fn is_suspicious(&self, id: RunId) -> bool {
-        self.shards.get(&id.shard()).is_some_and(|shard| shard.suspicious)
     }
 }
 

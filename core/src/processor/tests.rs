@@ -4,6 +4,7 @@ mod backlog;
 mod blame;
 mod local;
 mod strangers;
+mod suspects;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -27,7 +28,7 @@ use crate::run::{PastEvent, PollMark, Turn, decode};
 use crate::signal::Signal;
 use crate::store::{
     Append, Appended, Claimed, ClaimedShard, DueMark, DueRuns, EventRecord, InboxCursor, InboxMessage,
-    InboxPage, LeaseTicked, Load, Loaded, OpenRow, OpenState, RunHistory, Unparked,
+    InboxPage, LeaseTicked, Load, Loaded, OpenRow, OpenState, RunHistory, Suspect, SuspectStage, Unparked,
 };
 use crate::testing::{BORN, broken, call, deploy_broken_build, go_on, history, payload, run_id};
 use crate::time::Timestamp;
@@ -136,6 +137,9 @@ struct Desk {
     appends: usize,
     /// How many bytes of histories it gives out at once.
     load_bytes_max: usize,
+    suspects: BTreeMap<RunId, Suspect>,
+    /// Whether the next owner finds that the one before died, if any did.
+    died: bool,
     /// Which appends it cannot meet.
     fails: fn(&Append) -> bool,
     /// Whether the next owner knows no workflow.
@@ -199,6 +203,8 @@ impl Desk {
             refuses: |_| false,
             appends: 0,
             load_bytes_max: usize::MAX,
+            suspects: BTreeMap::new(),
+            died: true,
             fails: |_| false,
             knows_nothing: false,
             config,
@@ -212,13 +218,25 @@ impl Desk {
     }
 
     /// The same, before the new one does anything.
-    fn take_over_without_work(&mut self) {
-        self.change_owner(0);
+    fn take_over_without_work(&mut self, deaths: u32) {
+        self.change_owner(deaths);
     }
 
     fn change_owner(&mut self, deaths: u32) {
         let lease = self.processor.lease().next().get();
-        let claimed = claimed(lease, self.shard, self.next_position, deaths);
+        let mut claimed = claimed(lease, self.shard, self.next_position, deaths);
+        if deaths > 0 && self.died {
+            claimed.shards[0].former = Some("the late".to_owned());
+        } else {
+            // A release is no death.
+            let released = |suspect: &mut Suspect| {
+                if suspect.stage == SuspectStage::Tried {
+                    suspect.stage = SuspectStage::Held;
+                }
+            };
+            self.suspects.values_mut().for_each(released);
+        }
+        claimed.suspects = self.suspects.values().copied().collect();
         let registry = if self.knows_nothing {
             Registry::new(Arc::new(Definitions::default()), Arc::new(PollMark::default()))
         } else {
@@ -270,6 +288,10 @@ impl Desk {
                 continue;
             }
             self.take_effects();
+            if self.processor.wants_trial() {
+                self.processor.begin_trial(self.now);
+                continue;
+            }
             match self.processor.next_read() {
                 Some(read) => self.answer(read),
                 None => return,
@@ -309,7 +331,7 @@ impl Desk {
         self.appends += 1;
         assert_eq!(append.digest, append.content_digest());
         if append.events.iter().any(self.refuses) {
-            return self.processor.declined(Declined::Refused, "it is too large", self.now);
+            return self.processor.declined(Declined::Refused, "it is too large");
         }
         for event in &append.events {
             let events = self.log.entry(event.run).or_default();
@@ -338,6 +360,8 @@ impl Desk {
             self.rows.remove(&closed.run);
             assert!(self.closed.insert(closed.run), "a run is closed once");
         }
+        self.suspects.extend(append.suspects.iter().map(|suspect| (suspect.run, *suspect)));
+        append.cleared.iter().for_each(|run| _ = self.suspects.remove(run));
         for message in append.consumed.iter().chain(&append.undelivered) {
             self.inbox.remove(&message.number).expect("a message is consumed once");
         }
@@ -853,114 +877,6 @@ fn long_history_stalls_the_run_until_the_limit_is_raised() {
         9 signal.received go 0
         10 run.completed = 10
     "#]].assert_eq(&desk.history(run));
-}
-
-#[test]
-fn suspicion_recovers_one_run_at_a_time_and_logs_its_attempts() {
-    let mut desk = Desk::new();
-    let runs: Vec<RunId> = (1..=4).map(|number| desk.start::<Works>(number, 5)).collect();
-    desk.run();
-    desk.take_over(limits::DEATHS_BEFORE_SUSPICION);
-    assert_eq!(desk.in_flight(), [(runs[0], call(1))]);
-    desk.end(runs[0], 1, Ok(1));
-    assert_eq!(desk.in_flight(), [(runs[1], call(1))]);
-    // A termination ends a turn as well, and so does a refusal of the store.
-    desk.submit(runs[1], &Message::Terminate { reason: "it kills".to_owned() });
-    desk.run();
-    assert_eq!(desk.in_flight(), [(runs[2], call(1))]);
-    desk.refuses = |event| event.name.as_str() == "activity.completed";
-    desk.end(runs[2], 1, Ok(1));
-    assert_eq!(desk.in_flight(), [(runs[3], call(1))]);
-    expect![[r#"
-        1 run.started works 5
-        2 activity.scheduled #1 work 5
-        3 run.adopted lease 2
-        4 activity.attempt-started #1 attempt 1
-        5 activity.completed #1 = 1
-        6 run.completed = 1
-        1 run.started works 5
-        2 activity.scheduled #1 work 5
-        3 run.adopted lease 2
-        4 activity.attempt-started #1 attempt 1
-        5 run.terminated it kills, skipped []
-    "#]]
-    .assert_eq(&(desk.history(runs[0]) + &desk.history(runs[1])));
-}
-
-#[test]
-fn retry_that_comes_under_suspicion_waits_for_its_turn_and_charges_no_neighbour() {
-    let mut desk = Desk::new();
-    let runs: Vec<RunId> = (1..=2).map(|number| desk.start::<Retries>(number, 5)).collect();
-    desk.run();
-    for run in &runs {
-        desk.end(*run, 1, Err(broken()));
-    }
-    desk.take_over(limits::DEATHS_BEFORE_SUSPICION);
-    desk.tick(2 * SECOND);
-    desk.pass(2 * SECOND);
-    // Both retries have come, and the first of them is executed.
-    let [(first, _)] = desk.in_flight()[..] else { panic!("{:?}", desk.in_flight()) };
-    let other = if first == runs[0] { runs[1] } else { runs[0] };
-    desk.take_over(limits::DEATHS_BEFORE_SUSPICION);
-    desk.tick(2 * SECOND);
-    desk.end(first, 1, Ok(1));
-    assert_eq!(desk.in_flight(), [(other, call(1))]);
-    assert!(desk.history(first).contains("activity.attempt-lost"));
-    assert!(!desk.history(other).contains("activity.attempt-lost"));
-}
-
-#[test]
-fn activity_that_takes_its_process_with_it_fails_in_the_end() {
-    let mut desk = Desk::new();
-    let run = desk.start::<Works>(1, 5);
-    desk.run();
-    for _ in 0..=limits::ATTEMPTS_LOST_MAX {
-        desk.take_over(limits::DEATHS_BEFORE_SUSPICION);
-    }
-    expect![[r#"
-        1 run.started works 5
-        2 activity.scheduled #1 work 5
-        3 run.adopted lease 2
-        4 activity.attempt-started #1 attempt 1
-        5 run.adopted lease 3
-        6 activity.attempt-lost #1 attempt 1
-        7 activity.attempt-started #1 attempt 1
-        8 run.adopted lease 4
-        9 activity.attempt-lost #1 attempt 1
-        10 activity.attempt-started #1 attempt 1
-        11 run.adopted lease 5
-        12 activity.attempt-lost #1 attempt 1
-        13 activity.attempt-started #1 attempt 1
-        14 run.adopted lease 6
-        15 activity.attempt-lost #1 attempt 1
-        16 activity.attempt-started #1 attempt 1
-        17 run.adopted lease 7
-        18 activity.attempt-lost #1 attempt 1
-        19 activity.failed #1: `work` took its process with it 5 times
-        20 run.failed activity `work` failed: `work` took its process with it 5 times
-    "#]]
-    .assert_eq(&desk.history(run));
-}
-
-#[test]
-fn graceful_hand_over_charges_no_attempt() {
-    let mut desk = Desk::new();
-    let run = desk.start::<Works>(1, 5);
-    desk.run();
-    desk.take_over(limits::DEATHS_BEFORE_SUSPICION);
-    // The suspicious owner logged the attempt, and hands over before it ends.
-    desk.take_over(0);
-    desk.end(run, 1, Ok(1));
-    expect![[r#"
-        1 run.started works 5
-        2 activity.scheduled #1 work 5
-        3 run.adopted lease 2
-        4 activity.attempt-started #1 attempt 1
-        5 run.adopted lease 3
-        6 activity.completed #1 = 1
-        7 run.completed = 1
-    "#]]
-    .assert_eq(&desk.history(run));
 }
 
 #[test]

@@ -9,12 +9,13 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures::future::{BoxFuture, OptionFuture};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::{BACKOFF_MAX, backoff};
 use super::executor::{Attempted, Executor, Leave, Trust};
 use super::input::{Input, TickReply};
+use super::stopwatch::Stopwatch;
 use crate::canary::{self, Bug};
 use crate::host::{Host, StoreClock};
 use crate::id::{CommandId, RunId};
@@ -41,6 +42,8 @@ pub(crate) struct Surroundings {
     /// The driver's own mailbox, for the executor's replies.
     pub(crate) outbox: mpsc::UnboundedSender<Input>,
     pub(crate) gauge: super::Gauge,
+    /// The right to try suspects: one for all processors of the process, which die together.
+    pub(crate) trials: Arc<Semaphore>,
 }
 
 impl Surroundings {
@@ -64,7 +67,12 @@ pub(crate) enum Ended {
     ShutDown,
     /// Its lease is gone, or cannot be trusted: its memory is thrown away. It may have been asked to shut down
     /// as well.
-    Lost { reason: String, shut_down: bool },
+    Lost {
+        reason: String,
+        shut_down: bool,
+        /// The run whose poll or replay took so long that the lease could not be renewed.
+        at_fault: Option<RunId>,
+    },
 }
 
 type AppendDone = (Box<dyn Session>, Result<Appended, StoreError>);
@@ -101,6 +109,10 @@ pub(crate) struct Driver {
     /// When the grace of a shutdown is over, by the host's clock.
     shutdown: Option<Duration>,
     lost: Option<String>,
+    stopwatch: Stopwatch,
+    at_fault: Option<RunId>,
+    /// The right to try suspects, which one processor of a process has at a time.
+    trial: Option<OwnedSemaphorePermit>,
 }
 
 impl Driver {
@@ -114,6 +126,7 @@ impl Driver {
         let hints = with.store.hints();
         let (writer, reader) = sessions;
         // How long a lease may go without a renewal before its processor stops on its own.
+        let stopwatch = Stopwatch::start(&*with.host);
         let append_delays = Box::new(backoff(&*with.host));
         let trust = Trust::new(Arc::clone(&with.host), with.lease_ttl * 2 / 3, claimed_at);
         let connection = with.connect();
@@ -135,6 +148,9 @@ impl Driver {
             connection,
             shutdown: None,
             lost: None,
+            stopwatch,
+            at_fault: None,
+            trial: None,
         }
     }
 
@@ -145,7 +161,8 @@ impl Driver {
             // whoever took over has seen to them.
             self.check_lease();
             if let Some(reason) = self.lost.take() {
-                return Ended::Lost { reason, shut_down: self.shutdown.is_some() };
+                let shut_down = self.shutdown.is_some();
+                return Ended::Lost { reason, shut_down, at_fault: self.at_fault };
             }
             let busy = self.turn(mailbox);
             if self.is_handed_over() {
@@ -168,7 +185,8 @@ impl Driver {
 
     /// Works on runs for a while, then looks after all the rest. Whether there is more to work on at once.
     fn turn(&mut self, mailbox: &mut mpsc::UnboundedReceiver<Input>) -> bool {
-        let until = self.with.host.monotonic() + limits::TURN;
+        let began = self.with.host.monotonic();
+        let until = began + limits::TURN;
         let host = Arc::clone(&self.with.host);
         let over = || host.monotonic() >= until;
         let turn = Turn::new(self.now(), &over);
@@ -177,6 +195,8 @@ impl Driver {
             self.take(input);
         }
         let busy = self.work(&turn);
+        self.stopwatch.note(host.monotonic().saturating_sub(began), self.processor.worked_on());
+        self.try_suspects(turn.now);
         // Cutting may release effects that wait for nothing else, and effects may be dropped: in this order
         // nothing that is ready waits for the next turn.
         if self.append.is_none()
@@ -191,6 +211,19 @@ impl Driver {
         self.start_read();
         self.with.gauge.set(self.processor.live_runs(), self.processor.next_deadline());
         busy
+    }
+
+    /// Begins a trial of suspects if no other processor of this process tries some, and lets others try theirs after it.
+    fn try_suspects(&mut self, now: Timestamp) {
+        if !self.processor.is_trying() {
+            self.trial = None;
+            if self.processor.wants_trial() {
+                self.trial = Arc::clone(&self.with.trials).try_acquire_owned().ok();
+                if self.trial.is_some() {
+                    self.processor.begin_trial(now);
+                }
+            }
+        }
     }
 
     /// Takes in what came and has the processor work, by turns, until nothing is left to do or the turn is over. Whether
@@ -226,12 +259,15 @@ impl Driver {
         // Once the grace is over, only the append under way is waited for, and that wakes by itself.
         let shutdown = self.shutdown.filter(|end| *end > monotonic).map(|end| end - monotonic);
         let retry = (self.read_after > monotonic).then(|| self.read_after - monotonic);
+        // Another processor may let go of its right to try suspects, or a trial of its own be over.
+        let trial = (self.processor.wants_trial() || self.processor.is_trying()).then_some(TRIAL_GLANCE);
         let append = (self.append_after > monotonic).then(|| self.append_after - monotonic);
-        [deadline, shutdown, retry, append].into_iter().flatten().fold(lease, Duration::min)
+        [deadline, shutdown, retry, append, trial].into_iter().flatten().fold(lease, Duration::min)
     }
 
     fn check_lease(&mut self) {
         if self.trust.rest().is_zero() {
+            self.at_fault = self.stopwatch.at_fault(&*self.with.host);
             self.lose("it could not be renewed for two thirds of its time".to_owned());
         }
     }
@@ -251,6 +287,7 @@ impl Driver {
             Input::Ticked { asked, answer, sent } if answer.lease == self.processor.lease() => {
                 if answer.held {
                     self.trust.renewed(sent);
+                    self.stopwatch = Stopwatch::start(&*self.with.host);
                     self.processor.ticked(&asked, &answer);
                 } else {
                     self.lose("another worker fenced it, or the store lost commits".to_owned());
@@ -376,13 +413,13 @@ impl Driver {
                 self.processor.appended(answer);
             }
             Err(StoreError::LimitExceeded { reason }) => {
-                self.processor.declined(Declined::Refused, &reason, self.now());
+                self.processor.declined(Declined::Refused, &reason);
             }
             Err(StoreError::Unavailable { reason, .. }) => {
                 let delay = self.append_delays.next().unwrap_or(BACKOFF_MAX);
                 tracing::warn!("an append failed, another is sent in {delay:?}: {reason}");
                 self.append_after = self.with.host.monotonic() + delay;
-                self.processor.declined(Declined::Failed, &reason, self.now());
+                self.processor.declined(Declined::Failed, &reason);
             }
             Err(error) => self.lose(error.to_string()),
         }
@@ -457,6 +494,9 @@ async fn yield_now() {
     })
     .await;
 }
+
+/// How often it is looked at whether suspects can be tried, or were.
+const TRIAL_GLANCE: Duration = Duration::from_millis(100);
 
 /// How long reads rest after one failed.
 const READ_RETRY: Duration = Duration::from_millis(200);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{join, join_all};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::Worker;
 use super::backoff::{BACKOFF_MAX, backoff};
@@ -15,7 +15,6 @@ use super::heart::{Beat, Heart, shards_each};
 use super::input::Input;
 use crate::error::Error;
 use crate::host::{Host, StoreClock};
-use crate::id::LeaseId;
 use crate::processor::{Processor, ProcessorConfig};
 use crate::registry::Registry;
 use crate::run::PollMark;
@@ -42,6 +41,7 @@ impl Parts {
         let clock = Arc::new(StoreClock::default());
         clock.answered(queue.now, &*host);
         let executor = Executor::new(Arc::clone(&host), Arc::clone(&clock), config.activities_max);
+        let trials = Arc::new(Semaphore::new(1));
         let (mut mailboxes, mut processors, mut beats) = (Vec::new(), Vec::new(), Vec::new());
         for gauge in &worker.gauges {
             let (outbox, mailbox) = mpsc::unbounded_channel();
@@ -56,6 +56,7 @@ impl Parts {
                 runs_max: config.processor.runs_max,
                 outbox: outbox.clone(),
                 gauge: gauge.clone(),
+                trials: Arc::clone(&trials),
             };
             let limit = shards_each(&queue, config.processors);
             let serve = Serve { with, config: config.processor.clone(), queue: queue.name.clone(), limit };
@@ -180,12 +181,13 @@ impl Serve {
             let driver = Driver::new(self.with.clone(), processor, sessions, claimed_at);
             match driver.run(&mut mailbox).await {
                 Ended::ShutDown => {
-                    self.release(lease).await;
+                    self.release(Release { lease, at_fault: None }).await;
                     return;
                 }
-                Ended::Lost { reason, shut_down } => {
-                    tracing::warn!(%lease, "the lease is lost, recovering under another: {reason}");
-                    self.release(lease).await;
+                Ended::Lost { reason, shut_down, at_fault } => {
+                    let run = at_fault.map(tracing::field::display);
+                    tracing::warn!(%lease, run, "the lease is lost, recovering under another: {reason}");
+                    self.release(Release { lease, at_fault }).await;
                     if shut_down {
                         return;
                     }
@@ -228,10 +230,11 @@ impl Serve {
     }
 
     /// Frees the lease's shards at once. If the store does not answer, they are free when the lease expires.
-    async fn release(&self, lease: LeaseId) {
+    async fn release(&self, release: Release) {
+        let lease = release.lease;
         let mut delays = backoff(&*self.with.host);
         for _ in 0..RELEASE_TRIES {
-            let released = async { self.with.store.session().await?.release(&Release { lease, at_fault: None }).await };
+            let released = async { self.with.store.session().await?.release(&release).await };
             match released.await {
                 Ok(()) => return,
                 Err(error) => {

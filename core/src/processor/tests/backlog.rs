@@ -74,7 +74,7 @@ fn long_history_is_replayed_in_turns_while_new_runs_go_on() {
     for number in 1..=60 {
         desk.end(long, number, Ok(1));
     }
-    desk.take_over_without_work();
+    desk.take_over_without_work(0);
     desk.answer_list();
     let read = desk.next_read();
     assert!(matches!(read, Read::Load(_)), "{read:?}");
@@ -137,7 +137,7 @@ fn stalled_run_is_released_in_turns() {
     }
     // When code that matches takes over, and its turns are short
     deploy_broken_build(false);
-    desk.take_over_without_work();
+    desk.take_over_without_work(0);
     desk.answer_list();
     let read = desk.next_read();
     desk.answer(read);
@@ -154,7 +154,7 @@ fn part_of_a_history_that_could_not_be_read_is_read_again() {
     let mut desk = Desk::new();
     let run = desk.start::<FansOut>(1, 10);
     desk.run();
-    desk.take_over_without_work();
+    desk.take_over_without_work(0);
     desk.load_bytes_max = 100;
     desk.answer_list();
     for _ in 0..2 {

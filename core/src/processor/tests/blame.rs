@@ -9,7 +9,7 @@ impl Desk {
             self.work();
             if let Some(append) = self.processor.cut() {
                 if (self.fails)(&append) {
-                    self.processor.declined(Declined::Failed, "statement timeout", self.now);
+                    self.processor.declined(Declined::Failed, "statement timeout");
                 } else {
                     self.append(&append);
                 }

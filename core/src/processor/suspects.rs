@@ -1,0 +1,372 @@
+//! The processor's part that finds the run which ends the processes that work on it: by its replay, its code, a step or
+//! an activity. It must not know how any of these is done.
+//!
+//! Once a shard's owners have died often enough, a run of it is marked, durably, before it is worked on. What is marked
+//! when the next owner dies was under way, so it is what that owner's successor suspects. Suspects are held back and
+//! tried in halves, while everything else goes on: whoever dies of a half leaves the half as suspects, and a half that
+//! was tried without a death is cleared. A run that was tried alone and died gets a strike; after some it is set aside.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Processor;
+use super::batch::Group;
+use crate::id::RunId;
+use crate::limits;
+use crate::store::{ClaimedShard, Suspect, SuspectStage};
+use crate::time::Timestamp;
+
+/// Who is under suspicion.
+#[derive(Debug, Default)]
+pub(super) struct Suspects {
+    /// All suspects but those that are set aside, as the store has them or will have them.
+    known: BTreeMap<RunId, Suspect>,
+    /// Whether they were under way at a death. If not, they are marked for the next one.
+    hunting: bool,
+    trial: Option<Trial>,
+    /// The run that was being tried alone when the last owner died.
+    died_alone: Option<RunId>,
+    /// Runs that have too many strikes: their histories are looked at without their code.
+    judged: BTreeSet<RunId>,
+    /// Runs that are set aside.
+    aside: BTreeSet<RunId>,
+}
+
+/// A trial under way.
+#[derive(Debug)]
+struct Trial {
+    runs: BTreeSet<RunId>,
+    /// When it is over, whatever is still going on.
+    until: Timestamp,
+}
+
+/// What a group changes of a suspect.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Change {
+    /// It stands there from now on.
+    Mark(Suspect),
+    /// It is none any more.
+    Clear,
+}
+
+/// Whether a run may be worked on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gate {
+    Open,
+    /// Once its mark is in the store.
+    AfterMark(Suspect),
+    /// Once its turn comes.
+    Closed,
+}
+
+impl Suspects {
+    /// Takes in the suspects of shards that were claimed, and says which are none any more. `died` says whether the last
+    /// owner did, `suspicious` for each run whether its shard is.
+    fn claimed(&mut self, found: Vec<Suspect>, died: bool, suspicious: impl Fn(RunId) -> bool) -> Vec<RunId> {
+        let tried: Vec<RunId> = found
+            .iter()
+            .filter(|suspect| suspect.stage == SuspectStage::Tried && suspicious(suspect.run))
+            .map(|suspect| suspect.run)
+            .collect();
+        let mut cleared = Vec::new();
+        for mut suspect in found {
+            let was_tried = std::mem::replace(&mut suspect.stage, SuspectStage::Held) == SuspectStage::Tried;
+            // Who was not under way at a death is no cause of it.
+            let innocent = !suspicious(suspect.run) || died && !was_tried;
+            if innocent && suspect.strikes == 0 {
+                cleared.push(suspect.run);
+                continue;
+            }
+            if suspect.strikes >= limits::STRIKES_MAX {
+                self.judged.insert(suspect.run);
+            }
+            self.hunting |= suspicious(suspect.run);
+            self.known.insert(suspect.run, suspect);
+        }
+        if let ([alone], true) = (&tried[..], died) {
+            self.died_alone = Some(*alone);
+        }
+        cleared
+    }
+
+    /// Whether a run of a suspicious shard may be worked on.
+    fn gate(&self, run: RunId) -> Gate {
+        match self.known.get(&run) {
+            _ if self.judged.contains(&run) => Gate::Open,
+            Some(suspect) if suspect.stage == SuspectStage::Held => Gate::Closed,
+            Some(_) => Gate::Open,
+            None if self.hunting => Gate::Open,
+            None => Gate::AfterMark(Suspect { run, stage: SuspectStage::Tried, strikes: 0 }),
+        }
+    }
+
+    /// Whether a trial can begin: a suspect that is held back has something to do.
+    fn wants_trial(&self, waits: impl Fn(RunId) -> bool) -> bool {
+        self.trial.is_none() && self.hunting && self.held().any(waits)
+    }
+
+    fn held(&self) -> impl Iterator<Item = RunId> {
+        self.known.values().filter(|suspect| suspect.stage == SuspectStage::Held).map(|suspect| suspect.run)
+    }
+
+    /// Begins a trial of half of them, out of those that have something to do. What the store has to know first.
+    fn begin_trial(&mut self, now: Timestamp, waits: impl Fn(RunId) -> bool) -> Vec<Suspect> {
+        let half = self.held().count().div_ceil(2);
+        let runs: BTreeSet<RunId> = self.held().filter(|run| waits(*run)).take(half).collect();
+        let alone = runs.len() == 1;
+        for run in &runs {
+            if let Some(suspect) = self.known.get_mut(run) {
+                suspect.stage = SuspectStage::Tried;
+                suspect.strikes += u32::from(alone);
+            }
+        }
+        self.trial = Some(Trial { runs, until: now.saturating_add(limits::TRIAL_MAX) });
+        // The others as well: in the store they may stand as those that the last owner died of.
+        self.known.values().copied().collect()
+    }
+
+    /// The runs that are cleared because their trial is over.
+    fn end_trial(&mut self, now: Timestamp, is_done: impl Fn(RunId) -> bool) -> BTreeSet<RunId> {
+        let Some(trial) = &self.trial else { return BTreeSet::new() };
+        if now < trial.until && !trial.runs.iter().all(|run| is_done(*run)) {
+            return BTreeSet::new();
+        }
+        let runs = self.trial.take().map(|trial| trial.runs).unwrap_or_default();
+        runs.iter().for_each(|run| self.forget(*run));
+        runs
+    }
+
+    /// A run is over, or leaves memory: then it is no suspect, unless it was under way at a death. What the store has to
+    /// know of that.
+    pub(super) fn clear(&mut self, run: RunId, over: bool) -> Option<Change> {
+        if over && self.aside.remove(&run) {
+            return Some(Change::Clear);
+        }
+        let suspect = self.known.get(&run)?;
+        let marked_only = !self.hunting && suspect.strikes == 0;
+        if !over && !marked_only {
+            return None;
+        }
+        self.forget(run);
+        Some(Change::Clear)
+    }
+
+    /// The run is no suspect any more.
+    fn forget(&mut self, run: RunId) {
+        self.known.remove(&run);
+        self.hunting &= !self.known.is_empty();
+    }
+
+    /// Whether a trial is under way.
+    pub(super) fn is_trying(&self) -> bool {
+        self.trial.is_some()
+    }
+
+    /// Whether a run is being tried alone: if the process dies now, it is that run's doing.
+    pub(super) fn is_tried_alone(&self, run: RunId) -> bool {
+        self.trial.as_ref().is_some_and(|trial| trial.runs.len() == 1 && trial.runs.contains(&run))
+    }
+
+    /// Whether the last owner died while it tried this run alone.
+    pub(super) fn died_alone(&self, run: RunId) -> bool {
+        self.died_alone == Some(run)
+    }
+
+    /// Whether a run has so many strikes that its code must not be asked.
+    pub(super) fn is_judged(&self, run: RunId) -> bool {
+        self.judged.contains(&run)
+    }
+}
+
+impl Processor {
+    /// Takes in who is under suspicion of the shards that were claimed.
+    pub(super) fn claim_suspects(&mut self, found: &[Suspect], fresh: &[&ClaimedShard]) {
+        let is_fresh = |suspect: &&Suspect| fresh.iter().any(|claimed| claimed.shard == suspect.run.shard());
+        let (aside, found): (Vec<Suspect>, Vec<Suspect>) = found
+            .iter()
+            .filter(is_fresh)
+            .partition(|suspect| suspect.stage == SuspectStage::SetAside);
+        for suspect in aside {
+            self.suspects.aside.insert(suspect.run);
+            self.refused.insert(suspect.run, set_aside(suspect.strikes));
+        }
+        let died = fresh.iter().any(|claimed| claimed.former.is_some());
+        let shards = &self.shards;
+        let suspicious = |run: RunId| shards.get(&run.shard()).is_some_and(super::Shard::is_suspicious);
+        for run in self.suspects.claimed(found, died, suspicious) {
+            self.change_suspect(run, Change::Clear);
+        }
+    }
+
+    /// Whether a run that is not in memory may be worked on. What has to be in the store first is on its way there.
+    pub(super) fn may_work_on(&mut self, run: RunId) -> bool {
+        if !self.is_suspicious(run) || self.refused.contains_key(&run) {
+            return true;
+        }
+        let gate = self.suspects.gate(run);
+        if let Gate::AfterMark(suspect) = gate {
+            self.suspects.known.insert(run, suspect);
+            self.change_suspect(run, Change::Mark(suspect));
+        }
+        gate == Gate::Open
+    }
+
+    /// Whether a trial could begin, if nobody else of this process tries one.
+    pub(crate) fn wants_trial(&self) -> bool {
+        self.suspects.wants_trial(|run| self.loads.is_held(run))
+    }
+
+    /// Whether a trial is under way.
+    pub(crate) fn is_trying(&self) -> bool {
+        self.suspects.is_trying()
+    }
+
+    /// Begins a trial. No other processor of this process has one under way: they would die together.
+    pub(crate) fn begin_trial(&mut self, now: Timestamp) {
+        let loads = &self.loads;
+        let marks = self.suspects.begin_trial(now, |run| loads.is_held(run));
+        for suspect in marks {
+            let alone = self.suspects.is_tried_alone(suspect.run);
+            tracing::warn!(run = %suspect.run, stage = ?suspect.stage, strikes = suspect.strikes, alone, "under suspicion");
+            self.change_suspect(suspect.run, Change::Mark(suspect));
+        }
+    }
+
+    /// Ends the trial under way if nothing of its runs is going on any more. Whether it was ended.
+    pub(super) fn end_trial(&mut self, now: Timestamp) -> bool {
+        let (runs, loads) = (&self.runs, &self.loads);
+        let is_done = |run| {
+            let idle = |live: &super::Live| live.is_quiet() && live.uncommitted == 0 && !live.run.can_release();
+            !loads.expects(run) && runs.get(&run).is_none_or(|live| idle(live))
+        };
+        let cleared = self.suspects.end_trial(now, is_done);
+        for run in &cleared {
+            tracing::info!(%run, "no suspect any more: it was tried, and the process lives");
+            self.change_suspect(*run, Change::Clear);
+        }
+        !cleared.is_empty()
+    }
+
+    /// Sets a run aside: nothing more of it is done.
+    pub(super) fn set_aside(&mut self, run: RunId) -> String {
+        self.suspects.judged.remove(&run);
+        let strikes = self.suspects.known.get(&run).map_or(0, |suspect| suspect.strikes);
+        self.suspects.forget(run);
+        self.suspects.aside.insert(run);
+        let reason = set_aside(strikes);
+        tracing::error!(%run, "the run is set aside: {reason}");
+        self.refused.insert(run, reason.clone());
+        self.change_suspect(run, Change::Mark(Suspect { run, stage: SuspectStage::SetAside, strikes }));
+        reason
+    }
+
+    /// What the run died of alone was an attempt of an activity, which is charged for it: its code may be asked again.
+    pub(super) fn acquit_code(&mut self, run: RunId) {
+        self.suspects.judged.remove(&run);
+        if let Some(suspect) = self.suspects.known.get_mut(&run) {
+            suspect.strikes = 0;
+        }
+    }
+
+    pub(super) fn change_suspect(&mut self, run: RunId, change: Change) {
+        let mut group = Group::new(run);
+        group.suspect = Some(change);
+        self.outbox.push(group);
+    }
+
+    /// Whether the run may be what its shard's owners keep dying of.
+    pub(super) fn is_suspicious(&self, id: RunId) -> bool {
+        self.shards.get(&id.shard()).is_some_and(super::Shard::is_suspicious)
+    }
+}
+
+/// Why nothing more is done for a run.
+fn set_aside(strikes: u32) -> String {
+    format!(
+        "the run was set aside: {strikes} times its owner died, or lost its lease to a poll or replay that took too long, \
+         while it worked on this run alone. Mend its code, then delete its row from the table `suspects`: the next owner \
+         of its shard tries it again. It can be terminated at any time"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{BORN, run_id};
+
+    /// Owners of one suspicious shard who die whenever they work on the culprit.
+    fn deaths_until_found(count: u64, culprit: u64) -> u32 {
+        let culprit = run_id(culprit);
+        let mut store: BTreeMap<RunId, Suspect> = BTreeMap::new();
+        for deaths in 1..100 {
+            let mut suspects = Suspects::default();
+            for run in suspects.claimed(store.values().copied().collect(), true, |_| true) {
+                store.remove(&run);
+            }
+            if suspects.is_judged(culprit) {
+                assert_eq!(suspects.judged.len(), 1, "nobody else was tried alone so often");
+                return deaths;
+            }
+            // All runs have something to do. Those that need no mark are worked on at once.
+            let mut died = false;
+            for run in (0..count).map(run_id) {
+                if let Gate::AfterMark(mark) = suspects.gate(run) {
+                    suspects.known.insert(run, mark);
+                    store.insert(run, mark);
+                    died |= run == culprit;
+                }
+            }
+            while !died && suspects.wants_trial(|_| true) {
+                store.extend(suspects.begin_trial(BORN, |_| true).into_iter().map(|mark| (mark.run, mark)));
+                died = store.get(&culprit).is_some_and(|mark| mark.stage == SuspectStage::Tried);
+                if !died {
+                    for run in suspects.end_trial(BORN, |_| true) {
+                        store.remove(&run);
+                    }
+                }
+            }
+            assert!(died, "the culprit is tried, held or marked, and never let go");
+        }
+        panic!("never found");
+    }
+
+    #[test]
+    fn culprit_is_found_by_halves_whoever_it_is() {
+        for culprit in [0, 1, 17, 63] {
+            let deaths = deaths_until_found(64, culprit);
+            assert!(deaths <= 1 + 6 + limits::STRIKES_MAX + 1, "{deaths} deaths for run {culprit} of 64");
+        }
+        assert_eq!(deaths_until_found(1, 0), 1 + limits::STRIKES_MAX + 1, "the last one is its judge");
+    }
+
+    #[test]
+    fn release_is_no_death_and_keeps_the_suspects() {
+        let held = |number| Suspect { run: run_id(number), stage: SuspectStage::Held, strikes: 0 };
+        let mut suspects = Suspects::default();
+        assert_eq!(suspects.claimed(vec![held(1), held(2)], false, |_| true), []);
+        assert_eq!(suspects.gate(run_id(1)), Gate::Closed);
+        assert_eq!(suspects.gate(run_id(3)), Gate::Open, "the others go on");
+    }
+
+    #[test]
+    fn trial_that_never_ends_is_over_in_the_end() {
+        let tried = Suspect { run: run_id(1), stage: SuspectStage::Tried, strikes: 0 };
+        let mut suspects = Suspects::default();
+        suspects.claimed(vec![tried], true, |_| true);
+        suspects.begin_trial(BORN, |_| true);
+        assert!(suspects.end_trial(BORN, |_| false).is_empty());
+        let later = BORN.saturating_add(limits::TRIAL_MAX);
+        assert_eq!(suspects.end_trial(later, |_| false).len(), 1);
+        assert!(!suspects.hunting);
+    }
+
+    #[test]
+    fn strikes_of_a_slow_run_judge_it_in_a_shard_that_nobody_died_of() {
+        let struck = |strikes| Suspect { run: run_id(1), stage: SuspectStage::Held, strikes };
+        let mut suspects = Suspects::default();
+        assert_eq!(suspects.claimed(vec![struck(limits::STRIKES_MAX - 1)], false, |_| false), []);
+        assert!(!suspects.is_judged(run_id(1)) && !suspects.hunting);
+        let mut suspects = Suspects::default();
+        assert_eq!(suspects.claimed(vec![struck(limits::STRIKES_MAX)], false, |_| false), []);
+        assert!(suspects.is_judged(run_id(1)));
+    }
+}

@@ -99,6 +99,8 @@ impl Lane {
             closed: Vec::new(),
             consumed: Vec::new(),
             undelivered: Vec::new(),
+            suspects: Vec::new(),
+            cleared: Vec::new(),
         }
     }
 

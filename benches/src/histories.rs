@@ -71,8 +71,8 @@ async fn run<W: Workflow<Input = u32>>(size: u32, signals: u32) -> Result<RunHis
     handle.result().await?;
     workers.stop().await?;
     let mut session = store.session().await?;
-    let mut histories = session.load(&Load::Runs(vec![handle.run_id()])).await?;
-    Ok(histories.remove(0))
+    let load = Load { runs: vec![handle.run_id()], after: None, bytes: usize::MAX };
+    Ok(session.load(&load).await?.histories.remove(0))
 }
 
 #[cfg(test)]

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use pgworkflows::store::{
-    Append, Appended, Claim, Claimed, ClosedRun, Due, DueRuns, Hint, InboxPage, InboxRead, Load, Queue,
-    RunHistory, Session, Store, StoreError, StoreQuery, Submission, Submitted, Tick, Ticked,
+    Append, Appended, Claim, Claimed, ClosedRun, Due, DueRuns, Hint, InboxPage, InboxRead, Load, Loaded,
+    Queue, Release, Session, Store, StoreError, StoreQuery, Submission, Submitted, Tick, Ticked, Unparked,
 };
-use pgworkflows::{LeaseId, RunId};
+use pgworkflows::RunId;
 use tokio::sync::broadcast;
 
 /// Takes a store away from those who use it, and gives it back.
@@ -133,7 +133,12 @@ impl Session for FragileSession {
         self.session.read_inbox(read).await
     }
 
-    async fn load(&mut self, load: &Load) -> Result<Vec<RunHistory>, StoreError> {
+    async fn unparked(&mut self, unparked: &Unparked) -> Result<Vec<RunId>, StoreError> {
+        self.outage.pass()?;
+        self.session.unparked(unparked).await
+    }
+
+    async fn load(&mut self, load: &Load) -> Result<Loaded, StoreError> {
         self.outage.pass()?;
         self.session.load(load).await
     }
@@ -143,8 +148,8 @@ impl Session for FragileSession {
         self.session.due_runs(due).await
     }
 
-    async fn release(&mut self, lease: LeaseId) -> Result<(), StoreError> {
+    async fn release(&mut self, release: &Release) -> Result<(), StoreError> {
         self.outage.pass()?;
-        self.session.release(lease).await
+        self.session.release(release).await
     }
 }

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pgworkflows::store::{
-    Append, Appended, Claim, Claimed, ClosedRun, Due, DueRuns, Hint, InboxPage, InboxRead, Load, Queue,
-    RunHistory, Session, Store, StoreError, StoreQuery, Submission, Submitted, Tick, Ticked,
+    Append, Appended, Claim, Claimed, ClosedRun, Due, DueRuns, Hint, InboxPage, InboxRead, Load, Loaded,
+    Queue, Release, Session, Store, StoreError, StoreQuery, Submission, Submitted, Tick, Ticked, Unparked,
 };
 use pgworkflows::{LeaseId, RunId, Worker};
 use pgworkflows_examples::trial::{self, Story};
@@ -208,7 +208,11 @@ impl Session for FatedSession {
         self.session.read_inbox(read).await
     }
 
-    async fn load(&mut self, load: &Load) -> Result<Vec<RunHistory>, StoreError> {
+    async fn unparked(&mut self, unparked: &Unparked) -> Result<Vec<RunId>, StoreError> {
+        self.session.unparked(unparked).await
+    }
+
+    async fn load(&mut self, load: &Load) -> Result<Loaded, StoreError> {
         self.session.load(load).await
     }
 
@@ -216,8 +220,8 @@ impl Session for FatedSession {
         self.session.due_runs(due).await
     }
 
-    async fn release(&mut self, lease: LeaseId) -> Result<(), StoreError> {
-        self.session.release(lease).await
+    async fn release(&mut self, release: &Release) -> Result<(), StoreError> {
+        self.session.release(release).await
     }
 }
 

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use async_trait::async_trait;
+use pgworkflows::RunId;
 use pgworkflows::store::{
     Append, Appended, Claim, Claimed, ClosedRun, Due, DueRuns, Hint, InboxPage, InboxRead, Load, Loaded,
     Queue, Release, Session, Store, StoreError, StoreQuery, Submission, Submitted, Tick, Ticked, Unparked,
 };
-use pgworkflows::RunId;
 use tokio::sync::broadcast;
 
 /// Takes a store away from those who use it, and gives it back.

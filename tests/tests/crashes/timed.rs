@@ -8,7 +8,7 @@ use pgworkflows::store::{
     Append, Appended, Claim, Claimed, ClosedRun, Due, DueRuns, Hint, InboxPage, InboxRead, Load, Loaded,
     Queue, Release, Session, Store, StoreError, StoreQuery, Submission, Submitted, Tick, Ticked, Unparked,
 };
-use pgworkflows::{LeaseId, RunId};
+use pgworkflows::RunId;
 use pgworkflows_postgres::PostgresStore;
 use tokio::sync::broadcast;
 use tokio::time::Instant;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use pgworkflows::store::{
     Append, ClosedRun, ClosedStatus, Due, DueMark, Load, MessageRef, NewEvent, NewRun, OpenRow, OpenState,
-    OpenedRun, Queue, RunFilter, RunPage, Submission, Submitted, UpdatedRun,
+    OpenedRun, Queue, RunFilter, RunPage, Submission, Submitted, Suspect, SuspectStage, Unparked, UpdatedRun,
 };
 use pgworkflows::{
     AppendNo, EventName, EventSeq, InboxNo, LeaseId, MessageId, Position, RunId, ShardId, Timestamp,
@@ -19,6 +19,9 @@ use crate::operation::{Answer, Operation, Seen};
 /// How many runs and messages a sequence has at most.
 const RUNS: usize = 8;
 const MESSAGES: usize = 40;
+
+/// A reader that is no lease's, and reads page by page.
+const PAGER: usize = usize::MAX - 1;
 
 /// What is known of a sequence.
 pub(crate) struct Model {
@@ -83,15 +86,30 @@ impl Model {
             36..42 => self.tick(dice),
             42..66 => self.append(dice),
             // A cursor belongs to the shards that it was begun with.
-            66..75 => Operation::ReadInbox { lease: self.lease(dice), shards: self.all_shards() },
-            75..79 => Operation::Load(self.load(dice)),
+            66..72 => {
+                let lease = self.lease(dice);
+                Operation::ReadInbox { lease, shards: self.all_shards(), bytes: usize::MAX }
+            }
+            72..75 => {
+                let bytes = dice.below(50);
+                Operation::ReadInbox { lease: PAGER, shards: self.all_shards(), bytes }
+            }
+            75..77 => Operation::Load(self.load(dice)),
+            77..79 => Operation::Unparked(Unparked {
+                shards: self.shards(dice),
+                after: dice.chance(30).then(|| self.run(dice)),
+                limit: 1 + dice.below(4) as u32,
+            }),
             79..82 => Operation::DueRuns(Due {
                 shards: self.shards(dice),
                 after: dice.chance(30).then(|| self.mark(dice)),
                 until: self.time(dice),
                 limit: 1 + dice.below(3) as u32,
             }),
-            82..85 => Operation::Release { lease: self.lease(dice) },
+            82..85 => {
+                let at_fault = dice.chance(40).then(|| self.run(dice));
+                Operation::Release { lease: self.lease(dice), at_fault }
+            }
             85..87 => Operation::Closed(self.pool.clone()),
             87..91 => Operation::Describe(self.run(dice)),
             91..93 => Operation::Find { workflow: self.workflow(dice), key: key(dice.below(3)) },
@@ -108,11 +126,13 @@ impl Model {
     pub(crate) fn last_looks(&self) -> Vec<Operation> {
         let shards = self.all_shards();
         let mut looks = vec![
-            Operation::Load(Load::Runs(self.pool.clone())),
-            Operation::Load(Load::Unparked { shards: shards.clone(), after: None, limit: 100 }),
+            Operation::Load(Load { runs: self.pool.clone(), after: None, bytes: usize::MAX }),
+            Operation::Unparked(Unparked { shards: shards.clone(), after: None, limit: 100 }),
             Operation::Closed(self.pool.clone()),
             // A reader that has read nothing yet.
-            Operation::ReadInbox { lease: usize::MAX, shards: shards.clone() },
+            Operation::ReadInbox { lease: usize::MAX, shards: shards.clone(), bytes: usize::MAX },
+            Operation::Expire,
+            Operation::Claim { lease: None, limit: self.queue.shard_count },
         ];
         let until = self.queue.now.saturating_add(Duration::from_secs(3600));
         looks.push(Operation::DueRuns(Due { shards, after: None, until, limit: 100 }));
@@ -144,7 +164,7 @@ impl Model {
                     }
                 }
             }
-            (Operation::Claim { lease, .. }, Ok(Seen::Claimed(shards))) => {
+            (Operation::Claim { lease, .. }, Ok(Seen::Claimed(shards, _))) => {
                 let positions = shards.iter().map(|shard| (shard.shard, shard.next_position)).collect();
                 match lease {
                     Some(lease) => self.leases[*lease].positions = positions,
@@ -159,7 +179,7 @@ impl Model {
             (Operation::ReadInbox { .. }, Ok(Seen::Messages(messages))) => {
                 self.read.extend(messages.iter().map(|(run, message, _)| (*run, *message)));
             }
-            (Operation::Release { lease }, Ok(_)) => {
+            (Operation::Release { lease, .. }, Ok(_)) => {
                 self.leases.iter_mut().skip(*lease).take(1).for_each(|lease| lease.doubtful = true);
             }
             (Operation::Expire, Ok(_)) => self.leases.iter_mut().for_each(|lease| lease.doubtful = true),
@@ -305,15 +325,16 @@ impl Model {
         let committed = self.leases.get(lease).map_or(1, |lease| lease.next.get()) - 1;
         let committed = AppendNo::new(committed + u64::from(dice.chance(10)));
         let due_after = dice.chance(30).then(|| self.mark(dice));
-        Operation::Tick { lease, renew: dice.chance(70), committed, due_after, due_until: self.time(dice) }
+        let (renew, due_until) = (dice.chance(70), self.time(dice));
+        let deaths_max = if dice.chance(20) { dice.below(3) as u32 } else { u32::MAX };
+        Operation::Tick { lease, renew, committed, deaths_max, due_after, due_until }
     }
 
     fn load(&self, dice: &mut Dice) -> Load {
-        if dice.chance(50) {
-            return Load::Runs((0..1 + dice.below(3)).map(|_| self.run(dice)).collect());
-        }
-        let after = dice.chance(30).then(|| self.run(dice));
-        Load::Unparked { shards: self.shards(dice), after, limit: 1 + dice.below(4) as u32 }
+        let runs: BTreeSet<RunId> = (0..1 + dice.below(4)).map(|_| self.run(dice)).collect();
+        let after = dice.chance(30).then(|| EventSeq::new(dice.below(4) as u32));
+        let bytes = if dice.chance(50) { dice.below(800) } else { usize::MAX };
+        Load { runs: runs.into_iter().collect(), after, bytes }
     }
 
     fn list(&self, dice: &mut Dice) -> Operation {

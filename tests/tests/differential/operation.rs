@@ -2,8 +2,8 @@
 //! messages by their ids. It must not know a store.
 
 use pgworkflows::store::{
-    Append, ClaimedShard, ClosedRun, Due, DueMark, EventRecord, Load, RunDescription, RunFilter, RunHistory,
-    RunPage, StoreError, Submission, Submitted,
+    Append, ClaimedShard, ClosedRun, Due, DueMark, EventRecord, Load, Loaded, RunDescription, RunFilter,
+    RunPage, StoreError, Submission, Submitted, Suspect, Unparked,
 };
 use pgworkflows::{AppendNo, EventSeq, MessageId, RunId, ShardId, Timestamp};
 
@@ -31,6 +31,7 @@ pub(crate) enum Operation {
         lease: usize,
         renew: bool,
         committed: AppendNo,
+        deaths_max: u32,
         due_after: Option<DueMark>,
         due_until: Timestamp,
     },
@@ -43,11 +44,14 @@ pub(crate) enum Operation {
     ReadInbox {
         lease: usize,
         shards: Vec<ShardId>,
+        bytes: usize,
     },
+    Unparked(Unparked),
     Load(Load),
     DueRuns(Due),
     Release {
         lease: usize,
+        at_fault: Option<RunId>,
     },
     Closed(Vec<RunId>),
     Describe(RunId),
@@ -74,18 +78,19 @@ pub(crate) type Answer = Result<Seen, Problem>;
 pub(crate) enum Seen {
     Done,
     Submitted(Vec<Submitted>),
-    Claimed(Vec<ClaimedShard>),
+    Claimed(Vec<ClaimedShard>, Vec<Suspect>),
     /// Of a lease that is held: its shards, whether there is mail, whether anything is due.
     Ticked {
         held: Option<(u16, bool, bool)>,
         claimable: u16,
     },
     Messages(Vec<(RunId, MessageId, bytes::Bytes)>),
-    Histories(Vec<RunHistory>),
+    Found(Vec<RunId>),
+    Histories(Loaded),
     Due(Vec<DueMark>),
     Closed(Vec<ClosedRun>),
     Runs(Vec<RunDescription>),
-    Found(Option<RunId>),
+    FoundByKey(Option<RunId>),
     Events(Vec<EventRecord>),
 }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pgworkflows::store::{
-    Append, Claim, InboxCursor, InboxRead, LeaseTick, MessageRef, Queue, RunDescription, Session, Store,
-    StoreError, Submission, Submitted, Tick,
+    Append, Claim, InboxCursor, InboxRead, LeaseTick, MessageRef, Queue, Release, RunDescription, Session,
+    Store, StoreError, Submission, Submitted, Tick,
 };
 use pgworkflows::{InboxNo, LeaseId, MessageId, Timestamp};
 use pgworkflows_memory::{ManualClock, MemoryStore, MemoryTransaction};
@@ -110,7 +110,8 @@ impl Side {
     async fn end(&mut self) {
         self.transactions.clear();
         for lease in std::mem::take(&mut self.leases) {
-            self.session.release(lease).await.expect("a lease can be released");
+            let release = Release { lease, at_fault: None };
+            self.session.release(&release).await.expect("a lease can be released");
         }
         self.cursors.clear();
         self.numbers.clear();
@@ -133,11 +134,12 @@ impl Side {
             }
             Operation::Claim { lease, limit } => self.claim(*lease, *limit).await?,
             Operation::Expire => self.expire().await,
-            Operation::Tick { lease, renew, committed, due_after, due_until } => {
+            Operation::Tick { lease, renew, committed, deaths_max, due_after, due_until } => {
                 let tick = LeaseTick {
                     lease: self.lease(*lease),
                     renew: renew.then_some(TTL),
                     committed: *committed,
+                    deaths_max: *deaths_max,
                     cursor: self.cursors.get(lease).cloned().unwrap_or_default(),
                     due_after: *due_after,
                     due_until: *due_until,
@@ -154,19 +156,21 @@ impl Side {
                 self.session.append(&append).await?;
                 Seen::Done
             }
-            Operation::ReadInbox { lease, shards } => {
+            Operation::ReadInbox { lease, shards, bytes } => {
                 let cursor = self.cursors.get(lease).cloned().unwrap_or_default();
-                let read = InboxRead { shards: shards.clone(), cursor, limit: 1_000 };
+                let read = InboxRead { shards: shards.clone(), cursor, limit: 1_000, bytes: *bytes };
                 let page = self.session.read_inbox(&read).await?;
                 self.cursors.insert(*lease, page.cursor);
                 self.numbers.extend(page.messages.iter().map(|message| (message.message, message.number)));
                 let messages = page.messages.into_iter();
                 Seen::Messages(messages.map(|message| (message.run, message.message, message.body)).collect())
             }
+            Operation::Unparked(unparked) => Seen::Found(self.session.unparked(unparked).await?),
             Operation::Load(load) => Seen::Histories(self.session.load(load).await?),
             Operation::DueRuns(due) => Seen::Due(self.session.due_runs(due).await?.runs),
-            Operation::Release { lease } => {
-                self.session.release(self.lease(*lease)).await?;
+            Operation::Release { lease, at_fault } => {
+                let release = Release { lease: self.lease(*lease), at_fault: *at_fault };
+                self.session.release(&release).await?;
                 Seen::Done
             }
             Operation::Closed(runs) => {
@@ -178,7 +182,7 @@ impl Side {
             Operation::Describe(run) => {
                 Seen::Runs(query.describe(*run).await?.map(timeless).into_iter().collect())
             }
-            Operation::Find { workflow, key } => Seen::Found(query.find(workflow, key).await?),
+            Operation::Find { workflow, key } => Seen::FoundByKey(query.find(workflow, key).await?),
             Operation::List { filter, page } => {
                 Seen::Runs(query.list(filter, page).await?.into_iter().map(timeless).collect())
             }
@@ -200,7 +204,7 @@ impl Side {
         if lease.is_none() {
             self.leases.push(claimed.lease);
         }
-        Ok(Seen::Claimed(claimed.shards))
+        Ok(Seen::Claimed(claimed.shards, claimed.suspects))
     }
 
     /// The append as this side knows lease and messages.

@@ -13,10 +13,11 @@ enum Wrong {
     ForeignMessage,
     MessageTwice,
     RunTwice,
+    SuspectTwice,
     ForeignLease,
 }
 
-const WRONGS: [Wrong; 9] = [
+const WRONGS: [Wrong; 10] = [
     Wrong::Repeated,
     Wrong::RepeatedWithOtherContent,
     Wrong::NumberSkipped,
@@ -25,6 +26,7 @@ const WRONGS: [Wrong; 9] = [
     Wrong::ForeignMessage,
     Wrong::MessageTwice,
     Wrong::RunTwice,
+    Wrong::SuspectTwice,
     Wrong::ForeignLease,
 ];
 
@@ -41,6 +43,12 @@ impl Model {
         {
             if dice.chance(35) {
                 self.go_on(run, &mut positions, &mut append, dice);
+            }
+            if dice.chance(15) {
+                append.suspects.push(suspect(run, dice));
+            }
+            if dice.chance(10) {
+                append.cleared.push(run);
             }
         }
         let mut lease = lease;
@@ -138,6 +146,7 @@ impl Model {
             }
             Wrong::MessageTwice => append.consumed.extend(append.consumed.first().copied()),
             Wrong::RunTwice => append.closed.extend(append.closed.first().cloned()),
+            Wrong::SuspectTwice => append.suspects.extend(append.suspects.first().copied()),
             Wrong::ForeignLease => *lease = self.lease(dice),
         }
     }
@@ -145,6 +154,11 @@ impl Model {
 
 /// Names of events: what they mean is nothing to a store.
 const NAMES: [&str; 3] = ["run.started", "activity.scheduled", "some.day"];
+
+fn suspect(run: RunId, dice: &mut Dice) -> Suspect {
+    let stages = [SuspectStage::Held, SuspectStage::Tried, SuspectStage::SetAside];
+    Suspect { run, stage: stages[dice.below(stages.len())], strikes: dice.below(3) as u32 }
+}
 
 fn reference(run: RunId, message: MessageId) -> MessageRef {
     // The number is each side's own.
@@ -162,5 +176,7 @@ fn empty(number: AppendNo) -> Append {
         closed: Vec::new(),
         consumed: Vec::new(),
         undelivered: Vec::new(),
+        suspects: Vec::new(),
+        cleared: Vec::new(),
     }
 }

@@ -25,7 +25,7 @@ enum Kind {
     RunFailed { run: RunId, failure: Failure, uncompensated: Vec<Uncompensated> },
     RunCancelled { run: RunId, reason: Option<String>, uncompensated: Vec<Uncompensated> },
     RunTerminated { run: RunId, reason: String, skipped: Vec<String> },
-    TimedOut { run: RunId, waited: Duration },
+    TimedOut { run: RunId, waited: Duration, waiting_on: Option<String> },
     Store(StoreError),
 }
 
@@ -70,8 +70,8 @@ impl Error {
         Self(Box::new(Kind::RunTerminated { run, reason, skipped }))
     }
 
-    pub(crate) fn timed_out(run: RunId, waited: Duration) -> Self {
-        Self(Box::new(Kind::TimedOut { run, waited }))
+    pub(crate) fn timed_out(run: RunId, waited: Duration, waiting_on: Option<String>) -> Self {
+        Self(Box::new(Kind::TimedOut { run, waited, waiting_on }))
     }
 
     /// Whether the caller gave something that cannot be: a name, a duration, a configuration.
@@ -224,11 +224,10 @@ impl fmt::Display for Error {
                 }
                 Ok(())
             }
-            Kind::TimedOut { run, waited } => {
-                write!(
-                    f,
-                    "run {run} was not over after {waited:?}; it goes on, and `result` may be called again"
-                )
+            Kind::TimedOut { run, waited, waiting_on } => {
+                write!(f, "run {run} was not over after {waited:?}")?;
+                waiting_on.iter().try_for_each(|on| write!(f, ", and waits on {on}"))?;
+                f.write_str("; it goes on, and `result` may be called again")
             }
             Kind::Store(error) => error.fmt(f),
         }

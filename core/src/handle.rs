@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::event::Event;
 use crate::history::History;
 use crate::id::RunId;
+use crate::limits;
 use crate::outcome::terminal_event;
 use crate::signal::Signal;
 use crate::store::{ClosedRun, StoreError};
@@ -253,7 +254,17 @@ impl<W: Workflow> AwaitResult<W> {
         tokio::select! {
             biased;
             closed = self.handle.closed() => closed,
-            () = expired => Err(Error::timed_out(self.handle.run, time)),
+            () = expired => Err(Error::timed_out(self.handle.run, time, self.waiting_on().await)),
+        }
+    }
+
+    /// What the run waits on, if the store says it soon.
+    async fn waiting_on(&self) -> Option<String> {
+        let shared = &self.handle.shared;
+        tokio::select! {
+            biased;
+            info = shared.describe(self.handle.run) => info.ok()?.waiting_on,
+            () = shared.host.sleep(limits::LAST_WORDS_WAIT) => None,
         }
     }
 }

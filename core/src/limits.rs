@@ -115,6 +115,9 @@ pub const LOCAL_START_PATIENCE: Duration = Duration::from_secs(5);
 /// How often a client that waits for results looks for them without being told.
 pub const CLIENT_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How long a client whose wait for a result timed out asks what the run waits on, to say so in the error.
+pub const LAST_WORDS_WAIT: Duration = Duration::from_secs(1);
+
 /// How many requests a client submits in one transaction.
 pub const CLIENT_BATCH_MAX: usize = 500;
 

@@ -13,6 +13,7 @@ mod inbox;
 mod loads;
 mod outbox;
 mod recover;
+mod report;
 mod strangers;
 mod suspects;
 #[cfg(test)]
@@ -86,6 +87,8 @@ pub(crate) struct Processor {
     due: bool,
     /// Whether shards came after the last heartbeat was asked: its answer does not speak for them.
     claimed_since_tick: bool,
+    /// The recovery that is under way.
+    recovery: Option<Recovery>,
     /// When its recovery had ended, or when it paid off the last death since.
     serving_since: Option<Timestamp>,
     /// The run that it worked on last: if that took too long, it is at fault.
@@ -109,6 +112,13 @@ impl Shard {
     fn is_suspicious(&self) -> bool {
         self.deaths >= limits::DEATHS_BEFORE_SUSPICION
     }
+}
+
+/// The recovery of claimed shards.
+struct Recovery {
+    since: Timestamp,
+    /// How many runs came back.
+    runs: usize,
 }
 
 /// A run in memory.
@@ -210,6 +220,7 @@ impl Processor {
             due_until: None,
             due: false,
             claimed_since_tick: false,
+            recovery: None,
             serving_since: None,
             worked_on: None,
             read_turn: 0,
@@ -232,6 +243,7 @@ impl Processor {
             self.shards.insert(claimed.shard, shard);
         }
         self.serving_since = None;
+        self.recovery = Some(Recovery { since: claimed.now, runs: 0 });
         self.claim_suspects(&claimed.suspects, &fresh);
         self.loads.recover(fresh.iter().map(|claimed| claimed.shard).collect());
         // A new owner begins with no snapshot and no mark; what is in memory already is recognised.

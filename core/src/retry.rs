@@ -72,6 +72,11 @@ impl RetryPolicy {
 
     /// The delay after `attempt` (from 1 on) failed with `failure`, or `None` if it was the last.
     /// `seed` makes the jitter: the same seed gives the same delay.
+    /// How many attempts there are at most.
+    pub(crate) fn attempts_max(&self) -> Option<u32> {
+        self.max_attempts
+    }
+
     pub(crate) fn delay_after(&self, attempt: u32, failure: &crate::Failure, seed: u64) -> Option<Duration> {
         let last = self.max_attempts.is_some_and(|max| attempt >= max);
         if last || !failure.retryable || self.non_retryable.contains(&failure.type_name) {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::blame::Cut;
+use super::report::report;
 use super::suspects::Change;
 use super::{Consequences, Declined, Effect, Live, Processor};
 use crate::canary::{self, Bug};
@@ -98,6 +99,7 @@ impl Live {
     pub(super) fn log(&mut self, group: &mut Group, events: Vec<PastEvent>) -> Consequences {
         let mut follows = Consequences::default();
         for PastEvent { seq, at, event } in events {
+            report(&self.run.state, &event);
             let (name, body) = (event.name(), wire::encode_event(&event));
             match &event {
                 Event::ActivityScheduled { id, .. } | Event::CompensationScheduled { id } => {

@@ -2,7 +2,7 @@
 //! replayed some events at a time, so that a long one holds nothing up.
 
 use super::batch::{Group, RowChange};
-use super::{Live, Processor, Waiting};
+use super::{Live, Processor, Recovery, Waiting};
 use crate::canary::{self, Bug};
 use crate::event::{Event, wire};
 use crate::id::{CommandId, RunId};
@@ -30,6 +30,18 @@ impl Processor {
             }
         }
         self.loads.listed(asked, found);
+        self.tell_recovery();
+    }
+
+    /// Says how many runs came back, once all have.
+    fn tell_recovery(&mut self) {
+        if self.loads.is_recovering() {
+            return;
+        }
+        if let Some(Recovery { since, runs }) = self.recovery.take() {
+            let (lease, shards) = (self.lease, self.shards.len());
+            tracing::info!(%lease, shards, runs, recovering_since = %since, "recovered");
+        }
     }
 
     /// Has a run loaded, as soon as it may be worked on.
@@ -81,7 +93,9 @@ impl Processor {
         if arrived.events.is_empty() {
             self.loads.replayed();
             if whole && let Some(replay) = self.replaying.take() {
+                self.recovery.iter_mut().for_each(|recovery| recovery.runs += 1);
                 self.bring_back(replay, turn);
+                self.tell_recovery();
             }
         }
         true

@@ -1,0 +1,60 @@
+//! What a processor says of its runs in the worker's log, as it happens. It must not decide anything.
+
+use crate::event::Event;
+use crate::run::RunState;
+
+/// Tells an operator of an event that somebody may have to look at.
+pub(super) fn report(state: &RunState, event: &Event) {
+    let (run, workflow, key) = (state.id, &state.workflow, state.key.as_deref());
+    match event {
+        Event::ActivityAttemptFailed { id, attempt, failure, retry_at } => {
+            let activity = state.activities.get(id);
+            let attempts_max = activity.and_then(|activity| activity.options.retry.attempts_max());
+            let activity = activity.map(|activity| activity.name.as_str());
+            tracing::warn!(
+                %run, %workflow, key, activity, attempt, attempts_max, again_at = %retry_at,
+                failure_type = %failure.type_name, "an attempt failed: {failure}"
+            );
+        }
+        Event::ActivityAttemptLost { id, attempt } => {
+            let activity = state.activities.get(id).map(|activity| activity.name.as_str());
+            tracing::warn!(%run, %workflow, key, activity, attempt, "an attempt ended with its process");
+        }
+        Event::ActivityFailed { id, failure } | Event::CompensationFailed { id, failure } => {
+            tracing::warn!(
+                %run, %workflow, key, call = %id, failure_type = %failure.type_name,
+                "an activity failed, no attempt is left: {failure}"
+            );
+        }
+        Event::RunFailed { failure, uncompensated } => {
+            let uncompensated = uncompensated.len();
+            tracing::warn!(
+                %run, %workflow, key, failure_type = %failure.type_name, uncompensated, "a run failed: {failure}"
+            );
+        }
+        Event::RunStalled { reason } => tracing::error!(%run, %workflow, key, "a run stalled: {reason}"),
+        Event::RunResumed { released } => {
+            tracing::info!(%run, %workflow, key, released, "a stalled run goes on");
+        }
+        Event::RunStarted { .. } => tracing::debug!(%run, %workflow, key, "a run started"),
+        Event::RunCompleted { .. } | Event::RunCancelled { .. } | Event::RunTerminated { .. } => {
+            tracing::debug!(%run, %workflow, key, how = %event.name(), "a run is over");
+        }
+        Event::RunAdopted { .. }
+        | Event::ActivityScheduled { .. }
+        | Event::ActivityAttemptStarted { .. }
+        | Event::ActivityCompleted { .. }
+        | Event::ActivityCancelled { .. }
+        | Event::StepCompleted { .. }
+        | Event::StepFailed { .. }
+        | Event::TimerStarted { .. }
+        | Event::TimerFired { .. }
+        | Event::TimerCancelled { .. }
+        | Event::SignalReceived { .. }
+        | Event::CancelRequested { .. }
+        | Event::RunEnding { .. }
+        | Event::CompensationRegistered { .. }
+        | Event::CompensationScheduled { .. }
+        | Event::CompensationCompleted { .. } => {}
+    }
+}

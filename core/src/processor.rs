@@ -522,6 +522,7 @@ impl Live {
             return;
         }
         self.uncommitted += 1;
+        group.counted = true;
         outbox.push(group);
     }
 
@@ -536,6 +537,7 @@ impl Live {
             _ => {
                 let mut group = Group::new(self.run.state.id);
                 group.effects.push(effect);
+                group.counted = true;
                 self.uncommitted += 1;
                 outbox.push(group);
             }

@@ -32,6 +32,8 @@ pub(super) struct Group {
     pub(super) row: Option<RowChange>,
     pub(super) suspect: Option<Change>,
     pub(super) effects: Vec<Effect>,
+    /// Whether the run was in memory when it was queued, and counts it.
+    pub(super) counted: bool,
 }
 
 /// An event that is encoded and has no position yet.
@@ -70,6 +72,7 @@ impl Group {
             row: None,
             suspect: None,
             effects: Vec::new(),
+            counted: false,
         }
     }
 
@@ -332,7 +335,9 @@ impl Processor {
             if let Some(Change::Mark(Suspect { stage: SuspectStage::Tried, run, .. })) = group.suspect {
                 self.loads.admit(run);
             }
-            if let Some(live) = self.runs.get_mut(&group.run) {
+            if group.counted
+                && let Some(live) = self.runs.get_mut(&group.run)
+            {
                 live.uncommitted -= 1;
                 if live.uncommitted == 0 {
                     self.evict_if_idle(group.run);

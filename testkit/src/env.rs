@@ -112,8 +112,10 @@ impl TestEnv {
         self.world.serve(future).await
     }
 
-    /// Lets that much time pass. Everything that falls due meanwhile happens at its own time.
+    /// Lets that much time pass. Everything that falls due meanwhile happens at its own time. Time ends with the year
+    /// 9999, the last that a store can hold: no more passes than there is.
     pub async fn advance(&self, time: Duration) {
+        let time = time.min(self.world.time_left());
         let slept = self.world.drive(self.world.time().sleep(time)).await;
         slept.unwrap_or_else(|Stuck| unreachable!("time can always pass"));
     }
@@ -121,7 +123,8 @@ impl TestEnv {
     /// Lets time pass until that moment.
     ///
     /// # Errors
-    /// [`Error::is_invalid`] if it has passed: time does not go backwards.
+    /// [`Error::is_invalid`] if it has passed, for time does not go backwards, or if it is after the year 9999, the
+    /// last that a store can hold.
     pub async fn advance_until(&self, moment: DateTime<Utc>) -> Result<(), Error> {
         let ahead = (moment - self.now()).to_std().map_err(|_| {
             Error::invalid(format!(
@@ -129,6 +132,13 @@ impl TestEnv {
                 self.now()
             ))
         })?;
+        let last = self.now() + self.world.time_left();
+        if moment > last {
+            return Err(Error::invalid(format!(
+                "time ends at {last}, the last moment that a store can hold, and {moment} was asked for; give an \
+                 earlier one"
+            )));
+        }
         self.advance(ahead).await;
         Ok(())
     }

@@ -8,7 +8,10 @@ mod drive;
 mod host;
 mod patience;
 mod pilot;
+mod prospect;
 mod report;
+#[cfg(test)]
+mod tests;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -27,6 +30,7 @@ pub(crate) use self::drive::Stuck;
 pub(crate) use self::host::{Gate, WorldHost};
 pub(crate) use self::patience::Patience;
 pub(crate) use self::pilot::{Pilot, Turn};
+pub(crate) use self::prospect::Prospect;
 use crate::runtime::dice::Dice;
 use crate::runtime::scheduler::Scheduler;
 use crate::runtime::time::{Order, Owner, Time};
@@ -38,17 +42,13 @@ pub(crate) struct Settings {
     pub(crate) epoch: Timestamp,
     /// Where ids and jitter come from.
     pub(crate) seed: u64,
-    /// How long a worker that was killed keeps others waiting.
-    pub(crate) lease_ttl: Duration,
-    /// How often a worker that has nothing to do wakes up.
-    pub(crate) tick_interval: Duration,
     /// What disturbs the store.
     pub(crate) faults: Option<Arc<dyn Faults>>,
     /// What holds outcomes of activities and steps back.
     pub(crate) gate: Option<Arc<dyn Gate>>,
     /// What leads the world.
     pub(crate) pilot: Option<Rc<dyn Pilot>>,
-    /// Further settings of every worker.
+    /// Further settings of every worker, but for its lease and its heartbeat.
     pub(crate) worker: Arc<dyn Fn(WorkerBuilder) -> WorkerBuilder>,
 }
 
@@ -56,14 +56,10 @@ pub(crate) struct Settings {
 pub(crate) const EPOCH: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
 
 impl Default for Settings {
-    /// No faults, and workers that seldom wake up: years pass in a moment.
     fn default() -> Self {
-        let day = Duration::from_secs(24 * 3600);
         Self {
             epoch: EPOCH,
             seed: 0,
-            lease_ttl: 4 * day,
-            tick_interval: day,
             faults: None,
             gate: None,
             pilot: None,
@@ -83,8 +79,6 @@ pub(crate) struct World {
     settings: Settings,
     workers: RefCell<BTreeMap<WorkerNo, WorkerMonitor>>,
     workers_made: Cell<u32>,
-    /// Until then a worker that was killed may keep its runs from others.
-    settled_at: Cell<Duration>,
 }
 
 /// One life of a worker.
@@ -103,20 +97,9 @@ impl WorkerNo {
     }
 }
 
-/// Whether it is a worker's processor and heart, which have timers even where nothing is ahead.
+/// Whether it is a worker's processor and heart.
 fn is_engine(owner: Owner) -> bool {
     !owner.0.is_multiple_of(2)
-}
-
-/// What a world in which no task is woken waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Prospect {
-    /// An activity or a step waits for something that is not of this world.
-    Outside,
-    /// Time has to pass, until then at least.
-    Time(Duration),
-    /// Nothing: whatever time passes, no run goes on.
-    Nothing,
 }
 
 impl World {
@@ -142,7 +125,6 @@ impl World {
             settings,
             workers: RefCell::default(),
             workers_made: Cell::new(0),
-            settled_at: Cell::new(Duration::ZERO),
         })
     }
 
@@ -154,8 +136,8 @@ impl World {
         let gate = self.settings.gate.clone();
         let host = WorldHost::new(&self.time, number.attempts(), dice, &self.calls, gate);
         let worker = Worker::builder(self.store.clone()).host(host).processors(1).queue_shards(SHARDS);
-        let worker = worker.name(format!("worker-{}", number.0)).lease_ttl(self.settings.lease_ttl);
-        let worker = (self.settings.worker)(worker.tick_interval(self.settings.tick_interval));
+        let worker = (self.settings.worker)(worker.name(format!("worker-{}", number.0)));
+        let worker = worker.lease_ttl(LEASE_TTL).tick_interval(TICK_INTERVAL);
         let worker = self.definitions.register(worker, &self.calls).build()?;
         self.workers.borrow_mut().insert(number, worker.monitor());
         let life = async move {
@@ -166,21 +148,14 @@ impl World {
         Ok(number)
     }
 
-    /// Ends a worker where it stands, as a crash does: nothing is handed over.
-    pub(crate) fn kill(&self, worker: WorkerNo) {
-        if self.workers.borrow_mut().remove(&worker).is_some() {
+    /// Ends all workers where they stand, as a crash does: nothing is handed over. Nobody has to wait for their leases.
+    pub(crate) fn kill_all(&self) {
+        for worker in std::mem::take(&mut *self.workers.borrow_mut()).into_keys() {
             let mut scheduler = self.scheduler.borrow_mut();
             scheduler.kill(worker.engine());
             scheduler.kill(worker.attempts());
-            let keeps_for = self.settings.lease_ttl + 2 * self.settings.tick_interval;
-            self.settled_at.set(self.time.now() + keeps_for);
         }
-    }
-
-    /// Ends all workers where they stand.
-    pub(crate) fn kill_all(&self) {
-        let workers: Vec<_> = self.workers.borrow().keys().copied().collect();
-        workers.into_iter().for_each(|worker| self.kill(worker));
+        self.store.expire_leases();
     }
 
     /// Polls one woken task; `false` if none is woken.
@@ -201,34 +176,9 @@ impl World {
         polled
     }
 
-    /// What has to happen before the world goes on by itself, once it is settled.
-    pub(crate) fn prospect(&self) -> Prospect {
-        if self.calls.waits_outside() {
-            return Prospect::Outside;
-        }
-        match self.time.next_timer() {
-            Some(next) if self.is_anything_ahead() => Prospect::Time(next),
-            _ => Prospect::Nothing,
-        }
-    }
-
     /// What comes next, now that no task is woken.
     fn turn(&self) -> Turn {
         self.settings.pilot.as_ref().map_or(Turn::TimePasses, |pilot| pilot.rested(self))
-    }
-
-    /// Whether time brings more than the heartbeats of workers.
-    fn is_anything_ahead(&self) -> bool {
-        let is_deadline = |monitor: &WorkerMonitor| monitor.next_deadline().is_some();
-        self.workers.borrow().values().any(is_deadline)
-            || self.store.next_deadline().is_some()
-            || self.time.now() < self.settled_at.get()
-            // Of clients, and of attempts: their own sleeps and their limits.
-            || self.time.has_timer(|owner| !is_engine(owner))
-    }
-
-    fn has_attempt_with_timer(&self) -> bool {
-        self.time.has_timer(|owner| owner != Owner::WORLD && !is_engine(owner))
     }
 
     /// Moves time on and wakes what waits for it.
@@ -274,6 +224,12 @@ impl World {
 
 /// How many shards the queue has: one thread serves them all.
 const SHARDS: u16 = 1;
+
+/// How long a worker may go without a heartbeat: as long as there may be. So time can be skipped.
+const LEASE_TTL: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// How often a heart beats unless time is skipped. A run that sleeps for more than two beats is parked, as in production.
+const TICK_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 
 impl fmt::Debug for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -180,7 +180,6 @@ impl Pilot for Reaper {
         });
         let recorded = Recorded { begun: world.calls().begun().len(), outcomes: outcomes.collect() };
         self.recorded.borrow_mut().push(recorded);
-        world.store().expire_leases();
         world.advance_to(world.elapsed() + self.outage);
         world.start_worker().expect("the one that died was made in the same way");
     }

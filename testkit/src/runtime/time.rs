@@ -56,6 +56,8 @@ pub(crate) struct Inner {
 struct Timer {
     waker: Waker,
     owner: Owner,
+    /// How long it was set for.
+    length: Duration,
     attempt: Option<Arc<AtomicUsize>>,
 }
 
@@ -110,7 +112,7 @@ impl Time {
 
     /// Waits for a time.
     pub(crate) fn sleep(self: &Arc<Self>, time: Duration) -> Sleep {
-        Sleep { time: Arc::clone(self), until: self.now().saturating_add(time), place: None }
+        Sleep { time: Arc::clone(self), until: self.now().saturating_add(time), length: time, place: None }
     }
 
     /// When the next timer rings.
@@ -118,9 +120,11 @@ impl Time {
         self.lock().timers.first_key_value().map(|((at, _), _)| *at)
     }
 
-    /// Whether one of these has a timer.
-    pub(crate) fn has_timer(&self, of: impl Fn(Owner) -> bool) -> bool {
-        self.lock().timers.values().any(|timer| of(timer.owner))
+    /// When the next of these timers rings, told apart by whose they are and how long they were set for.
+    pub(crate) fn next_timer_of(&self, which: impl Fn(Owner, Duration) -> bool) -> Option<Duration> {
+        let inner = self.lock();
+        let mut timers = inner.timers.iter();
+        timers.find(|(_, timer)| which(timer.owner, timer.length)).map(|((at, _), _)| *at)
     }
 
     /// Moves time on, never back, and rings what is due.
@@ -170,6 +174,7 @@ impl std::fmt::Debug for Inner {
 pub(crate) struct Sleep {
     time: Arc<Time>,
     until: Duration,
+    length: Duration,
     place: Option<(Duration, u64)>,
 }
 
@@ -191,7 +196,7 @@ impl Future for Sleep {
         };
         let attempt = inner.attempt.clone();
         attempt.as_ref().inspect(|timers| _ = timers.fetch_add(1, Ordering::Relaxed));
-        let timer = Timer { waker: task.waker().clone(), owner: inner.current, attempt };
+        let timer = Timer { waker: task.waker().clone(), owner: inner.current, length: self.length, attempt };
         let replaced = inner.timers.insert(place, timer);
         drop(inner);
         drop(replaced);

@@ -2,8 +2,10 @@
 
 use std::cell::Cell;
 
+use chrono::{DateTime, Utc};
 use futures::future::join_all;
 use futures::join;
+use pgworkflows::Timestamp;
 use pgworkflows::prelude::*;
 use pgworkflows_testkit::{Error, Mock, TestEnv};
 
@@ -15,6 +17,52 @@ async fn ten_years_take_a_moment_and_end_on_the_microsecond() -> Result<(), Erro
     let run = env.start::<Sleeps>(3650 * DAY).await?;
     run.result().await?;
     assert_eq!(env.elapsed(), 3650 * DAY);
+    Ok(())
+}
+
+#[tokio::test]
+async fn sleep_until_the_last_moment_of_the_calendar_ends_there() -> Result<(), Error> {
+    struct Patient;
+
+    impl Workflow for Patient {
+        const NAME: &'static str = "patient";
+        type Input = ();
+        type Output = String;
+
+        async fn run(ctx: Context, (): ()) -> WorkflowResult<String> {
+            ctx.sleep_until(Timestamp::MAX_DEADLINE.into()).await?;
+            Ok(ctx.now().to_rfc3339())
+        }
+    }
+
+    let env = TestEnv::builder().workflow::<Patient>().build();
+    let run = env.start::<Patient>(()).await?;
+    assert_eq!(run.result().await?, "9999-12-31T23:59:59+00:00");
+    assert_eq!(env.now(), Timestamp::MAX_DEADLINE.into());
+    Ok(())
+}
+
+#[tokio::test]
+async fn attempt_that_takes_two_thousand_years_ends_after_them() -> Result<(), Error> {
+    let years = 2_000 * 365 * DAY;
+    let env = orders().mock_with(Mock::<Reserve>::new(|_| Ok(7)).takes(years)).build();
+    let run = env.start::<Order>("book".to_owned()).await?;
+    run.signal(APPROVED, true).await?;
+    assert_eq!(run.result().await?, "charged 7");
+    assert_eq!(env.elapsed(), years);
+    Ok(())
+}
+
+#[tokio::test]
+async fn time_ends_with_the_calendar() -> Result<(), Error> {
+    let env = TestEnv::builder().workflow::<Sleeps>().build();
+    let error = env.advance_until(DateTime::<Utc>::MAX_UTC).await.unwrap_err();
+    assert!(error.is_invalid());
+    for part in ["time ends at 9999-12-31 23:59:59 UTC", "+262142-12-31", "earlier"] {
+        assert!(error.to_string().contains(part), "{error}");
+    }
+    env.advance(Duration::MAX).await;
+    assert_eq!(env.now(), Timestamp::MAX_DEADLINE.into());
     Ok(())
 }
 

@@ -8,6 +8,7 @@ mod held;
 mod orders;
 mod play;
 mod problem;
+mod scope;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,13 +16,14 @@ use std::future::IntoFuture;
 use std::marker::PhantomData;
 
 use futures::future::LocalBoxFuture;
-use pgworkflows::Workflow;
+use pgworkflows::{Activity, Workflow};
 
 pub use self::arrival::Arrival;
 pub use self::failure::ExploreFailure;
 pub(crate) use self::held::Held;
 use self::orders::{Orders, Walk, shrink};
 use self::play::{Play, Player};
+use self::scope::Scope;
 use crate::env::{TestEnv, TestEnvBuilder, TestRun};
 use crate::error::Error;
 use crate::runtime::dice::Dice;
@@ -84,7 +86,8 @@ where
     S: AsyncFn(TestEnv) -> Result<TestRun<W>, Error>,
     C: AsyncFn(TestRun<W>) -> Result<(), Error>,
 {
-    let player = Player { definition: definition.clone(), script, check, arrivals_max: ARRIVALS_MAX };
+    let (definition, scope) = (definition.clone(), Scope::default());
+    let player = Player { definition, script, check, arrivals_max: ARRIVALS_MAX, scope };
     Explore {
         player,
         orders_max: ORDERS_MAX,
@@ -124,7 +127,7 @@ pub struct Explore<W, S, C> {
 pub struct Explored {
     /// How many orders were tried, no two of them alike.
     pub orders: usize,
-    /// Whether these are all orders that there are.
+    /// Whether these are all orders that there are of what was not left out.
     pub exhaustive: bool,
     /// Of these, how many were drawn at random.
     pub random: usize,
@@ -175,6 +178,23 @@ where
         self
     }
 
+    /// Leaves the outcomes of an activity out of the orders: they come at once and are no arrivals. For activities that
+    /// only tell others something, such as one that publishes an event, so that when they are done makes no difference;
+    /// each such outcome would multiply the orders by what else can come meanwhile.
+    ///
+    /// An attempt that fails is tried again when its time comes, as ever.
+    pub fn ignore<A: Activity>(mut self) -> Self {
+        self.player.scope.ignore::<A>();
+        self
+    }
+
+    /// Whether time may pass while something else can arrive; it may unless told otherwise. With `false` it passes only
+    /// where nothing else can come: no timer, timeout or retry overtakes an outcome or a message that is on its way.
+    pub fn timeouts(mut self, overtake: bool) -> Self {
+        self.player.scope.timeouts = overtake;
+        self
+    }
+
     /// Plays this order alone: these arrivals first, and then what comes if nobody chooses. A failure prints the
     /// line.
     pub fn order(mut self, arrivals: impl Into<Vec<Arrival>>) -> Self {
@@ -192,12 +212,13 @@ where
 
     async fn run(self) -> Result<Explored, ExploreFailure> {
         self.check_bounds()?;
+        self.check_ignored()?;
         if let Some(order) = self.order.clone() {
             let play = self.play(Walk::along(order)).await?;
             let explored = Explored { orders: 1, exhaustive: false, random: 0, seed: self.seed };
             return match play.problem {
                 None => Ok(explored),
-                Some(_) => Err(ExploreFailure::found(play, 1)),
+                Some(_) => Err(self.found(play, 1)),
             };
         }
         let mut orders = Orders::new(self.orders_max);
@@ -207,7 +228,7 @@ where
             let play = self.play(walk).await?.explored();
             tried += 1;
             if play.problem.is_some() {
-                return Err(ExploreFailure::found(play, tried));
+                return Err(self.found(play, tried));
             }
             orders.walked(&play.walk);
             seen.insert(play.walk.list());
@@ -240,17 +261,33 @@ where
             Ok(_) | Err(_) => false,
         };
         shrink(list, fails).await;
-        Ok(ExploreFailure::found(shortest, tried))
+        Ok(self.found(shortest, tried))
     }
 
     async fn play(&self, walk: Walk<Arrival>) -> Result<Play, ExploreFailure> {
         self.player.play(walk).await.map_err(ExploreFailure::refused)
     }
 
+    fn found(&self, play: Play, tried: usize) -> ExploreFailure {
+        ExploreFailure::found(play, tried, &self.player.scope)
+    }
+
     fn check_bounds(&self) -> Result<(), ExploreFailure> {
         let bounds = [("orders_max", self.orders_max), ("arrivals_max", self.player.arrivals_max)];
         let Some((name, _)) = bounds.into_iter().find(|(_, bound)| *bound == 0) else { return Ok(()) };
         let problem = format!("`{name}` is 0, and nothing would be explored; give it 1 at least");
+        Err(ExploreFailure::refused(Error::invalid(problem)))
+    }
+
+    /// An activity of another name would be ignored in vain, and nobody would notice.
+    fn check_ignored(&self) -> Result<(), ExploreFailure> {
+        let definitions = self.player.definition.definitions();
+        let mut ignored = self.player.scope.ignored();
+        let Some(name) = ignored.find(|name| !definitions.knows_activity(name)) else { return Ok(()) };
+        let problem = format!(
+            "`ignore` was told of activity `{name}`, which is neither registered nor mocked; add it to the builder, or \
+             leave out the `ignore`"
+        );
         Err(ExploreFailure::refused(Error::invalid(problem)))
     }
 }
@@ -283,6 +320,7 @@ impl<W: Workflow, S, C> fmt::Debug for Explore<W, S, C> {
             .field("random_orders", &self.random_orders)
             .field("seed", &self.seed)
             .field("order", &self.order)
+            .field("scope", &self.player.scope)
             .finish_non_exhaustive()
     }
 }

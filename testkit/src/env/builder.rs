@@ -93,6 +93,11 @@ impl TestEnvBuilder {
         Ok(TestEnv { world: Rc::new(world) })
     }
 
+    /// What workers of the environment will know.
+    pub(crate) fn definitions(&self) -> &Definitions {
+        &self.definitions
+    }
+
     /// What a user cannot set.
     pub(crate) fn settings_mut(&mut self) -> &mut Settings {
         &mut self.settings

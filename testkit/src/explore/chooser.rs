@@ -15,6 +15,8 @@ use crate::world::{Pilot, Prospect, Turn, World};
 pub(super) struct Chooser {
     held: Arc<Held>,
     arrivals_max: usize,
+    /// Whether time may pass while something else can arrive.
+    timeouts: bool,
     inner: RefCell<Inner>,
 }
 
@@ -29,10 +31,11 @@ struct Inner {
 }
 
 impl Chooser {
-    pub(super) fn new(held: Arc<Held>, walk: Walk<Arrival>, arrivals_max: usize) -> Self {
+    pub(super) fn new(held: Arc<Held>, walk: Walk<Arrival>, arrivals_max: usize, timeouts: bool) -> Self {
         Self {
             held,
             arrivals_max,
+            timeouts,
             inner: RefCell::new(Inner { walk, replayed: 0, passing: None, problem: None }),
         }
     }
@@ -49,7 +52,8 @@ impl Chooser {
     fn arrive(&self, world: &World) -> Result<Turn, Problem> {
         self.replay(world)?;
         let mut options = self.held.arrivals();
-        if matches!(world.prospect(), Prospect::Time(_)) {
+        let may_pass = self.timeouts || options.is_empty();
+        if may_pass && matches!(world.prospect(), Prospect::Time(_)) {
             options.push(Arrival::time());
         }
         if options.is_empty() {

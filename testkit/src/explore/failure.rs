@@ -6,6 +6,7 @@ use std::fmt;
 use super::arrival::Arrival;
 use super::play::Play;
 use super::problem::Problem;
+use super::scope::Scope;
 use crate::error::Error;
 
 /// An order that fails, or an exploration that cannot be.
@@ -15,7 +16,7 @@ pub struct ExploreFailure(Box<Kind>);
 
 enum Kind {
     Refused(Error),
-    Found { problem: Problem, order: Vec<Arrival>, tried: usize, timeline: String },
+    Found { problem: Problem, scope: Scope, order: Vec<Arrival>, tried: usize, timeline: String },
 }
 
 impl ExploreFailure {
@@ -24,17 +25,13 @@ impl ExploreFailure {
     }
 
     /// The problem of a play, the last of so many that were tried.
-    pub(super) fn found(play: Play, tried: usize) -> Self {
+    pub(super) fn found(play: Play, tried: usize, scope: &Scope) -> Self {
         let Play { walk, problem, history } = play;
         let timeline = history.map(|history| format!("{history:#}")).unwrap_or_default();
-        match problem {
-            // An order that does not fit is shown as it was given.
-            Some(problem @ Problem::Misfit(_)) => {
-                Self(Box::new(Kind::Found { problem, order: walk.given(), tried, timeline }))
-            }
-            Some(problem) => Self(Box::new(Kind::Found { problem, order: walk.list(), tried, timeline })),
-            None => unreachable!("only what has a problem is a failure"),
-        }
+        let problem = problem.unwrap_or_else(|| unreachable!("only what has a problem is a failure"));
+        // An order that does not fit is shown as it was given.
+        let order = if matches!(problem, Problem::Misfit(_)) { walk.given() } else { walk.list() };
+        Self(Box::new(Kind::Found { problem, scope: scope.clone(), order, tried, timeline }))
     }
 
     /// What has to arrive first for the failure to be seen: the shortest list that was found. The rest comes by
@@ -46,8 +43,8 @@ impl ExploreFailure {
         }
     }
 
-    /// Whether nothing was explored: a bound is 0, the definitions cannot be, or the given order does not fit the
-    /// run.
+    /// Whether nothing was explored: a bound is 0, an ignored activity is not known, the definitions cannot be, or
+    /// the given order does not fit the run.
     pub fn is_invalid(&self) -> bool {
         match &*self.0 {
             Kind::Refused(_) => true,
@@ -66,9 +63,11 @@ impl ExploreFailure {
 
 impl fmt::Display for ExploreFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (problem, order, tried, timeline) = match &*self.0 {
+        let (problem, scope, order, tried, timeline) = match &*self.0 {
             Kind::Refused(error) => return error.fmt(f),
-            Kind::Found { problem, order, tried, timeline } => (problem, order, tried, timeline),
+            Kind::Found { problem, scope, order, tried, timeline } => {
+                (problem, scope, order, tried, timeline)
+            }
         };
         writeln!(f, "order {tried} fails: {problem}\n")?;
         if !timeline.is_empty() {
@@ -79,7 +78,7 @@ impl fmt::Display for ExploreFailure {
         }
         write!(
             f,
-            "to play this order alone:\n\n    explore(&definition, script, check).order({order:?}).assert().await;"
+            "to play this order alone:\n\n    explore(&definition, script, check){scope}.order({order:?}).assert().await;"
         )
     }
 }

@@ -10,11 +10,15 @@ use pgworkflows_memory::{Call as StoreCall, Fact, Fault, FaultPoint, Faults, Sta
 use tokio::sync::oneshot;
 
 use super::arrival::Arrival;
+use super::scope::Scope;
 use crate::world::{Call, Gate};
 
 /// The doors to a world: of its store, for messages, and of its workers, for outcomes.
 #[derive(Debug, Default)]
-pub(crate) struct Held(Mutex<Inner>);
+pub(crate) struct Held {
+    scope: Scope,
+    inner: Mutex<Inner>,
+}
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -49,6 +53,11 @@ pub(super) struct Progress {
 }
 
 impl Held {
+    /// Doors that nothing passes which a test explores.
+    pub(super) fn new(scope: Scope) -> Self {
+        Self { scope, inner: Mutex::default() }
+    }
+
     /// What may arrive now, each once, in the order in which it comes if nobody chooses.
     pub(super) fn arrivals(&self) -> Vec<Arrival> {
         let inner = self.lock();
@@ -133,7 +142,7 @@ impl Held {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -162,6 +171,7 @@ impl Gate for Held {
     fn pass(&self, call: &Call, cancellation: &Cancellation) -> BoxFuture<'static, ()> {
         let (name, number) = (call.name.clone(), call.call.get());
         let arrival = match call.input {
+            Some(_) if self.scope.ignores(&name) => return Box::pin(std::future::ready(())),
             Some(_) => Arrival::activity(name, number),
             None => Arrival::step(name, number),
         };

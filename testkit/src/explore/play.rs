@@ -13,6 +13,7 @@ use super::chooser::Chooser;
 use super::held::{Held, Started};
 use super::orders::Walk;
 use super::problem::Problem;
+use super::scope::Scope;
 use crate::caught::caught;
 use crate::env::{TestEnv, TestEnvBuilder, TestRun};
 use crate::error::Error;
@@ -48,6 +49,7 @@ pub(super) struct Player<S, C> {
     pub(super) script: S,
     pub(super) check: C,
     pub(super) arrivals_max: usize,
+    pub(super) scope: Scope,
 }
 
 impl<S, C> Player<S, C> {
@@ -72,8 +74,9 @@ impl<S, C> Player<S, C> {
         S: AsyncFn(TestEnv) -> Result<TestRun<W>, Error>,
         C: AsyncFn(TestRun<W>) -> Result<(), Error>,
     {
-        let held = Arc::new(Held::default());
-        let chooser = Rc::new(Chooser::new(Arc::clone(&held), walk, self.arrivals_max));
+        let held = Arc::new(Held::new(self.scope.clone()));
+        let chooser = Chooser::new(Arc::clone(&held), walk, self.arrivals_max, self.scope.timeouts);
+        let chooser = Rc::new(chooser);
         let mut definition = self.definition.clone();
         let settings = definition.settings_mut();
         settings.gate = Some(Arc::clone(&held) as _);

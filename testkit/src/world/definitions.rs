@@ -70,6 +70,10 @@ impl Definitions {
         self.workflows.iter().any(|workflow| workflow.name == name)
     }
 
+    pub(crate) fn knows_activity(&self, name: &str) -> bool {
+        self.activities.iter().chain(&self.mocks).any(|(known, _)| *known == name)
+    }
+
     /// The names of all workflows.
     pub(crate) fn workflows(&self) -> impl Iterator<Item = &'static str> {
         self.workflows.iter().map(|workflow| workflow.name)

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use clap::ValueEnum;
 use pgworkflows::store::Store;
 use pgworkflows_memory::MemoryStore;
 use pgworkflows_pg_harness::Postgres;
@@ -11,7 +12,7 @@ use sqlx::{Connection, PgConnection};
 use crate::Failure;
 
 /// A kind of store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum StoreKind {
     /// `pgworkflows-postgres`.
     Postgres,

@@ -15,8 +15,9 @@ use pgworkflows::Client;
 use pgworkflows::store::Store;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-pub use self::question::{GrowthOptions, HELP, Question, read};
+pub use self::question::{GrowthOptions, Question};
 use crate::Failure;
+use crate::arguments::Database;
 use crate::drive::{Pace, drive};
 use crate::ground::{Address, Ground, StoreKind};
 use crate::measure::Figure;
@@ -50,7 +51,8 @@ struct Field<'o> {
 
 impl<'o> Field<'o> {
     async fn open(options: &'o GrowthOptions) -> Result<Self, Failure> {
-        let ground = Ground::open(StoreKind::Postgres, options.url.as_deref(), &options.schema).await?;
+        let Database { url, schema } = &options.database;
+        let ground = Ground::open(StoreKind::Postgres, url.as_deref(), schema).await?;
         let address = ground.address.clone().ok_or("growth is measured in a database")?;
         Ok(Self { options, ground, address })
     }

@@ -6,10 +6,11 @@ use chrono::Utc;
 use pgworkflows::Client;
 
 use crate::Failure;
+use crate::arguments::Database;
 use crate::drive::{Driven, Pace, drive, drive_each};
 use crate::ground::Ground;
 use crate::measure::{Distribution, Figure, Server, ServerReading, cpu, peak_memory};
-use crate::options::{Due, LoadOptions};
+use crate::options::{ClientProcess, Due, LoadOptions};
 use crate::workers::Workers;
 use crate::workload::{Seen, Workload};
 
@@ -27,7 +28,8 @@ pub struct Measured {
 /// # Errors
 /// Whatever goes wrong: a load with failures has no figures.
 pub async fn load(options: &LoadOptions) -> Result<Measured, Failure> {
-    let ground = Ground::open(options.store, options.url.as_deref(), &options.schema).await?;
+    let Database { url, schema } = &options.database;
+    let ground = Ground::open(options.store, url.as_deref(), schema).await?;
     let mut server = match &ground.address {
         Some(address) => Some(Server::connect(address).await?),
         None => None,
@@ -37,7 +39,9 @@ pub async fn load(options: &LoadOptions) -> Result<Measured, Failure> {
         None => "memory".to_owned(),
     };
     let workers = match &ground.address {
-        Some(address) if options.other_process => Workers::outside(address, options.workers)?,
+        Some(address) if options.client == ClientProcess::Other => {
+            Workers::outside(address, options.workers)?
+        }
         _ => Workers::inside(&ground.store, options.workers)?,
     };
     let client = Client::new(std::sync::Arc::clone(&ground.store));
@@ -98,8 +102,8 @@ struct Reading {
 impl Rig<'_> {
     async fn warm_up(&mut self) -> Result<(), Failure> {
         // One at least: it waits until the workers have come up.
-        let runs = self.options.warm_up.max(1);
-        self.drive(self.options.workload, self.pace(runs)).await.map(drop)
+        let runs = self.options.warm_up().max(1);
+        self.drive(self.options.workload(), self.pace(runs)).await.map(drop)
     }
 
     async fn repetition(&mut self) -> Result<Vec<Figure>, Failure> {
@@ -107,13 +111,13 @@ impl Rig<'_> {
         let mut figures = Vec::new();
         if options.latency_runs > 0 {
             let one_at_a_time = Pace { runs: options.latency_runs, clients: 1, in_flight: 1 };
-            let idle = self.drive(options.workload, one_at_a_time).await?;
+            let idle = self.drive(options.workload(), one_at_a_time).await?;
             figures.extend(latencies(&idle.seen, "idle_"));
         }
         let before = self.read().await?;
         let driven = match options.due {
-            Due::Each => self.drive(options.workload, self.pace(options.runs)).await?,
-            Due::SameSecond(lead) => self.drive_to_the_second(lead).await?,
+            Due::Each => self.drive(options.workload(), self.pace(options.runs)).await?,
+            Due::SameSecond => self.drive_to_the_second(options.lead()).await?,
         };
         let after = self.read().await?;
         figures.extend(latencies(&driven.seen, ""));
@@ -163,7 +167,7 @@ impl Rig<'_> {
     ) -> Result<(), Failure> {
         let runs = driven.seen.len() as f64;
         let seconds = driven.took.as_secs_f64();
-        let (calls, per_run) = self.options.workload.calls();
+        let (calls, per_run) = self.options.workload().calls();
         let mut add = |name: &str, value: f64| figures.push(Figure::new(name, value));
         add("seconds", seconds);
         add("runs_per_second", runs / seconds);

@@ -2,31 +2,12 @@
 
 use std::time::Duration;
 
-use crate::arguments::{Arguments, Misuse};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, ValueEnum, value_parser};
+
+use crate::arguments::{self, Database};
 use crate::ground::{Address, StoreKind};
 use crate::workload::Workload;
-
-/// What is printed beside an error.
-pub const HELP: &str = "\
-Options of `load`:
-    --store postgres|memory   where runs are kept (default: postgres, a throw-away server with fsync on)
-    --url URL                 an existing server, instead of a throw-away one
-    --schema NAME             the schema there (default: pgworkflows)
-    --workload NAME           activities, steps, fanout, timers or signals (default: activities)
-    --steps N                 activities, steps or signals per run, one after the other (default: 1)
-    --width N                 activities per run of `fanout`, at the same time (default: 20)
-    --sleep-ms N              how long the timer of `timers` runs (default: 100)
-    --due each|same-second    when timers are due: each so long after its start, or all within one second
-    --lead-s N                how long before that second the first run of `same-second` starts (default: 15)
-    --runs N                  runs in all, per repetition (default: 20000)
-    --warm-up N               runs before those (default: a fifth)
-    --latency-runs N          runs that are started one at a time, for their latency (default: 500)
-    --client same|other       whether the client shares the worker's process (default: same)
-    --workers N               workers; with `--client other` each in a process of its own (default: 1)
-    --clients N               tasks that start runs (default: 8)
-    --in-flight N             runs under way at a time, over all of them (default: 2000)
-    --repeat N                repetitions; the figures are medians, with their spread (default: 1)
-    --json                    one JSON object on standard output, instead of a table";
 
 /// What to do.
 #[derive(Debug)]
@@ -37,119 +18,182 @@ pub enum Role {
     Worker(Address),
 }
 
+/// Starts runs as fast as they are completed, and tells how fast that was and what it cost.
+#[derive(Clone, Debug, PartialEq, Eq, Parser)]
+#[command(name = "load")]
+pub struct LoadOptions {
+    /// Where runs are kept.
+    #[arg(long, default_value = "postgres")]
+    pub store: StoreKind,
+
+    /// Where, if that is a database.
+    #[command(flatten)]
+    pub database: Database,
+
+    /// What is measured.
+    #[command(flatten)]
+    work: Work,
+
+    /// When timers are due.
+    #[arg(long, default_value = "each")]
+    pub due: Due,
+
+    /// How many seconds before its second the first run of `--due same-second` starts.
+    #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = value_parser!(u64).range(1..=3_600))]
+    lead_s: u64,
+
+    /// Runs in all, per repetition.
+    #[arg(long, value_name = "N", default_value = "20000", value_parser = arguments::runs())]
+    pub runs: u64,
+
+    /// Runs before those, which are not measured [default: a fifth of --runs].
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(0..=100_000_000))]
+    warm_up: Option<u64>,
+
+    /// Runs that are started one at a time, for their latency.
+    #[arg(long, value_name = "N", default_value = "500", value_parser = value_parser!(u64).range(0..=1_000_000))]
+    pub latency_runs: u64,
+
+    /// Whether the client shares the worker's process.
+    #[arg(long, value_name = "PROCESS", default_value = "same")]
+    pub client: ClientProcess,
+
+    /// Workers; with `--client other` each in a process of its own.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = value_parser!(u64).range(1..=64))]
+    pub workers: u64,
+
+    /// Tasks that start runs.
+    #[arg(long, value_name = "N", default_value = "8", value_parser = value_parser!(u64).range(1..=10_000))]
+    pub clients: u64,
+
+    /// Runs under way at a time, over all clients.
+    #[arg(long, value_name = "N", default_value = "2000", value_parser = value_parser!(u64).range(1..=1_000_000))]
+    pub in_flight: u64,
+
+    /// Repetitions; the figures are medians, with their spread.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = value_parser!(u64).range(1..=1_000))]
+    pub repeat: u64,
+
+    /// Print one JSON object on standard output, instead of a table.
+    #[arg(long)]
+    pub json: bool,
+
+    /// For processes that the program itself starts.
+    #[arg(long, hide = true, default_value = "load")]
+    role: RoleName,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+struct Work {
+    /// What each run does.
+    #[arg(long, value_name = "NAME", default_value = "activities")]
+    workload: WorkloadName,
+
+    /// Activities, steps or signals per run, one after the other.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = value_parser!(u32).range(1..=100_000))]
+    steps: u32,
+
+    /// Activities per run of `fanout`, at the same time.
+    #[arg(long, value_name = "N", default_value = "20", value_parser = value_parser!(u32).range(1..=10_000))]
+    width: u32,
+
+    /// How many milliseconds the timer of `timers` runs.
+    #[arg(
+        long,
+        value_name = "MILLISECONDS",
+        default_value = "100",
+        value_parser = value_parser!(u64).range(0..=3_600_000)
+    )]
+    sleep_ms: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum WorkloadName {
+    Activities,
+    Steps,
+    #[value(name = "fanout")]
+    FanOut,
+    Timers,
+    Signals,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum RoleName {
+    Load,
+    Worker,
+}
+
 /// When timers are due.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Due {
     /// Each so long after its start.
     Each,
-    /// All within one second, which begins so long after the first start.
-    SameSecond(Duration),
+    /// All within one second.
+    SameSecond,
 }
 
-/// What to measure.
-#[derive(Clone, Debug)]
-pub struct LoadOptions {
-    /// Where runs are kept.
-    pub store: StoreKind,
-    /// An existing server.
-    pub url: Option<String>,
-    /// The schema there.
-    pub schema: String,
-    /// What runs do.
-    pub workload: Workload,
-    /// When timers are due.
-    pub due: Due,
-    /// Runs per repetition.
-    pub runs: u64,
+/// Where the client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ClientProcess {
+    /// In the worker's process.
+    Same,
+    /// In a process of its own.
+    Other,
+}
+
+impl LoadOptions {
+    /// What a run does.
+    pub fn workload(&self) -> Workload {
+        let Work { workload, steps, width, sleep_ms } = self.work;
+        match workload {
+            WorkloadName::Activities => Workload::Activities(steps),
+            WorkloadName::Steps => Workload::Steps(steps),
+            WorkloadName::FanOut => Workload::FanOut(width),
+            WorkloadName::Timers => Workload::Timers(Duration::from_millis(sleep_ms)),
+            WorkloadName::Signals => Workload::Signals(steps),
+        }
+    }
+
+    /// How long before its second the first run starts, if timers are due within one.
+    pub fn lead(&self) -> Duration {
+        Duration::from_secs(self.lead_s)
+    }
+
     /// Runs before anything is measured.
-    pub warm_up: u64,
-    /// Runs that are started one at a time.
-    pub latency_runs: u64,
-    /// Whether workers have processes of their own.
-    pub other_process: bool,
-    /// Workers.
-    pub workers: u64,
-    /// Tasks that start runs.
-    pub clients: u64,
-    /// Runs under way at a time.
-    pub in_flight: u64,
-    /// Repetitions.
-    pub repeat: u64,
-    /// Whether to print JSON.
-    pub json: bool,
+    pub fn warm_up(&self) -> u64 {
+        self.warm_up.unwrap_or_else(|| self.runs.div_ceil(5))
+    }
 }
 
-/// Reads the command line of the load program.
+/// Reads the command line of the load program, its name included.
 ///
 /// # Errors
-/// If it says nothing sensible.
-pub fn read(words: impl IntoIterator<Item = String>) -> Result<Role, Misuse> {
-    let mut arguments = Arguments::read(words, &["--json"])?;
-    let schema = arguments.text("--schema").unwrap_or_else(|| "pgworkflows".to_owned());
-    let url = arguments.text("--url");
-    if arguments.choice("--role", false, &[("load", false), ("worker", true)])? {
-        arguments.finish()?;
-        let url = url.ok_or_else(|| Misuse::new("--role worker needs --url"))?;
-        return Ok(Role::Worker(Address { url, schema }));
-    }
-    let kinds =
-        [("postgres", Some(StoreKind::Postgres)), ("memory", Some(StoreKind::Memory)), ("sqlite", None)];
-    let store = arguments
-        .choice("--store", Some(StoreKind::Postgres), &kinds)?
-        .ok_or_else(|| Misuse::new("--store is `sqlite`, which is not built yet; give postgres or memory"))?;
-    let runs = arguments.number("--runs", 20_000, 1..=100_000_000)?;
-    let options = LoadOptions {
-        store,
-        url,
-        schema,
-        due: due(&mut arguments)?,
-        workload: workload(&mut arguments)?,
-        runs,
-        warm_up: arguments.number("--warm-up", runs.div_ceil(5), 0..=100_000_000)?,
-        latency_runs: arguments.number("--latency-runs", 500, 0..=1_000_000)?,
-        other_process: arguments.choice("--client", false, &[("same", false), ("other", true)])?,
-        workers: arguments.number("--workers", 1, 1..=64)?,
-        clients: arguments.number("--clients", 8, 1..=10_000)?,
-        in_flight: arguments.number("--in-flight", 2_000, 1..=1_000_000)?,
-        repeat: arguments.number("--repeat", 1, 1..=1_000)?,
-        json: arguments.flag("--json"),
-    };
-    arguments.finish()?;
+/// What to print instead: help that was asked for, or what cannot be.
+pub fn read(words: impl IntoIterator<Item = String>) -> Result<Role, clap::Error> {
+    let options = LoadOptions::try_parse_from(words)?;
     check(&options)?;
-    Ok(Role::Load(options))
-}
-
-fn due(arguments: &mut Arguments) -> Result<Due, Misuse> {
-    let lead = Duration::from_secs(arguments.number("--lead-s", 15, 1..=3_600)?);
-    arguments.choice("--due", Due::Each, &[("each", Due::Each), ("same-second", Due::SameSecond(lead))])
-}
-
-fn workload(arguments: &mut Arguments) -> Result<Workload, Misuse> {
-    let size = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
-    let steps = size(arguments.number("--steps", 1, 1..=100_000)?);
-    let width = size(arguments.number("--width", 20, 1..=10_000)?);
-    let sleep = Duration::from_millis(arguments.number("--sleep-ms", 100, 0..=3_600_000)?);
-    let known = [
-        Workload::Activities(steps),
-        Workload::Steps(steps),
-        Workload::FanOut(width),
-        Workload::Timers(sleep),
-        Workload::Signals(steps),
-    ];
-    let named = known.map(|workload| (workload.name(), workload));
-    arguments.choice("--workload", Workload::Activities(steps), &named)
+    Ok(match (options.role, &options.database.url) {
+        (RoleName::Worker, Some(url)) => {
+            Role::Worker(Address { url: url.clone(), schema: options.database.schema })
+        }
+        (RoleName::Worker | RoleName::Load, _) => Role::Load(options),
+    })
 }
 
 /// What is sensible by itself, but not together.
-fn check(options: &LoadOptions) -> Result<(), Misuse> {
-    let refuse = |message: &str| Err(Misuse::new(message));
-    if options.store == StoreKind::Memory && options.url.is_some() {
+fn check(options: &LoadOptions) -> Result<(), clap::Error> {
+    let refuse = |message| Err(LoadOptions::command().error(ErrorKind::ArgumentConflict, message));
+    let (in_memory, has_url) = (options.store == StoreKind::Memory, options.database.url.is_some());
+    if options.role == RoleName::Worker && !has_url {
+        return refuse("--role worker needs --url");
+    }
+    if in_memory && has_url {
         return refuse("--url is for `--store postgres`; leave it out, or leave out `--store memory`");
     }
-    if options.store == StoreKind::Memory && options.other_process {
+    if in_memory && options.client == ClientProcess::Other {
         return refuse("--store memory is in one process; give `--client same`, or `--store postgres`");
     }
-    if options.due != Due::Each && !matches!(options.workload, Workload::Timers(_)) {
+    if options.due != Due::Each && options.work.workload != WorkloadName::Timers {
         return refuse("--due is for `--workload timers`; give that, or leave --due out");
     }
     Ok(())
@@ -157,29 +201,86 @@ fn check(options: &LoadOptions) -> Result<(), Misuse> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Role, read};
+    use clap::{CommandFactory, ValueEnum};
+
+    use super::{ClientProcess, LoadOptions, Role, WorkloadName, read};
     use crate::workload::Workload;
 
-    fn error(line: &str) -> String {
-        read(line.split_whitespace().map(str::to_owned)).unwrap_err().to_string()
+    fn words(line: &str) -> impl Iterator<Item = String> {
+        std::iter::once("load").chain(line.split_whitespace()).map(str::to_owned)
+    }
+
+    fn options(line: &str) -> LoadOptions {
+        match read(words(line)).unwrap() {
+            Role::Load(options) => options,
+            Role::Worker(address) => panic!("{address:?}"),
+        }
+    }
+
+    fn said(line: &str) -> String {
+        read(words(line)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn options_do_not_contradict_each_other() {
+        LoadOptions::command().debug_assert();
     }
 
     #[test]
     fn defaults_are_one_activity_on_a_server_of_its_own() {
-        let Ok(Role::Load(options)) = read([]) else { panic!("no load") };
-        assert_eq!(options.workload, Workload::Activities(1));
-        assert_eq!((options.runs, options.warm_up, options.in_flight), (20_000, 4_000, 2_000));
-        assert!(options.url.is_none() && !options.other_process && !options.json);
+        let options = options("");
+        assert_eq!(options.workload(), Workload::Activities(1));
+        assert_eq!((options.runs, options.warm_up(), options.in_flight), (20_000, 4_000, 2_000));
+        assert!(options.database.url.is_none() && !options.json);
+        assert_eq!(options.client, ClientProcess::Same);
     }
 
     #[test]
-    fn what_cannot_be_is_refused_with_what_to_do() {
-        assert!(error("--store sqlite").contains("not built yet; give postgres or memory"));
-        assert!(error("--store memory --client other").contains("give `--client same`"));
-        assert!(error("--store memory --url postgres://h").contains("leave it out"));
-        assert!(error("--due same-second").contains("--workload timers"));
-        assert!(error("--workload sleep").contains("activities, steps, fanout, timers, signals"));
-        assert!(error("--runs 0").contains("--runs is `0`"));
-        assert!(error("--role worker").contains("--url"));
+    fn workloads_are_called_as_their_figures_are() {
+        for name in WorkloadName::value_variants() {
+            let value = name.to_possible_value().unwrap();
+            assert_eq!(
+                options(&format!("--workload {}", value.get_name())).workload().name(),
+                value.get_name()
+            );
+        }
+    }
+
+    #[test]
+    fn help_says_units_and_defaults() {
+        let help = said("--help");
+        for part in [
+            "Starts runs as fast as they are completed",
+            "Usage: load [OPTIONS]",
+            "--sleep-ms <MILLISECONDS>",
+            "--lead-s <SECONDS>",
+            "[default: 20000]",
+            "[default: a fifth of --runs]",
+            "- same-second: All within one second",
+        ] {
+            assert!(help.contains(part), "{part:?} is not in {help}");
+        }
+        assert!(!help.contains("--role"), "{help}");
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_with_the_value_and_what_may_be() {
+        for (line, parts) in [
+            ("--runs 0", &["'0'", "--runs", "1..=100000000"] as &[_]),
+            ("--runs many", &["'many'", "--runs"]),
+            ("--sleep-ms 3600001", &["'3600001'", "--sleep-ms", "0..=3600000"]),
+            ("--store sqlite", &["'sqlite'", "--store", "postgres, memory"]),
+            ("--workload sleep", &["'sleep'", "activities, steps, fanout, timers, signals"]),
+            ("--rums 7", &["'--rums'"]),
+            ("7", &["'7'"]),
+            ("--runs", &["--runs <N>", "a value is required"]),
+            ("--store memory --client other", &["give `--client same`"]),
+            ("--store memory --url postgres://h", &["leave it out"]),
+            ("--due same-second", &["--workload timers"]),
+            ("--role worker", &["--url"]),
+        ] {
+            let said = said(line);
+            assert!(parts.iter().all(|part| said.contains(part)), "{line}: {said}");
+        }
     }
 }

@@ -4,24 +4,25 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use clap::Parser;
 use pgworkflows_benches::Failure;
-use pgworkflows_benches::arguments::{Arguments, Misuse};
 use pgworkflows_benches::page::{Results, Size, measure, rewrite};
 
-const HELP: &str = "\
-Options of `bench-report`:
-    --full           what the goals speak of, about an hour; without it some minutes
-    --render-only    no measurements: those of last time are shown again";
+/// Rewrites the tables and plots of docs/performance.md from new measurements, which take some minutes.
+#[derive(Parser)]
+#[command(name = "bench-report", bin_name = "cargo xtask bench-report")]
+struct Options {
+    /// Measure what the goals speak of, which takes about an hour.
+    #[arg(long)]
+    full: bool,
+
+    /// Measure nothing: the figures of last time are shown again.
+    #[arg(long)]
+    render_only: bool,
+}
 
 fn main() -> ExitCode {
-    let options = match read(std::env::args().skip(1)) {
-        Ok(options) => options,
-        Err(misuse) => {
-            eprintln!("bench-report: {misuse}\n\n{HELP}");
-            return ExitCode::from(2);
-        }
-    };
-    match report(options) {
+    match report(&Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("bench-report: {failure}");
@@ -30,28 +31,16 @@ fn main() -> ExitCode {
     }
 }
 
-struct Options {
-    size: Size,
-    render_only: bool,
-}
-
-fn read(words: impl Iterator<Item = String>) -> Result<Options, Misuse> {
-    let mut arguments = Arguments::read(words, &["--full", "--render-only"])?;
-    let size = if arguments.flag("--full") { Size::Full } else { Size::Short };
-    let render_only = arguments.flag("--render-only");
-    arguments.finish()?;
-    Ok(Options { size, render_only })
-}
-
-fn report(options: Options) -> Result<(), Failure> {
+fn report(options: &Options) -> Result<(), Failure> {
     let programs = std::env::current_exe()?.parent().map(Path::to_owned).unwrap_or_default();
     // The programs are in `release` of the target directory.
     let target = programs.parent().map(Path::to_owned).unwrap_or_default();
     let kept = target.join("bench-report.json");
+    let size = if options.full { Size::Full } else { Size::Short };
     let results = if options.render_only {
         Results::read(&kept)?
     } else {
-        let results = measure(&programs, &target.join("criterion"), options.size)?;
+        let results = measure(&programs, &target.join("criterion"), size)?;
         results.keep(&kept)?;
         results
     };

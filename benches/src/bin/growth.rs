@@ -4,8 +4,9 @@
 
 use std::process::ExitCode;
 
+use clap::Parser;
 use pgworkflows_benches::Failure;
-use pgworkflows_benches::growth::{GrowthOptions, HELP, answer, read};
+use pgworkflows_benches::growth::{GrowthOptions, answer};
 use pgworkflows_benches::report::Summary;
 use serde_json::{Map, json};
 
@@ -15,14 +16,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let options = match read(std::env::args().skip(1)) {
-        Ok(options) => options,
-        Err(misuse) => {
-            eprintln!("growth: {misuse}\n\n{HELP}");
-            return ExitCode::from(2);
-        }
-    };
-    match print(&options).await {
+    match print(&GrowthOptions::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("growth: {failure}");

@@ -8,7 +8,7 @@
 use std::process::ExitCode;
 
 use pgworkflows_benches::load::load;
-use pgworkflows_benches::options::{HELP, LoadOptions, Role, read};
+use pgworkflows_benches::options::{ClientProcess, LoadOptions, Role, read};
 use pgworkflows_benches::report::Summary;
 use pgworkflows_benches::{Failure, workers};
 use serde_json::{Map, Value, json};
@@ -19,14 +19,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let role = match read(std::env::args().skip(1)) {
-        Ok(role) => role,
-        Err(misuse) => {
-            eprintln!("load: {misuse}\n\n{HELP}");
-            return ExitCode::from(2);
-        }
-    };
-    let outcome = match role {
+    let outcome = match read(std::env::args()).unwrap_or_else(|said| said.exit()) {
         Role::Worker(address) => workers::serve(&address).await,
         Role::Load(options) => measure(&options).await,
     };
@@ -53,12 +46,13 @@ async fn measure(options: &LoadOptions) -> Result<(), Failure> {
 
 /// What the figures are figures of.
 fn facts(options: &LoadOptions, store: &str) -> Map<String, Value> {
-    let (calls, per_run) = options.workload.calls();
+    let (workload, client) = (options.workload(), options.client);
+    let (calls, per_run) = workload.calls();
     let facts = [
         ("store", json!(store)),
-        ("workload", json!(options.workload.name())),
+        ("workload", json!(workload.name())),
         (calls, json!(per_run)),
-        ("client", json!(if options.other_process { "other" } else { "same" })),
+        ("client", json!(if client == ClientProcess::Other { "other" } else { "same" })),
         ("workers", json!(options.workers)),
         ("clients", json!(options.clients)),
         ("in_flight", json!(options.in_flight)),

@@ -19,7 +19,7 @@ pub(super) async fn neighbour(field: &Field<'_>) -> Result<Vec<Figure>, Failure>
     let writing = tokio::spawn(write(field.address.clone(), Arc::clone(&over), Arc::clone(&commits)));
     let began = Instant::now();
     let mut rates = Vec::new();
-    while began.elapsed() < field.options.time || rates.is_empty() {
+    while began.elapsed() < field.options.time() || rates.is_empty() {
         rates.push(load.round().await?);
     }
     let seconds = began.elapsed().as_secs_f64();

@@ -2,147 +2,148 @@
 
 use std::time::Duration;
 
-use crate::arguments::{Arguments, Misuse};
+use clap::{Parser, ValueEnum, value_parser};
 
-/// What is printed beside an error.
-pub const HELP: &str = "\
-growth QUESTION [options]
-
-    closed        throughput over a log of so many runs that are over (--rows)
-    events        the same, with nine events in each: `--rows 1111111` makes ten million
-    parked        throughput over so many parked runs with timers (--rows)
-    partitions    throughput while the log has so many partitions (--partitions), with --rows runs in all of them
-    recovery      how long a worker takes to bring back so many busy runs of 20 events (--rows), and their memory
-    snapshot      throughput while a reader holds a snapshot open (--seconds)
-    neighbour     throughput beside somebody who writes to the same database without a pause (--seconds)
-    idle          what a worker costs that has nothing to do (--seconds)
-
-Options:
-    --rows N          (default: 1000000; for `recovery` 10000, for `partitions` 60000)
-    --runs N          runs per round of load (default: 20000)
-    --seconds N       (default: 300 for `snapshot`, 60 for `idle`, 20 for `neighbour`)
-    --partitions N    (default: 60)
-    --url URL         an existing server, instead of a throw-away one
-    --schema NAME     the schema there, which should be empty (default: pgworkflows)
-    --json            one JSON object on standard output, instead of a table";
+use crate::arguments::{self, Database};
 
 /// One question.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Question {
-    /// Runs that are over.
+    /// Throughput over a log of so many runs that are over (--rows).
     Closed,
-    /// Many events.
+    /// The same, with nine events in each: `--rows 1111111` makes ten million.
     Events,
-    /// Parked runs.
+    /// Throughput over so many parked runs with timers (--rows).
     Parked,
-    /// Partitions.
+    /// Throughput while the log has so many partitions (--partitions), with --rows runs in all of them.
     Partitions,
-    /// Recovery.
+    /// How long a worker takes to bring back so many busy runs of 20 events (--rows), and their memory.
     Recovery,
-    /// A reader with an old snapshot.
+    /// Throughput while a reader holds a snapshot open (--seconds).
     Snapshot,
-    /// Another writer.
+    /// Throughput beside somebody who writes to the same database without a pause (--seconds).
     Neighbour,
-    /// Nothing to do.
+    /// What a worker costs that has nothing to do (--seconds).
     Idle,
 }
 
-/// A question with its measures.
-#[derive(Clone, Debug)]
+/// Tells how throughput changes as the database fills, and what idleness and recovery cost.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "growth")]
 pub struct GrowthOptions {
     /// What is asked.
     pub question: Question,
-    /// How large it grows.
-    pub rows: u64,
+
+    /// How large it grows, in runs [default: 1000000; for `recovery` 10000, for `partitions` 60000].
+    #[arg(long, value_name = "N", value_parser = arguments::runs())]
+    rows: Option<u64>,
+
     /// Runs per round of load.
+    #[arg(long, value_name = "N", default_value = "20000", value_parser = arguments::runs())]
     pub runs: u64,
-    /// How long it takes.
-    pub time: Duration,
+
+    /// How long it takes [default: 300 for `snapshot`, 20 for `neighbour`, 60 for `idle`].
+    #[arg(long, value_name = "SECONDS", value_parser = value_parser!(u64).range(1..=86_400))]
+    seconds: Option<u64>,
+
     /// Partitions of the log.
+    #[arg(long, value_name = "N", default_value = "60", value_parser = value_parser!(u64).range(1..=1_000))]
     pub partitions: u64,
-    /// An existing server.
-    pub url: Option<String>,
-    /// The schema there.
-    pub schema: String,
-    /// Whether to print JSON.
+
+    /// Which database grows.
+    #[command(flatten)]
+    pub database: Database,
+
+    /// Print one JSON object on standard output, instead of a table.
+    #[arg(long)]
     pub json: bool,
 }
 
-const QUESTIONS: [(&str, Question); 8] = [
-    ("closed", Question::Closed),
-    ("events", Question::Events),
-    ("parked", Question::Parked),
-    ("partitions", Question::Partitions),
-    ("recovery", Question::Recovery),
-    ("snapshot", Question::Snapshot),
-    ("neighbour", Question::Neighbour),
-    ("idle", Question::Idle),
-];
-
 impl Question {
     /// The word for it on the command line.
-    pub fn name(self) -> &'static str {
-        QUESTIONS.iter().find(|(_, question)| *question == self).map_or("?", |(name, _)| name)
+    pub fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
 }
 
-/// Reads the command line of the growth program.
-///
-/// # Errors
-/// If it says nothing sensible.
-pub fn read(words: impl IntoIterator<Item = String>) -> Result<GrowthOptions, Misuse> {
-    let mut words = words.into_iter();
-    let word = words.next().ok_or_else(|| Misuse::new("no question; give one of those below"))?;
-    let question = QUESTIONS.iter().find(|(name, _)| *name == word).map(|(_, question)| *question);
-    let question =
-        question.ok_or_else(|| Misuse::new(format!("`{word}` is no question; give one of those below")))?;
-    let mut arguments = Arguments::read(words, &["--json"])?;
-    let (rows, seconds) = match question {
-        Question::Recovery => (10_000, 60),
-        Question::Partitions => (60_000, 60),
-        Question::Snapshot => (1_000_000, 300),
-        Question::Neighbour => (1_000_000, 20),
-        Question::Closed | Question::Events | Question::Parked | Question::Idle => (1_000_000, 60),
-    };
-    let options = GrowthOptions {
-        question,
-        rows: arguments.number("--rows", rows, 1..=100_000_000)?,
-        runs: arguments.number("--runs", 20_000, 1..=100_000_000)?,
-        time: Duration::from_secs(arguments.number("--seconds", seconds, 1..=86_400)?),
-        partitions: arguments.number("--partitions", 60, 1..=1_000)?,
-        url: arguments.text("--url"),
-        schema: arguments.text("--schema").unwrap_or_else(|| "pgworkflows".to_owned()),
-        json: arguments.flag("--json"),
-    };
-    arguments.finish()?;
-    Ok(options)
+impl GrowthOptions {
+    /// How large it grows.
+    pub fn rows(&self) -> u64 {
+        self.rows.unwrap_or(match self.question {
+            Question::Recovery => 10_000,
+            Question::Partitions => 60_000,
+            Question::Closed
+            | Question::Events
+            | Question::Parked
+            | Question::Snapshot
+            | Question::Neighbour
+            | Question::Idle => 1_000_000,
+        })
+    }
+
+    /// How long it takes.
+    pub fn time(&self) -> Duration {
+        Duration::from_secs(self.seconds.unwrap_or(match self.question {
+            Question::Snapshot => 300,
+            Question::Neighbour => 20,
+            Question::Closed
+            | Question::Events
+            | Question::Parked
+            | Question::Partitions
+            | Question::Recovery
+            | Question::Idle => 60,
+        }))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::{QUESTIONS, Question, read};
+    use clap::{CommandFactory, Parser, ValueEnum};
 
-    fn words(line: &str) -> impl Iterator<Item = String> {
-        line.split_whitespace().map(str::to_owned)
+    use super::{GrowthOptions, Question};
+
+    fn read(line: &str) -> Result<GrowthOptions, String> {
+        let words = std::iter::once("growth").chain(line.split_whitespace());
+        GrowthOptions::try_parse_from(words).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn options_do_not_contradict_each_other() {
+        GrowthOptions::command().debug_assert();
     }
 
     #[test]
     fn every_question_is_understood_and_has_its_own_defaults() {
-        for (name, question) in QUESTIONS {
-            assert_eq!(read(words(name)).unwrap().question, question);
-            assert_eq!(question.name(), name);
+        for question in Question::value_variants() {
+            assert_eq!(read(&question.name()).unwrap().question, *question);
         }
-        assert_eq!(read(words("snapshot")).unwrap().time, Duration::from_secs(300));
-        assert_eq!(read(words("recovery --rows 1000")).unwrap().rows, 1_000);
+        assert_eq!(read("snapshot").unwrap().time(), Duration::from_secs(300));
+        assert_eq!(read("recovery").unwrap().rows(), 10_000);
+        assert_eq!(read("recovery --rows 1000").unwrap().rows(), 1_000);
     }
 
     #[test]
-    fn nonsense_is_refused() {
-        assert!(read(words("")).is_err());
-        assert!(read(words("cosed")).unwrap_err().to_string().contains("`cosed`"));
-        assert!(read(words("closed --row 7")).is_err());
-        assert_ne!(Question::Closed, Question::Events);
+    fn help_explains_every_question() {
+        let help = read("--help").unwrap_err();
+        for part in
+            ["Usage: growth [OPTIONS] <QUESTION>", "neighbour:", "--seconds <SECONDS>", "300 for `snapshot`"]
+        {
+            assert!(help.contains(part), "{part:?} is not in {help}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_with_the_value_and_what_may_be() {
+        for (line, parts) in [
+            ("", &["<QUESTION>", "not provided"] as &[_]),
+            ("cosed", &["'cosed'", "closed"]),
+            ("closed --row 7", &["'--row'"]),
+            ("idle --seconds 0", &["'0'", "--seconds", "1..=86400"]),
+        ] {
+            let said = read(line).unwrap_err();
+            assert!(parts.iter().all(|part| said.contains(part)), "{line}: {said}");
+        }
     }
 }

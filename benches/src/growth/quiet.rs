@@ -26,7 +26,7 @@ pub(super) async fn idle(field: &Field<'_>) -> Result<Vec<Figure>, Failure> {
 
     let (own, others) = (cpu("self"), server.read().await?.cpu);
     let began = Instant::now();
-    tokio::time::sleep(field.options.time).await;
+    tokio::time::sleep(field.options.time()).await;
     let seconds = began.elapsed().as_secs_f64();
     let own = (cpu("self") - own).as_secs_f64();
     let others = (server.read().await?.cpu - others).as_secs_f64();
@@ -35,7 +35,7 @@ pub(super) async fn idle(field: &Field<'_>) -> Result<Vec<Figure>, Failure> {
     log_statements(field, "all").await?;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let (logged, began) = (statements(&log()?), Instant::now());
-    tokio::time::sleep(field.options.time).await;
+    tokio::time::sleep(field.options.time()).await;
     let logged = statements(&log()?) - logged;
     let minutes = began.elapsed().as_secs_f64() / 60.0;
     log_statements(field, "none").await?;

@@ -31,15 +31,15 @@ pub(super) async fn recovery(field: &Field<'_>) -> Result<Vec<Figure>, Failure> 
         row: TemplateRow::Open { state: OpenState::Busy, wake_at_micros: None },
     };
     let mut filler = Filler::connect(&field.address).await?;
-    filler.copy(&template, &Copies { count: field.options.rows, age_millis: JUST_NOW }).await?;
+    filler.copy(&template, &Copies { count: field.options.rows(), age_millis: JUST_NOW }).await?;
     filler.settle().await?;
-    let busy = recover(field, field.options.rows).await?;
+    let busy = recover(field, field.options.rows()).await?;
     let grown = busy.memory.saturating_sub(busy.memory_before) as f64;
     Ok(vec![
-        Figure::new("busy_runs", field.options.rows as f64),
+        Figure::new("busy_runs", field.options.rows() as f64),
         Figure::new("startup_ms", millis(idle.took)),
         Figure::new("recovery_ms", millis(busy.took.saturating_sub(idle.took))),
-        Figure::new("memory_per_run_bytes", grown / field.options.rows as f64),
+        Figure::new("memory_per_run_bytes", grown / field.options.rows() as f64),
     ])
 }
 

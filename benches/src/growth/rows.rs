@@ -27,7 +27,7 @@ pub(super) async fn closed(field: &Field<'_>, activities: u32) -> Result<Vec<Fig
     let mut filler = Filler::connect(&field.address).await?;
     let mut figures = field
         .compare(async {
-            filler.copy(&template, &Copies { count: field.options.rows, age_millis: JUST_NOW }).await?;
+            filler.copy(&template, &Copies { count: field.options.rows(), age_millis: JUST_NOW }).await?;
             filler.settle().await
         })
         .await?;
@@ -38,7 +38,7 @@ pub(super) async fn closed(field: &Field<'_>, activities: u32) -> Result<Vec<Fig
 /// Over runs that sleep until some day next month.
 pub(super) async fn parked(field: &Field<'_>) -> Result<Vec<Figure>, Failure> {
     let mut filler = Filler::connect(&field.address).await?;
-    let each = field.options.rows.div_ceil(DEADLINES);
+    let each = field.options.rows().div_ceil(DEADLINES);
     let mut figures = field
         .compare(async {
             for number in 0..DEADLINES {
@@ -62,7 +62,7 @@ pub(super) async fn partitions(field: &Field<'_>) -> Result<Vec<Figure>, Failure
         .compare(async {
             for number in 0..partitions {
                 let age_millis = JUST_NOW + i64::try_from(number)? * PARTITION_MILLIS;
-                let count = field.options.rows.div_ceil(partitions);
+                let count = field.options.rows().div_ceil(partitions);
                 filler.copy(&template, &Copies { count, age_millis }).await?;
             }
             filler.settle().await

@@ -32,7 +32,7 @@ pub(super) async fn snapshot(field: &Field<'_>) -> Result<Vec<Figure>, Failure> 
 async fn rates(field: &Field<'_>, load: &Load) -> Result<Vec<f64>, Failure> {
     let began = Instant::now();
     let mut rates = Vec::new();
-    while began.elapsed() < field.options.time || rates.len() < 2 {
+    while began.elapsed() < field.options.time() || rates.len() < 2 {
         rates.push(load.round().await?);
     }
     Ok(rates)

@@ -2,57 +2,47 @@
 
 use std::collections::BTreeSet;
 
+use clap::{Parser, value_parser};
 use pgworkflows_testkit::sim::{Canary, Simulation};
 
-/// How the command is called.
-pub(crate) const USAGE: &str = "\
-Usage: cargo xtask simulate [--seeds N] [--seed FIRST] [--keep PARTS] [--canary NAME]
-       cargo xtask simulate --canaries [--seed FIRST]
-
-  --seeds N      simulate N seeds (1000; 1 if only --seed is given)
-  --seed FIRST   the first of them (0)
-  --keep PARTS   of each world only these parts, as printed for a seed that fails: `3,17`; nothing for none
-  --canary NAME  with this known bug
-  --canaries     say after how many seeds each known bug is found";
-
-/// What is to be done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum What {
-    /// Simulate seeds.
-    Seeds,
-    /// Measure how soon known bugs are found.
-    Canaries,
-}
-
-/// The arguments of the command.
-#[derive(Debug)]
+/// Simulates whole systems under faults and virtual time, each from a seed.
+#[derive(Debug, Parser)]
+#[command(name = "simulate", bin_name = "cargo xtask simulate")]
 pub(crate) struct Arguments {
-    pub(crate) what: What,
-    pub(crate) first: u64,
-    pub(crate) count: u64,
-    keep: Option<BTreeSet<u32>>,
+    /// How many seeds are simulated [default: 1000; 1 if only --seed is given].
+    #[arg(long = "seeds", value_name = "N", value_parser = value_parser!(u64).range(1..))]
+    count: Option<u64>,
+
+    /// The first of them [default: 0].
+    #[arg(long = "seed", value_name = "FIRST")]
+    first: Option<u64>,
+
+    /// Of each world only these parts, as printed for a seed that fails: `3,17`; nothing for none.
+    #[arg(long, value_name = "PARTS", value_parser = parts)]
+    keep: Option<Parts>,
+
+    /// Simulate with this known bug.
+    #[arg(long, value_name = "NAME", value_parser = known)]
     canary: Option<Canary>,
+
+    /// Say after how many seeds each known bug is found.
+    #[arg(long, conflicts_with_all = ["count", "keep", "canary"])]
+    pub(crate) canaries: bool,
 }
+
+/// Parts of a world, by number.
+type Parts = BTreeSet<u32>;
 
 impl Arguments {
-    /// Reads them; the error says which is of no use.
-    pub(crate) fn parse(arguments: &[String]) -> Result<Self, String> {
-        let (mut what, mut first, mut count, mut keep, mut canary) = (What::Seeds, None, None, None, None);
-        let mut arguments = arguments.iter();
-        while let Some(argument) = arguments.next() {
-            let mut value = || arguments.next().ok_or_else(|| format!("`{argument}` needs a value"));
-            match argument.as_str() {
-                "--canaries" => what = What::Canaries,
-                "--seed" => first = Some(number(argument, value()?)?),
-                "--seeds" => count = Some(number(argument, value()?)?),
-                "--keep" => keep = Some(parts(argument, value()?)?),
-                "--canary" => canary = Some(known(value()?)?),
-                _ => return Err(format!("`{argument}` is not known")),
-            }
-        }
+    /// The first seed.
+    pub(crate) fn first(&self) -> u64 {
+        self.first.unwrap_or(0)
+    }
+
+    /// How many seeds there are.
+    pub(crate) fn count(&self) -> u64 {
         // A seed alone is one that somebody wants to see again.
-        let default = if first.is_some() { 1 } else { 1_000 };
-        Ok(Self { what, first: first.unwrap_or(0), count: count.unwrap_or(default), keep, canary })
+        self.count.unwrap_or(if self.first.is_some() { 1 } else { 1_000 })
     }
 
     /// The world of a seed as it was asked for.
@@ -68,7 +58,7 @@ impl Arguments {
     }
 
     /// The command that shows one seed again.
-    pub(crate) fn command(&self, seed: u64, keep: Option<&BTreeSet<u32>>) -> String {
+    pub(crate) fn again(&self, seed: u64, keep: Option<&BTreeSet<u32>>) -> String {
         let mut command = format!("cargo xtask simulate --seed {seed}");
         if let Some(parts) = keep {
             let parts: Vec<String> = parts.iter().map(ToString::to_string).collect();
@@ -81,20 +71,79 @@ impl Arguments {
     }
 }
 
-fn number(argument: &str, value: &str) -> Result<u64, String> {
-    value.parse().map_err(|_| format!("`{argument}` takes a number, not `{value}`"))
-}
-
-fn parts(argument: &str, value: &str) -> Result<BTreeSet<u32>, String> {
-    let numbers = value.split(',').filter(|number| !number.is_empty()).map(str::parse);
-    numbers
-        .collect::<Result<_, _>>()
-        .map_err(|_| format!("`{argument}` takes numbers with commas, not `{value}`"))
+fn parts(value: &str) -> Result<Parts, String> {
+    let numbers = value.split(',').filter(|number| !number.is_empty());
+    let number =
+        |text: &str| text.parse().map_err(|_| format!("`{text}` is no number; give some, with commas"));
+    numbers.map(number).collect()
 }
 
 fn known(name: &str) -> Result<Canary, String> {
     Canary::named(name).ok_or_else(|| {
         let names: Vec<String> = Canary::all().map(|canary| canary.to_string()).collect();
-        format!("there is no known bug `{name}`; there are {}", names.join(", "))
+        format!("there is no such bug; there are {}", names.join(", "))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use clap::{CommandFactory, Parser};
+
+    use pgworkflows_testkit::sim::Canary;
+
+    use super::Arguments;
+
+    fn read(line: &str) -> Result<Arguments, String> {
+        let words = std::iter::once("simulate").chain(line.split_whitespace());
+        Arguments::try_parse_from(words).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn options_do_not_contradict_each_other() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn seed_alone_is_one_and_no_seed_is_a_thousand() {
+        let counts = ["", "--seed 7", "--seeds 20", "--seed 7 --seeds 20"].map(|line| {
+            let arguments = read(line).unwrap();
+            (arguments.first(), arguments.count())
+        });
+        assert_eq!(counts, [(0, 1_000), (7, 1), (0, 20), (7, 20)]);
+    }
+
+    #[test]
+    fn command_that_shows_a_seed_again_is_read_as_it_was() {
+        let known = Canary::all().next().expect("there are known bugs");
+        let arguments = read(&format!("--seed 7 --canary {known}")).unwrap();
+        let command = arguments.again(7, Some(&BTreeSet::from([3, 17])));
+        let again = read(&command.replace("cargo xtask simulate", "").replace('\'', "")).unwrap();
+        assert_eq!(again.keep, Some(BTreeSet::from([3, 17])));
+        assert_eq!(again.canary.map(|canary| canary.to_string()), Some(known.to_string()));
+        let none = arguments.again(7, Some(&BTreeSet::new()));
+        assert!(none.contains("--keep ''"), "{none}");
+        assert_eq!(
+            Arguments::try_parse_from(["simulate", "--keep", ""]).unwrap().keep,
+            Some(BTreeSet::new())
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_with_the_value_and_what_may_be() {
+        let known = Canary::all().last().expect("there are known bugs").to_string();
+        for (line, parts) in [
+            ("--seeds many", &["'many'", "--seeds"] as &[_]),
+            ("--seeds 0", &["'0'", "--seeds", "1.."]),
+            ("--seed -1", &["'-1'"]),
+            ("--keep 3,x", &["'3,x'", "`x` is no number", "with commas"]),
+            ("--canary none", &["'none'", "--canary", "there are ", &known]),
+            ("--canaries --seeds 7", &["--canaries", "--seeds"]),
+            ("--sed 7", &["'--sed'"]),
+        ] {
+            let said = read(line).unwrap_err();
+            assert!(parts.iter().all(|part| said.contains(part)), "{line}: {said}");
+        }
+    }
 }

@@ -8,32 +8,24 @@ mod summary;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use clap::Parser;
 use pgworkflows_testkit::sim::Simulation;
 
-use self::arguments::{Arguments, USAGE, What};
+use self::arguments::Arguments;
 use self::summary::Summary;
 
 /// After how many seeds a line says how far it is.
 const PROGRESS_EVERY: u64 = 1_000;
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let done = match Arguments::parse(&arguments) {
-        Ok(arguments) => match arguments.what {
-            What::Seeds => seeds(&arguments),
-            What::Canaries => canaries::measure(arguments.first),
-        },
-        Err(problem) => {
-            eprintln!("{problem}\n{USAGE}");
-            false
-        }
-    };
+    let arguments = Arguments::parse();
+    let done = if arguments.canaries { canaries::measure(arguments.first()) } else { seeds(&arguments) };
     if done { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Simulates all seeds that were asked for. Whether nothing was violated.
 fn seeds(arguments: &Arguments) -> bool {
-    let Arguments { first, count, .. } = *arguments;
+    let (first, count) = (arguments.first(), arguments.count());
     let begun = Instant::now();
     let mut summary = Summary::default();
     for seed in first..first.saturating_add(count) {
@@ -63,5 +55,5 @@ fn report(arguments: &Arguments, simulation: &Simulation, in_words: bool) {
     for violation in &outcome.violations {
         println!("seed {}: {violation}", outcome.seed);
     }
-    println!("to see it again: {}", arguments.command(outcome.seed, smallest.parts()));
+    println!("to see it again: {}", arguments.again(outcome.seed, smallest.parts()));
 }

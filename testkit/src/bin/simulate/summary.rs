@@ -36,7 +36,7 @@ impl Summary {
         let days = self.simulated.as_secs_f64() / 86_400.0;
         let faults: u64 = self.faults.values().sum();
         let minutes = took.as_secs_f64() / 60.0;
-        println!("seeds: {}, from {}", arguments.count, arguments.first);
+        println!("seeds: {}, from {}", arguments.count(), arguments.first());
         println!("simulated time: {days:.1} days, {} polls", self.polls);
         println!("faults: {faults}");
         for (kind, count) in &self.faults {

@@ -3,10 +3,10 @@
 
 use crate::command::{self, Failure, cargo};
 
-/// Passes the arguments on: `--full`, `--render-only`.
+/// Passes the arguments on; those it does not know, the program explains before anything is measured.
 pub(crate) fn run(arguments: &[&str]) -> Result<(), Failure> {
     let package = ["--release", "-p", "pgworkflows-benches"];
-    if !arguments.contains(&"--render-only") {
+    if arguments.iter().all(|argument| *argument == "--full") {
         let mut build = cargo(["build"]);
         build.args(package).arg("--bins");
         command::run(build)?;

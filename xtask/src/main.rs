@@ -17,6 +17,7 @@ use std::process::ExitCode;
 
 use crate::command::Failure;
 
+// By hand: what follows a command is passed on as it is, a leading `--` included, which a parser would take for its own.
 const USAGE: &str = "\
 Usage: cargo xtask COMMAND
 
@@ -50,6 +51,14 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
         ["bench-report", rest @ ..] => bench_report::run(rest),
         ["tidy"] => tidy::run(),
         ["fix"] => fix::run(),
+        ["help" | "--help" | "-h"] => help(),
+        [] => Err(Failure::new(format!("no command was given\n\n{USAGE}"))),
         _ => Err(Failure::new(format!("`{}` is no command\n\n{USAGE}", arguments.join(" ")))),
     }
+}
+
+#[expect(clippy::print_stdout, reason = "it was asked for")]
+fn help() -> Result<(), Failure> {
+    println!("{USAGE}");
+    Ok(())
 }

@@ -61,8 +61,8 @@ impl TestEnvBuilder {
         self
     }
 
-    /// Further settings of the worker, its limits for example. How long its lease is and how often it beats is the
-    /// environment's own: whatever is said of that here is not heard.
+    /// Further settings of the worker, its limits for example. Its lease and its heartbeat are the environment's own,
+    /// whatever is said of them here: they decide how far time is skipped at once.
     pub fn worker(mut self, set: impl Fn(WorkerBuilder) -> WorkerBuilder + 'static) -> Self {
         let before = self.settings.worker;
         self.settings.worker = Arc::new(move |worker| set(before(worker)));

@@ -100,6 +100,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn only_an_error_that_leaves_the_session_says_that_nothing_was_written() {
+        for (severity, code, expected) in [
+            (PgSeverity::Error, "55P03", true),  // lock timeout
+            (PgSeverity::Error, "57014", true),  // cancelled
+            (PgSeverity::Fatal, "57P01", false), // terminated, maybe after its commit
+            (PgSeverity::Panic, "XX000", false),
+            (PgSeverity::Error, "08P01", false), // a pooler's word
+        ] {
+            assert_eq!(is_definite(severity, code), expected, "{severity:?} {code}");
+        }
+    }
+
+    #[test]
     fn server_errors_have_their_meaning_at_the_seam() {
         let meaning = |code| match server_error(code, "reason") {
             Ok(StoreError::Fenced { .. }) => "fenced",

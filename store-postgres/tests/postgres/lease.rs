@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use pgworkflows::store::{
-    Claim, DueMark, InboxCursor, LeaseTick, LeaseTicked, OpenState, Store, StoreError, Tick, Ticked,
+    Claim, DueMark, InboxCursor, LeaseTick, LeaseTicked, OpenState, Store, StoreError, Suspect, SuspectStage,
+    Tick, Ticked,
 };
 use pgworkflows::{AppendNo, LeaseId, Position, Timestamp};
 
@@ -176,22 +177,88 @@ async fn a_release_hands_over_at_once_and_raises_the_floor() {
 }
 
 #[tokio::test]
-async fn deaths_are_counted_until_an_owner_outlives_its_ttl() {
+async fn deaths_are_counted_and_paid_off_only_as_asked() {
     let world = World::new().await;
     for expected in 0..3 {
         let mut session = world.session().await;
         let claimed = session.claim(&claim(None, SHORT_TTL, 4)).await.unwrap();
         assert!(claimed.shards.iter().all(|shard| shard.deaths == expected), "{claimed:?}");
-        // A renewal within the first ttl proves nothing.
-        tick(&mut Writer::new(session, &claimed), Some(SHORT_TTL)).await;
+        let former = (expected > 0).then(|| "test".to_owned());
+        assert!(claimed.shards.iter().all(|shard| shard.former == former), "{claimed:?}");
         tokio::time::sleep(SHORT_TTL).await;
     }
+    // Neither time served nor a release takes one away
     let mut survivor = world.writer_for(SHORT_TTL, 4).await;
     tokio::time::sleep(SHORT_TTL).await;
-    tick(&mut survivor, Some(SHORT_TTL)).await;
-    tokio::time::sleep(SHORT_TTL).await;
+    tick(&mut survivor, Some(TTL)).await;
+    survivor.release().await;
+    let mut owner = world.writer().await;
+    let rows = "select (deaths, former, xmin)::text from pgworkflows.shards order by shard";
+    let mut connection = world.connection().await;
+    let mut rows = async || sqlx::query_scalar::<_, String>(rows).fetch_all(&mut connection).await.unwrap();
+    let before = rows().await;
+    assert!(before.iter().all(|row| row.starts_with("(3,,")), "{before:?}");
+    // A heartbeat that asks for no fewer writes nothing
+    for deaths_max in [u32::MAX, 3] {
+        let lease = LeaseTick { deaths_max, ..lease_tick(&owner, Some(TTL)) };
+        let tick = Tick { queue: "default".to_owned(), leases: vec![lease] };
+        owner.session.tick(&tick).await.unwrap();
+        assert_eq!(rows().await, before);
+    }
+    let lease = LeaseTick { deaths_max: 1, ..lease_tick(&owner, None) };
+    owner.session.tick(&Tick { queue: "default".to_owned(), leases: vec![lease] }).await.unwrap();
+    assert!(rows().await.iter().all(|row| row.starts_with("(1,,")));
+}
+
+#[tokio::test]
+async fn suspects_that_are_over_or_never_came_about_leave_with_the_next_claim() {
+    // Given marks on a run that goes on, one that ended unnoticed, and three that are not known
+    let world = World::new().await;
+    let mut writer = world.writer().await;
+    let suspect = |run| Suspect { run, stage: SuspectStage::Tried, strikes: 0 };
+    let [busy, ended, young, old, foreign] = [0, 0, 0, 0, 1].map(|shard| world.run(shard));
+    let mut batch = writer.batch().event(busy, 1).opened(busy, OpenState::Busy, None);
+    batch = batch.event(ended, 1).opened(ended, OpenState::Busy, None);
+    batch.append.suspects = [busy, ended, young, old, foreign].map(suspect).to_vec();
+    writer.append(batch).await.unwrap();
+    let batch = writer.batch().event(ended, 2).closed(ended);
+    writer.append(batch).await.unwrap();
+    let mut connection = world.connection().await;
+    for run in [busy, old] {
+        let aged = format!(
+            "update pgworkflows.suspects set since = since - interval '2 days' where run_id = '{run}'"
+        );
+        sqlx::query(sqlx::AssertSqlSafe(aged)).execute(&mut connection).await.unwrap();
+    }
+    writer.release().await;
+
+    // When shard 0 is claimed
+    let claimed = world.session().await.claim(&claim(None, TTL, 1)).await.unwrap();
+
+    // Then the mark stays on the run that goes on, and on the one that may still come
+    let held = |run| Suspect { stage: SuspectStage::Held, ..suspect(run) };
+    let mut expected = [held(busy), held(young)];
+    expected.sort_by_key(|suspect| suspect.run);
+    assert_eq!(claimed.suspects, expected);
+    // And what is another shard's waits for its own owner
+    assert_eq!(world.count("suspects").await, 3);
+}
+
+#[tokio::test]
+async fn a_stage_that_only_a_newer_version_knows_is_left_alone() {
+    let world = World::new().await;
+    let mut writer = world.writer().await;
+    let run = world.run(0);
+    let mut batch = writer.batch();
+    batch.append.suspects.push(Suspect { run, stage: SuspectStage::Held, strikes: 2 });
+    writer.append(batch).await.unwrap();
+    sqlx::query("update pgworkflows.suspects set stage = 9")
+        .execute(&mut world.connection().await)
+        .await
+        .unwrap();
+    writer.release().await;
     let claimed = world.session().await.claim(&claim(None, TTL, 4)).await.unwrap();
-    assert!(claimed.shards.iter().all(|shard| shard.deaths == 1), "{claimed:?}");
+    assert_eq!(claimed.suspects, [Suspect { run, stage: SuspectStage::SetAside, strikes: 2 }]);
 }
 
 #[tokio::test]

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use pgworkflows::RunId;
-use pgworkflows::store::{OpenState, Store};
+use pgworkflows::store::{EventRecord, Load, OpenState, Store};
+use pgworkflows::{EventSeq, RunId};
 use sqlx::postgres::PgRow;
 use sqlx::{Connection, PgConnection, Row};
 
@@ -46,6 +46,47 @@ async fn tables_that_were_nearly_empty_when_they_were_counted_are_not_read_whole
     no_round_reads_a_whole_table(world, writer).await;
 }
 
+#[tokio::test]
+async fn no_more_of_a_history_is_read_than_fits() {
+    // Given a history that is much longer than what is asked for at once, in a table that looked empty when it was counted
+    let world = World::new().await;
+    let mut writer = world.writer().await;
+    vacuum(&world, "").await;
+    let run = world.run(0);
+    let batch = writer.batch().opened(run, OpenState::Busy, None);
+    writer.append((1..=LONG).fold(batch, |batch, seq| batch.event(run, seq))).await.unwrap();
+    let database = world.database.url().to_owned();
+    let before = Counted::read(&database).await;
+
+    // When it is loaded in parts of ten events
+    let (mut after, mut parts) = (None, 0);
+    loop {
+        let bytes = 10 * (EventRecord::BYTES_WITHOUT_BODY + "event 1234".len());
+        let loaded = writer.session.load(&Load { runs: vec![run], after, bytes }).await.unwrap();
+        after = loaded.histories[0].events.last().map(|event| event.seq);
+        parts += 1;
+        if loaded.cut.is_none() {
+            break;
+        }
+    }
+    assert!(
+        after == Some(EventSeq::new(LONG)) && parts >= i64::from(LONG / 12),
+        "{parts} parts up to {after:?}"
+    );
+
+    // Then each part read no more than a little ahead
+    drop((writer, world.store));
+    let events = |counted: &Counted| {
+        let (scans, entries) = counted.since(&before).fold((0, 0), |(scans, entries), (name, table)| {
+            let counts = i64::from(name.starts_with("events"));
+            (scans + counts * table.scans, entries + counts * table.entries)
+        });
+        (entries >= i64::from(LONG)).then_some((scans, entries))
+    };
+    let (scans, entries) = Counted::read_until(&database, events).await;
+    assert!(scans == 0 && entries <= 100 * parts, "{scans} scans and {entries} entries for {parts} parts");
+}
+
 async fn no_round_reads_a_whole_table(world: World, mut writer: Writer) {
     // Given tables in which everything that is written stays, dead or alive
     for table in ["open_runs", "inbox"] {
@@ -81,6 +122,9 @@ async fn no_round_reads_a_whole_table(world: World, mut writer: Writer) {
     }
 }
 
+/// How many events a long history has.
+const LONG: u32 = 3000;
+
 /// Counts what these tables hold, or all.
 async fn vacuum(world: &World, tables: &str) {
     let sql = sqlx::AssertSqlSafe(format!("vacuum analyze {tables}"));
@@ -105,6 +149,7 @@ async fn end(writer: &mut Writer, runs: &[RunId]) {
 }
 
 /// What the server has counted of the tables through which runs pass.
+#[derive(Clone)]
 struct Counted {
     tables: BTreeMap<String, Table>,
 }
@@ -130,17 +175,24 @@ impl Counted {
         Self { tables: rows.iter().map(|row| (row.get(0), table(row))).collect() }
     }
 
-    /// A server counts a session's doings at its end, or a little later.
     async fn read_complete(database: &str, before: &Self) -> Self {
         let messages = |counted: &Self| counted.tables["inbox"].inserted;
+        let all = i64::from(ROUNDS) * i64::from(RUNS);
+        Self::read_until(database, |counted| {
+            (messages(counted) - messages(before) >= all).then(|| counted.clone())
+        })
+        .await
+    }
+
+    /// A server counts a session's doings at its end, or a little later.
+    async fn read_until<T>(database: &str, complete: impl Fn(&Self) -> Option<T>) -> T {
         for _ in 0..600 {
-            let counted = Self::read(database).await;
-            if messages(&counted) - messages(before) >= i64::from(ROUNDS) * i64::from(RUNS) {
+            if let Some(counted) = complete(&Self::read(database).await) {
                 return counted;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        panic!("the server never counted all messages");
+        panic!("the server never counted everything");
     }
 
     /// What was counted between the two, table by table.

@@ -1,7 +1,7 @@
 //! The reads for people.
 
 use pgworkflows::RunId;
-use pgworkflows::store::{ClosedStatus, OpenState, RunFilter, RunPage, StoreQuery};
+use pgworkflows::store::{ClosedStatus, OpenState, RunDescription, RunFilter, RunPage, Store, StoreQuery};
 use sqlx::Row;
 
 use crate::support::*;
@@ -50,6 +50,35 @@ async fn lists_show_the_newest_first_in_pages_and_by_filter() {
     );
     assert!(list(RunFilter { state: Some(OpenState::Parked), ..any() }, None, 10).await.is_empty());
     assert!(list(RunFilter { workflow: Some("other".to_owned()), ..any() }, None, 10).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_row_that_only_a_newer_version_understands_hides_no_other() {
+    let world = World::new().await;
+    let mut writer = world.writer().await;
+    let [open, strange, closed, ended] = [0, 1, 2, 3].map(|shard| world.run(shard));
+    let mut batch = writer.batch();
+    for run in [open, strange] {
+        batch = batch.event(run, 1).opened(run, OpenState::Busy, None);
+    }
+    for run in [closed, ended] {
+        batch = batch.event(run, 1).closed(run);
+    }
+    writer.append(batch).await.unwrap();
+    let mut connection = world.connection().await;
+    for (table, column, run) in [("open_runs", "state", strange), ("closed_runs", "status", ended)] {
+        let sql = format!("update pgworkflows.{table} set {column} = 99 where run_id = '{run}'");
+        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+    }
+
+    let page = RunPage { before: None, limit: 10 };
+    let mut runs = world.store.list(&RunFilter::default(), &page).await.unwrap();
+    runs.sort_by_key(|run| run.run.shard());
+    let state = |run: &RunDescription| run.open.as_ref().map(|row| row.state);
+    assert_eq!([state(&runs[0]), state(&runs[1])], [Some(OpenState::Busy), Some(OpenState::Stalled)]);
+    let over = world.store.closed(&[closed, ended]).await.unwrap();
+    let status = |of| over.iter().find(|run| run.run == of).map(|run| run.status);
+    assert_eq!([status(closed), status(ended)], [Some(ClosedStatus::Completed), Some(ClosedStatus::Failed)]);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Loading runs and finding deadlines.
 
-use pgworkflows::store::{Due, DueMark, OpenState, RunHistory, Unparked};
+use bytes::Bytes;
+use pgworkflows::store::{Due, DueMark, Load, OpenState, RunHistory, Unparked};
 use pgworkflows::{RunId, ShardId, Timestamp};
 
 use crate::support::*;
@@ -64,6 +65,37 @@ async fn the_bodies_of_a_history_stand_next_to_each_other() {
     for pair in histories[0].events.windows(2) {
         assert_eq!(pair[0].body.as_ptr().wrapping_add(pair[0].body.len()), pair[1].body.as_ptr());
     }
+}
+
+#[tokio::test]
+async fn large_events_come_in_parts() {
+    // Given a run whose events are too large to be kept in their rows, between two others
+    let world = World::new().await;
+    let mut writer = world.writer().await;
+    let [before, large, after] = [1, 2, 3].map(|shard| world.run(shard));
+    let mut batch = writer.batch().event(before, 1).event(after, 1);
+    batch = (1..=5).fold(batch, |batch, seq| batch.event(large, seq));
+    for event in batch.append.events.iter_mut().filter(|event| event.run == large) {
+        event.body = Bytes::from(vec![event.seq.get() as u8; 1 << 20]);
+    }
+    writer.append(batch).await.unwrap();
+
+    // When they are loaded, not much more than two of them at a time
+    let mut runs = vec![before, large, after];
+    runs.sort_unstable();
+    let (mut from, mut seq, mut parts) = (runs[0], None, Vec::new());
+    loop {
+        let runs: Vec<RunId> = runs.iter().copied().filter(|run| *run >= from).collect();
+        let loaded = writer.session.load(&Load { runs, after: seq, bytes: 5 << 19 }).await.unwrap();
+        let part = |history: &RunHistory| (history.run, history.events.len());
+        parts.push(loaded.histories.iter().map(part).collect::<Vec<_>>());
+        let Some(cut) = loaded.cut else { break };
+        let last = loaded.histories.last().filter(|history| history.run == cut);
+        (from, seq) = (cut, last.and_then(|history| history.events.last()).map(|event| event.seq));
+    }
+
+    // Then each part has what fits
+    assert_eq!(parts, [vec![(before, 1), (large, 2)], vec![(large, 2)], vec![(large, 1), (after, 1)]]);
 }
 
 #[tokio::test]

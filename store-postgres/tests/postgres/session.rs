@@ -19,7 +19,7 @@ async fn a_connection_killed_between_calls_costs_one_error() {
     sqlx::query(KILL_OTHERS).execute(&mut world.connection().await).await.unwrap();
     let append = writer.batch().event(run, 1).done();
     let lost = writer.session.append(&append).await;
-    assert!(is_unavailable(&lost), "{lost:?}");
+    assert!(is_unavailable(&lost) && !is_definite(&lost), "{lost:?}");
     writer.session.append(&append).await.unwrap();
     assert_eq!(world.count("events").await, 1);
 }
@@ -40,10 +40,35 @@ async fn an_append_whose_connection_is_killed_in_mid_call_is_applied_once() {
         transaction.rollback().await.unwrap();
     };
     let (lost, ()) = tokio::join!(writer.session.append(&append), killer);
-    assert!(is_unavailable(&lost), "{lost:?}");
+    assert!(is_unavailable(&lost) && !is_definite(&lost), "{lost:?}");
     writer.session.append(&append).await.unwrap();
     writer.session.append(&append).await.unwrap();
     assert_eq!(world.count("events").await, 1);
+}
+
+#[tokio::test]
+async fn an_append_that_the_server_cancels_definitely_wrote_nothing() {
+    let world = World::with(|builder| builder.lock_timeout(Duration::from_secs(10))).await;
+    let mut writer = world.writer().await;
+    let run = world.run(0);
+    let mut connection = world.connection().await;
+    let timeout = format!("alter database {} set statement_timeout = '300ms'", world.database.name());
+    sqlx::query(sqlx::AssertSqlSafe(timeout)).execute(&mut connection).await.unwrap();
+    // A session that begins from now on has little time, and the lease's row is held for longer.
+    writer.session = world.session().await;
+    let mut transaction = connection.begin().await.unwrap();
+    sqlx::query("select from pgworkflows.leases for update").execute(&mut *transaction).await.unwrap();
+    let append = writer.batch().event(run, 1).done();
+    let cancelled = writer.session.append(&append).await;
+    assert!(is_definite(&cancelled), "{cancelled:?}");
+    transaction.rollback().await.unwrap();
+    let reset = format!("alter database {} reset statement_timeout", world.database.name());
+    sqlx::query(sqlx::AssertSqlSafe(reset)).execute(&mut connection).await.unwrap();
+    writer.session = world.session().await;
+    assert_eq!(world.count("events").await, 0);
+    // So another batch may take its place under the same number.
+    let other = writer.batch().event(run, 1).event(run, 2);
+    writer.append(other).await.unwrap();
 }
 
 #[tokio::test]
@@ -89,15 +114,25 @@ async fn a_call_that_is_never_answered_is_given_up() {
     })
     .await;
     let mut writer = world.writer().await;
-    let mut connection = world.connection().await;
-    let mut transaction = connection.begin().await.unwrap();
-    // No lock timeout covers this one: the function itself cannot be called.
-    sqlx::query("lock table pgworkflows.shards in access exclusive mode")
-        .execute(&mut *transaction)
-        .await
-        .unwrap();
-    let answer = writer.append_event(world.run(0), 1).await;
-    assert!(is_unavailable(&answer), "{answer:?}");
-    transaction.rollback().await.unwrap();
-    writer.append_event(world.run(0), 1).await.unwrap();
+    let run = world.run(0);
+    // No lock timeout covers this one: an append that looks again and again whether it may go on.
+    let sql = "
+        create table public.held ();
+        insert into public.held default values;
+        create function public.hold() returns trigger language plpgsql as $$
+        begin
+            while exists (select from public.held) loop
+                perform pg_sleep(0.02);
+            end loop;
+            return new;
+        end $$;
+        create trigger hold before insert on pgworkflows.appends for each row execute function public.hold()";
+    sqlx::raw_sql(sql).execute(&mut world.connection().await).await.unwrap();
+    let append = writer.batch().event(run, 1).done();
+    let answer = writer.session.append(&append).await;
+    assert!(is_unavailable(&answer) && !is_definite(&answer), "{answer:?}");
+    // And rightly: it is written after all.
+    sqlx::query("delete from public.held").execute(&mut world.connection().await).await.unwrap();
+    while writer.session.append(&append).await.is_err() {}
+    assert_eq!(world.count("events").await, 1);
 }

@@ -302,6 +302,11 @@ pub(crate) fn is_conflict<T: std::fmt::Debug>(result: &Result<T, StoreError>) ->
     matches!(result, Err(StoreError::Conflict { .. }))
 }
 
+/// Whether it is an error of the server that says that nothing was written.
+pub(crate) fn is_definite<T: std::fmt::Debug>(result: &Result<T, StoreError>) -> bool {
+    matches!(result, Err(StoreError::Unavailable { definite: true, .. }))
+}
+
 pub(crate) fn is_unavailable<T: std::fmt::Debug>(result: &Result<T, StoreError>) -> bool {
     matches!(result, Err(StoreError::Unavailable { .. }))
 }

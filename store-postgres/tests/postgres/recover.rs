@@ -81,7 +81,7 @@ async fn large_events_come_in_parts() {
     writer.append(batch).await.unwrap();
 
     // When they are loaded, not much more than two of them at a time
-    let mut runs = vec![before, large, after];
+    let mut runs = [before, large, after];
     runs.sort_unstable();
     let (mut from, mut seq, mut parts) = (runs[0], None, Vec::new());
     loop {

@@ -26,6 +26,7 @@ enum Kind {
     RunCancelled { run: RunId, reason: Option<String>, uncompensated: Vec<Uncompensated> },
     RunTerminated { run: RunId, reason: String, skipped: Vec<String> },
     TimedOut { run: RunId, waited: Duration, waiting_on: Option<String> },
+    GaveUp(String),
     Store(StoreError),
 }
 
@@ -72,6 +73,10 @@ impl Error {
 
     pub(crate) fn timed_out(run: RunId, waited: Duration, waiting_on: Option<String>) -> Self {
         Self(Box::new(Kind::TimedOut { run, waited, waiting_on }))
+    }
+
+    pub(crate) fn gave_up(message: impl Into<String>) -> Self {
+        Self(Box::new(Kind::GaveUp(message.into())))
     }
 
     /// Whether the caller gave something that cannot be: a name, a duration, a configuration.
@@ -127,6 +132,12 @@ impl Error {
         matches!(*self.0, Kind::TimedOut { .. })
     }
 
+    /// Whether a worker ended by itself, since it met again and again what no waiting cures. Its runs are free for other
+    /// workers; have the process restarted, and somebody told.
+    pub fn is_gave_up(&self) -> bool {
+        matches!(*self.0, Kind::GaveUp(_))
+    }
+
     /// Whether the store did not answer: the same call may succeed later.
     pub fn is_unavailable(&self) -> bool {
         matches!(*self.0, Kind::Store(StoreError::Unavailable { .. }))
@@ -179,6 +190,7 @@ impl Error {
             | Kind::Diverged { .. }
             | Kind::Payload(..)
             | Kind::UnknownRun(_)
+            | Kind::GaveUp(_)
             | Kind::Store(_) => None,
         }
     }
@@ -229,6 +241,7 @@ impl fmt::Display for Error {
                 waiting_on.iter().try_for_each(|on| write!(f, ", and waits on {on}"))?;
                 f.write_str("; it goes on, and `result` may be called again")
             }
+            Kind::GaveUp(why) => f.write_str(why),
             Kind::Store(error) => error.fmt(f),
         }
     }

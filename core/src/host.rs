@@ -38,6 +38,11 @@ pub trait Host: fmt::Debug + Send + Sync + 'static {
     fn attempt<'a>(&self, _of: AttemptOf<'_>, work: AttemptFuture<'a>) -> AttemptFuture<'a> {
         work
     }
+
+    /// Hears of a panic that a worker caught on one of its own threads: a bug of the engine or of a store, never of a
+    /// workflow or an activity. The worker goes on, which a test may not want: its host may panic here. By default
+    /// nothing is done, since the log tells of it as well.
+    fn panicked(&self, _what: &str) {}
 }
 
 /// Says how much processor time a thread has used; `None` where that is not known.

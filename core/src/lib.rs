@@ -69,7 +69,7 @@ pub use self::retry::RetryPolicy;
 pub use self::run::Divergence;
 pub use self::signal::Signal;
 pub use self::time::Timestamp;
-pub use self::worker::{Worker, WorkerBuilder, WorkerMonitor};
+pub use self::worker::{Health, HealthReason, Worker, WorkerBuilder, WorkerHealth, WorkerMonitor};
 pub use self::workflow::{Workflow, WorkflowError, WorkflowResult};
 
 /// What a file with workflows and activities needs.

@@ -90,6 +90,34 @@ pub const ACTIVITIES_MAX: usize = 1_000;
 /// How long a worker that shuts down waits for running activities, by default.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
+/// How long a worker may take for what comes after the grace of its shutdown: its last appends, the release of its
+/// leases, the end of its threads. What is not done by then is left as it is. Any other release may take as long.
+pub const SHUTDOWN_HANDOVER: Duration = Duration::from_secs(5);
+
+/// How long the store may leave a request of a worker unanswered before that is an error: of the worker's health, and in
+/// the log, which repeats it as often.
+pub const UNANSWERED_ERROR: Duration = Duration::from_secs(30);
+
+/// How many leases in a row a processor may lose before that is an error, of the worker's health and in the log.
+pub const LEASE_LOSSES_ERROR: u32 = 3;
+
+/// How long a lease must be held, and four times its length at least, before the losses before it are forgotten.
+pub const LEASE_SERVED_WELL: Duration = Duration::from_secs(60);
+
+/// How long a processor rests after it lost its second lease in a row; then twice as long each time.
+pub const SETBACK_DELAY: Duration = Duration::from_millis(100);
+
+/// How long that rest may become, jitter aside, which draws it out to twice its length at most.
+pub const SETBACK_DELAY_MAX: Duration = Duration::from_secs(15);
+
+/// How often in a row a processor begins anew after what no waiting cures (a store that answers what cannot be, a panic)
+/// before its worker gives up. With the rests between, that takes half a minute to a minute.
+pub const SETBACKS_MAX: u32 = 10;
+
+/// How many threads a worker leaves behind and replaces, each in a workflow that never yields: every one of them occupies
+/// a core until the process ends. Those that come after them are not replaced, and if all are stuck, the worker gives up.
+pub const THREADS_LEFT_BEHIND_MAX: usize = 4;
+
 /// How long a poll of a workflow may take before the watchdog names it, by default.
 pub const POLL_WARN: Duration = Duration::from_secs(5);
 

@@ -15,7 +15,7 @@ mod turn;
 
 use std::collections::BTreeMap;
 
-pub(crate) use self::mark::PollMark;
+pub(crate) use self::mark::{PollMark, Polling};
 pub(crate) use self::program::{AsyncProgram, MakeFuture, Program, WorkflowFuture};
 pub use self::replay::Divergence;
 #[cfg(any(test, feature = "bench"))]

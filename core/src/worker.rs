@@ -1,21 +1,39 @@
 //! A worker: processors on threads of their own, one heart, one executor. It holds no state of a run.
 
-mod backoff;
 mod builder;
+mod crew;
+mod parts;
+mod threads;
+
 mod driver;
 mod executor;
-mod heart;
 mod input;
+mod serve;
+mod setbacks;
 mod stopwatch;
-mod threads;
+
+mod heart;
+mod watchdog;
+
+mod backoff;
+mod caught;
+mod health;
+mod line;
+mod vitals;
 
 use std::fmt;
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 pub use self::builder::WorkerBuilder;
+use self::caught::caught;
+use self::crew::Crew;
+pub use self::health::{Health, HealthReason, WorkerHealth};
+use self::parts::Parts;
+use self::vitals::Vitals;
 use crate::error::Error;
 use crate::host::{Host, SystemHost};
 use crate::processor::ProcessorConfig;
@@ -41,6 +59,7 @@ pub struct Worker {
     definitions: Arc<Definitions>,
     store: Arc<dyn Store>,
     gauges: Vec<Gauge>,
+    vitals: Arc<Vitals>,
 }
 
 /// What a builder sets.
@@ -114,30 +133,41 @@ impl Worker {
         WorkerMonitor { gauges: self.gauges.clone() }
     }
 
+    /// What to ask whether the worker is well, before it runs, while it does, and afterwards: for a readiness probe.
+    pub fn health(&self) -> WorkerHealth {
+        WorkerHealth(Arc::clone(&self.vitals))
+    }
+
     /// Serves the queue until `shutdown` is ready, then hands everything over: no new work is begun, running
-    /// activities may finish within the grace, and the shards are free for other workers at once.
+    /// activities may finish within the [grace](WorkerBuilder::shutdown_grace), and the shards are free for other
+    /// workers at once. That takes the grace and 5 seconds more at most
+    /// ([`SHUTDOWN_HANDOVER`](crate::limits::SHUTDOWN_HANDOVER)), whatever the store or a workflow does: what is not handed over
+    /// by then is free when its lease expires, and the log names it. A thread whose workflow never yields is left behind.
     ///
-    /// If the store goes away, the worker tries again until it is back. Dropping the future stops the worker
-    /// as well, without a grace.
+    /// If the store goes away, the worker tries again until it is back. A panic on one of its threads, be it a store's or
+    /// the engine's own, costs the lease of that processor alone, which begins anew under another. A workflow that does
+    /// not yield for as long as a lease lasts keeps its thread, and another serves in that one's place.
+    ///
+    /// So that the log can tell where a panic was, the first worker of a process adds a panic hook, which calls the one
+    /// that was there. Dropping the future stops the worker as well, without a grace.
     ///
     /// # Errors
     /// Only what no waiting will cure: a refused queue, a database that is not as it must be, threads that
-    /// cannot be started.
+    /// cannot be started. Later on, what a processor meets ten times in a row
+    /// ([`SETBACKS_MAX`](crate::limits::SETBACKS_MAX)), over half a minute at least: a store that answers what cannot be, or a
+    /// panic. Or workflows that took all of its threads, after four
+    /// ([`THREADS_LEFT_BEHIND_MAX`](crate::limits::THREADS_LEFT_BEHIND_MAX)) were replaced. Everything else is handed over before; see
+    /// [`Error::is_gave_up`].
     ///
     /// # Panics
     /// Outside of a tokio runtime, unless the builder was given a host.
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
-        let host = self.config.host.clone().unwrap_or_else(|| Arc::new(SystemHost::current()));
-        let queue = self.queue(&*host).await?;
-        let threads = threads::Threads::start(threads::Parts::new(&self, host, queue))?;
-        shutdown.await;
-        threads.stop(self.config.shutdown_grace).await;
-        Ok(())
+        self.work(shutdown, threads::on_a_thread).await
     }
 
     /// As [`Worker::run_until`], but everything except activities runs on the calling thread, inside of the
-    /// returned future. Dropping it is a crash: nothing is handed over. This is how a test that brings a
-    /// [`Host`] of its own owns every moment of a worker.
+    /// returned future, so that a workflow which never yields stops all of it. Dropping it is a crash: nothing is handed
+    /// over. This is how a test that brings a [`Host`] of its own owns every moment of a worker.
     ///
     /// # Errors
     /// As [`Worker::run_until`].
@@ -145,10 +175,7 @@ impl Worker {
     /// # Panics
     /// As [`Worker::run_until`].
     pub async fn run_on_this_thread(self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
-        let host = self.config.host.clone().unwrap_or_else(|| Arc::new(SystemHost::current()));
-        let queue = self.queue(&*host).await?;
-        threads::Parts::new(&self, host, queue).run(shutdown, self.config.shutdown_grace).await;
-        Ok(())
+        self.work(shutdown, threads::right_here).await
     }
 
     /// Serves the queue for ever.
@@ -159,15 +186,36 @@ impl Worker {
         self.run_until(std::future::pending()).await
     }
 
+    /// Serves, with parts that are started by `launch`.
+    async fn work<F>(
+        self,
+        shutdown: impl Future<Output = ()>,
+        launch: impl FnMut(threads::Job) -> Result<F, Error>,
+    ) -> Result<(), Error>
+    where
+        F: Future<Output = Result<(), Error>> + Unpin,
+    {
+        let mut shutdown = pin!(shutdown);
+        let host = self.config.host.clone().unwrap_or_else(|| Arc::new(SystemHost::current()));
+        caught::note_locations();
+        let _begun = self.vitals.begin(&host);
+        let queue = tokio::select! {
+            biased;
+            () = &mut shutdown => return Ok(()),
+            queue = self.queue(&*host) => queue?,
+        };
+        Crew::start(Parts::new(&self, host, queue), launch)?.work(shutdown).await
+    }
+
     async fn queue(&self, host: &dyn Host) -> Result<crate::store::Queue, Error> {
         let mut delays = backoff::backoff(host);
         loop {
-            match self.store.queue(&self.config.queue, self.config.queue_shards).await {
+            let asked = self.store.queue(&self.config.queue, self.config.queue_shards);
+            let asked = caught(self.vitals.queue.ask(host, 0, asked)).await;
+            match asked.map_err(|panicked| Error::gave_up(format!("the worker cannot begin: {panicked}")))? {
                 Ok(queue) => return Ok(queue),
-                Err(error @ crate::store::StoreError::Unavailable { .. }) => {
-                    let delay = delays.next().unwrap_or(backoff::BACKOFF_MAX);
-                    tracing::warn!("the worker cannot begin, again in {delay:?}: {error}");
-                    host.sleep(delay).await;
+                Err(crate::store::StoreError::Unavailable { .. }) => {
+                    host.sleep(delays.next().unwrap_or(backoff::BACKOFF_MAX)).await;
                 }
                 Err(error) => return Err(error.into()),
             }

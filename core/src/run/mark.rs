@@ -34,6 +34,13 @@ pub(crate) struct Polling {
     pub(crate) source: Option<Source>,
 }
 
+impl Polling {
+    /// The last durable call's source line, in words.
+    pub(crate) fn last_call(&self) -> String {
+        self.source.map_or_else(|| "none yet".to_owned(), |source| source.to_string())
+    }
+}
+
 impl PollMark {
     pub(crate) fn begin(&self, run: RunId, workflow: &Name, source: Option<Source>) {
         match &mut *self.lock() {

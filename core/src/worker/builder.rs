@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::vitals::Vitals;
 use super::{Gauge, Worker, WorkerConfig};
 use crate::activity::Activity;
 use crate::error::Error;
@@ -117,14 +118,16 @@ impl WorkerBuilder {
         self
     }
 
-    /// How long a shutdown waits for running activities; by default 10 seconds.
+    /// How long a shutdown waits for running activities; by default 10 seconds. What comes after it, the last appends and
+    /// the hand-over, shares 5 seconds more ([`SHUTDOWN_HANDOVER`](limits::SHUTDOWN_HANDOVER)).
     #[must_use]
     pub fn shutdown_grace(mut self, grace: Duration) -> Self {
         self.config.shutdown_grace = grace;
         self
     }
 
-    /// How long a poll of a workflow may take before the watchdog names it; by default 5 seconds.
+    /// How long a poll of a workflow may take before the watchdog names it; by default 5 seconds. One that takes as long
+    /// as [`lease_ttl`](Self::lease_ttl) loses its thread to it: another serves the processor's other runs.
     #[must_use]
     pub fn poll_warn(mut self, limit: Duration) -> Self {
         self.config.poll_warn = limit;
@@ -174,7 +177,9 @@ impl WorkerBuilder {
         config.processor.horizon = 2 * config.tick_interval;
         check(config)?;
         let gauges = vec![(); config.processors].into_iter().map(|()| Gauge::default()).collect();
-        Ok(Worker { config: self.config, definitions: Arc::new(self.definitions), store: self.store, gauges })
+        let vitals = Vitals::new(&config.processor.worker, config.lease_ttl, config.processors);
+        let definitions = Arc::new(self.definitions);
+        Ok(Worker { config: self.config, definitions, store: self.store, gauges, vitals })
     }
 }
 

@@ -15,7 +15,9 @@ use tokio_util::sync::CancellationToken;
 use super::backoff::{BACKOFF_MAX, backoff};
 use super::executor::{Attempted, Executor, Leave, Trust};
 use super::input::{Input, TickReply};
+use super::setbacks::Loss;
 use super::stopwatch::Stopwatch;
+use super::vitals::ProcessorVitals;
 use crate::canary::{self, Bug};
 use crate::host::{Host, StoreClock};
 use crate::id::{CommandId, RunId};
@@ -41,7 +43,10 @@ pub(crate) struct Surroundings {
     pub(crate) runs_max: usize,
     /// The driver's own mailbox, for the executor's replies.
     pub(crate) outbox: mpsc::UnboundedSender<Input>,
+    /// The parent of the tokens of all attempts, for whoever gives this thread up.
+    pub(crate) attempts: CancellationToken,
     pub(crate) gauge: super::Gauge,
+    pub(crate) vitals: Arc<ProcessorVitals>,
     /// The right to try suspects: one for all processors of the process, which die together.
     pub(crate) trials: Arc<Semaphore>,
 }
@@ -65,14 +70,8 @@ impl Surroundings {
 pub(crate) enum Ended {
     /// It was asked to, and everything that it knew is in the log.
     ShutDown,
-    /// Its lease is gone, or cannot be trusted: its memory is thrown away. It may have been asked to shut down
-    /// as well.
-    Lost {
-        reason: String,
-        shut_down: bool,
-        /// The run whose poll or replay took so long that the lease could not be renewed.
-        at_fault: Option<RunId>,
-    },
+    /// Its lease is gone, or cannot be trusted: its memory is thrown away.
+    Lost(Loss),
 }
 
 type AppendDone = (Box<dyn Session>, Result<Appended, StoreError>);
@@ -108,9 +107,8 @@ pub(crate) struct Driver {
     connection: Option<Connection>,
     /// When the grace of a shutdown is over, by the host's clock.
     shutdown: Option<Duration>,
-    lost: Option<String>,
+    lost: Option<Loss>,
     stopwatch: Stopwatch,
-    at_fault: Option<RunId>,
     /// The right to try suspects, which one processor of a process has at a time.
     trial: Option<OwnedSemaphorePermit>,
 }
@@ -149,20 +147,18 @@ impl Driver {
             shutdown: None,
             lost: None,
             stopwatch,
-            at_fault: None,
             trial: None,
         }
     }
 
-    /// Serves the processor until it is shut down or its lease is lost.
-    pub(crate) async fn run(mut self, mailbox: &mut mpsc::UnboundedReceiver<Input>) -> Ended {
+    /// Serves the processor until it is shut down or its lease is lost. After that it can only be dropped.
+    pub(crate) async fn run(&mut self, mailbox: &mut mpsc::UnboundedReceiver<Input>) -> Ended {
         loop {
             // Before anything is begun: an acknowledgement that was waited for beyond the lease has effects, but
             // whoever took over has seen to them.
             self.check_lease();
-            if let Some(reason) = self.lost.take() {
-                let shut_down = self.shutdown.is_some();
-                return Ended::Lost { reason, shut_down, at_fault: self.at_fault };
+            if let Some(loss) = self.lost.take() {
+                return Ended::Lost(loss);
             }
             let busy = self.turn(mailbox);
             if self.is_handed_over() {
@@ -267,13 +263,13 @@ impl Driver {
 
     fn check_lease(&mut self) {
         if self.trust.rest().is_zero() {
-            self.at_fault = self.stopwatch.at_fault(&*self.with.host);
-            self.lose("it could not be renewed for two thirds of its time".to_owned());
+            let at_fault = self.stopwatch.at_fault(&*self.with.host);
+            self.lose(Loss::Unrenewed { at_fault });
         }
     }
 
-    fn lose(&mut self, reason: String) {
-        self.lost.get_or_insert(reason);
+    fn lose(&mut self, loss: Loss) {
+        self.lost.get_or_insert(loss);
     }
 
     /// Answers what must not wait, and keeps the rest for its turn.
@@ -290,7 +286,7 @@ impl Driver {
                     self.stopwatch = Stopwatch::start(&*self.with.host);
                     self.processor.ticked(&asked, &answer);
                 } else {
-                    self.lose("another worker fenced it, or the store lost commits".to_owned());
+                    self.lose(Loss::Fenced("by another worker, or the store lost commits".to_owned()));
                 }
             }
             Input::Claimed(claimed) if claimed.lease == self.processor.lease() => {
@@ -372,31 +368,27 @@ impl Driver {
     }
 
     fn leave(&mut self, run: RunId, id: CommandId) -> Leave {
-        let token = CancellationToken::new();
+        let token = self.with.attempts.child_token();
         self.tokens.insert((run, id), token.clone());
         Leave { token, trust: Arc::clone(&self.trust) }
     }
 
     fn start_append(&mut self, append: Arc<Append>) {
         let Some(mut writer) = self.writer.take() else { return };
-        let host = Arc::clone(&self.with.host);
+        let (host, vitals) = (Arc::clone(&self.with.host), Arc::clone(&self.with.vitals));
+        let runs = append.opened.len() + append.updated.len() + append.closed.len();
         self.append = Some(Box::pin(async move {
             let mut delays = backoff(&*host);
             loop {
-                match writer.append(&append).await {
+                match vitals.append.ask(&*host, runs, writer.append(&append)).await {
                     Err(StoreError::Unavailable { reason, .. }) if canary::is(Bug::AppendRecut) => {
                         return (writer, Err(StoreError::LimitExceeded { reason }));
                     }
                     // The outcome is unknown, or will be another when somebody has mended the database: the
                     // identical append is sent until it is known.
                     Err(
-                        StoreError::Unavailable { reason, definite: false, .. }
-                        | StoreError::Misconfigured { reason },
-                    ) => {
-                        let delay = delays.next().unwrap_or(BACKOFF_MAX);
-                        tracing::warn!("an append goes unanswered, again in {delay:?}: {reason}");
-                        host.sleep(delay).await;
-                    }
+                        StoreError::Unavailable { definite: false, .. } | StoreError::Misconfigured { .. },
+                    ) => host.sleep(delays.next().unwrap_or(BACKOFF_MAX)).await,
                     result => return (writer, result),
                 }
             }
@@ -417,11 +409,10 @@ impl Driver {
             }
             Err(StoreError::Unavailable { reason, .. }) => {
                 let delay = self.append_delays.next().unwrap_or(BACKOFF_MAX);
-                tracing::warn!("an append failed, another is sent in {delay:?}: {reason}");
                 self.append_after = self.with.host.monotonic() + delay;
                 self.processor.declined(Declined::Failed, &reason);
             }
-            Err(error) => self.lose(error.to_string()),
+            Err(error) => self.lose(error.into()),
         }
     }
 
@@ -432,13 +423,17 @@ impl Driver {
         }
         let Some(read) = self.processor.next_read() else { return };
         let Some(mut reader) = self.reader.take() else { return };
+        let (host, vitals) = (Arc::clone(&self.with.host), Arc::clone(&self.with.vitals));
         self.read = Some(Box::pin(async move {
-            let answer = match &read {
-                Read::List(unparked) => reader.unparked(unparked).await.map(Answer::Runs),
-                Read::Load(load) => reader.load(load).await.map(Answer::Histories),
-                Read::Due(due) => reader.due_runs(due).await.map(Answer::Due),
-                Read::Inbox(inbox) => reader.read_inbox(inbox).await.map(Answer::Messages),
+            let answer = async {
+                match &read {
+                    Read::List(unparked) => reader.unparked(unparked).await.map(Answer::Runs),
+                    Read::Load(load) => reader.load(load).await.map(Answer::Histories),
+                    Read::Due(due) => reader.due_runs(due).await.map(Answer::Due),
+                    Read::Inbox(inbox) => reader.read_inbox(inbox).await.map(Answer::Messages),
+                }
             };
+            let answer = vitals.read.ask(&*host, 0, answer).await;
             (reader, read, answer)
         }));
     }
@@ -454,12 +449,11 @@ impl Driver {
                 self.with.clock.answered(page.now, &*self.with.host);
                 self.processor.messages(&read, page);
             }
-            (read, Err(StoreError::Unavailable { reason, .. } | StoreError::Misconfigured { reason })) => {
-                tracing::warn!("a read goes unanswered, again in {READ_RETRY:?}: {reason}");
+            (read, Err(StoreError::Unavailable { .. } | StoreError::Misconfigured { .. })) => {
                 self.read_after = self.with.host.monotonic() + READ_RETRY;
                 self.processor.read_failed(read);
             }
-            (_, Err(error)) => self.lose(error.to_string()),
+            (_, Err(error)) => self.lose(error.into()),
             (read, Ok(_)) => self.processor.read_failed(read),
         }
     }

@@ -1,78 +1,125 @@
 //! The heart of a worker process: one statement every few seconds renews all of its leases, looks for work and
-//! claims free shards. Its watchdog names workflow code that never yields.
+//! claims free shards. It must not know what a processor does.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
+use super::caught::caught;
 use super::input::{Input, TickReply};
+use super::line::Line;
+use super::parts::{Post, Posts};
+use super::setbacks::{Loss, waiting_helps};
+use super::watchdog::{Stuck, Watchdog};
+use crate::error::Error;
 use crate::host::{Host, StoreClock};
 use crate::id::LeaseId;
-use crate::run::PollMark;
+use crate::limits;
 use crate::store::{Claim, Hint, LeaseTicked, Queue, Session, Store, StoreError, Tick};
-
-/// One processor, as the heart sees it.
-pub(crate) struct Beat {
-    pub(crate) mailbox: mpsc::UnboundedSender<Input>,
-    pub(crate) mark: Arc<PollMark>,
-}
 
 /// What the heart works with.
 pub(crate) struct Heart {
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) host: Arc<dyn Host>,
-    pub(crate) clock: Arc<StoreClock>,
-    pub(crate) worker: String,
-    pub(crate) queue: Queue,
-    pub(crate) interval: Duration,
-    pub(crate) lease_ttl: Duration,
-    pub(crate) poll_warn: Duration,
-    pub(crate) processors: Vec<Beat>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) host: Arc<dyn Host>,
+    pub(super) clock: Arc<StoreClock>,
+    pub(super) worker: String,
+    pub(super) queue: Queue,
+    pub(super) interval: Duration,
+    pub(super) lease_ttl: Duration,
+    pub(super) poll_warn: Duration,
+    pub(super) line: Arc<Line>,
+    pub(super) posts: Posts,
+    pub(super) stuck: mpsc::UnboundedSender<Stuck>,
 }
 
-/// A poll that was going on at the last beat.
-type Suspect = Option<(u64, Duration, bool)>;
-
 impl Heart {
-    /// Beats until the sender of `stop` is gone or says so.
-    pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
+    /// Beats until it is told to stop. The error is what its beats met again and again, and waiting does not cure.
+    pub(super) async fn run(self, stop: CancellationToken) -> Result<(), Error> {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => Ok(()),
+            error = self.beat_on() => Err(error),
+        }
+    }
+
+    async fn beat_on(&self) -> Error {
         let mut hints = self.store.hints();
         let mut session = None;
-        let mut suspects: Vec<Suspect> = vec![None; self.processors.len()];
-        while !*stop.borrow() {
-            let replies = self.ask().await;
-            self.watch(&mut suspects);
-            match self.beat(&mut session, replies).await {
-                Ok(()) => {}
-                Err(error) => tracing::warn!("a heartbeat failed, again in {:?}: {error}", self.interval),
+        let mut watchdog = Watchdog::new(self.interval, self.poll_warn, self.lease_ttl);
+        let mut failures = 0;
+        loop {
+            let failed = match caught(self.turn(&mut session, &mut watchdog)).await {
+                Ok(Ok(())) => None,
+                // Its line has told of it.
+                Ok(Err(error)) if waiting_helps(&error) => None,
+                Ok(Err(error)) => Some(Loss::from(error)),
+                Err(panicked) => {
+                    self.host.panicked(&panicked.to_string());
+                    Some(Loss::from(panicked))
+                }
+            };
+            if let Some(failed) = failed {
+                failures += 1;
+                session = None;
+                tracing::error!(worker = %self.worker, failures, "a heartbeat failed: {failed}");
+                if failures == limits::SETBACKS_MAX {
+                    return Error::gave_up(format!(
+                        "the heart of worker `{}` failed {failures} times in a row, last because of this: {failed}",
+                        self.worker
+                    ));
+                }
+            } else {
+                failures = 0;
             }
             let pause = self.host.sleep(self.interval);
             tokio::select! {
                 biased;
-                changed = stop.changed() => if changed.is_err() { return },
                 () = released(&mut hints) => {}
                 () = pause => {}
             }
         }
     }
 
+    /// One heartbeat, with a look at what does not answer.
+    async fn turn(
+        &self,
+        session: &mut Option<Box<dyn Session>>,
+        watchdog: &mut Watchdog,
+    ) -> Result<(), StoreError> {
+        let posts = self.posts.get();
+        let replies = self.ask(&posts).await;
+        for stuck in watchdog.look(self.host.monotonic(), &posts) {
+            self.give_up_on(stuck);
+        }
+        self.line.ask(&*self.host, 0, self.beat(session, &posts, replies)).await
+    }
+
+    /// A poll has gone on for as long as a lease lasts: its processor's lease has expired, or is about to, and whoever
+    /// claims its shards recovers its runs. Which run is at fault, and what its code did last, is known here.
+    fn give_up_on(&self, stuck: Stuck) {
+        // A worker that is about to end replaces nothing.
+        drop(self.stuck.send(stuck));
+    }
+
     /// Asks every processor for its part. One that does not answer makes no progress: its lease is not renewed.
-    async fn ask(&self) -> Vec<(usize, TickReply)> {
+    async fn ask<'a>(&self, posts: &'a [Post]) -> Vec<(&'a Post, TickReply)> {
         let mut asked = Vec::new();
-        for (index, processor) in self.processors.iter().enumerate() {
+        for post in posts {
             let (reply, answer) = oneshot::channel();
             let tick = Input::Tick { ttl: self.lease_ttl, reply };
-            if processor.mailbox.send(tick).is_ok() {
-                asked.push((index, answer));
+            if post.mailbox.send(tick).is_ok() {
+                asked.push((post, answer));
             }
         }
         let mut replies = Vec::new();
         let mut patience = self.host.sleep(self.interval / 4);
-        for (index, answer) in asked {
+        for (post, answer) in asked {
             tokio::select! {
                 biased;
-                Ok(reply) = answer => replies.push((index, reply)),
+                // One that has no lease lets the question go.
+                reply = answer => replies.extend(reply.ok().map(|reply| (post, reply))),
                 () = &mut patience => patience = Box::pin(std::future::ready(())),
             }
         }
@@ -82,7 +129,8 @@ impl Heart {
     async fn beat(
         &self,
         session: &mut Option<Box<dyn Session>>,
-        replies: Vec<(usize, TickReply)>,
+        posts: &[Post],
+        replies: Vec<(&Post, TickReply)>,
     ) -> Result<(), StoreError> {
         let session = match session {
             Some(session) => session,
@@ -94,42 +142,37 @@ impl Heart {
         self.clock.answered(ticked.now, &*self.host);
         let mut held = Vec::new();
         let mut unserved = false;
-        for ((index, reply), answer) in replies.into_iter().zip(ticked.leases) {
+        for ((post, reply), answer) in replies.into_iter().zip(ticked.leases) {
             if answer.held {
-                held.push((reply.shards, index, answer.lease));
+                held.push((reply.shards, post.place, answer.lease));
                 unserved |= usize::from(answer.shards) > reply.shards;
             }
-            self.tell(index, reply, answer, sent);
+            tell(post, reply, answer, sent);
         }
         if ticked.claimable > 0 || unserved {
-            self.claim(session, held).await?;
+            self.claim(session, posts, held).await?;
         }
         Ok(())
-    }
-
-    fn tell(&self, index: usize, reply: TickReply, answer: LeaseTicked, sent: Duration) {
-        let input = Input::Ticked { asked: reply.tick, answer, sent };
-        // A processor that is gone needs no answer.
-        drop(self.processors[index].mailbox.send(input));
     }
 
     /// Claims free shards for the processors that have the fewest.
     async fn claim(
         &self,
         session: &mut Box<dyn Session>,
+        posts: &[Post],
         mut held: Vec<(usize, usize, LeaseId)>,
     ) -> Result<(), StoreError> {
         held.sort_unstable();
-        for (_, index, lease) in held {
+        for (_, place, lease) in held {
             let claim = Claim {
                 queue: self.queue.name.clone(),
                 lease: Some(lease),
                 worker: self.worker.clone(),
                 ttl: self.lease_ttl,
-                limit: shards_each(&self.queue, self.processors.len()),
+                limit: shards_each(&self.queue, posts.len()),
             };
             match session.claim(&claim).await {
-                Ok(claimed) => drop(self.processors[index].mailbox.send(Input::Claimed(claimed))),
+                Ok(claimed) => drop(posts[place].mailbox.send(Input::Claimed(claimed))),
                 // Its processor learns of that by its own append or by the next heartbeat.
                 Err(StoreError::Fenced { .. }) => {}
                 Err(error) => return Err(error),
@@ -137,32 +180,12 @@ impl Heart {
         }
         Ok(())
     }
+}
 
-    /// Names polls that take too long, each once.
-    fn watch(&self, suspects: &mut [Suspect]) {
-        let now = self.host.monotonic();
-        for (processor, suspect) in self.processors.iter().zip(suspects) {
-            let Some(polling) = processor.mark.current() else {
-                *suspect = None;
-                continue;
-            };
-            match suspect {
-                Some((number, since, named)) if *number == polling.number => {
-                    let lasted = now.saturating_sub(*since);
-                    if lasted >= self.poll_warn && !std::mem::replace(named, true) {
-                        let source = polling.source.map(ToString::to_string);
-                        tracing::error!(
-                            run = %polling.run, workflow = %polling.workflow,
-                            last_durable_call = source.as_deref().unwrap_or("none yet"),
-                            "a workflow has not yielded for {lasted:?}: its processor's lease is not renewed. \
-                             Put blocking work and endless loops into activities"
-                        );
-                    }
-                }
-                _ => *suspect = Some((polling.number, now, false)),
-            }
-        }
-    }
+fn tell(post: &Post, reply: TickReply, answer: LeaseTicked, sent: Duration) {
+    let input = Input::Ticked { asked: reply.tick, answer, sent };
+    // A processor that is gone needs no answer.
+    drop(post.mailbox.send(input));
 }
 
 /// How many shards a processor owns at most, if its process serves the whole queue.

@@ -54,4 +54,9 @@ impl Host for SimHost {
     fn spawn(&self, task: BoxFuture<'static, ()>) {
         self.time.spawn(self.owner, task);
     }
+
+    /// The worker would go on, but here it is a finding.
+    fn panicked(&self, what: &str) {
+        panic!("{what}")
+    }
 }

@@ -69,6 +69,11 @@ impl Host for WorldHost {
         self.time.spawn(self.tasks, task);
     }
 
+    /// The worker would go on, but here it is a finding.
+    fn panicked(&self, what: &str) {
+        panic!("{what}")
+    }
+
     fn attempt<'a>(&self, of: AttemptOf<'_>, work: AttemptFuture<'a>) -> AttemptFuture<'a> {
         let call = self.calls.begin(of, self.time.now());
         let watched = Watched {
@@ -134,5 +139,33 @@ impl Future for Watched<'_> {
         let of_world = this.timers.load(Ordering::Relaxed) + this.cancellation.waiters();
         this.outside.set(polled.is_pending() && held > of_world);
         polled
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pgworkflows_memory::{Call, Fault, FaultPoint, Faults};
+
+    use super::*;
+    use crate::world::{Definitions, Settings, World};
+
+    /// A store that panics when it is asked for a lease.
+    #[derive(Debug)]
+    struct Broken;
+
+    impl Faults for Broken {
+        fn at(&self, point: &FaultPoint<'_>) -> Fault {
+            assert!(!matches!(point.call, Call::Claim(_)), "no lease for you");
+            Fault::Proceed
+        }
+    }
+
+    #[test]
+    #[should_panic = "no lease for you"]
+    fn panic_that_a_worker_survives_is_a_finding_all_the_same() {
+        let settings = Settings { faults: Some(Arc::new(Broken)), ..Settings::default() };
+        let world = World::new(Definitions::default(), settings).unwrap();
+        world.start_worker().unwrap();
+        world.settle();
     }
 }

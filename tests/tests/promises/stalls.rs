@@ -263,7 +263,8 @@ async fn workflow_that_never_yields_is_named_and_the_others_go_on(bed: Bed) {
     ENOUGH.store(false, Ordering::Relaxed);
     let logs = logs();
     let journal = Journal::default();
-    let worker = bed.worker().poll_warn(Duration::from_millis(300));
+    // whose lease is so long that its thread is not given up meanwhile
+    let worker = bed.worker().lease_ttl(Duration::from_secs(600)).poll_warn(Duration::from_millis(300));
     let worker = equip(worker.workflow::<Endless>().workflow::<builds::sound::Greet>(), &journal);
     bed.work(worker);
     let endless = bed.client.start::<Endless>(()).await.unwrap();

@@ -1,0 +1,125 @@
+//! One line to the store: the requests that somebody sends one at a time, and how long they have gone unanswered. It
+//! says so in the log, and must not know what is asked.
+
+use std::pin::pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::future::{Either, select};
+
+use super::setbacks::waiting_helps;
+use crate::host::Host;
+use crate::limits;
+use crate::store::StoreError;
+
+/// A line to the store.
+#[derive(Debug)]
+pub(crate) struct Line {
+    /// What is wrong if no answer comes.
+    wrong: &'static str,
+    worker: String,
+    processor: Option<usize>,
+    silence: Mutex<Option<Silence>>,
+}
+
+/// A request that has had no answer yet: one that says to try later is none.
+#[derive(Clone, Copy, Debug)]
+struct Silence {
+    since: Duration,
+    tries: u32,
+    /// How many runs wait for the answer.
+    runs: usize,
+    /// When the log is to call it an error next.
+    error_at: Duration,
+}
+
+impl Line {
+    pub(super) fn new(wrong: &'static str, worker: &str, processor: Option<usize>) -> Self {
+        Self { wrong, worker: worker.to_owned(), processor, silence: Mutex::default() }
+    }
+
+    /// Sends a request for which so many runs wait, and says so if its answer is long in coming. Whoever sends it
+    /// again after no answer came says that to the same line.
+    pub(super) async fn ask<T>(
+        &self,
+        host: &dyn Host,
+        runs: usize,
+        request: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        self.sent(host.monotonic(), runs);
+        let mut request = pin!(request);
+        let answer = loop {
+            let patience = host.sleep(self.patience(host.monotonic()));
+            match select(request.as_mut(), patience).await {
+                Either::Left((answer, _)) => break answer,
+                Either::Right(_) => self.complain(host.monotonic(), "nothing comes back"),
+            }
+        };
+        match &answer {
+            Err(error) if waiting_helps(error) => self.complain(host.monotonic(), &error.to_string()),
+            Ok(_) | Err(_) => self.answered(host.monotonic()),
+        }
+        answer
+    }
+
+    /// Whatever was asked is not asked any more.
+    pub(super) fn forget(&self) {
+        *self.lock() = None;
+    }
+
+    /// How long there has been no answer.
+    pub(super) fn silence(&self, now: Duration) -> Option<Duration> {
+        self.unanswered(now).map(|(lasting, ..)| lasting)
+    }
+
+    /// How long there has been no answer, to how many tries, and how many runs wait for it.
+    pub(super) fn unanswered(&self, now: Duration) -> Option<(Duration, u32, usize)> {
+        let Silence { since, tries, runs, .. } = (*self.lock())?;
+        Some((now.saturating_sub(since), tries, runs))
+    }
+
+    fn sent(&self, now: Duration, runs: usize) {
+        let silence = Silence { since: now, tries: 0, runs, error_at: now + limits::UNANSWERED_ERROR };
+        self.lock().get_or_insert(silence).tries += 1;
+    }
+
+    /// How long until the log is to call it an error.
+    fn patience(&self, now: Duration) -> Duration {
+        self.lock().map_or(limits::UNANSWERED_ERROR, |silence| silence.error_at.saturating_sub(now))
+    }
+
+    /// No answer came. At first each try is a warning; what lasts is an error, which is repeated now and then.
+    fn complain(&self, now: Duration, why: &str) {
+        let mut guard = self.lock();
+        let Some(silence) = guard.as_mut() else { return };
+        let Silence { since, tries, runs, error_at } = *silence;
+        let lasting = now.saturating_sub(since);
+        let is_error = now >= error_at;
+        if is_error {
+            silence.error_at = now + limits::UNANSWERED_ERROR;
+        }
+        drop(guard);
+        let Self { wrong, worker, processor, .. } = self;
+        let runs = (runs > 0).then_some(runs);
+        if is_error {
+            tracing::error!(%worker, processor, ?lasting, tries, runs, "{wrong}: {why}");
+        } else if lasting < limits::UNANSWERED_ERROR {
+            tracing::warn!(%worker, processor, ?lasting, tries, runs, "{wrong}: {why}");
+        } else {
+            tracing::debug!(%worker, processor, ?lasting, tries, runs, "{wrong}: {why}");
+        }
+    }
+
+    fn answered(&self, now: Duration) {
+        let Some(Silence { since, tries, .. }) = self.lock().take() else { return };
+        let lasting = now.saturating_sub(since);
+        if lasting >= limits::UNANSWERED_ERROR {
+            let Self { wrong, worker, processor, .. } = self;
+            tracing::info!(%worker, processor, ?lasting, tries, "the store answers again, after this: {wrong}");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Silence>> {
+        self.silence.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

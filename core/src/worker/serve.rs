@@ -1,0 +1,215 @@
+//! What one processor's thread does: claim a lease, drive a processor under it, and begin anew when that is over. What a
+//! processor does, it must not know.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use futures::future::{Either, select};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::backoff::{BACKOFF_MAX, backoff};
+use super::caught::{Panicked, caught, caught_now};
+use super::driver::{Driver, Ended, Surroundings};
+use super::input::Input;
+use super::setbacks::{Loss, Setbacks, waiting_helps};
+use crate::error::Error;
+use crate::limits;
+use crate::processor::{Processor, ProcessorConfig};
+use crate::store::{Claim, Claimed, Release, Session, StoreError};
+
+/// One processor of a worker, before it runs.
+pub(super) struct Serve {
+    pub(super) with: Surroundings,
+    /// Cancelled when the processor is told to stop.
+    pub(super) stop: CancellationToken,
+    pub(super) config: ProcessorConfig,
+    pub(super) queue: String,
+    /// How many shards it owns at most.
+    pub(super) limit: u16,
+}
+
+/// A lease, fresh from the store, and what to reach the store by.
+struct Begun {
+    claimed: Claimed,
+    /// When it was asked for, by the host's clock.
+    at: Duration,
+    /// One to write, one to read.
+    sessions: (Box<dyn Session>, Box<dyn Session>),
+}
+
+impl Serve {
+    /// Serves until it is told to stop. The error is what it met again and again, and no new beginning cures.
+    pub(super) async fn run(self, mut mailbox: mpsc::UnboundedReceiver<Input>) -> Result<(), Error> {
+        let mut setbacks = Setbacks::new(self.with.host.clone(), self.with.lease_ttl);
+        while let Some((loss, served)) = self.serve_a_lease(&mut mailbox).await {
+            let pause = self.set_back(&mut setbacks, &loss, served)?;
+            if !pause.is_zero() {
+                select(pin!(self.told_to_stop(&mut mailbox)), self.with.host.sleep(pause)).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Claims a lease and serves under it. Why that ended, and how long it was served; `None` if the processor was told
+    /// to stop.
+    async fn serve_a_lease(&self, mailbox: &mut mpsc::UnboundedReceiver<Input>) -> Option<(Loss, Duration)> {
+        let begun = tokio::select! {
+            biased;
+            () = self.told_to_stop(mailbox) => return None,
+            begun = self.begin() => begun,
+        };
+        match begun {
+            Err(loss) => Some((loss, Duration::ZERO)),
+            Ok(begun) => match self.drive(begun, mailbox).await {
+                (Ended::ShutDown, _) => None,
+                (Ended::Lost(loss), served) => Some((loss, served)),
+            },
+        }
+    }
+
+    /// Waits until the processor is told to stop, and lets everything else that is sent to it go: it is about leases
+    /// that are gone.
+    async fn told_to_stop(&self, mailbox: &mut mpsc::UnboundedReceiver<Input>) {
+        let told = async {
+            while let Some(input) = mailbox.recv().await {
+                if let Input::Shutdown { .. } = input {
+                    return;
+                }
+            }
+        };
+        // The driver may have taken the message.
+        select(pin!(self.stop.cancelled()), pin!(told)).await;
+    }
+
+    /// Claims a lease, however long the store is away. The error is another one.
+    async fn begin(&self) -> Result<Begun, Loss> {
+        let host = &*self.with.host;
+        let mut delays = backoff(host);
+        loop {
+            match caught(self.with.vitals.claim.ask(host, 0, self.claim())).await? {
+                Ok(begun) => return Ok(begun),
+                Err(error) if waiting_helps(&error) => {
+                    host.sleep(delays.next().unwrap_or(BACKOFF_MAX)).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    async fn claim(&self) -> Result<Begun, StoreError> {
+        let mut writer = self.with.store.session().await?;
+        let reader = self.with.store.session().await?;
+        let at = self.with.host.monotonic();
+        let claim = Claim {
+            queue: self.queue.clone(),
+            lease: None,
+            worker: self.config.worker.clone(),
+            ttl: self.with.lease_ttl,
+            limit: self.limit,
+        };
+        let claimed = writer.claim(&claim).await?;
+        self.with.clock.answered(claimed.now, &*self.with.host);
+        Ok(Begun { claimed, at, sessions: (writer, reader) })
+    }
+
+    /// Serves under a lease until it is lost or handed over, and frees it. How that ended, and how long it was served.
+    async fn drive(&self, begun: Begun, mailbox: &mut mpsc::UnboundedReceiver<Input>) -> (Ended, Duration) {
+        let (lease, shards, at) = (begun.claimed.lease, begun.claimed.shards.len(), begun.at);
+        tracing::info!(
+            %lease, shards, worker = %self.config.worker, processor = self.with.vitals.place, "lease claimed"
+        );
+        self.with.vitals.lease_begins(at);
+        let ended = self.driven(begun, mailbox).await;
+        self.with.vitals.lease_ends();
+        let served = self.with.host.monotonic().saturating_sub(at);
+        let at_fault = match &ended {
+            Ok(Ended::Lost(Loss::Unrenewed { at_fault })) => *at_fault,
+            Ok(_) | Err(_) => None,
+        };
+        self.release(Release { lease, at_fault }).await;
+        (ended.unwrap_or_else(|panicked| Ended::Lost(panicked.into())), served)
+    }
+
+    async fn driven(
+        &self,
+        begun: Begun,
+        mailbox: &mut mpsc::UnboundedReceiver<Input>,
+    ) -> Result<Ended, Panicked> {
+        let mut driver = caught_now(|| {
+            let processor = Processor::new(self.config.clone(), self.with.registry.clone(), &begun.claimed);
+            Driver::new(self.with.clone(), processor, begun.sessions, begun.at)
+        })?;
+        let ended = caught(driver.run(mailbox)).await;
+        // Not while a panic unwinds: among what is dropped is the user's code, and a second panic ends the process.
+        let dropped = caught_now(|| drop(driver));
+        let ended = ended?;
+        dropped.map(|()| ended)
+    }
+
+    /// Frees the lease's shards at once. If the store does not answer, they are free when the lease expires.
+    async fn release(&self, release: Release) {
+        let lease = release.lease;
+        let (host, worker) = (&*self.with.host, &self.config.worker);
+        let mut last = None;
+        let tries = async {
+            let mut delays = backoff(host);
+            loop {
+                let released = async { self.with.store.session().await?.release(&release).await };
+                match caught(released).await {
+                    Ok(Ok(())) => return,
+                    Ok(Err(error)) => last = Some(error.to_string()),
+                    Err(panicked) => {
+                        host.panicked(&panicked.to_string());
+                        last = Some(panicked.to_string());
+                    }
+                }
+                host.sleep(delays.next().unwrap_or(BACKOFF_MAX)).await;
+            }
+        };
+        let patience = limits::SHUTDOWN_HANDOVER;
+        let is_late = matches!(select(pin!(tries), host.sleep(patience)).await, Either::Right(_));
+        if is_late {
+            let why = last.as_deref().unwrap_or("the store does not answer");
+            tracing::warn!(
+                %lease, %worker, processor = self.with.vitals.place,
+                "the lease could not be released in {patience:?}; its shards are free when it expires: {why}"
+            );
+        }
+    }
+
+    /// Counts a loss and tells of it. How long to rest before the next lease.
+    fn set_back(&self, setbacks: &mut Setbacks, loss: &Loss, served: Duration) -> Result<Duration, Error> {
+        let (host, vitals, worker) = (&*self.with.host, &self.with.vitals, &self.config.worker);
+        let processor = vitals.place;
+        if let Loss::Panicked(panicked) = &loss {
+            host.panicked(&panicked.to_string());
+        }
+        let is_outage = matches!(loss, Loss::Unrenewed { .. })
+            && vitals.heart_is_silent(host.monotonic(), self.with.lease_ttl / 3);
+        if is_outage {
+            tracing::warn!(%worker, processor, ?served, "the lease is lost, for the store does not answer");
+            return Ok(Duration::ZERO);
+        }
+        let pause = setbacks.count(loss, served);
+        let in_a_row = setbacks.in_a_row();
+        vitals.set_back(in_a_row, loss.to_string());
+        let Some(pause) = pause else {
+            return Err(Error::gave_up(format!(
+                "processor {processor} of worker `{worker}` began anew {} times in a row and met what waiting does not \
+                 cure, last this: {loss}",
+                limits::SETBACKS_MAX
+            )));
+        };
+        if in_a_row < limits::LEASE_LOSSES_ERROR {
+            tracing::warn!(
+                %worker, processor, ?served, in_a_row, ?pause, "the lease is lost, recovering under another: {loss}"
+            );
+        } else {
+            tracing::error!(
+                %worker, processor, ?served, in_a_row, ?pause, "the lease is lost again and again, now for this: {loss}"
+            );
+        }
+        Ok(pause)
+    }
+}

@@ -1,0 +1,235 @@
+//! How a worker's parts are doing: written by their own threads, read by whoever asks for the worker's health. It must
+//! not judge what a user should do about it.
+
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use super::health::{Health, HealthReason};
+use super::line::Line;
+use super::setbacks::served_well;
+use crate::event::Name;
+use crate::host::Host;
+use crate::id::RunId;
+use crate::limits;
+
+/// The vital signs of a worker.
+#[derive(Debug)]
+pub(super) struct Vitals {
+    worker: String,
+    lease_ttl: Duration,
+    /// Where time comes from, once the worker runs.
+    host: OnceLock<Arc<dyn Host>>,
+    /// The request that a worker begins with: about its queue.
+    pub(super) queue: Line,
+    pub(super) heart: Arc<Line>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Those of the processors that serve, by their place.
+    serving: Vec<Arc<ProcessorVitals>>,
+    /// Those of processors whose thread was left behind.
+    left_behind: Vec<Arc<ProcessorVitals>>,
+    stopped: bool,
+    gave_up: Option<String>,
+}
+
+/// The vital signs of one processor.
+#[derive(Debug)]
+pub(crate) struct ProcessorVitals {
+    pub(super) place: usize,
+    pub(super) claim: Line,
+    pub(super) append: Line,
+    pub(super) read: Line,
+    heart: Arc<Line>,
+    state: Mutex<ProcessorState>,
+}
+
+#[derive(Debug, Default)]
+struct ProcessorState {
+    has_served: bool,
+    /// When its present lease was claimed.
+    serves_since: Option<Duration>,
+    losses: u32,
+    last_loss: String,
+    poll: Option<SlowPoll>,
+}
+
+/// A poll that takes too long.
+#[derive(Clone, Debug)]
+pub(super) struct SlowPoll {
+    pub(super) run: RunId,
+    pub(super) workflow: Name,
+    /// When it was first seen.
+    pub(super) since: Duration,
+}
+
+impl Vitals {
+    pub(super) fn new(worker: &str, lease_ttl: Duration, processors: usize) -> Arc<Self> {
+        let vitals = Self {
+            worker: worker.to_owned(),
+            lease_ttl,
+            host: OnceLock::new(),
+            queue: Line::new("the queue cannot be looked up", worker, None),
+            heart: Arc::new(Line::new("a heartbeat goes unanswered", worker, None)),
+            state: Mutex::default(),
+        };
+        let serving = (0..processors).map(|place| vitals.processor(place)).collect();
+        vitals.lock().serving = serving;
+        Arc::new(vitals)
+    }
+
+    fn processor(&self, place: usize) -> Arc<ProcessorVitals> {
+        let line = |what| Line::new(what, &self.worker, Some(place));
+        Arc::new(ProcessorVitals {
+            place,
+            claim: line("no lease could be claimed"),
+            append: line("an append goes unanswered"),
+            read: line("a read goes unanswered"),
+            heart: Arc::clone(&self.heart),
+            state: Mutex::default(),
+        })
+    }
+
+    /// The worker begins. It has stopped when the answer is dropped.
+    pub(super) fn begin(self: &Arc<Self>, host: &Arc<dyn Host>) -> Begun {
+        // A worker begins once.
+        let _ = self.host.set(Arc::clone(host));
+        Begun(Arc::clone(self))
+    }
+
+    pub(super) fn stop(&self) {
+        self.lock().stopped = true;
+    }
+
+    pub(super) fn give_up(&self, why: String) {
+        self.lock().gave_up.get_or_insert(why);
+    }
+
+    /// The signs of the processor at that place.
+    pub(super) fn at(&self, place: usize) -> Arc<ProcessorVitals> {
+        Arc::clone(&self.lock().serving[place])
+    }
+
+    /// The thread at that place is left behind: the signs of its replacement.
+    pub(super) fn replace(&self, place: usize) -> Arc<ProcessorVitals> {
+        let fresh = self.processor(place);
+        let mut state = self.lock();
+        let old = std::mem::replace(&mut state.serving[place], Arc::clone(&fresh));
+        state.left_behind.push(old);
+        fresh
+    }
+
+    /// A thread that was left behind has ended.
+    pub(super) fn came_back(&self, vitals: &Arc<ProcessorVitals>) {
+        self.lock().left_behind.retain(|left| !Arc::ptr_eq(left, vitals));
+    }
+
+    /// All that there is to say.
+    pub(super) fn health(&self) -> Health {
+        let Some(host) = self.host.get() else { return Health::Starting };
+        let now = host.monotonic();
+        let (serving, left_behind, stopped) = {
+            let state = self.lock();
+            if let Some(why) = state.gave_up.clone() {
+                return Health::Unhealthy { reasons: vec![HealthReason::GaveUp { why }] };
+            }
+            (state.serving.clone(), state.left_behind.clone(), state.stopped)
+        };
+        if stopped {
+            return Health::Stopped;
+        }
+        let lines = serving.iter().flat_map(|processor| [&processor.claim, &processor.read]);
+        let silence = lines.chain([&self.queue, &*self.heart]).filter_map(|line| line.silence(now)).max();
+        let unreachable = silence.filter(|lasting| *lasting >= limits::UNANSWERED_ERROR);
+        let mut reasons: Vec<_> =
+            unreachable.map(|lasting| HealthReason::StoreUnreachable { lasting }).into_iter().collect();
+        for processor in &serving {
+            reasons.extend(processor.unanswered(now));
+            reasons.extend(processor.lost(now, served_well(self.lease_ttl)));
+        }
+        reasons.extend(serving.iter().chain(&left_behind).filter_map(|processor| processor.stuck(now)));
+        if !reasons.is_empty() {
+            return Health::Unhealthy { reasons };
+        }
+        let has_begun = serving.iter().all(|processor| processor.lock().has_served);
+        if has_begun { Health::Healthy } else { Health::Starting }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A worker that has begun.
+#[derive(Debug)]
+pub(super) struct Begun(Arc<Vitals>);
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+impl ProcessorVitals {
+    /// It serves under a lease from now on.
+    pub(super) fn lease_begins(&self, now: Duration) {
+        let mut state = self.lock();
+        (state.has_served, state.serves_since) = (true, Some(now));
+    }
+
+    /// The lease is over, and so is whatever was asked under it.
+    pub(super) fn lease_ends(&self) {
+        self.append.forget();
+        self.read.forget();
+        self.lock().serves_since = None;
+    }
+
+    /// It was set back so often in a row, last by this.
+    pub(super) fn set_back(&self, losses: u32, last: String) {
+        let mut state = self.lock();
+        (state.losses, state.last_loss) = (losses, last);
+    }
+
+    /// What the heart sees of its polls.
+    pub(super) fn polls(&self, slow: Option<SlowPoll>) {
+        self.lock().poll = slow;
+    }
+
+    /// Whether heartbeats have gone unanswered for so long.
+    pub(super) fn heart_is_silent(&self, now: Duration, at_least: Duration) -> bool {
+        self.heart.silence(now).is_some_and(|lasting| lasting >= at_least)
+    }
+
+    fn unanswered(&self, now: Duration) -> Option<HealthReason> {
+        let (lasting, tries, runs) = self.append.unanswered(now)?;
+        let place = self.place;
+        (lasting >= limits::UNANSWERED_ERROR).then_some(HealthReason::AppendUnanswered {
+            processor: place,
+            lasting,
+            tries,
+            runs,
+        })
+    }
+
+    fn lost(&self, now: Duration, served_well: Duration) -> Option<HealthReason> {
+        let state = self.lock();
+        let is_well = state.serves_since.is_some_and(|since| now.saturating_sub(since) >= served_well);
+        (state.losses >= limits::LEASE_LOSSES_ERROR && !is_well).then(|| HealthReason::LeaseLost {
+            processor: self.place,
+            in_a_row: state.losses,
+            why: state.last_loss.clone(),
+        })
+    }
+
+    fn stuck(&self, now: Duration) -> Option<HealthReason> {
+        let SlowPoll { run, workflow, since } = self.lock().poll.clone()?;
+        let lasting = now.saturating_sub(since);
+        Some(HealthReason::NeverYields { run, workflow: workflow.to_string(), lasting })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ProcessorState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,147 @@
+//! A memory store with faults to order, a client and workers, under a time of the test's own. It must not know what is
+//! tested.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use pgworkflows::prelude::*;
+use pgworkflows::{Error, Host, Timestamp, Worker, WorkerBuilder};
+use pgworkflows_memory::{Clock, MemoryStore};
+
+use crate::faults::Misbehaviour;
+
+/// What the store's clock shows at first: 2026-01-01 00:00 UTC.
+const EPOCH: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
+
+/// A workflow that asks for one activity.
+#[derive(Debug)]
+pub(crate) enum Greet {}
+
+impl Workflow for Greet {
+    const NAME: &'static str = "greet";
+    type Input = String;
+    type Output = String;
+
+    async fn run(ctx: Context, name: String) -> WorkflowResult<String> {
+        ctx.activity::<Hello>(name).await
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Hello;
+
+#[async_trait]
+impl Activity for Hello {
+    const NAME: &'static str = "hello";
+    type Input = String;
+    type Output = String;
+
+    async fn execute(&self, _ctx: ActivityContext, name: String) -> ActivityResult<String> {
+        Ok(format!("Hello, {name}!"))
+    }
+}
+
+/// The surroundings of one test.
+#[derive(Clone, Debug)]
+pub(crate) struct Bed {
+    pub(crate) store: MemoryStore,
+    pub(crate) host: Arc<TestHost>,
+    pub(crate) client: Client,
+    pub(crate) faults: Misbehaviour,
+}
+
+impl Bed {
+    /// Surroundings whose time is that of the current runtime, so many times as fast.
+    #[expect(clippy::disallowed_methods, reason = "this is where the test's clock comes in")]
+    pub(crate) fn new(speed: u32) -> Self {
+        let (began, drawn) = (tokio::time::Instant::now(), AtomicU64::new(1));
+        let host = Arc::new(TestHost { began, speed, drawn, panics: AtomicU64::new(0) });
+        let faults = Misbehaviour::new(Arc::clone(&host) as _);
+        let store =
+            MemoryStore::with_faults(Arc::new(TestClock(Arc::clone(&host))), Arc::new(faults.clone()));
+        let client = Client::builder(store.clone()).queue_shards(SHARDS).host(Arc::clone(&host) as _);
+        Self { client: client.build().unwrap(), store, host, faults }
+    }
+
+    /// Surroundings under virtual time.
+    pub(crate) fn virtual_time() -> Self {
+        Self::new(1)
+    }
+
+    /// A worker with one processor that knows `greet`. Its name is how its log lines are found.
+    pub(crate) fn worker(&self, name: &str) -> WorkerBuilder {
+        let worker = Worker::builder(self.store.clone()).name(name).host(Arc::clone(&self.host) as _);
+        worker.processors(1).queue_shards(SHARDS).workflow::<Greet>().activity(Hello)
+    }
+
+    /// Awaits the end of a worker, which is given up after two hours of virtual time or five real minutes.
+    #[expect(clippy::disallowed_methods, reason = "this is where the test's clock comes in")]
+    pub(crate) async fn end(&self, worker: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+        let patience = Duration::from_secs(if self.host.speed == 1 { 7200 } else { 300 });
+        tokio::time::timeout(patience, worker).await.expect("the worker ends in time")
+    }
+
+    /// How much time has passed.
+    pub(crate) fn now(&self) -> Duration {
+        self.host.monotonic()
+    }
+
+    /// Lets time pass.
+    pub(crate) async fn pass(&self, time: Duration) {
+        self.host.sleep(time).await;
+    }
+}
+
+/// How many shards the queue has.
+const SHARDS: u16 = 4;
+
+/// A host whose time is that of the runtime's clock, times its speed.
+#[derive(Debug)]
+pub(crate) struct TestHost {
+    began: tokio::time::Instant,
+    speed: u32,
+    drawn: AtomicU64,
+    panics: AtomicU64,
+}
+
+impl TestHost {
+    /// How many panics its workers caught.
+    pub(crate) fn panics(&self) -> u64 {
+        self.panics.load(Ordering::Relaxed)
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is where the test's clock comes in")]
+impl Host for TestHost {
+    fn monotonic(&self) -> Duration {
+        self.began.elapsed() * self.speed
+    }
+
+    fn sleep(&self, time: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(time / self.speed))
+    }
+
+    fn random(&self) -> u64 {
+        self.drawn.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    }
+
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
+        drop(tokio::spawn(task));
+    }
+
+    fn panicked(&self, _: &str) {
+        self.panics.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The store's clock: the host's.
+#[derive(Debug)]
+struct TestClock(Arc<TestHost>);
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        EPOCH.saturating_add(self.0.monotonic())
+    }
+}

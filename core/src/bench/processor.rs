@@ -88,8 +88,12 @@ impl Desk {
             runs_max: usize::MAX,
             horizon: 2 * limits::TICK_INTERVAL,
         };
-        let shards =
-            vec![ClaimedShard { shard: ShardId::new(0)?, next_position: Position::FIRST, deaths: 0, former: None }];
+        let shards = vec![ClaimedShard {
+            shard: ShardId::new(0)?,
+            next_position: Position::FIRST,
+            deaths: 0,
+            former: None,
+        }];
         let claimed = Claimed { lease: LeaseId::new(1), shards, suspects: Vec::new(), now: NOW };
         Ok(Self {
             processor: Processor::new(config, registry, &claimed),

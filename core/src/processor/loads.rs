@@ -87,7 +87,10 @@ impl Loads {
 
     /// Whether runs of claimed shards are still to come.
     pub(super) fn is_recovering(&self) -> bool {
-        !(self.listings.is_empty() && self.recovering.is_empty() && self.arrived.is_empty() && self.cut.is_none())
+        !(self.listings.is_empty()
+            && self.recovering.is_empty()
+            && self.arrived.is_empty()
+            && self.cut.is_none())
     }
 
     /// Whether a run is to be loaded.

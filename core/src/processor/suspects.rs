@@ -181,10 +181,8 @@ impl Processor {
     /// Takes in who is under suspicion of the shards that were claimed.
     pub(super) fn claim_suspects(&mut self, found: &[Suspect], fresh: &[&ClaimedShard]) {
         let is_fresh = |suspect: &&Suspect| fresh.iter().any(|claimed| claimed.shard == suspect.run.shard());
-        let (aside, found): (Vec<Suspect>, Vec<Suspect>) = found
-            .iter()
-            .filter(is_fresh)
-            .partition(|suspect| suspect.stage == SuspectStage::SetAside);
+        let (aside, found): (Vec<Suspect>, Vec<Suspect>) =
+            found.iter().filter(is_fresh).partition(|suspect| suspect.stage == SuspectStage::SetAside);
         for suspect in aside {
             self.suspects.aside.insert(suspect.run);
             self.refused.insert(suspect.run, set_aside(suspect.strikes));
@@ -235,7 +233,8 @@ impl Processor {
     pub(super) fn end_trial(&mut self, now: Timestamp) -> bool {
         let (runs, loads) = (&self.runs, &self.loads);
         let is_done = |run| {
-            let idle = |live: &super::Live| live.is_quiet() && live.uncommitted == 0 && !live.run.can_release();
+            let idle =
+                |live: &super::Live| live.is_quiet() && live.uncommitted == 0 && !live.run.can_release();
             !loads.expects(run) && runs.get(&run).is_none_or(|live| idle(live))
         };
         let cleared = self.suspects.end_trial(now, is_done);

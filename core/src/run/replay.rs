@@ -189,7 +189,10 @@ impl Replay {
         let state = &self.run.state;
         let expected = state.next_seq();
         if past.seq != expected {
-            return Err(format!("its history is not whole: event {} is where {expected} should be", past.seq));
+            return Err(format!(
+                "its history is not whole: event {} is where {expected} should be",
+                past.seq
+            ));
         }
         if state.closed.is_some() {
             return Err(format!("event {} is {}, after the end of the run", past.seq, past.event.name()));

@@ -172,7 +172,11 @@ mod tests {
         let mut setbacks = Setbacks::new(Arc::new(Still), TTL);
         let mut pauses = Vec::new();
         for _ in 0..50 {
-            pauses.push(setbacks.count(&Loss::Unrenewed { at_fault: None } { at_fault: None }, TTL).expect("slowness is waited out for ever"));
+            pauses.push(
+                setbacks
+                    .count(&Loss::Unrenewed { at_fault: None }, TTL)
+                    .expect("slowness is waited out for ever"),
+            );
         }
         // Then the first is free, each further pause is longer, up to the limit and its jitter
         assert_eq!(pauses[0], Duration::ZERO);
@@ -181,7 +185,7 @@ mod tests {
         assert!(pauses.iter().all(|pause| *pause <= 2 * limits::SETBACK_DELAY_MAX), "{pauses:?}");
         assert_eq!(setbacks.in_a_row(), 50);
         // When one is held for long
-        let pause = setbacks.count(&Loss::Unrenewed { at_fault: None } { at_fault: None }, served_well(TTL));
+        let pause = setbacks.count(&Loss::Unrenewed { at_fault: None }, served_well(TTL));
         // Then that loss is the first again
         assert_eq!((pause, setbacks.in_a_row()), (Some(Duration::ZERO), 1));
     }

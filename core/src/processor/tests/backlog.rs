@@ -160,7 +160,8 @@ fn part_of_a_history_that_could_not_be_read_is_read_again() {
     for _ in 0..2 {
         let read = desk.next_read();
         desk.processor.read_failed(read);
-        let read = std::iter::from_fn(|| desk.processor.next_read()).find(|read| matches!(read, Read::Load(_)));
+        let read =
+            std::iter::from_fn(|| desk.processor.next_read()).find(|read| matches!(read, Read::Load(_)));
         desk.answer(read.expect("it is to be loaded all the same"));
         desk.work();
     }

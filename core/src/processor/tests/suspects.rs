@@ -168,7 +168,10 @@ fn run_whose_code_ends_its_owners_is_found_set_aside_and_can_be_terminated() {
     desk.run();
     let row = &desk.rows[&runs[7]];
     assert_eq!(row.state, OpenState::Stalled);
-    assert!(row.waiting_on.as_deref().is_some_and(|on| on.contains("the run was set aside: 3 times")), "{row:?}");
+    assert!(
+        row.waiting_on.as_deref().is_some_and(|on| on.contains("the run was set aside: 3 times")),
+        "{row:?}"
+    );
     // And all others went on
     for run in runs.iter().filter(|run| **run != runs[7]) {
         assert!(desk.history(*run).contains("signal.received go 1"), "{}", desk.history(*run));
@@ -216,7 +219,8 @@ fn activity_that_takes_its_process_with_it_fails_in_the_end() {
         18 activity.attempt-lost #1 attempt 1
         19 activity.failed #1: `work` took its process with it 5 times
         20 run.failed activity `work` failed: `work` took its process with it 5 times
-    "#]].assert_eq(&desk.history(run));
+    "#]]
+    .assert_eq(&desk.history(run));
 }
 
 #[test]

@@ -126,7 +126,7 @@ where
         if self.left_behind() >= limits::THREADS_LEFT_BEHIND_MAX {
             return self.give_up_place(stuck);
         }
-        let Stuck { post, poll, lasting } = stuck;
+        let Stuck { post, poll, lasting, .. } = stuck;
         tracing::error!(
             run = %poll.run, workflow = %poll.workflow, last_durable_call = poll.last_call(),
             worker = %self.worker(), processor = post.place,

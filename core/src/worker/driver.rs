@@ -16,7 +16,7 @@ use super::backoff::{BACKOFF_MAX, backoff};
 use super::executor::{Attempted, Executor, Leave, Trust};
 use super::input::{Input, TickReply};
 use super::setbacks::Loss;
-use super::stopwatch::Stopwatch;
+use super::stopwatch::{Stopwatch, ThreadMeter};
 use super::vitals::ProcessorVitals;
 use crate::canary::{self, Bug};
 use crate::host::{Host, StoreClock};
@@ -49,6 +49,7 @@ pub(crate) struct Surroundings {
     pub(crate) vitals: Arc<ProcessorVitals>,
     /// The right to try suspects: one for all processors of the process, which die together.
     pub(crate) trials: Arc<Semaphore>,
+    pub(crate) meter: Arc<ThreadMeter>,
 }
 
 impl Surroundings {
@@ -124,7 +125,7 @@ impl Driver {
         let hints = with.store.hints();
         let (writer, reader) = sessions;
         // How long a lease may go without a renewal before its processor stops on its own.
-        let stopwatch = Stopwatch::start(&*with.host);
+        let stopwatch = Stopwatch::start(&*with.host, &with.meter);
         let append_delays = Box::new(backoff(&*with.host));
         let trust = Trust::new(Arc::clone(&with.host), with.lease_ttl * 2 / 3, claimed_at);
         let connection = with.connect();
@@ -263,7 +264,7 @@ impl Driver {
 
     fn check_lease(&mut self) {
         if self.trust.rest().is_zero() {
-            let at_fault = self.stopwatch.at_fault(&*self.with.host);
+            let at_fault = self.stopwatch.at_fault(&*self.with.host, &self.with.meter);
             self.lose(Loss::Unrenewed { at_fault });
         }
     }
@@ -283,7 +284,7 @@ impl Driver {
             Input::Ticked { asked, answer, sent } if answer.lease == self.processor.lease() => {
                 if answer.held {
                     self.trust.renewed(sent);
-                    self.stopwatch = Stopwatch::start(&*self.with.host);
+                    self.stopwatch = Stopwatch::start(&*self.with.host, &self.with.meter);
                     self.processor.ticked(&asked, &answer);
                 } else {
                     self.lose(Loss::Fenced("by another worker, or the store lost commits".to_owned()));

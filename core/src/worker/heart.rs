@@ -1,6 +1,7 @@
 //! The heart of a worker process: one statement every few seconds renews all of its leases, looks for work and
 //! claims free shards. It must not know what a processor does.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use crate::error::Error;
 use crate::host::{Host, StoreClock};
 use crate::id::LeaseId;
 use crate::limits;
-use crate::store::{Claim, Hint, LeaseTicked, Queue, Session, Store, StoreError, Tick};
+use crate::store::{Claim, Hint, LeaseTicked, Queue, Release, Session, Store, StoreError, Tick};
 
 /// What the heart works with.
 pub(crate) struct Heart {
@@ -34,6 +35,12 @@ pub(crate) struct Heart {
     pub(super) stuck: mpsc::UnboundedSender<Stuck>,
 }
 
+/// A processor that was asked for its part of a heartbeat and has not answered.
+struct Asked {
+    post: Post,
+    answer: oneshot::Receiver<TickReply>,
+}
+
 impl Heart {
     /// Beats until it is told to stop. The error is what its beats met again and again, and waiting does not cure.
     pub(super) async fn run(self, stop: CancellationToken) -> Result<(), Error> {
@@ -46,11 +53,12 @@ impl Heart {
 
     async fn beat_on(&self) -> Error {
         let mut hints = self.store.hints();
-        let mut session = None;
+        let (mut session, mut asked, mut leases) = (None, Vec::new(), BTreeMap::new());
         let mut watchdog = Watchdog::new(self.interval, self.poll_warn, self.lease_ttl);
         let mut failures = 0;
         loop {
-            let failed = match caught(self.turn(&mut session, &mut watchdog)).await {
+            let turn = self.turn(&mut session, &mut watchdog, &mut asked, &mut leases);
+            let failed = match caught(turn).await {
                 Ok(Ok(())) => None,
                 // Its line has told of it.
                 Ok(Err(error)) if waiting_helps(&error) => None,
@@ -87,42 +95,58 @@ impl Heart {
         &self,
         session: &mut Option<Box<dyn Session>>,
         watchdog: &mut Watchdog,
+        asked: &mut Vec<Asked>,
+        leases: &mut BTreeMap<usize, LeaseId>,
     ) -> Result<(), StoreError> {
         let posts = self.posts.get();
-        let replies = self.ask(&posts).await;
+        let replies = self.ask(&posts, asked).await;
+        leases.extend(replies.iter().map(|(post, reply)| (post.place, reply.tick.lease)));
         for stuck in watchdog.look(self.host.monotonic(), &posts) {
-            self.give_up_on(stuck);
+            let lease = leases.remove(&stuck.post.place);
+            self.give_up_on(session, stuck, lease).await;
         }
         self.line.ask(&*self.host, 0, self.beat(session, &posts, replies)).await
     }
 
-    /// A poll has gone on for as long as a lease lasts: its processor's lease has expired, or is about to, and whoever
-    /// claims its shards recovers its runs. Which run is at fault, and what its code did last, is known here.
-    fn give_up_on(&self, stuck: Stuck) {
+    /// A poll has gone on for as long as a lease lasts. Its run gets the strike that its processor cannot give it, and the
+    /// shards are free for another.
+    async fn give_up_on(&self, session: &mut Option<Box<dyn Session>>, stuck: Stuck, lease: Option<LeaseId>) {
+        if let (Some(session), Some(lease)) = (session, lease) {
+            let release = Release { lease, at_fault: stuck.at_fault };
+            if let Err(error) = session.release(&release).await {
+                tracing::warn!(%lease, "the lease of a stuck processor could not be released: {error}");
+            }
+        }
         // A worker that is about to end replaces nothing.
         drop(self.stuck.send(stuck));
     }
 
-    /// Asks every processor for its part. One that does not answer makes no progress: its lease is not renewed.
-    async fn ask<'a>(&self, posts: &'a [Post]) -> Vec<(&'a Post, TickReply)> {
-        let mut asked = Vec::new();
+    /// Asks every processor for its part, unless it owes an answer. One that does not answer makes no progress: its lease
+    /// is not renewed. An answer that comes late, because a poll took long, is good for the next heartbeat.
+    async fn ask(&self, posts: &[Post], asked: &mut Vec<Asked>) -> Vec<(Post, TickReply)> {
+        asked.retain(|asked| posts.iter().any(|post| post.is_same(&asked.post)));
         for post in posts {
             let (reply, answer) = oneshot::channel();
             let tick = Input::Tick { ttl: self.lease_ttl, reply };
-            if post.mailbox.send(tick).is_ok() {
-                asked.push((post, answer));
+            let owes = asked.iter().any(|asked| post.is_same(&asked.post));
+            if !owes && post.mailbox.send(tick).is_ok() {
+                asked.push(Asked { post: post.clone(), answer });
             }
         }
-        let mut replies = Vec::new();
+        let (mut replies, mut owed) = (Vec::new(), Vec::new());
         let mut patience = self.host.sleep(self.interval / 4);
-        for (post, answer) in asked {
+        for mut asked in asked.drain(..) {
             tokio::select! {
                 biased;
                 // One that has no lease lets the question go.
-                reply = answer => replies.extend(reply.ok().map(|reply| (post, reply))),
-                () = &mut patience => patience = Box::pin(std::future::ready(())),
+                reply = &mut asked.answer => replies.extend(reply.ok().map(|reply| (asked.post, reply))),
+                () = &mut patience => {
+                    patience = Box::pin(std::future::ready(()));
+                    owed.push(asked);
+                }
             }
         }
+        *asked = owed;
         replies
     }
 
@@ -130,7 +154,7 @@ impl Heart {
         &self,
         session: &mut Option<Box<dyn Session>>,
         posts: &[Post],
-        replies: Vec<(&Post, TickReply)>,
+        replies: Vec<(Post, TickReply)>,
     ) -> Result<(), StoreError> {
         let session = match session {
             Some(session) => session,
@@ -147,7 +171,7 @@ impl Heart {
                 held.push((reply.shards, post.place, answer.lease));
                 unserved |= usize::from(answer.shards) > reply.shards;
             }
-            tell(post, reply, answer, sent);
+            tell(&post, reply, answer, sent);
         }
         if ticked.claimable > 0 || unserved {
             self.claim(session, posts, held).await?;

@@ -11,6 +11,7 @@ use super::executor::Executor;
 use super::heart::{Heart, shards_each};
 use super::input::Input;
 use super::serve::Serve;
+use super::stopwatch::ThreadMeter;
 use super::vitals::{ProcessorVitals, Vitals};
 use super::watchdog::Stuck;
 use super::{Gauge, Worker, WorkerConfig};
@@ -46,9 +47,15 @@ pub(crate) struct Post {
     pub(super) attempts: CancellationToken,
     pub(super) mark: Arc<PollMark>,
     pub(super) vitals: Arc<ProcessorVitals>,
+    pub(super) meter: Arc<ThreadMeter>,
 }
 
 impl Post {
+    /// Whether it is the same processor: a replacement has the same place.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.mark, &other.mark)
+    }
+
     /// Tells the processor to hand over: it waits for running activities for at most `grace`.
     pub(super) fn hand_over(&self, grace: Duration) {
         self.stop.cancel();
@@ -102,6 +109,7 @@ impl Parts {
             attempts: CancellationToken::new(),
             mark: Arc::default(),
             vitals: self.vitals.at(place),
+            meter: Arc::default(),
         };
         let with = Surroundings {
             store: Arc::clone(&self.store),
@@ -116,6 +124,7 @@ impl Parts {
             gauge: self.gauges[place].clone(),
             vitals: Arc::clone(&post.vitals),
             trials: Arc::clone(&self.trials),
+            meter: Arc::clone(&post.meter),
         };
         let serve = Serve {
             with,

@@ -41,6 +41,7 @@ struct Begun {
 impl Serve {
     /// Serves until it is told to stop. The error is what it met again and again, and no new beginning cures.
     pub(super) async fn run(self, mut mailbox: mpsc::UnboundedReceiver<Input>) -> Result<(), Error> {
+        self.with.meter.begin(&*self.with.host);
         let mut setbacks = Setbacks::new(self.with.host.clone(), self.with.lease_ttl);
         while let Some((loss, served)) = self.serve_a_lease(&mut mailbox).await {
             let pause = self.set_back(&mut setbacks, &loss, served)?;

@@ -1,15 +1,45 @@
-//! How a processor's thread spent the time since its lease was renewed: if a run used it up, the loss of the lease is that
-//! run's fault. It must not know what is done about it.
+//! How a processor's thread spends its time: if a run used up a lease, its loss is that run's fault. It must not know what
+//! is done about it.
 
+use std::fmt;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::host::{CpuMeter, Host};
 use crate::id::RunId;
 
-/// The time since a renewal.
+/// The processor time that a processor's thread has used, for whoever asks.
+#[derive(Default)]
+pub(super) struct ThreadMeter(OnceLock<CpuMeter>);
+
+impl ThreadMeter {
+    /// The processor begins, on the calling thread.
+    pub(super) fn begin(&self, host: &dyn Host) {
+        self.0.get_or_init(|| host.cpu_meter());
+    }
+
+    /// How much it has used; `None` if that is not known.
+    pub(super) fn used(&self) -> Option<Duration> {
+        self.0.get()?()
+    }
+
+    /// Whether it really worked for half of the time that has passed since it had used so much. A process that was
+    /// stopped, or a host that is short of processors, is nobody's fault.
+    pub(super) fn worked(&self, since: Option<Duration>, passed: Duration) -> bool {
+        let (Some(since), Some(used)) = (since, self.used()) else { return false };
+        used.saturating_sub(since) * 2 >= passed
+    }
+}
+
+impl fmt::Debug for ThreadMeter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ThreadMeter").field(&self.used()).finish()
+    }
+}
+
+/// The time since a lease was renewed.
 pub(super) struct Stopwatch {
     began: Duration,
-    meter: CpuMeter,
     /// The processor time that the thread had used then.
     used: Option<Duration>,
     /// The longest turn since, and the run that it ended with.
@@ -18,10 +48,8 @@ pub(super) struct Stopwatch {
 }
 
 impl Stopwatch {
-    /// Begins with what the calling thread does from now on.
-    pub(super) fn start(host: &dyn Host) -> Self {
-        let meter = host.cpu_meter();
-        Self { began: host.monotonic(), used: meter(), meter, longest: Duration::ZERO, run: None }
+    pub(super) fn start(host: &dyn Host, meter: &ThreadMeter) -> Self {
+        Self { began: host.monotonic(), used: meter.used(), longest: Duration::ZERO, run: None }
     }
 
     /// A turn took so long, and ended with work on this run.
@@ -31,11 +59,77 @@ impl Stopwatch {
         }
     }
 
-    /// The run that used up more than half of the time, if the thread really worked for half of it: a process that was
-    /// stopped, or a host that is short of processors, is nobody's fault.
-    pub(super) fn at_fault(&self, host: &dyn Host) -> Option<RunId> {
+    /// The run that used up more than half of the time, if the thread really worked.
+    pub(super) fn at_fault(&self, host: &dyn Host, meter: &ThreadMeter) -> Option<RunId> {
         let passed = host.monotonic().saturating_sub(self.began);
-        let worked = (self.meter)()?.saturating_sub(self.used?);
-        self.run.filter(|_| self.longest * 2 > passed && worked * 2 >= passed)
+        self.run.filter(|_| self.longest * 2 > passed && meter.worked(self.used, passed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use futures::future::BoxFuture;
+
+    use super::*;
+    use crate::testing::run_id;
+
+    /// A host whose clock and whose thread's meter are set by hand, in seconds.
+    #[derive(Debug, Default)]
+    struct Clocks {
+        passed: Arc<AtomicU64>,
+        worked: Arc<AtomicU64>,
+    }
+
+    impl Host for Clocks {
+        fn monotonic(&self) -> Duration {
+            Duration::from_secs(self.passed.load(Ordering::Relaxed))
+        }
+
+        fn sleep(&self, _time: Duration) -> BoxFuture<'static, ()> {
+            Box::pin(std::future::ready(()))
+        }
+
+        fn random(&self) -> u64 {
+            4
+        }
+
+        fn spawn(&self, _task: BoxFuture<'static, ()>) {}
+
+        fn cpu_meter(&self) -> CpuMeter {
+            let worked = Arc::clone(&self.worked);
+            Arc::new(move || Some(Duration::from_secs(worked.load(Ordering::Relaxed))))
+        }
+    }
+
+    /// Who is at fault if of ten seconds one turn took so many, and the thread worked for so many.
+    fn at_fault(longest: u64, worked: u64) -> Option<RunId> {
+        let (host, meter) = (Clocks::default(), ThreadMeter::default());
+        meter.begin(&host);
+        let mut watch = Stopwatch::start(&host, &meter);
+        host.passed.store(10, Ordering::Relaxed);
+        host.worked.store(worked, Ordering::Relaxed);
+        watch.note(Duration::from_secs(1), Some(run_id(1)));
+        watch.note(Duration::from_secs(longest), Some(run_id(2)));
+        watch.at_fault(&host, &meter)
+    }
+
+    #[test]
+    fn run_is_at_fault_only_if_its_turn_took_most_of_the_time_and_the_thread_worked() {
+        assert_eq!(at_fault(9, 9), Some(run_id(2)));
+        assert_eq!(at_fault(9, 5), Some(run_id(2)));
+        assert_eq!(at_fault(9, 4), None, "the host was short of processors, or the process was stopped");
+        assert_eq!(at_fault(5, 9), None, "several turns took the time");
+    }
+
+    #[test]
+    fn nobody_is_at_fault_where_the_time_of_a_thread_is_not_known() {
+        let (host, meter) = (Clocks::default(), ThreadMeter::default());
+        let mut watch = Stopwatch::start(&host, &meter);
+        host.passed.store(10, Ordering::Relaxed);
+        watch.note(Duration::from_secs(10), Some(run_id(1)));
+        assert_eq!(watch.at_fault(&host, &meter), None);
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::parts::Post;
 use super::vitals::SlowPoll;
+use crate::id::RunId;
 use crate::run::{PollMark, Polling};
 
 /// Looks at polls as often as the heart beats.
@@ -27,6 +28,8 @@ struct Suspect {
     number: u64,
     since: Duration,
     looked: Duration,
+    /// The processor time that the thread had used at the first look.
+    used: Option<Duration>,
     /// How much of its time was under the watchdog's eyes: while the whole process was stopped, nothing was.
     seen: Duration,
     named: bool,
@@ -39,6 +42,8 @@ pub(super) struct Stuck {
     pub(super) post: Post,
     pub(super) poll: Polling,
     pub(super) lasting: Duration,
+    /// Its run, if the thread really worked all the while.
+    pub(super) at_fault: Option<RunId>,
 }
 
 impl Stuck {
@@ -79,14 +84,27 @@ impl Watchdog {
             name(post, &poll, lasting);
         }
         let is_stuck = suspect.seen >= self.lease_ttl && !std::mem::replace(&mut suspect.given_up, true);
-        is_stuck.then(|| Stuck { post: post.clone(), poll, lasting })
+        is_stuck.then(|| {
+            let at_fault = post.meter.worked(suspect.used, lasting).then_some(poll.run);
+            Stuck { post: post.clone(), poll, lasting, at_fault }
+        })
     }
 }
 
 impl Suspect {
     fn new(post: &Post, poll: &Polling, now: Duration) -> Self {
         let (mark, number) = (Arc::clone(&post.mark), poll.number);
-        Self { mark, number, since: now, looked: now, seen: Duration::ZERO, named: false, given_up: false }
+        let used = post.meter.used();
+        Self {
+            mark,
+            number,
+            since: now,
+            looked: now,
+            used,
+            seen: Duration::ZERO,
+            named: false,
+            given_up: false,
+        }
     }
 }
 
@@ -124,6 +142,7 @@ mod tests {
             attempts: CancellationToken::new(),
             mark: Arc::default(),
             vitals: Vitals::new("w", TTL, 1).at(0),
+            meter: Arc::default(),
         }
     }
 

@@ -83,6 +83,19 @@ impl Run {
         (run, progress)
     }
 
+    /// Begins a run whose code must not be asked: it stalls before its start.
+    pub(crate) fn start_stalled(
+        id: RunId,
+        at: Timestamp,
+        started: Event,
+        reason: String,
+    ) -> (Self, Progress) {
+        let mut run = Self::new(id);
+        let mut progress = run.stall(at, reason);
+        progress.append(run.note(at, started));
+        (run, progress)
+    }
+
     /// Begins a run: `started` is its `RunStarted`. One that cannot even begin stalls before its start, as before
     /// any resolution.
     pub(crate) fn start(id: RunId, at: Timestamp, started: Event, registry: &Registry) -> (Self, Progress) {

@@ -70,7 +70,12 @@ impl Processor {
             return self.leave_pending(id, &workflow, waiting.reference);
         };
         let started = Event::RunStarted { workflow, input, key, start_at, lease: self.lease };
-        let (run, progress) = Run::start(id, now, started, &self.registry);
+        let (run, progress) = if self.suspects.is_judged(id) {
+            let reason = self.set_aside(id);
+            Run::start_stalled(id, now, started, reason)
+        } else {
+            Run::start(id, now, started, &self.registry)
+        };
         let mut live = Live::new(run);
         live.has_row = true;
         live.row = Some(OpenRow { state: OpenState::Pending, ..OpenRow::default() });

@@ -1,7 +1,6 @@
 //! The heart of a worker process: one statement every few seconds renews all of its leases, looks for work and
 //! claims free shards. It must not know what a processor does.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,11 +52,11 @@ impl Heart {
 
     async fn beat_on(&self) -> Error {
         let mut hints = self.store.hints();
-        let (mut session, mut asked, mut leases) = (None, Vec::new(), BTreeMap::new());
+        let (mut session, mut asked) = (None, Vec::new());
         let mut watchdog = Watchdog::new(self.interval, self.poll_warn, self.lease_ttl);
         let mut failures = 0;
         loop {
-            let turn = self.turn(&mut session, &mut watchdog, &mut asked, &mut leases);
+            let turn = self.turn(&mut session, &mut watchdog, &mut asked);
             let failed = match caught(turn).await {
                 Ok(Ok(())) => None,
                 // Its line has told of it.
@@ -96,22 +95,19 @@ impl Heart {
         session: &mut Option<Box<dyn Session>>,
         watchdog: &mut Watchdog,
         asked: &mut Vec<Asked>,
-        leases: &mut BTreeMap<usize, LeaseId>,
     ) -> Result<(), StoreError> {
         let posts = self.posts.get();
         let replies = self.ask(&posts, asked).await;
-        leases.extend(replies.iter().map(|(post, reply)| (post.place, reply.tick.lease)));
         for stuck in watchdog.look(self.host.monotonic(), &posts) {
-            let lease = leases.remove(&stuck.post.place);
-            self.give_up_on(session, stuck, lease).await;
+            self.give_up_on(session, stuck).await;
         }
         self.line.ask(&*self.host, 0, self.beat(session, &posts, replies)).await
     }
 
     /// A poll has gone on for as long as a lease lasts. Its run gets the strike that its processor cannot give it, and the
     /// shards are free for another.
-    async fn give_up_on(&self, session: &mut Option<Box<dyn Session>>, stuck: Stuck, lease: Option<LeaseId>) {
-        if let (Some(session), Some(lease)) = (session, lease) {
+    async fn give_up_on(&self, session: &mut Option<Box<dyn Session>>, stuck: Stuck) {
+        if let (Some(session), Some(lease)) = (session, stuck.post.vitals.lease()) {
             let release = Release { lease, at_fault: stuck.at_fault };
             if let Err(error) = session.release(&release).await {
                 tracing::warn!(%lease, "the lease of a stuck processor could not be released: {error}");

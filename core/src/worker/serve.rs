@@ -120,7 +120,7 @@ impl Serve {
         tracing::info!(
             %lease, shards, worker = %self.config.worker, processor = self.with.vitals.place, "lease claimed"
         );
-        self.with.vitals.lease_begins(at);
+        self.with.vitals.lease_begins(lease, at);
         let ended = self.driven(begun, mailbox).await;
         self.with.vitals.lease_ends();
         let served = self.with.host.monotonic().saturating_sub(at);

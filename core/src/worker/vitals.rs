@@ -9,7 +9,7 @@ use super::line::Line;
 use super::setbacks::served_well;
 use crate::event::Name;
 use crate::host::Host;
-use crate::id::RunId;
+use crate::id::{LeaseId, RunId};
 use crate::limits;
 
 /// The vital signs of a worker.
@@ -49,6 +49,7 @@ pub(crate) struct ProcessorVitals {
 #[derive(Debug, Default)]
 struct ProcessorState {
     has_served: bool,
+    lease: Option<LeaseId>,
     /// When its present lease was claimed.
     serves_since: Option<Duration>,
     losses: u32,
@@ -174,9 +175,14 @@ impl Drop for Begun {
 
 impl ProcessorVitals {
     /// It serves under a lease from now on.
-    pub(super) fn lease_begins(&self, now: Duration) {
+    pub(super) fn lease_begins(&self, lease: LeaseId, now: Duration) {
         let mut state = self.lock();
-        (state.has_served, state.serves_since) = (true, Some(now));
+        (state.has_served, state.serves_since, state.lease) = (true, Some(now), Some(lease));
+    }
+
+    /// The lease that it serves under, or did last.
+    pub(super) fn lease(&self) -> Option<LeaseId> {
+        self.lock().lease
     }
 
     /// The lease is over, and so is whatever was asked under it.

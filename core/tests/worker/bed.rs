@@ -2,12 +2,12 @@
 //! tested.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use pgworkflows::prelude::*;
-use pgworkflows::{Error, Host, Timestamp, Worker, WorkerBuilder};
+use pgworkflows::{CpuMeter, Error, Host, Timestamp, Worker, WorkerBuilder};
 use pgworkflows_memory::{Clock, MemoryStore};
 
 use crate::faults::Misbehaviour;
@@ -57,12 +57,19 @@ impl Bed {
     #[expect(clippy::disallowed_methods, reason = "this is where the test's clock comes in")]
     pub(crate) fn new(speed: u32) -> Self {
         let (began, drawn) = (tokio::time::Instant::now(), AtomicU64::new(1));
-        let host = Arc::new(TestHost { began, speed, drawn, panics: AtomicU64::new(0) });
+        let (panics, works) = (AtomicU64::new(0), AtomicBool::new(false));
+        let host = Arc::new(TestHost { began, speed, drawn, panics, works });
         let faults = Misbehaviour::new(Arc::clone(&host) as _);
         let store =
             MemoryStore::with_faults(Arc::new(TestClock(Arc::clone(&host))), Arc::new(faults.clone()));
         let client = Client::builder(store.clone()).queue_shards(SHARDS).host(Arc::clone(&host) as _);
         Self { client: client.build().unwrap(), store, host, faults }
+    }
+
+    /// Has threads count as working all the time, instead of nothing being known of them.
+    pub(crate) fn with_busy_threads(self) -> Self {
+        self.host.works.store(true, Ordering::Relaxed);
+        self
     }
 
     /// Surroundings under virtual time.
@@ -104,6 +111,7 @@ pub(crate) struct TestHost {
     speed: u32,
     drawn: AtomicU64,
     panics: AtomicU64,
+    works: AtomicBool,
 }
 
 impl TestHost {
@@ -129,6 +137,14 @@ impl Host for TestHost {
 
     fn spawn(&self, task: BoxFuture<'static, ()>) {
         drop(tokio::spawn(task));
+    }
+
+    fn cpu_meter(&self) -> CpuMeter {
+        if !self.works.load(Ordering::Relaxed) {
+            return Arc::new(|| None);
+        }
+        let (began, speed) = (self.began, self.speed);
+        Arc::new(move || Some(began.elapsed() * speed))
     }
 
     fn panicked(&self, _: &str) {

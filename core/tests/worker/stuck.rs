@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::pending;
 use pgworkflows::prelude::*;
-use pgworkflows::{Health, HealthReason, limits};
+use pgworkflows::{Health, HealthReason, RunStatus, limits};
 
 use crate::bed::{Bed, Greet};
 use crate::logs;
@@ -107,6 +107,49 @@ async fn no_more_threads_than_stated_are_left_behind() {
     assert!(error.is_gave_up() && text.contains(&id) && text.contains("`always`"), "{text}");
     assert_eq!(POLLS.load(Ordering::SeqCst) as usize, limits::THREADS_LEFT_BEHIND_MAX + 1);
     assert_eq!(logs::lines(&["ERROR", "eaten", &id, "another serves in its place"]).len(), 4);
+}
+
+#[tokio::test]
+async fn workflow_that_works_and_never_yields_is_set_aside_after_three_threads() {
+    // Given a workflow that never yields, on threads that count as working
+    static POLLS: AtomicU32 = AtomicU32::new(0);
+    static END: AtomicBool = AtomicBool::new(false);
+
+    enum Spins {}
+    impl Workflow for Spins {
+        const NAME: &'static str = "spins";
+        type Input = ();
+        type Output = ();
+
+        async fn run(_: Context, (): ()) -> WorkflowResult<()> {
+            POLLS.fetch_add(1, Ordering::SeqCst);
+            blocks_until(&END);
+            Ok(())
+        }
+    }
+
+    logs::listen();
+    let bed = Bed::new(SPEED).with_busy_threads();
+    let worker = bed.worker("spun").workflow::<Spins>().lease_ttl(TTL).shutdown_grace(Duration::ZERO);
+    let worker = worker.build().unwrap();
+    let spins = bed.client.start::<Spins>(()).key("k").await.unwrap();
+    let script = async {
+        // When it has cost its processor three leases
+        while spins.describe().await.unwrap().status != RunStatus::Stalled {
+            bed.pass(TTL / 10).await;
+        }
+        // Then it says why it stands still, other runs go on, and it can be ended
+        let waiting_on = spins.describe().await.unwrap().waiting_on.unwrap();
+        assert!(waiting_on.contains("the run was set aside: 3 times"), "{waiting_on}");
+        let run = bed.client.start::<Greet>("Ada".to_owned()).key("k").await.unwrap();
+        assert_eq!(run.result().await.unwrap(), "Hello, Ada!");
+        spins.terminate("it spins").await.unwrap();
+        assert!(spins.result().await.unwrap_err().is_run_terminated());
+        assert_eq!(POLLS.load(Ordering::SeqCst), limits::STRIKES_MAX);
+    };
+    let ended = bed.end(worker.run_until(script)).await;
+    END.store(true, Ordering::SeqCst);
+    ended.unwrap();
 }
 
 #[tokio::test]

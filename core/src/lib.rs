@@ -22,6 +22,7 @@ mod context;
 mod error;
 mod event;
 mod failure;
+mod guard;
 mod handle;
 mod history;
 mod host;

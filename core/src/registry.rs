@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures::FutureExt;
@@ -10,12 +9,13 @@ use futures::FutureExt;
 use crate::activity::{Activity, ActivityContext, ActivityError};
 use crate::error::Error;
 use crate::event::Name;
-use crate::failure::{Failure, panic_message};
+use crate::failure::Failure;
+use crate::guard::{Guarded, Work};
 use crate::host::AttemptFuture;
 use crate::id::RunId;
 use crate::limits;
 use crate::payload::Payload;
-use crate::run::{AsyncProgram, MakeFuture, PollMark, Program, Scope, WorkflowFuture};
+use crate::run::{AsyncProgram, BareRuntime, MakeFuture, PollMark, Program, Scope, WorkflowFuture};
 use crate::workflow::Workflow;
 
 /// The workflows and activities of a worker. Cheap to clone.
@@ -24,6 +24,8 @@ pub(crate) struct Registry {
     definitions: Arc<Definitions>,
     /// Where the polls of the programs that are made here are marked.
     mark: Arc<PollMark>,
+    /// What they are polled under.
+    bare: Arc<BareRuntime>,
 }
 
 /// What a builder collects.
@@ -35,11 +37,12 @@ pub(crate) struct Definitions {
 
 /// An activity with its types erased.
 pub(crate) trait ExecuteActivity: Send + Sync {
-    /// One attempt, which does not panic; an error says why the input is of no use to this build.
+    /// One attempt, whose future does not panic; an error says why the input is of no use to this build. Reading it is
+    /// users' code.
     fn attempt(&self, ctx: ActivityContext, input: &Payload) -> Result<AttemptFuture<'_>, String>;
 }
 
-impl<A: Activity> ExecuteActivity for A {
+impl<A: Activity> ExecuteActivity for Guarded<A> {
     fn attempt(&self, ctx: ActivityContext, input: &Payload) -> Result<AttemptFuture<'_>, String> {
         let input = input.decode::<A::Input>().map_err(|error| {
             format!(
@@ -58,8 +61,8 @@ impl<A: Activity> ExecuteActivity for A {
 pub(crate) fn guarded<'a>(
     work: impl Future<Output = Result<Payload, Failure>> + Send + 'a,
 ) -> AttemptFuture<'a> {
-    Box::pin(AssertUnwindSafe(work).catch_unwind().map(|result| {
-        result.unwrap_or_else(|panic| Err(Failure::new("panic", panic_message(panic.as_ref()))))
+    Box::pin(Work::new(work).map(|ended| {
+        ended.unwrap_or_else(|panic| Err(Failure::new("panic", panic.to_string())))
     }))
 }
 
@@ -103,7 +106,7 @@ impl Definitions {
 
     pub(crate) fn activity<A: Activity>(&mut self, activity: A) -> Result<(), Error> {
         check_name("activity", A::NAME)?;
-        match self.activities.insert(A::NAME, Arc::new(activity)) {
+        match self.activities.insert(A::NAME, Arc::new(Guarded::new(activity))) {
             None => Ok(()),
             Some(_) => Err(duplicate("activity", A::NAME)),
         }
@@ -112,7 +115,7 @@ impl Definitions {
 
 impl Registry {
     pub(crate) fn new(definitions: Arc<Definitions>, mark: Arc<PollMark>) -> Self {
-        Self { definitions, mark }
+        Self { definitions, mark, bare: Arc::default() }
     }
 
     /// A program for a run of that workflow; `None` if the workflow is unknown here.
@@ -120,9 +123,8 @@ impl Registry {
         // The name of the code rather than of the event: the watchdog's mark copies it, which costs nothing then.
         let (name, make) = self.definitions.workflows.get_key_value(workflow.as_str())?;
         let scope = Scope::new(run, self.definitions.payload_bytes_max, Arc::clone(&self.mark));
-        let program =
-            AsyncProgram::new(Name::from_static(name), Arc::clone(make), scope, Arc::clone(&self.mark));
-        Some(Box::new(program))
+        let (make, mark, bare) = (Arc::clone(make), Arc::clone(&self.mark), Arc::clone(&self.bare));
+        Some(Box::new(AsyncProgram::new(Name::from_static(name), make, scope, mark, bare)))
     }
 
     /// The name of a workflow that is known here, as its code has it.

@@ -2,6 +2,7 @@
 //! where events are stored nor who executes what they ask for.
 
 mod activities;
+mod bare;
 mod mark;
 mod program;
 #[cfg(test)]
@@ -15,6 +16,7 @@ mod turn;
 
 use std::collections::BTreeMap;
 
+pub(crate) use self::bare::BareRuntime;
 pub(crate) use self::mark::{PollMark, Polling};
 pub(crate) use self::program::{AsyncProgram, MakeFuture, Program, WorkflowFuture};
 pub use self::replay::Divergence;

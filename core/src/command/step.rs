@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use crate::activity::ActivityResult;
 use crate::event::Name;
 use crate::failure::Failure;
+use crate::guard::Guarded;
 use crate::id::CommandId;
 use crate::payload::Payload;
 use crate::retry::RetryPolicy;
@@ -30,7 +31,7 @@ pub(crate) struct StepRequest {
     pub(crate) name: Name,
     pub(crate) source: Source,
     pub(crate) retry: RetryPolicy,
-    pub(crate) task: StepTask,
+    pub(crate) task: Guarded<StepTask>,
 }
 
 impl fmt::Debug for StepRequest {
@@ -91,6 +92,7 @@ where
                 Payload::encode(&value).map_err(|error| Failure::from_error(&error).non_retryable())
             })
         });
+        let task = Guarded::new(task);
         self.scope.request_step(StepRequest { id: ticket.id(), name, source: self.source, retry, task });
         Some(ticket)
     }

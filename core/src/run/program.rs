@@ -1,6 +1,5 @@
 //! The user's side of a run, polled against resolutions. It decides; it neither logs nor folds.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,11 +7,13 @@ use std::task::{Context as TaskContext, Poll, Wake, Waker};
 
 use futures::future::LocalBoxFuture;
 
+use super::bare::{BareRuntime, Misstep};
 use super::mark::PollMark;
 use super::scope::{Gathered, Resolution, Scope};
 use crate::canary::{self, Bug};
 use crate::context::Context;
 use crate::event::{Event, Name, Outcome};
+use crate::guard::shielded;
 use crate::id::CommandId;
 use crate::payload::Payload;
 use crate::time::Timestamp;
@@ -59,6 +60,7 @@ pub(crate) struct AsyncProgram {
     make: Arc<MakeFuture>,
     scope: Rc<Scope>,
     mark: Arc<PollMark>,
+    bare: Arc<BareRuntime>,
     /// The input, until the code begins.
     input: Option<Payload>,
     future: Option<WorkflowFuture>,
@@ -89,10 +91,16 @@ impl Root {
 }
 
 impl AsyncProgram {
-    pub(crate) fn new(workflow: Name, make: Arc<MakeFuture>, scope: Rc<Scope>, mark: Arc<PollMark>) -> Self {
+    pub(crate) fn new(
+        workflow: Name,
+        make: Arc<MakeFuture>,
+        scope: Rc<Scope>,
+        mark: Arc<PollMark>,
+        bare: Arc<BareRuntime>,
+    ) -> Self {
         let root = Arc::new(Root::default());
         let waker = Waker::from(Arc::clone(&root));
-        Self { workflow, make, scope, mark, input: None, future: None, root, waker }
+        Self { workflow, make, scope, mark, bare, input: None, future: None, root, waker }
     }
 
     /// Hands the resolution to the call that waits for it.
@@ -157,9 +165,8 @@ impl AsyncProgram {
 
     fn begin(&mut self) -> Result<(), String> {
         if let Some(input) = self.input.take() {
-            let make = Arc::clone(&self.make);
             let context = Context::new(Rc::clone(&self.scope));
-            self.future = Some(guarded(|| make(context, &input))??);
+            self.future = Some((self.make)(context, &input)?);
             self.waker.wake_by_ref();
         }
         Ok(())
@@ -186,11 +193,13 @@ impl AsyncProgram {
             while self.root.take() {
                 let Some(future) = &mut self.future else { return Ok(None) };
                 let mut task = TaskContext::from_waker(&self.waker);
-                let polled = guarded(|| future.as_mut().poll(&mut task))?;
+                let polled = future.as_mut().poll(&mut task);
                 if polled.is_ready() {
                     // Dropping what the code still holds may cancel calls: that is part of this decision.
-                    let future = self.future.take();
-                    guarded(|| drop(future))?;
+                    self.future = None;
+                }
+                if !self.bare.is_entered() {
+                    return Err(self.left_entered());
                 }
                 if let Some(fault) = self.scope.take_fault() {
                     return Err(fault);
@@ -203,6 +212,44 @@ impl AsyncProgram {
                 return Ok(None);
             }
         }
+    }
+
+    /// Code that leaves another runtime entered would have its processor go on under that. Dropped at once, it leaves
+    /// it.
+    fn left_entered(&mut self) -> String {
+        self.future = None;
+        format!(
+            "workflow `{}` holds the guard of `Handle::enter` over an await{}: drop it before; put what needs that \
+             runtime into an activity or a step",
+            self.workflow,
+            self.whereabouts(None)
+        )
+    }
+
+    /// Why code that did that cannot go on.
+    fn diagnosis(&self, misstep: &Misstep) -> String {
+        match misstep {
+            Misstep::Panicked(panic) => {
+                format!("the workflow panicked: {panic}; deploy code that does not, and the run goes on")
+            }
+            Misstep::NotDurable { use_of, line } => format!(
+                "workflow `{}` {}{}, which is not durable: {}; deploy code that does, and the run goes on",
+                self.workflow,
+                use_of.did,
+                self.whereabouts(line.as_deref()),
+                use_of.instead
+            ),
+        }
+    }
+
+    /// The line that is known, and that of the last durable call: the former may be one of tokio's own.
+    fn whereabouts(&self, line: Option<&str>) -> String {
+        let at = line.map(|line| format!("at {line}"));
+        let after = match self.scope.last_source() {
+            Some(source) => format!("after its durable call at {source}"),
+            None => "before its first durable call".to_owned(),
+        };
+        format!(" ({})", at.into_iter().chain([after]).collect::<Vec<_>>().join(", "))
     }
 
     /// A run that waits for nothing that the engine knows would wait for ever.
@@ -230,9 +277,10 @@ impl Program for AsyncProgram {
         }
         self.scope.set_now(at);
         self.mark.begin(self.scope.run(), &self.workflow, self.scope.last_source());
-        let result = self.resolve(resolution).and_then(|()| self.poll_until_quiet());
+        let bare = Arc::clone(&self.bare);
+        let result = bare.run(|| self.resolve(resolution).and_then(|()| self.poll_until_quiet()));
         self.mark.end();
-        let result = result?;
+        let result = result.map_err(|misstep| self.diagnosis(&misstep))??;
         if result.is_none() && !canary::polls_are_held() {
             self.check_waits()?;
         }
@@ -256,19 +304,13 @@ impl Drop for AsyncProgram {
     /// Leaving memory is no decision: nothing that the dropped futures give up is cancelled.
     fn drop(&mut self) {
         self.scope.detach();
-        let future = self.future.take();
-        if let Err(panic) = guarded(|| drop(future)) {
-            tracing::warn!(run = %self.scope.run(), "while its workflow left memory: {panic}");
+        if let Some(future) = self.future.take()
+            && let Err(misstep) = self.bare.run(|| drop(future))
+        {
+            tracing::warn!(run = %self.scope.run(), "while its workflow left memory: {}", self.diagnosis(&misstep));
         }
+        shielded("the drop of a waker", || self.scope.forget_calls());
     }
-}
-
-/// Runs the user's code; a panic becomes a diagnosis.
-fn guarded<T>(code: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(code)).map_err(|panic| {
-        let message = crate::failure::panic_message(panic.as_ref());
-        format!("the workflow panicked: {message}; deploy code that does not, and the run goes on")
-    })
 }
 
 pub(crate) fn join_or(items: &[String], none: &str) -> String {

@@ -303,6 +303,12 @@ impl Scope {
         self.inner.borrow_mut().detached = true;
     }
 
+    /// Forgets calls whose futures were never dropped, with the user's wakers in them.
+    pub(crate) fn forget_calls(&self) {
+        let calls = std::mem::take(&mut self.inner.borrow_mut().calls);
+        drop(calls);
+    }
+
     /// Takes what the last poll asked for.
     pub(crate) fn gather(&self) -> Gathered {
         let mut inner = self.inner.borrow_mut();
@@ -334,10 +340,12 @@ impl Scope {
             CallKind::Timer(_) => Command::CancelTimer { id },
             CallKind::Step(name) => {
                 let name = name.clone();
-                // A step that was asked for in this very poll has not begun.
-                inner.steps.remove(&id);
                 inner.dropped_steps.push(id);
                 inner.given_up_steps.insert(id, name);
+                // A step that was asked for in this very poll has not begun. What its closure holds is the user's.
+                let asked = inner.steps.remove(&id);
+                drop(inner);
+                drop(asked);
                 return;
             }
             CallKind::Signal(_) => return,

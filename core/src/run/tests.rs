@@ -64,7 +64,9 @@ macro_rules! workflow {
     };
 }
 
+mod borders;
 mod bounds;
+mod durable;
 
 fn begin<W: Workflow<Input = u32>>() -> Bench {
     deploy_broken_build(false);

@@ -1,6 +1,5 @@
 //! Executes activities and steps on the host's threads. It decides nothing: outcomes go back to the processor.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 use crate::activity::ActivityContext;
 use crate::cancellation::Cancellation;
 use crate::command::StepRequest;
-use crate::failure::{Failure, panic_message};
+use crate::failure::Failure;
+use crate::guard::{caught, shielded};
 use crate::host::{AttemptFuture, AttemptOf, Host, StoreClock};
 use crate::id::RunId;
 use crate::limits;
@@ -122,10 +122,8 @@ impl Executor {
                 clock: Arc::clone(&this.clock),
             };
             // Reading the input is the user's code as well.
-            let begun = catch_unwind(AssertUnwindSafe(|| activity.attempt(context, &attempt.input)));
-            let begun = begun.unwrap_or_else(|panic| {
-                let (name, message) = (&attempt.activity, panic_message(panic.as_ref()));
-                Err(format!("reading the input of activity `{name}` panicked: {message}"))
+            let begun = caught(|| activity.attempt(context, &attempt.input)).unwrap_or_else(|panic| {
+                Err(format!("reading the input of activity `{}` panicked: {panic}", attempt.activity))
             });
             let work = match begun {
                 Ok(work) => work,
@@ -152,7 +150,7 @@ impl Executor {
                     let limit = attempt.options.start_to_close.unwrap_or_default();
                     let message = format!("the attempt took longer than {limit:?} (start_to_close)");
                     reply(Attempted::Ended(Err(Failure::new("timed-out", message))));
-                    token.cancel();
+                    shielded("hearing of a cancellation", || token.cancel());
                     this.wind_down(work).await;
                 }
                 Either::Right((Either::Right(_), work)) => this.wind_down(work).await,

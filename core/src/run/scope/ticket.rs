@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::rc::Rc;
-use std::task::{Context as TaskContext, Poll, Waker};
+use std::task::{Context as TaskContext, Poll};
 
 use super::{CallKind, Resolution, Scope};
 use crate::event::Name;
@@ -26,15 +26,20 @@ impl Ticket {
 
     /// The call's resolution, once.
     pub(crate) fn poll(&mut self, task: &mut TaskContext<'_>) -> Poll<Resolution> {
-        let mut inner = self.scope.inner.borrow_mut();
-        let Some(call) = inner.calls.get_mut(&self.id) else { return Poll::Pending };
-        if call.resolution.is_some() {
-            let call = inner.calls.remove(&self.id);
-            self.done = true;
-            return call.and_then(|call| call.resolution).map_or(Poll::Pending, Poll::Ready);
-        }
-        set_waker(&mut call.waker, task);
-        Poll::Pending
+        // Wakers are the user's combinators' code, which may call back into this scope: they are cloned and dropped
+        // while it is not borrowed.
+        let waker = task.waker().clone();
+        let (call, _earlier) = {
+            let mut inner = self.scope.inner.borrow_mut();
+            match inner.calls.get_mut(&self.id) {
+                None => return Poll::Pending,
+                Some(call) if call.resolution.is_some() => (inner.calls.remove(&self.id), None),
+                Some(call) => (None, call.waker.replace(waker)),
+            }
+        };
+        let Some(call) = call else { return Poll::Pending };
+        self.done = true;
+        call.resolution.map_or(Poll::Pending, Poll::Ready)
     }
 
     /// The next buffered signal of that name, or the call's resolution.
@@ -44,13 +49,12 @@ impl Ticket {
             inner.waits_no_more(signal, self.id);
             let cancelled = inner.calls.get(&self.id).is_some_and(|call| call.resolution.is_some());
             let taken = if cancelled { None } else { inner.take_signal(signal) };
-            if taken.is_some() {
-                inner.calls.remove(&self.id);
+            taken.map(|payload| {
                 inner.unresolved -= 1;
-            }
-            taken
+                (payload, inner.calls.remove(&self.id))
+            })
         };
-        let Some(payload) = taken else {
+        let Some((payload, _call)) = taken else {
             let polled = self.poll(task);
             if polled.is_pending() {
                 let mut inner = self.scope.inner.borrow_mut();
@@ -92,12 +96,5 @@ impl Drop for Ticket {
 impl fmt::Debug for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Ticket({})", self.id)
-    }
-}
-
-fn set_waker(slot: &mut Option<Waker>, task: &TaskContext<'_>) {
-    match slot {
-        Some(waker) if waker.will_wake(task.waker()) => {}
-        _ => *slot = Some(task.waker().clone()),
     }
 }

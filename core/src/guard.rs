@@ -1,0 +1,199 @@
+//! The border to users' code: a panic that reaches it is caught and becomes data, so that the engine stays whole
+//! whatever that code does. It must not know what the code is for.
+//!
+//! One thing cannot be caught: a panic that leaves a destructor while another panic unwinds. Rust aborts the process.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Once;
+use std::task::{Context, Poll};
+
+use futures::future::BoxFuture;
+
+/// A panic that was caught.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Panic {
+    /// What it said.
+    pub(crate) message: String,
+    /// The line of source where it began, if that is known.
+    pub(crate) line: Option<String>,
+}
+
+thread_local! {
+    /// Where the last panic of this thread began.
+    static LAST_LINE: Cell<Option<String>> = const { Cell::new(None) };
+}
+
+/// Runs users' code.
+pub(crate) fn caught<T>(code: impl FnOnce() -> T) -> Result<T, Panic> {
+    note_lines();
+    // A panic that skips the hook, by `resume_unwind`, must not take the line of one before it.
+    last_line();
+    catch_unwind(AssertUnwindSafe(code)).map_err(Panic::new)
+}
+
+/// Runs users' code whose outcome nobody waits for: a panic of it is logged.
+pub(crate) fn shielded(what: impl fmt::Display, code: impl FnOnce()) {
+    if let Err(panic) = caught(code) {
+        tracing::warn!("{what} panicked: {panic}");
+    }
+}
+
+impl Panic {
+    fn new(payload: Box<dyn Any + Send>) -> Self {
+        let text = payload.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        let message = text.unwrap_or("without a message").to_owned();
+        let panic = Self { message, line: last_line() };
+        // What was thrown is a value of users', and may panic in turn when it is dropped. What that throws is leaked:
+        // it could go on like this for ever.
+        if let Err(next) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+            std::mem::forget(next);
+        }
+        panic
+    }
+}
+
+impl fmt::Display for Panic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        self.line.iter().try_for_each(|line| write!(f, " (at {line})"))
+    }
+}
+
+fn last_line() -> Option<String> {
+    // A thread that ends has no such place any more.
+    LAST_LINE.try_with(Cell::take).ok().flatten()
+}
+
+/// Only the panic hook is told where a panic began. So one goes before the hook that is set: it notes the line, and
+/// calls that one. Whoever sets another later loses the lines, and nothing else.
+fn note_lines() {
+    static HOOK: Once = Once::new();
+    if HOOK.is_completed() || std::thread::panicking() {
+        // A thread that panics must not touch the hook.
+        return;
+    }
+    HOOK.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            let line = panic.location().map(ToString::to_string);
+            // As above.
+            LAST_LINE.try_with(|last| last.set(line)).ok();
+            before(panic);
+        }));
+    });
+}
+
+/// A value of users', whose drop may panic: that hits nobody else.
+pub(crate) struct Guarded<T>(Option<T>);
+
+impl<T> Guarded<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(Some(value))
+    }
+}
+
+impl<T> Deref for Guarded<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.0.as_ref().expect("only `drop` takes it")
+    }
+}
+
+impl<T> DerefMut for Guarded<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.0.as_mut().expect("only `drop` takes it")
+    }
+}
+
+impl<T> Drop for Guarded<T> {
+    fn drop(&mut self) {
+        let value = self.0.take();
+        shielded(format_args!("the drop of a {}", std::any::type_name::<T>()), || drop(value));
+    }
+}
+
+/// Users' work under way: a panic is its output, and dropping it does not panic.
+pub(crate) struct Work<'a, T>(Option<Guarded<BoxFuture<'a, T>>>);
+
+impl<'a, T> Work<'a, T> {
+    pub(crate) fn new(work: impl Future<Output = T> + Send + 'a) -> Self {
+        Self(Some(Guarded::new(Box::pin(work))))
+    }
+}
+
+impl<T> Future for Work<'_, T> {
+    type Output = Result<T, Panic>;
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(work) = &mut self.0 else { return Poll::Pending };
+        let output = match caught(|| work.as_mut().poll(task)) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(output)) => Ok(output),
+            Err(panic) => Err(panic),
+        };
+        self.0 = None;
+        Poll::Ready(output)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::panic_any;
+
+    use super::*;
+
+    /// What is thrown, and throws again when it is dropped.
+    struct Bomb;
+
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic_any(Self);
+        }
+    }
+
+    #[test]
+    fn panic_is_caught_with_its_words_and_its_line() {
+        let panic = caught(|| panic!("{} eggs", 2)).unwrap_err();
+        assert_eq!(panic.message, "2 eggs");
+        let line = panic.line.clone().expect("a line");
+        assert!(line.contains("guard.rs:"), "{line}");
+        assert_eq!(panic.to_string(), format!("2 eggs (at {line})"));
+    }
+
+    #[test]
+    fn panic_that_skips_the_hook_takes_no_line_of_an_earlier_one() {
+        assert!(catch_unwind(|| { panic!("somebody else's") }).is_err());
+        let panic = caught(|| std::panic::resume_unwind(Box::new("again"))).unwrap_err();
+        assert_eq!(panic, Panic { message: "again".to_owned(), line: None });
+    }
+
+    #[test]
+    fn payload_that_panics_in_its_drop_is_caught_as_well() {
+        let panic = caught(|| panic_any(Bomb)).unwrap_err();
+        assert_eq!(panic.message, "without a message");
+    }
+
+    #[test]
+    fn value_that_panics_in_its_drop_hits_nobody() {
+        drop(Guarded::new(Bomb));
+    }
+
+    #[test]
+    fn work_that_panics_when_it_is_dropped_is_answered_first() {
+        let bomb = Bomb;
+        let work = Work::new(std::future::poll_fn(move |_| {
+            let _held = &bomb;
+            Poll::Ready(7)
+        }));
+        let mut work = std::pin::pin!(work);
+        let polled = work.as_mut().poll(&mut Context::from_waker(std::task::Waker::noop()));
+        assert_eq!(polled, Poll::Ready(Ok(7)));
+    }
+}

@@ -1,0 +1,259 @@
+//! Facts about the borders of users' code: wherever it panics, the run stalls with a diagnosis, and the engine goes on.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::future::poll_fn;
+use std::panic::panic_any;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll, Wake, Waker};
+
+use expect_test::expect;
+use futures::FutureExt;
+use futures::future::{join, pending, select};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::{GO, SECOND, begin, check};
+use crate::command::TimerFuture;
+use crate::context::Context;
+use crate::signal::Signal;
+use crate::testing::Bench;
+use crate::workflow::{Workflow, WorkflowResult};
+
+/// Panics when it is dropped. Thrown, it does so when whoever caught it drops it, and what it throws does so again.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic_any(Self);
+    }
+}
+
+/// A value of the user's whose implementations panic.
+#[derive(Debug)]
+struct Hostile;
+
+impl Serialize for Hostile {
+    fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+        panic!("while it was encoded")
+    }
+}
+
+impl<'de> Deserialize<'de> for Hostile {
+    fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        panic!("while it was decoded")
+    }
+}
+
+impl fmt::Display for Hostile {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        panic!("while it was shown")
+    }
+}
+
+impl std::error::Error for Hostile {}
+
+/// An error that cannot even be shown.
+#[derive(Debug)]
+struct Mute;
+
+impl fmt::Display for Mute {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Err(fmt::Error)
+    }
+}
+
+impl std::error::Error for Mute {}
+
+/// Starts a run of a workflow that panics after a signal, and says why the run is stalled.
+#[track_caller]
+fn diagnosis_of<W: Workflow<Input = u32>>() -> String {
+    let mut run = begin::<W>();
+    assert_eq!(run.run.state.stalled, None);
+    run.signal("go", &1);
+    let names: Vec<_> = run.log.iter().map(|past| past.event.name().to_string()).collect();
+    assert_eq!(names, ["run.started", "run.stalled", "signal.received"]);
+    run.run.state.stalled.clone().expect("the run is stalled")
+}
+
+#[track_caller]
+fn assert_panics<W: Workflow<Input = u32>>(words: &str) {
+    let diagnosis = diagnosis_of::<W>();
+    assert!(diagnosis.starts_with(&format!("the workflow panicked: {words}")), "{diagnosis}");
+}
+
+#[test]
+fn panic_is_named_with_its_line() {
+    workflow!(W, |ctx| {
+        let word = ctx.wait_for(GO).await?;
+        panic!("what is {word}?")
+    });
+    let line = line!() - 2;
+    assert_panics::<W>(&format!("what is 1? (at core/src/run/tests/borders.rs:{line}:"));
+}
+
+#[test]
+fn panic_whose_payload_panics_when_it_is_dropped_stalls() {
+    workflow!(W, |ctx| {
+        ctx.wait_for(GO).await?;
+        panic_any(Bomb)
+    });
+    assert_panics::<W>("without a message");
+}
+
+#[test]
+fn panic_in_the_drop_of_what_a_workflow_held_stalls() {
+    workflow!(W, |ctx| {
+        let _held = Bomb;
+        ctx.wait_for(GO).await
+    });
+    assert_panics::<W>("without a message");
+}
+
+#[test]
+fn panic_while_a_value_is_encoded_stalls() {
+    struct W;
+
+    impl Workflow for W {
+        const NAME: &'static str = "workflow";
+        type Input = u32;
+        type Output = Hostile;
+
+        async fn run(ctx: Context, _: u32) -> WorkflowResult<Hostile> {
+            ctx.wait_for(GO).await?;
+            Ok(Hostile)
+        }
+    }
+    assert_panics::<W>("while it was encoded");
+}
+
+#[test]
+fn panic_while_a_signal_is_decoded_stalls() {
+    workflow!(W, |ctx| {
+        let Hostile = ctx.wait_for(Signal::new("go")).await?;
+        Ok(0)
+    });
+    assert_panics::<W>("while it was decoded");
+}
+
+#[test]
+fn panic_while_an_input_is_decoded_stalls_before_the_start() {
+    struct W;
+
+    impl Workflow for W {
+        const NAME: &'static str = "workflow";
+        type Input = Hostile;
+        type Output = ();
+
+        async fn run(_: Context, _: Hostile) -> WorkflowResult<()> {
+            Ok(())
+        }
+    }
+    let registry = crate::testing::registry_of::<W>();
+    let run = Bench::start_with::<W>(registry, crate::testing::payload(&0), None);
+    let diagnosis = run.run.state.stalled.expect("the run is stalled");
+    assert!(diagnosis.contains("the workflow panicked: while it was decoded"), "{diagnosis}");
+}
+
+#[test]
+fn panic_while_an_error_is_shown_stalls() {
+    workflow!(Shown, |ctx| {
+        ctx.wait_for(GO).await?;
+        Err(Hostile)?
+    });
+    assert_panics::<Shown>("while it was shown");
+
+    workflow!(Silent, |ctx| {
+        ctx.wait_for(GO).await?;
+        Err(Mute)?
+    });
+    assert_panics::<Silent>("a Display implementation returned an error");
+}
+
+#[test]
+fn panic_of_a_waker_stalls() {
+    struct Alarm;
+
+    impl Wake for Alarm {
+        fn wake(self: Arc<Self>) {
+            panic!("somebody was woken");
+        }
+    }
+
+    workflow!(W, |ctx| {
+        let mut word = pin!(ctx.wait_for(GO));
+        poll_fn(|_| {
+            let waker = Waker::from(Arc::new(Alarm));
+            word.as_mut().poll(&mut TaskContext::from_waker(&waker))
+        })
+        .await
+    });
+    assert_panics::<W>("somebody was woken");
+}
+
+#[test]
+fn waker_that_drops_a_durable_future_when_it_is_dropped_itself_works() {
+    thread_local!(static HELD: RefCell<Option<TimerFuture>> = const { RefCell::new(None) });
+
+    struct Releases;
+
+    impl Wake for Releases {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    impl Drop for Releases {
+        fn drop(&mut self) {
+            drop(HELD.take());
+        }
+    }
+
+    workflow!(W, |ctx| {
+        let (mut timer, mut word) = (ctx.sleep(SECOND), ctx.wait_for(GO));
+        let opened = poll_fn(|task| Poll::Ready(timer.poll_unpin(task).is_pending())).await;
+        HELD.set(opened.then_some(timer));
+        poll_fn(|task| {
+            // The waker that is replaced is the last of its kind.
+            let releases = Waker::from(Arc::new(Releases));
+            assert!(word.poll_unpin(&mut TaskContext::from_waker(&releases)).is_pending());
+            drop(releases);
+            word.poll_unpin(task)
+        })
+        .await
+    });
+    let mut run = begin::<W>();
+    check(
+        &mut run,
+        &expect![[r#"
+            1 run.started workflow 0
+            2 timer.started #1 +1s
+            3 timer.cancelled #1
+        "#]],
+    );
+}
+
+#[test]
+fn panic_while_a_run_leaves_memory_hits_nobody() {
+    workflow!(W, |ctx| {
+        let _held = Bomb;
+        let (word, ()) = join(ctx.wait_for(GO), pending()).await;
+        word
+    });
+    drop(begin::<W>());
+}
+
+#[test]
+fn step_whose_closure_panics_when_it_is_dropped_is_given_up() {
+    workflow!(W, |ctx| {
+        let held = Bomb;
+        let step = ctx.step("never", move || {
+            let _held = &held;
+            async { Ok(1) }
+        });
+        select(step, ctx.wait_for(GO)).await;
+        Ok(0)
+    });
+    // Asked for, and not executed before the run is over
+    let mut run = begin::<W>();
+    run.signal("go", &1);
+    assert!(run.is_closed());
+}

@@ -18,6 +18,8 @@ pub use self::compensation::Compensation;
 pub use self::signal::SignalFuture;
 pub use self::step::StepFuture;
 pub(crate) use self::step::StepRequest;
+#[cfg(test)]
+pub(crate) use self::step::StepTask;
 pub use self::timeout::{Durable, Timeout};
 pub use self::timer::TimerFuture;
 pub use self::when_all::{Branches, Items, Tuple, WhenAll};

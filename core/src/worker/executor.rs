@@ -150,7 +150,7 @@ impl Executor {
                     let limit = attempt.options.start_to_close.unwrap_or_default();
                     let message = format!("the attempt took longer than {limit:?} (start_to_close)");
                     reply(Attempted::Ended(Err(Failure::new("timed-out", message))));
-                    shielded("hearing of a cancellation", || token.cancel());
+                    cancel(&token);
                     this.wind_down(work).await;
                 }
                 Either::Right((Either::Right(_), work)) => this.wind_down(work).await,
@@ -204,66 +204,10 @@ impl Executor {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use async_trait::async_trait;
-    use serde::{Deserialize, Deserializer, Serialize};
-    use tokio::sync::oneshot;
-
-    use super::*;
-    use crate::activity::{Activity, ActivityOptions, ActivityResult};
-    use crate::event::Name;
-    use crate::host::SystemHost;
-    use crate::id::CommandId;
-    use crate::registry::Definitions;
-    use crate::run::PollMark;
-    use crate::time::Timestamp;
-
-    #[derive(Serialize)]
-    struct Hostile;
-
-    impl<'de> Deserialize<'de> for Hostile {
-        fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
-            panic!("no such thing")
-        }
-    }
-
-    struct Reads;
-
-    #[async_trait]
-    impl Activity for Reads {
-        const NAME: &'static str = "reads";
-        type Input = Hostile;
-        type Output = ();
-
-        async fn execute(&self, _ctx: ActivityContext, _input: Hostile) -> ActivityResult<()> {
-            Ok(())
-        }
-    }
-
-    #[tokio::test]
-    async fn panic_while_an_input_is_read_is_answered() {
-        let host: Arc<dyn Host> = Arc::new(SystemHost::current());
-        let mut definitions = Definitions::default();
-        definitions.activity(Reads).unwrap();
-        let registry = Registry::new(Arc::new(definitions), Arc::new(PollMark::default()));
-        let trust = Trust::new(Arc::clone(&host), Duration::from_secs(60), host.monotonic());
-        let leave = Leave { token: CancellationToken::new(), trust: Arc::new(trust) };
-        let attempt = Attempt {
-            run: RunId::from_u128(1),
-            id: CommandId::FIRST,
-            attempt: 1,
-            activity: Name::from_static(Reads::NAME),
-            input: Payload::encode(&1).unwrap(),
-            options: ActivityOptions::default(),
-            scheduled_at: Timestamp::from_micros(0),
-        };
-        let (reply, answer) = oneshot::channel();
-        Executor::new(host, Arc::default(), 1)
-            .execute(&registry, attempt, leave, |attempted| drop(reply.send(attempted)));
-        match answer.await.expect("an answer, whatever the user's code does") {
-            Attempted::Unreadable(problem) => assert!(problem.contains("no such thing"), "{problem}"),
-            Attempted::Ended(result) => panic!("{result:?}"),
-        }
-    }
+/// Tells work that its outcome is no longer wanted. Who is woken by that is users' code.
+pub(crate) fn cancel(token: &CancellationToken) {
+    shielded("a waker that hears of a cancellation", || token.cancel());
 }
+
+#[cfg(test)]
+mod tests;

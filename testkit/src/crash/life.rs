@@ -12,7 +12,7 @@ use pgworkflows::store::{RunFilter, RunPage, StoreQuery};
 use pgworkflows::{CommandId, Event, HistoryEvent, Payload, RunId, Workflow};
 
 use super::plan::{CrashMoment, CrashPlan, CrashPoint};
-use crate::caught::caught;
+use crate::caught::caught_in;
 use crate::env::{TestEnv, TestEnvBuilder, TestRun};
 use crate::error::Error;
 use crate::explore::Held;
@@ -72,7 +72,7 @@ pub(super) async fn live<W: Workflow>(
     settings.gate = Some(held as _);
     settings.pilot = Some(Rc::clone(&reaper) as _);
     let env = definition.try_build()?;
-    let script = match caught("the script", script(env.clone())).await {
+    let script = match caught_in("the script", script(env.clone())).await {
         Ok(Ok(run)) => Ok(run.run_id()),
         // A message may come too late, and a result may be an error: so the run ended.
         Ok(Err(error)) => error.about_run().ok_or_else(|| format!("the script failed: {error}")),

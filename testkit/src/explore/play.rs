@@ -14,7 +14,7 @@ use super::held::{Held, Started};
 use super::orders::Walk;
 use super::problem::Problem;
 use super::scope::Scope;
-use crate::caught::caught;
+use crate::caught::caught_in;
 use crate::env::{TestEnv, TestEnvBuilder, TestRun};
 use crate::error::Error;
 use crate::world::{Patience, Stuck};
@@ -84,7 +84,7 @@ impl<S, C> Player<S, C> {
         settings.pilot = Some(Rc::clone(&chooser) as _);
         let env = definition.try_build()?;
 
-        let scripted = caught("the script", (self.script)(env.clone())).await.map_err(Problem::Assertion);
+        let scripted = caught_in("the script", (self.script)(env.clone())).await.map_err(Problem::Assertion);
         // Whatever else arrives; it ends when nothing does.
         let patience = Patience::new(env.world());
         let Err(Stuck) = env.world().drive_unless(pending::<Infallible>(), || patience.ends()).await;
@@ -118,7 +118,7 @@ impl<S, C> Player<S, C> {
             Err(problem) => return Some(problem),
         }
         let (Some(run), 1) = (run, started.len()) else { return Some(Problem::Runs(started.len())) };
-        match caught("the assertion", (self.check)(env.run::<W>(run))).await {
+        match caught_in("the assertion", (self.check)(env.run::<W>(run))).await {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(Problem::Assertion(error.to_string())),
             Err(panic) => Some(Problem::Assertion(panic)),

@@ -2,7 +2,6 @@
 //! stand: a crash. It must not know what a task does.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Wake, Waker};
@@ -11,6 +10,7 @@ use std::time::Duration;
 use futures::future::LocalBoxFuture;
 
 use super::time::{Order, Owner, TaskWaker, Time};
+use crate::caught::caught;
 
 /// Polls the tasks of a world.
 pub(crate) struct Scheduler {
@@ -77,9 +77,7 @@ impl Scheduler {
         task.waker.is_woken.store(false, Ordering::Relaxed);
         let waker = Waker::from(Arc::clone(&task.waker));
         let future = &mut task.future;
-        let polled =
-            catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut Context::from_waker(&waker))));
-        let done = polled.map_err(|panic| panic_words(&*panic))?.is_ready();
+        let done = caught(|| future.as_mut().poll(&mut Context::from_waker(&waker)))?.is_ready();
         if !done {
             self.tasks.insert(id, task);
         }
@@ -137,12 +135,4 @@ impl Scheduler {
             }
         }
     }
-}
-
-/// What a panic said.
-pub(crate) fn panic_words(panic: &(dyn std::any::Any + Send)) -> String {
-    let words = panic.downcast_ref::<String>().cloned();
-    words
-        .or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string))
-        .unwrap_or_else(|| "a panic".to_owned())
 }

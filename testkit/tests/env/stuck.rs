@@ -1,5 +1,8 @@
 //! What can never happen is an error that says why, and never a hang.
 
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Wake, Waker};
+
 use pgworkflows::prelude::*;
 use pgworkflows_testkit::{Error, Mock, TestEnv};
 
@@ -181,5 +184,129 @@ async fn step_that_is_tried_again_for_ever_is_named() -> Result<(), Error> {
     let error = run.result().await.unwrap_err();
     assert!(error.is_stuck());
     assert_says(&error, &["goes on and on without a result", "step `try` at"]);
+    Ok(())
+}
+
+/// Waits for an approval, but not for long: by a timer that no log keeps.
+struct Hasty;
+
+impl Workflow for Hasty {
+    const NAME: &'static str = "hasty";
+    type Input = ();
+    type Output = bool;
+
+    async fn run(ctx: Context, (): ()) -> WorkflowResult<bool> {
+        ctx.sleep(HOUR).await?;
+        match tokio::time::timeout(HOUR, ctx.wait_for(APPROVED)).await {
+            Ok(approved) => approved,
+            Err(_) => Ok(false),
+        }
+    }
+}
+
+async fn hasty_says_what_it_did() -> Result<(), Error> {
+    let env = TestEnv::builder().workflow::<Hasty>().build();
+    let run = env.start::<Hasty>(()).await?;
+    let error = run.result().await.unwrap_err();
+    assert!(error.is_stuck());
+    assert_says(
+        &error,
+        &[
+            "stalled: workflow `hasty` makes a timer of tokio (at testkit/tests/env/stuck.rs:",
+            ", after its durable call at testkit/tests/env/stuck.rs:",
+            "use `ctx.sleep`, or `.timeout(…)` on a durable call",
+        ],
+    );
+    // It is noticed where it is made, and not where it would have been missed.
+    assert_eq!(env.elapsed(), HOUR);
+    Ok(())
+}
+
+#[tokio::test]
+async fn timer_of_tokio_beside_a_signal_is_named_with_its_line() -> Result<(), Error> {
+    hasty_says_what_it_did().await?;
+    // Whoever drives the environment has a runtime with timers, as before.
+    tokio::time::timeout(HOUR, async {}).await.expect("it is ready");
+    Ok(())
+}
+
+#[test]
+fn timer_of_tokio_is_named_outside_of_tokio_as_well() -> Result<(), Error> {
+    futures::executor::block_on(hasty_says_what_it_did())
+}
+
+#[tokio::test]
+async fn task_that_a_workflow_spawns_is_an_error() -> Result<(), Error> {
+    struct Spawns;
+
+    impl Workflow for Spawns {
+        const NAME: &'static str = "spawns";
+        type Input = ();
+        type Output = bool;
+
+        async fn run(ctx: Context, (): ()) -> WorkflowResult<bool> {
+            tokio::spawn(async { panic!("nobody executes it") });
+            ctx.wait_for(APPROVED).await
+        }
+    }
+
+    let env = TestEnv::builder().workflow::<Spawns>().build();
+    let run = env.start::<Spawns>(()).await?;
+    // What came before the workflow could begin is queued.
+    run.signal(APPROVED, true).await?;
+    let error = run.result().await.unwrap_err();
+    assert_says(&error, &["workflow `spawns` spawns a task of tokio (after its durable call at", "`ctx.when_all`"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn attempt_that_panics_when_it_is_dropped_or_woken_takes_nobody_with_it() -> Result<(), Error> {
+    /// Panics when it is dropped, and so does what it throws.
+    struct Bomb;
+
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            std::panic::panic_any(Self);
+        }
+    }
+
+    struct Alarm;
+
+    impl Wake for Alarm {
+        fn wake(self: Arc<Self>) {
+            panic!("somebody was woken");
+        }
+    }
+
+    struct Limited;
+
+    impl Workflow for Limited {
+        const NAME: &'static str = "limited";
+        type Input = ();
+        type Output = u64;
+
+        async fn run(ctx: Context, (): ()) -> WorkflowResult<u64> {
+            ctx.activity::<Reserve>("book".to_owned()).start_to_close(HOUR).await
+        }
+    }
+
+    // Given an activity that waits for ever, hears of its cancellation by a waker that panics, and panics when it is
+    // dropped
+    let mock = Mock::<Reserve>::future(|ctx, _| async move {
+        let _held = Bomb;
+        let mut given_up = Box::pin(ctx.cancellation().cancelled());
+        let waker = Waker::from(Arc::new(Alarm));
+        assert!(given_up.as_mut().poll(&mut TaskContext::from_waker(&waker)).is_pending());
+        std::future::pending().await
+    });
+    let env = TestEnv::builder().workflow::<Limited>().workflow::<Sleeps>().mock_with(mock).build();
+    // When its time is over, it is answered
+    let run = env.start::<Limited>(()).await?;
+    assert!(run.result().await.unwrap_err().is_run_failed());
+    run.assert_failed("timed-out");
+    // and when it is dropped after its grace, the environment goes on
+    env.advance(HOUR).await;
+    let sleeps = env.start::<Sleeps>(DAY).await?;
+    sleeps.result().await?;
     Ok(())
 }

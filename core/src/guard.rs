@@ -149,12 +149,14 @@ mod tests {
 
     use super::*;
 
-    /// What is thrown, and throws again when it is dropped.
-    struct Bomb;
+    /// Throws one that is smaller when it is dropped, so often.
+    struct Bomb(u8);
 
     impl Drop for Bomb {
         fn drop(&mut self) {
-            panic_any(Self);
+            if let Some(rest) = self.0.checked_sub(1) {
+                panic_any(Self(rest));
+            }
         }
     }
 
@@ -176,18 +178,18 @@ mod tests {
 
     #[test]
     fn payload_that_panics_in_its_drop_is_caught_as_well() {
-        let panic = caught(|| panic_any(Bomb)).unwrap_err();
+        let panic = caught(|| panic_any(Bomb(2))).unwrap_err();
         assert_eq!(panic.message, "without a message");
     }
 
     #[test]
     fn value_that_panics_in_its_drop_hits_nobody() {
-        drop(Guarded::new(Bomb));
+        drop(Guarded::new(Bomb(2)));
     }
 
     #[test]
     fn work_that_panics_when_it_is_dropped_is_answered_first() {
-        let bomb = Bomb;
+        let bomb = Bomb(2);
         let work = Work::new(std::future::poll_fn(move |_| {
             let _held = &bomb;
             Poll::Ready(7)

@@ -20,12 +20,12 @@ use crate::retry::RetryPolicy;
 use crate::run::PollMark;
 use crate::time::Timestamp;
 
-/// Panics when it is dropped. Thrown, it does so when whoever caught it drops it, and what it throws does so again.
+/// Panics when it is dropped: also when it was thrown itself, and whoever caught it drops it.
 struct Bomb;
 
 impl Drop for Bomb {
     fn drop(&mut self) {
-        panic_any(Self);
+        panic!("while it was dropped");
     }
 }
 
@@ -158,7 +158,7 @@ async fn attempt_is_answered_wherever_its_code_panics() {
                 let _held = Bomb;
                 Ok(Hostile)
             },
-            "without a message",
+            "while it was dropped",
         ),
         (|_| Ok(Hostile), "while it was encoded"),
         (|_| Err(Hostile)?, "while it was shown"),

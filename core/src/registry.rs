@@ -61,9 +61,10 @@ impl<A: Activity> ExecuteActivity for Guarded<A> {
 pub(crate) fn guarded<'a>(
     work: impl Future<Output = Result<Payload, Failure>> + Send + 'a,
 ) -> AttemptFuture<'a> {
-    Box::pin(Work::new(work).map(|ended| {
-        ended.unwrap_or_else(|panic| Err(Failure::new("panic", panic.to_string())))
-    }))
+    Box::pin(
+        Work::new(work)
+            .map(|ended| ended.unwrap_or_else(|panic| Err(Failure::new("panic", panic.to_string())))),
+    )
 }
 
 impl Default for Definitions {

@@ -44,6 +44,10 @@ use crate::time::Timestamp;
 /// Executes the runs of a queue: workflows on threads of its own, activities on the tokio runtime of the
 /// caller.
 ///
+/// A panic of users' code is caught: it stalls a run, or fails an attempt. So that its line can be told, a panic hook is
+/// set when such code runs for the first time; it notes the line and calls the hook that was set before. If you set one
+/// later that does not call the one before it, the lines are missing, and nothing else.
+///
 /// ```no_run
 /// # use pgworkflows::prelude::*;
 /// # async fn example<S: pgworkflows::store::Store>(

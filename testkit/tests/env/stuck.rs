@@ -255,7 +255,10 @@ async fn task_that_a_workflow_spawns_is_an_error() -> Result<(), Error> {
     // What came before the workflow could begin is queued.
     run.signal(APPROVED, true).await?;
     let error = run.result().await.unwrap_err();
-    assert_says(&error, &["workflow `spawns` spawns a task of tokio (after its durable call at", "`ctx.when_all`"]);
+    assert_says(
+        &error,
+        &["workflow `spawns` spawns a task of tokio (after its durable call at", "`ctx.when_all`"],
+    );
     Ok(())
 }
 

@@ -14,7 +14,7 @@ promises![
     signal_that_cannot_be_decoded_stalls_the_run,
     panic_in_a_workflow_stalls_it,
     nothing_that_a_panicking_poll_asked_for_is_done,
-    workflow_that_awaits_a_timer_of_tokio_stalls,
+    timer_of_tokio_around_a_durable_call_stalls_the_run,
     workflow_that_awaits_a_channel_beside_something_durable_stalls_when_it_is_woken_from_outside,
     workflow_that_never_yields_is_named_and_the_others_go_on,
     history_over_its_limit_is_warned_of_and_stalls,
@@ -206,16 +206,20 @@ async fn nothing_that_a_panicking_poll_asked_for_is_done(bed: Bed) {
     assert_eq!(journal.lines(), ["Ada"]);
 }
 
-async fn workflow_that_awaits_a_timer_of_tokio_stalls(bed: Bed) {
-    workflow!(Restless, "greet", |_ctx: Context, name: String| -> WorkflowResult<String> {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-        Ok(name)
+async fn timer_of_tokio_around_a_durable_call_stalls_the_run(bed: Bed) {
+    workflow!(Restless, "greet", |ctx: Context, name: String| -> WorkflowResult<String> {
+        match tokio::time::timeout(Duration::from_millis(200), ctx.wait_for(GO)).await {
+            Ok(word) => Ok(format!("{}, {name}.", word?)),
+            Err(late) => Err(late)?,
+        }
     });
 
     let journal = Journal::default();
     let wrong = bed.work(equip(bed.worker().workflow::<Restless>(), &journal));
     let run = bed.client.start::<builds::sound::Greet>("Ada".to_owned()).await.unwrap();
-    says(&diagnosis(&run).await, &["workflow `greet`", "not durable, such as a tokio timer", "ctx.sleep"]);
+    let parts =
+        ["workflow `greet` makes a timer of tokio (at ", "stalls.rs:", "`.timeout(…)` on a durable call"];
+    says(&diagnosis(&run).await, &parts);
     wrong.stop().await;
 
     bed.work(equip(bed.worker().workflow::<builds::sound::Greet>(), &journal));

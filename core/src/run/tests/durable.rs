@@ -187,8 +187,7 @@ async fn runtime_around_is_not_disturbed_by_what_a_workflow_does() {
     static OTHER: LazyLock<Runtime> = LazyLock::new(|| Builder::new_current_thread().build().unwrap());
     workflow!(Enters, |ctx| {
         let _entered = OTHER.enter();
-        let word = ctx.wait_for(GO).await;
-        word
+        ctx.wait_for(GO).await
     });
     let around = Handle::current().id();
     assert!(diagnosis(&begin::<Spawns>()).contains("spawns a task"));

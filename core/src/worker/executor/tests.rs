@@ -125,8 +125,7 @@ fn begin<A: Activity>(executor: &Executor, activity: A) -> oneshot::Receiver<Att
         scheduled_at: Timestamp::from_micros(0),
     };
     let (reply, answer) = oneshot::channel();
-    executor
-        .execute(&registry, attempt, leave(executor), |attempted| drop(reply.send(attempted)));
+    executor.execute(&registry, attempt, leave(executor), |attempted| drop(reply.send(attempted)));
     answer
 }
 

@@ -1,6 +1,7 @@
 //! What a workflow's code and its program share: open calls, buffered signals, the commands of this poll.
 //! It must not know how a command is logged, nor poll anything.
 
+mod call;
 mod ticket;
 
 use std::cell::{Cell, RefCell};
@@ -13,11 +14,12 @@ use std::task::Waker;
 
 use bytes::Bytes;
 
+use self::call::Call;
+pub(crate) use self::call::{CallKind, Resolution};
 pub(crate) use self::ticket::Ticket;
 use super::mark::PollMark;
 use crate::command::{Command, Issued, StepRequest};
 use crate::event::Name;
-use crate::failure::Failure;
 use crate::id::{CommandId, RunId};
 use crate::limits;
 use crate::payload::{Encoding, Payload};
@@ -60,33 +62,6 @@ struct Inner {
     /// Set before a run leaves memory, so that dropping its futures decides nothing.
     detached: bool,
     fault: Option<String>,
-}
-
-/// A durable call that the workflow's code holds a future of.
-struct Call {
-    kind: CallKind,
-    source: Source,
-    waker: Option<Waker>,
-    resolution: Option<Resolution>,
-}
-
-/// What an open call waits for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum CallKind {
-    Activity(Name),
-    Step(Name),
-    Timer(Timestamp),
-    Signal(Name),
-}
-
-/// What a call comes back with.
-#[derive(Debug)]
-pub(crate) enum Resolution {
-    Value(Payload),
-    /// Boxed, so that every open call is smaller.
-    Failed(Box<Failure>),
-    Fired,
-    Cancelled,
 }
 
 /// What a poll left behind.
@@ -438,16 +413,5 @@ pub(crate) fn payload_too_large(what: &dyn fmt::Display, bytes: usize, limit: us
 impl fmt::Debug for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Scope").field("run", &self.run).field("waits", &self.waits(8)).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Display for CallKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Activity(name) => write!(f, "activity `{name}`"),
-            Self::Step(name) => write!(f, "step `{name}`"),
-            Self::Timer(fire_at) => write!(f, "timer until {fire_at}"),
-            Self::Signal(name) => write!(f, "signal `{name}`"),
-        }
     }
 }

@@ -6,9 +6,10 @@
 use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
+use std::future::poll_fn;
 use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Once;
 use std::task::{Context, Poll};
 
@@ -34,6 +35,16 @@ pub(crate) fn caught<T>(code: impl FnOnce() -> T) -> Result<T, Panic> {
     // A panic that skips the hook, by `resume_unwind`, must not take the line of one before it.
     last_line();
     catch_unwind(AssertUnwindSafe(code)).map_err(Panic::new)
+}
+
+/// Awaits work of users' or of the engine's own; the error is what it panicked with. It is not polled again.
+pub(crate) async fn caught_in<T>(work: impl Future<Output = T>) -> Result<T, Panic> {
+    let mut work = pin!(work);
+    poll_fn(|task| match caught(|| work.as_mut().poll(task)) {
+        Ok(polled) => polled.map(Ok),
+        Err(panic) => Poll::Ready(Err(panic)),
+    })
+    .await
 }
 
 /// Runs users' code whose outcome nobody waits for: a panic of it is logged.

@@ -16,7 +16,6 @@ mod heart;
 mod watchdog;
 
 mod backoff;
-mod caught;
 mod health;
 mod line;
 mod vitals;
@@ -29,12 +28,12 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 pub use self::builder::WorkerBuilder;
-use self::caught::caught;
 use self::crew::Crew;
 pub use self::health::{Health, HealthReason, WorkerHealth};
 use self::parts::Parts;
 use self::vitals::Vitals;
 use crate::error::Error;
+use crate::guard::caught_in;
 use crate::host::{Host, SystemHost};
 use crate::processor::ProcessorConfig;
 use crate::registry::Definitions;
@@ -201,7 +200,6 @@ impl Worker {
     {
         let mut shutdown = pin!(shutdown);
         let host = self.config.host.clone().unwrap_or_else(|| Arc::new(SystemHost::current()));
-        caught::note_locations();
         let _begun = self.vitals.begin(&host);
         let queue = tokio::select! {
             biased;
@@ -215,7 +213,7 @@ impl Worker {
         let mut delays = backoff::backoff(host);
         loop {
             let asked = self.store.queue(&self.config.queue, self.config.queue_shards);
-            let asked = caught(self.vitals.queue.ask(host, 0, asked)).await;
+            let asked = caught_in(self.vitals.queue.ask(host, 0, asked)).await;
             match asked.map_err(|panicked| Error::gave_up(format!("the worker cannot begin: {panicked}")))? {
                 Ok(queue) => return Ok(queue),
                 Err(crate::store::StoreError::Unavailable { .. }) => {

@@ -13,12 +13,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::{BACKOFF_MAX, backoff};
-use super::executor::{Attempted, Executor, Leave, Trust};
+use super::executor::{Attempted, Executor, Leave, Trust, cancel};
 use super::input::{Input, TickReply};
 use super::setbacks::Loss;
 use super::stopwatch::{Stopwatch, ThreadMeter};
 use super::vitals::ProcessorVitals;
 use crate::canary::{self, Bug};
+use crate::guard::shielded;
 use crate::host::{Host, StoreClock};
 use crate::id::{CommandId, RunId};
 use crate::limits;
@@ -359,12 +360,12 @@ impl Driver {
             }
             Effect::Abort { run, id } => {
                 if let Some(token) = self.tokens.remove(&(run, id)) {
-                    token.cancel();
+                    cancel(&token);
                 }
             }
-            // Whoever waited may have given up.
-            Effect::Accept { accepted } => drop(accepted.send(())),
-            Effect::Tell { closed, on_closed } => drop(on_closed.send(*closed)),
+            // Who waited may have given up. Waking is code of theirs.
+            Effect::Accept { accepted } => shielded("a waker", || _ = accepted.send(())),
+            Effect::Tell { closed, on_closed } => shielded("a waker", || _ = on_closed.send(*closed)),
         }
     }
 
@@ -470,9 +471,7 @@ impl Driver {
 impl Drop for Driver {
     /// Nobody takes the outcomes of what is still running.
     fn drop(&mut self) {
-        for token in self.tokens.values() {
-            token.cancel();
-        }
+        self.tokens.values().for_each(cancel);
         self.with.gauge.set(0, None);
     }
 }

@@ -7,13 +7,13 @@ use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::caught::caught;
 use super::input::{Input, TickReply};
 use super::line::Line;
 use super::parts::{Post, Posts};
 use super::setbacks::{Loss, waiting_helps};
 use super::watchdog::{Stuck, Watchdog};
 use crate::error::Error;
+use crate::guard::caught_in;
 use crate::host::{Host, StoreClock};
 use crate::id::LeaseId;
 use crate::limits;
@@ -57,7 +57,7 @@ impl Heart {
         let mut failures = 0;
         loop {
             let turn = self.turn(&mut session, &mut watchdog, &mut asked);
-            let failed = match caught(turn).await {
+            let failed = match caught_in(turn).await {
                 Ok(Ok(())) => None,
                 // Its line has told of it.
                 Ok(Err(error)) if waiting_helps(&error) => None,

@@ -9,11 +9,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::{BACKOFF_MAX, backoff};
-use super::caught::{Panicked, caught, caught_now};
 use super::driver::{Driver, Ended, Surroundings};
 use super::input::Input;
 use super::setbacks::{Loss, Setbacks, waiting_helps};
 use crate::error::Error;
+use crate::guard::{Panic, caught, caught_in};
 use crate::limits;
 use crate::processor::{Processor, ProcessorConfig};
 use crate::store::{Claim, Claimed, Release, Session, StoreError};
@@ -88,7 +88,7 @@ impl Serve {
         let host = &*self.with.host;
         let mut delays = backoff(host);
         loop {
-            match caught(self.with.vitals.claim.ask(host, 0, self.claim())).await? {
+            match caught_in(self.with.vitals.claim.ask(host, 0, self.claim())).await? {
                 Ok(begun) => return Ok(begun),
                 Err(error) if waiting_helps(&error) => {
                     host.sleep(delays.next().unwrap_or(BACKOFF_MAX)).await;
@@ -136,14 +136,14 @@ impl Serve {
         &self,
         begun: Begun,
         mailbox: &mut mpsc::UnboundedReceiver<Input>,
-    ) -> Result<Ended, Panicked> {
-        let mut driver = caught_now(|| {
+    ) -> Result<Ended, Panic> {
+        let mut driver = caught(|| {
             let processor = Processor::new(self.config.clone(), self.with.registry.clone(), &begun.claimed);
             Driver::new(self.with.clone(), processor, begun.sessions, begun.at)
         })?;
-        let ended = caught(driver.run(mailbox)).await;
+        let ended = caught_in(driver.run(mailbox)).await;
         // Not while a panic unwinds: among what is dropped is the user's code, and a second panic ends the process.
-        let dropped = caught_now(|| drop(driver));
+        let dropped = caught(|| drop(driver));
         let ended = ended?;
         dropped.map(|()| ended)
     }
@@ -157,7 +157,7 @@ impl Serve {
             let mut delays = backoff(host);
             loop {
                 let released = async { self.with.store.session().await?.release(&release).await };
-                match caught(released).await {
+                match caught_in(released).await {
                     Ok(Ok(())) => return,
                     Ok(Err(error)) => last = Some(error.to_string()),
                     Err(panicked) => {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use backon::ExponentialBackoff;
 
 use super::backoff::delays;
-use super::caught::Panicked;
+use crate::guard::Panic;
 use crate::host::Host;
 use crate::id::RunId;
 use crate::limits;
@@ -27,7 +27,7 @@ pub(crate) enum Loss {
     /// The store answered what it cannot go on with.
     Store(StoreError),
     /// Code on its thread panicked: a store's, or the engine's own.
-    Panicked(Panicked),
+    Panicked(Panic),
 }
 
 impl Loss {
@@ -61,8 +61,8 @@ impl From<StoreError> for Loss {
     }
 }
 
-impl From<Panicked> for Loss {
-    fn from(panicked: Panicked) -> Self {
+impl From<Panic> for Loss {
+    fn from(panicked: Panic) -> Self {
         Self::Panicked(panicked)
     }
 }
@@ -78,7 +78,7 @@ impl fmt::Display for Loss {
             }
             Self::Fenced(reason) => write!(f, "fenced: {reason}"),
             Self::Store(error) => error.fmt(f),
-            Self::Panicked(panicked) => panicked.fmt(f),
+            Self::Panicked(panic) => write!(f, "a panic: {panic}"),
         }
     }
 }

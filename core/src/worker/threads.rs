@@ -6,8 +6,8 @@ use std::pin::pin;
 use futures::future::{BoxFuture, Either, LocalBoxFuture, select};
 use tokio::sync::oneshot;
 
-use super::caught::caught_now;
 use crate::error::Error;
+use crate::guard::caught;
 
 /// A part of a worker, before it runs.
 pub(super) struct Job {
@@ -28,7 +28,7 @@ pub(super) fn on_a_thread(job: Job) -> Result<BoxFuture<'static, Result<(), Erro
     let reactor = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let (mut ended, end) = oneshot::channel();
     let body = move || {
-        let worked = caught_now(|| {
+        let worked = caught(|| {
             reactor.block_on(async {
                 let abandoned = async {
                     ended.closed().await;
@@ -72,7 +72,7 @@ mod tests {
         let error = ended.unwrap_err();
         assert!(error.is_gave_up(), "{error}");
         let text = error.to_string();
-        assert!(text.starts_with("thread `job` is gone") && text.ends_with("out of luck"), "{text}");
+        assert!(text.starts_with("thread `job` is gone: out of luck (at "), "{text}");
     }
 
     #[tokio::test]

@@ -45,7 +45,7 @@ async fn panic_in_a_session_costs_the_lease_and_no_run() {
         assert_eq!(bed.host.panics(), 2, "{kind:?}");
     }
     // Then the log tells what was said, and where
-    let lines = logs::lines(&["panics-Append", "the lease is lost", "a panic at ", "no store for Append"]);
+    let lines = logs::lines(&["panics-Append", "the lease is lost", "a panic: ", "no store for Append"]);
     assert!(lines.len() == 2 && lines[0].contains("panics.rs:"), "{lines:?}");
 }
 
@@ -67,7 +67,7 @@ async fn payload_that_panics_as_it_is_dropped_does_no_more_harm() {
         Fault::Proceed
     });
     greets(&bed, "hydra").await;
-    assert_eq!(logs::lines(&["hydra", "the lease is lost", "a panic at "]).len(), 1);
+    assert_eq!(logs::lines(&["hydra", "the lease is lost", "a panic: "]).len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -45,6 +45,8 @@ mod server;
 #[cfg(feature = "databases")]
 mod database;
 #[cfg(feature = "databases")]
+mod dump;
+#[cfg(feature = "databases")]
 mod shared;
 #[cfg(feature = "databases")]
 mod sql;

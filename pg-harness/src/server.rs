@@ -284,7 +284,7 @@ impl Postgres {
 
     /// One of the server's programs, under its account, out of reach of the terminal's signals, and
     /// free of variables by which the caller configures its own clients.
-    fn program(&self, name: &str) -> Command {
+    pub(crate) fn program(&self, name: &str) -> Command {
         let mut command = Command::new(self.installation.programs().join(name));
         for (variable, _) in std::env::vars_os() {
             if variable.to_string_lossy().starts_with("PG") {
@@ -335,7 +335,7 @@ fn copy_directory(from: &Path, to: &Path) -> Result<(), Error> {
     run(Command::new("cp").arg("-a").arg(from).arg(to))
 }
 
-fn run(command: &mut Command) -> Result<(), Error> {
+pub(crate) fn run(command: &mut Command) -> Result<(), Error> {
     let failed = |command: &Command, outcome: String| {
         let words = std::iter::once(command.get_program()).chain(command.get_args());
         let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();

@@ -45,6 +45,22 @@ async fn databases_of_a_shared_server_are_isolated_and_dropped() {
 }
 
 #[tokio::test]
+async fn dumped_database_is_restored_on_another_server() {
+    let (old, new) = (Postgres::start().unwrap(), Postgres::start().unwrap());
+    let file = old.scratch_dir().join("dump");
+    let (dumped, restored) = (old.create_database().unwrap(), new.create_database().unwrap());
+    run(dumped.url(), "CREATE TABLE t (n int)").await;
+    run(dumped.url(), "INSERT INTO t VALUES (1)").await;
+
+    old.dump(&dumped, &["--table=t"], &file).unwrap();
+    new.restore_dump(&file, &restored).unwrap();
+    assert_eq!(count(restored.url(), "t").await, "1");
+
+    let missing = new.restore_dump(&old.scratch_dir().join("nothing"), &restored).unwrap_err();
+    assert!(missing.to_string().contains("pg_restore"), "{missing}");
+}
+
+#[tokio::test]
 async fn killed_server_comes_back_at_its_url_with_what_was_committed() {
     let server = Postgres::start().unwrap();
     let database = server.create_database().unwrap();

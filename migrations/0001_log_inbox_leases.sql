@@ -221,7 +221,9 @@ create table @schema@.appends (
 
 -- Every protocol here re-reads after it has locked, which only READ COMMITTED allows.
 create function @schema@.enter(p_lock_timeout text) returns void
-language plpgsql volatile as $$
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
 begin
     if current_setting('transaction_isolation') <> 'read committed' then
         raise exception using errcode = 'PW003', message = format(
@@ -239,7 +241,9 @@ $$;
 create function @schema@.verify(
     p_runs uuid[], p_seqs int[], p_positions bigint[], p_shards smallint[], p_opened uuid[], p_closed uuid[]
 ) returns void
-language plpgsql volatile as $$
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
 declare
     v_run   uuid;
     v_shard smallint;
@@ -321,6 +325,7 @@ create function @schema@.append(
     p_cleared         uuid[]             -- suspects no more
 ) returns timestamptz
 language plpgsql volatile
+set search_path = pg_catalog, pg_temp
 -- Row by row, by a condition on an index: statistics cannot keep up with `open_runs` and `inbox`, which look empty
 -- when they are vacuumed and are full a second later. Plans that read a whole table or a whole index took two thirds of
 -- the throughput, and those that are compiled first a hundred times as long. See also how rows are looked up, above.
@@ -475,7 +480,9 @@ $$;
 create function @schema@.open_queue(
     p_name text, p_shards int, p_lock_timeout text,
     out first_shard int, out shard_count int
-) language plpgsql volatile as $$
+) language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
 begin
     select q.first_shard, q.shard_count into first_shard, shard_count
     from @schema@.queues q where q.name = p_name;
@@ -508,7 +515,9 @@ $$;
 create function @schema@.claim(
     p_queue text, p_lease bigint, p_worker text, p_ttl_micros bigint, p_limit int, p_lock_timeout text,
     out lease bigint
-) language plpgsql volatile as $$
+) language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
 declare
     v_ttl     interval := p_ttl_micros * interval '1 microsecond';
     v_owners  bigint[];
@@ -586,6 +595,7 @@ $$;
 create function @schema@.claimed_suspects(p_lease bigint, p_lock_timeout text)
 returns table (run_id uuid, stage smallint, strikes int)
 language plpgsql volatile
+set search_path = pg_catalog, pg_temp
 -- As in `append`.
 set enable_seqscan = off
 set enable_indexonlyscan = off
@@ -611,7 +621,9 @@ $$;
 -- Fences the lease and frees its shards at once. True if it was valid. A run at fault gets its strike once per lease,
 -- also if that was fenced meanwhile.
 create function @schema@.release(p_lease bigint, p_at_fault uuid, p_lock_timeout text) returns boolean
-language plpgsql volatile as $$
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
 declare
     v_valid boolean;
 begin
@@ -732,6 +744,7 @@ create function @schema@.submit(
     p_lock_timeout text,           -- null: the caller's own
     out verdicts smallint[], out existing uuid[]
 ) language plpgsql volatile
+set search_path = pg_catalog, pg_temp
 -- As in `append`.
 set enable_seqscan = off
 set enable_indexonlyscan = off
@@ -745,6 +758,12 @@ declare
 begin
     if p_lock_timeout is not null then
         perform set_config('lock_timeout', p_lock_timeout, true);
+    end if;
+    -- A caller's own connection: under another encoding, names and keys were garbled on their way here.
+    if current_setting('client_encoding') not in ('UTF8', 'SQL_ASCII') then
+        raise exception using errcode = 'PW003', message = format(
+            'this connection''s client_encoding is `%s`, but the library speaks UTF8: set client_encoding = ''UTF8''',
+            current_setting('client_encoding'));
     end if;
 
     if array_remove(p_keys, null) = '{}' then
@@ -884,7 +903,9 @@ $$;
 
 -- Whether a table of this schema is attached to its parent.
 create function @schema@.is_partition(p_table text) returns boolean
-language sql stable as $$
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
     select exists (
         select from pg_catalog.pg_class c
         where c.oid = to_regclass(format('@schema@.%I', p_table)) and c.relispartition)
@@ -892,7 +913,9 @@ $$;
 
 -- The smallest id of a run born at that time, in milliseconds since 1970.
 create function @schema@.first_run_id(p_millis bigint) returns uuid
-language sql immutable as $$
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
     select (lpad(to_hex(p_millis), 12, '0') || '00000000000000000000')::uuid
 $$;
 

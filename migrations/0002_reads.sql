@@ -11,6 +11,7 @@
 -- parked runs, however many, are not looked at.
 create function @schema@.unparked(p_shards smallint[], p_after uuid, p_limit bigint) returns setof uuid
 language plpgsql stable
+set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
@@ -38,6 +39,7 @@ $$;
 create function @schema@.load_runs(p_runs uuid[], p_after int, p_bytes bigint, p_bytes_without_body int)
 returns table (run_id uuid, seq int, "position" bigint, name text, at timestamptz, body bytea)
 language plpgsql stable
+set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
@@ -77,6 +79,7 @@ $$;
 -- Those of given runs that are over.
 create function @schema@.closed(p_runs uuid[]) returns setof @schema@.closed_runs
 language plpgsql stable
+set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
@@ -96,6 +99,7 @@ create function @schema@.due_runs(
     p_shards smallint[], p_after timestamptz, p_after_run uuid, p_until timestamptz, p_limit bigint
 ) returns table (wake_at timestamptz, run_id uuid)
 language plpgsql stable
+set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
@@ -127,6 +131,7 @@ create function @schema@.inbox_news(
     p_limit bigint, p_bytes bigint
 ) returns table (number bigint, run_id uuid, message_id uuid, body bytea)
 language plpgsql stable
+set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
@@ -181,6 +186,7 @@ create function @schema@.inbox_page(
     p_limit bigint, p_bytes bigint
 ) returns table (number bigint, run_id uuid, message_id uuid, body bytea)
 language plpgsql stable
+set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off

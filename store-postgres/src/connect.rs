@@ -15,15 +15,19 @@ pub(crate) async fn connect(options: &PgConnectOptions) -> Result<PgConnection, 
     let mut connection = options.connect().await.map_err(|error| connect_error(options, error))?;
     // One round trip per connection, which may live for weeks.
     let row = sqlx::query(
-        "select current_setting('server_version_num')::int, current_setting('server_version'), \
-         pg_is_in_recovery()",
+        "select pg_catalog.current_setting('server_version_num')::int,
+                pg_catalog.current_setting('server_version'),
+                pg_catalog.current_setting('server_encoding'),
+                pg_catalog.pg_is_in_recovery()",
     )
     .persistent(false)
     .fetch_one(&mut connection)
     .await
     .map_err(store_error)?;
-    let (number, version, standby): (i32, String, bool) = (row.get(0), row.get(1), row.get(2));
+    let (number, version): (i32, String) = (row.get(0), row.get(1));
     check_version(number, &version)?;
+    let (encoding, standby): (String, bool) = (row.get(2), row.get(3));
+    check_encoding(&encoding, options)?;
     if standby {
         // Leases and inboxes are read from the primary only: a standby shows the past.
         return Err(StoreError::unavailable(format!(
@@ -38,6 +42,18 @@ fn check_version(number: i32, version: &str) -> Result<(), StoreError> {
     if number < SERVER_VERSION_MIN {
         return Err(StoreError::misconfigured(format!(
             "the server is PostgreSQL {version}, but 14 or newer is needed: upgrade the server"
+        )));
+    }
+    Ok(())
+}
+
+/// Names, keys and reasons are any text. A database in another encoding refuses some of it, or garbles it.
+fn check_encoding(encoding: &str, options: &PgConnectOptions) -> Result<(), StoreError> {
+    if encoding != "UTF8" {
+        return Err(StoreError::misconfigured(format!(
+            "{} is encoded in {encoding}, but UTF8 is needed: an encoding cannot be changed, so create another \
+             database, with `encoding 'UTF8' template template0`",
+            place(options)
         )));
     }
     Ok(())

@@ -15,7 +15,7 @@ use crate::values::{byte_count, get, run_id, shard_number, timestamp};
 /// What became visible since the snapshot `$2`. The snapshot that the statement itself reads with comes with its rows.
 pub(crate) const NEWS: &str = "
     select now.at, now.snapshot, m.number, m.run_id, m.message_id, m.body
-    from (select clock_timestamp() as at, pg_current_snapshot()::text as snapshot) now
+    from (select pg_catalog.clock_timestamp() as at, pg_catalog.pg_current_snapshot()::text as snapshot) now
     left join @schema@.inbox_news($1, $2::text::pg_snapshot, $3, $4, $5) m on true
     order by m.number";
 
@@ -23,7 +23,7 @@ pub(crate) const NEWS: &str = "
 /// number `$2`, without what was read before (`$4`, `$5`).
 pub(crate) const PAGE: &str = "
     select now.at, now.snapshot, m.number, m.run_id, m.message_id, m.body
-    from (select clock_timestamp() as at, pg_current_snapshot()::text as snapshot) now
+    from (select pg_catalog.clock_timestamp() as at, pg_catalog.pg_current_snapshot()::text as snapshot) now
     left join @schema@.inbox_page($1, $2, $3::text::pg_snapshot, $4::text::pg_snapshot, $5, $6, $7) m on true
     order by m.number";
 

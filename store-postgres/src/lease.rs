@@ -17,17 +17,17 @@ use crate::store::Shared;
 use crate::values::{Time, get, run_id, shard_id, suspect_stage, timestamp, uuid};
 
 pub(crate) const OPEN_QUEUE: &str = "
-    select first_shard, shard_count, clock_timestamp() from @schema@.open_queue($1, $2, $3)";
+    select first_shard, shard_count, pg_catalog.clock_timestamp() from @schema@.open_queue($1, $2, $3)";
 
 pub(crate) const CLAIM: &str = "
-    select lease, clock_timestamp() from @schema@.claim($1, $2, $3, $4, $5, $6)";
+    select lease, pg_catalog.clock_timestamp() from @schema@.claim($1, $2, $3, $4, $5, $6)";
 
 /// Where the owner of shards goes on. A statement that begins after the claim was committed: every append of an
 /// owner before is committed or fenced by then. A shard that was lost again in between is left out.
 pub(crate) const CLAIMED_SHARDS: &str = "
     select s.shard,
            greatest(s.position_floor,
-                    (select max(e.position) from @schema@.events e where e.shard = s.shard)) + 1,
+                    (select pg_catalog.max(e.position) from @schema@.events e where e.shard = s.shard)) + 1,
            s.deaths, s.former
     from @schema@.shards s
     where s.lease = $1

@@ -39,7 +39,8 @@ impl Migration {
     fn script(&self, schema: &Schema) -> String {
         let checksum: String = self.checksum().iter().map(|byte| format!("{byte:02x}")).collect();
         format!(
-            "{}\ninsert into {}.migrations (number, name, checksum) values ({}, '{}', '\\x{checksum}');\n",
+            "{}\ninsert into {}.migrations (number, name, checksum)\n\
+             values ({}, '{}', decode('{checksum}', 'hex'));\n",
             schema.fill(self.sql),
             schema.as_str(),
             self.number,
@@ -48,9 +49,12 @@ impl Migration {
     }
 }
 
+/// Whatever the session's own path: names of ours carry their schema, and all others are the server's.
+const SEARCH_PATH: &str = "set local search_path = pg_catalog, pg_temp";
+
 /// Everything, for a person to run.
 pub(crate) fn script(schema: &Schema) -> String {
-    let mut text = "begin;\n\n".to_owned();
+    let mut text = format!("begin;\n{SEARCH_PATH};\n\n");
     for migration in MIGRATIONS {
         text.push_str(&migration.script(schema));
         text.push('\n');
@@ -63,7 +67,7 @@ pub(crate) fn script(schema: &Schema) -> String {
 pub(crate) async fn migrate(options: &Options) -> Result<(), StoreError> {
     let schema = &options.schema;
     let mut connection = connect(&options.connect).await?;
-    check_isolation(&mut connection, &options.connect).await?;
+    check_transactions(&mut connection, &options.connect).await?;
 
     // Without a lock: an up-to-date schema costs one look, and no right to change it.
     let missing = missing(&mut connection, schema).await?;
@@ -81,6 +85,7 @@ pub(crate) async fn migrate(options: &Options) -> Result<(), StoreError> {
     }
     // This connection serves nothing else: whatever goes wrong, it is dropped and the server rolls back.
     run(&mut connection, "begin isolation level read committed".to_owned()).await?;
+    run(&mut connection, SEARCH_PATH.to_owned()).await?;
     run(&mut connection, format!("select pg_advisory_xact_lock({})", lock_key(schema))).await?;
     apply_missing(&mut connection, options).await?;
     run(&mut connection, "commit".to_owned()).await
@@ -157,22 +162,27 @@ async fn missing(
 }
 
 /// The functions refuse it again, at every call; here it is said before anything is begun.
-async fn check_isolation(
+async fn check_transactions(
     connection: &mut PgConnection,
     options: &PgConnectOptions,
 ) -> Result<(), StoreError> {
-    let row = sqlx::query("select current_setting('transaction_isolation'), current_database()::text")
-        .persistent(false)
-        .fetch_one(connection)
-        .await
-        .map_err(store_error)?;
-    let (isolation, database): (String, String) = (row.get(0), row.get(1));
-    if isolation == "read committed" {
-        return Ok(());
-    }
+    let row = sqlx::query(
+        "select pg_catalog.current_setting('transaction_isolation'),
+                pg_catalog.current_setting('transaction_read_only'), pg_catalog.current_database()::text",
+    )
+    .persistent(false)
+    .fetch_one(connection)
+    .await
+    .map_err(store_error)?;
+    let (isolation, read_only, database): (String, String, String) = (row.get(0), row.get(1), row.get(2));
+    let (default, needed, setting) = match (&*isolation, &*read_only) {
+        ("read committed", "off") => return Ok(()),
+        ("read committed", _) => ("read-only", "to write", "default_transaction_read_only = off"),
+        (isolation, _) => (isolation, "`read committed`", "default_transaction_isolation = 'read committed'"),
+    };
     Err(StoreError::misconfigured(format!(
-        "transactions of user `{}` in database `{database}` are `{isolation}` by default, but the log needs \
-         `read committed`: alter role or database to default_transaction_isolation = 'read committed'",
+        "transactions of user `{}` in database `{database}` are `{default}` by default, but the log needs {needed}: \
+         alter role or database to {setting}",
         options.get_username()
     )))
 }
@@ -205,5 +215,16 @@ mod tests {
         assert!(!script.contains(crate::schema::PLACEHOLDER), "{script}");
         assert!(script.contains("create table flows.events"), "{script}");
         assert!(script.contains("insert into flows.migrations"), "{script}");
+    }
+
+    #[test]
+    fn no_text_depends_on_how_a_session_reads_it() {
+        let script = script(&Schema::new("flows").unwrap());
+        // `standard_conforming_strings` decides what a backslash in a literal means.
+        assert!(!script.contains('\\'), "{script}");
+        for function in script.split("create function ").skip(1) {
+            let (head, _) = function.split_once("$$").unwrap();
+            assert!(head.contains("set search_path = pg_catalog, pg_temp"), "{head}");
+        }
     }
 }

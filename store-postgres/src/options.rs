@@ -137,13 +137,14 @@ impl Builder {
         self
     }
 
-    /// Connects, and migrates unless told not to.
+    /// Connects, and migrates unless told not to. A schema that was moved here from another cluster or database is
+    /// put in order first, which takes about a minute for a million messages that wait.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Misconfigured`] if an option, the password, the server's version or the schema's state is
-    /// refused; [`StoreError::Unavailable`] if no server answers; [`StoreError::Corrupt`] if a migration was
-    /// changed after it was applied.
+    /// [`StoreError::Misconfigured`] if an option, the password, the server's version, the database's encoding (it has
+    /// to be UTF8), its default kind of transactions or the schema's state is refused; [`StoreError::Unavailable`] if
+    /// no server answers; [`StoreError::Corrupt`] if a migration was changed after it was applied.
     pub async fn connect(self) -> Result<PostgresStore, StoreError> {
         PostgresStore::open(self.check()?).await
     }

@@ -15,7 +15,7 @@ use crate::values::get;
 
 pub(crate) const MAKE: &str = "
     select @schema@.make_partition(
-        coalesce($1, floor(extract(epoch from clock_timestamp()) * 1000)::bigint), $2)";
+        coalesce($1, pg_catalog.floor(extract(epoch from pg_catalog.clock_timestamp()) * 1000)::bigint), $2)";
 
 /// How often it is tried again to get the parent's lock, which an analysis or a detachment may hold.
 const RETRIES: usize = 3;

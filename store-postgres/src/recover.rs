@@ -16,7 +16,7 @@ pub(crate) const LOAD_RUNS: &str = "select * from @schema@.load_runs($1, $2, $3,
 /// The time comes even where no run is due.
 pub(crate) const DUE_RUNS: &str = "
     select now.at, d.wake_at, d.run_id
-    from (select clock_timestamp() as at) now
+    from (select pg_catalog.clock_timestamp() as at) now
     left join @schema@.due_runs($1, $2, $3, $4, $5) d on true
     order by d.wake_at, d.run_id";
 

@@ -45,8 +45,9 @@ pub trait InTransaction: Request + Sized {
     /// `lock_timeout` allows.
     ///
     /// # Errors
-    /// As awaiting the request alone, and one if the client's store is no [`PostgresStore`]. After
-    /// an error of the database the transaction is of no more use: roll it back.
+    /// As awaiting the request alone, and one if the client's store is no [`PostgresStore`], or if the connection's
+    /// `client_encoding` was set to another than `UTF8`. After an error of the database the transaction is of no more
+    /// use: roll it back.
     fn in_transaction(
         self,
         connection: &mut PgConnection,

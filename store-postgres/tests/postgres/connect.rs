@@ -61,13 +61,39 @@ async fn options_that_cannot_be_are_refused() {
 }
 
 #[tokio::test]
-async fn a_database_that_defaults_to_another_isolation_is_refused() {
-    let database = Postgres::shared().create_database().unwrap();
-    let name = database.name();
-    let sql = format!("alter database {name} set default_transaction_isolation = 'serializable'");
-    let mut connection = PgConnection::connect(database.url()).await.unwrap();
-    sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
-    let error = refusal(database.url()).await;
-    assert!(matches!(error, StoreError::Misconfigured { .. }));
-    assert!(error.to_string().contains("read committed") && error.to_string().contains(name), "{error}");
+async fn a_database_that_is_not_utf8_is_refused() {
+    let server = Postgres::start().unwrap();
+    let mut connection = PgConnection::connect(&server.url()).await.unwrap();
+    for encoding in ["LATIN1", "SQL_ASCII"] {
+        let name = encoding.to_lowercase();
+        let sql = format!("create database {name} encoding '{encoding}' locale 'C' template template0");
+        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+        let url = server.url();
+        let (server, _) = url.rsplit_once('/').unwrap();
+        let error = refusal(&format!("{server}/{name}")).await;
+        assert!(matches!(error, StoreError::Misconfigured { .. }), "{error:?}");
+        for word in [&format!("`{name}`"), encoding, "UTF8", "template0"] {
+            assert!(error.to_string().contains(word), "{error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_database_whose_transactions_default_to_another_kind_is_refused() {
+    for (setting, needed) in [
+        (
+            "default_transaction_isolation = 'serializable'",
+            "default_transaction_isolation = 'read committed'",
+        ),
+        ("default_transaction_read_only = on", "default_transaction_read_only = off"),
+    ] {
+        let database = Postgres::shared().create_database().unwrap();
+        let name = database.name();
+        let mut connection = PgConnection::connect(database.url()).await.unwrap();
+        let sql = format!("alter database {name} set {setting}");
+        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+        let error = refusal(database.url()).await;
+        assert!(matches!(error, StoreError::Misconfigured { .. }));
+        assert!(error.to_string().contains(needed) && error.to_string().contains(name), "{error}");
+    }
 }

@@ -14,4 +14,5 @@ mod query;
 mod recover;
 mod server;
 mod session;
+mod settings;
 mod submit;

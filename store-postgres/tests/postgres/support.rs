@@ -10,7 +10,8 @@ use pgworkflows::store::{
     StoreError, Submission, Submitted, UpdatedRun,
 };
 use pgworkflows::store::{
-    ClosedRun, ClosedStatus, InboxCursor, InboxPage, InboxRead, Load, MessageRef, Release, RunHistory,
+    ClosedRun, ClosedStatus, InboxCursor, InboxPage, InboxRead, LeaseTick, Load, MessageRef, Release,
+    RunHistory, Tick, Ticked,
 };
 use pgworkflows::{AppendNo, EventName, EventSeq, LeaseId, MessageId, Position, RunId, ShardId, Timestamp};
 use pgworkflows_pg_harness::{Database, Postgres};
@@ -39,7 +40,10 @@ impl World {
     }
 
     pub(crate) async fn with(options: impl FnOnce(Builder) -> Builder) -> Self {
-        let database = Postgres::shared().create_database().unwrap();
+        Self::on(Postgres::shared().create_database().unwrap(), options).await
+    }
+
+    pub(crate) async fn on(database: Database, options: impl FnOnce(Builder) -> Builder) -> Self {
         // The tests write what the protocol allows, not only what an engine would.
         let builder = PostgresStore::builder(database.url()).lock_timeout(LOCK_TIMEOUT).verify_appends(false);
         let store = options(builder).connect().await.unwrap();
@@ -99,6 +103,25 @@ pub(crate) fn claim(lease: Option<LeaseId>, ttl: Duration, limit: u16) -> Claim 
 
 pub(crate) fn release(lease: LeaseId) -> Release {
     Release { lease, at_fault: None }
+}
+
+/// What the heartbeat of a writer asks.
+pub(crate) fn lease_tick(writer: &Writer, renew: Option<Duration>) -> LeaseTick {
+    LeaseTick {
+        lease: writer.lease,
+        renew,
+        committed: AppendNo::new(writer.number.get() - 1),
+        cursor: writer.cursor.clone(),
+        deaths_max: u32::MAX,
+        due_after: None,
+        due_until: Timestamp::MAX_DEADLINE,
+    }
+}
+
+/// The heartbeat of a writer.
+pub(crate) async fn tick(writer: &mut Writer, renew: Option<Duration>) -> Ticked {
+    let tick = Tick { queue: "default".to_owned(), leases: vec![lease_tick(writer, renew)] };
+    writer.session.tick(&tick).await.unwrap()
 }
 
 /// Somebody who holds a lease and counts correctly.

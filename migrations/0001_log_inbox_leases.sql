@@ -668,7 +668,11 @@ create function @schema@.tick(
     p_lock_timeout text,
     out at timestamptz, out claimable int, out held boolean[], out owned bigint[], out mail boolean[],
     out due boolean[]
-) language plpgsql volatile as $$
+) language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_over bigint[];
 begin
     perform @schema@.enter(p_lock_timeout);
 
@@ -680,6 +684,19 @@ begin
     from unnest(p_leases, p_ttls, p_committed) as t (lease, ttl, committed)
     where l.lease = t.lease and t.ttl is not null and not l.fenced
       and exists (select from @schema@.appends a where a.lease = t.lease and a.number >= t.committed);
+
+    -- Others whose time is over are fenced, with shards or without: a process that was killed while it stood by leaves
+    -- nothing for a claim to take over. Shards still name their owner: the claim that takes them counts its death. One
+    -- that somebody holds is left for the next heartbeat, so that no two wait for each other.
+    select array_agg(o.lease) into v_over from (
+        select l.lease from @schema@.leases l
+        where not l.fenced and l.expires_at <= clock_timestamp() and l.lease <> all (p_leases)
+        for update skip locked
+    ) o;
+    if v_over is not null then
+        update @schema@.leases l set fenced = true where l.lease = any (v_over);
+        delete from @schema@.appends a where a.lease = any (v_over);
+    end if;
 
     -- An owner that has served long enough pays off what others left.
     update @schema@.shards s set deaths = t.deaths_max
@@ -851,8 +868,25 @@ begin
     end if;
 
     if p_notify is not null and 0 = any (verdicts) then
-        perform pg_notify(p_notify, 'mail ' || string_agg(distinct t.shard::text, ','))
-        from unnest(p_shards, verdicts) as t (shard, verdict) where t.verdict = 0;
+        perform @schema@.ring_mail(p_notify, array(
+            select t.shard from unnest(p_shards, verdicts) as t (shard, verdict) where t.verdict = 0));
+    end if;
+end
+$$;
+
+-- Tells listeners, when this transaction commits, of mail in those shards. A notification may have 8,000 bytes: room for
+-- a thousand shards. It is a hint, and not worth a commit: that fails where the queue of notifications is full, because
+-- some session listens and stays in a transaction.
+create function @schema@.ring_mail(p_channel text, p_shards smallint[]) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if pg_notification_queue_usage() < 0.9 then
+        perform pg_notify(p_channel, 'mail ' || string_agg(t.shard::text, ','))
+        from (select s.shard, row_number() over (order by s.shard) - 1 as place
+              from (select distinct u.shard from unnest(p_shards) as u (shard)) s) t
+        group by t.place / 1000;
     end if;
 end
 $$;

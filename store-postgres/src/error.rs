@@ -10,8 +10,11 @@ pub(crate) fn store_error(error: sqlx::Error) -> StoreError {
         Error::Database(database) => match database.try_downcast_ref::<PgDatabaseError>() {
             Some(database) => {
                 let definite = is_definite(database.severity(), database.code());
-                server_error(database.code(), &describe(database))
-                    .unwrap_or_else(|reason| unavailable(reason, definite, error))
+                let reason = describe(database);
+                // Nobody is to blame for a full queue: what was asked for can be asked for again.
+                let is_full = is_full_queue(database.code(), database.file());
+                let meaning = if is_full { Err(reason) } else { server_error(database.code(), &reason) };
+                meaning.unwrap_or_else(|reason| unavailable(reason, definite, error))
             }
             None => StoreError::unavailable(error.to_string()),
         },
@@ -84,6 +87,18 @@ pub(crate) fn is_partition_missing(error: &sqlx::Error) -> bool {
     database.is_some_and(|error| error.code() == "23514" && error.constraint().is_none())
 }
 
+/// Whether the queue of notifications is full, of which the code alone says no more than that some limit was reached.
+pub(crate) fn is_notification_queue_full(error: &sqlx::Error) -> bool {
+    let database = error.as_database_error();
+    let database = database.and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
+    database.is_some_and(|error| is_full_queue(error.code(), error.file()))
+}
+
+/// The message may be in any language, but the server names the file of its source that holds the queue.
+fn is_full_queue(code: &str, file: Option<&str>) -> bool {
+    code == "54000" && file == Some("async.c")
+}
+
 /// Whether the connection may be used again after this error.
 pub(crate) fn leaves_connection_usable(error: &sqlx::Error) -> bool {
     match error {
@@ -145,5 +160,13 @@ mod tests {
         ] {
             assert_eq!(meaning(code), expected, "{code}");
         }
+    }
+
+    #[test]
+    fn a_full_queue_of_notifications_is_told_from_other_limits() {
+        assert!(is_full_queue("54000", Some("async.c")));
+        // A row too large for an index.
+        assert!(!is_full_queue("54000", Some("indextuple.c")));
+        assert!(!is_full_queue("22023", Some("async.c")));
     }
 }

@@ -12,6 +12,8 @@ use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::Instant;
 
+use crate::error::is_notification_queue_full;
+
 /// How many hints a slow listener may be behind before it is told that it missed some.
 const BACKLOG: usize = 1024;
 
@@ -151,7 +153,8 @@ impl Line {
         listener.eager_reconnect(false);
         // The one connection with a state: a notification writes a commit record, but nobody needs it on disk.
         sqlx::query("set synchronous_commit = off").execute(&mut listener).await?;
-        let backend: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut listener).await?;
+        let backend: i32 =
+            sqlx::query_scalar("select pg_catalog.pg_backend_pid()").fetch_one(&mut listener).await?;
         listener.listen(&self.channel).await?;
         Ok((listener, backend.cast_unsigned()))
     }
@@ -172,11 +175,18 @@ impl Line {
                     }
                     let rest = REST_PER_HINT.saturating_mul(pending.len() as u32).min(REST_MAX);
                     let payload = write(&std::mem::take(&mut pending));
-                    sqlx::query("select pg_notify($1, $2)")
-                        .bind(&self.channel)
-                        .bind(payload)
-                        .execute(&mut listener)
-                        .await?;
+                    let ring = sqlx::query("select pg_catalog.pg_notify($1, $2)").bind(&self.channel).bind(payload);
+                    if let Err(error) = ring.execute(&mut listener).await {
+                        if !is_notification_queue_full(&error) {
+                            return Err(error);
+                        }
+                        // A hint less: what it told of is found by polling.
+                        tracing::warn!(
+                            %error,
+                            "the server's queue of notifications is full: some session listens and stays in a \
+                             transaction; until that ends, everything is found by polling alone"
+                        );
+                    }
                     next_ring = Instant::now() + rest;
                 }
                 heard = listener.try_recv() => match heard? {

@@ -212,6 +212,8 @@ macro_rules! store_conformance {
                 tick_that_renews_nothing_keeps_no_lease,
                 expired_lease_that_nobody_fenced_can_be_renewed,
                 fenced_lease_cannot_be_renewed,
+                heartbeat_of_another_fences_whoever_has_run_out_of_time_with_shards_or_without,
+                owner_that_a_heartbeat_fenced_died_once_and_is_named,
                 fenced_lease_cannot_claim,
                 lease_whose_last_append_is_lost_is_not_held,
                 unknown_lease_cannot_claim,

@@ -24,7 +24,7 @@ impl State {
         lease.expires_at = now.saturating_add(claim.ttl);
         let until = lease.expires_at;
         self.facts.push(|| Fact::Renewed { lease: id, until });
-        self.fence_expired(now, id);
+        self.fence_expired(now, &[id]);
         let lease = self.leases.get_mut(&id).expect("it was spared");
         let room = usize::from(claim.limit).saturating_sub(lease.shards.len());
         let rows = &mut self.shards;
@@ -53,6 +53,9 @@ impl State {
     pub(crate) fn tick(&mut self, now: Timestamp, tick: &Tick) -> Result<Ticked, StoreError> {
         let queue = self.queue_shards(&tick.queue)?;
         let leases = tick.leases.iter().map(|lease| self.tick_lease(now, lease)).collect::<Result<_, _>>()?;
+        // With shards or without: a process that was killed while it stood by leaves nothing for a claim to take over.
+        let own: Vec<_> = tick.leases.iter().map(|lease| lease.lease).collect();
+        self.fence_expired(now, &own);
         let claimable = queue.iter().filter(|shard| self.is_claimable(now, *shard)).count() as u16;
         Ok(Ticked { now, leases, claimable })
     }
@@ -136,8 +139,8 @@ impl State {
     }
 
     /// Fences the leases of others whose time has passed. There are as many leases as processors: a few.
-    fn fence_expired(&mut self, now: Timestamp, own: LeaseId) {
-        let expired = self.leases.iter().filter(|(id, lease)| **id != own && lease.expires_at <= now);
+    fn fence_expired(&mut self, now: Timestamp, own: &[LeaseId]) {
+        let expired = self.leases.iter().filter(|(id, lease)| !own.contains(id) && lease.expires_at <= now);
         let expired = expired.map(|(id, _)| *id);
         for lease in expired.collect::<Vec<_>>() {
             let worker = self.leases[&lease].worker.clone();

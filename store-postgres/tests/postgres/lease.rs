@@ -1,31 +1,12 @@
 //! Queues, claims, ticks, takeovers and releases.
 
-use std::time::Duration;
-
 use pgworkflows::store::{
     Claim, DueMark, InboxCursor, LeaseTick, LeaseTicked, OpenState, Store, StoreError, Suspect, SuspectStage,
-    Tick, Ticked,
+    Tick,
 };
-use pgworkflows::{AppendNo, LeaseId, Position, Timestamp};
+use pgworkflows::{LeaseId, Position, Timestamp};
 
 use crate::support::*;
-
-fn lease_tick(writer: &Writer, renew: Option<Duration>) -> LeaseTick {
-    LeaseTick {
-        lease: writer.lease,
-        renew,
-        committed: AppendNo::new(writer.number.get() - 1),
-        deaths_max: u32::MAX,
-        cursor: writer.cursor.clone(),
-        due_after: None,
-        due_until: Timestamp::MAX_DEADLINE,
-    }
-}
-
-async fn tick(writer: &mut Writer, renew: Option<Duration>) -> Ticked {
-    let tick = Tick { queue: "default".to_owned(), leases: vec![lease_tick(writer, renew)] };
-    writer.session.tick(&tick).await.unwrap()
-}
 
 fn shards(writer: &Writer) -> Vec<u16> {
     writer.positions.keys().map(|shard| shard.get()).collect()
@@ -124,6 +105,39 @@ async fn a_lease_that_ran_out_goes_on_until_somebody_takes_its_shards() {
     let ticked = tick(&mut writer, Some(TTL)).await;
     assert_eq!((ticked.claimable, ticked.leases[0].held), (0, true));
     assert!(world.writer().await.positions.is_empty());
+}
+
+#[tokio::test]
+async fn a_process_that_was_killed_while_it_stood_by_leaves_no_row_of_an_append() {
+    let world = World::new().await;
+    let mut owner = world.writer().await;
+    for _ in 0..3 {
+        world.writer_for(SHORT_TTL, 4).await;
+    }
+    assert_eq!(world.count("appends").await, 4);
+    tokio::time::sleep(SHORT_TTL).await;
+    assert!(tick(&mut owner, Some(TTL)).await.leases[0].held);
+    assert_eq!(world.count("appends").await, 1);
+    assert_eq!(world.count("leases where not fenced").await, 1);
+}
+
+#[tokio::test]
+async fn a_heartbeat_waits_for_nobody_who_has_run_out_of_time() {
+    use sqlx::Connection;
+    let world = World::new().await;
+    let mut owner = world.writer_for(TTL, 2).await;
+    let late = world.writer_for(SHORT_TTL, 2).await;
+    tokio::time::sleep(SHORT_TTL).await;
+    // An append of the late one is under way.
+    let mut connection = world.connection().await;
+    let mut append = connection.begin().await.unwrap();
+    let lock = sqlx::query("select from pgworkflows.leases where lease = $1 for update");
+    lock.bind(late.lease.get().cast_signed()).execute(&mut *append).await.unwrap();
+    assert_eq!(tick(&mut owner, Some(TTL)).await.claimable, 2);
+    assert_eq!(world.count("leases where fenced").await, 0);
+    append.rollback().await.unwrap();
+    tick(&mut owner, Some(TTL)).await;
+    assert_eq!(world.count("leases where fenced").await, 1);
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! Submitting messages.
 
-use pgworkflows::store::{OpenState, Store, StoreQuery, Submitted};
+use pgworkflows::store::{OpenState, Store, StoreError, StoreQuery, Submitted};
 use sqlx::Connection;
+use sqlx::postgres::PgListener;
 
 use crate::support::*;
 
@@ -127,6 +128,40 @@ async fn a_start_in_a_transaction_exists_if_and_when_it_commits() {
     assert!(world.store.describe(run).await.unwrap().is_none());
     transaction.commit().await.unwrap();
     assert!(world.store.describe(run).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_batch_for_every_shard_there_can_be_rings_in_a_transaction() {
+    let world = World::new().await;
+    let run = |shard| world.run(shard);
+    let starts: Vec<_> = (0..4096).map(|shard| start(run(shard), None, "1")).collect();
+    let mut listener = PgListener::connect(world.database.url()).await.unwrap();
+    listener.listen("pgworkflows_hints").await.unwrap();
+    let mut connection = world.connection().await;
+    let mut transaction = connection.begin().await.unwrap();
+    let answers = world.store.submit_in(&mut transaction, &starts).await.unwrap();
+    assert!(answers.iter().all(|answer| *answer == Submitted::Accepted));
+    transaction.commit().await.unwrap();
+    let mut told = Vec::new();
+    while told.len() < 4096 {
+        let payload = listener.recv().await.unwrap().payload().to_owned();
+        let shards = payload.strip_prefix("mail ").unwrap();
+        told.extend(shards.split(',').map(|shard| shard.parse::<u16>().unwrap()));
+    }
+    told.sort_unstable();
+    assert!(told.into_iter().eq(0..4096));
+}
+
+#[tokio::test]
+async fn a_connection_in_another_encoding_is_refused_before_it_garbles_a_key() {
+    let world = World::new().await;
+    let mut connection = world.connection().await;
+    sqlx::query("set client_encoding = 'LATIN1'").execute(&mut connection).await.unwrap();
+    let start = [start(world.run(0), Some("größe"), "1")];
+    let refused = world.store.submit_in(&mut connection, &start).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Misconfigured { .. }), "{refused:?}");
+    assert!(refused.to_string().contains("client_encoding is `LATIN1`"), "{refused}");
+    assert_eq!(world.count("run_keys").await, 0);
 }
 
 #[tokio::test]

@@ -166,6 +166,44 @@ pub async fn fenced_lease_cannot_be_renewed(harness: &dyn Harness) {
     assert!(other.tick(None).await.leases[0].held, "the renewal took nothing back");
 }
 
+pub async fn heartbeat_of_another_fences_whoever_has_run_out_of_time_with_shards_or_without(
+    harness: &dyn Harness,
+) {
+    let ground = Ground::new(harness).await;
+    let mut owner = ground.mortal_writer().await;
+    let mut standby = ground.claim(SHARDS, harness.lease_ttl()).await;
+    let mut other = ground.claim(0, LONG).await;
+    harness.let_lease_expire().await;
+    assert_eq!(other.tick(Some(LONG)).await.claimable, SHARDS);
+    assert!(!owner.tick(Some(LONG)).await.leases[0].held);
+    assert!(!standby.tick(Some(LONG)).await.leases[0].held);
+}
+
+pub async fn owner_that_a_heartbeat_fenced_died_once_and_is_named(harness: &dyn Harness) {
+    // Given an owner whose lease ran out, and heartbeats of another that fenced it
+    let ground = Ground::new(harness).await;
+    let mut late = ground.store.session().await.unwrap();
+    let its = Claim { worker: "late".to_owned(), ..claim(None, SHARDS, harness.lease_ttl()) };
+    let lease = late.claim(&its).await.unwrap().lease;
+    let mut other = ground.claim(0, LONG).await;
+    harness.let_lease_expire().await;
+    for _ in 0..2 {
+        assert_eq!(other.tick(Some(LONG)).await.claimable, SHARDS);
+    }
+
+    // When it lets go, too late
+    late.release(&Release { lease, at_fault: None }).await.unwrap();
+
+    // Then whoever takes a shard over learns of one death, and whose it was
+    for limit in [1, SHARDS] {
+        let claimed = other.session.claim(&claim(Some(other.lease), limit, LONG)).await.unwrap();
+        assert_eq!(claimed.shards.len(), usize::from(limit));
+        for shard in claimed.shards {
+            assert_eq!((shard.deaths, shard.former.as_deref()), (1, Some("late")));
+        }
+    }
+}
+
 pub async fn lease_whose_last_append_is_lost_is_not_held(harness: &dyn Harness) {
     let ground = Ground::new(harness).await;
     let mut owner = ground.writer().await;

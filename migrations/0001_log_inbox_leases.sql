@@ -34,7 +34,10 @@ create table @schema@.migrations (
 -- One row: what was decided when the schema was made and holds for everybody since.
 create table @schema@.settings (
     id                      smallint primary key default 1 check (id = 1),
-    partition_width_seconds bigint not null default 2592000 check (partition_width_seconds > 0)
+    partition_width_seconds bigint not null default 2592000 check (partition_width_seconds > 0),
+    -- Where the transaction ids in the inbox were given: elsewhere they mean nothing. See 0003.
+    system_identifier       bigint,      -- the cluster's; null: the schema's owner may not ask for it
+    database_oid            oid
 );
 insert into @schema@.settings default values;
 
@@ -217,7 +220,7 @@ create table @schema@.appends (
 -- Functions
 -- -------------------------------------------------------------------------------------------------------
 
--- Error codes: PW001 fenced, PW002 conflict, PW003 refused configuration.
+-- Error codes: PW001 fenced, PW002 conflict, PW003 refused configuration, PW004 moved here and not put in order yet.
 
 -- Every protocol here re-reads after it has locked, which only READ COMMITTED allows.
 create function @schema@.enter(p_lock_timeout text) returns void
@@ -526,6 +529,7 @@ declare
     v_missing int;
 begin
     perform @schema@.enter(p_lock_timeout);
+    perform @schema@.refuse_moved();
     perform 1 from @schema@.queues q where q.name = p_queue;
     if not found then
         raise exception using errcode = 'PW003', message = format(
@@ -675,6 +679,7 @@ declare
     v_over bigint[];
 begin
     perform @schema@.enter(p_lock_timeout);
+    perform @schema@.refuse_moved();
 
     perform 1 from @schema@.leases l
     where l.lease = any (p_leases) and not l.fenced order by l.lease for update;

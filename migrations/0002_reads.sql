@@ -139,6 +139,7 @@ set jit = off
 set plan_cache_mode = force_generic_plan
 as $$
 begin
+    perform @schema@.refuse_foreign();
     return query
     select m.number, m.run_id, m.message_id, case when m.nth = 1 or m.bytes <= p_bytes then m.body end
     from (
@@ -194,6 +195,7 @@ set jit = off
 set plan_cache_mode = force_generic_plan
 as $$
 begin
+    perform @schema@.refuse_foreign();
     return query
     select m.number, m.run_id, m.message_id, case when m.nth = 1 or m.bytes <= p_bytes then m.body end
     from (

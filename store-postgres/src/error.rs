@@ -87,6 +87,11 @@ pub(crate) fn is_partition_missing(error: &sqlx::Error) -> bool {
     database.is_some_and(|error| error.code() == "23514" && error.constraint().is_none())
 }
 
+/// Whether the schema has to be put in order first, because it was moved here from another cluster or database.
+pub(crate) fn is_moved(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "PW004")
+}
+
 /// Whether the queue of notifications is full, of which the code alone says no more than that some limit was reached.
 pub(crate) fn is_notification_queue_full(error: &sqlx::Error) -> bool {
     let database = error.as_database_error();
@@ -149,6 +154,7 @@ mod tests {
             ("42P01", "misconfigured"), // undefined table
             ("XX001", "corrupt"),       // data corrupted
             ("08006", "unavailable"),   // connection failure
+            ("PW004", "unavailable"),   // moved here, and not put in order yet
             ("25006", "unavailable"),   // a standby
             ("40001", "unavailable"),   // serialization failure
             ("40P01", "unavailable"),   // deadlock

@@ -12,6 +12,7 @@ use sqlx::postgres::{PgBindIterExt, PgRow};
 
 use crate::cursor::Cursor;
 use crate::error::store_error;
+use crate::moved;
 use crate::session::PostgresSession;
 use crate::store::Shared;
 use crate::values::{Time, get, run_id, shard_id, suspect_stage, timestamp, uuid};
@@ -69,26 +70,27 @@ pub(crate) async fn open_queue(shared: &Shared, name: &str, shards: u16) -> Resu
 
 /// Claims free shards.
 pub(crate) async fn claim(session: &mut PostgresSession, claim: &Claim) -> Result<Claimed, StoreError> {
-    let shared = std::sync::Arc::clone(&session.shared);
-    let query = shared
-        .statements
-        .claim
-        .query()
-        .bind(claim.queue.clone())
-        .bind(claim.lease.map(|lease| lease.get().cast_signed()))
-        .bind(claim.worker.clone())
-        .bind(micros(claim.ttl)?)
-        .bind(i32::from(claim.limit))
-        .bind(&shared.lock_timeout);
-    let rows = session.fetch(query).await?;
+    let ttl = micros(claim.ttl)?;
+    let query = |session: &PostgresSession| {
+        let query = session.shared.statements.claim.query();
+        query
+            .bind(claim.queue.clone())
+            .bind(claim.lease.map(|lease| lease.get().cast_signed()))
+            .bind(claim.worker.clone())
+            .bind(ttl)
+            .bind(i32::from(claim.limit))
+            .bind(&session.shared.lock_timeout)
+    };
+    let rows = moved::fetch_settled(session, query).await?;
     let row = only(&rows)?;
     let lease: i64 = get(row, 0)?;
     // A moment old by the time that this returns, which is on the safe side: never ahead of the store.
     let now = timestamp(row, 1)?;
 
-    let query = shared.statements.claimed_shards.query().bind(lease);
+    let query = session.shared.statements.claimed_shards.query().bind(lease);
     let shards = session.fetch(query).await?;
-    let query = shared.statements.claimed_suspects.query().bind(lease).bind(&shared.lock_timeout);
+    let query = session.shared.statements.claimed_suspects.query();
+    let query = query.bind(lease).bind(&session.shared.lock_timeout);
     let suspects = session.fetch(query).await?;
     Ok(Claimed {
         lease: LeaseId::new(lease.cast_unsigned()),
@@ -123,23 +125,22 @@ pub(crate) async fn tick(session: &mut PostgresSession, tick: &Tick) -> Result<T
         .iter()
         .map(|lease| lease.renew.map(micros).transpose())
         .collect::<Result<Vec<Option<i64>>, _>>()?;
-    let query = session
-        .shared
-        .statements
-        .tick
-        .query()
-        .bind(tick.queue.clone())
-        .bind(leases.iter().map(|lease| lease.lease.get().cast_signed()).bind_iter())
-        .bind(ttls)
-        .bind(leases.iter().map(|lease| lease.committed.get().cast_signed()).bind_iter())
-        .bind(leases.iter().map(|lease| i32::try_from(lease.deaths_max).unwrap_or(i32::MAX)).bind_iter())
-        .bind(cursors.iter().map(|cursor| cursor.behind.as_deref()).bind_iter())
-        .bind(cursors.iter().map(|cursor| cursor.greatest).bind_iter())
-        .bind(leases.iter().map(|lease| Time(due_after(lease).0)).bind_iter())
-        .bind(leases.iter().map(|lease| uuid(due_after(lease).1)).bind_iter())
-        .bind(leases.iter().map(|lease| Time(lease.due_until)).bind_iter())
-        .bind(&session.shared.lock_timeout);
-    let rows = session.fetch(query).await?;
+    let query = |session: &PostgresSession| {
+        let query = session.shared.statements.tick.query();
+        query
+            .bind(tick.queue.clone())
+            .bind(leases.iter().map(|lease| lease.lease.get().cast_signed()).bind_iter())
+            .bind(ttls.clone())
+            .bind(leases.iter().map(|lease| lease.committed.get().cast_signed()).bind_iter())
+            .bind(leases.iter().map(|lease| i32::try_from(lease.deaths_max).unwrap_or(i32::MAX)).bind_iter())
+            .bind(cursors.iter().map(|cursor| cursor.behind.as_deref()).bind_iter())
+            .bind(cursors.iter().map(|cursor| cursor.greatest).bind_iter())
+            .bind(leases.iter().map(|lease| Time(due_after(lease).0)).bind_iter())
+            .bind(leases.iter().map(|lease| uuid(due_after(lease).1)).bind_iter())
+            .bind(leases.iter().map(|lease| Time(lease.due_until)).bind_iter())
+            .bind(&session.shared.lock_timeout)
+    };
+    let rows = moved::fetch_settled(session, query).await?;
     let row = only(&rows)?;
     let found = |column: &str| get::<Option<Vec<bool>>>(row, column).map(Option::unwrap_or_default);
     let (held, mail, due) = (found("held")?, found("mail")?, found("due")?);

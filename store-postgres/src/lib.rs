@@ -23,6 +23,7 @@ mod error;
 mod inbox;
 mod lease;
 mod migrate;
+mod moved;
 mod notify;
 mod options;
 mod partition;

@@ -16,7 +16,7 @@ use sqlx::query::Query;
 use crate::connect::connect;
 use crate::error::{leaves_connection_usable, store_error};
 use crate::store::Shared;
-use crate::{append, inbox, lease, partition, recover};
+use crate::{append, inbox, lease, moved, partition, recover};
 
 /// A session on PostgreSQL.
 pub(crate) struct PostgresSession {
@@ -34,8 +34,9 @@ impl PostgresSession {
         Ok(session)
     }
 
-    /// Makes the partitions for now and for what follows.
-    pub(crate) async fn make_first_partitions(&mut self) -> Result<(), StoreError> {
+    /// Makes ready what work needs: a schema that belongs here, and the partitions for now and for what follows.
+    pub(crate) async fn prepare(&mut self) -> Result<(), StoreError> {
+        moved::settle(self).await?;
         partition::make_first(self).await
     }
 

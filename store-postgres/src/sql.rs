@@ -8,7 +8,7 @@ use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 use crate::schema::Schema;
-use crate::{append, inbox, lease, partition, query, recover, submit};
+use crate::{append, inbox, lease, moved, partition, query, recover, submit};
 
 /// One statement with the schema's name in it.
 #[derive(Clone, Debug)]
@@ -34,6 +34,8 @@ pub(crate) struct Statements {
     pub(crate) inbox_page: Statement,
     pub(crate) append: Statement,
     pub(crate) make_partition: Statement,
+    pub(crate) place: Statement,
+    pub(crate) rewrite_inbox: Statement,
     pub(crate) open_queue: Statement,
     pub(crate) claim: Statement,
     pub(crate) claimed_shards: Statement,
@@ -61,6 +63,8 @@ impl Statements {
             inbox_page: statement(inbox::PAGE),
             append: statement(append::APPEND),
             make_partition: statement(partition::MAKE),
+            place: statement(moved::PLACE),
+            rewrite_inbox: statement(moved::REWRITE_INBOX),
             open_queue: statement(lease::OPEN_QUEUE),
             claim: statement(lease::CLAIM),
             claimed_shards: statement(lease::CLAIMED_SHARDS),

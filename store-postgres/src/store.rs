@@ -116,7 +116,7 @@ impl PostgresStore {
             pool,
         };
         let store = Self { shared: Arc::new(shared) };
-        store.open_session().await?.make_first_partitions().await?;
+        store.open_session().await?.prepare().await?;
         Ok(store)
     }
 

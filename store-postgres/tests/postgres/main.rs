@@ -7,6 +7,7 @@ mod connect;
 mod inbox;
 mod lease;
 mod migrate;
+mod moved;
 mod notify;
 mod partition;
 mod plans;

@@ -13,6 +13,7 @@ mod cut;
 mod held;
 mod idle;
 mod killed;
+mod moved;
 mod outage;
 mod restored;
 mod stopped;

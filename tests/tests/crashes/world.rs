@@ -41,6 +41,10 @@ impl World {
         self.database.url()
     }
 
+    pub(crate) fn database(&self) -> &Database {
+        &self.database
+    }
+
     /// A connection past the store.
     pub(crate) async fn connection(&self) -> PgConnection {
         PgConnection::connect(self.url()).await.unwrap()

@@ -1,0 +1,256 @@
+//! A schema that was moved here from another cluster or database. A real move, by `pg_dump`, is in the workspace's
+//! tests; here its traces are laid by hand.
+
+use std::time::Duration;
+
+use pgworkflows::RunId;
+use pgworkflows::store::{OpenState, StoreError, Suspect, SuspectStage};
+use pgworkflows_pg_harness::Postgres;
+use pgworkflows_postgres::PostgresStore;
+
+use crate::support::*;
+
+/// As a restored dump leaves it: the cluster's number is another one's, and so are the transaction ids of the inbox,
+/// which are ahead of all that were given here.
+const MOVED: &str = "
+    update pgworkflows.settings set system_identifier = 1;
+    update pgworkflows.inbox set xid = (1000000000 + number)::text::xid8";
+
+async fn execute(world: &World, sql: &'static str) {
+    sqlx::raw_sql(sql).execute(&mut world.connection().await).await.unwrap();
+}
+
+async fn connect(world: &World) -> PostgresStore {
+    let builder = PostgresStore::builder(world.database.url()).lock_timeout(LOCK_TIMEOUT);
+    builder.verify_appends(false).connect().await.unwrap()
+}
+
+/// The same database, as a process sees it that comes after the move.
+async fn after_the_move(mut world: World) -> World {
+    world.store = connect(&world).await;
+    world
+}
+
+/// Sends a run the numbers of a range, one after the other.
+async fn send(world: &World, run: RunId, numbers: std::ops::Range<u32>) {
+    for number in numbers {
+        world.submit(signal(run, &number.to_string())).await;
+    }
+}
+
+/// All that a new owner reads, in pages.
+async fn read_all(writer: &mut Writer) -> Vec<String> {
+    let mut read = Vec::new();
+    loop {
+        let page = writer.read(7).await.unwrap();
+        read.extend(texts(&page));
+        if !page.more {
+            return read;
+        }
+    }
+}
+
+fn numbers(count: u32) -> Vec<String> {
+    std::iter::once("start".to_owned()).chain((0..count).map(|number| number.to_string())).collect()
+}
+
+#[tokio::test]
+async fn a_moved_inbox_is_read_in_the_order_of_its_numbers() {
+    // Given messages of one client, of before a move and of after it
+    let world = World::new().await;
+    let run = world.run(0);
+    world.submit(start(run, None, "start")).await;
+    send(&world, run, 0..30).await;
+    execute(&world, MOVED).await;
+    let world = after_the_move(world).await;
+    send(&world, run, 30..40).await;
+    // When a new owner reads them in pages, then none overtakes another
+    assert_eq!(read_all(&mut world.writer().await).await, numbers(40));
+    // And the move is over: nobody who connects now disturbs an owner
+    let mut writer = world.writer_for(TTL, 0).await;
+    connect(&world).await;
+    assert!(tick(&mut writer, Some(TTL)).await.leases[0].held);
+}
+
+#[tokio::test]
+async fn a_lease_from_elsewhere_is_fenced_and_its_shards_are_free_without_a_death() {
+    let world = World::new().await;
+    // Given an owner that was working on a suspect
+    let mut owner = world.writer().await;
+    let run = world.run(0);
+    let tried = Suspect { run, stage: SuspectStage::Tried, strikes: 1 };
+    let mut batch = owner.batch();
+    batch.append.suspects = vec![tried];
+    owner.append(batch).await.unwrap();
+    // When the schema is moved
+    execute(&world, MOVED).await;
+    let world = after_the_move(world).await;
+    // Then it goes on no more, and nobody counts it as dead, or the suspect as what killed it
+    assert!(is_fenced(&owner.append_event(run, 1).await));
+    assert_eq!(world.count("appends").await, 0);
+    let heir = world.session().await.claim(&claim(None, TTL, 4)).await.unwrap();
+    assert_eq!(heir.shards.len(), 4);
+    assert!(heir.shards.iter().all(|shard| (shard.deaths, &shard.former) == (0, &None)), "{heir:?}");
+    assert_eq!(heir.suspects, [Suspect { stage: SuspectStage::Held, ..tried }]);
+}
+
+#[tokio::test]
+async fn a_process_that_lives_through_the_move_puts_it_in_order_at_its_heartbeat() {
+    // Given an owner that has read some messages, whose database is exchanged beneath it
+    let world = World::new().await;
+    let mut owner = world.writer().await;
+    let run = world.run(0);
+    world.submit(start(run, None, "start")).await;
+    send(&world, run, 0..5).await;
+    owner.read(3).await.unwrap();
+    execute(&world, MOVED).await;
+    // When its heart beats, then it holds nothing any more; and it reads anew, in order
+    assert!(!tick(&mut owner, Some(TTL)).await.leases[0].held);
+    send(&world, run, 5..10).await;
+    assert_eq!(read_all(&mut world.writer().await).await, numbers(10));
+}
+
+#[tokio::test]
+async fn a_claim_puts_a_moved_schema_in_order_as_well() {
+    let world = World::new().await;
+    let run = world.run(0);
+    world.submit(start(run, None, "start")).await;
+    send(&world, run, 0..20).await;
+    execute(&world, "update pgworkflows.settings set database_oid = 1").await;
+    execute(&world, "update pgworkflows.inbox set xid = (1000000000 + number)::text::xid8").await;
+    assert_eq!(read_all(&mut world.writer().await).await, numbers(20));
+}
+
+#[tokio::test]
+async fn numbers_go_on_after_the_greatest_of_a_replicated_schema() {
+    // Given messages that wait, and one with a greater number that came too late for its run
+    let world = World::new().await;
+    let mut writer = world.writer().await;
+    let (run, over) = (world.run(0), world.run(1));
+    world.submit(start(run, None, "start")).await;
+    send(&world, run, 0..3).await;
+    let page = writer.read(10).await.unwrap();
+    world.submit(start(over, None, "over")).await;
+    let late = signal(over, "late");
+    world.submit(late.clone()).await;
+    let batch = writer.batch().event(over, 1).opened(over, OpenState::Busy, None);
+    writer.append(batch).await.unwrap();
+    let late_page = writer.read(10).await.unwrap();
+    let batch = writer.batch().event(over, 2).closed(over).undelivered(&late_page);
+    writer.append(batch).await.unwrap();
+    // When logical replication brings them to a cluster where no number was given
+    execute(&world, MOVED).await;
+    execute(&world, "alter table pgworkflows.inbox alter number restart with 1").await;
+    let world = after_the_move(world).await;
+    // Then the next message has a number that no other has
+    send(&world, run, 3..5).await;
+    let mut writer = world.writer().await;
+    let after = writer.read(10).await.unwrap();
+    assert_eq!(texts(&after), ["start", "0", "1", "2", "3", "4"]);
+    let greatest = late_page.messages.last().unwrap().number;
+    assert!(after.messages[..4].iter().all(|message| message.number <= greatest));
+    assert!(after.messages[4].number > greatest, "{after:?}");
+    assert_eq!(page.messages[..4], after.messages[..4]);
+}
+
+#[tokio::test]
+async fn many_that_come_at_once_rewrite_a_moved_inbox_once() {
+    // Given more messages than are rewritten at a time
+    let world = World::new().await;
+    execute(
+        &world,
+        "insert into pgworkflows.inbox (run_id, message_id, shard, opens, body)
+         select gen_random_uuid(), gen_random_uuid(), 0, false, n::text::bytea from generate_series(1, 25000) n",
+    )
+    .await;
+    execute(&world, MOVED).await;
+    // When eight processes connect, and those that are first claim and read while others still look
+    let owners = (0..8).map(|_| async {
+        let store = connect(&world).await;
+        let mut session = pgworkflows::store::Store::session(&store).await.unwrap();
+        let claimed = session.claim(&claim(None, TTL, 4)).await.unwrap();
+        let mut owner = Writer::new(session, &claimed);
+        let mut read = Vec::new();
+        loop {
+            let page = owner.read(5000).await.unwrap();
+            read.extend(texts(&page));
+            if !page.more {
+                return read;
+            }
+        }
+    });
+    let read = futures::future::join_all(owners).await.concat();
+    // Then one of them has all, each message once, in their order
+    assert!(read.iter().map(|text| text.parse::<u32>().unwrap()).eq(1..=25_000), "{} were read", read.len());
+}
+
+#[tokio::test]
+async fn a_message_of_a_transaction_that_has_not_begun_is_refused_by_name_until_it_is_put_in_order() {
+    // Given a message that was replicated into a schema that belongs here
+    let world = World::new().await;
+    let run = world.run(0);
+    let mut owner = world.writer().await;
+    world.submit(start(run, None, "start")).await;
+    send(&world, run, 0..10).await;
+    owner.read(2).await.unwrap();
+    execute(&world, "update pgworkflows.inbox set xid = '1000000000' where number = 4").await;
+    // When it is read, then it is refused, whether it is news or on a page
+    for mut reader in [owner, Writer { cursor: Default::default(), ..world.writer_for(TTL, 0).await }] {
+        reader.positions = (0..4).map(|n| (world.run(n).shard(), pgworkflows::Position::FIRST)).collect();
+        let refused = reader.read(2).await.unwrap_err();
+        assert!(matches!(refused, StoreError::Misconfigured { .. }), "{refused:?}");
+        for word in ["message 4", "transaction 1000000000", "schema `pgworkflows`", "set database_oid"] {
+            assert!(refused.to_string().contains(word), "{refused}");
+        }
+    }
+    // And what the error says to do helps
+    execute(&world, "update pgworkflows.settings set database_oid = null").await;
+    assert_eq!(read_all(&mut world.writer().await).await, numbers(10));
+}
+
+#[tokio::test]
+async fn a_schema_whose_owner_may_not_ask_for_the_cluster_is_known_by_its_database() {
+    let database = Postgres::shared().create_database().unwrap();
+    let owner = format!("owner_{}", database.name());
+    let mut admin = <sqlx::PgConnection as sqlx::Connection>::connect(database.url()).await.unwrap();
+    let mut run =
+        async |sql: String| sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut admin).await.unwrap();
+    run(format!(
+        "create role {owner} login; grant create on database {} to {owner};
+         revoke execute on function pg_control_system() from public",
+        database.name()
+    ))
+    .await;
+    let url = database.url().replacen("postgres@", &format!("{owner}@"), 1);
+    let first = PostgresStore::connect(&url).await.map(drop);
+    run("update pgworkflows.settings set database_oid = 1".to_owned()).await;
+    let moved = PostgresStore::connect(&url).await.map(drop);
+    let settings: (Option<i64>, bool) = sqlx::query_as(
+        "select system_identifier, database_oid = (select oid from pg_database where datname = current_database())
+         from pgworkflows.settings",
+    )
+    .fetch_one(&mut <sqlx::PgConnection as sqlx::Connection>::connect(database.url()).await.unwrap())
+    .await
+    .unwrap();
+    run(format!("drop owned by {owner}; drop role {owner}")).await;
+    first.unwrap();
+    moved.unwrap();
+    assert_eq!(settings, (None, true));
+}
+
+#[tokio::test]
+async fn a_move_that_somebody_holds_up_is_waited_for() {
+    use sqlx::Connection;
+    let world = World::new().await;
+    execute(&world, MOVED).await;
+    // Given another process in the middle of its part
+    let mut connection = world.connection().await;
+    let mut other = connection.begin().await.unwrap();
+    sqlx::query("select from pgworkflows.settings for update").execute(&mut *other).await.unwrap();
+    // Then nobody comes past it
+    let connecting = connect(&world);
+    futures::pin_mut!(connecting);
+    assert!(tokio::time::timeout(Duration::from_millis(300), &mut connecting).await.is_err());
+    other.rollback().await.unwrap();
+    connecting.await;
+}

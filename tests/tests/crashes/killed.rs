@@ -27,16 +27,17 @@ async fn a_worker_killed_after_any_commit_leaves_nothing_undone_and_nothing_done
     kill_at_every("after").await;
 }
 
-/// The third death in a row puts the run under suspicion: its attempts are logged and counted, and still it ends.
-/// The first three workers die of their first append, for the trial may take no more than [`APPENDS_LEAST`]; the others
-/// of their second, for the first one logs an attempt and the second what came of it.
+/// The third death puts the run under suspicion: it is marked before it is worked on, its attempts are logged and
+/// counted, and still it ends. The first three workers die of their first append, for the trial may take no more than
+/// [`APPENDS_LEAST`]; the others of their third, for the first one marks the run, the second logs an attempt, and the third
+/// what came of it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_whose_every_worker_is_killed_ends_all_the_same() {
     let world = World::new().await;
     world.make_executions().await;
     let run = world.start_trial("Acme").await.unwrap();
     let mut deaths = 0;
-    let fatal = |deaths| if deaths < 3 { "1" } else { "2" };
+    let fatal = |deaths| if deaths < 3 { "1" } else { "3" };
     let mut worker = TrialWorker::spawn(world.url(), &["kill", "after", fatal(deaths)]);
     let workers = until("the run is over", async || {
         if worker.was_killed() {

@@ -78,6 +78,9 @@ pub const TIMEOUT_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// How many characters of what a run waits on are kept in its row.
 pub const WAITING_ON_CHARS_MAX: usize = 2_000;
 
+/// How many characters of an attempt's failure are shown where it is said what a run waits on.
+pub const LAST_FAILURE_CHARS_MAX: usize = 200;
+
 /// How many runs a processor holds in memory before it takes no more messages in.
 pub const LIVE_RUNS_MAX: usize = 50_000;
 

@@ -157,7 +157,7 @@ pub(crate) enum Effect {
     /// Execute an attempt of an activity.
     Execute(Attempt),
     /// Execute a step.
-    ExecuteStep { run: RunId, step: StepRequest },
+    ExecuteStep { run: RunId, workflow: Name, step: StepRequest },
     /// The outcome of an activity or a step is no longer wanted.
     Abort { run: RunId, id: CommandId },
     /// A run that a client of this process handed over is in the log.
@@ -175,6 +175,9 @@ pub(crate) struct Attempt {
     pub(crate) activity: Name,
     pub(crate) input: Payload,
     pub(crate) options: ActivityOptions,
+    /// Of its run, for the log.
+    pub(crate) workflow: Name,
+    pub(crate) key: Option<String>,
     pub(crate) scheduled_at: Timestamp,
 }
 
@@ -431,7 +434,8 @@ impl Processor {
         }
         for (id, step) in progress.steps {
             live.steps.insert(id);
-            group.effects.push(Effect::ExecuteStep { run: live.run.state.id, step });
+            let workflow = live.run.state.workflow.clone();
+            group.effects.push(Effect::ExecuteStep { run: live.run.state.id, workflow, step });
         }
         live.abort(&mut group, given_up, over);
         if live.run.state.closed.is_some() {

@@ -23,7 +23,7 @@ pub use self::replay::Divergence;
 #[cfg(any(test, feature = "bench"))]
 pub(crate) use self::replay::replay;
 pub(crate) use self::replay::{Examined, PastEvent, Replay, Terms, decode, decode_record, examine};
-pub(crate) use self::scope::{CallKind, Resolution, Scope, Source, Ticket, payload_too_large};
+pub(crate) use self::scope::{CallKind, OpenCall, Resolution, Scope, Source, Ticket, payload_too_large};
 pub(crate) use self::state::{Deadline, DeadlineKind, PendingActivity, RunState};
 pub(crate) use self::turn::Turn;
 use crate::canary::{self, Bug};
@@ -157,16 +157,30 @@ impl Run {
 
     /// What the run waits for, for people.
     pub(crate) fn waiting_on(&self) -> Option<String> {
+        self.waiting_on_while(&|_| false)
+    }
+
+    /// The same, where it is known which activities the executor has: the log does not say when a retry begins.
+    pub(crate) fn waiting_on_while(&self, is_running: &dyn Fn(CommandId) -> bool) -> Option<String> {
         if let Some(reason) = self.state.stalled.as_ref().or(self.diagnosis.as_ref()) {
             return Some(format!("stalled: {reason}"));
         }
-        let waits = self.waits(WAITS_SHOWN);
+        let waits = self.waits_while(WAITS_SHOWN, is_running);
         (!waits.is_empty()).then(|| waits.join(", "))
     }
 
     /// The calls that the code waits for, for people: at most `limit`.
     pub(crate) fn waits(&self, limit: usize) -> Vec<String> {
-        self.program.as_ref().map(|program| program.waits(limit)).unwrap_or_default()
+        self.waits_while(limit, &|_| false)
+    }
+
+    fn waits_while(&self, limit: usize, is_running: &dyn Fn(CommandId) -> bool) -> Vec<String> {
+        let open = self.program.as_ref().map(|program| program.waits(limit)).unwrap_or_default();
+        let words = |open: OpenCall| match self.state.attempts_of(open.id, is_running(open.id)) {
+            Some(attempts) => format!("{} ({attempts}) at {}", open.kind, open.source),
+            None => open.to_string(),
+        };
+        open.into_iter().map(words).collect()
     }
 
     /// Has the program take a resolution in. After an error there is no program any more.
@@ -174,7 +188,7 @@ impl Run {
         let Some(program) = &mut self.program else {
             return Err(format!("this worker does not know workflow `{}`", self.state.workflow));
         };
-        let decided = program.apply(at, resolution);
+        let decided = self.state.span(resolution, false).in_scope(|| program.apply(at, resolution));
         if decided.is_err() {
             self.program = None;
         }

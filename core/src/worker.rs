@@ -206,7 +206,12 @@ impl Worker {
             () = &mut shutdown => return Ok(()),
             queue = self.queue(&*host) => queue?,
         };
-        Crew::start(Parts::new(&self, host, queue), launch)?.work(shutdown).await
+        let (worker, processors) = (self.config.processor.worker.clone(), self.config.processors);
+        let (queue_name, shards) = (self.config.queue.clone(), queue.shard_count);
+        tracing::info!(%worker, queue = %queue_name, shards, processors, "the worker has started");
+        let ended = Crew::start(Parts::new(&self, host, queue), launch)?.work(shutdown).await;
+        tracing::info!(%worker, queue = %queue_name, "the worker has stopped");
+        ended
     }
 
     async fn queue(&self, host: &dyn Host) -> Result<crate::store::Queue, Error> {

@@ -181,13 +181,23 @@ impl Live {
             state,
             wake_at: if parked { self.run.state.wake_at() } else { None },
             waiting_on: match state {
-                OpenState::Busy => self.unknown_activity.as_ref().map(|activity| {
-                    printable(format!("activity `{activity}`, which no worker of its shard has registered"))
-                }),
+                OpenState::Busy => self.busy_with().map(printable),
                 OpenState::Pending => None,
-                OpenState::Parked | OpenState::Stalled => self.run.waiting_on().map(printable),
+                OpenState::Parked | OpenState::Stalled => self.waiting_on().map(printable),
             },
         }
+    }
+
+    /// What a busy run waits on, where more is to be said than that.
+    fn busy_with(&self) -> Option<String> {
+        if let Some(activity) = &self.unknown_activity {
+            return Some(format!("activity `{activity}`, which no worker of its shard has registered"));
+        }
+        self.run.state.has_retries().then(|| self.waiting_on()).flatten()
+    }
+
+    fn waiting_on(&self) -> Option<String> {
+        self.run.waiting_on_while(&|call| self.running.contains_key(&call))
     }
 
     fn open_state(&self) -> OpenState {

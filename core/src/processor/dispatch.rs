@@ -38,10 +38,18 @@ impl Processor {
             activity: activity.name.clone(),
             input: activity.input.clone(),
             options: activity.options.clone(),
+            workflow: live.run.state.workflow.clone(),
+            key: live.run.state.key.clone(),
             scheduled_at: activity.scheduled_at,
         };
         live.running.insert(call, attempt.attempt);
-        if activity.options.at_most_once || suspect {
+        // That a retry is under way is in no event, but people see it.
+        if live.run.state.has_retries() {
+            let mut group = Group::new(id);
+            live.set_row(&mut group);
+            live.queue(group, &mut self.outbox);
+        }
+        if attempt.options.at_most_once || suspect {
             let progress = live.run.attempt_started(now, call, attempt.attempt);
             self.absorb(id, progress, &[], now);
         }

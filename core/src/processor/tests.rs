@@ -312,7 +312,7 @@ impl Desk {
                     self.attempts_begun += 1;
                     assert!(self.attempts.insert(key, attempt).is_none(), "an attempt is executed twice");
                 }
-                Effect::ExecuteStep { run, step } => {
+                Effect::ExecuteStep { run, step, .. } => {
                     let key = (run, step.id);
                     assert!(self.steps.insert(key, step.name).is_none(), "a step is executed twice");
                 }
@@ -655,6 +655,30 @@ fn activity_that_nobody_knows_stays_scheduled_also_after_a_retry() {
     desk.pass(10 * SECOND);
     assert!(desk.attempts.is_empty());
     assert_eq!(desk.processor.next_deadline(), None, "its retry does not spin");
+}
+
+#[test]
+fn run_whose_attempt_failed_says_when_the_next_one_begins_and_after_what() {
+    let mut desk = Desk::new();
+    let run = desk.start::<Retries>(1, 0);
+    desk.run();
+    assert_eq!(desk.rows[&run].waiting_on, None, "a first attempt is under way");
+    desk.end(run, 1, Err(broken()));
+    let on = |desk: &Desk| desk.rows[&run].waiting_on.clone().unwrap_or_default();
+    assert_eq!(desk.rows[&run].state, OpenState::Parked);
+    assert!(
+        on(&desk).starts_with("activity `retried` (attempt 2 begins at 2023-11-14T22:13:2"),
+        "{}",
+        on(&desk)
+    );
+    assert!(on(&desk).contains(", after this: it broke"), "{}", on(&desk));
+    desk.tick(2 * SECOND);
+    desk.pass(2 * SECOND);
+    assert!(
+        on(&desk).starts_with("activity `retried` (attempt 2 is under way, after this: it broke"),
+        "{}",
+        on(&desk)
+    );
 }
 
 #[test]

@@ -9,7 +9,7 @@ use futures::future::LocalBoxFuture;
 
 use super::bare::{BareRuntime, Misstep};
 use super::mark::PollMark;
-use super::scope::{Gathered, Resolution, Scope};
+use super::scope::{Gathered, OpenCall, Resolution, Scope};
 use crate::canary::{self, Bug};
 use crate::context::Context;
 use crate::event::{Event, Name, Outcome};
@@ -30,7 +30,7 @@ pub(crate) trait Program {
     fn set_recorded(&mut self, recorded: bool);
 
     /// What it waits for, for people: at most `limit` calls.
-    fn waits(&self, limit: usize) -> Vec<String>;
+    fn waits(&self, limit: usize) -> Vec<OpenCall>;
 }
 
 /// What a program decided when it took one resolution in.
@@ -179,7 +179,7 @@ impl AsyncProgram {
         Err(format!(
             "the log holds an outcome of step `{step}` (call {id}), but the code asked for no such step; it waits \
              for {}",
-            join_or(&self.scope.waits(4), "nothing")
+            join_or(&self.scope.waits(4).iter().map(ToString::to_string).collect::<Vec<_>>(), "nothing")
         ))
     }
 
@@ -295,7 +295,7 @@ impl Program for AsyncProgram {
         self.scope.set_recorded(recorded);
     }
 
-    fn waits(&self, limit: usize) -> Vec<String> {
+    fn waits(&self, limit: usize) -> Vec<OpenCall> {
         self.scope.waits(limit)
     }
 }

@@ -272,7 +272,8 @@ impl Replay {
     fn poll(&mut self, seq: EventSeq, at: Timestamp, resolution: &Event) {
         self.progress.forget_step(resolution);
         let Some(program) = &mut self.run.program else { return };
-        match program.apply(at, resolution) {
+        let span = self.run.state.span(resolution, true);
+        match span.in_scope(|| program.apply(at, resolution)) {
             Ok(decisions) => {
                 if let Some(sources) = &mut self.sources {
                     let issued = decisions.gathered.issued.iter();

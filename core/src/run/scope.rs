@@ -15,7 +15,7 @@ use std::task::Waker;
 use bytes::Bytes;
 
 use self::call::Call;
-pub(crate) use self::call::{CallKind, Resolution};
+pub(crate) use self::call::{CallKind, OpenCall, Resolution};
 pub(crate) use self::ticket::Ticket;
 use super::mark::PollMark;
 use crate::command::{Command, Issued, StepRequest};
@@ -296,10 +296,12 @@ impl Scope {
     }
 
     /// What the run waits for, for people: at most `limit` calls.
-    pub(crate) fn waits(&self, limit: usize) -> Vec<String> {
+    pub(crate) fn waits(&self, limit: usize) -> Vec<OpenCall> {
         let inner = self.inner.borrow();
-        let open = inner.calls.values().filter(|call| call.resolution.is_none());
-        open.take(limit).map(|call| format!("{} at {}", call.kind, call.source)).collect()
+        let open = inner.calls.iter().filter(|(_, call)| call.resolution.is_none());
+        open.take(limit)
+            .map(|(id, call)| OpenCall { id: *id, kind: call.kind.clone(), source: call.source })
+            .collect()
     }
 
     /// Cancels whatever an unresolved call has going on outside of the run.

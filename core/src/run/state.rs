@@ -8,6 +8,7 @@ use crate::canary::{self, Bug};
 use crate::event::{Event, Name, Outcome, Role, Uncompensated};
 use crate::failure::Failure;
 use crate::id::{CommandId, EventSeq, LeaseId, MessageId, RunId};
+use crate::limits;
 use crate::payload::Payload;
 use crate::store::ClosedStatus;
 use crate::time::Timestamp;
@@ -72,6 +73,8 @@ pub(crate) struct PendingActivity {
     pub(crate) lost: u32,
     /// When the attempt begins, if not at once.
     pub(crate) retry_at: Option<Timestamp>,
+    /// Why the last attempt failed, for people: its first words.
+    pub(crate) last_failure: Option<Box<str>>,
     pub(crate) compensation: bool,
 }
 
@@ -157,6 +160,32 @@ impl RunState {
         self.activities.iter().filter(|(_, activity)| activity.retry_at.is_none()).map(|(id, _)| *id)
     }
 
+    /// What the user's code logs while it takes this resolution in carries this.
+    pub(crate) fn span(&self, resolution: &Event, replay: bool) -> tracing::Span {
+        let (workflow, key) = if let Event::RunStarted { workflow, key, .. } = resolution {
+            // The fold does not know them yet.
+            (workflow, key.as_deref())
+        } else {
+            (&self.workflow, self.key.as_deref())
+        };
+        tracing::info_span!("run", run = %self.id, %workflow, key, replay)
+    }
+
+    /// How far an activity is that was tried before, in words.
+    pub(crate) fn attempts_of(&self, id: CommandId, is_running: bool) -> Option<String> {
+        let activity = self.activities.get(&id)?;
+        let (attempt, failure) = (activity.attempt, activity.last_failure.as_ref()?);
+        Some(match activity.retry_at.filter(|_| !is_running) {
+            Some(at) => format!("attempt {attempt} begins at {at}, after this: {failure}"),
+            None => format!("attempt {attempt} is under way, after this: {failure}"),
+        })
+    }
+
+    /// Whether an activity is tried again.
+    pub(crate) fn has_retries(&self) -> bool {
+        self.activities.values().any(|activity| activity.last_failure.is_some())
+    }
+
     /// The earliest deadline.
     pub(crate) fn wake_at(&self) -> Option<Timestamp> {
         let deadlines = self.deadlines.first().into_iter().chain(self.retries.first());
@@ -186,12 +215,12 @@ impl RunState {
                 self.schedule(*id, activity, input, options, false);
             }
             Event::ActivityAttemptStarted { id, attempt } => self.attempt_started(*id, *attempt),
-            Event::ActivityAttemptFailed { id, attempt, retry_at, .. } => {
-                self.attempt_failed(*id, *attempt, *retry_at);
+            Event::ActivityAttemptFailed { id, attempt, failure, retry_at } => {
+                self.attempt_failed(*id, *attempt, failure, *retry_at);
             }
             Event::ActivityAttemptLost { id, .. } => {
                 if let Some(activity) = self.activities.get_mut(id) {
-                    activity.lost += 1;
+                    activity.lost = activity.lost.saturating_add(1);
                     activity.attempt_logged = false;
                 }
             }
@@ -253,6 +282,7 @@ impl RunState {
             attempt_logged: false,
             lost: 0,
             retry_at: None,
+            last_failure: None,
             compensation,
         };
         self.activities.insert(id, Box::new(activity));
@@ -268,12 +298,14 @@ impl RunState {
         }
     }
 
-    fn attempt_failed(&mut self, id: CommandId, attempt: u32, retry_at: Timestamp) {
+    fn attempt_failed(&mut self, id: CommandId, attempt: u32, failure: &Failure, retry_at: Timestamp) {
         if let Some(activity) = self.activities.get_mut(&id) {
+            let words: String = failure.to_string().chars().take(limits::LAST_FAILURE_CHARS_MAX).collect();
+            activity.last_failure = Some(words.into());
             if let Some(at) = activity.retry_at.replace(retry_at) {
                 self.retries.remove(&Deadline { at, kind: DeadlineKind::Retry, id });
             }
-            activity.attempt = attempt + 1;
+            activity.attempt = attempt.saturating_add(1);
             activity.attempt_logged = false;
             self.retries.insert(Deadline { at: retry_at, kind: DeadlineKind::Retry, id });
         }

@@ -351,10 +351,10 @@ impl Driver {
                     drop(outbox.send(Input::AttemptEnded { lease, run, id, attempt: number, attempted }));
                 });
             }
-            Effect::ExecuteStep { run, step } => {
+            Effect::ExecuteStep { run, workflow, step } => {
                 let (lease, id, name) = (self.processor.lease(), step.id, step.name.clone());
                 let (leave, outbox) = (self.leave(run, id), self.with.outbox.clone());
-                self.with.executor.execute_step(run, step, leave, move |result| {
+                self.with.executor.execute_step(run, workflow, step, leave, move |result| {
                     drop(outbox.send(Input::StepEnded { lease, run, id, step: name, result }));
                 });
             }

@@ -7,10 +7,12 @@ use std::time::Duration;
 use futures::future::{Either, pending, select};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::activity::ActivityContext;
 use crate::cancellation::Cancellation;
 use crate::command::StepRequest;
+use crate::event::Name;
 use crate::failure::Failure;
 use crate::guard::{caught, shielded};
 use crate::host::{AttemptFuture, AttemptOf, Host, StoreClock};
@@ -108,7 +110,12 @@ impl Executor {
     ) {
         let Some(activity) = registry.activity(&attempt.activity).cloned() else { return };
         let this = self.clone();
-        self.host.spawn(Box::pin(async move {
+        // What the activity's code logs carries it.
+        let span = tracing::info_span!(
+            "attempt", run = %attempt.run, workflow = %attempt.workflow, key = attempt.key,
+            activity = %attempt.activity, attempt = attempt.attempt
+        );
+        let work = async move {
             let Ok(_slot) = this.slots.acquire().await else { return };
             let Some(token) = leave.granted().await else { return };
             let cancellation = Cancellation::new(token.clone());
@@ -155,20 +162,23 @@ impl Executor {
                 }
                 Either::Right((Either::Right(_), work)) => this.wind_down(work).await,
             }
-        }));
+        };
+        self.host.spawn(Box::pin(work.instrument(span)));
     }
 
     /// Executes a step to its last attempt, unless its token is cancelled.
     pub(crate) fn execute_step(
         &self,
         run: RunId,
+        workflow: Name,
         mut step: StepRequest,
         leave: Leave,
         reply: impl FnOnce(AttemptResult) + Send + 'static,
     ) {
         let this = self.clone();
         let seed = run.as_u128() as u64 ^ u64::from(step.id.get());
-        self.host.spawn(Box::pin(async move {
+        let span = tracing::info_span!("step", %run, %workflow, step = %step.name);
+        let work = async move {
             let Ok(_slot) = this.slots.acquire().await else { return };
             let Some(token) = leave.granted().await else { return };
             let cancellation = Cancellation::new(token.clone());
@@ -195,7 +205,8 @@ impl Executor {
                     select(work, this.host.sleep(limits::CANCELLED_GRACE)).await;
                 }
             }
-        }));
+        };
+        self.host.spawn(Box::pin(work.instrument(span)));
     }
 
     /// Gives work whose outcome nobody waits for a moment to see that, then drops it.

@@ -1,5 +1,6 @@
 //! What the library tells operators, kept for tests to read: one line per event of `tracing`, its level first.
 
+use std::cell::RefCell;
 use std::fmt::{self, Write};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -32,8 +33,12 @@ impl Subscriber for Listener {
         *metadata.level() <= Level::INFO && metadata.target().starts_with("pgworkflows")
     }
 
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
+    fn new_span(&self, span: &Attributes<'_>) -> Id {
+        let mut line = Line(format!("{}{{", span.metadata().name()));
+        span.record(&mut line);
+        let mut spans = SPANS.lock().unwrap_or_else(PoisonError::into_inner);
+        spans.push(line.0 + " } ");
+        Id::from_u64(spans.len() as u64)
     }
 
     fn record(&self, _: &Id, _: &Record<'_>) {}
@@ -41,14 +46,31 @@ impl Subscriber for Listener {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        let mut line = Line(event.metadata().level().to_string());
+        let spans = SPANS.lock().unwrap_or_else(PoisonError::into_inner);
+        let around = ENTERED.with_borrow(|entered| {
+            let spans = entered.iter().map(|id| spans[id.into_u64() as usize - 1].as_str());
+            spans.collect::<String>()
+        });
+        let mut line = Line(format!("{} {around}", event.metadata().level()));
         event.record(&mut line);
         lock().push(line.0);
     }
 
-    fn enter(&self, _: &Id) {}
+    fn enter(&self, id: &Id) {
+        ENTERED.with_borrow_mut(|entered| entered.push(id.clone()));
+    }
 
-    fn exit(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {
+        ENTERED.with_borrow_mut(|entered| _ = entered.pop());
+    }
+}
+
+/// What the spans say, by their ids.
+static SPANS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+thread_local! {
+    /// The spans that this thread is in.
+    static ENTERED: RefCell<Vec<Id>> = const { RefCell::new(Vec::new()) };
 }
 
 struct Line(String);

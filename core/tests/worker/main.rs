@@ -5,6 +5,7 @@ mod bed;
 mod faults;
 mod logs;
 
+mod lines;
 mod losses;
 mod panics;
 mod shutdown;

@@ -6,6 +6,7 @@ use std::task::Waker;
 use super::Source;
 use crate::event::Name;
 use crate::failure::Failure;
+use crate::id::CommandId;
 use crate::payload::Payload;
 use crate::time::Timestamp;
 
@@ -24,6 +25,20 @@ pub(crate) enum CallKind {
     Step(Name),
     Timer(Timestamp),
     Signal(Name),
+}
+
+/// An open call as people see it.
+#[derive(Clone, Debug)]
+pub(crate) struct OpenCall {
+    pub(crate) id: CommandId,
+    pub(crate) kind: CallKind,
+    pub(crate) source: Source,
+}
+
+impl fmt::Display for OpenCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {}", self.kind, self.source)
+    }
 }
 
 /// What a call comes back with.

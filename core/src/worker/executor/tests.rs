@@ -122,6 +122,8 @@ fn begin<A: Activity>(executor: &Executor, activity: A) -> oneshot::Receiver<Att
         activity: Name::from_static(A::NAME),
         input: Payload::encode(&1).unwrap(),
         options: ActivityOptions::default(),
+        workflow: Name::from_static("tested"),
+        key: None,
         scheduled_at: Timestamp::from_micros(0),
     };
     let (reply, answer) = oneshot::channel();
@@ -207,7 +209,9 @@ async fn step_is_answered_wherever_its_code_panics() {
             };
             let (reply, ended) = oneshot::channel();
             let leave = leave(&executor);
-            executor.execute_step(RunId::from_u128(1), step, leave, |result| drop(reply.send(result)));
+            executor.execute_step(RunId::from_u128(1), Name::from_static("tested"), step, leave, |result| {
+                drop(reply.send(result))
+            });
             let failure = answer(ended).await.unwrap_err();
             assert!(failure.message.starts_with(words), "{failure}");
         }

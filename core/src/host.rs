@@ -5,9 +5,10 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, LocalBoxFuture};
 
 use crate::cancellation::Cancellation;
+use crate::error::Error;
 use crate::failure::Failure;
 use crate::id::{CommandId, RunId};
 use crate::payload::Payload;
@@ -43,10 +44,20 @@ pub trait Host: fmt::Debug + Send + Sync + 'static {
     /// workflow or an activity. The worker goes on, which a test may not want: its host may panic here. By default
     /// nothing is done, since the log tells of it as well.
     fn panicked(&self, _what: &str) {}
+
+    /// Surrounds what a worker does on a thread of its own, be it a processor or the heart, where all of it shares the
+    /// caller's thread: see [`Worker::run_on_this_thread`](crate::Worker::run_on_this_thread). A simulation's host can
+    /// let work take time here on one thread, while the others go on; by default it is left alone.
+    fn thread(&self, work: ThreadFuture) -> ThreadFuture {
+        work
+    }
 }
 
 /// Says how much processor time a thread has used; `None` where that is not known.
 pub type CpuMeter = Arc<dyn Fn() -> Option<Duration> + Send + Sync>;
+
+/// A part of a worker at work: a processor, or the heart. An error is beyond its help.
+pub type ThreadFuture = LocalBoxFuture<'static, Result<(), Error>>;
 
 /// An attempt under way, and what comes of it.
 pub type AttemptFuture<'a> = BoxFuture<'a, Result<Payload, Failure>>;

@@ -61,7 +61,7 @@ pub use self::event::{Event, EventName, Name, Outcome, Uncompensated};
 pub use self::failure::Failure;
 pub use self::handle::{AwaitResult, RunHandle};
 pub use self::history::History;
-pub use self::host::{AttemptFuture, AttemptOf, CpuMeter, Host, SystemHost};
+pub use self::host::{AttemptFuture, AttemptOf, CpuMeter, Host, SystemHost, ThreadFuture};
 pub use self::id::{AppendNo, CommandId, EventSeq, InboxNo, LeaseId, MessageId, Position, RunId, ShardId};
 pub use self::message::MessageKind;
 pub use self::payload::{Encoding, Payload, PayloadError};

@@ -165,7 +165,7 @@ impl Worker {
     /// # Panics
     /// Outside of a tokio runtime, unless the builder was given a host.
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
-        self.work(shutdown, threads::on_a_thread).await
+        self.work(shutdown, |_, job| threads::on_a_thread(job)).await
     }
 
     /// As [`Worker::run_until`], but everything except activities runs on the calling thread, inside of the
@@ -193,7 +193,7 @@ impl Worker {
     async fn work<F>(
         self,
         shutdown: impl Future<Output = ()>,
-        launch: impl FnMut(threads::Job) -> Result<F, Error>,
+        mut launch: impl FnMut(&dyn Host, threads::Job) -> Result<F, Error>,
     ) -> Result<(), Error>
     where
         F: Future<Output = Result<(), Error>> + Unpin,
@@ -208,8 +208,9 @@ impl Worker {
         };
         let (worker, processors) = (self.config.processor.worker.clone(), self.config.processors);
         let (queue_name, shards) = (self.config.queue.clone(), queue.shard_count);
+        let parts = Parts::new(&self, Arc::clone(&host), queue);
         tracing::info!(%worker, queue = %queue_name, shards, processors, "the worker has started");
-        let ended = Crew::start(Parts::new(&self, host, queue), launch)?.work(shutdown).await;
+        let ended = Crew::start(parts, |job| launch(&*host, job))?.work(shutdown).await;
         tracing::info!(%worker, queue = %queue_name, "the worker has stopped");
         ended
     }

@@ -3,11 +3,12 @@
 
 use std::pin::pin;
 
-use futures::future::{BoxFuture, Either, LocalBoxFuture, select};
+use futures::future::{BoxFuture, Either, select};
 use tokio::sync::oneshot;
 
 use crate::error::Error;
 use crate::guard::caught;
+use crate::host::{Host, ThreadFuture};
 
 /// A part of a worker, before it runs.
 pub(super) struct Job {
@@ -18,7 +19,7 @@ pub(super) struct Job {
 }
 
 /// A part at work, on the thread that polls it.
-pub(super) type Work = LocalBoxFuture<'static, Result<(), Error>>;
+pub(super) type Work = ThreadFuture;
 
 /// Runs a part on a thread of its own. What is returned waits for its end, and dropping it abandons the part.
 pub(super) fn on_a_thread(job: Job) -> Result<BoxFuture<'static, Result<(), Error>>, Error> {
@@ -54,8 +55,8 @@ pub(super) fn on_a_thread(job: Job) -> Result<BoxFuture<'static, Result<(), Erro
 }
 
 /// Runs a part inside of what is returned. Dropping that is a crash.
-pub(super) fn right_here(job: Job) -> Result<Work, Error> {
-    Ok((job.work)())
+pub(super) fn right_here(host: &dyn Host, job: Job) -> Result<Work, Error> {
+    Ok(host.thread((job.work)()))
 }
 
 #[cfg(test)]

@@ -47,12 +47,14 @@ pub enum Bug {
     RepeatedStartDoubled,
     /// A run that is in memory is loaded all the same, and comes back as it was when it was read.
     Revived,
+    /// A turn of work has no end: heartbeats and appends wait until nothing is left to do.
+    TurnUnbounded,
 }
 
 #[cfg(feature = "canaries")]
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::AppendRecut,
         Self::EffectEarly,
         Self::WakeUpLost,
@@ -68,6 +70,7 @@ impl Bug {
         Self::PolledPerBatch,
         Self::RepeatedStartDoubled,
         Self::Revived,
+        Self::TurnUnbounded,
     ];
 }
 

@@ -11,6 +11,7 @@
 //!
 //! Whatever was lost, the caller sees the same: `Unavailable`.
 
+mod bytes;
 mod seeded;
 
 use std::fmt;
@@ -23,6 +24,7 @@ use pgworkflows::store::{
 };
 use pgworkflows::{EventSeq, RunId, Timestamp};
 
+pub(crate) use self::bytes::Carries;
 pub use self::seeded::{FaultCounts, FaultWeights, SeededFaults};
 use crate::fact::Fact;
 
@@ -42,6 +44,13 @@ pub trait Faults: fmt::Debug + Send + Sync + 'static {
         false
     }
 
+    /// Whether a request that has just taken effect arrives once more, when
+    /// [`MemoryStore::deliver_lingering`](crate::MemoryStore::deliver_lingering) says so: a late duplicate, whose answer
+    /// reaches nobody.
+    fn arrives_again(&self, _point: &FaultPoint<'_>) -> bool {
+        false
+    }
+
     /// Told of everything that happens in the store, in order: what a checker believes in. It must not call the
     /// store.
     fn happened(&self, _fact: &Fact, _now: Timestamp) {}
@@ -56,6 +65,8 @@ pub struct FaultPoint<'a> {
     pub call: Call<'a>,
     /// How far it has come.
     pub stage: Stage,
+    /// How many bytes of messages and events are under way at this stage: none at the commit.
+    pub bytes: usize,
 }
 
 /// A session's number, in the order in which sessions were opened, from 1 on.
@@ -96,6 +107,30 @@ pub enum Call<'a> {
     Find { workflow: &'a str, key: &'a str },
     List { filter: &'a RunFilter, page: &'a RunPage },
     History { run: RunId, after: Option<EventSeq>, limit: u32 },
+}
+
+impl Call<'_> {
+    /// Whether it may change what the store holds.
+    pub fn has_effect(&self) -> bool {
+        match self {
+            Self::Queue { .. }
+            | Self::Submit(_)
+            | Self::Claim(_)
+            | Self::Tick(_)
+            | Self::Append(_)
+            | Self::Release(_) => true,
+            Self::Session
+            | Self::Closed(_)
+            | Self::ReadInbox(_)
+            | Self::Unparked(_)
+            | Self::Load(_)
+            | Self::DueRuns(_)
+            | Self::Describe(_)
+            | Self::Find { .. }
+            | Self::List { .. }
+            | Self::History { .. } => false,
+        }
+    }
 }
 
 /// What is to happen at a fault point.

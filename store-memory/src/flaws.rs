@@ -24,6 +24,12 @@ pub struct Flaws {
     pub messages_kept: bool,
     /// A deadline is forgotten when a run parks.
     pub deadlines_forgotten: bool,
+    /// A release that comes again, after its lease is over, ends the newest lease: it goes by who asks.
+    pub release_misdirected: bool,
+    /// A claim that comes again, after its lease is over, makes the lease valid again.
+    pub lease_revived: bool,
+    /// A message that comes again while it waits is inserted again.
+    pub message_doubled: bool,
 }
 
 impl Flaws {

@@ -20,7 +20,7 @@ use tokio::sync::{Notify, broadcast};
 use self::call::Lingering;
 use self::session::MemorySession;
 use crate::clock::{Clock, SystemClock};
-use crate::faults::{Call, Faults, SessionNo, Stage};
+use crate::faults::{Call, Faults, SessionNo};
 use crate::flaws::Flaws;
 use crate::state::State;
 use crate::transaction::MemoryTransaction;
@@ -183,7 +183,7 @@ impl MemoryStore {
     async fn submit_once(&self, submissions: &[Submission]) -> Result<Vec<Submitted>, StoreError> {
         let mut transaction = self.begin();
         let answers = transaction.submit(submissions).await?;
-        self.pass(None, Call::Submit(submissions), Stage::Commit).await?;
+        self.commit(None, Call::Submit(submissions)).await?;
         transaction.commit()?;
         Ok(answers)
     }
@@ -222,8 +222,7 @@ impl Store for MemoryStore {
             // The answer to a repeated delivery reaches nobody.
             let _ = self.submit_once(submissions).await;
         }
-        self.pass(None, call, Stage::Acknowledgement).await?;
-        answer
+        self.acknowledge(None, call, answer).await
     }
 
     async fn closed(&self, runs: &[RunId]) -> Result<Vec<ClosedRun>, StoreError> {

@@ -4,6 +4,7 @@ mod common;
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use common::{
     assert_fenced, assert_unavailable, claim, history_len, inbox, keyed, opening, owner, run, signal, start,
 };
 use futures::FutureExt;
-use pgworkflows::store::{Hint, InboxRead, Release, Store, StoreError, Submitted};
+use pgworkflows::store::{Claim, Hint, InboxRead, Release, Store, StoreError, Submitted};
 use pgworkflows_memory::{
     Call, Fault, FaultPoint, FaultWeights, Faults, ManualClock, MemoryStore, SeededFaults, SessionNo, Stage,
 };
@@ -22,6 +23,9 @@ use tokio::sync::oneshot;
 struct Script {
     orders: Mutex<VecDeque<(&'static str, Stage, Fault)>>,
     hints: Mutex<VecDeque<u32>>,
+    /// Whether every request that takes effect comes again, and how many bytes each answer carried.
+    again: AtomicBool,
+    answers: Mutex<Vec<usize>>,
 }
 
 impl Script {
@@ -53,6 +57,11 @@ impl Faults for Script {
             }
             _ => Fault::Proceed,
         }
+    }
+
+    fn arrives_again(&self, point: &FaultPoint<'_>) -> bool {
+        self.answers.lock().unwrap().push(point.bytes);
+        self.again.load(Ordering::Relaxed)
     }
 
     fn hint(&self, _hint: Hint) -> u32 {
@@ -105,6 +114,44 @@ async fn append_that_is_delivered_twice_is_applied_once() {
     script.order("append", Stage::Request, Fault::Repeat);
     session.append(&opening(claimed.lease, 1, 0)).await.expect("the first answer counts");
     assert_eq!(history_len(&store, 0).await, 1);
+}
+
+#[tokio::test]
+async fn late_duplicates_of_what_was_acknowledged_change_nothing() {
+    // Given an owner whose every request comes again
+    let (store, script, _) = scripted();
+    script.again.store(true, Ordering::Relaxed);
+    let (mut session, claimed) = owner(&store).await;
+    store.submit(&[start(1)]).await.unwrap();
+    session.append(&opening(claimed.lease, 1, 0)).await.unwrap();
+    session.release(&Release { lease: claimed.lease, at_fault: None }).await.unwrap();
+
+    // When the next owner is there, and only then all duplicates come
+    script.again.store(false, Ordering::Relaxed);
+    let mut next = store.session().await.unwrap();
+    let taken = next.claim(&claim(Duration::from_secs(60))).await.unwrap();
+    let before = (history_len(&store, 0).await, inbox(&mut *next).await.len());
+    let mut duplicates = 0;
+    while store.deliver_lingering() {
+        duplicates += 1;
+    }
+
+    // Then nothing is there twice, and the next owner keeps what it has
+    assert_eq!(duplicates, 5, "the queue, the claim, the start, the append and the release");
+    assert_eq!((history_len(&store, 0).await, inbox(&mut *next).await.len()), before);
+    let still =
+        next.claim(&Claim { lease: Some(taken.lease), ..claim(Duration::from_secs(60)) }).await.unwrap();
+    assert_eq!(still.shards, taken.shards);
+}
+
+#[tokio::test]
+async fn answer_says_how_many_bytes_it_carries() {
+    let (store, script, _) = scripted();
+    let (mut session, _) = owner(&store).await;
+    store.submit(&[start(1)]).await.unwrap();
+    let messages = inbox(&mut *session).await;
+    assert_eq!(script.answers.lock().unwrap().last(), Some(&messages[0].body.len()));
+    assert!(!messages[0].body.is_empty());
 }
 
 #[tokio::test]

@@ -19,6 +19,9 @@ impl State {
             Some(id) => id,
             None => self.make_lease(&claim.worker),
         };
+        if self.flaws.lease_revived && !self.leases.contains_key(&id) {
+            self.insert_lease(id, &claim.worker);
+        }
         // Its own lease first, so that a claim which comes late finds it as valid as a tick would.
         let lease = self.leases.get_mut(&id).ok_or_else(|| fenced(id))?;
         lease.expires_at = now.saturating_add(claim.ttl);
@@ -89,7 +92,10 @@ impl State {
 
     /// Ends a lease in good order: nobody died.
     pub(crate) fn release(&mut self, release: &Release) {
-        let Release { lease: id, at_fault } = *release;
+        let Release { lease: named, at_fault } = *release;
+        let newest = self.leases.last_key_value().map(|(newest, _)| *newest);
+        let is_misdirected = self.flaws.release_misdirected && !self.leases.contains_key(&named);
+        let id = newest.filter(|_| is_misdirected).unwrap_or(named);
         let lease = self.leases.get(&id).cloned();
         self.end_lease(id, true, |shard| shard.former = None);
         // Also where it was fenced meanwhile, but not twice.
@@ -132,10 +138,14 @@ impl State {
     fn make_lease(&mut self, worker: &str) -> LeaseId {
         self.last_lease += 1;
         let id = LeaseId::new(self.last_lease);
+        self.insert_lease(id, worker);
+        id
+    }
+
+    fn insert_lease(&mut self, id: LeaseId, worker: &str) {
         let appends = BTreeMap::from([(AppendNo::new(0), [0; 32])]);
         let (worker, expires_at) = (worker.to_owned(), Timestamp::MIN);
         self.leases.insert(id, Lease { worker, expires_at, shards: BTreeSet::new(), appends });
-        id
     }
 
     /// Fences the leases of others whose time has passed. There are as many leases as processors: a few.

@@ -133,7 +133,8 @@ impl State {
 
     /// The answer to a message that inserts nothing.
     fn known_message(&self, own: &Transaction, submission: &Submission) -> Option<Submitted> {
-        let waits = self.inbox.holds(submission.message) || own.messages.contains(&submission.message);
+        let is_held = self.inbox.holds(submission.message) && !self.flaws.message_doubled;
+        let waits = is_held || own.messages.contains(&submission.message);
         match self.runs.get(&submission.run) {
             // Also where it was sent before and waits: it is too late for it.
             Some(Run { row: Row::Closed(_), .. }) => Some(Submitted::RunOver),

@@ -4,12 +4,12 @@ use pgworkflows::Timestamp;
 use pgworkflows::store::{Append, Claim, Release, StoreError, Submission, Tick};
 
 use super::MemoryStore;
-use crate::faults::{Call, Fault, FaultPoint, SessionNo, Stage};
+use crate::faults::{Call, Carries, Fault, FaultPoint, SessionNo, Stage};
 use crate::state::{State, SubmitStep};
 
 impl MemoryStore {
     /// Makes a call whose effect happens all at once, at its commit point.
-    pub(super) async fn call<T>(
+    pub(super) async fn call<T: Carries>(
         &self,
         session: Option<SessionNo>,
         call: Call<'_>,
@@ -22,14 +22,13 @@ impl MemoryStore {
         let (flaws, asked) = (self.state().flaws, self.0.clock.now());
         let operation =
             |state: &mut State, now| operation(state, if flaws.time_of_request { asked } else { now });
-        self.pass(session, call, Stage::Commit).await?;
+        self.commit(session, call).await?;
         let answer = self.apply(operation);
         for _ in 1..deliveries {
             // The answer to a repeated delivery reaches nobody.
             let _ = self.apply(operation);
         }
-        self.pass(session, call, Stage::Acknowledgement).await?;
-        answer
+        self.acknowledge(session, call, answer).await
     }
 
     /// The first point: how often the request is delivered.
@@ -38,11 +37,11 @@ impl MemoryStore {
         session: Option<SessionNo>,
         call: Call<'_>,
     ) -> Result<u32, StoreError> {
-        match self.fault(session, call, Stage::Request) {
+        let point = FaultPoint { session, call, stage: Stage::Request, bytes: call.bytes() };
+        match self.fault(&point) {
             Fault::Proceed => Ok(1),
             Fault::Repeat => Ok(2),
             Fault::Delay(delay) => {
-                let point = FaultPoint { session, call, stage: Stage::Request };
                 let mut under_way = UnderWay { store: self, point, arrived: false };
                 delay.await;
                 under_way.arrived = true;
@@ -50,34 +49,53 @@ impl MemoryStore {
             }
             Fault::Lose => Err(lost(Stage::Request)),
             Fault::Linger => {
-                self.lingering().extend(Lingering::of(call));
+                self.linger(call);
                 Err(lost(Stage::Request))
             }
             Fault::Refuse(error) => Err(error),
         }
     }
 
-    /// A later point.
-    pub(super) async fn pass(
+    /// The second point.
+    pub(super) async fn commit(&self, session: Option<SessionNo>, call: Call<'_>) -> Result<(), StoreError> {
+        self.pass(&FaultPoint { session, call, stage: Stage::Commit, bytes: 0 }).await
+    }
+
+    /// The last point. The request has taken effect, and may do so once more.
+    pub(super) async fn acknowledge<T: Carries>(
         &self,
         session: Option<SessionNo>,
         call: Call<'_>,
-        stage: Stage,
-    ) -> Result<(), StoreError> {
-        match self.fault(session, call, stage) {
+        answer: Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let bytes = answer.as_ref().map_or(0, Carries::bytes);
+        let point = FaultPoint { session, call, stage: Stage::Acknowledgement, bytes };
+        if self.0.faults.as_ref().is_some_and(|faults| faults.arrives_again(&point)) {
+            self.linger(call);
+        }
+        self.pass(&point).await?;
+        answer
+    }
+
+    /// Has a request under way from now on, by itself.
+    fn linger(&self, call: Call<'_>) {
+        self.lingering().extend(Lingering::of(call));
+    }
+
+    async fn pass(&self, point: &FaultPoint<'_>) -> Result<(), StoreError> {
+        match self.fault(point) {
             Fault::Proceed | Fault::Repeat => Ok(()),
             Fault::Delay(delay) => {
                 delay.await;
                 Ok(())
             }
-            Fault::Lose | Fault::Linger => Err(lost(stage)),
+            Fault::Lose | Fault::Linger => Err(lost(point.stage)),
             Fault::Refuse(error) => Err(error),
         }
     }
 
-    fn fault(&self, session: Option<SessionNo>, call: Call<'_>, stage: Stage) -> Fault {
-        let point = FaultPoint { session, call, stage };
-        self.0.faults.as_ref().map_or(Fault::Proceed, |faults| faults.at(&point))
+    fn fault(&self, point: &FaultPoint<'_>) -> Fault {
+        self.0.faults.as_ref().map_or(Fault::Proceed, |faults| faults.at(point))
     }
 }
 
@@ -92,7 +110,7 @@ impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         let faults = self.store.0.faults.as_ref();
         if !self.arrived && faults.is_some_and(|faults| faults.outlives_caller(&self.point)) {
-            self.store.lingering().extend(Lingering::of(self.point.call));
+            self.store.linger(self.point.call);
         }
     }
 }

@@ -3,5 +3,6 @@
 
 pub(crate) mod dice;
 pub(crate) mod scheduler;
+pub(crate) mod thread;
 pub(crate) mod time;
 mod trace;

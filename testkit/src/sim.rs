@@ -6,6 +6,7 @@
 mod canary;
 mod check;
 mod clients;
+mod cost;
 mod faults;
 mod history;
 mod host;
@@ -30,7 +31,7 @@ use self::mask::Mask;
 pub use self::mask::minimal_parts;
 use self::seams::Seams;
 use self::world::World;
-use crate::runtime::{dice, scheduler, time};
+use crate::runtime::{dice, scheduler, thread, time};
 
 /// The world of a seed, or what is left of it.
 ///

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, FutureExt};
 
 use super::dice::Dice;
 use super::trace::Trace;
@@ -37,6 +37,12 @@ pub(crate) struct Time(Mutex<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) now: Duration,
+    /// The thread that is being polled, if one is.
+    turn: Option<Turn>,
+    /// The most work that a thread did in one poll.
+    longest_turn: Duration,
+    /// The latest time that a thread's clock showed.
+    furthest: Duration,
     /// How far the store's clock has leapt ahead.
     leapt: Duration,
     pub(crate) trace: Trace,
@@ -52,6 +58,19 @@ pub(crate) struct Inner {
     /// To be woken when a task is woken or spawned: those who poll this world wait for something outside of it.
     outside: Vec<Waker>,
 }
+
+/// One poll of a thread.
+struct Turn {
+    /// How far the thread's clock is ahead of the world's: the work that it did in this poll.
+    ahead: Duration,
+    /// How many microseconds the thread has worked in all of its polls.
+    used: Arc<AtomicU64>,
+    /// How often it looked at the clock.
+    looks: u32,
+}
+
+/// How often a thread may look at the clock in one poll: whoever does so more often waits for time that does not pass.
+const LOOKS_MAX: u32 = 100_000;
 
 struct Timer {
     waker: Waker,
@@ -71,6 +90,9 @@ impl Time {
     pub(crate) fn new(order: Order, in_words: bool) -> Arc<Self> {
         Arc::new(Self(Mutex::new(Inner {
             now: Duration::ZERO,
+            turn: None,
+            longest_turn: Duration::ZERO,
+            furthest: Duration::ZERO,
             leapt: Duration::ZERO,
             trace: Trace::new(in_words),
             order,
@@ -88,11 +110,82 @@ impl Time {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    /// The time by the clock of whoever asks.
     pub(crate) fn now(&self) -> Duration {
-        self.lock().now
+        self.lock().here()
     }
 
-    /// The time by the store's clock, since the beginning of the world.
+    /// The time by the clock of a thread that may be waiting for it to go on.
+    ///
+    /// # Panics
+    /// If it looks again and again: where work is free, no time passes within a poll.
+    pub(crate) fn look(&self) -> Duration {
+        let mut inner = self.lock();
+        let looks = inner.turn.as_mut().map_or(0, |turn| {
+            turn.looks += 1;
+            turn.looks
+        });
+        let here = inner.here();
+        drop(inner);
+        assert!(
+            looks < LOOKS_MAX,
+            "a thread turns in circles: it looked at the clock {looks} times in one poll"
+        );
+        here
+    }
+
+    /// A thread is polled.
+    pub(crate) fn begin_turn(&self, used: &Arc<AtomicU64>) {
+        self.lock().turn = Some(Turn { ahead: Duration::ZERO, used: Arc::clone(used), looks: 0 });
+    }
+
+    /// The thread that is being polled computes for so long. What is no thread computes in no time.
+    pub(crate) fn work(&self, cost: Duration) {
+        if let Some(turn) = &mut self.lock().turn {
+            turn.ahead += cost;
+            turn.used.fetch_add(cost.as_micros() as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// The thread is not polled any more. How far it is ahead of the world, which has to catch up.
+    pub(crate) fn end_turn(&self) -> Duration {
+        let mut inner = self.lock();
+        inner.furthest = inner.furthest.max(inner.here());
+        let worked = inner.turn.take().map(|turn| turn.ahead).unwrap_or_default();
+        inner.longest_turn = inner.longest_turn.max(worked);
+        worked
+    }
+
+    /// What counts the microseconds that the thread which is being polled has worked, if one is.
+    pub(crate) fn used_here(&self) -> Option<Arc<AtomicU64>> {
+        self.lock().turn.as_ref().map(|turn| Arc::clone(&turn.used))
+    }
+
+    /// The most work that a thread did in one poll.
+    pub(crate) fn longest_turn(&self) -> Duration {
+        self.lock().longest_turn
+    }
+
+    /// Whether some thread computes: what it does in this turn is yet to come.
+    pub(crate) fn is_computed_in(&self) -> bool {
+        let inner = self.lock();
+        inner.is_ahead() || inner.now < inner.furthest
+    }
+
+    /// Whether who is being polled is ahead of the world: then it wakes `waker` when the world has caught up with it.
+    pub(crate) fn is_ahead_for(&self, waker: impl FnOnce() -> Waker) -> bool {
+        let mut inner = self.lock();
+        if !inner.is_ahead() {
+            return false;
+        }
+        inner.timers_made += 1;
+        let place = (inner.here(), inner.timers_made);
+        let timer = Timer { waker: waker(), owner: inner.current, attempt: None, length: Duration::ZERO };
+        inner.timers.insert(place, timer);
+        true
+    }
+
+    /// The time by the store's clock, since the beginning of the world: no thread's work holds it up.
     pub(crate) fn store_now(&self) -> Duration {
         let inner = self.lock();
         inner.now + inner.leapt
@@ -106,7 +199,7 @@ impl Time {
     /// Adds to the trace that something happened, now.
     pub(crate) fn trace(&self, tag: &'static str, number: u64, words: impl FnOnce() -> String) {
         let mut inner = self.lock();
-        let now = inner.now;
+        let now = inner.here();
         inner.trace.add(now, tag, number, words);
     }
 
@@ -143,7 +236,9 @@ impl Time {
     }
 
     /// Has a task executed from the next step on.
-    pub(crate) fn spawn(&self, owner: Owner, task: BoxFuture<'static, ()>) {
+    pub(crate) fn spawn(self: &Arc<Self>, owner: Owner, task: BoxFuture<'static, ()>) {
+        let begin = self.sleep(Duration::ZERO);
+        let task = if self.lock().is_ahead() { Box::pin(begin.then(|()| task)) } else { task };
         let outside = {
             let mut inner = self.lock();
             inner.spawned.push((owner, task));
@@ -160,6 +255,21 @@ impl Time {
             inner.outside.push(waker.clone());
         }
         !inner.woken.is_empty() || !inner.spawned.is_empty()
+    }
+}
+
+impl Inner {
+    /// The time by the clock of who is being polled.
+    fn here(&self) -> Duration {
+        self.now + self.ahead()
+    }
+
+    fn ahead(&self) -> Duration {
+        self.turn.as_ref().map_or(Duration::ZERO, |turn| turn.ahead)
+    }
+
+    fn is_ahead(&self) -> bool {
+        !self.ahead().is_zero()
     }
 }
 
@@ -184,6 +294,7 @@ impl Future for Sleep {
     fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<()> {
         let time = Arc::clone(&self.time);
         let mut inner = time.lock();
+        // A thread that computes sees no timer ring until it has looked up.
         if inner.now >= self.until {
             return Poll::Ready(());
         }
@@ -228,6 +339,9 @@ impl Wake for TaskWaker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
+        if self.time.is_ahead_for(|| Waker::from(Arc::clone(self))) {
+            return;
+        }
         if !self.is_woken.swap(true, Ordering::Relaxed) {
             let outside = {
                 let mut inner = self.time.lock();

@@ -42,6 +42,12 @@ pub enum StoreBug {
     MessagesKept,
     /// The deadline of a parked run is forgotten.
     DeadlinesForgotten,
+    /// A late duplicate of a release ends another lease than the one that it names.
+    ReleaseMisdirected,
+    /// A late duplicate of a claim brings back a lease that is over.
+    LeaseRevived,
+    /// A late duplicate of a message that waits is inserted beside it.
+    MessageDoubled,
     /// The inbox is read from the highest number seen, so that what commits late is skipped.
     InboxByNumber,
     /// Only hints tell of messages.
@@ -56,7 +62,7 @@ pub enum StoreBug {
 
 impl StoreBug {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::FenceUnchecked,
         Self::RepetitionUnchecked,
         Self::PreviousUnchecked,
@@ -66,6 +72,9 @@ impl StoreBug {
         Self::LeasesStolen,
         Self::MessagesKept,
         Self::DeadlinesForgotten,
+        Self::ReleaseMisdirected,
+        Self::LeaseRevived,
+        Self::MessageDoubled,
         Self::InboxByNumber,
         Self::MailUnseen,
         Self::ClockAhead,
@@ -86,6 +95,9 @@ impl StoreBug {
             Self::LeasesStolen => flaws.leases_stolen = true,
             Self::MessagesKept => flaws.messages_kept = true,
             Self::DeadlinesForgotten => flaws.deadlines_forgotten = true,
+            Self::ReleaseMisdirected => flaws.release_misdirected = true,
+            Self::LeaseRevived => flaws.lease_revived = true,
+            Self::MessageDoubled => flaws.message_doubled = true,
             Self::InboxByNumber
             | Self::MailUnseen
             | Self::ClockAhead

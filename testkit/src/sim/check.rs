@@ -17,7 +17,8 @@
 //! | 10 | a parent learns of its child once | nowhere: there are no children yet |
 //! | 11 | a partition is dropped when nothing open is in it | nowhere: the memory store has no partitions |
 //! | 12 | no client blocks an append | `World::run`: clients' transactions stay open over many appends, and all ends |
-//! | 13 | faults off, what can end does end | `World::run`, in the quiet phase |
+//! | 13 | faults off, what can end does end, whatever work costs | `World::run`, in the quiet phase; `Ledger::happened`: no lease is lost to work |
+//! | 14 | nothing takes a processor's time beyond a budget | `World::pass`: the longest turn of a thread |
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -103,7 +104,10 @@ impl World {
                 wrong.push(format!("run {run}: the history that is read is not the one that was written"));
                 continue;
             }
-            check_history(*run, history, self.nature.broken, &mut wrong);
+            check_history(*run, history, &self.nature, &mut wrong);
+            if self.stuck.contains(run) && !account.is_set_aside {
+                wrong.push(format!("run {run} was stalled, and its code could go on"));
+            }
             check_replay(*run, history, records, &mut wrong);
             if !self.nature.forgetful {
                 let own = |execution: &&Execution| execution.key.starts_with(&run.to_string());

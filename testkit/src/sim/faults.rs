@@ -9,6 +9,7 @@ use pgworkflows::store::{Append, Hint, StoreError};
 use pgworkflows::{AppendNo, LeaseId, Timestamp};
 use pgworkflows_memory::{Call, Clock, Fact, Fault, FaultPoint, Faults, Stage};
 
+use super::cost::{Costs, LOCKED};
 use super::dice::Dice;
 use super::ledger::Ledger;
 use super::mask::Mask;
@@ -56,6 +57,7 @@ pub(crate) struct SimFaults {
     ledger: Arc<Ledger>,
     /// How long a call is under way at most where nothing goes wrong.
     latency_max: Duration,
+    costs: Costs,
     inner: Mutex<Inner>,
 }
 
@@ -102,7 +104,7 @@ impl SimFaults {
         time: Arc<Time>,
         ledger: Arc<Ledger>,
         dice: Dice,
-        (weights, latency_max): (Weights, Duration),
+        (weights, latency_max, costs): (Weights, Duration, Costs),
         (mask, first_part): (Mask, u32),
     ) -> Self {
         let inner = Inner {
@@ -116,7 +118,7 @@ impl SimFaults {
             next_part: first_part,
             appends: Some(BTreeMap::new()),
         };
-        Self { time, ledger, latency_max, inner: Mutex::new(inner) }
+        Self { time, ledger, latency_max, costs, inner: Mutex::new(inner) }
     }
 
     /// From now on everything works.
@@ -181,7 +183,6 @@ impl SimFaults {
         let candidates: &[(&'static str, u64)] = match point.stage {
             Stage::Request => &[
                 ("request lost", weights.request_lost),
-                ("repeated", weights.repeated),
                 ("lingering", weights.lingering),
                 ("delayed", weights.delayed),
                 ("refused", refused),
@@ -208,6 +209,30 @@ impl SimFaults {
         }
     }
 
+    /// What takes time at a point where nothing goes wrong.
+    fn usual(&self, point: &FaultPoint<'_>) -> Fault {
+        let Self { latency_max, costs, .. } = *self;
+        let mut inner = self.lock();
+        let delay = match point.stage {
+            Stage::Commit if costs.lock_max.is_zero() || !inner.dice.chance(LOCKED) => Duration::ZERO,
+            Stage::Commit => inner.dice.time(LATENCY_MIN, costs.lock_max),
+            // Where everything is slow, answers take their time as well.
+            _ if latency_max > LATENCY_USUAL => inner.dice.time(latency_max / 8, latency_max),
+            Stage::Request => inner.dice.time(LATENCY_MIN, latency_max),
+            Stage::Acknowledgement => Duration::ZERO,
+        };
+        let delay = delay + costs.transfer(point.bytes);
+        if delay.is_zero() {
+            return Fault::Proceed;
+        }
+        let (sleep, time, reading) =
+            (self.time.sleep(delay), Arc::clone(&self.time), costs.reading(point.bytes));
+        Fault::Delay(Box::pin(async move {
+            sleep.await;
+            time.work(reading);
+        }))
+    }
+
     fn delay(&self, from: Duration, to: Duration) -> Fault {
         let delay = self.lock().dice.time(from, to);
         Fault::Delay(Box::pin(self.time.sleep(delay)))
@@ -226,13 +251,13 @@ const OUTLIVES: u64 = 700;
 
 impl Faults for SimFaults {
     fn at(&self, point: &FaultPoint<'_>) -> Fault {
-        let (now, owner) = {
-            let inner = self.time.lock();
-            (inner.now, inner.current)
-        };
+        let (now, owner) = (self.time.now(), self.time.lock().current);
         let unreachable = self.unreachable_until(now, owner);
         if let (Call::Append(append), Stage::Request) = (point.call, point.stage) {
             self.check_request(append);
+        }
+        if let (Call::Release(release), Stage::Request) = (point.call, point.stage) {
+            self.ledger.asked_to_release(release.lease);
         }
         let drawn = self.draw(point);
         let words = || {
@@ -252,11 +277,13 @@ impl Faults for SimFaults {
             (Some(_), Stage::Request | Stage::Acknowledgement) => return Fault::Lose,
             (Some(_), Stage::Commit) | (None, _) => {}
         }
-        let (delay_max, latency_max) = (self.lock().weights.delay_max, self.latency_max);
         match drawn.map(|(kind, _)| kind) {
-            Some("delayed") => self.delay(latency_max, delay_max.max(latency_max)),
-            Some("repeated") => Fault::Repeat,
-            Some("lingering") => {
+            Some("delayed") => {
+                let delay_max = self.lock().weights.delay_max;
+                self.delay(self.latency_max, delay_max.max(self.latency_max))
+            }
+            // What is yet to be sent cannot be under way.
+            Some("lingering") if !self.time.is_computed_in() => {
                 self.lock().linger(now);
                 Fault::Linger
             }
@@ -264,20 +291,28 @@ impl Faults for SimFaults {
                 Fault::Refuse(StoreError::misconfigured("a right is missing until it is granted"))
             }
             Some(_) => Fault::Lose,
-            // Where everything is slow, answers take their time as well.
-            None if point.stage != Stage::Commit && latency_max > LATENCY_USUAL => {
-                self.delay(latency_max / 8, latency_max)
-            }
-            None if point.stage == Stage::Request => self.delay(LATENCY_MIN, latency_max),
-            None => Fault::Proceed,
+            None => self.usual(point),
         }
     }
 
     fn outlives_caller(&self, _point: &FaultPoint<'_>) -> bool {
         let now = self.time.now();
         let mut inner = self.lock();
-        let drawn = inner.weights.lingering > 0 && inner.dice.chance(OUTLIVES);
+        let is_sent = !self.time.is_computed_in();
+        let drawn = is_sent && inner.weights.lingering > 0 && inner.dice.chance(OUTLIVES);
         if !drawn || inner.inject("outlived its caller").is_none() {
+            return false;
+        }
+        inner.linger(now);
+        true
+    }
+
+    fn arrives_again(&self, point: &FaultPoint<'_>) -> bool {
+        let now = self.time.now();
+        let mut inner = self.lock();
+        let Inner { dice, weights, .. } = &mut *inner;
+        let drawn = point.call.has_effect() && dice.chance(weights.repeated);
+        if !drawn || inner.inject("repeated").is_none() {
             return false;
         }
         inner.linger(now);

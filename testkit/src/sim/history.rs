@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use pgworkflows::{CommandId, Event, HistoryEvent, MessageId, Outcome, RunId, Timestamp};
 
 use super::ledger::is_terminal;
+use super::nature::Nature;
 use super::workflow::PLANNED;
 
-/// Invariants 2, 3 and 8 within one history. Where a broken build was deployed, the run may have stalled because of it.
-pub(crate) fn check_history(run: RunId, history: &[HistoryEvent], broken: bool, wrong: &mut Vec<String>) {
-    let mut check = HistoryCheck { broken, ..HistoryCheck::default() };
+/// Invariants 2, 3 and 8 within one history. What the world was like says why its run may have stalled.
+pub(crate) fn check_history(run: RunId, history: &[HistoryEvent], nature: &Nature, wrong: &mut Vec<String>) {
+    let mut check = HistoryCheck::new(nature);
     for HistoryEvent { seq, at, event, .. } in history {
         if check.now.replace((*at).into()).is_some_and(|before| before > Timestamp::from(*at)) {
             check.problem = Some("time went back");
@@ -25,10 +26,14 @@ pub(crate) fn check_history(run: RunId, history: &[HistoryEvent], broken: bool, 
     }
 }
 
+/// Whether a stall says that its run was found to be what ends its owners.
+fn is_set_aside(reason: &str) -> bool {
+    reason.starts_with("the run was set aside")
+}
+
 /// What is known of a history so far.
-#[derive(Default)]
-struct HistoryCheck {
-    broken: bool,
+struct HistoryCheck<'a> {
+    nature: &'a Nature,
     now: Option<Timestamp>,
     /// The calls that were made, and those that have an outcome.
     begun: BTreeSet<CommandId>,
@@ -36,6 +41,8 @@ struct HistoryCheck {
     /// Those whose outcome waited for a stalled run, whose code may give the call up before it sees that.
     waited: BTreeSet<CommandId>,
     stalled: bool,
+    /// How many resolutions the run's code has not seen yet: they wait while it is stalled, and are released in parts.
+    waiting: u32,
     messages: BTreeSet<MessageId>,
     deadlines: BTreeMap<CommandId, Timestamp>,
     /// Compensations that were registered and not executed.
@@ -48,7 +55,25 @@ struct HistoryCheck {
 /// The durable call that stands for the delay of a run's start.
 const START_DELAY: CommandId = CommandId::new(0);
 
-impl HistoryCheck {
+impl<'a> HistoryCheck<'a> {
+    fn new(nature: &'a Nature) -> Self {
+        Self {
+            nature,
+            now: None,
+            begun: BTreeSet::new(),
+            outcomes: BTreeSet::new(),
+            waited: BTreeSet::new(),
+            stalled: false,
+            waiting: 0,
+            messages: BTreeSet::new(),
+            deadlines: BTreeMap::new(),
+            registered: BTreeSet::new(),
+            compensated: None,
+            ending: None,
+            problem: None,
+        }
+    }
+
     fn demand(&mut self, holds: bool, problem: &'static str) {
         if !holds {
             self.problem.get_or_insert(problem);
@@ -60,10 +85,21 @@ impl HistoryCheck {
         self.demand(is_new, "its id was used before");
     }
 
-    fn ends(&mut self, id: CommandId) {
-        if self.stalled {
+    /// Something comes from outside. Whether it waits.
+    fn resolves(&mut self) -> bool {
+        let waits = self.stalled || self.waiting > 0;
+        self.waiting += u32::from(waits);
+        waits
+    }
+
+    fn resolves_call(&mut self, id: CommandId) {
+        if self.resolves() {
             self.waited.insert(id);
         }
+        self.ends(id);
+    }
+
+    fn ends(&mut self, id: CommandId) {
         let is_first = self.outcomes.insert(id);
         self.demand(is_first, "a second outcome");
     }
@@ -77,6 +113,7 @@ impl HistoryCheck {
     fn take(&mut self, event: &Event) {
         match event {
             Event::RunStarted { start_at, .. } => {
+                self.resolves();
                 self.deadlines.extend(start_at.map(|start_at| (START_DELAY, start_at)));
             }
             Event::ActivityScheduled { id, .. } => self.begins(*id),
@@ -93,14 +130,14 @@ impl HistoryCheck {
                     (Some(deadline), Some(now)) => self.demand(now >= *deadline, "too early"),
                     (None, _) | (_, None) => self.demand(false, "there is no such timer"),
                 }
-                self.ends(*id);
+                self.resolves_call(*id);
             }
             Event::ActivityCompleted { id, .. }
             | Event::ActivityFailed { id, .. }
             | Event::StepCompleted { id, .. }
             | Event::StepFailed { id, .. }
             | Event::CompensationCompleted { id }
-            | Event::CompensationFailed { id, .. } => self.ends(*id),
+            | Event::CompensationFailed { id, .. } => self.resolves_call(*id),
             Event::ActivityCancelled { id } | Event::TimerCancelled { id } => self.is_given_up(*id),
             Event::CompensationScheduled { id } => {
                 let newest = self.registered.pop_last();
@@ -108,15 +145,25 @@ impl HistoryCheck {
                 self.compensated = Some(*id);
             }
             Event::SignalReceived { message, .. } | Event::CancelRequested { message, .. } => {
+                self.resolves();
                 let is_new = self.messages.insert(*message);
                 self.demand(is_new, "the message was logged before");
             }
-            Event::RunResumed { .. } => self.stalled = false,
+            Event::RunResumed { released } => {
+                self.stalled = false;
+                self.waiting = self.waiting.saturating_sub(*released);
+            }
             Event::RunStalled { reason } => {
                 self.stalled = true;
-                self.demand(self.broken && reason.contains(PLANNED), "no code was broken");
+                let is_broken = self.nature.broken && reason.contains(PLANNED);
+                // Whoever was under way at many deaths is taken for their cause.
+                let is_suspected = !self.nature.calm && is_set_aside(reason);
+                self.demand(is_broken || is_suspected, "there was no reason");
             }
-            Event::RunEnding { outcome } => self.ending = Some(outcome.clone()),
+            Event::RunEnding { outcome } => {
+                self.waiting = 0;
+                self.ending = Some(outcome.clone());
+            }
             Event::RunCompleted { .. } => self.demand(self.ending.is_none(), "it was to end otherwise"),
             Event::RunFailed { failure, .. } => self.over(&Outcome::Failed(failure.clone())),
             Event::RunCancelled { .. } => self.over(&Outcome::Cancelled),

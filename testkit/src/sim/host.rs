@@ -1,13 +1,15 @@
 //! The surroundings of a simulated worker or client: virtual time, seeded numbers, tasks of the scheduler. It
 //! must not touch a real clock.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use pgworkflows::Host;
+use pgworkflows::{CpuMeter, Host, ThreadFuture};
 
 use super::dice::Dice;
+use super::thread::Thread;
 use super::time::{Owner, Time};
 
 /// A machine of the simulated world.
@@ -36,7 +38,7 @@ impl SimHost {
 
 impl Host for SimHost {
     fn monotonic(&self) -> Duration {
-        let now = self.time.now().as_micros() * u128::from(self.rate) / 1_000_000;
+        let now = self.time.look().as_micros() * u128::from(self.rate) / 1_000_000;
         self.offset + Duration::from_micros(now as u64)
     }
 
@@ -58,5 +60,14 @@ impl Host for SimHost {
     /// The worker would go on, but here it is a finding.
     fn panicked(&self, what: &str) {
         panic!("{what}")
+    }
+
+    fn cpu_meter(&self) -> CpuMeter {
+        let used = self.time.used_here();
+        Arc::new(move || Some(Duration::from_micros(used.as_ref()?.load(Ordering::Relaxed))))
+    }
+
+    fn thread(&self, work: ThreadFuture) -> ThreadFuture {
+        Box::pin(Thread::new(&self.time, work))
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pgworkflows::store::{Append, MessageRef, Submission};
+use pgworkflows::store::{Append, MessageRef, Submission, SuspectStage};
 use pgworkflows::{LeaseId, MessageId, RunId, ShardId, Timestamp};
 use pgworkflows_memory::Fact;
 
@@ -27,6 +27,10 @@ pub(crate) struct Inner {
     moment: u64,
     /// When a message was last submitted or a batch appended.
     pub(crate) last_progress: Duration,
+    /// From when on nobody may lose a lease that was renewed since, if nothing but work is in the way.
+    pub(crate) settled_at: Option<Timestamp>,
+    /// The leases that somebody asked to release.
+    released: BTreeSet<LeaseId>,
     /// For how long a lease is to be renewed each time, if that is known.
     pub(crate) lease_ttl: Option<Duration>,
 }
@@ -41,6 +45,8 @@ pub(crate) struct Book {
     shards: BTreeMap<ShardId, ShardAccount>,
     /// The leases that are valid, with the number of their last append.
     leases: BTreeMap<LeaseId, LeaseAccount>,
+    /// The leases that were fenced or released.
+    over: BTreeSet<LeaseId>,
 }
 
 /// What is known of a run.
@@ -48,6 +54,9 @@ pub(crate) struct Book {
 pub(crate) struct RunAccount {
     pub(crate) events: Vec<EventAccount>,
     pub(crate) is_over: bool,
+    pub(crate) is_stalled: bool,
+    /// Whether it was found to be what ends its owners.
+    pub(crate) is_set_aside: bool,
     /// Whether its start was inserted into the inbox.
     submitted: bool,
     /// Whether an append opened it.
@@ -72,6 +81,7 @@ struct ShardAccount {
 
 #[derive(Clone, Copy, Debug)]
 struct LeaseAccount {
+    renewed: Timestamp,
     until: Timestamp,
     last_append: u64,
 }
@@ -107,6 +117,11 @@ impl Ledger {
         inner.executions.push(Execution { key, attempt, owner, moment, at });
     }
 
+    /// Somebody asks for the end of a lease.
+    pub(crate) fn asked_to_release(&self, lease: LeaseId) {
+        self.lock().released.insert(lease);
+    }
+
     /// Something that must never be.
     pub(crate) fn violated(&self, what: String) {
         self.time.trace("VIOLATED", 0, || what.clone());
@@ -130,7 +145,7 @@ impl Ledger {
         if matches!(fact, Fact::Submitted { .. } | Fact::Appended(_)) {
             inner.last_progress = self.time.now();
         }
-        let Inner { book, violations, moment, lease_ttl, .. } = &mut *inner;
+        let Inner { book, violations, moment, lease_ttl, settled_at, released: asked, .. } = &mut *inner;
         let violations_before = violations.len();
         match fact {
             Fact::Submitted { at, submission } => {
@@ -155,16 +170,20 @@ impl Ledger {
                     violations
                         .push(format!("at {now}, lease {lease} was renewed until {until}: too short a time"));
                 }
-                book.leases.entry(*lease).or_insert(LeaseAccount { until: *until, last_append: 0 }).until =
-                    *until;
+                book.renewed(*lease, now, *until, violations);
             }
             Fact::Ended { lease, released } => {
                 self.time.trace("end", u64::from(*released), || format!("lease {lease} is over"));
-                let until = book.leases.get(lease).map(|lease| lease.until);
-                if until.is_some_and(|until| now < until) && !released {
+                let Some(account) = book.ended(*lease) else { return };
+                if now < account.until && !released {
                     violations.push(format!("lease {lease} was fenced before its time"));
                 }
-                book.ended(*lease);
+                if *released && !asked.contains(lease) {
+                    violations.push(format!("lease {lease} was released, and nobody asked for it"));
+                }
+                if settled_at.is_some_and(|settled| account.renewed >= settled) {
+                    violations.push(format!("lease {lease} was lost, and there was nothing but work"));
+                }
             }
             Fact::Restored => self.time.trace("restore", 0, || "the store went back".to_owned()),
         }
@@ -184,6 +203,9 @@ impl Book {
         if !self.runs.contains_key(run) {
             violations.push(format!("message {} is for run {run}, which nobody opened", at.number));
         }
+        if self.inbox.values().any(|(_, waiting)| waiting == message) {
+            violations.push(format!("message {} was inserted while it waited as another", at.number));
+        }
         if self.inbox.insert(at, (*run, *message)).is_some() {
             violations.push(format!("message number {} was given out twice", at.number));
         }
@@ -198,11 +220,21 @@ impl Book {
         }
     }
 
-    fn ended(&mut self, lease: LeaseId) {
-        self.leases.remove(&lease);
+    fn renewed(&mut self, lease: LeaseId, now: Timestamp, until: Timestamp, violations: &mut Vec<String>) {
+        if self.over.contains(&lease) {
+            violations.push(format!("lease {lease} was over, and is valid again"));
+        }
+        let account =
+            self.leases.entry(lease).or_insert(LeaseAccount { renewed: now, until, last_append: 0 });
+        (account.renewed, account.until) = (now, until);
+    }
+
+    fn ended(&mut self, lease: LeaseId) -> Option<LeaseAccount> {
         for shard in self.shards.values_mut() {
             shard.owner = shard.owner.filter(|owner| *owner != lease);
         }
+        self.over.insert(lease);
+        self.leases.remove(&lease)
     }
 
     /// Invariants 2 to 5, as far as names and numbers tell.
@@ -264,12 +296,25 @@ impl Book {
                 ));
             }
             run.is_over |= is_terminal(event.name.as_str());
+            run.is_stalled = match event.name.as_str() {
+                "run.stalled" => true,
+                "run.resumed" => false,
+                _ => run.is_stalled,
+            };
+        }
+        for suspect in append.suspects.iter().filter(|suspect| suspect.stage == SuspectStage::SetAside) {
+            self.runs.entry(suspect.run).or_default().is_set_aside = true;
         }
         for closed in &append.closed {
             if !self.runs.get(&closed.run).is_some_and(|run| run.is_over) {
                 violations.push(format!("run {} was closed without a terminal event", closed.run));
             }
         }
+        self.took(append, violations);
+    }
+
+    /// Invariant 1, as far as the inbox tells.
+    fn took(&mut self, append: &Append, violations: &mut Vec<String>) {
         for message in append.consumed.iter().chain(&append.undelivered) {
             if !self.inbox.contains_key(message) {
                 violations.push(format!("message {} was taken from the inbox twice", message.number));

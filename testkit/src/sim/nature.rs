@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::cost::Costs;
 use super::dice::Dice;
 use super::faults::LATENCY_USUAL;
 use super::time::Owner;
@@ -73,6 +74,7 @@ pub(crate) struct Nature {
     pub(crate) leaps: bool,
     /// How long a call of the store takes at most. In some worlds that is long: much happens meanwhile.
     pub(crate) latency_max: Duration,
+    pub(crate) costs: Costs,
     pub(crate) disturbed_for: Duration,
 }
 
@@ -94,12 +96,18 @@ impl Nature {
         let slots = slots.collect();
         let calm = dice.chance(100);
         let slow = dice.chance(if calm { 700 } else { 300 });
+        let tick_interval = lease_ttl / dice.between(3, 8) as u32;
+        // Whoever works looks up after a few polls, and the heart waits a fourth of its interval for that.
+        let costs = Costs::draw(&mut dice.fork(1), tick_interval / if slow { 16 } else { 12 });
+        // Where a poll costs something, a backlog of them is to cost more than a lease lasts.
+        let runs_max = if costs.poll_max > lease_ttl / 64 { 30 } else { 10 };
         Self {
             slots,
             lease_ttl,
-            tick_interval: lease_ttl / dice.between(3, 8) as u32,
+            tick_interval,
+            costs,
             queue_shards: dice.between(1, 6) as u16,
-            runs: dice.between(1, 10),
+            runs: dice.between(1, runs_max),
             forgetful: dice.chance(150),
             calm,
             broken: !calm && dice.chance(250),

@@ -7,6 +7,9 @@ use std::time::Duration;
 use pgworkflows::RunId;
 
 use super::clients::lock;
+use super::cost::Meter;
+use super::faults::LATENCY_USUAL;
+use super::ledger::RunAccount;
 use super::nature::Action;
 use super::time::Owner;
 use super::world::World;
@@ -14,6 +17,15 @@ use super::world::World;
 impl World {
     /// Runs the disturbed phase, then the quiet one, then hands everything over.
     pub(crate) fn run(&mut self) {
+        let meter = Meter {
+            time: Arc::clone(&self.time),
+            dice: self.dice.fork(0),
+            poll_max: self.nature.costs.poll_max,
+        };
+        meter.charge_in(|| self.pass());
+    }
+
+    fn pass(&mut self) {
         let disturbed_for = self.nature.disturbed_for;
         self.run_until(disturbed_for, |_| false);
         self.calm_down();
@@ -30,7 +42,14 @@ impl World {
             if now > last_progress + patience {
                 break;
             }
-            done = self.run_until(now + patience / 8, is_done) && !self.end_orphans();
+            if self.run_until(now + patience / 8, is_done) {
+                done = !self.terminate(self.orphans());
+            } else {
+                // Good code has adopted everything that can go on.
+                let stuck = self.stalled();
+                self.stuck.extend(&stuck);
+                self.terminate(stuck);
+            }
         }
         if !done && !self.is_violated() {
             let waiting = self.unfinished();
@@ -38,6 +57,10 @@ impl World {
         }
         if !self.is_violated() {
             self.hand_over();
+        }
+        let (longest, turn_max) = (self.time.longest_turn(), self.nature.costs.turn_max());
+        if longest > turn_max {
+            self.ledger.violated(format!("a thread did not look up from {longest:?} of work"));
         }
     }
 
@@ -52,10 +75,18 @@ impl World {
             .collect()
     }
 
-    /// Terminates orphans. Whether there were any.
-    fn end_orphans(&mut self) -> bool {
-        let orphans = self.orphans();
-        for run in &orphans {
+    /// Runs whose code is not asked any more, because it cannot go on or was found to be at fault.
+    fn stalled(&self) -> Vec<RunId> {
+        let inner = self.ledger.lock();
+        let is_stuck = |run: &RunAccount| !run.is_over && (run.is_stalled || run.is_set_aside);
+        let stuck =
+            inner.book.runs.iter().filter(|(run, account)| is_stuck(account) && !self.ended.contains(run));
+        stuck.map(|(run, _)| *run).collect()
+    }
+
+    /// Terminates runs. Whether there were any.
+    fn terminate(&mut self, runs: Vec<RunId>) -> bool {
+        for run in &runs {
             self.ended.insert(*run);
             let (client, run, ledger) = (self.client.clone(), *run, Arc::clone(&self.ledger));
             self.scheduler.spawn(
@@ -69,7 +100,7 @@ impl World {
                 }),
             );
         }
-        !orphans.is_empty()
+        !runs.is_empty()
     }
 
     /// Ends all disturbances, and has every worker there.
@@ -88,6 +119,11 @@ impl World {
             }
             self.act(Action::Start { slot, broken: false });
         }
+        // Where the store is slow, a lease may be lost for no other reason.
+        if self.nature.latency_max == LATENCY_USUAL {
+            let settled_at = self.store.now().saturating_add(self.nature.lease_ttl * 3);
+            self.ledger.lock().settled_at = Some(settled_at);
+        }
     }
 
     /// A graceful shutdown of all workers leaves nothing in memory and takes no longer than it says.
@@ -105,6 +141,7 @@ impl World {
         if live > 0 {
             self.ledger.violated(format!("{live} runs are still in memory after all have ended"));
         }
+        self.ledger.lock().settled_at = None;
         for slot in 0..self.slots.len() {
             self.act(Action::Stop { slot });
         }

@@ -11,6 +11,7 @@ use futures::future::{LocalBoxFuture, select_all};
 use pgworkflows::prelude::*;
 use pgworkflows::{Host, WorkerBuilder};
 
+use super::cost::Costly;
 use super::dice::mix;
 use super::host::SimHost;
 use super::ledger::Ledger;
@@ -52,7 +53,7 @@ impl<const BROKEN: bool> Workflow for Planned<BROKEN> {
 
     async fn run(ctx: Context, plan: Op) -> WorkflowResult<Summary> {
         let carrier = Carrier { ctx, seen: Rc::default(), broken: BROKEN };
-        let value = carrier.clone().carry_out(plan).await?;
+        let value = Costly(carrier.clone().carry_out(plan)).await?;
         let summary = Summary { value, ..carrier.seen.take() };
         RETURNED.set(Some(summary.clone()));
         Ok(summary)

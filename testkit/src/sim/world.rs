@@ -46,12 +46,14 @@ pub(crate) struct World {
     pub(crate) promises: Arc<Mutex<Promises>>,
     /// Orphans that were terminated.
     pub(crate) ended: BTreeSet<RunId>,
+    /// Those of them that were stalled after a long time of quiet.
+    pub(crate) stuck: BTreeSet<RunId>,
     pub(crate) client: Client,
     pub(crate) slots: Vec<Slot>,
     pub(crate) actions: BTreeMap<(Duration, u64), Action>,
     actions_made: u64,
     copy: Option<(Snapshot, Book)>,
-    dice: Dice,
+    pub(crate) dice: Dice,
     owners: u32,
 }
 
@@ -74,7 +76,7 @@ impl World {
             Arc::clone(&time),
             Arc::clone(&ledger),
             dice.fork(4),
-            (weights, nature.latency_max),
+            (weights, nature.latency_max, nature.costs),
             (mask.clone(), scripts.end),
         );
         if seams.requests_unchecked {
@@ -97,6 +99,7 @@ impl World {
             ledger,
             promises: Arc::default(),
             ended: BTreeSet::new(),
+            stuck: BTreeSet::new(),
             client,
             actions: BTreeMap::new(),
             actions_made: 0,

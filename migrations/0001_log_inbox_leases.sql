@@ -642,8 +642,9 @@ begin
     if v_valid is not true then
         return false;
     end if;
-    -- Whoever let go was not killed by what it was doing.
-    update @schema@.suspects s set stage = 0
+    -- Who let go was not killed by what it was doing.
+    update @schema@.suspects s
+    set stage = 0, strikes = case when s.run_id = p_at_fault then s.strikes else 0 end
     where s.stage = 1 and s.shard = any (array(select h.shard from @schema@.shards h where h.lease = p_lease));
     update @schema@.leases l set fenced = true where l.lease = p_lease;
     delete from @schema@.appends a where a.lease = p_lease;

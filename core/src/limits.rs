@@ -29,8 +29,12 @@ pub const DEATHS_BEFORE_SUSPICION: u32 = 3;
 /// How long an owner must serve, after its recovery ended, to pay off one death of its shards.
 pub const DEATH_PAID_OFF: Duration = Duration::from_secs(3600);
 
-/// How often a run must be found at fault alone before it is set aside.
+/// How often a run must cost its processor the lease, by a poll or a replay that takes too long, before it is set aside.
 pub const STRIKES_MAX: u32 = 3;
+
+/// How many owners in a row must die while they try a run alone before it is set aside: more, for nobody saw what they
+/// died of.
+pub const DEATHS_ALONE_MAX: u32 = 5;
 
 /// How long suspects are tried at most: those that did no harm by then are cleared, whatever they still do.
 pub const TRIAL_MAX: Duration = Duration::from_secs(600);

@@ -172,7 +172,7 @@ impl Bench {
     pub(crate) fn reload(&mut self) {
         let lease = LeaseId::new(self.run.state.lease.map_or(0, LeaseId::get) + 1);
         let adopted = Event::RunAdopted { lease, worker: "other".to_owned() };
-        let terms = Terms { adoption: Some(adopted), hold: None };
+        let terms = Terms { adoption: Some(adopted), hold: None, told_again: false };
         let (run, progress) = replay(self.run.state.id, &self.log, &self.registry, terms, self.now);
         self.run = run;
         self.steps.clear();

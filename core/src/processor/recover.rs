@@ -129,7 +129,7 @@ impl Processor {
         if replay.is_unknown() {
             return self.leave_to_others(replay.into_run(adoption), waiting, now);
         }
-        let terms = Terms { adoption, hold: self.hold(state) };
+        let terms = Terms { adoption, hold: self.hold(state), told_again: self.refused.contains_key(&id) };
         let (run, progress) = replay.finish(terms, turn);
         let mut live = Live::new(run);
         live.has_row = true;

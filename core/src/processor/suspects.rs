@@ -76,7 +76,9 @@ impl Suspects {
                 cleared.push(suspect.run);
                 continue;
             }
-            if suspect.strikes >= limits::STRIKES_MAX {
+            // Of a death there is no witness.
+            let strikes_max = if was_tried { limits::DEATHS_ALONE_MAX } else { limits::STRIKES_MAX };
+            if suspect.strikes >= strikes_max {
                 self.judged.insert(suspect.run);
             }
             self.hunting |= suspicious(suspect.run);
@@ -332,9 +334,12 @@ mod tests {
     fn culprit_is_found_by_halves_whoever_it_is() {
         for culprit in [0, 1, 17, 63] {
             let deaths = deaths_until_found(64, culprit);
-            assert!(deaths <= 1 + 6 + limits::STRIKES_MAX + 1, "{deaths} deaths for run {culprit} of 64");
+            assert!(
+                deaths <= 1 + 6 + limits::DEATHS_ALONE_MAX + 1,
+                "{deaths} deaths for run {culprit} of 64"
+            );
         }
-        assert_eq!(deaths_until_found(1, 0), 1 + limits::STRIKES_MAX + 1, "the last one is its judge");
+        assert_eq!(deaths_until_found(1, 0), 1 + limits::DEATHS_ALONE_MAX + 1, "the last one is its judge");
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub(crate) struct Terms {
     pub(crate) adoption: Option<Event>,
     /// Why the run is not to go on, although its code may be able to.
     pub(crate) hold: Option<String>,
+    /// Whether that is logged also where the run had stalled for another reason.
+    pub(crate) told_again: bool,
 }
 
 /// Brings a run back from its history. What has to be logged because of it (a stall, a release of waiting
@@ -340,12 +342,13 @@ impl Replay {
                 self.run.state.id, self.run.state.workflow
             )
         });
+        let held = terms.told_again && self.run.state.stalled != terms.hold;
         match terms.hold.or(diverged) {
             Some(reason) => {
                 self.run.program = None;
                 progress.steps.clear();
                 self.run.diagnosis = Some(reason.clone());
-                if self.run.state.stalled.is_none() {
+                if held || self.run.state.stalled.is_none() {
                     self.run.log(self.now, Event::RunStalled { reason }, &mut progress);
                 }
             }

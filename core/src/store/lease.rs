@@ -66,7 +66,8 @@ pub struct Suspect {
 pub enum SuspectStage {
     /// Nothing of it is done until its turn comes.
     Held,
-    /// It is being worked on: if its owner dies, it was under way. A release, which is no death, makes it held again.
+    /// It is being worked on: if its owner dies, it was under way. A release, which is no death, makes it held again, and
+    /// takes its strikes away unless it is at fault.
     Tried,
     /// It was found to be at fault: nothing of it is done any more.
     SetAside,

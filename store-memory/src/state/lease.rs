@@ -110,6 +110,9 @@ impl State {
         {
             if suspect.stage == SuspectStage::Tried {
                 suspect.stage = SuspectStage::Held;
+                if at_fault != Some(suspect.run) {
+                    suspect.strikes = 0;
+                }
             }
         }
         if self.flaws.ownership_unchecked {

@@ -164,12 +164,12 @@ fn run_whose_code_ends_its_owners_is_found_set_aside_and_can_be_terminated() {
     desk.take_over_without_work(DEADLY);
     let deaths = desk.kill_until_set_aside(runs[7]);
     // Then it is found by halves
-    assert!(deaths <= 1 + 4 + limits::STRIKES_MAX + 1, "{deaths} deaths");
+    assert!(deaths <= 1 + 4 + limits::DEATHS_ALONE_MAX + 1, "{deaths} deaths");
     desk.run();
     let row = &desk.rows[&runs[7]];
     assert_eq!(row.state, OpenState::Stalled);
     assert!(
-        row.waiting_on.as_deref().is_some_and(|on| on.contains("the run was set aside: 3 times")),
+        row.waiting_on.as_deref().is_some_and(|on| on.contains("the run was set aside: 5 times")),
         "{row:?}"
     );
     // And all others went on

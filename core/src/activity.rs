@@ -42,9 +42,9 @@ use crate::time::Timestamp;
 pub trait Activity: Send + Sync + 'static {
     /// The stored name, unique among a worker's activities. Runs that are open refer to it: never change it.
     const NAME: &'static str;
-    /// What it is called with.
+    /// What it is called with, as a [`Payload`](crate::Payload).
     type Input: Serialize + DeserializeOwned + Send + 'static;
-    /// What it returns.
+    /// What it returns, as a [`Payload`](crate::Payload).
     type Output: Serialize + DeserializeOwned + Send + 'static;
 
     /// The retry policy and the timeouts of a call that sets none. By default there is one attempt, without

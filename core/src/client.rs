@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 pub(crate) use self::call::Shared;
 pub use self::info::{HistoryEvent, RunInfo, RunStatus, UndeliveredMessage};
@@ -136,7 +137,12 @@ impl Client {
     }
 
     /// What [`RunHandle::signal`] does, for a run whose workflow is not known here.
-    pub fn signal<T: Serialize>(&self, run: RunId, signal: Signal<T>, content: T) -> SendSignal<T> {
+    pub fn signal<T: Serialize + DeserializeOwned>(
+        &self,
+        run: RunId,
+        signal: Signal<T>,
+        content: T,
+    ) -> SendSignal<T> {
         SendSignal::new(Arc::clone(&self.shared), run, signal, content)
     }
 

@@ -35,7 +35,11 @@ impl Context {
     }
 
     /// Encodes what the workflow returned. If that is impossible, the run stalls at the end of this poll.
-    pub(crate) fn encode<T: Serialize>(&self, what: &dyn fmt::Display, value: &T) -> Option<Payload> {
+    pub(crate) fn encode<T: Serialize + DeserializeOwned>(
+        &self,
+        what: &dyn fmt::Display,
+        value: &T,
+    ) -> Option<Payload> {
         self.scope.encode(what, value)
     }
 

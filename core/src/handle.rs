@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt, Shared};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
 use crate::client::{
@@ -90,7 +91,7 @@ impl<W: Workflow> RunHandle<W> {
     ///
     /// # Errors
     /// See [`SendSignal`].
-    pub fn signal<T: Serialize>(&self, signal: Signal<T>, content: T) -> SendSignal<T> {
+    pub fn signal<T: Serialize + DeserializeOwned>(&self, signal: Signal<T>, content: T) -> SendSignal<T> {
         SendSignal::new(Arc::clone(&self.shared), self.run, signal, content)
     }
 

@@ -5,6 +5,10 @@ use std::time::Duration;
 /// How many bytes one payload may have: 2 MiB.
 pub const PAYLOAD_BYTES_MAX: usize = 2 << 20;
 
+/// How deep a payload may be nested: arrays, maps, variants and `Some`s in each other, 128 of them. A variant with
+/// several fields counts twice. What is read may be twice as deep.
+pub const PAYLOAD_DEPTH_MAX: usize = 128;
+
 /// How many events a run may have before its worker warns: 10,000.
 pub const HISTORY_EVENTS_WARN: u32 = 10_000;
 

@@ -1,11 +1,22 @@
 //! User data as bytes with an encoding tag. It must not know what the data means.
 
+mod decode;
+mod encode;
+mod fault;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use std::any::type_name;
 use std::fmt;
 
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
+
+use self::encode::Wide;
+use self::fault::Fault;
 
 /// How a payload's bytes are to be read. The numbers are stored: they never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,7 +37,8 @@ impl Encoding {
     }
 }
 
-/// User data: an input, a result, a signal's content.
+/// User data: an input, a result, a signal's content. Any type that serde writes and reads can be one; what it could not
+/// read again is refused before anything hangs on it, as [`Payload::encode`] says, with the path of the field.
 ///
 /// ```
 /// use pgworkflows::Payload;
@@ -44,15 +56,37 @@ pub struct Payload {
 
 impl Payload {
     /// Encodes a value as CBOR.
+    ///
+    /// Payloads count as human-readable, so that ids, addresses and times become text.
+    ///
+    /// # Errors
+    /// With the path of the field:
+    /// * what serde says of the value;
+    /// * what is nested more than [`PAYLOAD_DEPTH_MAX`](crate::limits::PAYLOAD_DEPTH_MAX) deep;
+    /// * a `Some` of nothing, such as `Some(())` and `Some(None)`, which would be read as `None`, in CBOR as in JSON: use
+    ///   an enum, or a `bool`;
+    /// * an array or a map of another length than its `Serialize` announced.
     pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self, PayloadError> {
-        let mut bytes = Vec::with_capacity(64);
-        ciborium::into_writer(value, &mut bytes).map_err(|error| PayloadError {
-            message: format!("a {} cannot be encoded: {error}", std::any::type_name::<T>()),
-        })?;
-        Ok(Self { encoding: Encoding::CBOR, bytes: bytes.into() })
+        match encode::encode(value, Wide::Written) {
+            Ok(bytes) => Ok(Self { encoding: Encoding::CBOR, bytes: bytes.into() }),
+            Err(fault) => Err(cannot_be_encoded::<T>(&fault)),
+        }
+    }
+
+    /// Encodes a value, and reads it back before anything hangs on it: serde lets a type be written that it cannot
+    /// read, such as one with a field that is skipped and has no default. It costs a decoding.
+    pub(crate) fn encode_readable<T: Serialize + DeserializeOwned>(value: &T) -> Result<Self, PayloadError> {
+        let payload = Self::encode(value)?;
+        if let Err(fault) = decode::decode::<T>(&payload.bytes) {
+            return Err(cannot_be_read_back(value, &fault));
+        }
+        Ok(payload)
     }
 
     /// Decodes the value.
+    ///
+    /// # Errors
+    /// What is wrong with the bytes, with the path of the field.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, PayloadError> {
         if self.encoding != Encoding::CBOR {
             return Err(PayloadError {
@@ -63,14 +97,16 @@ impl Payload {
                 ),
             });
         }
-        read(&self.bytes).map_err(|error| PayloadError {
-            message: format!(
-                "{} bytes of CBOR are not a {}: {}",
-                self.bytes.len(),
-                std::any::type_name::<T>(),
-                reason(&error)
-            ),
+        decode::decode(&self.bytes).map_err(|fault| PayloadError {
+            message: format!("{} bytes of CBOR are not a {}: {fault}", self.bytes.len(), type_name::<T>()),
         })
+    }
+
+    /// SHA-256 of the deterministic CBOR (RFC 8949 §4.2.1): equal for equal values in every process, though the order
+    /// of a map's entries differs between them. A set is an array, whose order counts.
+    pub(crate) fn canonical_digest(&self) -> [u8; 32] {
+        let canonical = tree::of(&self.bytes).map(|tree| tree::canonical(&tree));
+        Sha256::digest(canonical.as_deref().unwrap_or(&self.bytes)).into()
     }
 
     /// The payload that a store or a codec kept.
@@ -92,38 +128,14 @@ impl Payload {
 impl fmt::Debug for Payload {
     /// The content in CBOR's diagnostic style where it can be read, cut after some 200 characters.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = match self.decode::<ciborium::Value>() {
-            Ok(value) => diagnostic(&value),
-            Err(_) => format!("{} bytes of encoding {}", self.bytes.len(), self.encoding.0),
+        let text = match tree::of(&self.bytes) {
+            Some(tree) if self.encoding == Encoding::CBOR => tree::diagnostic(&tree),
+            _ => format!("{} bytes of encoding {}", self.bytes.len(), self.encoding.0),
         };
         match text.char_indices().nth(200) {
             Some((cut, _)) => write!(f, "{}…", &text[..cut]),
             None => f.write_str(&text),
         }
-    }
-}
-
-/// How many bytes a payload may have to be read with a buffer on the stack.
-const SMALL: usize = 128;
-
-/// Reads CBOR. No text in it is longer than the whole, so a buffer of that size holds each: ciborium's own has 4 KiB,
-/// which it clears every time, at the price of all the rest of a small payload, and in which a longer text does not
-/// fit.
-fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ciborium::de::Error<std::io::Error>> {
-    if bytes.len() <= SMALL {
-        ciborium::de::from_reader_with_buffer(bytes, &mut [0; SMALL])
-    } else {
-        ciborium::de::from_reader_with_buffer(bytes, &mut vec![0; bytes.len()])
-    }
-}
-
-/// What is wrong with the bytes, in words: ciborium shows its errors as Rust would.
-fn reason<E: fmt::Debug>(error: &ciborium::de::Error<E>) -> String {
-    match error {
-        ciborium::de::Error::Semantic(_, reason) => reason.clone(),
-        ciborium::de::Error::Syntax(at) => format!("no CBOR begins at byte {at}"),
-        ciborium::de::Error::Io(_) => "they end too early".to_owned(),
-        ciborium::de::Error::RecursionLimitExceeded => "they are nested too deeply".to_owned(),
     }
 }
 
@@ -141,87 +153,19 @@ impl fmt::Display for PayloadError {
 
 impl std::error::Error for PayloadError {}
 
-/// SHA-256 of a value's deterministic CBOR (RFC 8949 §4.2.1): equal for equal values in every process,
-/// though the order of a map's entries differs between them.
-pub(crate) fn canonical_digest<T: Serialize + ?Sized>(value: &T) -> Result<[u8; 32], PayloadError> {
-    let failed = |error: &dyn fmt::Display| PayloadError {
-        message: format!("a {} cannot be encoded: {error}", std::any::type_name::<T>()),
-    };
-    let mut value = ciborium::Value::serialized(value).map_err(|error| failed(&error))?;
-    sort_maps(&mut value).map_err(|error| failed(&error))?;
-    Ok(Sha256::digest(encode_value(&value).map_err(|error| failed(&error))?).into())
+#[cold]
+fn cannot_be_encoded<T: ?Sized>(fault: &Fault) -> PayloadError {
+    PayloadError { message: format!("a {} cannot be encoded: {fault}", type_name::<T>()) }
 }
 
-type EncodeError = ciborium::ser::Error<std::io::Error>;
-
-fn sort_maps(value: &mut ciborium::Value) -> Result<(), EncodeError> {
-    match value {
-        ciborium::Value::Array(items) => items.iter_mut().try_for_each(sort_maps),
-        ciborium::Value::Tag(_, inner) => sort_maps(inner),
-        ciborium::Value::Map(entries) => {
-            let mut keyed = Vec::with_capacity(entries.len());
-            for (mut key, mut value) in entries.drain(..) {
-                sort_maps(&mut key)?;
-                sort_maps(&mut value)?;
-                keyed.push((encode_value(&key)?, (key, value)));
-            }
-            keyed.sort_by(|(a, _), (b, _)| a.cmp(b));
-            entries.extend(keyed.into_iter().map(|(_, entry)| entry));
-            Ok(())
-        }
-        _ => Ok(()),
+/// Serde's buffer holds no number of 128 bits, and its error does not say where the number is.
+#[cold]
+fn cannot_be_read_back<T: Serialize>(value: &T, fault: &Fault) -> PayloadError {
+    let mut message = format!("a {} can be encoded, but not be read again: {fault}", type_name::<T>());
+    if let Err(wide) = encode::encode(value, Wide::Refused) {
+        message += &format!(
+            "; {wide}, which serde reads in no `tag`, `untagged` or `flatten`: use 64 bits or a text there"
+        );
     }
-}
-
-fn encode_value(value: &ciborium::Value) -> Result<Vec<u8>, EncodeError> {
-    let mut bytes = Vec::new();
-    ciborium::into_writer(value, &mut bytes)?;
-    Ok(bytes)
-}
-
-fn diagnostic(value: &ciborium::Value) -> String {
-    use ciborium::Value;
-    let join = |items: Vec<String>| items.join(", ");
-    match value {
-        Value::Integer(number) => i128::from(*number).to_string(),
-        Value::Float(number) => number.to_string(),
-        Value::Bool(flag) => flag.to_string(),
-        Value::Null => "null".to_owned(),
-        Value::Text(text) => format!("{text:?}"),
-        Value::Bytes(bytes) => format!("{} bytes", bytes.len()),
-        Value::Tag(tag, inner) => format!("{tag}({})", diagnostic(inner)),
-        Value::Array(items) => format!("[{}]", join(items.iter().map(diagnostic).collect())),
-        Value::Map(entries) => {
-            let entry = |(key, value): &(Value, Value)| format!("{}: {}", diagnostic(key), diagnostic(value));
-            format!("{{{}}}", join(entries.iter().map(entry).collect()))
-        }
-        _ => "…".to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use super::*;
-
-    #[test]
-    fn digest_ignores_the_order_of_map_entries() {
-        let one = ciborium::Value::Map(vec![("b".into(), 1.into()), ("aa".into(), 2.into())]);
-        let other = BTreeMap::from([("aa", 2), ("b", 1)]);
-        assert_eq!(canonical_digest(&one), canonical_digest(&other));
-    }
-
-    #[test]
-    fn digest_tells_different_values_apart() {
-        assert_ne!(canonical_digest("Acme"), canonical_digest("Initech"));
-        assert_ne!(canonical_digest(&[1, 2]), canonical_digest(&[2, 1]));
-    }
-
-    #[test]
-    fn unknown_encoding_is_named() {
-        let payload = Payload::from_parts(Encoding::from_number(9), Bytes::new());
-        let error = payload.decode::<()>().unwrap_err().to_string();
-        assert!(error.contains("encoding 9"), "{error}");
-    }
+    PayloadError { message }
 }

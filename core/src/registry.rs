@@ -52,7 +52,7 @@ impl<A: Activity> ExecuteActivity for Guarded<A> {
         })?;
         Ok(guarded(async move {
             let output = self.execute(ctx, input).await.map_err(ActivityError::into_failure)?;
-            Payload::encode(&output).map_err(|error| Failure::from_error(&error).non_retryable())
+            Payload::encode_readable(&output).map_err(|error| Failure::from_error(&error).non_retryable())
         }))
     }
 }
@@ -174,10 +174,16 @@ pub(crate) fn check_name(what: &str, name: &str) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
+    use async_trait::async_trait;
+    use serde::{Deserialize, Serialize};
+
     use super::*;
+    use crate::activity::ActivityResult;
+    use crate::cancellation::Cancellation;
     use crate::context::Context;
     use crate::event::Event;
-    use crate::id::LeaseId;
+    use crate::host::SystemHost;
+    use crate::id::{CommandId, LeaseId};
     use crate::time::Timestamp;
     use crate::workflow::WorkflowResult;
 
@@ -191,6 +197,44 @@ mod tests {
         async fn run(_: Context, bytes: usize) -> WorkflowResult<String> {
             Ok("x".repeat(bytes))
         }
+    }
+
+    /// What serde writes, and cannot read.
+    #[derive(Serialize, Deserialize)]
+    struct Unreadable {
+        #[serde(skip_serializing)]
+        _secret: u8,
+    }
+
+    struct Lose;
+
+    #[async_trait]
+    impl Activity for Lose {
+        const NAME: &'static str = "lose";
+        type Input = ();
+        type Output = [Unreadable; 1];
+
+        async fn execute(&self, _ctx: ActivityContext, _: ()) -> ActivityResult<[Unreadable; 1]> {
+            Ok([Unreadable { _secret: 1 }])
+        }
+    }
+
+    #[tokio::test]
+    async fn output_that_its_own_type_cannot_read_fails_the_attempt() {
+        let context = ActivityContext {
+            run: RunId::from_u128(1),
+            command: CommandId::FIRST,
+            attempt: 1,
+            scheduled_at: Timestamp::MIN,
+            cancellation: Cancellation::default(),
+            host: Arc::new(SystemHost::current()),
+            clock: Arc::default(),
+        };
+        let lose = Guarded::new(Lose);
+        let attempt = lose.attempt(context, &Payload::encode(&()).unwrap()).unwrap();
+        let failure = attempt.await.unwrap_err();
+        assert!(!failure.retryable);
+        assert!(failure.message.contains("`[0]`: missing field `_secret`"), "{failure}");
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-/// A signal's name with the type of its content. Make it a constant that workflows and clients share.
+/// A signal's name with the type of its content, a [`Payload`](crate::Payload). Make it a constant that workflows and
+/// clients share.
 ///
 /// Signals are buffered until the workflow asks for them, first in, first out per name.
 ///

@@ -37,9 +37,9 @@ use crate::payload::Payload;
 pub trait Workflow: 'static {
     /// The stored name, unique among a worker's workflows. Runs that are open refer to it: never change it.
     const NAME: &'static str;
-    /// What it is started with.
+    /// What it is started with, as a [`Payload`](crate::Payload).
     type Input: Serialize + DeserializeOwned + 'static;
-    /// What it returns.
+    /// What it returns, as a [`Payload`](crate::Payload).
     type Output: Serialize + DeserializeOwned + 'static;
 
     /// The workflow's code.

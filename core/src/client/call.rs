@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::ClientBuilder;
 use super::batch::Batcher;
@@ -181,9 +183,13 @@ impl Shared {
         self.shards.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Encodes user data, within the limit.
-    pub(crate) fn encode<T: serde::Serialize>(&self, what: &str, value: &T) -> Result<Payload, Error> {
-        let payload = Payload::encode(value).map_err(|error| Error::payload(what, error))?;
+    /// Encodes user data that can be read back, within the limit.
+    pub(crate) fn encode<T: Serialize + DeserializeOwned>(
+        &self,
+        what: &str,
+        value: &T,
+    ) -> Result<Payload, Error> {
+        let payload = Payload::encode_readable(value).map_err(|error| Error::payload(what, error))?;
         let bytes = payload.bytes().len();
         if bytes > self.payload_bytes_max {
             return Err(Error::invalid(payload_too_large(&what, bytes, self.payload_bytes_max)));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use super::Shared;
@@ -26,7 +27,7 @@ use crate::store::{StoreError, Submission, Submitted};
 /// # Errors
 /// * [`Error::is_invalid`]: a name or key that is empty, longer than 255 bytes or has control characters; a
 ///   content over the limit. The store has not been asked.
-/// * [`Error::is_payload`]: the content cannot be encoded.
+/// * [`Error::is_payload`]: the content cannot be encoded, or not be read again by its own type.
 /// * [`Error::is_run_over`], [`Error::is_unknown_run`]: nothing was sent.
 /// * [`Error::is_unavailable`]: whether it was sent is not known. A signal with a key may be repeated.
 #[must_use = "a signal is sent when it is awaited"]
@@ -38,7 +39,7 @@ pub struct SendSignal<T> {
     key: Option<String>,
 }
 
-impl<T: Serialize> SendSignal<T> {
+impl<T: Serialize + DeserializeOwned> SendSignal<T> {
     pub(crate) fn new(shared: Arc<Shared>, run: RunId, signal: Signal<T>, content: T) -> Self {
         Self { shared, run, signal, content, key: None }
     }
@@ -66,7 +67,7 @@ impl<T: Serialize> SendSignal<T> {
     }
 }
 
-impl<T: Serialize> Request for SendSignal<T> {
+impl<T: Serialize + DeserializeOwned> Request for SendSignal<T> {
     type Answer = ();
 
     fn prepare(self) -> BoxFuture<'static, Result<Prepared<()>, Error>> {
@@ -76,7 +77,7 @@ impl<T: Serialize> Request for SendSignal<T> {
     }
 }
 
-awaitable!(SendSignal<T: Serialize>, (), |()| ());
+awaitable!(SendSignal<T: Serialize | DeserializeOwned>, (), |()| ());
 
 /// A request to cancel: await it, and it is durable. The run decides when it follows.
 ///

@@ -116,8 +116,8 @@ impl<T> fmt::Debug for Prepared<T> {
 
 /// Makes a request awaitable: prepared and submitted by the client itself.
 macro_rules! awaitable {
-    ($request:ident $(<$parameter:ident: $bound:path>)?, $answer:ty, $($then:tt)+) => {
-        impl $(<$parameter: $bound>)? std::future::IntoFuture for $request $(<$parameter>)? {
+    ($request:ident $(<$parameter:ident: $($bound:path)|+>)?, $answer:ty, $($then:tt)+) => {
+        impl $(<$parameter: $($bound +)+>)? std::future::IntoFuture for $request $(<$parameter>)? {
             type Output = Result<$answer, crate::error::Error>;
             type IntoFuture = futures::future::BoxFuture<'static, Self::Output>;
 

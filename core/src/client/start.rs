@@ -19,7 +19,7 @@ use crate::handle::RunHandle;
 use crate::id::{MessageId, RunId, ShardId};
 use crate::limits;
 use crate::message::{Flag, Message};
-use crate::payload::{Payload, canonical_digest};
+use crate::payload::Payload;
 use crate::registry::check_name;
 use crate::store::{ClosedRun, LocalStart, NewRun, StoreError, Submission, Submitted};
 use crate::time::Timestamp;
@@ -103,8 +103,7 @@ impl<W: Workflow> StartRun<W> {
         self.begin.check(W::NAME)?;
         let what = format!("the input of workflow `{}`", W::NAME);
         let input = self.shared.encode(&what, &self.input)?;
-        let digest = self.key.as_ref().map(|_| canonical_digest(&self.input));
-        let input_digest = digest.transpose().map_err(|error| Error::payload(what, error))?;
+        let input_digest = self.key.as_ref().map(|_| input.canonical_digest());
         Ok(Checked { workflow: W::NAME, input, key: self.key.clone(), input_digest, begin: self.begin })
     }
 }

@@ -89,7 +89,7 @@ where
             let attempt = make();
             Box::pin(async move {
                 let value = attempt.await.map_err(crate::ActivityError::into_failure)?;
-                Payload::encode(&value).map_err(|error| Failure::from_error(&error).non_retryable())
+                Payload::encode_readable(&value).map_err(|error| Failure::from_error(&error).non_retryable())
             })
         });
         let task = Guarded::new(task);

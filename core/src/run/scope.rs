@@ -2,6 +2,7 @@
 //! It must not know how a command is logged, nor poll anything.
 
 mod call;
+mod data;
 mod ticket;
 
 use std::cell::{Cell, RefCell};
@@ -12,8 +13,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
 
-use bytes::Bytes;
-
 use self::call::Call;
 pub(crate) use self::call::{CallKind, OpenCall, Resolution};
 pub(crate) use self::ticket::Ticket;
@@ -22,7 +21,7 @@ use crate::command::{Command, Issued, StepRequest};
 use crate::event::Name;
 use crate::id::{CommandId, RunId};
 use crate::limits;
-use crate::payload::{Encoding, Payload};
+use crate::payload::Payload;
 use crate::random::Stream;
 use crate::time::Timestamp;
 
@@ -191,36 +190,6 @@ impl Scope {
 
     pub(crate) fn take_fault(&self) -> Option<String> {
         self.inner.borrow_mut().fault.take()
-    }
-
-    /// Encodes user data, or faults if it cannot be encoded or is over the limit. In a replay nobody reads it, and
-    /// a third of all allocations would be made for it.
-    pub(crate) fn encode<T: serde::Serialize>(&self, what: &dyn fmt::Display, value: &T) -> Option<Payload> {
-        if self.recorded.get() {
-            return Some(Payload::from_parts(Encoding::CBOR, Bytes::new()));
-        }
-        let problem = match Payload::encode(value) {
-            Ok(payload) if payload.bytes().len() <= self.payload_bytes_max => return Some(payload),
-            Ok(payload) => payload_too_large(what, payload.bytes().len(), self.payload_bytes_max),
-            Err(error) => format!("{what}: {error}"),
-        };
-        self.fault(problem);
-        None
-    }
-
-    /// Decodes user data, or faults.
-    pub(crate) fn decode<T: serde::de::DeserializeOwned>(
-        &self,
-        what: &dyn fmt::Display,
-        payload: &Payload,
-    ) -> Option<T> {
-        match payload.decode() {
-            Ok(value) => Some(value),
-            Err(error) => {
-                self.fault(format!("{what}: {error}; deploy code that can read it, and the run goes on"));
-                None
-            }
-        }
     }
 
     /// Hands a call its resolution and wakes who waits for it. One that nobody holds any more is ignored.

@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use futures::future::LocalBoxFuture;
 use pgworkflows::{HistoryEvent, RunHandle, RunId, RunInfo, Signal, StartRun, Workflow};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::TestEnv;
 use crate::error::Error;
@@ -100,7 +101,11 @@ impl<W: Workflow> TestRun<W> {
     ///
     /// # Errors
     /// As [`RunHandle::signal`].
-    pub async fn signal<T: Serialize>(&self, signal: Signal<T>, content: T) -> Result<(), Error> {
+    pub async fn signal<T: Serialize + DeserializeOwned>(
+        &self,
+        signal: Signal<T>,
+        content: T,
+    ) -> Result<(), Error> {
         Ok(self.env.drive(self.handle.signal(signal, content).into_future()).await??)
     }
 

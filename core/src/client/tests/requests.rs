@@ -13,7 +13,6 @@ use crate::event::wire;
 use crate::handle::RunHandle;
 use crate::id::{MessageId, RunId, ShardId};
 use crate::message::Message;
-use crate::payload::canonical_digest;
 use crate::signal::Signal;
 use crate::store::{Store, StoreError, Submitted};
 use crate::time::Timestamp;
@@ -75,7 +74,7 @@ async fn key_decides_the_shard_and_input_the_digest() {
     assert_eq!(one.run_id().shard(), other.run_id().shard());
     let opens = store.state().submitted[0].opens.clone().unwrap();
     assert_eq!(opens.key.as_deref(), Some("signup:42"));
-    assert_eq!(opens.input_digest, Some(canonical_digest("Ada").unwrap()));
+    assert_eq!(opens.input_digest, Some(crate::Payload::encode("Ada").unwrap().canonical_digest()));
 }
 
 #[tokio::test]

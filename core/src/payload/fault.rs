@@ -1,0 +1,36 @@
+//! What is wrong with a value or its bytes, and in which field.
+
+use std::fmt;
+
+/// How many characters are shown of a path, and of what serde says: a key or a text may be as long as a payload.
+const CHARS_MAX: usize = 200;
+
+#[derive(Debug)]
+pub(super) struct Fault {
+    /// The field: `order.lines[3].price`. Nothing if it is the whole.
+    path: String,
+    problem: String,
+}
+
+impl Fault {
+    pub(super) fn new(path: String, problem: String) -> Self {
+        Self { path: cut(path), problem: cut(problem) }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.path.is_empty() {
+            write!(f, "`{}`: ", self.path)?;
+        }
+        f.write_str(&self.problem)
+    }
+}
+
+fn cut(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(CHARS_MAX) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}

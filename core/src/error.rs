@@ -21,13 +21,24 @@ enum Kind {
     Payload(String, PayloadError),
     UnknownRun(String),
     RunOver(RunId),
-    KeyConflict { workflow: String, key: String, run: RunId },
+    KeyConflict(KeyConflict),
     RunFailed { run: RunId, failure: Failure, uncompensated: Vec<Uncompensated> },
     RunCancelled { run: RunId, reason: Option<String>, uncompensated: Vec<Uncompensated> },
     RunTerminated { run: RunId, reason: String, skipped: Vec<String> },
     TimedOut { run: RunId, waited: Duration, waiting_on: Option<String> },
     GaveUp(String),
     Store(StoreError),
+}
+
+#[derive(Debug)]
+struct KeyConflict {
+    workflow: &'static str,
+    key: String,
+    run: RunId,
+    /// What differs: the input, or a digest of the caller's own.
+    compared: &'static str,
+    /// Where the inputs differ, in words, as far as that is known.
+    differences: Vec<String>,
 }
 
 impl Error {
@@ -51,8 +62,22 @@ impl Error {
         Self(Box::new(Kind::RunOver(run)))
     }
 
-    pub(crate) fn key_conflict(workflow: &str, key: &str, run: RunId) -> Self {
-        Self(Box::new(Kind::KeyConflict { workflow: workflow.to_owned(), key: key.to_owned(), run }))
+    pub(crate) fn key_conflict(
+        workflow: &'static str,
+        key: String,
+        compared: &'static str,
+        run: RunId,
+    ) -> Self {
+        let conflict = KeyConflict { workflow, key, run, compared, differences: Vec::new() };
+        Self(Box::new(Kind::KeyConflict(conflict)))
+    }
+
+    /// The same key conflict, and where the two inputs differ.
+    pub(crate) fn differing_in(mut self, differences: Vec<String>) -> Self {
+        if let Kind::KeyConflict(conflict) = &mut *self.0 {
+            conflict.differences = differences;
+        }
+        self
     }
 
     pub(crate) fn run_failed(run: RunId, failure: Failure, uncompensated: Vec<Uncompensated>) -> Self {
@@ -107,9 +132,11 @@ impl Error {
         matches!(*self.0, Kind::RunOver(_))
     }
 
-    /// Whether a run with this key but another input exists.
+    /// Whether a run with this key but another input, or another digest, exists. The text says where the inputs
+    /// differ, but for what is not known: the input of a run that no worker has begun, and one that was started in a
+    /// transaction.
     pub fn is_key_conflict(&self) -> bool {
-        matches!(*self.0, Kind::KeyConflict { .. })
+        matches!(*self.0, Kind::KeyConflict(_))
     }
 
     /// Whether the run whose result was asked for failed.
@@ -181,7 +208,7 @@ impl Error {
     pub fn run(&self) -> Option<RunId> {
         match *self.0 {
             Kind::RunOver(run)
-            | Kind::KeyConflict { run, .. }
+            | Kind::KeyConflict(KeyConflict { run, .. })
             | Kind::RunFailed { run, .. }
             | Kind::RunCancelled { run, .. }
             | Kind::RunTerminated { run, .. }
@@ -213,11 +240,7 @@ impl fmt::Display for Error {
             Kind::RunOver(run) => {
                 write!(f, "run {run} is over and takes no more messages; `describe` tells how it ended")
             }
-            Kind::KeyConflict { workflow, key, run } => write!(
-                f,
-                "run {run} of workflow `{workflow}` was started under the key `{key}` with another input; use another \
-                 key for another start"
-            ),
+            Kind::KeyConflict(conflict) => conflict.fmt(f),
             Kind::RunFailed { run, failure, uncompensated } => {
                 write!(f, "run {run} failed: {failure}")?;
                 fmt_uncompensated(f, uncompensated)
@@ -244,6 +267,28 @@ impl fmt::Display for Error {
             Kind::GaveUp(why) => f.write_str(why),
             Kind::Store(error) => error.fmt(f),
         }
+    }
+}
+
+/// How many differences between two inputs are shown.
+const DIFFERENCES_SHOWN: usize = 5;
+
+impl fmt::Display for KeyConflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { workflow, key, run, compared, differences } = self;
+        write!(
+            f,
+            "run {run} of workflow `{workflow}` was started under the key `{key}` with another {compared}"
+        )?;
+        if let [first, others @ ..] = &differences[..] {
+            write!(f, ", which differs in {first}")?;
+            others.iter().take(DIFFERENCES_SHOWN - 1).try_for_each(|place| write!(f, ", {place}"))?;
+            match others.len().saturating_sub(DIFFERENCES_SHOWN - 1) {
+                0 => {}
+                more => write!(f, " and {more} more")?,
+            }
+        }
+        f.write_str("; use another key for another start, or `key_only` where the key alone is to count")
     }
 }
 

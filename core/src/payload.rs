@@ -109,6 +109,16 @@ impl Payload {
         Sha256::digest(canonical.as_deref().unwrap_or(&self.bytes)).into()
     }
 
+    /// Where the two differ, in words, without the values; nothing if they cannot be compared.
+    pub(crate) fn differences(&self, other: &Self) -> Vec<String> {
+        match (tree::of(&self.bytes), tree::of(&other.bytes)) {
+            (Some(ours), Some(theirs)) if self.encoding == other.encoding => {
+                tree::differences(&ours, &theirs)
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// The payload that a store or a codec kept.
     pub const fn from_parts(encoding: Encoding, bytes: Bytes) -> Self {
         Self { encoding, bytes }

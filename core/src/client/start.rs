@@ -14,7 +14,7 @@ use super::Shared;
 use super::call::Shards;
 use super::request::{Prepared, Request};
 use crate::error::Error;
-use crate::event::{Name, wire};
+use crate::event::{Event, Name, wire};
 use crate::handle::RunHandle;
 use crate::id::{MessageId, RunId, ShardId};
 use crate::limits;
@@ -49,15 +49,30 @@ use crate::workflow::Workflow;
 /// # Errors
 /// * [`Error::is_invalid`]: a name or key that is empty, longer than 255 bytes or has control characters; a delay
 ///   of zero; a start beyond the year 9999; an input over the limit. The store has not been asked.
-/// * [`Error::is_payload`]: the input cannot be encoded.
-/// * [`Error::is_key_conflict`]: a run of this workflow was started under the key with another input.
+/// * [`Error::is_payload`]: the input cannot be encoded, or not be read again by its own type.
+/// * [`Error::is_key_conflict`]: a run of this workflow was started under the key with another input, or another
+///   digest.
 /// * [`Error::is_unavailable`]: whether the run was started is not known. A start with a key may be repeated.
 #[must_use = "a start does nothing until it is awaited"]
 pub struct StartRun<W: Workflow> {
     pub(super) shared: Arc<Shared>,
     input: W::Input,
-    key: Option<String>,
+    key: Option<Key>,
     begin: Begin,
+}
+
+/// An idempotency key, and what must be equal for two starts with it to be the same.
+#[derive(Clone, Debug)]
+struct Key {
+    text: String,
+    compared: Compared,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Compared {
+    Input,
+    Nothing,
+    Digest([u8; 32]),
 }
 
 /// When a run is to begin.
@@ -74,9 +89,31 @@ impl<W: Workflow> StartRun<W> {
     }
 
     /// The start's idempotency key, unique per workflow for as long as the run is retained. A second start with
-    /// the same key and the same input gives a handle of the first one's run.
-    pub fn key(mut self, key: impl Into<String>) -> Self {
-        self.key = Some(key.into());
+    /// the same key and the same input gives a handle of the first one's run; with another input it is an error
+    /// that names where the two differ.
+    ///
+    /// Inputs are the same if they are written alike, the entries of maps in any order. The items of a list have an
+    /// order, and so have those of a `HashSet`, a new one in every process: use a `BTreeSet` in the input, or say
+    /// with [`StartRun::key_only`] or [`StartRun::key_with_digest`] what is to be compared instead. Each of the three
+    /// replaces what was said before.
+    pub fn key(self, key: impl Into<String>) -> Self {
+        self.keyed(key, Compared::Input)
+    }
+
+    /// As [`StartRun::key`], but the key alone counts: a second start with it gives a handle of the first one's run,
+    /// whatever its input. For inputs with parts that differ from try to try, such as the time of a request.
+    pub fn key_only(self, key: impl Into<String>) -> Self {
+        self.keyed(key, Compared::Nothing)
+    }
+
+    /// As [`StartRun::key`], but what is compared is this digest instead of one of the input: a hash of the parts that
+    /// make two starts the same, such as their SHA-256. All starts with the key have to make it in the same way.
+    pub fn key_with_digest(self, key: impl Into<String>, digest: [u8; 32]) -> Self {
+        self.keyed(key, Compared::Digest(digest))
+    }
+
+    fn keyed(mut self, key: impl Into<String>, compared: Compared) -> Self {
+        self.key = Some(Key { text: key.into(), compared });
         self
     }
 
@@ -98,13 +135,13 @@ impl<W: Workflow> StartRun<W> {
     fn check(&self) -> Result<Checked, Error> {
         check_name("workflow", W::NAME)?;
         if let Some(key) = &self.key {
-            check_name("key", key)?;
+            check_name("key", &key.text)?;
         }
         self.begin.check(W::NAME)?;
         let what = format!("the input of workflow `{}`", W::NAME);
         let input = self.shared.encode(&what, &self.input)?;
-        let input_digest = self.key.as_ref().map(|_| input.canonical_digest());
-        Ok(Checked { workflow: W::NAME, input, key: self.key.clone(), input_digest, begin: self.begin })
+        let key = self.key.clone();
+        Ok(Checked { workflow: W::NAME, input, key, begin: self.begin })
     }
 }
 
@@ -141,8 +178,12 @@ impl<W: Workflow> IntoFuture for StartRun<W> {
             if repeated && let Some(closed) = placed.hand_over(&shared).await {
                 return Ok(RunHandle::known(shared, placed.run, false).told(closed));
             }
+            let input = placed.start.input.clone();
             let prepared = placed.prepared(Arc::clone(&shared), repeated);
-            shared.submit(prepared).await.map(RunHandle::committed)
+            match shared.submit(prepared).await {
+                Ok(run) => Ok(run.committed()),
+                Err(error) => Err(explained(error, &shared, &input).await),
+            }
         })
     }
 }
@@ -185,8 +226,7 @@ impl Begin {
 struct Checked {
     workflow: &'static str,
     input: Payload,
-    key: Option<String>,
-    input_digest: Option<[u8; 32]>,
+    key: Option<Key>,
     begin: Begin,
 }
 
@@ -201,7 +241,7 @@ impl Checked {
     ) -> Result<Placed, Error> {
         let start_at = self.begin.at(self.workflow, now)?;
         // A key always leads to the same shard, so that two starts with it meet there.
-        let wanted = shards.nth(self.key.as_deref().map_or(random, key_prefix));
+        let wanted = shards.nth(self.key.as_ref().map_or(random, |key| key_prefix(&key.text)));
         let local = if self.key.is_none() { nearest(wanted) } else { None };
         let run = RunId::new(now, local.unwrap_or(wanted), random);
         Ok(Placed { run, is_local: local.is_some(), start_at, start: self })
@@ -240,12 +280,17 @@ impl Placed {
 
     /// The start as a submission.
     fn prepared<W: Workflow>(self, shared: Arc<Shared>, repeated: bool) -> Prepared<RunHandle<W>> {
-        let Self { run, start_at, start, .. } = self;
-        let (key, is_keyed) = (start.key.clone(), start.key.is_some());
+        let Self { run, start_at, start: Checked { workflow, input, key, .. }, .. } = self;
+        let key_text = key.as_ref().map(|key| key.text.clone());
+        let opens = NewRun {
+            workflow: workflow.to_owned(),
+            key: key_text.clone(),
+            input_digest: key.as_ref().and_then(|key| key.compared.digest(&input)),
+        };
         let message = Message::Start {
-            workflow: Name::from_static(start.workflow),
-            input: start.input,
-            key: start.key.clone(),
+            workflow: Name::from_static(workflow),
+            input,
+            key: key_text,
             start_at,
             repeated: Flag(repeated),
         };
@@ -254,26 +299,55 @@ impl Placed {
             message: MessageId::from_u128(run.as_u128()),
             run,
             body: wire::encode_message(&message),
-            opens: Some(NewRun {
-                workflow: start.workflow.to_owned(),
-                key: start.key,
-                input_digest: start.input_digest,
-            }),
+            opens: Some(opens),
         };
-        Prepared::new(Arc::clone(&shared.store), submission, is_keyed, move |answer| match answer {
-            // A start that was repeated may find its own run over, or under its own key.
-            Submitted::Accepted | Submitted::RunOver => Ok(RunHandle::unchecked(shared, run)),
-            Submitted::Existing(existing) => {
-                Ok(RunHandle::unchecked(shared, existing).existing(existing != run))
-            }
-            Submitted::KeyConflict(holder) => {
-                Err(Error::key_conflict(W::NAME, key.as_deref().unwrap_or_default(), holder))
-            }
-            Submitted::UnknownRun => {
-                let reason = format!("the start of run {run} was answered with `unknown run`");
-                Err(StoreError::corrupt(reason).into())
+        Prepared::new(Arc::clone(&shared.store), submission, key.is_some(), move |answer| {
+            match (answer, key) {
+                // A start that was repeated may find its own run over, or under its own key.
+                (Submitted::Accepted | Submitted::RunOver, _) => Ok(RunHandle::unchecked(shared, run)),
+                (Submitted::Existing(existing), _) => {
+                    Ok(RunHandle::unchecked(shared, existing).existing(existing != run))
+                }
+                (Submitted::KeyConflict(holder), Some(key)) => {
+                    Err(Error::key_conflict(workflow, key.text, key.compared.name(), holder))
+                }
+                (Submitted::KeyConflict(_) | Submitted::UnknownRun, _) => {
+                    let reason = format!("the start of run {run} was answered with {answer:?}");
+                    Err(StoreError::corrupt(reason).into())
+                }
             }
         })
+    }
+}
+
+impl Compared {
+    fn digest(self, input: &Payload) -> Option<[u8; 32]> {
+        match self {
+            Self::Input => Some(input.canonical_digest()),
+            Self::Nothing => None,
+            Self::Digest(digest) => Some(digest),
+        }
+    }
+
+    /// What the other start has another one of.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Input | Self::Nothing => "input",
+            Self::Digest(_) => "digest",
+        }
+    }
+}
+
+/// Adds to a key conflict where the two inputs differ, if the log has the other one already, and it is to be had.
+async fn explained(error: Error, shared: &Shared, input: &Payload) -> Error {
+    let Some(holder) = error.run().filter(|_| error.is_key_conflict()) else { return error };
+    let Ok(history) = shared.retry(|| shared.store.query().history(holder, None, 1)).await else {
+        return error;
+    };
+    let first = history.first().map(|event| wire::decode_event(event.name.as_str(), &event.body));
+    match first {
+        Some(Ok(Event::RunStarted { input: theirs, .. })) => error.differing_in(input.differences(&theirs)),
+        _ => error,
     }
 }
 

@@ -8,10 +8,13 @@ mod results;
 
 use std::sync::Arc;
 
-use self::fake::{FakeStore, ManualHost};
+use self::fake::{FakeStore, ManualHost, NOW};
 use super::Client;
 use crate::context::Context;
+use crate::event::{Event, EventName, wire};
+use crate::id::{EventSeq, Position};
 use crate::signal::Signal;
+use crate::store::EventRecord;
 use crate::workflow::{Workflow, WorkflowResult};
 
 /// A workflow with an input that a test can make long.
@@ -41,6 +44,17 @@ fn world() -> World {
     let host = Arc::new(ManualHost::new());
     let client = Client::builder(store.clone()).host(host.clone()).payload_bytes_max(100).build();
     World { client: client.expect("the settings are good"), store, host }
+}
+
+/// An event as the store holds it.
+fn record(seq: u32, name: &str, event: &Event) -> EventRecord {
+    EventRecord {
+        seq: EventSeq::new(seq),
+        position: Position::new(u64::from(seq)),
+        name: EventName::from_stored(name),
+        at: NOW,
+        body: wire::encode_event(event),
+    }
 }
 
 /// Executes a request beside the test.

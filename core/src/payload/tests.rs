@@ -218,6 +218,29 @@ fn digest_is_of_deterministic_cbor() {
 }
 
 #[test]
+fn differences_are_named_without_their_values() {
+    let encode = |value: serde_json::Value| Payload::encode(&value).unwrap();
+    let ours = encode(serde_json::json!({
+        "tags": ["a", "b"], "lines": [{ "price": 1 }, { "price": 2 }], "new": 1, "names": ["x"], "same": [1, 2],
+    }));
+    let theirs = encode(serde_json::json!({
+        "same": [1, 2], "tags": ["b", "a"], "lines": [{ "price": 1 }, { "price": 3 }], "old": 1, "names": ["x", "y"],
+    }));
+    assert_eq!(
+        ours.differences(&theirs),
+        [
+            "`tags` (the same items in another order)",
+            "`lines[1].price`",
+            "`new` (only here)",
+            "`names` (1 items here, 2 there)",
+            "`old` (only there)",
+        ]
+    );
+    assert_eq!(encode(1.into()).differences(&encode(2.into())), ["the whole input"]);
+    assert!(ours.differences(&ours).is_empty());
+}
+
+#[test]
 fn unknown_encoding_is_named() {
     let payload = Payload::from_parts(Encoding::from_number(9), Bytes::new());
     let error = payload.decode::<()>().unwrap_err().to_string();

@@ -1,4 +1,7 @@
-//! CBOR as a tree: its canonical form, and its words for people. It must not know the types that it is a tree of.
+//! CBOR as a tree: its canonical form, its words for people, and where two of them differ. It must not know the types
+//! that they are trees of.
+
+use std::collections::BTreeMap;
 
 use ciborium::Value;
 
@@ -28,6 +31,64 @@ fn sorted(tree: &Value) -> Value {
             Value::Map(entries.into_iter().map(|(_, entry)| entry).collect())
         }
         leaf => leaf.clone(),
+    }
+}
+
+/// Where the two differ, in words, without the values: those may be nobody's business.
+pub(super) fn differences(ours: &Value, theirs: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    compare(ours, theirs, "", &mut found);
+    found
+}
+
+fn compare(ours: &Value, theirs: &Value, path: &str, found: &mut Vec<String>) {
+    match (ours, theirs) {
+        (Value::Array(ours), Value::Array(theirs)) if ours.len() != theirs.len() => {
+            found.push(format!("{} ({} items here, {} there)", place(path), ours.len(), theirs.len()));
+        }
+        (Value::Array(ours), Value::Array(theirs)) if is_reordered(ours, theirs) => {
+            found.push(format!("{} (the same items in another order)", place(path)));
+        }
+        (Value::Array(ours), Value::Array(theirs)) => {
+            for (index, (ours, theirs)) in ours.iter().zip(theirs).enumerate() {
+                compare(ours, theirs, &format!("{path}[{index}]"), found);
+            }
+        }
+        (Value::Map(ours), Value::Map(theirs)) => compare_maps(ours, theirs, path, found),
+        _ if canonical(ours) == canonical(theirs) => {}
+        _ => found.push(place(path)),
+    }
+}
+
+fn compare_maps(ours: &[(Value, Value)], theirs: &[(Value, Value)], path: &str, found: &mut Vec<String>) {
+    let mut left: BTreeMap<_, _> = theirs.iter().map(|(key, value)| (canonical(key), (key, value))).collect();
+    for (key, value) in ours {
+        let path = format!("{path}.{}", as_key(key));
+        match left.remove(&canonical(key)) {
+            Some((_, theirs)) => compare(value, theirs, &path, found),
+            None => found.push(format!("{} (only here)", place(&path))),
+        }
+    }
+    for (key, _) in left.into_values() {
+        found.push(format!("{} (only there)", place(&format!("{path}.{}", as_key(key)))));
+    }
+}
+
+/// Whether the items differ in their order alone, as those of two equal sets do.
+fn is_reordered(ours: &[Value], theirs: &[Value]) -> bool {
+    let [mut ours, mut theirs] = [ours, theirs].map(|items| items.iter().map(canonical).collect::<Vec<_>>());
+    if ours == theirs {
+        return false;
+    }
+    ours.sort();
+    theirs.sort();
+    ours == theirs
+}
+
+fn place(path: &str) -> String {
+    match path.strip_prefix('.').unwrap_or(path) {
+        "" => "the whole input".to_owned(),
+        path => format!("`{path}`"),
     }
 }
 

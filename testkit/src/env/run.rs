@@ -31,6 +31,18 @@ impl<W: Workflow> TestStart<W> {
         self
     }
 
+    /// As [`StartRun::key_only`].
+    pub fn key_only(mut self, key: impl Into<String>) -> Self {
+        self.start = self.start.key_only(key);
+        self
+    }
+
+    /// As [`StartRun::key_with_digest`].
+    pub fn key_with_digest(mut self, key: impl Into<String>, digest: [u8; 32]) -> Self {
+        self.start = self.start.key_with_digest(key, digest);
+        self
+    }
+
     /// As [`StartRun::delay`].
     pub fn delay(mut self, delay: Duration) -> Self {
         self.start = self.start.delay(delay);

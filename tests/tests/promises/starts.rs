@@ -11,6 +11,7 @@ promises![
     starts_with_one_key_from_many_clients_at_once_make_one_run,
     keys_are_per_workflow,
     different_input_under_a_known_key_is_an_error_that_names_everything,
+    key_alone_or_a_digest_counts_where_the_caller_says_so,
     equal_input_under_a_known_key_is_recognised_whatever_the_order_of_its_maps,
     run_is_found_by_its_key,
     delayed_start_begins_no_earlier_than_it_may,
@@ -101,6 +102,21 @@ async fn different_input_under_a_known_key_is_an_error_that_names_everything(bed
     assert_eq!(first.result().await.unwrap(), "Hello, Ada.");
     let error = bed.client.start::<Greet>("Grace".to_owned()).key("greet:someone").await.unwrap_err();
     assert!(error.is_key_conflict(), "{error}");
+    // And, now that the other input is in the log, where they differ.
+    assert!(error.to_string().contains("which differs in the whole input"), "{error}");
+}
+
+async fn key_alone_or_a_digest_counts_where_the_caller_says_so(bed: Bed) {
+    let start = |name: &str| bed.client.start::<Greet>(name.to_owned());
+    let first = start("Ada").key_only("greet:first").await.unwrap();
+    let again = start("Grace").key_only("greet:first").await.unwrap();
+    assert_eq!((again.run_id(), again.is_existing()), (first.run_id(), true));
+
+    let first = start("Ada").key_with_digest("greet:second", [1; 32]).await.unwrap();
+    let again = start("Grace").key_with_digest("greet:second", [1; 32]).await.unwrap();
+    assert_eq!(again.run_id(), first.run_id());
+    let error = start("Ada").key_with_digest("greet:second", [2; 32]).await.unwrap_err();
+    assert!(error.is_key_conflict() && error.to_string().contains("another digest"), "{error}");
 }
 
 workflow!(Count, "count", |_ctx: Context,

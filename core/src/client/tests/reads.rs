@@ -3,28 +3,16 @@
 use futures::TryStreamExt;
 
 use super::fake::{FIRST_SHARD, NOW};
-use super::{Greeting, world};
+use super::{Greeting, record, world};
 use crate::client::RunStatus;
-use crate::event::{Event, EventName, Name, wire};
-use crate::id::{CommandId, EventSeq, Position, RunId, ShardId};
+use crate::event::{Event, Name, wire};
+use crate::id::{CommandId, RunId, ShardId};
 use crate::message::Message;
 use crate::payload::Payload;
-use crate::store::{
-    ClosedRun, ClosedStatus, EventRecord, OpenRow, OpenState, RunDescription, RunFilter, Undelivered,
-};
+use crate::store::{ClosedRun, ClosedStatus, OpenRow, OpenState, RunDescription, RunFilter, Undelivered};
 
 fn some_run(random: u64) -> RunId {
     RunId::new(NOW, ShardId::new(FIRST_SHARD).unwrap(), random)
-}
-
-fn record(seq: u32, name: &str, event: &Event) -> EventRecord {
-    EventRecord {
-        seq: EventSeq::new(seq),
-        position: Position::new(u64::from(seq)),
-        name: EventName::from_stored(name),
-        at: NOW,
-        body: wire::encode_event(event),
-    }
 }
 
 #[tokio::test]

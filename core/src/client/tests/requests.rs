@@ -1,21 +1,24 @@
 //! Starts, signals, cancellations and terminations: what reaches the store, and what its answers become.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeZone, Utc};
 
 use super::fake::{FIRST_SHARD, FakeStore, NOW, SHARDS, settle};
-use super::{Greeting, WAVE, World, spawn, world};
+use super::{Greeting, WAVE, World, record, spawn, world};
 use crate::client::{Client, Request};
+use crate::context::Context;
 use crate::error::Error;
-use crate::event::wire;
+use crate::event::{Event, Name, wire};
 use crate::handle::RunHandle;
-use crate::id::{MessageId, RunId, ShardId};
+use crate::id::{LeaseId, MessageId, RunId, ShardId};
 use crate::message::Message;
+use crate::payload::Payload;
 use crate::signal::Signal;
 use crate::store::{Store, StoreError, Submitted};
 use crate::time::Timestamp;
+use crate::workflow::{Workflow, WorkflowResult};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -74,7 +77,7 @@ async fn key_decides_the_shard_and_input_the_digest() {
     assert_eq!(one.run_id().shard(), other.run_id().shard());
     let opens = store.state().submitted[0].opens.clone().unwrap();
     assert_eq!(opens.key.as_deref(), Some("signup:42"));
-    assert_eq!(opens.input_digest, Some(crate::Payload::encode("Ada").unwrap().canonical_digest()));
+    assert_eq!(opens.input_digest, Some(Payload::encode("Ada").unwrap().canonical_digest()));
 }
 
 #[tokio::test]
@@ -182,6 +185,87 @@ async fn key_with_another_input_is_an_error_that_names_both() {
     assert!(error.is_key_conflict());
     assert_eq!(error.run(), Some(holder));
     assert!(error.to_string().contains("`ada`"), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_compared_under_a_key_is_for_the_caller_to_say() {
+    let World { client, store, .. } = world();
+    let start = || client.start::<Greeting>("Ada".to_owned());
+    start().key("ada").key_only("ada").await.unwrap();
+    start().key_with_digest("ada", [7; 32]).await.unwrap();
+    let opens: Vec<_> =
+        store.state().submitted.iter().flat_map(|submission| submission.opens.clone()).collect();
+    assert_eq!(opens.iter().map(|opens| opens.input_digest).collect::<Vec<_>>(), [None, Some([7; 32])]);
+    assert!(opens.iter().all(|opens| opens.key.as_deref() == Some("ada")));
+
+    store.state().submit_answers.push_back(Ok(Submitted::KeyConflict(some_run(1))));
+    let error = start().key_with_digest("ada", [8; 32]).await.unwrap_err().to_string();
+    assert!(error.contains("under the key `ada` with another digest; use another key"), "{error}");
+}
+
+#[tokio::test]
+async fn key_conflict_says_where_the_inputs_differ_and_shows_neither() {
+    struct Tag;
+    impl Workflow for Tag {
+        const NAME: &'static str = "tag";
+        type Input = BTreeMap<String, Vec<u32>>;
+        type Output = ();
+        async fn run(_: Context, _: Self::Input) -> WorkflowResult<()> {
+            Ok(())
+        }
+    }
+    let input = |lists: &[(&str, &[u32])]| -> BTreeMap<_, _> {
+        lists.iter().map(|(name, list)| ((*name).to_owned(), list.to_vec())).collect()
+    };
+    // Given a run that was started with another input
+    let World { client, store, .. } = world();
+    let theirs = input(&[("set", &[11, 12]), ("list", &[1]), ("same", &[5])]);
+    let started = Event::RunStarted {
+        workflow: Name::from_static("tag"),
+        input: Payload::encode(&theirs).unwrap(),
+        key: Some("k".to_owned()),
+        start_at: None,
+        lease: LeaseId::FIRST,
+    };
+    store.state().events = vec![record(1, "run.started", &started)];
+    store.state().submit_answers.push_back(Ok(Submitted::KeyConflict(some_run(1))));
+
+    // When its key is used again
+    let ours = input(&[("set", &[12, 11]), ("list", &[2]), ("same", &[5])]);
+    let error = client.start::<Tag>(ours).key("k").await.unwrap_err();
+
+    // Then the error names the places
+    assert!(error.is_key_conflict());
+    let expected = "with another input, which differs in `list[0]`, `set` (the same items in another order); use \
+                    another key for another start, or `key_only` where the key alone is to count";
+    assert!(error.to_string().ends_with(expected), "{error}");
+}
+
+#[tokio::test]
+async fn what_its_own_type_cannot_read_never_reaches_the_store() {
+    #[derive(serde::Serialize, serde::Deserialize)]
+    #[serde(untagged)]
+    enum Amount {
+        Wide { cents: u128 },
+    }
+    struct Pay;
+    impl Workflow for Pay {
+        const NAME: &'static str = "pay";
+        type Input = Vec<Amount>;
+        type Output = ();
+        async fn run(_: Context, _: Self::Input) -> WorkflowResult<()> {
+            Ok(())
+        }
+    }
+    const PAID: Signal<Amount> = Signal::new("paid");
+    let World { client, store, .. } = world();
+    let start = client.start::<Pay>(vec![Amount::Wide { cents: 1 }]).await.unwrap_err();
+    let signal = client.signal(some_run(1), PAID, Amount::Wide { cents: 1 }).await.unwrap_err();
+    assert!(start.is_payload() && signal.is_payload());
+    assert!(start.to_string().contains("the input of workflow `pay`"), "{start}");
+    assert!(start.to_string().contains("`[0].cents`: it has 128 bits"), "{start}");
+    assert!(signal.to_string().contains("the content of signal `paid`"), "{signal}");
+    assert!(store.state().submitted.is_empty());
 }
 
 #[tokio::test]

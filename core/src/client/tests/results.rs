@@ -247,7 +247,10 @@ async fn outcomes_become_values_and_errors() {
     let error = result.await.unwrap().unwrap_err();
     assert!(error.is_run_failed());
     assert_eq!((error.failure(), error.uncompensated()), (Some(&failure), &uncompensated[..]));
-    assert!(error.to_string().ends_with("compensation `refund` failed as well: bank is closed"), "{error}");
+    assert!(
+        error.to_string().ends_with("compensation `refund` failed as well: bank is closed (io)"),
+        "{error}"
+    );
 
     let (run, result) = awaited(&world, 0, 2);
     world.store.close(run, &Event::RunCancelled { reason: Some("no need".to_owned()), uncompensated });

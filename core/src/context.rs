@@ -100,9 +100,20 @@ impl Context {
 
     /// Waits until every branch is done, then returns all their values, or the first failure by position.
     ///
-    /// Takes a tuple of up to eight futures, or anything that iterates over futures of one type.
+    /// Takes a tuple of up to eight futures, or anything that iterates over futures of one type. With a
+    /// [`timeout`](crate::Durable::timeout), the branches that are open when the time is over are cancelled:
+    ///
+    /// ```
+    /// # use pgworkflows::prelude::*;
+    /// # async fn workflow(ctx: Context) -> WorkflowResult<()> {
+    /// let naps = (1..=3).map(|seconds| ctx.sleep(Duration::from_secs(seconds)));
+    /// let result = ctx.when_all(naps).timeout(Duration::from_secs(2)).await;
+    /// assert!(result.is_err_and(|error| error.is_timeout()));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn when_all<M, B: Branches<M>>(&self, branches: B) -> WhenAll<M, B> {
-        WhenAll::new(branches)
+        WhenAll::new(Rc::clone(&self.scope), branches)
     }
 
     /// Waits for a time. The deadline is kept over crashes, and one that has passed is not waited for again.

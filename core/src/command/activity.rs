@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures::future::FusedFuture;
 
 use super::Command;
+use super::timeout::{Durable, Scoped};
 use crate::activity::{Activity, ActivityOptions};
 use crate::event::Name;
 use crate::retry::RetryPolicy;
@@ -115,7 +116,7 @@ impl<A: Activity> FusedFuture for ActivityFuture<A> {
     }
 }
 
-impl<A: Activity> super::timeout::Scoped for ActivityFuture<A> {
+impl<A: Activity> Scoped for ActivityFuture<A> {
     fn scope(&self) -> &Rc<Scope> {
         &self.scope
     }
@@ -124,6 +125,8 @@ impl<A: Activity> super::timeout::Scoped for ActivityFuture<A> {
         format!("activity `{}`", A::NAME)
     }
 }
+
+impl<A: Activity> Durable<A::Output> for ActivityFuture<A> {}
 
 impl<A: Activity> fmt::Debug for ActivityFuture<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -10,6 +10,7 @@ use std::task::{Context as TaskContext, Poll};
 use futures::future::FusedFuture;
 use serde::de::DeserializeOwned;
 
+use super::timeout::{Durable, Scoped};
 use crate::event::Name;
 use crate::run::{CallKind, Resolution, Scope, Source, Ticket};
 use crate::signal::Signal;
@@ -71,7 +72,7 @@ impl<T: DeserializeOwned> FusedFuture for SignalFuture<T> {
     }
 }
 
-impl<T> super::timeout::Scoped for SignalFuture<T> {
+impl<T> Scoped for SignalFuture<T> {
     fn scope(&self) -> &Rc<Scope> {
         &self.scope
     }
@@ -80,6 +81,8 @@ impl<T> super::timeout::Scoped for SignalFuture<T> {
         format!("signal `{}`", self.name)
     }
 }
+
+impl<T: DeserializeOwned> Durable<T> for SignalFuture<T> {}
 
 impl<T> fmt::Debug for SignalFuture<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

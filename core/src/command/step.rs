@@ -12,6 +12,7 @@ use futures::future::{BoxFuture, FusedFuture};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::timeout::{Durable, Scoped};
 use crate::activity::ActivityResult;
 use crate::event::Name;
 use crate::failure::Failure;
@@ -145,7 +146,7 @@ where
     }
 }
 
-impl<T, F> super::timeout::Scoped for StepFuture<T, F> {
+impl<T, F> Scoped for StepFuture<T, F> {
     fn scope(&self) -> &Rc<Scope> {
         &self.scope
     }
@@ -153,6 +154,14 @@ impl<T, F> super::timeout::Scoped for StepFuture<T, F> {
     fn subject(&self) -> String {
         format!("step `{}`", self.name)
     }
+}
+
+impl<T, F, Fut> Durable<T> for StepFuture<T, F>
+where
+    T: Serialize + DeserializeOwned + Send + 'static,
+    F: FnMut() -> Fut + Send + 'static,
+    Fut: Future<Output = ActivityResult<T>> + Send + 'static,
+{
 }
 
 impl<T, F> fmt::Debug for StepFuture<T, F> {

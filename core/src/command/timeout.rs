@@ -13,28 +13,23 @@ use super::TimerFuture;
 use crate::run::Scope;
 use crate::workflow::{WorkflowError, WorkflowResult};
 
-/// What every durable future can tell the futures built on it. Sealed: only this crate's futures are durable.
+/// What every durable future can tell the futures built on it.
 pub(crate) trait Scoped {
     fn scope(&self) -> &Rc<Scope>;
     fn subject(&self) -> String;
 }
 
-/// What all durable futures have in common.
-pub trait Durable<T>: FusedFuture<Output = WorkflowResult<T>> + Unpin + Sized {
-    /// Waits for at most `limit`: then the future is dropped, which cancels what it waits for, and the result
+/// What all durable futures have in common: those of activities, steps, timers and signals, `when_all` of them, and
+/// each of these with a time limit.
+#[expect(private_bounds, reason = "sealed: only this crate's futures are durable")]
+pub trait Durable<T>: FusedFuture<Output = WorkflowResult<T>> + Scoped + Unpin + Sized {
+    /// Waits for at most `limit`: then the future is dropped, which cancels all that it waits for, and the result
     /// is an error whose [`WorkflowError::is_timeout`] is true.
     #[track_caller]
-    fn timeout(self, limit: Duration) -> Timeout<Self>;
-}
-
-impl<T, F> Durable<T> for F
-where
-    F: FusedFuture<Output = WorkflowResult<T>> + Unpin + Scoped,
-{
-    #[track_caller]
     fn timeout(self, limit: Duration) -> Timeout<Self> {
-        let timer = TimerFuture::after(Rc::clone(self.scope()), limit, Location::caller());
-        Timeout { race: Some((self, timer)), limit }
+        let scope = Rc::clone(self.scope());
+        let timer = TimerFuture::after(Rc::clone(&scope), limit, Location::caller());
+        Timeout { scope, race: Some((self, timer)), limit }
     }
 }
 
@@ -42,13 +37,14 @@ where
 #[derive(Debug)]
 #[must_use = "the limit begins when the future is awaited"]
 pub struct Timeout<F> {
+    scope: Rc<Scope>,
     race: Option<(F, TimerFuture)>,
     limit: Duration,
 }
 
 impl<T, F> Future for Timeout<F>
 where
-    F: FusedFuture<Output = WorkflowResult<T>> + Unpin + Scoped,
+    F: FusedFuture<Output = WorkflowResult<T>> + Durable<T>,
 {
     type Output = WorkflowResult<T>;
 
@@ -78,9 +74,21 @@ where
 
 impl<T, F> FusedFuture for Timeout<F>
 where
-    F: FusedFuture<Output = WorkflowResult<T>> + Unpin + Scoped,
+    F: FusedFuture<Output = WorkflowResult<T>> + Durable<T>,
 {
     fn is_terminated(&self) -> bool {
         self.race.is_none()
     }
 }
+
+impl<F: Scoped> Scoped for Timeout<F> {
+    fn scope(&self) -> &Rc<Scope> {
+        &self.scope
+    }
+
+    fn subject(&self) -> String {
+        self.race.as_ref().map_or_else(|| "what is over".to_owned(), |(future, _)| future.subject())
+    }
+}
+
+impl<T, F> Durable<T> for Timeout<F> where F: FusedFuture<Output = WorkflowResult<T>> + Durable<T> {}

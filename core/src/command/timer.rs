@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures::future::FusedFuture;
 
 use super::Command;
+use super::timeout::{Durable, Scoped};
 use crate::run::{CallKind, Resolution, Scope, Source, Ticket};
 use crate::time::Timestamp;
 use crate::workflow::{WorkflowError, WorkflowResult};
@@ -90,7 +91,7 @@ impl FusedFuture for TimerFuture {
     }
 }
 
-impl super::timeout::Scoped for TimerFuture {
+impl Scoped for TimerFuture {
     fn scope(&self) -> &Rc<Scope> {
         &self.scope
     }
@@ -99,3 +100,5 @@ impl super::timeout::Scoped for TimerFuture {
         "the timer".to_owned()
     }
 }
+
+impl Durable<()> for TimerFuture {}

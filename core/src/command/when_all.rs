@@ -5,12 +5,15 @@ use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll, ready};
 
 use futures::StreamExt;
 use futures::future::FusedFuture;
 use futures::stream::FuturesUnordered;
 
+use super::timeout::{Durable, Scoped};
+use crate::run::Scope;
 use crate::workflow::WorkflowResult;
 
 /// What `when_all` takes: a tuple of up to eight futures, or an iterator of futures of one type. `M` tells the
@@ -36,13 +39,14 @@ pub enum Items {}
 /// Waits for every branch.
 #[must_use = "the branches are polled when the future is awaited"]
 pub struct WhenAll<M, B: Branches<M>> {
+    scope: Rc<Scope>,
     joined: Option<Pin<Box<B::Future>>>,
     branches: PhantomData<fn() -> (M, B)>,
 }
 
 impl<M, B: Branches<M>> WhenAll<M, B> {
-    pub(crate) fn new(branches: B) -> Self {
-        Self { joined: Some(Box::pin(branches.join())), branches: PhantomData }
+    pub(crate) fn new(scope: Rc<Scope>, branches: B) -> Self {
+        Self { scope, joined: Some(Box::pin(branches.join())), branches: PhantomData }
     }
 }
 
@@ -64,6 +68,18 @@ impl<M, B: Branches<M>> FusedFuture for WhenAll<M, B> {
         self.joined.is_none()
     }
 }
+
+impl<M, B: Branches<M>> Scoped for WhenAll<M, B> {
+    fn scope(&self) -> &Rc<Scope> {
+        &self.scope
+    }
+
+    fn subject(&self) -> String {
+        "a branch of `when_all`".to_owned()
+    }
+}
+
+impl<M, B: Branches<M>> Durable<B::Output> for WhenAll<M, B> {}
 
 impl<M, B: Branches<M>> fmt::Debug for WhenAll<M, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

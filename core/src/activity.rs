@@ -15,7 +15,6 @@ use crate::cancellation::Cancellation;
 use crate::failure::Failure;
 use crate::host::{Host, StoreClock};
 use crate::id::{CommandId, RunId};
-use crate::payload::Payload;
 use crate::retry::RetryPolicy;
 use crate::time::Timestamp;
 
@@ -179,7 +178,8 @@ impl ActivityContext {
     }
 }
 
-/// An activity's error. Any [`std::error::Error`] becomes one by `?`.
+/// An activity's error. Any [`std::error::Error`] becomes one by `?`, and what is none, such as `anyhow::Error` or a
+/// `Box<dyn Error + Send + Sync>`, by [`.or_fail()?`](crate::OrFail).
 ///
 /// ```
 /// use pgworkflows::{ActivityError, ActivityResult};
@@ -209,12 +209,12 @@ impl ActivityError {
     /// Attaches data that callers get back by [`Failure::details`].
     #[must_use]
     pub fn with_details<T: Serialize>(mut self, details: &T) -> Self {
-        match Payload::encode(details) {
-            Ok(payload) => self.0.details = Some(payload),
-            // The failure itself matters more than its details.
-            Err(error) => self.0.message = format!("{} (its details are lost: {error})", self.0.message),
-        }
+        self.0.attach(details);
         self
+    }
+
+    pub(crate) fn from_failure(failure: Failure) -> Self {
+        Self(failure)
     }
 
     /// The failure that is recorded.

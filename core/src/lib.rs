@@ -58,7 +58,7 @@ pub use self::command::{
 pub use self::context::Context;
 pub use self::error::Error;
 pub use self::event::{Event, EventName, Name, Outcome, Uncompensated};
-pub use self::failure::Failure;
+pub use self::failure::{Failure, OrFail};
 pub use self::handle::{AwaitResult, RunHandle};
 pub use self::history::History;
 pub use self::host::{AttemptFuture, AttemptOf, CpuMeter, Host, SystemHost, ThreadFuture};
@@ -84,6 +84,7 @@ pub mod prelude {
     pub use crate::client::Client;
     pub use crate::command::Durable;
     pub use crate::context::Context;
+    pub use crate::failure::OrFail;
     pub use crate::retry::RetryPolicy;
     pub use crate::signal::Signal;
     pub use crate::workflow::{Workflow, WorkflowError, WorkflowResult};

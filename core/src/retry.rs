@@ -63,7 +63,18 @@ impl RetryPolicy {
         self
     }
 
-    /// Types of failures, by [`Failure::type_name`](crate::Failure::type_name), that no further attempt follows.
+    /// Types of failures that no further attempt follows, by [`Failure::type_name`](crate::Failure::type_name): the
+    /// name that the activity gives its error, such as `card-declined`, or the path of the Rust type in the module that
+    /// defines it. That is not always the path by which it is known: `std::io::Error` is `std::io::error::Error`. A
+    /// failure shows its type in parentheses wherever it is shown, in the error of a result as in a history, and
+    /// [`std::any::type_name`] gives it too. What a failure was caused by is not looked at.
+    ///
+    /// ```
+    /// # use pgworkflows::RetryPolicy;
+    /// let policy = RetryPolicy::exponential()
+    ///     .non_retryable(["card-declined", std::any::type_name::<std::io::Error>()]);
+    /// # let _ = policy;
+    /// ```
     #[must_use]
     pub fn non_retryable<N: Into<String>>(mut self, type_names: impl IntoIterator<Item = N>) -> Self {
         self.non_retryable = type_names.into_iter().map(Into::into).collect();

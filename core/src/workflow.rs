@@ -7,10 +7,10 @@ use std::future::Future;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::activity::ActivityError;
 use crate::context::Context;
 use crate::event::Outcome;
 use crate::failure::Failure;
-use crate::payload::Payload;
 
 /// Deterministic code that survives its process: a plain `async fn`, replayed from the log after a crash.
 ///
@@ -50,7 +50,8 @@ pub trait Workflow: 'static {
 pub type WorkflowResult<T> = Result<T, WorkflowError>;
 
 /// An error in a workflow: an activity that failed, a cancellation, a timeout, or the workflow's own. Any
-/// [`std::error::Error`] becomes one by `?`.
+/// [`std::error::Error`] becomes one by `?`, and so does an [`ActivityError`]; what is none, such as `anyhow::Error` or
+/// a `Box<dyn Error + Send + Sync>`, by [`.or_fail()?`](crate::OrFail).
 pub struct WorkflowError(Kind);
 
 enum Kind {
@@ -93,13 +94,12 @@ impl WorkflowError {
         }
     }
 
-    /// Attaches data that callers get back by [`Failure::details`].
+    /// Attaches data that callers get back by [`Failure::details`]; to a cancellation, none.
     #[must_use]
     pub fn with_details<T: Serialize>(mut self, details: &T) -> Self {
-        if let (Kind::Failed(failure) | Kind::TimedOut(failure), Ok(payload)) =
-            (&mut self.0, Payload::encode(details))
-        {
-            failure.details = Some(payload);
+        match &mut self.0 {
+            Kind::Failed(failure) | Kind::TimedOut(failure) => failure.attach(details),
+            Kind::Cancelled => {}
         }
         self
     }
@@ -137,6 +137,12 @@ const TIMED_OUT: &str = "timed-out";
 impl<E: StdError> From<E> for WorkflowError {
     fn from(error: E) -> Self {
         Self(Kind::Failed(Failure::from_error(&error)))
+    }
+}
+
+impl From<ActivityError> for WorkflowError {
+    fn from(error: ActivityError) -> Self {
+        Self(Kind::Failed(error.into_failure()))
     }
 }
 

@@ -95,11 +95,11 @@ fn failed_activity_is_an_error_with_its_cause() {
     check(
         &mut run,
         &expect![[r#"
-        1 run.started W null
-        2 activity.scheduled #1 work 9
-        3 activity.failed #1: it broke
-        4 run.completed = "call-failed: activity `work` failed: it broke (not retryable); is broken: Some(true)"
-    "#]],
+            1 run.started W null
+            2 activity.scheduled #1 work 9
+            3 activity.failed #1: it broke (broken)
+            4 run.completed = "activity `work` failed (call-failed): it broke (broken) (not retryable); is broken: Some(true)"
+        "#]],
     );
 }
 
@@ -119,15 +119,15 @@ fn failed_attempts_are_repeated_at_times_that_depend_on_the_run_alone() {
     check(
         &mut run,
         &expect![[r#"
-        1 run.started W null
-        2 activity.scheduled #1 work 9
-        3 activity.attempt-failed #1 attempt 1: it broke, again +920.346ms
-        4 activity.attempt-failed #1 attempt 2: it broke, again +1.636823s
-        5 activity.failed #1: it broke
-        6 activity.scheduled #2 work 9
-        7 activity.failed #2: the card was declined
-        8 run.completed = "activity `work` failed: it broke"
-    "#]],
+            1 run.started W null
+            2 activity.scheduled #1 work 9
+            3 activity.attempt-failed #1 attempt 1: it broke (broken), again +920.346ms
+            4 activity.attempt-failed #1 attempt 2: it broke (broken), again +1.636823s
+            5 activity.failed #1: it broke (broken)
+            6 activity.scheduled #2 work 9
+            7 activity.failed #2: the card was declined (declined)
+            8 run.completed = "activity `work` failed (call-failed): it broke (broken)"
+        "#]],
     );
 }
 
@@ -151,16 +151,16 @@ fn schedule_to_close_ends_an_attempt_and_a_backoff() {
     check(
         &mut run,
         &expect![[r#"
-        1 run.started W null
-        2 activity.scheduled #1 work 9
-        3 activity.scheduled #2 work 9
-        4 activity.attempt-failed #2 attempt 1: it broke, again +2.874885s
-        5 activity.failed #1: no attempt succeeded within 3s of its scheduling (schedule_to_close)
-        6 activity.failed #2: no attempt succeeded within 3s of its scheduling (schedule_to_close)
-        7 activity.scheduled #3 work 9
-        8 activity.failed #3: it broke
-        9 run.completed = "activity `work` failed: no attempt succeeded within 3s of its scheduling (schedule_to_close) | activity `work` failed: no attempt succeeded within 3s of its scheduling (schedule_to_close) | activity …
-    "#]],
+            1 run.started W null
+            2 activity.scheduled #1 work 9
+            3 activity.scheduled #2 work 9
+            4 activity.attempt-failed #2 attempt 1: it broke (broken), again +2.874885s
+            5 activity.failed #1: no attempt succeeded within 3s of its scheduling (schedule_to_close) (timed-out)
+            6 activity.failed #2: no attempt succeeded within 3s of its scheduling (schedule_to_close) (timed-out)
+            7 activity.scheduled #3 work 9
+            8 activity.failed #3: it broke (broken)
+            9 run.completed = "activity `work` failed (call-failed): no attempt succeeded within 3s of its scheduling (schedule_to_close) (timed-out) | activity `work` failed (call-failed): no attempt succeeded within 3s of its sc…
+        "#]],
     );
 }
 
@@ -271,11 +271,11 @@ fn step_outcomes_are_logged_with_their_names() {
     check(
         &mut run,
         &expect![[r#"
-        1 run.started W null
-        2 step.failed #2 bad: it broke
-        3 step.completed #1 good = 7
-        4 run.completed = "7 step `bad` failed: it broke"
-    "#]],
+            1 run.started W null
+            2 step.failed #2 bad: it broke (broken)
+            3 step.completed #1 good = 7
+            4 run.completed = "7 step `bad` failed (call-failed): it broke (broken)"
+        "#]],
     );
 }
 
@@ -298,17 +298,17 @@ fn timers_fire_at_their_deadline_and_a_past_one_at_once() {
     check(
         &mut run,
         &expect![[r#"
-        1 run.started W null
-        2 timer.started #1 +60s
-        3 timer.fired #1
-        4 timer.started #2 +60s
-        5 timer.fired #2
-        6 timer.started #3 +60s
-        7 timer.fired #3
-        8 timer.started #4 +60s
-        9 timer.fired #4
-        10 run.completed = "60s; a timer until +262142-12-31T23:59:59.999999Z is beyond 9999-12-31T23:59:59.000000Z, the last deadline there is; a timer of 18446744073709551615.999999999s is beyond 9999-12-31T23:59:59.000000Z, …
-    "#]],
+            1 run.started W null
+            2 timer.started #1 +60s
+            3 timer.fired #1
+            4 timer.started #2 +60s
+            5 timer.fired #2
+            6 timer.started #3 +60s
+            7 timer.fired #3
+            8 timer.started #4 +60s
+            9 timer.fired #4
+            10 run.completed = "60s; a timer until +262142-12-31T23:59:59.999999Z is beyond 9999-12-31T23:59:59.000000Z, the last deadline there is (invalid-deadline); a timer of 18446744073709551615.999999999s is beyond 9999-12-31…
+        "#]],
     );
 }
 
@@ -328,16 +328,61 @@ fn timeouts_drop_what_they_wait_for() {
     check(
         &mut run,
         &expect![[r#"
+            1 run.started W null
+            2 activity.scheduled #1 work 1
+            3 timer.started #2 +1s
+            4 timer.fired #2
+            5 activity.cancelled #1
+            6 activity.scheduled #3 work 2
+            7 timer.started #4 +2s
+            8 activity.completed #3 = 5
+            9 timer.cancelled #4
+            10 run.completed = "activity `work` did not come within 1s (timed-out); 5; the timeout of signal `go` is zero; give the time to wait (invalid-timeout); a timer of 18446744073709551615.999999999s is beyond 9999-12-31T23:…
+        "#]],
+    );
+}
+
+#[test]
+fn timeout_of_when_all_cancels_the_branches_that_are_open() {
+    workflow!(W, |ctx| {
+        let both = (ctx.activity::<Work>(1), ctx.activity::<Work>(2));
+        let late = ctx.when_all(both).timeout(SECOND).await.unwrap_err();
+        let many = (3..6).map(|input| ctx.activity::<Work>(input));
+        let in_time = ctx.when_all(many).timeout(2 * SECOND).await?;
+        let never = ctx.when_all([ctx.wait_for(GO)]).timeout(2 * SECOND).timeout(SECOND).await.unwrap_err();
+        assert!(late.is_timeout() && never.is_timeout());
+        Ok(format!("{late}; {in_time:?}; {never}"))
+    });
+    let mut run = begin::<W>();
+    run.complete(2, &7);
+    run.pass(SECOND);
+    for id in [4, 5, 6] {
+        run.complete(id, &id);
+    }
+    run.pass(SECOND);
+    check(
+        &mut run,
+        &expect![[r#"
         1 run.started W null
         2 activity.scheduled #1 work 1
-        3 timer.started #2 +1s
-        4 timer.fired #2
-        5 activity.cancelled #1
-        6 activity.scheduled #3 work 2
-        7 timer.started #4 +2s
-        8 activity.completed #3 = 5
-        9 timer.cancelled #4
-        10 run.completed = "activity `work` did not come within 1s; 5; the timeout of signal `go` is zero; give the time to wait; a timer of 18446744073709551615.999999999s is beyond 9999-12-31T23:59:59.000000Z, the last deadli…
+        3 activity.scheduled #2 work 2
+        4 timer.started #3 +1s
+        5 activity.completed #2 = 7
+        6 timer.fired #3
+        7 activity.cancelled #1
+        8 activity.scheduled #4 work 3
+        9 activity.scheduled #5 work 4
+        10 activity.scheduled #6 work 5
+        11 timer.started #7 +3s
+        12 activity.completed #4 = 4
+        13 activity.completed #5 = 5
+        14 activity.completed #6 = 6
+        15 timer.cancelled #7
+        16 timer.started #9 +3s
+        17 timer.started #10 +2s
+        18 timer.fired #10
+        19 timer.cancelled #9
+        20 run.completed = "a branch of `when_all` did not come within 1s (timed-out); [4, 5, 6]; a branch of `when_all` did not come within 1s (timed-out)"
     "#]],
     );
 }
@@ -444,23 +489,23 @@ fn when_all_waits_for_all_and_surfaces_the_first_failure_by_position() {
     check(
         &mut run,
         &expect![[r#"
-        1 run.started W null
-        2 activity.scheduled #1 work 0
-        3 activity.scheduled #2 work 1
-        4 activity.scheduled #3 work 2
-        5 activity.failed #3: the third failed
-        6 activity.failed #2: the second failed
-        7 activity.completed #1 = 0
-        8 activity.scheduled #4 work 3
-        9 timer.started #5 +1s
-        10 signal.received go 5
-        11 activity.completed #4 = 6
-        12 timer.fired #5
-        13 activity.scheduled #7 work 4
-        14 step.completed #8 s = null
-        15 activity.completed #7 = 8
-        16 run.completed = "activity `work` failed: the second failed; (6, (), 5); []; [8]"
-    "#]],
+            1 run.started W null
+            2 activity.scheduled #1 work 0
+            3 activity.scheduled #2 work 1
+            4 activity.scheduled #3 work 2
+            5 activity.failed #3: the third failed (third)
+            6 activity.failed #2: the second failed (second)
+            7 activity.completed #1 = 0
+            8 activity.scheduled #4 work 3
+            9 timer.started #5 +1s
+            10 signal.received go 5
+            11 activity.completed #4 = 6
+            12 timer.fired #5
+            13 activity.scheduled #7 work 4
+            14 step.completed #8 s = null
+            15 activity.completed #7 = 8
+            16 run.completed = "activity `work` failed (call-failed): the second failed (second); (6, (), 5); []; [8]"
+        "#]],
     );
 }
 
@@ -614,9 +659,9 @@ fn error_of_the_users_own_type_ends_the_run() {
     workflow!(Own, |_ctx| Err(WorkflowError::new("out-of-stock", "no more").with_details(&3)));
     expect![[r#"
         1 run.started W null
-        2 run.failed invalid digit found in string
+        2 run.failed invalid digit found in string (core::num::error::ParseIntError)
         1 run.started Own null
-        2 run.failed no more
+        2 run.failed no more (out-of-stock)
     "#]]
     .assert_eq(&(begin::<W>().news() + &begin::<Own>().news()));
 }

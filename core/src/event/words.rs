@@ -111,7 +111,7 @@ struct Failed<'a>(&'a Failure);
 
 impl fmt::Display for Failed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, ": {} ({})", self.0, self.0.type_name)
+        write!(f, ": {}", self.0)
     }
 }
 

@@ -764,7 +764,7 @@ fn retry_waits_as_a_deadline_and_begins_again_after_a_takeover() {
     expect![[r#"
         1 run.started retries 0
         2 activity.scheduled #1 retried 0
-        3 activity.attempt-failed #1 attempt 1: it broke, again +954.936ms
+        3 activity.attempt-failed #1 attempt 1: it broke (broken), again +954.936ms
         4 run.adopted lease 3
         5 activity.completed #1 = 1
         6 run.completed = 1
@@ -915,8 +915,8 @@ fn activity_that_may_run_only_once_fails_when_its_worker_is_gone() {
         2 activity.scheduled #1 once 5
         3 activity.attempt-started #1 attempt 1
         4 run.adopted lease 2
-        5 activity.failed #1: the process died while it executed `once`, which may run only once
-        6 run.failed activity `once` failed: the process died while it executed `once`, which may run only once
+        5 activity.failed #1: the process died while it executed `once`, which may run only once (attempt-lost)
+        6 run.failed activity `once` failed (call-failed): the process died while it executed `once`, which may run only once (attempt-lost)
     "#]].assert_eq(&desk.history(run));
 }
 
@@ -947,8 +947,8 @@ fn result_over_the_limit_fails_the_activity() {
     expect![[r#"
         1 run.started works 5
         2 activity.scheduled #1 work 5
-        3 activity.failed #1: the result of activity `work` has 2097157 bytes, and the limit is 2097152; pass a reference to the data instead, or raise `payload_bytes_max`
-        4 run.failed activity `work` failed: the result of activity `work` has 2097157 bytes, and the limit is 2097152; pass a reference to the data instead, or raise `payload_bytes_max`
+        3 activity.failed #1: the result of activity `work` has 2097157 bytes, and the limit is 2097152; pass a reference to the data instead, or raise `payload_bytes_max` (payload-too-large)
+        4 run.failed activity `work` failed (call-failed): the result of activity `work` has 2097157 bytes, and the limit is 2097152; pass a reference to the data instead, or raise `payload_bytes_max` (payload-too-large)
     "#]].assert_eq(&desk.history(run));
 }
 

@@ -176,9 +176,9 @@ fn undecodable_input_stalls_the_start() {
     check(
         &mut run,
         &expect![[r#"
-        1 run.stalled the input of workflow `workflow`: 5 bytes of CBOR are not a u32: invalid type: string, expected integer; deploy code that can read it, and the run goes on
-        2 run.started workflow "text"
-    "#]],
+            1 run.stalled the input of workflow `workflow`: 5 bytes of CBOR are not a u32: invalid type: string, expected integer; deploy code that can read it, and the run goes on
+            2 run.started workflow "text"
+        "#]],
     );
 }
 
@@ -402,6 +402,36 @@ fn payload_over_the_limit_stalls_the_call_that_has_it() {
     );
 }
 
+#[test]
+fn payload_that_its_own_type_cannot_read_stalls_the_call_that_has_it() {
+    #[derive(serde::Serialize, serde::Deserialize)]
+    #[serde(tag = "type")]
+    enum Price {
+        Exact { cents: u128 },
+    }
+    struct Pay;
+    #[async_trait]
+    impl Activity for Pay {
+        const NAME: &'static str = "pay";
+        type Input = Price;
+        type Output = ();
+        async fn execute(&self, _ctx: ActivityContext, _input: Price) -> ActivityResult<()> {
+            Ok(())
+        }
+    }
+    workflow!(W, |ctx| {
+        ctx.activity::<Pay>(Price::Exact { cents: 1 }).await?;
+        Ok(0)
+    });
+    check(
+        &mut begin::<W>(),
+        &expect![[r#"
+        1 run.stalled the input of activity `pay`: a pgworkflows::run::tests::payload_that_its_own_type_cannot_read_stalls_the_call_that_has_it::Price can be encoded, but not be read again: u128 is not supported; `cents`: it has 128 bits, which serde reads in no `tag`, `untagged` or `flatten`: use 64 bits or a text there
+        2 run.started workflow 0
+    "#]],
+    );
+}
+
 // Replays by other code.
 
 #[test]
@@ -542,23 +572,23 @@ fn cancellation_resolves_open_calls_in_the_order_of_their_ids_and_later_calls_wo
     check(
         &mut run,
         &expect![[r#"
-        1 run.started workflow 0
-        2 activity.scheduled #1 work 1
-        3 timer.started #2 +1s
-        4 cancel.requested enough
-        5 activity.cancelled #1
-        6 timer.cancelled #2
-        7 activity.scheduled #4 work 3
-        8 activity.completed #4 = 4
-        9 timer.started #5 +1s
-        10 timer.fired #5
-        11 compensation.registered #6 undo 4
-        12 run.ending cancelled
-        13 compensation.scheduled #6
-        14 activity.attempt-failed #6 attempt 1: it broke, again +1.82557s
-        15 compensation.failed #6: it broke
-        16 run.cancelled enough, undo failed: it broke
-    "#]],
+            1 run.started workflow 0
+            2 activity.scheduled #1 work 1
+            3 timer.started #2 +1s
+            4 cancel.requested enough
+            5 activity.cancelled #1
+            6 timer.cancelled #2
+            7 activity.scheduled #4 work 3
+            8 activity.completed #4 = 4
+            9 timer.started #5 +1s
+            10 timer.fired #5
+            11 compensation.registered #6 undo 4
+            12 run.ending cancelled
+            13 compensation.scheduled #6
+            14 activity.attempt-failed #6 attempt 1: it broke (broken), again +1.82557s
+            15 compensation.failed #6: it broke (broken)
+            16 run.cancelled enough, undo failed: it broke (broken)
+        "#]],
     );
 }
 
@@ -579,7 +609,7 @@ fn cancelled_run_may_complete_or_fail_all_the_same() {
         3 run.completed = 7
         1 run.started workflow 0
         2 cancel.requested enough
-        3 run.failed the run was cancelled
+        3 run.failed the run was cancelled (sorry)
     "#]]
     .assert_eq(&(completes.news() + &fails.news()));
 }
@@ -627,23 +657,23 @@ fn compensations_run_newest_first_each_whether_or_not_another_failed() {
     check(
         &mut run,
         &expect![[r#"
-        1 run.started workflow 0
-        2 compensation.registered #1 undo 1
-        3 compensation.registered #2 work 2
-        4 compensation.registered #3 undo 3
-        5 activity.scheduled #4 work 1
-        6 activity.failed #4: it broke
-        7 run.ending failed: activity `work` failed: it broke
-        8 compensation.scheduled #3
-        9 compensation.failed #3: it broke
-        10 compensation.scheduled #2
-        11 run.adopted lease 2
-        12 compensation.completed #2
-        13 compensation.scheduled #1
-        14 activity.attempt-failed #1 attempt 1: it broke, again +920.346ms
-        15 compensation.completed #1
-        16 run.failed activity `work` failed: it broke, undo failed: it broke
-    "#]],
+            1 run.started workflow 0
+            2 compensation.registered #1 undo 1
+            3 compensation.registered #2 work 2
+            4 compensation.registered #3 undo 3
+            5 activity.scheduled #4 work 1
+            6 activity.failed #4: it broke (broken)
+            7 run.ending failed: activity `work` failed (call-failed): it broke (broken)
+            8 compensation.scheduled #3
+            9 compensation.failed #3: it broke (broken)
+            10 compensation.scheduled #2
+            11 run.adopted lease 2
+            12 compensation.completed #2
+            13 compensation.scheduled #1
+            14 activity.attempt-failed #1 attempt 1: it broke (broken), again +920.346ms
+            15 compensation.completed #1
+            16 run.failed activity `work` failed (call-failed): it broke (broken), undo failed: it broke (broken)
+        "#]],
     );
 }
 
@@ -710,7 +740,7 @@ fn termination_names_the_compensations_that_it_skips() {
         2 compensation.registered #1 undo 1
         3 compensation.registered #2 work 2
         4 signal.received go 1
-        5 run.ending failed: as planned
+        5 run.ending failed: as planned (planned)
         6 compensation.scheduled #2
         7 run.terminated no more, skipped ["work", "undo"]
     "#]]
@@ -732,21 +762,21 @@ fn lost_attempts_have_a_budget_of_their_own() {
     check(
         &mut run,
         &expect![[r#"
-        1 run.started workflow 0
-        2 activity.scheduled #1 work 1
-        3 activity.attempt-started #1 attempt 1
-        4 activity.attempt-lost #1 attempt 1
-        5 activity.attempt-started #1 attempt 1
-        6 activity.attempt-lost #1 attempt 1
-        7 activity.attempt-started #1 attempt 1
-        8 activity.attempt-lost #1 attempt 1
-        9 activity.attempt-started #1 attempt 1
-        10 activity.attempt-lost #1 attempt 1
-        11 activity.attempt-started #1 attempt 1
-        12 activity.attempt-lost #1 attempt 1
-        13 activity.failed #1: `work` took its process with it 5 times
-        14 run.failed activity `work` failed: `work` took its process with it 5 times
-    "#]],
+            1 run.started workflow 0
+            2 activity.scheduled #1 work 1
+            3 activity.attempt-started #1 attempt 1
+            4 activity.attempt-lost #1 attempt 1
+            5 activity.attempt-started #1 attempt 1
+            6 activity.attempt-lost #1 attempt 1
+            7 activity.attempt-started #1 attempt 1
+            8 activity.attempt-lost #1 attempt 1
+            9 activity.attempt-started #1 attempt 1
+            10 activity.attempt-lost #1 attempt 1
+            11 activity.attempt-started #1 attempt 1
+            12 activity.attempt-lost #1 attempt 1
+            13 activity.failed #1: `work` took its process with it 5 times (attempt-lost)
+            14 run.failed activity `work` failed (call-failed): `work` took its process with it 5 times (attempt-lost)
+        "#]],
     );
 }
 
@@ -761,12 +791,12 @@ fn lost_attempt_fails_an_activity_that_may_run_only_once() {
     check(
         &mut run,
         &expect![[r#"
-        1 run.started workflow 0
-        2 activity.scheduled #1 once 1
-        3 activity.attempt-started #1 attempt 1
-        4 activity.failed #1: the process died while it executed `once`, which may run only once
-        5 run.failed activity `once` failed: the process died while it executed `once`, which may run only once
-    "#]],
+            1 run.started workflow 0
+            2 activity.scheduled #1 once 1
+            3 activity.attempt-started #1 attempt 1
+            4 activity.failed #1: the process died while it executed `once`, which may run only once (attempt-lost)
+            5 run.failed activity `once` failed (call-failed): the process died while it executed `once`, which may run only once (attempt-lost)
+        "#]],
     );
 }
 

@@ -182,7 +182,7 @@ fn is_terminal(event: &Event) -> bool {
 fn describe(end: Option<&Event>) -> String {
     match end {
         Some(Event::RunCompleted { result }) => format!("it completed with {result:?}"),
-        Some(Event::RunFailed { failure, .. }) => format!("it failed with {failure:?}"),
+        Some(Event::RunFailed { failure, .. }) => format!("it failed: {failure:?}"),
         Some(Event::RunCancelled { .. }) => "it was cancelled".to_owned(),
         Some(Event::RunTerminated { reason, .. }) => format!("it was terminated: {reason}"),
         Some(_) | None => "it is not over; await its `result`, or `advance`".to_owned(),

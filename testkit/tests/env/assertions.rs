@@ -93,7 +93,7 @@ async fn failure_is_told_by_its_type() -> Result<(), Error> {
     run.assert_failed("rejected");
     let other = complaint(|| run.assert_failed("card-declined"));
     assert!(
-        other.contains("has not failed with `card-declined`: it failed with rejected: nobody wants it"),
+        other.contains("has not failed with `card-declined`: it failed: nobody wants it (rejected)"),
         "{other}"
     );
     Ok(())

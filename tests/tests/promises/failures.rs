@@ -60,10 +60,13 @@ async fn failure_of_an_activity_reaches_the_caller_with_its_structure(bed: Bed) 
     // As an error, it has sources, and says all of it.
     assert_eq!(
         error.to_string(),
-        format!("run {} failed: activity `charge` failed: not enough money", run.run_id())
+        format!(
+            "run {} failed: activity `charge` failed (call-failed): not enough money (card-declined)",
+            run.run_id()
+        )
     );
     let call = error.source().unwrap();
-    assert_eq!(call.source().unwrap().to_string(), "not enough money");
+    assert_eq!(call.source().unwrap().to_string(), "not enough money (card-declined)");
     // Whoever asks later gets the same.
     let again = bed.client.handle::<Order>(run.run_id()).result().await.unwrap_err();
     assert_eq!(again.failure(), error.failure());
@@ -113,7 +116,10 @@ async fn error_from_the_standard_library_keeps_its_type_and_causes(bed: Bed) {
     let error = bed.client.start::<Parse>("ten".to_owned()).await.unwrap().result().await.unwrap_err();
     let failure = error.failure().unwrap();
     assert!(failure.type_name.ends_with("::Outer"), "{}", failure.type_name);
-    assert_eq!(failure.to_string(), "the amount cannot be read: invalid digit found in string");
+    assert_eq!(
+        failure.to_string(),
+        format!("the amount cannot be read ({}): invalid digit found in string", failure.type_name)
+    );
 }
 
 async fn failure_that_is_not_retryable_says_so(bed: Bed) {

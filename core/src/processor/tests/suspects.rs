@@ -217,8 +217,8 @@ fn activity_that_takes_its_process_with_it_fails_in_the_end() {
         16 activity.attempt-started #1 attempt 1
         17 run.adopted lease 8
         18 activity.attempt-lost #1 attempt 1
-        19 activity.failed #1: `work` took its process with it 5 times
-        20 run.failed activity `work` failed: `work` took its process with it 5 times
+        19 activity.failed #1: `work` took its process with it 5 times (attempt-lost)
+        20 run.failed activity `work` failed (call-failed): `work` took its process with it 5 times (attempt-lost)
     "#]]
     .assert_eq(&desk.history(run));
 }

@@ -9,6 +9,7 @@ promises![
     input_of_an_activity_over_the_limit_stalls_the_run,
     result_of_an_activity_over_the_limit_fails_it,
     result_of_a_workflow_over_the_limit_stalls_the_run,
+    tagged_types_come_back_and_what_cannot_is_refused_fails_or_stalls,
     durations_that_cannot_be_are_refused_at_the_client,
     sleep_beyond_the_last_deadline_is_an_error_of_the_workflow,
     sleep_of_zero_ends_at_once,
@@ -101,6 +102,47 @@ async fn result_of_a_workflow_over_the_limit_stalls_the_run(bed: Bed) {
     strict.stop().await;
     bed.work(bed.worker().workflow::<Bloat>());
     assert_eq!(run.result().await.unwrap().len(), 1000);
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+pub(crate) enum Paid {
+    From { address: std::net::IpAddr },
+    // No `tag` of serde's can read it.
+    Exactly { cents: u128 },
+}
+
+activity!(Pay, "pay", Paid => Paid);
+
+workflow!(Payment, "payment", |ctx: Context, paid: Paid| -> WorkflowResult<Paid> {
+    let paid = ctx.activity::<Pay>(paid).await?;
+    if paid == (Paid::From { address: [0; 4].into() }) { Ok(EXACTLY) } else { Ok(paid) }
+});
+
+const EXACTLY: Paid = Paid::Exactly { cents: 1 };
+
+async fn tagged_types_come_back_and_what_cannot_is_refused_fails_or_stalls(bed: Bed) {
+    let pay = Pay::that(|_, paid| async move {
+        let other = Paid::From { address: [1; 4].into() };
+        Ok(if paid == other { EXACTLY } else { paid })
+    });
+    bed.work(bed.worker().workflow::<Payment>().activity(pay));
+    let start = |address: [u8; 4]| bed.client.start::<Payment>(Paid::From { address: address.into() });
+    let why = ["can be encoded, but not be read again", "`cents`: it has 128 bits"];
+
+    let run = start([10, 0, 0, 7]).await.unwrap();
+    assert_eq!(run.result().await.unwrap(), Paid::From { address: [10, 0, 0, 7].into() });
+
+    let refused = bed.client.start::<Payment>(EXACTLY).await.unwrap_err();
+    assert!(refused.is_payload(), "{refused}");
+    says(&refused, &why);
+
+    let failed = start([1; 4]).await.unwrap().result().await.unwrap_err();
+    assert!(failed.is_run_failed(), "{failed}");
+    says(&failed, &why);
+
+    let stalled = start([0; 4]).await.unwrap();
+    says(diagnosis(&stalled).await, &why);
 }
 
 async fn durations_that_cannot_be_are_refused_at_the_client(bed: Bed) {

@@ -14,6 +14,8 @@ pub enum Error {
         /// Where they were looked for, in this order.
         looked_in: Vec<String>,
     },
+    /// There is no PgBouncer on this machine.
+    NoPgBouncer,
     /// A program could not be run or did not succeed.
     Program {
         /// The program and its arguments.
@@ -56,6 +58,12 @@ impl fmt::Display for Error {
                 crate::POSTGRES_BIN_VARIABLE,
                 crate::DATABASE_URL_VARIABLE,
             ),
+            Self::NoPgBouncer => write!(
+                f,
+                "there is no `pgbouncer` in PATH nor in /usr/sbin. Install it (Debian: `apt-get install \
+                 pgbouncer`), or name the program in {}",
+                crate::PGBOUNCER_VARIABLE,
+            ),
             Self::Program { command, outcome } => write!(f, "`{command}` failed: {outcome}"),
             Self::File { path, source } => write!(f, "{}: {source}", path.display()),
             Self::NoAccount => write!(
@@ -78,7 +86,11 @@ impl std::error::Error for Error {
             Self::File { source, .. } => Some(source),
             #[cfg(feature = "databases")]
             Self::Sql { source, .. } => Some(source),
-            Self::NoInstallation { .. } | Self::Program { .. } | Self::NoAccount | Self::NoPort => None,
+            Self::NoInstallation { .. }
+            | Self::NoPgBouncer
+            | Self::Program { .. }
+            | Self::NoAccount
+            | Self::NoPort => None,
         }
     }
 }

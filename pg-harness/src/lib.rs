@@ -42,6 +42,8 @@ mod supervisor;
 
 mod server;
 
+mod pooler;
+
 #[cfg(feature = "databases")]
 mod database;
 #[cfg(feature = "databases")]
@@ -56,6 +58,7 @@ mod engine;
 pub use self::engine::Engine;
 pub use self::error::Error;
 pub use self::installation::{Installation, POSTGRES_BIN_VARIABLE};
+pub use self::pooler::{PGBOUNCER_VARIABLE, PgBouncer, PoolMode};
 pub use self::server::{Builder, Postgres};
 
 #[cfg(feature = "databases")]

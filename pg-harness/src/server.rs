@@ -20,7 +20,7 @@ use crate::supervisor::Supervisor;
 /// Ports are taken from below the range from which systems serve outgoing connections: otherwise any
 /// client on this machine could take the port of a server that is down and about to come back.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
-const PORT_TRIES: u32 = 50;
+pub(crate) const PORT_TRIES: u32 = 50;
 const CLASH_PAUSE: Duration = Duration::from_millis(100);
 
 /// Everything that differs from PostgreSQL's defaults, whatever the server is for.
@@ -306,7 +306,7 @@ impl Drop for Postgres {
     }
 }
 
-fn fresh_directory(account: Account) -> Result<PathBuf, Error> {
+pub(crate) fn fresh_directory(account: Account) -> Result<PathBuf, Error> {
     let name = format!("pgworkflows-{}-{:016x}", std::process::id(), random());
     let directory = std::env::temp_dir().join(name);
     DirBuilder::new().mode(0o700).create(&directory).map_err(at(&directory))?;
@@ -314,7 +314,7 @@ fn fresh_directory(account: Account) -> Result<PathBuf, Error> {
     Ok(directory)
 }
 
-fn free_port() -> Result<u16, Error> {
+pub(crate) fn free_port() -> Result<u16, Error> {
     let size = u64::from(PORTS.end - PORTS.start);
     (0..PORT_TRIES)
         .map(|_| PORTS.start + u16::try_from(random() % size).unwrap_or_default())

@@ -23,6 +23,16 @@ while read -r line; do :; done
 rm -rf "$2"
 "#;
 
+/// The same for a pooler, which runs as the shell's child: it has nothing to save.
+const POOLER_SCRIPT: &str = r#"
+trap '' HUP INT TERM
+"$1" --quiet "$2/pgbouncer.ini" &
+while read -r line; do :; done
+kill -KILL "$!"
+wait
+rm -rf "$2"
+"#;
+
 /// The shell that waits for this process to end.
 #[derive(Debug)]
 pub(crate) struct Supervisor {
@@ -36,10 +46,19 @@ impl Supervisor {
         account: Account,
         directory: &Path,
     ) -> Result<Self, Error> {
+        Self::run(SCRIPT, account, installation.programs(), directory)
+    }
+
+    /// Runs the pooler whose configuration is in `directory`.
+    pub(crate) fn run_pooler(program: &Path, account: Account, directory: &Path) -> Result<Self, Error> {
+        Self::run(POOLER_SCRIPT, account, program, directory)
+    }
+
+    fn run(script: &str, account: Account, programs: &Path, directory: &Path) -> Result<Self, Error> {
         let mut command = Command::new("sh");
         command
-            .args(["-c", SCRIPT, "supervisor"])
-            .arg(installation.programs())
+            .args(["-c", script, "supervisor"])
+            .arg(programs)
             .arg(directory)
             .current_dir("/")
             .process_group(0)

@@ -4,10 +4,12 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use pgworkflows_pg_harness::{Database, Error, Postgres};
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use pgworkflows_pg_harness::{Database, Error, PgBouncer, PoolMode, Postgres};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, Row};
 
 /// Set for the process that a test starts only to kill it.
 const VICTIM: &str = "PGWORKFLOWS_HARNESS_VICTIM";
@@ -175,4 +177,32 @@ fn victim_starts_a_server_and_waits() {
         }
         std::thread::sleep(Duration::from_secs(120));
     }
+}
+
+#[tokio::test]
+async fn pgbouncer_shares_one_connection_among_its_clients() {
+    // Given a pooler with one connection, in transaction mode
+    if !PgBouncer::is_here() {
+        return;
+    }
+    let server = Postgres::start().unwrap();
+    let pooler = PgBouncer::start(&server, PoolMode::Transaction, 1).unwrap();
+    // It refuses a parameter that the driver sends by default.
+    let options = PgConnectOptions::from_str(&pooler.url("postgres")).unwrap().extra_float_digits(None);
+    let question = "SELECT pg_backend_pid()";
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        clients.push(options.connect().await.unwrap());
+    }
+    // When three clients ask whom they talk to
+    let mut backends = std::collections::BTreeSet::new();
+    for client in &mut clients {
+        let row = sqlx::raw_sql(question).fetch_one(client).await.unwrap();
+        backends.insert(row.get::<i32, _>(0));
+    }
+    // Then they are answered by the same process of the server
+    assert_eq!(backends.len(), 1);
+    // And the pooler is gone with its value
+    drop(pooler);
+    options.connect().await.unwrap_err();
 }

@@ -1,11 +1,15 @@
-//! Finds or gets the PostgreSQL that the tests run on. It must not know what they do with it.
+//! Finds or gets the PostgreSQL that the tests run on, and the PgBouncer that some put before it. It must not know
+//! what they do with them.
 
 use std::env;
 use std::fmt;
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use pgworkflows_pg_harness::{DATABASE_URL_VARIABLE, Engine, Installation, POSTGRES_BIN_VARIABLE, Postgres};
+use pgworkflows_pg_harness::{
+    DATABASE_URL_VARIABLE, Engine, Installation, POSTGRES_BIN_VARIABLE, PgBouncer, Postgres,
+};
 
 use crate::command::{self, Failure, cargo};
 
@@ -87,6 +91,18 @@ fn get_programs_if_missing() {
     }
 }
 
+/// Finds or gets the PgBouncer that tests put before a server. Where there is none, those tests say so, and fail in
+/// continuous integration.
+pub(crate) fn find_or_get_pooler() -> Option<PathBuf> {
+    if PgBouncer::program().is_none() && is_root() && is_there("apt-get") {
+        eprintln!("     no PgBouncer here: installing Debian's package");
+        if let Err(failure) = apt_install("pgbouncer") {
+            eprintln!("     {failure}");
+        }
+    }
+    PgBouncer::program()
+}
+
 fn install_debian_package() -> Result<Installation, Failure> {
     if env::var_os(POSTGRES_BIN_VARIABLE).is_some() {
         // A directory that was named wrongly is a mistake to report, not one to cover up.
@@ -97,15 +113,18 @@ fn install_debian_package() -> Result<Installation, Failure> {
         return Err(Failure::new(WHAT_TO_DO));
     }
     eprintln!("     no PostgreSQL server programs here: installing Debian's package");
+    apt_install("postgresql").map_err(|failure| Failure::new(format!("{failure}\n{WHAT_TO_DO}")))?;
+    Installation::find().map_err(|error| Failure::new(format!("{error}\n{WHAT_TO_DO}")))
+}
+
+fn apt_install(package: &str) -> Result<(), Failure> {
     let apt = |arguments: &[&str]| {
         let mut command = Command::new("apt-get");
         command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
         command::run(command)
     };
-    let installed = apt(&["update", "--quiet"])
-        .and_then(|()| apt(&["install", "--yes", "--quiet", "--no-install-recommends", "postgresql"]));
-    installed.map_err(|failure| Failure::new(format!("{failure}\n{WHAT_TO_DO}")))?;
-    Installation::find().map_err(|error| Failure::new(format!("{error}\n{WHAT_TO_DO}")))
+    apt(&["update", "--quiet"])?;
+    apt(&["install", "--yes", "--quiet", "--no-install-recommends", package])
 }
 
 fn is_root() -> bool {

@@ -10,9 +10,14 @@ use crate::postgres;
 /// Plain `cargo test`, whose closing lines people and machines know how to read. It runs unit tests,
 /// the packages under `tests/`, examples' builds and doc tests, and no benches.
 pub(crate) fn run(arguments: &[&str]) -> Result<(), Failure> {
-    eprintln!("==> test 1/2: find or get a PostgreSQL");
+    eprintln!("==> test 1/2: find or get a PostgreSQL, and a PgBouncer");
     let server = postgres::find_or_get()?;
     eprintln!("     {server}");
+
+    match postgres::find_or_get_pooler() {
+        Some(program) => eprintln!("     PgBouncer: {}", program.display()),
+        None => eprintln!("     note: without PgBouncer, the tests through a pooler will say NOT TESTED"),
+    }
 
     eprintln!("==> test 2/2: run the tests");
     let mut test = cargo(["test", "--no-fail-fast"]);

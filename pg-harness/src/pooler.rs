@@ -1,0 +1,157 @@
+//! A PgBouncer of the caller's own before a server, thrown away with its value. It must not know what is sent
+//! through it.
+
+use std::env;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::account::Account;
+use crate::error::{Error, at};
+use crate::server::{PORT_TRIES, Postgres, free_port, fresh_directory};
+use crate::supervisor::Supervisor;
+
+/// The environment variable that names the program, where it is in none of the usual places.
+pub const PGBOUNCER_VARIABLE: &str = "PGWORKFLOWS_PGBOUNCER";
+
+/// Debian keeps the program out of the `PATH` of everybody but root.
+const DEBIAN_PROGRAM: &str = "/usr/sbin/pgbouncer";
+
+/// How long it may take to come up: it reads one file, but the machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// For how long a client keeps one of the pool's connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PoolMode {
+    /// For as long as it is connected.
+    Session,
+    /// Until the end of each transaction.
+    Transaction,
+}
+
+/// A PgBouncer that belongs to this value: it listens on loopback only, lets the user `postgres` in from there,
+/// and ends when the value is dropped or the process ends.
+#[derive(Debug)]
+pub struct PgBouncer {
+    _supervisor: Supervisor,
+    directory: PathBuf,
+    port: u16,
+}
+
+impl PgBouncer {
+    /// Where the program is on this machine, if it is there.
+    pub fn program() -> Option<PathBuf> {
+        if let Some(given) = env::var_os(PGBOUNCER_VARIABLE) {
+            return Some(PathBuf::from(given));
+        }
+        let path = env::var_os("PATH").unwrap_or_default();
+        let named = env::split_paths(&path).map(|directory| directory.join("pgbouncer"));
+        named.chain([PathBuf::from(DEBIAN_PROGRAM)]).find(|program| program.is_file())
+    }
+
+    /// Whether a test that needs one can run. If not, it is said where no test harness hides it.
+    ///
+    /// # Panics
+    ///
+    /// In continuous integration (`CI` is set), which can install one: nothing may go untested there in silence.
+    pub fn is_here() -> bool {
+        let here = Self::program().is_some();
+        if !here {
+            assert!(env::var_os("CI").is_none(), "{}", Error::NoPgBouncer);
+            // Nothing sensible is left to do where there is no standard error.
+            let _ = writeln!(io::stderr(), "NOT TESTED: {}", Error::NoPgBouncer);
+        }
+        here
+    }
+
+    /// Starts one that has `pool_size` connections per database, at most, to that server.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoPgBouncer`] if this machine has no such program; else what failed.
+    pub fn start(server: &Postgres, mode: PoolMode, pool_size: u32) -> Result<Self, Error> {
+        let program = Self::program().ok_or(Error::NoPgBouncer)?;
+        for _ in 0..PORT_TRIES {
+            if let Some(pooler) = Self::launch(&program, server, mode, pool_size)? {
+                return Ok(pooler);
+            }
+        }
+        Err(Error::NoPort)
+    }
+
+    /// The URL of one of the server's databases, through the pooler.
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// `None` if somebody else listens on its port.
+    fn launch(
+        program: &Path,
+        server: &Postgres,
+        mode: PoolMode,
+        pool_size: u32,
+    ) -> Result<Option<Self>, Error> {
+        let account = Account::for_server()?;
+        let directory = fresh_directory(account)?;
+        let port = free_port()?;
+        write(account, &directory.join("users.txt"), "\"postgres\" \"\"\n")?;
+        let configuration = configuration(&directory, server.port(), port, mode, pool_size);
+        write(account, &directory.join("pgbouncer.ini"), &configuration)?;
+        let supervisor = Supervisor::run_pooler(program, account, &directory)?;
+        let pooler = Self { _supervisor: supervisor, directory, port };
+        let began = Instant::now();
+        loop {
+            let log = pooler.log();
+            if log.contains("process up") {
+                return Ok(Some(pooler));
+            }
+            if log.contains("cannot listen on") {
+                return Ok(None);
+            }
+            if began.elapsed() > PATIENCE {
+                return Err(Error::Program { command: program.display().to_string(), outcome: log });
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// What it has written to its log so far; empty if that cannot be read.
+    fn log(&self) -> String {
+        fs::read_to_string(self.directory.join("pgbouncer.log")).unwrap_or_default()
+    }
+}
+
+fn configuration(directory: &Path, server: u16, port: u16, mode: PoolMode, pool_size: u32) -> String {
+    let directory = directory.display();
+    let mode = match mode {
+        PoolMode::Session => "session",
+        PoolMode::Transaction => "transaction",
+    };
+    format!(
+        "[databases]\n\
+         * = host=127.0.0.1 port={server}\n\
+         [pgbouncer]\n\
+         listen_addr = 127.0.0.1\n\
+         listen_port = {port}\n\
+         unix_socket_dir =\n\
+         auth_type = trust\n\
+         auth_file = {directory}/users.txt\n\
+         logfile = {directory}/pgbouncer.log\n\
+         pool_mode = {mode}\n\
+         default_pool_size = {pool_size}\n"
+    )
+}
+
+fn write(account: Account, path: &Path, text: &str) -> Result<(), Error> {
+    fs::write(path, text).map_err(at(path))?;
+    account.give(path)
+}
+
+impl Drop for PgBouncer {
+    fn drop(&mut self) {
+        // The supervisor does it as well, unless root owns something in there.
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}

@@ -44,7 +44,7 @@ impl PgBouncer {
     /// Where the program is on this machine, if it is there.
     pub fn program() -> Option<PathBuf> {
         if let Some(given) = env::var_os(PGBOUNCER_VARIABLE) {
-            return Some(PathBuf::from(given));
+            return Some(PathBuf::from(given)).filter(|program| program.is_file());
         }
         let path = env::var_os("PATH").unwrap_or_default();
         let named = env::split_paths(&path).map(|directory| directory.join("pgbouncer"));

@@ -3,7 +3,7 @@
 
 use pgworkflows::store::StoreError;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{ConnectOptions, Row};
+use sqlx::{ConnectOptions, Executor, Row};
 
 use crate::error::store_error;
 
@@ -14,16 +14,11 @@ const SERVER_VERSION_MIN: i32 = 140_000;
 pub(crate) async fn connect(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
     let mut connection = options.connect().await.map_err(|error| connect_error(options, error))?;
     // One round trip per connection, which may live for weeks.
-    let row = sqlx::query(
-        "select pg_catalog.current_setting('server_version_num')::int,
-                pg_catalog.current_setting('server_version'),
-                pg_catalog.current_setting('server_encoding'),
-                pg_catalog.pg_is_in_recovery()",
-    )
-    .persistent(false)
-    .fetch_one(&mut connection)
-    .await
-    .map_err(store_error)?;
+    let checks = "select pg_catalog.current_setting('server_version_num')::int,
+                         pg_catalog.current_setting('server_version'),
+                         pg_catalog.current_setting('server_encoding'),
+                         pg_catalog.pg_is_in_recovery()";
+    let row = connection.fetch_one(sqlx::raw_sql(checks)).await.map_err(store_error)?;
     let (number, version): (i32, String) = (row.get(0), row.get(1));
     check_version(number, &version)?;
     let (encoding, standby): (String, bool) = (row.get(2), row.get(3));
@@ -60,7 +55,7 @@ fn check_encoding(encoding: &str, options: &PgConnectOptions) -> Result<(), Stor
 }
 
 /// Where an address leads, without the password.
-fn place(options: &PgConnectOptions) -> String {
+pub(crate) fn place(options: &PgConnectOptions) -> String {
     let user = options.get_username();
     let database = options.get_database().unwrap_or(user);
     match options.get_socket() {

@@ -31,9 +31,10 @@ pub(crate) fn store_error(error: sqlx::Error) -> StoreError {
 }
 
 /// Whether the server said that it rolled the statement back. An error that ends the session says nothing: the statement
-/// may have been committed before. One of the connection may be a pooler's word, who does not know.
+/// may have been committed before. One of the connection may be a pooler's word, who does not know; and where a pooler
+/// mixes up statements, the answer may be to somebody else's.
 fn is_definite(severity: PgSeverity, code: &str) -> bool {
-    severity == PgSeverity::Error && !code.starts_with("08")
+    severity == PgSeverity::Error && !code.starts_with("08") && !is_mixed_up_code(code)
 }
 
 fn unavailable(reason: String, definite: bool, source: sqlx::Error) -> StoreError {
@@ -52,8 +53,10 @@ fn server_error(code: &str, reason: &str) -> Result<StoreError, String> {
         "42P01" | "42883" | "3F000" => StoreError::misconfigured(format!(
             "{reason}; the schema is not migrated, or by another version of this library"
         )),
-        // A cached plan went stale, or a pooler lost a prepared statement: another connection will do.
-        "0A000" | "26000" => return Err(reason),
+        // A cached plan went stale: another connection will do.
+        "0A000" => return Err(reason),
+        // A pooler lost a prepared statement, or has one of that name. Another connection may do, so nobody gives up.
+        "26000" | "42P05" => return Err(format!("{reason}: {MIXED_UP}")),
         _ => match &code[..code.len().min(2)] {
             // Data exceptions, such as a NUL in a text; limits of the program.
             "22" | "54" => StoreError::limit_exceeded(reason),
@@ -68,6 +71,22 @@ fn server_error(code: &str, reason: &str) -> Result<StoreError, String> {
             _ => return Err(reason),
         },
     })
+}
+
+/// What to do about a pooler that mixes up prepared statements.
+pub(crate) const MIXED_UP: &str = "\
+    a pooler gives each transaction another connection of the server, and does not carry prepared statements along; \
+    say `PostgresStore::builder(…).prepared_statements(false)`, or write `?statement-cache-capacity=0` into the \
+    address, or use PgBouncer 1.21 or newer with `max_prepared_statements`";
+
+/// Whether a statement met another of its name, or none, or one with other parameters.
+pub(crate) fn is_mixed_up(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| is_mixed_up_code(&code))
+}
+
+fn is_mixed_up_code(code: &str) -> bool {
+    ["26000", "42P05", "08P01"].contains(&code)
 }
 
 fn describe(error: &PgDatabaseError) -> String {
@@ -107,9 +126,9 @@ fn is_full_queue(code: &str, file: Option<&str>) -> bool {
 /// Whether the connection may be used again after this error.
 pub(crate) fn leaves_connection_usable(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Database(error) => {
-            error.code().is_some_and(|code| !["08", "57", "0A", "26"].contains(&&code[..code.len().min(2)]))
-        }
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            code != "42P05" && !["08", "57", "0A", "26"].contains(&&code[..code.len().min(2)])
+        }),
         sqlx::Error::Encode(_) | sqlx::Error::InvalidArgument(_) => true,
         _ => false,
     }
@@ -152,6 +171,8 @@ mod tests {
             ("54000", "refused"),       // program limit exceeded
             ("42501", "misconfigured"), // insufficient privilege
             ("42P01", "misconfigured"), // undefined table
+            ("42P05", "unavailable"),   // a pooler's prepared statement of that name
+            ("26000", "unavailable"),   // a pooler without a prepared statement of that name
             ("XX001", "corrupt"),       // data corrupted
             ("08006", "unavailable"),   // connection failure
             ("PW004", "unavailable"),   // moved here, and not put in order yet
@@ -165,6 +186,20 @@ mod tests {
             ("57P03", "unavailable"),   // recovery
         ] {
             assert_eq!(meaning(code), expected, "{code}");
+        }
+    }
+
+    #[test]
+    fn only_what_the_server_said_of_the_statement_itself_is_definite() {
+        for (severity, code, definite) in [
+            (PgSeverity::Error, "55P03", true),  // lock timeout
+            (PgSeverity::Error, "57014", true),  // cancelled
+            (PgSeverity::Fatal, "57P01", false), // shutdown
+            (PgSeverity::Error, "08006", false), // a pooler lost its connection
+            (PgSeverity::Error, "42P05", false), // a pooler mixes up prepared statements
+            (PgSeverity::Error, "26000", false),
+        ] {
+            assert_eq!(is_definite(severity, code), definite, "{code}");
         }
     }
 

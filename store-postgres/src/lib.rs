@@ -27,6 +27,7 @@ mod moved;
 mod notify;
 mod options;
 mod partition;
+mod pooler;
 mod query;
 mod recover;
 mod schema;

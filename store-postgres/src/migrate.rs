@@ -5,7 +5,7 @@
 
 use pgworkflows::store::StoreError;
 use sha2::{Digest, Sha256};
-use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Executor, Row, SqlSafeStr};
 
 use crate::connect::connect;
@@ -31,14 +31,14 @@ const MIGRATIONS: &[Migration] = &[
 ];
 
 impl Migration {
-    /// The checksum of the text with the placeholder: the same in every schema.
-    fn checksum(&self) -> [u8; 32] {
-        Sha256::digest(self.sql).into()
+    /// The checksum of the text with the placeholder, in hexadecimal: the same in every schema.
+    fn checksum(&self) -> String {
+        Sha256::digest(self.sql).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// The step and its record.
     fn script(&self, schema: &Schema) -> String {
-        let checksum: String = self.checksum().iter().map(|byte| format!("{byte:02x}")).collect();
+        let checksum = self.checksum();
         format!(
             "{}\ninsert into {}.migrations (number, name, checksum)\n\
              values ({}, '{}', decode('{checksum}', 'hex'));\n",
@@ -127,20 +127,19 @@ async fn missing(
 ) -> Result<Vec<&'static Migration>, StoreError> {
     // By the catalog's tables: `to_regclass` asks a cache, which may not know yet what another process made while
     // this one waited for the lock.
-    let exists = "select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-                  where n.nspname = $1 and c.relname = 'migrations'";
-    let exists = sqlx::query(exists).bind(schema.as_str()).persistent(false);
-    if exists.fetch_optional(&mut *connection).await.map_err(store_error)?.is_none() {
+    let exists =
+        "select 1 from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+                  where n.nspname = '@schema@' and c.relname = 'migrations'";
+    if read(connection, schema.fill(exists)).await?.is_empty() {
         return Ok(MIGRATIONS.iter().collect());
     }
     let applied =
-        format!("select number, name, checksum from {}.migrations order by number", schema.as_str());
-    let applied = sqlx::query(AssertSqlSafe(applied)).persistent(false).fetch_all(connection).await;
-    let applied = applied.map_err(store_error)?;
+        "select number, name, pg_catalog.encode(checksum, 'hex') from @schema@.migrations order by number";
+    let applied = read(connection, schema.fill(applied)).await?;
     for row in &applied {
-        let (number, name, checksum): (i32, String, Vec<u8>) = (row.get(0), row.get(1), row.get(2));
+        let (number, name, checksum): (i32, String, String) = (row.get(0), row.get(1), row.get(2));
         match MIGRATIONS.iter().find(|migration| migration.number == number) {
-            Some(migration) if migration.checksum() == *checksum => {}
+            Some(migration) if migration.checksum() == checksum => {}
             Some(_) => {
                 return Err(StoreError::corrupt(format!(
                     "migration {number} ({name}) of schema `{}` was applied in another wording than this \
@@ -167,14 +166,10 @@ async fn check_transactions(
     connection: &mut PgConnection,
     options: &PgConnectOptions,
 ) -> Result<(), StoreError> {
-    let row = sqlx::query(
-        "select pg_catalog.current_setting('transaction_isolation'),
-                pg_catalog.current_setting('transaction_read_only'), pg_catalog.current_database()::text",
-    )
-    .persistent(false)
-    .fetch_one(connection)
-    .await
-    .map_err(store_error)?;
+    let current = "select pg_catalog.current_setting('transaction_isolation'),
+                pg_catalog.current_setting('transaction_read_only'), pg_catalog.current_database()::text";
+    let rows = read(connection, current.to_owned()).await?;
+    let row = rows.first().ok_or_else(|| store_error(sqlx::Error::RowNotFound))?;
     let (isolation, read_only, database): (String, String, String) = (row.get(0), row.get(1), row.get(2));
     let (default, needed, setting) = match (&*isolation, &*read_only) {
         ("read committed", "off") => return Ok(()),
@@ -192,6 +187,13 @@ async fn run(connection: &mut PgConnection, script: String) -> Result<(), StoreE
     // Safe: the only thing put into our own scripts is a checked identifier.
     let script = sqlx::raw_sql(AssertSqlSafe(script).into_sql_str());
     connection.execute(script).await.map(drop).map_err(store_error)
+}
+
+/// A read without parameters: one message, whose answer no pooler can give to somebody else.
+async fn read(connection: &mut PgConnection, text: String) -> Result<Vec<PgRow>, StoreError> {
+    // Safe as above.
+    let read = sqlx::raw_sql(AssertSqlSafe(text).into_sql_str());
+    connection.fetch_all(read).await.map_err(store_error)
 }
 
 /// One lock per schema, in a space that all users of advisory locks in a database share: hence a hash.

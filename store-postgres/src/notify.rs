@@ -9,6 +9,7 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use pgworkflows::ShardId;
 use pgworkflows::store::Hint;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
+use sqlx::{AssertSqlSafe, Executor};
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::Instant;
 
@@ -33,14 +34,16 @@ pub(crate) struct Bell {
     channel: String,
     /// `None` if notifications are switched off.
     options: Option<PgConnectOptions>,
+    /// Whether that connection can listen as well: it cannot if a pooler gives it another server each time.
+    listens: bool,
     /// To the thread, once there is one.
     rings: OnceLock<mpsc::UnboundedSender<Hint>>,
 }
 
 impl Bell {
     /// A bell that opens nothing before it is used.
-    pub(crate) fn new(options: Option<PgConnectOptions>, channel: String) -> Self {
-        Self { hints: broadcast::channel(BACKLOG).0, channel, options, rings: OnceLock::new() }
+    pub(crate) fn new(options: Option<PgConnectOptions>, listens: bool, channel: String) -> Self {
+        Self { hints: broadcast::channel(BACKLOG).0, channel, options, listens, rings: OnceLock::new() }
     }
 
     /// Listens.
@@ -77,6 +80,7 @@ impl Bell {
             let (sender, receiver) = mpsc::unbounded_channel();
             let line = Line {
                 options: options.clone(),
+                listens: self.listens,
                 channel: self.channel.clone(),
                 hints: self.hints.clone(),
                 rings: receiver,
@@ -94,6 +98,7 @@ impl Bell {
 /// The thread's side. It ends when the store is dropped, and with it the sender of rings.
 struct Line {
     options: PgConnectOptions,
+    listens: bool,
     channel: String,
     hints: broadcast::Sender<Hint>,
     rings: mpsc::UnboundedReceiver<Hint>,
@@ -151,10 +156,11 @@ impl Line {
         listener.ignore_pool_close_event(true);
         // This loop reconnects by itself, to be able to say so.
         listener.eager_reconnect(false);
-        // The one connection with a state: a notification writes a commit record, but nobody needs it on disk.
-        sqlx::query("set synchronous_commit = off").execute(&mut listener).await?;
-        let backend: i32 =
-            sqlx::query_scalar("select pg_catalog.pg_backend_pid()").fetch_one(&mut listener).await?;
+        if !self.listens {
+            return Ok((listener, 0));
+        }
+        let backend = sqlx::query_scalar("select pg_catalog.pg_backend_pid()").persistent(false);
+        let backend: i32 = backend.fetch_one(&mut listener).await?;
         listener.listen(&self.channel).await?;
         Ok((listener, backend.cast_unsigned()))
     }
@@ -175,8 +181,8 @@ impl Line {
                     }
                     let rest = REST_PER_HINT.saturating_mul(pending.len() as u32).min(REST_MAX);
                     let payload = write(&std::mem::take(&mut pending));
-                    let ring = sqlx::query("select pg_catalog.pg_notify($1, $2)").bind(&self.channel).bind(payload);
-                    if let Err(error) = ring.execute(&mut listener).await {
+                    let ring = AssertSqlSafe(ring_statement(&self.channel, &payload));
+                    if let Err(error) = listener.execute(ring).await {
                         if !is_notification_queue_full(&error) {
                             return Err(error);
                         }
@@ -202,6 +208,16 @@ impl Line {
             }
         }
     }
+}
+
+/// One statement without parameters, which no pooler can mix up with another's, and which leaves nothing set in a
+/// connection that may serve somebody else next. A notification writes a commit record, but nobody needs it on disk.
+fn ring_statement(channel: &str, payload: &str) -> String {
+    // Safe without quoting: the channel is a checked identifier, and a payload has words, numbers and commas.
+    format!(
+        "select pg_catalog.set_config('synchronous_commit', 'off', true), \
+         pg_catalog.pg_notify('{channel}', '{payload}')"
+    )
 }
 
 /// The longest pause between two attempts to connect, and the longest that one may take.

@@ -47,6 +47,7 @@ pub struct Builder {
     partition_width: Duration,
     notifications: bool,
     listen_url: Option<String>,
+    prepared_statements: bool,
     verify: bool,
 }
 
@@ -62,6 +63,7 @@ impl Builder {
             partition_width: PARTITION_WIDTH,
             notifications: true,
             listen_url: None,
+            prepared_statements: true,
             verify: cfg!(debug_assertions),
         }
     }
@@ -129,6 +131,16 @@ impl Builder {
         self
     }
 
+    /// Whether connections may keep prepared statements (the default). Say `false`, or write
+    /// `?statement-cache-capacity=0` into the address, where a pooler gives every transaction another connection of
+    /// the server and does not carry statements along: PgBouncer in transaction mode before 1.21, or without
+    /// `max_prepared_statements`. Every call is then a transaction of its own in four round trips instead of one.
+    #[must_use]
+    pub fn prepared_statements(mut self, prepared_statements: bool) -> Self {
+        self.prepared_statements = prepared_statements;
+        self
+    }
+
     /// Whether the database compares every batch with the log before it writes it, to catch bugs of the engine:
     /// an assertion that costs a probe per run. By default it is made in builds with debug assertions.
     #[must_use]
@@ -180,6 +192,8 @@ impl Builder {
         Ok(Options {
             schema: Schema::new(&self.schema)?,
             connect,
+            listen_directly: self.listen_url.is_some(),
+            prepared_statements: self.prepared_statements && !forbids_prepared_statements(&self.url),
             listen: self.notifications.then_some(listen),
             migrate: self.migrate,
             pool_size: self.pool_size,
@@ -204,6 +218,9 @@ pub(crate) struct Options {
     pub(crate) connect: PgConnectOptions,
     /// `None` if notifications are switched off.
     pub(crate) listen: Option<PgConnectOptions>,
+    /// Whether the listener has an address of its own, past a pooler.
+    pub(crate) listen_directly: bool,
+    pub(crate) prepared_statements: bool,
     pub(crate) migrate: bool,
     pub(crate) pool_size: u32,
     /// As the server's setting of that name takes it.
@@ -211,6 +228,12 @@ pub(crate) struct Options {
     pub(crate) call_timeout: Duration,
     pub(crate) verify: bool,
     pub(crate) partition_width_seconds: i64,
+}
+
+/// Whether the address says so, in the driver's own word.
+fn forbids_prepared_statements(url: &str) -> bool {
+    let parameters = url.split_once('?').map_or("", |(_, parameters)| parameters);
+    parameters.split('&').any(|parameter| parameter == "statement-cache-capacity=0")
 }
 
 fn connect_options(url: &str) -> Result<PgConnectOptions, StoreError> {

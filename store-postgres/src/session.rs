@@ -10,6 +10,7 @@ use pgworkflows::store::{
     Append, Appended, Claim, Claimed, Due, DueRuns, InboxPage, InboxRead, Load, Loaded, Release, Session,
     StoreError, Tick, Ticked, Unparked,
 };
+use sqlx::Connection;
 use sqlx::postgres::{PgArguments, PgConnection, PgRow, Postgres};
 use sqlx::query::Query;
 
@@ -54,7 +55,8 @@ impl PostgresSession {
         query: Query<'_, Postgres, PgArguments>,
     ) -> Result<Result<Vec<PgRow>, sqlx::Error>, StoreError> {
         let mut connection = self.take().await?;
-        let rows = with_timeout(self.shared.call_timeout, query.fetch_all(&mut connection)).await;
+        let call = rows(&mut connection, query, self.shared.prepared_statements);
+        let rows = with_timeout(self.shared.call_timeout, call).await;
         if rows.as_ref().err().is_none_or(leaves_connection_usable) {
             self.connection = Some(connection);
         }
@@ -69,6 +71,30 @@ impl PostgresSession {
         tokio::time::timeout(timeout, connect(&self.shared.connect))
             .await
             .map_err(|_| StoreError::unavailable(format!("no connection came about within {timeout:?}")))?
+    }
+}
+
+/// Runs one statement and commits.
+///
+/// The driver sends a statement and its parameters in two messages, each with an end of its own. Where no statement is
+/// kept prepared under a name, a pooler may have had somebody else's take its place in between, one that takes the
+/// same parameters; within a transaction, the connection of the server is one's own.
+pub(crate) async fn rows(
+    connection: &mut PgConnection,
+    query: Query<'_, Postgres, PgArguments>,
+    prepared_statements: bool,
+) -> Result<Vec<PgRow>, sqlx::Error> {
+    if prepared_statements {
+        return query.fetch_all(connection).await;
+    }
+    let mut transaction = connection.begin().await?;
+    match query.fetch_all(&mut *transaction).await {
+        Ok(rows) => transaction.commit().await.map(|()| rows),
+        Err(error) => {
+            // What went wrong first is what counts; a connection that is lost shows it at its next call.
+            transaction.rollback().await.ok();
+            Err(error)
+        }
     }
 }
 

@@ -12,17 +12,17 @@ use crate::{append, inbox, lease, moved, partition, query, recover, submit};
 
 /// One statement with the schema's name in it.
 #[derive(Clone, Debug)]
-pub(crate) struct Statement(Arc<str>);
+pub(crate) struct Statement {
+    text: Arc<str>,
+    /// Whether a connection may keep it prepared.
+    prepared: bool,
+}
 
 impl Statement {
-    fn new(schema: &Schema, text: &str) -> Self {
-        Self(schema.fill(text).into())
-    }
-
     /// The statement, to bind its parameters.
     pub(crate) fn query(&self) -> Query<'static, Postgres, PgArguments> {
         // Safe, because the only thing that was put into a literal is a checked identifier.
-        sqlx::query(AssertSqlSafe(Arc::clone(&self.0)).into_sql_str())
+        sqlx::query(AssertSqlSafe(Arc::clone(&self.text)).into_sql_str()).persistent(self.prepared)
     }
 }
 
@@ -54,9 +54,9 @@ pub(crate) struct Statements {
 }
 
 impl Statements {
-    /// The statements for one schema.
-    pub(crate) fn new(schema: &Schema) -> Self {
-        let statement = |text| Statement::new(schema, text);
+    /// The statements for one schema, which connections may keep prepared or not.
+    pub(crate) fn new(schema: &Schema, prepared: bool) -> Self {
+        let statement = |text| Statement { text: schema.fill(text).into(), prepared };
         Self {
             submit: statement(submit::SUBMIT),
             inbox_news: statement(inbox::NEWS),

@@ -10,16 +10,18 @@ use pgworkflows::store::{
     ClosedRun, Hint, Queue, Session, Store, StoreError, StoreQuery, Submission, Submitted, Switchboard,
 };
 use sqlx::Connection;
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow, Postgres};
 use sqlx::query::Query;
 use tokio::sync::broadcast;
 
-use crate::error::store_error;
+use crate::error::{leaves_connection_usable, store_error};
 use crate::notify::Bell;
 use crate::options::{Builder, Options};
 use crate::partition::Partitions;
+use crate::pooler::{self, Pooling};
 use crate::schema::Schema;
-use crate::session::{PostgresSession, with_timeout};
+use crate::session::{PostgresSession, rows, with_timeout};
 use crate::sql::Statements;
 use crate::{lease, migrate, query, submit};
 
@@ -46,6 +48,7 @@ pub(crate) struct Shared {
     pub(crate) lock_timeout: String,
     pub(crate) call_timeout: Duration,
     pub(crate) verify: bool,
+    pub(crate) prepared_statements: bool,
     pub(crate) statements: Statements,
     pub(crate) partitions: Partitions,
     pub(crate) bell: Bell,
@@ -88,6 +91,8 @@ impl PostgresStore {
     }
 
     pub(crate) async fn open(options: Options) -> Result<Self, StoreError> {
+        let pooling = pooler::recognise(&options).await?;
+        let listens = options.listen_directly || pooling == Pooling::PerConnection;
         migrate::migrate(&options).await?;
         let pool = PgPoolOptions::new()
             .max_connections(options.pool_size)
@@ -104,15 +109,16 @@ impl PostgresStore {
             })
             .connect_lazy_with(options.connect.clone());
         let shared = Shared {
-            statements: Statements::new(&options.schema),
+            statements: Statements::new(&options.schema, options.prepared_statements),
             partitions: Partitions::default(),
-            bell: Bell::new(options.listen, options.schema.channel()),
+            bell: Bell::new(options.listen, listens, options.schema.channel()),
             switchboard: Switchboard::default(),
             schema: options.schema,
             connect: options.connect,
             lock_timeout: options.lock_timeout,
             call_timeout: options.call_timeout,
             verify: options.verify,
+            prepared_statements: options.prepared_statements,
             pool,
         };
         let store = Self { shared: Arc::new(shared) };
@@ -127,15 +133,38 @@ impl PostgresStore {
 
 impl Shared {
     /// Runs a statement on a connection of the pool.
-    ///
-    /// It is one autocommitted statement. A caller that goes away in mid-call leaves a connection that still has
-    /// an answer to read, which the driver does before it uses it again; what must not be done on a pooled
-    /// connection is to begin a transaction, because going away then may leave it open.
     pub(crate) async fn fetch(
         &self,
         query: Query<'_, Postgres, PgArguments>,
     ) -> Result<Vec<PgRow>, StoreError> {
-        with_timeout(self.call_timeout, query.fetch_all(&self.pool)).await.map_err(store_error)
+        with_timeout(self.call_timeout, self.fetch_raw(query)).await.map_err(store_error)
+    }
+
+    /// One autocommitted statement leaves nothing behind if its caller goes away in mid-call but an answer to be read,
+    /// which the driver does before it uses the connection again. A transaction might be left open: such a connection
+    /// is closed.
+    async fn fetch_raw(&self, query: Query<'_, Postgres, PgArguments>) -> Result<Vec<PgRow>, sqlx::Error> {
+        if self.prepared_statements {
+            return query.fetch_all(&self.pool).await;
+        }
+        let mut lent = Lent(Some(self.pool.acquire().await?));
+        let Some(connection) = lent.0.as_deref_mut() else { return Err(sqlx::Error::WorkerCrashed) };
+        let rows = rows(connection, query, false).await;
+        if rows.as_ref().err().is_none_or(leaves_connection_usable) {
+            drop(lent.0.take());
+        }
+        rows
+    }
+}
+
+/// A connection that goes back to the pool if it is taken out, and is closed if it is not.
+struct Lent(Option<PoolConnection<Postgres>>);
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Some(connection) = &mut self.0 {
+            connection.close_on_drop();
+        }
     }
 }
 

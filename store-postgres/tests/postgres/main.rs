@@ -1,5 +1,6 @@
 //! The Postgres store against a real server: every rule of its protocols as a fact.
 
+mod engine;
 mod support;
 
 mod append;
@@ -11,6 +12,7 @@ mod moved;
 mod notify;
 mod partition;
 mod plans;
+mod pooler;
 mod query;
 mod recover;
 mod server;

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use pgworkflows::store::{
-    Due, OpenState, RunFilter, RunPage, StoreQuery, Submitted, Suspect, SuspectStage, Unparked,
+    Due, OpenState, Release, RunFilter, RunPage, StoreQuery, Submitted, Suspect, SuspectStage, Unparked,
 };
 use pgworkflows::{EventSeq, Timestamp};
 use pgworkflows_pg_harness::Postgres;
@@ -87,7 +87,7 @@ async fn no_setting_of_a_session_changes_what_a_text_means() {
 
 /// Everything that a store does with its database, and that it comes back as it was. A user's own connection is odd as
 /// well, whatever the driver sets when it connects.
-async fn work(world: &World, odd: &str) {
+pub(crate) async fn work(world: &World, odd: &str) {
     // A start, a signal in a user's transaction, and both read
     let mut writer = world.writer().await;
     let run = world.run(1);
@@ -139,5 +139,11 @@ async fn work(world: &World, odd: &str) {
             .await
             .unwrap();
     assert_eq!(states, [("completed".to_owned(), true), ("parked".to_owned(), true)]);
-    writer.release().await;
+
+    // And a release, with the run that the next owner is to suspect
+    let release = Release { lease: writer.lease, at_fault: Some(old) };
+    writer.session.release(&release).await.unwrap();
+    let claimed = world.session().await.claim(&claim(None, TTL, 4)).await.unwrap();
+    let suspects: Vec<_> = claimed.suspects.iter().map(|suspect| (suspect.run, suspect.strikes)).collect();
+    assert_eq!(suspects, [(old, 1)]);
 }

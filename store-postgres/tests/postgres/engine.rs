@@ -1,0 +1,69 @@
+//! The whole engine on the store: a workflow, its worker and its client.
+
+use std::time::Duration;
+
+use pgworkflows::prelude::*;
+use pgworkflows::{Client, Worker};
+use pgworkflows_postgres::PostgresStore;
+
+use crate::support::unique;
+
+struct Greeting;
+
+impl Workflow for Greeting {
+    const NAME: &'static str = "greeting";
+    type Input = String;
+    type Output = String;
+
+    async fn run(ctx: Context, name: String) -> WorkflowResult<String> {
+        let word = ctx.wait_for(WORD).await?;
+        ctx.sleep(Duration::from_millis(1)).await?;
+        ctx.activity::<Greet>((word, name)).await
+    }
+}
+
+const WORD: Signal<String> = Signal::new("word");
+
+struct Greet;
+
+#[async_trait]
+impl Activity for Greet {
+    const NAME: &'static str = "greet";
+    type Input = (String, String);
+    type Output = String;
+
+    async fn execute(&self, _: ActivityContext, (word, name): Self::Input) -> ActivityResult<String> {
+        Ok(format!("{word}, {name}!"))
+    }
+}
+
+pub(crate) fn worker(store: &PostgresStore, processors: usize) -> Worker {
+    let worker = Worker::builder(store.clone()).workflow::<Greeting>().activity(Greet);
+    worker.processors(processors).tick_interval(Duration::from_millis(50)).build().unwrap()
+}
+
+/// Runs begin, wait, are signalled and end; the worker shuts down and hands over.
+pub(crate) async fn runs_complete(store: &PostgresStore, processors: usize) {
+    let worker = worker(store, processors);
+    let client = Client::builder(store.clone()).poll_interval(Duration::from_millis(50)).build().unwrap();
+    let talk = async {
+        let runs = (0..20).map(|number| {
+            let client = client.clone();
+            async move {
+                let start = client.start::<Greeting>(format!("Ada {number}"));
+                // Half of them take the inbox: a key is never given to a processor of the same process.
+                let run = match number % 2 {
+                    0 => start.await?,
+                    _ => start.key(format!("greeting:{}", unique())).await?,
+                };
+                run.signal(WORD, "Hello".to_owned()).await?;
+                run.result().await
+            }
+        });
+        futures::future::try_join_all(runs).await
+    };
+    let mut said = None;
+    worker.run_until(async { said = Some(talk.await) }).await.unwrap();
+    let said = said.unwrap().unwrap();
+    assert_eq!(said, (0..20).map(|number| format!("Hello, Ada {number}!")).collect::<Vec<_>>());
+}

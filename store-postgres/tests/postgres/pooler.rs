@@ -1,0 +1,205 @@
+//! Through PgBouncer: what works in which mode, and what is recognised when connecting.
+
+use std::str::FromStr;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use futures::future::{join, join_all};
+use pgworkflows::store::{Hint, Store, StoreError, Submitted};
+use pgworkflows::{RunId, Timestamp};
+use pgworkflows_pg_harness::{Database, PgBouncer, PoolMode, Postgres};
+use pgworkflows_postgres::{Builder, PostgresStore};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions, Connection, PgConnection, Row};
+
+use crate::engine::runs_complete;
+use crate::settings;
+use crate::support::*;
+
+/// A database behind a pooler of its own.
+struct Pooled {
+    database: Database,
+    pooler: PgBouncer,
+}
+
+impl Pooled {
+    /// `None` where there is no PgBouncer, which has been said then.
+    fn new(mode: PoolMode, pool_size: u32) -> Option<Self> {
+        // One server for all of these tests. The harness stops it when the process ends.
+        static SERVER: OnceLock<Postgres> = OnceLock::new();
+        if !PgBouncer::is_here() {
+            return None;
+        }
+        let server = SERVER.get_or_init(|| Postgres::start().unwrap());
+        let database = server.create_database().unwrap();
+        Some(Self { database, pooler: PgBouncer::start(server, mode, pool_size).unwrap() })
+    }
+
+    fn url(&self) -> String {
+        self.pooler.url(self.database.name())
+    }
+
+    fn direct_url(&self) -> &str {
+        self.database.url()
+    }
+
+    /// A connection through the pooler, past the store.
+    async fn connection(&self) -> PgConnection {
+        let options = PgConnectOptions::from_str(&self.url()).unwrap();
+        options.extra_float_digits(None).connect().await.unwrap()
+    }
+
+    fn builder(&self) -> Builder {
+        PostgresStore::builder(&self.url()).lock_timeout(Duration::from_secs(5))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_complete_through_transactions_of_a_pooler_without_prepared_statements() {
+    for pool_size in [1, 5] {
+        let Some(pooled) = Pooled::new(PoolMode::Transaction, pool_size) else { return };
+        let store = pooled.builder().prepared_statements(false).connect().await.unwrap();
+        runs_complete(&store, 1).await;
+        // The driver's own word for it, in the address.
+        let url = format!("{}?statement-cache-capacity=0", pooled.url());
+        runs_complete(&PostgresStore::connect(&url).await.unwrap(), 1).await;
+    }
+}
+
+#[tokio::test]
+async fn every_call_works_through_transactions_of_a_pooler_without_prepared_statements() {
+    for pool_size in [1, 5] {
+        let Some(Pooled { database, pooler }) = Pooled::new(PoolMode::Transaction, pool_size) else { return };
+        let url = pooler.url(database.name());
+        let builder = PostgresStore::builder(&url).prepared_statements(false).verify_appends(true);
+        settings::work(&World::on(database, |_| builder).await, "select 1").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_complete_through_sessions_of_a_pooler() {
+    let Some(pooled) = Pooled::new(PoolMode::Session, 5) else { return };
+    // A worker takes three, so that two are left.
+    runs_complete(&pooled.builder().pool_size(1).connect().await.unwrap(), 1).await;
+}
+
+#[tokio::test]
+async fn statements_of_one_shape_are_never_taken_for_each_other() {
+    for pool_size in [1, 5] {
+        // Given callers of `release` and of `make_partition`, which take the same types, over connections that a
+        // pooler gives to either
+        let Some(pooled) = Pooled::new(PoolMode::Transaction, pool_size) else { return };
+        let builder = pooled.builder().prepared_statements(false).verify_appends(false);
+        let store = builder.connect().await.unwrap();
+        store.queue("default", 64).await.unwrap();
+        // When both are busy at the same time
+        let makers = join_all((0..3).map(|maker| append_without_partition(&store, maker)));
+        let releasers = join_all((0..3).map(|_| claim_and_release(&store)));
+        join(makers, releasers).await;
+        // Then each did what it was told to: nothing is missing in the log, and only who released is fenced.
+        let mut connection = PgConnection::connect(pooled.direct_url()).await.unwrap();
+        let found = "select (select count(*) from pgworkflows.events),
+                            (select count(*) from pgworkflows.leases where not fenced)";
+        let (events, valid): (i64, i64) = sqlx::query_as(found).fetch_one(&mut connection).await.unwrap();
+        assert_eq!((events, valid), (i64::from(3 * ROUNDS), 3));
+    }
+}
+
+const ROUNDS: u16 = 10;
+
+/// Appends to a lease of its own; each append finds no partition, and has one made.
+async fn append_without_partition(store: &PostgresStore, maker: u16) {
+    let mut session = store.session().await.unwrap();
+    let claimed = session.claim(&claim(None, TTL, 1)).await.unwrap();
+    let shard = claimed.shards[0].shard;
+    let mut writer = Writer::new(session, &claimed);
+    for round in 0..ROUNDS {
+        let month = i64::from(maker * ROUNDS + round);
+        let born = Timestamp::from_micros((1_400_000_000 + month * 30 * 24 * 3600) * 1_000_000);
+        writer.append_event(RunId::new(born, shard, unique()), 1).await.unwrap();
+    }
+}
+
+async fn claim_and_release(store: &PostgresStore) {
+    let mut session = store.session().await.unwrap();
+    for _ in 0..3 * ROUNDS {
+        let claimed = session.claim(&claim(None, TTL, 1)).await.unwrap();
+        session.release(&release(claimed.lease)).await.unwrap();
+        let renewed = session.claim(&claim(Some(claimed.lease), TTL, 1)).await;
+        assert!(is_fenced(&renewed), "{renewed:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_was_cut_short_leaves_no_transaction_open() {
+    // Given a pooler with two connections, and a store that may use one
+    let Some(pooled) = Pooled::new(PoolMode::Transaction, 2) else { return };
+    let store = pooled.builder().prepared_statements(false).pool_size(1).connect().await.unwrap();
+    let queue = store.queue("default", 4).await.unwrap();
+    let run = || RunId::new(queue.now, queue.first_shard, unique());
+    let mut connection = PgConnection::connect(pooled.direct_url()).await.unwrap();
+    let mut transaction = connection.begin().await.unwrap();
+    let held = [start(run(), Some("acme"), "Acme")];
+    store.submit_in(&mut transaction, &held).await.unwrap();
+    // When calls are given up in the middle, at various places
+    for millis in 0..10 {
+        let starts = [start(run(), Some("acme"), "Acme")];
+        let cut = tokio::time::timeout(Duration::from_millis(millis), store.submit(&starts)).await;
+        assert!(cut.is_err());
+    }
+    transaction.rollback().await.unwrap();
+    // Then nothing of them is left: the next call is answered, and commits.
+    let begun = run();
+    assert_eq!(store.submit(&[start(begun, None, "Other")]).await.unwrap(), [Submitted::Accepted]);
+    let mut connection = PgConnection::connect(pooled.direct_url()).await.unwrap();
+    let committed = sqlx::query("select from pgworkflows.open_runs where run_id = $1::uuid");
+    let committed = committed.bind(sqlx::types::Uuid::from_u128(begun.as_u128()));
+    assert!(committed.fetch_optional(&mut connection).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_pooler_that_mixes_up_prepared_statements_is_refused_with_what_to_say() {
+    for pool_size in [1, 5] {
+        let Some(pooled) = Pooled::new(PoolMode::Transaction, pool_size) else { return };
+        // The second time, the pooler's connections have statements prepared already.
+        for _ in 0..2 {
+            let refused = pooled.builder().connect().await.unwrap_err();
+            assert!(matches!(refused, StoreError::Misconfigured { .. }), "{refused}");
+            for word in
+                ["prepared_statements(false)", "?statement-cache-capacity=0", "max_prepared_statements"]
+            {
+                assert!(refused.to_string().contains(word), "{refused}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_pooler_with_one_connection_for_a_session_is_refused() {
+    let Some(pooled) = Pooled::new(PoolMode::Session, 1) else { return };
+    let builder = pooled.builder().lock_timeout(Duration::from_secs(1)).call_timeout(Duration::from_secs(4));
+    let refused = builder.connect().await.unwrap_err();
+    assert!(matches!(refused, StoreError::Misconfigured { .. }), "{refused}");
+    assert!(refused.to_string().contains("default_pool_size"), "{refused}");
+}
+
+#[tokio::test]
+async fn whoever_cannot_listen_through_a_pooler_still_rings() {
+    // Given a worker's store with a direct connection, and a client's through a pooler
+    let Some(pooled) = Pooled::new(PoolMode::Transaction, 1) else { return };
+    let direct = PostgresStore::connect(pooled.direct_url()).await.unwrap();
+    let mut hints = direct.hints();
+    // It listens as soon as it tells that hints may have been missed before.
+    assert_eq!(hints.recv().await.unwrap(), Hint::Missed);
+    let store = pooled.builder().prepared_statements(false).connect().await.unwrap();
+    let queue = store.queue("default", 4).await.unwrap();
+    // When the client submits
+    let run = RunId::new(queue.now, queue.first_shard, unique());
+    store.submit(&[start(run, None, "Acme")]).await.unwrap();
+    // Then the worker is told
+    assert_eq!(hints.recv().await.unwrap(), Hint::Mail(run.shard()));
+    // And nothing was set for whoever gets the pooler's connection next.
+    let mut other = pooled.connection().await;
+    let setting = sqlx::raw_sql("show synchronous_commit").fetch_one(&mut other).await.unwrap();
+    assert_eq!(setting.get::<String, _>(0), "on");
+}

@@ -170,6 +170,12 @@ impl Error {
         matches!(*self.0, Kind::Store(StoreError::Unavailable { .. }))
     }
 
+    /// Whether an open transaction holds the start's key, somebody else's or one that was left open. The error names it
+    /// where the store knows. The start may be repeated, and is answered when that transaction has ended.
+    pub fn is_key_held(&self) -> bool {
+        matches!(*self.0, Kind::Store(StoreError::Held { .. }))
+    }
+
     /// The failure of the run whose result was asked for.
     pub fn failure(&self) -> Option<&Failure> {
         match &*self.0 {

@@ -63,6 +63,8 @@ pub trait Store: Any + fmt::Debug + Send + Sync + 'static {
     /// Hints of what other sessions did. Every hint may be lost: whoever listens polls as well.
     fn hints(&self) -> broadcast::Receiver<Hint>;
 
+    ///
+    /// [`StoreError::Held`] if an open transaction holds the key of a start and does not end soon.
     /// The reads for people.
     fn query(&self) -> &dyn StoreQuery;
 

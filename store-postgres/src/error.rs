@@ -89,6 +89,11 @@ fn is_mixed_up_code(code: &str) -> bool {
     ["26000", "42P05", "08P01"].contains(&code)
 }
 
+/// Whether a lock was waited for in vain.
+pub(crate) fn is_lock_timeout(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "55P03")
+}
+
 fn describe(error: &PgDatabaseError) -> String {
     let mut text = error.message().to_owned();
     for part in [error.detail(), error.hint()].into_iter().flatten() {
@@ -156,6 +161,7 @@ mod tests {
         let meaning = |code| match server_error(code, "reason") {
             Ok(StoreError::Fenced { .. }) => "fenced",
             Ok(StoreError::Conflict { .. }) => "conflict",
+            Ok(StoreError::Held { .. }) => "held",
             Ok(StoreError::LimitExceeded { .. }) => "refused",
             Ok(StoreError::Misconfigured { .. }) => "misconfigured",
             Ok(StoreError::Corrupt { .. }) => "corrupt",

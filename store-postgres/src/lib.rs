@@ -38,6 +38,7 @@ mod submit;
 mod transaction;
 mod values;
 
+mod key_holder;
 pub use self::options::Builder;
 pub use self::store::PostgresStore;
 pub use self::transaction::InTransaction;

@@ -16,6 +16,10 @@ const POOL_SIZE: u32 = 8;
 /// How long a statement waits for a lock, by default: far below a lease's time to live (15 s).
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long a start waits for its key at most, should somebody's open transaction hold it: long enough for one that is
+/// about to commit, and no longer than a person waits for a click.
+const KEY_TIMEOUT_MAX: Duration = Duration::from_secs(1);
+
 /// How long a call waits for its answer, by default, before the connection is given up.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -92,7 +96,7 @@ impl Builder {
     }
 
     /// How long a statement waits for a lock: 1 ms or more, 2 s by default. Stay far below the time to live of
-    /// the workers' leases, 15 s by default.
+    /// the workers' leases, 15 s by default. A start waits for 1 s at most for a key that an open transaction holds.
     #[must_use]
     pub fn lock_timeout(mut self, timeout: Duration) -> Self {
         self.lock_timeout = timeout;
@@ -197,7 +201,8 @@ impl Builder {
             listen: self.notifications.then_some(listen),
             migrate: self.migrate,
             pool_size: self.pool_size,
-            lock_timeout: format!("{}ms", self.lock_timeout.as_millis()),
+            lock_timeout: milliseconds(self.lock_timeout),
+            key_timeout: self.lock_timeout.min(KEY_TIMEOUT_MAX),
             call_timeout: self.call_timeout,
             verify: self.verify,
             partition_width_seconds: self.partition_width.as_secs().cast_signed(),
@@ -226,11 +231,17 @@ pub(crate) struct Options {
     /// As the server's setting of that name takes it.
     pub(crate) lock_timeout: String,
     pub(crate) call_timeout: Duration,
+    pub(crate) key_timeout: Duration,
     pub(crate) verify: bool,
     pub(crate) partition_width_seconds: i64,
 }
 
 /// Whether the address says so, in the driver's own word.
+/// A duration as the server's settings take it.
+pub(crate) fn milliseconds(duration: Duration) -> String {
+    format!("{}ms", duration.as_millis())
+}
+
 fn forbids_prepared_statements(url: &str) -> bool {
     let parameters = url.split_once('?').map_or("", |(_, parameters)| parameters);
     parameters.split('&').any(|parameter| parameter == "statement-cache-capacity=0")

@@ -8,7 +8,7 @@ use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 use crate::schema::Schema;
-use crate::{append, inbox, lease, moved, partition, query, recover, submit};
+use crate::{append, inbox, key_holder, lease, moved, partition, query, recover, submit};
 
 /// One statement with the schema's name in it.
 #[derive(Clone, Debug)]
@@ -30,6 +30,7 @@ impl Statement {
 #[derive(Debug)]
 pub(crate) struct Statements {
     pub(crate) submit: Statement,
+    pub(crate) key_holder: Statement,
     pub(crate) inbox_news: Statement,
     pub(crate) inbox_page: Statement,
     pub(crate) append: Statement,
@@ -59,6 +60,7 @@ impl Statements {
         let statement = |text| Statement { text: schema.fill(text).into(), prepared };
         Self {
             submit: statement(submit::SUBMIT),
+            key_holder: statement(key_holder::KEY_HOLDER),
             inbox_news: statement(inbox::NEWS),
             inbox_page: statement(inbox::PAGE),
             append: statement(append::APPEND),

@@ -47,6 +47,7 @@ pub(crate) struct Shared {
     pub(crate) connect: PgConnectOptions,
     pub(crate) lock_timeout: String,
     pub(crate) call_timeout: Duration,
+    pub(crate) key_timeout: Duration,
     pub(crate) verify: bool,
     pub(crate) prepared_statements: bool,
     pub(crate) statements: Statements,
@@ -118,6 +119,7 @@ impl PostgresStore {
             lock_timeout: options.lock_timeout,
             call_timeout: options.call_timeout,
             verify: options.verify,
+            key_timeout: options.key_timeout,
             prepared_statements: options.prepared_statements,
             pool,
         };
@@ -137,13 +139,21 @@ impl Shared {
         &self,
         query: Query<'_, Postgres, PgArguments>,
     ) -> Result<Vec<PgRow>, StoreError> {
-        with_timeout(self.call_timeout, self.fetch_raw(query)).await.map_err(store_error)
+        self.fetch_raw(query).await.map_err(store_error)
+    }
+
+    /// The same for a caller that wants to see the server's error.
+    pub(crate) async fn fetch_raw(
+        &self,
+        query: Query<'_, Postgres, PgArguments>,
+    ) -> Result<Vec<PgRow>, sqlx::Error> {
+        with_timeout(self.call_timeout, self.fetch_pooled(query)).await
     }
 
     /// One autocommitted statement leaves nothing behind if its caller goes away in mid-call but an answer to be read,
     /// which the driver does before it uses the connection again. A transaction might be left open: such a connection
     /// is closed.
-    async fn fetch_raw(&self, query: Query<'_, Postgres, PgArguments>) -> Result<Vec<PgRow>, sqlx::Error> {
+    async fn fetch_pooled(&self, query: Query<'_, Postgres, PgArguments>) -> Result<Vec<PgRow>, sqlx::Error> {
         if self.prepared_statements {
             return query.fetch_all(&self.pool).await;
         }

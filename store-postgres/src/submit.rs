@@ -2,6 +2,7 @@
 //! append waits for.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use pgworkflows::RunId;
 use pgworkflows::store::{Hint, StoreError, Submission, Submitted};
@@ -9,7 +10,9 @@ use sqlx::postgres::{PgArguments, PgBindIterExt, PgConnection, PgRow, Postgres};
 use sqlx::query::Query;
 use sqlx::types::Uuid;
 
-use crate::error::store_error;
+use crate::error::{is_lock_timeout, store_error};
+use crate::key_holder;
+use crate::options::milliseconds;
 use crate::store::Shared;
 use crate::values::{get, message_uuid, shard_number, uuid};
 
@@ -25,8 +28,18 @@ pub(crate) async fn submit(
     if submissions.is_empty() {
         return Ok(Vec::new());
     }
-    let query = bind(shared, submissions).bind(None::<String>).bind(Some(shared.lock_timeout.clone()));
-    let submitted = verdicts(&shared.fetch(query).await?, submissions)?;
+    let lock_timeout = match is_keyed(submissions) {
+        true => milliseconds(shared.key_timeout),
+        false => shared.lock_timeout.clone(),
+    };
+    let query = bind(shared, submissions).bind(None::<String>).bind(Some(lock_timeout));
+    let rows = match shared.fetch_raw(query).await {
+        Err(error) if is_lock_timeout(&error) => {
+            return Err(key_holder::blame(shared, submissions, shared.key_timeout, error).await);
+        }
+        rows => rows.map_err(store_error)?,
+    };
+    let submitted = verdicts(&rows, submissions)?;
     let shards: BTreeSet<_> = submissions
         .iter()
         .zip(&submitted)
@@ -47,8 +60,17 @@ pub(crate) async fn submit_in(
         return Ok(Vec::new());
     }
     let query = bind(shared, submissions).bind(shared.bell.channel()).bind(None::<String>);
-    let rows = query.fetch_all(connection).await.map_err(store_error)?;
-    verdicts(&rows, submissions)
+    match query.fetch_all(connection).await {
+        // How long it was waited for is the connection's own setting.
+        Err(error) if is_lock_timeout(&error) => {
+            Err(key_holder::blame(shared, submissions, Duration::ZERO, error).await)
+        }
+        rows => verdicts(&rows.map_err(store_error)?, submissions),
+    }
+}
+
+fn is_keyed(submissions: &[Submission]) -> bool {
+    submissions.iter().filter_map(|submission| submission.opens.as_ref()).any(|run| run.key.is_some())
 }
 
 fn bind(shared: &Shared, submissions: &[Submission]) -> Query<'static, Postgres, PgArguments> {

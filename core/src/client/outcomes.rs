@@ -279,6 +279,7 @@ pub(super) fn same_error(error: &StoreError) -> StoreError {
         StoreError::Fenced { reason } => StoreError::fenced(reason),
         StoreError::Conflict { reason } => StoreError::conflict(reason),
         StoreError::Unavailable { reason, .. } => StoreError::unavailable(reason),
+        StoreError::Held { reason } => StoreError::held(reason),
         StoreError::Corrupt { reason } => StoreError::corrupt(reason),
         StoreError::Misconfigured { reason } => StoreError::misconfigured(reason),
         StoreError::LimitExceeded { reason } => StoreError::limit_exceeded(reason),

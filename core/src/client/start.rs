@@ -52,6 +52,8 @@ use crate::workflow::Workflow;
 /// * [`Error::is_payload`]: the input cannot be encoded, or not be read again by its own type.
 /// * [`Error::is_key_conflict`]: a run of this workflow was started under the key with another input, or another
 ///   digest.
+/// * [`Error::is_key_held`]: an open transaction holds the key. It is waited for, but not for long: one second with a
+///   PostgreSQL store. The error names the transaction. Repeat the start when it has ended.
 /// * [`Error::is_unavailable`]: whether the run was started is not known. A start with a key may be repeated.
 #[must_use = "a start does nothing until it is awaited"]
 pub struct StartRun<W: Workflow> {

@@ -25,6 +25,12 @@ pub enum StoreError {
         /// The error beneath, where there is one.
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
+    /// Somebody's open transaction holds what the request needs, such as the key of a start: nothing was submitted, and
+    /// the same request is answered when that transaction has ended.
+    Held {
+        /// What is held, by whom, and since when.
+        reason: String,
+    },
     /// The store holds, or answers, something that cannot be: a person has to look.
     Corrupt {
         /// What was found, where, and what to do.
@@ -58,6 +64,11 @@ impl StoreError {
         Self::Unavailable { reason: reason.into(), definite: false, source: None }
     }
 
+    /// A [`StoreError::Held`].
+    pub fn held(reason: impl Into<String>) -> Self {
+        Self::Held { reason: reason.into() }
+    }
+
     /// A [`StoreError::Corrupt`].
     pub fn corrupt(reason: impl Into<String>) -> Self {
         Self::Corrupt { reason: reason.into() }
@@ -80,6 +91,7 @@ impl fmt::Display for StoreError {
             Self::Fenced { reason } => write!(f, "fenced: {reason}"),
             Self::Conflict { reason } => write!(f, "conflict: {reason}"),
             Self::Unavailable { reason, .. } => write!(f, "the store is unavailable: {reason}"),
+            Self::Held { reason } => f.write_str(reason),
             Self::Corrupt { reason } => write!(f, "the store holds what cannot be: {reason}"),
             Self::Misconfigured { reason } => write!(f, "the store cannot be used as it is: {reason}"),
             Self::LimitExceeded { reason } => write!(f, "refused by the store: {reason}"),
@@ -94,6 +106,7 @@ impl std::error::Error for StoreError {
             Self::Unavailable { .. }
             | Self::Fenced { .. }
             | Self::Conflict { .. }
+            | Self::Held { .. }
             | Self::Corrupt { .. }
             | Self::Misconfigured { .. }
             | Self::LimitExceeded { .. } => None,

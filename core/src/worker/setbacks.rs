@@ -44,7 +44,7 @@ impl Loss {
 /// Whether the same request may succeed after a while, without anybody touching this process.
 pub(super) fn waiting_helps(error: &StoreError) -> bool {
     match error {
-        StoreError::Unavailable { .. } | StoreError::Misconfigured { .. } => true,
+        StoreError::Unavailable { .. } | StoreError::Held { .. } | StoreError::Misconfigured { .. } => true,
         StoreError::Fenced { .. }
         | StoreError::Conflict { .. }
         | StoreError::Corrupt { .. }
@@ -204,6 +204,7 @@ mod tests {
             Loss::Unrenewed { at_fault: None },
             Loss::Fenced(String::new()),
             StoreError::unavailable("").into(),
+            StoreError::held("").into(),
             StoreError::misconfigured("").into(),
         ];
         for _ in 0..limits::SETBACKS_MAX {

@@ -1,8 +1,11 @@
 //! Submitting messages.
 
+use pgworkflows::RunId;
 use pgworkflows::store::{OpenState, Store, StoreError, StoreQuery, Submitted};
-use sqlx::Connection;
+use pgworkflows_pg_harness::Postgres;
+use pgworkflows_postgres::PostgresStore;
 use sqlx::postgres::PgListener;
+use sqlx::{Connection, PgConnection};
 
 use crate::support::*;
 
@@ -178,12 +181,73 @@ async fn simultaneous_starts_under_one_key_make_one_run() {
 async fn a_key_held_by_an_open_transaction_is_waited_for_no_longer_than_the_timeout() {
     let world = World::new().await;
     let mut connection = world.connection().await;
+    sqlx::query("set application_name = 'checkout'").execute(&mut connection).await.unwrap();
+    let pid: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut connection).await.unwrap();
     let mut transaction = connection.begin().await.unwrap();
     let first = [start(world.run(0), Some("acme"), "Acme")];
     world.store.submit_in(&mut transaction, &first).await.unwrap();
-    let second = [start(world.run(0), Some("acme"), "Acme")];
-    let waited = world.store.submit(&second).await;
-    assert!(is_unavailable(&waited), "{waited:?}");
+    // Alone, and among others that wait for the same key: they hold nothing.
+    for others in [0, 3] {
+        let second = async || world.store.submit(&[start(world.run(0), Some("acme"), "Acme")]).await;
+        for waited in futures::future::join_all((0..=others).map(|_| second())).await {
+            let error = waited.unwrap_err();
+            assert!(matches!(error, StoreError::Held { .. }), "{error:?}");
+            let holder =
+                format!("process {pid} of the server, application `checkout`, user `postgres`, since ");
+            for words in ["key `acme` of workflow `trial`", &holder] {
+                assert!(error.to_string().contains(words), "{error}");
+            }
+        }
+    }
     transaction.commit().await.unwrap();
-    assert_eq!(world.store.submit(&second).await.unwrap(), [Submitted::Existing(first[0].run)]);
+    let third = [start(world.run(0), Some("acme"), "Acme")];
+    assert_eq!(world.store.submit(&third).await.unwrap(), [Submitted::Existing(first[0].run)]);
+}
+
+#[tokio::test]
+async fn a_key_held_by_a_prepared_transaction_is_named_with_it() {
+    let server = Postgres::builder().setting("max_prepared_transactions", "1").start().unwrap();
+    let database = server.create_database().unwrap();
+    // What has notified cannot be prepared.
+    let builder = PostgresStore::builder(database.url()).lock_timeout(LOCK_TIMEOUT).notifications(false);
+    let store = builder.connect().await.unwrap();
+    let queue = store.queue("default", 4).await.unwrap();
+    let run = || RunId::new(queue.now, queue.first_shard, unique());
+    let mut connection = PgConnection::connect(database.url()).await.unwrap();
+    sqlx::query("begin").execute(&mut connection).await.unwrap();
+    store.submit_in(&mut connection, &[start(run(), Some("acme"), "Acme")]).await.unwrap();
+    sqlx::query("prepare transaction 'forgotten'").execute(&mut connection).await.unwrap();
+    let error = store.submit(&[start(run(), Some("acme"), "Acme")]).await.unwrap_err();
+    assert!(error.to_string().contains("the prepared transaction `forgotten`"), "{error}");
+    sqlx::query("rollback prepared 'forgotten'").execute(&mut connection).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_key_held_by_another_role_is_named_as_far_as_it_may_be_seen() {
+    let world = World::new().await;
+    // Given a role that may work with the schema, and sees nothing of what others do
+    let role = format!("guest_{}", world.database.name());
+    let mut connection = world.connection().await;
+    for statement in [
+        format!("create role {role} login"),
+        format!("grant usage on schema pgworkflows to {role}"),
+        format!("grant all on all tables in schema pgworkflows to {role}"),
+    ] {
+        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut connection).await.unwrap();
+    }
+    let url = world.database.url().replacen("postgres@", &format!("{role}@"), 1);
+    let guest = PostgresStore::builder(&url).lock_timeout(LOCK_TIMEOUT).connect().await.unwrap();
+    // When a superuser's transaction holds the key
+    let mut transaction = connection.begin().await.unwrap();
+    let held = [start(world.run(0), Some("acme"), "Acme")];
+    world.store.submit_in(&mut transaction, &held).await.unwrap();
+    let error = guest.submit(&[start(world.run(0), Some("acme"), "Acme")]).await.unwrap_err();
+    // Then the process is named all the same
+    assert!(matches!(error, StoreError::Held { .. }), "{error:?}");
+    assert!(error.to_string().contains(" of the server"), "{error}");
+    transaction.rollback().await.unwrap();
+    drop(guest);
+    for statement in [format!("drop owned by {role}"), format!("drop role {role}")] {
+        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut connection).await.unwrap();
+    }
 }

@@ -110,7 +110,8 @@ impl From<StoreError> for Problem {
         match error {
             StoreError::Fenced { .. } => Self::Fenced,
             StoreError::Conflict { .. } => Self::Conflict,
-            StoreError::Unavailable { .. } => Self::Unavailable,
+            // Both say: later.
+            StoreError::Unavailable { .. } | StoreError::Held { .. } => Self::Unavailable,
             StoreError::Corrupt { .. } => Self::Corrupt,
             StoreError::Misconfigured { .. } => Self::Misconfigured,
             StoreError::LimitExceeded { .. } => Self::LimitExceeded,

@@ -115,6 +115,16 @@ async fn start_gives_up_after_five_retries() {
 }
 
 #[tokio::test]
+async fn key_that_is_held_is_told_at_once() {
+    let World { client, store, .. } = world();
+    store.state().submit_answers.push_back(Err(StoreError::held("key `a` is held by process 7")));
+    let error = client.start::<Greeting>("Ada".to_owned()).key("a").await.unwrap_err();
+    assert!(error.is_key_held() && !error.is_unavailable(), "{error:?}");
+    assert_eq!(error.to_string(), "key `a` is held by process 7");
+    assert_eq!(store.state().submitted.len(), 1);
+}
+
+#[tokio::test]
 async fn definite_error_is_not_tried_again() {
     let World { client, store, .. } = world();
     store.state().submit_answers.push_back(Err(StoreError::limit_exceeded("too old")));

@@ -47,6 +47,14 @@ pub trait Store: Any + fmt::Debug + Send + Sync + 'static {
     /// Opens a session for the calling thread.
     async fn session(&self) -> Result<Box<dyn Session>, StoreError>;
 
+    /// Whether the store has room for a worker's sessions, which is asked before it begins: with too few it would wait
+    /// for ever, and its runs with it. A store without a limit has.
+    ///
+    /// [`StoreError::Misconfigured`] if it can never have the least that are needed.
+    async fn check_room(&self, _wanted: SessionsWanted) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// The queue of that name; created with `shards` shards where there is none. An existing queue keeps the
     /// number of shards that it was created with.
     async fn queue(&self, name: &str, shards: u16) -> Result<Queue, StoreError>;
@@ -55,6 +63,8 @@ pub trait Store: Any + fmt::Debug + Send + Sync + 'static {
     /// When it returns, what was accepted is durable.
     ///
     /// A submission that was accepted before, by its run for a start, is accepted again and changes nothing.
+    ///
+    /// [`StoreError::Held`] if an open transaction holds the key of a start and does not end soon.
     async fn submit(&self, submissions: &[Submission]) -> Result<Vec<Submitted>, StoreError>;
 
     /// Those of `runs` that are over.
@@ -63,8 +73,6 @@ pub trait Store: Any + fmt::Debug + Send + Sync + 'static {
     /// Hints of what other sessions did. Every hint may be lost: whoever listens polls as well.
     fn hints(&self) -> broadcast::Receiver<Hint>;
 
-    ///
-    /// [`StoreError::Held`] if an open transaction holds the key of a start and does not end soon.
     /// The reads for people.
     fn query(&self) -> &dyn StoreQuery;
 
@@ -80,6 +88,10 @@ pub trait Store: Any + fmt::Debug + Send + Sync + 'static {
 impl<S: Store + ?Sized> Store for Arc<S> {
     async fn session(&self) -> Result<Box<dyn Session>, StoreError> {
         (**self).session().await
+    }
+
+    async fn check_room(&self, wanted: SessionsWanted) -> Result<(), StoreError> {
+        (**self).check_room(wanted).await
     }
 
     async fn queue(&self, name: &str, shards: u16) -> Result<Queue, StoreError> {
@@ -148,6 +160,15 @@ pub trait Session: Send {
     /// Fences the lease and frees its shards at once: no death is counted. Does nothing if the lease is fenced or
     /// missing, except that a run at fault gets its strike, once per lease, as long as the store remembers the lease.
     async fn release(&mut self, release: &Release) -> Result<(), StoreError>;
+}
+
+/// How many sessions somebody will have open at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionsWanted {
+    /// Without these, nothing works.
+    pub least: usize,
+    /// More than these are not opened, but for those of threads that are left behind in workflows which never yield.
+    pub most: usize,
 }
 
 /// A named group of workers and the contiguous range of shards that they serve.

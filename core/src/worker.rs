@@ -8,7 +8,9 @@ mod threads;
 mod driver;
 mod executor;
 mod input;
+mod requests;
 mod serve;
+mod sessions;
 mod setbacks;
 mod stopwatch;
 
@@ -37,7 +39,7 @@ use crate::guard::caught_in;
 use crate::host::{Host, SystemHost};
 use crate::processor::ProcessorConfig;
 use crate::registry::Definitions;
-use crate::store::Store;
+use crate::store::{Queue, SessionsWanted, Store, StoreError};
 use crate::time::Timestamp;
 
 /// Executes the runs of a queue: workflows on threads of its own, activities on the tokio runtime of the
@@ -155,8 +157,8 @@ impl Worker {
     /// that was there. Dropping the future stops the worker as well, without a grace.
     ///
     /// # Errors
-    /// Only what no waiting will cure: a refused queue, a database that is not as it must be, threads that
-    /// cannot be started. Later on, what a processor meets ten times in a row
+    /// Only what no waiting will cure: a refused queue, a database that is not as it must be or has too few connections,
+    /// threads that cannot be started. Later on, what a processor meets ten times in a row
     /// ([`SETBACKS_MAX`](crate::limits::SETBACKS_MAX)), over half a minute at least: a store that answers what cannot be, or a
     /// panic. Or workflows that took all of its threads, after four
     /// ([`THREADS_LEFT_BEHIND_MAX`](crate::limits::THREADS_LEFT_BEHIND_MAX)) were replaced. Everything else is handed over before; see
@@ -215,20 +217,31 @@ impl Worker {
         ended
     }
 
-    async fn queue(&self, host: &dyn Host) -> Result<crate::store::Queue, Error> {
+    /// Finds out whether there is room for the worker before it begins, and opens its queue.
+    async fn prepare_store(&self) -> Result<Queue, StoreError> {
+        self.store.check_room(sessions(self.config.processors)).await?;
+        self.store.queue(&self.config.queue, self.config.queue_shards).await
+    }
+
+    async fn queue(&self, host: &dyn Host) -> Result<Queue, Error> {
         let mut delays = backoff::backoff(host);
         loop {
-            let asked = self.store.queue(&self.config.queue, self.config.queue_shards);
-            let asked = caught_in(self.vitals.queue.ask(host, 0, asked)).await;
+            let asked = caught_in(self.vitals.queue.ask(host, 0, self.prepare_store())).await;
             match asked.map_err(|panicked| Error::gave_up(format!("the worker cannot begin: {panicked}")))? {
                 Ok(queue) => return Ok(queue),
-                Err(crate::store::StoreError::Unavailable { .. }) => {
+                Err(StoreError::Unavailable { .. } | StoreError::Held { .. }) => {
                     host.sleep(delays.next().unwrap_or(backoff::BACKOFF_MAX)).await;
                 }
                 Err(error) => return Err(error.into()),
             }
         }
     }
+}
+
+/// How many sessions a worker opens: those that it needs, and those that it uses under load.
+fn sessions(processors: usize) -> SessionsWanted {
+    // One for the heart, and one or two per processor.
+    SessionsWanted { least: processors + 1, most: 2 * processors + 1 }
 }
 
 impl fmt::Debug for Worker {

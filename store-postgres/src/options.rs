@@ -9,8 +9,8 @@ use sqlx::postgres::PgConnectOptions;
 use crate::PostgresStore;
 use crate::schema::Schema;
 
-/// How many connections the store's pool has at most, by default. It serves clients; every processor has a
-/// connection of its own beside it, and the process one for notifications.
+/// How many connections the store's pool has at most, by default. It serves clients; what workers open beside it, the
+/// crate's documentation counts.
 const POOL_SIZE: u32 = 8;
 
 /// How long a statement waits for a lock, by default: far below a lease's time to live (15 s).
@@ -88,7 +88,8 @@ impl Builder {
         self
     }
 
-    /// How many connections the clients of this process share at most: 1 or more, 8 by default.
+    /// How many connections the clients of this process share at most: 1 or more, 8 by default. They are opened when they
+    /// are needed. A worker opens more beside them: `p + 2` to `2 p + 2` with `p` processors.
     #[must_use]
     pub fn pool_size(mut self, connections: u32) -> Self {
         self.pool_size = connections;
@@ -230,18 +231,18 @@ pub(crate) struct Options {
     pub(crate) pool_size: u32,
     /// As the server's setting of that name takes it.
     pub(crate) lock_timeout: String,
-    pub(crate) call_timeout: Duration,
     pub(crate) key_timeout: Duration,
+    pub(crate) call_timeout: Duration,
     pub(crate) verify: bool,
     pub(crate) partition_width_seconds: i64,
 }
 
-/// Whether the address says so, in the driver's own word.
 /// A duration as the server's settings take it.
 pub(crate) fn milliseconds(duration: Duration) -> String {
     format!("{}ms", duration.as_millis())
 }
 
+/// Whether the address says so, in the driver's own word.
 fn forbids_prepared_statements(url: &str) -> bool {
     let parameters = url.split_once('?').map_or("", |(_, parameters)| parameters);
     parameters.split('&').any(|parameter| parameter == "statement-cache-capacity=0")
@@ -260,7 +261,11 @@ fn connect_options(url: &str) -> Result<PgConnectOptions, StoreError> {
              postgres://user:password@host:5432/database"
         ))
     })?;
+    let options = match options.get_application_name() {
+        Some(_) => options,
+        None => options.application_name("pgworkflows"),
+    };
     // The driver would set the digits of floats at the start of a session, which PgBouncer refuses and
     // nobody here needs.
-    Ok(options.application_name("pgworkflows").extra_float_digits(None))
+    Ok(options.extra_float_digits(None))
 }

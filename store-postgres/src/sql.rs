@@ -8,7 +8,7 @@ use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 use crate::schema::Schema;
-use crate::{append, inbox, key_holder, lease, moved, partition, query, recover, submit};
+use crate::{append, durability, inbox, key_holder, lease, moved, partition, query, recover, room, submit};
 
 /// One statement with the schema's name in it.
 #[derive(Clone, Debug)]
@@ -31,6 +31,8 @@ impl Statement {
 pub(crate) struct Statements {
     pub(crate) submit: Statement,
     pub(crate) key_holder: Statement,
+    pub(crate) room: Statement,
+    pub(crate) durability: Statement,
     pub(crate) inbox_news: Statement,
     pub(crate) inbox_page: Statement,
     pub(crate) append: Statement,
@@ -61,6 +63,8 @@ impl Statements {
         Self {
             submit: statement(submit::SUBMIT),
             key_holder: statement(key_holder::KEY_HOLDER),
+            room: statement(room::ROOM),
+            durability: statement(durability::DURABILITY),
             inbox_news: statement(inbox::NEWS),
             inbox_page: statement(inbox::PAGE),
             append: statement(append::APPEND),

@@ -7,7 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pgworkflows::RunId;
 use pgworkflows::store::{
-    ClosedRun, Hint, Queue, Session, Store, StoreError, StoreQuery, Submission, Submitted, Switchboard,
+    ClosedRun, Hint, Queue, Session, SessionsWanted, Store, StoreError, StoreQuery, Submission, Submitted,
+    Switchboard,
 };
 use sqlx::Connection;
 use sqlx::pool::PoolConnection;
@@ -23,7 +24,7 @@ use crate::pooler::{self, Pooling};
 use crate::schema::Schema;
 use crate::session::{PostgresSession, rows, with_timeout};
 use crate::sql::Statements;
-use crate::{lease, migrate, query, submit};
+use crate::{durability, lease, migrate, query, room, submit};
 
 /// How long a client waits for a connection of the pool. While no server answers, the pool tries again and again
 /// for as long as this, so that a restart of the server is not noticed.
@@ -46,10 +47,11 @@ pub(crate) struct Shared {
     pub(crate) schema: Schema,
     pub(crate) connect: PgConnectOptions,
     pub(crate) lock_timeout: String,
-    pub(crate) call_timeout: Duration,
     pub(crate) key_timeout: Duration,
+    pub(crate) call_timeout: Duration,
     pub(crate) verify: bool,
     pub(crate) prepared_statements: bool,
+    pub(crate) pool_size: u32,
     pub(crate) statements: Statements,
     pub(crate) partitions: Partitions,
     pub(crate) bell: Bell,
@@ -117,14 +119,16 @@ impl PostgresStore {
             schema: options.schema,
             connect: options.connect,
             lock_timeout: options.lock_timeout,
+            key_timeout: options.key_timeout,
             call_timeout: options.call_timeout,
             verify: options.verify,
-            key_timeout: options.key_timeout,
             prepared_statements: options.prepared_statements,
+            pool_size: options.pool_size,
             pool,
         };
         let store = Self { shared: Arc::new(shared) };
         store.open_session().await?.prepare().await?;
+        durability::warn(&store.shared).await?;
         Ok(store)
     }
 
@@ -134,6 +138,11 @@ impl PostgresStore {
 }
 
 impl Shared {
+    /// How many connections the pool has at the moment.
+    pub(crate) fn pool_connections(&self) -> u32 {
+        self.pool.size()
+    }
+
     /// Runs a statement on a connection of the pool.
     pub(crate) async fn fetch(
         &self,
@@ -188,6 +197,10 @@ impl fmt::Debug for PostgresStore {
 impl Store for PostgresStore {
     async fn session(&self) -> Result<Box<dyn Session>, StoreError> {
         Ok(Box::new(self.open_session().await?))
+    }
+
+    async fn check_room(&self, wanted: SessionsWanted) -> Result<(), StoreError> {
+        room::check(&self.shared, wanted).await
     }
 
     async fn queue(&self, name: &str, shards: u16) -> Result<Queue, StoreError> {

@@ -88,7 +88,8 @@ impl WorkerBuilder {
         self
     }
 
-    /// How many processors there are, each on a thread of its own; by default one per core.
+    /// How many processors there are, each on a thread of its own; 1 to 1024, by default one per core. Each has a session
+    /// of the store, and a second one while it reads and writes at the same time: with PostgreSQL, a connection each.
     #[must_use]
     pub fn processors(mut self, count: usize) -> Self {
         self.processors = Some(count);

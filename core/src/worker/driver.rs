@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use futures::future::{BoxFuture, OptionFuture};
+use futures::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::backoff::{BACKOFF_MAX, backoff};
 use super::executor::{Attempted, Executor, Leave, Trust, cancel};
 use super::input::{Input, TickReply};
+use super::requests::Requests;
 use super::setbacks::Loss;
 use super::stopwatch::{Stopwatch, ThreadMeter};
 use super::vitals::ProcessorVitals;
@@ -23,12 +23,10 @@ use crate::guard::shielded;
 use crate::host::{Host, StoreClock};
 use crate::id::{CommandId, RunId};
 use crate::limits;
-use crate::processor::{Declined, Effect, Processor, Read};
+use crate::processor::{Effect, Processor};
 use crate::registry::Registry;
 use crate::run::Turn;
-use crate::store::{
-    Append, Appended, Connection, DueRuns, Hint, InboxPage, Loaded, Session, Store, StoreError,
-};
+use crate::store::{Connection, Hint, Session, Store};
 use crate::time::Timestamp;
 
 /// What a driver works with.
@@ -76,32 +74,13 @@ pub(crate) enum Ended {
     Lost(Loss),
 }
 
-type AppendDone = (Box<dyn Session>, Result<Appended, StoreError>);
-type ReadDone = (Box<dyn Session>, Read, Result<Answer, StoreError>);
-
-/// The answer to a read.
-enum Answer {
-    Runs(Vec<RunId>),
-    Histories(Loaded),
-    Due(DueRuns),
-    Messages(InboxPage),
-}
-
 pub(crate) struct Driver {
     with: Surroundings,
     processor: Processor,
     hints: broadcast::Receiver<Hint>,
-    writer: Option<Box<dyn Session>>,
-    reader: Option<Box<dyn Session>>,
-    append: Option<BoxFuture<'static, AppendDone>>,
-    read: Option<BoxFuture<'static, ReadDone>>,
+    requests: Requests,
     /// Outcomes and starts that were not taken in yet, in the order in which they came.
     backlog: VecDeque<Input>,
-    /// Reads rest until then after one failed, by the host's clock.
-    read_after: Duration,
-    /// Appends likewise.
-    append_after: Duration,
-    append_delays: Box<dyn Iterator<Item = Duration> + Send>,
     tokens: BTreeMap<(RunId, CommandId), CancellationToken>,
     /// Whether the lease can still be trusted, which the executor asks as well.
     trust: Arc<Trust>,
@@ -120,14 +99,13 @@ impl Driver {
     pub(crate) fn new(
         with: Surroundings,
         processor: Processor,
-        sessions: (Box<dyn Session>, Box<dyn Session>),
+        session: Box<dyn Session>,
         claimed_at: Duration,
     ) -> Self {
         let hints = with.store.hints();
-        let (writer, reader) = sessions;
+        let requests = Requests::new(&with, session);
         // How long a lease may go without a renewal before its processor stops on its own.
         let stopwatch = Stopwatch::start(&*with.host, &with.meter);
-        let append_delays = Box::new(backoff(&*with.host));
         let trust = Trust::new(Arc::clone(&with.host), with.lease_ttl * 2 / 3, claimed_at);
         let connection = with.connect();
         connection.iter().for_each(|connection| connection.serve(processor.shards()));
@@ -135,14 +113,8 @@ impl Driver {
             with,
             processor,
             hints,
-            writer: Some(writer),
-            reader: Some(reader),
-            append: None,
-            read: None,
+            requests,
             backlog: VecDeque::new(),
-            read_after: Duration::ZERO,
-            append_after: Duration::ZERO,
-            append_delays,
             tokens: BTreeMap::new(),
             trust: Arc::new(trust),
             connection,
@@ -175,8 +147,11 @@ impl Driver {
             };
             tokio::select! {
                 biased;
-                Some(done) = OptionFuture::from(self.append.as_mut()) => self.append_done(done),
-                Some(done) = OptionFuture::from(self.read.as_mut()) => self.read_done(done),
+                done = self.requests.done() => {
+                    if let Err(error) = self.requests.answer(done, &mut self.processor) {
+                        self.lose(error.into());
+                    }
+                }
                 input = mailbox.recv() => match input {
                     Some(input) => self.take(input),
                     None => return Ended::ShutDown,
@@ -201,18 +176,14 @@ impl Driver {
         let busy = self.work(&turn);
         self.stopwatch.note(host.monotonic().saturating_sub(began), self.processor.worked_on());
         self.try_suspects(turn.now);
-        // Cutting may release effects that wait for nothing else, and effects may be dropped: in this order
+        // Cutting an append may release effects that wait for nothing else, and effects may be dropped: in this order
         // nothing that is ready waits for the next turn.
-        if self.append.is_none()
-            && self.append_after <= self.with.host.monotonic()
-            && let Some(append) = self.processor.cut()
-        {
-            self.start_append(append);
-        }
+        self.requests.append(&mut self.processor);
         for effect in self.processor.take_effects() {
             self.execute(effect);
         }
-        self.start_read();
+        self.requests.read(&mut self.processor);
+        self.requests.close_unused();
         self.with.gauge.set(self.processor.live_runs(), self.processor.next_deadline());
         busy
     }
@@ -262,11 +233,9 @@ impl Driver {
         let lease = self.trust.rest();
         // Once the grace is over, only the append under way is waited for, and that wakes by itself.
         let shutdown = self.shutdown.filter(|end| *end > monotonic).map(|end| end - monotonic);
-        let retry = (self.read_after > monotonic).then(|| self.read_after - monotonic);
         // Another processor may let go of its right to try suspects, or a trial of its own be over.
         let trial = (self.processor.wants_trial() || self.processor.is_trying()).then_some(TRIAL_GLANCE);
-        let append = (self.append_after > monotonic).then(|| self.append_after - monotonic);
-        [deadline, shutdown, retry, append, trial].into_iter().flatten().fold(lease, Duration::min)
+        [deadline, shutdown, self.requests.rest(), trial].into_iter().flatten().fold(lease, Duration::min)
     }
 
     fn check_lease(&mut self) {
@@ -305,6 +274,7 @@ impl Driver {
             Input::Ticked { .. } | Input::Claimed(_) => {}
             Input::Shutdown { grace } => {
                 self.connection = None;
+                self.requests.stop_reading();
                 let end = self.with.host.monotonic() + grace;
                 self.shutdown = Some(self.shutdown.map_or(end, |earlier| earlier.min(end)));
             }
@@ -381,91 +351,6 @@ impl Driver {
         Leave { token, trust: Arc::clone(&self.trust) }
     }
 
-    fn start_append(&mut self, append: Arc<Append>) {
-        let Some(mut writer) = self.writer.take() else { return };
-        let (host, vitals) = (Arc::clone(&self.with.host), Arc::clone(&self.with.vitals));
-        let runs = append.opened.len() + append.updated.len() + append.closed.len();
-        self.append = Some(Box::pin(async move {
-            let mut delays = backoff(&*host);
-            loop {
-                match vitals.append.ask(&*host, runs, writer.append(&append)).await {
-                    Err(StoreError::Unavailable { reason, .. }) if canary::is(Bug::AppendRecut) => {
-                        return (writer, Err(StoreError::LimitExceeded { reason }));
-                    }
-                    // The outcome is unknown, or will be another when somebody has mended the database: the
-                    // identical append is sent until it is known.
-                    Err(
-                        StoreError::Unavailable { definite: false, .. } | StoreError::Misconfigured { .. },
-                    ) => host.sleep(delays.next().unwrap_or(BACKOFF_MAX)).await,
-                    result => return (writer, result),
-                }
-            }
-        }));
-    }
-
-    fn append_done(&mut self, (writer, result): AppendDone) {
-        self.writer = Some(writer);
-        self.append = None;
-        match result {
-            Ok(answer) => {
-                self.with.clock.answered(answer.now, &*self.with.host);
-                self.append_delays = Box::new(backoff(&*self.with.host));
-                self.processor.appended(answer);
-            }
-            Err(StoreError::LimitExceeded { reason }) => {
-                self.processor.declined(Declined::Refused, &reason);
-            }
-            Err(StoreError::Unavailable { reason, .. }) => {
-                let delay = self.append_delays.next().unwrap_or(BACKOFF_MAX);
-                self.append_after = self.with.host.monotonic() + delay;
-                self.processor.declined(Declined::Failed, &reason);
-            }
-            Err(error) => self.lose(error.into()),
-        }
-    }
-
-    fn start_read(&mut self) {
-        let resting = self.read_after > self.with.host.monotonic();
-        if self.read.is_some() || resting || self.shutdown.is_some() {
-            return;
-        }
-        let Some(read) = self.processor.next_read() else { return };
-        let Some(mut reader) = self.reader.take() else { return };
-        let (host, vitals) = (Arc::clone(&self.with.host), Arc::clone(&self.with.vitals));
-        self.read = Some(Box::pin(async move {
-            let answer = async {
-                match &read {
-                    Read::List(unparked) => reader.unparked(unparked).await.map(Answer::Runs),
-                    Read::Load(load) => reader.load(load).await.map(Answer::Histories),
-                    Read::Due(due) => reader.due_runs(due).await.map(Answer::Due),
-                    Read::Inbox(inbox) => reader.read_inbox(inbox).await.map(Answer::Messages),
-                }
-            };
-            let answer = vitals.read.ask(&*host, 0, answer).await;
-            (reader, read, answer)
-        }));
-    }
-
-    fn read_done(&mut self, (reader, read, answer): ReadDone) {
-        self.reader = Some(reader);
-        self.read = None;
-        match (read, answer) {
-            (Read::List(unparked), Ok(Answer::Runs(runs))) => self.processor.listed(unparked, &runs),
-            (Read::Load(load), Ok(Answer::Histories(loaded))) => self.processor.loaded(load, loaded),
-            (Read::Due(due), Ok(Answer::Due(found))) => self.processor.due_runs(&due, &found),
-            (Read::Inbox(read), Ok(Answer::Messages(page))) => {
-                self.with.clock.answered(page.now, &*self.with.host);
-                self.processor.messages(&read, page);
-            }
-            (read, Err(StoreError::Unavailable { .. } | StoreError::Misconfigured { .. })) => {
-                self.read_after = self.with.host.monotonic() + READ_RETRY;
-                self.processor.read_failed(read);
-            }
-            (_, Err(error)) => self.lose(error.into()),
-            (read, Ok(_)) => self.processor.read_failed(read),
-        }
-    }
-
     /// Whether a shutdown has nothing left to wait for.
     fn is_handed_over(&self) -> bool {
         let Some(end) = self.shutdown else { return false };
@@ -497,6 +382,3 @@ async fn yield_now() {
 
 /// How often it is looked at whether suspects can be tried, or were.
 const TRIAL_GLANCE: Duration = Duration::from_millis(100);
-
-/// How long reads rest after one failed.
-const READ_RETRY: Duration = Duration::from_millis(200);

@@ -34,8 +34,7 @@ struct Begun {
     claimed: Claimed,
     /// When it was asked for, by the host's clock.
     at: Duration,
-    /// One to write, one to read.
-    sessions: (Box<dyn Session>, Box<dyn Session>),
+    session: Box<dyn Session>,
 }
 
 impl Serve {
@@ -99,8 +98,7 @@ impl Serve {
     }
 
     async fn claim(&self) -> Result<Begun, StoreError> {
-        let mut writer = self.with.store.session().await?;
-        let reader = self.with.store.session().await?;
+        let mut session = self.with.store.session().await?;
         let at = self.with.host.monotonic();
         let claim = Claim {
             queue: self.queue.clone(),
@@ -109,9 +107,9 @@ impl Serve {
             ttl: self.with.lease_ttl,
             limit: self.limit,
         };
-        let claimed = writer.claim(&claim).await?;
+        let claimed = session.claim(&claim).await?;
         self.with.clock.answered(claimed.now, &*self.with.host);
-        Ok(Begun { claimed, at, sessions: (writer, reader) })
+        Ok(Begun { claimed, at, session })
     }
 
     /// Serves under a lease until it is lost or handed over, and frees it. How that ended, and how long it was served.
@@ -139,7 +137,7 @@ impl Serve {
     ) -> Result<Ended, Panic> {
         let mut driver = caught(|| {
             let processor = Processor::new(self.config.clone(), self.with.registry.clone(), &begun.claimed);
-            Driver::new(self.with.clone(), processor, begun.sessions, begun.at)
+            Driver::new(self.with.clone(), processor, begun.session, begun.at)
         })?;
         let ended = caught_in(driver.run(mailbox)).await;
         // Not while a panic unwinds: among what is dropped is the user's code, and a second panic ends the process.

@@ -38,6 +38,7 @@ struct State {
 /// The vital signs of one processor.
 #[derive(Debug)]
 pub(crate) struct ProcessorVitals {
+    pub(super) worker: String,
     pub(super) place: usize,
     pub(super) claim: Line,
     pub(super) append: Line,
@@ -84,6 +85,7 @@ impl Vitals {
     fn processor(&self, place: usize) -> Arc<ProcessorVitals> {
         let line = |what| Line::new(what, &self.worker, Some(place));
         Arc::new(ProcessorVitals {
+            worker: self.worker.clone(),
             place,
             claim: line("no lease could be claimed"),
             append: line("an append goes unanswered"),

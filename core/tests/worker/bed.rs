@@ -99,6 +99,11 @@ impl Bed {
     pub(crate) async fn pass(&self, time: Duration) {
         self.host.sleep(time).await;
     }
+
+    /// What is ready when time has passed.
+    pub(crate) fn sleep(&self, time: Duration) -> BoxFuture<'static, ()> {
+        self.host.sleep(time)
+    }
 }
 
 /// How many shards the queue has.

@@ -8,6 +8,7 @@ mod logs;
 mod lines;
 mod losses;
 mod panics;
+mod sessions;
 mod shutdown;
 mod stuck;
 mod unanswered;

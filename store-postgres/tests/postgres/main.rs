@@ -15,6 +15,7 @@ mod plans;
 mod pooler;
 mod query;
 mod recover;
+mod room;
 mod server;
 mod session;
 mod settings;

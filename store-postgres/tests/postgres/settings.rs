@@ -3,7 +3,8 @@
 
 use bytes::Bytes;
 use pgworkflows::store::{
-    Due, OpenState, Release, RunFilter, RunPage, StoreQuery, Submitted, Suspect, SuspectStage, Unparked,
+    Due, OpenState, Release, RunFilter, RunPage, SessionsWanted, Store, StoreQuery, Submitted, Suspect,
+    SuspectStage, Unparked,
 };
 use pgworkflows::{EventSeq, Timestamp};
 use pgworkflows_pg_harness::Postgres;
@@ -88,6 +89,7 @@ async fn no_setting_of_a_session_changes_what_a_text_means() {
 /// Everything that a store does with its database, and that it comes back as it was. A user's own connection is odd as
 /// well, whatever the driver sets when it connects.
 pub(crate) async fn work(world: &World, odd: &str) {
+    world.store.check_room(SessionsWanted { least: 1, most: 1 }).await.unwrap();
     // A start, a signal in a user's transaction, and both read
     let mut writer = world.writer().await;
     let run = world.run(1);

@@ -1,0 +1,78 @@
+//! What a crash or a failover may take back although it was acknowledged: settings of the server that are somebody's
+//! choice, and are said aloud.
+
+use pgworkflows::store::StoreError;
+
+use crate::connect::place;
+use crate::error::store_error;
+use crate::store::Shared;
+use crate::values::get;
+
+/// The settings, and the standbys that nobody waits for. A role that may not see of what kind a standby is sees null,
+/// and nothing is claimed then.
+pub(crate) const DURABILITY: &str = "
+    select pg_catalog.current_setting('fsync'), pg_catalog.current_setting('synchronous_commit'),
+           pg_catalog.current_setting('synchronous_standby_names') <> '',
+           (select pg_catalog.string_agg(distinct r.application_name, ', ') from pg_catalog.pg_stat_replication r
+            where r.state = 'streaming' and r.sync_state = 'async')";
+
+/// Warns of what is known to endanger acknowledged requests.
+pub(crate) async fn warn(shared: &Shared) -> Result<(), StoreError> {
+    let rows = shared.fetch(shared.statements.durability.query()).await?;
+    let row = rows.first().ok_or_else(|| store_error(sqlx::Error::RowNotFound))?;
+    let (fsync, commit): (String, String) = (get(row, 0)?, get(row, 1)?);
+    let (waits_for_standbys, asynchronous): (bool, Option<String>) = (get(row, 2)?, get(row, 3)?);
+    for risk in risks(&fsync, &commit, waits_for_standbys, asynchronous.as_deref()) {
+        tracing::warn!("{}: {risk}", place(&shared.connect));
+    }
+    Ok(())
+}
+
+fn risks(fsync: &str, commit: &str, waits_for_standbys: bool, asynchronous: Option<&str>) -> Vec<String> {
+    let mut risks = Vec::new();
+    if fsync == "off" {
+        risks.push("`fsync` is off: a crash of the machine may destroy the database".to_owned());
+    }
+    if commit == "off" {
+        risks.push(
+            "`synchronous_commit` is off: a crash of the server may take back starts, signals and results that were \
+             acknowledged"
+                .to_owned(),
+        );
+    }
+    let lost = "if a standby takes over, starts, signals and results that were acknowledged may be missing";
+    match asynchronous {
+        _ if waits_for_standbys && ["off", "local"].contains(&commit) => risks.push(format!(
+            "`synchronous_commit` is {commit}, so that no commit waits for the synchronous standbys: {lost}"
+        )),
+        Some(standbys) if !waits_for_standbys => risks.push(format!(
+            "the standbys ({standbys}) are asynchronous, see `synchronous_standby_names`: {lost}"
+        )),
+        Some(_) | None => {}
+    }
+    risks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_may_be_lost_is_warned_of() {
+        for (fsync, commit, waits, asynchronous, words) in [
+            ("on", "on", false, None, &[][..]),
+            ("on", "on", true, Some("third"), &[]),
+            ("on", "remote_apply", true, None, &[]),
+            ("off", "on", false, None, &["`fsync`"]),
+            ("on", "off", false, None, &["a crash of the server"]),
+            ("on", "local", true, None, &["no commit waits"]),
+            ("on", "local", false, None, &[]),
+            ("on", "on", false, Some("second"), &["(second) are asynchronous"]),
+            ("on", "off", true, None, &["a crash of the server", "no commit waits"]),
+        ] {
+            let risks = risks(fsync, commit, waits, asynchronous);
+            assert_eq!(risks.len(), words.len(), "{risks:?}");
+            assert!(risks.iter().zip(words).all(|(risk, word)| risk.contains(word)), "{risks:?}");
+        }
+    }
+}

@@ -20,4 +20,5 @@ mod replay;
 mod stalls;
 
 mod limits;
+mod neighbours;
 mod reads;

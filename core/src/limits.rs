@@ -30,8 +30,9 @@ pub const ATTEMPTS_LOST_MAX: u32 = 5;
 /// How many owners of a shard must die before its runs come under suspicion.
 pub const DEATHS_BEFORE_SUSPICION: u32 = 3;
 
-/// How long an owner must serve, after its recovery ended, to pay off one death of its shards.
-pub const DEATH_PAID_OFF: Duration = Duration::from_secs(3600);
+/// How long an owner must serve, after its recovery ended, to pay off one death of its shards: what kills its owners at
+/// longer intervals is not looked for.
+pub const DEATH_PAID_OFF: Duration = Duration::from_secs(600);
 
 /// How often a run must cost its processor the lease, by a poll or a replay that takes too long, before it is set aside.
 pub const STRIKES_MAX: u32 = 3;
@@ -40,8 +41,9 @@ pub const STRIKES_MAX: u32 = 3;
 /// died of.
 pub const DEATHS_ALONE_MAX: u32 = 5;
 
-/// How long suspects are tried at most: those that did no harm by then are cleared, whatever they still do.
-pub const TRIAL_MAX: Duration = Duration::from_secs(600);
+/// How long suspects are tried at most: those that did no harm by then are cleared, whatever they still do, because others
+/// wait for their turn.
+pub const TRIAL_MAX: Duration = Duration::from_secs(60);
 
 /// How many shards a new queue has by default.
 pub const QUEUE_SHARDS: u16 = 64;

@@ -249,9 +249,9 @@ fn graceful_hand_over_charges_no_attempt() {
 fn deaths_are_paid_off_by_service_after_recovery() {
     let mut desk = Desk::new();
     desk.take_over_without_work(DEADLY + 1);
-    let (now, hour) = (desk.now, limits::DEATH_PAID_OFF);
-    let deaths_max = |desk: &mut Desk, hours: u32| {
-        desk.processor.tick(now.saturating_add(hour * hours), SECOND).deaths_max
+    let (now, term) = (desk.now, limits::DEATH_PAID_OFF);
+    let deaths_max = |desk: &mut Desk, terms: u32| {
+        desk.processor.tick(now.saturating_add(term * terms), SECOND).deaths_max
     };
     assert_eq!(deaths_max(&mut desk, 0), u32::MAX, "it has not recovered");
     desk.run();

@@ -124,8 +124,8 @@ impl Registry {
         // The name of the code rather than of the event: the watchdog's mark copies it, which costs nothing then.
         let (name, make) = self.definitions.workflows.get_key_value(workflow.as_str())?;
         let scope = Scope::new(run, self.definitions.payload_bytes_max, Arc::clone(&self.mark));
-        let (make, mark, bare) = (Arc::clone(make), Arc::clone(&self.mark), Arc::clone(&self.bare));
-        Some(Box::new(AsyncProgram::new(Name::from_static(name), make, scope, mark, bare)))
+        let (make, bare) = (Arc::clone(make), Arc::clone(&self.bare));
+        Some(Box::new(AsyncProgram::new(Name::from_static(name), make, scope, bare)))
     }
 
     /// The name of a workflow that is known here, as its code has it.

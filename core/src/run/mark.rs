@@ -105,7 +105,7 @@ mod tests {
         let run = RunId::from_u128(0);
         let scope = Scope::new(run, 100, Arc::clone(&mark));
         let workflow = Name::from_static("sleeper");
-        let mut program = AsyncProgram::new(workflow.clone(), make, Rc::clone(&scope), mark, Arc::default());
+        let mut program = AsyncProgram::new(workflow.clone(), make, Rc::clone(&scope), Arc::default());
 
         // When it is polled for the end of its sleep
         let input = Payload::encode(&()).unwrap();

@@ -8,7 +8,6 @@ use std::task::{Context as TaskContext, Poll, Wake, Waker};
 use futures::future::LocalBoxFuture;
 
 use super::bare::{BareRuntime, Misstep};
-use super::mark::PollMark;
 use super::scope::{Gathered, OpenCall, Resolution, Scope};
 use crate::canary::{self, Bug};
 use crate::context::Context;
@@ -59,7 +58,6 @@ pub(crate) struct AsyncProgram {
     workflow: Name,
     make: Arc<MakeFuture>,
     scope: Rc<Scope>,
-    mark: Arc<PollMark>,
     bare: Arc<BareRuntime>,
     /// The input, until the code begins.
     input: Option<Payload>,
@@ -95,12 +93,11 @@ impl AsyncProgram {
         workflow: Name,
         make: Arc<MakeFuture>,
         scope: Rc<Scope>,
-        mark: Arc<PollMark>,
         bare: Arc<BareRuntime>,
     ) -> Self {
         let root = Arc::new(Root::default());
         let waker = Waker::from(Arc::clone(&root));
-        Self { workflow, make, scope, mark, bare, input: None, future: None, root, waker }
+        Self { workflow, make, scope, bare, input: None, future: None, root, waker }
     }
 
     /// Hands the resolution to the call that waits for it.
@@ -276,10 +273,10 @@ impl Program for AsyncProgram {
             ));
         }
         self.scope.set_now(at);
-        self.mark.begin(self.scope.run(), &self.workflow, self.scope.last_source());
+        self.scope.mark().begin(self.scope.run(), &self.workflow, self.scope.last_source());
         let bare = Arc::clone(&self.bare);
         let result = bare.run(|| self.resolve(resolution).and_then(|()| self.poll_until_quiet()));
-        self.mark.end();
+        self.scope.mark().end();
         let result = result.map_err(|misstep| self.diagnosis(&misstep))??;
         if result.is_none() && !canary::polls_are_held() {
             self.check_waits()?;

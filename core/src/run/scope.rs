@@ -60,7 +60,8 @@ struct Inner {
     random: Stream,
     /// Set before a run leaves memory, so that dropping its futures decides nothing.
     detached: bool,
-    fault: Option<String>,
+    /// Without room to grow, so that every run is smaller.
+    fault: Option<Box<str>>,
 }
 
 /// What a poll left behind.
@@ -96,6 +97,11 @@ impl Scope {
                 fault: None,
             }),
         })
+    }
+
+    /// Where its polls are marked.
+    pub(crate) fn mark(&self) -> &PollMark {
+        &self.mark
     }
 
     pub(crate) fn run(&self) -> RunId {
@@ -160,7 +166,7 @@ impl Scope {
             inner.size.add(&command);
             if inner.size.is_too_much() {
                 let problem = inner.size.problem(&command, source);
-                inner.fault.get_or_insert(problem);
+                inner.fault.get_or_insert(problem.into());
                 return;
             }
         }
@@ -185,11 +191,11 @@ impl Scope {
 
     /// Records why the code cannot go on: the run stalls at the end of this poll. The first reason stays.
     pub(crate) fn fault(&self, reason: String) {
-        self.inner.borrow_mut().fault.get_or_insert(reason);
+        self.inner.borrow_mut().fault.get_or_insert(reason.into());
     }
 
     pub(crate) fn take_fault(&self) -> Option<String> {
-        self.inner.borrow_mut().fault.take()
+        self.inner.borrow_mut().fault.take().map(Into::into)
     }
 
     /// Hands a call its resolution and wakes who waits for it. One that nobody holds any more is ignored.
@@ -346,18 +352,19 @@ impl Inner {
 /// How much one poll asks for.
 #[derive(Clone, Copy, Debug, Default)]
 struct Size {
-    commands: usize,
-    bytes: usize,
+    commands: u32,
+    bytes: u32,
 }
 
 impl Size {
     fn add(&mut self, command: &Command) {
-        self.commands += 1;
-        self.bytes += command.size();
+        let bytes = u32::try_from(command.size()).unwrap_or(u32::MAX);
+        self.commands = self.commands.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(bytes);
     }
 
     fn is_too_much(self) -> bool {
-        self.commands > limits::DECISIONS_MAX || self.bytes > limits::DECISIONS_BYTES_MAX
+        self.commands as usize > limits::DECISIONS_MAX || self.bytes as usize > limits::DECISIONS_BYTES_MAX
     }
 
     fn problem(self, command: &Command, source: Source) -> String {

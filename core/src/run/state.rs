@@ -2,6 +2,7 @@
 //! program, no store and no clock.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use crate::activity::ActivityOptions;
 use crate::canary::{self, Bug};
@@ -74,9 +75,13 @@ pub(crate) struct PendingActivity {
     /// When the attempt begins, if not at once.
     pub(crate) retry_at: Option<Timestamp>,
     /// Why the last attempt failed, for people: its first words.
-    pub(crate) last_failure: Option<Box<str>>,
+    pub(crate) last_failure: Option<Arc<LastFailure>>,
     pub(crate) compensation: bool,
 }
+
+/// The first words of an attempt's failure. Behind a pointer, since most activities have none.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct LastFailure(String);
 
 /// A compensation that was registered and whose turn has not come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -174,7 +179,7 @@ impl RunState {
     /// How far an activity is that was tried before, in words.
     pub(crate) fn attempts_of(&self, id: CommandId, is_running: bool) -> Option<String> {
         let activity = self.activities.get(&id)?;
-        let (attempt, failure) = (activity.attempt, activity.last_failure.as_ref()?);
+        let (attempt, LastFailure(failure)) = (activity.attempt, &**activity.last_failure.as_ref()?);
         Some(match activity.retry_at.filter(|_| !is_running) {
             Some(at) => format!("attempt {attempt} begins at {at}, after this: {failure}"),
             None => format!("attempt {attempt} is under way, after this: {failure}"),
@@ -301,7 +306,7 @@ impl RunState {
     fn attempt_failed(&mut self, id: CommandId, attempt: u32, failure: &Failure, retry_at: Timestamp) {
         if let Some(activity) = self.activities.get_mut(&id) {
             let words: String = failure.to_string().chars().take(limits::LAST_FAILURE_CHARS_MAX).collect();
-            activity.last_failure = Some(words.into());
+            activity.last_failure = Some(Arc::new(LastFailure(words)));
             if let Some(at) = activity.retry_at.replace(retry_at) {
                 self.retries.remove(&Deadline { at, kind: DeadlineKind::Retry, id });
             }

@@ -70,7 +70,7 @@ async fn a_transaction_that_holds_a_key_a_start_and_a_signal_delays_no_append() 
     let impatient = PostgresStore::builder(world.url()).lock_timeout(Duration::from_millis(50));
     let impatient = Client::builder(impatient.connect().await.unwrap()).queue_shards(SHARDS).build().unwrap();
     let error = impatient.start::<Collect>(0).key("held").await.unwrap_err();
-    assert!(error.is_unavailable(), "{error}");
+    assert!(error.is_key_held(), "{error}");
     assert!(asked.elapsed() < PATIENCE / 2);
 
     transaction.commit().await.unwrap();

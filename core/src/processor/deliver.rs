@@ -41,8 +41,13 @@ impl Processor {
                 return;
             }
         };
-        // Nothing is done for a run that is left alone, but it can be ended.
-        if self.refused.contains_key(&id) && !matches!(message, Message::Terminate { .. }) {
+        // Nothing is done for a run that is left alone, but it can be ended, and has to begin before it can stall.
+        let passes = match message {
+            Message::Terminate { .. } => true,
+            Message::Start { .. } => self.suspects.is_aside(id),
+            Message::Signal { .. } | Message::Cancel { .. } => false,
+        };
+        if self.refused.contains_key(&id) && !passes {
             return;
         }
         let waiting = Waiting { reference, message };
@@ -70,11 +75,10 @@ impl Processor {
             return self.leave_pending(id, &workflow, waiting.reference);
         };
         let started = Event::RunStarted { workflow, input, key, start_at, lease: self.lease };
-        let (run, progress) = if self.suspects.is_judged(id) {
-            let reason = self.set_aside(id);
-            Run::start_stalled(id, now, started, reason)
-        } else {
-            Run::start(id, now, started, &self.registry)
+        let held = if self.suspects.is_judged(id) { Some(self.set_aside(id)) } else { None };
+        let (run, progress) = match held.or_else(|| self.refused.get(&id).cloned()) {
+            Some(reason) => Run::start_stalled(id, now, started, reason),
+            None => Run::start(id, now, started, &self.registry),
         };
         let mut live = Live::new(run);
         live.has_row = true;

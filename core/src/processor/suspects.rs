@@ -173,6 +173,11 @@ impl Suspects {
         self.died_alone == Some(run)
     }
 
+    /// Whether a run is set aside.
+    pub(super) fn is_aside(&self, run: RunId) -> bool {
+        self.aside.contains(&run)
+    }
+
     /// Whether a run has so many strikes that its code must not be asked.
     pub(super) fn is_judged(&self, run: RunId) -> bool {
         self.judged.contains(&run)
@@ -188,6 +193,8 @@ impl Processor {
         for suspect in aside {
             self.suspects.aside.insert(suspect.run);
             self.refused.insert(suspect.run, set_aside(suspect.strikes));
+            // Its owner then may have died before the log said why it stands still.
+            self.loads.want(suspect.run, Vec::new());
         }
         let died = fresh.iter().any(|claimed| claimed.former.is_some());
         let shards = &self.shards;

@@ -187,6 +187,25 @@ fn run_whose_code_ends_its_owners_is_found_set_aside_and_can_be_terminated() {
 }
 
 #[test]
+fn run_that_was_set_aside_goes_on_once_its_row_is_taken_away() {
+    // Given a run that was set aside before it took a signal in
+    let mut desk = Desk::new();
+    let run = desk.start::<Waits>(1, 0);
+    desk.run();
+    desk.signal(run, 0);
+    desk.take_over_without_work(DEADLY);
+    desk.kill_until_set_aside(run);
+    desk.take_over(0);
+    assert_eq!(desk.rows[&run].state, OpenState::Stalled);
+    // When somebody mends its code, and takes its row away from the suspects
+    desk.suspects.clear();
+    desk.take_over(0);
+    // Then the next owner tries it again
+    assert!(desk.closed.contains(&run), "{}", desk.history(run));
+    assert!(desk.inbox.is_empty());
+}
+
+#[test]
 fn activity_that_takes_its_process_with_it_fails_in_the_end() {
     let mut desk = Desk::new();
     let run = desk.start::<Works>(1, 5);

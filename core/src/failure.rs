@@ -26,7 +26,7 @@ const UNNAMED: &str = "error";
 pub struct Failure {
     /// The error's type: the name that its author chose, or the path of the Rust type, as
     /// [`std::any::type_name`] gives it: that of the module in which the type is defined. It is `error` where the type is
-    /// not to be had, as with what is behind a `dyn Error`.
+    /// not known, as it is for a `dyn Error`.
     pub type_name: String,
     /// What it says.
     pub message: String,
@@ -57,8 +57,8 @@ impl Failure {
         failure
     }
 
-    /// Sources are `dyn Error`: their types are not to be had, but for failures that were recorded before. Chains are
-    /// cut where nobody reads on.
+    /// Sources are `dyn Error`: their types are not known, except for failures that were recorded before. Long
+    /// chains are cut.
     fn from_source(error: &(dyn StdError + 'static), depth: usize) -> Self {
         if let Some(failure) = error.downcast_ref::<Self>() {
             return failure.clone();

@@ -37,8 +37,8 @@ pub const DEATH_PAID_OFF: Duration = Duration::from_secs(600);
 /// How often a run must cost its processor the lease, by a poll or a replay that takes too long, before it is set aside.
 pub const STRIKES_MAX: u32 = 3;
 
-/// How many owners in a row must die while they try a run alone before it is set aside: more, for nobody saw what they
-/// died of.
+/// How many owners in a row must die while they try a run alone before it is set aside. It is more than for slowness, because
+/// a death has no witness.
 pub const DEATHS_ALONE_MAX: u32 = 5;
 
 /// How long suspects are tried at most: those that did no harm by then are cleared, whatever they still do, because others

@@ -81,8 +81,9 @@ impl Processor {
         let mut taken = 0;
         while let Some(record) = arrived.events.pop_front() {
             if let Err(problem) = decode_record(&record).and_then(|past| replay.take(&past)) {
+                let over = replay.state().closed.is_some();
                 self.replaying = None;
-                self.leave_damaged(id, &problem);
+                self.leave_damaged(id, over, &problem);
                 return true;
             }
             taken += 1;
@@ -150,16 +151,20 @@ impl Processor {
     }
 
     /// A history that cannot be: its run is left alone, where people see it, and its messages stay in the inbox.
-    fn leave_damaged(&mut self, id: RunId, problem: &str) {
+    fn leave_damaged(&mut self, id: RunId, over: bool, problem: &str) {
         tracing::error!(run = %id, "the run is left alone: {problem}");
         self.loads.leave(id);
         self.loads.take_waiting(id);
+        self.refused.insert(id, problem.to_owned());
+        if over {
+            // It has no row to say so.
+            return;
+        }
         let waiting_on = Some(format!("stalled: the run is left alone: {problem}"));
         let row = OpenRow { state: OpenState::Stalled, wake_at: None, waiting_on };
         let mut group = Group::new(id);
         group.row = Some(RowChange::Open { workflow: None, row });
         self.outbox.push(group);
-        self.refused.insert(id, problem.to_owned());
     }
 
     /// Has the code of a released run take in more of what waited for it. Whether there is such a run.

@@ -171,6 +171,23 @@ fn part_of_a_history_that_could_not_be_read_is_read_again() {
 }
 
 #[test]
+fn damaged_history_of_a_run_that_is_over_costs_no_lease() {
+    // Given a run that is over, and an event after its end
+    let mut desk = Desk::new();
+    let run = desk.start::<Works>(1, 5);
+    desk.run();
+    desk.end(run, 1, Ok(6));
+    let events = desk.log.get_mut(&run).expect("it is logged");
+    let last = events.last().cloned().expect("it has events");
+    let first = EventRecord { seq: last.seq.next(), ..events[0].clone() };
+    events.push(first);
+    // When a message comes late, then it stays in the inbox, and no row is written that is not there
+    desk.signal(run, 1);
+    desk.run();
+    assert_eq!((desk.inbox.len(), desk.rows.len()), (1, 0));
+}
+
+#[test]
 fn damaged_history_is_left_alone_visibly_and_its_neighbours_come() {
     // Given three busy runs, of which one lost an event and one has something after its end
     let mut desk = Desk::new();

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use clap::ValueEnum;
+use pgworkflows::MemoryStore;
+use pgworkflows::PostgresStore;
 use pgworkflows::store::Store;
-use pgworkflows_memory::MemoryStore;
 use pgworkflows_pg_harness::Postgres;
-use pgworkflows_postgres::PostgresStore;
 use sqlx::{Connection, PgConnection};
 
 use crate::Failure;

@@ -47,7 +47,7 @@ const QUEUE_DEFAULT: &str = "default";
 /// ```
 /// use pgworkflows::prelude::*;
 /// use pgworkflows::Worker;
-/// use pgworkflows_memory::MemoryStore;
+/// use pgworkflows::MemoryStore;
 ///
 /// const NAME: Signal<String> = Signal::new("name");
 ///

@@ -8,10 +8,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pgworkflows::MemoryStore;
 use pgworkflows::store::Store;
 use pgworkflows::{Client, Error, RunHandle, Worker};
 use pgworkflows_examples::trial::{self, Signup, Story, TrialOnboarding, UPGRADE, UpgradeDecision};
-use pgworkflows_memory::MemoryStore;
 
 use self::arguments::{Arguments, Decide, Job};
 
@@ -52,7 +52,7 @@ async fn run(arguments: Arguments) -> Result<String, Error> {
 async fn open_store() -> Result<Arc<dyn Store>, Error> {
     match std::env::var("DATABASE_URL") {
         Ok(url) => {
-            let store = pgworkflows_postgres::PostgresStore::connect(&url).await?;
+            let store = pgworkflows::PostgresStore::connect(&url).await?;
             say("store    the PostgreSQL at DATABASE_URL: `kill -9` any process of this, and start it again");
             Ok(Arc::new(store))
         }

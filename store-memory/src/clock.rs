@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use pgworkflows::Timestamp;
+use pgworkflows_core::Timestamp;
 
 /// What a store asks for the time.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {

@@ -1,8 +1,8 @@
 //! What really happened in a store, whatever its callers were told: for whoever watches from outside. It must not
 //! know why anybody asks.
 
-use pgworkflows::store::{Append, MessageRef, Submission};
-use pgworkflows::{LeaseId, ShardId, Timestamp};
+use pgworkflows_core::store::{Append, MessageRef, Submission};
+use pgworkflows_core::{LeaseId, ShardId, Timestamp};
 
 /// Something that happened, once and at once.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -18,11 +18,11 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 
-use pgworkflows::store::{
+use pgworkflows_core::store::{
     Append, Claim, Due, Hint, InboxRead, Load, Release, RunFilter, RunPage, StoreError, Submission, Tick,
     Unparked,
 };
-use pgworkflows::{EventSeq, RunId, Timestamp};
+use pgworkflows_core::{EventSeq, RunId, Timestamp};
 
 pub(crate) use self::bytes::Carries;
 pub use self::seeded::{FaultCounts, FaultWeights, SeededFaults};

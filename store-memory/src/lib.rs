@@ -6,7 +6,7 @@
 //!
 //! ```
 //! use pgworkflows::store::Store;
-//! use pgworkflows_memory::MemoryStore;
+//! use pgworkflows::MemoryStore;
 //!
 //! # async fn example() -> Result<(), pgworkflows::store::StoreError> {
 //! let store = MemoryStore::new();

@@ -14,11 +14,11 @@ mod submit;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pgworkflows::store::{
+use pgworkflows_core::store::{
     ClosedRun, DueMark, EventRecord, Hint, InboxPage, InboxRead, OpenRow, OpenState, Queue, StoreError,
     Suspect, Undelivered,
 };
-use pgworkflows::{AppendNo, LeaseId, Position, RunId, ShardId, Timestamp};
+use pgworkflows_core::{AppendNo, LeaseId, Position, RunId, ShardId, Timestamp};
 
 use self::inbox::Inbox;
 use self::submit::RunKey;

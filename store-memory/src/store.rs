@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
-use pgworkflows::store::{
+use pgworkflows_core::store::{
     ClosedRun, EventRecord, Hint, Queue, RunDescription, RunFilter, RunPage, Session, Store, StoreError,
     StoreQuery, Submission, Submitted, Switchboard,
 };
-use pgworkflows::{EventSeq, RunId, Timestamp};
+use pgworkflows_core::{EventSeq, RunId, Timestamp};
 use tokio::sync::{Notify, broadcast};
 
 use self::call::Lingering;
@@ -92,7 +92,7 @@ impl MemoryStore {
     /// Opens a client's transaction, which may stay open and commit late. It passes no fault points.
     ///
     /// ```
-    /// use pgworkflows_memory::MemoryStore;
+    /// use pgworkflows::MemoryStore;
     ///
     /// let store = MemoryStore::new();
     /// let transaction = store.begin();

@@ -1,7 +1,7 @@
 //! A client's own transaction: a test facility, since the seam itself knows only submits that commit at once.
 //! It must not change what a submit means.
 
-use pgworkflows::store::{StoreError, Submission, Submitted};
+use pgworkflows_core::store::{StoreError, Submission, Submitted};
 
 use crate::state::{SubmitStep, TransactionNo};
 use crate::store::MemoryStore;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pgworkflows::store::{Store, StoreError, Submission, Submitted};
+use pgworkflows_core::store::{Store, StoreError, Submission, Submitted};
 use pgworkflows_memory::{ManualClock, MemoryStore, MemoryTransaction};
 use pgworkflows_testkit::conformance::{ClientTransaction, Harness};
 

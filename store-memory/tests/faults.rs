@@ -12,7 +12,7 @@ use common::{
     assert_fenced, assert_unavailable, claim, history_len, inbox, keyed, opening, owner, run, signal, start,
 };
 use futures::FutureExt;
-use pgworkflows::store::{Claim, Hint, InboxRead, Release, Store, StoreError, Submitted};
+use pgworkflows_core::store::{Claim, Hint, InboxRead, Release, Store, StoreError, Submitted};
 use pgworkflows_memory::{
     Call, Fault, FaultPoint, FaultWeights, Faults, ManualClock, MemoryStore, SeededFaults, SessionNo, Stage,
 };

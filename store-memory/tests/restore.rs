@@ -8,7 +8,7 @@ use common::{
     assert_fenced, assert_unavailable, empty_append, history_len, inbox, keyed, opening, owner, start,
 };
 use futures::FutureExt;
-use pgworkflows::store::{Hint, InboxRead, Store, Submitted};
+use pgworkflows_core::store::{Hint, InboxRead, Store, Submitted};
 use pgworkflows_memory::{ManualClock, MemoryStore};
 
 fn store() -> MemoryStore {

@@ -13,11 +13,13 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use pgworkflows::store::{
+use pgworkflows_core::store::{
     Append, Claim, ClosedRun, ClosedStatus, InboxCursor, InboxRead, MessageRef, NewEvent, NewRun, OpenRow,
     OpenState, OpenedRun, Session, Store, Submission, UpdatedRun,
 };
-use pgworkflows::{AppendNo, EventName, EventSeq, LeaseId, MessageId, Position, RunId, ShardId, Timestamp};
+use pgworkflows_core::{
+    AppendNo, EventName, EventSeq, LeaseId, MessageId, Position, RunId, ShardId, Timestamp,
+};
 use pgworkflows_postgres::PostgresStore;
 use sqlx::{Connection, PgConnection};
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use pgworkflows::RunId;
-use pgworkflows::store::{Append, Appended, MessageRef, OpenRow, StoreError};
+use pgworkflows_core::RunId;
+use pgworkflows_core::store::{Append, Appended, MessageRef, OpenRow, StoreError};
 use sqlx::postgres::{PgArguments, PgBindIterExt, Postgres};
 use sqlx::query::Query;
 
@@ -152,8 +152,8 @@ fn bind_messages(
 
 #[cfg(test)]
 mod tests {
-    use pgworkflows::store::NewEvent;
-    use pgworkflows::{AppendNo, EventName, EventSeq, LeaseId, Position, ShardId, Timestamp};
+    use pgworkflows_core::store::NewEvent;
+    use pgworkflows_core::{AppendNo, EventName, EventSeq, LeaseId, Position, ShardId, Timestamp};
 
     use super::*;
 

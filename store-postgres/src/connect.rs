@@ -1,7 +1,7 @@
 //! Opening connections: what is checked of the server, and errors that a person can act on. Passwords never
 //! appear in them.
 
-use pgworkflows::store::StoreError;
+use pgworkflows_core::store::StoreError;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Executor, Row};
 

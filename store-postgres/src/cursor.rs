@@ -6,7 +6,7 @@
 //! written under it then has a number that was never seen.
 
 use bytes::Bytes;
-use pgworkflows::store::{InboxCursor, StoreError};
+use pgworkflows_core::store::{InboxCursor, StoreError};
 
 /// What has been read of the inbox of some shards: always the same ones. Who gets another shard begins anew.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

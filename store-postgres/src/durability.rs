@@ -1,7 +1,7 @@
 //! What a crash or a failover may take back although it was acknowledged: settings of the server that are somebody's
 //! choice, and are said aloud.
 
-use pgworkflows::store::StoreError;
+use pgworkflows_core::store::StoreError;
 
 use crate::connect::place;
 use crate::error::store_error;

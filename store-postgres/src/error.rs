@@ -1,6 +1,6 @@
 //! From the errors of the driver and the server to those of the seam.
 
-use pgworkflows::store::StoreError;
+use pgworkflows_core::store::StoreError;
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
 /// What an error means at the seam.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use pgworkflows::store::{NewRun, StoreError, Submission};
+use pgworkflows_core::store::{NewRun, StoreError, Submission};
 use sqlx::postgres::PgRow;
 
 use crate::error::store_error;

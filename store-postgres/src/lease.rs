@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use pgworkflows::store::{
+use pgworkflows_core::store::{
     Claim, Claimed, ClaimedShard, Hint, LeaseTick, LeaseTicked, Queue, Release, StoreError, Suspect, Tick,
     Ticked,
 };
-use pgworkflows::{LeaseId, Position, RunId, ShardId, Timestamp};
+use pgworkflows_core::{LeaseId, Position, RunId, ShardId, Timestamp};
 use sqlx::postgres::{PgBindIterExt, PgRow};
 
 use crate::cursor::Cursor;

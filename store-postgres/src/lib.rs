@@ -3,7 +3,7 @@
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), pgworkflows::Error> {
-//! use pgworkflows_postgres::PostgresStore;
+//! use pgworkflows::PostgresStore;
 //!
 //! let store = PostgresStore::connect("postgres://app:secret@localhost/app").await?;
 //! # Ok(())

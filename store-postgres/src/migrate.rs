@@ -3,7 +3,7 @@
 //! The driver's own migrator takes a session's advisory lock, which a pooler in transaction mode breaks; a
 //! transaction's lock is taken here. All migrations that are missing are applied in one transaction.
 
-use pgworkflows::store::StoreError;
+use pgworkflows_core::store::StoreError;
 use sha2::{Digest, Sha256};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Executor, Row, SqlSafeStr};

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use pgworkflows::store::StoreError;
+use pgworkflows_core::store::StoreError;
 use sqlx::postgres::{PgArguments, PgRow, Postgres};
 use sqlx::query::Query;
 

@@ -6,8 +6,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use pgworkflows::ShardId;
-use pgworkflows::store::Hint;
+use pgworkflows_core::ShardId;
+use pgworkflows_core::store::Hint;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Executor};
 use tokio::sync::{broadcast, mpsc};

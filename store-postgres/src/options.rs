@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use pgworkflows::store::StoreError;
+use pgworkflows_core::store::StoreError;
 use sqlx::postgres::PgConnectOptions;
 
 use crate::PostgresStore;
@@ -30,7 +30,7 @@ const PARTITION_WIDTH: Duration = Duration::from_secs(30 * 24 * 3600);
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), pgworkflows::Error> {
-/// use pgworkflows_postgres::PostgresStore;
+/// use pgworkflows::PostgresStore;
 ///
 /// let store = PostgresStore::builder("postgres://app:secret@localhost/app")
 ///     .schema("flows")

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use pgworkflows::store::StoreError;
-use pgworkflows::{RunId, Timestamp};
+use pgworkflows_core::store::StoreError;
+use pgworkflows_core::{RunId, Timestamp};
 
 use crate::error::store_error;
 use crate::session::PostgresSession;

@@ -3,7 +3,7 @@
 
 use std::pin::pin;
 
-use pgworkflows::store::StoreError;
+use pgworkflows_core::store::StoreError;
 use sqlx::Row;
 use sqlx::postgres::PgConnection;
 use tokio::time::timeout;

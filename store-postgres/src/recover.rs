@@ -1,9 +1,9 @@
 //! Recovery and waking: which runs to load, their histories, and parked runs by their deadlines.
 
-use pgworkflows::store::{
+use pgworkflows_core::store::{
     Bodies, Due, DueMark, DueRuns, EventRecord, Load, Loaded, RunHistory, StoreError, Unparked,
 };
-use pgworkflows::{EventName, EventSeq, Position, RunId, Timestamp};
+use pgworkflows_core::{EventName, EventSeq, Position, RunId, Timestamp};
 use sqlx::postgres::{PgBindIterExt, PgRow};
 
 use crate::session::PostgresSession;

@@ -1,7 +1,7 @@
 //! Whether the server lets this process have as many connections as it will open. It knows what the server is set to,
 //! and nothing of a pooler's own limits.
 
-use pgworkflows::store::{SessionsWanted, StoreError};
+use pgworkflows_core::store::{SessionsWanted, StoreError};
 use sqlx::postgres::PgRow;
 
 use crate::connect::place;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use pgworkflows::store::StoreError;
+use pgworkflows_core::store::StoreError;
 
 /// Stands for the schema's name in every statement and migration.
 pub(crate) const PLACEHOLDER: &str = "@schema@";

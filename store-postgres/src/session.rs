@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pgworkflows::RunId;
-use pgworkflows::store::{
+use pgworkflows_core::RunId;
+use pgworkflows_core::store::{
     Append, Appended, Claim, Claimed, Due, DueRuns, InboxPage, InboxRead, Load, Loaded, Release, Session,
     StoreError, Tick, Ticked, Unparked,
 };

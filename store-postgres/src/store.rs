@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pgworkflows::RunId;
-use pgworkflows::store::{
+use pgworkflows_core::RunId;
+use pgworkflows_core::store::{
     ClosedRun, Hint, Queue, Session, SessionsWanted, Store, StoreError, StoreQuery, Submission, Submitted,
     Switchboard,
 };
@@ -73,7 +73,7 @@ impl PostgresStore {
     /// The SQL of all migrations for that schema, for a person to read and run.
     ///
     /// ```
-    /// let sql = pgworkflows_postgres::PostgresStore::migrations_sql("flows")?;
+    /// let sql = pgworkflows::PostgresStore::migrations_sql("flows")?;
     /// assert!(sql.contains("create table flows.events"));
     /// # Ok::<(), pgworkflows::Error>(())
     /// ```

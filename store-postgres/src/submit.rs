@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use pgworkflows::RunId;
-use pgworkflows::store::{Hint, StoreError, Submission, Submitted};
+use pgworkflows_core::RunId;
+use pgworkflows_core::store::{Hint, StoreError, Submission, Submitted};
 use sqlx::postgres::{PgArguments, PgBindIterExt, PgConnection, PgRow, Postgres};
 use sqlx::query::Query;
 use sqlx::types::Uuid;

@@ -2,8 +2,8 @@
 //! submission travels, and not what it asks for.
 
 use futures::future::BoxFuture;
-use pgworkflows::store::StoreError;
-use pgworkflows::{Error, Prepared, Request};
+use pgworkflows_core::store::StoreError;
+use pgworkflows_core::{Error, Prepared, Request};
 use sqlx::PgConnection;
 
 use crate::store::PostgresStore;

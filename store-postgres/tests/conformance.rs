@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pgworkflows::store::{Store, StoreError, Submission, Submitted};
+use pgworkflows_core::store::{Store, StoreError, Submission, Submitted};
 use pgworkflows_pg_harness::{Database, Postgres};
 use pgworkflows_postgres::PostgresStore;
 use pgworkflows_testkit::conformance::{ClientTransaction, Harness};

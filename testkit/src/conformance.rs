@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pgworkflows::store::{Store, StoreError, Submission, Submitted};
+use pgworkflows_core::store::{Store, StoreError, Submission, Submitted};
 
 /// What the cases need besides the seam itself.
 #[async_trait]

@@ -12,7 +12,7 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use futures::future::LocalBoxFuture;
-use pgworkflows::Workflow;
+use pgworkflows_core::Workflow;
 
 pub use self::failure::CrashFailure;
 use self::life::{Life, live};

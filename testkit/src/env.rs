@@ -12,7 +12,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use pgworkflows::{Activity, Client, Workflow};
+use pgworkflows_core::{Activity, Client, Workflow};
 
 pub use self::assert::Snapshot;
 pub use self::builder::TestEnvBuilder;
@@ -86,7 +86,7 @@ impl TestEnv {
     }
 
     /// A run that was started otherwise, by a handler that was given [`TestEnv::client`] for example.
-    pub fn run<W: Workflow>(&self, run: pgworkflows::RunId) -> TestRun<W> {
+    pub fn run<W: Workflow>(&self, run: pgworkflows_core::RunId) -> TestRun<W> {
         TestRun::new(self.clone(), self.world.client().handle(run))
     }
 

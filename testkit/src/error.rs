@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-use pgworkflows::{Divergence, Failure};
+use pgworkflows_core::{Divergence, Failure};
 
 /// What went wrong in a test: an error of the engine, as in production, or one of the test itself. Ask it what kind
 /// it is.
@@ -11,7 +11,7 @@ pub struct Error(Box<Kind>);
 
 #[derive(Debug)]
 enum Kind {
-    Engine(pgworkflows::Error),
+    Engine(pgworkflows_core::Error),
     Invalid(String),
     Stuck(String),
     Diverged { message: String, divergence: Divergence },
@@ -31,7 +31,7 @@ impl Error {
     }
 
     /// The engine's error, the one that production would see.
-    pub fn engine(&self) -> Option<&pgworkflows::Error> {
+    pub fn engine(&self) -> Option<&pgworkflows_core::Error> {
         match &*self.0 {
             Kind::Engine(error) => Some(error),
             Kind::Invalid(_) | Kind::Stuck(_) | Kind::Diverged { .. } => None,
@@ -39,8 +39,8 @@ impl Error {
     }
 
     /// The run that an error of the engine is about.
-    pub(crate) fn about_run(&self) -> Option<pgworkflows::RunId> {
-        self.engine().and_then(pgworkflows::Error::run)
+    pub(crate) fn about_run(&self) -> Option<pgworkflows_core::RunId> {
+        self.engine().and_then(pgworkflows_core::Error::run)
     }
 
     /// Whether the caller gave something that cannot be: a moment that is past, a name that is there twice.
@@ -73,17 +73,17 @@ impl Error {
 
     /// Whether the run whose result was asked for failed.
     pub fn is_run_failed(&self) -> bool {
-        self.engine().is_some_and(pgworkflows::Error::is_run_failed)
+        self.engine().is_some_and(pgworkflows_core::Error::is_run_failed)
     }
 
     /// Whether the run whose result was asked for was cancelled.
     pub fn is_run_cancelled(&self) -> bool {
-        self.engine().is_some_and(pgworkflows::Error::is_run_cancelled)
+        self.engine().is_some_and(pgworkflows_core::Error::is_run_cancelled)
     }
 
     /// Whether the run whose result was asked for was terminated.
     pub fn is_run_terminated(&self) -> bool {
-        self.engine().is_some_and(pgworkflows::Error::is_run_terminated)
+        self.engine().is_some_and(pgworkflows_core::Error::is_run_terminated)
     }
 
     /// The failure of the run whose result was asked for.
@@ -92,8 +92,8 @@ impl Error {
     }
 }
 
-impl From<pgworkflows::Error> for Error {
-    fn from(error: pgworkflows::Error) -> Self {
+impl From<pgworkflows_core::Error> for Error {
+    fn from(error: pgworkflows_core::Error) -> Self {
         Self(Box::new(Kind::Engine(error)))
     }
 }

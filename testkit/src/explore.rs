@@ -16,7 +16,7 @@ use std::future::IntoFuture;
 use std::marker::PhantomData;
 
 use futures::future::LocalBoxFuture;
-use pgworkflows::{Activity, Workflow};
+use pgworkflows_core::{Activity, Workflow};
 
 pub use self::arrival::Arrival;
 pub use self::failure::ExploreFailure;

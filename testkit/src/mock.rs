@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
-use pgworkflows::{Activity, ActivityContext, ActivityError, ActivityResult};
+use pgworkflows_core::{Activity, ActivityContext, ActivityError, ActivityResult};
 
 use crate::world::Calls;
 

@@ -6,7 +6,7 @@ mod check;
 use std::fs;
 use std::path::Path;
 
-use pgworkflows::{Divergence, History, Replayed, Workflow};
+use pgworkflows_core::{Divergence, History, Replayed, Workflow};
 
 pub use self::check::ReplayCheck;
 use crate::error::Error;
@@ -40,7 +40,7 @@ use crate::error::Error;
 /// workflow, of a newer build, one that is not whole, and one that is damaged.
 pub fn replay<W: Workflow>(history: &History) -> Result<Replayed, Error> {
     match history.workflow() {
-        Some(workflow) if workflow == W::NAME => replay_with(history, pgworkflows::replay::<W>),
+        Some(workflow) if workflow == W::NAME => replay_with(history, pgworkflows_core::replay::<W>),
         Some(workflow) => Err(Error::invalid(format!(
             "the history of run {} is one of workflow `{workflow}`, and workflow `{}` was to replay it; replay it with \
              the type of `{workflow}`",
@@ -48,7 +48,7 @@ pub fn replay<W: Workflow>(history: &History) -> Result<Replayed, Error> {
             W::NAME
         ))),
         // The engine says what is wrong with a history that does not begin as one does.
-        None => replay_with(history, pgworkflows::replay::<W>),
+        None => replay_with(history, pgworkflows_core::replay::<W>),
     }
 }
 
@@ -95,7 +95,7 @@ pub fn write_history(history: &History, file: impl AsRef<Path>) -> Result<(), Er
     fs::write(file, json + "\n").map_err(|error| problem(error.to_string()))
 }
 
-type Replay = fn(&pgworkflows::store::RunHistory) -> Result<Replayed, pgworkflows::Error>;
+type Replay = fn(&pgworkflows_core::store::RunHistory) -> Result<Replayed, pgworkflows_core::Error>;
 
 /// Replays a history with the code of its workflow.
 fn replay_with(history: &History, replay: Replay) -> Result<Replayed, Error> {

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use pgworkflows::{Client, Timestamp, Worker, WorkerBuilder, WorkerMonitor};
+use pgworkflows_core::{Client, Timestamp, Worker, WorkerBuilder, WorkerMonitor};
 use pgworkflows_memory::{Clock, Faults, MemoryStore};
 
 pub(crate) use self::calls::{Call, Calls};
@@ -104,7 +104,7 @@ fn is_engine(owner: Owner) -> bool {
 
 impl World {
     /// A world without a worker.
-    pub(crate) fn new(definitions: Definitions, settings: Settings) -> Result<Self, pgworkflows::Error> {
+    pub(crate) fn new(definitions: Definitions, settings: Settings) -> Result<Self, pgworkflows_core::Error> {
         let time = Time::new(Order::AsWoken, false);
         let clock = Arc::new(WorldClock { time: Arc::clone(&time), epoch: settings.epoch });
         let store = match &settings.faults {
@@ -129,7 +129,7 @@ impl World {
     }
 
     /// Starts a worker. The error is one of the definitions: two of one name, or a name that cannot be.
-    pub(crate) fn start_worker(&self) -> Result<WorkerNo, pgworkflows::Error> {
+    pub(crate) fn start_worker(&self) -> Result<WorkerNo, pgworkflows_core::Error> {
         self.workers_made.set(self.workers_made.get() + 1);
         let number = WorkerNo(self.workers_made.get());
         let dice = Dice::new(self.settings.seed).fork(u64::from(number.0));

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use pgworkflows::prelude::*;
+use pgworkflows_core::prelude::*;
 use pgworkflows_testkit::{CrashMoment, Error, TestEnv, TestEnvBuilder, TestRun, crash_everywhere};
 
 const HOUR: Duration = Duration::from_secs(3600);

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use futures::future::select_all;
 use futures::{FutureExt, select_biased};
-use pgworkflows::prelude::*;
+use pgworkflows_core::prelude::*;
 use pgworkflows_testkit::{Arrival, Error, Mock, TestEnv, TestEnvBuilder, TestRun, explore};
 
 /// Makes activities that no test executes for real.
@@ -661,7 +661,7 @@ async fn order_that_does_not_fit_says_what_could_have_come() {
 
 #[tokio::test]
 async fn script_that_starts_no_run_or_two_is_refused() {
-    let none = async |_: TestEnv| Err(Error::from("no".parse::<pgworkflows::RunId>().unwrap_err()));
+    let none = async |_: TestEnv| Err(Error::from("no".parse::<pgworkflows_core::RunId>().unwrap_err()));
     let failure = explore::<Race, _, _>(&definition::<Race>(), none, anything).await.unwrap_err();
     assert!(failure.to_string().contains("the script failed: `no` is not a run id"), "{failure}");
 

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use pgworkflows::MemoryStore;
+use pgworkflows::PostgresStore;
 use pgworkflows::store::Store;
 use pgworkflows::{Client, Worker, WorkerBuilder};
-use pgworkflows_memory::MemoryStore;
 use pgworkflows_pg_harness::{Database, Postgres};
-use pgworkflows_postgres::PostgresStore;
 
 use crate::outage::Outage;
 use crate::workers::{Mortal, Working};

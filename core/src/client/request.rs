@@ -16,7 +16,7 @@ use crate::store::{Store, Submission, Submitted};
 /// ```
 /// use pgworkflows::prelude::*;
 /// use pgworkflows::Request;
-/// use pgworkflows_memory::MemoryStore;
+/// use pgworkflows::MemoryStore;
 /// # struct Reminder;
 /// # impl Workflow for Reminder {
 /// #     const NAME: &'static str = "reminder";

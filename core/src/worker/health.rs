@@ -12,7 +12,7 @@ use crate::id::RunId;
 ///
 /// ```
 /// use pgworkflows::{Health, Worker};
-/// use pgworkflows_memory::MemoryStore;
+/// use pgworkflows::MemoryStore;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {

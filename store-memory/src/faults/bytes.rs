@@ -1,8 +1,8 @@
 //! How many bytes of messages and events a request or an answer carries: what the network and the disk have to move. It
 //! must not look into them.
 
-use pgworkflows::RunId;
-use pgworkflows::store::{
+use pgworkflows_core::RunId;
+use pgworkflows_core::store::{
     Appended, Claimed, ClosedRun, DueRuns, EventRecord, InboxPage, Loaded, Queue, RunDescription, RunHistory,
     Submitted, Ticked,
 };

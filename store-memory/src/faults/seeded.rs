@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Mutex;
 use std::task::{Context, Poll};
 
-use pgworkflows::store::Hint;
+use pgworkflows_core::store::Hint;
 
 use super::{Fault, FaultPoint, Faults, Stage};
 

@@ -4,11 +4,11 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use pgworkflows::store::{
+use pgworkflows_core::store::{
     Append, Appended, ClosedRun, EventRecord, Hint, MessageRef, NewEvent, OpenRow, OpenState, StoreError,
     Undelivered,
 };
-use pgworkflows::{AppendNo, EventSeq, Position, RunId, ShardId, Timestamp};
+use pgworkflows_core::{AppendNo, EventSeq, Position, RunId, ShardId, Timestamp};
 
 use super::lease::fenced;
 use super::{Row, Run, State};

@@ -12,10 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use bytes::Bytes;
-use pgworkflows::store::{
+use pgworkflows_core::store::{
     InboxCursor, InboxMessage, InboxPage, InboxRead, MessageRef, StoreError, Submission,
 };
-use pgworkflows::{InboxNo, MessageId, RunId, ShardId, Timestamp};
+use pgworkflows_core::{InboxNo, MessageId, RunId, ShardId, Timestamp};
 
 use super::merge::merge;
 

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pgworkflows::store::{
+use pgworkflows_core::store::{
     Claim, Claimed, ClaimedShard, Hint, LeaseTick, LeaseTicked, Release, StoreError, Suspect, SuspectStage,
     Tick, Ticked,
 };
-use pgworkflows::{AppendNo, LeaseId, RunId, ShardId, Timestamp};
+use pgworkflows_core::{AppendNo, LeaseId, RunId, ShardId, Timestamp};
 
 use super::{Lease, Row, Run, Shard, State};
 use crate::fact::Fact;

@@ -3,8 +3,8 @@
 
 use std::ops::Bound;
 
-use pgworkflows::store::{Due, DueMark, DueRuns, EventRecord, Load, Loaded, RunHistory, Unparked};
-use pgworkflows::{Position, RunId, ShardId, Timestamp};
+use pgworkflows_core::store::{Due, DueMark, DueRuns, EventRecord, Load, Loaded, RunHistory, Unparked};
+use pgworkflows_core::{Position, RunId, ShardId, Timestamp};
 
 use super::State;
 use super::merge::merge;

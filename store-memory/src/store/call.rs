@@ -1,7 +1,7 @@
 //! How a call passes its three fault points. It must not know what a call does.
 
-use pgworkflows::Timestamp;
-use pgworkflows::store::{Append, Claim, Release, StoreError, Submission, Tick};
+use pgworkflows_core::Timestamp;
+use pgworkflows_core::store::{Append, Claim, Release, StoreError, Submission, Tick};
 
 use super::MemoryStore;
 use crate::faults::{Call, Carries, Fault, FaultPoint, SessionNo, Stage};

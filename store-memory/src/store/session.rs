@@ -2,8 +2,8 @@
 //! since a lease belongs to whoever names it, not to a session.
 
 use async_trait::async_trait;
-use pgworkflows::RunId;
-use pgworkflows::store::{
+use pgworkflows_core::RunId;
+use pgworkflows_core::store::{
     Append, Appended, Claim, Claimed, Due, DueRuns, InboxPage, InboxRead, Load, Loaded, Release, Session,
     StoreError, Tick, Ticked, Unparked,
 };

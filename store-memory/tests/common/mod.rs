@@ -2,11 +2,13 @@
 #![expect(dead_code, reason = "each test file uses the part that it needs")]
 
 use bytes::Bytes;
-use pgworkflows::store::{
+use pgworkflows_core::store::{
     Append, Claim, Claimed, InboxCursor, InboxMessage, InboxRead, MessageRef, NewEvent, NewRun, OpenRow,
     OpenedRun, Session, Store, StoreError, Submission,
 };
-use pgworkflows::{AppendNo, EventName, EventSeq, LeaseId, MessageId, Position, RunId, ShardId, Timestamp};
+use pgworkflows_core::{
+    AppendNo, EventName, EventSeq, LeaseId, MessageId, Position, RunId, ShardId, Timestamp,
+};
 use pgworkflows_memory::MemoryStore;
 
 pub(crate) const SHARDS: u16 = 3;

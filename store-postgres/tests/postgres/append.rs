@@ -1,7 +1,7 @@
 //! The append protocol.
 
-use pgworkflows::store::{MessageRef, OpenRow, OpenState, Store, StoreError, StoreQuery, UpdatedRun};
-use pgworkflows::{AppendNo, InboxNo, MessageId, RunId, Timestamp};
+use pgworkflows_core::store::{MessageRef, OpenRow, OpenState, Store, StoreError, StoreQuery, UpdatedRun};
+use pgworkflows_core::{AppendNo, InboxNo, MessageId, RunId, Timestamp};
 use sqlx::Connection;
 
 use crate::support::*;

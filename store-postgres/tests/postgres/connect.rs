@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pgworkflows::store::StoreError;
+use pgworkflows_core::store::StoreError;
 use pgworkflows_pg_harness::Postgres;
 use pgworkflows_postgres::PostgresStore;
 use sqlx::{Connection, PgConnection};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use pgworkflows::prelude::*;
-use pgworkflows::{Client, Worker};
+use pgworkflows_core::prelude::*;
+use pgworkflows_core::{Client, Worker};
 use pgworkflows_postgres::PostgresStore;
 
 use crate::support::unique;

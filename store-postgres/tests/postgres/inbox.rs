@@ -1,6 +1,6 @@
 //! Reading the inbox by snapshots.
 
-use pgworkflows::RunId;
+use pgworkflows_core::RunId;
 use sqlx::{Connection, PgConnection};
 
 use crate::support::*;

@@ -1,10 +1,10 @@
 //! Queues, claims, ticks, takeovers and releases.
 
-use pgworkflows::store::{
+use pgworkflows_core::store::{
     Claim, DueMark, InboxCursor, LeaseTick, LeaseTicked, OpenState, Store, StoreError, Suspect, SuspectStage,
     Tick,
 };
-use pgworkflows::{LeaseId, Position, Timestamp};
+use pgworkflows_core::{LeaseId, Position, Timestamp};
 
 use crate::support::*;
 

@@ -1,6 +1,6 @@
 //! Migrations.
 
-use pgworkflows::store::{Store, StoreError};
+use pgworkflows_core::store::{Store, StoreError};
 use pgworkflows_pg_harness::{Database, Postgres};
 use pgworkflows_postgres::PostgresStore;
 use sqlx::{Connection, PgConnection};

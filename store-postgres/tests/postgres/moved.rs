@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use pgworkflows::RunId;
-use pgworkflows::store::{OpenState, StoreError, Suspect, SuspectStage};
+use pgworkflows_core::RunId;
+use pgworkflows_core::store::{OpenState, StoreError, Suspect, SuspectStage};
 use pgworkflows_pg_harness::Postgres;
 use pgworkflows_postgres::PostgresStore;
 
@@ -167,7 +167,7 @@ async fn many_that_come_at_once_rewrite_a_moved_inbox_once() {
     // When eight processes connect, and those that are first claim and read while others still look
     let owners = (0..8).map(|_| async {
         let store = connect(&world).await;
-        let mut session = pgworkflows::store::Store::session(&store).await.unwrap();
+        let mut session = pgworkflows_core::store::Store::session(&store).await.unwrap();
         let claimed = session.claim(&claim(None, TTL, 4)).await.unwrap();
         let mut owner = Writer::new(session, &claimed);
         let mut read = Vec::new();
@@ -196,7 +196,8 @@ async fn a_message_of_a_transaction_that_has_not_begun_is_refused_by_name_until_
     execute(&world, "update pgworkflows.inbox set xid = '1000000000' where number = 4").await;
     // When it is read, then it is refused, whether it is news or on a page
     for mut reader in [owner, Writer { cursor: Default::default(), ..world.writer_for(TTL, 0).await }] {
-        reader.positions = (0..4).map(|n| (world.run(n).shard(), pgworkflows::Position::FIRST)).collect();
+        reader.positions =
+            (0..4).map(|n| (world.run(n).shard(), pgworkflows_core::Position::FIRST)).collect();
         let refused = reader.read(2).await.unwrap_err();
         assert!(matches!(refused, StoreError::Misconfigured { .. }), "{refused:?}");
         for word in ["message 4", "transaction 1000000000", "schema `pgworkflows`", "set database_oid"] {

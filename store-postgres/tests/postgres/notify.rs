@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pgworkflows::store::{Hint, Store};
+use pgworkflows_core::store::{Hint, Store};
 use pgworkflows_postgres::PostgresStore;
 use sqlx::Connection;
 use tokio::sync::broadcast::Receiver;

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use pgworkflows::Timestamp;
-use pgworkflows::store::{StoreError, Tick};
+use pgworkflows_core::Timestamp;
+use pgworkflows_core::store::{StoreError, Tick};
 use sqlx::{Connection, Row};
 
 use crate::support::*;

@@ -5,8 +5,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use futures::future::{join, join_all};
-use pgworkflows::store::{Hint, Store, StoreError, Submitted};
-use pgworkflows::{RunId, Timestamp};
+use pgworkflows_core::store::{Hint, Store, StoreError, Submitted};
+use pgworkflows_core::{RunId, Timestamp};
 use pgworkflows_pg_harness::{Database, PgBouncer, PoolMode, Postgres};
 use pgworkflows_postgres::{Builder, PostgresStore};
 use sqlx::postgres::PgConnectOptions;

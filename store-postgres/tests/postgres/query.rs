@@ -1,7 +1,9 @@
 //! The reads for people.
 
-use pgworkflows::RunId;
-use pgworkflows::store::{ClosedStatus, OpenState, RunDescription, RunFilter, RunPage, Store, StoreQuery};
+use pgworkflows_core::RunId;
+use pgworkflows_core::store::{
+    ClosedStatus, OpenState, RunDescription, RunFilter, RunPage, Store, StoreQuery,
+};
 use sqlx::Row;
 
 use crate::support::*;

@@ -1,8 +1,8 @@
 //! Loading runs and finding deadlines.
 
 use bytes::Bytes;
-use pgworkflows::store::{Due, DueMark, Load, OpenState, RunHistory, Unparked};
-use pgworkflows::{RunId, ShardId, Timestamp};
+use pgworkflows_core::store::{Due, DueMark, Load, OpenState, RunHistory, Unparked};
+use pgworkflows_core::{RunId, ShardId, Timestamp};
 
 use crate::support::*;
 

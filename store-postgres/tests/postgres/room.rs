@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use pgworkflows::Client;
-use pgworkflows::store::Store;
+use pgworkflows_core::Client;
+use pgworkflows_core::store::Store;
 use pgworkflows_postgres::PostgresStore;
 use sqlx::{AssertSqlSafe, PgConnection};
 

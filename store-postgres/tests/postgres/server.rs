@@ -1,6 +1,6 @@
 //! A server that crashes, and one that is put back to an older state.
 
-use pgworkflows::store::Store;
+use pgworkflows_core::store::Store;
 use pgworkflows_pg_harness::Postgres;
 use pgworkflows_postgres::PostgresStore;
 use sqlx::Connection;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pgworkflows::store::Store;
+use pgworkflows_core::store::Store;
 use sqlx::Connection;
 
 use crate::support::*;
@@ -104,7 +104,7 @@ async fn submissions_that_were_cut_short_do_not_poison_the_pool() {
     }
     transaction.rollback().await.unwrap();
     let answer = world.store.submit(&[start(world.run(0), None, "Other")]).await.unwrap();
-    assert_eq!(answer, [pgworkflows::store::Submitted::Accepted]);
+    assert_eq!(answer, [pgworkflows_core::store::Submitted::Accepted]);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Submitting messages.
 
-use pgworkflows::RunId;
-use pgworkflows::store::{OpenState, Store, StoreError, StoreQuery, Submitted};
+use pgworkflows_core::RunId;
+use pgworkflows_core::store::{OpenState, Store, StoreError, StoreQuery, Submitted};
 use pgworkflows_pg_harness::Postgres;
 use pgworkflows_postgres::PostgresStore;
 use sqlx::postgres::PgListener;

@@ -5,15 +5,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use pgworkflows::store::{
+use pgworkflows_core::store::{
     Append, Appended, Claim, Claimed, NewEvent, NewRun, OpenRow, OpenState, OpenedRun, Queue, Session, Store,
     StoreError, Submission, Submitted, UpdatedRun,
 };
-use pgworkflows::store::{
+use pgworkflows_core::store::{
     ClosedRun, ClosedStatus, InboxCursor, InboxPage, InboxRead, LeaseTick, Load, MessageRef, Release,
     RunHistory, Tick, Ticked,
 };
-use pgworkflows::{AppendNo, EventName, EventSeq, LeaseId, MessageId, Position, RunId, ShardId, Timestamp};
+use pgworkflows_core::{
+    AppendNo, EventName, EventSeq, LeaseId, MessageId, Position, RunId, ShardId, Timestamp,
+};
 use pgworkflows_pg_harness::{Database, Postgres};
 use pgworkflows_postgres::{Builder, PostgresStore};
 use sqlx::{Connection, PgConnection};

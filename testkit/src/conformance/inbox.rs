@@ -2,7 +2,7 @@
 #![expect(missing_docs, reason = "the name of each case is the fact that it shows")]
 
 use bytes::Bytes;
-use pgworkflows::store::{InboxCursor, InboxRead, LeaseTick, StoreError, Submission, Submitted};
+use pgworkflows_core::store::{InboxCursor, InboxRead, LeaseTick, StoreError, Submission, Submitted};
 
 use super::Harness;
 use super::fixture::{Ground, LONG, MANY_BYTES, SHARDS, Writer, bodies, busy};

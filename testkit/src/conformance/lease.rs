@@ -1,8 +1,8 @@
 //! Queues, claims, heartbeats, takeovers and releases: at any time one owner at most.
 #![expect(missing_docs, reason = "the name of each case is the fact that it shows")]
 
-use pgworkflows::store::{Claim, LeaseTick, Release, StoreError};
-use pgworkflows::{AppendNo, LeaseId, Position};
+use pgworkflows_core::store::{Claim, LeaseTick, Release, StoreError};
+use pgworkflows_core::{AppendNo, LeaseId, Position};
 
 use super::Harness;
 use super::fixture::{Ground, LONG, QUEUE, SHARDS, WORKER, Writer, assert_fenced, busy, claim};
@@ -390,7 +390,7 @@ pub async fn one_tick_answers_for_each_lease_in_the_order_asked(harness: &dyn Ha
     let mut other = ground.claim(2, LONG).await;
     other.release().await;
     let leases = vec![other.lease_tick(), one.lease_tick()];
-    let tick = pgworkflows::store::Tick { queue: QUEUE.to_owned(), leases };
+    let tick = pgworkflows_core::store::Tick { queue: QUEUE.to_owned(), leases };
     let ticked = one.session.tick(&tick).await.unwrap();
     let held: Vec<_> = ticked.leases.iter().map(|lease| (lease.lease, lease.held)).collect();
     assert_eq!(held, [(other.lease, false), (one.lease, true)]);

@@ -1,8 +1,8 @@
 //! What people ask: descriptions, lists, histories, outcomes.
 #![expect(missing_docs, reason = "the name of each case is the fact that it shows")]
 
-use pgworkflows::store::{ClosedRun, ClosedStatus, OpenState, RunFilter, RunPage};
-use pgworkflows::{EventSeq, RunId};
+use pgworkflows_core::store::{ClosedRun, ClosedStatus, OpenState, RunFilter, RunPage};
+use pgworkflows_core::{EventSeq, RunId};
 
 use super::Harness;
 use super::fixture::{Ground, WORKFLOW, busy, closed_run, parked, stalled};
@@ -80,7 +80,7 @@ pub async fn history_is_read_page_by_page(harness: &dyn Harness) {
     writer.write(writer.draft().event(run).event(run).event(run)).await;
 
     let query = ground.store.query();
-    let seqs = |events: Vec<pgworkflows::store::EventRecord>| {
+    let seqs = |events: Vec<pgworkflows_core::store::EventRecord>| {
         events.iter().map(|event| event.seq.get()).collect::<Vec<_>>()
     };
     assert_eq!(seqs(query.history(run, None, 3).await.unwrap()), [1, 2, 3]);

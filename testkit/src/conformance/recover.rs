@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use pgworkflows::store::{Due, DueMark, EventRecord, LeaseTick, Loaded, RunHistory};
-use pgworkflows::{EventSeq, RunId, Timestamp};
+use pgworkflows_core::store::{Due, DueMark, EventRecord, LeaseTick, Loaded, RunHistory};
+use pgworkflows_core::{EventSeq, RunId, Timestamp};
 
 use super::Harness;
 use super::fixture::{Ground, LONG, MANY_BYTES, SHARDS, Writer, busy, parked, stalled};

@@ -1,8 +1,8 @@
 //! Starts and messages: accepted once, keys that hold, and refusals that say why.
 #![expect(missing_docs, reason = "the name of each case is the fact that it shows")]
 
-use pgworkflows::MessageId;
-use pgworkflows::store::{OpenRow, OpenState, Submission, Submitted};
+use pgworkflows_core::MessageId;
+use pgworkflows_core::store::{OpenRow, OpenState, Submission, Submitted};
 
 use super::Harness;
 use super::fixture::{Ground, WORKFLOW, bodies, busy, parked};

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::error::Error as StdError;
 use std::fmt;
 
-use pgworkflows::{Event, RunId};
+use pgworkflows_core::{Event, RunId};
 
 use super::life::{Fate, Life};
 use super::plan::CrashPoint;
@@ -125,7 +125,7 @@ fn end(end: &Result<Event, String>) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
-    use pgworkflows::{CommandId, Payload};
+    use pgworkflows_core::{CommandId, Payload};
 
     use super::super::life::Attempt;
     use super::*;

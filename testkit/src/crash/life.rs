@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use pgworkflows::store::{RunFilter, RunPage, StoreQuery};
-use pgworkflows::{CommandId, Event, HistoryEvent, Payload, RunId, Workflow};
+use pgworkflows_core::store::{RunFilter, RunPage, StoreQuery};
+use pgworkflows_core::{CommandId, Event, HistoryEvent, Payload, RunId, Workflow};
 
 use super::plan::{CrashMoment, CrashPlan, CrashPoint};
 use crate::caught::caught_in;

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use pgworkflows::{Activity, ActivityResult, WorkerBuilder, Workflow};
+use pgworkflows_core::{Activity, ActivityResult, WorkerBuilder, Workflow};
 
 use super::TestEnv;
 use crate::error::Error;

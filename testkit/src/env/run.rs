@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::future::LocalBoxFuture;
-use pgworkflows::{HistoryEvent, RunHandle, RunId, RunInfo, Signal, StartRun, Workflow};
+use pgworkflows_core::{HistoryEvent, RunHandle, RunId, RunInfo, Signal, StartRun, Workflow};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

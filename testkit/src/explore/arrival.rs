@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use pgworkflows::Name;
+use pgworkflows_core::Name;
 
 /// Something that reaches a run: the outcome of work that it asked for, a message, or a deadline.
 ///

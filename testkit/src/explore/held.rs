@@ -4,8 +4,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures::future::BoxFuture;
-use pgworkflows::store::Submission;
-use pgworkflows::{Cancellation, MessageKind, RunId, Timestamp};
+use pgworkflows_core::store::Submission;
+use pgworkflows_core::{Cancellation, MessageKind, RunId, Timestamp};
 use pgworkflows_memory::{Call as StoreCall, Fact, Fault, FaultPoint, Faults, Stage};
 use tokio::sync::oneshot;
 

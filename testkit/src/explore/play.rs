@@ -6,7 +6,7 @@ use std::future::pending;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use pgworkflows::{Event, History, Workflow};
+use pgworkflows_core::{Event, History, Workflow};
 
 use super::arrival::Arrival;
 use super::chooser::Chooser;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use pgworkflows::Activity;
+use pgworkflows_core::Activity;
 
 /// What is explored.
 #[derive(Clone, Debug)]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use pgworkflows::Workflow;
+use pgworkflows_core::Workflow;
 
 use super::{Replay, read_history, replay_with};
 use crate::error::Error;
@@ -36,7 +36,7 @@ impl ReplayCheck {
 
     /// Adds a workflow.
     pub fn workflow<W: Workflow>(mut self) -> Self {
-        self.workflows.insert(W::NAME, pgworkflows::replay::<W>);
+        self.workflows.insert(W::NAME, pgworkflows_core::replay::<W>);
         self
     }
 

@@ -6,7 +6,7 @@ mod flawed;
 use std::fmt;
 use std::sync::Arc;
 
-pub use pgworkflows::canary::Bug as EngineBug;
+pub use pgworkflows_core::canary::Bug as EngineBug;
 use pgworkflows_memory::{Flaws, MemoryStore};
 
 use self::flawed::Flawed;
@@ -135,9 +135,11 @@ impl Canary {
     /// Has the engine err, where it is to, while it runs some code.
     pub(crate) fn err_in<T>(self, code: impl FnOnce() -> T) -> T {
         match self {
-            Self::Engine(bug) => pgworkflows::canary::with(bug, code),
+            Self::Engine(bug) => pgworkflows_core::canary::with(bug, code),
             // Only an engine that errs sends what the store takes wrongly.
-            Self::Store(StoreBug::DigestUnchecked) => pgworkflows::canary::with(EngineBug::AppendRecut, code),
+            Self::Store(StoreBug::DigestUnchecked) => {
+                pgworkflows_core::canary::with(EngineBug::AppendRecut, code)
+            }
             Self::Store(_) => code(),
         }
     }

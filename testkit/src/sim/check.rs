@@ -24,8 +24,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use pgworkflows::store::{EventRecord, RunHistory, Store};
-use pgworkflows::{Client, Error, Event, HistoryEvent, RunId, RunInfo, Timestamp, replay};
+use pgworkflows_core::store::{EventRecord, RunHistory, Store};
+use pgworkflows_core::{Client, Error, Event, HistoryEvent, RunId, RunInfo, Timestamp, replay};
 use pgworkflows_memory::MemoryStore;
 
 use super::clients::lock;

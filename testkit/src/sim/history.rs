@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pgworkflows::{CommandId, Event, HistoryEvent, MessageId, Outcome, RunId, Timestamp};
+use pgworkflows_core::{CommandId, Event, HistoryEvent, MessageId, Outcome, RunId, Timestamp};
 
 use super::ledger::is_terminal;
 use super::nature::Nature;

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pgworkflows::store::{Append, MessageRef, Submission, SuspectStage};
-use pgworkflows::{LeaseId, MessageId, RunId, ShardId, Timestamp};
+use pgworkflows_core::store::{Append, MessageRef, Submission, SuspectStage};
+use pgworkflows_core::{LeaseId, MessageId, RunId, ShardId, Timestamp};
 use pgworkflows_memory::Fact;
 
 use super::time::{Owner, Time};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use pgworkflows::{Event, RunId};
+use pgworkflows_core::{Event, RunId};
 
 use super::check::Seen;
 use super::clients::RunPromise;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pgworkflows::RunId;
+use pgworkflows_core::RunId;
 
 use super::clients::lock;
 use super::cost::Meter;

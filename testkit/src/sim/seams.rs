@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use pgworkflows::store::Store;
+use pgworkflows_core::store::Store;
 use pgworkflows_memory::{Flaws, MemoryStore};
 
 /// Makes the store that workers see.

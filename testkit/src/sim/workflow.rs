@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{LocalBoxFuture, select_all};
-use pgworkflows::prelude::*;
-use pgworkflows::{Host, WorkerBuilder};
+use pgworkflows_core::prelude::*;
+use pgworkflows_core::{Host, WorkerBuilder};
 
 use super::cost::Costly;
 use super::dice::mix;

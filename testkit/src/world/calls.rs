@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pgworkflows::{ActivityContext, AttemptOf, CommandId, Payload, RunId};
+use pgworkflows_core::{ActivityContext, AttemptOf, CommandId, Payload, RunId};
 
 /// An attempt that was begun.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,8 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use pgworkflows::store::RunHistory;
-use pgworkflows::{Activity, ActivityContext, ActivityResult, Replayed, WorkerBuilder, Workflow};
+use pgworkflows_core::store::RunHistory;
+use pgworkflows_core::{Activity, ActivityContext, ActivityResult, Replayed, WorkerBuilder, Workflow};
 
 use super::calls::Calls;
 use crate::mock::{Mock, Mocked};
@@ -23,7 +23,7 @@ pub(crate) struct Definitions {
 struct WorkflowDefinition {
     name: &'static str,
     register: fn(WorkerBuilder) -> WorkerBuilder,
-    replay: fn(&RunHistory) -> Result<Replayed, pgworkflows::Error>,
+    replay: fn(&RunHistory) -> Result<Replayed, pgworkflows_core::Error>,
 }
 
 /// Registers one activity with a worker.
@@ -34,7 +34,7 @@ impl Definitions {
         self.workflows.push(WorkflowDefinition {
             name: W::NAME,
             register: |worker| worker.workflow::<W>(),
-            replay: pgworkflows::replay::<W>,
+            replay: pgworkflows_core::replay::<W>,
         });
     }
 
@@ -84,7 +84,7 @@ impl Definitions {
         &self,
         workflow: &str,
         history: &RunHistory,
-    ) -> Option<Result<Replayed, pgworkflows::Error>> {
+    ) -> Option<Result<Replayed, pgworkflows_core::Error>> {
         let definition = self.workflows.iter().find(|definition| definition.name == workflow)?;
         Some((definition.replay)(history))
     }

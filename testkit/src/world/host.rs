@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use pgworkflows::{AttemptFuture, AttemptOf, Cancellation, Failure, Host, Payload};
+use pgworkflows_core::{AttemptFuture, AttemptOf, Cancellation, Failure, Host, Payload};
 
 use super::calls::{Call, Calls, Outside};
 use crate::runtime::dice::Dice;

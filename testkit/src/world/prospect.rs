@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use pgworkflows::Timestamp;
+use pgworkflows_core::Timestamp;
 
 use super::{LEASE_TTL, TICK_INTERVAL, World, is_engine};
 use crate::runtime::time::Owner;

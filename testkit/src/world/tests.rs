@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use pgworkflows::prelude::*;
+use pgworkflows_core::prelude::*;
 use pgworkflows_memory::{Fact, Fault, FaultPoint, Faults};
 
 use super::{Definitions, Settings, TICK_INTERVAL, World};
@@ -31,7 +31,7 @@ impl Faults for Leases {
         Fault::Proceed
     }
 
-    fn happened(&self, fact: &Fact, _now: pgworkflows::Timestamp) {
+    fn happened(&self, fact: &Fact, _now: pgworkflows_core::Timestamp) {
         if let Fact::Claimed { .. } = fact {
             self.0.fetch_add(1, Ordering::Relaxed);
         }

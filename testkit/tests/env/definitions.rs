@@ -1,6 +1,6 @@
 //! Workflows and activities that several tests use.
 
-use pgworkflows::prelude::*;
+use pgworkflows_core::prelude::*;
 use pgworkflows_testkit::{TestEnv, TestEnvBuilder};
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);

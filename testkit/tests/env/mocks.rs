@@ -1,6 +1,6 @@
 //! Mocks: what they answer, and what is recorded of their calls.
 
-use pgworkflows::prelude::*;
+use pgworkflows_core::prelude::*;
 use pgworkflows_testkit::{Error, Mock, TestEnv};
 
 use crate::definitions::{APPROVED, Charge, HOUR, Order, Reserve, orders};

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use futures::join;
-use pgworkflows::prelude::*;
+use pgworkflows_core::prelude::*;
 use pgworkflows_testkit::{Error, TestEnv};
 use tokio::sync::oneshot;
 
@@ -85,7 +85,7 @@ async fn client_of_an_environment_works_where_it_is_driven() -> Result<(), Error
     let handler = async {
         let run = client.start::<Order>("book".to_owned()).key("order:1").await?;
         client.signal(run.run_id(), APPROVED, true).await?;
-        Ok::<_, pgworkflows::Error>(run.run_id())
+        Ok::<_, pgworkflows_core::Error>(run.run_id())
     };
     let run = env.drive(handler).await??;
     assert_eq!(env.run::<Order>(run).result().await?, "charged 4");

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Wake, Waker};
 
-use pgworkflows::prelude::*;
+use pgworkflows_core::prelude::*;
 use pgworkflows_testkit::{Error, Mock, TestEnv};
 
 use crate::definitions::{APPROVED, DAY, HOUR, Order, Reserve, Sleeps, orders};

@@ -5,8 +5,8 @@ use std::cell::Cell;
 use chrono::{DateTime, Utc};
 use futures::future::join_all;
 use futures::join;
-use pgworkflows::Timestamp;
-use pgworkflows::prelude::*;
+use pgworkflows_core::Timestamp;
+use pgworkflows_core::prelude::*;
 use pgworkflows_testkit::{Error, Mock, TestEnv};
 
 use crate::definitions::{APPROVED, Charge, DAY, HOUR, Order, Reserve, Sleeps, orders};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use pgworkflows::Client;
-use pgworkflows_postgres::PostgresStore;
+use pgworkflows::PostgresStore;
 
 use crate::proxy::{Cut, Proxy};
 use crate::wait::PATIENCE;

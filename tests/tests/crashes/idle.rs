@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use pgworkflows::Event;
-use pgworkflows_postgres::PostgresStore;
+use pgworkflows::PostgresStore;
 use tokio::time::Instant;
 
 use crate::proxy::{Cut, Proxy};

@@ -1,6 +1,6 @@
 //! Requests inside the user's own transactions: all or nothing, and in the order of each client.
 
-use pgworkflows_postgres::InTransaction;
+use pgworkflows::InTransaction;
 use sqlx::Connection;
 
 use crate::wait::{PATIENCE, until};

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use pgworkflows::PostgresStore;
 use pgworkflows::{Client, Error, RunHandle};
 use pgworkflows_examples::trial::{Signup, TrialOnboarding, UPGRADE, UpgradeDecision};
 use pgworkflows_pg_harness::{Database, Postgres};
-use pgworkflows_postgres::PostgresStore;
 use sqlx::{Connection, PgConnection};
 
 use crate::log::Log;

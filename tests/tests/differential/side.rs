@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pgworkflows::PostgresStore;
 use pgworkflows::store::{
     Append, Claim, InboxCursor, InboxRead, LeaseTick, MessageRef, Queue, Release, RunDescription, Session,
     Store, StoreError, Submission, Submitted, Tick,
@@ -12,7 +13,6 @@ use pgworkflows::store::{
 use pgworkflows::{InboxNo, LeaseId, MessageId, Timestamp};
 use pgworkflows_memory::{ManualClock, MemoryStore, MemoryTransaction};
 use pgworkflows_pg_harness::{Database, Postgres};
-use pgworkflows_postgres::PostgresStore;
 use sqlx::{Connection, PgConnection};
 
 use crate::operation::{Answer, Operation, Seen};

@@ -1,8 +1,8 @@
 //! The codec: events to stored bytes and back, in events per second.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use pgworkflows::bench::Decoded;
 use pgworkflows_benches::histories::{Kind, record};
+use pgworkflows_core::bench::Decoded;
 
 fn codec(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("codec");

@@ -2,8 +2,8 @@
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use pgworkflows::Workflow;
-use pgworkflows::bench::{Desk, Starts};
 use pgworkflows_benches::definitions::{Activities, Double, FanOut};
+use pgworkflows_core::bench::{Desk, Starts};
 
 const RUNS: u64 = 1_000;
 

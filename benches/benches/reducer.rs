@@ -1,8 +1,8 @@
 //! The reducer: events folded to what the log says of a run, without any code of a workflow, in events per second.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use pgworkflows::bench::Decoded;
 use pgworkflows_benches::histories::{Kind, record};
+use pgworkflows_core::bench::Decoded;
 
 fn reducer(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("reducer");

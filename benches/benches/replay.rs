@@ -4,9 +4,9 @@ use std::cell::LazyCell;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use pgworkflows::Workflow;
-use pgworkflows::bench::{Code, Decoded};
 use pgworkflows_benches::definitions::{Activities, FanOut, Naps, Signals};
 use pgworkflows_benches::histories::{Kind, record};
+use pgworkflows_core::bench::{Code, Decoded};
 
 /// From 10 events to ten times what is usual, and once far beyond the default limit: the cost per event stays.
 const SIZES: [u32; 5] = [10, 100, 1_000, 10_000, 100_000];

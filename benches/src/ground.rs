@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use clap::ValueEnum;
-use pgworkflows::MemoryStore;
-use pgworkflows::PostgresStore;
 use pgworkflows::store::Store;
+use pgworkflows::{MemoryStore, PostgresStore};
 use pgworkflows_pg_harness::Postgres;
 use sqlx::{Connection, PgConnection};
 

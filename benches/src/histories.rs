@@ -3,9 +3,8 @@
 
 use std::sync::Arc;
 
-use pgworkflows::MemoryStore;
 use pgworkflows::store::{Bodies, EventRecord, Load, RunHistory, Store};
-use pgworkflows::{Client, Workflow};
+use pgworkflows::{Client, MemoryStore, Workflow};
 
 use crate::Failure;
 use crate::definitions::{Activities, FanOut, GO, Naps, Signals};

@@ -3,10 +3,10 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use pgworkflows::bench::{Code, Decoded};
 use pgworkflows::prelude::*;
 use pgworkflows_benches::definitions::{Activities, FanOut, Naps, Signals};
 use pgworkflows_benches::histories::{Kind, record};
+use pgworkflows_core::bench::{Code, Decoded};
 
 /// Long enough that what a run allocates only once does not count.
 const EVENTS: u32 = 10_000;

@@ -9,13 +9,18 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use self::processor::{Desk, Starts, Written};
+use crate::data::id::RunId;
 use crate::error::Error;
-use crate::event::wire;
-use crate::id::RunId;
-use crate::registry::{Definitions, Registry};
-use crate::run::{self, PastEvent, PollMark, Replay, Run, RunState, Terms, Turn, decode};
-use crate::store::RunHistory;
+use crate::log::past_event::{PastEvent, decode};
+use crate::log::wire;
+use crate::run::Run;
+use crate::run::replay::{Replay, Terms, replay};
+use crate::run::state::RunState;
+use crate::run::turn::Turn;
+use crate::store::history::RunHistory;
 use crate::workflow::Workflow;
+use crate::workflow::mark::PollMark;
+use crate::workflow::registry::{Definitions, Registry};
 
 /// The code of one workflow, ready to replay histories.
 pub struct Code {
@@ -52,7 +57,7 @@ impl Code {
     /// If the code does not follow the history.
     pub fn replay_decoded(&self, history: &Decoded) -> Result<Revived, Error> {
         let now = history.events.last().map(|past| past.at).unwrap_or_default();
-        let (run, _) = run::replay(history.run, &history.events, &self.registry, Terms::default(), now);
+        let (run, _) = replay(history.run, &history.events, &self.registry, Terms::default(), now);
         Revived::new(run)
     }
 }

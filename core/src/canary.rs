@@ -9,10 +9,12 @@
 
 use std::borrow::Cow;
 
-use crate::event::{Event, Outcome};
-use crate::failure::Failure;
-use crate::run::{PastEvent, Progress, Run};
-use crate::time::Timestamp;
+use crate::data::failure::Failure;
+use crate::data::outcome::Outcome;
+use crate::data::time::Timestamp;
+use crate::log::event::Event;
+use crate::log::past_event::PastEvent;
+use crate::run::{Progress, Run};
 
 /// A known bug of the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

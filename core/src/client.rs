@@ -1,17 +1,24 @@
 //! The client: starts runs, tells them things, and waits for their results. It needs no worker in its process,
 //! and it must not know what a store keeps its runs in.
 
-mod batch;
-mod call;
-mod info;
-mod list;
-mod message;
-mod outcomes;
-mod request;
-mod start;
+pub(crate) mod batch;
+pub(crate) mod call;
+pub(crate) mod closed;
+pub(crate) mod handle;
+pub(crate) mod info;
+pub(crate) mod list;
+pub(crate) mod message;
+pub(crate) mod outcomes;
+pub(crate) mod request;
+pub(crate) mod start;
 #[cfg(test)]
 mod tests;
 
+use crate::client::call::Shared;
+use crate::client::info::{HistoryEvent, RunInfo};
+use crate::client::list::ListRuns;
+use crate::client::message::{CancelRun, SendSignal, TerminateRun};
+use crate::client::start::StartRun;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,22 +26,16 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub(crate) use self::call::Shared;
-pub use self::info::{HistoryEvent, RunInfo, RunStatus, UndeliveredMessage};
-pub use self::list::ListRuns;
-pub use self::message::{CancelRun, SendSignal, TerminateRun};
-pub use self::request::{Prepared, Request};
-pub use self::start::StartRun;
+use self::handle::RunHandle;
+use crate::data::id::{RunId, ShardId};
+use crate::data::limits;
 use crate::error::Error;
-use crate::handle::RunHandle;
 use crate::history::History;
 use crate::host::{Host, SystemHost};
-use crate::id::{RunId, ShardId};
-use crate::limits;
-use crate::registry::check_name;
-use crate::signal::Signal;
 use crate::store::Store;
 use crate::workflow::Workflow;
+use crate::workflow::registry::check_name;
+use crate::workflow::signal::Signal;
 
 /// The name of the queue that clients and workers use where none is given.
 const QUEUE_DEFAULT: &str = "default";

@@ -4,12 +4,12 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
-use crate::event::Uncompensated;
-use crate::failure::Failure;
-use crate::id::RunId;
-use crate::payload::PayloadError;
-use crate::run::Divergence;
-use crate::store::StoreError;
+use crate::data::divergence::Divergence;
+use crate::data::failure::Failure;
+use crate::data::id::RunId;
+use crate::data::outcome::Uncompensated;
+use crate::data::payload::PayloadError;
+use crate::store::error::StoreError;
 
 /// What a client or a worker reports. It names the thing, the value and what to do; ask it what kind it is.
 pub struct Error(Box<Kind>);

@@ -1,7 +1,8 @@
 //! A run's history on its own: read from a store, kept in a file, shown as text, and replayed. It must not know
 //! where it came from.
 
-mod file;
+pub(crate) mod file;
+pub(crate) mod replay;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,17 +10,18 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use self::file::HistoryFile;
-use crate::client::HistoryEvent;
+use self::replay::replay;
+use crate::client::info::HistoryEvent;
+use crate::data::id::{CommandId, EventSeq, Position, RunId};
+use crate::data::time::Timestamp;
 use crate::error::Error;
-use crate::event::words::{Span, Words};
-use crate::event::{Event, wire};
-use crate::id::{CommandId, EventSeq, Position, RunId};
-use crate::replay::replay;
-use crate::store::{EventRecord, RunHistory};
-use crate::time::Timestamp;
+use crate::log::event::Event;
+use crate::log::wire;
+use crate::log::words::{Span, Words};
+use crate::store::history::{EventRecord, RunHistory};
 use crate::workflow::Workflow;
 
-/// A run's history, as [`Client::export`](crate::Client::export) gives it. It holds the very bytes that the store
+/// A run's history, as [`Client::export`](crate::client::Client::export) gives it. It holds the very bytes that the store
 /// has.
 ///
 /// With `serde_json`, or whatever else `serde` writes, it becomes a file that replay checks read: a digest shows
@@ -100,7 +102,7 @@ impl History {
     /// history later, the difference can be shown with the lines of both.
     ///
     /// # Errors
-    /// As [`replay`](crate::replay()): the code must be the one that the history follows.
+    /// As [`replay`](crate::history::replay()): the code must be the one that the history follows.
     pub fn with_sources<W: Workflow>(mut self) -> Result<Self, Error> {
         let sources = replay::<W>(&self.records)?.sources;
         let lines = self.decoded().filter_map(|(record, event)| {

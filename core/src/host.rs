@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use futures::future::{BoxFuture, LocalBoxFuture};
 
-use crate::cancellation::Cancellation;
+use crate::data::cancellation::Cancellation;
+use crate::data::failure::Failure;
+use crate::data::id::{CommandId, RunId};
+use crate::data::payload::Payload;
+use crate::data::time::Timestamp;
 use crate::error::Error;
-use crate::failure::Failure;
-use crate::id::{CommandId, RunId};
-use crate::payload::Payload;
-use crate::time::Timestamp;
 
 /// The surroundings of a client or a worker.
 pub trait Host: fmt::Debug + Send + Sync + 'static {
@@ -46,7 +46,7 @@ pub trait Host: fmt::Debug + Send + Sync + 'static {
     fn panicked(&self, _what: &str) {}
 
     /// Surrounds what a worker does on a thread of its own, be it a processor or the heart, where all of it shares the
-    /// caller's thread: see [`Worker::run_on_this_thread`](crate::Worker::run_on_this_thread). A simulation's host can
+    /// caller's thread: see [`Worker::run_on_this_thread`](crate::worker::Worker::run_on_this_thread). A simulation's host can
     /// let work take time here on one thread, while the others go on; by default it is left alone.
     fn thread(&self, work: ThreadFuture) -> ThreadFuture {
         work

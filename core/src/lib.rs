@@ -8,69 +8,66 @@
 //! takes it in, `run` turns it into events, `worker::driver` appends them to the [`store`], and `worker::executor`
 //! executes what they ask for.
 
-mod activity;
 #[cfg(feature = "bench")]
 pub mod bench;
 #[cfg(feature = "canaries")]
 pub mod canary;
 #[cfg(not(feature = "canaries"))]
 mod canary;
-mod cancellation;
 mod client;
-mod command;
-mod context;
+mod data;
 mod error;
-mod event;
-mod failure;
 mod guard;
-mod handle;
 mod history;
 mod host;
-mod id;
-pub mod limits;
-mod message;
-mod outcome;
-mod payload;
+mod log;
 mod processor;
-mod random;
-mod registry;
-mod replay;
-mod retry;
 mod run;
-mod signal;
 pub mod store;
 #[cfg(test)]
 mod testing;
-mod time;
 mod worker;
 mod workflow;
 
-pub use self::activity::{Activity, ActivityContext, ActivityError, ActivityOptions, ActivityResult};
-pub use self::cancellation::Cancellation;
-pub use self::client::{
-    CancelRun, Client, ClientBuilder, HistoryEvent, ListRuns, Prepared, Request, RunInfo, RunStatus,
-    SendSignal, StartRun, TerminateRun, UndeliveredMessage,
+pub use self::client::handle::{AwaitResult, RunHandle};
+pub use self::client::info::{HistoryEvent, RunInfo, RunStatus, UndeliveredMessage};
+pub use self::client::list::ListRuns;
+pub use self::client::message::{CancelRun, SendSignal, TerminateRun};
+pub use self::client::request::{Prepared, Request};
+pub use self::client::start::StartRun;
+pub use self::client::{Client, ClientBuilder};
+pub use self::data::cancellation::Cancellation;
+pub use self::data::divergence::Divergence;
+pub use self::data::failure::{Failure, OrFail};
+pub use self::data::id::{
+    AppendNo, CommandId, EventSeq, InboxNo, LeaseId, MessageId, Position, RunId, ShardId,
 };
-pub use self::command::{
-    ActivityFuture, Branches, Compensation, Durable, Items, SignalFuture, StepFuture, Timeout, TimerFuture,
-    Tuple, WhenAll,
-};
-pub use self::context::Context;
+pub use self::data::limits;
+pub use self::data::name::{EventName, Name};
+pub use self::data::options::ActivityOptions;
+pub use self::data::outcome::{Outcome, Uncompensated};
+pub use self::data::payload::{Encoding, Payload, PayloadError};
+pub use self::data::retry::RetryPolicy;
+pub use self::data::time::Timestamp;
 pub use self::error::Error;
-pub use self::event::{Event, EventName, Name, Outcome, Uncompensated};
-pub use self::failure::{Failure, OrFail};
-pub use self::handle::{AwaitResult, RunHandle};
 pub use self::history::History;
+pub use self::history::replay::{Replayed, replay};
 pub use self::host::{AttemptFuture, AttemptOf, CpuMeter, Host, SystemHost, ThreadFuture};
-pub use self::id::{AppendNo, CommandId, EventSeq, InboxNo, LeaseId, MessageId, Position, RunId, ShardId};
-pub use self::message::MessageKind;
-pub use self::payload::{Encoding, Payload, PayloadError};
-pub use self::replay::{Replayed, replay};
-pub use self::retry::RetryPolicy;
-pub use self::run::Divergence;
-pub use self::signal::Signal;
-pub use self::time::Timestamp;
-pub use self::worker::{Health, HealthReason, Worker, WorkerBuilder, WorkerHealth, WorkerMonitor};
+pub use self::log::event::Event;
+pub use self::log::message::MessageKind;
+pub use self::worker::builder::WorkerBuilder;
+pub use self::worker::health::{Health, HealthReason, WorkerHealth};
+pub use self::worker::{Worker, WorkerMonitor};
+pub use self::workflow::activity::{Activity, ActivityContext, ActivityError, ActivityResult};
+pub use self::workflow::calls::activity::ActivityFuture;
+pub use self::workflow::calls::compensation::Compensation;
+pub use self::workflow::calls::signal::SignalFuture;
+pub use self::workflow::calls::step::StepFuture;
+pub use self::workflow::calls::timeout::{Durable, Timeout};
+pub use self::workflow::calls::timer::TimerFuture;
+pub use self::workflow::calls::when_all::{Branches, Items, Tuple, WhenAll};
+pub use self::workflow::context::Context;
+pub use self::workflow::signal::Signal;
 pub use self::workflow::{Workflow, WorkflowError, WorkflowResult};
 
 /// What a file with workflows and activities needs.
@@ -80,12 +77,8 @@ pub mod prelude {
     pub use async_trait::async_trait;
     pub use serde::{Deserialize, Serialize};
 
-    pub use crate::activity::{Activity, ActivityContext, ActivityError, ActivityOptions, ActivityResult};
-    pub use crate::client::Client;
-    pub use crate::command::Durable;
-    pub use crate::context::Context;
-    pub use crate::failure::OrFail;
-    pub use crate::retry::RetryPolicy;
-    pub use crate::signal::Signal;
-    pub use crate::workflow::{Workflow, WorkflowError, WorkflowResult};
+    pub use crate::{
+        Activity, ActivityContext, ActivityError, ActivityOptions, ActivityResult, Client, Context, Durable,
+        OrFail, RetryPolicy, Signal, Workflow, WorkflowError, WorkflowResult,
+    };
 }

@@ -4,18 +4,18 @@
 //!
 //! Its memory runs ahead of the log. If an append is refused, the whole processor is thrown away.
 
-mod batch;
-mod blame;
-mod deadlines;
-mod deliver;
-mod dispatch;
-mod inbox;
-mod loads;
-mod outbox;
-mod recover;
-mod report;
-mod strangers;
-mod suspects;
+pub(crate) mod batch;
+pub(crate) mod blame;
+pub(crate) mod deadlines;
+pub(crate) mod deliver;
+pub(crate) mod dispatch;
+pub(crate) mod inbox;
+pub(crate) mod loads;
+pub(crate) mod outbox;
+pub(crate) mod recover;
+pub(crate) mod report;
+pub(crate) mod strangers;
+pub(crate) mod suspects;
 #[cfg(test)]
 mod tests;
 
@@ -24,8 +24,6 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-#[cfg(test)]
-pub(crate) use self::batch::closed_status;
 use self::batch::{Group, InFlight};
 use self::blame::Blame;
 use self::inbox::Inbox;
@@ -33,20 +31,24 @@ use self::loads::Loads;
 use self::outbox::Outbox;
 use self::strangers::Strangers;
 use self::suspects::Suspects;
-use crate::activity::ActivityOptions;
 use crate::canary::{self, Bug};
-use crate::command::StepRequest;
-use crate::event::Name;
-use crate::id::{AppendNo, CommandId, LeaseId, Position, RunId, ShardId};
-use crate::limits;
-use crate::message::Message;
-use crate::payload::Payload;
-use crate::registry::Registry;
-use crate::run::{Deadline, Progress, Replay, Run, Turn};
-use crate::store::{
-    Claimed, ClosedRun, Due, DueMark, InboxRead, LeaseTick, LeaseTicked, Load, MessageRef, OpenRow, Unparked,
-};
-use crate::time::Timestamp;
+use crate::data::id::{AppendNo, CommandId, LeaseId, Position, RunId, ShardId};
+use crate::data::limits;
+use crate::data::name::Name;
+use crate::data::options::ActivityOptions;
+use crate::data::payload::Payload;
+use crate::data::time::Timestamp;
+use crate::log::message::Message;
+use crate::run::replay::Replay;
+use crate::run::state::Deadline;
+use crate::run::turn::Turn;
+use crate::run::{Progress, Run};
+use crate::store::append::{ClosedRun, OpenRow};
+use crate::store::history::{Due, DueMark, Load, Unparked};
+use crate::store::inbox::{InboxRead, MessageRef};
+use crate::store::lease::{Claimed, LeaseTick, LeaseTicked};
+use crate::workflow::calls::step::StepRequest;
+use crate::workflow::registry::Registry;
 
 /// What a worker's user may set of its processors.
 #[derive(Clone, Debug)]

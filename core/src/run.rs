@@ -1,38 +1,30 @@
 //! One run in memory: what the log says of it, and its program. Resolutions in, events out; it knows neither
 //! where events are stored nor who executes what they ask for.
 
-mod activities;
-mod bare;
-mod mark;
-mod program;
+pub(crate) mod activities;
 #[cfg(test)]
 mod properties;
-mod replay;
-mod scope;
-mod state;
+pub(crate) mod replay;
+pub(crate) mod state;
 #[cfg(test)]
 mod tests;
-mod turn;
+pub(crate) mod turn;
 
+use crate::log::past_event::PastEvent;
+use crate::run::state::RunState;
+use crate::run::turn::Turn;
+use crate::workflow::program::{Decisions, Program};
+use crate::workflow::scope::call::OpenCall;
 use std::collections::BTreeMap;
 
-pub(crate) use self::bare::BareRuntime;
-pub(crate) use self::mark::{PollMark, Polling};
-pub(crate) use self::program::{AsyncProgram, MakeFuture, Program, WorkflowFuture};
-pub use self::replay::Divergence;
-#[cfg(any(test, feature = "bench"))]
-pub(crate) use self::replay::replay;
-pub(crate) use self::replay::{Examined, PastEvent, Replay, Terms, decode, decode_record, examine};
-pub(crate) use self::scope::{CallKind, OpenCall, Resolution, Scope, Source, Ticket, payload_too_large};
-pub(crate) use self::state::{Deadline, DeadlineKind, PendingActivity, RunState};
-pub(crate) use self::turn::Turn;
 use crate::canary::{self, Bug};
-use crate::command::StepRequest;
-use crate::event::{Event, Outcome};
-use crate::id::{CommandId, MessageId, RunId};
-use crate::limits;
-use crate::registry::Registry;
-use crate::time::Timestamp;
+use crate::data::id::{CommandId, MessageId, RunId};
+use crate::data::limits;
+use crate::data::outcome::Outcome;
+use crate::data::time::Timestamp;
+use crate::log::event::Event;
+use crate::workflow::calls::step::StepRequest;
+use crate::workflow::registry::Registry;
 
 /// How many of the calls that a run waits for are shown in its row and in a diagnosis.
 const WAITS_SHOWN: usize = 8;
@@ -184,7 +176,7 @@ impl Run {
     }
 
     /// Has the program take a resolution in. After an error there is no program any more.
-    fn poll(&mut self, at: Timestamp, resolution: &Event) -> Result<program::Decisions, String> {
+    fn poll(&mut self, at: Timestamp, resolution: &Event) -> Result<Decisions, String> {
         let Some(program) = &mut self.program else {
             return Err(format!("this worker does not know workflow `{}`", self.state.workflow));
         };
@@ -196,7 +188,7 @@ impl Run {
     }
 
     /// Logs what the program decided.
-    fn decide(&mut self, at: Timestamp, decisions: program::Decisions, progress: &mut Progress) {
+    fn decide(&mut self, at: Timestamp, decisions: Decisions, progress: &mut Progress) {
         let gathered = decisions.gathered;
         for issued in gathered.issued {
             self.log(at, issued.command.into_event(), progress);

@@ -3,13 +3,13 @@
 //! A store keeps bytes, ids and times. It must not know a kind of event or message: a new durable command
 //! touches no store. What people need (lists, histories, counts) is another trait, [`StoreQuery`].
 
-mod append;
-mod error;
-mod history;
-mod inbox;
-mod lease;
-mod query;
-mod switchboard;
+pub(crate) mod append;
+pub(crate) mod error;
+pub(crate) mod history;
+pub(crate) mod inbox;
+pub(crate) mod lease;
+pub(crate) mod query;
+pub(crate) mod switchboard;
 
 use std::any::Any;
 use std::fmt;
@@ -31,9 +31,8 @@ pub use self::lease::{
 };
 pub use self::query::{RunDescription, RunFilter, RunPage, StoreQuery, Undelivered};
 pub use self::switchboard::Switchboard;
-pub(crate) use self::switchboard::{Connection, LocalStart};
-use crate::id::{RunId, ShardId};
-use crate::time::Timestamp;
+use crate::data::id::{RunId, ShardId};
+use crate::data::time::Timestamp;
 
 /// A place that keeps runs: their log, their inbox, and who may write to them.
 ///

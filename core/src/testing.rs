@@ -8,14 +8,21 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::event::{Event, Name, Outcome, wire};
-use crate::failure::Failure;
-use crate::id::{CommandId, LeaseId, MessageId, RunId, ShardId};
-use crate::payload::Payload;
-use crate::registry::{Definitions, Registry};
-use crate::run::{DeadlineKind, PastEvent, PollMark, Progress, Run, RunState, Terms, replay};
-use crate::time::Timestamp;
+use crate::data::failure::Failure;
+use crate::data::id::{CommandId, LeaseId, MessageId, RunId, ShardId};
+use crate::data::name::Name;
+use crate::data::outcome::Outcome;
+use crate::data::payload::Payload;
+use crate::data::time::Timestamp;
+use crate::log::event::Event;
+use crate::log::past_event::PastEvent;
+use crate::log::wire;
+use crate::run::replay::{Terms, replay};
+use crate::run::state::{DeadlineKind, RunState};
+use crate::run::{Progress, Run};
 use crate::workflow::Workflow;
+use crate::workflow::mark::PollMark;
+use crate::workflow::registry::{Definitions, Registry};
 
 /// When every test begins.
 pub(crate) const BORN: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
@@ -147,7 +154,7 @@ impl Bench {
     }
 
     fn check_terminal(&self) {
-        let is_terminal = |past: &&PastEvent| crate::processor::closed_status(&past.event).is_some();
+        let is_terminal = |past: &&PastEvent| crate::processor::batch::closed_status(&past.event).is_some();
         let terminal = self.log.iter().filter(is_terminal).count();
         assert_eq!(terminal, usize::from(self.run.state.closed.is_some()), "one terminal event at most");
     }
@@ -353,6 +360,6 @@ fn describe(event: &Event) -> String {
     }
 }
 
-fn left(uncompensated: &[crate::event::Uncompensated]) -> String {
+fn left(uncompensated: &[crate::data::outcome::Uncompensated]) -> String {
     uncompensated.iter().map(|left| format!(", {} failed: {}", left.activity, left.failure)).collect()
 }

@@ -1,27 +1,29 @@
 //! A worker: processors on threads of their own, one heart, one executor. It holds no state of a run.
 
-mod builder;
-mod crew;
-mod parts;
-mod threads;
+pub(crate) mod builder;
+pub(crate) mod crew;
+pub(crate) mod parts;
+pub(crate) mod threads;
 
-mod driver;
-mod executor;
-mod input;
-mod requests;
-mod serve;
-mod sessions;
-mod setbacks;
-mod stopwatch;
+pub(crate) mod driver;
+pub(crate) mod executor;
+pub(crate) mod input;
+pub(crate) mod requests;
+pub(crate) mod serve;
+pub(crate) mod sessions;
+pub(crate) mod setbacks;
+pub(crate) mod stopwatch;
 
-mod heart;
-mod watchdog;
+pub(crate) mod heart;
+pub(crate) mod watchdog;
 
-mod backoff;
-mod health;
-mod line;
-mod vitals;
+pub(crate) mod backoff;
+pub(crate) mod health;
+pub(crate) mod line;
+pub(crate) mod vitals;
 
+use crate::worker::builder::WorkerBuilder;
+use crate::worker::health::WorkerHealth;
 use std::fmt;
 use std::future::Future;
 use std::pin::pin;
@@ -29,18 +31,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-pub use self::builder::WorkerBuilder;
 use self::crew::Crew;
-pub use self::health::{Health, HealthReason, WorkerHealth};
 use self::parts::Parts;
 use self::vitals::Vitals;
+use crate::data::time::Timestamp;
 use crate::error::Error;
 use crate::guard::caught_in;
 use crate::host::{Host, SystemHost};
 use crate::processor::ProcessorConfig;
-use crate::registry::Definitions;
-use crate::store::{Queue, SessionsWanted, Store, StoreError};
-use crate::time::Timestamp;
+use crate::store::error::StoreError;
+use crate::store::{Queue, SessionsWanted, Store};
+use crate::workflow::registry::Definitions;
 
 /// Executes the runs of a queue: workflows on threads of its own, activities on the tokio runtime of the
 /// caller.
@@ -146,7 +147,7 @@ impl Worker {
     /// Serves the queue until `shutdown` is ready, then hands everything over: no new work is begun, running
     /// activities may finish within the [grace](WorkerBuilder::shutdown_grace), and the shards are free for other
     /// workers at once. That takes the grace and 5 seconds more at most
-    /// ([`SHUTDOWN_HANDOVER`](crate::limits::SHUTDOWN_HANDOVER)), whatever the store or a workflow does: what is not handed over
+    /// ([`SHUTDOWN_HANDOVER`](crate::data::limits::SHUTDOWN_HANDOVER)), whatever the store or a workflow does: what is not handed over
     /// by then is free when its lease expires, and the log names it. A thread whose workflow never yields is left behind.
     ///
     /// If the store goes away, the worker tries again until it is back. A panic on one of its threads, be it a store's or
@@ -159,9 +160,9 @@ impl Worker {
     /// # Errors
     /// Only what no waiting will cure: a refused queue, a database that is not as it must be or has too few connections,
     /// threads that cannot be started. Later on, what a processor meets ten times in a row
-    /// ([`SETBACKS_MAX`](crate::limits::SETBACKS_MAX)), over half a minute at least: a store that answers what cannot be, or a
+    /// ([`SETBACKS_MAX`](crate::data::limits::SETBACKS_MAX)), over half a minute at least: a store that answers what cannot be, or a
     /// panic. Or workflows that took all of its threads, after four
-    /// ([`THREADS_LEFT_BEHIND_MAX`](crate::limits::THREADS_LEFT_BEHIND_MAX)) were replaced. Everything else is handed over before; see
+    /// ([`THREADS_LEFT_BEHIND_MAX`](crate::data::limits::THREADS_LEFT_BEHIND_MAX)) were replaced. Everything else is handed over before; see
     /// [`Error::is_gave_up`].
     ///
     /// # Panics

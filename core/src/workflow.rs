@@ -1,5 +1,16 @@
 //! What users implement: workflows, and the errors that travel through them.
 
+pub(crate) mod activity;
+pub(crate) mod bare;
+pub(crate) mod calls;
+pub(crate) mod command;
+pub(crate) mod context;
+pub(crate) mod mark;
+pub(crate) mod program;
+pub(crate) mod registry;
+pub(crate) mod scope;
+pub(crate) mod signal;
+
 use std::error::Error as StdError;
 use std::fmt;
 use std::future::Future;
@@ -7,10 +18,10 @@ use std::future::Future;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::activity::ActivityError;
-use crate::context::Context;
-use crate::event::Outcome;
-use crate::failure::Failure;
+use self::activity::ActivityError;
+use self::context::Context;
+use crate::data::failure::Failure;
+use crate::data::outcome::Outcome;
 
 /// Deterministic code that survives its process: a plain `async fn`, replayed from the log after a crash.
 ///
@@ -37,9 +48,9 @@ use crate::failure::Failure;
 pub trait Workflow: 'static {
     /// The stored name, unique among a worker's workflows. Runs that are open refer to it: never change it.
     const NAME: &'static str;
-    /// What it is started with, as a [`Payload`](crate::Payload).
+    /// What it is started with, as a [`Payload`](crate::data::payload::Payload).
     type Input: Serialize + DeserializeOwned + 'static;
-    /// What it returns, as a [`Payload`](crate::Payload).
+    /// What it returns, as a [`Payload`](crate::data::payload::Payload).
     type Output: Serialize + DeserializeOwned + 'static;
 
     /// The workflow's code.
@@ -51,7 +62,7 @@ pub type WorkflowResult<T> = Result<T, WorkflowError>;
 
 /// An error in a workflow: an activity that failed, a cancellation, a timeout, or the workflow's own. Any
 /// [`std::error::Error`] becomes one by `?`, and so does an [`ActivityError`]; what is none, such as `anyhow::Error` or
-/// a `Box<dyn Error + Send + Sync>`, by [`.or_fail()?`](crate::OrFail).
+/// a `Box<dyn Error + Send + Sync>`, by [`.or_fail()?`](crate::data::failure::OrFail).
 pub struct WorkflowError(Kind);
 
 enum Kind {

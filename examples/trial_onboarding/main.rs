@@ -8,9 +8,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pgworkflows::MemoryStore;
 use pgworkflows::store::Store;
-use pgworkflows::{Client, Error, RunHandle, Worker};
+use pgworkflows::{Client, Error, MemoryStore, RunHandle, Worker};
 use pgworkflows_examples::trial::{self, Signup, Story, TrialOnboarding, UPGRADE, UpgradeDecision};
 
 use self::arguments::{Arguments, Decide, Job};

@@ -1,10 +1,9 @@
 //! Where the server's programs are. It must not start any of them for longer than a question.
 
-use std::env;
 use std::ffi::OsStr;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::{env, fs};
 
 use crate::Error;
 

@@ -1,12 +1,10 @@
 //! A PgBouncer of the caller's own before a server, thrown away with its value. It must not know what is sent
 //! through it.
 
-use std::env;
-use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{env, fs, thread};
 
 use crate::account::Account;
 use crate::error::{Error, at};

@@ -3,10 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pgworkflows::MemoryStore;
-use pgworkflows::PostgresStore;
 use pgworkflows::store::Store;
-use pgworkflows::{Client, Worker, WorkerBuilder};
+use pgworkflows::{Client, MemoryStore, PostgresStore, Worker, WorkerBuilder};
 use pgworkflows_pg_harness::{Database, Postgres};
 
 use crate::outage::Outage;

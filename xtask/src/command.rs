@@ -1,10 +1,9 @@
 //! Runs other programs from the root of the workspace. It must not know which, nor why.
 
-use std::env;
 use std::ffi::OsStr;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::{env, fmt};
 
 /// Why a command of this program did not succeed, for the person who ran it.
 #[derive(Debug)]

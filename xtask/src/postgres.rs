@@ -1,11 +1,10 @@
 //! Finds or gets the PostgreSQL that the tests run on, and the PgBouncer that some put before it. It must not know
 //! what they do with them.
 
-use std::env;
-use std::fmt;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::{env, fmt};
 
 use pgworkflows_pg_harness::{
     DATABASE_URL_VARIABLE, Engine, Installation, POSTGRES_BIN_VARIABLE, PgBouncer, Postgres,

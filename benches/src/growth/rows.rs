@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
-use pgworkflows::MemoryStore;
 use pgworkflows::store::{EventRecord, OpenState, Store};
-use pgworkflows::{Client, RunId, Workflow};
+use pgworkflows::{Client, MemoryStore, RunId, Workflow};
 
 use super::Field;
 use super::fill::{Copies, FAR, Filler, JUST_NOW, Template, TemplateRow};

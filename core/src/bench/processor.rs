@@ -3,18 +3,23 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::Error;
-use crate::event::{Name, wire};
-use crate::id::{InboxNo, LeaseId, MessageId, Position, RunId, ShardId};
-use crate::limits;
-use crate::message::{Flag, Message};
-use crate::payload::Payload;
+use crate::bench::Error;
+use crate::data::id::{InboxNo, LeaseId, MessageId, Position, RunId, ShardId};
+use crate::data::limits;
+use crate::data::name::Name;
+use crate::data::payload::Payload;
+use crate::data::time::Timestamp;
+use crate::log::message::{Flag, Message};
+use crate::log::wire;
 use crate::processor::{Attempt, Effect, Processor, ProcessorConfig, Read};
-use crate::registry::{Definitions, Registry};
-use crate::run::{PollMark, Turn};
-use crate::store::{Appended, Claimed, ClaimedShard, DueRuns, InboxCursor, InboxMessage, InboxPage};
-use crate::time::Timestamp;
+use crate::run::turn::Turn;
+use crate::store::append::Appended;
+use crate::store::history::DueRuns;
+use crate::store::inbox::{InboxCursor, InboxMessage, InboxPage};
+use crate::store::lease::{Claimed, ClaimedShard};
 use crate::workflow::Workflow;
+use crate::workflow::mark::PollMark;
+use crate::workflow::registry::{Definitions, Registry};
 
 /// The time at this store, in microseconds since 1970. It stands still: no timer fires.
 const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
@@ -76,7 +81,7 @@ impl Desk {
     ///
     /// # Errors
     /// If the names are not allowed.
-    pub fn new<W: Workflow, A: crate::Activity>(activity: A) -> Result<Self, Error> {
+    pub fn new<W: Workflow, A: crate::workflow::activity::Activity>(activity: A) -> Result<Self, Error> {
         let mut definitions = Definitions::default();
         definitions.workflow::<W>()?;
         definitions.activity(activity)?;

@@ -6,10 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use super::outcomes::same_error;
+use crate::client::outcomes::same_error;
+use crate::data::limits;
 use crate::host::Host;
-use crate::limits;
-use crate::store::{Store, StoreError, Submission, Submitted};
+use crate::store::Store;
+use crate::store::error::StoreError;
+use crate::store::inbox::{Submission, Submitted};
 
 /// Carries the requests of all clones of a client.
 pub(super) struct Batcher {

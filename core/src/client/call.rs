@@ -10,19 +10,22 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::ClientBuilder;
-use super::batch::Batcher;
-use super::info::RunInfo;
-use super::outcomes::Outcomes;
-use super::request::Prepared;
+use crate::client::ClientBuilder;
+use crate::client::batch::Batcher;
+use crate::client::info::RunInfo;
+use crate::client::outcomes::Outcomes;
+use crate::client::request::Prepared;
+use crate::data::id::{EventSeq, RunId, ShardId};
+use crate::data::limits;
+use crate::data::payload::{Payload, payload_too_large};
+use crate::data::time::Timestamp;
 use crate::error::Error;
 use crate::host::{Host, StoreClock};
-use crate::id::{EventSeq, RunId, ShardId};
-use crate::limits;
-use crate::payload::Payload;
-use crate::run::payload_too_large;
-use crate::store::{EventRecord, Queue, RunHistory, Store, StoreError, Submission, Submitted, Switchboard};
-use crate::time::Timestamp;
+use crate::store::error::StoreError;
+use crate::store::history::{EventRecord, RunHistory};
+use crate::store::inbox::{Submission, Submitted};
+use crate::store::switchboard::Switchboard;
+use crate::store::{Queue, Store};
 
 /// A queue's contiguous range of shards; at least one.
 #[derive(Clone, Copy, Debug)]

@@ -3,15 +3,17 @@
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
+use crate::client::closed::terminal_event;
+use crate::data::id::{EventSeq, RunId};
+use crate::data::payload::Payload;
 use crate::error::Error;
-use crate::event::{Event, wire};
-use crate::id::{EventSeq, RunId};
-use crate::message::Message;
-use crate::outcome::terminal_event;
-use crate::payload::Payload;
-use crate::store::{
-    ClosedRun, ClosedStatus, EventRecord, OpenRow, OpenState, RunDescription, StoreError, Undelivered,
-};
+use crate::log::event::Event;
+use crate::log::message::Message;
+use crate::log::wire;
+use crate::store::append::{ClosedRun, ClosedStatus, OpenRow, OpenState};
+use crate::store::error::StoreError;
+use crate::store::history::EventRecord;
+use crate::store::query::{RunDescription, Undelivered};
 
 /// What a run is doing, or how it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
-use super::Shared;
-use super::info::{RunInfo, RunStatus};
+use crate::client::call::Shared;
+use crate::client::info::{RunInfo, RunStatus};
+use crate::data::id::RunId;
+use crate::data::limits;
 use crate::error::Error;
-use crate::id::RunId;
-use crate::limits;
-use crate::registry::check_name;
-use crate::store::{ClosedStatus, OpenState, RunFilter, RunPage};
+use crate::store::append::{ClosedStatus, OpenState};
+use crate::store::query::{RunFilter, RunPage};
+use crate::workflow::registry::check_name;
 
 /// How many runs a page holds unless told otherwise.
 const PAGE_RUNS: u32 = 100;

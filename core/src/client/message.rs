@@ -9,16 +9,18 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
-use super::Shared;
-use super::request::{Prepared, Request, awaitable};
+use crate::client::call::Shared;
+use crate::client::request::{Prepared, Request, awaitable};
+use crate::data::id::{MessageId, RunId};
+use crate::data::limits;
+use crate::data::name::Name;
 use crate::error::Error;
-use crate::event::{Name, wire};
-use crate::id::{MessageId, RunId};
-use crate::limits;
-use crate::message::Message;
-use crate::registry::check_name;
-use crate::signal::Signal;
-use crate::store::{StoreError, Submission, Submitted};
+use crate::log::message::Message;
+use crate::log::wire;
+use crate::store::error::StoreError;
+use crate::store::inbox::{Submission, Submitted};
+use crate::workflow::registry::check_name;
+use crate::workflow::signal::Signal;
 
 /// A signal on its way: await it, and it is durable.
 ///

@@ -7,14 +7,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use tokio::sync::broadcast::{self, error::RecvError, error::TryRecvError};
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::sync::broadcast::{self};
 use tokio::sync::{Notify, oneshot};
 
+use crate::data::id::{RunId, ShardId};
+use crate::data::limits;
 use crate::error::Error;
 use crate::host::Host;
-use crate::id::{RunId, ShardId};
-use crate::limits;
-use crate::store::{ClosedRun, Hint, Store, StoreError};
+use crate::store::append::ClosedRun;
+use crate::store::error::StoreError;
+use crate::store::{Hint, Store};
 
 /// Those who wait for results, and the task that asks for them.
 pub(crate) struct Outcomes {

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 
 use crate::error::Error;
-use crate::store::{Store, Submission, Submitted};
+use crate::store::Store;
+use crate::store::inbox::{Submission, Submitted};
 
 /// A request that a client can make by itself or as a part of something larger, such as a transaction that a
 /// store's own crate understands. Awaiting the request is the first; [`Request::prepare`] is for the second.
@@ -123,7 +124,7 @@ macro_rules! awaitable {
 
             fn into_future(self) -> Self::IntoFuture {
                 let shared = std::sync::Arc::clone(&self.shared);
-                let prepared = crate::client::Request::prepare(self);
+                let prepared = crate::client::request::Request::prepare(self);
                 Box::pin(async move { shared.submit(prepared.await?).await.map($($then)+) })
             }
         }

@@ -10,20 +10,24 @@ use futures::future::{BoxFuture, Either, select};
 use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 
-use super::Shared;
-use super::call::Shards;
-use super::request::{Prepared, Request};
+use crate::client::call::{Shards, Shared};
+use crate::client::handle::RunHandle;
+use crate::client::request::{Prepared, Request};
+use crate::data::id::{MessageId, RunId, ShardId};
+use crate::data::limits;
+use crate::data::name::Name;
+use crate::data::payload::Payload;
+use crate::data::time::Timestamp;
 use crate::error::Error;
-use crate::event::{Event, Name, wire};
-use crate::handle::RunHandle;
-use crate::id::{MessageId, RunId, ShardId};
-use crate::limits;
-use crate::message::{Flag, Message};
-use crate::payload::Payload;
-use crate::registry::check_name;
-use crate::store::{ClosedRun, LocalStart, NewRun, StoreError, Submission, Submitted};
-use crate::time::Timestamp;
+use crate::log::event::Event;
+use crate::log::message::{Flag, Message};
+use crate::log::wire;
+use crate::store::append::ClosedRun;
+use crate::store::error::StoreError;
+use crate::store::inbox::{NewRun, Submission, Submitted};
+use crate::store::switchboard::LocalStart;
 use crate::workflow::Workflow;
+use crate::workflow::registry::check_name;
 
 /// A start: await it, and the run exists.
 ///

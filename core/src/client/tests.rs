@@ -9,12 +9,14 @@ mod results;
 use std::sync::Arc;
 
 use self::fake::{FakeStore, ManualHost, NOW};
-use super::Client;
-use crate::context::Context;
-use crate::event::{Event, EventName, wire};
-use crate::id::{EventSeq, Position};
-use crate::signal::Signal;
-use crate::store::EventRecord;
+use crate::client::Client;
+use crate::data::id::{EventSeq, Position};
+use crate::data::name::EventName;
+use crate::log::event::Event;
+use crate::log::wire;
+use crate::store::history::EventRecord;
+use crate::workflow::context::Context;
+use crate::workflow::signal::Signal;
 use crate::workflow::{Workflow, WorkflowResult};
 
 /// A workflow with an input that a test can make long.

@@ -7,11 +7,11 @@ use chrono::DateTime;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::History;
-use crate::event::EventName;
-use crate::id::{EventSeq, Position, RunId};
-use crate::store::{EventRecord, RunHistory};
-use crate::time::Timestamp;
+use crate::data::id::{EventSeq, Position, RunId};
+use crate::data::name::EventName;
+use crate::data::time::Timestamp;
+use crate::history::History;
+use crate::store::history::{EventRecord, RunHistory};
 
 /// The format that this build writes. A change of it is another number.
 const FORMAT: &str = "pgworkflows-history/1";

@@ -6,19 +6,22 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::blame::Cut;
-use super::report::report;
-use super::suspects::Change;
-use super::{Consequences, Effect, Live, Processor};
-use crate::event::{Event, EventName, Name, wire};
-use crate::id::{CommandId, EventSeq, Position, RunId, ShardId};
-use crate::limits;
-use crate::run::PastEvent;
-use crate::store::{
-    Append, Appended, ClosedRun, ClosedStatus, MessageRef, NewEvent, OpenRow, OpenState, OpenedRun, Suspect,
-    SuspectStage, UpdatedRun,
+use crate::data::id::{CommandId, EventSeq, Position, RunId, ShardId};
+use crate::data::limits;
+use crate::data::name::{EventName, Name};
+use crate::data::time::Timestamp;
+use crate::log::event::Event;
+use crate::log::past_event::PastEvent;
+use crate::log::wire;
+use crate::processor::blame::Cut;
+use crate::processor::report::report;
+use crate::processor::suspects::Change;
+use crate::processor::{Consequences, Effect, Live, Processor};
+use crate::store::append::{
+    Append, Appended, ClosedRun, ClosedStatus, NewEvent, OpenRow, OpenState, OpenedRun, UpdatedRun,
 };
-use crate::time::Timestamp;
+use crate::store::inbox::MessageRef;
+use crate::store::lease::{Suspect, SuspectStage};
 
 /// What one step of a run writes, and what it causes after the commit.
 pub(super) struct Group {

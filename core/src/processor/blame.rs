@@ -5,10 +5,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::batch::Group;
-use super::{Declined, Effect, Processor};
 use crate::canary::{self, Bug};
-use crate::id::RunId;
+use crate::data::id::RunId;
+use crate::processor::batch::Group;
+use crate::processor::{Declined, Effect, Processor};
 
 /// How often a group must fail alone before its run is blamed.
 const FAILURES: u32 = 3;

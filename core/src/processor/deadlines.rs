@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
-use super::{Live, Processor};
-use crate::event::Event;
-use crate::id::RunId;
-use crate::run::{Deadline, DeadlineKind};
-use crate::store::DueRuns;
-use crate::time::Timestamp;
+use crate::data::id::RunId;
+use crate::data::time::Timestamp;
+use crate::log::event::Event;
+use crate::processor::{Live, Processor};
+use crate::run::state::{Deadline, DeadlineKind};
+use crate::store::history::DueRuns;
 
 impl Processor {
     /// The next time at which [`Processor::advance`] has something to do.
@@ -50,7 +50,7 @@ impl Processor {
     }
 
     /// Parked runs whose deadline is near.
-    pub(crate) fn due_runs(&mut self, due: &crate::store::Due, found: &DueRuns) {
+    pub(crate) fn due_runs(&mut self, due: &crate::store::history::Due, found: &DueRuns) {
         let full = found.runs.len() >= due.limit as usize;
         let mark = if full { found.runs.last().copied() } else { Some(super::end_of(due.until)) };
         if self.serves_exactly(&due.shards) {

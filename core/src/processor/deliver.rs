@@ -1,14 +1,17 @@
 //! Messages: from the inbox into the log, each exactly once, in the order in which they were read.
 
-use super::batch::Group;
-use super::{Effect, Live, Processor, Waiting};
 use crate::canary::{self, Bug};
-use crate::event::{Event, wire};
-use crate::id::RunId;
-use crate::message::{Flag, Message};
+use crate::data::id::RunId;
+use crate::data::time::Timestamp;
+use crate::log::event::Event;
+use crate::log::message::{Flag, Message};
+use crate::log::wire;
+use crate::processor::batch::Group;
+use crate::processor::{Effect, Live, Processor, Waiting};
 use crate::run::Run;
-use crate::store::{InboxMessage, InboxPage, InboxRead, LocalStart, MessageRef, OpenRow, OpenState};
-use crate::time::Timestamp;
+use crate::store::append::{OpenRow, OpenState};
+use crate::store::inbox::{InboxMessage, InboxPage, InboxRead, MessageRef};
+use crate::store::switchboard::LocalStart;
 
 impl Processor {
     /// Messages that were read.

@@ -1,13 +1,13 @@
 //! Handing work to the executor, and taking outcomes back. Nothing begins before its cause is committed.
 
-use super::batch::Group;
-use super::{Attempt, Effect, Live, Processor};
-use crate::event::{Event, Name};
-use crate::failure::Failure;
-use crate::id::{CommandId, RunId};
-use crate::payload::Payload;
-use crate::run::payload_too_large;
-use crate::time::Timestamp;
+use crate::data::failure::Failure;
+use crate::data::id::{CommandId, RunId};
+use crate::data::name::Name;
+use crate::data::payload::{Payload, payload_too_large};
+use crate::data::time::Timestamp;
+use crate::log::event::Event;
+use crate::processor::batch::Group;
+use crate::processor::{Attempt, Effect, Live, Processor};
 
 impl Processor {
     /// Has the next attempt of an activity executed, once everything that led to it is committed.

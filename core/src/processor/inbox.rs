@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use crate::id::ShardId;
-use crate::limits;
-use crate::store::{InboxCursor, InboxMessage, InboxPage, InboxRead, MessageRef};
+use crate::data::id::ShardId;
+use crate::data::limits;
+use crate::store::inbox::{InboxCursor, InboxMessage, InboxPage, InboxRead, MessageRef};
 
 /// How many messages are read at once.
 const PAGE: u32 = 2_000;

@@ -6,10 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::Waiting;
-use crate::id::{EventSeq, RunId, ShardId};
-use crate::limits;
-use crate::store::{EventRecord, Load, Loaded, Unparked};
+use crate::data::id::{EventSeq, RunId, ShardId};
+use crate::data::limits;
+use crate::processor::Waiting;
+use crate::store::history::{EventRecord, Load, Loaded, Unparked};
 
 /// How many runs are listed at once.
 const LISTED: u32 = 2_000;

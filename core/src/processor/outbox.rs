@@ -3,10 +3,10 @@
 
 use std::collections::VecDeque;
 
-use super::Effect;
-use super::batch::Group;
-use crate::id::RunId;
-use crate::limits;
+use crate::data::id::RunId;
+use crate::data::limits;
+use crate::processor::Effect;
+use crate::processor::batch::Group;
 
 /// What leaves a processor.
 #[derive(Default)]

@@ -1,15 +1,20 @@
 //! Recovery: runs come back from their histories, after a takeover, for a message, or for a deadline. A history is
 //! replayed some events at a time, so that a long one holds nothing up.
 
-use super::batch::{Group, RowChange};
-use super::{Live, Processor, Recovery, Waiting};
 use crate::canary::{self, Bug};
-use crate::event::{Event, wire};
-use crate::id::{CommandId, RunId};
-use crate::message::Message;
-use crate::run::{PendingActivity, Replay, RunState, Terms, Turn, decode_record};
-use crate::store::{EventRecord, Load, Loaded, OpenRow, OpenState, Unparked};
-use crate::time::Timestamp;
+use crate::data::id::{CommandId, RunId};
+use crate::data::time::Timestamp;
+use crate::log::event::Event;
+use crate::log::message::Message;
+use crate::log::past_event::decode_record;
+use crate::log::wire;
+use crate::processor::batch::{Group, RowChange};
+use crate::processor::{Live, Processor, Recovery, Waiting};
+use crate::run::replay::{Replay, Terms};
+use crate::run::state::{PendingActivity, RunState};
+use crate::run::turn::Turn;
+use crate::store::append::{OpenRow, OpenState};
+use crate::store::history::{EventRecord, Load, Loaded, Unparked};
 
 /// How many events are replayed before something else has its turn.
 const EVENTS_AT_ONCE: usize = 64;

@@ -1,7 +1,7 @@
 //! What a processor says of its runs in the worker's log, as it happens. It must not decide anything.
 
-use crate::event::Event;
-use crate::run::RunState;
+use crate::log::event::Event;
+use crate::run::state::RunState;
 
 /// Tells an operator of an event that somebody may have to look at.
 pub(super) fn report(state: &RunState, event: &Event) {

@@ -3,14 +3,16 @@
 
 use std::collections::BTreeMap;
 
-use super::batch::{Group, RowChange};
-use super::{Live, Processor, Waiting};
-use crate::event::{Event, Name};
-use crate::id::RunId;
-use crate::message::Message;
+use crate::data::id::RunId;
+use crate::data::name::Name;
+use crate::data::time::Timestamp;
+use crate::log::event::Event;
+use crate::log::message::Message;
+use crate::processor::batch::{Group, RowChange};
+use crate::processor::{Live, Processor, Waiting};
 use crate::run::Run;
-use crate::store::{MessageRef, OpenRow, OpenState};
-use crate::time::Timestamp;
+use crate::store::append::{OpenRow, OpenState};
+use crate::store::inbox::MessageRef;
 
 /// The runs of unknown workflows that this processor met.
 #[derive(Default)]

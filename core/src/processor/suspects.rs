@@ -8,12 +8,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Processor;
-use super::batch::Group;
-use crate::id::RunId;
-use crate::limits;
-use crate::store::{ClaimedShard, Suspect, SuspectStage};
-use crate::time::Timestamp;
+use crate::data::id::RunId;
+use crate::data::limits;
+use crate::data::time::Timestamp;
+use crate::processor::Processor;
+use crate::processor::batch::Group;
+use crate::store::lease::{ClaimedShard, Suspect, SuspectStage};
 
 /// Who is under suspicion.
 #[derive(Debug, Default)]

@@ -14,24 +14,28 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use expect_test::expect;
 
-use super::{Attempt, Declined, Effect, Processor, ProcessorConfig, Read};
-use crate::activity::{Activity, ActivityContext, ActivityOptions, ActivityResult};
-use crate::context::Context;
-use crate::event::{EventName, Name, wire};
-use crate::failure::Failure;
-use crate::id::{CommandId, InboxNo, LeaseId, MessageId, Position, RunId, ShardId};
-use crate::limits;
-use crate::message::{Flag, Message};
-use crate::registry::{Definitions, Registry};
-use crate::retry::RetryPolicy;
-use crate::run::{PastEvent, PollMark, Turn, decode};
-use crate::signal::Signal;
-use crate::store::{
-    Append, Appended, Claimed, ClaimedShard, DueMark, DueRuns, EventRecord, InboxCursor, InboxMessage,
-    InboxPage, LeaseTicked, Load, Loaded, OpenRow, OpenState, RunHistory, Suspect, SuspectStage, Unparked,
-};
+use crate::data::failure::Failure;
+use crate::data::id::{CommandId, InboxNo, LeaseId, MessageId, Position, RunId, ShardId};
+use crate::data::limits;
+use crate::data::name::{EventName, Name};
+use crate::data::options::ActivityOptions;
+use crate::data::retry::RetryPolicy;
+use crate::data::time::Timestamp;
+use crate::log::message::{Flag, Message};
+use crate::log::past_event::{PastEvent, decode};
+use crate::log::wire;
+use crate::processor::{Attempt, Declined, Effect, Processor, ProcessorConfig, Read};
+use crate::run::turn::Turn;
+use crate::store::append::{Append, Appended, OpenRow, OpenState};
+use crate::store::history::{DueMark, DueRuns, EventRecord, Load, Loaded, RunHistory, Unparked};
+use crate::store::inbox::{InboxCursor, InboxMessage, InboxPage};
+use crate::store::lease::{Claimed, ClaimedShard, LeaseTicked, Suspect, SuspectStage};
 use crate::testing::{BORN, broken, call, deploy_broken_build, go_on, history, payload, run_id};
-use crate::time::Timestamp;
+use crate::workflow::activity::{Activity, ActivityContext, ActivityResult};
+use crate::workflow::context::Context;
+use crate::workflow::mark::PollMark;
+use crate::workflow::registry::{Definitions, Registry};
+use crate::workflow::signal::Signal;
 use crate::workflow::{Workflow, WorkflowResult};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -133,7 +137,7 @@ struct Desk {
     attempts_begun: usize,
     steps: BTreeMap<(RunId, CommandId), Name>,
     /// What an event must not be, if the store is to take it.
-    refuses: fn(&crate::store::NewEvent) -> bool,
+    refuses: fn(&crate::store::append::NewEvent) -> bool,
     appends: usize,
     /// How many bytes of histories it gives out at once.
     load_bytes_max: usize,
@@ -578,7 +582,8 @@ fn messages_for_a_run_that_is_being_loaded_keep_their_order() {
     desk.signal(run, 2);
     let page = desk.page();
     let shards = vec![desk.shard];
-    let inbox = crate::store::InboxRead { shards, cursor: InboxCursor::default(), limit: 10, bytes: 1 << 20 };
+    let inbox =
+        crate::store::inbox::InboxRead { shards, cursor: InboxCursor::default(), limit: 10, bytes: 1 << 20 };
     desk.processor.messages(&inbox, page);
     desk.work();
     desk.answer(load);

@@ -1,12 +1,12 @@
 //! What becomes of an activity's attempts: completed, retried, failed, lost. Pure; it executes nothing.
 
-use super::{Progress, Run};
-use crate::event::Event;
-use crate::failure::Failure;
-use crate::id::CommandId;
-use crate::limits;
-use crate::payload::Payload;
-use crate::time::Timestamp;
+use crate::data::failure::Failure;
+use crate::data::id::CommandId;
+use crate::data::limits;
+use crate::data::payload::Payload;
+use crate::data::time::Timestamp;
+use crate::log::event::Event;
+use crate::run::{Progress, Run};
 
 impl Run {
     /// An attempt ended. One whose activity has an outcome already changes nothing.

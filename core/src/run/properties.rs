@@ -11,14 +11,16 @@ use futures::stream::FuturesUnordered;
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{PastEvent, Run};
-use crate::activity::{Activity, ActivityContext, ActivityOptions, ActivityResult};
-use crate::command::Durable;
-use crate::context::Context;
-use crate::event::{Event, Role};
-use crate::retry::RetryPolicy;
-use crate::signal::Signal;
+use crate::data::options::ActivityOptions;
+use crate::data::retry::RetryPolicy;
+use crate::log::event::{Event, Role};
+use crate::log::past_event::PastEvent;
+use crate::run::Run;
 use crate::testing::{Bench, broken, deploy_broken_build, go_on, history};
+use crate::workflow::activity::{Activity, ActivityContext, ActivityResult};
+use crate::workflow::calls::timeout::Durable;
+use crate::workflow::context::Context;
+use crate::workflow::signal::Signal;
 use crate::workflow::{Workflow, WorkflowError, WorkflowResult};
 
 struct Work;
@@ -158,7 +160,7 @@ fn follow(ctx: Context, plan: Plan, seen: Rc<Cell<u64>>) -> LocalBoxFuture<'stat
         go_on();
         let now = ctx.now().timestamp_micros() as u64;
         let value = result.as_ref().copied().unwrap_or(11);
-        seen.set(crate::random::mix(seen.get() ^ value ^ now) ^ ctx.random());
+        seen.set(crate::data::random::mix(seen.get() ^ value ^ now) ^ ctx.random());
         result
     })
 }
@@ -325,7 +327,7 @@ fn decisions(log: &[PastEvent]) -> Vec<&Event> {
     let decided = log.iter().map(|past| &past.event).filter(|event| event.role() == Role::Decision);
     // The terminal event after compensations is the engine's.
     let ending = log.iter().any(|past| matches!(past.event, Event::RunEnding { .. }));
-    decided.filter(|event| !ending || crate::processor::closed_status(event).is_none()).collect()
+    decided.filter(|event| !ending || crate::processor::batch::closed_status(event).is_none()).collect()
 }
 
 proptest! {

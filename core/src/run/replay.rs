@@ -1,26 +1,23 @@
 //! Replay: a run's history is fed to its program again, and each decision must equal the recorded one.
 //! Pure: a history in, a run out.
 
+use crate::data::divergence::Divergence;
+use crate::log::past_event::PastEvent;
+use crate::workflow::program::join_or;
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
 use std::panic::Location;
 
-use super::{Progress, Run, RunState, Source, Turn};
 use crate::canary;
-use crate::command::Issued;
-use crate::event::{Event, Name, Outcome, Role, wire};
-use crate::id::{CommandId, EventSeq, RunId};
-use crate::registry::Registry;
-use crate::store::{EventRecord, RunHistory};
-use crate::time::Timestamp;
-
-/// One event of a history.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct PastEvent {
-    pub(crate) seq: EventSeq,
-    pub(crate) at: Timestamp,
-    pub(crate) event: Event,
-}
+use crate::data::id::{CommandId, EventSeq, RunId};
+use crate::data::name::Name;
+use crate::data::outcome::Outcome;
+use crate::data::time::Timestamp;
+use crate::log::event::{Event, Role};
+use crate::run::state::RunState;
+use crate::run::turn::Turn;
+use crate::run::{Progress, Run};
+use crate::workflow::command::{Issued, Source};
+use crate::workflow::registry::Registry;
 
 /// What the worker that replays a run has to say.
 #[derive(Debug, Default)]
@@ -79,42 +76,6 @@ pub(crate) fn examine(
     let (divergence, sources) = (replay.diverged.clone(), replay.sources.take().unwrap_or_default());
     let (run, _) = replay.finish(Terms::default(), &Turn::endless(now));
     Ok(Examined { run, divergence, sources })
-}
-
-/// Where a history and the code part.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Divergence {
-    /// The event at which they part; `None` if the history ends before.
-    pub seq: Option<EventSeq>,
-    /// What was recorded there, in words.
-    pub recorded: Option<String>,
-    /// What the code did instead, with its source line.
-    pub did: String,
-}
-
-impl fmt::Display for Divergence {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.seq, &self.recorded) {
-            (Some(seq), Some(recorded)) => {
-                write!(f, "event {seq} of the log is {recorded}, but the code {}", self.did)
-            }
-            (Some(_), None) => f.write_str(&self.did),
-            (None, _) => write!(f, "the code {}, and the log ends before that", self.did),
-        }
-    }
-}
-
-/// A history in core's own terms, event by event: whoever replays it needs no more than one of them at a time.
-pub(crate) fn decode(history: &RunHistory) -> impl Iterator<Item = Result<PastEvent, String>> {
-    history.events.iter().map(decode_record)
-}
-
-/// One event of it.
-pub(crate) fn decode_record(record: &EventRecord) -> Result<PastEvent, String> {
-    let event = wire::decode_event(record.name.as_str(), &record.body)
-        .map_err(|error| format!("event {}: {error}", record.seq))?;
-    Ok(PastEvent { seq: record.seq, at: record.at, event })
 }
 
 /// A replay under way: it takes the events of a history, one after the other.
@@ -241,7 +202,7 @@ impl Replay {
                 Some(made) => self.diverge_at(past, &made.to_string()),
                 None => {
                     let waits = self.run.waits(super::WAITS_SHOWN);
-                    let did = format!("waits for {}", super::program::join_or(&waits, "nothing"));
+                    let did = format!("waits for {}", join_or(&waits, "nothing"));
                     self.diverge_at(past, &did);
                 }
             }

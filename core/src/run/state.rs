@@ -4,18 +4,17 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use crate::activity::ActivityOptions;
 use crate::canary::{self, Bug};
-use crate::event::{Event, Name, Outcome, Role, Uncompensated};
-use crate::failure::Failure;
-use crate::id::{CommandId, EventSeq, LeaseId, MessageId, RunId};
-use crate::limits;
-use crate::payload::Payload;
-use crate::store::ClosedStatus;
-use crate::time::Timestamp;
-
-/// The durable call that stands for the delay of a run's start.
-pub(crate) const START_DELAY: CommandId = CommandId::new(0);
+use crate::data::failure::Failure;
+use crate::data::id::{CommandId, EventSeq, LeaseId, MessageId, RunId};
+use crate::data::limits;
+use crate::data::name::Name;
+use crate::data::options::ActivityOptions;
+use crate::data::outcome::{Outcome, Uncompensated};
+use crate::data::payload::Payload;
+use crate::data::time::Timestamp;
+use crate::log::event::{Event, Role};
+use crate::store::append::ClosedStatus;
 
 /// What the log says of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -212,7 +211,7 @@ impl RunState {
                 self.key.clone_from(key);
                 self.lease = Some(*lease);
                 if let Some(at) = *start_at {
-                    self.start_timer(START_DELAY, at);
+                    self.start_timer(CommandId::START_DELAY, at);
                 }
             }
             Event::RunAdopted { lease, .. } => self.lease = Some(*lease),

@@ -8,15 +8,16 @@ use async_trait::async_trait;
 use expect_test::{Expect, expect};
 use futures::future::{join, join3, pending, select};
 
-use crate::activity::{Activity, ActivityContext, ActivityOptions, ActivityResult};
-use crate::context::Context;
-use crate::limits;
-use crate::retry::RetryPolicy;
-use crate::run::{Terms, replay};
-use crate::signal::Signal;
+use crate::data::limits;
+use crate::data::options::ActivityOptions;
+use crate::data::retry::RetryPolicy;
+use crate::run::replay::{Terms, replay};
 use crate::testing::{
     BORN, Bench, broken, call, deploy_broken_build, go_on, history, payload, registry_of, run_id,
 };
+use crate::workflow::activity::{Activity, ActivityContext, ActivityResult};
+use crate::workflow::context::Context;
+use crate::workflow::signal::Signal;
 use crate::workflow::{Workflow, WorkflowError, WorkflowResult};
 
 const SECOND: Duration = Duration::from_secs(1);

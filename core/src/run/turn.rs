@@ -1,7 +1,7 @@
 //! A turn of work, after which somebody else's is due. It must not know what is worked on, nor a clock: whoever gives
 //! the turn says when it is over.
 
-use crate::time::Timestamp;
+use crate::data::time::Timestamp;
 
 /// How long runs may be worked on before the rest has to be looked after: heartbeats, appends, effects.
 pub(crate) struct Turn<'a> {

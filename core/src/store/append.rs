@@ -3,10 +3,11 @@
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::{MessageRef, Suspect};
-use crate::event::{EventName, Name};
-use crate::id::{AppendNo, EventSeq, LeaseId, Position, RunId};
-use crate::time::Timestamp;
+use crate::data::id::{AppendNo, EventSeq, LeaseId, Position, RunId};
+use crate::data::name::{EventName, Name};
+use crate::data::time::Timestamp;
+use crate::store::inbox::MessageRef;
+use crate::store::lease::Suspect;
 
 /// A batch for the log: what one commit writes.
 #[derive(Clone, Debug, PartialEq, Eq)]

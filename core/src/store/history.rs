@@ -2,9 +2,9 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::event::EventName;
-use crate::id::{EventSeq, Position, RunId, ShardId};
-use crate::time::Timestamp;
+use crate::data::id::{EventSeq, Position, RunId, ShardId};
+use crate::data::name::EventName;
+use crate::data::time::Timestamp;
 
 /// Asks for the busy and stalled runs of some shards: what a new owner has to load.
 #[derive(Clone, Debug, PartialEq, Eq)]

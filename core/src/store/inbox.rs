@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use crate::id::{InboxNo, MessageId, RunId, ShardId};
-use crate::time::Timestamp;
+use crate::data::id::{InboxNo, MessageId, RunId, ShardId};
+use crate::data::time::Timestamp;
 
 /// A message on its way into the inbox and, for a start, the run that it opens.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::{DueMark, InboxCursor};
-use crate::id::{AppendNo, LeaseId, Position, RunId, ShardId};
-use crate::time::Timestamp;
+use crate::data::id::{AppendNo, LeaseId, Position, RunId, ShardId};
+use crate::data::time::Timestamp;
+use crate::store::history::DueMark;
+use crate::store::inbox::InboxCursor;
 
 /// Asks for free shards of a queue.
 #[derive(Clone, Debug, PartialEq, Eq)]

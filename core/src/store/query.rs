@@ -5,9 +5,11 @@ use std::fmt;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{ClosedRun, EventRecord, OpenRow, StoreError};
-use crate::id::{EventSeq, RunId};
-use crate::time::Timestamp;
+use crate::data::id::{EventSeq, RunId};
+use crate::data::time::Timestamp;
+use crate::store::append::{ClosedRun, OpenRow};
+use crate::store::error::StoreError;
+use crate::store::history::EventRecord;
 
 /// The reads for people.
 #[async_trait]

@@ -7,11 +7,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::oneshot;
 
-use super::ClosedRun;
-use crate::event::Name;
-use crate::id::{RunId, ShardId};
-use crate::payload::Payload;
-use crate::time::Timestamp;
+use crate::data::id::{RunId, ShardId};
+use crate::data::name::Name;
+use crate::data::payload::Payload;
+use crate::data::time::Timestamp;
+use crate::store::append::ClosedRun;
 
 /// Connects the clients and the workers that share a store within a process. A store keeps one, and returns it from
 /// [`Store::switchboard`](super::Store::switchboard); it is empty until a worker serves some shards. Cheap to clone;

@@ -4,16 +4,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::vitals::Vitals;
-use super::{Gauge, Worker, WorkerConfig};
-use crate::activity::Activity;
+use crate::data::limits;
 use crate::error::Error;
 use crate::host::Host;
-use crate::limits;
 use crate::processor::ProcessorConfig;
-use crate::registry::{Definitions, check_name};
 use crate::store::Store;
+use crate::worker::vitals::Vitals;
+use crate::worker::{Gauge, Worker, WorkerConfig};
 use crate::workflow::Workflow;
+use crate::workflow::activity::Activity;
+use crate::workflow::registry::{Definitions, check_name};
 
 /// Puts a worker together. What is wrong is reported by [`WorkerBuilder::build`].
 pub struct WorkerBuilder {
@@ -186,7 +186,7 @@ impl WorkerBuilder {
 
 fn check(config: &WorkerConfig) -> Result<(), Error> {
     let refuse = |message: String| Err(Error::invalid(message));
-    if config.queue_shards == 0 || config.queue_shards > crate::id::ShardId::COUNT {
+    if config.queue_shards == 0 || config.queue_shards > crate::data::id::ShardId::COUNT {
         return refuse(format!("queue_shards is {}; give 1 to 4096", config.queue_shards));
     }
     if config.processors == 0 || config.processors > 1024 {

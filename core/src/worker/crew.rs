@@ -10,11 +10,11 @@ use futures::future::{Either, select};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::parts::{Parts, Post, Posts};
-use super::threads::Job;
-use super::watchdog::Stuck;
+use crate::data::limits;
 use crate::error::Error;
-use crate::limits;
+use crate::worker::parts::{Parts, Post, Posts};
+use crate::worker::threads::Job;
+use crate::worker::watchdog::Stuck;
 
 /// The parts of a worker at work. `L` is what starts one, and `F` what waits for its end: dropping that abandons it.
 pub(super) struct Crew<F, L> {

@@ -12,22 +12,23 @@ use futures::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::executor::{Attempted, Executor, Leave, Trust, cancel};
-use super::input::{Input, TickReply};
-use super::requests::Requests;
-use super::setbacks::Loss;
-use super::stopwatch::{Stopwatch, ThreadMeter};
-use super::vitals::ProcessorVitals;
 use crate::canary::{self, Bug};
+use crate::data::id::{CommandId, RunId};
+use crate::data::limits;
+use crate::data::time::Timestamp;
 use crate::guard::shielded;
 use crate::host::{Host, StoreClock};
-use crate::id::{CommandId, RunId};
-use crate::limits;
 use crate::processor::{Effect, Processor};
-use crate::registry::Registry;
-use crate::run::Turn;
-use crate::store::{Connection, Hint, Session, Store};
-use crate::time::Timestamp;
+use crate::run::turn::Turn;
+use crate::store::switchboard::Connection;
+use crate::store::{Hint, Session, Store};
+use crate::worker::executor::{Attempted, Executor, Leave, Trust, cancel};
+use crate::worker::input::{Input, TickReply};
+use crate::worker::requests::Requests;
+use crate::worker::setbacks::Loss;
+use crate::worker::stopwatch::{Stopwatch, ThreadMeter};
+use crate::worker::vitals::ProcessorVitals;
+use crate::workflow::registry::Registry;
 
 /// What a driver works with.
 #[derive(Clone)]

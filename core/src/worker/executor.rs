@@ -9,18 +9,18 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use crate::activity::ActivityContext;
-use crate::cancellation::Cancellation;
-use crate::command::StepRequest;
-use crate::event::Name;
-use crate::failure::Failure;
+use crate::data::cancellation::Cancellation;
+use crate::data::failure::Failure;
+use crate::data::id::RunId;
+use crate::data::limits;
+use crate::data::name::Name;
+use crate::data::payload::Payload;
 use crate::guard::{caught, shielded};
 use crate::host::{AttemptFuture, AttemptOf, Host, StoreClock};
-use crate::id::RunId;
-use crate::limits;
-use crate::payload::Payload;
 use crate::processor::Attempt;
-use crate::registry::{Registry, guarded};
+use crate::workflow::activity::ActivityContext;
+use crate::workflow::calls::step::StepRequest;
+use crate::workflow::registry::{Registry, guarded};
 
 /// The result of an attempt.
 pub(crate) type AttemptResult = Result<Payload, Failure>;

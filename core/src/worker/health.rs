@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::vitals::Vitals;
-use crate::id::RunId;
+use crate::data::id::RunId;
+use crate::worker::vitals::Vitals;
 
 /// Tells a readiness probe how a worker is doing, from any thread: before it runs, while it does, and afterwards. Got
 /// from [`Worker::health`](super::Worker::health). Cheap to clone.
@@ -74,7 +74,7 @@ pub enum Health {
 #[non_exhaustive]
 pub enum HealthReason {
     /// The store has not answered for 30 seconds or more
-    /// ([`UNANSWERED_ERROR`](crate::limits::UNANSWERED_ERROR)). The worker goes on when it is back.
+    /// ([`UNANSWERED_ERROR`](crate::data::limits::UNANSWERED_ERROR)). The worker goes on when it is back.
     StoreUnreachable {
         /// For how long.
         lasting: Duration,
@@ -91,7 +91,7 @@ pub enum HealthReason {
         /// How many runs it is about.
         runs: usize,
     },
-    /// A processor lost three leases or more in a row ([`LEASE_LOSSES_ERROR`](crate::limits::LEASE_LOSSES_ERROR)). Said
+    /// A processor lost three leases or more in a row ([`LEASE_LOSSES_ERROR`](crate::data::limits::LEASE_LOSSES_ERROR)). Said
     /// until it held one for a minute, and for four times the length of a lease.
     LeaseLost {
         /// The processor's number, from 0 on.

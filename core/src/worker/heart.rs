@@ -7,17 +7,19 @@ use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::input::{Input, TickReply};
-use super::line::Line;
-use super::parts::{Post, Posts};
-use super::setbacks::{Loss, waiting_helps};
-use super::watchdog::{Stuck, Watchdog};
+use crate::data::id::LeaseId;
+use crate::data::limits;
 use crate::error::Error;
 use crate::guard::caught_in;
 use crate::host::{Host, StoreClock};
-use crate::id::LeaseId;
-use crate::limits;
-use crate::store::{Claim, Hint, LeaseTicked, Queue, Release, Session, Store, StoreError, Tick};
+use crate::store::error::StoreError;
+use crate::store::lease::{Claim, LeaseTicked, Release, Tick};
+use crate::store::{Hint, Queue, Session, Store};
+use crate::worker::input::{Input, TickReply};
+use crate::worker::line::Line;
+use crate::worker::parts::{Post, Posts};
+use crate::worker::setbacks::{Loss, waiting_helps};
+use crate::worker::watchdog::{Stuck, Watchdog};
 
 /// What the heart works with.
 pub(crate) struct Heart {

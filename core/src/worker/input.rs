@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::executor::{AttemptResult, Attempted};
-use crate::event::Name;
-use crate::id::{CommandId, LeaseId, RunId};
-use crate::store::{Claimed, LeaseTick, LeaseTicked, LocalStart};
+use crate::data::id::{CommandId, LeaseId, RunId};
+use crate::data::name::Name;
+use crate::store::lease::{Claimed, LeaseTick, LeaseTicked};
+use crate::store::switchboard::LocalStart;
+use crate::worker::executor::{AttemptResult, Attempted};
 
 /// What reaches a driver from other threads.
 #[derive(Debug)]

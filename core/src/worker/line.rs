@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use futures::future::{Either, select};
 
-use super::setbacks::waiting_helps;
+use crate::data::limits;
 use crate::host::Host;
-use crate::limits;
-use crate::store::StoreError;
+use crate::store::error::StoreError;
+use crate::worker::setbacks::waiting_helps;
 
 /// A line to the store.
 #[derive(Debug)]

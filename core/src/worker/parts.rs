@@ -6,19 +6,19 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::driver::Surroundings;
-use super::executor::Executor;
-use super::heart::{Heart, shards_each};
-use super::input::Input;
-use super::serve::Serve;
-use super::stopwatch::ThreadMeter;
-use super::vitals::{ProcessorVitals, Vitals};
-use super::watchdog::Stuck;
-use super::{Gauge, Worker, WorkerConfig};
 use crate::host::{Host, StoreClock};
-use crate::registry::{Definitions, Registry};
-use crate::run::PollMark;
 use crate::store::{Queue, Store};
+use crate::worker::driver::Surroundings;
+use crate::worker::executor::Executor;
+use crate::worker::heart::{Heart, shards_each};
+use crate::worker::input::Input;
+use crate::worker::serve::Serve;
+use crate::worker::stopwatch::ThreadMeter;
+use crate::worker::vitals::{ProcessorVitals, Vitals};
+use crate::worker::watchdog::Stuck;
+use crate::worker::{Gauge, Worker, WorkerConfig};
+use crate::workflow::mark::PollMark;
+use crate::workflow::registry::{Definitions, Registry};
 
 /// What all parts of a worker share.
 pub(super) struct Parts {

@@ -6,16 +6,20 @@ use std::time::Duration;
 
 use futures::future::{BoxFuture, OptionFuture, pending};
 
-use super::backoff::{BACKOFF_MAX, backoff};
-use super::driver::Surroundings;
-use super::sessions::{Opened, Sessions};
-use super::setbacks::waiting_helps;
-use super::vitals::ProcessorVitals;
 use crate::canary::{self, Bug};
+use crate::data::id::RunId;
 use crate::host::{Host, StoreClock};
-use crate::id::RunId;
 use crate::processor::{Declined, Processor, Read};
-use crate::store::{Append, Appended, DueRuns, InboxPage, Loaded, Session, StoreError};
+use crate::store::Session;
+use crate::store::append::{Append, Appended};
+use crate::store::error::StoreError;
+use crate::store::history::{DueRuns, Loaded};
+use crate::store::inbox::InboxPage;
+use crate::worker::backoff::{BACKOFF_MAX, backoff};
+use crate::worker::driver::Surroundings;
+use crate::worker::sessions::{Opened, Sessions};
+use crate::worker::setbacks::waiting_helps;
+use crate::worker::vitals::ProcessorVitals;
 
 /// How long reads rest after one failed.
 const READ_RETRY: Duration = Duration::from_millis(200);

@@ -8,15 +8,17 @@ use futures::future::{Either, select};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::backoff::{BACKOFF_MAX, backoff};
-use super::driver::{Driver, Ended, Surroundings};
-use super::input::Input;
-use super::setbacks::{Loss, Setbacks, waiting_helps};
+use crate::data::limits;
 use crate::error::Error;
 use crate::guard::{Panic, caught, caught_in};
-use crate::limits;
 use crate::processor::{Processor, ProcessorConfig};
-use crate::store::{Claim, Claimed, Release, Session, StoreError};
+use crate::store::Session;
+use crate::store::error::StoreError;
+use crate::store::lease::{Claim, Claimed, Release};
+use crate::worker::backoff::{BACKOFF_MAX, backoff};
+use crate::worker::driver::{Driver, Ended, Surroundings};
+use crate::worker::input::Input;
+use crate::worker::setbacks::{Loss, Setbacks, waiting_helps};
 
 /// One processor of a worker, before it runs.
 pub(super) struct Serve {

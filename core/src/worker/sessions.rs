@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
-use super::driver::Surroundings;
-use super::vitals::ProcessorVitals;
 use crate::host::Host;
-use crate::store::{Session, Store, StoreError};
+use crate::store::error::StoreError;
+use crate::store::{Session, Store};
+use crate::worker::driver::Surroundings;
+use crate::worker::vitals::ProcessorVitals;
 
 /// How long the second session may lie unused before it is closed.
 const UNUSED_MAX: Duration = Duration::from_secs(10);

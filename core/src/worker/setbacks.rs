@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use backon::ExponentialBackoff;
 
-use super::backoff::delays;
+use crate::data::id::RunId;
+use crate::data::limits;
 use crate::guard::Panic;
 use crate::host::Host;
-use crate::id::RunId;
-use crate::limits;
-use crate::store::StoreError;
+use crate::store::error::StoreError;
+use crate::worker::backoff::delays;
 
 /// Why a processor could not go on as it was.
 #[derive(Debug)]

@@ -5,12 +5,12 @@ use std::fmt;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use crate::data::id::RunId;
 use crate::host::{CpuMeter, Host};
-use crate::id::RunId;
 
 /// The processor time that a processor's thread has used, for whoever asks.
 #[derive(Default)]
-pub(super) struct ThreadMeter(OnceLock<CpuMeter>);
+pub(crate) struct ThreadMeter(OnceLock<CpuMeter>);
 
 impl ThreadMeter {
     /// The processor begins, on the calling thread.

@@ -4,13 +4,13 @@
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use super::health::{Health, HealthReason};
-use super::line::Line;
-use super::setbacks::served_well;
-use crate::event::Name;
+use crate::data::id::{LeaseId, RunId};
+use crate::data::limits;
+use crate::data::name::Name;
 use crate::host::Host;
-use crate::id::{LeaseId, RunId};
-use crate::limits;
+use crate::worker::health::{Health, HealthReason};
+use crate::worker::line::Line;
+use crate::worker::setbacks::served_well;
 
 /// The vital signs of a worker.
 #[derive(Debug)]

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::parts::Post;
-use super::vitals::SlowPoll;
-use crate::id::RunId;
-use crate::run::{PollMark, Polling};
+use crate::data::id::RunId;
+use crate::worker::parts::Post;
+use crate::worker::vitals::SlowPoll;
+use crate::workflow::mark::{PollMark, Polling};
 
 /// Looks at polls as often as the heart beats.
 #[derive(Debug)]
@@ -122,7 +122,7 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::*;
-    use crate::event::Name;
+    use crate::data::name::Name;
     use crate::testing::run_id;
     use crate::worker::vitals::Vitals;
 

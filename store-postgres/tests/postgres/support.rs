@@ -6,12 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pgworkflows_core::store::{
-    Append, Appended, Claim, Claimed, NewEvent, NewRun, OpenRow, OpenState, OpenedRun, Queue, Session, Store,
-    StoreError, Submission, Submitted, UpdatedRun,
-};
-use pgworkflows_core::store::{
-    ClosedRun, ClosedStatus, InboxCursor, InboxPage, InboxRead, LeaseTick, Load, MessageRef, Release,
-    RunHistory, Tick, Ticked,
+    Append, Appended, Claim, Claimed, ClosedRun, ClosedStatus, InboxCursor, InboxPage, InboxRead, LeaseTick,
+    Load, MessageRef, NewEvent, NewRun, OpenRow, OpenState, OpenedRun, Queue, Release, RunHistory, Session,
+    Store, StoreError, Submission, Submitted, Tick, Ticked, UpdatedRun,
 };
 use pgworkflows_core::{
     AppendNo, EventName, EventSeq, LeaseId, MessageId, Position, RunId, ShardId, Timestamp,

@@ -1,11 +1,10 @@
 //! Many histories in one check: all files of a directory, each with the code of its workflow, on all cores.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{fmt, fs};
 
 use pgworkflows_core::Workflow;
 

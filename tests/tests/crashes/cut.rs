@@ -4,8 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::join_all;
-use pgworkflows::Client;
-use pgworkflows::PostgresStore;
+use pgworkflows::{Client, PostgresStore};
 
 use crate::proxy::{Cut, Proxy};
 use crate::wait::PATIENCE;

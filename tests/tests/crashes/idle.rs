@@ -4,8 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::join_all;
-use pgworkflows::Event;
-use pgworkflows::PostgresStore;
+use pgworkflows::{Event, PostgresStore};
 use tokio::time::Instant;
 
 use crate::proxy::{Cut, Proxy};

@@ -4,12 +4,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pgworkflows::PostgresStore;
-use pgworkflows::RunId;
 use pgworkflows::store::{
     Append, Appended, Claim, Claimed, ClosedRun, Due, DueRuns, Hint, InboxPage, InboxRead, Load, Loaded,
     Queue, Release, Session, Store, StoreError, StoreQuery, Submission, Submitted, Tick, Ticked, Unparked,
 };
+use pgworkflows::{PostgresStore, RunId};
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 

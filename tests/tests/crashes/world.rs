@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use pgworkflows::PostgresStore;
-use pgworkflows::{Client, Error, RunHandle};
+use pgworkflows::{Client, Error, PostgresStore, RunHandle};
 use pgworkflows_examples::trial::{Signup, TrialOnboarding, UPGRADE, UpgradeDecision};
 use pgworkflows_pg_harness::{Database, Postgres};
 use sqlx::{Connection, PgConnection};

@@ -12,15 +12,19 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::{broadcast, oneshot};
 
-use crate::event::{Event, wire};
+use crate::data::id::{EventSeq, RunId, ShardId};
+use crate::data::random::mix;
+use crate::data::time::Timestamp;
 use crate::host::Host;
-use crate::id::{EventSeq, RunId, ShardId};
-use crate::random::mix;
-use crate::store::{
-    ClosedRun, ClosedStatus, EventRecord, Hint, OpenRow, Queue, RunDescription, RunFilter, RunPage, Session,
-    Store, StoreError, StoreQuery, Submission, Submitted, Switchboard,
-};
-use crate::time::Timestamp;
+use crate::log::event::Event;
+use crate::log::wire;
+use crate::store::append::{ClosedRun, ClosedStatus, OpenRow};
+use crate::store::error::StoreError;
+use crate::store::history::EventRecord;
+use crate::store::inbox::{Submission, Submitted};
+use crate::store::query::{RunDescription, RunFilter, RunPage, StoreQuery};
+use crate::store::switchboard::Switchboard;
+use crate::store::{Hint, Queue, Session, Store};
 
 /// 2026-01-01 00:00 UTC, what the fake store's clock shows when the host's time is zero.
 pub(super) const NOW: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);

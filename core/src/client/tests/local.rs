@@ -4,12 +4,15 @@ use std::sync::{Arc, Mutex};
 
 use super::fake::{FIRST_SHARD, FakeStore, NOW, settle};
 use super::{Greeting, World, spawn, world};
-use crate::event::{Event, wire};
-use crate::id::ShardId;
-use crate::limits;
-use crate::message::{Flag, Message};
-use crate::payload::Payload;
-use crate::store::{ClosedRun, ClosedStatus, Connection, LocalStart, Store};
+use crate::data::id::ShardId;
+use crate::data::limits;
+use crate::data::payload::Payload;
+use crate::log::event::Event;
+use crate::log::message::{Flag, Message};
+use crate::log::wire;
+use crate::store::Store;
+use crate::store::append::{ClosedRun, ClosedStatus};
+use crate::store::switchboard::{Connection, LocalStart};
 
 /// A processor of one of the queue's shards, played by the test.
 struct Processor {

@@ -4,12 +4,15 @@ use futures::TryStreamExt;
 
 use super::fake::{FIRST_SHARD, NOW};
 use super::{Greeting, record, world};
-use crate::client::RunStatus;
-use crate::event::{Event, Name, wire};
-use crate::id::{CommandId, RunId, ShardId};
-use crate::message::Message;
-use crate::payload::Payload;
-use crate::store::{ClosedRun, ClosedStatus, OpenRow, OpenState, RunDescription, RunFilter, Undelivered};
+use crate::client::info::RunStatus;
+use crate::data::id::{CommandId, RunId, ShardId};
+use crate::data::name::Name;
+use crate::data::payload::Payload;
+use crate::log::event::Event;
+use crate::log::message::Message;
+use crate::log::wire;
+use crate::store::append::{ClosedRun, ClosedStatus, OpenRow, OpenState};
+use crate::store::query::{RunDescription, RunFilter, Undelivered};
 
 fn some_run(random: u64) -> RunId {
     RunId::new(NOW, ShardId::new(FIRST_SHARD).unwrap(), random)

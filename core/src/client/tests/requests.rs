@@ -7,17 +7,22 @@ use chrono::{DateTime, TimeZone, Utc};
 
 use super::fake::{FIRST_SHARD, FakeStore, NOW, SHARDS, settle};
 use super::{Greeting, WAVE, World, record, spawn, world};
-use crate::client::{Client, Request};
-use crate::context::Context;
+use crate::client::Client;
+use crate::client::handle::RunHandle;
+use crate::client::request::Request;
+use crate::data::id::{LeaseId, MessageId, RunId, ShardId};
+use crate::data::name::Name;
+use crate::data::payload::Payload;
+use crate::data::time::Timestamp;
 use crate::error::Error;
-use crate::event::{Event, Name, wire};
-use crate::handle::RunHandle;
-use crate::id::{LeaseId, MessageId, RunId, ShardId};
-use crate::message::Message;
-use crate::payload::Payload;
-use crate::signal::Signal;
-use crate::store::{Store, StoreError, Submitted};
-use crate::time::Timestamp;
+use crate::log::event::Event;
+use crate::log::message::Message;
+use crate::log::wire;
+use crate::store::Store;
+use crate::store::error::StoreError;
+use crate::store::inbox::Submitted;
+use crate::workflow::context::Context;
+use crate::workflow::signal::Signal;
 use crate::workflow::{Workflow, WorkflowResult};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -456,7 +461,10 @@ fn requests_can_travel_between_threads() {
         // An input that must stay in its thread does not keep the start there.
         type Input = std::marker::PhantomData<*const ()>;
         type Output = std::marker::PhantomData<*const ()>;
-        async fn run(_: crate::context::Context, input: Self::Input) -> crate::WorkflowResult<Self::Output> {
+        async fn run(
+            _: crate::workflow::context::Context,
+            input: Self::Input,
+        ) -> crate::workflow::WorkflowResult<Self::Output> {
             Ok(input)
         }
     }

@@ -8,13 +8,17 @@ use tokio::task::JoinHandle;
 
 use super::fake::{FIRST_SHARD, NOW, settle};
 use super::{Greeting, World, spawn, world};
+use crate::client::handle::RunHandle;
+use crate::data::failure::Failure;
+use crate::data::id::{MessageId, RunId, ShardId};
+use crate::data::outcome::Uncompensated;
+use crate::data::payload::Payload;
 use crate::error::Error;
-use crate::event::{Event, Uncompensated, wire};
-use crate::failure::Failure;
-use crate::handle::RunHandle;
-use crate::id::{MessageId, RunId, ShardId};
-use crate::payload::Payload;
-use crate::store::{ClosedStatus, Hint, OpenRow, StoreError};
+use crate::log::event::Event;
+use crate::log::wire;
+use crate::store::Hint;
+use crate::store::append::{ClosedStatus, OpenRow};
+use crate::store::error::StoreError;
 
 const POLL: Duration = Duration::from_secs(1);
 

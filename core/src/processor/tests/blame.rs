@@ -30,7 +30,7 @@ impl Desk {
 }
 
 fn completes(append: &Append, number: u64) -> bool {
-    let of = |event: &crate::store::NewEvent| event.run == run_id(number);
+    let of = |event: &crate::store::append::NewEvent| event.run == run_id(number);
     append.events.iter().any(|event| of(event) && event.name.as_str() == "activity.completed")
 }
 

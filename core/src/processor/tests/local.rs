@@ -3,7 +3,8 @@
 use tokio::sync::oneshot::{self, Receiver};
 
 use super::*;
-use crate::store::{ClosedRun, ClosedStatus, LocalStart};
+use crate::store::append::{ClosedRun, ClosedStatus};
+use crate::store::switchboard::LocalStart;
 
 /// A start as the client keeps it.
 struct Handed {

@@ -1,7 +1,7 @@
 //! Runs that end the processes that work on them, and how they are found.
 
 use super::*;
-use crate::store::SuspectStage;
+use crate::store::lease::SuspectStage;
 
 const DEADLY: u32 = limits::DEATHS_BEFORE_SUSPICION;
 
@@ -90,8 +90,14 @@ fn start_in_a_suspicious_shard_begins_after_its_mark() {
     let (accepted, mut is_accepted) = tokio::sync::oneshot::channel();
     let (closed, _) = tokio::sync::oneshot::channel();
     let (run, workflow) = (run_id(2), Name::from_static(Works::NAME));
-    let start =
-        crate::store::LocalStart { run, workflow, input: payload(&1), start_at: None, accepted, closed };
+    let start = crate::store::switchboard::LocalStart {
+        run,
+        workflow,
+        input: payload(&1),
+        start_at: None,
+        accepted,
+        closed,
+    };
     desk.processor.start_local(start, desk.now);
     assert!(is_accepted.try_recv().is_err());
 }

@@ -14,10 +14,10 @@ use futures::future::{join, pending, select};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{GO, SECOND, begin, check};
-use crate::command::TimerFuture;
-use crate::context::Context;
-use crate::signal::Signal;
 use crate::testing::Bench;
+use crate::workflow::calls::timer::TimerFuture;
+use crate::workflow::context::Context;
+use crate::workflow::signal::Signal;
 use crate::workflow::{Workflow, WorkflowResult};
 
 /// Panics when it is dropped: also when it was thrown itself, and whoever caught it drops it.

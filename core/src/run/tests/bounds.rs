@@ -1,7 +1,9 @@
 //! What one poll may ask for, and how what waits for a run is taken in.
 
 use super::*;
-use crate::run::{Progress, Replay, Turn};
+use crate::run::Progress;
+use crate::run::replay::Replay;
+use crate::run::turn::Turn;
 use crate::testing::unchecked;
 
 /// Replays a history and releases what waits, one resolution at a time.

@@ -12,8 +12,8 @@ use futures::future::{join, pending, select};
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::{GO, SECOND, begin, check};
-use crate::context::Context;
 use crate::testing::Bench;
+use crate::workflow::context::Context;
 use crate::workflow::{Workflow, WorkflowError, WorkflowResult};
 
 /// Why the run is stalled.

@@ -9,16 +9,17 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::activity::{Activity, ActivityError, ActivityOptions, ActivityResult};
-use crate::command::StepTask;
-use crate::event::Name;
+use crate::data::id::CommandId;
+use crate::data::name::Name;
+use crate::data::options::ActivityOptions;
+use crate::data::retry::RetryPolicy;
+use crate::data::time::Timestamp;
 use crate::guard::{Guarded, Work};
 use crate::host::SystemHost;
-use crate::id::CommandId;
-use crate::registry::Definitions;
-use crate::retry::RetryPolicy;
-use crate::run::PollMark;
-use crate::time::Timestamp;
+use crate::workflow::activity::{Activity, ActivityError, ActivityResult};
+use crate::workflow::calls::step::StepTask;
+use crate::workflow::mark::PollMark;
+use crate::workflow::registry::Definitions;
 
 /// Panics when it is dropped: also when it was thrown itself, and whoever caught it drops it.
 struct Bomb;

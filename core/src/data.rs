@@ -1,0 +1,14 @@
+//! The values that everything else speaks of: ids, times, names, payloads, failures. They know nothing of runs.
+
+pub(crate) mod cancellation;
+pub(crate) mod divergence;
+pub(crate) mod failure;
+pub(crate) mod id;
+pub mod limits;
+pub(crate) mod name;
+pub(crate) mod options;
+pub(crate) mod outcome;
+pub(crate) mod payload;
+pub(crate) mod random;
+pub(crate) mod retry;
+pub(crate) mod time;

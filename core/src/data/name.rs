@@ -1,0 +1,126 @@
+//! Names: those that people give to workflows, activities, steps and signals, and those of events. Both are stored as
+//! text, and compared as nothing else.
+
+use std::borrow::{Borrow, Cow};
+use std::fmt;
+use std::ops::Deref;
+
+use smol_str::SmolStr;
+
+/// The name of a workflow, activity, step or signal, as the code or the log has it.
+///
+/// One of at most 23 bytes is held in place; a longer one that was read is shared by its clones.
+///
+/// ```
+/// use pgworkflows::Name;
+///
+/// const CHARGE: Name = Name::from_static("charge-card");
+/// assert_eq!(CHARGE, Name::from("charge-card"));
+/// assert_eq!(CHARGE.to_uppercase(), "CHARGE-CARD");
+/// ```
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(SmolStr);
+
+impl Name {
+    /// A name of the code's.
+    pub const fn from_static(name: &'static str) -> Self {
+        Self(SmolStr::new_static(name))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Deref for Name {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Maps by name are asked by text.
+impl Borrow<str> for Name {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Name {
+    fn from(name: &str) -> Self {
+        Self(name.into())
+    }
+}
+
+impl From<String> for Name {
+    fn from(name: String) -> Self {
+        Self(name.into())
+    }
+}
+
+impl From<Name> for String {
+    fn from(name: Name) -> Self {
+        name.0.into()
+    }
+}
+
+impl PartialEq<str> for Name {
+    fn eq(&self, other: &str) -> bool {
+        self.0 == other
+    }
+}
+
+impl PartialEq<&str> for Name {
+    fn eq(&self, other: &&str) -> bool {
+        self.0 == *other
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+/// An event's stored name, such as `timer.fired`. Stored names never follow a Rust rename.
+///
+/// The names that this build knows cost no allocation; others, of a newer build, are kept as they are.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct EventName(Cow<'static, str>);
+
+impl EventName {
+    /// A name of this build.
+    pub const fn from_static(name: &'static str) -> Self {
+        Self(Cow::Borrowed(name))
+    }
+
+    /// A name that this build does not know.
+    pub(crate) fn from_newer_build(name: &str) -> Self {
+        Self(Cow::Owned(name.to_owned()))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for EventName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for EventName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

@@ -1,0 +1,24 @@
+//! How a workflow ended, and which of its compensations did not succeed.
+
+use super::failure::Failure;
+use super::payload::Payload;
+
+/// What a workflow returned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A value.
+    Completed(Payload),
+    /// An error.
+    Failed(Failure),
+    /// The cancellation that it was asked for.
+    Cancelled,
+}
+
+/// A compensation that failed for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uncompensated {
+    /// The activity's name.
+    pub activity: String,
+    /// Why its last attempt failed.
+    pub failure: Failure,
+}

@@ -1,0 +1,189 @@
+//! User data as bytes with an encoding tag. It must not know what the data means.
+
+mod decode;
+mod encode;
+mod fault;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use std::any::type_name;
+use std::fmt;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+
+use self::encode::Wide;
+use self::fault::Fault;
+
+/// How a payload's bytes are to be read. The numbers are stored: they never change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Encoding(u8);
+
+impl Encoding {
+    /// CBOR (RFC 8949): the default.
+    pub const CBOR: Self = Self(0);
+
+    /// The encoding of that number, known to this build or not.
+    pub const fn from_number(number: u8) -> Self {
+        Self(number)
+    }
+
+    /// The number that is stored.
+    pub const fn number(self) -> u8 {
+        self.0
+    }
+}
+
+/// User data: an input, a result, a signal's content. Any type that serde writes and reads can be one; what it could not
+/// read again is refused before anything hangs on it, as [`Payload::encode`] says, with the path of the field.
+///
+/// ```
+/// use pgworkflows::Payload;
+///
+/// let payload = Payload::encode(&("Acme", 3))?;
+/// assert_eq!(payload.decode::<(String, u8)>()?, ("Acme".to_owned(), 3));
+/// assert!(payload.decode::<bool>().unwrap_err().to_string().contains("bool"));
+/// # Ok::<(), pgworkflows::PayloadError>(())
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct Payload {
+    encoding: Encoding,
+    bytes: Bytes,
+}
+
+impl Payload {
+    /// Encodes a value as CBOR.
+    ///
+    /// Payloads count as human-readable, so that ids, addresses and times become text.
+    ///
+    /// # Errors
+    /// With the path of the field:
+    /// * what serde says of the value;
+    /// * what is nested more than [`PAYLOAD_DEPTH_MAX`](crate::data::limits::PAYLOAD_DEPTH_MAX) deep;
+    /// * a `Some` of nothing, such as `Some(())` and `Some(None)`, which would be read as `None`, in CBOR as in JSON: use
+    ///   an enum, or a `bool`;
+    /// * an array or a map of another length than its `Serialize` announced.
+    pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self, PayloadError> {
+        match encode::encode(value, Wide::Written) {
+            Ok(bytes) => Ok(Self { encoding: Encoding::CBOR, bytes: bytes.into() }),
+            Err(fault) => Err(cannot_be_encoded::<T>(&fault)),
+        }
+    }
+
+    /// Encodes a value, and reads it back before anything hangs on it: serde lets a type be written that it cannot
+    /// read, such as one with a field that is skipped and has no default. It costs a decoding.
+    pub(crate) fn encode_readable<T: Serialize + DeserializeOwned>(value: &T) -> Result<Self, PayloadError> {
+        let payload = Self::encode(value)?;
+        if let Err(fault) = decode::decode::<T>(&payload.bytes) {
+            return Err(cannot_be_read_back(value, &fault));
+        }
+        Ok(payload)
+    }
+
+    /// Decodes the value.
+    ///
+    /// # Errors
+    /// What is wrong with the bytes, with the path of the field.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, PayloadError> {
+        if self.encoding != Encoding::CBOR {
+            return Err(PayloadError {
+                message: format!(
+                    "the payload has encoding {}, which this build does not know; use the build that wrote it, \
+                     or a newer one",
+                    self.encoding.0
+                ),
+            });
+        }
+        decode::decode(&self.bytes).map_err(|fault| PayloadError {
+            message: format!("{} bytes of CBOR are not a {}: {fault}", self.bytes.len(), type_name::<T>()),
+        })
+    }
+
+    /// SHA-256 of the deterministic CBOR (RFC 8949 §4.2.1): equal for equal values in every process, though the order
+    /// of a map's entries differs between them. A set is an array, whose order counts.
+    pub(crate) fn canonical_digest(&self) -> [u8; 32] {
+        let canonical = tree::of(&self.bytes).map(|tree| tree::canonical(&tree));
+        Sha256::digest(canonical.as_deref().unwrap_or(&self.bytes)).into()
+    }
+
+    /// Where the two differ, in words, without the values; nothing if they cannot be compared.
+    pub(crate) fn differences(&self, other: &Self) -> Vec<String> {
+        match (tree::of(&self.bytes), tree::of(&other.bytes)) {
+            (Some(ours), Some(theirs)) if self.encoding == other.encoding => {
+                tree::differences(&ours, &theirs)
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The payload that a store or a codec kept.
+    pub const fn from_parts(encoding: Encoding, bytes: Bytes) -> Self {
+        Self { encoding, bytes }
+    }
+
+    /// How the bytes are to be read.
+    pub const fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
+    /// The bytes.
+    pub const fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+}
+
+impl fmt::Debug for Payload {
+    /// The content in CBOR's diagnostic style where it can be read, cut after some 200 characters.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match tree::of(&self.bytes) {
+            Some(tree) if self.encoding == Encoding::CBOR => tree::diagnostic(&tree),
+            _ => format!("{} bytes of encoding {}", self.bytes.len(), self.encoding.0),
+        };
+        match text.char_indices().nth(200) {
+            Some((cut, _)) => write!(f, "{}…", &text[..cut]),
+            None => f.write_str(&text),
+        }
+    }
+}
+
+/// A payload that could not be encoded or decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PayloadError {
+    message: String,
+}
+
+impl fmt::Display for PayloadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for PayloadError {}
+
+#[cold]
+fn cannot_be_encoded<T: ?Sized>(fault: &Fault) -> PayloadError {
+    PayloadError { message: format!("a {} cannot be encoded: {fault}", type_name::<T>()) }
+}
+
+/// Serde's buffer holds no number of 128 bits, and its error does not say where the number is.
+#[cold]
+fn cannot_be_read_back<T: Serialize>(value: &T, fault: &Fault) -> PayloadError {
+    let mut message = format!("a {} can be encoded, but not be read again: {fault}", type_name::<T>());
+    if let Err(wide) = encode::encode(value, Wide::Refused) {
+        message += &format!(
+            "; {wide}, which serde reads in no `tag`, `untagged` or `flatten`: use 64 bits or a text there"
+        );
+    }
+    PayloadError { message }
+}
+
+/// The diagnosis for a payload over the limit, the same at the client, the executor and the workflow.
+pub(crate) fn payload_too_large(what: &dyn fmt::Display, bytes: usize, limit: usize) -> String {
+    format!(
+        "{what} has {bytes} bytes, and the limit is {limit}; pass a reference to the data instead, or raise \
+         `payload_bytes_max`"
+    )
+}

@@ -1,0 +1,90 @@
+//! Replay as a tool: holds a recorded history against today's code, without a store, a worker or a clock.
+
+use crate::run::replay::{Examined, examine};
+use std::collections::BTreeMap;
+use std::panic::Location;
+use std::sync::Arc;
+
+use crate::data::id::CommandId;
+use crate::error::Error;
+use crate::log::past_event::{PastEvent, decode};
+use crate::store::history::RunHistory;
+use crate::workflow::Workflow;
+use crate::workflow::mark::PollMark;
+use crate::workflow::registry::{Definitions, Registry};
+
+/// A history that today's code follows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Replayed {
+    /// How many events it has.
+    pub events: usize,
+    /// Whether its run is over.
+    pub over: bool,
+    /// What its run waits on, in words; `None` if it is over.
+    pub waiting_on: Option<String>,
+    /// Every durable call that the code waits for, in words, each with its source line.
+    pub waits: Vec<String>,
+    /// The source line of every durable call that the code made.
+    pub sources: BTreeMap<CommandId, &'static Location<'static>>,
+}
+
+/// Feeds a history to its workflow's code, and compares every decision.
+///
+/// # Errors
+/// If the history cannot be read, is of another workflow, or the code decides differently: the error names the
+/// event, what was recorded, what the code did, and its source line. [`Error::divergence`] has these one by one.
+///
+/// ```
+/// use pgworkflows::prelude::*;
+/// use pgworkflows::store::RunHistory;
+///
+/// struct Reminder;
+///
+/// impl Workflow for Reminder {
+///     const NAME: &'static str = "reminder";
+///     type Input = String;
+///     type Output = String;
+///
+///     async fn run(ctx: Context, name: String) -> WorkflowResult<String> {
+///         ctx.sleep(Duration::from_secs(60)).await?;
+///         Ok(name)
+///     }
+/// }
+///
+/// fn holds(histories: &[RunHistory]) -> Result<(), pgworkflows::Error> {
+///     for history in histories {
+///         pgworkflows::replay::<Reminder>(history)?;
+///     }
+///     Ok(())
+/// }
+/// # holds(&[]).unwrap();
+/// ```
+pub fn replay<W: Workflow>(history: &RunHistory) -> Result<Replayed, Error> {
+    let problem = |problem: String| Error::invalid(format!("run {}: {problem}", history.run));
+    let past: Vec<PastEvent> = decode(history).collect::<Result<_, _>>().map_err(problem)?;
+    let Some(last) = past.last() else { return Err(problem("its history is empty".to_owned())) };
+    let mut definitions = Definitions::default();
+    definitions.workflow::<W>()?;
+    let registry = Registry::new(Arc::new(definitions), Arc::new(PollMark::default()));
+    let examined = examine(history.run, &past, &registry, last.at).map_err(problem)?;
+    let Examined { run, divergence, sources } = examined;
+    let over = run.state.closed.is_some();
+    match (run.diagnosis(), divergence) {
+        (Some(diagnosis), Some(divergence)) => Err(Error::diverged(diagnosis, divergence)),
+        (Some(diagnosis), None) => Err(Error::invalid(diagnosis)),
+        // The code of a run that is over is not asked any more, and so nobody else would notice.
+        (None, Some(divergence)) => {
+            let message = format!(
+                "run {} of workflow `{}` cannot be replayed: {divergence}. Change the workflow in a way that old \
+                 histories can follow",
+                history.run, run.state.workflow
+            );
+            Err(Error::diverged(message, divergence))
+        }
+        (None, None) => {
+            let (waiting_on, waits) = (run.waiting_on(), run.waits(usize::MAX));
+            Ok(Replayed { events: past.len(), over, waiting_on, waits, sources })
+        }
+    }
+}

@@ -1,0 +1,388 @@
+//! How each type that a field can have is stored. It must not know which event has which fields.
+//!
+//! Defaults are written out here rather than taken from the types: when a type's default changes, what was
+//! stored before keeps its meaning.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::cbor::{Fault, Read, Reader, Writer};
+use super::fields::Part;
+use crate::data::failure::Failure;
+use crate::data::id::{CommandId, LeaseId, MessageId};
+use crate::data::limits;
+use crate::data::name::Name;
+use crate::data::options::ActivityOptions;
+use crate::data::outcome::{Outcome, Uncompensated};
+use crate::data::payload::{Encoding, Payload};
+use crate::data::retry::RetryPolicy;
+use crate::data::time::Timestamp;
+use crate::log::message::Flag;
+
+/// How many causes of a failure are stored: those beyond are cut. A bound, so that reading and dropping a chain
+/// of causes cannot exhaust the stack. It may be raised, never lowered.
+pub(super) const CAUSES_MAX: usize = 64;
+
+/// Failures are cut where they are made; this is the second net, not the first.
+const _: () = assert!(limits::FAILURE_CAUSES_MAX < CAUSES_MAX);
+
+/// The retry policy that options leave out.
+const ONE_ATTEMPT: RetryPolicy =
+    RetryPolicy { initial: INITIAL, delay_max: DELAY_MAX, max_attempts: Some(1), non_retryable: Vec::new() };
+
+/// The initial delay that a retry policy leaves out.
+const INITIAL: Duration = Duration::from_secs(1);
+
+/// The cap on delays that a retry policy leaves out.
+const DELAY_MAX: Duration = Duration::from_secs(100);
+
+impl Part for u64 {
+    fn write(&self, to: &mut Writer) {
+        to.unsigned(*self);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Read<Self> {
+        from.unsigned()
+    }
+}
+
+impl Part for u32 {
+    fn write(&self, to: &mut Writer) {
+        to.unsigned((*self).into());
+    }
+
+    fn read(from: &mut Reader<'_>) -> Read<Self> {
+        let start = from.at();
+        let value = from.unsigned()?;
+        Self::try_from(value).map_err(|_| Fault::new(start, format!("{value} does not fit 32 bits")))
+    }
+}
+
+impl Part for bool {
+    fn write(&self, to: &mut Writer) {
+        to.bool(*self);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Read<Self> {
+        from.bool()
+    }
+}
+
+impl Part for Flag {
+    fn write(&self, to: &mut Writer) {
+        if self.0 { to.bool(true) } else { to.null() }
+    }
+
+    fn read(from: &mut Reader<'_>) -> Read<Self> {
+        from.bool().map(Self)
+    }
+
+    fn absent() -> Option<Self> {
+        Some(Self(false))
+    }
+}
+
+impl Part for String {
+    fn write(&self, to: &mut Writer) {
+        to.text(self);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Read<Self> {
+        from.text().map(str::to_owned)
+    }
+}
+
+impl Part for Name {
+    fn write(&self, to: &mut Writer) {
+        to.text(self);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Read<Self> {
+        from.text().map(Self::from)
+    }
+}
+
+impl<T: Part> Part for Option<T> {
+    fn write(&self, to: &mut Writer) {
+        match self {
+            Some(value) => value.write(to),
+            None => to.null(),
+        }
+    }
+
+    fn read(from: &mut Reader<'_>) -> Read<Self> {
+        T::read(from).map(Some)
+    }
+
+    fn absent() -> Option<Self> {
+        Some(None)
+    }
+}
+
+impl<T: Part> Part for Vec<T> {
+    fn write(&self, to: &mut Writer) {
+        if self.is_empty() {
+            return to.null();
+        }
+        to.array(self.len());
+        self.iter().for_each(|item| item.write(to));
+    }
+
+    fn read(from: &mut Reader<'_>) -> Read<Self> {
+        // Nothing is reserved: an item in memory may be a hundred times the size of one that is announced.
+        let items = from.array()?;
+        (0..items).map(|_| T::read(from)).collect::<Read<_>>()
+    }
+
+    fn absent() -> Option<Self> {
+        Some(Self::new())
+    }
+}
+
+impl Part for CommandId {
+    fn write(&self, to: &mut Writer) {
+        self.get().write(to);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Read<Self> {
+        u32::read(from).map(Self::new)
+    }
+}
+
+impl Part for LeaseId {
+    fn write(&self, to: &mut Writer) {
+        self.get().write(to);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Read<Self> {
+        u64::read(from).map(Self::new)
+    }
+}
+
+impl Part for MessageId {
+    fn write(&self, to: &mut Writer) {
+        to.bytes(&self.as_u128().to_be_bytes());
+    }
+
+    fn read(from: &mut Reader<'_>) -> Read<Self> {
+        from.byte_array().map(|bytes| Self::from_u128(u128::from_be_bytes(bytes)))
+    }
+}
+
+impl Part for Timestamp {
+    fn write(&self, to: &mut Writer) {
+        to.signed(self.as_micros());
+    }
+
+    fn read(from: &mut Reader<'_>) -> Read<Self> {
+        from.signed().map(Self::from_micros)
+    }
+}
+
+/// Whole seconds are a number, others `[seconds, nanoseconds]`: short for what people write, and never rounded.
+impl Part for Duration {
+    fn write(&self, to: &mut Writer) {
+        match self.subsec_nanos() {
+            0 => to.unsigned(self.as_secs()),
+            nanos => to.fields(|fields| {
+                fields.put(&self.as_secs());
+                fields.put(&nanos);
+            }),
+        }
+    }
+
+    fn read(from: &mut Reader<'_>) -> Read<Self> {
+        if !from.is_array() {
+            return from.unsigned().map(Self::from_secs);
+        }
+        from.fields(|fields| {
+            let seconds = fields.take("seconds")?;
+            let start = fields.at();
+            match fields.take("nanoseconds")? {
+                nanos @ 1..=999_999_999 => Ok(Self::new(seconds, nanos)),
+                nanos => Err(Fault::new(start, format!("{nanos} nanoseconds are no fraction of a second"))),
+            }
+        })
+    }
+}
+
+/// The bytes alone where they are CBOR, else `[encoding, bytes]`.
+impl Part for Payload {
+    fn write(&self, to: &mut Writer) {
+        if self.encoding() == Encoding::CBOR {
+            return to.bytes(self.bytes());
+        }
+        to.fields(|fields| {
+            fields.put(&u32::from(self.encoding().number()));
+            fields.put_with(|to| to.bytes(self.bytes()));
+        });
+    }
+
+    fn read(from: &mut Reader<'_>) -> Read<Self> {
+        if !from.is_array() {
+            return from.bytes().map(|bytes| Self::from_parts(Encoding::CBOR, bytes));
+        }
+        from.fields(|fields| {
+            let start = fields.at();
+            let number: u32 = fields.take("encoding")?;
+            let Ok(number) = u8::try_from(number) else {
+                return Err(Fault::new(start, format!("encoding {number}, and 255 is the greatest")));
+            };
+            let bytes: Bytes = fields.take_or("bytes", || None, Reader::bytes)?;
+            Ok(Self::from_parts(Encoding::from_number(number), bytes))
+        })
+    }
+}
+
+/// `[type, message, retryable, cause, details]`; absent means retryable.
+impl Part for Failure {
+    fn write(&self, to: &mut Writer) {
+        write_failure(self, CAUSES_MAX, to);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Read<Self> {
+        read_failure(CAUSES_MAX, from)
+    }
+}
+
+fn write_failure(failure: &Failure, causes_left: usize, to: &mut Writer) {
+    to.fields(|fields| {
+        fields.put(&failure.type_name);
+        fields.put(&failure.message);
+        fields.put(&(!failure.retryable).then_some(false));
+        fields.put_with(|to| match &failure.cause {
+            Some(cause) if causes_left > 0 => write_failure(cause, causes_left - 1, to),
+            _ => to.null(),
+        });
+        fields.put(&failure.details);
+    });
+}
+
+fn read_failure(causes_left: usize, from: &mut Reader<'_>) -> Read<Failure> {
+    from.fields(|fields| {
+        Ok(Failure {
+            type_name: fields.take("type")?,
+            message: fields.take("message")?,
+            retryable: fields.take::<Option<bool>>("retryable")?.unwrap_or(true),
+            cause: fields.take_or(
+                "cause",
+                || Some(None),
+                |from| match causes_left.checked_sub(1) {
+                    Some(left) => read_failure(left, from).map(|cause| Some(Box::new(cause))),
+                    None => Err(Fault::new(from.at(), format!("more than {CAUSES_MAX} causes"))),
+                },
+            )?,
+            details: fields.take("details")?,
+        })
+    })
+}
+
+/// `[retry, start-to-close, schedule-to-close, at-most-once]`; absent means one attempt, no timeout and `false`.
+impl Part for ActivityOptions {
+    fn write(&self, to: &mut Writer) {
+        if Self::absent().as_ref() == Some(self) {
+            return to.null();
+        }
+        to.fields(|fields| {
+            fields.put(&self.retry);
+            fields.put(&self.start_to_close);
+            fields.put(&self.schedule_to_close);
+            fields.put(&self.at_most_once.then_some(true));
+        });
+    }
+
+    fn read(from: &mut Reader<'_>) -> Read<Self> {
+        from.fields(|fields| {
+            Ok(Self {
+                retry: fields.take("retry")?,
+                start_to_close: fields.take("start_to_close")?,
+                schedule_to_close: fields.take("schedule_to_close")?,
+                at_most_once: fields.take::<Option<bool>>("at_most_once")?.unwrap_or(false),
+            })
+        })
+    }
+
+    fn absent() -> Option<Self> {
+        Some(Self { retry: ONE_ATTEMPT, start_to_close: None, schedule_to_close: None, at_most_once: false })
+    }
+}
+
+/// `[max-attempts, initial, delay-max, non-retryable]`; an absent `max-attempts` means attempts without end.
+/// One attempt with the usual delays is not stored at all.
+impl Part for RetryPolicy {
+    fn write(&self, to: &mut Writer) {
+        if *self == ONE_ATTEMPT {
+            return to.null();
+        }
+        to.fields(|fields| {
+            fields.put(&self.max_attempts);
+            fields.put(&(self.initial != INITIAL).then_some(self.initial));
+            fields.put(&(self.delay_max != DELAY_MAX).then_some(self.delay_max));
+            fields.put(&self.non_retryable);
+        });
+    }
+
+    fn read(from: &mut Reader<'_>) -> Read<Self> {
+        from.fields(|fields| {
+            Ok(Self {
+                max_attempts: fields.take("max_attempts")?,
+                initial: fields.take::<Option<_>>("initial")?.unwrap_or(INITIAL),
+                delay_max: fields.take::<Option<_>>("delay_max")?.unwrap_or(DELAY_MAX),
+                non_retryable: fields.take("non_retryable")?,
+            })
+        })
+    }
+
+    fn absent() -> Option<Self> {
+        Some(ONE_ATTEMPT)
+    }
+}
+
+/// `[0, result]`, `[1, failure]` or `[2]`.
+impl Part for Outcome {
+    fn write(&self, to: &mut Writer) {
+        to.fields(|fields| match self {
+            Self::Completed(result) => {
+                fields.put(&0_u64);
+                fields.put(result);
+            }
+            Self::Failed(failure) => {
+                fields.put(&1_u64);
+                fields.put(failure);
+            }
+            Self::Cancelled => fields.put(&2_u64),
+        });
+    }
+
+    fn read(from: &mut Reader<'_>) -> Read<Self> {
+        from.fields(|fields| {
+            let start = fields.at();
+            match fields.take::<u64>("kind")? {
+                0 => fields.take("result").map(Self::Completed),
+                1 => fields.take("failure").map(Self::Failed),
+                2 => Ok(Self::Cancelled),
+                kind => Err(Fault::new(
+                    start,
+                    format!("outcome {kind}, and this build knows 0 to 2; use a newer build"),
+                )),
+            }
+        })
+    }
+}
+
+/// `[activity, failure]`.
+impl Part for Uncompensated {
+    fn write(&self, to: &mut Writer) {
+        to.fields(|fields| {
+            fields.put(&self.activity);
+            fields.put(&self.failure);
+        });
+    }
+
+    fn read(from: &mut Reader<'_>) -> Read<Self> {
+        from.fields(|fields| {
+            Ok(Self { activity: fields.take("activity")?, failure: fields.take("failure")? })
+        })
+    }
+}

@@ -1,0 +1,98 @@
+//! What is stored, pinned: golden bodies, round trips of arbitrary values, and input that is not what it should
+//! be.
+
+mod arbitrary;
+mod hostile;
+mod samples;
+
+use std::fmt::{Debug, Write};
+
+use bytes::Bytes;
+use expect_test::expect_file;
+use proptest::prelude::*;
+
+use super::*;
+use crate::log::event::STORED_NAMES;
+
+/// One value as the golden files show it: its body in hexadecimal, and what the body means.
+fn golden(text: &mut String, title: &str, body: &Bytes, value: &dyn Debug) {
+    let hex: String = body.iter().map(|byte| format!("{byte:02x}")).collect();
+    writeln!(text, "# {title}\n{hex}\n{value:?}\n").expect("a string takes everything");
+}
+
+/// Never change a line of the golden files once it is released, by hand or by `UPDATE_EXPECT`: logs out there hold
+/// those bytes, and must be readable for ever. Only add lines, for new kinds, fields and versions.
+#[test]
+fn stored_events_never_change() {
+    let mut text = String::new();
+    for (case, event) in samples::events() {
+        let body = encode_event(&event);
+        let name = event.name();
+        assert_eq!(decode_event(name.as_str(), &body).as_ref(), Ok(&event));
+        golden(&mut text, &format!("{name}, {case}"), &body, &event);
+    }
+    expect_file!["golden/events.txt"].assert_eq(&text);
+}
+
+/// As for events: only add lines.
+#[test]
+fn stored_messages_never_change() {
+    let mut text = String::new();
+    for (case, message) in samples::messages() {
+        let body = encode_message(&message);
+        assert_eq!(decode_message(&body).as_ref(), Ok(&message));
+        golden(&mut text, &format!("{}, {case}", message.kind().0), &body, &message);
+    }
+    expect_file!["golden/messages.txt"].assert_eq(&text);
+}
+
+#[test]
+fn every_kind_has_a_golden_minimum_and_maximum() {
+    let events = samples::events();
+    for name in STORED_NAMES {
+        for wanted in ["least", "all"] {
+            let found = events.iter().any(|(case, event)| *case == wanted && event.name().as_str() == *name);
+            assert!(found, "the golden files lack {name}, {wanted}");
+        }
+    }
+}
+
+#[test]
+fn event_is_stored_under_the_name_that_the_vocabulary_gives() {
+    for (_, event) in samples::events() {
+        assert_eq!(event.kind().0, event.name().as_str());
+    }
+}
+
+#[test]
+fn body_is_deterministic_cbor_to_an_independent_implementation() {
+    let bodies = samples::events().into_iter().map(|(_, event)| encode_event(&event));
+    let messages = samples::messages().into_iter().map(|(_, message)| encode_message(&message));
+    for body in bodies.chain(messages) {
+        let value: ciborium::Value = ciborium::from_reader(&body[..]).expect("plain CBOR");
+        let mut again = Vec::new();
+        ciborium::into_writer(&value, &mut again).expect("a vector takes everything");
+        assert_eq!(Bytes::from(again), body);
+    }
+}
+
+#[test]
+fn activity_that_completes_with_nothing_takes_five_bytes() {
+    let result = crate::data::payload::Payload::encode(&()).unwrap();
+    let event = Event::ActivityCompleted { id: crate::data::id::CommandId::FIRST, result };
+    assert_eq!(encode_event(&event).len(), 5);
+}
+
+proptest! {
+    #[test]
+    fn event_survives_storage(event in arbitrary::event()) {
+        let body = encode_event(&event);
+        prop_assert_eq!(decode_event(event.name().as_str(), &body), Ok(event));
+    }
+
+    #[test]
+    fn message_survives_storage(message in arbitrary::message()) {
+        let body = encode_message(&message);
+        prop_assert_eq!(decode_message(&body), Ok(message));
+    }
+}

@@ -1,0 +1,202 @@
+//! The values whose stored form the golden files pin: of every kind the least and all that it can hold, and what
+//! else is worth pinning.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::data::failure::Failure;
+use crate::data::id::{CommandId, LeaseId, MessageId};
+use crate::data::name::Name;
+use crate::data::options::ActivityOptions;
+use crate::data::outcome::{Outcome, Uncompensated};
+use crate::data::payload::{Encoding, Payload};
+use crate::data::retry::RetryPolicy;
+use crate::data::time::Timestamp;
+use crate::log::event::Event;
+use crate::log::message::{Flag, Message};
+
+const NOTHING: Payload = Payload::from_parts(Encoding::CBOR, Bytes::from_static(&[0xf6]));
+const ENCRYPTED: Payload = Payload::from_parts(Encoding::from_number(7), Bytes::from_static(b"secret"));
+const NOON: Timestamp = Timestamp::from_micros(1_767_268_800_123_456);
+const MESSAGE: MessageId = MessageId::from_u128(0x0198_c0de_7fff_4000_8000_0123_4567_89ab);
+const ID: CommandId = CommandId::FIRST;
+const LATE_ID: CommandId = CommandId::new(100_000);
+
+fn some(text: &str) -> Option<String> {
+    Some(text.to_owned())
+}
+
+fn name(text: &'static str) -> Name {
+    Name::from_static(text)
+}
+
+fn greeting() -> Payload {
+    Payload::encode(&("Acme", 3)).expect("a pair can be encoded")
+}
+
+fn broken() -> Failure {
+    Failure::new("io", "broken pipe")
+}
+
+/// A failure with everything that one can have.
+fn declined() -> Failure {
+    Failure {
+        cause: Some(Box::new(Failure {
+            cause: Some(Box::new(broken())),
+            ..Failure::new("http", "status 402")
+        })),
+        details: Some(greeting()),
+        ..Failure::new("card-declined", "the card was declined").non_retryable()
+    }
+}
+
+fn all_options() -> ActivityOptions {
+    let policy = RetryPolicy::exponential()
+        .initial(Duration::from_millis(200))
+        .delay_max(Duration::from_secs(30))
+        .max_attempts(5)
+        .non_retryable(["card-declined", "no-such-user"]);
+    ActivityOptions::default()
+        .retry(policy)
+        .start_to_close(Duration::from_secs(30))
+        .schedule_to_close(Duration::new(3600, 1))
+        .at_most_once()
+}
+
+fn uncompensated() -> Vec<Uncompensated> {
+    let entry = |activity: &str, failure| Uncompensated { activity: activity.to_owned(), failure };
+    vec![entry("refund", broken()), entry("release", declined())]
+}
+
+/// Events, each with the name of its case: `least`, `all`, or something of its own.
+pub(super) fn events() -> Vec<(&'static str, Event)> {
+    let mut events = run_events();
+    events.extend(activity_events());
+    events.extend(step_timer_and_message_events());
+    events.extend(compensation_events());
+    events
+}
+
+fn run_events() -> Vec<(&'static str, Event)> {
+    let started = |input, lease, key, start_at| Event::RunStarted {
+        workflow: name("trial-onboarding"),
+        input,
+        key,
+        start_at,
+        lease: LeaseId::new(lease),
+    };
+    let failed = |failure, uncompensated| Event::RunFailed { failure, uncompensated };
+    let cancelled = |reason, uncompensated| Event::RunCancelled { reason, uncompensated };
+    let terminated =
+        |reason: &str, skipped| Event::RunTerminated { message: MESSAGE, reason: reason.to_owned(), skipped };
+    vec![
+        ("least", started(NOTHING, 1, None, None)),
+        ("all", started(greeting(), u64::MAX, some("signup:42"), Some(NOON))),
+        ("delayed without a key", started(ENCRYPTED, 1, None, Some(Timestamp::from_micros(-1)))),
+        ("least", Event::RunAdopted { lease: LeaseId::FIRST, worker: String::new() }),
+        ("all", Event::RunAdopted { lease: LeaseId::new(70_000), worker: "host-7:4242".to_owned() }),
+        ("least", Event::RunStalled { reason: String::new() }),
+        ("all", Event::RunStalled { reason: "the code asked for `a`, the log has `b` – line 12".to_owned() }),
+        ("least", Event::RunResumed { released: 0 }),
+        ("all", Event::RunResumed { released: u32::MAX }),
+        ("least", Event::RunEnding { outcome: Outcome::Cancelled }),
+        ("all", Event::RunEnding { outcome: Outcome::Failed(declined()) }),
+        ("completed", Event::RunEnding { outcome: Outcome::Completed(greeting()) }),
+        ("least", Event::RunCompleted { result: NOTHING }),
+        ("all", Event::RunCompleted { result: ENCRYPTED }),
+        ("least", failed(broken(), Vec::new())),
+        ("all", failed(declined(), uncompensated())),
+        ("least", cancelled(None, Vec::new())),
+        ("all", cancelled(some("no longer needed"), uncompensated())),
+        ("without a reason", cancelled(None, uncompensated())),
+        ("least", terminated("", Vec::new())),
+        ("all", terminated("stuck", vec!["refund".to_owned(), "release".to_owned()])),
+    ]
+}
+
+fn activity_events() -> Vec<(&'static str, Event)> {
+    let scheduled =
+        |id, input, options| Event::ActivityScheduled { id, activity: name("send-welcome"), input, options };
+    let retried = |policy| scheduled(ID, NOTHING, ActivityOptions::default().retry(policy));
+    let attempt_failed =
+        |id, attempt, failure| Event::ActivityAttemptFailed { id, attempt, failure, retry_at: NOON };
+    vec![
+        ("least", scheduled(ID, NOTHING, ActivityOptions::default())),
+        ("all", scheduled(LATE_ID, greeting(), all_options())),
+        ("with endless attempts", retried(RetryPolicy::exponential())),
+        ("with three attempts", retried(RetryPolicy::exponential().max_attempts(3))),
+        ("with a cap on delays", retried(RetryPolicy::exponential().delay_max(Duration::from_secs(7)))),
+        ("at most once", scheduled(ID, NOTHING, ActivityOptions::default().at_most_once())),
+        ("least", Event::ActivityAttemptStarted { id: ID, attempt: 1 }),
+        ("all", Event::ActivityAttemptStarted { id: LATE_ID, attempt: u32::MAX }),
+        ("least", attempt_failed(ID, 1, broken())),
+        ("all", attempt_failed(LATE_ID, 300, declined())),
+        ("least", Event::ActivityAttemptLost { id: ID, attempt: 1 }),
+        ("all", Event::ActivityAttemptLost { id: LATE_ID, attempt: 24 }),
+        ("least", Event::ActivityCompleted { id: ID, result: NOTHING }),
+        ("all", Event::ActivityCompleted { id: LATE_ID, result: ENCRYPTED }),
+        ("with a value", Event::ActivityCompleted { id: CommandId::new(23), result: greeting() }),
+        ("least", Event::ActivityFailed { id: ID, failure: broken() }),
+        ("all", Event::ActivityFailed { id: LATE_ID, failure: declined() }),
+        ("least", Event::ActivityCancelled { id: ID }),
+        ("all", Event::ActivityCancelled { id: CommandId::new(u32::MAX) }),
+    ]
+}
+
+fn step_timer_and_message_events() -> Vec<(&'static str, Event)> {
+    let signal = |signal, payload, key| Event::SignalReceived { message: MESSAGE, signal, payload, key };
+    vec![
+        ("least", Event::StepCompleted { id: ID, step: name("charge"), result: NOTHING }),
+        ("all", Event::StepCompleted { id: LATE_ID, step: name("größe"), result: ENCRYPTED }),
+        ("least", Event::StepFailed { id: ID, step: name("charge"), failure: broken() }),
+        ("all", Event::StepFailed { id: LATE_ID, step: name("charge"), failure: declined() }),
+        ("least", Event::TimerStarted { id: ID, fire_at: Timestamp::from_micros(0) }),
+        ("all", Event::TimerStarted { id: LATE_ID, fire_at: Timestamp::MAX_DEADLINE }),
+        ("before 1970", Event::TimerStarted { id: ID, fire_at: Timestamp::MIN }),
+        ("least", Event::TimerFired { id: CommandId::new(0) }),
+        ("all", Event::TimerFired { id: LATE_ID }),
+        ("least", Event::TimerCancelled { id: ID }),
+        ("all", Event::TimerCancelled { id: LATE_ID }),
+        ("least", signal(name("upgrade"), NOTHING, None)),
+        ("all", signal(name("upgrade"), ENCRYPTED, some("click:7"))),
+        ("least", Event::CancelRequested { message: MessageId::from_u128(0), reason: None }),
+        ("all", Event::CancelRequested { message: MESSAGE, reason: some("no longer needed") }),
+    ]
+}
+
+fn compensation_events() -> Vec<(&'static str, Event)> {
+    let registered =
+        |id, input, options| Event::CompensationRegistered { id, activity: name("refund"), input, options };
+    vec![
+        ("least", registered(ID, NOTHING, ActivityOptions::default())),
+        ("all", registered(LATE_ID, greeting(), all_options())),
+        ("least", Event::CompensationScheduled { id: ID }),
+        ("all", Event::CompensationScheduled { id: LATE_ID }),
+        ("least", Event::CompensationCompleted { id: ID }),
+        ("all", Event::CompensationCompleted { id: LATE_ID }),
+        ("least", Event::CompensationFailed { id: ID, failure: broken() }),
+        ("all", Event::CompensationFailed { id: LATE_ID, failure: declined() }),
+    ]
+}
+
+/// Messages, each with the name of its case.
+pub(super) fn messages() -> Vec<(&'static str, Message)> {
+    let start = |input, key, start_at, repeated| {
+        let (workflow, repeated) = (name("trial-onboarding"), Flag(repeated));
+        Message::Start { workflow, input, key, start_at, repeated }
+    };
+    let signal = |payload, key| Message::Signal { signal: name("upgrade"), payload, key };
+    vec![
+        ("least", start(NOTHING, None, None, false)),
+        ("all", start(greeting(), some("signup:42"), Some(NOON), true)),
+        ("delayed without a key", start(ENCRYPTED, None, Some(NOON), false)),
+        ("repeated", start(NOTHING, None, None, true)),
+        ("least", signal(NOTHING, None)),
+        ("all", signal(ENCRYPTED, some("click:7"))),
+        ("least", Message::Cancel { reason: None }),
+        ("all", Message::Cancel { reason: some("no longer needed") }),
+        ("least", Message::Terminate { reason: String::new() }),
+        ("all", Message::Terminate { reason: "stuck".to_owned() }),
+    ]
+}

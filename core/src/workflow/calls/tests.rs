@@ -1,0 +1,668 @@
+//! What the log shows of each durable call.
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use expect_test::{Expect, expect};
+use futures::future::{Either, join, select};
+use futures::stream::FuturesUnordered;
+use futures::{StreamExt, select_biased};
+
+use super::timeout::Durable;
+use crate::data::failure::Failure;
+use crate::data::retry::RetryPolicy;
+use crate::testing::{Bench, broken};
+use crate::workflow::activity::{Activity, ActivityContext, ActivityResult};
+use crate::workflow::context::Context;
+use crate::workflow::signal::Signal;
+use crate::workflow::{Workflow, WorkflowError, WorkflowResult};
+
+const SECOND: Duration = Duration::from_secs(1);
+const GO: Signal<u32> = Signal::new("go");
+
+struct Work;
+
+#[async_trait]
+impl Activity for Work {
+    const NAME: &'static str = "work";
+    type Input = u32;
+    type Output = u32;
+
+    async fn execute(&self, _ctx: ActivityContext, input: u32) -> ActivityResult<u32> {
+        Ok(input)
+    }
+}
+
+/// A workflow whose code is the body.
+macro_rules! workflow {
+    ($name:ident, |$ctx:ident| $body:expr) => {
+        struct $name;
+
+        impl Workflow for $name {
+            const NAME: &'static str = stringify!($name);
+            type Input = ();
+            type Output = String;
+
+            async fn run($ctx: Context, _: ()) -> WorkflowResult<String> {
+                $body
+            }
+        }
+    };
+}
+
+fn begin<W: Workflow<Input = ()>>() -> Bench {
+    Bench::start::<W>(&())
+}
+
+fn check(bench: &mut Bench, expected: &Expect) {
+    expected.assert_eq(&bench.news());
+}
+
+#[test]
+fn activity_is_scheduled_at_its_first_poll_and_completes() {
+    workflow!(W, |ctx| {
+        let never_polled = ctx.activity::<Work>(8);
+        let result = ctx.activity::<Work>(9).await?;
+        drop(never_polled);
+        Ok(result.to_string())
+    });
+    let mut run = begin::<W>();
+    run.complete(1, &10);
+    check(
+        &mut run,
+        &expect![[r#"
+        1 run.started W null
+        2 activity.scheduled #1 work 9
+        3 activity.completed #1 = 10
+        4 run.completed = "10"
+    "#]],
+    );
+}
+
+#[test]
+fn failed_activity_is_an_error_with_its_cause() {
+    workflow!(W, |ctx| {
+        let error = ctx.activity::<Work>(9).await.unwrap_err();
+        assert!(!error.is_cancelled() && !error.is_timeout());
+        Ok(format!("{error:?}; is broken: {:?}", error.failure().map(|failure| failure.is("broken"))))
+    });
+    let mut run = begin::<W>();
+    run.fail(1, broken().non_retryable());
+    check(
+        &mut run,
+        &expect![[r#"
+            1 run.started W null
+            2 activity.scheduled #1 work 9
+            3 activity.failed #1: it broke (broken)
+            4 run.completed = "activity `work` failed (call-failed): it broke (broken) (not retryable); is broken: Some(true)"
+        "#]],
+    );
+}
+
+#[test]
+fn failed_attempts_are_repeated_at_times_that_depend_on_the_run_alone() {
+    workflow!(W, |ctx| {
+        let retry = RetryPolicy::exponential().max_attempts(3).non_retryable(["declined"]);
+        let result = ctx.activity::<Work>(9).retry(retry.clone()).await;
+        ctx.activity::<Work>(9).retry(retry).await.ok();
+        Ok(result.unwrap_err().to_string())
+    });
+    let mut run = begin::<W>();
+    for _ in 0..3 {
+        run.fail(1, broken());
+    }
+    run.fail(2, Failure::new("declined", "the card was declined"));
+    check(
+        &mut run,
+        &expect![[r#"
+            1 run.started W null
+            2 activity.scheduled #1 work 9
+            3 activity.attempt-failed #1 attempt 1: it broke (broken), again +920.346ms
+            4 activity.attempt-failed #1 attempt 2: it broke (broken), again +1.636823s
+            5 activity.failed #1: it broke (broken)
+            6 activity.scheduled #2 work 9
+            7 activity.failed #2: the card was declined (declined)
+            8 run.completed = "activity `work` failed (call-failed): it broke (broken)"
+        "#]],
+    );
+}
+
+#[test]
+fn schedule_to_close_ends_an_attempt_and_a_backoff() {
+    workflow!(W, |ctx| {
+        let call = || {
+            let retry = RetryPolicy::exponential().initial(2 * SECOND);
+            ctx.activity::<Work>(9).retry(retry).schedule_to_close(3 * SECOND)
+        };
+        let (attempt, backoff) = join(call(), call()).await;
+        // An attempt that could only begin after the end is not waited for.
+        let hopeless = call().schedule_to_close(SECOND).await;
+        Ok(format!("{} | {} | {}", attempt.unwrap_err(), backoff.unwrap_err(), hopeless.unwrap_err()))
+    });
+    let mut run = begin::<W>();
+    run.pass(SECOND);
+    run.fail(2, broken());
+    run.pass(2 * SECOND);
+    run.fail(3, broken());
+    check(
+        &mut run,
+        &expect![[r#"
+            1 run.started W null
+            2 activity.scheduled #1 work 9
+            3 activity.scheduled #2 work 9
+            4 activity.attempt-failed #2 attempt 1: it broke (broken), again +2.874885s
+            5 activity.failed #1: no attempt succeeded within 3s of its scheduling (schedule_to_close) (timed-out)
+            6 activity.failed #2: no attempt succeeded within 3s of its scheduling (schedule_to_close) (timed-out)
+            7 activity.scheduled #3 work 9
+            8 activity.failed #3: it broke (broken)
+            9 run.completed = "activity `work` failed (call-failed): no attempt succeeded within 3s of its scheduling (schedule_to_close) (timed-out) | activity `work` failed (call-failed): no attempt succeeded within 3s of its sc…
+        "#]],
+    );
+}
+
+#[test]
+fn impossible_options_stall_and_name_the_line() {
+    workflow!(W, |ctx| {
+        ctx.activity::<Work>(9).start_to_close(Duration::ZERO).await?;
+        Ok(String::new())
+    });
+    workflow!(Step, |ctx| {
+        ctx.step("one", || async { Ok(()) }).retry(RetryPolicy::none().max_attempts(0)).await?;
+        Ok(String::new())
+    });
+    workflow!(Undo, |ctx| {
+        ctx.on_failure::<Work>(1).retry(RetryPolicy::none().max_attempts(0));
+        Ok(String::new())
+    });
+    let mut all = begin::<W>().news();
+    all += &begin::<Step>().news();
+    all += &begin::<Undo>().news();
+    expect![[r#"
+        1 run.stalled activity `work` at core/src/command/tests.rs:LINE start_to_close is zero; give the time that the activity may take, or none
+        2 run.started W null
+        1 run.stalled step `one` at core/src/command/tests.rs:LINE max_attempts is 0; the first attempt counts, so give at least 1
+        2 run.started Step null
+        1 run.stalled the compensation at core/src/command/tests.rs:LINE max_attempts is 0; the first attempt counts, so give at least 1
+        2 run.started Undo null
+    "#]].assert_eq(&all);
+}
+
+#[test]
+fn loser_of_a_race_is_cancelled_and_its_late_outcome_changes_nothing() {
+    workflow!(W, |ctx| {
+        let race = select(ctx.activity::<Work>(1), ctx.sleep(SECOND)).await;
+        let won = matches!(race, Either::Left(_));
+        drop(race);
+        let race = select(ctx.activity::<Work>(2), ctx.sleep(SECOND)).await;
+        let lost = matches!(race, Either::Right(_));
+        drop(race);
+        ctx.wait_for(GO).await?;
+        Ok(format!("{won} {lost}"))
+    });
+    let mut run = begin::<W>();
+    run.complete(1, &1);
+    run.pass(SECOND);
+    run.complete(3, &1);
+    run.signal("go", &0);
+    check(
+        &mut run,
+        &expect![[r#"
+        1 run.started W null
+        2 activity.scheduled #1 work 1
+        3 timer.started #2 +1s
+        4 activity.completed #1 = 1
+        5 timer.cancelled #2
+        6 activity.scheduled #3 work 2
+        7 timer.started #4 +1s
+        8 timer.fired #4
+        9 activity.cancelled #3
+        10 signal.received go 0
+        11 run.completed = "true true"
+    "#]],
+    );
+}
+
+#[test]
+fn dropped_step_leaves_no_event() {
+    workflow!(W, |ctx| {
+        let mut step = ctx.step("slow", || async { Ok(1) });
+        let mut go = ctx.wait_for(GO);
+        select_biased! {
+            _ = step => {}
+            _ = go => {}
+        }
+        drop(step);
+        ctx.wait_for(GO).await?;
+        Ok("done".to_owned())
+    });
+    let mut run = begin::<W>();
+    assert_eq!(run.steps.len(), 1);
+    run.signal("go", &0);
+    assert_eq!(run.steps.len(), 0);
+    run.signal("go", &0);
+    check(
+        &mut run,
+        &expect![[r#"
+        1 run.started W null
+        2 signal.received go 0
+        3 signal.received go 0
+        4 run.completed = "done"
+    "#]],
+    );
+}
+
+#[test]
+fn step_outcomes_are_logged_with_their_names() {
+    workflow!(W, |ctx| {
+        let (good, bad) = join(
+            ctx.step("good", || async { Ok(1) }),
+            ctx.step("bad", || async { Ok(2) }).retry(RetryPolicy::exponential()),
+        )
+        .await;
+        Ok(format!("{:?} {}", good?, bad.unwrap_err()))
+    });
+    let mut run = begin::<W>();
+    run.fail_step(2, broken());
+    run.complete_step(1, &7);
+    check(
+        &mut run,
+        &expect![[r#"
+            1 run.started W null
+            2 step.failed #2 bad: it broke (broken)
+            3 step.completed #1 good = 7
+            4 run.completed = "7 step `bad` failed (call-failed): it broke (broken)"
+        "#]],
+    );
+}
+
+#[test]
+fn timers_fire_at_their_deadline_and_a_past_one_at_once() {
+    workflow!(W, |ctx| {
+        let began = ctx.now();
+        ctx.sleep(60 * SECOND).await?;
+        let slept = ctx.now() - began;
+        ctx.sleep_until(began).await?;
+        ctx.sleep_until(chrono::DateTime::<chrono::Utc>::MIN_UTC).await?;
+        let beyond = ctx.sleep_until(chrono::DateTime::<chrono::Utc>::MAX_UTC).await.unwrap_err();
+        let overflow = ctx.sleep(Duration::MAX).await.unwrap_err();
+        ctx.sleep(Duration::ZERO).await?;
+        Ok(format!("{}s; {beyond}; {overflow}", slept.num_seconds()))
+    });
+    let mut run = begin::<W>();
+    run.pass(59 * SECOND);
+    run.pass(SECOND);
+    check(
+        &mut run,
+        &expect![[r#"
+            1 run.started W null
+            2 timer.started #1 +60s
+            3 timer.fired #1
+            4 timer.started #2 +60s
+            5 timer.fired #2
+            6 timer.started #3 +60s
+            7 timer.fired #3
+            8 timer.started #4 +60s
+            9 timer.fired #4
+            10 run.completed = "60s; a timer until +262142-12-31T23:59:59.999999Z is beyond 9999-12-31T23:59:59.000000Z, the last deadline there is (invalid-deadline); a timer of 18446744073709551615.999999999s is beyond 9999-12-31…
+        "#]],
+    );
+}
+
+#[test]
+fn timeouts_drop_what_they_wait_for() {
+    workflow!(W, |ctx| {
+        let late = ctx.activity::<Work>(1).timeout(SECOND).await.unwrap_err();
+        let in_time = ctx.activity::<Work>(2).timeout(SECOND).await?;
+        let zero = ctx.wait_for(GO).timeout(Duration::ZERO).await.unwrap_err();
+        let overflow = ctx.wait_for(GO).timeout(Duration::MAX).await.unwrap_err();
+        assert!(late.is_timeout() && !zero.is_timeout());
+        Ok(format!("{late}; {in_time}; {zero}; {overflow}"))
+    });
+    let mut run = begin::<W>();
+    run.pass(SECOND);
+    run.complete(3, &5);
+    check(
+        &mut run,
+        &expect![[r#"
+            1 run.started W null
+            2 activity.scheduled #1 work 1
+            3 timer.started #2 +1s
+            4 timer.fired #2
+            5 activity.cancelled #1
+            6 activity.scheduled #3 work 2
+            7 timer.started #4 +2s
+            8 activity.completed #3 = 5
+            9 timer.cancelled #4
+            10 run.completed = "activity `work` did not come within 1s (timed-out); 5; the timeout of signal `go` is zero; give the time to wait (invalid-timeout); a timer of 18446744073709551615.999999999s is beyond 9999-12-31T23:…
+        "#]],
+    );
+}
+
+#[test]
+fn timeout_of_when_all_cancels_the_branches_that_are_open() {
+    workflow!(W, |ctx| {
+        let both = (ctx.activity::<Work>(1), ctx.activity::<Work>(2));
+        let late = ctx.when_all(both).timeout(SECOND).await.unwrap_err();
+        let many = (3..6).map(|input| ctx.activity::<Work>(input));
+        let in_time = ctx.when_all(many).timeout(2 * SECOND).await?;
+        let never = ctx.when_all([ctx.wait_for(GO)]).timeout(2 * SECOND).timeout(SECOND).await.unwrap_err();
+        assert!(late.is_timeout() && never.is_timeout());
+        Ok(format!("{late}; {in_time:?}; {never}"))
+    });
+    let mut run = begin::<W>();
+    run.complete(2, &7);
+    run.pass(SECOND);
+    for id in [4, 5, 6] {
+        run.complete(id, &id);
+    }
+    run.pass(SECOND);
+    check(
+        &mut run,
+        &expect![[r#"
+        1 run.started W null
+        2 activity.scheduled #1 work 1
+        3 activity.scheduled #2 work 2
+        4 timer.started #3 +1s
+        5 activity.completed #2 = 7
+        6 timer.fired #3
+        7 activity.cancelled #1
+        8 activity.scheduled #4 work 3
+        9 activity.scheduled #5 work 4
+        10 activity.scheduled #6 work 5
+        11 timer.started #7 +3s
+        12 activity.completed #4 = 4
+        13 activity.completed #5 = 5
+        14 activity.completed #6 = 6
+        15 timer.cancelled #7
+        16 timer.started #9 +3s
+        17 timer.started #10 +2s
+        18 timer.fired #10
+        19 timer.cancelled #9
+        20 run.completed = "a branch of `when_all` did not come within 1s (timed-out); [4, 5, 6]; a branch of `when_all` did not come within 1s (timed-out)"
+    "#]],
+    );
+}
+
+#[test]
+fn buffered_signals_are_taken_first_in_first_out_without_an_event() {
+    workflow!(W, |ctx| {
+        ctx.activity::<Work>(1).await?;
+        let (one, two) = (ctx.wait_for(GO).await?, ctx.wait_for(GO).timeout(SECOND).await?);
+        let three = ctx.wait_for(GO).await?;
+        Ok(format!("{one} {two} {three}"))
+    });
+    let mut run = begin::<W>();
+    run.signal("go", &1);
+    run.signal("other", &0);
+    run.signal("go", &2);
+    run.complete(1, &0);
+    run.signal("go", &3);
+    check(
+        &mut run,
+        &expect![[r#"
+        1 run.started W null
+        2 activity.scheduled #1 work 1
+        3 signal.received go 1
+        4 signal.received other 0
+        5 signal.received go 2
+        6 activity.completed #1 = 0
+        7 signal.received go 3
+        8 run.completed = "1 2 3"
+    "#]],
+    );
+}
+
+#[test]
+fn dropped_waiter_loses_no_signal() {
+    workflow!(W, |ctx| {
+        // Both are woken by one event, and the waiter is dropped before it is polled again.
+        let mut waiter = ctx.wait_for(GO);
+        let first = poll_fn(|task| Poll::Ready(Pin::new(&mut waiter).poll(task))).await;
+        assert!(first.is_pending());
+        ctx.activity::<Work>(1).await?;
+        drop(waiter);
+        Ok(ctx.wait_for(GO).await?.to_string())
+    });
+    let mut run = begin::<W>();
+    run.signal("go", &4);
+    run.complete(2, &0);
+    check(
+        &mut run,
+        &expect![[r#"
+        1 run.started W null
+        2 activity.scheduled #2 work 1
+        3 signal.received go 4
+        4 activity.completed #2 = 0
+        5 run.completed = "4"
+    "#]],
+    );
+}
+
+#[test]
+fn signal_passes_a_waiter_by_that_is_held_and_not_polled() {
+    workflow!(W, |ctx| {
+        let mut held = ctx.wait_for(GO);
+        let first = poll_fn(|task| Poll::Ready(Pin::new(&mut held).poll(task))).await;
+        assert!(first.is_pending());
+        // A branch of `when_all` is polled only when it is woken itself.
+        let polled = ctx.when_all(vec![ctx.wait_for(GO)]).await?;
+        Ok(format!("{polled:?} {}", held.await?))
+    });
+    let mut run = begin::<W>();
+    run.signal("go", &1);
+    run.signal("go", &2);
+    check(
+        &mut run,
+        &expect![[r#"
+        1 run.started W null
+        2 signal.received go 1
+        3 signal.received go 2
+        4 run.completed = "[1] 2"
+    "#]],
+    );
+}
+
+#[test]
+fn when_all_waits_for_all_and_surfaces_the_first_failure_by_position() {
+    workflow!(W, |ctx| {
+        let items = ctx.when_all((0..3).map(|number| ctx.activity::<Work>(number))).await;
+        let tuple = ctx.when_all((ctx.activity::<Work>(3), ctx.sleep(SECOND), ctx.wait_for(GO))).await;
+        let empty =
+            ctx.when_all(Vec::<crate::workflow::calls::activity::ActivityFuture<Work>>::new()).await?;
+        let nested =
+            ctx.when_all((ctx.when_all([ctx.activity::<Work>(4)]), ctx.step("s", || async { Ok(()) })));
+        let (nested, ()) = nested.await?;
+        Ok(format!("{}; {:?}; {empty:?}; {nested:?}", items.unwrap_err().failure().unwrap().clone(), tuple?))
+    });
+    let mut run = begin::<W>();
+    run.fail(3, Failure::new("third", "the third failed"));
+    run.fail(2, Failure::new("second", "the second failed"));
+    run.complete(1, &0);
+    run.signal("go", &5);
+    run.complete(4, &6);
+    run.pass(SECOND);
+    run.complete_step(8, &());
+    run.complete(7, &8);
+    check(
+        &mut run,
+        &expect![[r#"
+            1 run.started W null
+            2 activity.scheduled #1 work 0
+            3 activity.scheduled #2 work 1
+            4 activity.scheduled #3 work 2
+            5 activity.failed #3: the third failed (third)
+            6 activity.failed #2: the second failed (second)
+            7 activity.completed #1 = 0
+            8 activity.scheduled #4 work 3
+            9 timer.started #5 +1s
+            10 signal.received go 5
+            11 activity.completed #4 = 6
+            12 timer.fired #5
+            13 activity.scheduled #7 work 4
+            14 step.completed #8 s = null
+            15 activity.completed #7 = 8
+            16 run.completed = "activity `work` failed (call-failed): the second failed (second); (6, (), 5); []; [8]"
+        "#]],
+    );
+}
+
+#[test]
+fn completion_of_one_of_many_branches_polls_that_branch_alone() {
+    thread_local!(static POLLS: Cell<usize> = const { Cell::new(0) });
+    struct Counted<F>(F);
+    impl<F: Future + Unpin> Future for Counted<F> {
+        type Output = F::Output;
+        fn poll(mut self: Pin<&mut Self>, task: &mut std::task::Context<'_>) -> Poll<F::Output> {
+            POLLS.set(POLLS.get() + 1);
+            Pin::new(&mut self.0).poll(task)
+        }
+    }
+    workflow!(W, |ctx| {
+        let all = ctx.when_all((0..1000).map(|number| Counted(ctx.activity::<Work>(number)))).await?;
+        Ok(all.len().to_string())
+    });
+    let mut run = crate::testing::unchecked::<W>(&());
+    for id in (1..=999).rev() {
+        let before = POLLS.get();
+        run.complete(id, &0);
+        assert_eq!(POLLS.get() - before, 1, "the completion of call {id} polled others");
+    }
+    run.complete(1000, &0);
+    assert!(run.is_closed());
+}
+
+#[test]
+fn unordered_futures_that_yield_to_themselves_are_polled_until_quiet() {
+    workflow!(W, |ctx| {
+        let mut pending: FuturesUnordered<_> = (0..3).map(|number| ctx.activity::<Work>(number)).collect();
+        let mut results = Vec::new();
+        while let Some(result) = pending.next().await {
+            results.push(result?);
+            yield_to_itself().await;
+        }
+        Ok(format!("{results:?}"))
+    });
+    let mut run = begin::<W>();
+    run.complete(2, &2);
+    run.complete(3, &3);
+    run.complete(1, &1);
+    check(
+        &mut run,
+        &expect![[r#"
+        1 run.started W null
+        2 activity.scheduled #1 work 0
+        3 activity.scheduled #2 work 1
+        4 activity.scheduled #3 work 2
+        5 activity.completed #2 = 2
+        6 activity.completed #3 = 3
+        7 activity.completed #1 = 1
+        8 run.completed = "[2, 3, 1]"
+    "#]],
+    );
+}
+
+/// Is pending once, and wakes itself.
+async fn yield_to_itself() {
+    let mut yielded = false;
+    poll_fn(|task| match std::mem::replace(&mut yielded, true) {
+        true => Poll::Ready(()),
+        false => {
+            task.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await;
+}
+
+#[test]
+fn compensation_options_may_be_set_until_the_next_await() {
+    workflow!(W, |ctx| {
+        let undo = ctx.on_failure::<Work>(1).retry(RetryPolicy::exponential().max_attempts(2));
+        ctx.sleep(SECOND).await?;
+        let _late = undo.start_to_close(SECOND);
+        Ok(String::new())
+    });
+    let mut run = begin::<W>();
+    run.pass(SECOND);
+    check(
+        &mut run,
+        &expect![[r#"
+        1 run.started W null
+        2 compensation.registered #1 work 1
+        3 timer.started #2 +1s
+        4 run.stalled the compensation at core/src/command/tests.rs:LINE its options came after an await; set them where it is registered
+        5 timer.fired #2
+    "#]],
+    );
+}
+
+#[test]
+fn time_chance_and_ids_are_the_same_in_every_replay() {
+    workflow!(W, |ctx| {
+        let before = (ctx.now(), ctx.random(), ctx.uuid());
+        ctx.wait_for(GO).await?;
+        ctx.activity::<Work>(ctx.random() as u32).await?;
+        Ok(format!("{before:?} {}", ctx.uuid()))
+    });
+    let mut run = begin::<W>();
+    run.pass(SECOND);
+    run.signal("go", &0);
+    run.reload();
+    run.complete(2, &0);
+    check(
+        &mut run,
+        &expect![[r#"
+        1 run.started W null
+        2 signal.received go 0
+        3 activity.scheduled #2 work 834736921
+        4 run.adopted lease 2
+        5 activity.completed #2 = 0
+        6 run.completed = "(2023-11-14T22:13:20Z, 11992353071355107946, 94beae17-463f-4603-a577-da04ccb1a52a) f2d6f961-a948-4b24-900a-ac499cf5a436"
+    "#]],
+    );
+}
+
+#[test]
+fn undecodable_values_stall_until_code_can_read_them() {
+    workflow!(W, |ctx| {
+        ctx.activity::<Work>(1).await?;
+        Ok(String::new())
+    });
+    let mut run = begin::<W>();
+    run.complete(1, &"no number");
+    workflow!(S, |ctx| {
+        ctx.wait_for(GO).await?;
+        Ok(String::new())
+    });
+    let mut signalled = begin::<S>();
+    signalled.signal("go", &"no number");
+    expect![[r#"
+        1 run.started W null
+        2 activity.scheduled #1 work 1
+        3 run.stalled the result of activity `work`: 10 bytes of CBOR are not a u32: invalid type: string, expected integer; deploy code that can read it, and the run goes on
+        4 activity.completed #1 = "no number"
+        1 run.started S null
+        2 run.stalled the content of signal `go`: 10 bytes of CBOR are not a u32: invalid type: string, expected integer; deploy code that can read it, and the run goes on
+        3 signal.received go "no number"
+    "#]].assert_eq(&(run.news() + &signalled.news()));
+}
+
+#[test]
+fn error_of_the_users_own_type_ends_the_run() {
+    workflow!(W, |_ctx| {
+        let number: u32 = "ten".parse()?;
+        Ok(number.to_string())
+    });
+    workflow!(Own, |_ctx| Err(WorkflowError::new("out-of-stock", "no more").with_details(&3)));
+    expect![[r#"
+        1 run.started W null
+        2 run.failed invalid digit found in string (core::num::error::ParseIntError)
+        1 run.started Own null
+        2 run.failed no more (out-of-stock)
+    "#]]
+    .assert_eq(&(begin::<W>().news() + &begin::<Own>().news()));
+}

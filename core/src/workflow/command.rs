@@ -1,0 +1,113 @@
+//! Durable commands: what a workflow asks for while it is polled. Each has a file of its own, with what the
+//! user calls, the command that it issues, and how a replay recognises it.
+
+use std::fmt;
+use std::panic::Location;
+
+use crate::data::id::CommandId;
+use crate::data::name::Name;
+use crate::data::options::ActivityOptions;
+use crate::data::payload::Payload;
+use crate::data::time::Timestamp;
+use crate::log::event::Event;
+
+/// One line of source, of the user's code.
+pub(crate) type Source = &'static Location<'static>;
+
+/// A command that becomes a decision event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    ScheduleActivity { id: CommandId, activity: Name, input: Payload, options: ActivityOptions },
+    CancelActivity { id: CommandId, activity: Name },
+    StartTimer { id: CommandId, fire_at: Timestamp },
+    CancelTimer { id: CommandId },
+    RegisterCompensation { id: CommandId, activity: Name, input: Payload, options: ActivityOptions },
+}
+
+/// A command with the line that issued it, which is for people and never compared.
+#[derive(Clone, Debug)]
+pub(crate) struct Issued {
+    pub(crate) command: Command,
+    pub(crate) source: Source,
+}
+
+impl Command {
+    pub(crate) fn id(&self) -> CommandId {
+        match self {
+            Self::ScheduleActivity { id, .. }
+            | Self::CancelActivity { id, .. }
+            | Self::StartTimer { id, .. }
+            | Self::CancelTimer { id }
+            | Self::RegisterCompensation { id, .. } => *id,
+        }
+    }
+
+    /// About how many bytes it takes in the log.
+    pub(crate) fn size(&self) -> usize {
+        /// What an event takes without a payload.
+        const BARE: usize = 64;
+        BARE + match self {
+            Self::ScheduleActivity { input, .. } | Self::RegisterCompensation { input, .. } => {
+                input.bytes().len()
+            }
+            Self::CancelActivity { .. } | Self::StartTimer { .. } | Self::CancelTimer { .. } => 0,
+        }
+    }
+
+    /// The decision that is logged.
+    pub(crate) fn into_event(self) -> Event {
+        match self {
+            Self::ScheduleActivity { id, activity, input, options } => {
+                Event::ActivityScheduled { id, activity, input, options }
+            }
+            Self::CancelActivity { id, .. } => Event::ActivityCancelled { id },
+            Self::StartTimer { id, fire_at } => Event::TimerStarted { id, fire_at },
+            Self::CancelTimer { id } => Event::TimerCancelled { id },
+            Self::RegisterCompensation { id, activity, input, options } => {
+                Event::CompensationRegistered { id, activity, input, options }
+            }
+        }
+    }
+
+    /// Whether the recorded decision is the one that this command makes: the same kind, id and name. Inputs,
+    /// deadlines and options may differ; what was recorded stands.
+    pub(crate) fn matches(&self, recorded: &Event) -> bool {
+        match (self, recorded) {
+            (
+                Self::ScheduleActivity { id, activity, .. },
+                Event::ActivityScheduled { id: recorded_id, activity: recorded_name, .. },
+            )
+            | (
+                Self::RegisterCompensation { id, activity, .. },
+                Event::CompensationRegistered { id: recorded_id, activity: recorded_name, .. },
+            ) => id == recorded_id && activity == recorded_name,
+            (Self::CancelActivity { id, .. }, Event::ActivityCancelled { id: recorded_id })
+            | (Self::StartTimer { id, .. }, Event::TimerStarted { id: recorded_id, .. })
+            | (Self::CancelTimer { id }, Event::TimerCancelled { id: recorded_id }) => id == recorded_id,
+            (
+                Self::ScheduleActivity { .. }
+                | Self::CancelActivity { .. }
+                | Self::StartTimer { .. }
+                | Self::CancelTimer { .. }
+                | Self::RegisterCompensation { .. },
+                _,
+            ) => false,
+        }
+    }
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ScheduleActivity { id, activity, .. } => {
+                write!(f, "schedules activity `{activity}` (call {id})")
+            }
+            Self::CancelActivity { id, activity } => write!(f, "cancels activity `{activity}` (call {id})"),
+            Self::StartTimer { id, .. } => write!(f, "starts a timer (call {id})"),
+            Self::CancelTimer { id } => write!(f, "cancels a timer (call {id})"),
+            Self::RegisterCompensation { id, activity, .. } => {
+                write!(f, "registers compensation `{activity}` (call {id})")
+            }
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! What a worker knows: workflows and activities by name, their types erased. It executes nothing by itself.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use futures::FutureExt;
+
+use crate::data::failure::Failure;
+use crate::data::id::RunId;
+use crate::data::limits;
+use crate::data::name::Name;
+use crate::data::payload::Payload;
+use crate::error::Error;
+use crate::guard::{Guarded, Work};
+use crate::host::AttemptFuture;
+use crate::workflow::Workflow;
+use crate::workflow::activity::{Activity, ActivityContext, ActivityError};
+use crate::workflow::bare::BareRuntime;
+use crate::workflow::mark::PollMark;
+use crate::workflow::program::{AsyncProgram, MakeFuture, Program, WorkflowFuture};
+use crate::workflow::scope::Scope;
+
+/// The workflows and activities of a worker. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Registry {
+    definitions: Arc<Definitions>,
+    /// Where the polls of the programs that are made here are marked.
+    mark: Arc<PollMark>,
+    /// What they are polled under.
+    bare: Arc<BareRuntime>,
+}
+
+/// What a builder collects.
+pub(crate) struct Definitions {
+    workflows: BTreeMap<&'static str, Arc<MakeFuture>>,
+    activities: BTreeMap<&'static str, Arc<dyn ExecuteActivity>>,
+    pub(crate) payload_bytes_max: usize,
+}
+
+/// An activity with its types erased.
+pub(crate) trait ExecuteActivity: Send + Sync {
+    /// One attempt, whose future does not panic; an error says why the input is of no use to this build. Reading it is
+    /// users' code.
+    fn attempt(&self, ctx: ActivityContext, input: &Payload) -> Result<AttemptFuture<'_>, String>;
+}
+
+impl<A: Activity> ExecuteActivity for Guarded<A> {
+    fn attempt(&self, ctx: ActivityContext, input: &Payload) -> Result<AttemptFuture<'_>, String> {
+        let input = input.decode::<A::Input>().map_err(|error| {
+            format!(
+                "the input of activity `{}`: {error}; deploy code that can read it, and the run goes on",
+                A::NAME
+            )
+        })?;
+        Ok(guarded(async move {
+            let output = self.execute(ctx, input).await.map_err(ActivityError::into_failure)?;
+            Payload::encode_readable(&output).map_err(|error| Failure::from_error(&error).non_retryable())
+        }))
+    }
+}
+
+/// A panic of the user's code is a failed attempt, and another may succeed.
+pub(crate) fn guarded<'a>(
+    work: impl Future<Output = Result<Payload, Failure>> + Send + 'a,
+) -> AttemptFuture<'a> {
+    Box::pin(
+        Work::new(work)
+            .map(|ended| ended.unwrap_or_else(|panic| Err(Failure::new("panic", panic.to_string())))),
+    )
+}
+
+impl Default for Definitions {
+    fn default() -> Self {
+        Self {
+            workflows: BTreeMap::new(),
+            activities: BTreeMap::new(),
+            payload_bytes_max: limits::PAYLOAD_BYTES_MAX,
+        }
+    }
+}
+
+impl Definitions {
+    pub(crate) fn workflow<W: Workflow>(&mut self) -> Result<(), Error> {
+        check_name("workflow", W::NAME)?;
+        let make: Arc<MakeFuture> = Arc::new(|ctx, input| {
+            let input = input.decode::<W::Input>().map_err(|error| {
+                format!(
+                    "the input of workflow `{}`: {error}; deploy code that can read it, and the run goes on",
+                    W::NAME
+                )
+            })?;
+            let encoded = async move {
+                // Made in here: a future that was moved in would take its memory twice.
+                let output = W::run(ctx.clone(), input).await?;
+                match ctx.encode(&format_args!("the result of workflow `{}`", W::NAME), &output) {
+                    Some(payload) => Ok(payload),
+                    // The fault stalls the run: this future is never polled again.
+                    None => std::future::pending().await,
+                }
+            };
+            // A tokio primitive that yields to its runtime's budget would wake the run from outside.
+            Ok(Box::pin(tokio::task::unconstrained(encoded)) as WorkflowFuture)
+        });
+        match self.workflows.insert(W::NAME, make) {
+            None => Ok(()),
+            Some(_) => Err(duplicate("workflow", W::NAME)),
+        }
+    }
+
+    pub(crate) fn activity<A: Activity>(&mut self, activity: A) -> Result<(), Error> {
+        check_name("activity", A::NAME)?;
+        match self.activities.insert(A::NAME, Arc::new(Guarded::new(activity))) {
+            None => Ok(()),
+            Some(_) => Err(duplicate("activity", A::NAME)),
+        }
+    }
+}
+
+impl Registry {
+    pub(crate) fn new(definitions: Arc<Definitions>, mark: Arc<PollMark>) -> Self {
+        Self { definitions, mark, bare: Arc::default() }
+    }
+
+    /// A program for a run of that workflow; `None` if the workflow is unknown here.
+    pub(crate) fn program(&self, workflow: &Name, run: RunId) -> Option<Box<dyn Program>> {
+        // The name of the code rather than of the event: the watchdog's mark copies it, which costs nothing then.
+        let (name, make) = self.definitions.workflows.get_key_value(workflow.as_str())?;
+        let scope = Scope::new(run, self.definitions.payload_bytes_max, Arc::clone(&self.mark));
+        let (make, bare) = (Arc::clone(make), Arc::clone(&self.bare));
+        Some(Box::new(AsyncProgram::new(Name::from_static(name), make, scope, bare)))
+    }
+
+    /// The name of a workflow that is known here, as its code has it.
+    pub(crate) fn workflow_name(&self, workflow: &str) -> Option<Name> {
+        self.definitions.workflows.get_key_value(workflow).map(|(name, _)| Name::from_static(name))
+    }
+
+    pub(crate) fn activity(&self, name: &str) -> Option<&Arc<dyn ExecuteActivity>> {
+        self.definitions.activities.get(name)
+    }
+
+    pub(crate) fn payload_bytes_max(&self) -> usize {
+        self.definitions.payload_bytes_max
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry")
+            .field("workflows", &self.definitions.workflows.keys())
+            .field("activities", &self.definitions.activities.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+fn duplicate(what: &str, name: &str) -> Error {
+    Error::invalid(format!(
+        "two {what} definitions are named `{name}`; names are stored, so give each its own and register it once"
+    ))
+}
+
+/// Names are stored, shown and put into SQL parameters: they must be there, short and printable.
+pub(crate) fn check_name(what: &str, name: &str) -> Result<(), Error> {
+    let problem = if name.is_empty() {
+        "is empty".to_owned()
+    } else if name.len() > limits::NAME_BYTES_MAX {
+        format!("has {} bytes, and the limit is {}", name.len(), limits::NAME_BYTES_MAX)
+    } else if name.chars().any(char::is_control) {
+        "contains a control character".to_owned()
+    } else {
+        return Ok(());
+    };
+    let shown: String = name.chars().take(60).collect();
+    Err(Error::invalid(format!("the {what} {shown:?} {problem}; give it another")))
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use serde::{Deserialize, Serialize};
+
+    use super::*;
+    use crate::data::cancellation::Cancellation;
+    use crate::data::id::{CommandId, LeaseId};
+    use crate::data::time::Timestamp;
+    use crate::host::SystemHost;
+    use crate::log::event::Event;
+    use crate::workflow::WorkflowResult;
+    use crate::workflow::activity::ActivityResult;
+    use crate::workflow::context::Context;
+
+    struct Bloat;
+
+    impl Workflow for Bloat {
+        const NAME: &'static str = "bloat";
+        type Input = usize;
+        type Output = String;
+
+        async fn run(_: Context, bytes: usize) -> WorkflowResult<String> {
+            Ok("x".repeat(bytes))
+        }
+    }
+
+    /// What serde writes, and cannot read.
+    #[derive(Serialize, Deserialize)]
+    struct Unreadable {
+        #[serde(skip_serializing)]
+        _secret: u8,
+    }
+
+    struct Lose;
+
+    #[async_trait]
+    impl Activity for Lose {
+        const NAME: &'static str = "lose";
+        type Input = ();
+        type Output = [Unreadable; 1];
+
+        async fn execute(&self, _ctx: ActivityContext, _: ()) -> ActivityResult<[Unreadable; 1]> {
+            Ok([Unreadable { _secret: 1 }])
+        }
+    }
+
+    #[tokio::test]
+    async fn output_that_its_own_type_cannot_read_fails_the_attempt() {
+        let context = ActivityContext {
+            run: RunId::from_u128(1),
+            command: CommandId::FIRST,
+            attempt: 1,
+            scheduled_at: Timestamp::MIN,
+            cancellation: Cancellation::default(),
+            host: Arc::new(SystemHost::current()),
+            clock: Arc::default(),
+        };
+        let lose = Guarded::new(Lose);
+        let attempt = lose.attempt(context, &Payload::encode(&()).unwrap()).unwrap();
+        let failure = attempt.await.unwrap_err();
+        assert!(!failure.retryable);
+        assert!(failure.message.contains("`[0]`: missing field `_secret`"), "{failure}");
+    }
+
+    #[test]
+    fn result_of_a_workflow_over_the_limit_is_a_diagnosis_and_no_outcome() {
+        let mut definitions = Definitions { payload_bytes_max: 10, ..Definitions::default() };
+        definitions.workflow::<Bloat>().unwrap();
+        let registry = Registry::new(Arc::new(definitions), Arc::default());
+        let decide = |bytes: usize| {
+            let workflow = Name::from_static(Bloat::NAME);
+            let mut program = registry.program(&workflow, RunId::from_u128(0)).unwrap();
+            let (input, lease) = (Payload::encode(&bytes).unwrap(), LeaseId::FIRST);
+            let started = Event::RunStarted { workflow, input, key: None, start_at: None, lease };
+            program.apply(Timestamp::MIN, &started)
+        };
+        assert!(decide(9).unwrap().outcome.is_some());
+        let diagnosis = decide(10).unwrap_err();
+        assert!(
+            diagnosis.contains("the result of workflow `bloat` has 11 bytes, and the limit is 10"),
+            "{diagnosis}"
+        );
+    }
+}

@@ -1,0 +1,385 @@
+//! What a workflow's code and its program share: open calls, buffered signals, the commands of this poll.
+//! It must not know how a command is logged, nor poll anything.
+
+pub(crate) mod call;
+pub(crate) mod data;
+pub(crate) mod ticket;
+
+use crate::workflow::command::Source;
+use crate::workflow::scope::call::{CallKind, OpenCall, Resolution};
+use crate::workflow::scope::ticket::Ticket;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+
+use self::call::Call;
+use crate::data::id::{CommandId, RunId};
+use crate::data::limits;
+use crate::data::name::Name;
+use crate::data::payload::Payload;
+use crate::data::random::Stream;
+use crate::data::time::Timestamp;
+use crate::workflow::calls::step::StepRequest;
+use crate::workflow::command::{Command, Issued};
+use crate::workflow::mark::PollMark;
+
+/// The shared state of one live run.
+pub(crate) struct Scope {
+    run: RunId,
+    payload_bytes_max: usize,
+    now: Cell<Timestamp>,
+    /// Whether the log holds already what the code decides.
+    recorded: Cell<bool>,
+    mark: Arc<PollMark>,
+    last_source: Cell<Option<Source>>,
+    inner: RefCell<Inner>,
+}
+
+struct Inner {
+    next_command: CommandId,
+    issued: Vec<Issued>,
+    /// How many bytes and commands of these count towards the limits.
+    size: Size,
+    steps: BTreeMap<CommandId, StepRequest>,
+    dropped_steps: Vec<CommandId>,
+    /// All steps that were ever given up: the outcome of one may have waited in a stalled run's queue.
+    given_up_steps: BTreeMap<CommandId, Name>,
+    /// Boxed, because a map has room for eleven from its first entry on, and most runs have one.
+    calls: BTreeMap<CommandId, Box<Call>>,
+    /// How many calls have no resolution yet.
+    unresolved: usize,
+    /// Signals that nobody took yet; no buffer is empty.
+    signals: BTreeMap<Name, VecDeque<Payload>>,
+    /// Calls that wait for a signal and were not woken since they were polled; no set is empty.
+    waiters: BTreeMap<Name, BTreeSet<CommandId>>,
+    random: Stream,
+    /// Set before a run leaves memory, so that dropping its futures decides nothing.
+    detached: bool,
+    /// Without room to grow, so that every run is smaller.
+    fault: Option<Box<str>>,
+}
+
+/// What a poll left behind.
+#[derive(Debug, Default)]
+pub(crate) struct Gathered {
+    pub(crate) issued: Vec<Issued>,
+    pub(crate) steps: BTreeMap<CommandId, StepRequest>,
+    pub(crate) dropped_steps: Vec<CommandId>,
+}
+
+impl Scope {
+    pub(crate) fn new(run: RunId, payload_bytes_max: usize, mark: Arc<PollMark>) -> Rc<Self> {
+        Rc::new(Self {
+            run,
+            payload_bytes_max,
+            now: Cell::new(Timestamp::MIN),
+            recorded: Cell::new(false),
+            mark,
+            last_source: Cell::new(None),
+            inner: RefCell::new(Inner {
+                next_command: CommandId::FIRST,
+                issued: Vec::new(),
+                size: Size::default(),
+                steps: BTreeMap::new(),
+                dropped_steps: Vec::new(),
+                given_up_steps: BTreeMap::new(),
+                calls: BTreeMap::new(),
+                unresolved: 0,
+                signals: BTreeMap::new(),
+                waiters: BTreeMap::new(),
+                random: Stream::new(run.as_u128()),
+                detached: false,
+                fault: None,
+            }),
+        })
+    }
+
+    /// Where its polls are marked.
+    pub(crate) fn mark(&self) -> &PollMark {
+        &self.mark
+    }
+
+    pub(crate) fn run(&self) -> RunId {
+        self.run
+    }
+
+    /// The line of the last durable call.
+    pub(crate) fn last_source(&self) -> Option<Source> {
+        self.last_source.get()
+    }
+
+    pub(crate) fn payload_bytes_max(&self) -> usize {
+        self.payload_bytes_max
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.now.get()
+    }
+
+    pub(crate) fn random(&self) -> u64 {
+        self.inner.borrow_mut().random.next()
+    }
+
+    /// Moves the run's clock, never backwards.
+    pub(crate) fn set_now(&self, at: Timestamp) {
+        self.now.set(self.now.get().max(at));
+    }
+
+    pub(crate) fn set_recorded(&self, recorded: bool) {
+        self.recorded.set(recorded);
+    }
+
+    /// Opens a call of that kind and gives it the next id.
+    pub(crate) fn open(self: &Rc<Self>, kind: CallKind, source: Source) -> Ticket {
+        let id = self.next_id(source);
+        let mut inner = self.inner.borrow_mut();
+        inner.unresolved += 1;
+        inner.calls.insert(id, Box::new(Call { kind, source, waker: None, resolution: None }));
+        Ticket::new(Rc::clone(self), id)
+    }
+
+    /// Gives out the next id, for a command that nobody waits for.
+    pub(crate) fn next_id(&self, source: Source) -> CommandId {
+        if !self.last_source.get().is_some_and(|last| std::ptr::eq(last, source)) {
+            self.mark.at(source);
+            self.last_source.set(Some(source));
+        }
+        let mut inner = self.inner.borrow_mut();
+        let id = inner.next_command;
+        inner.next_command = id.next();
+        id
+    }
+
+    /// Notes a command for the log. One that is too much for one poll faults, and is let go at once: what a poll asks
+    /// for is in memory until it is written.
+    pub(crate) fn issue(&self, command: Command, source: Source) {
+        let mut inner = self.inner.borrow_mut();
+        if inner.detached {
+            return;
+        }
+        if !self.recorded.get() {
+            inner.size.add(&command);
+            if inner.size.is_too_much() {
+                let problem = inner.size.problem(&command, source);
+                inner.fault.get_or_insert(problem.into());
+                return;
+            }
+        }
+        inner.issued.push(Issued { command, source });
+    }
+
+    /// Lets the caller amend the command it issued in this very poll.
+    pub(crate) fn amend(&self, id: CommandId, amend: impl FnOnce(&mut Command)) -> bool {
+        let mut inner = self.inner.borrow_mut();
+        match inner.issued.iter_mut().rev().find(|issued| issued.command.id() == id) {
+            Some(issued) => {
+                amend(&mut issued.command);
+                true
+            }
+            None => false,
+        }
+    }
+
+    pub(crate) fn request_step(&self, step: StepRequest) {
+        self.inner.borrow_mut().steps.insert(step.id, step);
+    }
+
+    /// Records why the code cannot go on: the run stalls at the end of this poll. The first reason stays.
+    pub(crate) fn fault(&self, reason: String) {
+        self.inner.borrow_mut().fault.get_or_insert(reason.into());
+    }
+
+    pub(crate) fn take_fault(&self) -> Option<String> {
+        self.inner.borrow_mut().fault.take().map(Into::into)
+    }
+
+    /// Hands a call its resolution and wakes who waits for it. One that nobody holds any more is ignored.
+    pub(crate) fn resolve(&self, id: CommandId, resolution: Resolution) {
+        let waker = {
+            let mut inner = self.inner.borrow_mut();
+            let Some(call) = inner.calls.get_mut(&id) else { return };
+            if call.resolution.is_some() {
+                return;
+            }
+            call.resolution = Some(resolution);
+            let waker = call.waker.take();
+            inner.unresolved -= 1;
+            waker
+        };
+        // Wakers are the user's combinators' code: they may call back into this scope.
+        waker.inspect(Waker::wake_by_ref);
+    }
+
+    /// Whether the code asked for a step under that id and name, be it given up meanwhile.
+    pub(crate) fn asked_for_step(&self, id: CommandId, name: &Name) -> bool {
+        let inner = self.inner.borrow();
+        let open = match inner.calls.get(&id).map(|call| &call.kind) {
+            Some(CallKind::Step(open)) => Some(open),
+            Some(CallKind::Activity(_) | CallKind::Timer(_) | CallKind::Signal(_)) | None => None,
+        };
+        open.or_else(|| inner.given_up_steps.get(&id)) == Some(name)
+    }
+
+    /// Buffers a signal and wakes the oldest waiter for its name.
+    pub(crate) fn receive(&self, signal: &Name, payload: Payload) {
+        self.inner.borrow_mut().signals.entry(signal.clone()).or_default().push_back(payload);
+        self.wake_waiter(signal);
+    }
+
+    /// Resolves all open calls with the cancellation, in the order of their ids, and gives up what they had
+    /// going on.
+    pub(crate) fn cancel(&self) {
+        let open: Vec<CommandId> = {
+            let inner = self.inner.borrow();
+            inner.calls.iter().filter(|(_, call)| call.resolution.is_none()).map(|(id, _)| *id).collect()
+        };
+        for id in open {
+            self.give_up(id);
+            self.resolve(id, Resolution::Cancelled);
+        }
+    }
+
+    /// How many open calls have no resolution yet.
+    pub(crate) fn unresolved(&self) -> usize {
+        self.inner.borrow().unresolved
+    }
+
+    pub(crate) fn detach(&self) {
+        self.inner.borrow_mut().detached = true;
+    }
+
+    /// Forgets calls whose futures were never dropped, with the user's wakers in them.
+    pub(crate) fn forget_calls(&self) {
+        let calls = std::mem::take(&mut self.inner.borrow_mut().calls);
+        drop(calls);
+    }
+
+    /// Takes what the last poll asked for.
+    pub(crate) fn gather(&self) -> Gathered {
+        let mut inner = self.inner.borrow_mut();
+        inner.size = Size::default();
+        Gathered {
+            issued: std::mem::take(&mut inner.issued),
+            steps: std::mem::take(&mut inner.steps),
+            dropped_steps: std::mem::take(&mut inner.dropped_steps),
+        }
+    }
+
+    /// What the run waits for, for people: at most `limit` calls.
+    pub(crate) fn waits(&self, limit: usize) -> Vec<OpenCall> {
+        let inner = self.inner.borrow();
+        let open = inner.calls.iter().filter(|(_, call)| call.resolution.is_none());
+        open.take(limit)
+            .map(|(id, call)| OpenCall { id: *id, kind: call.kind.clone(), source: call.source })
+            .collect()
+    }
+
+    /// Cancels whatever an unresolved call has going on outside of the run.
+    fn give_up(&self, id: CommandId) {
+        let mut inner = self.inner.borrow_mut();
+        if inner.detached {
+            return;
+        }
+        let Some(call) = inner.calls.get(&id) else { return };
+        let source = call.source;
+        let command = match &call.kind {
+            CallKind::Activity(activity) => Command::CancelActivity { id, activity: activity.clone() },
+            CallKind::Timer(_) => Command::CancelTimer { id },
+            CallKind::Step(name) => {
+                let name = name.clone();
+                inner.dropped_steps.push(id);
+                inner.given_up_steps.insert(id, name);
+                // A step that was asked for in this very poll has not begun. What its closure holds is the user's.
+                let asked = inner.steps.remove(&id);
+                drop(inner);
+                drop(asked);
+                return;
+            }
+            CallKind::Signal(_) => return,
+        };
+        inner.issued.push(Issued { command, source });
+    }
+
+    /// Wakes the oldest waiter for a signal of that name.
+    fn wake_waiter(&self, signal: &str) {
+        let waker = {
+            let mut inner = self.inner.borrow_mut();
+            let oldest = inner.waiters.get(signal).and_then(BTreeSet::first).copied();
+            oldest.and_then(|id| {
+                inner.waits_no_more(signal, id);
+                inner.calls.get_mut(&id)?.waker.take()
+            })
+        };
+        waker.inspect(Waker::wake_by_ref);
+    }
+
+    /// Wakes a waiter for a signal that is there: the one that was woken when it came may be held by code that
+    /// does not poll it now. Returns whether there was one.
+    pub(crate) fn wake_stranded(&self) -> bool {
+        let stranded = {
+            let inner = self.inner.borrow();
+            inner.waiters.keys().find(|signal| inner.signals.contains_key(*signal)).cloned()
+        };
+        stranded.inspect(|signal| self.wake_waiter(signal)).is_some()
+    }
+}
+
+impl Inner {
+    fn take_signal(&mut self, signal: &str) -> Option<Payload> {
+        let buffer = self.signals.get_mut(signal)?;
+        let taken = buffer.pop_front();
+        if buffer.is_empty() {
+            self.signals.remove(signal);
+        }
+        taken
+    }
+
+    fn waits_no_more(&mut self, signal: &str, id: CommandId) {
+        if let Some(waiters) = self.waiters.get_mut(signal) {
+            waiters.remove(&id);
+            if waiters.is_empty() {
+                self.waiters.remove(signal);
+            }
+        }
+    }
+}
+
+/// How much one poll asks for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Size {
+    commands: u32,
+    bytes: u32,
+}
+
+impl Size {
+    fn add(&mut self, command: &Command) {
+        let bytes = u32::try_from(command.size()).unwrap_or(u32::MAX);
+        self.commands = self.commands.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    fn is_too_much(self) -> bool {
+        self.commands as usize > limits::DECISIONS_MAX || self.bytes as usize > limits::DECISIONS_BYTES_MAX
+    }
+
+    fn problem(self, command: &Command, source: Source) -> String {
+        format!(
+            "the workflow asks for too much at once: with what it {command} at {source}, one poll has {} commands of \
+             {} bytes, and the limits are {} commands and {} bytes; await some before it asks for more, or pass \
+             references instead of the data",
+            self.commands,
+            self.bytes,
+            limits::DECISIONS_MAX,
+            limits::DECISIONS_BYTES_MAX
+        )
+    }
+}
+
+impl fmt::Debug for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scope").field("run", &self.run).field("waits", &self.waits(8)).finish_non_exhaustive()
+    }
+}

@@ -182,11 +182,11 @@ fn impossible_options_stall_and_name_the_line() {
     all += &begin::<Step>().news();
     all += &begin::<Undo>().news();
     expect![[r#"
-        1 run.stalled activity `work` at core/src/command/tests.rs:LINE start_to_close is zero; give the time that the activity may take, or none
+        1 run.stalled activity `work` at core/src/workflow/calls/tests.rs:LINE start_to_close is zero; give the time that the activity may take, or none
         2 run.started W null
-        1 run.stalled step `one` at core/src/command/tests.rs:LINE max_attempts is 0; the first attempt counts, so give at least 1
+        1 run.stalled step `one` at core/src/workflow/calls/tests.rs:LINE max_attempts is 0; the first attempt counts, so give at least 1
         2 run.started Step null
-        1 run.stalled the compensation at core/src/command/tests.rs:LINE max_attempts is 0; the first attempt counts, so give at least 1
+        1 run.stalled the compensation at core/src/workflow/calls/tests.rs:LINE max_attempts is 0; the first attempt counts, so give at least 1
         2 run.started Undo null
     "#]].assert_eq(&all);
 }
@@ -591,12 +591,12 @@ fn compensation_options_may_be_set_until_the_next_await() {
     check(
         &mut run,
         &expect![[r#"
-        1 run.started W null
-        2 compensation.registered #1 work 1
-        3 timer.started #2 +1s
-        4 run.stalled the compensation at core/src/command/tests.rs:LINE its options came after an await; set them where it is registered
-        5 timer.fired #2
-    "#]],
+            1 run.started W null
+            2 compensation.registered #1 work 1
+            3 timer.started #2 +1s
+            4 run.stalled the compensation at core/src/workflow/calls/tests.rs:LINE its options came after an await; set them where it is registered
+            5 timer.fired #2
+        "#]],
     );
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::data::divergence::Divergence;
 use crate::data::failure::Failure;
-use crate::data::id::RunId;
+use crate::data::id::{InvalidId, RunId};
 use crate::data::outcome::Uncompensated;
 use crate::data::payload::PayloadError;
 use crate::store::error::StoreError;
@@ -226,6 +226,12 @@ impl Error {
             | Kind::GaveUp(_)
             | Kind::Store(_) => None,
         }
+    }
+}
+
+impl From<InvalidId> for Error {
+    fn from(error: InvalidId) -> Self {
+        Self::invalid(error.to_string())
     }
 }
 

@@ -38,9 +38,9 @@ pub use self::client::start::StartRun;
 pub use self::client::{Client, ClientBuilder};
 pub use self::data::cancellation::Cancellation;
 pub use self::data::divergence::Divergence;
-pub use self::data::failure::{Failure, OrFail};
+pub use self::data::failure::Failure;
 pub use self::data::id::{
-    AppendNo, CommandId, EventSeq, InboxNo, LeaseId, MessageId, Position, RunId, ShardId,
+    AppendNo, CommandId, EventSeq, InboxNo, InvalidId, LeaseId, MessageId, Position, RunId, ShardId,
 };
 pub use self::data::limits;
 pub use self::data::name::{EventName, Name};
@@ -54,11 +54,12 @@ pub use self::history::History;
 pub use self::history::replay::{Replayed, replay};
 pub use self::host::{AttemptFuture, AttemptOf, CpuMeter, Host, SystemHost, ThreadFuture};
 pub use self::log::event::Event;
-pub use self::log::message::MessageKind;
+pub use self::log::message_kind::MessageKind;
 pub use self::worker::builder::WorkerBuilder;
 pub use self::worker::health::{Health, HealthReason, WorkerHealth};
 pub use self::worker::{Worker, WorkerMonitor};
-pub use self::workflow::activity::{Activity, ActivityContext, ActivityError, ActivityResult};
+pub use self::workflow::Workflow;
+pub use self::workflow::activity::{Activity, ActivityContext};
 pub use self::workflow::calls::activity::ActivityFuture;
 pub use self::workflow::calls::compensation::Compensation;
 pub use self::workflow::calls::signal::SignalFuture;
@@ -67,8 +68,8 @@ pub use self::workflow::calls::timeout::{Durable, Timeout};
 pub use self::workflow::calls::timer::TimerFuture;
 pub use self::workflow::calls::when_all::{Branches, Items, Tuple, WhenAll};
 pub use self::workflow::context::Context;
+pub use self::workflow::error::{ActivityError, ActivityResult, OrFail, WorkflowError, WorkflowResult};
 pub use self::workflow::signal::Signal;
-pub use self::workflow::{Workflow, WorkflowError, WorkflowResult};
 
 /// What a file with workflows and activities needs.
 pub mod prelude {

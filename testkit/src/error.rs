@@ -98,6 +98,12 @@ impl From<pgworkflows_core::Error> for Error {
     }
 }
 
+impl From<pgworkflows_core::InvalidId> for Error {
+    fn from(error: pgworkflows_core::InvalidId) -> Self {
+        pgworkflows_core::Error::from(error).into()
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.0 {

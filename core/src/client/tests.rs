@@ -15,9 +15,10 @@ use crate::data::name::EventName;
 use crate::log::event::Event;
 use crate::log::wire;
 use crate::store::history::EventRecord;
+use crate::workflow::Workflow;
 use crate::workflow::context::Context;
+use crate::workflow::error::WorkflowResult;
 use crate::workflow::signal::Signal;
-use crate::workflow::{Workflow, WorkflowResult};
 
 /// A workflow with an input that a test can make long.
 struct Greeting;

@@ -7,10 +7,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::data::payload::Payload;
-use crate::workflow::activity::{ActivityError, ActivityResult};
 
 /// The type name of an error whose type is not to be had.
-const UNNAMED: &str = "error";
+pub(crate) const UNNAMED: &str = "error";
 
 /// What is known of an error after it was recorded: its type, its message, whether trying again may help,
 /// its causes and, where its author gave any, typed details.
@@ -59,7 +58,7 @@ impl Failure {
 
     /// Sources are `dyn Error`: their types are not known, except for failures that were recorded before. Long
     /// chains are cut.
-    fn from_source(error: &(dyn StdError + 'static), depth: usize) -> Self {
+    pub(crate) fn from_source(error: &(dyn StdError + 'static), depth: usize) -> Self {
         if let Some(failure) = error.downcast_ref::<Self>() {
             return failure.clone();
         }
@@ -124,59 +123,7 @@ impl Failure {
     }
 }
 
-/// `?` for errors that do not implement [`std::error::Error`] themselves: `anyhow::Error`, `eyre::Report`,
-/// `Box<dyn Error + Send + Sync>`. The language's rules leave no room for a `From` beside the one for every `Error`, so
-/// say [`or_fail`](OrFail::or_fail) first.
-///
-/// ```
-/// use pgworkflows::prelude::*;
-///
-/// type AnyError = Box<dyn std::error::Error + Send + Sync>;
-///
-/// fn charge() -> Result<u64, AnyError> {
-///     Err("the bank is closed".into())
-/// }
-///
-/// fn in_an_activity() -> ActivityResult<u64> {
-///     Ok(charge().or_fail()?)
-/// }
-///
-/// fn in_a_workflow() -> WorkflowResult<u64> {
-///     Ok(charge().or_fail()?)
-/// }
-///
-/// fn not_to_be_tried_again() -> ActivityResult<u64> {
-///     charge().or_fail().map_err(ActivityError::non_retryable)
-/// }
-/// # assert_eq!(in_an_activity().unwrap_err().to_string(), "the bank is closed");
-/// # assert_eq!(in_a_workflow().unwrap_err().to_string(), "the bank is closed");
-/// # assert!(!not_to_be_tried_again().unwrap_err().into_failure().retryable);
-/// ```
-pub trait OrFail<T> {
-    /// Makes an [`ActivityError`] of the error, its sources as causes; `?` makes a
-    /// [`WorkflowError`](crate::workflow::WorkflowError) of that where one is wanted. The failure's type is that of the wrapper,
-    /// such as `anyhow::Error`, or `error` for a box; a [`Failure`] stays what it was.
-    ///
-    /// # Errors
-    /// If this is an error.
-    fn or_fail(self) -> ActivityResult<T>;
-}
-
-impl<T, E: AsRef<dyn StdError + Send + Sync>> OrFail<T> for Result<T, E> {
-    fn or_fail(self) -> ActivityResult<T> {
-        self.map_err(|error| {
-            let mut failure = Failure::from_source(error.as_ref(), 0);
-            let wrapper = std::any::type_name::<E>();
-            // A box says nothing of what went wrong.
-            if failure.type_name == UNNAMED && !wrapper.starts_with("alloc::") {
-                failure.type_name = wrapper.to_owned();
-            }
-            ActivityError::from_failure(failure)
-        })
-    }
-}
-
-/// So that a failure which was recorded before can be passed on as it is, by [`OrFail::or_fail`].
+/// So that a failure which was recorded before can be passed on as it is, by [`OrFail::or_fail`](crate::OrFail::or_fail).
 impl AsRef<dyn StdError + Send + Sync> for Failure {
     fn as_ref(&self) -> &(dyn StdError + Send + Sync + 'static) {
         self
@@ -215,81 +162,5 @@ impl fmt::Debug for Failure {
 impl StdError for Failure {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.cause.as_deref().map(|cause| cause as &(dyn StdError + 'static))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use anyhow::Context;
-
-    use super::*;
-    use crate::workflow::{WorkflowError, WorkflowResult};
-
-    type AnyError = Box<dyn StdError + Send + Sync>;
-
-    fn read() -> anyhow::Result<()> {
-        let denied = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
-        Err(denied).context("the vault is shut").context("nothing was paid")
-    }
-
-    #[test]
-    fn error_of_anyhow_fails_an_activity_with_all_its_causes() {
-        fn activity() -> ActivityResult<()> {
-            read().or_fail()?;
-            Ok(())
-        }
-        let failure = activity().unwrap_err().into_failure();
-        assert_eq!(
-            failure.to_string(),
-            "nothing was paid (anyhow::Error): the vault is shut: permission denied"
-        );
-        assert!(failure.retryable);
-    }
-
-    #[test]
-    fn boxed_error_fails_a_workflow() {
-        fn workflow(error: AnyError) -> WorkflowResult<()> {
-            Err(error).or_fail()?;
-            Ok(())
-        }
-        let io = std::io::Error::other("no more disks");
-        assert_eq!(
-            workflow(io.into()).unwrap_err().failure().unwrap(),
-            &Failure::new("error", "no more disks")
-        );
-    }
-
-    #[test]
-    fn failure_that_travelled_as_another_error_is_what_it_was() {
-        let mut declined = Failure::new("card-declined", "no money").non_retryable();
-        declined.attach(&7);
-        let travelled = Err::<(), _>(anyhow::Error::new(declined.clone()));
-        assert_eq!(travelled.or_fail().unwrap_err().into_failure(), declined);
-        assert_eq!(Err::<(), _>(declined.clone()).or_fail().unwrap_err().into_failure(), declined);
-        let within = Err::<(), _>(declined.clone()).context("not paid").or_fail().unwrap_err().into_failure();
-        assert_eq!(within.cause.as_deref(), Some(&declined));
-        assert!(within.is("card-declined"));
-    }
-
-    #[test]
-    fn failure_shows_its_type_and_those_of_its_causes() {
-        let mut failure = Failure::new("not-paid", "nothing was paid");
-        failure.cause = Some(Box::new(Failure::new("card-declined", "no money").non_retryable()));
-        let shown = "nothing was paid (not-paid): no money (card-declined)";
-        assert_eq!(failure.to_string(), shown);
-        assert_eq!(format!("{failure:?}"), shown);
-        assert_eq!(ActivityError::from_failure(failure.clone()).to_string(), shown);
-        assert_eq!(WorkflowError::from(ActivityError::from_failure(failure)).to_string(), shown);
-        let error = std::io::Error::from(std::io::ErrorKind::NotFound);
-        assert!(Failure::from_error(&error).to_string().ends_with(" (std::io::error::Error)"));
-    }
-
-    #[test]
-    fn details_that_cannot_be_attached_are_named_in_either_error() {
-        let unwritable = std::time::UNIX_EPOCH - std::time::Duration::from_secs(1);
-        let activity = ActivityError::new("odd", "it broke").with_details(&unwritable).to_string();
-        let workflow = WorkflowError::new("odd", "it broke").with_details(&unwritable).to_string();
-        assert!(activity.contains("it broke (its details are lost: "), "{activity}");
-        assert_eq!(activity, workflow);
     }
 }

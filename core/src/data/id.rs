@@ -7,7 +7,18 @@ use std::str::FromStr;
 use uuid::Uuid;
 
 use crate::data::time::Timestamp;
-use crate::error::Error;
+
+/// A text or a number that is no id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidId(String);
+
+impl fmt::Display for InvalidId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for InvalidId {}
 
 /// The name of one run: a UUIDv7 whose 12 bits after the version hold the run's shard.
 ///
@@ -73,12 +84,12 @@ impl fmt::Debug for RunId {
 }
 
 impl FromStr for RunId {
-    type Err = Error;
+    type Err = InvalidId;
 
-    fn from_str(text: &str) -> Result<Self, Error> {
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
         match Uuid::parse_str(text) {
             Ok(uuid) if uuid.get_version_num() == 7 => Ok(Self(uuid.as_u128())),
-            _ => Err(Error::invalid(format!(
+            _ => Err(InvalidId(format!(
                 "`{text}` is not a run id: a run id is a UUID of version 7, as `start` returned it"
             ))),
         }
@@ -94,11 +105,11 @@ impl ShardId {
     pub const COUNT: u16 = 4096;
 
     /// The shard of that number; an error above 4095.
-    pub fn new(number: u16) -> Result<Self, Error> {
+    pub fn new(number: u16) -> Result<Self, InvalidId> {
         if number < Self::COUNT {
             Ok(Self(number))
         } else {
-            Err(Error::invalid(format!("shard {number} is out of range: shards are 0 to 4095")))
+            Err(InvalidId(format!("shard {number} is out of range: shards are 0 to 4095")))
         }
     }
 

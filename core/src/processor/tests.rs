@@ -31,12 +31,13 @@ use crate::store::history::{DueMark, DueRuns, EventRecord, Load, Loaded, RunHist
 use crate::store::inbox::{InboxCursor, InboxMessage, InboxPage};
 use crate::store::lease::{Claimed, ClaimedShard, LeaseTicked, Suspect, SuspectStage};
 use crate::testing::{BORN, broken, call, deploy_broken_build, go_on, history, payload, run_id};
-use crate::workflow::activity::{Activity, ActivityContext, ActivityResult};
+use crate::workflow::Workflow;
+use crate::workflow::activity::{Activity, ActivityContext};
 use crate::workflow::context::Context;
+use crate::workflow::error::{ActivityResult, WorkflowResult};
 use crate::workflow::mark::PollMark;
 use crate::workflow::registry::{Definitions, Registry};
 use crate::workflow::signal::Signal;
-use crate::workflow::{Workflow, WorkflowResult};
 
 const SECOND: Duration = Duration::from_secs(1);
 const GO: Signal<u32> = Signal::new("go");

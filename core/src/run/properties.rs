@@ -17,11 +17,12 @@ use crate::log::event::{Event, Role};
 use crate::log::past_event::PastEvent;
 use crate::run::Run;
 use crate::testing::{Bench, broken, deploy_broken_build, go_on, history};
-use crate::workflow::activity::{Activity, ActivityContext, ActivityResult};
+use crate::workflow::Workflow;
+use crate::workflow::activity::{Activity, ActivityContext};
 use crate::workflow::calls::timeout::Durable;
 use crate::workflow::context::Context;
+use crate::workflow::error::{ActivityResult, WorkflowError, WorkflowResult};
 use crate::workflow::signal::Signal;
-use crate::workflow::{Workflow, WorkflowError, WorkflowResult};
 
 struct Work;
 

@@ -15,10 +15,11 @@ use crate::run::replay::{Terms, replay};
 use crate::testing::{
     BORN, Bench, broken, call, deploy_broken_build, go_on, history, payload, registry_of, run_id,
 };
-use crate::workflow::activity::{Activity, ActivityContext, ActivityResult};
+use crate::workflow::Workflow;
+use crate::workflow::activity::{Activity, ActivityContext};
 use crate::workflow::context::Context;
+use crate::workflow::error::{ActivityResult, WorkflowError, WorkflowResult};
 use crate::workflow::signal::Signal;
-use crate::workflow::{Workflow, WorkflowError, WorkflowResult};
 
 const SECOND: Duration = Duration::from_secs(1);
 const GO: Signal<u32> = Signal::new("go");

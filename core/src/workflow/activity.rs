@@ -1,8 +1,6 @@
 //! What users implement for side effects. It must not know who executes an activity, or where.
 
 use crate::data::options::ActivityOptions;
-use std::error::Error as StdError;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +10,8 @@ use futures::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::error::ActivityResult;
 use crate::data::cancellation::Cancellation;
-use crate::data::failure::Failure;
 use crate::data::id::{CommandId, RunId};
 use crate::data::time::Timestamp;
 use crate::host::{Host, StoreClock};
@@ -56,9 +54,6 @@ pub trait Activity: Send + Sync + 'static {
     /// pass [`ActivityContext::idempotency_key`] on to whatever it calls.
     async fn execute(&self, ctx: ActivityContext, input: Self::Input) -> ActivityResult<Self::Output>;
 }
-
-/// What an activity or a step returns.
-pub type ActivityResult<T> = Result<T, ActivityError>;
 
 /// What an activity's execution may know of itself.
 #[derive(Clone, Debug)]
@@ -115,68 +110,5 @@ impl ActivityContext {
     /// the worker loses its lease, and when it shuts down and the grace is over.
     pub fn cancellation(&self) -> &Cancellation {
         &self.cancellation
-    }
-}
-
-/// An activity's error. Any [`std::error::Error`] becomes one by `?`, and what is none, such as `anyhow::Error` or a
-/// `Box<dyn Error + Send + Sync>`, by [`.or_fail()?`](crate::data::failure::OrFail).
-///
-/// ```
-/// use pgworkflows::{ActivityError, ActivityResult};
-///
-/// fn parse(amount: &str) -> ActivityResult<u64> {
-///     Ok(amount.parse::<u64>().map_err(ActivityError::non_retryable)?)
-/// }
-///
-/// let failure = parse("ten").unwrap_err().into_failure();
-/// assert!(!failure.retryable);
-/// assert!(failure.type_name.contains("ParseIntError"));
-/// ```
-#[derive(Clone)]
-pub struct ActivityError(Failure);
-
-impl ActivityError {
-    /// An error of a type that its author names, such as `card-declined`. Retryable.
-    pub fn new(type_name: impl Into<String>, message: impl Into<String>) -> Self {
-        Self(Failure::new(type_name, message))
-    }
-
-    /// An error that another attempt will not cure.
-    pub fn non_retryable(error: impl Into<Self>) -> Self {
-        Self(error.into().0.non_retryable())
-    }
-
-    /// Attaches data that callers get back by [`Failure::details`].
-    #[must_use]
-    pub fn with_details<T: Serialize>(mut self, details: &T) -> Self {
-        self.0.attach(details);
-        self
-    }
-
-    pub(crate) fn from_failure(failure: Failure) -> Self {
-        Self(failure)
-    }
-
-    /// The failure that is recorded.
-    pub fn into_failure(self) -> Failure {
-        self.0
-    }
-}
-
-impl<E: StdError> From<E> for ActivityError {
-    fn from(error: E) -> Self {
-        Self(Failure::from_error(&error))
-    }
-}
-
-impl fmt::Display for ActivityError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
-    }
-}
-
-impl fmt::Debug for ActivityError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
     }
 }

@@ -13,13 +13,14 @@ use uuid::Uuid;
 
 use crate::data::id::RunId;
 use crate::data::payload::Payload;
-use crate::workflow::activity::{Activity, ActivityResult};
+use crate::workflow::activity::Activity;
 use crate::workflow::calls::activity::ActivityFuture;
 use crate::workflow::calls::compensation::Compensation;
 use crate::workflow::calls::signal::SignalFuture;
 use crate::workflow::calls::step::StepFuture;
 use crate::workflow::calls::timer::TimerFuture;
 use crate::workflow::calls::when_all::{Branches, WhenAll};
+use crate::workflow::error::ActivityResult;
 use crate::workflow::scope::Scope;
 use crate::workflow::signal::Signal;
 

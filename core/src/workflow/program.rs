@@ -15,9 +15,9 @@ use crate::data::payload::Payload;
 use crate::data::time::Timestamp;
 use crate::guard::shielded;
 use crate::log::event::Event;
-use crate::workflow::WorkflowError;
 use crate::workflow::bare::{BareRuntime, Misstep};
 use crate::workflow::context::Context;
+use crate::workflow::error::WorkflowError;
 use crate::workflow::scope::call::{OpenCall, Resolution};
 use crate::workflow::scope::{Gathered, Scope};
 

@@ -15,8 +15,9 @@ use crate::error::Error;
 use crate::guard::{Guarded, Work};
 use crate::host::AttemptFuture;
 use crate::workflow::Workflow;
-use crate::workflow::activity::{Activity, ActivityContext, ActivityError};
+use crate::workflow::activity::{Activity, ActivityContext};
 use crate::workflow::bare::BareRuntime;
+use crate::workflow::error::ActivityError;
 use crate::workflow::mark::PollMark;
 use crate::workflow::program::{AsyncProgram, MakeFuture, Program, WorkflowFuture};
 use crate::workflow::scope::Scope;
@@ -186,9 +187,8 @@ mod tests {
     use crate::data::time::Timestamp;
     use crate::host::SystemHost;
     use crate::log::event::Event;
-    use crate::workflow::WorkflowResult;
-    use crate::workflow::activity::ActivityResult;
     use crate::workflow::context::Context;
+    use crate::workflow::error::{ActivityResult, WorkflowResult};
 
     struct Bloat;
 

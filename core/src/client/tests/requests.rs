@@ -21,9 +21,10 @@ use crate::log::wire;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::inbox::Submitted;
+use crate::workflow::Workflow;
 use crate::workflow::context::Context;
+use crate::workflow::error::WorkflowResult;
 use crate::workflow::signal::Signal;
-use crate::workflow::{Workflow, WorkflowResult};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -464,7 +465,7 @@ fn requests_can_travel_between_threads() {
         async fn run(
             _: crate::workflow::context::Context,
             input: Self::Input,
-        ) -> crate::workflow::WorkflowResult<Self::Output> {
+        ) -> crate::workflow::error::WorkflowResult<Self::Output> {
             Ok(input)
         }
     }

@@ -15,10 +15,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{GO, SECOND, begin, check};
 use crate::testing::Bench;
+use crate::workflow::Workflow;
 use crate::workflow::calls::timer::TimerFuture;
 use crate::workflow::context::Context;
+use crate::workflow::error::WorkflowResult;
 use crate::workflow::signal::Signal;
-use crate::workflow::{Workflow, WorkflowResult};
 
 /// Panics when it is dropped: also when it was thrown itself, and whoever caught it drops it.
 struct Bomb;

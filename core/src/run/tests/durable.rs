@@ -13,8 +13,9 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::{GO, SECOND, begin, check};
 use crate::testing::Bench;
+use crate::workflow::Workflow;
 use crate::workflow::context::Context;
-use crate::workflow::{Workflow, WorkflowError, WorkflowResult};
+use crate::workflow::error::{WorkflowError, WorkflowResult};
 
 /// Why the run is stalled.
 #[track_caller]

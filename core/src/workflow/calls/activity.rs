@@ -16,10 +16,10 @@ use crate::data::options::ActivityOptions;
 use crate::data::retry::RetryPolicy;
 use crate::workflow::activity::Activity;
 use crate::workflow::command::{Command, Source};
+use crate::workflow::error::{WorkflowError, WorkflowResult};
 use crate::workflow::scope::Scope;
 use crate::workflow::scope::call::{CallKind, Resolution};
 use crate::workflow::scope::ticket::Ticket;
-use crate::workflow::{WorkflowError, WorkflowResult};
 
 /// A call of an activity: scheduled when it is first polled, cancelled when it is dropped before its outcome.
 #[must_use = "an activity is scheduled when its future is awaited"]

@@ -13,11 +13,11 @@ use serde::de::DeserializeOwned;
 use super::timeout::{Durable, Scoped};
 use crate::data::name::Name;
 use crate::workflow::command::Source;
+use crate::workflow::error::{WorkflowError, WorkflowResult};
 use crate::workflow::scope::Scope;
 use crate::workflow::scope::call::{CallKind, Resolution};
 use crate::workflow::scope::ticket::Ticket;
 use crate::workflow::signal::Signal;
-use crate::workflow::{WorkflowError, WorkflowResult};
 
 /// A wait for a signal. The signal is taken when this future is polled, so dropping it loses none.
 #[must_use = "a signal is waited for when the future is awaited"]

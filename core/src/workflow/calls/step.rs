@@ -19,12 +19,11 @@ use crate::data::name::Name;
 use crate::data::payload::Payload;
 use crate::data::retry::RetryPolicy;
 use crate::guard::Guarded;
-use crate::workflow::activity::ActivityResult;
 use crate::workflow::command::Source;
+use crate::workflow::error::{ActivityResult, WorkflowError, WorkflowResult};
 use crate::workflow::scope::Scope;
 use crate::workflow::scope::call::{CallKind, Resolution};
 use crate::workflow::scope::ticket::Ticket;
-use crate::workflow::{WorkflowError, WorkflowResult};
 
 /// Makes one attempt of a step.
 pub(crate) type StepTask = Box<dyn FnMut() -> BoxFuture<'static, Result<Payload, Failure>> + Send>;
@@ -92,7 +91,7 @@ where
         let task: StepTask = Box::new(move || {
             let attempt = make();
             Box::pin(async move {
-                let value = attempt.await.map_err(crate::workflow::activity::ActivityError::into_failure)?;
+                let value = attempt.await.map_err(crate::workflow::error::ActivityError::into_failure)?;
                 Payload::encode_readable(&value).map_err(|error| Failure::from_error(&error).non_retryable())
             })
         });

@@ -16,10 +16,11 @@ use super::timeout::Durable;
 use crate::data::failure::Failure;
 use crate::data::retry::RetryPolicy;
 use crate::testing::{Bench, broken};
-use crate::workflow::activity::{Activity, ActivityContext, ActivityResult};
+use crate::workflow::Workflow;
+use crate::workflow::activity::{Activity, ActivityContext};
 use crate::workflow::context::Context;
+use crate::workflow::error::{ActivityResult, WorkflowError, WorkflowResult};
 use crate::workflow::signal::Signal;
-use crate::workflow::{Workflow, WorkflowError, WorkflowResult};
 
 const SECOND: Duration = Duration::from_secs(1);
 const GO: Signal<u32> = Signal::new("go");

@@ -10,8 +10,8 @@ use std::time::Duration;
 use futures::future::FusedFuture;
 
 use super::timer::TimerFuture;
+use crate::workflow::error::{WorkflowError, WorkflowResult};
 use crate::workflow::scope::Scope;
-use crate::workflow::{WorkflowError, WorkflowResult};
 
 /// What every durable future can tell the futures built on it.
 pub(crate) trait Scoped {

@@ -11,10 +11,10 @@ use futures::future::FusedFuture;
 use super::timeout::{Durable, Scoped};
 use crate::data::time::Timestamp;
 use crate::workflow::command::{Command, Source};
+use crate::workflow::error::{WorkflowError, WorkflowResult};
 use crate::workflow::scope::Scope;
 use crate::workflow::scope::call::{CallKind, Resolution};
 use crate::workflow::scope::ticket::Ticket;
-use crate::workflow::{WorkflowError, WorkflowResult};
 
 /// A durable timer: started when it is first polled, cancelled when it is dropped before it fires.
 #[derive(Debug)]

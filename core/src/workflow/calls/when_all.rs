@@ -13,7 +13,7 @@ use futures::future::FusedFuture;
 use futures::stream::FuturesUnordered;
 
 use super::timeout::{Durable, Scoped};
-use crate::workflow::WorkflowResult;
+use crate::workflow::error::WorkflowResult;
 use crate::workflow::scope::Scope;
 
 /// What `when_all` takes: a tuple of up to eight futures, or an iterator of futures of one type. `M` tells the

@@ -1,0 +1,76 @@
+//! What kind of message a submission carries, for whoever watches a store from outside.
+
+use super::message::Message;
+use super::wire;
+use crate::data::name::Name;
+use crate::error::Error;
+use crate::store::inbox::Submission;
+
+/// What kind of message a submission carries: for whoever watches a store from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MessageKind {
+    /// The start of a run.
+    Start,
+    /// A signal of that name.
+    Signal(Name),
+    /// A request to cancel.
+    Cancel,
+    /// An end without asking the run's code.
+    Terminate,
+}
+
+impl Submission {
+    /// What kind of message it is.
+    ///
+    /// # Errors
+    /// [`Error::is_invalid`]: a body that this build cannot read.
+    pub fn kind(&self) -> Result<MessageKind, Error> {
+        let message = wire::decode_message(&self.body).map_err(|error| Error::invalid(error.to_string()))?;
+        Ok(match message {
+            Message::Start { .. } => MessageKind::Start,
+            Message::Signal { signal, .. } => MessageKind::Signal(signal),
+            Message::Cancel { .. } => MessageKind::Cancel,
+            Message::Terminate { .. } => MessageKind::Terminate,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::data::id::{MessageId, RunId};
+    use crate::data::payload::Payload;
+    use crate::log::message::Flag;
+
+    fn kind(body: Bytes) -> Result<MessageKind, Error> {
+        let submission =
+            Submission { message: MessageId::from_u128(1), run: RunId::from_u128(1), body, opens: None };
+        submission.kind()
+    }
+
+    #[test]
+    fn submission_tells_what_kind_of_message_it_carries() {
+        let input = || Payload::encode(&1).unwrap();
+        let (workflow, signal) = (Name::from_static("order"), Name::from_static("paid"));
+        let start =
+            Message::Start { workflow, input: input(), key: None, start_at: None, repeated: Flag(false) };
+        let signalled = Message::Signal { signal: signal.clone(), payload: input(), key: None };
+        let (cancel, terminate) =
+            (Message::Cancel { reason: None }, Message::Terminate { reason: "enough".to_owned() });
+        for (message, expected) in [
+            (start, MessageKind::Start),
+            (signalled, MessageKind::Signal(signal)),
+            (cancel, MessageKind::Cancel),
+            (terminate, MessageKind::Terminate),
+        ] {
+            assert_eq!(kind(wire::encode_message(&message)).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn body_that_cannot_be_read_has_no_kind() {
+        assert!(kind(Bytes::from_static(b"no message")).unwrap_err().is_invalid());
+    }
+}

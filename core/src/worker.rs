@@ -1,44 +1,48 @@
-//! A worker: processors on threads of their own, one heart, one executor. It holds no state of a run.
+//! A worker: processors on threads of their own, one heartbeat, one executor. It holds no state of a run.
 
 pub(crate) mod builder;
-pub(crate) mod crew;
+pub(crate) mod config;
 pub(crate) mod parts;
+pub(crate) mod processor_handle;
+pub(crate) mod supervisor;
 pub(crate) mod threads;
 
 pub(crate) mod driver;
+pub(crate) mod environment;
 pub(crate) mod executor;
 pub(crate) mod input;
+pub(crate) mod lease_loop;
 pub(crate) mod requests;
-pub(crate) mod serve;
 pub(crate) mod sessions;
 pub(crate) mod setbacks;
 pub(crate) mod stopwatch;
 
-pub(crate) mod heart;
+pub(crate) mod heartbeat;
 pub(crate) mod watchdog;
 
 pub(crate) mod backoff;
 pub(crate) mod health;
-pub(crate) mod line;
-pub(crate) mod vitals;
+pub(crate) mod monitor;
+pub(crate) mod request_watch;
+pub(crate) mod status;
 
-use crate::worker::builder::WorkerBuilder;
-use crate::worker::health::WorkerHealth;
 use std::fmt;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::time::Duration;
 
-use self::crew::Crew;
+use tokio::sync::Semaphore;
+
+use self::builder::WorkerBuilder;
+use self::config::WorkerConfig;
+use self::executor::Executor;
+use self::monitor::{Gauge, WorkerMonitor};
 use self::parts::Parts;
-use self::vitals::Vitals;
-use crate::data::time::Timestamp;
+use self::status::{WorkerHealth, WorkerStatus};
+use self::supervisor::Supervisor;
 use crate::error::Error;
 use crate::guard::caught_in;
-use crate::host::{Host, SystemHost};
-use crate::processor::ProcessorConfig;
+use crate::host::{Host, StoreClock, SystemHost};
 use crate::store::error::StoreError;
 use crate::store::{Queue, SessionsWanted, Store};
 use crate::workflow::registry::Definitions;
@@ -65,67 +69,7 @@ pub struct Worker {
     definitions: Arc<Definitions>,
     store: Arc<dyn Store>,
     gauges: Vec<Gauge>,
-    vitals: Arc<Vitals>,
-}
-
-/// What a builder sets.
-#[derive(Clone, Debug)]
-struct WorkerConfig {
-    queue: String,
-    queue_shards: u16,
-    processors: usize,
-    activities_max: usize,
-    lease_ttl: Duration,
-    tick_interval: Duration,
-    shutdown_grace: Duration,
-    poll_warn: Duration,
-    processor: ProcessorConfig,
-    host: Option<Arc<dyn Host>>,
-}
-
-/// What a processor shows of itself to other threads.
-#[derive(Clone, Debug)]
-pub(crate) struct Gauge {
-    live_runs: Arc<AtomicUsize>,
-    /// In microseconds since 1970; `i64::MAX` if there is none.
-    next_deadline: Arc<AtomicI64>,
-}
-
-impl Gauge {
-    fn live_runs(&self) -> usize {
-        self.live_runs.load(Ordering::Relaxed)
-    }
-
-    fn set(&self, live_runs: usize, next_deadline: Option<Timestamp>) {
-        self.live_runs.store(live_runs, Ordering::Relaxed);
-        self.next_deadline.store(next_deadline.map_or(i64::MAX, Timestamp::as_micros), Ordering::Relaxed);
-    }
-}
-
-impl Default for Gauge {
-    fn default() -> Self {
-        Self { live_runs: Arc::default(), next_deadline: Arc::new(AtomicI64::new(i64::MAX)) }
-    }
-}
-
-/// Tells how a worker is doing, from any thread, while it runs.
-#[derive(Clone, Debug)]
-pub struct WorkerMonitor {
-    gauges: Vec<Gauge>,
-}
-
-impl WorkerMonitor {
-    /// How many runs the worker has in memory: parked ones are not among them.
-    pub fn live_runs(&self) -> usize {
-        self.gauges.iter().map(Gauge::live_runs).sum()
-    }
-
-    /// The earliest deadline of the runs that the worker has in memory, by the store's clock.
-    pub fn next_deadline(&self) -> Option<chrono::DateTime<chrono::Utc>> {
-        let deadlines = self.gauges.iter().map(|gauge| gauge.next_deadline.load(Ordering::Relaxed));
-        let next = deadlines.min().filter(|micros| *micros < i64::MAX);
-        next.map(|micros| Timestamp::from_micros(micros).into())
-    }
+    status: Arc<WorkerStatus>,
 }
 
 impl Worker {
@@ -141,7 +85,7 @@ impl Worker {
 
     /// What to ask whether the worker is well, before it runs, while it does, and afterwards: for a readiness probe.
     pub fn health(&self) -> WorkerHealth {
-        WorkerHealth(Arc::clone(&self.vitals))
+        WorkerHealth(Arc::clone(&self.status))
     }
 
     /// Serves the queue until `shutdown` is ready, then hands everything over: no new work is begun, running
@@ -203,7 +147,7 @@ impl Worker {
     {
         let mut shutdown = pin!(shutdown);
         let host = self.config.host.clone().unwrap_or_else(|| Arc::new(SystemHost::current()));
-        let _begun = self.vitals.begin(&host);
+        let _begun = self.status.begin(&host);
         let queue = tokio::select! {
             biased;
             () = &mut shutdown => return Ok(()),
@@ -211,11 +155,29 @@ impl Worker {
         };
         let (worker, processors) = (self.config.processor.worker.clone(), self.config.processors);
         let (queue_name, shards) = (self.config.queue.clone(), queue.shard_count);
-        let parts = Parts::new(&self, Arc::clone(&host), queue);
+        let parts = self.parts(&host, queue);
         tracing::info!(%worker, queue = %queue_name, shards, processors, "the worker has started");
-        let ended = Crew::start(parts, |job| launch(&*host, job))?.work(shutdown).await;
+        let ended = Supervisor::start(parts, |job| launch(&*host, job))?.work(shutdown).await;
         tracing::info!(%worker, queue = %queue_name, "the worker has stopped");
         ended
+    }
+
+    fn parts(&self, host: &Arc<dyn Host>, queue: Queue) -> Parts {
+        let clock = Arc::new(StoreClock::default());
+        clock.answered(queue.now, &**host);
+        let executor = Executor::new(Arc::clone(host), Arc::clone(&clock), self.config.activities_max);
+        Parts {
+            host: Arc::clone(host),
+            status: Arc::clone(&self.status),
+            config: self.config.clone(),
+            store: Arc::clone(&self.store),
+            clock,
+            executor,
+            definitions: Arc::clone(&self.definitions),
+            gauges: self.gauges.clone(),
+            queue,
+            trials: Arc::new(Semaphore::new(1)),
+        }
     }
 
     /// Finds out whether there is room for the worker before it begins, and opens its queue.
@@ -227,7 +189,7 @@ impl Worker {
     async fn queue(&self, host: &dyn Host) -> Result<Queue, Error> {
         let mut delays = backoff::backoff(host);
         loop {
-            let asked = caught_in(self.vitals.queue.ask(host, 0, self.prepare_store())).await;
+            let asked = caught_in(self.status.queue.watch(host, 0, self.prepare_store())).await;
             match asked.map_err(|panicked| Error::gave_up(format!("the worker cannot begin: {panicked}")))? {
                 Ok(queue) => return Ok(queue),
                 Err(StoreError::Unavailable { .. } | StoreError::Held { .. }) => {
@@ -241,7 +203,7 @@ impl Worker {
 
 /// How many sessions a worker opens: those that it needs, and those that it uses under load.
 fn sessions(processors: usize) -> SessionsWanted {
-    // One for the heart, and one or two per processor.
+    // One for the heartbeat, and one or two per processor.
     SessionsWanted { least: processors + 1, most: 2 * processors + 1 }
 }
 

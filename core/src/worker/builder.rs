@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::host::Host;
 use crate::processor::ProcessorConfig;
 use crate::store::Store;
-use crate::worker::vitals::Vitals;
+use crate::worker::status::WorkerStatus;
 use crate::worker::{Gauge, Worker, WorkerConfig};
 use crate::workflow::Workflow;
 use crate::workflow::activity::Activity;
@@ -178,9 +178,9 @@ impl WorkerBuilder {
         config.processor.horizon = 2 * config.tick_interval;
         check(config)?;
         let gauges = vec![(); config.processors].into_iter().map(|()| Gauge::default()).collect();
-        let vitals = Vitals::new(&config.processor.worker, config.lease_ttl, config.processors);
+        let status = WorkerStatus::new(&config.processor.worker, config.lease_ttl, config.processors);
         let definitions = Arc::new(self.definitions);
-        Ok(Worker { config: self.config, definitions, store: self.store, gauges, vitals })
+        Ok(Worker { config: self.config, definitions, store: self.store, gauges, status })
     }
 }
 

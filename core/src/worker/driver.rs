@@ -9,7 +9,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::canary::{self, Bug};
@@ -17,54 +17,16 @@ use crate::data::id::{CommandId, RunId};
 use crate::data::limits;
 use crate::data::time::Timestamp;
 use crate::guard::shielded;
-use crate::host::{Host, StoreClock};
 use crate::processor::{Effect, Processor};
 use crate::run::turn::Turn;
 use crate::store::switchboard::Connection;
 use crate::store::{Hint, Session, Store};
-use crate::worker::executor::{Attempted, Executor, Leave, Trust, cancel};
+use crate::worker::environment::Environment;
+use crate::worker::executor::{Attempted, LeaseTrust, StartPermit, cancel};
 use crate::worker::input::{Input, TickReply};
 use crate::worker::requests::Requests;
 use crate::worker::setbacks::Loss;
-use crate::worker::stopwatch::{Stopwatch, ThreadMeter};
-use crate::worker::vitals::ProcessorVitals;
-use crate::workflow::registry::Registry;
-
-/// What a driver works with.
-#[derive(Clone)]
-pub(crate) struct Surroundings {
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) host: Arc<dyn Host>,
-    pub(crate) clock: Arc<StoreClock>,
-    pub(crate) executor: Executor,
-    pub(crate) registry: Registry,
-    pub(crate) lease_ttl: Duration,
-    /// How many runs may be in memory before a client of this process has to submit its starts.
-    pub(crate) runs_max: usize,
-    /// The driver's own mailbox, for the executor's replies.
-    pub(crate) outbox: mpsc::UnboundedSender<Input>,
-    /// The parent of the tokens of all attempts, for whoever gives this thread up.
-    pub(crate) attempts: CancellationToken,
-    pub(crate) gauge: super::Gauge,
-    pub(crate) vitals: Arc<ProcessorVitals>,
-    /// The right to try suspects: one for all processors of the process, which die together.
-    pub(crate) trials: Arc<Semaphore>,
-    pub(crate) meter: Arc<ThreadMeter>,
-}
-
-impl Surroundings {
-    /// A place at the store's switchboard, if it has one.
-    fn connect(&self) -> Option<Connection> {
-        let (outbox, gauge, runs_max) = (self.outbox.clone(), self.gauge.clone(), self.runs_max);
-        let take = move |start| {
-            // What does not fit into memory waits in the inbox.
-            if gauge.live_runs() < runs_max {
-                drop(outbox.send(Input::Start(start)));
-            }
-        };
-        Some(self.store.switchboard()?.connect(take))
-    }
-}
+use crate::worker::stopwatch::Stopwatch;
 
 /// Why a driver ended.
 #[derive(Debug)]
@@ -76,7 +38,7 @@ pub(crate) enum Ended {
 }
 
 pub(crate) struct Driver {
-    with: Surroundings,
+    with: Environment,
     processor: Processor,
     hints: broadcast::Receiver<Hint>,
     requests: Requests,
@@ -84,7 +46,7 @@ pub(crate) struct Driver {
     backlog: VecDeque<Input>,
     tokens: BTreeMap<(RunId, CommandId), CancellationToken>,
     /// Whether the lease can still be trusted, which the executor asks as well.
-    trust: Arc<Trust>,
+    trust: Arc<LeaseTrust>,
     /// Where clients of this process hand over starts, until a shutdown.
     connection: Option<Connection>,
     /// When the grace of a shutdown is over, by the host's clock.
@@ -98,7 +60,7 @@ pub(crate) struct Driver {
 impl Driver {
     /// A driver for a processor whose lease was claimed by a request sent at `claimed_at`.
     pub(crate) fn new(
-        with: Surroundings,
+        with: Environment,
         processor: Processor,
         session: Box<dyn Session>,
         claimed_at: Duration,
@@ -107,7 +69,7 @@ impl Driver {
         let requests = Requests::new(&with, session);
         // How long a lease may go without a renewal before its processor stops on its own.
         let stopwatch = Stopwatch::start(&*with.host, &with.meter);
-        let trust = Trust::new(Arc::clone(&with.host), with.lease_ttl * 2 / 3, claimed_at);
+        let trust = LeaseTrust::new(Arc::clone(&with.host), with.lease_ttl * 2 / 3, claimed_at);
         let connection = with.connect();
         connection.iter().for_each(|connection| connection.serve(processor.shards()));
         Self {
@@ -255,7 +217,7 @@ impl Driver {
         match input {
             Input::Tick { ttl, reply } => {
                 let tick = self.processor.tick(self.now(), ttl);
-                // The heart that asked may have stopped waiting.
+                // The heartbeat that asked may have stopped waiting.
                 drop(reply.send(TickReply { tick, shards: self.processor.shard_count() }));
             }
             Input::Ticked { asked, answer, sent } if answer.lease == self.processor.lease() => {
@@ -323,15 +285,15 @@ impl Driver {
             Effect::Execute(attempt) => {
                 let (lease, run, id, number) =
                     (self.processor.lease(), attempt.run, attempt.id, attempt.attempt);
-                let (leave, outbox) = (self.leave(run, id), self.with.outbox.clone());
-                self.with.executor.execute(&self.with.registry, attempt, leave, move |attempted| {
+                let (permit, outbox) = (self.permit(run, id), self.with.outbox.clone());
+                self.with.executor.execute(&self.with.registry, attempt, permit, move |attempted| {
                     drop(outbox.send(Input::AttemptEnded { lease, run, id, attempt: number, attempted }));
                 });
             }
             Effect::ExecuteStep { run, workflow, step } => {
                 let (lease, id, name) = (self.processor.lease(), step.id, step.name.clone());
-                let (leave, outbox) = (self.leave(run, id), self.with.outbox.clone());
-                self.with.executor.execute_step(run, workflow, step, leave, move |result| {
+                let (permit, outbox) = (self.permit(run, id), self.with.outbox.clone());
+                self.with.executor.execute_step(run, workflow, step, permit, move |result| {
                     drop(outbox.send(Input::StepEnded { lease, run, id, step: name, result }));
                 });
             }
@@ -346,10 +308,10 @@ impl Driver {
         }
     }
 
-    fn leave(&mut self, run: RunId, id: CommandId) -> Leave {
+    fn permit(&mut self, run: RunId, id: CommandId) -> StartPermit {
         let token = self.with.attempts.child_token();
         self.tokens.insert((run, id), token.clone());
-        Leave { token, trust: Arc::clone(&self.trust) }
+        StartPermit { token, trust: Arc::clone(&self.trust) }
     }
 
     /// Whether a shutdown has nothing left to wait for.

@@ -44,23 +44,23 @@ pub(crate) struct Executor {
 
 /// What work begins with: its token, and the lease that it is done under.
 #[derive(Clone, Debug)]
-pub(crate) struct Leave {
+pub(crate) struct StartPermit {
     pub(crate) token: CancellationToken,
-    pub(crate) trust: Arc<Trust>,
+    pub(crate) trust: Arc<LeaseTrust>,
 }
 
 /// How far a lease can be trusted: its processor cannot renew it in time if the whole process is stopped, and then
 /// neither hears of that nor begins anything more.
 #[derive(Debug)]
-pub(crate) struct Trust {
+pub(crate) struct LeaseTrust {
     host: Arc<dyn Host>,
     patience: Duration,
     /// When it was last known to be renewed, by the host's clock.
     renewed: Mutex<Duration>,
 }
 
-impl Trust {
-    /// Trust in a lease that was renewed at that time, for so long after each renewal.
+impl LeaseTrust {
+    /// LeaseTrust in a lease that was renewed at that time, for so long after each renewal.
     pub(crate) fn new(host: Arc<dyn Host>, patience: Duration, renewed: Duration) -> Self {
         Self { host, patience, renewed: Mutex::new(renewed) }
     }
@@ -78,7 +78,7 @@ impl Trust {
     }
 }
 
-impl Leave {
+impl StartPermit {
     /// The token once the work may begin; `None` if it may not. Where the lease cannot be trusted, either its
     /// renewal is on its way here or its processor is about to give it up and cancel the token.
     async fn granted(self) -> Option<CancellationToken> {
@@ -105,7 +105,7 @@ impl Executor {
         &self,
         registry: &Registry,
         attempt: Attempt,
-        leave: Leave,
+        permit: StartPermit,
         reply: impl FnOnce(Attempted) + Send + 'static,
     ) {
         let Some(activity) = registry.activity(&attempt.activity).cloned() else { return };
@@ -117,7 +117,7 @@ impl Executor {
         );
         let work = async move {
             let Ok(_slot) = this.slots.acquire().await else { return };
-            let Some(token) = leave.granted().await else { return };
+            let Some(token) = permit.granted().await else { return };
             let cancellation = Cancellation::new(token.clone());
             let context = ActivityContext {
                 run: attempt.run,
@@ -172,7 +172,7 @@ impl Executor {
         run: RunId,
         workflow: Name,
         mut step: StepRequest,
-        leave: Leave,
+        permit: StartPermit,
         reply: impl FnOnce(AttemptResult) + Send + 'static,
     ) {
         let this = self.clone();
@@ -180,7 +180,7 @@ impl Executor {
         let span = tracing::info_span!("step", %run, %workflow, step = %step.name);
         let work = async move {
             let Ok(_slot) = this.slots.acquire().await else { return };
-            let Some(token) = leave.granted().await else { return };
+            let Some(token) = permit.granted().await else { return };
             let cancellation = Cancellation::new(token.clone());
             let work = async {
                 let mut attempt = 1;

@@ -1,56 +1,9 @@
 //! A worker's health, for readiness probes and people. It must not know how it is found out.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::data::id::RunId;
-use crate::worker::vitals::Vitals;
-
-/// Tells a readiness probe how a worker is doing, from any thread: before it runs, while it does, and afterwards. Got
-/// from [`Worker::health`](super::Worker::health). Cheap to clone.
-///
-/// ```
-/// use pgworkflows::{Health, Worker};
-/// use pgworkflows::MemoryStore;
-///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let worker = Worker::builder(MemoryStore::new()).build()?;
-/// let health = worker.health();
-/// // What an HTTP server answers under `/ready`:
-/// let ready = move || match health.check() {
-///     Health::Healthy => (200, "ready".to_owned()),
-///     unwell => (503, unwell.to_string()),
-/// };
-/// assert_eq!(ready(), (503, "starting".to_owned()));
-///
-/// let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-/// let served = tokio::spawn(worker.run_until(async { drop(stopped.await) }));
-/// while ready().0 != 200 {
-///     tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-/// }
-/// drop(stop);
-/// served.await??;
-/// assert_eq!(ready(), (503, "stopped".to_owned()));
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Clone)]
-pub struct WorkerHealth(pub(super) Arc<Vitals>);
-
-impl WorkerHealth {
-    /// How the worker is doing now. It looks at what the worker's threads noted, and asks nobody.
-    pub fn check(&self) -> Health {
-        self.0.health()
-    }
-}
-
-impl fmt::Debug for WorkerHealth {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("WorkerHealth").field(&self.check()).finish()
-    }
-}
 
 /// How a worker is doing. Its `Display` form is for people.
 #[derive(Clone, Debug, PartialEq, Eq)]

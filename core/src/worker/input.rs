@@ -1,4 +1,4 @@
-//! What reaches a driver from other threads: from the heart, the executor, clients of this process, and whoever stops
+//! What reaches a driver from other threads: from the heartbeat, the executor, clients of this process, and whoever stops
 //! the worker. It must not know what a driver makes of it.
 
 use std::time::Duration;

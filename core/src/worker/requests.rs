@@ -16,10 +16,10 @@ use crate::store::error::StoreError;
 use crate::store::history::{DueRuns, Loaded};
 use crate::store::inbox::InboxPage;
 use crate::worker::backoff::{BACKOFF_MAX, backoff};
-use crate::worker::driver::Surroundings;
+use crate::worker::environment::Environment;
 use crate::worker::sessions::{Opened, Sessions};
 use crate::worker::setbacks::waiting_helps;
-use crate::worker::vitals::ProcessorVitals;
+use crate::worker::status::ProcessorStatus;
 
 /// How long reads rest after one failed.
 const READ_RETRY: Duration = Duration::from_millis(200);
@@ -46,7 +46,7 @@ pub(super) enum Answer {
 pub(super) struct Requests {
     host: Arc<dyn Host>,
     clock: Arc<StoreClock>,
-    vitals: Arc<ProcessorVitals>,
+    status: Arc<ProcessorStatus>,
     sessions: Sessions,
     append: Option<BoxFuture<'static, AppendDone>>,
     read: Option<BoxFuture<'static, ReadDone>>,
@@ -63,11 +63,11 @@ pub(super) struct Requests {
 
 impl Requests {
     /// None yet, and a session to begin with.
-    pub(super) fn new(with: &Surroundings, session: Box<dyn Session>) -> Self {
+    pub(super) fn new(with: &Environment, session: Box<dyn Session>) -> Self {
         Self {
             host: Arc::clone(&with.host),
             clock: Arc::clone(&with.clock),
-            vitals: Arc::clone(&with.vitals),
+            status: Arc::clone(&with.status),
             sessions: Sessions::new(with, session),
             append: None,
             read: None,
@@ -92,8 +92,8 @@ impl Requests {
         let Some(session) = self.sessions.take() else { return };
         match processor.cut() {
             Some(append) => {
-                let (host, vitals) = (Arc::clone(&self.host), Arc::clone(&self.vitals));
-                self.append = Some(Box::pin(send_append(session, append, host, vitals)));
+                let (host, status) = (Arc::clone(&self.host), Arc::clone(&self.status));
+                self.append = Some(Box::pin(send_append(session, append, host, status)));
             }
             // Nothing of what waited has anything to write.
             None => self.sessions.give_back(session),
@@ -111,7 +111,7 @@ impl Requests {
             self.next_read = Some(read);
             return;
         };
-        let (host, vitals) = (Arc::clone(&self.host), Arc::clone(&self.vitals));
+        let (host, status) = (Arc::clone(&self.host), Arc::clone(&self.status));
         self.read = Some(Box::pin(async move {
             let answer = async {
                 match &read {
@@ -121,7 +121,7 @@ impl Requests {
                     Read::Inbox(inbox) => session.read_inbox(inbox).await.map(Answer::Messages),
                 }
             };
-            let answer = vitals.read.ask(&*host, 0, answer).await;
+            let answer = status.read.watch(&*host, 0, answer).await;
             (session, read, answer)
         }));
     }
@@ -229,12 +229,12 @@ async fn send_append(
     mut session: Box<dyn Session>,
     append: Arc<Append>,
     host: Arc<dyn Host>,
-    vitals: Arc<ProcessorVitals>,
+    status: Arc<ProcessorStatus>,
 ) -> AppendDone {
     let runs = append.opened.len() + append.updated.len() + append.closed.len();
     let mut delays = backoff(&*host);
     loop {
-        match vitals.append.ask(&*host, runs, session.append(&append)).await {
+        match status.append.watch(&*host, runs, session.append(&append)).await {
             Err(StoreError::Unavailable { reason, .. }) if canary::is(Bug::AppendRecut) => {
                 return (session, Err(StoreError::LimitExceeded { reason }));
             }

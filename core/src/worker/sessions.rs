@@ -9,8 +9,8 @@ use futures::future::BoxFuture;
 use crate::host::Host;
 use crate::store::error::StoreError;
 use crate::store::{Session, Store};
-use crate::worker::driver::Surroundings;
-use crate::worker::vitals::ProcessorVitals;
+use crate::worker::environment::Environment;
+use crate::worker::status::ProcessorStatus;
 
 /// How long the second session may lie unused before it is closed.
 const UNUSED_MAX: Duration = Duration::from_secs(10);
@@ -25,7 +25,7 @@ pub(super) type Opened = Result<Box<dyn Session>, StoreError>;
 pub(super) struct Sessions {
     store: Arc<dyn Store>,
     host: Arc<dyn Host>,
-    vitals: Arc<ProcessorVitals>,
+    status: Arc<ProcessorStatus>,
     /// Those that nobody uses; the last one is used next.
     idle: Vec<Box<dyn Session>>,
     /// How many are in use.
@@ -40,11 +40,11 @@ pub(super) struct Sessions {
 
 impl Sessions {
     /// One session, to begin with.
-    pub(super) fn new(with: &Surroundings, first: Box<dyn Session>) -> Self {
+    pub(super) fn new(with: &Environment, first: Box<dyn Session>) -> Self {
         Self {
             store: Arc::clone(&with.store),
             host: Arc::clone(&with.host),
-            vitals: Arc::clone(&with.vitals),
+            status: Arc::clone(&with.status),
             idle: vec![first],
             taken: 0,
             opening: None,
@@ -99,7 +99,7 @@ impl Sessions {
             Err(error) => {
                 self.open_after = now + REST;
                 tracing::warn!(
-                    worker = %self.vitals.worker, processor = self.vitals.place,
+                    worker = %self.status.worker, processor = self.status.place,
                     "reads and appends take turns on one session, for {REST:?} at least: a second one could not be \
                      opened: {error}"
                 );

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::data::id::RunId;
-use crate::worker::parts::Post;
-use crate::worker::vitals::SlowPoll;
+use crate::worker::processor_handle::ProcessorHandle;
+use crate::worker::status::SlowPoll;
 use crate::workflow::mark::{PollMark, Polling};
 
-/// Looks at polls as often as the heart beats.
+/// Looks at polls as often as heartbeats are sent.
 #[derive(Debug)]
 pub(super) struct Watchdog {
     pub(super) interval: Duration,
@@ -39,7 +39,7 @@ struct Suspect {
 /// A poll that has gone on for as long as a lease lasts. Its processor could not renew the lease meanwhile.
 #[derive(Debug)]
 pub(super) struct Stuck {
-    pub(super) post: Post,
+    pub(super) processor: ProcessorHandle,
     pub(super) poll: Polling,
     pub(super) lasting: Duration,
     /// Its run, if the thread really worked all the while.
@@ -49,7 +49,7 @@ pub(super) struct Stuck {
 impl Stuck {
     /// Whether the poll has still not come back.
     pub(super) fn goes_on(&self) -> bool {
-        self.post.mark.current().is_some_and(|poll| poll.number == self.poll.number)
+        self.processor.mark.current().is_some_and(|poll| poll.number == self.poll.number)
     }
 }
 
@@ -59,42 +59,43 @@ impl Watchdog {
     }
 
     /// Looks at every processor, names polls that take too long, and returns those that are stuck; each once.
-    pub(super) fn look(&mut self, now: Duration, posts: &[Post]) -> Vec<Stuck> {
-        posts.iter().filter_map(|post| self.look_at(now, post)).collect()
+    pub(super) fn look(&mut self, now: Duration, processors: &[ProcessorHandle]) -> Vec<Stuck> {
+        processors.iter().filter_map(|processor| self.look_at(now, processor)).collect()
     }
 
-    fn look_at(&mut self, now: Duration, post: &Post) -> Option<Stuck> {
-        let Some(poll) = post.mark.current() else {
-            self.suspects.remove(&post.place);
-            post.vitals.polls(None);
+    fn look_at(&mut self, now: Duration, processor: &ProcessorHandle) -> Option<Stuck> {
+        let Some(poll) = processor.mark.current() else {
+            self.suspects.remove(&processor.place);
+            processor.status.polls(None);
             return None;
         };
-        let is_known = |known: &Suspect| known.number == poll.number && Arc::ptr_eq(&known.mark, &post.mark);
-        if !self.suspects.get(&post.place).is_some_and(is_known) {
-            self.suspects.insert(post.place, Suspect::new(post, &poll, now));
+        let is_known =
+            |known: &Suspect| known.number == poll.number && Arc::ptr_eq(&known.mark, &processor.mark);
+        if !self.suspects.get(&processor.place).is_some_and(is_known) {
+            self.suspects.insert(processor.place, Suspect::new(processor, &poll, now));
         }
-        let suspect = self.suspects.get_mut(&post.place)?;
+        let suspect = self.suspects.get_mut(&processor.place)?;
         suspect.seen += now.saturating_sub(suspect.looked).min(2 * self.interval);
         suspect.looked = now;
         let lasting = now.saturating_sub(suspect.since);
         let is_slow = lasting >= self.poll_warn;
         let slow = SlowPoll { run: poll.run, workflow: poll.workflow.clone(), since: suspect.since };
-        post.vitals.polls(is_slow.then_some(slow));
+        processor.status.polls(is_slow.then_some(slow));
         if is_slow && !std::mem::replace(&mut suspect.named, true) {
-            name(post, &poll, lasting);
+            name(processor, &poll, lasting);
         }
         let is_stuck = suspect.seen >= self.lease_ttl && !std::mem::replace(&mut suspect.given_up, true);
         is_stuck.then(|| {
-            let at_fault = post.meter.worked(suspect.used, lasting).then_some(poll.run);
-            Stuck { post: post.clone(), poll, lasting, at_fault }
+            let at_fault = processor.meter.worked(suspect.used, lasting).then_some(poll.run);
+            Stuck { processor: processor.clone(), poll, lasting, at_fault }
         })
     }
 }
 
 impl Suspect {
-    fn new(post: &Post, poll: &Polling, now: Duration) -> Self {
-        let (mark, number) = (Arc::clone(&post.mark), poll.number);
-        let used = post.meter.used();
+    fn new(processor: &ProcessorHandle, poll: &Polling, now: Duration) -> Self {
+        let (mark, number) = (Arc::clone(&processor.mark), poll.number);
+        let used = processor.meter.used();
         Self {
             mark,
             number,
@@ -108,9 +109,9 @@ impl Suspect {
     }
 }
 
-fn name(post: &Post, poll: &Polling, lasting: Duration) {
+fn name(processor: &ProcessorHandle, poll: &Polling, lasting: Duration) {
     tracing::error!(
-        run = %poll.run, workflow = %poll.workflow, last_durable_call = poll.last_call(), processor = post.place,
+        run = %poll.run, workflow = %poll.workflow, last_durable_call = poll.last_call(), processor = processor.place,
         "a workflow has not yielded for {lasting:?}: its processor's lease is not renewed. Put blocking work and endless \
          loops into activities"
     );
@@ -124,7 +125,7 @@ mod tests {
     use super::*;
     use crate::data::name::Name;
     use crate::testing::run_id;
-    use crate::worker::vitals::Vitals;
+    use crate::worker::status::WorkerStatus;
 
     const BEAT: Duration = Duration::from_secs(2);
     const WARN: Duration = Duration::from_secs(5);
@@ -134,59 +135,59 @@ mod tests {
         Watchdog::new(BEAT, WARN, TTL)
     }
 
-    fn post() -> Post {
-        Post {
+    fn processor() -> ProcessorHandle {
+        ProcessorHandle {
             place: 0,
             mailbox: mpsc::unbounded_channel().0,
             stop: CancellationToken::new(),
             attempts: CancellationToken::new(),
             mark: Arc::default(),
-            vitals: Vitals::new("w", TTL, 1).at(0),
+            status: WorkerStatus::new("w", TTL, 1).at(0),
             meter: Arc::default(),
         }
     }
 
-    fn begin_poll(post: &Post) {
-        post.mark.begin(run_id(7), &Name::from_static("endless"), None);
+    fn begin_poll(processor: &ProcessorHandle) {
+        processor.mark.begin(run_id(7), &Name::from_static("endless"), None);
     }
 
     /// When the watchdog finds that the poll is stuck, if it beats until then.
-    fn stuck_at(watchdog: &mut Watchdog, post: &Post, from: u32, until: u32) -> Vec<u32> {
-        let is_stuck = |beat: &u32| !watchdog.look(BEAT * *beat, std::slice::from_ref(post)).is_empty();
+    fn stuck_at(watchdog: &mut Watchdog, processor: &ProcessorHandle, from: u32, until: u32) -> Vec<u32> {
+        let is_stuck = |beat: &u32| !watchdog.look(BEAT * *beat, std::slice::from_ref(processor)).is_empty();
         (from..until).filter(is_stuck).collect()
     }
 
     #[test]
     fn poll_that_lasts_as_long_as_a_lease_is_stuck_and_that_is_said_once() {
-        let post = post();
-        begin_poll(&post);
-        assert_eq!(stuck_at(&mut watchdog(), &post, 0, 100), [8]);
+        let processor = processor();
+        begin_poll(&processor);
+        assert_eq!(stuck_at(&mut watchdog(), &processor, 0, 100), [8]);
     }
 
     #[test]
     fn polls_that_end_are_not_stuck_however_many_there_are() {
-        let (mut watchdog, post) = (watchdog(), post());
+        let (mut watchdog, processor) = (watchdog(), processor());
         for beat in 0..100 {
-            begin_poll(&post);
-            assert!(stuck_at(&mut watchdog, &post, beat, beat + 1).is_empty());
-            post.mark.end();
+            begin_poll(&processor);
+            assert!(stuck_at(&mut watchdog, &processor, beat, beat + 1).is_empty());
+            processor.mark.end();
         }
     }
 
     #[test]
     fn time_in_which_the_whole_process_was_stopped_is_no_evidence() {
-        let (mut watchdog, post) = (watchdog(), post());
-        begin_poll(&post);
-        assert_eq!(stuck_at(&mut watchdog, &post, 0, 2), [0; 0]);
+        let (mut watchdog, processor) = (watchdog(), processor());
+        begin_poll(&processor);
+        assert_eq!(stuck_at(&mut watchdog, &processor, 0, 2), [0; 0]);
         // An hour later it has been seen for two beats more
-        assert_eq!(stuck_at(&mut watchdog, &post, 1800, 1803), [0; 0]);
-        assert_eq!(stuck_at(&mut watchdog, &post, 1803, 1900), [1805]);
+        assert_eq!(stuck_at(&mut watchdog, &processor, 1800, 1803), [0; 0]);
+        assert_eq!(stuck_at(&mut watchdog, &processor, 1803, 1900), [1805]);
     }
 
     #[test]
     fn replacement_is_not_blamed_for_the_poll_before_it() {
         let mut watchdog = watchdog();
-        let (before, after) = (post(), post());
+        let (before, after) = (processor(), processor());
         begin_poll(&before);
         assert_eq!(stuck_at(&mut watchdog, &before, 0, 9), [8]);
         // Its first poll has the same number

@@ -53,7 +53,7 @@ pub(crate) struct Bed {
 }
 
 impl Bed {
-    /// Surroundings whose time is that of the current runtime, so many times as fast.
+    /// Environment whose time is that of the current runtime, so many times as fast.
     #[expect(clippy::disallowed_methods, reason = "this is where the test's clock comes in")]
     pub(crate) fn new(speed: u32) -> Self {
         let (began, drawn) = (tokio::time::Instant::now(), AtomicU64::new(1));
@@ -72,7 +72,7 @@ impl Bed {
         self
     }
 
-    /// Surroundings under virtual time.
+    /// Environment under virtual time.
     pub(crate) fn virtual_time() -> Self {
         Self::new(1)
     }

@@ -34,7 +34,7 @@ impl Subscriber for Listener {
     }
 
     fn new_span(&self, span: &Attributes<'_>) -> Id {
-        let mut line = Line(format!("{}{{", span.metadata().name()));
+        let mut line = RequestWatch(format!("{}{{", span.metadata().name()));
         span.record(&mut line);
         let mut spans = SPANS.lock().unwrap_or_else(PoisonError::into_inner);
         spans.push(line.0 + " } ");
@@ -51,7 +51,7 @@ impl Subscriber for Listener {
             let spans = entered.iter().map(|id| spans[id.into_u64() as usize - 1].as_str());
             spans.collect::<String>()
         });
-        let mut line = Line(format!("{} {around}", event.metadata().level()));
+        let mut line = RequestWatch(format!("{} {around}", event.metadata().level()));
         event.record(&mut line);
         lock().push(line.0);
     }
@@ -73,9 +73,9 @@ thread_local! {
     static ENTERED: RefCell<Vec<Id>> = const { RefCell::new(Vec::new()) };
 }
 
-struct Line(String);
+struct RequestWatch(String);
 
-impl Visit for Line {
+impl Visit for RequestWatch {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         // Writing to a string does not fail.
         let _ = write!(self.0, " {field}={value:?}");

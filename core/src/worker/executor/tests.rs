@@ -107,10 +107,10 @@ fn executor() -> Executor {
     Executor::new(Arc::new(SystemHost::current()), Arc::default(), 1)
 }
 
-fn leave(executor: &Executor) -> Leave {
+fn permit(executor: &Executor) -> StartPermit {
     let host = Arc::clone(&executor.host);
-    let trust = Trust::new(Arc::clone(&host), Duration::from_secs(600), host.monotonic());
-    Leave { token: CancellationToken::new(), trust: Arc::new(trust) }
+    let trust = LeaseTrust::new(Arc::clone(&host), Duration::from_secs(600), host.monotonic());
+    StartPermit { token: CancellationToken::new(), trust: Arc::new(trust) }
 }
 
 fn begin<A: Activity>(executor: &Executor, activity: A) -> oneshot::Receiver<Attempted> {
@@ -129,7 +129,7 @@ fn begin<A: Activity>(executor: &Executor, activity: A) -> oneshot::Receiver<Att
         scheduled_at: Timestamp::from_micros(0),
     };
     let (reply, answer) = oneshot::channel();
-    executor.execute(&registry, attempt, leave(executor), |attempted| drop(reply.send(attempted)));
+    executor.execute(&registry, attempt, permit(executor), |attempted| drop(reply.send(attempted)));
     answer
 }
 
@@ -210,8 +210,8 @@ async fn step_is_answered_wherever_its_code_panics() {
                 task: Guarded::new(task),
             };
             let (reply, ended) = oneshot::channel();
-            let leave = leave(&executor);
-            executor.execute_step(RunId::from_u128(1), Name::from_static("tested"), step, leave, |result| {
+            let permit = permit(&executor);
+            executor.execute_step(RunId::from_u128(1), Name::from_static("tested"), step, permit, |result| {
                 drop(reply.send(result))
             });
             let failure = answer(ended).await.unwrap_err();

@@ -1,6 +1,7 @@
 //! How a worker's parts are doing: written by their own threads, read by whoever asks for the worker's health. It must
 //! not judge what a user should do about it.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -9,41 +10,86 @@ use crate::data::limits;
 use crate::data::name::Name;
 use crate::host::Host;
 use crate::worker::health::{Health, HealthReason};
-use crate::worker::line::Line;
+use crate::worker::request_watch::RequestWatch;
 use crate::worker::setbacks::served_well;
 
-/// The vital signs of a worker.
+/// Tells a readiness probe how a worker is doing, from any thread: before it runs, while it does, and afterwards. Got
+/// from [`Worker::health`](super::Worker::health). Cheap to clone.
+///
+/// ```
+/// use pgworkflows::{Health, Worker};
+/// use pgworkflows::MemoryStore;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let worker = Worker::builder(MemoryStore::new()).build()?;
+/// let health = worker.health();
+/// // What an HTTP server answers under `/ready`:
+/// let ready = move || match health.check() {
+///     Health::Healthy => (200, "ready".to_owned()),
+///     unwell => (503, unwell.to_string()),
+/// };
+/// assert_eq!(ready(), (503, "starting".to_owned()));
+///
+/// let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+/// let served = tokio::spawn(worker.run_until(async { drop(stopped.await) }));
+/// while ready().0 != 200 {
+///     tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+/// }
+/// drop(stop);
+/// served.await??;
+/// assert_eq!(ready(), (503, "stopped".to_owned()));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct WorkerHealth(pub(super) Arc<WorkerStatus>);
+
+impl WorkerHealth {
+    /// How the worker is doing now. It looks at what the worker's threads noted, and asks nobody.
+    pub fn check(&self) -> Health {
+        self.0.health()
+    }
+}
+
+impl fmt::Debug for WorkerHealth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("WorkerHealth").field(&self.check()).finish()
+    }
+}
+
+/// The status of a worker.
 #[derive(Debug)]
-pub(super) struct Vitals {
+pub(super) struct WorkerStatus {
     worker: String,
     lease_ttl: Duration,
     /// Where time comes from, once the worker runs.
     host: OnceLock<Arc<dyn Host>>,
     /// The request that a worker begins with: about its queue.
-    pub(super) queue: Line,
-    pub(super) heart: Arc<Line>,
+    pub(super) queue: RequestWatch,
+    pub(super) heartbeat: Arc<RequestWatch>,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     /// Those of the processors that serve, by their place.
-    serving: Vec<Arc<ProcessorVitals>>,
+    serving: Vec<Arc<ProcessorStatus>>,
     /// Those of processors whose thread was left behind.
-    left_behind: Vec<Arc<ProcessorVitals>>,
+    left_behind: Vec<Arc<ProcessorStatus>>,
     stopped: bool,
     gave_up: Option<String>,
 }
 
-/// The vital signs of one processor.
+/// The status of one processor.
 #[derive(Debug)]
-pub(crate) struct ProcessorVitals {
+pub(crate) struct ProcessorStatus {
     pub(super) worker: String,
     pub(super) place: usize,
-    pub(super) claim: Line,
-    pub(super) append: Line,
-    pub(super) read: Line,
-    heart: Arc<Line>,
+    pub(super) claim: RequestWatch,
+    pub(super) append: RequestWatch,
+    pub(super) read: RequestWatch,
+    heartbeat: Arc<RequestWatch>,
     state: Mutex<ProcessorState>,
 }
 
@@ -67,39 +113,39 @@ pub(super) struct SlowPoll {
     pub(super) since: Duration,
 }
 
-impl Vitals {
+impl WorkerStatus {
     pub(super) fn new(worker: &str, lease_ttl: Duration, processors: usize) -> Arc<Self> {
-        let vitals = Self {
+        let status = Self {
             worker: worker.to_owned(),
             lease_ttl,
             host: OnceLock::new(),
-            queue: Line::new("the queue cannot be looked up", worker, None),
-            heart: Arc::new(Line::new("a heartbeat goes unanswered", worker, None)),
+            queue: RequestWatch::new("the queue cannot be looked up", worker, None),
+            heartbeat: Arc::new(RequestWatch::new("a heartbeat goes unanswered", worker, None)),
             state: Mutex::default(),
         };
-        let serving = (0..processors).map(|place| vitals.processor(place)).collect();
-        vitals.lock().serving = serving;
-        Arc::new(vitals)
+        let serving = (0..processors).map(|place| status.processor(place)).collect();
+        status.lock().serving = serving;
+        Arc::new(status)
     }
 
-    fn processor(&self, place: usize) -> Arc<ProcessorVitals> {
-        let line = |what| Line::new(what, &self.worker, Some(place));
-        Arc::new(ProcessorVitals {
+    fn processor(&self, place: usize) -> Arc<ProcessorStatus> {
+        let watch = |what| RequestWatch::new(what, &self.worker, Some(place));
+        Arc::new(ProcessorStatus {
             worker: self.worker.clone(),
             place,
-            claim: line("no lease could be claimed"),
-            append: line("an append goes unanswered"),
-            read: line("a read goes unanswered"),
-            heart: Arc::clone(&self.heart),
+            claim: watch("no lease could be claimed"),
+            append: watch("an append goes unanswered"),
+            read: watch("a read goes unanswered"),
+            heartbeat: Arc::clone(&self.heartbeat),
             state: Mutex::default(),
         })
     }
 
     /// The worker begins. It has stopped when the answer is dropped.
-    pub(super) fn begin(self: &Arc<Self>, host: &Arc<dyn Host>) -> Begun {
+    pub(super) fn begin(self: &Arc<Self>, host: &Arc<dyn Host>) -> Running {
         // A worker begins once.
         let _ = self.host.set(Arc::clone(host));
-        Begun(Arc::clone(self))
+        Running(Arc::clone(self))
     }
 
     pub(super) fn stop(&self) {
@@ -110,13 +156,13 @@ impl Vitals {
         self.lock().gave_up.get_or_insert(why);
     }
 
-    /// The signs of the processor at that place.
-    pub(super) fn at(&self, place: usize) -> Arc<ProcessorVitals> {
+    /// The status of the processor at that place.
+    pub(super) fn at(&self, place: usize) -> Arc<ProcessorStatus> {
         Arc::clone(&self.lock().serving[place])
     }
 
-    /// The thread at that place is left behind: the signs of its replacement.
-    pub(super) fn replace(&self, place: usize) -> Arc<ProcessorVitals> {
+    /// The thread at that place is left behind: the status of its replacement.
+    pub(super) fn replace(&self, place: usize) -> Arc<ProcessorStatus> {
         let fresh = self.processor(place);
         let mut state = self.lock();
         let old = std::mem::replace(&mut state.serving[place], Arc::clone(&fresh));
@@ -125,8 +171,8 @@ impl Vitals {
     }
 
     /// A thread that was left behind has ended.
-    pub(super) fn came_back(&self, vitals: &Arc<ProcessorVitals>) {
-        self.lock().left_behind.retain(|left| !Arc::ptr_eq(left, vitals));
+    pub(super) fn came_back(&self, status: &Arc<ProcessorStatus>) {
+        self.lock().left_behind.retain(|left| !Arc::ptr_eq(left, status));
     }
 
     /// All that there is to say.
@@ -143,8 +189,9 @@ impl Vitals {
         if stopped {
             return Health::Stopped;
         }
-        let lines = serving.iter().flat_map(|processor| [&processor.claim, &processor.read]);
-        let silence = lines.chain([&self.queue, &*self.heart]).filter_map(|line| line.silence(now)).max();
+        let watches = serving.iter().flat_map(|processor| [&processor.claim, &processor.read]);
+        let silence =
+            watches.chain([&self.queue, &*self.heartbeat]).filter_map(|watch| watch.silence(now)).max();
         let unreachable = silence.filter(|lasting| *lasting >= limits::UNANSWERED_ERROR);
         let mut reasons: Vec<_> =
             unreachable.map(|lasting| HealthReason::StoreUnreachable { lasting }).into_iter().collect();
@@ -167,15 +214,15 @@ impl Vitals {
 
 /// A worker that has begun.
 #[derive(Debug)]
-pub(super) struct Begun(Arc<Vitals>);
+pub(super) struct Running(Arc<WorkerStatus>);
 
-impl Drop for Begun {
+impl Drop for Running {
     fn drop(&mut self) {
         self.0.stop();
     }
 }
 
-impl ProcessorVitals {
+impl ProcessorStatus {
     /// It serves under a lease from now on.
     pub(super) fn lease_begins(&self, lease: LeaseId, now: Duration) {
         let mut state = self.lock();
@@ -200,14 +247,14 @@ impl ProcessorVitals {
         (state.losses, state.last_loss) = (losses, last);
     }
 
-    /// What the heart sees of its polls.
+    /// What the heartbeat sees of its polls.
     pub(super) fn polls(&self, slow: Option<SlowPoll>) {
         self.lock().poll = slow;
     }
 
     /// Whether heartbeats have gone unanswered for so long.
-    pub(super) fn heart_is_silent(&self, now: Duration, at_least: Duration) -> bool {
-        self.heart.silence(now).is_some_and(|lasting| lasting >= at_least)
+    pub(super) fn heartbeat_is_silent(&self, now: Duration, at_least: Duration) -> bool {
+        self.heartbeat.silence(now).is_some_and(|lasting| lasting >= at_least)
     }
 
     fn unanswered(&self, now: Duration) -> Option<HealthReason> {

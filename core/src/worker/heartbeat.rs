@@ -1,4 +1,4 @@
-//! The heart of a worker process: one statement every few seconds renews all of its leases, looks for work and
+//! The heartbeat of a worker process: one statement every few seconds renews all of its leases, looks for work and
 //! claims free shards. It must not know what a processor does.
 
 use std::sync::Arc;
@@ -16,13 +16,13 @@ use crate::store::error::StoreError;
 use crate::store::lease::{Claim, LeaseTicked, Release, Tick};
 use crate::store::{Hint, Queue, Session, Store};
 use crate::worker::input::{Input, TickReply};
-use crate::worker::line::Line;
-use crate::worker::parts::{Post, Posts};
+use crate::worker::processor_handle::{ProcessorHandle, ProcessorHandles};
+use crate::worker::request_watch::RequestWatch;
 use crate::worker::setbacks::{Loss, waiting_helps};
 use crate::worker::watchdog::{Stuck, Watchdog};
 
-/// What the heart works with.
-pub(crate) struct Heart {
+/// What the heartbeat works with.
+pub(crate) struct Heartbeat {
     pub(super) store: Arc<dyn Store>,
     pub(super) host: Arc<dyn Host>,
     pub(super) clock: Arc<StoreClock>,
@@ -31,19 +31,19 @@ pub(crate) struct Heart {
     pub(super) interval: Duration,
     pub(super) lease_ttl: Duration,
     pub(super) poll_warn: Duration,
-    pub(super) line: Arc<Line>,
-    pub(super) posts: Posts,
+    pub(super) requests: Arc<RequestWatch>,
+    pub(super) processors: ProcessorHandles,
     pub(super) stuck: mpsc::UnboundedSender<Stuck>,
 }
 
 /// A processor that was asked for its part of a heartbeat and has not answered.
 struct Asked {
-    post: Post,
+    processor: ProcessorHandle,
     answer: oneshot::Receiver<TickReply>,
 }
 
-impl Heart {
-    /// Beats until it is told to stop. The error is what its beats met again and again, and waiting does not cure.
+impl Heartbeat {
+    /// Sends heartbeats until it is told to stop. The error is one that recurred and that waiting does not cure.
     pub(super) async fn run(self, stop: CancellationToken) -> Result<(), Error> {
         tokio::select! {
             biased;
@@ -61,7 +61,7 @@ impl Heart {
             let turn = self.turn(&mut session, &mut watchdog, &mut asked);
             let failed = match caught_in(turn).await {
                 Ok(Ok(())) => None,
-                // Its line has told of it.
+                // The watch on its requests has logged it.
                 Ok(Err(error)) if waiting_helps(&error) => None,
                 Ok(Err(error)) => Some(Loss::from(error)),
                 Err(panicked) => {
@@ -75,7 +75,7 @@ impl Heart {
                 tracing::error!(worker = %self.worker, failures, "a heartbeat failed: {failed}");
                 if failures == limits::SETBACKS_MAX {
                     return Error::gave_up(format!(
-                        "the heart of worker `{}` failed {failures} times in a row, last because of this: {failed}",
+                        "the heartbeat of worker `{}` failed {failures} times in a row, last because of this: {failed}",
                         self.worker
                     ));
                 }
@@ -98,18 +98,18 @@ impl Heart {
         watchdog: &mut Watchdog,
         asked: &mut Vec<Asked>,
     ) -> Result<(), StoreError> {
-        let posts = self.posts.get();
-        let replies = self.ask(&posts, asked).await;
-        for stuck in watchdog.look(self.host.monotonic(), &posts) {
+        let processors = self.processors.get();
+        let replies = self.ask(&processors, asked).await;
+        for stuck in watchdog.look(self.host.monotonic(), &processors) {
             self.give_up_on(session, stuck).await;
         }
-        self.line.ask(&*self.host, 0, self.beat(session, &posts, replies)).await
+        self.requests.watch(&*self.host, 0, self.beat(session, &processors, replies)).await
     }
 
     /// A poll has gone on for as long as a lease lasts. Its run gets the strike that its processor cannot give it, and the
     /// shards are free for another.
     async fn give_up_on(&self, session: &mut Option<Box<dyn Session>>, stuck: Stuck) {
-        if let (Some(session), Some(lease)) = (session, stuck.post.vitals.lease()) {
+        if let (Some(session), Some(lease)) = (session, stuck.processor.status.lease()) {
             let release = Release { lease, at_fault: stuck.at_fault };
             if let Err(error) = session.release(&release).await {
                 tracing::warn!(%lease, "the lease of a stuck processor could not be released: {error}");
@@ -121,14 +121,18 @@ impl Heart {
 
     /// Asks every processor for its part, unless it owes an answer. One that does not answer makes no progress: its lease
     /// is not renewed. An answer that comes late, because a poll took long, is good for the next heartbeat.
-    async fn ask(&self, posts: &[Post], asked: &mut Vec<Asked>) -> Vec<(Post, TickReply)> {
-        asked.retain(|asked| posts.iter().any(|post| post.is_same(&asked.post)));
-        for post in posts {
+    async fn ask(
+        &self,
+        processors: &[ProcessorHandle],
+        asked: &mut Vec<Asked>,
+    ) -> Vec<(ProcessorHandle, TickReply)> {
+        asked.retain(|asked| processors.iter().any(|processor| processor.is_same(&asked.processor)));
+        for processor in processors {
             let (reply, answer) = oneshot::channel();
             let tick = Input::Tick { ttl: self.lease_ttl, reply };
-            let owes = asked.iter().any(|asked| post.is_same(&asked.post));
-            if !owes && post.mailbox.send(tick).is_ok() {
-                asked.push(Asked { post: post.clone(), answer });
+            let owes = asked.iter().any(|asked| processor.is_same(&asked.processor));
+            if !owes && processor.mailbox.send(tick).is_ok() {
+                asked.push(Asked { processor: processor.clone(), answer });
             }
         }
         let (mut replies, mut owed) = (Vec::new(), Vec::new());
@@ -137,7 +141,7 @@ impl Heart {
             tokio::select! {
                 biased;
                 // One that has no lease lets the question go.
-                reply = &mut asked.answer => replies.extend(reply.ok().map(|reply| (asked.post, reply))),
+                reply = &mut asked.answer => replies.extend(reply.ok().map(|reply| (asked.processor, reply))),
                 () = &mut patience => {
                     patience = Box::pin(std::future::ready(()));
                     owed.push(asked);
@@ -151,8 +155,8 @@ impl Heart {
     async fn beat(
         &self,
         session: &mut Option<Box<dyn Session>>,
-        posts: &[Post],
-        replies: Vec<(Post, TickReply)>,
+        processors: &[ProcessorHandle],
+        replies: Vec<(ProcessorHandle, TickReply)>,
     ) -> Result<(), StoreError> {
         let session = match session {
             Some(session) => session,
@@ -164,15 +168,15 @@ impl Heart {
         self.clock.answered(ticked.now, &*self.host);
         let mut held = Vec::new();
         let mut unserved = false;
-        for ((post, reply), answer) in replies.into_iter().zip(ticked.leases) {
+        for ((processor, reply), answer) in replies.into_iter().zip(ticked.leases) {
             if answer.held {
-                held.push((reply.shards, post.place, answer.lease));
+                held.push((reply.shards, processor.place, answer.lease));
                 unserved |= usize::from(answer.shards) > reply.shards;
             }
-            tell(&post, reply, answer, sent);
+            tell(&processor, reply, answer, sent);
         }
         if ticked.claimable > 0 || unserved {
-            self.claim(session, posts, held).await?;
+            self.claim(session, processors, held).await?;
         }
         Ok(())
     }
@@ -181,7 +185,7 @@ impl Heart {
     async fn claim(
         &self,
         session: &mut Box<dyn Session>,
-        posts: &[Post],
+        processors: &[ProcessorHandle],
         mut held: Vec<(usize, usize, LeaseId)>,
     ) -> Result<(), StoreError> {
         held.sort_unstable();
@@ -191,10 +195,10 @@ impl Heart {
                 lease: Some(lease),
                 worker: self.worker.clone(),
                 ttl: self.lease_ttl,
-                limit: shards_each(&self.queue, posts.len()),
+                limit: shards_each(&self.queue, processors.len()),
             };
             match session.claim(&claim).await {
-                Ok(claimed) => drop(posts[place].mailbox.send(Input::Claimed(claimed))),
+                Ok(claimed) => drop(processors[place].mailbox.send(Input::Claimed(claimed))),
                 // Its processor learns of that by its own append or by the next heartbeat.
                 Err(StoreError::Fenced { .. }) => {}
                 Err(error) => return Err(error),
@@ -204,10 +208,10 @@ impl Heart {
     }
 }
 
-fn tell(post: &Post, reply: TickReply, answer: LeaseTicked, sent: Duration) {
+fn tell(processor: &ProcessorHandle, reply: TickReply, answer: LeaseTicked, sent: Duration) {
     let input = Input::Ticked { asked: reply.tick, answer, sent };
     // A processor that is gone needs no answer.
-    drop(post.mailbox.send(input));
+    drop(processor.mailbox.send(input));
 }
 
 /// How many shards a processor owns at most, if its process serves the whole queue.

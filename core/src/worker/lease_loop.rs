@@ -16,13 +16,14 @@ use crate::store::Session;
 use crate::store::error::StoreError;
 use crate::store::lease::{Claim, Claimed, Release};
 use crate::worker::backoff::{BACKOFF_MAX, backoff};
-use crate::worker::driver::{Driver, Ended, Surroundings};
+use crate::worker::driver::{Driver, Ended};
+use crate::worker::environment::Environment;
 use crate::worker::input::Input;
 use crate::worker::setbacks::{Loss, Setbacks, waiting_helps};
 
 /// One processor of a worker, before it runs.
-pub(super) struct Serve {
-    pub(super) with: Surroundings,
+pub(super) struct LeaseLoop {
+    pub(super) with: Environment,
     /// Cancelled when the processor is told to stop.
     pub(super) stop: CancellationToken,
     pub(super) config: ProcessorConfig,
@@ -32,14 +33,14 @@ pub(super) struct Serve {
 }
 
 /// A lease, fresh from the store, and what to reach the store by.
-struct Begun {
+struct ClaimedLease {
     claimed: Claimed,
     /// When it was asked for, by the host's clock.
     at: Duration,
     session: Box<dyn Session>,
 }
 
-impl Serve {
+impl LeaseLoop {
     /// Serves until it is told to stop. The error is what it met again and again, and no new beginning cures.
     pub(super) async fn run(self, mut mailbox: mpsc::UnboundedReceiver<Input>) -> Result<(), Error> {
         self.with.meter.begin(&*self.with.host);
@@ -85,11 +86,11 @@ impl Serve {
     }
 
     /// Claims a lease, however long the store is away. The error is another one.
-    async fn begin(&self) -> Result<Begun, Loss> {
+    async fn begin(&self) -> Result<ClaimedLease, Loss> {
         let host = &*self.with.host;
         let mut delays = backoff(host);
         loop {
-            match caught_in(self.with.vitals.claim.ask(host, 0, self.claim())).await? {
+            match caught_in(self.with.status.claim.watch(host, 0, self.claim())).await? {
                 Ok(begun) => return Ok(begun),
                 Err(error) if waiting_helps(&error) => {
                     host.sleep(delays.next().unwrap_or(BACKOFF_MAX)).await;
@@ -99,7 +100,7 @@ impl Serve {
         }
     }
 
-    async fn claim(&self) -> Result<Begun, StoreError> {
+    async fn claim(&self) -> Result<ClaimedLease, StoreError> {
         let mut session = self.with.store.session().await?;
         let at = self.with.host.monotonic();
         let claim = Claim {
@@ -111,18 +112,22 @@ impl Serve {
         };
         let claimed = session.claim(&claim).await?;
         self.with.clock.answered(claimed.now, &*self.with.host);
-        Ok(Begun { claimed, at, session })
+        Ok(ClaimedLease { claimed, at, session })
     }
 
     /// Serves under a lease until it is lost or handed over, and frees it. How that ended, and how long it was served.
-    async fn drive(&self, begun: Begun, mailbox: &mut mpsc::UnboundedReceiver<Input>) -> (Ended, Duration) {
+    async fn drive(
+        &self,
+        begun: ClaimedLease,
+        mailbox: &mut mpsc::UnboundedReceiver<Input>,
+    ) -> (Ended, Duration) {
         let (lease, shards, at) = (begun.claimed.lease, begun.claimed.shards.len(), begun.at);
         tracing::info!(
-            %lease, shards, worker = %self.config.worker, processor = self.with.vitals.place, "lease claimed"
+            %lease, shards, worker = %self.config.worker, processor = self.with.status.place, "lease claimed"
         );
-        self.with.vitals.lease_begins(lease, at);
+        self.with.status.lease_begins(lease, at);
         let ended = self.driven(begun, mailbox).await;
-        self.with.vitals.lease_ends();
+        self.with.status.lease_ends();
         let served = self.with.host.monotonic().saturating_sub(at);
         let at_fault = match &ended {
             Ok(Ended::Lost(Loss::Unrenewed { at_fault })) => *at_fault,
@@ -134,7 +139,7 @@ impl Serve {
 
     async fn driven(
         &self,
-        begun: Begun,
+        begun: ClaimedLease,
         mailbox: &mut mpsc::UnboundedReceiver<Input>,
     ) -> Result<Ended, Panic> {
         let mut driver = caught(|| {
@@ -173,7 +178,7 @@ impl Serve {
         if is_late {
             let why = last.as_deref().unwrap_or("the store does not answer");
             tracing::warn!(
-                %lease, %worker, processor = self.with.vitals.place,
+                %lease, %worker, processor = self.with.status.place,
                 "the lease could not be released in {patience:?}; its shards are free when it expires: {why}"
             );
         }
@@ -181,20 +186,20 @@ impl Serve {
 
     /// Counts a loss and tells of it. How long to rest before the next lease.
     fn set_back(&self, setbacks: &mut Setbacks, loss: &Loss, served: Duration) -> Result<Duration, Error> {
-        let (host, vitals, worker) = (&*self.with.host, &self.with.vitals, &self.config.worker);
-        let processor = vitals.place;
+        let (host, status, worker) = (&*self.with.host, &self.with.status, &self.config.worker);
+        let processor = status.place;
         if let Loss::Panicked(panicked) = &loss {
             host.panicked(&panicked.to_string());
         }
         let is_outage = matches!(loss, Loss::Unrenewed { .. })
-            && vitals.heart_is_silent(host.monotonic(), self.with.lease_ttl / 3);
+            && status.heartbeat_is_silent(host.monotonic(), self.with.lease_ttl / 3);
         if is_outage {
             tracing::warn!(%worker, processor, ?served, "the lease is lost, for the store does not answer");
             return Ok(Duration::ZERO);
         }
         let pause = setbacks.count(loss, served);
         let in_a_row = setbacks.in_a_row();
-        vitals.set_back(in_a_row, loss.to_string());
+        status.set_back(in_a_row, loss.to_string());
         let Some(pause) = pause else {
             return Err(Error::gave_up(format!(
                 "processor {processor} of worker `{worker}` began anew {} times in a row and met what waiting does not \

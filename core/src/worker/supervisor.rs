@@ -12,18 +12,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::data::limits;
 use crate::error::Error;
-use crate::worker::parts::{Parts, Post, Posts};
+use crate::worker::parts::Parts;
+use crate::worker::processor_handle::{ProcessorHandle, ProcessorHandles};
 use crate::worker::threads::Job;
 use crate::worker::watchdog::Stuck;
 
 /// The parts of a worker at work. `L` is what starts one, and `F` what waits for its end: dropping that abandons it.
-pub(super) struct Crew<F, L> {
+pub(super) struct Supervisor<F, L> {
     parts: Parts,
     launch: L,
     members: Vec<Member<F>>,
-    posts: Posts,
+    processors: ProcessorHandles,
     stuck: mpsc::UnboundedReceiver<Stuck>,
-    stop_heart: CancellationToken,
+    stop_heartbeat: CancellationToken,
     /// Those in whose place nobody serves.
     given_up: Vec<Stuck>,
 }
@@ -34,13 +35,13 @@ struct Member<F> {
 }
 
 enum Role {
-    Heart,
-    Processor(Post),
+    Heartbeat,
+    Processor(ProcessorHandle),
     /// Its thread is stuck in a poll, and another has its place.
-    LeftBehind(Post),
+    LeftBehind(ProcessorHandle),
 }
 
-impl<F, L> Crew<F, L>
+impl<F, L> Supervisor<F, L>
 where
     F: Future<Output = Result<(), Error>> + Unpin,
     L: FnMut(Job) -> Result<F, Error>,
@@ -48,26 +49,33 @@ where
     /// Starts all parts.
     pub(super) fn start(parts: Parts, launch: L) -> Result<Self, Error> {
         let (report, stuck) = mpsc::unbounded_channel();
-        let (posts, stop_heart) = (Posts::default(), CancellationToken::new());
-        let mut crew =
-            Self { parts, launch, members: Vec::new(), posts, stuck, stop_heart, given_up: Vec::new() };
-        for place in 0..crew.parts.config.processors {
-            crew.start_processor(place)?;
+        let (processors, stop_heartbeat) = (ProcessorHandles::default(), CancellationToken::new());
+        let mut supervisor = Self {
+            parts,
+            launch,
+            members: Vec::new(),
+            processors,
+            stuck,
+            stop_heartbeat,
+            given_up: Vec::new(),
+        };
+        for place in 0..supervisor.parts.config.processors {
+            supervisor.start_processor(place)?;
         }
-        let heart = crew.parts.heart(crew.posts.clone(), report);
-        let stop = crew.stop_heart.clone();
-        let work = (crew.launch)(Job {
-            name: "pgworkflows-heart".to_owned(),
-            work: Box::new(move || Box::pin(heart.run(stop))),
+        let heartbeat = supervisor.parts.heartbeat(supervisor.processors.clone(), report);
+        let stop = supervisor.stop_heartbeat.clone();
+        let work = (supervisor.launch)(Job {
+            name: "pgworkflows-heartbeat".to_owned(),
+            work: Box::new(move || Box::pin(heartbeat.run(stop))),
             abandoned: Box::pin(async {}),
         })?;
-        crew.members.push(Member { role: Role::Heart, work });
-        Ok(crew)
+        supervisor.members.push(Member { role: Role::Heartbeat, work });
+        Ok(supervisor)
     }
 
     fn start_processor(&mut self, place: usize) -> Result<(), Error> {
-        let (post, serve, mailbox) = self.parts.processor(place);
-        let (host, abandoned) = (Arc::clone(&self.parts.host), post.clone());
+        let (processor, serve, mailbox) = self.parts.processor(place);
+        let (host, abandoned) = (Arc::clone(&self.parts.host), processor.clone());
         let work = (self.launch)(Job {
             name: format!("pgworkflows-{place}"),
             work: Box::new(move || Box::pin(serve.run(mailbox))),
@@ -79,10 +87,10 @@ where
                 }
             }),
         })?;
-        self.members.push(Member { role: Role::Processor(post), work });
-        let mut posts: Vec<Post> = self.processors().cloned().collect();
-        posts.sort_unstable_by_key(|post| post.place);
-        self.posts.set(posts);
+        self.members.push(Member { role: Role::Processor(processor), work });
+        let mut processors: Vec<ProcessorHandle> = self.processors().cloned().collect();
+        processors.sort_unstable_by_key(|processor| processor.place);
+        self.processors.set(processors);
         Ok(())
     }
 
@@ -91,9 +99,9 @@ where
         let served = self.serve_until(shutdown).await;
         if let Err(error) = &served {
             tracing::error!(worker = %self.worker(), "the worker gives up: {error}");
-            self.parts.vitals.give_up(error.to_string());
+            self.parts.status.give_up(error.to_string());
         }
-        self.parts.vitals.stop();
+        self.parts.status.stop();
         self.stop(self.parts.config.shutdown_grace).await;
         served
     }
@@ -105,8 +113,8 @@ where
                 biased;
                 () = &mut shutdown => return Ok(()),
                 (role, ended) = next_end(&mut self.members) => match role {
-                    Role::LeftBehind(post) => self.came_back(&post),
-                    Role::Heart | Role::Processor(_) => {
+                    Role::LeftBehind(processor) => self.came_back(&processor),
+                    Role::Heartbeat | Role::Processor(_) => {
                         ended?;
                         return Err(Error::gave_up("a part of the worker ended, and nobody had told it to"));
                     }
@@ -119,23 +127,23 @@ where
     /// Leaves a thread that does not come back from a poll behind, and starts another in its place: that one claims the
     /// shards as soon as the old lease has expired.
     fn replace(&mut self, stuck: Stuck) -> Result<(), Error> {
-        // It may have come back since the heart looked.
+        // It may have come back since the heartbeat looked.
         if !stuck.goes_on() {
             return Ok(());
         }
         if self.left_behind() >= limits::THREADS_LEFT_BEHIND_MAX {
             return self.give_up_place(stuck);
         }
-        let Stuck { post, poll, lasting, .. } = stuck;
+        let Stuck { processor, poll, lasting, .. } = stuck;
         tracing::error!(
             run = %poll.run, workflow = %poll.workflow, last_durable_call = poll.last_call(),
-            worker = %self.worker(), processor = post.place,
+            worker = %self.worker(), processor = processor.place,
             "a workflow has not yielded for {lasting:?}, so its processor's lease is gone: its thread is left behind, and \
              occupies a core until the process is restarted; another serves in its place"
         );
-        leave_behind(&mut self.members, &post);
-        self.parts.vitals.replace(post.place);
-        self.start_processor(post.place)
+        leave_behind(&mut self.members, &processor);
+        self.parts.status.replace(processor.place);
+        self.start_processor(processor.place)
     }
 
     fn left_behind(&self) -> usize {
@@ -155,47 +163,47 @@ where
             poll.last_call(),
             self.left_behind()
         );
-        tracing::error!(worker = %self.worker(), processor = stuck.post.place, "nobody serves in its place: {why}");
+        tracing::error!(worker = %self.worker(), processor = stuck.processor.place, "nobody serves in its place: {why}");
         self.given_up.push(stuck);
         self.given_up.retain(Stuck::goes_on);
         if self.given_up.len() == self.parts.config.processors { Err(Error::gave_up(why)) } else { Ok(()) }
     }
 
-    fn came_back(&self, post: &Post) {
-        self.parts.vitals.came_back(&post.vitals);
+    fn came_back(&self, processor: &ProcessorHandle) {
+        self.parts.status.came_back(&processor.status);
         tracing::info!(
-            worker = %self.worker(), processor = post.place,
+            worker = %self.worker(), processor = processor.place,
             "the thread that was left behind in a workflow has come back and ended"
         );
     }
 
     /// Hands everything over, and returns when all parts have ended, or when the time for it is over.
     async fn stop(&mut self, grace: Duration) {
-        self.processors().for_each(|post| post.hand_over(grace));
+        self.processors().for_each(|processor| processor.hand_over(grace));
         let patience = grace.saturating_add(limits::SHUTDOWN_HANDOVER);
         let rest = self.parts.host.sleep(patience);
-        let (members, stop_heart) = (&mut self.members, &self.stop_heart);
+        let (members, stop_heartbeat) = (&mut self.members, &self.stop_heartbeat);
         let handed_over = async {
-            // The heart beats until the last processor is done: a grace may be longer than a lease.
+            // Heartbeats go on until the last processor is done: a grace may be longer than a lease.
             while members.iter().any(|member| matches!(member.role, Role::Processor(_))) {
                 told_end(next_end(members).await);
             }
-            stop_heart.cancel();
-            while members.iter().any(|member| matches!(member.role, Role::Heart)) {
+            stop_heartbeat.cancel();
+            while members.iter().any(|member| matches!(member.role, Role::Heartbeat)) {
                 told_end(next_end(members).await);
             }
         };
         let is_late = matches!(select(pin!(handed_over), rest).await, Either::Right(_));
         if is_late {
-            self.processors().for_each(|post| self.cut_short(post, patience));
+            self.processors().for_each(|processor| self.cut_short(processor, patience));
         }
     }
 
     /// Tells of a processor that is not done when the time for a shutdown is over.
-    fn cut_short(&self, post: &Post, patience: Duration) {
-        let (worker, processor) = (self.worker(), post.place);
-        post.attempts.cancel();
-        match post.mark.current() {
+    fn cut_short(&self, handle: &ProcessorHandle, patience: Duration) {
+        let (worker, processor) = (self.worker(), handle.place);
+        handle.attempts.cancel();
+        match handle.mark.current() {
             Some(poll) => tracing::error!(
                 run = %poll.run, workflow = %poll.workflow, last_durable_call = poll.last_call(), worker, processor,
                 "a workflow still has not yielded {patience:?} after the shutdown: its thread is left behind, and occupies \
@@ -210,10 +218,10 @@ where
         }
     }
 
-    fn processors(&self) -> impl Iterator<Item = &Post> {
+    fn processors(&self) -> impl Iterator<Item = &ProcessorHandle> {
         self.members.iter().filter_map(|member| match &member.role {
-            Role::Processor(post) => Some(post),
-            Role::Heart | Role::LeftBehind(_) => None,
+            Role::Processor(processor) => Some(processor),
+            Role::Heartbeat | Role::LeftBehind(_) => None,
         })
     }
 
@@ -245,15 +253,15 @@ fn told_end((_, ended): (Role, Result<(), Error>)) {
     }
 }
 
-/// The processor of that post is another's from now on. It ends as soon as its thread comes back.
-fn leave_behind<F>(members: &mut [Member<F>], post: &Post) {
-    post.hand_over(Duration::ZERO);
-    post.attempts.cancel();
+/// The processor of that processor is another's from now on. It ends as soon as its thread comes back.
+fn leave_behind<F>(members: &mut [Member<F>], processor: &ProcessorHandle) {
+    processor.hand_over(Duration::ZERO);
+    processor.attempts.cancel();
     for member in members {
         if let Role::Processor(there) = &member.role
-            && there.place == post.place
+            && there.place == processor.place
         {
-            member.role = Role::LeftBehind(post.clone());
+            member.role = Role::LeftBehind(processor.clone());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One line to the store: the requests that somebody sends one at a time, and how long they have gone unanswered. It
+//! Requests to the store that are sent one at a time: how long they have gone unanswered. It
 //! says so in the log, and must not know what is asked.
 
 use std::pin::pin;
@@ -12,9 +12,9 @@ use crate::host::Host;
 use crate::store::error::StoreError;
 use crate::worker::setbacks::waiting_helps;
 
-/// A line to the store.
+/// Watches the requests that one part of a worker sends to the store.
 #[derive(Debug)]
-pub(crate) struct Line {
+pub(crate) struct RequestWatch {
     /// What is wrong if no answer comes.
     wrong: &'static str,
     worker: String,
@@ -33,14 +33,14 @@ struct Silence {
     error_at: Duration,
 }
 
-impl Line {
+impl RequestWatch {
     pub(super) fn new(wrong: &'static str, worker: &str, processor: Option<usize>) -> Self {
         Self { wrong, worker: worker.to_owned(), processor, silence: Mutex::default() }
     }
 
     /// Sends a request for which so many runs wait, and says so if its answer is long in coming. Whoever sends it
-    /// again after no answer came says that to the same line.
-    pub(super) async fn ask<T>(
+    /// again after no answer came sends it through the same watch.
+    pub(super) async fn watch<T>(
         &self,
         host: &dyn Host,
         runs: usize,

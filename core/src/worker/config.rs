@@ -1,0 +1,22 @@
+//! What a builder sets of a worker.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::host::Host;
+use crate::processor::ProcessorConfig;
+
+/// What a builder sets.
+#[derive(Clone, Debug)]
+pub(super) struct WorkerConfig {
+    pub(super) queue: String,
+    pub(super) queue_shards: u16,
+    pub(super) processors: usize,
+    pub(super) activities_max: usize,
+    pub(super) lease_ttl: Duration,
+    pub(super) tick_interval: Duration,
+    pub(super) shutdown_grace: Duration,
+    pub(super) poll_warn: Duration,
+    pub(super) processor: ProcessorConfig,
+    pub(super) host: Option<Arc<dyn Host>>,
+}

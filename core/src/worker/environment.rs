@@ -1,0 +1,54 @@
+//! What a processor's thread works with: the store, the host, the executor, and its places in the worker. It must not
+//! know what a driver does with them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::host::{Host, StoreClock};
+use crate::store::Store;
+use crate::store::switchboard::Connection;
+use crate::worker::executor::Executor;
+use crate::worker::input::Input;
+use crate::worker::monitor::Gauge;
+use crate::worker::status::ProcessorStatus;
+use crate::worker::stopwatch::ThreadMeter;
+use crate::workflow::registry::Registry;
+
+/// What a driver works with.
+#[derive(Clone)]
+pub(crate) struct Environment {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) host: Arc<dyn Host>,
+    pub(crate) clock: Arc<StoreClock>,
+    pub(crate) executor: Executor,
+    pub(crate) registry: Registry,
+    pub(crate) lease_ttl: Duration,
+    /// How many runs may be in memory before a client of this process has to submit its starts.
+    pub(crate) runs_max: usize,
+    /// The driver's own mailbox, for the executor's replies.
+    pub(crate) outbox: mpsc::UnboundedSender<Input>,
+    /// The parent of the tokens of all attempts, for whoever gives this thread up.
+    pub(crate) attempts: CancellationToken,
+    pub(crate) gauge: Gauge,
+    pub(crate) status: Arc<ProcessorStatus>,
+    /// The right to try suspects: one for all processors of the process, which die together.
+    pub(crate) trials: Arc<Semaphore>,
+    pub(crate) meter: Arc<ThreadMeter>,
+}
+
+impl Environment {
+    /// A place at the store's switchboard, if it has one.
+    pub(super) fn connect(&self) -> Option<Connection> {
+        let (outbox, gauge, runs_max) = (self.outbox.clone(), self.gauge.clone(), self.runs_max);
+        let take = move |start| {
+            // What does not fit into memory waits in the inbox.
+            if gauge.live_runs() < runs_max {
+                drop(outbox.send(Input::Start(start)));
+            }
+        };
+        Some(self.store.switchboard()?.connect(take))
+    }
+}

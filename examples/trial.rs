@@ -4,8 +4,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use pgworkflows::WorkerBuilder;
 use pgworkflows::prelude::*;
+use pgworkflows::worker::WorkerBuilder;
 
 /// What a customer signs up with.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -7,7 +7,7 @@ use std::hint::black_box;
 
 use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
-use pgworkflows::Payload;
+use pgworkflows::payload::Payload;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use pgworkflows::Timestamp;
+use pgworkflows::id::{AppendNo, EventName, EventSeq, LeaseId, Position, RunId, ShardId};
 use pgworkflows::store::{
     Append, Claim, ClosedRun, ClosedStatus, NewEvent, OpenRow, OpenState, OpenedRun, Session, Store,
 };
-use pgworkflows::{AppendNo, EventName, EventSeq, LeaseId, Position, RunId, ShardId, Timestamp};
 
 use crate::Failure;
 

@@ -76,7 +76,7 @@ async fn run<W: Workflow<Input = u32>>(size: u32, signals: u32) -> Result<RunHis
 
 #[cfg(test)]
 mod tests {
-    use pgworkflows::replay;
+    use pgworkflows::history::replay;
 
     use super::{Kind, record};
     use crate::definitions::{Activities, FanOut, Naps, Signals};

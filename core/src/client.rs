@@ -14,11 +14,6 @@ pub(crate) mod start;
 #[cfg(test)]
 mod tests;
 
-use crate::client::call::Shared;
-use crate::client::info::{HistoryEvent, RunInfo};
-use crate::client::list::ListRuns;
-use crate::client::message::{CancelRun, SendSignal, TerminateRun};
-use crate::client::start::StartRun;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,11 +21,18 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use self::handle::RunHandle;
+use self::call::Shared;
+pub use self::handle::{AwaitResult, RunHandle};
+pub use self::info::{RunInfo, RunStatus, UndeliveredMessage};
+pub use self::list::ListRuns;
+pub use self::message::{CancelRun, SendSignal, TerminateRun};
+pub use self::request::{Prepared, Request};
+pub use self::start::StartRun;
 use crate::data::id::{RunId, ShardId};
 use crate::data::limits;
 use crate::error::Error;
 use crate::history::History;
+use crate::history::event::HistoryEvent;
 use crate::host::{Host, SystemHost};
 use crate::store::Store;
 use crate::workflow::Workflow;

@@ -4,10 +4,10 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
-use crate::data::divergence::Divergence;
-use crate::data::failure::Failure;
+pub use crate::data::divergence::Divergence;
+pub use crate::data::failure::Failure;
 use crate::data::id::{InvalidId, RunId};
-use crate::data::outcome::Uncompensated;
+pub use crate::data::outcome::Uncompensated;
 use crate::data::payload::PayloadError;
 use crate::store::error::StoreError;
 

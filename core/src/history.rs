@@ -1,6 +1,7 @@
 //! A run's history on its own: read from a store, kept in a file, shown as text, and replayed. It must not know
 //! where it came from.
 
+pub(crate) mod event;
 pub(crate) mod file;
 pub(crate) mod replay;
 
@@ -9,13 +10,15 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::event::HistoryEvent;
 use self::file::HistoryFile;
-use self::replay::replay;
-use crate::client::info::HistoryEvent;
+pub use self::replay::{Replayed, replay};
 use crate::data::id::{CommandId, EventSeq, Position, RunId};
+pub use crate::data::outcome::Outcome;
 use crate::data::time::Timestamp;
 use crate::error::Error;
-use crate::log::event::Event;
+pub use crate::log::event::Event;
+pub use crate::log::message_kind::MessageKind;
 use crate::log::wire;
 use crate::log::words::{Span, Words};
 use crate::store::history::{EventRecord, RunHistory};

@@ -4,6 +4,9 @@
 //! side effect. A [`Worker`] executes both; a [`Client`] starts runs, signals them and awaits their results. Where
 //! runs are kept is a store's business: `pgworkflows-postgres`, or `pgworkflows-memory` for tests.
 //!
+//! The names that nearly every program uses are at the root; everything else is in a module by theme. A file with
+//! workflows, activities or clients begins with `use pgworkflows::prelude::*`.
+//!
 //! Whoever changes the library reads on in the order in which data flows: `client` submits a message, `processor`
 //! takes it in, `run` turns it into events, `worker::driver` appends them to the [`store`], and `worker::executor`
 //! executes what they ask for.
@@ -14,74 +17,66 @@ pub mod bench;
 pub mod canary;
 #[cfg(not(feature = "canaries"))]
 mod canary;
-mod client;
+pub mod client;
 mod data;
-mod error;
+pub mod error;
 mod guard;
-mod history;
-mod host;
+pub mod history;
+pub mod host;
 mod log;
 mod processor;
 mod run;
 pub mod store;
 #[cfg(test)]
 mod testing;
-mod worker;
-mod workflow;
+pub mod worker;
+pub mod workflow;
 
-pub use self::client::handle::{AwaitResult, RunHandle};
-pub use self::client::info::{HistoryEvent, RunInfo, RunStatus, UndeliveredMessage};
-pub use self::client::list::ListRuns;
-pub use self::client::message::{CancelRun, SendSignal, TerminateRun};
-pub use self::client::request::{Prepared, Request};
-pub use self::client::start::StartRun;
-pub use self::client::{Client, ClientBuilder};
-pub use self::data::cancellation::Cancellation;
-pub use self::data::divergence::Divergence;
-pub use self::data::failure::Failure;
-pub use self::data::id::{
-    AppendNo, CommandId, EventSeq, InboxNo, InvalidId, LeaseId, MessageId, Position, RunId, ShardId,
-};
+pub use self::client::Client;
+pub use self::client::handle::RunHandle;
+pub use self::data::id::RunId;
 pub use self::data::limits;
-pub use self::data::name::{EventName, Name};
-pub use self::data::options::ActivityOptions;
-pub use self::data::outcome::{Outcome, Uncompensated};
-pub use self::data::payload::{Encoding, Payload, PayloadError};
-pub use self::data::retry::RetryPolicy;
 pub use self::data::time::Timestamp;
 pub use self::error::Error;
-pub use self::history::History;
-pub use self::history::replay::{Replayed, replay};
-pub use self::host::{AttemptFuture, AttemptOf, CpuMeter, Host, SystemHost, ThreadFuture};
-pub use self::log::event::Event;
-pub use self::log::message_kind::MessageKind;
 pub use self::worker::Worker;
-pub use self::worker::builder::WorkerBuilder;
-pub use self::worker::health::{Health, HealthReason};
-pub use self::worker::monitor::WorkerMonitor;
-pub use self::worker::status::WorkerHealth;
 pub use self::workflow::Workflow;
-pub use self::workflow::activity::{Activity, ActivityContext};
-pub use self::workflow::calls::activity::ActivityFuture;
-pub use self::workflow::calls::compensation::Compensation;
-pub use self::workflow::calls::signal::SignalFuture;
-pub use self::workflow::calls::step::StepFuture;
-pub use self::workflow::calls::timeout::{Durable, Timeout};
-pub use self::workflow::calls::timer::TimerFuture;
-pub use self::workflow::calls::when_all::{Branches, Items, Tuple, WhenAll};
+pub use self::workflow::activity::Activity;
 pub use self::workflow::context::Context;
-pub use self::workflow::error::{ActivityError, ActivityResult, OrFail, WorkflowError, WorkflowResult};
 pub use self::workflow::signal::Signal;
 
-/// What a file with workflows and activities needs.
+/// What an activity is: code with side effects, how often it is attempted, and how it fails.
+pub mod activity {
+    pub use crate::data::cancellation::Cancellation;
+    pub use crate::data::options::ActivityOptions;
+    pub use crate::data::retry::RetryPolicy;
+    pub use crate::workflow::activity::{Activity, ActivityContext};
+    pub use crate::workflow::error::{ActivityError, ActivityResult};
+}
+
+/// Ids, counters and names, each a type of its own.
+pub mod id {
+    pub use crate::data::id::{
+        AppendNo, CommandId, EventSeq, InboxNo, InvalidId, LeaseId, MessageId, Position, RunId, ShardId,
+    };
+    pub use crate::data::name::{EventName, Name};
+}
+
+/// Inputs, results and the contents of signals, as the bytes that a store keeps.
+pub mod payload {
+    pub use crate::data::payload::{Encoding, Payload, PayloadError};
+}
+
+/// The names that most files need: bring them in with `use pgworkflows::prelude::*`.
 pub mod prelude {
     pub use std::time::Duration;
 
     pub use async_trait::async_trait;
     pub use serde::{Deserialize, Serialize};
 
-    pub use crate::{
-        Activity, ActivityContext, ActivityError, ActivityOptions, ActivityResult, Client, Context, Durable,
-        OrFail, RetryPolicy, Signal, Workflow, WorkflowError, WorkflowResult,
+    pub use crate::activity::{
+        Activity, ActivityContext, ActivityError, ActivityOptions, ActivityResult, RetryPolicy,
     };
+    pub use crate::client::Client;
+    pub use crate::worker::Worker;
+    pub use crate::workflow::{Context, Durable, OrFail, Signal, Workflow, WorkflowError, WorkflowResult};
 }

@@ -33,12 +33,15 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use self::builder::WorkerBuilder;
+pub use self::builder::WorkerBuilder;
 use self::config::WorkerConfig;
 use self::executor::Executor;
-use self::monitor::{Gauge, WorkerMonitor};
+pub use self::health::{Health, HealthReason};
+use self::monitor::Gauge;
+pub use self::monitor::WorkerMonitor;
 use self::parts::Parts;
-use self::status::{WorkerHealth, WorkerStatus};
+pub use self::status::WorkerHealth;
+use self::status::WorkerStatus;
 use self::supervisor::Supervisor;
 use crate::error::Error;
 use crate::guard::caught_in;

@@ -17,8 +17,16 @@ use std::future::Future;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use self::context::Context;
-use self::error::WorkflowResult;
+pub use self::calls::activity::ActivityFuture;
+pub use self::calls::compensation::Compensation;
+pub use self::calls::signal::SignalFuture;
+pub use self::calls::step::StepFuture;
+pub use self::calls::timeout::{Durable, Timeout};
+pub use self::calls::timer::TimerFuture;
+pub use self::calls::when_all::{Branches, Items, Tuple, WhenAll};
+pub use self::context::Context;
+pub use self::error::{OrFail, WorkflowError, WorkflowResult};
+pub use self::signal::Signal;
 
 /// Deterministic code that survives its process: a plain `async fn`, replayed from the log after a crash.
 ///

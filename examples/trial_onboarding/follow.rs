@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use pgworkflows::{Error, Event, RunHandle, RunStatus};
+use pgworkflows::client::RunStatus;
+use pgworkflows::history::Event;
+use pgworkflows::{Error, RunHandle};
 use pgworkflows_examples::trial::TrialOnboarding;
 
 use super::say;

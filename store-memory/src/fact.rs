@@ -1,8 +1,9 @@
 //! What really happened in a store, whatever its callers were told: for whoever watches from outside. It must not
 //! know why anybody asks.
 
+use pgworkflows_core::Timestamp;
+use pgworkflows_core::id::{LeaseId, ShardId};
 use pgworkflows_core::store::{Append, MessageRef, Submission};
-use pgworkflows_core::{LeaseId, ShardId, Timestamp};
 
 /// Something that happened, once and at once.
 #[derive(Clone, Debug, PartialEq, Eq)]

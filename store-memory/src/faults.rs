@@ -18,11 +18,12 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 
+use pgworkflows_core::Timestamp;
+use pgworkflows_core::id::{EventSeq, RunId};
 use pgworkflows_core::store::{
     Append, Claim, Due, Hint, InboxRead, Load, Release, RunFilter, RunPage, StoreError, Submission, Tick,
     Unparked,
 };
-use pgworkflows_core::{EventSeq, RunId, Timestamp};
 
 pub(crate) use self::bytes::Carries;
 pub use self::seeded::{FaultCounts, FaultWeights, SeededFaults};

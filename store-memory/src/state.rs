@@ -14,11 +14,12 @@ mod submit;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use pgworkflows_core::Timestamp;
+use pgworkflows_core::id::{AppendNo, LeaseId, Position, RunId, ShardId};
 use pgworkflows_core::store::{
     ClosedRun, DueMark, EventRecord, Hint, InboxPage, InboxRead, OpenRow, OpenState, Queue, StoreError,
     Suspect, Undelivered,
 };
-use pgworkflows_core::{AppendNo, LeaseId, Position, RunId, ShardId, Timestamp};
 
 use self::inbox::Inbox;
 use self::submit::RunKey;

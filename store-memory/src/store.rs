@@ -10,11 +10,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
+use pgworkflows_core::Timestamp;
+use pgworkflows_core::id::{EventSeq, RunId};
 use pgworkflows_core::store::{
     ClosedRun, EventRecord, Hint, Queue, RunDescription, RunFilter, RunPage, Session, Store, StoreError,
     StoreQuery, Submission, Submitted, Switchboard,
 };
-use pgworkflows_core::{EventSeq, RunId, Timestamp};
 use tokio::sync::{Notify, broadcast};
 
 use self::call::Lingering;

@@ -12,12 +12,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::{claim, empty_append, event, reference, signal, start};
+use pgworkflows_core::Timestamp;
+use pgworkflows_core::id::{AppendNo, EventSeq, LeaseId, MessageId, Position, RunId, ShardId};
 use pgworkflows_core::store::{
     Append, Claim, ClosedRun, ClosedStatus, InboxCursor, InboxMessage, InboxRead, LeaseTick, Load, OpenRow,
     Release, RunFilter, RunHistory, RunPage, Session, Store, StoreError, Submission, Submitted, Tick,
     UpdatedRun,
 };
-use pgworkflows_core::{AppendNo, EventSeq, LeaseId, MessageId, Position, RunId, ShardId, Timestamp};
 use pgworkflows_memory::{FaultWeights, ManualClock, MemoryStore, SeededFaults};
 use proptest::prelude::*;
 

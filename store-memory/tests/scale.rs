@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::{empty_append, event, run, shards};
+use pgworkflows_core::Timestamp;
+use pgworkflows_core::id::{EventSeq, Position};
 use pgworkflows_core::store::{
     Due, DueMark, InboxCursor, LeaseTick, OpenRow, OpenState, OpenedRun, Tick, Unparked,
 };
-use pgworkflows_core::{EventSeq, Position, Timestamp};
 use pgworkflows_memory::{ManualClock, MemoryStore};
 
 const TTL: Duration = Duration::from_secs(10);

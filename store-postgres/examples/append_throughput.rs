@@ -13,12 +13,11 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use pgworkflows_core::Timestamp;
+use pgworkflows_core::id::{AppendNo, EventName, EventSeq, LeaseId, MessageId, Position, RunId, ShardId};
 use pgworkflows_core::store::{
     Append, Claim, ClosedRun, ClosedStatus, InboxCursor, InboxRead, MessageRef, NewEvent, NewRun, OpenRow,
     OpenState, OpenedRun, Session, Store, Submission, UpdatedRun,
-};
-use pgworkflows_core::{
-    AppendNo, EventName, EventSeq, LeaseId, MessageId, Position, RunId, ShardId, Timestamp,
 };
 use pgworkflows_postgres::PostgresStore;
 use sqlx::{Connection, PgConnection};

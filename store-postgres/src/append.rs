@@ -152,8 +152,9 @@ fn bind_messages(
 
 #[cfg(test)]
 mod tests {
+    use pgworkflows_core::Timestamp;
+    use pgworkflows_core::id::{AppendNo, EventName, EventSeq, LeaseId, Position, ShardId};
     use pgworkflows_core::store::NewEvent;
-    use pgworkflows_core::{AppendNo, EventName, EventSeq, LeaseId, Position, ShardId, Timestamp};
 
     use super::*;
 

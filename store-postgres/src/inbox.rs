@@ -1,8 +1,8 @@
 //! Reading the inbox by snapshots: every message exactly once, in an order that respects every client.
 
 use bytes::Bytes;
+use pgworkflows_core::id::{InboxNo, MessageId};
 use pgworkflows_core::store::{InboxMessage, InboxPage, InboxRead, StoreError};
-use pgworkflows_core::{InboxNo, MessageId};
 use sqlx::postgres::{PgArguments, PgRow, Postgres};
 use sqlx::query::Query;
 use sqlx::types::Uuid;

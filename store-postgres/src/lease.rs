@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
+use pgworkflows_core::Timestamp;
+use pgworkflows_core::id::{LeaseId, Position, RunId, ShardId};
 use pgworkflows_core::store::{
     Claim, Claimed, ClaimedShard, Hint, LeaseTick, LeaseTicked, Queue, Release, StoreError, Suspect, Tick,
     Ticked,
 };
-use pgworkflows_core::{LeaseId, Position, RunId, ShardId, Timestamp};
 use sqlx::postgres::{PgBindIterExt, PgRow};
 
 use crate::cursor::Cursor;

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use pgworkflows_core::id::{EventSeq, RunId};
 use pgworkflows_core::store::{
     Bodies, ClosedRun, EventRecord, OpenRow, RunDescription, RunFilter, RunPage, StoreError, StoreQuery,
     Undelivered,
 };
-use pgworkflows_core::{EventSeq, RunId};
 use sqlx::postgres::{PgBindIterExt, PgRow};
 
 use crate::PostgresStore;

@@ -1,9 +1,10 @@
 //! Recovery and waking: which runs to load, their histories, and parked runs by their deadlines.
 
+use pgworkflows_core::Timestamp;
+use pgworkflows_core::id::{EventName, EventSeq, Position, RunId};
 use pgworkflows_core::store::{
     Bodies, Due, DueMark, DueRuns, EventRecord, Load, Loaded, RunHistory, StoreError, Unparked,
 };
-use pgworkflows_core::{EventName, EventSeq, Position, RunId, Timestamp};
 use sqlx::postgres::{PgBindIterExt, PgRow};
 
 use crate::session::PostgresSession;

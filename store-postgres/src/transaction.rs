@@ -2,8 +2,9 @@
 //! submission travels, and not what it asks for.
 
 use futures::future::BoxFuture;
+use pgworkflows_core::Error;
+use pgworkflows_core::client::{Prepared, Request};
 use pgworkflows_core::store::StoreError;
-use pgworkflows_core::{Error, Prepared, Request};
 use sqlx::PgConnection;
 
 use crate::store::PostgresStore;

@@ -1,8 +1,9 @@
 //! How the seam's ids, numbers and times travel to and from the database. It knows no table.
 
 use bytes::Bytes;
+use pgworkflows_core::Timestamp;
+use pgworkflows_core::id::{MessageId, RunId, ShardId};
 use pgworkflows_core::store::{ClosedStatus, OpenState, StoreError, SuspectStage};
-use pgworkflows_core::{MessageId, RunId, ShardId, Timestamp};
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
 use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgRow, PgTypeInfo, PgValueRef, Postgres};

@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-use pgworkflows_core::{Divergence, Failure};
+use pgworkflows_core::error::{Divergence, Failure};
 
 /// What went wrong in a test: an error of the engine, as in production, or one of the test itself. Ask it what kind
 /// it is.
@@ -98,8 +98,8 @@ impl From<pgworkflows_core::Error> for Error {
     }
 }
 
-impl From<pgworkflows_core::InvalidId> for Error {
-    fn from(error: pgworkflows_core::InvalidId) -> Self {
+impl From<pgworkflows_core::id::InvalidId> for Error {
+    fn from(error: pgworkflows_core::id::InvalidId) -> Self {
         pgworkflows_core::Error::from(error).into()
     }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
-use pgworkflows_core::{Activity, ActivityContext, ActivityError, ActivityResult};
+use pgworkflows_core::Activity;
+use pgworkflows_core::activity::{ActivityContext, ActivityError, ActivityResult};
 
 use crate::world::Calls;
 

@@ -6,7 +6,9 @@ mod check;
 use std::fs;
 use std::path::Path;
 
-use pgworkflows_core::{Divergence, History, Replayed, Workflow};
+use pgworkflows_core::Workflow;
+use pgworkflows_core::error::Divergence;
+use pgworkflows_core::history::{History, Replayed};
 
 pub use self::check::ReplayCheck;
 use crate::error::Error;
@@ -40,7 +42,7 @@ use crate::error::Error;
 /// workflow, of a newer build, one that is not whole, and one that is damaged.
 pub fn replay<W: Workflow>(history: &History) -> Result<Replayed, Error> {
     match history.workflow() {
-        Some(workflow) if workflow == W::NAME => replay_with(history, pgworkflows_core::replay::<W>),
+        Some(workflow) if workflow == W::NAME => replay_with(history, pgworkflows_core::history::replay::<W>),
         Some(workflow) => Err(Error::invalid(format!(
             "the history of run {} is one of workflow `{workflow}`, and workflow `{}` was to replay it; replay it with \
              the type of `{workflow}`",
@@ -48,7 +50,7 @@ pub fn replay<W: Workflow>(history: &History) -> Result<Replayed, Error> {
             W::NAME
         ))),
         // The engine says what is wrong with a history that does not begin as one does.
-        None => replay_with(history, pgworkflows_core::replay::<W>),
+        None => replay_with(history, pgworkflows_core::history::replay::<W>),
     }
 }
 

@@ -21,7 +21,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use pgworkflows_core::{Client, Timestamp, Worker, WorkerBuilder, WorkerMonitor};
+use pgworkflows_core::worker::{WorkerBuilder, WorkerMonitor};
+use pgworkflows_core::{Client, Timestamp, Worker};
 use pgworkflows_memory::{Clock, Faults, MemoryStore};
 
 pub(crate) use self::calls::{Call, Calls};

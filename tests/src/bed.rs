@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pgworkflows::store::Store;
-use pgworkflows::{Client, MemoryStore, PostgresStore, Worker, WorkerBuilder};
+use pgworkflows::worker::WorkerBuilder;
+use pgworkflows::{Client, MemoryStore, PostgresStore, Worker};
 use pgworkflows_pg_harness::{Database, Postgres};
 
 use crate::outage::Outage;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use pgworkflows::{ActivityContext, ActivityResult};
+use pgworkflows::activity::{ActivityContext, ActivityResult};
 
 /// What an activity of a test does: the test hands it in.
 pub struct Act<I, O>(Arc<dyn Fn(ActivityContext, I) -> BoxFuture<'static, ActivityResult<O>> + Send + Sync>);
@@ -44,7 +44,7 @@ macro_rules! workflow {
             async fn run(
                 $ctx: ::pgworkflows::Context,
                 $input: Self::Input,
-            ) -> ::pgworkflows::WorkflowResult<Self::Output> {
+            ) -> ::pgworkflows::workflow::WorkflowResult<Self::Output> {
                 $code
             }
         }
@@ -60,8 +60,10 @@ macro_rules! activity {
         pub(crate) struct $name($crate::Act<$in, $out>);
 
         impl $name {
-            pub(crate) fn that<F: Future<Output = ::pgworkflows::ActivityResult<$out>> + Send + 'static>(
-                act: impl Fn(::pgworkflows::ActivityContext, $in) -> F + Send + Sync + 'static,
+            pub(crate) fn that<
+                F: Future<Output = ::pgworkflows::activity::ActivityResult<$out>> + Send + 'static,
+            >(
+                act: impl Fn(::pgworkflows::activity::ActivityContext, $in) -> F + Send + Sync + 'static,
             ) -> Self {
                 Self($crate::Act::new(act))
             }
@@ -75,9 +77,9 @@ macro_rules! activity {
 
             async fn execute(
                 &self,
-                ctx: ::pgworkflows::ActivityContext,
+                ctx: ::pgworkflows::activity::ActivityContext,
                 input: Self::Input,
-            ) -> ::pgworkflows::ActivityResult<Self::Output> {
+            ) -> ::pgworkflows::activity::ActivityResult<Self::Output> {
                 self.0.call(ctx, input).await
             }
         }

@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use pgworkflows::{ActivityContext, ActivityResult, Event, RunHandle, Workflow};
+use pgworkflows::activity::{ActivityContext, ActivityResult};
+use pgworkflows::history::Event;
+use pgworkflows::{RunHandle, Workflow};
 use tokio::sync::watch;
 use tokio::time::Instant;
 

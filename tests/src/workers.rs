@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use pgworkflows::{Error, Worker, WorkerMonitor};
+use pgworkflows::worker::WorkerMonitor;
+use pgworkflows::{Error, Worker};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 

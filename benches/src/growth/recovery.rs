@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use pgworkflows::Worker;
 use pgworkflows::prelude::*;
 use pgworkflows::store::OpenState;
-use pgworkflows::{Worker, WorkerMonitor};
+use pgworkflows::worker::WorkerMonitor;
 use tokio::sync::oneshot;
 
 use super::Field;

@@ -14,12 +14,13 @@ use tokio::sync::oneshot;
 
 use crate::client::call::Shared as ClientShared;
 use crate::client::closed::terminal_event;
-use crate::client::info::{HistoryEvent, RunInfo, RunStatus};
+use crate::client::info::{RunInfo, RunStatus};
 use crate::client::message::{CancelRun, SendSignal, TerminateRun};
 use crate::data::id::RunId;
 use crate::data::limits;
 use crate::error::Error;
 use crate::history::History;
+use crate::history::event::HistoryEvent;
 use crate::log::event::Event;
 use crate::store::append::ClosedRun;
 use crate::store::error::StoreError;

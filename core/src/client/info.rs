@@ -4,15 +4,13 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
 use crate::client::closed::terminal_event;
-use crate::data::id::{EventSeq, RunId};
+use crate::data::id::RunId;
 use crate::data::payload::Payload;
 use crate::error::Error;
 use crate::log::event::Event;
 use crate::log::message::Message;
 use crate::log::wire;
 use crate::store::append::{ClosedRun, ClosedStatus, OpenRow, OpenState};
-use crate::store::error::StoreError;
-use crate::store::history::EventRecord;
 use crate::store::query::{RunDescription, Undelivered};
 
 /// What a run is doing, or how it ended.
@@ -152,29 +150,5 @@ fn describe_message(body: &Bytes) -> (String, Option<Payload>) {
         Ok(Message::Cancel { reason: Some(reason) }) => (format!("cancellation: {reason}"), None),
         Ok(Message::Terminate { reason }) => (format!("termination: {reason}"), None),
         Err(error) => (format!("a message of {} bytes that cannot be read: {error}", body.len()), None),
-    }
-}
-
-/// Something that happened to a run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct HistoryEvent {
-    /// Its number within the run.
-    pub seq: EventSeq,
-    /// When it happened.
-    pub at: DateTime<Utc>,
-    /// What happened.
-    pub event: Event,
-}
-
-impl HistoryEvent {
-    pub(crate) fn read(run: RunId, record: EventRecord) -> Result<Self, Error> {
-        let event = wire::decode_event(record.name.as_str(), &record.body).map_err(|error| {
-            StoreError::corrupt(format!(
-                "event {} of run {run}, `{}`, cannot be read: {error}; use the build that wrote it, or a newer one",
-                record.seq, record.name
-            ))
-        })?;
-        Ok(Self { seq: record.seq, at: record.at.into(), event })
     }
 }

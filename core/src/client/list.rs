@@ -22,7 +22,8 @@ const PAGE_RUNS: u32 = 100;
 /// A list of runs, the newest first: await it for one page, or take them all from [`ListRuns::stream`].
 ///
 /// ```
-/// # use pgworkflows::{Client, Error, RunStatus};
+/// # use pgworkflows::{Client, Error};
+/// # use pgworkflows::client::RunStatus;
 /// async fn print_stalled(client: &Client) -> Result<(), Error> {
 ///     for run in client.list().workflow("reminder").status(RunStatus::Stalled).await? {
 ///         println!("{}: {}", run.run_id, run.waiting_on.unwrap_or_default());

@@ -16,7 +16,7 @@ use crate::store::inbox::{Submission, Submitted};
 ///
 /// ```
 /// use pgworkflows::prelude::*;
-/// use pgworkflows::Request;
+/// use pgworkflows::client::Request;
 /// use pgworkflows::MemoryStore;
 /// # struct Reminder;
 /// # impl Workflow for Reminder {

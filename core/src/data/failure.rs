@@ -18,7 +18,7 @@ pub(crate) const UNNAMED: &str = "error";
 ///
 /// ```
 /// let denied = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
-/// let failure = pgworkflows::Failure::from_error(&denied);
+/// let failure = pgworkflows::error::Failure::from_error(&denied);
 /// assert_eq!(failure.to_string(), "permission denied (std::io::error::Error)");
 /// ```
 #[derive(Clone, PartialEq, Eq)]
@@ -123,7 +123,7 @@ impl Failure {
     }
 }
 
-/// So that a failure which was recorded before can be passed on as it is, by [`OrFail::or_fail`](crate::OrFail::or_fail).
+/// So that a failure which was recorded before can be passed on as it is, by [`OrFail::or_fail`](crate::workflow::error::OrFail::or_fail).
 impl AsRef<dyn StdError + Send + Sync> for Failure {
     fn as_ref(&self) -> &(dyn StdError + Send + Sync + 'static) {
         self

@@ -30,7 +30,8 @@ impl std::error::Error for InvalidId {}
 /// ```
 ///
 /// ```
-/// use pgworkflows::{RunId, ShardId, Timestamp};
+/// use pgworkflows::Timestamp;
+/// use pgworkflows::id::{RunId, ShardId};
 ///
 /// let born = Timestamp::from_micros(1_700_000_000_000_000);
 /// let id = RunId::new(born, ShardId::new(17)?, 42);

@@ -12,7 +12,7 @@ use smol_str::SmolStr;
 /// One of at most 23 bytes is held in place; a longer one that was read is shared by its clones.
 ///
 /// ```
-/// use pgworkflows::Name;
+/// use pgworkflows::id::Name;
 ///
 /// const CHARGE: Name = Name::from_static("charge-card");
 /// assert_eq!(CHARGE, Name::from("charge-card"));

@@ -41,12 +41,12 @@ impl Encoding {
 /// read again is refused before anything hangs on it, as [`Payload::encode`] says, with the path of the field.
 ///
 /// ```
-/// use pgworkflows::Payload;
+/// use pgworkflows::payload::Payload;
 ///
 /// let payload = Payload::encode(&("Acme", 3))?;
 /// assert_eq!(payload.decode::<(String, u8)>()?, ("Acme".to_owned(), 3));
 /// assert!(payload.decode::<bool>().unwrap_err().to_string().contains("bool"));
-/// # Ok::<(), pgworkflows::PayloadError>(())
+/// # Ok::<(), pgworkflows::payload::PayloadError>(())
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Payload {

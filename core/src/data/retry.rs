@@ -9,7 +9,7 @@ use std::time::Duration;
 ///
 /// ```
 /// use std::time::Duration;
-/// use pgworkflows::RetryPolicy;
+/// use pgworkflows::activity::RetryPolicy;
 ///
 /// let policy = RetryPolicy::exponential()
 ///     .initial(Duration::from_millis(200))
@@ -70,7 +70,7 @@ impl RetryPolicy {
     /// [`std::any::type_name`] gives it too. What a failure was caused by is not looked at.
     ///
     /// ```
-    /// # use pgworkflows::RetryPolicy;
+    /// # use pgworkflows::activity::RetryPolicy;
     /// let policy = RetryPolicy::exponential()
     ///     .non_retryable(["card-declined", std::any::type_name::<std::io::Error>()]);
     /// # let _ = policy;

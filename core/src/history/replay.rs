@@ -54,7 +54,7 @@ pub struct Replayed {
 ///
 /// fn holds(histories: &[RunHistory]) -> Result<(), pgworkflows::Error> {
 ///     for history in histories {
-///         pgworkflows::replay::<Reminder>(history)?;
+///         pgworkflows::history::replay::<Reminder>(history)?;
 ///     }
 ///     Ok(())
 /// }

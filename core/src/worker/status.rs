@@ -17,7 +17,8 @@ use crate::worker::setbacks::served_well;
 /// from [`Worker::health`](super::Worker::health). Cheap to clone.
 ///
 /// ```
-/// use pgworkflows::{Health, Worker};
+/// use pgworkflows::Worker;
+/// use pgworkflows::worker::Health;
 /// use pgworkflows::MemoryStore;
 ///
 /// # #[tokio::main(flavor = "current_thread")]

@@ -134,7 +134,7 @@ pub type ActivityResult<T> = Result<T, ActivityError>;
 /// `Box<dyn Error + Send + Sync>`, by [`.or_fail()?`](crate::workflow::error::OrFail).
 ///
 /// ```
-/// use pgworkflows::{ActivityError, ActivityResult};
+/// use pgworkflows::activity::{ActivityError, ActivityResult};
 ///
 /// fn parse(amount: &str) -> ActivityResult<u64> {
 ///     Ok(amount.parse::<u64>().map_err(ActivityError::non_retryable)?)

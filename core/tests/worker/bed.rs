@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use pgworkflows::host::{CpuMeter, Host};
 use pgworkflows::prelude::*;
-use pgworkflows::{CpuMeter, Error, Host, Timestamp, Worker, WorkerBuilder};
+use pgworkflows::worker::WorkerBuilder;
+use pgworkflows::{Error, Timestamp, Worker};
 use pgworkflows_memory::{Clock, MemoryStore};
 
 use crate::faults::Misbehaviour;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use pgworkflows::Host;
+use pgworkflows::host::Host;
 use pgworkflows_memory::{Call, Fault, FaultPoint, Faults, Stage};
 
 /// What happens to a call, by its kind.

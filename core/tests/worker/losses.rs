@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use futures::future::pending;
+use pgworkflows::limits;
 use pgworkflows::store::StoreError;
-use pgworkflows::{Health, HealthReason, limits};
+use pgworkflows::worker::{Health, HealthReason};
 use pgworkflows_memory::Fault;
 
 use crate::bed::{Bed, Greet};

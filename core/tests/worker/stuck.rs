@@ -4,8 +4,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures::future::pending;
+use pgworkflows::client::RunStatus;
+use pgworkflows::limits;
 use pgworkflows::prelude::*;
-use pgworkflows::{Health, HealthReason, RunStatus, limits};
+use pgworkflows::worker::{Health, HealthReason};
 
 use crate::bed::{Bed, Greet};
 use crate::logs;

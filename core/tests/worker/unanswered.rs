@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use futures::future::pending;
-use pgworkflows::{Health, HealthReason, limits};
+use pgworkflows::limits;
+use pgworkflows::worker::{Health, HealthReason};
 use pgworkflows_memory::Fault;
 
 use crate::bed::{Bed, Greet};

@@ -4,11 +4,12 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
+use pgworkflows_core::Timestamp;
+use pgworkflows_core::id::{AppendNo, EventSeq, Position, RunId, ShardId};
 use pgworkflows_core::store::{
     Append, Appended, ClosedRun, EventRecord, Hint, MessageRef, NewEvent, OpenRow, OpenState, StoreError,
     Undelivered,
 };
-use pgworkflows_core::{AppendNo, EventSeq, Position, RunId, ShardId, Timestamp};
 
 use super::lease::fenced;
 use super::{Row, Run, State};

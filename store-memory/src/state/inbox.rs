@@ -12,10 +12,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use bytes::Bytes;
+use pgworkflows_core::Timestamp;
+use pgworkflows_core::id::{InboxNo, MessageId, RunId, ShardId};
 use pgworkflows_core::store::{
     InboxCursor, InboxMessage, InboxPage, InboxRead, MessageRef, StoreError, Submission,
 };
-use pgworkflows_core::{InboxNo, MessageId, RunId, ShardId, Timestamp};
 
 use super::merge::merge;
 

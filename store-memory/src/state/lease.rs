@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use pgworkflows_core::Timestamp;
+use pgworkflows_core::id::{AppendNo, LeaseId, RunId, ShardId};
 use pgworkflows_core::store::{
     Claim, Claimed, ClaimedShard, Hint, LeaseTick, LeaseTicked, Release, StoreError, Suspect, SuspectStage,
     Tick, Ticked,
 };
-use pgworkflows_core::{AppendNo, LeaseId, RunId, ShardId, Timestamp};
 
 use super::{Lease, Row, Run, Shard, State};
 use crate::fact::Fact;

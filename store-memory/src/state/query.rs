@@ -1,8 +1,8 @@
 //! What people ask: descriptions, lists, histories. It may look at every run there is, since people wait longer
 //! than processors.
 
+use pgworkflows_core::id::{EventSeq, RunId};
 use pgworkflows_core::store::{ClosedRun, EventRecord, RunDescription, RunFilter, RunPage};
-use pgworkflows_core::{EventSeq, RunId};
 
 use super::{Row, Run, State};
 

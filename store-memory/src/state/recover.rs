@@ -3,8 +3,9 @@
 
 use std::ops::Bound;
 
+use pgworkflows_core::Timestamp;
+use pgworkflows_core::id::{Position, RunId, ShardId};
 use pgworkflows_core::store::{Due, DueMark, DueRuns, EventRecord, Load, Loaded, RunHistory, Unparked};
-use pgworkflows_core::{Position, RunId, ShardId, Timestamp};
 
 use super::State;
 use super::merge::merge;

@@ -7,10 +7,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use pgworkflows_core::id::{InboxNo, MessageId, RunId};
 use pgworkflows_core::store::{
     Hint, MessageRef, NewRun, OpenRow, OpenState, StoreError, Submission, Submitted,
 };
-use pgworkflows_core::{InboxNo, MessageId, RunId};
 
 use super::{Row, Run, State};
 use crate::fact::Fact;

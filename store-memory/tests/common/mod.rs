@@ -2,12 +2,11 @@
 #![expect(dead_code, reason = "each test file uses the part that it needs")]
 
 use bytes::Bytes;
+use pgworkflows_core::Timestamp;
+use pgworkflows_core::id::{AppendNo, EventName, EventSeq, LeaseId, MessageId, Position, RunId, ShardId};
 use pgworkflows_core::store::{
     Append, Claim, Claimed, InboxCursor, InboxMessage, InboxRead, MessageRef, NewEvent, NewRun, OpenRow,
     OpenedRun, Session, Store, StoreError, Submission,
-};
-use pgworkflows_core::{
-    AppendNo, EventName, EventSeq, LeaseId, MessageId, Position, RunId, ShardId, Timestamp,
 };
 use pgworkflows_memory::MemoryStore;
 

@@ -1,7 +1,8 @@
 //! The append protocol.
 
+use pgworkflows_core::Timestamp;
+use pgworkflows_core::id::{AppendNo, InboxNo, MessageId, RunId};
 use pgworkflows_core::store::{MessageRef, OpenRow, OpenState, Store, StoreError, StoreQuery, UpdatedRun};
-use pgworkflows_core::{AppendNo, InboxNo, MessageId, RunId, Timestamp};
 use sqlx::Connection;
 
 use crate::support::*;

@@ -1,10 +1,11 @@
 //! Queues, claims, ticks, takeovers and releases.
 
+use pgworkflows_core::Timestamp;
+use pgworkflows_core::id::{LeaseId, Position};
 use pgworkflows_core::store::{
     Claim, DueMark, InboxCursor, LeaseTick, LeaseTicked, OpenState, Store, StoreError, Suspect, SuspectStage,
     Tick,
 };
-use pgworkflows_core::{LeaseId, Position, Timestamp};
 
 use crate::support::*;
 

@@ -197,7 +197,7 @@ async fn a_message_of_a_transaction_that_has_not_begun_is_refused_by_name_until_
     // When it is read, then it is refused, whether it is news or on a page
     for mut reader in [owner, Writer { cursor: Default::default(), ..world.writer_for(TTL, 0).await }] {
         reader.positions =
-            (0..4).map(|n| (world.run(n).shard(), pgworkflows_core::Position::FIRST)).collect();
+            (0..4).map(|n| (world.run(n).shard(), pgworkflows_core::id::Position::FIRST)).collect();
         let refused = reader.read(2).await.unwrap_err();
         assert!(matches!(refused, StoreError::Misconfigured { .. }), "{refused:?}");
         for word in ["message 4", "transaction 1000000000", "schema `pgworkflows`", "set database_oid"] {

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use pgworkflows_core::id::{EventSeq, RunId};
 use pgworkflows_core::store::{EventRecord, Load, OpenState, Store};
-use pgworkflows_core::{EventSeq, RunId};
 use sqlx::postgres::PgRow;
 use sqlx::{Connection, PgConnection, Row};
 

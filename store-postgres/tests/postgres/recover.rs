@@ -1,8 +1,9 @@
 //! Loading runs and finding deadlines.
 
 use bytes::Bytes;
+use pgworkflows_core::Timestamp;
+use pgworkflows_core::id::{RunId, ShardId};
 use pgworkflows_core::store::{Due, DueMark, Load, OpenState, RunHistory, Unparked};
-use pgworkflows_core::{RunId, ShardId, Timestamp};
 
 use crate::support::*;
 

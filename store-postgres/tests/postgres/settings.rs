@@ -2,11 +2,12 @@
 //! may depend on one.
 
 use bytes::Bytes;
+use pgworkflows_core::Timestamp;
+use pgworkflows_core::id::EventSeq;
 use pgworkflows_core::store::{
     Due, OpenState, Release, RunFilter, RunPage, SessionsWanted, Store, StoreQuery, Submitted, Suspect,
     SuspectStage, Unparked,
 };
-use pgworkflows_core::{EventSeq, Timestamp};
 use pgworkflows_pg_harness::Postgres;
 use pgworkflows_postgres::PostgresStore;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};

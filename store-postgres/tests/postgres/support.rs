@@ -5,13 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use pgworkflows_core::Timestamp;
+use pgworkflows_core::id::{AppendNo, EventName, EventSeq, LeaseId, MessageId, Position, RunId, ShardId};
 use pgworkflows_core::store::{
     Append, Appended, Claim, Claimed, ClosedRun, ClosedStatus, InboxCursor, InboxPage, InboxRead, LeaseTick,
     Load, MessageRef, NewEvent, NewRun, OpenRow, OpenState, OpenedRun, Queue, Release, RunHistory, Session,
     Store, StoreError, Submission, Submitted, Tick, Ticked, UpdatedRun,
-};
-use pgworkflows_core::{
-    AppendNo, EventName, EventSeq, LeaseId, MessageId, Position, RunId, ShardId, Timestamp,
 };
 use pgworkflows_pg_harness::{Database, Postgres};
 use pgworkflows_postgres::{Builder, PostgresStore};

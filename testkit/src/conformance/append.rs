@@ -1,8 +1,8 @@
 //! The append protocol: once, in order, under a valid lease, to shards of its own, or not at all.
 #![expect(missing_docs, reason = "the name of each case is the fact that it shows")]
 
+use pgworkflows_core::id::{AppendNo, EventName, LeaseId, Position};
 use pgworkflows_core::store::{Append, Submitted};
-use pgworkflows_core::{AppendNo, EventName, LeaseId, Position};
 
 use super::Harness;
 use super::fixture::{Ground, LONG, assert_conflict, assert_fenced, bodies, busy, seal};

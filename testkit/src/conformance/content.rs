@@ -1,8 +1,8 @@
 //! What a batch may say: a contradiction to what the store holds is refused whole, all else is kept.
 #![expect(missing_docs, reason = "the name of each case is the fact that it shows")]
 
+use pgworkflows_core::id::{MessageId, Position};
 use pgworkflows_core::store::InboxCursor;
-use pgworkflows_core::{MessageId, Position};
 
 use super::Harness;
 use super::fixture::{Ground, assert_conflict, busy, closed_run, missing_message, parked, seal};

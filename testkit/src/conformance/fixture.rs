@@ -8,14 +8,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use pgworkflows_core::Timestamp;
+use pgworkflows_core::id::{
+    AppendNo, EventName, EventSeq, InboxNo, LeaseId, MessageId, Position, RunId, ShardId,
+};
 use pgworkflows_core::store::{
     Append, Appended, Claim, ClosedRun, ClosedStatus, InboxCursor, InboxMessage, InboxPage, InboxRead,
     LeaseTick, LeaseTicked, Load, Loaded, MessageRef, NewEvent, NewRun, OpenRow, OpenState, OpenedRun, Queue,
     Release, Session, Store, StoreError, Submission, Submitted, Suspect, SuspectStage, Tick, Ticked,
     Unparked, UpdatedRun,
-};
-use pgworkflows_core::{
-    AppendNo, EventName, EventSeq, InboxNo, LeaseId, MessageId, Position, RunId, ShardId, Timestamp,
 };
 
 use super::Harness;

@@ -1,8 +1,8 @@
 //! Queues, claims, heartbeats, takeovers and releases: at any time one owner at most.
 #![expect(missing_docs, reason = "the name of each case is the fact that it shows")]
 
+use pgworkflows_core::id::{AppendNo, LeaseId, Position};
 use pgworkflows_core::store::{Claim, LeaseTick, Release, StoreError};
-use pgworkflows_core::{AppendNo, LeaseId, Position};
 
 use super::Harness;
 use super::fixture::{Ground, LONG, QUEUE, SHARDS, WORKER, Writer, assert_fenced, busy, claim};

@@ -1,8 +1,8 @@
 //! What people ask: descriptions, lists, histories, outcomes.
 #![expect(missing_docs, reason = "the name of each case is the fact that it shows")]
 
+use pgworkflows_core::id::{EventSeq, RunId};
 use pgworkflows_core::store::{ClosedRun, ClosedStatus, OpenState, RunFilter, RunPage};
-use pgworkflows_core::{EventSeq, RunId};
 
 use super::Harness;
 use super::fixture::{Ground, WORKFLOW, busy, closed_run, parked, stalled};

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use pgworkflows_core::Timestamp;
+use pgworkflows_core::id::{EventSeq, RunId};
 use pgworkflows_core::store::{Due, DueMark, EventRecord, LeaseTick, Loaded, RunHistory};
-use pgworkflows_core::{EventSeq, RunId, Timestamp};
 
 use super::Harness;
 use super::fixture::{Ground, LONG, MANY_BYTES, SHARDS, Writer, busy, parked, stalled};

@@ -1,7 +1,7 @@
 //! Starts and messages: accepted once, keys that hold, and refusals that say why.
 #![expect(missing_docs, reason = "the name of each case is the fact that it shows")]
 
-use pgworkflows_core::MessageId;
+use pgworkflows_core::id::MessageId;
 use pgworkflows_core::store::{OpenRow, OpenState, Submission, Submitted};
 
 use super::Harness;

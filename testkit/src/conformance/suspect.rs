@@ -1,8 +1,8 @@
 //! Suspects: the mark on a run that may be what ends the processes that work on it. It outlives its owner.
 #![expect(missing_docs, reason = "the name of each case is the fact that it shows")]
 
+use pgworkflows_core::id::{LeaseId, RunId};
 use pgworkflows_core::store::{Append, Suspect, SuspectStage};
-use pgworkflows_core::{LeaseId, RunId};
 
 use super::Harness;
 use super::fixture::{Ground, LONG, SHARDS, Writer, assert_conflict, assert_fenced, busy, claim, seal};

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use std::error::Error as StdError;
 use std::fmt;
 
-use pgworkflows_core::{Event, RunId};
+use pgworkflows_core::RunId;
+use pgworkflows_core::history::Event;
 
 use super::life::{Fate, Life};
 use super::plan::CrashPoint;
@@ -125,7 +126,8 @@ fn end(end: &Result<Event, String>) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
-    use pgworkflows_core::{CommandId, Payload};
+    use pgworkflows_core::id::CommandId;
+    use pgworkflows_core::payload::Payload;
 
     use super::super::life::Attempt;
     use super::*;

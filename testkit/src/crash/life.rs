@@ -8,8 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use pgworkflows_core::Workflow;
+use pgworkflows_core::history::{Event, HistoryEvent};
+use pgworkflows_core::id::{CommandId, RunId};
+use pgworkflows_core::payload::Payload;
 use pgworkflows_core::store::{RunFilter, RunPage, StoreQuery};
-use pgworkflows_core::{CommandId, Event, HistoryEvent, Payload, RunId, Workflow};
 
 use super::plan::{CrashMoment, CrashPlan, CrashPoint};
 use crate::caught::caught_in;

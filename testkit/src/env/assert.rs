@@ -4,7 +4,8 @@
 use std::fmt::Debug;
 
 use expect_test::{Expect, ExpectFile};
-use pgworkflows_core::{Activity, Error, Event, History, Signal, Workflow};
+use pgworkflows_core::history::{Event, History};
+use pgworkflows_core::{Activity, Error, Signal, Workflow};
 
 use super::TestRun;
 
@@ -132,7 +133,7 @@ impl<W: Workflow> TestRun<W> {
 
     /// What the run's code waits for, each with its source line.
     fn waits(&self) -> Result<Vec<String>, Error> {
-        Ok(pgworkflows_core::replay::<W>(self.history().records())?.waits)
+        Ok(pgworkflows_core::history::replay::<W>(self.history().records())?.waits)
     }
 
     /// All that happened to the run, up to this moment, with the source lines of its workflow.

@@ -5,7 +5,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use pgworkflows_core::{Activity, ActivityResult, WorkerBuilder, Workflow};
+use pgworkflows_core::activity::ActivityResult;
+use pgworkflows_core::worker::WorkerBuilder;
+use pgworkflows_core::{Activity, Workflow};
 
 use super::TestEnv;
 use crate::error::Error;

@@ -22,7 +22,7 @@ pub struct ActivityCall<A: Activity> {
 impl<A: Activity> ActivityCall<A> {
     #[track_caller]
     pub(super) fn new(call: &Call, at: DateTime<Utc>) -> Self {
-        let input = call.input.as_ref().map(pgworkflows_core::Payload::decode);
+        let input = call.input.as_ref().map(pgworkflows_core::payload::Payload::decode);
         match input {
             Some(Ok(input)) => Self { run: call.run, attempt: call.attempt, input, at },
             Some(Err(error)) => panic!("activity `{}` was called with another type: {error}", A::NAME),

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::future::LocalBoxFuture;
-use pgworkflows_core::{HistoryEvent, RunHandle, RunId, RunInfo, Signal, StartRun, Workflow};
+use pgworkflows_core::client::{RunInfo, StartRun};
+use pgworkflows_core::history::HistoryEvent;
+use pgworkflows_core::{RunHandle, RunId, Signal, Workflow};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use pgworkflows_core::Name;
+use pgworkflows_core::id::Name;
 
 /// Something that reaches a run: the outcome of work that it asked for, a message, or a deadline.
 ///

@@ -4,8 +4,10 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures::future::BoxFuture;
+use pgworkflows_core::activity::Cancellation;
+use pgworkflows_core::history::MessageKind;
 use pgworkflows_core::store::Submission;
-use pgworkflows_core::{Cancellation, MessageKind, RunId, Timestamp};
+use pgworkflows_core::{RunId, Timestamp};
 use pgworkflows_memory::{Call as StoreCall, Fact, Fault, FaultPoint, Faults, Stage};
 use tokio::sync::oneshot;
 

@@ -6,7 +6,8 @@ use std::future::pending;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use pgworkflows_core::{Event, History, Workflow};
+use pgworkflows_core::Workflow;
+use pgworkflows_core::history::{Event, History};
 
 use super::arrival::Arrival;
 use super::chooser::Chooser;

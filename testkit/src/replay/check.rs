@@ -35,7 +35,7 @@ impl ReplayCheck {
 
     /// Adds a workflow.
     pub fn workflow<W: Workflow>(mut self) -> Self {
-        self.workflows.insert(W::NAME, pgworkflows_core::replay::<W>);
+        self.workflows.insert(W::NAME, pgworkflows_core::history::replay::<W>);
         self
     }
 

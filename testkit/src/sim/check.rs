@@ -24,8 +24,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use pgworkflows_core::client::RunInfo;
+use pgworkflows_core::history::{Event, HistoryEvent, replay};
 use pgworkflows_core::store::{EventRecord, RunHistory, Store};
-use pgworkflows_core::{Client, Error, Event, HistoryEvent, RunId, RunInfo, Timestamp, replay};
+use pgworkflows_core::{Client, Error, RunId, Timestamp};
 use pgworkflows_memory::MemoryStore;
 
 use super::clients::lock;

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::{BoxFuture, join3};
-use pgworkflows_core::{Client, Error, Request, RunHandle, RunId};
+use pgworkflows_core::client::Request;
+use pgworkflows_core::{Client, Error, RunHandle, RunId};
 use pgworkflows_memory::MemoryStore;
 
 use super::dice::Dice;

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use pgworkflows_core::Timestamp;
+use pgworkflows_core::id::{AppendNo, LeaseId};
 use pgworkflows_core::store::{Append, Hint, StoreError};
-use pgworkflows_core::{AppendNo, LeaseId, Timestamp};
 use pgworkflows_memory::{Call, Clock, Fact, Fault, FaultPoint, Faults, Stage};
 
 use super::cost::{Costs, LOCKED};

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pgworkflows_core::{CommandId, Event, HistoryEvent, MessageId, Outcome, RunId, Timestamp};
+use pgworkflows_core::Timestamp;
+use pgworkflows_core::history::{Event, HistoryEvent, Outcome};
+use pgworkflows_core::id::{CommandId, MessageId, RunId};
 
 use super::ledger::is_terminal;
 use super::nature::Nature;

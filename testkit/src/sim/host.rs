@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use pgworkflows_core::{CpuMeter, Host, ThreadFuture};
+use pgworkflows_core::host::{CpuMeter, Host, ThreadFuture};
 
 use super::dice::Dice;
 use super::thread::Thread;

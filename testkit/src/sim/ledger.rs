@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use pgworkflows_core::Timestamp;
+use pgworkflows_core::id::{LeaseId, MessageId, RunId, ShardId};
 use pgworkflows_core::store::{Append, MessageRef, Submission, SuspectStage};
-use pgworkflows_core::{LeaseId, MessageId, RunId, ShardId, Timestamp};
 use pgworkflows_memory::Fact;
 
 use super::time::{Owner, Time};

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use pgworkflows_core::{Event, RunId};
+use pgworkflows_core::RunId;
+use pgworkflows_core::history::Event;
 
 use super::check::Seen;
 use super::clients::RunPromise;

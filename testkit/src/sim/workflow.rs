@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{LocalBoxFuture, select_all};
+use pgworkflows_core::host::Host;
 use pgworkflows_core::prelude::*;
-use pgworkflows_core::{Host, WorkerBuilder};
+use pgworkflows_core::worker::WorkerBuilder;
 
 use super::cost::Costly;
 use super::dice::mix;

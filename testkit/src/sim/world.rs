@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use pgworkflows_core::{Client, RunId, Worker, WorkerMonitor};
+use pgworkflows_core::worker::WorkerMonitor;
+use pgworkflows_core::{Client, RunId, Worker};
 use pgworkflows_memory::{MemoryStore, Snapshot};
 use tokio::sync::oneshot;
 

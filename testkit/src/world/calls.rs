@@ -6,7 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pgworkflows_core::{ActivityContext, AttemptOf, CommandId, Payload, RunId};
+use pgworkflows_core::activity::ActivityContext;
+use pgworkflows_core::host::AttemptOf;
+use pgworkflows_core::id::{CommandId, RunId};
+use pgworkflows_core::payload::Payload;
 
 /// An attempt that was begun.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,8 +5,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use pgworkflows_core::activity::{ActivityContext, ActivityResult};
+use pgworkflows_core::history::Replayed;
 use pgworkflows_core::store::RunHistory;
-use pgworkflows_core::{Activity, ActivityContext, ActivityResult, Replayed, WorkerBuilder, Workflow};
+use pgworkflows_core::worker::WorkerBuilder;
+use pgworkflows_core::{Activity, Workflow};
 
 use super::calls::Calls;
 use crate::mock::{Mock, Mocked};
@@ -34,7 +37,7 @@ impl Definitions {
         self.workflows.push(WorkflowDefinition {
             name: W::NAME,
             register: |worker| worker.workflow::<W>(),
-            replay: pgworkflows_core::replay::<W>,
+            replay: pgworkflows_core::history::replay::<W>,
         });
     }
 

@@ -9,7 +9,10 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use pgworkflows_core::{AttemptFuture, AttemptOf, Cancellation, Failure, Host, Payload};
+use pgworkflows_core::activity::Cancellation;
+use pgworkflows_core::error::Failure;
+use pgworkflows_core::host::{AttemptFuture, AttemptOf, Host};
+use pgworkflows_core::payload::Payload;
 
 use super::calls::{Call, Calls, Outside};
 use crate::runtime::dice::Dice;

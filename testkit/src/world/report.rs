@@ -4,8 +4,8 @@
 use std::fmt::Write;
 
 use futures::FutureExt;
+use pgworkflows_core::id::{EventSeq, RunId};
 use pgworkflows_core::store::{OpenState, RunDescription, RunFilter, RunHistory, RunPage, StoreQuery};
-use pgworkflows_core::{EventSeq, RunId};
 
 use super::World;
 

@@ -18,7 +18,7 @@ async fn waiting() -> Result<TestRun<Order>, Error> {
 
 #[tokio::test]
 async fn history_is_a_short_text_that_is_the_same_every_time() -> Result<(), Error> {
-    let declined = pgworkflows_core::ActivityError::new("card-declined", "no funds");
+    let declined = pgworkflows_core::activity::ActivityError::new("card-declined", "no funds");
     let mock = Mock::<Charge>::fail_times(1, declined).then(|cents| Ok(format!("charged {cents}")));
     let env = orders().mock_with(mock).build();
     let run = env.start::<Order>("book".to_owned()).key("order:1").await?;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use pgworkflows_core::History;
+use pgworkflows_core::history::History;
 use pgworkflows_core::prelude::*;
 use pgworkflows_core::store::RunHistory;
 use pgworkflows_testkit::{
@@ -165,7 +165,7 @@ async fn history_with_a_gap_is_refused() -> Result<(), Error> {
 async fn history_of_a_newer_build_is_refused_by_kind_and_by_version() -> Result<(), Error> {
     let history = recorded().await?;
     let mut newer_kind = history.records().clone();
-    newer_kind.events[1].name = pgworkflows_core::EventName::from_stored("activity.dreamt");
+    newer_kind.events[1].name = pgworkflows_core::id::EventName::from_stored("activity.dreamt");
     assert_refused(replay::<Order>(&History::new(newer_kind)), &["event 2", "`activity.dreamt`", "newer"]);
     let mut newer_version = history.records().clone();
     let mut body = newer_version.events[1].body.to_vec();

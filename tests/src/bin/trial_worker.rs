@@ -11,11 +11,12 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use pgworkflows::id::{LeaseId, RunId};
 use pgworkflows::store::{
     Append, Appended, Claim, Claimed, ClosedRun, Due, DueRuns, Hint, InboxPage, InboxRead, Load, Loaded,
     Queue, Release, Session, Store, StoreError, StoreQuery, Submission, Submitted, Tick, Ticked, Unparked,
 };
-use pgworkflows::{LeaseId, PostgresStore, RunId, Worker};
+use pgworkflows::{PostgresStore, Worker};
 use pgworkflows_examples::trial::{self, Story};
 use sqlx::{Connection, PgConnection};
 use tokio::sync::broadcast;

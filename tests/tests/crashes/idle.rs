@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::join_all;
-use pgworkflows::{Event, PostgresStore};
+use pgworkflows::PostgresStore;
+use pgworkflows::history::Event;
 use tokio::time::Instant;
 
 use crate::proxy::{Cut, Proxy};

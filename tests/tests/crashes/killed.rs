@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use futures::{StreamExt, stream};
-use pgworkflows::{Event, RunHandle};
+use pgworkflows::RunHandle;
+use pgworkflows::history::Event;
 use pgworkflows_examples::trial::TrialOnboarding;
 use sqlx::Row;
 

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use pgworkflows::prelude::*;
 use pgworkflows::store::Store;
-use pgworkflows::{Error, Worker, WorkerBuilder};
+use pgworkflows::worker::WorkerBuilder;
+use pgworkflows::{Error, Worker};
 use pgworkflows_examples::trial::{self, Story};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;

@@ -5,12 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
+use pgworkflows::Timestamp;
+use pgworkflows::id::{AppendNo, EventName, EventSeq, InboxNo, LeaseId, MessageId, Position, RunId, ShardId};
 use pgworkflows::store::{
     Append, ClosedRun, ClosedStatus, Due, DueMark, Load, MessageRef, NewEvent, NewRun, OpenRow, OpenState,
     OpenedRun, Queue, RunFilter, RunPage, Submission, Submitted, Suspect, SuspectStage, Unparked, UpdatedRun,
-};
-use pgworkflows::{
-    AppendNo, EventName, EventSeq, InboxNo, LeaseId, MessageId, Position, RunId, ShardId, Timestamp,
 };
 
 use crate::dice::Dice;

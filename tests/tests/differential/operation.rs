@@ -1,11 +1,12 @@
 //! Operations and answers in terms that are the same on both sides: leases, readers and transactions by their order,
 //! messages by their ids. It must not know a store.
 
+use pgworkflows::Timestamp;
+use pgworkflows::id::{AppendNo, EventSeq, MessageId, RunId, ShardId};
 use pgworkflows::store::{
     Append, ClaimedShard, ClosedRun, Due, DueMark, EventRecord, Load, Loaded, RunDescription, RunFilter,
     RunPage, StoreError, Submission, Submitted, Suspect, Unparked,
 };
-use pgworkflows::{AppendNo, EventSeq, MessageId, RunId, ShardId, Timestamp};
 
 /// One call of the seam, or what a test does behind a store's back.
 #[derive(Clone, Debug)]

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pgworkflows::id::{InboxNo, LeaseId, MessageId};
 use pgworkflows::store::{
     Append, Claim, InboxCursor, InboxRead, LeaseTick, MessageRef, Queue, Release, RunDescription, Session,
     Store, StoreError, Submission, Submitted, Tick,
 };
-use pgworkflows::{InboxNo, LeaseId, MessageId, PostgresStore, Timestamp};
+use pgworkflows::{PostgresStore, Timestamp};
 use pgworkflows_memory::{ManualClock, MemoryStore, MemoryTransaction};
 use pgworkflows_pg_harness::{Database, Postgres};
 use sqlx::{Connection, PgConnection};

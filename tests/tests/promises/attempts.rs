@@ -1,7 +1,9 @@
 //! Attempts: which are made again, when, and what is charged to whom.
 
+use pgworkflows::RunHandle;
+use pgworkflows::history::Event;
 use pgworkflows::prelude::*;
-use pgworkflows::{Event, RunHandle, WorkerBuilder};
+use pgworkflows::worker::WorkerBuilder;
 use pgworkflows_tests::{Bed, Journal, activity, count, eventually, promises, workflow};
 
 promises![

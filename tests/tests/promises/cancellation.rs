@@ -1,7 +1,8 @@
 //! Cancellation is a request that the workflow answers; termination is not.
 
+use pgworkflows::client::RunStatus;
 use pgworkflows::prelude::*;
-use pgworkflows::{RunStatus, WorkerBuilder};
+use pgworkflows::worker::WorkerBuilder;
 use pgworkflows_tests::{Bed, Gate, Journal, activity, count, eventually, promises, story, workflow};
 
 promises![

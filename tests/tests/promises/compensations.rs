@@ -1,7 +1,8 @@
 //! Compensations: what was done is undone, newest first, whatever else goes wrong.
 
+use pgworkflows::history::Event;
 use pgworkflows::prelude::*;
-use pgworkflows::{Event, WorkerBuilder};
+use pgworkflows::worker::WorkerBuilder;
 use pgworkflows_tests::{Bed, Gate, Journal, activity, count, eventually, promises, story, workflow};
 
 promises![

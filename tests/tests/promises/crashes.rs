@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
+use pgworkflows::history::Event;
 use pgworkflows::prelude::*;
-use pgworkflows::{Event, WorkerBuilder};
+use pgworkflows::worker::WorkerBuilder;
 use pgworkflows_tests::{Bed, Gate, Journal, activity, count, eventually, promises, story, workflow};
 
 promises![

@@ -218,7 +218,9 @@ async fn futures_unordered_yields_in_the_order_of_outcomes_also_after_a_crash(be
 
     // Then all votes are heard once, in the recorded order
     let recorded = run.history().await.unwrap().into_iter().filter_map(|event| match event.event {
-        pgworkflows::Event::ActivityCompleted { result, .. } => Some(result.decode::<String>().unwrap()),
+        pgworkflows::history::Event::ActivityCompleted { result, .. } => {
+            Some(result.decode::<String>().unwrap())
+        }
         _ => None,
     });
     assert_eq!(heard, recorded.collect::<Vec<_>>());

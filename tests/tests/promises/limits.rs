@@ -1,7 +1,8 @@
 //! Bad input is refused where it comes in, by a message that names the thing, the value and what to do.
 
+use pgworkflows::client::RunStatus;
 use pgworkflows::prelude::*;
-use pgworkflows::{Client, Error, RunStatus, Worker};
+use pgworkflows::{Client, Error, Worker};
 use pgworkflows_tests::{Bed, activity, count, eventually, promises, story, workflow};
 
 promises![

@@ -1,7 +1,8 @@
 //! No run stops its neighbours: what is too much, unknown or never ends is told of, and everything else goes on.
 
+use pgworkflows::RunHandle;
+use pgworkflows::client::RunStatus;
 use pgworkflows::prelude::*;
-use pgworkflows::{RunHandle, RunStatus};
 use pgworkflows_tests::{Bed, activity, eventually, promises, workflow};
 
 promises![

@@ -1,7 +1,7 @@
 //! A parked run costs rows and nothing else: no thread, no slot, no memory of a worker.
 
 use futures::StreamExt;
-use pgworkflows::RunStatus;
+use pgworkflows::client::RunStatus;
 use pgworkflows::prelude::*;
 use pgworkflows_tests::{Bed, Gate, activity, eventually, promises, workflow};
 

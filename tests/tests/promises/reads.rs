@@ -1,8 +1,10 @@
 //! What people may ask: what a run is doing, which runs there are, and all that happened.
 
 use futures::TryStreamExt;
+use pgworkflows::RunId;
+use pgworkflows::client::RunStatus;
+use pgworkflows::history::Event;
 use pgworkflows::prelude::*;
-use pgworkflows::{Event, RunId, RunStatus};
 use pgworkflows_tests::{Bed, Gate, activity, eventually, promises, workflow};
 
 promises![
@@ -107,7 +109,8 @@ async fn list_tells_runs_by_workflow_and_status_the_newest_first(bed: Bed) {
     })
     .await;
 
-    let ids = |runs: Vec<pgworkflows::RunInfo>| runs.into_iter().map(|run| run.run_id).collect::<Vec<_>>();
+    let ids =
+        |runs: Vec<pgworkflows::client::RunInfo>| runs.into_iter().map(|run| run.run_id).collect::<Vec<_>>();
     let newest_first = |parity: usize| {
         let runs = quick.iter().skip(parity).step_by(2).rev();
         runs.map(pgworkflows::RunHandle::run_id).collect::<Vec<_>>()

@@ -1,7 +1,9 @@
 //! Code that changed: a run whose history its code cannot follow stalls, says why, and goes on under code that can.
 
+use pgworkflows::RunHandle;
+use pgworkflows::client::RunStatus;
+use pgworkflows::history::Event;
 use pgworkflows::prelude::*;
-use pgworkflows::{Event, RunHandle, RunStatus};
 use pgworkflows_tests::{Bed, Journal, activity, count, eventually, promises, story, workflow};
 
 promises![
@@ -32,7 +34,7 @@ mod old {
     });
 
     pub(super) type Run = RunHandle<Order>;
-    pub(super) fn register(worker: pgworkflows::WorkerBuilder) -> pgworkflows::WorkerBuilder {
+    pub(super) fn register(worker: pgworkflows::worker::WorkerBuilder) -> pgworkflows::worker::WorkerBuilder {
         worker.workflow::<Order>()
     }
     pub(super) async fn start(bed: &Bed) -> Run {
@@ -49,12 +51,15 @@ mod reordered {
         Ok(Vec::new())
     });
 
-    pub(super) fn register(worker: pgworkflows::WorkerBuilder) -> pgworkflows::WorkerBuilder {
+    pub(super) fn register(worker: pgworkflows::worker::WorkerBuilder) -> pgworkflows::worker::WorkerBuilder {
         worker.workflow::<Order>()
     }
 }
 
-fn equip(worker: pgworkflows::WorkerBuilder, journal: &Journal) -> pgworkflows::WorkerBuilder {
+fn equip(
+    worker: pgworkflows::worker::WorkerBuilder,
+    journal: &Journal,
+) -> pgworkflows::worker::WorkerBuilder {
     worker.activity(Pack::that(journal.noting())).activity(Ship::that(journal.noting()))
 }
 
@@ -184,7 +189,9 @@ async fn step_that_is_gone_from_the_code_stalls_with_its_name(bed: Bed) {
             ctx.wait_for(GO).await?;
             Ok(rate)
         });
-        pub(super) fn register(worker: pgworkflows::WorkerBuilder) -> pgworkflows::WorkerBuilder {
+        pub(super) fn register(
+            worker: pgworkflows::worker::WorkerBuilder,
+        ) -> pgworkflows::worker::WorkerBuilder {
             worker.workflow::<Rate>()
         }
         pub(super) async fn start(bed: &Bed) -> pgworkflows::RunId {

@@ -2,8 +2,10 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use pgworkflows::RunHandle;
+use pgworkflows::client::RunStatus;
 use pgworkflows::prelude::*;
-use pgworkflows::{RunHandle, RunStatus, WorkerBuilder};
+use pgworkflows::worker::WorkerBuilder;
 use pgworkflows_tests::{Bed, Journal, activity, count, eventually, logs, promises, story, workflow};
 
 promises![

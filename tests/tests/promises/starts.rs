@@ -1,8 +1,9 @@
 //! Starts: keys, and starts that wait.
 
 use chrono::Utc;
+use pgworkflows::client::RunStatus;
+use pgworkflows::history::Event;
 use pgworkflows::prelude::*;
-use pgworkflows::{Event, RunStatus};
 use pgworkflows_tests::{Bed, Journal, activity, count, eventually, promises, story, workflow};
 
 promises![

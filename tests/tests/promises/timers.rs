@@ -3,8 +3,10 @@
 use std::time::Instant;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use pgworkflows::RunHandle;
+use pgworkflows::client::RunStatus;
+use pgworkflows::history::Event;
 use pgworkflows::prelude::*;
-use pgworkflows::{Event, RunHandle, RunStatus};
 use pgworkflows_tests::{Bed, count, eventually, promises, story, workflow};
 
 promises![

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use pgworkflows_core::id::{InboxNo, RunId};
 use pgworkflows_core::store::{
     Append, Appended, Claim, Claimed, ClosedRun, Due, DueRuns, Hint, InboxCursor, InboxPage, InboxRead, Load,
     Loaded, Queue, Release, Session, Store, StoreError, StoreQuery, Submission, Submitted, Tick, Ticked,
     Unparked,
 };
-use pgworkflows_core::{InboxNo, RunId};
 use pgworkflows_memory::MemoryStore;
 use tokio::sync::broadcast;
 

@@ -18,6 +18,8 @@ pub use crate::data::outcome::Outcome;
 use crate::data::time::Timestamp;
 use crate::error::Error;
 pub use crate::log::event::Event;
+#[cfg(feature = "__testing")]
+pub use crate::log::event::whole;
 pub use crate::log::message_kind::MessageKind;
 use crate::log::wire;
 use crate::log::words::{Span, Words};

@@ -5,5 +5,6 @@ pub(crate) mod event;
 pub(crate) mod message;
 pub(crate) mod message_kind;
 pub(crate) mod past_event;
+mod table;
 pub(crate) mod wire;
 pub(crate) mod words;

@@ -154,8 +154,7 @@ impl Bench {
     }
 
     fn check_terminal(&self) {
-        let is_terminal = |past: &&PastEvent| crate::processor::batch::closed_status(&past.event).is_some();
-        let terminal = self.log.iter().filter(is_terminal).count();
+        let terminal = self.log.iter().filter(|past| past.event.is_terminal()).count();
         assert_eq!(terminal, usize::from(self.run.state.closed.is_some()), "one terminal event at most");
     }
 

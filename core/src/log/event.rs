@@ -1,6 +1,7 @@
 //! The event vocabulary: facts about a run, past tense, immutable. It must not know how events are stored
-//! ([`wire`] does) or what follows from them (`run::state` does).
+//! ([`wire`](super::wire) does) or what a run makes of them (`run::state` does).
 
+use super::table::events;
 use crate::data::failure::Failure;
 use crate::data::id::{CommandId, LeaseId, MessageId};
 use crate::data::name::{EventName, Name};
@@ -8,250 +9,7 @@ use crate::data::options::ActivityOptions;
 use crate::data::outcome::{Outcome, Uncompensated};
 use crate::data::payload::Payload;
 use crate::data::time::Timestamp;
-
-/// A fact about a run.
-///
-/// *Decisions* are what the run itself decided, *resolutions* what came to it from outside; the other events
-/// are the engine's own notes, which no workflow code sees.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Event {
-    /// The run began. The first event of every run, unless its code could not even begin: then the second, behind
-    /// [`Event::RunStalled`].
-    RunStarted {
-        /// The workflow's name.
-        workflow: Name,
-        /// The workflow's input.
-        input: Payload,
-        /// The idempotency key of its start.
-        key: Option<String>,
-        /// When the workflow is to begin, if not at once.
-        start_at: Option<Timestamp>,
-        /// The lease under which this event was written.
-        lease: LeaseId,
-    },
-    /// A new worker first writes to this run.
-    RunAdopted {
-        /// The lease under which it writes.
-        lease: LeaseId,
-        /// The worker's name.
-        worker: String,
-    },
-    /// The run asked for an activity.
-    ActivityScheduled {
-        /// The durable call.
-        id: CommandId,
-        /// The activity's name.
-        activity: Name,
-        /// The activity's input.
-        input: Payload,
-        /// Its retry policy and timeouts.
-        options: ActivityOptions,
-    },
-    /// An attempt of an activity is about to begin. Logged only where a repetition must be noticed.
-    ActivityAttemptStarted {
-        /// The durable call.
-        id: CommandId,
-        /// The attempt, from 1 on.
-        attempt: u32,
-    },
-    /// An attempt failed, and another will follow.
-    ActivityAttemptFailed {
-        /// The durable call.
-        id: CommandId,
-        /// The attempt, from 1 on.
-        attempt: u32,
-        /// Why it failed.
-        failure: Failure,
-        /// When the next attempt begins.
-        retry_at: Timestamp,
-    },
-    /// An attempt ended with its process, while its run was under suspicion.
-    ActivityAttemptLost {
-        /// The durable call.
-        id: CommandId,
-        /// The attempt, from 1 on.
-        attempt: u32,
-    },
-    /// The activity returned a value.
-    ActivityCompleted {
-        /// The durable call.
-        id: CommandId,
-        /// What it returned.
-        result: Payload,
-    },
-    /// The activity failed for good.
-    ActivityFailed {
-        /// The durable call.
-        id: CommandId,
-        /// Why its last attempt failed.
-        failure: Failure,
-    },
-    /// The run gave the activity up.
-    ActivityCancelled {
-        /// The durable call.
-        id: CommandId,
-    },
-    /// A step returned a value.
-    StepCompleted {
-        /// The durable call.
-        id: CommandId,
-        /// The step's name.
-        step: Name,
-        /// What it returned.
-        result: Payload,
-    },
-    /// A step failed for good.
-    StepFailed {
-        /// The durable call.
-        id: CommandId,
-        /// The step's name.
-        step: Name,
-        /// Why its last attempt failed.
-        failure: Failure,
-    },
-    /// The run asked for a timer.
-    TimerStarted {
-        /// The durable call.
-        id: CommandId,
-        /// Its deadline.
-        fire_at: Timestamp,
-    },
-    /// A timer's deadline passed.
-    TimerFired {
-        /// The durable call; number 0 is the delay of the run's start.
-        id: CommandId,
-    },
-    /// The run gave the timer up.
-    TimerCancelled {
-        /// The durable call.
-        id: CommandId,
-    },
-    /// A signal came.
-    SignalReceived {
-        /// The message that brought it.
-        message: MessageId,
-        /// The signal's name.
-        signal: Name,
-        /// Its content.
-        payload: Payload,
-        /// Its idempotency key.
-        key: Option<String>,
-    },
-    /// Somebody asked the run to cancel itself.
-    CancelRequested {
-        /// The message that brought the request.
-        message: MessageId,
-        /// Why, if the caller said so.
-        reason: Option<String>,
-    },
-    /// The run's code could not process the resolution that follows. What comes from now on waits.
-    RunStalled {
-        /// The diagnosis.
-        reason: String,
-    },
-    /// Code that matches processed the waiting resolutions. Its decisions follow.
-    RunResumed {
-        /// How many of them it processed, the oldest first.
-        released: u32,
-    },
-    /// The workflow is over, and its compensations follow.
-    RunEnding {
-        /// What the workflow returned.
-        outcome: Outcome,
-    },
-    /// The run asked for an activity to be executed should the run fail.
-    CompensationRegistered {
-        /// The durable call.
-        id: CommandId,
-        /// The activity's name.
-        activity: Name,
-        /// The activity's input.
-        input: Payload,
-        /// Its retry policy and timeouts.
-        options: ActivityOptions,
-    },
-    /// A compensation's turn came.
-    CompensationScheduled {
-        /// The durable call that registered it.
-        id: CommandId,
-    },
-    /// A compensation succeeded.
-    CompensationCompleted {
-        /// The durable call that registered it.
-        id: CommandId,
-    },
-    /// A compensation failed for good.
-    CompensationFailed {
-        /// The durable call that registered it.
-        id: CommandId,
-        /// Why its last attempt failed.
-        failure: Failure,
-    },
-    /// The workflow returned a value. Terminal.
-    RunCompleted {
-        /// What it returned.
-        result: Payload,
-    },
-    /// The workflow returned an error. Terminal.
-    RunFailed {
-        /// The error.
-        failure: Failure,
-        /// Compensations that failed as well, in the order of their execution.
-        uncompensated: Vec<Uncompensated>,
-    },
-    /// The workflow returned the cancellation that it was asked for. Terminal.
-    RunCancelled {
-        /// Why, if the caller of `cancel` said so.
-        reason: Option<String>,
-        /// Compensations that failed, in the order of their execution.
-        uncompensated: Vec<Uncompensated>,
-    },
-    /// Somebody ended the run without asking it. Terminal.
-    RunTerminated {
-        /// The message that brought the request.
-        message: MessageId,
-        /// Why.
-        reason: String,
-        /// The activities of compensations that were left out.
-        skipped: Vec<String>,
-    },
-}
-
-impl Event {
-    /// The durable call that the event is about. The delay of a run's start is none.
-    pub fn call(&self) -> Option<CommandId> {
-        match self {
-            Self::ActivityScheduled { id, .. }
-            | Self::ActivityAttemptStarted { id, .. }
-            | Self::ActivityAttemptFailed { id, .. }
-            | Self::ActivityAttemptLost { id, .. }
-            | Self::ActivityCompleted { id, .. }
-            | Self::ActivityFailed { id, .. }
-            | Self::ActivityCancelled { id }
-            | Self::StepCompleted { id, .. }
-            | Self::StepFailed { id, .. }
-            | Self::TimerStarted { id, .. }
-            | Self::TimerFired { id }
-            | Self::TimerCancelled { id }
-            | Self::CompensationRegistered { id, .. }
-            | Self::CompensationScheduled { id }
-            | Self::CompensationCompleted { id }
-            | Self::CompensationFailed { id, .. } => Some(*id),
-            Self::RunStarted { .. }
-            | Self::RunAdopted { .. }
-            | Self::SignalReceived { .. }
-            | Self::CancelRequested { .. }
-            | Self::RunStalled { .. }
-            | Self::RunResumed { .. }
-            | Self::RunEnding { .. }
-            | Self::RunCompleted { .. }
-            | Self::RunFailed { .. }
-            | Self::RunCancelled { .. }
-            | Self::RunTerminated { .. } => None,
-        }
-    }
-}
+use crate::store::append::ClosedStatus;
 
 /// What part an event plays for the program of its run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -264,21 +22,58 @@ pub(crate) enum Role {
     Note,
 }
 
-/// Makes [`Event::name`] and the list of all names from one table, so that they cannot differ.
-macro_rules! vocabulary {
-    ($($variant:ident = $name:literal, $role:ident;)*) => {
+/// What follows from an event, whatever its fields say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Consequence {
+    /// Nothing more than the fold of the log says.
+    Nothing,
+    /// The activity of its durable call is to be executed.
+    Dispatch,
+    /// Its durable call is over: this is what it came to.
+    Outcome,
+    /// Its durable call is over: the run does not want it any more.
+    GiveUp,
+    /// The workflow is over: nothing of it goes on but its compensations.
+    Ending,
+    /// The run is over.
+    Terminal(ClosedStatus),
+}
+
+/// Tells the durable call among an event's fields, which come twice: as names to find it by, and as values.
+macro_rules! call_of {
+    ([id $($rest:ident)*] $id:ident $($value:ident)*) => {
+        Some(*$id)
+    };
+    ([$($name:ident)*] $($value:ident)*) => {
+        None
+    };
+}
+
+/// Makes [`Event`] from the table, and all that its rows tell of it.
+macro_rules! make_event {
+    (Event: $(
+        $(#[$event_doc:meta])*
+        $name:literal $version:literal => $variant:ident: $role:ident, $consequence:ident $(($status:ident))? {
+            $($(#[$field_doc:meta])* $field:ident: $type:ty,)*
+        }
+    )*) => {
+        /// A fact about a run.
+        ///
+        /// *Decisions* are what the run itself decided, *resolutions* what came to it from outside; the other events
+        /// are the engine's own notes, which no workflow code sees.
+        ///
+        /// Later versions may add events, and fields to events: a `match` has a `_` arm, and its patterns end in `..`.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub enum Event {
+            $($(#[$event_doc])* #[non_exhaustive] $variant { $($(#[$field_doc])* $field: $type,)* },)*
+        }
+
         /// Every stored name that this build knows.
         pub(crate) const STORED_NAMES: &[&str] = &[$($name),*];
 
-        impl EventName {
-            /// The name as a store kept it.
-            pub fn from_stored(name: &str) -> Self {
-                match STORED_NAMES.iter().find(|known| **known == name) {
-                    Some(known) => Self::from_static(known),
-                    None => Self::from_newer_build(name),
-                }
-            }
-        }
+        /// The names of terminal events, by how the run ended.
+        const TERMINAL_NAMES: &[(ClosedStatus, &str)] = &[$($((ClosedStatus::$status, $name),)?)*];
 
         impl Event {
             /// The name under which the event is stored.
@@ -293,36 +88,90 @@ macro_rules! vocabulary {
                     $(Self::$variant { .. } => Role::$role,)*
                 }
             }
+
+            pub(crate) fn consequence(&self) -> Consequence {
+                match self {
+                    $(Self::$variant { .. } => Consequence::$consequence $((ClosedStatus::$status))?,)*
+                }
+            }
+
+            /// The durable call that the event is about; number 0 is the delay of the run's start.
+            #[expect(unused_variables, reason = "every event's fields are bound, to find the call among them")]
+            pub fn call(&self) -> Option<CommandId> {
+                match self {
+                    $(Self::$variant { $($field),* } => call_of!([$($field)*] $($field)*),)*
+                }
+            }
+        }
+
+        /// Events with all their fields, which only tests make outside of core: [`Event`] itself may get more fields.
+        #[cfg(feature = "__testing")]
+        pub mod whole {
+            use super::*;
+
+            $(
+                $(#[$event_doc])*
+                #[derive(Clone, Debug)]
+                pub struct $variant { $($(#[$field_doc])* pub $field: $type,)* }
+
+                impl From<$variant> for Event {
+                    fn from($variant { $($field),* }: $variant) -> Self {
+                        Self::$variant { $($field),* }
+                    }
+                }
+            )*
         }
     };
 }
 
-vocabulary! {
-    RunStarted = "run.started", Resolution;
-    RunAdopted = "run.adopted", Note;
-    ActivityScheduled = "activity.scheduled", Decision;
-    ActivityAttemptStarted = "activity.attempt-started", Note;
-    ActivityAttemptFailed = "activity.attempt-failed", Note;
-    ActivityAttemptLost = "activity.attempt-lost", Note;
-    ActivityCompleted = "activity.completed", Resolution;
-    ActivityFailed = "activity.failed", Resolution;
-    ActivityCancelled = "activity.cancelled", Decision;
-    StepCompleted = "step.completed", Resolution;
-    StepFailed = "step.failed", Resolution;
-    TimerStarted = "timer.started", Decision;
-    TimerFired = "timer.fired", Resolution;
-    TimerCancelled = "timer.cancelled", Decision;
-    SignalReceived = "signal.received", Resolution;
-    CancelRequested = "cancel.requested", Resolution;
-    RunStalled = "run.stalled", Note;
-    RunResumed = "run.resumed", Note;
-    RunEnding = "run.ending", Decision;
-    CompensationRegistered = "compensation.registered", Decision;
-    CompensationScheduled = "compensation.scheduled", Note;
-    CompensationCompleted = "compensation.completed", Note;
-    CompensationFailed = "compensation.failed", Note;
-    RunCompleted = "run.completed", Decision;
-    RunFailed = "run.failed", Decision;
-    RunCancelled = "run.cancelled", Decision;
-    RunTerminated = "run.terminated", Note;
+events!(make_event);
+
+impl Event {
+    /// Whether the event is what its durable call came to: a value, a failure, or a deadline that passed.
+    pub fn is_outcome(&self) -> bool {
+        self.consequence() == Consequence::Outcome
+    }
+
+    /// Whether with this event the run gave its durable call up.
+    pub fn gives_up(&self) -> bool {
+        self.consequence() == Consequence::GiveUp
+    }
+
+    /// Whether the run is over with this event.
+    pub fn is_terminal(&self) -> bool {
+        self.closed_status().is_some()
+    }
+
+    /// How the run ended with this event, if it did.
+    pub(crate) fn closed_status(&self) -> Option<ClosedStatus> {
+        match self.consequence() {
+            Consequence::Terminal(status) => Some(status),
+            Consequence::Nothing
+            | Consequence::Dispatch
+            | Consequence::Outcome
+            | Consequence::GiveUp
+            | Consequence::Ending => None,
+        }
+    }
+}
+
+impl EventName {
+    /// The name as a store kept it.
+    pub fn from_stored(name: &str) -> Self {
+        match STORED_NAMES.iter().find(|known| **known == name) {
+            Some(known) => Self::from_static(known),
+            None => Self::from_newer_build(name),
+        }
+    }
+
+    /// The name of the event with which a run ends so.
+    pub(crate) fn of_end(status: ClosedStatus) -> Self {
+        let named = TERMINAL_NAMES.iter().find(|(ends, _)| *ends == status);
+        Self::from_static(named.expect("every status is that of an event").1)
+    }
+
+    /// Whether a run is over with an event of that name.
+    pub fn is_terminal(&self) -> bool {
+        TERMINAL_NAMES.iter().any(|(_, name)| *name == self.as_str())
+    }
 }

@@ -1,5 +1,6 @@
 //! Messages: what is sent to a run from outside its processor. It must not know where messages wait.
 
+use super::table::messages;
 use crate::data::name::Name;
 use crate::data::payload::Payload;
 use crate::data::time::Timestamp;
@@ -8,39 +9,20 @@ use crate::data::time::Timestamp;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Flag(pub(crate) bool);
 
-/// What a message in the inbox says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Message {
-    /// Begin the run.
-    Start {
-        /// The workflow's name.
-        workflow: Name,
-        /// Its input.
-        input: Payload,
-        /// The idempotency key.
-        key: Option<String>,
-        /// When to begin, if not at once.
-        start_at: Option<Timestamp>,
-        /// Whether a processor may have begun the run already, without a message.
-        repeated: Flag,
-    },
-    /// Hand a signal to the run.
-    Signal {
-        /// The signal's name.
-        signal: Name,
-        /// Its content.
-        payload: Payload,
-        /// Its idempotency key.
-        key: Option<String>,
-    },
-    /// Ask the run to cancel itself.
-    Cancel {
-        /// Why, if the caller said so.
-        reason: Option<String>,
-    },
-    /// End the run without asking it.
-    Terminate {
-        /// Why.
-        reason: String,
-    },
+/// Makes [`Message`] from the table.
+macro_rules! make_message {
+    (Message: $(
+        $(#[$message_doc:meta])*
+        $name:literal $version:literal => $variant:ident {
+            $($(#[$field_doc:meta])* $field:ident: $type:ty,)*
+        }
+    )*) => {
+        /// What a message in the inbox says.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub(crate) enum Message {
+            $($(#[$message_doc])* $variant { $($(#[$field_doc])* $field: $type,)* },)*
+        }
+    };
 }
+
+messages!(make_message);

@@ -10,7 +10,7 @@ use crate::data::id::{CommandId, EventSeq, Position, RunId, ShardId};
 use crate::data::limits;
 use crate::data::name::{EventName, Name};
 use crate::data::time::Timestamp;
-use crate::log::event::Event;
+use crate::log::event::Consequence;
 use crate::log::past_event::PastEvent;
 use crate::log::wire;
 use crate::processor::blame::Cut;
@@ -106,37 +106,13 @@ impl Live {
         for PastEvent { seq, at, event } in events {
             report(&self.run.state, &event);
             let (name, body) = (event.name(), wire::encode_event(&event));
-            match &event {
-                Event::ActivityScheduled { id, .. } | Event::CompensationScheduled { id } => {
-                    follows.dispatch.push(*id);
-                }
-                Event::ActivityCancelled { id }
-                | Event::ActivityFailed { id, .. }
-                | Event::CompensationFailed { id, .. } => follows.given_up.push(*id),
-                Event::RunEnding { .. }
-                | Event::RunCompleted { .. }
-                | Event::RunFailed { .. }
-                | Event::RunCancelled { .. }
-                | Event::RunTerminated { .. } => follows.over = true,
-                Event::RunStarted { .. }
-                | Event::RunAdopted { .. }
-                | Event::ActivityAttemptStarted { .. }
-                | Event::ActivityAttemptFailed { .. }
-                | Event::ActivityAttemptLost { .. }
-                | Event::ActivityCompleted { .. }
-                | Event::StepCompleted { .. }
-                | Event::StepFailed { .. }
-                | Event::TimerStarted { .. }
-                | Event::TimerFired { .. }
-                | Event::TimerCancelled { .. }
-                | Event::SignalReceived { .. }
-                | Event::CancelRequested { .. }
-                | Event::RunStalled { .. }
-                | Event::RunResumed { .. }
-                | Event::CompensationRegistered { .. }
-                | Event::CompensationCompleted { .. } => {}
+            match event.consequence() {
+                Consequence::Nothing => {}
+                Consequence::Dispatch => follows.dispatch.extend(event.call()),
+                Consequence::Outcome | Consequence::GiveUp => follows.given_up.extend(event.call()),
+                Consequence::Ending | Consequence::Terminal(_) => follows.over = true,
             }
-            if let Some(status) = closed_status(&event) {
+            if let Some(status) = event.closed_status() {
                 let closed = self.closed(status, at, body.clone());
                 if let Some(on_closed) = self.on_closed.take() {
                     group.effects.push(Effect::Tell { closed: Box::new(closed.clone()), on_closed });
@@ -356,39 +332,6 @@ impl Processor {
                 }
             }
         }
-    }
-}
-
-/// How a run ended with this event, if it did.
-pub(crate) fn closed_status(event: &Event) -> Option<ClosedStatus> {
-    match event {
-        Event::RunCompleted { .. } => Some(ClosedStatus::Completed),
-        Event::RunFailed { .. } => Some(ClosedStatus::Failed),
-        Event::RunCancelled { .. } => Some(ClosedStatus::Cancelled),
-        Event::RunTerminated { .. } => Some(ClosedStatus::Terminated),
-        Event::RunStarted { .. }
-        | Event::RunAdopted { .. }
-        | Event::ActivityScheduled { .. }
-        | Event::ActivityAttemptStarted { .. }
-        | Event::ActivityAttemptFailed { .. }
-        | Event::ActivityAttemptLost { .. }
-        | Event::ActivityCompleted { .. }
-        | Event::ActivityFailed { .. }
-        | Event::ActivityCancelled { .. }
-        | Event::StepCompleted { .. }
-        | Event::StepFailed { .. }
-        | Event::TimerStarted { .. }
-        | Event::TimerFired { .. }
-        | Event::TimerCancelled { .. }
-        | Event::SignalReceived { .. }
-        | Event::CancelRequested { .. }
-        | Event::RunStalled { .. }
-        | Event::RunResumed { .. }
-        | Event::RunEnding { .. }
-        | Event::CompensationRegistered { .. }
-        | Event::CompensationScheduled { .. }
-        | Event::CompensationCompleted { .. }
-        | Event::CompensationFailed { .. } => None,
     }
 }
 

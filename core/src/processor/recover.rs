@@ -236,5 +236,5 @@ impl Processor {
 /// Whether a history ends with this event: its run is over. What cannot be decoded is for the replay to report.
 fn is_terminal(last: &EventRecord) -> bool {
     let last = wire::decode_event(last.name.as_str(), &last.body);
-    last.is_ok_and(|last| super::batch::closed_status(&last).is_some())
+    last.is_ok_and(|last| last.is_terminal())
 }

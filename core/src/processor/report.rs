@@ -40,21 +40,7 @@ pub(super) fn report(state: &RunState, event: &Event) {
         Event::RunCompleted { .. } | Event::RunCancelled { .. } | Event::RunTerminated { .. } => {
             tracing::debug!(%run, %workflow, key, how = %event.name(), "a run is over");
         }
-        Event::RunAdopted { .. }
-        | Event::ActivityScheduled { .. }
-        | Event::ActivityAttemptStarted { .. }
-        | Event::ActivityCompleted { .. }
-        | Event::ActivityCancelled { .. }
-        | Event::StepCompleted { .. }
-        | Event::StepFailed { .. }
-        | Event::TimerStarted { .. }
-        | Event::TimerFired { .. }
-        | Event::TimerCancelled { .. }
-        | Event::SignalReceived { .. }
-        | Event::CancelRequested { .. }
-        | Event::RunEnding { .. }
-        | Event::CompensationRegistered { .. }
-        | Event::CompensationScheduled { .. }
-        | Event::CompensationCompleted { .. } => {}
+        // Of the others, most operators want to hear nothing.
+        other => tracing::trace!(%run, %workflow, key, "{}", other.name()),
     }
 }

@@ -328,7 +328,7 @@ fn decisions(log: &[PastEvent]) -> Vec<&Event> {
     let decided = log.iter().map(|past| &past.event).filter(|event| event.role() == Role::Decision);
     // The terminal event after compensations is the engine's.
     let ending = log.iter().any(|past| matches!(past.event, Event::RunEnding { .. }));
-    decided.filter(|event| !ending || crate::processor::batch::closed_status(event).is_none()).collect()
+    decided.filter(|event| !ending || !event.is_terminal()).collect()
 }
 
 proptest! {

@@ -126,6 +126,7 @@ fn end(end: &Result<Event, String>) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
+    use pgworkflows_core::history::whole;
     use pgworkflows_core::id::CommandId;
     use pgworkflows_core::payload::Payload;
 
@@ -142,7 +143,7 @@ mod tests {
             script: Ok(()),
             crashes: Vec::new(),
             appends: 2,
-            fates: BTreeMap::from([(run, Fate { end: Ok(Event::RunCompleted { result }), calls })]),
+            fates: BTreeMap::from([(run, Fate { end: Ok(whole::RunCompleted { result }.into()), calls })]),
             executions: BTreeMap::from([(attempt, 1)]),
             undone: Vec::new(),
             timeline: String::new(),

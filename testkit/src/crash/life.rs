@@ -179,7 +179,7 @@ impl Pilot for Reaper {
         let outcomes = runs(world).into_iter().flat_map(|run| {
             let history = world.client().history(run).now_or_never();
             let history = history.expect("only appends are disturbed").unwrap_or_default();
-            history.into_iter().filter_map(move |event| Some((run, outcome_of(&event.event)?)))
+            history.into_iter().filter_map(move |event| Some((run, call_ended_by(&event.event)?)))
         });
         let recorded = Recorded { begun: world.calls().begun().len(), outcomes: outcomes.collect() };
         self.recorded.borrow_mut().push(recorded);
@@ -193,16 +193,7 @@ impl Pilot for Reaper {
     }
 }
 
-/// The call whose outcome an event is.
-fn outcome_of(event: &Event) -> Option<CommandId> {
-    match event {
-        Event::ActivityCompleted { id, .. }
-        | Event::ActivityFailed { id, .. }
-        | Event::ActivityCancelled { id }
-        | Event::StepCompleted { id, .. }
-        | Event::StepFailed { id, .. }
-        | Event::CompensationCompleted { id }
-        | Event::CompensationFailed { id, .. } => Some(*id),
-        _ => None,
-    }
+/// The call that is over with an event.
+fn call_ended_by(event: &Event) -> Option<CommandId> {
+    if event.is_outcome() || event.gives_up() { event.call() } else { None }
 }

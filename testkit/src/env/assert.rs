@@ -71,7 +71,7 @@ impl<W: Workflow> TestRun<W> {
         W::Output: PartialEq<V> + Debug,
     {
         let result = match self.end() {
-            Some(Event::RunCompleted { result }) => result.decode::<W::Output>(),
+            Some(Event::RunCompleted { result, .. }) => result.decode::<W::Output>(),
             end => self.fail(&format!("has not completed with {expected:?}: {}", describe(end.as_ref()))),
         };
         match result {
@@ -155,7 +155,7 @@ impl<W: Workflow> TestRun<W> {
     fn end(&self) -> Option<Event> {
         let events = self.history().events();
         let last = events.unwrap_or_else(|error| self.fail(&format!("cannot be read: {error}"))).pop();
-        last.map(|last| last.event).filter(is_terminal)
+        last.map(|last| last.event).filter(Event::is_terminal)
     }
 
     #[track_caller]
@@ -170,19 +170,9 @@ impl<W: Workflow> TestRun<W> {
     }
 }
 
-fn is_terminal(event: &Event) -> bool {
-    matches!(
-        event,
-        Event::RunCompleted { .. }
-            | Event::RunFailed { .. }
-            | Event::RunCancelled { .. }
-            | Event::RunTerminated { .. }
-    )
-}
-
 fn describe(end: Option<&Event>) -> String {
     match end {
-        Some(Event::RunCompleted { result }) => format!("it completed with {result:?}"),
+        Some(Event::RunCompleted { result, .. }) => format!("it completed with {result:?}"),
         Some(Event::RunFailed { failure, .. }) => format!("it failed: {failure:?}"),
         Some(Event::RunCancelled { .. }) => "it was cancelled".to_owned(),
         Some(Event::RunTerminated { reason, .. }) => format!("it was terminated: {reason}"),

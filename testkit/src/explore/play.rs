@@ -157,14 +157,9 @@ fn difference(first: &Play, second: &Play) -> Option<Problem> {
 /// Whether the event at a place of a history is what the user's code outside of the workflow answered.
 fn is_answer(history: &History, place: usize) -> bool {
     let events = history.events().unwrap_or_default();
-    events.get(place).is_some_and(|event| {
-        matches!(
-            event.event,
-            Event::ActivityCompleted { .. }
-                | Event::ActivityFailed { .. }
-                | Event::ActivityAttemptFailed { .. }
-                | Event::StepCompleted { .. }
-                | Event::StepFailed { .. }
-        )
+    events.get(place).is_some_and(|event| match event.event {
+        Event::ActivityAttemptFailed { .. } => true,
+        Event::TimerFired { .. } => false,
+        _ => event.event.is_outcome(),
     })
 }

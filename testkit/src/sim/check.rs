@@ -35,7 +35,7 @@ use super::dice::Dice;
 use super::faults::{EPOCH, LATENCY_USUAL};
 use super::history::check_history;
 use super::host::SimHost;
-use super::ledger::{EventAccount, Execution, is_terminal};
+use super::ledger::{EventAccount, Execution};
 use super::promise::check_promise;
 use super::time::Owner;
 use super::workflow::{Planned, take_returned};
@@ -156,7 +156,7 @@ impl World {
                         may_begin = Some(*committed);
                         once = *options == options.clone().at_most_once();
                     }
-                    Event::CompensationScheduled { id: other } if other.to_string() == id => {
+                    Event::CompensationScheduled { id: other, .. } if other.to_string() == id => {
                         may_begin = Some(*committed)
                     }
                     Event::ActivityAttemptFailed { id: other, attempt: failed, retry_at: after, .. }
@@ -165,16 +165,12 @@ impl World {
                         may_begin = Some(*committed);
                         retry_at = Some(*after);
                     }
-                    Event::ActivityCompleted { id: other, .. }
-                    | Event::ActivityFailed { id: other, .. }
-                    | Event::ActivityCancelled { id: other }
-                    | Event::CompensationCompleted { id: other }
-                    | Event::CompensationFailed { id: other, .. }
-                        if other.to_string() == id =>
-                    {
-                        over = Some(account);
+                    ended if ended.is_outcome() || ended.gives_up() => {
+                        if ended.call().is_some_and(|call| call.to_string() == id) {
+                            over = Some(account);
+                        }
                     }
-                    other if is_terminal(other.name().as_str()) => over = over.or(Some(account)),
+                    terminal if terminal.is_terminal() => over = over.or(Some(account)),
                     _ => {}
                 }
             }
@@ -220,7 +216,7 @@ fn check_replay(run: RunId, history: &[HistoryEvent], records: &[EventRecord], w
         (Ok(replayed), _) if !replayed.over => {
             wrong.push(format!("run {run} is over, and not when it is replayed"));
         }
-        (Ok(_), Some(Event::RunCompleted { result })) if result.decode().ok() != returned => {
+        (Ok(_), Some(Event::RunCompleted { result, .. })) if result.decode().ok() != returned => {
             wrong.push(format!("run {run} came to {result:?}, and to {returned:?} when it is replayed"));
         }
         (Ok(_), _) => {}

@@ -6,7 +6,6 @@ use pgworkflows_core::Timestamp;
 use pgworkflows_core::history::{Event, HistoryEvent, Outcome};
 use pgworkflows_core::id::{CommandId, MessageId, RunId};
 
-use super::ledger::is_terminal;
 use super::nature::Nature;
 use super::workflow::PLANNED;
 
@@ -22,7 +21,7 @@ pub(crate) fn check_history(run: RunId, history: &[HistoryEvent], nature: &Natur
             wrong.push(format!("run {run}: event {seq}, {}: {problem}", event.name()));
         }
     }
-    let ends = history.iter().filter(|event| is_terminal(event.event.name().as_str())).count();
+    let ends = history.iter().filter(|event| event.event.is_terminal()).count();
     if ends != 1 {
         wrong.push(format!("run {run} has {ends} terminal events"));
     }
@@ -123,25 +122,15 @@ impl<'a> HistoryCheck<'a> {
                 self.begins(*id);
                 self.registered.insert(*id);
             }
-            Event::TimerStarted { id, fire_at } => {
+            Event::TimerStarted { id, fire_at, .. } => {
                 self.begins(*id);
                 self.deadlines.insert(*id, *fire_at);
             }
-            Event::TimerFired { id } => {
-                match (self.deadlines.get(id), self.now) {
-                    (Some(deadline), Some(now)) => self.demand(now >= *deadline, "too early"),
-                    (None, _) | (_, None) => self.demand(false, "there is no such timer"),
-                }
-                self.resolves_call(*id);
-            }
-            Event::ActivityCompleted { id, .. }
-            | Event::ActivityFailed { id, .. }
-            | Event::StepCompleted { id, .. }
-            | Event::StepFailed { id, .. }
-            | Event::CompensationCompleted { id }
-            | Event::CompensationFailed { id, .. } => self.resolves_call(*id),
-            Event::ActivityCancelled { id } | Event::TimerCancelled { id } => self.is_given_up(*id),
-            Event::CompensationScheduled { id } => {
+            Event::TimerFired { id, .. } => match (self.deadlines.get(id), self.now) {
+                (Some(deadline), Some(now)) => self.demand(now >= *deadline, "too early"),
+                (None, _) | (_, None) => self.demand(false, "there is no such timer"),
+            },
+            Event::CompensationScheduled { id, .. } => {
                 let newest = self.registered.pop_last();
                 self.demand(newest == Some(*id), "compensations run newest first, each once");
                 self.compensated = Some(*id);
@@ -151,18 +140,18 @@ impl<'a> HistoryCheck<'a> {
                 let is_new = self.messages.insert(*message);
                 self.demand(is_new, "the message was logged before");
             }
-            Event::RunResumed { released } => {
+            Event::RunResumed { released, .. } => {
                 self.stalled = false;
                 self.waiting = self.waiting.saturating_sub(*released);
             }
-            Event::RunStalled { reason } => {
+            Event::RunStalled { reason, .. } => {
                 self.stalled = true;
                 let is_broken = self.nature.broken && reason.contains(PLANNED);
                 // Whoever was under way at many deaths is taken for their cause.
                 let is_suspected = !self.nature.calm && is_set_aside(reason);
                 self.demand(is_broken || is_suspected, "there was no reason");
             }
-            Event::RunEnding { outcome } => {
+            Event::RunEnding { outcome, .. } => {
                 self.waiting = 0;
                 self.ending = Some(outcome.clone());
             }
@@ -171,6 +160,13 @@ impl<'a> HistoryCheck<'a> {
             Event::RunCancelled { .. } => self.over(&Outcome::Cancelled),
             // Terminations, attempts and notes: nothing that an earlier event forbids.
             _ => {}
+        }
+        if let Some(id) = event.call() {
+            if event.is_outcome() {
+                self.resolves_call(id);
+            } else if event.gives_up() {
+                self.is_given_up(id);
+            }
         }
     }
 

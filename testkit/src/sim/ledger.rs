@@ -296,7 +296,7 @@ impl Book {
                     run.events.len()
                 ));
             }
-            run.is_over |= is_terminal(event.name.as_str());
+            run.is_over |= event.name.is_terminal();
             run.is_stalled = match event.name.as_str() {
                 "run.stalled" => true,
                 "run.resumed" => false,
@@ -338,11 +338,6 @@ impl Book {
     pub(crate) fn is_quiet(&self) -> bool {
         self.inbox.is_empty() && self.runs.values().all(|run| run.is_over)
     }
-}
-
-/// Whether a run is over with an event of this stored name.
-pub(crate) fn is_terminal(name: &str) -> bool {
-    matches!(name, "run.completed" | "run.failed" | "run.cancelled" | "run.terminated")
 }
 
 fn append_words(append: &Append) -> String {

@@ -34,7 +34,7 @@ pub(crate) fn check_promise(promise: &RunPromise, seen: &Seen, wrong: &mut Vec<S
     let disturbed = ["cancel.requested", "run.terminated", "activity.attempt-lost"].into_iter().any(has);
     let last = seen.history.last().map(|event| &event.event);
     let summary = match last {
-        Some(Event::RunCompleted { result }) => result.decode::<Summary>().ok(),
+        Some(Event::RunCompleted { result, .. }) => result.decode::<Summary>().ok(),
         _ => None,
     };
     match (promise.plan.expected(), &summary, last) {

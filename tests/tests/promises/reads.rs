@@ -81,7 +81,7 @@ async fn outcome_can_be_read_without_the_workflows_type(bed: Bed) {
     assert_eq!(even.result().await.unwrap(), 2);
     odd.result().await.unwrap_err();
     let outcome = async |run: RunId| bed.client.describe(run).await.unwrap().outcome().unwrap().unwrap();
-    let Event::RunCompleted { result } = outcome(even.run_id()).await else { panic!("it completed") };
+    let Event::RunCompleted { result, .. } = outcome(even.run_id()).await else { panic!("it completed") };
     assert_eq!(format!("{result:?}"), "2");
     let Event::RunFailed { failure, .. } = outcome(odd.run_id()).await else { panic!("it failed") };
     assert_eq!(failure.type_name, "odd");

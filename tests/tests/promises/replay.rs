@@ -151,7 +151,7 @@ async fn signal_that_came_while_a_run_was_stalled_is_consumed_in_its_order_and_w
         .collect();
     assert_eq!(heard, ["one".to_owned(), format!("two at {}", signals[1])]);
     let released = history.iter().find_map(|event| match event.event {
-        Event::RunResumed { released } => Some(released),
+        Event::RunResumed { released, .. } => Some(released),
         _ => None,
     });
     assert_eq!(released, Some(2));

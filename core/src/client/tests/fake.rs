@@ -79,12 +79,7 @@ impl FakeStore {
 
     /// Ends a run. Nobody is told.
     pub(super) fn close(&self, run: RunId, terminal: &Event) {
-        let status = match terminal {
-            Event::RunCompleted { .. } => ClosedStatus::Completed,
-            Event::RunFailed { .. } => ClosedStatus::Failed,
-            Event::RunCancelled { .. } => ClosedStatus::Cancelled,
-            _ => ClosedStatus::Terminated,
-        };
+        let status = terminal.closed_status().expect("a run ends with a terminal event");
         self.close_with(run, "greeting", status, wire::encode_event(terminal));
     }
 

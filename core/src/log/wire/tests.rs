@@ -58,13 +58,6 @@ fn every_kind_has_a_golden_minimum_and_maximum() {
 }
 
 #[test]
-fn event_is_stored_under_the_name_that_the_vocabulary_gives() {
-    for (_, event) in samples::events() {
-        assert_eq!(event.kind().0, event.name().as_str());
-    }
-}
-
-#[test]
 fn body_is_deterministic_cbor_to_an_independent_implementation() {
     let bodies = samples::events().into_iter().map(|(_, event)| encode_event(&event));
     let messages = samples::messages().into_iter().map(|(_, message)| encode_message(&message));
@@ -85,13 +78,13 @@ fn activity_that_completes_with_nothing_takes_five_bytes() {
 
 proptest! {
     #[test]
-    fn event_survives_storage(event in arbitrary::event()) {
+    fn event_survives_storage(event in any::<Event>()) {
         let body = encode_event(&event);
         prop_assert_eq!(decode_event(event.name().as_str(), &body), Ok(event));
     }
 
     #[test]
-    fn message_survives_storage(message in arbitrary::message()) {
+    fn message_survives_storage(message in any::<Message>()) {
         let body = encode_message(&message);
         prop_assert_eq!(decode_message(&body), Ok(message));
     }

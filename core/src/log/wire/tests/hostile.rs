@@ -5,10 +5,11 @@ use expect_test::{Expect, expect};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::{arbitrary, samples};
+use super::samples;
 use crate::data::failure::Failure;
 use crate::data::id::CommandId;
 use crate::log::event::{Event, STORED_NAMES};
+use crate::log::message::Message;
 use crate::log::wire::{decode_event, decode_message, encode_event, encode_message};
 
 /// What reading each body is refused with, one line each.
@@ -168,7 +169,7 @@ proptest! {
 
     #[test]
     fn mutated_events_never_panic(
-        event in arbitrary::event(),
+        event in any::<Event>(),
         changes in vec(any::<(prop::sample::Index, u8)>(), 0..4),
         length in any::<prop::sample::Index>(),
     ) {
@@ -181,7 +182,7 @@ proptest! {
 
     #[test]
     fn mutated_messages_never_panic(
-        message in arbitrary::message(),
+        message in any::<Message>(),
         changes in vec(any::<(prop::sample::Index, u8)>(), 0..4),
         length in any::<prop::sample::Index>(),
     ) {
@@ -192,7 +193,7 @@ proptest! {
     }
 
     #[test]
-    fn event_with_bytes_behind_it_is_refused(event in arbitrary::event(), more in vec(any::<u8>(), 1..9)) {
+    fn event_with_bytes_behind_it_is_refused(event in any::<Event>(), more in vec(any::<u8>(), 1..9)) {
         let body = [&encode_event(&event)[..], &more].concat();
         prop_assert!(decode_event(event.name().as_str(), &body.into()).is_err());
     }

@@ -1,8 +1,8 @@
-//! Where runs are kept while they are measured. It must not know what is measured.
+//! The store on which runs are measured. It must not know what is measured.
 
 use std::sync::Arc;
 
-use clap::ValueEnum;
+use clap::Args;
 use pgworkflows::store::Store;
 use pgworkflows::{MemoryStore, PostgresStore};
 use pgworkflows_pg_harness::Postgres;
@@ -10,21 +10,16 @@ use sqlx::{Connection, PgConnection};
 
 use crate::Failure;
 
-/// A kind of store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum StoreKind {
-    /// `pgworkflows-postgres`.
-    Postgres,
-    /// `pgworkflows-memory`.
-    Memory,
-}
-
-/// An address of a schema in a database.
-#[derive(Clone, Debug)]
+/// A schema of a database; also the options of the programs that name one.
+#[derive(Clone, Debug, Args)]
 pub struct Address {
-    /// The database's URL.
+    /// An existing PostgreSQL server, as `postgres://user@host:5432/database`; without it a throw-away server is started,
+    /// with fsync on.
+    #[arg(long, global = true, default_value = "", hide_default_value = true)]
     pub url: String,
-    /// The schema.
+
+    /// The schema there; for `growth` it should be empty.
+    #[arg(long, global = true, value_name = "NAME", default_value = "pgworkflows")]
     pub schema: String,
 }
 
@@ -50,24 +45,24 @@ pub struct Ground {
 }
 
 impl Ground {
-    /// Opens a store: in memory, on the server of that URL, or on a throw-away server whose commits wait for the
-    /// disk, with the default settings of its version.
+    /// A store in memory.
+    pub fn memory() -> Self {
+        Self { store: Arc::new(MemoryStore::new()), address: None, server: None }
+    }
+
+    /// A store on the server of that address. If its URL is empty, on a throw-away server with the default settings of its
+    /// version, whose commits wait for the disk.
     ///
     /// # Errors
     /// If there is no server, or it cannot be reached.
-    pub async fn open(kind: StoreKind, url: Option<&str>, schema: &str) -> Result<Self, Failure> {
-        if kind == StoreKind::Memory {
-            return Ok(Self { store: Arc::new(MemoryStore::new()), address: None, server: None });
+    pub async fn postgres(address: &Address) -> Result<Self, Failure> {
+        let (mut address, mut server) = (address.clone(), None);
+        if address.url.is_empty() {
+            let started = Postgres::builder().durable().start()?;
+            address.url = started.url();
+            warm_up(&address.url).await?;
+            server = Some(started);
         }
-        let server = match url {
-            Some(_) => None,
-            None => Some(Postgres::builder().durable().start()?),
-        };
-        let url = server.as_ref().map(Postgres::url).or_else(|| url.map(str::to_owned)).unwrap_or_default();
-        if server.is_some() {
-            warm_up(&url).await?;
-        }
-        let address = Address { url, schema: schema.to_owned() };
         Ok(Self { store: address.open().await?, address: Some(address), server })
     }
 
@@ -77,8 +72,8 @@ impl Ground {
     }
 }
 
-/// Leaves a server with the WAL segments of one that has run for a while: a new one makes them while it is measured,
-/// every 16 MiB with a flush of their own.
+/// Leaves a new server with as many WAL segments as one that has run for a while. Otherwise it would create them during
+/// the measurement, and flush each of them, every 16 MiB.
 async fn warm_up(url: &str) -> Result<(), Failure> {
     let mut connection = PgConnection::connect(url).await?;
     for statement in [

@@ -1,27 +1,14 @@
-//! How fast it is: what the benchmarks and the load programs share. It must not know how the engine works inside;
-//! it starts runs and waits for their results, as a user's program does.
+//! What the micro-benchmarks and the program `measure` share. It must not know how the engine works inside: it starts
+//! runs and waits for their results, as a user's program does.
 //!
-//! In reading order: [`arguments`] and [`options`] say what to measure, [`definitions`] and [`workload`] are what is
-//! executed, [`ground`] and [`workers`] what it is executed on, [`drive`] starts the runs, [`measure`] counts what
-//! they cost, [`load`] puts that together and [`report`] prints it. [`growth`] asks how all that changes
-//! as a database fills, and [`page`] is
-//! where it all ends up. [`histories`] and [`appends`] are what the
-//! micro-benchmarks below `benches/` work on.
+//! In reading order: [`definitions`] are the workflows that are executed, [`ground`] and [`workers`] what they are
+//! executed on; [`histories`] are what the micro-benchmarks in `benches/` replay. The program (`src/bin/measure/`) puts
+//! whole systems under load and writes `docs/performance.md`.
 
-pub mod appends;
-pub mod arguments;
 pub mod definitions;
-pub mod drive;
 pub mod ground;
-pub mod growth;
 pub mod histories;
-pub mod load;
-pub mod measure;
-pub mod options;
-pub mod page;
-pub mod report;
 pub mod workers;
-pub mod workload;
 
-/// Why a measurement came to nothing, for the person who asked for it.
+/// Why a measurement failed, for the person who asked for it.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;

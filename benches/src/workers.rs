@@ -73,7 +73,7 @@ impl Workers {
         let mut workers = Self::default();
         for _ in 0..count {
             let mut command = Command::new(std::env::current_exe()?);
-            command.args(["--role", "worker", "--url", &address.url, "--schema", &address.schema]);
+            command.args(["worker", "--url", &address.url, "--schema", &address.schema]);
             // Its standard input is what it lives by: it ends when this process does, however that happens.
             command.stdin(Stdio::piped()).stdout(Stdio::null()).kill_on_drop(true);
             workers.outside.push(command.spawn()?);
@@ -82,8 +82,8 @@ impl Workers {
     }
 
     /// The processes of workers that have their own.
-    pub fn processes(&self) -> Vec<u32> {
-        self.outside.iter().filter_map(Child::id).collect()
+    pub fn processes(&self) -> impl Iterator<Item = u32> {
+        self.outside.iter().filter_map(Child::id)
     }
 
     /// Lets all of them shut down in good order, and waits for it.

@@ -3,18 +3,15 @@
 
 use crate::command::{self, Failure, cargo};
 
-/// Passes the arguments on; those it does not know, the program explains before anything is measured.
+/// Passes the arguments on. The program explains those that it does not know before anything is measured.
 pub(crate) fn run(arguments: &[&str]) -> Result<(), Failure> {
-    let package = ["--release", "-p", "pgworkflows-benches"];
-    if arguments.iter().all(|argument| *argument == "--full") {
-        let mut build = cargo(["build"]);
-        build.args(package).arg("--bins");
-        command::run(build)?;
+    let measures = arguments.iter().all(|argument| *argument == "--full");
+    if measures {
         let mut replay = cargo(["bench", "-p", "pgworkflows-benches", "--bench", "replay", "--"]);
         replay.args(["--warm-up-time", "0.5", "--measurement-time", "1", "--noplot"]);
         command::run(replay)?;
     }
-    let mut report = cargo(["run", "--quiet"]);
-    report.args(package).args(["--bin", "bench_report", "--"]).args(arguments);
+    let mut report = cargo(["run", "--release", "-p", "pgworkflows-benches", "--", "report"]);
+    report.args(arguments);
     command::run(report)
 }

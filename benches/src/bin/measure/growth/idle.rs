@@ -1,55 +1,57 @@
-//! What a worker costs that has nothing to do: processor time, and statements.
+//! What an idle worker costs: processor time, and statements.
 
 use std::time::{Duration, Instant};
 
-use sqlx::{Connection, PgConnection};
+use pgworkflows_benches::Failure;
+use pgworkflows_benches::workers::Workers;
 
 use super::Field;
-use crate::Failure;
-use crate::measure::{Figure, Server, cpu};
-use crate::workers::Workers;
+use crate::figures::Figure;
+use crate::process::cpu;
+use crate::server::Server;
 
 /// Until the worker has come up.
 const SETTLING: Duration = Duration::from_secs(5);
 
-pub(super) async fn idle(field: &Field<'_>) -> Result<Vec<Figure>, Failure> {
-    let log = || {
-        field
-            .ground
-            .server_log()
+pub(super) async fn idle(field: &Field, seconds: u64) -> Result<Vec<Figure>, Failure> {
+    let logged = || {
+        let log = field.ground.server_log();
+        log.map(|log| statements(&log))
             .ok_or("statements are counted in the log of a throw-away server: leave --url out")
     };
-    log()?;
+    logged()?;
+    let time = Duration::from_secs(seconds);
     let workers = Workers::inside(&field.ground.store, 1)?;
     let mut server = Server::connect(&field.address).await?;
     tokio::time::sleep(SETTLING).await;
 
-    let (own, others) = (cpu("self"), server.read().await?.cpu);
+    let own_process = std::process::id();
+    let (own, others) = (cpu(own_process), server.read().await?.cpu);
     let began = Instant::now();
-    tokio::time::sleep(field.options.time()).await;
+    tokio::time::sleep(time).await;
     let seconds = began.elapsed().as_secs_f64();
-    let own = (cpu("self") - own).as_secs_f64();
+    let own = (cpu(own_process) - own).as_secs_f64();
     let others = (server.read().await?.cpu - others).as_secs_f64();
 
     // Once more with every statement in the server's log, which itself costs processor time.
-    log_statements(field, "all").await?;
+    log_statements(field, "alter system set log_statement = 'all'").await?;
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let (logged, began) = (statements(&log()?), Instant::now());
-    tokio::time::sleep(field.options.time()).await;
-    let logged = statements(&log()?) - logged;
+    let (before, began) = (logged()?, Instant::now());
+    tokio::time::sleep(time).await;
+    let count = logged()? - before;
     let minutes = began.elapsed().as_secs_f64() / 60.0;
-    log_statements(field, "none").await?;
+    log_statements(field, "alter system reset log_statement").await?;
     workers.stop().await?;
 
     Ok(vec![
         Figure::new("worker_cpu_percent", 100.0 * own / seconds),
         Figure::new("server_cpu_percent", 100.0 * others / seconds),
-        Figure::new("statements_per_minute", logged as f64 / minutes),
+        Figure::new("statements_per_minute", count as f64 / minutes),
     ])
 }
 
-/// How many statements a server's log shows: those of the simple protocol, and executions of the extended one. What a
-/// connection sends to see whether it still lives has no words, and is not counted.
+/// How many statements a server's log shows: those of the simple protocol, and executions of the extended one. The empty
+/// statement by which a connection checks that it is alive is not counted.
 fn statements(log: &str) -> usize {
     let said = |line: &&str| {
         let text = line.split_once("LOG:  statement: ").or_else(|| line.split_once("LOG:  execute "));
@@ -58,12 +60,10 @@ fn statements(log: &str) -> usize {
     log.lines().filter(said).count()
 }
 
-async fn log_statements(field: &Field<'_>, which: &'static str) -> Result<(), Failure> {
-    let mut connection = PgConnection::connect(&field.address.url).await?;
-    for statement in
-        [format!("alter system set log_statement = '{which}'"), "select pg_reload_conf()".to_owned()]
-    {
-        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut connection).await?;
+async fn log_statements(field: &Field, setting: &'static str) -> Result<(), Failure> {
+    let mut connection = field.connect().await?;
+    for statement in [setting, "select pg_reload_conf()"] {
+        sqlx::query(statement).execute(&mut connection).await?;
     }
     Ok(())
 }

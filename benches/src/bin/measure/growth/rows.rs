@@ -3,30 +3,30 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{TimeDelta, Utc};
 use pgworkflows::store::{EventRecord, OpenState, Store};
 use pgworkflows::{Client, MemoryStore, RunId, Workflow};
+use pgworkflows_benches::Failure;
+use pgworkflows_benches::definitions::{Activities, Timers};
+use pgworkflows_benches::workers::Workers;
 
 use super::Field;
-use super::fill::{Copies, FAR, Filler, JUST_NOW, Template, TemplateRow};
-use crate::Failure;
-use crate::definitions::{Activities, Timers};
-use crate::measure::Figure;
-use crate::workers::Workers;
+use super::fill::{Filler, JUST_NOW, Template, TemplateRow};
+use crate::figures::Figure;
 
 /// How wide partitions are by default: 30 days, in milliseconds.
 const PARTITION_MILLIS: i64 = 30 * 24 * 3_600 * 1_000;
 
 /// How many deadlines the parked runs share between them.
-const DEADLINES: u64 = 50;
+const DEADLINES: i64 = 50;
 
-/// Over runs that are over, of so many activities each.
-pub(super) async fn closed(field: &Field<'_>, activities: u32) -> Result<Vec<Figure>, Failure> {
+/// Over closed runs of so many activities each.
+pub(super) async fn closed(field: &Field, rows: u64, activities: u32) -> Result<Vec<Figure>, Failure> {
     let template = completed(activities).await?;
-    let mut filler = Filler::connect(&field.address).await?;
+    let mut filler = Filler::connect(field).await?;
     let mut figures = field
         .compare(async {
-            filler.copy(&template, &Copies { count: field.options.rows(), age_millis: JUST_NOW }).await?;
+            filler.copy(&template, rows, JUST_NOW).await?;
             filler.settle().await
         })
         .await?;
@@ -34,35 +34,33 @@ pub(super) async fn closed(field: &Field<'_>, activities: u32) -> Result<Vec<Fig
     Ok(figures)
 }
 
-/// Over runs that sleep until some day next month.
-pub(super) async fn parked(field: &Field<'_>) -> Result<Vec<Figure>, Failure> {
-    let mut filler = Filler::connect(&field.address).await?;
-    let each = field.options.rows().div_ceil(DEADLINES);
+/// Over runs that sleep for a month and some minutes, until long after the measurement.
+pub(super) async fn parked(field: &Field, rows: u64) -> Result<Vec<Figure>, Failure> {
+    let mut filler = Filler::connect(field).await?;
+    let each = rows.div_ceil(DEADLINES as u64);
     let mut figures = field
         .compare(async {
             for number in 0..DEADLINES {
-                let minutes = i64::try_from(number)? * 60_000_000;
-                let due = Utc::now().timestamp_micros() + i64::try_from(FAR.as_micros())? + minutes;
-                let age_millis = JUST_NOW + i64::try_from(number * each)?;
-                filler.copy(&sleeping(due).await?, &Copies { count: each, age_millis }).await?;
+                let due = Utc::now() + TimeDelta::days(30) + TimeDelta::minutes(number);
+                let age = JUST_NOW + number * i64::try_from(each)?;
+                filler.copy(&sleeping(due.timestamp_micros()).await?, each, age).await?;
             }
             filler.settle().await
         })
         .await?;
-    figures.push(Figure::new("parked_runs", (each * DEADLINES) as f64));
+    figures.push(Figure::new("parked_runs", each as f64 * DEADLINES as f64));
     Ok(figures)
 }
 
-/// Over a log of so many partitions, the runs spread evenly over them.
-pub(super) async fn partitions(field: &Field<'_>) -> Result<Vec<Figure>, Failure> {
-    let (template, partitions) = (completed(1).await?, field.options.partitions);
-    let mut filler = Filler::connect(&field.address).await?;
+/// Over a log of so many partitions, with the runs spread evenly over them.
+pub(super) async fn partitions(field: &Field, rows: u64, partitions: u64) -> Result<Vec<Figure>, Failure> {
+    let template = completed(1).await?;
+    let mut filler = Filler::connect(field).await?;
     let mut figures = field
         .compare(async {
-            for number in 0..partitions {
-                let age_millis = JUST_NOW + i64::try_from(number)? * PARTITION_MILLIS;
-                let count = field.options.rows().div_ceil(partitions);
-                filler.copy(&template, &Copies { count, age_millis }).await?;
+            for number in 0..i64::try_from(partitions)? {
+                let age = JUST_NOW + number * PARTITION_MILLIS;
+                filler.copy(&template, rows.div_ceil(partitions), age).await?;
             }
             filler.settle().await
         })
@@ -71,19 +69,19 @@ pub(super) async fn partitions(field: &Field<'_>) -> Result<Vec<Figure>, Failure
     Ok(figures)
 }
 
-/// A run of so many activities that is over.
+/// A completed run of so many activities.
 async fn completed(activities: u32) -> Result<Template, Failure> {
     let (store, run) = execute::<Activities>(activities, true).await?;
     let description = store.query().describe(run).await?;
-    let closed = description.and_then(|run| run.closed).ok_or("the recorded run is not over")?;
-    let events = events(&*store, run).await?;
-    Ok(Template { workflow: Activities::NAME, events, row: TemplateRow::Closed(Box::new(closed)) })
+    let closed = description.and_then(|run| run.closed).ok_or("the recorded run is not closed")?;
+    let row = TemplateRow::Closed(Box::new(closed));
+    Ok(Template { workflow: Activities::NAME, events: events(&*store, run).await?, row })
 }
 
-/// A run that sleeps until then, in microseconds since 1970.
+/// A run that sleeps until `due`, in microseconds since 1970.
 async fn sleeping(due: i64) -> Result<Template, Failure> {
     let (store, run) = execute::<Timers>(due, false).await?;
-    let row = TemplateRow::Open { state: OpenState::Parked, wake_at_micros: Some(due) };
+    let row = TemplateRow::Open { state: OpenState::Parked, wake_at: Some(due) };
     Ok(Template { workflow: Timers::NAME, events: events(&*store, run).await?, row })
 }
 

@@ -1,0 +1,101 @@
+//! How long a worker takes to recover runs that were busy when their owner died, and how much memory they take.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pgworkflows::Worker;
+use pgworkflows::prelude::*;
+use pgworkflows::store::OpenState;
+use pgworkflows::worker::WorkerMonitor;
+use pgworkflows_benches::Failure;
+use pgworkflows_benches::definitions::{Activities, Double};
+use pgworkflows_benches::histories::{self, Kind};
+use tokio::sync::oneshot;
+
+use super::Field;
+use super::fill::{Filler, JUST_NOW, Template, TemplateRow};
+use crate::figures::{Figure, millis};
+use crate::process::memory;
+
+/// Of each run; the last is an activity without an outcome.
+const EVENTS: u32 = 20;
+
+/// A recovery that takes longer is given up.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+pub(super) async fn recovery(field: &Field, rows: u64) -> Result<Vec<Figure>, Failure> {
+    // The first worker creates the queue; its time is that of a start without runs.
+    let (startup, _) = recover(field, 0).await?;
+    let history = tokio::task::spawn_blocking(|| histories::record(Kind::Activities, EVENTS)).await??;
+    let template = Template {
+        workflow: Activities::NAME,
+        events: history.events,
+        row: TemplateRow::Open { state: OpenState::Busy, wake_at: None },
+    };
+    let mut filler = Filler::connect(field).await?;
+    filler.copy(&template, rows, JUST_NOW).await?;
+    filler.settle().await?;
+    let (took, grown) = recover(field, rows).await?;
+    Ok(vec![
+        Figure::new("busy_runs", rows as f64),
+        Figure::new("startup_ms", millis(startup)),
+        Figure::new("recovery_ms", millis(took.saturating_sub(startup))),
+        Figure::new("memory_per_run_bytes", grown as f64 / rows as f64),
+    ])
+}
+
+/// Starts a worker and waits until it has recovered so many runs, none of which continues: their activity never ends.
+/// Returns the time from the worker's start, and by how many bytes this process grew.
+async fn recover(field: &Field, runs: u64) -> Result<(Duration, u64), Failure> {
+    let worker = Worker::builder(Arc::clone(&field.ground.store))
+        .workflow::<Activities>()
+        .activity(Held)
+        .shutdown_grace(Duration::ZERO)
+        .build()?;
+    let monitor = worker.monitor();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let own_process = std::process::id();
+    let before = memory(own_process);
+    let began = Instant::now();
+    let ended = tokio::spawn(worker.run_until(async {
+        drop(stopped.await);
+    }));
+    wait_for(field, &monitor, runs).await?;
+    let recovered = (began.elapsed(), memory(own_process).saturating_sub(before));
+    drop(stop);
+    ended.await??;
+    Ok(recovered)
+}
+
+/// Waits until all shards are owned and so many runs are in memory.
+async fn wait_for(field: &Field, monitor: &WorkerMonitor, runs: u64) -> Result<(), Failure> {
+    let began = Instant::now();
+    // False while there is no queue yet.
+    let owned = "select coalesce(bool_and(lease is not null), false) from";
+    let owned = format!("{owned} {}.shards", field.address.schema);
+    let mut connection = field.connect().await?;
+    while began.elapsed() < PATIENCE {
+        if monitor.live_runs() as u64 >= runs {
+            let owned = sqlx::query_scalar(sqlx::AssertSqlSafe(owned.clone()));
+            if owned.fetch_one(&mut connection).await? {
+                return Ok(());
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    Err(format!("only {} of {runs} runs were recovered within {PATIENCE:?}", monitor.live_runs()).into())
+}
+
+/// The activity of the recovered runs, which never ends.
+struct Held;
+
+#[async_trait]
+impl Activity for Held {
+    const NAME: &'static str = Double::NAME;
+    type Input = u64;
+    type Output = u64;
+
+    async fn execute(&self, _ctx: ActivityContext, _number: u64) -> ActivityResult<u64> {
+        std::future::pending().await
+    }
+}

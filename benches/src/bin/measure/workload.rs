@@ -1,0 +1,99 @@
+//! What one run does, and how a client takes it from its start to its result. It must not know how many runs there are.
+
+use std::time::{Duration, Instant};
+
+use chrono::Utc;
+use clap::{Args, ValueEnum};
+use pgworkflows::{Client, Error};
+use pgworkflows_benches::definitions::{Activities, FanOut, GO, Signals, Steps, Timers};
+use serde::Serialize;
+
+/// What each run does.
+#[derive(Clone, Copy, Debug, Args, Serialize)]
+pub(crate) struct Workload {
+    /// What each run does.
+    #[arg(long = "workload", value_name = "NAME", default_value = "activities")]
+    #[serde(rename = "workload")]
+    pub(crate) kind: Kind,
+
+    /// Activities, steps or signals per run.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) size: u32,
+
+    /// How many milliseconds after its start the timer of a run is due.
+    #[arg(
+        long,
+        value_name = "MILLISECONDS",
+        default_value = "100",
+        value_parser = clap::value_parser!(i64).range(0..=3_600_000)
+    )]
+    pub(crate) sleep_ms: i64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Kind {
+    /// Activities, one after the other.
+    Activities,
+    /// Steps, one after the other.
+    Steps,
+    /// Activities, all at the same time.
+    Fanout,
+    /// Signals, each sent after the previous one was accepted.
+    Signals,
+    /// One timer.
+    Timers,
+    /// One timer; all timers are due within one second.
+    Burst,
+}
+
+/// What the client saw of one run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    /// From before the start was sent until the result arrived.
+    pub(crate) latency: Duration,
+    /// From the time when the timer was due until the result arrived, by this machine's clock.
+    pub(crate) lateness: Option<Duration>,
+}
+
+impl Workload {
+    /// One activity.
+    pub(crate) const ONE_ACTIVITY: Self = Self { kind: Kind::Activities, size: 1, sleep_ms: 0 };
+
+    /// What its durable calls are called, and how many a run makes.
+    pub(crate) fn calls(self) -> (&'static str, u32) {
+        match self.kind {
+            Kind::Activities | Kind::Fanout => ("activities", self.size),
+            Kind::Steps => ("steps", self.size),
+            Kind::Signals => ("signals", self.size),
+            Kind::Timers | Kind::Burst => ("timers", 1),
+        }
+    }
+
+    /// Starts one run and waits for its result.
+    pub(crate) async fn complete(self, client: &Client, due_micros: Option<i64>) -> Result<Seen, Error> {
+        let began = Instant::now();
+        let mut due = None;
+        match self.kind {
+            Kind::Activities => drop(client.start::<Activities>(self.size).await?.result().await?),
+            Kind::Steps => drop(client.start::<Steps>(self.size).await?.result().await?),
+            Kind::Fanout => drop(client.start::<FanOut>(self.size).await?.result().await?),
+            Kind::Signals => {
+                let run = client.start::<Signals>(self.size).await?;
+                for number in 0..self.size {
+                    run.signal(GO, u64::from(number)).await?;
+                }
+                run.result().await?;
+            }
+            Kind::Timers | Kind::Burst => {
+                let at = due_micros.unwrap_or_else(|| Utc::now().timestamp_micros() + 1_000 * self.sleep_ms);
+                due = Some(at);
+                client.start::<Timers>(at).await?.result().await?;
+            }
+        }
+        let since = |due: i64| {
+            Duration::from_micros(u64::try_from(Utc::now().timestamp_micros() - due).unwrap_or_default())
+        };
+        Ok(Seen { latency: began.elapsed(), lateness: due.map(since) })
+    }
+}

@@ -58,8 +58,8 @@ pub(crate) fn output(mut command: Command) -> Result<String, Failure> {
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(Failure::new(format!("`{shown}`: {}\n{said}", output.status)))
+    let said = [output.stdout, output.stderr].concat();
+    Err(Failure::new(format!("`{shown}`: {}\n{}", output.status, String::from_utf8_lossy(&said))))
 }
 
 fn shown(command: &Command) -> String {

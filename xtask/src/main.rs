@@ -9,6 +9,7 @@ mod test;
 mod verify;
 
 mod deny;
+mod machete;
 mod postgres;
 mod tidy;
 

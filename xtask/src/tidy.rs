@@ -1,10 +1,8 @@
-//! `cargo xtask tidy`: the project's own rules, which no other tool checks. It must not write.
+//! `cargo xtask tidy`: the project's own rules, which no other tool checks, and unused dependencies. It must not write
+//! to the sources.
 //!
 //! A rule is a function from text to what is wrong with it, so that its tests need no files.
 
-pub(crate) mod manifest;
-
-mod dependencies;
 mod links;
 mod migrations;
 mod source;
@@ -15,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::command::{self, Failure, root};
+use crate::machete;
 
 /// A file of the project.
 struct File {
@@ -47,15 +46,14 @@ pub(crate) fn run() -> Result<(), Failure> {
             report(links::check(&file.text, |target| link_exists(&file.path, target)));
         }
     }
-    wrong.extend(dependencies::check(&manifest::packages()?, &files));
     wrong.extend(migrations::check()?);
     if !files.iter().any(|file| file.path == Path::new("Cargo.lock")) {
         wrong.push("Cargo.lock: is not committed, so that no two builds need be alike".to_owned());
     }
-    if wrong.is_empty() {
-        return Ok(());
+    if let Err(unused) = machete::check() {
+        wrong.push(unused.to_string());
     }
-    Err(Failure::new(wrong.join("\n")))
+    if wrong.is_empty() { Ok(()) } else { Err(Failure::new(wrong.join("\n"))) }
 }
 
 /// All text files that git knows or would take.

@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use crate::command::{self, Failure, cargo};
 use crate::deny::{self, MissingTool};
-use crate::tidy::manifest;
 use crate::{test, tidy};
 
 /// A check: what it is called, and how it is run.
@@ -56,12 +55,17 @@ fn rustdoc() -> Result<(), Failure> {
     command::run(doc)
 }
 
-/// Every package with features, with none of them and with all of them, by itself: in a build of the
-/// whole workspace another package may switch on what it forgot to ask for.
+/// Every package with features, with none of them and with all of them, by itself: in a build of the whole workspace
+/// another package may switch on what it forgot to ask for.
 fn features() -> Result<(), Failure> {
-    for package in manifest::packages()?.iter().filter(|package| package.has_features()) {
+    let format = ["--format", "{p} {f}", "--prefix", "none", "--depth", "0"];
+    let packages = command::output(cargo(
+        ["tree", "--workspace", "--all-features", "--locked"].into_iter().chain(format),
+    ))?;
+    for package in packages.lines().filter(|line| !line.ends_with(' ') && !line.is_empty()) {
+        let name = package.split(' ').next().unwrap_or_default();
         for which in ["--no-default-features", "--all-features"] {
-            command::run(cargo(["check", "--quiet", "--locked", "--package", package.name(), which]))?;
+            command::run(cargo(["check", "--quiet", "--locked", "--package", name, which]))?;
         }
     }
     Ok(())

@@ -25,7 +25,12 @@ impl Account {
         ["postgres", "nobody"]
             .iter()
             .find_map(|name| Some(Self::Other { uid: id(&["-u", name])?, gid: id(&["-g", name])? }))
-            .ok_or(Error::NoAccount)
+            .ok_or_else(|| {
+                Error::new(
+                    "PostgreSQL refuses to run as root, and there is neither a user `postgres` nor a user `nobody` to \
+                     run it as",
+                )
+            })
     }
 
     /// Makes a command run under this account.

@@ -55,7 +55,7 @@ impl Postgres {
     ///
     /// # Errors
     ///
-    /// [`Error::Sql`] if the server does not run or refuses.
+    /// If the server does not run, or refuses.
     pub fn create_database(&self) -> Result<Database, Error> {
         Database::create(&self.url())
     }

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// A socket file without an engine behind it is common, and so is one that never answers.
+/// A socket file without an engine is common, and so is an engine that never answers.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A container engine that has answered.

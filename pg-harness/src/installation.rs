@@ -1,11 +1,11 @@
-//! Where the server's programs are. It must not start any of them for longer than a question.
+//! Where the server's programs are. It must not start a server.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-use crate::Error;
+use crate::{DATABASE_URL_VARIABLE, Error};
 
 /// The environment variable that names the directory of the server's programs.
 ///
@@ -30,7 +30,7 @@ impl Installation {
     ///
     /// # Errors
     ///
-    /// [`Error::NoInstallation`] names the places that were looked at.
+    /// If they are in none of these places, which the error names.
     pub fn find() -> Result<Self, Error> {
         let mut candidates = Vec::new();
         if let Some(given) = env::var_os(POSTGRES_BIN_VARIABLE) {
@@ -53,9 +53,15 @@ fn first_complete(candidates: &[PathBuf]) -> Result<Installation, Error> {
     let complete = |directory: &&PathBuf| PROGRAMS.iter().all(|p| directory.join(p).is_file());
     match candidates.iter().find(complete) {
         Some(programs) => Ok(Installation { programs: programs.clone() }),
-        None => Err(Error::NoInstallation {
-            looked_in: candidates.iter().map(|c| c.display().to_string()).collect(),
-        }),
+        None => {
+            let looked_in: Vec<_> = candidates.iter().map(|c| c.to_string_lossy()).collect();
+            Err(Error::new(format!(
+                "no PostgreSQL server programs (initdb, pg_ctl, postgres) in any of: {}. Install PostgreSQL 14 or \
+                 newer, or name the directory of its programs in {POSTGRES_BIN_VARIABLE}. Tests that only need a \
+                 database also accept a running server's URL in {DATABASE_URL_VARIABLE}.",
+                looked_in.join(", ")
+            )))
+        }
     }
 }
 
@@ -84,7 +90,6 @@ fn named_by_pg_config() -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::{first_complete, versions_newest_first};
-    use crate::Error;
     use std::fs;
     use std::path::PathBuf;
 
@@ -116,8 +121,10 @@ mod tests {
         let found = first_complete(std::slice::from_ref(&client));
 
         fs::remove_dir_all(&client).unwrap();
-        let error = found.unwrap_err();
-        assert!(matches!(error, Error::NoInstallation { .. }));
-        assert!(error.to_string().contains(&*client.to_string_lossy()), "{error}");
+        let error = found.unwrap_err().to_string();
+        assert!(
+            error.contains("no PostgreSQL server programs") && error.contains(&*client.to_string_lossy()),
+            "{error}"
+        );
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! It must not know anything about workflows, nor about the tables that the stores create.
 //!
-//! Most tests want a database of their own on a server that somebody else has started:
+//! Most tests need a database of their own on a shared server:
 //!
 //! ```no_run
 //! # #[cfg(feature = "databases")] {
@@ -13,7 +13,7 @@
 //! # }
 //! ```
 //!
-//! Tests that crash or rewind a server start one that is theirs alone:
+//! Tests that crash or rewind a server start their own:
 //!
 //! ```no_run
 //! use pgworkflows_pg_harness::Postgres;
@@ -28,11 +28,10 @@
 //! # Ok::<(), pgworkflows_pg_harness::Error>(())
 //! ```
 //!
-//! Every call blocks its thread, so that values can clean up in `Drop`; a call takes from some
-//! milliseconds (a database) to some seconds (a server). All of them may be made from async code.
+//! Every call blocks its thread, so that values can clean up in `Drop`. A call takes from some milliseconds (a database)
+//! to some seconds (a server), and may be made from async code.
 //!
-//! Unix only: the server's programs are run as another user where the caller is root, since
-//! PostgreSQL refuses to run as root.
+//! Unix only: PostgreSQL refuses to run as root, so a caller who is root runs the server's programs as another user.
 
 mod error;
 mod installation;

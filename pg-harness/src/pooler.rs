@@ -1,4 +1,4 @@
-//! A PgBouncer of the caller's own before a server, thrown away with its value. It must not know what is sent
+//! A PgBouncer of the caller's own in front of a server, thrown away with its value. It must not know what is sent
 //! through it.
 
 use std::io::{self, Write};
@@ -13,6 +13,10 @@ use crate::supervisor::Supervisor;
 
 /// The environment variable that names the program, where it is in none of the usual places.
 pub const PGBOUNCER_VARIABLE: &str = "PGWORKFLOWS_PGBOUNCER";
+
+const NO_PGBOUNCER: &str = "\
+there is no `pgbouncer` in PATH nor in /usr/sbin. Install it (Debian: `apt-get install pgbouncer`), or name the program \
+in PGWORKFLOWS_PGBOUNCER";
 
 /// Debian keeps the program out of the `PATH` of everybody but root.
 const DEBIAN_PROGRAM: &str = "/usr/sbin/pgbouncer";
@@ -49,7 +53,7 @@ impl PgBouncer {
         named.chain([PathBuf::from(DEBIAN_PROGRAM)]).find(|program| program.is_file())
     }
 
-    /// Whether a test that needs one can run. If not, it is said where no test harness hides it.
+    /// Whether a test that needs one can run. If not, standard error says so, past the test harness's capture.
     ///
     /// # Panics
     ///
@@ -57,9 +61,9 @@ impl PgBouncer {
     pub fn is_here() -> bool {
         let here = Self::program().is_some();
         if !here {
-            assert!(env::var_os("CI").is_none(), "{}", Error::NoPgBouncer);
+            assert!(env::var_os("CI").is_none(), "{}", NO_PGBOUNCER);
             // Nothing sensible is left to do where there is no standard error.
-            let _ = writeln!(io::stderr(), "NOT TESTED: {}", Error::NoPgBouncer);
+            let _ = writeln!(io::stderr(), "NOT TESTED: {}", NO_PGBOUNCER);
         }
         here
     }
@@ -68,15 +72,15 @@ impl PgBouncer {
     ///
     /// # Errors
     ///
-    /// [`Error::NoPgBouncer`] if this machine has no such program; else what failed.
+    /// If this machine has no such program, or it does not start.
     pub fn start(server: &Postgres, mode: PoolMode, pool_size: u32) -> Result<Self, Error> {
-        let program = Self::program().ok_or(Error::NoPgBouncer)?;
+        let program = Self::program().ok_or_else(|| Error::new(NO_PGBOUNCER))?;
         for _ in 0..PORT_TRIES {
             if let Some(pooler) = Self::launch(&program, server, mode, pool_size)? {
                 return Ok(pooler);
             }
         }
-        Err(Error::NoPort)
+        Err(Error::no_port())
     }
 
     /// The URL of one of the server's databases, through the pooler.
@@ -109,7 +113,7 @@ impl PgBouncer {
                 return Ok(None);
             }
             if began.elapsed() > PATIENCE {
-                return Err(Error::Program { command: program.display().to_string(), outcome: log });
+                return Err(Error::program(program.display(), log));
             }
             thread::sleep(Duration::from_millis(5));
         }

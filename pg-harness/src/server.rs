@@ -17,8 +17,8 @@ use crate::error::at;
 use crate::installation::Installation;
 use crate::supervisor::Supervisor;
 
-/// Ports are taken from below the range from which systems serve outgoing connections: otherwise any
-/// client on this machine could take the port of a server that is down and about to come back.
+/// Ports below the range that systems use for outgoing connections: from that range, any client on this machine could
+/// take the port of a server that is about to restart.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 pub(crate) const PORT_TRIES: u32 = 50;
 const CLASH_PAUSE: Duration = Duration::from_millis(100);
@@ -27,15 +27,14 @@ const CLASH_PAUSE: Duration = Duration::from_millis(100);
 const SETTINGS: [(&str, &str); 3] =
     [("listen_addresses", "127.0.0.1"), ("unix_socket_directories", ""), ("max_connections", "200")];
 
-/// A test's data need not outlive the machine, so its commits need not wait for the disk.
+/// A test's data need not survive a crash of the machine, so its commits need not wait for the disk.
 const FAST_SETTINGS: [(&str, &str); 2] = [("fsync", "off"), ("full_page_writes", "off")];
 
-/// A PostgreSQL server that belongs to this value: it listens on loopback only, trusts everybody who
-/// reaches it there, and is stopped and removed when the value is dropped or the process ends,
-/// even by `SIGKILL`.
+/// A PostgreSQL server that belongs to this value. It listens on loopback only and trusts every client there. It is
+/// stopped and removed when the value is dropped or the process ends, even by `SIGKILL`.
 #[derive(Debug)]
 pub struct Postgres {
-    /// First of all fields, so that the server is stopped before anything else is dropped.
+    /// The first field, so that the server is stopped before anything else is dropped.
     _supervisor: Supervisor,
     installation: Installation,
     account: Account,
@@ -70,7 +69,7 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`Error::NoInstallation`] if this machine has no server programs; else what failed.
+    /// If this machine has no server programs, or they fail.
     pub fn start(self) -> Result<Postgres, Error> {
         let installation = Installation::find()?;
         let account = Account::for_server()?;
@@ -90,7 +89,7 @@ impl Builder {
                 return Ok(server);
             }
         }
-        Err(Error::NoPort)
+        Err(Error::no_port())
     }
 }
 
@@ -150,8 +149,8 @@ impl Postgres {
         status.status().is_ok_and(|status| status.success())
     }
 
-    /// Stops the server in good order: open transactions are rolled back, a checkpoint is written.
-    /// A server that does not run is left alone.
+    /// Stops the server gracefully: open transactions are rolled back, and a checkpoint is written. Does nothing if the
+    /// server is not running.
     ///
     /// # Errors
     ///
@@ -170,11 +169,11 @@ impl Postgres {
         self.stop_in_mode("immediate")
     }
 
-    /// Starts the server again, on the same port with the same data. One that runs is stopped first.
+    /// Starts the server again, on the same port with the same data. A running server is stopped first.
     ///
     /// # Errors
     ///
-    /// If it does not start, or [`Error::NoPort`] if its port was taken in the meantime.
+    /// If it does not start, or its port was taken in the meantime.
     pub fn restart(&self) -> Result<(), Error> {
         self.stop()?;
         for _ in 0..PORT_TRIES {
@@ -183,11 +182,11 @@ impl Postgres {
             }
             thread::sleep(CLASH_PAUSE);
         }
-        Err(Error::NoPort)
+        Err(Error::no_port())
     }
 
-    /// Copies the data to a directory that must not exist yet. A server that runs is stopped for the
-    /// copy and started again after it.
+    /// Copies the data to a directory that must not exist yet. A running server is stopped first and started again
+    /// afterwards.
     ///
     /// # Errors
     ///
@@ -196,9 +195,8 @@ impl Postgres {
         self.while_stopped(|| copy_directory(&self.data_dir(), copy))
     }
 
-    /// Puts a copy back that [`copy_data_dir_to`](Self::copy_data_dir_to) made: everything that was
-    /// committed since then never happened. The copy stays and can be put back again. A server that
-    /// runs is stopped for it and started again after it.
+    /// Restores a copy made by [`copy_data_dir_to`](Self::copy_data_dir_to); everything committed since then is lost. The
+    /// copy remains and can be restored again. A running server is stopped first and started again afterwards.
     ///
     /// # Errors
     ///
@@ -261,12 +259,7 @@ impl Postgres {
         if said.contains("Address already in use") {
             return Ok(Launch::PortTaken);
         }
-        Err(match failure {
-            Error::Program { command, outcome } => {
-                Error::Program { command, outcome: format!("{outcome}\n{said}") }
-            }
-            other => other,
-        })
+        Err(Error::new(format!("{failure}\n{said}")))
     }
 
     fn stop_in_mode(&self, mode: &str) -> Result<(), Error> {
@@ -282,8 +275,8 @@ impl Postgres {
         self.directory.join("server.log")
     }
 
-    /// One of the server's programs, under its account, out of reach of the terminal's signals, and
-    /// free of variables by which the caller configures its own clients.
+    /// One of the server's programs, under its account, out of reach of the terminal's signals, and without the
+    /// environment variables that configure PostgreSQL clients.
     pub(crate) fn program(&self, name: &str) -> Command {
         let mut command = Command::new(self.installation.programs().join(name));
         for (variable, _) in std::env::vars_os() {
@@ -319,7 +312,7 @@ pub(crate) fn free_port() -> Result<u16, Error> {
     (0..PORT_TRIES)
         .map(|_| PORTS.start + u16::try_from(random() % size).unwrap_or_default())
         .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
-        .ok_or(Error::NoPort)
+        .ok_or_else(Error::no_port)
 }
 
 /// A random number from the standard library's only source of them.
@@ -336,22 +329,15 @@ fn copy_directory(from: &Path, to: &Path) -> Result<(), Error> {
 }
 
 pub(crate) fn run(command: &mut Command) -> Result<(), Error> {
-    let failed = |command: &Command, outcome: String| {
-        let words = std::iter::once(command.get_program()).chain(command.get_args());
-        let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
-        Err(Error::Program { command: words.join(" "), outcome })
+    let outcome = match command.stdin(Stdio::null()).output() {
+        Ok(output) if output.status.success() => return Ok(()),
+        Ok(output) => {
+            let said = [output.stdout, output.stderr].concat();
+            format!("{}\n{}", output.status, String::from_utf8_lossy(&said))
+        }
+        Err(error) => error.to_string(),
     };
-    match command.stdin(Stdio::null()).output() {
-        Ok(output) if output.status.success() => Ok(()),
-        Ok(output) => failed(
-            command,
-            format!(
-                "{}\n{}{}",
-                output.status,
-                String::from_utf8_lossy(&output.stdout),
-                String::from_utf8_lossy(&output.stderr)
-            ),
-        ),
-        Err(error) => failed(command, error.to_string()),
-    }
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
+    Err(Error::program(words.join(" "), outcome))
 }

@@ -25,7 +25,7 @@ impl Shared {
     ///
     /// # Errors
     ///
-    /// [`Error::Sql`] if the server is not reached or refuses.
+    /// If the server cannot be reached, or refuses.
     pub fn create_database(&self) -> Result<Database, Error> {
         Database::create(&self.url)
     }

@@ -18,11 +18,7 @@ pub(crate) fn execute(url: &str, statement: &str) -> Result<(), Error> {
             Err(sqlx::Error::Io(std::io::Error::other("the thread of the statement panicked")))
         })
     });
-    outcome.map_err(|source| Error::Sql {
-        server: without_password(url),
-        statement: statement.to_owned(),
-        source,
-    })
+    outcome.map_err(|error| Error::new(format!("`{statement}` on {}: {error}", without_password(url))))
 }
 
 fn on_a_new_runtime(url: &str, statement: &str) -> Result<(), sqlx::Error> {

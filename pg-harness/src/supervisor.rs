@@ -1,9 +1,8 @@
-//! Cleans up after a server, whatever becomes of the process that started it. It must not start one.
+//! Cleans up after a server, however the process that started it ends. It must not start a server.
 //!
-//! A test may be killed, and then no `Drop` runs. So a shell waits at the other end of a pipe that
-//! only this process holds: the system closes the pipe when the process ends, however that happens,
-//! and the shell stops the server and removes its files. `Drop` closes the pipe in just the same
-//! way, so the path for the rare case is the one that every test takes.
+//! When a test is killed, no `Drop` runs. So a shell reads from a pipe that only this process holds. The system closes the
+//! pipe when the process ends, and the shell stops the server and removes its files. `Drop` closes the pipe as well, so
+//! every test takes the path of the rare case.
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -66,10 +65,7 @@ impl Supervisor {
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         account.run_as(&mut command);
-        let shell = command
-            .spawn()
-            .map_err(|error| Error::Program { command: "sh".to_owned(), outcome: error.to_string() })?;
-        Ok(Self { shell })
+        Ok(Self { shell: command.spawn().map_err(|error| Error::program("sh", error))? })
     }
 }
 

@@ -38,7 +38,7 @@ impl Kind {
     }
 }
 
-/// Records a history of so many events, of a run that goes on: its last resolution and what follows are cut off.
+/// Records a history of so many events, of a run that continues: its last resolution and what follows are cut off.
 ///
 /// # Errors
 /// Whatever a worker or a client reports.
@@ -51,7 +51,7 @@ pub fn record(kind: Kind, events: u32) -> Result<RunHistory, Failure> {
         Kind::FanOut => runtime.block_on(run::<FanOut>(events / 2, 0)),
         Kind::Signals => runtime.block_on(run::<Signals>(events, events)),
     }?;
-    // As a store returns them that reads them from somewhere else.
+    // Laid out as by a store that reads them from a database.
     let mut bodies = Bodies::default();
     let record = |record: EventRecord| EventRecord { body: bodies.keep(&record.body), ..record };
     let events: Vec<EventRecord> = whole.events.into_iter().take(events as usize).map(record).collect();
@@ -65,7 +65,7 @@ async fn run<W: Workflow<Input = u32>>(size: u32, signals: u32) -> Result<RunHis
     for number in 0..signals {
         handle.signal(GO, u64::from(number)).await?;
     }
-    // Only now, so that all signals are taken in at once: a run that waits for each would leave memory every time.
+    // Started last, so that all signals are taken in at once: otherwise the run would leave memory before each of them.
     let workers = Workers::inside(&store, 1)?;
     handle.result().await?;
     workers.stop().await?;

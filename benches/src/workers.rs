@@ -65,7 +65,7 @@ impl Workers {
         Ok(workers)
     }
 
-    /// Starts workers, each in a process of its own: this very program, as [`serve`] expects it.
+    /// Starts workers, each in its own process of this program, whose `worker` subcommand calls [`serve`].
     ///
     /// # Errors
     /// If a process cannot be started.
@@ -74,22 +74,22 @@ impl Workers {
         for _ in 0..count {
             let mut command = Command::new(std::env::current_exe()?);
             command.args(["worker", "--url", &address.url, "--schema", &address.schema]);
-            // Its standard input is what it lives by: it ends when this process does, however that happens.
+            // It ends when its standard input is closed, and so with this process, however that ends.
             command.stdin(Stdio::piped()).stdout(Stdio::null()).kill_on_drop(true);
             workers.outside.push(command.spawn()?);
         }
         Ok(workers)
     }
 
-    /// The processes of workers that have their own.
+    /// The ids of the workers' own processes.
     pub fn processes(&self) -> impl Iterator<Item = u32> {
         self.outside.iter().filter_map(Child::id)
     }
 
-    /// Lets all of them shut down in good order, and waits for it.
+    /// Shuts all of them down gracefully, and waits for that.
     ///
     /// # Errors
-    /// If one had failed.
+    /// If one of them failed.
     pub async fn stop(self) -> Result<(), Failure> {
         for worker in self.inside {
             drop(worker.stop);
@@ -113,7 +113,7 @@ impl Workers {
 pub async fn serve(address: &Address) -> Result<(), Failure> {
     let worker = worker(&address.open().await?, "bench-process")?;
     let closed = async {
-        // Nothing is ever written to it: whatever the read returns is the end.
+        // Nothing is ever written to it, so any return is the end.
         let _ = tokio::io::stdin().read(&mut [0]).await;
     };
     Ok(worker.run_until(closed).await?)

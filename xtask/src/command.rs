@@ -21,7 +21,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Where the workspace is, wherever the caller stands.
+/// The root of the workspace, whatever the current directory is.
 pub(crate) fn root() -> PathBuf {
     // Asked at run time: the program may have been built before the workspace was moved.
     let own = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);

@@ -9,7 +9,7 @@ const OUT_OF_REACH: &str = "failed to fetch advisory database";
 /// What to do where cargo-deny is not installed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MissingTool {
-    /// Say so and fail: nobody expects a check to build programs for minutes.
+    /// Fail, and say how to install it: nobody expects a check to build programs for minutes.
     Report,
     /// Build and install it.
     Install,

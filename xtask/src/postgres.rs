@@ -1,5 +1,5 @@
-//! Finds or gets the PostgreSQL that the tests run on, and the PgBouncer that some put before it. It must not know
-//! what they do with them.
+//! Finds or installs the PostgreSQL that the tests run on, and the PgBouncer that some of them put in front of it. It
+//! must not know what the tests do with them.
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use pgworkflows_pg_harness::{
 
 use crate::command::{self, Failure, cargo};
 
-/// What a person has to do where nothing was found and nothing may be installed.
+/// What a person can do if nothing was found and nothing may be installed.
 const WHAT_TO_DO: &str = "\
 there is no PostgreSQL for the tests. Do one of these:
   - start a container engine (Docker, Podman) that this user may use;
@@ -27,7 +27,7 @@ pub(crate) struct Server {
     source: Source,
 }
 
-/// Where a server comes from, holding what keeps it alive.
+/// Where a server comes from, with the value that keeps it alive.
 enum Source {
     Given,
     Container { engine: Engine, _process: Container },
@@ -80,7 +80,7 @@ pub(crate) fn find_or_get() -> Result<Server, Failure> {
     Ok(Server { url, source })
 }
 
-/// Tests that crash or rewind a server start one of their own, which a URL does not help with.
+/// Tests that crash or rewind a server start their own, for which a URL is no help.
 fn get_programs_if_missing() {
     if Installation::find().is_err() && install_debian_package().is_err() {
         eprintln!(
@@ -90,7 +90,7 @@ fn get_programs_if_missing() {
     }
 }
 
-/// Finds or gets the PgBouncer that tests put before a server. Where there is none, those tests say so, and fail in
+/// Finds or installs the PgBouncer that tests put in front of a server. Without it, those tests say so, and fail in
 /// continuous integration.
 pub(crate) fn find_or_get_pooler() -> Option<PathBuf> {
     if PgBouncer::program().is_none() && is_root() && is_there("apt-get") {
@@ -104,7 +104,7 @@ pub(crate) fn find_or_get_pooler() -> Option<PathBuf> {
 
 fn install_debian_package() -> Result<Installation, Failure> {
     if env::var_os(POSTGRES_BIN_VARIABLE).is_some() {
-        // A directory that was named wrongly is a mistake to report, not one to cover up.
+        // A wrong directory is reported, not worked around.
         let missing = Installation::find().err().map(|error| error.to_string());
         return Err(Failure::new(missing.unwrap_or_default()));
     }
@@ -138,8 +138,8 @@ fn is_there(program: &str) -> bool {
 
 /// The harness' program that runs a container for as long as its standard input is open.
 ///
-/// It is another process so that only those who have an engine build testcontainers, and so that the
-/// container goes away even if this process is killed.
+/// It is a process of its own, so that testcontainers is only built where there is an engine, and so that the container
+/// is removed even if this process is killed.
 struct Container(Child);
 
 impl Container {

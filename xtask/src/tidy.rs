@@ -60,7 +60,7 @@ pub(crate) fn run() -> Result<(), Failure> {
 fn files() -> Result<Vec<File>, Failure> {
     let listed = git(&["ls-files", "--cached", "--others", "--exclude-standard"])?;
     let read = |path: &str| {
-        // One that git still lists may be deleted, and one that is not text has no rules.
+        // Skips files that were deleted since git listed them, and files that are not text.
         let text = fs::read_to_string(root().join(path)).ok()?;
         Some(File { path: PathBuf::from(path), text })
     };

@@ -9,8 +9,7 @@ use crate::{test, tidy};
 /// A check: what it is called, and how it is run.
 type Check = (&'static str, Box<dyn Fn() -> Result<(), Failure>>);
 
-/// Runs all checks, the quick ones first, also after one has failed: whoever verifies wants the whole
-/// list at once.
+/// Runs all checks, quick ones first, and goes on after a failure, so that one run lists everything that is wrong.
 pub(crate) fn run(missing: MissingTool) -> Result<(), Failure> {
     let checks: Vec<Check> = vec![
         ("formatting", Box::new(|| command::run(cargo(["fmt", "--all", "--check"])))),
@@ -55,8 +54,8 @@ fn rustdoc() -> Result<(), Failure> {
     command::run(doc)
 }
 
-/// Every package with features, with none of them and with all of them, by itself: in a build of the whole workspace
-/// another package may switch on what it forgot to ask for.
+/// Checks every package with features by itself, with none of them and with all of them: in a build of the whole
+/// workspace, another package may enable a feature that this one forgot to ask for.
 fn features() -> Result<(), Failure> {
     let format = ["--format", "{p} {f}", "--prefix", "none", "--depth", "0"];
     let packages = command::output(cargo(

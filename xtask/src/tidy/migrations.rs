@@ -1,13 +1,13 @@
-//! Released migrations are never edited: a database that has applied one would differ for ever from
-//! one that applies it later. It must not know SQL.
+//! Released migrations are never edited: a database that has already applied one would stay different from a database
+//! that applies it later. It must not know SQL.
 
 use super::git;
 use crate::command::Failure;
 
 const DIRECTORY: &str = "migrations";
 
-/// Which migrations differ from the newest release before this commit. Before the first release, and
-/// in a clone without tags, there is nothing to compare with.
+/// Which migrations differ from the last release before this commit. Before the first release, and in a clone without
+/// tags, there is nothing to compare with.
 pub(crate) fn check() -> Result<Vec<String>, Failure> {
     let Ok(release) = git(&["describe", "--tags", "--abbrev=0", "--match", "v*"]) else {
         return Ok(Vec::new());

@@ -26,6 +26,7 @@ enum Kind {
     RunCancelled { run: RunId, reason: Option<String>, uncompensated: Vec<Uncompensated> },
     RunTerminated { run: RunId, reason: String, skipped: Vec<String> },
     TimedOut { run: RunId, waited: Duration, waiting_on: Option<String> },
+    ForeignTransaction { wanted: &'static str },
     GaveUp(String),
     Store(StoreError),
 }
@@ -100,6 +101,11 @@ impl Error {
         Self(Box::new(Kind::TimedOut { run, waited, waiting_on }))
     }
 
+    /// A request was to join a transaction that only a store of the type `wanted` understands.
+    pub(crate) fn foreign_transaction(wanted: &'static str) -> Self {
+        Self(Box::new(Kind::ForeignTransaction { wanted }))
+    }
+
     pub(crate) fn gave_up(message: impl Into<String>) -> Self {
         Self(Box::new(Kind::GaveUp(message.into())))
     }
@@ -165,6 +171,18 @@ impl Error {
         matches!(*self.0, Kind::GaveUp(_))
     }
 
+    /// Whether a request was to join a transaction of a database that the client's store does not keep its runs in, such
+    /// as one of PostgreSQL where the store is in memory. Nothing was submitted.
+    pub fn is_foreign_transaction(&self) -> bool {
+        matches!(*self.0, Kind::ForeignTransaction { .. })
+    }
+
+    /// Whether something about the store has to be changed before the same call can succeed: its address, an option, a
+    /// password, a right, or the server's version. The text says what, and never shows a password.
+    pub fn is_misconfigured(&self) -> bool {
+        matches!(*self.0, Kind::Store(StoreError::Misconfigured { .. }))
+    }
+
     /// Whether the store did not answer: the same call may succeed later.
     pub fn is_unavailable(&self) -> bool {
         matches!(*self.0, Kind::Store(StoreError::Unavailable { .. }))
@@ -223,6 +241,7 @@ impl Error {
             | Kind::Diverged { .. }
             | Kind::Payload(..)
             | Kind::UnknownRun(_)
+            | Kind::ForeignTransaction { .. }
             | Kind::GaveUp(_)
             | Kind::Store(_) => None,
         }
@@ -276,6 +295,11 @@ impl fmt::Display for Error {
                 waiting_on.iter().try_for_each(|on| write!(f, ", and waits on {on}"))?;
                 f.write_str("; it goes on, and `result` may be called again")
             }
+            Kind::ForeignTransaction { wanted } => write!(
+                f,
+                "the client's store is not a `{wanted}`, so its requests cannot join this transaction: make the \
+                 client with the store of the transaction's own database, or await the request by itself"
+            ),
             Kind::GaveUp(why) => f.write_str(why),
             Kind::Store(error) => error.fmt(f),
         }

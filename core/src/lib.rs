@@ -32,6 +32,9 @@ mod testing;
 pub mod worker;
 pub mod workflow;
 
+// What stands in signatures.
+pub use {bytes, chrono, uuid};
+
 pub use self::client::Client;
 pub use self::client::handle::RunHandle;
 pub use self::data::id::RunId;

@@ -8,8 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pgworkflows::store::Store;
-use pgworkflows::{Client, Error, MemoryStore, RunHandle, Worker};
+use pgworkflows::{AnyStore, Client, Error, RunHandle, Worker};
 use pgworkflows_examples::trial::{self, Signup, Story, TrialOnboarding, UPGRADE, UpgradeDecision};
 
 use self::arguments::{Arguments, Decide, Job};
@@ -40,7 +39,7 @@ async fn main() -> ExitCode {
 
 async fn run(arguments: Arguments) -> Result<String, Error> {
     let store = open_store().await?;
-    let client = Client::new(Arc::clone(&store));
+    let client = Client::new(store.clone());
     match arguments.job {
         Job::Onboard => onboard(store, &client, &arguments).await,
         Job::Signal => send_decision(&client, &arguments).await,
@@ -48,21 +47,16 @@ async fn run(arguments: Arguments) -> Result<String, Error> {
 }
 
 /// The Postgres at `DATABASE_URL`, or memory.
-async fn open_store() -> Result<Arc<dyn Store>, Error> {
-    match std::env::var("DATABASE_URL") {
-        Ok(url) => {
-            let store = pgworkflows::PostgresStore::connect(&url).await?;
-            say("store    the PostgreSQL at DATABASE_URL: `kill -9` any process of this, and start it again");
-            Ok(Arc::new(store))
-        }
-        Err(_) => {
-            say("store    memory, so nothing outlives this process; set DATABASE_URL to use a PostgreSQL");
-            Ok(Arc::new(MemoryStore::new()))
-        }
-    }
+async fn open_store() -> Result<AnyStore, Error> {
+    let url = std::env::var("DATABASE_URL");
+    say(match url {
+        Ok(_) => "store    the PostgreSQL at DATABASE_URL: `kill -9` any process of this, and start it again",
+        Err(_) => "store    memory, so nothing outlives this process; set DATABASE_URL to use a PostgreSQL",
+    });
+    pgworkflows::connect(url.as_deref().unwrap_or("memory:")).await
 }
 
-async fn onboard(store: Arc<dyn Store>, client: &Client, arguments: &Arguments) -> Result<String, Error> {
+async fn onboard(store: AnyStore, client: &Client, arguments: &Arguments) -> Result<String, Error> {
     let story: Story = Arc::new(|activity, what| say(format!("ran      {activity}: {what}")));
     let worker = trial::register(Worker::builder(store), &story).lease_ttl(LEASE_TTL).build()?;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

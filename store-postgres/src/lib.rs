@@ -10,7 +10,7 @@
 //! # }
 //! ```
 //!
-//! A server that demands encrypted connections, as managed ones do, needs the feature `tls`.
+//! A server that demands encrypted connections, as managed ones do, needs the feature `tls`, which `pgworkflows` has as well.
 //!
 //! PostgreSQL 14 and newer, directly or through a pooler.
 //!
@@ -55,6 +55,9 @@ mod store;
 mod submit;
 mod transaction;
 mod values;
+
+/// The driver, for the caller's own transactions: the version that [`InTransaction`] takes.
+pub use sqlx;
 
 pub use self::options::Builder;
 pub use self::store::PostgresStore;

@@ -20,7 +20,7 @@ use crate::store::PostgresStore;
 /// #     type Output = ();
 /// #     async fn run(_: Context, _: String) -> WorkflowResult<()> { Ok(()) }
 /// # }
-/// use pgworkflows_postgres::{InTransaction, PostgresStore};
+/// use pgworkflows::PostgresStore;
 ///
 /// # async fn example(pool: sqlx::PgPool) -> Result<(), Box<dyn std::error::Error>> {
 /// let client = Client::new(PostgresStore::connect("postgres://app@localhost/app").await?);
@@ -46,9 +46,9 @@ pub trait InTransaction: Request + Sized {
     /// `lock_timeout` allows.
     ///
     /// # Errors
-    /// As awaiting the request alone, and one if the client's store is no [`PostgresStore`], or if the connection's
-    /// `client_encoding` was set to another than `UTF8`. After an error of the database the transaction is of no more
-    /// use: roll it back.
+    /// As awaiting the request alone; [`Error::is_foreign_transaction`] if the client's store is not a
+    /// [`PostgresStore`]; [`Error::is_misconfigured`] if the connection's `client_encoding` is not `UTF8`. After an error
+    /// of the database the transaction is of no more use: roll it back.
     fn in_transaction(
         self,
         connection: &mut PgConnection,
@@ -70,12 +70,7 @@ async fn submit<T>(
     connection: &mut PgConnection,
 ) -> Result<T, Error> {
     let prepared = prepare.await?;
-    let Some(store) = prepared.store_as::<PostgresStore>().cloned() else {
-        return Err(StoreError::misconfigured(
-            "the client's store is no PostgresStore, so its requests cannot join a transaction of PostgreSQL",
-        )
-        .into());
-    };
+    let store = prepared.store_as::<PostgresStore>()?.clone();
     let submissions = std::slice::from_ref(prepared.submission());
     let answers = store.submit_in(connection, submissions).await?;
     match answers.first() {

@@ -1,7 +1,7 @@
 //! What every request of a client has in common: it becomes one submission, and an answer to it becomes a value.
 //! It must not know how a submission travels.
 
-use std::any::Any;
+use std::any::{Any, type_name};
 use std::fmt;
 use std::sync::Arc;
 
@@ -80,19 +80,26 @@ impl<T> Prepared<T> {
         &self.submission
     }
 
-    /// The client's store, the only one that the submission is meant for, if it is an `S`; an [`Arc`] of a store
-    /// is looked through.
-    pub fn store_as<S: Store>(&self) -> Option<&S> {
+    /// The client's store, the only one that the submission is meant for, as an `S`; an [`Arc`] of a store is looked
+    /// through.
+    ///
+    /// # Errors
+    /// [`Error::is_foreign_transaction`] if the client's store is of another type.
+    pub fn store_as<S: Store>(&self) -> Result<&S, Error> {
         let mut store: &dyn Store = &*self.store;
         loop {
             let any: &dyn Any = store;
             if let Some(found) = any.downcast_ref::<S>() {
-                return Some(found);
+                return Ok(found);
             }
             if let Some(found) = any.downcast_ref::<Arc<S>>() {
-                return Some(found);
+                return Ok(found);
             }
-            store = &**any.downcast_ref::<Arc<dyn Store>>()?;
+            let Some(inner) = any.downcast_ref::<Arc<dyn Store>>() else {
+                let path = type_name::<S>();
+                return Err(Error::foreign_transaction(path.rsplit("::").next().unwrap_or(path)));
+            };
+            store = &**inner;
         }
     }
 

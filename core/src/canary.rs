@@ -1,9 +1,9 @@
 //! Known bugs of the engine, to order: the simulator is believed once it has found each of them. Only with the feature
-//! `canaries` can one be ordered; without it [`is`] is a constant, and the compiler removes what depends on it. It
+//! `__canaries` can one be ordered; without it [`is`] is a constant, and the compiler removes what depends on it. It
 //! must not know how a bug is found.
 
 #![cfg_attr(
-    not(feature = "canaries"),
+    not(feature = "__canaries"),
     expect(unreachable_pub, reason = "without the feature, nobody outside can name a bug")
 )]
 
@@ -53,7 +53,7 @@ pub enum Bug {
     TurnUnbounded,
 }
 
-#[cfg(feature = "canaries")]
+#[cfg(feature = "__canaries")]
 impl Bug {
     /// All of them.
     pub const ALL: [Self; 16] = [
@@ -77,7 +77,7 @@ impl Bug {
 }
 
 /// Runs some code with a bug in all of the engine that runs on this thread meanwhile.
-#[cfg(feature = "canaries")]
+#[cfg(feature = "__canaries")]
 pub fn with<T>(bug: Bug, code: impl FnOnce() -> T) -> T {
     /// Takes the bug away again, after a panic as well.
     struct Ordered;
@@ -93,28 +93,28 @@ pub fn with<T>(bug: Bug, code: impl FnOnce() -> T) -> T {
 }
 
 /// Whether the engine is to have this bug.
-#[cfg(feature = "canaries")]
+#[cfg(feature = "__canaries")]
 pub(crate) fn is(bug: Bug) -> bool {
     switch::ORDERED.get() == Some(bug)
 }
 
 /// Whether the engine is to have this bug: never.
-#[cfg(not(feature = "canaries"))]
+#[cfg(not(feature = "__canaries"))]
 pub(crate) const fn is(_bug: Bug) -> bool {
     false
 }
 
 /// [`Bug::PolledPerBatch`]: whether the next resolution belongs to the batch of this one.
 pub(crate) fn hold_polls(_held: bool) {
-    #[cfg(feature = "canaries")]
+    #[cfg(feature = "__canaries")]
     switch::POLLS_HELD.set(_held && is(Bug::PolledPerBatch));
 }
 
 /// [`Bug::PolledPerBatch`]: whether the program is to be polled with a later resolution only.
 pub(crate) fn polls_are_held() -> bool {
-    #[cfg(feature = "canaries")]
+    #[cfg(feature = "__canaries")]
     return switch::POLLS_HELD.get();
-    #[cfg(not(feature = "canaries"))]
+    #[cfg(not(feature = "__canaries"))]
     false
 }
 
@@ -143,7 +143,7 @@ pub(crate) fn no_cause() -> Outcome {
     Outcome::Failed(Failure::new("failed", "the run failed"))
 }
 
-#[cfg(feature = "canaries")]
+#[cfg(feature = "__canaries")]
 mod switch {
     use std::cell::Cell;
 

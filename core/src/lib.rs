@@ -11,11 +11,11 @@
 //! takes it in, `run` turns it into events, `worker::driver` appends them to the [`store`], and `worker::executor`
 //! executes what they ask for.
 
-#[cfg(feature = "bench")]
+#[cfg(feature = "__bench")]
 pub mod bench;
-#[cfg(feature = "canaries")]
+#[cfg(feature = "__canaries")]
 pub mod canary;
-#[cfg(not(feature = "canaries"))]
+#[cfg(not(feature = "__canaries"))]
 mod canary;
 pub mod client;
 mod data;
@@ -38,7 +38,6 @@ pub use {bytes, chrono, uuid};
 pub use self::client::Client;
 pub use self::client::handle::RunHandle;
 pub use self::data::id::RunId;
-pub use self::data::limits;
 pub use self::data::time::Timestamp;
 pub use self::error::Error;
 pub use self::worker::Worker;

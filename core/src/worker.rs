@@ -93,9 +93,9 @@ impl Worker {
 
     /// Serves the queue until `shutdown` is ready, then hands everything over: no new work is begun, running
     /// activities may finish within the [grace](WorkerBuilder::shutdown_grace), and the shards are free for other
-    /// workers at once. That takes the grace and 5 seconds more at most
-    /// ([`SHUTDOWN_HANDOVER`](crate::data::limits::SHUTDOWN_HANDOVER)), whatever the store or a workflow does: what is not handed over
-    /// by then is free when its lease expires, and the log names it. A thread whose workflow never yields is left behind.
+    /// workers at once. That takes the grace and 5 seconds more at most, whatever the store or a workflow does: what is not
+    /// handed over by then is free when its lease expires, and the log names it. A thread whose workflow never yields is
+    /// left behind.
     ///
     /// If the store goes away, the worker tries again until it is back. A panic on one of its threads, be it a store's or
     /// the engine's own, costs the lease of that processor alone, which begins anew under another. A workflow that does
@@ -106,11 +106,9 @@ impl Worker {
     ///
     /// # Errors
     /// Only what no waiting will cure: a refused queue, a database that is not as it must be or has too few connections,
-    /// threads that cannot be started. Later on, what a processor meets ten times in a row
-    /// ([`SETBACKS_MAX`](crate::data::limits::SETBACKS_MAX)), over half a minute at least: a store that answers what cannot be, or a
-    /// panic. Or workflows that took all of its threads, after four
-    /// ([`THREADS_LEFT_BEHIND_MAX`](crate::data::limits::THREADS_LEFT_BEHIND_MAX)) were replaced. Everything else is handed over before; see
-    /// [`Error::is_gave_up`].
+    /// threads that cannot be started. Later on, what a processor meets ten times in a row, over half a
+    /// minute at least: a store that answers what cannot be, or a panic. Or workflows that took all of its threads, after
+    /// four were replaced. Everything else is handed over before; see [`Error::is_gave_up`].
     ///
     /// # Panics
     /// Outside of a tokio runtime, unless the builder was given a host.

@@ -24,10 +24,10 @@ const MIGRATIONS: &[Migration] = &[
     Migration {
         number: 1,
         name: "log_inbox_leases",
-        sql: include_str!("../../migrations/0001_log_inbox_leases.sql"),
+        sql: include_str!("../migrations/0001_log_inbox_leases.sql"),
     },
-    Migration { number: 2, name: "reads", sql: include_str!("../../migrations/0002_reads.sql") },
-    Migration { number: 3, name: "moved", sql: include_str!("../../migrations/0003_moved.sql") },
+    Migration { number: 2, name: "reads", sql: include_str!("../migrations/0002_reads.sql") },
+    Migration { number: 3, name: "moved", sql: include_str!("../migrations/0003_moved.sql") },
 ];
 
 impl Migration {

@@ -62,7 +62,7 @@ impl Payload {
     /// # Errors
     /// With the path of the field:
     /// * what serde says of the value;
-    /// * what is nested more than [`PAYLOAD_DEPTH_MAX`](crate::data::limits::PAYLOAD_DEPTH_MAX) deep;
+    /// * what is nested more than 128 deep, counting arrays, maps, variants and `Some`s;
     /// * a `Some` of nothing, such as `Some(())` and `Some(None)`, which would be read as `None`, in CBOR as in JSON: use
     ///   an enum, or a `bool`;
     /// * an array or a map of another length than its `Serialize` announced.

@@ -32,7 +32,7 @@ pub(crate) struct Terms {
 
 /// Brings a run back from its history. What has to be logged because of it (a stall, a release of waiting
 /// resolutions) is in the progress.
-#[cfg(any(test, feature = "bench"))]
+#[cfg(any(test, feature = "__bench"))]
 pub(crate) fn replay(
     run: RunId,
     history: &[PastEvent],

@@ -120,7 +120,7 @@ impl WorkerBuilder {
     }
 
     /// How long a shutdown waits for running activities; by default 10 seconds. What comes after it, the last appends and
-    /// the hand-over, shares 5 seconds more ([`SHUTDOWN_HANDOVER`](limits::SHUTDOWN_HANDOVER)).
+    /// the hand-over, shares 5 seconds more.
     #[must_use]
     pub fn shutdown_grace(mut self, grace: Duration) -> Self {
         self.config.shutdown_grace = grace;

@@ -26,8 +26,7 @@ pub enum Health {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HealthReason {
-    /// The store has not answered for 30 seconds or more
-    /// ([`UNANSWERED_ERROR`](crate::data::limits::UNANSWERED_ERROR)). The worker goes on when it is back.
+    /// The store has not answered for 30 seconds or more. The worker goes on when it is back.
     StoreUnreachable {
         /// For how long.
         lasting: Duration,
@@ -44,8 +43,8 @@ pub enum HealthReason {
         /// How many runs it is about.
         runs: usize,
     },
-    /// A processor lost three leases or more in a row ([`LEASE_LOSSES_ERROR`](crate::data::limits::LEASE_LOSSES_ERROR)). Said
-    /// until it held one for a minute, and for four times the length of a lease.
+    /// A processor lost three leases or more in a row. Said until it held one for a minute, and for four times the length
+    /// of a lease.
     LeaseLost {
         /// The processor's number, from 0 on.
         processor: usize,

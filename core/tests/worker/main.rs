@@ -3,6 +3,7 @@
 
 mod bed;
 mod faults;
+mod limits;
 mod logs;
 
 mod lines;

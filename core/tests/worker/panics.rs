@@ -4,8 +4,8 @@ use std::panic::panic_any;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use crate::limits;
 use futures::future::pending;
-use pgworkflows::limits;
 use pgworkflows_memory::Fault;
 
 use crate::bed::{Bed, Greet};

@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::limits;
 use futures::future::pending;
-use pgworkflows::limits;
 use pgworkflows::prelude::*;
 use pgworkflows_memory::Fault;
 

@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
+use crate::limits;
 use futures::future::pending;
 use pgworkflows::client::RunStatus;
-use pgworkflows::limits;
 use pgworkflows::prelude::*;
 use pgworkflows::worker::{Health, HealthReason};
 

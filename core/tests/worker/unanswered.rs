@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use crate::limits;
 use futures::future::pending;
-use pgworkflows::limits;
 use pgworkflows::worker::{Health, HealthReason};
 use pgworkflows_memory::Fault;
 

@@ -58,7 +58,7 @@ async fn diagnosis<W: Workflow>(run: &pgworkflows::RunHandle<W>) -> String {
 
 async fn payload_over_the_limit_is_refused_at_the_client(bed: Bed) {
     // By default
-    let huge = "x".repeat(pgworkflows::limits::PAYLOAD_BYTES_MAX + 1);
+    let huge = "x".repeat((2 << 20) + 1);
     let start = bed.client.start::<Repeat>((huge, 1)).await;
     refused(start, &["the input of workflow `repeat`", "2097152", "pass a reference"]);
 

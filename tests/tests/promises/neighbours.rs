@@ -58,7 +58,7 @@ async fn fan_out_that_asks_for_too_much_stalls_and_its_neighbours_go_on(bed: Bed
 
 async fn fan_out_at_the_limit_of_commands_is_cancelled_at_once(bed: Bed) {
     bed.work(bed.worker().workflow::<Eat>());
-    let run = bed.client.start::<Eat>((pgworkflows::limits::DECISIONS_MAX, 1)).await.unwrap();
+    let run = bed.client.start::<Eat>((20_000, 1)).await.unwrap();
     eventually("all are scheduled", async || {
         let waiting_on = run.describe().await.unwrap().waiting_on;
         waiting_on.filter(|on| on.contains("no worker of its shard has registered"))

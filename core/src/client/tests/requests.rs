@@ -424,11 +424,11 @@ async fn store_of_a_prepared_request_is_known_again() {
     let shared: std::sync::Arc<dyn Store> = std::sync::Arc::new(FakeStore::default());
     let client = Client::builder(FakeStore::default()).build().unwrap();
     let prepared = client.cancel(some_run(1)).prepare().await.unwrap();
-    assert!(prepared.store_as::<FakeStore>().is_some());
-    assert!(prepared.store_as::<std::sync::Arc<dyn Store>>().is_none());
+    assert!(prepared.store_as::<FakeStore>().is_ok());
+    assert!(prepared.store_as::<std::sync::Arc<dyn Store>>().unwrap_err().is_foreign_transaction());
     let client = Client::builder(shared).build().unwrap();
     let prepared = client.cancel(some_run(1)).prepare().await.unwrap();
-    assert!(prepared.store_as::<FakeStore>().is_some());
+    assert!(prepared.store_as::<FakeStore>().is_ok());
 }
 
 #[tokio::test]

@@ -64,6 +64,7 @@ pub type AttemptFuture<'a> = BoxFuture<'a, Result<Payload, Failure>>;
 
 /// Which attempt it is.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct AttemptOf<'a> {
     /// The run that asked for it.
     pub run: RunId,

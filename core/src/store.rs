@@ -2,6 +2,9 @@
 //!
 //! A store keeps bytes, ids and times. It must not know a kind of event or message: a new durable command
 //! touches no store. What people need (lists, histories, counts) is another trait, [`StoreQuery`].
+//!
+//! The types of the seam are exhaustive on purpose: a store has to look at every field that it is given, so the compiler
+//! must tell it of a new one.
 
 pub(crate) mod append;
 pub(crate) mod error;

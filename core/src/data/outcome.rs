@@ -5,6 +5,7 @@ use super::payload::Payload;
 
 /// What a workflow returned.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Outcome {
     /// A value.
     Completed(Payload),
@@ -16,6 +17,7 @@ pub enum Outcome {
 
 /// A compensation that failed for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Uncompensated {
     /// The activity's name.
     pub activity: String,

@@ -6,7 +6,8 @@ use crate::data::name::Name;
 use crate::error::Error;
 use crate::store::inbox::Submission;
 
-/// What kind of message a submission carries: for whoever watches a store from outside.
+/// What kind of message a submission carries: for whoever watches a store from outside. Like the seam, it is exhaustive:
+/// the compiler tells each watcher of a new kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MessageKind {
     /// The start of a run.

@@ -34,6 +34,7 @@ pub struct FaultWeights {
 /// How often each fault happened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each field counts what the field of the same name in `FaultWeights` orders")]
+#[non_exhaustive]
 pub struct FaultCounts {
     pub request_lost: u64,
     pub delayed: u64,

@@ -7,6 +7,7 @@ use pgworkflows_memory::{Call, Fault, FaultPoint, Faults, Stage};
 
 /// When a process dies, as seen from an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum CrashMoment {
     /// The append is on its way and is never written.
     BeforeCommit,
@@ -34,6 +35,7 @@ impl fmt::Display for CrashMoment {
 
 /// Where a process dies: at an append, counted from its start.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CrashPoint {
     /// The append, from 1 on.
     pub append: usize,

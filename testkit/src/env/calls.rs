@@ -8,6 +8,7 @@ use pgworkflows_core::{Activity, RunId};
 use crate::world::Call;
 
 /// An attempt of the activity `A` that was begun.
+#[non_exhaustive]
 pub struct ActivityCall<A: Activity> {
     /// The run that asked for it.
     pub run: RunId,

@@ -49,7 +49,7 @@ struct Inner {
 impl Calls {
     /// An attempt begins.
     pub(super) fn begin(&self, of: AttemptOf<'_>, at: Duration) -> Call {
-        let AttemptOf { run, call, attempt, name, input, cancellation: _ } = of;
+        let AttemptOf { run, call, attempt, name, input, .. } = of;
         let call = Call { run, call, attempt, name: name.to_owned(), input: input.cloned(), at };
         self.lock().begun.push(call.clone());
         call

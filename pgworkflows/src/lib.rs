@@ -44,6 +44,8 @@
 //! | `memory` | [`MemoryStore`], which keeps nothing longer than the process: for tests and first steps |
 //! | `tls` | encrypted connections to PostgreSQL, by rustls with the machine's root certificates |
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod connect;
 
 #[doc(inline)]

@@ -4,6 +4,7 @@ mod command;
 
 mod bench_report;
 mod fix;
+mod package;
 mod simulate;
 mod test;
 mod verify;
@@ -28,6 +29,7 @@ Usage: cargo xtask COMMAND
                              whole systems under faults and virtual time, from seeds; one seed tells its story
   bench-report [--full] [--render-only]
                              measure everything and rewrite the tables and plots of docs/performance.md
+  package                    pack what would be published, and build it from the packages alone
   tidy                       only the project's own rules, a part of `verify`
   fix                        format, and apply what clippy suggests; writes to the sources";
 
@@ -50,6 +52,7 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
         ["verify", "--install-tools"] => verify::run(deny::MissingTool::Install),
         ["simulate", rest @ ..] => simulate::run(rest),
         ["bench-report", rest @ ..] => bench_report::run(rest),
+        ["package"] => package::run(),
         ["tidy"] => tidy::run(),
         ["fix"] => fix::run(),
         ["help" | "--help" | "-h"] => help(),

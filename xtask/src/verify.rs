@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::command::{self, Failure, cargo};
 use crate::deny::{self, MissingTool};
-use crate::{test, tidy};
+use crate::{package, test, tidy};
 
 /// A check: what it is called, and how it is run.
 type Check = (&'static str, Box<dyn Fn() -> Result<(), Failure>>);
@@ -18,6 +18,7 @@ pub(crate) fn run(missing: MissingTool) -> Result<(), Failure> {
         ("clippy", Box::new(clippy)),
         ("rustdoc", Box::new(rustdoc)),
         ("feature combinations", Box::new(features)),
+        ("packages", Box::new(package::run)),
         ("tests", Box::new(|| test::run(&["--locked"]))),
     ];
     let count = checks.len();

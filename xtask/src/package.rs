@@ -1,0 +1,42 @@
+//! `cargo xtask package`: what would be published, packed and built from its packages alone. It must not publish.
+
+use std::fs;
+
+use crate::command::{self, Failure, cargo, root};
+
+/// What every package holds beside its sources, for people who read it where it is published.
+const COMPANIONS: [&str; 3] = ["README.md", "LICENSE-APACHE", "LICENSE-MIT"];
+
+/// Packs every package that is published, and builds each of them from what was packed, so that a file which was left
+/// out is noticed. `cargo package --workspace` cannot do it: it also packs packages that are not published, and refuses
+/// them because they depend on each other without a version.
+pub(crate) fn run() -> Result<(), Failure> {
+    // What is checked is not committed yet.
+    let mut package = cargo(["package", "--locked", "--allow-dirty"]);
+    for name in published()? {
+        let listed = command::output(cargo(["package", "--list", "--allow-dirty", "--package", &name]))?;
+        if let Some(lacking) = COMPANIONS.iter().find(|file| !listed.lines().any(|line| line == **file)) {
+            return Err(Failure::new(format!(
+                "the package `{name}` lacks {lacking}: put it into its directory"
+            )));
+        }
+        package.args(["--package", &name]);
+    }
+    command::run(package)
+}
+
+/// The packages of the workspace that do not say `publish = false`.
+fn published() -> Result<Vec<String>, Failure> {
+    let unreadable = |error| Failure::new(format!("the workspace cannot be listed: {error}"));
+    let mut names = Vec::new();
+    for entry in fs::read_dir(root()).map_err(unreadable)? {
+        let manifest = entry.map_err(unreadable)?.path().join("Cargo.toml");
+        // Most directories that are no packages have no manifest.
+        let Ok(manifest) = fs::read_to_string(manifest) else { continue };
+        let name = manifest.lines().find_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'));
+        if !manifest.lines().any(|line| line == "publish = false") {
+            names.extend(name.map(str::to_owned));
+        }
+    }
+    Ok(names)
+}

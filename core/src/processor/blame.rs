@@ -3,12 +3,9 @@
 //! store is at fault, and no run. It must not know what is written.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use crate::canary::{self, Bug};
 use crate::data::id::RunId;
-use crate::processor::batch::Group;
-use crate::processor::{Declined, Effect, Processor};
+use crate::processor::group::Group;
 
 /// How often a group must fail alone before its run is blamed.
 const FAILURES: u32 = 3;
@@ -125,47 +122,6 @@ impl Blame {
     fn dismiss(&mut self, run: RunId) -> RunId {
         self.accused.remove(&run);
         run
-    }
-}
-
-impl Processor {
-    /// The store did not take the append in flight, and wrote nothing of it by this try. Another is cut under the same
-    /// number and from the same positions on: should an earlier try have been applied all the same, the lease is fenced.
-    pub(crate) fn declined(&mut self, why: Declined, reason: &str) {
-        let Some(in_flight) = self.in_flight.take() else { return };
-        for (shard, position) in in_flight.positions {
-            if let Some(state) = self.shards.get_mut(&shard) {
-                state.next_position = position;
-            }
-        }
-        let mut events = Arc::unwrap_or_clone(in_flight.append).events;
-        let mut groups = in_flight.groups;
-        groups.iter_mut().rev().for_each(|group| group.take_back(&mut events));
-        let at_fault = match why {
-            _ if canary::is(Bug::AppendRecut) => None,
-            Declined::Failed => self.blame.failed(&groups),
-            Declined::Refused => self.blame.refused(&groups),
-        };
-        self.outbox.put_back(groups);
-        if let Some(run) = at_fault {
-            self.refuse(run, reason);
-        }
-    }
-
-    /// The store does not take what this run writes: everything of it that is queued is dropped, it stalls, and
-    /// nothing more is written for it until another worker takes over.
-    fn refuse(&mut self, id: RunId, reason: &str) {
-        tracing::error!(run = %id, "the store refuses what the run writes: {reason}");
-        self.outbox.drop_run(id);
-        if let Some(live) = self.forget(id) {
-            let under_way = live.running.keys().chain(&live.steps);
-            self.outbox.effects.extend(under_way.map(|call| Effect::Abort { run: id, id: *call }));
-        }
-        let reason = format!("the store refuses what the run writes: {reason}");
-        // Refused again, not even its stall can be written.
-        if self.refused.insert(id, reason).is_none() {
-            self.loads.want(id, Vec::new());
-        }
     }
 }
 

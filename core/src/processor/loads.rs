@@ -1,5 +1,5 @@
-//! The processor's part that brings histories in: which runs are to be loaded, who waits for them, and the histories
-//! that came and were not replayed yet. It must not know how a run is replayed.
+//! The processor's part that asks for histories: which runs are to be loaded, and what waits for them. It must not know
+//! how a run is replayed.
 //!
 //! A run that is in memory is never loaded, and one that is being loaded comes into memory in no other way: so a history
 //! is whole when it is replayed, however long it was under way.
@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::data::id::{EventSeq, RunId, ShardId};
 use crate::data::limits;
-use crate::processor::Waiting;
-use crate::store::history::{EventRecord, Load, Loaded, Unparked};
+use crate::processor::histories::Arrived;
+use crate::processor::received::Received;
+use crate::store::history::{Load, Loaded, Unparked};
 
 /// How many runs are listed at once.
 const LISTED: u32 = 2_000;
@@ -23,7 +24,7 @@ pub(super) struct Loads {
     /// Shards whose busy and stalled runs are to be listed.
     listings: VecDeque<Unparked>,
     /// All runs that are to be loaded, with what waits for them.
-    waiting: BTreeMap<RunId, Vec<Waiting>>,
+    waiting: BTreeMap<RunId, Vec<Received>>,
     /// Those of them that something waits for, a message or a deadline, in the order in which it came.
     wanted: VecDeque<RunId>,
     /// Those that were busy or stalled when their shard was claimed.
@@ -32,16 +33,6 @@ pub(super) struct Loads {
     held: BTreeSet<RunId>,
     /// The run whose history was cut, and the last event of it that came: the rest is asked for next.
     cut: Option<(RunId, EventSeq)>,
-    arrived: VecDeque<Arrived>,
-}
-
-/// A history that came, or a part of one.
-pub(super) struct Arrived {
-    pub(super) run: RunId,
-    /// The events that were not replayed yet.
-    pub(super) events: VecDeque<EventRecord>,
-    /// Whether nothing comes after them.
-    pub(super) whole: bool,
 }
 
 impl Loads {
@@ -51,7 +42,7 @@ impl Loads {
     }
 
     /// Has a run loaded for what waits for it.
-    pub(super) fn want(&mut self, run: RunId, waiting: Vec<Waiting>) {
+    pub(super) fn want(&mut self, run: RunId, waiting: Vec<Received>) {
         let queue = self.waiting.entry(run).or_insert_with(|| {
             self.wanted.push_back(run);
             Vec::new()
@@ -60,7 +51,7 @@ impl Loads {
     }
 
     /// Has a run wait before it is loaded, with what waits for it.
-    pub(super) fn hold(&mut self, run: RunId, waiting: Vec<Waiting>) {
+    pub(super) fn hold(&mut self, run: RunId, waiting: Vec<Received>) {
         self.waiting.entry(run).or_default().extend(waiting);
         self.held.insert(run);
     }
@@ -87,10 +78,7 @@ impl Loads {
 
     /// Whether runs of claimed shards are still to come.
     pub(super) fn is_recovering(&self) -> bool {
-        !(self.listings.is_empty()
-            && self.recovering.is_empty()
-            && self.arrived.is_empty()
-            && self.cut.is_none())
+        !(self.listings.is_empty() && self.recovering.is_empty() && self.cut.is_none())
     }
 
     /// Whether a run is to be loaded.
@@ -99,12 +87,12 @@ impl Loads {
     }
 
     /// What waits for a run that is to be loaded.
-    pub(super) fn queue(&mut self, run: RunId) -> Option<&mut Vec<Waiting>> {
+    pub(super) fn queue(&mut self, run: RunId) -> Option<&mut Vec<Received>> {
         self.waiting.get_mut(&run)
     }
 
     /// A run was loaded: takes what waited for it.
-    pub(super) fn take_waiting(&mut self, run: RunId) -> Vec<Waiting> {
+    pub(super) fn take_waiting(&mut self, run: RunId) -> Vec<Received> {
         self.waiting.remove(&run).unwrap_or_default()
     }
 
@@ -124,12 +112,8 @@ impl Loads {
         self.listings.push_front(asked);
     }
 
-    /// The next histories to ask for. There are none while some that came were not replayed: so no more is in memory
-    /// than one answer.
+    /// The next histories to ask for.
     pub(super) fn ask(&mut self) -> Option<Load> {
-        if !self.arrived.is_empty() {
-            return None;
-        }
         let bytes = limits::PAGE_BYTES_MAX;
         if let Some((run, seq)) = self.cut {
             return Some(Load { runs: vec![run], after: Some(seq), bytes });
@@ -143,22 +127,24 @@ impl Loads {
         (!runs.is_empty()).then_some(Load { runs, after: None, bytes })
     }
 
-    /// The answer to it.
-    pub(super) fn answer(&mut self, asked: Load, loaded: Loaded) {
+    /// The answer to it: the histories that came.
+    pub(super) fn answer(&mut self, asked: Load, loaded: Loaded) -> Vec<Arrived> {
         let mut histories = loaded.histories.into_iter().peekable();
+        let mut arrived = Vec::with_capacity(asked.runs.len());
         self.cut = None;
         for run in asked.runs {
             let events = histories.next_if(|history| history.run == run);
             let events: VecDeque<_> = events.map(|history| history.events).unwrap_or_default().into();
             if loaded.cut.is_none_or(|cut| run < cut) {
-                self.arrived.push_back(Arrived { run, events, whole: true });
+                arrived.push(Arrived { run, events, whole: true });
             } else if let Some(last) = events.back() {
                 self.cut = Some((run, last.seq));
-                self.arrived.push_back(Arrived { run, events, whole: false });
+                arrived.push(Arrived { run, events, whole: false });
             } else {
                 self.wanted.push_back(run);
             }
         }
+        arrived
     }
 
     pub(super) fn failed(&mut self, asked: Load) {
@@ -168,23 +154,9 @@ impl Loads {
         }
     }
 
-    /// The history to replay now.
-    pub(super) fn arrived(&mut self) -> Option<&mut Arrived> {
-        self.arrived.front_mut()
-    }
-
-    /// It was replayed, as far as it came.
-    pub(super) fn replayed(&mut self) {
-        self.arrived.pop_front();
-    }
-
-    /// The run whose history is in the middle of its replay need not be read to its end.
+    /// The run need not be loaded to the end, whatever waits for it.
     pub(super) fn leave(&mut self, run: RunId) {
-        if self.cut.is_some_and(|(cut, _)| cut == run) {
-            self.cut = None;
-        }
-        if self.arrived.front().is_some_and(|arrived| arrived.run == run) {
-            self.arrived.pop_front();
-        }
+        self.waiting.remove(&run);
+        self.cut.take_if(|(cut, _)| *cut == run);
     }
 }

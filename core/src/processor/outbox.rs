@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 
 use crate::data::id::RunId;
 use crate::data::limits;
-use crate::processor::Effect;
-use crate::processor::batch::Group;
+use crate::processor::effect::Effect;
+use crate::processor::group::Group;
 
 /// What leaves a processor.
 #[derive(Default)]
@@ -15,7 +15,7 @@ pub(super) struct Outbox {
     groups: VecDeque<Group>,
     /// How many bytes of events these have.
     bytes: usize,
-    pub(super) effects: Vec<Effect>,
+    effects: Vec<Effect>,
 }
 
 impl Outbox {
@@ -23,6 +23,21 @@ impl Outbox {
     pub(super) fn push(&mut self, group: Group) {
         self.bytes += group.bytes();
         self.groups.push_back(group);
+    }
+
+    /// Adds effects that wait for nothing.
+    pub(super) fn cause(&mut self, effects: impl IntoIterator<Item = Effect>) {
+        self.effects.extend(effects);
+    }
+
+    /// The last group, if it is this run's.
+    pub(super) fn last_of(&mut self, run: RunId) -> Option<&mut Group> {
+        self.groups.back_mut().filter(|last| last.run == run)
+    }
+
+    /// Takes the effects that wait for nothing.
+    pub(super) fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
     }
 
     /// Puts groups back, before all others and in their order.
@@ -56,11 +71,6 @@ impl Outbox {
         }
         passed_over.into_iter().rev().for_each(|group| self.groups.push_front(group));
         taken
-    }
-
-    /// The last group that waits.
-    pub(super) fn last(&mut self) -> Option<&mut Group> {
-        self.groups.back_mut()
     }
 
     /// Drops all groups of a run.

@@ -1,17 +1,12 @@
-//! Runs of workflows that nobody here knows. Their messages stay in the inbox, for a worker that knows the workflow;
-//! only their termination is logged, since it asks no code.
+//! The processor's part that holds what waits for runs of workflows which nobody here knows. Their messages stay in the
+//! inbox, for a worker that knows the workflow; only their termination is logged, since it asks no code. It must not know
+//! how that is done.
 
 use std::collections::BTreeMap;
 
 use crate::data::id::RunId;
-use crate::data::name::Name;
-use crate::data::time::Timestamp;
-use crate::log::event::Event;
 use crate::log::message::Message;
-use crate::processor::batch::{Group, RowChange};
-use crate::processor::{Live, Processor, Waiting};
-use crate::run::Run;
-use crate::store::append::{OpenRow, OpenState};
+use crate::processor::received::Received;
 use crate::store::inbox::MessageRef;
 
 /// The runs of unknown workflows that this processor met.
@@ -27,92 +22,113 @@ struct Stranger {
     pending: bool,
     /// Whether it is to be terminated as soon as its start has been read once more.
     terminating: bool,
-    start: Option<Waiting>,
+    start: Option<Received>,
 }
 
-impl Processor {
-    /// Takes a message for a run of an unknown workflow. Gives it back if the run is none, or has to be loaded for it.
-    pub(super) fn pass_over(&mut self, id: RunId, waiting: Waiting, now: Timestamp) -> Option<Waiting> {
-        let Some(stranger) = self.strangers.0.get_mut(&id) else { return Some(waiting) };
-        match &waiting.message {
-            Message::Terminate { .. } if !stranger.pending => return Some(waiting),
-            Message::Terminate { .. } if stranger.start.is_some() => self.terminate_pending(id, waiting, now),
+/// What becomes of a message.
+pub(super) enum Passed {
+    /// Its run is none of an unknown workflow, or has to be loaded for the message.
+    Back(Received),
+    /// It is left in the inbox.
+    Left,
+    /// It is left there, until these are read once more: both the start and the end are logged in one group.
+    ReadAgain(Vec<MessageRef>),
+    /// It ends a run of which nothing is in the log. What else was sent to the run was too late.
+    Ends { start: Received, end: Received, late: Vec<MessageRef> },
+}
+
+impl Strangers {
+    /// Takes a message for a run.
+    pub(super) fn pass(&mut self, run: RunId, received: Received) -> Passed {
+        let Some(stranger) = self.0.get_mut(&run) else { return Passed::Back(received) };
+        match &received.message {
+            Message::Terminate { .. } if !stranger.pending => return Passed::Back(received),
             Message::Terminate { .. } => {
-                // Its start was left in the inbox, and both are logged in one group: read it once more.
+                if let Some(start) = stranger.start.take() {
+                    return Passed::Ends { start, end: received, late: self.take(run) };
+                }
+                // Its start was left in the inbox.
                 stranger.terminating = true;
                 let mut again = std::mem::take(&mut stranger.left);
-                again.push(waiting.reference);
-                self.inbox.read_again(&again);
+                again.push(received.reference);
+                return Passed::ReadAgain(again);
             }
-            Message::Start { .. } if stranger.terminating => stranger.start = Some(waiting),
+            Message::Start { .. } if stranger.terminating => stranger.start = Some(received),
             Message::Start { .. } | Message::Signal { .. } | Message::Cancel { .. } => {
-                stranger.left.push(waiting.reference);
+                stranger.left.push(received.reference);
             }
         }
-        None
+        Passed::Left
     }
 
     /// Leaves a run whose start was read to a worker that knows its workflow.
-    pub(super) fn leave_pending(&mut self, id: RunId, workflow: &Name, start: MessageRef) {
+    pub(super) fn leave_pending(&mut self, run: RunId, start: MessageRef) {
         let stranger = Stranger { left: vec![start], pending: true, ..Stranger::default() };
-        self.strangers.0.insert(id, stranger);
-        let row = OpenRow { state: OpenState::Pending, ..OpenRow::default() };
-        self.show_stranger(id, workflow, row);
+        self.0.insert(run, stranger);
     }
 
-    /// Leaves a run that was loaded to a worker that knows its workflow, unless it is to be terminated.
-    pub(super) fn leave_to_others(&mut self, run: Run, waiting: Vec<Waiting>, now: Timestamp) {
-        let id = run.state.id;
-        let mut live = Live::new(run);
-        live.has_row = true;
-        let is_end = |waiting: &Waiting| matches!(waiting.message, Message::Terminate { .. });
-        if waiting.iter().any(is_end) {
-            let left = self.strangers.0.remove(&id).unwrap_or_default().left;
-            self.runs.insert(id, Box::new(live));
-            let (ends, others): (Vec<_>, Vec<_>) = waiting.into_iter().partition(is_end);
-            ends.into_iter().for_each(|end| self.take_in(id, end, now));
-            let left = left.into_iter().chain(others.into_iter().map(|waiting| waiting.reference));
-            return left.for_each(|reference| self.give_up(id, reference));
-        }
-        let known = self.strangers.0.contains_key(&id);
-        let stranger = self.strangers.0.entry(id).or_default();
-        stranger.left.extend(waiting.into_iter().map(|waiting| waiting.reference));
-        if !known {
-            let (workflow, row) = (live.run.state.workflow.clone(), live.open_row());
-            self.show_stranger(id, &workflow, row);
-        }
+    /// Leaves a run that was loaded, with what it was sent. Whether it is met for the first time.
+    pub(super) fn leave(&mut self, run: RunId, messages: impl Iterator<Item = MessageRef>) -> bool {
+        let is_new = !self.0.contains_key(&run);
+        self.0.entry(run).or_default().left.extend(messages);
+        is_new
     }
 
-    /// Says in the run's row what it waits for.
-    fn show_stranger(&mut self, id: RunId, workflow: &Name, row: OpenRow) {
-        let worker = &self.config.worker;
-        tracing::warn!(
-            run = %id, %workflow, %worker,
-            "no workflow of this name is registered here: the run waits until a worker that knows it owns its shard. \
-             Programs with different workflows need a queue each"
-        );
-        let waiting_on = format!(
-            "a worker that knows workflow `{workflow}`: worker `{worker}`, which owns its shard, does not; programs \
-             with different workflows need a queue each"
-        );
-        let row = OpenRow { waiting_on: Some(super::batch::printable(waiting_on)), ..row };
-        let mut group = Group::new(id);
-        group.row = Some(RowChange::Open { workflow: None, row });
-        self.outbox.push(group);
+    /// Forgets a run, and says which of its messages were left.
+    pub(super) fn take(&mut self, run: RunId) -> Vec<MessageRef> {
+        self.0.remove(&run).unwrap_or_default().left
+    }
+}
+
+/// What such a run waits for, for people.
+pub(super) fn waiting_on(workflow: &str, worker: &str) -> String {
+    format!(
+        "a worker that knows workflow `{workflow}`: worker `{worker}`, which owns its shard, does not; programs with \
+         different workflows need a queue each"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::id::{InboxNo, MessageId};
+    use crate::data::name::Name;
+    use crate::log::message::Flag;
+    use crate::testing::{payload, run_id};
+
+    fn reference(number: u64) -> MessageRef {
+        let message = MessageId::from_u128(u128::from(number));
+        MessageRef { shard: run_id(0).shard(), number: InboxNo::new(number), message }
     }
 
-    /// Logs the start and the end of a run in one group: nothing of it can be replayed in between.
-    fn terminate_pending(&mut self, id: RunId, end: Waiting, now: Timestamp) {
-        let Some(Stranger { left, start: Some(start), .. }) = self.strangers.0.remove(&id) else { return };
-        let Message::Start { workflow, input, key, start_at, .. } = start.message else { return };
-        let Message::Terminate { reason } = end.message else { return };
-        let started = Event::RunStarted { workflow, input, key, start_at, lease: self.lease };
-        let (mut run, mut progress) = Run::start_unknown(id, now, started);
-        progress.append(run.terminate(now, end.reference.message, reason));
-        let mut live = Live::new(run);
-        live.has_row = true;
-        self.runs.insert(id, Box::new(live));
-        self.absorb(id, progress, &[start.reference, end.reference], now);
-        left.into_iter().for_each(|reference| self.give_up(id, reference));
+    fn start() -> Received {
+        let (workflow, input) = (Name::from_static("elsewhere"), payload(&0));
+        let message = Message::Start { workflow, input, key: None, start_at: None, repeated: Flag(false) };
+        Received { reference: reference(1), message }
+    }
+
+    fn end() -> Received {
+        Received { reference: reference(2), message: Message::Terminate { reason: "enough".to_owned() } }
+    }
+
+    #[test]
+    fn termination_of_a_pending_run_waits_until_its_start_is_read_once_more() {
+        let (mut strangers, run) = (Strangers::default(), run_id(1));
+        assert!(matches!(strangers.pass(run, start()), Passed::Back(_)), "nobody has met it");
+        strangers.leave_pending(run, reference(1));
+        let Passed::ReadAgain(again) = strangers.pass(run, end()) else { panic!("its start is not there") };
+        assert_eq!(again, [reference(1), reference(2)]);
+        assert!(matches!(strangers.pass(run, start()), Passed::Left));
+        assert!(matches!(strangers.pass(run, end()), Passed::Ends { .. }));
+        assert!(matches!(strangers.pass(run, end()), Passed::Back(_)), "it is forgotten");
+    }
+
+    #[test]
+    fn termination_of_a_run_in_the_log_is_given_back() {
+        let (mut strangers, run) = (Strangers::default(), run_id(1));
+        assert!(strangers.leave(run, std::iter::once(reference(3))));
+        assert!(!strangers.leave(run, std::iter::once(reference(4))));
+        assert!(matches!(strangers.pass(run, end()), Passed::Back(_)));
+        assert_eq!(strangers.take(run), [reference(3), reference(4)]);
     }
 }

@@ -11,13 +11,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::data::id::RunId;
 use crate::data::limits;
 use crate::data::time::Timestamp;
-use crate::processor::Processor;
-use crate::processor::batch::Group;
+use crate::processor::deaths::Deaths;
+use crate::processor::group::SuspectChange;
 use crate::store::lease::{ClaimedShard, Suspect, SuspectStage};
 
 /// Who is under suspicion.
 #[derive(Debug, Default)]
 pub(super) struct Suspects {
+    deaths: Deaths,
     /// All suspects but those that are set aside, as the store has them or will have them.
     known: BTreeMap<RunId, Suspect>,
     /// Whether they were under way at a death. If not, they are marked for the next one.
@@ -39,15 +40,6 @@ struct Trial {
     until: Timestamp,
 }
 
-/// What a group changes of a suspect.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Change {
-    /// It stands there from now on.
-    Mark(Suspect),
-    /// It is none any more.
-    Clear,
-}
-
 /// Whether a run may be worked on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Gate {
@@ -59,19 +51,34 @@ pub(super) enum Gate {
 }
 
 impl Suspects {
+    /// Shards were claimed whose last owner may have died.
+    pub(super) fn claimed(&mut self, fresh: &[&ClaimedShard]) {
+        self.deaths.claimed(fresh.iter().map(|claimed| (claimed.shard, claimed.deaths)));
+    }
+
+    /// Pays off deaths by service: [`Deaths::pay_off`].
+    pub(super) fn pay_off_deaths(&mut self, now: Timestamp, recovering: bool) -> u32 {
+        self.deaths.pay_off(now, recovering)
+    }
+
+    /// Whether the run may be what its shard's owners keep dying of.
+    pub(super) fn is_suspicious(&self, run: RunId) -> bool {
+        self.deaths.are_suspicious(run.shard())
+    }
+
     /// Takes in the suspects of shards that were claimed, and says which are none any more. `died` says whether the last
-    /// owner did, `suspicious` for each run whether its shard is.
-    fn claimed(&mut self, found: Vec<Suspect>, died: bool, suspicious: impl Fn(RunId) -> bool) -> Vec<RunId> {
+    /// owner did.
+    pub(super) fn found(&mut self, found: Vec<Suspect>, died: bool) -> Vec<RunId> {
         let tried: Vec<RunId> = found
             .iter()
-            .filter(|suspect| suspect.stage == SuspectStage::Tried && suspicious(suspect.run))
+            .filter(|suspect| suspect.stage == SuspectStage::Tried && self.is_suspicious(suspect.run))
             .map(|suspect| suspect.run)
             .collect();
         let mut cleared = Vec::new();
         for mut suspect in found {
             let was_tried = std::mem::replace(&mut suspect.stage, SuspectStage::Held) == SuspectStage::Tried;
             // Who was not under way at a death is no cause of it.
-            let innocent = !suspicious(suspect.run) || died && !was_tried;
+            let innocent = !self.is_suspicious(suspect.run) || died && !was_tried;
             if innocent && suspect.strikes == 0 {
                 cleared.push(suspect.run);
                 continue;
@@ -81,7 +88,7 @@ impl Suspects {
             if suspect.strikes >= strikes_max {
                 self.judged.insert(suspect.run);
             }
-            self.hunting |= suspicious(suspect.run);
+            self.hunting |= self.is_suspicious(suspect.run);
             self.known.insert(suspect.run, suspect);
         }
         if let ([alone], true) = (&tried[..], died) {
@@ -90,19 +97,23 @@ impl Suspects {
         cleared
     }
 
-    /// Whether a run of a suspicious shard may be worked on.
-    fn gate(&self, run: RunId) -> Gate {
+    /// Whether a run of a suspicious shard may be worked on. One that needs a mark for that is a suspect from now on.
+    pub(super) fn gate(&mut self, run: RunId) -> Gate {
         match self.known.get(&run) {
             _ if self.judged.contains(&run) => Gate::Open,
             Some(suspect) if suspect.stage == SuspectStage::Held => Gate::Closed,
             Some(_) => Gate::Open,
             None if self.hunting => Gate::Open,
-            None => Gate::AfterMark(Suspect { run, stage: SuspectStage::Tried, strikes: 0 }),
+            None => {
+                let mark = Suspect { run, stage: SuspectStage::Tried, strikes: 0 };
+                self.known.insert(run, mark);
+                Gate::AfterMark(mark)
+            }
         }
     }
 
     /// Whether a trial can begin: a suspect that is held back has something to do.
-    fn wants_trial(&self, waits: impl Fn(RunId) -> bool) -> bool {
+    pub(super) fn wants_trial(&self, waits: impl Fn(RunId) -> bool) -> bool {
         self.trial.is_none() && self.hunting && self.held().any(waits)
     }
 
@@ -111,7 +122,7 @@ impl Suspects {
     }
 
     /// Begins a trial of half of them, out of those that have something to do. What the store has to know first.
-    fn begin_trial(&mut self, now: Timestamp, waits: impl Fn(RunId) -> bool) -> Vec<Suspect> {
+    pub(super) fn begin_trial(&mut self, now: Timestamp, waits: impl Fn(RunId) -> bool) -> Vec<Suspect> {
         let half = self.held().count().div_ceil(2);
         let runs: BTreeSet<RunId> = self.held().filter(|run| waits(*run)).take(half).collect();
         let alone = runs.len() == 1;
@@ -127,7 +138,7 @@ impl Suspects {
     }
 
     /// The runs that are cleared because their trial is over.
-    fn end_trial(&mut self, now: Timestamp, is_done: impl Fn(RunId) -> bool) -> BTreeSet<RunId> {
+    pub(super) fn end_trial(&mut self, now: Timestamp, is_done: impl Fn(RunId) -> bool) -> BTreeSet<RunId> {
         let Some(trial) = &self.trial else { return BTreeSet::new() };
         if now < trial.until && !trial.runs.iter().all(|run| is_done(*run)) {
             return BTreeSet::new();
@@ -139,9 +150,9 @@ impl Suspects {
 
     /// A run is over, or leaves memory: then it is no suspect, unless it was under way at a death. What the store has to
     /// know of that.
-    pub(super) fn clear(&mut self, run: RunId, over: bool) -> Option<Change> {
+    pub(super) fn clear(&mut self, run: RunId, over: bool) -> Option<SuspectChange> {
         if over && self.aside.remove(&run) {
-            return Some(Change::Clear);
+            return Some(SuspectChange::Clear);
         }
         let suspect = self.known.get(&run)?;
         let marked_only = !self.hunting && suspect.strikes == 0;
@@ -149,7 +160,7 @@ impl Suspects {
             return None;
         }
         self.forget(run);
-        Some(Change::Clear)
+        Some(SuspectChange::Clear)
     }
 
     /// The run is no suspect any more.
@@ -173,6 +184,20 @@ impl Suspects {
         self.died_alone == Some(run)
     }
 
+    /// Sets a run aside. What the store has to know of that.
+    pub(super) fn set_aside(&mut self, run: RunId) -> Suspect {
+        let strikes = self.known.get(&run).map_or(0, |suspect| suspect.strikes);
+        self.judged.remove(&run);
+        self.forget(run);
+        self.find_aside(run);
+        Suspect { run, stage: SuspectStage::SetAside, strikes }
+    }
+
+    /// A run was set aside by an owner before.
+    pub(super) fn find_aside(&mut self, run: RunId) {
+        self.aside.insert(run);
+    }
+
     /// Whether a run is set aside.
     pub(super) fn is_aside(&self, run: RunId) -> bool {
         self.aside.contains(&run)
@@ -182,113 +207,18 @@ impl Suspects {
     pub(super) fn is_judged(&self, run: RunId) -> bool {
         self.judged.contains(&run)
     }
-}
-
-impl Processor {
-    /// Takes in who is under suspicion of the shards that were claimed.
-    pub(super) fn claim_suspects(&mut self, found: &[Suspect], fresh: &[&ClaimedShard]) {
-        let is_fresh = |suspect: &&Suspect| fresh.iter().any(|claimed| claimed.shard == suspect.run.shard());
-        let (aside, found): (Vec<Suspect>, Vec<Suspect>) =
-            found.iter().filter(is_fresh).partition(|suspect| suspect.stage == SuspectStage::SetAside);
-        for suspect in aside {
-            self.suspects.aside.insert(suspect.run);
-            self.refused.insert(suspect.run, set_aside(suspect.strikes));
-            // Its owner then may have died before the log said why it stands still.
-            self.loads.want(suspect.run, Vec::new());
-        }
-        let died = fresh.iter().any(|claimed| claimed.former.is_some());
-        let shards = &self.shards;
-        let suspicious = |run: RunId| shards.get(&run.shard()).is_some_and(super::Shard::is_suspicious);
-        for run in self.suspects.claimed(found, died, suspicious) {
-            self.change_suspect(run, Change::Clear);
-        }
-    }
-
-    /// Whether a run that is not in memory may be worked on. What has to be in the store first is on its way there.
-    pub(super) fn may_work_on(&mut self, run: RunId) -> bool {
-        if !self.is_suspicious(run) || self.refused.contains_key(&run) {
-            return true;
-        }
-        let gate = self.suspects.gate(run);
-        if let Gate::AfterMark(suspect) = gate {
-            self.suspects.known.insert(run, suspect);
-            self.change_suspect(run, Change::Mark(suspect));
-        }
-        gate == Gate::Open
-    }
-
-    /// Whether a trial could begin, if nobody else of this process tries one.
-    pub(crate) fn wants_trial(&self) -> bool {
-        self.suspects.wants_trial(|run| self.loads.is_held(run))
-    }
-
-    /// Whether a trial is under way.
-    pub(crate) fn is_trying(&self) -> bool {
-        self.suspects.is_trying()
-    }
-
-    /// Begins a trial. No other processor of this process has one under way: they would die together.
-    pub(crate) fn begin_trial(&mut self, now: Timestamp) {
-        let loads = &self.loads;
-        let marks = self.suspects.begin_trial(now, |run| loads.is_held(run));
-        for suspect in marks {
-            let alone = self.suspects.is_tried_alone(suspect.run);
-            tracing::warn!(run = %suspect.run, stage = ?suspect.stage, strikes = suspect.strikes, alone, "under suspicion");
-            self.change_suspect(suspect.run, Change::Mark(suspect));
-        }
-    }
-
-    /// Ends the trial under way if nothing of its runs is going on any more. Whether it was ended.
-    pub(super) fn end_trial(&mut self, now: Timestamp) -> bool {
-        let (runs, loads) = (&self.runs, &self.loads);
-        let is_done = |run| {
-            let idle =
-                |live: &super::Live| live.is_quiet() && live.uncommitted == 0 && !live.run.can_release();
-            !loads.expects(run) && runs.get(&run).is_none_or(|live| idle(live))
-        };
-        let cleared = self.suspects.end_trial(now, is_done);
-        for run in &cleared {
-            tracing::info!(%run, "no suspect any more: it was tried, and the process lives");
-            self.change_suspect(*run, Change::Clear);
-        }
-        !cleared.is_empty()
-    }
-
-    /// Sets a run aside: nothing more of it is done.
-    pub(super) fn set_aside(&mut self, run: RunId) -> String {
-        self.suspects.judged.remove(&run);
-        let strikes = self.suspects.known.get(&run).map_or(0, |suspect| suspect.strikes);
-        self.suspects.forget(run);
-        self.suspects.aside.insert(run);
-        let reason = set_aside(strikes);
-        tracing::error!(%run, "the run is set aside: {reason}");
-        self.refused.insert(run, reason.clone());
-        self.change_suspect(run, Change::Mark(Suspect { run, stage: SuspectStage::SetAside, strikes }));
-        reason
-    }
 
     /// What the run died of alone was an attempt of an activity, which is charged for it: its code may be asked again.
     pub(super) fn acquit_code(&mut self, run: RunId) {
-        self.suspects.judged.remove(&run);
-        if let Some(suspect) = self.suspects.known.get_mut(&run) {
+        self.judged.remove(&run);
+        if let Some(suspect) = self.known.get_mut(&run) {
             suspect.strikes = 0;
         }
     }
-
-    pub(super) fn change_suspect(&mut self, run: RunId, change: Change) {
-        let mut group = Group::new(run);
-        group.suspect = Some(change);
-        self.outbox.push(group);
-    }
-
-    /// Whether the run may be what its shard's owners keep dying of.
-    pub(super) fn is_suspicious(&self, id: RunId) -> bool {
-        self.shards.get(&id.shard()).is_some_and(super::Shard::is_suspicious)
-    }
 }
 
-/// Why nothing more is done for a run.
-fn set_aside(strikes: u32) -> String {
+/// Why nothing more is done for a run that is set aside.
+pub(super) fn why_set_aside(strikes: u32) -> String {
     format!(
         "the run was set aside: {strikes} times its owner died, or lost its lease to a poll or replay that took too long, \
          while it worked on this run alone. Mend its code, then delete its row from the table `suspects`: the next owner \
@@ -299,15 +229,25 @@ fn set_aside(strikes: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::id::Position;
     use crate::testing::{BORN, run_id};
+
+    /// An owner of a shard whose owners keep dying.
+    fn of_suspicious_shard() -> Suspects {
+        let shard = run_id(0).shard();
+        let deaths = limits::DEATHS_BEFORE_SUSPICION;
+        let mut suspects = Suspects::default();
+        suspects.claimed(&[&ClaimedShard { shard, next_position: Position::FIRST, deaths, former: None }]);
+        suspects
+    }
 
     /// Owners of one suspicious shard who die whenever they work on the culprit.
     fn deaths_until_found(count: u64, culprit: u64) -> u32 {
         let culprit = run_id(culprit);
         let mut store: BTreeMap<RunId, Suspect> = BTreeMap::new();
         for deaths in 1..100 {
-            let mut suspects = Suspects::default();
-            for run in suspects.claimed(store.values().copied().collect(), true, |_| true) {
+            let mut suspects = of_suspicious_shard();
+            for run in suspects.found(store.values().copied().collect(), true) {
                 store.remove(&run);
             }
             if suspects.is_judged(culprit) {
@@ -318,7 +258,6 @@ mod tests {
             let mut died = false;
             for run in (0..count).map(run_id) {
                 if let Gate::AfterMark(mark) = suspects.gate(run) {
-                    suspects.known.insert(run, mark);
                     store.insert(run, mark);
                     died |= run == culprit;
                 }
@@ -352,8 +291,8 @@ mod tests {
     #[test]
     fn release_is_no_death_and_keeps_the_suspects() {
         let held = |number| Suspect { run: run_id(number), stage: SuspectStage::Held, strikes: 0 };
-        let mut suspects = Suspects::default();
-        assert_eq!(suspects.claimed(vec![held(1), held(2)], false, |_| true), []);
+        let mut suspects = of_suspicious_shard();
+        assert_eq!(suspects.found(vec![held(1), held(2)], false), []);
         assert_eq!(suspects.gate(run_id(1)), Gate::Closed);
         assert_eq!(suspects.gate(run_id(3)), Gate::Open, "the others go on");
     }
@@ -361,8 +300,8 @@ mod tests {
     #[test]
     fn trial_that_never_ends_is_over_in_the_end() {
         let tried = Suspect { run: run_id(1), stage: SuspectStage::Tried, strikes: 0 };
-        let mut suspects = Suspects::default();
-        suspects.claimed(vec![tried], true, |_| true);
+        let mut suspects = of_suspicious_shard();
+        suspects.found(vec![tried], true);
         suspects.begin_trial(BORN, |_| true);
         assert!(suspects.end_trial(BORN, |_| false).is_empty());
         let later = BORN.saturating_add(limits::TRIAL_MAX);
@@ -374,10 +313,10 @@ mod tests {
     fn strikes_of_a_slow_run_judge_it_in_a_shard_that_nobody_died_of() {
         let struck = |strikes| Suspect { run: run_id(1), stage: SuspectStage::Held, strikes };
         let mut suspects = Suspects::default();
-        assert_eq!(suspects.claimed(vec![struck(limits::STRIKES_MAX - 1)], false, |_| false), []);
+        assert_eq!(suspects.found(vec![struck(limits::STRIKES_MAX - 1)], false), []);
         assert!(!suspects.is_judged(run_id(1)) && !suspects.hunting);
         let mut suspects = Suspects::default();
-        assert_eq!(suspects.claimed(vec![struck(limits::STRIKES_MAX)], false, |_| false), []);
+        assert_eq!(suspects.found(vec![struck(limits::STRIKES_MAX)], false), []);
         assert!(suspects.is_judged(run_id(1)));
     }
 }

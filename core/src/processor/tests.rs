@@ -24,7 +24,11 @@ use crate::data::time::Timestamp;
 use crate::log::message::{Flag, Message};
 use crate::log::past_event::{PastEvent, decode};
 use crate::log::wire;
-use crate::processor::{Attempt, Declined, Effect, Processor, ProcessorConfig, Read};
+use crate::processor::Processor;
+use crate::processor::appends::Declined;
+use crate::processor::effect::{Attempt, Effect};
+use crate::processor::reads::Read;
+use crate::processor::setup::ProcessorConfig;
 use crate::run::turn::Turn;
 use crate::store::append::{Append, Appended, OpenRow, OpenState};
 use crate::store::history::{DueMark, DueRuns, EventRecord, Load, Loaded, RunHistory, Unparked};
@@ -450,7 +454,7 @@ impl Desk {
 
     /// A heartbeat that sees deadlines up to then.
     fn tick(&mut self, horizon: Duration) {
-        self.processor.config.horizon = horizon;
+        self.processor.setup.config.horizon = horizon;
         let asked = self.processor.tick(self.now, SECOND);
         let due = !self.due(asked.due_after, asked.due_until).is_empty();
         let answer = LeaseTicked { lease: asked.lease, held: true, shards: 1, mail: false, due };
@@ -605,7 +609,7 @@ fn message_that_a_slow_read_shows_again_is_not_taken_twice() {
     desk.answer(read);
     let read = desk.processor.next_read().expect("there is mail");
     let page = desk.page();
-    let crate::processor::Read::Inbox(read) = read else { panic!("{read:?} is no read of the inbox") };
+    let Read::Inbox(read) = read else { panic!("{read:?} is no read of the inbox") };
     desk.processor.messages(&read, page.clone());
     desk.work();
     // A shard is claimed, so the inbox is read from its beginning; the answer was made before the append.
@@ -627,7 +631,7 @@ fn answer_about_fewer_shards_moves_no_mark() {
     desk.tick(SECOND);
     desk.processor.has_mail();
     let read = desk.processor.next_read().expect("there is mail");
-    let crate::processor::Read::Inbox(read) = read else { panic!("{read:?} is no read of the inbox") };
+    let Read::Inbox(read) = read else { panic!("{read:?} is no read of the inbox") };
     let asked = desk.processor.tick(desk.now.saturating_add(9 * SECOND), SECOND);
     let other = ShardId::new(9).expect("9 is a shard");
     desk.processor.claimed(&claimed(1, other, Position::FIRST, 0));
@@ -636,11 +640,11 @@ fn answer_about_fewer_shards_moves_no_mark() {
     desk.processor.messages(&read, page);
     let ticked = LeaseTicked { lease: asked.lease, held: true, shards: 2, mail: false, due: false };
     desk.processor.ticked(&asked, &ticked);
-    assert_eq!(desk.processor.inbox.cursor(), &InboxCursor::default());
-    assert_eq!(desk.processor.due_mark, None);
-    assert!(desk.processor.due);
+    let next = desk.processor.tick(desk.now, SECOND);
+    assert_eq!((next.cursor, next.due_after), (InboxCursor::default(), None));
     let reads: Vec<Read> = std::iter::from_fn(|| desk.processor.next_read()).collect();
     assert!(reads.iter().any(|read| matches!(read, Read::Inbox(_))), "{reads:?}");
+    assert!(reads.iter().any(|read| matches!(read, Read::Due(due) if due.after.is_none())), "{reads:?}");
 }
 
 #[test]
@@ -653,11 +657,9 @@ fn activity_that_nobody_knows_stays_scheduled_also_after_a_retry() {
     let waiting_on = desk.rows[&run].waiting_on.clone().unwrap_or_default();
     assert_eq!(waiting_on, "activity `unknown`, which no worker of its shard has registered");
     // A worker that knew it tried once; its retry is due at one that does not.
-    let progress = {
-        let live = desk.processor.runs.get_mut(&run).expect("it is busy");
-        live.run.attempt_ended(desk.now, call(1), 1, Err(broken()))
-    };
-    desk.processor.absorb(run, progress, &[], desk.now);
+    let live = desk.processor.runs.get_mut(run).expect("it is busy");
+    let progress = live.run().attempt_ended(desk.now, call(1), 1, Err(broken()));
+    desk.processor.recorder().record(run, progress, &[], desk.now);
     desk.pass(10 * SECOND);
     assert!(desk.attempts.is_empty());
     assert_eq!(desk.processor.next_deadline(), None, "its retry does not spin");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::data::limits;
 use crate::error::Error;
 use crate::host::Host;
-use crate::processor::ProcessorConfig;
+use crate::processor::setup::ProcessorConfig;
 use crate::store::Store;
 use crate::worker::status::WorkerStatus;
 use crate::worker::{Gauge, Worker, WorkerConfig};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::host::Host;
-use crate::processor::ProcessorConfig;
+use crate::processor::setup::ProcessorConfig;
 
 /// What a builder sets.
 #[derive(Clone, Debug)]

@@ -17,7 +17,7 @@ use crate::data::name::Name;
 use crate::data::payload::Payload;
 use crate::guard::{caught, shielded};
 use crate::host::{AttemptFuture, AttemptOf, Host, StoreClock};
-use crate::processor::Attempt;
+use crate::processor::effect::Attempt;
 use crate::workflow::activity::ActivityContext;
 use crate::workflow::calls::step::StepRequest;
 use crate::workflow::registry::{Registry, guarded};

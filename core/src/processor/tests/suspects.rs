@@ -44,7 +44,7 @@ impl Desk {
                 desk.suspects.get(&culprit).is_some_and(|suspect| suspect.stage == SuspectStage::SetAside)
             };
             let works_on = |desk: &Self| {
-                desk.processor.runs.contains_key(&culprit) && !desk.processor.refused.contains_key(&culprit)
+                desk.processor.runs.contains(culprit) && !desk.processor.runs.is_left_alone(culprit)
             };
             self.run_until(|desk| works_on(desk) || aside(desk));
             if aside(self) {
@@ -282,7 +282,7 @@ fn deaths_are_paid_off_by_service_after_recovery() {
     desk.run();
     assert_eq!(deaths_max(&mut desk, 7), DEADLY + 1, "from now on it serves");
     assert_eq!(deaths_max(&mut desk, 8), DEADLY);
-    assert!(desk.processor.is_suspicious(run_id(1)));
+    assert!(desk.processor.suspects.is_suspicious(run_id(1)));
     assert_eq!(deaths_max(&mut desk, 9), DEADLY - 1);
-    assert!(!desk.processor.is_suspicious(run_id(1)));
+    assert!(!desk.processor.suspects.is_suspicious(run_id(1)));
 }

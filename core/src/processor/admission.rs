@@ -1,0 +1,115 @@
+//! Which runs may be worked on, and when: in a shard whose owners keep dying, a run is marked in the store before, and
+//! suspects are tried apart from the others. It must not know how a run is worked on.
+
+use crate::canary::{self, Bug};
+use crate::data::id::RunId;
+use crate::data::time::Timestamp;
+use crate::processor::group::{Group, SuspectChange};
+use crate::processor::live::Live;
+use crate::processor::loads::Loads;
+use crate::processor::outbox::Outbox;
+use crate::processor::received::Received;
+use crate::processor::runs::Runs;
+use crate::processor::suspects::{Gate, Suspects, why_set_aside};
+use crate::store::lease::{ClaimedShard, Suspect, SuspectStage};
+
+/// The parts that decide which runs may be worked on.
+pub(super) struct Admission<'a> {
+    pub(super) runs: &'a mut Runs,
+    pub(super) loads: &'a mut Loads,
+    pub(super) suspects: &'a mut Suspects,
+    pub(super) outbox: &'a mut Outbox,
+}
+
+impl Admission<'_> {
+    /// Takes in who is under suspicion of the shards that were claimed.
+    pub(super) fn claim(&mut self, found: &[Suspect], fresh: &[&ClaimedShard]) {
+        self.suspects.claimed(fresh);
+        let is_fresh = |suspect: &&Suspect| fresh.iter().any(|claimed| claimed.shard == suspect.run.shard());
+        let (aside, found): (Vec<Suspect>, Vec<Suspect>) =
+            found.iter().filter(is_fresh).partition(|suspect| suspect.stage == SuspectStage::SetAside);
+        for suspect in aside {
+            self.suspects.find_aside(suspect.run);
+            self.runs.leave_alone(suspect.run, why_set_aside(suspect.strikes));
+            // Its owner then may have died before the log said why it stands still.
+            self.loads.want(suspect.run, Vec::new());
+        }
+        let died = fresh.iter().any(|claimed| claimed.former.is_some());
+        for run in self.suspects.found(found, died) {
+            self.outbox.push(Group::of_suspect(run, SuspectChange::Clear));
+        }
+    }
+
+    /// Has a run loaded for what waits for it, as soon as it may be worked on.
+    pub(super) fn want(&mut self, run: RunId, waiting: Vec<Received>) {
+        if self.loads.expects(run) || self.may_work_on(run) {
+            self.loads.want(run, waiting);
+        } else {
+            self.loads.hold(run, waiting);
+        }
+    }
+
+    /// Has a run loaded whose deadline is near, unless it is in memory or left alone.
+    pub(super) fn want_due(&mut self, run: RunId) {
+        if !self.runs.contains(run) && !self.runs.is_left_alone(run) {
+            self.want(run, Vec::new());
+        }
+    }
+
+    /// Has a run loaded that was busy or stalled when its shard was claimed.
+    pub(super) fn want_recovered(&mut self, run: RunId) {
+        let in_memory = self.runs.contains(run) && !canary::is(Bug::Revived);
+        if in_memory || self.runs.is_left_alone(run) || self.loads.expects(run) {
+            return;
+        }
+        if self.may_work_on(run) {
+            self.loads.want_recovered(run);
+        } else {
+            self.loads.hold(run, Vec::new());
+        }
+    }
+
+    /// Whether a run that is not in memory may be worked on. What has to be in the store first is on its way there.
+    fn may_work_on(&mut self, run: RunId) -> bool {
+        if !self.suspects.is_suspicious(run) || self.runs.is_left_alone(run) {
+            return true;
+        }
+        let gate = self.suspects.gate(run);
+        if let Gate::AfterMark(suspect) = gate {
+            self.outbox.push(Group::of_suspect(run, SuspectChange::Mark(suspect)));
+        }
+        gate == Gate::Open
+    }
+
+    /// Begins a trial. No other processor of this process has one under way: they would die together.
+    pub(super) fn begin_trial(&mut self, now: Timestamp) {
+        let loads = &self.loads;
+        for suspect in self.suspects.begin_trial(now, |run| loads.is_held(run)) {
+            let alone = self.suspects.is_tried_alone(suspect.run);
+            tracing::warn!(run = %suspect.run, stage = ?suspect.stage, strikes = suspect.strikes, alone, "under suspicion");
+            self.outbox.push(Group::of_suspect(suspect.run, SuspectChange::Mark(suspect)));
+        }
+    }
+
+    /// Ends the trial under way if nothing of its runs is going on any more. Whether it was ended.
+    pub(super) fn end_trial(&mut self, now: Timestamp) -> bool {
+        let (runs, loads) = (&self.runs, &self.loads);
+        let is_done = |run| !loads.expects(run) && runs.get(run).is_none_or(Live::is_done);
+        let cleared = self.suspects.end_trial(now, is_done);
+        for run in &cleared {
+            tracing::info!(%run, "no suspect any more: it was tried, and the process lives");
+            self.outbox.push(Group::of_suspect(*run, SuspectChange::Clear));
+        }
+        !cleared.is_empty()
+    }
+
+    /// Sets a run aside: nothing more of it is done. Why.
+    pub(super) fn set_aside(&mut self, run: RunId) -> String {
+        let mark = self.suspects.set_aside(run);
+        let reason = why_set_aside(mark.strikes);
+        tracing::error!(%run, "the run is set aside: {reason}");
+        self.runs.leave_alone(run, reason.clone());
+        self.outbox.push(Group::of_suspect(run, SuspectChange::Mark(mark)));
+        reason
+    }
+}

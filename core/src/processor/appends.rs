@@ -1,0 +1,165 @@
+//! The processor's part that makes appends: one is in flight at a time, and holds as many groups as waited when the one
+//! before it was done. Positions are given out here, when an append is cut. It must not know what events say.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::canary::{self, Bug};
+use crate::data::id::{AppendNo, LeaseId, RunId};
+use crate::processor::blame::{Blame, Cut};
+use crate::processor::group::{Group, RowChange, SuspectChange};
+use crate::processor::outbox::Outbox;
+use crate::processor::shards::Shards;
+use crate::store::append::{Append, OpenedRun, UpdatedRun};
+use crate::store::lease::Suspect;
+
+/// How a store did not take an append, of which this try wrote nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Declined {
+    /// It failed, and may succeed the next time.
+    Failed,
+    /// The store will not take this content.
+    Refused,
+}
+
+/// The appends of a processor.
+pub(super) struct Appends {
+    in_flight: Option<InFlight>,
+    /// The last append that the store acknowledged.
+    committed: AppendNo,
+    blame: Blame,
+}
+
+/// An append whose outcome is not known yet.
+struct InFlight {
+    append: Arc<Append>,
+    /// Whose events are in the append.
+    groups: Vec<Group>,
+    /// The shards as they were before.
+    before: Shards,
+}
+
+impl Appends {
+    pub(super) fn new() -> Self {
+        Self { in_flight: None, committed: AppendNo::new(0), blame: Blame::default() }
+    }
+
+    /// The last append that the store acknowledged.
+    pub(super) fn committed(&self) -> AppendNo {
+        self.committed
+    }
+
+    pub(super) fn is_in_flight(&self) -> bool {
+        self.in_flight.is_some()
+    }
+
+    /// What the next append is to hold, unless one is in flight or nothing waits. It is nothing if nobody but an accused
+    /// run has something to write: whether that succeeds tells something, too.
+    pub(super) fn next_groups(&self, outbox: &mut Outbox) -> Option<Vec<Group>> {
+        if self.in_flight.is_some() || outbox.is_empty() {
+            return None;
+        }
+        Some(match self.blame.next() {
+            Cut::Any(count) => outbox.take(count, |_| true),
+            Cut::Without(count) => outbox.take(count, |run| !self.blame.is_accused(run)),
+            Cut::Alone(accused) => outbox.take(1, |run| run == accused),
+        })
+    }
+
+    /// Cuts the append of these groups.
+    pub(super) fn cut(&mut self, lease: LeaseId, mut groups: Vec<Group>, shards: &mut Shards) -> Arc<Append> {
+        let before = shards.clone();
+        let append = Arc::new(build(lease, self.committed.next(), &mut groups, shards));
+        self.in_flight = Some(InFlight { append: Arc::clone(&append), groups, before });
+        append
+    }
+
+    /// The append in flight was applied: gives it back, and its groups.
+    pub(super) fn succeeded(&mut self) -> Option<(Arc<Append>, Vec<Group>)> {
+        let InFlight { append, groups, .. } = self.in_flight.take()?;
+        self.committed = append.number;
+        self.blame.succeeded(&groups);
+        Some((append, groups))
+    }
+
+    /// The store did not take the append in flight, and wrote nothing of it by this try. Another is cut under the same
+    /// number and from the same positions on: should an earlier try have been applied all the same, the lease is fenced.
+    /// The run that is to blame, if there is one.
+    pub(super) fn declined(
+        &mut self,
+        why: Declined,
+        shards: &mut Shards,
+        outbox: &mut Outbox,
+    ) -> Option<RunId> {
+        let InFlight { append, mut groups, before } = self.in_flight.take()?;
+        shards.go_back(before);
+        let mut events = Arc::unwrap_or_clone(append).events;
+        groups.iter_mut().rev().for_each(|group| group.take_back(&mut events));
+        let at_fault = match why {
+            _ if canary::is(Bug::AppendRecut) => None,
+            Declined::Failed => self.blame.failed(&groups),
+            Declined::Refused => self.blame.refused(&groups),
+        };
+        outbox.put_back(groups);
+        at_fault
+    }
+}
+
+/// Puts an append together. It takes the groups' events with it.
+fn build(lease: LeaseId, number: AppendNo, groups: &mut [Group], shards: &mut Shards) -> Append {
+    let mut append = Append {
+        lease,
+        number,
+        digest: [0; 32],
+        events: Vec::with_capacity(groups.iter().map(|group| group.events.len()).sum()),
+        opened: Vec::new(),
+        updated: Vec::new(),
+        closed: Vec::new(),
+        consumed: Vec::new(),
+        undelivered: Vec::new(),
+        suspects: Vec::new(),
+        cleared: Vec::new(),
+    };
+    let mut rows: Vec<(RunId, &RowChange)> = Vec::new();
+    let mut marks: BTreeMap<RunId, Option<Suspect>> = BTreeMap::new();
+    for group in groups {
+        group.place(shards, &mut append.events);
+        append.consumed.extend(&group.consumed);
+        append.undelivered.extend(&group.undelivered);
+        match group.suspect {
+            Some(SuspectChange::Mark(suspect)) => marks.insert(group.run, Some(suspect)),
+            Some(SuspectChange::Clear) => marks.insert(group.run, None),
+            None => None,
+        };
+        rows.extend(group.row.as_ref().map(|change| (group.run, change)));
+    }
+    add_rows(rows, &mut append);
+    for (run, mark) in marks {
+        match mark {
+            Some(suspect) => append.suspects.push(suspect),
+            None => append.cleared.push(run),
+        }
+    }
+    append.digest = append.content_digest();
+    append
+}
+
+/// Adds the changes of rows to an append. Of several of one run the last stands, but a row that opens in this append
+/// still has to be made.
+fn add_rows(mut rows: Vec<(RunId, &RowChange)>, append: &mut Append) {
+    rows.sort_by_key(|(run, _)| *run);
+    for changes in rows.chunk_by(|(one, _), (other, _)| one == other) {
+        let Some((run, change)) = changes.last().copied() else { continue };
+        let opens = changes.iter().find_map(|(_, change)| match change {
+            RowChange::Open { workflow, .. } => workflow.as_ref(),
+            RowChange::Closed(_) => None,
+        });
+        match (change, opens) {
+            (RowChange::Closed(closed), _) => append.closed.push(closed.clone()),
+            (RowChange::Open { row, .. }, Some(workflow)) => {
+                append.opened.push(OpenedRun { run, workflow: workflow.clone(), row: row.clone() });
+            }
+            (RowChange::Open { row, .. }, None) => append.updated.push(UpdatedRun { run, row: row.clone() }),
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! What a processor has the store append, and what becomes of that: commits cause effects, a refusal is a run's fault.
+
+use std::sync::Arc;
+
+use crate::data::id::RunId;
+use crate::processor::Processor;
+use crate::processor::appends::Declined;
+use crate::processor::effect::Effect;
+use crate::processor::group::{Group, SuspectChange};
+use crate::processor::live::Live;
+use crate::store::append::{Append, Appended};
+use crate::store::lease::{Suspect, SuspectStage};
+
+impl Processor {
+    /// The next append, if none is in flight and something is to be written.
+    pub(crate) fn cut(&mut self) -> Option<Arc<Append>> {
+        let mut groups = self.appends.next_groups(&mut self.outbox)?;
+        while !groups.is_empty() && groups.iter().all(Group::writes_nothing) {
+            self.done(groups);
+            groups = self.appends.next_groups(&mut self.outbox)?;
+        }
+        Some(self.appends.cut(self.setup.lease, groups, &mut self.shards))
+    }
+
+    /// The append in flight was applied.
+    pub(crate) fn appended(&mut self, _answer: Appended) {
+        let Some((append, groups)) = self.appends.succeeded() else { return };
+        self.inbox.settle(append.consumed.iter().chain(&append.undelivered));
+        self.done(groups);
+    }
+
+    /// These groups are committed: what they caused may begin, and who is idle leaves memory.
+    fn done(&mut self, groups: Vec<Group>) {
+        for group in groups {
+            self.outbox.cause(group.effects);
+            if let Some(SuspectChange::Mark(Suspect { stage: SuspectStage::Tried, run, .. })) = group.suspect
+            {
+                self.loads.admit(run);
+            }
+            if group.counted && self.runs.get_mut(group.run).is_some_and(Live::committed) {
+                self.recorder().evict_if_idle(group.run);
+            }
+        }
+    }
+
+    /// The store did not take the append in flight.
+    pub(crate) fn declined(&mut self, why: Declined, reason: &str) {
+        if let Some(run) = self.appends.declined(why, &mut self.shards, &mut self.outbox) {
+            self.refuse(run, reason);
+        }
+    }
+
+    /// The store does not take what this run writes: everything of it that is queued is dropped, it stalls, and
+    /// nothing more is written for it until another worker takes over.
+    fn refuse(&mut self, id: RunId, reason: &str) {
+        tracing::error!(run = %id, "the store refuses what the run writes: {reason}");
+        self.outbox.drop_run(id);
+        if let Some(mut live) = self.runs.forget(id) {
+            self.outbox.cause(live.executing().drop_all().map(|call| Effect::Abort { run: id, id: call }));
+        }
+        // Refused again, not even its stall can be written.
+        if self.runs.leave_alone(id, format!("the store refuses what the run writes: {reason}")) {
+            self.loads.want(id, Vec::new());
+        }
+    }
+
+    /// Takes what is to be done now.
+    pub(crate) fn take_effects(&mut self) -> Vec<Effect> {
+        self.outbox.take_effects()
+    }
+
+    /// Whether nothing waits for an append.
+    pub(crate) fn is_flushed(&self) -> bool {
+        !self.appends.is_in_flight() && self.outbox.is_empty()
+    }
+}

@@ -1,0 +1,75 @@
+//! How often the owners of a processor's shards died. It must not know of what.
+
+use std::collections::BTreeMap;
+
+use crate::data::id::ShardId;
+use crate::data::limits;
+use crate::data::time::Timestamp;
+
+/// The deaths of the shards' owners, less those that were paid off by service.
+#[derive(Debug, Default)]
+pub(super) struct Deaths {
+    shards: BTreeMap<ShardId, u32>,
+    /// When the recovery ended, or when the last death since was paid off.
+    serving_since: Option<Timestamp>,
+}
+
+impl Deaths {
+    /// Shards were claimed whose owners died so often. Service counts once they have recovered.
+    pub(super) fn claimed(&mut self, shards: impl IntoIterator<Item = (ShardId, u32)>) {
+        self.shards.extend(shards);
+        self.serving_since = None;
+    }
+
+    /// Whether the shard's owners died so often that a run of it may be the cause.
+    pub(super) fn are_suspicious(&self, shard: ShardId) -> bool {
+        self.shards.get(&shard).is_some_and(|deaths| *deaths >= limits::DEATHS_BEFORE_SUSPICION)
+    }
+
+    /// Pays off the deaths by the time of service since the recovery ended, and says how many a shard may count from now
+    /// on.
+    pub(super) fn pay_off(&mut self, now: Timestamp, recovering: bool) -> u32 {
+        let since = match self.serving_since {
+            Some(since) => since,
+            None if recovering => return u32::MAX,
+            None => *self.serving_since.insert(now),
+        };
+        if now.saturating_since(since) >= limits::DEATH_PAID_OFF {
+            self.serving_since = Some(since.saturating_add(limits::DEATH_PAID_OFF));
+            self.shards.values_mut().for_each(|deaths| *deaths = deaths.saturating_sub(1));
+        }
+        self.shards.values().copied().max().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{BORN, run_id};
+
+    const DEADLY: u32 = limits::DEATHS_BEFORE_SUSPICION;
+
+    #[test]
+    fn deaths_are_paid_off_by_service_after_recovery() {
+        let shard = run_id(0).shard();
+        let mut deaths = Deaths::default();
+        deaths.claimed([(shard, DEADLY + 1)]);
+        let mut deaths_max = |terms: u32, recovering| {
+            deaths.pay_off(BORN.saturating_add(limits::DEATH_PAID_OFF * terms), recovering)
+        };
+        assert_eq!(deaths_max(0, true), u32::MAX, "it has not recovered");
+        assert_eq!(deaths_max(7, false), DEADLY + 1, "from now on it serves");
+        assert_eq!(deaths_max(8, false), DEADLY);
+        assert_eq!(deaths_max(9, false), DEADLY - 1);
+        assert!(!deaths.are_suspicious(shard));
+    }
+
+    #[test]
+    fn shard_is_suspicious_from_the_limit_on() {
+        let shard = run_id(0).shard();
+        let mut deaths = Deaths::default();
+        assert!(!deaths.are_suspicious(shard), "it is another's");
+        deaths.claimed([(shard, DEADLY)]);
+        assert!(deaths.are_suspicious(shard));
+    }
+}

@@ -1,0 +1,297 @@
+//! A run in memory: its state and code, what the store has of its row, and what the executor has of it. It must not know
+//! the processor, nor other runs.
+
+use std::ops::Bound;
+
+use tokio::sync::oneshot;
+
+use crate::canary::{self, Bug};
+use crate::data::id::{CommandId, RunId};
+use crate::data::name::Name;
+use crate::data::time::Timestamp;
+use crate::log::event::{Consequence, Event};
+use crate::log::past_event::PastEvent;
+use crate::log::wire;
+use crate::processor::effect::{Attempt, Effect};
+use crate::processor::executing::Executing;
+use crate::processor::group::{Encoded, Group, RowChange};
+use crate::processor::outbox::Outbox;
+use crate::processor::report::report;
+use crate::processor::row::{Row, printable};
+use crate::run::state::{Deadline, RunState};
+use crate::run::{Progress, Run};
+use crate::store::append::{ClosedRun, OpenRow, OpenState};
+
+/// A run in memory.
+pub(super) struct Live {
+    run: Run,
+    row: Row,
+    executing: Executing,
+    /// An activity that it asked for and nobody here knows.
+    unknown_activity: Option<Name>,
+    /// How many groups of it are queued or in flight.
+    uncommitted: usize,
+    /// Who of this process is told how the run ended.
+    on_closed: Option<oneshot::Sender<ClosedRun>>,
+    /// The last retry that was handed to the executor: those up to it are under way, or wait for a worker that
+    /// knows their activity.
+    retried: Option<Deadline>,
+    warned: bool,
+}
+
+impl Live {
+    pub(super) fn new(run: Run, row: Row) -> Self {
+        Self {
+            run,
+            row,
+            executing: Executing::default(),
+            unknown_activity: None,
+            uncommitted: 0,
+            on_closed: None,
+            retried: None,
+            warned: false,
+        }
+    }
+
+    /// The run of a client of this process, which is told how it ended.
+    pub(super) fn of_client(run: Run, on_closed: oneshot::Sender<ClosedRun>) -> Self {
+        Self { on_closed: Some(on_closed), ..Self::new(run, Row::Absent) }
+    }
+
+    pub(super) fn id(&self) -> RunId {
+        self.run.state.id
+    }
+
+    pub(super) fn state(&self) -> &RunState {
+        &self.run.state
+    }
+
+    /// The run itself. Whatever it makes of this has to be written.
+    pub(super) fn run(&mut self) -> &mut Run {
+        &mut self.run
+    }
+
+    pub(super) fn executing(&mut self) -> &mut Executing {
+        &mut self.executing
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.run.state.closed.is_some()
+    }
+
+    /// Whether nothing of it is going on, neither here nor in the executor nor on its way to the log.
+    pub(super) fn is_done(&self) -> bool {
+        self.executing.is_empty() && self.is_committed() && !self.run.can_release()
+    }
+
+    /// Whether nothing of it is on its way to the log.
+    pub(super) fn is_committed(&self) -> bool {
+        self.uncommitted == 0
+    }
+
+    /// A group that it counts is in the log. Whether that was the last.
+    pub(super) fn committed(&mut self) -> bool {
+        self.uncommitted -= 1;
+        self.is_committed()
+    }
+
+    /// Whether nothing keeps it in memory: it is over, or waits for a message or a deadline after `kept_until`.
+    pub(super) fn is_idle(&self, kept_until: Option<Timestamp>) -> bool {
+        let state = &self.run.state;
+        if state.closed.is_some() {
+            return true;
+        }
+        let near = state.wake_at().is_some_and(|wake_at| Some(wake_at) <= kept_until);
+        self.executing.is_empty()
+            && !state.is_busy()
+            && (!near || state.stalled.is_some() || canary::is(Bug::WakeUpLost))
+    }
+
+    /// The first deadline, of retries the first that was not handed to the executor.
+    pub(super) fn next_deadline(&self) -> Option<Deadline> {
+        let state = &self.run.state;
+        let handed_out = self.retried.map_or(Bound::Unbounded, Bound::Excluded);
+        let retry = state.retries.range((handed_out, Bound::Unbounded)).next();
+        state.deadlines.first().into_iter().chain(retry).min().copied()
+    }
+
+    /// A retry is handed to the executor.
+    pub(super) fn retry(&mut self, deadline: Deadline) {
+        self.retried = Some(deadline);
+    }
+
+    /// When an outcome came. Should the clock have stepped back: a retry comes after those that were handed out.
+    pub(super) fn outcome_at(&self, now: Timestamp) -> Timestamp {
+        self.retried.map_or(now, |retried| now.max(retried.at))
+    }
+
+    /// Whether its history is to be warned of: once.
+    pub(super) fn is_first_warning(&mut self) -> bool {
+        !std::mem::replace(&mut self.warned, true)
+    }
+
+    /// The next attempt of an activity, if it is to be executed now.
+    pub(super) fn next_attempt(&self, call: CommandId, now: Timestamp) -> Option<Attempt> {
+        let state = &self.run.state;
+        let activity = state.activities.get(&call)?;
+        // One that is out of time fails as soon as its deadline is looked at: its code would run for nothing.
+        let limit = activity.options.schedule_to_close;
+        let late = limit.is_some_and(|limit| activity.scheduled_at.saturating_add(limit) <= now);
+        (!late && !self.executing.has_attempt(call)).then(|| Attempt {
+            run: state.id,
+            id: call,
+            attempt: activity.attempt,
+            activity: activity.name.clone(),
+            input: activity.input.clone(),
+            options: activity.options.clone(),
+            workflow: state.workflow.clone(),
+            key: state.key.clone(),
+            scheduled_at: activity.scheduled_at,
+        })
+    }
+
+    /// Nobody here can execute this activity: the run's row says so.
+    pub(super) fn show_unknown_activity(&mut self, activity: Name, outbox: &mut Outbox) {
+        self.unknown_activity = Some(activity);
+        self.write_row(outbox);
+    }
+
+    /// Moves what the run did to a group: its events, encoded, and what they ask for. Which activities are to be executed.
+    pub(super) fn write(&mut self, group: &mut Group, progress: Progress) -> Vec<CommandId> {
+        let (mut dispatch, mut given_up, mut over) = (Vec::new(), Vec::new(), false);
+        for PastEvent { seq, at, event } in progress.events {
+            report(&self.run.state, &event);
+            match event.consequence() {
+                Consequence::Nothing => {}
+                Consequence::Dispatch => dispatch.extend(event.call()),
+                Consequence::Outcome | Consequence::GiveUp => given_up.extend(event.call()),
+                Consequence::Ending | Consequence::Terminal(_) => over = true,
+            }
+            let encoded = Encoded { seq, at, name: event.name(), body: wire::encode_event(&event) };
+            self.close(group, &event, &encoded);
+            group.events.push(encoded);
+        }
+        let (run, executing) = (self.run.state.id, &mut self.executing);
+        let abort = |id| Effect::Abort { run, id };
+        for id in progress.dropped_steps {
+            executing.end_step(id);
+            group.effects.push(abort(id));
+        }
+        for (id, step) in progress.steps {
+            executing.begin_step(id);
+            let workflow = self.run.state.workflow.clone();
+            group.effects.push(Effect::ExecuteStep { run, workflow, step });
+        }
+        let given_up = given_up.into_iter().filter(|id| executing.drop_attempt(*id));
+        group.effects.extend(given_up.map(abort));
+        if over {
+            group.effects.extend(executing.drop_all().map(abort));
+        }
+        dispatch
+    }
+
+    /// Writes how the run ended, if it did with this event, and has the client of this process told.
+    fn close(&mut self, group: &mut Group, event: &Event, encoded: &Encoded) {
+        let Some(status) = event.closed_status() else { return };
+        let state = &self.run.state;
+        let closed = ClosedRun {
+            run: state.id,
+            workflow: state.workflow.clone(),
+            key: state.key.clone(),
+            status,
+            closed_at: encoded.at,
+            outcome: encoded.body.clone(),
+        };
+        if let Some(on_closed) = self.on_closed.take() {
+            group.effects.push(Effect::Tell { closed: Box::new(closed.clone()), on_closed });
+        }
+        group.row = Some(RowChange::Closed(closed));
+    }
+
+    /// Queues a group after everything of its run that is queued.
+    pub(super) fn queue(&mut self, mut group: Group, outbox: &mut Outbox) {
+        // A row follows from events alone.
+        if !group.events.is_empty() {
+            self.set_row(&mut group);
+        }
+        if group.writes_nothing() {
+            group.effects.into_iter().for_each(|effect| self.cause(effect, outbox));
+            return;
+        }
+        self.count_and_push(group, outbox);
+    }
+
+    /// Has an effect wait for everything of its run that is queued or in flight.
+    pub(super) fn cause(&mut self, effect: Effect, outbox: &mut Outbox) {
+        if self.is_committed() || canary::is(Bug::EffectEarly) {
+            // Nothing of the run is on its way to the log: what it asks for may begin.
+            return outbox.cause([effect]);
+        }
+        if let Some(last) = outbox.last_of(self.id()) {
+            last.effects.push(effect);
+            return;
+        }
+        let mut group = Group::new(self.id());
+        group.effects.push(effect);
+        self.count_and_push(group, outbox);
+    }
+
+    fn count_and_push(&mut self, mut group: Group, outbox: &mut Outbox) {
+        self.uncommitted += 1;
+        group.counted = true;
+        outbox.push(group);
+    }
+
+    /// Queues the run's row, if it changed.
+    pub(super) fn write_row(&mut self, outbox: &mut Outbox) {
+        let mut group = Group::new(self.id());
+        self.set_row(&mut group);
+        self.queue(group, outbox);
+    }
+
+    /// Adds the run's row to a group, if it changed.
+    fn set_row(&mut self, group: &mut Group) {
+        if !self.is_over()
+            && let Some(change) = self.row.change(&self.run.state.workflow, self.open_row())
+        {
+            group.row = Some(change);
+        }
+    }
+
+    /// The run's row as it is to be.
+    pub(super) fn open_row(&self) -> OpenRow {
+        let state = self.open_state();
+        let parked = state == OpenState::Parked;
+        OpenRow {
+            state,
+            wake_at: if parked { self.run.state.wake_at() } else { None },
+            waiting_on: match state {
+                OpenState::Busy => self.busy_with().map(printable),
+                OpenState::Pending => None,
+                OpenState::Parked | OpenState::Stalled => self.waiting_on().map(printable),
+            },
+        }
+    }
+
+    /// What a busy run waits on, where more is to be said than that.
+    fn busy_with(&self) -> Option<String> {
+        if let Some(activity) = &self.unknown_activity {
+            return Some(format!("activity `{activity}`, which no worker of its shard has registered"));
+        }
+        self.run.state.has_retries().then(|| self.waiting_on()).flatten()
+    }
+
+    fn waiting_on(&self) -> Option<String> {
+        self.run.waiting_on_while(&|call| self.executing.has_attempt(call))
+    }
+
+    fn open_state(&self) -> OpenState {
+        if self.run.state.stalled.is_some() {
+            OpenState::Stalled
+        } else if self.run.state.is_busy() || self.executing.has_steps() {
+            OpenState::Busy
+        } else {
+            OpenState::Parked
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! A message that was read, and its place in the inbox.
+
+use crate::log::message::Message;
+use crate::store::inbox::MessageRef;
+
+/// A message that was read and decoded. It stays in the inbox until an append consumes it.
+pub(super) struct Received {
+    pub(super) reference: MessageRef,
+    pub(super) message: Message,
+}
+
+impl Received {
+    /// Whether it terminates its run.
+    pub(super) fn is_termination(&self) -> bool {
+        matches!(self.message, Message::Terminate { .. })
+    }
+}

@@ -1,0 +1,150 @@
+//! Writing what runs do: their events are queued for the log, their effects wait for the commit, and who is idle after
+//! that leaves memory. It must not know what made a run go on.
+
+use crate::canary::{self, Bug};
+use crate::data::id::RunId;
+use crate::data::time::Timestamp;
+use crate::log::event::Event;
+use crate::log::message::Message;
+use crate::processor::group::Group;
+use crate::processor::live::Live;
+use crate::processor::outbox::Outbox;
+use crate::processor::received::Received;
+use crate::processor::runs::Runs;
+use crate::processor::setup::Setup;
+use crate::processor::suspects::Suspects;
+use crate::run::Progress;
+use crate::run::turn::Turn;
+use crate::store::inbox::MessageRef;
+
+/// The parts that writing what runs do takes.
+pub(super) struct Recorder<'a> {
+    pub(super) setup: &'a Setup,
+    pub(super) runs: &'a mut Runs,
+    pub(super) suspects: &'a mut Suspects,
+    pub(super) outbox: &'a mut Outbox,
+}
+
+impl Recorder<'_> {
+    /// Takes a run into memory, and records what it did to get there.
+    pub(super) fn begin(&mut self, live: Live, progress: Progress, consumed: &[MessageRef], now: Timestamp) {
+        let id = live.id();
+        self.runs.insert(live);
+        self.record(id, progress, consumed, now);
+    }
+
+    /// Records what a run did: its events are queued for the log, its effects wait for their commit.
+    pub(super) fn record(&mut self, id: RunId, progress: Progress, consumed: &[MessageRef], now: Timestamp) {
+        self.runs.work_on(id);
+        let Some(at_work) = self.runs.at_work(id) else { return };
+        let live = &mut *at_work.live;
+        let mut group = Group::new(id);
+        group.consumed.extend(consumed);
+        let dispatch = live.write(&mut group, progress);
+        if live.is_over() {
+            group.suspect = self.suspects.clear(id, true);
+        }
+        live.queue(group, self.outbox);
+        let long = live.state().event_count() >= self.setup.config.history_events_warn;
+        at_work.went_on();
+        for call in dispatch {
+            self.dispatch(id, call, now);
+        }
+        if long {
+            self.check_history(id, now);
+        }
+    }
+
+    /// Warns of a long history, and stalls a run whose history is too long.
+    fn check_history(&mut self, id: RunId, now: Timestamp) {
+        let Some(live) = self.runs.get_mut(id) else { return };
+        let (count, max) = (live.state().event_count(), self.setup.config.history_events_max);
+        if live.is_over() {
+            return;
+        }
+        if live.is_first_warning() {
+            tracing::warn!(
+                run = %id, workflow = %live.state().workflow, events = count, limit = max,
+                "a history grows long; at the limit the run stalls"
+            );
+        }
+        if count >= max && live.state().stalled.is_none() && live.state().ending.is_none() {
+            let progress = live.run().stall(now, history_too_long(count, max));
+            self.record(id, progress, &[], now);
+        }
+    }
+
+    /// Hands a run in memory what it was sent.
+    pub(super) fn take_in(&mut self, id: RunId, received: Received, now: Timestamp) {
+        let Received { reference, message } = received;
+        let message_id = reference.message;
+        let Some(live) = self.runs.get_mut(id) else { return };
+        if live.is_over() && !canary::is(Bug::EndIgnored) {
+            return self.give_up(id, reference);
+        }
+        let state = live.state();
+        let known = state.messages.contains(&message_id);
+        let cancelling = state.cancel.is_some() || state.ending.is_some();
+        let run = live.run();
+        let progress = match message {
+            // What was logged before is accounted for, and a second request to cancel asks for nothing new.
+            _ if known => Progress::default(),
+            Message::Start { .. } => Progress::default(),
+            Message::Cancel { .. } if cancelling => Progress::default(),
+            Message::Cancel { reason } => {
+                run.resolve(now, Event::CancelRequested { message: message_id, reason })
+            }
+            Message::Signal { signal, payload, key } => {
+                run.resolve(now, Event::SignalReceived { message: message_id, signal, payload, key })
+            }
+            Message::Terminate { reason } => run.terminate(now, message_id, reason),
+        };
+        self.record(id, progress, &[reference], now);
+    }
+
+    /// A message came after the end of its run.
+    pub(super) fn give_up(&mut self, run: RunId, reference: MessageRef) {
+        let mut group = Group::new(run);
+        group.undelivered.push(reference);
+        match self.runs.get_mut(run) {
+            Some(live) => live.queue(group, self.outbox),
+            None => self.outbox.push(group),
+        }
+    }
+
+    /// Has the code of a run take in more of what waited for it, if it can.
+    pub(super) fn release(&mut self, id: RunId, turn: &Turn<'_>) {
+        let Some(live) = self.runs.get_mut(id) else { return };
+        if live.run().can_release() {
+            let mut progress = Progress::default();
+            live.run().release(turn, &mut progress);
+            self.record(id, progress, &[], turn.now);
+            self.evict_if_idle(id);
+        }
+    }
+
+    /// Forgets a run that costs nothing but its rows from now on.
+    pub(super) fn evict_if_idle(&mut self, id: RunId) {
+        if !self.runs.is_idle(id) {
+            return;
+        }
+        if canary::is(Bug::EvictionCancels)
+            && let Some((progress, now)) =
+                self.runs.get_mut(id).and_then(|live| canary::cancel_a_timer(live.run()))
+        {
+            return self.record(id, progress, &[], now);
+        }
+        self.runs.forget(id);
+        if let Some(change) = self.suspects.clear(id, false) {
+            self.outbox.push(Group::of_suspect(id, change));
+        }
+    }
+}
+
+/// Why a run of that many events does not go on.
+pub(super) fn history_too_long(count: u32, max: u32) -> String {
+    format!(
+        "the history has {count} events, and the limit is {max}; raise the limit (`history_events` of the \
+         worker's builder), and the run goes on"
+    )
+}

@@ -1,0 +1,68 @@
+//! A run's row in the store, which says for people and for the next owner what an open run is doing. It must not know
+//! when it is written.
+
+use crate::data::limits;
+use crate::data::name::Name;
+use crate::processor::group::RowChange;
+use crate::store::append::{OpenRow, OpenState};
+
+/// What the store has of a run's row, once all appends so far, cut or not, are done.
+pub(super) enum Row {
+    /// Nothing.
+    Absent,
+    /// A row that nobody here has read.
+    Unknown,
+    Known(OpenRow),
+}
+
+impl Row {
+    /// The row that comes with a start in the inbox.
+    pub(super) fn pending() -> Self {
+        Self::Known(OpenRow { state: OpenState::Pending, ..OpenRow::default() })
+    }
+
+    /// What has to be written for the row to become this, if anything.
+    pub(super) fn change(&mut self, workflow: &Name, row: OpenRow) -> Option<RowChange> {
+        if matches!(self, Self::Known(known) if *known == row) {
+            return None;
+        }
+        let workflow = matches!(self, Self::Absent).then(|| workflow.clone());
+        *self = Self::Known(row.clone());
+        Some(RowChange::Open { workflow, row })
+    }
+}
+
+/// Text that every store can hold, at a length that people read.
+pub(super) fn printable(text: String) -> String {
+    let clean = text.chars().filter(|c| !c.is_control() || *c == '\n');
+    clean.take(limits::WAITING_ON_CHARS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn row_is_written_when_it_differs_and_opened_once() {
+        let workflow = Name::from_static("works");
+        let row = |state| OpenRow { state, ..OpenRow::default() };
+        let mut absent = Row::Absent;
+        let opened = absent.change(&workflow, row(OpenState::Busy));
+        assert!(matches!(opened, Some(RowChange::Open { workflow: Some(_), .. })));
+        assert!(absent.change(&workflow, row(OpenState::Busy)).is_none());
+        let updated = absent.change(&workflow, row(OpenState::Parked));
+        assert!(matches!(updated, Some(RowChange::Open { workflow: None, .. })));
+        let unknown = Row::Unknown.change(&workflow, row(OpenState::Pending));
+        assert!(matches!(unknown, Some(RowChange::Open { workflow: None, .. })));
+        assert!(Row::pending().change(&workflow, row(OpenState::Pending)).is_none());
+    }
+
+    #[test]
+    fn text_of_a_row_is_cut_and_has_no_control_characters() {
+        assert_eq!(printable("a\u{0}b\tc\nd".to_owned()), "abc\nd");
+        assert_eq!(
+            printable("x".repeat(limits::WAITING_ON_CHARS_MAX + 1)).len(),
+            limits::WAITING_ON_CHARS_MAX
+        );
+    }
+}

@@ -1,4 +1,4 @@
-//! Appends that fail again and again: the run at fault stalls, and its neighbours go on.
+//! Appends that are refused, or fail again and again: the run at fault stalls, and its neighbours go on.
 
 use super::*;
 
@@ -86,4 +86,53 @@ fn what_fails_only_together_is_written_in_parts() {
     desk.complete_all(&runs);
     desk.turns(40);
     assert_eq!(desk.closed, runs.into_iter().collect());
+}
+
+#[test]
+fn refused_append_is_bisected_and_only_the_run_at_fault_stalls() {
+    let mut desk = Desk::new();
+    desk.refuses = |event| event.name.as_str() == "activity.completed" && event.run == run_id(3);
+    let runs: Vec<RunId> = (1..=5).map(|number| desk.start::<Works>(number, 5)).collect();
+    desk.run();
+    for run in &runs {
+        let attempt = desk.attempts.remove(&(*run, call(1))).expect("it is under way");
+        desk.processor.attempt_ended(*run, call(1), attempt.attempt, Ok(payload(&9)), desk.now);
+    }
+    desk.run();
+    assert_eq!(desk.rows.keys().copied().collect::<Vec<_>>(), [runs[2]]);
+    assert_eq!(desk.rows[&runs[2]].state, OpenState::Stalled);
+    assert_eq!((desk.processor.live_runs(), desk.attempts.len()), (0, 0));
+    // Nothing more is written for it here, and nothing is lost: the next owner goes on.
+    desk.signal(runs[2], 1);
+    desk.run();
+    assert_eq!(desk.inbox.len(), 1);
+    desk.refuses = |_| false;
+    desk.take_over(0);
+    desk.end(runs[2], 1, Ok(9));
+    expect![[r#"
+        1 run.started works 5
+        2 activity.scheduled #1 work 5
+        3 activity.completed #1 = 9
+        4 run.completed = 9
+        1 run.started works 5
+        2 activity.scheduled #1 work 5
+        3 run.stalled the store refuses what the run writes: it is too large
+        4 run.adopted lease 2
+        5 run.resumed 0 released
+        6 signal.received go 1
+        7 activity.completed #1 = 9
+        8 run.completed = 9
+    "#]]
+    .assert_eq(&(desk.history(runs[1]) + &desk.history(runs[2])));
+}
+
+#[test]
+fn run_at_fault_has_its_other_activities_aborted_and_not_begun_again() {
+    let mut desk = Desk::new();
+    desk.refuses = |event| event.name.as_str() == "activity.completed";
+    let run = desk.start::<FansOut>(1, 3);
+    desk.run();
+    desk.end(run, 2, Ok(1));
+    assert_eq!(desk.in_flight(), []);
+    assert_eq!(desk.rows[&run].state, OpenState::Stalled);
 }

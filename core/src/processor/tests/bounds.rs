@@ -1,0 +1,69 @@
+//! Results, failures and fan-outs at their limits.
+
+use super::*;
+
+#[test]
+fn result_over_the_limit_fails_the_activity() {
+    let mut desk = Desk::new();
+    let run = desk.start::<Works>(1, 5);
+    desk.run();
+    let large = payload(&"x".repeat(limits::PAYLOAD_BYTES_MAX));
+    desk.attempts.clear();
+    desk.processor.attempt_ended(run, call(1), 1, Ok(large), desk.now);
+    desk.run();
+    expect![[r#"
+        1 run.started works 5
+        2 activity.scheduled #1 work 5
+        3 activity.failed #1: the result of activity `work` has 2097157 bytes, and the limit is 2097152; pass a reference to the data instead, or raise `payload_bytes_max` (payload-too-large)
+        4 run.failed activity `work` failed (call-failed): the result of activity `work` has 2097157 bytes, and the limit is 2097152; pass a reference to the data instead, or raise `payload_bytes_max` (payload-too-large)
+    "#]].assert_eq(&desk.history(run));
+}
+
+#[test]
+fn failure_over_the_limits_is_recorded_cut() {
+    let mut desk = Desk::new();
+    let run = desk.start::<Works>(1, 5);
+    desk.run();
+    let mut failure = Failure::new("broken", "x".repeat(limits::FAILURE_TEXT_CHARS_MAX + 1));
+    failure.details = Some(payload(&"x".repeat(limits::PAYLOAD_BYTES_MAX)));
+    desk.attempts.clear();
+    desk.processor.attempt_ended(run, call(1), 1, Err(failure), desk.now);
+    desk.run();
+    let history = desk.history(run);
+    assert!(history.contains("run.failed") && history.contains("… (cut)"), "{history:.300}");
+    assert!(history.len() < 3 * limits::FAILURE_TEXT_CHARS_MAX, "{}", history.len());
+}
+
+#[test]
+fn fan_out_over_ten_thousand_branches_takes_time_in_proportion() {
+    const COUNT: u32 = 10_000;
+    let mut desk = Desk::new();
+    let run = desk.start::<FansOut>(1, COUNT);
+    desk.run();
+    assert_eq!(desk.attempts.len(), COUNT as usize);
+    for id in (1..=COUNT).rev() {
+        desk.processor.attempt_ended(run, call(id), 1, Ok(payload(&1)), desk.now);
+    }
+    desk.run();
+    assert!(desk.history(run).trim_end().ends_with(&format!("run.completed = {COUNT}")));
+}
+
+#[test]
+fn retries_of_ten_thousand_branches_take_time_in_proportion() {
+    const COUNT: u32 = 10_000;
+    let mut desk = Desk::new();
+    let run = desk.start::<RetriesMany>(1, COUNT);
+    desk.run();
+    for id in 1..=COUNT {
+        desk.processor.attempt_ended(run, call(id), 1, Err(broken()), desk.now);
+    }
+    desk.attempts.clear();
+    desk.tick(10 * SECOND);
+    desk.pass(2 * SECOND);
+    assert_eq!(desk.attempts.len(), COUNT as usize);
+    for id in 1..=COUNT {
+        desk.processor.attempt_ended(run, call(id), 2, Ok(payload(&1)), desk.now);
+    }
+    desk.run();
+    assert!(desk.history(run).trim_end().ends_with(&format!("run.completed = {COUNT}")));
+}

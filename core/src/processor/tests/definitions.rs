@@ -1,0 +1,115 @@
+//! The workflows and activities of the tests.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::data::options::ActivityOptions;
+use crate::data::retry::RetryPolicy;
+use crate::testing::go_on;
+use crate::workflow::Workflow;
+use crate::workflow::activity::{Activity, ActivityContext};
+use crate::workflow::context::Context;
+use crate::workflow::error::{ActivityResult, WorkflowResult};
+use crate::workflow::mark::PollMark;
+use crate::workflow::registry::{Definitions, Registry};
+use crate::workflow::signal::Signal;
+
+pub(super) const GO: Signal<u32> = Signal::new("go");
+
+macro_rules! activity {
+    ($name:ident, $stored:literal, $options:expr) => {
+        pub(super) struct $name;
+
+        #[async_trait]
+        impl Activity for $name {
+            const NAME: &'static str = $stored;
+            type Input = u32;
+            type Output = u32;
+
+            fn options() -> ActivityOptions {
+                $options
+            }
+
+            async fn execute(&self, _ctx: ActivityContext, input: u32) -> ActivityResult<u32> {
+                Ok(input)
+            }
+        }
+    };
+}
+
+activity!(Work, "work", ActivityOptions::default());
+activity!(Once, "once", ActivityOptions::default().at_most_once());
+activity!(Unknown, "unknown", ActivityOptions::default().retry(RetryPolicy::exponential()));
+activity!(Retried, "retried", ActivityOptions::default().retry(RetryPolicy::exponential()));
+
+macro_rules! workflow {
+    ($name:ident, $stored:literal, |$ctx:ident, $input:ident| $body:expr) => {
+        pub(super) struct $name;
+
+        impl Workflow for $name {
+            const NAME: &'static str = $stored;
+            type Input = u32;
+            type Output = u32;
+
+            async fn run($ctx: Context, $input: u32) -> WorkflowResult<u32> {
+                $body
+            }
+        }
+    };
+}
+
+workflow!(Works, "works", |ctx, input| ctx.activity::<Work>(input).await);
+workflow!(WorksOnce, "works-once", |ctx, input| ctx.activity::<Once>(input).await);
+workflow!(Retries, "retries", |ctx, input| ctx.activity::<Retried>(input).await);
+workflow!(RetriesInTime, "retries-in-time", |ctx, input| {
+    ctx.activity::<Retried>(input).schedule_to_close(Duration::from_secs(5)).await
+});
+workflow!(AsksTheUnknown, "asks-the-unknown", |ctx, input| ctx.activity::<Unknown>(input).await);
+workflow!(Steps, "steps", |ctx, input| ctx.step("step", move || async move { Ok(input) }).await);
+workflow!(Waits, "waits", |ctx, _input| {
+    let mut sum = 0;
+    loop {
+        let number = ctx.wait_for(GO).await?;
+        go_on();
+        sum += number;
+        if number == 0 {
+            return Ok(sum);
+        }
+    }
+});
+// Registered nowhere.
+workflow!(Elsewhere, "elsewhere", |ctx, _input| ctx.wait_for(GO).await);
+workflow!(Sleeps, "sleeps", |ctx, secs| {
+    ctx.sleep(Duration::from_secs(u64::from(secs))).await?;
+    Ok(secs)
+});
+workflow!(FansOut, "fans-out", |ctx, count| {
+    let all = ctx.when_all((0..count).map(|number| ctx.activity::<Work>(number))).await?;
+    Ok(all.iter().sum())
+});
+workflow!(RetriesMany, "retries-many", |ctx, count| {
+    let all = ctx.when_all((0..count).map(|number| ctx.activity::<Retried>(number))).await?;
+    Ok(all.iter().sum())
+});
+
+pub(super) fn registry() -> Registry {
+    let mut definitions = Definitions::default();
+    let registered = definitions
+        .workflow::<Works>()
+        .and_then(|()| definitions.workflow::<WorksOnce>())
+        .and_then(|()| definitions.workflow::<Retries>())
+        .and_then(|()| definitions.workflow::<RetriesInTime>())
+        .and_then(|()| definitions.workflow::<AsksTheUnknown>())
+        .and_then(|()| definitions.workflow::<Steps>())
+        .and_then(|()| definitions.workflow::<Waits>())
+        .and_then(|()| definitions.workflow::<Sleeps>())
+        .and_then(|()| definitions.workflow::<FansOut>())
+        .and_then(|()| definitions.workflow::<RetriesMany>())
+        .and_then(|()| definitions.activity(Work))
+        .and_then(|()| definitions.activity(Once))
+        .and_then(|()| definitions.activity(Retried));
+    registered.expect("the names differ");
+    Registry::new(Arc::new(definitions), Arc::new(PollMark::default()))
+}

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::log::past_event::{PastEvent, decode};
 use crate::log::wire;
 use crate::run::Run;
-use crate::run::replay::{Replay, Terms, replay};
+use crate::run::replay::{Replay, Takeover, replay};
 use crate::run::state::RunState;
 use crate::run::turn::Turn;
 use crate::store::history::RunHistory;
@@ -48,7 +48,7 @@ impl Code {
         for past in decode(history) {
             past.and_then(|past| replay.take(&past)).map_err(Error::invalid)?;
         }
-        Revived::new(replay.finish(Terms::default(), &Turn::endless(now)).0)
+        Revived::new(replay.finish(Takeover::default(), &Turn::endless(now)).0)
     }
 
     /// Brings a run back from events that are decoded already.
@@ -57,7 +57,7 @@ impl Code {
     /// If the code does not follow the history.
     pub fn replay_decoded(&self, history: &Decoded) -> Result<Revived, Error> {
         let now = history.events.last().map(|past| past.at).unwrap_or_default();
-        let (run, _) = replay(history.run, &history.events, &self.registry, Terms::default(), now);
+        let (run, _) = replay(history.run, &history.events, &self.registry, Takeover::default(), now);
         Revived::new(run)
     }
 }

@@ -17,7 +17,7 @@ use crate::data::time::Timestamp;
 use crate::log::event::Event;
 use crate::log::past_event::PastEvent;
 use crate::log::wire;
-use crate::run::replay::{Terms, replay};
+use crate::run::replay::{Takeover, replay};
 use crate::run::state::{DeadlineKind, RunState};
 use crate::run::{Progress, Run};
 use crate::workflow::Workflow;
@@ -165,7 +165,7 @@ impl Bench {
         }
         let broken = BROKEN_BUILD.replace(false);
         let (replayed, progress) =
-            replay(self.run.state.id, &self.log, &self.registry, Terms::default(), self.now);
+            replay(self.run.state.id, &self.log, &self.registry, Takeover::default(), self.now);
         BROKEN_BUILD.set(broken);
         assert_eq!(progress.events, [], "a replay has nothing to log:\n{}", history(&self.log));
         assert_eq!(replayed.state, self.run.state, "a replay ends where the run is");
@@ -178,8 +178,8 @@ impl Bench {
     pub(crate) fn reload(&mut self) {
         let lease = LeaseId::new(self.run.state.lease.map_or(0, LeaseId::get) + 1);
         let adopted = Event::RunAdopted { lease, worker: "other".to_owned() };
-        let terms = Terms { adoption: Some(adopted), hold: None, told_again: false };
-        let (run, progress) = replay(self.run.state.id, &self.log, &self.registry, terms, self.now);
+        let takeover = Takeover { adoption: Some(adopted), hold: None, told_again: false };
+        let (run, progress) = replay(self.run.state.id, &self.log, &self.registry, takeover, self.now);
         self.run = run;
         self.steps.clear();
         self.take(progress);

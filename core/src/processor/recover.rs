@@ -13,7 +13,7 @@ use crate::processor::received::Received;
 use crate::processor::record::{Recorder, history_too_long};
 use crate::processor::row::Row;
 use crate::run::Run;
-use crate::run::replay::{Replay, Terms};
+use crate::run::replay::{Replay, Takeover};
 use crate::run::state::{PendingActivity, RunState};
 use crate::run::turn::Turn;
 use crate::store::append::{OpenRow, OpenState};
@@ -66,8 +66,8 @@ impl Intake<'_> {
             return self.leave_to_others(replay.into_run(adoption), waiting, now);
         }
         let left_alone = self.recorder.runs.is_left_alone(id);
-        let terms = Terms { adoption, hold: self.hold(state), told_again: left_alone };
-        let (run, progress) = replay.finish(terms, turn);
+        let takeover = Takeover { adoption, hold: self.hold(state), told_again: left_alone };
+        let (run, progress) = replay.finish(takeover, turn);
         let live = Live::new(run, Row::Unknown);
         let in_flight: Vec<CommandId> = live.state().activities_in_flight().collect();
         self.recorder.begin(live, progress, &[], now);

@@ -19,9 +19,9 @@ use crate::run::{Progress, Run};
 use crate::workflow::command::{Issued, Source};
 use crate::workflow::registry::Registry;
 
-/// What the worker that replays a run has to say.
+/// What the worker that takes a run over adds to its history.
 #[derive(Debug, Default)]
-pub(crate) struct Terms {
+pub(crate) struct Takeover {
     /// Logged before anything else that the run logs from now on.
     pub(crate) adoption: Option<Event>,
     /// Why the run is not to go on, although its code may be able to.
@@ -37,14 +37,14 @@ pub(crate) fn replay(
     run: RunId,
     history: &[PastEvent],
     registry: &Registry,
-    terms: Terms,
+    takeover: Takeover,
     now: Timestamp,
 ) -> (Run, Progress) {
     let mut replay = Replay::new(run, registry.clone(), now);
     for past in history {
         replay.take(past).expect("what the engine logged is whole");
     }
-    let (mut run, mut progress) = replay.finish(terms, &Turn::endless(now));
+    let (mut run, mut progress) = replay.finish(takeover, &Turn::endless(now));
     while run.can_release() {
         let mut released = Progress::default();
         run.release(&Turn::endless(now), &mut released);
@@ -74,7 +74,7 @@ pub(crate) fn examine(
     }
     replay.end();
     let (divergence, sources) = (replay.diverged.clone(), replay.sources.take().unwrap_or_default());
-    let (run, _) = replay.finish(Terms::default(), &Turn::endless(now));
+    let (run, _) = replay.finish(Takeover::default(), &Turn::endless(now));
     Ok(Examined { run, divergence, sources })
 }
 
@@ -86,7 +86,7 @@ pub(crate) struct Replay {
     without_code: Option<String>,
     now: Timestamp,
     /// Decisions that the program made and the log has not confirmed yet.
-    made: VecDeque<Made>,
+    made: VecDeque<Decision>,
     /// Its steps are those that were asked for and have no outcome yet.
     progress: Progress,
     diverged: Option<Divergence>,
@@ -97,12 +97,12 @@ pub(crate) struct Replay {
 }
 
 /// A decision of the program.
-enum Made {
+enum Decision {
     Command(Issued),
     Outcome(Outcome),
 }
 
-impl std::fmt::Display for Made {
+impl std::fmt::Display for Decision {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let line = |source: &Location<'_>| format!("{source}");
         match self {
@@ -244,8 +244,8 @@ impl Replay {
                     let steps = decisions.gathered.steps.iter();
                     sources.extend(steps.map(|(id, step)| (*id, step.source)));
                 }
-                self.made.extend(decisions.gathered.issued.into_iter().map(Made::Command));
-                self.made.extend(decisions.outcome.map(Made::Outcome));
+                self.made.extend(decisions.gathered.issued.into_iter().map(Decision::Command));
+                self.made.extend(decisions.outcome.map(Decision::Outcome));
                 self.progress.take_steps(decisions.gathered.steps, &decisions.gathered.dropped_steps);
             }
             Err(reason) => self.fail(seq, reason),
@@ -289,9 +289,9 @@ impl Replay {
     }
 
     /// The run as it comes out of its history, with what has to be logged because of that.
-    pub(crate) fn finish(mut self, terms: Terms, turn: &Turn<'_>) -> (Run, Progress) {
+    pub(crate) fn finish(mut self, takeover: Takeover, turn: &Turn<'_>) -> (Run, Progress) {
         self.end();
-        self.run.adoption = terms.adoption.map(Box::new);
+        self.run.adoption = takeover.adoption.map(Box::new);
         let mut progress = self.progress;
         if self.run.state.closed.is_some() || self.run.state.ending.is_some() {
             return (self.run, progress);
@@ -303,8 +303,8 @@ impl Replay {
                 self.run.state.id, self.run.state.workflow
             )
         });
-        let held = terms.told_again && self.run.state.stalled != terms.hold;
-        match terms.hold.or(diverged) {
+        let held = takeover.told_again && self.run.state.stalled != takeover.hold;
+        match takeover.hold.or(diverged) {
             Some(reason) => {
                 self.run.program = None;
                 progress.steps.clear();
@@ -320,10 +320,10 @@ impl Replay {
     }
 }
 
-fn matches(made: &Made, recorded: &Event) -> bool {
+fn matches(made: &Decision, recorded: &Event) -> bool {
     match made {
-        Made::Command(issued) => issued.command.matches(recorded),
-        Made::Outcome(outcome) => match (outcome, recorded) {
+        Decision::Command(issued) => issued.command.matches(recorded),
+        Decision::Outcome(outcome) => match (outcome, recorded) {
             (_, Event::RunEnding { outcome: recorded }) => {
                 std::mem::discriminant(outcome) == std::mem::discriminant(recorded)
             }

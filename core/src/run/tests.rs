@@ -11,7 +11,7 @@ use futures::future::{join, join3, pending, select};
 use crate::data::limits;
 use crate::data::options::ActivityOptions;
 use crate::data::retry::RetryPolicy;
-use crate::run::replay::{Terms, replay};
+use crate::run::replay::{Takeover, replay};
 use crate::testing::{
     BORN, Bench, broken, call, deploy_broken_build, go_on, history, payload, registry_of, run_id,
 };
@@ -81,7 +81,7 @@ fn check(bench: &mut Bench, expected: &Expect) {
 
 /// Replays a history with other code, and says what that logs and waits for.
 fn replay_with<W: Workflow>(bench: &Bench) -> String {
-    let (run, progress) = replay(run_id(7), &bench.log, &registry_of::<W>(), Terms::default(), bench.now);
+    let (run, progress) = replay(run_id(7), &bench.log, &registry_of::<W>(), Takeover::default(), bench.now);
     let logged = history(&progress.events);
     format!("{logged}{}\n", crate::testing::without_lines(&run.waiting_on().unwrap_or_default()))
 }

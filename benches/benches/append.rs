@@ -170,6 +170,7 @@ impl Lane {
             closed: Vec::new(),
             consumed: Vec::new(),
             undelivered: Vec::new(),
+            sent: Vec::new(),
             suspects: Vec::new(),
             cleared: Vec::new(),
         }

@@ -22,7 +22,8 @@ use async_trait::async_trait;
 use tokio::sync::broadcast;
 
 pub use self::append::{
-    Append, Appended, ClosedRun, ClosedStatus, NewEvent, OpenRow, OpenState, OpenedRun, UpdatedRun,
+    Append, Appended, ClosedRun, ClosedStatus, NewEvent, OpenRow, OpenState, OpenedRun, SentMessage,
+    UpdatedRun,
 };
 pub use self::error::StoreError;
 pub use self::history::{Bodies, Due, DueMark, DueRuns, EventRecord, Load, Loaded, RunHistory, Unparked};

@@ -8,7 +8,7 @@ use pgworkflows_core::store::{Append, MessageRef, Submission};
 /// Something that happened, once and at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fact {
-    /// A message became visible in the inbox.
+    /// A message became visible in the inbox: a client submitted it, or an append sent it.
     Submitted {
         /// Where it is.
         at: MessageRef,

@@ -30,6 +30,12 @@ pub struct Flaws {
     pub lease_revived: bool,
     /// A message that comes again while it waits is inserted again.
     pub message_doubled: bool,
+    /// The messages that an append sends are not written.
+    pub sent_lost: bool,
+    /// An append that comes again sends its messages again.
+    pub sent_doubled: bool,
+    /// An append that is refused sends its messages all the same.
+    pub sent_though_refused: bool,
 }
 
 impl Flaws {

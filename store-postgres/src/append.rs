@@ -179,6 +179,7 @@ mod tests {
             closed: vec![],
             consumed: vec![],
             undelivered: vec![],
+            sent: vec![],
             suspects: vec![],
             cleared: vec![],
         };

@@ -117,6 +117,7 @@ fn build(lease: LeaseId, number: AppendNo, groups: &mut [Group], shards: &mut Sh
         closed: Vec::new(),
         consumed: Vec::new(),
         undelivered: Vec::new(),
+        sent: Vec::new(),
         suspects: Vec::new(),
         cleared: Vec::new(),
     };

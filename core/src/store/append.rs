@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use crate::data::id::{AppendNo, EventSeq, LeaseId, Position, RunId};
+use crate::data::id::{AppendNo, EventSeq, LeaseId, MessageId, Position, RunId};
 use crate::data::name::{EventName, Name};
 use crate::data::time::Timestamp;
 use crate::store::inbox::MessageRef;
@@ -30,6 +30,8 @@ pub struct Append {
     pub consumed: Vec<MessageRef>,
     /// Messages whose run was over before they came: moved from the inbox to `undelivered`.
     pub undelivered: Vec<MessageRef>,
+    /// Messages to other runs, put into the inbox in this order. Their shards may belong to anybody.
+    pub sent: Vec<SentMessage>,
     /// Runs that are under suspicion from now on, or stand elsewhere in it. One that is over is none.
     pub suspects: Vec<Suspect>,
     /// Runs that are under suspicion no more.
@@ -74,6 +76,15 @@ impl Append {
             for message in messages {
                 hasher.update(message.number.get().to_le_bytes());
                 hasher.update(message.message.as_u128().to_le_bytes());
+            }
+        }
+        hasher.update((self.sent.len() as u64).to_le_bytes());
+        for SentMessage { message, run, body, opens } in &self.sent {
+            hasher.update(message.as_u128().to_le_bytes());
+            hasher.update(run.as_u128().to_le_bytes());
+            for bytes in [&body[..], opens.as_deref().unwrap_or_default().as_bytes()] {
+                hasher.update((bytes.len() as u64).to_le_bytes());
+                hasher.update(bytes);
             }
         }
         hasher.finalize().into()
@@ -170,6 +181,23 @@ pub enum ClosedStatus {
     Cancelled,
     /// It was terminated: its workflow was not asked.
     Terminated,
+}
+
+/// A message that one run sends to another.
+///
+/// The sender chooses its id, and no client ever uses the same: so an append never waits for a client's transaction. A
+/// message whose id waits in the inbox already is not inserted again, nor is a start whose run exists. A message for a run
+/// that is over is inserted all the same: the owner of its shard moves it to `undelivered`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SentMessage {
+    /// The message's id.
+    pub message: MessageId,
+    /// The run that it is for.
+    pub run: RunId,
+    /// What it says, for core alone to read.
+    pub body: Bytes,
+    /// For a start: the workflow of the run, which exists from now on. A start with a key is submitted by a client.
+    pub opens: Option<Name>,
 }
 
 /// The answer to an [`Append`] that was applied, now or before.

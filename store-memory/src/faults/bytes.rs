@@ -21,7 +21,10 @@ impl Carries for Call<'_> {
     fn bytes(&self) -> usize {
         match self {
             Self::Submit(submissions) => submissions.iter().map(|submission| submission.body.len()).sum(),
-            Self::Append(append) => append.events.iter().map(|event| event.body.len()).sum(),
+            Self::Append(append) => {
+                let events = append.events.iter().map(|event| event.body.len());
+                events.chain(append.sent.iter().map(|message| message.body.len())).sum()
+            }
             Self::Session
             | Self::Queue { .. }
             | Self::Closed(_)

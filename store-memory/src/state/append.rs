@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{AppendNo, EventSeq, Position, RunId, ShardId};
 use pgworkflows_core::store::{
-    Append, Appended, ClosedRun, EventRecord, Hint, MessageRef, NewEvent, OpenRow, OpenState, StoreError,
-    Undelivered,
+    Append, Appended, ClosedRun, EventRecord, Hint, MessageRef, NewEvent, NewRun, OpenRow, OpenState,
+    SentMessage, StoreError, Submission, Undelivered,
 };
 
 use super::lease::fenced;
@@ -22,8 +22,36 @@ const APPENDS_REMEMBERED: usize = 2;
 impl State {
     /// Appends a batch, unless it was applied before.
     pub(crate) fn append(&mut self, now: Timestamp, append: &Append) -> Result<Appended, StoreError> {
+        let is_new = match self.check(append) {
+            Ok(is_new) => is_new,
+            Err(refused) => {
+                if self.flaws.sent_though_refused {
+                    self.send(&append.sent);
+                }
+                return Err(refused);
+            }
+        };
+        // From here on nothing can be refused.
+        if is_new {
+            if let Some(lease) = self.leases.get_mut(&append.lease) {
+                lease.appends.insert(append.number, append.digest);
+                while lease.appends.len() > APPENDS_REMEMBERED {
+                    lease.appends.pop_first();
+                }
+            }
+            self.write(now, append);
+            self.facts.push(|| Fact::Appended(append.clone()));
+        }
+        if is_new && !self.flaws.sent_lost || !is_new && self.flaws.sent_doubled {
+            self.send(&append.sent);
+        }
+        Ok(Appended { now })
+    }
+
+    /// Whether a batch is to be written; if not, it was applied before.
+    fn check(&self, append: &Append) -> Result<bool, StoreError> {
         if self.was_applied(append)? {
-            return Ok(Appended { now });
+            return Ok(false);
         }
         if !(self.flaws.fence_unchecked || self.flaws.ownership_unchecked) {
             self.check_ownership(append)?;
@@ -35,16 +63,7 @@ impl State {
             self.check_messages(append)?;
             check_suspects(append)?;
         }
-        // From here on nothing can be refused.
-        if let Some(lease) = self.leases.get_mut(&append.lease) {
-            lease.appends.insert(append.number, append.digest);
-            while lease.appends.len() > APPENDS_REMEMBERED {
-                lease.appends.pop_first();
-            }
-        }
-        self.write(now, append);
-        self.facts.push(|| Fact::Appended(append.clone()));
-        Ok(Appended { now })
+        Ok(true)
     }
 
     /// Whether this very append was applied before; an error unless it is the next one.
@@ -252,6 +271,27 @@ impl State {
                 continue;
             }
             self.undelivered.entry(row.run).or_default().push(Undelivered { body: row.body, at: now });
+        }
+    }
+
+    /// Puts messages into the inbox, with the rows of the runs that they start.
+    fn send(&mut self, sent: &[SentMessage]) {
+        for SentMessage { message, run, body, opens } in sent {
+            let is_known = match opens {
+                Some(_) => self.runs.contains_key(run),
+                None => self.inbox.holds(*message),
+            };
+            if is_known && !self.flaws.sent_doubled {
+                continue;
+            }
+            let opens = opens.as_ref().map(|name| NewRun {
+                workflow: name.to_string(),
+                key: None,
+                input_digest: None,
+            });
+            let submission = Submission { message: *message, run: *run, body: body.clone(), opens };
+            let number = self.inbox.next_number();
+            self.deliver(vec![(number, submission)]);
         }
     }
 

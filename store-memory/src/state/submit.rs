@@ -63,6 +63,12 @@ impl State {
         for ((workflow, key), run) in keys {
             self.keys.entry(workflow).or_default().insert(key, run);
         }
+        self.deliver(rows);
+        Ok(())
+    }
+
+    /// Makes messages visible, with the rows of the runs that they open.
+    pub(super) fn deliver(&mut self, rows: Vec<(InboxNo, Submission)>) {
         for (_, Submission { run, opens, .. }) in &rows {
             if let Some(NewRun { workflow, key, .. }) = opens {
                 // A start that is repeated may have been logged since it was inserted.
@@ -79,7 +85,6 @@ impl State {
             self.facts.push(|| Fact::Submitted { at, submission: submission.clone() });
         }
         self.inbox.commit(rows);
-        Ok(())
     }
 
     /// Ends the transaction as if it had never been. The numbers that it took stay taken.

@@ -64,6 +64,7 @@ pub(crate) fn empty_append(lease: LeaseId, number: u64) -> Append {
         closed: Vec::new(),
         consumed: Vec::new(),
         undelivered: Vec::new(),
+        sent: Vec::new(),
         suspects: Vec::new(),
         cleared: Vec::new(),
     }

@@ -152,6 +152,7 @@ impl Writer {
                 closed: vec![],
                 consumed: vec![],
                 undelivered: vec![],
+                sent: vec![],
                 suspects: vec![],
                 cleared: vec![],
             },

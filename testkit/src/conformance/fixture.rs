@@ -174,6 +174,7 @@ impl Writer {
             closed: Vec::new(),
             consumed: Vec::new(),
             undelivered: Vec::new(),
+            sent: Vec::new(),
             suspects: Vec::new(),
             cleared: Vec::new(),
         };

@@ -176,6 +176,7 @@ fn empty(number: AppendNo) -> Append {
         closed: Vec::new(),
         consumed: Vec::new(),
         undelivered: Vec::new(),
+        sent: Vec::new(),
         suspects: Vec::new(),
         cleared: Vec::new(),
     }

@@ -8,11 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use common::{
     assert_fenced, assert_unavailable, claim, history_len, inbox, keyed, opening, owner, run, signal, start,
 };
 use futures::FutureExt;
-use pgworkflows_core::store::{Claim, Hint, InboxRead, Release, Store, StoreError, Submitted};
+use pgworkflows_core::id::MessageId;
+use pgworkflows_core::store::{Claim, Hint, InboxRead, Release, SentMessage, Store, StoreError, Submitted};
 use pgworkflows_memory::{
     Call, Fault, FaultPoint, FaultWeights, Faults, ManualClock, MemoryStore, SeededFaults, SessionNo, Stage,
 };
@@ -333,6 +335,30 @@ async fn read_whose_answer_is_lost_can_be_repeated() {
         InboxRead { shards: common::shards(), cursor: Default::default(), limit: 10, bytes: usize::MAX };
     assert_unavailable(session.read_inbox(&read).await);
     assert_eq!(session.read_inbox(&read).await.unwrap().messages.len(), 1);
+}
+
+#[tokio::test]
+async fn owner_of_the_receiver_is_told_of_a_sent_message_after_the_commit() {
+    // Given an append whose message is for a run of another shard
+    let (store, script, _) = scripted();
+    let (mut session, claimed) = owner(&store).await;
+    let mut hints = store.hints();
+    let receiver = run(1);
+    let mut append = opening(claimed.lease, 1, 0);
+    append.sent.push(SentMessage {
+        message: MessageId::from_u128(1),
+        run: receiver,
+        body: Bytes::from_static(b"hello"),
+        opens: None,
+    });
+    append.digest = append.content_digest();
+
+    // When it is lost, nobody is told; when it is applied, its receiver's shard is
+    script.order("append", Stage::Commit, Fault::Lose);
+    assert_unavailable(session.append(&append).await);
+    assert!(hints.try_recv().is_err());
+    session.append(&append).await.unwrap();
+    assert_eq!(hints.try_recv().unwrap(), Hint::Mail(receiver.shard()));
 }
 
 #[tokio::test]

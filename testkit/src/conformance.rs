@@ -11,6 +11,7 @@ pub mod inbox;
 pub mod lease;
 pub mod query;
 pub mod recover;
+pub mod sent;
 pub mod submit;
 pub mod suspect;
 
@@ -118,7 +119,7 @@ macro_rules! store_conformance {
                 fenced_append_writes_nothing,
                 repetition_of_an_applied_append_is_fenced_after_a_takeover,
                 append_of_nothing_takes_its_number,
-                ;
+            ;
             content:
                 gap_in_the_events_of_a_run_is_a_conflict,
                 repeated_event_of_a_run_is_a_conflict,
@@ -142,6 +143,22 @@ macro_rules! store_conformance {
                 conflict_in_one_run_writes_nothing_of_the_others,
                 message_that_came_too_late_is_undelivered,
                 undelivering_a_missing_message_is_a_conflict,
+            ;
+            sent:
+                sent_messages_are_read_in_the_order_of_sending,
+                sent_start_opens_a_pending_run,
+                run_that_a_sent_start_opened_takes_messages,
+                sent_start_of_a_run_that_exists_changes_nothing,
+                message_that_waits_is_not_sent_again,
+                repeated_append_sends_once,
+                conflicting_append_sends_nothing,
+                fenced_append_sends_nothing,
+                other_messages_under_the_same_number_are_fenced,
+                message_may_be_sent_to_any_shard,
+                message_sent_to_a_run_that_is_over_is_for_its_owner_to_undeliver,
+                sent_message_is_read_beyond_a_cursor,
+                sent_message_can_be_consumed_by_the_run_that_sent_it,
+                many_and_large_messages_are_sent_at_once,
             ;
             inbox:
                 messages_are_read_in_the_order_of_submission,
@@ -318,6 +335,7 @@ mod tests {
             include_str!("conformance/lease.rs"),
             include_str!("conformance/query.rs"),
             include_str!("conformance/recover.rs"),
+            include_str!("conformance/sent.rs"),
             include_str!("conformance/submit.rs"),
             include_str!("conformance/suspect.rs"),
         ];

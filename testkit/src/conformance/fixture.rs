@@ -15,8 +15,8 @@ use pgworkflows_core::id::{
 use pgworkflows_core::store::{
     Append, Appended, Claim, ClosedRun, ClosedStatus, InboxCursor, InboxMessage, InboxPage, InboxRead,
     LeaseTick, LeaseTicked, Load, Loaded, MessageRef, NewEvent, NewRun, OpenRow, OpenState, OpenedRun, Queue,
-    Release, Session, Store, StoreError, Submission, Submitted, Suspect, SuspectStage, Tick, Ticked,
-    Unparked, UpdatedRun,
+    Release, SentMessage, Session, Store, StoreError, Submission, Submitted, Suspect, SuspectStage, Tick,
+    Ticked, Unparked, UpdatedRun,
 };
 
 use super::Harness;
@@ -77,6 +77,17 @@ impl<'a> Ground<'a> {
             body,
             opens: None,
         }
+    }
+
+    /// The same as one run sends it to another.
+    pub(super) fn note(&self, run: RunId) -> SentMessage {
+        let Submission { message, run, body, .. } = self.signal(run);
+        SentMessage { message, run, body, opens: None }
+    }
+
+    /// A start that one run sends to another.
+    pub(super) fn child(&self, run: RunId) -> SentMessage {
+        SentMessage { opens: Some(WORKFLOW.into()), ..self.note(run) }
     }
 
     /// A start.
@@ -329,6 +340,11 @@ impl Draft {
 
     pub(super) fn undeliver(mut self, message: &InboxMessage) -> Self {
         self.append.undelivered.push(reference(message));
+        self
+    }
+
+    pub(super) fn send(mut self, message: &SentMessage) -> Self {
+        self.append.sent.push(message.clone());
         self
     }
 

@@ -291,7 +291,7 @@ create function @schema@.append(
     p_digest          bytea,
     p_lock_timeout    text,
     p_verify          boolean,           -- whether to compare the batch with the log
-    p_shards          smallint[],        -- every shard touched, once
+    p_shards          smallint[],        -- every shard that it has to own, once
     p_event_runs      uuid[],
     p_event_seqs      int[],
     p_event_positions bigint[],
@@ -322,6 +322,11 @@ create function @schema@.append(
     p_late_shards     smallint[],        -- undelivered messages
     p_late            bigint[],
     p_late_ids        uuid[],
+    p_sent_runs       uuid[],            -- messages for other runs, in this order
+    p_sent_shards     smallint[],
+    p_sent_ids        uuid[],
+    p_sent_bodies     bytea[],
+    p_sent_workflows  text[],            -- null: it starts no run
     p_suspects        uuid[],
     p_suspect_stages  smallint[],
     p_suspect_strikes int[],
@@ -341,9 +346,10 @@ set jit = off
 set plan_cache_mode = force_generic_plan
 as $$
 declare
-    v_digest bytea;
-    v_shard  smallint;
-    v_count  bigint;
+    v_digest   bytea;
+    v_shard    smallint;
+    v_count    bigint;
+    v_verdicts smallint[];
 begin
     -- 0. The isolation level.
     perform @schema@.enter(p_lock_timeout);
@@ -473,6 +479,15 @@ begin
     end if;
     if cardinality(p_cleared) > 0 then
         delete from @schema@.suspects s where s.run_id = any (p_cleared);
+    end if;
+
+    -- Nobody but this run uses these ids, so no client's transaction is waited for. The shards may be anybody's.
+    if cardinality(p_sent_runs) > 0 then
+        v_verdicts := array_fill(0::smallint, array[cardinality(p_sent_runs)]);
+        perform @schema@.deliver(
+            p_sent_ids, p_sent_runs, p_sent_shards, p_sent_bodies, p_sent_workflows, v_verdicts,
+            @schema@.open_pending(p_sent_runs, p_sent_shards, p_sent_workflows,
+                                  array_fill(null::text, array[cardinality(p_sent_runs)]), v_verdicts));
     end if;
 
     return clock_timestamp();
@@ -757,6 +772,80 @@ begin
 end
 $$;
 
+-- The two halves of what `submit` and `append` do with messages. Each looks at those alone whose verdict is 0, and a
+-- message that opens a run has a workflow. They are planned by the settings of their callers.
+
+-- Opens the runs of starts, and answers which were opened. A start that was accepted before finds its run's row, or the
+-- run over, and changes nothing.
+create function @schema@.open_pending(
+    p_runs uuid[], p_shards smallint[], p_workflows text[], p_keys text[], p_verdicts smallint[]
+) returns uuid[]
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_opened uuid[];
+begin
+    with opened as (
+        insert into @schema@.open_runs (run_id, shard, workflow, key, state)
+        select t.run, t.shard, t.workflow, t.key, 0
+        from unnest(p_runs, p_shards, p_workflows, p_keys, p_verdicts)
+            as t (run, shard, workflow, key, verdict)
+        where t.workflow is not null and t.verdict = 0
+        order by t.run
+        on conflict do nothing
+        returning run_id
+    )
+    select coalesce(array_agg(o.run_id), '{}') into v_opened from opened o;
+    if v_opened <> '{}' then
+        -- Its row may have gone since: a later statement.
+        with over as (
+            delete from @schema@.open_runs o
+            where o.run_id = any (v_opened)
+              and exists (select from @schema@.closed_runs c where c.run_id = any (array[o.run_id]))
+            returning o.run_id
+        )
+        select coalesce(array_agg(t.run), '{}') into v_opened
+        from unnest(v_opened) as t (run) where t.run not in (select run_id from over);
+    end if;
+    return v_opened;
+end
+$$;
+
+-- Puts messages into the inbox in the order given: of starts the first of each run that was opened, and of others those
+-- that do not wait there already.
+create function @schema@.deliver(
+    p_messages uuid[], p_runs uuid[], p_shards smallint[], p_bodies bytea[], p_workflows text[],
+    p_verdicts smallint[], p_opened uuid[]
+) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if cardinality(p_opened) = cardinality(p_runs) then
+        -- Each opens a run of its own, as in a batch of starts: all of them, in the order given.
+        insert into @schema@.inbox (shard, run_id, message_id, opens, body)
+        select unnest(p_shards), unnest(p_runs), unnest(p_messages), true, unnest(p_bodies);
+        return;
+    end if;
+    -- `order by` before the identity column draws its numbers: the order given is the order of numbers.
+    insert into @schema@.inbox (shard, run_id, message_id, opens, body)
+    select t.shard, t.run, t.message, t.workflow is not null, t.body
+    from unnest(p_messages, p_runs, p_shards, p_bodies, p_workflows, p_verdicts) with ordinality
+        as t (message, run, shard, body, workflow, verdict, ord)
+    left join (
+        select f.run, min(f.ord) as ord
+        from unnest(p_runs, p_workflows) with ordinality as f (run, workflow, ord)
+        join unnest(p_opened) as v (run) on v.run = f.run
+        where f.workflow is not null
+        group by f.run
+    ) first on first.ord = t.ord
+    where t.verdict = 0 and (t.workflow is null or first.ord is not null)
+    order by t.ord
+    on conflict (message_id) where not opens do nothing;
+end
+$$;
+
 -- Puts messages into the inbox in the order given, with the rows of the runs that they open.
 -- A message that opens a run has a workflow. Runs inside the caller's transaction if there is one.
 -- verdict: 0 accepted, 1 a run with this key exists, 2 with another input, 3 the run is over, 4 unknown run.
@@ -815,29 +904,7 @@ begin
         left join @schema@.run_keys k on k.workflow = any (array[t.workflow]) and k.key = t.key;
     end if;
 
-    -- A start that was accepted before finds its run's row, or the run over, and changes nothing.
-    with opened as (
-        insert into @schema@.open_runs (run_id, shard, workflow, key, state)
-        select t.run, t.shard, t.workflow, t.key, 0
-        from unnest(p_runs, p_shards, p_workflows, p_keys, verdicts)
-            as t (run, shard, workflow, key, verdict)
-        where t.workflow is not null and t.verdict = 0
-        order by t.run
-        on conflict do nothing
-        returning run_id
-    )
-    select coalesce(array_agg(o.run_id), '{}') into v_opened from opened o;
-    if v_opened <> '{}' then
-        -- Its row may have gone since: again a later statement.
-        with over as (
-            delete from @schema@.open_runs o
-            where o.run_id = any (v_opened)
-              and exists (select from @schema@.closed_runs c where c.run_id = any (array[o.run_id]))
-            returning o.run_id
-        )
-        select coalesce(array_agg(t.run), '{}') into v_opened
-        from unnest(v_opened) as t (run) where t.run not in (select run_id from over);
-    end if;
+    v_opened := @schema@.open_pending(p_runs, p_shards, p_workflows, p_keys, verdicts);
 
     -- Other messages need a run that is open. Both looks share a snapshot: a run cannot slip between them.
     if array_position(p_workflows, null) is not null then
@@ -851,27 +918,7 @@ begin
         from unnest(p_runs, p_workflows, verdicts) with ordinality as t (run, workflow, verdict, ord);
     end if;
 
-    if cardinality(v_opened) = cardinality(p_runs) then
-        -- Each opens a run of its own, as in a batch of starts: all of them, in the order given.
-        insert into @schema@.inbox (shard, run_id, message_id, opens, body)
-        select unnest(p_shards), unnest(p_runs), unnest(p_messages), true, unnest(p_bodies);
-    else
-        -- `order by` before the identity column draws its numbers: the order given is the order of numbers.
-        insert into @schema@.inbox (shard, run_id, message_id, opens, body)
-        select t.shard, t.run, t.message, t.workflow is not null, t.body
-        from unnest(p_messages, p_runs, p_shards, p_bodies, p_workflows, verdicts) with ordinality
-            as t (message, run, shard, body, workflow, verdict, ord)
-        left join (
-            select f.run, min(f.ord) as ord
-            from unnest(p_runs, p_workflows) with ordinality as f (run, workflow, ord)
-            join unnest(v_opened) as v (run) on v.run = f.run
-            where f.workflow is not null
-            group by f.run
-        ) first on first.ord = t.ord
-        where t.verdict = 0 and (t.workflow is null or first.ord is not null)
-        order by t.ord
-        on conflict (message_id) where not opens do nothing;
-    end if;
+    perform @schema@.deliver(p_messages, p_runs, p_shards, p_bodies, p_workflows, verdicts, v_opened);
 
     if p_notify is not null and 0 = any (verdicts) then
         perform @schema@.ring_mail(p_notify, array(

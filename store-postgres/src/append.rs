@@ -3,22 +3,92 @@
 use std::collections::BTreeSet;
 
 use pgworkflows_core::RunId;
-use pgworkflows_core::store::{Append, Appended, MessageRef, OpenRow, StoreError};
+use pgworkflows_core::store::{Append, Appended, Hint, StoreError};
 use sqlx::postgres::{PgArguments, PgBindIterExt, Postgres};
 use sqlx::query::Query;
 
 use crate::error::{is_partition_missing, store_error};
 use crate::partition;
 use crate::session::PostgresSession;
+use crate::sql::arguments;
 use crate::values::{
     Time, closed_status_number, message_uuid, open_state_number, shard_number, suspect_stage_number,
     timestamp, uuid,
 };
 
-pub(crate) const APPEND: &str = "
-    select @schema@.append(
-        $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
-        $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40)";
+pub(crate) const APPEND: &str = "select @schema@.append";
+
+arguments! {
+    fn bind(session: &PostgresSession, append: &Append, shards: &BTreeSet<i16>) {
+        once => {
+            p_lease: append.lease.get().cast_signed(),
+            p_number: append.number.get().cast_signed(),
+            p_digest: &append.digest[..],
+            p_lock_timeout: &session.shared.lock_timeout,
+            p_verify: session.shared.verify,
+        }
+        for shard in shards => {
+            p_shards: *shard,
+        }
+        for event in append.events => {
+            p_event_runs: uuid(event.run),
+            p_event_seqs: event.seq.get().cast_signed(),
+            p_event_positions: event.position.get().cast_signed(),
+            p_event_shards: shard_number(event.run.shard()),
+            p_event_times: Time(event.at),
+            p_event_names: event.name.as_str(),
+            p_event_bodies: &event.body[..],
+        }
+        for opened in append.opened => {
+            p_opened: uuid(opened.run),
+            p_opened_shards: shard_number(opened.run.shard()),
+            p_opened_names: &*opened.workflow,
+            p_opened_states: open_state_number(opened.row.state),
+            p_opened_wake: opened.row.wake_at.map(Time),
+            p_opened_waiting: opened.row.waiting_on.as_deref(),
+        }
+        for updated in append.updated => {
+            p_updated: uuid(updated.run),
+            p_updated_states: open_state_number(updated.row.state),
+            p_updated_wake: updated.row.wake_at.map(Time),
+            p_updated_waiting: updated.row.waiting_on.as_deref(),
+        }
+        for closed in append.closed => {
+            p_closed: uuid(closed.run),
+            p_closed_shards: shard_number(closed.run.shard()),
+            p_closed_names: &*closed.workflow,
+            p_closed_keys: closed.key.as_deref(),
+            p_closed_statuses: closed_status_number(closed.status),
+            p_closed_times: Time(closed.closed_at),
+            p_closed_outcomes: &closed.outcome[..],
+        }
+        for message in append.consumed => {
+            p_consumed_shards: shard_number(message.shard),
+            p_consumed: message.number.get().cast_signed(),
+            p_consumed_ids: message_uuid(message.message),
+        }
+        for message in append.undelivered => {
+            p_late_shards: shard_number(message.shard),
+            p_late: message.number.get().cast_signed(),
+            p_late_ids: message_uuid(message.message),
+        }
+        for message in append.sent => {
+            p_sent_runs: uuid(message.run),
+            p_sent_shards: shard_number(message.run.shard()),
+            p_sent_ids: message_uuid(message.message),
+            p_sent_bodies: &message.body[..],
+            p_sent_workflows: message.opens.as_deref(),
+        }
+        for suspect in append.suspects => {
+            p_suspects: uuid(suspect.run),
+            p_suspect_stages: suspect_stage_number(suspect.stage),
+            p_suspect_strikes: suspect.strikes.cast_signed(),
+        }
+        for run in append.cleared => {
+            p_cleared: uuid(*run),
+        }
+    }
+}
 
 /// How often an append that finds no partition is sent again after one was made: somebody may detach it in
 /// between, but not for ever.
@@ -27,14 +97,13 @@ const PARTITION_ROUNDS: usize = 3;
 /// Appends; makes the partitions that are missing.
 pub(crate) async fn append(session: &mut PostgresSession, append: &Append) -> Result<Appended, StoreError> {
     check_order(append)?;
-    let shards = shards_touched(append);
+    let shards = shards_owned(append);
     for _ in 0..PARTITION_ROUNDS {
-        let query = bind(session, append, &shards);
+        let query = bind(session.shared.statements.append.query(), session, append, &shards);
         match session.fetch_raw(query).await? {
             Ok(rows) => {
                 let row = rows.first().ok_or_else(|| store_error(sqlx::Error::RowNotFound))?;
-                let closed: BTreeSet<_> = append.closed.iter().map(|closed| closed.run.shard()).collect();
-                session.shared.bell.closed(closed);
+                session.shared.bell.ring(hints(append));
                 return Ok(Appended { now: timestamp(row, 0)? });
             }
             // The refusal rolled everything back, so the number is free for the same append.
@@ -46,6 +115,13 @@ pub(crate) async fn append(session: &mut PostgresSession, append: &Append) -> Re
     }
     let reason = "partitions of the log are detached faster than they are attached again".to_owned();
     Err(StoreError::Unavailable { reason, definite: true, source: None })
+}
+
+/// What an append tells others: each thing once.
+fn hints(append: &Append) -> impl Iterator<Item = Hint> {
+    let closed: BTreeSet<_> = append.closed.iter().map(|closed| closed.run.shard()).collect();
+    let mail: BTreeSet<_> = append.sent.iter().map(|message| message.run.shard()).collect();
+    closed.into_iter().map(Hint::Closed).chain(mail.into_iter().map(Hint::Mail))
 }
 
 /// Our own bugs are found before they reach the log: numbers follow one another without a gap.
@@ -75,8 +151,8 @@ fn runs_written(append: &Append) -> impl Iterator<Item = RunId> {
     append.events.iter().map(|event| event.run).chain(closed)
 }
 
-/// Every shard that the append touches, once.
-fn shards_touched(append: &Append) -> BTreeSet<i16> {
+/// Every shard that the append has to own, once. What it sends goes to anybody's.
+fn shards_owned(append: &Append) -> BTreeSet<i16> {
     let runs = runs_written(append)
         .chain(append.opened.iter().map(|opened| opened.run))
         .chain(append.updated.iter().map(|updated| updated.run))
@@ -84,70 +160,6 @@ fn shards_touched(append: &Append) -> BTreeSet<i16> {
         .chain(append.cleared.iter().copied());
     let messages = append.consumed.iter().chain(&append.undelivered).map(|message| message.shard);
     runs.map(RunId::shard).chain(messages).map(shard_number).collect()
-}
-
-/// Binds every column as one array, in the order of the function's parameters.
-fn bind(
-    session: &PostgresSession,
-    append: &Append,
-    shards: &BTreeSet<i16>,
-) -> Query<'static, Postgres, PgArguments> {
-    let Append { lease, number, digest, events, opened, updated, closed, .. } = append;
-    let Append { consumed, undelivered, suspects, cleared, .. } = append;
-    let query = session.shared.statements.append.query();
-    let query = query
-        .bind(lease.get().cast_signed())
-        .bind(number.get().cast_signed())
-        .bind(&digest[..])
-        .bind(&session.shared.lock_timeout)
-        .bind(session.shared.verify)
-        .bind(shards.iter().copied().bind_iter())
-        .bind(events.iter().map(|event| uuid(event.run)).bind_iter())
-        .bind(events.iter().map(|event| event.seq.get().cast_signed()).bind_iter())
-        .bind(events.iter().map(|event| event.position.get().cast_signed()).bind_iter())
-        .bind(events.iter().map(|event| shard_number(event.run.shard())).bind_iter())
-        .bind(events.iter().map(|event| Time(event.at)).bind_iter())
-        .bind(events.iter().map(|event| event.name.as_str()).bind_iter())
-        .bind(events.iter().map(|event| &event.body[..]).bind_iter())
-        .bind(opened.iter().map(|opened| uuid(opened.run)).bind_iter())
-        .bind(opened.iter().map(|opened| shard_number(opened.run.shard())).bind_iter())
-        .bind(opened.iter().map(|opened| &*opened.workflow).bind_iter());
-    let query = bind_rows(query, opened.iter().map(|opened| &opened.row));
-    let query = query.bind(updated.iter().map(|updated| uuid(updated.run)).bind_iter());
-    let query = bind_rows(query, updated.iter().map(|updated| &updated.row));
-    let query = query
-        .bind(closed.iter().map(|closed| uuid(closed.run)).bind_iter())
-        .bind(closed.iter().map(|closed| shard_number(closed.run.shard())).bind_iter())
-        .bind(closed.iter().map(|closed| &*closed.workflow).bind_iter())
-        .bind(closed.iter().map(|closed| closed.key.as_deref()).bind_iter())
-        .bind(closed.iter().map(|closed| closed_status_number(closed.status)).bind_iter())
-        .bind(closed.iter().map(|closed| Time(closed.closed_at)).bind_iter())
-        .bind(closed.iter().map(|closed| &closed.outcome[..]).bind_iter());
-    bind_messages(bind_messages(query, consumed), undelivered)
-        .bind(suspects.iter().map(|suspect| uuid(suspect.run)).bind_iter())
-        .bind(suspects.iter().map(|suspect| suspect_stage_number(suspect.stage)).bind_iter())
-        .bind(suspects.iter().map(|suspect| suspect.strikes.cast_signed()).bind_iter())
-        .bind(cleared.iter().map(|run| uuid(*run)).bind_iter())
-}
-
-fn bind_rows<'r>(
-    query: Query<'static, Postgres, PgArguments>,
-    rows: impl Iterator<Item = &'r OpenRow> + Clone,
-) -> Query<'static, Postgres, PgArguments> {
-    query
-        .bind(rows.clone().map(|row| open_state_number(row.state)).bind_iter())
-        .bind(rows.clone().map(|row| row.wake_at.map(Time)).bind_iter())
-        .bind(rows.map(|row| row.waiting_on.as_deref()).bind_iter())
-}
-
-fn bind_messages(
-    query: Query<'static, Postgres, PgArguments>,
-    messages: &[MessageRef],
-) -> Query<'static, Postgres, PgArguments> {
-    query
-        .bind(messages.iter().map(|message| shard_number(message.shard)).bind_iter())
-        .bind(messages.iter().map(|message| message.number.get().cast_signed()).bind_iter())
-        .bind(messages.iter().map(|message| message_uuid(message.message)).bind_iter())
 }
 
 #[cfg(test)]

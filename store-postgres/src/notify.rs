@@ -64,11 +64,6 @@ impl Bell {
         }
     }
 
-    /// Tells that runs of those shards are over.
-    pub(crate) fn closed(&self, shards: BTreeSet<ShardId>) {
-        self.ring(shards.into_iter().map(Hint::Closed));
-    }
-
     /// The channel to ring within somebody else's transaction, unless notifications are switched off.
     pub(crate) fn channel(&self) -> Option<String> {
         self.options.is_some().then(|| self.channel.clone())

@@ -26,6 +26,34 @@ impl Statement {
     }
 }
 
+/// A call of one of our functions, whose arguments are named.
+fn call(function: &str, arguments: &[&str]) -> String {
+    let named = arguments.iter().zip(1..).map(|(name, number)| format!("{name} => ${number}"));
+    format!("{function}({})", named.collect::<Vec<_>>().join(", "))
+}
+
+/// The arguments of one of our functions, each with its name and its value: `ARGUMENTS` for the text of the call, and a
+/// function that binds them in the same order. Those under `once` are one value each, those
+/// under `for` a column each, which becomes an array.
+macro_rules! arguments {
+    (
+        fn $bind:ident($($given:ident: $type:ty),+) {
+            once => { $($name:ident: $value:expr,)+ }
+            $(for $row:ident in $rows:expr => { $($column:ident: $cell:expr,)+ })+
+        }
+    ) => {
+        pub(crate) const ARGUMENTS: &[&str] = &[$(stringify!($name),)+ $($(stringify!($column),)+)+];
+
+        fn $bind(
+            query: Query<'static, Postgres, PgArguments>,
+            $($given: $type),+
+        ) -> Query<'static, Postgres, PgArguments> {
+            query $(.bind($value))+ $($(.bind($rows.iter().map(|$row| $cell).bind_iter()))+)+
+        }
+    };
+}
+pub(crate) use arguments;
+
 /// Every statement of a store.
 #[derive(Debug)]
 pub(crate) struct Statements {
@@ -59,15 +87,15 @@ pub(crate) struct Statements {
 impl Statements {
     /// The statements for one schema, which connections may keep prepared or not.
     pub(crate) fn new(schema: &Schema, prepared: bool) -> Self {
-        let statement = |text| Statement { text: schema.fill(text).into(), prepared };
+        let statement = |text: &str| Statement { text: schema.fill(text).into(), prepared };
         Self {
-            submit: statement(submit::SUBMIT),
+            submit: statement(&call(submit::SUBMIT, submit::ARGUMENTS)),
             key_holder: statement(key_holder::KEY_HOLDER),
             room: statement(room::ROOM),
             durability: statement(durability::DURABILITY),
             inbox_news: statement(inbox::NEWS),
             inbox_page: statement(inbox::PAGE),
-            append: statement(append::APPEND),
+            append: statement(&call(append::APPEND, append::ARGUMENTS)),
             make_partition: statement(partition::MAKE),
             place: statement(moved::PLACE),
             rewrite_inbox: statement(moved::REWRITE_INBOX),
@@ -87,5 +115,36 @@ impl Statements {
             list: statement(query::LIST),
             history: statement(query::HISTORY),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::migrate;
+
+    /// The names of a function's parameters, as it is declared.
+    fn parameters(function: &str) -> Vec<String> {
+        let script = migrate::script(&Schema::new("flows").unwrap());
+        let (_, declared) = script.split_once(&format!("create function flows.{function}(")).unwrap();
+        let (declared, _) = declared.split_once("language plpgsql").unwrap();
+        let words = declared.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        words.filter(|word| word.starts_with("p_")).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn call_names_every_parameter_of_its_function_once() {
+        for (function, arguments) in [("append", append::ARGUMENTS), ("submit", submit::ARGUMENTS)] {
+            let mut arguments = arguments.to_vec();
+            let mut parameters = parameters(function);
+            arguments.sort_unstable();
+            parameters.sort_unstable();
+            assert_eq!(arguments, parameters, "{function}");
+        }
+    }
+
+    #[test]
+    fn call_has_its_arguments_by_name() {
+        assert_eq!(call("select f", &["p_one", "p_other"]), "select f(p_one => $1, p_other => $2)");
     }
 }

@@ -13,11 +13,29 @@ use sqlx::types::Uuid;
 use crate::error::{is_lock_timeout, store_error};
 use crate::key_holder;
 use crate::options::milliseconds;
+use crate::sql::arguments;
 use crate::store::Shared;
 use crate::values::{get, message_uuid, shard_number, uuid};
 
-pub(crate) const SUBMIT: &str = "
-    select verdicts, existing from @schema@.submit($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+pub(crate) const SUBMIT: &str = "select verdicts, existing from @schema@.submit";
+
+arguments! {
+    fn bind(submissions: &[Submission], notify: Option<String>, lock_timeout: Option<String>) {
+        once => {
+            p_notify: notify,
+            p_lock_timeout: lock_timeout,
+        }
+        for sent in submissions => {
+            p_messages: message_uuid(sent.message),
+            p_runs: uuid(sent.run),
+            p_shards: shard_number(sent.run.shard()),
+            p_bodies: &sent.body[..],
+            p_workflows: sent.opens.as_ref().map(|run| run.workflow.as_str()),
+            p_keys: sent.opens.as_ref().and_then(|run| run.key.as_deref()),
+            p_digests: sent.opens.as_ref().and_then(|run| run.input_digest.map(Vec::from)),
+        }
+    }
+}
 
 /// Submits in a transaction of its own, and rings after it: a notification inside would serialise the commits
 /// of the whole database.
@@ -32,7 +50,7 @@ pub(crate) async fn submit(
         true => milliseconds(shared.key_timeout),
         false => shared.lock_timeout.clone(),
     };
-    let query = bind(shared, submissions).bind(None::<String>).bind(Some(lock_timeout));
+    let query = bind(shared.statements.submit.query(), submissions, None, Some(lock_timeout));
     let rows = match shared.fetch_raw(query).await {
         Err(error) if is_lock_timeout(&error) => {
             return Err(key_holder::blame(shared, submissions, shared.key_timeout, error).await);
@@ -59,7 +77,7 @@ pub(crate) async fn submit_in(
     if submissions.is_empty() {
         return Ok(Vec::new());
     }
-    let query = bind(shared, submissions).bind(shared.bell.channel()).bind(None::<String>);
+    let query = bind(shared.statements.submit.query(), submissions, shared.bell.channel(), None);
     match query.fetch_all(connection).await {
         // How long it was waited for is the connection's own setting.
         Err(error) if is_lock_timeout(&error) => {
@@ -71,21 +89,6 @@ pub(crate) async fn submit_in(
 
 fn is_keyed(submissions: &[Submission]) -> bool {
     submissions.iter().filter_map(|submission| submission.opens.as_ref()).any(|run| run.key.is_some())
-}
-
-fn bind(shared: &Shared, submissions: &[Submission]) -> Query<'static, Postgres, PgArguments> {
-    let opens = || submissions.iter().map(|submission| submission.opens.as_ref());
-    shared
-        .statements
-        .submit
-        .query()
-        .bind(submissions.iter().map(|submission| message_uuid(submission.message)).bind_iter())
-        .bind(submissions.iter().map(|submission| uuid(submission.run)).bind_iter())
-        .bind(submissions.iter().map(|submission| shard_number(submission.run.shard())).bind_iter())
-        .bind(submissions.iter().map(|submission| &submission.body[..]).bind_iter())
-        .bind(opens().map(|opens| opens.map(|run| run.workflow.as_str())).bind_iter())
-        .bind(opens().map(|opens| opens.and_then(|run| run.key.as_deref())).bind_iter())
-        .bind(opens().map(|opens| opens.and_then(|run| run.input_digest.map(Vec::from))).bind_iter())
 }
 
 fn verdicts(rows: &[PgRow], submissions: &[Submission]) -> Result<Vec<Submitted>, StoreError> {

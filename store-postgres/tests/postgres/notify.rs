@@ -25,16 +25,18 @@ async fn listener(world: &World) -> (PostgresStore, Receiver<Hint>) {
 }
 
 #[tokio::test]
-async fn other_processes_hear_of_mail_closed_runs_and_releases() {
+async fn other_processes_hear_of_mail_closed_runs_sent_messages_and_releases() {
     let world = World::new().await;
     let mut writer = world.writer().await;
     let (_other, mut hints) = listener(&world).await;
     let run = world.run(2);
     world.submit(start(run, None, "Acme")).await;
     expect(&mut hints, Hint::Mail(run.shard())).await;
-    let batch = writer.batch().event(run, 1).closed(run);
+    let other = world.run(3);
+    let batch = writer.batch().event(run, 1).closed(run).sent(note(other, "hello"));
     writer.append(batch).await.unwrap();
     expect(&mut hints, Hint::Closed(run.shard())).await;
+    expect(&mut hints, Hint::Mail(other.shard())).await;
     writer.release().await;
     expect(&mut hints, Hint::Released).await;
 }

@@ -9,8 +9,8 @@ use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{AppendNo, EventName, EventSeq, LeaseId, MessageId, Position, RunId, ShardId};
 use pgworkflows_core::store::{
     Append, Appended, Claim, Claimed, ClosedRun, ClosedStatus, InboxCursor, InboxPage, InboxRead, LeaseTick,
-    Load, MessageRef, NewEvent, NewRun, OpenRow, OpenState, OpenedRun, Queue, Release, RunHistory, Session,
-    Store, StoreError, Submission, Submitted, Tick, Ticked, UpdatedRun,
+    Load, MessageRef, NewEvent, NewRun, OpenRow, OpenState, OpenedRun, Queue, Release, RunHistory,
+    SentMessage, Session, Store, StoreError, Submission, Submitted, Tick, Ticked, UpdatedRun,
 };
 use pgworkflows_pg_harness::{Database, Postgres};
 use pgworkflows_postgres::{Builder, PostgresStore};
@@ -264,6 +264,11 @@ impl Batch {
         self
     }
 
+    pub(crate) fn sent(mut self, message: SentMessage) -> Self {
+        self.append.sent.push(message);
+        self
+    }
+
     /// The append, with its digest.
     pub(crate) fn done(mut self) -> Append {
         self.append.digest = self.append.content_digest();
@@ -314,6 +319,12 @@ pub(crate) fn signal(run: RunId, text: &str) -> Submission {
         body: Bytes::copy_from_slice(text.as_bytes()),
         opens: None,
     }
+}
+
+/// The same as one run sends it to another.
+pub(crate) fn note(run: RunId, text: &str) -> SentMessage {
+    let Submission { message, run, body, .. } = signal(run, text);
+    SentMessage { message, run, body, opens: None }
 }
 
 pub(crate) fn is_fenced<T: std::fmt::Debug>(result: &Result<T, StoreError>) -> bool {

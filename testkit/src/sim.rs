@@ -18,6 +18,7 @@ mod plan;
 mod promise;
 mod quiet;
 mod seams;
+mod sending;
 mod workflow;
 mod world;
 

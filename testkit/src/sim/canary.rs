@@ -48,6 +48,12 @@ pub enum StoreBug {
     LeaseRevived,
     /// A late duplicate of a message that waits is inserted beside it.
     MessageDoubled,
+    /// The messages that an append sends are lost.
+    SentLost,
+    /// An append that comes again sends its messages again.
+    SentDoubled,
+    /// An append that is refused sends its messages all the same.
+    SentThoughRefused,
     /// The inbox is read from the highest number seen, so that what commits late is skipped.
     InboxByNumber,
     /// Only hints tell of messages.
@@ -62,7 +68,7 @@ pub enum StoreBug {
 
 impl StoreBug {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::FenceUnchecked,
         Self::RepetitionUnchecked,
         Self::PreviousUnchecked,
@@ -75,6 +81,9 @@ impl StoreBug {
         Self::ReleaseMisdirected,
         Self::LeaseRevived,
         Self::MessageDoubled,
+        Self::SentLost,
+        Self::SentDoubled,
+        Self::SentThoughRefused,
         Self::InboxByNumber,
         Self::MailUnseen,
         Self::ClockAhead,
@@ -98,6 +107,9 @@ impl StoreBug {
             Self::ReleaseMisdirected => flaws.release_misdirected = true,
             Self::LeaseRevived => flaws.lease_revived = true,
             Self::MessageDoubled => flaws.message_doubled = true,
+            Self::SentLost => flaws.sent_lost = true,
+            Self::SentDoubled => flaws.sent_doubled = true,
+            Self::SentThoughRefused => flaws.sent_though_refused = true,
             Self::InboxByNumber
             | Self::MailUnseen
             | Self::ClockAhead

@@ -5,7 +5,7 @@
 //!
 //! | no. | in short | where |
 //! |---|---|---|
-//! | 1 | what was acknowledged is not lost | `check_promise`, at the end; `Book::appended`: nothing leaves the inbox twice |
+//! | 1 | what was acknowledged is not lost | `check_promise`, `check_sent`, at the end; `Book::appended`: nothing leaves the inbox twice |
 //! | 2 | numbers are unique, gapless, in commit order | `Book::appended`, at every append |
 //! | 3 | one outcome per call, one terminal event, and nothing after it | `Book::appended`; `HistoryCheck` |
 //! | 4 | nothing is written under a fenced lease, or to a foreign shard | `Book::appended`, `Book::claimed` |
@@ -35,7 +35,7 @@ use super::dice::Dice;
 use super::faults::{EPOCH, LATENCY_USUAL};
 use super::history::check_history;
 use super::host::SimHost;
-use super::ledger::{EventAccount, Execution};
+use super::ledger::{Book, EventAccount, Execution, SentAccount};
 use super::promise::check_promise;
 use super::time::Owner;
 use super::workflow::{Planned, take_returned};
@@ -117,6 +117,7 @@ impl World {
                 self.check_executions(history, &account.events, &executions, &mut wrong);
             }
         }
+        check_sent(&inner.book, seen, &mut wrong);
         if !self.nature.forgetful {
             for promise in &promises.runs {
                 match seen.iter().find(|seen| seen.run == promise.run) {
@@ -202,6 +203,20 @@ impl World {
                     "{key}: attempt {attempt} began {count} times though nothing was disturbed"
                 ));
             }
+        }
+    }
+}
+
+/// Part of invariant 1: what an append sent is in its receiver's log, or was too late.
+fn check_sent(book: &Book, seen: &[Seen], wrong: &mut Vec<String>) {
+    for (id, SentAccount { run, opens, .. }) in &book.sent {
+        let took = |seen: &Seen| {
+            let is_it =
+                |event: &Event| matches!(event, Event::SignalReceived { message, .. } if message == id);
+            *opens || seen.history.iter().any(|event| is_it(&event.event)) || book.undelivered.contains(id)
+        };
+        if !seen.iter().any(|seen| seen.run == *run && took(seen)) {
+            wrong.push(format!("run {run}: a message was sent to it and is lost"));
         }
     }
 }

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{LeaseId, MessageId, RunId, ShardId};
-use pgworkflows_core::store::{Append, MessageRef, Submission, SuspectStage};
+use pgworkflows_core::store::{Append, MessageRef, SentMessage, Submission, SuspectStage};
 use pgworkflows_memory::Fact;
 
+use super::sending::is_sent;
 use super::time::{Owner, Time};
 
 /// The account.
@@ -43,6 +44,8 @@ pub(crate) struct Book {
     pub(crate) inbox: BTreeMap<MessageRef, (RunId, MessageId)>,
     /// Messages that came when their run was over.
     pub(crate) undelivered: BTreeSet<MessageId>,
+    /// Messages that appends sent to other runs.
+    pub(crate) sent: BTreeMap<MessageId, SentAccount>,
     shards: BTreeMap<ShardId, ShardAccount>,
     /// The leases that are valid, with the number of their last append.
     leases: BTreeMap<LeaseId, LeaseAccount>,
@@ -62,6 +65,16 @@ pub(crate) struct RunAccount {
     submitted: bool,
     /// Whether an append opened it.
     opened: bool,
+}
+
+/// What is known of a message that an append sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SentAccount {
+    pub(crate) run: RunId,
+    /// Whether it starts the run.
+    pub(crate) opens: bool,
+    /// Whether it was inserted into the inbox.
+    arrived: bool,
 }
 
 /// What is known of an event.
@@ -204,6 +217,13 @@ impl Book {
         if !self.runs.contains_key(run) {
             violations.push(format!("message {} is for run {run}, which nobody opened", at.number));
         }
+        if is_sent(*message) {
+            match self.sent.get_mut(message) {
+                Some(sent) if !sent.arrived => sent.arrived = true,
+                Some(_) => violations.push(format!("message {} was sent once, and came twice", at.number)),
+                None => violations.push(format!("message {} came, and no append sent it", at.number)),
+            }
+        }
         if self.inbox.values().any(|(_, waiting)| waiting == message) {
             violations.push(format!("message {} was inserted while it waited as another", at.number));
         }
@@ -311,6 +331,12 @@ impl Book {
                 violations.push(format!("run {} was closed without a terminal event", closed.run));
             }
         }
+        for SentMessage { message, run, opens, .. } in &append.sent {
+            let account = SentAccount { run: *run, opens: opens.is_some(), arrived: false };
+            if self.sent.insert(*message, account).is_some() {
+                violations.push(format!("a message for run {run} was sent by two appends"));
+            }
+        }
         self.took(append, violations);
     }
 
@@ -348,5 +374,7 @@ fn append_words(append: &Append) -> String {
         .collect();
     let took: Vec<u64> = append.consumed.iter().map(|message| message.number.get()).collect();
     let late: Vec<u64> = append.undelivered.iter().map(|message| message.number.get()).collect();
-    format!("{} under {}: {} took {took:?} late {late:?}", append.number, append.lease, events.join(", "))
+    let sent: Vec<String> = append.sent.iter().map(|sent| sent.run.to_string()[28..].to_owned()).collect();
+    let (number, lease, events) = (append.number, append.lease, events.join(", "));
+    format!("{number} under {lease}: {events} took {took:?} late {late:?} sent to {sent:?}")
 }

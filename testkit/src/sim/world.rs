@@ -19,6 +19,7 @@ use super::mask::Mask;
 use super::nature::{Action, Nature, SlotNature};
 use super::scheduler::Scheduler;
 use super::seams::Seams;
+use super::sending::{Sending, Sends};
 use super::time::{Order, Owner, Time};
 use super::workflow::register;
 
@@ -39,6 +40,7 @@ pub(crate) struct Life {
 pub(crate) struct World {
     pub(crate) nature: Nature,
     seams: Seams,
+    sends: Sends,
     pub(crate) time: Arc<Time>,
     pub(crate) scheduler: Scheduler,
     pub(crate) store: MemoryStore,
@@ -89,9 +91,12 @@ impl World {
         let host = SimHost::new(Arc::clone(&time), Owner::WORLD, dice.fork(8));
         let client = Client::builder(store.clone()).queue_shards(nature.queue_shards).host(host);
         let client = client.build().expect("the settings are in range");
+        let host = SimHost::new(Arc::clone(&time), Owner::WORLD, dice.fork(10));
+        let sends = Sends::new(&time, host, nature.queue_shards);
         let mut world = Self {
             scheduler: Scheduler::new(Arc::clone(&time)),
             slots: nature.slots.iter().map(|_| Slot::default()).collect(),
+            sends,
             nature,
             seams,
             time,
@@ -272,7 +277,8 @@ impl World {
         let owner = Owner(self.owners);
         let SlotNature { processors, activities_max, grace } = self.nature.slots[slot];
         let host = SimHost::new(Arc::clone(&self.time), owner, self.dice.fork(u64::from(owner.0)));
-        let worker = Worker::builder(self.seams.seen_by_workers(&self.store))
+        let store = Sending { inner: self.seams.seen_by_workers(&self.store), sends: self.sends.clone() };
+        let worker = Worker::builder(store)
             .name(format!("worker-{}", owner.0))
             .host(Arc::clone(&host) as _)
             .processors(processors)

@@ -9,7 +9,8 @@ use pgworkflows::Timestamp;
 use pgworkflows::id::{AppendNo, EventName, EventSeq, InboxNo, LeaseId, MessageId, Position, RunId, ShardId};
 use pgworkflows::store::{
     Append, ClosedRun, ClosedStatus, Due, DueMark, Load, MessageRef, NewEvent, NewRun, OpenRow, OpenState,
-    OpenedRun, Queue, RunFilter, RunPage, Submission, Submitted, Suspect, SuspectStage, Unparked, UpdatedRun,
+    OpenedRun, Queue, RunFilter, RunPage, SentMessage, Submission, Submitted, Suspect, SuspectStage,
+    Unparked, UpdatedRun,
 };
 
 use crate::dice::Dice;
@@ -221,6 +222,13 @@ impl Model {
             state.positions.insert(event.run.shard(), event.position.next());
             if let Some(run) = self.runs.get_mut(&event.run) {
                 run.next_seq = event.seq.next();
+            }
+        }
+        for SentMessage { run, opens, .. } in &append.sent {
+            if let Some(workflow) = opens {
+                let workflow = workflow.to_string();
+                let new = Run { workflow, key: None, next_seq: EventSeq::FIRST, is_over: false };
+                self.runs.entry(*run).or_insert(new);
             }
         }
         for message in append.consumed.iter().chain(&append.undelivered) {

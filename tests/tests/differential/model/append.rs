@@ -51,6 +51,9 @@ impl Model {
                 append.cleared.push(run);
             }
         }
+        for _ in 0..dice.below(3) {
+            append.sent.push(self.sent(dice));
+        }
         let mut lease = lease;
         // One thing at a time: which of two is found first is left to the store.
         if !state.doubtful && dice.chance(25) {
@@ -110,6 +113,18 @@ impl Model {
         } else if dice.chance(70) {
             append.updated.push(UpdatedRun { run: id, row: self.row(dice) });
         }
+    }
+
+    /// A message to any run, or the start of one. Some messages are sent again.
+    fn sent(&self, dice: &mut Dice) -> SentMessage {
+        let run = self.run(dice);
+        let start = self.start(run);
+        // A start with a key is submitted, and never sent.
+        let opens = (start.key.is_none() && dice.chance(50)).then(|| start.workflow.into());
+        // No message is a start one time, and something else another.
+        let number = if opens.is_some() { 1 } else { 2_000 + dice.below(20) as u128 };
+        let message = MessageId::from_u128(run.as_u128() ^ number);
+        SentMessage { message, run, body: submission(run, message).body, opens }
     }
 
     fn row(&self, dice: &mut Dice) -> OpenRow {

@@ -127,6 +127,7 @@ fn build(lease: LeaseId, number: AppendNo, groups: &mut [Group], shards: &mut Sh
         group.place(shards, &mut append.events);
         append.consumed.extend(&group.consumed);
         append.undelivered.extend(&group.undelivered);
+        append.sent.extend_from_slice(&group.sent);
         match group.suspect {
             Some(SuspectChange::Mark(suspect)) => marks.insert(group.run, Some(suspect)),
             Some(SuspectChange::Clear) => marks.insert(group.run, None),

@@ -8,7 +8,7 @@ use crate::data::name::{EventName, Name};
 use crate::data::time::Timestamp;
 use crate::processor::effect::Effect;
 use crate::processor::shards::Shards;
-use crate::store::append::{ClosedRun, NewEvent, OpenRow};
+use crate::store::append::{ClosedRun, NewEvent, OpenRow, SentMessage};
 use crate::store::inbox::MessageRef;
 use crate::store::lease::Suspect;
 
@@ -20,6 +20,8 @@ pub(super) struct Group {
     appended: usize,
     pub(super) consumed: Vec<MessageRef>,
     pub(super) undelivered: Vec<MessageRef>,
+    /// Messages for other runs, which follow from its events.
+    pub(super) sent: Vec<SentMessage>,
     pub(super) row: Option<RowChange>,
     pub(super) suspect: Option<SuspectChange>,
     pub(super) effects: Vec<Effect>,
@@ -61,6 +63,7 @@ impl Group {
             appended: 0,
             consumed: Vec::new(),
             undelivered: Vec::new(),
+            sent: Vec::new(),
             row: None,
             suspect: None,
             effects: Vec::new(),
@@ -78,15 +81,17 @@ impl Group {
         Self { suspect: Some(change), ..Self::new(run) }
     }
 
-    /// How many bytes its events' bodies have.
+    /// How many bytes its events and messages have.
     pub(super) fn bytes(&self) -> usize {
-        self.events.iter().map(|event| event.body.len()).sum()
+        let events = self.events.iter().map(|event| event.body.len());
+        events.chain(self.sent.iter().map(|message| message.body.len())).sum()
     }
 
     pub(super) fn writes_nothing(&self) -> bool {
         self.events.is_empty()
             && self.consumed.is_empty()
             && self.undelivered.is_empty()
+            && self.sent.is_empty()
             && self.row.is_none()
             && self.suspect.is_none()
     }

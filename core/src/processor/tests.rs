@@ -9,6 +9,7 @@ mod executor;
 mod local;
 mod memory;
 mod messages;
+mod sent;
 mod strangers;
 mod suspects;
 

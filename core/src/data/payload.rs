@@ -3,6 +3,7 @@
 mod decode;
 mod encode;
 mod fault;
+mod json;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -23,8 +24,10 @@ use self::fault::Fault;
 pub struct Encoding(u8);
 
 impl Encoding {
-    /// CBOR (RFC 8949): the default.
+    /// CBOR (RFC 8949): what Rust code encodes.
     pub const CBOR: Self = Self(0);
+    /// JSON (RFC 8259): what SQL, the command line, other languages and clients without the workflow's types have.
+    pub const JSON: Self = Self(1);
 
     /// The encoding of that number, known to this build or not.
     pub const fn from_number(number: u8) -> Self {
@@ -34,6 +37,16 @@ impl Encoding {
     /// The number that is stored.
     pub const fn number(self) -> u8 {
         self.0
+    }
+}
+
+impl fmt::Display for Encoding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::CBOR => f.write_str("CBOR"),
+            Self::JSON => f.write_str("JSON"),
+            Self(number) => write!(f, "encoding {number}"),
+        }
     }
 }
 
@@ -83,40 +96,103 @@ impl Payload {
         Ok(payload)
     }
 
+    /// Stores JSON as it is given: a text, or a `serde_json::Value`. It is decoded by `serde_json`, so a `5` can become an
+    /// `f64` and a text an id, as the type wants it.
+    ///
+    /// ```
+    /// use pgworkflows::Payload;
+    ///
+    /// let payload = Payload::from_json(r#"{"customer": "Acme", "discount": 5}"#)?;
+    ///
+    /// #[derive(serde::Deserialize)]
+    /// struct Order {
+    ///     customer: String,
+    ///     discount: f64,
+    /// }
+    /// let order: Order = payload.decode()?;
+    /// assert_eq!((order.customer.as_str(), order.discount), ("Acme", 5.0));
+    ///
+    /// let error = Payload::from_json("[1, 2").unwrap_err();
+    /// assert!(error.to_string().contains("line 1 column 6"));
+    /// # Ok::<(), pgworkflows::PayloadError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// What is no JSON, or nested more than 127 levels deep, with the line and the column (in bytes) where that shows.
+    pub fn from_json(json: impl ToString) -> Result<Self, PayloadError> {
+        let payload = Self { encoding: Encoding::JSON, bytes: json.to_string().into() };
+        payload.check_readable()?;
+        Ok(payload)
+    }
+
+    /// The value as JSON, for people and tools. It keeps a CBOR value's meaning as far as JSON can: keys become texts,
+    /// bytes a list of numbers, integers beyond 64 bits a text, and a float that is no number `null`.
+    ///
+    /// ```
+    /// use pgworkflows::Payload;
+    ///
+    /// let payload = Payload::encode(&("Acme", 3, [Some(0.5), None]))?;
+    /// assert_eq!(payload.to_json()?.to_string(), r#"["Acme",3,[0.5,null]]"#);
+    /// # Ok::<(), pgworkflows::PayloadError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Bytes that are damaged, or of an encoding that this build does not know.
+    pub fn to_json(&self) -> Result<serde_json::Value, PayloadError> {
+        Ok(json::from_tree(&self.tree()?))
+    }
+
     /// Decodes the value.
     ///
     /// # Errors
     /// What is wrong with the bytes, with the path of the field.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, PayloadError> {
-        if self.encoding != Encoding::CBOR {
-            return Err(PayloadError {
-                message: format!(
-                    "the payload has encoding {}, which this build does not know; use the build that wrote it, \
-                     or a newer one",
-                    self.encoding.0
-                ),
-            });
-        }
-        decode::decode(&self.bytes).map_err(|fault| PayloadError {
-            message: format!("{} bytes of CBOR are not a {}: {fault}", self.bytes.len(), type_name::<T>()),
+        let decoded = match self.encoding {
+            Encoding::CBOR => decode::decode(&self.bytes),
+            Encoding::JSON => json::decode(&self.bytes),
+            unknown => return Err(unknown_encoding(unknown)),
+        };
+        decoded.map_err(|fault| PayloadError {
+            message: format!("{} are not a {}: {fault}", self.size(), type_name::<T>()),
         })
     }
 
-    /// SHA-256 of the deterministic CBOR (RFC 8949 §4.2.1): equal for equal values in every process, though the order
-    /// of a map's entries differs between them. A set is an array, whose order counts.
+    /// Refuses what no type could be decoded from.
+    pub(crate) fn check_readable(&self) -> Result<(), PayloadError> {
+        self.tree().map(drop)
+    }
+
+    /// The value as a tree of CBOR, whatever its encoding.
+    fn tree(&self) -> Result<ciborium::Value, PayloadError> {
+        let tree = match self.encoding {
+            Encoding::CBOR => decode::decode(&self.bytes),
+            Encoding::JSON => json::decode(&self.bytes).map(json::into_tree),
+            unknown => return Err(unknown_encoding(unknown)),
+        };
+        tree.map_err(|fault| PayloadError { message: format!("{} cannot be read: {fault}", self.size()) })
+    }
+
+    /// SHA-256 of the value as deterministic CBOR (RFC 8949 §4.2.1), in which a float that is a whole number is an
+    /// integer: equal for equal values in every process, though the order of a map's entries differs between them, and
+    /// for JSON whatever its whitespace and its way of writing a number.
+    ///
+    /// CBOR and JSON of one value have the same digest unless the two write it differently: bytes, 32-bit floats, and
+    /// maps whose keys are no texts. A set is an array, whose order counts.
     pub(crate) fn canonical_digest(&self) -> [u8; 32] {
-        let canonical = tree::of(&self.bytes).map(|tree| tree::canonical(&tree));
+        let canonical = self.tree().map(|tree| tree::canonical(&tree));
         Sha256::digest(canonical.as_deref().unwrap_or(&self.bytes)).into()
     }
 
     /// Where the two differ, in words, without the values; nothing if they cannot be compared.
     pub(crate) fn differences(&self, other: &Self) -> Vec<String> {
-        match (tree::of(&self.bytes), tree::of(&other.bytes)) {
-            (Some(ours), Some(theirs)) if self.encoding == other.encoding => {
-                tree::differences(&ours, &theirs)
-            }
+        match (self.tree(), other.tree()) {
+            (Ok(ours), Ok(theirs)) => tree::differences(&ours, &theirs),
             _ => Vec::new(),
         }
+    }
+
+    fn size(&self) -> String {
+        format!("{} bytes of {}", self.bytes.len(), self.encoding)
     }
 
     /// The payload that a store or a codec kept.
@@ -138,10 +214,8 @@ impl Payload {
 impl fmt::Debug for Payload {
     /// The content in CBOR's diagnostic style where it can be read, cut after some 200 characters.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = match tree::of(&self.bytes) {
-            Some(tree) if self.encoding == Encoding::CBOR => tree::diagnostic(&tree),
-            _ => format!("{} bytes of encoding {}", self.bytes.len(), self.encoding.0),
-        };
+        let Ok(tree) = self.tree() else { return f.write_str(&self.size()) };
+        let text = tree::diagnostic(&tree);
         match text.char_indices().nth(200) {
             Some((cut, _)) => write!(f, "{}…", &text[..cut]),
             None => f.write_str(&text),
@@ -166,6 +240,15 @@ impl std::error::Error for PayloadError {}
 #[cold]
 fn cannot_be_encoded<T: ?Sized>(fault: &Fault) -> PayloadError {
     PayloadError { message: format!("a {} cannot be encoded: {fault}", type_name::<T>()) }
+}
+
+#[cold]
+fn unknown_encoding(encoding: Encoding) -> PayloadError {
+    PayloadError {
+        message: format!(
+            "the payload has {encoding}, which this build does not know; use the build that wrote it, or a newer one"
+        ),
+    }
 }
 
 /// Serde's buffer holds no number of 128 bits, and its error does not say where the number is.

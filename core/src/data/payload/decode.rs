@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use serde::Deserialize;
 use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, Error, IgnoredAny, Visitor};
 
-use super::fault::Fault;
+use super::fault::{Fault, path};
 
 /// Decodes a value, which is all of the bytes.
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {
@@ -30,7 +30,7 @@ const SMALL: usize = 128;
 /// Reads CBOR. No text in it is longer than the whole, so a buffer of that size holds each: ciborium's own has 4 KiB,
 /// which it clears every time, at the price of all the rest of a small payload, and in which a longer text does not
 /// fit.
-pub(super) fn read<T: DeserializeOwned>(bytes: &mut &[u8]) -> Result<T, ReadError> {
+fn read<T: DeserializeOwned>(bytes: &mut &[u8]) -> Result<T, ReadError> {
     if bytes.len() <= SMALL {
         ciborium::de::from_reader_with_buffer(bytes, &mut [0; SMALL])
     } else {
@@ -67,11 +67,7 @@ struct PathOfFault<T>(String, PhantomData<T>);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for PathOfFault<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let path = match serde_path_to_error::deserialize::<_, T>(Readable(deserializer)) {
-            Err(error) if error.path().iter().len() > 0 => error.path().to_string(),
-            Ok(_) | Err(_) => String::new(),
-        };
-        Ok(Self(path, PhantomData))
+        Ok(Self(path(&serde_path_to_error::deserialize::<_, T>(Readable(deserializer))), PhantomData))
     }
 }
 

@@ -6,6 +6,7 @@ use std::fmt::Display;
 
 use serde::ser::{self, Error, Serialize};
 
+use super::decode;
 use super::fault::Fault;
 use super::tree;
 use crate::data::limits;
@@ -380,6 +381,6 @@ impl<C: ser::SerializeMap> ser::SerializeMap for Items<'_, C> {
 /// A key as a part of a path.
 #[cold]
 fn in_words<K: Serialize + ?Sized>(key: &K) -> String {
-    let bytes = encode(key, Wide::Written).ok();
-    bytes.and_then(|bytes| tree::of(&bytes)).map_or_else(|| "(a key)".to_owned(), |key| tree::as_key(&key))
+    let key = encode(key, Wide::Written).and_then(|bytes| decode::decode(&bytes));
+    key.map_or_else(|_| "(a key)".to_owned(), |key| tree::as_key(&key))
 }

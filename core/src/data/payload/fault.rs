@@ -27,6 +27,14 @@ impl fmt::Display for Fault {
     }
 }
 
+/// The field at which a value could not be read; nothing if it is the whole.
+pub(super) fn path<T, E>(read: &Result<T, serde_path_to_error::Error<E>>) -> String {
+    match read {
+        Err(error) if error.path().iter().len() > 0 => error.path().to_string(),
+        Ok(_) | Err(_) => String::new(),
+    }
+}
+
 fn cut(mut text: String) -> String {
     if let Some((end, _)) = text.char_indices().nth(CHARS_MAX) {
         text.truncate(end);

@@ -18,6 +18,13 @@ use crate::data::limits::PAYLOAD_DEPTH_MAX;
 fn survives<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T) {
     let payload = Payload::encode_readable(value).unwrap();
     assert_eq!(&payload.decode::<T>().unwrap(), value, "{payload:?}");
+    // What `serde_json` alone writes and reads back, a payload of JSON gives as well.
+    if let Ok(text) = serde_json::to_string(value)
+        && let Ok(read) = serde_json::from_str::<T>(&text)
+    {
+        let payload = Payload::from_json(text).unwrap();
+        assert_eq!(payload.decode::<T>().unwrap(), read, "{payload:?}");
+    }
 }
 
 #[track_caller]
@@ -95,7 +102,7 @@ fn wrong_bytes_are_refused_with_the_path() {
     let followed = Payload::from_parts(Encoding::CBOR, Bytes::from_static(&[1, 2, 3]));
     let error = followed.decode::<u8>().unwrap_err().to_string();
     assert!(error.contains("the value is over, and 2 of them are left"), "{error}");
-    assert!(format!("{followed:?}").contains("3 bytes of encoding 0"));
+    assert!(format!("{followed:?}").contains("3 bytes of CBOR"));
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -134,7 +141,7 @@ fn bytes_nested_too_deeply_are_an_error_and_no_crash() {
         let payload = Payload::from_parts(Encoding::CBOR, bytes.into());
         let error = payload.decode::<serde::de::IgnoredAny>().unwrap_err().to_string();
         assert!(error.contains("nested more than 256 deep"), "{error:.200}");
-        assert!(format!("{payload:?}").contains("bytes of encoding 0"));
+        assert!(format!("{payload:?}").contains("bytes of CBOR"));
     }
 }
 
@@ -210,10 +217,10 @@ fn digest_ignores_the_order_of_map_entries() {
 
 #[test]
 fn digest_is_of_deterministic_cbor() {
-    let value = serde_json::json!({ "b": 1.5, "aa": [100_000.0, 1e300], "a": null, "": -1 });
-    let canonical = tree::canonical(&tree::of(&Payload::encode(&value).unwrap().bytes).unwrap());
-    // Shorter keys first, each number in its shortest form: RFC 8949 §4.2.1
-    let expected = b"\xa4\x60\x20\x61a\xf6\x61b\xf9\x3e\x00\x62aa\x82\xfa\x47\xc3\x50\x00\xfb\x7e\x37\xe4\x3c\x88\x00\x75\x9c";
+    let value = serde_json::json!({ "b": 1.5, "aa": [100_000.5, 1e300], "a": null, "": -1.0 });
+    let canonical = tree::canonical(&Payload::encode(&value).unwrap().tree().unwrap());
+    // Shorter keys first, each number in its shortest form (RFC 8949 §4.2.1), whole ones as integers
+    let expected = b"\xa4\x60\x20\x61a\xf6\x61b\xf9\x3e\x00\x62aa\x82\xfa\x47\xc3\x50\x40\xfb\x7e\x37\xe4\x3c\x88\x00\x75\x9c";
     assert_eq!(canonical, expected);
 }
 
@@ -241,20 +248,106 @@ fn differences_are_named_without_their_values() {
 }
 
 #[test]
+fn json_is_stored_as_given_and_decoded_as_its_type_wants() {
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Order {
+        id: uuid::Uuid,
+        at: chrono::DateTime<chrono::Utc>,
+        discount: f64,
+        counts: BTreeMap<u8, u64>,
+    }
+    let text = r#" {"discount": 5, "counts": {"7": 1}, "at": "2026-01-01T00:00:00Z",
+        "id": "0198c0de-7fff-4000-8000-0123456789ab", "more": null} "#;
+    let payload = Payload::from_json(text).unwrap();
+    assert_eq!((payload.encoding(), &payload.bytes()[..]), (Encoding::JSON, text.as_bytes()));
+    let order: Order = payload.decode().unwrap();
+    assert_eq!((order.discount, order.counts), (5.0, BTreeMap::from([(7, 1)])));
+    assert_eq!(Payload::from_json(payload.to_json().unwrap()).unwrap().decode::<Order>().unwrap().id, order.id);
+    assert_eq!(format!("{:?}", Payload::from_json("[1, 2.5,null]").unwrap()), "[1, 2.5, null]");
+}
+
+#[test]
+fn wrong_json_is_refused_with_its_place() {
+    for (text, place) in [
+        ("", "line 1 column 0"),
+        ("{\"a\": 1,\n\"b\" 2}", "line 2 column 5"),
+        ("[1] 2", "line 1 column 5"),
+        ("1e999", "number out of range"),
+        (r#""\ud800""#, "line 1 column"),
+    ] {
+        let error = Payload::from_json(text).unwrap_err().to_string();
+        assert!(error.contains(&format!("{} bytes of JSON cannot be read", text.len())), "{error}");
+        assert!(error.contains(place), "{error}");
+    }
+    let wrong = Payload::from_json(r#"{"lines": [{"price": 1}, {"price": "two"}]}"#).unwrap();
+    let error = wrong.decode::<BTreeMap<String, Vec<BTreeMap<String, u8>>>>().unwrap_err().to_string();
+    assert!(error.contains("`lines[1].price`: invalid type: string \"two\", expected u8 at line 1"), "{error}");
+}
+
+#[test]
+fn json_nested_too_deeply_is_an_error_and_no_crash() {
+    let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+    assert!(Payload::from_json(nested(127)).is_ok());
+    for text in [nested(128), nested(100_000), "[".repeat(100_000), "{\"a\":".repeat(100_000)] {
+        let error = Payload::from_json(&text).unwrap_err().to_string();
+        assert!(error.contains("JSON may be nested 127 levels deep"), "{error}");
+        let payload = Payload::from_parts(Encoding::JSON, text.into());
+        assert!(payload.decode::<serde_json::Value>().is_err() && payload.decode::<Internal>().is_err());
+        assert!(format!("{payload:?}").contains("bytes of JSON"));
+        payload.canonical_digest();
+    }
+}
+
+#[test]
+fn digest_of_json_is_that_of_the_value_and_so_of_equal_cbor() {
+    let json = |text: &str| Payload::from_json(text).unwrap();
+    let value = BTreeMap::from([("rate", 5.0), ("half", 0.5), ("none", -0.0)]);
+    let cbor = Payload::encode(&value).unwrap();
+    for text in [r#"{"rate":5,"half":0.5,"none":0}"#, r#"{ "half": 5e-1, "none": 0.0, "rate": 5.0 }"#] {
+        assert_eq!(json(text).canonical_digest(), cbor.canonical_digest());
+        assert!(json(text).differences(&cbor).is_empty());
+    }
+    assert_ne!(json("5").canonical_digest(), json("\"5\"").canonical_digest());
+    assert_eq!(json(r#"{"rate": 6}"#).differences(&cbor), ["`rate`", "`half` (only there)", "`none` (only there)"]);
+}
+
+#[test]
+fn cbor_that_json_cannot_say_is_shown_as_near_as_it_can() {
+    let value = (f64::NAN, u128::MAX, i128::MIN, i64::MIN, Bytes::from_static(&[1, 2]), BTreeMap::from([(7, ())]));
+    let shown = Payload::encode(&value).unwrap().to_json().unwrap().to_string();
+    let expected = r#"[null,"340282366920938463463374607431768211455","-170141183460469231731687303715884105728",-9223372036854775808,[1,2],{"7":null}]"#;
+    assert_eq!(shown, expected);
+    let damaged = Payload::from_parts(Encoding::CBOR, Bytes::from_static(&[0x81]));
+    assert!(damaged.to_json().unwrap_err().to_string().contains("1 bytes of CBOR cannot be read"));
+}
+
+#[test]
 fn unknown_encoding_is_named() {
     let payload = Payload::from_parts(Encoding::from_number(9), Bytes::new());
-    let error = payload.decode::<()>().unwrap_err().to_string();
-    assert!(error.contains("encoding 9"), "{error}");
+    for error in [payload.decode::<()>().unwrap_err(), payload.to_json().unwrap_err()] {
+        assert!(error.to_string().contains("encoding 9"), "{error}");
+    }
 }
 
 proptest! {
     #[test]
     fn any_bytes_are_a_value_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
-        let payload = Payload::from_parts(Encoding::CBOR, bytes.into());
-        let _ = payload.decode::<serde::de::IgnoredAny>();
-        let _ = payload.decode::<zoo::Scalars>();
-        let _ = format!("{payload:?}");
-        let _ = payload.canonical_digest();
+        for encoding in [Encoding::CBOR, Encoding::JSON] {
+            let payload = Payload::from_parts(encoding, bytes.clone().into());
+            let _ = payload.decode::<serde::de::IgnoredAny>();
+            let _ = payload.decode::<zoo::Scalars>();
+            let _ = payload.to_json();
+            let _ = format!("{payload:?}");
+            let _ = payload.canonical_digest();
+        }
+    }
+
+    #[test]
+    fn cbor_shown_as_json_is_the_same_value(value in zoo::scalars()) {
+        let cbor = Payload::encode(&value).unwrap();
+        let json = Payload::from_json(cbor.to_json().unwrap()).unwrap();
+        prop_assert_eq!(json.decode::<zoo::Scalars>().unwrap(), value);
+        prop_assert_eq!(json.canonical_digest(), cbor.canonical_digest());
     }
 
     #[test]

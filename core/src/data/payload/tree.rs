@@ -1,19 +1,13 @@
-//! CBOR as a tree: its canonical form, its words for people, and where two of them differ. It must not know the types
-//! that they are trees of.
+//! A payload as a tree of CBOR: its canonical form, its words for people, and where two of them differ. It must not know
+//! the types that they are trees of, nor how they were encoded.
 
 use std::collections::BTreeMap;
 
 use ciborium::Value;
+use ciborium::value::Integer;
 
-use super::decode;
-
-/// The tree of all of the bytes, if they are one.
-pub(super) fn of(mut bytes: &[u8]) -> Option<Value> {
-    let tree = decode::read(&mut bytes).ok()?;
-    bytes.is_empty().then_some(tree)
-}
-
-/// Deterministic CBOR (RFC 8949 §4.2.1): each number in its shortest form, as ciborium writes them, and maps sorted.
+/// Deterministic CBOR (RFC 8949 §4.2.1): each number in its shortest form, as ciborium writes them, and maps sorted. A
+/// float that is a whole number is an integer: JSON has one kind of number, and writers differ in how they write it.
 pub(super) fn canonical(tree: &Value) -> Vec<u8> {
     let mut bytes = Vec::new();
     ciborium::into_writer(&sorted(tree), &mut bytes).expect("a vector takes every tree");
@@ -30,8 +24,14 @@ fn sorted(tree: &Value) -> Value {
             entries.sort_by(|(a, _), (b, _)| a.cmp(b));
             Value::Map(entries.into_iter().map(|(_, entry)| entry).collect())
         }
+        Value::Float(number) => whole(*number).map_or(Value::Float(*number), Value::Integer),
         leaf => leaf.clone(),
     }
+}
+
+fn whole(number: f64) -> Option<Integer> {
+    let whole = number as i128;
+    Integer::try_from(whole).ok().filter(|_| whole as f64 == number)
 }
 
 /// Where the two differ, in words, without the values: those may be nobody's business.

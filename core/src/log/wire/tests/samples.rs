@@ -18,6 +18,7 @@ use crate::log::message::{Flag, Message};
 
 const NOTHING: Payload = Payload::from_parts(Encoding::CBOR, Bytes::from_static(&[0xf6]));
 const ENCRYPTED: Payload = Payload::from_parts(Encoding::from_number(7), Bytes::from_static(b"secret"));
+const JSON: Payload = Payload::from_parts(Encoding::JSON, Bytes::from_static(br#"{"company": "Acme", "seats": 5}"#));
 const NOON: Timestamp = Timestamp::from_micros(1_767_268_800_123_456);
 const MESSAGE: MessageId = MessageId::from_u128(0x0198_c0de_7fff_4000_8000_0123_4567_89ab);
 const ID: CommandId = CommandId::FIRST;
@@ -93,6 +94,7 @@ fn run_events() -> Vec<(&'static str, Event)> {
     vec![
         ("least", started(NOTHING, 1, None, None)),
         ("all", started(greeting(), u64::MAX, some("signup:42"), Some(NOON))),
+        ("in JSON", started(JSON, 1, some("signup:43"), None)),
         ("delayed without a key", started(ENCRYPTED, 1, None, Some(Timestamp::from_micros(-1)))),
         ("least", Event::RunAdopted { lease: LeaseId::FIRST, worker: String::new() }),
         ("all", Event::RunAdopted { lease: LeaseId::new(70_000), worker: "host-7:4242".to_owned() }),
@@ -190,10 +192,12 @@ pub(super) fn messages() -> Vec<(&'static str, Message)> {
     vec![
         ("least", start(NOTHING, None, None, false)),
         ("all", start(greeting(), some("signup:42"), Some(NOON), true)),
+        ("in JSON", start(JSON, None, None, false)),
         ("delayed without a key", start(ENCRYPTED, None, Some(NOON), false)),
         ("repeated", start(NOTHING, None, None, true)),
         ("least", signal(NOTHING, None)),
         ("all", signal(ENCRYPTED, some("click:7"))),
+        ("in JSON", signal(JSON, None)),
         ("least", Message::Cancel { reason: None }),
         ("all", Message::Cancel { reason: some("no longer needed") }),
         ("least", Message::Terminate { reason: String::new() }),

@@ -143,6 +143,21 @@ impl History {
     }
 }
 
+impl From<History> for HistoryFile {
+    fn from(history: History) -> Self {
+        Self::new(&history.records, history.lines().map(|(_, says)| says), &history.sources)
+    }
+}
+
+impl TryFrom<HistoryFile> for History {
+    type Error = String;
+
+    fn try_from(file: HistoryFile) -> Result<Self, String> {
+        let (records, sources) = file.read()?;
+        Ok(Self { records, sources })
+    }
+}
+
 /// How far to the right source lines are put at most.
 const WIDTH_MAX: usize = 80;
 

@@ -1,5 +1,6 @@
 //! A history as a file has it. It must not trust what it reads.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use bytes::Bytes;
@@ -10,7 +11,6 @@ use sha2::{Digest, Sha256};
 use crate::data::id::{EventSeq, Position, RunId};
 use crate::data::name::EventName;
 use crate::data::time::Timestamp;
-use crate::history::History;
 use crate::store::history::{EventRecord, RunHistory};
 
 /// The format that this build writes. A change of it is another number.
@@ -44,62 +44,60 @@ struct EventInFile {
     source: Option<String>,
 }
 
-impl From<History> for HistoryFile {
-    fn from(history: History) -> Self {
-        let events: Vec<EventInFile> = history
-            .lines()
-            .map(|(record, says)| EventInFile {
-                seq: record.seq.get(),
-                at: record.at.to_string(),
-                name: record.name.to_string(),
-                body: to_hex(&record.body),
-                says: Some(says),
-                source: history.sources.get(&record.seq).cloned(),
-            })
-            .collect();
+impl HistoryFile {
+    /// The file of a history whose events read like `says`.
+    pub(super) fn new(
+        history: &RunHistory,
+        says: impl Iterator<Item = String>,
+        sources: &BTreeMap<EventSeq, String>,
+    ) -> Self {
+        let event = |(record, says): (&EventRecord, String)| EventInFile {
+            seq: record.seq.get(),
+            at: record.at.to_string(),
+            name: record.name.to_string(),
+            body: to_hex(&record.body),
+            says: Some(says),
+            source: sources.get(&record.seq).cloned(),
+        };
         Self {
             format: FORMAT.to_owned(),
-            run: history.run_id().to_string(),
-            count: events.len(),
-            digest: Some(to_hex(&digest(&history.records))),
-            events,
+            run: history.run.to_string(),
+            count: history.events.len(),
+            digest: Some(to_hex(&digest(history))),
+            events: history.events.iter().zip(says).map(event).collect(),
         }
     }
-}
 
-impl TryFrom<HistoryFile> for History {
-    type Error = String;
-
-    fn try_from(file: HistoryFile) -> Result<Self, String> {
-        if file.format != FORMAT {
+    /// The history, and the source lines of its events.
+    pub(super) fn read(self) -> Result<(RunHistory, BTreeMap<EventSeq, String>), String> {
+        if self.format != FORMAT {
             return Err(format!(
                 "the history has format `{:.64}`, and this build reads `{FORMAT}`: use the build that wrote it, or a \
                  newer one",
-                file.format
+                self.format
             ));
         }
-        let run: RunId = file.run.parse().map_err(|error| format!("`run`: {error}"))?;
-        if file.events.len() != file.count {
+        let run: RunId = self.run.parse().map_err(|error| format!("`run`: {error}"))?;
+        if self.events.len() != self.count {
             return Err(format!(
                 "the history of run {run} is not whole: it is to have {} events, and has {}; export it again",
-                file.count,
-                file.events.len()
+                self.count,
+                self.events.len()
             ));
         }
-        let mut history = Self::new(RunHistory { run, events: Vec::with_capacity(file.count) });
-        for event in file.events {
+        let mut history = RunHistory { run, events: Vec::with_capacity(self.count) };
+        let mut sources = BTreeMap::new();
+        for event in self.events {
             let seq = EventSeq::new(event.seq);
-            if let Some(source) = &event.source {
-                history.sources.insert(seq, source.clone());
-            }
-            history.records.events.push(record(seq, &event)?);
+            history.events.push(record(seq, &event)?);
+            sources.extend(event.source.map(|source| (seq, source)));
         }
-        match file.digest {
-            Some(expected) if expected != to_hex(&digest(&history.records)) => Err(format!(
+        match self.digest {
+            Some(expected) if expected != to_hex(&digest(&history)) => Err(format!(
                 "the history of run {run} was changed or damaged since it was exported: its digest is another. Export \
                  it again, or, if you changed it on purpose, remove its `digest`"
             )),
-            _ => Ok(history),
+            _ => Ok((history, sources)),
         }
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod list;
 pub(crate) mod message;
 pub(crate) mod outcomes;
 pub(crate) mod request;
+pub(crate) mod run_type;
 pub(crate) mod start;
 #[cfg(test)]
 mod tests;
@@ -21,15 +22,18 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use self::call::Shared;
+use self::call::{Settings, Shared};
 pub use self::handle::{AwaitResult, RunHandle};
 pub use self::info::{RunInfo, RunStatus, UndeliveredMessage};
 pub use self::list::ListRuns;
 pub use self::message::{CancelRun, SendSignal, TerminateRun};
 pub use self::request::{Prepared, Request};
+pub use self::run_type::{RunType, Untyped};
 pub use self::start::StartRun;
 use crate::data::id::{RunId, ShardId};
 use crate::data::limits;
+use crate::data::name::Name;
+use crate::data::payload::Payload;
 use crate::error::Error;
 use crate::history::History;
 use crate::history::event::HistoryEvent;
@@ -115,12 +119,36 @@ impl Client {
     /// # Errors
     /// See [`StartRun`].
     pub fn start<W: Workflow>(&self, input: W::Input) -> StartRun<W> {
-        StartRun::new(Arc::clone(&self.shared), input)
+        StartRun::typed(Arc::clone(&self.shared), &input)
+    }
+
+    /// As [`Client::start`], for a client that has the workflow's name and no type: the input is mostly JSON, and the
+    /// result is a payload as well. Whether the input is of the workflow's type shows when a worker begins the run: if
+    /// it is not, the run stalls.
+    ///
+    /// ```
+    /// # use pgworkflows::prelude::*;
+    /// # use pgworkflows::Error;
+    /// # use pgworkflows::payload::Payload;
+    /// async fn onboard(client: &Client) -> Result<(), Error> {
+    ///     let signup = Payload::from_json(r#"{"company": "Acme", "email": "ada@acme.example"}"#).unwrap();
+    ///     let run = client.start_named("trial-onboarding", signup).key("signup:42").await?;
+    ///     let decision = Payload::from_json(r#"{"upgraded": true, "plan": "pro"}"#).unwrap();
+    ///     client.signal_named(run.run_id(), "upgrade", decision).await?;
+    ///     println!("{:?}", run.result().await?.to_json());
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`StartRun`]. [`Error::is_payload`]: the input cannot be read at all.
+    pub fn start_named(&self, workflow: impl Into<Name>, input: Payload) -> StartRun<Untyped> {
+        StartRun::named(Arc::clone(&self.shared), workflow.into(), input)
     }
 
     /// A handle of a run whose id is known. Nothing is asked: whether there is such a run, and of this workflow,
-    /// shows when the handle is used.
-    pub fn handle<W: Workflow>(&self, run: RunId) -> RunHandle<W> {
+    /// shows when the handle is used. Of a workflow that is not known here, `W` is [`Untyped`].
+    pub fn handle<W: RunType>(&self, run: RunId) -> RunHandle<W> {
         RunHandle::unchecked(Arc::clone(&self.shared), run)
     }
 
@@ -145,8 +173,16 @@ impl Client {
         run: RunId,
         signal: Signal<T>,
         content: T,
-    ) -> SendSignal<T> {
-        SendSignal::new(Arc::clone(&self.shared), run, signal, content)
+    ) -> SendSignal {
+        SendSignal::typed(Arc::clone(&self.shared), run, signal, &content)
+    }
+
+    /// As [`Client::signal`], for a client that has the signal's name and no type; see [`Client::start_named`].
+    ///
+    /// # Errors
+    /// See [`SendSignal`]. [`Error::is_payload`]: the content cannot be read at all.
+    pub fn signal_named(&self, run: RunId, signal: impl Into<Name>, content: Payload) -> SendSignal {
+        SendSignal::named(Arc::clone(&self.shared), run, signal.into(), content)
     }
 
     /// What [`RunHandle::cancel`] does, for a run whose workflow is not known here.
@@ -187,7 +223,7 @@ impl Client {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("queue", &self.shared.queue_name).finish_non_exhaustive()
+        f.debug_struct("Client").field("queue", &self.shared.settings.queue).finish_non_exhaustive()
     }
 }
 
@@ -195,29 +231,25 @@ impl fmt::Debug for Client {
 #[derive(Clone, Debug)]
 pub struct ClientBuilder {
     store: Arc<dyn Store>,
-    queue: String,
-    queue_shards: u16,
-    payload_bytes_max: usize,
-    poll_interval: Duration,
+    settings: Settings,
     host: Option<Arc<dyn Host>>,
 }
 
 impl ClientBuilder {
     fn new(store: Arc<dyn Store>) -> Self {
-        Self {
-            store,
+        let settings = Settings {
             queue: QUEUE_DEFAULT.to_owned(),
             queue_shards: limits::QUEUE_SHARDS,
             payload_bytes_max: limits::PAYLOAD_BYTES_MAX,
             poll_interval: limits::CLIENT_POLL_INTERVAL,
-            host: None,
-        }
+        };
+        Self { store, settings, host: None }
     }
 
     /// The queue that starts go to: `default` unless told otherwise. Handles reach the runs of every queue.
     #[must_use]
     pub fn queue(mut self, name: impl Into<String>) -> Self {
-        self.queue = name.into();
+        self.settings.queue = name.into();
         self
     }
 
@@ -225,14 +257,14 @@ impl ClientBuilder {
     /// otherwise. A queue that exists keeps the number that it has.
     #[must_use]
     pub fn queue_shards(mut self, shards: u16) -> Self {
-        self.queue_shards = shards;
+        self.settings.queue_shards = shards;
         self
     }
 
     /// How many bytes an input or a signal's content may have once encoded: 2 MiB unless told otherwise.
     #[must_use]
     pub fn payload_bytes_max(mut self, bytes: usize) -> Self {
-        self.payload_bytes_max = bytes;
+        self.settings.payload_bytes_max = bytes;
         self
     }
 
@@ -240,7 +272,7 @@ impl ClientBuilder {
     /// told otherwise. It asks for all awaited runs of the process at once, and nothing when none is awaited.
     #[must_use]
     pub fn poll_interval(mut self, interval: Duration) -> Self {
-        self.poll_interval = interval;
+        self.settings.poll_interval = interval;
         self
     }
 
@@ -256,16 +288,15 @@ impl ClientBuilder {
     /// # Errors
     /// [`Error::is_invalid`] for a setting that cannot be, or outside of a tokio runtime if no host was given.
     pub fn build(mut self) -> Result<Client, Error> {
-        check_name("queue name", &self.queue)?;
-        if !(1..=ShardId::COUNT).contains(&self.queue_shards) {
+        let Settings { queue, queue_shards, poll_interval, .. } = &self.settings;
+        check_name("queue name", queue)?;
+        if !(1..=ShardId::COUNT).contains(queue_shards) {
             return Err(Error::invalid(format!(
-                "queue `{}` cannot have {} shards; give it 1 to {}",
-                self.queue,
-                self.queue_shards,
+                "queue `{queue}` cannot have {queue_shards} shards; give it 1 to {}",
                 ShardId::COUNT
             )));
         }
-        if self.poll_interval.is_zero() {
+        if poll_interval.is_zero() {
             return Err(Error::invalid(
                 "the poll interval is zero; a client that polls without a pause would keep \
                  the store busy, so give it some milliseconds at least",
@@ -285,6 +316,6 @@ impl ClientBuilder {
     }
 
     fn finish(self, host: Arc<dyn Host>) -> Client {
-        Client { shared: Arc::new(Shared::new(self, host)) }
+        Client { shared: Arc::new(Shared::new(self.store, host, self.settings)) }
     }
 }

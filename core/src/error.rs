@@ -7,6 +7,7 @@ use std::time::Duration;
 pub use crate::data::divergence::Divergence;
 pub use crate::data::failure::Failure;
 use crate::data::id::{InvalidId, RunId};
+use crate::data::name::Name;
 pub use crate::data::outcome::Uncompensated;
 use crate::data::payload::PayloadError;
 use crate::store::error::StoreError;
@@ -33,7 +34,7 @@ enum Kind {
 
 #[derive(Debug)]
 struct KeyConflict {
-    workflow: &'static str,
+    workflow: Name,
     key: String,
     run: RunId,
     /// What differs: the input, or a digest of the caller's own.
@@ -64,7 +65,7 @@ impl Error {
     }
 
     pub(crate) fn key_conflict(
-        workflow: &'static str,
+        workflow: Name,
         key: String,
         compared: &'static str,
         run: RunId,

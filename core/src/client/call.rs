@@ -10,7 +10,6 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::client::ClientBuilder;
 use crate::client::batch::Batcher;
 use crate::client::info::RunInfo;
 use crate::client::outcomes::Outcomes;
@@ -56,16 +55,23 @@ impl Shards {
     }
 }
 
+/// What a client is configured with.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) queue: String,
+    pub(super) queue_shards: u16,
+    pub(super) payload_bytes_max: usize,
+    pub(super) poll_interval: Duration,
+}
+
 /// What all clones of a client share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) host: Arc<dyn Host>,
-    pub(crate) queue_name: String,
+    pub(super) settings: Settings,
     pub(crate) outcomes: Arc<Outcomes>,
     batcher: Arc<Batcher>,
-    queue_shards: u16,
-    payload_bytes_max: usize,
     clock: StoreClock,
     /// Where workers of this process take starts, if the store knows them.
     pub(super) switchboard: Option<Switchboard>,
@@ -76,18 +82,15 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(builder: ClientBuilder, host: Arc<dyn Host>) -> Self {
-        let outcomes = Outcomes::new(Arc::clone(&builder.store), Arc::clone(&host), builder.poll_interval);
-        let batcher = Batcher::new(Arc::clone(&builder.store), Arc::clone(&host));
+    pub(super) fn new(store: Arc<dyn Store>, host: Arc<dyn Host>, settings: Settings) -> Self {
+        let outcomes = Outcomes::new(Arc::clone(&store), Arc::clone(&host), settings.poll_interval);
         Self {
-            batcher,
-            switchboard: builder.store.switchboard(),
-            store: builder.store,
+            batcher: Batcher::new(Arc::clone(&store), Arc::clone(&host)),
+            switchboard: store.switchboard(),
+            store,
             host,
-            queue_name: builder.queue,
+            settings,
             outcomes: Arc::new(outcomes),
-            queue_shards: builder.queue_shards,
-            payload_bytes_max: builder.payload_bytes_max,
             clock: StoreClock::default(),
             shards: Mutex::default(),
             queue_asked: tokio::sync::Mutex::default(),
@@ -165,7 +168,7 @@ impl Shared {
         if let Some(known) = self.shards_known() {
             return Ok(known);
         }
-        let queue = self.retry(|| self.store.queue(&self.queue_name, self.queue_shards)).await?;
+        let queue = self.retry(|| self.store.queue(&self.settings.queue, self.settings.queue_shards)).await?;
         if queue.shard_count == 0 {
             let reason = format!("queue `{}` has no shards: give it some, or drop it", queue.name);
             return Err(StoreError::corrupt(reason).into());
@@ -187,15 +190,25 @@ impl Shared {
     }
 
     /// Encodes user data that can be read back, within the limit.
-    pub(crate) fn encode<T: Serialize + DeserializeOwned>(
+    pub(super) fn encode<T: Serialize + DeserializeOwned>(
         &self,
         what: &str,
         value: &T,
     ) -> Result<Payload, Error> {
         let payload = Payload::encode_readable(value).map_err(|error| Error::payload(what, error))?;
+        self.check_size(what, payload)
+    }
+
+    /// A payload that the caller made, if it can be read and is within the limit.
+    pub(super) fn check_payload(&self, what: &str, payload: Payload) -> Result<Payload, Error> {
+        payload.check_readable().map_err(|error| Error::payload(what, error))?;
+        self.check_size(what, payload)
+    }
+
+    fn check_size(&self, what: &str, payload: Payload) -> Result<Payload, Error> {
         let bytes = payload.bytes().len();
-        if bytes > self.payload_bytes_max {
-            return Err(Error::invalid(payload_too_large(&what, bytes, self.payload_bytes_max)));
+        if bytes > self.settings.payload_bytes_max {
+            return Err(Error::invalid(payload_too_large(&what, bytes, self.settings.payload_bytes_max)));
         }
         Ok(payload)
     }

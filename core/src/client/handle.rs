@@ -16,6 +16,7 @@ use crate::client::call::Shared as ClientShared;
 use crate::client::closed::terminal_event;
 use crate::client::info::{RunInfo, RunStatus};
 use crate::client::message::{CancelRun, SendSignal, TerminateRun};
+use crate::client::run_type::RunType;
 use crate::data::id::RunId;
 use crate::data::limits;
 use crate::error::Error;
@@ -24,10 +25,9 @@ use crate::history::event::HistoryEvent;
 use crate::log::event::Event;
 use crate::store::append::ClosedRun;
 use crate::store::error::StoreError;
-use crate::workflow::Workflow;
 use crate::workflow::signal::Signal;
 
-/// A run of workflow `W`, wherever it is executed. Cheap to clone, and as good in another process: keep the
+/// A run of workflow `W`, or of any ([`Untyped`](crate::client::run_type::Untyped)), wherever it is executed. Cheap to clone, and as good in another process: keep the
 /// [`RunId`] and use [`Client::handle`](crate::client::Client::handle).
 ///
 /// ```
@@ -41,7 +41,7 @@ use crate::workflow::signal::Signal;
 ///     }
 /// }
 /// ```
-pub struct RunHandle<W: Workflow> {
+pub struct RunHandle<W: RunType> {
     shared: Arc<ClientShared>,
     run: RunId,
     existing: bool,
@@ -53,7 +53,7 @@ pub struct RunHandle<W: Workflow> {
     workflow: PhantomData<fn() -> W>,
 }
 
-impl<W: Workflow> RunHandle<W> {
+impl<W: RunType> RunHandle<W> {
     pub(crate) fn unchecked(shared: Arc<ClientShared>, run: RunId) -> Self {
         Self { shared, run, existing: false, known: false, closed: None, workflow: PhantomData }
     }
@@ -93,8 +93,8 @@ impl<W: Workflow> RunHandle<W> {
     ///
     /// # Errors
     /// See [`SendSignal`].
-    pub fn signal<T: Serialize + DeserializeOwned>(&self, signal: Signal<T>, content: T) -> SendSignal<T> {
-        SendSignal::new(Arc::clone(&self.shared), self.run, signal, content)
+    pub fn signal<T: Serialize + DeserializeOwned>(&self, signal: Signal<T>, content: T) -> SendSignal {
+        SendSignal::typed(Arc::clone(&self.shared), self.run, signal, &content)
     }
 
     /// Asks the run to cancel itself, when the returned builder is awaited: all that its workflow waits for
@@ -172,24 +172,22 @@ impl<W: Workflow> RunHandle<W> {
     }
 
     fn check_workflow(&self, found: &str) -> Result<(), Error> {
-        if found == W::NAME {
-            return Ok(());
+        match W::WORKFLOW {
+            Some(expected) if found != expected => Err(Error::invalid(format!(
+                "run {} is a run of workflow `{found}`, and the handle is one of workflow `{expected}`; make the \
+                 handle with the type of `{found}`",
+                self.run
+            ))),
+            Some(_) | None => Ok(()),
         }
-        Err(Error::invalid(format!(
-            "run {} is a run of workflow `{found}`, and the handle is one of workflow `{}`; make the handle with \
-             the type of `{found}`",
-            self.run,
-            W::NAME
-        )))
     }
 
     fn read_result(&self, closed: &ClosedRun) -> Result<W::Output, Error> {
         match terminal_event(closed)? {
-            Event::RunCompleted { result } => result.decode().map_err(|error| {
+            Event::RunCompleted { result } => W::decode(&result).map_err(|error| {
                 let what = format!(
                     "run {} of workflow `{}` completed, but its result is not of the workflow's output type",
-                    self.run,
-                    W::NAME
+                    self.run, closed.workflow
                 );
                 Error::payload(what, error)
             }),
@@ -210,17 +208,17 @@ impl<W: Workflow> RunHandle<W> {
     }
 }
 
-impl<W: Workflow> Clone for RunHandle<W> {
+impl<W: RunType> Clone for RunHandle<W> {
     fn clone(&self) -> Self {
         let (shared, closed) = (Arc::clone(&self.shared), self.closed.clone());
         Self { shared, closed, workflow: PhantomData, ..*self }
     }
 }
 
-impl<W: Workflow> fmt::Debug for RunHandle<W> {
+impl<W: RunType> fmt::Debug for RunHandle<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RunHandle")
-            .field("workflow", &W::NAME)
+            .field("workflow", &W::WORKFLOW)
             .field("run", &self.run)
             .field("existing", &self.existing)
             .finish_non_exhaustive()
@@ -239,12 +237,12 @@ impl<W: Workflow> fmt::Debug for RunHandle<W> {
 ///   committed.
 /// * [`Error::is_invalid`]: it is a run of another workflow.
 #[must_use = "a result is waited for when it is awaited"]
-pub struct AwaitResult<W: Workflow> {
+pub struct AwaitResult<W: RunType> {
     handle: RunHandle<W>,
     timeout: Option<Duration>,
 }
 
-impl<W: Workflow> AwaitResult<W> {
+impl<W: RunType> AwaitResult<W> {
     /// Gives up after that time, with an error that [`Error::is_timeout`] tells apart. The run goes on.
     pub fn timeout(mut self, time: Duration) -> Self {
         self.timeout = Some(time);
@@ -272,7 +270,7 @@ impl<W: Workflow> AwaitResult<W> {
     }
 }
 
-impl<W: Workflow> IntoFuture for AwaitResult<W> {
+impl<W: RunType> IntoFuture for AwaitResult<W> {
     type Output = Result<W::Output, Error>;
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
@@ -284,7 +282,7 @@ impl<W: Workflow> IntoFuture for AwaitResult<W> {
     }
 }
 
-impl<W: Workflow> fmt::Debug for AwaitResult<W> {
+impl<W: RunType> fmt::Debug for AwaitResult<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AwaitResult").field("handle", &self.handle).field("timeout", &self.timeout).finish()
     }

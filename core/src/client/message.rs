@@ -14,6 +14,7 @@ use crate::client::request::{Prepared, Request, awaitable};
 use crate::data::id::{MessageId, RunId};
 use crate::data::limits;
 use crate::data::name::Name;
+use crate::data::payload::Payload;
 use crate::error::Error;
 use crate::log::message::Message;
 use crate::log::wire;
@@ -33,16 +34,28 @@ use crate::workflow::signal::Signal;
 /// * [`Error::is_run_over`], [`Error::is_unknown_run`]: nothing was sent.
 /// * [`Error::is_unavailable`]: whether it was sent is not known. A signal with a key may be repeated.
 #[must_use = "a signal is sent when it is awaited"]
-pub struct SendSignal<T> {
+pub struct SendSignal {
     shared: Arc<Shared>,
     run: RunId,
-    signal: Signal<T>,
-    content: T,
+    signal: Name,
+    content: Result<Payload, Error>,
     key: Option<String>,
 }
 
-impl<T: Serialize + DeserializeOwned> SendSignal<T> {
-    pub(crate) fn new(shared: Arc<Shared>, run: RunId, signal: Signal<T>, content: T) -> Self {
+impl SendSignal {
+    pub(super) fn typed<T: Serialize + DeserializeOwned>(
+        shared: Arc<Shared>,
+        run: RunId,
+        signal: Signal<T>,
+        content: &T,
+    ) -> Self {
+        let signal = Name::from_static(signal.name());
+        let content = shared.encode(&content_of(&signal), content);
+        Self { shared, run, signal, content, key: None }
+    }
+
+    pub(super) fn named(shared: Arc<Shared>, run: RunId, signal: Name, content: Payload) -> Self {
+        let content = shared.check_payload(&content_of(&signal), content);
         Self { shared, run, signal, content, key: None }
     }
 
@@ -53,33 +66,34 @@ impl<T: Serialize + DeserializeOwned> SendSignal<T> {
         self
     }
 
-    fn check(&self) -> Result<Submission, Error> {
-        let name = self.signal.name();
-        check_name("signal", name)?;
+    fn check(self) -> Result<Submission, Error> {
+        check_name("signal", &self.signal)?;
         if let Some(key) = &self.key {
             check_name("key", key)?;
         }
-        let payload = self.shared.encode(&format!("the content of signal `{name}`"), &self.content)?;
         let message = match &self.key {
-            Some(key) => keyed_message(self.run, name, key),
+            Some(key) => keyed_message(self.run, &self.signal, key),
             None => random_message(&self.shared),
         };
-        let body = Message::Signal { signal: Name::from_static(name), payload, key: self.key.clone() };
+        let body = Message::Signal { signal: self.signal, payload: self.content?, key: self.key };
         Ok(submission(message, self.run, &body))
     }
 }
 
-impl<T: Serialize + DeserializeOwned> Request for SendSignal<T> {
+fn content_of(signal: &Name) -> String {
+    format!("the content of signal `{signal}`")
+}
+
+impl Request for SendSignal {
     type Answer = ();
 
     fn prepare(self) -> BoxFuture<'static, Result<Prepared<()>, Error>> {
-        // Encoded before the first await: the content need not be `Send`.
-        let (checked, is_keyed) = (self.check(), self.key.is_some());
-        prepared(self.shared, checked, is_keyed)
+        let (shared, is_keyed) = (Arc::clone(&self.shared), self.key.is_some());
+        prepared(shared, self.check(), is_keyed)
     }
 }
 
-awaitable!(SendSignal<T: Serialize | DeserializeOwned>, (), |()| ());
+awaitable!(SendSignal, ());
 
 /// A request to cancel: await it, and it is durable. The run decides when it follows.
 ///
@@ -117,7 +131,7 @@ impl Request for CancelRun {
     }
 }
 
-awaitable!(CancelRun, (), |()| ());
+awaitable!(CancelRun, ());
 
 /// The end of a run without asking its code: await it, and it is durable. Compensations are left out, and named.
 ///
@@ -149,7 +163,7 @@ impl Request for TerminateRun {
     }
 }
 
-awaitable!(TerminateRun, (), |()| ());
+awaitable!(TerminateRun, ());
 
 fn prepared(
     shared: Arc<Shared>,
@@ -204,7 +218,7 @@ fn random_message(shared: &Shared) -> MessageId {
     MessageId::from_u128(u128::from(shared.host.random()) << 64 | u128::from(shared.host.random()))
 }
 
-impl<T> fmt::Debug for SendSignal<T> {
+impl fmt::Debug for SendSignal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SendSignal")
             .field("run", &self.run)

@@ -124,15 +124,15 @@ impl<T> fmt::Debug for Prepared<T> {
 
 /// Makes a request awaitable: prepared and submitted by the client itself.
 macro_rules! awaitable {
-    ($request:ident $(<$parameter:ident: $($bound:path)|+>)?, $answer:ty, $($then:tt)+) => {
-        impl $(<$parameter: $($bound +)+>)? std::future::IntoFuture for $request $(<$parameter>)? {
+    ($request:ident, $answer:ty) => {
+        impl std::future::IntoFuture for $request {
             type Output = Result<$answer, crate::error::Error>;
             type IntoFuture = futures::future::BoxFuture<'static, Self::Output>;
 
             fn into_future(self) -> Self::IntoFuture {
                 let shared = std::sync::Arc::clone(&self.shared);
                 let prepared = crate::client::request::Request::prepare(self);
-                Box::pin(async move { shared.submit(prepared.await?).await.map($($then)+) })
+                Box::pin(async move { shared.submit(prepared.await?).await })
             }
         }
     };

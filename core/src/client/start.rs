@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::IntoFuture;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use tokio::sync::oneshot;
 use crate::client::call::{Shards, Shared};
 use crate::client::handle::RunHandle;
 use crate::client::request::{Prepared, Request};
+use crate::client::run_type::{RunType, Untyped};
 use crate::data::id::{MessageId, RunId, ShardId};
 use crate::data::limits;
 use crate::data::name::Name;
@@ -60,11 +62,13 @@ use crate::workflow::registry::check_name;
 ///   PostgreSQL store. The error names the transaction. Repeat the start when it has ended.
 /// * [`Error::is_unavailable`]: whether the run was started is not known. A start with a key may be repeated.
 #[must_use = "a start does nothing until it is awaited"]
-pub struct StartRun<W: Workflow> {
-    pub(super) shared: Arc<Shared>,
-    input: W::Input,
+pub struct StartRun<W: RunType> {
+    shared: Arc<Shared>,
+    workflow: Name,
+    input: Result<Payload, Error>,
     key: Option<Key>,
     begin: Begin,
+    of: PhantomData<fn() -> W>,
 }
 
 /// An idempotency key, and what must be equal for two starts with it to be the same.
@@ -90,9 +94,21 @@ enum Begin {
 }
 
 impl<W: Workflow> StartRun<W> {
-    pub(super) fn new(shared: Arc<Shared>, input: W::Input) -> Self {
-        Self { shared, input, key: None, begin: Begin::AtOnce }
+    pub(super) fn typed(shared: Arc<Shared>, input: &W::Input) -> Self {
+        let workflow = Name::from_static(W::NAME);
+        let input = shared.encode(&input_of(&workflow), input);
+        Self { shared, workflow, input, key: None, begin: Begin::AtOnce, of: PhantomData }
     }
+}
+
+impl StartRun<Untyped> {
+    pub(super) fn named(shared: Arc<Shared>, workflow: Name, input: Payload) -> Self {
+        let input = shared.check_payload(&input_of(&workflow), input);
+        Self { shared, workflow, input, key: None, begin: Begin::AtOnce, of: PhantomData }
+    }
+}
+
+impl<W: RunType> StartRun<W> {
 
     /// The start's idempotency key, unique per workflow for as long as the run is retained. A second start with
     /// the same key and the same input gives a handle of the first one's run; with another input it is an error
@@ -138,27 +154,27 @@ impl<W: Workflow> StartRun<W> {
     }
 
     /// What is known without the store.
-    fn check(&self) -> Result<Checked, Error> {
-        check_name("workflow", W::NAME)?;
+    fn check(self) -> Result<Checked, Error> {
+        check_name("workflow", &self.workflow)?;
         if let Some(key) = &self.key {
             check_name("key", &key.text)?;
         }
-        self.begin.check(W::NAME)?;
-        let what = format!("the input of workflow `{}`", W::NAME);
-        let input = self.shared.encode(&what, &self.input)?;
-        let key = self.key.clone();
-        Ok(Checked { workflow: W::NAME, input, key, begin: self.begin })
+        self.begin.check(&self.workflow)?;
+        Ok(Checked { workflow: self.workflow, input: self.input?, key: self.key, begin: self.begin })
     }
 }
 
-impl<W: Workflow> Request for StartRun<W> {
+fn input_of(workflow: &Name) -> String {
+    format!("the input of workflow `{workflow}`")
+}
+
+impl<W: RunType> Request for StartRun<W> {
     /// A handle that does not take the run for granted: the transaction may be rolled back.
     type Answer = RunHandle<W>;
 
     fn prepare(self) -> BoxFuture<'static, Result<Prepared<RunHandle<W>>, Error>> {
-        // Encoded before the first await: the input need not be `Send`.
+        let shared = Arc::clone(&self.shared);
         let checked = self.check();
-        let shared = self.shared;
         Box::pin(async move {
             let (shards, now) = shared.shards().await?;
             let placed = checked?.place(shards, now, |_| None, shared.host.random())?;
@@ -167,13 +183,13 @@ impl<W: Workflow> Request for StartRun<W> {
     }
 }
 
-impl<W: Workflow> IntoFuture for StartRun<W> {
+impl<W: RunType> IntoFuture for StartRun<W> {
     type Output = Result<RunHandle<W>, Error>;
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
+        let shared = Arc::clone(&self.shared);
         let checked = self.check();
-        let shared = self.shared;
         Box::pin(async move {
             let checked = checked?;
             let (shards, now) = shared.shards().await?;
@@ -230,7 +246,7 @@ impl Begin {
 
 /// A start that may be sent.
 struct Checked {
-    workflow: &'static str,
+    workflow: Name,
     input: Payload,
     key: Option<Key>,
     begin: Begin,
@@ -245,7 +261,7 @@ impl Checked {
         nearest: impl Fn(ShardId) -> Option<ShardId>,
         random: u64,
     ) -> Result<Placed, Error> {
-        let start_at = self.begin.at(self.workflow, now)?;
+        let start_at = self.begin.at(&self.workflow, now)?;
         // A key always leads to the same shard, so that two starts with it meet there.
         let wanted = shards.nth(self.key.as_ref().map_or(random, |key| key_prefix(&key.text)));
         let local = if self.key.is_none() { nearest(wanted) } else { None };
@@ -271,7 +287,7 @@ impl Placed {
         let (closed, is_closed) = oneshot::channel();
         shared.switchboard.as_ref()?.start(LocalStart {
             run: self.run,
-            workflow: Name::from_static(self.start.workflow),
+            workflow: self.start.workflow.clone(),
             input: self.start.input.clone(),
             start_at: self.start_at,
             accepted,
@@ -285,16 +301,16 @@ impl Placed {
     }
 
     /// The start as a submission.
-    fn prepared<W: Workflow>(self, shared: Arc<Shared>, repeated: bool) -> Prepared<RunHandle<W>> {
+    fn prepared<W: RunType>(self, shared: Arc<Shared>, repeated: bool) -> Prepared<RunHandle<W>> {
         let Self { run, start_at, start: Checked { workflow, input, key, .. }, .. } = self;
         let key_text = key.as_ref().map(|key| key.text.clone());
         let opens = NewRun {
-            workflow: workflow.to_owned(),
+            workflow: workflow.to_string(),
             key: key_text.clone(),
             input_digest: key.as_ref().and_then(|key| key.compared.digest(&input)),
         };
         let message = Message::Start {
-            workflow: Name::from_static(workflow),
+            workflow: workflow.clone(),
             input,
             key: key_text,
             start_at,
@@ -364,10 +380,10 @@ fn key_prefix(key: &str) -> u64 {
     digest[..8].iter().fold(0, |prefix, byte| prefix << 8 | u64::from(*byte))
 }
 
-impl<W: Workflow> fmt::Debug for StartRun<W> {
+impl<W: RunType> fmt::Debug for StartRun<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StartRun")
-            .field("workflow", &W::NAME)
+            .field("workflow", &self.workflow)
             .field("key", &self.key)
             .field("begin", &self.begin)
             .finish_non_exhaustive()

@@ -100,7 +100,7 @@ impl Payload {
     /// `f64` and a text an id, as the type wants it.
     ///
     /// ```
-    /// use pgworkflows::Payload;
+    /// use pgworkflows::payload::Payload;
     ///
     /// let payload = Payload::from_json(r#"{"customer": "Acme", "discount": 5}"#)?;
     ///
@@ -114,7 +114,7 @@ impl Payload {
     ///
     /// let error = Payload::from_json("[1, 2").unwrap_err();
     /// assert!(error.to_string().contains("line 1 column 6"));
-    /// # Ok::<(), pgworkflows::PayloadError>(())
+    /// # Ok::<(), pgworkflows::payload::PayloadError>(())
     /// ```
     ///
     /// # Errors
@@ -129,11 +129,11 @@ impl Payload {
     /// bytes a list of numbers, integers beyond 64 bits a text, and a float that is no number `null`.
     ///
     /// ```
-    /// use pgworkflows::Payload;
+    /// use pgworkflows::payload::Payload;
     ///
     /// let payload = Payload::encode(&("Acme", 3, [Some(0.5), None]))?;
     /// assert_eq!(payload.to_json()?.to_string(), r#"["Acme",3,[0.5,null]]"#);
-    /// # Ok::<(), pgworkflows::PayloadError>(())
+    /// # Ok::<(), pgworkflows::payload::PayloadError>(())
     /// ```
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! What PgWorkflows promises, one test per promise, on every store. Each file lists its promises at its top; a
 //! promise is an `async fn` that gets a bed: a store of its own, a client, and workers to stop or kill.
 
+mod json;
 mod starts;
 
 mod fan_out;

@@ -87,6 +87,35 @@ async fn key_decides_the_shard_and_input_the_digest() {
 }
 
 #[tokio::test]
+async fn start_and_signal_by_name_send_their_payload_as_it_is() {
+    let World { client, store, .. } = world();
+    let json = |text: &str| Payload::from_json(text).unwrap();
+    let run = client.start_named("farewell", json(r#"{"to": "Ada"}"#)).key("ada").await.unwrap();
+    let Message::Start { workflow, input, .. } = last_message(&store) else { panic!("no start") };
+    assert_eq!((workflow.as_str(), input), ("farewell", json(r#"{"to": "Ada"}"#)));
+    let opens = store.state().submitted[0].opens.clone().unwrap();
+    let typed = Payload::encode(&BTreeMap::from([("to", "Ada")])).unwrap();
+    assert_eq!((opens.workflow.as_str(), opens.input_digest), ("farewell", Some(typed.canonical_digest())));
+    client.signal_named(run.run_id(), "wave", json("3")).await.unwrap();
+    let Message::Signal { signal, payload, .. } = last_message(&store) else { panic!("no signal") };
+    assert_eq!((signal.as_str(), payload), ("wave", json("3")));
+}
+
+#[tokio::test]
+async fn start_and_signal_by_name_are_checked_as_typed_ones_are() {
+    let world = world();
+    let (client, run) = (&world.client, some_run(1));
+    let long = || Payload::from_json(format!("{:?}", "x".repeat(100))).unwrap();
+    let error = refused(&world, client.start_named("farewell", long()).await);
+    assert!(error.contains("the input of workflow `farewell` has 102 bytes, and the limit is 100"), "{error}");
+    let error = refused(&world, client.signal_named(run, "wave", long()).await);
+    assert!(error.contains("the content of signal `wave` has 102 bytes"), "{error}");
+    let one = || Payload::encode(&1).unwrap();
+    assert!(refused(&world, client.start_named("", one()).await).contains("workflow"));
+    assert!(refused(&world, client.signal_named(run, "a\nb", one()).await).contains("control character"));
+}
+
+#[tokio::test]
 async fn start_that_is_not_answered_is_sent_again_unchanged() {
     let World { client, store, host } = world();
     for _ in 0..3 {

@@ -8,12 +8,12 @@ pub(crate) mod handle;
 pub(crate) mod info;
 pub(crate) mod list;
 pub(crate) mod message;
-pub(crate) mod outcomes;
 pub(crate) mod request;
 pub(crate) mod run_type;
 pub(crate) mod start;
 #[cfg(test)]
 mod tests;
+pub(crate) mod watcher;
 
 use std::fmt;
 use std::sync::Arc;

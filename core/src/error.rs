@@ -64,12 +64,7 @@ impl Error {
         Self(Box::new(Kind::RunOver(run)))
     }
 
-    pub(crate) fn key_conflict(
-        workflow: Name,
-        key: String,
-        compared: &'static str,
-        run: RunId,
-    ) -> Self {
+    pub(crate) fn key_conflict(workflow: Name, key: String, compared: &'static str, run: RunId) -> Self {
         let conflict = KeyConflict { workflow, key, run, compared, differences: Vec::new() };
         Self(Box::new(Kind::KeyConflict(conflict)))
     }

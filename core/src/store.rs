@@ -13,6 +13,7 @@ pub(crate) mod inbox;
 pub(crate) mod lease;
 pub(crate) mod query;
 pub(crate) mod switchboard;
+pub(crate) mod watch;
 
 use std::any::Any;
 use std::fmt;
@@ -35,6 +36,7 @@ pub use self::lease::{
 };
 pub use self::query::{RunDescription, RunFilter, RunPage, StoreQuery, Undelivered};
 pub use self::switchboard::Switchboard;
+pub use self::watch::{Notice, Topic, Watch, Watched, What};
 use crate::data::id::{RunId, ShardId};
 use crate::data::time::Timestamp;
 
@@ -70,8 +72,8 @@ pub trait Store: Any + fmt::Debug + Send + Sync + 'static {
     /// [`StoreError::Held`] if an open transaction holds the key of a start and does not end soon.
     async fn submit(&self, submissions: &[Submission]) -> Result<Vec<Submitted>, StoreError>;
 
-    /// Those of `runs` that are over.
-    async fn closed(&self, runs: &[RunId]) -> Result<Vec<ClosedRun>, StoreError>;
+    /// Which of the topics have come about so far. It does not wait for the others.
+    async fn watch(&self, watch: &Watch) -> Result<Watched, StoreError>;
 
     /// Hints of what other sessions did. Every hint may be lost: whoever listens polls as well.
     fn hints(&self) -> broadcast::Receiver<Hint>;
@@ -105,8 +107,8 @@ impl<S: Store + ?Sized> Store for Arc<S> {
         (**self).submit(submissions).await
     }
 
-    async fn closed(&self, runs: &[RunId]) -> Result<Vec<ClosedRun>, StoreError> {
-        (**self).closed(runs).await
+    async fn watch(&self, watch: &Watch) -> Result<Watched, StoreError> {
+        (**self).watch(watch).await
     }
 
     fn hints(&self) -> broadcast::Receiver<Hint> {
@@ -192,8 +194,8 @@ pub struct Queue {
 pub enum Hint {
     /// The shard has a new message.
     Mail(ShardId),
-    /// A run of the shard is over.
-    Closed(ShardId),
+    /// Something that clients may wait for came about for a run of the shard: there is a [`Notice`].
+    Notice(ShardId),
     /// Shards were freed.
     Released,
     /// Hints may have been lost: look at everything.

@@ -22,7 +22,7 @@ use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{EventSeq, RunId};
 use pgworkflows_core::store::{
     Append, Claim, Due, Hint, InboxRead, Load, Release, RunFilter, RunPage, StoreError, Submission, Tick,
-    Unparked,
+    Unparked, Watch,
 };
 
 pub(crate) use self::bytes::Carries;
@@ -95,7 +95,7 @@ pub enum Call<'a> {
     Session,
     Queue { name: &'a str, shards: u16 },
     Submit(&'a [Submission]),
-    Closed(&'a [RunId]),
+    Watch(&'a Watch),
     Claim(&'a Claim),
     Tick(&'a Tick),
     Append(&'a Append),
@@ -121,7 +121,7 @@ impl Call<'_> {
             | Self::Append(_)
             | Self::Release(_) => true,
             Self::Session
-            | Self::Closed(_)
+            | Self::Watch(_)
             | Self::ReadInbox(_)
             | Self::Unparked(_)
             | Self::Load(_)

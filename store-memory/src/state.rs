@@ -177,7 +177,7 @@ impl State {
     }
 
     /// Keeps facts from now on, until they are taken.
-    pub(crate) fn watch(&mut self) {
+    pub(crate) fn keep_facts(&mut self) {
         self.facts.watched = true;
     }
 

@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{EventSeq, RunId};
 use pgworkflows_core::store::{
-    ClosedRun, EventRecord, Hint, Queue, RunDescription, RunFilter, RunPage, Session, Store, StoreError,
-    StoreQuery, Submission, Submitted, Switchboard,
+    EventRecord, Hint, Queue, RunDescription, RunFilter, RunPage, Session, Store, StoreError, StoreQuery,
+    Submission, Submitted, Switchboard, Watch, Watched,
 };
 use tokio::sync::{Notify, broadcast};
 
@@ -76,7 +76,7 @@ impl MemoryStore {
     fn make(clock: Arc<dyn Clock>, faults: Option<Arc<dyn Faults>>) -> Self {
         let mut state = State::default();
         if faults.is_some() {
-            state.watch();
+            state.keep_facts();
         }
         Self(Arc::new(Inner {
             state: Mutex::new(state),
@@ -226,8 +226,8 @@ impl Store for MemoryStore {
         self.acknowledge(None, call, answer).await
     }
 
-    async fn closed(&self, runs: &[RunId]) -> Result<Vec<ClosedRun>, StoreError> {
-        self.call(None, Call::Closed(runs), |state, _| Ok(state.closed(runs))).await
+    async fn watch(&self, watch: &Watch) -> Result<Watched, StoreError> {
+        self.call(None, Call::Watch(watch), |state, _| Ok(state.watch(watch))).await
     }
 
     fn hints(&self) -> broadcast::Receiver<Hint> {

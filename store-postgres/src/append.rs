@@ -121,7 +121,7 @@ pub(crate) async fn append(session: &mut PostgresSession, append: &Append) -> Re
 fn hints(append: &Append) -> impl Iterator<Item = Hint> {
     let closed: BTreeSet<_> = append.closed.iter().map(|closed| closed.run.shard()).collect();
     let mail: BTreeSet<_> = append.sent.iter().map(|message| message.run.shard()).collect();
-    closed.into_iter().map(Hint::Closed).chain(mail.into_iter().map(Hint::Mail))
+    closed.into_iter().map(Hint::Notice).chain(mail.into_iter().map(Hint::Mail))
 }
 
 /// Our own bugs are found before they reach the log: numbers follow one another without a gap.

@@ -231,7 +231,7 @@ fn backoff() -> impl Iterator<Item = Duration> {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Ring {
     Mail(ShardId),
-    Closed(ShardId),
+    Notice(ShardId),
     Released,
 }
 
@@ -239,7 +239,7 @@ impl Ring {
     fn new(hint: Hint) -> Option<Self> {
         match hint {
             Hint::Mail(shard) => Some(Self::Mail(shard)),
-            Hint::Closed(shard) => Some(Self::Closed(shard)),
+            Hint::Notice(shard) => Some(Self::Notice(shard)),
             Hint::Released => Some(Self::Released),
             // That something was missed is everybody's own business.
             Hint::Missed => None,
@@ -247,21 +247,21 @@ impl Ring {
     }
 }
 
-/// One payload for many rings: `mail 1,2;closed 7;released`, or `all` where that would be too long.
+/// One payload for many rings: `mail 1,2;notice 7;released`, or `all` where that would be too long.
 fn write(rings: &BTreeSet<Ring>) -> String {
     let list = |word: &str, shards: Vec<String>| {
         (!shards.is_empty()).then(|| format!("{word} {}", shards.join(",")))
     };
     let mail = rings.iter().filter_map(|ring| match ring {
         Ring::Mail(shard) => Some(shard.to_string()),
-        Ring::Closed(_) | Ring::Released => None,
+        Ring::Notice(_) | Ring::Released => None,
     });
-    let closed = rings.iter().filter_map(|ring| match ring {
-        Ring::Closed(shard) => Some(shard.to_string()),
+    let notices = rings.iter().filter_map(|ring| match ring {
+        Ring::Notice(shard) => Some(shard.to_string()),
         Ring::Mail(_) | Ring::Released => None,
     });
     let released = rings.contains(&Ring::Released).then(|| "released".to_owned());
-    let words = [list("mail", mail.collect()), list("closed", closed.collect()), released];
+    let words = [list("mail", mail.collect()), list("notice", notices.collect()), released];
     let payload = words.into_iter().flatten().collect::<Vec<_>>().join(";");
     if payload.len() > PAYLOAD_BYTES_MAX { "all".to_owned() } else { payload }
 }
@@ -274,7 +274,7 @@ fn read(payload: &str) -> Vec<Hint> {
         };
         match word.split_once(' ') {
             Some(("mail", list)) => shards(list, Hint::Mail),
-            Some(("closed", list)) => shards(list, Hint::Closed),
+            Some(("notice", list)) => shards(list, Hint::Notice),
             None if word == "released" => Some(vec![Hint::Released]),
             _ => None,
         }
@@ -289,9 +289,9 @@ mod tests {
     #[test]
     fn a_payload_says_what_was_rung() {
         let shard = |number| ShardId::new(number).unwrap();
-        let hints = [Hint::Mail(shard(1)), Hint::Mail(shard(4095)), Hint::Closed(shard(7)), Hint::Released];
+        let hints = [Hint::Mail(shard(1)), Hint::Mail(shard(4095)), Hint::Notice(shard(7)), Hint::Released];
         let rings = hints.into_iter().filter_map(Ring::new).collect();
-        assert_eq!(write(&rings), "mail 1,4095;closed 7;released");
+        assert_eq!(write(&rings), "mail 1,4095;notice 7;released");
         assert_eq!(read(&write(&rings)), hints);
     }
 

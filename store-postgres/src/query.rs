@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use pgworkflows_core::id::{EventSeq, RunId};
 use pgworkflows_core::store::{
-    Bodies, ClosedRun, EventRecord, OpenRow, RunDescription, RunFilter, RunPage, StoreError, StoreQuery,
-    Undelivered,
+    Bodies, ClosedRun, EventRecord, Notice, OpenRow, RunDescription, RunFilter, RunPage, StoreError,
+    StoreQuery, Topic, Undelivered, Watch, Watched, What,
 };
 use sqlx::postgres::{PgBindIterExt, PgRow};
 
@@ -14,14 +14,21 @@ use crate::PostgresStore;
 use crate::recover::event_record;
 use crate::store::Shared;
 use crate::values::{
-    Time, bytes, closed_status, closed_status_number, get, open_state, open_state_number, run_id, timestamp,
-    uuid,
+    Time, byte_count, bytes, closed_status, closed_status_number, get, open_state, open_state_number, run_id,
+    timestamp, uuid,
 };
 
+/// Of the runs that are over, as many as fit into so many bytes, and without its outcome the first that does not.
 pub(crate) const CLOSED: &str = "
-    select c.run_id, c.workflow, c.key, null::smallint as state, null::timestamptz as wake_at,
-           null::text as waiting_on, c.status, c.closed_at, c.outcome
-    from @schema@.closed($1) c
+    select c.run_id, c.workflow, c.key, c.status, c.closed_at,
+           case when c.number = 1 or c.before + c.bytes <= $2 then c.outcome end as outcome
+    from (
+        select c.*, pg_catalog.row_number() over runs as number,
+               pg_catalog.sum(c.bytes) over runs - c.bytes as before
+        from (select c.*, pg_catalog.octet_length(c.outcome) as bytes from @schema@.closed($1) c) c
+        window runs as (order by c.run_id rows unbounded preceding)
+    ) c
+    where c.number <= 2 or c.before <= $2
     order by c.run_id";
 
 /// One snapshot for both tables: a run that is just ending is in exactly one of them.
@@ -62,11 +69,19 @@ pub(crate) const HISTORY: &str = "
     select e.seq, e.position, e.name, e.at, e.body from @schema@.events e
     where e.run_id = $1 and e.seq > $2 order by e.seq limit $3";
 
-/// Those of the runs that are over.
-pub(crate) async fn closed(shared: &Shared, runs: &[RunId]) -> Result<Vec<ClosedRun>, StoreError> {
-    let query = shared.statements.closed.query().bind(runs.iter().copied().map(uuid).bind_iter());
-    let rows = shared.fetch(query).await?;
-    rows.iter().filter_map(|row| closed_run(row).transpose()).collect()
+/// Which of the topics have come about. One that is not known here does not come about here.
+pub(crate) async fn watch(shared: &Shared, watch: &Watch) -> Result<Watched, StoreError> {
+    let runs = watch.topics.iter().filter(|topic| topic.what == What::Closed).map(|topic| uuid(topic.run));
+    let query = shared.statements.closed.query().bind(runs.bind_iter()).bind(byte_count(watch.bytes));
+    let mut notices = Vec::new();
+    for row in &shared.fetch(query).await? {
+        if get::<Option<&[u8]>>(row, "outcome")?.is_none() {
+            let cut = Some(Topic { run: run_id(row, "run_id")?, what: What::Closed });
+            return Ok(Watched { notices, cut });
+        }
+        notices.extend(closed_run(row)?.map(Notice::Closed));
+    }
+    Ok(Watched { notices, cut: None })
 }
 
 #[async_trait]

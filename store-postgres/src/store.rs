@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pgworkflows_core::RunId;
 use pgworkflows_core::store::{
-    ClosedRun, Hint, Queue, Session, SessionsWanted, Store, StoreError, StoreQuery, Submission, Submitted,
-    Switchboard,
+    Hint, Queue, Session, SessionsWanted, Store, StoreError, StoreQuery, Submission, Submitted, Switchboard,
+    Watch, Watched,
 };
 use sqlx::Connection;
 use sqlx::pool::PoolConnection;
@@ -211,8 +210,8 @@ impl Store for PostgresStore {
         submit::submit(&self.shared, submissions).await
     }
 
-    async fn closed(&self, runs: &[RunId]) -> Result<Vec<ClosedRun>, StoreError> {
-        query::closed(&self.shared, runs).await
+    async fn watch(&self, watch: &Watch) -> Result<Watched, StoreError> {
+        query::watch(&self.shared, watch).await
     }
 
     fn hints(&self) -> broadcast::Receiver<Hint> {

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use async_trait::async_trait;
 use pgworkflows::RunId;
 use pgworkflows::store::{
-    Append, Appended, Claim, Claimed, ClosedRun, Due, DueRuns, Hint, InboxPage, InboxRead, Load, Loaded,
-    Queue, Release, Session, Store, StoreError, StoreQuery, Submission, Submitted, Tick, Ticked, Unparked,
+    Append, Appended, Claim, Claimed, Due, DueRuns, Hint, InboxPage, InboxRead, Load, Loaded, Queue, Release,
+    Session, Store, StoreError, StoreQuery, Submission, Submitted, Tick, Ticked, Unparked, Watch, Watched,
 };
 use tokio::sync::broadcast;
 
@@ -93,9 +93,9 @@ impl Store for FragileStore {
         self.store.submit(submissions).await
     }
 
-    async fn closed(&self, runs: &[RunId]) -> Result<Vec<ClosedRun>, StoreError> {
+    async fn watch(&self, watch: &Watch) -> Result<Watched, StoreError> {
         self.outage.pass()?;
-        self.store.closed(runs).await
+        self.store.watch(watch).await
     }
 
     fn hints(&self) -> broadcast::Receiver<Hint> {

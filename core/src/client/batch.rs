@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use crate::client::outcomes::same_error;
 use crate::data::limits;
 use crate::host::Host;
 use crate::store::Store;
@@ -74,7 +73,7 @@ impl Batcher {
         for (index, reply) in replies.into_iter().enumerate() {
             let answer = match &answers {
                 Ok(answers) => answer_at(answers, index),
-                Err(error) => Err(same_error(error)),
+                Err(error) => Err(error.repeated()),
             };
             // Nobody waits for an answer whose future was dropped.
             drop(reply.send(answer));

@@ -12,8 +12,8 @@ use serde::de::DeserializeOwned;
 
 use crate::client::batch::Batcher;
 use crate::client::info::RunInfo;
-use crate::client::outcomes::Outcomes;
 use crate::client::request::Prepared;
+use crate::client::watcher::Watcher;
 use crate::data::id::{EventSeq, RunId, ShardId};
 use crate::data::limits;
 use crate::data::payload::{Payload, payload_too_large};
@@ -70,7 +70,7 @@ pub(crate) struct Shared {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) host: Arc<dyn Host>,
     pub(super) settings: Settings,
-    pub(crate) outcomes: Arc<Outcomes>,
+    pub(super) watcher: Arc<Watcher>,
     batcher: Arc<Batcher>,
     clock: StoreClock,
     /// Where workers of this process take starts, if the store knows them.
@@ -83,14 +83,14 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(super) fn new(store: Arc<dyn Store>, host: Arc<dyn Host>, settings: Settings) -> Self {
-        let outcomes = Outcomes::new(Arc::clone(&store), Arc::clone(&host), settings.poll_interval);
+        let watcher = Watcher::new(Arc::clone(&store), Arc::clone(&host), settings.poll_interval);
         Self {
             batcher: Batcher::new(Arc::clone(&store), Arc::clone(&host)),
             switchboard: store.switchboard(),
             store,
             host,
             settings,
-            outcomes: Arc::new(outcomes),
+            watcher: Arc::new(watcher),
             clock: StoreClock::default(),
             shards: Mutex::default(),
             queue_asked: tokio::sync::Mutex::default(),

@@ -25,6 +25,7 @@ use crate::history::event::HistoryEvent;
 use crate::log::event::Event;
 use crate::store::append::ClosedRun;
 use crate::store::error::StoreError;
+use crate::store::watch::{Notice, Topic, What};
 use crate::workflow::signal::Signal;
 
 /// A run of workflow `W`, or of any ([`Untyped`](crate::client::run_type::Untyped)), wherever it is executed. Cheap to clone, and as good in another process: keep the
@@ -49,7 +50,7 @@ pub struct RunHandle<W: RunType> {
     /// is waited for, for it would never come.
     known: bool,
     /// Told by this process's own worker, if the run began here and does not leave its memory.
-    closed: Option<Shared<oneshot::Receiver<ClosedRun>>>,
+    closed: Option<Shared<oneshot::Receiver<Notice>>>,
     workflow: PhantomData<fn() -> W>,
 }
 
@@ -74,7 +75,7 @@ impl<W: RunType> RunHandle<W> {
     }
 
     /// The same handle of a run that began in this process, whose worker tells of its end.
-    pub(crate) fn told(mut self, closed: oneshot::Receiver<ClosedRun>) -> Self {
+    pub(crate) fn told(mut self, closed: oneshot::Receiver<Notice>) -> Self {
         self.closed = Some(closed.shared());
         self
     }
@@ -158,7 +159,7 @@ impl<W: RunType> RunHandle<W> {
 
     async fn closed(&self) -> Result<ClosedRun, Error> {
         if let Some(told) = &self.closed
-            && let Ok(closed) = told.clone().await
+            && let Ok(Notice::Closed(closed)) = told.clone().await
         {
             return Ok(closed);
         }
@@ -166,7 +167,8 @@ impl<W: RunType> RunHandle<W> {
             let info = self.shared.describe(self.run).await?;
             self.check_workflow(&info.workflow)?;
         }
-        let closed = self.shared.outcomes.wait(self.run).await?;
+        let topic = Topic { run: self.run, what: What::Closed };
+        let Notice::Closed(closed) = self.shared.watcher.wait(topic).await?;
         self.check_workflow(&closed.workflow)?;
         Ok(closed)
     }

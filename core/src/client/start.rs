@@ -24,10 +24,10 @@ use crate::error::Error;
 use crate::log::event::Event;
 use crate::log::message::{Flag, Message};
 use crate::log::wire;
-use crate::store::append::ClosedRun;
 use crate::store::error::StoreError;
 use crate::store::inbox::{NewRun, Submission, Submitted};
 use crate::store::switchboard::LocalStart;
+use crate::store::watch::Notice;
 use crate::workflow::Workflow;
 use crate::workflow::registry::check_name;
 
@@ -109,7 +109,6 @@ impl StartRun<Untyped> {
 }
 
 impl<W: RunType> StartRun<W> {
-
     /// The start's idempotency key, unique per workflow for as long as the run is retained. A second start with
     /// the same key and the same input gives a handle of the first one's run; with another input it is an error
     /// that names where the two differ.
@@ -118,6 +117,10 @@ impl<W: RunType> StartRun<W> {
     /// order, and so have those of a `HashSet`, a new one in every process: use a `BTreeSet` in the input, or say
     /// with [`StartRun::key_only`] or [`StartRun::key_with_digest`] what is to be compared instead. Each of the three
     /// replaces what was said before.
+    ///
+    /// An input in JSON and one from Rust are the same if their values are, whatever the whitespace and the form of
+    /// numbers. Bytes, 32-bit floats and maps whose keys are no texts are written differently by the two, and so count
+    /// as another input.
     pub fn key(self, key: impl Into<String>) -> Self {
         self.keyed(key, Compared::Input)
     }
@@ -282,7 +285,7 @@ struct Placed {
 impl Placed {
     /// Hands the start to the processor of this process. Answers when the run is in the log, with what will tell of
     /// its end; `None` if whether it is there is not known.
-    async fn hand_over(&self, shared: &Shared) -> Option<oneshot::Receiver<ClosedRun>> {
+    async fn hand_over(&self, shared: &Shared) -> Option<oneshot::Receiver<Notice>> {
         let (accepted, is_accepted) = oneshot::channel();
         let (closed, is_closed) = oneshot::channel();
         shared.switchboard.as_ref()?.start(LocalStart {

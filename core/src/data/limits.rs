@@ -69,7 +69,8 @@ pub(crate) const APPEND_BYTES_MAX: usize = 16 << 20;
 /// How many bytes may wait for an append before a processor takes no more messages in: 64 MiB.
 pub(crate) const OUTBOX_BYTES_MAX: usize = 64 << 20;
 
-/// How many bytes a page of the inbox has at most, and the part of the histories that is loaded at once: 8 MiB.
+/// How many bytes a page of the inbox has at most, the part of the histories that is loaded at once, and an answer to a
+/// client that waits for results: 8 MiB.
 pub(crate) const PAGE_BYTES_MAX: usize = 8 << 20;
 
 /// How long a processor works on runs before it looks after heartbeats, appends and effects. A poll that takes longer
@@ -165,8 +166,8 @@ pub(crate) const CLIENT_BATCH_MAX: usize = 500;
 /// How many such transactions a client has under way at a time.
 pub(crate) const CLIENT_BATCHES_IN_FLIGHT: usize = 2;
 
-/// How many runs a client asks about in one statement.
-pub(crate) const CLOSED_RUNS_PER_READ: usize = 1_000;
+/// How many topics a client asks about in one statement.
+pub(crate) const TOPICS_PER_READ: usize = 1_000;
 
 /// How many events of a history a client reads in one statement.
 pub(crate) const HISTORY_EVENTS_PER_READ: u32 = 1_000;

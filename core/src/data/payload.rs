@@ -96,8 +96,8 @@ impl Payload {
         Ok(payload)
     }
 
-    /// Stores JSON as it is given: a text, or a `serde_json::Value`. It is decoded by `serde_json`, so a `5` can become an
-    /// `f64` and a text an id, as the type wants it.
+    /// Keeps JSON as it is given: a text, or a `serde_json::Value`. It is decoded by `serde_json`: a `5` becomes an
+    /// `f64`, and a text an id, where the type has one.
     ///
     /// ```
     /// use pgworkflows::payload::Payload;
@@ -112,8 +112,8 @@ impl Payload {
     /// let order: Order = payload.decode()?;
     /// assert_eq!((order.customer.as_str(), order.discount), ("Acme", 5.0));
     ///
-    /// let error = Payload::from_json("[1, 2").unwrap_err();
-    /// assert!(error.to_string().contains("line 1 column 6"));
+    /// let error = Payload::from_json("[1, x]").unwrap_err();
+    /// assert!(error.to_string().contains("at line 1 column 5"));
     /// # Ok::<(), pgworkflows::payload::PayloadError>(())
     /// ```
     ///

@@ -7,7 +7,7 @@ use crate::data::name::Name;
 use crate::data::options::ActivityOptions;
 use crate::data::payload::Payload;
 use crate::data::time::Timestamp;
-use crate::store::append::ClosedRun;
+use crate::store::watch::Notice;
 use crate::workflow::calls::step::StepRequest;
 
 /// What the driver is to do. All that caused it is committed.
@@ -21,7 +21,7 @@ pub(crate) enum Effect {
     /// A run that a client of this process handed over is in the log.
     Accept { accepted: oneshot::Sender<()> },
     /// A run is over, and a client of this process waits for that.
-    Tell { closed: Box<ClosedRun>, on_closed: oneshot::Sender<ClosedRun> },
+    Tell { notice: Box<Notice>, watcher: oneshot::Sender<Notice> },
 }
 
 /// An attempt of an activity.

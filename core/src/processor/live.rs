@@ -21,6 +21,7 @@ use crate::processor::row::{Row, printable};
 use crate::run::state::{Deadline, RunState};
 use crate::run::{Progress, Run};
 use crate::store::append::{ClosedRun, OpenRow, OpenState};
+use crate::store::watch::Notice;
 
 /// A run in memory.
 pub(super) struct Live {
@@ -32,7 +33,7 @@ pub(super) struct Live {
     /// How many groups of it are queued or in flight.
     uncommitted: usize,
     /// Who of this process is told how the run ended.
-    on_closed: Option<oneshot::Sender<ClosedRun>>,
+    on_closed: Option<oneshot::Sender<Notice>>,
     /// The last retry that was handed to the executor: those up to it are under way, or wait for a worker that
     /// knows their activity.
     retried: Option<Deadline>,
@@ -54,7 +55,7 @@ impl Live {
     }
 
     /// The run of a client of this process, which is told how it ended.
-    pub(super) fn of_client(run: Run, on_closed: oneshot::Sender<ClosedRun>) -> Self {
+    pub(super) fn of_client(run: Run, on_closed: oneshot::Sender<Notice>) -> Self {
         Self { on_closed: Some(on_closed), ..Self::new(run, Row::Absent) }
     }
 
@@ -202,8 +203,9 @@ impl Live {
             closed_at: encoded.at,
             outcome: encoded.body.clone(),
         };
-        if let Some(on_closed) = self.on_closed.take() {
-            group.effects.push(Effect::Tell { closed: Box::new(closed.clone()), on_closed });
+        if let Some(watcher) = self.on_closed.take() {
+            let notice = Box::new(Notice::Closed(closed.clone()));
+            group.effects.push(Effect::Tell { notice, watcher });
         }
         group.row = Some(RowChange::Closed(closed));
     }

@@ -234,7 +234,7 @@ impl Desk {
                     self.steps.remove(&(run, id));
                 }
                 Effect::Accept { accepted } => drop(accepted.send(())),
-                Effect::Tell { closed, on_closed } => drop(on_closed.send(*closed)),
+                Effect::Tell { notice, watcher } => drop(watcher.send(*notice)),
             }
         }
     }

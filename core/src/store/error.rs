@@ -49,6 +49,19 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// The same error for one more of those who wait for an answer, without the error beneath.
+    pub(crate) fn repeated(&self) -> Self {
+        match self {
+            Self::Fenced { reason } => Self::fenced(reason),
+            Self::Conflict { reason } => Self::conflict(reason),
+            Self::Unavailable { reason, .. } => Self::unavailable(reason),
+            Self::Held { reason } => Self::held(reason),
+            Self::Corrupt { reason } => Self::corrupt(reason),
+            Self::Misconfigured { reason } => Self::misconfigured(reason),
+            Self::LimitExceeded { reason } => Self::limit_exceeded(reason),
+        }
+    }
+
     /// A [`StoreError::Fenced`].
     pub fn fenced(reason: impl Into<String>) -> Self {
         Self::Fenced { reason: reason.into() }

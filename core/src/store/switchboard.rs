@@ -11,7 +11,7 @@ use crate::data::id::{RunId, ShardId};
 use crate::data::name::Name;
 use crate::data::payload::Payload;
 use crate::data::time::Timestamp;
-use crate::store::append::ClosedRun;
+use crate::store::watch::Notice;
 
 /// Connects the clients and the workers that share a store within a process. A store keeps one, and returns it from
 /// [`Store::switchboard`](super::Store::switchboard); it is empty until a worker serves some shards. Cheap to clone;
@@ -34,7 +34,7 @@ pub(crate) struct LocalStart {
     /// Told when the run is in the log. A client that waits no longer will have submitted the start elsewhere.
     pub(crate) accepted: oneshot::Sender<()>,
     /// Told how the run ended, if it ends while it is in this process's memory.
-    pub(crate) closed: oneshot::Sender<ClosedRun>,
+    pub(crate) closed: oneshot::Sender<Notice>,
 }
 
 impl Switchboard {

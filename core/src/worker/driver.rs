@@ -274,7 +274,7 @@ impl Driver {
     fn hinted(&mut self, hint: Result<Hint, broadcast::error::RecvError>) {
         match hint {
             Ok(Hint::Mail(shard)) if !self.processor.owns(shard) => {}
-            Ok(Hint::Closed(_) | Hint::Released) => {}
+            Ok(Hint::Notice(_) | Hint::Released) => {}
             Ok(Hint::Mail(_) | Hint::Missed) | Err(_) => self.processor.has_mail(),
         }
     }
@@ -305,7 +305,7 @@ impl Driver {
             }
             // Who waited may have given up. Waking is code of theirs.
             Effect::Accept { accepted } => shielded("a waker", || _ = accepted.send(())),
-            Effect::Tell { closed, on_closed } => shielded("a waker", || _ = on_closed.send(*closed)),
+            Effect::Tell { notice, watcher } => shielded("a waker", || _ = watcher.send(*notice)),
         }
     }
 

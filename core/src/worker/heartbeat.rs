@@ -225,7 +225,7 @@ async fn released(hints: &mut broadcast::Receiver<Hint>) {
     loop {
         match hints.recv().await {
             Ok(Hint::Released) => return,
-            Ok(Hint::Mail(_) | Hint::Closed(_) | Hint::Missed) => {}
+            Ok(Hint::Mail(_) | Hint::Notice(_) | Hint::Missed) => {}
             Err(broadcast::error::RecvError::Lagged(_)) => {}
             Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
         }

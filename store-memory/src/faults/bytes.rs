@@ -3,8 +3,8 @@
 
 use pgworkflows_core::RunId;
 use pgworkflows_core::store::{
-    Appended, Claimed, ClosedRun, DueRuns, EventRecord, InboxPage, Loaded, Queue, RunDescription, RunHistory,
-    Submitted, Ticked,
+    Appended, Claimed, DueRuns, EventRecord, InboxPage, Loaded, Notice, Queue, RunDescription, RunHistory,
+    Submitted, Ticked, Watched,
 };
 
 use super::Call;
@@ -27,7 +27,7 @@ impl Carries for Call<'_> {
             }
             Self::Session
             | Self::Queue { .. }
-            | Self::Closed(_)
+            | Self::Watch(_)
             | Self::Claim(_)
             | Self::Tick(_)
             | Self::ReadInbox(_)
@@ -67,9 +67,9 @@ impl Carries for EventRecord {
     }
 }
 
-impl Carries for ClosedRun {
+impl Carries for Watched {
     fn bytes(&self) -> usize {
-        self.outcome.len()
+        self.notices.iter().map(Notice::bytes).sum()
     }
 }
 

@@ -306,7 +306,7 @@ impl State {
             self.runs.insert(*id, run);
         }
         self.suspects.remove(id);
-        self.hint(Hint::Closed(id.shard()));
+        self.hint(Hint::Notice(id.shard()));
     }
 
     /// Adds a run with its row, and the indexes with it.

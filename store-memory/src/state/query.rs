@@ -2,18 +2,21 @@
 //! than processors.
 
 use pgworkflows_core::id::{EventSeq, RunId};
-use pgworkflows_core::store::{ClosedRun, EventRecord, RunDescription, RunFilter, RunPage};
+use pgworkflows_core::store::{
+    EventRecord, Notice, RunDescription, RunFilter, RunPage, Topic, Watch, Watched, What,
+};
 
 use super::{Row, Run, State};
 
 impl State {
-    /// Those of the runs that are over.
-    pub(crate) fn closed(&self, runs: &[RunId]) -> Vec<ClosedRun> {
-        let closed = |run: &RunId| match &self.runs.get(run)?.row {
-            Row::Closed(closed) => Some(closed.clone()),
-            Row::Open(_) => None,
+    /// Which of the topics have come about.
+    pub(crate) fn watch(&self, watch: &Watch) -> Watched {
+        let notice = |topic: &Topic| match (topic.what, &self.runs.get(&topic.run)?.row) {
+            (What::Closed, Row::Closed(closed)) => Some(Notice::Closed(closed.clone())),
+            // A topic that is not known here does not come about here.
+            _ => None,
         };
-        runs.iter().filter_map(closed).collect()
+        Watched::within(watch.bytes, watch.topics.iter().filter_map(notice))
     }
 
     /// What there is to say of a run.

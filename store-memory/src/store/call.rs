@@ -141,7 +141,7 @@ impl Lingering {
             Call::Append(append) => Some(Self::Append(append.clone())),
             Call::Release(release) => Some(Self::Release(*release)),
             Call::Session
-            | Call::Closed(_)
+            | Call::Watch(_)
             | Call::ReadInbox(_)
             | Call::Unparked(_)
             | Call::Load(_)

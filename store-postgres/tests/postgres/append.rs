@@ -2,7 +2,7 @@
 
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{AppendNo, InboxNo, MessageId, RunId};
-use pgworkflows_core::store::{MessageRef, OpenRow, OpenState, Store, StoreError, StoreQuery, UpdatedRun};
+use pgworkflows_core::store::{MessageRef, OpenRow, OpenState, StoreError, StoreQuery, UpdatedRun};
 use sqlx::Connection;
 
 use crate::support::*;
@@ -186,7 +186,7 @@ async fn a_run_moves_from_open_to_closed() {
         assert_eq!((described.open, described.closed), (None, Some(closed_run(run))));
     }
     assert_eq!(world.count("open_runs").await, 0);
-    assert_eq!(world.store.closed(&[long, world.run(2), short]).await.unwrap().len(), 2);
+    assert_eq!(world.closed(&[long, world.run(2), short]).await.len(), 2);
 }
 
 #[tokio::test]

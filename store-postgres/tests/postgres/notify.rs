@@ -35,7 +35,7 @@ async fn other_processes_hear_of_mail_closed_runs_sent_messages_and_releases() {
     let other = world.run(3);
     let batch = writer.batch().event(run, 1).closed(run).sent(note(other, "hello"));
     writer.append(batch).await.unwrap();
-    expect(&mut hints, Hint::Closed(run.shard())).await;
+    expect(&mut hints, Hint::Notice(run.shard())).await;
     expect(&mut hints, Hint::Mail(other.shard())).await;
     writer.release().await;
     expect(&mut hints, Hint::Released).await;

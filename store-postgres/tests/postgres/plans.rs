@@ -109,7 +109,7 @@ async fn no_round_reads_a_whole_table(world: World, mut writer: Writer) {
         let parked = runs.iter().fold(writer.batch(), |batch, run| batch.updated(*run, OpenState::Parked));
         writer.append(parked).await.unwrap();
         end(&mut writer, &runs).await;
-        assert_eq!(world.store.closed(&runs).await.unwrap().len(), runs.len());
+        assert_eq!(world.closed(&runs).await.len(), runs.len());
     }
 
     // Then no statement read a table or an index from one end to the other, round after round

@@ -1,9 +1,7 @@
 //! The reads for people.
 
 use pgworkflows_core::RunId;
-use pgworkflows_core::store::{
-    ClosedStatus, OpenState, RunDescription, RunFilter, RunPage, Store, StoreQuery,
-};
+use pgworkflows_core::store::{ClosedStatus, OpenState, RunDescription, RunFilter, RunPage, StoreQuery};
 use sqlx::Row;
 
 use crate::support::*;
@@ -78,7 +76,7 @@ async fn a_row_that_only_a_newer_version_understands_hides_no_other() {
     runs.sort_by_key(|run| run.run.shard());
     let state = |run: &RunDescription| run.open.as_ref().map(|row| row.state);
     assert_eq!([state(&runs[0]), state(&runs[1])], [Some(OpenState::Busy), Some(OpenState::Stalled)]);
-    let over = world.store.closed(&[closed, ended]).await.unwrap();
+    let over = world.closed(&[closed, ended]).await;
     let status = |of| over.iter().find(|run| run.run == of).map(|run| run.status);
     assert_eq!([status(closed), status(ended)], [Some(ClosedStatus::Completed), Some(ClosedStatus::Failed)]);
 }

@@ -9,8 +9,9 @@ use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{AppendNo, EventName, EventSeq, LeaseId, MessageId, Position, RunId, ShardId};
 use pgworkflows_core::store::{
     Append, Appended, Claim, Claimed, ClosedRun, ClosedStatus, InboxCursor, InboxPage, InboxRead, LeaseTick,
-    Load, MessageRef, NewEvent, NewRun, OpenRow, OpenState, OpenedRun, Queue, Release, RunHistory,
-    SentMessage, Session, Store, StoreError, Submission, Submitted, Tick, Ticked, UpdatedRun,
+    Load, MessageRef, NewEvent, NewRun, Notice, OpenRow, OpenState, OpenedRun, Queue, Release, RunHistory,
+    SentMessage, Session, Store, StoreError, Submission, Submitted, Tick, Ticked, Topic, UpdatedRun, Watch,
+    What,
 };
 use pgworkflows_pg_harness::{Database, Postgres};
 use pgworkflows_postgres::{Builder, PostgresStore};
@@ -76,6 +77,18 @@ impl World {
         let mut session = self.session().await;
         let claimed = session.claim(&claim(None, ttl, limit)).await.unwrap();
         Writer::new(session, &claimed)
+    }
+
+    /// Those of the runs that are over.
+    pub(crate) async fn closed(&self, runs: &[RunId]) -> Vec<ClosedRun> {
+        let mut topics: Vec<_> = runs.iter().map(|run| Topic { run: *run, what: What::Closed }).collect();
+        topics.sort();
+        let watched = self.store.watch(&Watch { topics, bytes: usize::MAX }).await.unwrap();
+        let closed = watched.notices.into_iter().map(|notice| match notice {
+            Notice::Closed(closed) => closed,
+            other => panic!("nobody asked for {other:?}"),
+        });
+        closed.collect()
     }
 
     pub(crate) async fn submit(&self, submission: Submission) -> Submitted {

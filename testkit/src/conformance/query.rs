@@ -1,8 +1,11 @@
 //! What people ask: descriptions, lists, histories, outcomes.
 #![expect(missing_docs, reason = "the name of each case is the fact that it shows")]
 
+use bytes::Bytes;
 use pgworkflows_core::id::{EventSeq, RunId};
-use pgworkflows_core::store::{ClosedRun, ClosedStatus, OpenState, RunFilter, RunPage};
+use pgworkflows_core::store::{
+    ClosedRun, ClosedStatus, Notice, OpenState, RunFilter, RunPage, Topic, Watched, What,
+};
 
 use super::Harness;
 use super::fixture::{Ground, WORKFLOW, busy, closed_run, parked, stalled};
@@ -33,7 +36,12 @@ pub async fn run_is_found_by_its_key(harness: &dyn Harness) {
     assert_eq!(ground.store.query().find("trial", "acme").await.unwrap(), Some(run));
 }
 
-pub async fn closed_tells_of_runs_that_are_over_only(harness: &dyn Harness) {
+/// The answer in which these runs have ended.
+fn ended<const N: usize>(closed: [&ClosedRun; N]) -> Watched {
+    Watched { notices: closed.map(|closed| Notice::Closed(closed.clone())).into(), cut: None }
+}
+
+pub async fn watch_tells_of_runs_that_are_over_only(harness: &dyn Harness) {
     let ground = Ground::new(harness).await;
     let mut writer = ground.writer().await;
     let (over, open) = (ground.run(0), ground.run(0));
@@ -41,8 +49,35 @@ pub async fn closed_tells_of_runs_that_are_over_only(harness: &dyn Harness) {
     let outcome = ClosedRun { status: ClosedStatus::Failed, ..closed_run(over) };
     writer.write(writer.draft().event(over).close_with(outcome.clone())).await;
 
-    assert_eq!(ground.store.closed(&[open, over, ground.run(0)]).await.unwrap(), [outcome]);
-    assert_eq!(ground.store.closed(&[]).await.unwrap(), []);
+    let mut runs = [open, over, ground.run(0)];
+    runs.sort();
+    assert_eq!(ground.ends(&runs, usize::MAX).await, ended([&outcome]));
+    assert_eq!(ground.ends(&[], usize::MAX).await, ended([]));
+}
+
+pub async fn notices_that_do_not_fit_are_cut_and_asked_for_again(harness: &dyn Harness) {
+    // Given an open run between three that are over, the second with more bytes than the others
+    let ground = Ground::new(harness).await;
+    let mut writer = ground.writer().await;
+    let mut runs = [0; 4].map(|shard| ground.run(shard));
+    runs.sort();
+    let [one, open, long, last] = runs;
+    let ends = [(one, 4), (long, 7), (last, 3)]
+        .map(|(run, bytes)| ClosedRun { outcome: Bytes::from(vec![b'x'; bytes]), ..closed_run(run) });
+    writer.open(open, busy()).await;
+    for end in &ends {
+        writer.write(writer.draft().event(end.run).close_with(end.clone())).await;
+    }
+    // Then an answer holds what fits, and says where it was cut
+    let [first, second, third] = &ends;
+    let cut = |run| Some(Topic { run, what: What::Closed });
+    assert_eq!(ground.ends(&runs, 14).await, ended([first, second, third]));
+    assert_eq!(ground.ends(&runs, 13).await, Watched { cut: cut(last), ..ended([first, second]) });
+    assert_eq!(ground.ends(&runs, 10).await, Watched { cut: cut(long), ..ended([first]) });
+    // And one notice at least, however large it is
+    assert_eq!(ground.ends(&runs, 0).await, Watched { cut: cut(long), ..ended([first]) });
+    assert_eq!(ground.ends(&runs[2..], 3).await, Watched { cut: cut(last), ..ended([second]) });
+    assert_eq!(ground.ends(&runs[3..], 0).await, ended([third]));
 }
 
 pub async fn every_way_to_end_is_kept(harness: &dyn Harness) {
@@ -54,7 +89,7 @@ pub async fn every_way_to_end_is_kept(harness: &dyn Harness) {
         let run = ground.run(0);
         let outcome = ClosedRun { status, ..closed_run(run) };
         writer.write(writer.draft().event(run).close_with(outcome.clone())).await;
-        assert_eq!(ground.store.closed(&[run]).await.unwrap(), [outcome]);
+        assert_eq!(ground.ends(&[run], usize::MAX).await, ended([&outcome]));
     }
 }
 

@@ -13,8 +13,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pgworkflows::id::{LeaseId, RunId};
 use pgworkflows::store::{
-    Append, Appended, Claim, Claimed, ClosedRun, Due, DueRuns, Hint, InboxPage, InboxRead, Load, Loaded,
-    Queue, Release, Session, Store, StoreError, StoreQuery, Submission, Submitted, Tick, Ticked, Unparked,
+    Append, Appended, Claim, Claimed, Due, DueRuns, Hint, InboxPage, InboxRead, Load, Loaded, Queue, Release,
+    Session, Store, StoreError, StoreQuery, Submission, Submitted, Tick, Ticked, Unparked, Watch, Watched,
 };
 use pgworkflows::{PostgresStore, Worker};
 use pgworkflows_examples::trial::{self, Story};
@@ -160,8 +160,8 @@ impl Store for Fated {
         self.store.submit(submissions).await
     }
 
-    async fn closed(&self, runs: &[RunId]) -> Result<Vec<ClosedRun>, StoreError> {
-        self.store.closed(runs).await
+    async fn watch(&self, watch: &Watch) -> Result<Watched, StoreError> {
+        self.store.watch(watch).await
     }
 
     fn hints(&self) -> broadcast::Receiver<Hint> {

@@ -9,8 +9,8 @@ use pgworkflows::Timestamp;
 use pgworkflows::id::{AppendNo, EventName, EventSeq, InboxNo, LeaseId, MessageId, Position, RunId, ShardId};
 use pgworkflows::store::{
     Append, ClosedRun, ClosedStatus, Due, DueMark, Load, MessageRef, NewEvent, NewRun, OpenRow, OpenState,
-    OpenedRun, Queue, RunFilter, RunPage, SentMessage, Submission, Submitted, Suspect, SuspectStage,
-    Unparked, UpdatedRun,
+    OpenedRun, Queue, RunFilter, RunPage, SentMessage, Submission, Submitted, Suspect, SuspectStage, Topic,
+    Unparked, UpdatedRun, Watch, What,
 };
 
 use crate::dice::Dice;
@@ -110,7 +110,7 @@ impl Model {
                 let at_fault = dice.chance(40).then(|| self.run(dice));
                 Operation::Release { lease: self.lease(dice), at_fault }
             }
-            85..87 => Operation::Closed(self.pool.clone()),
+            85..87 => self.watch(dice.below(20)),
             87..91 => Operation::Describe(self.run(dice)),
             91..93 => Operation::Find { workflow: self.workflow(dice), key: key(dice.below(3)) },
             93..97 => self.list(dice),
@@ -122,13 +122,19 @@ impl Model {
         }
     }
 
+    /// Asks which runs of the pool are over, as far as so many bytes go.
+    fn watch(&self, bytes: usize) -> Operation {
+        let topic = |run: &RunId| Topic { run: *run, what: What::Closed };
+        Operation::Watch(Watch { topics: self.pool.iter().map(topic).collect(), bytes })
+    }
+
     /// Looks at everything there is.
     pub(crate) fn last_looks(&self) -> Vec<Operation> {
         let shards = self.all_shards();
         let mut looks = vec![
             Operation::Load(Load { runs: self.pool.clone(), after: None, bytes: usize::MAX }),
             Operation::Unparked(Unparked { shards: shards.clone(), after: None, limit: 100 }),
-            Operation::Closed(self.pool.clone()),
+            self.watch(usize::MAX),
             // A reader that has read nothing yet.
             Operation::ReadInbox { lease: usize::MAX, shards: shards.clone(), bytes: usize::MAX },
             Operation::Expire,

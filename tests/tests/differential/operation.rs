@@ -4,8 +4,8 @@
 use pgworkflows::Timestamp;
 use pgworkflows::id::{AppendNo, EventSeq, MessageId, RunId, ShardId};
 use pgworkflows::store::{
-    Append, ClaimedShard, ClosedRun, Due, DueMark, EventRecord, Load, Loaded, RunDescription, RunFilter,
-    RunPage, StoreError, Submission, Submitted, Suspect, Unparked,
+    Append, ClaimedShard, Due, DueMark, EventRecord, Load, Loaded, RunDescription, RunFilter, RunPage,
+    StoreError, Submission, Submitted, Suspect, Unparked, Watch, Watched,
 };
 
 /// One call of the seam, or what a test does behind a store's back.
@@ -54,7 +54,7 @@ pub(crate) enum Operation {
         lease: usize,
         at_fault: Option<RunId>,
     },
-    Closed(Vec<RunId>),
+    Watch(Watch),
     Describe(RunId),
     Find {
         workflow: String,
@@ -89,7 +89,7 @@ pub(crate) enum Seen {
     Found(Vec<RunId>),
     Histories(Loaded),
     Due(Vec<DueMark>),
-    Closed(Vec<ClosedRun>),
+    Watched(Watched),
     Runs(Vec<RunDescription>),
     FoundByKey(Option<RunId>),
     Events(Vec<EventRecord>),

@@ -173,12 +173,7 @@ impl Side {
                 self.session.release(&release).await?;
                 Seen::Done
             }
-            Operation::Closed(runs) => {
-                let mut closed = self.store.closed(runs).await?;
-                // In which order is left to the store.
-                closed.sort_unstable_by_key(|closed| closed.run);
-                Seen::Closed(closed)
-            }
+            Operation::Watch(watch) => Seen::Watched(self.store.watch(watch).await?),
             Operation::Describe(run) => {
                 Seen::Runs(query.describe(*run).await?.map(timeless).into_iter().collect())
             }

@@ -72,7 +72,8 @@ fn order() -> Order {
 
 async fn json_is_read_as_the_types_of_the_workflow(bed: Bed) {
     // Given a run that a client started and signalled by names and JSON, while no worker was there
-    let run = bed.client.start_named("sell", Payload::from_json(ORDER).unwrap()).key("order:7").await.unwrap();
+    let run =
+        bed.client.start_named("sell", Payload::from_json(ORDER).unwrap()).key("order:7").await.unwrap();
     let paid = Payload::from_json(format!(r#"[20, "{PAYMENT}"]"#)).unwrap();
     bed.client.signal_named(run.run_id(), "paid", paid).key("payment:7").await.unwrap();
     // When a worker executes it

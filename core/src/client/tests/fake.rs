@@ -24,6 +24,7 @@ use crate::store::history::EventRecord;
 use crate::store::inbox::{Submission, Submitted};
 use crate::store::query::{RunDescription, RunFilter, RunPage, StoreQuery};
 use crate::store::switchboard::Switchboard;
+use crate::store::watch::{Notice, Watch, Watched};
 use crate::store::{Hint, Queue, Session, Store};
 
 /// 2026-01-01 00:00 UTC, what the fake store's clock shows when the host's time is zero.
@@ -39,7 +40,7 @@ pub(super) struct FakeStore(Arc<Inner>);
 
 struct Inner {
     hints: broadcast::Sender<Hint>,
-    /// Held by a test that wants `closed` to wait.
+    /// Held by a test that wants `watch` to wait.
     gate: Arc<tokio::sync::Mutex<()>>,
     pub(super) switchboard: Switchboard,
     state: Mutex<State>,
@@ -143,13 +144,17 @@ impl Store for FakeStore {
         Ok(vec![answer; submissions.len()])
     }
 
-    async fn closed(&self, runs: &[RunId]) -> Result<Vec<ClosedRun>, StoreError> {
+    async fn watch(&self, watch: &Watch) -> Result<Watched, StoreError> {
         let _gate = self.0.gate.lock().await;
         let mut state = self.state();
-        state.closed_asked.push(runs.to_vec());
+        let runs: Vec<RunId> = watch.topics.iter().map(|topic| topic.run).collect();
+        state.closed_asked.push(runs.clone());
         match state.closed_errors.pop_front() {
             Some(error) => Err(error),
-            None => Ok(runs.iter().filter_map(|run| state.closed.get(run).cloned()).collect()),
+            None => {
+                let closed = runs.iter().filter_map(|run| state.closed.get(run).cloned());
+                Ok(Watched::within(watch.bytes, closed.map(Notice::Closed)))
+            }
         }
     }
 

@@ -13,6 +13,7 @@ use crate::log::wire;
 use crate::store::Store;
 use crate::store::append::{ClosedRun, ClosedStatus};
 use crate::store::switchboard::{Connection, LocalStart};
+use crate::store::watch::Notice;
 
 /// A processor of one of the queue's shards, played by the test.
 struct Processor {
@@ -69,7 +70,7 @@ async fn start_is_handed_to_the_processor_of_this_process_and_needs_no_store() {
         closed_at: NOW,
         outcome: wire::encode_event(&completed),
     };
-    start.closed.send(closed).unwrap();
+    start.closed.send(Notice::Closed(closed)).unwrap();
     assert_eq!(result.await.unwrap().unwrap(), "Hello");
     assert_eq!(store.closed_reads(), 0);
     assert_eq!(store.state().submit_calls, 0);

@@ -107,7 +107,10 @@ async fn start_and_signal_by_name_are_checked_as_typed_ones_are() {
     let (client, run) = (&world.client, some_run(1));
     let long = || Payload::from_json(format!("{:?}", "x".repeat(100))).unwrap();
     let error = refused(&world, client.start_named("farewell", long()).await);
-    assert!(error.contains("the input of workflow `farewell` has 102 bytes, and the limit is 100"), "{error}");
+    assert!(
+        error.contains("the input of workflow `farewell` has 102 bytes, and the limit is 100"),
+        "{error}"
+    );
     let error = refused(&world, client.signal_named(run, "wave", long()).await);
     assert!(error.contains("the content of signal `wave` has 102 bytes"), "{error}");
     let one = || Payload::encode(&1).unwrap();

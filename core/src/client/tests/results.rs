@@ -11,6 +11,7 @@ use super::{Greeting, World, spawn, world};
 use crate::client::handle::RunHandle;
 use crate::data::failure::Failure;
 use crate::data::id::{MessageId, RunId, ShardId};
+use crate::data::limits;
 use crate::data::outcome::Uncompensated;
 use crate::data::payload::Payload;
 use crate::error::Error;
@@ -51,7 +52,7 @@ async fn result_comes_with_its_hint() {
     world.store.close(run, &completed("hello"));
     settle().await;
     assert!(!result.is_finished());
-    world.store.hint(Hint::Closed(run.shard()));
+    world.store.hint(Hint::Notice(run.shard()));
     assert_eq!(result.await.unwrap().unwrap(), "hello");
 }
 
@@ -110,15 +111,33 @@ async fn more_runs_than_one_read_holds_are_asked_for_in_several() {
 }
 
 #[tokio::test]
+async fn answer_that_was_cut_is_asked_for_again_from_there() {
+    // Given an open run, and three others whose outcomes do not fit into one answer
+    let world = world();
+    let waiters: Vec<_> = (0..4).map(|number| awaited(&world, 0, number)).collect();
+    let runs: Vec<_> = waiters.iter().map(|(run, _)| *run).collect();
+    let long = Bytes::from(vec![0; limits::PAGE_BYTES_MAX]);
+    for run in [runs[0], runs[2], runs[3]] {
+        world.store.close_with(run, "greeting", ClosedStatus::Completed, long.clone());
+    }
+    // When they are waited for
+    settle().await;
+    // Then each answer is followed by a question about the rest, and all are told at once
+    assert_eq!(world.store.state().closed_asked, [&runs[..], &runs[2..], &runs[3..]]);
+    let told: Vec<_> = waiters.iter().map(|(_, result)| result.is_finished()).collect();
+    assert_eq!(told, [true, false, true, true]);
+}
+
+#[tokio::test]
 async fn hint_asks_for_the_runs_of_its_shard_alone() {
     let world = world();
     let (one, _waits) = awaited(&world, 1, 1);
     let (_other, _waits_too) = awaited(&world, 2, 2);
     settle().await;
     world.store.state().closed_asked.clear();
-    world.store.hint(Hint::Closed(ShardId::new(FIRST_SHARD + 3).unwrap()));
+    world.store.hint(Hint::Notice(ShardId::new(FIRST_SHARD + 3).unwrap()));
     world.store.hint(Hint::Mail(one.shard()));
-    world.store.hint(Hint::Closed(one.shard()));
+    world.store.hint(Hint::Notice(one.shard()));
     settle().await;
     let asked = world.store.state().closed_asked.concat();
     assert_eq!(asked, [one]);
@@ -151,7 +170,7 @@ async fn two_waiters_of_one_run_both_get_its_result() {
     gone.abort();
     settle().await;
     world.store.close(run, &completed("hello"));
-    world.store.hint(Hint::Closed(run.shard()));
+    world.store.hint(Hint::Notice(run.shard()));
     assert_eq!(one.await.unwrap().unwrap(), "hello");
     assert_eq!(other.await.unwrap().unwrap(), "hello");
 }
@@ -164,7 +183,7 @@ async fn store_that_is_slow_is_given_rest() {
     let gate = world.store.hold_reads();
     world.host.advance(slow).await;
     drop(gate);
-    world.store.hint(Hint::Closed(run.shard()));
+    world.store.hint(Hint::Notice(run.shard()));
     settle().await;
     assert_eq!(world.store.closed_reads(), 1);
     world.host.advance(slow - Duration::from_millis(1)).await;

@@ -262,7 +262,10 @@ fn json_is_stored_as_given_and_decoded_as_its_type_wants() {
     assert_eq!((payload.encoding(), &payload.bytes()[..]), (Encoding::JSON, text.as_bytes()));
     let order: Order = payload.decode().unwrap();
     assert_eq!((order.discount, order.counts), (5.0, BTreeMap::from([(7, 1)])));
-    assert_eq!(Payload::from_json(payload.to_json().unwrap()).unwrap().decode::<Order>().unwrap().id, order.id);
+    assert_eq!(
+        Payload::from_json(payload.to_json().unwrap()).unwrap().decode::<Order>().unwrap().id,
+        order.id
+    );
     assert_eq!(format!("{:?}", Payload::from_json("[1, 2.5,null]").unwrap()), "[1, 2.5, null]");
 }
 
@@ -281,7 +284,10 @@ fn wrong_json_is_refused_with_its_place() {
     }
     let wrong = Payload::from_json(r#"{"lines": [{"price": 1}, {"price": "two"}]}"#).unwrap();
     let error = wrong.decode::<BTreeMap<String, Vec<BTreeMap<String, u8>>>>().unwrap_err().to_string();
-    assert!(error.contains("`lines[1].price`: invalid type: string \"two\", expected u8 at line 1"), "{error}");
+    assert!(
+        error.contains("`lines[1].price`: invalid type: string \"two\", expected u8 at line 1"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -308,12 +314,16 @@ fn digest_of_json_is_that_of_the_value_and_so_of_equal_cbor() {
         assert!(json(text).differences(&cbor).is_empty());
     }
     assert_ne!(json("5").canonical_digest(), json("\"5\"").canonical_digest());
-    assert_eq!(json(r#"{"rate": 6}"#).differences(&cbor), ["`rate`", "`half` (only there)", "`none` (only there)"]);
+    assert_eq!(
+        json(r#"{"rate": 6}"#).differences(&cbor),
+        ["`rate`", "`half` (only there)", "`none` (only there)"]
+    );
 }
 
 #[test]
 fn cbor_that_json_cannot_say_is_shown_as_near_as_it_can() {
-    let value = (f64::NAN, u128::MAX, i128::MIN, i64::MIN, Bytes::from_static(&[1, 2]), BTreeMap::from([(7, ())]));
+    let value =
+        (f64::NAN, u128::MAX, i128::MIN, i64::MIN, Bytes::from_static(&[1, 2]), BTreeMap::from([(7, ())]));
     let shown = Payload::encode(&value).unwrap().to_json().unwrap().to_string();
     let expected = r#"[null,"340282366920938463463374607431768211455","-170141183460469231731687303715884105728",-9223372036854775808,[1,2],{"7":null}]"#;
     assert_eq!(shown, expected);

@@ -3,14 +3,15 @@
 use tokio::sync::oneshot::{self, Receiver};
 
 use super::*;
-use crate::store::append::{ClosedRun, ClosedStatus};
+use crate::store::append::ClosedStatus;
 use crate::store::switchboard::LocalStart;
+use crate::store::watch::Notice;
 
 /// A start as the client keeps it.
 struct Handed {
     run: RunId,
     accepted: Receiver<()>,
-    closed: Receiver<ClosedRun>,
+    closed: Receiver<Notice>,
 }
 
 impl Desk {
@@ -41,7 +42,7 @@ fn local_start_is_accepted_by_its_commit_and_told_of_its_end() {
     handed.accepted.try_recv().expect("it is in the log");
     assert_eq!(desk.rows[&handed.run].state, OpenState::Busy);
     desk.end(handed.run, 1, Ok(6));
-    let closed = handed.closed.try_recv().expect("it is over");
+    let Notice::Closed(closed) = handed.closed.try_recv().expect("it is over");
     assert_eq!(
         (closed.run, closed.status, &*closed.workflow),
         (handed.run, ClosedStatus::Completed, "works")

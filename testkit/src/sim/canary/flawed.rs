@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use pgworkflows_core::id::{InboxNo, RunId};
 use pgworkflows_core::store::{
-    Append, Appended, Claim, Claimed, ClosedRun, Due, DueRuns, Hint, InboxCursor, InboxPage, InboxRead, Load,
-    Loaded, Queue, Release, Session, Store, StoreError, StoreQuery, Submission, Submitted, Tick, Ticked,
-    Unparked,
+    Append, Appended, Claim, Claimed, Due, DueRuns, Hint, InboxCursor, InboxPage, InboxRead, Load, Loaded,
+    Queue, Release, Session, Store, StoreError, StoreQuery, Submission, Submitted, Tick, Ticked, Unparked,
+    Watch, Watched,
 };
 use pgworkflows_memory::MemoryStore;
 use tokio::sync::broadcast;
@@ -38,8 +38,8 @@ impl Store for Flawed {
         self.store.submit(submissions).await
     }
 
-    async fn closed(&self, runs: &[RunId]) -> Result<Vec<ClosedRun>, StoreError> {
-        self.store.closed(runs).await
+    async fn watch(&self, watch: &Watch) -> Result<Watched, StoreError> {
+        self.store.watch(watch).await
     }
 
     fn hints(&self) -> broadcast::Receiver<Hint> {

@@ -18,7 +18,8 @@ use crate::log::message::{Flag, Message};
 
 const NOTHING: Payload = Payload::from_parts(Encoding::CBOR, Bytes::from_static(&[0xf6]));
 const ENCRYPTED: Payload = Payload::from_parts(Encoding::from_number(7), Bytes::from_static(b"secret"));
-const JSON: Payload = Payload::from_parts(Encoding::JSON, Bytes::from_static(br#"{"company": "Acme", "seats": 5}"#));
+const JSON: Payload =
+    Payload::from_parts(Encoding::JSON, Bytes::from_static(br#"{"company": "Acme", "seats": 5}"#));
 const NOON: Timestamp = Timestamp::from_micros(1_767_268_800_123_456);
 const MESSAGE: MessageId = MessageId::from_u128(0x0198_c0de_7fff_4000_8000_0123_4567_89ab);
 const ID: CommandId = CommandId::FIRST;

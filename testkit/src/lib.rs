@@ -2,8 +2,7 @@
 //!
 //! For your workflows there is [`TestEnv`]: the real engine in memory, under a clock that the test owns, with mocks
 //! for activities; and [`replay`], which holds histories that were recorded against today's code. The guide is
-//! `docs/testing-workflows.md`. For stores there is [`conformance`], and for the engine itself the simulator,
-//! [`sim`].
+//! `docs/testing-workflows.md`. For stores there is [`conformance`].
 
 mod caught;
 pub mod conformance;
@@ -13,8 +12,10 @@ mod error;
 mod explore;
 mod mock;
 mod replay;
+#[cfg(feature = "__runtime")]
+pub mod runtime;
+#[cfg(not(feature = "__runtime"))]
 mod runtime;
-pub mod sim;
 mod world;
 
 /// Runs the code of the guide, which tests the trial of `pgworkflows_examples`.

@@ -2,6 +2,7 @@
 //! stand: a crash. It must not know what a task does.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Wake, Waker};
@@ -13,14 +14,21 @@ use super::time::{Order, Owner, TaskWaker, Time};
 use crate::caught::caught;
 
 /// Polls the tasks of a world.
-pub(crate) struct Scheduler {
+pub struct Scheduler {
     time: Arc<Time>,
     tasks: BTreeMap<u64, Task>,
     tasks_made: u64,
     frozen: BTreeSet<Owner>,
     /// Woken tasks of frozen owners.
     held: Vec<u64>,
-    pub(crate) polls: u64,
+    /// How often a task was polled.
+    pub polls: u64,
+}
+
+impl fmt::Debug for Scheduler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scheduler").field("polls", &self.polls).finish_non_exhaustive()
+    }
 }
 
 struct Task {
@@ -30,7 +38,8 @@ struct Task {
 }
 
 impl Scheduler {
-    pub(crate) fn new(time: Arc<Time>) -> Self {
+    /// A scheduler without a task.
+    pub fn new(time: Arc<Time>) -> Self {
         Self {
             time,
             tasks: BTreeMap::new(),
@@ -41,7 +50,8 @@ impl Scheduler {
         }
     }
 
-    pub(crate) fn spawn(&mut self, owner: Owner, future: LocalBoxFuture<'static, ()>) {
+    /// Takes on a task.
+    pub fn spawn(&mut self, owner: Owner, future: LocalBoxFuture<'static, ()>) {
         self.tasks_made += 1;
         let task = self.tasks_made;
         let waker = TaskWaker { task, time: Arc::clone(&self.time), is_woken: AtomicBool::new(false) };
@@ -53,7 +63,7 @@ impl Scheduler {
     }
 
     /// Polls one woken task; `false` if none is woken. The error is what a task panicked with.
-    pub(crate) fn step(&mut self) -> Result<bool, String> {
+    pub fn step(&mut self) -> Result<bool, String> {
         self.adopt();
         let Some(id) = self.pick() else { return Ok(false) };
         let Some(mut task) = self.tasks.remove(&id) else { return Ok(true) };
@@ -86,12 +96,12 @@ impl Scheduler {
     }
 
     /// Whether an owner has tasks.
-    pub(crate) fn is_alive(&self, owner: Owner) -> bool {
+    pub fn is_alive(&self, owner: Owner) -> bool {
         self.tasks.values().any(|task| task.owner == owner)
     }
 
     /// Drops all tasks of an owner.
-    pub(crate) fn kill(&mut self, owner: Owner) {
+    pub fn kill(&mut self, owner: Owner) {
         self.adopt();
         let dead: Vec<u64> =
             self.tasks.iter().filter(|(_, task)| task.owner == owner).map(|(id, _)| *id).collect();
@@ -107,11 +117,12 @@ impl Scheduler {
     }
 
     /// Polls nothing of an owner any more, until it is thawed.
-    pub(crate) fn freeze(&mut self, owner: Owner) {
+    pub fn freeze(&mut self, owner: Owner) {
         self.frozen.insert(owner);
     }
 
-    pub(crate) fn thaw(&mut self, owner: Owner) {
+    /// Polls an owner's tasks again, those first that were woken meanwhile.
+    pub fn thaw(&mut self, owner: Owner) {
         self.frozen.remove(&owner);
         let held = std::mem::take(&mut self.held);
         self.time.lock().woken.extend(held);

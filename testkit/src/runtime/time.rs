@@ -15,16 +15,16 @@ use super::trace::Trace;
 
 /// Whose task it is: one life of a worker, or the world's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Owner(pub(crate) u32);
+pub struct Owner(pub u32);
 
 impl Owner {
     /// Clients and checkers: they never crash.
-    pub(crate) const WORLD: Self = Self(0);
+    pub const WORLD: Self = Self(0);
 }
 
 /// In which order woken tasks are polled.
 #[derive(Debug)]
-pub(crate) enum Order {
+pub enum Order {
     /// As they were woken. A poll takes no time.
     AsWoken,
     /// As the dice will have it. A poll takes some microseconds.
@@ -33,9 +33,10 @@ pub(crate) enum Order {
 
 /// What all parts of a world share. One thread polls; others may wake.
 #[derive(Debug)]
-pub(crate) struct Time(Mutex<Inner>);
+pub struct Time(Mutex<Inner>);
 
-pub(crate) struct Inner {
+/// What is known at a moment.
+pub struct Inner {
     pub(crate) now: Duration,
     /// The thread that is being polled, if one is.
     turn: Option<Turn>,
@@ -45,10 +46,11 @@ pub(crate) struct Inner {
     furthest: Duration,
     /// How far the store's clock has leapt ahead.
     leapt: Duration,
-    pub(crate) trace: Trace,
+    /// What has happened.
+    pub trace: Trace,
     pub(crate) order: Order,
     /// Whose task is being polled.
-    pub(crate) current: Owner,
+    pub current: Owner,
     /// Counts the timers of the attempt that is being polled, if one is.
     pub(crate) attempt: Option<Arc<AtomicUsize>>,
     timers: BTreeMap<(Duration, u64), Timer>,
@@ -87,7 +89,8 @@ impl Drop for Timer {
 }
 
 impl Time {
-    pub(crate) fn new(order: Order, in_words: bool) -> Arc<Self> {
+    /// The beginning of a world; `in_words` makes its trace one for people as well.
+    pub fn new(order: Order, in_words: bool) -> Arc<Self> {
         Arc::new(Self(Mutex::new(Inner {
             now: Duration::ZERO,
             turn: None,
@@ -106,12 +109,13 @@ impl Time {
         })))
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
+    /// What all parts share; not to be held over anything that asks for the time.
+    pub fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// The time by the clock of whoever asks.
-    pub(crate) fn now(&self) -> Duration {
+    pub fn now(&self) -> Duration {
         self.lock().here()
     }
 
@@ -119,7 +123,7 @@ impl Time {
     ///
     /// # Panics
     /// If it looks again and again: where work is free, no time passes within a poll.
-    pub(crate) fn look(&self) -> Duration {
+    pub fn look(&self) -> Duration {
         let mut inner = self.lock();
         let looks = inner.turn.as_mut().map_or(0, |turn| {
             turn.looks += 1;
@@ -135,12 +139,12 @@ impl Time {
     }
 
     /// A thread is polled.
-    pub(crate) fn begin_turn(&self, used: &Arc<AtomicU64>) {
+    pub fn begin_turn(&self, used: &Arc<AtomicU64>) {
         self.lock().turn = Some(Turn { ahead: Duration::ZERO, used: Arc::clone(used), looks: 0 });
     }
 
     /// The thread that is being polled computes for so long. What is no thread computes in no time.
-    pub(crate) fn work(&self, cost: Duration) {
+    pub fn work(&self, cost: Duration) {
         if let Some(turn) = &mut self.lock().turn {
             turn.ahead += cost;
             turn.used.fetch_add(cost.as_micros() as u64, Ordering::Relaxed);
@@ -148,7 +152,7 @@ impl Time {
     }
 
     /// The thread is not polled any more. How far it is ahead of the world, which has to catch up.
-    pub(crate) fn end_turn(&self) -> Duration {
+    pub fn end_turn(&self) -> Duration {
         let mut inner = self.lock();
         inner.furthest = inner.furthest.max(inner.here());
         let worked = inner.turn.take().map(|turn| turn.ahead).unwrap_or_default();
@@ -157,23 +161,23 @@ impl Time {
     }
 
     /// What counts the microseconds that the thread which is being polled has worked, if one is.
-    pub(crate) fn used_here(&self) -> Option<Arc<AtomicU64>> {
+    pub fn used_here(&self) -> Option<Arc<AtomicU64>> {
         self.lock().turn.as_ref().map(|turn| Arc::clone(&turn.used))
     }
 
     /// The most work that a thread did in one poll.
-    pub(crate) fn longest_turn(&self) -> Duration {
+    pub fn longest_turn(&self) -> Duration {
         self.lock().longest_turn
     }
 
     /// Whether some thread computes: what it does in this turn is yet to come.
-    pub(crate) fn is_computed_in(&self) -> bool {
+    pub fn is_computed_in(&self) -> bool {
         let inner = self.lock();
         inner.is_ahead() || inner.now < inner.furthest
     }
 
     /// Whether who is being polled is ahead of the world: then it wakes `waker` when the world has caught up with it.
-    pub(crate) fn is_ahead_for(&self, waker: impl FnOnce() -> Waker) -> bool {
+    pub fn is_ahead_for(&self, waker: impl FnOnce() -> Waker) -> bool {
         let mut inner = self.lock();
         if !inner.is_ahead() {
             return false;
@@ -186,42 +190,42 @@ impl Time {
     }
 
     /// The time by the store's clock, since the beginning of the world: no thread's work holds it up.
-    pub(crate) fn store_now(&self) -> Duration {
+    pub fn store_now(&self) -> Duration {
         let inner = self.lock();
         inner.now + inner.leapt
     }
 
     /// Has the store's clock leap ahead.
-    pub(crate) fn leap(&self, by: Duration) {
+    pub fn leap(&self, by: Duration) {
         self.lock().leapt += by;
     }
 
     /// Adds to the trace that something happened, now.
-    pub(crate) fn trace(&self, tag: &'static str, number: u64, words: impl FnOnce() -> String) {
+    pub fn trace(&self, tag: &'static str, number: u64, words: impl FnOnce() -> String) {
         let mut inner = self.lock();
         let now = inner.here();
         inner.trace.add(now, tag, number, words);
     }
 
     /// Waits for a time.
-    pub(crate) fn sleep(self: &Arc<Self>, time: Duration) -> Sleep {
+    pub fn sleep(self: &Arc<Self>, time: Duration) -> Sleep {
         Sleep { time: Arc::clone(self), until: self.now().saturating_add(time), length: time, place: None }
     }
 
     /// When the next timer rings.
-    pub(crate) fn next_timer(&self) -> Option<Duration> {
+    pub fn next_timer(&self) -> Option<Duration> {
         self.lock().timers.first_key_value().map(|((at, _), _)| *at)
     }
 
     /// When the next of these timers rings, told apart by whose they are and how long they were set for.
-    pub(crate) fn next_timer_of(&self, which: impl Fn(Owner, Duration) -> bool) -> Option<Duration> {
+    pub fn next_timer_of(&self, which: impl Fn(Owner, Duration) -> bool) -> Option<Duration> {
         let inner = self.lock();
         let mut timers = inner.timers.iter();
         timers.find(|(_, timer)| which(timer.owner, timer.length)).map(|((at, _), _)| *at)
     }
 
     /// Moves time on, never back, and rings what is due.
-    pub(crate) fn advance_to(&self, time: Duration) {
+    pub fn advance_to(&self, time: Duration) {
         let mut due = Vec::new();
         {
             let inner = &mut *self.lock();
@@ -236,7 +240,7 @@ impl Time {
     }
 
     /// Has a task executed from the next step on.
-    pub(crate) fn spawn(self: &Arc<Self>, owner: Owner, task: BoxFuture<'static, ()>) {
+    pub fn spawn(self: &Arc<Self>, owner: Owner, task: BoxFuture<'static, ()>) {
         let begin = self.sleep(Duration::ZERO);
         let task = if self.lock().is_ahead() { Box::pin(begin.then(|()| task)) } else { task };
         let outside = {
@@ -249,7 +253,7 @@ impl Time {
 
     /// Wakes `waker` when a task is woken or spawned from now on, once. Whether one is already: another thread may
     /// have done so at any moment.
-    pub(crate) fn wake_outside(&self, waker: &Waker) -> bool {
+    pub fn wake_outside(&self, waker: &Waker) -> bool {
         let mut inner = self.lock();
         if !inner.outside.iter().any(|known| known.will_wake(waker)) {
             inner.outside.push(waker.clone());
@@ -281,7 +285,7 @@ impl std::fmt::Debug for Inner {
 
 /// A wait for a virtual time.
 #[derive(Debug)]
-pub(crate) struct Sleep {
+pub struct Sleep {
     time: Arc<Time>,
     until: Duration,
     length: Duration,

@@ -10,7 +10,7 @@ const LINES_KEPT: usize = 20_000;
 
 /// The record of a simulation.
 #[derive(Debug)]
-pub(crate) struct Trace {
+pub struct Trace {
     hash: u64,
     lines: VecDeque<String>,
     /// Words cost time, so they are made only where somebody will read them.
@@ -28,13 +28,7 @@ impl Trace {
     }
 
     /// Adds that something happened; `number` and `tag` tell it from what might have happened instead.
-    pub(crate) fn add(
-        &mut self,
-        at: Duration,
-        tag: &'static str,
-        number: u64,
-        words: impl FnOnce() -> String,
-    ) {
+    pub fn add(&mut self, at: Duration, tag: &'static str, number: u64, words: impl FnOnce() -> String) {
         let tag_hash = tag.bytes().fold(0_u64, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
         self.mix_in(at, tag_hash ^ mix(number));
         if self.in_words {
@@ -44,7 +38,7 @@ impl Trace {
     }
 
     /// Adds a line that is for people only.
-    pub(crate) fn remark(&mut self, line: String) {
+    pub fn remark(&mut self, line: String) {
         if self.in_words {
             if self.lines.len() == LINES_KEPT {
                 self.lines.pop_front();
@@ -59,12 +53,13 @@ impl Trace {
         }
     }
 
-    pub(crate) fn hash(&self) -> u64 {
+    /// The hash of everything that was added.
+    pub fn hash(&self) -> u64 {
         self.hash
     }
 
     /// The last lines, at most `count` of them.
-    pub(crate) fn last(&self, count: usize) -> Vec<String> {
+    pub fn last(&self, count: usize) -> Vec<String> {
         self.lines.iter().skip(self.lines.len().saturating_sub(count)).cloned().collect()
     }
 }

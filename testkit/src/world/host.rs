@@ -65,7 +65,7 @@ impl Host for WorldHost {
     }
 
     fn random(&self) -> u64 {
-        self.dice.lock().unwrap_or_else(PoisonError::into_inner).next()
+        self.dice.lock().unwrap_or_else(PoisonError::into_inner).number()
     }
 
     fn spawn(&self, task: BoxFuture<'static, ()>) {

@@ -8,7 +8,7 @@ mod side;
 
 use std::fmt::Write;
 
-use pgworkflows_testkit::sim::minimal_parts;
+use pgworkflows_simulator::minimal_parts;
 use tokio::runtime::Runtime;
 
 use self::dice::Dice;

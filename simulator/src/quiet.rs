@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pgworkflows_core::RunId;
+use pgworkflows_testkit::runtime::time::Owner;
 
-use super::clients::lock;
-use super::cost::Meter;
-use super::faults::LATENCY_USUAL;
-use super::ledger::RunAccount;
-use super::nature::Action;
-use super::time::Owner;
-use super::world::World;
+use crate::clients::lock;
+use crate::cost::Meter;
+use crate::faults::LATENCY_USUAL;
+use crate::ledger::RunAccount;
+use crate::nature::Action;
+use crate::world::World;
 
 impl World {
     /// Runs the disturbed phase, then the quiet one, then hands everything over.

@@ -6,8 +6,8 @@ use pgworkflows_core::Timestamp;
 use pgworkflows_core::history::{Event, HistoryEvent, Outcome};
 use pgworkflows_core::id::{CommandId, MessageId, RunId};
 
-use super::nature::Nature;
-use super::workflow::PLANNED;
+use crate::nature::Nature;
+use crate::workflow::PLANNED;
 
 /// Invariants 2, 3 and 8 within one history. What the world was like says why its run may have stalled.
 pub(crate) fn check_history(run: RunId, history: &[HistoryEvent], nature: &Nature, wrong: &mut Vec<String>) {

@@ -8,12 +8,12 @@ use futures::future::{BoxFuture, join3};
 use pgworkflows_core::client::Request;
 use pgworkflows_core::{Client, Error, RunHandle, RunId};
 use pgworkflows_memory::MemoryStore;
+use pgworkflows_testkit::runtime::dice::Dice;
+use pgworkflows_testkit::runtime::time::Time;
 
-use super::dice::Dice;
-use super::ledger::Ledger;
-use super::plan::{Op, Planner};
-use super::time::Time;
-use super::workflow::{LEFT, Planned, RIGHT};
+use crate::ledger::Ledger;
+use crate::plan::{Op, Planner};
+use crate::workflow::{LEFT, Planned, RIGHT};
 
 /// What clients were promised.
 #[derive(Debug, Default)]

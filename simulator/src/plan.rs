@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::dice::Dice;
+use pgworkflows_testkit::runtime::dice::Dice;
 
 /// One step of a plan.
 #[derive(Clone, Debug, Serialize, Deserialize)]

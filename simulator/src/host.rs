@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use pgworkflows_core::host::{CpuMeter, Host, ThreadFuture};
+use pgworkflows_testkit::runtime::dice::Dice;
+use pgworkflows_testkit::runtime::time::{Owner, Time};
 
-use super::dice::Dice;
-use super::thread::Thread;
-use super::time::{Owner, Time};
+use crate::thread::Thread;
 
 /// A machine of the simulated world.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl Host for SimHost {
     }
 
     fn random(&self) -> u64 {
-        self.dice.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next()
+        self.dice.lock().unwrap_or_else(std::sync::PoisonError::into_inner).number()
     }
 
     fn spawn(&self, task: BoxFuture<'static, ()>) {

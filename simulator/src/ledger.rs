@@ -9,9 +9,9 @@ use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{LeaseId, MessageId, RunId, ShardId};
 use pgworkflows_core::store::{Append, MessageRef, SentMessage, Submission, SuspectStage};
 use pgworkflows_memory::Fact;
+use pgworkflows_testkit::runtime::time::{Owner, Time};
 
-use super::sending::is_sent;
-use super::time::{Owner, Time};
+use crate::sending::is_sent;
 
 /// The account.
 #[derive(Debug)]

@@ -1,12 +1,12 @@
 //! What a world is like and what will happen to it, drawn from its seed before it begins. It must not know how any of
 //! it is done.
 
+use pgworkflows_testkit::runtime::dice::Dice;
+use pgworkflows_testkit::runtime::time::Owner;
 use std::time::Duration;
 
-use super::cost::Costs;
-use super::dice::Dice;
-use super::faults::LATENCY_USUAL;
-use super::time::Owner;
+use crate::cost::Costs;
+use crate::faults::LATENCY_USUAL;
 
 /// What happens to a world.
 #[derive(Clone, Copy, Debug)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use clap::{Parser, value_parser};
-use pgworkflows_testkit::sim::{Canary, Simulation};
+use pgworkflows_simulator::{Canary, Simulation};
 
 /// Simulates whole systems under faults and virtual time, each from a seed.
 #[derive(Debug, Parser)]
@@ -91,7 +91,7 @@ mod tests {
 
     use clap::{CommandFactory, Parser};
 
-    use pgworkflows_testkit::sim::Canary;
+    use pgworkflows_simulator::Canary;
 
     use super::Arguments;
 

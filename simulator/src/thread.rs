@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use futures::future::LocalBoxFuture;
 
-use super::time::{Sleep, Time};
+use pgworkflows_testkit::runtime::time::{Sleep, Time};
 
 /// What one thread does, from its beginning to its end.
 pub(crate) struct Thread<T> {
@@ -104,8 +104,9 @@ mod tests {
     use futures::channel::oneshot;
     use futures::future::join;
 
-    use super::super::scheduler::Scheduler;
-    use super::super::time::{Order, Owner};
+    use pgworkflows_testkit::runtime::scheduler::Scheduler;
+    use pgworkflows_testkit::runtime::time::{Order, Owner};
+
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);

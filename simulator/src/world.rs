@@ -8,20 +8,20 @@ use std::time::Duration;
 use pgworkflows_core::worker::WorkerMonitor;
 use pgworkflows_core::{Client, RunId, Worker};
 use pgworkflows_memory::{MemoryStore, Snapshot};
+use pgworkflows_testkit::runtime::dice::Dice;
+use pgworkflows_testkit::runtime::scheduler::Scheduler;
+use pgworkflows_testkit::runtime::time::{Order, Owner, Time};
 use tokio::sync::oneshot;
 
-use super::clients::{Promises, Script, lock};
-use super::dice::Dice;
-use super::faults::{SimFaults, StoreTime, Weights};
-use super::host::SimHost;
-use super::ledger::{Book, Ledger};
-use super::mask::Mask;
-use super::nature::{Action, Nature, SlotNature};
-use super::scheduler::Scheduler;
-use super::seams::Seams;
-use super::sending::{Sending, Sends};
-use super::time::{Order, Owner, Time};
-use super::workflow::register;
+use crate::clients::{Promises, Script, lock};
+use crate::faults::{SimFaults, StoreTime, Weights};
+use crate::host::SimHost;
+use crate::ledger::{Book, Ledger};
+use crate::mask::Mask;
+use crate::nature::{Action, Nature, SlotNature};
+use crate::seams::Seams;
+use crate::sending::{Sending, Sends};
+use crate::workflow::register;
 
 /// A place for a worker.
 #[derive(Default)]

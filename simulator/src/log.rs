@@ -8,7 +8,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-use super::time::Time;
+use pgworkflows_testkit::runtime::time::Time;
 
 /// Puts the engine's log lines into the trace.
 pub(crate) struct Log(pub(crate) Arc<Time>);

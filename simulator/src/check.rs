@@ -29,17 +29,17 @@ use pgworkflows_core::history::{Event, HistoryEvent, replay};
 use pgworkflows_core::store::{EventRecord, RunHistory, Store};
 use pgworkflows_core::{Client, Error, RunId, Timestamp};
 use pgworkflows_memory::MemoryStore;
+use pgworkflows_testkit::runtime::dice::Dice;
+use pgworkflows_testkit::runtime::time::Owner;
 
-use super::clients::lock;
-use super::dice::Dice;
-use super::faults::{EPOCH, LATENCY_USUAL};
-use super::history::check_history;
-use super::host::SimHost;
-use super::ledger::{Book, EventAccount, Execution, SentAccount};
-use super::promise::check_promise;
-use super::time::Owner;
-use super::workflow::{Planned, take_returned};
-use super::world::World;
+use crate::clients::lock;
+use crate::faults::{EPOCH, LATENCY_USUAL};
+use crate::history::check_history;
+use crate::host::SimHost;
+use crate::ledger::{Book, EventAccount, Execution, SentAccount};
+use crate::promise::check_promise;
+use crate::workflow::{Planned, take_returned};
+use crate::world::World;
 
 async fn see(client: &Client, store: &MemoryStore, run: RunId) -> Result<Seen, Error> {
     let (history, info) = (client.history(run).await?, client.describe(run).await?);

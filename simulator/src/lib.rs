@@ -19,6 +19,7 @@ mod promise;
 mod quiet;
 mod seams;
 mod sending;
+mod thread;
 mod workflow;
 mod world;
 
@@ -32,12 +33,11 @@ use self::mask::Mask;
 pub use self::mask::minimal_parts;
 use self::seams::Seams;
 use self::world::World;
-use crate::runtime::{dice, scheduler, thread, time};
 
 /// The world of a seed, or what is left of it.
 ///
 /// ```
-/// use pgworkflows_testkit::sim::Simulation;
+/// use pgworkflows_simulator::Simulation;
 ///
 /// let outcome = Simulation::of(1).run();
 /// assert_eq!(outcome.violations, [""; 0]);

@@ -10,7 +10,7 @@ pub use pgworkflows_core::canary::Bug as EngineBug;
 use pgworkflows_memory::{Flaws, MemoryStore};
 
 use self::flawed::Flawed;
-use super::seams::Seams;
+use crate::seams::Seams;
 
 /// A known bug.
 #[derive(Clone, Copy, PartialEq, Eq)]

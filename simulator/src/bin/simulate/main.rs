@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use pgworkflows_testkit::sim::Simulation;
+use pgworkflows_simulator::Simulation;
 
 use self::arguments::Arguments;
 use self::summary::Summary;

@@ -1,7 +1,7 @@
 //! The simulator at work: a fixed budget of seeds, and what shows that it can be believed. Its seeds are all there
 //! is to it.
 
-use pgworkflows_testkit::sim::{Canary, EngineBug, Simulation, StoreBug};
+use pgworkflows_simulator::{Canary, EngineBug, Simulation, StoreBug};
 
 /// How many seeds each run of the tests simulates.
 const SEEDS: u64 = 150;

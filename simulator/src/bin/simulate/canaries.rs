@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use pgworkflows_testkit::sim::{Canary, Simulation};
+use pgworkflows_simulator::{Canary, Simulation};
 
 /// In how many ranges of seeds each bug is looked for: the median of so many is what is promised.
 const RANGES: u64 = 5;

@@ -11,12 +11,12 @@ use futures::future::{LocalBoxFuture, select_all};
 use pgworkflows_core::host::Host;
 use pgworkflows_core::prelude::*;
 use pgworkflows_core::worker::WorkerBuilder;
+use pgworkflows_testkit::runtime::dice::mix;
 
-use super::cost::Costly;
-use super::dice::mix;
-use super::host::SimHost;
-use super::ledger::Ledger;
-use super::plan::{Manner, Op, SIGNALS, Work};
+use crate::cost::Costly;
+use crate::host::SimHost;
+use crate::ledger::Ledger;
+use crate::plan::{Manner, Op, SIGNALS, Work};
 
 pub(crate) const LEFT: Signal<u64> = Signal::new(SIGNALS[0]);
 pub(crate) const RIGHT: Signal<u64> = Signal::new(SIGNALS[1]);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use pgworkflows_testkit::sim::Outcome;
+use pgworkflows_simulator::Outcome;
 
 use super::arguments::Arguments;
 

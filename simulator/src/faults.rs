@@ -9,12 +9,12 @@ use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{AppendNo, LeaseId};
 use pgworkflows_core::store::{Append, Hint, StoreError};
 use pgworkflows_memory::{Call, Clock, Fact, Fault, FaultPoint, Faults, Stage};
+use pgworkflows_testkit::runtime::dice::Dice;
+use pgworkflows_testkit::runtime::time::{Owner, Time};
 
-use super::cost::{Costs, LOCKED};
-use super::dice::Dice;
-use super::ledger::Ledger;
-use super::mask::Mask;
-use super::time::{Owner, Time};
+use crate::cost::{Costs, LOCKED};
+use crate::ledger::Ledger;
+use crate::mask::Mask;
 
 /// How often each fault is to happen, in one thousandth of the points at which it can.
 #[derive(Clone, Debug, Default)]

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use pgworkflows_core::RunId;
 use pgworkflows_core::history::Event;
 
-use super::check::Seen;
-use super::clients::RunPromise;
-use super::plan::{Expected, SIGNALS};
-use super::workflow::Summary;
+use crate::check::Seen;
+use crate::clients::RunPromise;
+use crate::plan::{Expected, SIGNALS};
+use crate::workflow::Summary;
 
 /// Invariants 1 and 7, and the result.
 pub(crate) fn check_promise(promise: &RunPromise, seen: &Seen, wrong: &mut Vec<String>) {

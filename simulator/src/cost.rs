@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::dice::Dice;
-use super::time::Time;
+use pgworkflows_testkit::runtime::dice::Dice;
+use pgworkflows_testkit::runtime::time::Time;
 
 /// The prices of a world. All of them are zero in some.
 #[derive(Clone, Copy, Debug, Default)]

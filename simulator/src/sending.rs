@@ -17,14 +17,14 @@ use pgworkflows_core::store::{
 };
 use pgworkflows_core::{Client, Signal, Workflow};
 use pgworkflows_memory::MemoryStore;
+use pgworkflows_testkit::runtime::dice::mix;
+use pgworkflows_testkit::runtime::time::Time;
 use tokio::sync::broadcast;
 
-use super::dice::mix;
-use super::faults::StoreTime;
-use super::host::SimHost;
-use super::plan::Op;
-use super::time::Time;
-use super::workflow::Planned;
+use crate::faults::StoreTime;
+use crate::host::SimHost;
+use crate::plan::Op;
+use crate::workflow::Planned;
 
 /// A signal that no plan takes.
 const NOTE: Signal<()> = Signal::new("note");

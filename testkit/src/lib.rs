@@ -2,9 +2,10 @@
 //!
 //! For your workflows there is [`TestEnv`]: the real engine in memory, under a clock that the test owns, with mocks
 //! for activities; and [`replay`], which holds histories that were recorded against today's code. The guide is
-//! `docs/testing-workflows.md`. For stores there is [`conformance`].
+//! `docs/testing-workflows.md`. For stores there is `conformance`, behind the feature of that name.
 
 mod caught;
+#[cfg(feature = "conformance")]
 pub mod conformance;
 mod crash;
 mod env;

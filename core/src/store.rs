@@ -89,6 +89,7 @@ pub trait Store: Any + fmt::Debug + Send + Sync + 'static {
 }
 
 /// A shared store is a store.
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl<S: Store + ?Sized> Store for Arc<S> {
     async fn session(&self) -> Result<Box<dyn Session>, StoreError> {

@@ -11,9 +11,9 @@ use futures::FutureExt;
 use pgworkflows_core::client::Request;
 use pgworkflows_core::id::{EventSeq, MessageId, RunId, ShardId};
 use pgworkflows_core::store::{
-    Append, Appended, Claim, Claimed, ClosedRun, Due, DueRuns, Hint, InboxPage, InboxRead, Load, Loaded,
+    Append, Appended, Claim, Claimed, Due, DueRuns, Hint, InboxPage, InboxRead, Load, Loaded,
     Queue, Release, SentMessage, Session, SessionsWanted, Store, StoreError, StoreQuery, Submission,
-    Submitted, Switchboard, Tick, Ticked, Unparked,
+    Submitted, Switchboard, Tick, Ticked, Unparked, Watch, Watched,
 };
 use pgworkflows_core::{Client, Signal, Workflow};
 use pgworkflows_memory::MemoryStore;
@@ -133,8 +133,8 @@ impl Store for Sending<Arc<dyn Store>> {
         self.inner.submit(submissions).await
     }
 
-    async fn closed(&self, runs: &[RunId]) -> Result<Vec<ClosedRun>, StoreError> {
-        self.inner.closed(runs).await
+    async fn watch(&self, watch: &Watch) -> Result<Watched, StoreError> {
+        self.inner.watch(watch).await
     }
 
     fn hints(&self) -> broadcast::Receiver<Hint> {

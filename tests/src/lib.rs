@@ -1,6 +1,7 @@
 //! What the promises are proven with: a bed (a store, a client, workers that can be stopped or killed), and eyes
 //! (what was done, what was logged, what a history holds). It knows nothing that a user of the library does not.
 
+mod around;
 mod bed;
 mod definitions;
 mod eyes;
@@ -8,6 +9,7 @@ mod logs;
 mod outage;
 mod workers;
 
+pub use self::around::{Interference, around};
 pub use self::bed::{Bed, Place, keep};
 pub use self::definitions::Act;
 pub use self::eyes::{Gate, Journal, count, eventually, story, told};

@@ -11,15 +11,12 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pgworkflows::id::{LeaseId, RunId};
-use pgworkflows::store::{
-    Append, Appended, Claim, Claimed, Due, DueRuns, Hint, InboxPage, InboxRead, Load, Loaded, Queue, Release,
-    Session, Store, StoreError, StoreQuery, Submission, Submitted, Tick, Ticked, Unparked, Watch, Watched,
-};
+use pgworkflows::id::LeaseId;
+use pgworkflows::store::{Append, Appended, Session, StoreError};
 use pgworkflows::{PostgresStore, Worker};
 use pgworkflows_examples::trial::{self, Story};
+use pgworkflows_tests::{Interference, around};
 use sqlx::{Connection, PgConnection};
-use tokio::sync::broadcast;
 
 /// As short as a lease may be: tests wait for takeovers.
 const LEASE_TTL: Duration = Duration::from_secs(1);
@@ -32,7 +29,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let url = std::env::var("DATABASE_URL")?;
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let fate = Fate::parse(&arguments)?;
-    let store = Fated { store: PostgresStore::connect(&url).await?, fate: Arc::new(fate) };
+    let store = around(PostgresStore::connect(&url).await?, Arc::new(fate));
     let story = recorder(url);
     let worker = trial::register(Worker::builder(store), &story).lease_ttl(LEASE_TTL).processors(1);
     worker.build()?.run().await?;
@@ -139,53 +136,14 @@ impl Fate {
     }
 }
 
-/// The Postgres store, with a session that meets its fate.
-#[derive(Debug)]
-struct Fated {
-    store: PostgresStore,
-    fate: Arc<Fate>,
-}
-
 #[async_trait]
-impl Store for Fated {
-    async fn session(&self) -> Result<Box<dyn Session>, StoreError> {
-        Ok(Box::new(FatedSession { session: self.store.session().await?, fate: Arc::clone(&self.fate) }))
-    }
-
-    async fn queue(&self, name: &str, shards: u16) -> Result<Queue, StoreError> {
-        self.store.queue(name, shards).await
-    }
-
-    async fn submit(&self, submissions: &[Submission]) -> Result<Vec<Submitted>, StoreError> {
-        self.store.submit(submissions).await
-    }
-
-    async fn watch(&self, watch: &Watch) -> Result<Watched, StoreError> {
-        self.store.watch(watch).await
-    }
-
-    fn hints(&self) -> broadcast::Receiver<Hint> {
-        self.store.hints()
-    }
-
-    fn query(&self) -> &dyn StoreQuery {
-        self.store.query()
-    }
-}
-
-struct FatedSession {
-    session: Box<dyn Session>,
-    fate: Arc<Fate>,
-}
-
-#[async_trait]
-impl Session for FatedSession {
-    async fn append(&mut self, append: &Append) -> Result<Appended, StoreError> {
-        let count = self.fate.count.fetch_add(1, Ordering::Relaxed) + 1;
-        self.fate.meet(Moment::Before, count, append.lease);
-        let appended = self.session.append(append).await;
+impl Interference for Fate {
+    async fn append(&self, session: &mut dyn Session, append: &Append) -> Result<Appended, StoreError> {
+        let count = self.count.fetch_add(1, Ordering::Relaxed) + 1;
+        self.meet(Moment::Before, count, append.lease);
+        let appended = session.append(append).await;
         if appended.is_ok() {
-            self.fate.meet(Moment::After, count, append.lease);
+            self.meet(Moment::After, count, append.lease);
         }
         let outcome = match &appended {
             Ok(_) => "committed",
@@ -194,34 +152,6 @@ impl Session for FatedSession {
         };
         say(format!("append {count} of lease {}: {outcome}", append.lease));
         appended
-    }
-
-    async fn claim(&mut self, claim: &Claim) -> Result<Claimed, StoreError> {
-        self.session.claim(claim).await
-    }
-
-    async fn tick(&mut self, tick: &Tick) -> Result<Ticked, StoreError> {
-        self.session.tick(tick).await
-    }
-
-    async fn read_inbox(&mut self, read: &InboxRead) -> Result<InboxPage, StoreError> {
-        self.session.read_inbox(read).await
-    }
-
-    async fn unparked(&mut self, unparked: &Unparked) -> Result<Vec<RunId>, StoreError> {
-        self.session.unparked(unparked).await
-    }
-
-    async fn load(&mut self, load: &Load) -> Result<Loaded, StoreError> {
-        self.session.load(load).await
-    }
-
-    async fn due_runs(&mut self, due: &Due) -> Result<DueRuns, StoreError> {
-        self.session.due_runs(due).await
-    }
-
-    async fn release(&mut self, release: &Release) -> Result<(), StoreError> {
-        self.session.release(release).await
     }
 }
 

@@ -1,13 +1,15 @@
 //! What users hold open delays nobody else's append.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use pgworkflows::Client;
 use pgworkflows_postgres::{InTransaction, PostgresStore};
+use pgworkflows_tests::around;
 use sqlx::Connection;
 use tokio::time::Instant;
 
-use crate::timed::Timed;
+use crate::timed::AppendTimes;
 use crate::wait::{PATIENCE, until};
 use crate::worker::{Collect, NUMBER, Working};
 use crate::world::{SHARDS, World};
@@ -29,8 +31,8 @@ async fn busy(client: &Client, rounds: usize) {
 }
 
 /// Asserts that appends were made, and none was held up.
-fn assert_prompt(store: &Timed) {
-    let appends = store.take_appends();
+fn assert_prompt(times: &AppendTimes) {
+    let appends = times.take();
     let slowest = appends.iter().max().copied().unwrap();
     assert!(appends.len() >= 20, "only {} appends", appends.len());
     assert!(slowest < LOCK_TIMEOUT, "an append took {slowest:?}");
@@ -40,8 +42,8 @@ fn assert_prompt(store: &Timed) {
 async fn a_transaction_that_holds_a_key_a_start_and_a_signal_delays_no_append() {
     let world = World::new().await;
     let store = PostgresStore::builder(world.url()).lock_timeout(LOCK_TIMEOUT).connect().await.unwrap();
-    let store = Timed::new(store);
-    let worker = Working::start(store.clone(), |worker| worker);
+    let times = Arc::new(AppendTimes::default());
+    let worker = Working::start(around(store, Arc::clone(&times) as _), |worker| worker);
     let parked = world.client.start::<Collect>(3).await.unwrap();
     parked.signal(NUMBER, 1).await.unwrap();
     until("the run has its first signal", async || {
@@ -53,7 +55,7 @@ async fn a_transaction_that_holds_a_key_a_start_and_a_signal_delays_no_append() 
     let mut transaction = connection.begin().await.unwrap();
     let held = world.client.start::<Collect>(0).key("held").in_transaction(&mut transaction).await.unwrap();
     parked.signal(NUMBER, 2).in_transaction(&mut transaction).await.unwrap();
-    store.take_appends();
+    times.take();
     busy(&world.client, 10).await;
     // The very run whose signal is held goes on as well.
     parked.signal(NUMBER, 3).await.unwrap();
@@ -63,7 +65,7 @@ async fn a_transaction_that_holds_a_key_a_start_and_a_signal_delays_no_append() 
             .then_some(())
     })
     .await;
-    assert_prompt(&store);
+    assert_prompt(&times);
 
     // Only who asks for the very key waits, and only so long.
     let asked = Instant::now();
@@ -87,8 +89,10 @@ async fn a_reader_with_an_open_snapshot_delays_neither_appends_nor_new_partition
     // A partition per second: one is made while each of the others is written to.
     let store = builder.partition_width(Duration::from_secs(1)).connect().await.unwrap();
     let world = World::on(database).await;
-    let store = Timed::new(store);
-    let worker = Working::start(store.clone(), |worker| worker.tick_interval(Duration::from_millis(250)));
+    let times = Arc::new(AppendTimes::default());
+    let worker = Working::start(around(store, Arc::clone(&times) as _), |worker| {
+        worker.tick_interval(Duration::from_millis(250))
+    });
     busy(&world.client, 1).await;
 
     let mut connection = world.connection().await;
@@ -98,13 +102,13 @@ async fn a_reader_with_an_open_snapshot_delays_neither_appends_nor_new_partition
         "select count(*) from pgworkflows.events union all select count(*) from pgworkflows.closed_runs";
     let seen: Vec<i64> = sqlx::query_scalar(read).fetch_all(&mut *reader).await.unwrap();
     let before = partitions(&world).await;
-    store.take_appends();
+    times.take();
     until("partitions are made", async || {
         busy(&world.client, 1).await;
         (partitions(&world).await >= before + 6).then_some(())
     })
     .await;
-    assert_prompt(&store);
+    assert_prompt(&times);
 
     let still: Vec<i64> = sqlx::query_scalar(read).fetch_all(&mut *reader).await.unwrap();
     assert_eq!(still, seen, "the reader's snapshot was open all the time");

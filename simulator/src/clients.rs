@@ -51,6 +51,8 @@ pub(crate) struct Script {
     /// Whether plans have mines for broken builds, and whether they do little but sleep.
     pub(crate) mines: bool,
     pub(crate) sleepy: bool,
+    /// Whether activities may end the process of their worker.
+    pub(crate) deadly: bool,
 }
 
 pub(crate) fn lock(promises: &Mutex<Promises>) -> MutexGuard<'_, Promises> {
@@ -60,8 +62,8 @@ pub(crate) fn lock(promises: &Mutex<Promises>) -> MutexGuard<'_, Promises> {
 impl Script {
     /// Plays the script to its end.
     pub(crate) async fn play(self, mut dice: Dice) {
-        let Self { unit, mines, sleepy, .. } = self;
-        let plan = Planner { dice: &mut dice, unit, ops_left: 12, mines, sleepy }.plan();
+        let Self { unit, mines, sleepy, deadly, .. } = self;
+        let plan = Planner { dice: &mut dice, unit, ops_left: 12, mines, sleepy, deadly }.plan();
         self.rest(&mut dice, 10).await;
         if let Some(handle) = self.start(&plan, &mut dice).await {
             let run = handle.run_id();

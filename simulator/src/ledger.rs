@@ -24,7 +24,11 @@ pub(crate) struct Ledger {
 pub(crate) struct Inner {
     pub(crate) book: Book,
     pub(crate) executions: Vec<Execution>,
+    /// The workers whose process an activity ends at this moment.
+    pub(crate) dying: Vec<Owner>,
     pub(crate) violations: Vec<String>,
+    /// How often each event was written, those included that a restore took back.
+    pub(crate) events: BTreeMap<String, u64>,
     /// Numbers facts and executions in the order in which they happened.
     moment: u64,
     /// When a message was last submitted or a batch appended.
@@ -159,7 +163,8 @@ impl Ledger {
         if matches!(fact, Fact::Submitted { .. } | Fact::Appended(_)) {
             inner.last_progress = self.time.now();
         }
-        let Inner { book, violations, moment, lease_ttl, settled_at, released: asked, .. } = &mut *inner;
+        let Inner { book, violations, events, moment, lease_ttl, settled_at, released: asked, .. } =
+            &mut *inner;
         let violations_before = violations.len();
         match fact {
             Fact::Submitted { at, submission } => {
@@ -172,6 +177,9 @@ impl Ledger {
                 self.time.trace("append", append.number.get() << 16 | append.events.len() as u64, || {
                     append_words(append)
                 });
+                for event in &append.events {
+                    *events.entry(event.name.to_string()).or_default() += 1;
+                }
                 book.appended(append, now, (*moment, writer), violations);
             }
             Fact::Claimed { lease, shards } => {

@@ -62,6 +62,8 @@ pub struct Outcome {
     pub polls: u64,
     /// How often each kind of fault was injected.
     pub faults: BTreeMap<&'static str, u64>,
+    /// How often each event was written, by its stored name.
+    pub events: BTreeMap<String, u64>,
     /// How many parts it came upon that could be left out: disturbances, then clients' scripts, then faults.
     pub parts: u32,
     /// What must never happen, and did.
@@ -147,13 +149,17 @@ impl Simulation {
         if !world.is_violated() {
             world.check(&seen);
         }
-        let violations = world.ledger.lock().violations.clone();
+        let (violations, events) = {
+            let ledger = world.ledger.lock();
+            (ledger.violations.clone(), ledger.events.clone())
+        };
         let story = if in_words { world.story(&seen) } else { Vec::new() };
         Outcome {
             seed: self.seed,
             simulated,
             polls: world.scheduler.polls,
             faults: world.faults.counts(),
+            events,
             parts: world.faults.parts(),
             violations,
             trace_hash: world.time.lock().trace.hash(),

@@ -70,6 +70,8 @@ pub(crate) struct Nature {
     pub(crate) broken: bool,
     /// Whether its runs do little but sleep.
     pub(crate) sleepy: bool,
+    /// Whether it has activities that end the process of their worker.
+    pub(crate) deadly: bool,
     /// Whether the store's clock leaps.
     pub(crate) leaps: bool,
     /// How long a call of the store takes at most. In some worlds that is long: much happens meanwhile.
@@ -112,6 +114,7 @@ impl Nature {
             calm,
             broken: !calm && dice.chance(250),
             sleepy: dice.chance(250),
+            deadly: !calm && dice.fork(2).chance(150),
             leaps: !calm && dice.chance(150),
             latency_max: if slow { lease_ttl / dice.between(12, 60) as u32 } else { LATENCY_USUAL },
             disturbed_for: lease_ttl * dice.between(5, 30) as u32,
@@ -170,4 +173,4 @@ impl Nature {
 }
 
 /// The shortest time that matters to anybody.
-const MOMENT: Duration = Duration::from_millis(1);
+pub(crate) const MOMENT: Duration = Duration::from_millis(1);

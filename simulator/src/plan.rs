@@ -62,6 +62,8 @@ pub(crate) enum Manner {
     Error,
     Panic,
     NonRetryable,
+    /// It ends the process of its worker, so that nobody learns of it.
+    Deadly,
 }
 
 /// The names of the signals that plans take.
@@ -86,6 +88,8 @@ pub(crate) struct Planner<'a> {
     pub(crate) mines: bool,
     /// Whether plans do little but sleep.
     pub(crate) sleepy: bool,
+    /// Whether activities may end the process of their worker.
+    pub(crate) deadly: bool,
 }
 
 impl Planner<'_> {
@@ -145,6 +149,7 @@ impl Planner<'_> {
     fn work(&mut self) -> Work {
         let millis = if self.dice.chance(300) { 0 } else { self.millis(2) };
         let manner = match self.dice.below(10) {
+            _ if self.deadly && self.dice.chance(200) => Manner::Deadly,
             0..6 => Manner::Error,
             6..8 => Manner::Panic,
             _ => Manner::NonRetryable,
@@ -167,7 +172,7 @@ impl Planner<'_> {
 impl Work {
     pub(crate) fn expected(&self) -> Expected {
         let is_timed = self.schedule_to_close.is_some() || self.start_to_close.is_some();
-        if is_timed || self.at_most_once {
+        if is_timed || self.at_most_once || self.manner == Manner::Deadly {
             return Expected::Open;
         }
         let given_up = self.manner == Manner::NonRetryable || self.failures >= self.attempts_max;

@@ -119,8 +119,8 @@ impl World {
             }
             self.act(Action::Start { slot, broken: false });
         }
-        // Where the store is slow, a lease may be lost for no other reason.
-        if self.nature.latency_max == LATENCY_USUAL {
+        // Where the store is slow, a lease may be lost for no other reason, and so it is by a death.
+        if self.nature.latency_max == LATENCY_USUAL && !self.nature.deadly {
             let settled_at = self.store.now().saturating_add(self.nature.lease_ttl * 3);
             self.ledger.lock().settled_at = Some(settled_at);
         }

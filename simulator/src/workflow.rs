@@ -186,7 +186,8 @@ impl Work {
         }
         let error = ActivityError::new("planned", format!("attempt {attempt} fails"));
         match self.manner {
-            Manner::Error => Err(error),
+            // A step has no surroundings that it could end.
+            Manner::Error | Manner::Deadly => Err(error),
             Manner::NonRetryable => Err(ActivityError::non_retryable(error)),
             Manner::Panic => resume_unwind(Box::new(PLANNED)),
         }
@@ -209,6 +210,10 @@ impl Activity for Perform {
         self.ledger.executes(ctx.idempotency_key(), ctx.attempt(), self.host.owner());
         if work.millis > 0 {
             self.host.sleep(Duration::from_millis(work.millis)).await;
+        }
+        if work.manner == Manner::Deadly && ctx.attempt() <= work.failures {
+            self.ledger.lock().dying.push(self.host.owner());
+            std::future::pending::<()>().await;
         }
         work.attempt(ctx.attempt())
     }

@@ -18,7 +18,7 @@ use crate::faults::{SimFaults, StoreTime, Weights};
 use crate::host::SimHost;
 use crate::ledger::{Book, Ledger};
 use crate::mask::Mask;
-use crate::nature::{Action, Nature, SlotNature};
+use crate::nature::{Action, MOMENT, Nature, SlotNature};
 use crate::seams::Seams;
 use crate::sending::{Sending, Sends};
 use crate::workflow::register;
@@ -146,6 +146,7 @@ impl World {
                 forgetful: self.nature.forgetful,
                 mines: self.nature.broken,
                 sleepy: self.nature.sleepy,
+                deadly: self.nature.deadly,
             };
             self.scheduler.spawn(Owner::WORLD, Box::pin(script.play(dice.fork(100 + number))));
         }
@@ -195,6 +196,10 @@ impl World {
     }
 
     fn act_now(&mut self) {
+        let dying = std::mem::take(&mut self.ledger.lock().dying);
+        for owner in dying {
+            self.die(owner);
+        }
         for arrival in self.faults.take_arrivals() {
             self.at(arrival, Action::Deliver);
         }
@@ -258,6 +263,16 @@ impl World {
                 }
             }
         }
+    }
+
+    /// A worker's process ends by what one of its activities does; somebody starts it again.
+    fn die(&mut self, owner: Owner) {
+        let is_its = |slot: &Slot| slot.life.as_ref().is_some_and(|life| life.owner == owner);
+        let Some(slot) = self.slots.iter().position(is_its) else { return };
+        let broken = self.slots[slot].life.as_ref().is_some_and(|life| life.broken);
+        self.act(Action::Crash { slot });
+        let back = self.time.now() + self.dice.time(MOMENT, self.nature.lease_ttl);
+        self.at(back, Action::Start { slot, broken });
     }
 
     pub(crate) fn is_alive(&self, slot: &Slot) -> bool {

@@ -127,6 +127,12 @@ macro_rules! make_event {
 events!(make_event);
 
 impl Event {
+    /// Every stored name that this build knows.
+    #[cfg(feature = "__testing")]
+    pub fn names() -> &'static [&'static str] {
+        STORED_NAMES
+    }
+
     /// Whether the event is what its durable call came to: a value, a failure, or a deadline that passed.
     pub fn is_outcome(&self) -> bool {
         self.consequence() == Consequence::Outcome

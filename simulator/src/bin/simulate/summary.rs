@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use pgworkflows_core::history::Event;
 use pgworkflows_simulator::Outcome;
 
 use super::arguments::Arguments;
@@ -13,6 +14,7 @@ pub(crate) struct Summary {
     simulated: Duration,
     polls: u64,
     faults: BTreeMap<&'static str, u64>,
+    events: BTreeMap<String, u64>,
     /// The seeds where something was violated.
     pub(crate) failed: Vec<u64>,
     trace_hash: u64,
@@ -24,6 +26,9 @@ impl Summary {
         self.polls += outcome.polls;
         for (kind, count) in &outcome.faults {
             *self.faults.entry(kind).or_default() += count;
+        }
+        for (name, count) in &outcome.events {
+            *self.events.entry(name.clone()).or_default() += count;
         }
         if !outcome.violations.is_empty() {
             self.failed.push(outcome.seed);
@@ -41,6 +46,10 @@ impl Summary {
         println!("faults: {faults}");
         for (kind, count) in &self.faults {
             println!("  {kind}: {count}");
+        }
+        println!("events: {}", self.events.values().sum::<u64>());
+        for name in Event::names() {
+            println!("  {name}: {}", self.events.get(*name).unwrap_or(&0));
         }
         println!(
             "wall time: {:.1} s; per minute {:.1} years and {:.0} faults",

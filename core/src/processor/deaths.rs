@@ -38,7 +38,8 @@ impl Deaths {
             self.serving_since = Some(since.saturating_add(limits::DEATH_PAID_OFF));
             self.shards.values_mut().for_each(|deaths| *deaths = deaths.saturating_sub(1));
         }
-        self.shards.values().copied().max().unwrap_or(0)
+        // A claim may be under way, whose shards come with deaths that this processor has yet to hear of.
+        self.shards.values().copied().max().unwrap_or(u32::MAX)
     }
 }
 
@@ -62,6 +63,12 @@ mod tests {
         assert_eq!(deaths_max(8, false), DEADLY);
         assert_eq!(deaths_max(9, false), DEADLY - 1);
         assert!(!deaths.are_suspicious(shard));
+    }
+
+    #[test]
+    fn lease_without_shards_pays_off_nothing() {
+        let mut deaths = Deaths::default();
+        assert_eq!(deaths.pay_off(BORN, false), u32::MAX, "a heartbeat may meet shards that were just claimed");
     }
 
     #[test]

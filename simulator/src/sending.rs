@@ -11,9 +11,9 @@ use futures::FutureExt;
 use pgworkflows_core::client::Request;
 use pgworkflows_core::id::{EventSeq, MessageId, RunId, ShardId};
 use pgworkflows_core::store::{
-    Append, Appended, Claim, Claimed, Due, DueRuns, Hint, InboxPage, InboxRead, Load, Loaded,
-    Queue, Release, SentMessage, Session, SessionsWanted, Store, StoreError, StoreQuery, Submission,
-    Submitted, Switchboard, Tick, Ticked, Unparked, Watch, Watched,
+    Append, Appended, Claim, Claimed, Due, DueRuns, Hint, InboxPage, InboxRead, Load, Loaded, Queue, Release,
+    SentMessage, Session, SessionsWanted, Store, StoreError, StoreQuery, Submission, Submitted, Switchboard,
+    Tick, Ticked, Unparked, Watch, Watched,
 };
 use pgworkflows_core::{Client, Signal, Workflow};
 use pgworkflows_memory::MemoryStore;

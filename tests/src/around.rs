@@ -8,9 +8,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use pgworkflows::RunId;
 use pgworkflows::store::{
-    Append, Appended, Claim, Claimed, Due, DueRuns, Hint, InboxPage, InboxRead, Load, Loaded,
-    Queue, Release, Session, SessionsWanted, Store, StoreError, StoreQuery, Submission, Submitted,
-    Switchboard, Tick, Ticked, Unparked, Watch, Watched,
+    Append, Appended, Claim, Claimed, Due, DueRuns, Hint, InboxPage, InboxRead, Load, Loaded, Queue, Release,
+    Session, SessionsWanted, Store, StoreError, StoreQuery, Submission, Submitted, Switchboard, Tick, Ticked,
+    Unparked, Watch, Watched,
 };
 use tokio::sync::broadcast;
 
@@ -67,9 +67,9 @@ impl<S: Store> Store for Around<S> {
         self.inner.submit(submissions).await
     }
 
-    async fn closed(&self, runs: &[RunId]) -> Result<Vec<ClosedRun>, StoreError> {
+    async fn watch(&self, watch: &Watch) -> Result<Watched, StoreError> {
         self.test.before_call()?;
-        self.inner.closed(runs).await
+        self.inner.watch(watch).await
     }
 
     fn hints(&self) -> broadcast::Receiver<Hint> {

@@ -68,7 +68,11 @@ mod tests {
     #[test]
     fn lease_without_shards_pays_off_nothing() {
         let mut deaths = Deaths::default();
-        assert_eq!(deaths.pay_off(BORN, false), u32::MAX, "a heartbeat may meet shards that were just claimed");
+        assert_eq!(
+            deaths.pay_off(BORN, false),
+            u32::MAX,
+            "a heartbeat may meet shards that were just claimed"
+        );
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::log::past_event::PastEvent;
 use crate::run::state::RunState;
 use crate::run::turn::Turn;
 use crate::workflow::program::{Decisions, Program};
-use crate::workflow::scope::call::OpenCall;
+use crate::workflow::scope::call::Awaited;
 use std::collections::BTreeMap;
 
 use crate::canary::{self, Bug};
@@ -23,7 +23,7 @@ use crate::data::limits;
 use crate::data::outcome::Outcome;
 use crate::data::time::Timestamp;
 use crate::log::event::Event;
-use crate::workflow::calls::step::StepRequest;
+use crate::workflow::command::StepRequest;
 use crate::workflow::registry::Registry;
 
 /// How many of the calls that a run waits for are shown in its row and in a diagnosis.
@@ -168,7 +168,7 @@ impl Run {
 
     fn waits_while(&self, limit: usize, is_running: &dyn Fn(CommandId) -> bool) -> Vec<String> {
         let open = self.program.as_ref().map(|program| program.waits(limit)).unwrap_or_default();
-        let words = |open: OpenCall| match self.state.attempts_of(open.id, is_running(open.id)) {
+        let words = |open: Awaited| match self.state.attempts_of(open.id, is_running(open.id)) {
             Some(attempts) => format!("{} ({attempts}) at {}", open.kind, open.source),
             None => open.to_string(),
         };

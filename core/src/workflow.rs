@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 
 pub use self::calls::activity::ActivityFuture;
 pub use self::calls::compensation::Compensation;
+pub use self::calls::future::DurableFuture;
 pub use self::calls::signal::SignalFuture;
 pub use self::calls::step::StepFuture;
 pub use self::calls::timeout::{Durable, Timeout};

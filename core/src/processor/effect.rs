@@ -8,7 +8,7 @@ use crate::data::options::ActivityOptions;
 use crate::data::payload::Payload;
 use crate::data::time::Timestamp;
 use crate::store::watch::Notice;
-use crate::workflow::calls::step::StepRequest;
+use crate::workflow::command::StepRequest;
 
 /// What the driver is to do. All that caused it is committed.
 pub(crate) enum Effect {

@@ -19,7 +19,7 @@ use crate::guard::{caught, shielded};
 use crate::host::{AttemptFuture, AttemptOf, Host, StoreClock};
 use crate::processor::effect::Attempt;
 use crate::workflow::activity::ActivityContext;
-use crate::workflow::calls::step::StepRequest;
+use crate::workflow::command::StepRequest;
 use crate::workflow::registry::{Registry, guarded};
 
 /// The result of an attempt.

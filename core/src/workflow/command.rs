@@ -1,14 +1,19 @@
-//! Durable commands: what a workflow asks for while it is polled. Each has a file of its own, with what the
-//! user calls, the command that it issues, and how a replay recognises it.
+//! What a workflow asks for while it is polled: commands, which become decisions, and steps, which leave no event but
+//! their outcome. It must not know who asks.
 
 use std::fmt;
 use std::panic::Location;
 
+use futures::future::BoxFuture;
+
+use crate::data::failure::Failure;
 use crate::data::id::CommandId;
 use crate::data::name::Name;
 use crate::data::options::ActivityOptions;
 use crate::data::payload::Payload;
+use crate::data::retry::RetryPolicy;
 use crate::data::time::Timestamp;
+use crate::guard::Guarded;
 use crate::log::event::Event;
 
 /// One line of source, of the user's code.
@@ -29,6 +34,24 @@ pub(crate) enum Command {
 pub(crate) struct Issued {
     pub(crate) command: Command,
     pub(crate) source: Source,
+}
+
+/// Makes one attempt of a step.
+pub(crate) type StepTask = Box<dyn FnMut() -> BoxFuture<'static, Result<Payload, Failure>> + Send>;
+
+/// A step that the run asks its worker to execute.
+pub(crate) struct StepRequest {
+    pub(crate) id: CommandId,
+    pub(crate) name: Name,
+    pub(crate) source: Source,
+    pub(crate) retry: RetryPolicy,
+    pub(crate) task: Guarded<StepTask>,
+}
+
+impl fmt::Debug for StepRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StepRequest({} {:?})", self.id, self.name)
+    }
 }
 
 impl Command {

@@ -18,7 +18,7 @@ use crate::workflow::calls::activity::ActivityFuture;
 use crate::workflow::calls::compensation::Compensation;
 use crate::workflow::calls::signal::SignalFuture;
 use crate::workflow::calls::step::StepFuture;
-use crate::workflow::calls::timer::TimerFuture;
+use crate::workflow::calls::timer::{TimerCall, TimerFuture};
 use crate::workflow::calls::when_all::{Branches, WhenAll};
 use crate::workflow::error::ActivityResult;
 use crate::workflow::scope::Scope;
@@ -75,7 +75,7 @@ impl Context {
     /// The future returns an error if the activity fails for good, or if the run is cancelled meanwhile.
     #[track_caller]
     pub fn activity<A: Activity>(&self, input: A::Input) -> ActivityFuture<A> {
-        ActivityFuture::new(Rc::clone(&self.scope), input, Location::caller())
+        ActivityFuture::activity(&self.scope, input, Location::caller())
     }
 
     /// Executes a closure's future as an inline activity, and waits for its outcome. The closure makes a
@@ -99,7 +99,7 @@ impl Context {
         F: FnMut() -> Fut + Send + 'static,
         Fut: Future<Output = ActivityResult<T>> + Send + 'static,
     {
-        StepFuture::new(Rc::clone(&self.scope), name, make, Location::caller())
+        StepFuture::step(&self.scope, name, make, Location::caller())
     }
 
     /// Waits until every branch is done, then returns all their values, or the first failure by position.
@@ -127,7 +127,7 @@ impl Context {
     /// 9999.
     #[track_caller]
     pub fn sleep(&self, time: Duration) -> TimerFuture {
-        TimerFuture::after(Rc::clone(&self.scope), time, Location::caller())
+        TimerFuture::timer(&self.scope, TimerCall::After(time), Location::caller())
     }
 
     /// Waits until a time by the store's clock; at once if it has passed.
@@ -136,7 +136,7 @@ impl Context {
     /// As [`Context::sleep`].
     #[track_caller]
     pub fn sleep_until(&self, time: DateTime<Utc>) -> TimerFuture {
-        TimerFuture::at(Rc::clone(&self.scope), time.into(), Location::caller())
+        TimerFuture::timer(&self.scope, TimerCall::At(time.into()), Location::caller())
     }
 
     /// Waits for the next signal of that name: one that came before is taken at once.
@@ -145,7 +145,7 @@ impl Context {
     /// The future returns an error if the run is cancelled meanwhile.
     #[track_caller]
     pub fn wait_for<T: DeserializeOwned>(&self, signal: Signal<T>) -> SignalFuture<T> {
-        SignalFuture::new(Rc::clone(&self.scope), signal, Location::caller())
+        SignalFuture::signal(&self.scope, signal, Location::caller())
     }
 
     /// Registers an activity to execute should the run fail or be cancelled. Compensations are executed after

@@ -18,7 +18,7 @@ use crate::log::event::Event;
 use crate::workflow::bare::{BareRuntime, Misstep};
 use crate::workflow::context::Context;
 use crate::workflow::error::WorkflowError;
-use crate::workflow::scope::call::{OpenCall, Resolution};
+use crate::workflow::scope::call::{Awaited, Resolution};
 use crate::workflow::scope::{Gathered, Scope};
 
 /// The user's side of a run. The engine sees only this: a workflow as an `async fn` is one implementation.
@@ -32,7 +32,7 @@ pub(crate) trait Program {
     fn set_recorded(&mut self, recorded: bool);
 
     /// What it waits for, for people: at most `limit` calls.
-    fn waits(&self, limit: usize) -> Vec<OpenCall>;
+    fn waits(&self, limit: usize) -> Vec<Awaited>;
 }
 
 /// What a program decided when it took one resolution in.
@@ -295,7 +295,7 @@ impl Program for AsyncProgram {
         self.scope.set_recorded(recorded);
     }
 
-    fn waits(&self, limit: usize) -> Vec<OpenCall> {
+    fn waits(&self, limit: usize) -> Vec<Awaited> {
         self.scope.waits(limit)
     }
 }

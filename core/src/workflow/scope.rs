@@ -5,9 +5,6 @@ pub(crate) mod call;
 pub(crate) mod data;
 pub(crate) mod ticket;
 
-use crate::workflow::command::Source;
-use crate::workflow::scope::call::{CallKind, OpenCall, Resolution};
-use crate::workflow::scope::ticket::Ticket;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -15,15 +12,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
 
-use self::call::Call;
+use self::call::{Awaited, CallKind, GivenUp, OpenCall, Resolution};
 use crate::data::id::{CommandId, RunId};
 use crate::data::limits;
 use crate::data::name::Name;
 use crate::data::payload::Payload;
 use crate::data::random::Stream;
 use crate::data::time::Timestamp;
-use crate::workflow::calls::step::StepRequest;
-use crate::workflow::command::{Command, Issued};
+use crate::workflow::command::{Command, Issued, Source, StepRequest};
 use crate::workflow::mark::PollMark;
 
 /// The shared state of one live run.
@@ -48,7 +44,7 @@ struct Inner {
     /// All steps that were ever given up: the outcome of one may have waited in a stalled run's queue.
     given_up_steps: BTreeMap<CommandId, Name>,
     /// Boxed, because a map has room for eleven from its first entry on, and most runs have one.
-    calls: BTreeMap<CommandId, Box<Call>>,
+    calls: BTreeMap<CommandId, Box<OpenCall>>,
     /// How many calls have no resolution yet.
     unresolved: usize,
     /// Signals that nobody took yet; no buffer is empty.
@@ -132,16 +128,7 @@ impl Scope {
         self.recorded.set(recorded);
     }
 
-    /// Opens a call of that kind and gives it the next id.
-    pub(crate) fn open(self: &Rc<Self>, kind: CallKind, source: Source) -> Ticket {
-        let id = self.next_id(source);
-        let mut inner = self.inner.borrow_mut();
-        inner.unresolved += 1;
-        inner.calls.insert(id, Box::new(Call { kind, source, waker: None, resolution: None }));
-        Ticket::new(Rc::clone(self), id)
-    }
-
-    /// Gives out the next id, for a command that nobody waits for.
+    /// Gives out the next id.
     pub(crate) fn next_id(&self, source: Source) -> CommandId {
         if !self.last_source.get().is_some_and(|last| std::ptr::eq(last, source)) {
             self.mark.at(source);
@@ -269,11 +256,11 @@ impl Scope {
     }
 
     /// What the run waits for, for people: at most `limit` calls.
-    pub(crate) fn waits(&self, limit: usize) -> Vec<OpenCall> {
+    pub(crate) fn waits(&self, limit: usize) -> Vec<Awaited> {
         let inner = self.inner.borrow();
         let open = inner.calls.iter().filter(|(_, call)| call.resolution.is_none());
         open.take(limit)
-            .map(|(id, call)| OpenCall { id: *id, kind: call.kind.clone(), source: call.source })
+            .map(|(id, call)| Awaited { id: *id, kind: call.kind.clone(), source: call.source })
             .collect()
     }
 
@@ -284,23 +271,21 @@ impl Scope {
             return;
         }
         let Some(call) = inner.calls.get(&id) else { return };
-        let source = call.source;
-        let command = match &call.kind {
-            CallKind::Activity(activity) => Command::CancelActivity { id, activity: activity.clone() },
-            CallKind::Timer(_) => Command::CancelTimer { id },
-            CallKind::Step(name) => {
-                let name = name.clone();
+        match call.kind.given_up(id) {
+            GivenUp::Command(command) => {
+                let source = call.source;
+                inner.issued.push(Issued { command, source });
+            }
+            GivenUp::Step(name) => {
                 inner.dropped_steps.push(id);
                 inner.given_up_steps.insert(id, name);
                 // A step that was asked for in this very poll has not begun. What its closure holds is the user's.
                 let asked = inner.steps.remove(&id);
                 drop(inner);
                 drop(asked);
-                return;
             }
-            CallKind::Signal(_) => return,
-        };
-        inner.issued.push(Issued { command, source });
+            GivenUp::Nothing => {}
+        }
     }
 
     /// Wakes the oldest waiter for a signal of that name.

@@ -17,7 +17,7 @@ use crate::data::time::Timestamp;
 use crate::guard::{Guarded, Work};
 use crate::host::SystemHost;
 use crate::workflow::activity::Activity;
-use crate::workflow::calls::step::StepTask;
+use crate::workflow::command::StepTask;
 use crate::workflow::error::{ActivityError, ActivityResult};
 use crate::workflow::mark::PollMark;
 use crate::workflow::registry::Definitions;

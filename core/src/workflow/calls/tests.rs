@@ -667,3 +667,42 @@ fn error_of_the_users_own_type_ends_the_run() {
     "#]]
     .assert_eq(&(begin::<W>().news() + &begin::<Own>().news()));
 }
+
+#[test]
+fn option_set_after_the_first_poll_stalls_and_names_both_lines() {
+    workflow!(W, |ctx| {
+        let mut work = ctx.activity::<Work>(1);
+        // When it is polled before its options are complete
+        assert!(futures::poll!(&mut work).is_pending());
+        let result = work.retry(RetryPolicy::exponential()).await?;
+        Ok(result.to_string())
+    });
+    let mut run = begin::<W>();
+    check(
+        &mut run,
+        &expect![[r#"
+            1 run.stalled activity `work` at core/src/workflow/calls/tests.rs:LINE an option is set at core/src/workflow/calls/tests.rs:LINE, after its first poll; set all options before the future is polled
+            2 run.started W null
+        "#]],
+    );
+}
+
+#[test]
+fn option_of_a_step_set_after_its_end_stalls() {
+    workflow!(W, |ctx| {
+        let mut step = ctx.step("quick", || async { Ok(1) });
+        let first = (&mut step).await?;
+        drop(step.retry(RetryPolicy::exponential()));
+        Ok(first.to_string())
+    });
+    let mut run = begin::<W>();
+    run.complete_step(1, &1);
+    check(
+        &mut run,
+        &expect![[r#"
+            1 run.started W null
+            2 run.stalled step `quick` at core/src/workflow/calls/tests.rs:LINE an option is set at core/src/workflow/calls/tests.rs:LINE, after its first poll; set all options before the future is polled
+            3 step.completed #1 quick = 1
+        "#]],
+    );
+}

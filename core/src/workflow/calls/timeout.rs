@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use futures::future::FusedFuture;
 
-use super::timer::TimerFuture;
+use super::future::{Call, DurableFuture};
+use super::timer::{TimerCall, TimerFuture};
 use crate::workflow::error::{WorkflowError, WorkflowResult};
 use crate::workflow::scope::Scope;
 
@@ -28,10 +29,22 @@ pub trait Durable<T>: FusedFuture<Output = WorkflowResult<T>> + Scoped + Unpin +
     #[track_caller]
     fn timeout(self, limit: Duration) -> Timeout<Self> {
         let scope = Rc::clone(self.scope());
-        let timer = TimerFuture::after(Rc::clone(&scope), limit, Location::caller());
+        let timer = TimerFuture::timer(&scope, TimerCall::After(limit), Location::caller());
         Timeout { scope, race: Some((self, timer)), limit }
     }
 }
+
+impl<C> Scoped for DurableFuture<C> {
+    fn scope(&self) -> &Rc<Scope> {
+        &self.site().scope
+    }
+
+    fn subject(&self) -> String {
+        self.site().label.to_string()
+    }
+}
+
+impl<T, C: Call<Output = WorkflowResult<T>>> Durable<T> for DurableFuture<C> {}
 
 /// A durable future with a time limit.
 #[derive(Debug)]

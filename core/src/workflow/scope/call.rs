@@ -8,10 +8,10 @@ use crate::data::id::CommandId;
 use crate::data::name::Name;
 use crate::data::payload::Payload;
 use crate::data::time::Timestamp;
-use crate::workflow::command::Source;
+use crate::workflow::command::{Command, Source};
 
 /// A durable call that the workflow's code holds a future of.
-pub(super) struct Call {
+pub(super) struct OpenCall {
     pub(super) kind: CallKind,
     pub(super) source: Source,
     pub(super) waker: Option<Waker>,
@@ -27,15 +27,37 @@ pub(crate) enum CallKind {
     Signal(Name),
 }
 
+/// What giving an open call up asks for.
+pub(super) enum GivenUp {
+    Command(Command),
+    Step(Name),
+    Nothing,
+}
+
+impl CallKind {
+    /// What dropping the call's future, or a cancellation of the run, asks for.
+    pub(super) fn given_up(&self, id: CommandId) -> GivenUp {
+        match self {
+            Self::Activity(activity) => {
+                GivenUp::Command(Command::CancelActivity { id, activity: activity.clone() })
+            }
+            Self::Timer(_) => GivenUp::Command(Command::CancelTimer { id }),
+            Self::Step(name) => GivenUp::Step(name.clone()),
+            // A signal stays buffered until somebody takes it.
+            Self::Signal(_) => GivenUp::Nothing,
+        }
+    }
+}
+
 /// An open call as people see it.
 #[derive(Clone, Debug)]
-pub(crate) struct OpenCall {
+pub(crate) struct Awaited {
     pub(crate) id: CommandId,
     pub(crate) kind: CallKind,
     pub(crate) source: Source,
 }
 
-impl fmt::Display for OpenCall {
+impl fmt::Display for Awaited {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} at {}", self.kind, self.source)
     }

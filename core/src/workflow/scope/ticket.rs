@@ -5,9 +5,10 @@ use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
 
 use super::Scope;
-use super::call::{CallKind, Resolution};
+use super::call::{CallKind, OpenCall, Resolution};
 use crate::data::id::CommandId;
 use crate::data::name::Name;
+use crate::workflow::command::Source;
 
 /// A durable future's claim on its call. Dropping it unresolved cancels the call durably.
 pub(crate) struct Ticket {
@@ -17,8 +18,13 @@ pub(crate) struct Ticket {
 }
 
 impl Ticket {
-    pub(super) fn new(scope: Rc<Scope>, id: CommandId) -> Self {
-        Self { scope, id, done: false }
+    /// Opens a call of that kind, under the next id.
+    pub(crate) fn open(scope: &Rc<Scope>, kind: CallKind, source: Source) -> Self {
+        let id = scope.next_id(source);
+        let mut inner = scope.inner.borrow_mut();
+        inner.unresolved += 1;
+        inner.calls.insert(id, Box::new(OpenCall { kind, source, waker: None, resolution: None }));
+        Self { scope: Rc::clone(scope), id, done: false }
     }
 
     pub(crate) fn id(&self) -> CommandId {

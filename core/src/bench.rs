@@ -44,9 +44,9 @@ impl Code {
     /// If the history cannot be read, or the code does not follow it.
     pub fn replay(&self, history: &RunHistory) -> Result<Revived, Error> {
         let now = history.events.last().map(|last| last.at).unwrap_or_default();
-        let mut replay = Replay::new(history.run, self.registry.clone(), now);
+        let mut replay = Replay::new(history.run, now);
         for past in decode(history) {
-            past.and_then(|past| replay.take(&past)).map_err(Error::invalid)?;
+            past.and_then(|past| replay.take(&past, &self.registry)).map_err(Error::invalid)?;
         }
         Revived::new(replay.finish(Takeover::default(), &Turn::endless(now)).0)
     }

@@ -255,13 +255,12 @@ impl Processor {
         let begin = |run| {
             self.runs.work_on(run);
             let judged = self.suspects.is_judged(run).then(|| "it is under suspicion".to_owned());
-            let registry = self.setup.registry.clone();
             match self.runs.why_left_alone(run).cloned().or(judged) {
-                Some(why) => Replay::without_code(run, registry, turn.now, why),
-                None => Replay::new(run, registry, turn.now),
+                Some(why) => Replay::without_code(run, turn.now, why),
+                None => Replay::new(run, turn.now),
             }
         };
-        let Some(replayed) = self.histories.replay(turn, begin) else { return false };
+        let Some(replayed) = self.histories.replay(turn, &self.setup.registry, begin) else { return false };
         if let (Replayed::Wholly(_), Some(recovery)) = (&replayed, &mut self.recovery) {
             recovery.runs += 1;
         }

@@ -13,7 +13,7 @@ pub(crate) mod turn;
 use crate::log::past_event::PastEvent;
 use crate::run::state::RunState;
 use crate::run::turn::Turn;
-use crate::workflow::program::{Decisions, Program};
+use crate::workflow::program::{Decisions, Program, Programs};
 use crate::workflow::scope::call::Awaited;
 use std::collections::BTreeMap;
 
@@ -24,7 +24,6 @@ use crate::data::outcome::Outcome;
 use crate::data::time::Timestamp;
 use crate::log::event::Event;
 use crate::workflow::command::StepRequest;
-use crate::workflow::registry::Registry;
 
 /// How many of the calls that a run waits for are shown in its row and in a diagnosis.
 const WAITS_SHOWN: usize = 8;
@@ -92,10 +91,15 @@ impl Run {
 
     /// Begins a run: `started` is its `RunStarted`. One that cannot even begin stalls before its start, as before
     /// any resolution.
-    pub(crate) fn start(id: RunId, at: Timestamp, started: Event, registry: &Registry) -> (Self, Progress) {
+    pub(crate) fn start(
+        id: RunId,
+        at: Timestamp,
+        started: Event,
+        programs: &dyn Programs,
+    ) -> (Self, Progress) {
         let mut run = Self::new(id);
         if let Event::RunStarted { workflow, .. } = &started {
-            run.program = registry.program(workflow, id);
+            run.program = programs.program(workflow, id);
         }
         let progress = run.resolve(at, started);
         (run, progress)

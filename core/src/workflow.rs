@@ -1,6 +1,7 @@
 //! The workflow's side: what users implement, and what their code calls.
 
 pub(crate) mod activity;
+pub(crate) mod async_program;
 pub(crate) mod bare;
 pub(crate) mod calls;
 pub(crate) mod command;

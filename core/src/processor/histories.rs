@@ -9,6 +9,7 @@ use crate::log::wire;
 use crate::run::replay::Replay;
 use crate::run::turn::Turn;
 use crate::store::history::EventRecord;
+use crate::workflow::program::Programs;
 
 /// How many events are replayed before something else has its turn.
 const EVENTS_AT_ONCE: usize = 64;
@@ -59,6 +60,7 @@ impl Histories {
     pub(super) fn replay(
         &mut self,
         turn: &Turn<'_>,
+        programs: &dyn Programs,
         begin: impl FnOnce(RunId) -> Replay,
     ) -> Option<Replayed> {
         let first = self.arrived.front_mut()?;
@@ -71,7 +73,7 @@ impl Histories {
         let replay = self.replaying.get_or_insert_with(|| begin(run));
         let mut taken = 0;
         while let Some(record) = first.events.pop_front() {
-            if let Err(problem) = decode_record(&record).and_then(|past| replay.take(&past)) {
+            if let Err(problem) = decode_record(&record).and_then(|past| replay.take(&past, programs)) {
                 let over = replay.state().closed.is_some();
                 self.replaying = None;
                 self.arrived.pop_front();

@@ -3,7 +3,7 @@
 
 use crate::data::divergence::Divergence;
 use crate::log::past_event::PastEvent;
-use crate::workflow::program::join_or;
+use crate::workflow::program::{Programs, join_or};
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::Location;
 
@@ -17,7 +17,6 @@ use crate::run::state::RunState;
 use crate::run::turn::Turn;
 use crate::run::{Progress, Run};
 use crate::workflow::command::{Issued, Source};
-use crate::workflow::registry::Registry;
 
 /// What the worker that takes a run over adds to its history.
 #[derive(Debug, Default)]
@@ -36,13 +35,13 @@ pub(crate) struct Takeover {
 pub(crate) fn replay(
     run: RunId,
     history: &[PastEvent],
-    registry: &Registry,
+    programs: &dyn Programs,
     takeover: Takeover,
     now: Timestamp,
 ) -> (Run, Progress) {
-    let mut replay = Replay::new(run, registry.clone(), now);
+    let mut replay = Replay::new(run, now);
     for past in history {
-        replay.take(past).expect("what the engine logged is whole");
+        replay.take(past, programs).expect("what the engine logged is whole");
     }
     let (mut run, mut progress) = replay.finish(takeover, &Turn::endless(now));
     while run.can_release() {
@@ -65,12 +64,12 @@ pub(crate) struct Examined {
 pub(crate) fn examine(
     run: RunId,
     history: &[PastEvent],
-    registry: &Registry,
+    programs: &dyn Programs,
     now: Timestamp,
 ) -> Result<Examined, String> {
-    let mut replay = Replay { sources: Some(BTreeMap::new()), ..Replay::new(run, registry.clone(), now) };
+    let mut replay = Replay { sources: Some(BTreeMap::new()), ..Replay::new(run, now) };
     for past in history {
-        replay.take(past)?;
+        replay.take(past, programs)?;
     }
     replay.end();
     let (divergence, sources) = (replay.diverged.clone(), replay.sources.take().unwrap_or_default());
@@ -81,7 +80,6 @@ pub(crate) fn examine(
 /// A replay under way: it takes the events of a history, one after the other.
 pub(crate) struct Replay {
     run: Run,
-    registry: Registry,
     /// Why no code is asked: the history is folded only.
     without_code: Option<String>,
     now: Timestamp,
@@ -118,10 +116,9 @@ impl std::fmt::Display for Decision {
 
 impl Replay {
     /// The replay of a run's history, which is brought back at that time.
-    pub(crate) fn new(run: RunId, registry: Registry, now: Timestamp) -> Self {
+    pub(crate) fn new(run: RunId, now: Timestamp) -> Self {
         Self {
             run: Run::new(run),
-            registry,
             without_code: None,
             now,
             made: VecDeque::new(),
@@ -133,8 +130,8 @@ impl Replay {
     }
 
     /// As [`Replay::new`], for a run whose code must not be asked.
-    pub(crate) fn without_code(run: RunId, registry: Registry, now: Timestamp, why: String) -> Self {
-        Self { without_code: Some(why), ..Self::new(run, registry, now) }
+    pub(crate) fn without_code(run: RunId, now: Timestamp, why: String) -> Self {
+        Self { without_code: Some(why), ..Self::new(run, now) }
     }
 
     /// What the events so far say of the run.
@@ -148,7 +145,7 @@ impl Replay {
     }
 
     /// Takes the next event of the history. The error says why it cannot be the next.
-    pub(crate) fn take(&mut self, past: &PastEvent) -> Result<(), String> {
+    pub(crate) fn take(&mut self, past: &PastEvent, programs: &dyn Programs) -> Result<(), String> {
         let state = &self.run.state;
         let expected = state.next_seq();
         if past.seq != expected {
@@ -162,7 +159,7 @@ impl Replay {
         }
         let past = &*canary::restart_timer(past, self.now);
         if let Event::RunStarted { workflow, .. } = &past.event {
-            self.begin(past.seq, workflow);
+            self.begin(past.seq, workflow, programs);
         }
         match past.event.role() {
             Role::Decision => self.confirm(past),
@@ -176,11 +173,11 @@ impl Replay {
         Ok(())
     }
 
-    fn begin(&mut self, seq: EventSeq, workflow: &Name) {
+    fn begin(&mut self, seq: EventSeq, workflow: &Name, programs: &dyn Programs) {
         if let Some(why) = self.without_code.clone() {
             return self.fail(seq, why);
         }
-        match self.registry.program(workflow, self.run.state.id) {
+        match programs.program(workflow, self.run.state.id) {
             Some(mut program) => {
                 program.set_recorded(true);
                 self.run.program = Some(program);

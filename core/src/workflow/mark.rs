@@ -86,7 +86,8 @@ mod tests {
     use crate::data::payload::Payload;
     use crate::data::time::Timestamp;
     use crate::log::event::Event;
-    use crate::workflow::program::{AsyncProgram, MakeFuture, Program};
+    use crate::workflow::async_program::{AsyncProgram, MakeFuture};
+    use crate::workflow::program::Program;
     use crate::workflow::scope::Scope;
 
     #[test]

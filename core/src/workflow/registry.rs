@@ -16,10 +16,11 @@ use crate::guard::{Guarded, Work};
 use crate::host::AttemptFuture;
 use crate::workflow::Workflow;
 use crate::workflow::activity::{Activity, ActivityContext};
+use crate::workflow::async_program::{AsyncProgram, MakeFuture, WorkflowFuture};
 use crate::workflow::bare::BareRuntime;
 use crate::workflow::error::ActivityError;
 use crate::workflow::mark::PollMark;
-use crate::workflow::program::{AsyncProgram, MakeFuture, Program, WorkflowFuture};
+use crate::workflow::program::{Program, Programs};
 use crate::workflow::scope::Scope;
 
 /// The workflows and activities of a worker. Cheap to clone.
@@ -123,15 +124,6 @@ impl Registry {
         Self { definitions, mark, bare: Arc::default() }
     }
 
-    /// A program for a run of that workflow; `None` if the workflow is unknown here.
-    pub(crate) fn program(&self, workflow: &Name, run: RunId) -> Option<Box<dyn Program>> {
-        // The name of the code rather than of the event: the watchdog's mark copies it, which costs nothing then.
-        let (name, make) = self.definitions.workflows.get_key_value(workflow.as_str())?;
-        let scope = Scope::new(run, self.definitions.payload_bytes_max, Arc::clone(&self.mark));
-        let (make, bare) = (Arc::clone(make), Arc::clone(&self.bare));
-        Some(Box::new(AsyncProgram::new(Name::from_static(name), make, scope, bare)))
-    }
-
     /// The name of a workflow that is known here, as its code has it.
     pub(crate) fn workflow_name(&self, workflow: &str) -> Option<Name> {
         self.definitions.workflows.get_key_value(workflow).map(|(name, _)| Name::from_static(name))
@@ -143,6 +135,16 @@ impl Registry {
 
     pub(crate) fn payload_bytes_max(&self) -> usize {
         self.definitions.payload_bytes_max
+    }
+}
+
+impl Programs for Registry {
+    fn program(&self, workflow: &Name, run: RunId) -> Option<Box<dyn Program>> {
+        // The name of the code rather than of the event: the watchdog's mark copies it, which costs nothing then.
+        let (name, make) = self.definitions.workflows.get_key_value(workflow.as_str())?;
+        let scope = Scope::new(run, self.definitions.payload_bytes_max, Arc::clone(&self.mark));
+        let (make, bare) = (Arc::clone(make), Arc::clone(&self.bare));
+        Some(Box::new(AsyncProgram::new(Name::from_static(name), make, scope, bare)))
     }
 }
 

@@ -1,0 +1,286 @@
+//! A workflow as an `async fn`, polled against resolutions. It must not know how its decisions are logged.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context as TaskContext, Poll, Wake, Waker};
+
+use futures::future::LocalBoxFuture;
+
+use crate::canary::{self, Bug};
+use crate::data::id::CommandId;
+use crate::data::name::Name;
+use crate::data::outcome::Outcome;
+use crate::data::payload::Payload;
+use crate::data::time::Timestamp;
+use crate::guard::shielded;
+use crate::log::event::Event;
+use crate::workflow::bare::{BareRuntime, Misstep};
+use crate::workflow::context::Context;
+use crate::workflow::error::WorkflowError;
+use crate::workflow::program::{Decisions, Program, join_or};
+use crate::workflow::scope::Scope;
+use crate::workflow::scope::call::{Awaited, Resolution};
+
+/// Makes a workflow's future from its context and input; the error says why the input is of no use.
+pub(crate) type MakeFuture = dyn Fn(Context, &Payload) -> Result<WorkflowFuture, String> + Send + Sync;
+
+/// A workflow's code under way. It returns its output encoded.
+pub(crate) type WorkflowFuture = LocalBoxFuture<'static, Result<Payload, WorkflowError>>;
+
+/// A workflow as an `async fn`.
+pub(crate) struct AsyncProgram {
+    workflow: Name,
+    make: Arc<MakeFuture>,
+    scope: Rc<Scope>,
+    bare: Arc<BareRuntime>,
+    /// The input, until the code begins.
+    input: Option<Payload>,
+    future: Option<WorkflowFuture>,
+    root: Arc<Root>,
+    waker: Waker,
+}
+
+/// The waker of the whole program: it only notes that it was woken.
+#[derive(Debug, Default)]
+struct Root {
+    woken: AtomicBool,
+}
+
+impl Wake for Root {
+    fn wake(self: Arc<Self>) {
+        self.woken.store(true, Ordering::Release);
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.woken.store(true, Ordering::Release);
+    }
+}
+
+impl Root {
+    fn take(&self) -> bool {
+        self.woken.swap(false, Ordering::Acquire)
+    }
+}
+
+impl AsyncProgram {
+    pub(crate) fn new(
+        workflow: Name,
+        make: Arc<MakeFuture>,
+        scope: Rc<Scope>,
+        bare: Arc<BareRuntime>,
+    ) -> Self {
+        let root = Arc::new(Root::default());
+        let waker = Waker::from(Arc::clone(&root));
+        Self { workflow, make, scope, bare, input: None, future: None, root, waker }
+    }
+
+    /// Hands the resolution to the call that waits for it.
+    fn resolve(&mut self, resolution: &Event) -> Result<(), String> {
+        match resolution {
+            Event::RunStarted { input, start_at, .. } => {
+                self.input = Some(input.clone());
+                if start_at.is_none() {
+                    self.begin()?;
+                }
+            }
+            Event::TimerFired { id: CommandId::START_DELAY } => self.begin()?,
+            Event::ActivityCompleted { id, result } => {
+                self.scope.resolve(*id, Resolution::Value(result.clone()));
+            }
+            Event::ActivityFailed { id, failure } => {
+                self.scope.resolve(*id, Resolution::Failed(Box::new(failure.clone())));
+            }
+            Event::StepCompleted { id, step, result } => {
+                self.check_step(*id, step)?;
+                self.scope.resolve(*id, Resolution::Value(result.clone()));
+            }
+            Event::StepFailed { id, step, failure } => {
+                self.check_step(*id, step)?;
+                self.scope.resolve(*id, Resolution::Failed(Box::new(failure.clone())));
+            }
+            Event::TimerFired { id } => self.scope.resolve(*id, Resolution::Fired),
+            Event::SignalReceived { signal, payload, .. } => self.scope.receive(signal, payload.clone()),
+            Event::CancelRequested { .. } => {
+                if self.input.is_some() {
+                    // It was cancelled before its delayed start: its code never begins.
+                    self.input = None;
+                    self.future = Some(Box::pin(async { Err(WorkflowError::cancelled()) }));
+                    self.waker.wake_by_ref();
+                }
+                self.scope.cancel();
+            }
+            Event::RunAdopted { .. }
+            | Event::ActivityScheduled { .. }
+            | Event::ActivityAttemptStarted { .. }
+            | Event::ActivityAttemptFailed { .. }
+            | Event::ActivityAttemptLost { .. }
+            | Event::ActivityCancelled { .. }
+            | Event::TimerStarted { .. }
+            | Event::TimerCancelled { .. }
+            | Event::RunStalled { .. }
+            | Event::RunResumed { .. }
+            | Event::RunEnding { .. }
+            | Event::CompensationRegistered { .. }
+            | Event::CompensationScheduled { .. }
+            | Event::CompensationCompleted { .. }
+            | Event::CompensationFailed { .. }
+            | Event::RunCompleted { .. }
+            | Event::RunFailed { .. }
+            | Event::RunCancelled { .. }
+            | Event::RunTerminated { .. } => {
+                return Err(format!("{} is no resolution; this is a bug of pgworkflows", resolution.name()));
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self) -> Result<(), String> {
+        if let Some(input) = self.input.take() {
+            let context = Context::new(Rc::clone(&self.scope));
+            self.future = Some((self.make)(context, &input)?);
+            self.waker.wake_by_ref();
+        }
+        Ok(())
+    }
+
+    fn check_step(&self, id: CommandId, step: &Name) -> Result<(), String> {
+        if self.scope.asked_for_step(id, step) {
+            return Ok(());
+        }
+        Err(format!(
+            "the log holds an outcome of step `{step}` (call {id}), but the code asked for no such step; it waits \
+             for {}",
+            join_or(&self.scope.waits(4).iter().map(ToString::to_string).collect::<Vec<_>>(), "nothing")
+        ))
+    }
+
+    /// Polls until the code waits, nothing of it was woken since that poll began, and no signal lies before a
+    /// waiter for it.
+    fn poll_until_quiet(&mut self) -> Result<Option<Result<Payload, WorkflowError>>, String> {
+        if canary::polls_are_held() {
+            return Ok(None);
+        }
+        loop {
+            while self.root.take() {
+                let Some(future) = &mut self.future else { return Ok(None) };
+                let mut task = TaskContext::from_waker(&self.waker);
+                let polled = future.as_mut().poll(&mut task);
+                if polled.is_ready() {
+                    // Dropping what the code still holds may cancel calls: that is part of this decision.
+                    self.future = None;
+                }
+                if !self.bare.is_entered() {
+                    return Err(self.left_entered());
+                }
+                if let Some(fault) = self.scope.take_fault() {
+                    return Err(fault);
+                }
+                if let Poll::Ready(result) = polled {
+                    return Ok(Some(result));
+                }
+            }
+            if !self.scope.wake_stranded() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Code that leaves another runtime entered would have its processor go on under that. Dropped at once, it leaves
+    /// it.
+    fn left_entered(&mut self) -> String {
+        self.future = None;
+        format!(
+            "workflow `{}` holds the guard of `Handle::enter` over an await{}: drop it before; put what needs that \
+             runtime into an activity or a step",
+            self.workflow,
+            self.whereabouts(None)
+        )
+    }
+
+    /// Why code that did that cannot go on.
+    fn diagnosis(&self, misstep: &Misstep) -> String {
+        match misstep {
+            Misstep::Panicked(panic) => {
+                format!("the workflow panicked: {panic}; deploy code that does not, and the run goes on")
+            }
+            Misstep::NotDurable { use_of, line } => format!(
+                "workflow `{}` {}{}, which is not durable: {}; deploy code that does, and the run goes on",
+                self.workflow,
+                use_of.did,
+                self.whereabouts(line.as_deref()),
+                use_of.instead
+            ),
+        }
+    }
+
+    /// The line that is known, and that of the last durable call: the former may be one of tokio's own.
+    fn whereabouts(&self, line: Option<&str>) -> String {
+        let at = line.map(|line| format!("at {line}"));
+        let after = match self.scope.last_source() {
+            Some(source) => format!("after its durable call at {source}"),
+            None => "before its first durable call".to_owned(),
+        };
+        format!(" ({})", at.into_iter().chain([after]).collect::<Vec<_>>().join(", "))
+    }
+
+    /// A run that waits for nothing that the engine knows would wait for ever.
+    fn check_waits(&self) -> Result<(), String> {
+        if self.future.is_some() && self.scope.unresolved() == 0 {
+            return Err(format!(
+                "workflow `{}` waits for something that is not durable, such as a tokio timer or a channel; use \
+                 `ctx.sleep`, `ctx.wait_for`, or put it into an activity or a step",
+                self.workflow
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Program for AsyncProgram {
+    fn apply(&mut self, at: Timestamp, resolution: &Event) -> Result<Decisions, String> {
+        if !canary::is(Bug::PolledPerBatch) && self.root.take() {
+            return Err(format!(
+                "workflow `{}` was woken from outside of the engine: it waits for something that is not durable, \
+                 such as a tokio timer or a channel; use `ctx.sleep`, `ctx.wait_for`, or put it into an activity \
+                 or a step",
+                self.workflow
+            ));
+        }
+        self.scope.set_now(at);
+        self.scope.mark().begin(self.scope.run(), &self.workflow, self.scope.last_source());
+        let bare = Arc::clone(&self.bare);
+        let result = bare.run(|| self.resolve(resolution).and_then(|()| self.poll_until_quiet()));
+        self.scope.mark().end();
+        let result = result.map_err(|misstep| self.diagnosis(&misstep))??;
+        if result.is_none() && !canary::polls_are_held() {
+            self.check_waits()?;
+        }
+        let outcome = result.map(|result| match result {
+            Ok(output) => Outcome::Completed(output),
+            Err(error) => error.into_outcome(self.scope.payload_bytes_max()),
+        });
+        Ok(Decisions { gathered: self.scope.gather(), outcome })
+    }
+
+    fn set_recorded(&mut self, recorded: bool) {
+        self.scope.set_recorded(recorded);
+    }
+
+    fn waits(&self, limit: usize) -> Vec<Awaited> {
+        self.scope.waits(limit)
+    }
+}
+
+impl Drop for AsyncProgram {
+    /// Leaving memory is no decision: nothing that the dropped futures give up is cancelled.
+    fn drop(&mut self) {
+        self.scope.detach();
+        if let Some(future) = self.future.take()
+            && let Err(misstep) = self.bare.run(|| drop(future))
+        {
+            tracing::warn!(run = %self.scope.run(), "while its workflow left memory: {}", self.diagnosis(&misstep));
+        }
+        shielded("the drop of a waker", || self.scope.forget_calls());
+    }
+}

@@ -46,7 +46,7 @@ impl Code {
         let now = history.events.last().map(|last| last.at).unwrap_or_default();
         let mut replay = Replay::new(history.run, now);
         for past in decode(history) {
-            past.and_then(|past| replay.take(&past, &self.registry)).map_err(Error::invalid)?;
+            past.and_then(|past| replay.take(past, &self.registry)).map_err(Error::invalid)?;
         }
         Revived::new(replay.finish(Takeover::default(), &Turn::endless(now)).0)
     }

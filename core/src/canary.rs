@@ -7,8 +7,6 @@
     expect(unreachable_pub, reason = "without the feature, nobody outside can name a bug")
 )]
 
-use std::borrow::Cow;
-
 use crate::data::failure::Failure;
 use crate::data::outcome::Outcome;
 use crate::data::time::Timestamp;
@@ -119,15 +117,11 @@ pub(crate) fn polls_are_held() -> bool {
 }
 
 /// [`Bug::TimerRestarted`]: an event of a history in which every timer begins now.
-pub(crate) fn restart_timer(past: &PastEvent, now: Timestamp) -> Cow<'_, PastEvent> {
-    let mut past = Cow::Borrowed(past);
+pub(crate) fn restart_timer(mut past: PastEvent, now: Timestamp) -> PastEvent {
     if is(Bug::TimerRestarted)
-        && let Event::TimerStarted { fire_at, .. } = past.event
+        && let Event::TimerStarted { fire_at, .. } = &mut past.event
     {
-        let fire_at = fire_at.saturating_add(now.saturating_since(past.at));
-        if let Event::TimerStarted { fire_at: restarted, .. } = &mut past.to_mut().event {
-            *restarted = fire_at;
-        }
+        *fire_at = fire_at.saturating_add(now.saturating_since(past.at));
     }
     past
 }

@@ -2,6 +2,7 @@
 //! where events are stored nor who executes what they ask for.
 
 pub(crate) mod activities;
+mod decision;
 #[cfg(test)]
 mod properties;
 pub(crate) mod replay;
@@ -13,6 +14,7 @@ pub(crate) mod turn;
 use crate::log::past_event::PastEvent;
 use crate::run::state::RunState;
 use crate::run::turn::Turn;
+use crate::workflow::locals::Locals;
 use crate::workflow::program::{Decisions, Program, Programs};
 use crate::workflow::scope::call::Awaited;
 use std::collections::BTreeMap;
@@ -184,16 +186,20 @@ impl Run {
         let Some(program) = &mut self.program else {
             return Err(format!("this worker does not know workflow `{}`", self.state.workflow));
         };
-        let decided = self.state.span(resolution, false).in_scope(|| program.apply(at, resolution));
+        let span = self.state.span(resolution, false);
+        let decided = span.in_scope(|| program.apply(at, resolution, Locals::default()));
         if decided.is_err() {
             self.program = None;
         }
-        decided
+        decided.map_err(|fault| fault.to_string())
     }
 
     /// Logs what the program decided.
     fn decide(&mut self, at: Timestamp, decisions: Decisions, progress: &mut Progress) {
         let gathered = decisions.gathered;
+        for local in gathered.locals.into_made() {
+            self.log(at, local, progress);
+        }
         for issued in gathered.issued {
             self.log(at, issued.command.into_event(), progress);
         }
@@ -221,48 +227,63 @@ impl Run {
     /// lasts, but one resolution at least. What is left stays in the queue for the next call.
     pub(crate) fn release(&mut self, turn: &Turn<'_>, progress: &mut Progress) {
         let now = turn.now.max(self.state.now);
+        // What was decided and is not logged yet: it shares one `RunResumed`.
         let mut decided = Vec::new();
         let mut stalled_again = None;
-        let mut size = 0;
+        let (mut polls, mut size) = (0, 0);
         let mut left = if canary::is(Bug::WaitingDropped) { 0 } else { self.state.waiting.len() };
-        while left > 0 && size < limits::RELEASE_BYTES_MAX && (decided.is_empty() || !turn.is_over()) {
+        while left > 0 && size < limits::RELEASE_BYTES_MAX && (polls == 0 || !turn.is_over()) {
             let (at, resolution) = self.state.waiting[self.state.waiting.len() - left].clone();
             progress.forget_step(&resolution);
             let at = if canary::is(Bug::WaitingRetimed) { now } else { at };
-            match self.poll(at, &resolution) {
-                Ok(decisions) => {
-                    left -= 1;
-                    size += decisions.size();
-                    // What waits after the end of the workflow is over with it.
-                    let over = decisions.outcome.is_some();
-                    decided.push(decisions);
-                    if over {
-                        break;
-                    }
-                }
+            let decisions = match self.poll(at, &resolution) {
+                Ok(decisions) => decisions,
                 Err(reason) => {
                     stalled_again = Some(reason);
                     break;
                 }
+            };
+            left -= 1;
+            polls += 1;
+            size += decisions.size();
+            // What waits after the end of the workflow is over with it.
+            let over = decisions.outcome.is_some();
+            // A replay meets local resolutions where they were made: after the `RunResumed` of their poll alone.
+            let alone = decisions.gathered.locals.made() > 0;
+            if alone && !decided.is_empty() {
+                self.resume(now, std::mem::take(&mut decided), progress);
+            }
+            decided.push(decisions);
+            if alone {
+                self.resume(now, std::mem::take(&mut decided), progress);
+            }
+            if over {
+                break;
             }
         }
-        if let (Some(reason), true) = (&stalled_again, decided.is_empty()) {
-            progress.steps.clear();
-            if self.state.stalled.is_some() {
-                self.diagnosis = Some(reason.clone());
-                return;
+        match stalled_again {
+            Some(reason) if polls == 0 && self.state.stalled.is_some() => {
+                progress.steps.clear();
+                self.diagnosis = Some(reason);
             }
+            Some(reason) => {
+                if !decided.is_empty() {
+                    self.resume(now, decided, progress);
+                }
+                progress.steps.clear();
+                self.log(now, Event::RunStalled { reason }, progress);
+            }
+            None if polls == 0 || !decided.is_empty() => self.resume(now, decided, progress),
+            None => {}
         }
-        if !decided.is_empty() || stalled_again.is_none() {
-            let released = u32::try_from(decided.len()).unwrap_or(u32::MAX);
-            self.log(now, Event::RunResumed { released }, progress);
-        }
+    }
+
+    /// Logs what a program that goes on decided for some of what waited.
+    fn resume(&mut self, at: Timestamp, decided: Vec<Decisions>, progress: &mut Progress) {
+        let released = u32::try_from(decided.len()).unwrap_or(u32::MAX);
+        self.log(at, Event::RunResumed { released }, progress);
         for decisions in decided {
-            self.decide(now, decisions, progress);
-        }
-        if let Some(reason) = stalled_again {
-            progress.steps.clear();
-            self.log(now, Event::RunStalled { reason }, progress);
+            self.decide(at, decisions, progress);
         }
     }
 

@@ -342,6 +342,7 @@ fn describe(event: &Event) -> String {
         | Event::CompensationScheduled { id }
         | Event::CompensationCompleted { id } => format!("#{id}"),
         Event::SignalReceived { signal, payload, .. } => format!("{signal} {payload:?}"),
+        Event::ValueRecorded { name, value } => format!("{name} {value:?}"),
         Event::CancelRequested { reason, .. } => reason.clone().unwrap_or_default(),
         Event::RunStalled { reason } => without_lines(reason),
         Event::RunResumed { released } => format!("{released} released"),

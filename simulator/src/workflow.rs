@@ -103,7 +103,10 @@ impl Carrier {
                 }
                 Ok(1)
             }
-            Op::Draw => Ok(ctx.random() % 10 + ctx.uuid().as_u128() as u64 % 10),
+            Op::Draw => {
+                let drawn = ctx.random() % 10 + ctx.uuid().as_u128() as u64 % 10;
+                Ok(ctx.record("drawn", || drawn).await)
+            }
             Op::OnFailure(work) => {
                 let retry = work.retry();
                 let _ = ctx.on_failure::<Perform>(work).retry(retry);

@@ -84,6 +84,51 @@ async fn workflow_with_everything_in_it_is_crashed_everywhere_and_nobody_notices
     }
 }
 
+/// Records values that no other execution of its code would make, and holds them against what steps were given.
+struct Recorder;
+
+impl Workflow for Recorder {
+    const NAME: &'static str = "recorder";
+    type Input = ();
+    type Output = bool;
+
+    async fn run(ctx: Context, (): ()) -> WorkflowResult<bool> {
+        static MADE: AtomicU64 = AtomicU64::new(0);
+        let fresh = || MADE.fetch_add(1, Ordering::Relaxed);
+        let mut same = true;
+        for _ in 0..2 {
+            let value = ctx.record("one after the other", fresh).await;
+            same &= value == ctx.step("echo", move || async move { Ok(value) }).await?;
+            ctx.sleep(HOUR).await?;
+        }
+        let branch = |hours: u32| {
+            let ctx = ctx.clone();
+            async move {
+                ctx.sleep(hours * HOUR).await?;
+                let value = ctx.record("at the same time", fresh).await;
+                let echo = ctx.step("echo", move || async move { Ok(value) }).await?;
+                ctx.activity::<Try>(true).await?;
+                Ok(value == echo)
+            }
+        };
+        let (one, other) = ctx.when_all((branch(1), branch(1))).await?;
+        Ok(same && one && other)
+    }
+}
+
+#[tokio::test]
+async fn recorded_values_are_the_same_after_a_crash_at_any_point() {
+    let script = async |env: TestEnv| {
+        let run = env.start::<Recorder>(()).await?;
+        env.advance(4 * HOUR).await;
+        // Without a crash it is true, and so it has to be with one.
+        assert!(run.result().await?, "a value was made again after it was recorded");
+        Ok::<_, Error>(run)
+    };
+    let crashed = crash_everywhere(&definition::<Recorder>(), script).assert().await;
+    assert!(crashed.crash_points >= 3 * 7, "{crashed}");
+}
+
 /// Sleeps, and works.
 struct Short;
 

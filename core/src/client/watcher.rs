@@ -97,7 +97,7 @@ impl Watcher {
             waiting.unasked.insert(topic);
             !std::mem::replace(&mut waiting.task, true)
         };
-        // Made before the task is handed over: a runtime that has ended drops it at once, and that must be seen.
+        // Decision before the task is handed over: a runtime that has ended drops it at once, and that must be seen.
         let ticket = Ticket { watcher: Arc::clone(self), topic, answer };
         if begin {
             self.host.spawn(Box::pin(Task { watcher: Arc::clone(self), ended: false }.run()));

@@ -48,11 +48,11 @@ pub(crate) const TRIAL_MAX: Duration = Duration::from_secs(60);
 /// How many shards a new queue has by default.
 pub(crate) const QUEUE_SHARDS: u16 = 64;
 
-/// How many commands the code of a run may issue in one poll: what it asks for at once is written at once. Beyond it
-/// the run stalls. Cancellations are not counted.
+/// How many commands the code of a run may issue in one poll, and values it may record, together: what it asks for at
+/// once is written at once. Beyond it the run stalls. Cancellations are not counted.
 pub(crate) const DECISIONS_MAX: usize = 20_000;
 
-/// How many bytes these commands may have together: 64 MiB.
+/// How many bytes these commands and values may have together: 64 MiB.
 pub(crate) const DECISIONS_BYTES_MAX: usize = 64 << 20;
 
 /// From how many bytes of decisions on a run that is released takes the rest of what waits for it into another group:

@@ -9,7 +9,7 @@ pub(crate) fn mix(seed: u64) -> u64 {
 }
 
 /// A stream of numbers from one seed.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stream {
     state: u64,
 }

@@ -18,6 +18,8 @@ pub(crate) enum Role {
     Resolution,
     /// The program decided it.
     Decision,
+    /// The program resolved it for itself, while it was polled for the resolution before it.
+    Local,
     /// The engine's own note: the program does not see it.
     Note,
 }
@@ -59,8 +61,8 @@ macro_rules! make_event {
     )*) => {
         /// A fact about a run.
         ///
-        /// *Decisions* are what the run itself decided, *resolutions* what came to it from outside; the other events
-        /// are the engine's own notes, which no workflow code sees.
+        /// *Decisions* are what the run itself decided, *resolutions* what came to it from outside, *local resolutions*
+        /// what it resolved for itself; the other events are the engine's own notes, which no workflow code sees.
         ///
         /// Later versions may add events, and fields to events: a `match` has a `_` arm, and its patterns end in `..`.
         #[derive(Clone, Debug, PartialEq, Eq)]

@@ -134,6 +134,13 @@ macro_rules! events {
             /// Its idempotency key.
             key: Option<String>,
         }
+        /// The run made a value that no replay could make again.
+        "value.recorded" 1 => ValueRecorded: Local, Nothing {
+            /// The value's name.
+            name: Name,
+            /// The value.
+            value: Payload,
+        }
         /// Somebody asked the run to cancel itself.
         "cancel.requested" 1 => CancelRequested: Resolution, Nothing {
             /// The message that brought the request.

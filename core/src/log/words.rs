@@ -55,6 +55,7 @@ impl fmt::Display for Words<'_> {
                 write!(f, " {signal}{}", Content(payload))?;
                 key.iter().try_for_each(|key| write!(f, " key {key:?}"))
             }
+            Event::ValueRecorded { name, value } => write!(f, " {name}{}", Content(value)),
             Event::CancelRequested { reason, .. } => {
                 reason.iter().try_for_each(|reason| write!(f, ": {reason}"))
             }

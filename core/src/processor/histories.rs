@@ -73,7 +73,7 @@ impl Histories {
         let replay = self.replaying.get_or_insert_with(|| begin(run));
         let mut taken = 0;
         while let Some(record) = first.events.pop_front() {
-            if let Err(problem) = decode_record(&record).and_then(|past| replay.take(&past, programs)) {
+            if let Err(problem) = decode_record(&record).and_then(|past| replay.take(past, programs)) {
                 let over = replay.state().closed.is_some();
                 self.replaying = None;
                 self.arrived.pop_front();

@@ -61,6 +61,7 @@ enum Plan {
     Work,
     Retried,
     Step,
+    Record(u8),
     Sleep(u8),
     Wait(u8),
     WaitFor(u8, u8),
@@ -85,6 +86,8 @@ enum Plan {
 }
 
 const SIGNALS: [Signal<u64>; 2] = [Signal::new("red"), Signal::new("blue")];
+
+const VALUES: [&str; 2] = ["one", "two"];
 
 struct Scripted;
 
@@ -119,6 +122,7 @@ fn follow(ctx: Context, plan: Plan, seen: Rc<Cell<u64>>) -> LocalBoxFuture<'stat
             Plan::Work => ctx.activity::<Work>(seen.get()).await,
             Plan::Retried => ctx.activity::<Retried>(seen.get()).await,
             Plan::Step => ctx.step("step", || async { Ok(0) }).await,
+            Plan::Record(name) => Ok(ctx.record(VALUES[usize::from(name) % 2], || seen.get()).await),
             Plan::Sleep(secs) => ctx.sleep(Duration::from_secs(u64::from(secs))).await.map(|()| 3),
             Plan::Wait(signal) => ctx.wait_for(SIGNALS[usize::from(signal) % 2]).await,
             Plan::WaitFor(signal, secs) => {
@@ -171,6 +175,7 @@ fn plan() -> impl Strategy<Value = Plan> {
         4 => Just(Plan::Work),
         2 => Just(Plan::Retried),
         2 => Just(Plan::Step),
+        2 => (0..2_u8).prop_map(Plan::Record),
         2 => (0..6_u8).prop_map(Plan::Sleep),
         2 => (0..2_u8).prop_map(Plan::Wait),
         2 => (0..2_u8, 0..6_u8).prop_map(|(signal, secs)| Plan::WaitFor(signal, secs)),

@@ -1,22 +1,24 @@
-//! Replay: a run's history is fed to its program again, and each decision must equal the recorded one.
-//! Pure: a history in, a run out.
+//! Replay: a run's history is fed to its program again, and each decision must equal the recorded one. It looks ahead by
+//! one group at most: a resolution is polled when all that it was resolved with locally has been read. Pure: a history
+//! in, a run out.
 
-use crate::data::divergence::Divergence;
-use crate::log::past_event::PastEvent;
-use crate::workflow::program::{Programs, join_or};
 use std::collections::{BTreeMap, VecDeque};
-use std::panic::Location;
 
 use crate::canary;
+use crate::data::divergence::Divergence;
 use crate::data::id::{CommandId, EventSeq, RunId};
 use crate::data::name::Name;
-use crate::data::outcome::Outcome;
 use crate::data::time::Timestamp;
 use crate::log::event::{Event, Role};
+use crate::log::past_event::PastEvent;
+use crate::run::decision::Decision;
 use crate::run::state::RunState;
 use crate::run::turn::Turn;
 use crate::run::{Progress, Run};
-use crate::workflow::command::{Issued, Source};
+use crate::workflow::command::Source;
+use crate::workflow::fault::Fault;
+use crate::workflow::locals::Locals;
+use crate::workflow::program::{Programs, join_or};
 
 /// What the worker that takes a run over adds to its history.
 #[derive(Debug, Default)]
@@ -41,7 +43,7 @@ pub(crate) fn replay(
 ) -> (Run, Progress) {
     let mut replay = Replay::new(run, now);
     for past in history {
-        replay.take(past, programs).expect("what the engine logged is whole");
+        replay.take(past.clone(), programs).expect("what the engine logged is whole");
     }
     let (mut run, mut progress) = replay.finish(takeover, &Turn::endless(now));
     while run.can_release() {
@@ -69,7 +71,7 @@ pub(crate) fn examine(
 ) -> Result<Examined, String> {
     let mut replay = Replay { sources: Some(BTreeMap::new()), ..Replay::new(run, now) };
     for past in history {
-        replay.take(past, programs)?;
+        replay.take(past.clone(), programs)?;
     }
     replay.end();
     let (divergence, sources) = (replay.diverged.clone(), replay.sources.take().unwrap_or_default());
@@ -83,6 +85,10 @@ pub(crate) struct Replay {
     /// Why no code is asked: the history is folded only.
     without_code: Option<String>,
     now: Timestamp,
+    /// Resolutions that the program has not seen yet: what it is to resolve locally may still follow.
+    due: VecDeque<PastEvent>,
+    /// The local resolutions that followed them.
+    locals: VecDeque<PastEvent>,
     /// Decisions that the program made and the log has not confirmed yet.
     made: VecDeque<Decision>,
     /// Its steps are those that were asked for and have no outcome yet.
@@ -94,26 +100,6 @@ pub(crate) struct Replay {
     sources: Option<BTreeMap<CommandId, Source>>,
 }
 
-/// A decision of the program.
-enum Decision {
-    Command(Issued),
-    Outcome(Outcome),
-}
-
-impl std::fmt::Display for Decision {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let line = |source: &Location<'_>| format!("{source}");
-        match self {
-            Self::Command(issued) => write!(f, "{} at {}", issued.command, line(issued.source)),
-            Self::Outcome(outcome) => f.write_str(match outcome {
-                Outcome::Completed(_) => "returns a value",
-                Outcome::Failed(_) => "returns an error",
-                Outcome::Cancelled => "returns its cancellation",
-            }),
-        }
-    }
-}
-
 impl Replay {
     /// The replay of a run's history, which is brought back at that time.
     pub(crate) fn new(run: RunId, now: Timestamp) -> Self {
@@ -121,6 +107,8 @@ impl Replay {
             run: Run::new(run),
             without_code: None,
             now,
+            due: VecDeque::new(),
+            locals: VecDeque::new(),
             made: VecDeque::new(),
             progress: Progress::default(),
             diverged: None,
@@ -145,7 +133,7 @@ impl Replay {
     }
 
     /// Takes the next event of the history. The error says why it cannot be the next.
-    pub(crate) fn take(&mut self, past: &PastEvent, programs: &dyn Programs) -> Result<(), String> {
+    pub(crate) fn take(&mut self, past: PastEvent, programs: &dyn Programs) -> Result<(), String> {
         let state = &self.run.state;
         let expected = state.next_seq();
         if past.seq != expected {
@@ -157,14 +145,19 @@ impl Replay {
         if state.closed.is_some() {
             return Err(format!("event {} is {}, after the end of the run", past.seq, past.event.name()));
         }
-        let past = &*canary::restart_timer(past, self.now);
+        let past = canary::restart_timer(past, self.now);
+        let role = past.event.role();
+        if role != Role::Local {
+            self.poll_due(Some(&past));
+        }
         if let Event::RunStarted { workflow, .. } = &past.event {
             self.begin(past.seq, workflow, programs);
         }
-        match past.event.role() {
-            Role::Decision => self.confirm(past),
+        match role {
+            Role::Decision => self.confirm(&past),
             Role::Resolution => self.resolve(past),
-            Role::Note => self.note(past),
+            Role::Local => self.keep(past),
+            Role::Note => self.note(&past),
         }
         if self.run.state.ending.is_some() || self.run.state.closed.is_some() {
             // The program has returned, or nobody asks it any more.
@@ -178,10 +171,7 @@ impl Replay {
             return self.fail(seq, why);
         }
         match programs.program(workflow, self.run.state.id) {
-            Some(mut program) => {
-                program.set_recorded(true);
-                self.run.program = Some(program);
-            }
+            Some(program) => self.run.program = Some(program),
             None => {
                 self.unknown = true;
                 self.fail(seq, format!("this worker does not know workflow `{workflow}`"));
@@ -194,58 +184,98 @@ impl Replay {
         // After `RunEnding` the engine itself decides the terminal event.
         let by_program = self.run.program.is_some() && self.run.state.ending.is_none();
         if by_program {
-            match self.made.pop_front() {
-                Some(made) if matches(&made, &past.event) => {}
-                Some(made) => self.diverge_at(past, &made.to_string()),
-                None => {
-                    let waits = self.run.waits(super::WAITS_SHOWN);
-                    let did = format!("waits for {}", join_or(&waits, "nothing"));
-                    self.diverge_at(past, &did);
-                }
+            if self.made.front().is_some_and(|made| made.matches(&past.event)) {
+                self.made.pop_front();
+            } else {
+                self.diverge_at(past, &self.did());
             }
         }
         self.run.state.apply(past.at, &past.event);
     }
 
-    fn resolve(&mut self, past: &PastEvent) {
-        if let Some(made) = self.made.front().map(ToString::to_string) {
-            self.diverge_at(past, &made);
-        }
+    fn resolve(&mut self, past: PastEvent) {
+        self.expect_nothing_more(&past);
         let queued = self.run.state.queues();
         self.run.state.apply(past.at, &past.event);
         if !queued {
-            self.poll(past.seq, past.at, &past.event);
+            self.due.push_back(past);
+        }
+    }
+
+    /// Keeps a local resolution for the poll that is due.
+    fn keep(&mut self, past: PastEvent) {
+        self.run.state.apply(past.at, &past.event);
+        if self.due.is_empty() {
+            self.unasked(&past);
+        } else {
+            self.locals.push_back(past);
         }
     }
 
     fn note(&mut self, past: &PastEvent) {
         if let Event::RunResumed { released } = past.event {
+            self.expect_nothing_more(past);
             let released = self.run.state.waiting.len().min(released as usize);
-            let waiting: Vec<_> = self.run.state.waiting.range(..released).cloned().collect();
-            for (at, event) in waiting {
-                self.poll(past.seq, at, &event);
-            }
+            let waiting = self.run.state.waiting.range(..released).cloned();
+            self.due.extend(waiting.map(|(at, event)| PastEvent { seq: past.seq, at, event }));
         }
         self.run.state.apply(past.at, &past.event);
     }
 
-    fn poll(&mut self, seq: EventSeq, at: Timestamp, resolution: &Event) {
-        self.progress.forget_step(resolution);
+    /// Polls the program for what was read: `next` is the first event that the polls do not need.
+    fn poll_due(&mut self, next: Option<&PastEvent>) {
+        while let Some(due) = self.due.pop_front() {
+            let locals = Locals::Recorded(std::mem::take(&mut self.locals));
+            self.poll(&due, locals, next);
+        }
+    }
+
+    fn poll(&mut self, due: &PastEvent, locals: Locals, next: Option<&PastEvent>) {
+        self.progress.forget_step(&due.event);
         let Some(program) = &mut self.run.program else { return };
-        let span = self.run.state.span(resolution, true);
-        match span.in_scope(|| program.apply(at, resolution)) {
+        let span = self.run.state.span(&due.event, true);
+        match span.in_scope(|| program.apply(due.at, &due.event, locals)) {
             Ok(decisions) => {
+                let mut gathered = decisions.gathered;
                 if let Some(sources) = &mut self.sources {
-                    let issued = decisions.gathered.issued.iter();
-                    sources.extend(issued.map(|issued| (issued.command.id(), issued.source)));
-                    let steps = decisions.gathered.steps.iter();
-                    sources.extend(steps.map(|(id, step)| (*id, step.source)));
+                    sources.extend(gathered.issued.iter().map(|issued| (issued.command.id(), issued.source)));
+                    sources.extend(gathered.steps.iter().map(|(id, step)| (*id, step.source)));
                 }
-                self.made.extend(decisions.gathered.issued.into_iter().map(Decision::Command));
+                self.made.extend(gathered.issued.into_iter().map(Decision::Command));
                 self.made.extend(decisions.outcome.map(Decision::Outcome));
-                self.progress.take_steps(decisions.gathered.steps, &decisions.gathered.dropped_steps);
+                self.progress.take_steps(gathered.steps, &gathered.dropped_steps);
+                if let Some(unasked) = gathered.locals.take_unasked() {
+                    self.unasked(&unasked);
+                }
             }
-            Err(reason) => self.fail(seq, reason),
+            Err(Fault::Stuck(reason)) => self.fail(due.seq, reason),
+            Err(Fault::Unrecorded { did, instead }) => match instead.as_deref().or(next) {
+                Some(recorded) => self.diverge_at(recorded, &did),
+                None => self.diverge(Divergence { seq: None, recorded: None, did }),
+            },
+        }
+    }
+
+    /// The log goes on, so the program must have decided no more than it holds.
+    fn expect_nothing_more(&mut self, past: &PastEvent) {
+        if let Some(made) = self.made.front().map(ToString::to_string) {
+            self.diverge_at(past, &made);
+        }
+    }
+
+    /// The log holds a local resolution that the program did not ask for.
+    fn unasked(&mut self, local: &PastEvent) {
+        if self.run.program.is_some() {
+            let did = format!("does not ask for it; it {}", self.did());
+            self.diverge_at(local, &did);
+        }
+    }
+
+    /// What the program does next, as far as it is not compared yet.
+    fn did(&self) -> String {
+        match self.made.front() {
+            Some(made) => made.to_string(),
+            None => format!("waits for {}", join_or(&self.run.waits(super::WAITS_SHOWN), "nothing")),
         }
     }
 
@@ -269,12 +299,10 @@ impl Replay {
 
     /// The history is over: so must be what the program decided.
     fn end(&mut self) {
+        self.poll_due(None);
         if let Some(made) = self.made.front() {
             let did = made.to_string();
             self.diverge(Divergence { seq: None, recorded: None, did });
-        }
-        if let Some(program) = &mut self.run.program {
-            program.set_recorded(false);
         }
     }
 
@@ -317,21 +345,6 @@ impl Replay {
     }
 }
 
-fn matches(made: &Decision, recorded: &Event) -> bool {
-    match made {
-        Decision::Command(issued) => issued.command.matches(recorded),
-        Decision::Outcome(outcome) => match (outcome, recorded) {
-            (_, Event::RunEnding { outcome: recorded }) => {
-                std::mem::discriminant(outcome) == std::mem::discriminant(recorded)
-            }
-            (Outcome::Completed(_), Event::RunCompleted { .. })
-            | (Outcome::Failed(_), Event::RunFailed { .. })
-            | (Outcome::Cancelled, Event::RunCancelled { .. }) => true,
-            (Outcome::Completed(_) | Outcome::Failed(_) | Outcome::Cancelled, _) => false,
-        },
-    }
-}
-
 /// A recorded event in words: its name, with the call and the name that it is about.
 fn describe(event: &Event) -> String {
     match event {
@@ -348,7 +361,9 @@ fn describe(event: &Event) -> String {
         Event::StepCompleted { id, step, .. } | Event::StepFailed { id, step, .. } => {
             format!("{} `{step}` (call {id})", event.name())
         }
-        Event::SignalReceived { signal, .. } => format!("{} `{signal}`", event.name()),
+        Event::SignalReceived { signal: name, .. } | Event::ValueRecorded { name, .. } => {
+            format!("{} `{name}`", event.name())
+        }
         other => other.name().to_string(),
     }
 }

@@ -235,7 +235,7 @@ impl RunState {
                 self.remove_activity(*id);
             }
             Event::CompensationFailed { id, failure } => self.compensation_failed(*id, failure),
-            Event::StepCompleted { .. } | Event::StepFailed { .. } => {}
+            Event::StepCompleted { .. } | Event::StepFailed { .. } | Event::ValueRecorded { .. } => {}
             Event::TimerStarted { id, fire_at } => {
                 self.start_timer(*id, *fire_at);
             }

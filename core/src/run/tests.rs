@@ -11,7 +11,8 @@ use futures::future::{join, join3, pending, select};
 use crate::data::limits;
 use crate::data::options::ActivityOptions;
 use crate::data::retry::RetryPolicy;
-use crate::run::replay::{Takeover, replay};
+use crate::log::event::Role;
+use crate::run::replay::{Takeover, examine, replay};
 use crate::testing::{
     BORN, Bench, broken, call, deploy_broken_build, go_on, history, payload, registry_of, run_id,
 };
@@ -69,6 +70,7 @@ macro_rules! workflow {
 mod borders;
 mod bounds;
 mod durable;
+mod locals;
 
 fn begin<W: Workflow<Input = u32>>() -> Bench {
     deploy_broken_build(false);

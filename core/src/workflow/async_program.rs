@@ -18,6 +18,8 @@ use crate::log::event::Event;
 use crate::workflow::bare::{BareRuntime, Misstep};
 use crate::workflow::context::Context;
 use crate::workflow::error::WorkflowError;
+use crate::workflow::fault::Fault;
+use crate::workflow::locals::Locals;
 use crate::workflow::program::{Decisions, Program, join_or};
 use crate::workflow::scope::Scope;
 use crate::workflow::scope::call::{Awaited, Resolution};
@@ -118,6 +120,7 @@ impl AsyncProgram {
             | Event::ActivityCancelled { .. }
             | Event::TimerStarted { .. }
             | Event::TimerCancelled { .. }
+            | Event::ValueRecorded { .. }
             | Event::RunStalled { .. }
             | Event::RunResumed { .. }
             | Event::RunEnding { .. }
@@ -157,7 +160,7 @@ impl AsyncProgram {
 
     /// Polls until the code waits, nothing of it was woken since that poll began, and no signal lies before a
     /// waiter for it.
-    fn poll_until_quiet(&mut self) -> Result<Option<Result<Payload, WorkflowError>>, String> {
+    fn poll_until_quiet(&mut self) -> Result<Option<Result<Payload, WorkflowError>>, Fault> {
         if canary::polls_are_held() {
             return Ok(None);
         }
@@ -171,7 +174,7 @@ impl AsyncProgram {
                     self.future = None;
                 }
                 if !self.bare.is_entered() {
-                    return Err(self.left_entered());
+                    return Err(self.left_entered().into());
                 }
                 if let Some(fault) = self.scope.take_fault() {
                     return Err(fault);
@@ -238,19 +241,24 @@ impl AsyncProgram {
 }
 
 impl Program for AsyncProgram {
-    fn apply(&mut self, at: Timestamp, resolution: &Event) -> Result<Decisions, String> {
+    fn apply(&mut self, at: Timestamp, resolution: &Event, locals: Locals) -> Result<Decisions, Fault> {
         if !canary::is(Bug::PolledPerBatch) && self.root.take() {
             return Err(format!(
                 "workflow `{}` was woken from outside of the engine: it waits for something that is not durable, \
                  such as a tokio timer or a channel; use `ctx.sleep`, `ctx.wait_for`, or put it into an activity \
                  or a step",
                 self.workflow
-            ));
+            )
+            .into());
         }
         self.scope.set_now(at);
+        self.scope.set_locals(locals);
         self.scope.mark().begin(self.scope.run(), &self.workflow, self.scope.last_source());
         let bare = Arc::clone(&self.bare);
-        let result = bare.run(|| self.resolve(resolution).and_then(|()| self.poll_until_quiet()));
+        let result = bare.run(|| {
+            self.resolve(resolution)?;
+            self.poll_until_quiet()
+        });
         self.scope.mark().end();
         let result = result.map_err(|misstep| self.diagnosis(&misstep))??;
         if result.is_none() && !canary::polls_are_held() {
@@ -261,10 +269,6 @@ impl Program for AsyncProgram {
             Err(error) => error.into_outcome(self.scope.payload_bytes_max()),
         });
         Ok(Decisions { gathered: self.scope.gather(), outcome })
-    }
-
-    fn set_recorded(&mut self, recorded: bool) {
-        self.scope.set_recorded(recorded);
     }
 
     fn waits(&self, limit: usize) -> Vec<Awaited> {

@@ -4,6 +4,7 @@
 pub(crate) mod activity;
 pub(crate) mod compensation;
 pub(crate) mod future;
+pub(crate) mod record;
 pub(crate) mod signal;
 pub(crate) mod step;
 #[cfg(test)]

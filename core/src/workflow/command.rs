@@ -19,6 +19,9 @@ use crate::log::event::Event;
 /// One line of source, of the user's code.
 pub(crate) type Source = &'static Location<'static>;
 
+/// About how many bytes an event takes in the log without a payload.
+pub(crate) const EVENT_BYTES: usize = 64;
+
 /// A command that becomes a decision event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Command {
@@ -67,14 +70,13 @@ impl Command {
 
     /// About how many bytes it takes in the log.
     pub(crate) fn size(&self) -> usize {
-        /// What an event takes without a payload.
-        const BARE: usize = 64;
-        BARE + match self {
-            Self::ScheduleActivity { input, .. } | Self::RegisterCompensation { input, .. } => {
-                input.bytes().len()
+        EVENT_BYTES
+            + match self {
+                Self::ScheduleActivity { input, .. } | Self::RegisterCompensation { input, .. } => {
+                    input.bytes().len()
+                }
+                Self::CancelActivity { .. } | Self::StartTimer { .. } | Self::CancelTimer { .. } => 0,
             }
-            Self::CancelActivity { .. } | Self::StartTimer { .. } | Self::CancelTimer { .. } => 0,
-        }
     }
 
     /// The decision that is logged.

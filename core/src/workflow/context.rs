@@ -16,6 +16,7 @@ use crate::data::payload::Payload;
 use crate::workflow::activity::Activity;
 use crate::workflow::calls::activity::ActivityFuture;
 use crate::workflow::calls::compensation::Compensation;
+use crate::workflow::calls::record::RecordFuture;
 use crate::workflow::calls::signal::SignalFuture;
 use crate::workflow::calls::step::StepFuture;
 use crate::workflow::calls::timer::{TimerCall, TimerFuture};
@@ -100,6 +101,33 @@ impl Context {
         Fut: Future<Output = ActivityResult<T>> + Send + 'static,
     {
         StepFuture::step(&self.scope, name, make, Location::caller())
+    }
+
+    /// Records a value that a replay could not make again, such as an id, a random number of your own, or a setting of
+    /// the process. The closure is called once, when the future is first polled, and the future is ready at once; every
+    /// replay finds the value in the log. No call is made and nothing is waited for.
+    ///
+    /// The closure must be quick, must not fail, and must not use this context; what has effects or does I/O belongs
+    /// into an activity or a step. It may be called again if the process dies before the value is in the log.
+    ///
+    /// ```
+    /// # use pgworkflows::prelude::*;
+    /// # async fn workflow(ctx: Context) -> WorkflowResult<()> {
+    /// let region = ctx.record("region", || std::env::var("REGION").ok()).await;
+    /// # let _: Option<String> = region;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// A value that its type cannot read back, or that is over the limit of a payload, stalls the run. So does a replay
+    /// whose log holds no such value, or one that the code does not ask for.
+    #[track_caller]
+    pub fn record<T, F>(&self, name: &'static str, make: F) -> RecordFuture<T, F>
+    where
+        T: Serialize + DeserializeOwned,
+        F: FnOnce() -> T,
+    {
+        RecordFuture::record(&self.scope, name, make, Location::caller())
     }
 
     /// Waits until every branch is done, then returns all their values, or the first failure by position.

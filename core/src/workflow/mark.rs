@@ -87,6 +87,7 @@ mod tests {
     use crate::data::time::Timestamp;
     use crate::log::event::Event;
     use crate::workflow::async_program::{AsyncProgram, MakeFuture};
+    use crate::workflow::locals::Locals;
     use crate::workflow::program::Program;
     use crate::workflow::scope::Scope;
 
@@ -112,8 +113,9 @@ mod tests {
         // When it is polled for the end of its sleep
         let input = Payload::encode(&()).unwrap();
         let started = Event::RunStarted { workflow, input, key: None, start_at: None, lease: LeaseId::FIRST };
-        program.apply(Timestamp::MIN, &started).unwrap();
-        program.apply(Timestamp::MIN, &Event::TimerFired { id: CommandId::FIRST }).unwrap();
+        program.apply(Timestamp::MIN, &started, Locals::default()).unwrap();
+        let fired = Event::TimerFired { id: CommandId::FIRST };
+        program.apply(Timestamp::MIN, &fired, Locals::default()).unwrap();
 
         // Then the sleep is what it was last seen at
         let source = seen.lock().unwrap().expect("a durable call was made");

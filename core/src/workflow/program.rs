@@ -6,6 +6,8 @@ use crate::data::name::Name;
 use crate::data::outcome::Outcome;
 use crate::data::time::Timestamp;
 use crate::log::event::Event;
+use crate::workflow::fault::Fault;
+use crate::workflow::locals::Locals;
 use crate::workflow::scope::Gathered;
 use crate::workflow::scope::call::Awaited;
 
@@ -17,13 +19,9 @@ pub(crate) trait Programs {
 
 /// The user's side of a run. The engine sees only this: a workflow as an `async fn` is one implementation.
 pub(crate) trait Program {
-    /// Takes one resolution in and decides. After an `Err`, the diagnosis of a stall, the program is of no
-    /// more use.
-    fn apply(&mut self, at: Timestamp, resolution: &Event) -> Result<Decisions, String>;
-
-    /// Whether what it decides from now on is in the log already: then what was recorded stands, and nothing of it
-    /// need be encoded.
-    fn set_recorded(&mut self, recorded: bool);
+    /// Takes one resolution in and decides. With recorded locals it is a replay: then what was recorded stands, and
+    /// nothing of it need be encoded. After an error the program is of no more use.
+    fn apply(&mut self, at: Timestamp, resolution: &Event, locals: Locals) -> Result<Decisions, Fault>;
 
     /// What it waits for, for people: at most `limit` calls.
     fn waits(&self, limit: usize) -> Vec<Awaited>;
@@ -40,7 +38,8 @@ pub(crate) struct Decisions {
 impl Decisions {
     /// About how many bytes they take in the log.
     pub(crate) fn size(&self) -> usize {
-        self.gathered.issued.iter().map(|issued| issued.command.size()).sum()
+        let Gathered { issued, locals, .. } = &self.gathered;
+        issued.iter().map(|issued| issued.command.size()).sum::<usize>() + locals.size()
     }
 }
 

@@ -93,7 +93,7 @@ impl Definitions {
                 )
             })?;
             let encoded = async move {
-                // Made in here: a future that was moved in would take its memory twice.
+                // Decision in here: a future that was moved in would take its memory twice.
                 let output = W::run(ctx.clone(), input).await?;
                 match ctx.encode(&format_args!("the result of workflow `{}`", W::NAME), &output) {
                     Some(payload) => Ok(payload),
@@ -191,6 +191,7 @@ mod tests {
     use crate::log::event::Event;
     use crate::workflow::context::Context;
     use crate::workflow::error::{ActivityResult, WorkflowResult};
+    use crate::workflow::locals::Locals;
 
     struct Bloat;
 
@@ -252,10 +253,10 @@ mod tests {
             let mut program = registry.program(&workflow, RunId::from_u128(0)).unwrap();
             let (input, lease) = (Payload::encode(&bytes).unwrap(), LeaseId::FIRST);
             let started = Event::RunStarted { workflow, input, key: None, start_at: None, lease };
-            program.apply(Timestamp::MIN, &started)
+            program.apply(Timestamp::MIN, &started, Locals::default())
         };
         assert!(decide(9).unwrap().outcome.is_some());
-        let diagnosis = decide(10).unwrap_err();
+        let diagnosis = decide(10).unwrap_err().to_string();
         assert!(
             diagnosis.contains("the result of workflow `bloat` has 11 bytes, and the limit is 10"),
             "{diagnosis}"

@@ -3,6 +3,8 @@
 
 pub(crate) mod call;
 pub(crate) mod data;
+mod local;
+mod size;
 pub(crate) mod ticket;
 
 use std::cell::{Cell, RefCell};
@@ -13,13 +15,15 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use self::call::{Awaited, CallKind, GivenUp, OpenCall, Resolution};
+use self::size::Size;
 use crate::data::id::{CommandId, RunId};
-use crate::data::limits;
 use crate::data::name::Name;
 use crate::data::payload::Payload;
 use crate::data::random::Stream;
 use crate::data::time::Timestamp;
 use crate::workflow::command::{Command, Issued, Source, StepRequest};
+use crate::workflow::fault::Fault;
+use crate::workflow::locals::Locals;
 use crate::workflow::mark::PollMark;
 
 /// The shared state of one live run.
@@ -27,8 +31,6 @@ pub(crate) struct Scope {
     run: RunId,
     payload_bytes_max: usize,
     now: Cell<Timestamp>,
-    /// Whether the log holds already what the code decides.
-    recorded: Cell<bool>,
     mark: Arc<PollMark>,
     last_source: Cell<Option<Source>>,
     inner: RefCell<Inner>,
@@ -54,8 +56,10 @@ struct Inner {
     random: Stream,
     /// Set before a run leaves memory, so that dropping its futures decides nothing.
     detached: bool,
-    /// Without room to grow, so that every run is smaller.
-    fault: Option<Box<str>>,
+    /// What this poll resolves for itself.
+    locals: Locals,
+    /// Boxed, so that every run is smaller.
+    fault: Option<Box<Fault>>,
 }
 
 /// What a poll left behind.
@@ -64,6 +68,7 @@ pub(crate) struct Gathered {
     pub(crate) issued: Vec<Issued>,
     pub(crate) steps: BTreeMap<CommandId, StepRequest>,
     pub(crate) dropped_steps: Vec<CommandId>,
+    pub(crate) locals: Locals,
 }
 
 impl Scope {
@@ -72,7 +77,6 @@ impl Scope {
             run,
             payload_bytes_max,
             now: Cell::new(Timestamp::MIN),
-            recorded: Cell::new(false),
             mark,
             last_source: Cell::new(None),
             inner: RefCell::new(Inner {
@@ -88,6 +92,7 @@ impl Scope {
                 waiters: BTreeMap::new(),
                 random: Stream::new(run.as_u128()),
                 detached: false,
+                locals: Locals::default(),
                 fault: None,
             }),
         })
@@ -124,8 +129,14 @@ impl Scope {
         self.now.set(self.now.get().max(at));
     }
 
-    pub(crate) fn set_recorded(&self, recorded: bool) {
-        self.recorded.set(recorded);
+    /// Says what the next poll finds of its local resolutions.
+    pub(crate) fn set_locals(&self, locals: Locals) {
+        self.inner.borrow_mut().locals = locals;
+    }
+
+    /// Whether the log holds already what this poll decides.
+    fn is_recorded(&self) -> bool {
+        self.inner.borrow().locals.are_recorded()
     }
 
     /// Gives out the next id.
@@ -147,15 +158,9 @@ impl Scope {
         if inner.detached {
             return;
         }
-        if !self.recorded.get() {
-            inner.size.add(&command);
-            if inner.size.is_too_much() {
-                let problem = inner.size.problem(&command, source);
-                inner.fault.get_or_insert(problem.into());
-                return;
-            }
+        if inner.locals.are_recorded() || inner.fits(command.size(), &command, source) {
+            inner.issued.push(Issued { command, source });
         }
-        inner.issued.push(Issued { command, source });
     }
 
     /// Lets the caller amend the command it issued in this very poll.
@@ -176,11 +181,11 @@ impl Scope {
 
     /// Records why the code cannot go on: the run stalls at the end of this poll. The first reason stays.
     pub(crate) fn fault(&self, reason: String) {
-        self.inner.borrow_mut().fault.get_or_insert(reason.into());
+        self.inner.borrow_mut().fault.get_or_insert_with(|| Box::new(reason.into()));
     }
 
-    pub(crate) fn take_fault(&self) -> Option<String> {
-        self.inner.borrow_mut().fault.take().map(Into::into)
+    pub(crate) fn take_fault(&self) -> Option<Fault> {
+        self.inner.borrow_mut().fault.take().map(|fault| *fault)
     }
 
     /// Hands a call its resolution and wakes who waits for it. One that nobody holds any more is ignored.
@@ -252,6 +257,7 @@ impl Scope {
             issued: std::mem::take(&mut inner.issued),
             steps: std::mem::take(&mut inner.steps),
             dropped_steps: std::mem::take(&mut inner.dropped_steps),
+            locals: std::mem::take(&mut inner.locals),
         }
     }
 
@@ -313,6 +319,17 @@ impl Scope {
 }
 
 impl Inner {
+    /// Counts what the log is to hold of this poll, or faults if it is too much at once.
+    fn fits(&mut self, bytes: usize, did: &dyn fmt::Display, source: Source) -> bool {
+        self.size.add(bytes);
+        let fits = !self.size.is_too_much();
+        if !fits {
+            let problem = self.size.problem(did, source);
+            self.fault.get_or_insert_with(|| Box::new(problem.into()));
+        }
+        fits
+    }
+
     fn take_signal(&mut self, signal: &str) -> Option<Payload> {
         let buffer = self.signals.get_mut(signal)?;
         let taken = buffer.pop_front();
@@ -329,37 +346,6 @@ impl Inner {
                 self.waiters.remove(signal);
             }
         }
-    }
-}
-
-/// How much one poll asks for.
-#[derive(Clone, Copy, Debug, Default)]
-struct Size {
-    commands: u32,
-    bytes: u32,
-}
-
-impl Size {
-    fn add(&mut self, command: &Command) {
-        let bytes = u32::try_from(command.size()).unwrap_or(u32::MAX);
-        self.commands = self.commands.saturating_add(1);
-        self.bytes = self.bytes.saturating_add(bytes);
-    }
-
-    fn is_too_much(self) -> bool {
-        self.commands as usize > limits::DECISIONS_MAX || self.bytes as usize > limits::DECISIONS_BYTES_MAX
-    }
-
-    fn problem(self, command: &Command, source: Source) -> String {
-        format!(
-            "the workflow asks for too much at once: with what it {command} at {source}, one poll has {} commands of \
-             {} bytes, and the limits are {} commands and {} bytes; await some before it asks for more, or pass \
-             references instead of the data",
-            self.commands,
-            self.bytes,
-            limits::DECISIONS_MAX,
-            limits::DECISIONS_BYTES_MAX
-        )
     }
 }
 

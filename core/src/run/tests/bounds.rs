@@ -11,7 +11,10 @@ fn reload_in_small_turns(bench: &mut Bench) {
     let now = bench.now;
     let small = Turn::new(now, &|| true);
     let mut replay = Replay::new(run_id(7), now);
-    bench.log.iter().for_each(|past| replay.take(past, &bench.registry).expect("the history is whole"));
+    bench
+        .log
+        .iter()
+        .for_each(|past| replay.take(past.clone(), &bench.registry).expect("the history is whole"));
     let (run, progress) = replay.finish(Takeover::default(), &small);
     bench.run = run;
     bench.take(progress);

@@ -18,7 +18,7 @@ impl Scope {
         what: &dyn fmt::Display,
         value: &T,
     ) -> Option<Payload> {
-        if self.recorded.get() {
+        if self.is_recorded() {
             return Some(Payload::from_parts(Encoding::CBOR, Bytes::new()));
         }
         let problem = match Payload::encode_readable(value) {

@@ -157,6 +157,8 @@ fn step_timer_and_message_events() -> Vec<(&'static str, Event)> {
         ("least", Event::TimerStarted { id: ID, fire_at: Timestamp::from_micros(0) }),
         ("all", Event::TimerStarted { id: LATE_ID, fire_at: Timestamp::MAX_DEADLINE }),
         ("before 1970", Event::TimerStarted { id: ID, fire_at: Timestamp::MIN }),
+        ("least", Event::ValueRecorded { name: name("region"), value: NOTHING }),
+        ("all", Event::ValueRecorded { name: name("größe"), value: ENCRYPTED }),
         ("least", Event::TimerFired { id: CommandId::new(0) }),
         ("all", Event::TimerFired { id: LATE_ID }),
         ("least", Event::TimerCancelled { id: ID }),

@@ -1,0 +1,469 @@
+//! Facts about local resolutions: a recorded value is made once, and found again wherever its run is replayed.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use futures::future::Either;
+
+use super::*;
+use crate::log::event::Event;
+use crate::log::past_event::PastEvent;
+
+thread_local! {
+    /// How many values the workflows of this thread have made.
+    static MADE: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Another value each time, so that one that is made again is noticed.
+fn make() -> u32 {
+    MADE.set(MADE.get() + 1);
+    100 + MADE.get()
+}
+
+/// Begins a run whose values count from 101 on.
+fn begin_making<W: Workflow<Input = u32>>() -> Bench {
+    MADE.set(0);
+    begin::<W>()
+}
+
+/// Forgets the run after every group of its history, brings it back, and lets the rest happen again: it must log what
+/// it logged.
+fn crash_after_every_group<W: Workflow<Input = u32>>(bench: &Bench) {
+    let is_end = |index: usize| {
+        bench.log.get(index).is_none_or(|next: &PastEvent| next.event.role() == Role::Resolution)
+    };
+    for crash in (1..=bench.log.len()).filter(|index| is_end(*index)) {
+        let (mut run, progress) =
+            replay(run_id(7), &bench.log[..crash], &registry_of::<W>(), Takeover::default(), bench.now);
+        assert_eq!(progress.events, [], "the crash after event {crash} changes nothing");
+        let mut log = bench.log[..crash].to_vec();
+        for past in &bench.log[crash..] {
+            if past.event.role() == Role::Resolution {
+                log.extend(run.resolve(past.at, past.event.clone()).events);
+            }
+        }
+        let is_adoption = |past: &&PastEvent| matches!(past.event, Event::RunAdopted { .. });
+        let kinds = |log: &[PastEvent]| {
+            log.iter().filter(|past| !is_adoption(past)).map(|past| past.event.name()).collect::<Vec<_>>()
+        };
+        assert_eq!(kinds(&log), kinds(&bench.log), "after a crash after event {crash}");
+    }
+}
+
+#[test]
+fn value_is_made_once_and_found_by_every_replay() {
+    workflow!(W, |ctx| {
+        let first = ctx.record("first", make).await;
+        ctx.activity::<Work>(first).await?;
+        let second = ctx.record("second", make).await;
+        ctx.sleep(SECOND).await?;
+        Ok(first * 1_000 + second)
+    });
+    let mut run = begin_making::<W>();
+    // The bench replays the log after every group, and this run leaves memory besides.
+    run.complete(1, &1);
+    run.reload();
+    run.pass(SECOND);
+    check(
+        &mut run,
+        &expect![[r#"
+        1 run.started workflow 0
+        2 value.recorded first 101
+        3 activity.scheduled #1 work 101
+        4 activity.completed #1 = 1
+        5 value.recorded second 102
+        6 timer.started #2 +1s
+        7 run.adopted lease 2
+        8 timer.fired #2
+        9 run.completed = 101102
+    "#]],
+    );
+    assert_eq!(MADE.get(), 2);
+    crash_after_every_group::<W>(&run);
+}
+
+#[test]
+fn values_of_one_name_are_told_apart_by_their_order() {
+    workflow!(W, |ctx| {
+        let mut sum = 0;
+        for number in 0..3 {
+            sum = sum * 1_000 + ctx.record("number", make).await;
+            if number == 1 {
+                sum += ctx.wait_for(GO).await?;
+            }
+        }
+        Ok(sum)
+    });
+    let mut run = begin_making::<W>();
+    run.signal("go", &0);
+    check(
+        &mut run,
+        &expect![[r#"
+        1 run.started workflow 0
+        2 value.recorded number 101
+        3 value.recorded number 102
+        4 signal.received go 0
+        5 value.recorded number 103
+        6 run.completed = 101102103
+    "#]],
+    );
+    crash_after_every_group::<W>(&run);
+}
+
+#[test]
+fn values_are_found_in_branches_and_races() {
+    workflow!(W, |ctx| {
+        let branch = async |name, secs: u32| {
+            ctx.sleep(secs * SECOND).await?;
+            let value = ctx.record(name, make).await;
+            ctx.activity::<Work>(value).await
+        };
+        let (one, other) = join(branch("left", 1), branch("right", 1)).await;
+        // A value is ready at its first poll, and so it wins; the other branch is never polled.
+        let race = select(ctx.record("race", make), ctx.sleep(SECOND)).await;
+        let Either::Left((won, _)) = race else { return Ok(0) };
+        Ok(one? + other? + won)
+    });
+    let mut run = begin_making::<W>();
+    run.pass(SECOND);
+    run.complete(4, &0);
+    run.reload();
+    run.complete(3, &0);
+    check(
+        &mut run,
+        &expect![[r#"
+        1 run.started workflow 0
+        2 timer.started #1 +1s
+        3 timer.started #2 +1s
+        4 timer.fired #1
+        5 value.recorded left 101
+        6 activity.scheduled #3 work 101
+        7 timer.fired #2
+        8 value.recorded right 102
+        9 activity.scheduled #4 work 102
+        10 activity.completed #4 = 0
+        11 run.adopted lease 2
+        12 activity.completed #3 = 0
+        13 value.recorded race 103
+        14 run.completed = 103
+    "#]],
+    );
+    crash_after_every_group::<W>(&run);
+}
+
+#[test]
+fn value_that_is_dropped_unpolled_is_not_made() {
+    workflow!(W, |ctx| {
+        drop(ctx.record("never", make));
+        Ok(ctx.record("value", make).await)
+    });
+    let mut run = begin_making::<W>();
+    check(
+        &mut run,
+        &expect![[r#"
+        1 run.started workflow 0
+        2 value.recorded value 101
+        3 run.completed = 101
+    "#]],
+    );
+}
+
+#[test]
+fn value_made_when_a_run_goes_on_after_two_stalls_is_found_again() {
+    workflow!(W, |ctx| {
+        let mut seen = 0;
+        for turn in 0..4 {
+            seen += ctx.wait_for(GO).await?;
+            go_on();
+            if turn % 2 == 1 {
+                seen += ctx.record("value", make).await;
+            }
+            ctx.activity::<Work>(seen).await.ok();
+        }
+        Ok(seen)
+    });
+    let mut run = begin_making::<W>();
+    // Given a stalled run, with resolutions that came meanwhile
+    deploy_broken_build(true);
+    run.signal("go", &1);
+    for number in 1..4 {
+        run.signal("go", &number);
+    }
+    // When code that matches takes them in, and what it asks for comes while it stalls again
+    deploy_broken_build(false);
+    run.reload();
+    deploy_broken_build(true);
+    run.complete(2, &0);
+    deploy_broken_build(false);
+    run.reload();
+    check(
+        &mut run,
+        &expect![[r#"
+        1 run.started workflow 0
+        2 run.stalled the workflow panicked: this build is broken; deploy code that does not, and the run goes on
+        3 signal.received go 1
+        4 signal.received go 1
+        5 signal.received go 2
+        6 signal.received go 3
+        7 run.adopted lease 2
+        8 run.resumed 4 released
+        9 activity.scheduled #2 work 1
+        10 run.stalled the workflow panicked: this build is broken; deploy code that does not, and the run goes on
+        11 activity.completed #2 = 0
+        12 run.adopted lease 3
+        13 run.resumed 1 released
+        14 value.recorded value 101
+        15 activity.scheduled #4 work 103
+    "#]],
+    );
+    // Then a replay finds each value where it was made
+    run.reload();
+    check(&mut run, &expect![[r#""#]]);
+}
+
+#[test]
+fn release_resumes_by_itself_each_poll_that_makes_values() {
+    workflow!(W, |ctx| {
+        let mut seen = 0;
+        for turn in 0..5 {
+            seen += ctx.wait_for(GO).await?;
+            go_on();
+            if turn == 2 || turn == 3 {
+                seen += ctx.record("value", make).await;
+            }
+        }
+        ctx.sleep(SECOND).await?;
+        Ok(seen)
+    });
+    let mut run = begin_making::<W>();
+    deploy_broken_build(true);
+    for number in 0..5 {
+        run.signal("go", &number);
+    }
+    deploy_broken_build(false);
+    run.reload();
+    check(
+        &mut run,
+        &expect![[r#"
+        1 run.started workflow 0
+        2 run.stalled the workflow panicked: this build is broken; deploy code that does not, and the run goes on
+        3 signal.received go 0
+        4 signal.received go 1
+        5 signal.received go 2
+        6 signal.received go 3
+        7 signal.received go 4
+        8 run.adopted lease 2
+        9 run.resumed 2 released
+        10 run.resumed 1 released
+        11 value.recorded value 101
+        12 run.resumed 1 released
+        13 value.recorded value 102
+        14 run.resumed 1 released
+        15 timer.started #6 +1s
+    "#]],
+    );
+    run.reload();
+    run.pass(SECOND);
+    check(
+        &mut run,
+        &expect![[r#"
+        16 run.adopted lease 3
+        17 timer.fired #6
+        18 run.completed = 213
+    "#]],
+    );
+}
+
+#[test]
+fn value_made_by_a_poll_that_stalls_is_made_again() {
+    workflow!(W, |ctx| {
+        let value = ctx.record("value", make).await;
+        go_on();
+        Ok(value)
+    });
+    MADE.set(0);
+    deploy_broken_build(true);
+    let mut run = Bench::start::<W>(&0);
+    deploy_broken_build(false);
+    run.reload();
+    check(
+        &mut run,
+        &expect![[r#"
+        1 run.stalled the workflow panicked: this build is broken; deploy code that does not, and the run goes on
+        2 run.started workflow 0
+        3 run.adopted lease 2
+        4 run.resumed 1 released
+        5 value.recorded value 102
+        6 run.completed = 102
+    "#]],
+    );
+}
+
+// What stalls.
+
+#[test]
+fn code_that_records_what_its_log_does_not_hold_diverges() {
+    workflow!(Before, |ctx| {
+        let value = ctx.record("value", make).await;
+        ctx.activity::<Work>(value).await
+    });
+    workflow!(After, |ctx| {
+        let value = ctx.record("value", make).await;
+        let more = ctx.record("more", make).await;
+        ctx.activity::<Work>(value + more).await
+    });
+    workflow!(Renamed, |ctx| {
+        let value = ctx.record("other", make).await;
+        ctx.activity::<Work>(value).await
+    });
+    workflow!(Later, |ctx| {
+        let value = ctx.record("value", make).await;
+        let worked = ctx.activity::<Work>(value).await?;
+        Ok(worked + ctx.record("last", make).await)
+    });
+    let mut run = begin_making::<Before>();
+    expect![[r#"
+        4 run.stalled run 018bcfe5-6800-7003-8000-000000000007 of workflow `workflow` cannot be replayed: event 3 of the log is activity.scheduled `work` (call 1), but the code records value `more` at core/src/run/tests/locals.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
+        stalled: run 018bcfe5-6800-7003-8000-000000000007 of workflow `workflow` cannot be replayed: event 3 of the log is activity.scheduled `work` (call 1), but the code records value `more` at core/src/run/tests/locals.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
+        4 run.stalled run 018bcfe5-6800-7003-8000-000000000007 of workflow `workflow` cannot be replayed: event 2 of the log is value.recorded `value`, but the code records value `other` at core/src/run/tests/locals.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
+        stalled: run 018bcfe5-6800-7003-8000-000000000007 of workflow `workflow` cannot be replayed: event 2 of the log is value.recorded `value`, but the code records value `other` at core/src/run/tests/locals.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
+    "#]].assert_eq(&(replay_with::<After>(&run) + &replay_with::<Renamed>(&run)));
+    run.complete(1, &1);
+    // The run is over, and the code would go on: a tool says so, a worker does not ask it.
+    let examined =
+        examine(run_id(7), &run.log, &registry_of::<Later>(), run.now).expect("its history is whole");
+    let divergence = examined.divergence.expect("they part");
+    expect!["event 5 of the log is run.completed, but the code records value `last` at core/src/run/tests/locals.rs:LINE"].assert_eq(&crate::testing::without_lines(&divergence.to_string()));
+}
+
+#[test]
+fn code_that_does_not_ask_for_what_its_log_holds_diverges() {
+    workflow!(Before, |ctx| {
+        ctx.record("value", make).await;
+        ctx.record("value", make).await;
+        ctx.activity::<Work>(1).await
+    });
+    workflow!(Fewer, |ctx| {
+        ctx.record("value", make).await;
+        ctx.activity::<Work>(1).await
+    });
+    workflow!(None, |ctx| ctx.wait_for(GO).await);
+    let run = begin_making::<Before>();
+    expect![[r#"
+        5 run.stalled run 018bcfe5-6800-7003-8000-000000000007 of workflow `workflow` cannot be replayed: event 3 of the log is value.recorded `value`, but the code does not ask for it; it schedules activity `work` (call 1) at core/src/run/tests/locals.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
+        stalled: run 018bcfe5-6800-7003-8000-000000000007 of workflow `workflow` cannot be replayed: event 3 of the log is value.recorded `value`, but the code does not ask for it; it schedules activity `work` (call 1) at core/src/run/tests/locals.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
+        5 run.stalled run 018bcfe5-6800-7003-8000-000000000007 of workflow `workflow` cannot be replayed: event 2 of the log is value.recorded `value`, but the code does not ask for it; it waits for signal `go` at core/src/run/tests/locals.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
+        stalled: run 018bcfe5-6800-7003-8000-000000000007 of workflow `workflow` cannot be replayed: event 2 of the log is value.recorded `value`, but the code does not ask for it; it waits for signal `go` at core/src/run/tests/locals.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
+    "#]].assert_eq(&(replay_with::<Fewer>(&run) + &replay_with::<None>(&run)));
+}
+
+#[test]
+fn values_of_two_names_may_change_places_within_a_poll() {
+    workflow!(Before, |ctx| {
+        let one = ctx.record("one", make).await;
+        let two = ctx.record("two", make).await;
+        ctx.activity::<Work>(one * 1_000 + two).await
+    });
+    workflow!(After, |ctx| {
+        let two = ctx.record("two", make).await;
+        let one = ctx.record("one", make).await;
+        assert_eq!((one, two), (101, 102), "each is found by its name");
+        ctx.activity::<Work>(one * 1_000 + two).await
+    });
+    let run = begin_making::<Before>();
+    expect![[r#"
+        activity `work` at core/src/run/tests/locals.rs:LINE
+    "#]]
+    .assert_eq(&replay_with::<After>(&run));
+}
+
+#[test]
+fn closure_that_panics_or_uses_the_context_stalls() {
+    workflow!(Panics, |ctx| Ok(ctx.record("value", || panic!("no value today")).await));
+    workflow!(UsesContext, |ctx| Ok(ctx.record("value", || ctx.random() as u32).await));
+    workflow!(Nests, |ctx| {
+        let inner = || futures::FutureExt::now_or_never(ctx.record("inner", make)).unwrap_or(0);
+        Ok(ctx.record("outer", inner).await)
+    });
+    let reason =
+        |run: Bench| run.run.state.stalled.clone().map(|reason| crate::testing::without_lines(&reason));
+    let reasons = [begin::<Panics>(), begin::<UsesContext>(), begin::<Nests>()].map(reason);
+    expect![[r#"
+        [
+            Some(
+                "the workflow panicked: no value today (at core/src/run/tests/locals.rs:LINE); deploy code that does not, and the run goes on",
+            ),
+            Some(
+                "the closure of value `value` at core/src/run/tests/locals.rs:LINE uses the context of its workflow, and no replay would call it; take what it needs from the context before",
+            ),
+            Some(
+                "the closure of value `outer` at core/src/run/tests/locals.rs:LINE uses the context of its workflow, and no replay would call it; take what it needs from the context before",
+            ),
+        ]
+    "#]].assert_debug_eq(&reasons);
+}
+
+#[test]
+fn value_that_cannot_be_stored_or_read_stalls() {
+    workflow!(TooLarge, |ctx| Ok(ctx.record("value", || "x".repeat(3 << 20)).await.len() as u32));
+    workflow!(Text, |ctx| {
+        let text = ctx.record("value", || "text".to_owned()).await;
+        ctx.activity::<Work>(text.len() as u32).await
+    });
+    workflow!(Number, |ctx| {
+        let number = ctx.record("value", make).await;
+        ctx.activity::<Work>(number).await
+    });
+    let too_large = begin::<TooLarge>().run.state.stalled.clone().expect("it stalled");
+    expect![[r#"
+        value `value` has 3145733 bytes, and the limit is 2097152; pass a reference to the data instead, or raise `payload_bytes_max`
+        4 run.stalled run 018bcfe5-6800-7003-8000-000000000007 of workflow `workflow` cannot be replayed: value `value`: 5 bytes of CBOR are not a u32: invalid type: string, expected integer; deploy code that can read it, and the run goes on. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
+        stalled: run 018bcfe5-6800-7003-8000-000000000007 of workflow `workflow` cannot be replayed: value `value`: 5 bytes of CBOR are not a u32: invalid type: string, expected integer; deploy code that can read it, and the run goes on. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
+    "#]].assert_eq(&(too_large + "\n" + &replay_with::<Number>(&begin::<Text>())));
+}
+
+#[test]
+fn poll_that_records_too_much_stalls_and_says_how_many() {
+    workflow!(Many, |ctx| {
+        for _ in 0..=limits::DECISIONS_MAX {
+            ctx.record("value", || 1).await;
+        }
+        Ok(0)
+    });
+    workflow!(Large, |ctx| {
+        for _ in 0..50 {
+            ctx.record("value", || "x".repeat(2_000_000)).await;
+        }
+        Ok(0)
+    });
+    let reason =
+        |run: Bench| run.run.state.stalled.clone().map(|reason| crate::testing::without_lines(&reason));
+    expect![[r#"
+        [
+            Some(
+                "the workflow asks for too much at once: with what it records value `value` at core/src/run/tests/locals.rs:LINE, one poll has 20001 commands of 1300065 bytes, and the limits are 20000 commands and 67108864 bytes; await some before it asks for more, or pass references instead of the data",
+            ),
+            Some(
+                "the workflow asks for too much at once: with what it records value `value` at core/src/run/tests/locals.rs:LINE, one poll has 34 commands of 68002346 bytes, and the limits are 20000 commands and 67108864 bytes; await some before it asks for more, or pass references instead of the data",
+            ),
+        ]
+    "#]].assert_debug_eq(&[begin::<Many>(), begin::<Large>()].map(reason));
+}
+
+#[test]
+fn value_need_not_be_send_and_its_closure_may_borrow() {
+    workflow!(W, |ctx| {
+        let (text, shared) = ("borrowed".to_owned(), Rc::new(Cell::new(1)));
+        let length = ctx.record("length", || text.len() as u32 + shared.replace(2)).await;
+        Ok(length + shared.get())
+    });
+    let mut run = begin::<W>();
+    check(
+        &mut run,
+        &expect![[r#"
+        1 run.started workflow 0
+        2 value.recorded length 9
+        3 run.completed = 11
+    "#]],
+    );
+}

@@ -1,0 +1,57 @@
+//! What a run resolves for itself: live it is made, in a replay it is found. It must not know what is resolved.
+
+use std::fmt;
+
+use super::{Inner, Scope};
+use crate::data::id::CommandId;
+use crate::data::random::Stream;
+use crate::log::event::Event;
+use crate::workflow::command::Source;
+use crate::workflow::fault::Fault;
+
+impl Scope {
+    /// Resolves something for the run itself: live by making it, with about how many bytes it takes in the log; in a
+    /// replay by finding it there. `None` after a fault of the run.
+    pub(crate) fn local(
+        &self,
+        what: &dyn fmt::Display,
+        source: Source,
+        is_it: impl Fn(&Event) -> bool,
+        make: impl FnOnce() -> Option<(Event, usize)>,
+    ) -> Option<Event> {
+        let did = format_args!("records {what}");
+        if self.is_recorded() {
+            let mut inner = self.inner.borrow_mut();
+            let found = inner.locals.take(is_it);
+            if found.is_none() {
+                let instead = inner.locals.take_unasked().map(Box::new);
+                let fault = Fault::Unrecorded { did: format!("{did} at {source}"), instead };
+                inner.fault.get_or_insert_with(|| Box::new(fault));
+            }
+            return found;
+        }
+        let before = self.inner.borrow().footprint();
+        let (made, size) = make()?;
+        let mut inner = self.inner.borrow_mut();
+        if inner.footprint() != before {
+            let problem = format!(
+                "the closure of {what} at {source} uses the context of its workflow, and no replay would call it; \
+                 take what it needs from the context before"
+            );
+            inner.fault.get_or_insert_with(|| Box::new(problem.into()));
+            return None;
+        }
+        if !inner.fits(size, &did, source) {
+            return None;
+        }
+        inner.locals.push(made.clone(), size);
+        Some(made)
+    }
+}
+
+impl Inner {
+    /// What the use of a run's context leaves behind.
+    fn footprint(&self) -> (CommandId, Stream, usize, usize) {
+        (self.next_command, self.random, self.issued.len(), self.locals.made())
+    }
+}

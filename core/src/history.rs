@@ -132,13 +132,14 @@ impl History {
                 Ok(event) => event,
                 Err(error) => return (record, format!("{} cannot be read: {error}", record.name)),
             };
-            if let Event::ActivityScheduled { id, activity, .. }
-            | Event::CompensationRegistered { id, activity, .. } = &event
-            {
-                names.insert(*id, activity.to_string());
-            }
             let activity = event.call().and_then(|id| names.get(&id)).map(String::as_str);
-            (record, Words { event: &event, activity, began }.to_string())
+            let words = Words { event: &event, activity, began: Some(began) }.to_string();
+            if let Event::ActivityScheduled { id, activity, .. }
+            | Event::CompensationRegistered { id, activity, .. } = event
+            {
+                names.insert(id, activity.into());
+            }
+            (record, words)
         })
     }
 }

@@ -11,12 +11,12 @@ use serde::Serialize;
 use crate::data::failure::Failure;
 use crate::data::id::{CommandId, LeaseId, MessageId, RunId, ShardId};
 use crate::data::name::Name;
-use crate::data::outcome::Outcome;
 use crate::data::payload::Payload;
 use crate::data::time::Timestamp;
 use crate::log::event::Event;
 use crate::log::past_event::PastEvent;
 use crate::log::wire;
+use crate::log::words::Words;
 use crate::run::replay::{Takeover, replay};
 use crate::run::state::{DeadlineKind, RunState};
 use crate::run::{Progress, Run};
@@ -289,18 +289,14 @@ pub(crate) fn unchecked<W: Workflow>(input: &W::Input) -> Bench {
 pub(crate) fn history(events: &[PastEvent]) -> String {
     let mut text = String::new();
     for past in events {
-        let shown = format!("{} {} {}", past.seq, past.event.name(), describe(&past.event));
-        writeln!(text, "{}", shown.trim_end()).expect("a string takes all");
+        let words = Words { event: &past.event, activity: None, began: Some(BORN) }.to_string();
+        write!(text, "{} {}", past.seq, without_lines(&words)).expect("a string takes all");
+        if let Event::RunAdopted { lease, .. } = past.event {
+            write!(text, " lease {lease}").expect("a string takes all");
+        }
+        text.push('\n');
     }
     text
-}
-
-/// A time as the distance from the beginning of the test.
-fn moment(at: Timestamp) -> String {
-    if at < BORN {
-        return format!("-{:?}", BORN.saturating_since(at));
-    }
-    format!("+{:?}", at.saturating_since(BORN))
 }
 
 /// A diagnosis without the numbers of source lines, which change with every edit of a test.
@@ -312,54 +308,4 @@ pub(crate) fn without_lines(reason: &str) -> String {
         text += part.trim_start_matches(|c: char| c.is_ascii_digit() || c == ':');
     }
     text
-}
-
-fn describe(event: &Event) -> String {
-    match event {
-        Event::RunStarted { workflow, input, start_at, .. } => {
-            let delay = start_at.map(|at| format!(" at {}", moment(at))).unwrap_or_default();
-            format!("{workflow} {input:?}{delay}")
-        }
-        Event::RunAdopted { lease, .. } => format!("lease {lease}"),
-        Event::ActivityScheduled { id, activity, input, .. }
-        | Event::CompensationRegistered { id, activity, input, .. } => format!("#{id} {activity} {input:?}"),
-        Event::ActivityAttemptStarted { id, attempt } | Event::ActivityAttemptLost { id, attempt } => {
-            format!("#{id} attempt {attempt}")
-        }
-        Event::ActivityAttemptFailed { id, attempt, failure, retry_at } => {
-            format!("#{id} attempt {attempt}: {failure}, again {}", moment(*retry_at))
-        }
-        Event::ActivityCompleted { id, result } => format!("#{id} = {result:?}"),
-        Event::ActivityFailed { id, failure } | Event::CompensationFailed { id, failure } => {
-            format!("#{id}: {failure}")
-        }
-        Event::StepCompleted { id, step, result } => format!("#{id} {step} = {result:?}"),
-        Event::StepFailed { id, step, failure } => format!("#{id} {step}: {failure}"),
-        Event::TimerStarted { id, fire_at } => format!("#{id} {}", moment(*fire_at)),
-        Event::ActivityCancelled { id }
-        | Event::TimerFired { id }
-        | Event::TimerCancelled { id }
-        | Event::CompensationScheduled { id }
-        | Event::CompensationCompleted { id } => format!("#{id}"),
-        Event::SignalReceived { signal, payload, .. } => format!("{signal} {payload:?}"),
-        Event::ValueRecorded { name, value } => format!("{name} {value:?}"),
-        Event::CancelRequested { reason, .. } => reason.clone().unwrap_or_default(),
-        Event::RunStalled { reason } => without_lines(reason),
-        Event::RunResumed { released } => format!("{released} released"),
-        Event::RunEnding { outcome } => match outcome {
-            Outcome::Completed(result) => format!("completed = {result:?}"),
-            Outcome::Failed(failure) => format!("failed: {failure}"),
-            Outcome::Cancelled => "cancelled".to_owned(),
-        },
-        Event::RunCompleted { result } => format!("= {result:?}"),
-        Event::RunFailed { failure, uncompensated } => format!("{failure}{}", left(uncompensated)),
-        Event::RunCancelled { reason, uncompensated } => {
-            format!("{}{}", reason.as_deref().unwrap_or_default(), left(uncompensated))
-        }
-        Event::RunTerminated { reason, skipped, .. } => format!("{reason}, skipped {skipped:?}"),
-    }
-}
-
-fn left(uncompensated: &[crate::data::outcome::Uncompensated]) -> String {
-    uncompensated.iter().map(|left| format!(", {} failed: {}", left.activity, left.failure)).collect()
 }

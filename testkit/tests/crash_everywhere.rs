@@ -188,7 +188,7 @@ async fn result_that_tells_executions_apart_is_named_with_the_crash_and_the_hist
     assert_eq!((crash.append, crash.moment), (1, CrashMoment::BeforeCommit));
     assert_eq!(crash.events, ["run.started", "activity.scheduled"]);
     let text = failure.to_string();
-    assert!(text.contains("and without a crash it ends with RunCompleted { result: 0 }"), "{text}");
+    assert!(text.contains("and without a crash it ends with run.completed 0"), "{text}");
     assert!(text.contains("append 1 (run.started, activity.scheduled), never committed"), "{text}");
     assert!(text.contains("run.completed"), "the history is told: {text}");
 }
@@ -218,7 +218,7 @@ async fn run_that_ends_otherwise_after_a_crash_is_named() {
     let script = async |env: TestEnv| env.start::<Once>(()).await;
     let failure = crash_everywhere(&definition::<Once>(), script).await.unwrap_err();
     let text = failure.to_string();
-    assert!(text.contains("the run ends with RunFailed"), "{text}");
+    assert!(text.contains("the run ends with run.failed"), "{text}");
     assert!(text.contains("the process died while it executed `try`"), "{text}");
 }
 

@@ -125,13 +125,6 @@ pub async fn count<W: Workflow>(run: &RunHandle<W>, name: &str) -> usize {
 
 /// An event as its stored name, with the name of what it is about.
 pub fn told(event: &Event) -> String {
-    let name = event.name();
-    match event {
-        Event::ActivityScheduled { activity, .. } | Event::CompensationRegistered { activity, .. } => {
-            format!("{name} {activity}")
-        }
-        Event::StepCompleted { step, .. } | Event::StepFailed { step, .. } => format!("{name} {step}"),
-        Event::SignalReceived { signal, .. } => format!("{name} {signal}"),
-        _ => name.to_string(),
-    }
+    let short = format!("{event:#}").replace('`', "");
+    short.split_once(" (call ").map_or(short.as_str(), |(told, _)| told).to_owned()
 }

@@ -183,3 +183,18 @@ impl EventName {
         TERMINAL_NAMES.iter().any(|(_, name)| *name == self.as_str())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_way_for_a_run_to_end_has_its_event() {
+        use ClosedStatus::{Cancelled, Completed, Failed, Terminated};
+        let names = [Completed, Failed, Cancelled, Terminated].map(EventName::of_end);
+        let expected = ["run.completed", "run.failed", "run.cancelled", "run.terminated"];
+        assert_eq!(names.each_ref().map(EventName::as_str), expected);
+        assert!(names.iter().all(EventName::is_terminal));
+        assert!(!EventName::from_stored("run.ending").is_terminal());
+    }
+}

@@ -1,119 +1,158 @@
-//! Events in words, one line each, for people and for snapshots: what happened, to which call, with which content.
-//! It leaves out what differs from run to run though nothing happened otherwise: ids, leases, workers.
+//! Events in words, for people and for snapshots: the event's name, and what its fields say, in their order. It must
+//! not know who reads them.
+//!
+//! Which fields an event has, the table says: an event of known fields needs nothing here. A field of a new type
+//! does not compile until it is told how to be told; one of a new name is told by that name.
 
 use std::fmt;
 use std::time::Duration;
 
+use super::table::events;
 use crate::data::failure::Failure;
-use crate::data::id::CommandId;
+use crate::data::id::{CommandId, LeaseId, MessageId};
+use crate::data::name::Name;
+use crate::data::options::ActivityOptions;
 use crate::data::outcome::{Outcome, Uncompensated};
 use crate::data::payload::Payload;
 use crate::data::time::Timestamp;
 use crate::log::event::Event;
 
-/// An event in words.
+/// In words: the stored name, the durable call, and the content. With `{:#}` as short as a sentence about it needs:
+/// ``activity.scheduled `send-welcome` (call 1)``.
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = Words { event: self, activity: None, began: None };
+        if f.alternate() { words.write_short(f) } else { words.fmt(f) }
+    }
+}
+
+/// An event in words, by itself or as a line of its history.
 pub(crate) struct Words<'a> {
     pub(crate) event: &'a Event,
     /// The name of the activity that the event is about, where the event itself does not say it.
     pub(crate) activity: Option<&'a str>,
-    /// When the history began: times are told from there.
-    pub(crate) began: Timestamp,
+    /// When the history began, for a line of it: times are told from there, and what differs from run to run though
+    /// nothing happened otherwise (ids, leases, workers) is left out.
+    pub(crate) began: Option<Timestamp>,
 }
 
 impl fmt::Display for Words<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.event.name())?;
-        match self.event {
-            Event::RunStarted { workflow, input, key, start_at, .. } => {
-                write!(f, " {workflow}{}", Content(input))?;
-                key.iter().try_for_each(|key| write!(f, " key {key:?}"))?;
-                start_at.iter().try_for_each(|at| write!(f, " at {}", self.since(*at)))
-            }
-            Event::ActivityScheduled { id, activity, input, .. }
-            | Event::CompensationRegistered { id, activity, input, .. } => {
-                write!(f, " #{id} {activity}{}", Content(input))
-            }
-            Event::ActivityAttemptStarted { id, attempt } | Event::ActivityAttemptLost { id, attempt } => {
-                write!(f, "{} attempt {attempt}", self.call(*id))
-            }
-            Event::ActivityAttemptFailed { id, attempt, failure, retry_at } => {
-                let (call, retry) = (self.call(*id), self.since(*retry_at));
-                write!(f, "{call} attempt {attempt}{}, again at {retry}", Failed(failure))
-            }
-            Event::ActivityCompleted { id, result } => write!(f, "{}{}", self.call(*id), Content(result)),
-            Event::ActivityFailed { id, failure } | Event::CompensationFailed { id, failure } => {
-                write!(f, "{}{}", self.call(*id), Failed(failure))
-            }
-            Event::ActivityCancelled { id }
-            | Event::CompensationScheduled { id }
-            | Event::CompensationCompleted { id } => write!(f, "{}", self.call(*id)),
-            Event::StepCompleted { id, step, result } => write!(f, " #{id} {step}{}", Content(result)),
-            Event::StepFailed { id, step, failure } => write!(f, " #{id} {step}{}", Failed(failure)),
-            Event::TimerStarted { id, fire_at } => write!(f, " #{id} until {}", self.since(*fire_at)),
-            Event::TimerFired { id } | Event::TimerCancelled { id } => write!(f, " #{id}"),
-            Event::SignalReceived { signal, payload, key, .. } => {
-                write!(f, " {signal}{}", Content(payload))?;
-                key.iter().try_for_each(|key| write!(f, " key {key:?}"))
-            }
-            Event::ValueRecorded { name, value } => write!(f, " {name}{}", Content(value)),
-            Event::CancelRequested { reason, .. } => {
-                reason.iter().try_for_each(|reason| write!(f, ": {reason}"))
-            }
-            Event::RunAdopted { .. } => Ok(()),
-            Event::RunStalled { reason } => write!(f, ": {reason}"),
-            Event::RunResumed { released } => write!(f, " {released} released"),
-            Event::RunEnding { outcome } => match outcome {
-                Outcome::Completed(result) => write!(f, " completed{}", Content(result)),
-                Outcome::Failed(failure) => write!(f, " failed{}", Failed(failure)),
-                Outcome::Cancelled => f.write_str(" cancelled"),
-            },
-            Event::RunCompleted { result } => write!(f, "{}", Content(result)),
-            Event::RunFailed { failure, uncompensated } => {
-                write!(f, "{}", Failed(failure))?;
-                uncompensated.iter().try_for_each(|left| write_uncompensated(f, left))
-            }
-            Event::RunCancelled { reason, uncompensated } => {
-                reason.iter().try_for_each(|reason| write!(f, ": {reason}"))?;
-                uncompensated.iter().try_for_each(|left| write_uncompensated(f, left))
-            }
-            Event::RunTerminated { reason, skipped, .. } => {
-                write!(f, ": {reason}")?;
-                skipped.iter().try_for_each(|activity| write!(f, "; compensation {activity} left out"))
+        for (field, text) in self.fields() {
+            match field {
+                "id" => {
+                    write!(f, " #{text}")?;
+                    self.activity.iter().try_for_each(|activity| write!(f, " {activity}"))?;
+                }
+                "workflow" | "activity" | "step" | "signal" | "name" | "input" | "payload" | "result"
+                | "value" | "outcome" => {
+                    write!(f, " {text}")?;
+                }
+                "key" => write!(f, " key {text:?}")?,
+                "start_at" => write!(f, " at {text}")?,
+                "fire_at" => write!(f, " until {text}")?,
+                "retry_at" => write!(f, ", again at {text}")?,
+                "failure" | "reason" => write!(f, ": {text}")?,
+                "released" => write!(f, " {text} released")?,
+                "uncompensated" => write!(f, "; compensation {text}")?,
+                "skipped" => write!(f, "; compensation {text} left out")?,
+                "lease" | "worker" | "message" if self.began.is_some() => {}
+                other => write!(f, " {other} {text}")?,
             }
         }
+        Ok(())
     }
 }
 
 impl Words<'_> {
-    fn since(&self, at: Timestamp) -> Span {
-        Span(at.saturating_since(self.began))
-    }
-
-    fn call(&self, id: CommandId) -> String {
-        self.activity.map_or_else(|| format!(" #{id}"), |activity| format!(" #{id} {activity}"))
-    }
-}
-
-fn write_uncompensated(f: &mut fmt::Formatter<'_>, left: &Uncompensated) -> fmt::Result {
-    write!(f, "; compensation {}{}", left.activity, Failed(&left.failure))
-}
-
-/// A payload, with a space before it; nothing for `()`.
-struct Content<'a>(&'a Payload);
-
-impl fmt::Display for Content<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = format!("{:?}", self.0);
-        if text == "null" { Ok(()) } else { write!(f, " {text}") }
+    /// The event's name, with the call and the name that it is about.
+    fn write_short(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.event.name())?;
+        for (field, name) in self.fields() {
+            if matches!(field, "activity" | "step" | "signal" | "name") {
+                write!(f, " `{name}`")?;
+            }
+        }
+        self.event.call().iter().try_for_each(|id| write!(f, " (call {id})"))
     }
 }
 
-/// A failure, behind a colon.
-struct Failed<'a>(&'a Failure);
+/// Makes the list of an event's fields from the table.
+macro_rules! make_fields {
+    (Event: $(
+        $(#[$event_doc:meta])*
+        $name:literal $version:literal => $variant:ident: $role:ident, $consequence:ident $(($status:ident))? {
+            $($(#[$field_doc:meta])* $field:ident: $type:ty,)*
+        }
+    )*) => {
+        impl Words<'_> {
+            /// What there is to tell of the event: the fields' names, each with a text.
+            fn fields(&self) -> Vec<(&'static str, String)> {
+                let mut fields = Vec::new();
+                match self.event {
+                    $(Event::$variant { $($field),* } => {
+                        $(fields.extend($field.told(self).into_iter().map(|text| (stringify!($field), text)));)*
+                    })*
+                }
+                fields
+            }
+        }
+    };
+}
 
-impl fmt::Display for Failed<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, ": {}", self.0)
+events!(make_fields);
+
+/// How a field's value is told: in one text, in several, or not at all.
+trait Told {
+    fn told(&self, words: &Words<'_>) -> Vec<String>;
+}
+
+/// Says how values of some types are told.
+macro_rules! told {
+    ($($($type:ty),+ => |$value:ident, $words:ident| $texts:expr;)*) => {
+        $($(impl Told for $type {
+            fn told(&self, $words: &Words<'_>) -> Vec<String> {
+                let $value = self;
+                $texts
+            }
+        })+)*
+    };
+}
+
+told! {
+    CommandId, LeaseId, Name, String, u32 => |value, _words| vec![value.to_string()];
+    MessageId => |message, _words| vec![format!("{message:?}")];
+    // Of interest to whoever looks into an activity, and too long for a line.
+    ActivityOptions => |_options, _words| Vec::new();
+    Timestamp => |at, words| vec![match words.began {
+        Some(began) => Span(at.saturating_since(began)).to_string(),
+        None => at.to_string(),
+    }];
+    Failure => |failure, words| vec![match words.began {
+        Some(_) => failure.to_string(),
+        // With its details, and whether it may be retried.
+        None => format!("{failure:?}"),
+    }];
+    // `()` is no content.
+    Payload => |payload, _words| Some(format!("{payload:?}")).filter(|text| text != "null").into_iter().collect();
+    Outcome => |outcome, words| match outcome {
+        Outcome::Completed(result) => [vec!["completed".to_owned()], result.told(words)].concat(),
+        Outcome::Failed(failure) => vec![format!("failed: {}", failure.told(words).concat())],
+        Outcome::Cancelled => vec!["cancelled".to_owned()],
+    };
+    Uncompensated => |left, words| vec![format!("{}: {}", left.activity, left.failure.told(words).concat())];
+}
+
+impl<T: Told> Told for Option<T> {
+    fn told(&self, words: &Words<'_>) -> Vec<String> {
+        self.iter().flat_map(|value| value.told(words)).collect()
+    }
+}
+
+impl<T: Told> Told for Vec<T> {
+    fn told(&self, words: &Words<'_>) -> Vec<String> {
+        self.iter().flat_map(|value| value.told(words)).collect()
     }
 }
 
@@ -142,6 +181,55 @@ impl fmt::Display for Span {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A line of a history that began at 1970, the same event by itself, and in short.
+    fn told(event: &Event) -> [String; 3] {
+        let line = Words { event, activity: Some("charge"), began: Some(Timestamp::from_micros(0)) };
+        [line.to_string(), event.to_string(), format!("{event:#}")]
+    }
+
+    #[test]
+    fn line_of_a_history_counts_times_from_its_beginning_and_an_event_by_itself_is_told_whole() {
+        let failure = Failure::new("io", "broken pipe").non_retryable();
+        let retry_at = Timestamp::from_micros(90_000_000);
+        let failed = Event::ActivityAttemptFailed { id: CommandId::new(7), attempt: 2, failure, retry_at };
+        assert_eq!(
+            told(&failed),
+            [
+                "activity.attempt-failed #7 charge attempt 2: broken pipe (io), again at 1m30s",
+                "activity.attempt-failed #7 attempt 2: broken pipe (io) (not retryable), again at 1970-01-01T00:01:30.000000Z",
+                "activity.attempt-failed (call 7)",
+            ]
+        );
+        let adopted = Event::RunAdopted { lease: LeaseId::new(3), worker: "host-7".to_owned() };
+        assert_eq!(told(&adopted), ["run.adopted", "run.adopted lease 3 worker host-7", "run.adopted"]);
+    }
+
+    #[test]
+    fn everything_that_a_field_holds_is_told_and_nothing_of_one_that_is_empty() {
+        let failed = |activity: &str| {
+            let failure = Failure::new("io", "broken pipe");
+            Uncompensated { activity: activity.to_owned(), failure }
+        };
+        let cancelled = |reason, uncompensated| Event::RunCancelled { reason, uncompensated }.to_string();
+        assert_eq!(cancelled(None, Vec::new()), "run.cancelled");
+        assert_eq!(
+            cancelled(Some("no need".to_owned()), vec![failed("refund"), failed("release")]),
+            "run.cancelled: no need; compensation refund: broken pipe (io); compensation release: broken pipe (io)"
+        );
+        let completed = |result| Event::RunEnding { outcome: Outcome::Completed(result) }.to_string();
+        assert_eq!(completed(Payload::encode(&()).unwrap()), "run.ending completed");
+        assert_eq!(completed(Payload::encode(&7).unwrap()), "run.ending completed 7");
+    }
+
+    #[test]
+    fn short_words_name_what_the_event_is_about() {
+        let (id, step, result) =
+            (CommandId::FIRST, Name::from_static("charge"), Payload::encode(&7).unwrap());
+        let [line, _, short] = told(&Event::StepCompleted { id, step, result });
+        assert!(line.starts_with("step.completed #1"), "{line}");
+        assert_eq!(short, "step.completed `charge` (call 1)");
+    }
 
     #[test]
     fn span_has_no_part_that_is_zero() {

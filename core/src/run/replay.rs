@@ -280,7 +280,7 @@ impl Replay {
     }
 
     fn diverge_at(&mut self, past: &PastEvent, did: &str) {
-        let recorded = Some(describe(&past.event));
+        let recorded = Some(format!("{:#}", past.event));
         self.diverge(Divergence { seq: Some(past.seq), recorded, did: did.to_owned() });
     }
 
@@ -342,28 +342,5 @@ impl Replay {
             None => {}
         }
         (self.run, progress)
-    }
-}
-
-/// A recorded event in words: its name, with the call and the name that it is about.
-fn describe(event: &Event) -> String {
-    match event {
-        Event::ActivityScheduled { id, activity, .. }
-        | Event::CompensationRegistered { id, activity, .. } => {
-            format!("{} `{activity}` (call {id})", event.name())
-        }
-        Event::ActivityCancelled { id }
-        | Event::TimerStarted { id, .. }
-        | Event::TimerCancelled { id }
-        | Event::TimerFired { id }
-        | Event::ActivityCompleted { id, .. }
-        | Event::ActivityFailed { id, .. } => format!("{} (call {id})", event.name()),
-        Event::StepCompleted { id, step, .. } | Event::StepFailed { id, step, .. } => {
-            format!("{} `{step}` (call {id})", event.name())
-        }
-        Event::SignalReceived { signal: name, .. } | Event::ValueRecorded { name, .. } => {
-            format!("{} `{name}`", event.name())
-        }
-        other => other.name().to_string(),
     }
 }

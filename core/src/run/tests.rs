@@ -114,7 +114,7 @@ fn stall_is_logged_before_the_resolution_and_its_decisions_are_discarded() {
         &mut run,
         &expect![[r#"
         1 run.started workflow 0
-        2 run.stalled the workflow panicked: this build is broken; deploy code that does not, and the run goes on
+        2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run goes on
         3 signal.received go 1
     "#]],
     );
@@ -140,11 +140,11 @@ fn stall_is_logged_before_the_resolution_and_its_decisions_are_discarded() {
         5 run.adopted lease 2
         6 run.resumed 2 released
         7 activity.scheduled #2 work 1
-        8 activity.completed #2 = 3
-        9 timer.started #4 +6s
+        8 activity.completed #2 3
+        9 timer.started #4 until 6s
         10 timer.fired #4
         11 compensation.registered #5 undo 99
-        12 run.completed = 5
+        12 run.completed 5
     "#]],
     );
 }
@@ -163,12 +163,12 @@ fn stall_of_the_start_comes_before_the_start() {
     check(
         &mut run,
         &expect![[r#"
-        1 run.stalled the workflow panicked: this build is broken; deploy code that does not, and the run goes on
+        1 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run goes on
         2 run.started workflow 0
         3 signal.received go 4
         4 run.adopted lease 2
         5 run.resumed 2 released
-        6 run.completed = 4
+        6 run.completed 4
     "#]],
     );
 }
@@ -180,7 +180,7 @@ fn undecodable_input_stalls_the_start() {
     check(
         &mut run,
         &expect![[r#"
-            1 run.stalled the input of workflow `workflow`: 5 bytes of CBOR are not a u32: invalid type: string, expected integer; deploy code that can read it, and the run goes on
+            1 run.stalled: the input of workflow `workflow`: 5 bytes of CBOR are not a u32: invalid type: string, expected integer; deploy code that can read it, and the run goes on
             2 run.started workflow "text"
         "#]],
     );
@@ -226,7 +226,7 @@ fn release_goes_as_far_as_the_code_does() {
         &mut run,
         &expect![[r#"
         1 run.started workflow 0
-        2 run.stalled the workflow panicked: this build is broken; deploy code that does not, and the run goes on
+        2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run goes on
         3 signal.received go 1
         4 signal.received go 2
         5 signal.received go 3
@@ -235,12 +235,12 @@ fn release_goes_as_far_as_the_code_does() {
         8 run.resumed 2 released
         9 compensation.registered #2 undo 1
         10 compensation.registered #4 undo 2
-        11 run.stalled the workflow panicked: this build is broken; deploy code that does not, and the run goes on
+        11 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run goes on
         12 run.adopted lease 3
         13 run.resumed 2 released
         14 compensation.registered #6 undo 3
         15 compensation.registered #8 undo 4
-        16 run.completed = 0
+        16 run.completed 0
     "#]],
     );
 }
@@ -264,13 +264,13 @@ fn outcome_of_a_step_that_a_queued_resolution_drops_is_ignored() {
         &mut run,
         &expect![[r#"
         1 run.started workflow 0
-        2 run.stalled the workflow panicked: this build is broken; deploy code that does not, and the run goes on
+        2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run goes on
         3 signal.received go 1
-        4 step.completed #1 slow = 1
+        4 step.completed #1 slow 1
         5 run.adopted lease 2
         6 run.resumed 2 released
         7 signal.received go 2
-        8 run.completed = 2
+        8 run.completed 2
     "#]],
     );
 }
@@ -295,14 +295,14 @@ fn outcome_that_came_before_the_cancellation_was_decided_is_ignored() {
         &expect![[r#"
         1 run.started workflow 0
         2 activity.scheduled #1 work 1
-        3 run.stalled the workflow panicked: this build is broken; deploy code that does not, and the run goes on
+        3 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run goes on
         4 signal.received go 1
-        5 activity.completed #1 = 1
+        5 activity.completed #1 1
         6 run.adopted lease 2
         7 run.resumed 2 released
         8 activity.cancelled #1
         9 signal.received go 2
-        10 run.completed = 2
+        10 run.completed 2
     "#]],
     );
 }
@@ -320,7 +320,7 @@ fn code_that_waits_for_nothing_durable_stalls() {
         &mut run,
         &expect![[r#"
         1 run.started workflow 0
-        2 run.stalled workflow `workflow` waits for something that is not durable, such as a tokio timer or a channel; use `ctx.sleep`, `ctx.wait_for`, or put it into an activity or a step
+        2 run.stalled: workflow `workflow` waits for something that is not durable, such as a tokio timer or a channel; use `ctx.sleep`, `ctx.wait_for`, or put it into an activity or a step
         3 signal.received go 1
     "#]],
     );
@@ -345,7 +345,7 @@ fn code_that_is_woken_from_outside_stalls() {
         &mut run,
         &expect![[r#"
         1 run.started workflow 0
-        2 run.stalled workflow `workflow` was woken from outside of the engine: it waits for something that is not durable, such as a tokio timer or a channel; use `ctx.sleep`, `ctx.wait_for`, or put it into an activity or a step
+        2 run.stalled: workflow `workflow` was woken from outside of the engine: it waits for something that is not durable, such as a tokio timer or a channel; use `ctx.sleep`, `ctx.wait_for`, or put it into an activity or a step
         3 signal.received go 1
     "#]],
     );
@@ -372,11 +372,11 @@ fn panic_in_a_destructor_stalls() {
         &mut run,
         &expect![[r#"
         1 run.started workflow 0
-        2 run.stalled the workflow panicked: this build is broken; deploy code that does not, and the run goes on
+        2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run goes on
         3 signal.received go 1
         4 run.adopted lease 2
         5 run.resumed 1 released
-        6 run.completed = 1
+        6 run.completed 1
     "#]],
     );
 }
@@ -400,7 +400,7 @@ fn payload_over_the_limit_stalls_the_call_that_has_it() {
     check(
         &mut begin::<W>(),
         &expect![[r#"
-        1 run.stalled the input of activity `big` has 2097157 bytes, and the limit is 2097152; pass a reference to the data instead, or raise `payload_bytes_max`
+        1 run.stalled: the input of activity `big` has 2097157 bytes, and the limit is 2097152; pass a reference to the data instead, or raise `payload_bytes_max`
         2 run.started workflow 0
     "#]],
     );
@@ -430,7 +430,7 @@ fn payload_that_its_own_type_cannot_read_stalls_the_call_that_has_it() {
     check(
         &mut begin::<W>(),
         &expect![[r#"
-            1 run.stalled the input of activity `pay`: a pgworkflows_core::run::tests::payload_that_its_own_type_cannot_read_stalls_the_call_that_has_it::Price can be encoded, but not be read again: u128 is not supported; `cents`: it has 128 bits, which serde reads in no `tag`, `untagged` or `flatten`: use 64 bits or a text there
+            1 run.stalled: the input of activity `pay`: a pgworkflows_core::run::tests::payload_that_its_own_type_cannot_read_stalls_the_call_that_has_it::Price can be encoded, but not be read again: u128 is not supported; `cents`: it has 128 bits, which serde reads in no `tag`, `untagged` or `flatten`: use 64 bits or a text there
             2 run.started workflow 0
         "#]],
     );
@@ -476,8 +476,8 @@ fn mismatch_names_the_event_what_was_recorded_and_what_the_code_did() {
         &expect![[r#"
         1 run.started workflow 0
         2 activity.scheduled #1 work 1
-        3 activity.completed #1 = 1
-        4 timer.started #2 +1s
+        3 activity.completed #1 1
+        4 timer.started #2 until 1s
     "#]],
     );
     let all = [
@@ -491,17 +491,17 @@ fn mismatch_names_the_event_what_was_recorded_and_what_the_code_did() {
     ];
     let all = all.concat().replace(&run_id(7).to_string(), "RUN");
     expect![[r#"
-        5 run.stalled run RUN of workflow `workflow` cannot be replayed: event 2 of the log is activity.scheduled `work` (call 1), but the code schedules activity `other` (call 1) at core/src/run/tests.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
+        5 run.stalled: run RUN of workflow `workflow` cannot be replayed: event 2 of the log is activity.scheduled `work` (call 1), but the code schedules activity `other` (call 1) at core/src/run/tests.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
         stalled: run RUN of workflow `workflow` cannot be replayed: event 2 of the log is activity.scheduled `work` (call 1), but the code schedules activity `other` (call 1) at core/src/run/tests.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
-        5 run.stalled run RUN of workflow `workflow` cannot be replayed: event 2 of the log is activity.scheduled `work` (call 1), but the code starts a timer (call 1) at core/src/run/tests.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
+        5 run.stalled: run RUN of workflow `workflow` cannot be replayed: event 2 of the log is activity.scheduled `work` (call 1), but the code starts a timer (call 1) at core/src/run/tests.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
         stalled: run RUN of workflow `workflow` cannot be replayed: event 2 of the log is activity.scheduled `work` (call 1), but the code starts a timer (call 1) at core/src/run/tests.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
-        5 run.stalled run RUN of workflow `workflow` cannot be replayed: event 3 of the log is activity.completed (call 1), but the code schedules activity `work` (call 2) at core/src/run/tests.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
+        5 run.stalled: run RUN of workflow `workflow` cannot be replayed: event 3 of the log is activity.completed (call 1), but the code schedules activity `work` (call 2) at core/src/run/tests.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
         stalled: run RUN of workflow `workflow` cannot be replayed: event 3 of the log is activity.completed (call 1), but the code schedules activity `work` (call 2) at core/src/run/tests.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
-        5 run.stalled run RUN of workflow `workflow` cannot be replayed: event 4 of the log is timer.started (call 2), but the code waits for signal `go` at core/src/run/tests.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
+        5 run.stalled: run RUN of workflow `workflow` cannot be replayed: event 4 of the log is timer.started (call 2), but the code waits for signal `go` at core/src/run/tests.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
         stalled: run RUN of workflow `workflow` cannot be replayed: event 4 of the log is timer.started (call 2), but the code waits for signal `go` at core/src/run/tests.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
-        5 run.stalled run RUN of workflow `workflow` cannot be replayed: event 4 of the log is timer.started (call 2), but the code returns a value. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
+        5 run.stalled: run RUN of workflow `workflow` cannot be replayed: event 4 of the log is timer.started (call 2), but the code returns a value. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
         stalled: run RUN of workflow `workflow` cannot be replayed: event 4 of the log is timer.started (call 2), but the code returns a value. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
-        5 run.stalled run RUN of workflow `workflow` cannot be replayed: the code schedules activity `work` (call 3) at core/src/run/tests.rs:LINE, and the log ends before that. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
+        5 run.stalled: run RUN of workflow `workflow` cannot be replayed: the code schedules activity `work` (call 3) at core/src/run/tests.rs:LINE, and the log ends before that. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
         stalled: run RUN of workflow `workflow` cannot be replayed: the code schedules activity `work` (call 3) at core/src/run/tests.rs:LINE, and the log ends before that. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
         timer until 2023-11-14T22:13:22.000000Z at core/src/run/tests.rs:LINE
     "#]].assert_eq(&all);
@@ -521,7 +521,7 @@ fn step_outcome_needs_a_step_of_that_id_and_name() {
     run.complete_step(1, &1);
     let all = replay_with::<Renamed>(&run).replace(&run_id(7).to_string(), "RUN");
     expect![[r#"
-        3 run.stalled run RUN of workflow `workflow` cannot be replayed: the log holds an outcome of step `one` (call 1), but the code asked for no such step; it waits for step `two` at core/src/run/tests.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
+        3 run.stalled: run RUN of workflow `workflow` cannot be replayed: the log holds an outcome of step `one` (call 1), but the code asked for no such step; it waits for step `two` at core/src/run/tests.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
         stalled: run RUN of workflow `workflow` cannot be replayed: the log holds an outcome of step `one` (call 1), but the code asked for no such step; it waits for step `two` at core/src/run/tests.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
     "#]].assert_eq(&all);
 }
@@ -541,7 +541,7 @@ fn unknown_workflow_stalls_a_replay_and_loses_nothing() {
     let run = begin::<W>();
     let all = replay_with::<Unrelated>(&run).replace(&run_id(7).to_string(), "RUN");
     expect![[r#"
-        2 run.stalled run RUN of workflow `workflow` cannot be replayed: this worker does not know workflow `workflow`. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
+        2 run.stalled: run RUN of workflow `workflow` cannot be replayed: this worker does not know workflow `workflow`. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
         stalled: run RUN of workflow `workflow` cannot be replayed: this worker does not know workflow `workflow`. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
     "#]].assert_eq(&all);
 }
@@ -578,20 +578,20 @@ fn cancellation_resolves_open_calls_in_the_order_of_their_ids_and_later_calls_wo
         &expect![[r#"
             1 run.started workflow 0
             2 activity.scheduled #1 work 1
-            3 timer.started #2 +1s
-            4 cancel.requested enough
+            3 timer.started #2 until 1s
+            4 cancel.requested: enough
             5 activity.cancelled #1
             6 timer.cancelled #2
             7 activity.scheduled #4 work 3
-            8 activity.completed #4 = 4
-            9 timer.started #5 +1s
+            8 activity.completed #4 4
+            9 timer.started #5 until 1s
             10 timer.fired #5
             11 compensation.registered #6 undo 4
             12 run.ending cancelled
             13 compensation.scheduled #6
-            14 activity.attempt-failed #6 attempt 1: it broke (broken), again +1.82557s
+            14 activity.attempt-failed #6 attempt 1: it broke (broken), again at 1.82557s
             15 compensation.failed #6: it broke (broken)
-            16 run.cancelled enough, undo failed: it broke (broken)
+            16 run.cancelled: enough; compensation undo: it broke (broken)
         "#]],
     );
 }
@@ -609,11 +609,11 @@ fn cancelled_run_may_complete_or_fail_all_the_same() {
     fails.cancel();
     expect![[r#"
         1 run.started workflow 0
-        2 cancel.requested enough
-        3 run.completed = 7
+        2 cancel.requested: enough
+        3 run.completed 7
         1 run.started workflow 0
-        2 cancel.requested enough
-        3 run.failed the run was cancelled (sorry)
+        2 cancel.requested: enough
+        3 run.failed: the run was cancelled (sorry)
     "#]]
     .assert_eq(&(completes.news() + &fails.news()));
 }
@@ -629,14 +629,14 @@ fn run_that_is_cancelled_before_its_delayed_start_never_begins() {
     cancelled.reload();
     cancelled.cancel();
     expect![[r#"
-        1 run.started workflow 0 at +1s
+        1 run.started workflow 0 at 1s
         2 timer.fired #0
-        3 run.completed = 1
-        1 run.started workflow 0 at +1s
+        3 run.completed 1
+        1 run.started workflow 0 at 1s
         2 signal.received go 1
         3 run.adopted lease 2
-        4 cancel.requested enough
-        5 run.cancelled enough
+        4 cancel.requested: enough
+        5 run.cancelled: enough
     "#]]
     .assert_eq(&(run.news() + &cancelled.news()));
 }
@@ -674,9 +674,9 @@ fn compensations_run_newest_first_each_whether_or_not_another_failed() {
             11 run.adopted lease 2
             12 compensation.completed #2
             13 compensation.scheduled #1
-            14 activity.attempt-failed #1 attempt 1: it broke (broken), again +920.346ms
+            14 activity.attempt-failed #1 attempt 1: it broke (broken), again at 0.920346s
             15 compensation.completed #1
-            16 run.failed activity `work` failed (call-failed): it broke (broken), undo failed: it broke (broken)
+            16 run.failed: activity `work` failed (call-failed): it broke (broken); compensation undo: it broke (broken)
         "#]],
     );
 }
@@ -695,7 +695,7 @@ fn completed_run_compensates_nothing() {
         1 run.started workflow 0
         2 compensation.registered #1 undo 1
         3 signal.received go 1
-        4 run.completed = 1
+        4 run.completed 1
     "#]],
     );
 }
@@ -717,7 +717,7 @@ fn what_the_code_still_holds_when_it_returns_is_cancelled() {
         2 activity.scheduled #1 work 1
         3 signal.received go 1
         4 activity.cancelled #1
-        5 run.completed = 1
+        5 run.completed 1
     "#]],
     );
 }
@@ -739,14 +739,14 @@ fn termination_names_the_compensations_that_it_skips() {
         1 run.started workflow 0
         2 compensation.registered #1 undo 1
         3 compensation.registered #2 work 2
-        4 run.terminated no more, skipped ["work", "undo"]
+        4 run.terminated: no more; compensation work left out; compensation undo left out
         1 run.started workflow 0
         2 compensation.registered #1 undo 1
         3 compensation.registered #2 work 2
         4 signal.received go 1
         5 run.ending failed: as planned (planned)
         6 compensation.scheduled #2
-        7 run.terminated no more, skipped ["work", "undo"]
+        7 run.terminated: no more; compensation work left out; compensation undo left out
     "#]]
     .assert_eq(&(before.news() + &during.news()));
 }
@@ -779,7 +779,7 @@ fn lost_attempts_have_a_budget_of_their_own() {
             11 activity.attempt-started #1 attempt 1
             12 activity.attempt-lost #1 attempt 1
             13 activity.failed #1: `work` took its process with it 5 times (attempt-lost)
-            14 run.failed activity `work` failed (call-failed): `work` took its process with it 5 times (attempt-lost)
+            14 run.failed: activity `work` failed (call-failed): `work` took its process with it 5 times (attempt-lost)
         "#]],
     );
 }
@@ -799,7 +799,7 @@ fn lost_attempt_fails_an_activity_that_may_run_only_once() {
             2 activity.scheduled #1 once 1
             3 activity.attempt-started #1 attempt 1
             4 activity.failed #1: the process died while it executed `once`, which may run only once (attempt-lost)
-            5 run.failed activity `once` failed (call-failed): the process died while it executed `once`, which may run only once (attempt-lost)
+            5 run.failed: activity `once` failed (call-failed): the process died while it executed `once`, which may run only once (attempt-lost)
         "#]],
     );
 }
@@ -829,7 +829,7 @@ fn run_that_leaves_memory_decides_nothing() {
         &expect![[r#"
         1 run.started workflow 0
         2 activity.scheduled #1 work 1
-        3 timer.started #2 +1s
+        3 timer.started #2 until 1s
     "#]],
     );
 }

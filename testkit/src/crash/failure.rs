@@ -117,7 +117,7 @@ fn other_fate(calm: &Fate, fate: &Fate) -> Option<String> {
 
 fn end(end: &Result<Event, String>) -> String {
     match end {
-        Ok(event) => format!("ends with {event:?}"),
+        Ok(event) => format!("ends with {event}"),
         Err(waits) => format!("waits on {waits}"),
     }
 }

@@ -170,12 +170,10 @@ impl<W: Workflow> TestRun<W> {
     }
 }
 
+/// How the run ended, if it did.
 fn describe(end: Option<&Event>) -> String {
     match end {
-        Some(Event::RunCompleted { result, .. }) => format!("it completed with {result:?}"),
-        Some(Event::RunFailed { failure, .. }) => format!("it failed: {failure:?}"),
-        Some(Event::RunCancelled { .. }) => "it was cancelled".to_owned(),
-        Some(Event::RunTerminated { reason, .. }) => format!("it was terminated: {reason}"),
-        Some(_) | None => "it is not over; await its `result`, or `advance`".to_owned(),
+        Some(event) => format!("it ended with {event}"),
+        None => "it is not over; await its `result`, or `advance`".to_owned(),
     }
 }

@@ -82,7 +82,7 @@ async fn result_that_is_another_one_is_shown() -> Result<(), Error> {
     let other = complaint(|| run.assert_completed("charged 5"));
     assert!(other.contains("completed with \"charged 4\", and not with \"charged 5\""), "{other}");
     let failed = complaint(|| run.assert_failed("rejected"));
-    assert!(failed.contains("it completed with \"charged 4\""), "{failed}");
+    assert!(failed.contains("it ended with run.completed \"charged 4\""), "{failed}");
     Ok(())
 }
 
@@ -93,7 +93,9 @@ async fn failure_is_told_by_its_type() -> Result<(), Error> {
     run.assert_failed("rejected");
     let other = complaint(|| run.assert_failed("card-declined"));
     assert!(
-        other.contains("has not failed with `card-declined`: it failed: nobody wants it (rejected)"),
+        other.contains(
+            "has not failed with `card-declined`: it ended with run.failed: nobody wants it (rejected)"
+        ),
         "{other}"
     );
     Ok(())

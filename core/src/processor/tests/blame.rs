@@ -74,7 +74,7 @@ fn nobody_stalls_while_all_appends_fail() {
     desk.turns(20);
     // Then all go on as if nothing had been
     assert_eq!(desk.closed, runs.iter().copied().collect());
-    assert!(desk.history(runs[0]).ends_with("3 activity.completed #1 = 9\n4 run.completed = 9\n"));
+    assert!(desk.history(runs[0]).ends_with("3 activity.completed #1 9\n4 run.completed 9\n"));
 }
 
 #[test]
@@ -112,16 +112,16 @@ fn refused_append_is_bisected_and_only_the_run_at_fault_stalls() {
     expect![[r#"
         1 run.started works 5
         2 activity.scheduled #1 work 5
-        3 activity.completed #1 = 9
-        4 run.completed = 9
+        3 activity.completed #1 9
+        4 run.completed 9
         1 run.started works 5
         2 activity.scheduled #1 work 5
-        3 run.stalled the store refuses what the run writes: it is too large
+        3 run.stalled: the store refuses what the run writes: it is too large
         4 run.adopted lease 2
         5 run.resumed 0 released
         6 signal.received go 1
-        7 activity.completed #1 = 9
-        8 run.completed = 9
+        7 activity.completed #1 9
+        8 run.completed 9
     "#]]
     .assert_eq(&(desk.history(runs[1]) + &desk.history(runs[2])));
 }

@@ -15,7 +15,7 @@ fn result_over_the_limit_fails_the_activity() {
         1 run.started works 5
         2 activity.scheduled #1 work 5
         3 activity.failed #1: the result of activity `work` has 2097157 bytes, and the limit is 2097152; pass a reference to the data instead, or raise `payload_bytes_max` (payload-too-large)
-        4 run.failed activity `work` failed (call-failed): the result of activity `work` has 2097157 bytes, and the limit is 2097152; pass a reference to the data instead, or raise `payload_bytes_max` (payload-too-large)
+        4 run.failed: activity `work` failed (call-failed): the result of activity `work` has 2097157 bytes, and the limit is 2097152; pass a reference to the data instead, or raise `payload_bytes_max` (payload-too-large)
     "#]].assert_eq(&desk.history(run));
 }
 
@@ -45,7 +45,7 @@ fn fan_out_over_ten_thousand_branches_takes_time_in_proportion() {
         desk.processor.attempt_ended(run, call(id), 1, Ok(payload(&1)), desk.now);
     }
     desk.run();
-    assert!(desk.history(run).trim_end().ends_with(&format!("run.completed = {COUNT}")));
+    assert!(desk.history(run).trim_end().ends_with(&format!("run.completed {COUNT}")));
 }
 
 #[test]
@@ -65,5 +65,5 @@ fn retries_of_ten_thousand_branches_take_time_in_proportion() {
         desk.processor.attempt_ended(run, call(id), 2, Ok(payload(&1)), desk.now);
     }
     desk.run();
-    assert!(desk.history(run).trim_end().ends_with(&format!("run.completed = {COUNT}")));
+    assert!(desk.history(run).trim_end().ends_with(&format!("run.completed {COUNT}")));
 }

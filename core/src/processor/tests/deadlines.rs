@@ -22,17 +22,17 @@ fn parked_runs_are_found_by_their_deadlines() {
     desk.pass(SECOND);
     expect![[r#"
         1 run.started sleeps 2
-        2 timer.started #1 +2s
+        2 timer.started #1 until 2s
         3 timer.fired #1
-        4 run.completed = 2
+        4 run.completed 2
         1 run.started sleeps 60
-        2 timer.started #1 +60s
+        2 timer.started #1 until 1m
         3 timer.fired #1
-        4 run.completed = 60
+        4 run.completed 60
         1 run.started sleeps 3
-        2 timer.started #1 +3s
+        2 timer.started #1 until 3s
         3 timer.fired #1
-        4 run.completed = 3
+        4 run.completed 3
     "#]]
     .assert_eq(&(desk.history(near) + &desk.history(far) + &desk.history(nearer)));
 }
@@ -85,10 +85,10 @@ fn retry_waits_as_a_deadline_and_begins_again_after_a_takeover() {
     expect![[r#"
         1 run.started retries 0
         2 activity.scheduled #1 retried 0
-        3 activity.attempt-failed #1 attempt 1: it broke (broken), again +954.936ms
+        3 activity.attempt-failed #1 attempt 1: it broke (broken), again at 0.954936s
         4 run.adopted lease 3
-        5 activity.completed #1 = 1
-        6 run.completed = 1
+        5 activity.completed #1 1
+        6 run.completed 1
     "#]]
     .assert_eq(&desk.history(run));
 }

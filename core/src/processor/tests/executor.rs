@@ -80,8 +80,8 @@ fn step_is_executed_again_after_a_takeover_and_its_outcome_only_once() {
     expect![[r#"
         1 run.started steps 5
         2 run.adopted lease 2
-        3 step.completed #1 step = 5
-        4 run.completed = 5
+        3 step.completed #1 step 5
+        4 run.completed 5
     "#]]
     .assert_eq(&desk.history(run));
 }
@@ -99,7 +99,7 @@ fn activity_that_may_run_only_once_fails_when_its_worker_is_gone() {
         3 activity.attempt-started #1 attempt 1
         4 run.adopted lease 2
         5 activity.failed #1: the process died while it executed `once`, which may run only once (attempt-lost)
-        6 run.failed activity `once` failed (call-failed): the process died while it executed `once`, which may run only once (attempt-lost)
+        6 run.failed: activity `once` failed (call-failed): the process died while it executed `once`, which may run only once (attempt-lost)
     "#]].assert_eq(&desk.history(run));
 }
 
@@ -115,7 +115,7 @@ fn termination_aborts_what_is_under_way() {
     // An outcome that was on its way finds nobody.
     desk.processor.attempt_ended(run, call(1), 1, Ok(payload(&1)), desk.now);
     desk.run();
-    assert!(desk.history(run).trim_end().ends_with("run.terminated enough, skipped []"));
+    assert!(desk.history(run).trim_end().ends_with("run.terminated: enough"));
 }
 
 #[test]
@@ -132,11 +132,11 @@ fn input_that_the_activity_cannot_read_stalls_its_run_until_code_that_can_takes_
     expect![[r#"
         1 run.started works 5
         2 activity.scheduled #1 work 5
-        3 run.stalled it is not a number
+        3 run.stalled: it is not a number
         4 run.adopted lease 2
         5 run.resumed 0 released
-        6 activity.completed #1 = 1
-        7 run.completed = 1
+        6 activity.completed #1 1
+        7 run.completed 1
     "#]]
     .assert_eq(&desk.history(run));
 }

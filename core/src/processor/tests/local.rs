@@ -51,8 +51,8 @@ fn local_start_is_accepted_by_its_commit_and_told_of_its_end() {
     expect![[r#"
         1 run.started works 5
         2 activity.scheduled #1 work 5
-        3 activity.completed #1 = 6
-        4 run.completed = 6
+        3 activity.completed #1 6
+        4 run.completed 6
     "#]]
     .assert_eq(&desk.history(handed.run));
 }
@@ -102,7 +102,7 @@ fn repeated_start_of_a_run_that_was_never_logged_begins_it() {
     desk.run();
     desk.end(run, 1, Ok(6));
     assert!(desk.rows.is_empty() && desk.inbox.is_empty() && desk.undelivered.is_empty());
-    assert!(desk.history(run).ends_with("4 run.completed = 6\n"), "{}", desk.history(run));
+    assert!(desk.history(run).ends_with("4 run.completed 6\n"), "{}", desk.history(run));
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn repeated_start_and_what_came_behind_it_reach_a_run_in_their_order() {
         1 run.started waits 0
         2 signal.received go 7
         3 signal.received go 0
-        4 run.completed = 7
+        4 run.completed 7
     "#]]
     .assert_eq(&desk.history(run));
 }

@@ -22,12 +22,12 @@ fn run_is_in_memory_only_while_something_is_in_flight() {
     expect![[r#"
         1 run.started works 5
         2 activity.scheduled #1 work 5
-        3 activity.completed #1 = 6
-        4 run.completed = 6
+        3 activity.completed #1 6
+        4 run.completed 6
         1 run.started waits 0
         2 signal.received go 7
         3 signal.received go 0
-        4 run.completed = 7
+        4 run.completed 7
     "#]]
     .assert_eq(&(desk.history(run) + &desk.history(waits)));
 }
@@ -50,13 +50,13 @@ fn stalled_run_leaves_memory_and_goes_on_with_code_that_matches() {
     desk.run();
     expect![[r#"
         1 run.started waits 0
-        2 run.stalled the workflow panicked: this build is broken; deploy code that does not, and the run goes on
+        2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run goes on
         3 signal.received go 1
         4 signal.received go 2
         5 run.adopted lease 2
         6 run.resumed 2 released
         7 signal.received go 0
-        8 run.completed = 3
+        8 run.completed 3
     "#]].assert_eq(&desk.history(run));
 }
 
@@ -84,11 +84,11 @@ fn long_history_stalls_the_run_until_the_limit_is_raised() {
         2 signal.received go 1
         3 signal.received go 2
         4 signal.received go 3
-        5 run.stalled the history has 4 events, and the limit is 4; raise the limit (`history_events` of the worker's builder), and the run goes on
+        5 run.stalled: the history has 4 events, and the limit is 4; raise the limit (`history_events` of the worker's builder), and the run goes on
         6 signal.received go 4
         7 run.adopted lease 4
         8 run.resumed 1 released
         9 signal.received go 0
-        10 run.completed = 10
+        10 run.completed 10
     "#]].assert_eq(&desk.history(run));
 }

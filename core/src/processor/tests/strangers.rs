@@ -31,7 +31,7 @@ fn pending_run_of_an_unknown_workflow_is_terminated_in_one_group() {
     desk.run();
     expect![[r#"
         1 run.started elsewhere 5
-        2 run.terminated wrong queue, skipped []
+        2 run.terminated: wrong queue
     "#]]
     .assert_eq(&desk.history(run));
     assert!(desk.closed.contains(&run) && desk.rows.is_empty() && desk.inbox.is_empty());
@@ -57,7 +57,7 @@ fn run_that_another_program_began_is_terminated_and_names_what_it_left() {
     expect![[r#"
         1 run.started waits 0
         2 run.adopted lease 2
-        3 run.terminated no code left, skipped []
+        3 run.terminated: no code left
     "#]]
     .assert_eq(&desk.history(run));
     assert_eq!(desk.undelivered, [signal]);
@@ -77,5 +77,5 @@ fn run_of_an_unknown_workflow_goes_on_with_a_worker_that_knows_it() {
     desk.take_over(0);
     desk.signal(run, 0);
     desk.run();
-    assert!(desk.history(run).ends_with("run.completed = 3\n"), "{}", desk.history(run));
+    assert!(desk.history(run).ends_with("run.completed 3\n"), "{}", desk.history(run));
 }

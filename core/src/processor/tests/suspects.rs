@@ -130,14 +130,14 @@ fn what_was_under_way_at_a_death_is_tried_in_halves_while_the_rest_goes_on() {
         1 run.started works 5
         2 activity.scheduled #1 work 5
         3 run.adopted lease 3
-        4 activity.completed #1 = 1
-        5 run.completed = 1
+        4 activity.completed #1 1
+        5 run.completed 1
         1 run.started works 5
         2 activity.scheduled #1 work 5
         3 run.adopted lease 3
         4 activity.attempt-started #1 attempt 1
-        5 activity.completed #1 = 1
-        6 run.completed = 1
+        5 activity.completed #1 1
+        6 run.completed 1
     "#]]
     .assert_eq(&(desk.history(runs[0]) + &desk.history(runs[2])));
 }
@@ -243,7 +243,7 @@ fn activity_that_takes_its_process_with_it_fails_in_the_end() {
         17 run.adopted lease 8
         18 activity.attempt-lost #1 attempt 1
         19 activity.failed #1: `work` took its process with it 5 times (attempt-lost)
-        20 run.failed activity `work` failed (call-failed): `work` took its process with it 5 times (attempt-lost)
+        20 run.failed: activity `work` failed (call-failed): `work` took its process with it 5 times (attempt-lost)
     "#]]
     .assert_eq(&desk.history(run));
 }
@@ -264,8 +264,8 @@ fn graceful_hand_over_charges_no_attempt() {
         3 run.adopted lease 3
         4 activity.attempt-started #1 attempt 1
         5 run.adopted lease 4
-        6 activity.completed #1 = 1
-        7 run.completed = 1
+        6 activity.completed #1 1
+        7 run.completed 1
     "#]]
     .assert_eq(&desk.history(run));
 }

@@ -226,7 +226,7 @@ fn waker_that_drops_a_durable_future_when_it_is_dropped_itself_works() {
         &mut run,
         &expect![[r#"
             1 run.started workflow 0
-            2 timer.started #1 +1s
+            2 timer.started #1 until 1s
             3 timer.cancelled #1
         "#]],
     );

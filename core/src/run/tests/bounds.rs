@@ -115,7 +115,7 @@ fn released_run_takes_in_what_waits_a_little_at_a_time_and_what_comes_meanwhile_
         &mut run,
         &expect![[r#"
         1 run.started workflow 0
-        2 run.stalled the workflow panicked: this build is broken; deploy code that does not, and the run goes on
+        2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run goes on
         3 signal.received go 1
         4 signal.received go 2
         5 signal.received go 3
@@ -125,14 +125,14 @@ fn released_run_takes_in_what_waits_a_little_at_a_time_and_what_comes_meanwhile_
         9 run.resumed 1 released
         10 run.resumed 1 released
         11 run.resumed 1 released
-        12 activity.completed #2 = 1
+        12 activity.completed #2 1
         13 activity.scheduled #4 work 2
-        14 activity.completed #4 = 1
+        14 activity.completed #4 1
         15 activity.scheduled #6 work 3
-        16 activity.completed #6 = 1
+        16 activity.completed #6 1
         17 activity.scheduled #8 work 0
-        18 activity.completed #8 = 1
-        19 run.completed = 4
+        18 activity.completed #8 1
+        19 run.completed 4
     "#]],
     );
 }
@@ -163,15 +163,15 @@ fn owner_that_comes_in_the_middle_of_a_release_goes_on_with_it() {
         &mut run,
         &expect![[r#"
         1 run.started workflow 0
-        2 run.stalled the workflow panicked: this build is broken; deploy code that does not, and the run goes on
+        2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run goes on
         3 signal.received go 1
         4 signal.received go 2
         5 signal.received go 3
         6 run.resumed 1 released
-        7 run.stalled the workflow panicked: this build is broken; deploy code that does not, and the run goes on
+        7 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run goes on
         8 run.resumed 1 released
         9 run.resumed 1 released
-        10 run.completed = 6
+        10 run.completed 6
     "#]],
     );
 }

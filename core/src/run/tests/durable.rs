@@ -39,8 +39,8 @@ fn timeout_of_tokio_around_a_durable_call_stalls() {
         &mut run,
         &expect![[r#"
             1 run.started workflow 0
-            2 timer.started #1 +1s
-            3 run.stalled workflow `workflow` makes a timer of tokio (at core/src/run/tests/durable.rs:LINE, after its durable call at core/src/run/tests/durable.rs:LINE), which is not durable: use `ctx.sleep`, or `.timeout(…)` on a durable call; deploy code that does, and the run goes on
+            2 timer.started #1 until 1s
+            3 run.stalled: workflow `workflow` makes a timer of tokio (at core/src/run/tests/durable.rs:LINE, after its durable call at core/src/run/tests/durable.rs:LINE), which is not durable: use `ctx.sleep`, or `.timeout(…)` on a durable call; deploy code that does, and the run goes on
             4 timer.fired #1
         "#]],
     );
@@ -89,7 +89,7 @@ fn spawned_task_stalls_and_is_not_executed() {
     check(
         &mut run,
         &expect![[r#"
-            1 run.stalled workflow `workflow` spawns a task of tokio (after its durable call at core/src/run/tests/durable.rs:LINE), which is not durable: use `ctx.when_all` or a combinator of `futures` for branches of the workflow, and an activity or a step for everything else; deploy code that does, and the run goes on
+            1 run.stalled: workflow `workflow` spawns a task of tokio (after its durable call at core/src/run/tests/durable.rs:LINE), which is not durable: use `ctx.when_all` or a combinator of `futures` for branches of the workflow, and an activity or a step for everything else; deploy code that does, and the run goes on
             2 run.started workflow 0
         "#]],
     );
@@ -108,7 +108,7 @@ fn work_for_a_blocking_thread_stalls_at_its_line_and_is_not_executed() {
     check(
         &mut run,
         &expect![[r#"
-            1 run.stalled workflow `workflow` hands work to a blocking thread of tokio (at core/src/run/tests/durable.rs:LINE, before its first durable call), which is not durable: do that in an activity or a step; deploy code that does, and the run goes on
+            1 run.stalled: workflow `workflow` hands work to a blocking thread of tokio (at core/src/run/tests/durable.rs:LINE, before its first durable call), which is not durable: do that in an activity or a step; deploy code that does, and the run goes on
             2 run.started workflow 0
         "#]],
     );
@@ -169,7 +169,7 @@ fn channels_and_locks_between_the_branches_of_a_workflow_work() {
     let mut run = begin::<W>();
     (1..=3).for_each(|word| run.signal("go", &word));
     run.pass(5 * SECOND);
-    assert!(run.news().ends_with("run.completed = 306\n"));
+    assert!(run.news().ends_with("run.completed 306\n"));
 }
 
 #[tokio::test]

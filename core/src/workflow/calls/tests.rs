@@ -76,10 +76,10 @@ fn activity_is_scheduled_at_its_first_poll_and_completes() {
     check(
         &mut run,
         &expect![[r#"
-        1 run.started W null
+        1 run.started W
         2 activity.scheduled #1 work 9
-        3 activity.completed #1 = 10
-        4 run.completed = "10"
+        3 activity.completed #1 10
+        4 run.completed "10"
     "#]],
     );
 }
@@ -96,10 +96,10 @@ fn failed_activity_is_an_error_with_its_cause() {
     check(
         &mut run,
         &expect![[r#"
-            1 run.started W null
+            1 run.started W
             2 activity.scheduled #1 work 9
             3 activity.failed #1: it broke (broken)
-            4 run.completed = "activity `work` failed (call-failed): it broke (broken) (not retryable); is broken: Some(true)"
+            4 run.completed "activity `work` failed (call-failed): it broke (broken) (not retryable); is broken: Some(true)"
         "#]],
     );
 }
@@ -120,14 +120,14 @@ fn failed_attempts_are_repeated_at_times_that_depend_on_the_run_alone() {
     check(
         &mut run,
         &expect![[r#"
-            1 run.started W null
+            1 run.started W
             2 activity.scheduled #1 work 9
-            3 activity.attempt-failed #1 attempt 1: it broke (broken), again +920.346ms
-            4 activity.attempt-failed #1 attempt 2: it broke (broken), again +1.636823s
+            3 activity.attempt-failed #1 attempt 1: it broke (broken), again at 0.920346s
+            4 activity.attempt-failed #1 attempt 2: it broke (broken), again at 1.636823s
             5 activity.failed #1: it broke (broken)
             6 activity.scheduled #2 work 9
             7 activity.failed #2: the card was declined (declined)
-            8 run.completed = "activity `work` failed (call-failed): it broke (broken)"
+            8 run.completed "activity `work` failed (call-failed): it broke (broken)"
         "#]],
     );
 }
@@ -152,15 +152,15 @@ fn schedule_to_close_ends_an_attempt_and_a_backoff() {
     check(
         &mut run,
         &expect![[r#"
-            1 run.started W null
+            1 run.started W
             2 activity.scheduled #1 work 9
             3 activity.scheduled #2 work 9
-            4 activity.attempt-failed #2 attempt 1: it broke (broken), again +2.874885s
+            4 activity.attempt-failed #2 attempt 1: it broke (broken), again at 2.874885s
             5 activity.failed #1: no attempt succeeded within 3s of its scheduling (schedule_to_close) (timed-out)
             6 activity.failed #2: no attempt succeeded within 3s of its scheduling (schedule_to_close) (timed-out)
             7 activity.scheduled #3 work 9
             8 activity.failed #3: it broke (broken)
-            9 run.completed = "activity `work` failed (call-failed): no attempt succeeded within 3s of its scheduling (schedule_to_close) (timed-out) | activity `work` failed (call-failed): no attempt succeeded within 3s of its sc…
+            9 run.completed "activity `work` failed (call-failed): no attempt succeeded within 3s of its scheduling (schedule_to_close) (timed-out) | activity `work` failed (call-failed): no attempt succeeded within 3s of its sc…
         "#]],
     );
 }
@@ -183,12 +183,12 @@ fn impossible_options_stall_and_name_the_line() {
     all += &begin::<Step>().news();
     all += &begin::<Undo>().news();
     expect![[r#"
-        1 run.stalled activity `work` at core/src/workflow/calls/tests.rs:LINE start_to_close is zero; give the time that the activity may take, or none
-        2 run.started W null
-        1 run.stalled step `one` at core/src/workflow/calls/tests.rs:LINE max_attempts is 0; the first attempt counts, so give at least 1
-        2 run.started Step null
-        1 run.stalled the compensation at core/src/workflow/calls/tests.rs:LINE max_attempts is 0; the first attempt counts, so give at least 1
-        2 run.started Undo null
+        1 run.stalled: activity `work` at core/src/workflow/calls/tests.rs:LINE start_to_close is zero; give the time that the activity may take, or none
+        2 run.started W
+        1 run.stalled: step `one` at core/src/workflow/calls/tests.rs:LINE max_attempts is 0; the first attempt counts, so give at least 1
+        2 run.started Step
+        1 run.stalled: the compensation at core/src/workflow/calls/tests.rs:LINE max_attempts is 0; the first attempt counts, so give at least 1
+        2 run.started Undo
     "#]].assert_eq(&all);
 }
 
@@ -212,17 +212,17 @@ fn loser_of_a_race_is_cancelled_and_its_late_outcome_changes_nothing() {
     check(
         &mut run,
         &expect![[r#"
-        1 run.started W null
+        1 run.started W
         2 activity.scheduled #1 work 1
-        3 timer.started #2 +1s
-        4 activity.completed #1 = 1
+        3 timer.started #2 until 1s
+        4 activity.completed #1 1
         5 timer.cancelled #2
         6 activity.scheduled #3 work 2
-        7 timer.started #4 +1s
+        7 timer.started #4 until 1s
         8 timer.fired #4
         9 activity.cancelled #3
         10 signal.received go 0
-        11 run.completed = "true true"
+        11 run.completed "true true"
     "#]],
     );
 }
@@ -248,10 +248,10 @@ fn dropped_step_leaves_no_event() {
     check(
         &mut run,
         &expect![[r#"
-        1 run.started W null
+        1 run.started W
         2 signal.received go 0
         3 signal.received go 0
-        4 run.completed = "done"
+        4 run.completed "done"
     "#]],
     );
 }
@@ -272,10 +272,10 @@ fn step_outcomes_are_logged_with_their_names() {
     check(
         &mut run,
         &expect![[r#"
-            1 run.started W null
+            1 run.started W
             2 step.failed #2 bad: it broke (broken)
-            3 step.completed #1 good = 7
-            4 run.completed = "7 step `bad` failed (call-failed): it broke (broken)"
+            3 step.completed #1 good 7
+            4 run.completed "7 step `bad` failed (call-failed): it broke (broken)"
         "#]],
     );
 }
@@ -299,16 +299,16 @@ fn timers_fire_at_their_deadline_and_a_past_one_at_once() {
     check(
         &mut run,
         &expect![[r#"
-            1 run.started W null
-            2 timer.started #1 +60s
+            1 run.started W
+            2 timer.started #1 until 1m
             3 timer.fired #1
-            4 timer.started #2 +60s
+            4 timer.started #2 until 1m
             5 timer.fired #2
-            6 timer.started #3 +60s
+            6 timer.started #3 until 1m
             7 timer.fired #3
-            8 timer.started #4 +60s
+            8 timer.started #4 until 1m
             9 timer.fired #4
-            10 run.completed = "60s; a timer until +262142-12-31T23:59:59.999999Z is beyond 9999-12-31T23:59:59.000000Z, the last deadline there is (invalid-deadline); a timer of 18446744073709551615.999999999s is beyond 9999-12-31…
+            10 run.completed "60s; a timer until +262142-12-31T23:59:59.999999Z is beyond 9999-12-31T23:59:59.000000Z, the last deadline there is (invalid-deadline); a timer of 18446744073709551615.999999999s is beyond 9999-12-31…
         "#]],
     );
 }
@@ -329,16 +329,16 @@ fn timeouts_drop_what_they_wait_for() {
     check(
         &mut run,
         &expect![[r#"
-            1 run.started W null
+            1 run.started W
             2 activity.scheduled #1 work 1
-            3 timer.started #2 +1s
+            3 timer.started #2 until 1s
             4 timer.fired #2
             5 activity.cancelled #1
             6 activity.scheduled #3 work 2
-            7 timer.started #4 +2s
-            8 activity.completed #3 = 5
+            7 timer.started #4 until 2s
+            8 activity.completed #3 5
             9 timer.cancelled #4
-            10 run.completed = "activity `work` did not come within 1s (timed-out); 5; the timeout of signal `go` is zero; give the time to wait (invalid-timeout); a timer of 18446744073709551615.999999999s is beyond 9999-12-31T23:…
+            10 run.completed "activity `work` did not come within 1s (timed-out); 5; the timeout of signal `go` is zero; give the time to wait (invalid-timeout); a timer of 18446744073709551615.999999999s is beyond 9999-12-31T23:…
         "#]],
     );
 }
@@ -364,26 +364,26 @@ fn timeout_of_when_all_cancels_the_branches_that_are_open() {
     check(
         &mut run,
         &expect![[r#"
-        1 run.started W null
+        1 run.started W
         2 activity.scheduled #1 work 1
         3 activity.scheduled #2 work 2
-        4 timer.started #3 +1s
-        5 activity.completed #2 = 7
+        4 timer.started #3 until 1s
+        5 activity.completed #2 7
         6 timer.fired #3
         7 activity.cancelled #1
         8 activity.scheduled #4 work 3
         9 activity.scheduled #5 work 4
         10 activity.scheduled #6 work 5
-        11 timer.started #7 +3s
-        12 activity.completed #4 = 4
-        13 activity.completed #5 = 5
-        14 activity.completed #6 = 6
+        11 timer.started #7 until 3s
+        12 activity.completed #4 4
+        13 activity.completed #5 5
+        14 activity.completed #6 6
         15 timer.cancelled #7
-        16 timer.started #9 +3s
-        17 timer.started #10 +2s
+        16 timer.started #9 until 3s
+        17 timer.started #10 until 2s
         18 timer.fired #10
         19 timer.cancelled #9
-        20 run.completed = "a branch of `when_all` did not come within 1s (timed-out); [4, 5, 6]; a branch of `when_all` did not come within 1s (timed-out)"
+        20 run.completed "a branch of `when_all` did not come within 1s (timed-out); [4, 5, 6]; a branch of `when_all` did not come within 1s (timed-out)"
     "#]],
     );
 }
@@ -405,14 +405,14 @@ fn buffered_signals_are_taken_first_in_first_out_without_an_event() {
     check(
         &mut run,
         &expect![[r#"
-        1 run.started W null
+        1 run.started W
         2 activity.scheduled #1 work 1
         3 signal.received go 1
         4 signal.received other 0
         5 signal.received go 2
-        6 activity.completed #1 = 0
+        6 activity.completed #1 0
         7 signal.received go 3
-        8 run.completed = "1 2 3"
+        8 run.completed "1 2 3"
     "#]],
     );
 }
@@ -434,11 +434,11 @@ fn dropped_waiter_loses_no_signal() {
     check(
         &mut run,
         &expect![[r#"
-        1 run.started W null
+        1 run.started W
         2 activity.scheduled #2 work 1
         3 signal.received go 4
-        4 activity.completed #2 = 0
-        5 run.completed = "4"
+        4 activity.completed #2 0
+        5 run.completed "4"
     "#]],
     );
 }
@@ -459,10 +459,10 @@ fn signal_passes_a_waiter_by_that_is_held_and_not_polled() {
     check(
         &mut run,
         &expect![[r#"
-        1 run.started W null
+        1 run.started W
         2 signal.received go 1
         3 signal.received go 2
-        4 run.completed = "[1] 2"
+        4 run.completed "[1] 2"
     "#]],
     );
 }
@@ -491,22 +491,22 @@ fn when_all_waits_for_all_and_surfaces_the_first_failure_by_position() {
     check(
         &mut run,
         &expect![[r#"
-            1 run.started W null
+            1 run.started W
             2 activity.scheduled #1 work 0
             3 activity.scheduled #2 work 1
             4 activity.scheduled #3 work 2
             5 activity.failed #3: the third failed (third)
             6 activity.failed #2: the second failed (second)
-            7 activity.completed #1 = 0
+            7 activity.completed #1 0
             8 activity.scheduled #4 work 3
-            9 timer.started #5 +1s
+            9 timer.started #5 until 1s
             10 signal.received go 5
-            11 activity.completed #4 = 6
+            11 activity.completed #4 6
             12 timer.fired #5
             13 activity.scheduled #7 work 4
-            14 step.completed #8 s = null
-            15 activity.completed #7 = 8
-            16 run.completed = "activity `work` failed (call-failed): the second failed (second); (6, (), 5); []; [8]"
+            14 step.completed #8 s
+            15 activity.completed #7 8
+            16 run.completed "activity `work` failed (call-failed): the second failed (second); (6, (), 5); []; [8]"
         "#]],
     );
 }
@@ -554,14 +554,14 @@ fn unordered_futures_that_yield_to_themselves_are_polled_until_quiet() {
     check(
         &mut run,
         &expect![[r#"
-        1 run.started W null
+        1 run.started W
         2 activity.scheduled #1 work 0
         3 activity.scheduled #2 work 1
         4 activity.scheduled #3 work 2
-        5 activity.completed #2 = 2
-        6 activity.completed #3 = 3
-        7 activity.completed #1 = 1
-        8 run.completed = "[2, 3, 1]"
+        5 activity.completed #2 2
+        6 activity.completed #3 3
+        7 activity.completed #1 1
+        8 run.completed "[2, 3, 1]"
     "#]],
     );
 }
@@ -592,10 +592,10 @@ fn compensation_options_may_be_set_until_the_next_await() {
     check(
         &mut run,
         &expect![[r#"
-            1 run.started W null
+            1 run.started W
             2 compensation.registered #1 work 1
-            3 timer.started #2 +1s
-            4 run.stalled the compensation at core/src/workflow/calls/tests.rs:LINE its options came after an await; set them where it is registered
+            3 timer.started #2 until 1s
+            4 run.stalled: the compensation at core/src/workflow/calls/tests.rs:LINE its options came after an await; set them where it is registered
             5 timer.fired #2
         "#]],
     );
@@ -617,12 +617,12 @@ fn time_chance_and_ids_are_the_same_in_every_replay() {
     check(
         &mut run,
         &expect![[r#"
-        1 run.started W null
+        1 run.started W
         2 signal.received go 0
         3 activity.scheduled #2 work 834736921
         4 run.adopted lease 2
-        5 activity.completed #2 = 0
-        6 run.completed = "(2023-11-14T22:13:20Z, 11992353071355107946, 94beae17-463f-4603-a577-da04ccb1a52a) f2d6f961-a948-4b24-900a-ac499cf5a436"
+        5 activity.completed #2 0
+        6 run.completed "(2023-11-14T22:13:20Z, 11992353071355107946, 94beae17-463f-4603-a577-da04ccb1a52a) f2d6f961-a948-4b24-900a-ac499cf5a436"
     "#]],
     );
 }
@@ -642,12 +642,12 @@ fn undecodable_values_stall_until_code_can_read_them() {
     let mut signalled = begin::<S>();
     signalled.signal("go", &"no number");
     expect![[r#"
-        1 run.started W null
+        1 run.started W
         2 activity.scheduled #1 work 1
-        3 run.stalled the result of activity `work`: 10 bytes of CBOR are not a u32: invalid type: string, expected integer; deploy code that can read it, and the run goes on
-        4 activity.completed #1 = "no number"
-        1 run.started S null
-        2 run.stalled the content of signal `go`: 10 bytes of CBOR are not a u32: invalid type: string, expected integer; deploy code that can read it, and the run goes on
+        3 run.stalled: the result of activity `work`: 10 bytes of CBOR are not a u32: invalid type: string, expected integer; deploy code that can read it, and the run goes on
+        4 activity.completed #1 "no number"
+        1 run.started S
+        2 run.stalled: the content of signal `go`: 10 bytes of CBOR are not a u32: invalid type: string, expected integer; deploy code that can read it, and the run goes on
         3 signal.received go "no number"
     "#]].assert_eq(&(run.news() + &signalled.news()));
 }
@@ -660,10 +660,10 @@ fn error_of_the_users_own_type_ends_the_run() {
     });
     workflow!(Own, |_ctx| Err(WorkflowError::new("out-of-stock", "no more").with_details(&3)));
     expect![[r#"
-        1 run.started W null
-        2 run.failed invalid digit found in string (core::num::error::ParseIntError)
-        1 run.started Own null
-        2 run.failed no more (out-of-stock)
+        1 run.started W
+        2 run.failed: invalid digit found in string (core::num::error::ParseIntError)
+        1 run.started Own
+        2 run.failed: no more (out-of-stock)
     "#]]
     .assert_eq(&(begin::<W>().news() + &begin::<Own>().news()));
 }
@@ -681,8 +681,8 @@ fn option_set_after_the_first_poll_stalls_and_names_both_lines() {
     check(
         &mut run,
         &expect![[r#"
-            1 run.stalled activity `work` at core/src/workflow/calls/tests.rs:LINE an option is set at core/src/workflow/calls/tests.rs:LINE, after its first poll; set all options before the future is polled
-            2 run.started W null
+            1 run.stalled: activity `work` at core/src/workflow/calls/tests.rs:LINE an option is set at core/src/workflow/calls/tests.rs:LINE, after its first poll; set all options before the future is polled
+            2 run.started W
         "#]],
     );
 }
@@ -700,9 +700,9 @@ fn option_of_a_step_set_after_its_end_stalls() {
     check(
         &mut run,
         &expect![[r#"
-            1 run.started W null
-            2 run.stalled step `quick` at core/src/workflow/calls/tests.rs:LINE an option is set at core/src/workflow/calls/tests.rs:LINE, after its first poll; set all options before the future is polled
-            3 step.completed #1 quick = 1
+            1 run.started W
+            2 run.stalled: step `quick` at core/src/workflow/calls/tests.rs:LINE an option is set at core/src/workflow/calls/tests.rs:LINE, after its first poll; set all options before the future is polled
+            3 step.completed #1 quick 1
         "#]],
     );
 }

@@ -166,10 +166,11 @@ impl World {
                         may_begin = Some(*committed);
                         retry_at = Some(*after);
                     }
-                    ended if ended.is_outcome() || ended.gives_up() => {
-                        if ended.call().is_some_and(|call| call.to_string() == id) {
-                            over = Some(account);
-                        }
+                    ended
+                        if (ended.is_outcome() || ended.gives_up())
+                            && ended.call().is_some_and(|call| call.to_string() == id) =>
+                    {
+                        over = Some(account);
                     }
                     terminal if terminal.is_terminal() => over = over.or(Some(account)),
                     _ => {}

@@ -339,13 +339,17 @@ impl Book {
                 violations.push(format!("run {} was closed without a terminal event", closed.run));
             }
         }
+        self.sends(append, violations);
+        self.took(append, violations);
+    }
+
+    fn sends(&mut self, append: &Append, violations: &mut Vec<String>) {
         for SentMessage { message, run, opens, .. } in &append.sent {
             let account = SentAccount { run: *run, opens: opens.is_some(), arrived: false };
             if self.sent.insert(*message, account).is_some() {
                 violations.push(format!("a message for run {run} was sent by two appends"));
             }
         }
-        self.took(append, violations);
     }
 
     /// Invariant 1, as far as the inbox tells.

@@ -69,9 +69,9 @@ pub(crate) const HISTORY: &str = "
     select e.seq, e.position, e.name, e.at, e.body from @schema@.events e
     where e.run_id = $1 and e.seq > $2 order by e.seq limit $3";
 
-/// Which of the topics have come about. One that is not known here does not come about here.
+/// Which of the topics have come about.
 pub(crate) async fn watch(shared: &Shared, watch: &Watch) -> Result<Watched, StoreError> {
-    let runs = watch.topics.iter().filter(|topic| topic.what == What::Closed).map(|topic| uuid(topic.run));
+    let runs = watch.topics.iter().map(|Topic { run, what: What::Closed }| uuid(*run));
     let query = shared.statements.closed.query().bind(runs.bind_iter()).bind(byte_count(watch.bytes));
     let mut notices = Vec::new();
     for row in &shared.fetch(query).await? {

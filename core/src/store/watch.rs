@@ -15,7 +15,6 @@ pub struct Topic {
 
 /// What clients wait for of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
 pub enum What {
     /// Its end.
     Closed,
@@ -42,7 +41,6 @@ pub struct Watched {
 
 /// What came about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Notice {
     /// A run is over.
     Closed(ClosedRun),

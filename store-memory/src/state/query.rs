@@ -13,8 +13,7 @@ impl State {
     pub(crate) fn watch(&self, watch: &Watch) -> Watched {
         let notice = |topic: &Topic| match (topic.what, &self.runs.get(&topic.run)?.row) {
             (What::Closed, Row::Closed(closed)) => Some(Notice::Closed(closed.clone())),
-            // A topic that is not known here does not come about here.
-            _ => None,
+            (What::Closed, Row::Open(_)) => None,
         };
         Watched::within(watch.bytes, watch.topics.iter().filter_map(notice))
     }

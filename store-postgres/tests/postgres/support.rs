@@ -84,11 +84,7 @@ impl World {
         let mut topics: Vec<_> = runs.iter().map(|run| Topic { run: *run, what: What::Closed }).collect();
         topics.sort();
         let watched = self.store.watch(&Watch { topics, bytes: usize::MAX }).await.unwrap();
-        let closed = watched.notices.into_iter().map(|notice| match notice {
-            Notice::Closed(closed) => closed,
-            other => panic!("nobody asked for {other:?}"),
-        });
-        closed.collect()
+        watched.notices.into_iter().map(|Notice::Closed(closed)| closed).collect()
     }
 
     pub(crate) async fn submit(&self, submission: Submission) -> Submitted {

@@ -16,7 +16,7 @@ use pgworkflows_core::store::{
     Append, Appended, Claim, ClosedRun, ClosedStatus, InboxCursor, InboxMessage, InboxPage, InboxRead,
     LeaseTick, LeaseTicked, Load, Loaded, MessageRef, NewEvent, NewRun, OpenRow, OpenState, OpenedRun, Queue,
     Release, SentMessage, Session, Store, StoreError, Submission, Submitted, Suspect, SuspectStage, Tick,
-    Ticked, Topic, Unparked, UpdatedRun, Watch, Watched, What,
+    Ticked, Unparked, UpdatedRun,
 };
 
 use super::Harness;
@@ -136,12 +136,6 @@ impl<'a> Ground<'a> {
     /// A writer that has all shards until the harness lets its lease expire.
     pub(super) async fn mortal_writer(&self) -> Writer {
         self.claim(SHARDS, self.harness.lease_ttl()).await
-    }
-
-    /// The ends of the runs, as far as so many bytes of them go.
-    pub(super) async fn ends(&self, runs: &[RunId], bytes: usize) -> Watched {
-        let topics = runs.iter().map(|run| Topic { run: *run, what: What::Closed }).collect();
-        self.store.watch(&Watch { topics, bytes }).await.expect("the store is there")
     }
 
     pub(super) async fn history_len(&self, run: RunId) -> usize {

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use pgworkflows_core::id::{EventSeq, RunId};
 use pgworkflows_core::store::{
-    ClosedRun, ClosedStatus, Notice, OpenState, RunFilter, RunPage, Topic, Watched, What,
+    ClosedRun, ClosedStatus, Notice, OpenState, RunFilter, RunPage, Topic, Watch, Watched, What,
 };
 
 use super::Harness;
@@ -36,6 +36,12 @@ pub async fn run_is_found_by_its_key(harness: &dyn Harness) {
     assert_eq!(ground.store.query().find("trial", "acme").await.unwrap(), Some(run));
 }
 
+/// The ends of the runs, as far as so many bytes of them go.
+async fn watched(ground: &Ground<'_>, runs: &[RunId], bytes: usize) -> Watched {
+    let topics = runs.iter().map(|run| Topic { run: *run, what: What::Closed }).collect();
+    ground.store.watch(&Watch { topics, bytes }).await.unwrap()
+}
+
 /// The answer in which these runs have ended.
 fn ended<const N: usize>(closed: [&ClosedRun; N]) -> Watched {
     Watched { notices: closed.map(|closed| Notice::Closed(closed.clone())).into(), cut: None }
@@ -51,8 +57,8 @@ pub async fn watch_tells_of_runs_that_are_over_only(harness: &dyn Harness) {
 
     let mut runs = [open, over, ground.run(0)];
     runs.sort();
-    assert_eq!(ground.ends(&runs, usize::MAX).await, ended([&outcome]));
-    assert_eq!(ground.ends(&[], usize::MAX).await, ended([]));
+    assert_eq!(watched(&ground, &runs, usize::MAX).await, ended([&outcome]));
+    assert_eq!(watched(&ground, &[], usize::MAX).await, ended([]));
 }
 
 pub async fn notices_that_do_not_fit_are_cut_and_asked_for_again(harness: &dyn Harness) {
@@ -71,13 +77,13 @@ pub async fn notices_that_do_not_fit_are_cut_and_asked_for_again(harness: &dyn H
     // Then an answer holds what fits, and says where it was cut
     let [first, second, third] = &ends;
     let cut = |run| Some(Topic { run, what: What::Closed });
-    assert_eq!(ground.ends(&runs, 14).await, ended([first, second, third]));
-    assert_eq!(ground.ends(&runs, 13).await, Watched { cut: cut(last), ..ended([first, second]) });
-    assert_eq!(ground.ends(&runs, 10).await, Watched { cut: cut(long), ..ended([first]) });
+    assert_eq!(watched(&ground, &runs, 14).await, ended([first, second, third]));
+    assert_eq!(watched(&ground, &runs, 13).await, Watched { cut: cut(last), ..ended([first, second]) });
+    assert_eq!(watched(&ground, &runs, 10).await, Watched { cut: cut(long), ..ended([first]) });
     // And one notice at least, however large it is
-    assert_eq!(ground.ends(&runs, 0).await, Watched { cut: cut(long), ..ended([first]) });
-    assert_eq!(ground.ends(&runs[2..], 3).await, Watched { cut: cut(last), ..ended([second]) });
-    assert_eq!(ground.ends(&runs[3..], 0).await, ended([third]));
+    assert_eq!(watched(&ground, &runs, 0).await, Watched { cut: cut(long), ..ended([first]) });
+    assert_eq!(watched(&ground, &runs[2..], 3).await, Watched { cut: cut(last), ..ended([second]) });
+    assert_eq!(watched(&ground, &runs[3..], 0).await, ended([third]));
 }
 
 pub async fn every_way_to_end_is_kept(harness: &dyn Harness) {
@@ -89,7 +95,7 @@ pub async fn every_way_to_end_is_kept(harness: &dyn Harness) {
         let run = ground.run(0);
         let outcome = ClosedRun { status, ..closed_run(run) };
         writer.write(writer.draft().event(run).close_with(outcome.clone())).await;
-        assert_eq!(ground.ends(&[run], usize::MAX).await, ended([&outcome]));
+        assert_eq!(watched(&ground, &[run], usize::MAX).await, ended([&outcome]));
     }
 }
 

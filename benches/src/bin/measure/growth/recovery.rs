@@ -20,6 +20,9 @@ use crate::process::memory;
 /// Of each run; the last is an activity without an outcome.
 const EVENTS: u32 = 20;
 
+/// Before a worker is stopped: if its claim is still in flight, its shards stay leased until the lease expires.
+const SETTLING: Duration = Duration::from_secs(1);
+
 /// A recovery that takes longer is given up.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -62,6 +65,7 @@ async fn recover(field: &Field, runs: u64) -> Result<(Duration, u64), Failure> {
     }));
     wait_for(field, &monitor, runs).await?;
     let recovered = (began.elapsed(), memory(own_process).saturating_sub(before));
+    tokio::time::sleep(SETTLING).await;
     drop(stop);
     ended.await??;
     Ok(recovered)

@@ -67,16 +67,16 @@ fn value_is_made_once_and_found_by_every_replay() {
     check(
         &mut run,
         &expect![[r#"
-        1 run.started workflow 0
-        2 value.recorded first 101
-        3 activity.scheduled #1 work 101
-        4 activity.completed #1 = 1
-        5 value.recorded second 102
-        6 timer.started #2 +1s
-        7 run.adopted lease 2
-        8 timer.fired #2
-        9 run.completed = 101102
-    "#]],
+            1 run.started workflow 0
+            2 value.recorded first 101
+            3 activity.scheduled #1 work 101
+            4 activity.completed #1 1
+            5 value.recorded second 102
+            6 timer.started #2 until 1s
+            7 run.adopted lease 2
+            8 timer.fired #2
+            9 run.completed 101102
+        "#]],
     );
     assert_eq!(MADE.get(), 2);
     crash_after_every_group::<W>(&run);
@@ -99,13 +99,13 @@ fn values_of_one_name_are_told_apart_by_their_order() {
     check(
         &mut run,
         &expect![[r#"
-        1 run.started workflow 0
-        2 value.recorded number 101
-        3 value.recorded number 102
-        4 signal.received go 0
-        5 value.recorded number 103
-        6 run.completed = 101102103
-    "#]],
+            1 run.started workflow 0
+            2 value.recorded number 101
+            3 value.recorded number 102
+            4 signal.received go 0
+            5 value.recorded number 103
+            6 run.completed 101102103
+        "#]],
     );
     crash_after_every_group::<W>(&run);
 }
@@ -132,21 +132,21 @@ fn values_are_found_in_branches_and_races() {
     check(
         &mut run,
         &expect![[r#"
-        1 run.started workflow 0
-        2 timer.started #1 +1s
-        3 timer.started #2 +1s
-        4 timer.fired #1
-        5 value.recorded left 101
-        6 activity.scheduled #3 work 101
-        7 timer.fired #2
-        8 value.recorded right 102
-        9 activity.scheduled #4 work 102
-        10 activity.completed #4 = 0
-        11 run.adopted lease 2
-        12 activity.completed #3 = 0
-        13 value.recorded race 103
-        14 run.completed = 103
-    "#]],
+            1 run.started workflow 0
+            2 timer.started #1 until 1s
+            3 timer.started #2 until 1s
+            4 timer.fired #1
+            5 value.recorded left 101
+            6 activity.scheduled #3 work 101
+            7 timer.fired #2
+            8 value.recorded right 102
+            9 activity.scheduled #4 work 102
+            10 activity.completed #4 0
+            11 run.adopted lease 2
+            12 activity.completed #3 0
+            13 value.recorded race 103
+            14 run.completed 103
+        "#]],
     );
     crash_after_every_group::<W>(&run);
 }
@@ -161,10 +161,10 @@ fn value_that_is_dropped_unpolled_is_not_made() {
     check(
         &mut run,
         &expect![[r#"
-        1 run.started workflow 0
-        2 value.recorded value 101
-        3 run.completed = 101
-    "#]],
+            1 run.started workflow 0
+            2 value.recorded value 101
+            3 run.completed 101
+        "#]],
     );
 }
 
@@ -199,22 +199,22 @@ fn value_made_when_a_run_goes_on_after_two_stalls_is_found_again() {
     check(
         &mut run,
         &expect![[r#"
-        1 run.started workflow 0
-        2 run.stalled the workflow panicked: this build is broken; deploy code that does not, and the run goes on
-        3 signal.received go 1
-        4 signal.received go 1
-        5 signal.received go 2
-        6 signal.received go 3
-        7 run.adopted lease 2
-        8 run.resumed 4 released
-        9 activity.scheduled #2 work 1
-        10 run.stalled the workflow panicked: this build is broken; deploy code that does not, and the run goes on
-        11 activity.completed #2 = 0
-        12 run.adopted lease 3
-        13 run.resumed 1 released
-        14 value.recorded value 101
-        15 activity.scheduled #4 work 103
-    "#]],
+            1 run.started workflow 0
+            2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run goes on
+            3 signal.received go 1
+            4 signal.received go 1
+            5 signal.received go 2
+            6 signal.received go 3
+            7 run.adopted lease 2
+            8 run.resumed 4 released
+            9 activity.scheduled #2 work 1
+            10 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run goes on
+            11 activity.completed #2 0
+            12 run.adopted lease 3
+            13 run.resumed 1 released
+            14 value.recorded value 101
+            15 activity.scheduled #4 work 103
+        "#]],
     );
     // Then a replay finds each value where it was made
     run.reload();
@@ -245,32 +245,32 @@ fn release_resumes_by_itself_each_poll_that_makes_values() {
     check(
         &mut run,
         &expect![[r#"
-        1 run.started workflow 0
-        2 run.stalled the workflow panicked: this build is broken; deploy code that does not, and the run goes on
-        3 signal.received go 0
-        4 signal.received go 1
-        5 signal.received go 2
-        6 signal.received go 3
-        7 signal.received go 4
-        8 run.adopted lease 2
-        9 run.resumed 2 released
-        10 run.resumed 1 released
-        11 value.recorded value 101
-        12 run.resumed 1 released
-        13 value.recorded value 102
-        14 run.resumed 1 released
-        15 timer.started #6 +1s
-    "#]],
+            1 run.started workflow 0
+            2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run goes on
+            3 signal.received go 0
+            4 signal.received go 1
+            5 signal.received go 2
+            6 signal.received go 3
+            7 signal.received go 4
+            8 run.adopted lease 2
+            9 run.resumed 2 released
+            10 run.resumed 1 released
+            11 value.recorded value 101
+            12 run.resumed 1 released
+            13 value.recorded value 102
+            14 run.resumed 1 released
+            15 timer.started #6 until 1s
+        "#]],
     );
     run.reload();
     run.pass(SECOND);
     check(
         &mut run,
         &expect![[r#"
-        16 run.adopted lease 3
-        17 timer.fired #6
-        18 run.completed = 213
-    "#]],
+            16 run.adopted lease 3
+            17 timer.fired #6
+            18 run.completed 213
+        "#]],
     );
 }
 
@@ -289,13 +289,13 @@ fn value_made_by_a_poll_that_stalls_is_made_again() {
     check(
         &mut run,
         &expect![[r#"
-        1 run.stalled the workflow panicked: this build is broken; deploy code that does not, and the run goes on
-        2 run.started workflow 0
-        3 run.adopted lease 2
-        4 run.resumed 1 released
-        5 value.recorded value 102
-        6 run.completed = 102
-    "#]],
+            1 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run goes on
+            2 run.started workflow 0
+            3 run.adopted lease 2
+            4 run.resumed 1 released
+            5 value.recorded value 102
+            6 run.completed 102
+        "#]],
     );
 }
 
@@ -323,9 +323,9 @@ fn code_that_records_what_its_log_does_not_hold_diverges() {
     });
     let mut run = begin_making::<Before>();
     expect![[r#"
-        4 run.stalled run 018bcfe5-6800-7003-8000-000000000007 of workflow `workflow` cannot be replayed: event 3 of the log is activity.scheduled `work` (call 1), but the code records value `more` at core/src/run/tests/locals.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
+        4 run.stalled: run 018bcfe5-6800-7003-8000-000000000007 of workflow `workflow` cannot be replayed: event 3 of the log is activity.scheduled `work` (call 1), but the code records value `more` at core/src/run/tests/locals.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
         stalled: run 018bcfe5-6800-7003-8000-000000000007 of workflow `workflow` cannot be replayed: event 3 of the log is activity.scheduled `work` (call 1), but the code records value `more` at core/src/run/tests/locals.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
-        4 run.stalled run 018bcfe5-6800-7003-8000-000000000007 of workflow `workflow` cannot be replayed: event 2 of the log is value.recorded `value`, but the code records value `other` at core/src/run/tests/locals.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
+        4 run.stalled: run 018bcfe5-6800-7003-8000-000000000007 of workflow `workflow` cannot be replayed: event 2 of the log is value.recorded `value`, but the code records value `other` at core/src/run/tests/locals.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
         stalled: run 018bcfe5-6800-7003-8000-000000000007 of workflow `workflow` cannot be replayed: event 2 of the log is value.recorded `value`, but the code records value `other` at core/src/run/tests/locals.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
     "#]].assert_eq(&(replay_with::<After>(&run) + &replay_with::<Renamed>(&run)));
     run.complete(1, &1);
@@ -350,9 +350,9 @@ fn code_that_does_not_ask_for_what_its_log_holds_diverges() {
     workflow!(None, |ctx| ctx.wait_for(GO).await);
     let run = begin_making::<Before>();
     expect![[r#"
-        5 run.stalled run 018bcfe5-6800-7003-8000-000000000007 of workflow `workflow` cannot be replayed: event 3 of the log is value.recorded `value`, but the code does not ask for it; it schedules activity `work` (call 1) at core/src/run/tests/locals.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
+        5 run.stalled: run 018bcfe5-6800-7003-8000-000000000007 of workflow `workflow` cannot be replayed: event 3 of the log is value.recorded `value`, but the code does not ask for it; it schedules activity `work` (call 1) at core/src/run/tests/locals.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
         stalled: run 018bcfe5-6800-7003-8000-000000000007 of workflow `workflow` cannot be replayed: event 3 of the log is value.recorded `value`, but the code does not ask for it; it schedules activity `work` (call 1) at core/src/run/tests/locals.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
-        5 run.stalled run 018bcfe5-6800-7003-8000-000000000007 of workflow `workflow` cannot be replayed: event 2 of the log is value.recorded `value`, but the code does not ask for it; it waits for signal `go` at core/src/run/tests/locals.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
+        5 run.stalled: run 018bcfe5-6800-7003-8000-000000000007 of workflow `workflow` cannot be replayed: event 2 of the log is value.recorded `value`, but the code does not ask for it; it waits for signal `go` at core/src/run/tests/locals.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
         stalled: run 018bcfe5-6800-7003-8000-000000000007 of workflow `workflow` cannot be replayed: event 2 of the log is value.recorded `value`, but the code does not ask for it; it waits for signal `go` at core/src/run/tests/locals.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
     "#]].assert_eq(&(replay_with::<Fewer>(&run) + &replay_with::<None>(&run)));
 }
@@ -417,7 +417,7 @@ fn value_that_cannot_be_stored_or_read_stalls() {
     let too_large = begin::<TooLarge>().run.state.stalled.clone().expect("it stalled");
     expect![[r#"
         value `value` has 3145733 bytes, and the limit is 2097152; pass a reference to the data instead, or raise `payload_bytes_max`
-        4 run.stalled run 018bcfe5-6800-7003-8000-000000000007 of workflow `workflow` cannot be replayed: value `value`: 5 bytes of CBOR are not a u32: invalid type: string, expected integer; deploy code that can read it, and the run goes on. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
+        4 run.stalled: run 018bcfe5-6800-7003-8000-000000000007 of workflow `workflow` cannot be replayed: value `value`: 5 bytes of CBOR are not a u32: invalid type: string, expected integer; deploy code that can read it, and the run goes on. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
         stalled: run 018bcfe5-6800-7003-8000-000000000007 of workflow `workflow` cannot be replayed: value `value`: 5 bytes of CBOR are not a u32: invalid type: string, expected integer; deploy code that can read it, and the run goes on. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
     "#]].assert_eq(&(too_large + "\n" + &replay_with::<Number>(&begin::<Text>())));
 }
@@ -461,9 +461,9 @@ fn value_need_not_be_send_and_its_closure_may_borrow() {
     check(
         &mut run,
         &expect![[r#"
-        1 run.started workflow 0
-        2 value.recorded length 9
-        3 run.completed = 11
-    "#]],
+            1 run.started workflow 0
+            2 value.recorded length 9
+            3 run.completed 11
+        "#]],
     );
 }

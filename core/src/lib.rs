@@ -13,10 +13,6 @@
 
 #[cfg(feature = "__bench")]
 pub mod bench;
-#[cfg(feature = "__canaries")]
-pub mod canary;
-#[cfg(not(feature = "__canaries"))]
-mod canary;
 pub mod client;
 mod data;
 pub mod error;

@@ -53,7 +53,6 @@ use self::setup::{ProcessorConfig, Setup};
 use self::shards::Shards;
 use self::strangers::Strangers;
 use self::suspects::Suspects;
-use crate::canary::{self, Bug};
 use crate::data::id::{LeaseId, RunId, ShardId};
 use crate::data::time::Timestamp;
 use crate::run::replay::Replay;
@@ -187,9 +186,7 @@ impl Processor {
     pub(crate) fn tick(&mut self, now: Timestamp, ttl: Duration) -> LeaseTick {
         let due_until = now.saturating_add(self.setup.config.horizon);
         // From now on, what parks with a deadline before this stays in memory: the query may not see it.
-        if !canary::is(Bug::MarkMovedLate) {
-            self.runs.keep_until(due_until);
-        }
+        self.runs.keep_until(due_until);
         let recovering = self.is_recovering();
         LeaseTick {
             lease: self.setup.lease,
@@ -205,9 +202,6 @@ impl Processor {
     /// The answer to that heartbeat.
     pub(crate) fn ticked(&mut self, asked: &LeaseTick, ticked: &LeaseTicked) {
         self.inbox.has_mail(ticked.mail);
-        if canary::is(Bug::MarkMovedLate) {
-            self.runs.keep_until(asked.due_until);
-        }
         self.deadlines.ticked(asked, ticked.due);
     }
 
@@ -239,7 +233,6 @@ impl Processor {
             return false;
         }
         let Some(message) = self.inbox.take() else { return false };
-        canary::hold_polls(self.inbox.peek().is_some_and(|next| next.run == message.run));
         if self.owns(message.run.shard())
             && let Some(again) = self.intake().deliver(message, now)
         {

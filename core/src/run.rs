@@ -19,7 +19,6 @@ use crate::workflow::program::{Decisions, Program, Programs};
 use crate::workflow::scope::call::Awaited;
 use std::collections::BTreeMap;
 
-use crate::canary::{self, Bug};
 use crate::data::id::{CommandId, MessageId, RunId};
 use crate::data::limits;
 use crate::data::outcome::Outcome;
@@ -231,11 +230,10 @@ impl Run {
         let mut decided = Vec::new();
         let mut stalled_again = None;
         let (mut polls, mut size) = (0, 0);
-        let mut left = if canary::is(Bug::WaitingDropped) { 0 } else { self.state.waiting.len() };
+        let mut left = self.state.waiting.len();
         while left > 0 && size < limits::RELEASE_BYTES_MAX && (polls == 0 || !turn.is_over()) {
             let (at, resolution) = self.state.waiting[self.state.waiting.len() - left].clone();
             progress.forget_step(&resolution);
-            let at = if canary::is(Bug::WaitingRetimed) { now } else { at };
             let decisions = match self.poll(at, &resolution) {
                 Ok(decisions) => decisions,
                 Err(reason) => {
@@ -294,7 +292,6 @@ impl Run {
                 let scheduled = Event::CompensationScheduled { id: next.id };
                 self.log(at, scheduled, progress);
             }
-            (None, Some(_)) if canary::is(Bug::CauseLost) => self.close(at, canary::no_cause(), progress),
             (None, Some(outcome)) => self.close(at, *outcome, progress),
             (None, None) => {}
         }

@@ -1,173 +1,115 @@
-//! Canaries: known bugs that the simulator must find, or its checkers are worth nothing. Some are in the store, some in
-//! a layer around it, some in the engine. It must not know how they are found.
+//! Canaries: known bugs that the simulator must find, or its checkers are worth nothing. A canary is text: what stands in
+//! the sources, and what stands there in a build that errs. The sources know nothing of it. It must not know how
+//! a bug is found.
 
-mod flawed;
+mod engine;
+mod erring_build;
+mod store;
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 
-pub use pgworkflows_core::canary::Bug as EngineBug;
-use pgworkflows_memory::{Flaws, MemoryStore};
-
-use self::flawed::Flawed;
-use crate::seams::Seams;
+pub use self::erring_build::{ErringBuild, errs};
 
 /// A known bug.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Canary {
-    /// One of the store.
-    Store(StoreBug),
-    /// One of the engine.
-    Engine(EngineBug),
+#[derive(Debug)]
+pub struct Canary {
+    /// Its name, by which a build that errs is told to have it.
+    pub name: &'static str,
+    /// What goes wrong.
+    pub what: &'static str,
+    /// What makes it: several bugs may share an edit.
+    edits: &'static [Edit],
 }
 
-/// A known bug of a store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StoreBug {
-    /// An append is written although its lease was fenced.
-    FenceUnchecked,
-    /// An append that is sent twice is written twice: its number is not compared.
-    RepetitionUnchecked,
-    /// An append is written although the one before it was lost in a failover.
-    PreviousUnchecked,
-    /// An append is written to a shard that was released: the answer to the release was lost, or the append came late.
-    OwnershipUnchecked,
-    /// A batch of another content under a repeated append number is taken as applied.
-    DigestUnchecked,
-    /// A call goes by the time at which its transaction began, not by that of the check.
-    TimeOfRequest,
-    /// Shards are taken from valid leases.
-    LeasesStolen,
-    /// A message that was logged stays in the inbox.
-    MessagesKept,
-    /// The deadline of a parked run is forgotten.
-    DeadlinesForgotten,
-    /// A late duplicate of a release ends another lease than the one that it names.
-    ReleaseMisdirected,
-    /// A late duplicate of a claim brings back a lease that is over.
-    LeaseRevived,
-    /// A late duplicate of a message that waits is inserted beside it.
-    MessageDoubled,
-    /// The messages that an append sends are lost.
-    SentLost,
-    /// An append that comes again sends its messages again.
-    SentDoubled,
-    /// An append that is refused sends its messages all the same.
-    SentThoughRefused,
-    /// The inbox is read from the highest number seen, so that what commits late is skipped.
-    InboxByNumber,
-    /// Only hints tell of messages.
-    MailUnseen,
-    /// The store's clock is said to be later than it is.
-    ClockAhead,
-    /// A new owner reads with the snapshot from before the lock, without the last append.
-    StaleHistory,
-    /// An append is acknowledged before it is written, and lost.
-    EarlyAcknowledgement,
-}
-
-impl StoreBug {
-    /// All of them.
-    pub const ALL: [Self; 20] = [
-        Self::FenceUnchecked,
-        Self::RepetitionUnchecked,
-        Self::PreviousUnchecked,
-        Self::OwnershipUnchecked,
-        Self::DigestUnchecked,
-        Self::TimeOfRequest,
-        Self::LeasesStolen,
-        Self::MessagesKept,
-        Self::DeadlinesForgotten,
-        Self::ReleaseMisdirected,
-        Self::LeaseRevived,
-        Self::MessageDoubled,
-        Self::SentLost,
-        Self::SentDoubled,
-        Self::SentThoughRefused,
-        Self::InboxByNumber,
-        Self::MailUnseen,
-        Self::ClockAhead,
-        Self::StaleHistory,
-        Self::EarlyAcknowledgement,
-    ];
-
-    /// What is wrong in the store itself.
-    fn flaws(self) -> Flaws {
-        let mut flaws = Flaws::default();
-        match self {
-            Self::FenceUnchecked => flaws.fence_unchecked = true,
-            Self::RepetitionUnchecked => flaws.repetition_unchecked = true,
-            Self::PreviousUnchecked => flaws.previous_unchecked = true,
-            Self::OwnershipUnchecked => flaws.ownership_unchecked = true,
-            Self::DigestUnchecked => flaws.digest_unchecked = true,
-            Self::TimeOfRequest => flaws.time_of_request = true,
-            Self::LeasesStolen => flaws.leases_stolen = true,
-            Self::MessagesKept => flaws.messages_kept = true,
-            Self::DeadlinesForgotten => flaws.deadlines_forgotten = true,
-            Self::ReleaseMisdirected => flaws.release_misdirected = true,
-            Self::LeaseRevived => flaws.lease_revived = true,
-            Self::MessageDoubled => flaws.message_doubled = true,
-            Self::SentLost => flaws.sent_lost = true,
-            Self::SentDoubled => flaws.sent_doubled = true,
-            Self::SentThoughRefused => flaws.sent_though_refused = true,
-            Self::InboxByNumber
-            | Self::MailUnseen
-            | Self::ClockAhead
-            | Self::StaleHistory
-            | Self::EarlyAcknowledgement => {}
-        }
-        flaws
-    }
+/// A change of a source file.
+#[derive(Debug, PartialEq, Eq)]
+struct Edit {
+    /// The file, from the workspace's root.
+    file: &'static str,
+    /// What stands there: exactly once.
+    find: &'static str,
+    /// What stands there in a build that errs. It asks `canary::is("Name")`, and does what `find` does if that says no.
+    erring: &'static str,
 }
 
 impl Canary {
     /// All of them.
-    pub fn all() -> impl Iterator<Item = Self> {
-        StoreBug::ALL.into_iter().map(Self::Store).chain(EngineBug::ALL.into_iter().map(Self::Engine))
+    pub fn all() -> impl Iterator<Item = &'static Self> {
+        store::CANARIES.iter().chain(engine::CANARIES)
     }
 
-    /// The one of that name, as it is printed.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::all().find(|canary| canary.to_string() == name)
-    }
-
-    /// Where the bug is put into a world.
-    pub(crate) fn seams(self) -> Seams {
-        let Self::Store(bug) = self else { return Seams::default() };
-        Seams {
-            flaws: bug.flaws(),
-            around: Some(Box::new(move |store: &MemoryStore| {
-                Arc::new(Flawed { store: store.clone(), bug }) as _
-            })),
-            // What is to be found here is what follows from such a request.
-            requests_unchecked: bug == StoreBug::DigestUnchecked,
-        }
-    }
-
-    /// Has the engine err, where it is to, while it runs some code.
-    pub(crate) fn err_in<T>(self, code: impl FnOnce() -> T) -> T {
-        match self {
-            Self::Engine(bug) => pgworkflows_core::canary::with(bug, code),
-            // Only an engine that errs sends what the store takes wrongly.
-            Self::Store(StoreBug::DigestUnchecked) => {
-                pgworkflows_core::canary::with(EngineBug::AppendRecut, code)
-            }
-            Self::Store(_) => code(),
-        }
+    /// The one of that name.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        Self::all().find(|canary| canary.name == name)
     }
 }
 
 impl fmt::Display for Canary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Store(bug) => write!(f, "{bug:?}"),
-            Self::Engine(bug) => write!(f, "{bug:?}"),
-        }
+        f.pad(self.name)
     }
 }
 
-impl fmt::Debug for Canary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")
+/// The source files below that root that have a bug in the build that errs, by their path, with all bugs in them. The
+/// error says which bug cannot be made any more.
+fn erring_sources(root: &Path) -> Result<BTreeMap<PathBuf, String>, String> {
+    let mut sources = BTreeMap::new();
+    let mut made: Vec<&Edit> = Vec::new();
+    for canary in Canary::all() {
+        for edit in canary.edits.iter() {
+            if !made.contains(&edit) {
+                make(edit, root, &mut sources).map_err(|problem| {
+                    format!(
+                        "canary `{canary}` ({}) cannot be made in {}: {problem}\nIf the code there has changed, \
+                         change the canary with it in simulator/src/canary/; `cargo xtask simulate --canaries` says \
+                         whether it is found.",
+                        canary.what, edit.file
+                    )
+                })?;
+                made.push(edit);
+            }
+        }
+    }
+    Ok(sources)
+}
+
+fn make(edit: &Edit, root: &Path, sources: &mut BTreeMap<PathBuf, String>) -> Result<(), String> {
+    let path = PathBuf::from(edit.file);
+    let source = match sources.remove(&path) {
+        Some(source) => source,
+        None => std::fs::read_to_string(root.join(&path)).map_err(|error| error.to_string())?,
+    };
+    let count = source.matches(edit.find).count();
+    if count != 1 {
+        return Err(format!("this has to be there once, and is there {count} times:\n{}", edit.find));
+    }
+    sources.insert(path, source.replacen(edit.find, edit.erring, 1));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_known_bug_can_be_made_in_the_sources() {
+        if let Err(wrong) = erring_sources(&erring_build::workspace()) {
+            panic!("{wrong}");
+        }
+    }
+
+    #[test]
+    fn every_edit_errs_for_its_canary_alone() {
+        let names: BTreeSet<_> = Canary::all().map(|canary| canary.name).collect();
+        assert_eq!(names.len(), Canary::all().count(), "two canaries of one name");
+        for canary in Canary::all() {
+            let asked = format!("is(\"{canary}\")");
+            let asks = canary.edits.iter().any(|edit| edit.erring.contains(&asked));
+            assert!(asks, "{canary}: none of its edits asks `{asked}`");
+        }
     }
 }

@@ -76,8 +76,8 @@ struct Inner {
     /// Which faults are injected, and the number of the next as a part of the world.
     mask: Mask,
     next_part: u32,
-    /// What was last sent as an append under each lease; none is kept where nobody is to look at it.
-    appends: Option<BTreeMap<LeaseId, (AppendNo, [u8; 32])>>,
+    /// What was last sent as an append under each lease.
+    appends: BTreeMap<LeaseId, (AppendNo, [u8; 32])>,
 }
 
 impl Inner {
@@ -117,7 +117,7 @@ impl SimFaults {
             arrivals: Vec::new(),
             mask,
             next_part: first_part,
-            appends: Some(BTreeMap::new()),
+            appends: BTreeMap::new(),
         };
         Self { time, ledger, latency_max, costs, inner: Mutex::new(inner) }
     }
@@ -138,11 +138,6 @@ impl SimFaults {
     pub(crate) fn cut_off(&self, owner: Owner, until: Duration) {
         self.lock().cut_off_until.insert(owner, until);
         self.count("partition");
-    }
-
-    /// Lets workers send what they must not.
-    pub(crate) fn trust_requests(&self) {
-        self.lock().appends = None;
     }
 
     /// How many parts the world has that anybody came upon.
@@ -201,8 +196,7 @@ impl SimFaults {
     /// is ever refused for its content, so no other append may have its number.
     fn check_request(&self, append: &Append) {
         let sent = (append.number, append.digest);
-        let mut inner = self.lock();
-        let before = inner.appends.as_mut().and_then(|appends| appends.insert(append.lease, sent));
+        let before = self.lock().appends.insert(append.lease, sent);
         if before.is_some_and(|(number, digest)| number == append.number && digest != append.digest) {
             let (number, lease) = (append.number, append.lease);
             self.ledger

@@ -2,8 +2,7 @@
 //! time, each drawn from a seed. What must never happen is checked as it goes, and in the end. The same seed is
 //! the same world to the last bit. It must not touch a real clock or real entropy.
 
-#[cfg(feature = "canaries")]
-mod canary;
+pub mod canary;
 mod check;
 mod clients;
 mod cost;
@@ -17,7 +16,6 @@ mod nature;
 mod plan;
 mod promise;
 mod quiet;
-mod seams;
 mod sending;
 mod thread;
 mod workflow;
@@ -27,11 +25,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-#[cfg(feature = "canaries")]
-pub use self::canary::{Canary, EngineBug, StoreBug};
 use self::mask::Mask;
 pub use self::mask::minimal_parts;
-use self::seams::Seams;
 use self::world::World;
 
 /// The world of a seed, or what is left of it.
@@ -47,8 +42,6 @@ use self::world::World;
 pub struct Simulation {
     seed: u64,
     mask: Mask,
-    #[cfg(feature = "canaries")]
-    canary: Option<Canary>,
 }
 
 /// What came of a simulation.
@@ -77,25 +70,13 @@ pub struct Outcome {
 impl Simulation {
     /// The whole world of a seed.
     pub fn of(seed: u64) -> Self {
-        Self {
-            seed,
-            mask: Mask::default(),
-            #[cfg(feature = "canaries")]
-            canary: None,
-        }
+        Self { seed, mask: Mask::default() }
     }
 
     /// The same with these parts alone, see [`Outcome::parts`].
     #[must_use]
     pub fn keeping(self, parts: impl IntoIterator<Item = u32>) -> Self {
         Self { mask: Mask::only(parts.into_iter().collect()), ..self }
-    }
-
-    /// The same with a known bug in it.
-    #[cfg(feature = "canaries")]
-    #[must_use]
-    pub fn with(self, canary: Canary) -> Self {
-        Self { canary: Some(canary), ..self }
     }
 
     /// The parts that are kept, if some are left out.
@@ -128,15 +109,7 @@ impl Simulation {
     }
 
     fn simulate(&self, in_words: bool) -> Outcome {
-        #[cfg(feature = "canaries")]
-        if let Some(canary) = self.canary {
-            return canary.err_in(|| self.simulate_in(canary.seams(), in_words));
-        }
-        self.simulate_in(Seams::default(), in_words)
-    }
-
-    fn simulate_in(&self, seams: Seams, in_words: bool) -> Outcome {
-        let mut world = World::new(self.seed, &self.mask, seams, in_words);
+        let mut world = World::new(self.seed, &self.mask, in_words);
         if in_words {
             let log = log::Log(Arc::clone(&world.time));
             tracing::subscriber::with_default(log, || world.run());

@@ -19,7 +19,6 @@ use crate::host::SimHost;
 use crate::ledger::{Book, Ledger};
 use crate::mask::Mask;
 use crate::nature::{Action, MOMENT, Nature, SlotNature};
-use crate::seams::Seams;
 use crate::sending::{Sending, Sends};
 use crate::workflow::register;
 
@@ -39,7 +38,6 @@ pub(crate) struct Life {
 
 pub(crate) struct World {
     pub(crate) nature: Nature,
-    seams: Seams,
     sends: Sends,
     pub(crate) time: Arc<Time>,
     pub(crate) scheduler: Scheduler,
@@ -64,7 +62,7 @@ pub(crate) struct World {
 const POLLS_MAX: u64 = 300_000;
 
 impl World {
-    pub(crate) fn new(seed: u64, mask: &Mask, seams: Seams, in_words: bool) -> Self {
+    pub(crate) fn new(seed: u64, mask: &Mask, in_words: bool) -> Self {
         let dice = Dice::new(seed);
         let nature = Nature::draw(&mut dice.fork(1));
         let time = Time::new(Order::Drawn(dice.fork(2)), in_words);
@@ -82,12 +80,9 @@ impl World {
             (weights, nature.latency_max, nature.costs),
             (mask.clone(), scripts.end),
         );
-        if seams.requests_unchecked {
-            faults.trust_requests();
-        }
         let faults = Arc::new(faults);
         let clock = Arc::new(StoreTime(Arc::clone(&time)));
-        let store = MemoryStore::with_flaws(clock, Arc::clone(&faults) as _, seams.flaws);
+        let store = MemoryStore::with_faults(clock, Arc::clone(&faults) as _);
         let host = SimHost::new(Arc::clone(&time), Owner::WORLD, dice.fork(8));
         let client = Client::builder(store.clone()).queue_shards(nature.queue_shards).host(host);
         let client = client.build().expect("the settings are in range");
@@ -98,7 +93,6 @@ impl World {
             slots: nature.slots.iter().map(|_| Slot::default()).collect(),
             sends,
             nature,
-            seams,
             time,
             store,
             faults,
@@ -292,7 +286,7 @@ impl World {
         let owner = Owner(self.owners);
         let SlotNature { processors, activities_max, grace } = self.nature.slots[slot];
         let host = SimHost::new(Arc::clone(&self.time), owner, self.dice.fork(u64::from(owner.0)));
-        let store = Sending { inner: self.seams.seen_by_workers(&self.store), sends: self.sends.clone() };
+        let store = Sending { inner: Arc::new(self.store.clone()) as _, sends: self.sends.clone() };
         let worker = Worker::builder(store)
             .name(format!("worker-{}", owner.0))
             .host(Arc::clone(&host) as _)

@@ -20,7 +20,6 @@
 mod clock;
 mod fact;
 mod faults;
-mod flaws;
 mod state;
 mod store;
 mod transaction;
@@ -30,6 +29,5 @@ pub use self::fact::Fact;
 pub use self::faults::{
     Call, Fault, FaultCounts, FaultPoint, FaultWeights, Faults, SeededFaults, SessionNo, Stage,
 };
-pub use self::flaws::Flaws;
 pub use self::store::{MemoryStore, Snapshot};
 pub use self::transaction::MemoryTransaction;

@@ -25,7 +25,6 @@ use self::inbox::Inbox;
 use self::submit::RunKey;
 pub(crate) use self::submit::{SubmitStep, Transaction, TransactionNo};
 use crate::fact::{Fact, Facts};
-use crate::flaws::Flaws;
 
 /// All that the store knows.
 #[derive(Clone, Debug, Default)]
@@ -55,7 +54,6 @@ pub(crate) struct State {
     /// What has happened since the hints were taken.
     hints: Vec<Hint>,
     facts: Facts,
-    pub(crate) flaws: Flaws,
 }
 
 /// A queue's range of shards.
@@ -164,9 +162,7 @@ impl State {
         }
         if let Row::Open(after) = &row {
             self.unparked.extend(unparked_entry(id, after));
-            if !self.flaws.deadlines_forgotten {
-                self.due.extend(due_entry(id, after));
-            }
+            self.due.extend(due_entry(id, after));
         }
         run.row = row;
     }

@@ -22,7 +22,6 @@ use self::call::Lingering;
 use self::session::MemorySession;
 use crate::clock::{Clock, SystemClock};
 use crate::faults::{Call, Faults, SessionNo};
-use crate::flaws::Flaws;
 use crate::state::State;
 use crate::transaction::MemoryTransaction;
 
@@ -64,13 +63,6 @@ impl MemoryStore {
     /// An empty store with this clock, whose calls `faults` may disturb.
     pub fn with_faults(clock: Arc<dyn Clock>, faults: Arc<dyn Faults>) -> Self {
         Self::make(clock, Some(faults))
-    }
-
-    /// The same, with known bugs.
-    pub fn with_flaws(clock: Arc<dyn Clock>, faults: Arc<dyn Faults>, flaws: Flaws) -> Self {
-        let store = Self::make(clock, Some(faults));
-        store.state().flaws = flaws;
-        store
     }
 
     fn make(clock: Arc<dyn Clock>, faults: Option<Arc<dyn Faults>>) -> Self {

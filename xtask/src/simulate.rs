@@ -5,7 +5,6 @@ use crate::command::{self, Failure, cargo};
 /// Passes the arguments on; those it does not know, the simulator explains.
 pub(crate) fn run(arguments: &[&str]) -> Result<(), Failure> {
     let mut simulate = cargo(["run", "--quiet", "--release", "-p", "pgworkflows-simulator"]);
-    simulate.args(["--bin", "simulate", "--features", "canaries", "--"]);
-    simulate.args(arguments);
+    simulate.args(["--bin", "simulate", "--"]).args(arguments);
     command::run(simulate)
 }

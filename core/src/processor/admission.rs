@@ -1,7 +1,6 @@
 //! Which runs may be worked on, and when: in a shard whose owners keep dying, a run is marked in the store before, and
 //! suspects are tried apart from the others. It must not know how a run is worked on.
 
-use crate::canary::{self, Bug};
 use crate::data::id::RunId;
 use crate::data::time::Timestamp;
 use crate::processor::group::{Group, SuspectChange};
@@ -58,8 +57,7 @@ impl Admission<'_> {
 
     /// Has a run loaded that was busy or stalled when its shard was claimed.
     pub(super) fn want_recovered(&mut self, run: RunId) {
-        let in_memory = self.runs.contains(run) && !canary::is(Bug::Revived);
-        if in_memory || self.runs.is_left_alone(run) || self.loads.expects(run) {
+        if self.runs.contains(run) || self.runs.is_left_alone(run) || self.loads.expects(run) {
             return;
         }
         if self.may_work_on(run) {

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::canary::{self, Bug};
 use crate::data::id::{AppendNo, LeaseId, RunId};
 use crate::processor::blame::{Blame, Cut};
 use crate::processor::group::{Group, RowChange, SuspectChange};
@@ -96,7 +95,6 @@ impl Appends {
         let mut events = Arc::unwrap_or_clone(append).events;
         groups.iter_mut().rev().for_each(|group| group.take_back(&mut events));
         let at_fault = match why {
-            _ if canary::is(Bug::AppendRecut) => None,
             Declined::Failed => self.blame.failed(&groups),
             Declined::Refused => self.blame.refused(&groups),
         };

@@ -82,11 +82,6 @@ impl Inbox {
         next
     }
 
-    /// The next message of the page, for whoever wants to know what comes.
-    pub(super) fn peek(&self) -> Option<&InboxMessage> {
-        self.page.front()
-    }
-
     /// These messages are no longer in the inbox.
     pub(super) fn settle<'a>(&mut self, messages: impl IntoIterator<Item = &'a MessageRef>) {
         if self.reading {

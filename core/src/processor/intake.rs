@@ -1,7 +1,6 @@
 //! Messages and starts: from the inbox, or from a client of this process, to the runs that they are for, each exactly
 //! once and in the order in which they were read.
 
-use crate::canary::{self, Bug};
 use crate::data::id::RunId;
 use crate::data::name::Name;
 use crate::data::time::Timestamp;
@@ -80,8 +79,7 @@ impl Intake<'_> {
         match received.message {
             // A suspicious run is begun as it is loaded: once it may be worked on.
             Message::Start { repeated: Flag(repeated), .. }
-                if !self.recorder.suspects.is_suspicious(id)
-                    && (!repeated || canary::is(Bug::RepeatedStartDoubled)) =>
+                if !self.recorder.suspects.is_suspicious(id) && !repeated =>
             {
                 self.start(id, received, now);
             }

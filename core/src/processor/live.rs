@@ -5,7 +5,6 @@ use std::ops::Bound;
 
 use tokio::sync::oneshot;
 
-use crate::canary::{self, Bug};
 use crate::data::id::{CommandId, RunId};
 use crate::data::name::Name;
 use crate::data::time::Timestamp;
@@ -103,9 +102,7 @@ impl Live {
             return true;
         }
         let near = state.wake_at().is_some_and(|wake_at| Some(wake_at) <= kept_until);
-        self.executing.is_empty()
-            && !state.is_busy()
-            && (!near || state.stalled.is_some() || canary::is(Bug::WakeUpLost))
+        self.executing.is_empty() && !state.is_busy() && (!near || state.stalled.is_some())
     }
 
     /// The first deadline, of retries the first that was not handed to the executor.
@@ -225,7 +222,7 @@ impl Live {
 
     /// Has an effect wait for everything of its run that is queued or in flight.
     pub(super) fn cause(&mut self, effect: Effect, outbox: &mut Outbox) {
-        if self.is_committed() || canary::is(Bug::EffectEarly) {
+        if self.is_committed() {
             // Nothing of the run is on its way to the log: what it asks for may begin.
             return outbox.cause([effect]);
         }

@@ -1,7 +1,6 @@
 //! Writing what runs do: their events are queued for the log, their effects wait for the commit, and who is idle after
 //! that leaves memory. It must not know what made a run go on.
 
-use crate::canary::{self, Bug};
 use crate::data::id::RunId;
 use crate::data::time::Timestamp;
 use crate::log::event::Event;
@@ -79,7 +78,7 @@ impl Recorder<'_> {
         let Received { reference, message } = received;
         let message_id = reference.message;
         let Some(live) = self.runs.get_mut(id) else { return };
-        if live.is_over() && !canary::is(Bug::EndIgnored) {
+        if live.is_over() {
             return self.give_up(id, reference);
         }
         let state = live.state();
@@ -127,12 +126,6 @@ impl Recorder<'_> {
     pub(super) fn evict_if_idle(&mut self, id: RunId) {
         if !self.runs.is_idle(id) {
             return;
-        }
-        if canary::is(Bug::EvictionCancels)
-            && let Some((progress, now)) =
-                self.runs.get_mut(id).and_then(|live| canary::cancel_a_timer(live.run()))
-        {
-            return self.record(id, progress, &[], now);
         }
         self.runs.forget(id);
         if let Some(change) = self.suspects.clear(id, false) {

@@ -1,7 +1,6 @@
 //! Runs come back from their histories: after a takeover, for a message, or for a deadline. It must not know how a
 //! history is read and replayed.
 
-use crate::canary::{self, Bug};
 use crate::data::id::{CommandId, RunId};
 use crate::data::time::Timestamp;
 use crate::log::event::Event;
@@ -153,9 +152,7 @@ impl Recorder<'_> {
         let Some(live) = self.runs.get_mut(id) else { return };
         // Its process need not have died of it: it may have handed over, or died with something else.
         let is_charged = |activity: &PendingActivity| {
-            activity.attempt_logged
-                && (died_alone || activity.options.at_most_once)
-                && !canary::is(Bug::LossUncounted)
+            activity.attempt_logged && (died_alone || activity.options.at_most_once)
         };
         if live.state().activities.get(&call).is_some_and(|activity| is_charged(activity)) {
             let progress = live.run().attempt_lost(now, call);

@@ -4,7 +4,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::canary;
 use crate::data::divergence::Divergence;
 use crate::data::id::{CommandId, EventSeq, RunId};
 use crate::data::name::Name;
@@ -145,7 +144,6 @@ impl Replay {
         if state.closed.is_some() {
             return Err(format!("event {} is {}, after the end of the run", past.seq, past.event.name()));
         }
-        let past = canary::restart_timer(past, self.now);
         let role = past.event.role();
         if role != Role::Local {
             self.poll_due(Some(&past));

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use crate::canary::{self, Bug};
 use crate::data::failure::Failure;
 use crate::data::id::{CommandId, EventSeq, LeaseId, MessageId, RunId};
 use crate::data::limits;
@@ -354,9 +353,6 @@ impl RunState {
     }
 
     fn register(&mut self, compensation: PendingCompensation) {
-        if canary::is(Bug::CompensatedTwice) {
-            self.compensations.push(compensation.clone());
-        }
         self.compensations.push(compensation);
     }
 

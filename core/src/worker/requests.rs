@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use futures::future::{BoxFuture, OptionFuture, pending};
 
-use crate::canary::{self, Bug};
 use crate::data::id::RunId;
 use crate::host::{Host, StoreClock};
 use crate::processor::Processor;
@@ -237,9 +236,6 @@ async fn send_append(
     let mut delays = backoff(&*host);
     loop {
         match status.append.watch(&*host, runs, session.append(&append)).await {
-            Err(StoreError::Unavailable { reason, .. }) if canary::is(Bug::AppendRecut) => {
-                return (session, Err(StoreError::LimitExceeded { reason }));
-            }
             // The outcome is unknown, or will be another when somebody has mended the database: the identical append is
             // sent until it is known.
             Err(StoreError::Unavailable { definite: false, .. } | StoreError::Misconfigured { .. }) => {

@@ -7,7 +7,6 @@ use std::task::{Context as TaskContext, Poll, Wake, Waker};
 
 use futures::future::LocalBoxFuture;
 
-use crate::canary::{self, Bug};
 use crate::data::id::CommandId;
 use crate::data::name::Name;
 use crate::data::outcome::Outcome;
@@ -161,9 +160,6 @@ impl AsyncProgram {
     /// Polls until the code waits, nothing of it was woken since that poll began, and no signal lies before a
     /// waiter for it.
     fn poll_until_quiet(&mut self) -> Result<Option<Result<Payload, WorkflowError>>, Fault> {
-        if canary::polls_are_held() {
-            return Ok(None);
-        }
         loop {
             while self.root.take() {
                 let Some(future) = &mut self.future else { return Ok(None) };
@@ -242,7 +238,7 @@ impl AsyncProgram {
 
 impl Program for AsyncProgram {
     fn apply(&mut self, at: Timestamp, resolution: &Event, locals: Locals) -> Result<Decisions, Fault> {
-        if !canary::is(Bug::PolledPerBatch) && self.root.take() {
+        if self.root.take() {
             return Err(format!(
                 "workflow `{}` was woken from outside of the engine: it waits for something that is not durable, \
                  such as a tokio timer or a channel; use `ctx.sleep`, `ctx.wait_for`, or put it into an activity \
@@ -261,7 +257,7 @@ impl Program for AsyncProgram {
         });
         self.scope.mark().end();
         let result = result.map_err(|misstep| self.diagnosis(&misstep))??;
-        if result.is_none() && !canary::polls_are_held() {
+        if result.is_none() {
             self.check_waits()?;
         }
         let outcome = result.map(|result| match result {

@@ -22,17 +22,8 @@ const APPENDS_REMEMBERED: usize = 2;
 impl State {
     /// Appends a batch, unless it was applied before.
     pub(crate) fn append(&mut self, now: Timestamp, append: &Append) -> Result<Appended, StoreError> {
-        let is_new = match self.check(append) {
-            Ok(is_new) => is_new,
-            Err(refused) => {
-                if self.flaws.sent_though_refused {
-                    self.send(&append.sent);
-                }
-                return Err(refused);
-            }
-        };
-        // From here on nothing can be refused.
-        if is_new {
+        if self.check(append)? {
+            // From here on nothing can be refused.
             if let Some(lease) = self.leases.get_mut(&append.lease) {
                 lease.appends.insert(append.number, append.digest);
                 while lease.appends.len() > APPENDS_REMEMBERED {
@@ -41,8 +32,6 @@ impl State {
             }
             self.write(now, append);
             self.facts.push(|| Fact::Appended(append.clone()));
-        }
-        if is_new && !self.flaws.sent_lost || !is_new && self.flaws.sent_doubled {
             self.send(&append.sent);
         }
         Ok(Appended { now })
@@ -53,16 +42,12 @@ impl State {
         if self.was_applied(append)? {
             return Ok(false);
         }
-        if !(self.flaws.fence_unchecked || self.flaws.ownership_unchecked) {
-            self.check_ownership(append)?;
-        }
-        if self.flaws.check_contents() {
-            self.check_rows(append)?;
-            self.check_seqs(append)?;
-            self.check_positions(append)?;
-            self.check_messages(append)?;
-            check_suspects(append)?;
-        }
+        self.check_ownership(append)?;
+        self.check_rows(append)?;
+        self.check_seqs(append)?;
+        self.check_positions(append)?;
+        self.check_messages(append)?;
+        check_suspects(append)?;
         Ok(true)
     }
 
@@ -71,21 +56,16 @@ impl State {
         let Append { lease: id, number, .. } = append;
         let lease = match self.leases.get(id) {
             Some(lease) => lease,
-            None if self.flaws.fence_unchecked => return Ok(false),
             None => return Err(fenced(*id)),
         };
         match lease.appends.get(number) {
-            Some(_) if self.flaws.repetition_unchecked => return Ok(false),
-            Some(digest) if *digest == append.digest || self.flaws.digest_unchecked => return Ok(true),
+            Some(digest) if *digest == append.digest => return Ok(true),
             Some(_) => {
                 return Err(StoreError::fenced(format!(
                     "another batch was applied as append {number} of lease {id}"
                 )));
             }
             None => {}
-        }
-        if self.flaws.previous_unchecked {
-            return Ok(false);
         }
         let before = number.get().checked_sub(1).map(AppendNo::new);
         if before.is_none_or(|before| !lease.appends.contains_key(&before)) {
@@ -258,9 +238,6 @@ impl State {
         for run in &append.cleared {
             self.suspects.remove(run);
         }
-        if self.flaws.messages_kept {
-            return;
-        }
         for message in &append.consumed {
             self.inbox.take(*message);
         }
@@ -281,7 +258,7 @@ impl State {
                 Some(_) => self.runs.contains_key(run),
                 None => self.inbox.holds(*message),
             };
-            if is_known && !self.flaws.sent_doubled {
+            if is_known {
                 continue;
             }
             let opens = opens.as_ref().map(|name| NewRun {

@@ -20,9 +20,6 @@ impl State {
             Some(id) => id,
             None => self.make_lease(&claim.worker),
         };
-        if self.flaws.lease_revived && !self.leases.contains_key(&id) {
-            self.insert_lease(id, &claim.worker);
-        }
         // Its own lease first, so that a claim which comes late finds it as valid as a tick would.
         let lease = self.leases.get_mut(&id).ok_or_else(|| fenced(id))?;
         lease.expires_at = now.saturating_add(claim.ttl);
@@ -32,11 +29,7 @@ impl State {
         let lease = self.leases.get_mut(&id).expect("it was spared");
         let room = usize::from(claim.limit).saturating_sub(lease.shards.len());
         let rows = &mut self.shards;
-        let stolen = self.flaws.leases_stolen;
-        let is_free = |shard: &ShardId| {
-            let owner = rows[usize::from(shard.get())].owner;
-            owner.is_none() || stolen && owner != Some(id)
-        };
+        let is_free = |shard: &ShardId| rows[usize::from(shard.get())].owner.is_none();
         let free: Vec<_> = queue.iter().filter(is_free).take(room).collect();
         self.facts.push(|| Fact::Claimed { lease: id, shards: free.clone() });
         for shard in free {
@@ -93,10 +86,7 @@ impl State {
 
     /// Ends a lease in good order: nobody died.
     pub(crate) fn release(&mut self, release: &Release) {
-        let Release { lease: named, at_fault } = *release;
-        let newest = self.leases.last_key_value().map(|(newest, _)| *newest);
-        let is_misdirected = self.flaws.release_misdirected && !self.leases.contains_key(&named);
-        let id = newest.filter(|_| is_misdirected).unwrap_or(named);
+        let Release { lease: id, at_fault } = *release;
         let lease = self.leases.get(&id).cloned();
         self.end_lease(id, true, |shard| shard.former = None);
         // Also where it was fenced meanwhile, but not twice.
@@ -115,9 +105,6 @@ impl State {
                     suspect.strikes = 0;
                 }
             }
-        }
-        if self.flaws.ownership_unchecked {
-            self.leases.insert(id, Lease { shards: BTreeSet::new(), ..lease });
         }
     }
 

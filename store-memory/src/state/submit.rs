@@ -140,7 +140,7 @@ impl State {
 
     /// The answer to a message that inserts nothing.
     fn known_message(&self, own: &Transaction, submission: &Submission) -> Option<Submitted> {
-        let is_held = self.inbox.holds(submission.message) && !self.flaws.message_doubled;
+        let is_held = self.inbox.holds(submission.message);
         let waits = is_held || own.messages.contains(&submission.message);
         match self.runs.get(&submission.run) {
             // Also where it was sent before and waits: it is too late for it.

@@ -19,14 +19,11 @@ impl MemoryStore {
             return self.apply(operation);
         }
         let deliveries = self.request(session, call).await?;
-        let (flaws, asked) = (self.state().flaws, self.0.clock.now());
-        let operation =
-            |state: &mut State, now| operation(state, if flaws.time_of_request { asked } else { now });
         self.commit(session, call).await?;
-        let answer = self.apply(operation);
+        let answer = self.apply(&operation);
         for _ in 1..deliveries {
             // The answer to a repeated delivery reaches nobody.
-            let _ = self.apply(operation);
+            let _ = self.apply(&operation);
         }
         self.acknowledge(session, call, answer).await
     }

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use clap::{Parser, value_parser};
-use pgworkflows_simulator::{Canary, Simulation};
+use pgworkflows_simulator::Simulation;
+use pgworkflows_simulator::canary::Canary;
 
 /// Simulates whole systems under faults and virtual time, each from a seed.
 #[derive(Debug, Parser)]
@@ -23,11 +24,15 @@ pub(crate) struct Arguments {
 
     /// Simulate with this known bug.
     #[arg(long, value_name = "NAME", value_parser = known)]
-    canary: Option<Canary>,
+    pub(crate) canary: Option<&'static Canary>,
 
     /// Say after how many seeds each known bug is found.
     #[arg(long, conflicts_with_all = ["count", "keep", "canary"])]
     pub(crate) canaries: bool,
+
+    /// Stop at the first seed where something is violated, and print only that.
+    #[arg(long)]
+    pub(crate) until_violated: bool,
 }
 
 /// Parts of a world, by number.
@@ -47,14 +52,11 @@ impl Arguments {
 
     /// The world of a seed as it was asked for.
     pub(crate) fn simulation(&self, seed: u64) -> Simulation {
-        let mut simulation = Simulation::of(seed);
-        if let Some(parts) = &self.keep {
-            simulation = simulation.keeping(parts.iter().copied());
+        let simulation = Simulation::of(seed);
+        match &self.keep {
+            Some(parts) => simulation.keeping(parts.iter().copied()),
+            None => simulation,
         }
-        if let Some(canary) = self.canary {
-            simulation = simulation.with(canary);
-        }
-        simulation
     }
 
     /// The command that shows one seed again.
@@ -78,9 +80,9 @@ fn parts(value: &str) -> Result<Parts, String> {
     numbers.map(number).collect()
 }
 
-fn known(name: &str) -> Result<Canary, String> {
+fn known(name: &str) -> Result<&'static Canary, String> {
     Canary::named(name).ok_or_else(|| {
-        let names: Vec<String> = Canary::all().map(|canary| canary.to_string()).collect();
+        let names: Vec<String> = Canary::all().map(|canary| canary.name.to_owned()).collect();
         format!("there is no such bug; there are {}", names.join(", "))
     })
 }
@@ -91,7 +93,7 @@ mod tests {
 
     use clap::{CommandFactory, Parser};
 
-    use pgworkflows_simulator::Canary;
+    use pgworkflows_simulator::canary::Canary;
 
     use super::Arguments;
 

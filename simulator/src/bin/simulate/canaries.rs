@@ -1,8 +1,6 @@
 //! How soon each known bug is found. It must not know any of them.
 
-use std::ops::Range;
-
-use pgworkflows_simulator::{Canary, Simulation};
+use pgworkflows_simulator::canary::{Canary, ErringBuild};
 
 /// In how many ranges of seeds each bug is looked for: the median of so many is what is promised.
 const RANGES: u64 = 5;
@@ -11,12 +9,15 @@ const RANGES: u64 = 5;
 const SEEDS_MAX: u64 = 1_000;
 
 /// Says for each known bug after how many seeds it is found, in several ranges of seeds. Whether all are, at the median.
-pub(crate) fn measure(first: u64) -> bool {
+pub(crate) fn measure(first: u64) -> Result<bool, String> {
+    let build = ErringBuild::make()?;
     println!("seeds until each known bug is found, in {RANGES} ranges from seed {first} on:");
     let mut missed = Vec::new();
     for canary in Canary::all() {
-        let ranges = (0..RANGES).map(|range| first + range * SEEDS_MAX).map(|from| from..from + SEEDS_MAX);
-        let mut found: Vec<Option<u64>> = ranges.map(|seeds| find(canary, seeds)).collect();
+        let mut found = Vec::new();
+        for from in (0..RANGES).map(|range| first + range * SEEDS_MAX) {
+            found.push(build.find(canary, from, SEEDS_MAX)?.map(|seed| seed - from + 1));
+        }
         // What is not found comes last.
         found.sort_unstable_by_key(|found| found.unwrap_or(u64::MAX));
         let median = found[RANGES as usize / 2];
@@ -24,15 +25,17 @@ pub(crate) fn measure(first: u64) -> bool {
         let all: Vec<String> = found.iter().map(words).collect();
         println!("{canary:<22} median {:>4}  of {}", words(&median), all.join(", "));
         if median.is_none() {
-            missed.push(canary);
+            missed.push(canary.name);
         }
     }
     println!("not found within {SEEDS_MAX} seeds at the median: {} {missed:?}", missed.len());
-    missed.is_empty()
+    Ok(missed.is_empty())
 }
 
-/// After how many seeds of a range a bug is found.
-fn find(canary: Canary, seeds: Range<u64>) -> Option<u64> {
-    let is_found = |seed| !Simulation::of(seed).with(canary).run().violations.is_empty();
-    seeds.zip(1..).find(|(seed, _)| is_found(*seed)).map(|(_, count)| count)
+/// Does what this program was asked to do in a build that has the bug.
+pub(crate) fn simulate_with(canary: &Canary) -> Result<bool, String> {
+    let mut simulate = ErringBuild::make()?.with(canary);
+    let status = simulate.args(std::env::args_os().skip(1)).status();
+    let status = status.map_err(|error| format!("the build with the known bugs cannot be run: {error}"))?;
+    Ok(status.success())
 }

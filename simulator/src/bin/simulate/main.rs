@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use pgworkflows_simulator::Simulation;
+use pgworkflows_simulator::canary::errs;
 
 use self::arguments::Arguments;
 use self::summary::Summary;
@@ -19,13 +20,30 @@ const PROGRESS_EVERY: u64 = 1_000;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let done = if arguments.canaries { canaries::measure(arguments.first()) } else { seeds(&arguments) };
-    if done { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let done = match arguments.canary {
+        _ if arguments.canaries => canaries::measure(arguments.first()),
+        Some(canary) if !errs() => canaries::simulate_with(canary),
+        _ => Ok(simulate(&arguments)),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(problem) => {
+            eprintln!("{problem}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Simulates all seeds that were asked for. Whether nothing was violated.
-fn seeds(arguments: &Arguments) -> bool {
+fn simulate(arguments: &Arguments) -> bool {
     let (first, count) = (arguments.first(), arguments.count());
+    if arguments.until_violated {
+        let is_violated = |seed: &u64| !arguments.simulation(*seed).run().violations.is_empty();
+        let violated = (first..first.saturating_add(count)).find(is_violated);
+        violated.iter().for_each(|seed| println!("{seed}"));
+        return violated.is_none();
+    }
     let begun = Instant::now();
     let mut summary = Summary::default();
     for seed in first..first.saturating_add(count) {

@@ -1,0 +1,245 @@
+//! Known bugs of the engine. Each was made once, or could have been.
+
+use super::{Canary, Edit};
+
+pub(super) const CANARIES: &[Canary] = &[
+    Canary {
+        name: "AppendRecut",
+        what: "an append whose outcome is not known is cut anew",
+        edits: &[APPEND_RECUT, RECUT_BLAMES_NOBODY],
+    },
+    Canary {
+        name: "EffectEarly",
+        what: "what an event asks for begins before the event is committed",
+        edits: &[Edit {
+            file: "core/src/processor/live.rs",
+            find: "if self.is_committed() {
+            // Nothing of the run",
+            erring: r#"if self.is_committed() || crate::canary::is("EffectEarly") {
+            // Nothing of the run"#,
+        }],
+    },
+    Canary {
+        name: "WakeUpLost",
+        what: "a run leaves memory although its deadline comes before those that the next query looks for",
+        edits: &[Edit {
+            file: "core/src/processor/live.rs",
+            find: "(!near || state.stalled.is_some())",
+            erring: r#"(!near || state.stalled.is_some() || crate::canary::is("WakeUpLost"))"#,
+        }],
+    },
+    Canary {
+        name: "MarkMovedLate",
+        what: "what parks is kept in memory up to the watermark of the last answer, not of the query under way",
+        edits: &[
+            Edit {
+                file: "core/src/processor.rs",
+                find: "self.runs.keep_until(due_until);",
+                erring: r#"if !crate::canary::is("MarkMovedLate") {
+                    self.runs.keep_until(due_until);
+                }"#,
+            },
+            Edit {
+                file: "core/src/processor.rs",
+                find: "self.inbox.has_mail(ticked.mail);",
+                erring: r#"self.inbox.has_mail(ticked.mail);
+                if crate::canary::is("MarkMovedLate") {
+                    self.runs.keep_until(asked.due_until);
+                }"#,
+            },
+        ],
+    },
+    Canary {
+        name: "TimerRestarted",
+        what: "a timer begins anew when its run is replayed",
+        edits: &[Edit {
+            file: "core/src/run/replay.rs",
+            find: "let role = past.event.role();",
+            erring: r#"let mut past = past;
+            if crate::canary::is("TimerRestarted")
+                && let Event::TimerStarted { fire_at, .. } = &mut past.event
+            {
+                *fire_at = fire_at.saturating_add(self.now.saturating_since(past.at));
+            }
+            let role = past.event.role();"#,
+        }],
+    },
+    Canary {
+        name: "LossUncounted",
+        what: "an attempt that died with its process is not counted",
+        edits: &[Edit {
+            file: "core/src/processor/recover.rs",
+            find: "activity.attempt_logged && (died_alone",
+            erring: r#"!crate::canary::is("LossUncounted") && activity.attempt_logged && (died_alone"#,
+        }],
+    },
+    Canary {
+        name: "EndIgnored",
+        what: "a message may follow the end of a run that is still in memory",
+        edits: &[Edit {
+            file: "core/src/processor/record.rs",
+            find: "if live.is_over() {
+            return self.give_up(id, reference);",
+            erring: r#"if live.is_over() && !crate::canary::is("EndIgnored") {
+            return self.give_up(id, reference);"#,
+        }],
+    },
+    Canary {
+        name: "CompensatedTwice",
+        what: "a compensation is registered twice",
+        edits: &[Edit {
+            file: "core/src/run/state.rs",
+            find: "self.compensations.push(compensation);",
+            erring: r#"if crate::canary::is("CompensatedTwice") {
+                self.compensations.push(compensation.clone());
+            }
+            self.compensations.push(compensation);"#,
+        }],
+    },
+    Canary {
+        name: "CauseLost",
+        what: "the terminal event of a run that compensated does not say why it failed",
+        edits: &[Edit {
+            file: "core/src/run.rs",
+            find: "(None, Some(outcome)) => self.close(at, *outcome, progress),",
+            erring: r#"(None, Some(_)) if crate::canary::is("CauseLost") => {
+                let failure = crate::data::failure::Failure::new("failed", "the run failed");
+                self.close(at, Outcome::Failed(failure), progress);
+            }
+            (None, Some(outcome)) => self.close(at, *outcome, progress),"#,
+        }],
+    },
+    Canary {
+        name: "WaitingDropped",
+        what: "what waits for a stalled run is dropped when its code goes on",
+        edits: &[Edit {
+            file: "core/src/run.rs",
+            find: "let mut left = self.state.waiting.len();",
+            erring: r#"let mut left = self.state.waiting.len();
+            if crate::canary::is("WaitingDropped") {
+                left = 0;
+            }"#,
+        }],
+    },
+    Canary {
+        name: "WaitingRetimed",
+        what: "what waits for a stalled run is handed to it with the time of its release",
+        edits: &[Edit {
+            file: "core/src/run.rs",
+            find: "let decisions = match self.poll(at, &resolution) {",
+            erring: r#"let at = if crate::canary::is("WaitingRetimed") { now } else { at };
+            let decisions = match self.poll(at, &resolution) {"#,
+        }],
+    },
+    Canary {
+        name: "EvictionCancels",
+        what: "a run that leaves memory cancels what its code was holding",
+        edits: &[Edit {
+            file: "core/src/processor/record.rs",
+            find: "        self.runs.forget(id);
+        if let Some(change) = self.suspects.clear(id, false) {",
+            erring: r#"            if crate::canary::is("EvictionCancels")
+                && let Some(live) = self.runs.get_mut(id)
+                && let Some(timer) = live.state().timers.keys().next().copied()
+            {
+                let now = live.state().now;
+                let progress = live.run().note(now, crate::log::event::Event::TimerCancelled { id: timer });
+                return self.record(id, progress, &[], now);
+            }
+            self.runs.forget(id);
+            if let Some(change) = self.suspects.clear(id, false) {"#,
+        }],
+    },
+    Canary {
+        name: "PolledPerBatch",
+        what: "messages that are read together are polled for together",
+        edits: &[
+            Edit {
+                file: "core/src/processor/inbox.rs",
+                find: "    page: VecDeque<InboxMessage>,",
+                erring: "    pub(super) page: VecDeque<InboxMessage>,",
+            },
+            Edit {
+                file: "core/src/processor.rs",
+                find: "let Some(message) = self.inbox.take() else { return false };",
+                erring: r#"let Some(message) = self.inbox.take() else { return false };
+                let more = self.inbox.page.front().is_some_and(|next| next.run == message.run);
+                crate::workflow::async_program::POLLS_HELD.set(more && crate::canary::is("PolledPerBatch"));"#,
+            },
+            Edit {
+                file: "core/src/workflow/async_program.rs",
+                find: "impl Program for AsyncProgram {",
+                erring: "thread_local! {
+                    pub(crate) static POLLS_HELD: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+                }
+                impl Program for AsyncProgram {",
+            },
+            Edit {
+                file: "core/src/workflow/async_program.rs",
+                find: "        loop {
+            while self.root.take() {",
+                erring: "        if POLLS_HELD.get() {
+                    return Ok(None);
+                }
+                loop {
+                    while self.root.take() {",
+            },
+            Edit {
+                file: "core/src/workflow/async_program.rs",
+                find: "if self.root.take() {",
+                erring: r#"if !crate::canary::is("PolledPerBatch") && self.root.take() {"#,
+            },
+            Edit {
+                file: "core/src/workflow/async_program.rs",
+                find: "if result.is_none() {",
+                erring: "if result.is_none() && !POLLS_HELD.get() {",
+            },
+        ],
+    },
+    Canary {
+        name: "RepeatedStartDoubled",
+        what: "a start that is submitted because its fate is not known begins a run that is in the log",
+        edits: &[Edit {
+            file: "core/src/processor/intake.rs",
+            find: " && !repeated =>",
+            erring: r#" && (!repeated || crate::canary::is("RepeatedStartDoubled")) =>"#,
+        }],
+    },
+    Canary {
+        name: "Revived",
+        what: "a run that is in memory is loaded all the same, and comes back as it was when it was read",
+        edits: &[Edit {
+            file: "core/src/processor/admission.rs",
+            find: "if self.runs.contains(run) || self.runs.is_left_alone(run)",
+            erring: r#"if self.runs.contains(run) && !crate::canary::is("Revived") || self.runs.is_left_alone(run)"#,
+        }],
+    },
+    Canary {
+        name: "TurnUnbounded",
+        what: "a turn of work has no end: heartbeats and appends wait until nothing is left to do",
+        edits: &[Edit {
+            file: "core/src/worker/driver.rs",
+            find: "let over = || host.monotonic() >= until;",
+            erring: r#"let over = || host.monotonic() >= until && !crate::canary::is("TurnUnbounded");"#,
+        }],
+    },
+];
+
+/// `DigestUnchecked` needs it as well: only an engine that errs sends two appends of one number.
+pub(super) const APPEND_RECUT: Edit = Edit {
+    file: "core/src/worker/requests.rs",
+    find: "match status.append.watch(&*host, runs, session.append(&append)).await {",
+    erring: r#"match status.append.watch(&*host, runs, session.append(&append)).await {
+            Err(StoreError::Unavailable { reason, .. })
+                if crate::canary::is("AppendRecut") || crate::canary::is("DigestUnchecked") =>
+            {
+                return (session, Err(StoreError::LimitExceeded { reason }));
+            }"#,
+};
+
+pub(super) const RECUT_BLAMES_NOBODY: Edit = Edit {
+    file: "core/src/processor/appends.rs",
+    find: "let at_fault = match why {",
+    erring: r#"let at_fault = match why {
+            _ if crate::canary::is("AppendRecut") || crate::canary::is("DigestUnchecked") => None,"#,
+};

@@ -1,0 +1,301 @@
+//! Known bugs of stores, made in the memory store: bugs that a store of its own might have, or a pooler, or a driver.
+
+use super::engine::{APPEND_RECUT, RECUT_BLAMES_NOBODY};
+use super::{Canary, Edit};
+
+pub(super) const CANARIES: &[Canary] = &[
+    Canary {
+        name: "FenceUnchecked",
+        what: "an append is written although its lease was fenced, and nothing after that notices",
+        edits: &[
+            Edit {
+                file: "store-memory/src/state/append.rs",
+                find: "None => return Err(fenced(*id)),",
+                erring: r#"None if pgworkflows_core::canary::is("FenceUnchecked") => return Ok(false),
+                None => return Err(fenced(*id)),"#,
+            },
+            OWNERS_UNCHECKED,
+            CONTENTS_UNCHECKED,
+        ],
+    },
+    Canary {
+        name: "RepetitionUnchecked",
+        what: "an append that is sent twice is written twice: its number is not compared",
+        edits: &[SAME_APPEND, CONTENTS_UNCHECKED],
+    },
+    Canary {
+        name: "PreviousUnchecked",
+        what: "an append is written although the one before it was lost in a failover",
+        edits: &[
+            Edit {
+                file: "store-memory/src/state/append.rs",
+                find: "let before = number.get().checked_sub(1)",
+                erring: r#"if pgworkflows_core::canary::is("PreviousUnchecked") {
+                    return Ok(false);
+                }
+                let before = number.get().checked_sub(1)"#,
+            },
+            CONTENTS_UNCHECKED,
+        ],
+    },
+    Canary {
+        name: "OwnershipUnchecked",
+        what: "an append is written to a shard that was released: a release frees shards and leaves the lease",
+        edits: &[
+            OWNERS_UNCHECKED,
+            CONTENTS_UNCHECKED,
+            Edit {
+                file: "store-memory/src/state/lease.rs",
+                find: "let Some(lease) = lease else { return };",
+                erring: r#"let Some(lease) = lease else { return };
+                if pgworkflows_core::canary::is("OwnershipUnchecked") {
+                    self.leases.insert(id, Lease { shards: Default::default(), ..lease.clone() });
+                }"#,
+            },
+        ],
+    },
+    Canary {
+        name: "DigestUnchecked",
+        what: "a batch of another content under a repeated append number is taken as applied",
+        edits: &[
+            SAME_APPEND,
+            // What follows from such a batch is to be found, not that it was sent.
+            APPEND_RECUT,
+            RECUT_BLAMES_NOBODY,
+            Edit {
+                file: "simulator/src/faults.rs",
+                find: "self.check_request(append);",
+                erring: r#"if !pgworkflows_core::canary::is("DigestUnchecked") {
+                    self.check_request(append);
+                }"#,
+            },
+        ],
+    },
+    Canary {
+        name: "TimeOfRequest",
+        what: "a call goes by the time at which its request came: `now()` where `clock_timestamp()` is meant",
+        edits: &[Edit {
+            file: "store-memory/src/store/call.rs",
+            find: "self.commit(session, call).await?;",
+            erring: r#"let asked = self.0.clock.now();
+            let operation = |state: &mut State, now| {
+                operation(state, if pgworkflows_core::canary::is("TimeOfRequest") { asked } else { now })
+            };
+            self.commit(session, call).await?;"#,
+        }],
+    },
+    Canary {
+        name: "LeasesStolen",
+        what: "shards are taken from valid leases",
+        edits: &[Edit {
+            file: "store-memory/src/state/lease.rs",
+            find: "let is_free = |shard: &ShardId| rows[usize::from(shard.get())].owner.is_none();",
+            erring: r#"let is_free = |shard: &ShardId| {
+                let owner = rows[usize::from(shard.get())].owner;
+                owner.is_none() || pgworkflows_core::canary::is("LeasesStolen") && owner != Some(id)
+            };"#,
+        }],
+    },
+    Canary {
+        name: "MessagesKept",
+        what: "a message that was logged stays in the inbox",
+        edits: &[
+            Edit {
+                file: "store-memory/src/state/append.rs",
+                find: "        for message in &append.consumed {
+            self.inbox.take(*message);",
+                erring: r#"        if pgworkflows_core::canary::is("MessagesKept") {
+                    return;
+                }
+                for message in &append.consumed {
+                    self.inbox.take(*message);"#,
+            },
+            CONTENTS_UNCHECKED,
+        ],
+    },
+    Canary {
+        name: "DeadlinesForgotten",
+        what: "the deadline of a parked run is forgotten",
+        edits: &[Edit {
+            file: "store-memory/src/state.rs",
+            find: "self.due.extend(due_entry(id, after));",
+            erring: r#"if !pgworkflows_core::canary::is("DeadlinesForgotten") {
+                self.due.extend(due_entry(id, after));
+            }"#,
+        }],
+    },
+    Canary {
+        name: "ReleaseMisdirected",
+        what: "a late duplicate of a release ends another lease than the one that it names",
+        edits: &[Edit {
+            file: "store-memory/src/state/lease.rs",
+            find: "let Release { lease: id, at_fault } = *release;",
+            erring: r#"let Release { lease: named, at_fault } = *release;
+            let newest = self.leases.last_key_value().map(|(newest, _)| *newest);
+            let errs = pgworkflows_core::canary::is("ReleaseMisdirected") && !self.leases.contains_key(&named);
+            let id = newest.filter(|_| errs).unwrap_or(named);"#,
+        }],
+    },
+    Canary {
+        name: "LeaseRevived",
+        what: "a late duplicate of a claim brings back a lease that is over",
+        edits: &[Edit {
+            file: "store-memory/src/state/lease.rs",
+            find: "        // Its own lease first, so that a claim which comes late",
+            erring: r#"        if pgworkflows_core::canary::is("LeaseRevived") && !self.leases.contains_key(&id) {
+                self.insert_lease(id, &claim.worker);
+            }
+            // Its own lease first, so that a claim which comes late"#,
+        }],
+    },
+    Canary {
+        name: "MessageDoubled",
+        what: "a late duplicate of a message that waits is inserted beside it",
+        edits: &[Edit {
+            file: "store-memory/src/state/submit.rs",
+            find: "let is_held = self.inbox.holds(submission.message);",
+            erring: r#"let is_held = self.inbox.holds(submission.message)
+                && !pgworkflows_core::canary::is("MessageDoubled");"#,
+        }],
+    },
+    Canary {
+        name: "SentLost",
+        what: "the messages that an append sends are lost",
+        edits: &[Edit {
+            file: "store-memory/src/state/append.rs",
+            find: "            self.send(&append.sent);",
+            erring: r#"            if !pgworkflows_core::canary::is("SentLost") {
+                self.send(&append.sent);
+            }"#,
+        }],
+    },
+    Canary {
+        name: "SentDoubled",
+        what: "an append that comes again sends its messages again",
+        edits: &[
+            CHECKED,
+            Edit {
+                file: "store-memory/src/state/append.rs",
+                find: "if is_known {",
+                erring: r#"if is_known && !pgworkflows_core::canary::is("SentDoubled") {"#,
+            },
+        ],
+    },
+    Canary {
+        name: "SentThoughRefused",
+        what: "an append that is refused sends its messages all the same",
+        edits: &[CHECKED],
+    },
+    Canary {
+        name: "InboxByNumber",
+        what: "the inbox is read from the highest number seen, so that what commits late is skipped",
+        edits: &[Edit {
+            file: "store-memory/src/store/session.rs",
+            find: "self.store.call(self.number, Call::ReadInbox(read), |state, now| state.read_inbox(now, read)).await",
+            erring: r#"let mut all = read.clone();
+            if pgworkflows_core::canary::is("InboxByNumber") {
+                (all.cursor, all.limit, all.bytes) = (Default::default(), u32::MAX - 1, usize::MAX);
+            }
+            let call = Call::ReadInbox(&all);
+            let mut page = self.store.call(self.number, call, |state, now| state.read_inbox(now, &all)).await?;
+            if pgworkflows_core::canary::is("InboxByNumber") {
+                let seen = read.cursor.0.as_ref().try_into().map(u64::from_le_bytes).unwrap_or_default();
+                page.messages.retain(|message| message.number.get() > seen);
+                let last = page.messages.last().map_or(seen, |message| message.number.get());
+                page.cursor.0 = bytes::Bytes::copy_from_slice(&last.to_le_bytes());
+            }
+            Ok(page)"#,
+        }],
+    },
+    Canary { name: "MailUnseen", what: "only hints tell of messages", edits: &[TICK] },
+    Canary { name: "ClockAhead", what: "the store's clock is said to be later than it is", edits: &[TICK] },
+    Canary {
+        name: "StaleHistory",
+        what: "a new owner reads with the snapshot from before the lock, without the last append",
+        edits: &[Edit {
+            file: "store-memory/src/store/session.rs",
+            find: "self.store.call(self.number, Call::Load(load), |state, _| Ok(state.load(load))).await",
+            erring: r#"let call = Call::Load(load);
+            let mut loaded = self.store.call(self.number, call, |state, _| Ok(state.load(load))).await?;
+            if pgworkflows_core::canary::is("StaleHistory") {
+                for history in loaded.histories.iter_mut().filter(|history| history.events.len() > 3) {
+                    history.events.pop();
+                }
+            }
+            Ok(loaded)"#,
+        }],
+    },
+    Canary {
+        name: "EarlyAcknowledgement",
+        what: "an append is acknowledged before it is written, and lost",
+        edits: &[Edit {
+            file: "store-memory/src/store/session.rs",
+            find: "self.store.call(self.number, Call::Append(append), |state, now| state.append(now, append)).await",
+            erring: r#"if pgworkflows_core::canary::is("EarlyAcknowledgement") && append.number.get().is_multiple_of(7) {
+                return Ok(Appended { now: append.events.last().map(|event| event.at).unwrap_or_default() });
+            }
+            self.store.call(self.number, Call::Append(append), |state, now| state.append(now, append)).await"#,
+        }],
+    },
+];
+
+const CHECKED: Edit = Edit {
+    file: "store-memory/src/state/append.rs",
+    find: "        if self.check(append)? {",
+    erring: r#"        let checked = self.check(append);
+        let is_repeated = matches!(checked, Ok(false)) && pgworkflows_core::canary::is("SentDoubled");
+        if is_repeated || checked.is_err() && pgworkflows_core::canary::is("SentThoughRefused") {
+            self.send(&append.sent);
+        }
+        if checked? {"#,
+};
+
+const OWNERS_UNCHECKED: Edit = Edit {
+    file: "store-memory/src/state/append.rs",
+    find: "        self.check_ownership(append)?;",
+    erring: r#"        use pgworkflows_core::canary::is;
+        if !(is("FenceUnchecked") || is("OwnershipUnchecked")) {
+            self.check_ownership(append)?;
+        }"#,
+};
+
+/// Whatever else would notice that an append ought not to be written.
+const CONTENTS_UNCHECKED: Edit = Edit {
+    file: "store-memory/src/state/append.rs",
+    find: "        self.check_rows(append)?;
+        self.check_seqs(append)?;
+        self.check_positions(append)?;
+        self.check_messages(append)?;
+        check_suspects(append)?;",
+    erring: r#"        let lax = ["FenceUnchecked", "RepetitionUnchecked", "PreviousUnchecked"];
+        let lax = lax.into_iter().chain(["OwnershipUnchecked", "MessagesKept"]);
+        if !lax.into_iter().any(pgworkflows_core::canary::is) {
+            self.check_rows(append)?;
+            self.check_seqs(append)?;
+            self.check_positions(append)?;
+            self.check_messages(append)?;
+            check_suspects(append)?;
+        }"#,
+};
+
+const SAME_APPEND: Edit = Edit {
+    file: "store-memory/src/state/append.rs",
+    find: "Some(digest) if *digest == append.digest => return Ok(true),",
+    erring: r#"Some(_) if pgworkflows_core::canary::is("RepetitionUnchecked") => return Ok(false),
+            Some(_) if pgworkflows_core::canary::is("DigestUnchecked") => return Ok(true),
+            Some(digest) if *digest == append.digest => return Ok(true),"#,
+};
+
+const TICK: Edit = Edit {
+    file: "store-memory/src/store/session.rs",
+    find: "self.store.call(self.number, Call::Tick(tick), |state, now| state.tick(now, tick)).await",
+    erring: r#"let call = Call::Tick(tick);
+        let mut ticked = self.store.call(self.number, call, |state, now| state.tick(now, tick)).await?;
+        if pgworkflows_core::canary::is("MailUnseen") {
+            ticked.leases.iter_mut().for_each(|lease| lease.mail = false);
+        }
+        if pgworkflows_core::canary::is("ClockAhead") {
+            ticked.now = ticked.now.saturating_add(std::time::Duration::from_millis(50));
+        }
+        Ok(ticked)"#,
+};

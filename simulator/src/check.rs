@@ -29,11 +29,12 @@ use pgworkflows_core::history::{Event, HistoryEvent, replay};
 use pgworkflows_core::store::{EventRecord, RunHistory, Store};
 use pgworkflows_core::{Client, Error, RunId, Timestamp};
 use pgworkflows_memory::MemoryStore;
+use pgworkflows_testkit::runtime::clock::EPOCH;
 use pgworkflows_testkit::runtime::dice::Dice;
 use pgworkflows_testkit::runtime::time::Owner;
 
 use crate::clients::lock;
-use crate::faults::{EPOCH, LATENCY_USUAL};
+use crate::faults::LATENCY_USUAL;
 use crate::history::check_history;
 use crate::host::SimHost;
 use crate::ledger::{Book, EventAccount, Execution, SentAccount};

@@ -12,6 +12,7 @@ use pgworkflows_testkit::runtime::dice::Dice;
 use pgworkflows_testkit::runtime::time::Time;
 
 use crate::ledger::Ledger;
+use crate::nature::Nature;
 use crate::plan::{Op, Planner};
 use crate::workflow::{LEFT, Planned, RIGHT};
 
@@ -45,14 +46,7 @@ pub(crate) struct Script {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) promises: Arc<Mutex<Promises>>,
     pub(crate) number: u64,
-    pub(crate) unit: Duration,
-    /// Whether commits may be lost: then nothing that was promised need be kept.
-    pub(crate) forgetful: bool,
-    /// Whether plans have mines for broken builds, and whether they do little but sleep.
-    pub(crate) mines: bool,
-    pub(crate) sleepy: bool,
-    /// Whether activities may end the process of their worker.
-    pub(crate) deadly: bool,
+    pub(crate) nature: Nature,
 }
 
 pub(crate) fn lock(promises: &Mutex<Promises>) -> MutexGuard<'_, Promises> {
@@ -62,8 +56,7 @@ pub(crate) fn lock(promises: &Mutex<Promises>) -> MutexGuard<'_, Promises> {
 impl Script {
     /// Plays the script to its end.
     pub(crate) async fn play(self, mut dice: Dice) {
-        let Self { unit, mines, sleepy, deadly, .. } = self;
-        let plan = Planner { dice: &mut dice, unit, ops_left: 12, mines, sleepy, deadly }.plan();
+        let plan = Planner { dice: &mut dice, nature: &self.nature, ops_left: 12 }.plan();
         self.rest(&mut dice, 10).await;
         if let Some(handle) = self.start(&plan, &mut dice).await {
             let run = handle.run_id();
@@ -91,14 +84,14 @@ impl Script {
     }
 
     async fn rest(&self, dice: &mut Dice, units: u32) {
-        let time = dice.time(Duration::from_millis(1), self.unit * units);
+        let time = dice.time(Duration::from_millis(1), self.nature.lease_ttl * units);
         self.time.sleep(time).await;
     }
 
     /// Starts the run, however long it takes; `None` if the world forgets it.
     async fn start(&self, plan: &Op, dice: &mut Dice) -> Option<RunHandle<Planned>> {
         let key = dice.chance(600).then(|| format!("run {}", self.number));
-        let delay = dice.chance(150).then(|| dice.time(Duration::from_millis(1), self.unit * 5));
+        let delay = dice.chance(150).then(|| dice.time(Duration::from_millis(1), self.nature.lease_ttl * 5));
         let twice = key.is_some() && dice.chance(300);
         let handle = loop {
             match self.start_once(0, plan, key.as_ref(), delay).await {
@@ -113,7 +106,7 @@ impl Script {
         if twice {
             self.rest(dice, 5).await;
             match self.start_once(1, plan, key.as_ref(), delay).await {
-                Ok(other) if other.run_id() == handle.run_id() || self.forgetful => {}
+                Ok(other) if other.run_id() == handle.run_id() || self.nature.forgetful => {}
                 Ok(other) => self.ledger.violated(format!(
                     "one key began two runs, {} and {}",
                     handle.run_id(),
@@ -163,7 +156,7 @@ impl Script {
                     }
                     Err(error) if error.is_unavailable() => self.rest(dice, 1).await,
                     Err(error) if error.is_run_over() => return,
-                    Err(error) if error.is_unknown_run() && self.forgetful => return,
+                    Err(error) if error.is_unknown_run() && self.nature.forgetful => return,
                     Err(error) => return self.ledger.violated(format!("a signal was refused: {error}")),
                 }
             }
@@ -209,11 +202,11 @@ impl Script {
                 Ok(()) if terminate => lock(&self.promises).runs[index].terminated = true,
                 Ok(()) => lock(&self.promises).runs[index].cancelled = true,
                 Err(error) if error.is_unavailable() || error.is_run_over() => {}
-                Err(error) if error.is_unknown_run() && self.forgetful => {}
+                Err(error) if error.is_unknown_run() && self.nature.forgetful => {}
                 Err(error) => self.ledger.violated(format!("an order to end was refused: {error}")),
             }
         }
-        if dice.chance(500) && !self.forgetful {
+        if dice.chance(500) && !self.nature.forgetful {
             let result = handle.result().await;
             if let Err(error) = &result
                 && !(error.is_run_failed() || error.is_run_cancelled() || error.is_run_terminated())

@@ -8,7 +8,7 @@ use std::time::Duration;
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{AppendNo, LeaseId};
 use pgworkflows_core::store::{Append, Hint, StoreError};
-use pgworkflows_memory::{Call, Clock, Fact, Fault, FaultPoint, Faults, Stage};
+use pgworkflows_memory::{Call, Fact, Fault, FaultPoint, Faults, Stage};
 use pgworkflows_testkit::runtime::dice::Dice;
 use pgworkflows_testkit::runtime::time::{Owner, Time};
 
@@ -329,18 +329,5 @@ impl Faults for SimFaults {
 
     fn happened(&self, fact: &Fact, now: Timestamp) {
         self.ledger.happened(fact, now);
-    }
-}
-
-/// The store's clock: virtual time, since a moment of 2026.
-#[derive(Debug)]
-pub(crate) struct StoreTime(pub(crate) Arc<Time>);
-
-/// 2026-01-01 00:00 UTC. Any time after 1970 would do, since run ids hold milliseconds since then.
-pub(crate) const EPOCH: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
-
-impl Clock for StoreTime {
-    fn now(&self) -> Timestamp {
-        EPOCH.saturating_add(Duration::from_micros(self.0.store_now().as_micros() as u64))
     }
 }

@@ -4,11 +4,10 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
+use pgworkflows_testkit::runtime::time::Time;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
-
-use pgworkflows_testkit::runtime::time::Time;
 
 /// Puts the engine's log lines into the trace.
 pub(crate) struct Log(pub(crate) Arc<Time>);

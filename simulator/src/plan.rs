@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use pgworkflows_testkit::runtime::dice::Dice;
 use serde::{Deserialize, Serialize};
 
-use pgworkflows_testkit::runtime::dice::Dice;
+use crate::nature::Nature;
 
 /// One step of a plan.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -81,22 +82,15 @@ pub(crate) enum Expected {
 /// Draws plans.
 pub(crate) struct Planner<'a> {
     pub(crate) dice: &'a mut Dice,
-    /// The time by which everything in the world is measured.
-    pub(crate) unit: Duration,
+    pub(crate) nature: &'a Nature,
     pub(crate) ops_left: u32,
-    /// Whether plans have mines.
-    pub(crate) mines: bool,
-    /// Whether plans do little but sleep.
-    pub(crate) sleepy: bool,
-    /// Whether activities may end the process of their worker.
-    pub(crate) deadly: bool,
 }
 
 impl Planner<'_> {
     pub(crate) fn plan(&mut self) -> Op {
         let count = self.dice.between(1, 4);
         let mut ops: Vec<Op> = (0..count).map(|_| self.op(0)).collect();
-        if self.mines && self.dice.chance(700) {
+        if self.nature.broken && self.dice.chance(700) {
             ops.insert(self.dice.below(count + 1) as usize, Op::Mine);
         }
         Op::Sequence(ops)
@@ -105,7 +99,7 @@ impl Planner<'_> {
     fn op(&mut self, depth: u32) -> Op {
         self.ops_left = self.ops_left.saturating_sub(1);
         let deep = depth >= 3 || self.ops_left == 0;
-        if self.sleepy && self.dice.chance(700) {
+        if self.nature.sleepy && self.dice.chance(700) {
             return Op::Sequence((0..self.dice.between(2, 8)).map(|_| self.nap()).collect());
         }
         match self.dice.below(if deep { 60 } else { 100 }) {
@@ -129,7 +123,7 @@ impl Planner<'_> {
 
     /// A sleep for as long as it takes to notice things: neither over at once, nor when all is forgotten.
     fn nap(&mut self) -> Op {
-        let unit = self.unit.as_millis() as u64;
+        let unit = self.nature.lease_ttl.as_millis() as u64;
         Op::Sleep { millis: self.dice.between(unit / 8, unit / 2) }
     }
 
@@ -143,13 +137,13 @@ impl Planner<'_> {
     }
 
     fn millis(&mut self, units_max: u32) -> u64 {
-        self.dice.time(Duration::from_millis(1), self.unit * units_max).as_millis() as u64
+        self.dice.time(Duration::from_millis(1), self.nature.lease_ttl * units_max).as_millis() as u64
     }
 
     fn work(&mut self) -> Work {
         let millis = if self.dice.chance(300) { 0 } else { self.millis(2) };
         let manner = match self.dice.below(10) {
-            _ if self.deadly && self.dice.chance(200) => Manner::Deadly,
+            _ if self.nature.deadly && self.dice.chance(200) => Manner::Deadly,
             0..6 => Manner::Error,
             6..8 => Manner::Panic,
             _ => Manner::NonRetryable,

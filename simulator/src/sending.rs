@@ -17,11 +17,11 @@ use pgworkflows_core::store::{
 };
 use pgworkflows_core::{Client, Signal, Workflow};
 use pgworkflows_memory::MemoryStore;
+use pgworkflows_testkit::runtime::clock::{EPOCH, StoreClock};
 use pgworkflows_testkit::runtime::dice::mix;
 use pgworkflows_testkit::runtime::time::Time;
 use tokio::sync::broadcast;
 
-use crate::faults::StoreTime;
 use crate::host::SimHost;
 use crate::plan::Op;
 use crate::workflow::Planned;
@@ -52,7 +52,7 @@ pub(crate) struct Sends {
 impl Sends {
     /// The host is for the one client that encodes them.
     pub(crate) fn new(time: &Arc<Time>, host: Arc<SimHost>, queue_shards: u16) -> Self {
-        let nowhere = MemoryStore::with_clock(Arc::new(StoreTime(Arc::clone(time))));
+        let nowhere = MemoryStore::with_clock(Arc::new(StoreClock::new(time, EPOCH)));
         let client = Client::builder(nowhere).host(host).build().expect("the settings are in range");
         let nobody = RunId::from_u128(0);
         let start = client.start::<Planned>(Op::Sleep { millis: CHILD_MILLIS }).prepare().now_or_never();

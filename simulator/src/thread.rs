@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 use futures::future::LocalBoxFuture;
-
 use pgworkflows_testkit::runtime::time::{Sleep, Time};
 
 /// What one thread does, from its beginning to its end.

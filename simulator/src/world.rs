@@ -8,13 +8,14 @@ use std::time::Duration;
 use pgworkflows_core::worker::WorkerMonitor;
 use pgworkflows_core::{Client, RunId, Worker};
 use pgworkflows_memory::{MemoryStore, Snapshot};
+use pgworkflows_testkit::runtime::clock::{EPOCH, StoreClock};
 use pgworkflows_testkit::runtime::dice::Dice;
 use pgworkflows_testkit::runtime::scheduler::Scheduler;
 use pgworkflows_testkit::runtime::time::{Order, Owner, Time};
 use tokio::sync::oneshot;
 
 use crate::clients::{Promises, Script, lock};
-use crate::faults::{SimFaults, StoreTime, Weights};
+use crate::faults::{SimFaults, Weights};
 use crate::host::SimHost;
 use crate::ledger::{Book, Ledger};
 use crate::mask::Mask;
@@ -81,7 +82,7 @@ impl World {
             (mask.clone(), scripts.end),
         );
         let faults = Arc::new(faults);
-        let clock = Arc::new(StoreTime(Arc::clone(&time)));
+        let clock = Arc::new(StoreClock::new(&time, EPOCH));
         let store = MemoryStore::with_faults(clock, Arc::clone(&faults) as _);
         let host = SimHost::new(Arc::clone(&time), Owner::WORLD, dice.fork(8));
         let client = Client::builder(store.clone()).queue_shards(nature.queue_shards).host(host);
@@ -136,11 +137,7 @@ impl World {
                 ledger: Arc::clone(&self.ledger),
                 promises: Arc::clone(&self.promises),
                 number,
-                unit: self.nature.lease_ttl,
-                forgetful: self.nature.forgetful,
-                mines: self.nature.broken,
-                sleepy: self.nature.sleepy,
-                deadly: self.nature.deadly,
+                nature: self.nature.clone(),
             };
             self.scheduler.spawn(Owner::WORLD, Box::pin(script.play(dice.fork(100 + number))));
         }

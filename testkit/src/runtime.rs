@@ -6,6 +6,7 @@
     expect(unreachable_pub, dead_code, reason = "only the simulator sees it, and uses all of it")
 )]
 
+pub mod clock;
 pub mod dice;
 pub mod scheduler;
 pub mod time;

@@ -23,7 +23,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use pgworkflows_core::worker::{WorkerBuilder, WorkerMonitor};
 use pgworkflows_core::{Client, Timestamp, Worker};
-use pgworkflows_memory::{Clock, Faults, MemoryStore};
+use pgworkflows_memory::{Faults, MemoryStore};
 
 pub(crate) use self::calls::{Call, Calls};
 pub(crate) use self::definitions::Definitions;
@@ -32,6 +32,7 @@ pub(crate) use self::host::{Gate, WorldHost};
 pub(crate) use self::patience::Patience;
 pub(crate) use self::pilot::{Pilot, Turn};
 pub(crate) use self::prospect::Prospect;
+use crate::runtime::clock::{EPOCH, StoreClock};
 use crate::runtime::dice::Dice;
 use crate::runtime::scheduler::Scheduler;
 use crate::runtime::time::{Order, Owner, Time};
@@ -52,9 +53,6 @@ pub(crate) struct Settings {
     /// Further settings of every worker, but for its lease and its heartbeat.
     pub(crate) worker: Arc<dyn Fn(WorkerBuilder) -> WorkerBuilder>,
 }
-
-/// 2026-01-01 00:00 UTC. Any time after 1970 would do, since run ids hold milliseconds since then.
-pub(crate) const EPOCH: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
 
 impl Default for Settings {
     fn default() -> Self {
@@ -107,7 +105,7 @@ impl World {
     /// A world without a worker.
     pub(crate) fn new(definitions: Definitions, settings: Settings) -> Result<Self, pgworkflows_core::Error> {
         let time = Time::new(Order::AsWoken, false);
-        let clock = Arc::new(WorldClock { time: Arc::clone(&time), epoch: settings.epoch });
+        let clock = Arc::new(StoreClock::new(&time, settings.epoch));
         let store = match &settings.faults {
             Some(faults) => MemoryStore::with_faults(clock, Arc::clone(faults)),
             None => MemoryStore::with_clock(clock),
@@ -243,18 +241,5 @@ impl Drop for World {
     fn drop(&mut self) {
         let spawned = std::mem::take(&mut self.time.lock().spawned);
         drop(spawned);
-    }
-}
-
-/// The store's clock.
-#[derive(Debug)]
-struct WorldClock {
-    time: Arc<Time>,
-    epoch: Timestamp,
-}
-
-impl Clock for WorldClock {
-    fn now(&self) -> Timestamp {
-        self.epoch.saturating_add(Duration::from_micros(self.time.now().as_micros() as u64))
     }
 }

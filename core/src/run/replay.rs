@@ -222,10 +222,17 @@ impl Replay {
 
     /// Polls the program for what was read: `next` is the first event that the polls do not need.
     fn poll_due(&mut self, next: Option<&PastEvent>) {
-        while let Some(due) = self.due.pop_front() {
-            let locals = Locals::Recorded(std::mem::take(&mut self.locals));
-            self.poll(&due, locals, next);
+        if self.due.is_empty() {
+            return;
         }
+        // An event is large, so none is moved out; the room for them is used again.
+        let mut due = std::mem::take(&mut self.due);
+        for resolution in &due {
+            let locals = Locals::Recorded(std::mem::take(&mut self.locals));
+            self.poll(resolution, locals, next);
+        }
+        due.clear();
+        self.due = due;
     }
 
     fn poll(&mut self, due: &PastEvent, locals: Locals, next: Option<&PastEvent>) {

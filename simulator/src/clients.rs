@@ -56,7 +56,8 @@ pub(crate) fn lock(promises: &Mutex<Promises>) -> MutexGuard<'_, Promises> {
 impl Script {
     /// Plays the script to its end.
     pub(crate) async fn play(self, mut dice: Dice) {
-        let plan = Planner { dice: &mut dice, nature: &self.nature, ops_left: 12 }.plan();
+        let deadly = self.is_deadly();
+        let plan = Planner { dice: &mut dice, nature: &self.nature, ops_left: 12, deadly }.plan();
         self.rest(&mut dice, 10).await;
         if let Some(handle) = self.start(&plan, &mut dice).await {
             let run = handle.run_id();
@@ -83,6 +84,11 @@ impl Script {
         lock(&self.promises).scripts -= 1;
     }
 
+    /// Whether its run may end the process of its worker. Of two such runs, each would hide the other.
+    fn is_deadly(&self) -> bool {
+        self.nature.deadly && self.number == 0
+    }
+
     async fn rest(&self, dice: &mut Dice, units: u32) {
         let time = dice.time(Duration::from_millis(1), self.nature.lease_ttl * units);
         self.time.sleep(time).await;
@@ -90,7 +96,9 @@ impl Script {
 
     /// Starts the run, however long it takes; `None` if the world forgets it.
     async fn start(&self, plan: &Op, dice: &mut Dice) -> Option<RunHandle<Planned>> {
-        let key = dice.chance(600).then(|| format!("run {}", self.number));
+        // Without a key, the same plan may be started twice.
+        let keyed = dice.chance(600) || self.is_deadly();
+        let key = keyed.then(|| format!("run {}", self.number));
         let delay = dice.chance(150).then(|| dice.time(Duration::from_millis(1), self.nature.lease_ttl * 5));
         let twice = key.is_some() && dice.chance(300);
         let handle = loop {

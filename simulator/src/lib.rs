@@ -42,6 +42,7 @@ use self::world::World;
 pub struct Simulation {
     seed: u64,
     mask: Mask,
+    deadly: bool,
 }
 
 /// What came of a simulation.
@@ -70,13 +71,19 @@ pub struct Outcome {
 impl Simulation {
     /// The whole world of a seed.
     pub fn of(seed: u64) -> Self {
-        Self { seed, mask: Mask::default() }
+        Self { seed, mask: Mask::default(), deadly: false }
     }
 
     /// The same with these parts alone, see [`Outcome::parts`].
     #[must_use]
     pub fn keeping(self, parts: impl IntoIterator<Item = u32>) -> Self {
         Self { mask: Mask::only(parts.into_iter().collect()), ..self }
+    }
+
+    /// The same, where it is disturbed at all, with a run whose activities end the process of their worker now and then.
+    #[must_use]
+    pub fn deadly(self) -> Self {
+        Self { deadly: true, ..self }
     }
 
     /// The parts that are kept, if some are left out.
@@ -109,7 +116,7 @@ impl Simulation {
     }
 
     fn simulate(&self, in_words: bool) -> Outcome {
-        let mut world = World::new(self.seed, &self.mask, in_words);
+        let mut world = World::new(self.seed, &self.mask, self.deadly, in_words);
         if in_words {
             let log = log::Log(Arc::clone(&world.time));
             tracing::subscriber::with_default(log, || world.run());

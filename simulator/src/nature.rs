@@ -70,7 +70,7 @@ pub(crate) struct Nature {
     pub(crate) broken: bool,
     /// Whether its runs do little but sleep.
     pub(crate) sleepy: bool,
-    /// Whether it has activities that end the process of their worker.
+    /// Whether it has a run whose activities may end the process of their worker: only where that is asked for.
     pub(crate) deadly: bool,
     /// Whether the store's clock leaps.
     pub(crate) leaps: bool,
@@ -114,7 +114,7 @@ impl Nature {
             calm,
             broken: !calm && dice.chance(250),
             sleepy: dice.chance(250),
-            deadly: !calm && dice.fork(2).chance(150),
+            deadly: false,
             leaps: !calm && dice.chance(150),
             latency_max: if slow { lease_ttl / dice.between(12, 60) as u32 } else { LATENCY_USUAL },
             disturbed_for: lease_ttl * dice.between(5, 30) as u32,

@@ -84,6 +84,8 @@ pub(crate) struct Planner<'a> {
     pub(crate) dice: &'a mut Dice,
     pub(crate) nature: &'a Nature,
     pub(crate) ops_left: u32,
+    /// Whether its activities may end the process of their worker.
+    pub(crate) deadly: bool,
 }
 
 impl Planner<'_> {
@@ -143,12 +145,16 @@ impl Planner<'_> {
     fn work(&mut self) -> Work {
         let millis = if self.dice.chance(300) { 0 } else { self.millis(2) };
         let manner = match self.dice.below(10) {
-            _ if self.nature.deadly && self.dice.chance(200) => Manner::Deadly,
+            _ if self.deadly && self.dice.chance(500) => Manner::Deadly,
             0..6 => Manner::Error,
             6..8 => Manner::Panic,
             _ => Manner::NonRetryable,
         };
-        let failures = if self.dice.chance(600) { 0 } else { self.dice.between(1, 3) as u32 };
+        let failures = if manner != Manner::Deadly && self.dice.chance(600) {
+            0
+        } else {
+            self.dice.between(1, 3) as u32
+        };
         Work {
             value: self.dice.below(1_000),
             millis,

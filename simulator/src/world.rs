@@ -63,9 +63,10 @@ pub(crate) struct World {
 const POLLS_MAX: u64 = 300_000;
 
 impl World {
-    pub(crate) fn new(seed: u64, mask: &Mask, in_words: bool) -> Self {
+    pub(crate) fn new(seed: u64, mask: &Mask, deadly: bool, in_words: bool) -> Self {
         let dice = Dice::new(seed);
-        let nature = Nature::draw(&mut dice.fork(1));
+        let mut nature = Nature::draw(&mut dice.fork(1));
+        nature.deadly = deadly && !nature.calm;
         let time = Time::new(Order::Drawn(dice.fork(2)), in_words);
         let ledger = Ledger::new(Arc::clone(&time));
         let calm = nature.calm;

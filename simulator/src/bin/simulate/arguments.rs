@@ -22,6 +22,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "PARTS", value_parser = parts)]
     keep: Option<Parts>,
 
+    /// Give each world that is disturbed a run whose activities end the process of their worker now and then.
+    #[arg(long)]
+    deadly: bool,
+
     /// Simulate with this known bug.
     #[arg(long, value_name = "NAME", value_parser = known)]
     pub(crate) canary: Option<&'static Canary>,
@@ -53,6 +57,7 @@ impl Arguments {
     /// The world of a seed as it was asked for.
     pub(crate) fn simulation(&self, seed: u64) -> Simulation {
         let simulation = Simulation::of(seed);
+        let simulation = if self.deadly { simulation.deadly() } else { simulation };
         match &self.keep {
             Some(parts) => simulation.keeping(parts.iter().copied()),
             None => simulation,
@@ -65,6 +70,9 @@ impl Arguments {
         if let Some(parts) = keep {
             let parts: Vec<String> = parts.iter().map(ToString::to_string).collect();
             command += &format!(" --keep '{}'", parts.join(","));
+        }
+        if self.deadly {
+            command += " --deadly";
         }
         if let Some(canary) = self.canary {
             command += &format!(" --canary {canary}");

@@ -2,7 +2,7 @@
 //! stores the bytes, nor what an event leads to.
 //!
 //! An event's body is `[version, field, …]`; its name is stored beside it. A message's body holds its name too:
-//! `[version, name, field, …]`. [`layout`] has the table of all kinds, their versions and fields.
+//! `[version, name, field, …]`. [`table`](super::table) has all kinds, their versions and fields.
 //!
 //! | a field that is | is stored as |
 //! |---|---|

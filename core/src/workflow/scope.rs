@@ -2,10 +2,10 @@
 //! It must not know how a command is logged, nor poll anything.
 
 pub(crate) mod call;
+pub(crate) mod call_handle;
 pub(crate) mod data;
 mod local;
 mod size;
-pub(crate) mod ticket;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -12,7 +12,7 @@ use crate::workflow::command::{Command, Source};
 use crate::workflow::error::WorkflowResult;
 use crate::workflow::scope::Scope;
 use crate::workflow::scope::call::{CallKind, Resolution};
-use crate::workflow::scope::ticket::Ticket;
+use crate::workflow::scope::call_handle::Ticket;
 
 /// A call of an activity: scheduled when it is first polled, cancelled when it is dropped before its outcome.
 pub type ActivityFuture<A> = DurableFuture<ActivityCall<A>>;

@@ -15,7 +15,7 @@ use crate::workflow::command::Source;
 use crate::workflow::error::{WorkflowError, WorkflowResult};
 use crate::workflow::scope::Scope;
 use crate::workflow::scope::call::Resolution;
-use crate::workflow::scope::ticket::Ticket;
+use crate::workflow::scope::call_handle::Ticket;
 
 /// A durable call, made when this future is first polled. Dropping the future before it is ready gives the call up.
 ///

@@ -12,7 +12,7 @@ use crate::workflow::command::Source;
 use crate::workflow::error::WorkflowResult;
 use crate::workflow::scope::Scope;
 use crate::workflow::scope::call::{CallKind, Resolution};
-use crate::workflow::scope::ticket::Ticket;
+use crate::workflow::scope::call_handle::Ticket;
 use crate::workflow::signal::Signal;
 
 /// A wait for a signal. The signal is taken when this future is polled, so dropping it loses none.

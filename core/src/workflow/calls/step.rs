@@ -18,7 +18,7 @@ use crate::workflow::command::{Source, StepRequest, StepTask};
 use crate::workflow::error::{ActivityError, ActivityResult, WorkflowResult};
 use crate::workflow::scope::Scope;
 use crate::workflow::scope::call::{CallKind, Resolution};
-use crate::workflow::scope::ticket::Ticket;
+use crate::workflow::scope::call_handle::Ticket;
 
 /// An inline activity: asked for when it is first polled, given up when it is dropped before its outcome.
 pub type StepFuture<T, F> = DurableFuture<StepCall<T, F>>;

@@ -9,7 +9,7 @@ use crate::workflow::command::{Command, Source};
 use crate::workflow::error::{WorkflowError, WorkflowResult};
 use crate::workflow::scope::Scope;
 use crate::workflow::scope::call::{CallKind, Resolution};
-use crate::workflow::scope::ticket::Ticket;
+use crate::workflow::scope::call_handle::Ticket;
 
 /// A durable timer: started when it is first polled, cancelled when it is dropped before it fires.
 pub type TimerFuture = DurableFuture<TimerCall>;

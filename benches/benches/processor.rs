@@ -3,7 +3,7 @@
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use pgworkflows::Workflow;
 use pgworkflows_benches::definitions::{Activities, Double, FanOut};
-use pgworkflows_core::bench::{Desk, Starts};
+use pgworkflows_core::bench::{ProcessorFixture, StartMessages};
 
 const RUNS: u64 = 1_000;
 
@@ -15,16 +15,16 @@ fn processor(criterion: &mut Criterion) {
 
 fn complete<W: Workflow<Input = u32>>(criterion: &mut Criterion, name: &str, size: u32) {
     let mut group = criterion.benchmark_group("processor");
-    let starts = Starts::of::<W>(&size, RUNS).expect("an input");
+    let starts = StartMessages::of::<W>(&size, RUNS).expect("an input");
     group.throughput(Throughput::Elements(RUNS));
     group.bench_function(BenchmarkId::new(name, size), |bencher| {
-        let fresh = || (Desk::new::<W, Double>(Double).expect("a processor"), starts.clone());
+        let fresh = || (ProcessorFixture::new::<W, Double>(Double).expect("a processor"), starts.clone());
         bencher.iter_batched(
             fresh,
-            |(mut desk, starts)| {
-                let written = desk.complete(starts);
+            |(mut processor, starts)| {
+                let written = processor.complete(starts);
                 assert_eq!(written.closed as u64, RUNS, "a run was not completed");
-                desk
+                processor
             },
             BatchSize::LargeInput,
         );

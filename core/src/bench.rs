@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-pub use self::processor::{Desk, Starts, Written};
+pub use self::processor::{ProcessorFixture, StartMessages, Written};
 use crate::data::id::RunId;
 use crate::error::Error;
 use crate::log::past_event::{PastEvent, decode};
@@ -42,32 +42,32 @@ impl Code {
     ///
     /// # Errors
     /// If the history cannot be read, or the code does not follow it.
-    pub fn replay(&self, history: &RunHistory) -> Result<Revived, Error> {
+    pub fn replay(&self, history: &RunHistory) -> Result<ReplayedRun, Error> {
         let now = history.events.last().map(|last| last.at).unwrap_or_default();
         let mut replay = Replay::new(history.run, now);
         for past in decode(history) {
             past.and_then(|past| replay.take(past, &self.registry)).map_err(Error::invalid)?;
         }
-        Revived::new(replay.finish(Takeover::default(), &Turn::endless(now)).0)
+        ReplayedRun::new(replay.finish(Takeover::default(), &Turn::endless(now)).0)
     }
 
     /// Brings a run back from events that are decoded already.
     ///
     /// # Errors
     /// If the code does not follow the history.
-    pub fn replay_decoded(&self, history: &Decoded) -> Result<Revived, Error> {
+    pub fn replay_decoded(&self, history: &Decoded) -> Result<ReplayedRun, Error> {
         let now = history.events.last().map(|past| past.at).unwrap_or_default();
         let (run, _) = replay(history.run, &history.events, &self.registry, Takeover::default(), now);
-        Revived::new(run)
+        ReplayedRun::new(run)
     }
 }
 
 /// A run in memory.
-pub struct Revived {
+pub struct ReplayedRun {
     run: Run,
 }
 
-impl Revived {
+impl ReplayedRun {
     fn new(run: Run) -> Result<Self, Error> {
         match run.diagnosis() {
             Some(diagnosis) => Err(Error::invalid(diagnosis)),
@@ -132,9 +132,9 @@ impl std::fmt::Debug for Code {
     }
 }
 
-impl std::fmt::Debug for Revived {
+impl std::fmt::Debug for ReplayedRun {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Revived({})", self.run.state.id)
+        write!(f, "ReplayedRun({})", self.run.state.id)
     }
 }
 

@@ -195,15 +195,15 @@ impl Run {
 
     /// Logs what the program decided.
     fn decide(&mut self, at: Timestamp, decisions: Decisions, progress: &mut Progress) {
-        let gathered = decisions.gathered;
-        for local in gathered.locals.into_made() {
+        let output = decisions.output;
+        for local in output.locals.into_new() {
             self.log(at, local, progress);
         }
-        for issued in gathered.issued {
+        for issued in output.issued {
             self.log(at, issued.command.into_event(), progress);
         }
-        progress.take_steps(gathered.steps, &gathered.dropped_steps);
-        progress.dropped_steps.extend(gathered.dropped_steps);
+        progress.take_steps(output.steps, &output.dropped_steps);
+        progress.dropped_steps.extend(output.dropped_steps);
         if let Some(outcome) = decisions.outcome {
             self.program = None;
             let compensate =
@@ -247,7 +247,7 @@ impl Run {
             // What waits after the end of the workflow is over with it.
             let over = decisions.outcome.is_some();
             // A replay meets local resolutions where they were made: after the `RunResumed` of their poll alone.
-            let alone = decisions.gathered.locals.made() > 0;
+            let alone = decisions.output.locals.new_count() > 0;
             if alone && !decided.is_empty() {
                 self.resume(now, std::mem::take(&mut decided), progress);
             }

@@ -58,7 +58,7 @@ pub(crate) fn deploy_broken_build(broken: bool) {
 }
 
 /// Where a workflow of the broken build panics, without a message on the screen.
-pub(crate) fn go_on() {
+pub(crate) fn panic_if_broken() {
     if BROKEN_BUILD.get() {
         std::panic::resume_unwind(Box::new("this build is broken"));
     }
@@ -73,7 +73,7 @@ pub(crate) fn registry_of<W: Workflow>() -> Registry {
 
 /// A run that a test holds in its hands: it plays the processor, the executor and the log. After every group
 /// it checks what must hold always.
-pub(crate) struct Bench {
+pub(crate) struct RunFixture {
     pub(crate) registry: Registry,
     pub(crate) run: Run,
     pub(crate) log: Vec<PastEvent>,
@@ -85,7 +85,7 @@ pub(crate) struct Bench {
     checked: bool,
 }
 
-impl Bench {
+impl RunFixture {
     /// Starts a run of `W`.
     pub(crate) fn start<W: Workflow>(input: &W::Input) -> Self {
         Self::start_at::<W>(input, None)
@@ -111,9 +111,9 @@ impl Bench {
         let (run, progress) = Run::start(run_id(7), BORN, started, &registry);
         let (log, steps) = (Vec::new(), BTreeMap::new());
         let checked = true;
-        let mut bench = Self { registry, run, log, steps, now: BORN, messages: 0, shown: 0, checked };
-        bench.take(progress);
-        bench
+        let mut fixture = Self { registry, run, log, steps, now: BORN, messages: 0, shown: 0, checked };
+        fixture.take(progress);
+        fixture
     }
 
     /// Takes in what the run asks for, and checks it.
@@ -271,18 +271,18 @@ impl Bench {
     }
 
     /// The log since this was last asked.
-    pub(crate) fn news(&mut self) -> String {
-        let news = history(&self.log[self.shown..]);
+    pub(crate) fn new_events(&mut self) -> String {
+        let new_events = history(&self.log[self.shown..]);
         self.shown = self.log.len();
-        news
+        new_events
     }
 }
 
 /// A run of `W` that is not checked after every group.
-pub(crate) fn unchecked<W: Workflow>(input: &W::Input) -> Bench {
-    let mut bench = Bench::start::<W>(input);
-    bench.checked = false;
-    bench
+pub(crate) fn unchecked<W: Workflow>(input: &W::Input) -> RunFixture {
+    let mut fixture = RunFixture::start::<W>(input);
+    fixture.checked = false;
+    fixture
 }
 
 /// A history as text, one event per line.

@@ -1,4 +1,4 @@
-//! The workflow's side: what users implement, and what their code calls.
+//! Workflows: what users implement and what their code calls. It must not know how a run is stored or executed.
 
 pub(crate) mod activity;
 pub(crate) mod async_program;
@@ -33,11 +33,11 @@ pub use self::context::Context;
 pub use self::error::{OrFail, WorkflowError, WorkflowResult};
 pub use self::signal::Signal;
 
-/// Deterministic code that survives its process: a plain `async fn`, replayed from the log after a crash.
+/// Deterministic code that survives its process: a plain `async fn`, which is replayed from the log after a crash.
 ///
 /// Given the same resolutions in the same order, it must make the same durable calls in the same order. So it
-/// takes the time, random numbers and ids from its [`Context`], and puts everything else that could differ
-/// into activities and steps. It need not be `Send`.
+/// takes the time, random numbers and ids from its [`Context`], and does everything else that could differ
+/// in activities and steps. Its future need not be `Send`.
 ///
 /// ```
 /// use pgworkflows::prelude::*;
@@ -56,13 +56,18 @@ pub use self::signal::Signal;
 /// }
 /// ```
 pub trait Workflow: 'static {
-    /// The stored name, unique among a worker's workflows. Runs that are open refer to it: never change it.
+    /// The stored name, unique among a worker's workflows: 1 to 255 bytes without control characters. Open runs refer
+    /// to it, so never change it.
     const NAME: &'static str;
-    /// What it is started with, as a [`Payload`](crate::data::payload::Payload).
+    /// The input of a run, stored as a [`Payload`](crate::data::payload::Payload).
     type Input: Serialize + DeserializeOwned + 'static;
-    /// What it returns, as a [`Payload`](crate::data::payload::Payload).
+    /// The result of a run, stored as a [`Payload`](crate::data::payload::Payload).
     type Output: Serialize + DeserializeOwned + 'static;
 
-    /// The workflow's code.
+    /// Executes the workflow. It is called once for each run and again for each replay.
+    ///
+    /// # Errors
+    /// An error ends the run as failed, or as cancelled if it is [`WorkflowError::cancelled`]. Registered
+    /// [`Compensation`]s are executed first.
     fn run(ctx: Context, input: Self::Input) -> impl Future<Output = WorkflowResult<Self::Output>> + 'static;
 }

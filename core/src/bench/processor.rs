@@ -29,7 +29,7 @@ const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
 
 /// A processor of one shard, its store and its executor. An activity returns its own input.
 #[derive(Debug)]
-pub struct Desk {
+pub struct ProcessorFixture {
     processor: Processor,
     inbox: Vec<InboxMessage>,
     attempts: VecDeque<Attempt>,
@@ -38,7 +38,7 @@ pub struct Desk {
 
 /// Start messages that wait in an inbox.
 #[derive(Clone, Debug)]
-pub struct Starts(Vec<InboxMessage>);
+pub struct StartMessages(Vec<InboxMessage>);
 
 /// What a processor wrote.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,7 +51,7 @@ pub struct Written {
     pub closed: usize,
 }
 
-impl Starts {
+impl StartMessages {
     /// So many starts of a workflow.
     ///
     /// # Errors
@@ -79,7 +79,7 @@ impl Starts {
     }
 }
 
-impl Desk {
+impl ProcessorFixture {
     /// A processor that knows one workflow and takes any activity for known.
     ///
     /// # Errors
@@ -90,7 +90,7 @@ impl Desk {
         definitions.activity(activity)?;
         let registry = Registry::new(Arc::new(definitions), Arc::new(PollMark::default()));
         let config = ProcessorConfig {
-            worker: "desk".to_owned(),
+            worker: "bench".to_owned(),
             history_events_warn: u32::MAX,
             history_events_max: u32::MAX,
             runs_max: usize::MAX,
@@ -115,7 +115,7 @@ impl Desk {
     ///
     /// # Panics
     /// If the processor asks for a history: nothing that is measured here leaves its memory.
-    pub fn complete(&mut self, starts: Starts) -> Written {
+    pub fn complete(&mut self, starts: StartMessages) -> Written {
         self.inbox = starts.0;
         self.processor.has_mail();
         loop {

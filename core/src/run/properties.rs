@@ -16,7 +16,7 @@ use crate::data::retry::RetryPolicy;
 use crate::log::event::{Event, Role};
 use crate::log::past_event::PastEvent;
 use crate::run::Run;
-use crate::testing::{Bench, broken, deploy_broken_build, go_on, history};
+use crate::testing::{RunFixture, broken, deploy_broken_build, history, panic_if_broken};
 use crate::workflow::Workflow;
 use crate::workflow::activity::{Activity, ActivityContext};
 use crate::workflow::calls::timeout::Durable;
@@ -99,7 +99,7 @@ impl Workflow for Scripted {
     async fn run(ctx: Context, plan: Plan) -> WorkflowResult<u64> {
         let seen = Rc::new(Cell::new(1));
         let result = follow(ctx, plan, Rc::clone(&seen)).await;
-        go_on();
+        panic_if_broken();
         result.map(|value| value ^ seen.get())
     }
 }
@@ -116,7 +116,7 @@ impl Drop for Guard {
 /// Follows a plan. All that the code sees goes into `seen`, and from there into what it asks for.
 fn follow(ctx: Context, plan: Plan, seen: Rc<Cell<u64>>) -> LocalBoxFuture<'static, WorkflowResult<u64>> {
     Box::pin(async move {
-        go_on();
+        panic_if_broken();
         let branch = |plan: Plan| follow(ctx.clone(), plan, Rc::clone(&seen));
         let result = match plan {
             Plan::Work => ctx.activity::<Work>(seen.get()).await,
@@ -162,7 +162,7 @@ fn follow(ctx: Context, plan: Plan, seen: Rc<Cell<u64>>) -> LocalBoxFuture<'stat
                 branch(*plan).await
             }
         };
-        go_on();
+        panic_if_broken();
         let now = ctx.now().timestamp_micros() as u64;
         let value = result.as_ref().copied().unwrap_or(11);
         seen.set(crate::data::random::mix(seen.get() ^ value ^ now) ^ ctx.random());
@@ -200,7 +200,7 @@ fn plan() -> impl Strategy<Value = Plan> {
 
 /// What happens to a run.
 #[derive(Clone, Debug)]
-enum Happening {
+enum Stimulus {
     Attempt {
         pick: u8,
         good: bool,
@@ -220,17 +220,17 @@ enum Happening {
     Mend,
 }
 
-fn happening() -> impl Strategy<Value = Happening> {
+fn stimulus() -> impl Strategy<Value = Stimulus> {
     prop_oneof![
-        8 => (any::<u8>(), prop::bool::weighted(0.8)).prop_map(|(pick, good)| Happening::Attempt { pick, good }),
-        4 => (any::<u8>(), prop::bool::weighted(0.8)).prop_map(|(pick, good)| Happening::Step { pick, good }),
-        4 => (0..8_u8).prop_map(Happening::Pass),
-        4 => (0..2_u8).prop_map(Happening::Signal),
-        1 => Just(Happening::Cancel),
-        1 => any::<u8>().prop_map(Happening::Lost),
-        2 => Just(Happening::Reload),
-        1 => Just(Happening::Break),
-        1 => Just(Happening::Mend),
+        8 => (any::<u8>(), prop::bool::weighted(0.8)).prop_map(|(pick, good)| Stimulus::Attempt { pick, good }),
+        4 => (any::<u8>(), prop::bool::weighted(0.8)).prop_map(|(pick, good)| Stimulus::Step { pick, good }),
+        4 => (0..8_u8).prop_map(Stimulus::Pass),
+        4 => (0..2_u8).prop_map(Stimulus::Signal),
+        1 => Just(Stimulus::Cancel),
+        1 => any::<u8>().prop_map(Stimulus::Lost),
+        2 => Just(Stimulus::Reload),
+        1 => Just(Stimulus::Break),
+        1 => Just(Stimulus::Mend),
     ]
 }
 
@@ -238,84 +238,84 @@ fn pick<T: Copy>(items: &[T], pick: u8) -> Option<T> {
     (!items.is_empty()).then(|| items[usize::from(pick) % items.len()])
 }
 
-fn happen(bench: &mut Bench, happening: &Happening) {
-    if bench.is_closed() {
+fn apply(fixture: &mut RunFixture, stimulus: &Stimulus) {
+    if fixture.is_closed() {
         return;
     }
-    let steps: Vec<u32> = bench.steps.keys().map(|id| id.get()).collect();
-    let activities: Vec<u32> = bench.activities().into_iter().map(|id| id.get()).collect();
-    match *happening {
-        Happening::Attempt { pick: at, good } => match pick(&activities, at) {
-            Some(id) if good => bench.complete(id, &u64::from(id)),
-            Some(id) => bench.fail(id, broken()),
+    let steps: Vec<u32> = fixture.steps.keys().map(|id| id.get()).collect();
+    let activities: Vec<u32> = fixture.activities().into_iter().map(|id| id.get()).collect();
+    match *stimulus {
+        Stimulus::Attempt { pick: at, good } => match pick(&activities, at) {
+            Some(id) if good => fixture.complete(id, &u64::from(id)),
+            Some(id) => fixture.fail(id, broken()),
             None => {}
         },
-        Happening::Step { pick: at, good } => match pick(&steps, at) {
-            Some(id) if good => bench.complete_step(id, &u64::from(id)),
-            Some(id) => bench.fail_step(id, broken()),
+        Stimulus::Step { pick: at, good } => match pick(&steps, at) {
+            Some(id) if good => fixture.complete_step(id, &u64::from(id)),
+            Some(id) => fixture.fail_step(id, broken()),
             None => {}
         },
-        Happening::Pass(secs) => bench.pass(Duration::from_secs(u64::from(secs))),
-        Happening::Signal(signal) => bench.signal(SIGNALS[usize::from(signal)].name(), &u64::from(signal)),
-        Happening::Cancel => {
-            if bench.run.state.cancel.is_none() && bench.run.state.ending.is_none() {
-                bench.cancel();
+        Stimulus::Pass(secs) => fixture.pass(Duration::from_secs(u64::from(secs))),
+        Stimulus::Signal(signal) => fixture.signal(SIGNALS[usize::from(signal)].name(), &u64::from(signal)),
+        Stimulus::Cancel => {
+            if fixture.run.state.cancel.is_none() && fixture.run.state.ending.is_none() {
+                fixture.cancel();
             }
         }
-        Happening::Lost(at) => {
-            if let Some(id) = pick(&bench.activities(), at) {
-                let progress = bench.run.attempt_lost(bench.now, id);
-                bench.take(progress);
+        Stimulus::Lost(at) => {
+            if let Some(id) = pick(&fixture.activities(), at) {
+                let progress = fixture.run.attempt_lost(fixture.now, id);
+                fixture.take(progress);
             }
         }
-        Happening::Reload => bench.reload(),
+        Stimulus::Reload => fixture.reload(),
         // A run that is in memory would have to be deployed anew: it is brought back by the next build.
-        Happening::Break => deploy_broken_build(true),
-        Happening::Mend => mend(bench),
+        Stimulus::Break => deploy_broken_build(true),
+        Stimulus::Mend => mend(fixture),
     }
 }
 
-fn mend(bench: &mut Bench) {
+fn mend(fixture: &mut RunFixture) {
     deploy_broken_build(false);
-    if bench.run.state.stalled.is_some() {
-        bench.reload();
+    if fixture.run.state.stalled.is_some() {
+        fixture.reload();
     }
 }
 
 /// Everything that the run waits for comes, until it is over.
-fn drain(bench: &mut Bench) {
-    mend(bench);
+fn drain(fixture: &mut RunFixture) {
+    mend(fixture);
     for _ in 0..200 {
         for at in 0..=255 {
-            if bench.activities().is_empty() {
+            if fixture.activities().is_empty() {
                 break;
             }
-            happen(bench, &Happening::Attempt { pick: at, good: true });
+            apply(fixture, &Stimulus::Attempt { pick: at, good: true });
         }
-        while !bench.steps.is_empty() {
-            happen(bench, &Happening::Step { pick: 0, good: true });
+        while !fixture.steps.is_empty() {
+            apply(fixture, &Stimulus::Step { pick: 0, good: true });
         }
-        happen(bench, &Happening::Pass(7));
-        happen(bench, &Happening::Signal(0));
-        happen(bench, &Happening::Signal(1));
-        if bench.is_closed() {
+        apply(fixture, &Stimulus::Pass(7));
+        apply(fixture, &Stimulus::Signal(0));
+        apply(fixture, &Stimulus::Signal(1));
+        if fixture.is_closed() {
             return;
         }
     }
-    panic!("the run does not end:\n{}", history(&bench.log));
+    panic!("the run does not end:\n{}", history(&fixture.log));
 }
 
 /// A run that saw the same resolutions, and never left memory nor met a broken build.
-fn undisturbed(bench: &Bench) -> Vec<PastEvent> {
+fn undisturbed(fixture: &RunFixture) -> Vec<PastEvent> {
     let mut log = Vec::new();
     let mut run: Option<Run> = None;
-    for past in &bench.log {
+    for past in &fixture.log {
         // What came while the run was stalled may find the undisturbed one over.
         let over = run.as_ref().is_some_and(|run| run.state.ending.is_some() || run.state.closed.is_some());
         let progress = match (&past.event, &mut run) {
             (started @ Event::RunStarted { .. }, _) => {
                 let (begun, progress) =
-                    Run::start(bench.run.state.id, past.at, started.clone(), &bench.registry);
+                    Run::start(fixture.run.state.id, past.at, started.clone(), &fixture.registry);
                 run = Some(begun);
                 progress
             }
@@ -339,19 +339,19 @@ fn decisions(log: &[PastEvent]) -> Vec<&Event> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
 
-    /// The bench checks the fold, the replay, the wire and the terminal event after every group.
+    /// The fixture checks the fold, the replay, the wire and the terminal event after every group.
     #[test]
-    fn whatever_happens_the_log_is_the_run(plan in plan(), happenings in prop::collection::vec(happening(), 0..40)) {
+    fn whatever_happens_the_log_is_the_run(plan in plan(), stimuli in prop::collection::vec(stimulus(), 0..40)) {
         deploy_broken_build(false);
-        let mut bench = Bench::start::<Scripted>(&plan);
-        for happening in &happenings {
-            happen(&mut bench, happening);
+        let mut fixture = RunFixture::start::<Scripted>(&plan);
+        for stimulus in &stimuli {
+            apply(&mut fixture, stimulus);
         }
-        drain(&mut bench);
-        let undisturbed = undisturbed(&bench);
+        drain(&mut fixture);
+        let undisturbed = undisturbed(&fixture);
         prop_assert_eq!(
-            decisions(&undisturbed), decisions(&bench.log),
-            "stalls and replays change no decision\n{}---\n{}", history(&undisturbed), history(&bench.log)
+            decisions(&undisturbed), decisions(&fixture.log),
+            "stalls and replays change no decision\n{}---\n{}", history(&undisturbed), history(&fixture.log)
         );
     }
 }

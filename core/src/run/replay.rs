@@ -89,7 +89,7 @@ pub(crate) struct Replay {
     /// The local resolutions that followed them.
     locals: VecDeque<PastEvent>,
     /// Decisions that the program made and the log has not confirmed yet.
-    made: VecDeque<Decision>,
+    decided: VecDeque<Decision>,
     /// Its steps are those that were asked for and have no outcome yet.
     progress: Progress,
     diverged: Option<Divergence>,
@@ -108,7 +108,7 @@ impl Replay {
             now,
             due: VecDeque::new(),
             locals: VecDeque::new(),
-            made: VecDeque::new(),
+            decided: VecDeque::new(),
             progress: Progress::default(),
             diverged: None,
             unknown: false,
@@ -182,8 +182,8 @@ impl Replay {
         // After `RunEnding` the engine itself decides the terminal event.
         let by_program = self.run.program.is_some() && self.run.state.ending.is_none();
         if by_program {
-            if self.made.front().is_some_and(|made| made.matches(&past.event)) {
-                self.made.pop_front();
+            if self.decided.front().is_some_and(|decision| decision.matches(&past.event)) {
+                self.decided.pop_front();
             } else {
                 self.diverge_at(past, &self.did());
             }
@@ -204,7 +204,7 @@ impl Replay {
     fn keep(&mut self, past: PastEvent) {
         self.run.state.apply(past.at, &past.event);
         if self.due.is_empty() {
-            self.unasked(&past);
+            self.unclaimed(&past);
         } else {
             self.locals.push_back(past);
         }
@@ -241,16 +241,16 @@ impl Replay {
         let span = self.run.state.span(&due.event, true);
         match span.in_scope(|| program.apply(due.at, &due.event, locals)) {
             Ok(decisions) => {
-                let mut gathered = decisions.gathered;
+                let mut output = decisions.output;
                 if let Some(sources) = &mut self.sources {
-                    sources.extend(gathered.issued.iter().map(|issued| (issued.command.id(), issued.source)));
-                    sources.extend(gathered.steps.iter().map(|(id, step)| (*id, step.source)));
+                    sources.extend(output.issued.iter().map(|issued| (issued.command.id(), issued.source)));
+                    sources.extend(output.steps.iter().map(|(id, step)| (*id, step.source)));
                 }
-                self.made.extend(gathered.issued.into_iter().map(Decision::Command));
-                self.made.extend(decisions.outcome.map(Decision::Outcome));
-                self.progress.take_steps(gathered.steps, &gathered.dropped_steps);
-                if let Some(unasked) = gathered.locals.take_unasked() {
-                    self.unasked(&unasked);
+                self.decided.extend(output.issued.into_iter().map(Decision::Command));
+                self.decided.extend(decisions.outcome.map(Decision::Outcome));
+                self.progress.take_steps(output.steps, &output.dropped_steps);
+                if let Some(unclaimed) = output.locals.take_unclaimed() {
+                    self.unclaimed(&unclaimed);
                 }
             }
             Err(Fault::Stuck(reason)) => self.fail(due.seq, reason),
@@ -263,13 +263,13 @@ impl Replay {
 
     /// The log goes on, so the program must have decided no more than it holds.
     fn expect_nothing_more(&mut self, past: &PastEvent) {
-        if let Some(made) = self.made.front().map(ToString::to_string) {
-            self.diverge_at(past, &made);
+        if let Some(decision) = self.decided.front().map(ToString::to_string) {
+            self.diverge_at(past, &decision);
         }
     }
 
     /// The log holds a local resolution that the program did not ask for.
-    fn unasked(&mut self, local: &PastEvent) {
+    fn unclaimed(&mut self, local: &PastEvent) {
         if self.run.program.is_some() {
             let did = format!("does not ask for it; it {}", self.did());
             self.diverge_at(local, &did);
@@ -278,8 +278,8 @@ impl Replay {
 
     /// What the program does next, as far as it is not compared yet.
     fn did(&self) -> String {
-        match self.made.front() {
-            Some(made) => made.to_string(),
+        match self.decided.front() {
+            Some(decision) => decision.to_string(),
             None => format!("waits for {}", join_or(&self.run.waits(super::WAITS_SHOWN), "nothing")),
         }
     }
@@ -297,7 +297,7 @@ impl Replay {
     /// The program is of no more use; the fold goes on.
     fn diverge(&mut self, what: Divergence) {
         self.run.program = None;
-        self.made.clear();
+        self.decided.clear();
         self.progress.steps.clear();
         self.diverged.get_or_insert(what);
     }
@@ -305,8 +305,8 @@ impl Replay {
     /// The history is over: so must be what the program decided.
     fn end(&mut self) {
         self.poll_due(None);
-        if let Some(made) = self.made.front() {
-            let did = made.to_string();
+        if let Some(decision) = self.decided.front() {
+            let did = decision.to_string();
             self.diverge(Divergence { seq: None, recorded: None, did });
         }
     }

@@ -14,7 +14,8 @@ use crate::data::retry::RetryPolicy;
 use crate::log::event::Role;
 use crate::run::replay::{Takeover, examine, replay};
 use crate::testing::{
-    BORN, Bench, broken, call, deploy_broken_build, go_on, history, payload, registry_of, run_id,
+    BORN, RunFixture, broken, call, deploy_broken_build, history, panic_if_broken, payload, registry_of,
+    run_id,
 };
 use crate::workflow::Workflow;
 use crate::workflow::activity::{Activity, ActivityContext};
@@ -72,18 +73,19 @@ mod bounds;
 mod durable;
 mod locals;
 
-fn begin<W: Workflow<Input = u32>>() -> Bench {
+fn begin<W: Workflow<Input = u32>>() -> RunFixture {
     deploy_broken_build(false);
-    Bench::start::<W>(&0)
+    RunFixture::start::<W>(&0)
 }
 
-fn check(bench: &mut Bench, expected: &Expect) {
-    expected.assert_eq(&bench.news());
+fn check(fixture: &mut RunFixture, expected: &Expect) {
+    expected.assert_eq(&fixture.new_events());
 }
 
 /// Replays a history with other code, and says what that logs and waits for.
-fn replay_with<W: Workflow>(bench: &Bench) -> String {
-    let (run, progress) = replay(run_id(7), &bench.log, &registry_of::<W>(), Takeover::default(), bench.now);
+fn replay_with<W: Workflow>(fixture: &RunFixture) -> String {
+    let (run, progress) =
+        replay(run_id(7), &fixture.log, &registry_of::<W>(), Takeover::default(), fixture.now);
     let logged = history(&progress.events);
     format!("{logged}{}\n", crate::testing::without_lines(&run.waiting_on().unwrap_or_default()))
 }
@@ -93,16 +95,16 @@ fn replay_with<W: Workflow>(bench: &Bench) -> String {
 #[test]
 fn stall_is_logged_before_the_resolution_and_its_decisions_are_discarded() {
     workflow!(W, |ctx| {
-        struct Decides(Context);
-        impl Drop for Decides {
+        struct CompensateOnDrop(Context);
+        impl Drop for CompensateOnDrop {
             fn drop(&mut self) {
                 self.0.on_failure::<Undo>(99);
             }
         }
         ctx.wait_for(GO).await?;
-        let _decides = Decides(ctx.clone());
+        let _guard = CompensateOnDrop(ctx.clone());
         let work = ctx.activity::<Work>(1);
-        let (worked, ()) = join(work, async { go_on() }).await;
+        let (worked, ()) = join(work, async { panic_if_broken() }).await;
         let more = ctx.wait_for(GO).await?;
         ctx.sleep(SECOND).await?;
         Ok(worked? + more)
@@ -152,11 +154,11 @@ fn stall_is_logged_before_the_resolution_and_its_decisions_are_discarded() {
 #[test]
 fn stall_of_the_start_comes_before_the_start() {
     workflow!(W, |ctx| {
-        go_on();
+        panic_if_broken();
         ctx.wait_for(GO).await
     });
     deploy_broken_build(true);
-    let mut run = Bench::start::<W>(&0);
+    let mut run = RunFixture::start::<W>(&0);
     run.signal("go", &4);
     deploy_broken_build(false);
     run.reload();
@@ -176,7 +178,7 @@ fn stall_of_the_start_comes_before_the_start() {
 #[test]
 fn undecodable_input_stalls_the_start() {
     workflow!(W, |ctx| ctx.wait_for(GO).await);
-    let mut run = Bench::start_with::<W>(registry_of::<W>(), payload(&"text"), None);
+    let mut run = RunFixture::start_with::<W>(registry_of::<W>(), payload(&"text"), None);
     check(
         &mut run,
         &expect![[r#"
@@ -192,11 +194,11 @@ fn release_goes_as_far_as_the_code_does() {
         for _ in 0..4 {
             let number = ctx.wait_for(GO).await?;
             if number == 3 {
-                go_on();
+                panic_if_broken();
             }
             ctx.on_failure::<Undo>(number);
             if number == 1 {
-                go_on();
+                panic_if_broken();
             }
         }
         Ok(0)
@@ -211,7 +213,7 @@ fn release_goes_as_far_as_the_code_does() {
         for _ in 0..4 {
             let number = ctx.wait_for(GO).await?;
             if number == 3 {
-                go_on();
+                panic_if_broken();
             }
             ctx.on_failure::<Undo>(number);
         }
@@ -249,7 +251,7 @@ fn release_goes_as_far_as_the_code_does() {
 fn outcome_of_a_step_that_a_queued_resolution_drops_is_ignored() {
     workflow!(W, |ctx| {
         let race = select(ctx.step("slow", || async { Ok(1) }), ctx.wait_for(GO)).await;
-        go_on();
+        panic_if_broken();
         drop(race);
         ctx.wait_for(GO).await
     });
@@ -279,7 +281,7 @@ fn outcome_of_a_step_that_a_queued_resolution_drops_is_ignored() {
 fn outcome_that_came_before_the_cancellation_was_decided_is_ignored() {
     workflow!(W, |ctx| {
         let race = select(ctx.activity::<Work>(1), ctx.wait_for(GO)).await;
-        go_on();
+        panic_if_broken();
         drop(race);
         ctx.wait_for(GO).await
     });
@@ -338,7 +340,7 @@ fn code_that_is_woken_from_outside_stalls() {
         Ok(0)
     });
     let mut run = begin::<W>();
-    // The run's own waker, and those of the replays that the bench made.
+    // The run's own waker, and those of the replays that the fixture made.
     OUTSIDE.take().iter().for_each(std::task::Waker::wake_by_ref);
     run.signal("go", &1);
     check(
@@ -353,14 +355,14 @@ fn code_that_is_woken_from_outside_stalls() {
 
 #[test]
 fn panic_in_a_destructor_stalls() {
-    struct Bomb;
-    impl Drop for Bomb {
+    struct PanicOnDrop;
+    impl Drop for PanicOnDrop {
         fn drop(&mut self) {
-            go_on();
+            panic_if_broken();
         }
     }
     workflow!(W, |ctx| {
-        let _bomb = Bomb;
+        let _guard = PanicOnDrop;
         ctx.wait_for(GO).await
     });
     let mut run = begin::<W>();
@@ -615,13 +617,13 @@ fn cancelled_run_may_complete_or_fail_all_the_same() {
         2 cancel.requested: enough
         3 run.failed: the run was cancelled (sorry)
     "#]]
-    .assert_eq(&(completes.news() + &fails.news()));
+    .assert_eq(&(completes.new_events() + &fails.new_events()));
 }
 
 #[test]
 fn run_that_is_cancelled_before_its_delayed_start_never_begins() {
     workflow!(W, |_ctx| Ok(1));
-    let delayed = || Bench::start_at::<W>(&0, Some(BORN.saturating_add(SECOND)));
+    let delayed = || RunFixture::start_at::<W>(&0, Some(BORN.saturating_add(SECOND)));
     let mut run = delayed();
     run.pass(SECOND);
     let mut cancelled = delayed();
@@ -638,7 +640,7 @@ fn run_that_is_cancelled_before_its_delayed_start_never_begins() {
         4 cancel.requested: enough
         5 run.cancelled: enough
     "#]]
-    .assert_eq(&(run.news() + &cancelled.news()));
+    .assert_eq(&(run.new_events() + &cancelled.new_events()));
 }
 
 // Endings.
@@ -748,7 +750,7 @@ fn termination_names_the_compensations_that_it_skips() {
         6 compensation.scheduled #2
         7 run.terminated: no more; compensation work left out; compensation undo left out
     "#]]
-    .assert_eq(&(before.news() + &during.news()));
+    .assert_eq(&(before.new_events() + &during.new_events()));
 }
 
 // Attempts.
@@ -809,15 +811,15 @@ fn lost_attempt_fails_an_activity_that_may_run_only_once() {
 #[test]
 fn run_that_leaves_memory_decides_nothing() {
     thread_local!(static DROPS: Cell<u32> = const { Cell::new(0) });
-    struct Undoes(Context);
-    impl Drop for Undoes {
+    struct CompensateOnDrop(Context);
+    impl Drop for CompensateOnDrop {
         fn drop(&mut self) {
             DROPS.set(DROPS.get() + 1);
             self.0.on_failure::<Undo>(1);
         }
     }
     workflow!(W, |ctx| {
-        let _undoes = Undoes(ctx.clone());
+        let _guard = CompensateOnDrop(ctx.clone());
         join3(ctx.activity::<Work>(1), ctx.sleep(SECOND), ctx.step("s", || async { Ok(1) })).await.0
     });
     let mut run = begin::<W>();

@@ -1,4 +1,4 @@
-//! What users implement for side effects. It must not know who executes an activity, or where.
+//! Activities: what users implement for side effects. It must not know how or where they are executed.
 
 use crate::data::options::ActivityOptions;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::data::id::{CommandId, RunId};
 use crate::data::time::Timestamp;
 use crate::host::{Host, StoreClock};
 
-/// Side-effecting code that a run asks for. It is executed at least once; its outcome is recorded exactly once.
+/// Code with side effects that a run schedules. It is executed at least once; its outcome is recorded exactly once.
 ///
 /// ```
 /// use pgworkflows::prelude::*;
@@ -37,25 +37,62 @@ use crate::host::{Host, StoreClock};
 /// ```
 #[async_trait]
 pub trait Activity: Send + Sync + 'static {
-    /// The stored name, unique among a worker's activities. Runs that are open refer to it: never change it.
+    /// The stored name, unique among a worker's activities: 1 to 255 bytes without control characters. Open runs refer
+    /// to it, so never change it.
     const NAME: &'static str;
-    /// What it is called with, as a [`Payload`](crate::data::payload::Payload).
+    /// The input of a call, stored as a [`Payload`](crate::data::payload::Payload).
     type Input: Serialize + DeserializeOwned + Send + 'static;
-    /// What it returns, as a [`Payload`](crate::data::payload::Payload).
+    /// The result of a call, stored as a [`Payload`](crate::data::payload::Payload).
     type Output: Serialize + DeserializeOwned + Send + 'static;
 
-    /// The retry policy and the timeouts of a call that sets none. By default there is one attempt, without
-    /// a timeout. Read when the call is made: a change of it leaves scheduled activities alone.
+    /// The retry policy and the timeouts of a call that sets none. The default is one attempt without
+    /// a timeout. They are read when the activity is scheduled, so a change does not affect activities that are
+    /// already scheduled.
+    ///
+    /// ```
+    /// use pgworkflows::prelude::*;
+    ///
+    /// # struct Charge;
+    /// # #[async_trait]
+    /// # impl Activity for Charge {
+    /// #     const NAME: &'static str = "charge";
+    /// #     type Input = ();
+    /// #     type Output = ();
+    /// fn options() -> ActivityOptions {
+    ///     let retry = RetryPolicy::exponential().max_attempts(5);
+    ///     ActivityOptions::default().retry(retry).start_to_close(Duration::from_secs(30))
+    /// }
+    /// #     async fn execute(&self, _: ActivityContext, _: ()) -> ActivityResult<()> { Ok(()) }
+    /// # }
+    /// ```
     fn options() -> ActivityOptions {
         ActivityOptions::default()
     }
 
-    /// Does the work, once. It may be executed again if its process dies before the outcome is recorded, so
-    /// pass [`ActivityContext::idempotency_key`] on to whatever it calls.
+    /// Makes one attempt. It may be executed again if its process dies before the outcome is recorded, so
+    /// pass [`ActivityContext::idempotency_key`] on to the services that it calls.
+    ///
+    /// # Errors
+    /// An error fails the attempt, and so does a panic. The retry policy decides whether another attempt follows.
     async fn execute(&self, ctx: ActivityContext, input: Self::Input) -> ActivityResult<Self::Output>;
 }
 
-/// What an activity's execution may know of itself.
+/// What an attempt of an activity knows about itself.
+///
+/// ```
+/// # use pgworkflows::prelude::*;
+/// async fn poll_until_ready(ctx: ActivityContext) -> ActivityResult<()> {
+///     let url = format!("https://example.com/jobs/{}", ctx.idempotency_key());
+///     println!("attempt {} of call {} of run {}: {url}", ctx.attempt(), ctx.call(), ctx.run_id());
+///     while ctx.now() - ctx.scheduled_at() < chrono::Duration::hours(1) {
+///         if ctx.cancellation().is_cancelled() {
+///             return Err(ActivityError::new("stopped", "the result is no longer wanted"));
+///         }
+///         ctx.sleep(Duration::from_secs(5)).await;
+///     }
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct ActivityContext {
     pub(crate) run: RunId,
@@ -68,46 +105,50 @@ pub struct ActivityContext {
 }
 
 impl ActivityContext {
-    /// The run that asked for the activity.
+    /// The id of the run that scheduled the activity: see the example [above](ActivityContext).
     pub fn run_id(&self) -> RunId {
         self.run
     }
 
-    /// The durable call of that run.
+    /// The number of the durable call within its run, from 1 on: see the example [above](ActivityContext).
     pub fn call(&self) -> CommandId {
         self.command
     }
 
-    /// The attempt, from 1 on.
+    /// The number of the attempt, from 1 on. An attempt whose process died is repeated under its number. See the example
+    /// [above](ActivityContext).
     pub fn attempt(&self) -> u32 {
         self.attempt
     }
 
-    /// When the run asked for the activity.
+    /// The time at which the run scheduled the activity, by the store's clock: see the example [above](ActivityContext).
     pub fn scheduled_at(&self) -> DateTime<Utc> {
         self.scheduled_at.into()
     }
 
-    /// The time by the store's clock, as far as it is known here: never ahead of it, and in a test the time that the
-    /// test has come to. An activity that takes the time from here can be tested without waiting.
+    /// The time by the store's clock, as this worker knows it: never ahead of the store. In a test it is the test's
+    /// time, so that an activity which takes the time from here can be tested without waiting. See the example
+    /// [above](ActivityContext).
     pub fn now(&self) -> DateTime<Utc> {
         self.clock.now(&*self.host).unwrap_or(self.scheduled_at).into()
     }
 
-    /// Waits for a time by the worker's own clock, without keeping it: a crash begins the attempt anew. In a test it
-    /// takes no time. For waits that outlive a process there is [`Context::sleep`](crate::workflow::context::Context::sleep).
+    /// Waits for a time by the worker's own clock. The wait is not durable: a crash repeats the whole attempt. In a
+    /// test it takes no real time. For durable waits there is
+    /// [`Context::sleep`](crate::workflow::context::Context::sleep). See the example [above](ActivityContext).
     pub fn sleep(&self, time: Duration) -> BoxFuture<'static, ()> {
         self.host.sleep(time)
     }
 
-    /// The same text for every attempt of this call, and for no other call: what to hand to a service that
-    /// deduplicates requests.
+    /// A text that is the same for all attempts of this call and differs from that of every other call. Pass it to
+    /// services that deduplicate requests. See the example [above](ActivityContext).
     pub fn idempotency_key(&self) -> String {
         format!("{}:{}", self.run, self.command)
     }
 
-    /// Cancelled when the outcome is no longer wanted: on a timeout, when the run gives the activity up, when
-    /// the worker loses its lease, and when it shuts down and the grace is over.
+    /// Tells the attempt that its outcome is no longer wanted: after a timeout, when the run cancels the activity, when
+    /// the worker loses its lease, and when its shutdown grace is over. An attempt that has not ended 10 seconds
+    /// later is dropped. See the example [above](ActivityContext).
     pub fn cancellation(&self) -> &Cancellation {
         &self.cancellation
     }

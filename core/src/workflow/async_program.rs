@@ -14,7 +14,7 @@ use crate::data::payload::Payload;
 use crate::data::time::Timestamp;
 use crate::guard::shielded;
 use crate::log::event::Event;
-use crate::workflow::bare::{BareRuntime, Misstep};
+use crate::workflow::bare::{BareRuntime, Violation};
 use crate::workflow::context::Context;
 use crate::workflow::error::WorkflowError;
 use crate::workflow::fault::Fault;
@@ -38,17 +38,17 @@ pub(crate) struct AsyncProgram {
     /// The input, until the code begins.
     input: Option<Payload>,
     future: Option<WorkflowFuture>,
-    root: Arc<Root>,
+    root: Arc<WakeFlag>,
     waker: Waker,
 }
 
 /// The waker of the whole program: it only notes that it was woken.
 #[derive(Debug, Default)]
-struct Root {
+struct WakeFlag {
     woken: AtomicBool,
 }
 
-impl Wake for Root {
+impl Wake for WakeFlag {
     fn wake(self: Arc<Self>) {
         self.woken.store(true, Ordering::Release);
     }
@@ -58,7 +58,7 @@ impl Wake for Root {
     }
 }
 
-impl Root {
+impl WakeFlag {
     fn take(&self) -> bool {
         self.woken.swap(false, Ordering::Acquire)
     }
@@ -71,7 +71,7 @@ impl AsyncProgram {
         scope: Rc<Scope>,
         bare: Arc<BareRuntime>,
     ) -> Self {
-        let root = Arc::new(Root::default());
+        let root = Arc::new(WakeFlag::default());
         let waker = Waker::from(Arc::clone(&root));
         Self { workflow, make, scope, bare, input: None, future: None, root, waker }
     }
@@ -198,17 +198,17 @@ impl AsyncProgram {
     }
 
     /// Why code that did that cannot go on.
-    fn diagnosis(&self, misstep: &Misstep) -> String {
-        match misstep {
-            Misstep::Panicked(panic) => {
+    fn diagnosis(&self, violation: &Violation) -> String {
+        match violation {
+            Violation::Panicked(panic) => {
                 format!("the workflow panicked: {panic}; deploy code that does not, and the run goes on")
             }
-            Misstep::NotDurable { use_of, line } => format!(
+            Violation::NotDurable { operation, line } => format!(
                 "workflow `{}` {}{}, which is not durable: {}; deploy code that does, and the run goes on",
                 self.workflow,
-                use_of.did,
+                operation.did,
                 self.whereabouts(line.as_deref()),
-                use_of.instead
+                operation.instead
             ),
         }
     }
@@ -256,7 +256,7 @@ impl Program for AsyncProgram {
             self.poll_until_quiet()
         });
         self.scope.mark().end();
-        let result = result.map_err(|misstep| self.diagnosis(&misstep))??;
+        let result = result.map_err(|violation| self.diagnosis(&violation))??;
         if result.is_none() {
             self.check_waits()?;
         }
@@ -264,7 +264,7 @@ impl Program for AsyncProgram {
             Ok(output) => Outcome::Completed(output),
             Err(error) => error.into_outcome(self.scope.payload_bytes_max()),
         });
-        Ok(Decisions { gathered: self.scope.gather(), outcome })
+        Ok(Decisions { output: self.scope.take_output(), outcome })
     }
 
     fn waits(&self, limit: usize) -> Vec<Awaited> {
@@ -277,9 +277,9 @@ impl Drop for AsyncProgram {
     fn drop(&mut self) {
         self.scope.detach();
         if let Some(future) = self.future.take()
-            && let Err(misstep) = self.bare.run(|| drop(future))
+            && let Err(violation) = self.bare.run(|| drop(future))
         {
-            tracing::warn!(run = %self.scope.run(), "while its workflow left memory: {}", self.diagnosis(&misstep));
+            tracing::warn!(run = %self.scope.run(), "while its workflow left memory: {}", self.diagnosis(&violation));
         }
         shielded("the drop of a waker", || self.scope.forget_calls());
     }

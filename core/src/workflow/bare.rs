@@ -11,12 +11,12 @@ use crate::guard::{Panic, caught, shielded};
 /// The runtime under which a processor polls. If the processor itself runs in one, that is left alone.
 #[derive(Debug)]
 pub(crate) struct BareRuntime {
-    shell: Mutex<Shell>,
+    undriven: Mutex<UndrivenRuntime>,
 }
 
 /// A runtime that nothing ever drives.
 #[derive(Debug)]
-struct Shell {
+struct UndrivenRuntime {
     handle: Handle,
     /// Always there, until it is dropped.
     runtime: Option<Runtime>,
@@ -24,41 +24,41 @@ struct Shell {
 
 /// What code did that workflow code must not do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Misstep {
+pub(crate) enum Violation {
     /// It panicked, for a reason of its own.
     Panicked(Panic),
     /// It used something that is lost when the run leaves memory.
-    NotDurable { use_of: &'static UseOf, line: Option<String> },
+    NotDurable { operation: &'static Operation, line: Option<String> },
 }
 
 /// Something that is not durable, in words.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct UseOf {
+pub(crate) struct Operation {
     /// How tokio's panic begins where a runtime has no such thing.
     panic: &'static str,
     pub(crate) did: &'static str,
     pub(crate) instead: &'static str,
 }
 
-static PANICS: [UseOf; 3] = [
-    UseOf {
+static PANICS: [Operation; 3] = [
+    Operation {
         panic: "A Tokio 1.x context was found, but timers are disabled.",
         did: "makes a timer of tokio",
         instead: "use `ctx.sleep`, or `.timeout(…)` on a durable call",
     },
-    UseOf {
+    Operation {
         panic: "A Tokio 1.x context was found, but IO is disabled.",
         did: "opens a socket, a pipe or a process of tokio",
         instead: "do that in an activity or a step",
     },
-    UseOf {
+    Operation {
         panic: "OS can't spawn worker thread",
         did: "hands work to a blocking thread of tokio",
         instead: "do that in an activity or a step",
     },
 ];
 
-static SPAWN: UseOf = UseOf {
+static SPAWN: Operation = Operation {
     panic: "",
     did: "spawns a task of tokio",
     instead: "use `ctx.when_all` or a combinator of `futures` for branches of the workflow, and an activity or a step \
@@ -67,7 +67,7 @@ static SPAWN: UseOf = UseOf {
 
 impl BareRuntime {
     /// Runs workflow code: makes it, polls it, wakes it or drops it.
-    pub(crate) fn run<T>(&self, code: impl FnOnce() -> T) -> Result<T, Misstep> {
+    pub(crate) fn run<T>(&self, code: impl FnOnce() -> T) -> Result<T, Violation> {
         let handle = self.handle();
         let ran = caught(|| {
             let _entered = handle.enter();
@@ -77,7 +77,7 @@ impl BareRuntime {
             Ok(result) if is_idle(&handle) => Ok(result),
             Ok(_) => {
                 self.renew();
-                Err(Misstep::NotDurable { use_of: &SPAWN, line: None })
+                Err(Violation::NotDurable { operation: &SPAWN, line: None })
             }
             Err(panic) => {
                 // What was meant for a blocking thread is still queued.
@@ -101,27 +101,27 @@ impl BareRuntime {
 
     /// Begins anew, without what was spawned.
     fn renew(&self) -> Handle {
-        let shell = Shell::default();
-        let handle = shell.handle.clone();
+        let undriven = UndrivenRuntime::default();
+        let handle = undriven.handle.clone();
         // What was spawned is users' code, and is dropped outside of the lock.
-        let used = std::mem::replace(&mut *self.lock(), shell);
+        let used = std::mem::replace(&mut *self.lock(), undriven);
         drop(used);
         handle
     }
 
-    fn lock(&self) -> MutexGuard<'_, Shell> {
+    fn lock(&self) -> MutexGuard<'_, UndrivenRuntime> {
         // Nobody's code runs under this lock.
-        self.shell.lock().unwrap_or_else(PoisonError::into_inner)
+        self.undriven.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Default for BareRuntime {
     fn default() -> Self {
-        Self { shell: Mutex::new(Shell::default()) }
+        Self { undriven: Mutex::new(UndrivenRuntime::default()) }
     }
 }
 
-impl Default for Shell {
+impl Default for UndrivenRuntime {
     fn default() -> Self {
         let mut runtime = Builder::new_current_thread();
         // A thread whose stack is larger than memory can be cannot be started: so work for a blocking thread is not
@@ -132,7 +132,7 @@ impl Default for Shell {
     }
 }
 
-impl Drop for Shell {
+impl Drop for UndrivenRuntime {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             // In the background, for it may be inside of another runtime, where tokio lets nobody wait. It has no
@@ -142,10 +142,10 @@ impl Drop for Shell {
     }
 }
 
-impl From<Panic> for Misstep {
+impl From<Panic> for Violation {
     fn from(panic: Panic) -> Self {
         match PANICS.iter().find(|known| panic.message.starts_with(known.panic)) {
-            Some(use_of) => Self::NotDurable { use_of, line: panic.line },
+            Some(operation) => Self::NotDurable { operation, line: panic.line },
             None => Self::Panicked(panic),
         }
     }

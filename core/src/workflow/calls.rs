@@ -1,5 +1,5 @@
-//! The durable calls: what a workflow's code awaits. Each has a file of its own, with what the user calls, the command
-//! that it issues, and how a replay recognises it.
+//! The durable calls, which a workflow's code awaits. Each file holds one call: what the user calls, the command that it
+//! issues, and how a replay recognises it. It must not know how commands are executed.
 
 pub(crate) mod activity;
 pub(crate) mod compensation;

@@ -1,4 +1,4 @@
-//! What a workflow's code calls. It must not see the wall clock or any entropy.
+//! The context that a workflow's code calls. It must not see the wall clock or any entropy.
 
 use std::fmt;
 use std::future::Future;
@@ -25,10 +25,38 @@ use crate::workflow::error::ActivityResult;
 use crate::workflow::scope::Scope;
 use crate::workflow::signal::Signal;
 
-/// A workflow's connection to the engine. Cheap to clone; every clone is the same run's.
+/// A workflow's connection to the engine. Cheap to clone; all clones belong to the same run.
 ///
 /// Its durable calls return futures that do nothing until they are polled. They work with every combinator of
-/// the `futures` crate, and dropping one before it is ready cancels what it asked for.
+/// the `futures` crate. Dropping a future before it is ready cancels its call.
+///
+/// ```
+/// use pgworkflows::prelude::*;
+///
+/// struct Greeting;
+///
+/// impl Workflow for Greeting {
+///     const NAME: &'static str = "greeting";
+///     type Input = String;
+///     type Output = String;
+///
+///     async fn run(ctx: Context, name: String) -> WorkflowResult<String> {
+///         let greeting = ctx.step("greeting", || async { Ok("Hello".to_owned()) }).await?;
+///         Ok(format!("{greeting}, {name}!"))
+///     }
+/// }
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), pgworkflows::Error> {
+/// # let store = pgworkflows::MemoryStore::new();
+/// # let worker = Worker::builder(store.clone()).workflow::<Greeting>().build()?;
+/// # let client = Client::new(store);
+/// # let talk = async { client.start::<Greeting>("Ada".to_owned()).await?.result().await };
+/// # let mut result = Ok(String::new());
+/// # worker.run_until(async { result = talk.await }).await?;
+/// # assert_eq!(result?, "Hello, Ada!");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Context {
     scope: Rc<Scope>,
@@ -39,7 +67,7 @@ impl Context {
         Self { scope }
     }
 
-    /// Encodes what the workflow returned. If that is impossible, the run stalls at the end of this poll.
+    /// Encodes the workflow's output. If that is impossible, the run stalls at the end of this poll.
     pub(crate) fn encode<T: Serialize + DeserializeOwned>(
         &self,
         what: &dyn fmt::Display,
@@ -49,38 +77,92 @@ impl Context {
     }
 
     /// The run's id.
+    ///
+    /// ```
+    /// # use pgworkflows::prelude::*;
+    /// # async fn workflow(ctx: Context) -> WorkflowResult<String> {
+    /// let invoice = format!("invoice-{}", ctx.run_id());
+    /// # Ok(invoice)
+    /// # }
+    /// ```
     pub fn run_id(&self) -> RunId {
         self.scope.run()
     }
 
-    /// The time of what the workflow reacts to right now, by the store's clock. It stands still between two
-    /// awaits and never goes backwards.
+    /// The time of the event that the workflow is reacting to, by the store's clock, in microseconds. It changes only
+    /// at an `await`, never goes backwards, and is the same in every replay.
+    ///
+    /// ```
+    /// # use pgworkflows::prelude::*;
+    /// # async fn workflow(ctx: Context) -> WorkflowResult<()> {
+    /// let began = ctx.now();
+    /// ctx.sleep(Duration::from_secs(60)).await?;
+    /// assert!((ctx.now() - began).num_seconds() >= 60);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn now(&self) -> DateTime<Utc> {
         self.scope.now().into()
     }
 
-    /// A number that looks random, and is the same in every replay.
+    /// A pseudo-random number, uniform over all of `u64`. It is the same in every replay, because the run's id is the
+    /// seed. Not for secrets: anyone who knows the run's id can compute it.
+    ///
+    /// ```
+    /// # use pgworkflows::prelude::*;
+    /// # async fn workflow(ctx: Context) -> WorkflowResult<()> {
+    /// let jitter = Duration::from_millis(ctx.random() % 1_000);
+    /// ctx.sleep(jitter).await
+    /// # }
+    /// ```
     pub fn random(&self) -> u64 {
         self.scope.random()
     }
 
-    /// A UUID (version 4) that looks random, and is the same in every replay.
+    /// A UUID (version 4) made of pseudo-random bits. It is the same in every replay; as [`Context::random`], it is not
+    /// for secrets.
+    ///
+    /// ```
+    /// # use pgworkflows::prelude::*;
+    /// # async fn workflow(ctx: Context) -> WorkflowResult<String> {
+    /// let order = ctx.uuid().to_string();
+    /// # Ok(order)
+    /// # }
+    /// ```
     pub fn uuid(&self) -> Uuid {
         let bits = u128::from(self.scope.random()) << 64 | u128::from(self.scope.random());
         uuid::Builder::from_random_bytes(bits.to_be_bytes()).into_uuid()
     }
 
-    /// Asks for an activity, and waits for its outcome.
+    /// Schedules an activity and waits for its outcome. The activity's [`options`](Activity::options) apply unless the
+    /// future's methods override them.
+    ///
+    /// ```
+    /// # use pgworkflows::prelude::*;
+    /// # async fn workflow<Charge: Activity<Input = u64, Output = String>>(ctx: Context) -> WorkflowResult<()> {
+    /// let receipt = ctx
+    ///     .activity::<Charge>(1_999)
+    ///     .retry(RetryPolicy::exponential().max_attempts(5))
+    ///     .start_to_close(Duration::from_secs(30))
+    ///     .schedule_to_close(Duration::from_secs(300))
+    ///     .await?;
+    /// # let _: String = receipt;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// The future returns an error if the activity fails for good, or if the run is cancelled meanwhile.
+    /// The future returns an error if the activity's last attempt fails, if `schedule_to_close` passes, or if the run
+    /// is cancelled first. The run stalls if the input cannot be encoded or is over the limit of a payload (2 MiB by
+    /// default), if an option is invalid, or if the result cannot be decoded.
     #[track_caller]
     pub fn activity<A: Activity>(&self, input: A::Input) -> ActivityFuture<A> {
         ActivityFuture::activity(&self.scope, input, Location::caller())
     }
 
-    /// Executes a closure's future as an inline activity, and waits for its outcome. The closure makes a
-    /// future for each attempt; only the outcome is recorded, once.
+    /// Executes a closure's future as an inline activity and waits for its outcome. The closure makes a
+    /// future for each attempt; only the outcome is recorded, once. By default there is one attempt:
+    /// [`retry`](StepFuture::retry) sets a policy.
     ///
     /// ```
     /// # use pgworkflows::prelude::*;
@@ -92,7 +174,8 @@ impl Context {
     /// ```
     ///
     /// # Errors
-    /// The future returns an error if the last attempt fails, or if the run is cancelled meanwhile.
+    /// The future returns an error if the last attempt fails, or if the run is cancelled first. The run stalls if the
+    /// retry policy is invalid or the recorded result cannot be decoded.
     #[track_caller]
     pub fn step<T, F, Fut>(&self, name: &'static str, make: F) -> StepFuture<T, F>
     where
@@ -103,12 +186,12 @@ impl Context {
         StepFuture::step(&self.scope, name, make, Location::caller())
     }
 
-    /// Records a value that a replay could not make again, such as an id, a random number of your own, or a setting of
-    /// the process. The closure is called once, when the future is first polled, and the future is ready at once; every
-    /// replay finds the value in the log. No call is made and nothing is waited for.
+    /// Records a value that a replay could not compute again, such as an id, a true random number, or a setting of
+    /// the process. The first poll of the future calls the closure and is ready at once; every replay takes the value
+    /// from the log instead.
     ///
-    /// The closure must be quick, must not fail, and must not use this context; what has effects or does I/O belongs
-    /// into an activity or a step. It may be called again if the process dies before the value is in the log.
+    /// The closure must be quick and must not use this context; side effects and I/O belong in an activity or a step.
+    /// It may be called again if the process dies before the value is logged.
     ///
     /// ```
     /// # use pgworkflows::prelude::*;
@@ -119,8 +202,10 @@ impl Context {
     /// # }
     /// ```
     ///
-    /// A value that its type cannot read back, or that is over the limit of a payload, stalls the run. So does a replay
-    /// whose log holds no such value, or one that the code does not ask for.
+    /// # Errors
+    /// The future returns no error. The run stalls if the value cannot be encoded and decoded again, if it is over the
+    /// limit of a payload (2 MiB by default), if the closure panics or uses this context, or if a replay finds no such
+    /// value in the log or one that the code does not ask for.
     #[track_caller]
     pub fn record<T, F>(&self, name: &'static str, make: F) -> RecordFuture<T, F>
     where
@@ -130,10 +215,11 @@ impl Context {
         RecordFuture::record(&self.scope, name, make, Location::caller())
     }
 
-    /// Waits until every branch is done, then returns all their values, or the first failure by position.
+    /// Waits until every branch is done, then returns all their values, or the first error by position. An error of one
+    /// branch does not cancel the others.
     ///
-    /// Takes a tuple of up to eight futures, or anything that iterates over futures of one type. With a
-    /// [`timeout`](crate::workflow::calls::timeout::Durable::timeout), the branches that are open when the time is over are cancelled:
+    /// Takes a tuple of up to eight futures, or an iterator of futures of one type. When a
+    /// [`timeout`](crate::workflow::calls::timeout::Durable::timeout) runs out, the open branches are cancelled:
     ///
     /// ```
     /// # use pgworkflows::prelude::*;
@@ -144,21 +230,42 @@ impl Context {
     /// # Ok(())
     /// # }
     /// ```
+    ///
+    /// # Errors
+    /// The future returns the first branch's error by position, if any branch fails.
     pub fn when_all<M, B: Branches<M>>(&self, branches: B) -> WhenAll<M, B> {
         WhenAll::new(Rc::clone(&self.scope), branches)
     }
 
-    /// Waits for a time. The deadline is kept over crashes, and one that has passed is not waited for again.
+    /// Waits for a time, counted from [`Context::now`] at the first poll. The deadline survives crashes, and the waiting
+    /// run uses no worker memory.
+    ///
+    /// ```
+    /// # use pgworkflows::prelude::*;
+    /// # async fn workflow(ctx: Context) -> WorkflowResult<()> {
+    /// ctx.sleep(Duration::from_secs(7 * 24 * 3600)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// The future returns an error if the run is cancelled meanwhile, or if the deadline is beyond the year
-    /// 9999.
+    /// The future returns an error if the run is cancelled first, or if the deadline is beyond the year 9999: the type
+    /// of that failure is `invalid-deadline`.
     #[track_caller]
     pub fn sleep(&self, time: Duration) -> TimerFuture {
         TimerFuture::timer(&self.scope, TimerCall::After(time), Location::caller())
     }
 
-    /// Waits until a time by the store's clock; at once if it has passed.
+    /// Waits until a time by the store's clock. A time in the past is over at once.
+    ///
+    /// ```
+    /// # use pgworkflows::prelude::*;
+    /// # async fn workflow(ctx: Context) -> WorkflowResult<()> {
+    /// let due = ctx.now() + Duration::from_secs(3600);
+    /// ctx.sleep_until(due).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`Context::sleep`].
@@ -167,19 +274,46 @@ impl Context {
         TimerFuture::timer(&self.scope, TimerCall::At(time.into()), Location::caller())
     }
 
-    /// Waits for the next signal of that name: one that came before is taken at once.
+    /// Waits for the next signal of that name. A signal that arrived earlier is taken at once, the oldest first.
+    ///
+    /// ```
+    /// # use pgworkflows::prelude::*;
+    /// const APPROVED: Signal<bool> = Signal::new("approved");
+    /// # async fn workflow(ctx: Context) -> WorkflowResult<()> {
+    /// let approved = ctx.wait_for(APPROVED).timeout(Duration::from_secs(3600)).await?;
+    /// # let _: bool = approved;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// The future returns an error if the run is cancelled meanwhile.
+    /// The future returns an error if the run is cancelled first. The run stalls if the signal's content is not a `T`.
     #[track_caller]
     pub fn wait_for<T: DeserializeOwned>(&self, signal: Signal<T>) -> SignalFuture<T> {
         SignalFuture::signal(&self.scope, signal, Location::caller())
     }
 
-    /// Registers an activity to execute should the run fail or be cancelled. Compensations are executed after
-    /// the workflow returned, the last registered first, each whether or not another failed.
+    /// Registers a compensation: an activity that is executed if the run fails or is cancelled. Compensations are
+    /// executed after the workflow has returned, the last registered first, whether or not another one failed.
+    /// Termination skips them.
+    ///
+    /// ```
+    /// # use pgworkflows::prelude::*;
+    /// # async fn workflow<Book, Cancel>(ctx: Context) -> WorkflowResult<()>
+    /// # where Book: Activity<Input = u32, Output = u32>, Cancel: Activity<Input = u32> {
+    /// let booking = ctx.activity::<Book>(7).await?;
+    /// ctx.on_failure::<Cancel>(booking)
+    ///     .retry(RetryPolicy::exponential().max_attempts(10))
+    ///     .start_to_close(Duration::from_secs(30));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// None. The run stalls if the input cannot be encoded or is over the limit of a payload (2 MiB by default), or if
+    /// an option is invalid.
     #[track_caller]
-    #[expect(clippy::needless_pass_by_value, reason = "inputs are handed over, as those of `activity` are")]
+    #[expect(clippy::needless_pass_by_value, reason = "takes its input by value, as `activity` does")]
     pub fn on_failure<A: Activity>(&self, input: A::Input) -> Compensation {
         Compensation::register::<A>(&self.scope, &input, Location::caller())
     }

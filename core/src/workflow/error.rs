@@ -1,4 +1,4 @@
-//! The errors that travel through workflows and activities. They must not know what a run does with them.
+//! The errors of workflows and activities. They must not know what a run does with them.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -9,12 +9,25 @@ use serde::de::DeserializeOwned;
 use crate::data::failure::{Failure, UNNAMED};
 use crate::data::outcome::Outcome;
 
-/// What a workflow, and every durable call in it, returns.
+/// The result of a workflow and of every fallible durable call.
 pub type WorkflowResult<T> = Result<T, WorkflowError>;
 
-/// An error in a workflow: an activity that failed, a cancellation, a timeout, or the workflow's own. Any
-/// [`std::error::Error`] becomes one by `?`, and so does an [`ActivityError`]; what is none, such as `anyhow::Error` or
-/// a `Box<dyn Error + Send + Sync>`, by [`.or_fail()?`](crate::workflow::error::OrFail).
+/// An error of a workflow: a failed activity or step, a cancellation, a timeout, or an error of the workflow's own.
+///
+/// `?` converts any [`std::error::Error`] and an [`ActivityError`]. Types that do not implement `Error`, such as
+/// `anyhow::Error` and `Box<dyn Error + Send + Sync>`, need [`.or_fail()?`](crate::workflow::error::OrFail).
+///
+/// ```
+/// use pgworkflows::workflow::WorkflowError;
+///
+/// let error = WorkflowError::new("out-of-stock", "3 items are missing").with_details(&3);
+/// assert_eq!(error.to_string(), "3 items are missing (out-of-stock)");
+/// assert!(error.failure().is_some_and(|failure| failure.is("out-of-stock")));
+/// assert_eq!(error.details(), Some(3));
+/// assert!(!error.is_timeout() && !error.is_cancelled());
+///
+/// assert!(WorkflowError::cancelled().is_cancelled());
+/// ```
 pub struct WorkflowError(Kind);
 
 enum Kind {
@@ -24,12 +37,14 @@ enum Kind {
 }
 
 impl WorkflowError {
-    /// An error of a type that its author names, such as `out-of-stock`.
+    /// Makes an error with a type name of your choice, such as `out-of-stock`, which is how callers recognise it. See the
+    /// example [above](WorkflowError). Each text is cut after 10,000 characters when it is recorded.
     pub fn new(type_name: impl Into<String>, message: impl Into<String>) -> Self {
         Self(Kind::Failed(Failure::new(type_name, message)))
     }
 
-    /// The cancellation that was asked for: a workflow that returns it ends as cancelled.
+    /// Makes the error of a cancellation: a workflow that returns it ends as cancelled. See the example
+    /// [above](WorkflowError).
     pub fn cancelled() -> Self {
         Self(Kind::Cancelled)
     }
@@ -38,7 +53,7 @@ impl WorkflowError {
         Self(Kind::TimedOut(Failure::new(TIMED_OUT, message)))
     }
 
-    /// The error of an activity or a step: the recorded failure as the cause, its details within reach.
+    /// The error of an activity or a step: the recorded failure is its cause, and has the same details.
     pub(crate) fn call_failed(call: &str, name: &str, cause: Failure) -> Self {
         let mut failure = Failure::new(CALL_FAILED, format!("{call} `{name}` failed"));
         failure.retryable = cause.retryable;
@@ -47,7 +62,7 @@ impl WorkflowError {
         Self(Kind::Failed(failure))
     }
 
-    /// How a run ends that returns this error.
+    /// The outcome of a run that returns this error.
     pub(crate) fn into_outcome(self, details_bytes_max: usize) -> Outcome {
         match self.0 {
             Kind::Failed(failure) | Kind::TimedOut(failure) => {
@@ -57,7 +72,8 @@ impl WorkflowError {
         }
     }
 
-    /// Attaches data that callers get back by [`Failure::details`]; to a cancellation, none.
+    /// Attaches data that callers read by [`Failure::details`]; does nothing to a cancellation. Details that cannot be
+    /// encoded are dropped, and the message says so. See the example [above](WorkflowError).
     #[must_use]
     pub fn with_details<T: Serialize>(mut self, details: &T) -> Self {
         match &mut self.0 {
@@ -67,17 +83,19 @@ impl WorkflowError {
         self
     }
 
-    /// Whether this is the cancellation of the run.
+    /// Whether this is the cancellation of the run: see the example [above](WorkflowError).
     pub fn is_cancelled(&self) -> bool {
         matches!(self.0, Kind::Cancelled)
     }
 
-    /// Whether a `.timeout(…)` of the workflow ran out.
+    /// Whether a [`.timeout(…)`](crate::workflow::calls::timeout::Durable::timeout) ran out. The timeouts of an activity
+    /// are failures of that activity instead. See the example [above](WorkflowError).
     pub fn is_timeout(&self) -> bool {
         matches!(self.0, Kind::TimedOut(_))
     }
 
-    /// The failure; `None` for a cancellation.
+    /// The failure, or `None` for a cancellation. A failed activity or step is the failure's cause. See the example
+    /// [above](WorkflowError).
     pub fn failure(&self) -> Option<&Failure> {
         match &self.0 {
             Kind::Failed(failure) | Kind::TimedOut(failure) => Some(failure),
@@ -85,16 +103,16 @@ impl WorkflowError {
         }
     }
 
-    /// The failure's details as a value; `None` if there are none, or none of this type.
+    /// The failure's details, or `None` if there are none of this type: see the example [above](WorkflowError).
     pub fn details<T: DeserializeOwned>(&self) -> Option<T> {
         self.failure()?.details()
     }
 }
 
-/// The type name of the failure that a failed activity or step raises in its workflow.
+/// The type name of the failure that a failed activity or step causes in its workflow.
 const CALL_FAILED: &str = "call-failed";
 
-/// The type name of the failure that a `.timeout(…)` raises.
+/// The type name of the failure that a `.timeout(…)` causes.
 const TIMED_OUT: &str = "timed-out";
 
 impl<E: StdError> From<E> for WorkflowError {
@@ -127,11 +145,13 @@ impl fmt::Debug for WorkflowError {
     }
 }
 
-/// What an activity or a step returns.
+/// The result of an activity or a step.
 pub type ActivityResult<T> = Result<T, ActivityError>;
 
-/// An activity's error. Any [`std::error::Error`] becomes one by `?`, and what is none, such as `anyhow::Error` or a
-/// `Box<dyn Error + Send + Sync>`, by [`.or_fail()?`](crate::workflow::error::OrFail).
+/// An error of an activity or a step, retryable unless it says otherwise.
+///
+/// `?` converts any [`std::error::Error`]. Types that do not implement `Error`, such as `anyhow::Error` and
+/// `Box<dyn Error + Send + Sync>`, need [`.or_fail()?`](crate::workflow::error::OrFail).
 ///
 /// ```
 /// use pgworkflows::activity::{ActivityError, ActivityResult};
@@ -143,22 +163,29 @@ pub type ActivityResult<T> = Result<T, ActivityError>;
 /// let failure = parse("ten").unwrap_err().into_failure();
 /// assert!(!failure.retryable);
 /// assert!(failure.type_name.contains("ParseIntError"));
+///
+/// let declined = ActivityError::new("card-declined", "the bank said no").with_details(&51);
+/// assert_eq!(declined.into_failure().details(), Some(51));
 /// ```
 #[derive(Clone)]
 pub struct ActivityError(Failure);
 
 impl ActivityError {
-    /// An error of a type that its author names, such as `card-declined`. Retryable.
+    /// Makes a retryable error with a type name of your choice, such as `card-declined`, which is how callers and
+    /// [`RetryPolicy::non_retryable`](crate::data::retry::RetryPolicy::non_retryable) recognise it. See the example
+    /// [above](ActivityError). Each text is cut after 10,000 characters when it is recorded.
     pub fn new(type_name: impl Into<String>, message: impl Into<String>) -> Self {
         Self(Failure::new(type_name, message))
     }
 
-    /// An error that another attempt will not cure.
+    /// Makes an error after which no other attempt is made, whatever the retry policy says: see the example
+    /// [above](ActivityError).
     pub fn non_retryable(error: impl Into<Self>) -> Self {
         Self(error.into().0.non_retryable())
     }
 
-    /// Attaches data that callers get back by [`Failure::details`].
+    /// Attaches data that callers read by [`Failure::details`]. Details that cannot be encoded are dropped, and the
+    /// message says so. See the example [above](ActivityError).
     #[must_use]
     pub fn with_details<T: Serialize>(mut self, details: &T) -> Self {
         self.0.attach(details);
@@ -169,7 +196,7 @@ impl ActivityError {
         Self(failure)
     }
 
-    /// The failure that is recorded.
+    /// Returns the failure that is recorded: see the example [above](ActivityError).
     pub fn into_failure(self) -> Failure {
         self.0
     }
@@ -193,9 +220,9 @@ impl fmt::Debug for ActivityError {
     }
 }
 
-/// `?` for errors that do not implement [`std::error::Error`] themselves: `anyhow::Error`, `eyre::Report`,
-/// `Box<dyn Error + Send + Sync>`. The language's rules leave no room for a `From` beside the one for every `Error`, so
-/// say [`or_fail`](OrFail::or_fail) first.
+/// Converts errors that do not implement [`std::error::Error`] themselves: `anyhow::Error`, `eyre::Report`,
+/// `Box<dyn Error + Send + Sync>`. The language's coherence rules allow no second `From` beside the one for every
+/// `Error`, so call [`or_fail`](OrFail::or_fail) before `?`.
 ///
 /// ```
 /// use pgworkflows::prelude::*;
@@ -222,12 +249,12 @@ impl fmt::Debug for ActivityError {
 /// # assert!(!not_to_be_tried_again().unwrap_err().into_failure().retryable);
 /// ```
 pub trait OrFail<T> {
-    /// Makes an [`ActivityError`] of the error, its sources as causes; `?` makes a
-    /// [`WorkflowError`](crate::workflow::error::WorkflowError) of that where one is wanted. The failure's type is that of the wrapper,
-    /// such as `anyhow::Error`, or `error` for a box; a [`Failure`] stays what it was.
+    /// Converts the error into an [`ActivityError`] whose causes are the error's sources; in a workflow, `?` converts that
+    /// into a [`WorkflowError`]. The failure's type name is that of the wrapper, such as `anyhow::Error`, or `error` for
+    /// a box. A [`Failure`] is returned unchanged. See the example [above](OrFail).
     ///
     /// # Errors
-    /// If this is an error.
+    /// Returns an error if `self` is one.
     fn or_fail(self) -> ActivityResult<T>;
 }
 
@@ -236,7 +263,7 @@ impl<T, E: AsRef<dyn StdError + Send + Sync>> OrFail<T> for Result<T, E> {
         self.map_err(|error| {
             let mut failure = Failure::from_source(error.as_ref(), 0);
             let wrapper = std::any::type_name::<E>();
-            // A box says nothing of what went wrong.
+            // The type name of a box says nothing about the error.
             if failure.type_name == UNNAMED && !wrapper.starts_with("alloc::") {
                 failure.type_name = wrapper.to_owned();
             }
@@ -286,11 +313,11 @@ mod tests {
     }
 
     #[test]
-    fn failure_that_travelled_as_another_error_is_what_it_was() {
+    fn failure_wrapped_in_another_error_is_unchanged() {
         let mut declined = Failure::new("card-declined", "no money").non_retryable();
         declined.attach(&7);
-        let travelled = Err::<(), _>(anyhow::Error::new(declined.clone()));
-        assert_eq!(travelled.or_fail().unwrap_err().into_failure(), declined);
+        let wrapped = Err::<(), _>(anyhow::Error::new(declined.clone()));
+        assert_eq!(wrapped.or_fail().unwrap_err().into_failure(), declined);
         assert_eq!(Err::<(), _>(declined.clone()).or_fail().unwrap_err().into_failure(), declined);
         let within = Err::<(), _>(declined.clone()).context("not paid").or_fail().unwrap_err().into_failure();
         assert_eq!(within.cause.as_deref(), Some(&declined));

@@ -11,14 +11,14 @@ use crate::log::past_event::PastEvent;
 #[derive(Debug)]
 pub(crate) enum Locals {
     /// Live: those that the poll has made so far, and about how many bytes they take in the log.
-    Decision { events: Vec<Event>, bytes: usize },
+    Live { events: Vec<Event>, bytes: usize },
     /// In a replay: those that the log holds for the poll, and that its code has not asked for yet.
     Recorded(VecDeque<PastEvent>),
 }
 
 impl Default for Locals {
     fn default() -> Self {
-        Self::Decision { events: Vec::new(), bytes: 0 }
+        Self::Live { events: Vec::new(), bytes: 0 }
     }
 }
 
@@ -29,9 +29,9 @@ impl Locals {
     }
 
     /// How many were made.
-    pub(crate) fn made(&self) -> usize {
+    pub(crate) fn new_count(&self) -> usize {
         match self {
-            Self::Decision { events, .. } => events.len(),
+            Self::Live { events, .. } => events.len(),
             Self::Recorded(_) => 0,
         }
     }
@@ -39,39 +39,39 @@ impl Locals {
     /// About how many bytes those that were made take in the log.
     pub(crate) fn size(&self) -> usize {
         match self {
-            Self::Decision { bytes, .. } => *bytes,
+            Self::Live { bytes, .. } => *bytes,
             Self::Recorded(_) => 0,
         }
     }
 
     /// Adds one that was made.
     pub(crate) fn push(&mut self, local: Event, size: usize) {
-        if let Self::Decision { events, bytes } = self {
+        if let Self::Live { events, bytes } = self {
             events.push(local);
             *bytes += size;
         }
     }
 
     /// Takes the oldest of that kind and name out of what the log holds.
-    pub(crate) fn take(&mut self, is_it: impl Fn(&Event) -> bool) -> Option<Event> {
+    pub(crate) fn take(&mut self, is_match: impl Fn(&Event) -> bool) -> Option<Event> {
         let Self::Recorded(recorded) = self else { return None };
         // Code that follows its log asks for the first.
-        let index = recorded.iter().position(|past| is_it(&past.event))?;
+        let index = recorded.iter().position(|past| is_match(&past.event))?;
         recorded.remove(index).map(|past| past.event)
     }
 
     /// Takes the first that the log holds and nobody asked for.
-    pub(crate) fn take_unasked(&mut self) -> Option<PastEvent> {
+    pub(crate) fn take_unclaimed(&mut self) -> Option<PastEvent> {
         match self {
-            Self::Decision { .. } => None,
+            Self::Live { .. } => None,
             Self::Recorded(recorded) => recorded.pop_front(),
         }
     }
 
     /// Those that are to be logged.
-    pub(crate) fn into_made(self) -> Vec<Event> {
+    pub(crate) fn into_new(self) -> Vec<Event> {
         match self {
-            Self::Decision { events, .. } => events,
+            Self::Live { events, .. } => events,
             Self::Recorded(_) => Vec::new(),
         }
     }

@@ -8,7 +8,7 @@ use crate::data::time::Timestamp;
 use crate::log::event::Event;
 use crate::workflow::fault::Fault;
 use crate::workflow::locals::Locals;
-use crate::workflow::scope::Gathered;
+use crate::workflow::scope::PollOutput;
 use crate::workflow::scope::call::Awaited;
 
 /// Whatever knows workflows and makes their programs.
@@ -30,7 +30,7 @@ pub(crate) trait Program {
 /// What a program decided when it took one resolution in.
 #[derive(Debug, Default)]
 pub(crate) struct Decisions {
-    pub(crate) gathered: Gathered,
+    pub(crate) output: PollOutput,
     /// What the workflow returned, if it did.
     pub(crate) outcome: Option<Outcome>,
 }
@@ -38,7 +38,7 @@ pub(crate) struct Decisions {
 impl Decisions {
     /// About how many bytes they take in the log.
     pub(crate) fn size(&self) -> usize {
-        let Gathered { issued, locals, .. } = &self.gathered;
+        let PollOutput { issued, locals, .. } = &self.output;
         issued.iter().map(|issued| issued.command.size()).sum::<usize>() + locals.size()
     }
 }

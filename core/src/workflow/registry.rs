@@ -212,11 +212,11 @@ mod tests {
         _secret: u8,
     }
 
-    struct Lose;
+    struct WriteOnly;
 
     #[async_trait]
-    impl Activity for Lose {
-        const NAME: &'static str = "lose";
+    impl Activity for WriteOnly {
+        const NAME: &'static str = "write-only";
         type Input = ();
         type Output = [Unreadable; 1];
 
@@ -236,8 +236,8 @@ mod tests {
             host: Arc::new(SystemHost::current()),
             clock: Arc::default(),
         };
-        let lose = Guarded::new(Lose);
-        let attempt = lose.attempt(context, &Payload::encode(&()).unwrap()).unwrap();
+        let activity = Guarded::new(WriteOnly);
+        let attempt = activity.attempt(context, &Payload::encode(&()).unwrap()).unwrap();
         let failure = attempt.await.unwrap_err();
         assert!(!failure.retryable);
         assert!(failure.message.contains("`[0]`: missing field `_secret`"), "{failure}");

@@ -14,8 +14,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
 
-use self::call::{Awaited, CallKind, GivenUp, OpenCall, Resolution};
-use self::size::Size;
+use self::call::{Awaited, CallKind, CancelAction, OpenCall, Resolution};
+use self::size::PollSize;
 use crate::data::id::{CommandId, RunId};
 use crate::data::name::Name;
 use crate::data::payload::Payload;
@@ -40,11 +40,11 @@ struct Inner {
     next_command: CommandId,
     issued: Vec<Issued>,
     /// How many bytes and commands of these count towards the limits.
-    size: Size,
+    size: PollSize,
     steps: BTreeMap<CommandId, StepRequest>,
     dropped_steps: Vec<CommandId>,
     /// All steps that were ever given up: the outcome of one may have waited in a stalled run's queue.
-    given_up_steps: BTreeMap<CommandId, Name>,
+    cancelled_steps: BTreeMap<CommandId, Name>,
     /// Boxed, because a map has room for eleven from its first entry on, and most runs have one.
     calls: BTreeMap<CommandId, Box<OpenCall>>,
     /// How many calls have no resolution yet.
@@ -64,7 +64,7 @@ struct Inner {
 
 /// What a poll left behind.
 #[derive(Debug, Default)]
-pub(crate) struct Gathered {
+pub(crate) struct PollOutput {
     pub(crate) issued: Vec<Issued>,
     pub(crate) steps: BTreeMap<CommandId, StepRequest>,
     pub(crate) dropped_steps: Vec<CommandId>,
@@ -82,10 +82,10 @@ impl Scope {
             inner: RefCell::new(Inner {
                 next_command: CommandId::FIRST,
                 issued: Vec::new(),
-                size: Size::default(),
+                size: PollSize::default(),
                 steps: BTreeMap::new(),
                 dropped_steps: Vec::new(),
-                given_up_steps: BTreeMap::new(),
+                cancelled_steps: BTreeMap::new(),
                 calls: BTreeMap::new(),
                 unresolved: 0,
                 signals: BTreeMap::new(),
@@ -212,7 +212,7 @@ impl Scope {
             Some(CallKind::Step(open)) => Some(open),
             Some(CallKind::Activity(_) | CallKind::Timer(_) | CallKind::Signal(_)) | None => None,
         };
-        open.or_else(|| inner.given_up_steps.get(&id)) == Some(name)
+        open.or_else(|| inner.cancelled_steps.get(&id)) == Some(name)
     }
 
     /// Buffers a signal and wakes the oldest waiter for its name.
@@ -229,7 +229,7 @@ impl Scope {
             inner.calls.iter().filter(|(_, call)| call.resolution.is_none()).map(|(id, _)| *id).collect()
         };
         for id in open {
-            self.give_up(id);
+            self.cancel_call(id);
             self.resolve(id, Resolution::Cancelled);
         }
     }
@@ -250,10 +250,10 @@ impl Scope {
     }
 
     /// Takes what the last poll asked for.
-    pub(crate) fn gather(&self) -> Gathered {
+    pub(crate) fn take_output(&self) -> PollOutput {
         let mut inner = self.inner.borrow_mut();
-        inner.size = Size::default();
-        Gathered {
+        inner.size = PollSize::default();
+        PollOutput {
             issued: std::mem::take(&mut inner.issued),
             steps: std::mem::take(&mut inner.steps),
             dropped_steps: std::mem::take(&mut inner.dropped_steps),
@@ -271,26 +271,26 @@ impl Scope {
     }
 
     /// Cancels whatever an unresolved call has going on outside of the run.
-    fn give_up(&self, id: CommandId) {
+    fn cancel_call(&self, id: CommandId) {
         let mut inner = self.inner.borrow_mut();
         if inner.detached {
             return;
         }
         let Some(call) = inner.calls.get(&id) else { return };
-        match call.kind.given_up(id) {
-            GivenUp::Command(command) => {
+        match call.kind.cancel_action(id) {
+            CancelAction::Command(command) => {
                 let source = call.source;
                 inner.issued.push(Issued { command, source });
             }
-            GivenUp::Step(name) => {
+            CancelAction::Step(name) => {
                 inner.dropped_steps.push(id);
-                inner.given_up_steps.insert(id, name);
+                inner.cancelled_steps.insert(id, name);
                 // A step that was asked for in this very poll has not begun. What its closure holds is the user's.
                 let asked = inner.steps.remove(&id);
                 drop(inner);
                 drop(asked);
             }
-            GivenUp::Nothing => {}
+            CancelAction::Nothing => {}
         }
     }
 

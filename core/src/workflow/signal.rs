@@ -1,12 +1,13 @@
-//! Typed signals: what people and other systems tell a run while it goes on.
+//! Typed signals: messages from people and other systems to an open run. It must not know how they are delivered.
 
 use std::fmt;
 use std::marker::PhantomData;
 
-/// A signal's name with the type of its content, a [`Payload`](crate::data::payload::Payload). Make it a constant that workflows and
-/// clients share.
+/// A signal's name and the type of its content, which is stored as a [`Payload`](crate::data::payload::Payload). Make it
+/// a constant that workflows and clients share.
 ///
-/// Signals are buffered until the workflow asks for them, first in, first out per name.
+/// Signals are buffered until the workflow takes them by [`Context::wait_for`](crate::workflow::context::Context::wait_for),
+/// first in, first out per name.
 ///
 /// ```
 /// use pgworkflows::Signal;
@@ -20,12 +21,13 @@ pub struct Signal<T> {
 }
 
 impl<T> Signal<T> {
-    /// The signal of that stored name. Runs that are open refer to it: never change it.
+    /// Makes a signal of that stored name: 1 to 255 bytes without control characters, which is checked when it is sent.
+    /// Open runs refer to it, so never change it. See the example [above](Signal).
     pub const fn new(name: &'static str) -> Self {
         Self { name, content: PhantomData }
     }
 
-    /// The stored name.
+    /// The stored name: see the example [above](Signal).
     pub const fn name(&self) -> &'static str {
         self.name
     }

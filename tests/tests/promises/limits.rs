@@ -165,7 +165,7 @@ async fn sleep_beyond_the_last_deadline_is_an_error_of_the_workflow(bed: Bed) {
     bed.work(bed.worker().workflow::<SleepForEver>());
     let error = bed.client.start::<SleepForEver>(()).await.unwrap().result().await.unwrap_err();
     assert_eq!(error.failure().unwrap().type_name, "invalid-deadline");
-    says(error, &["a timer until", "the last deadline there is"]);
+    says(error, &["a timer until", "the last possible deadline"]);
 }
 
 async fn sleep_of_zero_ends_at_once(bed: Bed) {

@@ -226,7 +226,7 @@ workflow!(ListenForAWhile, "listen-for-a-while", |ctx: Context, wait: Duration| 
 async fn wait_with_a_timeout_ends_when_no_signal_comes(bed: Bed) {
     bed.work(bed.worker().workflow::<ListenForAWhile>());
     let run = bed.client.start::<ListenForAWhile>(Duration::from_millis(40)).await.unwrap();
-    assert_eq!(run.result().await.unwrap(), "signal `word` did not come within 40ms (timed-out)");
+    assert_eq!(run.result().await.unwrap(), "signal `word` did not complete within 40ms (timed-out)");
     assert_eq!(story(&run).await, ["run.started", "timer.started", "timer.fired", "run.completed"]);
 }
 

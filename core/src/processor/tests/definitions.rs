@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use crate::data::options::ActivityOptions;
 use crate::data::retry::RetryPolicy;
-use crate::testing::go_on;
+use crate::testing::panic_if_broken;
 use crate::workflow::Workflow;
 use crate::workflow::activity::{Activity, ActivityContext};
 use crate::workflow::context::Context;
@@ -72,7 +72,7 @@ workflow!(Waits, "waits", |ctx, _input| {
     let mut sum = 0;
     loop {
         let number = ctx.wait_for(GO).await?;
-        go_on();
+        panic_if_broken();
         sum += number;
         if number == 0 {
             return Ok(sum);

@@ -14,7 +14,7 @@ use futures::future::{join, pending, select};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{GO, SECOND, begin, check};
-use crate::testing::Bench;
+use crate::testing::RunFixture;
 use crate::workflow::Workflow;
 use crate::workflow::calls::timer::TimerFuture;
 use crate::workflow::context::Context;
@@ -22,9 +22,9 @@ use crate::workflow::error::WorkflowResult;
 use crate::workflow::signal::Signal;
 
 /// Panics when it is dropped: also when it was thrown itself, and whoever caught it drops it.
-struct Bomb;
+struct PanicOnDrop;
 
-impl Drop for Bomb {
+impl Drop for PanicOnDrop {
     fn drop(&mut self) {
         panic!("while it was dropped");
     }
@@ -32,39 +32,39 @@ impl Drop for Bomb {
 
 /// A value of the user's whose implementations panic.
 #[derive(Debug)]
-struct Hostile;
+struct PanickingValue;
 
-impl Serialize for Hostile {
+impl Serialize for PanickingValue {
     fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
         panic!("while it was encoded")
     }
 }
 
-impl<'de> Deserialize<'de> for Hostile {
+impl<'de> Deserialize<'de> for PanickingValue {
     fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
         panic!("while it was decoded")
     }
 }
 
-impl fmt::Display for Hostile {
+impl fmt::Display for PanickingValue {
     fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
         panic!("while it was shown")
     }
 }
 
-impl std::error::Error for Hostile {}
+impl std::error::Error for PanickingValue {}
 
 /// An error that cannot even be shown.
 #[derive(Debug)]
-struct Mute;
+struct UndisplayableError;
 
-impl fmt::Display for Mute {
+impl fmt::Display for UndisplayableError {
     fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
         Err(fmt::Error)
     }
 }
 
-impl std::error::Error for Mute {}
+impl std::error::Error for UndisplayableError {}
 
 /// Starts a run of a workflow that panics after a signal, and says why the run is stalled.
 #[track_caller]
@@ -97,7 +97,7 @@ fn panic_is_named_with_its_line() {
 fn panic_whose_payload_panics_when_it_is_dropped_stalls() {
     workflow!(W, |ctx| {
         ctx.wait_for(GO).await?;
-        panic_any(Bomb)
+        panic_any(PanicOnDrop)
     });
     assert_panics::<W>("without a message");
 }
@@ -105,7 +105,7 @@ fn panic_whose_payload_panics_when_it_is_dropped_stalls() {
 #[test]
 fn panic_in_the_drop_of_what_a_workflow_held_stalls() {
     workflow!(W, |ctx| {
-        let _held = Bomb;
+        let _held = PanicOnDrop;
         ctx.wait_for(GO).await
     });
     assert_panics::<W>("while it was dropped");
@@ -118,11 +118,11 @@ fn panic_while_a_value_is_encoded_stalls() {
     impl Workflow for W {
         const NAME: &'static str = "workflow";
         type Input = u32;
-        type Output = Hostile;
+        type Output = PanickingValue;
 
-        async fn run(ctx: Context, _: u32) -> WorkflowResult<Hostile> {
+        async fn run(ctx: Context, _: u32) -> WorkflowResult<PanickingValue> {
             ctx.wait_for(GO).await?;
-            Ok(Hostile)
+            Ok(PanickingValue)
         }
     }
     assert_panics::<W>("while it was encoded");
@@ -131,7 +131,7 @@ fn panic_while_a_value_is_encoded_stalls() {
 #[test]
 fn panic_while_a_signal_is_decoded_stalls() {
     workflow!(W, |ctx| {
-        let Hostile = ctx.wait_for(Signal::new("go")).await?;
+        let PanickingValue = ctx.wait_for(Signal::new("go")).await?;
         Ok(0)
     });
     assert_panics::<W>("while it was decoded");
@@ -143,15 +143,15 @@ fn panic_while_an_input_is_decoded_stalls_before_the_start() {
 
     impl Workflow for W {
         const NAME: &'static str = "workflow";
-        type Input = Hostile;
+        type Input = PanickingValue;
         type Output = ();
 
-        async fn run(_: Context, _: Hostile) -> WorkflowResult<()> {
+        async fn run(_: Context, _: PanickingValue) -> WorkflowResult<()> {
             Ok(())
         }
     }
     let registry = crate::testing::registry_of::<W>();
-    let run = Bench::start_with::<W>(registry, crate::testing::payload(&0), None);
+    let run = RunFixture::start_with::<W>(registry, crate::testing::payload(&0), None);
     let diagnosis = run.run.state.stalled.expect("the run is stalled");
     assert!(diagnosis.contains("the workflow panicked: while it was decoded"), "{diagnosis}");
 }
@@ -160,22 +160,22 @@ fn panic_while_an_input_is_decoded_stalls_before_the_start() {
 fn panic_while_an_error_is_shown_stalls() {
     workflow!(Shown, |ctx| {
         ctx.wait_for(GO).await?;
-        Err(Hostile)?
+        Err(PanickingValue)?
     });
     assert_panics::<Shown>("while it was shown");
 
     workflow!(Silent, |ctx| {
         ctx.wait_for(GO).await?;
-        Err(Mute)?
+        Err(UndisplayableError)?
     });
     assert_panics::<Silent>("a Display implementation returned an error");
 }
 
 #[test]
 fn panic_of_a_waker_stalls() {
-    struct Alarm;
+    struct PanickingWaker;
 
-    impl Wake for Alarm {
+    impl Wake for PanickingWaker {
         fn wake(self: Arc<Self>) {
             panic!("somebody was woken");
         }
@@ -184,7 +184,7 @@ fn panic_of_a_waker_stalls() {
     workflow!(W, |ctx| {
         let mut word = pin!(ctx.wait_for(GO));
         poll_fn(|_| {
-            let waker = Waker::from(Arc::new(Alarm));
+            let waker = Waker::from(Arc::new(PanickingWaker));
             word.as_mut().poll(&mut TaskContext::from_waker(&waker))
         })
         .await
@@ -196,13 +196,13 @@ fn panic_of_a_waker_stalls() {
 fn waker_that_drops_a_durable_future_when_it_is_dropped_itself_works() {
     thread_local!(static HELD: RefCell<Option<TimerFuture>> = const { RefCell::new(None) });
 
-    struct Releases;
+    struct DropHeldTimer;
 
-    impl Wake for Releases {
+    impl Wake for DropHeldTimer {
         fn wake(self: Arc<Self>) {}
     }
 
-    impl Drop for Releases {
+    impl Drop for DropHeldTimer {
         fn drop(&mut self) {
             drop(HELD.take());
         }
@@ -214,9 +214,9 @@ fn waker_that_drops_a_durable_future_when_it_is_dropped_itself_works() {
         HELD.set(opened.then_some(timer));
         poll_fn(|task| {
             // The waker that is replaced is the last of its kind.
-            let releases = Waker::from(Arc::new(Releases));
-            assert!(word.poll_unpin(&mut TaskContext::from_waker(&releases)).is_pending());
-            drop(releases);
+            let dropper = Waker::from(Arc::new(DropHeldTimer));
+            assert!(word.poll_unpin(&mut TaskContext::from_waker(&dropper)).is_pending());
+            drop(dropper);
             word.poll_unpin(task)
         })
         .await
@@ -235,7 +235,7 @@ fn waker_that_drops_a_durable_future_when_it_is_dropped_itself_works() {
 #[test]
 fn panic_while_a_run_leaves_memory_hits_nobody() {
     workflow!(W, |ctx| {
-        let _held = Bomb;
+        let _held = PanicOnDrop;
         let (word, ()) = join(ctx.wait_for(GO), pending()).await;
         word
     });
@@ -245,7 +245,7 @@ fn panic_while_a_run_leaves_memory_hits_nobody() {
 #[test]
 fn step_whose_closure_panics_when_it_is_dropped_is_given_up() {
     workflow!(W, |ctx| {
-        let held = Bomb;
+        let held = PanicOnDrop;
         let step = ctx.step("never", move || {
             let _held = &held;
             async { Ok(1) }

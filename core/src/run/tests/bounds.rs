@@ -7,23 +7,23 @@ use crate::run::turn::Turn;
 use crate::testing::unchecked;
 
 /// Replays a history and releases what waits, one resolution at a time.
-fn reload_in_small_turns(bench: &mut Bench) {
-    let now = bench.now;
+fn reload_in_small_turns(fixture: &mut RunFixture) {
+    let now = fixture.now;
     let small = Turn::new(now, &|| true);
     let mut replay = Replay::new(run_id(7), now);
-    bench
+    fixture
         .log
         .iter()
-        .for_each(|past| replay.take(past.clone(), &bench.registry).expect("the history is whole"));
+        .for_each(|past| replay.take(past.clone(), &fixture.registry).expect("the history is whole"));
     let (run, progress) = replay.finish(Takeover::default(), &small);
-    bench.run = run;
-    bench.take(progress);
+    fixture.run = run;
+    fixture.take(progress);
 }
 
-fn release_once(bench: &mut Bench) {
+fn release_once(fixture: &mut RunFixture) {
     let mut progress = Progress::default();
-    bench.run.release(&Turn::new(bench.now, &|| true), &mut progress);
-    bench.take(progress);
+    fixture.run.release(&Turn::new(fixture.now, &|| true), &mut progress);
+    fixture.take(progress);
 }
 
 #[test]
@@ -43,11 +43,11 @@ fn poll_that_asks_for_too_many_commands_stalls_and_says_how_many() {
 
 #[test]
 fn poll_that_asks_for_too_many_bytes_stalls_before_they_are_in_memory() {
-    struct Eat;
+    struct Store;
 
     #[async_trait]
-    impl Activity for Eat {
-        const NAME: &'static str = "eat";
+    impl Activity for Store {
+        const NAME: &'static str = "store";
         type Input = String;
         type Output = ();
 
@@ -57,12 +57,12 @@ fn poll_that_asks_for_too_many_bytes_stalls_before_they_are_in_memory() {
     }
 
     workflow!(W, |ctx| {
-        ctx.when_all((0..50).map(|_| ctx.activity::<Eat>("x".repeat(2_000_000)))).await?;
+        ctx.when_all((0..50).map(|_| ctx.activity::<Store>("x".repeat(2_000_000)))).await?;
         Ok(0)
     });
     let run = begin::<W>();
     let reason = run.run.state.stalled.clone().expect("it stalled");
-    assert!(reason.contains("schedules activity `eat` (call 34)"), "the first that is too much: {reason}");
+    assert!(reason.contains("schedules activity `store` (call 34)"), "the first that is too much: {reason}");
     assert!(reason.contains("one poll has 34 commands of 68002"), "{reason}");
 }
 
@@ -86,7 +86,7 @@ fn released_run_takes_in_what_waits_a_little_at_a_time_and_what_comes_meanwhile_
         let mut sum = 0;
         loop {
             let number: u32 = ctx.wait_for(GO).await?;
-            go_on();
+            panic_if_broken();
             sum += ctx.activity::<Work>(number).await?;
             if number == 0 {
                 return Ok(sum);
@@ -143,7 +143,7 @@ fn owner_that_comes_in_the_middle_of_a_release_goes_on_with_it() {
         let mut sum = 0;
         for _ in 0..3 {
             sum += ctx.wait_for(GO).await?;
-            go_on();
+            panic_if_broken();
         }
         Ok(sum)
     });

@@ -12,14 +12,14 @@ use futures::future::{join, pending, select};
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::{GO, SECOND, begin, check};
-use crate::testing::Bench;
+use crate::testing::RunFixture;
 use crate::workflow::Workflow;
 use crate::workflow::context::Context;
 use crate::workflow::error::{WorkflowError, WorkflowResult};
 
 /// Why the run is stalled.
 #[track_caller]
-fn diagnosis(run: &Bench) -> String {
+fn diagnosis(run: &RunFixture) -> String {
     run.run.state.stalled.clone().expect("the run is stalled")
 }
 
@@ -169,7 +169,7 @@ fn channels_and_locks_between_the_branches_of_a_workflow_work() {
     let mut run = begin::<W>();
     (1..=3).for_each(|word| run.signal("go", &word));
     run.pass(5 * SECOND);
-    assert!(run.news().ends_with("run.completed 306\n"));
+    assert!(run.new_events().ends_with("run.completed 306\n"));
 }
 
 #[tokio::test]
@@ -204,14 +204,14 @@ async fn runtime_around_is_not_disturbed_by_what_a_workflow_does() {
 #[expect(clippy::disallowed_methods, reason = "what a user should not do")]
 fn what_a_workflow_spawns_when_it_leaves_memory_is_not_executed() {
     static EXECUTED: AtomicBool = AtomicBool::new(false);
-    struct CleansUp;
-    impl Drop for CleansUp {
+    struct SpawnOnDrop;
+    impl Drop for SpawnOnDrop {
         fn drop(&mut self) {
             drop(tokio::spawn(async { EXECUTED.store(true, Ordering::SeqCst) }));
         }
     }
     workflow!(W, |ctx| {
-        let _held = CleansUp;
+        let _held = SpawnOnDrop;
         ctx.wait_for(GO).await
     });
     let runtime = Builder::new_current_thread().build().unwrap();

@@ -21,23 +21,23 @@ fn make() -> u32 {
 }
 
 /// Begins a run whose values count from 101 on.
-fn begin_making<W: Workflow<Input = u32>>() -> Bench {
+fn begin_making<W: Workflow<Input = u32>>() -> RunFixture {
     MADE.set(0);
     begin::<W>()
 }
 
 /// Forgets the run after every group of its history, brings it back, and lets the rest happen again: it must log what
 /// it logged.
-fn crash_after_every_group<W: Workflow<Input = u32>>(bench: &Bench) {
+fn crash_after_every_group<W: Workflow<Input = u32>>(fixture: &RunFixture) {
     let is_end = |index: usize| {
-        bench.log.get(index).is_none_or(|next: &PastEvent| next.event.role() == Role::Resolution)
+        fixture.log.get(index).is_none_or(|next: &PastEvent| next.event.role() == Role::Resolution)
     };
-    for crash in (1..=bench.log.len()).filter(|index| is_end(*index)) {
+    for crash in (1..=fixture.log.len()).filter(|index| is_end(*index)) {
         let (mut run, progress) =
-            replay(run_id(7), &bench.log[..crash], &registry_of::<W>(), Takeover::default(), bench.now);
+            replay(run_id(7), &fixture.log[..crash], &registry_of::<W>(), Takeover::default(), fixture.now);
         assert_eq!(progress.events, [], "the crash after event {crash} changes nothing");
-        let mut log = bench.log[..crash].to_vec();
-        for past in &bench.log[crash..] {
+        let mut log = fixture.log[..crash].to_vec();
+        for past in &fixture.log[crash..] {
             if past.event.role() == Role::Resolution {
                 log.extend(run.resolve(past.at, past.event.clone()).events);
             }
@@ -46,7 +46,7 @@ fn crash_after_every_group<W: Workflow<Input = u32>>(bench: &Bench) {
         let kinds = |log: &[PastEvent]| {
             log.iter().filter(|past| !is_adoption(past)).map(|past| past.event.name()).collect::<Vec<_>>()
         };
-        assert_eq!(kinds(&log), kinds(&bench.log), "after a crash after event {crash}");
+        assert_eq!(kinds(&log), kinds(&fixture.log), "after a crash after event {crash}");
     }
 }
 
@@ -60,7 +60,7 @@ fn value_is_made_once_and_found_by_every_replay() {
         Ok(first * 1_000 + second)
     });
     let mut run = begin_making::<W>();
-    // The bench replays the log after every group, and this run leaves memory besides.
+    // The fixture replays the log after every group, and this run leaves memory besides.
     run.complete(1, &1);
     run.reload();
     run.pass(SECOND);
@@ -174,7 +174,7 @@ fn value_made_when_a_run_goes_on_after_two_stalls_is_found_again() {
         let mut seen = 0;
         for turn in 0..4 {
             seen += ctx.wait_for(GO).await?;
-            go_on();
+            panic_if_broken();
             if turn % 2 == 1 {
                 seen += ctx.record("value", make).await;
             }
@@ -227,7 +227,7 @@ fn release_resumes_by_itself_each_poll_that_makes_values() {
         let mut seen = 0;
         for turn in 0..5 {
             seen += ctx.wait_for(GO).await?;
-            go_on();
+            panic_if_broken();
             if turn == 2 || turn == 3 {
                 seen += ctx.record("value", make).await;
             }
@@ -278,12 +278,12 @@ fn release_resumes_by_itself_each_poll_that_makes_values() {
 fn value_made_by_a_poll_that_stalls_is_made_again() {
     workflow!(W, |ctx| {
         let value = ctx.record("value", make).await;
-        go_on();
+        panic_if_broken();
         Ok(value)
     });
     MADE.set(0);
     deploy_broken_build(true);
-    let mut run = Bench::start::<W>(&0);
+    let mut run = RunFixture::start::<W>(&0);
     deploy_broken_build(false);
     run.reload();
     check(
@@ -386,7 +386,7 @@ fn closure_that_panics_or_uses_the_context_stalls() {
         Ok(ctx.record("outer", inner).await)
     });
     let reason =
-        |run: Bench| run.run.state.stalled.clone().map(|reason| crate::testing::without_lines(&reason));
+        |run: RunFixture| run.run.state.stalled.clone().map(|reason| crate::testing::without_lines(&reason));
     let reasons = [begin::<Panics>(), begin::<UsesContext>(), begin::<Nests>()].map(reason);
     expect![[r#"
         [
@@ -437,7 +437,7 @@ fn poll_that_records_too_much_stalls_and_says_how_many() {
         Ok(0)
     });
     let reason =
-        |run: Bench| run.run.state.stalled.clone().map(|reason| crate::testing::without_lines(&reason));
+        |run: RunFixture| run.run.state.stalled.clone().map(|reason| crate::testing::without_lines(&reason));
     expect![[r#"
         [
             Some(

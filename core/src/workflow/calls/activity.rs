@@ -1,9 +1,9 @@
-//! `ctx.activity`: schedules an activity and waits for its outcome.
+//! `ctx.activity`: schedules an activity and waits for its outcome. It must not know who executes it.
 
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::future::{Call, DurableFuture, Opened, Site};
+use super::future::{CallSite, DurableCall, DurableFuture, Opened};
 use crate::data::name::Name;
 use crate::data::options::ActivityOptions;
 use crate::data::retry::RetryPolicy;
@@ -12,12 +12,29 @@ use crate::workflow::command::{Command, Source};
 use crate::workflow::error::WorkflowResult;
 use crate::workflow::scope::Scope;
 use crate::workflow::scope::call::{CallKind, Resolution};
-use crate::workflow::scope::call_handle::Ticket;
+use crate::workflow::scope::call_handle::CallHandle;
 
-/// A call of an activity: scheduled when it is first polled, cancelled when it is dropped before its outcome.
+/// A call of an activity. The first poll schedules it; dropping the future before its outcome cancels it.
+///
+/// Each option overrides that of [`Activity::options`] and must be set before the first poll:
+///
+/// ```
+/// # use pgworkflows::prelude::*;
+/// # async fn workflow<Ship: Activity<Input = u32, Output = ()>>(ctx: Context) -> WorkflowResult<()> {
+/// ctx.activity::<Ship>(7)
+///     .retry(RetryPolicy::exponential().initial(Duration::from_millis(100)).max_attempts(5))
+///     .start_to_close(Duration::from_secs(30))
+///     .schedule_to_close(Duration::from_secs(600))
+///     .at_most_once()
+///     .await
+/// # }
+/// ```
+///
+/// # Errors
+/// An option that is set after the first poll or is out of its range stalls the run.
 pub type ActivityFuture<A> = DurableFuture<ActivityCall<A>>;
 
-/// What is to be scheduled.
+/// The activity to schedule.
 #[derive(Debug)]
 pub struct ActivityCall<A: Activity> {
     input: A::Input,
@@ -29,25 +46,29 @@ impl<A: Activity> DurableFuture<ActivityCall<A>> {
         Self::new(scope, "activity", A::NAME, source, ActivityCall { input, options: A::options() })
     }
 
-    /// Overrides the activity's retry policy.
+    /// Overrides the activity's retry policy; without one, there is one attempt. See the example
+    /// [above](ActivityFuture).
     #[track_caller]
     pub fn retry(self, policy: RetryPolicy) -> Self {
         self.options(|options| options.retry(policy))
     }
 
-    /// How long one attempt may take: then its token is cancelled and it fails, retryably.
+    /// Limits the time of one attempt, which then fails retryably and has its cancellation token cancelled. More than zero
+    /// and at most 100 years; no limit by default. See the example [above](ActivityFuture).
     #[track_caller]
     pub fn start_to_close(self, limit: Duration) -> Self {
         self.options(|options| options.start_to_close(limit))
     }
 
-    /// How long all attempts and the delays between them may take: then the activity fails.
+    /// Limits the time of all attempts and the delays between them, after which the activity fails. More than zero and at
+    /// most 100 years; no limit by default. See the example [above](ActivityFuture).
     #[track_caller]
     pub fn schedule_to_close(self, limit: Duration) -> Self {
         self.options(|options| options.schedule_to_close(limit))
     }
 
-    /// Executes the activity at most once: see [`ActivityOptions::at_most_once`].
+    /// Never repeats an attempt whose process died: the activity fails instead. By default it is repeated. This costs one
+    /// more commit. See the example [above](ActivityFuture).
     #[track_caller]
     pub fn at_most_once(self) -> Self {
         self.options(ActivityOptions::at_most_once)
@@ -59,23 +80,23 @@ impl<A: Activity> DurableFuture<ActivityCall<A>> {
     }
 }
 
-impl<A: Activity> Call for ActivityCall<A> {
+impl<A: Activity> DurableCall for ActivityCall<A> {
     type Output = WorkflowResult<A::Output>;
 
-    fn open(self, site: &Site) -> Option<Opened<Self::Output>> {
+    fn open(self, site: &CallSite) -> Option<Opened<Self::Output>> {
         if let Err(problem) = self.options.check() {
             site.fault(problem);
             return None;
         }
         let input = site.scope.encode(&format_args!("the input of {}", site.label), &self.input)?;
         let activity = Name::from_static(A::NAME);
-        let ticket = Ticket::open(&site.scope, CallKind::Activity(activity.clone()), site.source);
-        let command = Command::ScheduleActivity { id: ticket.id(), activity, input, options: self.options };
+        let handle = CallHandle::open(&site.scope, CallKind::Activity(activity.clone()), site.source);
+        let command = Command::ScheduleActivity { id: handle.id(), activity, input, options: self.options };
         site.scope.issue(command, site.source);
-        Some(Opened::Waits(ticket))
+        Some(Opened::Waits(handle))
     }
 
-    fn value(site: &Site, resolution: Resolution) -> Option<Self::Output> {
+    fn value(site: &CallSite, resolution: Resolution) -> Option<Self::Output> {
         site.outcome("result", resolution)
     }
 }

@@ -1,4 +1,4 @@
-//! `ctx.on_failure`: an activity to execute should the run fail or be cancelled.
+//! `ctx.on_failure`: registers an activity to execute if the run fails or is cancelled. It must not know when that is.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,8 +11,21 @@ use crate::workflow::activity::Activity;
 use crate::workflow::command::{Command, Source};
 use crate::workflow::scope::Scope;
 
-/// A compensation that was just registered. It is registered already; its options may be set until the
-/// workflow awaits anything.
+/// A registered compensation. Its options may be set until the workflow's next `await`, and each overrides that of
+/// [`Activity::options`]:
+///
+/// ```
+/// # use pgworkflows::prelude::*;
+/// # async fn workflow<Refund: Activity<Input = u64>>(ctx: Context) -> WorkflowResult<()> {
+/// ctx.on_failure::<Refund>(1_999)
+///     .retry(RetryPolicy::exponential().max_attempts(10))
+///     .start_to_close(Duration::from_secs(30));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// An option that is set after an `await` or is out of its range stalls the run.
 #[derive(Debug)]
 pub struct Compensation {
     scope: Rc<Scope>,
@@ -34,12 +47,13 @@ impl Compensation {
         Self { scope: Rc::clone(scope), source, id }
     }
 
-    /// Which failed attempts are followed by another; instead of the activity's own policy.
+    /// Overrides the activity's retry policy; without one, there is one attempt. See the example [above](Compensation).
     pub fn retry(self, policy: RetryPolicy) -> Self {
         self.amend(|options| options.retry(policy))
     }
 
-    /// How long one attempt may take: then its token is cancelled and it fails, retryably.
+    /// Limits the time of one attempt, which then fails retryably and has its cancellation token cancelled. More than zero
+    /// and at most 100 years; no limit by default. See the example [above](Compensation).
     pub fn start_to_close(self, limit: Duration) -> Self {
         self.amend(|options| options.start_to_close(limit))
     }
@@ -53,7 +67,7 @@ impl Compensation {
             }
         });
         if !amended {
-            problem = Some("its options came after an await; set them where it is registered".to_owned());
+            problem = Some("its options are set after an await; set them where it is registered".to_owned());
         }
         if let Some(problem) = problem {
             self.scope.fault(format!("the compensation at {}: {problem}", self.source));

@@ -1,5 +1,5 @@
-//! The future of every durable call. A call says what it asks for, and what its resolution means; when that happens is
-//! the same for all, and said here. It must not know which calls there are.
+//! The future of every durable call. Each call defines what it asks for and what its resolution means; this file defines
+//! when that happens, which is the same for all. It must not know which calls there are.
 
 use std::fmt;
 use std::future::Future;
@@ -15,52 +15,52 @@ use crate::workflow::command::Source;
 use crate::workflow::error::{WorkflowError, WorkflowResult};
 use crate::workflow::scope::Scope;
 use crate::workflow::scope::call::Resolution;
-use crate::workflow::scope::call_handle::Ticket;
+use crate::workflow::scope::call_handle::CallHandle;
 
-/// A durable call, made when this future is first polled. Dropping the future before it is ready gives the call up.
+/// A durable call, made at the first poll of this future. Dropping the future before it is ready cancels the call.
 ///
-/// Its methods set options of the call. An option that is set after the first poll comes too late, and stalls the run.
+/// Its methods set options of the call. An option that is set after the first poll stalls the run.
 #[must_use = "a durable call is made when its future is awaited"]
 pub struct DurableFuture<C> {
-    site: Site,
+    site: CallSite,
     state: State<C>,
 }
 
 enum State<C> {
     New(C),
-    Open(Ticket),
+    Open(CallHandle),
     /// The run stalls at the end of this poll: the future is never ready, and does not count as terminated.
     Faulted,
     Done,
 }
 
-/// A durable call of the workflow's code. Dropping it means what the `CallKind` says under which it was opened.
-pub(crate) trait Call: Sized {
-    /// What its future is ready with.
+/// A durable call of the workflow's code. Its `CallKind` defines what dropping it does.
+pub(crate) trait DurableCall: Sized {
+    /// The output of its future.
     type Output;
 
-    /// Asks for what the call is about; `None` after a fault of the run.
-    fn open(self, site: &Site) -> Option<Opened<Self::Output>>;
+    /// Makes the call; `None` after a fault of the run.
+    fn open(self, site: &CallSite) -> Option<Opened<Self::Output>>;
 
-    /// What its resolution means to the code; `None` after a fault of the run.
-    fn value(site: &Site, resolution: Resolution) -> Option<Self::Output>;
+    /// Converts its resolution into the output; `None` after a fault of the run.
+    fn value(site: &CallSite, resolution: Resolution) -> Option<Self::Output>;
 
-    /// Whether it is resolved.
-    fn poll(ticket: &mut Ticket, _site: &Site, task: &mut TaskContext<'_>) -> Poll<Resolution> {
-        ticket.poll(task)
+    /// Returns its resolution if it is resolved.
+    fn poll(handle: &mut CallHandle, _site: &CallSite, task: &mut TaskContext<'_>) -> Poll<Resolution> {
+        handle.poll(task)
     }
 }
 
-/// What became of a call when it was made.
+/// The state of a call after it was made.
 pub(crate) enum Opened<T> {
     /// It waits for its resolution.
-    Waits(Ticket),
+    Waits(CallHandle),
     /// There is nothing to wait for.
     Ready(T),
 }
 
-/// Which call it is, and where it stands in the code.
-pub(crate) struct Site {
+/// A call's name and its place in the code.
+pub(crate) struct CallSite {
     pub(crate) scope: Rc<Scope>,
     pub(crate) source: Source,
     pub(crate) label: Label,
@@ -70,7 +70,7 @@ pub(crate) struct Site {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Label {
     pub(crate) noun: &'static str,
-    /// Empty where calls of that kind have no name.
+    /// Empty for kinds of calls that have no name.
     pub(crate) name: &'static str,
 }
 
@@ -83,13 +83,13 @@ impl fmt::Display for Label {
     }
 }
 
-impl Site {
-    /// Stalls the run for what is wrong with this call.
+impl CallSite {
+    /// Stalls the run because of a problem with this call.
     pub(crate) fn fault(&self, problem: impl fmt::Display) {
         self.scope.fault(format!("{} at {}: {problem}", self.label, self.source));
     }
 
-    /// What a call means that comes back with a value of the user's, its `part`, or with a failure.
+    /// Converts the resolution of a call that returns a value of the user's, named `part`, or a failure.
     pub(crate) fn outcome<T: DeserializeOwned>(
         &self,
         part: &str,
@@ -115,11 +115,11 @@ impl<C> DurableFuture<C> {
         source: Source,
         call: C,
     ) -> Self {
-        let site = Site { scope: Rc::clone(scope), source, label: Label { noun, name } };
+        let site = CallSite { scope: Rc::clone(scope), source, label: Label { noun, name } };
         Self { site, state: State::New(call) }
     }
 
-    pub(crate) fn site(&self) -> &Site {
+    pub(crate) fn site(&self) -> &CallSite {
         &self.site
     }
 
@@ -138,10 +138,10 @@ impl<C> DurableFuture<C> {
     }
 }
 
-/// Nothing in it is pinned: a call is moved out when it is made.
+/// No field is pinned: the call is moved out when it is made.
 impl<C> Unpin for DurableFuture<C> {}
 
-impl<T, C: Call<Output = T>> Future for DurableFuture<C> {
+impl<T, C: DurableCall<Output = T>> Future for DurableFuture<C> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<T> {
@@ -150,7 +150,7 @@ impl<T, C: Call<Output = T>> Future for DurableFuture<C> {
             && let State::New(call) = std::mem::replace(state, State::Faulted)
         {
             match call.open(site) {
-                Some(Opened::Waits(ticket)) => *state = State::Open(ticket),
+                Some(Opened::Waits(handle)) => *state = State::Open(handle),
                 Some(Opened::Ready(output)) => {
                     *state = State::Done;
                     return Poll::Ready(output);
@@ -158,15 +158,15 @@ impl<T, C: Call<Output = T>> Future for DurableFuture<C> {
                 None => {}
             }
         }
-        let State::Open(ticket) = state else { return Poll::Pending };
-        let Poll::Ready(resolution) = C::poll(ticket, site, task) else { return Poll::Pending };
+        let State::Open(handle) = state else { return Poll::Pending };
+        let Poll::Ready(resolution) = C::poll(handle, site, task) else { return Poll::Pending };
         let value = C::value(site, resolution);
         *state = if value.is_some() { State::Done } else { State::Faulted };
         value.map_or(Poll::Pending, Poll::Ready)
     }
 }
 
-impl<C: Call> FusedFuture for DurableFuture<C> {
+impl<C: DurableCall> FusedFuture for DurableFuture<C> {
     fn is_terminated(&self) -> bool {
         matches!(self.state, State::Done)
     }

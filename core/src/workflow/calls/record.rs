@@ -1,4 +1,4 @@
-//! `ctx.record`: a value that the code makes once and finds again in every replay. It is a local resolution.
+//! `ctx.record`: a value that the code makes once and every replay takes from the log. It is a local resolution.
 
 use std::marker::PhantomData;
 use std::rc::Rc;
@@ -6,17 +6,17 @@ use std::rc::Rc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::future::{Call, DurableFuture, Opened, Site};
+use super::future::{CallSite, DurableCall, DurableFuture, Opened};
 use crate::data::name::Name;
 use crate::log::event::Event;
 use crate::workflow::command::{EVENT_BYTES, Source};
 use crate::workflow::scope::Scope;
 use crate::workflow::scope::call::Resolution;
 
-/// A recorded value, made or found when this future is first polled: it is ready then.
+/// A recorded value, made or taken from the log at the first poll, which is always ready.
 pub type RecordFuture<T, F> = DurableFuture<RecordCall<T, F>>;
 
-/// What makes the value.
+/// The closure that makes the value.
 #[derive(Debug)]
 pub struct RecordCall<T, F> {
     make: F,
@@ -29,30 +29,31 @@ impl<T, F> DurableFuture<RecordCall<T, F>> {
     }
 }
 
-impl<T, F> Call for RecordCall<T, F>
+impl<T, F> DurableCall for RecordCall<T, F>
 where
     T: Serialize + DeserializeOwned,
     F: FnOnce() -> T,
 {
     type Output = T;
 
-    fn open(self, site: &Site) -> Option<Opened<T>> {
-        let Site { scope, source, label } = site;
+    fn open(self, site: &CallSite) -> Option<Opened<T>> {
+        let CallSite { scope, source, label } = site;
         let name = Name::from_static(label.name);
-        let is_it = |local: &Event| matches!(local, Event::ValueRecorded { name: its, .. } if *its == name);
+        let is_match =
+            |local: &Event| matches!(local, Event::ValueRecorded { name: its, .. } if *its == name);
         let make = || {
             let value = scope.encode(label, &(self.make)())?;
             let size = EVENT_BYTES + value.bytes().len();
             Some((Event::ValueRecorded { name: name.clone(), value }, size))
         };
-        let Event::ValueRecorded { value, .. } = scope.local(label, source, is_it, make)? else {
+        let Event::ValueRecorded { value, .. } = scope.local(label, source, is_match, make)? else {
             return None;
         };
-        // What was just made is read back as well: so the code sees the same in every replay.
+        // A new value is decoded as well, so that the code sees the same as in a replay.
         Some(Opened::Ready(scope.decode(label, &value)?))
     }
 
-    fn value(_: &Site, _: Resolution) -> Option<T> {
-        unreachable!("a recorded value is ready when it is asked for")
+    fn value(_: &CallSite, _: Resolution) -> Option<T> {
+        unreachable!("a recorded value is ready at its first poll")
     }
 }

@@ -1,4 +1,4 @@
-//! `ctx.wait_for`: takes the next buffered signal of a name. It leaves no event: the signal's arrival has one.
+//! `ctx.wait_for`: takes the next buffered signal of a name. It logs no event, since the signal's arrival is one.
 
 use std::marker::PhantomData;
 use std::rc::Rc;
@@ -6,19 +6,19 @@ use std::task::{Context as TaskContext, Poll};
 
 use serde::de::DeserializeOwned;
 
-use super::future::{Call, DurableFuture, Opened, Site};
+use super::future::{CallSite, DurableCall, DurableFuture, Opened};
 use crate::data::name::Name;
 use crate::workflow::command::Source;
 use crate::workflow::error::WorkflowResult;
 use crate::workflow::scope::Scope;
 use crate::workflow::scope::call::{CallKind, Resolution};
-use crate::workflow::scope::call_handle::Ticket;
+use crate::workflow::scope::call_handle::CallHandle;
 use crate::workflow::signal::Signal;
 
-/// A wait for a signal. The signal is taken when this future is polled, so dropping it loses none.
+/// A wait for a signal. A poll takes the signal only if the future is ready with it, so dropping the future loses none.
 pub type SignalFuture<T> = DurableFuture<SignalCall<T>>;
 
-/// What the signal is read as.
+/// The type that the signal's content is decoded as.
 #[derive(Debug)]
 pub struct SignalCall<T>(PhantomData<fn() -> T>);
 
@@ -28,19 +28,19 @@ impl<T> DurableFuture<SignalCall<T>> {
     }
 }
 
-impl<T: DeserializeOwned> Call for SignalCall<T> {
+impl<T: DeserializeOwned> DurableCall for SignalCall<T> {
     type Output = WorkflowResult<T>;
 
-    fn open(self, site: &Site) -> Option<Opened<Self::Output>> {
+    fn open(self, site: &CallSite) -> Option<Opened<Self::Output>> {
         let kind = CallKind::Signal(Name::from_static(site.label.name));
-        Some(Opened::Waits(Ticket::open(&site.scope, kind, site.source)))
+        Some(Opened::Waits(CallHandle::open(&site.scope, kind, site.source)))
     }
 
-    fn value(site: &Site, resolution: Resolution) -> Option<Self::Output> {
+    fn value(site: &CallSite, resolution: Resolution) -> Option<Self::Output> {
         site.outcome("content", resolution)
     }
 
-    fn poll(ticket: &mut Ticket, site: &Site, task: &mut TaskContext<'_>) -> Poll<Resolution> {
-        ticket.poll_signal(&Name::from_static(site.label.name), task)
+    fn poll(handle: &mut CallHandle, site: &CallSite, task: &mut TaskContext<'_>) -> Poll<Resolution> {
+        handle.poll_signal(&Name::from_static(site.label.name), task)
     }
 }

@@ -1,5 +1,5 @@
-//! `ctx.step`: an inline activity. Only its outcome is logged; it is executed by the worker, never inside of
-//! the program, and not before everything that led to it is committed.
+//! `ctx.step`: an inline activity. Only its outcome is logged. The worker executes it after everything that led to it is
+//! committed, never inside the program. It must not know how.
 
 use std::future::Future;
 use std::marker::PhantomData;
@@ -8,7 +8,7 @@ use std::rc::Rc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::future::{Call, DurableFuture, Opened, Site};
+use super::future::{CallSite, DurableCall, DurableFuture, Opened};
 use crate::data::failure::Failure;
 use crate::data::name::Name;
 use crate::data::payload::Payload;
@@ -18,12 +18,24 @@ use crate::workflow::command::{Source, StepRequest, StepTask};
 use crate::workflow::error::{ActivityError, ActivityResult, WorkflowResult};
 use crate::workflow::scope::Scope;
 use crate::workflow::scope::call::{CallKind, Resolution};
-use crate::workflow::scope::call_handle::Ticket;
+use crate::workflow::scope::call_handle::CallHandle;
 
-/// An inline activity: asked for when it is first polled, given up when it is dropped before its outcome.
+/// An inline activity. The first poll requests it; dropping the future before its outcome cancels it.
+///
+/// ```
+/// # use pgworkflows::prelude::*;
+/// # async fn workflow(ctx: Context) -> WorkflowResult<()> {
+/// let body = ctx
+///     .step("read-config", || async { Ok(std::fs::read_to_string("config.toml")?) })
+///     .retry(RetryPolicy::exponential().max_attempts(3))
+///     .await?;
+/// # let _: String = body;
+/// # Ok(())
+/// # }
+/// ```
 pub type StepFuture<T, F> = DurableFuture<StepCall<T, F>>;
 
-/// What makes the step's attempts.
+/// The closure that makes the step's attempts.
 #[derive(Debug)]
 pub struct StepCall<T, F> {
     make: F,
@@ -37,15 +49,18 @@ impl<T, F> DurableFuture<StepCall<T, F>> {
         Self::new(scope, "step", name, source, call)
     }
 
-    /// Which failed attempts are followed by another; without it, none. Attempts of a step are counted in memory: a
-    /// crash begins again with the first.
+    /// Sets the retry policy; without one, there is one attempt. Attempts are counted in memory, so a crash starts
+    /// again with the first. See the example [above](StepFuture).
+    ///
+    /// # Errors
+    /// A policy that is set after the first poll, or has a value out of its range, stalls the run.
     #[track_caller]
     pub fn retry(self, policy: RetryPolicy) -> Self {
         self.set(|call| call.retry = policy)
     }
 }
 
-impl<T, F, Fut> Call for StepCall<T, F>
+impl<T, F, Fut> DurableCall for StepCall<T, F>
 where
     T: Serialize + DeserializeOwned + Send + 'static,
     F: FnMut() -> Fut + Send + 'static,
@@ -53,14 +68,14 @@ where
 {
     type Output = WorkflowResult<T>;
 
-    fn open(self, site: &Site) -> Option<Opened<Self::Output>> {
+    fn open(self, site: &CallSite) -> Option<Opened<Self::Output>> {
         let Self { mut make, retry, .. } = self;
         if let Err(problem) = retry.check() {
             site.fault(problem);
             return None;
         }
         let name = Name::from_static(site.label.name);
-        let ticket = Ticket::open(&site.scope, CallKind::Step(name.clone()), site.source);
+        let handle = CallHandle::open(&site.scope, CallKind::Step(name.clone()), site.source);
         let task: StepTask = Box::new(move || {
             let attempt = make();
             Box::pin(async move {
@@ -69,11 +84,11 @@ where
             })
         });
         let task = Guarded::new(task);
-        site.scope.request_step(StepRequest { id: ticket.id(), name, source: site.source, retry, task });
-        Some(Opened::Waits(ticket))
+        site.scope.request_step(StepRequest { id: handle.id(), name, source: site.source, retry, task });
+        Some(Opened::Waits(handle))
     }
 
-    fn value(site: &Site, resolution: Resolution) -> Option<Self::Output> {
+    fn value(site: &CallSite, resolution: Resolution) -> Option<Self::Output> {
         site.outcome("result", resolution)
     }
 }

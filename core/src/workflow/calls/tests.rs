@@ -15,7 +15,7 @@ use futures::{StreamExt, select_biased};
 use super::timeout::Durable;
 use crate::data::failure::Failure;
 use crate::data::retry::RetryPolicy;
-use crate::testing::{Bench, broken};
+use crate::testing::{RunFixture, broken};
 use crate::workflow::Workflow;
 use crate::workflow::activity::{Activity, ActivityContext};
 use crate::workflow::context::Context;
@@ -55,12 +55,12 @@ macro_rules! workflow {
     };
 }
 
-fn begin<W: Workflow<Input = ()>>() -> Bench {
-    Bench::start::<W>(&())
+fn begin<W: Workflow<Input = ()>>() -> RunFixture {
+    RunFixture::start::<W>(&())
 }
 
-fn check(bench: &mut Bench, expected: &Expect) {
-    expected.assert_eq(&bench.news());
+fn check(fixture: &mut RunFixture, expected: &Expect) {
+    expected.assert_eq(&fixture.new_events());
 }
 
 #[test]
@@ -179,9 +179,9 @@ fn impossible_options_stall_and_name_the_line() {
         ctx.on_failure::<Work>(1).retry(RetryPolicy::none().max_attempts(0));
         Ok(String::new())
     });
-    let mut all = begin::<W>().news();
-    all += &begin::<Step>().news();
-    all += &begin::<Undo>().news();
+    let mut all = begin::<W>().new_events();
+    all += &begin::<Step>().new_events();
+    all += &begin::<Undo>().new_events();
     expect![[r#"
         1 run.stalled: activity `work` at core/src/workflow/calls/tests.rs:LINE start_to_close is zero; give the time that the activity may take, or none
         2 run.started W
@@ -308,7 +308,7 @@ fn timers_fire_at_their_deadline_and_a_past_one_at_once() {
             7 timer.fired #3
             8 timer.started #4 until 1m
             9 timer.fired #4
-            10 run.completed "60s; a timer until +262142-12-31T23:59:59.999999Z is beyond 9999-12-31T23:59:59.000000Z, the last deadline there is (invalid-deadline); a timer of 18446744073709551615.999999999s is beyond 9999-12-31…
+            10 run.completed "60s; a timer until +262142-12-31T23:59:59.999999Z is beyond 9999-12-31T23:59:59.000000Z, the last possible deadline (invalid-deadline); a timer of 18446744073709551615.999999999s is beyond 9999-12-31…
         "#]],
     );
 }
@@ -338,7 +338,7 @@ fn timeouts_drop_what_they_wait_for() {
             7 timer.started #4 until 2s
             8 activity.completed #3 5
             9 timer.cancelled #4
-            10 run.completed "activity `work` did not come within 1s (timed-out); 5; the timeout of signal `go` is zero; give the time to wait (invalid-timeout); a timer of 18446744073709551615.999999999s is beyond 9999-12-31T23:…
+            10 run.completed "activity `work` did not complete within 1s (timed-out); 5; the timeout of signal `go` is zero; give the time to wait (invalid-timeout); a timer of 18446744073709551615.999999999s is beyond 9999-12-31T23:…
         "#]],
     );
 }
@@ -383,7 +383,7 @@ fn timeout_of_when_all_cancels_the_branches_that_are_open() {
         17 timer.started #10 until 2s
         18 timer.fired #10
         19 timer.cancelled #9
-        20 run.completed "a branch of `when_all` did not come within 1s (timed-out); [4, 5, 6]; a branch of `when_all` did not come within 1s (timed-out)"
+        20 run.completed "a branch of `when_all` did not complete within 1s (timed-out); [4, 5, 6]; a branch of `when_all` did not complete within 1s (timed-out)"
     "#]],
     );
 }
@@ -595,7 +595,7 @@ fn compensation_options_may_be_set_until_the_next_await() {
             1 run.started W
             2 compensation.registered #1 work 1
             3 timer.started #2 until 1s
-            4 run.stalled: the compensation at core/src/workflow/calls/tests.rs:LINE its options came after an await; set them where it is registered
+            4 run.stalled: the compensation at core/src/workflow/calls/tests.rs:LINE its options are set after an await; set them where it is registered
             5 timer.fired #2
         "#]],
     );
@@ -649,7 +649,7 @@ fn undecodable_values_stall_until_code_can_read_them() {
         1 run.started S
         2 run.stalled: the content of signal `go`: 10 bytes of CBOR are not a u32: invalid type: string, expected integer; deploy code that can read it, and the run goes on
         3 signal.received go "no number"
-    "#]].assert_eq(&(run.news() + &signalled.news()));
+    "#]].assert_eq(&(run.new_events() + &signalled.new_events()));
 }
 
 #[test]
@@ -665,7 +665,7 @@ fn error_of_the_users_own_type_ends_the_run() {
         1 run.started Own
         2 run.failed: no more (out-of-stock)
     "#]]
-    .assert_eq(&(begin::<W>().news() + &begin::<Own>().news()));
+    .assert_eq(&(begin::<W>().new_events() + &begin::<Own>().new_events()));
 }
 
 #[test]

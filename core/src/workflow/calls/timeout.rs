@@ -1,4 +1,4 @@
-//! `.timeout(…)` on every durable future: a race against a durable timer.
+//! `.timeout(…)` on every fallible durable future: a race against a durable timer. It must not know which future.
 
 use std::future::Future;
 use std::panic::Location;
@@ -9,23 +9,39 @@ use std::time::Duration;
 
 use futures::future::FusedFuture;
 
-use super::future::{Call, DurableFuture};
+use super::future::{DurableCall, DurableFuture};
 use super::timer::{TimerCall, TimerFuture};
 use crate::workflow::error::{WorkflowError, WorkflowResult};
 use crate::workflow::scope::Scope;
 
-/// What every durable future can tell the futures built on it.
+/// What a durable future tells the futures that are built on it.
 pub(crate) trait Scoped {
     fn scope(&self) -> &Rc<Scope>;
     fn subject(&self) -> String;
 }
 
-/// What all durable futures have in common: those of activities, steps, timers and signals, `when_all` of them, and
-/// each of these with a time limit.
+/// A durable future whose output is a [`WorkflowResult`]: those of activities, steps, timers and signals, `when_all` of
+/// them, and each of these with a timeout.
 #[expect(private_bounds, reason = "sealed: only this crate's futures are durable")]
 pub trait Durable<T>: FusedFuture<Output = WorkflowResult<T>> + Scoped + Unpin + Sized {
-    /// Waits for at most `limit`: then the future is dropped, which cancels all that it waits for, and the result
-    /// is an error whose [`WorkflowError::is_timeout`] is true.
+    /// Waits for at most `limit`, counted from the first poll. After that the future is dropped, which cancels everything
+    /// that it waits for.
+    ///
+    /// ```
+    /// # use pgworkflows::prelude::*;
+    /// # const APPROVED: Signal<bool> = Signal::new("approved");
+    /// # async fn workflow(ctx: Context) -> WorkflowResult<bool> {
+    /// match ctx.wait_for(APPROVED).timeout(Duration::from_secs(24 * 3600)).await {
+    ///     Err(error) if error.is_timeout() => Ok(false),
+    ///     answer => answer,
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The future returns the error of the future itself; an error whose [`WorkflowError::is_timeout`] is true, if the
+    /// limit has passed; one of type `invalid-timeout`, if the limit is zero; and one of type `invalid-deadline`, if its
+    /// end is beyond the year 9999.
     #[track_caller]
     fn timeout(self, limit: Duration) -> Timeout<Self> {
         let scope = Rc::clone(self.scope());
@@ -44,11 +60,11 @@ impl<C> Scoped for DurableFuture<C> {
     }
 }
 
-impl<T, C: Call<Output = WorkflowResult<T>>> Durable<T> for DurableFuture<C> {}
+impl<T, C: DurableCall<Output = WorkflowResult<T>>> Durable<T> for DurableFuture<C> {}
 
-/// A durable future with a time limit.
+/// A durable future with a timeout.
 #[derive(Debug)]
-#[must_use = "the limit begins when the future is awaited"]
+#[must_use = "the timeout starts when the future is awaited"]
 pub struct Timeout<F> {
     scope: Rc<Scope>,
     race: Option<(F, TimerFuture)>,
@@ -74,7 +90,7 @@ where
             Poll::Pending => match Pin::new(timer).poll(task) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(())) => Err(WorkflowError::timed_out(format!(
-                    "{} did not come within {limit:?}",
+                    "{} did not complete within {limit:?}",
                     future.subject()
                 ))),
                 Poll::Ready(Err(error)) => Err(error),
@@ -100,7 +116,7 @@ impl<F: Scoped> Scoped for Timeout<F> {
     }
 
     fn subject(&self) -> String {
-        self.race.as_ref().map_or_else(|| "what is over".to_owned(), |(future, _)| future.subject())
+        self.race.as_ref().map_or_else(|| "a future that is done".to_owned(), |(future, _)| future.subject())
     }
 }
 

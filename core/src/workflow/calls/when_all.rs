@@ -1,5 +1,5 @@
-//! `ctx.when_all`: waits for every branch, then surfaces the first failure by position. Built of ordinary
-//! futures: it has no command of its own.
+//! `ctx.when_all`: waits for every branch, then returns the first error by position. It is built of ordinary
+//! futures, has no command of its own, and must not know what its branches wait for.
 
 use std::fmt;
 use std::future::Future;
@@ -16,27 +16,27 @@ use super::timeout::{Durable, Scoped};
 use crate::workflow::error::WorkflowResult;
 use crate::workflow::scope::Scope;
 
-/// What `when_all` takes: a tuple of up to eight futures, or an iterator of futures of one type. `M` tells the
+/// The argument of `when_all`: a tuple of up to eight futures, or an iterator of futures of one type. `M` tells the
 /// two apart and is always inferred.
 pub trait Branches<M> {
-    /// What comes out when every branch succeeds.
+    /// The values of all branches, if every branch succeeds.
     type Output;
-    /// The future that waits for all.
+    /// The future that waits for all branches.
     type Future: Future<Output = WorkflowResult<Self::Output>>;
 
     /// Joins the branches.
     fn join(self) -> Self::Future;
 }
 
-/// Marks tuples.
+/// Marks [`Branches`] that are a tuple.
 #[derive(Debug)]
 pub enum Tuple {}
 
-/// Marks iterators.
+/// Marks [`Branches`] that are an iterator.
 #[derive(Debug)]
 pub enum Items {}
 
-/// Waits for every branch.
+/// A future that waits for every branch: see [`Context::when_all`](crate::workflow::context::Context::when_all).
 #[must_use = "the branches are polled when the future is awaited"]
 pub struct WhenAll<M, B: Branches<M>> {
     scope: Rc<Scope>,
@@ -106,7 +106,7 @@ where
     }
 }
 
-/// Joins the futures of an iterator; a completion polls one branch, however many there are.
+/// Joins the futures of an iterator. When one branch wakes, only that branch is polled.
 #[must_use = "futures do nothing unless polled"]
 pub struct JoinItems<T, F> {
     results: Vec<Option<WorkflowResult<T>>>,
@@ -147,14 +147,14 @@ impl<F: Future> Future for Indexed<F> {
     }
 }
 
-/// One branch of a tuple: a future, then its result.
+/// A branch of a tuple: its future, then its result.
 enum Branch<T, F> {
     Pending(Pin<Box<F>>),
     Done(WorkflowResult<T>),
 }
 
 impl<T, F: Future<Output = WorkflowResult<T>>> Branch<T, F> {
-    /// Whether the branch is done, after polling it if it was not.
+    /// Polls the branch if it is pending, and returns whether it is done.
     fn poll(&mut self, task: &mut TaskContext<'_>) -> bool {
         if let Self::Pending(future) = self {
             match future.as_mut().poll(task) {
@@ -196,7 +196,7 @@ macro_rules! join_tuple {
 
             fn poll(mut self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<Self::Output> {
                 let Some(($($field,)+)) = &mut self.branches else { return Poll::Pending };
-                // Every branch is polled, whether or not one before it is done.
+                // Polls every branch, because a short circuit would leave later branches without a waker.
                 let done = [$($field.poll(task)),+];
                 if done.contains(&false) {
                     return Poll::Pending;

@@ -28,7 +28,7 @@ pub(crate) enum CallKind {
 }
 
 /// What giving an open call up asks for.
-pub(super) enum GivenUp {
+pub(super) enum CancelAction {
     Command(Command),
     Step(Name),
     Nothing,
@@ -36,15 +36,15 @@ pub(super) enum GivenUp {
 
 impl CallKind {
     /// What dropping the call's future, or a cancellation of the run, asks for.
-    pub(super) fn given_up(&self, id: CommandId) -> GivenUp {
+    pub(super) fn cancel_action(&self, id: CommandId) -> CancelAction {
         match self {
             Self::Activity(activity) => {
-                GivenUp::Command(Command::CancelActivity { id, activity: activity.clone() })
+                CancelAction::Command(Command::CancelActivity { id, activity: activity.clone() })
             }
-            Self::Timer(_) => GivenUp::Command(Command::CancelTimer { id }),
-            Self::Step(name) => GivenUp::Step(name.clone()),
+            Self::Timer(_) => CancelAction::Command(Command::CancelTimer { id }),
+            Self::Step(name) => CancelAction::Step(name.clone()),
             // A signal stays buffered until somebody takes it.
-            Self::Signal(_) => GivenUp::Nothing,
+            Self::Signal(_) => CancelAction::Nothing,
         }
     }
 }

@@ -11,13 +11,13 @@ use crate::data::name::Name;
 use crate::workflow::command::Source;
 
 /// A durable future's claim on its call. Dropping it unresolved cancels the call durably.
-pub(crate) struct Ticket {
+pub(crate) struct CallHandle {
     scope: Rc<Scope>,
     id: CommandId,
     done: bool,
 }
 
-impl Ticket {
+impl CallHandle {
     /// Opens a call of that kind, under the next id.
     pub(crate) fn open(scope: &Rc<Scope>, kind: CallKind, source: Source) -> Self {
         let id = scope.next_id(source);
@@ -74,7 +74,7 @@ impl Ticket {
     }
 }
 
-impl Drop for Ticket {
+impl Drop for CallHandle {
     fn drop(&mut self) {
         if self.done {
             return;
@@ -84,7 +84,7 @@ impl Drop for Ticket {
             inner.calls.get(&self.id).is_some_and(|call| call.resolution.is_none())
         };
         if unresolved {
-            self.scope.give_up(self.id);
+            self.scope.cancel_call(self.id);
         }
         let call = {
             let mut inner = self.scope.inner.borrow_mut();
@@ -100,8 +100,8 @@ impl Drop for Ticket {
     }
 }
 
-impl fmt::Debug for Ticket {
+impl fmt::Debug for CallHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Ticket({})", self.id)
+        write!(f, "CallHandle({})", self.id)
     }
 }

@@ -16,15 +16,15 @@ impl Scope {
         &self,
         what: &dyn fmt::Display,
         source: Source,
-        is_it: impl Fn(&Event) -> bool,
+        is_match: impl Fn(&Event) -> bool,
         make: impl FnOnce() -> Option<(Event, usize)>,
     ) -> Option<Event> {
         let did = format_args!("records {what}");
         if self.is_recorded() {
             let mut inner = self.inner.borrow_mut();
-            let found = inner.locals.take(is_it);
+            let found = inner.locals.take(is_match);
             if found.is_none() {
-                let instead = inner.locals.take_unasked().map(Box::new);
+                let instead = inner.locals.take_unclaimed().map(Box::new);
                 let fault = Fault::Unrecorded { did: format!("{did} at {source}"), instead };
                 inner.fault.get_or_insert_with(|| Box::new(fault));
             }
@@ -52,6 +52,6 @@ impl Scope {
 impl Inner {
     /// What the use of a run's context leaves behind.
     fn footprint(&self) -> (CommandId, Stream, usize, usize) {
-        (self.next_command, self.random, self.issued.len(), self.locals.made())
+        (self.next_command, self.random, self.issued.len(), self.locals.new_count())
     }
 }

@@ -7,12 +7,12 @@ use crate::workflow::command::Source;
 
 /// How much one poll asks for.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Size {
+pub(super) struct PollSize {
     commands: u32,
     bytes: u32,
 }
 
-impl Size {
+impl PollSize {
     pub(super) fn add(&mut self, bytes: usize) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         self.commands = self.commands.saturating_add(1);

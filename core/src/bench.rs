@@ -1,5 +1,5 @@
-//! Parts of the engine by themselves, for benchmarks: without them only whole workers could be measured. Nothing here
-//! computes anything of its own, and nothing else of the library uses it.
+//! Parts of the engine for benchmarks, which could otherwise measure only whole workers. It must not compute anything
+//! itself, and nothing else in the library uses it.
 
 mod processor;
 
@@ -31,17 +31,17 @@ impl Code {
     /// The code of a workflow.
     ///
     /// # Errors
-    /// If the workflow's name is not allowed.
+    /// Returns an error if the workflow's name is invalid.
     pub fn of<W: Workflow>() -> Result<Self, Error> {
         let mut definitions = Definitions::default();
         definitions.workflow::<W>()?;
         Ok(Self { registry: Registry::new(Arc::new(definitions), Arc::new(PollMark::default())) })
     }
 
-    /// Brings a run back from its stored history, as a worker does that takes a shard over.
+    /// Replays a run from its stored history, as a worker that takes over a shard does.
     ///
     /// # Errors
-    /// If the history cannot be read, or the code does not follow it.
+    /// Returns an error if the history cannot be decoded, or if the code does not follow it.
     pub fn replay(&self, history: &RunHistory) -> Result<ReplayedRun, Error> {
         let now = history.events.last().map(|last| last.at).unwrap_or_default();
         let mut replay = Replay::new(history.run, now);
@@ -51,10 +51,10 @@ impl Code {
         ReplayedRun::new(replay.finish(Takeover::default(), &Turn::endless(now)).0)
     }
 
-    /// Brings a run back from events that are decoded already.
+    /// Replays a run from decoded events.
     ///
     /// # Errors
-    /// If the code does not follow the history.
+    /// Returns an error if the code does not follow the history.
     pub fn replay_decoded(&self, history: &Decoded) -> Result<ReplayedRun, Error> {
         let now = history.events.last().map(|past| past.at).unwrap_or_default();
         let (run, _) = replay(history.run, &history.events, &self.registry, Takeover::default(), now);
@@ -62,7 +62,7 @@ impl Code {
     }
 }
 
-/// A run in memory.
+/// A replayed run.
 pub struct ReplayedRun {
     run: Run,
 }
@@ -75,13 +75,13 @@ impl ReplayedRun {
         }
     }
 
-    /// How many events its history has.
+    /// The number of events of its history.
     pub fn events(&self) -> u32 {
         self.run.state.event_count()
     }
 }
 
-/// A history in the engine's own terms.
+/// A decoded history.
 pub struct Decoded {
     run: RunId,
     events: Vec<PastEvent>,
@@ -91,7 +91,7 @@ impl Decoded {
     /// Decodes a history.
     ///
     /// # Errors
-    /// If its bytes cannot be read.
+    /// Returns an error if its bytes cannot be decoded.
     pub fn new(history: &RunHistory) -> Result<Self, Error> {
         let mut events = Vec::with_capacity(history.events.len());
         for past in decode(history) {
@@ -100,23 +100,23 @@ impl Decoded {
         Ok(Self { run: history.run, events })
     }
 
-    /// How many events it has.
+    /// The number of its events.
     pub fn len(&self) -> usize {
         self.events.len()
     }
 
-    /// Whether it has none.
+    /// Whether it has no events.
     pub fn is_empty(&self) -> bool {
         self.events.is_empty()
     }
 
-    /// Encodes every event, one after the other, and returns how many bytes that makes.
+    /// Encodes every event and returns the number of bytes.
     pub fn encode(&self) -> usize {
         let encoded = self.events.iter().map(|past| wire::encode_event(black_box(&past.event)));
         encoded.map(|body: Bytes| body.len()).sum()
     }
 
-    /// Folds all events, without any code of a workflow, and returns how many there were.
+    /// Folds all events without any workflow code, and returns their number.
     pub fn fold(&self) -> u32 {
         let mut state = RunState::new(self.run);
         for past in &self.events {

@@ -1,5 +1,5 @@
-//! One run in memory: what the log says of it, and its program. Resolutions in, events out; it knows neither
-//! where events are stored nor who executes what they ask for.
+//! One run in memory: its state according to the log, and its program. Resolutions go in, events come out. It must not
+//! know where events are stored or how activities and steps are executed.
 
 pub(crate) mod activities;
 mod decision;
@@ -26,22 +26,22 @@ use crate::data::time::Timestamp;
 use crate::log::event::Event;
 use crate::workflow::command::StepRequest;
 
-/// How many of the calls that a run waits for are shown in its row and in a diagnosis.
+/// The number of awaited calls that are shown in a run's row and in a diagnosis.
 const WAITS_SHOWN: usize = 8;
 
 /// A run in memory.
 pub(crate) struct Run {
     pub(crate) state: RunState,
-    /// The workflow's code; none while the run is stalled, ending or over.
+    /// The workflow's code; `None` while the run is stalled, ending or over.
     program: Option<Box<dyn Program>>,
-    /// Why there is no program, where the log does not say it.
+    /// Why there is no program, if the log does not say so.
     diagnosis: Option<String>,
-    /// What is logged before anything else is: this worker's first writing to the run. Boxed, since events are large
-    /// and a run is mostly without one.
+    /// The event that is logged before this worker's first event of the run. Boxed, because events are large and most
+    /// runs have none.
     adoption: Option<Box<Event>>,
 }
 
-/// What one step of a run asks for. The events are applied to its state already.
+/// The result of one change of a run. Its events are already applied to the run's state.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     pub(crate) events: Vec<PastEvent>,
@@ -50,7 +50,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Forgets the step whose outcome this is, if it is one: it need not be executed again.
+    /// Removes the step whose outcome this is, if it is one, so that it is not executed again.
     fn forget_step(&mut self, resolution: &Event) {
         if let Event::StepCompleted { id, .. } | Event::StepFailed { id, .. } = resolution {
             self.steps.remove(id);
@@ -70,14 +70,14 @@ impl Run {
         Self { state: RunState::new(id), program: None, diagnosis: None, adoption: None }
     }
 
-    /// Begins a run that the code here does not know: nothing of it is done but to log that it was started.
+    /// Starts a run whose workflow this worker does not know: only its start is logged.
     pub(crate) fn start_unknown(id: RunId, at: Timestamp, started: Event) -> (Self, Progress) {
         let mut run = Self::new(id);
         let progress = run.note(at, started);
         (run, progress)
     }
 
-    /// Begins a run whose code must not be asked: it stalls before its start.
+    /// Starts a run whose code must not be polled: it stalls before its start.
     pub(crate) fn start_stalled(
         id: RunId,
         at: Timestamp,
@@ -90,8 +90,8 @@ impl Run {
         (run, progress)
     }
 
-    /// Begins a run: `started` is its `RunStarted`. One that cannot even begin stalls before its start, as before
-    /// any resolution.
+    /// Starts a run: `started` is its `RunStarted`. If its code fails to start, a stall is logged before the start, as
+    /// before any resolution.
     pub(crate) fn start(
         id: RunId,
         at: Timestamp,
@@ -106,7 +106,7 @@ impl Run {
         (run, progress)
     }
 
-    /// Takes a resolution in.
+    /// Logs a resolution and what the program decides after it.
     pub(crate) fn resolve(&mut self, at: Timestamp, resolution: Event) -> Progress {
         let at = at.max(self.state.now);
         let mut progress = Progress::default();
@@ -127,7 +127,7 @@ impl Run {
         progress
     }
 
-    /// Stalls the run for a reason that is not its code's.
+    /// Stalls the run for a reason other than its code.
     pub(crate) fn stall(&mut self, at: Timestamp, reason: String) -> Progress {
         let mut progress = Progress::default();
         self.program = None;
@@ -135,7 +135,7 @@ impl Run {
         progress
     }
 
-    /// Ends the run without asking its code.
+    /// Ends the run without polling its code.
     pub(crate) fn terminate(&mut self, at: Timestamp, message: MessageId, reason: String) -> Progress {
         let mut progress = Progress::default();
         self.program = None;
@@ -152,12 +152,12 @@ impl Run {
         self.diagnosis.as_deref()
     }
 
-    /// What the run waits for, for people.
+    /// The calls that the run waits for, to show to people.
     pub(crate) fn waiting_on(&self) -> Option<String> {
         self.waiting_on_while(&|_| false)
     }
 
-    /// The same, where it is known which activities the executor has: the log does not say when a retry begins.
+    /// The same, given which activities the executor is running: the log does not say when a retry starts.
     pub(crate) fn waiting_on_while(&self, is_running: &dyn Fn(CommandId) -> bool) -> Option<String> {
         if let Some(reason) = self.state.stalled.as_ref().or(self.diagnosis.as_ref()) {
             return Some(format!("stalled: {reason}"));
@@ -166,7 +166,7 @@ impl Run {
         (!waits.is_empty()).then(|| waits.join(", "))
     }
 
-    /// The calls that the code waits for, for people: at most `limit`.
+    /// The calls that the code waits for, at most `limit`, to show to people.
     pub(crate) fn waits(&self, limit: usize) -> Vec<String> {
         self.waits_while(limit, &|_| false)
     }
@@ -180,7 +180,7 @@ impl Run {
         open.into_iter().map(words).collect()
     }
 
-    /// Has the program take a resolution in. After an error there is no program any more.
+    /// Passes a resolution to the program. After an error the run has no program.
     fn poll(&mut self, at: Timestamp, resolution: &Event) -> Result<Decisions, String> {
         let Some(program) = &mut self.program else {
             return Err(format!("this worker does not know workflow `{}`", self.state.workflow));
@@ -217,16 +217,16 @@ impl Run {
         }
     }
 
-    /// Whether its code can take in what waits for it.
+    /// Whether its code can take the waiting resolutions.
     pub(crate) fn can_release(&self) -> bool {
         self.program.is_some() && self.state.queues()
     }
 
-    /// Has a program that can go on take in what waits for it: as much as fits one group, and as long as the turn
-    /// lasts, but one resolution at least. What is left stays in the queue for the next call.
+    /// Passes waiting resolutions to the program: as many as fit into one group and into the turn, but at least one. The
+    /// others stay in the queue for the next call.
     pub(crate) fn release(&mut self, turn: &Turn<'_>, progress: &mut Progress) {
         let now = turn.now.max(self.state.now);
-        // What was decided and is not logged yet: it shares one `RunResumed`.
+        // Decisions that are not logged yet. They share one `RunResumed`.
         let mut decided = Vec::new();
         let mut stalled_again = None;
         let (mut polls, mut size) = (0, 0);
@@ -244,9 +244,9 @@ impl Run {
             left -= 1;
             polls += 1;
             size += decisions.size();
-            // What waits after the end of the workflow is over with it.
+            // The end of the workflow drops the rest of the queue.
             let over = decisions.outcome.is_some();
-            // A replay meets local resolutions where they were made: after the `RunResumed` of their poll alone.
+            // A replay expects local resolutions right after the `RunResumed` of their poll, so that poll gets its own.
             let alone = decisions.output.locals.new_count() > 0;
             if alone && !decided.is_empty() {
                 self.resume(now, std::mem::take(&mut decided), progress);
@@ -276,7 +276,7 @@ impl Run {
         }
     }
 
-    /// Logs what a program that goes on decided for some of what waited.
+    /// Logs the program's decisions after some of the waiting resolutions.
     fn resume(&mut self, at: Timestamp, decided: Vec<Decisions>, progress: &mut Progress) {
         let released = u32::try_from(decided.len()).unwrap_or(u32::MAX);
         self.log(at, Event::RunResumed { released }, progress);
@@ -285,7 +285,7 @@ impl Run {
         }
     }
 
-    /// Logs the next compensation, the last registered first, or the terminal event if none is left.
+    /// Schedules the next compensation, the last registered first, or logs the terminal event if none is left.
     fn compensate_next(&mut self, at: Timestamp, progress: &mut Progress) {
         match (self.state.compensations.last(), self.state.ending.clone()) {
             (Some(next), _) => {
@@ -308,7 +308,7 @@ impl Run {
         self.log(at, terminal, progress);
     }
 
-    /// Applies an event to the state and adds it to what is to be logged.
+    /// Applies an event to the state and adds it to the events to log.
     fn log(&mut self, at: Timestamp, event: Event, progress: &mut Progress) {
         let adoption = self.adoption.take().map(|event| *event);
         for event in adoption.into_iter().chain([event]) {

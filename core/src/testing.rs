@@ -1,4 +1,4 @@
-//! What the tests of core share: a run without a processor or a store, and histories as text.
+//! The fixtures that the tests of core share: a run without a processor or a store, and histories as text.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -24,7 +24,7 @@ use crate::workflow::Workflow;
 use crate::workflow::mark::PollMark;
 use crate::workflow::registry::{Definitions, Registry};
 
-/// When every test begins.
+/// The start time of every test.
 pub(crate) const BORN: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 
 /// The lease of every test, unless it is about leases.
@@ -47,17 +47,16 @@ pub(crate) fn broken() -> Failure {
 }
 
 thread_local! {
-    /// Whether the code of this thread is a build that panics as soon as it goes on.
+    /// Whether this thread's workflows panic at their next call of [`panic_if_broken`].
     static BROKEN_BUILD: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Deploys a build whose workflows panic, or one whose workflows do not. A run that is in memory notices when
-/// it goes on.
+/// Deploys a build whose workflows panic, or one whose workflows do not. It also affects runs in memory.
 pub(crate) fn deploy_broken_build(broken: bool) {
     BROKEN_BUILD.set(broken);
 }
 
-/// Where a workflow of the broken build panics, without a message on the screen.
+/// Panics in the broken build, without printing a message.
 pub(crate) fn panic_if_broken() {
     if BROKEN_BUILD.get() {
         std::panic::resume_unwind(Box::new("this build is broken"));
@@ -67,12 +66,12 @@ pub(crate) fn panic_if_broken() {
 /// A registry with one workflow.
 pub(crate) fn registry_of<W: Workflow>() -> Registry {
     let mut definitions = Definitions::default();
-    definitions.workflow::<W>().expect("a test's names are good");
+    definitions.workflow::<W>().expect("a test's names are valid");
     Registry::new(Arc::new(definitions), Arc::new(PollMark::default()))
 }
 
-/// A run that a test holds in its hands: it plays the processor, the executor and the log. After every group
-/// it checks what must hold always.
+/// A run that a test controls, in place of the processor, the executor and the log. After every group
+/// it checks the invariants.
 pub(crate) struct RunFixture {
     pub(crate) registry: Registry,
     pub(crate) run: Run,
@@ -81,7 +80,7 @@ pub(crate) struct RunFixture {
     pub(crate) now: Timestamp,
     messages: u128,
     shown: usize,
-    /// Whether every group is checked: a long run takes too long for that.
+    /// Whether every group is checked, which takes too long for a long run.
     checked: bool,
 }
 
@@ -116,12 +115,12 @@ impl RunFixture {
         fixture
     }
 
-    /// Takes in what the run asks for, and checks it.
+    /// Takes the run's progress and checks it.
     pub(crate) fn take(&mut self, progress: Progress) {
         for past in &progress.events {
             let body = wire::encode_event(&past.event);
             let read = wire::decode_event(past.event.name().as_str(), &body);
-            assert_eq!(read.as_ref(), Ok(&past.event), "what is stored is what is read");
+            assert_eq!(read.as_ref(), Ok(&past.event), "an event that is stored and read is the same");
         }
         self.log.extend(progress.events);
         for id in progress.dropped_steps {
@@ -136,29 +135,29 @@ impl RunFixture {
         }
     }
 
-    /// What must hold after every group.
+    /// Checks the invariants that hold after every group.
     pub(crate) fn check(&self) {
         self.check_fold();
         self.check_terminal();
         self.check_replay();
     }
 
-    /// The fold of the log is the live state.
+    /// The fold of the log equals the live state.
     fn check_fold(&self) {
         let mut fold = RunState::new(self.run.state.id);
         for past in &self.log {
             assert_eq!(past.seq, fold.next_seq(), "events are numbered without a gap");
             fold.apply(past.at, &past.event);
         }
-        assert_eq!(fold, self.run.state, "the fold of the log is the live state");
+        assert_eq!(fold, self.run.state, "the fold of the log equals the live state");
     }
 
     fn check_terminal(&self) {
         let terminal = self.log.iter().filter(|past| past.event.is_terminal()).count();
-        assert_eq!(terminal, usize::from(self.run.state.closed.is_some()), "one terminal event at most");
+        assert_eq!(terminal, usize::from(self.run.state.closed.is_some()), "at most one terminal event");
     }
 
-    /// A replay of the log decides the same and waits for the same. That of a stalled run may go on.
+    /// A replay of the log decides the same and waits for the same, unless the run is stalled: its replay may resume it.
     fn check_replay(&self) {
         if self.run.state.stalled.is_some() {
             return;
@@ -168,13 +167,13 @@ impl RunFixture {
             replay(self.run.state.id, &self.log, &self.registry, Takeover::default(), self.now);
         BROKEN_BUILD.set(broken);
         assert_eq!(progress.events, [], "a replay has nothing to log:\n{}", history(&self.log));
-        assert_eq!(replayed.state, self.run.state, "a replay ends where the run is");
+        assert_eq!(replayed.state, self.run.state, "a replay ends in the same state");
         assert_eq!(replayed.waiting_on(), self.run.waiting_on(), "a replay waits for the same");
         let steps: BTreeMap<_, _> = progress.steps.into_iter().map(|(id, step)| (id, step.name)).collect();
         assert_eq!(steps, self.steps, "a replay asks for the same steps");
     }
 
-    /// Forgets the run and brings it back from its log, as another worker would.
+    /// Drops the run and replays it from its log, as another worker would.
     pub(crate) fn reload(&mut self) {
         let lease = LeaseId::new(self.run.state.lease.map_or(0, LeaseId::get) + 1);
         let adopted = Event::RunAdopted { lease, worker: "other".to_owned() };
@@ -185,7 +184,7 @@ impl RunFixture {
         self.take(progress);
     }
 
-    /// The calls whose attempt may end now.
+    /// The activities without an outcome.
     pub(crate) fn activities(&self) -> Vec<CommandId> {
         self.run.state.activities.keys().copied().collect()
     }
@@ -247,7 +246,7 @@ impl RunFixture {
         MessageId::from_u128(self.messages)
     }
 
-    /// Lets time pass; deadlines fire on the way.
+    /// Lets time pass and fires the deadlines in it.
     pub(crate) fn pass(&mut self, time: Duration) {
         let until = self.now.saturating_add(time);
         loop {
@@ -260,7 +259,7 @@ impl RunFixture {
                     let progress = self.run.activity_out_of_time(self.now, next.id);
                     self.take(progress);
                 }
-                DeadlineKind::Retry => unreachable!("retries are passed over"),
+                DeadlineKind::Retry => unreachable!("`deadlines` contains no retries"),
             }
         }
         self.now = until;
@@ -270,7 +269,7 @@ impl RunFixture {
         self.run.state.closed.is_some()
     }
 
-    /// The log since this was last asked.
+    /// The log since the last call of this method, as text.
     pub(crate) fn new_events(&mut self) -> String {
         let new_events = history(&self.log[self.shown..]);
         self.shown = self.log.len();
@@ -299,7 +298,7 @@ pub(crate) fn history(events: &[PastEvent]) -> String {
     text
 }
 
-/// A diagnosis without the numbers of source lines, which change with every edit of a test.
+/// Removes the numbers of source lines from a text, because they change with every edit of a test.
 pub(crate) fn without_lines(reason: &str) -> String {
     let mut parts = reason.split(".rs:");
     let mut text = parts.next().unwrap_or_default().to_owned();

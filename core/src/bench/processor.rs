@@ -1,4 +1,4 @@
-//! A processor between a store and an executor that answer at once. It must not do any work of its own.
+//! A processor with a store and an executor that answer at once. It must not do any work itself.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,10 +24,10 @@ use crate::workflow::Workflow;
 use crate::workflow::mark::PollMark;
 use crate::workflow::registry::{Definitions, Registry};
 
-/// The time at this store, in microseconds since 1970. It stands still: no timer fires.
+/// The store's time, in microseconds since 1970. It is constant, so no timer fires.
 const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
 
-/// A processor of one shard, its store and its executor. An activity returns its own input.
+/// A processor of one shard with its store and its executor. An activity returns its input.
 #[derive(Debug)]
 pub struct ProcessorFixture {
     processor: Processor,
@@ -36,26 +36,26 @@ pub struct ProcessorFixture {
     written: Written,
 }
 
-/// Start messages that wait in an inbox.
+/// Start messages in an inbox.
 #[derive(Clone, Debug)]
 pub struct StartMessages(Vec<InboxMessage>);
 
-/// What a processor wrote.
+/// The amount that a processor wrote.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Written {
-    /// Appends.
+    /// The number of appends.
     pub appends: usize,
-    /// Events in them.
+    /// The number of events in them.
     pub events: usize,
-    /// Runs that were closed.
+    /// The number of closed runs.
     pub closed: usize,
 }
 
 impl StartMessages {
-    /// So many starts of a workflow.
+    /// Makes `count` start messages of a workflow.
     ///
     /// # Errors
-    /// If the input cannot be encoded.
+    /// Returns an error if the input cannot be encoded.
     pub fn of<W: Workflow>(input: &W::Input, count: u64) -> Result<Self, Error> {
         let payload = Payload::encode(input).map_err(|error| Error::invalid(error.to_string()))?;
         let shard = ShardId::new(0)?;
@@ -80,10 +80,10 @@ impl StartMessages {
 }
 
 impl ProcessorFixture {
-    /// A processor that knows one workflow and takes any activity for known.
+    /// A processor that knows one workflow and one activity.
     ///
     /// # Errors
-    /// If the names are not allowed.
+    /// Returns an error if a name is invalid.
     pub fn new<W: Workflow, A: crate::workflow::activity::Activity>(activity: A) -> Result<Self, Error> {
         let mut definitions = Definitions::default();
         definitions.workflow::<W>()?;
@@ -111,10 +111,10 @@ impl ProcessorFixture {
         })
     }
 
-    /// Takes starts in and goes on until nothing is left to do.
+    /// Takes start messages and works until nothing is left to do.
     ///
     /// # Panics
-    /// If the processor asks for a history: nothing that is measured here leaves its memory.
+    /// Panics if the processor asks for a history, because no measured run leaves memory.
     pub fn complete(&mut self, starts: StartMessages) -> Written {
         self.inbox = starts.0;
         self.processor.has_mail();
@@ -160,7 +160,10 @@ impl ProcessorFixture {
             }
             Read::List(unparked) => self.processor.listed(unparked, &[]),
             Read::Load(load) => {
-                panic!("histories of {} runs were asked for, and none is kept here", load.runs.len());
+                panic!(
+                    "the processor asked for histories of {} runs, but no measured run leaves memory",
+                    load.runs.len()
+                );
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What becomes of an activity's attempts: completed, retried, failed, lost. Pure; it executes nothing.
+//! The attempts of an activity: completed, retried, failed, lost. It is pure, and must not execute anything.
 
 use crate::data::failure::Failure;
 use crate::data::id::CommandId;
@@ -9,7 +9,7 @@ use crate::log::event::Event;
 use crate::run::{Progress, Run};
 
 impl Run {
-    /// An attempt ended. One whose activity has an outcome already changes nothing.
+    /// An attempt has ended. It changes nothing if the activity already has an outcome.
     pub(crate) fn attempt_ended(
         &mut self,
         at: Timestamp,
@@ -30,12 +30,12 @@ impl Run {
         }
     }
 
-    /// An attempt is about to begin, and a repetition must be noticed.
+    /// An attempt is about to start, and is logged so that a repetition can be detected.
     pub(crate) fn attempt_started(&mut self, at: Timestamp, id: CommandId, attempt: u32) -> Progress {
         self.note(at, Event::ActivityAttemptStarted { id, attempt })
     }
 
-    /// An attempt that the log says began was never heard of again: its process died.
+    /// An attempt whose start is logged was lost, because its process died.
     pub(crate) fn attempt_lost(&mut self, at: Timestamp, id: CommandId) -> Progress {
         let Some(activity) = self.state.activities.get(&id) else { return Progress::default() };
         let name = activity.name.clone();
@@ -53,7 +53,7 @@ impl Run {
         progress
     }
 
-    /// The activity's `schedule_to_close` passed.
+    /// The activity's `schedule_to_close` has passed.
     pub(crate) fn activity_out_of_time(&mut self, at: Timestamp, id: CommandId) -> Progress {
         let Some(activity) = self.state.activities.get(&id) else { return Progress::default() };
         let limit = activity.options.schedule_to_close.unwrap_or_default();
@@ -61,7 +61,7 @@ impl Run {
         self.activity_failed(at, id, Failure::new("timed-out", message))
     }
 
-    /// When the next attempt begins; `None` if there is none.
+    /// The start time of the next attempt; `None` if no attempt follows.
     fn retry_at(&self, at: Timestamp, id: CommandId, attempt: u32, failure: &Failure) -> Option<Timestamp> {
         let activity = self.state.activities.get(&id)?;
         let seed = self.state.id.as_u128() as u64 ^ u64::from(id.get()) << 32;
@@ -102,7 +102,7 @@ impl Run {
 }
 
 impl Progress {
-    /// Adds what followed.
+    /// Appends later progress.
     pub(crate) fn append(&mut self, mut later: Self) {
         self.events.append(&mut later.events);
         self.take_steps(later.steps, &later.dropped_steps);

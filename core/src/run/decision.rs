@@ -1,4 +1,4 @@
-//! What a program decides in a replay, to be held against the log. It must not know what the log holds.
+//! The decisions of a replayed program, each to be compared with an event. It must not read the log.
 
 use std::fmt;
 
@@ -26,7 +26,7 @@ impl fmt::Display for Decision {
 }
 
 impl Decision {
-    /// Whether it is what was recorded.
+    /// Whether it equals the recorded event.
     pub(super) fn matches(&self, recorded: &Event) -> bool {
         match self {
             Self::Command(issued) => issued.command.matches(recorded),

@@ -1,4 +1,4 @@
-//! Random workflows against random resolutions: whatever code does with durable futures, the log is the run.
+//! Random workflows with random resolutions: whatever the code does with durable futures, the log determines the run.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -55,7 +55,7 @@ impl Activity for Retried {
     }
 }
 
-/// What a workflow does.
+/// The plan of a random workflow.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum Plan {
     Work,
@@ -79,9 +79,9 @@ enum Plan {
     Race(Box<Plan>, Box<Plan>),
     /// The first of many; the others are dropped.
     First(Vec<Plan>),
-    /// Goes on after an error.
+    /// Continues after an error.
     Catch(Box<Plan>),
-    /// A destructor that decides.
+    /// A destructor that registers a compensation.
     Guard(Box<Plan>),
 }
 
@@ -104,7 +104,7 @@ impl Workflow for Scripted {
     }
 }
 
-/// Compensates when it is dropped.
+/// Registers a compensation when it is dropped.
 struct Guard(Context, Rc<Cell<u64>>);
 
 impl Drop for Guard {
@@ -113,7 +113,7 @@ impl Drop for Guard {
     }
 }
 
-/// Follows a plan. All that the code sees goes into `seen`, and from there into what it asks for.
+/// Executes a plan. Everything that the code sees is mixed into `seen`, which is part of the inputs of its calls.
 fn follow(ctx: Context, plan: Plan, seen: Rc<Cell<u64>>) -> LocalBoxFuture<'static, WorkflowResult<u64>> {
     Box::pin(async move {
         panic_if_broken();
@@ -198,7 +198,7 @@ fn plan() -> impl Strategy<Value = Plan> {
     })
 }
 
-/// What happens to a run.
+/// An event that a test causes for a run.
 #[derive(Clone, Debug)]
 enum Stimulus {
     Attempt {
@@ -216,7 +216,7 @@ enum Stimulus {
     Reload,
     /// A build is deployed whose code panics.
     Break,
-    /// The build that wrote the history is back.
+    /// The build that wrote the history is deployed again.
     Mend,
 }
 
@@ -269,7 +269,7 @@ fn apply(fixture: &mut RunFixture, stimulus: &Stimulus) {
             }
         }
         Stimulus::Reload => fixture.reload(),
-        // A run that is in memory would have to be deployed anew: it is brought back by the next build.
+        // The run in memory still has the old build, until it is reloaded.
         Stimulus::Break => deploy_broken_build(true),
         Stimulus::Mend => mend(fixture),
     }
@@ -282,7 +282,7 @@ fn mend(fixture: &mut RunFixture) {
     }
 }
 
-/// Everything that the run waits for comes, until it is over.
+/// Resolves everything that the run waits for, until it is over.
 fn drain(fixture: &mut RunFixture) {
     mend(fixture);
     for _ in 0..200 {
@@ -305,12 +305,12 @@ fn drain(fixture: &mut RunFixture) {
     panic!("the run does not end:\n{}", history(&fixture.log));
 }
 
-/// A run that saw the same resolutions, and never left memory nor met a broken build.
+/// The log of a run that took the same resolutions and never left memory or met a broken build.
 fn undisturbed(fixture: &RunFixture) -> Vec<PastEvent> {
     let mut log = Vec::new();
     let mut run: Option<Run> = None;
     for past in &fixture.log {
-        // What came while the run was stalled may find the undisturbed one over.
+        // A resolution that arrived during a stall may find the undisturbed run over.
         let over = run.as_ref().is_some_and(|run| run.state.ending.is_some() || run.state.closed.is_some());
         let progress = match (&past.event, &mut run) {
             (started @ Event::RunStarted { .. }, _) => {
@@ -331,7 +331,7 @@ fn undisturbed(fixture: &RunFixture) -> Vec<PastEvent> {
 
 fn decisions(log: &[PastEvent]) -> Vec<&Event> {
     let decided = log.iter().map(|past| &past.event).filter(|event| event.role() == Role::Decision);
-    // The terminal event after compensations is the engine's.
+    // The engine decides the terminal event after compensations.
     let ending = log.iter().any(|past| matches!(past.event, Event::RunEnding { .. }));
     decided.filter(|event| !ending || !event.is_terminal()).collect()
 }
@@ -339,9 +339,9 @@ fn decisions(log: &[PastEvent]) -> Vec<&Event> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
 
-    /// The fixture checks the fold, the replay, the wire and the terminal event after every group.
+    /// The fixture checks the fold, the replay, the stored form and the terminal event after every group.
     #[test]
-    fn whatever_happens_the_log_is_the_run(plan in plan(), stimuli in prop::collection::vec(stimulus(), 0..40)) {
+    fn log_determines_the_run_whatever_happens(plan in plan(), stimuli in prop::collection::vec(stimulus(), 0..40)) {
         deploy_broken_build(false);
         let mut fixture = RunFixture::start::<Scripted>(&plan);
         for stimulus in &stimuli {
@@ -351,7 +351,7 @@ proptest! {
         let undisturbed = undisturbed(&fixture);
         prop_assert_eq!(
             decisions(&undisturbed), decisions(&fixture.log),
-            "stalls and replays change no decision\n{}---\n{}", history(&undisturbed), history(&fixture.log)
+            "stalls or replays changed a decision\n{}---\n{}", history(&undisturbed), history(&fixture.log)
         );
     }
 }

@@ -1,6 +1,6 @@
-//! Replay: a run's history is fed to its program again, and each decision must equal the recorded one. It looks ahead by
-//! one group at most: a resolution is polled when all that it was resolved with locally has been read. Pure: a history
-//! in, a run out.
+//! Replay: a run's history is passed to its program again, and each decision must equal the recorded one. It reads ahead
+//! by at most one group, because a resolution is polled after the local resolutions that follow it. It is pure, and must
+//! not read a store: a history goes in, a run comes out.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -19,19 +19,19 @@ use crate::workflow::fault::Fault;
 use crate::workflow::locals::Locals;
 use crate::workflow::program::{Programs, join_or};
 
-/// What the worker that takes a run over adds to its history.
+/// What the worker that takes over a run adds to its history.
 #[derive(Debug, Default)]
 pub(crate) struct Takeover {
-    /// Logged before anything else that the run logs from now on.
+    /// The event that is logged before the worker's first event of the run.
     pub(crate) adoption: Option<Event>,
-    /// Why the run is not to go on, although its code may be able to.
+    /// Why the run must not continue, although its code may be able to.
     pub(crate) hold: Option<String>,
-    /// Whether that is logged also where the run had stalled for another reason.
+    /// Whether that is also logged if the run has already stalled for another reason.
     pub(crate) told_again: bool,
 }
 
-/// Brings a run back from its history. What has to be logged because of it (a stall, a release of waiting
-/// resolutions) is in the progress.
+/// Replays a run from its history. The progress contains the events that have to be logged because of it: a stall, or a
+/// release of waiting resolutions.
 #[cfg(any(test, feature = "__bench"))]
 pub(crate) fn replay(
     run: RunId,
@@ -42,7 +42,7 @@ pub(crate) fn replay(
 ) -> (Run, Progress) {
     let mut replay = Replay::new(run, now);
     for past in history {
-        replay.take(past.clone(), programs).expect("what the engine logged is whole");
+        replay.take(past.clone(), programs).expect("a history of the engine is whole");
     }
     let (mut run, mut progress) = replay.finish(takeover, &Turn::endless(now));
     while run.can_release() {
@@ -53,15 +53,15 @@ pub(crate) fn replay(
     (run, progress)
 }
 
-/// What there is to say of a history and the code that replays it.
+/// The findings about a history and the code that replays it.
 pub(crate) struct Examined {
     pub(crate) run: Run,
     pub(crate) divergence: Option<Divergence>,
-    /// The line of every durable call that the code made.
+    /// The source line of every durable call that the code made.
     pub(crate) sources: BTreeMap<CommandId, Source>,
 }
 
-/// Brings a run back to look at it. The error says what is wrong with its history.
+/// Replays a run for inspection. The error describes the problem with its history.
 pub(crate) fn examine(
     run: RunId,
     history: &[PastEvent],
@@ -78,29 +78,29 @@ pub(crate) fn examine(
     Ok(Examined { run, divergence, sources })
 }
 
-/// A replay under way: it takes the events of a history, one after the other.
+/// A replay in progress, which takes the events of a history one after the other.
 pub(crate) struct Replay {
     run: Run,
-    /// Why no code is asked: the history is folded only.
+    /// Why the code is not polled, if the history is only folded.
     without_code: Option<String>,
     now: Timestamp,
-    /// Resolutions that the program has not seen yet: what it is to resolve locally may still follow.
+    /// Resolutions that the program has not taken yet, because their local resolutions may still follow.
     due: VecDeque<PastEvent>,
-    /// The local resolutions that followed them.
+    /// The local resolutions that follow them.
     locals: VecDeque<PastEvent>,
-    /// Decisions that the program made and the log has not confirmed yet.
+    /// Decisions of the program that are not compared with the log yet.
     decided: VecDeque<Decision>,
-    /// Its steps are those that were asked for and have no outcome yet.
+    /// Its steps are those that were requested and have no outcome yet.
     progress: Progress,
     diverged: Option<Divergence>,
-    /// Whether nobody here knows its workflow.
+    /// Whether the worker does not know its workflow.
     unknown: bool,
-    /// The lines of durable calls, for whoever asks for them: a worker does not.
+    /// The source lines of durable calls, if they are collected: a worker does not need them.
     sources: Option<BTreeMap<CommandId, Source>>,
 }
 
 impl Replay {
-    /// The replay of a run's history, which is brought back at that time.
+    /// Starts the replay of a run's history at that time.
     pub(crate) fn new(run: RunId, now: Timestamp) -> Self {
         Self {
             run: Run::new(run),
@@ -116,12 +116,12 @@ impl Replay {
         }
     }
 
-    /// As [`Replay::new`], for a run whose code must not be asked.
+    /// As [`Replay::new`], for a run whose code must not be polled.
     pub(crate) fn without_code(run: RunId, now: Timestamp, why: String) -> Self {
         Self { without_code: Some(why), ..Self::new(run, now) }
     }
 
-    /// What the events so far say of the run.
+    /// The state of the run after the events so far.
     pub(crate) fn state(&self) -> &RunState {
         &self.run.state
     }
@@ -158,7 +158,7 @@ impl Replay {
             Role::Note => self.note(&past),
         }
         if self.run.state.ending.is_some() || self.run.state.closed.is_some() {
-            // The program has returned, or nobody asks it any more.
+            // The program has returned, or is not polled again.
             self.run.program = None;
         }
         Ok(())
@@ -177,15 +177,15 @@ impl Replay {
         }
     }
 
-    /// A recorded decision must be the next that the program made.
+    /// Compares a recorded decision with the program's next one.
     fn confirm(&mut self, past: &PastEvent) {
-        // After `RunEnding` the engine itself decides the terminal event.
+        // After `RunEnding` the engine decides the terminal event, not the program.
         let by_program = self.run.program.is_some() && self.run.state.ending.is_none();
         if by_program {
             if self.decided.front().is_some_and(|decision| decision.matches(&past.event)) {
                 self.decided.pop_front();
             } else {
-                self.diverge_at(past, &self.did());
+                self.diverge_at(past, &self.next_action());
             }
         }
         self.run.state.apply(past.at, &past.event);
@@ -200,7 +200,7 @@ impl Replay {
         }
     }
 
-    /// Keeps a local resolution for the poll that is due.
+    /// Keeps a local resolution for the next poll.
     fn keep(&mut self, past: PastEvent) {
         self.run.state.apply(past.at, &past.event);
         if self.due.is_empty() {
@@ -220,7 +220,7 @@ impl Replay {
         self.run.state.apply(past.at, &past.event);
     }
 
-    /// Polls the program for what was read: `next` is the first event that the polls do not need.
+    /// Polls the program with the resolutions that were read. `next` is the first event after them.
     fn poll_due(&mut self, next: Option<&PastEvent>) {
         if self.due.is_empty() {
             return;
@@ -261,23 +261,23 @@ impl Replay {
         }
     }
 
-    /// The log goes on, so the program must have decided no more than it holds.
+    /// The log continues with another group, so the program must have no decision left.
     fn expect_nothing_more(&mut self, past: &PastEvent) {
         if let Some(decision) = self.decided.front().map(ToString::to_string) {
             self.diverge_at(past, &decision);
         }
     }
 
-    /// The log holds a local resolution that the program did not ask for.
+    /// The log contains a local resolution that the program did not ask for.
     fn unclaimed(&mut self, local: &PastEvent) {
         if self.run.program.is_some() {
-            let did = format!("does not ask for it; it {}", self.did());
+            let did = format!("does not ask for it; it {}", self.next_action());
             self.diverge_at(local, &did);
         }
     }
 
-    /// What the program does next, as far as it is not compared yet.
-    fn did(&self) -> String {
+    /// Describes the program's next decision that is not compared yet, or what it waits for.
+    fn next_action(&self) -> String {
         match self.decided.front() {
             Some(decision) => decision.to_string(),
             None => format!("waits for {}", join_or(&self.run.waits(super::WAITS_SHOWN), "nothing")),
@@ -289,12 +289,12 @@ impl Replay {
         self.diverge(Divergence { seq: Some(past.seq), recorded, did: did.to_owned() });
     }
 
-    /// The code could not take a resolution in.
+    /// The code could not take a resolution.
     fn fail(&mut self, seq: EventSeq, why: String) {
         self.diverge(Divergence { seq: Some(seq), recorded: None, did: why });
     }
 
-    /// The program is of no more use; the fold goes on.
+    /// Drops the program, which cannot be used; the fold continues.
     fn diverge(&mut self, what: Divergence) {
         self.run.program = None;
         self.decided.clear();
@@ -302,7 +302,7 @@ impl Replay {
         self.diverged.get_or_insert(what);
     }
 
-    /// The history is over: so must be what the program decided.
+    /// The history is over, so the program must have no decision left.
     fn end(&mut self) {
         self.poll_due(None);
         if let Some(decision) = self.decided.front() {
@@ -311,14 +311,14 @@ impl Replay {
         }
     }
 
-    /// The run as its history alone has it, without a program.
+    /// The run according to its history alone, without a program.
     pub(crate) fn into_run(mut self, adoption: Option<Event>) -> Run {
         self.run.program = None;
         self.run.adoption = adoption.map(Box::new);
         self.run
     }
 
-    /// The run as it comes out of its history, with what has to be logged because of that.
+    /// Returns the replayed run, and the events that have to be logged because of the replay.
     pub(crate) fn finish(mut self, takeover: Takeover, turn: &Turn<'_>) -> (Run, Progress) {
         self.end();
         self.run.adoption = takeover.adoption.map(Box::new);
@@ -329,7 +329,7 @@ impl Replay {
         let diverged = self.diverged.map(|what| {
             format!(
                 "run {} of workflow `{}` cannot be replayed: {what}. Deploy the code that wrote this history, or \
-                 change the workflow in a way that old histories can follow; then the run goes on",
+                 change the workflow in a way that old histories can follow; then the run resumes",
                 self.run.state.id, self.run.state.workflow
             )
         });

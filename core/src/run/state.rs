@@ -1,5 +1,5 @@
-//! The reducer: what the log says of a run is a fold over its events. Synchronous and total; it knows no
-//! program, no store and no clock.
+//! The reducer: the state of a run is a fold over its events. It is synchronous and total, and must not know a
+//! program, a store or a clock.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -15,43 +15,43 @@ use crate::data::time::Timestamp;
 use crate::log::event::{Event, Role};
 use crate::store::append::ClosedStatus;
 
-/// What the log says of one run.
+/// The state of one run according to its log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RunState {
     pub(crate) id: RunId,
     pub(crate) workflow: Name,
     pub(crate) key: Option<String>,
-    /// The workflow's input, until its program took it.
+    /// The workflow's input.
     pub(crate) input: Option<Payload>,
     /// The number of the last event.
     pub(crate) seq: Option<EventSeq>,
     /// The time of the last event.
     pub(crate) now: Timestamp,
-    /// The lease under which the run was last written to.
+    /// The lease under which the run was started or last adopted.
     pub(crate) lease: Option<LeaseId>,
-    /// Boxed, because a map has room for eleven from its first entry on, and most runs have one.
+    /// Boxed, because a map allocates eleven slots at its first entry, and most runs have one.
     pub(crate) activities: BTreeMap<CommandId, Box<PendingActivity>>,
-    /// The deadlines of timers and of activities as a whole.
+    /// The deadlines of timers and of whole activities.
     pub(crate) deadlines: BTreeSet<Deadline>,
-    /// The times of next attempts: of every activity whose `retry_at` is there.
+    /// The start times of next attempts: one for every activity that has a `retry_at`.
     pub(crate) retries: BTreeSet<Deadline>,
     /// The timers that have not fired, with their deadlines.
     pub(crate) timers: BTreeMap<CommandId, Timestamp>,
-    /// The signals and requests that were logged: a message is logged once, however often it is delivered.
+    /// The logged signals and requests, since a message is logged once however often it is delivered.
     pub(crate) messages: BTreeSet<MessageId>,
     pub(crate) compensations: Vec<PendingCompensation>,
     pub(crate) uncompensated: Vec<Uncompensated>,
     pub(crate) cancel: Option<CancelRequest>,
-    /// Boxed, since few runs ever have one.
+    /// Boxed, because few runs have one.
     pub(crate) ending: Option<Box<Outcome>>,
     pub(crate) stalled: Option<String>,
-    /// Resolutions that came while the run was stalled and that its program has not seen yet, with their times, and
-    /// those that came after them.
+    /// Resolutions, with their times, that arrived while the run was stalled or after those, and that its program has
+    /// not taken yet.
     pub(crate) waiting: VecDeque<(Timestamp, Event)>,
     pub(crate) closed: Option<ClosedStatus>,
 }
 
-/// A request to cancel that was logged.
+/// A logged request to cancel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CancelRequest {
     pub(crate) reason: Option<String>,
@@ -64,24 +64,24 @@ pub(crate) struct PendingActivity {
     pub(crate) input: Payload,
     pub(crate) options: ActivityOptions,
     pub(crate) scheduled_at: Timestamp,
-    /// The attempt that is going on or comes next, from 1 on.
+    /// The number of the current or next attempt, from 1 on.
     pub(crate) attempt: u32,
-    /// Whether the log says that this attempt began.
+    /// Whether the log says that this attempt started.
     pub(crate) attempt_logged: bool,
-    /// How many attempts took their process with them, under suspicion.
+    /// The number of attempts that were lost with their process while the run was a suspect.
     pub(crate) lost: u32,
-    /// When the attempt begins, if not at once.
+    /// When the attempt starts, if not at once.
     pub(crate) retry_at: Option<Timestamp>,
-    /// Why the last attempt failed, for people: its first words.
+    /// The beginning of the last attempt's failure, to show to people.
     pub(crate) last_failure: Option<Arc<LastFailure>>,
     pub(crate) compensation: bool,
 }
 
-/// The first words of an attempt's failure. Behind a pointer, since most activities have none.
+/// The beginning of an attempt's failure. Kept in an `Arc`, because most activities have none.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct LastFailure(String);
 
-/// A compensation that was registered and whose turn has not come.
+/// A compensation that is registered and not scheduled yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PendingCompensation {
     pub(crate) id: CommandId,
@@ -90,7 +90,7 @@ pub(crate) struct PendingCompensation {
     pub(crate) options: ActivityOptions,
 }
 
-/// A time at which something is to be done, in the order of times.
+/// A deadline. Deadlines are ordered by time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Deadline {
     pub(crate) at: Timestamp,
@@ -98,19 +98,19 @@ pub(crate) struct Deadline {
     pub(crate) id: CommandId,
 }
 
-/// What is to be done at a deadline.
+/// What happens at a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum DeadlineKind {
     /// A timer fires.
     Timer,
-    /// An activity is out of time.
+    /// An activity fails.
     ScheduleToClose,
-    /// An activity's next attempt begins.
+    /// An activity's next attempt starts.
     Retry,
 }
 
 impl RunState {
-    /// A run of which the log says nothing yet.
+    /// The state before the first event.
     pub(crate) fn new(id: RunId) -> Self {
         Self {
             id,
@@ -135,38 +135,38 @@ impl RunState {
         }
     }
 
-    /// The number that the next event gets.
+    /// The number of the next event.
     pub(crate) fn next_seq(&self) -> EventSeq {
         self.seq.map_or(EventSeq::FIRST, EventSeq::next)
     }
 
-    /// How many events the run has.
+    /// The number of events of the run.
     pub(crate) fn event_count(&self) -> u32 {
         self.seq.map_or(0, EventSeq::get)
     }
 
-    /// Whether something goes on: an activity is in flight, the run is on its way out, or its code is taking in what
-    /// waited for it. A new owner must load it at once.
+    /// Whether a new owner must load the run at once: an activity is in flight, the run is ending, or its code is taking
+    /// waiting resolutions.
     pub(crate) fn is_busy(&self) -> bool {
         let releasing = self.stalled.is_none() && !self.waiting.is_empty();
         let in_flight = self.activities.len() > self.retries.len();
         self.closed.is_none() && (self.ending.is_some() || releasing || in_flight)
     }
 
-    /// Whether a resolution waits, for the program cannot take it in, or has not come to it yet.
+    /// Whether a new resolution has to wait, because the program cannot take it or others wait already.
     pub(crate) fn queues(&self) -> bool {
         self.stalled.is_some() || !self.waiting.is_empty()
     }
 
-    /// The activities whose attempt is, or should be, going on.
+    /// The activities whose attempt is, or should be, running.
     pub(crate) fn activities_in_flight(&self) -> impl Iterator<Item = CommandId> {
         self.activities.iter().filter(|(_, activity)| activity.retry_at.is_none()).map(|(id, _)| *id)
     }
 
-    /// What the user's code logs while it takes this resolution in carries this.
+    /// The tracing span of the user's code while it takes a resolution.
     pub(crate) fn span(&self, resolution: &Event, replay: bool) -> tracing::Span {
         let (workflow, key) = if let Event::RunStarted { workflow, key, .. } = resolution {
-            // The fold does not know them yet.
+            // The state does not contain them yet.
             (workflow, key.as_deref())
         } else {
             (&self.workflow, self.key.as_deref())
@@ -174,7 +174,7 @@ impl RunState {
         tracing::info_span!("run", run = %self.id, %workflow, key, replay)
     }
 
-    /// How far an activity is that was tried before, in words.
+    /// Describes the current attempt of an activity that has failed before.
     pub(crate) fn attempts_of(&self, id: CommandId, is_running: bool) -> Option<String> {
         let activity = self.activities.get(&id)?;
         let (attempt, LastFailure(failure)) = (activity.attempt, &**activity.last_failure.as_ref()?);
@@ -184,7 +184,7 @@ impl RunState {
         })
     }
 
-    /// Whether an activity is tried again.
+    /// Whether an activity has failed before and is retried.
     pub(crate) fn has_retries(&self) -> bool {
         self.activities.values().any(|activity| activity.last_failure.is_some())
     }
@@ -337,7 +337,7 @@ impl RunState {
         }
     }
 
-    /// Nothing of the workflow is in flight any more.
+    /// Removes all activities, timers and deadlines.
     fn clear(&mut self) {
         self.activities.clear();
         self.deadlines.clear();
@@ -345,7 +345,7 @@ impl RunState {
         self.timers.clear();
     }
 
-    /// The workflow returned: nothing of it goes on but its compensations.
+    /// The workflow has returned, so that only its compensations are left to execute.
     fn end(&mut self, outcome: &Outcome) {
         self.ending = Some(Box::new(outcome.clone()));
         self.waiting.clear();

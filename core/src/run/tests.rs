@@ -1,4 +1,4 @@
-//! Facts about one run: stalls, cancellation, endings, replays.
+//! Tests of one run: stalls, replays, cancellation, endings, lost attempts. They must not need a processor or a store.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -82,7 +82,7 @@ fn check(fixture: &mut RunFixture, expected: &Expect) {
     expected.assert_eq(&fixture.new_events());
 }
 
-/// Replays a history with other code, and says what that logs and waits for.
+/// Replays a history with other code, and returns what that logs and waits for.
 fn replay_with<W: Workflow>(fixture: &RunFixture) -> String {
     let (run, progress) =
         replay(run_id(7), &fixture.log, &registry_of::<W>(), Takeover::default(), fixture.now);
@@ -115,16 +115,16 @@ fn stall_is_logged_before_the_resolution_and_its_decisions_are_discarded() {
     check(
         &mut run,
         &expect![[r#"
-        1 run.started workflow 0
-        2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run goes on
-        3 signal.received go 1
-    "#]],
+            1 run.started workflow 0
+            2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
+            3 signal.received go 1
+        "#]],
     );
-    // What comes from now on waits, each at its own time.
+    // Later resolutions wait with their times.
     run.pass(5 * SECOND);
     run.signal("go", &2);
     assert_eq!(run.run.state.waiting.len(), 2);
-    // The same build again: nothing is logged.
+    // A reload by the same build logs nothing.
     run.reload();
     check(
         &mut run,
@@ -165,13 +165,13 @@ fn stall_of_the_start_comes_before_the_start() {
     check(
         &mut run,
         &expect![[r#"
-        1 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run goes on
-        2 run.started workflow 0
-        3 signal.received go 4
-        4 run.adopted lease 2
-        5 run.resumed 2 released
-        6 run.completed 4
-    "#]],
+            1 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
+            2 run.started workflow 0
+            3 signal.received go 4
+            4 run.adopted lease 2
+            5 run.resumed 2 released
+            6 run.completed 4
+        "#]],
     );
 }
 
@@ -182,14 +182,14 @@ fn undecodable_input_stalls_the_start() {
     check(
         &mut run,
         &expect![[r#"
-            1 run.stalled: the input of workflow `workflow`: 5 bytes of CBOR are not a u32: invalid type: string, expected integer; deploy code that can read it, and the run goes on
+            1 run.stalled: the input of workflow `workflow`: 5 bytes of CBOR are not a u32: invalid type: string, expected integer; deploy code that can read it, and the run resumes
             2 run.started workflow "text"
         "#]],
     );
 }
 
 #[test]
-fn release_goes_as_far_as_the_code_does() {
+fn release_stops_where_the_code_stalls_again() {
     workflow!(W, |ctx| {
         for _ in 0..4 {
             let number = ctx.wait_for(GO).await?;
@@ -208,7 +208,7 @@ fn release_goes_as_far_as_the_code_does() {
     for number in 1..=4 {
         run.signal("go", &number);
     }
-    // A better build, which still cannot take the third.
+    // A better build, which still cannot take the third signal.
     workflow!(Better, |ctx| {
         for _ in 0..4 {
             let number = ctx.wait_for(GO).await?;
@@ -227,23 +227,23 @@ fn release_goes_as_far_as_the_code_does() {
     check(
         &mut run,
         &expect![[r#"
-        1 run.started workflow 0
-        2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run goes on
-        3 signal.received go 1
-        4 signal.received go 2
-        5 signal.received go 3
-        6 signal.received go 4
-        7 run.adopted lease 2
-        8 run.resumed 2 released
-        9 compensation.registered #2 undo 1
-        10 compensation.registered #4 undo 2
-        11 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run goes on
-        12 run.adopted lease 3
-        13 run.resumed 2 released
-        14 compensation.registered #6 undo 3
-        15 compensation.registered #8 undo 4
-        16 run.completed 0
-    "#]],
+            1 run.started workflow 0
+            2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
+            3 signal.received go 1
+            4 signal.received go 2
+            5 signal.received go 3
+            6 signal.received go 4
+            7 run.adopted lease 2
+            8 run.resumed 2 released
+            9 compensation.registered #2 undo 1
+            10 compensation.registered #4 undo 2
+            11 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
+            12 run.adopted lease 3
+            13 run.resumed 2 released
+            14 compensation.registered #6 undo 3
+            15 compensation.registered #8 undo 4
+            16 run.completed 0
+        "#]],
     );
 }
 
@@ -265,20 +265,20 @@ fn outcome_of_a_step_that_a_queued_resolution_drops_is_ignored() {
     check(
         &mut run,
         &expect![[r#"
-        1 run.started workflow 0
-        2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run goes on
-        3 signal.received go 1
-        4 step.completed #1 slow 1
-        5 run.adopted lease 2
-        6 run.resumed 2 released
-        7 signal.received go 2
-        8 run.completed 2
-    "#]],
+            1 run.started workflow 0
+            2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
+            3 signal.received go 1
+            4 step.completed #1 slow 1
+            5 run.adopted lease 2
+            6 run.resumed 2 released
+            7 signal.received go 2
+            8 run.completed 2
+        "#]],
     );
 }
 
 #[test]
-fn outcome_that_came_before_the_cancellation_was_decided_is_ignored() {
+fn outcome_logged_before_its_activity_is_cancelled_is_ignored() {
     workflow!(W, |ctx| {
         let race = select(ctx.activity::<Work>(1), ctx.wait_for(GO)).await;
         panic_if_broken();
@@ -295,17 +295,17 @@ fn outcome_that_came_before_the_cancellation_was_decided_is_ignored() {
     check(
         &mut run,
         &expect![[r#"
-        1 run.started workflow 0
-        2 activity.scheduled #1 work 1
-        3 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run goes on
-        4 signal.received go 1
-        5 activity.completed #1 1
-        6 run.adopted lease 2
-        7 run.resumed 2 released
-        8 activity.cancelled #1
-        9 signal.received go 2
-        10 run.completed 2
-    "#]],
+            1 run.started workflow 0
+            2 activity.scheduled #1 work 1
+            3 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
+            4 signal.received go 1
+            5 activity.completed #1 1
+            6 run.adopted lease 2
+            7 run.resumed 2 released
+            8 activity.cancelled #1
+            9 signal.received go 2
+            10 run.completed 2
+        "#]],
     );
 }
 
@@ -340,16 +340,16 @@ fn code_that_is_woken_from_outside_stalls() {
         Ok(0)
     });
     let mut run = begin::<W>();
-    // The run's own waker, and those of the replays that the fixture made.
+    // The waker of the run, and those of the fixture's replays.
     OUTSIDE.take().iter().for_each(std::task::Waker::wake_by_ref);
     run.signal("go", &1);
     check(
         &mut run,
         &expect![[r#"
-        1 run.started workflow 0
-        2 run.stalled: workflow `workflow` was woken from outside of the engine: it waits for something that is not durable, such as a tokio timer or a channel; use `ctx.sleep`, `ctx.wait_for`, or put it into an activity or a step
-        3 signal.received go 1
-    "#]],
+            1 run.started workflow 0
+            2 run.stalled: workflow `workflow` was woken from outside the engine: it waits for something that is not durable, such as a tokio timer or a channel; use `ctx.sleep`, `ctx.wait_for`, or put it into an activity or a step
+            3 signal.received go 1
+        "#]],
     );
 }
 
@@ -373,13 +373,13 @@ fn panic_in_a_destructor_stalls() {
     check(
         &mut run,
         &expect![[r#"
-        1 run.started workflow 0
-        2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run goes on
-        3 signal.received go 1
-        4 run.adopted lease 2
-        5 run.resumed 1 released
-        6 run.completed 1
-    "#]],
+            1 run.started workflow 0
+            2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
+            3 signal.received go 1
+            4 run.adopted lease 2
+            5 run.resumed 1 released
+            6 run.completed 1
+        "#]],
     );
 }
 
@@ -441,7 +441,7 @@ fn payload_that_its_own_type_cannot_read_stalls_the_call_that_has_it() {
 // Replays by other code.
 
 #[test]
-fn mismatch_names_the_event_what_was_recorded_and_what_the_code_did() {
+fn mismatch_names_the_recorded_event_and_what_the_code_did() {
     workflow!(W, |ctx| {
         ctx.activity::<Work>(1).await?;
         ctx.sleep(SECOND).await?;
@@ -493,18 +493,18 @@ fn mismatch_names_the_event_what_was_recorded_and_what_the_code_did() {
     ];
     let all = all.concat().replace(&run_id(7).to_string(), "RUN");
     expect![[r#"
-        5 run.stalled: run RUN of workflow `workflow` cannot be replayed: event 2 of the log is activity.scheduled `work` (call 1), but the code schedules activity `other` (call 1) at core/src/run/tests.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
-        stalled: run RUN of workflow `workflow` cannot be replayed: event 2 of the log is activity.scheduled `work` (call 1), but the code schedules activity `other` (call 1) at core/src/run/tests.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
-        5 run.stalled: run RUN of workflow `workflow` cannot be replayed: event 2 of the log is activity.scheduled `work` (call 1), but the code starts a timer (call 1) at core/src/run/tests.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
-        stalled: run RUN of workflow `workflow` cannot be replayed: event 2 of the log is activity.scheduled `work` (call 1), but the code starts a timer (call 1) at core/src/run/tests.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
-        5 run.stalled: run RUN of workflow `workflow` cannot be replayed: event 3 of the log is activity.completed (call 1), but the code schedules activity `work` (call 2) at core/src/run/tests.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
-        stalled: run RUN of workflow `workflow` cannot be replayed: event 3 of the log is activity.completed (call 1), but the code schedules activity `work` (call 2) at core/src/run/tests.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
-        5 run.stalled: run RUN of workflow `workflow` cannot be replayed: event 4 of the log is timer.started (call 2), but the code waits for signal `go` at core/src/run/tests.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
-        stalled: run RUN of workflow `workflow` cannot be replayed: event 4 of the log is timer.started (call 2), but the code waits for signal `go` at core/src/run/tests.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
-        5 run.stalled: run RUN of workflow `workflow` cannot be replayed: event 4 of the log is timer.started (call 2), but the code returns a value. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
-        stalled: run RUN of workflow `workflow` cannot be replayed: event 4 of the log is timer.started (call 2), but the code returns a value. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
-        5 run.stalled: run RUN of workflow `workflow` cannot be replayed: the code schedules activity `work` (call 3) at core/src/run/tests.rs:LINE, and the log ends before that. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
-        stalled: run RUN of workflow `workflow` cannot be replayed: the code schedules activity `work` (call 3) at core/src/run/tests.rs:LINE, and the log ends before that. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
+        5 run.stalled: run RUN of workflow `workflow` cannot be replayed: event 2 of the log is activity.scheduled `work` (call 1), but the code schedules activity `other` (call 1) at core/src/run/tests.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run resumes
+        stalled: run RUN of workflow `workflow` cannot be replayed: event 2 of the log is activity.scheduled `work` (call 1), but the code schedules activity `other` (call 1) at core/src/run/tests.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run resumes
+        5 run.stalled: run RUN of workflow `workflow` cannot be replayed: event 2 of the log is activity.scheduled `work` (call 1), but the code starts a timer (call 1) at core/src/run/tests.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run resumes
+        stalled: run RUN of workflow `workflow` cannot be replayed: event 2 of the log is activity.scheduled `work` (call 1), but the code starts a timer (call 1) at core/src/run/tests.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run resumes
+        5 run.stalled: run RUN of workflow `workflow` cannot be replayed: event 3 of the log is activity.completed (call 1), but the code schedules activity `work` (call 2) at core/src/run/tests.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run resumes
+        stalled: run RUN of workflow `workflow` cannot be replayed: event 3 of the log is activity.completed (call 1), but the code schedules activity `work` (call 2) at core/src/run/tests.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run resumes
+        5 run.stalled: run RUN of workflow `workflow` cannot be replayed: event 4 of the log is timer.started (call 2), but the code waits for signal `go` at core/src/run/tests.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run resumes
+        stalled: run RUN of workflow `workflow` cannot be replayed: event 4 of the log is timer.started (call 2), but the code waits for signal `go` at core/src/run/tests.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run resumes
+        5 run.stalled: run RUN of workflow `workflow` cannot be replayed: event 4 of the log is timer.started (call 2), but the code returns a value. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run resumes
+        stalled: run RUN of workflow `workflow` cannot be replayed: event 4 of the log is timer.started (call 2), but the code returns a value. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run resumes
+        5 run.stalled: run RUN of workflow `workflow` cannot be replayed: the code schedules activity `work` (call 3) at core/src/run/tests.rs:LINE, and the log ends before that. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run resumes
+        stalled: run RUN of workflow `workflow` cannot be replayed: the code schedules activity `work` (call 3) at core/src/run/tests.rs:LINE, and the log ends before that. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run resumes
         timer until 2023-11-14T22:13:22.000000Z at core/src/run/tests.rs:LINE
     "#]].assert_eq(&all);
 }
@@ -523,8 +523,8 @@ fn step_outcome_needs_a_step_of_that_id_and_name() {
     run.complete_step(1, &1);
     let all = replay_with::<Renamed>(&run).replace(&run_id(7).to_string(), "RUN");
     expect![[r#"
-        3 run.stalled: run RUN of workflow `workflow` cannot be replayed: the log holds an outcome of step `one` (call 1), but the code asked for no such step; it waits for step `two` at core/src/run/tests.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
-        stalled: run RUN of workflow `workflow` cannot be replayed: the log holds an outcome of step `one` (call 1), but the code asked for no such step; it waits for step `two` at core/src/run/tests.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
+        3 run.stalled: run RUN of workflow `workflow` cannot be replayed: the log contains an outcome of step `one` (call 1), but the code asked for no such step; it waits for step `two` at core/src/run/tests.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run resumes
+        stalled: run RUN of workflow `workflow` cannot be replayed: the log contains an outcome of step `one` (call 1), but the code asked for no such step; it waits for step `two` at core/src/run/tests.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run resumes
     "#]].assert_eq(&all);
 }
 
@@ -543,8 +543,8 @@ fn unknown_workflow_stalls_a_replay_and_loses_nothing() {
     let run = begin::<W>();
     let all = replay_with::<Unrelated>(&run).replace(&run_id(7).to_string(), "RUN");
     expect![[r#"
-        2 run.stalled: run RUN of workflow `workflow` cannot be replayed: this worker does not know workflow `workflow`. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
-        stalled: run RUN of workflow `workflow` cannot be replayed: this worker does not know workflow `workflow`. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
+        2 run.stalled: run RUN of workflow `workflow` cannot be replayed: this worker does not know workflow `workflow`. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run resumes
+        stalled: run RUN of workflow `workflow` cannot be replayed: this worker does not know workflow `workflow`. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run resumes
     "#]].assert_eq(&all);
 }
 
@@ -599,7 +599,7 @@ fn cancellation_resolves_open_calls_in_the_order_of_their_ids_and_later_calls_wo
 }
 
 #[test]
-fn cancelled_run_may_complete_or_fail_all_the_same() {
+fn cancelled_run_may_still_complete_or_fail() {
     workflow!(Completes, |ctx| Ok(ctx.wait_for(GO).await.unwrap_or(7)));
     workflow!(Fails, |ctx| {
         let error = ctx.wait_for(GO).await.unwrap_err();
@@ -646,7 +646,7 @@ fn run_that_is_cancelled_before_its_delayed_start_never_begins() {
 // Endings.
 
 #[test]
-fn compensations_run_newest_first_each_whether_or_not_another_failed() {
+fn compensations_run_newest_first_even_after_one_has_failed() {
     workflow!(W, |ctx| {
         ctx.on_failure::<Undo>(1);
         ctx.on_failure::<Work>(2);
@@ -756,7 +756,7 @@ fn termination_names_the_compensations_that_it_skips() {
 // Attempts.
 
 #[test]
-fn lost_attempts_have_a_budget_of_their_own() {
+fn lost_attempts_have_their_own_budget() {
     workflow!(W, |ctx| ctx.activity::<Work>(1).await);
     let mut run = begin::<W>();
     for _ in 0..limits::ATTEMPTS_LOST_MAX {

@@ -1,17 +1,16 @@
-//! A turn of work, after which somebody else's is due. It must not know what is worked on, nor a clock: whoever gives
-//! the turn says when it is over.
+//! A turn: a time slice of work on runs. It must not know the work or a clock: its creator decides when it is over.
 
 use crate::data::time::Timestamp;
 
-/// How long runs may be worked on before the rest has to be looked after: heartbeats, appends, effects.
+/// The time for which a processor works on runs before it handles heartbeats, appends and effects.
 pub(crate) struct Turn<'a> {
-    /// The time by the store's clock, for all that happens in this turn.
+    /// The time by the store's clock, for everything in this turn.
     pub(crate) now: Timestamp,
     over: &'a dyn Fn() -> bool,
 }
 
 impl<'a> Turn<'a> {
-    /// A turn that lasts until `over` says so.
+    /// A turn that lasts until `over` returns true.
     pub(crate) fn new(now: Timestamp, over: &'a dyn Fn() -> bool) -> Self {
         Self { now, over }
     }
@@ -21,7 +20,7 @@ impl<'a> Turn<'a> {
         Self { now, over: &|| false }
     }
 
-    /// Whether the rest has to be looked after now.
+    /// Whether the turn is over.
     pub(crate) fn is_over(&self) -> bool {
         (self.over)()
     }

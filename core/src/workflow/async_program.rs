@@ -1,4 +1,4 @@
-//! A workflow as an `async fn`, polled against resolutions. It must not know how its decisions are logged.
+//! A program that is an `async fn`, polled against resolutions. It must not know how its decisions are logged.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,23 +26,23 @@ use crate::workflow::scope::call::{Awaited, Resolution};
 /// Makes a workflow's future from its context and input; the error says why the input is of no use.
 pub(crate) type MakeFuture = dyn Fn(Context, &Payload) -> Result<WorkflowFuture, String> + Send + Sync;
 
-/// A workflow's code under way. It returns its output encoded.
+/// The future of a workflow's code. It returns its encoded output.
 pub(crate) type WorkflowFuture = LocalBoxFuture<'static, Result<Payload, WorkflowError>>;
 
-/// A workflow as an `async fn`.
+/// A program that is an `async fn`.
 pub(crate) struct AsyncProgram {
     workflow: Name,
     make: Arc<MakeFuture>,
     scope: Rc<Scope>,
     bare: Arc<BareRuntime>,
-    /// The input, until the code begins.
+    /// The input, until the code starts.
     input: Option<Payload>,
     future: Option<WorkflowFuture>,
     root: Arc<WakeFlag>,
     waker: Waker,
 }
 
-/// The waker of the whole program: it only notes that it was woken.
+/// The waker of the whole program, which only records that it was woken.
 #[derive(Debug, Default)]
 struct WakeFlag {
     woken: AtomicBool,
@@ -104,7 +104,7 @@ impl AsyncProgram {
             Event::SignalReceived { signal, payload, .. } => self.scope.receive(signal, payload.clone()),
             Event::CancelRequested { .. } => {
                 if self.input.is_some() {
-                    // It was cancelled before its delayed start: its code never begins.
+                    // A run that is cancelled before its delayed start never runs its code.
                     self.input = None;
                     self.future = Some(Box::pin(async { Err(WorkflowError::cancelled()) }));
                     self.waker.wake_by_ref();
@@ -151,14 +151,14 @@ impl AsyncProgram {
             return Ok(());
         }
         Err(format!(
-            "the log holds an outcome of step `{step}` (call {id}), but the code asked for no such step; it waits \
+            "the log contains an outcome of step `{step}` (call {id}), but the code asked for no such step; it waits \
              for {}",
             join_or(&self.scope.waits(4).iter().map(ToString::to_string).collect::<Vec<_>>(), "nothing")
         ))
     }
 
-    /// Polls until the code waits, nothing of it was woken since that poll began, and no signal lies before a
-    /// waiter for it.
+    /// Polls until the code waits, nothing was woken since that poll began, and no call waits for a buffered
+    /// signal.
     fn poll_until_quiet(&mut self) -> Result<Option<Result<Payload, WorkflowError>>, Fault> {
         loop {
             while self.root.take() {
@@ -166,11 +166,11 @@ impl AsyncProgram {
                 let mut task = TaskContext::from_waker(&self.waker);
                 let polled = future.as_mut().poll(&mut task);
                 if polled.is_ready() {
-                    // Dropping what the code still holds may cancel calls: that is part of this decision.
+                    // Dropping the calls that the code still holds cancels them, which is part of this decision.
                     self.future = None;
                 }
                 if !self.bare.is_entered() {
-                    return Err(self.left_entered().into());
+                    return Err(self.runtime_left_entered().into());
                 }
                 if let Some(fault) = self.scope.take_fault() {
                     return Err(fault);
@@ -179,42 +179,42 @@ impl AsyncProgram {
                     return Ok(Some(result));
                 }
             }
-            if !self.scope.wake_stranded() {
+            if !self.scope.wake_buffered_waiter() {
                 return Ok(None);
             }
         }
     }
 
-    /// Code that leaves another runtime entered would have its processor go on under that. Dropped at once, it leaves
-    /// it.
-    fn left_entered(&mut self) -> String {
+    /// Drops code that leaves another runtime entered, which exits that runtime: otherwise its processor would continue
+    /// in it.
+    fn runtime_left_entered(&mut self) -> String {
         self.future = None;
         format!(
-            "workflow `{}` holds the guard of `Handle::enter` over an await{}: drop it before; put what needs that \
-             runtime into an activity or a step",
+            "workflow `{}` holds the guard of `Handle::enter` over an await{}: drop it before; use that runtime in \
+             an activity or a step",
             self.workflow,
-            self.whereabouts(None)
+            self.location(None)
         )
     }
 
-    /// Why code that did that cannot go on.
+    /// Explains to people why the code cannot continue.
     fn diagnosis(&self, violation: &Violation) -> String {
         match violation {
             Violation::Panicked(panic) => {
-                format!("the workflow panicked: {panic}; deploy code that does not, and the run goes on")
+                format!("the workflow panicked: {panic}; deploy code that does not, and the run resumes")
             }
             Violation::NotDurable { operation, line } => format!(
-                "workflow `{}` {}{}, which is not durable: {}; deploy code that does, and the run goes on",
+                "workflow `{}` {}{}, which is not durable: {}; deploy code that does, and the run resumes",
                 self.workflow,
-                operation.did,
-                self.whereabouts(line.as_deref()),
-                operation.instead
+                operation.action,
+                self.location(line.as_deref()),
+                operation.alternative
             ),
         }
     }
 
-    /// The line that is known, and that of the last durable call: the former may be one of tokio's own.
-    fn whereabouts(&self, line: Option<&str>) -> String {
+    /// Names the line, if it is known, and that of the last durable call, since the line may be in tokio.
+    fn location(&self, line: Option<&str>) -> String {
         let at = line.map(|line| format!("at {line}"));
         let after = match self.scope.last_source() {
             Some(source) => format!("after its durable call at {source}"),
@@ -223,7 +223,7 @@ impl AsyncProgram {
         format!(" ({})", at.into_iter().chain([after]).collect::<Vec<_>>().join(", "))
     }
 
-    /// A run that waits for nothing that the engine knows would wait for ever.
+    /// Refuses a wait that no resolution can end.
     fn check_waits(&self) -> Result<(), String> {
         if self.future.is_some() && self.scope.unresolved() == 0 {
             return Err(format!(
@@ -240,7 +240,7 @@ impl Program for AsyncProgram {
     fn apply(&mut self, at: Timestamp, resolution: &Event, locals: Locals) -> Result<Decisions, Fault> {
         if self.root.take() {
             return Err(format!(
-                "workflow `{}` was woken from outside of the engine: it waits for something that is not durable, \
+                "workflow `{}` was woken from outside the engine: it waits for something that is not durable, \
                  such as a tokio timer or a channel; use `ctx.sleep`, `ctx.wait_for`, or put it into an activity \
                  or a step",
                 self.workflow
@@ -273,13 +273,13 @@ impl Program for AsyncProgram {
 }
 
 impl Drop for AsyncProgram {
-    /// Leaving memory is no decision: nothing that the dropped futures give up is cancelled.
+    /// Leaving memory is no decision, so the calls of the dropped futures are not cancelled.
     fn drop(&mut self) {
         self.scope.detach();
         if let Some(future) = self.future.take()
             && let Err(violation) = self.bare.run(|| drop(future))
         {
-            tracing::warn!(run = %self.scope.run(), "while its workflow left memory: {}", self.diagnosis(&violation));
+            tracing::warn!(run = %self.scope.run(), "the workflow's code could not be dropped when the run left memory: {}", self.diagnosis(&violation));
         }
         shielded("the drop of a waker", || self.scope.forget_calls());
     }

@@ -1,6 +1,6 @@
-//! Where workflow code is polled: under a tokio runtime that has neither timers nor I/O and executes nothing. Whatever
-//! would be lost when the run leaves memory is noticed there where it is made, while channels and mutexes between the
-//! branches of a workflow work. It must not know whose code it polls.
+//! The bare runtime, in which workflow code is polled: a tokio runtime that has no timers and no I/O and executes no
+//! task. It detects the use of anything that would be lost when the run leaves memory, while channels and mutexes between
+//! the branches of a workflow work. It must not know which code it polls.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -8,65 +8,65 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::guard::{Panic, caught, shielded};
 
-/// The runtime under which a processor polls. If the processor itself runs in one, that is left alone.
+/// The runtime in which a processor polls. The runtime of the processor itself, if any, is not affected.
 #[derive(Debug)]
 pub(crate) struct BareRuntime {
     undriven: Mutex<UndrivenRuntime>,
 }
 
-/// A runtime that nothing ever drives.
+/// A runtime that is never driven.
 #[derive(Debug)]
 struct UndrivenRuntime {
     handle: Handle,
-    /// Always there, until it is dropped.
+    /// `None` only while it is dropped.
     runtime: Option<Runtime>,
 }
 
-/// What code did that workflow code must not do.
+/// Something that workflow code must not do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Violation {
-    /// It panicked, for a reason of its own.
+    /// The code panicked.
     Panicked(Panic),
-    /// It used something that is lost when the run leaves memory.
+    /// The code used something that is lost when the run leaves memory.
     NotDurable { operation: &'static Operation, line: Option<String> },
 }
 
-/// Something that is not durable, in words.
+/// An operation that is not durable, in words.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Operation {
-    /// How tokio's panic begins where a runtime has no such thing.
-    panic: &'static str,
-    pub(crate) did: &'static str,
-    pub(crate) instead: &'static str,
+    /// The beginning of tokio's panic message in a runtime that does not support the operation.
+    panic_prefix: &'static str,
+    pub(crate) action: &'static str,
+    pub(crate) alternative: &'static str,
 }
 
 static PANICS: [Operation; 3] = [
     Operation {
-        panic: "A Tokio 1.x context was found, but timers are disabled.",
-        did: "makes a timer of tokio",
-        instead: "use `ctx.sleep`, or `.timeout(…)` on a durable call",
+        panic_prefix: "A Tokio 1.x context was found, but timers are disabled.",
+        action: "makes a timer of tokio",
+        alternative: "use `ctx.sleep`, or `.timeout(…)` on a durable call",
     },
     Operation {
-        panic: "A Tokio 1.x context was found, but IO is disabled.",
-        did: "opens a socket, a pipe or a process of tokio",
-        instead: "do that in an activity or a step",
+        panic_prefix: "A Tokio 1.x context was found, but IO is disabled.",
+        action: "opens a socket, a pipe or a process of tokio",
+        alternative: "do that in an activity or a step",
     },
     Operation {
-        panic: "OS can't spawn worker thread",
-        did: "hands work to a blocking thread of tokio",
-        instead: "do that in an activity or a step",
+        panic_prefix: "OS can't spawn worker thread",
+        action: "hands work to a blocking thread of tokio",
+        alternative: "do that in an activity or a step",
     },
 ];
 
 static SPAWN: Operation = Operation {
-    panic: "",
-    did: "spawns a task of tokio",
-    instead: "use `ctx.when_all` or a combinator of `futures` for branches of the workflow, and an activity or a step \
+    panic_prefix: "",
+    action: "spawns a task of tokio",
+    alternative: "use `ctx.when_all` or a combinator of `futures` for branches of the workflow, and an activity or a step \
               for everything else",
 };
 
 impl BareRuntime {
-    /// Runs workflow code: makes it, polls it, wakes it or drops it.
+    /// Runs a piece of workflow code, which may create, poll, wake or drop its future.
     pub(crate) fn run<T>(&self, code: impl FnOnce() -> T) -> Result<T, Violation> {
         let handle = self.handle();
         let ran = caught(|| {
@@ -80,37 +80,37 @@ impl BareRuntime {
                 Err(Violation::NotDurable { operation: &SPAWN, line: None })
             }
             Err(panic) => {
-                // What was meant for a blocking thread is still queued.
+                // Work for a blocking thread may still be queued.
                 self.renew();
                 Err(panic.into())
             }
         }
     }
 
-    /// Whether the code that asks is under this runtime: it is not if it entered another and did not leave it.
+    /// Whether the caller is in this runtime: it is not if it entered another one and did not leave it.
     pub(crate) fn is_entered(&self) -> bool {
         Handle::try_current().is_ok_and(|current| current.id() == self.lock().handle.id())
     }
 
-    /// What to run under. If somebody kept an earlier handle, and spawned tasks by it since, that is nobody's fault
-    /// here.
+    /// The runtime for the next piece of code. It is renewed if tasks were spawned by a handle that earlier code kept,
+    /// for which the next code must not be blamed.
     fn handle(&self) -> Handle {
         let handle = self.lock().handle.clone();
         if is_idle(&handle) { handle } else { self.renew() }
     }
 
-    /// Begins anew, without what was spawned.
+    /// Replaces the runtime, and drops the spawned tasks with the old one.
     fn renew(&self) -> Handle {
         let undriven = UndrivenRuntime::default();
         let handle = undriven.handle.clone();
-        // What was spawned is users' code, and is dropped outside of the lock.
+        // Spawned tasks are user code, so they are dropped after the lock is released.
         let used = std::mem::replace(&mut *self.lock(), undriven);
         drop(used);
         handle
     }
 
     fn lock(&self) -> MutexGuard<'_, UndrivenRuntime> {
-        // Nobody's code runs under this lock.
+        // No user code runs while this lock is held.
         self.undriven.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -124,10 +124,10 @@ impl Default for BareRuntime {
 impl Default for UndrivenRuntime {
     fn default() -> Self {
         let mut runtime = Builder::new_current_thread();
-        // A thread whose stack is larger than memory can be cannot be started: so work for a blocking thread is not
-        // begun, and tokio panics at the line that asked for it.
+        // A thread with such a large stack cannot be started, so tokio panics at the line that asks for work on a
+        // blocking thread.
         let runtime = runtime.thread_stack_size(usize::MAX / 4 * 3).build();
-        let runtime = runtime.expect("a runtime without timers and I/O takes nothing of the system");
+        let runtime = runtime.expect("a runtime without timers and I/O needs no system resource");
         Self { handle: runtime.handle().clone(), runtime: Some(runtime) }
     }
 }
@@ -135,16 +135,16 @@ impl Default for UndrivenRuntime {
 impl Drop for UndrivenRuntime {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            // In the background, for it may be inside of another runtime, where tokio lets nobody wait. It has no
-            // threads to wait for.
-            shielded("the drop of what a workflow spawned", || runtime.shutdown_background());
+            // In the background, because tokio allows no blocking inside another runtime. There are no threads to wait
+            // for.
+            shielded("the drop of tasks that a workflow spawned", || runtime.shutdown_background());
         }
     }
 }
 
 impl From<Panic> for Violation {
     fn from(panic: Panic) -> Self {
-        match PANICS.iter().find(|known| panic.message.starts_with(known.panic)) {
+        match PANICS.iter().find(|known| panic.message.starts_with(known.panic_prefix)) {
             Some(operation) => Self::NotDurable { operation, line: panic.line },
             None => Self::Panicked(panic),
         }

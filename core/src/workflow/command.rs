@@ -1,5 +1,5 @@
-//! What a workflow asks for while it is polled: commands, which become decisions, and steps, which leave no event but
-//! their outcome. It must not know who asks.
+//! The requests of a poll: commands, which become decisions, and steps, whose outcome is their only event. It must not
+//! know which calls make them.
 
 use std::fmt;
 use std::panic::Location;
@@ -16,10 +16,10 @@ use crate::data::time::Timestamp;
 use crate::guard::Guarded;
 use crate::log::event::Event;
 
-/// One line of source, of the user's code.
+/// A source line of the user's code.
 pub(crate) type Source = &'static Location<'static>;
 
-/// About how many bytes an event takes in the log without a payload.
+/// The approximate size of an event in the log without its payload, in bytes.
 pub(crate) const EVENT_BYTES: usize = 64;
 
 /// A command that becomes a decision event.
@@ -32,7 +32,7 @@ pub(crate) enum Command {
     RegisterCompensation { id: CommandId, activity: Name, input: Payload, options: ActivityOptions },
 }
 
-/// A command with the line that issued it, which is for people and never compared.
+/// A command with the source line that issued it, which is shown to people and never compared.
 #[derive(Clone, Debug)]
 pub(crate) struct Issued {
     pub(crate) command: Command,
@@ -68,7 +68,7 @@ impl Command {
         }
     }
 
-    /// About how many bytes it takes in the log.
+    /// Its approximate size in the log, in bytes.
     pub(crate) fn size(&self) -> usize {
         EVENT_BYTES
             + match self {
@@ -79,7 +79,7 @@ impl Command {
             }
     }
 
-    /// The decision that is logged.
+    /// Converts it into the decision that is logged.
     pub(crate) fn into_event(self) -> Event {
         match self {
             Self::ScheduleActivity { id, activity, input, options } => {
@@ -94,8 +94,8 @@ impl Command {
         }
     }
 
-    /// Whether the recorded decision is the one that this command makes: the same kind, id and name. Inputs,
-    /// deadlines and options may differ; what was recorded stands.
+    /// Whether the recorded decision has the same kind, id and name as this command. Inputs,
+    /// deadlines and options may differ: the recorded ones apply.
     pub(crate) fn matches(&self, recorded: &Event) -> bool {
         match (self, recorded) {
             (

@@ -1,18 +1,19 @@
-//! Local resolutions: what a run resolves for itself while it is polled, such as a recorded value. Live they are made, and
-//! logged right after the resolution of the poll; in a replay they are taken from there. It must not know which there are.
+//! Local resolutions, which a run makes for itself while it is polled, such as recorded values. A live poll makes them,
+//! and they are logged right after the resolution of the poll; a replay takes them from the log. It must not know their
+//! kinds.
 
 use std::collections::VecDeque;
 
 use crate::log::event::Event;
 use crate::log::past_event::PastEvent;
 
-/// The local resolutions of one poll. They take no number of a call; their key is their kind, their name and how many
-/// of these came before.
+/// The local resolutions of one poll. They have no call number: their key is their kind, their name, and their position
+/// among those of the same kind and name.
 #[derive(Debug)]
 pub(crate) enum Locals {
-    /// Live: those that the poll has made so far, and about how many bytes they take in the log.
+    /// Those that a live poll has made so far, and their approximate size in the log.
     Live { events: Vec<Event>, bytes: usize },
-    /// In a replay: those that the log holds for the poll, and that its code has not asked for yet.
+    /// Those that the log contains for a replayed poll and that its code has not asked for yet.
     Recorded(VecDeque<PastEvent>),
 }
 
@@ -23,12 +24,12 @@ impl Default for Locals {
 }
 
 impl Locals {
-    /// Whether the poll is a replay's: what it decides is in the log already.
+    /// Whether the poll is part of a replay, so that its decisions are logged already.
     pub(crate) fn are_recorded(&self) -> bool {
         matches!(self, Self::Recorded(_))
     }
 
-    /// How many were made.
+    /// How many the poll has made.
     pub(crate) fn new_count(&self) -> usize {
         match self {
             Self::Live { events, .. } => events.len(),
@@ -36,7 +37,7 @@ impl Locals {
         }
     }
 
-    /// About how many bytes those that were made take in the log.
+    /// The approximate size in the log of those that the poll has made, in bytes.
     pub(crate) fn size(&self) -> usize {
         match self {
             Self::Live { bytes, .. } => *bytes,
@@ -44,7 +45,7 @@ impl Locals {
         }
     }
 
-    /// Adds one that was made.
+    /// Adds one that the poll has made.
     pub(crate) fn push(&mut self, local: Event, size: usize) {
         if let Self::Live { events, bytes } = self {
             events.push(local);
@@ -52,15 +53,15 @@ impl Locals {
         }
     }
 
-    /// Takes the oldest of that kind and name out of what the log holds.
+    /// Takes the oldest match from the log.
     pub(crate) fn take(&mut self, is_match: impl Fn(&Event) -> bool) -> Option<Event> {
         let Self::Recorded(recorded) = self else { return None };
-        // Code that follows its log asks for the first.
+        // It is the first one, unless the code was changed.
         let index = recorded.iter().position(|past| is_match(&past.event))?;
         recorded.remove(index).map(|past| past.event)
     }
 
-    /// Takes the first that the log holds and nobody asked for.
+    /// Takes the first one in the log that the code has not asked for.
     pub(crate) fn take_unclaimed(&mut self) -> Option<PastEvent> {
         match self {
             Self::Live { .. } => None,
@@ -68,7 +69,7 @@ impl Locals {
         }
     }
 
-    /// Those that are to be logged.
+    /// Returns those that have to be logged.
     pub(crate) fn into_new(self) -> Vec<Event> {
         match self {
             Self::Live { events, .. } => events,

@@ -1,4 +1,5 @@
-//! Where a processor's thread is: what its watchdog reads from another thread. It must not judge.
+//! The poll mark: which run a processor's thread is polling. The watchdog reads it from another thread. It must not
+//! judge.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -10,12 +11,12 @@ use crate::workflow::command::Source;
 /// The poll that a processor is in, if any.
 #[derive(Debug, Default)]
 pub(crate) struct PollMark {
-    /// How often a poll began or ended: odd while one is going on.
+    /// The number of beginnings and ends of polls: odd during a poll.
     turns: AtomicU64,
     last: Mutex<Option<Polled>>,
 }
 
-/// Whose poll the last one is, or was.
+/// The run of the current or last poll.
 #[derive(Clone, Debug)]
 struct Polled {
     run: RunId,
@@ -23,19 +24,19 @@ struct Polled {
     source: Option<Source>,
 }
 
-/// A poll that is going on.
+/// A poll in progress.
 #[derive(Clone, Debug)]
 pub(crate) struct Polling {
-    /// Its number: the same number twice is the same poll.
+    /// The poll's number, unique within this mark.
     pub(crate) number: u64,
     pub(crate) run: RunId,
     pub(crate) workflow: Name,
-    /// The last durable call that the code made, in this poll or an earlier one.
+    /// The source line of the last durable call, in this poll or an earlier one.
     pub(crate) source: Option<Source>,
 }
 
 impl Polling {
-    /// The last durable call's source line, in words.
+    /// The source line of the last durable call, as text.
     pub(crate) fn last_call(&self) -> String {
         self.source.map_or_else(|| "none yet".to_owned(), |source| source.to_string())
     }
@@ -44,14 +45,14 @@ impl Polling {
 impl PollMark {
     pub(crate) fn begin(&self, run: RunId, workflow: &Name, source: Option<Source>) {
         match &mut *self.lock() {
-            // A replay polls one run again and again.
+            // A replay polls one run many times: its names are not copied again.
             Some(last) if last.run == run => last.source = source,
             last => *last = Some(Polled { run, workflow: workflow.clone(), source }),
         }
         self.turns.fetch_add(1, Ordering::Release);
     }
 
-    /// The code makes a durable call at another line than the last one.
+    /// Records that the code makes a durable call at another line than before.
     pub(crate) fn at(&self, source: Source) {
         if let Some(last) = self.lock().as_mut() {
             last.source = Some(source);
@@ -65,13 +66,13 @@ impl PollMark {
     pub(crate) fn current(&self) -> Option<Polling> {
         let number = self.turns.load(Ordering::Acquire);
         let Polled { run, workflow, source } = self.lock().clone()?;
-        // Of a poll that ended meanwhile there is nothing to say.
-        let goes_on = number % 2 == 1 && self.turns.load(Ordering::Acquire) == number;
-        goes_on.then_some(Polling { number, run, workflow, source })
+        // The fields are of no poll that ended while they were read.
+        let in_progress = number % 2 == 1 && self.turns.load(Ordering::Acquire) == number;
+        in_progress.then_some(Polling { number, run, workflow, source })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Polled>> {
-        // A panic of workflow code cannot happen under this lock, and the mark is whole at every moment.
+        // No user code runs while this lock is held, and the mark is consistent at all times.
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -92,13 +93,13 @@ mod tests {
     use crate::workflow::scope::Scope;
 
     #[test]
-    fn poll_that_makes_no_durable_call_is_known_by_the_last_one_before_it() {
-        // Given a program that looks at its own mark behind a sleep, before it calls anything else
+    fn poll_without_a_durable_call_shows_the_last_call_before_it() {
+        // Given a program that reads its own mark after a sleep, before any other durable call
         let mark = Arc::new(PollMark::default());
         let seen = Arc::new(Mutex::new(None));
-        let (looked_at, sees) = (Arc::clone(&mark), Arc::clone(&seen));
+        let (program_mark, program_seen) = (Arc::clone(&mark), Arc::clone(&seen));
         let make: Arc<MakeFuture> = Arc::new(move |ctx, _| {
-            let (mark, seen) = (Arc::clone(&looked_at), Arc::clone(&sees));
+            let (mark, seen) = (Arc::clone(&program_mark), Arc::clone(&program_seen));
             Ok(Box::pin(async move {
                 ctx.sleep(std::time::Duration::from_secs(1)).await?;
                 *seen.lock().unwrap() = mark.current().and_then(|polling| polling.source);
@@ -110,14 +111,14 @@ mod tests {
         let workflow = Name::from_static("sleeper");
         let mut program = AsyncProgram::new(workflow.clone(), make, Rc::clone(&scope), Arc::default());
 
-        // When it is polled for the end of its sleep
+        // When it is polled after the timer has fired
         let input = Payload::encode(&()).unwrap();
         let started = Event::RunStarted { workflow, input, key: None, start_at: None, lease: LeaseId::FIRST };
         program.apply(Timestamp::MIN, &started, Locals::default()).unwrap();
         let fired = Event::TimerFired { id: CommandId::FIRST };
         program.apply(Timestamp::MIN, &fired, Locals::default()).unwrap();
 
-        // Then the sleep is what it was last seen at
+        // Then the mark shows the line of the sleep
         let source = seen.lock().unwrap().expect("a durable call was made");
         assert!(source.file().ends_with("mark.rs"), "{source}");
     }

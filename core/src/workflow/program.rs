@@ -1,4 +1,4 @@
-//! The user's side of a run, as the engine sees it: it takes resolutions in and decides. It must not know how the user
+//! A program, as the engine sees it: it takes resolutions and returns decisions. It must not know how the user
 //! writes it.
 
 use crate::data::id::RunId;
@@ -11,32 +11,32 @@ use crate::workflow::locals::Locals;
 use crate::workflow::scope::PollOutput;
 use crate::workflow::scope::call::Awaited;
 
-/// Whatever knows workflows and makes their programs.
+/// Makes the programs of known workflows.
 pub(crate) trait Programs {
-    /// A program for that run; `None` if the workflow is unknown here.
+    /// Makes the program of a run; `None` if the workflow is unknown here.
     fn program(&self, workflow: &Name, run: RunId) -> Option<Box<dyn Program>>;
 }
 
-/// The user's side of a run. The engine sees only this: a workflow as an `async fn` is one implementation.
+/// The user's code of one run. An `async fn` is one implementation.
 pub(crate) trait Program {
-    /// Takes one resolution in and decides. With recorded locals it is a replay: then what was recorded stands, and
-    /// nothing of it need be encoded. After an error the program is of no more use.
+    /// Takes one resolution and returns what the program decides. Recorded locals mean a replay, in which the recorded
+    /// values apply and nothing need be encoded. After an error the program cannot be used.
     fn apply(&mut self, at: Timestamp, resolution: &Event, locals: Locals) -> Result<Decisions, Fault>;
 
-    /// What it waits for, for people: at most `limit` calls.
+    /// The calls that it waits for, at most `limit`, to show to people.
     fn waits(&self, limit: usize) -> Vec<Awaited>;
 }
 
-/// What a program decided when it took one resolution in.
+/// What a program decided after one resolution.
 #[derive(Debug, Default)]
 pub(crate) struct Decisions {
     pub(crate) output: PollOutput,
-    /// What the workflow returned, if it did.
+    /// The outcome, if the workflow returned.
     pub(crate) outcome: Option<Outcome>,
 }
 
 impl Decisions {
-    /// About how many bytes they take in the log.
+    /// Their approximate size in the log, in bytes.
     pub(crate) fn size(&self) -> usize {
         let PollOutput { issued, locals, .. } = &self.output;
         issued.iter().map(|issued| issued.command.size()).sum::<usize>() + locals.size()

@@ -1,4 +1,4 @@
-//! What a worker knows: workflows and activities by name, their types erased. It executes nothing by itself.
+//! The registry: a worker's workflows and activities by name, with their types erased. It must not execute them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,13 +27,13 @@ use crate::workflow::scope::Scope;
 #[derive(Clone)]
 pub(crate) struct Registry {
     definitions: Arc<Definitions>,
-    /// Where the polls of the programs that are made here are marked.
+    /// Where its programs mark their polls.
     mark: Arc<PollMark>,
-    /// What they are polled under.
+    /// The runtime in which its programs are polled.
     bare: Arc<BareRuntime>,
 }
 
-/// What a builder collects.
+/// The definitions that a builder collects.
 pub(crate) struct Definitions {
     workflows: BTreeMap<&'static str, Arc<MakeFuture>>,
     activities: BTreeMap<&'static str, Arc<dyn ExecuteActivity>>,
@@ -42,8 +42,8 @@ pub(crate) struct Definitions {
 
 /// An activity with its types erased.
 pub(crate) trait ExecuteActivity: Send + Sync {
-    /// One attempt, whose future does not panic; an error says why the input is of no use to this build. Reading it is
-    /// users' code.
+    /// Makes one attempt, whose future does not panic. An error says why this build cannot decode the input, which is
+    /// done by user code.
     fn attempt(&self, ctx: ActivityContext, input: &Payload) -> Result<AttemptFuture<'_>, String>;
 }
 
@@ -51,7 +51,7 @@ impl<A: Activity> ExecuteActivity for Guarded<A> {
     fn attempt(&self, ctx: ActivityContext, input: &Payload) -> Result<AttemptFuture<'_>, String> {
         let input = input.decode::<A::Input>().map_err(|error| {
             format!(
-                "the input of activity `{}`: {error}; deploy code that can read it, and the run goes on",
+                "the input of activity `{}`: {error}; deploy code that can read it, and the run resumes",
                 A::NAME
             )
         })?;
@@ -62,7 +62,7 @@ impl<A: Activity> ExecuteActivity for Guarded<A> {
     }
 }
 
-/// A panic of the user's code is a failed attempt, and another may succeed.
+/// Converts a panic of the user's code into a failed attempt, which is retryable.
 pub(crate) fn guarded<'a>(
     work: impl Future<Output = Result<Payload, Failure>> + Send + 'a,
 ) -> AttemptFuture<'a> {
@@ -88,20 +88,20 @@ impl Definitions {
         let make: Arc<MakeFuture> = Arc::new(|ctx, input| {
             let input = input.decode::<W::Input>().map_err(|error| {
                 format!(
-                    "the input of workflow `{}`: {error}; deploy code that can read it, and the run goes on",
+                    "the input of workflow `{}`: {error}; deploy code that can read it, and the run resumes",
                     W::NAME
                 )
             })?;
             let encoded = async move {
-                // Decision in here: a future that was moved in would take its memory twice.
+                // Created inside the block: a future that is moved in would take twice the memory.
                 let output = W::run(ctx.clone(), input).await?;
                 match ctx.encode(&format_args!("the result of workflow `{}`", W::NAME), &output) {
                     Some(payload) => Ok(payload),
-                    // The fault stalls the run: this future is never polled again.
+                    // The fault stalls the run, so this future is never polled again.
                     None => std::future::pending().await,
                 }
             };
-            // A tokio primitive that yields to its runtime's budget would wake the run from outside.
+            // Without this, a tokio primitive that exceeds its runtime's budget would wake the run from outside.
             Ok(Box::pin(tokio::task::unconstrained(encoded)) as WorkflowFuture)
         });
         match self.workflows.insert(W::NAME, make) {
@@ -124,7 +124,7 @@ impl Registry {
         Self { definitions, mark, bare: Arc::default() }
     }
 
-    /// The name of a workflow that is known here, as its code has it.
+    /// The name of a known workflow, as a static string.
     pub(crate) fn workflow_name(&self, workflow: &str) -> Option<Name> {
         self.definitions.workflows.get_key_value(workflow).map(|(name, _)| Name::from_static(name))
     }
@@ -140,7 +140,7 @@ impl Registry {
 
 impl Programs for Registry {
     fn program(&self, workflow: &Name, run: RunId) -> Option<Box<dyn Program>> {
-        // The name of the code rather than of the event: the watchdog's mark copies it, which costs nothing then.
+        // The static name instead of the event's, because the poll mark copies it.
         let (name, make) = self.definitions.workflows.get_key_value(workflow.as_str())?;
         let scope = Scope::new(run, self.definitions.payload_bytes_max, Arc::clone(&self.mark));
         let (make, bare) = (Arc::clone(make), Arc::clone(&self.bare));
@@ -159,11 +159,11 @@ impl fmt::Debug for Registry {
 
 fn duplicate(what: &str, name: &str) -> Error {
     Error::invalid(format!(
-        "two {what} definitions are named `{name}`; names are stored, so give each its own and register it once"
+        "two {what} definitions are named `{name}`; names are stored, so name each differently and register it once"
     ))
 }
 
-/// Names are stored, shown and put into SQL parameters: they must be there, short and printable.
+/// Checks a name, which must not be empty, long or unprintable because it is stored and shown.
 pub(crate) fn check_name(what: &str, name: &str) -> Result<(), Error> {
     let problem = if name.is_empty() {
         "is empty".to_owned()
@@ -175,7 +175,7 @@ pub(crate) fn check_name(what: &str, name: &str) -> Result<(), Error> {
         return Ok(());
     };
     let shown: String = name.chars().take(60).collect();
-    Err(Error::invalid(format!("the {what} {shown:?} {problem}; give it another")))
+    Err(Error::invalid(format!("the {what} {shown:?} {problem}; choose another")))
 }
 
 #[cfg(test)]
@@ -205,7 +205,7 @@ mod tests {
         }
     }
 
-    /// What serde writes, and cannot read.
+    /// A value that serde can write and cannot read.
     #[derive(Serialize, Deserialize)]
     struct Unreadable {
         #[serde(skip_serializing)]
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn result_of_a_workflow_over_the_limit_is_a_diagnosis_and_no_outcome() {
+    fn workflow_result_over_the_limit_is_a_fault_and_no_outcome() {
         let mut definitions = Definitions { payload_bytes_max: 10, ..Definitions::default() };
         definitions.workflow::<Bloat>().unwrap();
         let registry = Registry::new(Arc::new(definitions), Arc::default());

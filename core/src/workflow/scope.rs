@@ -1,5 +1,5 @@
-//! What a workflow's code and its program share: open calls, buffered signals, the commands of this poll.
-//! It must not know how a command is logged, nor poll anything.
+//! The scope, which a workflow's code and its program share: open calls, buffered signals, the commands of this poll.
+//! It must not know how a command is logged, and must not poll anything.
 
 pub(crate) mod call;
 pub(crate) mod call_handle;
@@ -39,30 +39,30 @@ pub(crate) struct Scope {
 struct Inner {
     next_command: CommandId,
     issued: Vec<Issued>,
-    /// How many bytes and commands of these count towards the limits.
+    /// The commands and bytes that count towards the limits of a poll.
     size: PollSize,
     steps: BTreeMap<CommandId, StepRequest>,
     dropped_steps: Vec<CommandId>,
-    /// All steps that were ever given up: the outcome of one may have waited in a stalled run's queue.
+    /// All steps that were ever cancelled: the queue of a stalled run may still contain the outcome of one.
     cancelled_steps: BTreeMap<CommandId, Name>,
-    /// Boxed, because a map has room for eleven from its first entry on, and most runs have one.
+    /// Boxed, because a map allocates eleven slots at its first entry, and most runs have one.
     calls: BTreeMap<CommandId, Box<OpenCall>>,
     /// How many calls have no resolution yet.
     unresolved: usize,
-    /// Signals that nobody took yet; no buffer is empty.
+    /// Signals that no call has taken yet. No buffer is empty.
     signals: BTreeMap<Name, VecDeque<Payload>>,
-    /// Calls that wait for a signal and were not woken since they were polled; no set is empty.
+    /// Calls that wait for a signal and were not woken since their last poll. No set is empty.
     waiters: BTreeMap<Name, BTreeSet<CommandId>>,
     random: Stream,
-    /// Set before a run leaves memory, so that dropping its futures decides nothing.
+    /// Set before a run leaves memory, so that dropping its futures issues no command.
     detached: bool,
-    /// What this poll resolves for itself.
+    /// The local resolutions of this poll.
     locals: Locals,
-    /// Boxed, so that every run is smaller.
+    /// Boxed to make every run smaller.
     fault: Option<Box<Fault>>,
 }
 
-/// What a poll left behind.
+/// The requests of one poll.
 #[derive(Debug, Default)]
 pub(crate) struct PollOutput {
     pub(crate) issued: Vec<Issued>,
@@ -98,7 +98,7 @@ impl Scope {
         })
     }
 
-    /// Where its polls are marked.
+    /// The mark of its polls.
     pub(crate) fn mark(&self) -> &PollMark {
         &self.mark
     }
@@ -107,7 +107,7 @@ impl Scope {
         self.run
     }
 
-    /// The line of the last durable call.
+    /// The source line of the last durable call.
     pub(crate) fn last_source(&self) -> Option<Source> {
         self.last_source.get()
     }
@@ -129,17 +129,17 @@ impl Scope {
         self.now.set(self.now.get().max(at));
     }
 
-    /// Says what the next poll finds of its local resolutions.
+    /// Sets the local resolutions of the next poll.
     pub(crate) fn set_locals(&self, locals: Locals) {
         self.inner.borrow_mut().locals = locals;
     }
 
-    /// Whether the log holds already what this poll decides.
+    /// Whether this poll's decisions are logged already.
     fn is_recorded(&self) -> bool {
         self.inner.borrow().locals.are_recorded()
     }
 
-    /// Gives out the next id.
+    /// Returns the next call's id.
     pub(crate) fn next_id(&self, source: Source) -> CommandId {
         if !self.last_source.get().is_some_and(|last| std::ptr::eq(last, source)) {
             self.mark.at(source);
@@ -151,8 +151,8 @@ impl Scope {
         id
     }
 
-    /// Notes a command for the log. One that is too much for one poll faults, and is let go at once: what a poll asks
-    /// for is in memory until it is written.
+    /// Records a command for the log. A command that exceeds the limits of a poll faults the run and is dropped at once,
+    /// because all requests of a poll stay in memory until they are written.
     pub(crate) fn issue(&self, command: Command, source: Source) {
         let mut inner = self.inner.borrow_mut();
         if inner.detached {
@@ -163,7 +163,7 @@ impl Scope {
         }
     }
 
-    /// Lets the caller amend the command it issued in this very poll.
+    /// Amends a command that was issued in this poll; returns false if there is none.
     pub(crate) fn amend(&self, id: CommandId, amend: impl FnOnce(&mut Command)) -> bool {
         let mut inner = self.inner.borrow_mut();
         match inner.issued.iter_mut().rev().find(|issued| issued.command.id() == id) {
@@ -179,7 +179,7 @@ impl Scope {
         self.inner.borrow_mut().steps.insert(step.id, step);
     }
 
-    /// Records why the code cannot go on: the run stalls at the end of this poll. The first reason stays.
+    /// Records why the code cannot continue: the run stalls at the end of this poll. Only the first reason is kept.
     pub(crate) fn fault(&self, reason: String) {
         self.inner.borrow_mut().fault.get_or_insert_with(|| Box::new(reason.into()));
     }
@@ -188,7 +188,7 @@ impl Scope {
         self.inner.borrow_mut().fault.take().map(|fault| *fault)
     }
 
-    /// Hands a call its resolution and wakes who waits for it. One that nobody holds any more is ignored.
+    /// Resolves a call and wakes its waker. A call whose future was dropped is ignored.
     pub(crate) fn resolve(&self, id: CommandId, resolution: Resolution) {
         let waker = {
             let mut inner = self.inner.borrow_mut();
@@ -201,11 +201,11 @@ impl Scope {
             inner.unresolved -= 1;
             waker
         };
-        // Wakers are the user's combinators' code: they may call back into this scope.
+        // Wakers belong to the user's combinators and may call back into this scope.
         waker.inspect(Waker::wake_by_ref);
     }
 
-    /// Whether the code asked for a step under that id and name, be it given up meanwhile.
+    /// Whether the code asked for a step with that id and name, even if it was cancelled since.
     pub(crate) fn asked_for_step(&self, id: CommandId, name: &Name) -> bool {
         let inner = self.inner.borrow();
         let open = match inner.calls.get(&id).map(|call| &call.kind) {
@@ -221,8 +221,7 @@ impl Scope {
         self.wake_waiter(signal);
     }
 
-    /// Resolves all open calls with the cancellation, in the order of their ids, and gives up what they had
-    /// going on.
+    /// Cancels all open calls in the order of their ids, and resolves them with the cancellation.
     pub(crate) fn cancel(&self) {
         let open: Vec<CommandId> = {
             let inner = self.inner.borrow();
@@ -243,13 +242,13 @@ impl Scope {
         self.inner.borrow_mut().detached = true;
     }
 
-    /// Forgets calls whose futures were never dropped, with the user's wakers in them.
+    /// Drops calls whose futures were never dropped, and the user's wakers in them.
     pub(crate) fn forget_calls(&self) {
         let calls = std::mem::take(&mut self.inner.borrow_mut().calls);
         drop(calls);
     }
 
-    /// Takes what the last poll asked for.
+    /// Takes the requests of the last poll.
     pub(crate) fn take_output(&self) -> PollOutput {
         let mut inner = self.inner.borrow_mut();
         inner.size = PollSize::default();
@@ -261,7 +260,7 @@ impl Scope {
         }
     }
 
-    /// What the run waits for, for people: at most `limit` calls.
+    /// The calls that the run waits for, at most `limit`, to show to people.
     pub(crate) fn waits(&self, limit: usize) -> Vec<Awaited> {
         let inner = self.inner.borrow();
         let open = inner.calls.iter().filter(|(_, call)| call.resolution.is_none());
@@ -270,7 +269,7 @@ impl Scope {
             .collect()
     }
 
-    /// Cancels whatever an unresolved call has going on outside of the run.
+    /// Cancels an unresolved call's work outside the run.
     fn cancel_call(&self, id: CommandId) {
         let mut inner = self.inner.borrow_mut();
         if inner.detached {
@@ -285,7 +284,8 @@ impl Scope {
             CancelAction::Step(name) => {
                 inner.dropped_steps.push(id);
                 inner.cancelled_steps.insert(id, name);
-                // A step that was asked for in this very poll has not begun. What its closure holds is the user's.
+                // A step that was requested in this poll has not started. Its closure is user code, so it is dropped
+                // after the borrow ends.
                 let asked = inner.steps.remove(&id);
                 drop(inner);
                 drop(asked);
@@ -300,16 +300,16 @@ impl Scope {
             let mut inner = self.inner.borrow_mut();
             let oldest = inner.waiters.get(signal).and_then(BTreeSet::first).copied();
             oldest.and_then(|id| {
-                inner.waits_no_more(signal, id);
+                inner.remove_waiter(signal, id);
                 inner.calls.get_mut(&id)?.waker.take()
             })
         };
         waker.inspect(Waker::wake_by_ref);
     }
 
-    /// Wakes a waiter for a signal that is there: the one that was woken when it came may be held by code that
-    /// does not poll it now. Returns whether there was one.
-    pub(crate) fn wake_stranded(&self) -> bool {
+    /// Wakes a waiter for a buffered signal, and returns whether there was one. The waiter that was woken when the signal
+    /// arrived may be held by code that does not poll it.
+    pub(crate) fn wake_buffered_waiter(&self) -> bool {
         let stranded = {
             let inner = self.inner.borrow();
             inner.waiters.keys().find(|signal| inner.signals.contains_key(*signal)).cloned()
@@ -319,7 +319,7 @@ impl Scope {
 }
 
 impl Inner {
-    /// Counts what the log is to hold of this poll, or faults if it is too much at once.
+    /// Adds to the size of this poll's requests, and faults if they exceed the limits.
     fn fits(&mut self, bytes: usize, did: &dyn fmt::Display, source: Source) -> bool {
         self.size.add(bytes);
         let fits = !self.size.is_too_much();
@@ -339,7 +339,7 @@ impl Inner {
         taken
     }
 
-    fn waits_no_more(&mut self, signal: &str, id: CommandId) {
+    fn remove_waiter(&mut self, signal: &str, id: CommandId) {
         if let Some(waiters) = self.waiters.get_mut(signal) {
             waiters.remove(&id);
             if waiters.is_empty() {

@@ -50,7 +50,7 @@ fn stalled_run_leaves_memory_and_goes_on_with_code_that_matches() {
     desk.run();
     expect![[r#"
         1 run.started waits 0
-        2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run goes on
+        2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
         3 signal.received go 1
         4 signal.received go 2
         5 run.adopted lease 2

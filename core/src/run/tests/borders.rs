@@ -1,4 +1,5 @@
-//! Facts about the borders of users' code: wherever it panics, the run stalls with a diagnosis, and the engine goes on.
+//! Tests of the borders of user code: wherever it panics, the run stalls with a diagnosis and the engine continues. They
+//! must not need a processor.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -21,7 +22,7 @@ use crate::workflow::context::Context;
 use crate::workflow::error::WorkflowResult;
 use crate::workflow::signal::Signal;
 
-/// Panics when it is dropped: also when it was thrown itself, and whoever caught it drops it.
+/// Panics when it is dropped, also as the payload of a caught panic.
 struct PanicOnDrop;
 
 impl Drop for PanicOnDrop {
@@ -30,7 +31,7 @@ impl Drop for PanicOnDrop {
     }
 }
 
-/// A value of the user's whose implementations panic.
+/// A user's value whose trait implementations panic.
 #[derive(Debug)]
 struct PanickingValue;
 
@@ -54,7 +55,7 @@ impl fmt::Display for PanickingValue {
 
 impl std::error::Error for PanickingValue {}
 
-/// An error that cannot even be shown.
+/// An error whose `Display` returns an error.
 #[derive(Debug)]
 struct UndisplayableError;
 
@@ -66,7 +67,7 @@ impl fmt::Display for UndisplayableError {
 
 impl std::error::Error for UndisplayableError {}
 
-/// Starts a run of a workflow that panics after a signal, and says why the run is stalled.
+/// Starts a run of a workflow that panics after a signal, and returns the reason of the stall.
 #[track_caller]
 fn diagnosis_of<W: Workflow<Input = u32>>() -> String {
     let mut run = begin::<W>();
@@ -193,7 +194,7 @@ fn panic_of_a_waker_stalls() {
 }
 
 #[test]
-fn waker_that_drops_a_durable_future_when_it_is_dropped_itself_works() {
+fn waker_whose_drop_drops_a_durable_future_works() {
     thread_local!(static HELD: RefCell<Option<TimerFuture>> = const { RefCell::new(None) });
 
     struct DropHeldTimer;
@@ -213,7 +214,7 @@ fn waker_that_drops_a_durable_future_when_it_is_dropped_itself_works() {
         let opened = poll_fn(|task| Poll::Ready(timer.poll_unpin(task).is_pending())).await;
         HELD.set(opened.then_some(timer));
         poll_fn(|task| {
-            // The waker that is replaced is the last of its kind.
+            // The next poll drops the last clone of this waker.
             let dropper = Waker::from(Arc::new(DropHeldTimer));
             assert!(word.poll_unpin(&mut TaskContext::from_waker(&dropper)).is_pending());
             drop(dropper);
@@ -233,7 +234,7 @@ fn waker_that_drops_a_durable_future_when_it_is_dropped_itself_works() {
 }
 
 #[test]
-fn panic_while_a_run_leaves_memory_hits_nobody() {
+fn panic_while_a_run_leaves_memory_is_caught() {
     workflow!(W, |ctx| {
         let _held = PanicOnDrop;
         let (word, ()) = join(ctx.wait_for(GO), pending()).await;
@@ -243,7 +244,7 @@ fn panic_while_a_run_leaves_memory_hits_nobody() {
 }
 
 #[test]
-fn step_whose_closure_panics_when_it_is_dropped_is_given_up() {
+fn step_whose_closure_panics_when_it_is_dropped_is_cancelled() {
     workflow!(W, |ctx| {
         let held = PanicOnDrop;
         let step = ctx.step("never", move || {
@@ -253,7 +254,7 @@ fn step_whose_closure_panics_when_it_is_dropped_is_given_up() {
         select(step, ctx.wait_for(GO)).await;
         Ok(0)
     });
-    // Asked for, and not executed before the run is over
+    // The step is requested, but not executed before the run is over
     let mut run = begin::<W>();
     run.signal("go", &1);
     assert!(run.is_closed());

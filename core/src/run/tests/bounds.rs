@@ -1,4 +1,4 @@
-//! What one poll may ask for, and how what waits for a run is taken in.
+//! Tests of the limits of one poll, and of the release of waiting resolutions. They must not need a processor.
 
 use super::*;
 use crate::run::Progress;
@@ -6,7 +6,7 @@ use crate::run::replay::Replay;
 use crate::run::turn::Turn;
 use crate::testing::unchecked;
 
-/// Replays a history and releases what waits, one resolution at a time.
+/// Replays a history and releases one waiting resolution.
 fn reload_in_small_turns(fixture: &mut RunFixture) {
     let now = fixture.now;
     let small = Turn::new(now, &|| true);
@@ -38,7 +38,7 @@ fn poll_that_asks_for_too_many_commands_stalls_and_says_how_many() {
     assert!(reason.contains("one poll has 20001 commands of"), "{reason}");
     assert!(reason.contains("the limits are 20000 commands and 67108864 bytes"), "{reason}");
     assert!(reason.contains("bounds.rs"), "{reason}");
-    assert_eq!(run.log.len(), 2, "nothing of what it asked for is logged");
+    assert_eq!(run.log.len(), 2, "none of its commands is logged");
 }
 
 #[test]
@@ -62,12 +62,15 @@ fn poll_that_asks_for_too_many_bytes_stalls_before_they_are_in_memory() {
     });
     let run = begin::<W>();
     let reason = run.run.state.stalled.clone().expect("it stalled");
-    assert!(reason.contains("schedules activity `store` (call 34)"), "the first that is too much: {reason}");
+    assert!(
+        reason.contains("schedules activity `store` (call 34)"),
+        "the first command over the limit is named: {reason}"
+    );
     assert!(reason.contains("one poll has 34 commands of 68002"), "{reason}");
 }
 
 #[test]
-fn as_much_as_a_poll_may_ask_for_is_cancelled_at_once() {
+fn as_many_calls_as_a_poll_may_make_are_cancelled_at_once() {
     workflow!(W, |ctx| {
         let count = u32::try_from(limits::DECISIONS_MAX).expect("a small number");
         ctx.when_all((0..count).map(|number| ctx.activity::<Work>(number))).await?;
@@ -81,7 +84,7 @@ fn as_much_as_a_poll_may_ask_for_is_cancelled_at_once() {
 }
 
 #[test]
-fn released_run_takes_in_what_waits_a_little_at_a_time_and_what_comes_meanwhile_after_it() {
+fn released_run_takes_waiting_resolutions_in_turns_and_later_ones_after_them() {
     workflow!(W, |ctx| {
         let mut sum = 0;
         loop {
@@ -98,15 +101,15 @@ fn released_run_takes_in_what_waits_a_little_at_a_time_and_what_comes_meanwhile_
     let mut run = unchecked::<W>(&0);
     deploy_broken_build(true);
     (1..=3).for_each(|number| run.signal("go", &number));
-    // When code that matches takes one of them in, and another comes before the rest
+    // When matching code takes one of them, and another signal arrives before it takes the rest
     deploy_broken_build(false);
     reload_in_small_turns(&mut run);
     run.signal("go", &0);
-    assert!(run.run.state.is_busy(), "a new owner must go on with it at once");
+    assert!(run.run.state.is_busy(), "a new owner must continue it at once");
     while run.run.can_release() {
         release_once(&mut run);
     }
-    // Then they are taken in in their order, and a replay follows
+    // Then they are taken in order, and a replay decides the same
     for call in [2, 4, 6, 8] {
         run.complete(call, &1);
     }
@@ -114,31 +117,31 @@ fn released_run_takes_in_what_waits_a_little_at_a_time_and_what_comes_meanwhile_
     check(
         &mut run,
         &expect![[r#"
-        1 run.started workflow 0
-        2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run goes on
-        3 signal.received go 1
-        4 signal.received go 2
-        5 signal.received go 3
-        6 run.resumed 1 released
-        7 activity.scheduled #2 work 1
-        8 signal.received go 0
-        9 run.resumed 1 released
-        10 run.resumed 1 released
-        11 run.resumed 1 released
-        12 activity.completed #2 1
-        13 activity.scheduled #4 work 2
-        14 activity.completed #4 1
-        15 activity.scheduled #6 work 3
-        16 activity.completed #6 1
-        17 activity.scheduled #8 work 0
-        18 activity.completed #8 1
-        19 run.completed 4
-    "#]],
+            1 run.started workflow 0
+            2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
+            3 signal.received go 1
+            4 signal.received go 2
+            5 signal.received go 3
+            6 run.resumed 1 released
+            7 activity.scheduled #2 work 1
+            8 signal.received go 0
+            9 run.resumed 1 released
+            10 run.resumed 1 released
+            11 run.resumed 1 released
+            12 activity.completed #2 1
+            13 activity.scheduled #4 work 2
+            14 activity.completed #4 1
+            15 activity.scheduled #6 work 3
+            16 activity.completed #6 1
+            17 activity.scheduled #8 work 0
+            18 activity.completed #8 1
+            19 run.completed 4
+        "#]],
     );
 }
 
 #[test]
-fn owner_that_comes_in_the_middle_of_a_release_goes_on_with_it() {
+fn new_owner_continues_a_release() {
     workflow!(W, |ctx| {
         let mut sum = 0;
         for _ in 0..3 {
@@ -162,16 +165,16 @@ fn owner_that_comes_in_the_middle_of_a_release_goes_on_with_it() {
     check(
         &mut run,
         &expect![[r#"
-        1 run.started workflow 0
-        2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run goes on
-        3 signal.received go 1
-        4 signal.received go 2
-        5 signal.received go 3
-        6 run.resumed 1 released
-        7 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run goes on
-        8 run.resumed 1 released
-        9 run.resumed 1 released
-        10 run.completed 6
-    "#]],
+            1 run.started workflow 0
+            2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
+            3 signal.received go 1
+            4 signal.received go 2
+            5 signal.received go 3
+            6 run.resumed 1 released
+            7 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
+            8 run.resumed 1 released
+            9 run.resumed 1 released
+            10 run.completed 6
+        "#]],
     );
 }

@@ -1,4 +1,5 @@
-//! Facts about what is not durable: it is noticed where it is made, whatever else the workflow waits for.
+//! Tests of operations that are not durable: each is detected where it is made, whatever else the workflow waits for.
+//! They must not need a processor.
 
 use std::cell::Cell;
 use std::pin::pin;
@@ -17,7 +18,7 @@ use crate::workflow::Workflow;
 use crate::workflow::context::Context;
 use crate::workflow::error::{WorkflowError, WorkflowResult};
 
-/// Why the run is stalled.
+/// The reason of the run's stall.
 #[track_caller]
 fn diagnosis(run: &RunFixture) -> String {
     run.run.state.stalled.clone().expect("the run is stalled")
@@ -40,7 +41,7 @@ fn timeout_of_tokio_around_a_durable_call_stalls() {
         &expect![[r#"
             1 run.started workflow 0
             2 timer.started #1 until 1s
-            3 run.stalled: workflow `workflow` makes a timer of tokio (at core/src/run/tests/durable.rs:LINE, after its durable call at core/src/run/tests/durable.rs:LINE), which is not durable: use `ctx.sleep`, or `.timeout(…)` on a durable call; deploy code that does, and the run goes on
+            3 run.stalled: workflow `workflow` makes a timer of tokio (at core/src/run/tests/durable.rs:LINE, after its durable call at core/src/run/tests/durable.rs:LINE), which is not durable: use `ctx.sleep`, or `.timeout(…)` on a durable call; deploy code that does, and the run resumes
             4 timer.fired #1
         "#]],
     );
@@ -81,7 +82,7 @@ fn socket_stalls() {
 fn spawned_task_stalls_and_is_not_executed() {
     static EXECUTED: AtomicBool = AtomicBool::new(false);
     workflow!(W, |ctx| {
-        // It is not even waited for
+        // The code does not wait for the task
         drop(tokio::spawn(async { EXECUTED.store(true, Ordering::SeqCst) }));
         ctx.wait_for(GO).await
     });
@@ -89,7 +90,7 @@ fn spawned_task_stalls_and_is_not_executed() {
     check(
         &mut run,
         &expect![[r#"
-            1 run.stalled: workflow `workflow` spawns a task of tokio (after its durable call at core/src/run/tests/durable.rs:LINE), which is not durable: use `ctx.when_all` or a combinator of `futures` for branches of the workflow, and an activity or a step for everything else; deploy code that does, and the run goes on
+            1 run.stalled: workflow `workflow` spawns a task of tokio (after its durable call at core/src/run/tests/durable.rs:LINE), which is not durable: use `ctx.when_all` or a combinator of `futures` for branches of the workflow, and an activity or a step for everything else; deploy code that does, and the run resumes
             2 run.started workflow 0
         "#]],
     );
@@ -108,7 +109,7 @@ fn work_for_a_blocking_thread_stalls_at_its_line_and_is_not_executed() {
     check(
         &mut run,
         &expect![[r#"
-            1 run.stalled: workflow `workflow` hands work to a blocking thread of tokio (at core/src/run/tests/durable.rs:LINE, before its first durable call), which is not durable: do that in an activity or a step; deploy code that does, and the run goes on
+            1 run.stalled: workflow `workflow` hands work to a blocking thread of tokio (at core/src/run/tests/durable.rs:LINE, before its first durable call), which is not durable: do that in an activity or a step; deploy code that does, and the run resumes
             2 run.started workflow 0
         "#]],
     );
@@ -117,7 +118,7 @@ fn work_for_a_blocking_thread_stalls_at_its_line_and_is_not_executed() {
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "what a user should not do")]
-fn other_runs_of_the_processor_are_not_blamed_for_what_one_spawned() {
+fn task_spawned_by_one_run_is_not_blamed_on_another() {
     thread_local!(static SPAWNS: Cell<bool> = const { Cell::new(true) });
     workflow!(W, |ctx| {
         if SPAWNS.get() {
@@ -125,13 +126,13 @@ fn other_runs_of_the_processor_are_not_blamed_for_what_one_spawned() {
         }
         ctx.wait_for(GO).await
     });
-    // Given a run that stalls over a task that never ends
+    // Given a run that stalls because it spawned a task that never ends
     let mut run = begin::<W>();
     assert!(diagnosis(&run).contains("spawns a task"));
-    // When code that does not spawn takes it up in the same processor
+    // When code that does not spawn replays it in the same processor
     SPAWNS.set(false);
     run.reload();
-    // Then it goes on
+    // Then it resumes
     run.signal("go", &1);
     assert!(run.is_closed());
 }
@@ -174,8 +175,8 @@ fn channels_and_locks_between_the_branches_of_a_workflow_work() {
 
 #[tokio::test]
 #[expect(clippy::disallowed_methods, reason = "the runtime of the driver, in use")]
-async fn runtime_around_is_not_disturbed_by_what_a_workflow_does() {
-    // Given a driver's runtime, and workflows that stall under it over what is not durable
+async fn outer_runtime_is_not_affected_by_workflows() {
+    // Given a driver's runtime, and workflows that stall in it because of something that is not durable
     workflow!(Spawns, |ctx| {
         drop(tokio::spawn(pending::<()>()));
         ctx.wait_for(GO).await
@@ -184,7 +185,7 @@ async fn runtime_around_is_not_disturbed_by_what_a_workflow_does() {
         tokio::time::sleep(SECOND).await;
         Ok(0)
     });
-    // or that enter another runtime, and leave it entered over an await
+    // or because they leave another runtime entered over an await
     static OTHER: LazyLock<Runtime> = LazyLock::new(|| Builder::new_current_thread().build().unwrap());
     workflow!(Enters, |ctx| {
         let _entered = OTHER.enter();
@@ -194,7 +195,7 @@ async fn runtime_around_is_not_disturbed_by_what_a_workflow_does() {
     assert!(diagnosis(&begin::<Spawns>()).contains("spawns a task"));
     assert!(diagnosis(&begin::<Naps>()).contains("makes a timer"));
     assert!(diagnosis(&begin::<Enters>()).contains("holds the guard of `Handle::enter` over an await"));
-    // Then its timers and its tasks work as before
+    // Then the driver's timers and tasks work as before
     assert_eq!(Handle::current().id(), around);
     tokio::time::sleep(Duration::from_millis(1)).await;
     tokio::spawn(async {}).await.expect("a task of the driver's own");
@@ -202,7 +203,7 @@ async fn runtime_around_is_not_disturbed_by_what_a_workflow_does() {
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "what a user should not do")]
-fn what_a_workflow_spawns_when_it_leaves_memory_is_not_executed() {
+fn task_spawned_while_a_run_leaves_memory_is_not_executed() {
     static EXECUTED: AtomicBool = AtomicBool::new(false);
     struct SpawnOnDrop;
     impl Drop for SpawnOnDrop {

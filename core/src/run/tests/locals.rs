@@ -1,4 +1,5 @@
-//! Facts about local resolutions: a recorded value is made once, and found again wherever its run is replayed.
+//! Tests of local resolutions: a recorded value is made once, and every replay of its run finds it. They must not need a
+//! processor.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -10,24 +11,24 @@ use crate::log::event::Event;
 use crate::log::past_event::PastEvent;
 
 thread_local! {
-    /// How many values the workflows of this thread have made.
+    /// The number of values that the workflows of this thread have made.
     static MADE: Cell<u32> = const { Cell::new(0) };
 }
 
-/// Another value each time, so that one that is made again is noticed.
+/// Makes a different value each time, so that a test detects a value that is made again.
 fn make() -> u32 {
     MADE.set(MADE.get() + 1);
     100 + MADE.get()
 }
 
-/// Begins a run whose values count from 101 on.
+/// Starts a run whose values count from 101 on.
 fn begin_making<W: Workflow<Input = u32>>() -> RunFixture {
     MADE.set(0);
     begin::<W>()
 }
 
-/// Forgets the run after every group of its history, brings it back, and lets the rest happen again: it must log what
-/// it logged.
+/// For every group of its history: replays the run up to that group and repeats the later resolutions. The run must log
+/// the same events.
 fn crash_after_every_group<W: Workflow<Input = u32>>(fixture: &RunFixture) {
     let is_end = |index: usize| {
         fixture.log.get(index).is_none_or(|next: &PastEvent| next.event.role() == Role::Resolution)
@@ -60,7 +61,7 @@ fn value_is_made_once_and_found_by_every_replay() {
         Ok(first * 1_000 + second)
     });
     let mut run = begin_making::<W>();
-    // The fixture replays the log after every group, and this run leaves memory besides.
+    // The fixture replays the log after every group; this run also leaves memory.
     run.complete(1, &1);
     run.reload();
     run.pass(SECOND);
@@ -83,7 +84,7 @@ fn value_is_made_once_and_found_by_every_replay() {
 }
 
 #[test]
-fn values_of_one_name_are_told_apart_by_their_order() {
+fn values_of_one_name_are_distinguished_by_their_order() {
     workflow!(W, |ctx| {
         let mut sum = 0;
         for number in 0..3 {
@@ -119,7 +120,7 @@ fn values_are_found_in_branches_and_races() {
             ctx.activity::<Work>(value).await
         };
         let (one, other) = join(branch("left", 1), branch("right", 1)).await;
-        // A value is ready at its first poll, and so it wins; the other branch is never polled.
+        // A value is ready at its first poll, so it wins, and the other branch is never polled.
         let race = select(ctx.record("race", make), ctx.sleep(SECOND)).await;
         let Either::Left((won, _)) = race else { return Ok(0) };
         Ok(one? + other? + won)
@@ -169,7 +170,7 @@ fn value_that_is_dropped_unpolled_is_not_made() {
 }
 
 #[test]
-fn value_made_when_a_run_goes_on_after_two_stalls_is_found_again() {
+fn value_made_after_two_stalls_is_found_again() {
     workflow!(W, |ctx| {
         let mut seen = 0;
         for turn in 0..4 {
@@ -183,13 +184,13 @@ fn value_made_when_a_run_goes_on_after_two_stalls_is_found_again() {
         Ok(seen)
     });
     let mut run = begin_making::<W>();
-    // Given a stalled run, with resolutions that came meanwhile
+    // Given a stalled run with waiting resolutions
     deploy_broken_build(true);
     run.signal("go", &1);
     for number in 1..4 {
         run.signal("go", &number);
     }
-    // When code that matches takes them in, and what it asks for comes while it stalls again
+    // When matching code takes them, and its activity completes while the run is stalled again
     deploy_broken_build(false);
     run.reload();
     deploy_broken_build(true);
@@ -200,7 +201,7 @@ fn value_made_when_a_run_goes_on_after_two_stalls_is_found_again() {
         &mut run,
         &expect![[r#"
             1 run.started workflow 0
-            2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run goes on
+            2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
             3 signal.received go 1
             4 signal.received go 1
             5 signal.received go 2
@@ -208,7 +209,7 @@ fn value_made_when_a_run_goes_on_after_two_stalls_is_found_again() {
             7 run.adopted lease 2
             8 run.resumed 4 released
             9 activity.scheduled #2 work 1
-            10 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run goes on
+            10 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
             11 activity.completed #2 0
             12 run.adopted lease 3
             13 run.resumed 1 released
@@ -222,7 +223,7 @@ fn value_made_when_a_run_goes_on_after_two_stalls_is_found_again() {
 }
 
 #[test]
-fn release_resumes_by_itself_each_poll_that_makes_values() {
+fn each_poll_that_makes_values_gets_its_own_resume_in_a_release() {
     workflow!(W, |ctx| {
         let mut seen = 0;
         for turn in 0..5 {
@@ -246,7 +247,7 @@ fn release_resumes_by_itself_each_poll_that_makes_values() {
         &mut run,
         &expect![[r#"
             1 run.started workflow 0
-            2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run goes on
+            2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
             3 signal.received go 0
             4 signal.received go 1
             5 signal.received go 2
@@ -289,7 +290,7 @@ fn value_made_by_a_poll_that_stalls_is_made_again() {
     check(
         &mut run,
         &expect![[r#"
-            1 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run goes on
+            1 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
             2 run.started workflow 0
             3 run.adopted lease 2
             4 run.resumed 1 released
@@ -323,16 +324,16 @@ fn code_that_records_what_its_log_does_not_hold_diverges() {
     });
     let mut run = begin_making::<Before>();
     expect![[r#"
-        4 run.stalled: run 018bcfe5-6800-7003-8000-000000000007 of workflow `workflow` cannot be replayed: event 3 of the log is activity.scheduled `work` (call 1), but the code records value `more` at core/src/run/tests/locals.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
-        stalled: run 018bcfe5-6800-7003-8000-000000000007 of workflow `workflow` cannot be replayed: event 3 of the log is activity.scheduled `work` (call 1), but the code records value `more` at core/src/run/tests/locals.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
-        4 run.stalled: run 018bcfe5-6800-7003-8000-000000000007 of workflow `workflow` cannot be replayed: event 2 of the log is value.recorded `value`, but the code records value `other` at core/src/run/tests/locals.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
-        stalled: run 018bcfe5-6800-7003-8000-000000000007 of workflow `workflow` cannot be replayed: event 2 of the log is value.recorded `value`, but the code records value `other` at core/src/run/tests/locals.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
+        4 run.stalled: run 018bcfe5-6800-7003-8000-000000000007 of workflow `workflow` cannot be replayed: event 3 of the log is activity.scheduled `work` (call 1), but the code records value `more` at core/src/run/tests/locals.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run resumes
+        stalled: run 018bcfe5-6800-7003-8000-000000000007 of workflow `workflow` cannot be replayed: event 3 of the log is activity.scheduled `work` (call 1), but the code records value `more` at core/src/run/tests/locals.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run resumes
+        4 run.stalled: run 018bcfe5-6800-7003-8000-000000000007 of workflow `workflow` cannot be replayed: event 2 of the log is value.recorded `value`, but the code records value `other` at core/src/run/tests/locals.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run resumes
+        stalled: run 018bcfe5-6800-7003-8000-000000000007 of workflow `workflow` cannot be replayed: event 2 of the log is value.recorded `value`, but the code records value `other` at core/src/run/tests/locals.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run resumes
     "#]].assert_eq(&(replay_with::<After>(&run) + &replay_with::<Renamed>(&run)));
     run.complete(1, &1);
-    // The run is over, and the code would go on: a tool says so, a worker does not ask it.
+    // The run is over, but the code would continue: a tool reports that, a worker does not poll it.
     let examined =
         examine(run_id(7), &run.log, &registry_of::<Later>(), run.now).expect("its history is whole");
-    let divergence = examined.divergence.expect("they part");
+    let divergence = examined.divergence.expect("they diverge");
     expect!["event 5 of the log is run.completed, but the code records value `last` at core/src/run/tests/locals.rs:LINE"].assert_eq(&crate::testing::without_lines(&divergence.to_string()));
 }
 
@@ -350,15 +351,15 @@ fn code_that_does_not_ask_for_what_its_log_holds_diverges() {
     workflow!(None, |ctx| ctx.wait_for(GO).await);
     let run = begin_making::<Before>();
     expect![[r#"
-        5 run.stalled: run 018bcfe5-6800-7003-8000-000000000007 of workflow `workflow` cannot be replayed: event 3 of the log is value.recorded `value`, but the code does not ask for it; it schedules activity `work` (call 1) at core/src/run/tests/locals.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
-        stalled: run 018bcfe5-6800-7003-8000-000000000007 of workflow `workflow` cannot be replayed: event 3 of the log is value.recorded `value`, but the code does not ask for it; it schedules activity `work` (call 1) at core/src/run/tests/locals.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
-        5 run.stalled: run 018bcfe5-6800-7003-8000-000000000007 of workflow `workflow` cannot be replayed: event 2 of the log is value.recorded `value`, but the code does not ask for it; it waits for signal `go` at core/src/run/tests/locals.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
-        stalled: run 018bcfe5-6800-7003-8000-000000000007 of workflow `workflow` cannot be replayed: event 2 of the log is value.recorded `value`, but the code does not ask for it; it waits for signal `go` at core/src/run/tests/locals.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
+        5 run.stalled: run 018bcfe5-6800-7003-8000-000000000007 of workflow `workflow` cannot be replayed: event 3 of the log is value.recorded `value`, but the code does not ask for it; it schedules activity `work` (call 1) at core/src/run/tests/locals.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run resumes
+        stalled: run 018bcfe5-6800-7003-8000-000000000007 of workflow `workflow` cannot be replayed: event 3 of the log is value.recorded `value`, but the code does not ask for it; it schedules activity `work` (call 1) at core/src/run/tests/locals.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run resumes
+        5 run.stalled: run 018bcfe5-6800-7003-8000-000000000007 of workflow `workflow` cannot be replayed: event 2 of the log is value.recorded `value`, but the code does not ask for it; it waits for signal `go` at core/src/run/tests/locals.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run resumes
+        stalled: run 018bcfe5-6800-7003-8000-000000000007 of workflow `workflow` cannot be replayed: event 2 of the log is value.recorded `value`, but the code does not ask for it; it waits for signal `go` at core/src/run/tests/locals.rs:LINE. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run resumes
     "#]].assert_eq(&(replay_with::<Fewer>(&run) + &replay_with::<None>(&run)));
 }
 
 #[test]
-fn values_of_two_names_may_change_places_within_a_poll() {
+fn values_of_two_names_may_be_swapped_within_a_poll() {
     workflow!(Before, |ctx| {
         let one = ctx.record("one", make).await;
         let two = ctx.record("two", make).await;
@@ -391,13 +392,13 @@ fn closure_that_panics_or_uses_the_context_stalls() {
     expect![[r#"
         [
             Some(
-                "the workflow panicked: no value today (at core/src/run/tests/locals.rs:LINE); deploy code that does not, and the run goes on",
+                "the workflow panicked: no value today (at core/src/run/tests/locals.rs:LINE); deploy code that does not, and the run resumes",
             ),
             Some(
-                "the closure of value `value` at core/src/run/tests/locals.rs:LINE uses the context of its workflow, and no replay would call it; take what it needs from the context before",
+                "the closure of value `value` at core/src/run/tests/locals.rs:LINE uses the context of its workflow, but a replay does not call it; call the context before `record`, and use its result in the closure",
             ),
             Some(
-                "the closure of value `outer` at core/src/run/tests/locals.rs:LINE uses the context of its workflow, and no replay would call it; take what it needs from the context before",
+                "the closure of value `outer` at core/src/run/tests/locals.rs:LINE uses the context of its workflow, but a replay does not call it; call the context before `record`, and use its result in the closure",
             ),
         ]
     "#]].assert_debug_eq(&reasons);
@@ -417,8 +418,8 @@ fn value_that_cannot_be_stored_or_read_stalls() {
     let too_large = begin::<TooLarge>().run.state.stalled.clone().expect("it stalled");
     expect![[r#"
         value `value` has 3145733 bytes, and the limit is 2097152; pass a reference to the data instead, or raise `payload_bytes_max`
-        4 run.stalled: run 018bcfe5-6800-7003-8000-000000000007 of workflow `workflow` cannot be replayed: value `value`: 5 bytes of CBOR are not a u32: invalid type: string, expected integer; deploy code that can read it, and the run goes on. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
-        stalled: run 018bcfe5-6800-7003-8000-000000000007 of workflow `workflow` cannot be replayed: value `value`: 5 bytes of CBOR are not a u32: invalid type: string, expected integer; deploy code that can read it, and the run goes on. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run goes on
+        4 run.stalled: run 018bcfe5-6800-7003-8000-000000000007 of workflow `workflow` cannot be replayed: value `value`: 5 bytes of CBOR are not a u32: invalid type: string, expected integer; deploy code that can read it, and the run resumes. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run resumes
+        stalled: run 018bcfe5-6800-7003-8000-000000000007 of workflow `workflow` cannot be replayed: value `value`: 5 bytes of CBOR are not a u32: invalid type: string, expected integer; deploy code that can read it, and the run resumes. Deploy the code that wrote this history, or change the workflow in a way that old histories can follow; then the run resumes
     "#]].assert_eq(&(too_large + "\n" + &replay_with::<Number>(&begin::<Text>())));
 }
 
@@ -441,10 +442,10 @@ fn poll_that_records_too_much_stalls_and_says_how_many() {
     expect![[r#"
         [
             Some(
-                "the workflow asks for too much at once: with what it records value `value` at core/src/run/tests/locals.rs:LINE, one poll has 20001 commands of 1300065 bytes, and the limits are 20000 commands and 67108864 bytes; await some before it asks for more, or pass references instead of the data",
+                "the workflow asks for too much at once: with what it records value `value` at core/src/run/tests/locals.rs:LINE, one poll has 20001 commands of 1300065 bytes, and the limits are 20000 commands and 67108864 bytes; await some of them before more are made, or pass references instead of the data",
             ),
             Some(
-                "the workflow asks for too much at once: with what it records value `value` at core/src/run/tests/locals.rs:LINE, one poll has 34 commands of 68002346 bytes, and the limits are 20000 commands and 67108864 bytes; await some before it asks for more, or pass references instead of the data",
+                "the workflow asks for too much at once: with what it records value `value` at core/src/run/tests/locals.rs:LINE, one poll has 34 commands of 68002346 bytes, and the limits are 20000 commands and 67108864 bytes; await some of them before more are made, or pass references instead of the data",
             ),
         ]
     "#]].assert_debug_eq(&[begin::<Many>(), begin::<Large>()].map(reason));

@@ -1,4 +1,4 @@
-//! `ctx.activity`: schedules an activity and waits for its outcome. It must not know who executes it.
+//! `ctx.activity`: schedules an activity and waits for its outcome. It must not know how it is executed.
 
 use std::rc::Rc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What the log shows of each durable call.
+//! Tests of the events that each durable call logs. They must not need a processor.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -38,7 +38,7 @@ impl Activity for Work {
     }
 }
 
-/// A workflow whose code is the body.
+/// Defines a workflow with the given body.
 macro_rules! workflow {
     ($name:ident, |$ctx:ident| $body:expr) => {
         struct $name;
@@ -105,7 +105,7 @@ fn failed_activity_is_an_error_with_its_cause() {
 }
 
 #[test]
-fn failed_attempts_are_repeated_at_times_that_depend_on_the_run_alone() {
+fn retry_times_depend_on_the_run_alone() {
     workflow!(W, |ctx| {
         let retry = RetryPolicy::exponential().max_attempts(3).non_retryable(["declined"]);
         let result = ctx.activity::<Work>(9).retry(retry.clone()).await;
@@ -140,7 +140,7 @@ fn schedule_to_close_ends_an_attempt_and_a_backoff() {
             ctx.activity::<Work>(9).retry(retry).schedule_to_close(3 * SECOND)
         };
         let (attempt, backoff) = join(call(), call()).await;
-        // An attempt that could only begin after the end is not waited for.
+        // An attempt that could start only after the limit is not made.
         let hopeless = call().schedule_to_close(SECOND).await;
         Ok(format!("{} | {} | {}", attempt.unwrap_err(), backoff.unwrap_err(), hopeless.unwrap_err()))
     });
@@ -193,7 +193,7 @@ fn impossible_options_stall_and_name_the_line() {
 }
 
 #[test]
-fn loser_of_a_race_is_cancelled_and_its_late_outcome_changes_nothing() {
+fn loser_of_a_race_is_cancelled_and_its_late_outcome_is_ignored() {
     workflow!(W, |ctx| {
         let race = select(ctx.activity::<Work>(1), ctx.sleep(SECOND)).await;
         let won = matches!(race, Either::Left(_));
@@ -338,7 +338,7 @@ fn timeouts_drop_what_they_wait_for() {
             7 timer.started #4 until 2s
             8 activity.completed #3 5
             9 timer.cancelled #4
-            10 run.completed "activity `work` did not complete within 1s (timed-out); 5; the timeout of signal `go` is zero; give the time to wait (invalid-timeout); a timer of 18446744073709551615.999999999s is beyond 9999-12-31T23:…
+            10 run.completed "activity `work` did not complete within 1s (timed-out); 5; the timeout of signal `go` is zero; give the time to wait (invalid-timeout); a timer of 18446744073709551615.999999999s is beyond 9999-12-31…
         "#]],
     );
 }
@@ -420,7 +420,7 @@ fn buffered_signals_are_taken_first_in_first_out_without_an_event() {
 #[test]
 fn dropped_waiter_loses_no_signal() {
     workflow!(W, |ctx| {
-        // Both are woken by one event, and the waiter is dropped before it is polled again.
+        // One event wakes both, and the waiter is dropped before it is polled again.
         let mut waiter = ctx.wait_for(GO);
         let first = poll_fn(|task| Poll::Ready(Pin::new(&mut waiter).poll(task))).await;
         assert!(first.is_pending());
@@ -444,12 +444,12 @@ fn dropped_waiter_loses_no_signal() {
 }
 
 #[test]
-fn signal_passes_a_waiter_by_that_is_held_and_not_polled() {
+fn signal_skips_a_waiter_that_is_not_polled() {
     workflow!(W, |ctx| {
         let mut held = ctx.wait_for(GO);
         let first = poll_fn(|task| Poll::Ready(Pin::new(&mut held).poll(task))).await;
         assert!(first.is_pending());
-        // A branch of `when_all` is polled only when it is woken itself.
+        // `when_all` polls only the branches that were woken.
         let polled = ctx.when_all(vec![ctx.wait_for(GO)]).await?;
         Ok(format!("{polled:?} {}", held.await?))
     });
@@ -468,7 +468,7 @@ fn signal_passes_a_waiter_by_that_is_held_and_not_polled() {
 }
 
 #[test]
-fn when_all_waits_for_all_and_surfaces_the_first_failure_by_position() {
+fn when_all_waits_for_all_and_returns_the_first_failure_by_position() {
     workflow!(W, |ctx| {
         let items = ctx.when_all((0..3).map(|number| ctx.activity::<Work>(number))).await;
         let tuple = ctx.when_all((ctx.activity::<Work>(3), ctx.sleep(SECOND), ctx.wait_for(GO))).await;
@@ -512,7 +512,7 @@ fn when_all_waits_for_all_and_surfaces_the_first_failure_by_position() {
 }
 
 #[test]
-fn completion_of_one_of_many_branches_polls_that_branch_alone() {
+fn completion_of_one_of_many_branches_polls_only_that_branch() {
     thread_local!(static POLLS: Cell<usize> = const { Cell::new(0) });
     struct Counted<F>(F);
     impl<F: Future + Unpin> Future for Counted<F> {
@@ -566,7 +566,7 @@ fn unordered_futures_that_yield_to_themselves_are_polled_until_quiet() {
     );
 }
 
-/// Is pending once, and wakes itself.
+/// Wakes itself and is pending once.
 async fn yield_to_itself() {
     let mut yielded = false;
     poll_fn(|task| match std::mem::replace(&mut yielded, true) {
@@ -602,7 +602,7 @@ fn compensation_options_may_be_set_until_the_next_await() {
 }
 
 #[test]
-fn time_chance_and_ids_are_the_same_in_every_replay() {
+fn time_random_numbers_and_ids_are_the_same_in_every_replay() {
     workflow!(W, |ctx| {
         let before = (ctx.now(), ctx.random(), ctx.uuid());
         ctx.wait_for(GO).await?;
@@ -644,10 +644,10 @@ fn undecodable_values_stall_until_code_can_read_them() {
     expect![[r#"
         1 run.started W
         2 activity.scheduled #1 work 1
-        3 run.stalled: the result of activity `work`: 10 bytes of CBOR are not a u32: invalid type: string, expected integer; deploy code that can read it, and the run goes on
+        3 run.stalled: the result of activity `work`: 10 bytes of CBOR are not a u32: invalid type: string, expected integer; deploy code that can read it, and the run resumes
         4 activity.completed #1 "no number"
         1 run.started S
-        2 run.stalled: the content of signal `go`: 10 bytes of CBOR are not a u32: invalid type: string, expected integer; deploy code that can read it, and the run goes on
+        2 run.stalled: the content of signal `go`: 10 bytes of CBOR are not a u32: invalid type: string, expected integer; deploy code that can read it, and the run resumes
         3 signal.received go "no number"
     "#]].assert_eq(&(run.new_events() + &signalled.new_events()));
 }
@@ -672,7 +672,7 @@ fn error_of_the_users_own_type_ends_the_run() {
 fn option_set_after_the_first_poll_stalls_and_names_both_lines() {
     workflow!(W, |ctx| {
         let mut work = ctx.activity::<Work>(1);
-        // When it is polled before its options are complete
+        // The future is polled before its last option is set.
         assert!(futures::poll!(&mut work).is_pending());
         let result = work.retry(RetryPolicy::exponential()).await?;
         Ok(result.to_string())

@@ -1,4 +1,4 @@
-//! An open call: what it waits for, and what it comes back with. It must not know who opened it.
+//! An open call: what it waits for and how it is resolved. It must not know what opened it.
 
 use std::fmt;
 use std::task::Waker;
@@ -10,7 +10,7 @@ use crate::data::payload::Payload;
 use crate::data::time::Timestamp;
 use crate::workflow::command::{Command, Source};
 
-/// A durable call that the workflow's code holds a future of.
+/// A durable call whose future the workflow's code holds.
 pub(super) struct OpenCall {
     pub(super) kind: CallKind,
     pub(super) source: Source,
@@ -27,7 +27,7 @@ pub(crate) enum CallKind {
     Signal(Name),
 }
 
-/// What giving an open call up asks for.
+/// How an open call is cancelled.
 pub(super) enum CancelAction {
     Command(Command),
     Step(Name),
@@ -35,7 +35,7 @@ pub(super) enum CancelAction {
 }
 
 impl CallKind {
-    /// What dropping the call's future, or a cancellation of the run, asks for.
+    /// How the call is cancelled when its future is dropped or its run is cancelled.
     pub(super) fn cancel_action(&self, id: CommandId) -> CancelAction {
         match self {
             Self::Activity(activity) => {
@@ -43,13 +43,13 @@ impl CallKind {
             }
             Self::Timer(_) => CancelAction::Command(Command::CancelTimer { id }),
             Self::Step(name) => CancelAction::Step(name.clone()),
-            // A signal stays buffered until somebody takes it.
+            // A signal stays buffered until a call takes it.
             Self::Signal(_) => CancelAction::Nothing,
         }
     }
 }
 
-/// An open call as people see it.
+/// An open call, to show to people.
 #[derive(Clone, Debug)]
 pub(crate) struct Awaited {
     pub(crate) id: CommandId,
@@ -63,11 +63,11 @@ impl fmt::Display for Awaited {
     }
 }
 
-/// What a call comes back with.
+/// The resolution of a call.
 #[derive(Debug)]
 pub(crate) enum Resolution {
     Value(Payload),
-    /// Boxed, so that every open call is smaller.
+    /// Boxed to make every open call smaller.
     Failed(Box<Failure>),
     Fired,
     Cancelled,

@@ -1,4 +1,4 @@
-//! A durable future's claim on its call: how it is polled, and what dropping it means.
+//! The handle by which a durable future owns its call. It must not know what the call is for.
 
 use std::fmt;
 use std::rc::Rc;
@@ -10,7 +10,7 @@ use crate::data::id::CommandId;
 use crate::data::name::Name;
 use crate::workflow::command::Source;
 
-/// A durable future's claim on its call. Dropping it unresolved cancels the call durably.
+/// A durable future's handle on its call. Dropping it cancels an unresolved call durably.
 pub(crate) struct CallHandle {
     scope: Rc<Scope>,
     id: CommandId,
@@ -18,7 +18,7 @@ pub(crate) struct CallHandle {
 }
 
 impl CallHandle {
-    /// Opens a call of that kind, under the next id.
+    /// Opens a call of that kind with the next id.
     pub(crate) fn open(scope: &Rc<Scope>, kind: CallKind, source: Source) -> Self {
         let id = scope.next_id(source);
         let mut inner = scope.inner.borrow_mut();
@@ -31,9 +31,9 @@ impl CallHandle {
         self.id
     }
 
-    /// The call's resolution, once.
+    /// Returns the call's resolution, once.
     pub(crate) fn poll(&mut self, task: &mut TaskContext<'_>) -> Poll<Resolution> {
-        // Wakers are the user's combinators' code, which may call back into this scope: they are cloned and dropped
+        // Wakers belong to the user's combinators and may call back into this scope, so they are cloned and dropped
         // while it is not borrowed.
         let waker = task.waker().clone();
         let (call, _earlier) = {
@@ -49,11 +49,11 @@ impl CallHandle {
         call.resolution.map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// The next buffered signal of that name, or the call's resolution.
+    /// Returns the next buffered signal of that name, or the call's resolution.
     pub(crate) fn poll_signal(&mut self, signal: &Name, task: &mut TaskContext<'_>) -> Poll<Resolution> {
         let taken = {
             let mut inner = self.scope.inner.borrow_mut();
-            inner.waits_no_more(signal, self.id);
+            inner.remove_waiter(signal, self.id);
             let cancelled = inner.calls.get(&self.id).is_some_and(|call| call.resolution.is_some());
             let taken = if cancelled { None } else { inner.take_signal(signal) };
             taken.map(|payload| {
@@ -91,11 +91,11 @@ impl Drop for CallHandle {
             inner.unresolved -= usize::from(unresolved);
             let call = inner.calls.remove(&self.id);
             if let Some(CallKind::Signal(signal)) = call.as_ref().map(|call| &call.kind) {
-                inner.waits_no_more(signal, self.id);
+                inner.remove_waiter(signal, self.id);
             }
             call
         };
-        // Its waker is the user's combinators' code, as above.
+        // Its waker may call back into this scope, as above.
         drop(call);
     }
 }

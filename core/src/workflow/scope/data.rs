@@ -1,5 +1,5 @@
-//! Users' data on its way out of a workflow's code and into it: what cannot be written or read is a fault of the run. It
-//! must not know which call the data belongs to.
+//! The encoding and decoding of user data in a workflow. Data that cannot be encoded or decoded faults the run. It must
+//! not know which call the data belongs to.
 
 use std::fmt;
 
@@ -11,8 +11,8 @@ use super::Scope;
 use crate::data::payload::{Encoding, Payload, payload_too_large};
 
 impl Scope {
-    /// Encodes user data, or faults if it cannot be encoded and read back, or is over the limit. In a replay nobody
-    /// reads it, and a third of all allocations would be made for it.
+    /// Encodes user data, or faults if it cannot be encoded and decoded again, or is over the limit. A replay does not
+    /// read the result, so it saves a third of its allocations by skipping the work.
     pub(crate) fn encode<T: Serialize + DeserializeOwned>(
         &self,
         what: &dyn fmt::Display,
@@ -39,7 +39,7 @@ impl Scope {
         match payload.decode() {
             Ok(value) => Some(value),
             Err(error) => {
-                self.fault(format!("{what}: {error}; deploy code that can read it, and the run goes on"));
+                self.fault(format!("{what}: {error}; deploy code that can read it, and the run resumes"));
                 None
             }
         }

@@ -1,4 +1,4 @@
-//! What a run resolves for itself: live it is made, in a replay it is found. It must not know what is resolved.
+//! The local resolutions of a poll: made by a live poll, found in the log by a replay. It must not know their kinds.
 
 use std::fmt;
 
@@ -10,8 +10,8 @@ use crate::workflow::command::Source;
 use crate::workflow::fault::Fault;
 
 impl Scope {
-    /// Resolves something for the run itself: live by making it, with about how many bytes it takes in the log; in a
-    /// replay by finding it there. `None` after a fault of the run.
+    /// Returns a local resolution: a live poll makes it, together with its approximate size in the log; a replay finds
+    /// it in the log. `None` after a fault of the run.
     pub(crate) fn local(
         &self,
         what: &dyn fmt::Display,
@@ -35,8 +35,8 @@ impl Scope {
         let mut inner = self.inner.borrow_mut();
         if inner.footprint() != before {
             let problem = format!(
-                "the closure of {what} at {source} uses the context of its workflow, and no replay would call it; \
-                 take what it needs from the context before"
+                "the closure of {what} at {source} uses the context of its workflow, but a replay does not call it; \
+                 call the context before `record`, and use its result in the closure"
             );
             inner.fault.get_or_insert_with(|| Box::new(problem.into()));
             return None;
@@ -50,7 +50,7 @@ impl Scope {
 }
 
 impl Inner {
-    /// What the use of a run's context leaves behind.
+    /// The state that every use of a run's context changes.
     fn footprint(&self) -> (CommandId, Stream, usize, usize) {
         (self.next_command, self.random, self.issued.len(), self.locals.new_count())
     }

@@ -1,11 +1,11 @@
-//! How much a poll may ask for at once. It must not know what is asked for.
+//! The limits of one poll's requests. It must not know their kinds.
 
 use std::fmt;
 
 use crate::data::limits;
 use crate::workflow::command::Source;
 
-/// How much one poll asks for.
+/// The size of one poll's requests.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct PollSize {
     commands: u32,
@@ -26,7 +26,7 @@ impl PollSize {
     pub(super) fn problem(self, did: &dyn fmt::Display, source: Source) -> String {
         format!(
             "the workflow asks for too much at once: with what it {did} at {source}, one poll has {} commands of \
-             {} bytes, and the limits are {} commands and {} bytes; await some before it asks for more, or pass \
+             {} bytes, and the limits are {} commands and {} bytes; await some of them before more are made, or pass \
              references instead of the data",
             self.commands,
             self.bytes,

@@ -46,7 +46,7 @@ impl Run {
         let (attempt, lost) = (activity.attempt, activity.lost + 1);
         let mut progress = self.note(at, Event::ActivityAttemptLost { id, attempt });
         if lost >= limits::ATTEMPTS_LOST_MAX {
-            let message = format!("`{name}` took its process with it {lost} times");
+            let message = format!("the process died {lost} times while it executed `{name}`");
             let failed = self.activity_failed(at, id, Failure::new("attempt-lost", message).non_retryable());
             progress.append(failed);
         }

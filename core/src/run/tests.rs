@@ -780,8 +780,8 @@ fn lost_attempts_have_their_own_budget() {
             10 activity.attempt-lost #1 attempt 1
             11 activity.attempt-started #1 attempt 1
             12 activity.attempt-lost #1 attempt 1
-            13 activity.failed #1: `work` took its process with it 5 times (attempt-lost)
-            14 run.failed: activity `work` failed (call-failed): `work` took its process with it 5 times (attempt-lost)
+            13 activity.failed #1: the process died 5 times while it executed `work` (attempt-lost)
+            14 run.failed: activity `work` failed (call-failed): the process died 5 times while it executed `work` (attempt-lost)
         "#]],
     );
 }

@@ -43,24 +43,24 @@ pub(crate) struct Operation {
 static PANICS: [Operation; 3] = [
     Operation {
         panic_prefix: "A Tokio 1.x context was found, but timers are disabled.",
-        action: "makes a timer of tokio",
+        action: "uses a tokio timer",
         alternative: "use `ctx.sleep`, or `.timeout(…)` on a durable call",
     },
     Operation {
         panic_prefix: "A Tokio 1.x context was found, but IO is disabled.",
-        action: "opens a socket, a pipe or a process of tokio",
+        action: "opens a tokio socket, pipe or process",
         alternative: "do that in an activity or a step",
     },
     Operation {
         panic_prefix: "OS can't spawn worker thread",
-        action: "hands work to a blocking thread of tokio",
+        action: "uses a blocking thread of tokio",
         alternative: "do that in an activity or a step",
     },
 ];
 
 static SPAWN: Operation = Operation {
     panic_prefix: "",
-    action: "spawns a task of tokio",
+    action: "spawns a tokio task",
     alternative: "use `ctx.when_all` or a combinator of `futures` for branches of the workflow, and an activity or a step \
               for everything else",
 };

@@ -212,7 +212,7 @@ async fn hasty_says_what_it_did() -> Result<(), Error> {
     assert_says(
         &error,
         &[
-            "stalled: workflow `hasty` makes a timer of tokio (at testkit/tests/env/stuck.rs:",
+            "stalled: workflow `hasty` uses a tokio timer (at testkit/tests/env/stuck.rs:",
             ", after its durable call at testkit/tests/env/stuck.rs:",
             "use `ctx.sleep`, or `.timeout(…)` on a durable call",
         ],
@@ -257,7 +257,7 @@ async fn task_that_a_workflow_spawns_is_an_error() -> Result<(), Error> {
     let error = run.result().await.unwrap_err();
     assert_says(
         &error,
-        &["workflow `spawns` spawns a task of tokio (after its durable call at", "`ctx.when_all`"],
+        &["workflow `spawns` spawns a tokio task (after its durable call at", "`ctx.when_all`"],
     );
     Ok(())
 }

@@ -219,8 +219,7 @@ async fn timer_of_tokio_around_a_durable_call_stalls_the_run(bed: Bed) {
     let journal = Journal::default();
     let wrong = bed.work(equip(bed.worker().workflow::<Restless>(), &journal));
     let run = bed.client.start::<builds::sound::Greet>("Ada".to_owned()).await.unwrap();
-    let parts =
-        ["workflow `greet` makes a timer of tokio (at ", "stalls.rs:", "`.timeout(…)` on a durable call"];
+    let parts = ["workflow `greet` uses a tokio timer (at ", "stalls.rs:", "`.timeout(…)` on a durable call"];
     says(&diagnosis(&run).await, &parts);
     wrong.stop().await;
 

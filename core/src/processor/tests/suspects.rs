@@ -242,8 +242,8 @@ fn activity_that_takes_its_process_with_it_fails_in_the_end() {
         16 activity.attempt-started #1 attempt 1
         17 run.adopted lease 8
         18 activity.attempt-lost #1 attempt 1
-        19 activity.failed #1: `work` took its process with it 5 times (attempt-lost)
-        20 run.failed: activity `work` failed (call-failed): `work` took its process with it 5 times (attempt-lost)
+        19 activity.failed #1: the process died 5 times while it executed `work` (attempt-lost)
+        20 run.failed: activity `work` failed (call-failed): the process died 5 times while it executed `work` (attempt-lost)
     "#]]
     .assert_eq(&desk.history(run));
 }

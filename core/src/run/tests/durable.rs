@@ -41,7 +41,7 @@ fn timeout_of_tokio_around_a_durable_call_stalls() {
         &expect![[r#"
             1 run.started workflow 0
             2 timer.started #1 until 1s
-            3 run.stalled: workflow `workflow` makes a timer of tokio (at core/src/run/tests/durable.rs:LINE, after its durable call at core/src/run/tests/durable.rs:LINE), which is not durable: use `ctx.sleep`, or `.timeout(…)` on a durable call; deploy code that does, and the run resumes
+            3 run.stalled: workflow `workflow` uses a tokio timer (at core/src/run/tests/durable.rs:LINE, after its durable call at core/src/run/tests/durable.rs:LINE), which is not durable: use `ctx.sleep`, or `.timeout(…)` on a durable call; deploy code that does, and the run resumes
             4 timer.fired #1
         "#]],
     );
@@ -72,7 +72,7 @@ fn socket_stalls() {
         Ok(0)
     });
     let diagnosis = diagnosis(&begin::<W>());
-    assert!(diagnosis.contains("opens a socket, a pipe or a process of tokio (at "), "{diagnosis}");
+    assert!(diagnosis.contains("opens a tokio socket, pipe or process (at "), "{diagnosis}");
     assert!(diagnosis.contains("after its durable call at core/src/run/tests/durable.rs:"), "{diagnosis}");
     assert!(diagnosis.contains("do that in an activity or a step"), "{diagnosis}");
 }
@@ -90,7 +90,7 @@ fn spawned_task_stalls_and_is_not_executed() {
     check(
         &mut run,
         &expect![[r#"
-            1 run.stalled: workflow `workflow` spawns a task of tokio (after its durable call at core/src/run/tests/durable.rs:LINE), which is not durable: use `ctx.when_all` or a combinator of `futures` for branches of the workflow, and an activity or a step for everything else; deploy code that does, and the run resumes
+            1 run.stalled: workflow `workflow` spawns a tokio task (after its durable call at core/src/run/tests/durable.rs:LINE), which is not durable: use `ctx.when_all` or a combinator of `futures` for branches of the workflow, and an activity or a step for everything else; deploy code that does, and the run resumes
             2 run.started workflow 0
         "#]],
     );
@@ -109,7 +109,7 @@ fn work_for_a_blocking_thread_stalls_at_its_line_and_is_not_executed() {
     check(
         &mut run,
         &expect![[r#"
-            1 run.stalled: workflow `workflow` hands work to a blocking thread of tokio (at core/src/run/tests/durable.rs:LINE, before its first durable call), which is not durable: do that in an activity or a step; deploy code that does, and the run resumes
+            1 run.stalled: workflow `workflow` uses a blocking thread of tokio (at core/src/run/tests/durable.rs:LINE, before its first durable call), which is not durable: do that in an activity or a step; deploy code that does, and the run resumes
             2 run.started workflow 0
         "#]],
     );
@@ -128,7 +128,7 @@ fn task_spawned_by_one_run_is_not_blamed_on_another() {
     });
     // Given a run that stalls because it spawned a task that never ends
     let mut run = begin::<W>();
-    assert!(diagnosis(&run).contains("spawns a task"));
+    assert!(diagnosis(&run).contains("spawns a tokio task"));
     // When code that does not spawn replays it in the same processor
     SPAWNS.set(false);
     run.reload();
@@ -192,8 +192,8 @@ async fn outer_runtime_is_not_affected_by_workflows() {
         ctx.wait_for(GO).await
     });
     let around = Handle::current().id();
-    assert!(diagnosis(&begin::<Spawns>()).contains("spawns a task"));
-    assert!(diagnosis(&begin::<Naps>()).contains("makes a timer"));
+    assert!(diagnosis(&begin::<Spawns>()).contains("spawns a tokio task"));
+    assert!(diagnosis(&begin::<Naps>()).contains("uses a tokio timer"));
     assert!(diagnosis(&begin::<Enters>()).contains("holds the guard of `Handle::enter` over an await"));
     // Then the driver's timers and tasks work as before
     assert_eq!(Handle::current().id(), around);

@@ -46,29 +46,28 @@ impl<A: Activity> DurableFuture<ActivityCall<A>> {
         Self::new(scope, "activity", A::NAME, source, ActivityCall { input, options: A::options() })
     }
 
-    /// Overrides the activity's retry policy; without one, there is one attempt. See the example
-    /// [above](ActivityFuture).
+    /// Overrides the activity's retry policy; without one, there is one attempt. See [`ActivityFuture`].
     #[track_caller]
     pub fn retry(self, policy: RetryPolicy) -> Self {
         self.options(|options| options.retry(policy))
     }
 
     /// Limits the time of one attempt, which then fails retryably and has its cancellation token cancelled. More than zero
-    /// and at most 100 years; no limit by default. See the example [above](ActivityFuture).
+    /// and at most 100 years; no limit by default. See [`ActivityFuture`].
     #[track_caller]
     pub fn start_to_close(self, limit: Duration) -> Self {
         self.options(|options| options.start_to_close(limit))
     }
 
     /// Limits the time of all attempts and the delays between them, after which the activity fails. More than zero and at
-    /// most 100 years; no limit by default. See the example [above](ActivityFuture).
+    /// most 100 years; no limit by default. See [`ActivityFuture`].
     #[track_caller]
     pub fn schedule_to_close(self, limit: Duration) -> Self {
         self.options(|options| options.schedule_to_close(limit))
     }
 
     /// Never repeats an attempt whose process died: the activity fails instead. By default it is repeated. This costs one
-    /// more commit. See the example [above](ActivityFuture).
+    /// more commit. See [`ActivityFuture`].
     #[track_caller]
     pub fn at_most_once(self) -> Self {
         self.options(ActivityOptions::at_most_once)

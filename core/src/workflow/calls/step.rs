@@ -50,7 +50,7 @@ impl<T, F> DurableFuture<StepCall<T, F>> {
     }
 
     /// Sets the retry policy; without one, there is one attempt. Attempts are counted in memory, so a crash starts
-    /// again with the first. See the example [above](StepFuture).
+    /// again with the first. See [`StepFuture`].
     ///
     /// # Errors
     /// A policy that is set after the first poll, or has a value out of its range, stalls the run.

@@ -1,7 +1,8 @@
-//! The client: starts runs, tells them things, and waits for their results. It needs no worker in its process,
-//! and it must not know what a store keeps its runs in.
+//! The client: starts runs, sends them messages, and waits for their results. It needs no worker in its process,
+//! and must not know how a store keeps runs.
 
 pub(crate) mod batch;
+pub(crate) mod builder;
 pub(crate) mod call;
 pub(crate) mod closed;
 pub(crate) mod handle;
@@ -17,12 +18,12 @@ pub(crate) mod watcher;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use self::call::{Settings, Shared};
+pub use self::builder::ClientBuilder;
+use self::call::ClientShared;
 pub use self::handle::{AwaitResult, RunHandle};
 pub use self::info::{RunInfo, RunStatus, UndeliveredMessage};
 pub use self::list::ListRuns;
@@ -30,31 +31,26 @@ pub use self::message::{CancelRun, SendSignal, TerminateRun};
 pub use self::request::{Prepared, Request};
 pub use self::run_type::{RunType, Untyped};
 pub use self::start::StartRun;
-use crate::data::id::{RunId, ShardId};
-use crate::data::limits;
+use crate::data::id::RunId;
 use crate::data::name::Name;
 use crate::data::payload::Payload;
 use crate::error::Error;
 use crate::history::History;
 use crate::history::event::HistoryEvent;
-use crate::host::{Host, SystemHost};
+use crate::host::SystemHost;
 use crate::store::Store;
 use crate::workflow::Workflow;
 use crate::workflow::registry::check_name;
 use crate::workflow::signal::Signal;
 
-/// The name of the queue that clients and workers use where none is given.
-const QUEUE_DEFAULT: &str = "default";
-
-/// Starts runs, tells them things, and waits for their results. Cheap to clone; clones share everything.
+/// Starts runs, sends them messages, and waits for their results. Cheap to clone; clones share everything.
 ///
-/// What a request does is durable when its future is done. A request that the store does not answer is sent
-/// again a few times, about two seconds in all, and takes effect once however often it was sent.
+/// A request is durable once its future has resolved. If the store does not answer, the request is retried five times
+/// within about two seconds, and takes effect once however often it was sent.
 ///
 /// ```
-/// use pgworkflows::prelude::*;
-/// use pgworkflows::Worker;
 /// use pgworkflows::MemoryStore;
+/// use pgworkflows::prelude::*;
 ///
 /// const NAME: Signal<String> = Signal::new("name");
 ///
@@ -76,45 +72,47 @@ const QUEUE_DEFAULT: &str = "default";
 /// let store = MemoryStore::new();
 /// let worker = Worker::builder(store.clone()).workflow::<Greeting>().build()?;
 /// let client = Client::new(store);
-/// let talk = async {
+/// let requests = async {
 ///     let run = client.start::<Greeting>("Hello".to_owned()).key("greeting:ada").await?;
 ///     run.signal(NAME, "Ada".to_owned()).await?;
 ///     assert_eq!(run.result().timeout(Duration::from_secs(10)).await?, "Hello, Ada!");
 ///
-///     // The same start again: the run is over, and its result is still there.
+///     // The same start again finds the same run, which is over and still has its result.
 ///     let again = client.start::<Greeting>("Hello".to_owned()).key("greeting:ada").await?;
 ///     assert!(again.is_existing());
 ///     assert_eq!(again.result().await?, "Hello, Ada!");
 ///     assert!(run.signal(NAME, "Bob".to_owned()).await.unwrap_err().is_run_over());
 ///     Ok::<(), pgworkflows::Error>(())
 /// };
-/// // Here both live in one process: the worker goes on until the talk is over.
-/// let mut talked = Ok(());
-/// worker.run_until(async { talked = talk.await }).await?;
-/// talked
+/// // The client and the worker share a process here: the worker runs until the requests are done.
+/// let mut outcome = Ok(());
+/// worker.run_until(async { outcome = requests.await }).await?;
+/// outcome
 /// # }
 /// ```
 #[derive(Clone)]
 pub struct Client {
-    shared: Arc<Shared>,
+    shared: Arc<ClientShared>,
 }
 
 impl Client {
-    /// A client of the queue `default`. A store's handle is given by value, a shared store as an [`Arc`]; see
-    /// [`Client::builder`] for more.
+    /// Creates a client of the queue `default`. Pass the store's handle by value, or a shared store as an [`Arc`]. Use
+    /// [`Client::builder`] to change the defaults, and see [`Client`] for an example.
     ///
     /// # Panics
-    /// Outside of a tokio runtime: the client waits for results in a task of the runtime in which it was made.
+    /// Panics outside a tokio runtime: the client waits for results in a task of the runtime in which it was created.
     pub fn new(store: impl Store) -> Self {
-        ClientBuilder::new(Arc::new(store)).finish(Arc::new(SystemHost::current()))
+        let shared = ClientBuilder::new(Arc::new(store)).shared_on(Arc::new(SystemHost::current()));
+        Self { shared: Arc::new(shared) }
     }
 
-    /// A client with settings of its own.
+    /// Configures a client; see [`ClientBuilder`] for the defaults and an example.
     pub fn builder(store: impl Store) -> ClientBuilder {
         ClientBuilder::new(Arc::new(store))
     }
 
-    /// Starts a run. It exists, for everybody, when the returned builder has been awaited.
+    /// Starts a run. The run exists, and every client can see it, once the returned builder has been awaited. See
+    /// [`StartRun`] for options and an example.
     ///
     /// # Errors
     /// See [`StartRun`].
@@ -122,52 +120,121 @@ impl Client {
         StartRun::typed(Arc::clone(&self.shared), &input)
     }
 
-    /// As [`Client::start`], for a client that has the workflow's name and no type: the input is mostly JSON, and the
-    /// result is a payload as well. Whether the input is of the workflow's type shows when a worker begins the run: if
-    /// it is not, the run stalls.
+    /// Starts a run as [`Client::start`] does, for a client that knows the workflow's name but not its type. The input is
+    /// usually JSON, and the result is a [`Payload`]. The input's type is checked when a worker begins the run: if it is
+    /// not the workflow's, the run stalls.
     ///
     /// ```
     /// # use pgworkflows::prelude::*;
-    /// # use pgworkflows::Error;
-    /// # use pgworkflows::payload::Payload;
-    /// async fn onboard(client: &Client) -> Result<(), Error> {
-    ///     let signup = Payload::from_json(r#"{"company": "Acme", "email": "ada@acme.example"}"#).unwrap();
-    ///     let run = client.start_named("trial-onboarding", signup).key("signup:42").await?;
-    ///     let decision = Payload::from_json(r#"{"upgraded": true, "plan": "pro"}"#).unwrap();
-    ///     client.signal_named(run.run_id(), "upgrade", decision).await?;
-    ///     println!("{:?}", run.result().await?.to_json());
-    ///     Ok(())
-    /// }
+    /// use pgworkflows::payload::Payload;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), pgworkflows::Error> {
+    /// let client = Client::new(pgworkflows::MemoryStore::new());
+    /// let signup = Payload::from_json(r#"{"company": "Acme", "email": "ada@acme.example"}"#).unwrap();
+    /// let run = client.start_named("trial-onboarding", signup).key("signup:42").await?;
+    /// let decision = Payload::from_json(r#"{"upgraded": true, "plan": "pro"}"#).unwrap();
+    /// client.signal_named(run.run_id(), "upgrade", decision).await?;
+    /// assert_eq!(run.describe().await?.workflow, "trial-onboarding");
+    /// # Ok(())
+    /// # }
     /// ```
     ///
     /// # Errors
-    /// See [`StartRun`]. [`Error::is_payload`]: the input cannot be read at all.
+    /// See [`StartRun`]. Returns an error that [`Error::is_payload`] recognises if the input is not valid CBOR or JSON.
     pub fn start_named(&self, workflow: impl Into<Name>, input: Payload) -> StartRun<Untyped> {
         StartRun::named(Arc::clone(&self.shared), workflow.into(), input)
     }
 
-    /// A handle of a run whose id is known. Nothing is asked: whether there is such a run, and of this workflow,
-    /// shows when the handle is used. Of a workflow that is not known here, `W` is [`Untyped`].
+    /// Returns a handle of the run with this id. The store is not asked: whether the run exists and is a run of `W` is
+    /// checked when the handle is used. Use [`Untyped`] for a workflow whose type is not known here.
+    ///
+    /// ```
+    /// # use pgworkflows::prelude::*;
+    /// # struct Reminder;
+    /// # impl Workflow for Reminder {
+    /// #     const NAME: &'static str = "reminder";
+    /// #     type Input = String;
+    /// #     type Output = ();
+    /// #     async fn run(_: Context, _: String) -> WorkflowResult<()> { Ok(()) }
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), pgworkflows::Error> {
+    /// let client = Client::new(pgworkflows::MemoryStore::new());
+    /// let run = client.start::<Reminder>("water the plants".to_owned()).await?;
+    /// let id: String = run.run_id().to_string(); // To keep in a table of yours, for example.
+    ///
+    /// let handle = client.handle::<Reminder>(id.parse().expect("it is a run's id"));
+    /// assert_eq!(handle.describe().await?.workflow, "reminder");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn handle<W: RunType>(&self, run: RunId) -> RunHandle<W> {
         RunHandle::unchecked(Arc::clone(&self.shared), run)
     }
 
-    /// The run of that workflow that was started under a key, if there is one.
+    /// Finds the run of workflow `W` that was started with this key. Returns `None` if there is none.
+    ///
+    /// ```
+    /// # use pgworkflows::prelude::*;
+    /// # struct Reminder;
+    /// # impl Workflow for Reminder {
+    /// #     const NAME: &'static str = "reminder";
+    /// #     type Input = String;
+    /// #     type Output = ();
+    /// #     async fn run(_: Context, _: String) -> WorkflowResult<()> { Ok(()) }
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), pgworkflows::Error> {
+    /// let client = Client::new(pgworkflows::MemoryStore::new());
+    /// client.start::<Reminder>("water the plants".to_owned()).key("order:7").await?;
+    /// let run = client.find::<Reminder>("order:7").await?.expect("it was started");
+    /// run.cancel().await?;
+    /// assert!(client.find::<Reminder>("order:8").await?.is_none());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// [`Error::is_invalid`] for a key that no start could have, [`Error::is_unavailable`].
+    /// * [`Error::is_invalid`]: the key is empty, longer than 255 bytes, or has control characters.
+    /// * [`Error::is_unavailable`]: the store did not answer.
     pub async fn find<W: Workflow>(&self, key: &str) -> Result<Option<RunHandle<W>>, Error> {
         check_name("key", key)?;
         let found = self.shared.retry(|| self.shared.store.query().find(W::NAME, key)).await?;
         Ok(found.map(|run| RunHandle::known(Arc::clone(&self.shared), run, true)))
     }
 
-    /// Lists runs, the newest first.
+    /// Lists runs of every queue, newest first, 100 per page by default. See [`ListRuns`] for filters, errors and an
+    /// example.
     pub fn list(&self) -> ListRuns {
         ListRuns::new(Arc::clone(&self.shared))
     }
 
-    /// What [`RunHandle::signal`] does, for a run whose workflow is not known here.
+    /// Sends a signal as [`RunHandle::signal`] does, to a run whose workflow is not known here.
+    ///
+    /// ```
+    /// # use pgworkflows::prelude::*;
+    /// # struct Reminder;
+    /// # impl Workflow for Reminder {
+    /// #     const NAME: &'static str = "reminder";
+    /// #     type Input = String;
+    /// #     type Output = ();
+    /// #     async fn run(_: Context, _: String) -> WorkflowResult<()> { Ok(()) }
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), pgworkflows::Error> {
+    /// let client = Client::new(pgworkflows::MemoryStore::new());
+    /// const UPGRADE: Signal<String> = Signal::new("upgrade");
+    ///
+    /// let run = client.start::<Reminder>("water the plants".to_owned()).await?.run_id();
+    /// client.signal(run, UPGRADE, "pro".to_owned()).key("request:1").await?;
+    /// client.cancel(run).reason("the customer left").await?;
+    /// client.terminate(run, "it does not react").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`SendSignal`].
     pub fn signal<T: Serialize + DeserializeOwned>(
         &self,
         run: RunId,
@@ -177,45 +244,80 @@ impl Client {
         SendSignal::typed(Arc::clone(&self.shared), run, signal, &content)
     }
 
-    /// As [`Client::signal`], for a client that has the signal's name and no type; see [`Client::start_named`].
+    /// Sends a signal as [`Client::signal`] does, for a client that knows the signal's name but not its type. See
+    /// [`Client::start_named`] for an example.
     ///
     /// # Errors
-    /// See [`SendSignal`]. [`Error::is_payload`]: the content cannot be read at all.
+    /// See [`SendSignal`]. Returns an error that [`Error::is_payload`] recognises if the content is not valid CBOR or
+    /// JSON.
     pub fn signal_named(&self, run: RunId, signal: impl Into<Name>, content: Payload) -> SendSignal {
         SendSignal::named(Arc::clone(&self.shared), run, signal.into(), content)
     }
 
-    /// What [`RunHandle::cancel`] does, for a run whose workflow is not known here.
+    /// Asks a run to cancel itself as [`RunHandle::cancel`] does, for a run whose workflow is not known here. See [`Client::signal`]
+    /// for an example.
+    ///
+    /// # Errors
+    /// See [`CancelRun`].
     pub fn cancel(&self, run: RunId) -> CancelRun {
         CancelRun::new(Arc::clone(&self.shared), run)
     }
 
-    /// What [`RunHandle::terminate`] does, for a run whose workflow is not known here.
+    /// Ends a run as [`RunHandle::terminate`] does, for a run whose workflow is not known here. See [`Client::signal`]
+    /// for an example.
+    ///
+    /// # Errors
+    /// See [`TerminateRun`].
     pub fn terminate(&self, run: RunId, reason: impl Into<String>) -> TerminateRun {
         TerminateRun::new(Arc::clone(&self.shared), run, reason.into())
     }
 
-    /// What there is to say of a run.
+    /// Describes a run: its status, what it waits on, and its outcome.
+    ///
+    /// ```
+    /// # use pgworkflows::prelude::*;
+    /// # struct Reminder;
+    /// # impl Workflow for Reminder {
+    /// #     const NAME: &'static str = "reminder";
+    /// #     type Input = String;
+    /// #     type Output = ();
+    /// #     async fn run(_: Context, _: String) -> WorkflowResult<()> { Ok(()) }
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), pgworkflows::Error> {
+    /// let client = Client::new(pgworkflows::MemoryStore::new());
+    /// let run = client.start::<Reminder>("water the plants".to_owned()).key("order:7").await?;
+    /// let info = client.describe(run.run_id()).await?;
+    /// assert_eq!((info.workflow.as_str(), info.key.as_deref()), ("reminder", Some("order:7")));
+    /// assert!(!info.status.is_over());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// [`Error::is_unknown_run`], [`Error::is_unavailable`].
+    /// * [`Error::is_unknown_run`]: there is no such run.
+    /// * [`Error::is_unavailable`]: the store did not answer.
     pub async fn describe(&self, run: RunId) -> Result<RunInfo, Error> {
         self.shared.describe(run).await
     }
 
-    /// All that happened to a run, in order. Empty until a worker has begun the run.
+    /// Returns a run's events in order; there are none until a worker has begun the run. See [`RunHandle::history`] for
+    /// an example.
     ///
     /// # Errors
-    /// [`Error::is_unknown_run`], [`Error::is_unavailable`].
+    /// * [`Error::is_unknown_run`]: there is no such run.
+    /// * [`Error::is_unavailable`]: the store did not answer.
+    /// * Any other error: an event is damaged, or was written by a newer build. The error names the event.
     pub async fn history(&self, run: RunId) -> Result<Vec<HistoryEvent>, Error> {
         History::new(self.shared.history(run).await?).events()
     }
 
-    /// The run's history with the bytes that the store has, to keep it in a file: replay checks hold today's code
-    /// against it.
+    /// Returns a run's history with its stored bytes. Keep it in a file, so that replay checks can test later code
+    /// against it. See [`RunHandle::history`] for an example.
     ///
     /// # Errors
-    /// [`Error::is_unknown_run`], [`Error::is_unavailable`].
+    /// * [`Error::is_unknown_run`]: there is no such run.
+    /// * [`Error::is_unavailable`]: the store did not answer.
     pub async fn export(&self, run: RunId) -> Result<History, Error> {
         Ok(History::new(self.shared.history(run).await?))
     }
@@ -227,95 +329,13 @@ impl fmt::Debug for Client {
     }
 }
 
-/// Settings of a [`Client`].
-#[derive(Clone, Debug)]
-pub struct ClientBuilder {
-    store: Arc<dyn Store>,
-    settings: Settings,
-    host: Option<Arc<dyn Host>>,
-}
-
 impl ClientBuilder {
-    fn new(store: Arc<dyn Store>) -> Self {
-        let settings = Settings {
-            queue: QUEUE_DEFAULT.to_owned(),
-            queue_shards: limits::QUEUE_SHARDS,
-            payload_bytes_max: limits::PAYLOAD_BYTES_MAX,
-            poll_interval: limits::CLIENT_POLL_INTERVAL,
-        };
-        Self { store, settings, host: None }
-    }
-
-    /// The queue that starts go to: `default` unless told otherwise. Handles reach the runs of every queue.
-    #[must_use]
-    pub fn queue(mut self, name: impl Into<String>) -> Self {
-        self.settings.queue = name.into();
-        self
-    }
-
-    /// How many shards the queue gets should this client be the one that creates it: 1 to 4096, 64 unless told
-    /// otherwise. A queue that exists keeps the number that it has.
-    #[must_use]
-    pub fn queue_shards(mut self, shards: u16) -> Self {
-        self.settings.queue_shards = shards;
-        self
-    }
-
-    /// How many bytes an input or a signal's content may have once encoded: 2 MiB unless told otherwise.
-    #[must_use]
-    pub fn payload_bytes_max(mut self, bytes: usize) -> Self {
-        self.settings.payload_bytes_max = bytes;
-        self
-    }
-
-    /// How often to look for results without being told, should the store's hints be lost: every second unless
-    /// told otherwise. It asks for all awaited runs of the process at once, and nothing when none is awaited.
-    #[must_use]
-    pub fn poll_interval(mut self, interval: Duration) -> Self {
-        self.settings.poll_interval = interval;
-        self
-    }
-
-    /// Where time, entropy and tasks come from: the machine and the current tokio runtime unless told otherwise.
-    #[must_use]
-    pub fn host(mut self, host: Arc<dyn Host>) -> Self {
-        self.host = Some(host);
-        self
-    }
-
-    /// The client.
+    /// Builds the client.
     ///
     /// # Errors
-    /// [`Error::is_invalid`] for a setting that cannot be, or outside of a tokio runtime if no host was given.
-    pub fn build(mut self) -> Result<Client, Error> {
-        let Settings { queue, queue_shards, poll_interval, .. } = &self.settings;
-        check_name("queue name", queue)?;
-        if !(1..=ShardId::COUNT).contains(queue_shards) {
-            return Err(Error::invalid(format!(
-                "queue `{queue}` cannot have {queue_shards} shards; give it 1 to {}",
-                ShardId::COUNT
-            )));
-        }
-        if poll_interval.is_zero() {
-            return Err(Error::invalid(
-                "the poll interval is zero; a client that polls without a pause would keep \
-                 the store busy, so give it some milliseconds at least",
-            ));
-        }
-        let host = match self.host.take() {
-            Some(host) => host,
-            None if tokio::runtime::Handle::try_current().is_ok() => Arc::new(SystemHost::current()),
-            None => {
-                return Err(Error::invalid(
-                    "a client is made inside of a tokio runtime, and there is none here; build it inside, or give \
-                     it a `host`",
-                ));
-            }
-        };
-        Ok(self.finish(host))
-    }
-
-    fn finish(self, host: Arc<dyn Host>) -> Client {
-        Client { shared: Arc::new(Shared::new(self.store, host, self.settings)) }
+    /// Returns an error that [`Error::is_invalid`] recognises if a setting is out of range, or if no host was given and
+    /// there is no current tokio runtime.
+    pub fn build(self) -> Result<Client, Error> {
+        Ok(Client { shared: Arc::new(self.shared()?) })
     }
 }

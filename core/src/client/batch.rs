@@ -1,5 +1,5 @@
-//! Group commit for requests: those that wait at the same time travel in one transaction. It must not know what a
-//! request means, nor be given one that could wait for somebody else's transaction: that would hold up all others.
+//! Group commit: requests that are pending at the same time share one transaction. It must not know what a request
+//! means. A request that could wait for another transaction must not be batched: it would delay the whole batch.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,54 +12,54 @@ use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::inbox::{Submission, Submitted};
 
-/// Carries the requests of all clones of a client.
+/// Submits the requests of all clones of a client, in batches.
 pub(super) struct Batcher {
     store: Arc<dyn Store>,
     host: Arc<dyn Host>,
-    queue: Mutex<Queue>,
+    backlog: Mutex<Backlog>,
 }
 
 #[derive(Default)]
-struct Queue {
-    waiting: Vec<Waiting>,
-    /// How many tasks carry batches.
-    carriers: usize,
+struct Backlog {
+    requests: Vec<PendingRequest>,
+    /// How many tasks submit batches.
+    tasks: usize,
 }
 
 /// A request that waits for the next batch.
-struct Waiting {
+struct PendingRequest {
     submission: Submission,
     reply: oneshot::Sender<Result<Submitted, StoreError>>,
 }
 
 impl Batcher {
     pub(super) fn new(store: Arc<dyn Store>, host: Arc<dyn Host>) -> Arc<Self> {
-        Arc::new(Self { store, host, queue: Mutex::default() })
+        Arc::new(Self { store, host, backlog: Mutex::default() })
     }
 
-    /// Submits a request together with those that wait at the same time.
+    /// Submits a request together with the others that are pending.
     pub(super) async fn submit(self: &Arc<Self>, submission: Submission) -> Result<Submitted, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let needs_carrier = {
-            let mut queue = self.lock();
-            queue.waiting.push(Waiting { submission, reply });
-            let needed = queue.carriers < limits::CLIENT_BATCHES_IN_FLIGHT;
-            queue.carriers += usize::from(needed);
+        let needs_task = {
+            let mut backlog = self.lock();
+            backlog.requests.push(PendingRequest { submission, reply });
+            let needed = backlog.tasks < limits::CLIENT_BATCHES_IN_FLIGHT;
+            backlog.tasks += usize::from(needed);
             needed
         };
-        if needs_carrier {
-            let carrier = Carrier { batcher: Arc::clone(self), arrived: false };
-            self.host.spawn(Box::pin(carrier.run()));
+        if needs_task {
+            let task = BatchTask { batcher: Arc::clone(self), ended: false };
+            self.host.spawn(Box::pin(task.run()));
         }
-        let ended = || StoreError::unavailable("the runtime that the client was made on has ended");
+        let ended = || StoreError::unavailable("the runtime in which the client was created has ended");
         answer.await.unwrap_or_else(|_| Err(ended()))
     }
 
-    /// Submits a batch. One whose content is refused is submitted one by one, so that nobody suffers for
-    /// another's.
-    async fn submit_batch(&self, batch: Vec<Waiting>) {
+    /// Submits a batch. If the store refuses its content, the requests are submitted one by one, so that a bad request
+    /// fails alone.
+    async fn submit_batch(&self, batch: Vec<PendingRequest>) {
         let (submissions, replies): (Vec<_>, Vec<_>) =
-            batch.into_iter().map(|waiting| (waiting.submission, waiting.reply)).unzip();
+            batch.into_iter().map(|request| (request.submission, request.reply)).unzip();
         let answers = match self.store.submit(&submissions).await {
             Err(StoreError::LimitExceeded { .. }) if submissions.len() > 1 => {
                 for (submission, reply) in submissions.into_iter().zip(replies) {
@@ -75,13 +75,13 @@ impl Batcher {
                 Ok(answers) => answer_at(answers, index),
                 Err(error) => Err(error.repeated()),
             };
-            // Nobody waits for an answer whose future was dropped.
+            // The send fails if the caller dropped its future.
             drop(reply.send(answer));
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Backlog> {
+        self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -90,41 +90,42 @@ fn answer_at(answers: &[Submitted], index: usize) -> Result<Submitted, StoreErro
     answers.get(index).copied().ok_or_else(lost)
 }
 
-/// A task that carries batches until nobody waits.
-struct Carrier {
+/// A task that submits batches until no request is pending.
+struct BatchTask {
     batcher: Arc<Batcher>,
-    arrived: bool,
+    ended: bool,
 }
 
-impl Carrier {
+impl BatchTask {
     async fn run(mut self) {
-        while let Some(batch) = self.load() {
+        while let Some(batch) = self.next_batch() {
             self.batcher.submit_batch(batch).await;
         }
     }
 
-    /// The next batch; `None` ends the carrier, under the same lock that found nobody waiting.
-    fn load(&mut self) -> Option<Vec<Waiting>> {
-        let mut queue = self.batcher.lock();
-        if queue.waiting.is_empty() {
-            queue.carriers -= 1;
-            drop(queue);
-            self.arrived = true;
+    /// Takes the next batch. `None` ends the task: it is counted out under the lock that found the backlog empty, so that
+    /// the next request spawns another task.
+    fn next_batch(&mut self) -> Option<Vec<PendingRequest>> {
+        let mut backlog = self.batcher.lock();
+        if backlog.requests.is_empty() {
+            backlog.tasks -= 1;
+            drop(backlog);
+            self.ended = true;
             return None;
         }
-        let count = queue.waiting.len().min(limits::CLIENT_BATCH_MAX);
-        Some(queue.waiting.drain(..count).collect())
+        let count = backlog.requests.len().min(limits::CLIENT_BATCH_MAX);
+        Some(backlog.requests.drain(..count).collect())
     }
 }
 
-impl Drop for Carrier {
-    /// Its runtime ended before it did. If it was the last one, those who wait must not wait for ever.
+impl Drop for BatchTask {
+    /// Fails the pending requests if the runtime drops the last task before it has ended: they would wait forever.
     fn drop(&mut self) {
-        if !self.arrived {
-            let mut queue = self.batcher.lock();
-            queue.carriers -= 1;
-            if queue.carriers == 0 {
-                queue.waiting.clear();
+        if !self.ended {
+            let mut backlog = self.batcher.lock();
+            backlog.tasks -= 1;
+            if backlog.tasks == 0 {
+                backlog.requests.clear();
             }
         }
     }
@@ -132,6 +133,6 @@ impl Drop for Carrier {
 
 impl fmt::Debug for Batcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Batcher").field("waiting", &self.lock().waiting.len()).finish_non_exhaustive()
+        f.debug_struct("Batcher").field("pending", &self.lock().requests.len()).finish_non_exhaustive()
     }
 }

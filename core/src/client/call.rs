@@ -1,5 +1,5 @@
-//! What all clones of a client share: the store, the queue's shards, the store's time, and the patience with a
-//! store that does not answer. It must not know what a request means.
+//! What all clones of a client share: the store, the queue's shards, the store's time, and the retries of calls that
+//! the store did not answer. It must not know what a request means.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,7 +26,7 @@ use crate::store::inbox::{Submission, Submitted};
 use crate::store::switchboard::Switchboard;
 use crate::store::{Queue, Store};
 
-/// A queue's contiguous range of shards; at least one.
+/// A queue's contiguous, non-empty range of shards.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shards {
     first: ShardId,
@@ -47,15 +47,15 @@ impl Shards {
         self.last
     }
 
-    /// The shard of that number modulo their count, from the first on.
+    /// The shard at `number` modulo the number of shards, counted from the first.
     pub(crate) fn nth(self, number: u64) -> ShardId {
         let (first, last) = (self.first.get(), self.last.get());
         let nth = number % (u64::from(last - first) + 1);
-        ShardId::new(first + nth as u16).expect("it is not beyond the last")
+        ShardId::new(first + nth as u16).expect("it is at most the last shard")
     }
 }
 
-/// What a client is configured with.
+/// A client's configuration.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) queue: String,
@@ -66,22 +66,22 @@ pub(super) struct Settings {
 
 /// What all clones of a client share.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct ClientShared {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) host: Arc<dyn Host>,
     pub(super) settings: Settings,
     pub(super) watcher: Arc<Watcher>,
     batcher: Arc<Batcher>,
     clock: StoreClock,
-    /// Where workers of this process take starts, if the store knows them.
+    /// Routes starts to workers of this process, if the store supports that.
     pub(super) switchboard: Option<Switchboard>,
-    /// The queue's shards, and when the store named them by the host's clock.
+    /// The queue's shards, and the time at which the store returned them, by the host's clock.
     shards: Mutex<Option<(Shards, Duration)>>,
-    /// Held while the store is asked for the queue, so that a thousand first starts ask once.
-    queue_asked: tokio::sync::Mutex<()>,
+    /// Held while the queue is read from the store, so that a thousand concurrent first starts read it once.
+    queue_read: tokio::sync::Mutex<()>,
 }
 
-impl Shared {
+impl ClientShared {
     pub(super) fn new(store: Arc<dyn Store>, host: Arc<dyn Host>, settings: Settings) -> Self {
         let watcher = Watcher::new(Arc::clone(&store), Arc::clone(&host), settings.poll_interval);
         Self {
@@ -93,16 +93,16 @@ impl Shared {
             watcher: Arc::new(watcher),
             clock: StoreClock::default(),
             shards: Mutex::default(),
-            queue_asked: tokio::sync::Mutex::default(),
+            queue_read: tokio::sync::Mutex::default(),
         }
     }
 
-    /// Makes a call, and makes it again a few times while the store does not answer.
+    /// Makes a call, and retries it a few times while the store does not answer.
     pub(crate) async fn retry<T, F>(&self, mut call: impl FnMut() -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, StoreError>>,
     {
-        // Two clients that were cut off together need not come back together.
+        // Jitter keeps clients that lost the store together from returning together.
         let jitter = Duration::from_micros(self.host.random() % 25_000);
         let mut delays = ExponentialBuilder::default()
             .with_min_delay(limits::CLIENT_RETRY_DELAY + jitter)
@@ -114,15 +114,15 @@ impl Shared {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            // Only an answer that did not come may be different the next time.
-            let again = matches!(error, StoreError::Unavailable { .. }).then(|| delays.next()).flatten();
-            let Some(delay) = again else { return Err(error.into()) };
-            tracing::debug!(%error, ?delay, "a request will be sent again");
+            // Other errors are answers, and a retry would get the same one.
+            let delay = matches!(error, StoreError::Unavailable { .. }).then(|| delays.next()).flatten();
+            let Some(delay) = delay else { return Err(error.into()) };
+            tracing::debug!(%error, ?delay, "the store did not answer; retrying");
             self.host.sleep(delay).await;
         }
     }
 
-    /// Submits a request: the very same submission until its outcome is known.
+    /// Submits a request. Retries send the same submission, so that it takes effect once.
     pub(crate) async fn submit<T>(&self, prepared: Prepared<T>) -> Result<T, Error> {
         let (submission, is_keyed) = (prepared.submission().clone(), prepared.is_keyed());
         let tries = AtomicUsize::new(0);
@@ -133,9 +133,9 @@ impl Shared {
         let answer = answer.await?;
         let message = submission.opens.is_none();
         if message && answer == Submitted::RunOver && tries.into_inner() > 1 {
-            // The run may have taken the message of the first try, and ended with it.
+            // The run may have received the message at the first try, and ended because of it.
             let reason = format!(
-                "run {} is over, and whether it took this message before is not known; its history tells",
+                "run {} is over, and it is not known whether it received this message before; read its history",
                 submission.run
             );
             return Err(StoreError::unavailable(reason).into());
@@ -158,19 +158,19 @@ impl Shared {
         }
     }
 
-    /// The queue's shards and the store's time, which is asked for again where the last answer is old: the two
-    /// clocks drift apart, and a machine that was suspended has not counted.
+    /// The queue's shards and the store's time. An old answer is renewed: the two clocks drift apart, and the host's
+    /// clock may stop while its machine is suspended.
     pub(crate) async fn shards(&self) -> Result<(Shards, Timestamp), Error> {
         if let Some(known) = self.shards_known() {
             return Ok(known);
         }
-        let _turn = self.queue_asked.lock().await;
+        let _turn = self.queue_read.lock().await;
         if let Some(known) = self.shards_known() {
             return Ok(known);
         }
         let queue = self.retry(|| self.store.queue(&self.settings.queue, self.settings.queue_shards)).await?;
         if queue.shard_count == 0 {
-            let reason = format!("queue `{}` has no shards: give it some, or drop it", queue.name);
+            let reason = format!("queue `{}` has no shards; give it some, or delete it", queue.name);
             return Err(StoreError::corrupt(reason).into());
         }
         self.clock.answered(queue.now, &*self.host);
@@ -189,7 +189,7 @@ impl Shared {
         self.shards.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Encodes user data that can be read back, within the limit.
+    /// Encodes a value, if it can be read back and is within the size limit.
     pub(super) fn encode<T: Serialize + DeserializeOwned>(
         &self,
         what: &str,
@@ -199,7 +199,7 @@ impl Shared {
         self.check_size(what, payload)
     }
 
-    /// A payload that the caller made, if it can be read and is within the limit.
+    /// Returns the caller's payload, if it can be read and is within the size limit.
     pub(super) fn check_payload(&self, what: &str, payload: Payload) -> Result<Payload, Error> {
         payload.check_readable().map_err(|error| Error::payload(what, error))?;
         self.check_size(what, payload)
@@ -213,13 +213,13 @@ impl Shared {
         Ok(payload)
     }
 
-    /// What there is to say of a run.
+    /// Describes a run.
     pub(crate) async fn describe(&self, run: RunId) -> Result<RunInfo, Error> {
         let found = self.retry(|| self.store.query().describe(run)).await?;
         found.map(RunInfo::new).ok_or_else(|| Error::unknown_run(run.to_string()))
     }
 
-    /// A run's whole history.
+    /// Reads a run's whole history, page by page.
     pub(crate) async fn history(&self, run: RunId) -> Result<RunHistory, Error> {
         let page = limits::HISTORY_EVENTS_PER_READ;
         let mut events: Vec<EventRecord> = Vec::new();
@@ -233,7 +233,7 @@ impl Shared {
             }
         }
         if events.is_empty() {
-            // No worker may have begun the run yet; that there is no such run must not look the same.
+            // A run that no worker has begun has no events; a run that does not exist is an error.
             self.describe(run).await?;
         }
         Ok(RunHistory { run, events })

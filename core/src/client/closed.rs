@@ -1,5 +1,5 @@
-//! How a run's outcome is kept in its row once the run is over: as the stored body of its terminal event,
-//! which the row's status names. It must not know who asks.
+//! Reads the outcome of a run that is over: its row holds the encoded terminal event, whose name follows from the row's
+//! status. It must not know what the outcome is read for.
 
 use crate::data::name::EventName;
 use crate::error::Error;
@@ -8,10 +8,10 @@ use crate::log::wire;
 use crate::store::append::ClosedRun;
 use crate::store::error::StoreError;
 
-/// The terminal event of a run that is over.
+/// Decodes the terminal event of a run that is over.
 ///
 /// # Errors
-/// Corrupt, if this build cannot read it.
+/// Returns a corruption error if this build cannot read the event.
 pub(crate) fn terminal_event(closed: &ClosedRun) -> Result<Event, Error> {
     let name = EventName::of_end(closed.status);
     wire::decode_event(name.as_str(), &closed.outcome).map_err(|error| {

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
-use crate::client::call::Shared as ClientShared;
+use crate::client::call::ClientShared;
 use crate::client::closed::terminal_event;
 use crate::client::info::{RunInfo, RunStatus};
 use crate::client::message::{CancelRun, SendSignal, TerminateRun};

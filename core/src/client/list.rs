@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
-use crate::client::call::Shared;
+use crate::client::call::ClientShared;
 use crate::client::info::{RunInfo, RunStatus};
 use crate::data::id::RunId;
 use crate::data::limits;
@@ -38,13 +38,13 @@ const PAGE_RUNS: u32 = 100;
 #[derive(Clone)]
 #[must_use = "a list is read when it is awaited"]
 pub struct ListRuns {
-    shared: Arc<Shared>,
+    shared: Arc<ClientShared>,
     filter: RunFilter,
     page: RunPage,
 }
 
 impl ListRuns {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+    pub(super) fn new(shared: Arc<ClientShared>) -> Self {
         Self { shared, filter: RunFilter::default(), page: RunPage { before: None, limit: PAGE_RUNS } }
     }
 

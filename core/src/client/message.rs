@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
-use crate::client::call::Shared;
+use crate::client::call::ClientShared;
 use crate::client::request::{Prepared, Request, awaitable};
 use crate::data::id::{MessageId, RunId};
 use crate::data::limits;
@@ -35,7 +35,7 @@ use crate::workflow::signal::Signal;
 /// * [`Error::is_unavailable`]: whether it was sent is not known. A signal with a key may be repeated.
 #[must_use = "a signal is sent when it is awaited"]
 pub struct SendSignal {
-    shared: Arc<Shared>,
+    shared: Arc<ClientShared>,
     run: RunId,
     signal: Name,
     content: Result<Payload, Error>,
@@ -44,7 +44,7 @@ pub struct SendSignal {
 
 impl SendSignal {
     pub(super) fn typed<T: Serialize + DeserializeOwned>(
-        shared: Arc<Shared>,
+        shared: Arc<ClientShared>,
         run: RunId,
         signal: Signal<T>,
         content: &T,
@@ -54,7 +54,7 @@ impl SendSignal {
         Self { shared, run, signal, content, key: None }
     }
 
-    pub(super) fn named(shared: Arc<Shared>, run: RunId, signal: Name, content: Payload) -> Self {
+    pub(super) fn named(shared: Arc<ClientShared>, run: RunId, signal: Name, content: Payload) -> Self {
         let content = shared.check_payload(&content_of(&signal), content);
         Self { shared, run, signal, content, key: None }
     }
@@ -103,13 +103,13 @@ awaitable!(SendSignal, ());
 /// * [`Error::is_unavailable`]: whether it was sent is not known. It may be repeated: a run is cancelled once.
 #[must_use = "a cancellation is sent when it is awaited"]
 pub struct CancelRun {
-    shared: Arc<Shared>,
+    shared: Arc<ClientShared>,
     run: RunId,
     reason: Option<String>,
 }
 
 impl CancelRun {
-    pub(crate) fn new(shared: Arc<Shared>, run: RunId) -> Self {
+    pub(crate) fn new(shared: Arc<ClientShared>, run: RunId) -> Self {
         Self { shared, run, reason: None }
     }
 
@@ -141,13 +141,13 @@ awaitable!(CancelRun, ());
 /// * [`Error::is_unavailable`]: whether it was sent is not known. It may be repeated: a run ends once.
 #[must_use = "a termination is sent when it is awaited"]
 pub struct TerminateRun {
-    shared: Arc<Shared>,
+    shared: Arc<ClientShared>,
     run: RunId,
     reason: String,
 }
 
 impl TerminateRun {
-    pub(crate) fn new(shared: Arc<Shared>, run: RunId, reason: String) -> Self {
+    pub(crate) fn new(shared: Arc<ClientShared>, run: RunId, reason: String) -> Self {
         Self { shared, run, reason }
     }
 }
@@ -166,7 +166,7 @@ impl Request for TerminateRun {
 awaitable!(TerminateRun, ());
 
 fn prepared(
-    shared: Arc<Shared>,
+    shared: Arc<ClientShared>,
     checked: Result<Submission, Error>,
     is_keyed: bool,
 ) -> BoxFuture<'static, Result<Prepared<()>, Error>> {
@@ -214,7 +214,7 @@ fn keyed_message(run: RunId, signal: &str, key: &str) -> MessageId {
     MessageId::from_u128(digest[..16].iter().fold(0, |id, byte| id << 8 | u128::from(*byte)))
 }
 
-fn random_message(shared: &Shared) -> MessageId {
+fn random_message(shared: &ClientShared) -> MessageId {
     MessageId::from_u128(u128::from(shared.host.random()) << 64 | u128::from(shared.host.random()))
 }
 

@@ -11,7 +11,7 @@ use futures::future::{BoxFuture, Either, select};
 use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 
-use crate::client::call::{Shards, Shared};
+use crate::client::call::{ClientShared, Shards};
 use crate::client::handle::RunHandle;
 use crate::client::request::{Prepared, Request};
 use crate::client::run_type::{RunType, Untyped};
@@ -63,7 +63,7 @@ use crate::workflow::registry::check_name;
 /// * [`Error::is_unavailable`]: whether the run was started is not known. A start with a key may be repeated.
 #[must_use = "a start does nothing until it is awaited"]
 pub struct StartRun<W: RunType> {
-    shared: Arc<Shared>,
+    shared: Arc<ClientShared>,
     workflow: Name,
     input: Result<Payload, Error>,
     key: Option<Key>,
@@ -94,7 +94,7 @@ enum Begin {
 }
 
 impl<W: Workflow> StartRun<W> {
-    pub(super) fn typed(shared: Arc<Shared>, input: &W::Input) -> Self {
+    pub(super) fn typed(shared: Arc<ClientShared>, input: &W::Input) -> Self {
         let workflow = Name::from_static(W::NAME);
         let input = shared.encode(&input_of(&workflow), input);
         Self { shared, workflow, input, key: None, begin: Begin::AtOnce, of: PhantomData }
@@ -102,7 +102,7 @@ impl<W: Workflow> StartRun<W> {
 }
 
 impl StartRun<Untyped> {
-    pub(super) fn named(shared: Arc<Shared>, workflow: Name, input: Payload) -> Self {
+    pub(super) fn named(shared: Arc<ClientShared>, workflow: Name, input: Payload) -> Self {
         let input = shared.check_payload(&input_of(&workflow), input);
         Self { shared, workflow, input, key: None, begin: Begin::AtOnce, of: PhantomData }
     }
@@ -285,7 +285,7 @@ struct Placed {
 impl Placed {
     /// Hands the start to the processor of this process. Answers when the run is in the log, with what will tell of
     /// its end; `None` if whether it is there is not known.
-    async fn hand_over(&self, shared: &Shared) -> Option<oneshot::Receiver<Notice>> {
+    async fn hand_over(&self, shared: &ClientShared) -> Option<oneshot::Receiver<Notice>> {
         let (accepted, is_accepted) = oneshot::channel();
         let (closed, is_closed) = oneshot::channel();
         shared.switchboard.as_ref()?.start(LocalStart {
@@ -304,7 +304,7 @@ impl Placed {
     }
 
     /// The start as a submission.
-    fn prepared<W: RunType>(self, shared: Arc<Shared>, repeated: bool) -> Prepared<RunHandle<W>> {
+    fn prepared<W: RunType>(self, shared: Arc<ClientShared>, repeated: bool) -> Prepared<RunHandle<W>> {
         let Self { run, start_at, start: Checked { workflow, input, key, .. }, .. } = self;
         let key_text = key.as_ref().map(|key| key.text.clone());
         let opens = NewRun {
@@ -364,7 +364,7 @@ impl Compared {
 }
 
 /// Adds to a key conflict where the two inputs differ, if the log has the other one already, and it is to be had.
-async fn explained(error: Error, shared: &Shared, input: &Payload) -> Error {
+async fn explained(error: Error, shared: &ClientShared, input: &Payload) -> Error {
     let Some(holder) = error.run().filter(|_| error.is_key_conflict()) else { return error };
     let Ok(history) = shared.retry(|| shared.store.query().history(holder, None, 1)).await else {
         return error;

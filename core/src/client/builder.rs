@@ -1,0 +1,126 @@
+//! The settings of a client. It must not know what a client does with them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::client::call::{ClientShared, Settings};
+use crate::data::id::ShardId;
+use crate::data::limits;
+use crate::error::Error;
+use crate::host::{Host, SystemHost};
+use crate::store::Store;
+use crate::workflow::registry::check_name;
+
+/// The queue that a client uses unless it is told otherwise.
+const QUEUE_DEFAULT: &str = "default";
+
+/// Configures a [`Client`](crate::client::Client). Every setting has a default.
+///
+/// ```
+/// # use pgworkflows::MemoryStore;
+/// # use pgworkflows::prelude::*;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), pgworkflows::Error> {
+/// let builder = Client::builder(MemoryStore::new());
+/// let client = builder
+///     .queue("billing")
+///     .queue_shards(128)
+///     .payload_bytes_max(64 * 1024)
+///     .poll_interval(Duration::from_millis(500))
+///     .build()?;
+/// assert!(client.list().await?.is_empty());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct ClientBuilder {
+    store: Arc<dyn Store>,
+    settings: Settings,
+    host: Option<Arc<dyn Host>>,
+}
+
+impl ClientBuilder {
+    pub(super) fn new(store: Arc<dyn Store>) -> Self {
+        let settings = Settings {
+            queue: QUEUE_DEFAULT.to_owned(),
+            queue_shards: limits::QUEUE_SHARDS,
+            payload_bytes_max: limits::PAYLOAD_BYTES_MAX,
+            poll_interval: limits::CLIENT_POLL_INTERVAL,
+        };
+        Self { store, settings, host: None }
+    }
+
+    /// Sets the queue of the runs that this client starts. The name has 1 to 255 bytes and no control characters; the
+    /// default is `default`. Handles reach runs of every queue.
+    #[must_use]
+    pub fn queue(mut self, name: impl Into<String>) -> Self {
+        self.settings.queue = name.into();
+        self
+    }
+
+    /// Sets how many shards the queue gets if this client creates it: 1 to 4096, 64 by default. An existing queue keeps
+    /// its number of shards.
+    #[must_use]
+    pub fn queue_shards(mut self, shards: u16) -> Self {
+        self.settings.queue_shards = shards;
+        self
+    }
+
+    /// Sets the maximum size of an encoded input or signal content, in bytes: 2 MiB by default. Larger payloads are
+    /// refused before the store is asked.
+    #[must_use]
+    pub fn payload_bytes_max(mut self, bytes: usize) -> Self {
+        self.settings.payload_bytes_max = bytes;
+        self
+    }
+
+    /// Sets how often the client polls for results, in case a notification is lost: longer than zero, one second by
+    /// default. One poll asks for all runs that the client awaits; a client that awaits none does not poll.
+    #[must_use]
+    pub fn poll_interval(mut self, interval: Duration) -> Self {
+        self.settings.poll_interval = interval;
+        self
+    }
+
+    /// Sets the source of time, randomness and tasks: by default the machine's clock and random numbers, and the current
+    /// tokio runtime. Tests use it for virtual time.
+    #[must_use]
+    pub fn host(mut self, host: Arc<dyn Host>) -> Self {
+        self.host = Some(host);
+        self
+    }
+
+    /// Checks the settings, and makes what the clones of the client share.
+    pub(super) fn shared(mut self) -> Result<ClientShared, Error> {
+        let Settings { queue, queue_shards, poll_interval, .. } = &self.settings;
+        check_name("queue name", queue)?;
+        if !(1..=ShardId::COUNT).contains(queue_shards) {
+            return Err(Error::invalid(format!(
+                "queue `{queue}` cannot have {queue_shards} shards; give it 1 to {}",
+                ShardId::COUNT
+            )));
+        }
+        if poll_interval.is_zero() {
+            return Err(Error::invalid(
+                "the poll interval is zero; a client that polls without a pause would keep the store busy, so \
+                 set it to at least a few milliseconds",
+            ));
+        }
+        let host = match self.host.take() {
+            Some(host) => host,
+            None if tokio::runtime::Handle::try_current().is_ok() => Arc::new(SystemHost::current()),
+            None => {
+                return Err(Error::invalid(
+                    "a client needs a tokio runtime, and there is none here; build the client inside one, or set its \
+                     `host`",
+                ));
+            }
+        };
+        Ok(self.shared_on(host))
+    }
+
+    /// As [`ClientBuilder::shared`], for the default settings, which need no check.
+    pub(super) fn shared_on(self, host: Arc<dyn Host>) -> ClientShared {
+        ClientShared::new(self.store, host, self.settings)
+    }
+}

@@ -7,6 +7,7 @@ pub(crate) mod call;
 pub(crate) mod closed;
 pub(crate) mod handle;
 pub(crate) mod info;
+pub(crate) mod key;
 pub(crate) mod list;
 pub(crate) mod message;
 pub(crate) mod request;

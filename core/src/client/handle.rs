@@ -1,5 +1,5 @@
-//! A handle of one run: tell it something, ask about it, wait for its result. It must not know how any of this
-//! reaches the run.
+//! A handle of one run: sends it messages, describes it, and waits for its result. It must not know how messages reach the
+//! run.
 
 use std::fmt;
 use std::future::IntoFuture;
@@ -28,28 +28,33 @@ use crate::store::error::StoreError;
 use crate::store::watch::{Notice, Topic, What};
 use crate::workflow::signal::Signal;
 
-/// A run of workflow `W`, or of any ([`Untyped`](crate::client::run_type::Untyped)), wherever it is executed. Cheap to clone, and as good in another process: keep the
-/// [`RunId`] and use [`Client::handle`](crate::client::Client::handle).
+/// A handle of a run of workflow `W`, or of any workflow ([`Untyped`](crate::client::run_type::Untyped)), in whichever
+/// process the run is executed. Cheap to clone. To continue in another process, keep the [`RunId`] and use
+/// [`Client::handle`](crate::client::Client::handle).
 ///
 /// ```
 /// # use pgworkflows::prelude::*;
-/// # use pgworkflows::{Error, RunHandle};
-/// async fn outcome<W: Workflow<Output = String>>(run: RunHandle<W>) -> Result<String, Error> {
-///     match run.result().timeout(Duration::from_secs(5)).await {
-///         Err(error) if error.is_timeout() => Ok(format!("{:?}", run.status().await?)),
-///         Err(error) if error.is_run_failed() => Ok(format!("failed: {:?}", error.failure())),
-///         other => other,
-///     }
-/// }
+/// # use pgworkflows::payload::Payload;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), pgworkflows::Error> {
+/// let client = Client::new(pgworkflows::MemoryStore::new());
+/// # let input = Payload::encode("water the plants").unwrap();
+/// let run = client.start_named("reminder", input).await?;
+/// run.signal(Signal::<u32>::new("litres"), 2).await?;
+/// run.cancel().reason("it rains").await?;
+/// assert!(!run.status().await?.is_over()); // No worker has begun this run.
+/// run.terminate("nobody is there to water them").await?;
+/// # Ok(())
+/// # }
 /// ```
 pub struct RunHandle<W: RunType> {
     shared: Arc<ClientShared>,
     run: RunId,
     existing: bool,
-    /// Whether the store is known to hold this run, of this workflow. Otherwise that is checked before its result
-    /// is waited for, for it would never come.
+    /// Whether the store is known to have this run, of this workflow. If not, that is checked before its result is
+    /// awaited, since the result of another run would never arrive.
     known: bool,
-    /// Told by this process's own worker, if the run began here and does not leave its memory.
+    /// Receives the run's end from a worker of this process, if the run began here and stays in its memory.
     closed: Option<Shared<oneshot::Receiver<Notice>>>,
     workflow: PhantomData<fn() -> W>,
 }
@@ -68,29 +73,34 @@ impl<W: RunType> RunHandle<W> {
         self
     }
 
-    /// The same handle, after the start that made it was acknowledged.
+    /// The same handle, once its start was acknowledged.
     pub(crate) fn committed(mut self) -> Self {
         self.known = true;
         self
     }
 
-    /// The same handle of a run that began in this process, whose worker tells of its end.
-    pub(crate) fn told(mut self, closed: oneshot::Receiver<Notice>) -> Self {
+    /// The same handle, of a run whose end a worker of this process reports.
+    pub(crate) fn closed_by(mut self, closed: oneshot::Receiver<Notice>) -> Self {
         self.closed = Some(closed.shared());
         self
     }
 
-    /// The run's id.
+    /// The run's id, to store or to send to another process. See [`Client::handle`](crate::client::Client::handle) for an
+    /// example.
     pub fn run_id(&self) -> RunId {
         self.run
     }
 
-    /// Whether the start that returned this handle found a run with its key, and started none.
+    /// Whether the start that returned this handle found an existing run with its key. See [`StartRun::key`] for an
+    /// example.
+    ///
+    /// [`StartRun::key`]: crate::client::start::StartRun::key
     pub fn is_existing(&self) -> bool {
         self.existing
     }
 
-    /// Sends a signal to the run, when the returned builder is awaited. Acknowledged means durable, not consumed.
+    /// Sends a signal to the run when the returned builder is awaited. An acknowledged signal is durable, but not
+    /// necessarily consumed. See [`RunHandle`] for an example.
     ///
     /// # Errors
     /// See [`SendSignal`].
@@ -98,8 +108,8 @@ impl<W: RunType> RunHandle<W> {
         SendSignal::typed(Arc::clone(&self.shared), self.run, signal, &content)
     }
 
-    /// Asks the run to cancel itself, when the returned builder is awaited: all that its workflow waits for
-    /// resolves to a cancellation, and the workflow may clean up before it returns.
+    /// Asks the run to cancel itself when the returned builder is awaited: everything that its workflow awaits resolves to
+    /// a cancellation, and the workflow may clean up before it returns. See [`RunHandle`] for an example.
     ///
     /// # Errors
     /// See [`CancelRun`].
@@ -107,7 +117,8 @@ impl<W: RunType> RunHandle<W> {
         CancelRun::new(Arc::clone(&self.shared), self.run)
     }
 
-    /// Ends the run without asking its code, when the returned builder is awaited. Compensations are left out.
+    /// Ends the run without asking its code when the returned builder is awaited. Compensations are skipped. See
+    /// [`RunHandle`] for an example.
     ///
     /// # Errors
     /// See [`TerminateRun`].
@@ -115,8 +126,8 @@ impl<W: RunType> RunHandle<W> {
         TerminateRun::new(Arc::clone(&self.shared), self.run, reason.into())
     }
 
-    /// Waits until the run is over, and returns what its workflow returned. It waits for ever unless it is given
-    /// a [`timeout`](AwaitResult::timeout) or dropped; a store that goes away is waited for as well.
+    /// Waits until the run is over, and returns its workflow's output. It waits forever, even while the store does not
+    /// answer, unless it has a [`timeout`](AwaitResult::timeout) or is dropped. See [`AwaitResult`] for an example.
     ///
     /// # Errors
     /// See [`AwaitResult`].
@@ -124,42 +135,63 @@ impl<W: RunType> RunHandle<W> {
         AwaitResult { handle: self.clone(), timeout: None }
     }
 
-    /// What there is to say of the run.
+    /// Describes the run: its status, what it waits on, and its outcome. See [`RunInfo`] for an example.
     ///
     /// # Errors
-    /// [`Error::is_unknown_run`], [`Error::is_unavailable`].
+    /// * [`Error::is_unknown_run`]: there is no such run.
+    /// * [`Error::is_unavailable`]: the store did not answer.
     pub async fn describe(&self) -> Result<RunInfo, Error> {
         self.shared.describe(self.run).await
     }
 
-    /// What the run is doing, or how it ended.
+    /// Returns what the run is doing, or how it ended. See [`RunHandle`] for an example.
     ///
     /// # Errors
-    /// [`Error::is_unknown_run`], [`Error::is_unavailable`].
+    /// * [`Error::is_unknown_run`]: there is no such run.
+    /// * [`Error::is_unavailable`]: the store did not answer.
     pub async fn status(&self) -> Result<RunStatus, Error> {
         Ok(self.describe().await?.status)
     }
 
-    /// All that happened to the run, in order. Empty until a worker has begun it.
+    /// Returns the run's events in order; there are none until a worker has begun the run.
+    ///
+    /// ```
+    /// # use pgworkflows::prelude::*;
+    /// # use pgworkflows::payload::Payload;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), pgworkflows::Error> {
+    /// let client = Client::new(pgworkflows::MemoryStore::new());
+    /// # let input = Payload::encode("water the plants").unwrap();
+    /// let run = client.start_named("reminder", input).await?;
+    /// assert!(run.history().await?.is_empty()); // No worker has begun this run.
+    ///
+    /// let file = serde_json::to_string(&run.export().await?).unwrap();
+    /// assert!(file.contains(&run.run_id().to_string()));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// [`Error::is_unknown_run`], [`Error::is_unavailable`].
+    /// * [`Error::is_unknown_run`]: there is no such run.
+    /// * [`Error::is_unavailable`]: the store did not answer.
+    /// * Any other error: an event is damaged, or was written by a newer build. The error names the event.
     pub async fn history(&self) -> Result<Vec<HistoryEvent>, Error> {
         History::new(self.shared.history(self.run).await?).events()
     }
 
-    /// The run's history with the bytes that the store has, to keep it in a file: replay checks hold today's code
-    /// against it.
+    /// Returns the run's history with its stored bytes. Keep it in a file, so that replay checks can test later code
+    /// against it. See [`RunHandle::history`] for an example.
     ///
     /// # Errors
-    /// [`Error::is_unknown_run`], [`Error::is_unavailable`].
+    /// * [`Error::is_unknown_run`]: there is no such run.
+    /// * [`Error::is_unavailable`]: the store did not answer.
     pub async fn export(&self) -> Result<History, Error> {
         Ok(History::new(self.shared.history(self.run).await?))
     }
 
     async fn closed(&self) -> Result<ClosedRun, Error> {
-        if let Some(told) = &self.closed
-            && let Ok(Notice::Closed(closed)) = told.clone().await
+        if let Some(notice) = &self.closed
+            && let Ok(Notice::Closed(closed)) = notice.clone().await
         {
             return Ok(closed);
         }
@@ -176,7 +208,7 @@ impl<W: RunType> RunHandle<W> {
     fn check_workflow(&self, found: &str) -> Result<(), Error> {
         match W::WORKFLOW {
             Some(expected) if found != expected => Err(Error::invalid(format!(
-                "run {} is a run of workflow `{found}`, and the handle is one of workflow `{expected}`; make the \
+                "run {} is a run of workflow `{found}`, but the handle is for workflow `{expected}`; create the \
                  handle with the type of `{found}`",
                 self.run
             ))),
@@ -203,7 +235,7 @@ impl<W: RunType> RunHandle<W> {
                 Err(Error::run_terminated(self.run, reason, skipped))
             }
             other => {
-                let reason = format!("run {} is over, and its last event is `{}`", self.run, other.name());
+                let reason = format!("run {} is over, but its last event is `{}`", self.run, other.name());
                 Err(StoreError::corrupt(reason).into())
             }
         }
@@ -227,25 +259,40 @@ impl<W: RunType> fmt::Debug for RunHandle<W> {
     }
 }
 
-/// A wait for a run's result.
+/// Waits for a run's result: await it.
+///
+/// ```
+/// # use pgworkflows::prelude::*;
+/// # use pgworkflows::payload::Payload;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), pgworkflows::Error> {
+/// let client = Client::new(pgworkflows::MemoryStore::new());
+/// # let input = Payload::encode("water the plants").unwrap();
+/// let run = client.start_named("reminder", input).await?;
+/// let error = run.result().timeout(Duration::from_millis(20)).await.unwrap_err();
+/// assert!(error.is_timeout()); // No worker executes this run, so it never ends.
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Errors
-/// * [`Error::is_run_failed`]: the workflow returned an error; [`Error::failure`] is what it was, and
-///   [`Error::uncompensated`] which compensations failed as well.
-/// * [`Error::is_run_cancelled`], [`Error::is_run_terminated`]: how else it ended; [`Error::reason`] says why.
-/// * [`Error::is_timeout`]: the timeout is over, and the run is not.
-/// * [`Error::is_payload`]: the result is of another type than this workflow's output.
-/// * [`Error::is_unknown_run`]: there is no such run. So it is for a start within a transaction that was not
+/// * [`Error::is_run_failed`]: the workflow returned an error. [`Error::failure`] has it, and [`Error::uncompensated`]
+///   the compensations that failed as well.
+/// * [`Error::is_run_cancelled`], [`Error::is_run_terminated`]: the run ended in this way. [`Error::reason`] says why.
+/// * [`Error::is_timeout`]: the timeout elapsed before the run was over. The error says what the run waits on.
+/// * [`Error::is_payload`]: the result is not of the workflow's output type.
+/// * [`Error::is_unknown_run`]: there is no such run, for example because it was started in a transaction that was not
 ///   committed.
-/// * [`Error::is_invalid`]: it is a run of another workflow.
-#[must_use = "a result is waited for when it is awaited"]
+/// * [`Error::is_invalid`]: the run is of another workflow.
+#[must_use = "a wait does nothing until it is awaited"]
 pub struct AwaitResult<W: RunType> {
     handle: RunHandle<W>,
     timeout: Option<Duration>,
 }
 
 impl<W: RunType> AwaitResult<W> {
-    /// Gives up after that time, with an error that [`Error::is_timeout`] tells apart. The run goes on.
+    /// Stops waiting after this time, with an error that [`Error::is_timeout`] recognises; the run continues. There is no
+    /// timeout by default. See [`AwaitResult`] for an example.
     pub fn timeout(mut self, time: Duration) -> Self {
         self.timeout = Some(time);
         self
@@ -261,7 +308,7 @@ impl<W: RunType> AwaitResult<W> {
         }
     }
 
-    /// What the run waits on, if the store says it soon.
+    /// What the run waits on, if the store answers soon.
     async fn waiting_on(&self) -> Option<String> {
         let shared = &self.handle.shared;
         tokio::select! {

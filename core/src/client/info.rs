@@ -1,4 +1,4 @@
-//! What people are told of a run: the store's rows in the words of users. It must not know how rows are found.
+//! Describes runs to users: the store's rows as public types. It must not know how rows are found.
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -17,26 +17,33 @@ use crate::store::query::{RunDescription, Undelivered};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RunStatus {
-    /// It was started, and no worker has begun it yet.
+    /// The run was started, but no worker has begun it yet.
     Pending,
-    /// Something of it is in flight, an activity for example.
+    /// The run has work in flight, such as an activity.
     Running,
-    /// It waits, for a signal or a deadline, and takes no memory of any worker.
+    /// The run waits for a signal or a deadline, and uses no worker memory.
     Waiting,
-    /// Its code cannot go on; code that can is tried as soon as a worker has it. [`RunInfo::waiting_on`] says why.
+    /// The run's code cannot continue; [`RunInfo::waiting_on`] says why. A worker with other code tries again.
     Stalled,
-    /// Its workflow returned a value.
+    /// The workflow returned a value.
     Completed,
-    /// Its workflow returned an error.
+    /// The workflow returned an error.
     Failed,
-    /// It was cancelled, and its workflow had nothing against it.
+    /// The run was cancelled, and its workflow ended with that cancellation.
     Cancelled,
-    /// It was terminated: its workflow was not asked.
+    /// The run was terminated, without its workflow's code being asked.
     Terminated,
 }
 
 impl RunStatus {
-    /// Whether the run is over.
+    /// Whether the run is over: completed, failed, cancelled or terminated.
+    ///
+    /// ```
+    /// use pgworkflows::client::RunStatus;
+    ///
+    /// assert!(RunStatus::Failed.is_over());
+    /// assert!(!RunStatus::Stalled.is_over());
+    /// ```
     pub fn is_over(self) -> bool {
         match self {
             Self::Pending | Self::Running | Self::Waiting | Self::Stalled => false,
@@ -45,27 +52,45 @@ impl RunStatus {
     }
 }
 
-/// What there is to say of a run.
+/// A description of a run, as of when it was read.
+///
+/// ```
+/// # use pgworkflows::prelude::*;
+/// # use pgworkflows::payload::Payload;
+/// use pgworkflows::client::RunStatus;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), pgworkflows::Error> {
+/// let client = Client::new(pgworkflows::MemoryStore::new());
+/// let input = Payload::encode("water the plants").unwrap();
+/// let run = client.start_named("reminder", input).key("order:7").await?;
+///
+/// let info = run.describe().await?;
+/// assert_eq!((info.status, info.key.as_deref()), (RunStatus::Pending, Some("order:7")));
+/// assert!(info.closed_at.is_none() && info.outcome()?.is_none());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RunInfo {
-    /// The run.
+    /// The run's id.
     pub run_id: RunId,
-    /// Its workflow's name.
+    /// The name of the run's workflow.
     pub workflow: String,
-    /// Its start's idempotency key.
+    /// The idempotency key of the run's start.
     pub key: Option<String>,
-    /// What it is doing, or how it ended.
+    /// What the run is doing, or how it ended.
     pub status: RunStatus,
-    /// When it was started, to the millisecond.
+    /// When the run was started, to the millisecond, by the store's clock.
     pub created_at: DateTime<Utc>,
-    /// When it ended.
+    /// When the run ended.
     pub closed_at: Option<DateTime<Utc>>,
-    /// What it waits on, in words, or why it is stalled.
+    /// What the run waits on, in words, or why it is stalled.
     pub waiting_on: Option<String>,
-    /// Its earliest deadline, while it waits.
+    /// The run's earliest deadline, while it waits.
     pub wake_at: Option<DateTime<Utc>>,
-    /// Messages that were accepted but came when the run was over, the oldest first.
+    /// Messages that were accepted but reached the run after its end, oldest first.
     pub undelivered: Vec<UndeliveredMessage>,
     closed: Option<ClosedRun>,
 }
@@ -75,7 +100,7 @@ impl RunInfo {
         let (status, row) = match (&found.closed, found.open) {
             (Some(closed), _) => (closed_status(closed.status), OpenRow::default()),
             (None, Some(row)) => (open_status(row.state), row),
-            // A store that knows neither has seen no more than the start.
+            // Without either row, the store has seen only the start.
             (None, None) => (RunStatus::Pending, OpenRow::default()),
         };
         Self {
@@ -92,10 +117,11 @@ impl RunInfo {
         }
     }
 
-    /// How the run ended: its last event, with its result or its failure; `None` while it is open.
+    /// Returns the run's last event, with its result or failure; `None` while the run is open. See [`RunInfo`] for an
+    /// example.
     ///
     /// # Errors
-    /// A build that is older than the one that ended the run may be unable to read it.
+    /// Returns an error if this build cannot read the event, because a newer build wrote it or it is damaged.
     pub fn outcome(&self) -> Result<Option<Event>, Error> {
         self.closed.as_ref().map(terminal_event).transpose()
     }
@@ -119,15 +145,15 @@ fn closed_status(status: ClosedStatus) -> RunStatus {
     }
 }
 
-/// A message that was accepted but came when its run was over.
+/// A message that was accepted but reached its run after the run's end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UndeliveredMessage {
-    /// When it was given up.
+    /// When the message was set aside.
     pub at: DateTime<Utc>,
-    /// What it was, in words, such as ``signal `upgrade` ``.
+    /// The message in words, such as ``signal `upgrade` ``.
     pub what: String,
-    /// A signal's content.
+    /// A signal's content, or a start's input.
     pub payload: Option<Payload>,
 }
 
@@ -138,7 +164,7 @@ impl UndeliveredMessage {
     }
 }
 
-/// A message that cannot be read is described as such: it must not hide the run that it was for.
+/// Describes a message. A message that cannot be read is described as unreadable, so that it does not hide its run.
 fn describe_message(body: &Bytes) -> (String, Option<Payload>) {
     match wire::decode_message(body) {
         Ok(Message::Start { workflow, input, .. }) => (format!("start of `{workflow}`"), Some(input)),

@@ -1,4 +1,4 @@
-//! `client.list`: runs by what they are doing, page by page. It must not know how a store finds them.
+//! `client.list`: lists runs by workflow and status, page by page. It must not know how a store finds them.
 
 use std::fmt;
 use std::future::IntoFuture;
@@ -16,25 +16,38 @@ use crate::store::append::{ClosedStatus, OpenState};
 use crate::store::query::{RunFilter, RunPage};
 use crate::workflow::registry::check_name;
 
-/// How many runs a page holds unless told otherwise.
+/// The default number of runs per page.
 const PAGE_RUNS: u32 = 100;
 
-/// A list of runs, the newest first: await it for one page, or take them all from [`ListRuns::stream`].
+/// Lists runs, newest first: await it for one page, or read all pages with [`ListRuns::stream`].
 ///
 /// ```
-/// # use pgworkflows::{Client, Error};
-/// # use pgworkflows::client::RunStatus;
-/// async fn print_stalled(client: &Client) -> Result<(), Error> {
-///     for run in client.list().workflow("reminder").status(RunStatus::Stalled).await? {
-///         println!("{}: {}", run.run_id, run.waiting_on.unwrap_or_default());
-///     }
-///     Ok(())
+/// # use pgworkflows::prelude::*;
+/// # use pgworkflows::payload::Payload;
+/// use futures::TryStreamExt;
+/// use pgworkflows::client::RunStatus;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), pgworkflows::Error> {
+/// let client = Client::new(pgworkflows::MemoryStore::new());
+/// for plant in ["fern", "ivy", "moss"] {
+///     client.start_named("water", Payload::encode(plant).unwrap()).await?;
 /// }
+/// let page = client.list().workflow("water").open().limit(2).await?;
+/// let rest = client.list().workflow("water").open().before(page[1].run_id).await?;
+/// assert_eq!((page.len(), rest.len()), (2, 1));
+/// assert!(client.list().closed().await?.is_empty());
+///
+/// let pending = client.list().status(RunStatus::Pending).limit(2).stream();
+/// assert_eq!(pending.try_collect::<Vec<_>>().await?.len(), 3);
+/// # Ok(())
+/// # }
 /// ```
 ///
 /// # Errors
-/// [`Error::is_invalid`] for a limit of 0 or above 1000 and for a name that no workflow can have,
-/// [`Error::is_unavailable`].
+/// * [`Error::is_invalid`]: the limit is 0 or above 1000, or the workflow's name is empty, longer than 255 bytes, or has
+///   control characters.
+/// * [`Error::is_unavailable`]: the store did not answer.
 #[derive(Clone)]
 #[must_use = "a list is read when it is awaited"]
 pub struct ListRuns {
@@ -48,25 +61,25 @@ impl ListRuns {
         Self { shared, filter: RunFilter::default(), page: RunPage { before: None, limit: PAGE_RUNS } }
     }
 
-    /// Only runs of the workflow of that name.
+    /// Lists only runs of the workflow with this name. By default, runs of all workflows are listed.
     pub fn workflow(mut self, name: impl Into<String>) -> Self {
         self.filter.workflow = Some(name.into());
         self
     }
 
-    /// Only runs that are not over.
+    /// Lists only runs that are not over. Replaces an earlier `closed` or `status`.
     pub fn open(mut self) -> Self {
         self.filter = RunFilter { workflow: self.filter.workflow, open: Some(true), ..RunFilter::default() };
         self
     }
 
-    /// Only runs that are over.
+    /// Lists only runs that are over. Replaces an earlier `open` or `status`.
     pub fn closed(mut self) -> Self {
         self.filter = RunFilter { workflow: self.filter.workflow, open: Some(false), ..RunFilter::default() };
         self
     }
 
-    /// Only runs with that status. Replaces `open` and `closed`.
+    /// Lists only runs with this status. Replaces an earlier `open`, `closed` or `status`.
     pub fn status(mut self, status: RunStatus) -> Self {
         let (state, ended) = match status {
             RunStatus::Pending => (Some(OpenState::Pending), None),
@@ -83,20 +96,23 @@ impl ListRuns {
         self
     }
 
-    /// Only runs that were started before this one: the last of the page before.
+    /// Lists only runs that were started before this run. Pass the last run of a page to get the next page.
     pub fn before(mut self, run: RunId) -> Self {
         self.page.before = Some(run);
         self
     }
 
-    /// How many runs a page holds: 1 to 1000, 100 unless told otherwise.
+    /// Sets the number of runs per page: 1 to 1000, 100 by default.
     pub fn limit(mut self, runs: u32) -> Self {
         self.page.limit = runs;
         self
     }
 
-    /// All runs of the list, read page by page as they are asked for. Runs that start or end meanwhile may or may
-    /// not be seen; none is seen twice.
+    /// Streams all runs of the list, and reads each page when it is needed. Runs that start or end meanwhile may be
+    /// missing; no run appears twice. See [`ListRuns`] for an example.
+    ///
+    /// # Errors
+    /// The stream yields the errors of [`ListRuns`], and ends after one.
     pub fn stream(self) -> BoxStream<'static, Result<RunInfo, Error>> {
         let pages = stream::try_unfold(Some(self), |list| async move {
             let Some(mut list) = list else { return Ok::<_, Error>(None) };
@@ -117,7 +133,7 @@ impl ListRuns {
         }
         if !(1..=limits::LIST_RUNS_MAX).contains(&self.page.limit) {
             return Err(Error::invalid(format!(
-                "a page of {} runs was asked for; ask for 1 to {}, and for more by `before` or `stream`",
+                "a page of {} runs was requested; request 1 to {} per page, and more with `before` or `stream`",
                 self.page.limit,
                 limits::LIST_RUNS_MAX
             )));

@@ -1,5 +1,4 @@
-//! What a client tells a run that exists: a signal, a request to cancel, an end. It must not know what the run
-//! makes of it.
+//! Messages to an existing run: signals, cancellations and terminations. It must not know how the run reacts to them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,16 +22,32 @@ use crate::store::inbox::{Submission, Submitted};
 use crate::workflow::registry::check_name;
 use crate::workflow::signal::Signal;
 
-/// A signal on its way: await it, and it is durable.
+/// Sends a signal: once it has been awaited, the signal is durable.
 ///
-/// Signals that one client sends to one run one after the other are consumed in that order, per name.
+/// Signals with one name that a client sends to a run one after the other are consumed in that order.
+///
+/// ```
+/// # use pgworkflows::prelude::*;
+/// # use pgworkflows::payload::Payload;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), pgworkflows::Error> {
+/// let client = Client::new(pgworkflows::MemoryStore::new());
+/// # let input = Payload::encode("water the plants").unwrap();
+/// let run = client.start_named("reminder", input).await?;
+/// const LITRES: Signal<u32> = Signal::new("litres");
+///
+/// run.signal(LITRES, 2).key("request:1").await?;
+/// run.signal(LITRES, 2).key("request:1").await?; // The run receives the signal once.
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Errors
-/// * [`Error::is_invalid`]: a name or key that is empty, longer than 255 bytes or has control characters; a
-///   content over the limit. The store has not been asked.
-/// * [`Error::is_payload`]: the content cannot be encoded, or not be read again by its own type.
+/// * [`Error::is_invalid`]: the name or key is empty, longer than 255 bytes or has control characters, or the content is
+///   larger than the client's limit (2 MiB by default). The store was not asked.
+/// * [`Error::is_payload`]: the content cannot be encoded, or its own type cannot read it back.
 /// * [`Error::is_run_over`], [`Error::is_unknown_run`]: nothing was sent.
-/// * [`Error::is_unavailable`]: whether it was sent is not known. A signal with a key may be repeated.
+/// * [`Error::is_unavailable`]: it is not known whether the signal was sent. It is safe to repeat a signal with a key.
 #[must_use = "a signal is sent when it is awaited"]
 pub struct SendSignal {
     shared: Arc<ClientShared>,
@@ -59,8 +74,8 @@ impl SendSignal {
         Self { shared, run, signal, content, key: None }
     }
 
-    /// The signal's idempotency key: of all signals of this name with this key, the run takes the first and
-    /// drops the others, whatever their content.
+    /// Sets the signal's idempotency key, of 1 to 255 bytes without control characters: of all signals with this name and
+    /// key, the run receives the first and drops the others, whatever their content. See [`SendSignal`] for an example.
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
         self
@@ -95,12 +110,14 @@ impl Request for SendSignal {
 
 awaitable!(SendSignal, ());
 
-/// A request to cancel: await it, and it is durable. The run decides when it follows.
+/// Asks a run to cancel itself: once it has been awaited, the request is durable. The workflow may clean up before it
+/// ends. See [`RunHandle`](crate::client::handle::RunHandle) for an example.
 ///
 /// # Errors
-/// * [`Error::is_invalid`]: a reason longer than 4096 bytes.
+/// * [`Error::is_invalid`]: the reason is longer than 4096 bytes. The store was not asked.
 /// * [`Error::is_run_over`], [`Error::is_unknown_run`]: nothing was sent.
-/// * [`Error::is_unavailable`]: whether it was sent is not known. It may be repeated: a run is cancelled once.
+/// * [`Error::is_unavailable`]: it is not known whether the request was sent. It is safe to repeat: a run is cancelled
+///   once.
 #[must_use = "a cancellation is sent when it is awaited"]
 pub struct CancelRun {
     shared: Arc<ClientShared>,
@@ -113,7 +130,8 @@ impl CancelRun {
         Self { shared, run, reason: None }
     }
 
-    /// Why, for people: up to 4096 bytes.
+    /// Sets the reason, up to 4096 bytes. It appears in the run's history and in [`Error::reason`]; there is none by
+    /// default. See [`RunHandle`](crate::client::handle::RunHandle) for an example.
     pub fn reason(mut self, reason: impl Into<String>) -> Self {
         self.reason = Some(reason.into());
         self
@@ -133,12 +151,13 @@ impl Request for CancelRun {
 
 awaitable!(CancelRun, ());
 
-/// The end of a run without asking its code: await it, and it is durable. Compensations are left out, and named.
+/// Ends a run without asking its code: once it has been awaited, the request is durable. Compensations are skipped;
+/// [`Error::skipped_compensations`] names them. See [`RunHandle`](crate::client::handle::RunHandle) for an example.
 ///
 /// # Errors
-/// * [`Error::is_invalid`]: a reason longer than 4096 bytes.
+/// * [`Error::is_invalid`]: the reason is longer than 4096 bytes. The store was not asked.
 /// * [`Error::is_run_over`], [`Error::is_unknown_run`]: nothing was sent.
-/// * [`Error::is_unavailable`]: whether it was sent is not known. It may be repeated: a run ends once.
+/// * [`Error::is_unavailable`]: it is not known whether the request was sent. It is safe to repeat: a run ends once.
 #[must_use = "a termination is sent when it is awaited"]
 pub struct TerminateRun {
     shared: Arc<ClientShared>,
@@ -178,7 +197,7 @@ fn prepared(
             Submitted::UnknownRun => Err(Error::unknown_run(run.to_string())),
             Submitted::Existing(_) | Submitted::KeyConflict(_) => {
                 let reason =
-                    format!("a message to run {run} was answered with {answer:?}, which is for starts");
+                    format!("a message to run {run} was answered with {answer:?}, which answers starts only");
                 Err(StoreError::corrupt(reason).into())
             }
         })
@@ -202,8 +221,8 @@ fn check_reason(what: &str, reason: &str) -> Result<(), Error> {
     )))
 }
 
-/// The id of a message with a key, the same from every sender: the first 128 bits, big endian, of the SHA-256 of
-/// the run's 16 bytes, the name's length as 4 bytes big endian, the name and the key.
+/// The id of a message with a key, equal for every sender: the first 128 bits, big endian, of the SHA-256 of the run's
+/// 16 bytes, the name's length as 4 bytes big endian, the name and the key.
 fn keyed_message(run: RunId, signal: &str, key: &str) -> MessageId {
     let mut hasher = Sha256::new();
     hasher.update(run.as_u128().to_be_bytes());

@@ -1,5 +1,5 @@
-//! What every request of a client has in common: it becomes one submission, and an answer to it becomes a value.
-//! It must not know how a submission travels.
+//! What all requests of a client have in common: a request becomes one submission, and the store's answer becomes a value.
+//! It must not know how a submission reaches the store.
 
 use std::any::{Any, type_name};
 use std::fmt;
@@ -11,8 +11,8 @@ use crate::error::Error;
 use crate::store::Store;
 use crate::store::inbox::{Submission, Submitted};
 
-/// A request that a client can make by itself or as a part of something larger, such as a transaction that a
-/// store's own crate understands. Awaiting the request is the first; [`Request::prepare`] is for the second.
+/// A request that a client can submit by itself or as part of something larger, such as a database transaction. Await the
+/// request for the former; store crates use [`Request::prepare`] for the latter.
 ///
 /// ```
 /// use pgworkflows::prelude::*;
@@ -42,25 +42,27 @@ use crate::store::inbox::{Submission, Submitted};
 /// # }
 /// ```
 pub trait Request {
-    /// What the request is answered with.
+    /// What a successful request returns.
     type Answer: 'static;
 
-    /// Checks the request and makes its submission. The store is asked for nothing but its time.
+    /// Checks the request and creates its submission, without submitting it. The store is asked for nothing but its queue
+    /// and its time. See [`Request`] for an example.
     ///
     /// # Errors
-    /// [`Error::is_invalid`] and [`Error::is_payload`] for what cannot be sent, [`Error::is_unavailable`].
+    /// * [`Error::is_invalid`], [`Error::is_payload`]: the request cannot be sent; see the type of the request.
+    /// * [`Error::is_unavailable`]: the store did not answer.
     fn prepare(self) -> BoxFuture<'static, Result<Prepared<Self::Answer>, Error>>;
 }
 
-/// A request that is ready to be submitted.
+/// A request that is ready to be submitted. See [`Request`] for an example.
 ///
-/// Whoever submits it hands the store's answer to [`Prepared::answered`]. The submission may be sent again
-/// until it is answered; it takes effect once.
+/// Submit [`Prepared::submission`], and pass the store's answer to [`Prepared::answered`]. The submission may be sent
+/// again until it is answered; it takes effect once.
 pub struct Prepared<T> {
     store: Arc<dyn Store>,
     submission: Submission,
-    /// Whether it has to be submitted in a transaction of its own: it has a key, which somebody's open transaction
-    /// may hold, and whoever shares its transaction would wait as well.
+    /// Whether the request has a key. It must not share its transaction with other requests: another open transaction may
+    /// hold the key, and all of them would wait for it.
     is_keyed: bool,
     interpret: Box<dyn FnOnce(Submitted) -> Result<T, Error> + Send>,
 }
@@ -75,16 +77,15 @@ impl<T> Prepared<T> {
         Self { store, submission, is_keyed, interpret: Box::new(interpret) }
     }
 
-    /// What is to be submitted.
+    /// The submission, to pass to the client's store.
     pub fn submission(&self) -> &Submission {
         &self.submission
     }
 
-    /// The client's store, the only one that the submission is meant for, as an `S`; an [`Arc`] of a store is looked
-    /// through.
+    /// The client's store as an `S`, also if the client has it in an [`Arc`]. The submission is for this store only.
     ///
     /// # Errors
-    /// [`Error::is_foreign_transaction`] if the client's store is of another type.
+    /// Returns an error that [`Error::is_foreign_transaction`] recognises if the client's store is of another type.
     pub fn store_as<S: Store>(&self) -> Result<&S, Error> {
         let mut store: &dyn Store = &*self.store;
         loop {
@@ -107,10 +108,11 @@ impl<T> Prepared<T> {
         self.is_keyed
     }
 
-    /// What the store's answer means to the caller.
+    /// Turns the store's answer into the request's result.
     ///
     /// # Errors
-    /// [`Error::is_key_conflict`], [`Error::is_run_over`], [`Error::is_unknown_run`].
+    /// * [`Error::is_key_conflict`]: the key of a start is in use with another input or digest.
+    /// * [`Error::is_run_over`], [`Error::is_unknown_run`]: the run of a message is over, or does not exist.
     pub fn answered(self, answer: Submitted) -> Result<T, Error> {
         (self.interpret)(answer)
     }
@@ -122,7 +124,7 @@ impl<T> fmt::Debug for Prepared<T> {
     }
 }
 
-/// Makes a request awaitable: prepared and submitted by the client itself.
+/// Makes a request awaitable: the client prepares and submits it.
 macro_rules! awaitable {
     ($request:ident, $answer:ty) => {
         impl std::future::IntoFuture for $request {

@@ -1,18 +1,18 @@
-//! What a client knows of a run's workflow: its name and the type of its result, or nothing. It must not know how a run
-//! is reached.
+//! What a client knows about a run's workflow: its name and the type of its result, or nothing. It must not know how to
+//! reach a run.
 
 use crate::data::payload::{Payload, PayloadError};
 use crate::workflow::Workflow;
 
-/// What a handle knows of its run. Every [`Workflow`] is one; [`Untyped`] is for a client that has only a name.
+/// What a handle knows about its run. Every [`Workflow`] is a run type; [`Untyped`] is for clients without a type.
 ///
-/// A client without the workflow's code can have a type of its own:
+/// A client without the workflow's code can define its own run type:
 ///
 /// ```
 /// use pgworkflows::client::RunType;
 /// use pgworkflows::payload::{Payload, PayloadError};
 ///
-/// /// Trials, which another program executes.
+/// /// A trial, which another program executes.
 /// struct Trial;
 ///
 /// impl RunType for Trial {
@@ -23,17 +23,20 @@ use crate::workflow::Workflow;
 ///         result.decode()
 ///     }
 /// }
+///
+/// assert_eq!(Trial::decode(&Payload::encode("Acme upgraded.")?)?, "Acme upgraded.");
+/// # Ok::<(), PayloadError>(())
 /// ```
 pub trait RunType: 'static {
-    /// The workflow's name; `None` if it may be any.
+    /// The workflow's name; `None` for any workflow.
     const WORKFLOW: Option<&'static str>;
-    /// What the result is decoded into.
+    /// The type of the decoded result.
     type Output: 'static;
 
-    /// Decodes the result.
+    /// Decodes the result of a completed run.
     ///
     /// # Errors
-    /// If it is of another type.
+    /// Returns an error if the result is not an `Output`.
     fn decode(result: &Payload) -> Result<Self::Output, PayloadError>;
 }
 
@@ -46,7 +49,7 @@ impl<W: Workflow> RunType for W {
     }
 }
 
-/// A run of any workflow. Its result is a [`Payload`], which [`Payload::to_json`] shows.
+/// A run of any workflow. Its result is a [`Payload`]; [`Payload::to_json`] converts it to JSON.
 #[derive(Clone, Copy, Debug)]
 pub enum Untyped {}
 

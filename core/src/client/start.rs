@@ -1,4 +1,4 @@
-//! `client.start`: opens a run and its start message, in one submission. It must not know what becomes of them.
+//! `client.start`: submits a new run together with its start message. It must not know how workers execute the run.
 
 use std::fmt;
 use std::future::IntoFuture;
@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::future::{BoxFuture, Either, select};
-use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 
 use crate::client::call::{ClientShared, Shards};
 use crate::client::handle::RunHandle;
+use crate::client::key::{Compared, Key};
 use crate::client::request::{Prepared, Request};
 use crate::client::run_type::{RunType, Untyped};
 use crate::data::id::{MessageId, RunId, ShardId};
@@ -31,11 +31,10 @@ use crate::store::watch::Notice;
 use crate::workflow::Workflow;
 use crate::workflow::registry::check_name;
 
-/// A start: await it, and the run exists.
+/// Starts a run: once it has been awaited, the run exists.
 ///
 /// ```
 /// # use pgworkflows::prelude::*;
-/// # use pgworkflows::{Client, Context, Error, RunHandle};
 /// # struct Reminder;
 /// # impl Workflow for Reminder {
 /// #     const NAME: &'static str = "reminder";
@@ -43,51 +42,36 @@ use crate::workflow::registry::check_name;
 /// #     type Output = ();
 /// #     async fn run(_: Context, _: String) -> WorkflowResult<()> { Ok(()) }
 /// # }
-/// async fn remind(client: &Client, order: u64) -> Result<RunHandle<Reminder>, Error> {
-///     client
-///         .start::<Reminder>("water the plants".to_owned())
-///         .key(format!("order:{order}"))
-///         .delay(Duration::from_secs(3600))
-///         .await
-/// }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), pgworkflows::Error> {
+/// let client = Client::new(pgworkflows::MemoryStore::new());
+/// let start = client.start::<Reminder>("water the plants".to_owned());
+/// start.key("order:7").delay(Duration::from_secs(3600)).await?;
+/// # Ok(())
+/// # }
 /// ```
 ///
 /// # Errors
-/// * [`Error::is_invalid`]: a name or key that is empty, longer than 255 bytes or has control characters; a delay
-///   of zero; a start beyond the year 9999; an input over the limit. The store has not been asked.
-/// * [`Error::is_payload`]: the input cannot be encoded, or not be read again by its own type.
-/// * [`Error::is_key_conflict`]: a run of this workflow was started under the key with another input, or another
-///   digest.
-/// * [`Error::is_key_held`]: an open transaction holds the key. It is waited for, but not for long: one second with a
-///   PostgreSQL store. The error names the transaction. Repeat the start when it has ended.
-/// * [`Error::is_unavailable`]: whether the run was started is not known. A start with a key may be repeated.
+/// * [`Error::is_invalid`]: the workflow's name or the key is empty, longer than 255 bytes or has control characters; the
+///   delay is zero; the start is after the year 9999; the input is larger than the client's limit (2 MiB by default).
+/// * [`Error::is_payload`]: the input cannot be encoded, or its own type cannot read it back.
+/// * [`Error::is_key_conflict`]: a run of this workflow was started with the same key but another input or digest.
+/// * [`Error::is_key_held`]: an open transaction holds the key, and did not end while the start waited for it (one second
+///   with a PostgreSQL store). The error names the transaction. Repeat the start when it has ended.
+/// * [`Error::is_unavailable`]: it is not known whether the run was started. It is safe to repeat a start with a key.
 #[must_use = "a start does nothing until it is awaited"]
 pub struct StartRun<W: RunType> {
     shared: Arc<ClientShared>,
     workflow: Name,
     input: Result<Payload, Error>,
     key: Option<Key>,
-    begin: Begin,
+    begin: Beginning,
     of: PhantomData<fn() -> W>,
 }
 
-/// An idempotency key, and what must be equal for two starts with it to be the same.
-#[derive(Clone, Debug)]
-struct Key {
-    text: String,
-    compared: Compared,
-}
-
+/// When a run begins.
 #[derive(Clone, Copy, Debug)]
-enum Compared {
-    Input,
-    Nothing,
-    Digest([u8; 32]),
-}
-
-/// When a run is to begin.
-#[derive(Clone, Copy, Debug)]
-enum Begin {
+enum Beginning {
     AtOnce,
     After(Duration),
     At(DateTime<Utc>),
@@ -97,42 +81,76 @@ impl<W: Workflow> StartRun<W> {
     pub(super) fn typed(shared: Arc<ClientShared>, input: &W::Input) -> Self {
         let workflow = Name::from_static(W::NAME);
         let input = shared.encode(&input_of(&workflow), input);
-        Self { shared, workflow, input, key: None, begin: Begin::AtOnce, of: PhantomData }
+        Self { shared, workflow, input, key: None, begin: Beginning::AtOnce, of: PhantomData }
     }
 }
 
 impl StartRun<Untyped> {
     pub(super) fn named(shared: Arc<ClientShared>, workflow: Name, input: Payload) -> Self {
         let input = shared.check_payload(&input_of(&workflow), input);
-        Self { shared, workflow, input, key: None, begin: Begin::AtOnce, of: PhantomData }
+        Self { shared, workflow, input, key: None, begin: Beginning::AtOnce, of: PhantomData }
     }
 }
 
 impl<W: RunType> StartRun<W> {
-    /// The start's idempotency key, unique per workflow for as long as the run is retained. A second start with
-    /// the same key and the same input gives a handle of the first one's run; with another input it is an error
-    /// that names where the two differ.
+    /// Sets the start's idempotency key, of 1 to 255 bytes without control characters. It is unique per workflow for as
+    /// long as the run is retained. A second start with the same key and input returns a handle of the existing run; a
+    /// second start with another input is an error that names where the inputs differ.
     ///
-    /// Inputs are the same if they are written alike, the entries of maps in any order. The items of a list have an
-    /// order, and so have those of a `HashSet`, a new one in every process: use a `BTreeSet` in the input, or say
-    /// with [`StartRun::key_only`] or [`StartRun::key_with_digest`] what is to be compared instead. Each of the three
-    /// replaces what was said before.
+    /// ```
+    /// # use pgworkflows::prelude::*;
+    /// # use pgworkflows::payload::Payload;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), pgworkflows::Error> {
+    /// let client = Client::new(pgworkflows::MemoryStore::new());
+    /// let input = |text: &str| Payload::encode(text).unwrap();
+    /// let run = client.start_named("reminder", input("water the plants")).key("order:7").await?;
+    /// let again = client.start_named("reminder", input("water the plants")).key("order:7").await?;
+    /// assert!(again.is_existing() && again.run_id() == run.run_id());
     ///
-    /// An input in JSON and one from Rust are the same if their values are, whatever the whitespace and the form of
-    /// numbers. Bytes, 32-bit floats and maps whose keys are no texts are written differently by the two, and so count
-    /// as another input.
+    /// let other = client.start_named("reminder", input("feed the cat")).key("order:7").await;
+    /// assert!(other.unwrap_err().is_key_conflict());
+    /// let other = client.start_named("reminder", input("feed the cat")).key_only("order:8").await?;
+    /// assert!(client.start_named("reminder", input("wake up")).key_only("order:8").await?.is_existing());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// Two inputs are equal if their encodings are, with the entries of maps in any order. The order of items in a list
+    /// counts, and the order of a `HashSet` differs in every process: use a `BTreeSet` in the input, or choose what is
+    /// compared with [`StartRun::key_only`] or [`StartRun::key_with_digest`]. Each of the three methods replaces an earlier
+    /// call of any of them.
+    ///
+    /// An input in JSON and an input encoded from Rust are equal if their values are, whatever their whitespace and number
+    /// formats. The two encode bytes, 32-bit floats and maps with keys other than strings differently, so such inputs
+    /// differ.
     pub fn key(self, key: impl Into<String>) -> Self {
         self.keyed(key, Compared::Input)
     }
 
-    /// As [`StartRun::key`], but the key alone counts: a second start with it gives a handle of the first one's run,
-    /// whatever its input. For inputs with parts that differ from try to try, such as the time of a request.
+    /// Sets the key as [`StartRun::key`] does, but compares no inputs: a second start with the key returns a handle of the
+    /// existing run, whatever its input. Use it if parts of the input differ between tries, such as the time of a request.
+    /// See [`StartRun::key`] for an example.
     pub fn key_only(self, key: impl Into<String>) -> Self {
         self.keyed(key, Compared::Nothing)
     }
 
-    /// As [`StartRun::key`], but what is compared is this digest instead of one of the input: a hash of the parts that
-    /// make two starts the same, such as their SHA-256. All starts with the key have to make it in the same way.
+    /// Sets the key as [`StartRun::key`] does, but compares this digest instead of the input: a hash, such as a SHA-256, of
+    /// the parts that make two starts equal. All starts with the key must compute it in the same way.
+    ///
+    /// ```
+    /// # use pgworkflows::prelude::*;
+    /// # use pgworkflows::payload::Payload;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), pgworkflows::Error> {
+    /// let client = Client::new(pgworkflows::MemoryStore::new());
+    /// let start = || client.start_named("reminder", Payload::encode("feed the cat").unwrap());
+    /// start().key_with_digest("order:7", [1; 32]).await?;
+    /// assert!(start().key_with_digest("order:7", [1; 32]).await?.is_existing());
+    /// assert!(start().key_with_digest("order:7", [2; 32]).await.unwrap_err().is_key_conflict());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn key_with_digest(self, key: impl Into<String>, digest: [u8; 32]) -> Self {
         self.keyed(key, Compared::Digest(digest))
     }
@@ -142,28 +160,41 @@ impl<W: RunType> StartRun<W> {
         self
     }
 
-    /// Has the workflow begin that long after the start, by the store's clock. The run exists at once. Replaces
-    /// an earlier `start_at`.
+    /// Delays the workflow's beginning by this time, by the store's clock. The delay is longer than zero and ends before the
+    /// year 10000; by default there is none. The run exists at once. Replaces an earlier `start_at`. See [`StartRun`] for
+    /// an example.
     pub fn delay(mut self, delay: Duration) -> Self {
-        self.begin = Begin::After(delay);
+        self.begin = Beginning::After(delay);
         self
     }
 
-    /// Has the workflow begin at that time by the store's clock, at once if it has passed. The run exists at
-    /// once. Replaces an earlier `delay`.
+    /// Sets the time, up to the year 9999, at which the workflow begins by the store's clock. If it has passed, the workflow
+    /// begins at once. The run exists at once. Replaces an earlier `delay`.
+    ///
+    /// ```
+    /// # use pgworkflows::prelude::*;
+    /// # use pgworkflows::payload::Payload;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), pgworkflows::Error> {
+    /// let client = Client::new(pgworkflows::MemoryStore::new());
+    /// let in_2100 = pgworkflows::chrono::DateTime::from_timestamp(4_102_444_800, 0).unwrap();
+    /// client.start_named("reminder", Payload::encode("feed the cat").unwrap()).start_at(in_2100).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn start_at(mut self, time: DateTime<Utc>) -> Self {
-        self.begin = Begin::At(time);
+        self.begin = Beginning::At(time);
         self
     }
 
-    /// What is known without the store.
-    fn check(self) -> Result<Checked, Error> {
+    /// Checks what can be checked without the store.
+    fn check(self) -> Result<CheckedStart, Error> {
         check_name("workflow", &self.workflow)?;
         if let Some(key) = &self.key {
             check_name("key", &key.text)?;
         }
         self.begin.check(&self.workflow)?;
-        Ok(Checked { workflow: self.workflow, input: self.input?, key: self.key, begin: self.begin })
+        Ok(CheckedStart { workflow: self.workflow, input: self.input?, key: self.key, begin: self.begin })
     }
 }
 
@@ -172,7 +203,7 @@ fn input_of(workflow: &Name) -> String {
 }
 
 impl<W: RunType> Request for StartRun<W> {
-    /// A handle that does not take the run for granted: the transaction may be rolled back.
+    /// A handle that checks whether the run exists, since its transaction may be rolled back.
     type Answer = RunHandle<W>;
 
     fn prepare(self) -> BoxFuture<'static, Result<Prepared<RunHandle<W>>, Error>> {
@@ -201,30 +232,30 @@ impl<W: RunType> IntoFuture for StartRun<W> {
             let placed = checked.place(shards, now, nearest, shared.host.random())?;
             let repeated = placed.is_local;
             if repeated && let Some(closed) = placed.hand_over(&shared).await {
-                return Ok(RunHandle::known(shared, placed.run, false).told(closed));
+                return Ok(RunHandle::known(shared, placed.run, false).closed_by(closed));
             }
             let input = placed.start.input.clone();
             let prepared = placed.prepared(Arc::clone(&shared), repeated);
             match shared.submit(prepared).await {
                 Ok(run) => Ok(run.committed()),
-                Err(error) => Err(explained(error, &shared, &input).await),
+                Err(error) => Err(with_differences(error, &shared, &input).await),
             }
         })
     }
 }
 
-impl Begin {
+impl Beginning {
     fn check(self, workflow: &str) -> Result<(), Error> {
         match self {
             Self::AtOnce => Ok(()),
             Self::After(delay) if delay.is_zero() => Err(Error::invalid(format!(
-                "the start of workflow `{workflow}` is delayed by zero; leave `delay` out to start at once"
+                "the start of workflow `{workflow}` is delayed by zero; omit `delay` to start at once"
             ))),
             Self::After(_) => Ok(()),
             Self::At(time) if Timestamp::from(time) > Timestamp::MAX_DEADLINE => {
                 Err(Error::invalid(format!(
-                    "the start of workflow `{workflow}` is set to {time}, and the latest time there is is {}; start \
-                 it earlier",
+                    "the start of workflow `{workflow}` is set to {time}, after the latest time there is, {}; start it \
+                     earlier",
                     Timestamp::MAX_DEADLINE
                 )))
             }
@@ -247,44 +278,44 @@ impl Begin {
     }
 }
 
-/// A start that may be sent.
-struct Checked {
+/// A start that has passed all checks that need no store.
+struct CheckedStart {
     workflow: Name,
     input: Payload,
     key: Option<Key>,
-    begin: Begin,
+    begin: Beginning,
 }
 
-impl Checked {
-    /// Gives the run its id, and with it its shard: one that `nearest` finds in this process, if it may be any.
+impl CheckedStart {
+    /// Chooses the run's id, and with it its shard. Without a key, `nearest` may choose a shard that this process owns.
     fn place(
         self,
         shards: Shards,
         now: Timestamp,
         nearest: impl Fn(ShardId) -> Option<ShardId>,
         random: u64,
-    ) -> Result<Placed, Error> {
+    ) -> Result<PlacedStart, Error> {
         let start_at = self.begin.at(&self.workflow, now)?;
-        // A key always leads to the same shard, so that two starts with it meet there.
-        let wanted = shards.nth(self.key.as_ref().map_or(random, |key| key_prefix(&key.text)));
+        // Starts with the same key go to the same shard, so that they find each other there.
+        let wanted = shards.nth(self.key.as_ref().map_or(random, Key::prefix));
         let local = if self.key.is_none() { nearest(wanted) } else { None };
         let run = RunId::new(now, local.unwrap_or(wanted), random);
-        Ok(Placed { run, is_local: local.is_some(), start_at, start: self })
+        Ok(PlacedStart { run, is_local: local.is_some(), start_at, start: self })
     }
 }
 
 /// A start whose run has an id.
-struct Placed {
+struct PlacedStart {
     run: RunId,
-    /// Whether a processor of this process owned its shard just now.
+    /// Whether a processor of this process owned the shard when it was chosen.
     is_local: bool,
     start_at: Option<Timestamp>,
-    start: Checked,
+    start: CheckedStart,
 }
 
-impl Placed {
-    /// Hands the start to the processor of this process. Answers when the run is in the log, with what will tell of
-    /// its end; `None` if whether it is there is not known.
+impl PlacedStart {
+    /// Hands the start to the processor of this process. Once the run is in the log, returns the receiver of its end;
+    /// returns `None` if it is not known whether the run is in the log.
     async fn hand_over(&self, shared: &ClientShared) -> Option<oneshot::Receiver<Notice>> {
         let (accepted, is_accepted) = oneshot::channel();
         let (closed, is_closed) = oneshot::channel();
@@ -296,7 +327,7 @@ impl Placed {
             accepted,
             closed,
         });
-        // A processor may be held up by workflow code that never yields: the inbox takes the start then.
+        // The processor may be blocked by workflow code that never yields; the start then goes to the inbox.
         match select(is_accepted, shared.host.sleep(limits::LOCAL_START_PATIENCE)).await {
             Either::Left((Ok(()), _)) => Some(is_closed),
             Either::Left((Err(_), _)) | Either::Right(_) => None,
@@ -305,7 +336,7 @@ impl Placed {
 
     /// The start as a submission.
     fn prepared<W: RunType>(self, shared: Arc<ClientShared>, repeated: bool) -> Prepared<RunHandle<W>> {
-        let Self { run, start_at, start: Checked { workflow, input, key, .. }, .. } = self;
+        let Self { run, start_at, start: CheckedStart { workflow, input, key, .. }, .. } = self;
         let key_text = key.as_ref().map(|key| key.text.clone());
         let opens = NewRun {
             workflow: workflow.to_string(),
@@ -320,7 +351,7 @@ impl Placed {
             repeated: Flag(repeated),
         };
         let submission = Submission {
-            // A run is started once, so the run names the message as well.
+            // A run is started once, so its id can be the message's id.
             message: MessageId::from_u128(run.as_u128()),
             run,
             body: wire::encode_message(&message),
@@ -328,7 +359,7 @@ impl Placed {
         };
         Prepared::new(Arc::clone(&shared.store), submission, key.is_some(), move |answer| {
             match (answer, key) {
-                // A start that was repeated may find its own run over, or under its own key.
+                // A repeated start may find its own run: over, or under its own key.
                 (Submitted::Accepted | Submitted::RunOver, _) => Ok(RunHandle::unchecked(shared, run)),
                 (Submitted::Existing(existing), _) => {
                     Ok(RunHandle::unchecked(shared, existing).existing(existing != run))
@@ -345,26 +376,8 @@ impl Placed {
     }
 }
 
-impl Compared {
-    fn digest(self, input: &Payload) -> Option<[u8; 32]> {
-        match self {
-            Self::Input => Some(input.canonical_digest()),
-            Self::Nothing => None,
-            Self::Digest(digest) => Some(digest),
-        }
-    }
-
-    /// What the other start has another one of.
-    fn name(self) -> &'static str {
-        match self {
-            Self::Input | Self::Nothing => "input",
-            Self::Digest(_) => "digest",
-        }
-    }
-}
-
-/// Adds to a key conflict where the two inputs differ, if the log has the other one already, and it is to be had.
-async fn explained(error: Error, shared: &ClientShared, input: &Payload) -> Error {
+/// Adds to a key conflict where the two inputs differ, if the log already has the other input and can be read.
+async fn with_differences(error: Error, shared: &ClientShared, input: &Payload) -> Error {
     let Some(holder) = error.run().filter(|_| error.is_key_conflict()) else { return error };
     let Ok(history) = shared.retry(|| shared.store.query().history(holder, None, 1)).await else {
         return error;
@@ -374,13 +387,6 @@ async fn explained(error: Error, shared: &ClientShared, input: &Payload) -> Erro
         Some(Ok(Event::RunStarted { input: theirs, .. })) => error.differing_in(input.differences(&theirs)),
         _ => error,
     }
-}
-
-/// The first 8 bytes of a key's SHA-256, big endian. Modulo the queue's number of shards it is the place of the
-/// key's shard in the queue; every client, in whatever language, computes the same.
-fn key_prefix(key: &str) -> u64 {
-    let digest: [u8; 32] = Sha256::digest(key.as_bytes()).into();
-    digest[..8].iter().fold(0, |prefix, byte| prefix << 8 | u64::from(*byte))
 }
 
 impl<W: RunType> fmt::Debug for StartRun<W> {

@@ -1,5 +1,5 @@
-//! Where those wait who want to be told of something: one task per client asks the store for all their topics together,
-//! after a hint or a poll interval. It must not know what a notice says.
+//! Waits for notices about runs: one task per client asks the store about all awaited topics together, after a hint or a
+//! poll interval. It must not know what a notice says.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,29 +19,29 @@ use crate::store::error::StoreError;
 use crate::store::watch::{Notice, Topic, Watch, Watched};
 use crate::store::{Hint, Store};
 
-/// Those who wait, and the task that asks for their topics.
+/// The waiters of a client, and the task that asks the store about their topics.
 pub(crate) struct Watcher {
     store: Arc<dyn Store>,
     host: Arc<dyn Host>,
     poll_interval: Duration,
-    waiting: Mutex<Waiting>,
-    /// Notified when somebody came, or the last one left.
+    waiters: Mutex<Waiters>,
+    /// Notified when a waiter was added, or the last one was dropped.
     changed: Notify,
 }
 
 #[derive(Default)]
-struct Waiting {
+struct Waiters {
     /// By shard, because a hint names a shard.
-    topics: BTreeMap<ShardId, BTreeMap<Topic, Vec<oneshot::Sender<Answer>>>>,
-    /// Topics that the store has not been asked about since somebody came to wait for them.
-    unasked: BTreeSet<Topic>,
-    /// Whether the task is there.
-    task: bool,
+    topics: BTreeMap<ShardId, BTreeMap<Topic, Vec<oneshot::Sender<NoticeResult>>>>,
+    /// Topics with a waiter that is newer than the last read of them.
+    unread: BTreeSet<Topic>,
+    /// Whether the task runs.
+    has_task: bool,
 }
 
-impl Waiting {
-    /// Those who wait for a topic, who then wait no more.
-    fn remove(&mut self, topic: Topic) -> Vec<oneshot::Sender<Answer>> {
+impl Waiters {
+    /// Removes and returns the waiters of a topic.
+    fn remove(&mut self, topic: Topic) -> Vec<oneshot::Sender<NoticeResult>> {
         let Entry::Occupied(mut shard) = self.topics.entry(topic.run.shard()) else { return Vec::new() };
         let senders = shard.get_mut().remove(&topic).unwrap_or_default();
         if shard.get().is_empty() {
@@ -51,16 +51,16 @@ impl Waiting {
     }
 }
 
-type Answer = Result<Notice, Error>;
+type NoticeResult = Result<Notice, Error>;
 
-/// Which topics to ask about, beside those that have not been asked about.
+/// Which topics to read, in addition to the unread ones.
 #[derive(Debug, Default)]
-struct Look {
+struct Refresh {
     all: bool,
     shards: BTreeSet<ShardId>,
 }
 
-impl Look {
+impl Refresh {
     fn add(&mut self, hint: Hint) {
         match hint {
             Hint::Notice(shard) => _ = self.shards.insert(shard),
@@ -72,188 +72,191 @@ impl Look {
 
 impl Watcher {
     pub(super) fn new(store: Arc<dyn Store>, host: Arc<dyn Host>, poll_interval: Duration) -> Self {
-        Self { store, host, poll_interval, waiting: Mutex::default(), changed: Notify::new() }
+        Self { store, host, poll_interval, waiters: Mutex::default(), changed: Notify::new() }
     }
 
-    /// Waits until the topic has come about. A store that does not answer is waited for; dropping the future is how
-    /// to give up.
-    pub(crate) async fn wait(self: &Arc<Self>, topic: Topic) -> Answer {
-        let mut ticket = self.register(topic);
-        match (&mut ticket.answer).await {
-            Ok(answer) => answer,
+    /// Waits for the topic's notice, for as long as it takes, even while the store does not answer. Drop the future to
+    /// stop waiters.
+    pub(crate) async fn wait(self: &Arc<Self>, topic: Topic) -> NoticeResult {
+        let mut waiter = self.register(topic);
+        match (&mut waiter.notice).await {
+            Ok(notice) => notice,
             Err(_) => Err(Error::invalid(format!(
-                "nobody asks for news of run {} any more: the runtime in which this client was made has ended; make \
-                 the client in the runtime that uses it",
+                "run {} cannot be awaited: the runtime in which this client was created has ended; create the \
+                 client in the runtime that uses it",
                 topic.run
             ))),
         }
     }
 
-    fn register(self: &Arc<Self>, topic: Topic) -> Ticket {
-        let (sender, answer) = oneshot::channel();
-        let begin = {
-            let mut waiting = self.lock();
-            waiting.topics.entry(topic.run.shard()).or_default().entry(topic).or_default().push(sender);
-            waiting.unasked.insert(topic);
-            !std::mem::replace(&mut waiting.task, true)
+    fn register(self: &Arc<Self>, topic: Topic) -> Waiter {
+        let (sender, notice) = oneshot::channel();
+        let needs_task = {
+            let mut waiters = self.lock();
+            waiters.topics.entry(topic.run.shard()).or_default().entry(topic).or_default().push(sender);
+            waiters.unread.insert(topic);
+            !std::mem::replace(&mut waiters.has_task, true)
         };
-        // Decision before the task is handed over: a runtime that has ended drops it at once, and that must be seen.
-        let ticket = Ticket { watcher: Arc::clone(self), topic, answer };
-        if begin {
-            self.host.spawn(Box::pin(Task { watcher: Arc::clone(self), ended: false }.run()));
+        // The waiter exists before the task is spawned: a runtime that has ended drops the task at once, which must fail
+        // this waiter.
+        let waiter = Waiter { watcher: Arc::clone(self), topic, notice };
+        if needs_task {
+            self.host.spawn(Box::pin(WatchTask { watcher: Arc::clone(self), ended: false }.run()));
         } else {
             self.changed.notify_one();
         }
-        ticket
+        waiter
     }
 
-    /// The topics to ask about, ascending. `None` if nobody waits, and the task has to end.
-    fn take(&self, look: &Look) -> Option<Vec<Topic>> {
-        let mut waiting = self.lock();
-        if waiting.topics.is_empty() {
-            waiting.task = false;
+    /// Takes the topics to read, in ascending order. `None` if there are no waiters, so that the task must end.
+    fn take(&self, refresh: &Refresh) -> Option<Vec<Topic>> {
+        let mut waiters = self.lock();
+        if waiters.topics.is_empty() {
+            waiters.has_task = false;
             return None;
         }
-        let mut topics = std::mem::take(&mut waiting.unasked);
-        if look.all {
-            topics.extend(waiting.topics.values().flat_map(BTreeMap::keys));
+        let mut topics = std::mem::take(&mut waiters.unread);
+        if refresh.all {
+            topics.extend(waiters.topics.values().flat_map(BTreeMap::keys));
         }
-        let hinted = look.shards.iter().filter_map(|shard| waiting.topics.get(shard));
+        let hinted = refresh.shards.iter().filter_map(|shard| waiters.topics.get(shard));
         topics.extend(hinted.flat_map(BTreeMap::keys));
         Some(topics.into_iter().collect())
     }
 
-    /// Asks the store, and hands out what it knows. What it did not answer is asked for again at the next poll.
-    async fn ask(&self, mut topics: &[Topic]) {
+    /// Reads topics from the store and delivers their notices. If the store does not answer, the next poll reads them
+    /// again.
+    async fn read(&self, mut topics: &[Topic]) {
         while !topics.is_empty() {
-            let asked = &topics[..topics.len().min(limits::TOPICS_PER_READ)];
-            let watch = Watch { topics: asked.to_vec(), bytes: limits::PAGE_BYTES_MAX };
-            let answered = match self.store.watch(&watch).await {
+            let page = &topics[..topics.len().min(limits::TOPICS_PER_READ)];
+            let watch = Watch { topics: page.to_vec(), bytes: limits::PAGE_BYTES_MAX };
+            let read = match self.store.watch(&watch).await {
                 Ok(Watched { notices, cut }) => {
                     self.deliver(notices);
-                    // An answer that was cut has one notice at least.
-                    cut.map_or(asked.len(), |cut| asked.partition_point(|topic| *topic < cut).max(1))
+                    // A cut answer contains at least one notice.
+                    cut.map_or(page.len(), |cut| page.partition_point(|topic| *topic < cut).max(1))
                 }
                 Err(error @ StoreError::Unavailable { .. }) => {
-                    tracing::warn!(%error, topics = asked.len(), "results could not be asked for; trying again");
+                    tracing::warn!(%error, topics = page.len(), "awaited results could not be read; the next poll retries");
                     return;
                 }
                 Err(error) => {
-                    self.refuse(asked, &error);
-                    asked.len()
+                    self.fail(page, &error);
+                    page.len()
                 }
             };
-            topics = &topics[answered..];
+            topics = &topics[read..];
         }
     }
 
     fn deliver(&self, notices: Vec<Notice>) {
-        let mut waiting = self.lock();
+        let mut waiters = self.lock();
         for notice in notices {
-            for sender in waiting.remove(notice.topic()) {
+            for sender in waiters.remove(notice.topic()) {
                 drop(sender.send(Ok(notice.clone())));
             }
         }
     }
 
-    fn refuse(&self, topics: &[Topic], error: &StoreError) {
-        let mut waiting = self.lock();
+    fn fail(&self, topics: &[Topic], error: &StoreError) {
+        let mut waiters = self.lock();
         for topic in topics {
-            for sender in waiting.remove(*topic) {
+            for sender in waiters.remove(*topic) {
                 drop(sender.send(Err(error.repeated().into())));
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Waiters> {
+        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// One who waits. Dropping it leaves the queue.
-struct Ticket {
+/// The registration of one waiter; dropping it ends the registration.
+struct Waiter {
     watcher: Arc<Watcher>,
     topic: Topic,
-    answer: oneshot::Receiver<Answer>,
+    notice: oneshot::Receiver<NoticeResult>,
 }
 
-impl Drop for Ticket {
+impl Drop for Waiter {
     fn drop(&mut self) {
-        self.answer.close();
-        let mut waiting = self.watcher.lock();
-        let mut others = waiting.remove(self.topic);
+        self.notice.close();
+        let mut waiters = self.watcher.lock();
+        let mut others = waiters.remove(self.topic);
         others.retain(|sender| !sender.is_closed());
         if others.is_empty() {
-            waiting.unasked.remove(&self.topic);
+            waiters.unread.remove(&self.topic);
         } else {
-            waiting.topics.entry(self.topic.run.shard()).or_default().insert(self.topic, others);
+            waiters.topics.entry(self.topic.run.shard()).or_default().insert(self.topic, others);
         }
-        if waiting.topics.is_empty() {
+        if waiters.topics.is_empty() {
             self.watcher.changed.notify_one();
         }
     }
 }
 
-/// The task. If it is dropped before its end, its runtime is gone: those who wait must not wait for ever.
-struct Task {
+/// The task that reads topics. If it is dropped before it has ended, its runtime has ended, and its waiters must fail
+/// instead of waiting forever.
+struct WatchTask {
     watcher: Arc<Watcher>,
     ended: bool,
 }
 
-impl Task {
+impl WatchTask {
     async fn run(mut self) {
         let watcher = Arc::clone(&self.watcher);
-        // Subscribed before the first look, so that nothing comes about unseen between the two.
-        let mut hints = Hints { receiver: Some(watcher.store.hints()) };
+        // Subscribed before the first read, so that no hint between the two is missed.
+        let mut hints = HintReceiver { receiver: Some(watcher.store.hints()) };
         let mut poll = watcher.host.sleep(watcher.poll_interval);
-        let mut look = Look::default();
-        while let Some(topics) = watcher.take(&look) {
+        let mut refresh = Refresh::default();
+        while let Some(topics) = watcher.take(&refresh) {
             let began = watcher.host.monotonic();
-            watcher.ask(&topics).await;
-            if look.all {
+            watcher.read(&topics).await;
+            if refresh.all {
                 poll = watcher.host.sleep(watcher.poll_interval);
             }
-            // Rested as long as was worked: however much comes about, half of one connection is enough for them, and
-            // the more come together in the next round.
+            // Pausing for as long as the read took limits the task to half of one connection, and lets more notices share
+            // the next read.
             let took = watcher.host.monotonic().saturating_sub(began);
             if !took.is_zero() {
                 watcher.host.sleep(took.min(watcher.poll_interval)).await;
             }
-            look = watcher.next(&mut hints, &mut poll).await;
+            refresh = watcher.next(&mut hints, &mut poll).await;
         }
         self.ended = true;
     }
 }
 
-impl Drop for Task {
+impl Drop for WatchTask {
     fn drop(&mut self) {
         if !self.ended {
-            let mut waiting = self.watcher.lock();
-            waiting.task = false;
-            waiting.unasked.clear();
-            // Dropped senders wake those who wait.
-            waiting.topics.clear();
+            let mut waiters = self.watcher.lock();
+            waiters.has_task = false;
+            waiters.unread.clear();
+            // Dropping the senders wakes the waiters.
+            waiters.topics.clear();
         }
     }
 }
 
 impl Watcher {
-    /// Waits for a reason to look, and gathers all reasons that are there.
-    async fn next(&self, hints: &mut Hints, poll: &mut BoxFuture<'static, ()>) -> Look {
-        let mut look = Look::default();
+    /// Waits for the next reason to read, and merges all reasons that are present.
+    async fn next(&self, hints: &mut HintReceiver, poll: &mut BoxFuture<'static, ()>) -> Refresh {
+        let mut refresh = Refresh::default();
         loop {
             tokio::select! {
                 biased;
-                () = self.changed.notified() => return hints.gather(look),
+                () = self.changed.notified() => return hints.gather(refresh),
                 () = &mut *poll => {
-                    look.all = true;
-                    return hints.gather(look);
+                    refresh.all = true;
+                    return hints.gather(refresh);
                 }
                 hint = hints.next() => {
-                    look.add(hint);
-                    look = hints.gather(look);
-                    if look.all || !look.shards.is_empty() {
-                        return look;
+                    refresh.add(hint);
+                    refresh = hints.gather(refresh);
+                    if refresh.all || !refresh.shards.is_empty() {
+                        return refresh;
                     }
                 }
             }
@@ -261,12 +264,12 @@ impl Watcher {
     }
 }
 
-/// The store's hints, until the store has none any more.
-struct Hints {
+/// Receives the store's hints until the store closes the channel.
+struct HintReceiver {
     receiver: Option<broadcast::Receiver<Hint>>,
 }
 
-impl Hints {
+impl HintReceiver {
     async fn next(&mut self) -> Hint {
         match &mut self.receiver {
             Some(receiver) => match receiver.recv().await {
@@ -277,22 +280,22 @@ impl Hints {
                     Hint::Missed
                 }
             },
-            // Polling alone goes on.
+            // Polling continues without hints.
             None => std::future::pending().await,
         }
     }
 
-    /// Adds the hints that are there already.
-    fn gather(&mut self, mut look: Look) -> Look {
+    /// Adds the hints that have already arrived.
+    fn gather(&mut self, mut refresh: Refresh) -> Refresh {
         while let Some(receiver) = &mut self.receiver {
             match receiver.try_recv() {
-                Ok(hint) => look.add(hint),
-                Err(TryRecvError::Lagged(_)) => look.add(Hint::Missed),
+                Ok(hint) => refresh.add(hint),
+                Err(TryRecvError::Lagged(_)) => refresh.add(Hint::Missed),
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Closed) => self.receiver = None,
             }
         }
-        look
+        refresh
     }
 }
 

@@ -55,7 +55,7 @@ impl Workflow for TrialOnboarding {
             ))
             .await?;
 
-        ctx.sleep(signup.trial).await?;
+        ctx.sleep(signup.trial).await?; // Eleven days.
         ctx.activity::<SendTrialEndingReminder>(signup.email).await?;
 
         let decision = ctx.wait_for(UPGRADE).await?;

@@ -1,21 +1,21 @@
-//! A store by its address, so that a program chooses one when it starts. It must not know what a store does.
+//! Connects to a store by its address, so that a program chooses its store at run time. It must not know what a store does.
 
 use std::sync::Arc;
 
 use pgworkflows_core::Error;
 use pgworkflows_core::store::{Store, StoreError};
 
-/// Any store, as [`connect`] gives it. It is a store itself: [`Client::new`](crate::Client::new) and
-/// [`Worker::builder`](crate::Worker::builder) take it. Clones share everything.
+/// Any store, as [`connect`] returns it. It is a store itself: pass it to [`Client::new`](crate::Client::new) and
+/// [`Worker::builder`](crate::Worker::builder). Clones share everything.
 ///
-/// A store that was made with options of its own becomes one by `Arc::new(store)`.
+/// `Arc::new(store)` turns a store with custom options into an `AnyStore`.
 pub type AnyStore = Arc<dyn Store>;
 
 /// Connects to the store at an address:
 ///
-/// * `postgres://user:password@host:5432/database` (or `postgresql://…`): PostgreSQL, with the default options and
-///   migrated, as [`PostgresStore::connect`](crate::PostgresStore::connect) does. Needs the feature `postgres`, which is
-///   on by default.
+/// * `postgres://user:password@host:5432/database` (or `postgresql://…`): PostgreSQL with the default options, whose schema
+///   is created and migrated as by [`PostgresStore::connect`](crate::PostgresStore::connect). Needs the feature `postgres`,
+///   which is on by default.
 /// * `memory:`: a new, empty store in this process. Needs the feature `memory`.
 ///
 /// ```
@@ -30,9 +30,11 @@ pub type AnyStore = Arc<dyn Store>;
 /// ```
 ///
 /// # Errors
-/// [`Error::is_misconfigured`] if the address has another form, or its store's feature is off, or the database refuses
-/// what the address says; [`Error::is_unavailable`] if the database does not answer. No error shows the address's
-/// password.
+/// * [`Error::is_misconfigured`]: the address has another form, its store's feature is off, or the database refuses the
+///   address's user, password or options.
+/// * [`Error::is_unavailable`]: the database does not answer.
+///
+/// No error contains the password of the address.
 pub async fn connect(url: &str) -> Result<AnyStore, Error> {
     match url.split_once(':').map(|(scheme, _)| scheme) {
         Some("postgres" | "postgresql") => postgres(url).await,
@@ -56,7 +58,7 @@ fn memory(url: &str) -> Result<AnyStore, Error> {
     match url {
         "memory:" => Ok(Arc::new(crate::MemoryStore::new())),
         _ => {
-            Err(StoreError::misconfigured("a memory store has no name or place: its address is `memory:`")
+            Err(StoreError::misconfigured("a memory store has no name or path; its address is `memory:`")
                 .into())
         }
     }
@@ -70,23 +72,23 @@ fn memory(_url: &str) -> Result<AnyStore, Error> {
 #[cfg(any(test, not(all(feature = "postgres", feature = "memory"))))]
 fn switched_off(feature: &str) -> Error {
     StoreError::misconfigured(format!(
-        "this program was built without the feature `{feature}` of the crate `pgworkflows`, which the address needs: \
+        "this program was built without the feature `{feature}` of the crate `pgworkflows`, which the address needs; \
          add it with `cargo add pgworkflows --features {feature}`"
     ))
     .into()
 }
 
-/// Only a scheme is shown, since anything else of an address may be a password.
+/// The error of an unknown address. It shows at most the scheme, since any other part may be a password.
 fn unknown(url: &str) -> Error {
     let scheme = url.split_once("://").map(|(scheme, _)| scheme);
     let scheme =
         scheme.filter(|scheme| scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c)));
     let what = match scheme {
-        Some(scheme) => format!("`{scheme}://` is not the address of a store that is known here"),
+        Some(scheme) => format!("`{scheme}://` is not the address of a known store"),
         None => "the address does not begin with the scheme of a store".to_owned(),
     };
-    let forms = "write `postgres://user:password@host:5432/database` or `memory:`";
-    StoreError::misconfigured(format!("{what}: {forms}")).into()
+    let forms = "use `postgres://user:password@host:5432/database` or `memory:`";
+    StoreError::misconfigured(format!("{what}; {forms}")).into()
 }
 
 #[cfg(test)]
@@ -111,9 +113,9 @@ mod tests {
         ] {
             let error = unknown(url);
             assert!(error.is_misconfigured(), "{url}");
-            let said = format!("{error} {error:?}");
-            assert!(said.contains(named) && said.contains("postgres://user:password@host"), "{said}");
-            assert!(!said.contains("ter2"), "{said}");
+            let shown = format!("{error} {error:?}");
+            assert!(shown.contains(named) && shown.contains("postgres://user:password@host"), "{shown}");
+            assert!(!shown.contains("ter2"), "{shown}");
         }
     }
 }

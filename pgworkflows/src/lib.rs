@@ -1,7 +1,7 @@
-//! Durable workflows as plain `async` Rust on the PostgreSQL you already run.
+//! Durable workflows as plain `async` Rust, on the PostgreSQL that you already run.
 //!
-//! This is the one crate of the project that a program depends on: the engine, and the stores behind features. It holds
-//! nothing of its own but [`connect`].
+//! Programs depend on this crate alone: it re-exports the engine, and the stores by feature. It must not contain anything
+//! of its own except [`connect`].
 //!
 //! ```
 //! use pgworkflows::prelude::*;
@@ -21,7 +21,7 @@
 //!
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), pgworkflows::Error> {
-//! // `postgres://user:password@host:5432/database` keeps runs over a crash.
+//! // With `postgres://user:password@host:5432/database`, runs survive a crash.
 //! let store = pgworkflows::connect("memory:").await?;
 //! let worker = Worker::builder(store.clone()).workflow::<Greeting>().build()?;
 //! let client = Client::new(store);
@@ -38,11 +38,11 @@
 //!
 //! # Features
 //!
-//! | feature | what it adds |
+//! | feature | adds |
 //! |---|---|
 //! | `postgres` (default) | [`PostgresStore`], [`InTransaction`](prelude::InTransaction) and [`sqlx`] |
-//! | `memory` | [`MemoryStore`], which keeps nothing longer than the process: for tests and first steps |
-//! | `tls` | encrypted connections to PostgreSQL, by rustls with the machine's root certificates |
+//! | `memory` | [`MemoryStore`], which loses everything when the process ends: for tests and first steps |
+//! | `tls` | encrypted connections to PostgreSQL, using rustls with the machine's root certificates |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -57,7 +57,7 @@ pub use pgworkflows_postgres::{InTransaction, PostgresStore, sqlx};
 
 pub use self::connect::{AnyStore, connect};
 
-/// The names that most files need: bring them in with `use pgworkflows::prelude::*`.
+/// The names that most files need: `use pgworkflows::prelude::*`.
 pub mod prelude {
     #[doc(no_inline)]
     pub use pgworkflows_core::prelude::*;

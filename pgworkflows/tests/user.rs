@@ -1,4 +1,4 @@
-//! A program as its author writes it: beside the runtime, it depends on `pgworkflows` alone.
+//! A program as users write it: besides the runtime, it depends on `pgworkflows` alone.
 
 use pgworkflows::chrono::Utc;
 use pgworkflows::prelude::*;
@@ -7,7 +7,7 @@ use pgworkflows::uuid::Uuid;
 use pgworkflows::{AnyStore, Error, connect};
 use pgworkflows_pg_harness::Postgres;
 
-/// More than a slow machine needs.
+/// Longer than a slow machine needs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const ANSWER: Signal<String> = Signal::new("answer");
@@ -39,7 +39,7 @@ impl Workflow for Survey {
     }
 }
 
-/// Has a worker of the store execute runs until `client` is done.
+/// Runs a worker of the store until `client` is done.
 async fn with_worker<T>(store: AnyStore, client: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     let worker = Worker::builder(store).workflow::<Survey>().activity(Ask).build()?;
     let mut outcome = None;
@@ -54,15 +54,15 @@ async fn program_runs_on_the_store_at_any_address() {
         // Given a store that was chosen by its address
         let store = connect(url).await.unwrap();
         let client = Client::new(store.clone());
-        // When a run is started, told something and awaited
-        let talk = async {
+        // When a run is started, signalled and awaited
+        let requests = async {
             let run = client.start::<Survey>("Why".to_owned()).key(Uuid::from_u128(7).to_string()).await?;
             run.signal(ANSWER, "Because.".to_owned()).await?;
             let result = run.result().timeout(PATIENCE).await?;
             Ok((result, run.describe().await?))
         };
-        let (result, described) = with_worker(store, talk).await.unwrap();
-        // Then it has its result, and what people are told of it is in chrono's times
+        let (result, described) = with_worker(store, requests).await.unwrap();
+        // Then its result is known, and its description has chrono's times
         assert_eq!(result, "Why? Because.");
         assert!(
             described.closed_at > Some(described.created_at) && described.created_at < Utc::now() + PATIENCE
@@ -71,7 +71,7 @@ async fn program_runs_on_the_store_at_any_address() {
 }
 
 #[tokio::test]
-async fn request_joins_a_transaction_whichever_way_its_store_was_chosen() {
+async fn request_joins_a_transaction_when_its_store_was_chosen_by_address() {
     // Given a client of a store that was chosen by its address
     let database = Postgres::shared().create_database().unwrap();
     let client = Client::new(connect(database.url()).await.unwrap());
@@ -89,19 +89,19 @@ async fn request_joins_a_transaction_whichever_way_its_store_was_chosen() {
 }
 
 #[tokio::test]
-async fn transaction_that_the_store_cannot_join_is_refused_and_stays_usable() {
-    // Given clients of a store in memory, and a transaction of PostgreSQL
+async fn foreign_transaction_is_refused_and_stays_usable() {
+    // Given clients of memory stores, and a PostgreSQL transaction
     let database = Postgres::shared().create_database().unwrap();
     let mut connection = PgConnection::connect(database.url()).await.unwrap();
     let mut transaction = connection.begin().await.unwrap();
     let known = pgworkflows::MemoryStore::new();
     for client in [Client::new(connect("memory:").await.unwrap()), Client::new(known)] {
-        // When a start and a signal are to join it
+        // When a start and a signal should join it
         let run = client.start::<Survey>("Why".to_owned()).await.unwrap();
         let start =
             client.start::<Survey>("Why".to_owned()).key("why").in_transaction(&mut transaction).await;
         let signal = run.signal(ANSWER, "Because.".to_owned()).in_transaction(&mut transaction).await;
-        // Then both are refused with what to do, and nothing was started
+        // Then both are refused with advice, and nothing was started
         for error in [start.unwrap_err(), signal.unwrap_err()] {
             assert!(error.is_foreign_transaction() && !error.is_misconfigured(), "{error:?}");
             assert!(error.to_string().contains("the client's store is not a `PostgresStore`"), "{error}");
@@ -124,7 +124,7 @@ async fn refused_address_does_not_show_its_password() {
     ] {
         let error = connect(url).await.unwrap_err();
         assert!(error.is_misconfigured(), "{url}: {error:?}");
-        let said = format!("{error} {error:?}");
-        assert!(!said.contains("hunter2"), "{said}");
+        let shown = format!("{error} {error:?}");
+        assert!(!shown.contains("hunter2"), "{shown}");
     }
 }

@@ -1,4 +1,4 @@
-//! Appending a batch: one round trip to the function `append`, which is the protocol (see the migrations).
+//! Appends a batch: one round trip to the SQL function `append`, which holds the protocol (see the migrations).
 
 use std::collections::BTreeSet;
 
@@ -90,41 +90,43 @@ arguments! {
     }
 }
 
-/// How often an append that finds no partition is sent again after one was made: somebody may detach it in
-/// between, but not for ever.
-const PARTITION_ROUNDS: usize = 3;
+/// How often an append that finds no partition is sent in all. Each time the partition is made first, but another session
+/// may detach it again; it will not do so forever.
+const PARTITION_ATTEMPTS: usize = 3;
 
-/// Appends; makes the partitions that are missing.
+/// Appends a batch, and makes partitions that are missing.
 pub(crate) async fn append(session: &mut PostgresSession, append: &Append) -> Result<Appended, StoreError> {
     check_order(append)?;
     let shards = shards_owned(append);
-    for _ in 0..PARTITION_ROUNDS {
+    for _ in 0..PARTITION_ATTEMPTS {
         let query = bind(session.shared.statements.append.query(), session, append, &shards);
         match session.fetch_raw(query).await? {
             Ok(rows) => {
                 let row = rows.first().ok_or_else(|| store_error(sqlx::Error::RowNotFound))?;
-                session.shared.bell.ring(hints(append));
+                session.shared.notifier.notify(hints(append));
                 return Ok(Appended { now: timestamp(row, 0)? });
             }
-            // The refusal rolled everything back, so the number is free for the same append.
+            // The server rolled the append back, so its number is still free.
             Err(error) if is_partition_missing(&error) => {
                 partition::make_for(session, runs_written(append)).await?;
             }
             Err(error) => return Err(store_error(error)),
         }
     }
-    let reason = "partitions of the log are detached faster than they are attached again".to_owned();
+    let reason =
+        "partitions of the log are detached as fast as they are attached: stop whatever detaches them"
+            .to_owned();
     Err(StoreError::Unavailable { reason, definite: true, source: None })
 }
 
-/// What an append tells others: each thing once.
+/// The hints that an append gives, each once.
 fn hints(append: &Append) -> impl Iterator<Item = Hint> {
     let closed: BTreeSet<_> = append.closed.iter().map(|closed| closed.run.shard()).collect();
     let mail: BTreeSet<_> = append.sent.iter().map(|message| message.run.shard()).collect();
     closed.into_iter().map(Hint::Notice).chain(mail.into_iter().map(Hint::Mail))
 }
 
-/// Our own bugs are found before they reach the log: numbers follow one another without a gap.
+/// Refuses a gap in the numbers of a batch, so that a bug of ours is found before it reaches the log.
 fn check_order(append: &Append) -> Result<(), StoreError> {
     for pair in append.events.windows(2) {
         let [before, event] = pair else { continue };
@@ -151,7 +153,7 @@ fn runs_written(append: &Append) -> impl Iterator<Item = RunId> {
     append.events.iter().map(|event| event.run).chain(closed)
 }
 
-/// Every shard that the append has to own, once. What it sends goes to anybody's.
+/// Every shard that the append's lease has to own, once. Messages may be sent to any shard.
 fn shards_owned(append: &Append) -> BTreeSet<i16> {
     let runs = runs_written(append)
         .chain(append.opened.iter().map(|opened| opened.run))

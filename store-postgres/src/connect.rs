@@ -1,4 +1,4 @@
-//! Opening connections: what is checked of the server, and errors that a person can act on. Passwords never
+//! Opens connections, checks the server, and turns failures into errors that a person can act on. Passwords never
 //! appear in them.
 
 use pgworkflows_core::store::StoreError;
@@ -7,13 +7,13 @@ use sqlx::{ConnectOptions, Executor, Row};
 
 use crate::error::store_error;
 
-/// The oldest server that has all that the schema needs: `DETACH PARTITION … CONCURRENTLY` came with 14.
+/// The oldest supported server: `DETACH PARTITION … CONCURRENTLY` needs PostgreSQL 14.
 const SERVER_VERSION_MIN: i32 = 140_000;
 
-/// Opens a connection to a server that can be worked with.
+/// Opens a connection, and refuses a server or database that cannot be used.
 pub(crate) async fn connect(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
     let mut connection = options.connect().await.map_err(|error| connect_error(options, error))?;
-    // One round trip per connection, which may live for weeks.
+    // All checks in one round trip. A connection may live for weeks.
     let checks = "select pg_catalog.current_setting('server_version_num')::int,
                          pg_catalog.current_setting('server_version'),
                          pg_catalog.current_setting('server_encoding'),
@@ -24,10 +24,10 @@ pub(crate) async fn connect(options: &PgConnectOptions) -> Result<PgConnection, 
     let (encoding, standby): (String, bool) = (row.get(2), row.get(3));
     check_encoding(&encoding, options)?;
     if standby {
-        // Leases and inboxes are read from the primary only: a standby shows the past.
+        // Leases and inboxes are read from the primary only, because a standby lags.
         return Err(StoreError::unavailable(format!(
             "{} is a standby; give the address of the primary",
-            place(options)
+            describe_address(options)
         )));
     }
     Ok(connection)
@@ -42,20 +42,20 @@ fn check_version(number: i32, version: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Names, keys and reasons are any text. A database in another encoding refuses some of it, or garbles it.
+/// Names, keys and reasons may be any text. A database with another encoding refuses some text, or garbles it.
 fn check_encoding(encoding: &str, options: &PgConnectOptions) -> Result<(), StoreError> {
     if encoding != "UTF8" {
         return Err(StoreError::misconfigured(format!(
-            "{} is encoded in {encoding}, but UTF8 is needed: an encoding cannot be changed, so create another \
-             database, with `encoding 'UTF8' template template0`",
-            place(options)
+            "{} is encoded in {encoding}, but UTF8 is needed: an encoding cannot be changed, so create a new \
+             database with `encoding 'UTF8' template template0`",
+            describe_address(options)
         )));
     }
     Ok(())
 }
 
-/// Where an address leads, without the password.
-pub(crate) fn place(options: &PgConnectOptions) -> String {
+/// Where an address points, without the password.
+pub(crate) fn describe_address(options: &PgConnectOptions) -> String {
     let user = options.get_username();
     let database = options.get_database().unwrap_or(user);
     match options.get_socket() {
@@ -67,23 +67,23 @@ pub(crate) fn place(options: &PgConnectOptions) -> String {
 }
 
 fn connect_error(options: &PgConnectOptions, error: sqlx::Error) -> StoreError {
-    let place = place(options);
+    let address = describe_address(options);
     let code = error.as_database_error().and_then(|error| error.code()).unwrap_or_default().into_owned();
     match code.as_str() {
         "28P01" | "28000" => StoreError::misconfigured(format!(
-            "{place}: the server refused the user ({error}); check user and password"
+            "{address}: the server refused the user ({error}); check user and password"
         )),
         "3D000" => StoreError::misconfigured(format!(
-            "{place}: there is no such database; create it, or correct the address"
+            "{address}: there is no such database; create it, or correct the address"
         )),
-        "42501" => {
-            StoreError::misconfigured(format!("{place}: the user may not connect to the database ({error})"))
-        }
+        "42501" => StoreError::misconfigured(format!(
+            "{address}: the user may not connect to the database ({error})"
+        )),
         _ => match store_error(error) {
             StoreError::Unavailable { reason, definite, source } => {
-                StoreError::Unavailable { reason: format!("{place}: {reason}"), definite, source }
+                StoreError::Unavailable { reason: format!("{address}: {reason}"), definite, source }
             }
-            StoreError::Misconfigured { reason } => StoreError::misconfigured(format!("{place}: {reason}")),
+            StoreError::Misconfigured { reason } => StoreError::misconfigured(format!("{address}: {reason}")),
             other => other,
         },
     }

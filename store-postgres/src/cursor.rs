@@ -1,44 +1,44 @@
-//! How far somebody has read the inbox, as a value and as bytes. It reads nothing itself.
+//! How far a reader has read the inbox, as a value and as bytes. This file reads nothing from the database.
 //!
-//! A message's number may be taken early and committed late, so "up to number n" says nothing. What has been read is
-//! what was visible in a snapshot. The greatest number read comes in addition: after a crash the server may give
-//! a transaction id again that a snapshot counts as finished, if its transaction left nothing durable; what is
-//! written under it then has a number that was never seen.
+//! A message may take its number early and commit late, so "read up to number n" is not enough. A reader has read what was
+//! visible in a snapshot. The cursor also holds the greatest number read. After a crash the server may reuse a
+//! transaction id that a snapshot counts as finished, if that transaction left nothing durable. A message which is then
+//! written under the reused id has a greater number than any that was read.
 
 use bytes::Bytes;
 use pgworkflows_core::store::{InboxCursor, StoreError};
 
-/// What has been read of the inbox of some shards: always the same ones. Who gets another shard begins anew.
+/// How much of the inbox of a fixed set of shards has been read. An owner that gets another shard starts a new cursor.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Cursor {
     /// Everything visible in this snapshot has been read; `None` at the beginning.
-    pub(crate) behind: Option<String>,
+    pub(crate) seen: Option<String>,
     /// The greatest number read.
     pub(crate) greatest: i64,
-    /// Where a read in pages stands.
+    /// The progress of a read that takes several pages.
     pub(crate) paging: Option<Paging>,
 }
 
-/// A read that has not come to its end.
+/// The progress of a read that has further pages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Paging {
-    /// The snapshot of its first page: all pages read what was visible in it, or a client's second message
-    /// could come before its first, which was committed later under a smaller number.
+    /// The first page's snapshot. All pages read what was visible in it; otherwise a client's second message could be
+    /// read before its first, which was committed later under a smaller number.
     pub(crate) snapshot: String,
     /// The number of the last message read.
     pub(crate) last: i64,
 }
 
 impl Cursor {
-    /// The first transaction id that the last snapshot knew nothing of.
+    /// The first transaction id after the latest snapshot.
     pub(crate) fn xmax(&self) -> Result<u64, StoreError> {
-        let snapshot = self.paging.as_ref().map(|paging| &paging.snapshot).or(self.behind.as_ref());
+        let snapshot = self.paging.as_ref().map(|paging| &paging.snapshot).or(self.seen.as_ref());
         snapshot.map_or(Ok(0), |snapshot| xmax(snapshot))
     }
 
-    /// The cursor in a store's own writing: fields between bars.
+    /// The cursor as bytes: fields separated by bars.
     pub(crate) fn encode(&self) -> InboxCursor {
-        let mut text = format!("{}|{}", self.behind.as_deref().unwrap_or_default(), self.greatest);
+        let mut text = format!("{}|{}", self.seen.as_deref().unwrap_or_default(), self.greatest);
         if let Some(Paging { snapshot, last }) = &self.paging {
             text.push_str(&format!("|{snapshot}|{last}"));
         }
@@ -52,29 +52,31 @@ impl Cursor {
         }
         Self::parse(&cursor.0).ok_or_else(|| {
             let text = String::from_utf8_lossy(&cursor.0);
-            StoreError::corrupt(format!("`{text}` is not an inbox cursor of this store"))
+            StoreError::corrupt(format!(
+                "`{text}` is not an inbox cursor of this store: read the inbox from the start"
+            ))
         })
     }
 
     fn parse(bytes: &[u8]) -> Option<Self> {
         let fields: Vec<&str> = std::str::from_utf8(bytes).ok()?.split('|').collect();
-        let (behind, greatest, paging) = match fields[..] {
-            [behind, greatest] => (behind, greatest, None),
-            [behind, greatest, snapshot, last] => {
+        let (seen, greatest, paging) = match fields[..] {
+            [seen, greatest] => (seen, greatest, None),
+            [seen, greatest, snapshot, last] => {
                 let paging = Paging { snapshot: snapshot.to_owned(), last: last.parse().ok()? };
-                (behind, greatest, Some(paging))
+                (seen, greatest, Some(paging))
             }
             _ => return None,
         };
         Some(Self {
-            behind: (!behind.is_empty()).then(|| behind.to_owned()),
+            seen: (!seen.is_empty()).then(|| seen.to_owned()),
             greatest: greatest.parse().ok()?,
             paging,
         })
     }
 }
 
-/// The `xmax` of a snapshot in PostgreSQL's writing, `xmin:xmax:xip,…`.
+/// The `xmax` of a snapshot in PostgreSQL's text form, `xmin:xmax:xip,…`.
 pub(crate) fn xmax(snapshot: &str) -> Result<u64, StoreError> {
     snapshot
         .split(':')
@@ -88,8 +90,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_survives_its_writing() {
-        let whole = Cursor { behind: Some("10:20:12,15".to_owned()), greatest: 99, paging: None };
+    fn a_cursor_is_decoded_as_it_was_encoded() {
+        let whole = Cursor { seen: Some("10:20:12,15".to_owned()), greatest: 99, paging: None };
         let unfinished =
             Cursor { paging: Some(Paging { snapshot: "30:40:".to_owned(), last: 120 }), ..whole.clone() };
         for cursor in [Cursor::default(), whole, unfinished] {
@@ -99,14 +101,14 @@ mod tests {
     }
 
     #[test]
-    fn bytes_of_somebody_else_are_no_cursor() {
+    fn bytes_of_another_format_are_refused() {
         let error = Cursor::decode(&InboxCursor(Bytes::from_static(b"a|b|c"))).unwrap_err();
         assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
     }
 
     #[test]
     fn the_xmax_is_that_of_the_latest_snapshot() {
-        let mut cursor = Cursor { behind: Some("10:20:12,15".to_owned()), ..Cursor::default() };
+        let mut cursor = Cursor { seen: Some("10:20:12,15".to_owned()), ..Cursor::default() };
         assert_eq!(cursor.xmax().unwrap(), 20);
         cursor.paging = Some(Paging { snapshot: "30:40:".to_owned(), last: 0 });
         assert_eq!(cursor.xmax().unwrap(), 40);

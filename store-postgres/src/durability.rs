@@ -1,29 +1,29 @@
-//! What a crash or a failover may take back although it was acknowledged: settings of the server that are somebody's
-//! choice, and are said aloud.
+//! Warns of server settings under which a crash or a failover may lose acknowledged requests. It never refuses them: an
+//! administrator may have chosen them.
 
 use pgworkflows_core::store::StoreError;
 
-use crate::connect::place;
+use crate::connect::describe_address;
 use crate::error::store_error;
 use crate::store::Shared;
 use crate::values::get;
 
-/// The settings, and the standbys that nobody waits for. A role that may not see of what kind a standby is sees null,
-/// and nothing is claimed then.
+/// The settings, and the asynchronous standbys. A role without the right to see a standby's kind reads null, which gives
+/// no warning.
 pub(crate) const DURABILITY: &str = "
     select pg_catalog.current_setting('fsync'), pg_catalog.current_setting('synchronous_commit'),
            pg_catalog.current_setting('synchronous_standby_names') <> '',
            (select pg_catalog.string_agg(distinct r.application_name, ', ') from pg_catalog.pg_stat_replication r
             where r.state = 'streaming' and r.sync_state = 'async')";
 
-/// Warns of what is known to endanger acknowledged requests.
+/// Warns of each setting that puts acknowledged requests at risk.
 pub(crate) async fn warn(shared: &Shared) -> Result<(), StoreError> {
     let rows = shared.fetch(shared.statements.durability.query()).await?;
     let row = rows.first().ok_or_else(|| store_error(sqlx::Error::RowNotFound))?;
     let (fsync, commit): (String, String) = (get(row, 0)?, get(row, 1)?);
     let (waits_for_standbys, asynchronous): (bool, Option<String>) = (get(row, 2)?, get(row, 3)?);
     for risk in risks(&fsync, &commit, waits_for_standbys, asynchronous.as_deref()) {
-        tracing::warn!("{}: {risk}", place(&shared.connect));
+        tracing::warn!("{}: {risk}", describe_address(&shared.connect));
     }
     Ok(())
 }
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_may_be_lost_is_warned_of() {
+    fn only_settings_that_may_lose_requests_are_warned_of() {
         for (fsync, commit, waits, asynchronous, words) in [
             ("on", "on", false, None, &[][..]),
             ("on", "on", true, Some("third"), &[]),

@@ -1,9 +1,9 @@
-//! From the errors of the driver and the server to those of the seam.
+//! Maps errors of the driver and the server to errors of the seam. It must not know which statement failed.
 
 use pgworkflows_core::store::StoreError;
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
-/// What an error means at the seam.
+/// The seam's error for a driver's error.
 pub(crate) fn store_error(error: sqlx::Error) -> StoreError {
     use sqlx::Error;
     match &error {
@@ -11,7 +11,7 @@ pub(crate) fn store_error(error: sqlx::Error) -> StoreError {
             Some(database) => {
                 let definite = is_definite(database.severity(), database.code());
                 let reason = describe(database);
-                // Nobody is to blame for a full queue: what was asked for can be asked for again.
+                // A full notification queue is no fault of the request, which can be sent again.
                 let is_full = is_full_queue(database.code(), database.file());
                 let meaning = if is_full { Err(reason) } else { server_error(database.code(), &reason) };
                 meaning.unwrap_or_else(|reason| unavailable(reason, definite, error))
@@ -30,9 +30,9 @@ pub(crate) fn store_error(error: sqlx::Error) -> StoreError {
     }
 }
 
-/// Whether the server said that it rolled the statement back. An error that ends the session says nothing: the statement
-/// may have been committed before. One of the connection may be a pooler's word, who does not know; and where a pooler
-/// mixes up statements, the answer may be to somebody else's.
+/// Whether the error proves that the server rolled the statement back. An error that ends the session proves nothing: the
+/// statement may have been committed before. A connection error may be from a pooler, which does not know the outcome.
+/// And if a pooler mixes up statements, the answer may be to another client's statement.
 fn is_definite(severity: PgSeverity, code: &str) -> bool {
     severity == PgSeverity::Error && !code.starts_with("08") && !is_mixed_up_code(code)
 }
@@ -41,7 +41,7 @@ fn unavailable(reason: String, definite: bool, source: sqlx::Error) -> StoreErro
     StoreError::Unavailable { reason, definite, source: Some(Box::new(source)) }
 }
 
-/// What the server's error codes mean; `Err` with the reason where the same request may succeed later.
+/// The meaning of a server's error code; `Err` with the reason if the same request may succeed later.
 fn server_error(code: &str, reason: &str) -> Result<StoreError, String> {
     let reason = reason.to_owned();
     Ok(match code {
@@ -51,16 +51,17 @@ fn server_error(code: &str, reason: &str) -> Result<StoreError, String> {
         "PW003" => StoreError::misconfigured(reason),
         // Undefined table, function or schema.
         "42P01" | "42883" | "3F000" => StoreError::misconfigured(format!(
-            "{reason}; the schema is not migrated, or by another version of this library"
+            "{reason}; the schema is not migrated, or was migrated by another version of this library"
         )),
-        // A cached plan went stale: another connection will do.
+        // A cached plan went stale: another connection plans anew.
         "0A000" => return Err(reason),
-        // A pooler lost a prepared statement, or has one of that name. Another connection may do, so nobody gives up.
+        // The prepared statement does not exist on the pooler's connection, or another one has its name. Another
+        // connection may work, so the request can be retried.
         "26000" | "42P05" => return Err(format!("{reason}: {MIXED_UP}")),
         _ => match &code[..code.len().min(2)] {
             // Data exceptions, such as a NUL in a text; limits of the program.
             "22" | "54" => StoreError::limit_exceeded(reason),
-            // Passwords, databases, rights: somebody can change them, and the same request will succeed.
+            // Passwords, databases, rights: once an administrator changes them, the same request succeeds.
             "28" | "3D" | "42" => StoreError::misconfigured(reason),
             // Integrity constraints, and a row that is named twice.
             "21" | "23" => StoreError::conflict(reason),
@@ -73,13 +74,13 @@ fn server_error(code: &str, reason: &str) -> Result<StoreError, String> {
     })
 }
 
-/// What to do about a pooler that mixes up prepared statements.
+/// What a user can do about a pooler that mixes up prepared statements.
 pub(crate) const MIXED_UP: &str = "\
-    a pooler gives each transaction another connection of the server, and does not carry prepared statements along; \
-    say `PostgresStore::builder(…).prepared_statements(false)`, or write `?statement-cache-capacity=0` into the \
+    a pooler gives each transaction another connection of the server, and does not support prepared statements; \
+    call `PostgresStore::builder(…).prepared_statements(false)`, or add `?statement-cache-capacity=0` to the \
     address, or use PgBouncer 1.21 or newer with `max_prepared_statements`";
 
-/// Whether a statement met another of its name, or none, or one with other parameters.
+/// Whether the server found another statement under this one's name, or none, or one with other parameters.
 pub(crate) fn is_mixed_up(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
     code.is_some_and(|code| is_mixed_up_code(&code))
@@ -89,7 +90,7 @@ fn is_mixed_up_code(code: &str) -> bool {
     ["26000", "42P05", "08P01"].contains(&code)
 }
 
-/// Whether a lock was waited for in vain.
+/// Whether a wait for a lock timed out.
 pub(crate) fn is_lock_timeout(error: &sqlx::Error) -> bool {
     error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "55P03")
 }
@@ -103,27 +104,27 @@ fn describe(error: &PgDatabaseError) -> String {
     text
 }
 
-/// Whether a row found no partition. The server reports it as a violated check without a constraint's name;
-/// its message may be in any language.
+/// Whether a row has no partition. The server reports a check violation without a constraint's name; its message may be
+/// in any language.
 pub(crate) fn is_partition_missing(error: &sqlx::Error) -> bool {
     let database = error.as_database_error();
     let database = database.and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
     database.is_some_and(|error| error.code() == "23514" && error.constraint().is_none())
 }
 
-/// Whether the schema has to be put in order first, because it was moved here from another cluster or database.
+/// Whether the schema's inbox has to be rewritten first, because it was moved here from another cluster or database.
 pub(crate) fn is_moved(error: &sqlx::Error) -> bool {
     error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "PW004")
 }
 
-/// Whether the queue of notifications is full, of which the code alone says no more than that some limit was reached.
+/// Whether the notification queue is full. The error code alone says only that some limit was reached.
 pub(crate) fn is_notification_queue_full(error: &sqlx::Error) -> bool {
     let database = error.as_database_error();
     let database = database.and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
     database.is_some_and(|error| is_full_queue(error.code(), error.file()))
 }
 
-/// The message may be in any language, but the server names the file of its source that holds the queue.
+/// The message may be in any language, but the server names its source file, and only one holds the queue.
 fn is_full_queue(code: &str, file: Option<&str>) -> bool {
     code == "54000" && file == Some("async.c")
 }
@@ -144,14 +145,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_an_error_that_leaves_the_session_says_that_nothing_was_written() {
+    fn only_an_error_that_keeps_the_session_open_proves_that_nothing_was_written() {
         for (severity, code, expected) in [
             (PgSeverity::Error, "55P03", true),  // lock timeout
             (PgSeverity::Error, "57014", true),  // cancelled
             (PgSeverity::Fatal, "57P01", false), // terminated, maybe after its commit
             (PgSeverity::Panic, "XX000", false),
-            (PgSeverity::Error, "08P01", false), // a pooler's word
-            (PgSeverity::Error, "42P05", false), // an answer to somebody else's statement, perhaps
+            (PgSeverity::Error, "08P01", false), // maybe from a pooler
+            (PgSeverity::Error, "42P05", false), // maybe an answer to another client's statement
             (PgSeverity::Error, "26000", false),
         ] {
             assert_eq!(is_definite(severity, code), expected, "{severity:?} {code}");
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn server_errors_have_their_meaning_at_the_seam() {
+    fn server_error_codes_are_mapped_to_errors_of_the_seam() {
         let meaning = |code| match server_error(code, "reason") {
             Ok(StoreError::Fenced { .. }) => "fenced",
             Ok(StoreError::Conflict { .. }) => "conflict",
@@ -179,11 +180,11 @@ mod tests {
             ("54000", "refused"),       // program limit exceeded
             ("42501", "misconfigured"), // insufficient privilege
             ("42P01", "misconfigured"), // undefined table
-            ("42P05", "unavailable"),   // a pooler's prepared statement of that name
-            ("26000", "unavailable"),   // a pooler without a prepared statement of that name
+            ("42P05", "unavailable"),   // a prepared statement of that name exists
+            ("26000", "unavailable"),   // no prepared statement of that name
             ("XX001", "corrupt"),       // data corrupted
             ("08006", "unavailable"),   // connection failure
-            ("PW004", "unavailable"),   // moved here, and not put in order yet
+            ("PW004", "unavailable"),   // moved here, and not rewritten yet
             ("25006", "unavailable"),   // a standby
             ("40001", "unavailable"),   // serialization failure
             ("40P01", "unavailable"),   // deadlock
@@ -198,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_queue_of_notifications_is_told_from_other_limits() {
+    fn a_full_notification_queue_is_distinguished_from_other_limits() {
         assert!(is_full_queue("54000", Some("async.c")));
         // A row too large for an index.
         assert!(!is_full_queue("54000", Some("indextuple.c")));

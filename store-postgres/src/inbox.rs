@@ -1,4 +1,5 @@
-//! Reading the inbox by snapshots: every message exactly once, in an order that respects every client.
+//! Reads the inbox by snapshots: each message exactly once, and one client's messages in the order in which they were sent.
+//! It must not know what a message says.
 
 use bytes::Bytes;
 use pgworkflows_core::id::{InboxNo, MessageId};
@@ -12,15 +13,15 @@ use crate::error::store_error;
 use crate::session::PostgresSession;
 use crate::values::{byte_count, get, run_id, shard_number, timestamp};
 
-/// What became visible since the snapshot `$2`. The snapshot that the statement itself reads with comes with its rows.
+/// The messages that became visible since the snapshot `$2`, with the snapshot of this statement.
 pub(crate) const NEWS: &str = "
     select now.at, now.snapshot, m.number, m.run_id, m.message_id, m.body
     from (select pg_catalog.clock_timestamp() as at, pg_catalog.pg_current_snapshot()::text as snapshot) now
     left join @schema@.inbox_news($1, $2::text::pg_snapshot, $3, $4, $5) m on true
     order by m.number";
 
-/// One page of a longer read: of what was visible in the snapshot `$3` (this very statement's on the first page) behind
-/// number `$2`, without what was read before (`$4`, `$5`).
+/// One page of a longer read: the messages after number `$2` that were visible in the snapshot `$3` (on the first page,
+/// this statement's own), without those that were read before (`$4`, `$5`).
 pub(crate) const PAGE: &str = "
     select now.at, now.snapshot, m.number, m.run_id, m.message_id, m.body
     from (select pg_catalog.clock_timestamp() as at, pg_catalog.pg_current_snapshot()::text as snapshot) now
@@ -31,7 +32,7 @@ pub(crate) const PAGE: &str = "
 pub(crate) async fn read(session: &mut PostgresSession, read: &InboxRead) -> Result<InboxPage, StoreError> {
     let cursor = Cursor::decode(&read.cursor)?;
     let shards: Vec<i16> = read.shards.iter().copied().map(shard_number).collect();
-    // One row more than asked for tells whether there are more.
+    // One row beyond the limit shows whether there are more.
     let limit = read.limit.max(1) as usize;
     let query = query(session, &cursor, shards, (limit as i64 + 1, byte_count(read.bytes)));
     let rows = session.fetch(query).await?;
@@ -43,24 +44,24 @@ pub(crate) async fn read(session: &mut PostgresSession, read: &InboxRead) -> Res
     let messages = rows.iter().take(limit).map_while(|row| message(row).transpose());
     let messages = messages.collect::<Result<Vec<_>, _>>()?;
     let waiting = get::<Option<i64>>(head, 2)?.map_or(0, |_| rows.len());
-    let goes_on = waiting > messages.len();
+    let has_next_page = waiting > messages.len();
     let mut paging = cursor.paging.clone().unwrap_or(Paging { snapshot: snapshot.clone(), last: 0 });
     if let Some(last) = messages.last() {
         paging.last = last.number.get().cast_signed();
     }
-    // At the end of a longer read, what was committed since its first page waits already.
-    let more = goes_on || paging.snapshot != snapshot;
-    let cursor = if goes_on {
-        // `greatest` stays: within this read it tells what was read before it.
+    // After a read of several pages, messages that were committed since the first page may be waiting.
+    let more = has_next_page || paging.snapshot != snapshot;
+    let cursor = if has_next_page {
+        // `greatest` stays, because it separates this read's messages from those of earlier reads.
         Cursor { paging: Some(paging), ..cursor }
     } else {
         let greatest = cursor.greatest.max(paging.last);
-        Cursor { behind: Some(paging.snapshot), greatest, paging: None }
+        Cursor { seen: Some(paging.snapshot), greatest, paging: None }
     };
     Ok(InboxPage { messages, cursor: cursor.encode(), more, now })
 }
 
-/// News where everything up to a snapshot was read, else a page in the order of numbers.
+/// Reads what is new if everything up to a snapshot was read; otherwise reads a page in the order of numbers.
 fn query(
     session: &PostgresSession,
     cursor: &Cursor,
@@ -68,37 +69,37 @@ fn query(
     (limit, bytes): (i64, i64),
 ) -> Query<'static, Postgres, PgArguments> {
     let statements = &session.shared.statements;
-    match (&cursor.behind, &cursor.paging) {
-        (Some(behind), None) => {
+    match (&cursor.seen, &cursor.paging) {
+        (Some(seen), None) => {
             let query = statements.inbox_news.query();
-            query.bind(shards).bind(behind).bind(cursor.greatest).bind(limit).bind(bytes)
+            query.bind(shards).bind(seen).bind(cursor.greatest).bind(limit).bind(bytes)
         }
-        (behind, paging) => statements
+        (seen, paging) => statements
             .inbox_page
             .query()
             .bind(shards)
             .bind(paging.as_ref().map_or(0, |paging| paging.last))
             .bind(paging.as_ref().map(|paging| &paging.snapshot))
-            .bind(behind.as_ref())
+            .bind(seen.as_ref())
             .bind(cursor.greatest)
             .bind(limit)
             .bind(bytes),
     }
 }
 
-/// A server whose next transaction id is behind one that was seen has lost commits: it was restored, or is a
-/// standby that was promoted too early.
+/// Refuses a server whose next transaction id is lower than one that was seen. It has lost commits: it was restored from
+/// a backup, or it is a standby that was promoted too early.
 fn check_nothing_lost(cursor: &Cursor, snapshot: &str) -> Result<(), StoreError> {
     let (seen, current) = (cursor.xmax()?, cursor::xmax(snapshot)?);
     if current < seen {
         return Err(StoreError::fenced(format!(
-            "the database lost commits: its transactions reach to {current}, but the inbox was read up to {seen}"
+            "the database lost commits: its next transaction is {current}, but the inbox was read up to {seen}"
         )));
     }
     Ok(())
 }
 
-/// The message in a row; `None` where its body is too much, and in the row that says that there is none.
+/// The message in a row; `None` if its body exceeds the limit of bytes, or if the inbox is empty.
 fn message(row: &PgRow) -> Result<Option<InboxMessage>, StoreError> {
     let Some(body) = get::<Option<&[u8]>>(row, 5)? else { return Ok(None) };
     Ok(Some(InboxMessage {

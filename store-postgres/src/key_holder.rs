@@ -1,5 +1,5 @@
-//! Who holds the key of a start: what a client is told that waited for it in vain. It must not know what a start asks
-//! for.
+//! Finds the transaction that holds the key of a start, to explain a wait that timed out. It must not know what a start
+//! asks for.
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use crate::error::store_error;
 use crate::store::Shared;
 use crate::values::get;
 
-/// The oldest transaction that has written keys and is open, without those that wait themselves. Which key each has
-/// written is not to be seen, but one that began after the wait did (`$1` microseconds ago) is not the holder.
-/// What a role may not see of others is null.
+/// The oldest open transaction that has written keys and does not wait for a lock. The server does not show which keys a
+/// transaction has written, but one that began after the wait (`$1` microseconds ago) cannot be the holder. Columns that
+/// the role may not see are null.
 pub(crate) const KEY_HOLDER: &str = "
     select l.pid, a.application_name, a.usename::text,
            pg_catalog.to_char(a.xact_start at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS'),
@@ -31,8 +31,9 @@ pub(crate) const KEY_HOLDER: &str = "
     order by coalesce(a.xact_start, p.prepared)
     limit 1";
 
-/// The error of starts that waited that long for their keys. One that finds no holder says what the server said.
-pub(crate) async fn blame(
+/// The error for starts that waited `waited` for their keys. It names the holder, if one is found; otherwise it is the
+/// server's own error.
+pub(crate) async fn held_error(
     shared: &Shared,
     submissions: &[Submission],
     waited: Duration,
@@ -43,13 +44,13 @@ pub(crate) async fn blame(
     let query = shared.statements.key_holder.query().bind(micros);
     match shared.fetch(query).await.map(|rows| rows.first().map(holder)) {
         Ok(Some(Ok(holder))) => StoreError::held(format!(
-            "{keys} is held by an open transaction: {holder}; a start under it is answered when that has ended"
+            "{keys} is held by an open transaction: {holder}; end that transaction, and start again"
         )),
         Ok(Some(Err(_)) | None) | Err(_) => store_error(error),
     }
 }
 
-/// The keys of the starts, in words.
+/// Describes the keys of the starts.
 fn keys(submissions: &[Submission]) -> Option<String> {
     let opens = submissions.iter().filter_map(|submission| submission.opens.as_ref());
     let named = |run: &NewRun| Some(format!("key `{}` of workflow `{}`", run.key.as_ref()?, run.workflow));
@@ -61,7 +62,7 @@ fn keys(submissions: &[Submission]) -> Option<String> {
     }
 }
 
-/// A transaction, in words: as much of it as the role may see.
+/// Describes a transaction, as far as the role may see it.
 fn holder(row: &PgRow) -> Result<String, StoreError> {
     let (pid, prepared): (Option<i32>, Option<String>) = (get(row, 0)?, get(row, "gid")?);
     let mut words = match (pid, prepared) {

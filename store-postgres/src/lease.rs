@@ -1,5 +1,5 @@
-//! Who may write: queues, claims, the heartbeat, releases. Every time in here is the server's
-//! `clock_timestamp()`; the functions of these names are in the migrations.
+//! Decides which session may write to which shard: queues, claims, the heartbeat, releases. Every time is the server's
+//! `clock_timestamp()`. The SQL functions of the same names are in the migrations.
 
 use std::time::Duration;
 
@@ -24,8 +24,8 @@ pub(crate) const OPEN_QUEUE: &str = "
 pub(crate) const CLAIM: &str = "
     select lease, pg_catalog.clock_timestamp() from @schema@.claim($1, $2, $3, $4, $5, $6)";
 
-/// Where the owner of shards goes on. A statement that begins after the claim was committed: every append of an
-/// owner before is committed or fenced by then. A shard that was lost again in between is left out.
+/// Where the owner of shards continues. This statement begins after the claim was committed, when every append of an
+/// earlier owner is either committed or fenced. A shard that was lost in between is left out.
 pub(crate) const CLAIMED_SHARDS: &str = "
     select s.shard,
            greatest(s.position_floor,
@@ -35,7 +35,7 @@ pub(crate) const CLAIMED_SHARDS: &str = "
     where s.lease = $1
     order by s.shard";
 
-/// A later statement as well: what was under way when an owner died is marked by its appends.
+/// Also a later statement: an append of the previous owner may have added suspects until it was fenced.
 pub(crate) const CLAIMED_SUSPECTS: &str = "
     select * from @schema@.claimed_suspects($1, $2)";
 
@@ -50,7 +50,7 @@ pub(crate) const RELEASE: &str = "
 pub(crate) async fn open_queue(shared: &Shared, name: &str, shards: u16) -> Result<Queue, StoreError> {
     if name.is_empty() || shards == 0 || shards > ShardId::COUNT {
         return Err(StoreError::misconfigured(format!(
-            "a queue `{name}` of {shards} shards cannot be: a queue has a name, and 1 to {} shards",
+            "queue `{name}` cannot have {shards} shards: give it a name that is not empty, and 1 to {} shards",
             ShardId::COUNT
         )));
     }
@@ -82,10 +82,10 @@ pub(crate) async fn claim(session: &mut PostgresSession, claim: &Claim) -> Resul
             .bind(i32::from(claim.limit))
             .bind(&session.shared.lock_timeout)
     };
-    let rows = moved::fetch_settled(session, query).await?;
+    let rows = moved::fetch_or_rewrite(session, query).await?;
     let row = only(&rows)?;
     let lease: i64 = get(row, 0)?;
-    // A moment old by the time that this returns, which is on the safe side: never ahead of the store.
+    // Slightly old when this returns, which is safe: it is never ahead of the store's clock.
     let now = timestamp(row, 1)?;
 
     let query = session.shared.statements.claimed_shards.query().bind(lease);
@@ -118,7 +118,7 @@ fn suspect(row: &PgRow) -> Result<Suspect, StoreError> {
     })
 }
 
-/// The heartbeat.
+/// Sends the heartbeat: renews leases and looks for work.
 pub(crate) async fn tick(session: &mut PostgresSession, tick: &Tick) -> Result<Ticked, StoreError> {
     let leases = &tick.leases;
     let cursors = leases.iter().map(|lease| Cursor::decode(&lease.cursor)).collect::<Result<Vec<_>, _>>()?;
@@ -134,26 +134,26 @@ pub(crate) async fn tick(session: &mut PostgresSession, tick: &Tick) -> Result<T
             .bind(ttls.clone())
             .bind(leases.iter().map(|lease| lease.committed.get().cast_signed()).bind_iter())
             .bind(leases.iter().map(|lease| i32::try_from(lease.deaths_max).unwrap_or(i32::MAX)).bind_iter())
-            .bind(cursors.iter().map(|cursor| cursor.behind.as_deref()).bind_iter())
+            .bind(cursors.iter().map(|cursor| cursor.seen.as_deref()).bind_iter())
             .bind(cursors.iter().map(|cursor| cursor.greatest).bind_iter())
             .bind(leases.iter().map(|lease| Time(due_after(lease).0)).bind_iter())
             .bind(leases.iter().map(|lease| uuid(due_after(lease).1)).bind_iter())
             .bind(leases.iter().map(|lease| Time(lease.due_until)).bind_iter())
             .bind(&session.shared.lock_timeout)
     };
-    let rows = moved::fetch_settled(session, query).await?;
+    let rows = moved::fetch_or_rewrite(session, query).await?;
     let row = only(&rows)?;
-    let found = |column: &str| get::<Option<Vec<bool>>>(row, column).map(Option::unwrap_or_default);
-    let (held, mail, due) = (found("held")?, found("mail")?, found("due")?);
+    let flags = |column: &str| get::<Option<Vec<bool>>>(row, column).map(Option::unwrap_or_default);
+    let (held, mail, due) = (flags("held")?, flags("mail")?, flags("due")?);
     let owned = get::<Option<Vec<i64>>>(row, "owned")?.unwrap_or_default();
     if [held.len(), owned.len(), mail.len(), due.len()] != [leases.len(); 4] {
-        return Err(StoreError::corrupt("the tick answered for other leases than it was asked"));
+        return Err(StoreError::corrupt("the heartbeat's answer is for other leases than were asked about"));
     }
     let answer = |(index, lease): (usize, &LeaseTick)| LeaseTicked {
         lease: lease.lease,
         held: held[index],
         shards: u16::try_from(owned[index]).unwrap_or(u16::MAX),
-        // A read in pages has not come to its end: there is mail, whatever else has come.
+        // A read with further pages has mail, even if nothing new has arrived.
         mail: mail[index] || cursors[index].paging.is_some(),
         due: due[index],
     };
@@ -164,7 +164,7 @@ pub(crate) async fn tick(session: &mut PostgresSession, tick: &Tick) -> Result<T
     })
 }
 
-/// Releases a lease and tells others.
+/// Releases a lease and notifies other processes.
 pub(crate) async fn release(session: &mut PostgresSession, release: &Release) -> Result<(), StoreError> {
     let Release { lease, at_fault } = release;
     let query = session.shared.statements.release.query();
@@ -172,7 +172,7 @@ pub(crate) async fn release(session: &mut PostgresSession, release: &Release) ->
         query.bind(lease.get().cast_signed()).bind(at_fault.map(uuid)).bind(&session.shared.lock_timeout);
     let rows = session.fetch(query).await?;
     if get::<bool>(only(&rows)?, 0)? {
-        session.shared.bell.ring([Hint::Released]);
+        session.shared.notifier.notify([Hint::Released]);
     }
     Ok(())
 }
@@ -182,12 +182,15 @@ fn only(rows: &[PgRow]) -> Result<&PgRow, StoreError> {
 }
 
 fn micros(duration: Duration) -> Result<i64, StoreError> {
-    // A lease of a century is a mistake in a unit.
+    // A lease longer than a century is a wrong unit.
     const MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
     if duration.is_zero() || duration > MAX {
-        return Err(StoreError::misconfigured(format!("a lease cannot live for {duration:?}")));
+        return Err(StoreError::misconfigured(format!(
+            "a lease cannot live for {duration:?}: choose more than 0 s and at most {MAX:?}"
+        )));
     }
-    i64::try_from(duration.as_micros()).map_err(|_| StoreError::misconfigured("a lease lives too long"))
+    i64::try_from(duration.as_micros())
+        .map_err(|_| StoreError::misconfigured("a lease's time to live is too long"))
 }
 
 fn due_after(lease: &LeaseTick) -> (Timestamp, RunId) {

@@ -1,5 +1,5 @@
-//! The Postgres store: the log, the inbox and the leases as tables of one schema. It must not know a kind of
-//! event or message; what they say is bytes.
+//! The Postgres store: the log, the inbox and the leases as tables of one schema. It must not know any kind of event or
+//! message; their contents are bytes.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), pgworkflows::Error> {
@@ -10,26 +10,30 @@
 //! # }
 //! ```
 //!
-//! A server that demands encrypted connections, as managed ones do, needs the feature `tls`, which `pgworkflows` has as well.
-//!
-//! PostgreSQL 14 and newer, directly or through a pooler.
+//! Supports PostgreSQL 14 and newer, directly or through a pooler. A server that requires encrypted connections, as managed
+//! servers do, needs the feature `tls`, which `pgworkflows` also has.
 //!
 //! # Poolers
 //!
-//! Tested with PgBouncer, in session mode and in transaction mode. Where each transaction gets another connection of the
-//! server, as in transaction mode, say [`Builder::prepared_statements`]`(false)`, unless the pooler carries prepared
-//! statements along (PgBouncer from 1.21 on, with `max_prepared_statements`); if you do not, connecting is refused.
-//! Nothing else needs a connection of its own but the one that listens for notifications: give it a direct address
-//! with [`Builder::listen_url`], or what other processes do is found by polling alone.
+//! Tested with PgBouncer, in session mode and in transaction mode. In transaction mode each transaction may get another
+//! connection of the server. Then call [`Builder::prepared_statements`]`(false)`, unless the pooler supports prepared
+//! statements (PgBouncer 1.21 and newer, with `max_prepared_statements`); otherwise connecting is refused. The listener for
+//! notifications needs a connection that is not pooled: give it a direct address with [`Builder::listen_url`], or other
+//! processes' changes are found by polling alone.
 //!
 //! # Connections
 //!
-//! A worker with `p` processors, and its store with a pool of `c`, need `p + 3` connections and use up to
-//! `2 p + 2 + c`: each processor one, and a second while it reads and appends at the same time; the heartbeat one;
-//! notifications one; the pool, which serves the process's clients, one to `c`. A process with clients alone uses up to
-//! `1 + c`. By default `p` is the number of cores and `c` is 8. When a worker begins, that is compared with the limits of
-//! the server, the database and the role: with fewer than `p + 3` it ends with an error, with fewer than it may use
-//! it warns. A thread that is left behind in a workflow which never yields keeps its one or two.
+//! A worker with `p` processors and a store whose pool has `c` connections need at least `p + 3` connections, and use up
+//! to `2 p + 2 + c`:
+//!
+//! - each processor uses one, and a second one while it reads and appends at the same time;
+//! - the heartbeat uses one, and so do notifications;
+//! - the pool, which serves the process's clients, uses one to `c`.
+//!
+//! A process that has only clients uses up to `1 + c`. By default `p` is the number of cores and `c` is 8. When a worker
+//! starts, it compares these numbers with the limits of the server, the database and the role. It ends with an error if
+//! `p + 3` are not possible, and logs a warning if it may get fewer than it can use. A thread that is stuck in a workflow
+//! which never yields keeps its one or two connections.
 
 mod append;
 mod connect;

@@ -1,7 +1,8 @@
-//! The chain of migrations: what is applied to a schema, once, in order, by whoever comes first.
+//! Applies the migrations to a schema: each once, in order, by the first process that connects. It must not know what a
+//! migration does.
 //!
-//! The driver's own migrator takes a session's advisory lock, which a pooler in transaction mode breaks; a
-//! transaction's lock is taken here. All migrations that are missing are applied in one transaction.
+//! The driver's own migrator takes a session-level advisory lock, which does not work through a pooler in transaction mode.
+//! This one takes a transaction-level lock, and applies all missing migrations in one transaction.
 
 use pgworkflows_core::store::StoreError;
 use sha2::{Digest, Sha256};
@@ -13,7 +14,7 @@ use crate::error::store_error;
 use crate::options::Options;
 use crate::schema::Schema;
 
-/// One step of the chain. Once released it is never changed.
+/// One migration. Once released it is never changed.
 struct Migration {
     number: i32,
     name: &'static str,
@@ -31,12 +32,12 @@ const MIGRATIONS: &[Migration] = &[
 ];
 
 impl Migration {
-    /// The checksum of the text with the placeholder, in hexadecimal: the same in every schema.
+    /// The checksum of the text, in hexadecimal. The text still has the placeholder, so it is the same in every schema.
     fn checksum(&self) -> String {
         Sha256::digest(self.sql).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// The step and its record.
+    /// The migration's SQL and the row that records it.
     fn script(&self, schema: &Schema) -> String {
         let checksum = self.checksum();
         format!(
@@ -50,10 +51,10 @@ impl Migration {
     }
 }
 
-/// Whatever the session's own path: names of ours carry their schema, and all others are the server's.
+/// Names of ours carry their schema, so every other name must be the server's, whatever the session's path is.
 const SEARCH_PATH: &str = "set local search_path = pg_catalog, pg_temp";
 
-/// Everything, for a person to run.
+/// The script of all migrations, for a person to run.
 pub(crate) fn script(schema: &Schema) -> String {
     let mut text = format!("begin;\n{SEARCH_PATH};\n\n");
     for migration in MIGRATIONS {
@@ -64,13 +65,13 @@ pub(crate) fn script(schema: &Schema) -> String {
     text
 }
 
-/// Brings the schema up to date, or checks that it is.
+/// Brings the schema up to date, or checks that it is up to date.
 pub(crate) async fn migrate(options: &Options) -> Result<(), StoreError> {
     let schema = &options.schema;
     let mut connection = connect(&options.connect).await?;
     check_transactions(&mut connection, &options.connect).await?;
 
-    // Without a lock: an up-to-date schema costs one look, and no right to change it.
+    // Without a lock: an up-to-date schema needs one read, and no right to change the schema.
     let missing = missing(&mut connection, schema).await?;
     if missing.is_empty() {
         return Ok(());
@@ -84,7 +85,7 @@ pub(crate) async fn migrate(options: &Options) -> Result<(), StoreError> {
             MIGRATIONS.len()
         )));
     }
-    // This connection serves nothing else: whatever goes wrong, it is dropped and the server rolls back.
+    // This connection has no other use: on an error it is dropped, and the server rolls back.
     run(&mut connection, "begin isolation level read committed".to_owned()).await?;
     run(&mut connection, SEARCH_PATH.to_owned()).await?;
     run(&mut connection, format!("select pg_advisory_xact_lock({})", lock_key(schema))).await?;
@@ -92,7 +93,7 @@ pub(crate) async fn migrate(options: &Options) -> Result<(), StoreError> {
     run(&mut connection, "commit".to_owned()).await
 }
 
-/// Under the lock: looks again, because somebody else may have been first.
+/// Applies what is missing, under the lock. It reads again, because another process may have migrated meanwhile.
 async fn apply_missing(connection: &mut PgConnection, options: &Options) -> Result<(), StoreError> {
     let schema = &options.schema;
     for migration in missing(connection, schema).await? {
@@ -125,7 +126,7 @@ async fn missing(
     connection: &mut PgConnection,
     schema: &Schema,
 ) -> Result<Vec<&'static Migration>, StoreError> {
-    // By the catalog's tables: `to_regclass` asks a cache, which may not know yet what another process made while
+    // From the catalog's tables, because `to_regclass` reads a cache which may miss what another process created while
     // this one waited for the lock.
     let exists =
         "select 1 from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
@@ -142,8 +143,8 @@ async fn missing(
             Some(migration) if migration.checksum() == checksum => {}
             Some(_) => {
                 return Err(StoreError::corrupt(format!(
-                    "migration {number} ({name}) of schema `{}` was applied in another wording than this \
-                     version's: the schema was made by a development version or changed by hand",
+                    "migration {number} ({name}) of schema `{}` was applied with a different text than \
+                     this version's: the schema was made by a development version, or the record was changed by hand",
                     schema.as_str()
                 )));
             }
@@ -161,7 +162,8 @@ async fn missing(
     Ok(MIGRATIONS.iter().filter(|migration| migration.number > last).collect())
 }
 
-/// The functions refuse it again, at every call; here it is said before anything is begun.
+/// Refuses default transaction settings that cannot work. The SQL functions check them at each call; here the error comes
+/// before any work has begun.
 async fn check_transactions(
     connection: &mut PgConnection,
     options: &PgConnectOptions,
@@ -178,25 +180,25 @@ async fn check_transactions(
     };
     Err(StoreError::misconfigured(format!(
         "transactions of user `{}` in database `{database}` are `{default}` by default, but the log needs {needed}: \
-         alter role or database to {setting}",
+         alter the role or the database to {setting}",
         options.get_username()
     )))
 }
 
 async fn run(connection: &mut PgConnection, script: String) -> Result<(), StoreError> {
-    // Safe: the only thing put into our own scripts is a checked identifier.
+    // Safe: only a checked identifier is inserted into our own scripts.
     let script = sqlx::raw_sql(AssertSqlSafe(script).into_sql_str());
     connection.execute(script).await.map(drop).map_err(store_error)
 }
 
-/// A read without parameters: one message, whose answer no pooler can give to somebody else.
+/// A read without parameters. It is one protocol message, so no pooler can mix up its answer.
 async fn read(connection: &mut PgConnection, text: String) -> Result<Vec<PgRow>, StoreError> {
     // Safe as above.
     let read = sqlx::raw_sql(AssertSqlSafe(text).into_sql_str());
     connection.fetch_all(read).await.map_err(store_error)
 }
 
-/// One lock per schema, in a space that all users of advisory locks in a database share: hence a hash.
+/// The advisory lock's key, one per schema. It is a hash, because all users of a database share the space of keys.
 fn lock_key(schema: &Schema) -> i64 {
     let digest: [u8; 32] = Sha256::digest(format!("pgworkflows migrations of {}", schema.as_str())).into();
     digest.iter().take(8).fold(0, |key, byte| key << 8 | i64::from(*byte))
@@ -207,13 +209,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_chain_is_numbered_without_a_gap() {
+    fn migrations_are_numbered_without_a_gap() {
         let numbers: Vec<_> = MIGRATIONS.iter().map(|migration| migration.number).collect();
         assert_eq!(numbers, (1..=MIGRATIONS.len() as i32).collect::<Vec<_>>());
     }
 
     #[test]
-    fn the_script_for_a_person_holds_no_placeholder() {
+    fn the_script_for_a_person_contains_no_placeholder() {
         let script = script(&Schema::new("flows").unwrap());
         assert!(!script.contains(crate::schema::PLACEHOLDER), "{script}");
         assert!(script.contains("create table flows.events"), "{script}");
@@ -221,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn no_text_depends_on_how_a_session_reads_it() {
+    fn no_script_depends_on_the_settings_of_a_session() {
         let script = script(&Schema::new("flows").unwrap());
         // `standard_conforming_strings` decides what a backslash in a literal means.
         assert!(!script.contains('\\'), "{script}");

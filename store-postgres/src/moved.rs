@@ -1,5 +1,5 @@
-//! A schema that was moved here from another cluster or database: what has to be done before anybody works on it. Why is
-//! written in the migrations. It must not know what messages say.
+//! Rewrites the inbox of a schema that was moved here from another cluster or database, before any worker uses it. The
+//! migrations give the reason. It must not know what messages say.
 
 use std::time::Duration;
 
@@ -11,28 +11,28 @@ use crate::error::{is_moved, store_error};
 use crate::session::PostgresSession;
 use crate::values::get;
 
-pub(crate) const PLACE: &str = "select @schema@.is_moved(), @schema@.system_identifier() is not null";
+pub(crate) const LOCATION: &str = "select @schema@.is_moved(), @schema@.system_identifier() is not null";
 
 pub(crate) const REWRITE_INBOX: &str = "select @schema@.rewrite_inbox($1, $2)";
 
-/// How many messages are rewritten in one transaction: less than a second's work of a busy server.
+/// How many messages are rewritten in one transaction: less than a second's work for a busy server.
 const MESSAGES_PER_REWRITE: i64 = 10_000;
 
-/// How long to wait before looking again, while another process rewrites.
+/// How long to wait before the next check, while another process rewrites the inbox.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Puts the schema in order if it was moved here; whoever comes first does it, and the others wait.
-pub(crate) async fn settle(session: &mut PostgresSession) -> Result<(), StoreError> {
-    let mut place = look(session).await?;
-    if !place.is_cluster_known {
+/// Rewrites the inbox if the schema was moved here. The first process does it, and the others wait.
+pub(crate) async fn rewrite_if_moved(session: &mut PostgresSession) -> Result<(), StoreError> {
+    let mut location = locate(session).await?;
+    if !location.is_cluster_known {
         tracing::warn!(
             schema = session.shared.schema.as_str(),
-            "the owner of the schema may not call pg_control_system(), so that a move to another cluster may go \
-             unnoticed until a message of its inbox is refused: grant execute on that function"
+            "the owner of the schema may not call pg_control_system(): a move to another cluster may go unnoticed \
+             until a message of its inbox is refused; grant execute on that function to the owner"
         );
     }
     let mut rewritten = 0;
-    while place.is_moved {
+    while location.is_moved {
         let query = session.shared.statements.rewrite_inbox.query();
         let query = query.bind(MESSAGES_PER_REWRITE).bind(&session.shared.lock_timeout);
         match get::<Option<i64>>(only(&session.fetch(query).await?)?, 0)? {
@@ -42,25 +42,25 @@ pub(crate) async fn settle(session: &mut PostgresSession) -> Result<(), StoreErr
                     schema = session.shared.schema.as_str(),
                     rewritten,
                     "the schema was moved here from another cluster or database: leases from there are fenced, and \
-                     the messages in its inbox are rewritten before anybody claims a shard"
+                     the messages in its inbox are rewritten before any worker claims a shard"
                 );
             }
             None => tokio::time::sleep(PAUSE).await,
         }
-        place = look(session).await?;
+        location = locate(session).await?;
     }
     Ok(())
 }
 
-/// Runs a statement that a moved schema refuses; if it does, puts the schema in order and runs the statement again.
-pub(crate) async fn fetch_settled(
+/// Runs a statement. If it is refused because the schema was moved, rewrites the inbox and runs the statement again.
+pub(crate) async fn fetch_or_rewrite(
     session: &mut PostgresSession,
     query: impl Fn(&PostgresSession) -> Query<'static, Postgres, PgArguments>,
 ) -> Result<Vec<PgRow>, StoreError> {
     let first = query(session);
     match session.fetch_raw(first).await? {
         Err(error) if is_moved(&error) => {
-            settle(session).await?;
+            rewrite_if_moved(session).await?;
             let again = query(session);
             session.fetch(again).await
         }
@@ -68,18 +68,18 @@ pub(crate) async fn fetch_settled(
     }
 }
 
-/// Where the schema is.
-struct Place {
+/// Whether the schema is where it was made.
+struct Location {
     is_moved: bool,
-    /// Whether the server says which cluster this is.
+    /// Whether the schema's owner may read the cluster's identifier.
     is_cluster_known: bool,
 }
 
-async fn look(session: &mut PostgresSession) -> Result<Place, StoreError> {
-    let query = session.shared.statements.place.query();
+async fn locate(session: &mut PostgresSession) -> Result<Location, StoreError> {
+    let query = session.shared.statements.location.query();
     let rows = session.fetch(query).await?;
     let row = only(&rows)?;
-    Ok(Place { is_moved: get(row, 0)?, is_cluster_known: get(row, 1)? })
+    Ok(Location { is_moved: get(row, 0)?, is_cluster_known: get(row, 1)? })
 }
 
 fn only(rows: &[PgRow]) -> Result<&PgRow, StoreError> {

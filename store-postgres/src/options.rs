@@ -1,4 +1,4 @@
-//! What a store can be told. It opens nothing.
+//! The options of a store and their checks. It opens no connection.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -9,21 +9,21 @@ use sqlx::postgres::PgConnectOptions;
 use crate::PostgresStore;
 use crate::schema::Schema;
 
-/// How many connections the store's pool has at most, by default. It serves clients; what workers open beside it, the
-/// crate's documentation counts.
+/// The default maximum of connections in the store's pool, which serves clients. The crate's documentation counts those
+/// that workers open.
 const POOL_SIZE: u32 = 8;
 
-/// How long a statement waits for a lock, by default: far below a lease's time to live (15 s).
+/// The default time that a statement waits for a lock: far below a lease's time to live (15 s).
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long a start waits for its key at most, should somebody's open transaction hold it: long enough for one that is
-/// about to commit, and no longer than a person waits for a click.
+/// The longest time that a start waits for a key which an open transaction holds: long enough for a transaction that is
+/// about to commit, and short enough for a person who waits for an answer.
 const KEY_TIMEOUT_MAX: Duration = Duration::from_secs(1);
 
-/// How long a call waits for its answer, by default, before the connection is given up.
+/// The default time that a call waits for its answer before the connection is dropped.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How much time a partition of the log spans in a new schema, by default: sixty of them are five years.
+/// The default time span of a log partition in a new schema: sixty partitions are five years.
 const PARTITION_WIDTH: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Options of a [`PostgresStore`], made by [`PostgresStore::builder`].
@@ -72,55 +72,56 @@ impl Builder {
         }
     }
 
-    /// The schema that everything lives in: lower-case letters, digits and underscores, 48 at most.
-    /// The default is `pgworkflows`.
+    /// Sets the schema that holds all tables: 1 to 48 lower-case letters, digits and underscores. The default is
+    /// `pgworkflows`.
     #[must_use]
     pub fn schema(mut self, name: &str) -> Self {
         name.clone_into(&mut self.schema);
         self
     }
 
-    /// Whether connecting brings the schema up to date (the default) or refuses one that is not.
-    /// [`PostgresStore::migrations_sql`] prints what has to be run then.
+    /// Sets whether connecting brings the schema up to date (the default) or refuses a schema that is not. In the second
+    /// case, run the script that [`PostgresStore::migrations_sql`] returns.
     #[must_use]
     pub fn migrate(mut self, migrate: bool) -> Self {
         self.migrate = migrate;
         self
     }
 
-    /// How many connections the clients of this process share at most: 1 or more, 8 by default. They are opened when they
-    /// are needed. A worker opens more beside them: `p + 2` to `2 p + 2` with `p` processors.
+    /// Sets how many connections the clients of this process share at most: 1 or more, 8 by default. They are opened on
+    /// demand. A worker with `p` processors opens `p + 2` to `2 p + 2` more.
     #[must_use]
     pub fn pool_size(mut self, connections: u32) -> Self {
         self.pool_size = connections;
         self
     }
 
-    /// How long a statement waits for a lock: 1 ms or more, 2 s by default. Stay far below the time to live of
-    /// the workers' leases, 15 s by default. A start waits for 1 s at most for a key that an open transaction holds.
+    /// Sets how long a statement waits for a lock: 1 ms or more, 2 s by default. Choose a time far below the time to live
+    /// of the workers' leases (15 s by default). A start waits at most 1 s for a key that an open transaction holds.
     #[must_use]
     pub fn lock_timeout(mut self, timeout: Duration) -> Self {
         self.lock_timeout = timeout;
         self
     }
 
-    /// How long a call waits for its answer before the connection is given up for lost: 30 s by default.
+    /// Sets how long a call waits for its answer before the connection counts as lost: longer than the lock timeout, 30 s
+    /// by default.
     #[must_use]
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
         self.call_timeout = timeout;
         self
     }
 
-    /// How much time one partition of the log spans: whole seconds, 30 days by default.
-    /// Choose it so that about 60 partitions cover what is retained. It counts when the schema is made; an
-    /// existing schema keeps its own.
+    /// Sets the time span of one partition of the log: whole seconds, 1 or more, 30 days by default. Choose it so that
+    /// about 60 partitions cover the retention time. It applies when the schema is created; an existing schema keeps its
+    /// own.
     #[must_use]
     pub fn partition_width(mut self, width: Duration) -> Self {
         self.partition_width = width;
         self
     }
 
-    /// Whether to send and to receive notifications (the default). Without them everything is found by
+    /// Sets whether to send and receive notifications (the default). Without them, other processes' changes are found by
     /// polling alone.
     #[must_use]
     pub fn notifications(mut self, notifications: bool) -> Self {
@@ -128,40 +129,40 @@ impl Builder {
         self
     }
 
-    /// A direct address of the database, for the one connection that a pooler in transaction mode cannot
-    /// serve: the listener for notifications.
+    /// Sets a direct address of the database for the listener of notifications. It is the one connection that a pooler in
+    /// transaction mode cannot serve.
     #[must_use]
     pub fn listen_url(mut self, url: &str) -> Self {
         self.listen_url = Some(url.to_owned());
         self
     }
 
-    /// Whether connections may keep prepared statements (the default). Say `false`, or write
-    /// `?statement-cache-capacity=0` into the address, where a pooler gives every transaction another connection of
-    /// the server and does not carry statements along: PgBouncer in transaction mode before 1.21, or without
-    /// `max_prepared_statements`. Every call is then a transaction of its own in four round trips instead of one.
+    /// Sets whether connections may keep prepared statements (the default). Choose `false`, or add
+    /// `?statement-cache-capacity=0` to the address, if a pooler gives each transaction another connection of the server
+    /// and does not support prepared statements: PgBouncer in transaction mode before 1.21, or without
+    /// `max_prepared_statements`. Every call then is a transaction of four round trips instead of one.
     #[must_use]
     pub fn prepared_statements(mut self, prepared_statements: bool) -> Self {
         self.prepared_statements = prepared_statements;
         self
     }
 
-    /// Whether the database compares every batch with the log before it writes it, to catch bugs of the engine:
-    /// an assertion that costs a probe per run. By default it is made in builds with debug assertions.
+    /// Sets whether the database compares every batch with the log before it writes the batch. This assertion catches bugs
+    /// of the engine, and costs one probe per run. By default it is on in builds with debug assertions.
     #[must_use]
     pub fn verify_appends(mut self, verify: bool) -> Self {
         self.verify = verify;
         self
     }
 
-    /// Connects, and migrates unless told not to. A schema that was moved here from another cluster or database is
-    /// put in order first, which takes about a minute for a million messages that wait.
+    /// Connects, and migrates unless [`migrate`](Self::migrate) is off. If the schema was moved here from another cluster or
+    /// database, its inbox is rewritten first, which takes about a minute per million waiting messages.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Misconfigured`] if an option, the password, the server's version, the database's encoding (it has
-    /// to be UTF8), its default kind of transactions or the schema's state is refused; [`StoreError::Unavailable`] if
-    /// no server answers; [`StoreError::Corrupt`] if a migration was changed after it was applied.
+    /// Returns [`StoreError::Misconfigured`] if an option, the password, the server's version, the database's encoding (it
+    /// must be UTF8), its default transaction settings or the schema's state is refused; [`StoreError::Unavailable`] if no
+    /// server answers; [`StoreError::Corrupt`] if a migration was changed after it was applied.
     pub async fn connect(self) -> Result<PostgresStore, StoreError> {
         PostgresStore::open(self.check()?).await
     }
@@ -169,23 +170,23 @@ impl Builder {
     fn check(self) -> Result<Options, StoreError> {
         let refuse = |text: String| Err(StoreError::misconfigured(text));
         if self.pool_size == 0 {
-            return refuse("a pool of 0 connections serves nobody: give it 1 or more".to_owned());
+            return refuse("a pool of 0 connections cannot serve a client: give it 1 or more".to_owned());
         }
         if self.lock_timeout < Duration::from_millis(1) {
             return refuse(format!(
-                "a lock timeout of {:?} is too short: 1 ms is the least",
+                "a lock timeout of {:?} is too short: 1 ms is the minimum",
                 self.lock_timeout
             ));
         }
         if self.call_timeout <= self.lock_timeout {
             return refuse(format!(
-                "a call timeout of {:?} is not longer than the lock timeout of {:?}",
+                "a call timeout of {:?} is not longer than the lock timeout of {:?}: raise the first or lower the second",
                 self.call_timeout, self.lock_timeout
             ));
         }
         if self.partition_width.is_zero() || self.partition_width.subsec_nanos() != 0 {
             return refuse(format!(
-                "a partition cannot span {:?}: whole seconds, 1 or more, are possible",
+                "a partition cannot span {:?}: choose whole seconds, 1 or more",
                 self.partition_width
             ));
         }
@@ -212,7 +213,7 @@ impl Builder {
 }
 
 impl std::fmt::Debug for Builder {
-    /// The addresses may hold passwords, so they are left out.
+    /// Leaves out the addresses, because they may contain passwords.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Builder").field("schema", &self.schema).finish_non_exhaustive()
     }
@@ -224,12 +225,12 @@ pub(crate) struct Options {
     pub(crate) connect: PgConnectOptions,
     /// `None` if notifications are switched off.
     pub(crate) listen: Option<PgConnectOptions>,
-    /// Whether the listener has an address of its own, past a pooler.
+    /// Whether the listener has a direct address, which bypasses a pooler.
     pub(crate) listen_directly: bool,
     pub(crate) prepared_statements: bool,
     pub(crate) migrate: bool,
     pub(crate) pool_size: u32,
-    /// As the server's setting of that name takes it.
+    /// In the form of the server's setting of the same name.
     pub(crate) lock_timeout: String,
     pub(crate) key_timeout: Duration,
     pub(crate) call_timeout: Duration,
@@ -237,12 +238,12 @@ pub(crate) struct Options {
     pub(crate) partition_width_seconds: i64,
 }
 
-/// A duration as the server's settings take it.
+/// A duration in the form of the server's settings.
 pub(crate) fn milliseconds(duration: Duration) -> String {
     format!("{}ms", duration.as_millis())
 }
 
-/// Whether the address says so, in the driver's own word.
+/// Whether the address switches prepared statements off, by the driver's own parameter.
 fn forbids_prepared_statements(url: &str) -> bool {
     let parameters = url.split_once('?').map_or("", |(_, parameters)| parameters);
     parameters.split('&').any(|parameter| parameter == "statement-cache-capacity=0")
@@ -251,13 +252,13 @@ fn forbids_prepared_statements(url: &str) -> bool {
 fn connect_options(url: &str) -> Result<PgConnectOptions, StoreError> {
     if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
         return Err(StoreError::misconfigured(
-            "the address of the database does not begin with `postgres://`: it has the form \
+            "the address of the database does not begin with `postgres://`: it must have the form \
              postgres://user:password@host:5432/database",
         ));
     }
     let options = PgConnectOptions::from_str(url).map_err(|error| {
         StoreError::misconfigured(format!(
-            "the address of the database cannot be read ({error}): it has the form \
+            "the address of the database cannot be read ({error}): it must have the form \
              postgres://user:password@host:5432/database"
         ))
     })?;
@@ -265,7 +266,7 @@ fn connect_options(url: &str) -> Result<PgConnectOptions, StoreError> {
         Some(_) => options,
         None => options.application_name("pgworkflows"),
     };
-    // The driver would set the digits of floats at the start of a session, which PgBouncer refuses and
-    // nobody here needs.
+    // By default the driver sets the digits of floats when a session starts. PgBouncer refuses that, and no statement
+    // here needs it.
     Ok(options.extra_float_digits(None))
 }

@@ -1,5 +1,6 @@
-//! Partitions of the log, by the time at which runs were born: made ahead of time and never on the append's
-//! path. What that takes is written in the function `make_partition`, in the migrations.
+//! Makes the partitions of the log, which hold runs by the time at which they were born. They are made ahead of time, so
+//! that appends rarely wait for one. The SQL function `make_partition` in the migrations describes how. This file must not
+//! know what a run is.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -17,17 +18,17 @@ pub(crate) const MAKE: &str = "
     select @schema@.make_partition(
         coalesce($1, pg_catalog.floor(extract(epoch from pg_catalog.clock_timestamp()) * 1000)::bigint), $2)";
 
-/// How often it is tried again to get the parent's lock, which an analysis or a detachment may hold.
+/// How often the parent's lock is retried. An `analyze` or a detachment may hold it.
 const RETRIES: usize = 3;
 
-/// What this process remembers of the partitions, so that a tick asks for none in vain.
+/// What this process remembers of the partitions, so that most heartbeats need not ask.
 #[derive(Debug, Default)]
 pub(crate) struct Partitions {
-    /// When the last partition made begins, in milliseconds since 1970: then the next one has to be made.
+    /// When the newest partition begins, in milliseconds since 1970. At that time the next one has to be made.
     next_due: AtomicI64,
 }
 
-/// Makes the partition of now and the one after it.
+/// Makes the current partition and the next one.
 pub(crate) async fn make_first(session: &mut PostgresSession) -> Result<(), StoreError> {
     let next_due = make(session, None).await?;
     make(session, Some(next_due)).await?;
@@ -35,18 +36,18 @@ pub(crate) async fn make_first(session: &mut PostgresSession) -> Result<(), Stor
     Ok(())
 }
 
-/// Makes the next partition if it is time. That it cannot is no reason to fail: there is one whole partition's
-/// time to try again, and an append that finds none has it made.
+/// Makes the next partition if it is time. A failure is only logged: the time of one whole partition is left for retries,
+/// and an append that finds no partition makes it.
 pub(crate) async fn make_ahead(session: &mut PostgresSession, now: Timestamp) {
     if millis(now) < session.shared.partitions.next_due.load(Ordering::Relaxed) {
         return;
     }
     if let Err(error) = make_first(session).await {
-        tracing::warn!(%error, "the next partition of the log could not be made; the next tick tries again");
+        tracing::warn!(%error, "the next partition of the log could not be made; the next heartbeat tries again");
     }
 }
 
-/// Makes, or attaches again, the partitions that those runs need.
+/// Makes the partitions that these runs need, or attaches them again.
 pub(crate) async fn make_for(
     session: &mut PostgresSession,
     runs: impl Iterator<Item = RunId>,
@@ -54,7 +55,7 @@ pub(crate) async fn make_for(
     let births: BTreeSet<i64> = runs.map(|run| millis(run.born())).collect();
     let mut made_until = i64::MIN;
     for born in births {
-        // Births ascend, and a partition holds all up to its end.
+        // Births ascend, so this one may be in the partition that was just made.
         if born >= made_until {
             made_until = make(session, Some(born)).await?;
         }
@@ -62,7 +63,7 @@ pub(crate) async fn make_for(
     Ok(())
 }
 
-/// Makes the partition of that time and answers when it ends. A parent that is locked is tried again.
+/// Makes the partition of a time (by default, now), and returns when it ends. Retries while the parent is locked.
 async fn make(session: &mut PostgresSession, born_millis: Option<i64>) -> Result<i64, StoreError> {
     let mut waits = ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(20))

@@ -1,5 +1,5 @@
-//! What stands between the store and the server: nothing, or a pooler, whose habits decide what a connection may be
-//! used for. It asks nothing that depends on the schema.
+//! Recognises a pooler between the store and the server, since its mode decides what a connection may be used for. It must
+//! not know the schema.
 
 use std::pin::pin;
 
@@ -8,38 +8,38 @@ use sqlx::Row;
 use sqlx::postgres::PgConnection;
 use tokio::time::timeout;
 
-use crate::connect::{connect, place};
+use crate::connect::{connect, describe_address};
 use crate::error::{MIXED_UP, is_mixed_up, store_error};
 use crate::options::Options;
 
-/// Who has a connection of the server for how long.
+/// How long a client keeps its connection of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pooling {
-    /// Each connection has one of the server to itself.
+    /// As long as its own connection.
     PerConnection,
-    /// A pooler gives each transaction another one, so that nothing may be kept in it.
+    /// For one transaction. A pooler gives the next one another connection, so nothing may be kept in it.
     PerTransaction,
 }
 
-/// How often two connections are asked whom they talk to. A pooler at rest gives both the same one at once; a busy one
-/// gives them others each time.
+/// How often two connections are asked for their backend. An idle pooler in transaction mode gives both the same backend
+/// at once; a busy one gives them different backends each time.
 const ROUNDS: usize = 4;
 
-/// Tells who has connections for how long.
+/// Finds out how long connections of the server are kept.
 ///
-/// Refuses a pooler that mixes up prepared statements, of which the options do not tell: what it executes may be
-/// somebody else's statement, if that takes the same parameters. Refuses one connection at a time as well, since
-/// whoever waits for the second would wait for ever.
+/// Refuses a pooler that mixes up prepared statements if the options allow them: it could execute another client's
+/// statement that has the same parameters. Also refuses a pooler that gives one connection at a time, because waiting
+/// for the second one would never end.
 pub(crate) async fn recognise(options: &Options) -> Result<Pooling, StoreError> {
     if !options.prepared_statements {
         return Ok(Pooling::PerTransaction);
     }
     let first = connect(&options.connect).await?;
-    let (mut first, mut second) = with_second(options, first).await?;
+    let (mut first, mut second) = open_second(options, first).await?;
     let mut pooling = Pooling::PerConnection;
     let mut before = None;
     for _ in 0..ROUNDS {
-        let now = (ask(&mut first, 1).await?, ask(&mut second, 2).await?);
+        let now = (backend_pid(&mut first, 1).await?, backend_pid(&mut second, 2).await?);
         if now.0 == now.1 || before.is_some_and(|before| before != now) {
             pooling = Pooling::PerTransaction;
         }
@@ -48,9 +48,9 @@ pub(crate) async fn recognise(options: &Options) -> Result<Pooling, StoreError> 
     Ok(pooling)
 }
 
-/// Asks, by a statement that the connection keeps prepared, for the number of the server's process.
-async fn ask(connection: &mut PgConnection, number: i32) -> Result<i32, StoreError> {
-    // Two texts with the same parameters and columns: what is mixed up is not noticed by its shape.
+/// Asks for the backend's process id, by a statement that the connection keeps prepared.
+async fn backend_pid(connection: &mut PgConnection, number: i32) -> Result<i32, StoreError> {
+    // Two texts with the same parameters and columns, so that a mix-up shows only in the second column.
     let text = match number {
         1 => "select pg_catalog.pg_backend_pid(), 1",
         _ => "select pg_catalog.pg_backend_pid(), 2",
@@ -63,28 +63,28 @@ async fn ask(connection: &mut PgConnection, number: i32) -> Result<i32, StoreErr
     }
 }
 
-/// Opens a second connection beside the first.
-async fn with_second(
+/// Opens a second connection while the first is open.
+async fn open_second(
     options: &Options,
     first: PgConnection,
 ) -> Result<(PgConnection, PgConnection), StoreError> {
-    let patience = options.call_timeout / 2;
+    let wait = options.call_timeout / 2;
     let mut second = pin!(connect(&options.connect));
-    if let Ok(second) = timeout(patience, &mut second).await {
+    if let Ok(second) = timeout(wait, &mut second).await {
         return Ok((first, second?));
     }
     drop(first);
-    match timeout(patience, second).await {
+    match timeout(wait, second).await {
         Ok(Ok(_)) => Err(StoreError::misconfigured(format!(
-            "{}: a second connection is answered only when the first is gone, but a client needs 2 and a worker 4 at \
-             least: give the pooler a larger pool (in PgBouncer, `default_pool_size`)",
-            place(&options.connect)
+            "{}: a second connection opens only after the first is closed, but a client needs at least 2 and a worker \
+             at least 4: give the pooler a larger pool (in PgBouncer, `default_pool_size`)",
+            describe_address(&options.connect)
         ))),
         Ok(Err(error)) => Err(error),
         Err(_) => {
-            let place = place(&options.connect);
+            let address = describe_address(&options.connect);
             Err(StoreError::unavailable(format!(
-                "{place}: no second connection came about within {patience:?}"
+                "{address}: no second connection could be opened within {wait:?}"
             )))
         }
     }

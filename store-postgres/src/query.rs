@@ -1,4 +1,4 @@
-//! The reads for people and clients. No processor reads through here.
+//! The reads of people and clients. No processor reads through here.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ use crate::values::{
     timestamp, uuid,
 };
 
-/// Of the runs that are over, as many as fit into so many bytes, and without its outcome the first that does not.
+/// The runs that are over, as many as fit into `$2` bytes. The first one that does not fit comes without its outcome.
 pub(crate) const CLOSED: &str = "
     select c.run_id, c.workflow, c.key, c.status, c.closed_at,
            case when c.number = 1 or c.before + c.bytes <= $2 then c.outcome end as outcome
@@ -31,7 +31,7 @@ pub(crate) const CLOSED: &str = "
     where c.number <= 2 or c.before <= $2
     order by c.run_id";
 
-/// One snapshot for both tables: a run that is just ending is in exactly one of them.
+/// One snapshot for both tables, so that a run which is just ending is in exactly one of them.
 pub(crate) const DESCRIBE: &str = "
     select o.run_id, o.workflow, o.key, o.state, o.wake_at, o.waiting_on,
            null::smallint as status, null::timestamptz as closed_at, null::bytea as outcome
@@ -47,7 +47,7 @@ pub(crate) const UNDELIVERED: &str = "
 pub(crate) const FIND: &str = "
     select k.run_id from @schema@.run_keys k where k.workflow = $1 and k.key = $2";
 
-/// Each half gives as many as are asked for, by its primary key backwards.
+/// Each half returns up to the limit, by its primary key in descending order.
 pub(crate) const LIST: &str = "
     select * from (
         (select o.run_id, o.workflow, o.key, o.state, o.wake_at, o.waiting_on,
@@ -69,7 +69,7 @@ pub(crate) const HISTORY: &str = "
     select e.seq, e.position, e.name, e.at, e.body from @schema@.events e
     where e.run_id = $1 and e.seq > $2 order by e.seq limit $3";
 
-/// Which of the topics have come about.
+/// Returns the topics that have happened.
 pub(crate) async fn watch(shared: &Shared, watch: &Watch) -> Result<Watched, StoreError> {
     let runs = watch.topics.iter().map(|Topic { run, what: What::Closed }| uuid(*run));
     let query = shared.statements.closed.query().bind(runs.bind_iter()).bind(byte_count(watch.bytes));
@@ -99,7 +99,7 @@ impl StoreQuery for PostgresStore {
     }
 
     async fn list(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<RunDescription>, StoreError> {
-        // A state is one of open runs, a status one of those that are over.
+        // A state selects open runs, a status selects closed ones.
         let open = filter.open != Some(false) && filter.status.is_none();
         let closed = filter.open != Some(true) && filter.state.is_none();
         let query = self
@@ -138,7 +138,7 @@ impl StoreQuery for PostgresStore {
     }
 }
 
-/// The rows as descriptions, with the messages that came too late.
+/// The rows as descriptions, with their undelivered messages.
 async fn descriptions(shared: &Shared, rows: &[PgRow]) -> Result<Vec<RunDescription>, StoreError> {
     let mut descriptions = rows.iter().map(description).collect::<Result<Vec<_>, _>>()?;
     if descriptions.is_empty() {

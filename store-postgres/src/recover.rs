@@ -1,4 +1,5 @@
-//! Recovery and waking: which runs to load, their histories, and parked runs by their deadlines.
+//! Reads what a processor needs to recover and wake runs: unparked runs, histories, and parked runs by their deadlines. It
+//! must not know what an event says.
 
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{EventName, EventSeq, Position, RunId};
@@ -14,14 +15,14 @@ pub(crate) const UNPARKED: &str = "select * from @schema@.unparked($1, $2, $3)";
 
 pub(crate) const LOAD_RUNS: &str = "select * from @schema@.load_runs($1, $2, $3, $4)";
 
-/// The time comes even where no run is due.
+/// Returns the server's time even if no run is due.
 pub(crate) const DUE_RUNS: &str = "
     select now.at, d.wake_at, d.run_id
     from (select pg_catalog.clock_timestamp() as at) now
     left join @schema@.due_runs($1, $2, $3, $4, $5) d on true
     order by d.wake_at, d.run_id";
 
-/// Finds the busy and stalled runs of some shards.
+/// Reads the busy and stalled runs of some shards.
 pub(crate) async fn unparked(
     session: &mut PostgresSession,
     unparked: &Unparked,
@@ -35,8 +36,8 @@ pub(crate) async fn unparked(
     session.fetch(query).await?.iter().map(|row| run_id(row, 0)).collect()
 }
 
-/// Reads histories, as many as fit. Whether they are whole is not asked here: one that is damaged must not keep its
-/// neighbours back.
+/// Reads histories, as many as fit. It does not check that they are complete: a damaged history must not keep the other
+/// runs from loading.
 pub(crate) async fn load(session: &mut PostgresSession, load: &Load) -> Result<Loaded, StoreError> {
     let query = session.shared.statements.load_runs.query();
     let query = query
@@ -63,7 +64,7 @@ pub(crate) async fn load(session: &mut PostgresSession, load: &Load) -> Result<L
     Ok(Loaded { histories, cut: None })
 }
 
-/// An event whose `seq, position, name, at, body` stand in the row from that column on.
+/// The event in a row, whose columns `seq, position, name, at, body` start at `first`.
 pub(crate) fn event_record(
     row: &PgRow,
     first: usize,
@@ -92,7 +93,7 @@ pub(crate) async fn due_runs(session: &mut PostgresSession, due: &Due) -> Result
         .bind(Time(due.until))
         .bind(i64::from(due.limit.max(1)));
     let rows = session.fetch(query).await?;
-    let head = rows.first().ok_or_else(|| StoreError::corrupt("a read of deadlines answered nothing"))?;
+    let head = rows.first().ok_or_else(|| StoreError::corrupt("a read of deadlines returned no row"))?;
     let mark = |row| match get::<Option<Time>>(row, 1)? {
         Some(Time(wake_at)) => Ok(Some(DueMark { wake_at, run: run_id(row, 2)? })),
         None => Ok(None),

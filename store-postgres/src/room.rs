@@ -1,16 +1,16 @@
-//! Whether the server lets this process have as many connections as it will open. It knows what the server is set to,
-//! and nothing of a pooler's own limits.
+//! Checks whether the server allows as many connections as this process will open. It knows the server's limits, and must
+//! not know those of a pooler.
 
 use pgworkflows_core::store::{SessionsWanted, StoreError};
 use sqlx::postgres::PgRow;
 
-use crate::connect::place;
+use crate::connect::describe_address;
 use crate::error::store_error;
 use crate::store::Shared;
 use crate::values::get;
 
-/// The limits of the server, the database and the role, and how many connections count towards each at the moment. To
-/// superusers only the server's applies, whose reserve is theirs.
+/// The limits of the server, the database and the role, and how many connections count towards each now. Superusers have
+/// only the server's limit, including its reserved connections.
 pub(crate) const ROOM: &str = "
     select s.server_limit, s.database_limit, s.role_limit,
            pg_catalog.count(*), pg_catalog.count(*) filter (where a.datid = s.database),
@@ -29,40 +29,40 @@ pub(crate) const ROOM: &str = "
     where a.datid is not null and a.usesysid is not null
     group by s.server_limit, s.database_limit, s.role_limit";
 
-/// A limit, whose it is, and how many connections count towards it.
+/// A limit, its name for people, and how many connections count towards it.
 struct Limit {
-    whose: &'static str,
+    name: &'static str,
     connections: i64,
     used: i64,
 }
 
-/// Refuses a worker for which there can never be room, and warns of one that will miss some under load.
+/// Refuses a worker that can never get enough connections, and warns of one that may lack some under load.
 pub(crate) async fn check(shared: &Shared, wanted: SessionsWanted) -> Result<(), StoreError> {
     if !shared.prepared_statements {
-        // A pooler shares out the connections of the server, and nobody holds one.
+        // A pooler shares the connections of the server, and no client keeps one.
         return Ok(());
     }
     let rows = shared.fetch(shared.statements.room.query()).await?;
     let row = rows.first().ok_or_else(|| store_error(sqlx::Error::RowNotFound))?;
-    // Beside the sessions: the bell's connection, and one to all of the pool's.
-    let bell = i64::from(shared.bell.channel().is_some());
-    let (least, most) =
-        (wanted.least as i64 + bell + 1, wanted.most as i64 + bell + i64::from(shared.pool_size));
+    // In addition to the sessions: the notifier's connection, and at least one of the pool's.
+    let notifier = i64::from(shared.notifier.channel().is_some());
+    let least = wanted.least as i64 + notifier + 1;
+    let most = wanted.most as i64 + notifier + i64::from(shared.pool_size);
     for limit in limits(row)? {
-        let Limit { whose, connections, used } = limit;
-        // This process has some already.
+        let Limit { name, connections, used } = limit;
+        // The pool's connections count towards the limit, but belong to this process.
         let free = connections - (used - i64::from(shared.pool_connections())).max(0);
-        let place = place(&shared.connect);
+        let address = describe_address(&shared.connect);
         if connections < least {
             return Err(StoreError::misconfigured(format!(
-                "{place}: a worker needs {least} connections at least, and uses up to {most}, but {whose} is \
+                "{address}: a worker needs at least {least} connections, and uses up to {most}, but {name} is \
                  {connections}: raise that limit, or give the worker fewer `processors`"
             )));
         }
         if connections < most || free < least {
             tracing::warn!(
-                "{place}: a worker needs {least} connections at least and uses up to {most}, but {whose} is \
-                 {connections}, of which {free} are free: what cannot be had is waited for. Raise that limit, or \
+                "{address}: a worker needs at least {least} connections and uses up to {most}, but {name} is \
+                 {connections}, of which {free} are free: calls wait for connections. Raise that limit, or \
                  give the worker fewer `processors` and the store a smaller `pool_size`"
             );
         }
@@ -72,15 +72,15 @@ pub(crate) async fn check(shared: &Shared, wanted: SessionsWanted) -> Result<(),
 
 fn limits(row: &PgRow) -> Result<Vec<Limit>, StoreError> {
     let mut limits = vec![Limit {
-        whose: "`max_connections` of the server, without those that it reserves,",
+        name: "`max_connections` of the server, without the connections that it reserves,",
         connections: get(row, 0)?,
         used: get(row, 3)?,
     }];
-    for (whose, column, used) in
+    for (name, column, used) in
         [("the database's connection limit", 1, 4), ("the role's connection limit", 2, 5)]
     {
         if let Some(connections) = get::<Option<i32>>(row, column)? {
-            limits.push(Limit { whose, connections: i64::from(connections), used: get(row, used)? });
+            limits.push(Limit { name, connections: i64::from(connections), used: get(row, used)? });
         }
     }
     Ok(limits)

@@ -1,17 +1,17 @@
-//! The schema's name: the one identifier that is written into statements, and therefore checked first.
+//! The schema's name: the only identifier that is inserted into statements, and therefore checked first.
 
 use std::fmt;
 
 use pgworkflows_core::store::StoreError;
 
-/// Stands for the schema's name in every statement and migration.
+/// The placeholder of the schema's name in every statement and migration.
 pub(crate) const PLACEHOLDER: &str = "@schema@";
 
-/// PostgreSQL cuts identifiers after 63 bytes. The name of the channel for notifications is derived from the
-/// schema's, and wants some of them.
+/// PostgreSQL truncates identifiers after 63 bytes. The name of the notification channel is the schema's name and a
+/// suffix, and has to fit.
 const BYTES_MAX: usize = 48;
 
-/// A name that is safe to write into a statement without quotes.
+/// A name that is safe in a statement without quotes.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Schema(String);
 
@@ -29,13 +29,13 @@ impl Schema {
             return refuse("a name consists of lower-case letters, digits and underscores");
         }
         if name.len() > BYTES_MAX {
-            return refuse(&format!("it has {} characters, but {BYTES_MAX} is the most", name.len()));
+            return refuse(&format!("it has {} characters, but {BYTES_MAX} is the maximum", name.len()));
         }
         if name.starts_with("pg_") {
-            return refuse("PostgreSQL keeps names that begin with `pg_` for itself");
+            return refuse("PostgreSQL reserves names that begin with `pg_`");
         }
         if RESERVED.contains(&name) {
-            return refuse("it is a word of SQL, which would have to be quoted");
+            return refuse("it is a reserved word of SQL; choose another name");
         }
         Ok(Self(name.to_owned()))
     }
@@ -45,12 +45,12 @@ impl Schema {
         &self.0
     }
 
-    /// A statement with the name in the placeholder's place.
+    /// The statement with the name in place of the placeholder.
     pub(crate) fn fill(&self, statement: &str) -> String {
         statement.replace(PLACEHOLDER, &self.0)
     }
 
-    /// The channel for notifications.
+    /// The notification channel.
     pub(crate) fn channel(&self) -> String {
         format!("{}_hints", self.0)
     }
@@ -62,7 +62,7 @@ impl fmt::Debug for Schema {
     }
 }
 
-/// PostgreSQL's reserved key words (appendix C of its manual), which no unquoted identifier may be.
+/// PostgreSQL's reserved key words (appendix C of its manual), which cannot be unquoted identifiers.
 const RESERVED: &[&str] = &[
     "all",
     "analyse",
@@ -187,9 +187,9 @@ mod tests {
             ("a-b", "consists of"),
             ("a\"; drop schema public; --", "consists of"),
             ("größe", "consists of"),
-            (&*"x".repeat(49), "48 is the most"),
+            (&*"x".repeat(49), "48 is the maximum"),
             ("pg_flows", "`pg_`"),
-            ("order", "word of SQL"),
+            ("order", "reserved word of SQL"),
         ] {
             let error = Schema::new(name).unwrap_err().to_string();
             assert!(error.contains(rule) && error.contains(&format!("`{name}`")), "{error}");

@@ -1,4 +1,5 @@
-//! A session: one connection of one caller, replaced when it is lost or a call on it was cut short.
+//! A session: one caller's connection, which is replaced after it was lost or a call on it was cut short. It must not know
+//! what a call does.
 
 use std::io;
 use std::sync::Arc;
@@ -22,22 +23,22 @@ use crate::{append, inbox, lease, moved, partition, recover};
 /// A session on PostgreSQL.
 pub(crate) struct PostgresSession {
     pub(crate) shared: Arc<Shared>,
-    /// Taken out for the time of a call: a call that is dropped in the middle takes the connection with it, and
-    /// no half-read answer is ever taken for another's.
+    /// Taken out during a call. A call that is dropped half-way drops the connection too, so that a later call never reads
+    /// its answer.
     connection: Option<PgConnection>,
 }
 
 impl PostgresSession {
-    /// Opens a session, and its connection.
+    /// Opens a session and its connection.
     pub(crate) async fn open(shared: Arc<Shared>) -> Result<Self, StoreError> {
         let mut session = Self { shared, connection: None };
         session.connection = Some(session.take().await?);
         Ok(session)
     }
 
-    /// Makes ready what work needs: a schema that belongs here, and the partitions for now and for what follows.
+    /// Prepares the schema for work: rewrites a moved inbox, and makes the current partition and the next one.
     pub(crate) async fn prepare(&mut self) -> Result<(), StoreError> {
-        moved::settle(self).await?;
+        moved::rewrite_if_moved(self).await?;
         partition::make_first(self).await
     }
 
@@ -49,7 +50,7 @@ impl PostgresSession {
         self.fetch_raw(query).await?.map_err(store_error)
     }
 
-    /// The same for a caller that wants to see the server's error.
+    /// Runs a statement, for a caller that needs the server's error.
     pub(crate) async fn fetch_raw(
         &mut self,
         query: Query<'_, Postgres, PgArguments>,
@@ -68,17 +69,17 @@ impl PostgresSession {
             return Ok(connection);
         }
         let timeout = self.shared.call_timeout;
-        tokio::time::timeout(timeout, connect(&self.shared.connect))
-            .await
-            .map_err(|_| StoreError::unavailable(format!("no connection came about within {timeout:?}")))?
+        tokio::time::timeout(timeout, connect(&self.shared.connect)).await.map_err(|_| {
+            StoreError::unavailable(format!("no connection could be opened within {timeout:?}"))
+        })?
     }
 }
 
 /// Runs one statement and commits.
 ///
-/// The driver sends a statement and its parameters in two messages, each with an end of its own. Where no statement is
-/// kept prepared under a name, a pooler may have had somebody else's take its place in between, one that takes the
-/// same parameters; within a transaction, the connection of the server is one's own.
+/// The driver sends a statement and its parameters in two messages, each with its own sync. If the statement is unnamed,
+/// another client's statement with the same parameters may replace it in between, on a pooled connection of the server.
+/// Inside a transaction, no other client uses that connection.
 pub(crate) async fn rows(
     connection: &mut PgConnection,
     query: Query<'_, Postgres, PgArguments>,
@@ -91,14 +92,14 @@ pub(crate) async fn rows(
     match query.fetch_all(&mut *transaction).await {
         Ok(rows) => transaction.commit().await.map(|()| rows),
         Err(error) => {
-            // What went wrong first is what counts; a connection that is lost shows it at its next call.
+            // The first error counts. A lost connection shows at its next call.
             transaction.rollback().await.ok();
             Err(error)
         }
     }
 }
 
-/// Gives a call up when its answer does not come: a network may swallow packets without a word.
+/// Gives up a call whose answer does not arrive in time: a network may drop packets silently.
 pub(crate) async fn with_timeout<T>(
     timeout: Duration,
     call: impl Future<Output = Result<T, sqlx::Error>>,

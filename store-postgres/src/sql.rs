@@ -1,5 +1,5 @@
-//! The statements, each made once per store: none is a compile-time literal, because the schema's name is
-//! configurable. The text of each stands next to the operation that it serves.
+//! The statements, each built once per store. None is a compile-time literal, because the schema's name is configurable.
+//! The text of each is next to the operation that uses it, so this file must not hold any.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr};
 use crate::schema::Schema;
 use crate::{append, durability, inbox, key_holder, lease, moved, partition, query, recover, room, submit};
 
-/// One statement with the schema's name in it.
+/// One statement, with the schema's name inserted.
 #[derive(Clone, Debug)]
 pub(crate) struct Statement {
     text: Arc<str>,
@@ -19,22 +19,22 @@ pub(crate) struct Statement {
 }
 
 impl Statement {
-    /// The statement, to bind its parameters.
+    /// A query whose parameters are to be bound.
     pub(crate) fn query(&self) -> Query<'static, Postgres, PgArguments> {
-        // Safe, because the only thing that was put into a literal is a checked identifier.
+        // Safe: only a checked identifier was inserted into a literal.
         sqlx::query(AssertSqlSafe(Arc::clone(&self.text)).into_sql_str()).persistent(self.prepared)
     }
 }
 
-/// A call of one of our functions, whose arguments are named.
+/// The text of a call of one of our SQL functions, with named arguments.
 fn call(function: &str, arguments: &[&str]) -> String {
     let named = arguments.iter().zip(1..).map(|(name, number)| format!("{name} => ${number}"));
     format!("{function}({})", named.collect::<Vec<_>>().join(", "))
 }
 
-/// The arguments of one of our functions, each with its name and its value: `ARGUMENTS` for the text of the call, and a
-/// function that binds them in the same order. Those under `once` are one value each, those
-/// under `for` a column each, which becomes an array.
+/// Declares the arguments of one of our SQL functions, each with its name and its value. Defines `ARGUMENTS`, for the text
+/// of the call, and a function that binds the values in the same order. Each argument under `once` is one value; each one
+/// under `for` is a column, bound as an array.
 macro_rules! arguments {
     (
         fn $bind:ident($($given:ident: $type:ty),+) {
@@ -65,7 +65,7 @@ pub(crate) struct Statements {
     pub(crate) inbox_page: Statement,
     pub(crate) append: Statement,
     pub(crate) make_partition: Statement,
-    pub(crate) place: Statement,
+    pub(crate) location: Statement,
     pub(crate) rewrite_inbox: Statement,
     pub(crate) open_queue: Statement,
     pub(crate) claim: Statement,
@@ -97,7 +97,7 @@ impl Statements {
             inbox_page: statement(inbox::PAGE),
             append: statement(&call(append::APPEND, append::ARGUMENTS)),
             make_partition: statement(partition::MAKE),
-            place: statement(moved::PLACE),
+            location: statement(moved::LOCATION),
             rewrite_inbox: statement(moved::REWRITE_INBOX),
             open_queue: statement(lease::OPEN_QUEUE),
             claim: statement(lease::CLAIM),
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
     use crate::migrate;
 
-    /// The names of a function's parameters, as it is declared.
+    /// The names of the parameters in a function's declaration.
     fn parameters(function: &str) -> Vec<String> {
         let script = migrate::script(&Schema::new("flows").unwrap());
         let (_, declared) = script.split_once(&format!("create function flows.{function}(")).unwrap();
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn call_has_its_arguments_by_name() {
+    fn call_passes_its_arguments_by_name() {
         assert_eq!(call("select f", &["p_one", "p_other"]), "select f(p_one => $1, p_other => $2)");
     }
 }

@@ -1,4 +1,4 @@
-//! The store itself: what all clients and workers of a process share.
+//! The store itself, which all clients and workers of a process share. It must not know what a statement does.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use sqlx::query::Query;
 use tokio::sync::broadcast;
 
 use crate::error::{leaves_connection_usable, store_error};
-use crate::notify::Bell;
+use crate::notify::Notifier;
 use crate::options::{Builder, Options};
 use crate::partition::Partitions;
 use crate::pooler::{self, Pooling};
@@ -25,23 +25,22 @@ use crate::session::{PostgresSession, rows, with_timeout};
 use crate::sql::Statements;
 use crate::{durability, lease, migrate, query, room, submit};
 
-/// How long a client waits for a connection of the pool. While no server answers, the pool tries again and again
-/// for as long as this, so that a restart of the server is not noticed.
+/// How long a client waits for a connection of the pool. While no server answers, the pool retries for this time, so that
+/// clients do not notice a restart of the server.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a pooled connection may lie idle before it is asked whether it is still there. A client's retries go on
-/// for longer.
-const ASK_AFTER: Duration = Duration::from_secs(1);
+/// How long a pooled connection may be idle before it is pinged. Clients retry for longer than this.
+const PING_AFTER: Duration = Duration::from_secs(1);
 
-/// A store on PostgreSQL. Clones share everything.
+/// A store on PostgreSQL. Clones are handles to the same store.
 ///
-/// Its pool belongs to the runtime in which it was connected; sessions belong to whoever opens them.
+/// Its pool belongs to the runtime in which the store was connected. A session belongs to the caller that opens it.
 #[derive(Clone)]
 pub struct PostgresStore {
     pub(crate) shared: Arc<Shared>,
 }
 
-/// What the store and its sessions have in common.
+/// The state that the store and its sessions share.
 pub(crate) struct Shared {
     pub(crate) schema: Schema,
     pub(crate) connect: PgConnectOptions,
@@ -53,23 +52,29 @@ pub(crate) struct Shared {
     pub(crate) pool_size: u32,
     pub(crate) statements: Statements,
     pub(crate) partitions: Partitions,
-    pub(crate) bell: Bell,
+    pub(crate) notifier: Notifier,
     switchboard: Switchboard,
     pool: PgPool,
 }
 
 impl PostgresStore {
-    /// Connects with the default options, and migrates: see [`Builder::connect`].
+    /// Connects with the default options, and migrates the schema.
+    ///
+    /// # Errors
+    /// As [`Builder::connect`].
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         Self::builder(url).connect().await
     }
 
-    /// Options to set before connecting.
+    /// Returns a builder, to set options before connecting.
     pub fn builder(url: &str) -> Builder {
         Builder::new(url)
     }
 
-    /// The SQL of all migrations for that schema, for a person to read and run.
+    /// Returns the SQL of all migrations for a schema, for a person to read and run.
+    ///
+    /// # Errors
+    /// [`StoreError::Misconfigured`] if the name cannot be a schema's, see [`Builder::schema`].
     ///
     /// ```
     /// let sql = pgworkflows::PostgresStore::migrations_sql("flows")?;
@@ -80,10 +85,15 @@ impl PostgresStore {
         Ok(migrate::script(&Schema::new(schema)?))
     }
 
-    /// Submits inside the caller's own transaction: what was accepted exists if and when that commits.
+    /// Submits messages inside the caller's own transaction: accepted messages exist if and when that transaction commits.
     ///
-    /// A key that somebody else's open transaction holds is waited for as long as the caller's own
-    /// `lock_timeout` allows. Workers are notified by the commit, unless notifications are off.
+    /// If another open transaction holds a key, the call waits as long as the connection's own `lock_timeout` allows. The
+    /// commit notifies workers, unless notifications are off.
+    ///
+    /// # Errors
+    /// [`StoreError::Held`] if the wait for a key times out; [`StoreError::Misconfigured`] if the connection's
+    /// `client_encoding` is not `UTF8`; otherwise as a submission outside a transaction. After an error of the database,
+    /// roll the transaction back.
     pub async fn submit_in(
         &self,
         connection: &mut PgConnection,
@@ -99,11 +109,11 @@ impl PostgresStore {
         let pool = PgPoolOptions::new()
             .max_connections(options.pool_size)
             .acquire_timeout(options.call_timeout.min(ACQUIRE_TIMEOUT))
-            // A connection that was used just now is there; asking it would cost every call a round trip.
+            // A connection that was used just now is alive; a ping would cost every call a round trip.
             .test_before_acquire(false)
             .before_acquire(|connection, meta| {
                 Box::pin(async move {
-                    if meta.idle_for >= ASK_AFTER {
+                    if meta.idle_for >= PING_AFTER {
                         connection.ping().await?;
                     }
                     Ok(true)
@@ -113,7 +123,7 @@ impl PostgresStore {
         let shared = Shared {
             statements: Statements::new(&options.schema, options.prepared_statements),
             partitions: Partitions::default(),
-            bell: Bell::new(options.listen, listens, options.schema.channel()),
+            notifier: Notifier::new(options.listen, listens, options.schema.channel()),
             switchboard: Switchboard::default(),
             schema: options.schema,
             connect: options.connect,
@@ -137,7 +147,7 @@ impl PostgresStore {
 }
 
 impl Shared {
-    /// How many connections the pool has at the moment.
+    /// How many connections the pool has now.
     pub(crate) fn pool_connections(&self) -> u32 {
         self.pool.size()
     }
@@ -150,7 +160,7 @@ impl Shared {
         self.fetch_raw(query).await.map_err(store_error)
     }
 
-    /// The same for a caller that wants to see the server's error.
+    /// Runs a statement, for a caller that needs the server's error.
     pub(crate) async fn fetch_raw(
         &self,
         query: Query<'_, Postgres, PgArguments>,
@@ -158,27 +168,26 @@ impl Shared {
         with_timeout(self.call_timeout, self.fetch_pooled(query)).await
     }
 
-    /// One autocommitted statement leaves nothing behind if its caller goes away in mid-call but an answer to be read,
-    /// which the driver does before it uses the connection again. A transaction might be left open: such a connection
-    /// is closed.
+    /// A caller may drop the call half-way. After an autocommitted statement only an answer is left unread, and the driver
+    /// reads it before it uses the connection again. But a transaction might stay open, so such a connection is closed.
     async fn fetch_pooled(&self, query: Query<'_, Postgres, PgArguments>) -> Result<Vec<PgRow>, sqlx::Error> {
         if self.prepared_statements {
             return query.fetch_all(&self.pool).await;
         }
-        let mut lent = Lent(Some(self.pool.acquire().await?));
-        let Some(connection) = lent.0.as_deref_mut() else { return Err(sqlx::Error::WorkerCrashed) };
+        let mut guard = CloseUnlessTaken(Some(self.pool.acquire().await?));
+        let Some(connection) = guard.0.as_deref_mut() else { return Err(sqlx::Error::WorkerCrashed) };
         let rows = rows(connection, query, false).await;
         if rows.as_ref().err().is_none_or(leaves_connection_usable) {
-            drop(lent.0.take());
+            drop(guard.0.take());
         }
         rows
     }
 }
 
-/// A connection that goes back to the pool if it is taken out, and is closed if it is not.
-struct Lent(Option<PoolConnection<Postgres>>);
+/// Closes the connection on drop, unless it was taken out, which returns it to the pool.
+struct CloseUnlessTaken(Option<PoolConnection<Postgres>>);
 
-impl Drop for Lent {
+impl Drop for CloseUnlessTaken {
     fn drop(&mut self) {
         if let Some(connection) = &mut self.0 {
             connection.close_on_drop();
@@ -215,7 +224,7 @@ impl Store for PostgresStore {
     }
 
     fn hints(&self) -> broadcast::Receiver<Hint> {
-        self.shared.bell.listen()
+        self.shared.notifier.listen()
     }
 
     fn query(&self) -> &dyn StoreQuery {

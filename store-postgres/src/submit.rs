@@ -1,5 +1,5 @@
-//! Submitting messages: one call of the function `submit` (see the migrations), which locks nothing that an
-//! append waits for.
+//! Submits messages by one call of the SQL function `submit` (see the migrations), which takes no lock that an append waits
+//! for. It must not know what a message says.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -37,8 +37,8 @@ arguments! {
     }
 }
 
-/// Submits in a transaction of its own, and rings after it: a notification inside would serialise the commits
-/// of the whole database.
+/// Submits in a separate transaction, and notifies after it: a notification inside would serialise the commits of the whole
+/// database.
 pub(crate) async fn submit(
     shared: &Shared,
     submissions: &[Submission],
@@ -53,7 +53,7 @@ pub(crate) async fn submit(
     let query = bind(shared.statements.submit.query(), submissions, None, Some(lock_timeout));
     let rows = match shared.fetch_raw(query).await {
         Err(error) if is_lock_timeout(&error) => {
-            return Err(key_holder::blame(shared, submissions, shared.key_timeout, error).await);
+            return Err(key_holder::held_error(shared, submissions, shared.key_timeout, error).await);
         }
         rows => rows.map_err(store_error)?,
     };
@@ -64,11 +64,11 @@ pub(crate) async fn submit(
         .filter(|(_, submitted)| **submitted == Submitted::Accepted)
         .map(|(submission, _)| submission.run.shard())
         .collect();
-    shared.bell.ring(shards.into_iter().map(Hint::Mail));
+    shared.notifier.notify(shards.into_iter().map(Hint::Mail));
     Ok(submitted)
 }
 
-/// Submits in the caller's transaction, and rings within it: when it commits is the caller's business.
+/// Submits in the caller's transaction, and notifies inside it, because only the caller knows when it commits.
 pub(crate) async fn submit_in(
     shared: &Shared,
     connection: &mut PgConnection,
@@ -77,11 +77,11 @@ pub(crate) async fn submit_in(
     if submissions.is_empty() {
         return Ok(Vec::new());
     }
-    let query = bind(shared.statements.submit.query(), submissions, shared.bell.channel(), None);
+    let query = bind(shared.statements.submit.query(), submissions, shared.notifier.channel(), None);
     match query.fetch_all(connection).await {
-        // How long it was waited for is the connection's own setting.
+        // The connection's own setting decides how long the server waited.
         Err(error) if is_lock_timeout(&error) => {
-            Err(key_holder::blame(shared, submissions, Duration::ZERO, error).await)
+            Err(key_holder::held_error(shared, submissions, Duration::ZERO, error).await)
         }
         rows => verdicts(&rows.map_err(store_error)?, submissions),
     }
@@ -96,7 +96,7 @@ fn verdicts(rows: &[PgRow], submissions: &[Submission]) -> Result<Vec<Submitted>
     let verdicts: Vec<i16> = get(row, 0)?;
     let existing: Vec<Option<Uuid>> = get(row, 1)?;
     if verdicts.len() != submissions.len() || existing.len() != submissions.len() {
-        return Err(StoreError::corrupt("the inbox answered for other messages than it was given"));
+        return Err(StoreError::corrupt("the inbox's answer is for other messages than were submitted"));
     }
     verdicts.into_iter().zip(existing).map(|(verdict, existing)| submitted(verdict, existing)).collect()
 }

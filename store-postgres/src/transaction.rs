@@ -1,5 +1,5 @@
-//! Requests inside the user's own transaction: they take effect if and when that commits. It knows how a
-//! submission travels, and not what it asks for.
+//! Requests inside the user's own transaction: they take effect if and when it commits. It must not know what a request
+//! asks for.
 
 use futures::future::BoxFuture;
 use pgworkflows_core::Error;
@@ -9,7 +9,7 @@ use sqlx::PgConnection;
 
 use crate::store::PostgresStore;
 
-/// Makes every request of a client a part of the caller's transaction.
+/// Makes a client's request inside the caller's own transaction.
 ///
 /// ```no_run
 /// # use pgworkflows::prelude::*;
@@ -39,16 +39,15 @@ use crate::store::PostgresStore;
 /// # }
 /// ```
 pub trait InTransaction: Request + Sized {
-    /// Makes the request inside the transaction that is open on `connection`, which must be of the store's own
-    /// database. What it answers holds if and when the transaction commits.
+    /// Makes the request inside the transaction that is open on `connection`, which must be connected to the store's own
+    /// database. The answer is valid if and when the transaction commits.
     ///
-    /// A key that somebody else's open transaction holds is waited for, as long as the connection's own
-    /// `lock_timeout` allows.
+    /// If another open transaction holds the key, the call waits as long as the connection's own `lock_timeout` allows.
     ///
     /// # Errors
-    /// As awaiting the request alone; [`Error::is_foreign_transaction`] if the client's store is not a
-    /// [`PostgresStore`]; [`Error::is_misconfigured`] if the connection's `client_encoding` is not `UTF8`. After an error
-    /// of the database the transaction is of no more use: roll it back.
+    /// The errors of awaiting the request alone; [`Error::is_foreign_transaction`] if the client's store is not a
+    /// [`PostgresStore`]; [`Error::is_misconfigured`] if the connection's `client_encoding` is not `UTF8`. After an error of
+    /// the database the transaction cannot be used any more: roll it back.
     fn in_transaction(
         self,
         connection: &mut PgConnection,
@@ -60,7 +59,7 @@ impl<R: Request> InTransaction for R {
         self,
         connection: &mut PgConnection,
     ) -> impl Future<Output = Result<Self::Answer, Error>> + Send {
-        // Preparing takes the request's values in; what is awaited from here on may change threads.
+        // `prepare` takes the request's values out of `self`, so the future that is awaited is `Send`.
         submit(self.prepare(), connection)
     }
 }

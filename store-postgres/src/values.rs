@@ -1,4 +1,4 @@
-//! How the seam's ids, numbers and times travel to and from the database. It knows no table.
+//! Converts the seam's ids, numbers and times to and from database values. It must not know a table.
 
 use bytes::Bytes;
 use pgworkflows_core::Timestamp;
@@ -13,7 +13,7 @@ use sqlx::{ColumnIndex, Decode, Encode, Row, Type};
 
 use crate::error::store_error;
 
-/// A column's value.
+/// The value of a column.
 pub(crate) fn get<'r, T>(row: &'r PgRow, column: impl ColumnIndex<PgRow>) -> Result<T, StoreError>
 where
     T: Decode<'r, Postgres> + Type<Postgres>,
@@ -48,7 +48,7 @@ pub(crate) fn timestamp(row: &PgRow, column: impl ColumnIndex<PgRow>) -> Result<
 
 /// A shard as `smallint`.
 pub(crate) fn shard_number(shard: ShardId) -> i16 {
-    // At most 4095, so that no bit is lost.
+    // At most 4095, so the cast loses no bit.
     shard.get().cast_signed()
 }
 
@@ -60,7 +60,7 @@ pub(crate) fn shard_id(number: i16) -> Result<ShardId, StoreError> {
         .ok_or_else(|| StoreError::corrupt(format!("shard {number} is out of range: shards are 0 to 4095")))
 }
 
-/// A limit of bytes as `bigint`.
+/// A limit in bytes as `bigint`.
 pub(crate) fn byte_count(bytes: usize) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
@@ -75,8 +75,8 @@ pub(crate) fn open_state_number(state: OpenState) -> i16 {
     }
 }
 
-/// The open run's state of a stored number. What only a newer version knows, this one cannot go on with; an error would
-/// hide the runs beside it.
+/// The open run's state for a stored number. A state that only a newer version knows is `Stalled`, because this version
+/// cannot continue such a run. An error would hide the other runs of the same read.
 pub(crate) fn open_state(number: i16) -> OpenState {
     match number {
         0 => OpenState::Pending,
@@ -86,7 +86,7 @@ pub(crate) fn open_state(number: i16) -> OpenState {
     }
 }
 
-/// The way in which a run ended, as it is stored.
+/// A closed run's status as it is stored.
 pub(crate) fn closed_status_number(status: ClosedStatus) -> i16 {
     match status {
         ClosedStatus::Completed => 0,
@@ -96,8 +96,8 @@ pub(crate) fn closed_status_number(status: ClosedStatus) -> i16 {
     }
 }
 
-/// The way in which a run ended, of a stored number. What only a newer version knows is no completion; the outcome tells
-/// more, and an error would hide the runs beside it.
+/// The closed run's status for a stored number. A status that only a newer version knows is `Failed`, because it is not a
+/// completion. An error would hide the other runs of the same read.
 pub(crate) fn closed_status(number: i16) -> ClosedStatus {
     match number {
         0 => ClosedStatus::Completed,
@@ -107,7 +107,7 @@ pub(crate) fn closed_status(number: i16) -> ClosedStatus {
     }
 }
 
-/// Where a suspect stands, as it is stored.
+/// A suspect's stage as it is stored.
 pub(crate) fn suspect_stage_number(stage: SuspectStage) -> i16 {
     match stage {
         SuspectStage::Held => 0,
@@ -116,7 +116,8 @@ pub(crate) fn suspect_stage_number(stage: SuspectStage) -> i16 {
     }
 }
 
-/// Where a suspect stands, of a stored number. What only a newer version knows is not touched.
+/// The suspect's stage for a stored number. A stage that only a newer version knows is `SetAside`, so that the run is left
+/// alone.
 pub(crate) fn suspect_stage(number: i16) -> SuspectStage {
     match number {
         0 => SuspectStage::Held,
@@ -125,12 +126,12 @@ pub(crate) fn suspect_stage(number: i16) -> SuspectStage {
     }
 }
 
-/// A time as `timestamptz`, whole: `Timestamp::MIN` is `-infinity`, and nothing passes through a calendar.
+/// A time as `timestamptz`, in full range: `Timestamp::MIN` is `-infinity`. No calendar conversion is involved.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Time(pub(crate) Timestamp);
 
 impl Time {
-    /// PostgreSQL counts microseconds from 2000-01-01: so many after 1970-01-01.
+    /// PostgreSQL counts microseconds from 2000-01-01, which is this many after 1970-01-01.
     const EPOCH_MICROS: i64 = 946_684_800_000_000;
 }
 

@@ -1,5 +1,4 @@
-//! The conformance suite, run for the Postgres store: each case on a database of its own. It must not hold a
-//! case of its own.
+//! Runs the conformance suite on the Postgres store, each case on a separate database. It must not define cases.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -11,7 +10,7 @@ use pgworkflows_postgres::PostgresStore;
 use pgworkflows_testkit::conformance::{ClientTransaction, Harness};
 use sqlx::{Connection, PgConnection};
 
-/// Long enough for a case that means to keep its lease, on a busy machine.
+/// Long enough for a case to keep its lease on a busy machine.
 const LEASE_TTL: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]

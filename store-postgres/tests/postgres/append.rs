@@ -1,4 +1,4 @@
-//! The append protocol.
+//! The append protocol: what is written, what is refused, and what a refusal leaves.
 
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{AppendNo, InboxNo, MessageId, RunId};
@@ -82,12 +82,12 @@ async fn append_after_a_missing_one_is_fenced() {
     assert!(is_fenced(&refused), "{refused:?}");
     assert!(refused.unwrap_err().to_string().contains("lost commits"));
     assert_eq!(world.count("events").await, 0);
-    // And the number is not taken: it is refused again.
+    // And the number was not used: no row was left.
     assert_eq!(world.count("appends").await, 1);
 }
 
 #[tokio::test]
-async fn foreign_shard_is_fenced_whatever_is_written_to_it() {
+async fn any_write_to_a_foreign_shard_is_fenced() {
     let world = World::new().await;
     let mut one = world.writer_for(TTL, 2).await;
     let other = world.writer_for(TTL, 2).await;
@@ -178,7 +178,7 @@ async fn a_run_moves_from_open_to_closed() {
     let described = world.store.describe(long).await.unwrap().unwrap();
     assert_eq!((described.open, described.closed), (Some(row), None));
 
-    // The other one begins and ends within one append.
+    // The other run begins and ends within one append.
     let batch = writer.batch().event(long, 3).closed(long).event(short, 1).closed(short);
     writer.append(batch).await.unwrap();
     for run in [long, short] {
@@ -190,7 +190,7 @@ async fn a_run_moves_from_open_to_closed() {
 }
 
 #[tokio::test]
-async fn a_message_that_came_too_late_is_shown_as_undelivered() {
+async fn a_message_that_arrived_too_late_is_shown_as_undelivered() {
     let world = World::new().await;
     let mut writer = world.writer().await;
     let run = world.run(0);
@@ -235,7 +235,7 @@ async fn old_append_numbers_are_trimmed_but_never_the_last_two() {
 }
 
 #[tokio::test]
-async fn a_transaction_open_on_a_key_a_start_or_a_signal_does_not_block_an_append() {
+async fn an_open_transaction_with_a_key_a_start_or_a_signal_does_not_block_an_append() {
     let world = World::new().await;
     let mut writer = world.writer().await;
     let run = world.run(0);
@@ -272,14 +272,14 @@ async fn an_append_that_finds_its_lease_locked_gives_up_in_time() {
 }
 
 #[tokio::test]
-async fn read_committed_is_demanded_of_every_write() {
+async fn every_write_requires_read_committed() {
     let world = World::new().await;
     let mut writer = world.writer().await;
     let mut connection = world.connection().await;
     let database = world.database.name();
     let sql = format!("alter database {database} set default_transaction_isolation = 'repeatable read'");
     sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
-    // Sessions that are connected already go on; a new one gets the new default.
+    // Open sessions keep their default; a new session gets the new one.
     writer.append_event(world.run(0), 1).await.unwrap();
     writer.session = world.session().await;
     let refused = writer.append_event(world.run(0), 1).await;

@@ -1,4 +1,4 @@
-//! What connecting refuses, and how it says so.
+//! Refusals to connect, and their error messages.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ async fn a_server_that_does_not_answer_is_unavailable_at_once() {
 }
 
 #[tokio::test]
-async fn options_that_cannot_be_are_refused() {
+async fn invalid_options_are_refused() {
     let builder = || PostgresStore::builder("postgres://127.0.0.1:1/app");
     for (builder, word) in [
         (builder().schema("Robert'); drop"), "schema"),

@@ -1,4 +1,4 @@
-//! The whole engine on the store: a workflow, its worker and its client.
+//! The whole engine on the store: a workflow, its worker and its client. It must not know the store's tables.
 
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ pub(crate) fn worker(store: &PostgresStore, processors: usize) -> Worker {
     worker.processors(processors).tick_interval(Duration::from_millis(50)).build().unwrap()
 }
 
-/// Runs begin, wait, are signalled and end; the worker shuts down and hands over.
+/// Runs start, wait, are signalled and complete; then the worker shuts down and releases its shards.
 pub(crate) async fn runs_complete(store: &PostgresStore, processors: usize) {
     let worker = worker(store, processors);
     let client = Client::builder(store.clone()).poll_interval(Duration::from_millis(50)).build().unwrap();
@@ -51,7 +51,7 @@ pub(crate) async fn runs_complete(store: &PostgresStore, processors: usize) {
             let client = client.clone();
             async move {
                 let start = client.start::<Greeting>(format!("Ada {number}"));
-                // Half of them take the inbox: a key is never given to a processor of the same process.
+                // Half of the starts go through the inbox, because a keyed start is never passed to a processor directly.
                 let run = match number % 2 {
                     0 => start.await?,
                     _ => start.key(format!("greeting:{}", unique())).await?,

@@ -1,11 +1,11 @@
-//! Reading the inbox by snapshots.
+//! Reading the inbox by snapshots: no message is skipped, doubled or overtaken.
 
 use pgworkflows_core::RunId;
 use sqlx::{Connection, PgConnection};
 
 use crate::support::*;
 
-/// A world with one open run whose start was read.
+/// A fixture with one open run whose start was read.
 async fn with_run() -> (World, Writer, RunId) {
     let world = World::new().await;
     let mut writer = world.writer().await;
@@ -30,7 +30,7 @@ async fn every_message_is_read_once() {
 }
 
 #[tokio::test]
-async fn a_new_owner_reads_all_that_waits() {
+async fn a_new_owner_reads_all_waiting_messages() {
     let (world, mut writer, run) = with_run().await;
     world.submit(signal(run, "a")).await;
     writer.release().await;
@@ -58,7 +58,7 @@ async fn two_signals_of_a_client_are_never_swapped() {
     let mut connection = world.connection().await;
     let mut transaction = connection.begin().await.unwrap();
     submit_in(&world, &mut transaction, run, "first").await;
-    // Somebody else's, so that the reader's snapshot goes beyond the open transaction.
+    // Another client's message, so that the reader's snapshot is ahead of the open transaction.
     world.submit(signal(run, "other")).await;
     assert_eq!(writer.read_texts(10).await, ["other"]);
     transaction.commit().await.unwrap();
@@ -69,7 +69,7 @@ async fn two_signals_of_a_client_are_never_swapped() {
 #[tokio::test]
 async fn two_signals_of_a_client_are_not_swapped_across_pages() {
     let (world, mut writer, run) = with_run().await;
-    // The client's first signal takes its number before everything else, and commits after the first page.
+    // The client's first signal takes the lowest number, and commits after the first page.
     let mut connection = world.connection().await;
     let mut transaction = connection.begin().await.unwrap();
     submit_in(&world, &mut transaction, run, "first").await;
@@ -80,14 +80,14 @@ async fn two_signals_of_a_client_are_not_swapped_across_pages() {
     assert_eq!((texts(&page), page.more), (vec!["x1".to_owned(), "x2".to_owned()], true));
     transaction.commit().await.unwrap();
     world.submit(signal(run, "second")).await;
-    // Its second one has the greatest number, and is visible; but it belongs to a later read.
+    // The client's second signal has the greatest number and is visible, but belongs to a later read.
     let page = writer.read(2).await.unwrap();
     assert_eq!((texts(&page), page.more), (vec!["x3".to_owned(), "x4".to_owned()], true));
     assert_eq!(writer.read_texts(2).await, ["first", "second"]);
 }
 
 #[tokio::test]
-async fn a_first_read_in_pages_is_of_one_snapshot_too() {
+async fn a_first_read_in_pages_uses_one_snapshot_too() {
     let world = World::new().await;
     let mut writer = world.writer().await;
     let run = world.run(0);
@@ -125,7 +125,7 @@ async fn messages_of_many_shards_come_in_the_order_of_their_numbers() {
 }
 
 #[tokio::test]
-async fn what_is_rolled_back_never_existed() {
+async fn a_message_that_was_rolled_back_is_never_read() {
     let (world, mut writer, run) = with_run().await;
     let mut connection = world.connection().await;
     let mut transaction = connection.begin().await.unwrap();
@@ -148,7 +148,7 @@ async fn a_server_whose_transactions_are_behind_the_cursor_has_lost_commits() {
 }
 
 #[tokio::test]
-async fn a_transaction_id_given_again_after_a_crash_hides_no_message() {
+async fn a_transaction_id_reused_after_a_crash_hides_no_message() {
     let (world, mut writer, run) = with_run().await;
     world.submit(signal(run, "a")).await;
     // As if the transaction that wrote it had ended before the cursor's snapshot was taken.

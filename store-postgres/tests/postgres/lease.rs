@@ -1,4 +1,4 @@
-//! Queues, claims, ticks, takeovers and releases.
+//! Queues, claims, heartbeats, takeovers and releases.
 
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{LeaseId, Position};
@@ -27,7 +27,7 @@ async fn a_queue_keeps_the_shards_it_was_created_with() {
 }
 
 #[tokio::test]
-async fn queues_created_at_once_do_not_overlap() {
+async fn queues_created_simultaneously_do_not_overlap() {
     let world = World::new().await;
     let queues = futures::future::join_all(
         (0..8).map(|n| world.store.queue(["a", "b"][n % 2], 7)).collect::<Vec<_>>(),
@@ -55,7 +55,7 @@ async fn claims_share_the_shards_and_stop_at_their_limit() {
     assert_eq!((shards(&one), shards(&other)), (vec![0, 1, 2], vec![3]));
     let again = one.session.claim(&claim(Some(one.lease), TTL, 3)).await.unwrap();
     assert_eq!(again.lease, one.lease);
-    // All that the lease owns: the answer that told of it before may have been lost.
+    // The answer lists all shards of the lease, because an earlier answer may have been lost.
     assert_eq!(again.shards.len(), 3);
     assert_eq!(tick(&mut one, None).await.claimable, 0);
 }
@@ -67,7 +67,7 @@ async fn simultaneous_claims_share_all_shards() {
         let mut writers = futures::future::join_all((0..4).map(|_| world.writer_for(TTL, 1))).await;
         let mut claimed: Vec<u16> = writers.iter().flat_map(shards).collect();
         claimed.sort_unstable();
-        assert_eq!(claimed, [0, 1, 2, 3], "in round {round}: what is left waits for a heartbeat");
+        assert_eq!(claimed, [0, 1, 2, 3], "in round {round}: remaining shards wait for a heartbeat");
         for writer in &mut writers {
             writer.release().await;
         }
@@ -75,7 +75,7 @@ async fn simultaneous_claims_share_all_shards() {
 }
 
 #[tokio::test]
-async fn shards_of_a_lease_that_ran_out_are_taken_over() {
+async fn shards_of_an_expired_lease_are_taken_over() {
     let world = World::new().await;
     let mut dead = world.writer_for(SHORT_TTL, 4).await;
     let run = world.run(2);
@@ -96,7 +96,7 @@ async fn shards_of_a_lease_that_ran_out_are_taken_over() {
 }
 
 #[tokio::test]
-async fn a_lease_that_ran_out_goes_on_until_somebody_takes_its_shards() {
+async fn an_expired_lease_stays_valid_until_its_shards_are_taken() {
     let world = World::new().await;
     let mut writer = world.writer_for(SHORT_TTL, 4).await;
     tokio::time::sleep(SHORT_TTL).await;
@@ -109,7 +109,7 @@ async fn a_lease_that_ran_out_goes_on_until_somebody_takes_its_shards() {
 }
 
 #[tokio::test]
-async fn a_process_that_was_killed_while_it_stood_by_leaves_no_row_of_an_append() {
+async fn a_standby_process_that_was_killed_leaves_no_append_row() {
     let world = World::new().await;
     let mut owner = world.writer().await;
     for _ in 0..3 {
@@ -123,13 +123,13 @@ async fn a_process_that_was_killed_while_it_stood_by_leaves_no_row_of_an_append(
 }
 
 #[tokio::test]
-async fn a_heartbeat_waits_for_nobody_who_has_run_out_of_time() {
+async fn a_heartbeat_does_not_wait_for_an_expired_lease() {
     use sqlx::Connection;
     let world = World::new().await;
     let mut owner = world.writer_for(TTL, 2).await;
     let late = world.writer_for(SHORT_TTL, 2).await;
     tokio::time::sleep(SHORT_TTL).await;
-    // An append of the late one is under way.
+    // An append under the expired lease is in flight.
     let mut connection = world.connection().await;
     let mut append = connection.begin().await.unwrap();
     let lock = sqlx::query("select from pgworkflows.leases where lease = $1 for update");
@@ -155,12 +155,12 @@ async fn a_fenced_lease_can_neither_renew_nor_claim() {
 }
 
 #[tokio::test]
-async fn a_takeover_waits_for_an_append_that_is_under_way() {
+async fn a_takeover_waits_for_an_append_in_flight() {
     use sqlx::Connection;
     let world = World::new().await;
     let writer = world.writer_for(SHORT_TTL, 4).await;
     tokio::time::sleep(SHORT_TTL).await;
-    // An append holds its lease's row until it is committed.
+    // An append locks its lease's row until it commits.
     let mut connection = world.connection().await;
     let mut append = connection.begin().await.unwrap();
     sqlx::query("select from pgworkflows.leases for update").execute(&mut *append).await.unwrap();
@@ -174,7 +174,7 @@ async fn a_takeover_waits_for_an_append_that_is_under_way() {
 }
 
 #[tokio::test]
-async fn a_release_hands_over_at_once_and_raises_the_floor() {
+async fn a_release_frees_its_shards_at_once_and_raises_the_floor() {
     let world = World::new().await;
     let mut writer = world.writer().await;
     let run = world.run(1);
@@ -183,7 +183,7 @@ async fn a_release_hands_over_at_once_and_raises_the_floor() {
     writer.release().await;
     writer.release().await;
     writer.session.release(&release(LeaseId::new(999))).await.unwrap();
-    // Even if the log no longer shows them, as after a partition was dropped, no position is given again.
+    // No position is used again, even if the log no longer has it, as after a partition was dropped.
     sqlx::query("delete from pgworkflows.events").execute(&mut world.connection().await).await.unwrap();
     let heir = world.session().await.claim(&claim(None, TTL, 4)).await.unwrap();
     let positions: Vec<_> = heir.shards.iter().map(|shard| shard.next_position.get()).collect();
@@ -192,7 +192,7 @@ async fn a_release_hands_over_at_once_and_raises_the_floor() {
 }
 
 #[tokio::test]
-async fn deaths_are_counted_and_paid_off_only_as_asked() {
+async fn deaths_are_counted_and_reduced_only_as_asked() {
     let world = World::new().await;
     for expected in 0..3 {
         let mut session = world.session().await;
@@ -202,7 +202,7 @@ async fn deaths_are_counted_and_paid_off_only_as_asked() {
         assert!(claimed.shards.iter().all(|shard| shard.former == former), "{claimed:?}");
         tokio::time::sleep(SHORT_TTL).await;
     }
-    // Neither time served nor a release takes one away
+    // Neither time nor a release reduces them
     let mut survivor = world.writer_for(SHORT_TTL, 4).await;
     tokio::time::sleep(SHORT_TTL).await;
     tick(&mut survivor, Some(TTL)).await;
@@ -213,7 +213,7 @@ async fn deaths_are_counted_and_paid_off_only_as_asked() {
     let mut rows = async || sqlx::query_scalar::<_, String>(rows).fetch_all(&mut connection).await.unwrap();
     let before = rows().await;
     assert!(before.iter().all(|row| row.starts_with("(3,,")), "{before:?}");
-    // A heartbeat that asks for no fewer writes nothing
+    // A heartbeat that asks for no reduction writes nothing
     for deaths_max in [u32::MAX, 3] {
         let lease = LeaseTick { deaths_max, ..lease_tick(&owner, Some(TTL)) };
         let tick = Tick { queue: "default".to_owned(), leases: vec![lease] };
@@ -226,8 +226,8 @@ async fn deaths_are_counted_and_paid_off_only_as_asked() {
 }
 
 #[tokio::test]
-async fn suspects_that_are_over_or_never_came_about_leave_with_the_next_claim() {
-    // Given marks on a run that goes on, one that ended unnoticed, and three that are not known
+async fn suspects_that_are_over_or_never_existed_are_removed_by_the_next_claim() {
+    // Given suspects: an open run, a run that ended unnoticed, and three unknown runs
     let world = World::new().await;
     let mut writer = world.writer().await;
     let suspect = |run| Suspect { run, stage: SuspectStage::Tried, strikes: 0 };
@@ -250,12 +250,12 @@ async fn suspects_that_are_over_or_never_came_about_leave_with_the_next_claim() 
     // When shard 0 is claimed
     let claimed = world.session().await.claim(&claim(None, TTL, 1)).await.unwrap();
 
-    // Then the mark stays on the run that goes on, and on the one that may still come
+    // Then the open run stays a suspect, and so does the run that may still start
     let held = |run| Suspect { stage: SuspectStage::Held, ..suspect(run) };
     let mut expected = [held(busy), held(young)];
     expected.sort_by_key(|suspect| suspect.run);
     assert_eq!(claimed.suspects, expected);
-    // And what is another shard's waits for its own owner
+    // And suspects of another shard stay for its owner
     assert_eq!(world.count("suspects").await, 3);
 }
 
@@ -277,7 +277,7 @@ async fn a_stage_that_only_a_newer_version_knows_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_tick_tells_of_mail_beyond_the_cursor_and_of_deadlines_in_the_window() {
+async fn a_heartbeat_reports_mail_after_the_cursor_and_deadlines_in_the_window() {
     let world = World::new().await;
     let mut writer = world.writer().await;
     let quiet = LeaseTicked { lease: writer.lease, held: true, shards: 4, mail: false, due: false };
@@ -291,7 +291,7 @@ async fn a_tick_tells_of_mail_beyond_the_cursor_and_of_deadlines_in_the_window()
     world.submit(signal(run, "a")).await;
     world.submit(signal(run, "b")).await;
     assert!(tick(&mut writer, None).await.leases[0].mail);
-    // A read that has not come to its end is mail.
+    // A read with further pages counts as mail.
     writer.read(1).await.unwrap();
     assert!(tick(&mut writer, None).await.leases[0].mail);
     writer.read(1).await.unwrap();
@@ -315,7 +315,7 @@ async fn a_tick_tells_of_mail_beyond_the_cursor_and_of_deadlines_in_the_window()
 }
 
 #[tokio::test]
-async fn a_tick_answers_for_leases_in_the_order_asked() {
+async fn a_heartbeat_answers_for_leases_in_the_order_asked() {
     let world = World::new().await;
     let mut one = world.writer_for(TTL, 2).await;
     let mut other = world.writer_for(TTL, 1).await;
@@ -333,7 +333,7 @@ async fn a_tick_answers_for_leases_in_the_order_asked() {
 }
 
 #[tokio::test]
-async fn a_cursor_of_somebody_else_is_refused() {
+async fn a_cursor_of_another_format_is_refused() {
     let world = World::new().await;
     let mut writer = world.writer().await;
     writer.cursor = InboxCursor(bytes::Bytes::from_static(b"what?"));

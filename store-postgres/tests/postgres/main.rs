@@ -1,4 +1,4 @@
-//! The Postgres store against a real server: every rule of its protocols as a fact.
+//! Tests of the Postgres store on a real server: each rule of its protocols is a test.
 
 mod engine;
 mod support;

@@ -1,4 +1,4 @@
-//! Migrations.
+//! Migrations: who applies them, and which schemas are refused.
 
 use pgworkflows_core::store::{Store, StoreError};
 use pgworkflows_pg_harness::{Database, Postgres};
@@ -11,7 +11,7 @@ async fn run(database: &Database, sql: &str) {
 }
 
 #[tokio::test]
-async fn eight_at_once_migrate_once() {
+async fn eight_simultaneous_connects_migrate_once() {
     let database = Postgres::shared().create_database().unwrap();
     let connects = (0..8).map(|_| {
         let url = database.url().to_owned();
@@ -24,7 +24,7 @@ async fn eight_at_once_migrate_once() {
 }
 
 #[tokio::test]
-async fn an_unmigrated_schema_is_refused_where_migrating_is_off() {
+async fn an_unmigrated_schema_is_refused_if_migrating_is_off() {
     let database = Postgres::shared().create_database().unwrap();
     let refused = PostgresStore::builder(database.url()).migrate(false).connect().await.unwrap_err();
     assert!(matches!(refused, StoreError::Misconfigured { .. }));
@@ -41,7 +41,7 @@ async fn the_printed_sql_makes_a_schema_that_is_accepted() {
 }
 
 #[tokio::test]
-async fn two_schemas_of_one_database_know_nothing_of_each_other() {
+async fn two_schemas_of_one_database_are_independent() {
     let database = Postgres::shared().create_database().unwrap();
     for schema in ["one", "other"] {
         let store = PostgresStore::builder(database.url()).schema(schema).connect().await.unwrap();
@@ -61,7 +61,7 @@ async fn a_schema_of_a_newer_version_is_refused() {
 }
 
 #[tokio::test]
-async fn a_migration_in_another_wording_is_corruption() {
+async fn a_migration_with_another_text_is_corruption() {
     let database = Postgres::shared().create_database().unwrap();
     PostgresStore::connect(database.url()).await.unwrap();
     run(&database, "update pgworkflows.migrations set checksum = ''").await;
@@ -70,7 +70,7 @@ async fn a_migration_in_another_wording_is_corruption() {
 }
 
 #[tokio::test]
-async fn a_user_with_no_rights_but_to_use_the_tables_can_work() {
+async fn a_user_with_rights_to_the_tables_alone_can_work() {
     let database = Postgres::shared().create_database().unwrap();
     PostgresStore::connect(database.url()).await.unwrap();
     let role = format!("app_{}", database.name());

@@ -1,5 +1,5 @@
-//! A schema that was moved here from another cluster or database. A real move, by `pg_dump`, is in the workspace's
-//! tests; here its traces are laid by hand.
+//! A schema that was moved here from another cluster or database. The workspace's tests have a real move, by `pg_dump`; these
+//! tests write its traces by hand.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use pgworkflows_postgres::PostgresStore;
 
 use crate::support::*;
 
-/// As a restored dump leaves it: the cluster's number is another one's, and so are the transaction ids of the inbox,
-/// which are ahead of all that were given here.
+/// The state after a dump was restored: the cluster's identifier and the inbox's transaction ids are another cluster's, and
+/// the ids are greater than any that this cluster has assigned.
 const MOVED: &str = "
     update pgworkflows.settings set system_identifier = 1;
     update pgworkflows.inbox set xid = (1000000000 + number)::text::xid8";
@@ -25,20 +25,20 @@ async fn connect(world: &World) -> PostgresStore {
     builder.verify_appends(false).connect().await.unwrap()
 }
 
-/// The same database, as a process sees it that comes after the move.
+/// The same database, for a process that connects after the move.
 async fn after_the_move(mut world: World) -> World {
     world.store = connect(&world).await;
     world
 }
 
-/// Sends a run the numbers of a range, one after the other.
+/// Sends a run the numbers of a range, one by one.
 async fn send(world: &World, run: RunId, numbers: std::ops::Range<u32>) {
     for number in numbers {
         world.submit(signal(run, &number.to_string())).await;
     }
 }
 
-/// All that a new owner reads, in pages.
+/// All messages that a new owner reads, in pages.
 async fn read_all(writer: &mut Writer) -> Vec<String> {
     let mut read = Vec::new();
     loop {
@@ -56,7 +56,7 @@ fn numbers(count: u32) -> Vec<String> {
 
 #[tokio::test]
 async fn a_moved_inbox_is_read_in_the_order_of_its_numbers() {
-    // Given messages of one client, of before a move and of after it
+    // Given messages of one client, from before a move and from after it
     let world = World::new().await;
     let run = world.run(0);
     world.submit(start(run, None, "start")).await;
@@ -64,9 +64,9 @@ async fn a_moved_inbox_is_read_in_the_order_of_its_numbers() {
     execute(&world, MOVED).await;
     let world = after_the_move(world).await;
     send(&world, run, 30..40).await;
-    // When a new owner reads them in pages, then none overtakes another
+    // When a new owner reads them in pages, then no message overtakes another
     assert_eq!(read_all(&mut world.writer().await).await, numbers(40));
-    // And the move is over: nobody who connects now disturbs an owner
+    // And the move is over: a process that connects now does not disturb an owner
     let mut writer = world.writer_for(TTL, 0).await;
     connect(&world).await;
     assert!(tick(&mut writer, Some(TTL)).await.leases[0].held);
@@ -85,7 +85,7 @@ async fn a_lease_from_elsewhere_is_fenced_and_its_shards_are_free_without_a_deat
     // When the schema is moved
     execute(&world, MOVED).await;
     let world = after_the_move(world).await;
-    // Then it goes on no more, and nobody counts it as dead, or the suspect as what killed it
+    // Then it cannot continue. It is not counted as dead, nor the suspect as the cause
     assert!(is_fenced(&owner.append_event(run, 1).await));
     assert_eq!(world.count("appends").await, 0);
     let heir = world.session().await.claim(&claim(None, TTL, 4)).await.unwrap();
@@ -95,8 +95,8 @@ async fn a_lease_from_elsewhere_is_fenced_and_its_shards_are_free_without_a_deat
 }
 
 #[tokio::test]
-async fn a_process_that_lives_through_the_move_puts_it_in_order_at_its_heartbeat() {
-    // Given an owner that has read some messages, whose database is exchanged beneath it
+async fn a_process_that_survives_the_move_rewrites_the_inbox_at_its_heartbeat() {
+    // Given an owner that has read some messages, whose database is then moved
     let world = World::new().await;
     let mut owner = world.writer().await;
     let run = world.run(0);
@@ -104,14 +104,14 @@ async fn a_process_that_lives_through_the_move_puts_it_in_order_at_its_heartbeat
     send(&world, run, 0..5).await;
     owner.read(3).await.unwrap();
     execute(&world, MOVED).await;
-    // When its heart beats, then it holds nothing any more; and it reads anew, in order
+    // When it sends a heartbeat, then its lease is no longer held, and a new read has all messages in order
     assert!(!tick(&mut owner, Some(TTL)).await.leases[0].held);
     send(&world, run, 5..10).await;
     assert_eq!(read_all(&mut world.writer().await).await, numbers(10));
 }
 
 #[tokio::test]
-async fn a_claim_puts_a_moved_schema_in_order_as_well() {
+async fn a_claim_rewrites_a_moved_inbox_too() {
     let world = World::new().await;
     let run = world.run(0);
     world.submit(start(run, None, "start")).await;
@@ -122,8 +122,8 @@ async fn a_claim_puts_a_moved_schema_in_order_as_well() {
 }
 
 #[tokio::test]
-async fn numbers_go_on_after_the_greatest_of_a_replicated_schema() {
-    // Given messages that wait, and one with a greater number that came too late for its run
+async fn numbers_continue_after_the_greatest_of_a_replicated_schema() {
+    // Given waiting messages, and one with a greater number that arrived too late for its run
     let world = World::new().await;
     let mut writer = world.writer().await;
     let (run, over) = (world.run(0), world.run(1));
@@ -138,11 +138,11 @@ async fn numbers_go_on_after_the_greatest_of_a_replicated_schema() {
     let late_page = writer.read(10).await.unwrap();
     let batch = writer.batch().event(over, 2).closed(over).undelivered(&late_page);
     writer.append(batch).await.unwrap();
-    // When logical replication brings them to a cluster where no number was given
+    // When logical replication copies them to a cluster that has assigned no number
     execute(&world, MOVED).await;
     execute(&world, "alter table pgworkflows.inbox alter number restart with 1").await;
     let world = after_the_move(world).await;
-    // Then the next message has a number that no other has
+    // Then the next message has a new number
     send(&world, run, 3..5).await;
     let mut writer = world.writer().await;
     let after = writer.read(10).await.unwrap();
@@ -154,8 +154,8 @@ async fn numbers_go_on_after_the_greatest_of_a_replicated_schema() {
 }
 
 #[tokio::test]
-async fn many_that_come_at_once_rewrite_a_moved_inbox_once() {
-    // Given more messages than are rewritten at a time
+async fn many_simultaneous_processes_rewrite_a_moved_inbox_once() {
+    // Given more messages than one transaction rewrites
     let world = World::new().await;
     execute(
         &world,
@@ -164,7 +164,7 @@ async fn many_that_come_at_once_rewrite_a_moved_inbox_once() {
     )
     .await;
     execute(&world, MOVED).await;
-    // When eight processes connect, and those that are first claim and read while others still look
+    // When eight processes connect, and the first ones claim and read while others still check
     let owners = (0..8).map(|_| async {
         let store = connect(&world).await;
         let mut session = pgworkflows_core::store::Store::session(&store).await.unwrap();
@@ -180,12 +180,12 @@ async fn many_that_come_at_once_rewrite_a_moved_inbox_once() {
         }
     });
     let read = futures::future::join_all(owners).await.concat();
-    // Then one of them has all, each message once, in their order
+    // Then one of them reads all messages, each once and in order
     assert!(read.iter().map(|text| text.parse::<u32>().unwrap()).eq(1..=25_000), "{} were read", read.len());
 }
 
 #[tokio::test]
-async fn a_message_of_a_transaction_that_has_not_begun_is_refused_by_name_until_it_is_put_in_order() {
+async fn a_message_of_a_transaction_that_has_not_begun_is_refused_until_the_inbox_is_rewritten() {
     // Given a message that was replicated into a schema that belongs here
     let world = World::new().await;
     let run = world.run(0);
@@ -194,7 +194,7 @@ async fn a_message_of_a_transaction_that_has_not_begun_is_refused_by_name_until_
     send(&world, run, 0..10).await;
     owner.read(2).await.unwrap();
     execute(&world, "update pgworkflows.inbox set xid = '1000000000' where number = 4").await;
-    // When it is read, then it is refused, whether it is news or on a page
+    // When it is read, then it is refused, as a new message and on a page
     for mut reader in [owner, Writer { cursor: Default::default(), ..world.writer_for(TTL, 0).await }] {
         reader.positions =
             (0..4).map(|n| (world.run(n).shard(), pgworkflows_core::id::Position::FIRST)).collect();
@@ -204,13 +204,13 @@ async fn a_message_of_a_transaction_that_has_not_begun_is_refused_by_name_until_
             assert!(refused.to_string().contains(word), "{refused}");
         }
     }
-    // And what the error says to do helps
+    // And the advice of the error helps
     execute(&world, "update pgworkflows.settings set database_oid = null").await;
     assert_eq!(read_all(&mut world.writer().await).await, numbers(10));
 }
 
 #[tokio::test]
-async fn a_schema_whose_owner_may_not_ask_for_the_cluster_is_known_by_its_database() {
+async fn a_schema_whose_owner_may_not_read_the_cluster_identifier_is_known_by_its_database() {
     let database = Postgres::shared().create_database().unwrap();
     let owner = format!("owner_{}", database.name());
     let mut admin = <sqlx::PgConnection as sqlx::Connection>::connect(database.url()).await.unwrap();
@@ -240,15 +240,15 @@ async fn a_schema_whose_owner_may_not_ask_for_the_cluster_is_known_by_its_databa
 }
 
 #[tokio::test]
-async fn a_move_that_somebody_holds_up_is_waited_for() {
+async fn a_process_waits_while_another_one_rewrites_the_inbox() {
     use sqlx::Connection;
     let world = World::new().await;
     execute(&world, MOVED).await;
-    // Given another process in the middle of its part
+    // Given another process that is rewriting
     let mut connection = world.connection().await;
     let mut other = connection.begin().await.unwrap();
     sqlx::query("select from pgworkflows.settings for update").execute(&mut *other).await.unwrap();
-    // Then nobody comes past it
+    // Then no other process can proceed
     let connecting = connect(&world);
     futures::pin_mut!(connecting);
     assert!(tokio::time::timeout(Duration::from_millis(300), &mut connecting).await.is_err());

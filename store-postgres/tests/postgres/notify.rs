@@ -1,4 +1,4 @@
-//! Hints between processes.
+//! Hints between processes: what is notified, and what a lost connection costs.
 
 use std::time::Duration;
 
@@ -9,17 +9,17 @@ use tokio::sync::broadcast::Receiver;
 
 use crate::support::*;
 
-/// Waits for a hint, whatever else comes before it.
+/// Waits for a hint, and ignores others before it.
 async fn expect(hints: &mut Receiver<Hint>, expected: Hint) {
     let wait = async { while hints.recv().await.unwrap() != expected {} };
-    tokio::time::timeout(Duration::from_secs(10), wait).await.expect("the hint did not come");
+    tokio::time::timeout(Duration::from_secs(10), wait).await.expect("the hint did not arrive");
 }
 
-/// Another process, which listens.
+/// A second process, which listens.
 async fn listener(world: &World) -> (PostgresStore, Receiver<Hint>) {
     let other = PostgresStore::connect(world.database.url()).await.unwrap();
     let mut hints = other.hints();
-    // Said once it listens.
+    // The notifier sends this once it listens.
     expect(&mut hints, Hint::Missed).await;
     (other, hints)
 }
@@ -42,7 +42,7 @@ async fn other_processes_hear_of_mail_closed_runs_sent_messages_and_releases() {
 }
 
 #[tokio::test]
-async fn a_commit_in_a_users_transaction_rings_and_a_rollback_does_not() {
+async fn a_commit_of_a_users_transaction_notifies_and_a_rollback_does_not() {
     let world = World::new().await;
     let (_other, mut hints) = listener(&world).await;
     let (one, other) = (world.run(1), world.run(2));
@@ -58,7 +58,7 @@ async fn a_commit_in_a_users_transaction_rings_and_a_rollback_does_not() {
 }
 
 #[tokio::test]
-async fn this_process_hears_of_its_own_doings_once() {
+async fn a_process_receives_its_own_hints_once() {
     let world = World::new().await;
     let mut hints = world.store.hints();
     expect(&mut hints, Hint::Missed).await;
@@ -70,7 +70,7 @@ async fn this_process_hears_of_its_own_doings_once() {
 }
 
 #[tokio::test]
-async fn a_listener_that_lost_its_connection_listens_again_and_says_that_it_missed_something() {
+async fn a_listener_reconnects_and_reports_that_hints_may_have_been_missed() {
     let world = World::new().await;
     let (_other, mut hints) = listener(&world).await;
     sqlx::query(
@@ -82,14 +82,14 @@ async fn a_listener_that_lost_its_connection_listens_again_and_says_that_it_miss
     .unwrap();
     expect(&mut hints, Hint::Missed).await;
     let run = world.run(1);
-    // The pool may notice its dead connections with the first call.
+    // The first call may find that the pool's connections are dead.
     let start = [start(run, None, "Acme")];
     while world.store.submit(&start).await.is_err() {}
     expect(&mut hints, Hint::Mail(run.shard())).await;
 }
 
 #[tokio::test]
-async fn without_notifications_nothing_listens_and_local_hints_still_come() {
+async fn without_notifications_nothing_listens_and_local_hints_still_arrive() {
     let world = World::with(|builder| builder.notifications(false)).await;
     let mut hints = world.store.hints();
     let run = world.run(0);

@@ -1,4 +1,4 @@
-//! Partitions of the log.
+//! Partitions of the log: when they are made, and what making them blocks.
 
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ async fn partitions(world: &World, parent: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn connecting_makes_the_partitions_of_now_and_of_what_follows() {
+async fn connecting_makes_the_current_partition_and_the_next() {
     let world = World::new().await;
     assert_eq!(partitions(&world, "events").await.len(), 2);
     assert_eq!(partitions(&world, "closed_runs").await.len(), 2);
@@ -35,7 +35,7 @@ async fn connecting_makes_the_partitions_of_now_and_of_what_follows() {
 async fn a_missing_partition_is_made_and_the_append_applied() {
     let world = World::new().await;
     let mut writer = world.writer().await;
-    // Two births in one partition, and one long before.
+    // Two births in one partition, and an older one.
     let births = [100, 101, 400].map(|days| world.queue.now.as_micros() - days * DAY);
     let runs = births.map(|born| world.run_born(0, Timestamp::from_micros(born)));
     let mut batch = writer.batch();
@@ -96,7 +96,7 @@ async fn a_reader_with_an_open_snapshot_blocks_neither_partitions_nor_appends() 
 }
 
 #[tokio::test]
-async fn partitions_made_at_once_by_many_are_made_once() {
+async fn partitions_made_simultaneously_are_made_once() {
     let world = World::new().await;
     let mut writers = futures::future::join_all((0..4).map(|_| world.writer_for(TTL, 1))).await;
     writers.retain(|writer| !writer.positions.is_empty());
@@ -116,7 +116,7 @@ async fn a_schema_keeps_the_width_of_its_partitions() {
     let world = World::with(|builder| builder.partition_width(Duration::from_secs(3600))).await;
     let names = partitions(&world, "events").await;
     assert_eq!(names.len(), 2);
-    // Another process asks for another width: what exists counts.
+    // Another process asks for another width, and the existing one applies.
     pgworkflows_postgres::PostgresStore::connect(world.database.url()).await.unwrap();
     let again = partitions(&world, "events").await;
     assert!(again.len() <= 3, "{again:?}");

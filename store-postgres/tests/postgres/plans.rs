@@ -1,5 +1,5 @@
-//! How rows are found must not hang on statistics: after a burst the tables are full of rows that nobody has counted yet,
-//! or that were counted when there were none.
+//! Query plans must not depend on statistics. After a burst the tables are full of rows that have not been analyzed yet, or
+//! were analyzed while the tables were empty.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,30 +11,30 @@ use sqlx::{Connection, PgConnection, Row};
 
 use crate::support::*;
 
-/// Enough for statements to be planned once and for all, by tables that were empty when they began.
+/// Enough rounds for each statement to get its generic plan, made while the tables were empty.
 const ROUNDS: u16 = 60;
 
-/// Runs that come and go in each round.
+/// Runs that start and end in each round.
 const RUNS: u16 = 50;
 
-/// Runs and messages that stay meanwhile, and are not to be looked at.
+/// Runs and messages that stay during all rounds, and must not be read.
 const STAYING: u16 = 400;
 
 #[tokio::test]
-async fn nothing_on_the_way_of_a_run_reads_a_whole_table() {
+async fn no_statement_of_a_run_reads_a_whole_table() {
     let world = World::new().await;
     let writer = world.writer().await;
     no_round_reads_a_whole_table(world, writer).await;
 }
 
 #[tokio::test]
-async fn tables_that_were_nearly_empty_when_they_were_counted_are_not_read_whole() {
+async fn tables_that_were_nearly_empty_when_analyzed_are_not_read_whole() {
     let world = World::new().await;
     let mut writer = world.writer().await;
-    // Given tables that were counted when the first run came
+    // Given tables that were analyzed when the first run started
     begin(&world, &mut writer, &[world.run(0)]).await;
     vacuum(&world, "").await;
-    // And what a vacuum leaves behind of those that empty again: many pages, and next to nothing in them
+    // And, for the tables that empty again, the state after a vacuum: many pages with almost no rows
     let runs: Vec<RunId> = (0..STAYING).map(|number| world.run(number % 4)).collect();
     begin(&world, &mut writer, &runs).await;
     end(&mut writer, &runs).await;
@@ -48,7 +48,7 @@ async fn tables_that_were_nearly_empty_when_they_were_counted_are_not_read_whole
 
 #[tokio::test]
 async fn no_more_of_a_history_is_read_than_fits() {
-    // Given a history that is much longer than what is asked for at once, in a table that looked empty when it was counted
+    // Given a history that is much longer than one part, in a table that was empty when it was analyzed
     let world = World::new().await;
     let mut writer = world.writer().await;
     vacuum(&world, "").await;
@@ -74,7 +74,7 @@ async fn no_more_of_a_history_is_read_than_fits() {
         "{parts} parts up to {after:?}"
     );
 
-    // Then each part read no more than a little ahead
+    // Then each part read only a little ahead
     drop((writer, world.store));
     let events = |counted: &Counted| {
         let (scans, entries) = counted.since(&before).fold((0, 0), |(scans, entries), (name, table)| {
@@ -88,7 +88,7 @@ async fn no_more_of_a_history_is_read_than_fits() {
 }
 
 async fn no_round_reads_a_whole_table(world: World, mut writer: Writer) {
-    // Given tables in which everything that is written stays, dead or alive
+    // Given tables that keep every row version, dead or alive
     for table in ["open_runs", "inbox"] {
         let sql = format!("alter table pgworkflows.{table} set (autovacuum_enabled = off)");
         sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut world.connection().await).await.unwrap();
@@ -112,26 +112,26 @@ async fn no_round_reads_a_whole_table(world: World, mut writer: Writer) {
         assert_eq!(world.closed(&runs).await.len(), runs.len());
     }
 
-    // Then no statement read a table or an index from one end to the other, round after round
+    // Then no statement read a whole table or index, in any round
     drop((writer, world.store));
     let after = Counted::read_complete(&database, &before).await;
     for (table, Table { inserted, scans, entries }) in after.since(&before) {
-        // A statement before the first round may be counted late.
+        // The server may count a statement from before the first round late.
         assert!(scans < i64::from(ROUNDS / 10), "{table} was read whole {scans} times in {ROUNDS} rounds");
         assert!(entries <= 10 * inserted, "{entries} entries of the indexes of {table} for {inserted} rows");
     }
 }
 
-/// How many events a long history has.
+/// The number of events in a long history.
 const LONG: u32 = 3000;
 
-/// Counts what these tables hold, or all.
+/// Vacuums and analyzes these tables, or all.
 async fn vacuum(world: &World, tables: &str) {
     let sql = sqlx::AssertSqlSafe(format!("vacuum analyze {tables}"));
     sqlx::raw_sql(sql).execute(&mut world.connection().await).await.unwrap();
 }
 
-/// Starts runs by the inbox and logs their first events.
+/// Starts runs through the inbox and logs their first events.
 async fn begin(world: &World, writer: &mut Writer, runs: &[RunId]) {
     let starts: Vec<_> = runs.iter().map(|run| start(*run, Some(&run.to_string()), "go")).collect();
     world.store.submit(&starts).await.unwrap();
@@ -148,7 +148,7 @@ async fn end(writer: &mut Writer, runs: &[RunId]) {
     writer.append(ended).await.unwrap();
 }
 
-/// What the server has counted of the tables through which runs pass.
+/// The server's statistics of the tables through which runs pass.
 #[derive(Clone)]
 struct Counted {
     tables: BTreeMap<String, Table>,
@@ -184,7 +184,7 @@ impl Counted {
         .await
     }
 
-    /// A server counts a session's doings at its end, or a little later.
+    /// The server publishes a session's statistics at its end, or a little later.
     async fn read_until<T>(database: &str, complete: impl Fn(&Self) -> Option<T>) -> T {
         for _ in 0..600 {
             if let Some(counted) = complete(&Self::read(database).await) {
@@ -192,10 +192,10 @@ impl Counted {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        panic!("the server never counted everything");
+        panic!("the server never published all statistics");
     }
 
-    /// What was counted between the two, table by table.
+    /// The difference of two readings, table by table.
     fn since<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = (&'a str, Table)> {
         self.tables.iter().map(|(name, now)| {
             let before = before.tables[name];

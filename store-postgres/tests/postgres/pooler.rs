@@ -1,4 +1,4 @@
-//! Through PgBouncer: what works in which mode, and what is recognised when connecting.
+//! PgBouncer: what works in which mode, and what connecting recognises.
 
 use std::str::FromStr;
 use std::sync::OnceLock;
@@ -16,16 +16,16 @@ use crate::engine::runs_complete;
 use crate::settings;
 use crate::support::*;
 
-/// A database behind a pooler of its own.
+/// A database and its own pooler.
 struct Pooled {
     database: Database,
     pooler: PgBouncer,
 }
 
 impl Pooled {
-    /// `None` where there is no PgBouncer, which has been said then.
+    /// `None` if this machine has no PgBouncer; the harness has then said so.
     fn new(mode: PoolMode, pool_size: u32) -> Option<Self> {
-        // One server for all of these tests. The harness stops it when the process ends.
+        // All of these tests share one server. The harness stops it when the process ends.
         static SERVER: OnceLock<Postgres> = OnceLock::new();
         if !PgBouncer::is_here() {
             return None;
@@ -43,7 +43,7 @@ impl Pooled {
         self.database.url()
     }
 
-    /// A connection through the pooler, past the store.
+    /// A connection through the pooler, without the store.
     async fn connection(&self) -> PgConnection {
         let options = PgConnectOptions::from_str(&self.url()).unwrap();
         options.extra_float_digits(None).connect().await.unwrap()
@@ -60,7 +60,7 @@ async fn runs_complete_through_transactions_of_a_pooler_without_prepared_stateme
         let Some(pooled) = Pooled::new(PoolMode::Transaction, pool_size) else { return };
         let store = pooled.builder().prepared_statements(false).connect().await.unwrap();
         runs_complete(&store, 1).await;
-        // The driver's own word for it, in the address.
+        // By the driver's own parameter in the address.
         let url = format!("{}?statement-cache-capacity=0", pooled.url());
         runs_complete(&PostgresStore::connect(&url).await.unwrap(), 1).await;
     }
@@ -79,15 +79,15 @@ async fn every_call_works_through_transactions_of_a_pooler_without_prepared_stat
 #[tokio::test(flavor = "multi_thread")]
 async fn runs_complete_through_sessions_of_a_pooler() {
     let Some(pooled) = Pooled::new(PoolMode::Session, 5) else { return };
-    // A worker takes three, so that two are left.
+    // A worker uses three connections, so two are left.
     runs_complete(&pooled.builder().pool_size(1).connect().await.unwrap(), 1).await;
 }
 
 #[tokio::test]
-async fn statements_of_one_shape_are_never_taken_for_each_other() {
+async fn statements_with_the_same_parameters_are_never_mixed_up() {
     for pool_size in [1, 5] {
-        // Given callers of `release` and of `make_partition`, which take the same types, over connections that a
-        // pooler gives to either
+        // Given callers of `release` and of `make_partition`, which have the same parameter types, on connections that a
+        // pooler gives to either of them
         let Some(pooled) = Pooled::new(PoolMode::Transaction, pool_size) else { return };
         let builder = pooled.builder().prepared_statements(false).verify_appends(false);
         let store = builder.connect().await.unwrap();
@@ -96,7 +96,7 @@ async fn statements_of_one_shape_are_never_taken_for_each_other() {
         let makers = join_all((0..3).map(|maker| append_without_partition(&store, maker)));
         let releasers = join_all((0..3).map(|_| claim_and_release(&store)));
         join(makers, releasers).await;
-        // Then each did what it was told to: nothing is missing in the log, and only who released is fenced.
+        // Then each call did its own work: no event is missing, and only the released leases are fenced.
         let mut connection = PgConnection::connect(pooled.direct_url()).await.unwrap();
         let found = "select (select count(*) from pgworkflows.events),
                             (select count(*) from pgworkflows.leases where not fenced)";
@@ -107,7 +107,7 @@ async fn statements_of_one_shape_are_never_taken_for_each_other() {
 
 const ROUNDS: u16 = 10;
 
-/// Appends to a lease of its own; each append finds no partition, and has one made.
+/// Appends under its own lease. Each append finds no partition, and makes one.
 async fn append_without_partition(store: &PostgresStore, maker: u16) {
     let mut session = store.session().await.unwrap();
     let claimed = session.claim(&claim(None, TTL, 1)).await.unwrap();
@@ -141,14 +141,14 @@ async fn a_call_that_was_cut_short_leaves_no_transaction_open() {
     let mut transaction = connection.begin().await.unwrap();
     let held = [start(run(), Some("acme"), "Acme")];
     store.submit_in(&mut transaction, &held).await.unwrap();
-    // When calls are given up in the middle, at various places
+    // When calls are dropped half-way, at various points
     for millis in 0..10 {
         let starts = [start(run(), Some("acme"), "Acme")];
         let cut = tokio::time::timeout(Duration::from_millis(millis), store.submit(&starts)).await;
         assert!(cut.is_err());
     }
     transaction.rollback().await.unwrap();
-    // Then nothing of them is left: the next call is answered, and commits.
+    // Then no transaction is left open: the next call is answered, and commits.
     let begun = run();
     assert_eq!(store.submit(&[start(begun, None, "Other")]).await.unwrap(), [Submitted::Accepted]);
     let mut connection = PgConnection::connect(pooled.direct_url()).await.unwrap();
@@ -158,10 +158,10 @@ async fn a_call_that_was_cut_short_leaves_no_transaction_open() {
 }
 
 #[tokio::test]
-async fn a_pooler_that_mixes_up_prepared_statements_is_refused_with_what_to_say() {
+async fn a_pooler_that_mixes_up_prepared_statements_is_refused_with_advice() {
     for pool_size in [1, 5] {
         let Some(pooled) = Pooled::new(PoolMode::Transaction, pool_size) else { return };
-        // The second time, the pooler's connections have statements prepared already.
+        // The second time, the pooler's connections already have prepared statements.
         for _ in 0..2 {
             let refused = pooled.builder().connect().await.unwrap_err();
             assert!(matches!(refused, StoreError::Misconfigured { .. }), "{refused}");
@@ -184,12 +184,12 @@ async fn a_pooler_with_one_connection_for_a_session_is_refused() {
 }
 
 #[tokio::test]
-async fn whoever_cannot_listen_through_a_pooler_still_rings() {
+async fn a_store_that_cannot_listen_through_a_pooler_still_notifies() {
     // Given a worker's store with a direct connection, and a client's through a pooler
     let Some(pooled) = Pooled::new(PoolMode::Transaction, 1) else { return };
     let direct = PostgresStore::connect(pooled.direct_url()).await.unwrap();
     let mut hints = direct.hints();
-    // It listens as soon as it tells that hints may have been missed before.
+    // It listens once it reports that hints may have been missed before.
     assert_eq!(hints.recv().await.unwrap(), Hint::Missed);
     let store = pooled.builder().prepared_statements(false).connect().await.unwrap();
     let queue = store.queue("default", 4).await.unwrap();
@@ -198,7 +198,7 @@ async fn whoever_cannot_listen_through_a_pooler_still_rings() {
     store.submit(&[start(run, None, "Acme")]).await.unwrap();
     // Then the worker is told
     assert_eq!(hints.recv().await.unwrap(), Hint::Mail(run.shard()));
-    // And nothing was set for whoever gets the pooler's connection next.
+    // And no setting is left for the next user of the pooler's connection.
     let mut other = pooled.connection().await;
     let setting = sqlx::raw_sql("show synchronous_commit").fetch_one(&mut other).await.unwrap();
     assert_eq!(setting.get::<String, _>(0), "on");

@@ -1,4 +1,4 @@
-//! The reads for people.
+//! The reads of people: lists, descriptions and views.
 
 use pgworkflows_core::RunId;
 use pgworkflows_core::store::{ClosedStatus, OpenState, RunDescription, RunFilter, RunPage, StoreQuery};
@@ -82,7 +82,7 @@ async fn a_row_that_only_a_newer_version_understands_hides_no_other() {
 }
 
 #[tokio::test]
-async fn an_unknown_run_is_described_as_nothing() {
+async fn an_unknown_run_has_no_description() {
     let world = World::new().await;
     assert!(world.store.describe(world.run(0)).await.unwrap().is_none());
     assert!(world.store.history(world.run(0), None, 10).await.unwrap().is_empty());

@@ -1,4 +1,4 @@
-//! Loading runs and finding deadlines.
+//! Loading runs and reading deadlines.
 
 use bytes::Bytes;
 use pgworkflows_core::Timestamp;
@@ -56,7 +56,7 @@ async fn a_pending_run_has_an_empty_history_and_an_unknown_one_none() {
 }
 
 #[tokio::test]
-async fn the_bodies_of_a_history_stand_next_to_each_other() {
+async fn the_bodies_of_a_history_are_contiguous() {
     let world = World::new().await;
     let mut writer = world.writer().await;
     let run = world.run(0);
@@ -69,8 +69,8 @@ async fn the_bodies_of_a_history_stand_next_to_each_other() {
 }
 
 #[tokio::test]
-async fn large_events_come_in_parts() {
-    // Given a run whose events are too large to be kept in their rows, between two others
+async fn large_events_are_loaded_in_parts() {
+    // Given a run whose events are too large to be stored in their rows, between two other runs
     let world = World::new().await;
     let mut writer = world.writer().await;
     let [before, large, after] = [1, 2, 3].map(|shard| world.run(shard));
@@ -81,7 +81,7 @@ async fn large_events_come_in_parts() {
     }
     writer.append(batch).await.unwrap();
 
-    // When they are loaded, not much more than two of them at a time
+    // When they are loaded, with a limit of little more than two events
     let mut runs = [before, large, after];
     runs.sort_unstable();
     let (mut from, mut seq, mut parts) = (runs[0], None, Vec::new());
@@ -100,7 +100,7 @@ async fn large_events_come_in_parts() {
 }
 
 #[tokio::test]
-async fn a_gap_in_a_history_keeps_no_other_run_back() {
+async fn a_gap_in_a_history_does_not_keep_other_runs_from_loading() {
     let world = World::new().await;
     let mut writer = world.writer().await;
     let (damaged, whole) = (world.run(0), world.run(1));
@@ -117,7 +117,7 @@ async fn a_gap_in_a_history_keeps_no_other_run_back() {
 }
 
 #[tokio::test]
-async fn deadlines_come_in_order_and_behind_the_mark() {
+async fn deadlines_are_read_in_order_and_after_the_mark() {
     let world = World::new().await;
     let mut writer = world.writer().await;
     let mut batch = writer.batch();

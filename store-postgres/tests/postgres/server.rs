@@ -1,4 +1,4 @@
-//! A server that crashes, and one that is put back to an older state.
+//! A server that crashes, and one that is restored to an older state.
 
 use pgworkflows_core::store::Store;
 use pgworkflows_pg_harness::Postgres;
@@ -15,7 +15,7 @@ async fn world_on(server: &Postgres) -> World {
 }
 
 #[tokio::test]
-async fn a_server_that_was_put_back_is_noticed_by_the_next_append() {
+async fn a_restored_server_is_noticed_by_the_next_append() {
     let server = Postgres::builder().durable().start().unwrap();
     let world = world_on(&server).await;
     let mut writer = world.writer().await;
@@ -24,10 +24,10 @@ async fn a_server_that_was_put_back_is_noticed_by_the_next_append() {
     writer.append_event(run, 1).await.unwrap();
     let older = server.scratch_dir().join("older");
     server.copy_data_dir_to(&older).unwrap();
-    // The first call after a restart may find that its connection is gone.
+    // The first call after a restart may find that its connection was lost.
     while writer.append_event(run, 2).await.is_err() {}
     writer.append_event(run, 3).await.unwrap();
-    // Whoever else writes takes transaction ids, so that the reader's snapshot goes well beyond the copy.
+    // Other writers use transaction ids, so that the reader's snapshot is well ahead of the copy.
     for _ in 0..20 {
         let sql = "select pg_current_xact_id()";
         sqlx::query(sql).execute(&mut world.connection().await).await.unwrap();
@@ -46,7 +46,7 @@ async fn a_server_that_was_put_back_is_noticed_by_the_next_append() {
     assert!(refused.unwrap_err().to_string().contains("lost commits"));
     let unread = writer.read(10).await;
     assert!(is_fenced(&unread), "{unread:?}");
-    // A new owner goes on from what the log holds, without a gap.
+    // A new owner continues where the log ends, without a gap.
     writer.release().await;
     let mut heir = world.writer().await;
     heir.append_event(run, 2).await.unwrap();
@@ -55,7 +55,7 @@ async fn a_server_that_was_put_back_is_noticed_by_the_next_append() {
 }
 
 #[tokio::test]
-async fn a_crash_of_the_server_loses_nothing_that_was_acknowledged() {
+async fn a_crash_of_the_server_loses_no_acknowledged_message() {
     let server = Postgres::builder().durable().start().unwrap();
     let world = world_on(&server).await;
     let mut writer = world.writer().await;
@@ -78,7 +78,7 @@ async fn a_crash_of_the_server_loses_nothing_that_was_acknowledged() {
         }
     };
     assert_eq!(texts(&page), ["kept"]);
-    // Transaction ids of before the crash may be given again: nothing is hidden by them.
+    // Transaction ids from before the crash may be reused: they hide no message.
     for number in 0..5 {
         let text = format!("after {number}");
         world.submit(signal(run, &text)).await;

@@ -12,7 +12,7 @@ const KILL_OTHERS: &str = "
     where datname = current_database() and pid <> pg_backend_pid()";
 
 #[tokio::test]
-async fn a_connection_killed_between_calls_costs_one_error() {
+async fn a_connection_killed_between_calls_causes_one_error() {
     let world = World::new().await;
     let mut writer = world.writer().await;
     let run = world.run(0);
@@ -25,7 +25,7 @@ async fn a_connection_killed_between_calls_costs_one_error() {
 }
 
 #[tokio::test]
-async fn an_append_whose_connection_is_killed_in_mid_call_is_applied_once() {
+async fn an_append_whose_connection_is_killed_during_the_call_is_applied_once() {
     let world = World::with(|builder| builder.lock_timeout(Duration::from_secs(10))).await;
     let mut writer = world.writer().await;
     let run = world.run(0);
@@ -54,7 +54,7 @@ async fn an_append_that_the_server_cancels_definitely_wrote_nothing() {
     let mut connection = world.connection().await;
     let timeout = format!("alter database {} set statement_timeout = '300ms'", world.database.name());
     sqlx::query(sqlx::AssertSqlSafe(timeout)).execute(&mut connection).await.unwrap();
-    // A session that begins from now on has little time, and the lease's row is held for longer.
+    // A new session has a short statement timeout, and the lease's row is locked for longer.
     writer.session = world.session().await;
     let mut transaction = connection.begin().await.unwrap();
     sqlx::query("select from pgworkflows.leases for update").execute(&mut *transaction).await.unwrap();
@@ -66,7 +66,7 @@ async fn an_append_that_the_server_cancels_definitely_wrote_nothing() {
     sqlx::query(sqlx::AssertSqlSafe(reset)).execute(&mut connection).await.unwrap();
     writer.session = world.session().await;
     assert_eq!(world.count("events").await, 0);
-    // So another batch may take its place under the same number.
+    // So another batch may use the same number.
     let other = writer.batch().event(run, 1).event(run, 2);
     writer.append(other).await.unwrap();
 }
@@ -82,10 +82,10 @@ async fn a_call_that_was_cut_short_does_not_poison_the_session() {
     sqlx::query("select from pgworkflows.leases for update").execute(&mut *transaction).await.unwrap();
     let cut = tokio::time::timeout(Duration::from_millis(100), writer.session.append(&append)).await;
     assert!(cut.is_err());
-    // The next answer is that of the next question.
+    // The next answer belongs to the next call.
     assert!(writer.read_texts(10).await.is_empty());
     transaction.rollback().await.unwrap();
-    // What was cut short may still be applied: the repetition finds out.
+    // The call that was cut short may still be applied: a retry is safe.
     writer.session.append(&append).await.unwrap();
     assert_eq!(world.count("events").await, 1);
 }
@@ -115,7 +115,7 @@ async fn a_call_that_is_never_answered_is_given_up() {
     .await;
     let mut writer = world.writer().await;
     let run = world.run(0);
-    // No lock timeout covers this one: an append that looks again and again whether it may go on.
+    // No lock timeout applies here: the append polls until it may continue.
     let sql = "
         create table public.held ();
         insert into public.held default values;
@@ -131,7 +131,7 @@ async fn a_call_that_is_never_answered_is_given_up() {
     let append = writer.batch().event(run, 1).done();
     let answer = writer.session.append(&append).await;
     assert!(is_unavailable(&answer) && !is_definite(&answer), "{answer:?}");
-    // And rightly: it is written after all.
+    // The outcome was unknown indeed: the append is written later.
     sqlx::query("delete from public.held").execute(&mut world.connection().await).await.unwrap();
     while writer.session.append(&append).await.is_err() {}
     assert_eq!(world.count("events").await, 1);

@@ -1,5 +1,5 @@
-//! Settings of a server, a database or a session that change how it reads SQL, or how it writes values: no text of ours
-//! may depend on one.
+//! Settings of a server, a database or a session that change how SQL is read or how values are written. No statement of
+//! ours may depend on one.
 
 use bytes::Bytes;
 use pgworkflows_core::Timestamp;
@@ -14,7 +14,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::support::*;
 
-/// Each with a value that is neither the default nor what anybody expects.
+/// Settings, each with a value that is neither the default nor expected.
 const ODD: &[(&str, &str)] = &[
     ("standard_conforming_strings", "off"),
     ("backslash_quote", "off"),
@@ -43,7 +43,7 @@ const ODD: &[(&str, &str)] = &[
     ("enable_nestloop", "off"),
 ];
 
-/// A schema that comes before the server's own in an odd path, with things of the same names.
+/// A schema that precedes the server's own in an odd search path, with functions of the same names.
 const SHADOWS: &str = "
     create schema odd;
     create function odd.clock_timestamp() returns timestamptz language sql as $$ select null::timestamptz $$;
@@ -65,19 +65,19 @@ const SHADOWS: &str = "
     create aggregate odd.max(bigint) (sfunc = pg_catalog.int8smaller, stype = bigint)";
 
 #[tokio::test]
-async fn no_setting_of_a_session_changes_what_a_text_means() {
+async fn no_setting_of_a_session_changes_what_a_statement_means() {
     for (name, value) in ODD {
-        // Given a database whose sessions are odd, in one way
+        // Given a database whose sessions have one odd setting
         let database = Postgres::shared().create_database().unwrap();
         let mut admin = PgConnection::connect(database.url()).await.unwrap();
         let odd = format!("alter database {} set {name} = {value}", database.name());
         sqlx::raw_sql(SHADOWS).execute(&mut admin).await.unwrap();
         sqlx::raw_sql(AssertSqlSafe(odd)).execute(&mut admin).await.unwrap();
-        // Then the schema is made, found to be as it was made, and works
+        // Then the schema is created, found to be up to date, and works
         drop(PostgresStore::connect(database.url()).await.unwrap_or_else(|error| panic!("{name}: {error}")));
         let world = World::on(database, |builder| builder.migrate(false).verify_appends(true)).await;
         work(&world, &format!("set {name} = {value}")).await;
-        // And so it is with the schema that a person makes
+        // And so does the schema that a person creates from the script
         let mut connection = world.connection().await;
         sqlx::raw_sql(AssertSqlSafe(format!("set {name} = {value}"))).execute(&mut connection).await.unwrap();
         let printed = PostgresStore::migrations_sql("printed").unwrap();
@@ -87,11 +87,11 @@ async fn no_setting_of_a_session_changes_what_a_text_means() {
     }
 }
 
-/// Everything that a store does with its database, and that it comes back as it was. A user's own connection is odd as
-/// well, whatever the driver sets when it connects.
+/// Makes every call of a store, and checks that values are read back as they were written. The user's own connection has
+/// the odd setting too, whatever the driver sets when it connects.
 pub(crate) async fn work(world: &World, odd: &str) {
     world.store.check_room(SessionsWanted { least: 1, most: 1 }).await.unwrap();
-    // A start, a signal in a user's transaction, and both read
+    // A start, a signal in a user's transaction, and a read of both
     let mut writer = world.writer().await;
     let run = world.run(1);
     world.submit(start(run, Some("a\\'b"), "start \\ '")).await;
@@ -107,7 +107,7 @@ pub(crate) async fn work(world: &World, odd: &str) {
         Submitted::Existing(run)
     );
 
-    // An append of a run born in the partition of long ago, and its history
+    // An append for a run born in an old partition, and its history
     let old = world.run_born(2, Timestamp::from_micros(1_600_000_000_000_001));
     let wake_at = Timestamp::from_micros(world.queue.now.as_micros() + 1);
     let batch = writer.batch().event(run, 1).updated(run, OpenState::Busy).consumed(&page).event(old, 1);
@@ -122,7 +122,7 @@ pub(crate) async fn work(world: &World, odd: &str) {
     let histories = writer.load(&[run, old]).await;
     assert_eq!(histories.iter().map(|history| history.run).collect::<Vec<_>>(), [old, run]);
 
-    // The suspect, what is busy, a deadline, the lists, and the end
+    // The suspect, the busy runs, a deadline, the lists, and the end of a run
     let claimed = writer.session.claim(&claim(Some(writer.lease), TTL, 4)).await.unwrap();
     assert_eq!(claimed.suspects, [suspect]);
     let unparked = Unparked { shards: vec![run.shard(), old.shard()], after: None, limit: 9 };
@@ -143,7 +143,7 @@ pub(crate) async fn work(world: &World, odd: &str) {
             .unwrap();
     assert_eq!(states, [("completed".to_owned(), true), ("parked".to_owned(), true)]);
 
-    // And a release, with the run that the next owner is to suspect
+    // And a release, with the run that the next owner has to suspect
     let release = Release { lease: writer.lease, at_fault: Some(old) };
     writer.session.release(&release).await.unwrap();
     let claimed = world.session().await.claim(&claim(None, TTL, 4)).await.unwrap();

@@ -1,4 +1,4 @@
-//! Submitting messages.
+//! Submitting messages: answers, keys, and transactions of the caller.
 
 use pgworkflows_core::RunId;
 use pgworkflows_core::store::{OpenState, Store, StoreError, StoreQuery, Submitted};
@@ -10,7 +10,7 @@ use sqlx::{Connection, PgConnection};
 use crate::support::*;
 
 #[tokio::test]
-async fn a_start_is_seen_by_everybody_as_soon_as_it_is_accepted() {
+async fn a_start_is_visible_as_soon_as_it_is_accepted() {
     let world = World::new().await;
     let run = world.run(0);
     assert_eq!(world.submit(start(run, Some("acme"), "Acme")).await, Submitted::Accepted);
@@ -50,7 +50,7 @@ async fn a_start_that_was_accepted_before_changes_nothing() {
         assert_eq!(world.submit(start.clone()).await, Submitted::Accepted);
         let page = writer.read(10).await.unwrap();
         assert_eq!(page.messages.len(), 1);
-        // While it runs, and when it is over.
+        // While the run is open, and when it is over.
         let batch = writer.batch().event(run, 1).consumed(&page);
         writer.append(batch).await.unwrap();
         assert_eq!(world.submit(start.clone()).await, Submitted::Accepted);
@@ -63,7 +63,7 @@ async fn a_start_that_was_accepted_before_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_message_that_waits_already_is_not_put_in_twice() {
+async fn a_message_that_already_waits_is_not_inserted_twice() {
     let world = World::new().await;
     let run = world.run(0);
     world.submit(start(run, None, "Acme")).await;
@@ -134,7 +134,7 @@ async fn a_start_in_a_transaction_exists_if_and_when_it_commits() {
 }
 
 #[tokio::test]
-async fn a_batch_for_every_shard_there_can_be_rings_in_a_transaction() {
+async fn a_batch_for_every_possible_shard_notifies_in_a_transaction() {
     let world = World::new().await;
     let run = |shard| world.run(shard);
     let starts: Vec<_> = (0..4096).map(|shard| start(run(shard), None, "1")).collect();
@@ -178,7 +178,7 @@ async fn simultaneous_starts_under_one_key_make_one_run() {
 }
 
 #[tokio::test]
-async fn a_key_held_by_an_open_transaction_is_waited_for_no_longer_than_the_timeout() {
+async fn a_start_waits_for_a_key_of_an_open_transaction_until_the_timeout() {
     let world = World::new().await;
     let mut connection = world.connection().await;
     sqlx::query("set application_name = 'checkout'").execute(&mut connection).await.unwrap();
@@ -186,7 +186,7 @@ async fn a_key_held_by_an_open_transaction_is_waited_for_no_longer_than_the_time
     let mut transaction = connection.begin().await.unwrap();
     let first = [start(world.run(0), Some("acme"), "Acme")];
     world.store.submit_in(&mut transaction, &first).await.unwrap();
-    // Alone, and among others that wait for the same key: they hold nothing.
+    // Alone, and among others that wait for the same key but do not hold it.
     for others in [0, 3] {
         let second = async || world.store.submit(&[start(world.run(0), Some("acme"), "Acme")]).await;
         for waited in futures::future::join_all((0..=others).map(|_| second())).await {
@@ -208,7 +208,7 @@ async fn a_key_held_by_an_open_transaction_is_waited_for_no_longer_than_the_time
 async fn a_key_held_by_a_prepared_transaction_is_named_with_it() {
     let server = Postgres::builder().setting("max_prepared_transactions", "1").start().unwrap();
     let database = server.create_database().unwrap();
-    // What has notified cannot be prepared.
+    // A transaction that has notified cannot be prepared.
     let builder = PostgresStore::builder(database.url()).lock_timeout(LOCK_TIMEOUT).notifications(false);
     let store = builder.connect().await.unwrap();
     let queue = store.queue("default", 4).await.unwrap();
@@ -225,7 +225,7 @@ async fn a_key_held_by_a_prepared_transaction_is_named_with_it() {
 #[tokio::test]
 async fn a_key_held_by_another_role_is_named_as_far_as_it_may_be_seen() {
     let world = World::new().await;
-    // Given a role that may work with the schema, and sees nothing of what others do
+    // Given a role that may use the schema, and cannot see other sessions
     let role = format!("guest_{}", world.database.name());
     let mut connection = world.connection().await;
     for statement in [
@@ -242,7 +242,7 @@ async fn a_key_held_by_another_role_is_named_as_far_as_it_may_be_seen() {
     let held = [start(world.run(0), Some("acme"), "Acme")];
     world.store.submit_in(&mut transaction, &held).await.unwrap();
     let error = guest.submit(&[start(world.run(0), Some("acme"), "Acme")]).await.unwrap_err();
-    // Then the process is named all the same
+    // Then the process is named anyway
     assert!(matches!(error, StoreError::Held { .. }), "{error:?}");
     assert!(error.to_string().contains(" of the server"), "{error}");
     transaction.rollback().await.unwrap();

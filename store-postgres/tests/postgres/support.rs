@@ -1,4 +1,4 @@
-//! A store on a database of its own, and short ways to say what a test wants written.
+//! The tests' fixture: a store on a separate database, and short ways to write batches.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,16 +17,16 @@ use pgworkflows_pg_harness::{Database, Postgres};
 use pgworkflows_postgres::{Builder, PostgresStore};
 use sqlx::{Connection, PgConnection};
 
-/// Long enough that no test reaches it by being slow.
+/// Long enough that no slow test reaches it.
 pub(crate) const TTL: Duration = Duration::from_secs(60);
 
-/// A ttl to be waited for.
+/// A time to live that a test waits for.
 pub(crate) const SHORT_TTL: Duration = Duration::from_millis(150);
 
-/// How long locks are waited for.
+/// How long a statement waits for a lock.
 pub(crate) const LOCK_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// A store with a queue of four shards, on a database of its own.
+/// A store with a queue of four shards, on a separate database.
 pub(crate) struct World {
     pub(crate) store: PostgresStore,
     pub(crate) queue: Queue,
@@ -43,14 +43,14 @@ impl World {
     }
 
     pub(crate) async fn on(database: Database, options: impl FnOnce(Builder) -> Builder) -> Self {
-        // The tests write what the protocol allows, not only what an engine would.
+        // The tests write whatever the protocol allows, which is more than an engine writes.
         let builder = PostgresStore::builder(database.url()).lock_timeout(LOCK_TIMEOUT).verify_appends(false);
         let store = options(builder).connect().await.unwrap();
         let queue = store.queue("default", 4).await.unwrap();
         Self { store, queue, database }
     }
 
-    /// A connection past the store.
+    /// A connection that bypasses the store.
     pub(crate) async fn connection(&self) -> PgConnection {
         PgConnection::connect(self.database.url()).await.unwrap()
     }
@@ -79,7 +79,7 @@ impl World {
         Writer::new(session, &claimed)
     }
 
-    /// Those of the runs that are over.
+    /// Those of `runs` that are over.
     pub(crate) async fn closed(&self, runs: &[RunId]) -> Vec<ClosedRun> {
         let mut topics: Vec<_> = runs.iter().map(|run| Topic { run: *run, what: What::Closed }).collect();
         topics.sort();
@@ -112,7 +112,7 @@ pub(crate) fn release(lease: LeaseId) -> Release {
     Release { lease, at_fault: None }
 }
 
-/// What the heartbeat of a writer asks.
+/// The heartbeat's request for a writer's lease.
 pub(crate) fn lease_tick(writer: &Writer, renew: Option<Duration>) -> LeaseTick {
     LeaseTick {
         lease: writer.lease,
@@ -125,13 +125,13 @@ pub(crate) fn lease_tick(writer: &Writer, renew: Option<Duration>) -> LeaseTick 
     }
 }
 
-/// The heartbeat of a writer.
+/// Sends the heartbeat of a writer.
 pub(crate) async fn tick(writer: &mut Writer, renew: Option<Duration>) -> Ticked {
     let tick = Tick { queue: "default".to_owned(), leases: vec![lease_tick(writer, renew)] };
     writer.session.tick(&tick).await.unwrap()
 }
 
-/// Somebody who holds a lease and counts correctly.
+/// A lease holder that numbers its appends correctly.
 pub(crate) struct Writer {
     pub(crate) session: Box<dyn Session>,
     pub(crate) lease: LeaseId,
@@ -147,7 +147,7 @@ impl Writer {
         Self { session, lease: claimed.lease, number, positions, cursor: InboxCursor::default() }
     }
 
-    /// A batch with the next number and nothing in it.
+    /// An empty batch with the next number.
     pub(crate) fn batch(&self) -> Batch {
         let positions = self.positions.clone();
         Batch {
@@ -169,7 +169,7 @@ impl Writer {
         }
     }
 
-    /// Appends, and counts on if it was applied.
+    /// Appends, and moves to the next number if the batch was applied.
     pub(crate) async fn append(&mut self, batch: Batch) -> Result<Appended, StoreError> {
         let positions = batch.positions.clone();
         let appended = self.session.append(&batch.done()).await?;
@@ -184,12 +184,12 @@ impl Writer {
         self.append(batch).await
     }
 
-    /// Reads on in the inbox of all shards.
+    /// Reads the next messages of all shards.
     pub(crate) async fn read(&mut self, limit: u32) -> Result<InboxPage, StoreError> {
         self.read_bytes(limit, usize::MAX).await
     }
 
-    /// Reads on, so many bytes at most.
+    /// Reads the next messages, up to `bytes` bytes.
     pub(crate) async fn read_bytes(&mut self, limit: u32, bytes: usize) -> Result<InboxPage, StoreError> {
         let shards = self.positions.keys().copied().collect();
         let read = InboxRead { shards, cursor: self.cursor.clone(), limit, bytes };
@@ -207,23 +207,23 @@ impl Writer {
         loaded.histories
     }
 
-    /// Gives the lease up.
+    /// Releases the lease.
     pub(crate) async fn release(&mut self) {
         self.session.release(&release(self.lease)).await.unwrap();
     }
 
-    /// Reads on, and gives what the messages say.
+    /// Reads the next messages, and returns their bodies.
     pub(crate) async fn read_texts(&mut self, limit: u32) -> Vec<String> {
         texts(&self.read(limit).await.unwrap())
     }
 }
 
-/// What the messages of a page say.
+/// The bodies of a page's messages.
 pub(crate) fn texts(page: &InboxPage) -> Vec<String> {
     page.messages.iter().map(|message| String::from_utf8(message.body.to_vec()).unwrap()).collect()
 }
 
-/// An append in the making.
+/// An append that is being built.
 #[derive(Clone)]
 pub(crate) struct Batch {
     pub(crate) append: Append,
@@ -231,7 +231,7 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// One event, at its shard's next position.
+    /// Adds an event at its shard's next position.
     pub(crate) fn event(mut self, run: RunId, seq: u32) -> Self {
         let position = self.positions.entry(run.shard()).or_insert(Position::FIRST);
         self.append.events.push(NewEvent {
@@ -330,7 +330,7 @@ pub(crate) fn signal(run: RunId, text: &str) -> Submission {
     }
 }
 
-/// The same as one run sends it to another.
+/// A message that one run sends to another.
 pub(crate) fn note(run: RunId, text: &str) -> SentMessage {
     let Submission { message, run, body, .. } = signal(run, text);
     SentMessage { message, run, body, opens: None }
@@ -344,7 +344,7 @@ pub(crate) fn is_conflict<T: std::fmt::Debug>(result: &Result<T, StoreError>) ->
     matches!(result, Err(StoreError::Conflict { .. }))
 }
 
-/// Whether it is an error of the server that says that nothing was written.
+/// Whether it is an error which proves that nothing was written.
 pub(crate) fn is_definite<T: std::fmt::Debug>(result: &Result<T, StoreError>) -> bool {
     matches!(result, Err(StoreError::Unavailable { definite: true, .. }))
 }

@@ -85,9 +85,9 @@ pub(crate) struct Replay {
     without_code: Option<String>,
     now: Timestamp,
     /// Resolutions that the program has not taken yet, because their local resolutions may still follow.
-    due: VecDeque<PastEvent>,
+    due: Vec<PastEvent>,
     /// The local resolutions that follow them.
-    locals: VecDeque<PastEvent>,
+    locals: Vec<PastEvent>,
     /// Decisions of the program that are not compared with the log yet.
     decided: VecDeque<Decision>,
     /// Its steps are those that were requested and have no outcome yet.
@@ -106,8 +106,8 @@ impl Replay {
             run: Run::new(run),
             without_code: None,
             now,
-            due: VecDeque::new(),
-            locals: VecDeque::new(),
+            due: Vec::new(),
+            locals: Vec::new(),
             decided: VecDeque::new(),
             progress: Progress::default(),
             diverged: None,
@@ -196,7 +196,7 @@ impl Replay {
         let queued = self.run.state.queues();
         self.run.state.apply(past.at, &past.event);
         if !queued {
-            self.due.push_back(past);
+            self.due.push(past);
         }
     }
 
@@ -206,7 +206,7 @@ impl Replay {
         if self.due.is_empty() {
             self.unclaimed(&past);
         } else {
-            self.locals.push_back(past);
+            self.locals.push(past);
         }
     }
 
@@ -228,7 +228,7 @@ impl Replay {
         // An event is large, so none is moved out; the room for them is used again.
         let mut due = std::mem::take(&mut self.due);
         for resolution in &due {
-            let locals = Locals::Recorded(std::mem::take(&mut self.locals));
+            let locals = Locals::recorded(std::mem::take(&mut self.locals));
             self.poll(resolution, locals, next);
         }
         due.clear();

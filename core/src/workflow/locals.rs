@@ -2,8 +2,6 @@
 //! and they are logged right after the resolution of the poll; a replay takes them from the log. It must not know their
 //! kinds.
 
-use std::collections::VecDeque;
-
 use crate::log::event::Event;
 use crate::log::past_event::PastEvent;
 
@@ -13,8 +11,9 @@ use crate::log::past_event::PastEvent;
 pub(crate) enum Locals {
     /// Those that a live poll has made so far, and their approximate size in the log.
     Live { events: Vec<Event>, bytes: usize },
-    /// Those that the log contains for a replayed poll and that its code has not asked for yet.
-    Recorded(VecDeque<PastEvent>),
+    /// Those that the log contains for a replayed poll and that its code has not asked for yet, the last
+    /// first.
+    Recorded(Vec<PastEvent>),
 }
 
 impl Default for Locals {
@@ -24,6 +23,12 @@ impl Default for Locals {
 }
 
 impl Locals {
+    /// Those that the log contains for a poll, in its order.
+    pub(crate) fn recorded(mut events: Vec<PastEvent>) -> Self {
+        events.reverse();
+        Self::Recorded(events)
+    }
+
     /// Whether the poll is part of a replay, so that its decisions are logged already.
     pub(crate) fn are_recorded(&self) -> bool {
         matches!(self, Self::Recorded(_))
@@ -56,16 +61,16 @@ impl Locals {
     /// Takes the oldest match from the log.
     pub(crate) fn take(&mut self, is_match: impl Fn(&Event) -> bool) -> Option<Event> {
         let Self::Recorded(recorded) = self else { return None };
-        // It is the first one, unless the code was changed.
-        let index = recorded.iter().position(|past| is_match(&past.event))?;
-        recorded.remove(index).map(|past| past.event)
+        // Code that matches its log asks for the oldest, which is at the end.
+        let index = recorded.iter().rposition(|past| is_match(&past.event))?;
+        Some(recorded.remove(index).event)
     }
 
     /// Takes the first one in the log that the code has not asked for.
     pub(crate) fn take_unclaimed(&mut self) -> Option<PastEvent> {
         match self {
             Self::Live { .. } => None,
-            Self::Recorded(recorded) => recorded.pop_front(),
+            Self::Recorded(recorded) => recorded.pop(),
         }
     }
 

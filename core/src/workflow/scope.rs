@@ -44,7 +44,8 @@ struct Inner {
     steps: BTreeMap<CommandId, StepRequest>,
     dropped_steps: Vec<CommandId>,
     /// All steps that were ever cancelled: the queue of a stalled run may still contain the outcome of one.
-    cancelled_steps: BTreeMap<CommandId, Name>,
+    /// Boxed, because most runs cancel none.
+    cancelled_steps: Option<Box<BTreeMap<CommandId, Name>>>,
     /// Boxed, because a map allocates eleven slots at its first entry, and most runs have one.
     calls: BTreeMap<CommandId, Box<OpenCall>>,
     /// How many calls have no resolution yet.
@@ -85,7 +86,7 @@ impl Scope {
                 size: PollSize::default(),
                 steps: BTreeMap::new(),
                 dropped_steps: Vec::new(),
-                cancelled_steps: BTreeMap::new(),
+                cancelled_steps: None,
                 calls: BTreeMap::new(),
                 unresolved: 0,
                 signals: BTreeMap::new(),
@@ -212,7 +213,7 @@ impl Scope {
             Some(CallKind::Step(open)) => Some(open),
             Some(CallKind::Activity(_) | CallKind::Timer(_) | CallKind::Signal(_)) | None => None,
         };
-        open.or_else(|| inner.cancelled_steps.get(&id)) == Some(name)
+        open.or_else(|| inner.cancelled_steps.as_ref()?.get(&id)) == Some(name)
     }
 
     /// Buffers a signal and wakes the oldest waiter for its name.
@@ -283,7 +284,7 @@ impl Scope {
             }
             CancelAction::Step(name) => {
                 inner.dropped_steps.push(id);
-                inner.cancelled_steps.insert(id, name);
+                inner.cancelled_steps.get_or_insert_default().insert(id, name);
                 // A step that was requested in this poll has not started. Its closure is user code, so it is dropped
                 // after the borrow ends.
                 let asked = inner.steps.remove(&id);

@@ -1,4 +1,4 @@
-//! The values that everything else speaks of: ids, times, names, payloads, failures. They know nothing of runs.
+//! The values that everything else uses: ids, times, names, payloads, failures. They know nothing about runs.
 
 pub(crate) mod cancellation;
 pub(crate) mod divergence;

@@ -1,11 +1,36 @@
-//! How an activity hears that its outcome is no longer wanted. It must not know why.
+//! How an activity learns that its outcome is no longer wanted. It must not know why.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
-/// Tells an attempt that its outcome is no longer wanted. Clones are the same.
+/// Tells an attempt of an activity that its outcome is no longer wanted: the attempt timed out, the run gave the
+/// activity up, or the worker lost its lease or shuts down. Clones share one state.
+///
+/// An attempt that does not end within 10 seconds of it is dropped, at an `await`.
+///
+/// ```
+/// use pgworkflows::prelude::*;
+///
+/// struct Import;
+///
+/// #[async_trait]
+/// impl Activity for Import {
+///     const NAME: &'static str = "import";
+///     type Input = Vec<String>;
+///     type Output = usize;
+///
+///     async fn execute(&self, ctx: ActivityContext, rows: Vec<String>) -> ActivityResult<usize> {
+///         for (done, _row) in rows.iter().enumerate() {
+///             if ctx.cancellation().is_cancelled() {
+///                 return Ok(done);
+///             }
+///         }
+///         Ok(rows.len())
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Cancellation {
     token: CancellationToken,
@@ -17,24 +42,25 @@ impl Cancellation {
         Self { token, waiters: Arc::default() }
     }
 
-    /// Whether it is no longer wanted.
+    /// Whether the outcome is no longer wanted.
     pub fn is_cancelled(&self) -> bool {
         self.token.is_cancelled()
     }
 
-    /// Ready when it is no longer wanted.
+    /// Waits until the outcome is no longer wanted; forever if it stays wanted.
     pub async fn cancelled(&self) {
         let _waiter = Waiter::new(&self.waiters);
         self.token.cancelled().await;
     }
 
-    /// The same as a token of `tokio-util`, for code that takes one. A test cannot see who waits for that.
+    /// The same signal as a token of `tokio-util`, for code that takes one. [`Cancellation::waiters`] does not count
+    /// futures that wait for the token.
     pub fn token(&self) -> &CancellationToken {
         &self.token
     }
 
-    /// How many futures of [`Cancellation::cancelled`] are waiting. It is for a test's [`Host`](crate::host::Host), which
-    /// has to tell these from futures that wait for the world outside.
+    /// How many futures of [`Cancellation::cancelled`] are waiting. A test's [`Host`](crate::host::Host) uses it to tell
+    /// them from futures that wait for the outside world.
     pub fn waiters(&self) -> usize {
         self.waiters.load(Ordering::Relaxed)
     }

@@ -1,14 +1,14 @@
-//! Where a history and the code that replays it part.
+//! The first difference between a history and the code that replays it.
 
 use std::fmt;
 
 use super::id::EventSeq;
 
-/// Where a history and the code part.
+/// The first difference between a history and the code that replays it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Divergence {
-    /// The event at which they part; `None` if the history ends before.
+    /// The event at which they differ; `None` if the history ends before it.
     pub seq: Option<EventSeq>,
     /// What was recorded there, in words.
     pub recorded: Option<String>,

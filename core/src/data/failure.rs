@@ -1,4 +1,5 @@
-//! Failures as data: what the log keeps of an error, so that every process can tell it apart.
+//! Failures as data: what the log keeps of an error, so that every process can recognise it. They must not know what
+//! failed.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -8,13 +9,13 @@ use serde::de::DeserializeOwned;
 
 use crate::data::payload::Payload;
 
-/// The type name of an error whose type is not to be had.
+/// The type name of an error whose type is not known.
 pub(crate) const UNNAMED: &str = "error";
 
-/// What is known of an error after it was recorded: its type, its message, whether trying again may help,
-/// its causes and, where its author gave any, typed details.
+/// An error as the log records it: its type, its message, whether a retry may succeed, its causes and, if its author
+/// attached any, typed details.
 ///
-/// Wherever a failure is shown, its type follows its message in parentheses, and so do those of its causes:
+/// A failure is shown as its message, followed by its type in parentheses, and its causes likewise:
 ///
 /// ```
 /// let denied = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
@@ -23,22 +24,28 @@ pub(crate) const UNNAMED: &str = "error";
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// The error's type: the name that its author chose, or the path of the Rust type, as
-    /// [`std::any::type_name`] gives it: that of the module in which the type is defined. It is `error` where the type is
-    /// not known, as it is for a `dyn Error`.
+    /// The error's type: the name that its author chose, or the path of the Rust type as [`std::any::type_name`] returns
+    /// it, which names the module that defines the type. It is `error` if the type is not known, as for a `dyn Error`.
     pub type_name: String,
-    /// What it says.
+    /// The error's message. The log keeps 10,000 characters of it.
     pub message: String,
     /// Whether another attempt may succeed.
     pub retryable: bool,
-    /// What it was caused by.
+    /// The error that caused this one. The log keeps 8 causes.
     pub cause: Option<Box<Failure>>,
-    /// Data that the author attached for callers.
+    /// Data that the error's author attached for callers.
     pub details: Option<Payload>,
 }
 
 impl Failure {
-    /// A retryable failure of that type.
+    /// A retryable failure without a cause or details.
+    ///
+    /// ```
+    /// use pgworkflows::error::Failure;
+    ///
+    /// let declined = Failure::new("card-declined", "the bank said no").non_retryable();
+    /// assert!(declined.is("card-declined") && !declined.retryable);
+    /// ```
     pub fn new(type_name: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             type_name: type_name.into(),
@@ -49,14 +56,14 @@ impl Failure {
         }
     }
 
-    /// The failure that an error is recorded as, its sources as causes.
+    /// Makes a retryable failure of an error; the error's sources become its causes.
     pub fn from_error<E: StdError + ?Sized>(error: &E) -> Self {
         let mut failure = Self::new(std::any::type_name::<E>(), error.to_string());
         failure.cause = error.source().map(|source| Box::new(Self::from_source(source, 0)));
         failure
     }
 
-    /// Sources are `dyn Error`: their types are not known, except for failures that were recorded before. Long
+    /// Sources are `dyn Error`, so their types are not known, except for failures that were recorded before. Long
     /// chains are cut.
     pub(crate) fn from_source(error: &(dyn StdError + 'static), depth: usize) -> Self {
         if let Some(failure) = error.downcast_ref::<Self>() {
@@ -69,14 +76,14 @@ impl Failure {
         failure
     }
 
-    /// The same failure, which another attempt will not cure.
+    /// Marks the failure as final: no retry follows it.
     #[must_use]
     pub fn non_retryable(mut self) -> Self {
         self.retryable = false;
         self
     }
 
-    /// Attaches details. The failure itself matters more than they: without them, its message says why.
+    /// Attaches details. If they cannot be encoded, the failure is kept without them and its message says why.
     pub(crate) fn attach<T: Serialize>(&mut self, details: &T) {
         match Payload::encode(details) {
             Ok(payload) => self.details = Some(payload),
@@ -84,8 +91,7 @@ impl Failure {
         }
     }
 
-    /// The failure as it is recorded: a text, a chain of causes and details that nobody would store are cut, and
-    /// the message says so.
+    /// The failure as it is recorded: overlong texts, chains of causes and details are cut, and the message says so.
     pub(crate) fn bounded(mut self, details_bytes_max: usize) -> Self {
         let mut failure = Some(&mut self);
         let mut depth = 0;
@@ -112,18 +118,18 @@ impl Failure {
         self
     }
 
-    /// Whether this failure, or one that caused it, is of that type.
+    /// Whether this failure or one of its causes has this type name.
     pub fn is(&self, type_name: &str) -> bool {
         self.type_name == type_name || self.cause.as_ref().is_some_and(|cause| cause.is(type_name))
     }
 
-    /// The details as a value; `None` if there are none, or none of this type.
+    /// The details as a value; `None` if there are none, or if they cannot be decoded as a `T`.
     pub fn details<T: DeserializeOwned>(&self) -> Option<T> {
         self.details.as_ref()?.decode().ok()
     }
 }
 
-/// So that a failure which was recorded before can be passed on as it is, by [`OrFail::or_fail`](crate::workflow::error::OrFail::or_fail).
+/// Lets [`OrFail::or_fail`](crate::workflow::error::OrFail::or_fail) pass on a recorded failure unchanged.
 impl AsRef<dyn StdError + Send + Sync> for Failure {
     fn as_ref(&self) -> &(dyn StdError + Send + Sync + 'static) {
         self
@@ -131,7 +137,7 @@ impl AsRef<dyn StdError + Send + Sync> for Failure {
 }
 
 impl fmt::Display for Failure {
-    /// The message and those of its causes, each with its type.
+    /// Writes the message and the messages of its causes, each with its type.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut link = Some(self);
         while let Some(failure) = link {

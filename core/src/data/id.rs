@@ -1,5 +1,5 @@
-//! Ids and counters, each a type of its own, so that no number can be taken for another.
-//! Nothing here knows where an id is stored, and nothing here reads a clock or draws a random number.
+//! Ids and counters, each with its own type, so that no number can be mistaken for another.
+//! Nothing here knows where an id is stored, reads a clock or draws a random number.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::data::time::Timestamp;
 
-/// A text or a number that is no id.
+/// The error for a text or a number that is not an id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidId(String);
 
@@ -20,10 +20,10 @@ impl fmt::Display for InvalidId {
 
 impl std::error::Error for InvalidId {}
 
-/// The name of one run: a UUIDv7 whose 12 bits after the version hold the run's shard.
+/// The id of one run: a UUIDv7 whose 12 bits after the version hold the run's shard.
 ///
-/// An id therefore routes itself, sorts by birth and falls into one time partition. The layout is that of
-/// RFC 9562 §5.7, with `rand_a` used for the shard:
+/// So an id alone tells the run's shard, ids sort by the time at which they were made, and each falls into one time
+/// partition. The layout is that of RFC 9562 §5.7, with the shard in place of `rand_a`:
 ///
 /// ```text
 /// | 48 bits: milliseconds since 1970 | 4: version 7 | 12: shard | 2: variant | 62: random |
@@ -44,19 +44,20 @@ impl std::error::Error for InvalidId {}
 pub struct RunId(u128);
 
 impl RunId {
-    /// Mints an id. `born` is a time of the *store's* clock, `random` any 62 unpredictable bits.
+    /// Makes an id. `born` is a time of the *store's* clock, kept to the millisecond; `random` gives 62 unpredictable
+    /// bits, its upper two are ignored.
     pub fn new(born: Timestamp, shard: ShardId, random: u64) -> Self {
         let millis = (born.as_micros().max(0) / 1000) as u128 & 0xFFFF_FFFF_FFFF;
         let random = u128::from(random) & 0x3FFF_FFFF_FFFF_FFFF;
         Self(millis << 80 | 7 << 76 | u128::from(shard.0) << 64 | 0b10 << 62 | random)
     }
 
-    /// The shard that this run lives in, for all its life.
+    /// The run's shard. It never changes.
     pub fn shard(self) -> ShardId {
         ShardId((self.0 >> 64) as u16 & 0xFFF)
     }
 
-    /// The time at which the id was minted, to the millisecond.
+    /// When the id was made, to the millisecond.
     pub fn born(self) -> Timestamp {
         Timestamp::from_micros((self.0 >> 80) as i64 * 1000)
     }
@@ -66,7 +67,7 @@ impl RunId {
         self.0
     }
 
-    /// The id behind a number that a store kept.
+    /// The id of a number that a store kept. The number is not checked.
     pub fn from_u128(value: u128) -> Self {
         Self(value)
     }
@@ -97,15 +98,18 @@ impl FromStr for RunId {
     }
 }
 
-/// A fixed slice of all runs, 0 to 4095 over all queues together. Every run lives in exactly one.
+/// A fixed slice of all runs, numbered 0 to 4095 over all queues together. Every run belongs to exactly one shard.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ShardId(u16);
 
 impl ShardId {
-    /// One more than the greatest shard: 12 bits of a [`RunId`] hold its number.
+    /// How many shards there are: a [`RunId`] holds the shard's number in 12 bits.
     pub const COUNT: u16 = 4096;
 
-    /// The shard of that number; an error above 4095.
+    /// The shard with this number.
+    ///
+    /// # Errors
+    /// Returns an error if `number` is above 4095.
     pub fn new(number: u16) -> Result<Self, InvalidId> {
         if number < Self::COUNT {
             Ok(Self(number))
@@ -126,12 +130,12 @@ impl fmt::Display for ShardId {
     }
 }
 
-/// What names a message, so that its redelivery is recognised everywhere.
+/// The id of a message. It stays the same when the message is sent again, so that repetitions are recognised.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MessageId(u128);
 
 impl MessageId {
-    /// The id of that number.
+    /// The id with this number.
     pub const fn from_u128(value: u128) -> Self {
         Self(value)
     }
@@ -148,7 +152,7 @@ impl fmt::Debug for MessageId {
     }
 }
 
-/// Makes one counter type: a number with a meaning, a first value and a successor.
+/// Defines a counter type: a number with a meaning, a first value and a successor.
 macro_rules! counter {
     ($(#[$doc:meta])* $name:ident($number:ty), first = $first:literal) => {
         $(#[$doc])*
@@ -156,10 +160,10 @@ macro_rules! counter {
         pub struct $name($number);
 
         impl $name {
-            /// The first one.
+            /// The first value.
             pub const FIRST: Self = Self($first);
 
-            /// The counter of that number.
+            /// The counter with this number.
             pub const fn new(number: $number) -> Self {
                 Self(number)
             }
@@ -169,7 +173,7 @@ macro_rules! counter {
                 self.0
             }
 
-            /// The one after this one.
+            /// The next value.
             #[must_use]
             pub const fn next(self) -> Self {
                 Self(self.0 + 1)
@@ -197,7 +201,7 @@ counter!(
     CommandId(u32), first = 1
 );
 impl CommandId {
-    /// The durable call that stands for the delay of a run's start.
+    /// Stands for the delay of a run's start, which no call of the code asked for.
     pub(crate) const START_DELAY: Self = Self::new(0);
 }
 
@@ -206,11 +210,11 @@ counter!(
     AppendNo(u64), first = 1
 );
 counter!(
-    /// A lease: a processor's right to write to the shards that belong to it. Never used twice.
+    /// A lease: a processor's right to write to the shards that it owns. No id is used twice.
     LeaseId(u64), first = 1
 );
 counter!(
-    /// A message's number in the inbox, in the order in which the numbers were taken, which is not always
-    /// the order of commits.
+    /// A message's number in the inbox. Numbers ascend in the order in which they were drawn, which is not always the
+    /// order of commits.
     InboxNo(u64), first = 1
 );

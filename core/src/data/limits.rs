@@ -1,15 +1,15 @@
-//! Every limit of the library, with its default. One file, so that nobody has to look for them.
+//! Every limit of the library, with its default, in one place. It must not know who enforces them.
 
 use std::time::Duration;
 
-/// How many bytes one payload may have: 2 MiB.
+/// How many bytes a payload may have, by default: 2 MiB.
 pub(crate) const PAYLOAD_BYTES_MAX: usize = 2 << 20;
 
-/// How deep a payload may be nested: arrays, maps, variants and `Some`s in each other, 128 of them. A variant with
-/// several fields counts twice. What is read may be twice as deep.
+/// How deep arrays, maps, variants and `Some`s may be nested in a payload that is written: 128 levels. A variant with
+/// several fields counts as two. A payload that is read may be twice as deep.
 pub(crate) const PAYLOAD_DEPTH_MAX: usize = 128;
 
-/// How many events a run may have before its worker warns: 10,000.
+/// How many events a run may have before its worker logs a warning: 10,000.
 pub(crate) const HISTORY_EVENTS_WARN: u32 = 10_000;
 
 /// How many events a run may have before it stalls: 50,000.
@@ -18,84 +18,83 @@ pub(crate) const HISTORY_EVENTS_MAX: u32 = 50_000;
 /// How many bytes a name or a key may have.
 pub(crate) const NAME_BYTES_MAX: usize = 255;
 
-/// How many characters each text of a failure may have: what is longer is cut.
+/// How many characters each text of a failure may have; longer texts are cut.
 pub(crate) const FAILURE_TEXT_CHARS_MAX: usize = 10_000;
 
-/// How many causes of a failure are recorded.
+/// How many causes of a failure are recorded; further ones are dropped.
 pub(crate) const FAILURE_CAUSES_MAX: usize = 8;
 
-/// How many times an activity under suspicion may take its process with it before it fails.
+/// How many processes an activity under suspicion may take down before it fails.
 pub(crate) const ATTEMPTS_LOST_MAX: u32 = 5;
 
 /// How many owners of a shard must die before its runs come under suspicion.
 pub(crate) const DEATHS_BEFORE_SUSPICION: u32 = 3;
 
-/// How long an owner must serve, after its recovery ended, to pay off one death of its shards: what kills its owners at
-/// longer intervals is not looked for.
+/// How long an owner must serve after its recovery to pay off one death of its shards. A run that kills its owners less
+/// often is not searched for.
 pub(crate) const DEATH_PAID_OFF: Duration = Duration::from_secs(600);
 
-/// How often a run must cost its processor the lease, by a poll or a replay that takes too long, before it is set aside.
+/// How many leases a run may cost its processor, by polls or replays that take too long, before the run is set aside.
 pub(crate) const STRIKES_MAX: u32 = 3;
 
-/// How many owners in a row must die while they try a run alone before it is set aside. It is more than for slowness, because
-/// a death has no witness.
+/// How many owners in a row must die while they try a run alone before the run is set aside. It is more than for slow
+/// runs, because nothing proves that the run caused the death.
 pub(crate) const DEATHS_ALONE_MAX: u32 = 5;
 
-/// How long suspects are tried at most: those that did no harm by then are cleared, whatever they still do, because others
-/// wait for their turn.
+/// How long a suspect is tried at most. One that did no harm by then is cleared, even if it is still active, because
+/// other suspects wait for their turn.
 pub(crate) const TRIAL_MAX: Duration = Duration::from_secs(60);
 
 /// How many shards a new queue has by default.
 pub(crate) const QUEUE_SHARDS: u16 = 64;
 
-/// How many commands the code of a run may issue in one poll, and values it may record, together: what it asks for at
-/// once is written at once. Beyond it the run stalls. Cancellations are not counted.
+/// How many commands and recorded values one poll of a run may produce, because they are written in one commit. Beyond
+/// the limit the run stalls. Cancellations are not counted.
 pub(crate) const DECISIONS_MAX: usize = 20_000;
 
-/// How many bytes these commands and values may have together: 64 MiB.
+/// How many bytes the commands and values of one poll may have together: 64 MiB.
 pub(crate) const DECISIONS_BYTES_MAX: usize = 64 << 20;
 
-/// From how many bytes of decisions on a run that is released takes the rest of what waits for it into another group:
-/// 1 MiB.
+/// After how many bytes of decisions a resumed run processes the rest of its waiting resolutions in another group: 1 MiB.
 pub(crate) const RELEASE_BYTES_MAX: usize = 1 << 20;
 
-/// How many events an append holds at most, one group's own included whole.
+/// How many events an append holds at most. A group is never split: one that is larger is an append by itself.
 pub(crate) const APPEND_EVENTS_MAX: usize = 5_000;
 
-/// How many bytes of events an append holds at most, one group's own included whole: 16 MiB. With the largest group
-/// that is a tenth of what PostgreSQL takes in one message.
+/// How many bytes of events an append holds at most: 16 MiB. A group is never split. The largest group takes a tenth of
+/// what PostgreSQL accepts in one message.
 pub(crate) const APPEND_BYTES_MAX: usize = 16 << 20;
 
-/// How many bytes may wait for an append before a processor takes no more messages in: 64 MiB.
+/// How many bytes may wait for an append before a processor stops taking messages in: 64 MiB.
 pub(crate) const OUTBOX_BYTES_MAX: usize = 64 << 20;
 
-/// How many bytes a page of the inbox has at most, the part of the histories that is loaded at once, and an answer to a
-/// client that waits for results: 8 MiB.
+/// How many bytes the store returns at once: of a page of the inbox, of histories that are loaded, and of results for a
+/// client that waits for them: 8 MiB.
 pub(crate) const PAGE_BYTES_MAX: usize = 8 << 20;
 
-/// How long a processor works on runs before it looks after heartbeats, appends and effects. A poll that takes longer
+/// How long a processor works on runs before it turns to heartbeats, appends and effects. A poll that takes longer
 /// is not interrupted.
 pub(crate) const TURN: Duration = Duration::from_millis(4);
 
 /// How long a worker's lease is valid after each renewal, by default.
 pub(crate) const LEASE_TTL: Duration = Duration::from_secs(15);
 
-/// How often a worker renews its leases and looks for work, at most.
+/// The interval between a worker's heartbeats, which renew its leases and look for work, at most and by default.
 pub(crate) const TICK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How long a timeout may be: 100 years.
 pub(crate) const TIMEOUT_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
-/// How many characters of what a run waits on are kept in its row.
+/// How many characters a run's row keeps of the description of what the run waits on.
 pub(crate) const WAITING_ON_CHARS_MAX: usize = 2_000;
 
-/// How many characters of an attempt's failure are shown where it is said what a run waits on.
+/// How many characters of the last attempt's failure that description shows.
 pub(crate) const LAST_FAILURE_CHARS_MAX: usize = 200;
 
-/// How many runs a processor holds in memory before it takes no more messages in.
+/// How many runs a processor holds in memory before it stops taking messages in.
 pub(crate) const LIVE_RUNS_MAX: usize = 50_000;
 
-/// How long an activity whose token was cancelled may take to end before its future is dropped.
+/// How long a cancelled attempt may take to end before its future is dropped.
 pub(crate) const CANCELLED_GRACE: Duration = Duration::from_secs(10);
 
 /// How many activities and steps a worker executes at a time, by default.
@@ -104,66 +103,66 @@ pub(crate) const ACTIVITIES_MAX: usize = 1_000;
 /// How long a worker that shuts down waits for running activities, by default.
 pub(crate) const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
-/// How long a worker may take for what comes after the grace of its shutdown: its last appends, the release of its
-/// leases, the end of its threads. What is not done by then is left as it is. Any other release may take as long.
+/// How long a worker may take after the grace of its shutdown for its last appends, the release of its leases and the
+/// end of its threads; then it gives them up. Any other release of a lease has the same limit.
 pub(crate) const SHUTDOWN_HANDOVER: Duration = Duration::from_secs(5);
 
-/// How long the store may leave a request of a worker unanswered before that is an error: of the worker's health, and in
-/// the log, which repeats it as often.
+/// How long the store may leave a worker's request unanswered before the worker's health and the process's log report
+/// an error. The log repeats it at this interval.
 pub(crate) const UNANSWERED_ERROR: Duration = Duration::from_secs(30);
 
-/// How many leases in a row a processor may lose before that is an error, of the worker's health and in the log.
+/// How many leases in a row a processor may lose before the worker's health and the process's log report an error.
 pub(crate) const LEASE_LOSSES_ERROR: u32 = 3;
 
-/// How long a lease must be held, and four times its length at least, before the losses before it are forgotten.
+/// How long a lease must be held, and four times its length at least, before earlier losses are forgotten.
 pub(crate) const LEASE_SERVED_WELL: Duration = Duration::from_secs(60);
 
-/// How long a processor rests after it lost its second lease in a row; then twice as long each time.
+/// How long a processor backs off after it lost its second lease in a row. The delay doubles with every further loss.
 pub(crate) const SETBACK_DELAY: Duration = Duration::from_millis(100);
 
-/// How long that rest may become, jitter aside, which draws it out to twice its length at most.
+/// How long this backoff may become before jitter, which at most doubles it.
 pub(crate) const SETBACK_DELAY_MAX: Duration = Duration::from_secs(15);
 
-/// How often in a row a processor begins anew after what no waiting cures (a store that answers what cannot be, a panic)
-/// before its worker gives up. With the rests between, that takes half a minute to a minute.
+/// How often in a row a processor restarts after an error that waiting does not cure (a corrupt answer of the store, a
+/// panic) before its worker gives up. With the backoff between, that takes half a minute to a minute.
 pub(crate) const SETBACKS_MAX: u32 = 10;
 
-/// How many threads a worker leaves behind and replaces, each in a workflow that never yields: every one of them occupies
-/// a core until the process ends. Those that come after them are not replaced, and if all are stuck, the worker gives up.
+/// How many threads that are stuck in a workflow which never yields a worker replaces: each occupies a core until the
+/// process ends. Further ones are not replaced, and if all threads are stuck, the worker gives up.
 pub(crate) const THREADS_LEFT_BEHIND_MAX: usize = 4;
 
-/// How long a poll of a workflow may take before the watchdog names it, by default.
+/// How long a poll of a workflow may take before the watchdog reports it, by default.
 pub(crate) const POLL_WARN: Duration = Duration::from_secs(5);
 
-/// How short a lease may be.
+/// The shortest lease that a worker may ask for.
 pub(crate) const LEASE_TTL_MIN: Duration = Duration::from_secs(1);
 
 /// How many bytes the reason of a cancellation or termination may have.
 pub(crate) const REASON_BYTES_MAX: usize = 4096;
 
-/// How often a client sends a request again that the store did not answer.
+/// How often a client retries a request that the store did not answer.
 pub(crate) const CLIENT_RETRIES_MAX: usize = 5;
 
-/// How long a client waits before it sends a request again for the first time; then twice as long each time.
+/// How long a client waits before the first retry. The delay doubles with every further one.
 pub(crate) const CLIENT_RETRY_DELAY: Duration = Duration::from_millis(50);
 
-/// For how long a client counts on from one answer of the store's clock before it asks again.
+/// How long a client derives the store's time from one answer before it asks the store again.
 pub(crate) const CLIENT_CLOCK_AGE_MAX: Duration = Duration::from_secs(60);
 
 /// How long a client waits for the processor of its own process to log a start, before it submits the start to the
 /// inbox as well.
 pub(crate) const LOCAL_START_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How often a client that waits for results looks for them without being told.
+/// How often a client that waits for results polls the store, hints aside.
 pub(crate) const CLIENT_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long a client whose wait for a result timed out asks what the run waits on, to say so in the error.
+/// How long a client whose wait for a result timed out may ask the store what the run waits on, to name it in the error.
 pub(crate) const LAST_WORDS_WAIT: Duration = Duration::from_secs(1);
 
 /// How many requests a client submits in one transaction.
 pub(crate) const CLIENT_BATCH_MAX: usize = 500;
 
-/// How many such transactions a client has under way at a time.
+/// How many of these transactions a client has in flight at a time.
 pub(crate) const CLIENT_BATCHES_IN_FLIGHT: usize = 2;
 
 /// How many topics a client asks about in one statement.
@@ -172,5 +171,5 @@ pub(crate) const TOPICS_PER_READ: usize = 1_000;
 /// How many events of a history a client reads in one statement.
 pub(crate) const HISTORY_EVENTS_PER_READ: u32 = 1_000;
 
-/// How many runs a page of a list holds at most.
+/// How many runs a page of a list may hold.
 pub(crate) const LIST_RUNS_MAX: u32 = 1_000;

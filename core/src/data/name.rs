@@ -1,5 +1,5 @@
-//! Names: those that people give to workflows, activities, steps and signals, and those of events. Both are stored as
-//! text, and compared as nothing else.
+//! Names: those that users give to workflows, activities, steps and signals, and those of events. Both are stored and
+//! compared as text. They must not know what they name.
 
 use std::borrow::{Borrow, Cow};
 use std::fmt;
@@ -7,9 +7,9 @@ use std::ops::Deref;
 
 use smol_str::SmolStr;
 
-/// The name of a workflow, activity, step or signal, as the code or the log has it.
+/// The name of a workflow, activity, step or signal, from the code or from the log.
 ///
-/// One of at most 23 bytes is held in place; a longer one that was read is shared by its clones.
+/// A name of at most 23 bytes is stored inline; clones of a longer one share its text.
 ///
 /// ```
 /// use pgworkflows::id::Name;
@@ -22,7 +22,7 @@ use smol_str::SmolStr;
 pub struct Name(SmolStr);
 
 impl Name {
-    /// A name of the code's.
+    /// Makes a name of a constant, without an allocation.
     pub const fn from_static(name: &'static str) -> Self {
         Self(SmolStr::new_static(name))
     }
@@ -41,7 +41,7 @@ impl Deref for Name {
     }
 }
 
-/// Maps by name are asked by text.
+/// Allows maps by name to be searched by text.
 impl Borrow<str> for Name {
     fn borrow(&self) -> &str {
         &self.0
@@ -92,12 +92,12 @@ impl fmt::Debug for Name {
 
 /// An event's stored name, such as `timer.fired`. Stored names never follow a Rust rename.
 ///
-/// The names that this build knows cost no allocation; others, of a newer build, are kept as they are.
+/// Names that this build knows need no allocation; names of a newer build are kept as they are.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct EventName(Cow<'static, str>);
 
 impl EventName {
-    /// A name of this build.
+    /// Makes a name of a constant, without an allocation.
     pub const fn from_static(name: &'static str) -> Self {
         Self(Cow::Borrowed(name))
     }

@@ -1,4 +1,4 @@
-//! How a workflow ended, and which of its compensations did not succeed.
+//! How a workflow ended, and which of its compensations failed. It must not know the workflow.
 
 use super::failure::Failure;
 use super::payload::Payload;
@@ -11,7 +11,7 @@ pub enum Outcome {
     Completed(Payload),
     /// An error.
     Failed(Failure),
-    /// The cancellation that it was asked for.
+    /// The cancellation that was requested.
     Cancelled,
 }
 

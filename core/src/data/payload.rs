@@ -1,4 +1,4 @@
-//! User data as bytes with an encoding tag. It must not know what the data means.
+//! User data as bytes, with the encoding in which they are written. It must not know what the data means.
 
 mod decode;
 mod encode;
@@ -16,25 +16,25 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
-use self::encode::Wide;
+use self::encode::Integers128;
 use self::fault::Fault;
 
-/// How a payload's bytes are to be read. The numbers are stored: they never change.
+/// The encoding of a payload's bytes. The numbers are stored, so they never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Encoding(u8);
 
 impl Encoding {
-    /// CBOR (RFC 8949): what Rust code encodes.
+    /// CBOR (RFC 8949): what [`Payload::encode`] writes.
     pub const CBOR: Self = Self(0);
-    /// JSON (RFC 8259): what SQL, the command line, other languages and clients without the workflow's types have.
+    /// JSON (RFC 8259): for SQL, the command line, other languages and clients without the workflow's types.
     pub const JSON: Self = Self(1);
 
-    /// The encoding of that number, known to this build or not.
+    /// The encoding with this number, whether or not this build knows it.
     pub const fn from_number(number: u8) -> Self {
         Self(number)
     }
 
-    /// The number that is stored.
+    /// The stored number.
     pub const fn number(self) -> u8 {
         self.0
     }
@@ -50,8 +50,9 @@ impl fmt::Display for Encoding {
     }
 }
 
-/// User data: an input, a result, a signal's content. Any type that serde writes and reads can be one; what it could not
-/// read again is refused before anything hangs on it, as [`Payload::encode`] says, with the path of the field.
+/// User data: an input, a result, a signal's content. Any type that serde can serialize and deserialize can be one.
+///
+/// A payload may have 2 MiB by default: see `payload_bytes_max` of the client and of the worker.
 ///
 /// ```
 /// use pgworkflows::payload::Payload;
@@ -70,24 +71,24 @@ pub struct Payload {
 impl Payload {
     /// Encodes a value as CBOR.
     ///
-    /// Payloads count as human-readable, so that ids, addresses and times become text.
+    /// Payloads are human-readable to serde, so ids, addresses and times become text.
     ///
     /// # Errors
-    /// With the path of the field:
-    /// * what serde says of the value;
-    /// * what is nested more than 128 deep, counting arrays, maps, variants and `Some`s;
-    /// * a `Some` of nothing, such as `Some(())` and `Some(None)`, which would be read as `None`, in CBOR as in JSON: use
+    /// Returns an error with the path of the field if
+    /// * serde cannot serialize the value;
+    /// * arrays, maps, variants and `Some`s are nested more than 128 deep;
+    /// * there is a `Some` of nothing, such as `Some(())` or `Some(None)`, which CBOR and JSON would read as `None`: use
     ///   an enum, or a `bool`;
-    /// * an array or a map of another length than its `Serialize` announced.
+    /// * an array or a map has another length than its `Serialize` announced.
     pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self, PayloadError> {
-        match encode::encode(value, Wide::Written) {
+        match encode::encode(value, Integers128::Written) {
             Ok(bytes) => Ok(Self { encoding: Encoding::CBOR, bytes: bytes.into() }),
             Err(fault) => Err(cannot_be_encoded::<T>(&fault)),
         }
     }
 
-    /// Encodes a value, and reads it back before anything hangs on it: serde lets a type be written that it cannot
-    /// read, such as one with a field that is skipped and has no default. It costs a decoding.
+    /// Encodes a value and decodes it again before it is used, because serde can serialize types that it cannot
+    /// deserialize, such as one with a skipped field that has no default.
     pub(crate) fn encode_readable<T: Serialize + DeserializeOwned>(value: &T) -> Result<Self, PayloadError> {
         let payload = Self::encode(value)?;
         if let Err(fault) = decode::decode::<T>(&payload.bytes) {
@@ -96,8 +97,8 @@ impl Payload {
         Ok(payload)
     }
 
-    /// Keeps JSON as it is given: a text, or a `serde_json::Value`. It is decoded by `serde_json`: a `5` becomes an
-    /// `f64`, and a text an id, where the type has one.
+    /// Makes a payload of JSON, a text or a `serde_json::Value`, whose bytes are kept as given. `serde_json` decodes it:
+    /// `5` becomes an `f64` and a text an id if the type wants one.
     ///
     /// ```
     /// use pgworkflows::payload::Payload;
@@ -118,15 +119,16 @@ impl Payload {
     /// ```
     ///
     /// # Errors
-    /// What is no JSON, or nested more than 127 levels deep, with the line and the column (in bytes) where that shows.
+    /// Returns an error with the line and the column (in bytes) if the text is not JSON, or is nested more than 127
+    /// levels deep.
     pub fn from_json(json: impl ToString) -> Result<Self, PayloadError> {
         let payload = Self { encoding: Encoding::JSON, bytes: json.to_string().into() };
         payload.check_readable()?;
         Ok(payload)
     }
 
-    /// The value as JSON, for people and tools. It keeps a CBOR value's meaning as far as JSON can: keys become texts,
-    /// bytes a list of numbers, integers beyond 64 bits a text, and a float that is no number `null`.
+    /// The value as JSON, for people and tools. CBOR that JSON does not have is converted: keys become texts, bytes an
+    /// array of numbers, integers of more than 64 bits a text, and floats that are not finite `null`.
     ///
     /// ```
     /// use pgworkflows::payload::Payload;
@@ -137,7 +139,7 @@ impl Payload {
     /// ```
     ///
     /// # Errors
-    /// Bytes that are damaged, or of an encoding that this build does not know.
+    /// Returns an error if the bytes are damaged, or their encoding is not known to this build.
     pub fn to_json(&self) -> Result<serde_json::Value, PayloadError> {
         Ok(json::from_tree(&self.tree()?))
     }
@@ -145,7 +147,8 @@ impl Payload {
     /// Decodes the value.
     ///
     /// # Errors
-    /// What is wrong with the bytes, with the path of the field.
+    /// Returns an error with the path of the field if the bytes are not a `T`, are damaged, or their encoding is not
+    /// known to this build.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, PayloadError> {
         let decoded = match self.encoding {
             Encoding::CBOR => decode::decode(&self.bytes),
@@ -157,12 +160,12 @@ impl Payload {
         })
     }
 
-    /// Refuses what no type could be decoded from.
+    /// Refuses bytes that no type can be decoded from.
     pub(crate) fn check_readable(&self) -> Result<(), PayloadError> {
         self.tree().map(drop)
     }
 
-    /// The value as a tree of CBOR, whatever its encoding.
+    /// The value as a CBOR tree, whatever its encoding.
     fn tree(&self) -> Result<ciborium::Value, PayloadError> {
         let tree = match self.encoding {
             Encoding::CBOR => decode::decode(&self.bytes),
@@ -173,17 +176,17 @@ impl Payload {
     }
 
     /// SHA-256 of the value as deterministic CBOR (RFC 8949 §4.2.1), in which a float that is a whole number is an
-    /// integer: equal for equal values in every process, though the order of a map's entries differs between them, and
-    /// for JSON whatever its whitespace and its way of writing a number.
+    /// integer. Equal values have equal digests in every process, whatever the order of a map's entries, and JSON's
+    /// whitespace and notation of numbers do not matter.
     ///
-    /// CBOR and JSON of one value have the same digest unless the two write it differently: bytes, 32-bit floats, and
-    /// maps whose keys are no texts. A set is an array, whose order counts.
+    /// CBOR and JSON of one value have the same digest unless the two represent it differently: bytes, 32-bit floats, and
+    /// maps whose keys are not texts. A set is an array, so its order matters.
     pub(crate) fn canonical_digest(&self) -> [u8; 32] {
         let canonical = self.tree().map(|tree| tree::canonical(&tree));
         Sha256::digest(canonical.as_deref().unwrap_or(&self.bytes)).into()
     }
 
-    /// Where the two differ, in words, without the values; nothing if they cannot be compared.
+    /// Where the two differ, in words, without the values; empty if they cannot be compared.
     pub(crate) fn differences(&self, other: &Self) -> Vec<String> {
         match (self.tree(), other.tree()) {
             (Ok(ours), Ok(theirs)) => tree::differences(&ours, &theirs),
@@ -195,12 +198,12 @@ impl Payload {
         format!("{} bytes of {}", self.bytes.len(), self.encoding)
     }
 
-    /// The payload that a store or a codec kept.
+    /// Makes a payload of bytes that are encoded already, such as those that a store kept. They are not checked.
     pub const fn from_parts(encoding: Encoding, bytes: Bytes) -> Self {
         Self { encoding, bytes }
     }
 
-    /// How the bytes are to be read.
+    /// The encoding of the bytes.
     pub const fn encoding(&self) -> Encoding {
         self.encoding
     }
@@ -212,7 +215,7 @@ impl Payload {
 }
 
 impl fmt::Debug for Payload {
-    /// The content in CBOR's diagnostic style where it can be read, cut after some 200 characters.
+    /// Writes the content in CBOR's diagnostic notation, cut after 200 characters; its size if it cannot be read.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Ok(tree) = self.tree() else { return f.write_str(&self.size()) };
         let text = tree::diagnostic(&tree);
@@ -223,7 +226,7 @@ impl fmt::Debug for Payload {
     }
 }
 
-/// A payload that could not be encoded or decoded.
+/// The error for a payload that cannot be encoded or decoded. Its text names the type and the field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PayloadError {
     message: String,
@@ -251,19 +254,19 @@ fn unknown_encoding(encoding: Encoding) -> PayloadError {
     }
 }
 
-/// Serde's buffer holds no number of 128 bits, and its error does not say where the number is.
+/// Serde's buffer has no numbers of 128 bits, and its error does not say where the number is.
 #[cold]
 fn cannot_be_read_back<T: Serialize>(value: &T, fault: &Fault) -> PayloadError {
     let mut message = format!("a {} can be encoded, but not be read again: {fault}", type_name::<T>());
-    if let Err(wide) = encode::encode(value, Wide::Refused) {
+    if let Err(place) = encode::encode(value, Integers128::Refused) {
         message += &format!(
-            "; {wide}, which serde reads in no `tag`, `untagged` or `flatten`: use 64 bits or a text there"
+            "; {place}, which serde cannot read within `tag`, `untagged` or `flatten`: use 64 bits or a text there"
         );
     }
     PayloadError { message }
 }
 
-/// The diagnosis for a payload over the limit, the same at the client, the executor and the workflow.
+/// The message for a payload over the limit: the same for the client, the executor and the workflow.
 pub(crate) fn payload_too_large(what: &dyn fmt::Display, bytes: usize, limit: usize) -> String {
     format!(
         "{what} has {bytes} bytes, and the limit is {limit}; pass a reference to the data instead, or raise \

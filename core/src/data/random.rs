@@ -1,6 +1,6 @@
-//! Numbers that look random and are the same for the same seed: what a workflow may draw. No entropy here.
+//! Pseudo-random numbers, the same for the same seed: what a workflow may draw. No entropy enters here.
 
-/// SplitMix64 (Steele, Lea, Flood 2014): a bijection that spreads every bit of its input.
+/// SplitMix64 (Steele, Lea, Flood 2014): a bijection in which every input bit affects every output bit.
 pub(crate) fn mix(seed: u64) -> u64 {
     let mut z = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -8,7 +8,7 @@ pub(crate) fn mix(seed: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// A stream of numbers from one seed.
+/// A sequence of numbers from one seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stream {
     state: u64,

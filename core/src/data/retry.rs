@@ -1,11 +1,11 @@
-//! When to try again: retry policies as data. It draws no random number: jitter is derived from the run.
+//! When to retry: retry policies as data. They draw no random numbers: jitter is derived from a seed of the run.
 
 use std::time::Duration;
 
-/// How often, and after which delays, a failed attempt is followed by another.
+/// How often, and after which delays, a failed attempt is retried. The default is [`RetryPolicy::none`].
 ///
-/// The delay after attempt `n` is `initial · 2ⁿ⁻¹`, at most `delay_max`, of which a quarter at most is taken
-/// away again by a jitter that is the same whenever the run is replayed.
+/// The delay after attempt `n` is `initial · 2ⁿ⁻¹`, at most `delay_max`. Jitter shortens it by up to a quarter, by the
+/// same amount at every replay of the run.
 ///
 /// ```
 /// use std::time::Duration;
@@ -27,7 +27,7 @@ pub struct RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// One attempt and no other: the default.
+    /// Makes one attempt and no retries.
     pub const fn none() -> Self {
         Self {
             initial: Duration::from_secs(1),
@@ -37,37 +37,38 @@ impl RetryPolicy {
         }
     }
 
-    /// Attempts without end, after delays of 1, 2, 4, … seconds, at most 100.
+    /// Retries without end, after delays of 1, 2, 4, … seconds, at most 100.
     pub fn exponential() -> Self {
         Self { max_attempts: None, ..Self::none() }
     }
 
-    /// The delay after the first attempt. Zero is refused when the activity is scheduled.
+    /// Sets the delay after the first attempt: 1 second by default. Zero is refused when the activity is scheduled.
     #[must_use]
     pub fn initial(mut self, delay: Duration) -> Self {
         self.initial = delay;
         self
     }
 
-    /// The cap on all delays. One below the initial delay is refused when the activity is scheduled.
+    /// Sets the longest delay: 100 seconds by default. A value below the initial delay is refused when the activity is
+    /// scheduled.
     #[must_use]
     pub fn delay_max(mut self, delay: Duration) -> Self {
         self.delay_max = delay;
         self
     }
 
-    /// How many attempts there are in all, the first included. Zero is refused when the activity is scheduled.
+    /// Limits the number of attempts, the first one included. Zero is refused when the activity is scheduled.
     #[must_use]
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = Some(attempts);
         self
     }
 
-    /// Types of failures that no further attempt follows, by [`Failure::type_name`](crate::data::failure::Failure::type_name): the
-    /// name that the activity gives its error, such as `card-declined`, or the path of the Rust type in the module that
-    /// defines it. That is not always the path by which it is known: `std::io::Error` is `std::io::error::Error`. A
-    /// failure shows its type in parentheses wherever it is shown, in the error of a result as in a history, and
-    /// [`std::any::type_name`] gives it too. What a failure was caused by is not looked at.
+    /// Sets the types of failures that are not retried, by [`Failure::type_name`](crate::data::failure::Failure::type_name):
+    /// the name that the activity gives its error, such as `card-declined`, or the path of the Rust type in the module
+    /// that defines it. That path may differ from the public one: `std::io::Error` is `std::io::error::Error`. Results
+    /// and histories show a failure's type in parentheses, and [`std::any::type_name`] returns it. The causes of a
+    /// failure are not compared.
     ///
     /// ```
     /// # use pgworkflows::activity::RetryPolicy;
@@ -81,13 +82,12 @@ impl RetryPolicy {
         self
     }
 
-    /// The delay after `attempt` (from 1 on) failed with `failure`, or `None` if it was the last.
-    /// `seed` makes the jitter: the same seed gives the same delay.
-    /// How many attempts there are at most.
     pub(crate) fn attempts_max(&self) -> Option<u32> {
         self.max_attempts
     }
 
+    /// The delay after `attempt` (from 1 on) failed with `failure`, or `None` if it was the last attempt.
+    /// The same `seed` gives the same jitter.
     pub(crate) fn delay_after(
         &self,
         attempt: u32,
@@ -105,7 +105,7 @@ impl RetryPolicy {
         Some(delay - jitter)
     }
 
-    /// What is wrong with the policy, if anything.
+    /// Checks the ranges.
     pub(crate) fn check(&self) -> Result<(), String> {
         if self.max_attempts == Some(0) {
             return Err("max_attempts is 0; the first attempt counts, so give at least 1".to_owned());
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn delays_double_up_to_the_cap_less_a_quarter_at_most() {
+    fn delays_double_up_to_the_maximum_less_a_quarter_at_most() {
         let policy = RetryPolicy::exponential().delay_max(Duration::from_secs(5));
         for (attempt, full) in [(1, 1), (2, 2), (3, 4), (4, 5), (40, 5)] {
             let full = Duration::from_secs(full);
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn no_attempt_follows_the_last_nor_a_failure_that_is_not_retryable() {
+    fn last_attempt_and_non_retryable_failures_are_not_retried() {
         let policy = RetryPolicy::exponential().max_attempts(3).non_retryable(["declined"]);
         assert!(policy.delay_after(2, &failure(), 0).is_some());
         assert_eq!(policy.delay_after(3, &failure(), 0), None);
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn impossible_policies_are_named() {
+    fn policy_out_of_range_is_refused_with_the_setting_at_fault() {
         assert!(RetryPolicy::exponential().max_attempts(0).check().unwrap_err().contains("max_attempts"));
         assert!(RetryPolicy::exponential().initial(Duration::ZERO).check().unwrap_err().contains("initial"));
         let low = RetryPolicy::exponential().delay_max(Duration::from_millis(1));

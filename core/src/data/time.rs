@@ -5,28 +5,38 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-/// Microseconds since 1970-01-01 00:00 UTC, by the store's clock: the precision that PostgreSQL keeps.
+/// A point in time by the store's clock, in microseconds since 1970-01-01 00:00 UTC: the precision of PostgreSQL.
+///
+/// ```
+/// use std::time::Duration;
+/// use pgworkflows::Timestamp;
+///
+/// let noon = Timestamp::from_micros(43_200_000_000);
+/// assert_eq!(noon.to_string(), "1970-01-01T12:00:00.000000Z");
+/// assert_eq!(noon.saturating_add(Duration::from_secs(60)).saturating_since(noon), Duration::from_secs(60));
+/// assert_eq!(Timestamp::MAX_DEADLINE.checked_add(Duration::from_secs(1)), None);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// The earliest time there is.
+    /// The earliest time.
     pub const MIN: Self = Self(i64::MIN);
 
-    /// The latest time that a deadline may have: the end of the year 9999, which every store can hold.
+    /// The latest deadline: the end of the year 9999, which every store can hold.
     pub const MAX_DEADLINE: Self = Self(253_402_300_799_000_000);
 
-    /// The time of that many microseconds since 1970.
+    /// The time that is `micros` microseconds after the beginning of 1970, UTC; before it if negative.
     pub const fn from_micros(micros: i64) -> Self {
         Self(micros)
     }
 
-    /// Microseconds since 1970.
+    /// Microseconds since the beginning of 1970, UTC.
     pub const fn as_micros(self) -> i64 {
         self.0
     }
 
-    /// This time plus `delay`, or `None` beyond [`Timestamp::MAX_DEADLINE`].
+    /// This time plus `delay`, rounded up to a microsecond; `None` after [`Timestamp::MAX_DEADLINE`].
     pub fn checked_add(self, delay: Duration) -> Option<Self> {
         let micros = i64::try_from(delay.as_micros()).ok()?;
         // A deadline rounds up to the next microsecond: a timer may be late, never early.
@@ -41,7 +51,7 @@ impl Timestamp {
         self.checked_add(delay).unwrap_or(Self::MAX_DEADLINE)
     }
 
-    /// How long after `earlier` this is; zero where it is not.
+    /// The time from `earlier` to this one; zero if `earlier` is the later one.
     pub fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0).max(0) as u64)
     }

@@ -432,7 +432,7 @@ fn payload_that_its_own_type_cannot_read_stalls_the_call_that_has_it() {
     check(
         &mut begin::<W>(),
         &expect![[r#"
-            1 run.stalled: the input of activity `pay`: a pgworkflows_core::run::tests::payload_that_its_own_type_cannot_read_stalls_the_call_that_has_it::Price can be encoded, but not be read again: u128 is not supported; `cents`: it has 128 bits, which serde reads in no `tag`, `untagged` or `flatten`: use 64 bits or a text there
+            1 run.stalled: the input of activity `pay`: a pgworkflows_core::run::tests::payload_that_its_own_type_cannot_read_stalls_the_call_that_has_it::Price can be encoded, but not be read again: u128 is not supported; `cents`: it has 128 bits, which serde cannot read within `tag`, `untagged` or `flatten`: use 64 bits or a text there
             2 run.started workflow 0
         "#]],
     );

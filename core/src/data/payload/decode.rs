@@ -1,5 +1,5 @@
-//! CBOR to values, by `ciborium`. Between the two stands a deserializer that counts as human-readable, reads nulls as
-//! serde's buffer wants them, and leaves no item unread. It must not know what wrote the bytes.
+//! Decodes CBOR with `ciborium`, through a deserializer that is human-readable to serde, reads nulls in the way that
+//! serde's buffer expects, and leaves no item unread. It must not know what wrote the bytes.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -9,13 +9,13 @@ use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, Error, Ig
 
 use super::fault::{Fault, path};
 
-/// Decodes a value, which is all of the bytes.
+/// Decodes a value that takes up all of the bytes.
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {
     let mut left = bytes;
     match read(&mut left) {
         Ok(Whole(value)) if left.is_empty() => Ok(value),
         Ok(Whole(_)) => {
-            let problem = format!("the value is over, and {} of them are left", left.len());
+            let problem = format!("{} more bytes follow the value", left.len());
             Err(Fault::new(String::new(), problem))
         }
         Err(error) => Err(fault::<T>(bytes, &error)),
@@ -24,12 +24,11 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {
 
 type ReadError = ciborium::de::Error<std::io::Error>;
 
-/// How many bytes a payload may have to be read with a buffer on the stack.
+/// Payloads of at most this many bytes are read with a buffer on the stack.
 const SMALL: usize = 128;
 
-/// Reads CBOR. No text in it is longer than the whole, so a buffer of that size holds each: ciborium's own has 4 KiB,
-/// which it clears every time, at the price of all the rest of a small payload, and in which a longer text does not
-/// fit.
+/// Reads CBOR. A buffer of the payload's size holds any text in it. Ciborium's own buffer has 4 KiB: clearing it costs as
+/// much as reading a small payload, and a longer text does not fit into it.
 fn read<T: DeserializeOwned>(bytes: &mut &[u8]) -> Result<T, ReadError> {
     if bytes.len() <= SMALL {
         ciborium::de::from_reader_with_buffer(bytes, &mut [0; SMALL])
@@ -39,16 +38,16 @@ fn read<T: DeserializeOwned>(bytes: &mut &[u8]) -> Result<T, ReadError> {
     }
 }
 
-/// Reads the bytes once more, for the path: bytes without a fault pay nothing for it.
+/// Reads the bytes a second time to find the path, so that intact bytes do not pay for it.
 #[cold]
 fn fault<T: DeserializeOwned>(mut bytes: &[u8], error: &ReadError) -> Fault {
     let path = read(&mut bytes).map_or_else(|_| String::new(), |PathOfFault::<T>(path, _)| path);
     let problem = match error {
         ciborium::de::Error::Semantic(_, reason) => reason.clone(),
-        ciborium::de::Error::Syntax(at) => format!("no CBOR begins at byte {at}"),
-        ciborium::de::Error::Io(_) => "they end too early".to_owned(),
+        ciborium::de::Error::Syntax(at) => format!("byte {at} is not the beginning of a CBOR item"),
+        ciborium::de::Error::Io(_) => "the bytes end too early".to_owned(),
         ciborium::de::Error::RecursionLimitExceeded => {
-            "they are nested more than 256 deep, which is ciborium's limit".to_owned()
+            "the value is nested more than 256 deep, which is ciborium's limit".to_owned()
         }
     };
     Fault::new(path, problem)
@@ -71,7 +70,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for PathOfFault<T> {
     }
 }
 
-/// A deserializer, or a part of one, that has everything in it read by the deserializer of this module.
+/// Wraps a deserializer or a part of one, so that everything nested in it is read by this module as well.
 struct Readable<X>(X);
 
 macro_rules! deserialize {
@@ -99,7 +98,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Readable<D> {
         deserialize_enum(name: &'static str, variants: &'static [&'static str]),
     }
 
-    /// As what serde buffers is.
+    /// Serde's buffer is human-readable as well.
     fn is_human_readable(&self) -> bool {
         true
     }
@@ -108,7 +107,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Readable<D> {
         self.0.deserialize_any(Visit { visitor, of_any: true })
     }
 
-    /// A flattened map may have numbers as keys, among which the names of fields are looked for.
+    /// A flattened map may have numeric keys, among which serde looks for the names of fields.
     fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
         self.deserialize_any(visitor)
     }
@@ -116,7 +115,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Readable<D> {
 
 struct Visit<V> {
     visitor: V,
-    /// Whether the type did not say what it wants.
+    /// Whether the type did not say what it expects.
     of_any: bool,
 }
 
@@ -146,7 +145,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Visit<V> {
         self.visitor.visit_unit()
     }
 
-    /// Null. Serde's buffer makes a `()` as well as a `None` of a `()`, but no `()` of a `None`.
+    /// Null. Serde's buffer can turn a `()` into a `()` or a `None`, but a `None` not into a `()`.
     fn visit_none<E: Error>(self) -> Result<V::Value, E> {
         if self.of_any { self.visitor.visit_unit() } else { self.visitor.visit_none() }
     }
@@ -164,7 +163,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Visit<V> {
         let value = self.visitor.visit_seq(&mut items)?;
         match de::SeqAccess::next_element::<IgnoredAny>(&mut items)?.is_none() {
             true => Ok(value),
-            false => Err(A::Error::custom("it has more items than are wanted")),
+            false => Err(A::Error::custom("it has more items than the type takes")),
         }
     }
 
@@ -173,7 +172,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Visit<V> {
         let value = self.visitor.visit_map(&mut entries)?;
         match de::MapAccess::next_key::<IgnoredAny>(&mut entries)?.is_none() {
             true => Ok(value),
-            false => Err(A::Error::custom("it has more entries than are wanted")),
+            false => Err(A::Error::custom("it has more entries than the type takes")),
         }
     }
 
@@ -190,8 +189,8 @@ impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Readable<S> {
     }
 }
 
-/// The items of an array or a map. Who wants fewer than there are would leave the others, or the mark of the end, to
-/// whatever is read next.
+/// The items of an array or a map, which remember whether the end was read: a type that takes fewer items would leave
+/// the others, or the end mark, to whatever is read next.
 struct Items<A> {
     of: A,
     are_over: bool,

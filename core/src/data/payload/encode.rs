@@ -1,5 +1,5 @@
-//! Values to CBOR, by `ciborium`. Between the two stands a serializer that counts as human-readable, refuses what could
-//! not be read again, and knows in which field it is. It must not know CBOR.
+//! Encodes values as CBOR with `ciborium`, through a serializer that is human-readable to serde, refuses what could not
+//! be decoded again, and knows the field that it is in. It must not know CBOR.
 
 use std::cell::RefCell;
 use std::fmt::Display;
@@ -11,25 +11,25 @@ use super::fault::Fault;
 use super::tree;
 use crate::data::limits;
 
-/// What becomes of numbers of 128 bits.
+/// What to do with integers of 128 bits.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wide {
+pub(super) enum Integers128 {
     Written,
-    /// The first one is an error, whose path tells where it is.
+    /// The first one is an error with its path.
     Refused,
 }
 
 /// Encodes a value.
-pub(super) fn encode<T: Serialize + ?Sized>(value: &T, wide: Wide) -> Result<Vec<u8>, Fault> {
+pub(super) fn encode<T: Serialize + ?Sized>(value: &T, integers: Integers128) -> Result<Vec<u8>, Fault> {
     let trail = Trail::default();
-    let place = Place { trail: &trail, depth: 0, in_some: false, wide };
+    let place = Place { trail: &trail, depth: 0, in_some: false, integers };
     let mut bytes = Vec::with_capacity(64);
     ciborium::into_writer(&Nested { value, place }, &mut bytes).map_err(|error| trail.fault(error))?;
     Ok(bytes)
 }
 
-/// The fields around an error, the innermost first: noted while it travels outwards, so that a value without one pays
-/// nothing.
+/// The fields around an error, the innermost first. They are noted while the error is returned, so that a value without
+/// an error does not pay for them.
 #[derive(Default)]
 struct Trail(RefCell<Vec<String>>);
 
@@ -55,13 +55,13 @@ impl Trail {
 struct Place<'t> {
     trail: &'t Trail,
     depth: usize,
-    /// Whether it is all that a `Some` holds.
+    /// Whether it is the content of a `Some`.
     in_some: bool,
-    wide: Wide,
+    integers: Integers128,
 }
 
 impl Place<'_> {
-    /// The place of what is nested here.
+    /// The place one level deeper.
     fn deeper<E: Error>(self) -> Result<Self, E> {
         let limit = limits::PAYLOAD_DEPTH_MAX;
         if self.depth == limit {
@@ -72,7 +72,7 @@ impl Place<'_> {
         Ok(Self { depth: self.depth + 1, in_some: false, ..self })
     }
 
-    /// CBOR has one null for `None`, `()` and all that serde writes like it.
+    /// CBOR has one null for `None`, `()` and unit structs.
     fn check_nothing<E: Error>(self) -> Result<(), E> {
         if self.in_some {
             return Err(E::custom("a `Some` of nothing would be read as `None`; use an enum, or a `bool`"));
@@ -80,15 +80,15 @@ impl Place<'_> {
         Ok(())
     }
 
-    fn check_wide<E: Error>(self) -> Result<(), E> {
-        match self.wide {
-            Wide::Written => Ok(()),
-            Wide::Refused => Err(E::custom("it has 128 bits")),
+    fn check_integer128<E: Error>(self) -> Result<(), E> {
+        match self.integers {
+            Integers128::Written => Ok(()),
+            Integers128::Refused => Err(E::custom("it has 128 bits")),
         }
     }
 }
 
-/// A part of the value that meets the serializer of this module wherever it is written.
+/// A part of the value, which is always written through the serializer of this module.
 struct Nested<'v, 't, T: ?Sized> {
     value: &'v T,
     place: Place<'t>,
@@ -130,19 +130,19 @@ impl<'t, S: ser::Serializer> ser::Serializer for Checked<'t, S> {
         serialize_f64(f64), serialize_char(char), serialize_str(&str), serialize_bytes(&[u8]),
     }
 
-    /// Serde buffers what it reads of tagged, flattened and untagged types, and reads its buffer as if it were
-    /// human-readable. So payloads are: else an address, written as a number, would be read as text.
+    /// Serde buffers the content of tagged, flattened and untagged types and reads that buffer as human-readable. If
+    /// payloads were not, an address would be written as a number and read as text.
     fn is_human_readable(&self) -> bool {
         true
     }
 
     fn serialize_i128(self, value: i128) -> Result<S::Ok, S::Error> {
-        self.place.check_wide()?;
+        self.place.check_integer128()?;
         self.inner.serialize_i128(value)
     }
 
     fn serialize_u128(self, value: u128) -> Result<S::Ok, S::Error> {
-        self.place.check_wide()?;
+        self.place.check_integer128()?;
         self.inner.serialize_u128(value)
     }
 
@@ -257,7 +257,7 @@ impl<'t, C> Items<'t, C> {
         Ok(Self { inner: opened?, place: place.deeper()?, variant: None, announced, written: 0 })
     }
 
-    /// A variant with fields is a map with one entry, whose value is an array or a map.
+    /// A variant with fields is a map with one entry, whose value is an array or a map of the fields.
     fn open_variant<E: Error>(
         place: Place<'t>,
         variant: &'static str,
@@ -267,7 +267,7 @@ impl<'t, C> Items<'t, C> {
         Ok(Self { variant: Some(variant), ..Self::open(place.deeper()?, Some(announced), opened)? })
     }
 
-    /// The next item, and its number.
+    /// Counts an item; returns it with its index.
     fn next<'v, T: ?Sized>(&mut self, value: &'v T) -> (Nested<'v, 't, T>, usize) {
         self.written += 1;
         (Nested { value, place: self.place }, self.written - 1)
@@ -281,7 +281,7 @@ impl<'t, C> Items<'t, C> {
         }
     }
 
-    /// The length is written first. Were it another one, everything after it would be read as something else.
+    /// The length is written first: with a wrong one, everything after it would be misread.
     fn check_length<E: Error>(&self) -> Result<(), E> {
         match self.announced {
             Some(announced) if announced != self.written => Err(E::custom(format_args!(
@@ -293,7 +293,7 @@ impl<'t, C> Items<'t, C> {
     }
 }
 
-/// The traits whose items are values alone.
+/// Implements the traits whose items are plain values.
 macro_rules! items {
     ($($of:ident by $method:ident),+ $(,)?) => {
         $(impl<C: ser::$of> ser::$of for Items<'_, C> {
@@ -320,7 +320,7 @@ items! {
     SerializeTupleVariant by serialize_field,
 }
 
-/// The traits whose items have names.
+/// Implements the traits whose items have names.
 macro_rules! fields {
     ($($of:ident),+) => {
         $(impl<C: ser::$of> ser::$of for Items<'_, C> {
@@ -378,9 +378,9 @@ impl<C: ser::SerializeMap> ser::SerializeMap for Items<'_, C> {
     }
 }
 
-/// A key as a part of a path.
+/// A map's key as a part of a path.
 #[cold]
 fn in_words<K: Serialize + ?Sized>(key: &K) -> String {
-    let key = encode(key, Wide::Written).and_then(|bytes| decode::decode(&bytes));
+    let key = encode(key, Integers128::Written).and_then(|bytes| decode::decode(&bytes));
     key.map_or_else(|_| "(a key)".to_owned(), |key| tree::as_key(&key))
 }

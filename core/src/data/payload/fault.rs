@@ -1,13 +1,13 @@
-//! What is wrong with a value or its bytes, and in which field.
+//! What is wrong with a value or its bytes, and in which field. It must not know the encoding.
 
 use std::fmt;
 
-/// How many characters are shown of a path, and of what serde says: a key or a text may be as long as a payload.
+/// How many characters a path and a message of serde may show: a key or a text may be as long as a payload.
 const CHARS_MAX: usize = 200;
 
 #[derive(Debug)]
 pub(super) struct Fault {
-    /// The field: `order.lines[3].price`. Nothing if it is the whole.
+    /// The field, such as `order.lines[3].price`; empty for the whole value.
     path: String,
     problem: String,
 }
@@ -27,7 +27,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// The field at which a value could not be read; nothing if it is the whole.
+/// The field at which a value could not be read; empty for the whole value.
 pub(super) fn path<T, E>(read: &Result<T, serde_path_to_error::Error<E>>) -> String {
     match read {
         Err(error) if error.path().iter().len() > 0 => error.path().to_string(),

@@ -1,5 +1,4 @@
-//! JSON to values, by `serde_json`, and from and to the trees that CBOR is read into. It must not know what wrote the
-//! text.
+//! Decodes JSON with `serde_json`, and converts it from and to CBOR trees. It must not know what wrote the text.
 
 use ciborium::Value as Tree;
 use serde::de::DeserializeOwned;
@@ -8,24 +7,24 @@ use serde_json::Value;
 use super::fault::{Fault, path};
 use super::tree;
 
-/// Decodes a value, which is all of the text.
+/// Decodes a value that takes up all of the text.
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {
     serde_json::from_slice(bytes).map_err(|error| fault::<T>(bytes, &error))
 }
 
-/// Reads the text once more, for the path: a text without a fault pays nothing for it.
+/// Reads the text a second time to find the path, so that intact text does not pay for it.
 #[cold]
 fn fault<T: DeserializeOwned>(bytes: &[u8], error: &serde_json::Error) -> Fault {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let path = path(&serde_path_to_error::deserialize::<_, T>(&mut reader));
     let mut problem = error.to_string();
     if problem.starts_with("recursion limit exceeded") {
-        problem += "; JSON may be nested 127 levels deep, so flatten it";
+        problem += "; JSON may be nested 127 levels deep: flatten it";
     }
     Fault::new(path, problem)
 }
 
-/// JSON as a tree of CBOR.
+/// JSON as a CBOR tree.
 pub(super) fn into_tree(json: Value) -> Tree {
     match json {
         Value::Null => Tree::Null,
@@ -43,7 +42,7 @@ pub(super) fn into_tree(json: Value) -> Tree {
     }
 }
 
-/// A tree of CBOR as JSON, as far as JSON can say it.
+/// A CBOR tree as JSON; see [`Payload::to_json`](super::Payload::to_json) for what JSON does not have.
 pub(super) fn from_tree(tree: &Tree) -> Value {
     match tree {
         Tree::Bool(flag) => (*flag).into(),
@@ -55,7 +54,7 @@ pub(super) fn from_tree(tree: &Tree) -> Value {
         Tree::Map(entries) => {
             entries.iter().map(|(key, value)| (tree::as_key(key), from_tree(value))).collect()
         }
-        // An integer that does not fit 64 bits.
+        // An integer of more than 64 bits.
         Tree::Tag(2, _) if let Ok(number) = tree.deserialized::<u128>() => number.to_string().into(),
         Tree::Tag(3, _) if let Ok(number) = tree.deserialized::<i128>() => number.to_string().into(),
         Tree::Tag(_, inner) => from_tree(inner),

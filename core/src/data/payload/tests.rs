@@ -1,4 +1,4 @@
-//! What is encoded can be decoded, or is refused with the field at fault.
+//! Every value that is encoded can be decoded again, or is refused with the field at fault.
 
 #![expect(clippy::disallowed_types, reason = "users' payloads may hold maps and sets of any kind")]
 
@@ -18,7 +18,7 @@ use crate::data::limits::PAYLOAD_DEPTH_MAX;
 fn survives<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T) {
     let payload = Payload::encode_readable(value).unwrap();
     assert_eq!(&payload.decode::<T>().unwrap(), value, "{payload:?}");
-    // What `serde_json` alone writes and reads back, a payload of JSON gives as well.
+    // A value that survives `serde_json` alone survives as a payload of JSON as well.
     if let Ok(text) = serde_json::to_string(value)
         && let Ok(read) = serde_json::from_str::<T>(&text)
     {
@@ -33,7 +33,7 @@ fn refused<T: Serialize + DeserializeOwned + Debug>(value: &T) -> String {
 }
 
 #[test]
-fn addresses_in_tagged_types_come_back() {
+fn addresses_in_tagged_types_survive() {
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     #[serde(tag = "type")]
     enum Happened {
@@ -62,7 +62,7 @@ fn number_of_128_bits_in_a_tagged_type_is_refused_with_its_path() {
 }
 
 #[test]
-fn what_serde_writes_and_cannot_read_is_refused() {
+fn value_that_serde_writes_but_cannot_read_is_refused() {
     #[derive(Debug, Serialize, Deserialize)]
     struct Uneven {
         inner: Skipped,
@@ -90,18 +90,18 @@ fn value_that_cannot_be_encoded_is_refused_with_its_path() {
 #[test]
 fn wrong_bytes_are_refused_with_the_path() {
     #[derive(Debug, Serialize, Deserialize)]
-    enum Shape {
+    enum Drawing {
         Points { of: Vec<(u8, u8)> },
     }
     let wrong = Payload::encode(&serde_json::json!({ "Points": { "of": [[1, 2], [3, "four"]] } })).unwrap();
-    let error = wrong.decode::<Shape>().unwrap_err().to_string();
+    let error = wrong.decode::<Drawing>().unwrap_err().to_string();
     assert!(error.contains("`Points.of[1][1]`: invalid type: string, expected integer"), "{error}");
     let longer = Payload::encode(&[(1, 2, 3)]).unwrap();
     let error = longer.decode::<Vec<(u8, u8)>>().unwrap_err().to_string();
-    assert!(error.contains("`[0]`: it has more items than are wanted"), "{error}");
+    assert!(error.contains("`[0]`: it has more items than the type takes"), "{error}");
     let followed = Payload::from_parts(Encoding::CBOR, Bytes::from_static(&[1, 2, 3]));
     let error = followed.decode::<u8>().unwrap_err().to_string();
-    assert!(error.contains("the value is over, and 2 of them are left"), "{error}");
+    assert!(error.contains("2 more bytes follow the value"), "{error}");
     assert!(format!("{followed:?}").contains("3 bytes of CBOR"));
 }
 
@@ -118,13 +118,13 @@ enum Internal {
     Next { next: Box<Internal> },
 }
 
-/// An end within `levels` others.
+/// Wraps `end` `levels` times.
 fn nested<T>(end: T, levels: usize, next: impl Fn(Box<T>) -> T) -> T {
     (0..levels).fold(end, |inner, _| next(Box::new(inner)))
 }
 
 #[test]
-fn nesting_up_to_the_limit_comes_back_and_beyond_it_is_refused() {
+fn nesting_up_to_the_limit_survives_and_beyond_it_is_refused() {
     survives(&nested(Chain::End, PAYLOAD_DEPTH_MAX, Chain::Next));
     let error = refused(&nested(Chain::End, PAYLOAD_DEPTH_MAX + 1, Chain::Next));
     assert!(error.contains("nested more than 128 deep"), "{error}");
@@ -135,7 +135,7 @@ fn nesting_up_to_the_limit_comes_back_and_beyond_it_is_refused() {
 }
 
 #[test]
-fn bytes_nested_too_deeply_are_an_error_and_no_crash() {
+fn bytes_nested_too_deeply_are_an_error_and_not_a_crash() {
     for head in [&[0x81][..], &[0xa1, 0x61, b'a'], &[0xc1], &[0x9f]] {
         let bytes = [&head.repeat(100_000)[..], &[0xf6]].concat();
         let payload = Payload::from_parts(Encoding::CBOR, bytes.into());
@@ -169,10 +169,10 @@ fn some_of_nothing_is_refused_with_its_path() {
 }
 
 #[test]
-fn wrong_announcement_of_a_length_is_refused_with_its_path() {
+fn wrong_announced_length_is_refused_with_its_path() {
     #[derive(Debug, Deserialize)]
-    struct Liar;
-    impl Serialize for Liar {
+    struct WrongLength;
+    impl Serialize for WrongLength {
         fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
             use serde::ser::SerializeSeq;
             let mut items = serializer.serialize_seq(Some(3))?;
@@ -180,23 +180,23 @@ fn wrong_announcement_of_a_length_is_refused_with_its_path() {
             items.end()
         }
     }
-    let error = refused(&(1, Liar, 2));
+    let error = refused(&(1, WrongLength, 2));
     assert!(error.contains("`[1]`: its `Serialize` announces 3 items and writes 100"), "{error}");
 }
 
 #[test]
 fn indefinite_lengths_of_other_writers_are_read() {
-    // {_ "a": [_ 1, 2], "b": (_ "x", "y"), "c": (_ h'01', h'02')} and a tag that nobody knows
+    // {_ "a": [_ 1, 2], "b": (_ "x", "y"), "c": (_ h'01', h'02')}, and below an unregistered tag
     let bytes = b"\xbf\x61a\x9f\x01\x02\xff\x61b\x7f\x61x\x61y\xff\x61c\x5f\x41\x01\x41\x02\xff\xff";
     let payload = Payload::from_parts(Encoding::CBOR, Bytes::from_static(bytes));
     #[derive(Debug, PartialEq, Deserialize)]
-    struct Read {
+    struct Fields {
         a: (u8, u8),
         b: String,
         c: Bytes,
     }
-    let read: Read = payload.decode().unwrap();
-    assert_eq!(read, Read { a: (1, 2), b: "xy".to_owned(), c: Bytes::from_static(&[1, 2]) });
+    let fields: Fields = payload.decode().unwrap();
+    assert_eq!(fields, Fields { a: (1, 2), b: "xy".to_owned(), c: Bytes::from_static(&[1, 2]) });
     assert_eq!(format!("{payload:?}"), r#"{"a": [1, 2], "b": "xy", "c": 2 bytes}"#);
     let tagged = Payload::from_parts(Encoding::CBOR, Bytes::from_static(b"\xd8\x64\x61x"));
     assert_eq!(tagged.decode::<Option<char>>().unwrap(), Some('x'));
@@ -248,7 +248,7 @@ fn differences_are_named_without_their_values() {
 }
 
 #[test]
-fn json_is_stored_as_given_and_decoded_as_its_type_wants() {
+fn json_is_stored_as_given_and_decoded_as_its_type_requires() {
     #[derive(Debug, PartialEq, Deserialize)]
     struct Order {
         id: uuid::Uuid,
@@ -291,7 +291,7 @@ fn wrong_json_is_refused_with_its_place() {
 }
 
 #[test]
-fn json_nested_too_deeply_is_an_error_and_no_crash() {
+fn json_nested_too_deeply_is_an_error_and_not_a_crash() {
     let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
     assert!(Payload::from_json(nested(127)).is_ok());
     for text in [nested(128), nested(100_000), "[".repeat(100_000), "{\"a\":".repeat(100_000)] {
@@ -305,7 +305,7 @@ fn json_nested_too_deeply_is_an_error_and_no_crash() {
 }
 
 #[test]
-fn digest_of_json_is_that_of_the_value_and_so_of_equal_cbor() {
+fn digest_of_json_equals_that_of_the_same_value_in_cbor() {
     let json = |text: &str| Payload::from_json(text).unwrap();
     let value = BTreeMap::from([("rate", 5.0), ("half", 0.5), ("none", -0.0)]);
     let cbor = Payload::encode(&value).unwrap();
@@ -321,7 +321,7 @@ fn digest_of_json_is_that_of_the_value_and_so_of_equal_cbor() {
 }
 
 #[test]
-fn cbor_that_json_cannot_say_is_shown_as_near_as_it_can() {
+fn cbor_that_json_does_not_have_is_converted() {
     let value =
         (f64::NAN, u128::MAX, i128::MIN, i64::MIN, Bytes::from_static(&[1, 2]), BTreeMap::from([(7, ())]));
     let shown = Payload::encode(&value).unwrap().to_json().unwrap().to_string();

@@ -1,13 +1,13 @@
-//! A payload as a tree of CBOR: its canonical form, its words for people, and where two of them differ. It must not know
-//! the types that they are trees of, nor how they were encoded.
+//! A payload as a CBOR tree: its canonical form, its text for people, and where two trees differ. It must not know the
+//! types that were encoded, nor the encoding.
 
 use std::collections::BTreeMap;
 
 use ciborium::Value;
 use ciborium::value::Integer;
 
-/// Deterministic CBOR (RFC 8949 §4.2.1): each number in its shortest form, as ciborium writes them, and maps sorted. A
-/// float that is a whole number is an integer: JSON has one kind of number, and writers differ in how they write it.
+/// Deterministic CBOR (RFC 8949 §4.2.1): numbers in their shortest form, as ciborium writes them, and maps sorted. A
+/// float that is a whole number becomes an integer, because JSON has one kind of number, which writers format differently.
 pub(super) fn canonical(tree: &Value) -> Vec<u8> {
     let mut bytes = Vec::new();
     ciborium::into_writer(&sorted(tree), &mut bytes).expect("a vector takes every tree");
@@ -34,7 +34,7 @@ fn whole(number: f64) -> Option<Integer> {
     Integer::try_from(whole).ok().filter(|_| whole as f64 == number)
 }
 
-/// Where the two differ, in words, without the values: those may be nobody's business.
+/// Where the two differ, in words, without the values: these may be confidential.
 pub(super) fn differences(ours: &Value, theirs: &Value) -> Vec<String> {
     let mut found = Vec::new();
     compare(ours, theirs, "", &mut found);
@@ -74,7 +74,7 @@ fn compare_maps(ours: &[(Value, Value)], theirs: &[(Value, Value)], path: &str, 
     }
 }
 
-/// Whether the items differ in their order alone, as those of two equal sets do.
+/// Whether the items differ only in their order, like those of two equal sets.
 fn is_reordered(ours: &[Value], theirs: &[Value]) -> bool {
     let [mut ours, mut theirs] = [ours, theirs].map(|items| items.iter().map(canonical).collect::<Vec<_>>());
     if ours == theirs {
@@ -92,7 +92,7 @@ fn place(path: &str) -> String {
     }
 }
 
-/// The tree as a part of a path: a text without its quotes.
+/// The tree as a part of a path: a text has no quotes there.
 pub(super) fn as_key(tree: &Value) -> String {
     match tree {
         Value::Text(text) => text.clone(),
@@ -100,7 +100,7 @@ pub(super) fn as_key(tree: &Value) -> String {
     }
 }
 
-/// CBOR's diagnostic notation (RFC 8949 §8), but for bytes, of which their number is shown.
+/// CBOR's diagnostic notation (RFC 8949 §8), except for bytes, of which it shows only how many there are.
 pub(super) fn diagnostic(tree: &Value) -> String {
     let join = |items: Vec<String>| items.join(", ");
     match tree {

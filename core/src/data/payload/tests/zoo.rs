@@ -1,4 +1,4 @@
-//! One value of every kind that users have, in every form that serde knows: it comes back as it was.
+//! A value of every kind that users have, in every form that serde knows, survives encoding and decoding.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::survives;
 
-/// Whatever a user may have as a field.
+/// Anything that a user may have as a field.
 trait Content: Clone + PartialEq + std::fmt::Debug + Serialize + DeserializeOwned {}
 
 impl<T: Clone + PartialEq + std::fmt::Debug + Serialize + DeserializeOwned> Content for T {}
@@ -153,7 +153,7 @@ fn survives_in_all_forms<T: Content>(content: T) {
     survives(&Internal::Struct { content: Untagged::Tuple(flat.clone(), flat), unit: () });
 }
 
-/// What the numbered entries of a flattened map are read from, all other fields would be as well.
+/// A flattened map with numeric keys would take all other fields as entries as well, so it has a struct to itself.
 fn survives_under_numbers<T: Content>(numbered: HashMap<u32, T>) {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(tag = "type")]
@@ -226,7 +226,7 @@ struct OfStd {
 }
 
 fn socket() -> impl Strategy<Value = SocketAddr> {
-    // `flowinfo` and `scope_id` are in no text of an address, and serde writes neither.
+    // The text of an address has neither `flowinfo` nor `scope_id`, and serde writes neither.
     any::<(IpAddr, u16)>().prop_map(|(address, port)| SocketAddr::new(address, port))
 }
 
@@ -297,28 +297,28 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn scalars_come_back(value in scalars()) {
+    fn scalars_survive(value in scalars()) {
         survives_in_all_forms(value);
     }
 
     #[test]
-    fn what_std_has_comes_back(value in of_std()) {
+    fn types_of_std_survive(value in of_std()) {
         survives_in_all_forms(value);
     }
 
     #[test]
-    fn what_common_crates_have_comes_back(value in of_crates()) {
+    fn types_of_common_crates_survive(value in of_crates()) {
         survives_in_all_forms(value);
     }
 
     #[test]
-    fn options_of_something_come_back(value in any::<Option<u8>>()) {
+    fn options_of_something_survive(value in any::<Option<u8>>()) {
         survives_in_all_forms(Inner { content: value.map(Some) });
         survives_in_all_forms(vec![value]);
     }
 
     #[test]
-    fn maps_under_numbers_come_back(numbered in hash_map(any::<u32>(), any::<(String, IpAddr)>(), 0..4)) {
+    fn maps_with_numeric_keys_survive(numbered in hash_map(any::<u32>(), any::<(String, IpAddr)>(), 0..4)) {
         survives_under_numbers(numbered);
     }
 

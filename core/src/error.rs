@@ -12,7 +12,20 @@ pub use crate::data::outcome::Uncompensated;
 use crate::data::payload::PayloadError;
 use crate::store::error::StoreError;
 
-/// What a client or a worker reports. It names the thing, the value and what to do; ask it what kind it is.
+/// The error of clients and workers. Its text names the thing, the value, the limit and what to do; its predicates
+/// tell its kind.
+///
+/// ```
+/// use pgworkflows::{Error, RunId};
+///
+/// fn parse(id: &str) -> Result<RunId, Error> {
+///     Ok(id.parse()?)
+/// }
+///
+/// let error = parse("42").unwrap_err();
+/// assert!(error.is_invalid());
+/// assert!(error.to_string().starts_with("`42` is not a run id"));
+/// ```
 pub struct Error(Box<Kind>);
 
 #[derive(Debug)]
@@ -37,9 +50,9 @@ struct KeyConflict {
     workflow: Name,
     key: String,
     run: RunId,
-    /// What differs: the input, or a digest of the caller's own.
+    /// What differs: the input, or a digest that the caller gave.
     compared: &'static str,
-    /// Where the inputs differ, in words, as far as that is known.
+    /// Where the inputs differ, in words; empty if that is not known.
     differences: Vec<String>,
 }
 
@@ -69,7 +82,7 @@ impl Error {
         Self(Box::new(Kind::KeyConflict(conflict)))
     }
 
-    /// The same key conflict, and where the two inputs differ.
+    /// Adds to a key conflict where the two inputs differ.
     pub(crate) fn differing_in(mut self, differences: Vec<String>) -> Self {
         if let Kind::KeyConflict(conflict) = &mut *self.0 {
             conflict.differences = differences;
@@ -97,7 +110,7 @@ impl Error {
         Self(Box::new(Kind::TimedOut { run, waited, waiting_on }))
     }
 
-    /// A request was to join a transaction that only a store of the type `wanted` understands.
+    /// A request should have joined a transaction that only a store of type `wanted` understands.
     pub(crate) fn foreign_transaction(wanted: &'static str) -> Self {
         Self(Box::new(Kind::ForeignTransaction { wanted }))
     }
@@ -106,12 +119,12 @@ impl Error {
         Self(Box::new(Kind::GaveUp(message.into())))
     }
 
-    /// Whether the caller gave something that cannot be: a name, a duration, a configuration.
+    /// Whether the caller's input is not valid: a name, a duration, a configuration, a history.
     pub fn is_invalid(&self) -> bool {
         matches!(*self.0, Kind::Invalid(_) | Kind::Diverged { .. })
     }
 
-    /// Where a history and the code that replayed it part.
+    /// The first difference between a history and the code that replayed it.
     pub fn divergence(&self) -> Option<&Divergence> {
         match &*self.0 {
             Kind::Diverged { divergence, .. } => Some(divergence),
@@ -124,19 +137,18 @@ impl Error {
         matches!(*self.0, Kind::Payload(..))
     }
 
-    /// Whether there is no such run.
+    /// Whether the run does not exist.
     pub fn is_unknown_run(&self) -> bool {
         matches!(*self.0, Kind::UnknownRun(_))
     }
 
-    /// Whether the run is over, so that the message was refused.
+    /// Whether the message was refused because its run is over.
     pub fn is_run_over(&self) -> bool {
         matches!(*self.0, Kind::RunOver(_))
     }
 
-    /// Whether a run with this key but another input, or another digest, exists. The text says where the inputs
-    /// differ, but for what is not known: the input of a run that no worker has begun, and one that was started in a
-    /// transaction.
+    /// Whether the key belongs to a run with another input or another digest. The text says where the inputs differ,
+    /// unless no worker has begun that run yet or the start was part of a transaction. [`Error::run`] is that run.
     pub fn is_key_conflict(&self) -> bool {
         matches!(*self.0, Kind::KeyConflict(_))
     }
@@ -156,36 +168,36 @@ impl Error {
         matches!(*self.0, Kind::RunTerminated { .. })
     }
 
-    /// Whether a wait for a result was given up after its time. The run goes on.
+    /// Whether the wait for a result timed out. The run continues.
     pub fn is_timeout(&self) -> bool {
         matches!(*self.0, Kind::TimedOut { .. })
     }
 
-    /// Whether a worker ended by itself, since it met again and again what no waiting cures. Its runs are free for other
-    /// workers; have the process restarted, and somebody told.
+    /// Whether a worker gave up after repeated errors that waiting does not cure. Other workers can take over its runs;
+    /// restart the process, and alert somebody.
     pub fn is_gave_up(&self) -> bool {
         matches!(*self.0, Kind::GaveUp(_))
     }
 
-    /// Whether a request was to join a transaction of a database that the client's store does not keep its runs in, such
-    /// as one of PostgreSQL where the store is in memory. Nothing was submitted.
+    /// Whether a request should have joined a transaction that does not belong to the client's store, such as one of
+    /// PostgreSQL with a store in memory. Nothing was submitted.
     pub fn is_foreign_transaction(&self) -> bool {
         matches!(*self.0, Kind::ForeignTransaction { .. })
     }
 
-    /// Whether something about the store has to be changed before the same call can succeed: its address, an option, a
-    /// password, a right, or the server's version. The text says what, and never shows a password.
+    /// Whether the store's setup must change before the same call can succeed: its address, an option, a password, a
+    /// privilege, or the server's version. The text says what to change, and never shows a password.
     pub fn is_misconfigured(&self) -> bool {
         matches!(*self.0, Kind::Store(StoreError::Misconfigured { .. }))
     }
 
-    /// Whether the store did not answer: the same call may succeed later.
+    /// Whether the store did not answer. The same call may succeed later.
     pub fn is_unavailable(&self) -> bool {
         matches!(*self.0, Kind::Store(StoreError::Unavailable { .. }))
     }
 
-    /// Whether an open transaction holds the start's key, somebody else's or one that was left open. The error names it
-    /// where the store knows. The start may be repeated, and is answered when that transaction has ended.
+    /// Whether another open transaction holds the key of the start. The text names the transaction if the store knows
+    /// it. Repeat the start: it is answered after that transaction has ended.
     pub fn is_key_held(&self) -> bool {
         matches!(*self.0, Kind::Store(StoreError::Held { .. }))
     }
@@ -198,8 +210,8 @@ impl Error {
         }
     }
 
-    /// The compensations that failed as well, of a run that failed or was cancelled, in the order of their
-    /// execution: what they were to undo is still done.
+    /// The compensations that failed after the run failed or was cancelled, in the order of their execution. What they
+    /// should have undone is still in effect.
     pub fn uncompensated(&self) -> &[Uncompensated] {
         match &*self.0 {
             Kind::RunFailed { uncompensated, .. } | Kind::RunCancelled { uncompensated, .. } => uncompensated,
@@ -207,7 +219,7 @@ impl Error {
         }
     }
 
-    /// The activities of the compensations that a termination left out, the next one first.
+    /// The activities of the compensations that a termination skipped, in the order in which they would have run.
     pub fn skipped_compensations(&self) -> &[String] {
         match &*self.0 {
             Kind::RunTerminated { skipped, .. } => skipped,
@@ -215,7 +227,7 @@ impl Error {
         }
     }
 
-    /// Why the run was cancelled or terminated, where its caller said so.
+    /// Why the run was cancelled or terminated, if the caller gave a reason.
     pub fn reason(&self) -> Option<&str> {
         match &*self.0 {
             Kind::RunCancelled { reason, .. } => reason.as_deref(),
@@ -224,7 +236,7 @@ impl Error {
         }
     }
 
-    /// The run that the error is about: for a key conflict, the one that holds the key.
+    /// The run that the error is about; for a key conflict, the run that owns the key.
     pub fn run(&self) -> Option<RunId> {
         match *self.0 {
             Kind::RunOver(run)
@@ -265,7 +277,7 @@ impl fmt::Display for Error {
                 write!(f, "there is no run {what}: check the id, or the key and the workflow")
             }
             Kind::RunOver(run) => {
-                write!(f, "run {run} is over and takes no more messages; `describe` tells how it ended")
+                write!(f, "run {run} is over and accepts no more messages; `describe` tells how it ended")
             }
             Kind::KeyConflict(conflict) => conflict.fmt(f),
             Kind::RunFailed { run, failure, uncompensated } => {
@@ -289,12 +301,12 @@ impl fmt::Display for Error {
             Kind::TimedOut { run, waited, waiting_on } => {
                 write!(f, "run {run} was not over after {waited:?}")?;
                 waiting_on.iter().try_for_each(|on| write!(f, ", and waits on {on}"))?;
-                f.write_str("; it goes on, and `result` may be called again")
+                f.write_str("; it continues, and `result` may be called again")
             }
             Kind::ForeignTransaction { wanted } => write!(
                 f,
-                "the client's store is not a `{wanted}`, so its requests cannot join this transaction: make the \
-                 client with the store of the transaction's own database, or await the request by itself"
+                "the client's store is not a `{wanted}`, so its requests cannot join this transaction: create the \
+                 client with the store of the transaction's database, or await the request outside of the transaction"
             ),
             Kind::GaveUp(why) => f.write_str(why),
             Kind::Store(error) => error.fmt(f),
@@ -302,7 +314,7 @@ impl fmt::Display for Error {
     }
 }
 
-/// How many differences between two inputs are shown.
+/// How many differences between two inputs the text shows.
 const DIFFERENCES_SHOWN: usize = 5;
 
 impl fmt::Display for KeyConflict {

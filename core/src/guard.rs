@@ -1,7 +1,7 @@
-//! The border to users' code: a panic that reaches it is caught and becomes data, so that the engine stays whole
-//! whatever that code does. It must not know what the code is for.
+//! The boundary to user code: panics are caught here and become data, so that user code cannot break the engine. It must
+//! not know what the code is for.
 //!
-//! One thing cannot be caught: a panic that leaves a destructor while another panic unwinds. Rust aborts the process.
+//! One thing cannot be caught: a panic in a destructor while another panic unwinds. Rust aborts the process.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -18,26 +18,26 @@ use futures::future::BoxFuture;
 /// A panic that was caught.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Panic {
-    /// What it said.
+    /// The panic's message.
     pub(crate) message: String,
-    /// The line of source where it began, if that is known.
+    /// The source line where it began, if that is known.
     pub(crate) line: Option<String>,
 }
 
 thread_local! {
-    /// Where the last panic of this thread began.
+    /// The source line where the last panic of this thread began.
     static LAST_LINE: Cell<Option<String>> = const { Cell::new(None) };
 }
 
-/// Runs users' code.
+/// Runs user code and catches its panic.
 pub(crate) fn caught<T>(code: impl FnOnce() -> T) -> Result<T, Panic> {
     note_lines();
-    // A panic that skips the hook, by `resume_unwind`, must not take the line of one before it.
+    // A panic that skips the hook, by `resume_unwind`, must not get the line of an earlier panic.
     last_line();
     catch_unwind(AssertUnwindSafe(code)).map_err(Panic::new)
 }
 
-/// Awaits work of users' or of the engine's own; the error is what it panicked with. It is not polled again.
+/// Awaits a future of the user or the engine and catches its panic. A future that panicked is not polled again.
 pub(crate) async fn caught_in<T>(work: impl Future<Output = T>) -> Result<T, Panic> {
     let mut work = pin!(work);
     poll_fn(|task| match caught(|| work.as_mut().poll(task)) {
@@ -47,7 +47,7 @@ pub(crate) async fn caught_in<T>(work: impl Future<Output = T>) -> Result<T, Pan
     .await
 }
 
-/// Runs users' code whose outcome nobody waits for: a panic of it is logged.
+/// Runs user code that returns nothing, and logs its panic.
 pub(crate) fn shielded(what: impl fmt::Display, code: impl FnOnce()) {
     if let Err(panic) = caught(code) {
         tracing::warn!("{what} panicked: {panic}");
@@ -60,8 +60,8 @@ impl Panic {
         let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
         let message = text.unwrap_or("without a message").to_owned();
         let panic = Self { message, line: last_line() };
-        // What was thrown is a value of users', and may panic in turn when it is dropped. What that throws is leaked:
-        // it could go on like this for ever.
+        // The payload is a value of the user, whose drop may panic as well. The payload of that panic is leaked, because
+        // its drop could panic in turn, and so on forever.
         if let Err(next) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
             std::mem::forget(next);
         }
@@ -77,30 +77,30 @@ impl fmt::Display for Panic {
 }
 
 fn last_line() -> Option<String> {
-    // A thread that ends has no such place any more.
+    // A thread that ends has dropped its thread-locals.
     LAST_LINE.try_with(Cell::take).ok().flatten()
 }
 
-/// Only the panic hook is told where a panic began. So one goes before the hook that is set: it notes the line, and
-/// calls that one. Whoever sets another later loses the lines, and nothing else.
+/// Installs a panic hook that notes the line and calls the previous hook, because only a hook learns where a panic
+/// began. If the program installs its own hook later, only the lines are lost.
 fn note_lines() {
     static HOOK: Once = Once::new();
     if HOOK.is_completed() || std::thread::panicking() {
-        // A thread that panics must not touch the hook.
+        // The standard library forbids a panicking thread to change the hook.
         return;
     }
     HOOK.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             let line = panic.location().map(ToString::to_string);
-            // As above.
+            // As in `last_line`.
             LAST_LINE.try_with(|last| last.set(line)).ok();
             before(panic);
         }));
     });
 }
 
-/// A value of users', whose drop may panic: that hits nobody else.
+/// A value of the user, whose drop may panic: the panic is caught and logged.
 pub(crate) struct Guarded<T>(Option<T>);
 
 impl<T> Guarded<T> {
@@ -113,13 +113,13 @@ impl<T> Deref for Guarded<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        self.0.as_ref().expect("only `drop` takes it")
+        self.0.as_ref().expect("only `drop` takes the value")
     }
 }
 
 impl<T> DerefMut for Guarded<T> {
     fn deref_mut(&mut self) -> &mut T {
-        self.0.as_mut().expect("only `drop` takes it")
+        self.0.as_mut().expect("only `drop` takes the value")
     }
 }
 
@@ -130,7 +130,7 @@ impl<T> Drop for Guarded<T> {
     }
 }
 
-/// Users' work under way: a panic is its output, and dropping it does not panic.
+/// A future of the user: its panic becomes its output, and dropping it does not panic.
 pub(crate) struct Work<'a, T>(Option<Guarded<BoxFuture<'a, T>>>);
 
 impl<'a, T> Work<'a, T> {
@@ -160,7 +160,7 @@ mod tests {
 
     use super::*;
 
-    /// Throws one that is smaller when it is dropped, so often.
+    /// Panics when it is dropped, with a smaller bomb as the payload, this many times.
     struct Bomb(u8);
 
     impl Drop for Bomb {
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn panic_is_caught_with_its_words_and_its_line() {
+    fn panic_is_caught_with_its_message_and_its_line() {
         let panic = caught(|| panic!("{} eggs", 2)).unwrap_err();
         assert_eq!(panic.message, "2 eggs");
         let line = panic.line.clone().expect("a line");
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn panic_that_skips_the_hook_takes_no_line_of_an_earlier_one() {
+    fn panic_that_skips_the_hook_does_not_get_the_line_of_an_earlier_one() {
         assert!(catch_unwind(|| { panic!("somebody else's") }).is_err());
         let panic = caught(|| std::panic::resume_unwind(Box::new("again"))).unwrap_err();
         assert_eq!(panic, Panic { message: "again".to_owned(), line: None });
@@ -189,20 +189,20 @@ mod tests {
 
     #[test]
     fn payload_that_panics_in_its_drop_is_caught_as_well() {
-        // The second throws something that throws in turn.
-        for often in [1, 2] {
-            let panic = caught(|| panic_any(Bomb(often))).unwrap_err();
+        // The payload of the second panics again with a payload that panics.
+        for times in [1, 2] {
+            let panic = caught(|| panic_any(Bomb(times))).unwrap_err();
             assert_eq!(panic.message, "without a message");
         }
     }
 
     #[test]
-    fn value_that_panics_in_its_drop_hits_nobody() {
+    fn panic_in_the_drop_of_a_guarded_value_is_caught() {
         drop(Guarded::new(Bomb(1)));
     }
 
     #[test]
-    fn work_that_panics_when_it_is_dropped_is_answered_first() {
+    fn work_that_panics_when_it_is_dropped_returns_its_output_first() {
         let bomb = Bomb(1);
         let work = Work::new(std::future::poll_fn(move |_| {
             let _held = &bomb;

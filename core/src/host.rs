@@ -1,5 +1,5 @@
-//! What the library takes from its surroundings: time, entropy, and threads to run activities on. Everything
-//! else in `core` is a function of its inputs, so a test that brings a host of its own decides it all.
+//! What the library takes from its environment: time, entropy, and a place to run tasks. Everything else in `core` is a
+//! function of its inputs, so a test with its own host controls everything. It must not know what the tasks do.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,55 +14,55 @@ use crate::data::payload::Payload;
 use crate::data::time::Timestamp;
 use crate::error::Error;
 
-/// The surroundings of a client or a worker.
+/// The environment of a client or a worker. Programs use [`SystemHost`]; tests bring their own to control time.
 pub trait Host: fmt::Debug + Send + Sync + 'static {
-    /// The time since some fixed moment, by a clock that is never set.
+    /// The time since a fixed moment, by a clock that never goes backwards.
     fn monotonic(&self) -> Duration;
 
-    /// Waits for a time by that clock.
+    /// Waits for `time` by the monotonic clock.
     fn sleep(&self, time: Duration) -> BoxFuture<'static, ()>;
 
-    /// 64 unpredictable bits.
+    /// Returns 64 unpredictable bits.
     fn random(&self) -> u64;
 
-    /// Executes a future elsewhere, to its end.
+    /// Runs a future to its end in the background.
     fn spawn(&self, task: BoxFuture<'static, ()>);
 
-    /// What to ask how much processor time the calling thread has used so far, from any thread. By default that is not
-    /// known: then no run is ever found to have cost its worker the lease by a poll that takes too long.
+    /// Returns a meter of the processor time that the calling thread uses; the meter can be read from any thread. By
+    /// default the time is not known: then no run is set aside because its polls cost the worker the lease.
     fn cpu_meter(&self) -> CpuMeter {
         Arc::new(|| None)
     }
 
-    /// Surrounds one attempt of an activity or of a step, which is the user's code. A test's host can see here what
-    /// is executed and hold its outcome back; by default it is left alone.
+    /// Wraps one attempt of an activity or a step, which runs the user's code. A test's host can observe here what is
+    /// executed and delay its outcome. By default the attempt is not changed.
     fn attempt<'a>(&self, _of: AttemptOf<'_>, work: AttemptFuture<'a>) -> AttemptFuture<'a> {
         work
     }
 
-    /// Hears of a panic that a worker caught on one of its own threads: a bug of the engine or of a store, never of a
-    /// workflow or an activity. The worker goes on, which a test may not want: its host may panic here. By default
-    /// nothing is done, since the log tells of it as well.
+    /// Reports a panic that a worker caught on one of its own threads: a bug of the engine or of a store, never of a
+    /// workflow or an activity. The worker logs it and continues; a test's host may panic here instead. By default
+    /// nothing is done.
     fn panicked(&self, _what: &str) {}
 
-    /// Surrounds what a worker does on a thread of its own, be it a processor or the heart, where all of it shares the
-    /// caller's thread: see [`Worker::run_on_this_thread`](crate::worker::Worker::run_on_this_thread). A simulation's host can
-    /// let work take time here on one thread, while the others go on; by default it is left alone.
+    /// Wraps the work of one of a worker's threads, a processor or the heartbeat, if all of them share the caller's
+    /// thread: see [`Worker::run_on_this_thread`](crate::worker::Worker::run_on_this_thread). A simulation's host can let
+    /// work on one thread take time here while the others continue. By default the work is not changed.
     fn thread(&self, work: ThreadFuture) -> ThreadFuture {
         work
     }
 }
 
-/// Says how much processor time a thread has used; `None` where that is not known.
+/// Returns the processor time that a thread has used; `None` if it is not known.
 pub type CpuMeter = Arc<dyn Fn() -> Option<Duration> + Send + Sync>;
 
-/// A part of a worker at work: a processor, or the heart. An error is beyond its help.
+/// The work of one of a worker's threads: a processor, or the heartbeat. Its error ends the worker.
 pub type ThreadFuture = LocalBoxFuture<'static, Result<(), Error>>;
 
-/// An attempt under way, and what comes of it.
+/// An attempt in flight, and its outcome.
 pub type AttemptFuture<'a> = BoxFuture<'a, Result<Payload, Failure>>;
 
-/// Which attempt it is.
+/// Identifies an attempt of an activity or a step.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct AttemptOf<'a> {
@@ -76,11 +76,11 @@ pub struct AttemptOf<'a> {
     pub name: &'a str,
     /// The activity's input; none for a step.
     pub input: Option<&'a Payload>,
-    /// How it hears that its outcome is no longer wanted.
+    /// Tells the attempt that its outcome is no longer wanted.
     pub cancellation: &'a Cancellation,
 }
 
-/// The machine itself, with the tokio runtime in which it was made.
+/// The machine's clock and entropy, and the tokio runtime in which the host was created.
 #[derive(Debug)]
 pub struct SystemHost {
     runtime: tokio::runtime::Handle,
@@ -88,31 +88,31 @@ pub struct SystemHost {
 }
 
 impl SystemHost {
-    /// The machine, executing tasks on the current tokio runtime.
+    /// Creates a host that runs its tasks on the current tokio runtime.
     ///
     /// # Panics
-    /// Outside of a tokio runtime.
-    #[expect(clippy::disallowed_methods, reason = "this is where the clock comes in")]
+    /// Panics outside of a tokio runtime.
+    #[expect(clippy::disallowed_methods, reason = "the clock enters here")]
     pub fn current() -> Self {
         Self { runtime: tokio::runtime::Handle::current(), began: std::time::Instant::now() }
     }
 }
 
 impl Host for SystemHost {
-    #[expect(clippy::disallowed_methods, reason = "this is where the clock comes in")]
+    #[expect(clippy::disallowed_methods, reason = "the clock enters here")]
     fn monotonic(&self) -> Duration {
         self.began.elapsed()
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this is where sleeping comes in")]
+    #[expect(clippy::disallowed_methods, reason = "sleeping enters here")]
     fn sleep(&self, time: Duration) -> BoxFuture<'static, ()> {
         Box::pin(tokio::time::sleep(time))
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this is where entropy comes in")]
+    #[expect(clippy::disallowed_methods, reason = "entropy enters here")]
     fn random(&self) -> u64 {
         let (high, low) = uuid::Uuid::new_v4().as_u64_pair();
-        // Six of the 128 bits are fixed; the sum has none that is.
+        // Six of the 128 bits are fixed; after the rotation each meets one that is not.
         high ^ low.rotate_left(32)
     }
 
@@ -120,7 +120,7 @@ impl Host for SystemHost {
         drop(self.runtime.spawn(task));
     }
 
-    /// Linux tells it, in the first number of a thread's `schedstat`, in nanoseconds (proc(5)).
+    /// On Linux, the first number of a thread's `schedstat` is its processor time in nanoseconds: see proc(5).
     fn cpu_meter(&self) -> CpuMeter {
         let Ok(thread) = std::fs::read_link("/proc/thread-self") else { return Arc::new(|| None) };
         let path = std::path::Path::new("/proc").join(thread).join("schedstat");
@@ -131,16 +131,16 @@ impl Host for SystemHost {
     }
 }
 
-/// The store's clock as it is known here: its last answer plus the time since that answer *arrived*. So it is
-/// never ahead of the store, and no timer fires early.
+/// The store's clock as this process knows it: the store's last answer plus the time since that answer *arrived*. So it
+/// is never ahead of the store, and no timer fires early.
 #[derive(Debug, Default)]
 pub(crate) struct StoreClock {
-    /// The store's time less the monotonic time, at the last answer.
+    /// The store's last answer, and the monotonic time at which it arrived.
     answer: Mutex<Option<(Timestamp, Duration)>>,
 }
 
 impl StoreClock {
-    /// The store answered, just now.
+    /// Records an answer of the store that has just arrived.
     pub(crate) fn answered(&self, now: Timestamp, host: &dyn Host) {
         *self.lock() = Some((now, host.monotonic()));
     }

@@ -1,15 +1,15 @@
 //! Durable workflows as plain `async` Rust on the PostgreSQL you already run: the engine.
 //!
-//! You write a [`Workflow`], deterministic code over a [`Context`], and [`Activity`]s for everything that has a
-//! side effect. A [`Worker`] executes both; a [`Client`] starts runs, signals them and awaits their results. Where
-//! runs are kept is a store's business: `pgworkflows-postgres`, or `pgworkflows-memory` for tests.
+//! You write a [`Workflow`], deterministic code that uses a [`Context`], and an [`Activity`] for everything that has a
+//! side effect. A [`Worker`] executes both; a [`Client`] starts runs, signals them and awaits their results. A store
+//! keeps the runs: `pgworkflows-postgres`, or `pgworkflows-memory` for tests.
 //!
 //! The names that nearly every program uses are at the root; everything else is in a module by theme. A file with
 //! workflows, activities or clients begins with `use pgworkflows::prelude::*`.
 //!
-//! Whoever changes the library reads on in the order in which data flows: `client` submits a message, `processor`
-//! takes it in, `run` turns it into events, `worker::driver` appends them to the [`store`], and `worker::executor`
-//! executes what they ask for.
+//! To change the library, read it in the order in which data flows: `client` submits a message, `processor` takes it in,
+//! `run` turns it into events, `worker::driver` appends them to the [`store`], and `worker::executor` executes the
+//! activities that they schedule.
 
 #[cfg(feature = "__bench")]
 pub mod bench;
@@ -28,7 +28,7 @@ mod testing;
 pub mod worker;
 pub mod workflow;
 
-// What stands in signatures.
+// Crates whose types are in public signatures.
 pub use {bytes, chrono, uuid};
 
 pub use self::client::Client;
@@ -42,7 +42,7 @@ pub use self::workflow::activity::Activity;
 pub use self::workflow::context::Context;
 pub use self::workflow::signal::Signal;
 
-/// What an activity is: code with side effects, how often it is attempted, and how it fails.
+/// Activities: code with side effects, when it is retried, and how it fails.
 pub mod activity {
     pub use crate::data::cancellation::Cancellation;
     pub use crate::data::options::ActivityOptions;
@@ -51,7 +51,7 @@ pub mod activity {
     pub use crate::workflow::error::{ActivityError, ActivityResult};
 }
 
-/// Ids, counters and names, each a type of its own.
+/// Ids, counters and names, each with its own type.
 pub mod id {
     pub use crate::data::id::{
         AppendNo, CommandId, EventSeq, InboxNo, InvalidId, LeaseId, MessageId, Position, RunId, ShardId,
@@ -59,7 +59,7 @@ pub mod id {
     pub use crate::data::name::{EventName, Name};
 }
 
-/// Inputs, results and the contents of signals, as the bytes that a store keeps.
+/// Inputs, results and the contents of signals, as bytes that a store keeps.
 pub mod payload {
     pub use crate::data::payload::{Encoding, Payload, PayloadError};
 }

@@ -1,4 +1,4 @@
-//! What one commit writes: events, and the rows that follow from them. It must not know a kind of event.
+//! What one commit writes: events, and the rows that follow from them. It must not know any kind of event.
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -12,37 +12,37 @@ use crate::store::lease::Suspect;
 /// A batch for the log: what one commit writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Append {
-    /// The lease that it is written under.
+    /// The lease under which the batch is written.
     pub lease: LeaseId,
-    /// Its number: one more than that of the append before.
+    /// The batch's number: one more than the previous append's.
     pub number: AppendNo,
-    /// SHA-256 of all that follows: tells a repetition from another batch under the same number.
+    /// SHA-256 of everything below: tells a repetition from another batch under the same number.
     pub digest: [u8; 32],
-    /// The events, those of one run in the order of their `seq`, those of one shard in that of `position`.
+    /// The events; those of one run in the order of `seq`, those of one shard in the order of `position`.
     pub events: Vec<NewEvent>,
-    /// Runs that begin with this append, without a message, and are not over within it.
+    /// Runs that begin with this append, without a message, and do not end within it.
     pub opened: Vec<OpenedRun>,
     /// Open runs whose row changes.
     pub updated: Vec<UpdatedRun>,
-    /// Runs that are over.
+    /// Runs that end with this append.
     pub closed: Vec<ClosedRun>,
-    /// Messages that these events took in: deleted from the inbox. One that is not there is a conflict.
+    /// Messages that became events: they are deleted from the inbox. A missing one is a conflict.
     pub consumed: Vec<MessageRef>,
-    /// Messages whose run was over before they came: moved from the inbox to `undelivered`.
+    /// Messages whose run was over before they arrived: they are moved from the inbox to `undelivered`.
     pub undelivered: Vec<MessageRef>,
-    /// Messages to other runs, put into the inbox in this order. Their shards may belong to anybody.
+    /// Messages to other runs, put into the inbox in this order. Any lease may own their shards.
     pub sent: Vec<SentMessage>,
-    /// Runs that are under suspicion from now on, or stand elsewhere in it. One that is over is none.
+    /// Runs that become suspects, or whose suspicion changes. Runs that are over are not stored.
     pub suspects: Vec<Suspect>,
-    /// Runs that are under suspicion no more.
+    /// Runs that are no longer suspects.
     pub cleared: Vec<RunId>,
 }
 
 impl Append {
-    /// The digest of the content. Whoever makes an append sets [`Append::digest`] to it, once and last.
+    /// The digest of the content. The caller sets [`Append::digest`] to it once, after all other fields.
     pub fn content_digest(&self) -> [u8; 32] {
         let mut hasher = Sha256::new();
-        // Each list and each text is preceded by its length: what ends one must not be able to begin the next.
+        // The length precedes each list and each text, so that the end of one cannot pass for the beginning of the next.
         hasher.update((self.events.len() as u64).to_le_bytes());
         for event in &self.events {
             hasher.update(event.run.as_u128().to_le_bytes());
@@ -54,7 +54,7 @@ impl Append {
             hasher.update((event.body.len() as u64).to_le_bytes());
             hasher.update(&event.body);
         }
-        // Rows follow from the events: of them it takes which runs and which messages are touched. A suspect's do not.
+        // Rows follow from the events, so the ids of the runs and messages are enough. Suspects do not follow from them.
         let mut runs = |runs: &mut dyn ExactSizeIterator<Item = RunId>| {
             hasher.update((runs.len() as u64).to_le_bytes());
             for run in runs {
@@ -91,31 +91,31 @@ impl Append {
     }
 }
 
-/// One event on its way into the log.
+/// One new event for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewEvent {
-    /// Its run; the shard is the run's.
+    /// The event's run, which determines the shard.
     pub run: RunId,
-    /// Its number within the run.
+    /// The event's number within the run.
     pub seq: EventSeq,
-    /// Its number within the shard.
+    /// The event's number within the shard.
     pub position: Position,
-    /// Its stored name.
+    /// The event's stored name.
     pub name: EventName,
-    /// When it happened.
+    /// When the event happened.
     pub at: Timestamp,
-    /// What it says, for core alone to read.
+    /// The event's content, which only core reads.
     pub body: Bytes,
 }
 
-/// A run's row when it begins without a message.
+/// The row of a run that begins without a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenedRun {
     /// The run.
     pub run: RunId,
-    /// Its workflow's name.
+    /// The workflow's name.
     pub workflow: Name,
-    /// Its row's changing part.
+    /// The variable part of the row.
     pub row: OpenRow,
 }
 
@@ -124,32 +124,32 @@ pub struct OpenedRun {
 pub struct UpdatedRun {
     /// The run.
     pub run: RunId,
-    /// Its row's changing part from now on.
+    /// The new variable part of the row.
     pub row: OpenRow,
 }
 
-/// The changing part of an open run's row.
+/// The variable part of an open run's row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OpenRow {
-    /// Whether a new owner must load the run at once.
+    /// Tells whether a new owner must load the run at once.
     pub state: OpenState,
-    /// A parked run's earliest deadline.
+    /// A parked run's earliest deadline; `None` if it has none.
     pub wake_at: Option<Timestamp>,
-    /// What the run waits on, for people.
+    /// What the run waits on, in words for people; at most 2,000 characters.
     pub waiting_on: Option<String>,
 }
 
-/// What an open run is doing, as far as its row says.
+/// What an open run does, according to its row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum OpenState {
-    /// Its start is in the inbox; the log knows nothing of it.
+    /// The run's start is in the inbox; the log has no event of the run.
     Pending,
-    /// Something is in flight: a new owner loads it at once.
+    /// Something is in flight: a new owner loads the run at once.
     #[default]
     Busy,
-    /// Nothing is in flight: it waits for a message or its deadline.
+    /// Nothing is in flight: the run waits for a message or its deadline.
     Parked,
-    /// Its code could not go on: a new owner tries it again at once.
+    /// The run's code could not continue: a new owner tries it again at once.
     Stalled,
 }
 
@@ -158,49 +158,49 @@ pub enum OpenState {
 pub struct ClosedRun {
     /// The run.
     pub run: RunId,
-    /// Its workflow's name.
+    /// The workflow's name.
     pub workflow: Name,
-    /// Its start's key.
+    /// The idempotency key of the run's start.
     pub key: Option<String>,
-    /// How it ended.
+    /// How the run ended.
     pub status: ClosedStatus,
-    /// When it ended.
+    /// When the run ended.
     pub closed_at: Timestamp,
-    /// Its outcome, for core alone to read.
+    /// The run's outcome, which only core reads.
     pub outcome: Bytes,
 }
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ClosedStatus {
-    /// Its workflow returned a value.
+    /// The workflow returned a value.
     Completed,
-    /// Its workflow returned an error.
+    /// The workflow returned an error.
     Failed,
-    /// It was cancelled, and its workflow had nothing against it.
+    /// The run was asked to cancel itself, and its workflow returned that cancellation.
     Cancelled,
-    /// It was terminated: its workflow was not asked.
+    /// The run was terminated, without asking its workflow.
     Terminated,
 }
 
 /// A message that one run sends to another.
 ///
-/// The sender chooses its id, and no client ever uses the same: so an append never waits for a client's transaction. A
-/// message whose id waits in the inbox already is not inserted again, nor is a start whose run exists. A message for a run
-/// that is over is inserted all the same: the owner of its shard moves it to `undelivered`.
+/// The sender chooses the message's id, and no client uses the same one, so an append never waits for a client's
+/// transaction. A message whose id is in the inbox already is not inserted again, nor is a start whose run exists. A
+/// message for a run that is over is inserted, and the owner of its shard moves it to `undelivered`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SentMessage {
     /// The message's id.
     pub message: MessageId,
-    /// The run that it is for.
+    /// The run that receives it.
     pub run: RunId,
-    /// What it says, for core alone to read.
+    /// The message's content, which only core reads.
     pub body: Bytes,
-    /// For a start: the workflow of the run, which exists from now on. A start with a key is submitted by a client.
+    /// For a start, the workflow of the run that it creates. Such a start has no key.
     pub opens: Option<Name>,
 }
 
-/// The answer to an [`Append`] that was applied, now or before.
+/// The answer to an [`Append`] that was applied, now or when it was sent before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {
     /// The store's clock when it answered.

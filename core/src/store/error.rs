@@ -1,11 +1,11 @@
-//! What can go wrong at the store seam: a closed list, so that a caller handles each.
+//! What can go wrong at the store seam: a closed list, so that callers handle every case. It must not know any database.
 
 use std::fmt;
 
 /// An error of a store.
 #[derive(Debug)]
 pub enum StoreError {
-    /// The caller's right to write is gone: it must throw away what it remembers.
+    /// The caller lost its lease, and must drop all state that it built under it.
     Fenced {
         /// What the store found.
         reason: String,
@@ -15,33 +15,33 @@ pub enum StoreError {
         /// What the store found.
         reason: String,
     },
-    /// The store did not do it, or did not answer: try again.
+    /// The store did not execute the request, or did not answer: retry it.
     Unavailable {
         /// What happened.
         reason: String,
-        /// Whether the store itself said so, and this try wrote nothing. If not, its outcome is unknown: a lost
-        /// connection or a timeout says nothing about what was sent before it.
+        /// Whether the store itself reported the error, so that this attempt wrote nothing. Otherwise its outcome is
+        /// unknown: after a lost connection or a timeout, the request may have been executed.
         definite: bool,
-        /// The error beneath, where there is one.
+        /// The underlying error, if there is one.
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
-    /// Somebody's open transaction holds what the request needs, such as the key of a start: nothing was submitted, and
-    /// the same request is answered when that transaction has ended.
+    /// Another open transaction holds what the request needs, such as the key of a start. Nothing was submitted; the
+    /// same request is answered after that transaction has ended.
     Held {
-        /// What is held, by whom, and since when.
+        /// What is held, by which transaction, and since when.
         reason: String,
     },
-    /// The store holds, or answers, something that cannot be: a person has to look.
+    /// The store holds or returns corrupt data: a person has to look at it.
     Corrupt {
         /// What was found, where, and what to do.
         reason: String,
     },
-    /// The store is not set up as it must be: a person has to change something, then the same request succeeds.
+    /// The store's setup is wrong: a person has to change it, then the same request succeeds.
     Misconfigured {
-        /// What is wrong, and what to do.
+        /// The problem, and what to do.
         reason: String,
     },
-    /// The store refuses this content, and would again.
+    /// The store refuses this content, and would refuse it again.
     LimitExceeded {
         /// The thing, its value and the limit.
         reason: String,
@@ -49,7 +49,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// The same error for one more of those who wait for an answer, without the error beneath.
+    /// A copy of the error for another caller that waits for the same answer, without the underlying error.
     pub(crate) fn repeated(&self) -> Self {
         match self {
             Self::Fenced { reason } => Self::fenced(reason),
@@ -72,7 +72,7 @@ impl StoreError {
         Self::Conflict { reason: reason.into() }
     }
 
-    /// A [`StoreError::Unavailable`] whose outcome is unknown, without an error beneath.
+    /// A [`StoreError::Unavailable`] with an unknown outcome and no underlying error.
     pub fn unavailable(reason: impl Into<String>) -> Self {
         Self::Unavailable { reason: reason.into(), definite: false, source: None }
     }
@@ -105,9 +105,9 @@ impl fmt::Display for StoreError {
             Self::Conflict { reason } => write!(f, "conflict: {reason}"),
             Self::Unavailable { reason, .. } => write!(f, "the store is unavailable: {reason}"),
             Self::Held { reason } => f.write_str(reason),
-            Self::Corrupt { reason } => write!(f, "the store holds what cannot be: {reason}"),
+            Self::Corrupt { reason } => write!(f, "the store holds corrupt data: {reason}"),
             Self::Misconfigured { reason } => write!(f, "the store cannot be used as it is: {reason}"),
-            Self::LimitExceeded { reason } => write!(f, "refused by the store: {reason}"),
+            Self::LimitExceeded { reason } => write!(f, "the store refused it: {reason}"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a processor reads of the log: histories, and deadlines of parked runs.
+//! What a processor reads from the log: histories, and deadlines of parked runs. It must not know any kind of event.
 
 use bytes::{Bytes, BytesMut};
 
@@ -6,78 +6,78 @@ use crate::data::id::{EventSeq, Position, RunId, ShardId};
 use crate::data::name::EventName;
 use crate::data::time::Timestamp;
 
-/// Asks for the busy and stalled runs of some shards: what a new owner has to load.
+/// Asks for the busy and stalled runs of some shards, which a new owner has to load.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unparked {
     /// The shards.
     pub shards: Vec<ShardId>,
-    /// The last run of the page before.
+    /// The last run of the previous page.
     pub after: Option<RunId>,
     /// How many runs to return at most, at least 1.
     pub limit: u32,
 }
 
-/// Asks for histories, or for the rest of them.
+/// Asks for histories, or for their remaining events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Load {
-    /// The runs, ascending, over or not.
+    /// The runs, ascending, open or over.
     pub runs: Vec<RunId>,
-    /// Of the first of them, only the events after this one: its history was cut there.
+    /// For the first run, only the events after this one, where the previous answer was cut.
     pub after: Option<EventSeq>,
-    /// How many bytes of events to return at most, by [`EventRecord::bytes`]. One event is returned, however large it
-    /// is.
+    /// How many bytes of events to return at most, counted by [`EventRecord::bytes`]. The first event is returned
+    /// whatever its size.
     pub bytes: usize,
 }
 
 /// The histories that were asked for, or the first of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loaded {
-    /// The histories, ascending by run. A run of which the store holds nothing is left out.
+    /// The histories, ascending by run. Runs that the store does not have are left out.
     pub histories: Vec<RunHistory>,
-    /// The run at which the limit of bytes cut the answer: its history goes on after the events that are here, if
-    /// any are, and nothing of the runs after it is here. `None` if everything is.
+    /// The run at which the byte limit cut the answer: its later events and all runs after it are missing. `None` if the
+    /// answer is complete.
     pub cut: Option<RunId>,
 }
 
-/// What the log says of a run: all of it, or the part that was asked for.
+/// A run's events: all of them, or the part that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunHistory {
     /// The run.
     pub run: RunId,
-    /// Its events, by `seq`. None for a run whose start has not been logged. Whether one is missing is for the reader to
-    /// notice: a store that refused a damaged history would keep back its neighbours.
+    /// The run's events, by `seq`; empty before its start is logged. The reader checks that none is missing: a store
+    /// that refused a damaged history would withhold the other histories of the answer.
     pub events: Vec<EventRecord>,
 }
 
-/// One event as the log holds it.
+/// One event in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventRecord {
-    /// Its number within the run.
+    /// The event's number within the run.
     pub seq: EventSeq,
-    /// Its number within the shard.
+    /// The event's number within the shard.
     pub position: Position,
-    /// Its stored name.
+    /// The event's stored name.
     pub name: EventName,
-    /// When it happened.
+    /// When the event happened.
     pub at: Timestamp,
-    /// What it says.
+    /// The event's content, which only core reads.
     pub body: Bytes,
 }
 
 impl EventRecord {
-    /// What an event counts beside its body where bytes are limited: a million empty ones take memory as well.
+    /// How many bytes an event without its body counts towards a byte limit, because it takes memory as well.
     pub const BYTES_WITHOUT_BODY: usize = 96;
 
-    /// How many bytes it counts where bytes are limited.
+    /// How many bytes the event counts towards a byte limit.
     pub fn bytes(&self) -> usize {
         Self::BYTES_WITHOUT_BODY + self.body.len()
     }
 }
 
-/// Puts the bodies of events next to each other in memory, in the order in which a store reads them: a long history is
-/// replayed in that order, and without this every event of it waits for memory twice.
+/// Stores the bodies of events next to each other in memory, in the order in which a store reads them. A long history is
+/// replayed in that order, and adjacent bodies save cache misses.
 ///
-/// What keeps one of them keeps its neighbours, [`Bodies::SHARED_BYTES`] at most.
+/// A body that is kept keeps its neighbours in memory, at most [`Bodies::SHARED_BYTES`].
 ///
 /// ```
 /// use pgworkflows::store::Bodies;
@@ -90,10 +90,10 @@ impl EventRecord {
 pub struct Bodies(BytesMut);
 
 impl Bodies {
-    /// How many bytes share one piece of memory: that of some fifty usual events. A longer body has its own.
+    /// How many bytes share one allocation: about fifty typical events. A longer body has its own.
     pub const SHARED_BYTES: usize = 4096;
 
-    /// Copies a body to the others.
+    /// Copies a body after the previous one.
     pub fn keep(&mut self, body: &[u8]) -> Bytes {
         if body.len() > Self::SHARED_BYTES {
             return Bytes::copy_from_slice(body);
@@ -120,7 +120,7 @@ pub struct DueMark {
 pub struct Due {
     /// The shards.
     pub shards: Vec<ShardId>,
-    /// Only deadlines behind this one.
+    /// Only deadlines after this one.
     pub after: Option<DueMark>,
     /// Only deadlines up to this one.
     pub until: Timestamp,
@@ -142,7 +142,7 @@ mod tests {
     use super::Bodies;
 
     #[test]
-    fn small_bodies_stand_next_to_each_other_and_a_long_one_by_itself() {
+    fn small_bodies_are_adjacent_and_a_long_one_is_separate() {
         let mut bodies = Bodies::default();
         let long = vec![7; Bodies::SHARED_BYTES + 1];
         let (one, alone, other) = (bodies.keep(b"one"), bodies.keep(&long), bodies.keep(b"other"));
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_that_do_not_fit_any_more_begin_another_piece() {
+    fn body_that_does_not_fit_begins_another_allocation() {
         let mut bodies = Bodies::default();
         let body = [7; Bodies::SHARED_BYTES / 2 + 1];
         let (one, other) = (bodies.keep(&body), bodies.keep(&body));

@@ -1,58 +1,58 @@
-//! Messages on their way: into the inbox, and out of it. It must not know what they say.
+//! Messages: how they enter the inbox, and how a processor reads them. It must not know their content.
 
 use bytes::Bytes;
 
 use crate::data::id::{InboxNo, MessageId, RunId, ShardId};
 use crate::data::time::Timestamp;
 
-/// A message on its way into the inbox and, for a start, the run that it opens.
+/// A message for the inbox and, for a start, the run that it creates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Submission {
-    /// The message's id, the same however often it is sent.
+    /// The message's id. It stays the same when the message is sent again.
     pub message: MessageId,
-    /// The run that it is for.
+    /// The run that receives the message.
     pub run: RunId,
-    /// What it says, for core alone to read.
+    /// The message's content, which only core reads.
     pub body: Bytes,
-    /// For a start: the run that exists from now on.
+    /// For a start, the run that it creates.
     pub opens: Option<NewRun>,
 }
 
-/// A run that a start opens: everybody can see it as soon as the start is acknowledged.
+/// A run that a start creates. It is visible as soon as the start is acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewRun {
     /// The workflow's name.
     pub workflow: String,
     /// The start's idempotency key, unique per workflow name.
     pub key: Option<String>,
-    /// SHA-256 of the canonical input; `None` from a caller that cannot compute it, then none is compared.
+    /// SHA-256 of the canonical input; `None` if the caller cannot compute it, then digests are not compared.
     pub input_digest: Option<[u8; 32]>,
 }
 
-/// What became of a submission.
+/// The answer to a submission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Submitted {
-    /// It is in the inbox, or was accepted before.
+    /// The message is in the inbox, or was accepted before.
     Accepted,
-    /// A run with this key, and as far as is known with this input, exists: nothing was written.
+    /// A run with this key exists, with the same input as far as is known. Nothing was written.
     Existing(RunId),
-    /// A run with this key but another input exists: nothing was written.
+    /// A run with this key but another input exists. Nothing was written.
     KeyConflict(RunId),
-    /// The run is over: nothing was written.
+    /// The run is over. Nothing was written.
     RunOver,
-    /// There is no such run: nothing was written.
+    /// The run does not exist. Nothing was written.
     UnknownRun,
 }
 
-/// Names a message in the inbox. Its place alone would not do: a database that lost commits gives the same
-/// number to another message.
+/// Identifies a message in the inbox. Its number is not enough: a database that lost commits gives the same number to
+/// another message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MessageRef {
-    /// The shard of its run.
+    /// The shard of the message's run.
     pub shard: ShardId,
-    /// Its number.
+    /// The message's number in the inbox.
     pub number: InboxNo,
-    /// Its id.
+    /// The message's id.
     pub message: MessageId,
 }
 
@@ -61,29 +61,28 @@ pub struct MessageRef {
 pub struct InboxRead {
     /// The shards.
     pub shards: Vec<ShardId>,
-    /// How far the caller has read them: these very shards. Whoever gets another one begins anew.
+    /// How far the caller has read exactly these shards.
     pub cursor: InboxCursor,
     /// How many messages to return at most, at least 1.
     pub limit: u32,
-    /// How many bytes their bodies may have together. One message is returned, however large it is.
+    /// How many bytes of bodies to return at most. The first message is returned whatever its size.
     pub bytes: usize,
 }
 
-/// How far somebody has read the inbox: a store's own writing, which only that store reads. The default is
-/// the beginning.
+/// How far a caller has read the inbox, in a format that only the store understands. The default is the beginning.
 ///
-/// It speaks of the shards that it was read with: a caller that reads others as well begins anew.
+/// It is valid only for the shards that it was read with: a caller that adds a shard starts from the default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InboxCursor(pub Bytes);
 
-/// Some messages, and where to go on.
+/// Some messages, and the cursor after them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InboxPage {
     /// The messages, in the order of their numbers.
     pub messages: Vec<InboxMessage>,
-    /// Where to go on reading.
+    /// The cursor for the next read.
     pub cursor: InboxCursor,
-    /// Whether to read on at once: there are more messages, or there may be.
+    /// Whether to read again at once, because there are or may be more messages.
     pub more: bool,
     /// The store's clock when it answered.
     pub now: Timestamp,
@@ -92,12 +91,12 @@ pub struct InboxPage {
 /// A message in the inbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InboxMessage {
-    /// Its number; with the run's shard, what names it in the inbox.
+    /// The message's number in the inbox.
     pub number: InboxNo,
-    /// Its run.
+    /// The run that receives the message.
     pub run: RunId,
-    /// Its id.
+    /// The message's id.
     pub message: MessageId,
-    /// What it says.
+    /// The message's content, which only core reads.
     pub body: Bytes,
 }

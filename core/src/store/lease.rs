@@ -1,4 +1,4 @@
-//! Who may write: claims and heartbeats. It must not know what is written.
+//! Leases: claims, heartbeats and releases. It must not know what is written under them.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use crate::store::inbox::InboxCursor;
 pub struct Claim {
     /// The queue's name.
     pub queue: String,
-    /// The lease that the shards are to belong to; `None` makes a new one.
+    /// The lease that is to own the shards; `None` creates a new one.
     pub lease: Option<LeaseId>,
     /// The worker's name, for people.
     pub worker: String,
     /// How long the lease is valid after each renewal.
     pub ttl: Duration,
-    /// How many shards the lease may own in the end, those that it owns already included.
+    /// How many shards the lease may own, including those that it owns already.
     pub limit: u16,
 }
 
@@ -27,9 +27,8 @@ pub struct Claim {
 pub struct Claimed {
     /// The lease.
     pub lease: LeaseId,
-    /// All shards that the lease owns now, ascending; none is an answer like any other. Those that it owned
-    /// before are among them, because the answer of the claim that took them may have been lost: a caller that
-    /// serves a shard already passes over it.
+    /// All shards that the lease owns now, ascending; the list may be empty. It includes the shards that the lease owned
+    /// before, because the answer to an earlier claim may have been lost. The caller skips those that it serves already.
     pub shards: Vec<ClaimedShard>,
     /// The runs of these shards that are under suspicion, ascending by run.
     pub suspects: Vec<Suspect>,
@@ -37,49 +36,49 @@ pub struct Claimed {
     pub now: Timestamp,
 }
 
-/// A shard with its new owner's starting point.
+/// A claimed shard, and where its new owner continues.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimedShard {
     /// The shard.
     pub shard: ShardId,
-    /// The position that its next event gets.
+    /// The position of its next event.
     pub next_position: Position,
-    /// How many owners died, less what later ones paid off: see [`LeaseTick::deaths_max`].
+    /// How many of its owners died, less those that later owners paid off: see [`LeaseTick::deaths_max`].
     pub deaths: u32,
-    /// The worker that it was taken over from because its lease had run out; `None` if it was free.
+    /// The worker that lost the shard because its lease expired; `None` if the shard was free.
     pub former: Option<String>,
 }
 
-/// A run that may be what ends the processes that work on it. The mark is durable: it is written before the run is
-/// worked on, and the next owner finds it.
+/// A run that may be the reason why processes die. The mark is durable: it is written before the run is tried, so that
+/// the next owner finds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Suspect {
     /// The run.
     pub run: RunId,
-    /// Where it stands.
+    /// The stage of its trial.
     pub stage: SuspectStage,
-    /// How often it alone was found to be at fault.
+    /// How often this run alone was found to be at fault.
     pub strikes: u32,
 }
 
-/// Where a suspect stands.
+/// The stage of a suspect's trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SuspectStage {
-    /// Nothing of it is done until its turn comes.
+    /// The run is not executed until its turn.
     Held,
-    /// It is being worked on: if its owner dies, it was under way. A release, which is no death, makes it held again, and
-    /// takes its strikes away unless it is at fault.
+    /// The run is executed; if its owner dies, the run was active. A release, which is not a death, makes the run held
+    /// again, and removes its strikes unless the run is at fault.
     Tried,
-    /// It was found to be at fault: nothing of it is done any more.
+    /// The run was found to be at fault and is not executed any more.
     SetAside,
 }
 
-/// Gives a lease up.
+/// Gives up a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Release {
     /// The lease.
     pub lease: LeaseId,
-    /// The run that cost its processor the lease, if one did: it gets a strike, being made a suspect if it is none.
+    /// The run that cost the processor its lease, if one did: it gets a strike, and becomes a suspect if it is not one.
     pub at_fault: Option<RunId>,
 }
 
@@ -88,29 +87,29 @@ pub struct Release {
 pub struct Tick {
     /// The queue's name.
     pub queue: String,
-    /// What to do for each lease of the process.
+    /// The heartbeats of the process's leases.
     pub leases: Vec<LeaseTick>,
 }
 
-/// One lease's part in a [`Tick`].
+/// One lease's part of a [`Tick`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseTick {
     /// The lease.
     pub lease: LeaseId,
-    /// Whether to renew it, and for how long: `None` if its processor makes no progress.
+    /// How long to renew the lease; `None` does not renew it, because its processor makes no progress.
     pub renew: Option<Duration>,
-    /// The last of its appends that was acknowledged, 0 if there is none. A store that knows of none so late has
-    /// lost commits, and does not hold the lease: a processor that is idle must learn of that as well, since what
-    /// comes to the inbox then may have numbers that it has read before.
+    /// The last acknowledged append, 0 if there is none. A store whose last append is older has lost commits, and answers
+    /// that the lease is not held. An idle processor must learn that as well, because new messages in the inbox may have
+    /// numbers that it has already read.
     pub committed: AppendNo,
-    /// No shard of the lease counts more deaths than this from now on: its owner has served long enough to pay off the
-    /// others. Nothing else takes a death away, a release least of all.
+    /// Limits the deaths that the lease's shards count from now on, because their owner has served long enough to pay off
+    /// the others. Nothing else removes a death, not even a release.
     pub deaths_max: u32,
-    /// How far its processor has read the inbox.
+    /// How far the processor has read the inbox.
     pub cursor: InboxCursor,
-    /// Up to which deadline its processor has loaded parked runs.
+    /// The deadline up to which the processor has loaded parked runs.
     pub due_after: Option<DueMark>,
-    /// Up to which deadline it wants to know of any.
+    /// The deadline up to which the processor asks for due runs.
     pub due_until: Timestamp,
 }
 
@@ -119,24 +118,24 @@ pub struct LeaseTick {
 pub struct Ticked {
     /// The store's clock when it answered.
     pub now: Timestamp,
-    /// One answer for each lease, in the order asked.
+    /// One answer for each lease, in the order of the request.
     pub leases: Vec<LeaseTicked>,
-    /// How many of the queue's shards could be claimed now.
+    /// How many shards of the queue can be claimed now.
     pub claimable: u16,
 }
 
-/// What the tick found for one lease.
+/// The answer to a heartbeat for one lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseTicked {
     /// The lease.
     pub lease: LeaseId,
-    /// Whether it is still valid. One that is not was fenced, or the store lost commits: its processor must throw
-    /// its memory away.
+    /// Whether the lease is still valid. If not, it was fenced or the store lost commits, and the processor must drop
+    /// its state.
     pub held: bool,
-    /// How many shards it owns. If that is more than its processor serves, the answer of a claim was lost.
+    /// How many shards the lease owns. If the processor serves fewer, the answer to a claim was lost.
     pub shards: u16,
-    /// Whether its shards have messages beyond the cursor.
+    /// Whether the lease's shards have messages after the cursor.
     pub mail: bool,
-    /// Whether its shards have parked runs that are due in the window asked for.
+    /// Whether the lease's shards have parked runs between `due_after` and `due_until`.
     pub due: bool,
 }

@@ -1,4 +1,4 @@
-//! What people need of a store: descriptions, lists and histories. No processor reads through it.
+//! What people read from a store: descriptions, lists and histories. Processors must not read through it.
 
 use std::fmt;
 
@@ -14,16 +14,16 @@ use crate::store::history::EventRecord;
 /// The reads for people.
 #[async_trait]
 pub trait StoreQuery: fmt::Debug + Send + Sync {
-    /// What there is to say of one run.
+    /// Describes one run; `None` if it does not exist.
     async fn describe(&self, run: RunId) -> Result<Option<RunDescription>, StoreError>;
 
-    /// The run that was started under a key.
+    /// Finds the run of a workflow that was started under a key.
     async fn find(&self, workflow: &str, key: &str) -> Result<Option<RunId>, StoreError>;
 
-    /// Runs, the newest first.
+    /// Lists runs, the newest first.
     async fn list(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<RunDescription>, StoreError>;
 
-    /// A run's events behind `after`, by `seq`, `limit` of them at most.
+    /// Reads at most `limit` of a run's events after `after`, by `seq`.
     async fn history(
         &self,
         run: RunId,
@@ -32,50 +32,50 @@ pub trait StoreQuery: fmt::Debug + Send + Sync {
     ) -> Result<Vec<EventRecord>, StoreError>;
 }
 
-/// What there is to say of a run.
+/// A run as a store describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunDescription {
     /// The run.
     pub run: RunId,
-    /// Its workflow's name.
+    /// The workflow's name.
     pub workflow: String,
-    /// Its start's key.
+    /// The idempotency key of the run's start.
     pub key: Option<String>,
-    /// Its row while it is open.
+    /// The run's row while it is open.
     pub open: Option<OpenRow>,
-    /// How it ended, once it is over. Exactly one of `open` and `closed` is there.
+    /// How the run ended. Exactly one of `open` and `closed` is `Some`.
     pub closed: Option<ClosedRun>,
-    /// Messages that came too late, the oldest first.
+    /// Messages that arrived after the run's end, the oldest first.
     pub undelivered: Vec<Undelivered>,
 }
 
-/// A message that was accepted, but whose run was over when it came.
+/// A message that was accepted, but whose run was over when it arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Undelivered {
-    /// What it said, for core alone to read.
+    /// The message's content, which only core reads.
     pub body: Bytes,
-    /// When it was given up.
+    /// When the message was moved out of the inbox.
     pub at: Timestamp,
 }
 
-/// Which runs to list: all that match every field that is set.
+/// Selects the runs that match every field that is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunFilter {
-    /// Of this workflow.
+    /// Runs of this workflow.
     pub workflow: Option<String>,
-    /// Open ones (`true`) or those that are over (`false`).
+    /// Open runs (`true`) or runs that are over (`false`).
     pub open: Option<bool>,
-    /// In this state, for open ones.
+    /// Open runs in this state.
     pub state: Option<super::OpenState>,
-    /// That ended this way.
+    /// Runs that ended this way.
     pub status: Option<super::ClosedStatus>,
 }
 
-/// Which part of a list.
+/// Selects a page of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunPage {
-    /// Only runs born before this one: the last of the page before.
+    /// Only runs older than this one, the last of the previous page.
     pub before: Option<RunId>,
-    /// How many at most, at least 1.
+    /// How many runs to return at most, at least 1.
     pub limit: u32,
 }

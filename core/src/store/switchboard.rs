@@ -1,5 +1,5 @@
-//! The short way into a run: a client hands a start to the processor of its own process that owns the run's shard,
-//! past the inbox. It must not know what a processor makes of it.
+//! Local starts: a client hands a start directly to a processor in the same process that owns the run's shard, without
+//! the inbox. It must not know what a processor does with it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,78 +13,77 @@ use crate::data::payload::Payload;
 use crate::data::time::Timestamp;
 use crate::store::watch::Notice;
 
-/// Connects the clients and the workers that share a store within a process. A store keeps one, and returns it from
-/// [`Store::switchboard`](super::Store::switchboard); it is empty until a worker serves some shards. Cheap to clone;
-/// clones are handles to the same one.
+/// Connects the clients and the workers of a process that share a store. The store creates it with `default` and returns
+/// it from [`Store::switchboard`](super::Store::switchboard). Clones are handles to the same switchboard.
 #[derive(Clone, Default)]
 pub struct Switchboard {
-    lines: Arc<RwLock<BTreeMap<ShardId, Arc<Line>>>>,
+    receivers: Arc<RwLock<BTreeMap<ShardId, Arc<Receiver>>>>,
 }
 
-/// What takes a processor's starts.
-type Line = dyn Fn(LocalStart) + Send + Sync;
+/// Receives the starts for one processor.
+type Receiver = dyn Fn(LocalStart) + Send + Sync;
 
-/// A start on its way to a processor of this process. Whoever drops it refuses it.
+/// A start for a processor of this process. Dropping it refuses the start.
 #[derive(Debug)]
 pub(crate) struct LocalStart {
     pub(crate) run: RunId,
     pub(crate) workflow: Name,
     pub(crate) input: Payload,
     pub(crate) start_at: Option<Timestamp>,
-    /// Told when the run is in the log. A client that waits no longer will have submitted the start elsewhere.
+    /// Notified when the run is in the log. A client that no longer waits has submitted the start to the inbox.
     pub(crate) accepted: oneshot::Sender<()>,
-    /// Told how the run ended, if it ends while it is in this process's memory.
+    /// Receives the run's end, if it ends while it is in this process's memory.
     pub(crate) closed: oneshot::Sender<Notice>,
 }
 
 impl Switchboard {
-    /// One of the shards from `first` to `last` that a processor of this process owns: `wanted` or the next.
+    /// A shard between `first` and `last` that a processor of this process owns: `wanted`, or the next one, cyclically.
     pub(crate) fn nearest(&self, wanted: ShardId, first: ShardId, last: ShardId) -> Option<ShardId> {
-        let lines = self.lines.read().unwrap_or_else(PoisonError::into_inner);
-        let nearest = lines.range(wanted..=last).next().or_else(|| lines.range(first..=last).next());
+        let receivers = self.receivers.read().unwrap_or_else(PoisonError::into_inner);
+        let nearest = receivers.range(wanted..=last).next().or_else(|| receivers.range(first..=last).next());
         nearest.map(|(shard, _)| *shard)
     }
 
-    /// Hands a start to the owner of its run's shard. Without one it is dropped.
+    /// Hands a start to the owner of its run's shard, or drops it if no processor of this process is the owner.
     pub(crate) fn start(&self, start: LocalStart) {
-        let lines = self.lines.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(take) = lines.get(&start.run.shard()) {
-            take(start);
+        let receivers = self.receivers.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(receive) = receivers.get(&start.run.shard()) {
+            receive(start);
         }
     }
 
-    /// Has the starts of some shards taken by `take`, until the answer is dropped.
-    pub(crate) fn connect(&self, take: impl Fn(LocalStart) + Send + Sync + 'static) -> Connection {
-        Connection { switchboard: self.clone(), line: Arc::new(take) }
+    /// Connects a processor, which serves no shard yet.
+    pub(crate) fn connect(&self, receive: impl Fn(LocalStart) + Send + Sync + 'static) -> Connection {
+        Connection { switchboard: self.clone(), receiver: Arc::new(receive) }
     }
 }
 
-/// A processor's place at the switchboard. Dropping it leaves.
+/// A processor's connection to the switchboard. Dropping it disconnects the processor.
 pub(crate) struct Connection {
     switchboard: Switchboard,
-    line: Arc<Line>,
+    receiver: Arc<Receiver>,
 }
 
 impl Connection {
-    /// Takes these shards' starts from now on.
+    /// Receives the starts of these shards from now on.
     pub(crate) fn serve(&self, shards: impl IntoIterator<Item = ShardId>) {
-        let mut lines = self.switchboard.lines.write().unwrap_or_else(PoisonError::into_inner);
-        lines.extend(shards.into_iter().map(|shard| (shard, Arc::clone(&self.line))));
+        let mut receivers = self.switchboard.receivers.write().unwrap_or_else(PoisonError::into_inner);
+        receivers.extend(shards.into_iter().map(|shard| (shard, Arc::clone(&self.receiver))));
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        let mut lines = self.switchboard.lines.write().unwrap_or_else(PoisonError::into_inner);
-        // Another processor may have taken over some of its shards meanwhile.
-        lines.retain(|_, line| !Arc::ptr_eq(line, &self.line));
+        let mut receivers = self.switchboard.receivers.write().unwrap_or_else(PoisonError::into_inner);
+        // Another processor may have taken over some of its shards in the meantime.
+        receivers.retain(|_, receiver| !Arc::ptr_eq(receiver, &self.receiver));
     }
 }
 
 impl fmt::Debug for Switchboard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines = self.lines.read().unwrap_or_else(PoisonError::into_inner);
-        f.debug_struct("Switchboard").field("shards", &lines.len()).finish()
+        let receivers = self.receivers.read().unwrap_or_else(PoisonError::into_inner);
+        f.debug_struct("Switchboard").field("shards", &receivers.len()).finish()
     }
 }
 
@@ -106,9 +105,9 @@ mod tests {
         one.serve([shard(1), shard(3), shard(4)]);
         let other = switchboard.connect(|_| {});
         other.serve([shard(4), shard(7)]);
-        // Then a start goes to the wanted shard or the next, within the queue
+        // Then a start goes to the wanted shard or the next one, within the queue
         assert_eq!([2, 4, 5, 8].map(nearest), [3, 4, 7, 3].map(|number| Some(shard(number))));
-        // And what the second took over stays when the first is gone
+        // And the second keeps its shards after the first has disconnected
         drop(one);
         assert_eq!([2, 4, 8].map(nearest), [4, 4, 4].map(|number| Some(shard(number))));
         drop(other);

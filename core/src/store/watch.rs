@@ -1,60 +1,60 @@
-//! What clients wait for: something of a run that comes about and then stays so. It must not know who waits, nor for how
-//! long.
+//! What clients wait for: facts about a run that, once they occur, stay true. It must not know who waits, or for how long.
 
 use crate::data::id::RunId;
 use crate::store::append::ClosedRun;
 
-/// Something of a run that clients wait for. A new kind of it is one more [`What`], with its [`Notice`].
+/// A fact about a run that clients wait for. A new kind is one more [`What`] with its [`Notice`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Topic {
     /// The run.
     pub run: RunId,
-    /// What of it.
+    /// The kind of fact.
     pub what: What,
 }
 
-/// What clients wait for of a run.
+/// The kinds of facts that clients wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum What {
-    /// Its end.
+    /// The run's end.
     Closed,
 }
 
-/// Asks which of some topics have come about.
+/// Asks which of some topics have occurred.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Watch {
     /// The topics, ascending.
     pub topics: Vec<Topic>,
-    /// How many bytes of notices to return at most, by [`Notice::bytes`]. One notice is returned, however large it is.
+    /// How many bytes of notices to return at most, counted by [`Notice::bytes`]. The first notice is returned whatever
+    /// its size.
     pub bytes: usize,
 }
 
 /// The notices of the topics that were asked for, or of the first of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Watched {
-    /// What has come about, by topic, ascending.
+    /// The notices of the topics that have occurred, ascending by topic.
     pub notices: Vec<Notice>,
-    /// The topic at which the limit of bytes cut the answer: nothing of it and of those after it is here. `None` if
-    /// everything is.
+    /// The topic at which the byte limit cut the answer: its notice and all later ones are missing. `None` if the answer
+    /// is complete.
     pub cut: Option<Topic>,
 }
 
-/// What came about.
+/// A fact that occurred.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// A run is over.
+    /// The run is over.
     Closed(ClosedRun),
 }
 
 impl Notice {
-    /// The topic that it answers.
+    /// The notice's topic.
     pub fn topic(&self) -> Topic {
         match self {
             Self::Closed(closed) => Topic { run: closed.run, what: What::Closed },
         }
     }
 
-    /// How many bytes it counts where bytes are limited: those of users' data.
+    /// How many bytes the notice counts towards a byte limit: those of user data.
     pub fn bytes(&self) -> usize {
         match self {
             Self::Closed(closed) => closed.outcome.len(),
@@ -63,7 +63,7 @@ impl Notice {
 }
 
 impl Watched {
-    /// As many of the notices as fit, in their order.
+    /// Takes notices in their order until the next one exceeds the byte limit.
     pub fn within(bytes: usize, notices: impl IntoIterator<Item = Notice>) -> Self {
         let mut watched = Self { notices: Vec::new(), cut: None };
         let mut total = 0;

@@ -1,5 +1,5 @@
-//! The log's vocabulary: events and messages, how they are stored, and how people read them. It must not know what
-//! follows from them.
+//! The log's vocabulary: events and messages, their stored form, and their text for people. It must not know what a run
+//! does with them.
 
 pub(crate) mod event;
 pub(crate) mod message;

@@ -1,5 +1,5 @@
-//! The event vocabulary: facts about a run, past tense, immutable. It must not know how events are stored
-//! ([`wire`](super::wire) does) or what a run makes of them (`run::state` does).
+//! Events: immutable facts about a run, in the past tense. They must not know how they are stored
+//! ([`wire`](super::wire) does) or how they change a run (`run::state` does).
 
 use super::table::events;
 use crate::data::failure::Failure;
@@ -11,37 +11,37 @@ use crate::data::payload::Payload;
 use crate::data::time::Timestamp;
 use crate::store::append::ClosedStatus;
 
-/// What part an event plays for the program of its run.
+/// The role of an event for its run's program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// It came from outside, and the program is polled for it.
+    /// It arrived from outside, and the program is polled for it.
     Resolution,
     /// The program decided it.
     Decision,
-    /// The program resolved it for itself, while it was polled for the resolution before it.
+    /// The program resolved it itself, while it was polled for the previous resolution.
     Local,
-    /// The engine's own note: the program does not see it.
+    /// The engine's own note, which the program does not see.
     Note,
 }
 
-/// What follows from an event, whatever its fields say.
+/// What follows from an event, whatever the values of its fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Consequence {
-    /// Nothing more than the fold of the log says.
+    /// Nothing but a change of the run's state.
     Nothing,
-    /// The activity of its durable call is to be executed.
+    /// The activity of its durable call is executed.
     Dispatch,
-    /// Its durable call is over: this is what it came to.
+    /// Its durable call is over: this is the outcome.
     Outcome,
-    /// Its durable call is over: the run does not want it any more.
+    /// Its durable call is over: the run gave it up.
     GiveUp,
-    /// The workflow is over: nothing of it goes on but its compensations.
+    /// The workflow is over: only its compensations follow.
     Ending,
     /// The run is over.
     Terminal(ClosedStatus),
 }
 
-/// Tells the durable call among an event's fields, which come twice: as names to find it by, and as values.
+/// Finds the durable call among an event's fields, which are given twice: as names to search, and as values.
 macro_rules! call_of {
     ([id $($rest:ident)*] $id:ident $($value:ident)*) => {
         Some(*$id)
@@ -51,7 +51,7 @@ macro_rules! call_of {
     };
 }
 
-/// Makes [`Event`] from the table, and all that its rows tell of it.
+/// Defines [`Event`], and everything that follows from its rows in the table.
 macro_rules! make_event {
     (Event: $(
         $(#[$event_doc:meta])*
@@ -61,10 +61,10 @@ macro_rules! make_event {
     )*) => {
         /// A fact about a run.
         ///
-        /// *Decisions* are what the run itself decided, *resolutions* what came to it from outside, *local resolutions*
-        /// what it resolved for itself; the other events are the engine's own notes, which no workflow code sees.
+        /// *Decisions* are made by the run itself, *resolutions* arrive from outside, and *local resolutions* are values
+        /// that the run recorded. The other events are notes of the engine, which workflow code does not see.
         ///
-        /// Later versions may add events, and fields to events: a `match` has a `_` arm, and its patterns end in `..`.
+        /// Later versions may add events, and fields to events: give a `match` a `_` arm, and end its patterns in `..`.
         #[derive(Clone, Debug, PartialEq, Eq)]
         #[non_exhaustive]
         pub enum Event {
@@ -74,7 +74,7 @@ macro_rules! make_event {
         /// Every stored name that this build knows.
         pub(crate) const STORED_NAMES: &[&str] = &[$($name),*];
 
-        /// The names of terminal events, by how the run ended.
+        /// The names of terminal events, by the status of the run.
         const TERMINAL_NAMES: &[(ClosedStatus, &str)] = &[$($((ClosedStatus::$status, $name),)?)*];
 
         impl Event {
@@ -97,8 +97,8 @@ macro_rules! make_event {
                 }
             }
 
-            /// The durable call that the event is about; number 0 is the delay of the run's start.
-            #[expect(unused_variables, reason = "every event's fields are bound, to find the call among them")]
+            /// The durable call that the event is about, if it is about one; 0 is the delay of the run's start.
+            #[expect(unused_variables, reason = "all fields of an event are bound, to find the call among them")]
             pub fn call(&self) -> Option<CommandId> {
                 match self {
                     $(Self::$variant { $($field),* } => call_of!([$($field)*] $($field)*),)*
@@ -106,7 +106,7 @@ macro_rules! make_event {
             }
         }
 
-        /// Events with all their fields, which only tests make outside of core: [`Event`] itself may get more fields.
+        /// Events with all their fields, for tests outside of core, which cannot construct the variants of [`Event`].
         #[cfg(feature = "__testing")]
         pub mod whole {
             use super::*;
@@ -135,22 +135,22 @@ impl Event {
         STORED_NAMES
     }
 
-    /// Whether the event is what its durable call came to: a value, a failure, or a deadline that passed.
+    /// Whether the event is the outcome of its durable call: a value, a failure, or a deadline that passed.
     pub fn is_outcome(&self) -> bool {
         self.consequence() == Consequence::Outcome
     }
 
-    /// Whether with this event the run gave its durable call up.
+    /// Whether the run gave up its durable call with this event.
     pub fn gives_up(&self) -> bool {
         self.consequence() == Consequence::GiveUp
     }
 
-    /// Whether the run is over with this event.
+    /// Whether the event ends the run.
     pub fn is_terminal(&self) -> bool {
         self.closed_status().is_some()
     }
 
-    /// How the run ended with this event, if it did.
+    /// How the event ends the run, if it does.
     pub(crate) fn closed_status(&self) -> Option<ClosedStatus> {
         match self.consequence() {
             Consequence::Terminal(status) => Some(status),
@@ -164,7 +164,7 @@ impl Event {
 }
 
 impl EventName {
-    /// The name as a store kept it.
+    /// The name that a store kept. A name that this build does not know is kept as it is.
     pub fn from_stored(name: &str) -> Self {
         match STORED_NAMES.iter().find(|known| **known == name) {
             Some(known) => Self::from_static(known),
@@ -172,13 +172,13 @@ impl EventName {
         }
     }
 
-    /// The name of the event with which a run ends so.
+    /// The name of the event that ends a run with this status.
     pub(crate) fn of_end(status: ClosedStatus) -> Self {
         let named = TERMINAL_NAMES.iter().find(|(ends, _)| *ends == status);
-        Self::from_static(named.expect("every status is that of an event").1)
+        Self::from_static(named.expect("every status has an event").1)
     }
 
-    /// Whether a run is over with an event of that name.
+    /// Whether an event with this name ends its run.
     pub fn is_terminal(&self) -> bool {
         TERMINAL_NAMES.iter().any(|(_, name)| *name == self.as_str())
     }
@@ -189,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_way_for_a_run_to_end_has_its_event() {
+    fn every_closed_status_has_its_event() {
         use ClosedStatus::{Cancelled, Completed, Failed, Terminated};
         let names = [Completed, Failed, Cancelled, Terminated].map(EventName::of_end);
         let expected = ["run.completed", "run.failed", "run.cancelled", "run.terminated"];

@@ -1,15 +1,15 @@
-//! Messages: what is sent to a run from outside its processor. It must not know where messages wait.
+//! Messages: what is sent to a run from outside of its processor. They must not know where they wait.
 
 use super::table::messages;
 use crate::data::name::Name;
 use crate::data::payload::Payload;
 use crate::data::time::Timestamp;
 
-/// Something that is mostly not so, and then takes no bytes.
+/// A `bool` that is usually `false`, and is then stored in no bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Flag(pub(crate) bool);
 
-/// Makes [`Message`] from the table.
+/// Defines [`Message`] from the table.
 macro_rules! make_message {
     (Message: $(
         $(#[$message_doc:meta])*
@@ -17,7 +17,7 @@ macro_rules! make_message {
             $($(#[$field_doc:meta])* $field:ident: $type:ty,)*
         }
     )*) => {
-        /// What a message in the inbox says.
+        /// The content of a message in the inbox.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub(crate) enum Message {
             $($(#[$message_doc])* $variant { $($(#[$field_doc])* $field: $type,)* },)*

@@ -1,4 +1,4 @@
-//! What kind of message a submission carries, for whoever watches a store from outside.
+//! The kind of a submission's message, for observers of a store. It must not know the message's payload.
 
 use super::message::Message;
 use super::wire;
@@ -6,25 +6,25 @@ use crate::data::name::Name;
 use crate::error::Error;
 use crate::store::inbox::Submission;
 
-/// What kind of message a submission carries: for whoever watches a store from outside. Like the seam, it is exhaustive:
-/// the compiler tells each watcher of a new kind.
+/// The kind of a submission's message, for observers of a store such as decorators and tests. Like the seam, it is
+/// exhaustive: the compiler points out a new kind to every observer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MessageKind {
     /// The start of a run.
     Start,
-    /// A signal of that name.
+    /// A signal with this name.
     Signal(Name),
-    /// A request to cancel.
+    /// A request to cancel the run.
     Cancel,
-    /// An end without asking the run's code.
+    /// A request to end the run without asking its code.
     Terminate,
 }
 
 impl Submission {
-    /// What kind of message it is.
+    /// The kind of the message.
     ///
     /// # Errors
-    /// [`Error::is_invalid`]: a body that this build cannot read.
+    /// [`Error::is_invalid`] if this build cannot read the body.
     pub fn kind(&self) -> Result<MessageKind, Error> {
         let message = wire::decode_message(&self.body).map_err(|error| Error::invalid(error.to_string()))?;
         Ok(match message {
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn submission_tells_what_kind_of_message_it_carries() {
+    fn submission_tells_the_kind_of_its_message() {
         let input = || Payload::encode(&1).unwrap();
         let (workflow, signal) = (Name::from_static("order"), Name::from_static("paid"));
         let start =

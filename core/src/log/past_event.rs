@@ -1,4 +1,4 @@
-//! The events of a history, decoded. It must not know where a history comes from.
+//! The decoded events of a history. It must not know where a history comes from.
 
 use super::event::Event;
 use super::wire;
@@ -14,12 +14,12 @@ pub(crate) struct PastEvent {
     pub(crate) event: Event,
 }
 
-/// A history in core's own terms, event by event: whoever replays it needs no more than one of them at a time.
+/// Decodes a history event by event, because a replay needs only one of them at a time.
 pub(crate) fn decode(history: &RunHistory) -> impl Iterator<Item = Result<PastEvent, String>> {
     history.events.iter().map(decode_record)
 }
 
-/// One event of it.
+/// Decodes one event of a history.
 pub(crate) fn decode_record(record: &EventRecord) -> Result<PastEvent, String> {
     let event = wire::decode_event(record.name.as_str(), &record.body)
         .map_err(|error| format!("event {}: {error}", record.seq))?;

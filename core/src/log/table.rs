@@ -1,19 +1,18 @@
-//! What is logged and what is sent: one row for each kind of event and message. Everything that follows from a row
-//! alone is made from it elsewhere: the types, how they are stored, how people read them, and the arbitrary values
-//! of tests. It must not know any of that.
+//! The table of events and messages: one row for each kind. Macros in other files derive from it the types, their stored
+//! form, their text for people, and the arbitrary values of tests. It must not know any of these.
 //!
 //! A row has the stored name, the version in which the fields are stored, the name in Rust, for an event its
 //! [`Role`](super::event::Role) and its [`Consequence`](super::event::Consequence), and the fields.
 //!
-//! **Rows are stored.** Once released, one may only grow: at its end, by fields that may be absent. Fields that must
-//! be there come first, so that those that are mostly absent take no bytes.
+//! **Rows are stored.** Once released, a row may only grow at its end, by optional fields. Required fields come first, so
+//! that absent fields take no bytes.
 
-/// Hands the rows of events to the macro of that name.
+/// Passes the rows of events to a macro.
 macro_rules! events {
     ($make:ident) => {
         $make! { Event:
-        /// The run began. The first event of every run, unless its code could not even begin: then the second, after
-        /// [`Event::RunStalled`].
+        /// The run began. It is the first event of every run, or the second after an [`Event::RunStalled`] if the run's
+        /// code could not begin.
         "run.started" 1 => RunStarted: Resolution, Nothing {
             /// The workflow's name.
             workflow: Name,
@@ -21,19 +20,19 @@ macro_rules! events {
             input: Payload,
             /// The lease under which this event was written.
             lease: LeaseId,
-            /// The idempotency key of its start.
+            /// The idempotency key of the run's start.
             key: Option<String>,
-            /// When the workflow is to begin, if not at once.
+            /// When the workflow begins, if not at once.
             start_at: Option<Timestamp>,
         }
-        /// A new worker first writes to this run.
+        /// A worker that took the run over writes to it for the first time.
         "run.adopted" 1 => RunAdopted: Note, Nothing {
-            /// The lease under which it writes.
+            /// The lease under which the worker writes.
             lease: LeaseId,
             /// The worker's name.
             worker: String,
         }
-        /// The run asked for an activity.
+        /// The run scheduled an activity.
         "activity.scheduled" 1 => ActivityScheduled: Decision, Dispatch {
             /// The durable call.
             id: CommandId,
@@ -41,10 +40,10 @@ macro_rules! events {
             activity: Name,
             /// The activity's input.
             input: Payload,
-            /// Its retry policy and timeouts.
+            /// The activity's retry policy and timeouts.
             options: ActivityOptions,
         }
-        /// An attempt of an activity is about to begin. Logged only where a repetition must be noticed.
+        /// An attempt of an activity is about to begin. It is logged only if a repetition must be noticed.
         "activity.attempt-started" 1 => ActivityAttemptStarted: Note, Nothing {
             /// The durable call.
             id: CommandId,
@@ -62,7 +61,7 @@ macro_rules! events {
             /// When the next attempt begins.
             retry_at: Timestamp,
         }
-        /// An attempt ended with its process, while its run was under suspicion.
+        /// The process died during an attempt, while the run was a suspect.
         "activity.attempt-lost" 1 => ActivityAttemptLost: Note, Nothing {
             /// The durable call.
             id: CommandId,
@@ -73,10 +72,10 @@ macro_rules! events {
         "activity.completed" 1 => ActivityCompleted: Resolution, Outcome {
             /// The durable call.
             id: CommandId,
-            /// What it returned.
+            /// The value.
             result: Payload,
         }
-        /// The activity failed for good.
+        /// The activity failed, and is not retried.
         "activity.failed" 1 => ActivityFailed: Resolution, Outcome {
             /// The durable call.
             id: CommandId,
@@ -94,10 +93,10 @@ macro_rules! events {
             id: CommandId,
             /// The step's name.
             step: Name,
-            /// What it returned.
+            /// The value.
             result: Payload,
         }
-        /// A step failed for good.
+        /// A step failed, and is not retried.
         "step.failed" 1 => StepFailed: Resolution, Outcome {
             /// The durable call.
             id: CommandId,
@@ -106,16 +105,16 @@ macro_rules! events {
             /// Why its last attempt failed.
             failure: Failure,
         }
-        /// The run asked for a timer.
+        /// The run started a timer.
         "timer.started" 1 => TimerStarted: Decision, Nothing {
             /// The durable call.
             id: CommandId,
-            /// Its deadline.
+            /// The timer's deadline.
             fire_at: Timestamp,
         }
         /// A timer's deadline passed.
         "timer.fired" 1 => TimerFired: Resolution, Outcome {
-            /// The durable call; number 0 is the delay of the run's start.
+            /// The durable call; 0 is the delay of the run's start.
             id: CommandId,
         }
         /// The run gave the timer up.
@@ -123,39 +122,39 @@ macro_rules! events {
             /// The durable call.
             id: CommandId,
         }
-        /// A signal came.
+        /// A signal arrived.
         "signal.received" 1 => SignalReceived: Resolution, Nothing {
-            /// The message that brought it.
+            /// The message that carried the signal.
             message: MessageId,
             /// The signal's name.
             signal: Name,
-            /// Its content.
+            /// The signal's content.
             payload: Payload,
-            /// Its idempotency key.
+            /// The signal's idempotency key.
             key: Option<String>,
         }
-        /// The run made a value that no replay could make again.
+        /// The run recorded a value that a replay could not compute again.
         "value.recorded" 1 => ValueRecorded: Local, Nothing {
             /// The value's name.
             name: Name,
             /// The value.
             value: Payload,
         }
-        /// Somebody asked the run to cancel itself.
+        /// A client asked the run to cancel itself.
         "cancel.requested" 1 => CancelRequested: Resolution, Nothing {
-            /// The message that brought the request.
+            /// The message that carried the request.
             message: MessageId,
-            /// Why, if the caller said so.
+            /// The reason, if the caller gave one.
             reason: Option<String>,
         }
-        /// The run's code could not process the resolution that follows. What comes from now on waits.
+        /// The run's code could not process the resolution that follows. From now on resolutions wait.
         "run.stalled" 1 => RunStalled: Note, Nothing {
             /// The diagnosis.
             reason: String,
         }
-        /// Code that matches processed the waiting resolutions. Its decisions follow.
+        /// Code that follows the history processed waiting resolutions. Its decisions follow.
         "run.resumed" 1 => RunResumed: Note, Nothing {
-            /// How many of them it processed, the oldest first.
+            /// How many resolutions it processed, the oldest first.
             released: u32,
         }
         /// The workflow is over, and its compensations follow.
@@ -163,7 +162,7 @@ macro_rules! events {
             /// What the workflow returned.
             outcome: Outcome,
         }
-        /// The run asked for an activity to be executed should the run fail.
+        /// The run registered an activity that is executed if the run fails or is cancelled.
         "compensation.registered" 1 => CompensationRegistered: Decision, Nothing {
             /// The durable call.
             id: CommandId,
@@ -171,10 +170,10 @@ macro_rules! events {
             activity: Name,
             /// The activity's input.
             input: Payload,
-            /// Its retry policy and timeouts.
+            /// The activity's retry policy and timeouts.
             options: ActivityOptions,
         }
-        /// A compensation's turn came.
+        /// A compensation was scheduled.
         "compensation.scheduled" 1 => CompensationScheduled: Note, Dispatch {
             /// The durable call that registered it.
             id: CommandId,
@@ -184,7 +183,7 @@ macro_rules! events {
             /// The durable call that registered it.
             id: CommandId,
         }
-        /// A compensation failed for good.
+        /// A compensation failed, and is not retried.
         "compensation.failed" 1 => CompensationFailed: Note, Outcome {
             /// The durable call that registered it.
             id: CommandId,
@@ -193,7 +192,7 @@ macro_rules! events {
         }
         /// The workflow returned a value. Terminal.
         "run.completed" 1 => RunCompleted: Decision, Terminal(Completed) {
-            /// What it returned.
+            /// The value.
             result: Payload,
         }
         /// The workflow returned an error. Terminal.
@@ -203,60 +202,60 @@ macro_rules! events {
             /// Compensations that failed as well, in the order of their execution.
             uncompensated: Vec<Uncompensated>,
         }
-        /// The workflow returned the cancellation that it was asked for. Terminal.
+        /// The workflow returned the cancellation that was requested. Terminal.
         "run.cancelled" 1 => RunCancelled: Decision, Terminal(Cancelled) {
-            /// Why, if the caller of `cancel` said so.
+            /// The reason, if the caller of `cancel` gave one.
             reason: Option<String>,
             /// Compensations that failed, in the order of their execution.
             uncompensated: Vec<Uncompensated>,
         }
-        /// Somebody ended the run without asking it. Terminal.
+        /// A client ended the run without asking its code. Terminal.
         "run.terminated" 1 => RunTerminated: Note, Terminal(Terminated) {
-            /// The message that brought the request.
+            /// The message that carried the request.
             message: MessageId,
-            /// Why.
+            /// The reason.
             reason: String,
-            /// The activities of compensations that were left out.
+            /// The activities of the compensations that were skipped.
             skipped: Vec<String>,
         }
         }
     };
 }
 
-/// Hands the rows of messages to the macro of that name.
+/// Passes the rows of messages to a macro.
 macro_rules! messages {
     ($make:ident) => {
         $make! { Message:
-        /// Begin the run.
+        /// Begins the run.
         "start" 1 => Start {
             /// The workflow's name.
             workflow: Name,
-            /// Its input.
+            /// The workflow's input.
             input: Payload,
             /// The idempotency key.
             key: Option<String>,
             /// When to begin, if not at once.
             start_at: Option<Timestamp>,
-            /// Whether a processor may have begun the run already, without a message.
+            /// Whether a processor may have begun the run already, by a local start.
             repeated: Flag,
         }
-        /// Hand a signal to the run.
+        /// Delivers a signal to the run.
         "signal" 1 => Signal {
             /// The signal's name.
             signal: Name,
-            /// Its content.
+            /// The signal's content.
             payload: Payload,
-            /// Its idempotency key.
+            /// The signal's idempotency key.
             key: Option<String>,
         }
-        /// Ask the run to cancel itself.
+        /// Asks the run to cancel itself.
         "cancel" 1 => Cancel {
-            /// Why, if the caller said so.
+            /// The reason, if the caller gave one.
             reason: Option<String>,
         }
-        /// End the run without asking it.
+        /// Ends the run without asking its code.
         "terminate" 1 => Terminate {
-            /// Why.
+            /// The reason.
             reason: String,
         }
         }

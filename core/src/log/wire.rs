@@ -1,10 +1,10 @@
-//! How events and messages are stored: deterministic CBOR, encoded and decoded by hand. It must not know who
-//! stores the bytes, nor what an event leads to.
+//! The stored form of events and messages: deterministic CBOR, encoded and decoded by hand. It must not know which store
+//! keeps the bytes, or what an event leads to.
 //!
-//! An event's body is `[version, field, …]`; its name is stored beside it. A message's body holds its name too:
-//! `[version, name, field, …]`. [`table`](super::table) has all kinds, their versions and fields.
+//! An event's body is `[version, field, …]`; its name is stored beside it. A message's body contains its name:
+//! `[version, name, field, …]`. The [table](super::table) has all kinds with their versions and fields.
 //!
-//! | a field that is | is stored as |
+//! | a field of type | is stored as |
 //! |---|---|
 //! | a text, a name | text |
 //! | a command id, an attempt, a lease | unsigned number |
@@ -18,13 +18,13 @@
 //! | an outcome | `[0, result]`, `[1, failure]` or `[2]` |
 //! | a failed compensation | `[activity, failure]` |
 //!
-//! What is absent or has its default is null, and left out at the end of an array: an activity that completed
-//! with `()` takes 5 bytes.
+//! A field that is absent or has its default is null, and nulls at the end of an array are left out: an activity that
+//! completed with `()` takes 5 bytes.
 //!
-//! **What may change.** A kind may get another field at its end, provided that it may be absent. An older build
-//! refuses such a body where the field is there, and reads it where it is not. Any other change is a new version
-//! of the kind: `read_fields` then reads both, for old bodies are never rewritten. A build never guesses: a
-//! kind, version or field that it does not know is an error that asks for a newer build. Golden files pin it all.
+//! **What may change.** A kind may get another optional field at its end. An older build reads a body without that field
+//! and refuses a body that has it. Any other change needs a new version of the kind, and `read_fields` must read both,
+//! because old bodies are never rewritten. A build never guesses: an unknown kind, version or field is an error that asks
+//! for a newer build. Golden files pin the format.
 
 mod cbor;
 mod fields;
@@ -40,10 +40,10 @@ use self::layout::{Layout, Version};
 use crate::log::event::Event;
 use crate::log::message::Message;
 
-/// How many bytes are reserved at first. Most bodies fit; a large payload makes them grow once.
+/// How many bytes are reserved at first. Most bodies fit; a large payload grows the buffer once.
 const CAPACITY: usize = 128;
 
-/// Bytes that are not the event or message that they should be.
+/// The error for bytes that this build cannot read as an event or a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct WireError(pub(crate) String);
 
@@ -55,7 +55,7 @@ impl std::fmt::Display for WireError {
 
 impl std::error::Error for WireError {}
 
-/// The stored body of an event.
+/// Encodes an event's body.
 pub(crate) fn encode_event(event: &Event) -> Bytes {
     let mut to = Writer::with_capacity(CAPACITY);
     to.fields(|fields| {
@@ -66,7 +66,7 @@ pub(crate) fn encode_event(event: &Event) -> Bytes {
     to.finish()
 }
 
-/// The event of that stored name and body. Its payloads are slices of the body.
+/// Decodes the event with this stored name and body. Its payloads are slices of the body.
 pub(crate) fn decode_event(name: &str, body: &Bytes) -> Result<Event, WireError> {
     let read = || {
         let mut from = Reader::new(body);
@@ -77,7 +77,7 @@ pub(crate) fn decode_event(name: &str, body: &Bytes) -> Result<Event, WireError>
     read().map_err(|fault| refused("event", name, body, &fault))
 }
 
-/// The stored body of a message.
+/// Encodes a message's body.
 pub(crate) fn encode_message(message: &Message) -> Bytes {
     let mut to = Writer::with_capacity(CAPACITY);
     to.fields(|fields| {
@@ -89,9 +89,9 @@ pub(crate) fn encode_message(message: &Message) -> Bytes {
     to.finish()
 }
 
-/// The message of that stored body. Its payload is a slice of the body.
+/// Decodes the message with this stored body. Its payload is a slice of the body.
 pub(crate) fn decode_message(body: &Bytes) -> Result<Message, WireError> {
-    // Until the name is read, an error cannot tell it.
+    // An error before the name is read cannot name the message.
     let mut name = "?";
     let mut read = || {
         let mut from = Reader::new(body);
@@ -103,7 +103,7 @@ pub(crate) fn decode_message(body: &Bytes) -> Result<Message, WireError> {
     read().map_err(|fault| refused("message", name, body, &fault))
 }
 
-/// A name of corrupt bytes may be as long as they are: it is cut.
+/// The name is cut, because a corrupt one may be as long as the body.
 #[cold]
 fn refused(what: &str, name: &str, body: &Bytes, fault: &Fault) -> WireError {
     WireError(format!("{what} `{name:.64}` ({} bytes): {fault}", body.len()))

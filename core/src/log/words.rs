@@ -1,8 +1,8 @@
-//! Events in words, for people and for snapshots: the event's name, and what its fields say, in their order. It must
-//! not know who reads them.
+//! Events as text, for people and for snapshots: the event's name, then its fields in their order. It must not know who
+//! reads them.
 //!
-//! Which fields an event has, the table says: an event of known fields needs nothing here. A field of a new type
-//! does not compile until it is told how to be told; one of a new name is told by that name.
+//! The table says which fields an event has, so a new event with known fields needs no change here. A field of a new type
+//! does not compile without an `AsTexts`; a field with a new name is shown with that name.
 
 use std::fmt;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::data::payload::Payload;
 use crate::data::time::Timestamp;
 use crate::log::event::Event;
 
-/// In words: the stored name, the durable call, and the content. With `{:#}` as short as a sentence about it needs:
+/// Writes the stored name, the durable call and the content. `{:#}` writes a short form for use in a sentence:
 /// ``activity.scheduled `send-welcome` (call 1)``.
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -26,13 +26,13 @@ impl fmt::Display for Event {
     }
 }
 
-/// An event in words, by itself or as a line of its history.
+/// An event as text, by itself or as a line of its history.
 pub(crate) struct Words<'a> {
     pub(crate) event: &'a Event,
-    /// The name of the activity that the event is about, where the event itself does not say it.
+    /// The name of the activity that the event is about, if the event itself does not contain it.
     pub(crate) activity: Option<&'a str>,
-    /// When the history began, for a line of it: times are told from there, and what differs from run to run though
-    /// nothing happened otherwise (ids, leases, workers) is left out.
+    /// When the history began, for a line of it: times are relative to it, and fields that differ between equal runs
+    /// (message ids, leases, workers) are left out.
     pub(crate) began: Option<Timestamp>,
 }
 
@@ -66,7 +66,7 @@ impl fmt::Display for Words<'_> {
 }
 
 impl Words<'_> {
-    /// The event's name, with the call and the name that it is about.
+    /// Writes the event's name, with the name of its subject and the durable call.
     fn write_short(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.event.name())?;
         for (field, name) in self.fields() {
@@ -78,7 +78,7 @@ impl Words<'_> {
     }
 }
 
-/// Makes the list of an event's fields from the table.
+/// Defines the list of an event's fields from the table.
 macro_rules! make_fields {
     (Event: $(
         $(#[$event_doc:meta])*
@@ -87,12 +87,12 @@ macro_rules! make_fields {
         }
     )*) => {
         impl Words<'_> {
-            /// What there is to tell of the event: the fields' names, each with a text.
+            /// The names of the event's fields, each with a text.
             fn fields(&self) -> Vec<(&'static str, String)> {
                 let mut fields = Vec::new();
                 match self.event {
                     $(Event::$variant { $($field),* } => {
-                        $(fields.extend($field.told(self).into_iter().map(|text| (stringify!($field), text)));)*
+                        $(fields.extend($field.texts(self).into_iter().map(|text| (stringify!($field), text)));)*
                     })*
                 }
                 fields
@@ -103,16 +103,16 @@ macro_rules! make_fields {
 
 events!(make_fields);
 
-/// How a field's value is told: in one text, in several, or not at all.
-trait Told {
-    fn told(&self, words: &Words<'_>) -> Vec<String>;
+/// A field's value as text: one, several for a list, or none if it is not shown.
+trait AsTexts {
+    fn texts(&self, words: &Words<'_>) -> Vec<String>;
 }
 
-/// Says how values of some types are told.
-macro_rules! told {
+/// Implements [`AsTexts`] for some types.
+macro_rules! as_texts {
     ($($($type:ty),+ => |$value:ident, $words:ident| $texts:expr;)*) => {
-        $($(impl Told for $type {
-            fn told(&self, $words: &Words<'_>) -> Vec<String> {
+        $($(impl AsTexts for $type {
+            fn texts(&self, $words: &Words<'_>) -> Vec<String> {
                 let $value = self;
                 $texts
             }
@@ -120,10 +120,10 @@ macro_rules! told {
     };
 }
 
-told! {
+as_texts! {
     CommandId, LeaseId, Name, String, u32 => |value, _words| vec![value.to_string()];
     MessageId => |message, _words| vec![format!("{message:?}")];
-    // Of interest to whoever looks into an activity, and too long for a line.
+    // Too long for a line.
     ActivityOptions => |_options, _words| Vec::new();
     Timestamp => |at, words| vec![match words.began {
         Some(began) => Span(at.saturating_since(began)).to_string(),
@@ -131,32 +131,32 @@ told! {
     }];
     Failure => |failure, words| vec![match words.began {
         Some(_) => failure.to_string(),
-        // With its details, and whether it may be retried.
+        // With its details and whether it is retryable.
         None => format!("{failure:?}"),
     }];
-    // `()` is no content.
+    // `()` is not shown.
     Payload => |payload, _words| Some(format!("{payload:?}")).filter(|text| text != "null").into_iter().collect();
     Outcome => |outcome, words| match outcome {
-        Outcome::Completed(result) => [vec!["completed".to_owned()], result.told(words)].concat(),
-        Outcome::Failed(failure) => vec![format!("failed: {}", failure.told(words).concat())],
+        Outcome::Completed(result) => [vec!["completed".to_owned()], result.texts(words)].concat(),
+        Outcome::Failed(failure) => vec![format!("failed: {}", failure.texts(words).concat())],
         Outcome::Cancelled => vec!["cancelled".to_owned()],
     };
-    Uncompensated => |left, words| vec![format!("{}: {}", left.activity, left.failure.told(words).concat())];
+    Uncompensated => |left, words| vec![format!("{}: {}", left.activity, left.failure.texts(words).concat())];
 }
 
-impl<T: Told> Told for Option<T> {
-    fn told(&self, words: &Words<'_>) -> Vec<String> {
-        self.iter().flat_map(|value| value.told(words)).collect()
+impl<T: AsTexts> AsTexts for Option<T> {
+    fn texts(&self, words: &Words<'_>) -> Vec<String> {
+        self.iter().flat_map(|value| value.texts(words)).collect()
     }
 }
 
-impl<T: Told> Told for Vec<T> {
-    fn told(&self, words: &Words<'_>) -> Vec<String> {
-        self.iter().flat_map(|value| value.told(words)).collect()
+impl<T: AsTexts> AsTexts for Vec<T> {
+    fn texts(&self, words: &Words<'_>) -> Vec<String> {
+        self.iter().flat_map(|value| value.texts(words)).collect()
     }
 }
 
-/// A time as people say it: `11d`, `1h30m`, `0.25s`.
+/// A duration for people: `11d`, `1h30m`, `0.25s`.
 pub(crate) struct Span(pub(crate) Duration);
 
 impl fmt::Display for Span {
@@ -182,19 +182,19 @@ impl fmt::Display for Span {
 mod tests {
     use super::*;
 
-    /// A line of a history that began at 1970, the same event by itself, and in short.
-    fn told(event: &Event) -> [String; 3] {
+    /// The event as a line of a history that began at 1970, by itself, and in short.
+    fn texts(event: &Event) -> [String; 3] {
         let line = Words { event, activity: Some("charge"), began: Some(Timestamp::from_micros(0)) };
         [line.to_string(), event.to_string(), format!("{event:#}")]
     }
 
     #[test]
-    fn line_of_a_history_counts_times_from_its_beginning_and_an_event_by_itself_is_told_whole() {
+    fn line_of_a_history_has_relative_times_and_an_event_by_itself_has_every_field() {
         let failure = Failure::new("io", "broken pipe").non_retryable();
         let retry_at = Timestamp::from_micros(90_000_000);
         let failed = Event::ActivityAttemptFailed { id: CommandId::new(7), attempt: 2, failure, retry_at };
         assert_eq!(
-            told(&failed),
+            texts(&failed),
             [
                 "activity.attempt-failed #7 charge attempt 2: broken pipe (io), again at 1m30s",
                 "activity.attempt-failed #7 attempt 2: broken pipe (io) (not retryable), again at 1970-01-01T00:01:30.000000Z",
@@ -202,11 +202,11 @@ mod tests {
             ]
         );
         let adopted = Event::RunAdopted { lease: LeaseId::new(3), worker: "host-7".to_owned() };
-        assert_eq!(told(&adopted), ["run.adopted", "run.adopted lease 3 worker host-7", "run.adopted"]);
+        assert_eq!(texts(&adopted), ["run.adopted", "run.adopted lease 3 worker host-7", "run.adopted"]);
     }
 
     #[test]
-    fn everything_that_a_field_holds_is_told_and_nothing_of_one_that_is_empty() {
+    fn every_item_of_a_field_is_shown_and_an_empty_field_is_not() {
         let failed = |activity: &str| {
             let failure = Failure::new("io", "broken pipe");
             Uncompensated { activity: activity.to_owned(), failure }
@@ -223,16 +223,16 @@ mod tests {
     }
 
     #[test]
-    fn short_words_name_what_the_event_is_about() {
+    fn short_text_names_the_subject_and_the_call() {
         let (id, step, result) =
             (CommandId::FIRST, Name::from_static("charge"), Payload::encode(&7).unwrap());
-        let [line, _, short] = told(&Event::StepCompleted { id, step, result });
+        let [line, _, short] = texts(&Event::StepCompleted { id, step, result });
         assert!(line.starts_with("step.completed #1"), "{line}");
         assert_eq!(short, "step.completed `charge` (call 1)");
     }
 
     #[test]
-    fn span_has_no_part_that_is_zero() {
+    fn span_leaves_out_parts_that_are_zero() {
         let text = |micros| Span(Duration::from_micros(micros)).to_string();
         let day = 86_400_000_000;
         assert_eq!(

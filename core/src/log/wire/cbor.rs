@@ -1,7 +1,7 @@
-//! Deterministic CBOR (RFC 8949 §4.2.1), as much of it as the engine stores: integers, bytes, text, arrays,
-//! booleans and null. It must not know what an event is.
+//! The subset of deterministic CBOR (RFC 8949 §4.2.1) that the engine stores: integers, bytes, text, arrays, booleans and
+//! null. It must not know what an event is.
 //!
-//! Lengths are always definite and heads always the shortest: a value has one form, and tools may compare
+//! Lengths are always definite and heads always the shortest, so a value has exactly one form and tools may compare
 //! bytes. Maps, tags and floats are neither written nor read.
 
 use bytes::Bytes;
@@ -19,17 +19,17 @@ const NULL: u8 = 0xf6;
 /// The longest array whose head is a single byte.
 pub(super) const SHORT_ARRAY_MAX: u8 = 23;
 
-/// What is wrong with the bytes, and where.
+/// A problem with the bytes, and its place.
 #[derive(Debug)]
 pub(super) struct Fault {
-    /// The fields around the place, the innermost first.
+    /// The enclosing fields, the innermost first.
     path: Vec<&'static str>,
     at: usize,
     problem: String,
 }
 
-/// What was read. The fault is boxed so that results stay small where nothing is wrong.
-pub(super) type Read<T> = Result<T, Box<Fault>>;
+/// The result of decoding. The fault is boxed to keep successful results small.
+pub(super) type Decoded<T> = Result<T, Box<Fault>>;
 
 impl Fault {
     #[cold]
@@ -37,7 +37,7 @@ impl Fault {
         Box::new(Self { path: Vec::new(), at, problem: problem.into() })
     }
 
-    /// The same fault, seen from the array that holds `field`.
+    /// Adds `field`, which encloses the place.
     #[cold]
     pub(super) fn within(mut self: Box<Self>, field: &'static str) -> Box<Self> {
         self.path.push(field);
@@ -79,7 +79,7 @@ impl Writer {
     pub(super) fn signed(&mut self, value: i64) {
         match u64::try_from(value) {
             Ok(value) => self.head(UNSIGNED, value),
-            // CBOR stores −1 − n as n, which is what inverting the bits of a two's complement gives.
+            // CBOR stores −1 − n as n. In two's complement, that is n with all its bits inverted.
             Err(_) => self.head(NEGATIVE, !value as u64),
         }
     }
@@ -102,24 +102,24 @@ impl Writer {
         self.out.push(NULL);
     }
 
-    /// The head of an array; its items are to follow.
+    /// Writes the head of an array; the caller writes its items next.
     pub(super) fn array(&mut self, items: usize) {
         self.head(ARRAY, items as u64);
     }
 
-    /// How much is written.
+    /// How many bytes are written.
     pub(super) fn len(&self) -> usize {
         self.out.len()
     }
 
-    /// Whether nothing but a null was written since `start`.
+    /// Whether only a null was written since `start`.
     pub(super) fn is_null_since(&self, start: usize) -> bool {
         self.out[start..] == [NULL]
     }
 
-    /// Ends the array whose head, a short one, is at `head`: it has `items` items, and the last ends at `end`.
+    /// Ends the array whose head of one byte is at `head`: it has `items` items, and the last one ends at `end`.
     pub(super) fn close_array(&mut self, head: usize, items: u8, end: usize) {
-        assert!(items <= SHORT_ARRAY_MAX, "{items} fields do not fit a head of one byte");
+        assert!(items <= SHORT_ARRAY_MAX, "{items} fields do not fit into a head of one byte");
         self.out.truncate(end);
         self.out[head] = ARRAY << 5 | items;
     }
@@ -141,7 +141,7 @@ impl Writer {
     }
 }
 
-/// Reads values one after the other. No input makes it panic, or allocate more than the input's own length.
+/// Reads values one after the other. No input makes it panic or allocate more than the input's own length.
 pub(super) struct Reader<'b> {
     body: &'b Bytes,
     at: usize,
@@ -152,47 +152,47 @@ impl<'b> Reader<'b> {
         Self { body, at: 0 }
     }
 
-    /// The offset of what is read next.
+    /// The offset of the next value.
     pub(super) fn at(&self) -> usize {
         self.at
     }
 
-    pub(super) fn unsigned(&mut self) -> Read<u64> {
+    pub(super) fn unsigned(&mut self) -> Decoded<u64> {
         self.head(UNSIGNED, "an unsigned number")
     }
 
-    pub(super) fn signed(&mut self) -> Read<i64> {
+    pub(super) fn signed(&mut self) -> Decoded<i64> {
         let start = self.at;
         let negative = self.peek().is_some_and(|first| first >> 5 == NEGATIVE);
         let value = self.head(if negative { NEGATIVE } else { UNSIGNED }, "a number")?;
         let value = i64::try_from(value)
-            .map_err(|_| Fault::new(start, "the number does not fit 64 bits with a sign"))?;
+            .map_err(|_| Fault::new(start, "the number does not fit into 64 bits with a sign"))?;
         Ok(if negative { !value } else { value })
     }
 
-    /// A slice of the body itself: nothing is copied.
-    pub(super) fn bytes(&mut self) -> Read<Bytes> {
+    /// Returns a slice of the body itself, without a copy.
+    pub(super) fn bytes(&mut self) -> Decoded<Bytes> {
         let start = self.string(BYTES, "bytes")?;
         Ok(self.body.slice(start..self.at))
     }
 
-    /// Bytes of a fixed number.
-    pub(super) fn byte_array<const N: usize>(&mut self) -> Read<[u8; N]> {
+    /// Reads exactly `N` bytes.
+    pub(super) fn byte_array<const N: usize>(&mut self) -> Decoded<[u8; N]> {
         let head = self.at;
         let start = self.string(BYTES, "bytes")?;
         self.body[start..self.at]
             .try_into()
-            .map_err(|_| Fault::new(head, format!("bytes, {} of them, where {N} should be", self.at - start)))
+            .map_err(|_| Fault::new(head, format!("{} bytes where {N} should be", self.at - start)))
     }
 
-    pub(super) fn text(&mut self) -> Read<&'b str> {
+    pub(super) fn text(&mut self) -> Decoded<&'b str> {
         let body = self.body;
         let start = self.string(TEXT, "text")?;
         std::str::from_utf8(&body[start..self.at])
             .map_err(|error| Fault::new(start + error.valid_up_to(), "the text is not UTF-8"))
     }
 
-    pub(super) fn bool(&mut self) -> Read<bool> {
+    pub(super) fn bool(&mut self) -> Decoded<bool> {
         let value = match self.peek() {
             Some(FALSE) => false,
             Some(TRUE) => true,
@@ -202,7 +202,7 @@ impl<'b> Reader<'b> {
         Ok(value)
     }
 
-    /// Takes a null, if that is what comes next.
+    /// Skips the next value if it is a null, and returns whether it was.
     pub(super) fn null(&mut self) -> bool {
         let found = self.is_null();
         self.at += usize::from(found);
@@ -217,19 +217,19 @@ impl<'b> Reader<'b> {
         self.peek().is_some_and(|first| first >> 5 == ARRAY)
     }
 
-    /// How many items the array has that begins here. An item has one byte at least, so that an array that
-    /// cannot be there is refused at its head.
-    pub(super) fn array(&mut self) -> Read<usize> {
+    /// Reads the head of an array and returns the number of its items. Every item has at least one byte, so an array
+    /// that is longer than the rest of the body is refused here.
+    pub(super) fn array(&mut self) -> Decoded<usize> {
         let start = self.at;
         let items = self.head(ARRAY, "an array")?;
         self.checked_length(start, items, "items")
     }
 
-    /// Refuses bytes behind the last value.
-    pub(super) fn end(&self) -> Read<()> {
+    /// Refuses bytes after the last value.
+    pub(super) fn end(&self) -> Decoded<()> {
         match self.left() {
             0 => Ok(()),
-            left => Err(Fault::new(self.at, format!("the value is over, and {left} of the bytes are left"))),
+            left => Err(Fault::new(self.at, format!("{left} more bytes follow the value"))),
         }
     }
 
@@ -241,8 +241,8 @@ impl<'b> Reader<'b> {
         self.body.len() - self.at
     }
 
-    /// Goes over a string of bytes or text, and returns where its content starts.
-    fn string(&mut self, major: u8, expected: &'static str) -> Read<usize> {
+    /// Skips a string of bytes or text, and returns where its content starts.
+    fn string(&mut self, major: u8, expected: &'static str) -> Decoded<usize> {
         let head = self.at;
         let length = self.head(major, expected)?;
         let length = self.checked_length(head, length, "bytes")?;
@@ -251,7 +251,7 @@ impl<'b> Reader<'b> {
         Ok(start)
     }
 
-    fn checked_length(&self, start: usize, length: u64, unit: &'static str) -> Read<usize> {
+    fn checked_length(&self, start: usize, length: u64, unit: &'static str) -> Decoded<usize> {
         match usize::try_from(length) {
             Ok(length) if length <= self.left() => Ok(length),
             _ => {
@@ -262,7 +262,7 @@ impl<'b> Reader<'b> {
     }
 
     #[inline]
-    fn head(&mut self, major: u8, expected: &'static str) -> Read<u64> {
+    fn head(&mut self, major: u8, expected: &'static str) -> Decoded<u64> {
         match self.peek() {
             Some(first) if first >> 5 == major => match first & 0x1f {
                 short @ 0..=23 => {
@@ -275,7 +275,7 @@ impl<'b> Reader<'b> {
         }
     }
 
-    fn long_head(&mut self, size: u8) -> Read<u64> {
+    fn long_head(&mut self, size: u8) -> Decoded<u64> {
         // The size in bytes, and the smallest value that needs it.
         let (size, smallest) = match size {
             24 => (1, 24),
@@ -283,7 +283,7 @@ impl<'b> Reader<'b> {
             26 => (4, 0x1_0000),
             27 => (8, 0x1_0000_0000),
             31 => return Err(Fault::new(self.at, "an indefinite length, which is never written")),
-            _ => return Err(Fault::new(self.at, "a head that CBOR reserves")),
+            _ => return Err(Fault::new(self.at, "a reserved head")),
         };
         let start = self.at + 1;
         let Some(bytes) = self.body.get(start..start + size) else {
@@ -291,7 +291,7 @@ impl<'b> Reader<'b> {
         };
         let value = bytes.iter().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
         if value < smallest {
-            return Err(Fault::new(self.at, "a head longer than it need be, which is never written"));
+            return Err(Fault::new(self.at, "a head longer than necessary, which is never written"));
         }
         self.at = start + size;
         Ok(value)

@@ -1,21 +1,22 @@
-//! Arrays of fields, the shape of everything that is stored, and the parts that fields are made of. It must not
-//! know which event has which fields.
+//! Arrays of fields, in which everything is stored, and the trait of a field's type. It must not know which event has
+//! which fields.
 //!
-//! A field with the value that it mostly has is stored as null, or not at all at the end of its array, so that
-//! common events stay tiny and new fields can be added: where an older build wrote none, they are absent, and
-//! where a newer build wrote one that this build does not know, the array is refused, never misread.
+//! A field with its default value is stored as null, and left out at the end of its array. So common events stay tiny and
+//! fields can be added: a body of an older build lacks the new field, and a body of a newer build with an unknown field
+//! is refused, never misread.
 
-use super::cbor::{Fault, Read, Reader, Writer};
+use super::cbor::{Decoded, Fault, Reader, Writer};
 
-/// What a field holds.
+/// A type that a field can have.
 pub(super) trait Part: Sized {
     /// Writes the value: one CBOR item.
     fn write(&self, to: &mut Writer);
 
-    /// Reads it.
-    fn read(from: &mut Reader<'_>) -> Read<Self>;
+    /// Reads a value.
+    fn read(from: &mut Reader<'_>) -> Decoded<Self>;
 
-    /// What a null or missing field means; `None` where the field must be there. Stored: it never changes.
+    /// The value of a null or missing field; `None` if the field is required. It must never change, because bodies are
+    /// stored without it.
     fn absent() -> Option<Self> {
         None
     }
@@ -25,7 +26,7 @@ pub(super) trait Part: Sized {
 pub(super) struct FieldsWriter<'w> {
     to: &'w mut Writer,
     fields: u8,
-    /// The fields up to the last that is not null, and where that one ends.
+    /// The number of fields up to the last one that is not null, and the offset at which that one ends.
     kept: (u8, usize),
 }
 
@@ -35,7 +36,7 @@ impl FieldsWriter<'_> {
         self.put_with(|to| value.write(to));
     }
 
-    /// Puts a field that a function of its own writes.
+    /// Writes a field with a function.
     #[inline]
     pub(super) fn put_with(&mut self, write: impl FnOnce(&mut Writer)) {
         let start = self.to.len();
@@ -51,7 +52,7 @@ impl Writer {
     /// Writes an array of fields, without the nulls at its end.
     pub(super) fn fields(&mut self, write: impl FnOnce(&mut FieldsWriter<'_>)) {
         let head = self.len();
-        // How many fields there are is known at the end: the head, of one byte, is written again.
+        // The number of fields is known at the end: the head of one byte is overwritten then.
         self.array(0);
         let start = self.len();
         let mut fields = FieldsWriter { to: self, fields: 0, kept: (0, start) };
@@ -68,20 +69,20 @@ pub(super) struct FieldsReader<'r, 'b> {
 }
 
 impl<'b> FieldsReader<'_, 'b> {
-    /// The next field. Its name is for errors alone.
+    /// Reads the next field. Its name is only used in errors.
     #[inline]
-    pub(super) fn take<T: Part>(&mut self, name: &'static str) -> Read<T> {
+    pub(super) fn take<T: Part>(&mut self, name: &'static str) -> Decoded<T> {
         self.take_or(name, T::absent, T::read)
     }
 
-    /// The next field, read by a function of its own.
+    /// Reads the next field with a function.
     #[inline]
     pub(super) fn take_or<T>(
         &mut self,
         name: &'static str,
         absent: impl FnOnce() -> Option<T>,
-        read: impl FnOnce(&mut Reader<'b>) -> Read<T>,
-    ) -> Read<T> {
+        read: impl FnOnce(&mut Reader<'b>) -> Decoded<T>,
+    ) -> Decoded<T> {
         if self.left == 0 {
             return absent().ok_or_else(|| Fault::new(self.from.at(), "the field is missing").within(name));
         }
@@ -95,8 +96,8 @@ impl<'b> FieldsReader<'_, 'b> {
         read(self.from).map_err(|fault| fault.within(name))
     }
 
-    /// The next field, a text that need not be copied.
-    pub(super) fn take_text(&mut self, name: &'static str) -> Read<&'b str> {
+    /// Reads the next field, a text, without a copy.
+    pub(super) fn take_text(&mut self, name: &'static str) -> Decoded<&'b str> {
         self.take_or(name, || None, Reader::text)
     }
 
@@ -106,18 +107,18 @@ impl<'b> FieldsReader<'_, 'b> {
     }
 
     /// Refuses fields beyond those that were taken.
-    pub(super) fn end(&self) -> Read<()> {
+    pub(super) fn end(&self) -> Decoded<()> {
         match self.left {
             0 => Ok(()),
             left => Err(Fault::new(
                 self.at(),
-                format!("more fields than this build knows, by {left}; use a newer build"),
+                format!("{left} more fields than this build knows; use a newer build"),
             )),
         }
     }
 
-    /// Refuses fields beyond those that were taken, and bytes behind the array.
-    pub(super) fn end_of_body(&self) -> Read<()> {
+    /// Refuses fields beyond those that were taken, and bytes after the array.
+    pub(super) fn end_of_body(&self) -> Decoded<()> {
         self.end()?;
         self.from.end()
     }
@@ -125,14 +126,17 @@ impl<'b> FieldsReader<'_, 'b> {
 
 impl<'b> Reader<'b> {
     /// Begins to read an array of fields.
-    pub(super) fn open_fields(&mut self) -> Read<FieldsReader<'_, 'b>> {
+    pub(super) fn open_fields(&mut self) -> Decoded<FieldsReader<'_, 'b>> {
         let left = self.array()?;
         Ok(FieldsReader { from: self, left })
     }
 
-    /// Reads an array of fields, and refuses those that `read` does not take.
+    /// Reads an array of fields, and refuses fields that `read` does not take.
     #[inline]
-    pub(super) fn fields<T>(&mut self, read: impl FnOnce(&mut FieldsReader<'_, 'b>) -> Read<T>) -> Read<T> {
+    pub(super) fn fields<T>(
+        &mut self,
+        read: impl FnOnce(&mut FieldsReader<'_, 'b>) -> Decoded<T>,
+    ) -> Decoded<T> {
         let mut fields = self.open_fields()?;
         let value = read(&mut fields)?;
         fields.end()?;

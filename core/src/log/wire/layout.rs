@@ -1,25 +1,25 @@
-//! How the fields of each kind of event and message are stored: as the table has them, in its order. It must not know
-//! how a field becomes bytes.
+//! Stores the fields of each kind of event and message in the order of the table. It must not know how a field becomes
+//! bytes.
 
-use super::cbor::{Fault, Read};
+use super::cbor::{Decoded, Fault};
 use super::fields::{FieldsReader, FieldsWriter};
 use crate::log::event::Event;
 use crate::log::message::Message;
 use crate::log::table::{events, messages};
 
-/// What is stored as a version and fields.
+/// A type that is stored as a version and fields.
 pub(super) trait Layout: Sized {
     /// The stored name, and the version in which the fields are written.
     fn kind(&self) -> (&'static str, u64);
 
-    /// Writes the fields, in the order in which they are stored.
+    /// Writes the fields.
     fn write_fields(&self, to: &mut FieldsWriter<'_>);
 
-    /// Reads the fields of the kind and version that were stored, up to the end of the body.
-    fn read_fields(name: &str, version: Version, from: &mut FieldsReader<'_, '_>) -> Read<Self>;
+    /// Reads the fields of the stored kind and version, up to the end of the body.
+    fn read_fields(name: &str, version: Version, from: &mut FieldsReader<'_, '_>) -> Decoded<Self>;
 }
 
-/// The version that a body begins with, and where that is.
+/// The version at the beginning of a body, and its offset.
 #[derive(Clone, Copy)]
 pub(super) struct Version {
     number: u64,
@@ -27,25 +27,24 @@ pub(super) struct Version {
 }
 
 impl Version {
-    pub(super) fn take(from: &mut FieldsReader<'_, '_>) -> Read<Self> {
+    pub(super) fn take(from: &mut FieldsReader<'_, '_>) -> Decoded<Self> {
         let at = from.at();
         Ok(Self { number: from.take("version")?, at })
     }
 
-    /// Refuses every version but the one that is known.
-    fn check(self, known: u64) -> Read<()> {
+    /// Refuses every version except the known one.
+    fn check(self, known: u64) -> Decoded<()> {
         let Self { number, at } = self;
         if number == known {
             return Ok(());
         }
-        let advice = if number > known { "use a newer build" } else { "that one was never written" };
-        let problem =
-            format!("version {number}, and the greatest that this build knows is {known}; {advice}");
+        let advice = if number > known { "use a newer build" } else { "it was never written" };
+        let problem = format!("version {number}, and this build knows only {known}; {advice}");
         Err(Fault::new(at, problem))
     }
 }
 
-/// Makes writing and reading from the rows of the table, so that they cannot differ in the order of fields.
+/// Defines writing and reading from the same rows of the table, so that both use one order of fields.
 macro_rules! make_layout {
     ($type:ident: $(
         $(#[$doc:meta])*
@@ -66,16 +65,16 @@ macro_rules! make_layout {
                 }
             }
 
-            fn read_fields(name: &str, version: Version, from: &mut FieldsReader<'_, '_>) -> Read<Self> {
+            fn read_fields(name: &str, version: Version, from: &mut FieldsReader<'_, '_>) -> Decoded<Self> {
                 match name {
                     $($name => {
                         version.check($version)?;
                         $(let $field = from.take(stringify!($field))?;)*
-                        // Checked before the value is made: a finished value is large, and would be moved.
+                        // The check precedes the construction, because the value is large and would be moved.
                         from.end_of_body()?;
                         Ok(Self::$variant { $($field),* })
                     })*
-                    _ => Err(Fault::new(from.at(), "this build knows no such name; use a newer build")),
+                    _ => Err(Fault::new(from.at(), "this build does not know the name; use a newer build")),
                 }
             }
         }

@@ -1,13 +1,13 @@
-//! How each type that a field can have is stored. It must not know which event has which fields.
+//! The stored form of each type that a field can have. It must not know which event has which fields.
 //!
-//! Defaults are written out here rather than taken from the types: when a type's default changes, what was
-//! stored before keeps its meaning.
+//! Defaults are repeated here instead of taken from the types: if a type's default changes, stored bodies keep their
+//! meaning.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::cbor::{Fault, Read, Reader, Writer};
+use super::cbor::{Decoded, Fault, Reader, Writer};
 use super::fields::Part;
 use crate::data::failure::Failure;
 use crate::data::id::{CommandId, LeaseId, MessageId};
@@ -20,21 +20,21 @@ use crate::data::retry::RetryPolicy;
 use crate::data::time::Timestamp;
 use crate::log::message::Flag;
 
-/// How many causes of a failure are stored: those beyond are cut. A bound, so that reading and dropping a chain
-/// of causes cannot exhaust the stack. It may be raised, never lowered.
+/// How many causes of a failure are stored; further ones are dropped. The bound keeps the reading and dropping of a chain
+/// of causes from exhausting the stack. It may be raised, never lowered.
 pub(super) const CAUSES_MAX: usize = 64;
 
-/// Failures are cut where they are made; this is the second net, not the first.
+/// Failures are cut before they are logged, so this bound is only a second safeguard.
 const _: () = assert!(limits::FAILURE_CAUSES_MAX < CAUSES_MAX);
 
-/// The retry policy that options leave out.
+/// The retry policy that stored options leave out.
 const ONE_ATTEMPT: RetryPolicy =
     RetryPolicy { initial: INITIAL, delay_max: DELAY_MAX, max_attempts: Some(1), non_retryable: Vec::new() };
 
-/// The initial delay that a retry policy leaves out.
+/// The initial delay that a stored retry policy leaves out.
 const INITIAL: Duration = Duration::from_secs(1);
 
-/// The cap on delays that a retry policy leaves out.
+/// The longest delay that a stored retry policy leaves out.
 const DELAY_MAX: Duration = Duration::from_secs(100);
 
 impl Part for u64 {
@@ -42,7 +42,7 @@ impl Part for u64 {
         to.unsigned(*self);
     }
 
-    fn read(from: &mut Reader<'_>) -> Read<Self> {
+    fn read(from: &mut Reader<'_>) -> Decoded<Self> {
         from.unsigned()
     }
 }
@@ -52,10 +52,10 @@ impl Part for u32 {
         to.unsigned((*self).into());
     }
 
-    fn read(from: &mut Reader<'_>) -> Read<Self> {
+    fn read(from: &mut Reader<'_>) -> Decoded<Self> {
         let start = from.at();
         let value = from.unsigned()?;
-        Self::try_from(value).map_err(|_| Fault::new(start, format!("{value} does not fit 32 bits")))
+        Self::try_from(value).map_err(|_| Fault::new(start, format!("{value} does not fit into 32 bits")))
     }
 }
 
@@ -64,7 +64,7 @@ impl Part for bool {
         to.bool(*self);
     }
 
-    fn read(from: &mut Reader<'_>) -> Read<Self> {
+    fn read(from: &mut Reader<'_>) -> Decoded<Self> {
         from.bool()
     }
 }
@@ -74,7 +74,7 @@ impl Part for Flag {
         if self.0 { to.bool(true) } else { to.null() }
     }
 
-    fn read(from: &mut Reader<'_>) -> Read<Self> {
+    fn read(from: &mut Reader<'_>) -> Decoded<Self> {
         from.bool().map(Self)
     }
 
@@ -88,7 +88,7 @@ impl Part for String {
         to.text(self);
     }
 
-    fn read(from: &mut Reader<'_>) -> Read<Self> {
+    fn read(from: &mut Reader<'_>) -> Decoded<Self> {
         from.text().map(str::to_owned)
     }
 }
@@ -98,7 +98,7 @@ impl Part for Name {
         to.text(self);
     }
 
-    fn read(from: &mut Reader<'_>) -> Read<Self> {
+    fn read(from: &mut Reader<'_>) -> Decoded<Self> {
         from.text().map(Self::from)
     }
 }
@@ -111,7 +111,7 @@ impl<T: Part> Part for Option<T> {
         }
     }
 
-    fn read(from: &mut Reader<'_>) -> Read<Self> {
+    fn read(from: &mut Reader<'_>) -> Decoded<Self> {
         T::read(from).map(Some)
     }
 
@@ -129,10 +129,10 @@ impl<T: Part> Part for Vec<T> {
         self.iter().for_each(|item| item.write(to));
     }
 
-    fn read(from: &mut Reader<'_>) -> Read<Self> {
-        // Nothing is reserved: an item in memory may be a hundred times the size of one that is announced.
+    fn read(from: &mut Reader<'_>) -> Decoded<Self> {
+        // No memory is reserved: an item in memory may be a hundred times as large as in the body.
         let items = from.array()?;
-        (0..items).map(|_| T::read(from)).collect::<Read<_>>()
+        (0..items).map(|_| T::read(from)).collect::<Decoded<_>>()
     }
 
     fn absent() -> Option<Self> {
@@ -145,7 +145,7 @@ impl Part for CommandId {
         self.get().write(to);
     }
 
-    fn read(from: &mut Reader<'_>) -> Read<Self> {
+    fn read(from: &mut Reader<'_>) -> Decoded<Self> {
         u32::read(from).map(Self::new)
     }
 }
@@ -155,7 +155,7 @@ impl Part for LeaseId {
         self.get().write(to);
     }
 
-    fn read(from: &mut Reader<'_>) -> Read<Self> {
+    fn read(from: &mut Reader<'_>) -> Decoded<Self> {
         u64::read(from).map(Self::new)
     }
 }
@@ -165,7 +165,7 @@ impl Part for MessageId {
         to.bytes(&self.as_u128().to_be_bytes());
     }
 
-    fn read(from: &mut Reader<'_>) -> Read<Self> {
+    fn read(from: &mut Reader<'_>) -> Decoded<Self> {
         from.byte_array().map(|bytes| Self::from_u128(u128::from_be_bytes(bytes)))
     }
 }
@@ -175,12 +175,12 @@ impl Part for Timestamp {
         to.signed(self.as_micros());
     }
 
-    fn read(from: &mut Reader<'_>) -> Read<Self> {
+    fn read(from: &mut Reader<'_>) -> Decoded<Self> {
         from.signed().map(Self::from_micros)
     }
 }
 
-/// Whole seconds are a number, others `[seconds, nanoseconds]`: short for what people write, and never rounded.
+/// Whole seconds are a number, other durations `[seconds, nanoseconds]`: short in the common case, and never rounded.
 impl Part for Duration {
     fn write(&self, to: &mut Writer) {
         match self.subsec_nanos() {
@@ -192,7 +192,7 @@ impl Part for Duration {
         }
     }
 
-    fn read(from: &mut Reader<'_>) -> Read<Self> {
+    fn read(from: &mut Reader<'_>) -> Decoded<Self> {
         if !from.is_array() {
             return from.unsigned().map(Self::from_secs);
         }
@@ -201,13 +201,15 @@ impl Part for Duration {
             let start = fields.at();
             match fields.take("nanoseconds")? {
                 nanos @ 1..=999_999_999 => Ok(Self::new(seconds, nanos)),
-                nanos => Err(Fault::new(start, format!("{nanos} nanoseconds are no fraction of a second"))),
+                nanos => {
+                    Err(Fault::new(start, format!("{nanos} nanoseconds are not a fraction of a second")))
+                }
             }
         })
     }
 }
 
-/// The bytes alone where they are CBOR, else `[encoding, bytes]`.
+/// The bytes alone if they are CBOR, otherwise `[encoding, bytes]`.
 impl Part for Payload {
     fn write(&self, to: &mut Writer) {
         if self.encoding() == Encoding::CBOR {
@@ -219,7 +221,7 @@ impl Part for Payload {
         });
     }
 
-    fn read(from: &mut Reader<'_>) -> Read<Self> {
+    fn read(from: &mut Reader<'_>) -> Decoded<Self> {
         if !from.is_array() {
             return from.bytes().map(|bytes| Self::from_parts(Encoding::CBOR, bytes));
         }
@@ -227,7 +229,7 @@ impl Part for Payload {
             let start = fields.at();
             let number: u32 = fields.take("encoding")?;
             let Ok(number) = u8::try_from(number) else {
-                return Err(Fault::new(start, format!("encoding {number}, and 255 is the greatest")));
+                return Err(Fault::new(start, format!("encoding {number}, and the greatest is 255")));
             };
             let bytes: Bytes = fields.take_or("bytes", || None, Reader::bytes)?;
             Ok(Self::from_parts(Encoding::from_number(number), bytes))
@@ -235,13 +237,13 @@ impl Part for Payload {
     }
 }
 
-/// `[type, message, retryable, cause, details]`; absent means retryable.
+/// `[type, message, retryable, cause, details]`; an absent `retryable` means `true`.
 impl Part for Failure {
     fn write(&self, to: &mut Writer) {
         write_failure(self, CAUSES_MAX, to);
     }
 
-    fn read(from: &mut Reader<'_>) -> Read<Self> {
+    fn read(from: &mut Reader<'_>) -> Decoded<Self> {
         read_failure(CAUSES_MAX, from)
     }
 }
@@ -259,7 +261,7 @@ fn write_failure(failure: &Failure, causes_left: usize, to: &mut Writer) {
     });
 }
 
-fn read_failure(causes_left: usize, from: &mut Reader<'_>) -> Read<Failure> {
+fn read_failure(causes_left: usize, from: &mut Reader<'_>) -> Decoded<Failure> {
     from.fields(|fields| {
         Ok(Failure {
             type_name: fields.take("type")?,
@@ -292,7 +294,7 @@ impl Part for ActivityOptions {
         });
     }
 
-    fn read(from: &mut Reader<'_>) -> Read<Self> {
+    fn read(from: &mut Reader<'_>) -> Decoded<Self> {
         from.fields(|fields| {
             Ok(Self {
                 retry: fields.take("retry")?,
@@ -308,8 +310,8 @@ impl Part for ActivityOptions {
     }
 }
 
-/// `[max-attempts, initial, delay-max, non-retryable]`; an absent `max-attempts` means attempts without end.
-/// One attempt with the usual delays is not stored at all.
+/// `[max-attempts, initial, delay-max, non-retryable]`; an absent `max-attempts` means no limit.
+/// One attempt with the default delays is null.
 impl Part for RetryPolicy {
     fn write(&self, to: &mut Writer) {
         if *self == ONE_ATTEMPT {
@@ -323,7 +325,7 @@ impl Part for RetryPolicy {
         });
     }
 
-    fn read(from: &mut Reader<'_>) -> Read<Self> {
+    fn read(from: &mut Reader<'_>) -> Decoded<Self> {
         from.fields(|fields| {
             Ok(Self {
                 max_attempts: fields.take("max_attempts")?,
@@ -355,7 +357,7 @@ impl Part for Outcome {
         });
     }
 
-    fn read(from: &mut Reader<'_>) -> Read<Self> {
+    fn read(from: &mut Reader<'_>) -> Decoded<Self> {
         from.fields(|fields| {
             let start = fields.at();
             match fields.take::<u64>("kind")? {
@@ -380,7 +382,7 @@ impl Part for Uncompensated {
         });
     }
 
-    fn read(from: &mut Reader<'_>) -> Read<Self> {
+    fn read(from: &mut Reader<'_>) -> Decoded<Self> {
         from.fields(|fields| {
             Ok(Self { activity: fields.take("activity")?, failure: fields.take("failure")? })
         })

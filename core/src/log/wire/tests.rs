@@ -1,5 +1,4 @@
-//! What is stored, pinned: golden bodies, round trips of arbitrary values, and input that is not what it should
-//! be.
+//! Pins the stored form: golden bodies, round trips of arbitrary values, and bodies that must be refused.
 
 mod arbitrary;
 mod hostile;
@@ -20,8 +19,8 @@ fn golden(text: &mut String, title: &str, body: &Bytes, value: &dyn Debug) {
     writeln!(text, "# {title}\n{hex}\n{value:?}\n").expect("a string takes everything");
 }
 
-/// Never change a line of the golden files once it is released, by hand or by `UPDATE_EXPECT`: logs out there hold
-/// those bytes, and must be readable for ever. Only add lines, for new kinds, fields and versions.
+/// Never change a line of the golden files once it is released, by hand or by `UPDATE_EXPECT`: existing logs hold these
+/// bytes and must stay readable forever. Only add lines, for new kinds, fields and versions.
 #[test]
 fn stored_events_never_change() {
     let mut text = String::new();

@@ -1,4 +1,4 @@
-//! Arbitrary events and messages: how each type that a field can have is made. Which fields there are, the table says.
+//! Arbitrary events and messages: values of each type that a field can have. The table says which fields there are.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::log::event::Event;
 use crate::log::message::{Flag, Message};
 use crate::log::table::{events, messages};
 
-/// Says how arbitrary values of some types are made.
+/// Defines the arbitrary values of some types.
 macro_rules! arbitrary {
     ($($type:ty => $strategy:expr;)*) => {
         $(impl Arbitrary for $type {
@@ -34,7 +34,7 @@ macro_rules! arbitrary {
     };
 }
 
-/// Makes arbitrary values from the rows of the table: every kind is as likely as every other.
+/// Defines arbitrary events or messages from the rows of the table, in which every kind is equally likely.
 macro_rules! make_arbitrary {
     ($type:ident: $(
         $(#[$doc:meta])*

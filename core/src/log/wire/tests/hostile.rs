@@ -1,4 +1,4 @@
-//! Bodies that no build wrote, or a newer one: they are refused with an error that says what and where.
+//! Corrupt bodies, and bodies of a newer build, are refused with an error that names the problem and its place.
 
 use bytes::Bytes;
 use expect_test::{Expect, expect};
@@ -12,7 +12,7 @@ use crate::log::event::{Event, STORED_NAMES};
 use crate::log::message::Message;
 use crate::log::wire::{decode_event, decode_message, encode_event, encode_message};
 
-/// What reading each body is refused with, one line each.
+/// Checks the error with which each body is refused, one line each.
 fn refused(bodies: &[(&str, &[u8])], expected: &Expect) {
     let error = |(name, body): &(&str, &[u8])| {
         decode_event(name, &Bytes::copy_from_slice(body)).expect_err("the body is not refused").0
@@ -21,7 +21,7 @@ fn refused(bodies: &[(&str, &[u8])], expected: &Expect) {
 }
 
 #[test]
-fn what_a_newer_build_wrote_is_refused_with_what_was_found_and_what_is_known() {
+fn event_of_a_newer_build_is_refused_with_what_was_found_and_what_is_known() {
     let bodies: &[(&str, &[u8])] = &[
         ("timer.fired", &[0x82, 3, 1]),
         ("timer.fired", &[0x82, 0, 1]),
@@ -126,7 +126,7 @@ fn causes_beyond_the_bound_are_cut_when_written_and_refused_when_read() {
     assert!(error.0.ends_with("more than 64 causes"), "{error}");
 }
 
-/// Every golden body, cut at every place and with every byte replaced: an error or another value, no panic.
+/// Cuts every golden body at every place and replaces every byte: the result is an error or another value, not a panic.
 #[test]
 fn no_cut_and_no_changed_byte_makes_reading_panic() {
     for (case, event) in samples::events() {
@@ -143,7 +143,7 @@ fn no_cut_and_no_changed_byte_makes_reading_panic() {
     }
 }
 
-/// Applies each `(place, byte)`: a change of what is there, and beyond the end more bytes.
+/// Applies each `(place, byte)`: it replaces a byte, or appends one beyond the end.
 fn mutate(body: &Bytes, changes: &[(prop::sample::Index, u8)], length: prop::sample::Index) -> Bytes {
     let mut body = body.to_vec();
     for (place, byte) in changes {
@@ -174,7 +174,7 @@ proptest! {
         length in any::<prop::sample::Index>(),
     ) {
         let body = mutate(&encode_event(&event), &changes, length);
-        // What can be read all the same is a value like any other: it can be stored again.
+        // A mutated body that can still be read is a value like any other: it can be stored again.
         if let Ok(event) = decode_event(event.name().as_str(), &body) {
             prop_assert_eq!(decode_event(event.name().as_str(), &encode_event(&event)), Ok(event));
         }
@@ -193,7 +193,7 @@ proptest! {
     }
 
     #[test]
-    fn event_with_bytes_behind_it_is_refused(event in any::<Event>(), more in vec(any::<u8>(), 1..9)) {
+    fn event_followed_by_more_bytes_is_refused(event in any::<Event>(), more in vec(any::<u8>(), 1..9)) {
         let body = [&encode_event(&event)[..], &more].concat();
         prop_assert!(decode_event(event.name().as_str(), &body.into()).is_err());
     }

@@ -1,5 +1,4 @@
-//! The values whose stored form the golden files pin: of every kind the least and all that it can hold, and what
-//! else is worth pinning.
+//! The values whose stored form the golden files pin: for every kind its minimum, its maximum, and special cases.
 
 use std::time::Duration;
 
@@ -41,7 +40,7 @@ fn broken() -> Failure {
     Failure::new("io", "broken pipe")
 }
 
-/// A failure with everything that one can have.
+/// A failure with every field set.
 fn declined() -> Failure {
     Failure {
         cause: Some(Box::new(Failure {
@@ -71,7 +70,7 @@ fn uncompensated() -> Vec<Uncompensated> {
     vec![entry("refund", broken()), entry("release", declined())]
 }
 
-/// Events, each with the name of its case: `least`, `all`, or something of its own.
+/// Events, each with the name of its case: `least`, `all`, or a special one.
 pub(super) fn events() -> Vec<(&'static str, Event)> {
     let mut events = run_events();
     events.extend(activity_events());

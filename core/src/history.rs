@@ -1,5 +1,4 @@
-//! A run's history on its own: read from a store, kept in a file, shown as text, and replayed. It must not know
-//! where it came from.
+//! A run's history by itself: kept in a file, shown as text, and replayed. It must not know where it came from.
 
 pub(crate) mod event;
 pub(crate) mod file;
@@ -26,15 +25,14 @@ use crate::log::words::{Span, Words};
 use crate::store::history::{EventRecord, RunHistory};
 use crate::workflow::Workflow;
 
-/// A run's history, as [`Client::export`](crate::client::Client::export) gives it. It holds the very bytes that the store
+/// A run's history, as [`Client::export`](crate::client::Client::export) returns it. It holds the bytes that the store
 /// has.
 ///
-/// With `serde_json`, or whatever else `serde` writes, it becomes a file that replay checks read: a digest shows
-/// whether something was lost or changed since. Each event has its bytes, and beside them, for people, what they
-/// say.
+/// `serde_json`, or any other format of `serde`, turns it into a file for replay checks. The file has the bytes of each
+/// event, the event as text for people, and a digest that shows whether something was lost or changed.
 ///
-/// Its text is short and stable, for snapshots. Each line has the event's number, the time since the first event, the
-/// event's stored name, the durable call with its name, and the content where there is one:
+/// Its text is short and stable, for snapshot tests. Each line has the event's number, the time since the first event,
+/// the event's stored name, the durable call with its name, and the content, if there is one:
 ///
 /// ```text
 /// 1  0s   run.started trial-onboarding {"company": "Acme"}
@@ -45,69 +43,91 @@ use crate::workflow::Workflow;
 /// 6  11d  run.completed "Acme stayed."
 /// ```
 ///
-/// What differs from run to run though nothing happened otherwise (ids, leases, workers) is left out.
+/// Fields that differ between equal runs (message ids, leases, workers) are left out. `{:#}` adds the source lines that
+/// [`History::with_sources`] noted.
 ///
 /// ```
-/// use pgworkflows::{Client, RunId};
-///
-/// /// What happened to a run, for people.
-/// async fn tell(client: &Client, run: RunId) -> Result<String, pgworkflows::Error> {
-///     Ok(client.export(run).await?.to_string())
-/// }
+/// # use pgworkflows::MemoryStore;
+/// # use pgworkflows::prelude::*;
+/// # struct Hello;
+/// # impl Workflow for Hello {
+/// #     const NAME: &'static str = "hello";
+/// #     type Input = String;
+/// #     type Output = ();
+/// #     async fn run(_ctx: Context, _name: String) -> WorkflowResult<()> { Ok(()) }
+/// # }
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), pgworkflows::Error> {
+/// # let store = MemoryStore::new();
+/// # let worker = Worker::builder(store.clone()).workflow::<Hello>().build()?;
+/// # let client = Client::new(store);
+/// # let mut exported = Ok(());
+/// # let export = async {
+/// let run = client.start::<Hello>("Ada".to_owned()).await?;
+/// run.result().await?;
+/// let history = client.export(run.run_id()).await?;
+/// assert_eq!(history.workflow().as_deref(), Some("hello"));
+/// assert!(history.to_string().starts_with("1  0s"));
+/// assert!(history.to_string().contains("run.started hello \"Ada\""));
+/// # Ok::<(), pgworkflows::Error>(())
+/// # };
+/// # worker.run_until(async { exported = export.await }).await?;
+/// # exported
+/// # }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "HistoryFile", into = "HistoryFile")]
 pub struct History {
     records: RunHistory,
-    /// The workflow's source lines as they were when the history was annotated.
+    /// The workflow's source lines at the time when the history was annotated.
     sources: BTreeMap<EventSeq, String>,
 }
 
 impl History {
-    /// The history that a store gave. Where its events were among those of others is forgotten.
+    /// Makes a history of events that a store returned. Their positions within the shard are dropped.
     pub fn new(mut records: RunHistory) -> Self {
         records.events.iter_mut().for_each(|record| record.position = Position::FIRST);
         Self { records, sources: BTreeMap::new() }
     }
 
-    /// The run.
+    /// The run's id.
     pub fn run_id(&self) -> RunId {
         self.records.run
     }
 
-    /// The events as a store has them.
+    /// The events as a store keeps them.
     pub fn records(&self) -> &RunHistory {
         &self.records
     }
 
-    /// The name of its workflow; `None` if it does not even begin.
+    /// The name of the run's workflow; `None` if the run has not begun.
     pub fn workflow(&self) -> Option<String> {
-        // A run that could not begin stalled before its start.
+        // A run whose code could not begin has a stall before its start.
         self.decoded().take(2).find_map(|(_, event)| match event {
             Ok(Event::RunStarted { workflow, .. }) => Some(workflow.into()),
             _ => None,
         })
     }
 
-    /// The events.
+    /// Decodes the events.
     ///
     /// # Errors
-    /// If one is of a newer build, or its bytes are damaged: the error names it.
+    /// Returns an error that names the event if a newer build wrote it, or its bytes are damaged.
     pub fn events(&self) -> Result<Vec<HistoryEvent>, Error> {
         let records = self.records.events.iter();
         records.map(|record| HistoryEvent::read(self.run_id(), record.clone())).collect()
     }
 
-    /// The source line of an event that the code decided, as it was when the history was annotated.
+    /// The source line of the durable call of an event, as noted by [`History::with_sources`].
     pub fn source(&self, seq: EventSeq) -> Option<&str> {
         self.sources.get(&seq).map(String::as_str)
     }
 
-    /// Notes the source line of every durable call beside its events, by a replay. When other code replays the
-    /// history later, the difference can be shown with the lines of both.
+    /// Replays the history and notes the source line of every durable call beside its events. When other code replays
+    /// the history later, a difference can be shown with the lines of both.
     ///
     /// # Errors
-    /// As [`replay`](crate::history::replay()): the code must be the one that the history follows.
+    /// The errors of [`replay`](crate::history::replay()): the code must follow the history.
     pub fn with_sources<W: Workflow>(mut self) -> Result<Self, Error> {
         let sources = replay::<W>(&self.records)?.sources;
         let lines = self.decoded().filter_map(|(record, event)| {
@@ -123,7 +143,7 @@ impl History {
         records.map(|record| (record, wire::decode_event(record.name.as_str(), &record.body)))
     }
 
-    /// Every event in words, without its number and time.
+    /// Every event as text, without its number and time.
     fn lines(&self) -> impl Iterator<Item = (&EventRecord, String)> {
         let began = self.records.events.first().map_or(Timestamp::MIN, |record| record.at);
         let mut names: BTreeMap<CommandId, String> = BTreeMap::new();
@@ -159,10 +179,10 @@ impl TryFrom<HistoryFile> for History {
     }
 }
 
-/// How far to the right source lines are put at most.
+/// The greatest column, in characters, at which source lines begin.
 const WIDTH_MAX: usize = 80;
 
-/// With `{:#}`, the source lines are there as well, where the history has any.
+/// Writes one line per event. `{:#}` adds the source lines, if the history has any.
 impl fmt::Display for History {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let events = &self.records.events;

@@ -1,4 +1,4 @@
-//! An event of a history as people read it. It must not know where the history came from.
+//! A decoded event of a history. It must not know where the history came from.
 
 use chrono::{DateTime, Utc};
 
@@ -9,15 +9,15 @@ use crate::log::wire;
 use crate::store::error::StoreError;
 use crate::store::history::EventRecord;
 
-/// Something that happened to a run.
+/// An event of a run, with its number and time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HistoryEvent {
-    /// Its number within the run.
+    /// The event's number within the run, from 1 on.
     pub seq: EventSeq,
-    /// When it happened.
+    /// When the event happened, by the store's clock.
     pub at: DateTime<Utc>,
-    /// What happened.
+    /// The event.
     pub event: Event,
 }
 

@@ -1,4 +1,4 @@
-//! A history as a file has it. It must not trust what it reads.
+//! The file format of a history. It must not trust what it reads.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -13,17 +13,17 @@ use crate::data::name::EventName;
 use crate::data::time::Timestamp;
 use crate::store::history::{EventRecord, RunHistory};
 
-/// The format that this build writes. A change of it is another number.
+/// The format that this build writes and reads. A change of the format needs another number.
 const FORMAT: &str = "pgworkflows-history/1";
 
-/// The file.
+/// The content of a file.
 #[derive(Serialize, Deserialize)]
 pub(super) struct HistoryFile {
     format: String,
     run: String,
-    /// How many events there are: a file that was cut has fewer.
+    /// How many events the history has: a truncated file has fewer.
     count: usize,
-    /// SHA-256 over the events. Without it nothing is checked, for histories that somebody writes by hand.
+    /// SHA-256 of the events. Without it they are not checked, for histories that are written by hand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     digest: Option<String>,
     events: Vec<EventInFile>,
@@ -34,9 +34,9 @@ struct EventInFile {
     seq: u32,
     at: String,
     name: String,
-    /// The stored bytes, in hexadecimal digits.
+    /// The stored bytes as hexadecimal digits.
     body: String,
-    /// The event in words, for people: it is not read.
+    /// The event as text for people. It is not read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     says: Option<String>,
     /// The workflow's source line.
@@ -45,7 +45,7 @@ struct EventInFile {
 }
 
 impl HistoryFile {
-    /// The file of a history whose events read like `says`.
+    /// The file of a history whose events have the texts `says`.
     pub(super) fn new(
         history: &RunHistory,
         says: impl Iterator<Item = String>,
@@ -80,7 +80,7 @@ impl HistoryFile {
         let run: RunId = self.run.parse().map_err(|error| format!("`run`: {error}"))?;
         if self.events.len() != self.count {
             return Err(format!(
-                "the history of run {run} is not whole: it is to have {} events, and has {}; export it again",
+                "the history of run {run} is not whole: it should have {} events, and has {}; export it again",
                 self.count,
                 self.events.len()
             ));
@@ -94,8 +94,8 @@ impl HistoryFile {
         }
         match self.digest {
             Some(expected) if expected != to_hex(&digest(&history)) => Err(format!(
-                "the history of run {run} was changed or damaged since it was exported: its digest is another. Export \
-                 it again, or, if you changed it on purpose, remove its `digest`"
+                "the history of run {run} was changed or damaged after its export: its digest does not match. Export \
+                 it again or, if you changed it on purpose, remove its `digest`"
             )),
             _ => Ok((history, sources)),
         }
@@ -104,10 +104,9 @@ impl HistoryFile {
 
 fn record(seq: EventSeq, event: &EventInFile) -> Result<EventRecord, String> {
     let at = DateTime::parse_from_rfc3339(&event.at)
-        .map_err(|error| format!("event {seq}: `{:.64}` is no time: {error}", event.at))?;
-    let body = from_hex(&event.body).ok_or_else(|| {
-        format!("event {seq}: its body is to be an even number of hexadecimal digits, and is not")
-    })?;
+        .map_err(|error| format!("event {seq}: `{:.64}` is not a time: {error}", event.at))?;
+    let body = from_hex(&event.body)
+        .ok_or_else(|| format!("event {seq}: its body is not an even number of hexadecimal digits"))?;
     Ok(EventRecord {
         seq,
         position: Position::FIRST,
@@ -123,7 +122,7 @@ fn digest(records: &RunHistory) -> [u8; 32] {
     for event in &records.events {
         hasher.update(event.seq.get().to_le_bytes());
         hasher.update(event.at.as_micros().to_le_bytes());
-        // Each text is preceded by its length: what ends one must not be able to begin the next.
+        // The length precedes each text, so that the end of one cannot pass for the beginning of the next.
         hasher.update((event.name.as_str().len() as u64).to_le_bytes());
         hasher.update(event.name.as_str());
         hasher.update((event.body.len() as u64).to_le_bytes());

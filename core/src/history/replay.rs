@@ -1,4 +1,5 @@
-//! Replay as a tool: holds a recorded history against today's code, without a store, a worker or a clock.
+//! Replay as a tool: compares a recorded history with today's code, without a store, a worker or a clock. It must not
+//! change either.
 
 use crate::run::replay::{Examined, examine};
 use std::collections::BTreeMap;
@@ -13,27 +14,28 @@ use crate::workflow::Workflow;
 use crate::workflow::mark::PollMark;
 use crate::workflow::registry::{Definitions, Registry};
 
-/// A history that today's code follows.
+/// The result of a replay: today's code follows the history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Replayed {
-    /// How many events it has.
+    /// How many events the history has.
     pub events: usize,
-    /// Whether its run is over.
+    /// Whether the run is over.
     pub over: bool,
-    /// What its run waits on, in words; `None` if it is over.
+    /// What the run waits on, in words; `None` if it is over.
     pub waiting_on: Option<String>,
-    /// Every durable call that the code waits for, in words, each with its source line.
+    /// Every durable call that the code waits for, in words, with its source line.
     pub waits: Vec<String>,
     /// The source line of every durable call that the code made.
     pub sources: BTreeMap<CommandId, &'static Location<'static>>,
 }
 
-/// Feeds a history to its workflow's code, and compares every decision.
+/// Runs a workflow's code on a recorded history, and compares every decision. Use it in tests, with exported histories,
+/// to check that a change of the code still follows open runs.
 ///
 /// # Errors
-/// If the history cannot be read, is of another workflow, or the code decides differently: the error names the
-/// event, what was recorded, what the code did, and its source line. [`Error::divergence`] has these one by one.
+/// Returns an error if the history cannot be read, belongs to another workflow, or the code decides differently: then it
+/// names the event, what was recorded, what the code did, and its source line, which [`Error::divergence`] has as fields.
 ///
 /// ```
 /// use pgworkflows::prelude::*;
@@ -73,7 +75,7 @@ pub fn replay<W: Workflow>(history: &RunHistory) -> Result<Replayed, Error> {
     match (run.diagnosis(), divergence) {
         (Some(diagnosis), Some(divergence)) => Err(Error::diverged(diagnosis, divergence)),
         (Some(diagnosis), None) => Err(Error::invalid(diagnosis)),
-        // The code of a run that is over is not asked any more, and so nobody else would notice.
+        // The code of a run that is over is not polled any more, so the run itself has no diagnosis.
         (None, Some(divergence)) => {
             let message = format!(
                 "run {} of workflow `{}` cannot be replayed: {divergence}. Change the workflow in a way that old \

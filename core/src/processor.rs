@@ -32,10 +32,10 @@ pub(crate) mod row;
 pub(crate) mod runs;
 pub(crate) mod setup;
 pub(crate) mod shards;
-pub(crate) mod strangers;
 pub(crate) mod suspects;
 #[cfg(test)]
 mod tests;
+pub(crate) mod unknown_workflows;
 
 use std::time::Duration;
 
@@ -51,8 +51,8 @@ use self::record::Recorder;
 use self::runs::Runs;
 use self::setup::{ProcessorConfig, Setup};
 use self::shards::Shards;
-use self::strangers::Strangers;
 use self::suspects::Suspects;
+use self::unknown_workflows::Strangers;
 use crate::data::id::{LeaseId, RunId, ShardId};
 use crate::data::time::Timestamp;
 use crate::run::replay::Replay;

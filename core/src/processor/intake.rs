@@ -15,7 +15,7 @@ use crate::processor::loads::Loads;
 use crate::processor::received::Received;
 use crate::processor::record::Recorder;
 use crate::processor::row::{Row, printable};
-use crate::processor::strangers::{Passed, Strangers, waiting_on};
+use crate::processor::unknown_workflows::{Passed, Strangers, waiting_on};
 use crate::run::Run;
 use crate::store::append::{OpenRow, OpenState};
 use crate::store::inbox::{InboxMessage, MessageRef};

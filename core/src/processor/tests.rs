@@ -10,8 +10,8 @@ mod local;
 mod memory;
 mod messages;
 mod sent;
-mod strangers;
 mod suspects;
+mod unknown_workflows;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pgworkflows::prelude::*;
 
-use crate::bed::Bed;
+use crate::fixture::Bed;
 use crate::logs;
 
 struct Flaky;

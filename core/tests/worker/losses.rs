@@ -8,8 +8,8 @@ use pgworkflows::store::StoreError;
 use pgworkflows::worker::{Health, HealthReason};
 use pgworkflows_memory::Fault;
 
-use crate::bed::{Bed, Greet};
 use crate::faults::Kind;
+use crate::fixture::{Bed, Greet};
 use crate::logs;
 
 const HOUR: Duration = Duration::from_secs(3600);

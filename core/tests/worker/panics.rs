@@ -8,8 +8,8 @@ use crate::limits;
 use futures::future::pending;
 use pgworkflows_memory::Fault;
 
-use crate::bed::{Bed, Greet};
 use crate::faults::Kind;
+use crate::fixture::{Bed, Greet};
 use crate::logs;
 
 /// Panics at the first so many calls of a kind.

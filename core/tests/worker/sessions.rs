@@ -6,8 +6,8 @@ use futures::future::join_all;
 use pgworkflows::store::StoreError;
 use pgworkflows_memory::Fault;
 
-use crate::bed::{Bed, Greet};
 use crate::faults::Kind;
+use crate::fixture::{Bed, Greet};
 use crate::logs;
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -8,8 +8,8 @@ use futures::future::pending;
 use pgworkflows::prelude::*;
 use pgworkflows_memory::Fault;
 
-use crate::bed::{Bed, Greet};
 use crate::faults::Kind;
+use crate::fixture::{Bed, Greet};
 use crate::logs;
 use crate::stuck::blocks_until;
 

@@ -9,7 +9,7 @@ use pgworkflows::client::RunStatus;
 use pgworkflows::prelude::*;
 use pgworkflows::worker::{Health, HealthReason};
 
-use crate::bed::{Bed, Greet};
+use crate::fixture::{Bed, Greet};
 use crate::logs;
 
 /// How long leases last. Time goes ten times as fast.

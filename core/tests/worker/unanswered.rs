@@ -7,8 +7,8 @@ use futures::future::pending;
 use pgworkflows::worker::{Health, HealthReason};
 use pgworkflows_memory::Fault;
 
-use crate::bed::{Bed, Greet};
 use crate::faults::Kind;
+use crate::fixture::{Bed, Greet};
 use crate::logs;
 
 const MINUTES: Duration = Duration::from_secs(600);

@@ -1,4 +1,5 @@
-//! How a worker is put together, and what is refused there.
+//! The builder of a worker: its settings, their defaults, and the checks of their ranges. It must not know what a setting
+//! is used for.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,7 +16,8 @@ use crate::workflow::Workflow;
 use crate::workflow::activity::Activity;
 use crate::workflow::registry::{Definitions, check_name};
 
-/// Puts a worker together. What is wrong is reported by [`WorkerBuilder::build`].
+/// Configures a worker. [`Worker::builder`] makes one; [`WorkerBuilder::build`] checks all settings and reports the first
+/// problem.
 pub struct WorkerBuilder {
     store: Arc<dyn Store>,
     definitions: Definitions,
@@ -49,7 +51,30 @@ impl WorkerBuilder {
         Self { store, definitions, config, tick_interval: None, processors: None, problem: None }
     }
 
-    /// Registers a workflow.
+    /// Registers a workflow, so that this worker can execute its runs. Runs of an unregistered workflow wait for a worker
+    /// that has it.
+    ///
+    /// [`build`](Self::build) refuses two workflows of one name, and a name that is empty, longer than 255 bytes, or
+    /// contains a control character.
+    ///
+    /// ```
+    /// # use pgworkflows::{MemoryStore, Worker};
+    /// # use pgworkflows::prelude::*;
+    /// struct Noop;
+    ///
+    /// impl Workflow for Noop {
+    ///     const NAME: &'static str = "noop";
+    ///     type Input = ();
+    ///     type Output = ();
+    ///
+    ///     async fn run(_: Context, (): ()) -> WorkflowResult<()> {
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let worker = Worker::builder(MemoryStore::new()).workflow::<Noop>().build()?;
+    /// # Ok::<(), pgworkflows::Error>(())
+    /// ```
     #[must_use]
     pub fn workflow<W: Workflow>(mut self) -> Self {
         if let Err(problem) = self.definitions.workflow::<W>() {
@@ -58,7 +83,31 @@ impl WorkerBuilder {
         self
     }
 
-    /// Registers an activity.
+    /// Registers an activity, with the resources that it uses. A scheduled activity that is not registered waits for a
+    /// worker that has it.
+    ///
+    /// [`build`](Self::build) refuses two activities of one name, and a name that is empty, longer than 255 bytes, or
+    /// contains a control character.
+    ///
+    /// ```
+    /// # use pgworkflows::{MemoryStore, Worker};
+    /// # use pgworkflows::prelude::*;
+    /// struct Ping;
+    ///
+    /// #[async_trait]
+    /// impl Activity for Ping {
+    ///     const NAME: &'static str = "ping";
+    ///     type Input = ();
+    ///     type Output = ();
+    ///
+    ///     async fn execute(&self, _: ActivityContext, (): ()) -> ActivityResult<()> {
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let worker = Worker::builder(MemoryStore::new()).activity(Ping).build()?;
+    /// # Ok::<(), pgworkflows::Error>(())
+    /// ```
     #[must_use]
     pub fn activity<A: Activity>(mut self, activity: A) -> Self {
         if let Err(problem) = self.definitions.activity(activity) {
@@ -67,84 +116,175 @@ impl WorkerBuilder {
         self
     }
 
-    /// The queue to serve; `default` by default.
+    /// Sets the queue that the worker serves; by default `default`. All workers of a queue should register the same
+    /// workflows.
+    ///
+    /// [`build`](Self::build) refuses a name that is empty, longer than 255 bytes, or contains a control character.
+    ///
+    /// ```
+    /// # use pgworkflows::{MemoryStore, Worker};
+    /// let worker = Worker::builder(MemoryStore::new()).queue("emails").build()?;
+    /// # Ok::<(), pgworkflows::Error>(())
+    /// ```
     #[must_use]
     pub fn queue(mut self, name: impl Into<String>) -> Self {
         self.config.queue = name.into();
         self
     }
 
-    /// How many shards the queue gets if this worker creates it: 1 to 4096, by default 64.
+    /// Sets how many shards the queue gets if this worker creates it: 1 to 4,096, by default 64. An existing queue keeps
+    /// its shards. A queue can use at most as many processors as it has shards, over all workers.
+    ///
+    /// [`build`](Self::build) refuses a number out of that range.
+    ///
+    /// ```
+    /// # use pgworkflows::{MemoryStore, Worker};
+    /// let worker = Worker::builder(MemoryStore::new()).queue_shards(128).build()?;
+    /// # Ok::<(), pgworkflows::Error>(())
+    /// ```
     #[must_use]
     pub fn queue_shards(mut self, shards: u16) -> Self {
         self.config.queue_shards = shards;
         self
     }
 
-    /// The worker's name, for people; `worker-` and the process id by default.
+    /// Sets the worker's name, which people see in logs and listings; by default `worker-` and the process id. Names need
+    /// not be unique.
+    ///
+    /// [`build`](Self::build) refuses a name that is empty, longer than 255 bytes, or contains a control character.
+    ///
+    /// ```
+    /// # use pgworkflows::{MemoryStore, Worker};
+    /// let worker = Worker::builder(MemoryStore::new()).name("emails-1").build()?;
+    /// # Ok::<(), pgworkflows::Error>(())
+    /// ```
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.config.processor.worker = name.into();
         self
     }
 
-    /// How many processors there are, each on a thread of its own; 1 to 1024, by default one per core. Each has a session
-    /// of the store, and a second one while it reads and writes at the same time: with PostgreSQL, a connection each.
+    /// Sets how many processors the worker has, each on its own thread: 1 to 1,024, by default one per core. A processor
+    /// uses one session of the store, and a second one while its reads and writes overlap; the heartbeat uses one more. With
+    /// PostgreSQL, each session is a connection.
+    ///
+    /// [`build`](Self::build) refuses a number out of that range.
+    ///
+    /// ```
+    /// # use pgworkflows::{MemoryStore, Worker};
+    /// let worker = Worker::builder(MemoryStore::new()).processors(4).build()?;
+    /// # Ok::<(), pgworkflows::Error>(())
+    /// ```
     #[must_use]
     pub fn processors(mut self, count: usize) -> Self {
         self.processors = Some(count);
         self
     }
 
-    /// How many activities and steps are executed at a time; 1,000 by default.
+    /// Sets how many activities and steps the worker executes at a time: at least 1, by default 1,000. Others wait.
+    ///
+    /// [`build`](Self::build) refuses 0.
+    ///
+    /// ```
+    /// # use pgworkflows::{MemoryStore, Worker};
+    /// let worker = Worker::builder(MemoryStore::new()).activities_max(100).build()?;
+    /// # Ok::<(), pgworkflows::Error>(())
+    /// ```
     #[must_use]
     pub fn activities_max(mut self, count: usize) -> Self {
         self.config.activities_max = count;
         self
     }
 
-    /// How long after its last sign of life a crashed worker's runs are taken over: 1 second at least, by
-    /// default 15.
+    /// Sets how long a lease lasts after each renewal: 1 second to 100 years, by default 15 seconds. This is how long the
+    /// runs of a crashed worker wait until another worker takes over.
+    ///
+    /// [`build`](Self::build) refuses a time out of that range.
+    ///
+    /// ```
+    /// # use pgworkflows::{MemoryStore, Worker};
+    /// # use std::time::Duration;
+    /// let worker = Worker::builder(MemoryStore::new()).lease_ttl(Duration::from_secs(30)).build()?;
+    /// # Ok::<(), pgworkflows::Error>(())
+    /// ```
     #[must_use]
     pub fn lease_ttl(mut self, ttl: Duration) -> Self {
         self.config.lease_ttl = ttl;
         self
     }
 
-    /// How often the worker renews its leases and looks for what no notification told it of; by default every
-    /// 2 seconds or four times per lease, whichever is more often.
+    /// Sets the time between two heartbeats, which renew the worker's leases and find work that no notification announced.
+    /// By default 2 seconds, or a quarter of [`lease_ttl`](Self::lease_ttl) if that is shorter.
+    ///
+    /// [`build`](Self::build) refuses zero, and more than a third of `lease_ttl`.
+    ///
+    /// ```
+    /// # use pgworkflows::{MemoryStore, Worker};
+    /// # use std::time::Duration;
+    /// let worker = Worker::builder(MemoryStore::new()).tick_interval(Duration::from_secs(1)).build()?;
+    /// # Ok::<(), pgworkflows::Error>(())
+    /// ```
     #[must_use]
     pub fn tick_interval(mut self, interval: Duration) -> Self {
         self.tick_interval = Some(interval);
         self
     }
 
-    /// How long a shutdown waits for running activities; by default 10 seconds. What comes after it, the last appends and
-    /// the hand-over, shares 5 seconds more.
+    /// Sets how long a shutdown waits for running activities and steps: any time, zero included; by default 10 seconds.
+    /// After the grace, the last appends and the handover may take 5 more seconds.
+    ///
+    /// ```
+    /// # use pgworkflows::{MemoryStore, Worker};
+    /// # use std::time::Duration;
+    /// let worker = Worker::builder(MemoryStore::new()).shutdown_grace(Duration::from_secs(60)).build()?;
+    /// # Ok::<(), pgworkflows::Error>(())
+    /// ```
     #[must_use]
     pub fn shutdown_grace(mut self, grace: Duration) -> Self {
         self.config.shutdown_grace = grace;
         self
     }
 
-    /// How long a poll of a workflow may take before the watchdog names it; by default 5 seconds. One that takes as long
-    /// as [`lease_ttl`](Self::lease_ttl) loses its thread to it: another serves the processor's other runs.
+    /// Sets how long one poll of a workflow may take before the log and the worker's [health](Worker::health) report it: any
+    /// time, by default 5 seconds. If a poll takes as long as [`lease_ttl`](Self::lease_ttl), its thread is left behind and
+    /// another thread serves the other runs of that processor.
+    ///
+    /// ```
+    /// # use pgworkflows::{MemoryStore, Worker};
+    /// # use std::time::Duration;
+    /// let worker = Worker::builder(MemoryStore::new()).poll_warn(Duration::from_secs(1)).build()?;
+    /// # Ok::<(), pgworkflows::Error>(())
+    /// ```
     #[must_use]
     pub fn poll_warn(mut self, limit: Duration) -> Self {
         self.config.poll_warn = limit;
         self
     }
 
-    /// How many bytes a payload may have; by default 2 MiB. One that has more stalls its run, or fails its
-    /// activity.
+    /// Sets how many bytes an encoded payload may have: any number, by default 2 MiB. A run that makes a larger payload
+    /// stalls; an activity or a step that returns a larger one fails.
+    ///
+    /// ```
+    /// # use pgworkflows::{MemoryStore, Worker};
+    /// let worker = Worker::builder(MemoryStore::new()).payload_bytes_max(64 << 10).build()?;
+    /// # Ok::<(), pgworkflows::Error>(())
+    /// ```
     #[must_use]
     pub fn payload_bytes_max(mut self, bytes: usize) -> Self {
         self.definitions.payload_bytes_max = bytes;
         self
     }
 
-    /// From how many events on a history is warned of (10,000 by default), and from how many on its run stalls
-    /// (50,000 by default).
+    /// Sets at how many events of its history a run is logged with a warning (any number, by default 10,000), and at how
+    /// many it stalls (at least 1, by default 50,000).
+    ///
+    /// [`build`](Self::build) refuses a `max` of 0.
+    ///
+    /// ```
+    /// # use pgworkflows::{MemoryStore, Worker};
+    /// let worker = Worker::builder(MemoryStore::new()).history_events(1_000, 5_000).build()?;
+    /// # Ok::<(), pgworkflows::Error>(())
+    /// ```
     #[must_use]
     pub fn history_events(mut self, warn: u32, max: u32) -> Self {
         self.config.processor.history_events_warn = warn;
@@ -152,17 +292,37 @@ impl WorkerBuilder {
         self
     }
 
-    /// The surroundings that the worker takes time, entropy and threads from, for tests.
+    /// Sets the [`Host`] that provides time, randomness, and task execution, for tests. By default the tokio runtime and the
+    /// operating system do.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use pgworkflows::{MemoryStore, Worker};
+    /// # use pgworkflows::host::SystemHost;
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), pgworkflows::Error> {
+    /// let worker = Worker::builder(MemoryStore::new()).host(Arc::new(SystemHost::current())).build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn host(mut self, host: Arc<dyn Host>) -> Self {
         self.config.host = Some(host);
         self
     }
 
-    /// The worker.
+    /// Builds the worker. Nothing is started, and the store is not asked yet.
     ///
     /// # Errors
-    /// If two workflows or two activities have one name, or a setting is out of range: the error names it.
+    /// Returns an error that names the first problem: two workflows or two activities of one name, an invalid name, or a
+    /// setting out of its range.
+    ///
+    /// # Examples
+    /// ```
+    /// # use pgworkflows::{MemoryStore, Worker};
+    /// let error = Worker::builder(MemoryStore::new()).processors(0).build().unwrap_err();
+    /// assert!(error.to_string().contains("processors is 0; give 1 to 1024"));
+    /// ```
     pub fn build(mut self) -> Result<Worker, Error> {
         if let Some(problem) = self.problem {
             return Err(problem);
@@ -170,7 +330,7 @@ impl WorkerBuilder {
         let config = &mut self.config;
         check_name("queue name", &config.queue)?;
         check_name("worker name", &config.processor.worker)?;
-        // Asked only where nobody says it: the answer takes the system a tenth of a millisecond.
+        // Asked only if it is not set: the system takes a tenth of a millisecond to answer.
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         config.processors = self.processors.unwrap_or_else(cores);
         let default = limits::TICK_INTERVAL.min(config.lease_ttl / 4);
@@ -197,9 +357,10 @@ fn check(config: &WorkerConfig) -> Result<(), Error> {
     }
     if config.lease_ttl < limits::LEASE_TTL_MIN || config.lease_ttl > limits::TIMEOUT_MAX {
         return refuse(format!(
-            "lease_ttl is {:?}; give at least {:?}",
+            "lease_ttl is {:?}; give {:?} to {:?}",
             config.lease_ttl,
-            limits::LEASE_TTL_MIN
+            limits::LEASE_TTL_MIN,
+            limits::TIMEOUT_MAX
         ));
     }
     if config.tick_interval.is_zero() || config.tick_interval > config.lease_ttl / 3 {

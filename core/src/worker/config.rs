@@ -1,4 +1,4 @@
-//! What a builder sets of a worker.
+//! The settings of a worker. It must not know their defaults or their ranges.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::host::Host;
 use crate::processor::setup::ProcessorConfig;
 
-/// What a builder sets.
+/// The settings of a worker, as its builder checked them.
 #[derive(Clone, Debug)]
 pub(super) struct WorkerConfig {
     pub(super) queue: String,

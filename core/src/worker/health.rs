@@ -1,69 +1,75 @@
-//! A worker's health, for readiness probes and people. It must not know how it is found out.
+//! A worker's health, for readiness probes and people. It must not know how it is computed.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::data::id::RunId;
 
-/// How a worker is doing. Its `Display` form is for people.
+/// The health of a worker. Its `Display` form is for people.
+///
+/// ```
+/// use pgworkflows::worker::Health;
+///
+/// assert_eq!(Health::Starting.to_string(), "starting");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Health {
-    /// It does not run yet, or not all of its processors have a lease yet.
+    /// The worker does not run yet, or some of its processors have no lease yet.
     Starting,
-    /// All of it works. That its processors own shards is not said: those of a worker that stands by own none.
+    /// Everything works. The worker may still own no shards, if other workers serve all of them.
     Healthy,
-    /// Something does not work, and may need a person.
+    /// Something does not work and may need a person.
     Unhealthy {
-        /// What; at least one.
+        /// The problems; at least one.
         reasons: Vec<HealthReason>,
     },
-    /// It was told to stop, or has ended.
+    /// The worker is stopping or has stopped.
     Stopped,
 }
 
-/// What is wrong with a worker.
+/// A problem of a worker. Its `Display` form is for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HealthReason {
-    /// The store has not answered for 30 seconds or more. The worker goes on when it is back.
+    /// The store has not answered for at least 30 seconds. The worker resumes when the store is back.
     StoreUnreachable {
-        /// For how long.
+        /// How long it has lasted.
         lasting: Duration,
     },
-    /// One append has not been answered for as long, although the store may answer otherwise: what its processor serves
-    /// stands still.
+    /// One append has not been answered for at least 30 seconds, although the store may answer other requests. The runs of
+    /// that processor make no progress.
     AppendUnanswered {
-        /// The processor's number, from 0 on.
+        /// The processor's number, from 0.
         processor: usize,
-        /// For how long.
+        /// How long it has lasted.
         lasting: Duration,
-        /// How often it was sent.
+        /// How often the append was sent.
         tries: u32,
-        /// How many runs it is about.
+        /// How many runs the append belongs to.
         runs: usize,
     },
-    /// A processor lost three leases or more in a row. Said until it held one for a minute, and for four times the length
-    /// of a lease.
+    /// A processor lost at least three leases in a row. Reported until it holds one for a minute and for four times
+    /// [`lease_ttl`](super::WorkerBuilder::lease_ttl).
     LeaseLost {
-        /// The processor's number, from 0 on.
+        /// The processor's number, from 0.
         processor: usize,
-        /// How many, in a row.
+        /// How many leases it lost in a row.
         in_a_row: u32,
-        /// Why, the last time.
+        /// Why it lost the last one.
         why: String,
     },
-    /// A poll of a workflow takes longer than [`poll_warn`](super::WorkerBuilder::poll_warn), so that its thread does
-    /// nothing else; or it took as long as a lease lasts, and its thread was left behind.
+    /// A poll of a workflow takes longer than [`poll_warn`](super::WorkerBuilder::poll_warn) and blocks its thread, or it
+    /// has taken as long as a lease and its thread was left behind.
     NeverYields {
-        /// Whose poll it is.
+        /// The run that is polled.
         run: RunId,
         /// The run's workflow.
         workflow: String,
-        /// For how long.
+        /// How long it has lasted.
         lasting: Duration,
     },
-    /// The worker gave up: [`run_until`](super::Worker::run_until) ends with this error.
+    /// The worker gave up: [`run_until`](super::Worker::run_until) returns this error.
     GaveUp {
         /// The error.
         why: String,

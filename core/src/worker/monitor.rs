@@ -1,15 +1,16 @@
-//! What a worker's processors show to other threads: their live runs and their next deadline.
+//! Metrics that a worker's processors publish to other threads: their live runs and their next deadline. It must not
+//! know how they are computed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
 use crate::data::time::Timestamp;
 
-/// What a processor shows of itself to other threads.
+/// The metrics that one processor publishes. Clones share them.
 #[derive(Clone, Debug)]
 pub(crate) struct Gauge {
     live_runs: Arc<AtomicUsize>,
-    /// In microseconds since 1970; `i64::MAX` if there is none.
+    /// In microseconds since 1970; `i64::MAX` stands for none.
     next_deadline: Arc<AtomicI64>,
 }
 
@@ -30,19 +31,35 @@ impl Default for Gauge {
     }
 }
 
-/// Tells how a worker is doing, from any thread, while it runs.
+/// Reads a running worker's metrics, from any thread and without I/O. [`Worker::monitor`](super::Worker::monitor) returns
+/// it; clones read the same worker.
 #[derive(Clone, Debug)]
 pub struct WorkerMonitor {
     pub(super) gauges: Vec<Gauge>,
 }
 
 impl WorkerMonitor {
-    /// How many runs the worker has in memory: parked ones are not among them.
+    /// The number of runs in the worker's memory. Parked runs are not among them; before and after the worker runs it is 0.
+    ///
+    /// ```
+    /// # use pgworkflows::{MemoryStore, Worker};
+    /// let worker = Worker::builder(MemoryStore::new()).build()?;
+    /// assert_eq!(worker.monitor().live_runs(), 0);
+    /// # Ok::<(), pgworkflows::Error>(())
+    /// ```
     pub fn live_runs(&self) -> usize {
         self.gauges.iter().map(Gauge::live_runs).sum()
     }
 
-    /// The earliest deadline of the runs that the worker has in memory, by the store's clock.
+    /// The earliest deadline of the runs in the worker's memory, by the store's clock; `None` if they have none. Parked runs
+    /// with a distant deadline do not count.
+    ///
+    /// ```
+    /// # use pgworkflows::{MemoryStore, Worker};
+    /// let worker = Worker::builder(MemoryStore::new()).build()?;
+    /// assert_eq!(worker.monitor().next_deadline(), None);
+    /// # Ok::<(), pgworkflows::Error>(())
+    /// ```
     pub fn next_deadline(&self) -> Option<chrono::DateTime<chrono::Utc>> {
         let deadlines = self.gauges.iter().map(|gauge| gauge.next_deadline.load(Ordering::Relaxed));
         let next = deadlines.min().filter(|micros| *micros < i64::MAX);

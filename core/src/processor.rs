@@ -1,11 +1,11 @@
 //! A processor: the single writer of some shards' log, as a state machine without I/O. Messages, outcomes and
-//! deadlines go in; appends, reads and effects come out. It knows neither a store nor a clock nor a thread:
-//! the driver executes what it asks for and tells it the time.
+//! deadlines go in; appends, reads and effects come out. It must not know a store, a clock or a thread: the driver
+//! executes what the processor asks for and tells it the time.
 //!
-//! This file wires its parts together. Each part has its own fields, and reaches into no other; what takes several borrows
-//! them: [`Admission`], [`Recorder`], [`Intake`].
+//! This file wires its parts together. Each part has its own fields and does not access those of another; operations that
+//! need several parts borrow them: [`Admission`], [`Recorder`], [`Intake`].
 //!
-//! Its memory runs ahead of the log. If an append is refused, the whole processor is thrown away.
+//! Its memory runs ahead of the log. If the lease is fenced, the whole processor is dropped.
 
 pub(crate) mod admission;
 pub(crate) mod appends;
@@ -42,7 +42,7 @@ use std::time::Duration;
 use self::admission::Admission;
 use self::appends::Appends;
 use self::deadlines::Deadlines;
-use self::histories::{Histories, Replayed};
+use self::histories::{Histories, ReplayResult};
 use self::inbox::Inbox;
 use self::intake::Intake;
 use self::loads::Loads;
@@ -50,9 +50,9 @@ use self::outbox::Outbox;
 use self::record::Recorder;
 use self::runs::Runs;
 use self::setup::{ProcessorConfig, Setup};
-use self::shards::Shards;
+use self::shards::OwnedShards;
 use self::suspects::Suspects;
-use self::unknown_workflows::Strangers;
+use self::unknown_workflows::UnknownWorkflows;
 use crate::data::id::{LeaseId, RunId, ShardId};
 use crate::data::time::Timestamp;
 use crate::run::replay::Replay;
@@ -61,25 +61,25 @@ use crate::store::lease::{Claimed, LeaseTick, LeaseTicked};
 use crate::store::switchboard::LocalStart;
 use crate::workflow::registry::Registry;
 
-/// The state machine.
+/// The state machine of one lease.
 pub(crate) struct Processor {
     setup: Setup,
-    shards: Shards,
-    // What comes in.
+    shards: OwnedShards,
+    // Input.
     inbox: Inbox,
     deadlines: Deadlines,
     loads: Loads,
     histories: Histories,
-    strangers: Strangers,
-    // What is worked on.
+    unknown_workflows: UnknownWorkflows,
+    // Work.
     suspects: Suspects,
     runs: Runs,
-    // What goes out.
+    // Output.
     outbox: Outbox,
     appends: Appends,
-    /// The recovery that is under way.
+    /// The recovery in progress.
     recovery: Option<Recovery>,
-    /// Which kind of read, and which kind of work, had its turn: none waits for another to be done.
+    /// The kind of read and the kind of work that had the last turn: kinds take turns, so that none starves another.
     read_turn: usize,
     work_turn: usize,
 }
@@ -87,21 +87,21 @@ pub(crate) struct Processor {
 /// The recovery of claimed shards.
 struct Recovery {
     since: Timestamp,
-    /// How many runs came back.
+    /// How many runs have been recovered.
     runs: usize,
 }
 
 impl Processor {
-    /// A processor of a new lease.
+    /// Makes the processor of a new lease.
     pub(crate) fn new(config: ProcessorConfig, registry: Registry, claimed: &Claimed) -> Self {
         let mut processor = Self {
             setup: Setup { config, registry, lease: claimed.lease },
-            shards: Shards::default(),
+            shards: OwnedShards::default(),
             inbox: Inbox::default(),
             deadlines: Deadlines::default(),
             loads: Loads::default(),
             histories: Histories::default(),
-            strangers: Strangers::default(),
+            unknown_workflows: UnknownWorkflows::default(),
             suspects: Suspects::default(),
             runs: Runs::default(),
             outbox: Outbox::default(),
@@ -135,7 +135,7 @@ impl Processor {
     fn intake(&mut self) -> Intake<'_> {
         Intake {
             loads: &mut self.loads,
-            strangers: &mut self.strangers,
+            unknown_workflows: &mut self.unknown_workflows,
             recorder: Recorder {
                 setup: &self.setup,
                 runs: &mut self.runs,
@@ -147,9 +147,9 @@ impl Processor {
 
     // Shards and heartbeats.
 
-    /// Shards were claimed under this lease: recover their runs.
+    /// Shards were claimed under this lease: begins to recover their runs.
     pub(crate) fn claimed(&mut self, claimed: &Claimed) {
-        // A claim names all shards of the lease, those that are served already included.
+        // A claim names all shards of the lease, including those that are served already.
         let fresh: Vec<_> = claimed.shards.iter().filter(|claimed| !self.owns(claimed.shard)).collect();
         if fresh.is_empty() {
             return;
@@ -158,10 +158,10 @@ impl Processor {
         self.recovery = Some(Recovery { since: claimed.now, runs: 0 });
         self.admission().claim(&claimed.suspects, &fresh);
         self.loads.recover(fresh.iter().map(|claimed| claimed.shard).collect());
-        // A new owner begins with no snapshot and no mark; what is in memory already is recognised.
-        self.inbox.begin_anew();
-        self.deadlines.begin_anew();
-        // What parks with a near deadline stays in memory from now on: the first heartbeat is yet to come.
+        // A new owner begins without a snapshot and without a watermark; runs that are in memory already are recognised.
+        self.inbox.restart();
+        self.deadlines.restart();
+        // Runs that park with a near deadline stay in memory from now on, although no heartbeat has been sent yet.
         self.runs.keep_until(claimed.now.saturating_add(self.setup.config.horizon));
     }
 
@@ -182,10 +182,10 @@ impl Processor {
         self.shards.len()
     }
 
-    /// This processor's part of a heartbeat that is about to be sent.
-    pub(crate) fn tick(&mut self, now: Timestamp, ttl: Duration) -> LeaseTick {
+    /// Returns this processor's part of a heartbeat that is about to be sent.
+    pub(crate) fn heartbeat(&mut self, now: Timestamp, ttl: Duration) -> LeaseTick {
         let due_until = now.saturating_add(self.setup.config.horizon);
-        // From now on, what parks with a deadline before this stays in memory: the query may not see it.
+        // Runs that park with a deadline before this stay in memory from now on: the query may miss their rows.
         self.runs.keep_until(due_until);
         let recovering = self.is_recovering();
         LeaseTick {
@@ -194,21 +194,21 @@ impl Processor {
             committed: self.appends.committed(),
             deaths_max: self.suspects.pay_off_deaths(now, recovering),
             cursor: self.inbox.cursor().clone(),
-            due_after: self.deadlines.tick(),
+            due_after: self.deadlines.heartbeat(),
             due_until,
         }
     }
 
-    /// The answer to that heartbeat.
-    pub(crate) fn ticked(&mut self, asked: &LeaseTick, ticked: &LeaseTicked) {
+    /// Takes the answer to that heartbeat.
+    pub(crate) fn heartbeat_answered(&mut self, asked: &LeaseTick, ticked: &LeaseTicked) {
         self.inbox.has_mail(ticked.mail);
-        self.deadlines.ticked(asked, ticked.due);
+        self.deadlines.heartbeat_answered(asked, ticked.due);
     }
 
     // Work.
 
-    /// Does the next piece of work: fires a deadline, delivers a message, or has a history replayed or a release go on
-    /// for some events, by turns. Whether there was anything to do.
+    /// Does the next piece of work: in turn, fires a deadline, delivers a message, replays a part of a history, ends a
+    /// trial, or continues a release. Returns whether there was any.
     pub(crate) fn work(&mut self, turn: &Turn<'_>) -> bool {
         const KINDS: usize = 5;
         (0..KINDS).any(|_| {
@@ -254,11 +254,11 @@ impl Processor {
             }
         };
         let Some(replayed) = self.histories.replay(turn, &self.setup.registry, begin) else { return false };
-        if let (Replayed::Wholly(_), Some(recovery)) = (&replayed, &mut self.recovery) {
+        if let (ReplayResult::Wholly(_), Some(recovery)) = (&replayed, &mut self.recovery) {
             recovery.runs += 1;
         }
         self.intake().replayed(replayed, turn);
-        self.tell_recovery();
+        self.log_recovery();
         true
     }
 
@@ -267,7 +267,7 @@ impl Processor {
         next.inspect(|run| self.recorder().release(*run, turn)).is_some()
     }
 
-    /// The next time at which [`Processor::work`] has a deadline to fire.
+    /// The next deadline that [`Processor::work`] is to fire.
     pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
         self.runs.next_wake().map(|(at, _)| at)
     }
@@ -282,30 +282,30 @@ impl Processor {
         self.runs.len()
     }
 
-    /// Whether a trial could begin, if nobody else of this process tries one.
+    /// Whether a trial could begin, if no other processor of this process has one in progress.
     pub(crate) fn wants_trial(&self) -> bool {
         self.suspects.wants_trial(|run| self.loads.is_held(run))
     }
 
-    /// Whether a trial is under way.
+    /// Whether a trial is in progress.
     pub(crate) fn is_trying(&self) -> bool {
         self.suspects.is_trying()
     }
 
-    /// Begins a trial. No other processor of this process has one under way: they would die together.
+    /// Begins a trial. No other processor of this process may have one in progress, because they would die together.
     pub(crate) fn begin_trial(&mut self, now: Timestamp) {
         self.admission().begin_trial(now);
     }
 
     // Recovery.
 
-    /// Whether runs of claimed shards are still to come.
+    /// Whether runs of claimed shards are still to be recovered.
     fn is_recovering(&self) -> bool {
         self.loads.is_recovering() || !self.histories.is_empty()
     }
 
-    /// Says how many runs came back, once all have.
-    fn tell_recovery(&mut self) {
+    /// Logs how many runs were recovered, once all were.
+    fn log_recovery(&mut self) {
         if !self.is_recovering()
             && let Some(Recovery { since, runs }) = self.recovery.take()
         {
@@ -314,7 +314,7 @@ impl Processor {
         }
     }
 
-    /// Begins a run that a client of this process hands over, if it can begin here.
+    /// Begins a run that a client of this process starts, if it can begin here.
     pub(crate) fn start_local(&mut self, start: LocalStart, now: Timestamp) {
         if self.owns(start.run.shard()) {
             self.intake().start_local(start, now);

@@ -1,4 +1,4 @@
-//! A worker: processors on threads of their own, one heartbeat, one executor. It holds no state of a run.
+//! A worker: processors on their own threads, one heartbeat, one executor. It must not hold the state of a run.
 
 pub(crate) mod builder;
 pub(crate) mod config;
@@ -50,19 +50,20 @@ use crate::store::error::StoreError;
 use crate::store::{Queue, SessionsWanted, Store};
 use crate::workflow::registry::Definitions;
 
-/// Executes the runs of a queue: workflows on threads of its own, activities on the tokio runtime of the
-/// caller.
+/// Executes the runs of one queue. Workflows run on the worker's own threads, activities and steps on the caller's tokio
+/// runtime.
 ///
-/// A panic of users' code is caught: it stalls a run, or fails an attempt. So that its line can be told, a panic hook is
-/// set when such code runs for the first time; it notes the line and calls the hook that was set before. If you set one
-/// later that does not call the one before it, the lines are missing, and nothing else.
+/// A panic in user code is caught: a panicking workflow stalls its run, a panicking activity fails its attempt. To log
+/// where a panic happened, the first worker of a process installs a panic hook, which calls the hook installed before
+/// it. If a later hook does not call this one, the log lacks the line numbers, and nothing else changes.
 ///
-/// ```no_run
-/// # use pgworkflows::prelude::*;
-/// # async fn example<S: pgworkflows::store::Store>(
-/// #     store: S, greet: impl Activity, shutdown: impl Future<Output = ()>,
-/// # ) -> Result<(), pgworkflows::Error> {
-/// let worker = pgworkflows::Worker::builder(store).activity(greet).build()?;
+/// ```
+/// use pgworkflows::{MemoryStore, Worker};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), pgworkflows::Error> {
+/// let worker = Worker::builder(MemoryStore::new()).queue("emails").build()?;
+/// let shutdown = async { /* such as `tokio::signal::ctrl_c().await` */ };
 /// worker.run_until(shutdown).await?;
 /// # Ok(())
 /// # }
@@ -76,68 +77,134 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Begins to put a worker together.
+    /// Returns a builder for a worker of this store, with the default settings and no workflows or activities.
+    ///
+    /// ```
+    /// # use pgworkflows::{MemoryStore, Worker};
+    /// let worker = Worker::builder(MemoryStore::new()).name("worker-1").processors(2).build()?;
+    /// # Ok::<(), pgworkflows::Error>(())
+    /// ```
     pub fn builder(store: impl Store) -> WorkerBuilder {
         WorkerBuilder::new(Arc::new(store))
     }
 
-    /// What to ask how the worker is doing, while it runs.
+    /// Returns a handle that reads the worker's metrics from any thread while it runs.
+    ///
+    /// ```
+    /// # use pgworkflows::{MemoryStore, Worker};
+    /// let worker = Worker::builder(MemoryStore::new()).build()?;
+    /// let monitor = worker.monitor();
+    /// assert_eq!(monitor.live_runs(), 0);
+    /// # Ok::<(), pgworkflows::Error>(())
+    /// ```
     pub fn monitor(&self) -> WorkerMonitor {
         WorkerMonitor { gauges: self.gauges.clone() }
     }
 
-    /// What to ask whether the worker is well, before it runs, while it does, and afterwards: for a readiness probe.
+    /// Returns a handle that reports the worker's health before, during, and after its run: for a readiness probe.
+    ///
+    /// ```
+    /// # use pgworkflows::{MemoryStore, Worker};
+    /// # use pgworkflows::worker::Health;
+    /// let worker = Worker::builder(MemoryStore::new()).build()?;
+    /// let health = worker.health();
+    /// assert_eq!(health.check(), Health::Starting);
+    /// # Ok::<(), pgworkflows::Error>(())
+    /// ```
     pub fn health(&self) -> WorkerHealth {
         WorkerHealth(Arc::clone(&self.status))
     }
 
-    /// Serves the queue until `shutdown` is ready, then hands everything over: no new work is begun, running
-    /// activities may finish within the [grace](WorkerBuilder::shutdown_grace), and the shards are free for other
-    /// workers at once. That takes the grace and 5 seconds more at most, whatever the store or a workflow does: what is not
-    /// handed over by then is free when its lease expires, and the log names it. A thread whose workflow never yields is
-    /// left behind.
+    /// Serves the queue until `shutdown` completes, then hands over: the worker begins no new work, gives running
+    /// activities the [grace](WorkerBuilder::shutdown_grace) to finish, and releases its shards to other workers at once.
+    /// A shutdown takes at most the grace and 5 more seconds, whatever the store or a workflow does. Shards that are not
+    /// released by then become free when their lease expires, and the log names them. A thread whose workflow never
+    /// yields is left behind.
     ///
-    /// If the store goes away, the worker tries again until it is back. A panic on one of its threads, be it a store's or
-    /// the engine's own, costs the lease of that processor alone, which begins anew under another. A workflow that does
-    /// not yield for as long as a lease lasts keeps its thread, and another serves in that one's place.
+    /// The worker reconnects to an unreachable store with backoff, without limit. After a panic in a store or in the
+    /// engine, only the affected processor loses its lease, and it recovers under a new one. If a workflow does not yield
+    /// for a whole lease, another thread replaces the one that it blocks.
     ///
-    /// So that the log can tell where a panic was, the first worker of a process adds a panic hook, which calls the one
-    /// that was there. Dropping the future stops the worker as well, without a grace.
+    /// Dropping the future stops the worker too, without a grace.
     ///
     /// # Errors
-    /// Only what no waiting will cure: a refused queue, a database that is not as it must be or has too few connections,
-    /// threads that cannot be started. Later on, what a processor meets ten times in a row, over half a
-    /// minute at least: a store that answers what cannot be, or a panic. Or workflows that took all of its threads, after
-    /// four were replaced. Everything else is handed over before; see [`Error::is_gave_up`].
+    /// Returns an error for problems that retries cannot fix. At the start: a refused queue, a database with a missing or
+    /// wrong schema or too few connections, or a thread that cannot be started. Later, after a handover, if
+    /// [`Error::is_gave_up`]:
+    /// - a processor or the heartbeat failed ten times in a row, over at least half a minute, because the store answered
+    ///   with corrupt data or because of a panic;
+    /// - workflows that never yield blocked all of its threads, after four of them were replaced.
     ///
     /// # Panics
-    /// Outside of a tokio runtime, unless the builder was given a host.
+    /// Panics outside of a tokio runtime, unless the builder was given a host.
+    ///
+    /// # Examples
+    /// ```
+    /// # use pgworkflows::{MemoryStore, Worker};
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), pgworkflows::Error> {
+    /// let worker = Worker::builder(MemoryStore::new()).build()?;
+    /// let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    /// let serving = tokio::spawn(worker.run_until(async { drop(stopped.await) }));
+    /// drop(stop);
+    /// serving.await.expect("the task did not panic")?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
-        self.work(shutdown, |_, job| threads::on_a_thread(job)).await
+        self.work(shutdown, |_, job| threads::on_own_thread(job)).await
     }
 
-    /// As [`Worker::run_until`], but everything except activities runs on the calling thread, inside of the
-    /// returned future, so that a workflow which never yields stops all of it. Dropping it is a crash: nothing is handed
-    /// over. This is how a test that brings a [`Host`] of its own owns every moment of a worker.
+    /// Like [`Worker::run_until`], but runs everything except activities and steps on the calling thread, inside the
+    /// returned future. A workflow that never yields blocks all of it. Dropping the future is a crash: nothing is handed
+    /// over. With it, a test that brings its own [`Host`] controls every step of a worker.
     ///
     /// # Errors
     /// As [`Worker::run_until`].
     ///
     /// # Panics
     /// As [`Worker::run_until`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use pgworkflows::{MemoryStore, Worker};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), pgworkflows::Error> {
+    /// let worker = Worker::builder(MemoryStore::new()).processors(1).build()?;
+    /// worker.run_on_this_thread(tokio::time::sleep(Duration::from_millis(10))).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn run_on_this_thread(self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
-        self.work(shutdown, threads::right_here).await
+        self.work(shutdown, threads::on_this_thread).await
     }
 
-    /// Serves the queue for ever.
+    /// Serves the queue forever: returns only with an error.
     ///
     /// # Errors
     /// As [`Worker::run_until`].
+    ///
+    /// # Panics
+    /// As [`Worker::run_until`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use pgworkflows::{MemoryStore, Worker};
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), pgworkflows::Error> {
+    /// let worker = Worker::builder(MemoryStore::new()).build()?;
+    /// // Runs beside the rest of the program. Aborting the task stops the worker.
+    /// let serving = tokio::spawn(worker.run());
+    /// serving.abort();
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn run(self) -> Result<(), Error> {
         self.run_until(std::future::pending()).await
     }
 
-    /// Serves, with parts that are started by `launch`.
+    /// Serves the queue; `launch` starts each part.
     async fn work<F>(
         self,
         shutdown: impl Future<Output = ()>,
@@ -148,7 +215,7 @@ impl Worker {
     {
         let mut shutdown = pin!(shutdown);
         let host = self.config.host.clone().unwrap_or_else(|| Arc::new(SystemHost::current()));
-        let _begun = self.status.begin(&host);
+        let _running = self.status.begin(&host);
         let queue = tokio::select! {
             biased;
             () = &mut shutdown => return Ok(()),
@@ -158,9 +225,9 @@ impl Worker {
         let (queue_name, shards) = (self.config.queue.clone(), queue.shard_count);
         let parts = self.parts(&host, queue);
         tracing::info!(%worker, queue = %queue_name, shards, processors, "the worker has started");
-        let ended = Supervisor::start(parts, |job| launch(&*host, job))?.work(shutdown).await;
+        let served = Supervisor::start(parts, |job| launch(&*host, job))?.run(shutdown).await;
         tracing::info!(%worker, queue = %queue_name, "the worker has stopped");
-        ended
+        served
     }
 
     fn parts(&self, host: &Arc<dyn Host>, queue: Queue) -> Parts {
@@ -181,7 +248,7 @@ impl Worker {
         }
     }
 
-    /// Finds out whether there is room for the worker before it begins, and opens its queue.
+    /// Checks that the store has sessions left for this worker, and opens its queue.
     async fn prepare_store(&self) -> Result<Queue, StoreError> {
         self.store.check_room(sessions(self.config.processors)).await?;
         self.store.queue(&self.config.queue, self.config.queue_shards).await
@@ -202,9 +269,9 @@ impl Worker {
     }
 }
 
-/// How many sessions a worker opens: those that it needs, and those that it uses under load.
+/// How many sessions a worker opens: as few as it can work with, and as many as it uses under load.
 fn sessions(processors: usize) -> SessionsWanted {
-    // One for the heartbeat, and one or two per processor.
+    // One for the heartbeat, and one or two for each processor.
     SessionsWanted { least: processors + 1, most: 2 * processors + 1 }
 }
 

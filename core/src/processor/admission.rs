@@ -1,5 +1,5 @@
-//! Which runs may be worked on, and when: in a shard whose owners keep dying, a run is marked in the store before, and
-//! suspects are tried apart from the others. It must not know how a run is worked on.
+//! Decides which runs may be worked on, and when: in a shard whose owners keep dying, a run is first marked in the store,
+//! and suspects are tried apart from other runs. It must not know how a run is worked on.
 
 use crate::data::id::RunId;
 use crate::data::time::Timestamp;
@@ -21,7 +21,7 @@ pub(super) struct Admission<'a> {
 }
 
 impl Admission<'_> {
-    /// Takes in who is under suspicion of the shards that were claimed.
+    /// Takes the suspects of claimed shards.
     pub(super) fn claim(&mut self, found: &[Suspect], fresh: &[&ClaimedShard]) {
         self.suspects.claimed(fresh);
         let is_fresh = |suspect: &&Suspect| fresh.iter().any(|claimed| claimed.shard == suspect.run.shard());
@@ -30,7 +30,7 @@ impl Admission<'_> {
         for suspect in aside {
             self.suspects.find_aside(suspect.run);
             self.runs.leave_alone(suspect.run, why_set_aside(suspect.strikes));
-            // Its owner then may have died before the log said why it stands still.
+            // The owner that set it aside may have died before it logged why the run is stalled.
             self.loads.want(suspect.run, Vec::new());
         }
         let died = fresh.iter().any(|claimed| claimed.former.is_some());
@@ -39,7 +39,7 @@ impl Admission<'_> {
         }
     }
 
-    /// Has a run loaded for what waits for it, as soon as it may be worked on.
+    /// Has a run loaded for the messages that wait for it, as soon as it may be worked on.
     pub(super) fn want(&mut self, run: RunId, waiting: Vec<Received>) {
         if self.loads.expects(run) || self.may_work_on(run) {
             self.loads.want(run, waiting);
@@ -48,14 +48,14 @@ impl Admission<'_> {
         }
     }
 
-    /// Has a run loaded whose deadline is near, unless it is in memory or left alone.
+    /// Has a run with a near deadline loaded, unless it is in memory or left alone.
     pub(super) fn want_due(&mut self, run: RunId) {
         if !self.runs.contains(run) && !self.runs.is_left_alone(run) {
             self.want(run, Vec::new());
         }
     }
 
-    /// Has a run loaded that was busy or stalled when its shard was claimed.
+    /// Has a run that was busy or stalled when its shard was claimed loaded.
     pub(super) fn want_recovered(&mut self, run: RunId) {
         if self.runs.contains(run) || self.runs.is_left_alone(run) || self.loads.expects(run) {
             return;
@@ -67,7 +67,7 @@ impl Admission<'_> {
         }
     }
 
-    /// Whether a run that is not in memory may be worked on. What has to be in the store first is on its way there.
+    /// Whether a run that is not in memory may be worked on. If it needs a mark in the store first, queues the mark.
     fn may_work_on(&mut self, run: RunId) -> bool {
         if !self.suspects.is_suspicious(run) || self.runs.is_left_alone(run) {
             return true;
@@ -79,29 +79,29 @@ impl Admission<'_> {
         gate == Gate::Open
     }
 
-    /// Begins a trial. No other processor of this process has one under way: they would die together.
+    /// Begins a trial. No other processor of this process may have one in progress, because they would die together.
     pub(super) fn begin_trial(&mut self, now: Timestamp) {
         let loads = &self.loads;
         for suspect in self.suspects.begin_trial(now, |run| loads.is_held(run)) {
             let alone = self.suspects.is_tried_alone(suspect.run);
-            tracing::warn!(run = %suspect.run, stage = ?suspect.stage, strikes = suspect.strikes, alone, "under suspicion");
+            tracing::warn!(run = %suspect.run, stage = ?suspect.stage, strikes = suspect.strikes, alone, "the run is under suspicion");
             self.outbox.push(Group::of_suspect(suspect.run, SuspectChange::Mark(suspect)));
         }
     }
 
-    /// Ends the trial under way if nothing of its runs is going on any more. Whether it was ended.
+    /// Ends the trial in progress once its runs have nothing left to do. Returns whether it ended.
     pub(super) fn end_trial(&mut self, now: Timestamp) -> bool {
         let (runs, loads) = (&self.runs, &self.loads);
         let is_done = |run| !loads.expects(run) && runs.get(run).is_none_or(Live::is_done);
         let cleared = self.suspects.end_trial(now, is_done);
         for run in &cleared {
-            tracing::info!(%run, "no suspect any more: it was tried, and the process lives");
+            tracing::info!(%run, "the run is no longer a suspect: the process survived its trial");
             self.outbox.push(Group::of_suspect(*run, SuspectChange::Clear));
         }
         !cleared.is_empty()
     }
 
-    /// Sets a run aside: nothing more of it is done. Why.
+    /// Sets a run aside: no more work is done for it. Returns the reason.
     pub(super) fn set_aside(&mut self, run: RunId) -> String {
         let mark = self.suspects.set_aside(run);
         let reason = why_set_aside(mark.strikes);

@@ -1,5 +1,5 @@
-//! The processor's part that makes appends: one is in flight at a time, and holds as many groups as waited when the one
-//! before it was done. Positions are given out here, when an append is cut. It must not know what events say.
+//! The processor's part that makes appends. One append is in flight at a time, and holds the groups that were queued
+//! meanwhile. Positions are assigned here, when an append is cut. It must not know what events say.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,16 +8,16 @@ use crate::data::id::{AppendNo, LeaseId, RunId};
 use crate::processor::blame::{Blame, Cut};
 use crate::processor::group::{Group, RowChange, SuspectChange};
 use crate::processor::outbox::Outbox;
-use crate::processor::shards::Shards;
+use crate::processor::shards::OwnedShards;
 use crate::store::append::{Append, OpenedRun, UpdatedRun};
 use crate::store::lease::Suspect;
 
-/// How a store did not take an append, of which this try wrote nothing.
+/// Why a store did not take an append. This try wrote nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Declined {
-    /// It failed, and may succeed the next time.
+    /// The append failed and may succeed the next time.
     Failed,
-    /// The store will not take this content.
+    /// The store will never take this content.
     Refused,
 }
 
@@ -32,10 +32,10 @@ pub(super) struct Appends {
 /// An append whose outcome is not known yet.
 struct InFlight {
     append: Arc<Append>,
-    /// Whose events are in the append.
+    /// The groups in the append.
     groups: Vec<Group>,
-    /// The shards as they were before.
-    before: Shards,
+    /// The shards as they were before the append was cut.
+    before: OwnedShards,
 }
 
 impl Appends {
@@ -52,8 +52,8 @@ impl Appends {
         self.in_flight.is_some()
     }
 
-    /// What the next append is to hold, unless one is in flight or nothing waits. It is nothing if nobody but an accused
-    /// run has something to write: whether that succeeds tells something, too.
+    /// Takes the groups of the next append, unless one is in flight or nothing waits. There are none if only accused runs
+    /// have something to write: whether an empty append succeeds is evidence, too.
     pub(super) fn next_groups(&self, outbox: &mut Outbox) -> Option<Vec<Group>> {
         if self.in_flight.is_some() || outbox.is_empty() {
             return None;
@@ -66,14 +66,19 @@ impl Appends {
     }
 
     /// Cuts the append of these groups.
-    pub(super) fn cut(&mut self, lease: LeaseId, mut groups: Vec<Group>, shards: &mut Shards) -> Arc<Append> {
+    pub(super) fn cut(
+        &mut self,
+        lease: LeaseId,
+        mut groups: Vec<Group>,
+        shards: &mut OwnedShards,
+    ) -> Arc<Append> {
         let before = shards.clone();
         let append = Arc::new(build(lease, self.committed.next(), &mut groups, shards));
         self.in_flight = Some(InFlight { append: Arc::clone(&append), groups, before });
         append
     }
 
-    /// The append in flight was applied: gives it back, and its groups.
+    /// The append in flight was applied: returns it with its groups.
     pub(super) fn succeeded(&mut self) -> Option<(Arc<Append>, Vec<Group>)> {
         let InFlight { append, groups, .. } = self.in_flight.take()?;
         self.committed = append.number;
@@ -81,17 +86,17 @@ impl Appends {
         Some((append, groups))
     }
 
-    /// The store did not take the append in flight, and wrote nothing of it by this try. Another is cut under the same
-    /// number and from the same positions on: should an earlier try have been applied all the same, the lease is fenced.
-    /// The run that is to blame, if there is one.
+    /// The store did not take the append in flight, and this try wrote nothing. The next append gets the same number and the
+    /// same positions: if an earlier try was applied after all, the lease is fenced. Returns the run that is to blame, if
+    /// any.
     pub(super) fn declined(
         &mut self,
         why: Declined,
-        shards: &mut Shards,
+        shards: &mut OwnedShards,
         outbox: &mut Outbox,
     ) -> Option<RunId> {
         let InFlight { append, mut groups, before } = self.in_flight.take()?;
-        shards.go_back(before);
+        shards.restore(before);
         let mut events = Arc::unwrap_or_clone(append).events;
         groups.iter_mut().rev().for_each(|group| group.take_back(&mut events));
         let at_fault = match why {
@@ -103,8 +108,8 @@ impl Appends {
     }
 }
 
-/// Puts an append together. It takes the groups' events with it.
-fn build(lease: LeaseId, number: AppendNo, groups: &mut [Group], shards: &mut Shards) -> Append {
+/// Builds an append, and moves the groups' events into it.
+fn build(lease: LeaseId, number: AppendNo, groups: &mut [Group], shards: &mut OwnedShards) -> Append {
     let mut append = Append {
         lease,
         number,
@@ -144,8 +149,8 @@ fn build(lease: LeaseId, number: AppendNo, groups: &mut [Group], shards: &mut Sh
     append
 }
 
-/// Adds the changes of rows to an append. Of several of one run the last stands, but a row that opens in this append
-/// still has to be made.
+/// Adds the changes of rows to an append. The last change of a run wins, but a row that is opened in this append must
+/// still be inserted.
 fn add_rows(mut rows: Vec<(RunId, &RowChange)>, append: &mut Append) {
     rows.sort_by_key(|(run, _)| *run);
     for changes in rows.chunk_by(|(one, _), (other, _)| one == other) {

@@ -1,6 +1,6 @@
-//! The processor's part that finds whose fault it is that the store refuses an append. A run is blamed only by contrast:
-//! its group fails again and again, and appends without it, by turns with it, succeed. Where those fail as well, the
-//! store is at fault, and no run. It must not know what is written.
+//! The processor's part that finds the run for which the store refuses an append. A run is blamed only by contrast: its
+//! group fails repeatedly, while alternating appends without it succeed. If those fail too, the store is at fault, and no
+//! run. It must not know what is written.
 
 use std::collections::BTreeMap;
 
@@ -10,20 +10,21 @@ use crate::processor::group::Group;
 /// How often a group must fail alone before its run is blamed.
 const FAILURES: u32 = 3;
 
-/// How often appends without it must succeed in between.
+/// How often appends without it must succeed meanwhile.
 const CONTRASTS: u32 = 2;
 
-/// From how many bytes on it tells something that an empty append succeeds: a small one fails for no reason of its own.
+/// How many bytes a group must have for an empty append to count as a contrast: the size of a small group is no reason
+/// to fail.
 const LARGE: usize = 1 << 20;
 
-/// The case against some runs.
+/// The cases against runs whose groups fail.
 #[derive(Debug)]
 pub(super) struct Blame {
     /// How many groups the next append may hold: fewer after one was refused.
     groups_max: usize,
     /// Runs whose group failed alone.
     accused: BTreeMap<RunId, Case>,
-    /// Whether the next append is to leave them out.
+    /// Whether the next append leaves them out.
     contrast: bool,
 }
 
@@ -36,12 +37,12 @@ struct Case {
     bytes: usize,
 }
 
-/// What the next append is to hold.
+/// The groups that the next append takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cut {
-    /// So many groups, whosever they are.
+    /// At most that many groups of any runs.
     Any(usize),
-    /// So many groups of runs that are not accused; if there are none, nothing at all.
+    /// At most that many groups of runs that are not accused; possibly none.
     Without(usize),
     /// The first group of this run.
     Alone(RunId),
@@ -54,7 +55,7 @@ impl Default for Blame {
 }
 
 impl Blame {
-    /// What the next append is to hold.
+    /// The groups that the next append takes.
     pub(super) fn next(&self) -> Cut {
         let least = self.accused.iter().min_by_key(|(_, case)| case.failures);
         match least {
@@ -76,18 +77,18 @@ impl Blame {
         }
         groups.iter().for_each(|group| _ = self.accused.remove(&group.run));
         for case in self.accused.values_mut() {
-            let tells = !groups.is_empty() || case.bytes >= LARGE;
-            if self.contrast && tells && case.contrasts < case.failures {
+            let is_evidence = !groups.is_empty() || case.bytes >= LARGE;
+            if self.contrast && is_evidence && case.contrasts < case.failures {
                 case.contrasts += 1;
             }
         }
         self.contrast = false;
     }
 
-    /// An append of these groups failed. The run that is to blame for it, if there is one.
+    /// An append of these groups failed. Returns the run that is to blame, if any.
     pub(super) fn failed(&mut self, groups: &[Group]) -> Option<RunId> {
         match groups {
-            // Nothing succeeds: there is no case against anybody.
+            // Not even an empty append succeeds: no run is at fault.
             [] => {
                 *self = Self::default();
                 None
@@ -107,7 +108,7 @@ impl Blame {
         }
     }
 
-    /// The store will not take the content of these groups, now or later. The run that is to blame, once it is alone.
+    /// The store will never take the content of these groups. Returns the run that is to blame, once it is alone.
     pub(super) fn refused(&mut self, groups: &[Group]) -> Option<RunId> {
         match groups {
             [] => None,
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn run_is_blamed_once_it_failed_three_times_and_others_succeeded_in_between() {
+    fn run_is_blamed_after_three_failures_with_successes_of_others_in_between() {
         let mut blame = Blame::default();
         let (bad, good) = (group(1), group(2));
         assert_eq!(blame.failed(&[group(1), group(2), group(3)]), None);
@@ -151,13 +152,13 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_blamed_while_nothing_succeeds() {
+    fn no_run_is_blamed_while_nothing_succeeds() {
         let mut blame = Blame::default();
         for _ in 0..20 {
             for number in 1..=3 {
                 assert_eq!(blame.failed(&[group(number)]), None);
             }
-            // All are accused, so nothing at all is tried, and fails as well.
+            // All runs are accused, so an empty append is tried, and fails too.
             assert_eq!(blame.failed(&[]), None);
             assert_eq!(blame.next(), Cut::Any(usize::MAX));
         }
@@ -174,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn run_whose_group_succeeds_is_accused_no_more() {
+    fn run_whose_group_succeeds_is_no_longer_accused() {
         let mut blame = Blame::default();
         assert_eq!(blame.failed(&[group(1)]), None);
         blame.succeeded(&[group(2)]);

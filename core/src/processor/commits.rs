@@ -1,4 +1,5 @@
-//! What a processor has the store append, and what becomes of that: commits cause effects, a refusal is a run's fault.
+//! Appends and their results: a commit releases effects, and a refusal stalls the run that is to blame. It must not know
+//! what a run writes.
 
 use std::sync::Arc;
 
@@ -12,11 +13,11 @@ use crate::store::append::{Append, Appended};
 use crate::store::lease::{Suspect, SuspectStage};
 
 impl Processor {
-    /// The next append, if none is in flight and something is to be written.
+    /// Returns the next append, if none is in flight and there is something to write.
     pub(crate) fn cut(&mut self) -> Option<Arc<Append>> {
         let mut groups = self.appends.next_groups(&mut self.outbox)?;
         while !groups.is_empty() && groups.iter().all(Group::writes_nothing) {
-            self.done(groups);
+            self.committed(groups);
             groups = self.appends.next_groups(&mut self.outbox)?;
         }
         Some(self.appends.cut(self.setup.lease, groups, &mut self.shards))
@@ -26,11 +27,11 @@ impl Processor {
     pub(crate) fn appended(&mut self, _answer: Appended) {
         let Some((append, groups)) = self.appends.succeeded() else { return };
         self.inbox.settle(append.consumed.iter().chain(&append.undelivered));
-        self.done(groups);
+        self.committed(groups);
     }
 
-    /// These groups are committed: what they caused may begin, and who is idle leaves memory.
-    fn done(&mut self, groups: Vec<Group>) {
+    /// These groups are committed: their effects may begin, and idle runs leave memory.
+    fn committed(&mut self, groups: Vec<Group>) {
         for group in groups {
             self.outbox.cause(group.effects);
             if let Some(SuspectChange::Mark(Suspect { stage: SuspectStage::Tried, run, .. })) = group.suspect
@@ -50,26 +51,26 @@ impl Processor {
         }
     }
 
-    /// The store does not take what this run writes: everything of it that is queued is dropped, it stalls, and
-    /// nothing more is written for it until another worker takes over.
+    /// The store refuses what this run writes: its queued groups are dropped, it stalls, and nothing more is written for it
+    /// until another worker takes over.
     fn refuse(&mut self, id: RunId, reason: &str) {
         tracing::error!(run = %id, "the store refuses what the run writes: {reason}");
         self.outbox.drop_run(id);
         if let Some(mut live) = self.runs.forget(id) {
             self.outbox.cause(live.executing().drop_all().map(|call| Effect::Abort { run: id, id: call }));
         }
-        // Refused again, not even its stall can be written.
+        // If it is refused again, not even its stall can be written.
         if self.runs.leave_alone(id, format!("the store refuses what the run writes: {reason}")) {
             self.loads.want(id, Vec::new());
         }
     }
 
-    /// Takes what is to be done now.
+    /// Takes the effects that may begin now.
     pub(crate) fn take_effects(&mut self) -> Vec<Effect> {
         self.outbox.take_effects()
     }
 
-    /// Whether nothing waits for an append.
+    /// Whether no group is queued or in flight.
     pub(crate) fn is_flushed(&self) -> bool {
         !self.appends.is_in_flight() && self.outbox.is_empty()
     }

@@ -9,45 +9,45 @@ use crate::store::lease::LeaseTick;
 /// How many deadlines are read at once.
 const PAGE: u32 = 500;
 
-/// How far the deadlines of parked runs were looked at.
+/// How far the deadlines of parked runs have been read.
 #[derive(Debug, Default)]
 pub(super) struct Deadlines {
-    /// All deadlines up to this mark were found.
+    /// All deadlines up to this watermark have been found.
     mark: Option<DueMark>,
-    /// Whether there may be near ones after the mark.
+    /// Whether there may be near deadlines after the watermark.
     due: bool,
-    /// Whether shards came after the last heartbeat was asked: its answer does not speak for them.
-    claimed_since_tick: bool,
+    /// Whether shards were claimed after the last heartbeat was prepared: its answer does not cover them.
+    claimed_since_heartbeat: bool,
 }
 
 impl Deadlines {
-    /// Shards came, whose deadlines nobody here has looked at.
-    pub(super) fn begin_anew(&mut self) {
-        *self = Self { mark: None, due: true, claimed_since_tick: true };
+    /// Shards were claimed: reads their deadlines from the beginning.
+    pub(super) fn restart(&mut self) {
+        *self = Self { mark: None, due: true, claimed_since_heartbeat: true };
     }
 
-    /// A heartbeat is about to be sent: says after which mark the store is to look.
-    pub(super) fn tick(&mut self) -> Option<DueMark> {
-        self.claimed_since_tick = false;
+    /// A heartbeat is about to be sent: returns the watermark after which the store is to look.
+    pub(super) fn heartbeat(&mut self) -> Option<DueMark> {
+        self.claimed_since_heartbeat = false;
         self.mark
     }
 
-    /// The answer to that heartbeat: whether some are due after the mark.
-    pub(super) fn ticked(&mut self, asked: &LeaseTick, due: bool) {
+    /// Takes the answer to that heartbeat: whether deadlines are due after the watermark.
+    pub(super) fn heartbeat_answered(&mut self, asked: &LeaseTick, due: bool) {
         if due {
             self.due = true;
-        } else if self.mark == asked.due_after && !self.claimed_since_tick {
+        } else if self.mark == asked.due_after && !self.claimed_since_heartbeat {
             self.mark = self.mark.max(Some(end_of(asked.due_until)));
         }
     }
 
-    /// The next read, if there may be something to read.
+    /// Returns the next read, if there may be something to read.
     pub(super) fn ask(&mut self, shards: impl Iterator<Item = ShardId>, until: Timestamp) -> Option<Due> {
         let after = self.mark;
         std::mem::take(&mut self.due).then(|| Due { shards: shards.collect(), after, until, limit: PAGE })
     }
 
-    /// The answer. `current` says whether it was asked for the shards that are served now.
+    /// Takes the answer. `current` says whether it covers exactly the shards that are served now.
     pub(super) fn found(&mut self, asked: &Due, found: &DueRuns, current: bool) {
         let full = found.runs.len() >= asked.limit as usize;
         if current {
@@ -57,13 +57,13 @@ impl Deadlines {
         self.due |= full;
     }
 
-    /// The read failed, and is to be made again.
+    /// The read failed, and must be repeated.
     pub(super) fn failed(&mut self) {
         self.due = true;
     }
 }
 
-/// The last mark of a deadline.
+/// The last possible watermark at this time.
 fn end_of(wake_at: Timestamp) -> DueMark {
     DueMark { wake_at, run: RunId::from_u128(u128::MAX) }
 }
@@ -79,10 +79,10 @@ mod tests {
     }
 
     #[test]
-    fn page_that_is_full_is_followed_by_the_next() {
+    fn full_page_is_followed_by_the_next() {
         let mut deadlines = Deadlines::default();
         assert!(deadlines.ask(std::iter::empty(), BORN).is_none(), "nothing was claimed");
-        deadlines.begin_anew();
+        deadlines.restart();
         let asked = ask(&mut deadlines);
         let due = |number| DueMark { wake_at: BORN, run: run_id(u64::from(number)) };
         let runs = (0..PAGE).map(due).collect();
@@ -90,16 +90,16 @@ mod tests {
         let next = ask(&mut deadlines);
         assert_eq!(next.after, Some(due(PAGE - 1)));
         deadlines.found(&next, &DueRuns { runs: Vec::new(), now: BORN }, true);
-        assert_eq!(deadlines.tick(), Some(end_of(BORN)));
+        assert_eq!(deadlines.heartbeat(), Some(end_of(BORN)));
     }
 
     #[test]
-    fn answer_about_other_shards_moves_no_mark_and_a_failed_read_is_made_again() {
+    fn answer_about_other_shards_moves_no_watermark_and_a_failed_read_is_repeated() {
         let mut deadlines = Deadlines::default();
-        deadlines.begin_anew();
+        deadlines.restart();
         let asked = ask(&mut deadlines);
         deadlines.found(&asked, &DueRuns { runs: Vec::new(), now: BORN }, false);
-        assert_eq!(deadlines.tick(), None);
+        assert_eq!(deadlines.heartbeat(), None);
         deadlines.failed();
         assert_eq!(ask(&mut deadlines).after, None);
     }

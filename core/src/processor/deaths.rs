@@ -1,4 +1,4 @@
-//! How often the owners of a processor's shards died. It must not know of what.
+//! Counts how often the owners of a processor's shards died. It must not know the cause.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use crate::data::id::ShardId;
 use crate::data::limits;
 use crate::data::time::Timestamp;
 
-/// The deaths of the shards' owners, less those that were paid off by service.
+/// The deaths of the shards' owners, minus those that were paid off by time of service.
 #[derive(Debug, Default)]
 pub(super) struct Deaths {
     shards: BTreeMap<ShardId, u32>,
@@ -15,7 +15,7 @@ pub(super) struct Deaths {
 }
 
 impl Deaths {
-    /// Shards were claimed whose owners died so often. Service counts once they have recovered.
+    /// Shards were claimed whose owners died that often. Time of service counts after their recovery.
     pub(super) fn claimed(&mut self, shards: impl IntoIterator<Item = (ShardId, u32)>) {
         self.shards.extend(shards);
         self.serving_since = None;
@@ -26,8 +26,7 @@ impl Deaths {
         self.shards.get(&shard).is_some_and(|deaths| *deaths >= limits::DEATHS_BEFORE_SUSPICION)
     }
 
-    /// Pays off the deaths by the time of service since the recovery ended, and says how many a shard may count from now
-    /// on.
+    /// Pays off deaths by the time of service since the recovery ended. Returns the most deaths that a shard may still count.
     pub(super) fn pay_off(&mut self, now: Timestamp, recovering: bool) -> u32 {
         let since = match self.serving_since {
             Some(since) => since,
@@ -38,7 +37,7 @@ impl Deaths {
             self.serving_since = Some(since.saturating_add(limits::DEATH_PAID_OFF));
             self.shards.values_mut().for_each(|deaths| *deaths = deaths.saturating_sub(1));
         }
-        // A claim may be under way, whose shards come with deaths that this processor has yet to hear of.
+        // Without shards there is no bound: a claim may be in flight, whose shards have deaths of their own.
         self.shards.values().copied().max().unwrap_or(u32::MAX)
     }
 }
@@ -55,11 +54,11 @@ mod tests {
         let shard = run_id(0).shard();
         let mut deaths = Deaths::default();
         deaths.claimed([(shard, DEADLY + 1)]);
-        let mut deaths_max = |terms: u32, recovering| {
-            deaths.pay_off(BORN.saturating_add(limits::DEATH_PAID_OFF * terms), recovering)
+        let mut deaths_max = |periods: u32, recovering| {
+            deaths.pay_off(BORN.saturating_add(limits::DEATH_PAID_OFF * periods), recovering)
         };
         assert_eq!(deaths_max(0, true), u32::MAX, "it has not recovered");
-        assert_eq!(deaths_max(7, false), DEADLY + 1, "from now on it serves");
+        assert_eq!(deaths_max(7, false), DEADLY + 1, "it serves from now on");
         assert_eq!(deaths_max(8, false), DEADLY);
         assert_eq!(deaths_max(9, false), DEADLY - 1);
         assert!(!deaths.are_suspicious(shard));
@@ -79,7 +78,7 @@ mod tests {
     fn shard_is_suspicious_from_the_limit_on() {
         let shard = run_id(0).shard();
         let mut deaths = Deaths::default();
-        assert!(!deaths.are_suspicious(shard), "it is another's");
+        assert!(!deaths.are_suspicious(shard), "another processor owns it");
         deaths.claimed([(shard, DEADLY)]);
         assert!(deaths.are_suspicious(shard));
     }

@@ -1,5 +1,5 @@
-//! Handing work to the executor, and taking outcomes back; deadlines are what begins a retry. Nothing begins before its
-//! cause is committed.
+//! Hands attempts to the executor, takes their outcomes back, and fires deadlines, which begin retries. Nothing begins
+//! before its cause is committed. It must not know how code is executed.
 
 use crate::data::failure::Failure;
 use crate::data::id::{CommandId, RunId};
@@ -10,26 +10,26 @@ use crate::log::event::Event;
 use crate::processor::Processor;
 use crate::processor::effect::Effect;
 use crate::processor::record::Recorder;
-use crate::processor::runs::AtWork;
+use crate::processor::runs::RunEntry;
 use crate::run::state::DeadlineKind;
 
 impl Recorder<'_> {
     /// Has the next attempt of an activity executed, once everything that led to it is committed.
     pub(super) fn dispatch(&mut self, id: RunId, call: CommandId, now: Timestamp) {
-        // Of several, none could be charged for the end of the process.
+        // If several suspects are tried, none of their attempts could be charged for the death of the process.
         let suspect = self.suspects.is_tried_alone(id);
         let Some(live) = self.runs.get_mut(id) else { return };
         let Some(attempt) = live.next_attempt(call, now) else { return };
         if self.setup.registry.activity(&attempt.activity).is_none() {
             tracing::warn!(
                 run = %id, activity = %attempt.activity,
-                "no activity of this name is registered here: it stays scheduled until a worker that knows it \
+                "no activity of this name is registered here: it stays scheduled until a worker that has it \
                  takes over"
             );
             return live.show_unknown_activity(attempt.activity, self.outbox);
         }
         live.executing().begin_attempt(call, attempt.attempt);
-        // That a retry is under way is in no event, but people see it.
+        // No event says that a retry is in progress, but the row shows it to people.
         if live.state().has_retries() {
             live.write_row(self.outbox);
         }
@@ -45,16 +45,16 @@ impl Recorder<'_> {
 
     /// Fires the first deadline of a run.
     pub(super) fn fire(&mut self, id: RunId, now: Timestamp) {
-        let Some(at_work) = self.runs.at_work(id) else { return };
-        let Some(deadline) = at_work.live.next_deadline() else { return at_work.went_on() };
-        let live = at_work.live;
+        let Some(entry) = self.runs.entry(id) else { return };
+        let Some(deadline) = entry.live.next_deadline() else { return entry.update_order() };
+        let live = entry.live;
         let progress = match deadline.kind {
             DeadlineKind::Timer => live.run().resolve(now, Event::TimerFired { id: deadline.id }),
             DeadlineKind::ScheduleToClose => live.run().activity_out_of_time(now, deadline.id),
             DeadlineKind::Retry => {
                 live.retry(deadline);
                 self.dispatch(id, deadline.id, now);
-                return self.runs.at_work(id).into_iter().for_each(AtWork::went_on);
+                return self.runs.entry(id).into_iter().for_each(RunEntry::update_order);
             }
         };
         self.record(id, progress, &[], now);
@@ -62,8 +62,8 @@ impl Recorder<'_> {
 }
 
 impl Processor {
-    /// An attempt could not begin: the activity's code cannot read its input. It stays scheduled, and the run
-    /// stalls until code that can read it takes over.
+    /// An attempt could not begin, because the activity's code cannot read its input. The activity stays scheduled, and the
+    /// run stalls until a worker whose code can read it takes over.
     pub(crate) fn attempt_impossible(&mut self, id: RunId, call: CommandId, problem: String, now: Timestamp) {
         let mut recorder = self.recorder();
         let Some(live) = recorder.runs.get_mut(id) else { return };
@@ -72,7 +72,7 @@ impl Processor {
             let progress = live.run().stall(now, problem);
             recorder.record(id, progress, &[], now);
         } else if wanted {
-            tracing::error!(run = %id, "the run waits for a worker that can: {problem}");
+            tracing::error!(run = %id, "the run waits for a worker that can read it: {problem}");
         }
         recorder.evict_if_idle(id);
     }
@@ -126,7 +126,7 @@ impl Processor {
     }
 }
 
-/// A result over the limit never reaches the store: the attempt failed, and so would another.
+/// Turns a result over the limit into a failure that is not retried. It never reaches the store.
 fn limit_payload(
     result: Result<Payload, Failure>,
     limit: usize,

@@ -1,4 +1,4 @@
-//! What a processor asks its driver to do besides reads and appends. It must not know what caused it.
+//! What a processor asks of its driver besides reads and appends. It must not know what caused it.
 
 use tokio::sync::oneshot;
 
@@ -10,17 +10,17 @@ use crate::data::time::Timestamp;
 use crate::store::watch::Notice;
 use crate::workflow::command::StepRequest;
 
-/// What the driver is to do. All that caused it is committed.
+/// An instruction to the driver. Everything that caused it is committed.
 pub(crate) enum Effect {
     /// Execute an attempt of an activity.
     Execute(Attempt),
     /// Execute a step.
     ExecuteStep { run: RunId, workflow: Name, step: StepRequest },
-    /// The outcome of an activity or a step is no longer wanted.
+    /// Cancel an activity or a step whose outcome is no longer wanted.
     Abort { run: RunId, id: CommandId },
-    /// A run that a client of this process handed over is in the log.
+    /// Tell a client of this process that the run it started is in the log.
     Accept { accepted: oneshot::Sender<()> },
-    /// A run is over, and a client of this process waits for that.
+    /// Tell a client of this process that the run it started is over.
     Tell { notice: Box<Notice>, watcher: oneshot::Sender<Notice> },
 }
 
@@ -33,7 +33,7 @@ pub(crate) struct Attempt {
     pub(crate) activity: Name,
     pub(crate) input: Payload,
     pub(crate) options: ActivityOptions,
-    /// Of its run, for the worker's log.
+    /// The run's workflow and key, for the worker's log.
     pub(crate) workflow: Name,
     pub(crate) key: Option<String>,
     pub(crate) scheduled_at: Timestamp,

@@ -1,4 +1,4 @@
-//! What the executor has of one run: attempts of activities, and steps. It must not know what they do.
+//! The attempts and steps of one run that the executor has. It must not know what they do.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,12 +21,12 @@ impl Executing {
         self.attempts.contains_key(&call)
     }
 
-    /// An attempt ended. Whether it was being executed: its outcome is wanted only then.
+    /// An attempt ended. Returns whether it was being executed: otherwise its outcome is not wanted.
     pub(super) fn end_attempt(&mut self, call: CommandId, attempt: u32) -> bool {
         self.attempts.get(&call) == Some(&attempt) && self.attempts.remove(&call).is_some()
     }
 
-    /// Nobody wants the outcome of this activity any more. Whether an attempt of it was being executed.
+    /// The outcome of this activity is no longer wanted. Returns whether an attempt was being executed.
     pub(super) fn drop_attempt(&mut self, call: CommandId) -> bool {
         self.attempts.remove(&call).is_some()
     }
@@ -35,7 +35,7 @@ impl Executing {
         self.steps.insert(call);
     }
 
-    /// A step ended, or nobody wants its outcome any more. Whether it was being executed.
+    /// A step ended, or its outcome is no longer wanted. Returns whether it was being executed.
     pub(super) fn end_step(&mut self, call: CommandId) -> bool {
         self.steps.remove(&call)
     }
@@ -48,7 +48,7 @@ impl Executing {
         self.attempts.is_empty() && self.steps.is_empty()
     }
 
-    /// Forgets all of it, and says what it was.
+    /// Drops everything, and returns the calls that were being executed.
     pub(super) fn drop_all(&mut self) -> impl Iterator<Item = CommandId> + use<> {
         let attempts = std::mem::take(&mut self.attempts).into_keys();
         attempts.chain(std::mem::take(&mut self.steps))
@@ -64,8 +64,8 @@ mod tests {
     fn only_the_attempt_that_is_executed_ends() {
         let mut executing = Executing::default();
         executing.begin_attempt(call(1), 2);
-        assert!(!executing.end_attempt(call(1), 1), "an attempt of before");
-        assert!(!executing.end_attempt(call(2), 2), "another activity's");
+        assert!(!executing.end_attempt(call(1), 1), "an earlier attempt");
+        assert!(!executing.end_attempt(call(2), 2), "an attempt of another activity");
         assert!(executing.end_attempt(call(1), 2));
         assert!(!executing.end_attempt(call(1), 2), "a second time");
         assert!(executing.is_empty());

@@ -1,5 +1,4 @@
-//! A group: what one step of one run writes, atomically, and what it causes after its commit. It must not know when it
-//! is appended.
+//! A group: what one run writes atomically, and the effects of its commit. It must not know when it is appended.
 
 use bytes::Bytes;
 
@@ -7,12 +6,12 @@ use crate::data::id::{EventSeq, RunId};
 use crate::data::name::{EventName, Name};
 use crate::data::time::Timestamp;
 use crate::processor::effect::Effect;
-use crate::processor::shards::Shards;
+use crate::processor::shards::OwnedShards;
 use crate::store::append::{ClosedRun, NewEvent, OpenRow, SentMessage};
 use crate::store::inbox::MessageRef;
 use crate::store::lease::Suspect;
 
-/// What one step of a run writes, and what it causes after its commit.
+/// What one run writes atomically, and the effects of its commit.
 pub(super) struct Group {
     pub(super) run: RunId,
     pub(super) events: Vec<Encoded>,
@@ -20,7 +19,7 @@ pub(super) struct Group {
     appended: usize,
     pub(super) consumed: Vec<MessageRef>,
     pub(super) undelivered: Vec<MessageRef>,
-    /// Messages for other runs, which follow from its events.
+    /// Messages to other runs that its events cause.
     pub(super) sent: Vec<SentMessage>,
     pub(super) row: Option<RowChange>,
     pub(super) suspect: Option<SuspectChange>,
@@ -29,7 +28,7 @@ pub(super) struct Group {
     pub(super) counted: bool,
 }
 
-/// An event that is encoded and has no position yet.
+/// An encoded event without a position.
 pub(super) struct Encoded {
     pub(super) seq: EventSeq,
     pub(super) at: Timestamp,
@@ -39,23 +38,23 @@ pub(super) struct Encoded {
 
 /// A change of a run's row.
 pub(super) enum RowChange {
-    /// The run is open. `workflow` is there if the store has no row yet.
+    /// The run is open. `workflow` is set if the store has no row yet.
     Open { workflow: Option<Name>, row: OpenRow },
     /// The run is over.
     Closed(ClosedRun),
 }
 
-/// A change of what the store has on a suspect.
+/// A change to a suspect in the store.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum SuspectChange {
-    /// The run is marked as this from now on.
+    /// The run gets this mark.
     Mark(Suspect),
-    /// The run is no suspect any more.
+    /// The run is no longer a suspect.
     Clear,
 }
 
 impl Group {
-    /// A group that writes nothing yet.
+    /// Makes an empty group.
     pub(super) fn new(run: RunId) -> Self {
         Self {
             run,
@@ -71,17 +70,17 @@ impl Group {
         }
     }
 
-    /// A group that changes the row of an open run, which the store has.
+    /// Makes a group that updates the existing row of an open run.
     pub(super) fn of_row(run: RunId, row: OpenRow) -> Self {
         Self { row: Some(RowChange::Open { workflow: None, row }), ..Self::new(run) }
     }
 
-    /// A group that changes what the store has on a suspect.
+    /// Makes a group that changes a suspect in the store.
     pub(super) fn of_suspect(run: RunId, change: SuspectChange) -> Self {
         Self { suspect: Some(change), ..Self::new(run) }
     }
 
-    /// How many bytes its events and messages have.
+    /// The size of its events and messages, in bytes.
     pub(super) fn bytes(&self) -> usize {
         let events = self.events.iter().map(|event| event.body.len());
         events.chain(self.sent.iter().map(|message| message.body.len())).sum()
@@ -96,8 +95,8 @@ impl Group {
             && self.suspect.is_none()
     }
 
-    /// Moves its events to an append, with their positions.
-    pub(super) fn place(&mut self, shards: &mut Shards, append: &mut Vec<NewEvent>) {
+    /// Moves its events to an append, and assigns their positions.
+    pub(super) fn place(&mut self, shards: &mut OwnedShards, append: &mut Vec<NewEvent>) {
         self.appended = self.events.len();
         if self.events.is_empty() {
             return;
@@ -109,7 +108,7 @@ impl Group {
         }
     }
 
-    /// Takes its events back, the last of those in an append that was refused.
+    /// Takes its events back: they are the last ones of an append that was not applied.
     pub(super) fn take_back(&mut self, append: &mut Vec<NewEvent>) {
         let own = append.drain(append.len() - self.appended..);
         self.events =

@@ -1,5 +1,5 @@
-//! The processor's part that replays the histories which came, each some events at a time, so that a long one holds
-//! nothing up. It must not know what becomes of a run that came back.
+//! The processor's part that replays loaded histories, some events at a time, so that a long history does not block other
+//! work. It must not know what happens to a run after its replay.
 
 use std::collections::VecDeque;
 
@@ -11,10 +11,10 @@ use crate::run::turn::Turn;
 use crate::store::history::EventRecord;
 use crate::workflow::program::Programs;
 
-/// How many events are replayed before something else has its turn.
+/// How many events are replayed before other work has its turn.
 const EVENTS_AT_ONCE: usize = 64;
 
-/// The histories that came and were not replayed yet.
+/// The histories that arrived and are still to be replayed.
 #[derive(Default)]
 pub(super) struct Histories {
     arrived: VecDeque<Arrived>,
@@ -22,53 +22,53 @@ pub(super) struct Histories {
     replaying: Option<Replay>,
 }
 
-/// A history that came, or a part of one.
+/// A history that arrived, or a part of one.
 pub(super) struct Arrived {
     pub(super) run: RunId,
-    /// The events that were not replayed yet.
+    /// The events that are still to be replayed.
     pub(super) events: VecDeque<EventRecord>,
-    /// Whether nothing comes after them.
+    /// Whether no more events follow them.
     pub(super) whole: bool,
 }
 
-/// What became of a history.
-pub(super) enum Replayed {
-    /// It was replayed as far as it came, or as the turn lasted.
+/// The result of a replay.
+pub(super) enum ReplayResult {
+    /// It was replayed as far as it arrived, or until the turn ended.
     Partly,
-    /// The whole of it was replayed.
+    /// All of it was replayed.
     Wholly(Box<Replay>),
-    /// There is none: the log holds nothing of the run.
+    /// The log holds no event of the run.
     Empty(RunId),
-    /// Its run is over: nobody asks the code of such a run.
+    /// The run is over, so its code is not run.
     Over(RunId),
-    /// It cannot be. `over` says whether the run was over before the damage.
+    /// It is invalid. `over` says whether the run was over before the damage.
     Damaged { run: RunId, over: bool, problem: String },
 }
 
 impl Histories {
-    /// These came.
+    /// Adds histories that arrived.
     pub(super) fn add(&mut self, arrived: impl IntoIterator<Item = Arrived>) {
         self.arrived.extend(arrived);
     }
 
-    /// Whether all that came were replayed.
+    /// Whether all of them were replayed.
     pub(super) fn is_empty(&self) -> bool {
         self.arrived.is_empty()
     }
 
-    /// Replays some events of the first history, if there is one. `begin` gives the replay of a run.
+    /// Replays some events of the first history, if there is one. `begin` makes the replay of a run.
     pub(super) fn replay(
         &mut self,
         turn: &Turn<'_>,
         programs: &dyn Programs,
         begin: impl FnOnce(RunId) -> Replay,
-    ) -> Option<Replayed> {
+    ) -> Option<ReplayResult> {
         let first = self.arrived.front_mut()?;
         let (run, whole) = (first.run, first.whole);
         if self.replaying.is_none() && whole && first.events.back().is_none_or(is_terminal) {
             let empty = first.events.is_empty();
             self.arrived.pop_front();
-            return Some(if empty { Replayed::Empty(run) } else { Replayed::Over(run) });
+            return Some(if empty { ReplayResult::Empty(run) } else { ReplayResult::Over(run) });
         }
         let replay = self.replaying.get_or_insert_with(|| begin(run));
         let mut taken = 0;
@@ -77,7 +77,7 @@ impl Histories {
                 let over = replay.state().closed.is_some();
                 self.replaying = None;
                 self.arrived.pop_front();
-                return Some(Replayed::Damaged { run, over, problem });
+                return Some(ReplayResult::Damaged { run, over, problem });
             }
             taken += 1;
             if taken == EVENTS_AT_ONCE || turn.is_over() {
@@ -85,15 +85,15 @@ impl Histories {
             }
         }
         if !first.events.is_empty() {
-            return Some(Replayed::Partly);
+            return Some(ReplayResult::Partly);
         }
         self.arrived.pop_front();
         let replay = if whole { self.replaying.take() } else { None };
-        Some(replay.map_or(Replayed::Partly, |replay| Replayed::Wholly(Box::new(replay))))
+        Some(replay.map_or(ReplayResult::Partly, |replay| ReplayResult::Wholly(Box::new(replay))))
     }
 }
 
-/// Whether a history ends with this event: its run is over. What cannot be decoded is for the replay to report.
+/// Whether this event ends a run. If it cannot be decoded, the replay reports that.
 fn is_terminal(last: &EventRecord) -> bool {
     let last = wire::decode_event(last.name.as_str(), &last.body);
     last.is_ok_and(|last| last.is_terminal())

@@ -1,5 +1,5 @@
-//! The processor's part that reads the inbox: what was read and is still there, and the page that is being delivered.
-//! It must not know what a message says.
+//! The processor's part that reads the inbox: which messages were read and are still in it, and the page that is being
+//! delivered. It must not know what a message says.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -10,30 +10,30 @@ use crate::store::inbox::{InboxCursor, InboxMessage, InboxPage, InboxRead, Messa
 /// How many messages are read at once.
 const PAGE: u32 = 2_000;
 
-/// How far the inbox was read.
+/// How far the inbox has been read.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
     /// Messages that were taken from a page and are still in the inbox.
     taken: BTreeSet<MessageRef>,
-    /// Messages that left the inbox while a read of it was under way: that read may still show them.
+    /// Messages that left the inbox during a read, which may still return them.
     settled: Vec<MessageRef>,
-    /// Whether a read is under way. It is until its page is used up: what is left of it was read before the messages
-    /// that leave the inbox meanwhile had left.
+    /// Whether a read is in progress. A read lasts until its page is used up: the rest of the page may hold messages that
+    /// have left the inbox meanwhile.
     reading: bool,
     page: VecDeque<InboxMessage>,
     cursor: InboxCursor,
-    /// Whether there may be messages beyond the cursor.
+    /// Whether there may be messages after the cursor.
     mail: bool,
 }
 
 impl Inbox {
-    /// Shards came: a new owner begins with no snapshot, and what was taken already is recognised.
-    pub(super) fn begin_anew(&mut self) {
+    /// Shards were claimed: reads from the beginning, without a snapshot. Messages that were taken already are recognised.
+    pub(super) fn restart(&mut self) {
         self.cursor = InboxCursor::default();
         self.mail = true;
     }
 
-    /// There may be messages.
+    /// Notes whether there may be messages.
     pub(super) fn has_mail(&mut self, mail: bool) {
         self.mail |= mail;
     }
@@ -42,7 +42,7 @@ impl Inbox {
         &self.cursor
     }
 
-    /// The next read, if there is something to read and the page before is used up.
+    /// Returns the next read, if there may be something to read and the last page is used up.
     pub(super) fn ask(&mut self, shards: impl FnOnce() -> Vec<ShardId>) -> Option<InboxRead> {
         if self.reading || !std::mem::take(&mut self.mail) {
             return None;
@@ -52,8 +52,8 @@ impl Inbox {
         Some(InboxRead { shards: shards(), cursor, limit: PAGE, bytes })
     }
 
-    /// The answer. `current` says whether it was asked for the shards that are served now: those that came meanwhile
-    /// are read from the beginning.
+    /// Takes the answer. `current` says whether it covers exactly the shards that are served now: shards that were claimed
+    /// meanwhile are read from the beginning.
     pub(super) fn answer(&mut self, page: InboxPage, current: bool) {
         if current {
             self.cursor = page.cursor;
@@ -63,13 +63,13 @@ impl Inbox {
         self.end_if_used_up();
     }
 
-    /// The read failed, and is to be made again.
+    /// The read failed, and must be repeated.
     pub(super) fn failed(&mut self) {
         self.mail = true;
         self.end_if_used_up();
     }
 
-    /// Takes the next message of the page that was not taken before.
+    /// Takes the next message of the page that was not taken already.
     pub(super) fn take(&mut self) -> Option<InboxMessage> {
         let mut next = None;
         while next.is_none()
@@ -82,7 +82,7 @@ impl Inbox {
         next
     }
 
-    /// These messages are no longer in the inbox.
+    /// These messages have left the inbox.
     pub(super) fn settle<'a>(&mut self, messages: impl IntoIterator<Item = &'a MessageRef>) {
         if self.reading {
             self.settled.extend(messages);
@@ -91,13 +91,13 @@ impl Inbox {
         }
     }
 
-    /// These are to be read once more, from the beginning.
+    /// Reads these messages again, from the beginning of the inbox.
     pub(super) fn read_again(&mut self, messages: &[MessageRef]) {
         messages.iter().for_each(|message| _ = self.taken.remove(message));
-        self.begin_anew();
+        self.restart();
     }
 
-    /// Without a read under way, what left the inbox is not seen again.
+    /// Once no read is in progress, messages that left the inbox are not returned again.
     fn end_if_used_up(&mut self) {
         self.reading = !self.page.is_empty();
         if !self.reading {

@@ -1,5 +1,5 @@
-//! Messages and starts: from the inbox, or from a client of this process, to the runs that they are for, each exactly
-//! once and in the order in which they were read.
+//! Delivers messages and starts from the inbox, and starts from clients of this process, to their runs: each exactly once,
+//! in the order in which they were read. It must not know what a run makes of them.
 
 use crate::data::id::RunId;
 use crate::data::name::Name;
@@ -15,16 +15,16 @@ use crate::processor::loads::Loads;
 use crate::processor::received::Received;
 use crate::processor::record::Recorder;
 use crate::processor::row::{Row, printable};
-use crate::processor::unknown_workflows::{Passed, Strangers, waiting_on};
+use crate::processor::unknown_workflows::{Routed, UnknownWorkflows, waiting_on};
 use crate::run::Run;
 use crate::store::append::{OpenRow, OpenState};
 use crate::store::inbox::{InboxMessage, MessageRef};
 use crate::store::switchboard::LocalStart;
 
-/// The parts that taking something in takes.
+/// The parts that a delivery needs.
 pub(super) struct Intake<'a> {
     pub(super) loads: &'a mut Loads,
-    pub(super) strangers: &'a mut Strangers,
+    pub(super) unknown_workflows: &'a mut UnknownWorkflows,
     pub(super) recorder: Recorder<'a>,
 }
 
@@ -38,7 +38,7 @@ impl Intake<'_> {
         }
     }
 
-    /// Delivers a message. Which messages are to be read once more, if any.
+    /// Delivers a message. Returns the messages that must be read again, if any.
     pub(super) fn deliver(&mut self, inbox: InboxMessage, now: Timestamp) -> Option<Vec<MessageRef>> {
         let id = inbox.run;
         let reference = MessageRef { shard: id.shard(), number: inbox.number, message: inbox.message };
@@ -49,7 +49,7 @@ impl Intake<'_> {
                 return None;
             }
         };
-        // Nothing is done for a run that is left alone, but it can be ended, and has to begin before it can stall.
+        // No work is done for a run that is left alone, but it can be terminated, and must begin before it can stall.
         let passes = match message {
             Message::Terminate { .. } => true,
             Message::Start { .. } => self.recorder.suspects.is_aside(id),
@@ -64,20 +64,20 @@ impl Intake<'_> {
         } else if self.recorder.runs.contains(id) {
             self.recorder.take_in(id, received, now);
         } else {
-            match self.strangers.pass(id, received) {
-                Passed::Back(received) => self.begin_or_load(id, received, now),
-                Passed::Left => {}
-                Passed::ReadAgain(again) => return Some(again),
-                Passed::Ends { start, end, late } => self.end_pending(id, start, end, late, now),
+            match self.unknown_workflows.receive(id, received) {
+                Routed::ToRun(received) => self.begin_or_load(id, received, now),
+                Routed::Left => {}
+                Routed::ReadAgain(again) => return Some(again),
+                Routed::EndsPending { start, end, late } => self.end_pending(id, start, end, late, now),
             }
         }
         None
     }
 
-    /// A message is for a run that is not in memory.
+    /// Begins or loads the run of a message that is not in memory.
     fn begin_or_load(&mut self, id: RunId, received: Received, now: Timestamp) {
         match received.message {
-            // A suspicious run is begun as it is loaded: once it may be worked on.
+            // A suspicious run begins like a loaded one: once it may be worked on.
             Message::Start { repeated: Flag(repeated), .. }
                 if !self.recorder.suspects.is_suspicious(id) && !repeated =>
             {
@@ -87,14 +87,14 @@ impl Intake<'_> {
         }
     }
 
-    /// Begins a run by its start in the inbox.
+    /// Begins a run from its start in the inbox.
     pub(super) fn start(&mut self, id: RunId, received: Received, now: Timestamp) {
         let Message::Start { workflow, input, key, start_at, .. } = received.message else { return };
         let setup = self.recorder.setup;
         let Some(workflow) = setup.registry.workflow_name(&workflow) else {
-            self.strangers.leave_pending(id, received.reference);
+            self.unknown_workflows.leave_pending(id, received.reference);
             let row = OpenRow { state: OpenState::Pending, ..OpenRow::default() };
-            return self.show_stranger(id, &workflow, row);
+            return self.show_unknown_workflow(id, &workflow, row);
         };
         let started = Event::RunStarted { workflow, input, key, start_at, lease: setup.lease };
         let judged = self.recorder.suspects.is_judged(id);
@@ -106,12 +106,12 @@ impl Intake<'_> {
         self.recorder.begin(Live::new(run, Row::pending()), progress, &[received.reference], now);
     }
 
-    /// Begins a run that a client of this process hands over. One that cannot begin here is let go, and so is one
-    /// whose client has given up waiting: it is submitted then.
+    /// Begins a run that a client of this process starts. The start is dropped if the run cannot begin here, or if its client
+    /// has stopped waiting: that client then submits it to the inbox.
     pub(super) fn start_local(&mut self, start: LocalStart, now: Timestamp) {
         let LocalStart { run: id, workflow, input, start_at, accepted, closed } = start;
         let begun = self.recorder.runs.contains(id) || self.loads.expects(id);
-        // A suspicious run is begun with a mark in the store, so it needs a row there.
+        // A suspicious run must be marked in the store before it begins, so it needs a row there.
         if accepted.is_closed() || begun || self.recorder.suspects.is_suspicious(id) {
             return;
         }
@@ -125,19 +125,19 @@ impl Intake<'_> {
         }
     }
 
-    /// Says in the row of a run of an unknown workflow what it waits for.
-    pub(super) fn show_stranger(&mut self, id: RunId, workflow: &Name, row: OpenRow) {
+    /// Shows in the row of a run of an unknown workflow what it waits for.
+    pub(super) fn show_unknown_workflow(&mut self, id: RunId, workflow: &Name, row: OpenRow) {
         let worker = &self.recorder.setup.config.worker;
         tracing::warn!(
             run = %id, %workflow, %worker,
-            "no workflow of this name is registered here: the run waits until a worker that knows it owns its shard. \
+            "no workflow of this name is registered here: the run waits until a worker that has it owns its shard. \
              Programs with different workflows need a queue each"
         );
         let row = OpenRow { waiting_on: Some(printable(waiting_on(workflow, worker))), ..row };
         self.recorder.outbox.push(Group::of_row(id, row));
     }
 
-    /// Logs the start and the end of a run in one group: nothing of it can be replayed in between.
+    /// Writes the start and the end of a run in one group, so that the run is never replayed between them.
     fn end_pending(
         &mut self,
         id: RunId,

@@ -1,5 +1,5 @@
-//! A run in memory: its state and code, what the store has of its row, and what the executor has of it. It must not know
-//! the processor, nor other runs.
+//! A run in memory: its state and code, its row in the store, and its attempts and steps in the executor. It must not know
+//! the processor or other runs.
 
 use std::ops::Bound;
 
@@ -27,14 +27,14 @@ pub(super) struct Live {
     run: Run,
     row: Row,
     executing: Executing,
-    /// An activity that it asked for and nobody here knows.
+    /// An activity that it scheduled and that is not registered here.
     unknown_activity: Option<Name>,
-    /// How many groups of it are queued or in flight.
+    /// How many of its groups are queued or in flight.
     uncommitted: usize,
-    /// Who of this process is told how the run ended.
+    /// Tells a client of this process how the run ended.
     on_closed: Option<oneshot::Sender<Notice>>,
-    /// The last retry that was handed to the executor: those up to it are under way, or wait for a worker that
-    /// knows their activity.
+    /// The last retry that was handed to the executor: retries up to it are in progress, or wait for a worker that has their
+    /// activity.
     retried: Option<Deadline>,
     warned: bool,
 }
@@ -53,7 +53,7 @@ impl Live {
         }
     }
 
-    /// The run of a client of this process, which is told how it ended.
+    /// Makes a run for a client of this process, which is told how the run ended.
     pub(super) fn of_client(run: Run, on_closed: oneshot::Sender<Notice>) -> Self {
         Self { on_closed: Some(on_closed), ..Self::new(run, Row::Absent) }
     }
@@ -66,7 +66,7 @@ impl Live {
         &self.run.state
     }
 
-    /// The run itself. Whatever it makes of this has to be written.
+    /// The run itself. All progress that it makes must be written.
     pub(super) fn run(&mut self) -> &mut Run {
         &mut self.run
     }
@@ -79,23 +79,23 @@ impl Live {
         self.run.state.closed.is_some()
     }
 
-    /// Whether nothing of it is going on, neither here nor in the executor nor on its way to the log.
+    /// Whether it has nothing left to do here, in the executor, or on the way to the log.
     pub(super) fn is_done(&self) -> bool {
         self.executing.is_empty() && self.is_committed() && !self.run.can_release()
     }
 
-    /// Whether nothing of it is on its way to the log.
+    /// Whether none of its groups is queued or in flight.
     pub(super) fn is_committed(&self) -> bool {
         self.uncommitted == 0
     }
 
-    /// A group that it counts is in the log. Whether that was the last.
+    /// A counted group is in the log. Returns whether it was the last one.
     pub(super) fn committed(&mut self) -> bool {
         self.uncommitted -= 1;
         self.is_committed()
     }
 
-    /// Whether nothing keeps it in memory: it is over, or waits for a message or a deadline after `kept_until`.
+    /// Whether nothing keeps it in memory: it is over, or waits for a message or for a deadline after `kept_until`.
     pub(super) fn is_idle(&self, kept_until: Option<Timestamp>) -> bool {
         let state = &self.run.state;
         if state.closed.is_some() {
@@ -105,7 +105,7 @@ impl Live {
         self.executing.is_empty() && !state.is_busy() && (!near || state.stalled.is_some())
     }
 
-    /// The first deadline, of retries the first that was not handed to the executor.
+    /// The first deadline. Retries that were handed to the executor do not count.
     pub(super) fn next_deadline(&self) -> Option<Deadline> {
         let state = &self.run.state;
         let handed_out = self.retried.map_or(Bound::Unbounded, Bound::Excluded);
@@ -118,21 +118,21 @@ impl Live {
         self.retried = Some(deadline);
     }
 
-    /// When an outcome came. Should the clock have stepped back: a retry comes after those that were handed out.
+    /// The time of an outcome. If the clock went backwards, a new retry must still come after those handed to the executor.
     pub(super) fn outcome_at(&self, now: Timestamp) -> Timestamp {
         self.retried.map_or(now, |retried| now.max(retried.at))
     }
 
-    /// Whether its history is to be warned of: once.
+    /// Returns true at the first call only, so that a long history is warned of once.
     pub(super) fn is_first_warning(&mut self) -> bool {
         !std::mem::replace(&mut self.warned, true)
     }
 
-    /// The next attempt of an activity, if it is to be executed now.
+    /// The next attempt of an activity, if it must be executed now.
     pub(super) fn next_attempt(&self, call: CommandId, now: Timestamp) -> Option<Attempt> {
         let state = &self.run.state;
         let activity = state.activities.get(&call)?;
-        // One that is out of time fails as soon as its deadline is looked at: its code would run for nothing.
+        // An activity whose time is over fails as soon as its deadline fires: an attempt would be wasted.
         let limit = activity.options.schedule_to_close;
         let late = limit.is_some_and(|limit| activity.scheduled_at.saturating_add(limit) <= now);
         (!late && !self.executing.has_attempt(call)).then(|| Attempt {
@@ -148,13 +148,13 @@ impl Live {
         })
     }
 
-    /// Nobody here can execute this activity: the run's row says so.
+    /// This activity is not registered here: shows that in the run's row.
     pub(super) fn show_unknown_activity(&mut self, activity: Name, outbox: &mut Outbox) {
         self.unknown_activity = Some(activity);
         self.write_row(outbox);
     }
 
-    /// Moves what the run did to a group: its events, encoded, and what they ask for. Which activities are to be executed.
+    /// Moves the run's progress to a group: encoded events and their effects. Returns the activities to execute.
     pub(super) fn write(&mut self, group: &mut Group, progress: Progress) -> Vec<CommandId> {
         let (mut dispatch, mut given_up, mut over) = (Vec::new(), Vec::new(), false);
         for PastEvent { seq, at, event } in progress.events {
@@ -188,7 +188,7 @@ impl Live {
         dispatch
     }
 
-    /// Writes how the run ended, if it did with this event, and has the client of this process told.
+    /// If this event ends the run, writes its outcome and has the client of this process told.
     fn close(&mut self, group: &mut Group, event: &Event, encoded: &Encoded) {
         let Some(status) = event.closed_status() else { return };
         let state = &self.run.state;
@@ -207,9 +207,9 @@ impl Live {
         group.row = Some(RowChange::Closed(closed));
     }
 
-    /// Queues a group after everything of its run that is queued.
+    /// Queues a group after all other groups of its run.
     pub(super) fn queue(&mut self, mut group: Group, outbox: &mut Outbox) {
-        // A row follows from events alone.
+        // Only events change a row.
         if !group.events.is_empty() {
             self.set_row(&mut group);
         }
@@ -220,10 +220,10 @@ impl Live {
         self.count_and_push(group, outbox);
     }
 
-    /// Has an effect wait for everything of its run that is queued or in flight.
+    /// Has an effect wait for all groups of its run that are queued or in flight.
     pub(super) fn cause(&mut self, effect: Effect, outbox: &mut Outbox) {
         if self.is_committed() {
-            // Nothing of the run is on its way to the log: what it asks for may begin.
+            // Nothing of the run is queued or in flight: the effect may begin.
             return outbox.cause([effect]);
         }
         if let Some(last) = outbox.last_of(self.id()) {
@@ -257,7 +257,7 @@ impl Live {
         }
     }
 
-    /// The run's row as it is to be.
+    /// The row that the run should have.
     pub(super) fn open_row(&self) -> OpenRow {
         let state = self.open_state();
         let parked = state == OpenState::Parked;
@@ -272,7 +272,7 @@ impl Live {
         }
     }
 
-    /// What a busy run waits on, where more is to be said than that.
+    /// What a busy run waits on, if people should know more than that it is busy.
     fn busy_with(&self) -> Option<String> {
         if let Some(activity) = &self.unknown_activity {
             return Some(format!("activity `{activity}`, which no worker of its shard has registered"));

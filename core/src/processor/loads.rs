@@ -1,8 +1,8 @@
-//! The processor's part that asks for histories: which runs are to be loaded, and what waits for them. It must not know
-//! how a run is replayed.
+//! The processor's part that requests histories: which runs to load, and which messages wait for them. It must not know how
+//! a run is replayed.
 //!
-//! A run that is in memory is never loaded, and one that is being loaded comes into memory in no other way: so a history
-//! is whole when it is replayed, however long it was under way.
+//! A run in memory is never loaded, and a run that is being loaded enters memory in no other way. So a history is complete
+//! when it is replayed, however long its read took.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -15,23 +15,23 @@ use crate::store::history::{Load, Loaded, Unparked};
 /// How many runs are listed at once.
 const LISTED: u32 = 2_000;
 
-/// For how many runs histories are asked at once.
+/// For how many runs histories are requested at once.
 const PAGE: usize = 250;
 
-/// What is to be loaded.
+/// The runs to load.
 #[derive(Default)]
 pub(super) struct Loads {
-    /// Shards whose busy and stalled runs are to be listed.
+    /// Shards whose busy and stalled runs are still to be listed.
     listings: VecDeque<Unparked>,
-    /// All runs that are to be loaded, with what waits for them.
+    /// All runs to load, with the messages that wait for them.
     waiting: BTreeMap<RunId, Vec<Received>>,
-    /// Those of them that something waits for, a message or a deadline, in the order in which it came.
+    /// Runs with a waiting message or a near deadline, in the order of arrival.
     wanted: VecDeque<RunId>,
-    /// Those that were busy or stalled when their shard was claimed.
+    /// Runs that were busy or stalled when their shard was claimed.
     recovering: VecDeque<RunId>,
-    /// Those that are not to be loaded yet.
+    /// Runs that must not be loaded yet.
     held: BTreeSet<RunId>,
-    /// The run whose history was cut, and the last event of it that came: the rest is asked for next.
+    /// The run whose history was cut, and its last event that arrived: the rest is requested next.
     cut: Option<(RunId, EventSeq)>,
 }
 
@@ -41,7 +41,7 @@ impl Loads {
         self.listings.push_back(Unparked { shards, after: None, limit: LISTED });
     }
 
-    /// Has a run loaded for what waits for it.
+    /// Has a run loaded for the messages that wait for it.
     pub(super) fn want(&mut self, run: RunId, waiting: Vec<Received>) {
         let queue = self.waiting.entry(run).or_insert_with(|| {
             self.wanted.push_back(run);
@@ -50,25 +50,25 @@ impl Loads {
         queue.extend(waiting);
     }
 
-    /// Has a run wait before it is loaded, with what waits for it.
+    /// Holds a run back before it is loaded, with the messages that wait for it.
     pub(super) fn hold(&mut self, run: RunId, waiting: Vec<Received>) {
         self.waiting.entry(run).or_default().extend(waiting);
         self.held.insert(run);
     }
 
-    /// Whether a run waits for that.
+    /// Whether a run is held back.
     pub(super) fn is_held(&self, run: RunId) -> bool {
         self.held.contains(&run)
     }
 
-    /// Has a run that waited loaded.
+    /// Has a run that was held back loaded.
     pub(super) fn admit(&mut self, run: RunId) {
         if self.held.remove(&run) {
             self.wanted.push_back(run);
         }
     }
 
-    /// Has a run loaded that was busy or stalled when its shard was claimed.
+    /// Has a run that was busy or stalled when its shard was claimed loaded.
     pub(super) fn want_recovered(&mut self, run: RunId) {
         self.waiting.entry(run).or_insert_with(|| {
             self.recovering.push_back(run);
@@ -76,7 +76,7 @@ impl Loads {
         });
     }
 
-    /// Whether runs of claimed shards are still to come.
+    /// Whether runs of claimed shards are still to be loaded.
     pub(super) fn is_recovering(&self) -> bool {
         !(self.listings.is_empty() && self.recovering.is_empty() && self.cut.is_none())
     }
@@ -86,22 +86,22 @@ impl Loads {
         self.waiting.contains_key(&run)
     }
 
-    /// What waits for a run that is to be loaded.
+    /// The messages that wait for a run to load; `None` if it is not to be loaded.
     pub(super) fn queue(&mut self, run: RunId) -> Option<&mut Vec<Received>> {
         self.waiting.get_mut(&run)
     }
 
-    /// A run was loaded: takes what waited for it.
+    /// A run was loaded: takes the messages that waited for it.
     pub(super) fn take_waiting(&mut self, run: RunId) -> Vec<Received> {
         self.waiting.remove(&run).unwrap_or_default()
     }
 
-    /// The next list to ask for.
+    /// Returns the next list to request.
     pub(super) fn ask_list(&mut self) -> Option<Unparked> {
         self.listings.pop_front()
     }
 
-    /// The answer to it: if there may be more, the next page is asked for.
+    /// Takes its answer. If there may be more runs, requests the next page.
     pub(super) fn listed(&mut self, asked: Unparked, runs: &[RunId]) {
         if runs.len() >= asked.limit as usize {
             self.listings.push_back(Unparked { after: runs.last().copied(), ..asked });
@@ -112,13 +112,13 @@ impl Loads {
         self.listings.push_front(asked);
     }
 
-    /// The next histories to ask for.
+    /// Returns the next histories to request.
     pub(super) fn ask(&mut self) -> Option<Load> {
         let bytes = limits::PAGE_BYTES_MAX;
         if let Some((run, seq)) = self.cut {
             return Some(Load { runs: vec![run], after: Some(seq), bytes });
         }
-        // Some of each kind: neither waits for the other to be done.
+        // Some of each kind, so that neither waits for all of the other.
         let wanted = self.wanted.len().min(PAGE - self.recovering.len().min(PAGE / 2));
         let recovering = self.recovering.len().min(PAGE - wanted);
         let mut runs: Vec<RunId> = self.wanted.drain(..wanted).collect();
@@ -127,7 +127,7 @@ impl Loads {
         (!runs.is_empty()).then_some(Load { runs, after: None, bytes })
     }
 
-    /// The answer to it: the histories that came.
+    /// Takes its answer. Returns the histories that arrived.
     pub(super) fn answer(&mut self, asked: Load, loaded: Loaded) -> Vec<Arrived> {
         let mut histories = loaded.histories.into_iter().peekable();
         let mut arrived = Vec::with_capacity(asked.runs.len());
@@ -148,13 +148,13 @@ impl Loads {
     }
 
     pub(super) fn failed(&mut self, asked: Load) {
-        // The rest of a history is asked for again by itself.
+        // The rest of a cut history is requested again anyway.
         if asked.after.is_none() {
             self.wanted.extend(asked.runs);
         }
     }
 
-    /// The run need not be loaded to the end, whatever waits for it.
+    /// Stops loading a run, and drops the messages that wait for it.
     pub(super) fn leave(&mut self, run: RunId) {
         self.waiting.remove(&run);
         self.cut.take_if(|(cut, _)| *cut == run);

@@ -1,5 +1,4 @@
-//! The processor's part that holds what leaves it: groups for the log, and effects that wait for no commit. It must not
-//! know what a group says.
+//! The processor's output: groups for the log, and effects that may begin. It must not know what a group says.
 
 use std::collections::VecDeque;
 
@@ -8,12 +7,12 @@ use crate::data::limits;
 use crate::processor::effect::Effect;
 use crate::processor::group::Group;
 
-/// What leaves a processor.
+/// The output of a processor.
 #[derive(Default)]
 pub(super) struct Outbox {
-    /// What is to be appended, in order.
+    /// The groups to append, in order.
     groups: VecDeque<Group>,
-    /// How many bytes of events these have.
+    /// The size of these groups in bytes.
     bytes: usize,
     effects: Vec<Effect>,
 }
@@ -25,22 +24,22 @@ impl Outbox {
         self.groups.push_back(group);
     }
 
-    /// Adds effects that wait for nothing.
+    /// Adds effects that may begin.
     pub(super) fn cause(&mut self, effects: impl IntoIterator<Item = Effect>) {
         self.effects.extend(effects);
     }
 
-    /// The last group, if it is this run's.
+    /// The last group, if it belongs to this run.
     pub(super) fn last_of(&mut self, run: RunId) -> Option<&mut Group> {
         self.groups.back_mut().filter(|last| last.run == run)
     }
 
-    /// Takes the effects that wait for nothing.
+    /// Takes the effects that may begin.
     pub(super) fn take_effects(&mut self) -> Vec<Effect> {
         std::mem::take(&mut self.effects)
     }
 
-    /// Puts groups back, before all others and in their order.
+    /// Puts groups back in their order, before all others.
     pub(super) fn put_back(&mut self, groups: Vec<Group>) {
         for group in groups.into_iter().rev() {
             self.bytes += group.bytes();
@@ -48,7 +47,7 @@ impl Outbox {
         }
     }
 
-    /// Takes the first groups of runs that are `wanted`, as many as an append may hold and `count` at most.
+    /// Takes the first groups of the `wanted` runs: as many as an append may hold, but at most `count`.
     pub(super) fn take(&mut self, count: usize, wanted: impl Fn(RunId) -> bool) -> Vec<Group> {
         let (mut taken, mut events, mut bytes) = (Vec::new(), 0, 0);
         let mut passed_over = Vec::new();
@@ -83,7 +82,7 @@ impl Outbox {
         self.groups.is_empty()
     }
 
-    /// Whether so much waits for an append that nothing more should be taken in.
+    /// Whether so many bytes wait for an append that no more input should be taken.
     pub(super) fn is_full(&self) -> bool {
         self.bytes > limits::OUTBOX_BYTES_MAX
     }

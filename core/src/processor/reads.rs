@@ -1,13 +1,13 @@
-//! What a processor asks the store, and what becomes of the answers.
+//! The reads that a processor makes, and its handling of their answers. It must not know how a read is sent.
 
 use crate::data::id::RunId;
 use crate::processor::Processor;
 use crate::store::history::{Due, DueRuns, Load, Loaded, Unparked};
 use crate::store::inbox::{InboxPage, InboxRead};
 
-/// What the driver is to read next.
+/// A read that the driver must make.
 #[derive(Debug)]
-pub(crate) enum Read {
+pub(crate) enum StoreRead {
     List(Unparked),
     Load(Load),
     Due(Due),
@@ -20,17 +20,17 @@ impl Processor {
         self.inbox.has_mail(true);
     }
 
-    /// What to read next, if anything. The answer must be handed back before the next call.
-    pub(crate) fn next_read(&mut self) -> Option<Read> {
+    /// Returns the next read, if any. Its answer must be handed back before the next call.
+    pub(crate) fn next_read(&mut self) -> Option<StoreRead> {
         const KINDS: usize = 4;
         (0..KINDS).find_map(|_| {
             self.read_turn = (self.read_turn + 1) % KINDS;
             match self.read_turn {
-                0 => self.ask_due().map(Read::Due),
-                1 => self.loads.ask_list().map(Read::List),
+                0 => self.ask_due().map(StoreRead::Due),
+                1 => self.loads.ask_list().map(StoreRead::List),
                 2 if !self.histories.is_empty() => None,
-                2 => self.loads.ask().map(Read::Load),
-                _ => self.ask_inbox().map(Read::Inbox),
+                2 => self.loads.ask().map(StoreRead::Load),
+                _ => self.ask_inbox().map(StoreRead::Inbox),
             }
         })
     }
@@ -44,41 +44,40 @@ impl Processor {
         self.deadlines.ask(self.shards.ids(), until)
     }
 
-    /// Whether memory has no room for more runs, or there is no shard to take them from.
+    /// Whether memory has no room for more runs, or no shard is owned.
     fn is_crowded(&self) -> bool {
         self.runs.len() >= self.setup.config.runs_max || self.shards.len() == 0
     }
 
-    /// A read failed: it is to be made again.
-    pub(crate) fn read_failed(&mut self, read: Read) {
+    /// A read failed, and must be repeated.
+    pub(crate) fn read_failed(&mut self, read: StoreRead) {
         match read {
-            Read::List(unparked) => self.loads.list_failed(unparked),
-            Read::Load(load) => self.loads.failed(load),
-            Read::Inbox(_) => self.inbox.failed(),
-            Read::Due(_) => self.deadlines.failed(),
+            StoreRead::List(unparked) => self.loads.list_failed(unparked),
+            StoreRead::Load(load) => self.loads.failed(load),
+            StoreRead::Inbox(_) => self.inbox.failed(),
+            StoreRead::Due(_) => self.deadlines.failed(),
         }
     }
 
-    /// Messages that were asked for.
+    /// Takes the messages of a read.
     pub(crate) fn messages(&mut self, asked: &InboxRead, page: InboxPage) {
         self.inbox.answer(page, self.shards.are(&asked.shards));
     }
 
-    /// Parked runs whose deadline is near.
+    /// Takes the parked runs with a near deadline.
     pub(crate) fn due_runs(&mut self, asked: &Due, found: &DueRuns) {
         self.deadlines.found(asked, found, self.shards.are(&asked.shards));
         found.runs.iter().for_each(|due| self.admission().want_due(due.run));
     }
 
-    /// Busy and stalled runs that were asked for. Those that are in memory have gone on since, or will: only what is not
-    /// there is loaded.
+    /// Takes a list of busy and stalled runs, and loads those that are not in memory.
     pub(crate) fn listed(&mut self, asked: Unparked, found: &[RunId]) {
         found.iter().for_each(|run| self.admission().want_recovered(*run));
         self.loads.listed(asked, found);
-        self.tell_recovery();
+        self.log_recovery();
     }
 
-    /// Histories that were asked for.
+    /// Takes the histories of a read.
     pub(crate) fn loaded(&mut self, asked: Load, loaded: Loaded) {
         self.histories.add(self.loads.answer(asked, loaded));
     }

@@ -1,4 +1,4 @@
-//! A message that was read, and its place in the inbox.
+//! A message that was read, and its reference in the inbox. It must not know what becomes of it.
 
 use crate::log::message::Message;
 use crate::store::inbox::MessageRef;

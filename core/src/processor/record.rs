@@ -1,5 +1,5 @@
-//! Writing what runs do: their events are queued for the log, their effects wait for the commit, and who is idle after
-//! that leaves memory. It must not know what made a run go on.
+//! Records the progress of runs: events are queued for the log, effects wait for the commit, and idle runs then leave
+//! memory. It must not know what caused the progress.
 
 use crate::data::id::RunId;
 use crate::data::time::Timestamp;
@@ -16,7 +16,7 @@ use crate::run::Progress;
 use crate::run::turn::Turn;
 use crate::store::inbox::MessageRef;
 
-/// The parts that writing what runs do takes.
+/// The parts that recording a run's progress needs.
 pub(super) struct Recorder<'a> {
     pub(super) setup: &'a Setup,
     pub(super) runs: &'a mut Runs,
@@ -25,18 +25,18 @@ pub(super) struct Recorder<'a> {
 }
 
 impl Recorder<'_> {
-    /// Takes a run into memory, and records what it did to get there.
+    /// Takes a run into memory, and records its progress so far.
     pub(super) fn begin(&mut self, live: Live, progress: Progress, consumed: &[MessageRef], now: Timestamp) {
         let id = live.id();
         self.runs.insert(live);
         self.record(id, progress, consumed, now);
     }
 
-    /// Records what a run did: its events are queued for the log, its effects wait for their commit.
+    /// Records the progress of a run: queues its events for the log; its effects wait for the commit.
     pub(super) fn record(&mut self, id: RunId, progress: Progress, consumed: &[MessageRef], now: Timestamp) {
         self.runs.work_on(id);
-        let Some(at_work) = self.runs.at_work(id) else { return };
-        let live = &mut *at_work.live;
+        let Some(entry) = self.runs.entry(id) else { return };
+        let live = &mut *entry.live;
         let mut group = Group::new(id);
         group.consumed.extend(consumed);
         let dispatch = live.write(&mut group, progress);
@@ -45,7 +45,7 @@ impl Recorder<'_> {
         }
         live.queue(group, self.outbox);
         let long = live.state().event_count() >= self.setup.config.history_events_warn;
-        at_work.went_on();
+        entry.update_order();
         for call in dispatch {
             self.dispatch(id, call, now);
         }
@@ -54,7 +54,7 @@ impl Recorder<'_> {
         }
     }
 
-    /// Warns of a long history, and stalls a run whose history is too long.
+    /// Logs a warning for a long history, and stalls a run whose history is too long.
     fn check_history(&mut self, id: RunId, now: Timestamp) {
         let Some(live) = self.runs.get_mut(id) else { return };
         let (count, max) = (live.state().event_count(), self.setup.config.history_events_max);
@@ -64,7 +64,7 @@ impl Recorder<'_> {
         if live.is_first_warning() {
             tracing::warn!(
                 run = %id, workflow = %live.state().workflow, events = count, limit = max,
-                "a history grows long; at the limit the run stalls"
+                "the history grows long; at the limit the run stalls"
             );
         }
         if count >= max && live.state().stalled.is_none() && live.state().ending.is_none() {
@@ -73,7 +73,7 @@ impl Recorder<'_> {
         }
     }
 
-    /// Hands a run in memory what it was sent.
+    /// Delivers a message to a run in memory.
     pub(super) fn take_in(&mut self, id: RunId, received: Received, now: Timestamp) {
         let Received { reference, message } = received;
         let message_id = reference.message;
@@ -86,7 +86,7 @@ impl Recorder<'_> {
         let cancelling = state.cancel.is_some() || state.ending.is_some();
         let run = live.run();
         let progress = match message {
-            // What was logged before is accounted for, and a second request to cancel asks for nothing new.
+            // A message in the log has been delivered, and a second cancellation request changes nothing.
             _ if known => Progress::default(),
             Message::Start { .. } => Progress::default(),
             Message::Cancel { .. } if cancelling => Progress::default(),
@@ -101,7 +101,7 @@ impl Recorder<'_> {
         self.record(id, progress, &[reference], now);
     }
 
-    /// A message came after the end of its run.
+    /// A message arrived after the end of its run.
     pub(super) fn give_up(&mut self, run: RunId, reference: MessageRef) {
         let mut group = Group::new(run);
         group.undelivered.push(reference);
@@ -111,7 +111,7 @@ impl Recorder<'_> {
         }
     }
 
-    /// Has the code of a run take in more of what waited for it, if it can.
+    /// Has the code of a run handle more of the events that waited for it, if there are any.
     pub(super) fn release(&mut self, id: RunId, turn: &Turn<'_>) {
         let Some(live) = self.runs.get_mut(id) else { return };
         if live.run().can_release() {
@@ -122,7 +122,7 @@ impl Recorder<'_> {
         }
     }
 
-    /// Forgets a run that costs nothing but its rows from now on.
+    /// Drops an idle run from memory: only its rows remain.
     pub(super) fn evict_if_idle(&mut self, id: RunId) {
         if !self.runs.is_idle(id) {
             return;
@@ -134,7 +134,7 @@ impl Recorder<'_> {
     }
 }
 
-/// Why a run of that many events does not go on.
+/// Why a run of that many events stalls.
 pub(super) fn history_too_long(count: u32, max: u32) -> String {
     format!(
         "the history has {count} events, and the limit is {max}; raise the limit (`history_events` of the \

@@ -1,11 +1,11 @@
-//! Runs come back from their histories: after a takeover, for a message, or for a deadline. It must not know how a
-//! history is read and replayed.
+//! Brings runs back from their replayed histories: after a takeover, for a message, or for a deadline. It must not know how
+//! a history is read and replayed.
 
 use crate::data::id::{CommandId, RunId};
 use crate::data::time::Timestamp;
 use crate::log::event::Event;
 use crate::processor::group::Group;
-use crate::processor::histories::Replayed;
+use crate::processor::histories::ReplayResult;
 use crate::processor::intake::Intake;
 use crate::processor::live::Live;
 use crate::processor::received::Received;
@@ -18,26 +18,26 @@ use crate::run::turn::Turn;
 use crate::store::append::{OpenRow, OpenState};
 
 impl Intake<'_> {
-    /// Takes in what became of a history.
-    pub(super) fn replayed(&mut self, replayed: Replayed, turn: &Turn<'_>) {
+    /// Handles the result of a replay.
+    pub(super) fn replayed(&mut self, replayed: ReplayResult, turn: &Turn<'_>) {
         match replayed {
-            Replayed::Partly => {}
-            Replayed::Wholly(replay) => self.bring_back(*replay, turn),
-            Replayed::Over(run) => self.give_up_waiting(run),
-            Replayed::Empty(run) => self.begin_waiting(run, turn.now),
-            Replayed::Damaged { run, over, problem } => self.leave_damaged(run, over, &problem),
+            ReplayResult::Partly => {}
+            ReplayResult::Wholly(replay) => self.bring_back(*replay, turn),
+            ReplayResult::Over(run) => self.give_up_waiting(run),
+            ReplayResult::Empty(run) => self.begin_waiting(run, turn.now),
+            ReplayResult::Damaged { run, over, problem } => self.leave_damaged(run, over, &problem),
         }
     }
 
-    /// A run is over: what waited for it came too late.
+    /// A run is over: the messages that waited for it are too late.
     fn give_up_waiting(&mut self, id: RunId) {
         for received in self.loads.take_waiting(id) {
             self.recorder.give_up(id, received.reference);
         }
     }
 
-    /// The log holds nothing of a run. A start that might have been there begins it; what else came waits in the
-    /// inbox, because the run's own start has not been taken in.
+    /// The log holds no event of a run. If its start waits, the run begins; other messages stay in the inbox until the
+    /// run's start has been delivered.
     fn begin_waiting(&mut self, id: RunId, now: Timestamp) {
         for received in self.loads.take_waiting(id) {
             if self.recorder.runs.contains(id) {
@@ -48,7 +48,7 @@ impl Intake<'_> {
         }
     }
 
-    /// Brings a run back into memory, with what waits for it.
+    /// Brings a run back into memory, and delivers the messages that wait for it.
     fn bring_back(&mut self, replay: Replay, turn: &Turn<'_>) {
         let (id, now) = (replay.state().id, turn.now);
         if replay.state().closed.is_some() {
@@ -71,10 +71,10 @@ impl Intake<'_> {
         let in_flight: Vec<CommandId> = live.state().activities_in_flight().collect();
         self.recorder.begin(live, progress, &[], now);
         if !left_alone {
-            self.recorder.go_on(id, in_flight, now);
+            self.recorder.resume_activities(id, in_flight, now);
         }
         for received in waiting {
-            // What a run that is left alone is sent stays in the inbox, unless it ends the run.
+            // Messages to a run that is left alone stay in the inbox, except a termination.
             if !left_alone || received.is_termination() {
                 self.recorder.take_in(id, received, now);
             }
@@ -82,15 +82,15 @@ impl Intake<'_> {
         self.recorder.evict_if_idle(id);
     }
 
-    /// Why a run is not to go on here, whatever its code can do.
+    /// Why a run must stay stalled here, whatever its code could do.
     fn hold(&self, state: &RunState) -> Option<String> {
         let (count, max) = (state.event_count(), self.recorder.setup.config.history_events_max);
         let too_long = || (count >= max).then(|| history_too_long(count, max));
         self.recorder.runs.why_left_alone(state.id).cloned().or_else(too_long)
     }
 
-    /// Decides on a run that died alone too often. If it was an attempt each time, that is charged and the run goes on;
-    /// if not, its code is at fault.
+    /// Decides about a run whose owners died too often while they tried it alone. If an attempt was in progress each time,
+    /// the attempt is charged and the run resumes; otherwise its code is at fault.
     fn judge(&mut self, replay: &Replay, waiting: Vec<Received>) {
         let id = replay.state().id;
         let attempts = replay.state().activities.values().any(|activity| activity.attempt_logged);
@@ -100,17 +100,17 @@ impl Intake<'_> {
         } else {
             admission.set_aside(id);
         }
-        // Once more, with its code or without it.
+        // Loaded once more: with its code, or without it.
         admission.want(id, waiting);
     }
 
-    /// A history that cannot be: its run is left alone, where people see it, and its messages stay in the inbox.
+    /// A history is invalid: its run is left alone, its row says so, and its messages stay in the inbox.
     fn leave_damaged(&mut self, id: RunId, over: bool, problem: &str) {
         tracing::error!(run = %id, "the run is left alone: {problem}");
         self.loads.leave(id);
         self.recorder.runs.leave_alone(id, problem.to_owned());
         if over {
-            // It has no row to say so.
+            // A run that is over has no row.
             return;
         }
         let waiting_on = Some(format!("stalled: the run is left alone: {problem}"));
@@ -118,26 +118,26 @@ impl Intake<'_> {
         self.recorder.outbox.push(Group::of_row(id, row));
     }
 
-    /// Leaves a run of an unknown workflow to a worker that knows it, unless it is to be terminated.
+    /// Leaves a run of an unknown workflow to a worker that has it, unless it is terminated.
     fn leave_to_others(&mut self, run: Run, waiting: Vec<Received>, now: Timestamp) {
         let (id, live) = (run.state.id, Live::new(run, Row::Unknown));
         let (ends, others): (Vec<_>, Vec<_>) = waiting.into_iter().partition(Received::is_termination);
         let others = others.into_iter().map(|received| received.reference);
         if !ends.is_empty() {
-            let left = self.strangers.take(id);
+            let left = self.unknown_workflows.take(id);
             self.recorder.runs.insert(live);
             ends.into_iter().for_each(|end| self.recorder.take_in(id, end, now));
             return left.into_iter().chain(others).for_each(|late| self.recorder.give_up(id, late));
         }
-        if self.strangers.leave(id, others) {
-            self.show_stranger(id, &live.state().workflow, live.open_row());
+        if self.unknown_workflows.leave(id, others) {
+            self.show_unknown_workflow(id, &live.state().workflow, live.open_row());
         }
     }
 }
 
 impl Recorder<'_> {
-    /// Dispatches what was in flight when a run's former owner lost it.
-    fn go_on(&mut self, id: RunId, in_flight: Vec<CommandId>, now: Timestamp) {
+    /// Dispatches the activities that were in flight when the former owner lost the run.
+    fn resume_activities(&mut self, id: RunId, in_flight: Vec<CommandId>, now: Timestamp) {
         for call in &in_flight {
             self.count_loss(id, *call, now);
         }
@@ -146,11 +146,11 @@ impl Recorder<'_> {
         }
     }
 
-    /// An attempt that the log says began ended with its process.
+    /// Records that an attempt which the log says began was lost with its process, if it is charged for that.
     fn count_loss(&mut self, id: RunId, call: CommandId, now: Timestamp) {
         let died_alone = self.suspects.died_alone(id);
         let Some(live) = self.runs.get_mut(id) else { return };
-        // Its process need not have died of it: it may have handed over, or died with something else.
+        // The attempt need not be the cause: its process may have handed over or died of something else.
         let is_charged = |activity: &PendingActivity| {
             activity.attempt_logged && (died_alone || activity.options.at_most_once)
         };

@@ -1,9 +1,9 @@
-//! What a processor says of its runs in the worker's log, as it happens. It must not decide anything.
+//! Writes the events of runs to the worker's log (by `tracing`) for operators. It must not decide anything.
 
 use crate::log::event::Event;
 use crate::run::state::RunState;
 
-/// Tells an operator of an event that somebody may have to look at.
+/// Logs an event, at the level of its importance to operators.
 pub(super) fn report(state: &RunState, event: &Event) {
     let (run, workflow, key) = (state.id, &state.workflow, state.key.as_deref());
     match event {
@@ -34,13 +34,13 @@ pub(super) fn report(state: &RunState, event: &Event) {
         }
         Event::RunStalled { reason } => tracing::error!(%run, %workflow, key, "a run stalled: {reason}"),
         Event::RunResumed { released } => {
-            tracing::info!(%run, %workflow, key, released, "a stalled run goes on");
+            tracing::info!(%run, %workflow, key, released, "a stalled run resumes");
         }
         Event::RunStarted { .. } => tracing::debug!(%run, %workflow, key, "a run started"),
         Event::RunCompleted { .. } | Event::RunCancelled { .. } | Event::RunTerminated { .. } => {
             tracing::debug!(%run, %workflow, key, how = %event.name(), "a run is over");
         }
-        // Of the others, most operators want to hear nothing.
+        // Most operators do not need the other events.
         other => tracing::trace!(%run, %workflow, key, "{}", other.name()),
     }
 }

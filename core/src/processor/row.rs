@@ -1,27 +1,27 @@
-//! A run's row in the store, which says for people and for the next owner what an open run is doing. It must not know
-//! when it is written.
+//! A run's row in the store, which tells people and the next owner what an open run is doing. It must not know when it is
+//! written.
 
 use crate::data::limits;
 use crate::data::name::Name;
 use crate::processor::group::RowChange;
 use crate::store::append::{OpenRow, OpenState};
 
-/// What the store has of a run's row, once all appends so far, cut or not, are done.
+/// A run's row in the store, as it will be when all queued groups are committed.
 pub(super) enum Row {
-    /// Nothing.
+    /// There is no row.
     Absent,
-    /// A row that nobody here has read.
+    /// A row that this processor has not read.
     Unknown,
     Known(OpenRow),
 }
 
 impl Row {
-    /// The row that comes with a start in the inbox.
+    /// The row that a start in the inbox comes with.
     pub(super) fn pending() -> Self {
         Self::Known(OpenRow { state: OpenState::Pending, ..OpenRow::default() })
     }
 
-    /// What has to be written for the row to become this, if anything.
+    /// Returns the change that must be written to make this the row, if any.
     pub(super) fn change(&mut self, workflow: &Name, row: OpenRow) -> Option<RowChange> {
         if matches!(self, Self::Known(known) if *known == row) {
             return None;
@@ -32,7 +32,7 @@ impl Row {
     }
 }
 
-/// Text that every store can hold, at a length that people read.
+/// Limits a text to characters that every store can hold and to a length that people read.
 pub(super) fn printable(text: String) -> String {
     let clean = text.chars().filter(|c| !c.is_control() || *c == '\n');
     clean.take(limits::WAITING_ON_CHARS_MAX).collect()

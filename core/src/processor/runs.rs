@@ -1,5 +1,5 @@
-//! The processor's part that holds runs: those in memory, with the order of their deadlines and of what they have to
-//! release, and those that are left alone. It must not know what a run does.
+//! The processor's part that holds runs: those in memory, in the order of their deadlines and releases, and those that are
+//! left alone. It must not know what a run does.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,12 +12,12 @@ use crate::processor::live::Live;
 pub(super) struct Runs {
     in_memory: BTreeMap<RunId, InMemory>,
     order: Order,
-    /// What parks with a deadline up to then stays in memory.
+    /// Runs that park with a deadline up to this time stay in memory.
     kept_until: Option<Timestamp>,
-    /// The run that was worked on last: if that took too long, it is at fault.
+    /// The run that was worked on last: if the turn took too long, this run is at fault.
     worked_on: Option<RunId>,
-    /// Runs that are left alone here, and why: the store refuses what they write, their histories cannot be, or they
-    /// are set aside.
+    /// Runs that are left alone here, and why: the store refuses what they write, their histories are invalid, or they are
+    /// set aside.
     left_alone: BTreeMap<RunId, String>,
 }
 
@@ -27,25 +27,25 @@ struct InMemory {
     wake: Option<Timestamp>,
 }
 
-/// In which order runs in memory have something to do.
+/// The order in which runs in memory have work to do.
 #[derive(Default)]
 struct Order {
-    /// The first deadline of each.
+    /// The first deadline of each run.
     wakes: BTreeSet<(Timestamp, RunId)>,
-    /// Runs whose code goes on and has not taken in all that waited for it.
+    /// Runs whose code is still to handle events that waited for it.
     releasing: BTreeSet<RunId>,
 }
 
-/// A run that is worked on.
-pub(super) struct AtWork<'a> {
+/// A run in memory and its place in the order of work.
+pub(super) struct RunEntry<'a> {
     pub(super) live: &'a mut Live,
     wake: &'a mut Option<Timestamp>,
     order: &'a mut Order,
 }
 
-impl AtWork<'_> {
-    /// The run went on: its next deadline may be another, and its code may have something to release.
-    pub(super) fn went_on(self) {
+impl RunEntry<'_> {
+    /// Updates the order of work after progress: the next deadline may differ, and the code may have events to handle.
+    pub(super) fn update_order(self) {
         let Self { live, wake, order } = self;
         if live.run().can_release() {
             order.releasing.insert(live.id());
@@ -72,7 +72,7 @@ impl Runs {
         Some(live)
     }
 
-    /// How many are in memory.
+    /// How many runs are in memory.
     pub(super) fn len(&self) -> usize {
         self.in_memory.len()
     }
@@ -100,39 +100,39 @@ impl Runs {
         self.worked_on
     }
 
-    /// A run in memory, to work on it.
-    pub(super) fn at_work(&mut self, run: RunId) -> Option<AtWork<'_>> {
+    /// The entry of a run in memory.
+    pub(super) fn entry(&mut self, run: RunId) -> Option<RunEntry<'_>> {
         let InMemory { live, wake } = self.in_memory.get_mut(&run)?;
-        Some(AtWork { live, wake, order: &mut self.order })
+        Some(RunEntry { live, wake, order: &mut self.order })
     }
 
-    /// The first deadline, and whose it is.
+    /// The first deadline, and its run.
     pub(super) fn next_wake(&self) -> Option<(Timestamp, RunId)> {
         self.order.wakes.first().copied()
     }
 
-    /// Takes the next run that may have something to release.
+    /// Takes the next run that may have events to handle.
     pub(super) fn next_release(&mut self) -> Option<RunId> {
         self.order.releasing.pop_first()
     }
 
-    /// From now on, what parks with a deadline up to then stays in memory.
+    /// From now on, runs that park with a deadline up to this time stay in memory.
     pub(super) fn keep_until(&mut self, until: Timestamp) {
         self.kept_until = self.kept_until.max(Some(until));
     }
 
-    /// Up to which deadline what parks stays in memory.
+    /// Runs that park with a deadline up to this time stay in memory.
     pub(super) fn kept_until(&self) -> Option<Timestamp> {
         self.kept_until
     }
 
-    /// Whether a run in memory costs nothing but its rows once it leaves.
+    /// Whether a run in memory may leave it, so that only its rows remain.
     pub(super) fn is_idle(&self, run: RunId) -> bool {
         let idle = |live: &Live| live.is_idle(self.kept_until) || self.left_alone.contains_key(&run);
         self.get(run).is_some_and(|live| live.is_committed() && idle(live))
     }
 
-    /// From now on the run is left alone. Whether it was not before.
+    /// From now on the run is left alone. Returns whether that is new.
     pub(super) fn leave_alone(&mut self, run: RunId, why: String) -> bool {
         self.left_alone.insert(run, why).is_none()
     }

@@ -1,23 +1,23 @@
-//! What a processor is given when it begins, and never changes.
+//! The settings of a processor, which never change. It must not know their ranges.
 
 use std::time::Duration;
 
 use crate::data::id::LeaseId;
 use crate::workflow::registry::Registry;
 
-/// What a worker's user may set of its processors.
+/// The settings that a worker gives its processors.
 #[derive(Clone, Debug)]
 pub(crate) struct ProcessorConfig {
     pub(crate) worker: String,
     pub(crate) history_events_warn: u32,
     pub(crate) history_events_max: u32,
-    /// How many runs may be in memory before no more messages are read.
+    /// How many runs may be in memory before reading more messages stops.
     pub(crate) runs_max: usize,
-    /// How far ahead deadlines are loaded: two heartbeats.
+    /// How far ahead deadlines are loaded: two heartbeat intervals.
     pub(crate) horizon: Duration,
 }
 
-/// What a processor is given.
+/// The fixed inputs of a processor.
 pub(super) struct Setup {
     pub(super) config: ProcessorConfig,
     pub(super) registry: Registry,

@@ -1,4 +1,4 @@
-//! The shards that a processor serves, and the positions at which their logs go on.
+//! The shards that a processor serves, and the next position of each shard's log. It must not know the runs.
 
 use std::collections::BTreeMap;
 
@@ -7,9 +7,9 @@ use crate::store::lease::ClaimedShard;
 
 /// The shards, each with the next position of its log.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Shards(BTreeMap<ShardId, Position>);
+pub(super) struct OwnedShards(BTreeMap<ShardId, Position>);
 
-impl Shards {
+impl OwnedShards {
     /// A shard was claimed.
     pub(super) fn add(&mut self, claimed: &ClaimedShard) {
         self.0.insert(claimed.shard, claimed.next_position);
@@ -27,7 +27,7 @@ impl Shards {
         self.0.len()
     }
 
-    /// Whether these are all of them: the answer to a question about others moves no mark.
+    /// Whether these are all of them. The answer to a read of other shards must not move a watermark.
     pub(super) fn are(&self, shards: &[ShardId]) -> bool {
         self.0.keys().eq(shards)
     }
@@ -36,11 +36,11 @@ impl Shards {
     pub(super) fn next_position(&mut self, run: RunId) -> &mut Position {
         let shard = run.shard();
         let position = self.0.get_mut(&shard);
-        position.unwrap_or_else(|| panic!("run {run} is of shard {shard}, which is not ours"))
+        position.unwrap_or_else(|| panic!("run {run} is in shard {shard}, which this processor does not own"))
     }
 
-    /// Goes back to the positions of before. Shards that came since keep theirs.
-    pub(super) fn go_back(&mut self, before: Self) {
+    /// Restores earlier positions. Shards that were claimed since keep theirs.
+    pub(super) fn restore(&mut self, before: Self) {
         self.0.extend(before.0);
     }
 }

@@ -32,7 +32,7 @@ use crate::log::wire;
 use crate::processor::Processor;
 use crate::processor::appends::Declined;
 use crate::processor::effect::{Attempt, Effect};
-use crate::processor::reads::Read;
+use crate::processor::reads::StoreRead;
 use crate::processor::setup::ProcessorConfig;
 use crate::run::turn::Turn;
 use crate::store::append::{Append, Appended, OpenRow, OpenState};
@@ -46,8 +46,8 @@ use crate::workflow::registry::{Definitions, Registry};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A processor with the store that a test plays for it.
-struct Desk {
+/// A processor and the store that a test simulates for it.
+struct Fixture {
     processor: Processor,
     now: Timestamp,
     shard: ShardId,
@@ -56,27 +56,27 @@ struct Desk {
     closed: BTreeSet<RunId>,
     next_position: Position,
     inbox: BTreeMap<InboxNo, InboxMessage>,
-    /// What the next read of the inbox shows.
+    /// The messages that the next read of the inbox returns.
     unread: VecDeque<InboxNo>,
     undelivered: Vec<InboxNo>,
     messages: u64,
-    /// Attempts that the executor has.
+    /// The attempts that the executor has.
     attempts: BTreeMap<(RunId, CommandId), Attempt>,
-    /// How many attempts it was given in all.
+    /// How many attempts it was given in total.
     attempts_begun: usize,
     steps: BTreeMap<(RunId, CommandId), Name>,
-    /// What an event must not be, if the store is to take it.
+    /// Which events the store refuses.
     refuses: fn(&crate::store::append::NewEvent) -> bool,
     appends: usize,
-    /// How many bytes of histories it gives out at once.
+    /// How many bytes of histories one read returns.
     load_bytes_max: usize,
     suspects: BTreeMap<RunId, Suspect>,
-    /// Whether the next owner finds that the one before died, if any did.
+    /// Whether the next owner finds that the last owner died.
     died: bool,
-    /// Which appends it cannot meet.
+    /// Which appends fail.
     fails: fn(&Append) -> bool,
-    /// Whether the next owner knows no workflow.
-    knows_nothing: bool,
+    /// Whether the next owner has no workflows.
+    has_no_workflows: bool,
     config: ProcessorConfig,
 }
 
@@ -85,11 +85,11 @@ fn claimed(lease: u64, shard: ShardId, next_position: Position, deaths: u32) -> 
     Claimed { lease: LeaseId::new(lease), shards, suspects: Vec::new(), now: BORN }
 }
 
-impl Desk {
+impl Fixture {
     fn new() -> Self {
         deploy_broken_build(false);
         let config = ProcessorConfig {
-            worker: "desk".to_owned(),
+            worker: "fixture".to_owned(),
             history_events_warn: 8,
             history_events_max: 100_000,
             runs_max: 1_000,
@@ -119,7 +119,7 @@ impl Desk {
             suspects: BTreeMap::new(),
             died: true,
             fails: |_| false,
-            knows_nothing: false,
+            has_no_workflows: false,
             config,
         }
     }
@@ -130,7 +130,7 @@ impl Desk {
         self.run();
     }
 
-    /// The same, before the new one does anything.
+    /// Likewise, but the new owner does no work yet.
     fn take_over_without_work(&mut self, deaths: u32) {
         self.change_owner(deaths);
     }
@@ -141,7 +141,7 @@ impl Desk {
         if deaths > 0 && self.died {
             claimed.shards[0].former = Some("the late".to_owned());
         } else {
-            // A release is no death.
+            // A release is not a death.
             let released = |suspect: &mut Suspect| {
                 if suspect.stage == SuspectStage::Tried {
                     suspect.stage = SuspectStage::Held;
@@ -150,7 +150,7 @@ impl Desk {
             self.suspects.values_mut().for_each(released);
         }
         claimed.suspects = self.suspects.values().copied().collect();
-        let registry = if self.knows_nothing {
+        let registry = if self.has_no_workflows {
             Registry::new(Arc::new(Definitions::default()), Arc::new(PollMark::default()))
         } else {
             registry()
@@ -192,7 +192,7 @@ impl Desk {
         self.submit(run, &Message::Signal { signal, payload: payload(&content), key: None })
     }
 
-    /// Answers everything until there is nothing to do.
+    /// Answers all requests until there is nothing left to do.
     fn run(&mut self) {
         loop {
             self.work();
@@ -212,7 +212,7 @@ impl Desk {
         }
     }
 
-    /// Does all the work that there is.
+    /// Does all work that is ready.
     fn work(&mut self) {
         while self.processor.work(&Turn::endless(self.now)) {}
     }
@@ -239,7 +239,7 @@ impl Desk {
         }
     }
 
-    /// Applies an append as the protocol says.
+    /// Applies an append as a store does.
     fn append(&mut self, append: &Append) {
         self.appends += 1;
         assert_eq!(append.digest, append.content_digest());
@@ -269,7 +269,7 @@ impl Desk {
             row.clone_from(&updated.row);
         }
         for closed in &append.closed {
-            // One that begins and ends within an append never has a row.
+            // A run that begins and ends within one append never has a row.
             self.rows.remove(&closed.run);
             assert!(self.closed.insert(closed.run), "a run is closed once");
         }
@@ -282,25 +282,25 @@ impl Desk {
         self.processor.appended(Appended { now: self.now });
     }
 
-    fn answer(&mut self, read: Read) {
+    fn answer(&mut self, read: StoreRead) {
         match read {
-            Read::Inbox(read) => {
-                // A read from the beginning shows all that is there.
+            StoreRead::Inbox(read) => {
+                // A read from the beginning returns all messages.
                 if read.cursor == InboxCursor::default() {
                     self.unread = self.inbox.keys().copied().collect();
                 }
                 let page = self.page();
                 self.processor.messages(&read, page);
             }
-            Read::List(unparked) => {
+            StoreRead::List(unparked) => {
                 let found = self.unparked(&unparked);
                 self.processor.listed(unparked, &found);
             }
-            Read::Load(load) => {
+            StoreRead::Load(load) => {
                 let loaded = self.load(&load);
                 self.processor.loaded(load, loaded);
             }
-            Read::Due(due) => {
+            StoreRead::Due(due) => {
                 let found = DueRuns { runs: self.due(due.after, due.until), now: self.now };
                 self.processor.due_runs(&due, &found);
             }
@@ -356,13 +356,13 @@ impl Desk {
         marks
     }
 
-    /// A heartbeat that sees deadlines up to then.
-    fn tick(&mut self, horizon: Duration) {
+    /// Sends a heartbeat with this horizon for deadlines.
+    fn heartbeat(&mut self, horizon: Duration) {
         self.processor.setup.config.horizon = horizon;
-        let asked = self.processor.tick(self.now, SECOND);
+        let asked = self.processor.heartbeat(self.now, SECOND);
         let due = !self.due(asked.due_after, asked.due_until).is_empty();
         let answer = LeaseTicked { lease: asked.lease, held: true, shards: 1, mail: false, due };
-        self.processor.ticked(&asked, &answer);
+        self.processor.heartbeat_answered(&asked, &answer);
         self.run();
     }
 
@@ -385,6 +385,6 @@ impl Desk {
     fn history(&self, run: RunId) -> String {
         let events = self.log.get(&run).cloned().unwrap_or_default();
         let events: Result<Vec<PastEvent>, _> = decode(&RunHistory { run, events }).collect();
-        history(&events.expect("what was written can be read"))
+        history(&events.expect("written events can be decoded"))
     }
 }

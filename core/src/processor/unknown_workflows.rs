@@ -1,6 +1,6 @@
-//! The processor's part that holds what waits for runs of workflows which nobody here knows. Their messages stay in the
-//! inbox, for a worker that knows the workflow; only their termination is logged, since it asks no code. It must not know
-//! how that is done.
+//! The processor's part that tracks runs of workflows that are not registered here. Their messages stay in the inbox for a
+//! worker that has the workflow; only their termination is written, because it needs no code. It must not know how that is
+//! done.
 
 use std::collections::BTreeMap;
 
@@ -9,78 +9,78 @@ use crate::log::message::Message;
 use crate::processor::received::Received;
 use crate::store::inbox::MessageRef;
 
-/// The runs of unknown workflows that this processor met.
+/// The runs of unknown workflows that this processor has met.
 #[derive(Default)]
-pub(super) struct Strangers(BTreeMap<RunId, Stranger>);
+pub(super) struct UnknownWorkflows(BTreeMap<RunId, UnknownRun>);
 
-/// One of them.
+/// One such run.
 #[derive(Default)]
-struct Stranger {
-    /// Its messages that were read.
+struct UnknownRun {
+    /// Its messages that were read and left in the inbox.
     left: Vec<MessageRef>,
-    /// Whether its start is in the inbox: the log knows nothing of it.
+    /// Whether its start is in the inbox, and no event is in the log.
     pending: bool,
-    /// Whether it is to be terminated as soon as its start has been read once more.
+    /// Whether it is terminated as soon as its start has been read again.
     terminating: bool,
     start: Option<Received>,
 }
 
-/// What becomes of a message.
-pub(super) enum Passed {
-    /// Its run is none of an unknown workflow, or has to be loaded for the message.
-    Back(Received),
-    /// It is left in the inbox.
+/// What happens to a message.
+pub(super) enum Routed {
+    /// The workflow is not known to be unknown, or the run must be loaded for the message.
+    ToRun(Received),
+    /// It stays in the inbox.
     Left,
-    /// It is left there, until these are read once more: both the start and the end are logged in one group.
+    /// It stays in the inbox until these messages are read again: the start and the end are written in one group.
     ReadAgain(Vec<MessageRef>),
-    /// It ends a run of which nothing is in the log. What else was sent to the run was too late.
-    Ends { start: Received, end: Received, late: Vec<MessageRef> },
+    /// It ends a run without an event in the log. All other messages to the run were too late.
+    EndsPending { start: Received, end: Received, late: Vec<MessageRef> },
 }
 
-impl Strangers {
-    /// Takes a message for a run.
-    pub(super) fn pass(&mut self, run: RunId, received: Received) -> Passed {
-        let Some(stranger) = self.0.get_mut(&run) else { return Passed::Back(received) };
+impl UnknownWorkflows {
+    /// Receives a message to a run.
+    pub(super) fn receive(&mut self, run: RunId, received: Received) -> Routed {
+        let Some(unknown) = self.0.get_mut(&run) else { return Routed::ToRun(received) };
         match &received.message {
-            Message::Terminate { .. } if !stranger.pending => return Passed::Back(received),
+            Message::Terminate { .. } if !unknown.pending => return Routed::ToRun(received),
             Message::Terminate { .. } => {
-                if let Some(start) = stranger.start.take() {
-                    return Passed::Ends { start, end: received, late: self.take(run) };
+                if let Some(start) = unknown.start.take() {
+                    return Routed::EndsPending { start, end: received, late: self.take(run) };
                 }
                 // Its start was left in the inbox.
-                stranger.terminating = true;
-                let mut again = std::mem::take(&mut stranger.left);
+                unknown.terminating = true;
+                let mut again = std::mem::take(&mut unknown.left);
                 again.push(received.reference);
-                return Passed::ReadAgain(again);
+                return Routed::ReadAgain(again);
             }
-            Message::Start { .. } if stranger.terminating => stranger.start = Some(received),
+            Message::Start { .. } if unknown.terminating => unknown.start = Some(received),
             Message::Start { .. } | Message::Signal { .. } | Message::Cancel { .. } => {
-                stranger.left.push(received.reference);
+                unknown.left.push(received.reference);
             }
         }
-        Passed::Left
+        Routed::Left
     }
 
-    /// Leaves a run whose start was read to a worker that knows its workflow.
+    /// Leaves a run whose start was read to a worker that has its workflow.
     pub(super) fn leave_pending(&mut self, run: RunId, start: MessageRef) {
-        let stranger = Stranger { left: vec![start], pending: true, ..Stranger::default() };
-        self.0.insert(run, stranger);
+        let unknown = UnknownRun { left: vec![start], pending: true, ..UnknownRun::default() };
+        self.0.insert(run, unknown);
     }
 
-    /// Leaves a run that was loaded, with what it was sent. Whether it is met for the first time.
+    /// Leaves a loaded run and its messages to such a worker. Returns whether the run is new here.
     pub(super) fn leave(&mut self, run: RunId, messages: impl Iterator<Item = MessageRef>) -> bool {
         let is_new = !self.0.contains_key(&run);
         self.0.entry(run).or_default().left.extend(messages);
         is_new
     }
 
-    /// Forgets a run, and says which of its messages were left.
+    /// Forgets a run, and returns its messages that were left in the inbox.
     pub(super) fn take(&mut self, run: RunId) -> Vec<MessageRef> {
         self.0.remove(&run).unwrap_or_default().left
     }
 }
 
-/// What such a run waits for, for people.
+/// What such a run waits for, in words for people.
 pub(super) fn waiting_on(workflow: &str, worker: &str) -> String {
     format!(
         "a worker that knows workflow `{workflow}`: worker `{worker}`, which owns its shard, does not; programs with \
@@ -112,23 +112,25 @@ mod tests {
     }
 
     #[test]
-    fn termination_of_a_pending_run_waits_until_its_start_is_read_once_more() {
-        let (mut strangers, run) = (Strangers::default(), run_id(1));
-        assert!(matches!(strangers.pass(run, start()), Passed::Back(_)), "nobody has met it");
-        strangers.leave_pending(run, reference(1));
-        let Passed::ReadAgain(again) = strangers.pass(run, end()) else { panic!("its start is not there") };
+    fn termination_of_a_pending_run_waits_until_its_start_is_read_again() {
+        let (mut unknown, run) = (UnknownWorkflows::default(), run_id(1));
+        assert!(matches!(unknown.receive(run, start()), Routed::ToRun(_)), "the run is new here");
+        unknown.leave_pending(run, reference(1));
+        let Routed::ReadAgain(again) = unknown.receive(run, end()) else {
+            panic!("its start has not been read again")
+        };
         assert_eq!(again, [reference(1), reference(2)]);
-        assert!(matches!(strangers.pass(run, start()), Passed::Left));
-        assert!(matches!(strangers.pass(run, end()), Passed::Ends { .. }));
-        assert!(matches!(strangers.pass(run, end()), Passed::Back(_)), "it is forgotten");
+        assert!(matches!(unknown.receive(run, start()), Routed::Left));
+        assert!(matches!(unknown.receive(run, end()), Routed::EndsPending { .. }));
+        assert!(matches!(unknown.receive(run, end()), Routed::ToRun(_)), "it was forgotten");
     }
 
     #[test]
     fn termination_of_a_run_in_the_log_is_given_back() {
-        let (mut strangers, run) = (Strangers::default(), run_id(1));
-        assert!(strangers.leave(run, std::iter::once(reference(3))));
-        assert!(!strangers.leave(run, std::iter::once(reference(4))));
-        assert!(matches!(strangers.pass(run, end()), Passed::Back(_)));
-        assert_eq!(strangers.take(run), [reference(3), reference(4)]);
+        let (mut unknown, run) = (UnknownWorkflows::default(), run_id(1));
+        assert!(unknown.leave(run, std::iter::once(reference(3))));
+        assert!(!unknown.leave(run, std::iter::once(reference(4))));
+        assert!(matches!(unknown.receive(run, end()), Routed::ToRun(_)));
+        assert_eq!(unknown.take(run), [reference(3), reference(4)]);
     }
 }

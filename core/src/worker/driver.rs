@@ -1,6 +1,6 @@
-//! The driver: a processor's loop as a future. It executes what the processor asks for and tells it what came
-//! of it and what time it is. It decides nothing about runs, and touches the world only through the host, the
-//! store's sessions and the executor, so a test can hold all three.
+//! The driver: a processor's loop as a future. It executes what the processor asks for and tells it the results and the
+//! time. It must not decide anything about runs, and it does I/O only through the host, the store's sessions and the
+//! executor, so a test can replace all three.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::{poll_fn, ready};
@@ -22,8 +22,8 @@ use crate::run::turn::Turn;
 use crate::store::switchboard::Connection;
 use crate::store::{Hint, Session, Store};
 use crate::worker::environment::Environment;
-use crate::worker::executor::{Attempted, LeaseTrust, StartPermit, cancel};
-use crate::worker::input::{Input, TickReply};
+use crate::worker::executor::{AttemptOutcome, LeaseTrust, StartPermit, cancel};
+use crate::worker::input::{HeartbeatReply, Input};
 use crate::worker::requests::Requests;
 use crate::worker::setbacks::Loss;
 use crate::worker::stopwatch::Stopwatch;
@@ -31,34 +31,35 @@ use crate::worker::stopwatch::Stopwatch;
 /// Why a driver ended.
 #[derive(Debug)]
 pub(crate) enum Ended {
-    /// It was asked to, and everything that it knew is in the log.
+    /// It was told to stop, and everything it knew is in the log.
     ShutDown,
-    /// Its lease is gone, or cannot be trusted: its memory is thrown away.
+    /// Its lease was lost or cannot be trusted: its memory is dropped.
     Lost(Loss),
 }
 
+/// Runs one processor under one lease.
 pub(crate) struct Driver {
     with: Environment,
     processor: Processor,
     hints: broadcast::Receiver<Hint>,
     requests: Requests,
-    /// Outcomes and starts that were not taken in yet, in the order in which they came.
+    /// Outcomes and starts that are still to be handled, in the order of their arrival.
     backlog: VecDeque<Input>,
     tokens: BTreeMap<(RunId, CommandId), CancellationToken>,
-    /// Whether the lease can still be trusted, which the executor asks as well.
+    /// Whether the lease can still be trusted; shared with the executor.
     trust: Arc<LeaseTrust>,
-    /// Where clients of this process hand over starts, until a shutdown.
+    /// Receives starts from clients of this process, until a shutdown.
     connection: Option<Connection>,
-    /// When the grace of a shutdown is over, by the host's clock.
+    /// The end of a shutdown's grace, by the host's clock.
     shutdown: Option<Duration>,
     lost: Option<Loss>,
     stopwatch: Stopwatch,
-    /// The right to try suspects, which one processor of a process has at a time.
+    /// The permit to try suspects, which one processor of a process holds at a time.
     trial: Option<OwnedSemaphorePermit>,
 }
 
 impl Driver {
-    /// A driver for a processor whose lease was claimed by a request sent at `claimed_at`.
+    /// Makes a driver for a processor whose lease was claimed by a request sent at `claimed_at`.
     pub(crate) fn new(
         with: Environment,
         processor: Processor,
@@ -67,8 +68,8 @@ impl Driver {
     ) -> Self {
         let hints = with.store.hints();
         let requests = Requests::new(&with, session);
-        // How long a lease may go without a renewal before its processor stops on its own.
         let stopwatch = Stopwatch::start(&*with.host, &with.meter);
+        // The processor stops by itself after two thirds of a lease without a renewal.
         let trust = LeaseTrust::new(Arc::clone(&with.host), with.lease_ttl * 2 / 3, claimed_at);
         let connection = with.connect();
         connection.iter().for_each(|connection| connection.serve(processor.shards()));
@@ -88,11 +89,11 @@ impl Driver {
         }
     }
 
-    /// Serves the processor until it is shut down or its lease is lost. After that it can only be dropped.
+    /// Runs the processor until it is shut down or its lease is lost. After that the driver can only be dropped.
     pub(crate) async fn run(&mut self, mailbox: &mut mpsc::UnboundedReceiver<Input>) -> Ended {
         loop {
-            // Before anything is begun: an acknowledgement that was waited for beyond the lease has effects, but
-            // whoever took over has seen to them.
+            // Checked before anything begins: an append that was acknowledged after the lease expired has effects, but the
+            // new owner executes those.
             self.check_lease();
             if let Some(loss) = self.lost.take() {
                 return Ended::Lost(loss);
@@ -102,7 +103,7 @@ impl Driver {
                 return Ended::ShutDown;
             }
             let pause: BoxFuture<'_, ()> = if busy {
-                // Whatever else is at hand: the thread's reactor has its turn as well.
+                // Gives the thread's reactor a turn, too.
                 yield_now().await;
                 Box::pin(ready(()))
             } else {
@@ -116,7 +117,7 @@ impl Driver {
                     }
                 }
                 input = mailbox.recv() => match input {
-                    Some(input) => self.take(input),
+                    Some(input) => self.receive(input),
                     None => return Ended::ShutDown,
                 },
                 hint = self.hints.recv() => self.hinted(hint),
@@ -125,22 +126,21 @@ impl Driver {
         }
     }
 
-    /// Works on runs for a while, then looks after all the rest. Whether there is more to work on at once.
+    /// Works on runs for a bounded time, then sends requests and executes effects. Returns whether more work is ready.
     fn turn(&mut self, mailbox: &mut mpsc::UnboundedReceiver<Input>) -> bool {
         let began = self.with.host.monotonic();
         let until = began + limits::TURN;
         let host = Arc::clone(&self.with.host);
         let over = || host.monotonic() >= until;
         let turn = Turn::new(self.now(), &over);
-        // What must not wait is answered as it comes.
+        // Heartbeats and shutdowns are handled first.
         while let Ok(input) = mailbox.try_recv() {
-            self.take(input);
+            self.receive(input);
         }
         let busy = self.work(&turn);
         self.stopwatch.note(host.monotonic().saturating_sub(began), self.processor.worked_on());
         self.try_suspects(turn.now);
-        // Cutting an append may release effects that wait for nothing else, and effects may be dropped: in this order
-        // nothing that is ready waits for the next turn.
+        // Cutting an append may release effects: in this order, no effect that is ready waits for the next turn.
         self.requests.append(&mut self.processor);
         for effect in self.processor.take_effects() {
             self.execute(effect);
@@ -151,7 +151,7 @@ impl Driver {
         busy
     }
 
-    /// Begins a trial of suspects if no other processor of this process tries some, and lets others try theirs after it.
+    /// Begins a trial of suspects unless another processor of this process has one, and lets others try after its end.
     fn try_suspects(&mut self, now: Timestamp) {
         if !self.processor.is_trying() {
             self.trial = None;
@@ -164,16 +164,16 @@ impl Driver {
         }
     }
 
-    /// Takes in what came and has the processor work, by turns, until nothing is left to do or the turn is over. Whether
-    /// it was that.
+    /// Alternately handles an input of the backlog and has the processor work, until nothing is left to do or the turn is
+    /// over. Returns whether the turn is over.
     fn work(&mut self, turn: &Turn<'_>) -> bool {
         loop {
             let input = self.backlog.pop_front();
-            let taken = input.is_some();
-            input.into_iter().for_each(|input| self.take_in(input, turn.now));
-            // Who takes over does what is not done any more.
+            let handled = input.is_some();
+            input.into_iter().for_each(|input| self.handle(input, turn.now));
+            // After a shutdown, the next owner does the rest.
             let worked = self.shutdown.is_none() && self.processor.work(turn);
-            if !taken && !worked {
+            if !handled && !worked {
                 return false;
             }
             if turn.is_over() {
@@ -186,23 +186,27 @@ impl Driver {
         self.with.clock.now(&*self.with.host).unwrap_or(Timestamp::MIN)
     }
 
-    /// How long there is nothing to do unless something comes.
+    /// How long there is nothing to do unless an input arrives.
     fn pause(&self) -> Duration {
         let monotonic = self.with.host.monotonic();
         let now = self.now();
-        // A shutdown fires none.
+        // A shutdown fires no deadlines.
         let deadline = self.processor.next_deadline().filter(|_| self.shutdown.is_none());
         let deadline = deadline.map(|at| at.saturating_since(now));
-        let lease = self.trust.rest();
-        // Once the grace is over, only the append under way is waited for, and that wakes by itself.
+        let lease = self.trust.remaining();
+        // After the grace, only the append in flight is awaited, which wakes the driver by itself.
         let shutdown = self.shutdown.filter(|end| *end > monotonic).map(|end| end - monotonic);
-        // Another processor may let go of its right to try suspects, or a trial of its own be over.
-        let trial = (self.processor.wants_trial() || self.processor.is_trying()).then_some(TRIAL_GLANCE);
-        [deadline, shutdown, self.requests.rest(), trial].into_iter().flatten().fold(lease, Duration::min)
+        // Another processor may release the permit to try suspects, or a trial of this one may be over.
+        let trial =
+            (self.processor.wants_trial() || self.processor.is_trying()).then_some(TRIAL_CHECK_INTERVAL);
+        [deadline, shutdown, self.requests.backoff_left(), trial]
+            .into_iter()
+            .flatten()
+            .fold(lease, Duration::min)
     }
 
     fn check_lease(&mut self) {
-        if self.trust.rest().is_zero() {
+        if self.trust.remaining().is_zero() {
             let at_fault = self.stopwatch.at_fault(&*self.with.host, &self.with.meter);
             self.lose(Loss::Unrenewed { at_fault });
         }
@@ -212,19 +216,19 @@ impl Driver {
         self.lost.get_or_insert(loss);
     }
 
-    /// Answers what must not wait, and keeps the rest for its turn.
-    fn take(&mut self, input: Input) {
+    /// Handles an input that must not wait, and adds others to the backlog.
+    fn receive(&mut self, input: Input) {
         match input {
-            Input::Tick { ttl, reply } => {
-                let tick = self.processor.tick(self.now(), ttl);
+            Input::HeartbeatDue { ttl, reply } => {
+                let lease_tick = self.processor.heartbeat(self.now(), ttl);
                 // The heartbeat that asked may have stopped waiting.
-                drop(reply.send(TickReply { tick, shards: self.processor.shard_count() }));
+                drop(reply.send(HeartbeatReply { lease_tick, shards: self.processor.shard_count() }));
             }
-            Input::Ticked { asked, answer, sent } if answer.lease == self.processor.lease() => {
+            Input::HeartbeatAnswered { asked, answer, sent } if answer.lease == self.processor.lease() => {
                 if answer.held {
                     self.trust.renewed(sent);
                     self.stopwatch = Stopwatch::start(&*self.with.host, &self.with.meter);
-                    self.processor.ticked(&asked, &answer);
+                    self.processor.heartbeat_answered(&asked, &answer);
                 } else {
                     self.lose(Loss::Fenced("by another worker, or the store lost commits".to_owned()));
                 }
@@ -233,8 +237,8 @@ impl Driver {
                 self.processor.claimed(&claimed);
                 self.connection.iter().for_each(|connection| connection.serve(self.processor.shards()));
             }
-            // It is about a lease that this process held before.
-            Input::Ticked { .. } | Input::Claimed(_) => {}
+            // It belongs to an earlier lease of this processor.
+            Input::HeartbeatAnswered { .. } | Input::Claimed(_) => {}
             Input::Shutdown { grace } => {
                 self.connection = None;
                 self.requests.stop_reading();
@@ -247,14 +251,16 @@ impl Driver {
         }
     }
 
-    /// Takes an outcome or a start in.
-    fn take_in(&mut self, input: Input, now: Timestamp) {
+    /// Handles an outcome or a start.
+    fn handle(&mut self, input: Input, now: Timestamp) {
         match input {
-            Input::AttemptEnded { lease, run, id, attempt, attempted } if lease == self.processor.lease() => {
+            Input::AttemptEnded { lease, run, id, attempt, outcome } if lease == self.processor.lease() => {
                 self.tokens.remove(&(run, id));
-                match attempted {
-                    Attempted::Ended(result) => self.processor.attempt_ended(run, id, attempt, result, now),
-                    Attempted::Unreadable(problem) => {
+                match outcome {
+                    AttemptOutcome::Ended(result) => {
+                        self.processor.attempt_ended(run, id, attempt, result, now)
+                    }
+                    AttemptOutcome::Unreadable(problem) => {
                         self.processor.attempt_impossible(run, id, problem, now)
                     }
                 }
@@ -264,9 +270,12 @@ impl Driver {
                 self.processor.step_ended(run, id, step, result, now);
             }
             Input::Start(start) if self.connection.is_some() => self.processor.start_local(start, now),
-            // The outcome is of a lease that this process held before; the start's client submits it.
+            // The outcome belongs to an earlier lease; the start's client submits it to the inbox instead.
             Input::AttemptEnded { .. } | Input::StepEnded { .. } | Input::Start(_) => {}
-            Input::Tick { .. } | Input::Ticked { .. } | Input::Claimed(_) | Input::Shutdown { .. } => {}
+            Input::HeartbeatDue { .. }
+            | Input::HeartbeatAnswered { .. }
+            | Input::Claimed(_)
+            | Input::Shutdown { .. } => {}
         }
     }
 
@@ -280,14 +289,14 @@ impl Driver {
 
     fn execute(&mut self, effect: Effect) {
         match effect {
-            // Who takes over begins what is not begun here any more.
+            // After a shutdown, the next owner begins what has not begun here.
             Effect::Execute(_) | Effect::ExecuteStep { .. } if self.shutdown.is_some() => {}
             Effect::Execute(attempt) => {
                 let (lease, run, id, number) =
                     (self.processor.lease(), attempt.run, attempt.id, attempt.attempt);
                 let (permit, outbox) = (self.permit(run, id), self.with.outbox.clone());
-                self.with.executor.execute(&self.with.registry, attempt, permit, move |attempted| {
-                    drop(outbox.send(Input::AttemptEnded { lease, run, id, attempt: number, attempted }));
+                self.with.executor.execute(&self.with.registry, attempt, permit, move |outcome| {
+                    drop(outbox.send(Input::AttemptEnded { lease, run, id, attempt: number, outcome }));
                 });
             }
             Effect::ExecuteStep { run, workflow, step } => {
@@ -302,7 +311,7 @@ impl Driver {
                     cancel(&token);
                 }
             }
-            // Who waited may have given up. Waking is code of theirs.
+            // The client may have stopped waiting. Its waker is user code.
             Effect::Accept { accepted } => shielded("a waker", || _ = accepted.send(())),
             Effect::Tell { notice, watcher } => shielded("a waker", || _ = watcher.send(*notice)),
         }
@@ -317,20 +326,20 @@ impl Driver {
     /// Whether a shutdown has nothing left to wait for.
     fn is_handed_over(&self) -> bool {
         let Some(end) = self.shutdown else { return false };
-        let waited = self.tokens.is_empty() || self.with.host.monotonic() >= end;
-        waited && self.backlog.is_empty() && self.processor.is_flushed()
+        let is_over = self.tokens.is_empty() || self.with.host.monotonic() >= end;
+        is_over && self.backlog.is_empty() && self.processor.is_flushed()
     }
 }
 
 impl Drop for Driver {
-    /// Nobody takes the outcomes of what is still running.
+    /// Cancels the attempts and steps that are still running: nobody takes their outcomes.
     fn drop(&mut self) {
         self.tokens.values().for_each(cancel);
         self.with.gauge.set(0, None);
     }
 }
 
-/// Has everything else that is ready go first.
+/// Lets every other ready future of this thread go first.
 async fn yield_now() {
     let mut yielded = false;
     poll_fn(|task| {
@@ -343,5 +352,5 @@ async fn yield_now() {
     .await;
 }
 
-/// How often it is looked at whether suspects can be tried, or were.
-const TRIAL_GLANCE: Duration = Duration::from_millis(100);
+/// How often a driver checks whether a trial of suspects can begin or is over.
+const TRIAL_CHECK_INTERVAL: Duration = Duration::from_millis(100);

@@ -1,5 +1,5 @@
-//! What a processor's thread works with: the store, the host, the executor, and its places in the worker. It must not
-//! know what a driver does with them.
+//! The environment of a processor's thread: the store, the host, the executor, and the state shared with the rest of the
+//! worker. It must not know what a driver does with them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::worker::status::ProcessorStatus;
 use crate::worker::stopwatch::ThreadMeter;
 use crate::workflow::registry::Registry;
 
-/// What a driver works with.
+/// The environment of one driver.
 #[derive(Clone)]
 pub(crate) struct Environment {
     pub(crate) store: Arc<dyn Store>,
@@ -26,21 +26,21 @@ pub(crate) struct Environment {
     pub(crate) executor: Executor,
     pub(crate) registry: Registry,
     pub(crate) lease_ttl: Duration,
-    /// How many runs may be in memory before a client of this process has to submit its starts.
+    /// How many runs may be in memory before starts from clients of this process go through the inbox.
     pub(crate) runs_max: usize,
     /// The driver's own mailbox, for the executor's replies.
     pub(crate) outbox: mpsc::UnboundedSender<Input>,
-    /// The parent of the tokens of all attempts, for whoever gives this thread up.
+    /// The parent of the tokens of all attempts: cancelled if this thread is left behind.
     pub(crate) attempts: CancellationToken,
     pub(crate) gauge: Gauge,
     pub(crate) status: Arc<ProcessorStatus>,
-    /// The right to try suspects: one for all processors of the process, which die together.
+    /// The permit to try suspects: one for all processors of the process, because they die together.
     pub(crate) trials: Arc<Semaphore>,
     pub(crate) meter: Arc<ThreadMeter>,
 }
 
 impl Environment {
-    /// A place at the store's switchboard, if it has one.
+    /// Connects to the store's switchboard, if it has one.
     pub(super) fn connect(&self) -> Option<Connection> {
         let (outbox, gauge, runs_max) = (self.outbox.clone(), self.gauge.clone(), self.runs_max);
         let take = move |start| {

@@ -1,4 +1,4 @@
-//! Executes activities and steps on the host's threads. It decides nothing: outcomes go back to the processor.
+//! Executes activities and steps as tasks of the host. It must not decide anything: outcomes go back to the processor.
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,16 +25,16 @@ use crate::workflow::registry::{Registry, guarded};
 /// The result of an attempt.
 pub(crate) type AttemptResult = Result<Payload, Failure>;
 
-/// What came of an attempt of an activity.
+/// The outcome of an attempt of an activity.
 #[derive(Debug)]
-pub(crate) enum Attempted {
+pub(crate) enum AttemptOutcome {
     /// It ended.
     Ended(AttemptResult),
-    /// It could not begin: its input is of no use to this build.
+    /// It could not begin, because this build cannot read its input.
     Unreadable(String),
 }
 
-/// Executes what processors hand out, at most so much at a time.
+/// Executes the activities and steps of all processors, up to a number at a time.
 #[derive(Clone, Debug)]
 pub(crate) struct Executor {
     host: Arc<dyn Host>,
@@ -42,58 +42,58 @@ pub(crate) struct Executor {
     slots: Arc<Semaphore>,
 }
 
-/// What work begins with: its token, and the lease that it is done under.
+/// Permits work to start while its token is not cancelled and its lease can be trusted.
 #[derive(Clone, Debug)]
 pub(crate) struct StartPermit {
     pub(crate) token: CancellationToken,
     pub(crate) trust: Arc<LeaseTrust>,
 }
 
-/// How far a lease can be trusted: its processor cannot renew it in time if the whole process is stopped, and then
-/// neither hears of that nor begins anything more.
+/// How long a lease can still be trusted. If the whole process was stopped, the lease may have expired before its processor
+/// notices, and no work may begin under it.
 #[derive(Debug)]
 pub(crate) struct LeaseTrust {
     host: Arc<dyn Host>,
     patience: Duration,
-    /// When it was last known to be renewed, by the host's clock.
+    /// When the last successful renewal was sent, by the host's clock.
     renewed: Mutex<Duration>,
 }
 
 impl LeaseTrust {
-    /// LeaseTrust in a lease that was renewed at that time, for so long after each renewal.
+    /// Trusts a lease that was renewed at `renewed`, and for `patience` after each renewal.
     pub(crate) fn new(host: Arc<dyn Host>, patience: Duration, renewed: Duration) -> Self {
         Self { host, patience, renewed: Mutex::new(renewed) }
     }
 
-    /// It was renewed by a request that was sent at that time.
+    /// The lease was renewed by a request sent at that time.
     pub(crate) fn renewed(&self, sent: Duration) {
         let mut renewed = self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
         *renewed = sent.max(*renewed);
     }
 
     /// How much longer it can be trusted.
-    pub(crate) fn rest(&self) -> Duration {
+    pub(crate) fn remaining(&self) -> Duration {
         let renewed = *self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
         (renewed + self.patience).saturating_sub(self.host.monotonic())
     }
 }
 
 impl StartPermit {
-    /// The token once the work may begin; `None` if it may not. Where the lease cannot be trusted, either its
-    /// renewal is on its way here or its processor is about to give it up and cancel the token.
+    /// Returns the token once the work may begin; `None` if it may not. While the lease cannot be trusted, either its renewal
+    /// is still to arrive or its processor is about to give the lease up and cancel the token.
     async fn granted(self) -> Option<CancellationToken> {
         while !self.token.is_cancelled() {
-            if !self.trust.rest().is_zero() {
+            if !self.trust.remaining().is_zero() {
                 return Some(self.token);
             }
-            select(pin!(self.token.cancelled()), self.trust.host.sleep(TRUST_GLANCE)).await;
+            select(pin!(self.token.cancelled()), self.trust.host.sleep(TRUST_CHECK_INTERVAL)).await;
         }
         None
     }
 }
 
-/// How often work that waits for its lease looks at it.
-const TRUST_GLANCE: Duration = Duration::from_millis(10);
+/// How often waiting work checks whether its lease can be trusted again.
+const TRUST_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
 impl Executor {
     pub(crate) fn new(host: Arc<dyn Host>, clock: Arc<StoreClock>, activities_max: usize) -> Self {
@@ -106,11 +106,11 @@ impl Executor {
         registry: &Registry,
         attempt: Attempt,
         permit: StartPermit,
-        reply: impl FnOnce(Attempted) + Send + 'static,
+        reply: impl FnOnce(AttemptOutcome) + Send + 'static,
     ) {
         let Some(activity) = registry.activity(&attempt.activity).cloned() else { return };
         let this = self.clone();
-        // What the activity's code logs carries it.
+        // The activity's own log lines carry this span.
         let span = tracing::info_span!(
             "attempt", run = %attempt.run, workflow = %attempt.workflow, key = attempt.key,
             activity = %attempt.activity, attempt = attempt.attempt
@@ -128,13 +128,13 @@ impl Executor {
                 host: Arc::clone(&this.host),
                 clock: Arc::clone(&this.clock),
             };
-            // Reading the input is the user's code as well.
+            // Deserializing the input runs user code, too.
             let begun = caught(|| activity.attempt(context, &attempt.input)).unwrap_or_else(|panic| {
                 Err(format!("reading the input of activity `{}` panicked: {panic}", attempt.activity))
             });
             let work = match begun {
                 Ok(work) => work,
-                Err(problem) => return reply(Attempted::Unreadable(problem)),
+                Err(problem) => return reply(AttemptOutcome::Unreadable(problem)),
             };
             let of = AttemptOf {
                 run: attempt.run,
@@ -152,11 +152,11 @@ impl Executor {
                 }
             });
             match select(work, select(limit, pin!(token.cancelled()))).await {
-                Either::Left((result, _)) => reply(Attempted::Ended(result)),
+                Either::Left((result, _)) => reply(AttemptOutcome::Ended(result)),
                 Either::Right((Either::Left(_), work)) => {
                     let limit = attempt.options.start_to_close.unwrap_or_default();
                     let message = format!("the attempt took longer than {limit:?} (start_to_close)");
-                    reply(Attempted::Ended(Err(Failure::new("timed-out", message))));
+                    reply(AttemptOutcome::Ended(Err(Failure::new("timed-out", message))));
                     cancel(&token);
                     this.wind_down(work).await;
                 }
@@ -166,7 +166,7 @@ impl Executor {
         self.host.spawn(Box::pin(work.instrument(span)));
     }
 
-    /// Executes a step to its last attempt, unless its token is cancelled.
+    /// Executes a step, up to its last attempt, unless its token is cancelled.
     pub(crate) fn execute_step(
         &self,
         run: RunId,
@@ -209,15 +209,15 @@ impl Executor {
         self.host.spawn(Box::pin(work.instrument(span)));
     }
 
-    /// Gives work whose outcome nobody waits for a moment to see that, then drops it.
+    /// Gives cancelled work a moment to notice and end, then drops it.
     async fn wind_down(&self, work: AttemptFuture<'_>) {
         select(work, self.host.sleep(limits::CANCELLED_GRACE)).await;
     }
 }
 
-/// Tells work that its outcome is no longer wanted. Who is woken by that is users' code.
+/// Tells work that its outcome is no longer wanted. This may wake user code.
 pub(crate) fn cancel(token: &CancellationToken) {
-    shielded("a waker that hears of a cancellation", || token.cancel());
+    shielded("a waker that waits for a cancellation", || token.cancel());
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The heartbeat of a worker process: one statement every few seconds renews all of its leases, looks for work and
-//! claims free shards. It must not know what a processor does.
+//! The heartbeat of a worker process: one request every few seconds renews all of its leases, finds work, and claims free
+//! shards. It must not know what a processor does.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,13 +15,13 @@ use crate::host::{Host, StoreClock};
 use crate::store::error::StoreError;
 use crate::store::lease::{Claim, LeaseTicked, Release, Tick};
 use crate::store::{Hint, Queue, Session, Store};
-use crate::worker::input::{Input, TickReply};
+use crate::worker::input::{HeartbeatReply, Input};
 use crate::worker::processor_handle::{ProcessorHandle, ProcessorHandles};
 use crate::worker::request_watch::RequestWatch;
 use crate::worker::setbacks::{Loss, waiting_helps};
 use crate::worker::watchdog::{Stuck, Watchdog};
 
-/// What the heartbeat works with.
+/// The heartbeat of one worker.
 pub(crate) struct Heartbeat {
     pub(super) store: Arc<dyn Store>,
     pub(super) host: Arc<dyn Host>,
@@ -37,31 +37,31 @@ pub(crate) struct Heartbeat {
 }
 
 /// A processor that was asked for its part of a heartbeat and has not answered.
-struct Asked {
+struct PendingReply {
     processor: ProcessorHandle,
-    answer: oneshot::Receiver<TickReply>,
+    answer: oneshot::Receiver<HeartbeatReply>,
 }
 
 impl Heartbeat {
-    /// Sends heartbeats until it is told to stop. The error is one that recurred and that waiting does not cure.
+    /// Sends heartbeats until it is told to stop. Returns an error that recurred and that waiting does not cure.
     pub(super) async fn run(self, stop: CancellationToken) -> Result<(), Error> {
         tokio::select! {
             biased;
             () = stop.cancelled() => Ok(()),
-            error = self.beat_on() => Err(error),
+            error = self.send_heartbeats() => Err(error),
         }
     }
 
-    async fn beat_on(&self) -> Error {
+    async fn send_heartbeats(&self) -> Error {
         let mut hints = self.store.hints();
-        let (mut session, mut asked) = (None, Vec::new());
+        let (mut session, mut pending) = (None, Vec::new());
         let mut watchdog = Watchdog::new(self.interval, self.poll_warn, self.lease_ttl);
         let mut failures = 0;
         loop {
-            let turn = self.turn(&mut session, &mut watchdog, &mut asked);
-            let failed = match caught_in(turn).await {
+            let round = self.round(&mut session, &mut watchdog, &mut pending);
+            let failed = match caught_in(round).await {
                 Ok(Ok(())) => None,
-                // The watch on its requests has logged it.
+                // The request watch has logged it.
                 Ok(Err(error)) if waiting_helps(&error) => None,
                 Ok(Err(error)) => Some(Loss::from(error)),
                 Err(panicked) => {
@@ -75,7 +75,7 @@ impl Heartbeat {
                 tracing::error!(worker = %self.worker, failures, "a heartbeat failed: {failed}");
                 if failures == limits::SETBACKS_MAX {
                     return Error::gave_up(format!(
-                        "the heartbeat of worker `{}` failed {failures} times in a row, last because of this: {failed}",
+                        "the heartbeat of worker `{}` failed {failures} times in a row, the last time because of this: {failed}",
                         self.worker
                     ));
                 }
@@ -91,79 +91,80 @@ impl Heartbeat {
         }
     }
 
-    /// One heartbeat, with a look at what does not answer.
-    async fn turn(
+    /// One round: asks the processors for their parts, checks for stuck polls, and sends the heartbeat.
+    async fn round(
         &self,
         session: &mut Option<Box<dyn Session>>,
         watchdog: &mut Watchdog,
-        asked: &mut Vec<Asked>,
+        pending: &mut Vec<PendingReply>,
     ) -> Result<(), StoreError> {
         let processors = self.processors.get();
-        let replies = self.ask(&processors, asked).await;
-        for stuck in watchdog.look(self.host.monotonic(), &processors) {
-            self.give_up_on(session, stuck).await;
+        let replies = self.ask(&processors, pending).await;
+        for stuck in watchdog.check(self.host.monotonic(), &processors) {
+            self.release_stuck(session, stuck).await;
         }
-        self.requests.watch(&*self.host, 0, self.beat(session, &processors, replies)).await
+        self.requests.watch(&*self.host, 0, self.send(session, &processors, replies)).await
     }
 
-    /// A poll has gone on for as long as a lease lasts. Its run gets the strike that its processor cannot give it, and the
-    /// shards are free for another.
-    async fn give_up_on(&self, session: &mut Option<Box<dyn Session>>, stuck: Stuck) {
+    /// A poll has taken as long as a lease lasts. Releases the lease, so that another processor gets the shards and the run
+    /// gets the strike that its own processor cannot give it.
+    async fn release_stuck(&self, session: &mut Option<Box<dyn Session>>, stuck: Stuck) {
         if let (Some(session), Some(lease)) = (session, stuck.processor.status.lease()) {
             let release = Release { lease, at_fault: stuck.at_fault };
             if let Err(error) = session.release(&release).await {
                 tracing::warn!(%lease, "the lease of a stuck processor could not be released: {error}");
             }
         }
-        // A worker that is about to end replaces nothing.
+        // A worker that is about to end replaces no thread.
         drop(self.stuck.send(stuck));
     }
 
-    /// Asks every processor for its part, unless it owes an answer. One that does not answer makes no progress: its lease
-    /// is not renewed. An answer that comes late, because a poll took long, is good for the next heartbeat.
+    /// Asks every processor for its part, unless its last reply is still pending. A processor that does not reply makes no
+    /// progress, so its lease is not renewed. A reply that a long poll delays is used for the next heartbeat.
     async fn ask(
         &self,
         processors: &[ProcessorHandle],
-        asked: &mut Vec<Asked>,
-    ) -> Vec<(ProcessorHandle, TickReply)> {
-        asked.retain(|asked| processors.iter().any(|processor| processor.is_same(&asked.processor)));
+        pending: &mut Vec<PendingReply>,
+    ) -> Vec<(ProcessorHandle, HeartbeatReply)> {
+        pending.retain(|asked| processors.iter().any(|processor| processor.is_same(&asked.processor)));
         for processor in processors {
             let (reply, answer) = oneshot::channel();
-            let tick = Input::Tick { ttl: self.lease_ttl, reply };
-            let owes = asked.iter().any(|asked| processor.is_same(&asked.processor));
-            if !owes && processor.mailbox.send(tick).is_ok() {
-                asked.push(Asked { processor: processor.clone(), answer });
+            let due = Input::HeartbeatDue { ttl: self.lease_ttl, reply };
+            let is_pending = pending.iter().any(|asked| processor.is_same(&asked.processor));
+            if !is_pending && processor.mailbox.send(due).is_ok() {
+                pending.push(PendingReply { processor: processor.clone(), answer });
             }
         }
-        let (mut replies, mut owed) = (Vec::new(), Vec::new());
+        let (mut replies, mut unanswered) = (Vec::new(), Vec::new());
         let mut patience = self.host.sleep(self.interval / 4);
-        for mut asked in asked.drain(..) {
+        for mut asked in pending.drain(..) {
             tokio::select! {
                 biased;
-                // One that has no lease lets the question go.
+                // A processor without a lease drops the request.
                 reply = &mut asked.answer => replies.extend(reply.ok().map(|reply| (asked.processor, reply))),
                 () = &mut patience => {
                     patience = Box::pin(std::future::ready(()));
-                    owed.push(asked);
+                    unanswered.push(asked);
                 }
             }
         }
-        *asked = owed;
+        *pending = unanswered;
         replies
     }
 
-    async fn beat(
+    /// Sends the heartbeat, and hands its answers to the processors.
+    async fn send(
         &self,
         session: &mut Option<Box<dyn Session>>,
         processors: &[ProcessorHandle],
-        replies: Vec<(ProcessorHandle, TickReply)>,
+        replies: Vec<(ProcessorHandle, HeartbeatReply)>,
     ) -> Result<(), StoreError> {
         let session = match session {
             Some(session) => session,
             None => session.insert(self.store.session().await?),
         };
         let sent = self.host.monotonic();
-        let leases = replies.iter().map(|(_, reply)| reply.tick.clone()).collect();
+        let leases = replies.iter().map(|(_, reply)| reply.lease_tick.clone()).collect();
         let ticked = session.tick(&Tick { queue: self.queue.name.clone(), leases }).await?;
         self.clock.answered(ticked.now, &*self.host);
         let mut held = Vec::new();
@@ -173,7 +174,7 @@ impl Heartbeat {
                 held.push((reply.shards, processor.place, answer.lease));
                 unserved |= usize::from(answer.shards) > reply.shards;
             }
-            tell(&processor, reply, answer, sent);
+            hand_answer(&processor, reply, answer, sent);
         }
         if ticked.claimable > 0 || unserved {
             self.claim(session, processors, held).await?;
@@ -199,7 +200,7 @@ impl Heartbeat {
             };
             match session.claim(&claim).await {
                 Ok(claimed) => drop(processors[place].mailbox.send(Input::Claimed(claimed))),
-                // Its processor learns of that by its own append or by the next heartbeat.
+                // Its processor learns this from its own append or the next heartbeat.
                 Err(StoreError::Fenced { .. }) => {}
                 Err(error) => return Err(error),
             }
@@ -208,19 +209,19 @@ impl Heartbeat {
     }
 }
 
-fn tell(processor: &ProcessorHandle, reply: TickReply, answer: LeaseTicked, sent: Duration) {
-    let input = Input::Ticked { asked: reply.tick, answer, sent };
-    // A processor that is gone needs no answer.
+fn hand_answer(processor: &ProcessorHandle, reply: HeartbeatReply, answer: LeaseTicked, sent: Duration) {
+    let input = Input::HeartbeatAnswered { asked: reply.lease_tick, answer, sent };
+    // A processor that has ended needs no answer.
     drop(processor.mailbox.send(input));
 }
 
-/// How many shards a processor owns at most, if its process serves the whole queue.
+/// The most shards that a processor owns, even if its process serves the whole queue.
 pub(crate) fn shards_each(queue: &Queue, processors: usize) -> u16 {
     let processors = u16::try_from(processors.max(1)).unwrap_or(u16::MAX);
     queue.shard_count.div_ceil(processors)
 }
 
-/// Waits until somebody frees shards.
+/// Waits until a worker releases shards.
 async fn released(hints: &mut broadcast::Receiver<Hint>) {
     loop {
         match hints.recv().await {

@@ -1,5 +1,5 @@
-//! What one processor's thread does: claim a lease, drive a processor under it, and begin anew when that is over. What a
-//! processor does, it must not know.
+//! The loop of one processor's thread: claims a lease, drives a processor under it, and claims another when that one is
+//! lost. It must not know what a processor does.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -29,20 +29,20 @@ pub(super) struct LeaseLoop {
     pub(super) stop: CancellationToken,
     pub(super) config: ProcessorConfig,
     pub(super) queue: String,
-    /// How many shards it owns at most.
+    /// The most shards that it owns.
     pub(super) limit: u16,
 }
 
-/// A lease, fresh from the store, and what to reach the store by.
+/// A lease that was just claimed, and the session that claimed it.
 struct ClaimedLease {
     claimed: Claimed,
-    /// When it was asked for, by the host's clock.
+    /// When the claim was sent, by the host's clock.
     at: Duration,
     session: Box<dyn Session>,
 }
 
 impl LeaseLoop {
-    /// Serves until it is told to stop. The error is what it met again and again, and no new beginning cures.
+    /// Serves until it is told to stop. Returns an error that recurred and that another lease does not cure.
     pub(super) async fn run(self, mut mailbox: mpsc::UnboundedReceiver<Input>) -> Result<(), Error> {
         self.with.meter.begin(&*self.with.host);
         let mut setbacks = Setbacks::new(self.with.host.clone(), self.with.lease_ttl);
@@ -55,8 +55,8 @@ impl LeaseLoop {
         Ok(())
     }
 
-    /// Claims a lease and serves under it. Why that ended, and how long it was served; `None` if the processor was told
-    /// to stop.
+    /// Claims a lease and serves under it. Returns why the lease was lost and how long it was held; `None` if the processor
+    /// was told to stop.
     async fn serve_a_lease(&self, mailbox: &mut mpsc::UnboundedReceiver<Input>) -> Option<(Loss, Duration)> {
         let begun = tokio::select! {
             biased;
@@ -72,8 +72,7 @@ impl LeaseLoop {
         }
     }
 
-    /// Waits until the processor is told to stop, and lets everything else that is sent to it go: it is about leases
-    /// that are gone.
+    /// Waits until the processor is told to stop. Drops all other input, which belongs to lost leases.
     async fn told_to_stop(&self, mailbox: &mut mpsc::UnboundedReceiver<Input>) {
         let told = async {
             while let Some(input) = mailbox.recv().await {
@@ -82,11 +81,11 @@ impl LeaseLoop {
                 }
             }
         };
-        // The driver may have taken the message.
+        // The driver may have received the message.
         select(pin!(self.stop.cancelled()), pin!(told)).await;
     }
 
-    /// Claims a lease, however long the store is away. The error is another one.
+    /// Claims a lease, however long the store is unreachable. Returns an error that waiting does not cure.
     async fn begin(&self) -> Result<ClaimedLease, Loss> {
         let host = &*self.with.host;
         let mut delays = backoff(host);
@@ -116,7 +115,7 @@ impl LeaseLoop {
         Ok(ClaimedLease { claimed, at, session })
     }
 
-    /// Serves under a lease until it is lost or handed over, and frees it. How that ended, and how long it was served.
+    /// Serves under a lease until it is lost or handed over, then releases it. Returns how it ended and how long it was held.
     async fn drive(
         &self,
         begun: ClaimedLease,
@@ -127,7 +126,7 @@ impl LeaseLoop {
             %lease, shards, worker = %self.config.worker, processor = self.with.status.place, "lease claimed"
         );
         self.with.status.lease_begins(lease, at);
-        let ended = self.driven(begun, mailbox).await;
+        let ended = self.run_driver(begun, mailbox).await;
         self.with.status.lease_ends();
         let served = self.with.host.monotonic().saturating_sub(at);
         let at_fault = match &ended {
@@ -138,7 +137,8 @@ impl LeaseLoop {
         (ended.unwrap_or_else(|panicked| Ended::Lost(panicked.into())), served)
     }
 
-    async fn driven(
+    /// Runs a driver under the lease, and catches its panics.
+    async fn run_driver(
         &self,
         begun: ClaimedLease,
         mailbox: &mut mpsc::UnboundedReceiver<Input>,
@@ -148,13 +148,13 @@ impl LeaseLoop {
             Driver::new(self.with.clone(), processor, begun.session, begun.at)
         })?;
         let ended = caught_in(driver.run(mailbox)).await;
-        // Not while a panic unwinds: among what is dropped is the user's code, and a second panic ends the process.
+        // Not dropped while a panic unwinds: this drops user code, and a second panic would end the process.
         let dropped = caught(|| drop(driver));
         let ended = ended?;
         dropped.map(|()| ended)
     }
 
-    /// Frees the lease's shards at once. If the store does not answer, they are free when the lease expires.
+    /// Releases the lease's shards at once. If the store does not answer, they become free when the lease expires.
     async fn release(&self, release: Release) {
         let lease = release.lease;
         let (host, worker) = (&*self.with.host, &self.config.worker);
@@ -180,12 +180,12 @@ impl LeaseLoop {
             let why = last.as_deref().unwrap_or("the store does not answer");
             tracing::warn!(
                 %lease, %worker, processor = self.with.status.place,
-                "the lease could not be released in {patience:?}; its shards are free when it expires: {why}"
+                "the lease could not be released in {patience:?}; its shards become free when it expires: {why}"
             );
         }
     }
 
-    /// Counts a loss and tells of it. How long to rest before the next lease.
+    /// Counts and logs a loss. Returns how long to back off before the next claim.
     fn set_back(&self, setbacks: &mut Setbacks, loss: &Loss, served: Duration) -> Result<Duration, Error> {
         let (host, status, worker) = (&*self.with.host, &self.with.status, &self.config.worker);
         let processor = status.place;
@@ -195,7 +195,7 @@ impl LeaseLoop {
         let is_outage = matches!(loss, Loss::Unrenewed { .. })
             && status.heartbeat_is_silent(host.monotonic(), self.with.lease_ttl / 3);
         if is_outage {
-            tracing::warn!(%worker, processor, ?served, "the lease is lost, for the store does not answer");
+            tracing::warn!(%worker, processor, ?served, "the lease is lost, because the store does not answer");
             return Ok(Duration::ZERO);
         }
         let pause = setbacks.count(loss, served);
@@ -203,8 +203,8 @@ impl LeaseLoop {
         status.set_back(in_a_row, loss.to_string());
         let Some(pause) = pause else {
             return Err(Error::gave_up(format!(
-                "processor {processor} of worker `{worker}` began anew {} times in a row and met what waiting does not \
-                 cure, last this: {loss}",
+                "processor {processor} of worker `{worker}` lost {} leases in a row to problems that waiting does not cure, \
+                 the last one because of this: {loss}",
                 limits::SETBACKS_MAX
             )));
         };
@@ -214,7 +214,7 @@ impl LeaseLoop {
             );
         } else {
             tracing::error!(
-                %worker, processor, ?served, in_a_row, ?pause, "the lease is lost again and again, now for this: {loss}"
+                %worker, processor, ?served, in_a_row, ?pause, "the lease is lost again and again, now because of this: {loss}"
             );
         }
         Ok(pause)

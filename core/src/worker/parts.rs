@@ -1,4 +1,4 @@
-//! What a worker is made of, before anything runs it. It must not know on which thread a part will run.
+//! Makes the parts of a worker before they run. It must not know on which thread a part will run.
 
 use std::sync::Arc;
 
@@ -30,12 +30,12 @@ pub(super) struct Parts {
     pub(super) definitions: Arc<Definitions>,
     pub(super) gauges: Vec<Gauge>,
     pub(super) queue: Queue,
-    /// The right to try suspects: one for all processors, which die together.
+    /// The permit to try suspects: one for all processors, because they die together.
     pub(super) trials: Arc<Semaphore>,
 }
 
 impl Parts {
-    /// A processor for a place, and what it is reached by.
+    /// Makes the processor for a place, its handle, and its mailbox.
     pub(super) fn processor(
         &self,
         place: usize,
@@ -75,7 +75,7 @@ impl Parts {
         (processor, serve, mailbox)
     }
 
-    /// The heartbeat of some processors. It reports polls that it gives up on to `stuck`.
+    /// Makes the heartbeat of these processors. It reports stuck polls to `stuck`.
     pub(super) fn heartbeat(
         &self,
         processors: ProcessorHandles,

@@ -1,4 +1,4 @@
-//! A processor as other threads see it: where to reach it, and how it is doing. It must not know what a processor does.
+//! The handle by which other threads reach and observe a processor. It must not know what a processor does.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,13 +11,13 @@ use crate::worker::status::ProcessorStatus;
 use crate::worker::stopwatch::ThreadMeter;
 use crate::workflow::mark::PollMark;
 
-/// A processor as other threads see it: where to reach it, and how it is doing. Clones are of the same one.
+/// The handle of one processor. Clones reach the same processor.
 #[derive(Clone, Debug)]
 pub(crate) struct ProcessorHandle {
-    /// Its number among the worker's processors, which its replacement will have as well.
+    /// Its number among the worker's processors. A replacement keeps it.
     pub(super) place: usize,
     pub(super) mailbox: mpsc::UnboundedSender<Input>,
-    /// Cancelled when it is told to stop: it claims no other lease.
+    /// Cancelled when it is told to stop: it claims no more leases.
     pub(super) stop: CancellationToken,
     /// The parent of its attempts' tokens.
     pub(super) attempts: CancellationToken,
@@ -27,30 +27,30 @@ pub(crate) struct ProcessorHandle {
 }
 
 impl ProcessorHandle {
-    /// Whether it is the same processor: a replacement has the same place.
+    /// Whether both reach the same processor. A replacement has the same place, but is another processor.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.mark, &other.mark)
     }
 
-    /// Tells the processor to hand over: it waits for running activities for at most `grace`.
+    /// Tells the processor to hand over, after waiting at most `grace` for running activities.
     pub(super) fn hand_over(&self, grace: Duration) {
         self.stop.cancel();
-        // One that is gone has nothing to hand over.
+        // A processor that has ended has nothing to hand over.
         drop(self.mailbox.send(Input::Shutdown { grace }));
     }
 }
 
-/// The processors that the heartbeat speaks for, by their place. Clones are of the same list.
+/// The processors that the heartbeat asks, by place. Clones share the list.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ProcessorHandles(Arc<Mutex<Vec<ProcessorHandle>>>);
 
 impl ProcessorHandles {
-    /// They are these from now on.
+    /// Replaces the list.
     pub(super) fn set(&self, processors: Vec<ProcessorHandle>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = processors;
     }
 
-    /// They are these now.
+    /// Returns the current list.
     pub(super) fn get(&self) -> Vec<ProcessorHandle> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

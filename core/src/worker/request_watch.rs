@@ -1,5 +1,5 @@
-//! Requests to the store that are sent one at a time: how long they have gone unanswered. It
-//! says so in the log, and must not know what is asked.
+//! Watches requests to the store that are sent one at a time, and logs how long they have gone unanswered. It must not know
+//! what is asked.
 
 use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,31 +15,31 @@ use crate::worker::setbacks::waiting_helps;
 /// Watches the requests that one part of a worker sends to the store.
 #[derive(Debug)]
 pub(crate) struct RequestWatch {
-    /// What is wrong if no answer comes.
-    wrong: &'static str,
+    /// What to log if no answer arrives.
+    problem: &'static str,
     worker: String,
     processor: Option<usize>,
     silence: Mutex<Option<Silence>>,
 }
 
-/// A request that has had no answer yet: one that says to try later is none.
+/// A request without an answer so far. An error that waiting may cure does not count as an answer.
 #[derive(Clone, Copy, Debug)]
 struct Silence {
     since: Duration,
     tries: u32,
     /// How many runs wait for the answer.
     runs: usize,
-    /// When the log is to call it an error next.
+    /// When to log it as an error next.
     error_at: Duration,
 }
 
 impl RequestWatch {
-    pub(super) fn new(wrong: &'static str, worker: &str, processor: Option<usize>) -> Self {
-        Self { wrong, worker: worker.to_owned(), processor, silence: Mutex::default() }
+    pub(super) fn new(problem: &'static str, worker: &str, processor: Option<usize>) -> Self {
+        Self { problem, worker: worker.to_owned(), processor, silence: Mutex::default() }
     }
 
-    /// Sends a request for which so many runs wait, and says so if its answer is long in coming. Whoever sends it
-    /// again after no answer came sends it through the same watch.
+    /// Sends a request for which `runs` runs wait, and logs when its answer takes long. A retry of the request must go through
+    /// the same watch.
     pub(super) async fn watch<T>(
         &self,
         host: &dyn Host,
@@ -49,30 +49,30 @@ impl RequestWatch {
         self.sent(host.monotonic(), runs);
         let mut request = pin!(request);
         let answer = loop {
-            let patience = host.sleep(self.patience(host.monotonic()));
+            let patience = host.sleep(self.until_error(host.monotonic()));
             match select(request.as_mut(), patience).await {
                 Either::Left((answer, _)) => break answer,
-                Either::Right(_) => self.complain(host.monotonic(), "nothing comes back"),
+                Either::Right(_) => self.log_silence(host.monotonic(), "no answer yet"),
             }
         };
         match &answer {
-            Err(error) if waiting_helps(error) => self.complain(host.monotonic(), &error.to_string()),
+            Err(error) if waiting_helps(error) => self.log_silence(host.monotonic(), &error.to_string()),
             Ok(_) | Err(_) => self.answered(host.monotonic()),
         }
         answer
     }
 
-    /// Whatever was asked is not asked any more.
+    /// Nobody waits for the answer any more.
     pub(super) fn forget(&self) {
         *self.lock() = None;
     }
 
-    /// How long there has been no answer.
+    /// How long there has been no answer; `None` if nothing is unanswered.
     pub(super) fn silence(&self, now: Duration) -> Option<Duration> {
         self.unanswered(now).map(|(lasting, ..)| lasting)
     }
 
-    /// How long there has been no answer, to how many tries, and how many runs wait for it.
+    /// How long there has been no answer, after how many tries, and how many runs wait for it.
     pub(super) fn unanswered(&self, now: Duration) -> Option<(Duration, u32, usize)> {
         let Silence { since, tries, runs, .. } = (*self.lock())?;
         Some((now.saturating_sub(since), tries, runs))
@@ -83,13 +83,13 @@ impl RequestWatch {
         self.lock().get_or_insert(silence).tries += 1;
     }
 
-    /// How long until the log is to call it an error.
-    fn patience(&self, now: Duration) -> Duration {
+    /// How long until it is logged as an error.
+    fn until_error(&self, now: Duration) -> Duration {
         self.lock().map_or(limits::UNANSWERED_ERROR, |silence| silence.error_at.saturating_sub(now))
     }
 
-    /// No answer came. At first each try is a warning; what lasts is an error, which is repeated now and then.
-    fn complain(&self, now: Duration, why: &str) {
+    /// Logs that no answer arrived: each try as a warning at first, later an error at intervals.
+    fn log_silence(&self, now: Duration, why: &str) {
         let mut guard = self.lock();
         let Some(silence) = guard.as_mut() else { return };
         let Silence { since, tries, runs, error_at } = *silence;
@@ -99,14 +99,14 @@ impl RequestWatch {
             silence.error_at = now + limits::UNANSWERED_ERROR;
         }
         drop(guard);
-        let Self { wrong, worker, processor, .. } = self;
+        let Self { problem, worker, processor, .. } = self;
         let runs = (runs > 0).then_some(runs);
         if is_error {
-            tracing::error!(%worker, processor, ?lasting, tries, runs, "{wrong}: {why}");
+            tracing::error!(%worker, processor, ?lasting, tries, runs, "{problem}: {why}");
         } else if lasting < limits::UNANSWERED_ERROR {
-            tracing::warn!(%worker, processor, ?lasting, tries, runs, "{wrong}: {why}");
+            tracing::warn!(%worker, processor, ?lasting, tries, runs, "{problem}: {why}");
         } else {
-            tracing::debug!(%worker, processor, ?lasting, tries, runs, "{wrong}: {why}");
+            tracing::debug!(%worker, processor, ?lasting, tries, runs, "{problem}: {why}");
         }
     }
 
@@ -114,8 +114,8 @@ impl RequestWatch {
         let Some(Silence { since, tries, .. }) = self.lock().take() else { return };
         let lasting = now.saturating_sub(since);
         if lasting >= limits::UNANSWERED_ERROR {
-            let Self { wrong, worker, processor, .. } = self;
-            tracing::info!(%worker, processor, ?lasting, tries, "the store answers again, after this: {wrong}");
+            let Self { problem, worker, processor, .. } = self;
+            tracing::info!(%worker, processor, ?lasting, tries, "the store answers again; before that, {problem}");
         }
     }
 

@@ -1,5 +1,5 @@
-//! A processor's requests to the store: one append and one read at a time, sent as long as there is a session for it.
-//! It must not know what a processor does with the answers.
+//! A processor's requests to the store: at most one append and one read at a time, each as soon as a session is free. It
+//! must not know what a processor does with the answers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::data::id::RunId;
 use crate::host::{Host, StoreClock};
 use crate::processor::Processor;
 use crate::processor::appends::Declined;
-use crate::processor::reads::Read;
+use crate::processor::reads::StoreRead;
 use crate::store::Session;
 use crate::store::append::{Append, Appended};
 use crate::store::error::StoreError;
@@ -22,13 +22,13 @@ use crate::worker::sessions::{Opened, Sessions};
 use crate::worker::setbacks::waiting_helps;
 use crate::worker::status::ProcessorStatus;
 
-/// How long reads rest after one failed.
+/// How long reads back off after one failed.
 const READ_RETRY: Duration = Duration::from_millis(200);
 
 type AppendDone = (Box<dyn Session>, Result<Appended, StoreError>);
-type ReadDone = (Box<dyn Session>, Read, Result<Answer, StoreError>);
+type ReadDone = (Box<dyn Session>, StoreRead, Result<ReadAnswer, StoreError>);
 
-/// What came of something that was under way.
+/// A request that ended, and its result.
 pub(super) enum Done {
     Append(AppendDone),
     Read(ReadDone),
@@ -36,7 +36,7 @@ pub(super) enum Done {
 }
 
 /// The answer to a read.
-pub(super) enum Answer {
+pub(super) enum ReadAnswer {
     Runs(Vec<RunId>),
     Histories(Loaded),
     Due(DueRuns),
@@ -51,19 +51,19 @@ pub(super) struct Requests {
     sessions: Sessions,
     append: Option<BoxFuture<'static, AppendDone>>,
     read: Option<BoxFuture<'static, ReadDone>>,
-    /// What is to be read as soon as there is a session for it.
-    next_read: Option<Read>,
-    /// Whether anything is read, as it is until a shutdown.
+    /// The read that waits for a session.
+    next_read: Option<StoreRead>,
+    /// Whether reads are sent: true until a shutdown.
     reading: bool,
-    /// Reads rest until then after one failed, by the host's clock.
+    /// Reads back off until this time after one failed, by the host's clock.
     read_after: Duration,
-    /// Appends likewise.
+    /// Likewise for appends.
     append_after: Duration,
     append_delays: Box<dyn Iterator<Item = Duration> + Send>,
 }
 
 impl Requests {
-    /// None yet, and a session to begin with.
+    /// Begins without a request, with one session.
     pub(super) fn new(with: &Environment, session: Box<dyn Session>) -> Self {
         Self {
             host: Arc::clone(&with.host),
@@ -80,14 +80,14 @@ impl Requests {
         }
     }
 
-    /// Sends the next append, unless one is under way or appends rest.
+    /// Sends the next append, unless one is in flight or appends back off.
     pub(super) fn append(&mut self, processor: &mut Processor) {
-        // First the read that had to wait for a session, or appends would leave it none.
+        // First the read that waits for a session: otherwise appends could always take the session first.
         if self.next_read.is_some() {
             self.read(processor);
         }
-        let resting = self.append_after > self.host.monotonic();
-        if self.append.is_some() || resting || processor.is_flushed() {
+        let backs_off = self.append_after > self.host.monotonic();
+        if self.append.is_some() || backs_off || processor.is_flushed() {
             return;
         }
         let Some(session) = self.sessions.take() else { return };
@@ -96,15 +96,15 @@ impl Requests {
                 let (host, status) = (Arc::clone(&self.host), Arc::clone(&self.status));
                 self.append = Some(Box::pin(send_append(session, append, host, status)));
             }
-            // Nothing of what waited has anything to write.
+            // No group that waited has anything to write.
             None => self.sessions.give_back(session),
         }
     }
 
-    /// Sends the next read, unless one is under way or reads rest.
+    /// Sends the next read, unless one is in flight or reads back off.
     pub(super) fn read(&mut self, processor: &mut Processor) {
-        let resting = self.read_after > self.host.monotonic();
-        if self.read.is_some() || resting || !self.reading {
+        let backs_off = self.read_after > self.host.monotonic();
+        if self.read.is_some() || backs_off || !self.reading {
             return;
         }
         let Some(read) = self.next_read.take().or_else(|| processor.next_read()) else { return };
@@ -116,10 +116,10 @@ impl Requests {
         self.read = Some(Box::pin(async move {
             let answer = async {
                 match &read {
-                    Read::List(unparked) => session.unparked(unparked).await.map(Answer::Runs),
-                    Read::Load(load) => session.load(load).await.map(Answer::Histories),
-                    Read::Due(due) => session.due_runs(due).await.map(Answer::Due),
-                    Read::Inbox(inbox) => session.read_inbox(inbox).await.map(Answer::Messages),
+                    StoreRead::List(unparked) => session.unparked(unparked).await.map(ReadAnswer::Runs),
+                    StoreRead::Load(load) => session.load(load).await.map(ReadAnswer::Histories),
+                    StoreRead::Due(due) => session.due_runs(due).await.map(ReadAnswer::Due),
+                    StoreRead::Inbox(inbox) => session.read_inbox(inbox).await.map(ReadAnswer::Messages),
                 }
             };
             let answer = status.read.watch(&*host, 0, answer).await;
@@ -127,17 +127,17 @@ impl Requests {
         }));
     }
 
-    /// From now on nothing more is read.
+    /// Sends no more reads.
     pub(super) fn stop_reading(&mut self) {
         (self.reading, self.next_read) = (false, None);
     }
 
-    /// Closes the session that is not needed any more, if there is one.
+    /// Closes the second session if it is no longer needed.
     pub(super) fn close_unused(&mut self) {
         self.sessions.close_unused();
     }
 
-    /// Waits for what is under way; for ever, if nothing is. Whoever stops waiting misses nothing.
+    /// Waits for the next request to end; forever if none is in flight. Cancel-safe.
     pub(super) async fn done(&mut self) -> Done {
         tokio::select! {
             biased;
@@ -148,8 +148,8 @@ impl Requests {
         }
     }
 
-    /// For how long something rests.
-    pub(super) fn rest(&self) -> Option<Duration> {
+    /// How long until the first backoff ends; `None` if nothing backs off.
+    pub(super) fn backoff_left(&self) -> Option<Duration> {
         let now = self.host.monotonic();
         [self.read_after, self.append_after]
             .into_iter()
@@ -158,7 +158,7 @@ impl Requests {
             .map(|after| after - now)
     }
 
-    /// Hands the answer to the processor. An error, if it can go on no more.
+    /// Hands the answer to the processor. Returns an error that ends the lease.
     pub(super) fn answer(&mut self, done: Done, processor: &mut Processor) -> Result<(), StoreError> {
         match done {
             Done::Append((session, result)) => {
@@ -202,15 +202,15 @@ impl Requests {
 
     fn read_done(
         &mut self,
-        read: Read,
-        answer: Result<Answer, StoreError>,
+        read: StoreRead,
+        answer: Result<ReadAnswer, StoreError>,
         processor: &mut Processor,
     ) -> Result<(), StoreError> {
         match (read, answer) {
-            (Read::List(unparked), Ok(Answer::Runs(runs))) => processor.listed(unparked, &runs),
-            (Read::Load(load), Ok(Answer::Histories(loaded))) => processor.loaded(load, loaded),
-            (Read::Due(due), Ok(Answer::Due(found))) => processor.due_runs(&due, &found),
-            (Read::Inbox(read), Ok(Answer::Messages(page))) => {
+            (StoreRead::List(unparked), Ok(ReadAnswer::Runs(runs))) => processor.listed(unparked, &runs),
+            (StoreRead::Load(load), Ok(ReadAnswer::Histories(loaded))) => processor.loaded(load, loaded),
+            (StoreRead::Due(due), Ok(ReadAnswer::Due(found))) => processor.due_runs(&due, &found),
+            (StoreRead::Inbox(read), Ok(ReadAnswer::Messages(page))) => {
                 self.clock.answered(page.now, &*self.host);
                 processor.messages(&read, page);
             }
@@ -236,8 +236,8 @@ async fn send_append(
     let mut delays = backoff(&*host);
     loop {
         match status.append.watch(&*host, runs, session.append(&append)).await {
-            // The outcome is unknown, or will be another when somebody has mended the database: the identical append is
-            // sent until it is known.
+            // It is unknown whether the append was applied, or the database must be repaired first: the identical append is
+            // sent again until there is a definite answer.
             Err(StoreError::Unavailable { definite: false, .. } | StoreError::Misconfigured { .. }) => {
                 host.sleep(delays.next().unwrap_or(BACKOFF_MAX)).await;
             }

@@ -1,5 +1,5 @@
-//! A processor's sessions: one, and a second for as long as reads and appends keep overlapping. Each may be a connection
-//! of a server that has few. It must not know what a session is used for.
+//! A processor's sessions: one, and a second while reads and appends overlap. Each may be a connection to a server that
+//! allows few. It must not know what a session is used for.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,13 +12,13 @@ use crate::store::{Session, Store};
 use crate::worker::environment::Environment;
 use crate::worker::status::ProcessorStatus;
 
-/// How long the second session may lie unused before it is closed.
+/// How long the second session may be unused before it is closed.
 const UNUSED_MAX: Duration = Duration::from_secs(10);
 
-/// How long to do with one session after a second could not be opened.
-const REST: Duration = Duration::from_secs(10);
+/// How long to use one session alone after a second one could not be opened.
+const REOPEN_DELAY: Duration = Duration::from_secs(10);
 
-/// What became of opening a session.
+/// The result of opening a session.
 pub(super) type Opened = Result<Box<dyn Session>, StoreError>;
 
 /// The sessions of one processor.
@@ -26,49 +26,49 @@ pub(super) struct Sessions {
     store: Arc<dyn Store>,
     host: Arc<dyn Host>,
     status: Arc<ProcessorStatus>,
-    /// Those that nobody uses; the last one is used next.
+    /// The unused sessions; the last one is used next.
     idle: Vec<Box<dyn Session>>,
     /// How many are in use.
-    taken: usize,
-    /// The second one, while it is being opened.
+    in_use: usize,
+    /// The second session, while it is being opened.
     pub(super) opening: Option<BoxFuture<'static, Opened>>,
-    /// No second one is opened before then, by the host's clock.
+    /// No second session is opened before this time, by the host's clock.
     open_after: Duration,
-    /// When both were in use for the last time, by the host's clock.
-    overlapped: Duration,
+    /// When both sessions were last in use at a time, by the host's clock.
+    both_used_at: Duration,
 }
 
 impl Sessions {
-    /// One session, to begin with.
+    /// Begins with one session.
     pub(super) fn new(with: &Environment, first: Box<dyn Session>) -> Self {
         Self {
             store: Arc::clone(&with.store),
             host: Arc::clone(&with.host),
             status: Arc::clone(&with.status),
             idle: vec![first],
-            taken: 0,
+            in_use: 0,
             opening: None,
             open_after: Duration::ZERO,
-            overlapped: Duration::ZERO,
+            both_used_at: Duration::ZERO,
         }
     }
 
-    /// Takes a session, if there is one. If not, a second one is opened, which may be there before the first is given
-    /// back.
+    /// Takes an unused session. If there is none, begins to open a second one, which may be ready before the first one is
+    /// given back.
     pub(super) fn take(&mut self) -> Option<Box<dyn Session>> {
         let Some(session) = self.idle.pop() else {
             self.open();
             return None;
         };
-        self.taken += 1;
-        if self.taken == 2 {
-            self.overlapped = self.host.monotonic();
+        self.in_use += 1;
+        if self.in_use == 2 {
+            self.both_used_at = self.host.monotonic();
         }
         Some(session)
     }
 
     fn open(&mut self) {
-        if self.taken < 2 && self.opening.is_none() && self.host.monotonic() >= self.open_after {
+        if self.in_use < 2 && self.opening.is_none() && self.host.monotonic() >= self.open_after {
             let store = Arc::clone(&self.store);
             self.opening = Some(Box::pin(async move { store.session().await }));
         }
@@ -76,13 +76,13 @@ impl Sessions {
 
     /// Gives a session back.
     pub(super) fn give_back(&mut self, session: Box<dyn Session>) {
-        self.taken -= 1;
+        self.in_use -= 1;
         self.idle.push(session);
     }
 
-    /// Closes the second session if it was not needed for a while.
+    /// Closes the second session if it has been unused for long.
     pub(super) fn close_unused(&mut self) {
-        if self.idle.len() == 2 && self.host.monotonic() >= self.overlapped + UNUSED_MAX {
+        if self.idle.len() == 2 && self.host.monotonic() >= self.both_used_at + UNUSED_MAX {
             self.idle.truncate(1);
         }
     }
@@ -93,14 +93,14 @@ impl Sessions {
         let now = self.host.monotonic();
         match opened {
             Ok(session) => {
-                self.overlapped = now;
+                self.both_used_at = now;
                 self.idle.push(session);
             }
             Err(error) => {
-                self.open_after = now + REST;
+                self.open_after = now + REOPEN_DELAY;
                 tracing::warn!(
                     worker = %self.status.worker, processor = self.status.place,
-                    "reads and appends take turns on one session, for {REST:?} at least: a second one could not be \
+                    "reads and appends take turns on one session for at least {REOPEN_DELAY:?}: a second one could not be \
                      opened: {error}"
                 );
             }

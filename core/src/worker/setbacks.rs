@@ -1,5 +1,5 @@
-//! What sets a processor back, how long it rests before it begins anew, and when that is given up. It must not know
-//! what a processor does.
+//! The reasons for which a processor loses its lease, how long it backs off before it claims another, and when it gives
+//! up. It must not know what a processor does.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,24 +14,24 @@ use crate::host::Host;
 use crate::store::error::StoreError;
 use crate::worker::backoff::delays;
 
-/// Why a processor could not go on as it was.
+/// Why a processor lost its lease.
 #[derive(Debug)]
 pub(crate) enum Loss {
     /// Its lease could not be renewed in time.
     Unrenewed {
-        /// The run whose poll or replay took all that time.
+        /// The run whose poll or replay took most of that time.
         at_fault: Option<RunId>,
     },
-    /// The store says that its lease is gone.
+    /// The store rejected the lease.
     Fenced(String),
-    /// The store answered what it cannot go on with.
+    /// The store returned an error that retries do not fix.
     Store(StoreError),
-    /// Code on its thread panicked: a store's, or the engine's own.
+    /// Code of a store or of the engine panicked on its thread.
     Panicked(Panic),
 }
 
 impl Loss {
-    /// Whether neither time nor another owner cures it, so that whoever meets it again and again may as well stop.
+    /// Whether neither waiting nor another lease cures it: a processor that keeps losing leases for this should stop.
     pub(super) fn is_incurable(&self) -> bool {
         match self {
             Self::Unrenewed { .. } | Self::Fenced(_) => false,
@@ -41,7 +41,7 @@ impl Loss {
     }
 }
 
-/// Whether the same request may succeed after a while, without anybody touching this process.
+/// Whether the same request may succeed later without a change to this process.
 pub(super) fn waiting_helps(error: &StoreError) -> bool {
     match error {
         StoreError::Unavailable { .. } | StoreError::Held { .. } | StoreError::Misconfigured { .. } => true,
@@ -71,10 +71,13 @@ impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unrenewed { at_fault: None } => {
-                f.write_str("it could not be renewed for two thirds of its time")
+                f.write_str("it could not be renewed for two thirds of its duration")
             }
             Self::Unrenewed { at_fault: Some(run) } => {
-                write!(f, "it could not be renewed for two thirds of its time, which run {run} used up")
+                write!(
+                    f,
+                    "it could not be renewed for two thirds of its duration, because run {run} blocked its processor"
+                )
             }
             Self::Fenced(reason) => write!(f, "fenced: {reason}"),
             Self::Store(error) => error.fmt(f),
@@ -83,30 +86,30 @@ impl fmt::Display for Loss {
     }
 }
 
-/// The losses of one processor in a row: time served well ends the row.
+/// Counts a processor's lease losses in a row, and backs off between them. A lease held long enough resets the count.
 pub(super) struct Setbacks {
     host: Arc<dyn Host>,
     served_well: Duration,
     in_a_row: u32,
     incurable: u32,
-    pauses: ExponentialBackoff,
+    backoff: ExponentialBackoff,
 }
 
 impl Setbacks {
     /// No losses yet.
     pub(super) fn new(host: Arc<dyn Host>, lease_ttl: Duration) -> Self {
         let (in_a_row, incurable) = (0, 0);
-        let pauses = pauses(&*host);
-        Self { host, served_well: served_well(lease_ttl), in_a_row, incurable, pauses }
+        let backoff = backoff(&*host);
+        Self { host, served_well: served_well(lease_ttl), in_a_row, incurable, backoff }
     }
 
-    /// Counts a loss after a lease had been served for so long. How long to rest now; `None` if nothing helps.
+    /// Counts the loss of a lease that was held for `served`. Returns how long to back off; `None` to give up.
     ///
-    /// The first loss costs no rest: it is what a pause of the process or a neighbour's deploy leads to.
+    /// There is no backoff after the first loss: a paused process or another worker's deployment may be the cause.
     pub(super) fn count(&mut self, loss: &Loss, served: Duration) -> Option<Duration> {
         if served >= self.served_well {
             (self.in_a_row, self.incurable) = (0, 0);
-            self.pauses = pauses(&*self.host);
+            self.backoff = backoff(&*self.host);
         }
         self.in_a_row = self.in_a_row.saturating_add(1);
         self.incurable += u32::from(loss.is_incurable());
@@ -116,7 +119,7 @@ impl Setbacks {
         if self.in_a_row == 1 {
             return Some(Duration::ZERO);
         }
-        Some(self.pauses.next().unwrap_or(limits::SETBACK_DELAY_MAX))
+        Some(self.backoff.next().unwrap_or(limits::SETBACK_DELAY_MAX))
     }
 
     /// How many losses there were in a row.
@@ -125,12 +128,12 @@ impl Setbacks {
     }
 }
 
-/// How long a lease must be held until the losses before it are forgotten.
+/// How long a lease must be held until earlier losses no longer count.
 pub(super) fn served_well(lease_ttl: Duration) -> Duration {
     limits::LEASE_SERVED_WELL.max(lease_ttl * 4)
 }
 
-fn pauses(host: &dyn Host) -> ExponentialBackoff {
+fn backoff(host: &dyn Host) -> ExponentialBackoff {
     delays(host, limits::SETBACK_DELAY, limits::SETBACK_DELAY_MAX)
 }
 
@@ -142,9 +145,9 @@ mod tests {
 
     /// A host whose time stands still.
     #[derive(Debug)]
-    struct Still;
+    struct StoppedHost;
 
-    impl Host for Still {
+    impl Host for StoppedHost {
         fn monotonic(&self) -> Duration {
             Duration::ZERO
         }
@@ -167,39 +170,39 @@ mod tests {
     }
 
     #[test]
-    fn pauses_grow_with_losses_in_a_row_and_time_served_ends_the_row() {
-        // Given leases that are lost one after the other, each as soon as its time is over
-        let mut setbacks = Setbacks::new(Arc::new(Still), TTL);
+    fn backoff_grows_with_losses_in_a_row_and_a_lease_held_long_resets_it() {
+        // Given leases that are lost one after the other, each as soon as it expires
+        let mut setbacks = Setbacks::new(Arc::new(StoppedHost), TTL);
         let mut pauses = Vec::new();
         for _ in 0..50 {
             pauses.push(
                 setbacks
                     .count(&Loss::Unrenewed { at_fault: None }, TTL)
-                    .expect("slowness is waited out for ever"),
+                    .expect("slowness is waited out forever"),
             );
         }
-        // Then the first is free, each further pause is longer, up to the limit and its jitter
+        // Then there is no pause after the first loss, and each further pause is longer, up to the limit and its jitter
         assert_eq!(pauses[0], Duration::ZERO);
         assert!(pauses[1] >= limits::SETBACK_DELAY, "{pauses:?}");
         assert!(pauses[6] > 4 * pauses[1], "{pauses:?}");
         assert!(pauses.iter().all(|pause| *pause <= 2 * limits::SETBACK_DELAY_MAX), "{pauses:?}");
         assert_eq!(setbacks.in_a_row(), 50);
-        // When one is held for long
+        // When a lease is held for long
         let pause = setbacks.count(&Loss::Unrenewed { at_fault: None }, served_well(TTL));
-        // Then that loss is the first again
+        // Then its loss counts as the first again
         assert_eq!((pause, setbacks.in_a_row()), (Some(Duration::ZERO), 1));
     }
 
     #[test]
-    fn what_nothing_cures_is_given_up_after_the_stated_number_of_tries() {
-        let mut setbacks = Setbacks::new(Arc::new(Still), TTL);
+    fn incurable_losses_are_given_up_after_the_stated_number_of_tries() {
+        let mut setbacks = Setbacks::new(Arc::new(StoppedHost), TTL);
         let tries = (1..100).find(|_| setbacks.count(&corrupt(), Duration::ZERO).is_none());
         assert_eq!(tries, Some(limits::SETBACKS_MAX));
     }
 
     #[test]
-    fn what_others_or_time_may_cure_is_not_given_up() {
-        let mut setbacks = Setbacks::new(Arc::new(Still), TTL);
+    fn curable_losses_are_never_given_up() {
+        let mut setbacks = Setbacks::new(Arc::new(StoppedHost), TTL);
         let curable = [
             Loss::Unrenewed { at_fault: None },
             Loss::Fenced(String::new()),

@@ -1,5 +1,5 @@
-//! How a worker's parts are doing: written by their own threads, read by whoever asks for the worker's health. It must
-//! not judge what a user should do about it.
+//! The status of a worker's parts: each thread writes its own, and the worker's health is computed from all of them. It
+//! must not decide what a user should do about it.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -13,8 +13,8 @@ use crate::worker::health::{Health, HealthReason};
 use crate::worker::request_watch::RequestWatch;
 use crate::worker::setbacks::served_well;
 
-/// Tells a readiness probe how a worker is doing, from any thread: before it runs, while it does, and afterwards. Got
-/// from [`Worker::health`](super::Worker::health). Cheap to clone.
+/// Reports a worker's health to a readiness probe, from any thread: before, during, and after its run.
+/// [`Worker::health`](super::Worker::health) returns it. Cheap to clone.
 ///
 /// ```
 /// use pgworkflows::Worker;
@@ -25,7 +25,7 @@ use crate::worker::setbacks::served_well;
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let worker = Worker::builder(MemoryStore::new()).build()?;
 /// let health = worker.health();
-/// // What an HTTP server answers under `/ready`:
+/// // What an HTTP server answers at `/ready`:
 /// let ready = move || match health.check() {
 ///     Health::Healthy => (200, "ready".to_owned()),
 ///     unwell => (503, unwell.to_string()),
@@ -47,7 +47,15 @@ use crate::worker::setbacks::served_well;
 pub struct WorkerHealth(pub(super) Arc<WorkerStatus>);
 
 impl WorkerHealth {
-    /// How the worker is doing now. It looks at what the worker's threads noted, and asks nobody.
+    /// Returns the worker's health now. It reads what the worker's threads last recorded, without I/O.
+    ///
+    /// ```
+    /// # use pgworkflows::{MemoryStore, Worker};
+    /// # use pgworkflows::worker::Health;
+    /// let worker = Worker::builder(MemoryStore::new()).build()?;
+    /// assert_eq!(worker.health().check(), Health::Starting);
+    /// # Ok::<(), pgworkflows::Error>(())
+    /// ```
     pub fn check(&self) -> Health {
         self.0.health()
     }
@@ -64,9 +72,9 @@ impl fmt::Debug for WorkerHealth {
 pub(super) struct WorkerStatus {
     worker: String,
     lease_ttl: Duration,
-    /// Where time comes from, once the worker runs.
+    /// The source of time, once the worker runs.
     host: OnceLock<Arc<dyn Host>>,
-    /// The request that a worker begins with: about its queue.
+    /// The worker's first request, which looks up its queue.
     pub(super) queue: RequestWatch,
     pub(super) heartbeat: Arc<RequestWatch>,
     state: Mutex<State>,
@@ -74,9 +82,9 @@ pub(super) struct WorkerStatus {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Those of the processors that serve, by their place.
+    /// Serving processors, by place.
     serving: Vec<Arc<ProcessorStatus>>,
-    /// Those of processors whose thread was left behind.
+    /// Processors whose thread was left behind.
     left_behind: Vec<Arc<ProcessorStatus>>,
     stopped: bool,
     gave_up: Option<String>,
@@ -98,7 +106,7 @@ pub(crate) struct ProcessorStatus {
 struct ProcessorState {
     has_served: bool,
     lease: Option<LeaseId>,
-    /// When its present lease was claimed.
+    /// When its current lease was claimed.
     serves_since: Option<Duration>,
     losses: u32,
     last_loss: String,
@@ -142,9 +150,9 @@ impl WorkerStatus {
         })
     }
 
-    /// The worker begins. It has stopped when the answer is dropped.
+    /// Marks the worker as running until the returned guard is dropped.
     pub(super) fn begin(self: &Arc<Self>, host: &Arc<dyn Host>) -> Running {
-        // A worker begins once.
+        // A worker runs once.
         let _ = self.host.set(Arc::clone(host));
         Running(Arc::clone(self))
     }
@@ -162,7 +170,7 @@ impl WorkerStatus {
         Arc::clone(&self.lock().serving[place])
     }
 
-    /// The thread at that place is left behind: the status of its replacement.
+    /// The thread at that place is left behind: returns the status of its replacement.
     pub(super) fn replace(&self, place: usize) -> Arc<ProcessorStatus> {
         let fresh = self.processor(place);
         let mut state = self.lock();
@@ -172,11 +180,11 @@ impl WorkerStatus {
     }
 
     /// A thread that was left behind has ended.
-    pub(super) fn came_back(&self, status: &Arc<ProcessorStatus>) {
+    pub(super) fn left_behind_ended(&self, status: &Arc<ProcessorStatus>) {
         self.lock().left_behind.retain(|left| !Arc::ptr_eq(left, status));
     }
 
-    /// All that there is to say.
+    /// Computes the worker's health.
     pub(super) fn health(&self) -> Health {
         let Some(host) = self.host.get() else { return Health::Starting };
         let now = host.monotonic();
@@ -213,7 +221,7 @@ impl WorkerStatus {
     }
 }
 
-/// A worker that has begun.
+/// Marks the worker as stopped when it is dropped.
 #[derive(Debug)]
 pub(super) struct Running(Arc<WorkerStatus>);
 
@@ -224,36 +232,36 @@ impl Drop for Running {
 }
 
 impl ProcessorStatus {
-    /// It serves under a lease from now on.
+    /// The processor serves under this lease from now on.
     pub(super) fn lease_begins(&self, lease: LeaseId, now: Duration) {
         let mut state = self.lock();
         (state.has_served, state.serves_since, state.lease) = (true, Some(now), Some(lease));
     }
 
-    /// The lease that it serves under, or did last.
+    /// The current or last lease.
     pub(super) fn lease(&self) -> Option<LeaseId> {
         self.lock().lease
     }
 
-    /// The lease is over, and so is whatever was asked under it.
+    /// The lease is over, and so are the requests made under it.
     pub(super) fn lease_ends(&self) {
         self.append.forget();
         self.read.forget();
         self.lock().serves_since = None;
     }
 
-    /// It was set back so often in a row, last by this.
+    /// The processor lost that many leases in a row, the last one for this reason.
     pub(super) fn set_back(&self, losses: u32, last: String) {
         let mut state = self.lock();
         (state.losses, state.last_loss) = (losses, last);
     }
 
-    /// What the heartbeat sees of its polls.
+    /// Records a poll that takes too long; `None` if there is none.
     pub(super) fn polls(&self, slow: Option<SlowPoll>) {
         self.lock().poll = slow;
     }
 
-    /// Whether heartbeats have gone unanswered for so long.
+    /// Whether heartbeats have gone unanswered for at least that long.
     pub(super) fn heartbeat_is_silent(&self, now: Duration, at_least: Duration) -> bool {
         self.heartbeat.silence(now).is_some_and(|lasting| lasting >= at_least)
     }

@@ -1,5 +1,5 @@
-//! How a processor's thread spends its time: if a run used up a lease, its loss is that run's fault. It must not know what
-//! is done about it.
+//! Measures how a processor's thread spends its time: if one run used up a lease, that run is at fault for the loss. It
+//! must not know what is done about it.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -8,23 +8,23 @@ use std::time::Duration;
 use crate::data::id::RunId;
 use crate::host::{CpuMeter, Host};
 
-/// The processor time that a processor's thread has used, for whoever asks.
+/// The CPU time that a processor's thread has used, readable from any thread.
 #[derive(Default)]
 pub(crate) struct ThreadMeter(OnceLock<CpuMeter>);
 
 impl ThreadMeter {
-    /// The processor begins, on the calling thread.
+    /// Begins to measure the calling thread.
     pub(super) fn begin(&self, host: &dyn Host) {
         self.0.get_or_init(|| host.cpu_meter());
     }
 
-    /// How much it has used; `None` if that is not known.
+    /// The CPU time used so far; `None` if it is not known.
     pub(super) fn used(&self) -> Option<Duration> {
         self.0.get()?()
     }
 
-    /// Whether it really worked for half of the time that has passed since it had used so much. A process that was
-    /// stopped, or a host that is short of processors, is nobody's fault.
+    /// Whether the thread was on a CPU for at least half of the time that has `passed` since it had used `since`. No run is at
+    /// fault for a stopped process or an overloaded machine.
     pub(super) fn worked(&self, since: Option<Duration>, passed: Duration) -> bool {
         let (Some(since), Some(used)) = (since, self.used()) else { return false };
         used.saturating_sub(since) * 2 >= passed
@@ -37,12 +37,12 @@ impl fmt::Debug for ThreadMeter {
     }
 }
 
-/// The time since a lease was renewed.
+/// Measures the time since a lease was renewed.
 pub(super) struct Stopwatch {
     began: Duration,
-    /// The processor time that the thread had used then.
+    /// The CPU time that the thread had used then.
     used: Option<Duration>,
-    /// The longest turn since, and the run that it ended with.
+    /// The longest turn since then, and the run that it ended with.
     longest: Duration,
     run: Option<RunId>,
 }
@@ -52,14 +52,14 @@ impl Stopwatch {
         Self { began: host.monotonic(), used: meter.used(), longest: Duration::ZERO, run: None }
     }
 
-    /// A turn took so long, and ended with work on this run.
+    /// Notes how long a turn took, and the run that it ended with.
     pub(super) fn note(&mut self, took: Duration, run: Option<RunId>) {
         if took > self.longest {
             (self.longest, self.run) = (took, run);
         }
     }
 
-    /// The run that used up more than half of the time, if the thread really worked.
+    /// The run that used up more than half of the time, if the thread was on a CPU meanwhile.
     pub(super) fn at_fault(&self, host: &dyn Host, meter: &ThreadMeter) -> Option<RunId> {
         let passed = host.monotonic().saturating_sub(self.began);
         self.run.filter(|_| self.longest * 2 > passed && meter.worked(self.used, passed))
@@ -104,7 +104,7 @@ mod tests {
         }
     }
 
-    /// Who is at fault if of ten seconds one turn took so many, and the thread worked for so many.
+    /// The run at fault if one turn took `longest` of ten seconds, and the thread was on a CPU for `worked` of them.
     fn at_fault(longest: u64, worked: u64) -> Option<RunId> {
         let (host, meter) = (Clocks::default(), ThreadMeter::default());
         meter.begin(&host);
@@ -120,12 +120,12 @@ mod tests {
     fn run_is_at_fault_only_if_its_turn_took_most_of_the_time_and_the_thread_worked() {
         assert_eq!(at_fault(9, 9), Some(run_id(2)));
         assert_eq!(at_fault(9, 5), Some(run_id(2)));
-        assert_eq!(at_fault(9, 4), None, "the host was short of processors, or the process was stopped");
+        assert_eq!(at_fault(9, 4), None, "the machine was overloaded, or the process was stopped");
         assert_eq!(at_fault(5, 9), None, "several turns took the time");
     }
 
     #[test]
-    fn nobody_is_at_fault_where_the_time_of_a_thread_is_not_known() {
+    fn no_run_is_at_fault_if_the_cpu_time_is_not_known() {
         let (host, meter) = (Clocks::default(), ThreadMeter::default());
         let mut watch = Stopwatch::start(&host, &meter);
         host.passed.store(10, Ordering::Relaxed);

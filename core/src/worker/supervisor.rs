@@ -1,4 +1,4 @@
-//! A worker at work: its parts, started, watched and stopped, wherever they run. It must not know what a processor does.
+//! Starts, watches and stops the parts of a worker, wherever they run. It must not know what a processor does.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -17,7 +17,7 @@ use crate::worker::processor_handle::{ProcessorHandle, ProcessorHandles};
 use crate::worker::threads::Job;
 use crate::worker::watchdog::Stuck;
 
-/// The parts of a worker at work. `L` is what starts one, and `F` what waits for its end: dropping that abandons it.
+/// The running parts of a worker. `L` starts a part, and `F` waits for its end: dropping the future abandons the part.
 pub(super) struct Supervisor<F, L> {
     parts: Parts,
     launch: L,
@@ -25,8 +25,8 @@ pub(super) struct Supervisor<F, L> {
     processors: ProcessorHandles,
     stuck: mpsc::UnboundedReceiver<Stuck>,
     stop_heartbeat: CancellationToken,
-    /// Those in whose place nobody serves.
-    given_up: Vec<Stuck>,
+    /// Stuck polls whose processors are not replaced.
+    not_replaced: Vec<Stuck>,
 }
 
 struct Member<F> {
@@ -37,7 +37,7 @@ struct Member<F> {
 enum Role {
     Heartbeat,
     Processor(ProcessorHandle),
-    /// Its thread is stuck in a poll, and another has its place.
+    /// Its thread is stuck in a poll, and another thread has taken its place.
     LeftBehind(ProcessorHandle),
 }
 
@@ -57,7 +57,7 @@ where
             processors,
             stuck,
             stop_heartbeat,
-            given_up: Vec::new(),
+            not_replaced: Vec::new(),
         };
         for place in 0..supervisor.parts.config.processors {
             supervisor.start_processor(place)?;
@@ -79,7 +79,7 @@ where
         let work = (self.launch)(Job {
             name: format!("pgworkflows-{place}"),
             work: Box::new(move || Box::pin(serve.run(mailbox))),
-            // Hands over without a grace, unless it has been told to and nobody waits for it to finish.
+            // Nobody waits for its end any more: it hands over without a grace, unless it was told to stop before.
             abandoned: Box::pin(async move {
                 if !abandoned.stop.is_cancelled() {
                     abandoned.hand_over(Duration::ZERO);
@@ -94,8 +94,8 @@ where
         Ok(())
     }
 
-    /// Serves until `shutdown` is ready, then hands everything over. The error is what ended it before that.
-    pub(super) async fn work(mut self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+    /// Serves until `shutdown` completes, then hands over. The error is what ended the worker before that.
+    pub(super) async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
         let served = self.serve_until(shutdown).await;
         if let Err(error) = &served {
             tracing::error!(worker = %self.worker(), "the worker gives up: {error}");
@@ -113,10 +113,10 @@ where
                 biased;
                 () = &mut shutdown => return Ok(()),
                 (role, ended) = next_end(&mut self.members) => match role {
-                    Role::LeftBehind(processor) => self.came_back(&processor),
+                    Role::LeftBehind(processor) => self.left_behind_ended(&processor),
                     Role::Heartbeat | Role::Processor(_) => {
                         ended?;
-                        return Err(Error::gave_up("a part of the worker ended, and nobody had told it to"));
+                        return Err(Error::gave_up("a part of the worker ended without being told to stop"));
                     }
                 },
                 Some(stuck) = self.stuck.recv() => self.replace(stuck)?,
@@ -124,21 +124,21 @@ where
         }
     }
 
-    /// Leaves a thread that does not come back from a poll behind, and starts another in its place: that one claims the
-    /// shards as soon as the old lease has expired.
+    /// Leaves a thread that is stuck in a poll behind, and starts another one in its place, which claims the shards as soon
+    /// as the old lease is released or has expired.
     fn replace(&mut self, stuck: Stuck) -> Result<(), Error> {
-        // It may have come back since the heartbeat looked.
-        if !stuck.goes_on() {
+        // The poll may have ended since the heartbeat checked it.
+        if !stuck.is_in_progress() {
             return Ok(());
         }
-        if self.left_behind() >= limits::THREADS_LEFT_BEHIND_MAX {
-            return self.give_up_place(stuck);
+        if self.left_behind_count() >= limits::THREADS_LEFT_BEHIND_MAX {
+            return self.leave_unreplaced(stuck);
         }
         let Stuck { processor, poll, lasting, .. } = stuck;
         tracing::error!(
             run = %poll.run, workflow = %poll.workflow, last_durable_call = poll.last_call(),
             worker = %self.worker(), processor = processor.place,
-            "a workflow has not yielded for {lasting:?}, so its processor's lease is gone: its thread is left behind, and \
+            "a workflow has not yielded for {lasting:?}, so its processor lost the lease: its thread is left behind and \
              occupies a core until the process is restarted; another serves in its place"
         );
         leave_behind(&mut self.members, &processor);
@@ -146,74 +146,78 @@ where
         self.start_processor(processor.place)
     }
 
-    fn left_behind(&self) -> usize {
+    fn left_behind_count(&self) -> usize {
         let is_left_behind = |member: &&Member<F>| matches!(member.role, Role::LeftBehind(_));
         self.members.iter().filter(is_left_behind).count()
     }
 
-    /// Too many threads are left behind already: nobody serves in the place of this one, until it comes back by itself.
-    /// The error is that none is left that serves.
-    fn give_up_place(&mut self, stuck: Stuck) -> Result<(), Error> {
+    /// Too many threads are left behind already: this one is not replaced, and its processor serves again only when the
+    /// poll ends. Returns an error if no processor is left that serves.
+    fn leave_unreplaced(&mut self, stuck: Stuck) -> Result<(), Error> {
         let (poll, lasting) = (&stuck.poll, stuck.lasting);
         let why = format!(
-            "run {} of workflow `{}` has not yielded for {lasting:?}, last seen at {}, as {} others before it, and their \
-             threads occupy as many cores; put endless loops and blocking work into activities, and restart the process",
+            "run {} of workflow `{}` has not yielded for {lasting:?}, last seen at {}, after {} others, whose threads each \
+             occupy a core; put endless loops and blocking work into activities, and restart the process",
             poll.run,
             poll.workflow,
             poll.last_call(),
-            self.left_behind()
+            self.left_behind_count()
         );
         tracing::error!(worker = %self.worker(), processor = stuck.processor.place, "nobody serves in its place: {why}");
-        self.given_up.push(stuck);
-        self.given_up.retain(Stuck::goes_on);
-        if self.given_up.len() == self.parts.config.processors { Err(Error::gave_up(why)) } else { Ok(()) }
+        self.not_replaced.push(stuck);
+        self.not_replaced.retain(Stuck::is_in_progress);
+        if self.not_replaced.len() == self.parts.config.processors {
+            Err(Error::gave_up(why))
+        } else {
+            Ok(())
+        }
     }
 
-    fn came_back(&self, processor: &ProcessorHandle) {
-        self.parts.status.came_back(&processor.status);
+    fn left_behind_ended(&self, processor: &ProcessorHandle) {
+        self.parts.status.left_behind_ended(&processor.status);
         tracing::info!(
             worker = %self.worker(), processor = processor.place,
-            "the thread that was left behind in a workflow has come back and ended"
+            "a workflow yielded at last, and the thread that was left behind in it has ended"
         );
     }
 
-    /// Hands everything over, and returns when all parts have ended, or when the time for it is over.
+    /// Hands over, and returns when all parts have ended or the time for it is over.
     async fn stop(&mut self, grace: Duration) {
         self.processors().for_each(|processor| processor.hand_over(grace));
         let patience = grace.saturating_add(limits::SHUTDOWN_HANDOVER);
-        let rest = self.parts.host.sleep(patience);
+        let timeout = self.parts.host.sleep(patience);
         let (members, stop_heartbeat) = (&mut self.members, &self.stop_heartbeat);
         let handed_over = async {
-            // Heartbeats go on until the last processor is done: a grace may be longer than a lease.
+            // The heartbeat runs until the last processor has ended: a grace may be longer than a lease.
             while members.iter().any(|member| matches!(member.role, Role::Processor(_))) {
-                told_end(next_end(members).await);
+                log_end(next_end(members).await);
             }
             stop_heartbeat.cancel();
             while members.iter().any(|member| matches!(member.role, Role::Heartbeat)) {
-                told_end(next_end(members).await);
+                log_end(next_end(members).await);
             }
         };
-        let is_late = matches!(select(pin!(handed_over), rest).await, Either::Right(_));
+        let is_late = matches!(select(pin!(handed_over), timeout).await, Either::Right(_));
         if is_late {
             self.processors().for_each(|processor| self.cut_short(processor, patience));
         }
     }
 
-    /// Tells of a processor that is not done when the time for a shutdown is over.
+    /// Logs a processor that has not ended when the time for the shutdown is over, and cancels its attempts.
     fn cut_short(&self, handle: &ProcessorHandle, patience: Duration) {
         let (worker, processor) = (self.worker(), handle.place);
         handle.attempts.cancel();
         match handle.mark.current() {
             Some(poll) => tracing::error!(
                 run = %poll.run, workflow = %poll.workflow, last_durable_call = poll.last_call(), worker, processor,
-                "a workflow still has not yielded {patience:?} after the shutdown: its thread is left behind, and occupies \
-                 a core until the process ends; its runs are free for others when the lease expires"
+                "a workflow still has not yielded {patience:?} after the shutdown: its thread is left behind and occupies \
+                 a core until the process ends; other workers take its runs over when the lease expires"
             ),
             None => tracing::warn!(
                 worker,
                 processor,
-                "the processor could not hand over within {patience:?} of the shutdown, as the store does not answer: \
-                 its runs are free for others when the lease expires"
+                "the processor could not hand over within {patience:?} of the shutdown, because the store does not answer: \
+                 other workers take its runs over when the lease expires"
             ),
         }
     }
@@ -230,7 +234,7 @@ where
     }
 }
 
-/// The next part that ends, and how.
+/// Waits for the next part that ends.
 async fn next_end<F>(members: &mut Vec<Member<F>>) -> (Role, Result<(), Error>)
 where
     F: Future<Output = Result<(), Error>> + Unpin,
@@ -246,14 +250,14 @@ where
     .await
 }
 
-/// A part that was told to stop has ended.
-fn told_end((_, ended): (Role, Result<(), Error>)) {
+/// Logs the error of a part that was told to stop.
+fn log_end((_, ended): (Role, Result<(), Error>)) {
     if let Err(error) = ended {
-        tracing::error!("while the worker stops: {error}");
+        tracing::error!("a part of the worker failed while it stopped: {error}");
     }
 }
 
-/// The processor of that processor is another's from now on. It ends as soon as its thread comes back.
+/// Marks a processor as left behind. It ends as soon as the poll on its thread ends.
 fn leave_behind<F>(members: &mut [Member<F>], processor: &ProcessorHandle) {
     processor.hand_over(Duration::ZERO);
     processor.attempts.cancel();

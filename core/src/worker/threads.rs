@@ -1,5 +1,5 @@
-//! Where a part of a worker runs: on a thread of its own with a reactor of its own, or inside of the caller's future. It
-//! must not know what the part does.
+//! Runs a part of a worker: on its own thread with its own reactor, or inside the caller's future. It must not know what
+//! the part does.
 
 use std::pin::pin;
 
@@ -14,15 +14,15 @@ use crate::host::{Host, ThreadFuture};
 pub(super) struct Job {
     pub(super) name: String,
     pub(super) work: Box<dyn FnOnce() -> Work + Send>,
-    /// What the part is given, where it runs on after nobody waits for it any more: it ends with that.
+    /// Runs once nobody waits for the part any more: the part is dropped when this completes.
     pub(super) abandoned: BoxFuture<'static, ()>,
 }
 
-/// A part at work, on the thread that polls it.
+/// A running part, on the thread that polls it.
 pub(super) type Work = ThreadFuture;
 
-/// Runs a part on a thread of its own. What is returned waits for its end, and dropping it abandons the part.
-pub(super) fn on_a_thread(job: Job) -> Result<BoxFuture<'static, Result<(), Error>>, Error> {
+/// Runs a part on its own thread. The returned future waits for its end; dropping the future abandons the part.
+pub(super) fn on_own_thread(job: Job) -> Result<BoxFuture<'static, Result<(), Error>>, Error> {
     let Job { name, work, abandoned } = job;
     let failed =
         |error: std::io::Error| Error::invalid(format!("thread `{name}` cannot be started: {error}"));
@@ -41,21 +41,21 @@ pub(super) fn on_a_thread(job: Job) -> Result<BoxFuture<'static, Result<(), Erro
                 }
             })
         });
-        // Nobody may be waiting for it any more.
+        // The receiver may have been dropped.
         drop(ended.send(worked));
     };
     std::thread::Builder::new().name(name.clone()).spawn(body).map_err(failed)?;
     Ok(Box::pin(async move {
         match end.await {
             Ok(Ok(worked)) => worked,
-            Ok(Err(panicked)) => Err(Error::gave_up(format!("thread `{name}` is gone: {panicked}"))),
-            Err(_) => Err(Error::gave_up(format!("thread `{name}` is gone, nobody knows why"))),
+            Ok(Err(panicked)) => Err(Error::gave_up(format!("thread `{name}` panicked: {panicked}"))),
+            Err(_) => Err(Error::gave_up(format!("thread `{name}` ended for an unknown reason"))),
         }
     }))
 }
 
-/// Runs a part inside of what is returned. Dropping that is a crash.
-pub(super) fn right_here(host: &dyn Host, job: Job) -> Result<Work, Error> {
+/// Runs a part inside the returned future. Dropping the future is a crash.
+pub(super) fn on_this_thread(host: &dyn Host, job: Job) -> Result<Work, Error> {
     Ok(host.thread((job.work)()))
 }
 
@@ -68,25 +68,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn thread_that_panics_is_an_error_and_not_silence() {
-        let ended = on_a_thread(job(|| Box::pin(async { panic!("out of luck") }))).unwrap().await;
+    async fn panic_of_a_thread_is_an_error() {
+        let ended = on_own_thread(job(|| Box::pin(async { panic!("out of luck") }))).unwrap().await;
         let error = ended.unwrap_err();
         assert!(error.is_gave_up(), "{error}");
         let text = error.to_string();
-        assert!(text.starts_with("thread `job` is gone: out of luck (at "), "{text}");
+        assert!(text.starts_with("thread `job` panicked: out of luck (at "), "{text}");
     }
 
     #[tokio::test]
-    async fn part_ends_when_nobody_waits_for_it() {
-        // Given a part that waits for ever, on a thread
+    async fn part_is_dropped_when_nobody_waits_for_it() {
+        // Given a part that waits forever, on its own thread
         let (held, released) = oneshot::channel::<()>();
-        let work = on_a_thread(job(move || {
+        let work = on_own_thread(job(move || {
             Box::pin(async move {
                 let _held = held;
                 std::future::pending().await
             })
         }));
-        // When nobody waits for its end any more, then it is dropped
+        // When nobody waits for its end any more, then the part is dropped
         drop(work);
         assert!(released.await.is_err());
     }

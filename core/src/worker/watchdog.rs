@@ -1,5 +1,5 @@
-//! The watchdog: finds workflow code that never yields, by looking at the processors' polls again and again. It must not
-//! know what is done about it.
+//! The watchdog: finds workflow code that never yields by checking the processors' polls periodically. It must not know
+//! what is done about it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,89 +10,89 @@ use crate::worker::processor_handle::ProcessorHandle;
 use crate::worker::status::SlowPoll;
 use crate::workflow::mark::{PollMark, Polling};
 
-/// Looks at polls as often as heartbeats are sent.
+/// Checks the current polls before every heartbeat.
 #[derive(Debug)]
 pub(super) struct Watchdog {
     pub(super) interval: Duration,
-    /// How long a poll may take before it is named.
+    /// How long a poll may take before it is logged.
     pub(super) poll_warn: Duration,
-    /// How long it may take before its thread is given up.
+    /// How long it may take before its thread is replaced.
     pub(super) lease_ttl: Duration,
-    suspects: BTreeMap<usize, Suspect>,
+    polls: BTreeMap<usize, WatchedPoll>,
 }
 
-/// A poll that was going on at the last look.
+/// A poll that was in progress at the last check.
 #[derive(Debug)]
-struct Suspect {
+struct WatchedPoll {
     mark: Arc<PollMark>,
     number: u64,
     since: Duration,
-    looked: Duration,
-    /// The processor time that the thread had used at the first look.
+    checked: Duration,
+    /// The CPU time that the thread had used at the first check.
     used: Option<Duration>,
-    /// How much of its time was under the watchdog's eyes: while the whole process was stopped, nothing was.
+    /// How long the watchdog has observed it. Time in which the whole process was stopped does not count.
     seen: Duration,
-    named: bool,
-    given_up: bool,
+    logged: bool,
+    reported: bool,
 }
 
-/// A poll that has gone on for as long as a lease lasts. Its processor could not renew the lease meanwhile.
+/// A poll that has taken as long as a lease lasts. Its processor could not renew the lease meanwhile.
 #[derive(Debug)]
 pub(super) struct Stuck {
     pub(super) processor: ProcessorHandle,
     pub(super) poll: Polling,
     pub(super) lasting: Duration,
-    /// Its run, if the thread really worked all the while.
+    /// Its run, if the thread was on a CPU meanwhile.
     pub(super) at_fault: Option<RunId>,
 }
 
 impl Stuck {
-    /// Whether the poll has still not come back.
-    pub(super) fn goes_on(&self) -> bool {
+    /// Whether the poll is still in progress.
+    pub(super) fn is_in_progress(&self) -> bool {
         self.processor.mark.current().is_some_and(|poll| poll.number == self.poll.number)
     }
 }
 
 impl Watchdog {
     pub(super) fn new(interval: Duration, poll_warn: Duration, lease_ttl: Duration) -> Self {
-        Self { interval, poll_warn, lease_ttl, suspects: BTreeMap::new() }
+        Self { interval, poll_warn, lease_ttl, polls: BTreeMap::new() }
     }
 
-    /// Looks at every processor, names polls that take too long, and returns those that are stuck; each once.
-    pub(super) fn look(&mut self, now: Duration, processors: &[ProcessorHandle]) -> Vec<Stuck> {
-        processors.iter().filter_map(|processor| self.look_at(now, processor)).collect()
+    /// Checks every processor, logs polls that take too long, and returns stuck polls, each once.
+    pub(super) fn check(&mut self, now: Duration, processors: &[ProcessorHandle]) -> Vec<Stuck> {
+        processors.iter().filter_map(|processor| self.check_one(now, processor)).collect()
     }
 
-    fn look_at(&mut self, now: Duration, processor: &ProcessorHandle) -> Option<Stuck> {
+    fn check_one(&mut self, now: Duration, processor: &ProcessorHandle) -> Option<Stuck> {
         let Some(poll) = processor.mark.current() else {
-            self.suspects.remove(&processor.place);
+            self.polls.remove(&processor.place);
             processor.status.polls(None);
             return None;
         };
         let is_known =
-            |known: &Suspect| known.number == poll.number && Arc::ptr_eq(&known.mark, &processor.mark);
-        if !self.suspects.get(&processor.place).is_some_and(is_known) {
-            self.suspects.insert(processor.place, Suspect::new(processor, &poll, now));
+            |known: &WatchedPoll| known.number == poll.number && Arc::ptr_eq(&known.mark, &processor.mark);
+        if !self.polls.get(&processor.place).is_some_and(is_known) {
+            self.polls.insert(processor.place, WatchedPoll::new(processor, &poll, now));
         }
-        let suspect = self.suspects.get_mut(&processor.place)?;
-        suspect.seen += now.saturating_sub(suspect.looked).min(2 * self.interval);
-        suspect.looked = now;
-        let lasting = now.saturating_sub(suspect.since);
+        let watched = self.polls.get_mut(&processor.place)?;
+        watched.seen += now.saturating_sub(watched.checked).min(2 * self.interval);
+        watched.checked = now;
+        let lasting = now.saturating_sub(watched.since);
         let is_slow = lasting >= self.poll_warn;
-        let slow = SlowPoll { run: poll.run, workflow: poll.workflow.clone(), since: suspect.since };
+        let slow = SlowPoll { run: poll.run, workflow: poll.workflow.clone(), since: watched.since };
         processor.status.polls(is_slow.then_some(slow));
-        if is_slow && !std::mem::replace(&mut suspect.named, true) {
-            name(processor, &poll, lasting);
+        if is_slow && !std::mem::replace(&mut watched.logged, true) {
+            log_slow_poll(processor, &poll, lasting);
         }
-        let is_stuck = suspect.seen >= self.lease_ttl && !std::mem::replace(&mut suspect.given_up, true);
+        let is_stuck = watched.seen >= self.lease_ttl && !std::mem::replace(&mut watched.reported, true);
         is_stuck.then(|| {
-            let at_fault = processor.meter.worked(suspect.used, lasting).then_some(poll.run);
+            let at_fault = processor.meter.worked(watched.used, lasting).then_some(poll.run);
             Stuck { processor: processor.clone(), poll, lasting, at_fault }
         })
     }
 }
 
-impl Suspect {
+impl WatchedPoll {
     fn new(processor: &ProcessorHandle, poll: &Polling, now: Duration) -> Self {
         let (mark, number) = (Arc::clone(&processor.mark), poll.number);
         let used = processor.meter.used();
@@ -100,16 +100,16 @@ impl Suspect {
             mark,
             number,
             since: now,
-            looked: now,
+            checked: now,
             used,
             seen: Duration::ZERO,
-            named: false,
-            given_up: false,
+            logged: false,
+            reported: false,
         }
     }
 }
 
-fn name(processor: &ProcessorHandle, poll: &Polling, lasting: Duration) {
+fn log_slow_poll(processor: &ProcessorHandle, poll: &Polling, lasting: Duration) {
     tracing::error!(
         run = %poll.run, workflow = %poll.workflow, last_durable_call = poll.last_call(), processor = processor.place,
         "a workflow has not yielded for {lasting:?}: its processor's lease is not renewed. Put blocking work and endless \
@@ -127,12 +127,12 @@ mod tests {
     use crate::testing::run_id;
     use crate::worker::status::WorkerStatus;
 
-    const BEAT: Duration = Duration::from_secs(2);
+    const INTERVAL: Duration = Duration::from_secs(2);
     const WARN: Duration = Duration::from_secs(5);
     const TTL: Duration = Duration::from_secs(15);
 
     fn watchdog() -> Watchdog {
-        Watchdog::new(BEAT, WARN, TTL)
+        Watchdog::new(INTERVAL, WARN, TTL)
     }
 
     fn processor() -> ProcessorHandle {
@@ -151,14 +151,16 @@ mod tests {
         processor.mark.begin(run_id(7), &Name::from_static("endless"), None);
     }
 
-    /// When the watchdog finds that the poll is stuck, if it beats until then.
+    /// The heartbeats at which the watchdog finds that the poll is stuck.
     fn stuck_at(watchdog: &mut Watchdog, processor: &ProcessorHandle, from: u32, until: u32) -> Vec<u32> {
-        let is_stuck = |beat: &u32| !watchdog.look(BEAT * *beat, std::slice::from_ref(processor)).is_empty();
+        let is_stuck = |heartbeat: &u32| {
+            !watchdog.check(INTERVAL * *heartbeat, std::slice::from_ref(processor)).is_empty()
+        };
         (from..until).filter(is_stuck).collect()
     }
 
     #[test]
-    fn poll_that_lasts_as_long_as_a_lease_is_stuck_and_that_is_said_once() {
+    fn poll_that_lasts_as_long_as_a_lease_is_reported_as_stuck_once() {
         let processor = processor();
         begin_poll(&processor);
         assert_eq!(stuck_at(&mut watchdog(), &processor, 0, 100), [8]);
@@ -167,9 +169,9 @@ mod tests {
     #[test]
     fn polls_that_end_are_not_stuck_however_many_there_are() {
         let (mut watchdog, processor) = (watchdog(), processor());
-        for beat in 0..100 {
+        for heartbeat in 0..100 {
             begin_poll(&processor);
-            assert!(stuck_at(&mut watchdog, &processor, beat, beat + 1).is_empty());
+            assert!(stuck_at(&mut watchdog, &processor, heartbeat, heartbeat + 1).is_empty());
             processor.mark.end();
         }
     }
@@ -179,7 +181,7 @@ mod tests {
         let (mut watchdog, processor) = (watchdog(), processor());
         begin_poll(&processor);
         assert_eq!(stuck_at(&mut watchdog, &processor, 0, 2), [0; 0]);
-        // An hour later it has been seen for two beats more
+        // An hour later it has been observed for two more heartbeats
         assert_eq!(stuck_at(&mut watchdog, &processor, 1800, 1803), [0; 0]);
         assert_eq!(stuck_at(&mut watchdog, &processor, 1803, 1900), [1805]);
     }

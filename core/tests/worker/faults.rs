@@ -1,4 +1,4 @@
-//! Calls of the store that go wrong as a test says, and how many of each there were. It must not know why.
+//! Injects faults into the store's calls as a test's rule says, and counts the calls. It must not know why.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use pgworkflows::host::Host;
 use pgworkflows_memory::{Call, Fault, FaultPoint, Faults, Stage};
 
-/// What happens to a call, by its kind.
+/// Returns the fault of a call, by its kind.
 type Rule = dyn Fn(Kind) -> Fault + Send + Sync;
 
 /// The kind of a call that a worker makes.
@@ -18,11 +18,11 @@ pub(crate) enum Kind {
     Queue,
     /// A claim under a new lease.
     Claim,
-    Tick,
+    Heartbeat,
     Append,
     Read,
     Release,
-    /// A client's.
+    /// A call of a client.
     Other,
 }
 
@@ -32,7 +32,7 @@ impl Kind {
             Call::Session => Self::Session,
             Call::Queue { .. } => Self::Queue,
             Call::Claim(claim) if claim.lease.is_none() => Self::Claim,
-            Call::Tick(_) => Self::Tick,
+            Call::Tick(_) => Self::Heartbeat,
             Call::Append(_) => Self::Append,
             Call::ReadInbox(_) | Call::Load(_) | Call::DueRuns(_) => Self::Read,
             Call::Release(_) => Self::Release,
@@ -41,9 +41,9 @@ impl Kind {
     }
 }
 
-/// Clones are the same.
+/// The rule that is in force, and the number of calls. Clones share them.
 #[derive(Clone)]
-pub(crate) struct Misbehaviour(Arc<Mutex<Inner>>);
+pub(crate) struct FaultRules(Arc<Mutex<Inner>>);
 
 struct Inner {
     host: Arc<dyn Host>,
@@ -51,33 +51,33 @@ struct Inner {
     asked: BTreeMap<Kind, usize>,
 }
 
-impl Misbehaviour {
-    /// All is well.
+impl FaultRules {
+    /// Begins without a rule.
     pub(crate) fn new(host: Arc<dyn Host>) -> Self {
         Self(Arc::new(Mutex::new(Inner { host, rule: None, asked: BTreeMap::new() })))
     }
 
-    /// From now on this happens to requests.
+    /// Applies this rule to requests from now on.
     pub(crate) fn begin(&self, rule: impl Fn(Kind) -> Fault + Send + Sync + 'static) {
         self.lock().rule = Some(Arc::new(rule));
     }
 
-    /// From now on all is well.
+    /// Removes the rule.
     pub(crate) fn end(&self) {
         self.lock().rule = None;
     }
 
-    /// How often such a call was made.
+    /// How often a call of this kind was made.
     pub(crate) fn asked(&self, kind: Kind) -> usize {
         self.lock().asked.get(&kind).copied().unwrap_or_default()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().expect("no rule is asked under this lock")
+        self.0.lock().expect("no rule runs while this lock is held")
     }
 }
 
-impl Faults for Misbehaviour {
+impl Faults for FaultRules {
     fn at(&self, point: &FaultPoint<'_>) -> Fault {
         if point.stage != Stage::Request {
             return Fault::Proceed;
@@ -89,18 +89,18 @@ impl Faults for Misbehaviour {
             (inner.rule.clone(), Arc::clone(&inner.host))
         };
         match rule.map_or(Fault::Proceed, |rule| rule(kind)) {
-            // It takes time to connect, so whoever does nothing else gets on in virtual time.
+            // Connecting takes time, so that a loop of reconnects advances virtual time.
             Fault::Proceed if kind == Kind::Session => Fault::Delay(host.sleep(CONNECTING)),
             fault => fault,
         }
     }
 }
 
-/// How long it takes to connect.
+/// How long connecting takes.
 const CONNECTING: Duration = Duration::from_millis(10);
 
-impl fmt::Debug for Misbehaviour {
+impl fmt::Debug for FaultRules {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Misbehaviour")
+        f.write_str("FaultRules")
     }
 }

@@ -1,5 +1,5 @@
-//! A memory store with faults to order, a client and workers, under a time of the test's own. It must not know what is
-//! tested.
+//! The fixture: a memory store with injected faults, a client and workers, under the test's own time. It must not know what
+//! is tested.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,12 +12,12 @@ use pgworkflows::worker::WorkerBuilder;
 use pgworkflows::{Error, Timestamp, Worker};
 use pgworkflows_memory::{Clock, MemoryStore};
 
-use crate::faults::Misbehaviour;
+use crate::faults::FaultRules;
 
-/// What the store's clock shows at first: 2026-01-01 00:00 UTC.
+/// When the store's clock begins: 2026-01-01 00:00 UTC.
 const EPOCH: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
 
-/// A workflow that asks for one activity.
+/// A workflow that calls one activity.
 #[derive(Debug)]
 pub(crate) enum Greet {}
 
@@ -45,54 +45,54 @@ impl Activity for Hello {
     }
 }
 
-/// The surroundings of one test.
+/// The fixture of one test. Clones share it.
 #[derive(Clone, Debug)]
-pub(crate) struct Bed {
+pub(crate) struct Fixture {
     pub(crate) store: MemoryStore,
     pub(crate) host: Arc<TestHost>,
     pub(crate) client: Client,
-    pub(crate) faults: Misbehaviour,
+    pub(crate) faults: FaultRules,
 }
 
-impl Bed {
-    /// Environment whose time is that of the current runtime, so many times as fast.
+impl Fixture {
+    /// A fixture whose time is that of the current runtime, but `speed` times as fast.
     #[expect(clippy::disallowed_methods, reason = "this is where the test's clock comes in")]
     pub(crate) fn new(speed: u32) -> Self {
         let (began, drawn) = (tokio::time::Instant::now(), AtomicU64::new(1));
-        let (panics, works) = (AtomicU64::new(0), AtomicBool::new(false));
-        let host = Arc::new(TestHost { began, speed, drawn, panics, works });
-        let faults = Misbehaviour::new(Arc::clone(&host) as _);
+        let (panics, is_busy) = (AtomicU64::new(0), AtomicBool::new(false));
+        let host = Arc::new(TestHost { began, speed, drawn, panics, is_busy });
+        let faults = FaultRules::new(Arc::clone(&host) as _);
         let store =
             MemoryStore::with_faults(Arc::new(TestClock(Arc::clone(&host))), Arc::new(faults.clone()));
         let client = Client::builder(store.clone()).queue_shards(SHARDS).host(Arc::clone(&host) as _);
         Self { client: client.build().unwrap(), store, host, faults }
     }
 
-    /// Has threads count as working all the time, instead of nothing being known of them.
+    /// Has threads count as busy all the time. Otherwise their CPU time is not known.
     pub(crate) fn with_busy_threads(self) -> Self {
-        self.host.works.store(true, Ordering::Relaxed);
+        self.host.is_busy.store(true, Ordering::Relaxed);
         self
     }
 
-    /// Environment under virtual time.
+    /// A fixture under virtual time.
     pub(crate) fn virtual_time() -> Self {
         Self::new(1)
     }
 
-    /// A worker with one processor that knows `greet`. Its name is how its log lines are found.
+    /// A worker with one processor that has `greet`. Its name identifies its log lines.
     pub(crate) fn worker(&self, name: &str) -> WorkerBuilder {
         let worker = Worker::builder(self.store.clone()).name(name).host(Arc::clone(&self.host) as _);
         worker.processors(1).queue_shards(SHARDS).workflow::<Greet>().activity(Hello)
     }
 
-    /// Awaits the end of a worker, which is given up after two hours of virtual time or five real minutes.
+    /// Waits for the end of a worker: at most two hours of virtual time, or five minutes of accelerated time.
     #[expect(clippy::disallowed_methods, reason = "this is where the test's clock comes in")]
     pub(crate) async fn end(&self, worker: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
         let patience = Duration::from_secs(if self.host.speed == 1 { 7200 } else { 300 });
         tokio::time::timeout(patience, worker).await.expect("the worker ends in time")
     }
 
-    /// How much time has passed.
+    /// The time since the start of the fixture.
     pub(crate) fn now(&self) -> Duration {
         self.host.monotonic()
     }
@@ -102,7 +102,7 @@ impl Bed {
         self.host.sleep(time).await;
     }
 
-    /// What is ready when time has passed.
+    /// A future that is ready after that time.
     pub(crate) fn sleep(&self, time: Duration) -> BoxFuture<'static, ()> {
         self.host.sleep(time)
     }
@@ -111,14 +111,14 @@ impl Bed {
 /// How many shards the queue has.
 const SHARDS: u16 = 4;
 
-/// A host whose time is that of the runtime's clock, times its speed.
+/// A host whose time is that of the runtime's clock, multiplied by its speed.
 #[derive(Debug)]
 pub(crate) struct TestHost {
     began: tokio::time::Instant,
     speed: u32,
     drawn: AtomicU64,
     panics: AtomicU64,
-    works: AtomicBool,
+    is_busy: AtomicBool,
 }
 
 impl TestHost {
@@ -147,7 +147,7 @@ impl Host for TestHost {
     }
 
     fn cpu_meter(&self) -> CpuMeter {
-        if !self.works.load(Ordering::Relaxed) {
+        if !self.is_busy.load(Ordering::Relaxed) {
             return Arc::new(|| None);
         }
         let (began, speed) = (self.began, self.speed);
@@ -159,7 +159,7 @@ impl Host for TestHost {
     }
 }
 
-/// The store's clock: the host's.
+/// The store's clock, which is the host's.
 #[derive(Debug)]
 struct TestClock(Arc<TestHost>);
 

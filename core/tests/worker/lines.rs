@@ -1,10 +1,10 @@
-//! What a worker tells of its runs at `info`, and what users' own lines carry.
+//! The log lines of a worker about its runs at `info`, and the spans of users' own lines.
 
 use std::time::Duration;
 
 use pgworkflows::prelude::*;
 
-use crate::fixture::Bed;
+use crate::fixture::Fixture;
 use crate::logs;
 
 struct Flaky;
@@ -39,26 +39,26 @@ impl Workflow for Tries {
 }
 
 #[tokio::test(start_paused = true)]
-async fn lines_of_a_run_name_it_and_users_lines_carry_it() {
+async fn log_lines_of_a_run_name_it_and_users_lines_are_in_its_span() {
     logs::listen();
-    let bed = Bed::virtual_time();
-    let worker = bed.worker("talks").workflow::<Tries>().activity(Flaky).build().unwrap();
+    let fixture = Fixture::virtual_time();
+    let worker = fixture.worker("talks").workflow::<Tries>().activity(Flaky).build().unwrap();
     let script = async {
-        let heals = bed.client.start::<Tries>(true).key("heals").await.unwrap();
+        let heals = fixture.client.start::<Tries>(true).key("heals").await.unwrap();
         heals.result().await.unwrap();
-        let fails = bed.client.start::<Tries>(false).key("fails").await.unwrap();
+        let fails = fixture.client.start::<Tries>(false).key("fails").await.unwrap();
         fails.result().await.unwrap_err();
-        bed.pass(Duration::from_secs(1)).await;
+        fixture.pass(Duration::from_secs(1)).await;
         [heals.run_id().to_string(), fails.run_id().to_string()]
     };
     let (ended, ids) = tokio::sync::oneshot::channel();
     let shutdown = async {
         let _ = ended.send(script.await);
     };
-    bed.end(worker.run_on_this_thread(shutdown)).await.unwrap();
+    fixture.end(worker.run_on_this_thread(shutdown)).await.unwrap();
     let [heals, fails] = ids.await.unwrap();
 
-    // Each failed attempt says which of how many it was, when the next begins, and what went wrong
+    // Each failed attempt is logged with its number, the limit, the time of the next attempt, and the failure
     let said = logs::lines(&["WARN", "an attempt failed", &heals, "no such luck"]);
     assert_eq!(said.len(), 1, "{said:?}");
     for part in
@@ -66,14 +66,14 @@ async fn lines_of_a_run_name_it_and_users_lines_carry_it() {
     {
         assert!(said[0].contains(part), "{part}: {said:?}");
     }
-    assert_eq!(logs::lines(&["WARN", "an attempt failed", &fails]).len(), 2, "the third has no next");
+    assert_eq!(logs::lines(&["WARN", "an attempt failed", &fails]).len(), 2, "no attempt follows the third");
     assert_eq!(logs::lines(&["WARN", "no attempt is left", &fails, "no such luck"]).len(), 1);
     assert_eq!(logs::lines(&["WARN", "a run failed", &fails, "key=\"fails\""]).len(), 1);
-    // The worker itself begins and ends with a line
+    // The worker logs its start and its end
     for said in [["INFO", "talks", "lease claimed"], ["INFO", "talks", "the worker has stopped"]] {
         assert!(!logs::lines(&said).is_empty(), "{said:?}");
     }
-    // And what the users' code says stands in the span of its run, or of its attempt
+    // Users' own lines are in the span of the run or of the attempt
     let said = logs::lines(&["the workflow speaks", "run{", &heals, "workflow=tries", "key=\"heals\""]);
     assert_eq!(said.len(), 1, "{:?}", logs::lines(&["the workflow speaks"]));
     let said = logs::lines(&["the activity speaks", "attempt{", &heals, "activity=flaky", "attempt=2"]);

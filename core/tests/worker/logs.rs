@@ -1,4 +1,4 @@
-//! What the library tells operators, kept for tests to read: one line per event of `tracing`, its level first.
+//! Collects the library's `tracing` events for tests: one line for each, its level first. It must not know what is tested.
 
 use std::cell::RefCell;
 use std::fmt::{self, Write};
@@ -10,10 +10,10 @@ use tracing::{Event, Level, Metadata, Subscriber};
 
 static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-/// Keeps what this process tells from now on: workers have threads of their own, so there is one list for all tests.
+/// Collects the lines of this process from now on. Workers run on their own threads, so all tests share one list.
 pub(crate) fn listen() {
     static LISTENING: OnceLock<()> = OnceLock::new();
-    LISTENING.get_or_init(|| tracing::subscriber::set_global_default(Listener).unwrap());
+    LISTENING.get_or_init(|| tracing::subscriber::set_global_default(Collector).unwrap());
 }
 
 /// The lines that contain all of these.
@@ -26,15 +26,15 @@ fn lock() -> MutexGuard<'static, Vec<String>> {
     LINES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-struct Listener;
+struct Collector;
 
-impl Subscriber for Listener {
+impl Subscriber for Collector {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         *metadata.level() <= Level::INFO && metadata.target().starts_with("pgworkflows")
     }
 
     fn new_span(&self, span: &Attributes<'_>) -> Id {
-        let mut line = RequestWatch(format!("{}{{", span.metadata().name()));
+        let mut line = Line(format!("{}{{", span.metadata().name()));
         span.record(&mut line);
         let mut spans = SPANS.lock().unwrap_or_else(PoisonError::into_inner);
         spans.push(line.0 + " } ");
@@ -51,7 +51,7 @@ impl Subscriber for Listener {
             let spans = entered.iter().map(|id| spans[id.into_u64() as usize - 1].as_str());
             spans.collect::<String>()
         });
-        let mut line = RequestWatch(format!("{} {around}", event.metadata().level()));
+        let mut line = Line(format!("{} {around}", event.metadata().level()));
         event.record(&mut line);
         lock().push(line.0);
     }
@@ -65,7 +65,7 @@ impl Subscriber for Listener {
     }
 }
 
-/// What the spans say, by their ids.
+/// The text of the spans, by their ids.
 static SPANS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 thread_local! {
@@ -73,9 +73,9 @@ thread_local! {
     static ENTERED: RefCell<Vec<Id>> = const { RefCell::new(Vec::new()) };
 }
 
-struct RequestWatch(String);
+struct Line(String);
 
-impl Visit for RequestWatch {
+impl Visit for Line {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         // Writing to a string does not fail.
         let _ = write!(self.0, " {field}={value:?}");

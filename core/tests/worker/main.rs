@@ -1,5 +1,5 @@
-//! A worker whose store, workflows or threads misbehave: what it says, how long it tries, and how it ends. Time is
-//! virtual, or many times as fast where threads of their own are needed.
+//! Workers whose store, workflows or threads misbehave: what they log, how long they retry, and how they end. Time is
+//! virtual, or accelerated where the worker needs its own threads.
 
 mod faults;
 mod fixture;

@@ -1,4 +1,4 @@
-//! Workflows that never yield: another thread serves in the place of theirs, and not for ever.
+//! Workflows that never yield: other threads replace theirs, up to a limit.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
@@ -9,14 +9,14 @@ use pgworkflows::client::RunStatus;
 use pgworkflows::prelude::*;
 use pgworkflows::worker::{Health, HealthReason};
 
-use crate::fixture::{Bed, Greet};
+use crate::fixture::{Fixture, Greet};
 use crate::logs;
 
-/// How long leases last. Time goes ten times as fast.
+/// How long leases last. Time runs ten times as fast.
 const TTL: Duration = Duration::from_secs(8);
 const SPEED: u32 = 10;
 
-/// What workflows must not do. It leaves the core to others meanwhile.
+/// Blocks the thread, as workflows must not do. It sleeps, so that it does not use up a core.
 #[expect(clippy::disallowed_methods, reason = "it blocks, and is meant to")]
 pub(crate) fn blocks_until(end: &AtomicBool) {
     while !end.load(Ordering::SeqCst) {
@@ -25,7 +25,7 @@ pub(crate) fn blocks_until(end: &AtomicBool) {
 }
 
 #[tokio::test]
-async fn other_runs_of_a_processor_go_on_after_one_of_them_took_its_thread() {
+async fn other_runs_of_a_processor_continue_after_one_blocked_its_thread() {
     // Given a workflow that does not yield when it is first polled, and a worker with one processor
     static POLLS: AtomicU32 = AtomicU32::new(0);
     static END: AtomicBool = AtomicBool::new(false);
@@ -45,18 +45,19 @@ async fn other_runs_of_a_processor_go_on_after_one_of_them_took_its_thread() {
     }
 
     logs::listen();
-    let bed = Bed::new(SPEED);
-    let worker = bed.worker("taken").workflow::<Once>().lease_ttl(TTL).poll_warn(TTL / 4).build().unwrap();
+    let fixture = Fixture::new(SPEED);
+    let worker =
+        fixture.worker("taken").workflow::<Once>().lease_ttl(TTL).poll_warn(TTL / 4).build().unwrap();
     let health = worker.health();
-    let stuck = bed.client.start::<Once>(()).key("k").await.unwrap();
+    let stuck = fixture.client.start::<Once>(()).key("k").await.unwrap();
     let script = async {
         while POLLS.load(Ordering::SeqCst) == 0 {
-            bed.pass(TTL / 10).await;
+            fixture.pass(TTL / 10).await;
         }
         // When another run is started
-        let run = bed.client.start::<Greet>("Ada".to_owned()).key("k").await.unwrap();
+        let run = fixture.client.start::<Greet>("Ada".to_owned()).key("k").await.unwrap();
 
-        // Then it ends, and so does the other one, since its code yields now
+        // Then it completes, and so does the first run, because its code yields now
         assert_eq!(run.result().await.unwrap(), "Hello, Ada!");
         stuck.result().await.unwrap();
         let id = stuck.run_id().to_string();
@@ -66,15 +67,15 @@ async fn other_runs_of_a_processor_go_on_after_one_of_them_took_its_thread() {
         let is_named = |reason: &HealthReason| matches!(reason, HealthReason::NeverYields { run, .. } if *run == stuck.run_id());
         assert!(reasons.iter().any(is_named), "{reasons:?}");
 
-        // When the first poll comes back after all, then its thread ends, and all is well
+        // When the first poll returns after all, then its thread ends, and the worker is healthy again
         END.store(true, Ordering::SeqCst);
-        while logs::lines(&["INFO", "taken", "has come back and ended"]).is_empty() {
-            bed.pass(TTL / 10).await;
+        while logs::lines(&["INFO", "taken", "yielded at last"]).is_empty() {
+            fixture.pass(TTL / 10).await;
         }
         let Health::Unhealthy { reasons } = health.check() else { return };
         assert!(!reasons.iter().any(is_named), "{reasons:?}");
     };
-    bed.end(worker.run_until(script)).await.unwrap();
+    fixture.end(worker.run_until(script)).await.unwrap();
 }
 
 #[tokio::test]
@@ -97,12 +98,12 @@ async fn no_more_threads_than_stated_are_left_behind() {
     }
 
     logs::listen();
-    let bed = Bed::new(SPEED);
-    let worker = bed.worker("eaten").workflow::<Always>().lease_ttl(TTL).shutdown_grace(Duration::ZERO);
+    let fixture = Fixture::new(SPEED);
+    let worker = fixture.worker("eaten").workflow::<Always>().lease_ttl(TTL).shutdown_grace(Duration::ZERO);
     let worker = worker.build().unwrap();
-    let run = bed.client.start::<Always>(()).key("k").await.unwrap();
-    // When it has taken as many threads as a worker replaces, and the one of its only processor
-    let error = bed.end(worker.run_until(pending())).await.unwrap_err();
+    let run = fixture.client.start::<Always>(()).key("k").await.unwrap();
+    // When it has blocked as many threads as a worker replaces, and one more
+    let error = fixture.end(worker.run_until(pending())).await.unwrap_err();
     END.store(true, Ordering::SeqCst);
     // Then the worker ends, and names the run
     let (text, id) = (error.to_string(), run.run_id().to_string());
@@ -131,31 +132,31 @@ async fn workflow_that_works_and_never_yields_is_set_aside_after_three_threads()
     }
 
     logs::listen();
-    let bed = Bed::new(SPEED).with_busy_threads();
-    let worker = bed.worker("spun").workflow::<Spins>().lease_ttl(TTL).shutdown_grace(Duration::ZERO);
+    let fixture = Fixture::new(SPEED).with_busy_threads();
+    let worker = fixture.worker("spun").workflow::<Spins>().lease_ttl(TTL).shutdown_grace(Duration::ZERO);
     let worker = worker.build().unwrap();
-    let spins = bed.client.start::<Spins>(()).key("k").await.unwrap();
+    let spins = fixture.client.start::<Spins>(()).key("k").await.unwrap();
     let script = async {
         // When it has cost its processor three leases
         while spins.describe().await.unwrap().status != RunStatus::Stalled {
-            bed.pass(TTL / 10).await;
+            fixture.pass(TTL / 10).await;
         }
-        // Then it says why it stands still, other runs go on, and it can be ended
+        // Then it says why it is stalled, other runs continue, and it can be terminated
         let waiting_on = spins.describe().await.unwrap().waiting_on.unwrap();
         assert!(waiting_on.contains("the run was set aside: 3 times"), "{waiting_on}");
-        let run = bed.client.start::<Greet>("Ada".to_owned()).key("k").await.unwrap();
+        let run = fixture.client.start::<Greet>("Ada".to_owned()).key("k").await.unwrap();
         assert_eq!(run.result().await.unwrap(), "Hello, Ada!");
         spins.terminate("it spins").await.unwrap();
         assert!(spins.result().await.unwrap_err().is_run_terminated());
         assert_eq!(POLLS.load(Ordering::SeqCst), limits::STRIKES_MAX);
     };
-    let ended = bed.end(worker.run_until(script)).await;
+    let ended = fixture.end(worker.run_until(script)).await;
     END.store(true, Ordering::SeqCst);
     ended.unwrap();
 }
 
 #[tokio::test]
-async fn workflow_that_took_all_replacements_leaves_the_other_processors_alone() {
+async fn workflow_that_blocked_all_replacements_does_not_affect_other_processors() {
     // Given a workflow that never yields, and a worker with two processors
     static END: AtomicBool = AtomicBool::new(false);
 
@@ -172,25 +173,26 @@ async fn workflow_that_took_all_replacements_leaves_the_other_processors_alone()
     }
 
     logs::listen();
-    let bed = Bed::new(SPEED);
-    let worker = bed.worker("halved").workflow::<Ever>().lease_ttl(TTL).processors(2);
+    let fixture = Fixture::new(SPEED);
+    let worker = fixture.worker("halved").workflow::<Ever>().lease_ttl(TTL).processors(2);
     let worker = worker.shutdown_grace(Duration::ZERO).build().unwrap();
-    bed.client.start::<Ever>(()).key("k").await.unwrap();
+    fixture.client.start::<Ever>(()).key("k").await.unwrap();
     let script = async {
-        // When it has taken all threads that it may take
+        // When no more of its threads are replaced
         while logs::lines(&["ERROR", "halved", "nobody serves in its place"]).is_empty() {
-            bed.pass(TTL / 10).await;
+            fixture.pass(TTL / 10).await;
         }
-        // Then runs of the other processor go on
+        // Then runs of the other processor continue
         let mut results = Vec::new();
         for number in 0..16 {
-            let run = bed.client.start::<Greet>("Ada".to_owned()).key(format!("k{number}")).await.unwrap();
+            let run =
+                fixture.client.start::<Greet>("Ada".to_owned()).key(format!("k{number}")).await.unwrap();
             results.push(Box::pin(async move { run.result().await }));
         }
         let (result, ..) = futures::future::select_all(results).await;
         assert_eq!(result.unwrap(), "Hello, Ada!");
     };
-    let ended = bed.end(worker.run_until(script)).await;
+    let ended = fixture.end(worker.run_until(script)).await;
     END.store(true, Ordering::SeqCst);
     ended.unwrap();
 }

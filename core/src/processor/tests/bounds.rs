@@ -4,32 +4,32 @@ use super::*;
 
 #[test]
 fn result_over_the_limit_fails_the_activity() {
-    let mut desk = Desk::new();
-    let run = desk.start::<Works>(1, 5);
-    desk.run();
+    let mut fixture = Fixture::new();
+    let run = fixture.start::<Works>(1, 5);
+    fixture.run();
     let large = payload(&"x".repeat(limits::PAYLOAD_BYTES_MAX));
-    desk.attempts.clear();
-    desk.processor.attempt_ended(run, call(1), 1, Ok(large), desk.now);
-    desk.run();
+    fixture.attempts.clear();
+    fixture.processor.attempt_ended(run, call(1), 1, Ok(large), fixture.now);
+    fixture.run();
     expect![[r#"
         1 run.started works 5
         2 activity.scheduled #1 work 5
         3 activity.failed #1: the result of activity `work` has 2097157 bytes, and the limit is 2097152; pass a reference to the data instead, or raise `payload_bytes_max` (payload-too-large)
         4 run.failed: activity `work` failed (call-failed): the result of activity `work` has 2097157 bytes, and the limit is 2097152; pass a reference to the data instead, or raise `payload_bytes_max` (payload-too-large)
-    "#]].assert_eq(&desk.history(run));
+    "#]].assert_eq(&fixture.history(run));
 }
 
 #[test]
 fn failure_over_the_limits_is_recorded_cut() {
-    let mut desk = Desk::new();
-    let run = desk.start::<Works>(1, 5);
-    desk.run();
+    let mut fixture = Fixture::new();
+    let run = fixture.start::<Works>(1, 5);
+    fixture.run();
     let mut failure = Failure::new("broken", "x".repeat(limits::FAILURE_TEXT_CHARS_MAX + 1));
     failure.details = Some(payload(&"x".repeat(limits::PAYLOAD_BYTES_MAX)));
-    desk.attempts.clear();
-    desk.processor.attempt_ended(run, call(1), 1, Err(failure), desk.now);
-    desk.run();
-    let history = desk.history(run);
+    fixture.attempts.clear();
+    fixture.processor.attempt_ended(run, call(1), 1, Err(failure), fixture.now);
+    fixture.run();
+    let history = fixture.history(run);
     assert!(history.contains("run.failed") && history.contains("… (cut)"), "{history:.300}");
     assert!(history.len() < 3 * limits::FAILURE_TEXT_CHARS_MAX, "{}", history.len());
 }
@@ -37,33 +37,33 @@ fn failure_over_the_limits_is_recorded_cut() {
 #[test]
 fn fan_out_over_ten_thousand_branches_takes_time_in_proportion() {
     const COUNT: u32 = 10_000;
-    let mut desk = Desk::new();
-    let run = desk.start::<FansOut>(1, COUNT);
-    desk.run();
-    assert_eq!(desk.attempts.len(), COUNT as usize);
+    let mut fixture = Fixture::new();
+    let run = fixture.start::<FansOut>(1, COUNT);
+    fixture.run();
+    assert_eq!(fixture.attempts.len(), COUNT as usize);
     for id in (1..=COUNT).rev() {
-        desk.processor.attempt_ended(run, call(id), 1, Ok(payload(&1)), desk.now);
+        fixture.processor.attempt_ended(run, call(id), 1, Ok(payload(&1)), fixture.now);
     }
-    desk.run();
-    assert!(desk.history(run).trim_end().ends_with(&format!("run.completed {COUNT}")));
+    fixture.run();
+    assert!(fixture.history(run).trim_end().ends_with(&format!("run.completed {COUNT}")));
 }
 
 #[test]
 fn retries_of_ten_thousand_branches_take_time_in_proportion() {
     const COUNT: u32 = 10_000;
-    let mut desk = Desk::new();
-    let run = desk.start::<RetriesMany>(1, COUNT);
-    desk.run();
+    let mut fixture = Fixture::new();
+    let run = fixture.start::<RetriesMany>(1, COUNT);
+    fixture.run();
     for id in 1..=COUNT {
-        desk.processor.attempt_ended(run, call(id), 1, Err(broken()), desk.now);
+        fixture.processor.attempt_ended(run, call(id), 1, Err(broken()), fixture.now);
     }
-    desk.attempts.clear();
-    desk.tick(10 * SECOND);
-    desk.pass(2 * SECOND);
-    assert_eq!(desk.attempts.len(), COUNT as usize);
+    fixture.attempts.clear();
+    fixture.heartbeat(10 * SECOND);
+    fixture.pass(2 * SECOND);
+    assert_eq!(fixture.attempts.len(), COUNT as usize);
     for id in 1..=COUNT {
-        desk.processor.attempt_ended(run, call(id), 2, Ok(payload(&1)), desk.now);
+        fixture.processor.attempt_ended(run, call(id), 2, Ok(payload(&1)), fixture.now);
     }
-    desk.run();
-    assert!(desk.history(run).trim_end().ends_with(&format!("run.completed {COUNT}")));
+    fixture.run();
+    assert!(fixture.history(run).trim_end().ends_with(&format!("run.completed {COUNT}")));
 }

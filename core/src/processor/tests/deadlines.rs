@@ -4,22 +4,22 @@ use super::*;
 
 #[test]
 fn parked_runs_are_found_by_their_deadlines() {
-    let mut desk = Desk::new();
-    let near = desk.start::<Sleeps>(1, 2);
-    let far = desk.start::<Sleeps>(2, 60);
-    desk.run();
-    assert_eq!(desk.processor.live_runs(), 0, "before the first heartbeat nothing is near");
-    desk.tick(4 * SECOND);
-    assert_eq!(desk.processor.live_runs(), 1, "the near one is loaded");
-    // What parks before the horizon of a query that was sent stays in memory.
-    let nearer = desk.start::<Sleeps>(3, 3);
-    desk.run();
-    assert_eq!(desk.processor.live_runs(), 2);
-    desk.pass(3 * SECOND);
-    assert_eq!(desk.rows.keys().copied().collect::<Vec<_>>(), [far]);
-    desk.pass(56 * SECOND);
-    desk.tick(4 * SECOND);
-    desk.pass(SECOND);
+    let mut fixture = Fixture::new();
+    let near = fixture.start::<Sleeps>(1, 2);
+    let far = fixture.start::<Sleeps>(2, 60);
+    fixture.run();
+    assert_eq!(fixture.processor.live_runs(), 0, "no deadline is near before the first heartbeat");
+    fixture.heartbeat(4 * SECOND);
+    assert_eq!(fixture.processor.live_runs(), 1, "the near one is loaded");
+    // A run that parks with a deadline before the horizon of the last query stays in memory.
+    let nearer = fixture.start::<Sleeps>(3, 3);
+    fixture.run();
+    assert_eq!(fixture.processor.live_runs(), 2);
+    fixture.pass(3 * SECOND);
+    assert_eq!(fixture.rows.keys().copied().collect::<Vec<_>>(), [far]);
+    fixture.pass(56 * SECOND);
+    fixture.heartbeat(4 * SECOND);
+    fixture.pass(SECOND);
     expect![[r#"
         1 run.started sleeps 2
         2 timer.started #1 until 2s
@@ -34,54 +34,54 @@ fn parked_runs_are_found_by_their_deadlines() {
         3 timer.fired #1
         4 run.completed 3
     "#]]
-    .assert_eq(&(desk.history(near) + &desk.history(far) + &desk.history(nearer)));
+    .assert_eq(&(fixture.history(near) + &fixture.history(far) + &fixture.history(nearer)));
 }
 
 #[test]
 fn near_deadline_fires_in_time_before_the_first_heartbeat() {
-    let mut desk = Desk::new();
-    desk.config.horizon = 4 * SECOND;
-    desk.take_over(0);
-    let near = desk.start::<Sleeps>(1, 2);
-    let far = desk.start::<Sleeps>(2, 60);
-    desk.run();
-    assert_eq!(desk.processor.live_runs(), 1, "the far one has left memory");
-    desk.pass(2 * SECOND);
-    assert_eq!(desk.rows.keys().copied().collect::<Vec<_>>(), [far]);
-    assert!(desk.history(near).contains("run.completed"));
+    let mut fixture = Fixture::new();
+    fixture.config.horizon = 4 * SECOND;
+    fixture.take_over(0);
+    let near = fixture.start::<Sleeps>(1, 2);
+    let far = fixture.start::<Sleeps>(2, 60);
+    fixture.run();
+    assert_eq!(fixture.processor.live_runs(), 1, "the far one has left memory");
+    fixture.pass(2 * SECOND);
+    assert_eq!(fixture.rows.keys().copied().collect::<Vec<_>>(), [far]);
+    assert!(fixture.history(near).contains("run.completed"));
 }
 
 #[test]
-fn retry_whose_activity_is_out_of_time_does_not_begin() {
-    let mut desk = Desk::new();
-    let run = desk.start::<RetriesInTime>(1, 0);
-    desk.run();
-    desk.end(run, 1, Err(broken()));
-    // Nobody serves the shard until both deadlines have passed.
-    desk.now = desk.now.saturating_add(10 * SECOND);
-    desk.take_over(1);
-    desk.tick(SECOND);
-    assert_eq!(desk.attempts_begun, 1, "the one before its worker was gone");
-    assert!(desk.history(run).contains("run.failed"), "{}", desk.history(run));
+fn retry_does_not_begin_after_the_activitys_time_is_over() {
+    let mut fixture = Fixture::new();
+    let run = fixture.start::<RetriesInTime>(1, 0);
+    fixture.run();
+    fixture.end(run, 1, Err(broken()));
+    // No processor serves the shard until both deadlines have passed.
+    fixture.now = fixture.now.saturating_add(10 * SECOND);
+    fixture.take_over(1);
+    fixture.heartbeat(SECOND);
+    assert_eq!(fixture.attempts_begun, 1, "only the one before its worker died");
+    assert!(fixture.history(run).contains("run.failed"), "{}", fixture.history(run));
 }
 
 #[test]
 fn retry_waits_as_a_deadline_and_begins_again_after_a_takeover() {
-    let mut desk = Desk::new();
-    let run = desk.start::<Retries>(1, 0);
-    desk.run();
-    desk.end(run, 1, Err(broken()));
-    assert_eq!((desk.processor.live_runs(), desk.rows[&run].state), (0, OpenState::Parked));
-    desk.take_over(1);
-    desk.tick(SECOND);
-    desk.pass(SECOND);
-    assert_eq!(desk.attempts[&(run, call(1))].attempt, 2);
-    // The retry was handed out, and the process dies: it is due still.
-    desk.take_over(1);
-    assert!(desk.attempts.is_empty());
-    desk.tick(SECOND);
-    assert_eq!(desk.attempts[&(run, call(1))].attempt, 2);
-    desk.end(run, 1, Ok(1));
+    let mut fixture = Fixture::new();
+    let run = fixture.start::<Retries>(1, 0);
+    fixture.run();
+    fixture.end(run, 1, Err(broken()));
+    assert_eq!((fixture.processor.live_runs(), fixture.rows[&run].state), (0, OpenState::Parked));
+    fixture.take_over(1);
+    fixture.heartbeat(SECOND);
+    fixture.pass(SECOND);
+    assert_eq!(fixture.attempts[&(run, call(1))].attempt, 2);
+    // The retry was handed to the executor and the process dies: the retry is still due.
+    fixture.take_over(1);
+    assert!(fixture.attempts.is_empty());
+    fixture.heartbeat(SECOND);
+    assert_eq!(fixture.attempts[&(run, call(1))].attempt, 2);
+    fixture.end(run, 1, Ok(1));
     expect![[r#"
         1 run.started retries 0
         2 activity.scheduled #1 retried 0
@@ -90,5 +90,5 @@ fn retry_waits_as_a_deadline_and_begins_again_after_a_takeover() {
         5 activity.completed #1 1
         6 run.completed 1
     "#]]
-    .assert_eq(&desk.history(run));
+    .assert_eq(&fixture.history(run));
 }

@@ -66,7 +66,7 @@ workflow!(Retries, "retries", |ctx, input| ctx.activity::<Retried>(input).await)
 workflow!(RetriesInTime, "retries-in-time", |ctx, input| {
     ctx.activity::<Retried>(input).schedule_to_close(Duration::from_secs(5)).await
 });
-workflow!(AsksTheUnknown, "asks-the-unknown", |ctx, input| ctx.activity::<Unknown>(input).await);
+workflow!(CallsUnknown, "calls-unknown", |ctx, input| ctx.activity::<Unknown>(input).await);
 workflow!(Steps, "steps", |ctx, input| ctx.step("step", move || async move { Ok(input) }).await);
 workflow!(Waits, "waits", |ctx, _input| {
     let mut sum = 0;
@@ -79,7 +79,7 @@ workflow!(Waits, "waits", |ctx, _input| {
         }
     }
 });
-// Registered nowhere.
+// Not registered.
 workflow!(Elsewhere, "elsewhere", |ctx, _input| ctx.wait_for(GO).await);
 workflow!(Sleeps, "sleeps", |ctx, secs| {
     ctx.sleep(Duration::from_secs(u64::from(secs))).await?;
@@ -101,7 +101,7 @@ pub(super) fn registry() -> Registry {
         .and_then(|()| definitions.workflow::<WorksOnce>())
         .and_then(|()| definitions.workflow::<Retries>())
         .and_then(|()| definitions.workflow::<RetriesInTime>())
-        .and_then(|()| definitions.workflow::<AsksTheUnknown>())
+        .and_then(|()| definitions.workflow::<CallsUnknown>())
         .and_then(|()| definitions.workflow::<Steps>())
         .and_then(|()| definitions.workflow::<Waits>())
         .and_then(|()| definitions.workflow::<Sleeps>())

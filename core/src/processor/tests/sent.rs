@@ -1,4 +1,4 @@
-//! Messages for other runs, on their way from a group into an append.
+//! Messages to other runs are sent with the append of their group.
 
 use super::*;
 use crate::processor::group::Group;
@@ -6,8 +6,8 @@ use crate::store::append::SentMessage;
 
 #[test]
 fn messages_of_a_group_are_sent_with_its_append_and_no_other() {
-    // Given two groups that write nothing but messages
-    let mut desk = Desk::new();
+    // Given two groups that only write messages
+    let mut fixture = Fixture::new();
     let sent = |number: u64| SentMessage {
         message: MessageId::from_u128(number.into()),
         run: run_id(number),
@@ -18,17 +18,17 @@ fn messages_of_a_group_are_sent_with_its_append_and_no_other() {
         let mut group = Group::new(run_id(0));
         group.sent.extend(numbers.map(sent));
         assert_eq!(group.bytes(), 5 * group.sent.len());
-        desk.processor.outbox.push(group);
+        fixture.processor.outbox.push(group);
     }
 
-    // When an append is cut, it sends them in their order, and its digest covers them
-    let append = desk.processor.cut().expect("there is something to write");
+    // When an append is cut, then it sends them in order, and its digest covers them
+    let append = fixture.processor.cut().expect("there is something to write");
     assert_eq!(append.sent, [1, 2, 3].map(sent));
     let silent = Append { sent: Vec::new(), ..(*append).clone() };
     assert_eq!(append.digest, append.content_digest());
     assert_ne!(append.digest, silent.content_digest());
 
     // Then nothing is left to send
-    desk.processor.appended(Appended { now: desk.now });
-    assert!(desk.processor.cut().is_none());
+    fixture.processor.appended(Appended { now: fixture.now });
+    assert!(fixture.processor.cut().is_none());
 }

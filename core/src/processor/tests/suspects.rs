@@ -1,12 +1,12 @@
-//! Runs that end the processes that work on them, and how they are found.
+//! Runs that kill the processes that work on them, and how they are found.
 
 use super::*;
 use crate::store::lease::SuspectStage;
 
 const DEADLY: u32 = limits::DEATHS_BEFORE_SUSPICION;
 
-impl Desk {
-    /// Does one thing after the other until `stop` says so.
+impl Fixture {
+    /// Does one piece of work after the other until `stop` returns true.
     fn run_until(&mut self, stop: impl Fn(&Self) -> bool) {
         for _ in 0..1_000 {
             if stop(self) {
@@ -22,7 +22,7 @@ impl Desk {
                 read.into_iter().for_each(|read| self.answer(read));
             }
         }
-        panic!("it never came to that");
+        panic!("the condition was never met");
     }
 
     fn is_tried(&self, run: RunId) -> bool {
@@ -37,16 +37,16 @@ impl Desk {
         self.in_flight().into_iter().map(|(run, _)| run).collect()
     }
 
-    /// The owner dies as soon as it works on this run, until the run is set aside.
+    /// Each owner dies as soon as it works on this run, until the run is set aside. Returns the number of deaths.
     fn kill_until_set_aside(&mut self, culprit: RunId) -> u32 {
         for deaths in 1..50 {
-            let aside = |desk: &Self| {
-                desk.suspects.get(&culprit).is_some_and(|suspect| suspect.stage == SuspectStage::SetAside)
+            let aside = |fixture: &Self| {
+                fixture.suspects.get(&culprit).is_some_and(|suspect| suspect.stage == SuspectStage::SetAside)
             };
-            let works_on = |desk: &Self| {
-                desk.processor.runs.contains(culprit) && !desk.processor.runs.is_left_alone(culprit)
+            let works_on = |fixture: &Self| {
+                fixture.processor.runs.contains(culprit) && !fixture.processor.runs.is_left_alone(culprit)
             };
-            self.run_until(|desk| works_on(desk) || aside(desk));
+            self.run_until(|fixture| works_on(fixture) || aside(fixture));
             if aside(self) {
                 return deaths;
             }
@@ -58,35 +58,37 @@ impl Desk {
 
 #[test]
 fn suspicious_owner_marks_a_run_before_it_works_on_it_and_clears_it_after() {
-    let mut desk = Desk::new();
-    let runs: Vec<RunId> = (1..=2).map(|number| desk.start::<Works>(number, 5)).collect();
-    desk.run();
-    desk.take_over_without_work(DEADLY);
-    // The busy runs are listed; nothing of them is read before their marks are in the store.
-    let read = desk.processor.next_read().expect("the list comes first");
-    desk.answer(read);
-    let append = desk.processor.cut().expect("the marks");
+    let mut fixture = Fixture::new();
+    let runs: Vec<RunId> = (1..=2).map(|number| fixture.start::<Works>(number, 5)).collect();
+    fixture.run();
+    fixture.take_over_without_work(DEADLY);
+    // The busy runs are listed; their histories are not read before their marks are in the store.
+    let read = fixture.processor.next_read().expect("the list comes first");
+    fixture.answer(read);
+    let append = fixture.processor.cut().expect("the marks");
     assert_eq!((append.suspects.len(), append.events.len()), (2, 0));
-    assert!(!std::iter::from_fn(|| desk.processor.next_read()).any(|read| matches!(read, Read::Load(_))));
-    desk.append(&append);
-    desk.run();
-    assert_eq!(desk.runs_in_flight(), runs, "both go on at the same time");
-    assert_eq!(desk.tried(), runs);
-    assert!(!desk.history(runs[0]).contains("attempt-started"), "nobody could be charged");
-    desk.end(runs[0], 1, Ok(1));
-    assert_eq!(desk.tried(), runs[1..], "what is over is no suspect");
+    assert!(
+        !std::iter::from_fn(|| fixture.processor.next_read()).any(|read| matches!(read, StoreRead::Load(_)))
+    );
+    fixture.append(&append);
+    fixture.run();
+    assert_eq!(fixture.runs_in_flight(), runs, "both proceed at the same time");
+    assert_eq!(fixture.tried(), runs);
+    assert!(!fixture.history(runs[0]).contains("attempt-started"), "no attempt could be charged");
+    fixture.end(runs[0], 1, Ok(1));
+    assert_eq!(fixture.tried(), runs[1..], "a run that is over is no suspect");
 }
 
 #[test]
 fn start_in_a_suspicious_shard_begins_after_its_mark() {
-    let mut desk = Desk::new();
-    desk.take_over(DEADLY);
-    let run = desk.start::<Works>(1, 5);
-    desk.run_until(|desk| desk.is_tried(run));
-    assert_eq!(desk.log.len(), 0, "not even its start is logged");
-    desk.run();
-    assert_eq!(desk.runs_in_flight(), [run]);
-    // A start of this process has no row to mark: its client submits it.
+    let mut fixture = Fixture::new();
+    fixture.take_over(DEADLY);
+    let run = fixture.start::<Works>(1, 5);
+    fixture.run_until(|fixture| fixture.is_tried(run));
+    assert_eq!(fixture.log.len(), 0, "not even its start is in the log");
+    fixture.run();
+    assert_eq!(fixture.runs_in_flight(), [run]);
+    // A local start has no row to mark: its client submits it.
     let (accepted, mut is_accepted) = tokio::sync::oneshot::channel();
     let (closed, _) = tokio::sync::oneshot::channel();
     let (run, workflow) = (run_id(2), Name::from_static(Works::NAME));
@@ -98,34 +100,34 @@ fn start_in_a_suspicious_shard_begins_after_its_mark() {
         accepted,
         closed,
     };
-    desk.processor.start_local(start, desk.now);
+    fixture.processor.start_local(start, fixture.now);
     assert!(is_accepted.try_recv().is_err());
 }
 
 #[test]
-fn what_was_under_way_at_a_death_is_tried_in_halves_while_the_rest_goes_on() {
-    // Given four runs that were under way when their suspicious owner died
-    let mut desk = Desk::new();
-    let runs: Vec<RunId> = (1..=4).map(|number| desk.start::<Works>(number, 5)).collect();
-    desk.run();
-    desk.take_over(DEADLY);
-    desk.take_over(DEADLY);
-    // Then half of them are tried, and a new run goes on without a mark
-    assert_eq!(desk.runs_in_flight(), runs[..2]);
-    let other = desk.start::<Works>(5, 5);
-    desk.run();
-    assert!(desk.runs_in_flight().contains(&other) && !desk.suspects.contains_key(&other));
-    // When the first half did no harm
-    desk.end(runs[0], 1, Ok(1));
-    assert_eq!(desk.runs_in_flight(), [runs[1], other], "the trial is not over");
-    desk.end(runs[1], 1, Ok(1));
-    // Then of the other half one is tried alone, and then the other
-    assert_eq!(desk.runs_in_flight(), [runs[2], other]);
-    desk.end(runs[2], 1, Ok(1));
-    assert_eq!(desk.runs_in_flight(), [runs[3], other]);
-    desk.end(runs[3], 1, Ok(1));
-    desk.end(other, 1, Ok(1));
-    assert!(desk.suspects.is_empty() && desk.rows.is_empty());
+fn runs_in_progress_at_a_death_are_tried_in_halves_while_others_continue() {
+    // Given four runs that were in progress when an owner of their suspicious shard died
+    let mut fixture = Fixture::new();
+    let runs: Vec<RunId> = (1..=4).map(|number| fixture.start::<Works>(number, 5)).collect();
+    fixture.run();
+    fixture.take_over(DEADLY);
+    fixture.take_over(DEADLY);
+    // Then half of them are tried, and a new run proceeds without a mark
+    assert_eq!(fixture.runs_in_flight(), runs[..2]);
+    let other = fixture.start::<Works>(5, 5);
+    fixture.run();
+    assert!(fixture.runs_in_flight().contains(&other) && !fixture.suspects.contains_key(&other));
+    // When the first half does no harm
+    fixture.end(runs[0], 1, Ok(1));
+    assert_eq!(fixture.runs_in_flight(), [runs[1], other], "the trial is not over");
+    fixture.end(runs[1], 1, Ok(1));
+    // Then the runs of the other half are tried one at a time
+    assert_eq!(fixture.runs_in_flight(), [runs[2], other]);
+    fixture.end(runs[2], 1, Ok(1));
+    assert_eq!(fixture.runs_in_flight(), [runs[3], other]);
+    fixture.end(runs[3], 1, Ok(1));
+    fixture.end(other, 1, Ok(1));
+    assert!(fixture.suspects.is_empty() && fixture.rows.is_empty());
     expect![[r#"
         1 run.started works 5
         2 activity.scheduled #1 work 5
@@ -139,90 +141,90 @@ fn what_was_under_way_at_a_death_is_tried_in_halves_while_the_rest_goes_on() {
         5 activity.completed #1 1
         6 run.completed 1
     "#]]
-    .assert_eq(&(desk.history(runs[0]) + &desk.history(runs[2])));
+    .assert_eq(&(fixture.history(runs[0]) + &fixture.history(runs[2])));
 }
 
 #[test]
 fn owner_that_dies_of_a_half_leaves_that_half_as_suspects() {
-    let mut desk = Desk::new();
-    let runs: Vec<RunId> = (1..=4).map(|number| desk.start::<Works>(number, 5)).collect();
-    desk.run();
-    desk.take_over(DEADLY);
-    desk.take_over(DEADLY);
-    desk.take_over(DEADLY);
-    assert_eq!(desk.tried(), runs[..1], "of the half that was tried, half is tried");
-    assert_eq!(desk.runs_in_flight(), [runs[0], runs[2], runs[3]], "the others did no harm");
-    // A hand-over is no death, and clears nobody.
-    desk.take_over(0);
-    desk.take_over_without_work(DEADLY);
-    desk.died = false;
-    desk.run();
-    assert!(desk.suspects.contains_key(&runs[0]));
+    let mut fixture = Fixture::new();
+    let runs: Vec<RunId> = (1..=4).map(|number| fixture.start::<Works>(number, 5)).collect();
+    fixture.run();
+    fixture.take_over(DEADLY);
+    fixture.take_over(DEADLY);
+    fixture.take_over(DEADLY);
+    assert_eq!(fixture.tried(), runs[..1], "half of the half that was tried");
+    assert_eq!(fixture.runs_in_flight(), [runs[0], runs[2], runs[3]], "the others did no harm");
+    // A handover is not a death, and clears no suspect.
+    fixture.take_over(0);
+    fixture.take_over_without_work(DEADLY);
+    fixture.died = false;
+    fixture.run();
+    assert!(fixture.suspects.contains_key(&runs[0]));
 }
 
 #[test]
-fn run_whose_code_ends_its_owners_is_found_set_aside_and_can_be_terminated() {
-    // Given thirteen parked runs, one of which gets a signal that ends whoever takes it in
-    let mut desk = Desk::new();
-    let runs: Vec<RunId> = (1..=13).map(|number| desk.start::<Waits>(number, 0)).collect();
-    desk.run();
-    runs.iter().for_each(|run| _ = desk.signal(*run, 1));
-    desk.take_over_without_work(DEADLY);
-    let deaths = desk.kill_until_set_aside(runs[7]);
+fn run_whose_code_kills_its_owners_is_found_set_aside_and_can_be_terminated() {
+    // Given thirteen parked runs, and a signal to one of them that kills its owners
+    let mut fixture = Fixture::new();
+    let runs: Vec<RunId> = (1..=13).map(|number| fixture.start::<Waits>(number, 0)).collect();
+    fixture.run();
+    runs.iter().for_each(|run| _ = fixture.signal(*run, 1));
+    fixture.take_over_without_work(DEADLY);
+    let deaths = fixture.kill_until_set_aside(runs[7]);
     // Then it is found by halves
     assert!(deaths <= 1 + 4 + limits::DEATHS_ALONE_MAX + 1, "{deaths} deaths");
-    desk.run();
-    let row = &desk.rows[&runs[7]];
+    fixture.run();
+    let row = &fixture.rows[&runs[7]];
     assert_eq!(row.state, OpenState::Stalled);
     assert!(
         row.waiting_on.as_deref().is_some_and(|on| on.contains("the run was set aside: 5 times")),
         "{row:?}"
     );
-    // And all others went on
+    // And all others continued
     for run in runs.iter().filter(|run| **run != runs[7]) {
-        assert!(desk.history(*run).contains("signal.received go 1"), "{}", desk.history(*run));
+        assert!(fixture.history(*run).contains("signal.received go 1"), "{}", fixture.history(*run));
     }
-    assert_eq!(desk.suspects.len(), 1);
-    // And the next owner leaves it alone as well, but ends it if it is told to
-    desk.take_over(0);
-    assert!(!desk.history(runs[7]).contains("signal.received"));
-    desk.submit(runs[7], &Message::Terminate { reason: "it kills".to_owned() });
-    desk.run();
-    assert!(desk.closed.contains(&runs[7]), "{}", desk.history(runs[7]));
-    assert!(desk.suspects.is_empty(), "what is over is no suspect");
+    assert_eq!(fixture.suspects.len(), 1);
+    // And the next owner leaves it alone, too, but can terminate it
+    fixture.take_over(0);
+    assert!(!fixture.history(runs[7]).contains("signal.received"));
+    fixture.submit(runs[7], &Message::Terminate { reason: "it kills".to_owned() });
+    fixture.run();
+    assert!(fixture.closed.contains(&runs[7]), "{}", fixture.history(runs[7]));
+    assert!(fixture.suspects.is_empty(), "a run that is over is no suspect");
 }
 
 #[test]
-fn run_that_was_set_aside_goes_on_once_its_row_is_taken_away() {
-    // Given a run that was set aside before it took a signal in
-    let mut desk = Desk::new();
-    let run = desk.start::<Waits>(1, 0);
-    desk.run();
-    desk.signal(run, 0);
-    desk.take_over_without_work(DEADLY);
-    desk.kill_until_set_aside(run);
-    desk.take_over(0);
-    assert_eq!(desk.rows[&run].state, OpenState::Stalled);
-    // When somebody mends its code, and takes its row away from the suspects
-    desk.suspects.clear();
-    desk.take_over(0);
+fn run_that_was_set_aside_resumes_after_its_row_is_deleted() {
+    // Given a run that was set aside before it received a signal
+    let mut fixture = Fixture::new();
+    let run = fixture.start::<Waits>(1, 0);
+    fixture.run();
+    fixture.signal(run, 0);
+    fixture.take_over_without_work(DEADLY);
+    fixture.kill_until_set_aside(run);
+    fixture.take_over(0);
+    assert_eq!(fixture.rows[&run].state, OpenState::Stalled);
+    // When its code is fixed and its row in the suspects is deleted
+    fixture.suspects.clear();
+    fixture.take_over(0);
     // Then the next owner tries it again
-    assert!(desk.closed.contains(&run), "{}", desk.history(run));
-    assert!(desk.inbox.is_empty());
+    assert!(fixture.closed.contains(&run), "{}", fixture.history(run));
+    assert!(fixture.inbox.is_empty());
 }
 
 #[test]
-fn activity_that_takes_its_process_with_it_fails_in_the_end() {
-    let mut desk = Desk::new();
-    let run = desk.start::<Works>(1, 5);
-    desk.run();
+fn activity_that_kills_its_process_fails_in_the_end() {
+    let mut fixture = Fixture::new();
+    let run = fixture.start::<Works>(1, 5);
+    fixture.run();
     for _ in 0..20 {
-        desk.take_over(DEADLY);
-        if desk.attempts.is_empty() {
+        fixture.take_over(DEADLY);
+        if fixture.attempts.is_empty() {
             break;
         }
     }
-    assert!(desk.suspects.is_empty());
+    assert!(fixture.suspects.is_empty());
     expect![[r#"
         1 run.started works 5
         2 activity.scheduled #1 work 5
@@ -245,19 +247,19 @@ fn activity_that_takes_its_process_with_it_fails_in_the_end() {
         19 activity.failed #1: the process died 5 times while it executed `work` (attempt-lost)
         20 run.failed: activity `work` failed (call-failed): the process died 5 times while it executed `work` (attempt-lost)
     "#]]
-    .assert_eq(&desk.history(run));
+    .assert_eq(&fixture.history(run));
 }
 
 #[test]
-fn graceful_hand_over_charges_no_attempt() {
-    let mut desk = Desk::new();
-    let run = desk.start::<Works>(1, 5);
-    desk.run();
-    desk.take_over(DEADLY);
-    desk.take_over(DEADLY);
+fn graceful_handover_charges_no_attempt() {
+    let mut fixture = Fixture::new();
+    let run = fixture.start::<Works>(1, 5);
+    fixture.run();
+    fixture.take_over(DEADLY);
+    fixture.take_over(DEADLY);
     // The owner logged the attempt, and hands over before it ends.
-    desk.take_over(0);
-    desk.end(run, 1, Ok(1));
+    fixture.take_over(0);
+    fixture.end(run, 1, Ok(1));
     expect![[r#"
         1 run.started works 5
         2 activity.scheduled #1 work 5
@@ -267,22 +269,22 @@ fn graceful_hand_over_charges_no_attempt() {
         6 activity.completed #1 1
         7 run.completed 1
     "#]]
-    .assert_eq(&desk.history(run));
+    .assert_eq(&fixture.history(run));
 }
 
 #[test]
 fn deaths_are_paid_off_by_service_after_recovery() {
-    let mut desk = Desk::new();
-    desk.take_over_without_work(DEADLY + 1);
-    let (now, term) = (desk.now, limits::DEATH_PAID_OFF);
-    let deaths_max = |desk: &mut Desk, terms: u32| {
-        desk.processor.tick(now.saturating_add(term * terms), SECOND).deaths_max
+    let mut fixture = Fixture::new();
+    fixture.take_over_without_work(DEADLY + 1);
+    let (now, period) = (fixture.now, limits::DEATH_PAID_OFF);
+    let deaths_max = |fixture: &mut Fixture, periods: u32| {
+        fixture.processor.heartbeat(now.saturating_add(period * periods), SECOND).deaths_max
     };
-    assert_eq!(deaths_max(&mut desk, 0), u32::MAX, "it has not recovered");
-    desk.run();
-    assert_eq!(deaths_max(&mut desk, 7), DEADLY + 1, "from now on it serves");
-    assert_eq!(deaths_max(&mut desk, 8), DEADLY);
-    assert!(desk.processor.suspects.is_suspicious(run_id(1)));
-    assert_eq!(deaths_max(&mut desk, 9), DEADLY - 1);
-    assert!(!desk.processor.suspects.is_suspicious(run_id(1)));
+    assert_eq!(deaths_max(&mut fixture, 0), u32::MAX, "it has not recovered");
+    fixture.run();
+    assert_eq!(deaths_max(&mut fixture, 7), DEADLY + 1, "it serves from now on");
+    assert_eq!(deaths_max(&mut fixture, 8), DEADLY);
+    assert!(fixture.processor.suspects.is_suspicious(run_id(1)));
+    assert_eq!(deaths_max(&mut fixture, 9), DEADLY - 1);
+    assert!(!fixture.processor.suspects.is_suspicious(run_id(1)));
 }

@@ -1,4 +1,4 @@
-//! Facts about attempts of hostile code: each is answered, and its slot is free for the next.
+//! Attempts of hostile code: each gets an answer, and its slot becomes free for the next.
 
 use std::fmt;
 use std::panic::panic_any;
@@ -22,7 +22,7 @@ use crate::workflow::error::{ActivityError, ActivityResult};
 use crate::workflow::mark::PollMark;
 use crate::workflow::registry::Definitions;
 
-/// Panics when it is dropped: also when it was thrown itself, and whoever caught it drops it.
+/// Panics when it is dropped, even if it is the payload of a caught panic.
 struct Bomb;
 
 impl Drop for Bomb {
@@ -31,7 +31,7 @@ impl Drop for Bomb {
     }
 }
 
-/// Content whose implementations panic.
+/// A value whose trait implementations panic.
 #[derive(Debug)]
 struct Hostile;
 
@@ -55,7 +55,7 @@ impl fmt::Display for Hostile {
 
 impl std::error::Error for Hostile {}
 
-/// An error whose cause cannot be asked for.
+/// An error whose `source` panics.
 #[derive(Debug)]
 struct Groundless;
 
@@ -71,11 +71,11 @@ impl std::error::Error for Groundless {
     }
 }
 
-/// An activity that does what its test says.
-struct Does<F>(F);
+/// An activity that calls a function of its test.
+struct CallsBack<F>(F);
 
 #[async_trait]
-impl<F> Activity for Does<F>
+impl<F> Activity for CallsBack<F>
 where
     F: Fn(ActivityContext) -> ActivityResult<Hostile> + Send + Sync + 'static,
 {
@@ -88,11 +88,11 @@ where
     }
 }
 
-/// An activity whose input cannot be read.
-struct Reads;
+/// An activity whose input panics when it is read.
+struct HostileInput;
 
 #[async_trait]
-impl Activity for Reads {
+impl Activity for HostileInput {
     const NAME: &'static str = "does";
     type Input = Hostile;
     type Output = ();
@@ -102,7 +102,7 @@ impl Activity for Reads {
     }
 }
 
-/// An executor of one attempt at a time.
+/// An executor with one slot.
 fn executor() -> Executor {
     Executor::new(Arc::new(SystemHost::current()), Arc::default(), 1)
 }
@@ -113,7 +113,7 @@ fn permit(executor: &Executor) -> StartPermit {
     StartPermit { token: CancellationToken::new(), trust: Arc::new(trust) }
 }
 
-fn begin<A: Activity>(executor: &Executor, activity: A) -> oneshot::Receiver<Attempted> {
+fn begin<A: Activity>(executor: &Executor, activity: A) -> oneshot::Receiver<AttemptOutcome> {
     let mut definitions = Definitions::default();
     definitions.activity(activity).unwrap();
     let registry = Registry::new(Arc::new(definitions), Arc::new(PollMark::default()));
@@ -129,31 +129,31 @@ fn begin<A: Activity>(executor: &Executor, activity: A) -> oneshot::Receiver<Att
         scheduled_at: Timestamp::from_micros(0),
     };
     let (reply, answer) = oneshot::channel();
-    executor.execute(&registry, attempt, permit(executor), |attempted| drop(reply.send(attempted)));
+    executor.execute(&registry, attempt, permit(executor), |outcome| drop(reply.send(outcome)));
     answer
 }
 
 async fn answer<T>(answer: oneshot::Receiver<T>) -> T {
-    answer.await.expect("an answer, whatever the user's code does")
+    answer.await.expect("an answer, whatever user code does")
 }
 
 #[tokio::test]
 async fn panic_while_an_input_is_read_is_answered() {
     let executor = executor();
     for _ in 0..2 {
-        match answer(begin(&executor, Reads)).await {
-            Attempted::Unreadable(problem) => {
+        match answer(begin(&executor, HostileInput)).await {
+            AttemptOutcome::Unreadable(problem) => {
                 assert!(problem.contains("the input of activity `does` panicked"), "{problem}");
             }
-            Attempted::Ended(result) => panic!("{result:?}"),
+            AttemptOutcome::Ended(result) => panic!("{result:?}"),
         }
     }
 }
 
 #[tokio::test]
 async fn attempt_is_answered_wherever_its_code_panics() {
-    type Deed = fn(ActivityContext) -> ActivityResult<Hostile>;
-    let deeds: [(Deed, &str); 6] = [
+    type Code = fn(ActivityContext) -> ActivityResult<Hostile>;
+    let cases: [(Code, &str); 6] = [
         (|_| panic!("at once"), "at once (at core/src/worker/executor/tests.rs:"),
         (|_| panic_any(Bomb), "without a message"),
         (
@@ -168,38 +168,38 @@ async fn attempt_is_answered_wherever_its_code_panics() {
         (|_| Err(Groundless)?, "while its cause was asked for"),
     ];
     let executor = executor();
-    for (deed, words) in deeds {
-        match answer(begin(&executor, Does(deed))).await {
-            Attempted::Ended(Err(failure)) => {
+    for (code, words) in cases {
+        match answer(begin(&executor, CallsBack(code))).await {
+            AttemptOutcome::Ended(Err(failure)) => {
                 assert_eq!(failure.type_name, "panic");
                 assert!(failure.retryable);
                 assert!(failure.message.starts_with(words), "{failure}");
             }
-            Attempted::Ended(Ok(result)) => panic!("{words}: {result:?}"),
-            Attempted::Unreadable(problem) => panic!("{words}: {problem}"),
+            AttemptOutcome::Ended(Ok(result)) => panic!("{words}: {result:?}"),
+            AttemptOutcome::Unreadable(problem) => panic!("{words}: {problem}"),
         }
     }
 }
 
 #[tokio::test]
 async fn step_is_answered_wherever_its_code_panics() {
-    type Deed = fn() -> ActivityResult<()>;
-    let deeds: [(Deed, &str); 3] = [
+    type Code = fn() -> ActivityResult<()>;
+    let cases: [(Code, &str); 3] = [
         (|| panic!("at once"), "at once"),
         (|| panic_any(Bomb), "without a message"),
         (|| Err(Hostile)?, "while it was shown"),
     ];
     let executor = executor();
-    for (deed, words) in deeds {
+    for (code, words) in cases {
         for within in [false, true] {
-            // The closure panics, or the future that it makes; and what the closure holds panics when it is dropped.
+            // The closure or its future panics, and a value held by the closure panics when it is dropped.
             let held = Bomb;
             let task: StepTask = Box::new(move || {
                 let _held = &held;
-                let made = (!within).then(deed);
+                let made = (!within).then(code);
                 Box::pin(async move {
-                    let done = made.unwrap_or_else(deed);
-                    done.map(|()| unreachable!("no deed succeeds")).map_err(ActivityError::into_failure)
+                    let done = made.unwrap_or_else(code);
+                    done.map(|()| unreachable!("no case succeeds")).map_err(ActivityError::into_failure)
                 })
             });
             let step = StepRequest {
@@ -221,31 +221,31 @@ async fn step_is_answered_wherever_its_code_panics() {
 }
 
 #[tokio::test]
-async fn work_that_is_given_up_may_panic_when_it_is_dropped() {
-    // Given work that waits, and panics when it is dropped
+async fn panic_while_abandoned_work_is_dropped_is_caught() {
+    // Given pending work that panics when it is dropped
     let bomb = Bomb;
     let mut work = Work::new(async move {
         let _held = bomb;
         pending::<()>().await;
     });
     assert!(futures::poll!(&mut work).is_pending());
-    // When it is dropped, nobody else is hit
+    // When it is dropped, then the panic does not reach the test
     drop(work);
 }
 
 #[tokio::test]
-async fn waker_that_panics_when_a_cancellation_comes_hits_nobody() {
-    struct Alarm;
+async fn panic_of_a_waker_during_a_cancellation_is_caught() {
+    struct PanickingWaker;
 
-    impl Wake for Alarm {
+    impl Wake for PanickingWaker {
         fn wake(self: Arc<Self>) {
-            panic!("somebody was woken");
+            panic!("it was woken");
         }
     }
 
     let token = CancellationToken::new();
     let mut heard = Box::pin(token.cancelled());
-    let waker = Waker::from(Arc::new(Alarm));
+    let waker = Waker::from(Arc::new(PanickingWaker));
     assert!(heard.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending());
     cancel(&token);
     assert!(token.is_cancelled());

@@ -13,7 +13,7 @@ use crate::log::message::{Flag, Message};
 use crate::log::wire;
 use crate::processor::Processor;
 use crate::processor::effect::{Attempt, Effect};
-use crate::processor::reads::Read;
+use crate::processor::reads::StoreRead;
 use crate::processor::setup::ProcessorConfig;
 use crate::run::turn::Turn;
 use crate::store::append::Appended;
@@ -147,19 +147,19 @@ impl ProcessorFixture {
         }
     }
 
-    fn answer(&mut self, read: Read) {
+    fn answer(&mut self, read: StoreRead) {
         match read {
-            Read::Inbox(read) => {
+            StoreRead::Inbox(read) => {
                 let messages = std::mem::take(&mut self.inbox);
                 let cursor = InboxCursor::default();
                 self.processor.messages(&read, InboxPage { messages, cursor, more: false, now: NOW });
             }
-            Read::Due(due) => {
+            StoreRead::Due(due) => {
                 let none = DueRuns { runs: Vec::new(), now: NOW };
                 self.processor.due_runs(&due, &none);
             }
-            Read::List(unparked) => self.processor.listed(unparked, &[]),
-            Read::Load(load) => {
+            StoreRead::List(unparked) => self.processor.listed(unparked, &[]),
+            StoreRead::Load(load) => {
                 panic!(
                     "the processor asked for histories of {} runs, but no measured run leaves memory",
                     load.runs.len()

@@ -1,4 +1,4 @@
-//! The store's clock, injected: all times of a store are its answers. It must not know who asks.
+//! The store's injected clock, which gives all times of a store. It must not know the store.
 
 use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -6,13 +6,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pgworkflows_core::Timestamp;
 
-/// What a store asks for the time.
+/// A source of time for a store.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
-    /// The time now. It may step back, as the clock of a database's machine may.
+    /// The current time. It may go backwards, as the clock of a database's machine may.
     fn now(&self) -> Timestamp;
 }
 
-/// The clock of the machine.
+/// The machine's clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
@@ -23,7 +23,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until it is told otherwise.
+/// A clock that changes only when [`set`](Self::set) or [`advance`](Self::advance) is called.
 ///
 /// ```
 /// use std::time::Duration;
@@ -38,24 +38,24 @@ impl Clock for SystemClock {
 pub struct ManualClock(AtomicI64);
 
 impl ManualClock {
-    /// A clock that shows `start`.
+    /// Creates a clock at `start`.
     pub fn new(start: Timestamp) -> Self {
         Self(AtomicI64::new(start.as_micros()))
     }
 
-    /// Shows `time` from now on, earlier or later.
+    /// Sets the clock to `time`, which may be earlier or later.
     pub fn set(&self, time: Timestamp) {
         self.0.store(time.as_micros(), Ordering::SeqCst);
     }
 
-    /// Moves the clock on, to [`Timestamp::MAX_DEADLINE`] at most.
+    /// Moves the clock forward by a duration, to [`Timestamp::MAX_DEADLINE`] at most.
     pub fn advance(&self, by: Duration) {
         self.set(self.now().saturating_add(by));
     }
 }
 
 impl Default for ManualClock {
-    /// Shows 2026-01-01 00:00 UTC: any time after 1970 would do, since run ids hold milliseconds since then.
+    /// Starts at 2026-01-01 00:00 UTC. Any time after 1970 would do, because run ids hold milliseconds since then.
     fn default() -> Self {
         Self::new(Timestamp::from_micros(1_767_225_600_000_000))
     }

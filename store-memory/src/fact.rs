@@ -1,11 +1,11 @@
-//! What really happened in a store, whatever its callers were told: for whoever watches from outside. It must not
-//! know why anybody asks.
+//! Facts: what really happened in a store, whatever its callers were told. Checkers read them. This file must not know what
+//! a checker wants.
 
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{LeaseId, ShardId};
 use pgworkflows_core::store::{Append, MessageRef, Submission};
 
-/// Something that happened, once and at once.
+/// Something that happened, atomically and once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fact {
     /// A message became visible in the inbox: a client submitted it, or an append sent it.
@@ -15,34 +15,34 @@ pub enum Fact {
         /// What it is.
         submission: Submission,
     },
-    /// A batch was written. A repetition that finds it written is no fact.
+    /// A batch was written. A repetition of a written batch is no fact.
     Appended(Append),
     /// Shards got an owner.
     Claimed {
         /// The new owner.
         lease: LeaseId,
-        /// The shards that were free until now.
+        /// The shards, which were free before.
         shards: Vec<ShardId>,
     },
-    /// A lease was made, renewed or claimed with.
+    /// A lease was made, was renewed, or made a claim.
     Renewed {
         /// The lease.
         lease: LeaseId,
-        /// Until when nobody may fence it.
+        /// The time before which it cannot be fenced.
         until: Timestamp,
     },
     /// A lease is over: its shards are free, and nothing is written under it any more.
     Ended {
         /// The lease.
         lease: LeaseId,
-        /// Whether its holder asked for it; else it was fenced.
+        /// Whether its holder released it; otherwise it was fenced.
         released: bool,
     },
-    /// The store went back to an older state.
+    /// The store was restored to an older state.
     Restored,
 }
 
-/// Facts that nobody has taken yet; none are kept for nobody.
+/// Facts that have not been taken yet. None are kept unless the store is watched.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Facts {
     pub(crate) watched: bool,

@@ -1,15 +1,15 @@
-//! Fault points: where a test or a simulator may disturb a call. Nothing here draws a random number except
-//! [`SeededFaults`], which draws the same ones for the same seed.
+//! Fault points: where a test or a simulator may disturb a call. Only [`SeededFaults`] draws random numbers, and the same
+//! seed draws the same ones. This file must not know the store's state.
 //!
-//! Every call passes three points, one after the other:
+//! Every call passes three points in order:
 //!
-//! | stage | what it stands for | `Lose` means |
+//! | stage | what it models | `Lose` means |
 //! |---|---|---|
 //! | [`Stage::Request`] | the request on its way to the store | nothing happened |
-//! | [`Stage::Commit`] | the transaction is about to commit | nothing happened; a number that was taken is lost |
+//! | [`Stage::Commit`] | the transaction is about to commit | nothing happened; a message number that was taken is not used |
 //! | [`Stage::Acknowledgement`] | the answer on its way back | it happened |
 //!
-//! Whatever was lost, the caller sees the same: `Unavailable`.
+//! In all three cases the caller gets `Unavailable`.
 
 mod bytes;
 mod seeded;
@@ -25,67 +25,65 @@ use pgworkflows_core::store::{
     Unparked, Watch,
 };
 
-pub(crate) use self::bytes::Carries;
+pub(crate) use self::bytes::ByteSize;
 pub use self::seeded::{FaultCounts, FaultWeights, SeededFaults};
 use crate::fact::Fact;
 
-/// Asked at every fault point of every call.
+/// Decides what happens at each fault point of each call.
 pub trait Faults: fmt::Debug + Send + Sync + 'static {
-    /// What is to happen at this point.
+    /// The fault at this point.
     fn at(&self, point: &FaultPoint<'_>) -> Fault;
 
-    /// How often this hint is delivered: 0 loses it, 2 repeats it.
+    /// How many times this hint is delivered: 0 loses it, 2 repeats it.
     fn hint(&self, _hint: Hint) -> u32 {
         1
     }
 
-    /// Whether a request that is delayed on its way arrives although its caller is gone, when
-    /// [`MemoryStore::deliver_lingering`](crate::MemoryStore::deliver_lingering) says so. Asked when the caller is gone.
+    /// Whether a delayed request stays in flight after its caller dropped the call.
+    /// [`MemoryStore::deliver_lingering`](crate::MemoryStore::deliver_lingering) delivers it. Asked when the call is dropped.
     fn outlives_caller(&self, _point: &FaultPoint<'_>) -> bool {
         false
     }
 
-    /// Whether a request that has just taken effect arrives once more, when
-    /// [`MemoryStore::deliver_lingering`](crate::MemoryStore::deliver_lingering) says so: a late duplicate, whose answer
-    /// reaches nobody.
+    /// Whether a late duplicate of a request that has just taken effect is in flight.
+    /// [`MemoryStore::deliver_lingering`](crate::MemoryStore::deliver_lingering) delivers it, and its answer is dropped.
     fn arrives_again(&self, _point: &FaultPoint<'_>) -> bool {
         false
     }
 
-    /// Told of everything that happens in the store, in order: what a checker believes in. It must not call the
-    /// store.
+    /// Called with every fact of the store, in order, for checkers. It must not call the store.
     fn happened(&self, _fact: &Fact, _now: Timestamp) {}
 }
 
 /// A point that a call has reached.
 #[derive(Clone, Copy, Debug)]
 pub struct FaultPoint<'a> {
-    /// The session that makes the call; `None` for a call of the store itself.
+    /// The session that makes the call; `None` for a call on the store itself.
     pub session: Option<SessionNo>,
     /// The call with its arguments.
     pub call: Call<'a>,
-    /// How far it has come.
+    /// The stage of the call.
     pub stage: Stage,
-    /// How many bytes of messages and events are under way at this stage: none at the commit.
+    /// How many bytes of messages and events are in flight at this stage: none at the commit.
     pub bytes: usize,
 }
 
-/// A session's number, in the order in which sessions were opened, from 1 on.
+/// A session's number: 1 for the first session that was opened, and so on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionNo(pub u64);
 
-/// How far a call has come.
+/// A stage of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {
     /// On its way to the store.
     Request,
-    /// About to commit. What a submission inserts has its number already, and nobody sees it.
+    /// About to commit. A submitted message has its number already, but is not visible yet.
     Commit,
     /// On its way back.
     Acknowledgement,
 }
 
-/// A call of the seam, with what it asks.
+/// A call of the seam, with its arguments.
 #[derive(Clone, Copy, Debug)]
 #[expect(
     missing_docs,
@@ -134,22 +132,22 @@ impl Call<'_> {
     }
 }
 
-/// What is to happen at a fault point.
+/// What happens at a fault point.
 pub enum Fault {
-    /// Nothing out of the ordinary.
+    /// The call continues.
     Proceed,
     /// The call is lost here: the caller gets `Unavailable`.
     Lose,
-    /// The call waits here until the future is done, and then proceeds.
+    /// The call waits here until the future completes, and then proceeds.
     Delay(Pin<Box<dyn Future<Output = ()> + Send>>),
-    /// The request is delivered twice: the second delivery takes effect as well, its answer is dropped. An
-    /// acknowledgement that is repeated is like one that is not.
+    /// The request is delivered twice. Both deliveries take effect, and the second answer is dropped. At a later stage,
+    /// the same as [`Fault::Proceed`].
     Repeat,
-    /// The caller gets `Unavailable`, but the request is still under way: it takes effect when
-    /// [`MemoryStore::deliver_lingering`](crate::MemoryStore::deliver_lingering) says so. At a later stage than
-    /// the request, or of a call that only reads, the same as [`Fault::Lose`].
+    /// The caller gets `Unavailable`, but the request is still in flight. It takes effect when
+    /// [`MemoryStore::deliver_lingering`](crate::MemoryStore::deliver_lingering) delivers it. At a later stage, or for a call
+    /// that only reads, the same as [`Fault::Lose`].
     Linger,
-    /// The store refuses with this error. Before the acknowledgement, nothing happened.
+    /// The store refuses with this error. Nothing happened, unless the stage is the acknowledgement.
     Refuse(StoreError),
 }
 

@@ -1,8 +1,8 @@
-//! The memory store: the readable reference of the store seam. It must not know a kind of event.
+//! The memory store: the readable reference of the store seam. It must not know any kind of event.
 //!
-//! Everything that a store promises stands here in plain Rust, without a database in the way: [`MemoryStore`]
-//! is a synchronous state machine behind one mutex. It serves tests and first steps, and with a virtual
-//! [`Clock`] and [`Faults`] it is what the simulator runs on. Nothing in it outlives the process.
+//! It shows everything that a store promises in plain Rust, without a database: [`MemoryStore`] is a synchronous state
+//! machine behind one mutex. It serves tests and first steps. The simulator runs on it, with a virtual [`Clock`] and
+//! [`Faults`]. Its data is lost when the process ends.
 //!
 //! ```
 //! use pgworkflows::store::Store;

@@ -1,8 +1,7 @@
-//! The store as a synchronous state machine: every operation of the seam is a method that takes the time and
-//! answers at once. It must not know of tasks, faults or clocks.
+//! The store as a synchronous state machine: every operation of the seam is a method that takes the time and returns at
+//! once. It must not know tasks, faults or clocks.
 //!
-//! One operation, one file; each finishes its checks before it writes anything, so that what it refuses has
-//! changed nothing.
+//! Each operation finishes its checks before it writes anything, so a refused operation has changed nothing.
 
 mod append;
 mod inbox;
@@ -26,15 +25,15 @@ use self::submit::RunKey;
 pub(crate) use self::submit::{SubmitStep, Transaction, TransactionNo};
 use crate::fact::{Fact, Facts};
 
-/// All that the store knows.
+/// The whole content of the store.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct State {
     queues: BTreeMap<String, Shards>,
-    /// By shard number: shards are given to queues in one row from 0 on.
+    /// Indexed by shard number. Queues get consecutive ranges, from 0 on.
     shards: Vec<Shard>,
-    /// The valid leases. One that was fenced is removed: whoever names a lease that is not here is fenced.
+    /// The valid leases. A fenced lease is removed, so a call that names a missing lease is fenced.
     leases: BTreeMap<LeaseId, Lease>,
-    /// Those that were fenced or released, and no run was said to be at fault.
+    /// Leases that ended and for which no run has been blamed.
     blameless: BTreeSet<LeaseId>,
     last_lease: u64,
     runs: BTreeMap<RunId, Run>,
@@ -42,16 +41,16 @@ pub(crate) struct State {
     keys: BTreeMap<String, BTreeMap<String, RunKey>>,
     inbox: Inbox,
     undelivered: BTreeMap<RunId, Vec<Undelivered>>,
-    /// None of them is over.
+    /// Suspects. None of these runs is over.
     suspects: BTreeMap<RunId, Suspect>,
     transactions: BTreeMap<TransactionNo, Transaction>,
     last_transaction: u64,
-    /// Busy and stalled runs: what a new owner loads. Kept beside the runs, because ten million parked ones
-    /// must not be looked at.
+    /// Busy and stalled runs, which a new owner loads. This index exists because a load must not look at ten million parked
+    /// runs.
     unparked: BTreeSet<(ShardId, RunId)>,
     /// Parked runs with a deadline.
     due: BTreeSet<(ShardId, DueMark)>,
-    /// What has happened since the hints were taken.
+    /// The hints since they were last taken.
     hints: Vec<Hint>,
     facts: Facts,
 }
@@ -72,11 +71,11 @@ impl Shards {
 #[derive(Clone, Debug)]
 struct Shard {
     owner: Option<LeaseId>,
-    /// What the next event gets. It outlives the events, so it is floor and maximum in one.
+    /// The position of the next event. It outlives the events, so it is both the floor and the maximum.
     next_position: Position,
-    /// How many owners died, less what later ones paid off.
+    /// How many owners died, less the deaths that later owners took off.
     deaths: u32,
-    /// The worker that had it before the present owner, if its lease ran out.
+    /// The worker that owned it before, if that worker's lease expired.
     former: Option<String>,
 }
 
@@ -85,7 +84,7 @@ struct Lease {
     worker: String,
     expires_at: Timestamp,
     shards: BTreeSet<ShardId>,
-    /// The digests of the last appends. Claiming the lease counts as number 0.
+    /// The digests of the last appends. The claim of the lease counts as number 0.
     appends: BTreeMap<AppendNo, [u8; 32]>,
 }
 
@@ -106,7 +105,7 @@ enum Row {
 }
 
 impl State {
-    /// The queue of that name, made if there is none.
+    /// Returns the queue of this name, and creates it if it does not exist.
     pub(crate) fn queue(&mut self, now: Timestamp, name: &str, shards: u16) -> Result<Queue, StoreError> {
         let range = match self.queues.get(name) {
             Some(range) => *range,
@@ -132,7 +131,7 @@ impl State {
         Ok(range)
     }
 
-    /// The shards of a queue that must exist.
+    /// The shards of a queue, or an error if the queue does not exist.
     fn queue_shards(&self, name: &str) -> Result<Shards, StoreError> {
         self.queues.get(name).copied().ok_or_else(|| {
             StoreError::misconfigured(format!("there is no queue `{name}`: ask the store for it first"))
@@ -143,17 +142,17 @@ impl State {
         self.shards.get(usize::from(shard.get()))
     }
 
-    /// A shard whose existence was checked.
+    /// A shard that was checked to exist.
     fn shard_mut(&mut self, shard: ShardId) -> &mut Shard {
         &mut self.shards[usize::from(shard.get())]
     }
 
-    /// A page of what became visible in the inbox since a cursor.
+    /// A page of the messages that became visible since a cursor.
     pub(crate) fn read_inbox(&self, now: Timestamp, read: &InboxRead) -> Result<InboxPage, StoreError> {
         self.inbox.read(now, read)
     }
 
-    /// Changes a run's row, and the indexes with it. Every change of a row comes through here.
+    /// Changes a run's row and its index entries. Every change of a row goes through here.
     fn set_row(&mut self, id: RunId, row: Row) {
         let run = self.runs.get_mut(&id).expect("the run was checked or just inserted");
         if let Row::Open(before) = &run.row {
@@ -167,17 +166,17 @@ impl State {
         run.row = row;
     }
 
-    /// Takes the hints that the last operations made.
+    /// Takes the hints of the last operations.
     pub(crate) fn take_hints(&mut self) -> Vec<Hint> {
         std::mem::take(&mut self.hints)
     }
 
-    /// Keeps facts from now on, until they are taken.
+    /// Starts to keep facts.
     pub(crate) fn keep_facts(&mut self) {
         self.facts.watched = true;
     }
 
-    /// Takes the facts that the last operations made.
+    /// Takes the facts of the last operations.
     pub(crate) fn take_facts(&mut self) -> Vec<Fact> {
         self.facts.take()
     }
@@ -188,22 +187,22 @@ impl State {
         }
     }
 
-    /// Goes back to an older state, as a database does that is restored or whose standby had not all commits.
+    /// Restores an older state, as if from a backup, or from a standby that lacked some commits.
     pub(crate) fn restore(&mut self, older: &State) {
         let newer = std::mem::replace(self, older.clone());
-        // The server was started anew: nobody's transaction is open any more.
+        // A server that was restarted has no open transactions.
         self.transactions.clear();
         self.last_transaction = newer.last_transaction;
-        // A lease's id is never used twice, or its former owner would hold somebody else's lease.
+        // A lease's id is never reused, or a former owner would hold another owner's lease.
         self.last_lease = newer.last_lease;
-        self.inbox.start_anew(&newer.inbox);
+        self.inbox.invalidate_cursors(&newer.inbox);
         self.hint(Hint::Missed);
         self.facts = newer.facts;
         self.facts.push(|| Fact::Restored);
     }
 }
 
-/// Where the index of unparked runs mentions an open run.
+/// An open run's entry in the index of unparked runs.
 fn unparked_entry(run: RunId, row: &OpenRow) -> Option<(ShardId, RunId)> {
     match row.state {
         OpenState::Busy | OpenState::Stalled => Some((run.shard(), run)),
@@ -211,7 +210,7 @@ fn unparked_entry(run: RunId, row: &OpenRow) -> Option<(ShardId, RunId)> {
     }
 }
 
-/// Where the index of deadlines mentions an open run.
+/// An open run's entry in the index of deadlines.
 fn due_entry(run: RunId, row: &OpenRow) -> Option<(ShardId, DueMark)> {
     match row.state {
         OpenState::Parked => row.wake_at.map(|wake_at| (run.shard(), DueMark { wake_at, run })),

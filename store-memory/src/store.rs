@@ -1,5 +1,5 @@
-//! The store as the seam sees it: thin asynchronous wrappers around the state machine. It must not decide
-//! anything itself.
+//! The store's implementation of the seam: thin asynchronous wrappers around the state machine. It must not decide anything
+//! itself.
 
 mod call;
 mod session;
@@ -25,7 +25,7 @@ use crate::faults::{Call, Faults, SessionNo};
 use crate::state::State;
 use crate::transaction::MemoryTransaction;
 
-/// How many hints a slow listener may fall behind before it misses some.
+/// How many hints a slow listener may lag before it misses some.
 const HINTS_KEPT: usize = 1024;
 
 /// A store in memory. Clones are handles to the same store.
@@ -38,29 +38,29 @@ pub(crate) struct Inner {
     faults: Option<Arc<dyn Faults>>,
     hints: broadcast::Sender<Hint>,
     switchboard: Switchboard,
-    /// Rung when a transaction ends: what it held may be free.
+    /// Notified when a transaction ends, because its keys, runs and messages may be free.
     pub(crate) transaction_ended: Notify,
     sessions: AtomicU64,
-    /// Requests that were given up by their callers, and are still under way.
+    /// Requests that are still in flight although their callers gave them up.
     lingering: Mutex<VecDeque<Lingering>>,
 }
 
-/// The whole content of a store at one moment.
+/// A copy of a store's whole content, see [`MemoryStore::snapshot`].
 #[derive(Clone, Debug)]
 pub struct Snapshot(Arc<State>);
 
 impl MemoryStore {
-    /// An empty store with the machine's clock and no faults.
+    /// Creates an empty store with the machine's clock and no faults.
     pub fn new() -> Self {
         Self::make(Arc::new(SystemClock), None)
     }
 
-    /// An empty store with this clock and no faults.
+    /// Creates an empty store with this clock and no faults.
     pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
         Self::make(clock, None)
     }
 
-    /// An empty store with this clock, whose calls `faults` may disturb.
+    /// Creates an empty store with this clock, whose calls `faults` may disturb.
     pub fn with_faults(clock: Arc<dyn Clock>, faults: Arc<dyn Faults>) -> Self {
         Self::make(clock, Some(faults))
     }
@@ -95,23 +95,22 @@ impl MemoryStore {
         MemoryTransaction::begin(self.clone())
     }
 
-    /// All that the store holds now, open transactions and what is under way aside.
+    /// Copies the store's content, to [`restore`](Self::restore) it later.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot(Arc::new(self.state().clone()))
     }
 
-    /// Goes back to an older state: what a client or a processor sees of a database that was restored from a
-    /// backup, or failed over to a standby that had not all commits.
+    /// Restores an older state. To clients and processors it looks like a database that was restored from a backup, or that
+    /// failed over to a standby which lacked some commits.
     ///
-    /// Open transactions are lost, inbox cursors from before are refused, and so is the next append of a lease
-    /// that appended something since the snapshot.
+    /// Open transactions are lost. Older inbox cursors are refused, and so is the next append of a lease that appended
+    /// since the snapshot.
     pub fn restore(&self, snapshot: &Snapshot) {
         self.apply(|state, _| state.restore(&snapshot.0));
         self.0.transaction_ended.notify_waiters();
     }
 
-    /// Lets the oldest request that lingers take effect (see [`Fault::Linger`](crate::Fault::Linger)). Whether
-    /// there was one.
+    /// Delivers the oldest lingering request (see [`Fault::Linger`](crate::Fault::Linger)). Returns whether there was one.
     pub fn deliver_lingering(&self) -> bool {
         let lingering = self.lingering().pop_front();
         let delivered = lingering.is_some();
@@ -122,13 +121,12 @@ impl MemoryStore {
         delivered
     }
 
-    /// Lets the time of every lease pass at once: what whoever takes over from a crashed worker has to wait for
-    /// otherwise.
+    /// Lets every lease expire at once, so that a test need not wait before it takes over from a crashed worker.
     pub fn expire_leases(&self) {
         self.apply(State::expire_leases);
     }
 
-    /// How many events there ever were.
+    /// How many events were ever appended.
     pub fn event_count(&self) -> u64 {
         self.state().event_count()
     }
@@ -138,12 +136,12 @@ impl MemoryStore {
         self.state().next_deadline()
     }
 
-    /// The time by the store's clock.
+    /// The current time of the store's clock.
     pub fn now(&self) -> Timestamp {
         self.0.clock.now()
     }
 
-    /// Applies an operation as of now, all at once, and tells those who listen what came of it.
+    /// Applies an operation atomically at the current time, and sends its hints and facts.
     pub(crate) fn apply<T>(&self, operation: impl FnOnce(&mut State, Timestamp) -> T) -> T {
         let (answer, now, hints, facts) = {
             let mut state = self.state();
@@ -157,7 +155,7 @@ impl MemoryStore {
         for hint in hints {
             let times = self.0.faults.as_ref().map_or(1, |faults| faults.hint(hint));
             for _ in 0..times {
-                // Nobody may be listening.
+                // An error means that there is no listener.
                 let _ = self.0.hints.send(hint);
             }
         }
@@ -165,14 +163,17 @@ impl MemoryStore {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().expect("the state machine does not panic half-way, or the store is worth nothing")
+        self.0
+            .state
+            .lock()
+            .expect("the state machine does not panic half-way, or its state cannot be trusted")
     }
 
     fn lingering(&self) -> MutexGuard<'_, VecDeque<Lingering>> {
         self.0.lingering.lock().expect("nothing panics while it holds the queue")
     }
 
-    /// One delivery of a submission: a transaction of its own, with the commit point before its end.
+    /// One delivery of a submission, in a separate transaction that passes the commit point before it commits.
     async fn submit_once(&self, submissions: &[Submission]) -> Result<Vec<Submitted>, StoreError> {
         let mut transaction = self.begin();
         let answers = transaction.submit(submissions).await?;
@@ -212,7 +213,7 @@ impl Store for MemoryStore {
         let deliveries = self.request(None, call).await?;
         let answer = self.submit_once(submissions).await;
         for _ in 1..deliveries {
-            // The answer to a repeated delivery reaches nobody.
+            // The answer to a repeated delivery is dropped.
             let _ = self.submit_once(submissions).await;
         }
         self.acknowledge(None, call, answer).await

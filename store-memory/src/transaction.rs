@@ -1,16 +1,16 @@
-//! A client's own transaction: a test facility, since the seam itself knows only submits that commit at once.
-//! It must not change what a submit means.
+//! A client's own transaction, for tests: the seam itself has only submissions that commit at once. It must not change what
+//! a submission means.
 
 use pgworkflows_core::store::{StoreError, Submission, Submitted};
 
 use crate::state::{SubmitStep, TransactionNo};
 use crate::store::MemoryStore;
 
-/// A transaction that a client has open. What it submits takes its numbers at once and is visible to others when
-/// it commits; dropping it rolls it back.
+/// A client's open transaction. Its messages take their numbers at once, and become visible to others when it commits.
+/// Dropping it rolls it back.
 ///
-/// As on a database, whoever submits the same key, run or message in another transaction waits until this one
-/// has ended. Two transactions that wait for each other wait for ever: nothing here detects a deadlock.
+/// As on a database, another transaction that submits the same key, run or message waits until this one ends. Deadlocks
+/// are not detected: two transactions that wait for each other wait forever.
 #[derive(Debug)]
 pub struct MemoryTransaction {
     store: MemoryStore,
@@ -24,13 +24,17 @@ impl MemoryTransaction {
         Self { store, number: Some(number) }
     }
 
-    /// Puts messages into the inbox, in the order given, when this transaction commits.
+    /// Submits messages, which enter the inbox in this order when the transaction commits.
+    ///
+    /// # Errors
+    /// [`StoreError::LimitExceeded`] if a run's shard belongs to no queue; [`StoreError::Unavailable`] if the store was
+    /// restored in the meantime.
     pub async fn submit(&mut self, submissions: &[Submission]) -> Result<Vec<Submitted>, StoreError> {
         let number = self.number.expect("a transaction that has ended is consumed");
         let mut answers = Vec::with_capacity(submissions.len());
         for submission in submissions {
             loop {
-                // Made before the attempt: a transaction that ends in between has rung it.
+                // Created before the attempt, so that a transaction which ends in between is not missed.
                 let ended = self.store.0.transaction_ended.notified();
                 match self.store.apply(|state, _| state.submit(number, submission))? {
                     SubmitStep::Done(answer) => {
@@ -44,7 +48,10 @@ impl MemoryTransaction {
         Ok(answers)
     }
 
-    /// Makes it durable and visible. [`StoreError::Unavailable`] if the store was restored meanwhile.
+    /// Commits the transaction, which makes its messages visible.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if the store was restored in the meantime.
     pub fn commit(mut self) -> Result<(), StoreError> {
         let number = self.number.take().expect("a transaction that has ended is consumed");
         let outcome = self.store.apply(|state, _| state.commit(number));
@@ -52,7 +59,7 @@ impl MemoryTransaction {
         outcome
     }
 
-    /// Ends it as if it had never been.
+    /// Rolls the transaction back, as dropping it does.
     pub fn rollback(self) {
         drop(self);
     }

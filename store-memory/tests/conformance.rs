@@ -1,5 +1,4 @@
-//! The conformance suite, run for the memory store on a clock that the cases move. It must not hold a case of
-//! its own.
+//! Runs the conformance suite on the memory store, with a clock that the cases advance. It must not define cases.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

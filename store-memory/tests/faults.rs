@@ -1,4 +1,4 @@
-//! Each fault at each point of a call: what happened, and what the caller sees.
+//! Each fault at each point of a call: what happened, and what the caller gets.
 
 mod common;
 
@@ -20,29 +20,30 @@ use pgworkflows_memory::{
 };
 use tokio::sync::oneshot;
 
-/// Faults in the order in which a test orders them: each happens at the next call of its kind and stage.
+/// Planned faults, in order: each happens at the next call of its kind and stage.
 #[derive(Default)]
-struct Script {
-    orders: Mutex<VecDeque<(&'static str, Stage, Fault)>>,
+struct ScriptedFaults {
+    planned: Mutex<VecDeque<(&'static str, Stage, Fault)>>,
     hints: Mutex<VecDeque<u32>>,
-    /// Whether every request that takes effect comes again, and how many bytes each answer carried.
-    again: AtomicBool,
-    answers: Mutex<Vec<usize>>,
+    /// Whether a late duplicate follows every request that takes effect.
+    duplicates: AtomicBool,
+    /// How many bytes each answer carried.
+    answer_bytes: Mutex<Vec<usize>>,
 }
 
-impl Script {
-    fn order(&self, call: &'static str, stage: Stage, fault: Fault) {
-        self.orders.lock().unwrap().push_back((call, stage, fault));
+impl ScriptedFaults {
+    fn plan(&self, call: &'static str, stage: Stage, fault: Fault) {
+        self.planned.lock().unwrap().push_back((call, stage, fault));
     }
 }
 
-impl fmt::Debug for Script {
+impl fmt::Debug for ScriptedFaults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Script")
+        f.write_str("ScriptedFaults")
     }
 }
 
-impl Faults for Script {
+impl Faults for ScriptedFaults {
     fn at(&self, point: &FaultPoint<'_>) -> Fault {
         let call = match point.call {
             Call::Append(_) => "append",
@@ -52,18 +53,18 @@ impl Faults for Script {
             Call::ReadInbox(_) => "read_inbox",
             _ => return Fault::Proceed,
         };
-        let mut orders = self.orders.lock().unwrap();
-        match orders.front() {
+        let mut planned = self.planned.lock().unwrap();
+        match planned.front() {
             Some((wanted, stage, _)) if (*wanted, *stage) == (call, point.stage) => {
-                orders.pop_front().unwrap().2
+                planned.pop_front().unwrap().2
             }
             _ => Fault::Proceed,
         }
     }
 
     fn arrives_again(&self, point: &FaultPoint<'_>) -> bool {
-        self.answers.lock().unwrap().push(point.bytes);
-        self.again.load(Ordering::Relaxed)
+        self.answer_bytes.lock().unwrap().push(point.bytes);
+        self.duplicates.load(Ordering::Relaxed)
     }
 
     fn hint(&self, _hint: Hint) -> u32 {
@@ -71,8 +72,8 @@ impl Faults for Script {
     }
 }
 
-fn scripted() -> (MemoryStore, Arc<Script>, Arc<ManualClock>) {
-    let (script, clock) = (Arc::new(Script::default()), Arc::new(ManualClock::default()));
+fn scripted() -> (MemoryStore, Arc<ScriptedFaults>, Arc<ManualClock>) {
+    let (script, clock) = (Arc::new(ScriptedFaults::default()), Arc::new(ManualClock::default()));
     (MemoryStore::with_faults(clock.clone(), script.clone()), script, clock)
 }
 
@@ -86,7 +87,7 @@ async fn append_whose_request_or_commit_is_lost_did_not_happen() {
     for stage in [Stage::Request, Stage::Commit] {
         let (store, script, _) = scripted();
         let (mut session, claimed) = owner(&store).await;
-        script.order("append", stage, Fault::Lose);
+        script.plan("append", stage, Fault::Lose);
         let append = opening(claimed.lease, 1, 0);
         assert_unavailable(session.append(&append).await);
         assert_eq!(history_len(&store, 0).await, 0);
@@ -100,7 +101,7 @@ async fn append_whose_request_or_commit_is_lost_did_not_happen() {
 async fn append_whose_acknowledgement_is_lost_happened_once() {
     let (store, script, _) = scripted();
     let (mut session, claimed) = owner(&store).await;
-    script.order("append", Stage::Acknowledgement, Fault::Lose);
+    script.plan("append", Stage::Acknowledgement, Fault::Lose);
     let append = opening(claimed.lease, 1, 0);
     assert_unavailable(session.append(&append).await);
     assert_eq!(history_len(&store, 0).await, 1);
@@ -113,23 +114,23 @@ async fn append_whose_acknowledgement_is_lost_happened_once() {
 async fn append_that_is_delivered_twice_is_applied_once() {
     let (store, script, _) = scripted();
     let (mut session, claimed) = owner(&store).await;
-    script.order("append", Stage::Request, Fault::Repeat);
+    script.plan("append", Stage::Request, Fault::Repeat);
     session.append(&opening(claimed.lease, 1, 0)).await.expect("the first answer counts");
     assert_eq!(history_len(&store, 0).await, 1);
 }
 
 #[tokio::test]
 async fn late_duplicates_of_what_was_acknowledged_change_nothing() {
-    // Given an owner whose every request comes again
+    // Given an owner whose every request is duplicated
     let (store, script, _) = scripted();
-    script.again.store(true, Ordering::Relaxed);
+    script.duplicates.store(true, Ordering::Relaxed);
     let (mut session, claimed) = owner(&store).await;
     store.submit(&[start(1)]).await.unwrap();
     session.append(&opening(claimed.lease, 1, 0)).await.unwrap();
     session.release(&Release { lease: claimed.lease, at_fault: None }).await.unwrap();
 
-    // When the next owner is there, and only then all duplicates come
-    script.again.store(false, Ordering::Relaxed);
+    // When all duplicates arrive after the next owner has claimed
+    script.duplicates.store(false, Ordering::Relaxed);
     let mut next = store.session().await.unwrap();
     let taken = next.claim(&claim(Duration::from_secs(60))).await.unwrap();
     let before = (history_len(&store, 0).await, inbox(&mut *next).await.len());
@@ -138,8 +139,8 @@ async fn late_duplicates_of_what_was_acknowledged_change_nothing() {
         duplicates += 1;
     }
 
-    // Then nothing is there twice, and the next owner keeps what it has
-    assert_eq!(duplicates, 5, "the queue, the claim, the start, the append and the release");
+    // Then nothing is doubled, and the next owner keeps its shards
+    assert_eq!(duplicates, 5, "the queue, the claim, the start, the append and the release are repeated");
     assert_eq!((history_len(&store, 0).await, inbox(&mut *next).await.len()), before);
     let still =
         next.claim(&Claim { lease: Some(taken.lease), ..claim(Duration::from_secs(60)) }).await.unwrap();
@@ -152,7 +153,7 @@ async fn answer_says_how_many_bytes_it_carries() {
     let (mut session, _) = owner(&store).await;
     store.submit(&[start(1)]).await.unwrap();
     let messages = inbox(&mut *session).await;
-    assert_eq!(script.answers.lock().unwrap().last(), Some(&messages[0].body.len()));
+    assert_eq!(script.answer_bytes.lock().unwrap().last(), Some(&messages[0].body.len()));
     assert!(!messages[0].body.is_empty());
 }
 
@@ -162,7 +163,7 @@ async fn delayed_append_happens_when_the_delay_is_over() {
         let (store, script, _) = scripted();
         let (mut session, claimed) = owner(&store).await;
         let (end, fault) = delay();
-        script.order("append", stage, fault);
+        script.plan("append", stage, fault);
         let append = opening(claimed.lease, 1, 0);
         let mut call = session.append(&append);
         assert!((&mut call).now_or_never().is_none(), "it waits");
@@ -174,13 +175,13 @@ async fn delayed_append_happens_when_the_delay_is_over() {
 }
 
 #[tokio::test]
-async fn append_that_was_delayed_beyond_a_takeover_is_fenced() {
+async fn append_delayed_until_after_a_takeover_is_fenced() {
     let (store, script, clock) = scripted();
     store.queue("default", common::SHARDS).await.unwrap();
     let mut session = store.session().await.unwrap();
     let claimed = session.claim(&claim(Duration::from_secs(1))).await.unwrap();
     let (end, fault) = delay();
-    script.order("append", Stage::Commit, fault);
+    script.plan("append", Stage::Commit, fault);
     let append = opening(claimed.lease, 1, 0);
     let mut call = session.append(&append);
     assert!((&mut call).now_or_never().is_none());
@@ -193,10 +194,10 @@ async fn append_that_was_delayed_beyond_a_takeover_is_fenced() {
 }
 
 #[tokio::test]
-async fn lingering_append_that_comes_after_its_repetition_changes_nothing() {
+async fn lingering_append_that_arrives_after_its_repetition_changes_nothing() {
     let (store, script, _) = scripted();
     let (mut session, claimed) = owner(&store).await;
-    script.order("append", Stage::Request, Fault::Linger);
+    script.plan("append", Stage::Request, Fault::Linger);
     let append = opening(claimed.lease, 1, 0);
     assert_unavailable(session.append(&append).await);
     assert_eq!(history_len(&store, 0).await, 0);
@@ -204,14 +205,14 @@ async fn lingering_append_that_comes_after_its_repetition_changes_nothing() {
 
     assert!(store.deliver_lingering());
     assert_eq!(history_len(&store, 0).await, 1);
-    assert!(!store.deliver_lingering(), "it came once");
+    assert!(!store.deliver_lingering(), "it arrives once");
 }
 
 #[tokio::test]
 async fn lingering_append_is_fenced_after_a_release() {
     let (store, script, _) = scripted();
     let (mut session, claimed) = owner(&store).await;
-    script.order("append", Stage::Request, Fault::Linger);
+    script.plan("append", Stage::Request, Fault::Linger);
     assert_unavailable(session.append(&opening(claimed.lease, 1, 0)).await);
     session.release(&Release { lease: claimed.lease, at_fault: None }).await.unwrap();
 
@@ -223,7 +224,7 @@ async fn lingering_append_is_fenced_after_a_release() {
 async fn refused_append_did_not_happen_and_its_number_is_free() {
     let (store, script, _) = scripted();
     let (mut session, claimed) = owner(&store).await;
-    script.order("append", Stage::Request, Fault::Refuse(StoreError::limit_exceeded("too much")));
+    script.plan("append", Stage::Request, Fault::Refuse(StoreError::limit_exceeded("too much")));
     let answer = session.append(&opening(claimed.lease, 1, 0)).await;
     assert!(matches!(answer, Err(StoreError::LimitExceeded { .. })));
     session.append(&opening(claimed.lease, 1, 1)).await.expect("the number was not used");
@@ -234,7 +235,7 @@ async fn submit_whose_request_or_commit_is_lost_did_not_happen() {
     for stage in [Stage::Request, Stage::Commit] {
         let (store, script, _) = scripted();
         let (mut session, _) = owner(&store).await;
-        script.order("submit", stage, Fault::Lose);
+        script.plan("submit", stage, Fault::Lose);
         assert_unavailable(store.submit(&[keyed(0, "k")]).await);
         assert_eq!(inbox(&mut *session).await, []);
         assert_eq!(store.query().describe(run(0)).await.unwrap(), None);
@@ -246,7 +247,7 @@ async fn submit_whose_request_or_commit_is_lost_did_not_happen() {
 async fn submit_whose_acknowledgement_is_lost_is_recognised() {
     let (store, script, _) = scripted();
     let (mut session, _) = owner(&store).await;
-    script.order("submit", Stage::Acknowledgement, Fault::Lose);
+    script.plan("submit", Stage::Acknowledgement, Fault::Lose);
     assert_unavailable(store.submit(&[start(0), signal(0, 9)]).await);
     assert_eq!(inbox(&mut *session).await.len(), 2);
     assert_eq!(store.submit(&[start(0), signal(0, 9)]).await.unwrap(), [Submitted::Accepted; 2]);
@@ -257,7 +258,7 @@ async fn submit_whose_acknowledgement_is_lost_is_recognised() {
 async fn submit_that_is_delivered_twice_waits_once() {
     let (store, script, _) = scripted();
     let (mut session, _) = owner(&store).await;
-    script.order("submit", Stage::Request, Fault::Repeat);
+    script.plan("submit", Stage::Request, Fault::Repeat);
     assert_eq!(store.submit(&[start(0), signal(0, 9)]).await.unwrap(), [Submitted::Accepted; 2]);
     assert_eq!(inbox(&mut *session).await.len(), 2);
 }
@@ -267,7 +268,7 @@ async fn submit_whose_commit_is_delayed_has_an_early_number() {
     let (store, script, _) = scripted();
     let (mut session, _) = owner(&store).await;
     let (end, fault) = delay();
-    script.order("submit", Stage::Commit, fault);
+    script.plan("submit", Stage::Commit, fault);
     let slow = [start(0)];
     let mut call = store.submit(&slow);
     assert!((&mut call).now_or_never().is_none());
@@ -285,7 +286,7 @@ async fn submit_that_is_dropped_before_its_commit_never_happened() {
     let (store, script, _) = scripted();
     let (mut session, _) = owner(&store).await;
     let (_end, fault) = delay();
-    script.order("submit", Stage::Commit, fault);
+    script.plan("submit", Stage::Commit, fault);
     let slow = [keyed(0, "k")];
     assert!(store.submit(&slow).now_or_never().is_none());
     assert_eq!(store.submit(&[keyed(1, "k")]).await.unwrap(), [Submitted::Accepted], "the key is free");
@@ -296,7 +297,7 @@ async fn submit_that_is_dropped_before_its_commit_never_happened() {
 async fn lingering_submit_takes_effect_late() {
     let (store, script, _) = scripted();
     let (mut session, _) = owner(&store).await;
-    script.order("submit", Stage::Request, Fault::Linger);
+    script.plan("submit", Stage::Request, Fault::Linger);
     assert_unavailable(store.submit(&[start(0)]).await);
     assert_eq!(inbox(&mut *session).await, []);
     assert!(store.deliver_lingering());
@@ -308,7 +309,7 @@ async fn claim_whose_acknowledgement_is_lost_holds_its_shards_until_it_expires()
     let (store, script, clock) = scripted();
     store.queue("default", common::SHARDS).await.unwrap();
     let mut session = store.session().await.unwrap();
-    script.order("claim", Stage::Acknowledgement, Fault::Lose);
+    script.plan("claim", Stage::Acknowledgement, Fault::Lose);
     assert_unavailable(session.claim(&claim(Duration::from_secs(1))).await);
     assert_eq!(session.claim(&claim(Duration::from_secs(1))).await.unwrap().shards, []);
     clock.advance(Duration::from_secs(2));
@@ -320,7 +321,7 @@ async fn claim_whose_acknowledgement_is_lost_holds_its_shards_until_it_expires()
 async fn release_whose_acknowledgement_is_lost_happened() {
     let (store, script, _) = scripted();
     let (mut session, claimed) = owner(&store).await;
-    script.order("release", Stage::Acknowledgement, Fault::Lose);
+    script.plan("release", Stage::Acknowledgement, Fault::Lose);
     assert_unavailable(session.release(&Release { lease: claimed.lease, at_fault: None }).await);
     assert_fenced(session.append(&opening(claimed.lease, 1, 0)).await);
 }
@@ -330,7 +331,7 @@ async fn read_whose_answer_is_lost_can_be_repeated() {
     let (store, script, _) = scripted();
     let (mut session, _) = owner(&store).await;
     store.submit(&[start(0)]).await.unwrap();
-    script.order("read_inbox", Stage::Acknowledgement, Fault::Lose);
+    script.plan("read_inbox", Stage::Acknowledgement, Fault::Lose);
     let read =
         InboxRead { shards: common::shards(), cursor: Default::default(), limit: 10, bytes: usize::MAX };
     assert_unavailable(session.read_inbox(&read).await);
@@ -339,7 +340,7 @@ async fn read_whose_answer_is_lost_can_be_repeated() {
 
 #[tokio::test]
 async fn owner_of_the_receiver_is_told_of_a_sent_message_after_the_commit() {
-    // Given an append whose message is for a run of another shard
+    // Given an append that sends a message to a run of another shard
     let (store, script, _) = scripted();
     let (mut session, claimed) = owner(&store).await;
     let mut hints = store.hints();
@@ -353,8 +354,8 @@ async fn owner_of_the_receiver_is_told_of_a_sent_message_after_the_commit() {
     });
     append.digest = append.content_digest();
 
-    // When it is lost, nobody is told; when it is applied, its receiver's shard is
-    script.order("append", Stage::Commit, Fault::Lose);
+    // When the append is lost, there is no hint; when it is applied, there is one for the receiver's shard
+    script.plan("append", Stage::Commit, Fault::Lose);
     assert_unavailable(session.append(&append).await);
     assert!(hints.try_recv().is_err());
     session.append(&append).await.unwrap();

@@ -1,8 +1,8 @@
-//! Random operations of two owners and two clients under random faults: the invariants of the design hold after
-//! each of them. It must not know more of the store than the seam and its faults.
+//! Random operations of two owners and two clients under random faults. The invariants of the design hold after each
+//! operation. The tests must not know more of the store than the seam and its faults.
 //!
-//! Owners and clients behave as the protocol asks: an ambiguous append is sent again as it was, `Fenced` makes
-//! an owner forget everything, and a client repeats a message until it is answered.
+//! Owners and clients follow the protocol: an append with an unknown outcome is repeated unchanged, `Fenced` makes an owner
+//! forget everything, and a client repeats a message until it is answered.
 
 mod common;
 
@@ -28,7 +28,7 @@ const LAST_MESSAGE: u128 = 7;
 
 #[derive(Clone, Debug)]
 enum Operation {
-    /// The owner goes on: repeats what is open, or claims, or reads and appends.
+    /// The owner works: it repeats an unresolved append, or claims, or reads and appends.
     Work(usize),
     /// The owner sends a heartbeat.
     Tick(usize),
@@ -63,7 +63,7 @@ fn operations(restores: bool) -> impl Strategy<Value = Vec<Operation>> {
 }
 
 fn weights() -> impl Strategy<Value = FaultWeights> {
-    // Some of them are zero in some cases: a fault can hide another.
+    // Some weights are zero in some cases, because one fault can hide another.
     let weight = || prop_oneof![Just(0_u32), 1..300_u32];
     [weight(), weight(), weight(), weight(), weight()].prop_map(|[one, two, three, four, five]| {
         FaultWeights {
@@ -92,7 +92,7 @@ proptest! {
                 world.perform(operation).await;
                 world.check_log().await;
             }
-            world.come_to_rest().await;
+            world.quiesce().await;
             world.check_log().await;
             world.check_messages().await;
         });
@@ -182,7 +182,7 @@ impl World {
         }
     }
 
-    /// Sends a message, or again the one before it if that was not answered.
+    /// Sends a message, or repeats the previous one if it was not answered.
     async fn send(&mut self, client: usize, submission: Submission) {
         let client = &mut self.clients[client];
         let submission = client.unanswered.take().unwrap_or(submission);
@@ -203,8 +203,8 @@ impl World {
         }
     }
 
-    /// Faults end; whatever waits is taken in.
-    async fn come_to_rest(&mut self) {
+    /// Ends all faults and processes everything that waits.
+    async fn quiesce(&mut self) {
         self.faults.set_weights(FaultWeights::default());
         while self.store.deliver_lingering() {}
         for client in 0..2 {
@@ -224,7 +224,7 @@ impl World {
     }
 
     async fn histories(&self) -> Vec<RunHistory> {
-        // Read as a person would, but past the faults.
+        // Read from a copy, which has no faults.
         let quiet = MemoryStore::new();
         quiet.restore(&self.store.snapshot());
         let page = RunPage { before: None, limit: u32::MAX };
@@ -235,7 +235,7 @@ impl World {
         quiet.session().await.unwrap().load(&load).await.unwrap().histories
     }
 
-    /// `(run, seq)` is contiguous, `(shard, position)` is gapless, and no message is recorded twice.
+    /// Checks that `(run, seq)` and `(shard, position)` have no gap, and that no message is recorded twice.
     async fn check_log(&self) {
         let mut positions: BTreeMap<ShardId, Vec<u64>> = BTreeMap::new();
         let mut messages = BTreeSet::new();
@@ -253,7 +253,7 @@ impl World {
         }
     }
 
-    /// What was acknowledged is in the log or undelivered, and in the order in which its client sent it.
+    /// Checks that each acknowledged message is in the log or undelivered, in the order in which its client sent it.
     async fn check_messages(&self) {
         let histories: BTreeMap<RunId, Vec<MessageId>> = self
             .histories()
@@ -283,7 +283,7 @@ impl World {
     }
 }
 
-/// An owner of shards and what it remembers.
+/// An owner of shards, with its memory.
 struct Owner {
     session: Box<dyn Session>,
     lease: Option<LeaseId>,
@@ -292,9 +292,9 @@ struct Owner {
     number: u64,
     shards: BTreeMap<ShardId, Position>,
     cursor: InboxCursor,
-    /// The messages that each run has recorded, as far as it was looked at.
+    /// The recorded messages of each run that was loaded.
     runs: BTreeMap<RunId, Vec<MessageId>>,
-    /// An append whose outcome is unknown, and the cursor behind the messages that it takes in.
+    /// An append whose outcome is unknown, and the cursor after the messages that it consumes.
     unresolved: Option<(Append, InboxCursor)>,
 }
 
@@ -384,7 +384,7 @@ impl Owner {
         }
     }
 
-    /// Reads a few messages and makes an append of them. Whether there is one to send.
+    /// Reads a few messages and builds an append from them. Returns whether there is one to send.
     async fn fill(&mut self, lease: LeaseId) -> bool {
         let shards = self.shards.keys().copied().collect();
         let read = InboxRead { shards, cursor: self.cursor.clone(), limit: 3, bytes: usize::MAX };

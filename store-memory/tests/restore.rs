@@ -1,4 +1,4 @@
-//! A store that goes back to an older state, as a restored database does, and transactions that wait.
+//! A store that is restored to an older state, as from a backup, and transactions that wait for each other.
 
 mod common;
 
@@ -46,7 +46,7 @@ async fn lost_claim_fences_its_owner() {
     let (mut session, claimed) = owner(&store).await;
     store.restore(&backup);
     let (_, next) = owner(&store).await;
-    assert_ne!(next.lease, claimed.lease, "a lease's id is never used twice");
+    assert_ne!(next.lease, claimed.lease, "a lease's id is never reused");
     assert_fenced(session.append(&opening(claimed.lease, 1, 0)).await);
 }
 
@@ -60,7 +60,7 @@ async fn inbox_cursor_from_before_a_restore_is_fenced() {
         InboxRead { shards: common::shards(), cursor: Default::default(), limit: 10, bytes: usize::MAX };
     read.cursor = session.read_inbox(&read).await.unwrap().cursor;
     store.restore(&backup);
-    // As many commits as were lost: a cursor that is only compared with their number would skip this one.
+    // As many commits as were lost: a cursor that is compared only with the number of commits would skip this one.
     store.submit(&[start(1)]).await.unwrap();
 
     assert_fenced(session.read_inbox(&read).await);
@@ -68,7 +68,7 @@ async fn inbox_cursor_from_before_a_restore_is_fenced() {
 }
 
 #[tokio::test]
-async fn snapshot_is_not_changed_by_what_comes_after_it() {
+async fn snapshot_is_not_changed_by_later_operations() {
     let store = store();
     let (mut session, claimed) = owner(&store).await;
     let backup = store.snapshot();
@@ -81,7 +81,7 @@ async fn snapshot_is_not_changed_by_what_comes_after_it() {
 }
 
 #[tokio::test]
-async fn restore_tells_everybody_to_look() {
+async fn restore_notifies_every_listener_of_missed_hints() {
     let store = store();
     owner(&store).await;
     let mut hints = store.hints();
@@ -121,7 +121,7 @@ async fn start_under_a_key_that_an_open_transaction_holds_waits_for_its_end() {
 }
 
 #[tokio::test]
-async fn number_of_a_rolled_back_message_is_not_used_again() {
+async fn number_of_a_rolled_back_message_is_not_reused() {
     let store = store();
     let (mut session, _) = owner(&store).await;
     store.submit(&[start(0)]).await.unwrap();
@@ -150,7 +150,7 @@ async fn expired_leases_are_fenced_by_the_next_claim() {
     let store = store();
     let (mut session, claimed) = owner(&store).await;
     store.expire_leases();
-    session.append(&opening(claimed.lease, 1, 0)).await.expect("nobody has fenced it yet");
+    session.append(&opening(claimed.lease, 1, 0)).await.expect("it is not fenced yet");
     let (_, next) = owner(&store).await;
     assert_eq!(next.shards.len(), usize::from(common::SHARDS));
     assert_fenced(session.append(&opening(claimed.lease, 2, 1)).await);

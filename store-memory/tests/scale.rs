@@ -1,4 +1,4 @@
-//! What must not depend on how many runs there are. No clock is read here.
+//! Costs that must not grow with the number of runs. No test here reads a clock.
 
 mod common;
 
@@ -16,10 +16,10 @@ use pgworkflows_memory::{ManualClock, MemoryStore};
 
 const TTL: Duration = Duration::from_secs(10);
 
-/// Parking many runs must not make anything slower that has nothing to do with them. No clock is read: the
-/// test would take minutes if each append or tick looked at every parked run.
+/// Parked runs must not slow other operations down. The test reads no clock, but it would take minutes if each append or
+/// heartbeat looked at every parked run.
 #[tokio::test]
-async fn hundred_thousand_parked_runs_are_not_in_the_way() {
+async fn hundred_thousand_parked_runs_do_not_slow_appends_and_heartbeats() {
     let store = MemoryStore::with_clock(Arc::new(ManualClock::default()));
     let (mut session, claimed) = common::owner(&store).await;
     let mut positions = [Position::FIRST; common::SHARDS as usize];

@@ -1,5 +1,5 @@
-//! How many bytes of messages and events a request or an answer carries: what the network and the disk have to move. It
-//! must not look into them.
+//! Counts the bytes of messages and events in a request or an answer, which the network and the disk have to move. It must
+//! not decode them.
 
 use pgworkflows_core::RunId;
 use pgworkflows_core::store::{
@@ -9,15 +9,15 @@ use pgworkflows_core::store::{
 
 use super::Call;
 
-/// Something that is moved between a store and its callers.
-pub(crate) trait Carries {
-    /// Its bytes; what has the same few in every case has none.
+/// A request or an answer of a store.
+pub(crate) trait ByteSize {
+    /// Its bytes of messages and events. Small values of fixed size count as 0.
     fn bytes(&self) -> usize {
         0
     }
 }
 
-impl Carries for Call<'_> {
+impl ByteSize for Call<'_> {
     fn bytes(&self) -> usize {
         match self {
             Self::Submit(submissions) => submissions.iter().map(|submission| submission.body.len()).sum(),
@@ -43,54 +43,54 @@ impl Carries for Call<'_> {
     }
 }
 
-impl Carries for InboxPage {
+impl ByteSize for InboxPage {
     fn bytes(&self) -> usize {
         self.messages.iter().map(|message| message.body.len()).sum()
     }
 }
 
-impl Carries for Loaded {
+impl ByteSize for Loaded {
     fn bytes(&self) -> usize {
         self.histories.bytes()
     }
 }
 
-impl Carries for RunHistory {
+impl ByteSize for RunHistory {
     fn bytes(&self) -> usize {
         self.events.bytes()
     }
 }
 
-impl Carries for EventRecord {
+impl ByteSize for EventRecord {
     fn bytes(&self) -> usize {
         self.body.len()
     }
 }
 
-impl Carries for Watched {
+impl ByteSize for Watched {
     fn bytes(&self) -> usize {
         self.notices.iter().map(Notice::bytes).sum()
     }
 }
 
-impl<T: Carries> Carries for Vec<T> {
+impl<T: ByteSize> ByteSize for Vec<T> {
     fn bytes(&self) -> usize {
-        self.iter().map(Carries::bytes).sum()
+        self.iter().map(ByteSize::bytes).sum()
     }
 }
 
-impl<T: Carries> Carries for Option<T> {
+impl<T: ByteSize> ByteSize for Option<T> {
     fn bytes(&self) -> usize {
-        self.as_ref().map_or(0, Carries::bytes)
+        self.as_ref().map_or(0, ByteSize::bytes)
     }
 }
 
-impl Carries for () {}
-impl Carries for Queue {}
-impl Carries for Submitted {}
-impl Carries for Claimed {}
-impl Carries for Ticked {}
-impl Carries for Appended {}
-impl Carries for DueRuns {}
-impl Carries for RunDescription {}
-impl Carries for RunId {}
+impl ByteSize for () {}
+impl ByteSize for Queue {}
+impl ByteSize for Submitted {}
+impl ByteSize for Claimed {}
+impl ByteSize for Ticked {}
+impl ByteSize for Appended {}
+impl ByteSize for DueRuns {}
+impl ByteSize for RunDescription {}
+impl ByteSize for RunId {}

@@ -1,5 +1,4 @@
-//! Faults drawn from a seed: the same seed and the same calls give the same faults. It must not know what a
-//! call is about.
+//! Random faults from a seed: the same seed and the same calls give the same faults. It must not know what a call does.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -10,16 +9,16 @@ use pgworkflows_core::store::Hint;
 
 use super::{Fault, FaultPoint, Faults, Stage};
 
-/// How often each fault is to happen, in one thousandth of the points at which it can.
+/// How often each fault happens, in thousandths of the points at which it can: 0 to 1000, by default 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FaultWeights {
     /// Requests lost.
     pub request_lost: u32,
-    /// Requests, commits and acknowledgements that wait for a few polls of others.
+    /// Requests, commits and acknowledgements delayed by 1 to 16 polls.
     pub delayed: u32,
     /// Requests delivered twice.
     pub repeated: u32,
-    /// Requests that are given up, but still under way.
+    /// Requests whose caller gets an error while they are still in flight.
     pub lingering: u32,
     /// Commits lost.
     pub commit_lost: u32,
@@ -33,7 +32,10 @@ pub struct FaultWeights {
 
 /// How often each fault happened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each field counts what the field of the same name in `FaultWeights` orders")]
+#[expect(
+    missing_docs,
+    reason = "each field counts the faults of the field with the same name in `FaultWeights`"
+)]
 #[non_exhaustive]
 pub struct FaultCounts {
     pub request_lost: u64,
@@ -46,71 +48,71 @@ pub struct FaultCounts {
     pub hint_repeated: u64,
 }
 
-/// Faults by chance, repeatable by their seed.
+/// Random faults, repeatable by their seed.
 #[derive(Debug)]
-pub struct SeededFaults(Mutex<Dice>);
+pub struct SeededFaults(Mutex<Generator>);
 
 #[derive(Debug)]
-struct Dice {
+struct Generator {
     state: u64,
     weights: FaultWeights,
     counts: FaultCounts,
 }
 
 impl SeededFaults {
-    /// Faults with these weights.
+    /// Creates faults with these weights.
     pub fn new(seed: u64, weights: FaultWeights) -> Self {
-        Self(Mutex::new(Dice { state: seed, weights, counts: FaultCounts::default() }))
+        Self(Mutex::new(Generator { state: seed, weights, counts: FaultCounts::default() }))
     }
 
-    /// Changes the weights from now on. The default ones end all faults: the quiet phase.
+    /// Changes the weights from now on. The default weights end all faults.
     pub fn set_weights(&self, weights: FaultWeights) {
-        self.dice().weights = weights;
+        self.generator().weights = weights;
     }
 
     /// How often each fault has happened so far.
     pub fn counts(&self) -> FaultCounts {
-        self.dice().counts
+        self.generator().counts
     }
 
-    fn dice(&self) -> std::sync::MutexGuard<'_, Dice> {
-        self.0.lock().expect("nothing panics while it rolls the dice")
+    fn generator(&self) -> std::sync::MutexGuard<'_, Generator> {
+        self.0.lock().expect("nothing panics while it draws a fault")
     }
 }
 
 impl Faults for SeededFaults {
     fn at(&self, point: &FaultPoint<'_>) -> Fault {
-        let mut dice = self.dice();
-        let Dice { weights, .. } = *dice;
-        if dice.roll(weights.delayed) {
-            dice.counts.delayed += 1;
-            let polls = 1 + dice.next() % 16;
+        let mut generator = self.generator();
+        let Generator { weights, .. } = *generator;
+        if generator.draws(weights.delayed) {
+            generator.counts.delayed += 1;
+            let polls = 1 + generator.next() % 16;
             return Fault::Delay(Box::pin(Yield(polls)));
         }
         match point.stage {
             Stage::Request => {
-                if dice.roll(weights.request_lost) {
-                    dice.counts.request_lost += 1;
+                if generator.draws(weights.request_lost) {
+                    generator.counts.request_lost += 1;
                     return Fault::Lose;
                 }
-                if dice.roll(weights.repeated) {
-                    dice.counts.repeated += 1;
+                if generator.draws(weights.repeated) {
+                    generator.counts.repeated += 1;
                     return Fault::Repeat;
                 }
-                if dice.roll(weights.lingering) {
-                    dice.counts.lingering += 1;
+                if generator.draws(weights.lingering) {
+                    generator.counts.lingering += 1;
                     return Fault::Linger;
                 }
             }
             Stage::Commit => {
-                if dice.roll(weights.commit_lost) {
-                    dice.counts.commit_lost += 1;
+                if generator.draws(weights.commit_lost) {
+                    generator.counts.commit_lost += 1;
                     return Fault::Lose;
                 }
             }
             Stage::Acknowledgement => {
-                if dice.roll(weights.acknowledgement_lost) {
-                    dice.counts.acknowledgement_lost += 1;
+                if generator.draws(weights.acknowledgement_lost) {
+                    generator.counts.acknowledgement_lost += 1;
                     return Fault::Lose;
                 }
             }
@@ -119,28 +121,28 @@ impl Faults for SeededFaults {
     }
 
     fn hint(&self, _hint: Hint) -> u32 {
-        let mut dice = self.dice();
-        let Dice { weights, .. } = *dice;
-        if dice.roll(weights.hint_lost) {
-            dice.counts.hint_lost += 1;
+        let mut generator = self.generator();
+        let Generator { weights, .. } = *generator;
+        if generator.draws(weights.hint_lost) {
+            generator.counts.hint_lost += 1;
             return 0;
         }
-        if dice.roll(weights.hint_repeated) {
-            dice.counts.hint_repeated += 1;
+        if generator.draws(weights.hint_repeated) {
+            generator.counts.hint_repeated += 1;
             return 2;
         }
         1
     }
 }
 
-impl Dice {
-    /// Whether something happens that is to happen `per_mille` times in a thousand. A weight of zero draws
-    /// nothing, so that switching one fault off leaves the others as they were.
-    fn roll(&mut self, per_mille: u32) -> bool {
+impl Generator {
+    /// Draws whether a fault of this weight happens. A weight of zero draws no number, so switching one fault off does not
+    /// change the others.
+    fn draws(&mut self, per_mille: u32) -> bool {
         per_mille > 0 && self.next() % 1000 < u64::from(per_mille)
     }
 
-    /// SplitMix64 (Steele, Lea, Flood 2014): ten lines, and good enough to choose faults.
+    /// SplitMix64 (Steele, Lea, Flood 2014), which is short and random enough to choose faults.
     fn next(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.state;
@@ -150,7 +152,7 @@ impl Dice {
     }
 }
 
-/// Lets others be polled that many times.
+/// Yields to other tasks that many times.
 struct Yield(u64);
 
 impl Future for Yield {

@@ -1,5 +1,5 @@
-//! The append protocol: a batch is applied once, under a valid lease, to shards that belong to it, or not at
-//! all. It must not know what an event says.
+//! The append protocol: a batch is applied once, under a valid lease and to shards which that lease owns, or not at all. It
+//! must not know what an event says.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,15 +15,15 @@ use super::lease::fenced;
 use super::{Row, Run, State};
 use crate::fact::Fact;
 
-/// How many append numbers of a lease are remembered. A caller repeats nothing but its last append, so two
-/// would do: that one, and the one before it.
+/// How many append numbers of a lease are remembered. A caller repeats only its last append, so two are enough: that one
+/// and the one before it.
 const APPENDS_REMEMBERED: usize = 2;
 
 impl State {
     /// Appends a batch, unless it was applied before.
     pub(crate) fn append(&mut self, now: Timestamp, append: &Append) -> Result<Appended, StoreError> {
         if self.check(append)? {
-            // From here on nothing can be refused.
+            // From here on the append cannot be refused.
             if let Some(lease) = self.leases.get_mut(&append.lease) {
                 lease.appends.insert(append.number, append.digest);
                 while lease.appends.len() > APPENDS_REMEMBERED {
@@ -37,7 +37,7 @@ impl State {
         Ok(Appended { now })
     }
 
-    /// Whether a batch is to be written; if not, it was applied before.
+    /// Whether a batch has to be written; if not, it was applied before.
     fn check(&self, append: &Append) -> Result<bool, StoreError> {
         if self.was_applied(append)? {
             return Ok(false);
@@ -51,7 +51,7 @@ impl State {
         Ok(true)
     }
 
-    /// Whether this very append was applied before; an error unless it is the next one.
+    /// Whether this append was applied before; an error if it is neither that nor the next one.
     fn was_applied(&self, append: &Append) -> Result<bool, StoreError> {
         let Append { lease: id, number, .. } = append;
         let lease = match self.leases.get(id) {
@@ -100,7 +100,7 @@ impl State {
     fn check_rows(&self, append: &Append) -> Result<(), StoreError> {
         let mut opened = BTreeSet::new();
         for run in append.opened.iter().map(|opened| opened.run) {
-            // A row that is pending is that of the same start, submitted because its fate was not known.
+            // A pending row belongs to the same start, which was submitted because the append's outcome was unknown.
             let pending = |run: &Run| matches!(&run.row, Row::Open(row) if row.state == OpenState::Pending);
             if !self.runs.get(&run).is_none_or(pending) || !opened.insert(run) {
                 return Err(StoreError::conflict(format!("run {run} was opened before")));
@@ -113,7 +113,7 @@ impl State {
         }
         let mut closed = BTreeSet::new();
         for run in append.closed.iter().map(|closed| closed.run) {
-            // One that is not known yet begins and ends within this append.
+            // An unknown run begins and ends within this append.
             if self.runs.contains_key(&run) {
                 self.check_open(run)?;
             }
@@ -134,7 +134,7 @@ impl State {
         }
     }
 
-    /// The numbers of each run go on where its log ends, and an event belongs to a run that is open.
+    /// The sequence numbers of each run continue where its log ends, and every event belongs to an open run.
     fn check_seqs(&self, append: &Append) -> Result<(), StoreError> {
         let mut beginning: Vec<RunId> = append.opened.iter().map(|opened| opened.run).collect();
         beginning.extend(append.closed.iter().map(|closed| closed.run));
@@ -161,14 +161,14 @@ impl State {
                 *next = seq.next();
             }
         }
-        // A run's first event stands beside its first row: neither is ever there without the other.
+        // A run's first event and its first row are written together.
         match beginning.into_iter().find(|run| !next_seqs.contains_key(run)) {
             Some(run) => Err(StoreError::conflict(format!("run {run} begins without an event"))),
             None => Ok(()),
         }
     }
 
-    /// The positions of each shard go on where its log ends.
+    /// The positions of each shard continue where its log ends.
     fn check_positions(&self, append: &Append) -> Result<(), StoreError> {
         let mut next_positions: BTreeMap<ShardId, Position> = BTreeMap::new();
         for NewEvent { run, position, .. } in &append.events {
@@ -191,7 +191,7 @@ impl State {
         last.map_or(EventSeq::FIRST, |event| event.seq.next())
     }
 
-    /// Every message named is there, and named once.
+    /// Every message that the append names is in the inbox, and is named once.
     fn check_messages(&self, append: &Append) -> Result<(), StoreError> {
         let mut named = BTreeSet::new();
         for message in append.consumed.iter().chain(&append.undelivered) {
@@ -243,7 +243,7 @@ impl State {
         }
         for message in &append.undelivered {
             let Some(row) = self.inbox.take(*message) else { continue };
-            // A start that was repeated after its run was logged, and is over, has nothing to tell.
+            // A start that was repeated after its run had ended is not shown as undelivered.
             if row.opens {
                 continue;
             }
@@ -278,7 +278,7 @@ impl State {
         if self.runs.contains_key(id) {
             self.set_row(*id, row);
         } else {
-            // It began within this append as well: it never has an open row.
+            // The run began within this append too, so it never had an open row.
             let run = Run { workflow: workflow.to_string(), key: key.clone(), row, events: Vec::new() };
             self.runs.insert(*id, run);
         }
@@ -286,7 +286,7 @@ impl State {
         self.hint(Hint::Notice(id.shard()));
     }
 
-    /// Adds a run with its row, and the indexes with it.
+    /// Adds a run with its row and its index entries.
     pub(super) fn insert_run(&mut self, id: RunId, workflow: &str, key: Option<String>, row: OpenRow) {
         let row = Row::Open(row);
         let run = Run { workflow: workflow.to_owned(), key, row: row.clone(), events: Vec::new() };
@@ -296,7 +296,7 @@ impl State {
     }
 }
 
-/// No run is named twice.
+/// No run is named as a suspect twice.
 fn check_suspects(append: &Append) -> Result<(), StoreError> {
     let mut named = BTreeSet::new();
     match append.suspects.iter().find(|suspect| !named.insert(suspect.run)) {

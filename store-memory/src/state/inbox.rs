@@ -1,12 +1,12 @@
-//! The inbox: messages that wait, and readers that see each of them once, in an order that respects every
-//! sender. It must not know what a message says, or who reads.
+//! The inbox: waiting messages, and readers that see each message once and in its sender's order. It must not know what a
+//! message says, or who reads.
 //!
-//! A message's number is taken when its transaction inserts it; it becomes visible when that transaction
-//! commits, maybe after messages with greater numbers. So a reader does not remember the highest number seen,
-//! but the last *commit* seen. It reads what was committed behind that, up to the commits there are when it
-//! begins: a window. A window is read in the order of numbers, page by page; what commits meanwhile belongs
-//! to the next window. Two messages that one sender committed one after the other are either in one window, in the
-//! order of their numbers, or in two, the first one in the first.
+//! A message takes its number when its transaction inserts it. It becomes visible when that transaction commits, maybe
+//! after messages with greater numbers. So a reader remembers the last *commit* that it has seen, not the highest number.
+//! It reads a window: the messages of all commits after that one, up to the last commit when the read begins. A window is
+//! read in the order of numbers, page by page; later commits belong to the next window. If one sender commits two messages
+//! in turn, they are either in one window, in the order of their numbers, or in two windows, the first message in the
+//! first one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
@@ -20,21 +20,21 @@ use pgworkflows_core::store::{
 
 use super::merge::merge;
 
-/// The messages that wait.
+/// The waiting messages.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Inbox {
     rows: BTreeMap<(ShardId, InboxNo), InboxRow>,
-    /// The same by the commit that made them visible.
+    /// An index by the commit that made each message visible.
     arrivals: BTreeSet<(ShardId, u64, InboxNo)>,
     messages: BTreeSet<MessageId>,
-    /// A number that was taken is gone, committed or not.
+    /// The last number that was taken. A number is never reused, even if its transaction does not commit.
     last_number: u64,
     last_commit: u64,
-    /// How often the store was restored: a cursor from before is worth nothing.
+    /// How often the store was restored. A cursor from before a restore is refused.
     restores: u64,
 }
 
-/// A message that waits.
+/// A waiting message.
 #[derive(Clone, Debug)]
 pub(super) struct InboxRow {
     pub(super) run: RunId,
@@ -53,7 +53,7 @@ impl Inbox {
         InboxNo::new(self.last_number)
     }
 
-    /// Makes messages visible, all at once.
+    /// Makes messages visible by one commit.
     pub(super) fn commit(&mut self, rows: impl IntoIterator<Item = (InboxNo, Submission)>) {
         self.last_commit += 1;
         let commit = self.last_commit;
@@ -66,7 +66,7 @@ impl Inbox {
         }
     }
 
-    /// Whether a message with this id waits.
+    /// Whether a message with this id is waiting.
     pub(super) fn holds(&self, message: MessageId) -> bool {
         self.messages.contains(&message)
     }
@@ -90,12 +90,12 @@ impl Inbox {
         let window = reader.window.unwrap_or(Window { until: self.last_commit, after: InboxNo::new(0) });
         let commits = reader.seen + 1..=window.until;
         let limit = read.limit.max(1) as usize;
-        // One more than asked for tells whether the window goes on.
+        // One message beyond the limit shows whether the window has further pages.
         let mut messages = self.in_window(&read.shards, &commits, window.after, limit + 1);
         let fitting = fitting(&messages, read.bytes).min(limit);
-        let goes_on = messages.len() > fitting;
+        let has_next_page = messages.len() > fitting;
         messages.truncate(fitting);
-        let (reader, more) = if goes_on {
+        let (reader, more) = if has_next_page {
             let after = messages[fitting - 1].number;
             (Reader { window: Some(Window { after, ..window }), ..reader }, true)
         } else {
@@ -112,7 +112,7 @@ impl Inbox {
         cursor: &InboxCursor,
     ) -> Result<bool, StoreError> {
         let reader = match self.reader(cursor) {
-            // The read itself will say that commits were lost.
+            // The read itself reports that commits were lost.
             Err(StoreError::Fenced { .. }) => return Ok(true),
             reader => reader?,
         };
@@ -124,7 +124,7 @@ impl Inbox {
             || !self.in_window(shards, &commits, window.after, 1).is_empty())
     }
 
-    /// Messages that became visible by one of `commits`, those with numbers behind `after`, in the order of numbers.
+    /// Messages that became visible by one of `commits` and have numbers after `after`, in the order of numbers.
     fn in_window<'a>(
         &self,
         shards: impl IntoIterator<Item = &'a ShardId, IntoIter: Clone>,
@@ -133,8 +133,8 @@ impl Inbox {
         limit: usize,
     ) -> Vec<InboxMessage> {
         let shards = shards.into_iter();
-        // Rows that were read but not yet consumed lie before the window's first; they are visited for a late
-        // commit's sake only. The first page looks for that number once, and later pages know where they are.
+        // Start at the window's first number, to skip older rows that were read but not consumed yet. The first page looks
+        // that number up; later pages continue after the previous page.
         let first = if after.get() > 0 {
             Some(after.next())
         } else {
@@ -162,15 +162,15 @@ impl Inbox {
     }
 
     fn arrived(&self, shard: ShardId, commits: &RangeInclusive<u64>) -> impl Iterator<Item = InboxNo> {
-        // An empty range of commits is not an empty range of the index: it would be one that runs backwards.
+        // An empty range of commits would give a reversed range of the index, which panics.
         let to = (*commits.end()).max(*commits.start());
         let bounds = (shard, *commits.start(), InboxNo::new(0))..=(shard, to, InboxNo::new(u64::MAX));
         let nothing = commits.is_empty();
         self.arrivals.range(bounds).map(|(_, _, number)| *number).take_while(move |_| !nothing)
     }
 
-    /// Forgets what readers saw before the store went back to an older state.
-    pub(super) fn start_anew(&mut self, newer: &Self) {
+    /// Invalidates all cursors from before a restore.
+    pub(super) fn invalidate_cursors(&mut self, newer: &Self) {
         self.restores = newer.restores + 1;
     }
 
@@ -188,7 +188,7 @@ impl Inbox {
         let numbers = numbers.ok_or_else(|| {
             let bytes = cursor.0.len();
             StoreError::corrupt(format!(
-                "an inbox cursor of {bytes} bytes: this store makes none of that length"
+                "an inbox cursor has {bytes} bytes, but this store's have 32: read the inbox from the start"
             ))
         })?;
         let number = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| numbers[at * 8 + byte]));
@@ -201,7 +201,7 @@ impl Inbox {
     }
 }
 
-/// How many of the messages, one at least, have no more bytes together than so many.
+/// How many of the messages fit into `bytes` together; at least one.
 fn fitting(messages: &[InboxMessage], bytes: usize) -> usize {
     let mut total = 0;
     let fits = |message: &&InboxMessage| {
@@ -211,19 +211,19 @@ fn fitting(messages: &[InboxMessage], bytes: usize) -> usize {
     messages.iter().take_while(fits).count().max(1)
 }
 
-/// How far a reader has come.
+/// A reader's progress.
 #[derive(Clone, Copy)]
 struct Reader {
-    /// All of what this commit and those before it made visible has been read.
+    /// Every message of this commit and of earlier ones has been read.
     seen: u64,
     /// The window that is being read.
     window: Option<Window>,
 }
 
-/// What is being read page by page: what became visible behind the last commit seen, up to `until`.
+/// The messages that are being read page by page: those of the commits after the last one seen, up to `until`.
 #[derive(Clone, Copy)]
 struct Window {
     until: u64,
-    /// The number of the last message of the page before.
+    /// The number of the previous page's last message.
     after: InboxNo,
 }

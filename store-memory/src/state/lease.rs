@@ -1,4 +1,4 @@
-//! Who may write to which shard: claims, heartbeats, takeovers, releases. It must not know what is written.
+//! Decides which lease may write to which shard: claims, heartbeats, takeovers, releases. It must not know what is written.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use super::{Lease, Row, Run, Shard, State};
 use crate::fact::Fact;
 
 impl State {
-    /// Claims free shards, those of leases whose time has passed included.
+    /// Claims free shards, including those of expired leases.
     pub(crate) fn claim(&mut self, now: Timestamp, claim: &Claim) -> Result<Claimed, StoreError> {
         let queue = self.queue_shards(&claim.queue)?;
         let id = match claim.lease {
@@ -50,7 +50,7 @@ impl State {
     pub(crate) fn tick(&mut self, now: Timestamp, tick: &Tick) -> Result<Ticked, StoreError> {
         let queue = self.queue_shards(&tick.queue)?;
         let leases = tick.leases.iter().map(|lease| self.tick_lease(now, lease)).collect::<Result<_, _>>()?;
-        // With shards or without: a process that was killed while it stood by leaves nothing for a claim to take over.
+        // Also leases without shards: no claim would ever take over from a standby process that was killed.
         let own: Vec<_> = tick.leases.iter().map(|lease| lease.lease).collect();
         self.fence_expired(now, &own);
         let claimable = queue.iter().filter(|shard| self.is_claimable(now, *shard)).count() as u16;
@@ -65,7 +65,7 @@ impl State {
             // Commits were lost.
             return Ok(LeaseTicked { lease: tick.lease, held: false, shards: 0, mail: false, due: false });
         }
-        // A lease whose time has passed is still valid until somebody fences it.
+        // An expired lease is valid until it is fenced.
         if let Some(ttl) = tick.renew {
             let until = now.saturating_add(ttl);
             lease.expires_at = until;
@@ -84,12 +84,12 @@ impl State {
         Ok(LeaseTicked { lease: tick.lease, held: true, shards: lease.shards.len() as u16, mail, due })
     }
 
-    /// Ends a lease in good order: nobody died.
+    /// Ends a lease in an orderly way, which counts as no death.
     pub(crate) fn release(&mut self, release: &Release) {
         let Release { lease: id, at_fault } = *release;
         let lease = self.leases.get(&id).cloned();
         self.end_lease(id, true, |shard| shard.former = None);
-        // Also where it was fenced meanwhile, but not twice.
+        // A run is blamed once per lease, even if the lease was fenced in between.
         if let Some(run) = at_fault
             && self.blameless.remove(&id)
         {
@@ -119,7 +119,7 @@ impl State {
         matches!(self.runs.get(&run), Some(Run { row: Row::Closed(_), .. }))
     }
 
-    /// The time of every lease has passed.
+    /// Lets every lease expire.
     pub(crate) fn expire_leases(&mut self, now: Timestamp) {
         for lease in self.leases.values_mut() {
             lease.expires_at = lease.expires_at.min(now);
@@ -139,7 +139,7 @@ impl State {
         self.leases.insert(id, Lease { worker, expires_at, shards: BTreeSet::new(), appends });
     }
 
-    /// Fences the leases of others whose time has passed. There are as many leases as processors: a few.
+    /// Fences the expired leases of others. The scan is short, because there is one lease per processor.
     fn fence_expired(&mut self, now: Timestamp, own: &[LeaseId]) {
         let expired = self.leases.iter().filter(|(id, lease)| !own.contains(id) && lease.expires_at <= now);
         let expired = expired.map(|(id, _)| *id);

@@ -1,11 +1,11 @@
-//! The first few of several ascending sequences together, without looking at more of them than that.
+//! Merges the first items of several ascending sequences, and reads no more than it needs. It must not know what they hold.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 /// The first `limit` items of all sequences, ascending.
 ///
-/// Indexes are kept by shard; a processor asks about all of its shards at once and wants one order.
+/// Indexes are kept by shard, but a processor asks about all of its shards at once and needs one order.
 pub(super) fn merge<T: Ord>(
     sequences: impl IntoIterator<Item = impl Iterator<Item = T>>,
     limit: usize,

@@ -1,5 +1,5 @@
-//! What people ask: descriptions, lists, histories. It may look at every run there is, since people wait longer
-//! than processors.
+//! The reads of people: descriptions, lists, histories. They may look at every run, since people can wait longer than
+//! processors; so no processor may read through here.
 
 use pgworkflows_core::id::{EventSeq, RunId};
 use pgworkflows_core::store::{
@@ -9,7 +9,7 @@ use pgworkflows_core::store::{
 use super::{Row, Run, State};
 
 impl State {
-    /// Which of the topics have come about.
+    /// The topics that have happened.
     pub(crate) fn watch(&self, watch: &Watch) -> Watched {
         let notice = |topic: &Topic| match (topic.what, &self.runs.get(&topic.run)?.row) {
             (What::Closed, Row::Closed(closed)) => Some(Notice::Closed(closed.clone())),
@@ -18,7 +18,7 @@ impl State {
         Watched::within(watch.bytes, watch.topics.iter().filter_map(notice))
     }
 
-    /// What there is to say of a run.
+    /// The description of a run.
     pub(crate) fn describe(&self, id: RunId) -> Option<RunDescription> {
         self.runs.get(&id).map(|run| self.description(id, run))
     }
@@ -33,7 +33,7 @@ impl State {
         RunDescription { run: id, workflow: workflow.clone(), key: key.clone(), open, closed, undelivered }
     }
 
-    /// Runs, the newest first.
+    /// A page of runs, newest first.
     pub(crate) fn list(&self, filter: &RunFilter, page: &RunPage) -> Vec<RunDescription> {
         let newest_first = match page.before {
             Some(before) => self.runs.range(..before).rev(),
@@ -43,10 +43,10 @@ impl State {
         matching.take(page.limit as usize).map(|(id, run)| self.description(*id, run)).collect()
     }
 
-    /// A run's events behind `after`.
+    /// A run's events after `after`.
     pub(crate) fn history(&self, run: RunId, after: Option<EventSeq>, limit: u32) -> Vec<EventRecord> {
         let events = self.runs.get(&run).map_or(&[][..], |run| &run.events);
-        // Events are numbered from 1 on without a gap, so a number is also how many come up to it.
+        // Events are numbered from 1 without a gap, so a number is also the count of events up to it.
         let skip = after.map_or(0, |after| after.get() as usize);
         events.iter().skip(skip).take(limit as usize).cloned().collect()
     }

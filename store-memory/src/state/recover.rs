@@ -1,5 +1,5 @@
-//! What a processor reads back: histories, and parked runs by their deadlines. It must not know what to do
-//! with them.
+//! Reads what a processor needs to recover and wake runs: histories, and parked runs by their deadlines. It must not know
+//! what an event says.
 
 use std::ops::Bound;
 
@@ -10,7 +10,7 @@ use pgworkflows_core::store::{Due, DueMark, DueRuns, EventRecord, Load, Loaded, 
 use super::State;
 use super::merge::merge;
 
-/// The greatest id there is, above every run that exists.
+/// The greatest run id, which no run has.
 const LAST_RUN: u128 = u128::MAX;
 
 impl State {
@@ -20,13 +20,13 @@ impl State {
         merge(shards.iter().map(|shard| self.unparked_of_shard(*shard, *after)), *limit as usize)
     }
 
-    /// Histories, up to the first event that is too much.
+    /// Histories, up to the first event that exceeds the limit of bytes.
     pub(crate) fn load(&self, load: &Load) -> Loaded {
         let mut histories = Vec::new();
         let mut bytes = 0;
         for (index, id) in load.runs.iter().enumerate() {
             let Some(run) = self.runs.get(id) else { continue };
-            // Events are numbered from 1 on without a gap, so a number is also how many come up to it.
+            // Events are numbered from 1 without a gap, so a number is also the count of events up to it.
             let after = load.after.filter(|_| index == 0);
             let skip = after.map_or(0, |after| after.get() as usize);
             let rest = run.events.get(skip..).unwrap_or_default();
@@ -62,19 +62,19 @@ impl State {
         DueRuns { runs: merge(sequences, due.limit as usize), now }
     }
 
-    /// How many events all shards have given positions to.
+    /// How many events were ever appended, over all shards.
     pub(crate) fn event_count(&self) -> u64 {
         self.shards.iter().map(|shard| shard.next_position.get() - Position::FIRST.get()).sum()
     }
 
-    /// The earliest deadline of a parked run, of whichever shard.
+    /// The earliest deadline of a parked run in any shard.
     pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
         let shards = (0..self.shards.len() as u16).map(super::shard_id);
         let first = |shard| self.due_of_shard(shard, None, Timestamp::MAX_DEADLINE).next();
         shards.filter_map(first).map(|mark| mark.wake_at).min()
     }
 
-    /// A shard's parked runs with a deadline behind `after`, up to `until`.
+    /// A shard's parked runs with a deadline after `after` and up to `until`.
     pub(super) fn due_of_shard(
         &self,
         shard: ShardId,

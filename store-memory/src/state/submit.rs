@@ -1,9 +1,8 @@
-//! Messages on their way into the inbox, in transactions that may stay open and commit late. It must not know
-//! what a message says.
+//! Submits messages to the inbox, in transactions that may stay open and commit late. It must not know what a message says.
 //!
-//! What a transaction inserts takes its number at once and is visible to itself; to others when it commits.
-//! Whoever wants to insert the same key, run or message meanwhile has to wait until it ends, as a unique index of
-//! a database makes them.
+//! A message takes its number when it is inserted. It is visible to its own transaction at once, and to others after the
+//! commit. A transaction that wants to insert the same key, run or message has to wait until the first one ends, as with a
+//! unique index of a database.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,11 +14,11 @@ use pgworkflows_core::store::{
 use super::{Row, Run, State};
 use crate::fact::Fact;
 
-/// A transaction's number, never used twice.
+/// A transaction's number, which is never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct TransactionNo(u64);
 
-/// An open transaction: what it inserted.
+/// What an open transaction has inserted.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Transaction {
     rows: Vec<(InboxNo, Submission)>,
@@ -35,12 +34,12 @@ pub(super) struct RunKey {
     input_digest: Option<[u8; 32]>,
 }
 
-/// What an attempt to submit came to.
+/// The result of an attempt to submit.
 #[derive(Debug)]
 pub(crate) enum SubmitStep {
-    /// It is decided.
+    /// The message was answered.
     Done(Submitted),
-    /// Another open transaction inserted the same thing: try again when one has ended.
+    /// Another open transaction inserted the same key, run or message: retry after a transaction has ended.
     Blocked,
 }
 
@@ -53,7 +52,7 @@ impl State {
         number
     }
 
-    /// Makes what the transaction inserted visible.
+    /// Makes the transaction's messages visible.
     pub(crate) fn commit(&mut self, number: TransactionNo) -> Result<(), StoreError> {
         let transaction = self.transactions.remove(&number).ok_or_else(lost)?;
         let Transaction { rows, keys, .. } = transaction;
@@ -67,11 +66,11 @@ impl State {
         Ok(())
     }
 
-    /// Makes messages visible, with the rows of the runs that they open.
+    /// Makes messages visible, together with the rows of the runs that they open.
     pub(super) fn deliver(&mut self, rows: Vec<(InboxNo, Submission)>) {
         for (_, Submission { run, opens, .. }) in &rows {
             if let Some(NewRun { workflow, key, .. }) = opens {
-                // A start that is repeated may have been logged since it was inserted.
+                // A repeated start may have been logged after it was inserted.
                 if !self.runs.contains_key(run) {
                     let row = OpenRow { state: OpenState::Pending, ..OpenRow::default() };
                     self.insert_run(*run, workflow, key.clone(), row);
@@ -87,7 +86,7 @@ impl State {
         self.inbox.commit(rows);
     }
 
-    /// Ends the transaction as if it had never been. The numbers that it took stay taken.
+    /// Discards the transaction. The message numbers that it took are not reused.
     pub(crate) fn roll_back(&mut self, number: TransactionNo) {
         self.transactions.remove(&number);
     }
@@ -143,7 +142,7 @@ impl State {
         let is_held = self.inbox.holds(submission.message);
         let waits = is_held || own.messages.contains(&submission.message);
         match self.runs.get(&submission.run) {
-            // Also where it was sent before and waits: it is too late for it.
+            // Even if the message was sent before and still waits, it is too late.
             Some(Run { row: Row::Closed(_), .. }) => Some(Submitted::RunOver),
             Some(Run { row: Row::Open(_), .. }) => waits.then_some(Submitted::Accepted),
             None if own.runs.contains(&submission.run) => waits.then_some(Submitted::Accepted),
@@ -170,7 +169,7 @@ impl Transaction {
         self.rows.push((number, submission.clone()));
     }
 
-    /// Whether it inserted something that can be there only once.
+    /// Whether it inserted the submission's unique key, run or message.
     fn inserted(&self, submission: &Submission) -> bool {
         let Some(NewRun { workflow, key, .. }) = &submission.opens else {
             return self.messages.contains(&submission.message);

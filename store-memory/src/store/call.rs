@@ -1,15 +1,15 @@
-//! How a call passes its three fault points. It must not know what a call does.
+//! Takes a call through its three fault points. It must not know what a call does.
 
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::store::{Append, Claim, Release, StoreError, Submission, Tick};
 
 use super::MemoryStore;
-use crate::faults::{Call, Carries, Fault, FaultPoint, SessionNo, Stage};
+use crate::faults::{ByteSize, Call, Fault, FaultPoint, SessionNo, Stage};
 use crate::state::{State, SubmitStep};
 
 impl MemoryStore {
-    /// Makes a call whose effect happens all at once, at its commit point.
-    pub(super) async fn call<T: Carries>(
+    /// Makes a call that takes effect atomically, after its commit point.
+    pub(super) async fn call<T: ByteSize>(
         &self,
         session: Option<SessionNo>,
         call: Call<'_>,
@@ -22,13 +22,13 @@ impl MemoryStore {
         self.commit(session, call).await?;
         let answer = self.apply(&operation);
         for _ in 1..deliveries {
-            // The answer to a repeated delivery reaches nobody.
+            // The answer to a repeated delivery is dropped.
             let _ = self.apply(&operation);
         }
         self.acknowledge(session, call, answer).await
     }
 
-    /// The first point: how often the request is delivered.
+    /// Passes the first point, and returns how often the request is delivered.
     pub(super) async fn request(
         &self,
         session: Option<SessionNo>,
@@ -53,19 +53,19 @@ impl MemoryStore {
         }
     }
 
-    /// The second point.
+    /// Passes the second point.
     pub(super) async fn commit(&self, session: Option<SessionNo>, call: Call<'_>) -> Result<(), StoreError> {
         self.pass(&FaultPoint { session, call, stage: Stage::Commit, bytes: 0 }).await
     }
 
-    /// The last point. The request has taken effect, and may do so once more.
-    pub(super) async fn acknowledge<T: Carries>(
+    /// Passes the last point. The request has taken effect; a late duplicate of it may stay in flight.
+    pub(super) async fn acknowledge<T: ByteSize>(
         &self,
         session: Option<SessionNo>,
         call: Call<'_>,
         answer: Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let bytes = answer.as_ref().map_or(0, Carries::bytes);
+        let bytes = answer.as_ref().map_or(0, ByteSize::bytes);
         let point = FaultPoint { session, call, stage: Stage::Acknowledgement, bytes };
         if self.0.faults.as_ref().is_some_and(|faults| faults.arrives_again(&point)) {
             self.linger(call);
@@ -74,7 +74,7 @@ impl MemoryStore {
         answer
     }
 
-    /// Has a request under way from now on, by itself.
+    /// Keeps a request in flight after its caller gave it up.
     fn linger(&self, call: Call<'_>) {
         self.lingering().extend(Lingering::of(call));
     }
@@ -96,7 +96,7 @@ impl MemoryStore {
     }
 }
 
-/// A request on its way: whoever made it may die before it arrives.
+/// A request in flight. Its caller may drop the call before it arrives.
 struct UnderWay<'a> {
     store: &'a MemoryStore,
     point: FaultPoint<'a>,
@@ -112,12 +112,14 @@ impl Drop for UnderWay<'_> {
     }
 }
 
-/// What the caller sees is the same at every stage; the stage is for whoever reads the trace.
+/// The error of a lost call. It is of the same kind at every stage; the stage is there for the reader of a trace.
 fn lost(stage: Stage) -> StoreError {
-    StoreError::unavailable(format!("a fault took the call at its {stage:?} point; its outcome is unknown"))
+    StoreError::unavailable(format!(
+        "an injected fault lost the call at its {stage:?} point; its outcome is unknown"
+    ))
 }
 
-/// A request that is still under way though its caller has given it up.
+/// A request that is still in flight although its caller gave it up.
 pub(super) enum Lingering {
     Queue(String, u16),
     Submit(Vec<Submission>),
@@ -150,7 +152,7 @@ impl Lingering {
         }
     }
 
-    /// Has its effect. Its answer reaches nobody.
+    /// Takes effect. The answer is dropped.
     pub(super) fn take_effect(self, state: &mut State, now: Timestamp) {
         match self {
             Self::Queue(name, shards) => drop(state.queue(now, &name, shards)),
@@ -163,7 +165,7 @@ impl Lingering {
     }
 }
 
-/// Submits without waiting: where somebody's open transaction is in the way, a lock timeout ends it.
+/// Submits without waiting: if another open transaction blocks it, it is rolled back, as by a lock timeout.
 fn submit(state: &mut State, submissions: &[Submission]) {
     let transaction = state.begin();
     let is_done = |step| matches!(step, Ok(SubmitStep::Done(_)));

@@ -1,5 +1,5 @@
-//! A session: the same store, with a number that tells fault hooks who calls. It must not keep anything else,
-//! since a lease belongs to whoever names it, not to a session.
+//! A session: the store with a number, by which faults can tell sessions apart. It must not keep any other state, since a
+//! lease is not bound to a session.
 
 use async_trait::async_trait;
 use pgworkflows_core::RunId;

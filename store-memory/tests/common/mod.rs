@@ -1,5 +1,5 @@
-//! What the tests of the memory store share: short ways to make a store, a run and a batch.
-#![expect(dead_code, reason = "each test file uses the part that it needs")]
+//! The fixtures of the memory store's tests: short ways to make a store, a run and a batch.
+#![expect(dead_code, reason = "each test file uses only some of them")]
 
 use bytes::Bytes;
 use pgworkflows_core::Timestamp;
@@ -40,7 +40,7 @@ pub(crate) fn claim(ttl: std::time::Duration) -> Claim {
     Claim { queue: "default".to_owned(), lease: None, worker: "test".to_owned(), ttl, limit: SHARDS }
 }
 
-/// Makes the queue and claims all of its shards for a day.
+/// Creates the queue and claims all of its shards for a day.
 pub(crate) async fn owner(store: &MemoryStore) -> (Box<dyn Session>, Claimed) {
     store.queue("default", SHARDS).await.unwrap();
     let mut session = store.session().await.unwrap();
@@ -70,7 +70,7 @@ pub(crate) fn empty_append(lease: LeaseId, number: u64) -> Append {
     }
 }
 
-/// Opens the run with its first event, as the first in its shard.
+/// An append that opens a run with its first event, the first one in its shard.
 pub(crate) fn opening(lease: LeaseId, number: u64, id: u64) -> Append {
     let mut append = empty_append(lease, number);
     append.opened.push(OpenedRun { run: run(id), workflow: "order".into(), row: OpenRow::default() });

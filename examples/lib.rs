@@ -1,3 +1,3 @@
-//! What the examples share: the trial-onboarding workflow, which the tests run as well.
+//! The trial-onboarding workflow, which examples and tests share.
 
 pub mod trial;

@@ -1,5 +1,5 @@
-//! The trial-onboarding workflow: a fan-out, a sleep of days, a decision by a person, and a subscription. It
-//! knows neither a store nor a worker.
+//! The trial-onboarding workflow: a fan-out, a sleep of several days, a person's decision, and a subscription. It must not
+//! know a store or a worker.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,32 +12,32 @@ use pgworkflows::worker::WorkerBuilder;
 pub struct Signup {
     /// The company, which is also the run's key.
     pub company: String,
-    /// Where its mail goes.
+    /// The address for its mail.
     pub email: String,
-    /// How long the trial lasts: eleven days, or seconds where somebody watches.
+    /// How long the trial lasts: eleven days, or a few seconds in a demonstration.
     pub trial: Duration,
 }
 
 /// What the customer decides at the end of the trial.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct UpgradeDecision {
-    /// Whether there will be a subscription.
+    /// Whether the customer subscribes.
     pub upgraded: bool,
-    /// To which plan.
+    /// The chosen plan.
     pub plan: String,
 }
 
-/// Brings the decision.
+/// Delivers the decision.
 pub const UPGRADE: Signal<UpgradeDecision> = Signal::new("upgrade");
 
-/// A workspace that was made for a company.
+/// A company's workspace.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Workspace {
-    /// Its id.
+    /// The workspace's id.
     pub id: String,
 }
 
-/// The workflow.
+/// Onboards a customer, and asks for a decision at the end of the trial.
 #[derive(Debug)]
 pub struct TrialOnboarding;
 
@@ -71,10 +71,10 @@ impl Workflow for TrialOnboarding {
     }
 }
 
-/// Is told what the activities do, as `(activity, what)`. A real system would mail, bill and provision instead.
+/// Receives what the activities do, as `(activity, what)`. A real system would send mail, bill and provision instead.
 pub type Story = Arc<dyn Fn(&'static str, String) + Send + Sync>;
 
-/// Makes a workspace for a company.
+/// Creates a workspace for a company.
 pub struct ProvisionWorkspace(pub Story);
 
 #[async_trait]
@@ -84,14 +84,14 @@ impl Activity for ProvisionWorkspace {
     type Output = Workspace;
 
     async fn execute(&self, ctx: ActivityContext, company: String) -> ActivityResult<Workspace> {
-        // The same id for every attempt: a repetition finds the workspace that the first attempt made.
+        // The id is the same in every attempt, so that a retry finds the workspace of the first attempt.
         let id = format!("{}-{}", company.to_lowercase().replace(' ', "-"), &ctx.run_id().to_string()[24..]);
         (self.0)(Self::NAME, format!("workspace {id} is ready"));
         Ok(Workspace { id })
     }
 }
 
-/// Mails a welcome.
+/// Sends a welcome mail.
 pub struct SendWelcome(pub Story);
 
 #[async_trait]
@@ -106,7 +106,7 @@ impl Activity for SendWelcome {
     }
 }
 
-/// Mails that the trial is over.
+/// Sends a mail that the trial is over.
 pub struct SendTrialEndingReminder(pub Story);
 
 #[async_trait]
@@ -121,7 +121,7 @@ impl Activity for SendTrialEndingReminder {
     }
 }
 
-/// Takes a workspace's paid features away.
+/// Removes a workspace's paid features.
 pub struct DowngradeToFreeTier(pub Story);
 
 #[async_trait]
@@ -136,7 +136,7 @@ impl Activity for DowngradeToFreeTier {
     }
 }
 
-/// Begins to bill a workspace for a plan.
+/// Starts billing a workspace for a plan.
 pub struct StartSubscription(pub Story);
 
 #[async_trait]
@@ -146,7 +146,7 @@ impl Activity for StartSubscription {
     type Output = ();
 
     async fn execute(&self, ctx: ActivityContext, (workspace, plan): (String, String)) -> ActivityResult<()> {
-        // The billing service deduplicates by this key, so that a repetition bills nobody twice.
+        // The billing service deduplicates by this key, so that a retry does not bill twice.
         let key = ctx.idempotency_key();
         (self.0)(Self::NAME, format!("workspace {workspace} is billed for {plan}, idempotency key {key}"));
         Ok(())
@@ -165,7 +165,7 @@ pub fn register(worker: WorkerBuilder, story: &Story) -> WorkerBuilder {
         .activity(StartSubscription(Arc::clone(story)))
 }
 
-/// Shows its name alone: a story has nothing to show.
+/// Implements `Debug` with the name alone, because a story is a closure.
 macro_rules! shown_by_name {
     ($($activity:ident),+) => {
         $(impl fmt::Debug for $activity {

@@ -1,5 +1,5 @@
-//! The main job under everything that can happen to it: a crash at every point, and every order in which its world
-//! can answer. One line each.
+//! The trial workflow under a crash at every point, and in every order in which outcomes, signals and a cancellation can
+//! arrive.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ async fn upgrade(env: TestEnv) -> Result<TestRun<TrialOnboarding>, Error> {
     Ok(run)
 }
 
-/// A customer who upgrades, and whose trial somebody cancels at the same time.
+/// A customer who upgrades while the trial is cancelled.
 async fn upgrade_and_cancel(env: TestEnv) -> Result<TestRun<TrialOnboarding>, Error> {
     let run = sign_up(&env).await?;
     let (signalled, cancelled) = tokio::join!(run.signal(UPGRADE, upgraded()), run.cancel());
@@ -42,8 +42,8 @@ async fn upgrade_and_cancel(env: TestEnv) -> Result<TestRun<TrialOnboarding>, Er
     Ok(run)
 }
 
-/// Whoever is told of an upgrade is billed. Billing may answer too late, so it may be asked again, under the same
-/// idempotency key; after five times the run fails.
+/// A customer who is told of an upgrade is billed. Billing may answer too late and be retried under the same idempotency
+/// key; after five attempts the run fails.
 async fn upgrade_is_billed(run: TestRun<TrialOnboarding>) -> Result<(), Error> {
     let billed = run.env().activity_calls::<StartSubscription>().len();
     match run.result().await {
@@ -55,17 +55,17 @@ async fn upgrade_is_billed(run: TestRun<TrialOnboarding>) -> Result<(), Error> {
 }
 
 #[tokio::test]
-async fn trial_that_crashes_anywhere_ends_as_if_it_had_not() {
+async fn trial_ends_the_same_wherever_its_worker_crashes() {
     let crashed = crash_everywhere(&definition(), upgrade).assert().await;
-    // Seven appends hold its history, and there are three moments at each to die.
+    // The history has seven appends, with three crash points each.
     assert_eq!(crashed.crash_points, 7 * 3);
     assert_eq!(crashed.repeats["start-subscription"], 1);
 }
 
 #[tokio::test]
-async fn upgrade_is_billed_in_whatever_order_things_come() {
+async fn upgrade_is_billed_in_every_order_of_arrivals() {
     let explored = explore(&definition(), upgrade_and_cancel, upgrade_is_billed).assert().await;
-    // Without the cancellation, 60: two orders of the fan-out, five places for the signal, six ends of the billing. And
-    // 118 moments at which the run is open and can be cancelled.
+    // Without the cancellation there are 60 orders: two orders of the fan-out, five places for the signal, and six ways
+    // for the billing to end. In addition, there are 118 moments at which the open run can be cancelled.
     assert_eq!((explored.orders, explored.exhaustive), (60 + 118, true));
 }

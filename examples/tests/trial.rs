@@ -1,4 +1,4 @@
-//! The trial workflow as its authors test it: on the real engine, with mocked activities, in no time.
+//! Tests of the trial workflow: on the real engine, with mocked activities, in virtual time.
 
 use pgworkflows::prelude::*;
 use pgworkflows_examples::trial::{
@@ -9,7 +9,7 @@ use pgworkflows_testkit::{Error, Mock, TestEnv, TestEnvBuilder, TestRun, expect}
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// An environment in which everything works at once.
+/// An environment in which every activity succeeds at once.
 fn environment() -> TestEnvBuilder {
     TestEnv::builder()
         .workflow::<TrialOnboarding>()
@@ -56,7 +56,7 @@ async fn eleven_days_pass_in_a_moment() -> Result<(), Error> {
 }
 
 #[tokio::test]
-async fn workspace_and_welcome_are_made_at_the_same_time() -> Result<(), Error> {
+async fn workspace_and_welcome_are_provided_at_the_same_time() -> Result<(), Error> {
     // Given a workspace that takes an hour, and a welcome that takes two
     let hour = Duration::from_secs(3600);
     let provision = Mock::<ProvisionWorkspace>::new(|id| Ok(Workspace { id })).takes(hour);
@@ -64,7 +64,8 @@ async fn workspace_and_welcome_are_made_at_the_same_time() -> Result<(), Error> 
     let env = environment().mock_with(provision).mock_with(welcome).build();
     let run = sign_up(&env).await?;
 
-    // Then after two hours, and not three, the run sleeps
+    // When two hours pass, and not three
+    // Then the run sleeps
     env.advance(2 * hour).await;
     run.assert_sleeping();
     let (workspace, mail) = (env.activity_calls::<ProvisionWorkspace>(), env.activity_calls::<SendWelcome>());
@@ -86,7 +87,7 @@ async fn customer_is_reminded_when_the_trial_is_over_and_not_before() -> Result<
 }
 
 #[tokio::test]
-async fn decision_that_comes_early_is_kept() -> Result<(), Error> {
+async fn early_decision_is_kept() -> Result<(), Error> {
     let env = environment().build();
     let run = sign_up(&env).await?;
     run.signal(UPGRADE, to_pro()).await?;
@@ -125,7 +126,7 @@ async fn subscription_is_tried_five_times() -> Result<(), Error> {
 }
 
 #[tokio::test]
-async fn nobody_decides_and_the_test_says_so() -> Result<(), Error> {
+async fn missing_decision_is_reported_as_stuck() -> Result<(), Error> {
     let env = environment().build();
     let run = sign_up(&env).await?;
     let error = run.result().await.unwrap_err();

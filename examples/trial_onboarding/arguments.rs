@@ -1,4 +1,4 @@
-//! The program's arguments. It executes none of them.
+//! The program's arguments. It must not know what they do.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ The trial-onboarding workflow, on the PostgreSQL at DATABASE_URL, or in memory w
     cargo run --release --example trial_onboarding [-- OPTIONS]
     cargo run --release --example trial_onboarding -- signal --company Acme --decide pro
 
-    --company NAME    whose trial it is: one run per company (default: Acme)
+    --company NAME    the company of the trial; there is one run per company (default: Acme)
     --trial TIME      how long the trial lasts, e.g. 3s, 90m, 11d (default: 3s)
-    --decide WHAT     a plan such as `pro`; `stay` for the free tier; `ask` to ask here, or, without a terminal,
-                      to wait for `signal` from another process (default: ask at a terminal, else pro)";
+    --decide WHAT     a plan such as `pro`; `stay` for the free tier; `ask` to ask at the terminal, or, without one,
+                      to wait for `signal` from another process (default: ask at a terminal, otherwise pro)";
 
 /// What to do.
 pub(crate) enum Job {
@@ -19,7 +19,7 @@ pub(crate) enum Job {
     Signal,
 }
 
-/// Who decides, and what.
+/// Where the decision comes from.
 pub(crate) enum Decide {
     Upgrade(String),
     Stay,
@@ -35,7 +35,7 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    /// The arguments, or what to print instead.
+    /// Parses the arguments. Returns the text to print if they are wrong, or ask for help.
     pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
         let mut parsed = Self {
             job: Job::Onboard,
@@ -60,7 +60,7 @@ impl Arguments {
         Ok(parsed)
     }
 
-    /// Who decides, at a terminal or without one.
+    /// Where the decision comes from, with or without a terminal.
     pub(crate) fn decide(&self, terminal: bool) -> Decide {
         match (self.decide.as_deref(), terminal) {
             (Some("stay"), _) => Decide::Stay,

@@ -1,4 +1,4 @@
-//! Tells what becomes of a run: what was found in the log, and when it is parked.
+//! Prints a run's progress: the events in its log, and when it is parked. It must not change the run.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use pgworkflows_examples::trial::TrialOnboarding;
 
 use super::say;
 
-/// How often the run is looked at.
-const GLANCE: Duration = Duration::from_millis(100);
+/// How often the run's status is read.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Tells what is in the log of a run already.
-pub(crate) async fn tell_the_log(handle: &RunHandle<TrialOnboarding>, company: &str) -> Result<(), Error> {
+/// Prints what is already in a run's log.
+pub(crate) async fn print_log(handle: &RunHandle<TrialOnboarding>, company: &str) -> Result<(), Error> {
     let info = handle.describe().await?;
     let history = handle.history().await?;
-    let state = if info.status.is_over() { "is over" } else { "goes on" };
+    let state = if info.status.is_over() { "is over" } else { "continues" };
     say(format!("found    {company}: run {} {state}, {} events in its log", handle.run_id(), history.len()));
     let mut names = std::collections::BTreeMap::new();
     for recorded in &history {
@@ -36,9 +36,9 @@ pub(crate) async fn tell_the_log(handle: &RunHandle<TrialOnboarding>, company: &
     Ok(())
 }
 
-/// Tells when the run is parked, until the task is aborted.
+/// Prints when the run is parked, until the task is aborted.
 pub(crate) async fn follow(handle: RunHandle<TrialOnboarding>) {
-    let mut told = None;
+    let mut printed = None;
     loop {
         if let Ok(info) = handle.describe().await {
             let waits = match info.status {
@@ -46,16 +46,16 @@ pub(crate) async fn follow(handle: RunHandle<TrialOnboarding>) {
                 RunStatus::Stalled => info.waiting_on.map(|why| format!("STALLED: {why}")),
                 _ => None,
             };
-            if let Some(waits) = waits.filter(|waits| told.as_ref() != Some(waits)) {
+            if let Some(waits) = waits.filter(|waits| printed.as_ref() != Some(waits)) {
                 say(format!("parked   no thread, no memory: waits for {waits}"));
-                told = Some(waits);
+                printed = Some(waits);
             }
         }
-        tokio::time::sleep(GLANCE).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
-/// Returns when the run waits for a signal of that name, or is over.
+/// Returns when the run waits for the signal of this name.
 pub(crate) async fn until_waiting_for(
     handle: &RunHandle<TrialOnboarding>,
     signal: &str,
@@ -65,6 +65,6 @@ pub(crate) async fn until_waiting_for(
         if info.waiting_on.is_some_and(|waits| waits.contains(&format!("signal `{signal}`"))) {
             return Ok(());
         }
-        tokio::time::sleep(GLANCE).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }

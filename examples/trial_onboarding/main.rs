@@ -1,4 +1,4 @@
-//! The main job: the trial-onboarding workflow, kept alive over any crash. See `--help`.
+//! The trial-onboarding workflow, which survives every crash of this program. See `--help`.
 
 mod arguments;
 mod follow;
@@ -13,7 +13,7 @@ use pgworkflows_examples::trial::{self, Signup, Story, TrialOnboarding, UPGRADE,
 
 use self::arguments::{Arguments, Decide, Job};
 
-/// How long after a crash the next process takes over: short, for somebody watches.
+/// How long after a crash the next process takes over: short, because somebody is watching.
 const LEASE_TTL: Duration = Duration::from_secs(2);
 
 #[tokio::main]
@@ -46,12 +46,16 @@ async fn run(arguments: Arguments) -> Result<String, Error> {
     }
 }
 
-/// The Postgres at `DATABASE_URL`, or memory.
+/// Opens the PostgreSQL store at `DATABASE_URL`, or a memory store.
 async fn open_store() -> Result<AnyStore, Error> {
     let url = std::env::var("DATABASE_URL");
     say(match url {
-        Ok(_) => "store    the PostgreSQL at DATABASE_URL: `kill -9` any process of this, and start it again",
-        Err(_) => "store    memory, so nothing outlives this process; set DATABASE_URL to use a PostgreSQL",
+        Ok(_) => {
+            "store    the PostgreSQL at DATABASE_URL: `kill -9` this process at any time, and start it again"
+        }
+        Err(_) => {
+            "store    memory, so everything is lost when this process ends; set DATABASE_URL to use a PostgreSQL"
+        }
     });
     pgworkflows::connect(url.as_deref().unwrap_or("memory:")).await
 }
@@ -79,13 +83,13 @@ async fn onboard(store: AnyStore, client: &Client, arguments: &Arguments) -> Res
     outcome
 }
 
-/// Starts the company's run, or finds the one that is under way or over.
+/// Starts the company's run, or finds the existing one.
 async fn start(client: &Client, arguments: &Arguments) -> Result<RunHandle<TrialOnboarding>, Error> {
     let company = arguments.company.clone();
     let email = format!("owner@{}.example", company.to_lowercase().replace(' ', "-"));
     let signup = Signup { company: company.clone(), email, trial: arguments.trial };
     let (handle, existing) = match client.start::<TrialOnboarding>(signup).key(&company).await {
-        // It was started with another trial, which stands.
+        // The run was started with another trial period, which it keeps.
         Err(error) if error.is_key_conflict() => match error.run() {
             Some(run) => (client.handle(run), true),
             None => return Err(error),
@@ -94,7 +98,7 @@ async fn start(client: &Client, arguments: &Arguments) -> Result<RunHandle<Trial
         Ok(handle) => (handle.clone(), handle.is_existing()),
     };
     match existing {
-        true => follow::tell_the_log(&handle, &company).await?,
+        true => follow::print_log(&handle, &company).await?,
         false => say(format!("started  {company}: run {}", handle.run_id())),
     }
     Ok(handle)
@@ -121,7 +125,7 @@ async fn decide(handle: RunHandle<TrialOnboarding>, decide: Decide) -> Result<()
         }
     };
     say(format!("decided  {}", if decision.upgraded { &decision.plan } else { "to stay" }));
-    // However often this process is killed and started again, there is one decision.
+    // The key makes this one decision, however often this process is killed and started again.
     handle.signal(UPGRADE, decision).key("the decision").await
 }
 
@@ -140,7 +144,7 @@ async fn send_decision(client: &Client, arguments: &Arguments) -> Result<String,
     }
 }
 
-#[expect(clippy::print_stdout, reason = "this program tells its story on standard output")]
+#[expect(clippy::print_stdout, reason = "this program prints its progress to standard output")]
 fn say(line: impl std::fmt::Display) {
     println!("{line}");
 }

@@ -1,4 +1,4 @@
-//! Tests of the client against a store that does what the test tells it, in virtual time.
+//! Tests of the client, with a scripted store and in virtual time. They must not need a worker.
 
 mod fake;
 mod local;
@@ -20,7 +20,7 @@ use crate::workflow::context::Context;
 use crate::workflow::error::WorkflowResult;
 use crate::workflow::signal::Signal;
 
-/// A workflow with an input that a test can make long.
+/// A workflow whose input may be of any length.
 struct Greeting;
 
 impl Workflow for Greeting {
@@ -36,20 +36,20 @@ impl Workflow for Greeting {
 const WAVE: Signal<u32> = Signal::new("wave");
 
 /// A client with its store and its host.
-struct World {
+struct Fixture {
     client: Client,
     store: FakeStore,
     host: Arc<ManualHost>,
 }
 
-fn world() -> World {
+fn fixture() -> Fixture {
     let store = FakeStore::default();
     let host = Arc::new(ManualHost::new());
     let client = Client::builder(store.clone()).host(host.clone()).payload_bytes_max(100).build();
-    World { client: client.expect("the settings are good"), store, host }
+    Fixture { client: client.expect("the settings are good"), store, host }
 }
 
-/// An event as the store holds it.
+/// An event as the store returns it.
 fn record(seq: u32, name: &str, event: &Event) -> EventRecord {
     EventRecord {
         seq: EventSeq::new(seq),
@@ -60,8 +60,8 @@ fn record(seq: u32, name: &str, event: &Event) -> EventRecord {
     }
 }
 
-/// Executes a request beside the test.
-#[expect(clippy::disallowed_methods, reason = "a test is a runtime of its own")]
+/// Executes a request concurrently with the test.
+#[expect(clippy::disallowed_methods, reason = "each test has its own runtime")]
 fn spawn<T: Send + 'static>(
     request: impl IntoFuture<Output = T, IntoFuture = futures::future::BoxFuture<'static, T>>,
 ) -> tokio::task::JoinHandle<T> {

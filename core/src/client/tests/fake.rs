@@ -1,4 +1,4 @@
-//! A store that records what it is asked and answers as it is told, and a host whose time stands still.
+//! A store that records its calls and returns scripted answers, and a host whose time only the test advances.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -27,26 +27,26 @@ use crate::store::switchboard::Switchboard;
 use crate::store::watch::{Notice, Watch, Watched};
 use crate::store::{Hint, Queue, Session, Store};
 
-/// 2026-01-01 00:00 UTC, what the fake store's clock shows when the host's time is zero.
+/// 2026-01-01 00:00 UTC, the fake store's time when the host's time is zero.
 pub(super) const NOW: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
 
 /// The shards of the fake store's queue.
 pub(super) const FIRST_SHARD: u16 = 128;
 pub(super) const SHARDS: u16 = 64;
 
-/// See the file's head. Clones are handles of one store.
+/// A store with scripted answers. Clones are handles of one store.
 #[derive(Clone)]
 pub(super) struct FakeStore(Arc<Inner>);
 
 struct Inner {
     hints: broadcast::Sender<Hint>,
-    /// Held by a test that wants `watch` to wait.
+    /// Held by a test to block `watch`.
     gate: Arc<tokio::sync::Mutex<()>>,
     pub(super) switchboard: Switchboard,
     state: Mutex<State>,
 }
 
-/// What the store answers, and what it was asked.
+/// The store's answers and its recorded calls.
 #[derive(Default)]
 pub(super) struct State {
     pub(super) submit_answers: VecDeque<Result<Submitted, StoreError>>,
@@ -78,7 +78,7 @@ impl FakeStore {
         self.0.state.lock().expect("no test panics while it holds the state")
     }
 
-    /// Ends a run. Nobody is told.
+    /// Ends a run, without a hint.
     pub(super) fn close(&self, run: RunId, terminal: &Event) {
         let status = terminal.closed_status().expect("a run ends with a terminal event");
         self.close_with(run, "greeting", status, wire::encode_event(terminal));
@@ -94,7 +94,7 @@ impl FakeStore {
         _ = self.0.hints.send(hint);
     }
 
-    /// Has the store know an open run.
+    /// Adds an open run to the store.
     pub(super) fn describe_as(&self, run: RunId, workflow: &str, row: OpenRow) {
         let description = RunDescription {
             run,
@@ -107,9 +107,9 @@ impl FakeStore {
         self.state().described.insert(run, description);
     }
 
-    /// Has the store answer no question for outcomes until the guard is dropped.
+    /// Blocks reads of outcomes until the guard is dropped.
     pub(super) fn hold_reads(&self) -> tokio::sync::OwnedMutexGuard<()> {
-        Arc::clone(&self.0.gate).try_lock_owned().expect("nobody holds it")
+        Arc::clone(&self.0.gate).try_lock_owned().expect("the gate is open")
     }
 
     pub(super) fn closed_reads(&self) -> usize {
@@ -196,20 +196,20 @@ impl StoreQuery for FakeStore {
         limit: u32,
     ) -> Result<Vec<EventRecord>, StoreError> {
         let state = self.state();
-        let behind = state.events.iter().filter(|event| after.is_none_or(|after| event.seq > after));
-        Ok(behind.take(limit as usize).cloned().collect())
+        let later = state.events.iter().filter(|event| after.is_none_or(|after| event.seq > after));
+        Ok(later.take(limit as usize).cloned().collect())
     }
 }
 
-/// A host whose time a test moves, and whose chance is the same every time.
+/// A host whose time the test advances, and whose random numbers are deterministic.
 pub(super) struct ManualHost {
     runtime: tokio::runtime::Handle,
     now: Mutex<Duration>,
     sleepers: Mutex<Vec<(Duration, oneshot::Sender<()>)>>,
     draws: AtomicU64,
-    /// Tasks that were handed over and have not ended.
+    /// How many spawned tasks have not ended.
     pub(super) tasks: Arc<AtomicUsize>,
-    /// Whether tasks are dropped at once, as by a runtime that has ended.
+    /// Whether spawned tasks are dropped at once, as by a runtime that has ended.
     pub(super) drops_tasks: std::sync::atomic::AtomicBool,
 }
 
@@ -225,7 +225,7 @@ impl ManualHost {
         }
     }
 
-    /// Moves the time on in one step, and lets everything happen that follows.
+    /// Advances the time in one step, and lets every task run that is then due.
     pub(super) async fn advance(&self, by: Duration) {
         settle().await;
         let now = {
@@ -248,7 +248,7 @@ impl ManualHost {
     }
 }
 
-/// Lets every task run until none can.
+/// Lets all tasks run until none makes progress.
 pub(super) async fn settle() {
     for _ in 0..50 {
         tokio::task::yield_now().await;

@@ -1,9 +1,9 @@
-//! Starts that a processor of this process takes, and what becomes of those that it does not.
+//! Starts that are handed to a processor of this process, and starts that fall back to the store.
 
 use std::sync::{Arc, Mutex};
 
 use super::fake::{FIRST_SHARD, FakeStore, NOW, settle};
-use super::{Greeting, World, spawn, world};
+use super::{Fixture, Greeting, fixture, spawn};
 use crate::data::id::ShardId;
 use crate::data::limits;
 use crate::data::payload::Payload;
@@ -15,7 +15,7 @@ use crate::store::append::{ClosedRun, ClosedStatus};
 use crate::store::switchboard::{Connection, LocalStart};
 use crate::store::watch::Notice;
 
-/// A processor of one of the queue's shards, played by the test.
+/// A fake processor of one of the queue's shards.
 struct Processor {
     shard: ShardId,
     starts: Arc<Mutex<Vec<LocalStart>>>,
@@ -47,19 +47,19 @@ fn repeated(store: &FakeStore) -> bool {
 
 #[tokio::test]
 async fn start_is_handed_to_the_processor_of_this_process_and_needs_no_store() {
-    let World { client, store, .. } = world();
+    let Fixture { client, store, .. } = fixture();
     let processor = Processor::of(&store);
     let starting = spawn(client.start::<Greeting>("Ada".to_owned()));
     settle().await;
     let start = processor.take();
     assert_eq!((start.run.shard(), &*start.workflow, start.run.born()), (processor.shard, "greeting", NOW));
     assert_eq!(start.input.decode::<String>().unwrap(), "Ada");
-    assert!(!starting.is_finished(), "it is not in the log yet");
+    assert!(!starting.is_finished(), "the run is not in the log yet");
     start.accepted.send(()).unwrap();
     let run = starting.await.unwrap().unwrap();
     assert_eq!((run.run_id(), run.is_existing()), (start.run, false));
 
-    // Nor does its result
+    // Its result does not need the store either
     let result = spawn(run.result());
     let completed = Event::RunCompleted { result: Payload::encode("Hello").unwrap() };
     let closed = ClosedRun {
@@ -77,8 +77,8 @@ async fn start_is_handed_to_the_processor_of_this_process_and_needs_no_store() {
 }
 
 #[tokio::test]
-async fn start_that_is_let_go_is_submitted_under_the_same_id_as_repeated() {
-    let World { client, store, .. } = world();
+async fn dropped_start_is_submitted_under_the_same_id_as_repeated() {
+    let Fixture { client, store, .. } = fixture();
     let processor = Processor::of(&store);
     let starting = spawn(client.start::<Greeting>("Ada".to_owned()));
     settle().await;
@@ -91,7 +91,7 @@ async fn start_that_is_let_go_is_submitted_under_the_same_id_as_repeated() {
 
 #[tokio::test]
 async fn start_that_a_processor_keeps_waiting_is_submitted_after_a_while() {
-    let World { client, store, host } = world();
+    let Fixture { client, store, host } = fixture();
     let processor = Processor::of(&store);
     let starting = spawn(client.start::<Greeting>("Ada".to_owned()));
     settle().await;
@@ -100,13 +100,13 @@ async fn start_that_a_processor_keeps_waiting_is_submitted_after_a_while() {
     let run = starting.await.unwrap().unwrap();
     assert_eq!(run.run_id(), kept.run);
     assert!(repeated(&store));
-    // The processor sees that before it begins the run
+    // The processor sees this before it begins the run
     assert!(kept.accepted.is_closed());
 }
 
 #[tokio::test]
 async fn result_of_a_run_that_left_memory_comes_from_the_store() {
-    let World { client, store, .. } = world();
+    let Fixture { client, store, .. } = fixture();
     let processor = Processor::of(&store);
     let starting = spawn(client.start::<Greeting>("Ada".to_owned()));
     settle().await;
@@ -121,7 +121,7 @@ async fn result_of_a_run_that_left_memory_comes_from_the_store() {
 
 #[tokio::test]
 async fn start_with_a_key_goes_to_the_store() {
-    let World { client, store, .. } = world();
+    let Fixture { client, store, .. } = fixture();
     let processor = Processor::of(&store);
     client.start::<Greeting>("Ada".to_owned()).key("signup:42").await.unwrap();
     assert!(processor.starts.lock().unwrap().is_empty());

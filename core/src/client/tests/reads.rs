@@ -1,9 +1,9 @@
-//! Descriptions, lists and histories: the store's rows in the words of users.
+//! Descriptions, lists and histories: the store's rows as public types.
 
 use futures::TryStreamExt;
 
 use super::fake::{FIRST_SHARD, NOW};
-use super::{Greeting, record, world};
+use super::{Greeting, fixture, record};
 use crate::client::info::RunStatus;
 use crate::data::id::{CommandId, RunId, ShardId};
 use crate::data::name::Name;
@@ -20,8 +20,8 @@ fn some_run(random: u64) -> RunId {
 
 #[tokio::test]
 async fn description_says_what_an_open_run_waits_for() {
-    let world = world();
-    let run = world.client.handle::<Greeting>(some_run(1));
+    let fixture = fixture();
+    let run = fixture.client.handle::<Greeting>(some_run(1));
     assert!(run.describe().await.unwrap_err().is_unknown_run());
     for (state, status) in [
         (OpenState::Pending, RunStatus::Pending),
@@ -30,7 +30,7 @@ async fn description_says_what_an_open_run_waits_for() {
         (OpenState::Stalled, RunStatus::Stalled),
     ] {
         let row = OpenRow { state, wake_at: Some(NOW), waiting_on: Some("signal `wave`".to_owned()) };
-        world.store.describe_as(run.run_id(), "greeting", row);
+        fixture.store.describe_as(run.run_id(), "greeting", row);
         let info = run.describe().await.unwrap();
         assert_eq!(info.status, status);
         assert_eq!(info.waiting_on.as_deref(), Some("signal `wave`"));
@@ -40,8 +40,8 @@ async fn description_says_what_an_open_run_waits_for() {
 }
 
 #[tokio::test]
-async fn description_of_a_finished_run_has_its_outcome_and_what_came_too_late() {
-    let world = world();
+async fn description_of_a_finished_run_has_its_outcome_and_undelivered_messages() {
+    let fixture = fixture();
     let run = some_run(1);
     let completed = Event::RunCompleted { result: Payload::encode("hello").unwrap() };
     let late = Message::Signal {
@@ -68,8 +68,8 @@ async fn description_of_a_finished_run_has_its_outcome_and_what_came_too_late() 
             Undelivered { body: bytes::Bytes::from_static(b"?"), at: NOW },
         ],
     };
-    world.store.state().described.insert(run, found);
-    let info = world.client.describe(run).await.unwrap();
+    fixture.store.state().described.insert(run, found);
+    let info = fixture.client.describe(run).await.unwrap();
     assert!(info.status.is_over());
     assert_eq!((info.key.as_deref(), info.closed_at), (Some("ada"), Some(NOW.into())));
     assert_eq!(info.outcome().unwrap(), Some(completed));
@@ -80,47 +80,47 @@ async fn description_of_a_finished_run_has_its_outcome_and_what_came_too_late() 
 
 #[tokio::test]
 async fn run_is_found_by_its_key() {
-    let world = world();
-    world.store.state().keys.insert(("greeting".to_owned(), "ada".to_owned()), some_run(1));
-    let found = world.client.find::<Greeting>("ada").await.unwrap().unwrap();
+    let fixture = fixture();
+    fixture.store.state().keys.insert(("greeting".to_owned(), "ada".to_owned()), some_run(1));
+    let found = fixture.client.find::<Greeting>("ada").await.unwrap().unwrap();
     assert_eq!((found.run_id(), found.is_existing()), (some_run(1), true));
-    assert!(world.client.find::<Greeting>("bob").await.unwrap().is_none());
+    assert!(fixture.client.find::<Greeting>("bob").await.unwrap().is_none());
 }
 
 #[tokio::test]
 async fn history_is_read_to_its_end_and_decoded() {
-    let world = world();
+    let fixture = fixture();
     let fired = Event::TimerFired { id: CommandId::new(1) };
-    world.store.state().events = (1..=2500).map(|seq| record(seq, "timer.fired", &fired)).collect();
-    let history = world.client.history(some_run(1)).await.unwrap();
+    fixture.store.state().events = (1..=2500).map(|seq| record(seq, "timer.fired", &fired)).collect();
+    let history = fixture.client.history(some_run(1)).await.unwrap();
     assert_eq!(history.len(), 2500);
     assert!(history.iter().zip(1..).all(|(event, seq)| event.seq.get() == seq && event.event == fired));
 }
 
 #[tokio::test]
 async fn history_that_cannot_be_read_names_the_event() {
-    let world = world();
+    let fixture = fixture();
     let fired = Event::TimerFired { id: CommandId::new(1) };
-    world.store.state().events = vec![record(1, "timer.bent", &fired)];
-    let message = world.client.history(some_run(1)).await.unwrap_err().to_string();
+    fixture.store.state().events = vec![record(1, "timer.bent", &fired)];
+    let message = fixture.client.history(some_run(1)).await.unwrap_err().to_string();
     assert!(message.contains("event 1 of run") && message.contains("`timer.bent`"), "{message}");
 }
 
 #[tokio::test]
 async fn empty_history_of_a_pending_run_differs_from_that_of_no_run() {
-    let world = world();
-    assert!(world.client.history(some_run(1)).await.unwrap_err().is_unknown_run());
-    world.store.describe_as(some_run(1), "greeting", OpenRow::default());
-    assert!(world.client.history(some_run(1)).await.unwrap().is_empty());
+    let fixture = fixture();
+    assert!(fixture.client.history(some_run(1)).await.unwrap_err().is_unknown_run());
+    fixture.store.describe_as(some_run(1), "greeting", OpenRow::default());
+    assert!(fixture.client.history(some_run(1)).await.unwrap().is_empty());
 }
 
 #[tokio::test]
 async fn list_is_filtered_and_paged_by_the_store() {
-    let world = world();
+    let fixture = fixture();
     for number in 0..7 {
-        world.store.describe_as(some_run(number), "greeting", OpenRow::default());
+        fixture.store.describe_as(some_run(number), "greeting", OpenRow::default());
     }
-    let list = world.client.list().workflow("greeting").status(RunStatus::Stalled).limit(3);
+    let list = fixture.client.list().workflow("greeting").status(RunStatus::Stalled).limit(3);
     assert_eq!(list.clone().await.unwrap().len(), 3);
     let filter = RunFilter {
         workflow: Some("greeting".to_owned()),
@@ -128,20 +128,20 @@ async fn list_is_filtered_and_paged_by_the_store() {
         state: Some(OpenState::Stalled),
         status: None,
     };
-    assert_eq!(world.store.state().listed[0].0, filter);
+    assert_eq!(fixture.store.state().listed[0].0, filter);
     let all: Vec<_> = list.stream().map_ok(|info| info.run_id).try_collect().await.unwrap();
     assert_eq!(all, (0..7).rev().map(some_run).collect::<Vec<_>>());
-    let last_page = world.store.state().listed.last().unwrap().1.clone();
+    let last_page = fixture.store.state().listed.last().unwrap().1.clone();
     assert_eq!((last_page.before, last_page.limit), (Some(some_run(1)), 3));
 }
 
 #[tokio::test]
 async fn list_filters_replace_one_another() {
-    let world = world();
-    let list = world.client.list();
+    let fixture = fixture();
+    let list = fixture.client.list();
     list.clone().status(RunStatus::Failed).open().await.unwrap();
     list.status(RunStatus::Waiting).status(RunStatus::Failed).await.unwrap();
-    let state = world.store.state();
+    let state = fixture.store.state();
     assert_eq!(state.listed[0].0, RunFilter { open: Some(true), ..RunFilter::default() });
     let failed = RunFilter { open: Some(false), status: Some(ClosedStatus::Failed), ..RunFilter::default() };
     assert_eq!(state.listed[1].0, failed);
@@ -149,9 +149,9 @@ async fn list_filters_replace_one_another() {
 
 #[tokio::test]
 async fn page_of_no_runs_or_too_many_is_refused() {
-    let world = world();
-    assert!(world.client.list().limit(0).await.unwrap_err().is_invalid());
-    assert!(world.client.list().limit(1001).await.unwrap_err().is_invalid());
-    assert!(world.client.list().workflow("").await.unwrap_err().is_invalid());
-    assert!(world.store.state().listed.is_empty());
+    let fixture = fixture();
+    assert!(fixture.client.list().limit(0).await.unwrap_err().is_invalid());
+    assert!(fixture.client.list().limit(1001).await.unwrap_err().is_invalid());
+    assert!(fixture.client.list().workflow("").await.unwrap_err().is_invalid());
+    assert!(fixture.store.state().listed.is_empty());
 }

@@ -1,4 +1,4 @@
-//! Starts, signals, cancellations and terminations: what reaches the store, and what its answers become.
+//! Starts, signals, cancellations and terminations: what the store receives, and how its answers are returned.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeZone, Utc};
 
 use super::fake::{FIRST_SHARD, FakeStore, NOW, SHARDS, settle};
-use super::{Greeting, WAVE, World, record, spawn, world};
+use super::{Fixture, Greeting, WAVE, fixture, record, spawn};
 use crate::client::Client;
 use crate::client::handle::RunHandle;
 use crate::client::request::Request;
@@ -43,17 +43,17 @@ fn start_at(message: Message) -> Option<Timestamp> {
     }
 }
 
-/// The message of an invalid input's error, after a check that the store saw nothing of it.
-fn refused<T: std::fmt::Debug>(world: &World, result: Result<T, Error>) -> String {
+/// The message of the error for invalid input, after checking that the store received nothing.
+fn refused<T: std::fmt::Debug>(fixture: &Fixture, result: Result<T, Error>) -> String {
     let error = result.unwrap_err();
     assert!(error.is_invalid(), "{error:?}");
-    assert!(world.store.state().submitted.is_empty());
+    assert!(fixture.store.state().submitted.is_empty());
     error.to_string()
 }
 
 #[tokio::test]
 async fn start_opens_a_run_in_a_shard_of_the_queue() {
-    let World { client, store, .. } = world();
+    let Fixture { client, store, .. } = fixture();
     for _ in 0..100 {
         let run = client.start::<Greeting>("Ada".to_owned()).await.unwrap();
         assert!(!run.is_existing());
@@ -75,7 +75,7 @@ async fn start_opens_a_run_in_a_shard_of_the_queue() {
 
 #[tokio::test]
 async fn key_decides_the_shard_and_input_the_digest() {
-    let World { client, store, .. } = world();
+    let Fixture { client, store, .. } = fixture();
     let one = client.start::<Greeting>("Ada".to_owned()).key("signup:42").await.unwrap();
     let other = client.start::<Greeting>("Bob".to_owned()).key("signup:42").await.unwrap();
     // SHA-256 of `signup:42` begins with 7818b55c555cee12; stored runs depend on this number.
@@ -88,7 +88,7 @@ async fn key_decides_the_shard_and_input_the_digest() {
 
 #[tokio::test]
 async fn start_and_signal_by_name_send_their_payload_as_it_is() {
-    let World { client, store, .. } = world();
+    let Fixture { client, store, .. } = fixture();
     let json = |text: &str| Payload::from_json(text).unwrap();
     let run = client.start_named("farewell", json(r#"{"to": "Ada"}"#)).key("ada").await.unwrap();
     let Message::Start { workflow, input, .. } = last_message(&store) else { panic!("no start") };
@@ -103,24 +103,24 @@ async fn start_and_signal_by_name_send_their_payload_as_it_is() {
 
 #[tokio::test]
 async fn start_and_signal_by_name_are_checked_as_typed_ones_are() {
-    let world = world();
-    let (client, run) = (&world.client, some_run(1));
+    let fixture = fixture();
+    let (client, run) = (&fixture.client, some_run(1));
     let long = || Payload::from_json(format!("{:?}", "x".repeat(100))).unwrap();
-    let error = refused(&world, client.start_named("farewell", long()).await);
+    let error = refused(&fixture, client.start_named("farewell", long()).await);
     assert!(
         error.contains("the input of workflow `farewell` has 102 bytes, and the limit is 100"),
         "{error}"
     );
-    let error = refused(&world, client.signal_named(run, "wave", long()).await);
+    let error = refused(&fixture, client.signal_named(run, "wave", long()).await);
     assert!(error.contains("the content of signal `wave` has 102 bytes"), "{error}");
     let one = || Payload::encode(&1).unwrap();
-    assert!(refused(&world, client.start_named("", one()).await).contains("workflow"));
-    assert!(refused(&world, client.signal_named(run, "a\nb", one()).await).contains("control character"));
+    assert!(refused(&fixture, client.start_named("", one()).await).contains("workflow"));
+    assert!(refused(&fixture, client.signal_named(run, "a\nb", one()).await).contains("control character"));
 }
 
 #[tokio::test]
-async fn start_that_is_not_answered_is_sent_again_unchanged() {
-    let World { client, store, host } = world();
+async fn unanswered_start_is_resent_unchanged() {
+    let Fixture { client, store, host } = fixture();
     for _ in 0..3 {
         store.state().submit_answers.push_back(Err(StoreError::unavailable("connection lost")));
     }
@@ -139,7 +139,7 @@ async fn start_that_is_not_answered_is_sent_again_unchanged() {
 
 #[tokio::test]
 async fn start_gives_up_after_five_retries() {
-    let World { client, store, host } = world();
+    let Fixture { client, store, host } = fixture();
     for _ in 0..10 {
         store.state().submit_answers.push_back(Err(StoreError::unavailable("connection lost")));
     }
@@ -153,8 +153,8 @@ async fn start_gives_up_after_five_retries() {
 }
 
 #[tokio::test]
-async fn key_that_is_held_is_told_at_once() {
-    let World { client, store, .. } = world();
+async fn held_key_is_reported_at_once() {
+    let Fixture { client, store, .. } = fixture();
     store.state().submit_answers.push_back(Err(StoreError::held("key `a` is held by process 7")));
     let error = client.start::<Greeting>("Ada".to_owned()).key("a").await.unwrap_err();
     assert!(error.is_key_held() && !error.is_unavailable(), "{error:?}");
@@ -163,16 +163,16 @@ async fn key_that_is_held_is_told_at_once() {
 }
 
 #[tokio::test]
-async fn definite_error_is_not_tried_again() {
-    let World { client, store, .. } = world();
+async fn definite_error_is_not_retried() {
+    let Fixture { client, store, .. } = fixture();
     store.state().submit_answers.push_back(Err(StoreError::limit_exceeded("too old")));
     client.start::<Greeting>("Ada".to_owned()).await.unwrap_err();
     assert_eq!(store.state().submitted.len(), 1);
 }
 
 #[tokio::test]
-async fn starts_that_wait_at_the_same_time_travel_together() {
-    let World { client, store, .. } = world();
+async fn concurrent_starts_share_a_transaction() {
+    let Fixture { client, store, .. } = fixture();
     let starts = (0..100).map(|number| client.start::<Greeting>(format!("guest {number}")).into_future());
     let runs = futures::future::try_join_all(starts).await.unwrap();
     let state = store.state();
@@ -183,8 +183,8 @@ async fn starts_that_wait_at_the_same_time_travel_together() {
 }
 
 #[tokio::test]
-async fn start_under_a_key_that_others_may_hold_travels_alone() {
-    let World { client, store, .. } = world();
+async fn start_with_a_key_has_its_own_transaction() {
+    let Fixture { client, store, .. } = fixture();
     let starts = (0..10).map(|number| {
         client.start::<Greeting>("Ada".to_owned()).key(format!("guest {number}")).into_future()
     });
@@ -193,10 +193,10 @@ async fn start_under_a_key_that_others_may_hold_travels_alone() {
 }
 
 #[tokio::test]
-async fn start_that_is_refused_fails_no_other_of_its_batch() {
-    let World { client, store, .. } = world();
+async fn refused_start_fails_alone_in_its_batch() {
+    let Fixture { client, store, .. } = fixture();
     let refusals = || Err(StoreError::limit_exceeded("too old"));
-    // The two batches are refused, and of the single ones that follow the first.
+    // Both batches are refused, and then the first of the single submissions.
     store.state().submit_answers.extend([refusals(), refusals(), refusals()]);
     let starts = (0..10).map(|number| client.start::<Greeting>(format!("guest {number}")).into_future());
     let results = futures::future::join_all(starts).await;
@@ -206,7 +206,7 @@ async fn start_that_is_refused_fails_no_other_of_its_batch() {
 
 #[tokio::test]
 async fn known_key_gives_a_handle_of_the_existing_run() {
-    let World { client, store, .. } = world();
+    let Fixture { client, store, .. } = fixture();
     let existing = some_run(1);
     store.state().submit_answers.push_back(Ok(Submitted::Existing(existing)));
     let run = client.start::<Greeting>("Ada".to_owned()).key("ada").await.unwrap();
@@ -216,7 +216,7 @@ async fn known_key_gives_a_handle_of_the_existing_run() {
 
 #[tokio::test]
 async fn repeated_start_that_finds_itself_is_not_an_existing_run() {
-    let World { client, store, .. } = world();
+    let Fixture { client, store, .. } = fixture();
     let prepared = client.start::<Greeting>("Ada".to_owned()).key("ada").prepare().await.unwrap();
     let own = prepared.submission().run;
     let run = prepared.answered(Submitted::Existing(own)).unwrap();
@@ -226,7 +226,7 @@ async fn repeated_start_that_finds_itself_is_not_an_existing_run() {
 
 #[tokio::test]
 async fn key_with_another_input_is_an_error_that_names_both() {
-    let World { client, store, .. } = world();
+    let Fixture { client, store, .. } = fixture();
     let holder = some_run(1);
     store.state().submit_answers.push_back(Ok(Submitted::KeyConflict(holder)));
     let error = client.start::<Greeting>("Ada".to_owned()).key("ada").await.unwrap_err();
@@ -236,8 +236,8 @@ async fn key_with_another_input_is_an_error_that_names_both() {
 }
 
 #[tokio::test]
-async fn what_is_compared_under_a_key_is_for_the_caller_to_say() {
-    let World { client, store, .. } = world();
+async fn caller_chooses_what_a_key_compares() {
+    let Fixture { client, store, .. } = fixture();
     let start = || client.start::<Greeting>("Ada".to_owned());
     start().key("ada").key_only("ada").await.unwrap();
     start().key_with_digest("ada", [7; 32]).await.unwrap();
@@ -266,7 +266,7 @@ async fn key_conflict_says_where_the_inputs_differ_and_shows_neither() {
         lists.iter().map(|(name, list)| ((*name).to_owned(), list.to_vec())).collect()
     };
     // Given a run that was started with another input
-    let World { client, store, .. } = world();
+    let Fixture { client, store, .. } = fixture();
     let theirs = input(&[("set", &[11, 12]), ("list", &[1]), ("same", &[5])]);
     let started = Event::RunStarted {
         workflow: Name::from_static("tag"),
@@ -290,7 +290,7 @@ async fn key_conflict_says_where_the_inputs_differ_and_shows_neither() {
 }
 
 #[tokio::test]
-async fn what_its_own_type_cannot_read_never_reaches_the_store() {
+async fn payload_that_its_type_cannot_read_never_reaches_the_store() {
     #[derive(serde::Serialize, serde::Deserialize)]
     #[serde(untagged)]
     enum Amount {
@@ -306,7 +306,7 @@ async fn what_its_own_type_cannot_read_never_reaches_the_store() {
         }
     }
     const PAID: Signal<Amount> = Signal::new("paid");
-    let World { client, store, .. } = world();
+    let Fixture { client, store, .. } = fixture();
     let start = client.start::<Pay>(vec![Amount::Wide { cents: 1 }]).await.unwrap_err();
     let signal = client.signal(some_run(1), PAID, Amount::Wide { cents: 1 }).await.unwrap_err();
     assert!(start.is_payload() && signal.is_payload());
@@ -318,35 +318,35 @@ async fn what_its_own_type_cannot_read_never_reaches_the_store() {
 
 #[tokio::test]
 async fn payload_over_the_limit_never_reaches_the_store() {
-    let world = world();
-    let message = refused(&world, world.client.start::<Greeting>("x".repeat(101)).await);
+    let fixture = fixture();
+    let message = refused(&fixture, fixture.client.start::<Greeting>("x".repeat(101)).await);
     assert!(
         message.contains("the input of workflow `greeting` has 103 bytes, and the limit is 100"),
         "{message}"
     );
     let long: Signal<String> = Signal::new("long");
-    let message = refused(&world, world.client.signal(some_run(1), long, "x".repeat(101)).await);
+    let message = refused(&fixture, fixture.client.signal(some_run(1), long, "x".repeat(101)).await);
     assert!(message.contains("the content of signal `long` has 103 bytes"), "{message}");
 }
 
 #[tokio::test]
 async fn bad_keys_and_names_are_refused() {
-    let world = world();
+    let fixture = fixture();
     for key in ["", "a\u{0}b", &"k".repeat(256)] {
-        refused(&world, world.client.start::<Greeting>(String::new()).key(key).await);
-        refused(&world, world.client.signal(some_run(1), WAVE, 1).key(key).await);
-        refused(&world, world.client.find::<Greeting>(key).await);
+        refused(&fixture, fixture.client.start::<Greeting>(String::new()).key(key).await);
+        refused(&fixture, fixture.client.signal(some_run(1), WAVE, 1).key(key).await);
+        refused(&fixture, fixture.client.find::<Greeting>(key).await);
     }
     let nameless: Signal<u32> = Signal::new("");
-    refused(&world, world.client.signal(some_run(1), nameless, 1).await);
-    let message = refused(&world, world.client.cancel(some_run(1)).reason("r".repeat(4097)).await);
+    refused(&fixture, fixture.client.signal(some_run(1), nameless, 1).await);
+    let message = refused(&fixture, fixture.client.cancel(some_run(1)).reason("r".repeat(4097)).await);
     assert!(message.contains("4097 bytes, and the limit is 4096"), "{message}");
-    refused(&world, world.client.terminate(some_run(1), "r".repeat(4097)).await);
+    refused(&fixture, fixture.client.terminate(some_run(1), "r".repeat(4097)).await);
 }
 
 #[tokio::test]
 async fn delay_counts_from_the_time_of_the_store() {
-    let World { client, store, host } = world();
+    let Fixture { client, store, host } = fixture();
     client.start::<Greeting>(String::new()).await.unwrap();
     assert_eq!(start_at(last_message(&store)), None);
     host.advance(Duration::from_secs(10)).await;
@@ -360,20 +360,20 @@ async fn delay_counts_from_the_time_of_the_store() {
 }
 
 #[tokio::test]
-async fn delay_that_cannot_be_is_refused() {
-    let world = world();
-    let start = || world.client.start::<Greeting>(String::new());
-    let message = refused(&world, start().delay(Duration::ZERO).await);
+async fn impossible_delay_is_refused() {
+    let fixture = fixture();
+    let start = || fixture.client.start::<Greeting>(String::new());
+    let message = refused(&fixture, start().delay(Duration::ZERO).await);
     assert!(message.contains("delayed by zero"), "{message}");
-    let message = refused(&world, start().delay(Duration::MAX).await);
+    let message = refused(&fixture, start().delay(Duration::MAX).await);
     assert!(message.contains("beyond the latest time"), "{message}");
-    let message = refused(&world, start().start_at(DateTime::<Utc>::MAX_UTC).await);
+    let message = refused(&fixture, start().start_at(DateTime::<Utc>::MAX_UTC).await);
     assert!(message.contains("9999-12-31T23:59:59"), "{message}");
 }
 
 #[tokio::test]
-async fn store_is_asked_for_its_time_once_a_minute_at_most() {
-    let World { client, store, host } = world();
+async fn store_time_is_read_at_most_once_a_minute() {
+    let Fixture { client, store, host } = fixture();
     let starts = (0..10).map(|_| client.start::<Greeting>(String::new()).into_future());
     futures::future::join_all(starts).await;
     host.advance(Duration::from_secs(59)).await;
@@ -385,14 +385,14 @@ async fn store_is_asked_for_its_time_once_a_minute_at_most() {
 }
 
 #[tokio::test]
-async fn keyed_signal_has_one_id_whoever_sends_it() {
-    let (one, other) = (world(), world());
+async fn keyed_signal_has_the_same_id_from_every_sender() {
+    let (one, other) = (fixture(), fixture());
     other.client.signal(some_run(9), WAVE, 9).await.unwrap();
     one.client.signal(some_run(1), WAVE, 1).key("k").await.unwrap();
     other.client.signal(some_run(1), WAVE, 2).key("k").await.unwrap();
-    let id = |world: &World| world.store.state().submitted.last().unwrap().message;
+    let id = |fixture: &Fixture| fixture.store.state().submitted.last().unwrap().message;
     assert_eq!(id(&one), id(&other));
-    // Messages that are under way depend on this number.
+    // Messages in flight depend on this number.
     assert_eq!(id(&one), MessageId::from_u128(0x536b_69c0_5078_3910_916e_05e8_f09d_e45b));
     let same = id(&one);
     one.client.signal(some_run(2), WAVE, 1).key("k").await.unwrap();
@@ -406,7 +406,7 @@ async fn keyed_signal_has_one_id_whoever_sends_it() {
 
 #[tokio::test]
 async fn signals_without_a_key_differ() {
-    let World { client, store, .. } = world();
+    let Fixture { client, store, .. } = fixture();
     client.signal(some_run(1), WAVE, 1).await.unwrap();
     client.signal(some_run(1), WAVE, 1).await.unwrap();
     let state = store.state();
@@ -414,8 +414,8 @@ async fn signals_without_a_key_differ() {
 }
 
 #[tokio::test]
-async fn messages_say_what_the_caller_said() {
-    let World { client, store, .. } = world();
+async fn messages_contain_what_the_caller_passed() {
+    let Fixture { client, store, .. } = fixture();
     let run = client.handle::<Greeting>(some_run(1));
     run.signal(WAVE, 7).key("k").await.unwrap();
     let Message::Signal { signal, payload, key } = last_message(&store) else { panic!() };
@@ -431,7 +431,7 @@ async fn messages_say_what_the_caller_said() {
 
 #[tokio::test]
 async fn finished_and_unknown_runs_refuse_messages() {
-    let World { client, store, .. } = world();
+    let Fixture { client, store, .. } = fixture();
     store.state().submit_answers.extend([Ok(Submitted::RunOver), Ok(Submitted::UnknownRun)]);
     let run = client.handle::<Greeting>(some_run(1));
     let error = run.signal(WAVE, 1).await.unwrap_err();
@@ -442,17 +442,17 @@ async fn finished_and_unknown_runs_refuse_messages() {
 
 #[tokio::test]
 async fn message_that_may_have_ended_its_run_is_not_called_refused() {
-    let World { client, store, host } = world();
+    let Fixture { client, store, host } = fixture();
     let answers = [Err(StoreError::unavailable("connection lost")), Ok(Submitted::RunOver)];
     store.state().submit_answers.extend(answers);
     let sent = spawn(client.cancel(some_run(1)));
     host.advance(Duration::from_secs(2)).await;
     let error = sent.await.unwrap().unwrap_err();
-    assert!(error.is_unavailable() && error.to_string().contains("its history tells"), "{error}");
+    assert!(error.is_unavailable() && error.to_string().contains("read its history"), "{error}");
 }
 
 #[tokio::test]
-async fn store_of_a_prepared_request_is_known_again() {
+async fn prepared_request_returns_its_store() {
     let shared: std::sync::Arc<dyn Store> = std::sync::Arc::new(FakeStore::default());
     let client = Client::builder(FakeStore::default()).build().unwrap();
     let prepared = client.cancel(some_run(1)).prepare().await.unwrap();
@@ -464,7 +464,7 @@ async fn store_of_a_prepared_request_is_known_again() {
 }
 
 #[tokio::test]
-async fn settings_that_cannot_be_are_refused() {
+async fn impossible_settings_are_refused() {
     let builder = || Client::builder(FakeStore::default());
     for bad in [
         builder().queue(""),

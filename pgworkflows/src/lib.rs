@@ -40,7 +40,7 @@
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `postgres` (default) | [`PostgresStore`], [`InTransaction`](prelude::InTransaction) and [`sqlx`] |
+//! | `postgres` (default) | [`PostgresStore`], [`InTransaction`] and [`sqlx`] |
 //! | `memory` | [`MemoryStore`], which loses everything when the process ends: for tests and first steps |
 //! | `tls` | encrypted connections to PostgreSQL, using rustls with the machine's root certificates |
 

@@ -32,13 +32,13 @@ fn event_of_a_newer_build_is_refused_with_what_was_found_and_what_is_known() {
         ("run.completed", &[0x82, 1, 0x82, 0x19, 1, 0, 0x40]),
     ];
     let expected = expect![[r#"
-        event `timer.fired` (3 bytes): at byte 1: version 3, and the greatest that this build knows is 1; use a newer build
-        event `timer.fired` (3 bytes): at byte 1: version 0, and the greatest that this build knows is 1; that one was never written
-        event `timer.fired` (4 bytes): at byte 3: more fields than this build knows, by 1; use a newer build
-        event `timer.fired` (4 bytes): at byte 3: more fields than this build knows, by 1; use a newer build
-        event `timer.paused` (3 bytes): at byte 2: this build knows no such name; use a newer build
+        event `timer.fired` (3 bytes): at byte 1: version 3, and this build knows only 1; use a newer build
+        event `timer.fired` (3 bytes): at byte 1: version 0, and this build knows only 1; it was never written
+        event `timer.fired` (4 bytes): at byte 3: 1 more fields than this build knows; use a newer build
+        event `timer.fired` (4 bytes): at byte 3: 1 more fields than this build knows; use a newer build
+        event `timer.paused` (3 bytes): at byte 2: this build does not know the name; use a newer build
         event `run.ending` (4 bytes): `outcome` at byte 3: outcome 3, and this build knows 0 to 2; use a newer build
-        event `run.completed` (7 bytes): `result` at byte 3: encoding 256, and 255 is the greatest
+        event `run.completed` (7 bytes): `result` at byte 3: encoding 256, and the greatest is 255
     "#]];
     refused(bodies, &expected);
 }
@@ -48,8 +48,8 @@ fn message_of_a_newer_build_is_refused() {
     let error = |body: &'static [u8]| decode_message(&Bytes::from_static(body)).unwrap_err().0 + "\n";
     let errors = error(b"\x82\x01\x65pause") + &error(b"\x82\x02\x66cancel");
     let expected = expect![[r#"
-        message `pause` (8 bytes): at byte 8: this build knows no such name; use a newer build
-        message `cancel` (9 bytes): at byte 1: version 2, and the greatest that this build knows is 1; use a newer build
+        message `pause` (8 bytes): at byte 8: this build does not know the name; use a newer build
+        message `cancel` (9 bytes): at byte 1: version 2, and this build knows only 1; use a newer build
     "#]];
     expected.assert_eq(&errors);
 }
@@ -80,17 +80,17 @@ fn corrupt_body_is_refused_with_the_field_and_the_place() {
         event `timer.fired` (2 bytes): `id` at byte 2: the field is missing
         event `timer.fired` (2 bytes): at byte 0: cut short: 2 items announced, 1 bytes left
         event `timer.fired` (4 bytes): `id` at byte 2: cut short within a head
-        event `timer.fired` (4 bytes): at byte 3: the value is over, and 1 of the bytes are left
+        event `timer.fired` (4 bytes): at byte 3: 1 more bytes follow the value
         event `timer.fired` (3 bytes): `id` at byte 2: null where an unsigned number should be
-        event `timer.fired` (11 bytes): `id` at byte 2: 4294967296 does not fit 32 bits
+        event `timer.fired` (11 bytes): `id` at byte 2: 4294967296 does not fit into 32 bits
         event `timer.fired` (4 bytes): at byte 0: an indefinite length, which is never written
-        event `timer.fired` (3 bytes): `id` at byte 2: a head that CBOR reserves
-        event `timer.fired` (4 bytes): `id` at byte 2: a head longer than it need be, which is never written
-        event `timer.started` (12 bytes): `fire_at` at byte 3: the number does not fit 64 bits with a sign
+        event `timer.fired` (3 bytes): `id` at byte 2: a reserved head
+        event `timer.fired` (4 bytes): `id` at byte 2: a head longer than necessary, which is never written
+        event `timer.started` (12 bytes): `fire_at` at byte 3: the number does not fit into 64 bits with a sign
         event `run.stalled` (5 bytes): `reason` at byte 4: the text is not UTF-8
-        event `cancel.requested` (4 bytes): `message` at byte 2: bytes, 1 of them, where 16 should be
+        event `cancel.requested` (4 bytes): `message` at byte 2: 1 bytes where 16 should be
         event `activity.failed` (10 bytes): `failure.cause.message` at byte 9: a float or a simple value where text should be
-        event `activity.scheduled` (10 bytes): `options.start_to_close` at byte 9: 0 nanoseconds are no fraction of a second
+        event `activity.scheduled` (10 bytes): `options.start_to_close` at byte 9: 0 nanoseconds are not a fraction of a second
     "#]];
     refused(bodies, &expected);
 }

@@ -11,8 +11,20 @@ use crate::support::*;
 
 /// Waits for a hint, and ignores others before it.
 async fn expect(hints: &mut Receiver<Hint>, expected: Hint) {
-    let wait = async { while hints.recv().await.unwrap() != expected {} };
-    tokio::time::timeout(Duration::from_secs(10), wait).await.expect("the hint did not arrive");
+    expect_all(hints, &[expected]).await;
+}
+
+/// Waits for some hints in any order, and ignores others.
+async fn expect_all(hints: &mut Receiver<Hint>, expected: &[Hint]) {
+    let mut missing = expected.to_vec();
+    let wait = async {
+        while !missing.is_empty() {
+            let hint = hints.recv().await.unwrap();
+            missing.retain(|expected| *expected != hint);
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(60), wait).await;
+    assert!(waited.is_ok(), "these hints did not arrive: {missing:?}");
 }
 
 /// A second process, which listens.
@@ -35,8 +47,7 @@ async fn other_processes_hear_of_mail_closed_runs_sent_messages_and_releases() {
     let other = world.run(3);
     let batch = writer.batch().event(run, 1).closed(run).sent(note(other, "hello"));
     writer.append(batch).await.unwrap();
-    expect(&mut hints, Hint::Notice(run.shard())).await;
-    expect(&mut hints, Hint::Mail(other.shard())).await;
+    expect_all(&mut hints, &[Hint::Notice(run.shard()), Hint::Mail(other.shard())]).await;
     writer.release().await;
     expect(&mut hints, Hint::Released).await;
 }

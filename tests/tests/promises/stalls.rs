@@ -305,10 +305,10 @@ async fn history_over_its_limit_is_warned_of_and_stalls(bed: Bed) {
     let strict = bed.work(equip(bed.worker().history_events(11, 21).workflow::<Long>(), &journal));
     let run = bed.client.start::<Long>(20).await.unwrap();
     let id = run.run_id().to_string();
-    logs.tell(&[&id, "a history grows long", "long"]).await;
+    logs.tell(&[&id, "the history grows long", "long"]).await;
     says(&diagnosis(&run).await, &["events, and the limit is 21", "raise the limit (`history_events`"]);
     assert!(journal.lines().len() <= 11, "{:?}", journal.lines());
-    assert_eq!(logs.with(&[&id, "a history grows long"]).len(), 1);
+    assert_eq!(logs.with(&[&id, "the history grows long"]).len(), 1);
     strict.stop().await;
 
     // When a worker with the usual limits comes

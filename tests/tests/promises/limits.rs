@@ -148,7 +148,7 @@ async fn tagged_types_come_back_and_what_cannot_is_refused_fails_or_stalls(bed: 
 
 async fn durations_that_cannot_be_are_refused_at_the_client(bed: Bed) {
     let start = || bed.client.start::<Bloat>(1);
-    refused(start().delay(Duration::ZERO).await, &["workflow `bloat`", "zero", "leave `delay` out"]);
+    refused(start().delay(Duration::ZERO).await, &["workflow `bloat`", "zero", "omit `delay`"]);
     refused(start().delay(Duration::MAX).await, &["workflow `bloat`", "beyond the latest time"]);
     let far = chrono::DateTime::<chrono::Utc>::MAX_UTC;
     refused(start().start_at(far).await, &["workflow `bloat`", "the latest time there is"]);

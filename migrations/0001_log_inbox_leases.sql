@@ -1,29 +1,28 @@
--- 0001: the log, the inbox, the runs, and who may write to them.
+-- 0001: the log, the inbox, the runs, and the leases that decide who may write.
 --
--- `@schema@` stands for the schema's name; the library puts it in. A migration that was released is never
--- edited: its checksum is recorded in the table `migrations`.
+-- `@schema@` is the placeholder of the schema's name; the library replaces it. A released migration is never edited,
+-- because its checksum is recorded in the table `migrations`.
 --
--- Rows that come as arrays, one per column, are unnested in the select list where they are inserted: they run in
--- step there, and are not put into a temporary table first, as functions after FROM are.
+-- Rows that are passed as arrays, one per column, are unnested in the select list of their insert. There the arrays
+-- advance in step, and are not materialized first, as functions after FROM are.
 --
--- Rows of large tables that are joined to rows at hand are looked up by `= any (array[x])` in the first column of their
--- index. A plain `=` goes both ways for the planner, which turns the join around while it takes the table for empty, and
--- reads all of it for each row at hand.
+-- Joins look up rows of large tables by `= any (array[x])` in the first column of their index. With a plain `=` the
+-- planner may reverse the join while it believes the table to be empty, and then reads the whole table for each row.
 --
--- Two rules hold for every function here. Locks and the reads that depend on them are separate statements
--- of a VOLATILE function, because a statement that waited for a lock still reads with the snapshot from
--- before the wait. And locks are taken in one order: leases, ascending, then shards, ascending.
+-- Two rules hold for every function. A lock and the reads that depend on it are separate statements of a VOLATILE
+-- function, because a statement that waited for a lock still reads with the snapshot from before the wait. Locks are
+-- taken in one order: leases, ascending, then shards, ascending.
 
 do $$
 begin
-    -- `create schema if not exists` demands the right to create one even where it exists.
+    -- `create schema if not exists` requires the right to create schemas even if this one exists.
     if not exists (select from pg_catalog.pg_namespace where nspname = '@schema@') then
         create schema @schema@;
     end if;
 end
 $$;
 
--- What was done to this schema, one row per migration.
+-- The migrations that were applied to this schema.
 create table @schema@.migrations (
     number     int primary key,
     name       text not null,
@@ -31,12 +30,12 @@ create table @schema@.migrations (
     applied_at timestamptz not null default clock_timestamp()
 );
 
--- One row: what was decided when the schema was made and holds for everybody since.
+-- One row: decisions from the schema's creation that apply to all its users.
 create table @schema@.settings (
     id                      smallint primary key default 1 check (id = 1),
     partition_width_seconds bigint not null default 2592000 check (partition_width_seconds > 0),
-    -- Where the transaction ids in the inbox were given: elsewhere they mean nothing. See 0003.
-    system_identifier       bigint,      -- the cluster's; null: the schema's owner may not ask for it
+    -- Where the transaction ids in the inbox were assigned. They have no meaning elsewhere. See 0003.
+    system_identifier       bigint,      -- the cluster's; null: the schema's owner may not read it
     database_oid            oid
 );
 insert into @schema@.settings default values;
@@ -45,8 +44,8 @@ insert into @schema@.settings default values;
 -- The log
 -- -------------------------------------------------------------------------------------------------------
 
--- One row per event, append-only. Columns stand in an order that needs no padding.
--- That (shard, position) is unique and gapless is the ownership check's work; the index only finds.
+-- One row per event, append-only. The order of the columns needs no padding.
+-- The ownership check keeps (shard, position) unique and gapless; the index serves lookups only.
 create table @schema@.events (
     run_id   uuid not null,
     position bigint not null,
@@ -59,7 +58,7 @@ create table @schema@.events (
 ) partition by range (run_id);
 create index events_by_position on @schema@.events (shard, position);
 
--- One row per run that is over; partitioned like the log, and dropped with it.
+-- One row per run that is over. Partitioned like the log, so that both are dropped together.
 -- status: 0 completed, 1 failed, 2 cancelled, 3 terminated.
 create table @schema@.closed_runs (
     run_id    uuid not null,
@@ -87,20 +86,19 @@ create table @schema@.open_runs (
     key        text,
     waiting_on text
 ) with (
-    -- Rows change a few times in a short life: room for the new version in the same page, and a vacuum that
-    -- does not wait for a fifth of the table to die.
+    -- A row changes a few times in its short life: leave space for new versions in the same page, and vacuum before a
+    -- fifth of the table is dead.
     fillfactor = 80,
     autovacuum_vacuum_scale_factor = 0.02,
     autovacuum_vacuum_threshold = 5000
 );
--- What a new owner loads, and nothing else.
+-- Exactly the runs that a new owner loads.
 create index open_runs_unparked on @schema@.open_runs (shard, run_id) where state in (1, 3);
--- Deadlines: ten million sleeping runs cost one probe per shard and tick.
+-- Deadlines: ten million sleeping runs cost one probe per shard and heartbeat.
 create index open_runs_by_deadline on @schema@.open_runs (shard, wake_at, run_id)
     where state = 2 and wake_at is not null;
 
--- Idempotency keys. Inserted by `submit` alone, never by `append`, so that no client's open transaction can
--- make an append wait.
+-- Idempotency keys. Only `submit` inserts them, never `append`, so no client's open transaction can block an append.
 create table @schema@.run_keys (
     workflow     text not null,
     key          text not null,
@@ -113,8 +111,8 @@ create table @schema@.run_keys (
 -- The inbox
 -- -------------------------------------------------------------------------------------------------------
 
--- Messages that wait to be logged. Read by snapshots (`xid`), never from the highest number seen: a number
--- may be taken early and committed late. No foreign key: checking one would lock a row that appends delete.
+-- Messages that wait to be logged. They are read by snapshots (`xid`), never from the highest number seen, because a
+-- message may take its number early and commit late. No foreign key: its check would lock a row that appends delete.
 create table @schema@.inbox (
     number       bigint generated always as identity,
     xid          xid8 not null default pg_current_xact_id(),
@@ -126,17 +124,17 @@ create table @schema@.inbox (
     body         bytea not null,
     primary key (shard, number)
 ) with (
-    -- Every row is deleted soon: vacuum by count, since the table's size says nothing.
+    -- Every row is deleted soon, so vacuum by the count of dead rows, not by the table's size.
     autovacuum_vacuum_scale_factor = 0,
     autovacuum_vacuum_threshold = 10000,
     autovacuum_analyze_scale_factor = 0.5
 );
--- Without the shard: every condition on this table fits one index alone, so that the planner has nothing to choose.
+-- Without the shard, so that every condition on this table fits only one index, and the planner has no choice.
 create index inbox_by_transaction on @schema@.inbox (xid);
--- A message that is sent again while it waits changes nothing. A start is known by its run.
+-- A message that is repeated while it waits is not inserted again. A start is recognised by its run instead.
 create unique index inbox_by_message on @schema@.inbox (message_id) where not opens;
 
--- Messages that were accepted, but whose run was over when they came.
+-- Messages that were accepted, but arrived in the log after their run was over.
 create table @schema@.undelivered (
     run_id     uuid not null,
     number     bigint not null,
@@ -158,8 +156,8 @@ create table @schema@.queues (
     check (first_shard >= 0 and first_shard + shard_count <= 4096)
 );
 
--- Rights to write. An id is never used twice, not even by a database that lost commits: so it is random, for a
--- sequence would be restored as well. A fenced lease stays fenced.
+-- Rights to write. An id is never reused, not even by a database that lost commits. So it is random: a sequence would
+-- be restored too. A fenced lease stays fenced.
 create table @schema@.leases (
     lease      bigint primary key
                default ('x' || left(replace(gen_random_uuid()::text, '-', ''), 15))::bit(60)::bigint,
@@ -167,31 +165,31 @@ create table @schema@.leases (
     claimed_at timestamptz not null default clock_timestamp(),
     expires_at timestamptz not null,
     fenced     boolean not null default false,
-    -- The run that cost its processor the lease, if one did. It was counted among the suspects when this was written.
+    -- The run because of which the processor released the lease, if any. It became a suspect when this was written.
     at_fault   uuid
 ) with (
-    -- Renewed in place every few seconds by every worker: dead versions must not pile up in a tiny table.
+    -- Every worker updates its rows every few seconds: dead versions must not accumulate in a tiny table.
     fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500
 );
 
 create table @schema@.shards (
     shard          smallint primary key,
     queue          text not null references @schema@.queues,
-    -- No foreign key: leases are forgotten, and a shard whose lease is missing is free.
+    -- No foreign key: old leases are deleted, and a shard whose lease is missing is free.
     lease          bigint,
     claimed_at     timestamptz,
-    -- The highest position known to be given out when the log itself may no longer show it.
+    -- The highest position known to be used, in case the log no longer has it.
     position_floor bigint not null default 0,
-    -- How many owners died, less what later ones paid off.
+    -- How many owners died, less the deaths that later owners took off.
     deaths         int not null default 0,
-    -- The worker that it was taken over from because its lease had run out.
+    -- The worker that owned it before, if its lease expired.
     former         text
 ) with (
-    -- Changes hands, and is read by every append: kept to a few pages.
+    -- Every append reads this table: keep it to a few pages.
     fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500
 );
 
--- Runs that may be what ends the processes that work on them: mostly none.
+-- Runs that may crash the processes that execute them. Usually there are none.
 -- stage: 0 held, 1 tried, 2 set aside.
 create table @schema@.suspects (
     run_id  uuid primary key,
@@ -202,17 +200,17 @@ create table @schema@.suspects (
     strikes int not null
 );
 
--- The numbers of the appends that were applied, at least the last two of each lease; number 0 is the claim.
+-- The numbers of applied appends, at least the last two of each lease. Number 0 is the claim.
 create table @schema@.appends (
     lease  bigint not null,
     number bigint not null,
     digest bytea not null,
     primary key (lease, number)
 ) with (
-    -- Some hundred rows per second come, and go in ranges of a thousand.
+    -- A few hundred rows are inserted per second, and deleted in ranges of a thousand.
     autovacuum_vacuum_scale_factor = 0,
     autovacuum_vacuum_threshold = 5000,
-    -- Inserts alone leave nothing to clean.
+    -- Inserts alone leave no dead rows.
     autovacuum_vacuum_insert_threshold = -1
 );
 
@@ -220,9 +218,9 @@ create table @schema@.appends (
 -- Functions
 -- -------------------------------------------------------------------------------------------------------
 
--- Error codes: PW001 fenced, PW002 conflict, PW003 refused configuration, PW004 moved here and not put in order yet.
+-- Error codes: PW001 fenced, PW002 conflict, PW003 refused configuration, PW004 moved here and not rewritten yet.
 
--- Every protocol here re-reads after it has locked, which only READ COMMITTED allows.
+-- Sets up a transaction. Every protocol here reads again after it has locked, which only READ COMMITTED allows.
 create function @schema@.enter(p_lock_timeout text) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -234,13 +232,13 @@ begin
             'database or the role to default_transaction_isolation = ''read committed''',
             current_database(), current_setting('transaction_isolation'));
     end if;
-    -- Until the end of this transaction only: nothing is left behind on a connection that others share.
+    -- Only for this transaction, so that no setting is left on a shared connection.
     perform set_config('lock_timeout', p_lock_timeout, true);
 end
 $$;
 
--- Refuses a batch that contradicts the log. A writer that owns its shards and counts correctly makes none: this is
--- an assertion, for tests. It probes the log once per run, and every partition once per shard.
+-- Refuses a batch that contradicts the log. A correct writer never sends one, so this is an assertion for tests. It
+-- probes the log once per run, and every partition once per shard.
 create function @schema@.verify(
     p_runs uuid[], p_seqs int[], p_positions bigint[], p_shards smallint[], p_opened uuid[], p_closed uuid[]
 ) returns void
@@ -284,14 +282,14 @@ begin
 end
 $$;
 
--- The append protocol, in the order of its steps. Applied at most once however often it is called.
+-- The append protocol, in the order of its steps. An append is applied at most once, however often it is sent.
 create function @schema@.append(
     p_lease           bigint,
     p_number          bigint,
     p_digest          bytea,
     p_lock_timeout    text,
     p_verify          boolean,           -- whether to compare the batch with the log
-    p_shards          smallint[],        -- every shard that it has to own, once
+    p_shards          smallint[],        -- every shard that the lease has to own, once
     p_event_runs      uuid[],
     p_event_seqs      int[],
     p_event_positions bigint[],
@@ -318,7 +316,7 @@ create function @schema@.append(
     p_closed_outcomes bytea[],
     p_consumed_shards smallint[],
     p_consumed        bigint[],
-    p_consumed_ids    uuid[],            -- a number alone may be another message's after lost commits
+    p_consumed_ids    uuid[],            -- after lost commits, a number may be another message's
     p_late_shards     smallint[],        -- undelivered messages
     p_late            bigint[],
     p_late_ids        uuid[],
@@ -330,19 +328,19 @@ create function @schema@.append(
     p_suspects        uuid[],
     p_suspect_stages  smallint[],
     p_suspect_strikes int[],
-    p_cleared         uuid[]             -- suspects no more
+    p_cleared         uuid[]             -- no longer suspects
 ) returns timestamptz
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
--- Row by row, by a condition on an index: statistics cannot keep up with `open_runs` and `inbox`, which look empty
--- when they are vacuumed and are full a second later. Plans that read a whole table or a whole index took two thirds of
--- the throughput, and those that are compiled first a hundred times as long. See also how rows are looked up, above.
+-- Row by row, by a condition on an index. Statistics cannot keep up with `open_runs` and `inbox`, which are empty when
+-- they are vacuumed and full a second later. Plans that read a whole table or index cost two thirds of the throughput,
+-- and plans that are compiled first took a hundred times as long. See also the rule for joins at the top of this file.
 set enable_seqscan = off
 set enable_indexonlyscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
 set jit = off
--- And planned once: planning all of this anew for the arrays of each append took two fifths of a small one's time.
+-- Planned once: planning anew for the arrays of each append took two fifths of a small append's time.
 set plan_cache_mode = force_generic_plan
 as $$
 declare
@@ -354,13 +352,13 @@ begin
     -- 0. The isolation level.
     perform @schema@.enter(p_lock_timeout);
 
-    -- 1. The lease. The lock makes no new row version; renewing is the tick's business.
+    -- 1. The lease. The lock makes no new row version; only the heartbeat renews.
     perform 1 from @schema@.leases l where l.lease = p_lease and not l.fenced for update;
     if not found then
         raise exception using errcode = 'PW001', message = format('lease %s is fenced', p_lease);
     end if;
 
-    -- 2. The number: this very append may have been applied, and the one before must have been.
+    -- 2. The number. This append may have been applied before, and the previous one must have been.
     insert into @schema@.appends (lease, number, digest) values (p_lease, p_number, p_digest)
     on conflict do nothing;
     if not found then
@@ -376,13 +374,13 @@ begin
         raise exception using errcode = 'PW001', message = format(
             'append %s of lease %s is missing: the database lost commits', p_number - 1, p_lease);
     end if;
-    -- Every thousandth append deletes the thousand before the last two: all since it was last done.
+    -- Every thousandth append deletes the thousand numbers before the last two, which are all since the last deletion.
     if p_number % 1000 = 0 then
         delete from @schema@.appends a
         where a.lease = p_lease and a.number >= p_number - 1001 and a.number < p_number - 1;
     end if;
 
-    -- 3. The shards. Whoever moves one locks this lease's row first, so a plain read suffices here.
+    -- 3. The shards. A transaction that moves a shard locks this lease's row first, so a plain read suffices here.
     select t.shard into v_shard
     from unnest(p_shards) as t (shard)
     left join @schema@.shards s on s.shard = t.shard and s.lease = p_lease
@@ -406,7 +404,7 @@ begin
         insert into @schema@.open_runs as o (run_id, shard, workflow, state, wake_at, waiting_on)
         select unnest(p_opened), unnest(p_opened_shards), unnest(p_opened_names), unnest(p_opened_states),
                unnest(p_opened_wake), unnest(p_opened_waiting)
-        -- The same start may have been submitted, because whether this append would come was not known.
+        -- The same start may have been submitted, because this append's outcome was unknown.
         on conflict (run_id) do update
         set state = excluded.state, wake_at = excluded.wake_at, waiting_on = excluded.waiting_on
         where o.state = 0;
@@ -432,7 +430,7 @@ begin
     end if;
 
     if cardinality(p_closed) > 0 then
-        -- One that began and ended within this append, or was never submitted, has no row here.
+        -- A run that began and ended within this append has no row here.
         delete from @schema@.open_runs o where o.run_id = any (p_closed);
         insert into @schema@.closed_runs (run_id, shard, workflow, key, status, closed_at, outcome)
         select unnest(p_closed), unnest(p_closed_shards), unnest(p_closed_names), unnest(p_closed_keys),
@@ -461,7 +459,7 @@ begin
             insert into @schema@.undelivered (run_id, number, message_id, body)
             select m.run_id, m.number, m.message_id, m.body from moved m where not m.opens
         ), dropped as (
-            -- A start that was submitted after its run was logged, and is over: it has nothing to tell.
+            -- A start that was submitted after its run had ended is not kept as undelivered.
             delete from @schema@.open_runs o using moved m where m.opens and o.run_id = any (array[m.run_id])
         )
         select count(*) into v_count from moved;
@@ -481,7 +479,7 @@ begin
         delete from @schema@.suspects s where s.run_id = any (p_cleared);
     end if;
 
-    -- Nobody but this run uses these ids, so no client's transaction is waited for. The shards may be anybody's.
+    -- Only the sending runs use these ids, so this waits for no client's transaction. The shards may have any owner.
     if cardinality(p_sent_runs) > 0 then
         v_verdicts := array_fill(0::smallint, array[cardinality(p_sent_runs)]);
         perform @schema@.deliver(
@@ -494,7 +492,7 @@ begin
 end
 $$;
 
--- The queue of that name, created if need be. An existing one keeps its number of shards.
+-- Returns the queue of this name, and creates it if it does not exist. An existing queue keeps its number of shards.
 create function @schema@.open_queue(
     p_name text, p_shards int, p_lock_timeout text,
     out first_shard int, out shard_count int
@@ -509,7 +507,7 @@ begin
     end if;
 
     perform @schema@.enter(p_lock_timeout);
-    -- Ranges are given out one after the other: one creation at a time.
+    -- Ranges are assigned consecutively, so only one queue is created at a time.
     lock table @schema@.queues in share row exclusive mode;
     select q.first_shard, q.shard_count into first_shard, shard_count
     from @schema@.queues q where q.name = p_name;
@@ -551,13 +549,13 @@ begin
             'there is no queue `%s`: open it before claiming its shards', p_queue);
     end if;
 
-    -- Whose time has passed? A guess, which the statements under lock check again.
+    -- Expired leases. The statements under lock check them again.
     select coalesce(array_agg(distinct l.lease), '{}') into v_owners
     from @schema@.leases l
     where l.expires_at <= clock_timestamp() and not l.fenced and l.lease is distinct from p_lease
       and exists (select from @schema@.shards s where s.lease = l.lease and s.queue = p_queue);
 
-    -- Leases, ascending: the old owners' and one's own.
+    -- Lock the leases, ascending: those of the old owners and the caller's own.
     perform 1 from @schema@.leases l
     where l.lease = any (v_owners || p_lease) order by l.lease for update;
 
@@ -580,14 +578,14 @@ begin
         returning l.lease
     )
     select coalesce(array_agg(f.lease), '{}') into v_fenced from fenced f;
-    -- A fenced lease appends nothing, so nobody asks for its numbers any more.
+    -- A fenced lease cannot append, so its numbers are not needed any more.
     delete from @schema@.appends a where a.lease = any (v_fenced);
     -- Fenced leases are kept for a day, for people to read.
     delete from @schema@.leases l
     where l.fenced and l.expires_at < clock_timestamp() - interval '1 day'
       and not exists (select from @schema@.shards s where s.lease = l.lease);
 
-    -- Shards, ascending. Those that another claim is taking are left to it.
+    -- Take shards, ascending, and skip those that another claim has locked.
     loop
         select p_limit - count(*) into v_missing from @schema@.shards s where s.lease = claim.lease;
         exit when v_missing <= 0;
@@ -598,8 +596,8 @@ begin
             order by s.shard limit v_missing for update of s skip locked
         ) f;
         exit when v_locked is null;
-        -- The rows are locked now, but they were chosen by a snapshot from before: look again. Another claim may have
-        -- taken some since, and the next round sees that.
+        -- The rows are locked now, but they were chosen by an older snapshot, so check again. Another claim may have
+        -- taken some, which the next round sees.
         update @schema@.shards s
         set deaths = s.deaths + case when s.lease is null then 0 else 1 end,
             former = (select l.worker from @schema@.leases l where l.lease = s.lease),
@@ -610,7 +608,7 @@ begin
 end
 $$;
 
--- The suspects among the runs of a lease's shards, ascending. One that is over is none, nor is one that never came about.
+-- The suspects among the runs of a lease's shards, ascending. Runs that are over or never started are removed first.
 create function @schema@.claimed_suspects(p_lease bigint, p_lock_timeout text)
 returns table (run_id uuid, stage smallint, strikes int)
 language plpgsql volatile
@@ -637,8 +635,8 @@ begin
 end
 $$;
 
--- Fences the lease and frees its shards at once. True if it was valid. A run at fault gets its strike once per lease,
--- also if that was fenced meanwhile.
+-- Fences the lease and frees its shards at once. Returns true if it was valid. A run at fault gets one strike per
+-- lease, even if the lease was fenced before.
 create function @schema@.release(p_lease bigint, p_at_fault uuid, p_lock_timeout text) returns boolean
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -657,7 +655,7 @@ begin
     if v_valid is not true then
         return false;
     end if;
-    -- Who let go was not killed by what it was doing.
+    -- An owner that released its lease was not killed by a suspect.
     update @schema@.suspects s
     set stage = 0, strikes = case when s.run_id = p_at_fault then s.strikes else 0 end
     where s.stage = 1 and s.shard = any (array(select h.shard from @schema@.shards h where h.lease = p_lease));
@@ -673,13 +671,13 @@ begin
 end
 $$;
 
--- The heartbeat of a process: renews its leases and looks for work. The answers stand in the order asked.
+-- The heartbeat of a process: renews its leases and looks for work. The answers are in the order of `p_leases`.
 create function @schema@.tick(
     p_queue text,
     p_leases bigint[],
     p_ttls bigint[],               -- microseconds; null: do not renew
     p_committed bigint[],          -- the last append that was acknowledged
-    p_deaths_max int[],            -- no shard counts more deaths from now on
+    p_deaths_max int[],            -- reduce each shard's deaths to at most this
     p_snapshots text[],            -- what was read of the inbox; null: nothing
     p_numbers bigint[],            -- the greatest message number read
     p_due_after timestamptz[],
@@ -699,16 +697,16 @@ begin
 
     perform 1 from @schema@.leases l
     where l.lease = any (p_leases) and not l.fenced order by l.lease for update;
-    -- A lease whose last append is not known any more is not held: the database lost commits. Later ones may have
-    -- come since the question was put, and old ones are trimmed.
+    -- A lease whose last append is missing is not held, because the database lost commits. Later appends may have been
+    -- applied since the call was made, and old ones are trimmed.
     update @schema@.leases l set expires_at = clock_timestamp() + t.ttl * interval '1 microsecond'
     from unnest(p_leases, p_ttls, p_committed) as t (lease, ttl, committed)
     where l.lease = t.lease and t.ttl is not null and not l.fenced
       and exists (select from @schema@.appends a where a.lease = t.lease and a.number >= t.committed);
 
-    -- Others whose time is over are fenced, with shards or without: a process that was killed while it stood by leaves
-    -- nothing for a claim to take over. Shards still name their owner: the claim that takes them counts its death. One
-    -- that somebody holds is left for the next heartbeat, so that no two wait for each other.
+    -- Fence other leases that have expired, also those without shards: no claim would take over from a standby process
+    -- that was killed. Shards still name their owner, and the claim that takes them counts its death. A locked lease is
+    -- left for the next heartbeat, so that no two heartbeats wait for each other.
     select array_agg(o.lease) into v_over from (
         select l.lease from @schema@.leases l
         where not l.fenced and l.expires_at <= clock_timestamp() and l.lease <> all (p_leases)
@@ -719,14 +717,14 @@ begin
         delete from @schema@.appends a where a.lease = any (v_over);
     end if;
 
-    -- An owner that has served long enough pays off what others left.
+    -- An owner that has worked long enough takes off deaths that others left.
     update @schema@.shards s set deaths = t.deaths_max
     from unnest(p_leases, p_committed, p_deaths_max) as t (lease, committed, deaths_max)
     join @schema@.leases l on l.lease = t.lease and not l.fenced
     where s.lease = t.lease and s.deaths > t.deaths_max
       and exists (select from @schema@.appends a where a.lease = t.lease and a.number >= t.committed);
 
-    -- `limit 1` by the index's order keeps each look at one probe, whatever the tables' statistics say.
+    -- `limit 1` in the index's order makes each check one probe, whatever the statistics say.
     select array_agg(coalesce(not l.fenced, false) and exists (
                select from @schema@.appends a where a.lease = t.lease and a.number >= t.committed
            ) order by t.ord),
@@ -772,11 +770,11 @@ begin
 end
 $$;
 
--- The two halves of what `submit` and `append` do with messages. Each looks at those alone whose verdict is 0, and a
--- message that opens a run has a workflow. They are planned by the settings of their callers.
+-- The two steps by which `submit` and `append` deliver messages. Each step considers only messages with verdict 0. A
+-- message that opens a run has a workflow. They are planned under the settings of their callers.
 
--- Opens the runs of starts, and answers which were opened. A start that was accepted before finds its run's row, or the
--- run over, and changes nothing.
+-- Opens the runs of starts, and returns those that were opened. If a start was accepted before, its run has a row or is
+-- over, and nothing changes.
 create function @schema@.open_pending(
     p_runs uuid[], p_shards smallint[], p_workflows text[], p_keys text[], p_verdicts smallint[]
 ) returns uuid[]
@@ -798,7 +796,7 @@ begin
     )
     select coalesce(array_agg(o.run_id), '{}') into v_opened from opened o;
     if v_opened <> '{}' then
-        -- Its row may have gone since: a later statement.
+        -- The run may have ended in the meantime. A later statement sees that.
         with over as (
             delete from @schema@.open_runs o
             where o.run_id = any (v_opened)
@@ -812,8 +810,8 @@ begin
 end
 $$;
 
--- Puts messages into the inbox in the order given: of starts the first of each run that was opened, and of others those
--- that do not wait there already.
+-- Inserts messages into the inbox in the order given: the first start of each opened run, and other messages that do
+-- not wait there yet.
 create function @schema@.deliver(
     p_messages uuid[], p_runs uuid[], p_shards smallint[], p_bodies bytea[], p_workflows text[],
     p_verdicts smallint[], p_opened uuid[]
@@ -823,12 +821,12 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     if cardinality(p_opened) = cardinality(p_runs) then
-        -- Each opens a run of its own, as in a batch of starts: all of them, in the order given.
+        -- Each message opens a different run, as in a batch of starts: insert all, in the order given.
         insert into @schema@.inbox (shard, run_id, message_id, opens, body)
         select unnest(p_shards), unnest(p_runs), unnest(p_messages), true, unnest(p_bodies);
         return;
     end if;
-    -- `order by` before the identity column draws its numbers: the order given is the order of numbers.
+    -- `order by` applies before the identity column draws its numbers, so numbers follow the given order.
     insert into @schema@.inbox (shard, run_id, message_id, opens, body)
     select t.shard, t.run, t.message, t.workflow is not null, t.body
     from unnest(p_messages, p_runs, p_shards, p_bodies, p_workflows, p_verdicts) with ordinality
@@ -846,13 +844,13 @@ begin
 end
 $$;
 
--- Puts messages into the inbox in the order given, with the rows of the runs that they open.
+-- Inserts messages into the inbox in the order given, with the rows of the runs that they open.
 -- A message that opens a run has a workflow. Runs inside the caller's transaction if there is one.
 -- verdict: 0 accepted, 1 a run with this key exists, 2 with another input, 3 the run is over, 4 unknown run.
 create function @schema@.submit(
     p_messages uuid[], p_runs uuid[], p_shards smallint[], p_bodies bytea[],
     p_workflows text[], p_keys text[], p_digests bytea[],
-    p_notify text,                 -- the channel to ring within this transaction; null: none
+    p_notify text,                 -- the channel to notify in this transaction; null: none
     p_lock_timeout text,           -- null: the caller's own
     out verdicts smallint[], out existing uuid[]
 ) language plpgsql volatile
@@ -871,7 +869,7 @@ begin
     if p_lock_timeout is not null then
         perform set_config('lock_timeout', p_lock_timeout, true);
     end if;
-    -- A caller's own connection: under another encoding, names and keys were garbled on their way here.
+    -- A caller's own connection may have another encoding, which would have garbled names and keys.
     if current_setting('client_encoding') not in ('UTF8', 'SQL_ASCII') then
         raise exception using errcode = 'PW003', message = format(
             'this connection''s client_encoding is `%s`, but the library speaks UTF8: set client_encoding = ''UTF8''',
@@ -882,7 +880,7 @@ begin
         verdicts := array_fill(0::smallint, array[cardinality(p_runs)]);
         existing := array_fill(null::uuid, array[cardinality(p_runs)]);
     else
-        -- Keys, in one order for everybody, so that two batches cannot wait for each other.
+        -- Keys, always in one order, so that two batches cannot wait for each other.
         insert into @schema@.run_keys (workflow, key, run_id, input_digest)
         select t.workflow, t.key, t.run, t.digest
         from unnest(p_workflows, p_keys, p_runs, p_digests) with ordinality
@@ -891,7 +889,7 @@ begin
         order by t.workflow, t.key, t.ord
         on conflict do nothing;
 
-        -- A later statement: it sees what the one above waited for.
+        -- A later statement sees the keys for which the one above waited.
         select array_agg(case
                    when k.run_id is null or k.run_id = t.run then 0
                    when k.input_digest <> t.digest then 2
@@ -906,7 +904,7 @@ begin
 
     v_opened := @schema@.open_pending(p_runs, p_shards, p_workflows, p_keys, verdicts);
 
-    -- Other messages need a run that is open. Both looks share a snapshot: a run cannot slip between them.
+    -- Other messages need an open run. Both lookups share a snapshot, so neither can miss a run that is just ending.
     if array_position(p_workflows, null) is not null then
         select array_agg(case
                    when t.workflow is not null then t.verdict
@@ -927,9 +925,9 @@ begin
 end
 $$;
 
--- Tells listeners, when this transaction commits, of mail in those shards. A notification may have 8,000 bytes: room for
--- a thousand shards. It is a hint, and not worth a commit: that fails where the queue of notifications is full, because
--- some session listens and stays in a transaction.
+-- Notifies listeners of mail in these shards when this transaction commits. A notification may have 8,000 bytes, enough
+-- for a thousand shards. The hint is skipped if the notification queue is nearly full, because a session that listens
+-- keeps a transaction open: a full queue would fail the commit.
 create function @schema@.ring_mail(p_channel text, p_shards smallint[]) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -944,11 +942,10 @@ begin
 end
 $$;
 
--- Makes, or attaches again, the partitions that hold runs born at that time, and answers until when those
--- reach, in milliseconds since 1970. Tables are made on the side and attached, which takes a lock on the
--- parent that neither readers nor appends notice; `create … partition of` would queue behind one open
--- reader and hold up every append. A partition detached before carries the check that `detach
--- concurrently` left, so that attaching it again scans nothing.
+-- Makes, or attaches again, the partitions for runs born at a time, and returns the partitions' end in milliseconds
+-- since 1970. Tables are created separately and then attached, which takes a lock on the parent that blocks neither
+-- readers nor appends. `create … partition of` would wait for one open reader and block every append meanwhile. A
+-- partition that was detached still has the check that `detach concurrently` left, so attaching it again scans no rows.
 create function @schema@.make_partition(p_born_millis bigint, p_lock_timeout text) returns bigint
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -959,7 +956,7 @@ declare
     v_parent text;
     v_table  text;
 begin
-    -- The partition after the current one is the last that anything born by this clock can need.
+    -- No run born by this clock can need a partition later than the next one.
     if v_low > extract(epoch from clock_timestamp()) * 1000 + v_width then
         raise exception using errcode = '22023', message = format(
             'a run cannot be born at %s, which has not come yet', to_timestamp(p_born_millis / 1000));
@@ -968,15 +965,15 @@ begin
     foreach v_parent in array array['events', 'closed_runs'] loop
         v_table := v_parent || '_' || v_suffix;
         continue when @schema@.is_partition(v_table);
-        -- One maker at a time; a separate statement, so that the next look sees what the other one made.
+        -- One session at a time. A separate statement, so that the next check sees what another session made.
         execute format('lock table @schema@.%I in share update exclusive mode', v_parent);
         continue when @schema@.is_partition(v_table);
         if to_regclass(format('@schema@.%I', v_table)) is null then
-            -- Append-only: vacuum has nothing to clean and freezes every page the first time that it comes.
+            -- Append-only: vacuum has no dead rows to clean, and freezes every page on its first visit.
             execute format(
                 'create table @schema@.%I (like @schema@.%I including all) with (autovacuum_freeze_min_age = 0)',
                 v_table, v_parent);
-            -- Nobody searches by what an event or an outcome says: its statistics would be gathered for nothing.
+            -- No query has a condition on a body or an outcome, so their statistics would be useless.
             execute format('alter table @schema@.%I alter column %I set statistics 0', v_table,
                            case v_parent when 'events' then 'body' else 'outcome' end);
         end if;
@@ -1025,7 +1022,7 @@ select c.run_id, c.workflow, c.key, c.shard,
        null, null, c.closed_at
 from @schema@.closed_runs c;
 
--- Every event, without what it says: that is for the library to read.
+-- Every event, without its body, which only the library can read.
 create view @schema@.history as
 select e.run_id, e.seq, e.name, e.at, e.shard, e.position, octet_length(e.body) as body_bytes
 from @schema@.events e;

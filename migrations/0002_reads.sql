@@ -1,14 +1,14 @@
--- 0002: what workers and clients read all the time.
+-- 0002: the frequent reads of workers and clients.
 --
--- Functions, for their settings: each goes run by run or shard by shard, by a condition on an index, whatever the
--- statistics say. A partition that was counted before its first run came looks empty until it is counted again, a
--- minute later; by then every look at a run has read it from one end to the other.
+-- They are functions because of their settings: each reads run by run or shard by shard, by a condition on an index,
+-- whatever the statistics say. A partition that was analyzed before its first run started looks empty until the next
+-- analyze, a minute later. Until then every lookup of a run would read the whole partition.
 --
--- `offset 0` and `limit 1` keep the planner from joining instead. STABLE: all that a function reads, it reads with the
--- snapshot of the statement that calls it.
+-- `offset 0` and `limit 1` keep the planner from joining instead. STABLE: a function reads with the snapshot of the
+-- statement that calls it.
 
--- The next busy and stalled runs after a run, so many at most. Each shard gives its first few by a partial index, so that
--- parked runs, however many, are not looked at.
+-- The next `p_limit` busy and stalled runs after a run. Each shard returns its first ones by a partial index, so that
+-- parked runs, however many, are not read.
 create function @schema@.unparked(p_shards smallint[], p_after uuid, p_limit bigint) returns setof uuid
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -31,11 +31,12 @@ begin
 end
 $$;
 
--- Histories of given runs in the order given, that of the first from an event on. A run without events has one row of
--- nulls, if anything is known of it. What would go beyond so many bytes ends the answer: it comes without its body.
+-- The histories of given runs, in the order given; that of the first run starts after event `p_after`. A run without
+-- events has one row of nulls, if it is known. The first event beyond `p_bytes` comes without its body and ends the
+-- answer.
 --
--- Rows are taken from the query one by one, and it is left where the bytes are used up: what comes after is not read. So
--- the order must be one that needs no sorting: run by run, for lack of another way to join them, and each by its index.
+-- Rows are taken from the query one by one until the bytes are used up; later rows are not read. So the order must need
+-- no sorting: run by run, since the settings allow no other join, and each run by its index.
 create function @schema@.load_runs(p_runs uuid[], p_after int, p_bytes bigint, p_bytes_without_body int)
 returns table (run_id uuid, seq int, "position" bigint, name text, at timestamptz, body bytea)
 language plpgsql stable
@@ -76,7 +77,7 @@ begin
 end
 $$;
 
--- Those of given runs that are over.
+-- The given runs that are over.
 create function @schema@.closed(p_runs uuid[]) returns setof @schema@.closed_runs
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -94,7 +95,7 @@ begin
 end
 $$;
 
--- Parked runs with deadlines behind `(p_after, p_after_run)` up to `p_until`, in order, so many at most.
+-- Parked runs with deadlines after `(p_after, p_after_run)` and up to `p_until`, in order, at most `p_limit`.
 create function @schema@.due_runs(
     p_shards smallint[], p_after timestamptz, p_after_run uuid, p_until timestamptz, p_limit bigint
 ) returns table (wake_at timestamptz, run_id uuid)
@@ -120,11 +121,11 @@ begin
 end
 $$;
 
--- What became visible in the inbox since a snapshot, in the order of numbers, so much at most: found by transaction, so
--- that a backlog that was read, and dead rows, cost nothing.
+-- The messages that became visible since a snapshot, in the order of numbers, up to the limits. They are found by
+-- transaction, so that a backlog of messages that were read before costs nothing, nor do dead rows.
 --
--- The first message that does not fit the bytes any more comes without its body, and ends the answer. Its length is known
--- without reading it.
+-- The first message beyond `p_bytes` comes without its body and ends the answer. A body's length is known without
+-- reading it.
 create function @schema@.inbox_news(
     p_shards smallint[], p_snapshot pg_snapshot,
     p_greatest bigint,             -- the greatest number that was read
@@ -152,14 +153,14 @@ begin
                 from (select * from @schema@.inbox i where i.xid >= pg_snapshot_xmax(p_snapshot) offset 0) m
                 where m.shard = any (p_shards)
                 union all
-                -- In progress at the time: mostly none.
+                -- In progress at the snapshot: usually none.
                 select m.number, m.run_id, m.message_id, m.body
                 from pg_snapshot_xip(p_snapshot) x (xid)
                 cross join lateral (select * from @schema@.inbox i where i.xid = x.xid offset 0) m
                 where m.shard = any (p_shards)
                 union all
-                -- A transaction id that was given again after a crash: finished by the snapshot's account, but with numbers
-                -- that were never read. Shard by shard, so that each is read behind that number alone.
+                -- A transaction id that was reused after a crash: it counts as finished in the snapshot, but its
+                -- numbers were never read. Shard by shard, so that each shard is read only after that number.
                 select m.number, m.run_id, m.message_id, m.body
                 from unnest(p_shards) s (shard)
                 cross join lateral (
@@ -177,8 +178,8 @@ begin
 end
 $$;
 
--- One page of a longer read of the inbox, in the order of numbers: of what was visible in a snapshot, behind a number,
--- without what was read before. What does not fit the bytes is told as in `inbox_news`.
+-- One page of a longer read of the inbox, in the order of numbers: the messages after a number that were visible in a
+-- snapshot, without those that were read before. The limit of bytes works as in `inbox_news`.
 create function @schema@.inbox_page(
     p_shards smallint[], p_behind bigint,
     p_snapshot pg_snapshot,        -- null: all that is visible now
@@ -203,7 +204,8 @@ begin
         from (
             select m.number, m.run_id, m.message_id, m.body
             from unnest(p_shards) s (shard)
-            -- Shard by shard, so that each is read by its index in the order of numbers, and no further.
+            -- Shard by shard, so that each shard is read by its index in the order of numbers, and only up to the
+            -- limit.
             cross join lateral (
                 select * from @schema@.inbox i
                 where i.shard = s.shard and i.number > p_behind

@@ -1,10 +1,10 @@
 -- 0003: a schema that was moved: dumped and restored, replicated logically, or copied together with its database.
 --
--- The inbox is read by the transaction ids of its rows, which count in one cluster alone. One from elsewhere may be ahead
--- of all that were given here, or equal one that is in progress, and nothing tells it from ours. So `settings` says where
--- the ids were given. In another place nobody claims a shard before the inbox is rewritten.
+-- The inbox is read by the transaction ids of its rows, which are valid in one cluster only. A foreign id may be
+-- greater than every id of this cluster, or equal one in progress, and cannot be told from a local id. So `settings`
+-- records where the ids were assigned. In another place, no shard can be claimed before the inbox is rewritten.
 
--- The cluster's own number; null if the schema's owner may not ask for it.
+-- The cluster's identifier; null if the schema's owner may not read it.
 create function @schema@.system_identifier() returns bigint
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -15,14 +15,14 @@ begin
 end
 $$;
 
--- The number that the cluster gave to this database.
+-- The database's oid in its cluster.
 create function @schema@.database_oid() returns oid
 language sql stable set search_path = pg_catalog, pg_temp as $$
     select d.oid from pg_database d where d.datname = current_database()
 $$;
 
--- Whether the ids in the inbox were given elsewhere. A cluster whose number is not known passes for the one of before:
--- then `refuse_foreign` is what is left.
+-- Whether the ids in the inbox were assigned elsewhere. If the cluster's identifier is unknown, the cluster counts as
+-- unchanged, and only `refuse_foreign` protects the inbox.
 create function @schema@.is_moved() returns boolean
 language sql stable set search_path = pg_catalog, pg_temp as $$
     select s.database_oid is distinct from @schema@.database_oid()
@@ -30,7 +30,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     from @schema@.settings s
 $$;
 
--- Refuses what has to wait until the inbox is rewritten. The library does that and asks again.
+-- Refuses calls until the inbox is rewritten. The library rewrites it and repeats the call.
 create function @schema@.refuse_moved() returns void
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
@@ -41,8 +41,8 @@ begin
 end
 $$;
 
--- Rewrites the next messages of a moved inbox, so many at most, and tells how many; after the last ones the schema
--- belongs here. Null if there is nothing to do, or somebody else is doing it: look again.
+-- Rewrites up to `p_limit` messages of a moved inbox, and returns how many. After the last ones, the schema counts as
+-- not moved. Returns null if there is nothing to do, or if another session is rewriting: check again later.
 create function @schema@.rewrite_inbox(p_limit bigint, p_lock_timeout text) returns bigint
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
@@ -53,13 +53,13 @@ declare
     v_greatest  bigint;
 begin
     perform @schema@.enter(p_lock_timeout);
-    -- One at a time. When the last one is through, no other may rewrite what owners read by then.
+    -- One session at a time. After the last rewrite, no other session may rewrite messages that owners are reading.
     perform 1 from @schema@.settings s for update skip locked;
     if not found or not @schema@.is_moved() then
         return null;
     end if;
 
-    -- Nobody goes on under a lease from elsewhere. As in `release`, that is no death: nothing was killed by what it did.
+    -- Leases from elsewhere are fenced. As in `release`, this counts as no death, since no run killed an owner.
     perform 1 from @schema@.leases l where not l.fenced order by l.lease for update;
     update @schema@.leases l set fenced = true where not l.fenced;
     delete from @schema@.appends;
@@ -67,13 +67,14 @@ begin
     perform 1 from @schema@.shards s where s.lease is not null order by s.shard for update;
     update @schema@.shards s set lease = null, claimed_at = null, former = null where s.lease is not null;
 
-    -- 0 is no transaction's id and lies before all of them, so that a first read sees these messages in the order of
-    -- their numbers. A message that was submitted here in the meantime may be among them: nobody has read it.
+    -- 0 is no transaction's id and is less than all of them, so a first read has these messages in the order of their
+    -- numbers. Messages that were submitted here in the meantime may be included, because no owner has read them.
     update @schema@.inbox i set xid = '0'
     where i.ctid = any (array(select m.ctid from @schema@.inbox m where m.xid > '0' order by m.xid limit p_limit));
     get diagnostics v_rewritten = row_count;
     if v_rewritten < p_limit then
-        -- Logical replication carries numbers, but not which comes next. The greatest is found by one probe per shard.
+        -- Logical replication copies numbers, but not the state of their sequence. One probe per shard finds the
+        -- greatest.
         select greatest(
             (select max((select max(i.number) from @schema@.inbox i where i.shard = s.shard))
              from generate_series(0, 4095) s (shard)),
@@ -89,8 +90,9 @@ begin
 end
 $$;
 
--- Refuses an inbox with a message of a transaction that this cluster has yet to begin, as seen by the statement that
--- reads it: it came from elsewhere after the inbox was rewritten, or without a trace.
+-- Refuses an inbox with a message of a transaction that this cluster has not begun yet, in the snapshot of the
+-- statement that reads it. Such a message arrived from elsewhere after the inbox was rewritten, or the move was not
+-- detected.
 create function @schema@.refuse_foreign() returns void
 language plpgsql stable set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
@@ -111,6 +113,6 @@ begin
 end
 $$;
 
--- A new schema belongs where it is made.
+-- A new schema counts as not moved.
 update @schema@.settings
 set system_identifier = @schema@.system_identifier(), database_oid = @schema@.database_oid();

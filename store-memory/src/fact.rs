@@ -1,5 +1,5 @@
-//! Facts: what really happened in a store, whatever its callers were told. Checkers read them. This file must not know what
-//! a checker wants.
+//! Facts: what really happened in a store, whatever its callers were told. Checkers read them. This file must not know
+//! what a checker wants.
 
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{LeaseId, ShardId};

@@ -1,5 +1,5 @@
-//! Fault points: where a test or a simulator may disturb a call. Only [`SeededFaults`] draws random numbers, and the same
-//! seed draws the same ones. This file must not know the store's state.
+//! Fault points: where a test or a simulator may disturb a call. Only [`SeededFaults`] draws random numbers, and the
+//! same seed draws the same ones. This file must not know the store's state.
 //!
 //! Every call passes three points in order:
 //!
@@ -40,13 +40,15 @@ pub trait Faults: fmt::Debug + Send + Sync + 'static {
     }
 
     /// Whether a delayed request stays in flight after its caller dropped the call.
-    /// [`MemoryStore::deliver_lingering`](crate::MemoryStore::deliver_lingering) delivers it. Asked when the call is dropped.
+    /// [`MemoryStore::deliver_lingering`](crate::MemoryStore::deliver_lingering) delivers it. Asked when the call is
+    /// dropped.
     fn outlives_caller(&self, _point: &FaultPoint<'_>) -> bool {
         false
     }
 
     /// Whether a late duplicate of a request that has just taken effect is in flight.
-    /// [`MemoryStore::deliver_lingering`](crate::MemoryStore::deliver_lingering) delivers it, and its answer is dropped.
+    /// [`MemoryStore::deliver_lingering`](crate::MemoryStore::deliver_lingering) delivers it, and its answer is
+    /// dropped.
     fn arrives_again(&self, _point: &FaultPoint<'_>) -> bool {
         false
     }
@@ -144,8 +146,8 @@ pub enum Fault {
     /// the same as [`Fault::Proceed`].
     Repeat,
     /// The caller gets `Unavailable`, but the request is still in flight. It takes effect when
-    /// [`MemoryStore::deliver_lingering`](crate::MemoryStore::deliver_lingering) delivers it. At a later stage, or for a call
-    /// that only reads, the same as [`Fault::Lose`].
+    /// [`MemoryStore::deliver_lingering`](crate::MemoryStore::deliver_lingering) delivers it. At a later stage, or for
+    /// a call that only reads, the same as [`Fault::Lose`].
     Linger,
     /// The store refuses with this error. Nothing happened, unless the stage is the acknowledgement.
     Refuse(StoreError),

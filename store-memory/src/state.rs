@@ -45,8 +45,8 @@ pub(crate) struct State {
     suspects: BTreeMap<RunId, Suspect>,
     transactions: BTreeMap<TransactionNo, Transaction>,
     last_transaction: u64,
-    /// Busy and stalled runs, which a new owner loads. This index exists because a load must not look at ten million parked
-    /// runs.
+    /// Busy and stalled runs, which a new owner loads. This index exists because a load must not look at ten million
+    /// parked runs.
     unparked: BTreeSet<(ShardId, RunId)>,
     /// Parked runs with a deadline.
     due: BTreeSet<(ShardId, DueMark)>,

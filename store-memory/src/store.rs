@@ -1,5 +1,5 @@
-//! The store's implementation of the seam: thin asynchronous wrappers around the state machine. It must not decide anything
-//! itself.
+//! The store's implementation of the seam: thin asynchronous wrappers around the state machine. It must not decide
+//! anything itself.
 
 mod call;
 mod session;
@@ -100,8 +100,8 @@ impl MemoryStore {
         Snapshot(Arc::new(self.state().clone()))
     }
 
-    /// Restores an older state. To clients and processors it looks like a database that was restored from a backup, or that
-    /// failed over to a standby which lacked some commits.
+    /// Restores an older state. To clients and processors it looks like a database that was restored from a backup, or
+    /// that failed over to a standby which lacked some commits.
     ///
     /// Open transactions are lost. Older inbox cursors are refused, and so is the next append of a lease that appended
     /// since the snapshot.
@@ -110,7 +110,8 @@ impl MemoryStore {
         self.0.transaction_ended.notify_waiters();
     }
 
-    /// Delivers the oldest lingering request (see [`Fault::Linger`](crate::Fault::Linger)). Returns whether there was one.
+    /// Delivers the oldest lingering request (see [`Fault::Linger`](crate::Fault::Linger)). Returns whether there was
+    /// one.
     pub fn deliver_lingering(&self) -> bool {
         let lingering = self.lingering().pop_front();
         let delivered = lingering.is_some();

@@ -1,5 +1,5 @@
-//! A client's own transaction, for tests: the seam itself has only submissions that commit at once. It must not change what
-//! a submission means.
+//! A client's own transaction, for tests: the seam itself has only submissions that commit at once. It must not change
+//! what a submission means.
 
 use pgworkflows_core::store::{StoreError, Submission, Submitted};
 

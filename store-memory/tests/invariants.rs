@@ -1,8 +1,8 @@
 //! Random operations of two owners and two clients under random faults. The invariants of the design hold after each
 //! operation. The tests must not know more of the store than the seam and its faults.
 //!
-//! Owners and clients follow the protocol: an append with an unknown outcome is repeated unchanged, `Fenced` makes an owner
-//! forget everything, and a client repeats a message until it is answered.
+//! Owners and clients follow the protocol: an append with an unknown outcome is repeated unchanged, `Fenced` makes an
+//! owner forget everything, and a client repeats a message until it is answered.
 
 mod common;
 

@@ -16,8 +16,8 @@ use pgworkflows_memory::{ManualClock, MemoryStore};
 
 const TTL: Duration = Duration::from_secs(10);
 
-/// Parked runs must not slow other operations down. The test reads no clock, but it would take minutes if each append or
-/// heartbeat looked at every parked run.
+/// Parked runs must not slow other operations down. The test reads no clock, but it would take minutes if each append
+/// or heartbeat looked at every parked run.
 #[tokio::test]
 async fn hundred_thousand_parked_runs_do_not_slow_appends_and_heartbeats() {
     let store = MemoryStore::with_clock(Arc::new(ManualClock::default()));

@@ -90,8 +90,8 @@ arguments! {
     }
 }
 
-/// How often an append that finds no partition is sent in all. Each time the partition is made first, but another session
-/// may detach it again; it will not do so forever.
+/// How often an append that finds no partition is sent in all. Each time the partition is made first, but another
+/// session may detach it again; it will not do so forever.
 const PARTITION_ATTEMPTS: usize = 3;
 
 /// Appends a batch, and makes partitions that are missing.

@@ -1,7 +1,7 @@
 //! How far a reader has read the inbox, as a value and as bytes. This file reads nothing from the database.
 //!
-//! A message may take its number early and commit late, so "read up to number n" is not enough. A reader has read what was
-//! visible in a snapshot. The cursor also holds the greatest number read. After a crash the server may reuse a
+//! A message may take its number early and commit late, so "read up to number n" is not enough. A reader has read what
+//! was visible in a snapshot. The cursor also holds the greatest number read. After a crash the server may reuse a
 //! transaction id that a snapshot counts as finished, if that transaction left nothing durable. A message which is then
 //! written under the reused id has a greater number than any that was read.
 

@@ -8,8 +8,8 @@ use crate::error::store_error;
 use crate::store::Shared;
 use crate::values::get;
 
-/// The settings, and the asynchronous standbys. A role without the right to see a standby's kind reads null, which gives
-/// no warning.
+/// The settings, and the asynchronous standbys. A role without the right to see a standby's kind reads null, which
+/// gives no warning.
 pub(crate) const DURABILITY: &str = "
     select pg_catalog.current_setting('fsync'), pg_catalog.current_setting('synchronous_commit'),
            pg_catalog.current_setting('synchronous_standby_names') <> '',

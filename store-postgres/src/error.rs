@@ -30,9 +30,9 @@ pub(crate) fn store_error(error: sqlx::Error) -> StoreError {
     }
 }
 
-/// Whether the error proves that the server rolled the statement back. An error that ends the session proves nothing: the
-/// statement may have been committed before. A connection error may be from a pooler, which does not know the outcome.
-/// And if a pooler mixes up statements, the answer may be to another client's statement.
+/// Whether the error proves that the server rolled the statement back. An error that ends the session proves nothing:
+/// the statement may have been committed before. A connection error may be from a pooler, which does not know the
+/// outcome. And if a pooler mixes up statements, the answer may be to another client's statement.
 fn is_definite(severity: PgSeverity, code: &str) -> bool {
     severity == PgSeverity::Error && !code.starts_with("08") && !is_mixed_up_code(code)
 }

@@ -1,5 +1,5 @@
-//! Reads the inbox by snapshots: each message exactly once, and one client's messages in the order in which they were sent.
-//! It must not know what a message says.
+//! Reads the inbox by snapshots: each message exactly once, and one client's messages in the order in which they were
+//! sent. It must not know what a message says.
 
 use bytes::Bytes;
 use pgworkflows_core::id::{InboxNo, MessageId};
@@ -87,8 +87,8 @@ fn query(
     }
 }
 
-/// Refuses a server whose next transaction id is lower than one that was seen. It has lost commits: it was restored from
-/// a backup, or it is a standby that was promoted too early.
+/// Refuses a server whose next transaction id is lower than one that was seen. It has lost commits: it was restored
+/// from a backup, or it is a standby that was promoted too early.
 fn check_nothing_lost(cursor: &Cursor, snapshot: &str) -> Result<(), StoreError> {
     let (seen, current) = (cursor.xmax()?, cursor::xmax(snapshot)?);
     if current < seen {

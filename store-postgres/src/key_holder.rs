@@ -10,9 +10,9 @@ use crate::error::store_error;
 use crate::store::Shared;
 use crate::values::get;
 
-/// The oldest open transaction that has written keys and does not wait for a lock. The server does not show which keys a
-/// transaction has written, but one that began after the wait (`$1` microseconds ago) cannot be the holder. Columns that
-/// the role may not see are null.
+/// The oldest open transaction that has written keys and does not wait for a lock. The server does not show which keys
+/// a transaction has written, but one that began after the wait (`$1` microseconds ago) cannot be the holder. Columns
+/// that the role may not see are null.
 pub(crate) const KEY_HOLDER: &str = "
     select l.pid, a.application_name, a.usename::text,
            pg_catalog.to_char(a.xact_start at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS'),

@@ -10,30 +10,30 @@
 //! # }
 //! ```
 //!
-//! Supports PostgreSQL 14 and newer, directly or through a pooler. A server that requires encrypted connections, as managed
-//! servers do, needs the feature `tls`, which `pgworkflows` also has.
+//! Supports PostgreSQL 14 and newer, directly or through a pooler. A server that requires encrypted connections, as
+//! managed servers do, needs the feature `tls`, which `pgworkflows` also has.
 //!
 //! # Poolers
 //!
 //! Tested with PgBouncer, in session mode and in transaction mode. In transaction mode each transaction may get another
 //! connection of the server. Then call [`Builder::prepared_statements`]`(false)`, unless the pooler supports prepared
-//! statements (PgBouncer 1.21 and newer, with `max_prepared_statements`); otherwise connecting is refused. The listener for
-//! notifications needs a connection that is not pooled: give it a direct address with [`Builder::listen_url`], or other
-//! processes' changes are found by polling alone.
+//! statements (PgBouncer 1.21 and newer, with `max_prepared_statements`); otherwise connecting is refused. The listener
+//! for notifications needs a connection that is not pooled: give it a direct address with [`Builder::listen_url`], or
+//! other processes' changes are found by polling alone.
 //!
 //! # Connections
 //!
-//! A worker with `p` processors and a store whose pool has `c` connections need at least `p + 3` connections, and use up
-//! to `2 p + 2 + c`:
+//! A worker with `p` processors and a store whose pool has `c` connections need at least `p + 3` connections, and use
+//! up to `2 p + 2 + c`:
 //!
 //! - each processor uses one, and a second one while it reads and appends at the same time;
 //! - the heartbeat uses one, and so do notifications;
 //! - the pool, which serves the process's clients, uses one to `c`.
 //!
-//! A process that has only clients uses up to `1 + c`. By default `p` is the number of cores and `c` is 8. When a worker
-//! starts, it compares these numbers with the limits of the server, the database and the role. It ends with an error if
-//! `p + 3` are not possible, and logs a warning if it may get fewer than it can use. A thread that is stuck in a workflow
-//! which never yields keeps its one or two connections.
+//! A process that has only clients uses up to `1 + c`. By default `p` is the number of cores and `c` is 8. When a
+//! worker starts, it compares these numbers with the limits of the server, the database and the role. It ends with an
+//! error if `p + 3` are not possible, and logs a warning if it may get fewer than it can use. A thread that is stuck in
+//! a workflow which never yields keeps its one or two connections.
 
 mod append;
 mod connect;

@@ -1,8 +1,8 @@
 //! Applies the migrations to a schema: each once, in order, by the first process that connects. It must not know what a
 //! migration does.
 //!
-//! The driver's own migrator takes a session-level advisory lock, which does not work through a pooler in transaction mode.
-//! This one takes a transaction-level lock, and applies all missing migrations in one transaction.
+//! The driver's own migrator takes a session-level advisory lock, which does not work through a pooler in transaction
+//! mode. This one takes a transaction-level lock, and applies all missing migrations in one transaction.
 
 use pgworkflows_core::store::StoreError;
 use sha2::{Digest, Sha256};
@@ -162,8 +162,8 @@ async fn missing(
     Ok(MIGRATIONS.iter().filter(|migration| migration.number > last).collect())
 }
 
-/// Refuses default transaction settings that cannot work. The SQL functions check them at each call; here the error comes
-/// before any work has begun.
+/// Refuses default transaction settings that cannot work. The SQL functions check them at each call; here the error
+/// comes before any work has begun.
 async fn check_transactions(
     connection: &mut PgConnection,
     options: &PgConnectOptions,

@@ -18,8 +18,8 @@ use crate::error::is_notification_queue_full;
 /// How many hints a slow listener may lag before it is told that it missed some.
 const BACKLOG: usize = 1024;
 
-/// How long the notifier pauses after a notification, for each hint in it. Every notification is a separate commit under
-/// a database-wide lock. So a quiet system sends each hint at once, and a busy one sends many hints together.
+/// How long the notifier pauses after a notification, for each hint in it. Every notification is a separate commit
+/// under a database-wide lock. So a quiet system sends each hint at once, and a busy one sends many hints together.
 const PAUSE_PER_HINT: Duration = Duration::from_millis(1);
 
 /// The longest pause after a notification.

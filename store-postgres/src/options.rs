@@ -80,8 +80,8 @@ impl Builder {
         self
     }
 
-    /// Sets whether connecting brings the schema up to date (the default) or refuses a schema that is not. In the second
-    /// case, run the script that [`PostgresStore::migrations_sql`] returns.
+    /// Sets whether connecting brings the schema up to date (the default) or refuses a schema that is not. In the
+    /// second case, run the script that [`PostgresStore::migrations_sql`] returns.
     #[must_use]
     pub fn migrate(mut self, migrate: bool) -> Self {
         self.migrate = migrate;
@@ -96,16 +96,17 @@ impl Builder {
         self
     }
 
-    /// Sets how long a statement waits for a lock: 1 ms or more, 2 s by default. Choose a time far below the time to live
-    /// of the workers' leases (15 s by default). A start waits at most 1 s for a key that an open transaction holds.
+    /// Sets how long a statement waits for a lock: 1 ms or more, 2 s by default. Choose a time far below the time to
+    /// live of the workers' leases (15 s by default). A start waits at most 1 s for a key that an open transaction
+    /// holds.
     #[must_use]
     pub fn lock_timeout(mut self, timeout: Duration) -> Self {
         self.lock_timeout = timeout;
         self
     }
 
-    /// Sets how long a call waits for its answer before the connection counts as lost: longer than the lock timeout, 30 s
-    /// by default.
+    /// Sets how long a call waits for its answer before the connection counts as lost: longer than the lock timeout, 30
+    /// s by default.
     #[must_use]
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
         self.call_timeout = timeout;
@@ -113,24 +114,24 @@ impl Builder {
     }
 
     /// Sets the time span of one partition of the log: whole seconds, 1 or more, 30 days by default. Choose it so that
-    /// about 60 partitions cover the retention time. It applies when the schema is created; an existing schema keeps its
-    /// own.
+    /// about 60 partitions cover the retention time. It applies when the schema is created; an existing schema keeps
+    /// its own.
     #[must_use]
     pub fn partition_width(mut self, width: Duration) -> Self {
         self.partition_width = width;
         self
     }
 
-    /// Sets whether to send and receive notifications (the default). Without them, other processes' changes are found by
-    /// polling alone.
+    /// Sets whether to send and receive notifications (the default). Without them, other processes' changes are found
+    /// by polling alone.
     #[must_use]
     pub fn notifications(mut self, notifications: bool) -> Self {
         self.notifications = notifications;
         self
     }
 
-    /// Sets a direct address of the database for the listener of notifications. It is the one connection that a pooler in
-    /// transaction mode cannot serve.
+    /// Sets a direct address of the database for the listener of notifications. It is the one connection that a pooler
+    /// in transaction mode cannot serve.
     #[must_use]
     pub fn listen_url(mut self, url: &str) -> Self {
         self.listen_url = Some(url.to_owned());
@@ -138,8 +139,8 @@ impl Builder {
     }
 
     /// Sets whether connections may keep prepared statements (the default). Choose `false`, or add
-    /// `?statement-cache-capacity=0` to the address, if a pooler gives each transaction another connection of the server
-    /// and does not support prepared statements: PgBouncer in transaction mode before 1.21, or without
+    /// `?statement-cache-capacity=0` to the address, if a pooler gives each transaction another connection of the
+    /// server and does not support prepared statements: PgBouncer in transaction mode before 1.21, or without
     /// `max_prepared_statements`. Every call then is a transaction of four round trips instead of one.
     #[must_use]
     pub fn prepared_statements(mut self, prepared_statements: bool) -> Self {
@@ -147,22 +148,23 @@ impl Builder {
         self
     }
 
-    /// Sets whether the database compares every batch with the log before it writes the batch. This assertion catches bugs
-    /// of the engine, and costs one probe per run. By default it is on in builds with debug assertions.
+    /// Sets whether the database compares every batch with the log before it writes the batch. This assertion catches
+    /// bugs of the engine, and costs one probe per run. By default it is on in builds with debug assertions.
     #[must_use]
     pub fn verify_appends(mut self, verify: bool) -> Self {
         self.verify = verify;
         self
     }
 
-    /// Connects, and migrates unless [`migrate`](Self::migrate) is off. If the schema was moved here from another cluster or
-    /// database, its inbox is rewritten first, which takes about a minute per million waiting messages.
+    /// Connects, and migrates unless [`migrate`](Self::migrate) is off. If the schema was moved here from another
+    /// cluster or database, its inbox is rewritten first, which takes about a minute per million waiting messages.
     ///
     /// # Errors
     ///
-    /// Returns [`StoreError::Misconfigured`] if an option, the password, the server's version, the database's encoding (it
-    /// must be UTF8), its default transaction settings or the schema's state is refused; [`StoreError::Unavailable`] if no
-    /// server answers; [`StoreError::Corrupt`] if a migration was changed after it was applied.
+    /// Returns [`StoreError::Misconfigured`] if an option, the password, the server's version, the database's encoding
+    /// (it must be UTF8), its default transaction settings or the schema's state is refused;
+    /// [`StoreError::Unavailable`] if no server answers; [`StoreError::Corrupt`] if a migration was changed after it
+    /// was applied.
     pub async fn connect(self) -> Result<PostgresStore, StoreError> {
         PostgresStore::open(self.check()?).await
     }

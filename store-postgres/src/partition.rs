@@ -1,6 +1,6 @@
-//! Makes the partitions of the log, which hold runs by the time at which they were born. They are made ahead of time, so
-//! that appends rarely wait for one. The SQL function `make_partition` in the migrations describes how. This file must not
-//! know what a run is.
+//! Makes the partitions of the log, which hold runs by the time at which they were born. They are made ahead of time,
+//! so that appends rarely wait for one. The SQL function `make_partition` in the migrations describes how. This file
+//! must not know what a run is.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -36,8 +36,8 @@ pub(crate) async fn make_first(session: &mut PostgresSession) -> Result<(), Stor
     Ok(())
 }
 
-/// Makes the next partition if it is time. A failure is only logged: the time of one whole partition is left for retries,
-/// and an append that finds no partition makes it.
+/// Makes the next partition if it is time. A failure is only logged: the time of one whole partition is left for
+/// retries, and an append that finds no partition makes it.
 pub(crate) async fn make_ahead(session: &mut PostgresSession, now: Timestamp) {
     if millis(now) < session.shared.partitions.next_due.load(Ordering::Relaxed) {
         return;

@@ -1,5 +1,5 @@
-//! Recognises a pooler between the store and the server, since its mode decides what a connection may be used for. It must
-//! not know the schema.
+//! Recognises a pooler between the store and the server, since its mode decides what a connection may be used for. It
+//! must not know the schema.
 
 use std::pin::pin;
 
@@ -21,8 +21,8 @@ pub(crate) enum Pooling {
     PerTransaction,
 }
 
-/// How often two connections are asked for their backend. An idle pooler in transaction mode gives both the same backend
-/// at once; a busy one gives them different backends each time.
+/// How often two connections are asked for their backend. An idle pooler in transaction mode gives both the same
+/// backend at once; a busy one gives them different backends each time.
 const ROUNDS: usize = 4;
 
 /// Finds out how long connections of the server are kept.

@@ -1,5 +1,5 @@
-//! Reads what a processor needs to recover and wake runs: unparked runs, histories, and parked runs by their deadlines. It
-//! must not know what an event says.
+//! Reads what a processor needs to recover and wake runs: unparked runs, histories, and parked runs by their deadlines.
+//! It must not know what an event says.
 
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{EventName, EventSeq, Position, RunId};

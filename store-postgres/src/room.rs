@@ -1,5 +1,5 @@
-//! Checks whether the server allows as many connections as this process will open. It knows the server's limits, and must
-//! not know those of a pooler.
+//! Checks whether the server allows as many connections as this process will open. It knows the server's limits, and
+//! must not know those of a pooler.
 
 use pgworkflows_core::store::{SessionsWanted, StoreError};
 use sqlx::postgres::PgRow;
@@ -9,8 +9,8 @@ use crate::error::store_error;
 use crate::store::Shared;
 use crate::values::get;
 
-/// The limits of the server, the database and the role, and how many connections count towards each now. Superusers have
-/// only the server's limit, including its reserved connections.
+/// The limits of the server, the database and the role, and how many connections count towards each now. Superusers
+/// have only the server's limit, including its reserved connections.
 pub(crate) const ROOM: &str = "
     select s.server_limit, s.database_limit, s.role_limit,
            pg_catalog.count(*), pg_catalog.count(*) filter (where a.datid = s.database),

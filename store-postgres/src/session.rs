@@ -1,5 +1,5 @@
-//! A session: one caller's connection, which is replaced after it was lost or a call on it was cut short. It must not know
-//! what a call does.
+//! A session: one caller's connection, which is replaced after it was lost or a call on it was cut short. It must not
+//! know what a call does.
 
 use std::io;
 use std::sync::Arc;
@@ -23,8 +23,8 @@ use crate::{append, inbox, lease, moved, partition, recover};
 /// A session on PostgreSQL.
 pub(crate) struct PostgresSession {
     pub(crate) shared: Arc<Shared>,
-    /// Taken out during a call. A call that is dropped half-way drops the connection too, so that a later call never reads
-    /// its answer.
+    /// Taken out during a call. A call that is dropped half-way drops the connection too, so that a later call never
+    /// reads its answer.
     connection: Option<PgConnection>,
 }
 
@@ -77,9 +77,9 @@ impl PostgresSession {
 
 /// Runs one statement and commits.
 ///
-/// The driver sends a statement and its parameters in two messages, each with its own sync. If the statement is unnamed,
-/// another client's statement with the same parameters may replace it in between, on a pooled connection of the server.
-/// Inside a transaction, no other client uses that connection.
+/// The driver sends a statement and its parameters in two messages, each with its own sync. If the statement is
+/// unnamed, another client's statement with the same parameters may replace it in between, on a pooled connection of
+/// the server. Inside a transaction, no other client uses that connection.
 pub(crate) async fn rows(
     connection: &mut PgConnection,
     query: Query<'_, Postgres, PgArguments>,

@@ -1,5 +1,5 @@
-//! The statements, each built once per store. None is a compile-time literal, because the schema's name is configurable.
-//! The text of each is next to the operation that uses it, so this file must not hold any.
+//! The statements, each built once per store. None is a compile-time literal, because the schema's name is
+//! configurable. The text of each is next to the operation that uses it, so this file must not hold any.
 
 use std::sync::Arc;
 
@@ -32,9 +32,9 @@ fn call(function: &str, arguments: &[&str]) -> String {
     format!("{function}({})", named.collect::<Vec<_>>().join(", "))
 }
 
-/// Declares the arguments of one of our SQL functions, each with its name and its value. Defines `ARGUMENTS`, for the text
-/// of the call, and a function that binds the values in the same order. Each argument under `once` is one value; each one
-/// under `for` is a column, bound as an array.
+/// Declares the arguments of one of our SQL functions, each with its name and its value. Defines `ARGUMENTS`, for the
+/// text of the call, and a function that binds the values in the same order. Each argument under `once` is one value;
+/// each one under `for` is a column, bound as an array.
 macro_rules! arguments {
     (
         fn $bind:ident($($given:ident: $type:ty),+) {

@@ -25,8 +25,8 @@ use crate::session::{PostgresSession, rows, with_timeout};
 use crate::sql::Statements;
 use crate::{durability, lease, migrate, query, room, submit};
 
-/// How long a client waits for a connection of the pool. While no server answers, the pool retries for this time, so that
-/// clients do not notice a restart of the server.
+/// How long a client waits for a connection of the pool. While no server answers, the pool retries for this time, so
+/// that clients do not notice a restart of the server.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a pooled connection may be idle before it is pinged. Clients retry for longer than this.
@@ -85,15 +85,16 @@ impl PostgresStore {
         Ok(migrate::script(&Schema::new(schema)?))
     }
 
-    /// Submits messages inside the caller's own transaction: accepted messages exist if and when that transaction commits.
+    /// Submits messages inside the caller's own transaction: accepted messages exist if and when that transaction
+    /// commits.
     ///
-    /// If another open transaction holds a key, the call waits as long as the connection's own `lock_timeout` allows. The
-    /// commit notifies workers, unless notifications are off.
+    /// If another open transaction holds a key, the call waits as long as the connection's own `lock_timeout` allows.
+    /// The commit notifies workers, unless notifications are off.
     ///
     /// # Errors
     /// [`StoreError::Held`] if the wait for a key times out; [`StoreError::Misconfigured`] if the connection's
-    /// `client_encoding` is not `UTF8`; otherwise as a submission outside a transaction. After an error of the database,
-    /// roll the transaction back.
+    /// `client_encoding` is not `UTF8`; otherwise as a submission outside a transaction. After an error of the
+    /// database, roll the transaction back.
     pub async fn submit_in(
         &self,
         connection: &mut PgConnection,
@@ -168,8 +169,9 @@ impl Shared {
         with_timeout(self.call_timeout, self.fetch_pooled(query)).await
     }
 
-    /// A caller may drop the call half-way. After an autocommitted statement only an answer is left unread, and the driver
-    /// reads it before it uses the connection again. But a transaction might stay open, so such a connection is closed.
+    /// A caller may drop the call half-way. After an autocommitted statement only an answer is left unread, and the
+    /// driver reads it before it uses the connection again. But a transaction might stay open, so such a connection is
+    /// closed.
     async fn fetch_pooled(&self, query: Query<'_, Postgres, PgArguments>) -> Result<Vec<PgRow>, sqlx::Error> {
         if self.prepared_statements {
             return query.fetch_all(&self.pool).await;

@@ -1,5 +1,5 @@
-//! Submits messages by one call of the SQL function `submit` (see the migrations), which takes no lock that an append waits
-//! for. It must not know what a message says.
+//! Submits messages by one call of the SQL function `submit` (see the migrations), which takes no lock that an append
+//! waits for. It must not know what a message says.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -37,8 +37,8 @@ arguments! {
     }
 }
 
-/// Submits in a separate transaction, and notifies after it: a notification inside would serialise the commits of the whole
-/// database.
+/// Submits in a separate transaction, and notifies after it: a notification inside would serialise the commits of the
+/// whole database.
 pub(crate) async fn submit(
     shared: &Shared,
     submissions: &[Submission],

@@ -39,15 +39,15 @@ use crate::store::PostgresStore;
 /// # }
 /// ```
 pub trait InTransaction: Request + Sized {
-    /// Makes the request inside the transaction that is open on `connection`, which must be connected to the store's own
-    /// database. The answer is valid if and when the transaction commits.
+    /// Makes the request inside the transaction that is open on `connection`, which must be connected to the store's
+    /// own database. The answer is valid if and when the transaction commits.
     ///
     /// If another open transaction holds the key, the call waits as long as the connection's own `lock_timeout` allows.
     ///
     /// # Errors
     /// The errors of awaiting the request alone; [`Error::is_foreign_transaction`] if the client's store is not a
-    /// [`PostgresStore`]; [`Error::is_misconfigured`] if the connection's `client_encoding` is not `UTF8`. After an error of
-    /// the database the transaction cannot be used any more: roll it back.
+    /// [`PostgresStore`]; [`Error::is_misconfigured`] if the connection's `client_encoding` is not `UTF8`. After an
+    /// error of the database the transaction cannot be used any more: roll it back.
     fn in_transaction(
         self,
         connection: &mut PgConnection,

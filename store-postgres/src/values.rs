@@ -96,8 +96,8 @@ pub(crate) fn closed_status_number(status: ClosedStatus) -> i16 {
     }
 }
 
-/// The closed run's status for a stored number. A status that only a newer version knows is `Failed`, because it is not a
-/// completion. An error would hide the other runs of the same read.
+/// The closed run's status for a stored number. A status that only a newer version knows is `Failed`, because it is not
+/// a completion. An error would hide the other runs of the same read.
 pub(crate) fn closed_status(number: i16) -> ClosedStatus {
     match number {
         0 => ClosedStatus::Completed,
@@ -116,8 +116,8 @@ pub(crate) fn suspect_stage_number(stage: SuspectStage) -> i16 {
     }
 }
 
-/// The suspect's stage for a stored number. A stage that only a newer version knows is `SetAside`, so that the run is left
-/// alone.
+/// The suspect's stage for a stored number. A stage that only a newer version knows is `SetAside`, so that the run is
+/// left alone.
 pub(crate) fn suspect_stage(number: i16) -> SuspectStage {
     match number {
         0 => SuspectStage::Held,

@@ -1,5 +1,5 @@
-//! Counts the bytes of messages and events in a request or an answer, which the network and the disk have to move. It must
-//! not decode them.
+//! Counts the bytes of messages and events in a request or an answer, which the network and the disk have to move. It
+//! must not decode them.
 
 use pgworkflows_core::RunId;
 use pgworkflows_core::store::{

@@ -136,8 +136,8 @@ impl Faults for SeededFaults {
 }
 
 impl Generator {
-    /// Draws whether a fault of this weight happens. A weight of zero draws no number, so switching one fault off does not
-    /// change the others.
+    /// Draws whether a fault of this weight happens. A weight of zero draws no number, so switching one fault off does
+    /// not change the others.
     fn draws(&mut self, per_mille: u32) -> bool {
         per_mille > 0 && self.next() % 1000 < u64::from(per_mille)
     }

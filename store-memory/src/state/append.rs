@@ -1,5 +1,5 @@
-//! The append protocol: a batch is applied once, under a valid lease and to shards which that lease owns, or not at all. It
-//! must not know what an event says.
+//! The append protocol: a batch is applied once, under a valid lease and to shards which that lease owns, or not at
+//! all. It must not know what an event says.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,8 +15,8 @@ use super::lease::fenced;
 use super::{Row, Run, State};
 use crate::fact::Fact;
 
-/// How many append numbers of a lease are remembered. A caller repeats only its last append, so two are enough: that one
-/// and the one before it.
+/// How many append numbers of a lease are remembered. A caller repeats only its last append, so two are enough: that
+/// one and the one before it.
 const APPENDS_REMEMBERED: usize = 2;
 
 impl State {

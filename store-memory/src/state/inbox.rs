@@ -1,12 +1,12 @@
-//! The inbox: waiting messages, and readers that see each message once and in its sender's order. It must not know what a
-//! message says, or who reads.
+//! The inbox: waiting messages, and readers that see each message once and in its sender's order. It must not know what
+//! a message says, or who reads.
 //!
 //! A message takes its number when its transaction inserts it. It becomes visible when that transaction commits, maybe
-//! after messages with greater numbers. So a reader remembers the last *commit* that it has seen, not the highest number.
-//! It reads a window: the messages of all commits after that one, up to the last commit when the read begins. A window is
-//! read in the order of numbers, page by page; later commits belong to the next window. If one sender commits two messages
-//! in turn, they are either in one window, in the order of their numbers, or in two windows, the first message in the
-//! first one.
+//! after messages with greater numbers. So a reader remembers the last *commit* that it has seen, not the highest
+//! number. It reads a window: the messages of all commits after that one, up to the last commit when the read begins. A
+//! window is read in the order of numbers, page by page; later commits belong to the next window. If one sender commits
+//! two messages in turn, they are either in one window, in the order of their numbers, or in two windows, the first
+//! message in the first one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
@@ -133,8 +133,8 @@ impl Inbox {
         limit: usize,
     ) -> Vec<InboxMessage> {
         let shards = shards.into_iter();
-        // Start at the window's first number, to skip older rows that were read but not consumed yet. The first page looks
-        // that number up; later pages continue after the previous page.
+        // Start at the window's first number, to skip older rows that were read but not consumed yet. The first page
+        // looks that number up; later pages continue after the previous page.
         let first = if after.get() > 0 {
             Some(after.next())
         } else {

@@ -1,4 +1,5 @@
-//! Decides which lease may write to which shard: claims, heartbeats, takeovers, releases. It must not know what is written.
+//! Decides which lease may write to which shard: claims, heartbeats, takeovers, releases. It must not know what is
+//! written.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,5 @@
-//! Merges the first items of several ascending sequences, and reads no more than it needs. It must not know what they hold.
+//! Merges the first items of several ascending sequences, and reads no more than it needs. It must not know what they
+//! hold.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

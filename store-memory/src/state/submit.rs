@@ -1,8 +1,9 @@
-//! Submits messages to the inbox, in transactions that may stay open and commit late. It must not know what a message says.
+//! Submits messages to the inbox, in transactions that may stay open and commit late. It must not know what a message
+//! says.
 //!
-//! A message takes its number when it is inserted. It is visible to its own transaction at once, and to others after the
-//! commit. A transaction that wants to insert the same key, run or message has to wait until the first one ends, as with a
-//! unique index of a database.
+//! A message takes its number when it is inserted. It is visible to its own transaction at once, and to others after
+//! the commit. A transaction that wants to insert the same key, run or message has to wait until the first one ends, as
+//! with a unique index of a database.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,5 @@
-//! A session: the store with a number, by which faults can tell sessions apart. It must not keep any other state, since a
-//! lease is not bound to a session.
+//! A session: the store with a number, by which faults can tell sessions apart. It must not keep any other state, since
+//! a lease is not bound to a session.
 
 use async_trait::async_trait;
 use pgworkflows_core::RunId;

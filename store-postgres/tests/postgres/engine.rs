@@ -51,7 +51,8 @@ pub(crate) async fn runs_complete(store: &PostgresStore, processors: usize) {
             let client = client.clone();
             async move {
                 let start = client.start::<Greeting>(format!("Ada {number}"));
-                // Half of the starts go through the inbox, because a keyed start is never passed to a processor directly.
+                // Half of the starts go through the inbox, because a keyed start is never passed to a processor
+                // directly.
                 let run = match number % 2 {
                     0 => start.await?,
                     _ => start.key(format!("greeting:{}", unique())).await?,

@@ -1,5 +1,5 @@
-//! A schema that was moved here from another cluster or database. The workspace's tests have a real move, by `pg_dump`; these
-//! tests write its traces by hand.
+//! A schema that was moved here from another cluster or database. The workspace's tests have a real move, by `pg_dump`;
+//! these tests write its traces by hand.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use pgworkflows_postgres::PostgresStore;
 
 use crate::support::*;
 
-/// The state after a dump was restored: the cluster's identifier and the inbox's transaction ids are another cluster's, and
-/// the ids are greater than any that this cluster has assigned.
+/// The state after a dump was restored: the cluster's identifier and the inbox's transaction ids are another cluster's,
+/// and the ids are greater than any that this cluster has assigned.
 const MOVED: &str = "
     update pgworkflows.settings set system_identifier = 1;
     update pgworkflows.inbox set xid = (1000000000 + number)::text::xid8";

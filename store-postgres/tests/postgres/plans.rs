@@ -1,5 +1,5 @@
-//! Query plans must not depend on statistics. After a burst the tables are full of rows that have not been analyzed yet, or
-//! were analyzed while the tables were empty.
+//! Query plans must not depend on statistics. After a burst the tables are full of rows that have not been analyzed
+//! yet, or were analyzed while the tables were empty.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -86,8 +86,8 @@ async fn runs_complete_through_sessions_of_a_pooler() {
 #[tokio::test]
 async fn statements_with_the_same_parameters_are_never_mixed_up() {
     for pool_size in [1, 5] {
-        // Given callers of `release` and of `make_partition`, which have the same parameter types, on connections that a
-        // pooler gives to either of them
+        // Given callers of `release` and of `make_partition`, which have the same parameter types, on connections that
+        // a pooler gives to either of them
         let Some(pooled) = Pooled::new(PoolMode::Transaction, pool_size) else { return };
         let builder = pooled.builder().prepared_statements(false).verify_appends(false);
         let store = builder.connect().await.unwrap();

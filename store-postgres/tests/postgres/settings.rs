@@ -87,8 +87,8 @@ async fn no_setting_of_a_session_changes_what_a_statement_means() {
     }
 }
 
-/// Makes every call of a store, and checks that values are read back as they were written. The user's own connection has
-/// the odd setting too, whatever the driver sets when it connects.
+/// Makes every call of a store, and checks that values are read back as they were written. The user's own connection
+/// has the odd setting too, whatever the driver sets when it connects.
 pub(crate) async fn work(world: &World, odd: &str) {
     world.store.check_room(SessionsWanted { least: 1, most: 1 }).await.unwrap();
     // A start, a signal in a user's transaction, and a read of both

@@ -63,7 +63,7 @@ pub(crate) enum Manner {
     Error,
     Panic,
     NonRetryable,
-    /// It ends the process of its worker, so that nobody learns of it.
+    /// It ends its worker's process, so its outcome is lost.
     Deadly,
 }
 

@@ -11,7 +11,7 @@ const COMPANIONS: [&str; 3] = ["README.md", "LICENSE-APACHE", "LICENSE-MIT"];
 /// out is noticed. `cargo package --workspace` cannot do it: it also packs packages that are not published, and refuses
 /// them because they depend on each other without a version.
 pub(crate) fn run() -> Result<(), Failure> {
-    // What is checked is not committed yet.
+    // The check runs before a commit, so the tree may have changes.
     let mut package = cargo(["package", "--locked", "--allow-dirty"]);
     for name in published()? {
         let listed = command::output(cargo(["package", "--list", "--allow-dirty", "--package", &name]))?;

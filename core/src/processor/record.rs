@@ -138,6 +138,6 @@ impl Recorder<'_> {
 pub(super) fn history_too_long(count: u32, max: u32) -> String {
     format!(
         "the history has {count} events, and the limit is {max}; raise the limit (`history_events` of the \
-         worker's builder), and the run goes on"
+         worker's builder), and the run resumes"
     )
 }

@@ -332,7 +332,7 @@ impl Driver {
 }
 
 impl Drop for Driver {
-    /// Cancels the attempts and steps that are still running: nobody takes their outcomes.
+    /// Cancels the attempts and steps that are still running, because their outcomes are not taken any more.
     fn drop(&mut self) {
         self.tokens.values().for_each(cancel);
         self.with.gauge.set(0, None);

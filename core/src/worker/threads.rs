@@ -14,7 +14,7 @@ use crate::host::{Host, ThreadFuture};
 pub(super) struct Job {
     pub(super) name: String,
     pub(super) work: Box<dyn FnOnce() -> Work + Send>,
-    /// Runs once nobody waits for the part any more: the part is dropped when this completes.
+    /// Runs once its future is dropped; the part itself is dropped when this completes.
     pub(super) abandoned: BoxFuture<'static, ()>,
 }
 
@@ -86,7 +86,7 @@ mod tests {
                 std::future::pending().await
             })
         }));
-        // When nobody waits for its end any more, then the part is dropped
+        // When the future that waits for its end is dropped, then so is the part
         drop(work);
         assert!(released.await.is_err());
     }

@@ -84,7 +84,7 @@ fn long_history_stalls_the_run_until_the_limit_is_raised() {
         2 signal.received go 1
         3 signal.received go 2
         4 signal.received go 3
-        5 run.stalled: the history has 4 events, and the limit is 4; raise the limit (`history_events` of the worker's builder), and the run goes on
+        5 run.stalled: the history has 4 events, and the limit is 4; raise the limit (`history_events` of the worker's builder), and the run resumes
         6 signal.received go 4
         7 run.adopted lease 4
         8 run.resumed 1 released

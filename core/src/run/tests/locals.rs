@@ -395,10 +395,10 @@ fn closure_that_panics_or_uses_the_context_stalls() {
                 "the workflow panicked: no value today (at core/src/run/tests/locals.rs:LINE); deploy code that does not, and the run resumes",
             ),
             Some(
-                "the closure of value `value` at core/src/run/tests/locals.rs:LINE uses the context of its workflow, but a replay does not call it; call the context before `record`, and use its result in the closure",
+                "the workflow records value `value` at core/src/run/tests/locals.rs:LINE with a closure that uses the workflow's context, but a replay does not call the closure; call the context before, and use its result in the closure",
             ),
             Some(
-                "the closure of value `outer` at core/src/run/tests/locals.rs:LINE uses the context of its workflow, but a replay does not call it; call the context before `record`, and use its result in the closure",
+                "the workflow records value `outer` at core/src/run/tests/locals.rs:LINE with a closure that uses the workflow's context, but a replay does not call the closure; call the context before, and use its result in the closure",
             ),
         ]
     "#]].assert_debug_eq(&reasons);

@@ -46,7 +46,9 @@ where
             let size = EVENT_BYTES + value.bytes().len();
             Some((Event::ValueRecorded { name: name.clone(), value }, size))
         };
-        let Event::ValueRecorded { value, .. } = scope.local(label, source, is_match, make)? else {
+        let Event::ValueRecorded { value, .. } =
+            scope.local(&format_args!("records {label}"), source, is_match, make)?
+        else {
             return None;
         };
         // A new value is decoded as well, so that the code sees the same as in a replay.

@@ -11,15 +11,14 @@ use crate::workflow::fault::Fault;
 
 impl Scope {
     /// Returns a local resolution: a live poll makes it, together with its approximate size in the log; a replay finds
-    /// it in the log. `None` after a fault of the run.
+    /// it in the log. `did` says what the code does, such as "records value `rate`". `None` after a fault of the run.
     pub(crate) fn local(
         &self,
-        what: &dyn fmt::Display,
+        did: &dyn fmt::Display,
         source: Source,
         is_match: impl Fn(&Event) -> bool,
         make: impl FnOnce() -> Option<(Event, usize)>,
     ) -> Option<Event> {
-        let did = format_args!("records {what}");
         if self.is_recorded() {
             let mut inner = self.inner.borrow_mut();
             let found = inner.locals.take(is_match);
@@ -35,13 +34,13 @@ impl Scope {
         let mut inner = self.inner.borrow_mut();
         if inner.footprint() != before {
             let problem = format!(
-                "the closure of {what} at {source} uses the context of its workflow, but a replay does not call it; \
-                 call the context before `record`, and use its result in the closure"
+                "the workflow {did} at {source} with a closure that uses the workflow's context, but a replay does not \
+                 call the closure; call the context before, and use its result in the closure"
             );
             inner.fault.get_or_insert_with(|| Box::new(problem.into()));
             return None;
         }
-        if !inner.fits(size, &did, source) {
+        if !inner.fits(size, did, source) {
             return None;
         }
         inner.locals.push(made.clone(), size);

@@ -185,8 +185,8 @@ impl Run {
         let Some(program) = &mut self.program else {
             return Err(format!("this worker does not know workflow `{}`", self.state.workflow));
         };
-        let span = self.state.span(resolution, false);
-        let decided = span.in_scope(|| program.apply(at, resolution, Locals::default()));
+        let poll = || program.apply(at, resolution, Locals::default());
+        let decided = self.state.in_span(resolution, false, poll);
         if decided.is_err() {
             self.program = None;
         }

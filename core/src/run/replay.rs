@@ -238,8 +238,8 @@ impl Replay {
     fn poll(&mut self, due: &PastEvent, locals: Locals, next: Option<&PastEvent>) {
         self.progress.forget_step(&due.event);
         let Some(program) = &mut self.run.program else { return };
-        let span = self.run.state.span(&due.event, true);
-        match span.in_scope(|| program.apply(due.at, &due.event, locals)) {
+        let poll = || program.apply(due.at, &due.event, locals);
+        match self.run.state.in_span(&due.event, true, poll) {
             Ok(decisions) => {
                 let mut output = decisions.output;
                 if let Some(sources) = &mut self.sources {

@@ -163,15 +163,17 @@ impl RunState {
         self.activities.iter().filter(|(_, activity)| activity.retry_at.is_none()).map(|(id, _)| *id)
     }
 
-    /// The tracing span of the user's code while it takes a resolution.
-    pub(crate) fn span(&self, resolution: &Event, replay: bool) -> tracing::Span {
+    /// Runs the user's code, which takes a resolution, in a tracing span. A span that nothing records is not entered,
+    /// because a replay polls for every other event.
+    pub(crate) fn in_span<T>(&self, resolution: &Event, replay: bool, poll: impl FnOnce() -> T) -> T {
         let (workflow, key) = if let Event::RunStarted { workflow, key, .. } = resolution {
             // The state does not contain them yet.
             (workflow, key.as_deref())
         } else {
             (&self.workflow, self.key.as_deref())
         };
-        tracing::info_span!("run", run = %self.id, %workflow, key, replay)
+        let span = tracing::info_span!("run", run = %self.id, %workflow, key, replay);
+        if span.is_disabled() { poll() } else { span.in_scope(poll) }
     }
 
     /// Describes the current attempt of an activity that has failed before.

@@ -946,7 +946,13 @@ $$;
 -- since 1970. Tables are created separately and then attached, which takes a lock on the parent that blocks neither
 -- readers nor appends. `create … partition of` would wait for one open reader and block every append meanwhile. A
 -- partition that was detached still has the check that `detach concurrently` left, so attaching it again scans no rows.
-create function @schema@.make_partition(p_born_millis bigint, p_lock_timeout text) returns bigint
+--
+-- A session that reads the list of partitions while one is attached may keep the list without it: PostgreSQL (14 to 18)
+-- loses the invalidation that arrives meanwhile. It reads the list again after the parent's next change. So an append
+-- that missed the partition sets `p_missed`, and a partition that is already attached gets a change of its parent that
+-- alters nothing.
+create function @schema@.make_partition(p_born_millis bigint, p_lock_timeout text, p_missed boolean default false)
+returns bigint
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
     v_width  bigint := (select partition_width_seconds * 1000 from @schema@.settings);
@@ -956,15 +962,20 @@ declare
     v_parent text;
     v_table  text;
 begin
-    -- No run born by this clock can need a partition later than the next one.
-    if v_low > extract(epoch from clock_timestamp()) * 1000 + v_width then
+    -- Partitions are made two ahead, and no run born by this clock can need a later one.
+    if v_low > extract(epoch from clock_timestamp()) * 1000 + 2 * v_width then
         raise exception using errcode = '22023', message = format(
             'a run cannot be born at %s, which has not come yet', to_timestamp(p_born_millis / 1000));
     end if;
     perform set_config('lock_timeout', p_lock_timeout, true);
     foreach v_parent in array array['events', 'closed_runs'] loop
         v_table := v_parent || '_' || v_suffix;
-        continue when @schema@.is_partition(v_table);
+        if @schema@.is_partition(v_table) then
+            if p_missed then
+                execute format('alter table only @schema@.%I alter column run_id set statistics -1', v_parent);
+            end if;
+            continue;
+        end if;
         -- One session at a time. A separate statement, so that the next check sees what another session made.
         execute format('lock table @schema@.%I in share update exclusive mode', v_parent);
         continue when @schema@.is_partition(v_table);

@@ -16,7 +16,11 @@ use crate::values::get;
 
 pub(crate) const MAKE: &str = "
     select @schema@.make_partition(
-        coalesce($1, pg_catalog.floor(extract(epoch from pg_catalog.clock_timestamp()) * 1000)::bigint), $2)";
+        coalesce($1, pg_catalog.floor(extract(epoch from pg_catalog.clock_timestamp()) * 1000)::bigint), $2, $3)";
+
+/// How many partitions after the current one exist. Attaching the second makes every session of the server read the
+/// list of partitions again, so that none misses the first when it is first used (see `make_partition`).
+const PARTITIONS_AHEAD: usize = 2;
 
 /// How often the parent's lock is retried. An `analyze` or a detachment may hold it.
 const RETRIES: usize = 3;
@@ -24,30 +28,33 @@ const RETRIES: usize = 3;
 /// What this process remembers of the partitions, so that most heartbeats need not ask.
 #[derive(Debug, Default)]
 pub(crate) struct Partitions {
-    /// When the newest partition begins, in milliseconds since 1970. At that time the next one has to be made.
+    /// When the current partition ends, in milliseconds since 1970. At that time another one has to be made.
     next_due: AtomicI64,
 }
 
-/// Makes the current partition and the next one.
+/// Makes the current partition and those ahead of it.
 pub(crate) async fn make_first(session: &mut PostgresSession) -> Result<(), StoreError> {
-    let next_due = make(session, None).await?;
-    make(session, Some(next_due)).await?;
+    let next_due = make(session, None, false).await?;
+    let mut end = next_due;
+    for _ in 0..PARTITIONS_AHEAD {
+        end = make(session, Some(end), false).await?;
+    }
     session.shared.partitions.next_due.store(next_due, Ordering::Relaxed);
     Ok(())
 }
 
-/// Makes the next partition if it is time. A failure is only logged: the time of one whole partition is left for
+/// Makes another partition if it is time. A failure is only logged: the time of two whole partitions is left for
 /// retries, and an append that finds no partition makes it.
 pub(crate) async fn make_ahead(session: &mut PostgresSession, now: Timestamp) {
     if millis(now) < session.shared.partitions.next_due.load(Ordering::Relaxed) {
         return;
     }
     if let Err(error) = make_first(session).await {
-        tracing::warn!(%error, "the next partition of the log could not be made; the next heartbeat tries again");
+        tracing::warn!(%error, "another partition of the log could not be made; the next heartbeat tries again");
     }
 }
 
-/// Makes the partitions that these runs need, or attaches them again.
+/// Makes the partitions that an append of these runs missed, or attaches them again.
 pub(crate) async fn make_for(
     session: &mut PostgresSession,
     runs: impl Iterator<Item = RunId>,
@@ -57,14 +64,19 @@ pub(crate) async fn make_for(
     for born in births {
         // Births ascend, so this one may be in the partition that was just made.
         if born >= made_until {
-            made_until = make(session, Some(born)).await?;
+            made_until = make(session, Some(born), true).await?;
         }
     }
     Ok(())
 }
 
 /// Makes the partition of a time (by default, now), and returns when it ends. Retries while the parent is locked.
-async fn make(session: &mut PostgresSession, born_millis: Option<i64>) -> Result<i64, StoreError> {
+/// `missed` says that an append did not find it, although it may be attached.
+async fn make(
+    session: &mut PostgresSession,
+    born_millis: Option<i64>,
+    missed: bool,
+) -> Result<i64, StoreError> {
     let mut waits = ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(20))
         .with_max_times(RETRIES)
@@ -72,7 +84,7 @@ async fn make(session: &mut PostgresSession, born_millis: Option<i64>) -> Result
         .build();
     loop {
         let query = session.shared.statements.make_partition.query();
-        let query = query.bind(born_millis).bind(&session.shared.lock_timeout);
+        let query = query.bind(born_millis).bind(&session.shared.lock_timeout).bind(missed);
         match session.fetch(query).await {
             Err(error @ StoreError::Unavailable { .. }) => match waits.next() {
                 Some(wait) => tokio::time::sleep(wait).await,

@@ -36,7 +36,7 @@ impl PostgresSession {
         Ok(session)
     }
 
-    /// Prepares the schema for work: rewrites a moved inbox, and makes the current partition and the next one.
+    /// Prepares the schema for work: rewrites a moved inbox, and makes the first partitions.
     pub(crate) async fn prepare(&mut self) -> Result<(), StoreError> {
         moved::rewrite_if_moved(self).await?;
         partition::make_first(self).await

@@ -25,10 +25,10 @@ async fn partitions(world: &World, parent: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn connecting_makes_the_current_partition_and_the_next() {
+async fn connecting_makes_the_current_partition_and_the_next_two() {
     let world = World::new().await;
-    assert_eq!(partitions(&world, "events").await.len(), 2);
-    assert_eq!(partitions(&world, "closed_runs").await.len(), 2);
+    assert_eq!(partitions(&world, "events").await.len(), 3);
+    assert_eq!(partitions(&world, "closed_runs").await.len(), 3);
 }
 
 #[tokio::test]
@@ -45,7 +45,7 @@ async fn a_missing_partition_is_made_and_the_append_applied() {
     writer.append(batch).await.unwrap();
     assert_eq!(world.count("events").await, 3);
     assert_eq!(world.count("closed_runs").await, 3);
-    assert!((4..=5).contains(&partitions(&world, "events").await.len()));
+    assert!((5..=6).contains(&partitions(&world, "events").await.len()));
 }
 
 #[tokio::test]
@@ -108,18 +108,18 @@ async fn partitions_made_simultaneously_are_made_once() {
     for appended in futures::future::join_all(appends).await {
         appended.unwrap();
     }
-    assert_eq!(partitions(&world, "events").await.len(), 3);
+    assert_eq!(partitions(&world, "events").await.len(), 4);
 }
 
 #[tokio::test]
 async fn a_schema_keeps_the_width_of_its_partitions() {
     let world = World::with(|builder| builder.partition_width(Duration::from_secs(3600))).await;
     let names = partitions(&world, "events").await;
-    assert_eq!(names.len(), 2);
+    assert_eq!(names.len(), 3);
     // Another process asks for another width, and the existing one applies.
     pgworkflows_postgres::PostgresStore::connect(world.database.url()).await.unwrap();
     let again = partitions(&world, "events").await;
-    assert!(again.len() <= 3, "{again:?}");
+    assert!(again.len() <= 4, "{again:?}");
 }
 
 #[tokio::test]

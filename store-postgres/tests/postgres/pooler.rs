@@ -131,6 +131,49 @@ async fn claim_and_release(store: &PostgresStore) {
 }
 
 #[tokio::test]
+async fn an_append_finds_a_partition_of_which_its_server_process_lost_the_news() {
+    // Given a store whose calls all run in one process of the server, and two months without a partition
+    let Some(pooled) = Pooled::new(PoolMode::Transaction, 1) else { return };
+    let store = pooled.builder().prepared_statements(false).verify_appends(false).connect().await.unwrap();
+    let queue = store.queue("default", 1).await.unwrap();
+    let mut session = store.session().await.unwrap();
+    let claimed = session.claim(&claim(None, TTL, 1)).await.unwrap();
+    let mut writer = Writer::new(session, &claimed);
+    let [now, first, second] = [0, 100, 200].map(|days| queue.now.as_micros() - days * 24 * 3600 * 1_000_000);
+    let run = |born| RunId::new(Timestamp::from_micros(born), queue.first_shard, unique());
+    let insert = |born| {
+        let run = run(born);
+        format!("insert into pgworkflows.events values ('{run}', 0, now(), 1, 0, '', '')")
+    };
+    let make = |born: i64| format!("select pgworkflows.make_partition({}, '10s')", born / 1000);
+    let mut same = pooled.connection().await;
+    let mut other = PgConnection::connect(pooled.direct_url()).await.unwrap();
+    let run_sql = async |connection: &mut PgConnection, sql: String| {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(connection).await.map(drop)
+    };
+    run_sql(&mut same, insert(now)).await.unwrap();
+    // When the process reads the list of partitions because of the first month, and the second one is attached meanwhile
+    run_sql(&mut other, make(first)).await.unwrap();
+    run_sql(&mut same, "begin; select from only pgworkflows.events".to_owned()).await.unwrap();
+    run_sql(&mut other, "begin; lock table pg_class in access exclusive mode".to_owned()).await.unwrap();
+    run_sql(&mut other, make(second)).await.unwrap();
+    let attach = async {
+        let blocked = "select exists (select from pg_locks where not granted)";
+        while !sqlx::query_scalar::<_, bool>(blocked).fetch_one(&mut other).await.unwrap() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        run_sql(&mut other, "commit".to_owned()).await.unwrap();
+    };
+    let (inserted, ()) = join(run_sql(&mut same, insert(first)), attach).await;
+    inserted.unwrap();
+    run_sql(&mut same, "commit".to_owned()).await.unwrap();
+    // (Only a server without this fault accepts another row of the second month now.)
+    run_sql(&mut same, insert(second)).await.ok();
+    // Then an append to the second month is applied all the same.
+    writer.append_event(run(second), 1).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_call_that_was_cut_short_leaves_no_transaction_open() {
     // Given a pooler with two connections, and a store that may use one
     let Some(pooled) = Pooled::new(PoolMode::Transaction, 2) else { return };

@@ -672,7 +672,7 @@ end
 $$;
 
 -- The heartbeat of a process: renews its leases and looks for work. The answers are in the order of `p_leases`.
-create function @schema@.tick(
+create function @schema@.heartbeat(
     p_queue text,
     p_leases bigint[],
     p_ttls bigint[],               -- microseconds; null: do not renew

@@ -57,7 +57,7 @@ use crate::data::id::{LeaseId, RunId, ShardId};
 use crate::data::time::Timestamp;
 use crate::run::replay::Replay;
 use crate::run::turn::Turn;
-use crate::store::lease::{Claimed, LeaseTick, LeaseTicked};
+use crate::store::lease::{Claimed, LeaseAnswer, LeaseHeartbeat};
 use crate::store::switchboard::LocalStart;
 use crate::workflow::registry::Registry;
 
@@ -183,12 +183,12 @@ impl Processor {
     }
 
     /// Returns this processor's part of a heartbeat that is about to be sent.
-    pub(crate) fn heartbeat(&mut self, now: Timestamp, ttl: Duration) -> LeaseTick {
+    pub(crate) fn heartbeat(&mut self, now: Timestamp, ttl: Duration) -> LeaseHeartbeat {
         let due_until = now.saturating_add(self.setup.config.horizon);
         // Runs that park with a deadline before this stay in memory from now on: the query may miss their rows.
         self.runs.keep_until(due_until);
         let recovering = self.is_recovering();
-        LeaseTick {
+        LeaseHeartbeat {
             lease: self.setup.lease,
             renew: Some(ttl),
             committed: self.appends.committed(),
@@ -200,9 +200,9 @@ impl Processor {
     }
 
     /// Takes the answer to that heartbeat.
-    pub(crate) fn heartbeat_answered(&mut self, asked: &LeaseTick, ticked: &LeaseTicked) {
-        self.inbox.has_mail(ticked.mail);
-        self.deadlines.heartbeat_answered(asked, ticked.due);
+    pub(crate) fn heartbeat_answered(&mut self, asked: &LeaseHeartbeat, answer: &LeaseAnswer) {
+        self.inbox.has_mail(answer.mail);
+        self.deadlines.heartbeat_answered(asked, answer.due);
     }
 
     // Work.

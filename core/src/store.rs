@@ -32,7 +32,8 @@ pub use self::inbox::{
     InboxCursor, InboxMessage, InboxPage, InboxRead, MessageRef, NewRun, Submission, Submitted,
 };
 pub use self::lease::{
-    Claim, Claimed, ClaimedShard, LeaseTick, LeaseTicked, Release, Suspect, SuspectStage, Tick, Ticked,
+    Claim, Claimed, ClaimedShard, Heartbeat, HeartbeatAnswer, LeaseAnswer, LeaseHeartbeat, Release, Suspect,
+    SuspectStage,
 };
 pub use self::query::{RunDescription, RunFilter, RunPage, StoreQuery, Undelivered};
 pub use self::switchboard::Switchboard;
@@ -146,7 +147,7 @@ pub trait Session: Send {
     async fn claim(&mut self, claim: &Claim) -> Result<Claimed, StoreError>;
 
     /// Sends the process's heartbeat: renews leases and looks for work, in one round trip.
-    async fn tick(&mut self, tick: &Tick) -> Result<Ticked, StoreError>;
+    async fn heartbeat(&mut self, heartbeat: &Heartbeat) -> Result<HeartbeatAnswer, StoreError>;
 
     /// Appends a batch to the log, exactly once however often it is sent: the append protocol.
     ///

@@ -58,7 +58,7 @@ pub(crate) enum Action {
 #[derive(Clone, Debug)]
 pub(crate) struct Nature {
     pub(crate) lease_ttl: Duration,
-    pub(crate) tick_interval: Duration,
+    pub(crate) heartbeat_interval: Duration,
     pub(crate) queue_shards: u16,
     pub(crate) slots: Vec<SlotNature>,
     pub(crate) runs: u64,
@@ -98,15 +98,15 @@ impl Nature {
         let slots = slots.collect();
         let calm = dice.chance(100);
         let slow = dice.chance(if calm { 700 } else { 300 });
-        let tick_interval = lease_ttl / dice.between(3, 8) as u32;
+        let heartbeat_interval = lease_ttl / dice.between(3, 8) as u32;
         // Whoever works looks up after a few polls, and the heart waits a fourth of its interval for that.
-        let costs = Costs::draw(&mut dice.fork(1), tick_interval / if slow { 16 } else { 12 });
+        let costs = Costs::draw(&mut dice.fork(1), heartbeat_interval / if slow { 16 } else { 12 });
         // Where a poll costs something, a backlog of them is to cost more than a lease lasts.
         let runs_max = if costs.poll_max > lease_ttl / 64 { 30 } else { 10 };
         Self {
             slots,
             lease_ttl,
-            tick_interval,
+            heartbeat_interval,
             costs,
             queue_shards: dice.between(1, 6) as u16,
             runs: dice.between(1, runs_max),

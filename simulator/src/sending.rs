@@ -11,9 +11,9 @@ use futures::FutureExt;
 use pgworkflows_core::client::Request;
 use pgworkflows_core::id::{EventSeq, MessageId, RunId, ShardId};
 use pgworkflows_core::store::{
-    Append, Appended, Claim, Claimed, Due, DueRuns, Hint, InboxPage, InboxRead, Load, Loaded, Queue, Release,
-    SentMessage, Session, SessionsWanted, Store, StoreError, StoreQuery, Submission, Submitted, Switchboard,
-    Tick, Ticked, Unparked, Watch, Watched,
+    Append, Appended, Claim, Claimed, Due, DueRuns, Heartbeat, HeartbeatAnswer, Hint, InboxPage, InboxRead,
+    Load, Loaded, Queue, Release, SentMessage, Session, SessionsWanted, Store, StoreError, StoreQuery,
+    Submission, Submitted, Switchboard, Unparked, Watch, Watched,
 };
 use pgworkflows_core::{Client, Signal, Workflow};
 use pgworkflows_memory::MemoryStore;
@@ -156,8 +156,8 @@ impl Session for Sending<Box<dyn Session>> {
         self.inner.claim(claim).await
     }
 
-    async fn tick(&mut self, tick: &Tick) -> Result<Ticked, StoreError> {
-        self.inner.tick(tick).await
+    async fn heartbeat(&mut self, heartbeat: &Heartbeat) -> Result<HeartbeatAnswer, StoreError> {
+        self.inner.heartbeat(heartbeat).await
     }
 
     async fn append(&mut self, append: &Append) -> Result<Appended, StoreError> {

@@ -292,7 +292,7 @@ impl World {
             .activities_max(activities_max)
             .queue_shards(self.nature.queue_shards)
             .lease_ttl(self.nature.lease_ttl)
-            .tick_interval(self.nature.tick_interval)
+            .heartbeat_interval(self.nature.heartbeat_interval)
             .shutdown_grace(grace);
         let worker =
             register(worker, broken, &host, &self.ledger).build().expect("the settings are in range");

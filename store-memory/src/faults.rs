@@ -21,8 +21,8 @@ use std::pin::Pin;
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{EventSeq, RunId};
 use pgworkflows_core::store::{
-    Append, Claim, Due, Hint, InboxRead, Load, Release, RunFilter, RunPage, StoreError, Submission, Tick,
-    Unparked, Watch,
+    Append, Claim, Due, Heartbeat, Hint, InboxRead, Load, Release, RunFilter, RunPage, StoreError,
+    Submission, Unparked, Watch,
 };
 
 pub(crate) use self::bytes::ByteSize;
@@ -97,7 +97,7 @@ pub enum Call<'a> {
     Submit(&'a [Submission]),
     Watch(&'a Watch),
     Claim(&'a Claim),
-    Tick(&'a Tick),
+    Heartbeat(&'a Heartbeat),
     Append(&'a Append),
     ReadInbox(&'a InboxRead),
     Unparked(&'a Unparked),
@@ -117,7 +117,7 @@ impl Call<'_> {
             Self::Queue { .. }
             | Self::Submit(_)
             | Self::Claim(_)
-            | Self::Tick(_)
+            | Self::Heartbeat(_)
             | Self::Append(_)
             | Self::Release(_) => true,
             Self::Session

@@ -15,9 +15,9 @@ use common::{claim, empty_append, event, reference, signal, start};
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{AppendNo, EventSeq, LeaseId, MessageId, Position, RunId, ShardId};
 use pgworkflows_core::store::{
-    Append, Claim, ClosedRun, ClosedStatus, InboxCursor, InboxMessage, InboxRead, LeaseTick, Load, OpenRow,
-    Release, RunFilter, RunHistory, RunPage, Session, Store, StoreError, Submission, Submitted, Tick,
-    UpdatedRun,
+    Append, Claim, ClosedRun, ClosedStatus, Heartbeat, InboxCursor, InboxMessage, InboxRead, LeaseHeartbeat,
+    Load, OpenRow, Release, RunFilter, RunHistory, RunPage, Session, Store, StoreError, Submission,
+    Submitted, UpdatedRun,
 };
 use pgworkflows_memory::{FaultWeights, ManualClock, MemoryStore, SeededFaults};
 use proptest::prelude::*;
@@ -31,7 +31,7 @@ enum Operation {
     /// The owner works: it repeats an unresolved append, or claims, or reads and appends.
     Work(usize),
     /// The owner sends a heartbeat.
-    Tick(usize),
+    Heartbeat(usize),
     Release(usize),
     /// The owner's process dies.
     Crash(usize),
@@ -49,7 +49,7 @@ fn operations(restores: bool) -> impl Strategy<Value = Vec<Operation>> {
     let restore_weight = u32::from(restores);
     let operation = prop_oneof![
         12 => (0..2_usize).prop_map(Operation::Work),
-        3 => (0..2_usize).prop_map(Operation::Tick),
+        3 => (0..2_usize).prop_map(Operation::Heartbeat),
         1 => (0..2_usize).prop_map(Operation::Release),
         1 => (0..2_usize).prop_map(Operation::Crash),
         4 => (0..2_usize).prop_map(Operation::Start),
@@ -152,7 +152,7 @@ impl World {
     async fn perform(&mut self, operation: Operation) {
         match operation {
             Operation::Work(owner) => self.owners[owner].work(self.restored).await,
-            Operation::Tick(owner) => self.owners[owner].tick().await,
+            Operation::Heartbeat(owner) => self.owners[owner].heartbeat().await,
             Operation::Release(owner) => self.owners[owner].release().await,
             Operation::Crash(owner) => self.owners[owner].forget(),
             Operation::Start(client) => {
@@ -355,11 +355,11 @@ impl Owner {
         self.shards = claimed.shards.iter().map(|shard| (shard.shard, shard.next_position)).collect();
     }
 
-    async fn tick(&mut self) {
+    async fn heartbeat(&mut self) {
         let Some(lease) = self.lease else { return };
         let cursor = self.cursor.clone();
         let due_until = Timestamp::from_micros(0);
-        let leases = vec![LeaseTick {
+        let leases = vec![LeaseHeartbeat {
             lease,
             renew: Some(TTL),
             committed: AppendNo::new(0),
@@ -368,9 +368,9 @@ impl Owner {
             due_after: None,
             due_until,
         }];
-        let tick = Tick { queue: "default".to_owned(), leases };
-        if let Ok(ticked) = self.session.tick(&tick).await
-            && !ticked.leases[0].held
+        let heartbeat = Heartbeat { queue: "default".to_owned(), leases };
+        if let Ok(answer) = self.session.heartbeat(&heartbeat).await
+            && !answer.leases[0].held
         {
             self.forget();
         }

@@ -10,7 +10,7 @@ use common::{empty_append, event, run, shards};
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{EventSeq, Position};
 use pgworkflows_core::store::{
-    Due, DueMark, InboxCursor, LeaseTick, OpenRow, OpenState, OpenedRun, Tick, Unparked,
+    Due, DueMark, Heartbeat, InboxCursor, LeaseHeartbeat, OpenRow, OpenState, OpenedRun, Unparked,
 };
 use pgworkflows_memory::{ManualClock, MemoryStore};
 
@@ -37,7 +37,7 @@ async fn hundred_thousand_parked_runs_do_not_slow_appends_and_heartbeats() {
         }
         append.digest = append.content_digest();
         session.append(&append).await.unwrap();
-        let lease = LeaseTick {
+        let lease = LeaseHeartbeat {
             lease: claimed.lease,
             renew: Some(TTL),
             committed: append.number,
@@ -46,8 +46,8 @@ async fn hundred_thousand_parked_runs_do_not_slow_appends_and_heartbeats() {
             due_after: None,
             due_until: Timestamp::from_micros(-1),
         };
-        let tick = Tick { queue: "default".to_owned(), leases: vec![lease] };
-        assert!(!session.tick(&tick).await.unwrap().leases[0].due);
+        let heartbeat = Heartbeat { queue: "default".to_owned(), leases: vec![lease] };
+        assert!(!session.heartbeat(&heartbeat).await.unwrap().leases[0].due);
     }
     let due = Due { shards: shards(), after: None, until: Timestamp::from_micros(4), limit: 100 };
     let marks: Vec<_> =

@@ -6,8 +6,8 @@ use std::time::Duration;
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{LeaseId, Position, RunId, ShardId};
 use pgworkflows_core::store::{
-    Claim, Claimed, ClaimedShard, Hint, LeaseTick, LeaseTicked, Queue, Release, StoreError, Suspect, Tick,
-    Ticked,
+    Claim, Claimed, ClaimedShard, Heartbeat, HeartbeatAnswer, Hint, LeaseAnswer, LeaseHeartbeat, Queue,
+    Release, StoreError, Suspect,
 };
 use sqlx::postgres::{PgBindIterExt, PgRow};
 
@@ -39,8 +39,8 @@ pub(crate) const CLAIMED_SHARDS: &str = "
 pub(crate) const CLAIMED_SUSPECTS: &str = "
     select * from @schema@.claimed_suspects($1, $2)";
 
-pub(crate) const TICK: &str = "
-    select at, claimable, held, owned, mail, due from @schema@.tick(
+pub(crate) const HEARTBEAT: &str = "
+    select at, claimable, held, owned, mail, due from @schema@.heartbeat(
         $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 
 pub(crate) const RELEASE: &str = "
@@ -119,17 +119,20 @@ fn suspect(row: &PgRow) -> Result<Suspect, StoreError> {
 }
 
 /// Sends the heartbeat: renews leases and looks for work.
-pub(crate) async fn tick(session: &mut PostgresSession, tick: &Tick) -> Result<Ticked, StoreError> {
-    let leases = &tick.leases;
+pub(crate) async fn heartbeat(
+    session: &mut PostgresSession,
+    heartbeat: &Heartbeat,
+) -> Result<HeartbeatAnswer, StoreError> {
+    let leases = &heartbeat.leases;
     let cursors = leases.iter().map(|lease| Cursor::decode(&lease.cursor)).collect::<Result<Vec<_>, _>>()?;
     let ttls = leases
         .iter()
         .map(|lease| lease.renew.map(micros).transpose())
         .collect::<Result<Vec<Option<i64>>, _>>()?;
     let query = |session: &PostgresSession| {
-        let query = session.shared.statements.tick.query();
+        let query = session.shared.statements.heartbeat.query();
         query
-            .bind(tick.queue.clone())
+            .bind(heartbeat.queue.clone())
             .bind(leases.iter().map(|lease| lease.lease.get().cast_signed()).bind_iter())
             .bind(ttls.clone())
             .bind(leases.iter().map(|lease| lease.committed.get().cast_signed()).bind_iter())
@@ -149,7 +152,7 @@ pub(crate) async fn tick(session: &mut PostgresSession, tick: &Tick) -> Result<T
     if [held.len(), owned.len(), mail.len(), due.len()] != [leases.len(); 4] {
         return Err(StoreError::corrupt("the heartbeat's answer is for other leases than were asked about"));
     }
-    let answer = |(index, lease): (usize, &LeaseTick)| LeaseTicked {
+    let answer = |(index, lease): (usize, &LeaseHeartbeat)| LeaseAnswer {
         lease: lease.lease,
         held: held[index],
         shards: u16::try_from(owned[index]).unwrap_or(u16::MAX),
@@ -157,7 +160,7 @@ pub(crate) async fn tick(session: &mut PostgresSession, tick: &Tick) -> Result<T
         mail: mail[index] || cursors[index].paging.is_some(),
         due: due[index],
     };
-    Ok(Ticked {
+    Ok(HeartbeatAnswer {
         now: timestamp(row, "at")?,
         leases: leases.iter().enumerate().map(answer).collect(),
         claimable: u16::try_from(get::<i32>(row, "claimable")?).unwrap_or(u16::MAX),
@@ -193,6 +196,6 @@ fn micros(duration: Duration) -> Result<i64, StoreError> {
         .map_err(|_| StoreError::misconfigured("a lease's time to live is too long"))
 }
 
-fn due_after(lease: &LeaseTick) -> (Timestamp, RunId) {
+fn due_after(lease: &LeaseHeartbeat) -> (Timestamp, RunId) {
     lease.due_after.map_or((Timestamp::MIN, RunId::from_u128(0)), |mark| (mark.wake_at, mark.run))
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pgworkflows_core::RunId;
 use pgworkflows_core::store::{
-    Append, Appended, Claim, Claimed, Due, DueRuns, InboxPage, InboxRead, Load, Loaded, Release, Session,
-    StoreError, Tick, Ticked, Unparked,
+    Append, Appended, Claim, Claimed, Due, DueRuns, Heartbeat, HeartbeatAnswer, InboxPage, InboxRead, Load,
+    Loaded, Release, Session, StoreError, Unparked,
 };
 use sqlx::Connection;
 use sqlx::postgres::{PgArguments, PgConnection, PgRow, Postgres};
@@ -116,10 +116,10 @@ impl Session for PostgresSession {
         lease::claim(self, claim).await
     }
 
-    async fn tick(&mut self, tick: &Tick) -> Result<Ticked, StoreError> {
-        let ticked = lease::tick(self, tick).await?;
-        partition::make_ahead(self, ticked.now).await;
-        Ok(ticked)
+    async fn heartbeat(&mut self, heartbeat: &Heartbeat) -> Result<HeartbeatAnswer, StoreError> {
+        let answer = lease::heartbeat(self, heartbeat).await?;
+        partition::make_ahead(self, answer.now).await;
+        Ok(answer)
     }
 
     async fn append(&mut self, append: &Append) -> Result<Appended, StoreError> {

@@ -180,9 +180,9 @@ macro_rules! store_conformance {
                 late_commits_of_one_window_are_read_in_the_order_of_numbers,
                 rolled_back_message_is_never_read,
                 open_transaction_delays_neither_appends_nor_submits,
-                tick_tells_of_mail_behind_the_cursor,
-                tick_tells_of_mail_on_further_pages,
-                tick_tells_nothing_of_the_mail_of_others,
+                heartbeat_tells_of_mail_behind_the_cursor,
+                heartbeat_tells_of_mail_on_further_pages,
+                heartbeat_tells_nothing_of_the_mail_of_others,
                 cursor_that_the_store_did_not_make_is_corrupt,
             ;
             submit:
@@ -226,7 +226,7 @@ macro_rules! store_conformance {
                 takeover_happens_after_the_ttl,
                 takeover_fences_the_whole_lease_even_if_only_one_shard_is_taken,
                 renewed_lease_is_kept,
-                tick_that_renews_nothing_keeps_no_lease,
+                heartbeat_that_renews_nothing_keeps_no_lease,
                 expired_lease_that_nobody_fenced_can_be_renewed,
                 fenced_lease_cannot_be_renewed,
                 heartbeat_of_another_fences_whoever_has_run_out_of_time_with_shards_or_without,
@@ -246,8 +246,8 @@ macro_rules! store_conformance {
                 positions_go_on_after_a_takeover,
                 positions_go_on_after_a_release,
                 new_lease_begins_its_appends_anew,
-                tick_counts_what_could_be_claimed,
-                one_tick_answers_for_each_lease_in_the_order_asked,
+                heartbeat_counts_what_could_be_claimed,
+                one_heartbeat_answers_for_each_lease_in_the_order_asked,
             ;
             recover:
                 histories_are_whole_and_ascending_by_run,
@@ -272,7 +272,7 @@ macro_rules! store_conformance {
                 run_that_parked_again_is_due_at_its_new_deadline,
                 run_that_is_over_is_not_due,
                 due_runs_are_of_the_shards_asked_for_only,
-                tick_tells_of_deadlines_in_its_window,
+                heartbeat_tells_of_deadlines_in_its_window,
             ;
             suspect:
                 mark_outlives_its_owner,

@@ -136,7 +136,7 @@ impl World {
         let host = WorldHost::new(&self.time, number.attempts(), dice, &self.calls, gate);
         let worker = Worker::builder(self.store.clone()).host(host).processors(1).queue_shards(SHARDS);
         let worker = (self.settings.worker)(worker.name(format!("worker-{}", number.0)));
-        let worker = worker.lease_ttl(LEASE_TTL).tick_interval(TICK_INTERVAL);
+        let worker = worker.lease_ttl(LEASE_TTL).heartbeat_interval(HEARTBEAT_INTERVAL);
         let worker = self.definitions.register(worker, &self.calls).build()?;
         self.workers.borrow_mut().insert(number, worker.monitor());
         let life = async move {
@@ -228,7 +228,7 @@ const SHARDS: u16 = 1;
 const LEASE_TTL: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// How often a heart beats unless time is skipped. A run that sleeps for more than two beats is parked, as in production.
-const TICK_INTERVAL: Duration = Duration::from_secs(24 * 3600);
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 
 impl fmt::Debug for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use pgworkflows::RunId;
 use pgworkflows::store::{
-    Append, Appended, Claim, Claimed, Due, DueRuns, Hint, InboxPage, InboxRead, Load, Loaded, Queue, Release,
-    Session, SessionsWanted, Store, StoreError, StoreQuery, Submission, Submitted, Switchboard, Tick, Ticked,
-    Unparked, Watch, Watched,
+    Append, Appended, Claim, Claimed, Due, DueRuns, Heartbeat, HeartbeatAnswer, Hint, InboxPage, InboxRead,
+    Load, Loaded, Queue, Release, Session, SessionsWanted, Store, StoreError, StoreQuery, Submission,
+    Submitted, Switchboard, Unparked, Watch, Watched,
 };
 use tokio::sync::broadcast;
 
@@ -92,9 +92,9 @@ impl Session for Around<Box<dyn Session>> {
         self.inner.claim(claim).await
     }
 
-    async fn tick(&mut self, tick: &Tick) -> Result<Ticked, StoreError> {
+    async fn heartbeat(&mut self, heartbeat: &Heartbeat) -> Result<HeartbeatAnswer, StoreError> {
         self.test.before_call()?;
-        self.inner.tick(tick).await
+        self.inner.heartbeat(heartbeat).await
     }
 
     async fn append(&mut self, append: &Append) -> Result<Appended, StoreError> {

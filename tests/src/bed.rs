@@ -114,7 +114,7 @@ impl Bed {
 
 /// The settings of every worker here: two processors, and a heart that beats often.
 fn settled(builder: WorkerBuilder) -> WorkerBuilder {
-    builder.processors(2).queue_shards(SHARDS).tick_interval(Duration::from_millis(200))
+    builder.processors(2).queue_shards(SHARDS).heartbeat_interval(Duration::from_millis(200))
 }
 
 /// Shows that a promise is kept on a bed of its own.

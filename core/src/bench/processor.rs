@@ -94,7 +94,7 @@ impl ProcessorFixture {
             history_events_warn: u32::MAX,
             history_events_max: u32::MAX,
             runs_max: usize::MAX,
-            horizon: 2 * limits::TICK_INTERVAL,
+            horizon: 2 * limits::HEARTBEAT_INTERVAL,
         };
         let shards = vec![ClaimedShard {
             shard: ShardId::new(0)?,

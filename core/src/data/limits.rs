@@ -80,7 +80,7 @@ pub(crate) const TURN: Duration = Duration::from_millis(4);
 pub(crate) const LEASE_TTL: Duration = Duration::from_secs(15);
 
 /// The interval between a worker's heartbeats, which renew its leases and look for work, at most and by default.
-pub(crate) const TICK_INTERVAL: Duration = Duration::from_secs(2);
+pub(crate) const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How long a timeout may be: 100 years.
 pub(crate) const TIMEOUT_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);

@@ -4,7 +4,7 @@
 use crate::data::id::{RunId, ShardId};
 use crate::data::time::Timestamp;
 use crate::store::history::{Due, DueMark, DueRuns};
-use crate::store::lease::LeaseTick;
+use crate::store::lease::LeaseHeartbeat;
 
 /// How many deadlines are read at once.
 const PAGE: u32 = 500;
@@ -33,7 +33,7 @@ impl Deadlines {
     }
 
     /// Takes the answer to that heartbeat: whether deadlines are due after the watermark.
-    pub(super) fn heartbeat_answered(&mut self, asked: &LeaseTick, due: bool) {
+    pub(super) fn heartbeat_answered(&mut self, asked: &LeaseHeartbeat, due: bool) {
         if due {
             self.due = true;
         } else if self.mark == asked.due_after && !self.claimed_since_heartbeat {

@@ -38,7 +38,7 @@ use crate::run::turn::Turn;
 use crate::store::append::{Append, Appended, OpenRow, OpenState};
 use crate::store::history::{DueMark, DueRuns, EventRecord, Load, Loaded, RunHistory, Unparked};
 use crate::store::inbox::{InboxCursor, InboxMessage, InboxPage};
-use crate::store::lease::{Claimed, ClaimedShard, LeaseTicked, Suspect, SuspectStage};
+use crate::store::lease::{Claimed, ClaimedShard, LeaseAnswer, Suspect, SuspectStage};
 use crate::testing::{BORN, broken, call, deploy_broken_build, history, payload, run_id};
 use crate::workflow::Workflow;
 use crate::workflow::mark::PollMark;
@@ -361,7 +361,7 @@ impl Fixture {
         self.processor.setup.config.horizon = horizon;
         let asked = self.processor.heartbeat(self.now, SECOND);
         let due = !self.due(asked.due_after, asked.due_until).is_empty();
-        let answer = LeaseTicked { lease: asked.lease, held: true, shards: 1, mail: false, due };
+        let answer = LeaseAnswer { lease: asked.lease, held: true, shards: 1, mail: false, due };
         self.processor.heartbeat_answered(&asked, &answer);
         self.run();
     }

@@ -43,7 +43,7 @@ pub struct ClaimedShard {
     pub shard: ShardId,
     /// The position of its next event.
     pub next_position: Position,
-    /// How many of its owners died, less those that later owners paid off: see [`LeaseTick::deaths_max`].
+    /// How many of its owners died, less those that later owners paid off: see [`LeaseHeartbeat::deaths_max`].
     pub deaths: u32,
     /// The worker that lost the shard because its lease expired; `None` if the shard was free.
     pub former: Option<String>,
@@ -84,16 +84,16 @@ pub struct Release {
 
 /// One heartbeat of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tick {
+pub struct Heartbeat {
     /// The queue's name.
     pub queue: String,
     /// The heartbeats of the process's leases.
-    pub leases: Vec<LeaseTick>,
+    pub leases: Vec<LeaseHeartbeat>,
 }
 
-/// One lease's part of a [`Tick`].
+/// One lease's part of a [`Heartbeat`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LeaseTick {
+pub struct LeaseHeartbeat {
     /// The lease.
     pub lease: LeaseId,
     /// How long to renew the lease; `None` does not renew it, because its processor makes no progress.
@@ -113,20 +113,20 @@ pub struct LeaseTick {
     pub due_until: Timestamp,
 }
 
-/// The answer to a [`Tick`].
+/// The answer to a [`Heartbeat`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ticked {
+pub struct HeartbeatAnswer {
     /// The store's clock when it answered.
     pub now: Timestamp,
     /// One answer for each lease, in the order of the request.
-    pub leases: Vec<LeaseTicked>,
+    pub leases: Vec<LeaseAnswer>,
     /// How many shards of the queue can be claimed now.
     pub claimable: u16,
 }
 
 /// The answer to a heartbeat for one lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LeaseTicked {
+pub struct LeaseAnswer {
     /// The lease.
     pub lease: LeaseId,
     /// Whether the lease is still valid. If not, it was fenced or the store lost commits, and the processor must drop

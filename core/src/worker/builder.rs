@@ -22,7 +22,7 @@ pub struct WorkerBuilder {
     store: Arc<dyn Store>,
     definitions: Definitions,
     config: WorkerConfig,
-    tick_interval: Option<Duration>,
+    heartbeat_interval: Option<Duration>,
     processors: Option<usize>,
     problem: Option<Error>,
 }
@@ -35,7 +35,7 @@ impl WorkerBuilder {
             processors: 1,
             activities_max: limits::ACTIVITIES_MAX,
             lease_ttl: limits::LEASE_TTL,
-            tick_interval: limits::TICK_INTERVAL,
+            heartbeat_interval: limits::HEARTBEAT_INTERVAL,
             shutdown_grace: limits::SHUTDOWN_GRACE,
             poll_warn: limits::POLL_WARN,
             processor: ProcessorConfig {
@@ -43,12 +43,12 @@ impl WorkerBuilder {
                 history_events_warn: limits::HISTORY_EVENTS_WARN,
                 history_events_max: limits::HISTORY_EVENTS_MAX,
                 runs_max: limits::LIVE_RUNS_MAX,
-                horizon: 2 * limits::TICK_INTERVAL,
+                horizon: 2 * limits::HEARTBEAT_INTERVAL,
             },
             host: None,
         };
         let definitions = Definitions::default();
-        Self { store, definitions, config, tick_interval: None, processors: None, problem: None }
+        Self { store, definitions, config, heartbeat_interval: None, processors: None, problem: None }
     }
 
     /// Registers a workflow, so that this worker can execute its runs. Runs of an unregistered workflow wait for a worker
@@ -221,12 +221,12 @@ impl WorkerBuilder {
     /// ```
     /// # use pgworkflows::{MemoryStore, Worker};
     /// # use std::time::Duration;
-    /// let worker = Worker::builder(MemoryStore::new()).tick_interval(Duration::from_secs(1)).build()?;
+    /// let worker = Worker::builder(MemoryStore::new()).heartbeat_interval(Duration::from_secs(1)).build()?;
     /// # Ok::<(), pgworkflows::Error>(())
     /// ```
     #[must_use]
-    pub fn tick_interval(mut self, interval: Duration) -> Self {
-        self.tick_interval = Some(interval);
+    pub fn heartbeat_interval(mut self, interval: Duration) -> Self {
+        self.heartbeat_interval = Some(interval);
         self
     }
 
@@ -333,9 +333,9 @@ impl WorkerBuilder {
         // Asked only if it is not set: the system takes a tenth of a millisecond to answer.
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         config.processors = self.processors.unwrap_or_else(cores);
-        let default = limits::TICK_INTERVAL.min(config.lease_ttl / 4);
-        config.tick_interval = self.tick_interval.unwrap_or(default);
-        config.processor.horizon = 2 * config.tick_interval;
+        let default = limits::HEARTBEAT_INTERVAL.min(config.lease_ttl / 4);
+        config.heartbeat_interval = self.heartbeat_interval.unwrap_or(default);
+        config.processor.horizon = 2 * config.heartbeat_interval;
         check(config)?;
         let gauges = vec![(); config.processors].into_iter().map(|()| Gauge::default()).collect();
         let status = WorkerStatus::new(&config.processor.worker, config.lease_ttl, config.processors);
@@ -363,10 +363,10 @@ fn check(config: &WorkerConfig) -> Result<(), Error> {
             limits::TIMEOUT_MAX
         ));
     }
-    if config.tick_interval.is_zero() || config.tick_interval > config.lease_ttl / 3 {
+    if config.heartbeat_interval.is_zero() || config.heartbeat_interval > config.lease_ttl / 3 {
         return refuse(format!(
-            "tick_interval is {:?}; give more than zero and at most a third of lease_ttl, which is {:?}",
-            config.tick_interval, config.lease_ttl
+            "heartbeat_interval is {:?}; give more than zero and at most a third of lease_ttl, which is {:?}",
+            config.heartbeat_interval, config.lease_ttl
         ));
     }
     if config.processor.history_events_max == 0 {

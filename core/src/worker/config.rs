@@ -14,7 +14,7 @@ pub(super) struct WorkerConfig {
     pub(super) processors: usize,
     pub(super) activities_max: usize,
     pub(super) lease_ttl: Duration,
-    pub(super) tick_interval: Duration,
+    pub(super) heartbeat_interval: Duration,
     pub(super) shutdown_grace: Duration,
     pub(super) poll_warn: Duration,
     pub(super) processor: ProcessorConfig,

@@ -220,9 +220,9 @@ impl Driver {
     fn receive(&mut self, input: Input) {
         match input {
             Input::HeartbeatDue { ttl, reply } => {
-                let lease_tick = self.processor.heartbeat(self.now(), ttl);
+                let lease_heartbeat = self.processor.heartbeat(self.now(), ttl);
                 // The heartbeat that asked may have stopped waiting.
-                drop(reply.send(HeartbeatReply { lease_tick, shards: self.processor.shard_count() }));
+                drop(reply.send(HeartbeatReply { lease_heartbeat, shards: self.processor.shard_count() }));
             }
             Input::HeartbeatAnswered { asked, answer, sent } if answer.lease == self.processor.lease() => {
                 if answer.held {

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::guard::caught_in;
 use crate::host::{Host, StoreClock};
 use crate::store::error::StoreError;
-use crate::store::lease::{Claim, LeaseTicked, Release, Tick};
+use crate::store::lease::{Claim, Heartbeat, LeaseAnswer, Release};
 use crate::store::{Hint, Queue, Session, Store};
 use crate::worker::input::{HeartbeatReply, Input};
 use crate::worker::processor_handle::{ProcessorHandle, ProcessorHandles};
@@ -22,7 +22,7 @@ use crate::worker::setbacks::{Loss, waiting_helps};
 use crate::worker::watchdog::{Stuck, Watchdog};
 
 /// The heartbeat of one worker.
-pub(crate) struct Heartbeat {
+pub(crate) struct HeartbeatLoop {
     pub(super) store: Arc<dyn Store>,
     pub(super) host: Arc<dyn Host>,
     pub(super) clock: Arc<StoreClock>,
@@ -42,7 +42,7 @@ struct PendingReply {
     answer: oneshot::Receiver<HeartbeatReply>,
 }
 
-impl Heartbeat {
+impl HeartbeatLoop {
     /// Sends heartbeats until it is told to stop. Returns an error that recurred and that waiting does not cure.
     pub(super) async fn run(self, stop: CancellationToken) -> Result<(), Error> {
         tokio::select! {
@@ -164,19 +164,19 @@ impl Heartbeat {
             None => session.insert(self.store.session().await?),
         };
         let sent = self.host.monotonic();
-        let leases = replies.iter().map(|(_, reply)| reply.lease_tick.clone()).collect();
-        let ticked = session.tick(&Tick { queue: self.queue.name.clone(), leases }).await?;
-        self.clock.answered(ticked.now, &*self.host);
+        let leases = replies.iter().map(|(_, reply)| reply.lease_heartbeat.clone()).collect();
+        let answer = session.heartbeat(&Heartbeat { queue: self.queue.name.clone(), leases }).await?;
+        self.clock.answered(answer.now, &*self.host);
         let mut held = Vec::new();
         let mut unserved = false;
-        for ((processor, reply), answer) in replies.into_iter().zip(ticked.leases) {
+        for ((processor, reply), answer) in replies.into_iter().zip(answer.leases) {
             if answer.held {
                 held.push((reply.shards, processor.place, answer.lease));
                 unserved |= usize::from(answer.shards) > reply.shards;
             }
             hand_answer(&processor, reply, answer, sent);
         }
-        if ticked.claimable > 0 || unserved {
+        if answer.claimable > 0 || unserved {
             self.claim(session, processors, held).await?;
         }
         Ok(())
@@ -209,8 +209,8 @@ impl Heartbeat {
     }
 }
 
-fn hand_answer(processor: &ProcessorHandle, reply: HeartbeatReply, answer: LeaseTicked, sent: Duration) {
-    let input = Input::HeartbeatAnswered { asked: reply.lease_tick, answer, sent };
+fn hand_answer(processor: &ProcessorHandle, reply: HeartbeatReply, answer: LeaseAnswer, sent: Duration) {
+    let input = Input::HeartbeatAnswered { asked: reply.lease_heartbeat, answer, sent };
     // A processor that has ended needs no answer.
     drop(processor.mailbox.send(input));
 }

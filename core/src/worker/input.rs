@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use crate::data::id::{CommandId, LeaseId, RunId};
 use crate::data::name::Name;
-use crate::store::lease::{Claimed, LeaseTick, LeaseTicked};
+use crate::store::lease::{Claimed, LeaseAnswer, LeaseHeartbeat};
 use crate::store::switchboard::LocalStart;
 use crate::worker::executor::{AttemptOutcome, AttemptResult};
 
@@ -17,7 +17,7 @@ pub(crate) enum Input {
     /// A heartbeat is about to be sent: the driver replies with its part.
     HeartbeatDue { ttl: Duration, reply: oneshot::Sender<HeartbeatReply> },
     /// The answer to a heartbeat that was sent at `sent`, by the host's clock.
-    HeartbeatAnswered { asked: LeaseTick, answer: LeaseTicked, sent: Duration },
+    HeartbeatAnswered { asked: LeaseHeartbeat, answer: LeaseAnswer, sent: Duration },
     /// Shards were claimed for this lease.
     Claimed(Claimed),
     /// An attempt ended.
@@ -33,7 +33,7 @@ pub(crate) enum Input {
 /// A processor's part of a heartbeat.
 #[derive(Debug)]
 pub(crate) struct HeartbeatReply {
-    pub(crate) lease_tick: LeaseTick,
+    pub(crate) lease_heartbeat: LeaseHeartbeat,
     /// How many shards it serves.
     pub(crate) shards: usize,
 }

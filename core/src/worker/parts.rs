@@ -10,7 +10,7 @@ use crate::store::{Queue, Store};
 use crate::worker::config::WorkerConfig;
 use crate::worker::environment::Environment;
 use crate::worker::executor::Executor;
-use crate::worker::heartbeat::{Heartbeat, shards_each};
+use crate::worker::heartbeat::{HeartbeatLoop, shards_each};
 use crate::worker::input::Input;
 use crate::worker::lease_loop::LeaseLoop;
 use crate::worker::monitor::Gauge;
@@ -80,14 +80,14 @@ impl Parts {
         &self,
         processors: ProcessorHandles,
         stuck: mpsc::UnboundedSender<Stuck>,
-    ) -> Heartbeat {
-        Heartbeat {
+    ) -> HeartbeatLoop {
+        HeartbeatLoop {
             store: Arc::clone(&self.store),
             host: Arc::clone(&self.host),
             clock: Arc::clone(&self.clock),
             worker: self.config.processor.worker.clone(),
             queue: self.queue.clone(),
-            interval: self.config.tick_interval,
+            interval: self.config.heartbeat_interval,
             lease_ttl: self.config.lease_ttl,
             poll_warn: self.config.poll_warn,
             requests: Arc::clone(&self.status.heartbeat),

@@ -32,7 +32,7 @@ impl Kind {
             Call::Session => Self::Session,
             Call::Queue { .. } => Self::Queue,
             Call::Claim(claim) if claim.lease.is_none() => Self::Claim,
-            Call::Tick(_) => Self::Heartbeat,
+            Call::Heartbeat(_) => Self::Heartbeat,
             Call::Append(_) => Self::Append,
             Call::ReadInbox(_) | Call::Load(_) | Call::DueRuns(_) => Self::Read,
             Call::Release(_) => Self::Release,

@@ -6,7 +6,7 @@ use std::time::Duration;
 pub(crate) const LEASE_TTL: Duration = Duration::from_secs(15);
 
 /// The time between two heartbeats, by default.
-pub(crate) const TICK_INTERVAL: Duration = Duration::from_secs(2);
+pub(crate) const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How long a lease must be held until earlier losses no longer count.
 pub(crate) const LEASE_SERVED_WELL: Duration = Duration::from_secs(60);

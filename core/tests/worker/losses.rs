@@ -114,7 +114,7 @@ async fn outage_of_any_length_is_waited_out_and_its_end_is_noticed_at_once() {
         let back_at = fixture.now();
         assert_eq!(run.result().await.unwrap(), "Hello, Ada!");
         assert!(fixture.now() < back_at + Duration::from_secs(10));
-        fixture.pass(limits::TICK_INTERVAL * 2).await;
+        fixture.pass(limits::HEARTBEAT_INTERVAL * 2).await;
         assert_eq!(health.check(), Health::Healthy);
     };
     fixture.end(worker.run_on_this_thread(script)).await.unwrap();
@@ -133,7 +133,7 @@ async fn repeated_outages_do_not_count_as_losses_in_a_row() {
             fixture.faults.begin(|_| Fault::Lose);
             fixture.pass(limits::LEASE_TTL * 2).await;
             fixture.faults.end();
-            fixture.pass(limits::TICK_INTERVAL * 3).await;
+            fixture.pass(limits::HEARTBEAT_INTERVAL * 3).await;
             // Then the worker is healthy soon after each outage
             assert_eq!(health.check(), Health::Healthy);
         }

@@ -41,8 +41,8 @@ pub(super) const CANARIES: &[Canary] = &[
             },
             Edit {
                 file: "core/src/processor.rs",
-                find: "self.inbox.has_mail(ticked.mail);",
-                erring: r#"self.inbox.has_mail(ticked.mail);
+                find: "self.inbox.has_mail(answer.mail);",
+                erring: r#"self.inbox.has_mail(answer.mail);
                 if crate::canary::is("MarkMovedLate") {
                     self.runs.keep_until(asked.due_until);
                 }"#,

@@ -207,8 +207,12 @@ pub(super) const CANARIES: &[Canary] = &[
             Ok(page)"#,
         }],
     },
-    Canary { name: "MailUnseen", what: "only hints tell of messages", edits: &[TICK] },
-    Canary { name: "ClockAhead", what: "the store's clock is said to be later than it is", edits: &[TICK] },
+    Canary { name: "MailUnseen", what: "only hints tell of messages", edits: &[HEARTBEAT] },
+    Canary {
+        name: "ClockAhead",
+        what: "the store's clock is said to be later than it is",
+        edits: &[HEARTBEAT],
+    },
     Canary {
         name: "StaleHistory",
         what: "a new owner reads with the snapshot from before the lock, without the last append",
@@ -286,16 +290,18 @@ const SAME_APPEND: Edit = Edit {
             Some(digest) if *digest == append.digest => return Ok(true),"#,
 };
 
-const TICK: Edit = Edit {
+const HEARTBEAT: Edit = Edit {
     file: "store-memory/src/store/session.rs",
-    find: "self.store.call(self.number, Call::Tick(tick), |state, now| state.tick(now, tick)).await",
-    erring: r#"let call = Call::Tick(tick);
-        let mut ticked = self.store.call(self.number, call, |state, now| state.tick(now, tick)).await?;
+    find: "self.store
+            .call(self.number, Call::Heartbeat(heartbeat), |state, now| state.heartbeat(now, heartbeat))
+            .await",
+    erring: r#"let call = Call::Heartbeat(heartbeat);
+        let mut answer = self.store.call(self.number, call, |state, now| state.heartbeat(now, heartbeat)).await?;
         if pgworkflows_core::canary::is("MailUnseen") {
-            ticked.leases.iter_mut().for_each(|lease| lease.mail = false);
+            answer.leases.iter_mut().for_each(|lease| lease.mail = false);
         }
         if pgworkflows_core::canary::is("ClockAhead") {
-            ticked.now = ticked.now.saturating_add(std::time::Duration::from_millis(50));
+            answer.now = answer.now.saturating_add(std::time::Duration::from_millis(50));
         }
-        Ok(ticked)"#,
+        Ok(answer)"#,
 };

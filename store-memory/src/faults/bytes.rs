@@ -3,8 +3,8 @@
 
 use pgworkflows_core::RunId;
 use pgworkflows_core::store::{
-    Appended, Claimed, DueRuns, EventRecord, InboxPage, Loaded, Notice, Queue, RunDescription, RunHistory,
-    Submitted, Ticked, Watched,
+    Appended, Claimed, DueRuns, EventRecord, HeartbeatAnswer, InboxPage, Loaded, Notice, Queue,
+    RunDescription, RunHistory, Submitted, Watched,
 };
 
 use super::Call;
@@ -29,7 +29,7 @@ impl ByteSize for Call<'_> {
             | Self::Queue { .. }
             | Self::Watch(_)
             | Self::Claim(_)
-            | Self::Tick(_)
+            | Self::Heartbeat(_)
             | Self::ReadInbox(_)
             | Self::Unparked(_)
             | Self::Load(_)
@@ -89,7 +89,7 @@ impl ByteSize for () {}
 impl ByteSize for Queue {}
 impl ByteSize for Submitted {}
 impl ByteSize for Claimed {}
-impl ByteSize for Ticked {}
+impl ByteSize for HeartbeatAnswer {}
 impl ByteSize for Appended {}
 impl ByteSize for DueRuns {}
 impl ByteSize for RunDescription {}

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{AppendNo, LeaseId, RunId, ShardId};
 use pgworkflows_core::store::{
-    Claim, Claimed, ClaimedShard, Hint, LeaseTick, LeaseTicked, Release, StoreError, Suspect, SuspectStage,
-    Tick, Ticked,
+    Claim, Claimed, ClaimedShard, Heartbeat, HeartbeatAnswer, Hint, LeaseAnswer, LeaseHeartbeat, Release,
+    StoreError, Suspect, SuspectStage,
 };
 
 use super::{Lease, Row, Run, Shard, State};
@@ -21,7 +21,7 @@ impl State {
             Some(id) => id,
             None => self.make_lease(&claim.worker),
         };
-        // Its own lease first, so that a claim which comes late finds it as valid as a tick would.
+        // Its own lease first, so that a claim which comes late finds it as valid as a heartbeat would.
         let lease = self.leases.get_mut(&id).ok_or_else(|| fenced(id))?;
         lease.expires_at = now.saturating_add(claim.ttl);
         let until = lease.expires_at;
@@ -48,41 +48,64 @@ impl State {
     }
 
     /// Renews leases and looks for work.
-    pub(crate) fn tick(&mut self, now: Timestamp, tick: &Tick) -> Result<Ticked, StoreError> {
-        let queue = self.queue_shards(&tick.queue)?;
-        let leases = tick.leases.iter().map(|lease| self.tick_lease(now, lease)).collect::<Result<_, _>>()?;
+    pub(crate) fn heartbeat(
+        &mut self,
+        now: Timestamp,
+        heartbeat: &Heartbeat,
+    ) -> Result<HeartbeatAnswer, StoreError> {
+        let queue = self.queue_shards(&heartbeat.queue)?;
+        let leases = heartbeat
+            .leases
+            .iter()
+            .map(|lease| self.heartbeat_of_lease(now, lease))
+            .collect::<Result<_, _>>()?;
         // Also leases without shards: no claim would ever take over from a standby process that was killed.
-        let own: Vec<_> = tick.leases.iter().map(|lease| lease.lease).collect();
+        let own: Vec<_> = heartbeat.leases.iter().map(|lease| lease.lease).collect();
         self.fence_expired(now, &own);
         let claimable = queue.iter().filter(|shard| self.is_claimable(now, *shard)).count() as u16;
-        Ok(Ticked { now, leases, claimable })
+        Ok(HeartbeatAnswer { now, leases, claimable })
     }
 
-    fn tick_lease(&mut self, now: Timestamp, tick: &LeaseTick) -> Result<LeaseTicked, StoreError> {
-        let Some(lease) = self.leases.get_mut(&tick.lease) else {
-            return Ok(LeaseTicked { lease: tick.lease, held: false, shards: 0, mail: false, due: false });
+    fn heartbeat_of_lease(
+        &mut self,
+        now: Timestamp,
+        heartbeat: &LeaseHeartbeat,
+    ) -> Result<LeaseAnswer, StoreError> {
+        let Some(lease) = self.leases.get_mut(&heartbeat.lease) else {
+            return Ok(LeaseAnswer {
+                lease: heartbeat.lease,
+                held: false,
+                shards: 0,
+                mail: false,
+                due: false,
+            });
         };
-        if lease.appends.last_key_value().is_none_or(|(last, _)| *last < tick.committed) {
+        if lease.appends.last_key_value().is_none_or(|(last, _)| *last < heartbeat.committed) {
             // Commits were lost.
-            return Ok(LeaseTicked { lease: tick.lease, held: false, shards: 0, mail: false, due: false });
+            return Ok(LeaseAnswer {
+                lease: heartbeat.lease,
+                held: false,
+                shards: 0,
+                mail: false,
+                due: false,
+            });
         }
         // An expired lease is valid until it is fenced.
-        if let Some(ttl) = tick.renew {
+        if let Some(ttl) = heartbeat.renew {
             let until = now.saturating_add(ttl);
             lease.expires_at = until;
-            self.facts.push(|| Fact::Renewed { lease: tick.lease, until });
+            self.facts.push(|| Fact::Renewed { lease: heartbeat.lease, until });
         }
-        let lease = &self.leases[&tick.lease];
+        let lease = &self.leases[&heartbeat.lease];
         for shard in &lease.shards {
             let shard = &mut self.shards[usize::from(shard.get())];
-            shard.deaths = shard.deaths.min(tick.deaths_max);
+            shard.deaths = shard.deaths.min(heartbeat.deaths_max);
         }
-        let mail = self.inbox.has_mail(&lease.shards, &tick.cursor)?;
-        let due = lease
-            .shards
-            .iter()
-            .any(|shard| self.due_of_shard(*shard, tick.due_after, tick.due_until).next().is_some());
-        Ok(LeaseTicked { lease: tick.lease, held: true, shards: lease.shards.len() as u16, mail, due })
+        let mail = self.inbox.has_mail(&lease.shards, &heartbeat.cursor)?;
+        let due = lease.shards.iter().any(|shard| {
+            self.due_of_shard(*shard, heartbeat.due_after, heartbeat.due_until).next().is_some()
+        });
+        Ok(LeaseAnswer { lease: heartbeat.lease, held: true, shards: lease.shards.len() as u16, mail, due })
     }
 
     /// Ends a lease in an orderly way, which counts as no death.

@@ -1,7 +1,7 @@
 //! Takes a call through its three fault points. It must not know what a call does.
 
 use pgworkflows_core::Timestamp;
-use pgworkflows_core::store::{Append, Claim, Release, StoreError, Submission, Tick};
+use pgworkflows_core::store::{Append, Claim, Heartbeat, Release, StoreError, Submission};
 
 use super::MemoryStore;
 use crate::faults::{ByteSize, Call, Fault, FaultPoint, SessionNo, Stage};
@@ -124,7 +124,7 @@ pub(super) enum Lingering {
     Queue(String, u16),
     Submit(Vec<Submission>),
     Claim(Claim),
-    Tick(Tick),
+    Heartbeat(Heartbeat),
     Append(Append),
     Release(Release),
 }
@@ -136,7 +136,7 @@ impl Lingering {
             Call::Queue { name, shards } => Some(Self::Queue(name.to_owned(), shards)),
             Call::Submit(submissions) => Some(Self::Submit(submissions.to_vec())),
             Call::Claim(claim) => Some(Self::Claim(claim.clone())),
-            Call::Tick(tick) => Some(Self::Tick(tick.clone())),
+            Call::Heartbeat(heartbeat) => Some(Self::Heartbeat(heartbeat.clone())),
             Call::Append(append) => Some(Self::Append(append.clone())),
             Call::Release(release) => Some(Self::Release(*release)),
             Call::Session
@@ -158,7 +158,7 @@ impl Lingering {
             Self::Queue(name, shards) => drop(state.queue(now, &name, shards)),
             Self::Submit(submissions) => submit(state, &submissions),
             Self::Claim(claim) => drop(state.claim(now, &claim)),
-            Self::Tick(tick) => drop(state.tick(now, &tick)),
+            Self::Heartbeat(heartbeat) => drop(state.heartbeat(now, &heartbeat)),
             Self::Append(append) => drop(state.append(now, &append)),
             Self::Release(release) => state.release(&release),
         }

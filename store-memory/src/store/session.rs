@@ -4,8 +4,8 @@
 use async_trait::async_trait;
 use pgworkflows_core::RunId;
 use pgworkflows_core::store::{
-    Append, Appended, Claim, Claimed, Due, DueRuns, InboxPage, InboxRead, Load, Loaded, Release, Session,
-    StoreError, Tick, Ticked, Unparked,
+    Append, Appended, Claim, Claimed, Due, DueRuns, Heartbeat, HeartbeatAnswer, InboxPage, InboxRead, Load,
+    Loaded, Release, Session, StoreError, Unparked,
 };
 
 use super::MemoryStore;
@@ -29,8 +29,10 @@ impl Session for MemorySession {
         self.store.call(self.number, Call::Claim(claim), |state, now| state.claim(now, claim)).await
     }
 
-    async fn tick(&mut self, tick: &Tick) -> Result<Ticked, StoreError> {
-        self.store.call(self.number, Call::Tick(tick), |state, now| state.tick(now, tick)).await
+    async fn heartbeat(&mut self, heartbeat: &Heartbeat) -> Result<HeartbeatAnswer, StoreError> {
+        self.store
+            .call(self.number, Call::Heartbeat(heartbeat), |state, now| state.heartbeat(now, heartbeat))
+            .await
     }
 
     async fn append(&mut self, append: &Append) -> Result<Appended, StoreError> {

@@ -39,7 +39,7 @@ impl Activity for Greet {
 
 pub(crate) fn worker(store: &PostgresStore, processors: usize) -> Worker {
     let worker = Worker::builder(store.clone()).workflow::<Greeting>().activity(Greet);
-    worker.processors(processors).tick_interval(Duration::from_millis(50)).build().unwrap()
+    worker.processors(processors).heartbeat_interval(Duration::from_millis(50)).build().unwrap()
 }
 
 /// Runs start, wait, are signalled and complete; then the worker shuts down and releases its shards.

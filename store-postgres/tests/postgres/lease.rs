@@ -3,8 +3,8 @@
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{LeaseId, Position};
 use pgworkflows_core::store::{
-    Claim, DueMark, InboxCursor, LeaseTick, LeaseTicked, OpenState, Store, StoreError, Suspect, SuspectStage,
-    Tick,
+    Claim, DueMark, Heartbeat, InboxCursor, LeaseAnswer, LeaseHeartbeat, OpenState, Store, StoreError,
+    Suspect, SuspectStage,
 };
 
 use crate::support::*;
@@ -57,7 +57,7 @@ async fn claims_share_the_shards_and_stop_at_their_limit() {
     assert_eq!(again.lease, one.lease);
     // The answer lists all shards of the lease, because an earlier answer may have been lost.
     assert_eq!(again.shards.len(), 3);
-    assert_eq!(tick(&mut one, None).await.claimable, 0);
+    assert_eq!(heartbeat(&mut one, None).await.claimable, 0);
 }
 
 #[tokio::test]
@@ -101,10 +101,10 @@ async fn an_expired_lease_stays_valid_until_its_shards_are_taken() {
     let mut writer = world.writer_for(SHORT_TTL, 4).await;
     tokio::time::sleep(SHORT_TTL).await;
     writer.append_event(world.run(0), 1).await.unwrap();
-    let ticked = tick(&mut writer, None).await;
-    assert_eq!((ticked.claimable, ticked.leases[0].held), (4, true));
-    let ticked = tick(&mut writer, Some(TTL)).await;
-    assert_eq!((ticked.claimable, ticked.leases[0].held), (0, true));
+    let answer = heartbeat(&mut writer, None).await;
+    assert_eq!((answer.claimable, answer.leases[0].held), (4, true));
+    let answer = heartbeat(&mut writer, Some(TTL)).await;
+    assert_eq!((answer.claimable, answer.leases[0].held), (0, true));
     assert!(world.writer().await.positions.is_empty());
 }
 
@@ -117,7 +117,7 @@ async fn a_standby_process_that_was_killed_leaves_no_append_row() {
     }
     assert_eq!(world.count("appends").await, 4);
     tokio::time::sleep(SHORT_TTL).await;
-    assert!(tick(&mut owner, Some(TTL)).await.leases[0].held);
+    assert!(heartbeat(&mut owner, Some(TTL)).await.leases[0].held);
     assert_eq!(world.count("appends").await, 1);
     assert_eq!(world.count("leases where not fenced").await, 1);
 }
@@ -134,10 +134,10 @@ async fn a_heartbeat_does_not_wait_for_an_expired_lease() {
     let mut append = connection.begin().await.unwrap();
     let lock = sqlx::query("select from pgworkflows.leases where lease = $1 for update");
     lock.bind(late.lease.get().cast_signed()).execute(&mut *append).await.unwrap();
-    assert_eq!(tick(&mut owner, Some(TTL)).await.claimable, 2);
+    assert_eq!(heartbeat(&mut owner, Some(TTL)).await.claimable, 2);
     assert_eq!(world.count("leases where fenced").await, 0);
     append.rollback().await.unwrap();
-    tick(&mut owner, Some(TTL)).await;
+    heartbeat(&mut owner, Some(TTL)).await;
     assert_eq!(world.count("leases where fenced").await, 1);
 }
 
@@ -147,7 +147,7 @@ async fn a_fenced_lease_can_neither_renew_nor_claim() {
     let mut writer = world.writer_for(SHORT_TTL, 2).await;
     tokio::time::sleep(SHORT_TTL).await;
     let _heir = world.writer_for(TTL, 2).await;
-    assert!(!tick(&mut writer, Some(TTL)).await.leases[0].held);
+    assert!(!heartbeat(&mut writer, Some(TTL)).await.leases[0].held);
     let refused = writer.session.claim(&claim(Some(writer.lease), TTL, 4)).await;
     assert!(is_fenced(&refused), "{refused:?}");
     let unknown = writer.session.claim(&claim(Some(LeaseId::new(999)), TTL, 4)).await;
@@ -205,7 +205,7 @@ async fn deaths_are_counted_and_reduced_only_as_asked() {
     // Neither time nor a release reduces them
     let mut survivor = world.writer_for(SHORT_TTL, 4).await;
     tokio::time::sleep(SHORT_TTL).await;
-    tick(&mut survivor, Some(TTL)).await;
+    heartbeat(&mut survivor, Some(TTL)).await;
     survivor.release().await;
     let mut owner = world.writer().await;
     let rows = "select (deaths, former, xmin)::text from pgworkflows.shards order by shard";
@@ -215,13 +215,13 @@ async fn deaths_are_counted_and_reduced_only_as_asked() {
     assert!(before.iter().all(|row| row.starts_with("(3,,")), "{before:?}");
     // A heartbeat that asks for no reduction writes nothing
     for deaths_max in [u32::MAX, 3] {
-        let lease = LeaseTick { deaths_max, ..lease_tick(&owner, Some(TTL)) };
-        let tick = Tick { queue: "default".to_owned(), leases: vec![lease] };
-        owner.session.tick(&tick).await.unwrap();
+        let lease = LeaseHeartbeat { deaths_max, ..lease_heartbeat(&owner, Some(TTL)) };
+        let heartbeat = Heartbeat { queue: "default".to_owned(), leases: vec![lease] };
+        owner.session.heartbeat(&heartbeat).await.unwrap();
         assert_eq!(rows().await, before);
     }
-    let lease = LeaseTick { deaths_max: 1, ..lease_tick(&owner, None) };
-    owner.session.tick(&Tick { queue: "default".to_owned(), leases: vec![lease] }).await.unwrap();
+    let lease = LeaseHeartbeat { deaths_max: 1, ..lease_heartbeat(&owner, None) };
+    owner.session.heartbeat(&Heartbeat { queue: "default".to_owned(), leases: vec![lease] }).await.unwrap();
     assert!(rows().await.iter().all(|row| row.starts_with("(1,,")));
 }
 
@@ -280,22 +280,22 @@ async fn a_stage_that_only_a_newer_version_knows_is_left_alone() {
 async fn a_heartbeat_reports_mail_after_the_cursor_and_deadlines_in_the_window() {
     let world = World::new().await;
     let mut writer = world.writer().await;
-    let quiet = LeaseTicked { lease: writer.lease, held: true, shards: 4, mail: false, due: false };
-    assert_eq!(tick(&mut writer, Some(TTL)).await.leases, [quiet]);
+    let quiet = LeaseAnswer { lease: writer.lease, held: true, shards: 4, mail: false, due: false };
+    assert_eq!(heartbeat(&mut writer, Some(TTL)).await.leases, [quiet]);
 
     let run = world.run(0);
     world.submit(start(run, None, "start")).await;
-    assert!(tick(&mut writer, None).await.leases[0].mail);
+    assert!(heartbeat(&mut writer, None).await.leases[0].mail);
     let page = writer.read(10).await.unwrap();
-    assert!(!tick(&mut writer, None).await.leases[0].mail);
+    assert!(!heartbeat(&mut writer, None).await.leases[0].mail);
     world.submit(signal(run, "a")).await;
     world.submit(signal(run, "b")).await;
-    assert!(tick(&mut writer, None).await.leases[0].mail);
+    assert!(heartbeat(&mut writer, None).await.leases[0].mail);
     // A read with further pages counts as mail.
     writer.read(1).await.unwrap();
-    assert!(tick(&mut writer, None).await.leases[0].mail);
+    assert!(heartbeat(&mut writer, None).await.leases[0].mail);
     writer.read(1).await.unwrap();
-    assert!(!tick(&mut writer, None).await.leases[0].mail);
+    assert!(!heartbeat(&mut writer, None).await.leases[0].mail);
 
     let parked = world.run(3);
     let wake_at = Timestamp::from_micros(world.queue.now.as_micros() + 5_000_000);
@@ -303,11 +303,11 @@ async fn a_heartbeat_reports_mail_after_the_cursor_and_deadlines_in_the_window()
     let batch = batch.opened(parked, OpenState::Parked, Some(wake_at));
     writer.append(batch).await.unwrap();
     let mut due = async |after: Option<DueMark>, until: i64| {
-        let mut lease = lease_tick(&writer, None);
+        let mut lease = lease_heartbeat(&writer, None);
         lease.due_after = after;
         lease.due_until = Timestamp::from_micros(wake_at.as_micros() + until);
-        let tick = Tick { queue: "default".to_owned(), leases: vec![lease] };
-        writer.session.tick(&tick).await.unwrap().leases[0].due
+        let heartbeat = Heartbeat { queue: "default".to_owned(), leases: vec![lease] };
+        writer.session.heartbeat(&heartbeat).await.unwrap().leases[0].due
     };
     assert!(!due(None, -1).await);
     assert!(due(None, 0).await);
@@ -320,16 +320,20 @@ async fn a_heartbeat_answers_for_leases_in_the_order_asked() {
     let mut one = world.writer_for(TTL, 2).await;
     let mut other = world.writer_for(TTL, 1).await;
     one.release().await;
-    let unknown = LeaseTick { lease: LeaseId::new(77), ..lease_tick(&one, Some(TTL)) };
-    let leases = vec![unknown, lease_tick(&other, Some(TTL)), lease_tick(&one, None)];
-    let ticked =
-        other.session.tick(&Tick { queue: "default".to_owned(), leases: leases.clone() }).await.unwrap();
-    let answers: Vec<_> = ticked.leases.iter().map(|lease| (lease.lease, lease.held)).collect();
+    let unknown = LeaseHeartbeat { lease: LeaseId::new(77), ..lease_heartbeat(&one, Some(TTL)) };
+    let leases = vec![unknown, lease_heartbeat(&other, Some(TTL)), lease_heartbeat(&one, None)];
+    let answer = other
+        .session
+        .heartbeat(&Heartbeat { queue: "default".to_owned(), leases: leases.clone() })
+        .await
+        .unwrap();
+    let answers: Vec<_> = answer.leases.iter().map(|lease| (lease.lease, lease.held)).collect();
     assert_eq!(answers, [(leases[0].lease, false), (other.lease, true), (one.lease, false)]);
-    assert_eq!(ticked.claimable, 3);
-    let none = other.session.tick(&Tick { queue: "default".to_owned(), leases: vec![] }).await.unwrap();
+    assert_eq!(answer.claimable, 3);
+    let none =
+        other.session.heartbeat(&Heartbeat { queue: "default".to_owned(), leases: vec![] }).await.unwrap();
     assert_eq!((none.leases.len(), none.claimable), (0, 3));
-    assert!(none.now >= ticked.now);
+    assert!(none.now >= answer.now);
 }
 
 #[tokio::test]

@@ -69,7 +69,7 @@ async fn a_moved_inbox_is_read_in_the_order_of_its_numbers() {
     // And the move is over: a process that connects now does not disturb an owner
     let mut writer = world.writer_for(TTL, 0).await;
     connect(&world).await;
-    assert!(tick(&mut writer, Some(TTL)).await.leases[0].held);
+    assert!(heartbeat(&mut writer, Some(TTL)).await.leases[0].held);
 }
 
 #[tokio::test]
@@ -105,7 +105,7 @@ async fn a_process_that_survives_the_move_rewrites_the_inbox_at_its_heartbeat() 
     owner.read(3).await.unwrap();
     execute(&world, MOVED).await;
     // When it sends a heartbeat, then its lease is no longer held, and a new read has all messages in order
-    assert!(!tick(&mut owner, Some(TTL)).await.leases[0].held);
+    assert!(!heartbeat(&mut owner, Some(TTL)).await.leases[0].held);
     send(&world, run, 5..10).await;
     assert_eq!(read_all(&mut world.writer().await).await, numbers(10));
 }

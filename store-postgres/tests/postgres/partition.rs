@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use pgworkflows_core::Timestamp;
-use pgworkflows_core::store::{StoreError, Tick};
+use pgworkflows_core::store::{Heartbeat, StoreError};
 use sqlx::{Connection, Row};
 
 use crate::support::*;
@@ -123,13 +123,13 @@ async fn a_schema_keeps_the_width_of_its_partitions() {
 }
 
 #[tokio::test]
-async fn a_tick_makes_the_next_partition_when_its_time_comes() {
+async fn a_heartbeat_makes_the_next_partition_when_its_time_comes() {
     let world = World::with(|builder| builder.partition_width(Duration::from_secs(1))).await;
     let mut writer = world.writer().await;
     let before = partitions(&world, "events").await;
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let tick = Tick { queue: "default".to_owned(), leases: vec![] };
-    writer.session.tick(&tick).await.unwrap();
+    let heartbeat = Heartbeat { queue: "default".to_owned(), leases: vec![] };
+    writer.session.heartbeat(&heartbeat).await.unwrap();
     let after = partitions(&world, "events").await;
     assert!(after.len() > before.len() && after.starts_with(&before), "{before:?} {after:?}");
     assert_eq!(partitions(&world, "closed_runs").await.len(), after.len());

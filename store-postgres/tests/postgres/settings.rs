@@ -130,7 +130,7 @@ pub(crate) async fn work(world: &World, odd: &str) {
     let due = Due { shards: vec![old.shard()], after: None, until: Timestamp::MAX_DEADLINE, limit: 9 };
     let due = writer.session.due_runs(&due).await.unwrap();
     assert_eq!((due.runs[0].wake_at, due.runs[0].run), (wake_at, old));
-    assert!(tick(&mut writer, Some(TTL)).await.leases[0].held);
+    assert!(heartbeat(&mut writer, Some(TTL)).await.leases[0].held);
     let batch = writer.batch().event(run, 2).closed(run);
     writer.append(batch).await.unwrap();
     let runs = world.store.list(&RunFilter::default(), &RunPage { before: None, limit: 9 }).await.unwrap();

@@ -8,10 +8,10 @@ use bytes::Bytes;
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{AppendNo, EventName, EventSeq, LeaseId, MessageId, Position, RunId, ShardId};
 use pgworkflows_core::store::{
-    Append, Appended, Claim, Claimed, ClosedRun, ClosedStatus, InboxCursor, InboxPage, InboxRead, LeaseTick,
-    Load, MessageRef, NewEvent, NewRun, Notice, OpenRow, OpenState, OpenedRun, Queue, Release, RunHistory,
-    SentMessage, Session, Store, StoreError, Submission, Submitted, Tick, Ticked, Topic, UpdatedRun, Watch,
-    What,
+    Append, Appended, Claim, Claimed, ClosedRun, ClosedStatus, Heartbeat, HeartbeatAnswer, InboxCursor,
+    InboxPage, InboxRead, LeaseHeartbeat, Load, MessageRef, NewEvent, NewRun, Notice, OpenRow, OpenState,
+    OpenedRun, Queue, Release, RunHistory, SentMessage, Session, Store, StoreError, Submission, Submitted,
+    Topic, UpdatedRun, Watch, What,
 };
 use pgworkflows_pg_harness::{Database, Postgres};
 use pgworkflows_postgres::{Builder, PostgresStore};
@@ -113,8 +113,8 @@ pub(crate) fn release(lease: LeaseId) -> Release {
 }
 
 /// The heartbeat's request for a writer's lease.
-pub(crate) fn lease_tick(writer: &Writer, renew: Option<Duration>) -> LeaseTick {
-    LeaseTick {
+pub(crate) fn lease_heartbeat(writer: &Writer, renew: Option<Duration>) -> LeaseHeartbeat {
+    LeaseHeartbeat {
         lease: writer.lease,
         renew,
         committed: AppendNo::new(writer.number.get() - 1),
@@ -126,9 +126,9 @@ pub(crate) fn lease_tick(writer: &Writer, renew: Option<Duration>) -> LeaseTick 
 }
 
 /// Sends the heartbeat of a writer.
-pub(crate) async fn tick(writer: &mut Writer, renew: Option<Duration>) -> Ticked {
-    let tick = Tick { queue: "default".to_owned(), leases: vec![lease_tick(writer, renew)] };
-    writer.session.tick(&tick).await.unwrap()
+pub(crate) async fn heartbeat(writer: &mut Writer, renew: Option<Duration>) -> HeartbeatAnswer {
+    let heartbeat = Heartbeat { queue: "default".to_owned(), leases: vec![lease_heartbeat(writer, renew)] };
+    writer.session.heartbeat(&heartbeat).await.unwrap()
 }
 
 /// A lease holder that numbers its appends correctly.

@@ -13,10 +13,10 @@ use pgworkflows_core::id::{
     AppendNo, EventName, EventSeq, InboxNo, LeaseId, MessageId, Position, RunId, ShardId,
 };
 use pgworkflows_core::store::{
-    Append, Appended, Claim, ClosedRun, ClosedStatus, InboxCursor, InboxMessage, InboxPage, InboxRead,
-    LeaseTick, LeaseTicked, Load, Loaded, MessageRef, NewEvent, NewRun, OpenRow, OpenState, OpenedRun, Queue,
-    Release, SentMessage, Session, Store, StoreError, Submission, Submitted, Suspect, SuspectStage, Tick,
-    Ticked, Unparked, UpdatedRun,
+    Append, Appended, Claim, ClosedRun, ClosedStatus, Heartbeat, HeartbeatAnswer, InboxCursor, InboxMessage,
+    InboxPage, InboxRead, LeaseAnswer, LeaseHeartbeat, Load, Loaded, MessageRef, NewEvent, NewRun, OpenRow,
+    OpenState, OpenedRun, Queue, Release, SentMessage, Session, Store, StoreError, Submission, Submitted,
+    Suspect, SuspectStage, Unparked, UpdatedRun,
 };
 
 use super::Harness;
@@ -236,13 +236,13 @@ impl Writer {
         page.messages
     }
 
-    pub(super) async fn tick(&mut self, renew: Option<Duration>) -> Ticked {
-        let tick = self.lease_tick();
-        self.tick_with(LeaseTick { renew, ..tick }).await
+    pub(super) async fn heartbeat(&mut self, renew: Option<Duration>) -> HeartbeatAnswer {
+        let heartbeat = self.lease_heartbeat();
+        self.heartbeat_with(LeaseHeartbeat { renew, ..heartbeat }).await
     }
 
-    pub(super) fn lease_tick(&self) -> LeaseTick {
-        LeaseTick {
+    pub(super) fn lease_heartbeat(&self) -> LeaseHeartbeat {
+        LeaseHeartbeat {
             lease: self.lease,
             renew: None,
             committed: AppendNo::new(self.number.get() - 1),
@@ -253,14 +253,14 @@ impl Writer {
         }
     }
 
-    pub(super) async fn tick_with(&mut self, lease: LeaseTick) -> Ticked {
-        let tick = Tick { queue: QUEUE.to_owned(), leases: vec![lease] };
-        self.session.tick(&tick).await.expect("the store is there")
+    pub(super) async fn heartbeat_with(&mut self, lease: LeaseHeartbeat) -> HeartbeatAnswer {
+        let heartbeat = Heartbeat { queue: QUEUE.to_owned(), leases: vec![lease] };
+        self.session.heartbeat(&heartbeat).await.expect("the store is there")
     }
 
-    /// What a tick says of this writer's lease.
-    pub(super) async fn look(&mut self, lease: LeaseTick) -> LeaseTicked {
-        self.tick_with(lease).await.leases.remove(0)
+    /// What a heartbeat says of this writer's lease.
+    pub(super) async fn look(&mut self, lease: LeaseHeartbeat) -> LeaseAnswer {
+        self.heartbeat_with(lease).await.leases.remove(0)
     }
 
     /// The busy and stalled runs of this writer's shards.

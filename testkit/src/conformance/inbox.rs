@@ -2,7 +2,7 @@
 #![expect(missing_docs, reason = "the name of each case is the fact that it shows")]
 
 use bytes::Bytes;
-use pgworkflows_core::store::{InboxCursor, InboxRead, LeaseTick, StoreError, Submission, Submitted};
+use pgworkflows_core::store::{InboxCursor, InboxRead, LeaseHeartbeat, StoreError, Submission, Submitted};
 
 use super::Harness;
 use super::fixture::{Ground, LONG, MANY_BYTES, SHARDS, Writer, bodies, busy};
@@ -13,8 +13,8 @@ fn beginning() -> InboxCursor {
 }
 
 async fn has_mail(writer: &mut Writer, cursor: &InboxCursor) -> bool {
-    let tick = LeaseTick { cursor: cursor.clone(), ..writer.lease_tick() };
-    writer.look(tick).await.mail
+    let heartbeat = LeaseHeartbeat { cursor: cursor.clone(), ..writer.lease_heartbeat() };
+    writer.look(heartbeat).await.mail
 }
 
 pub async fn messages_are_read_in_the_order_of_submission(harness: &dyn Harness) {
@@ -333,7 +333,7 @@ pub async fn open_transaction_delays_neither_appends_nor_submits(harness: &dyn H
     assert_eq!(writer.inbox().await.len(), 3);
 }
 
-pub async fn tick_tells_of_mail_behind_the_cursor(harness: &dyn Harness) {
+pub async fn heartbeat_tells_of_mail_behind_the_cursor(harness: &dyn Harness) {
     let ground = Ground::new(harness).await;
     let mut writer = ground.writer().await;
     assert!(!has_mail(&mut writer, &beginning()).await);
@@ -343,7 +343,7 @@ pub async fn tick_tells_of_mail_behind_the_cursor(harness: &dyn Harness) {
     assert!(!has_mail(&mut writer, &page.cursor).await, "it was read, though not consumed");
 }
 
-pub async fn tick_tells_of_mail_on_further_pages(harness: &dyn Harness) {
+pub async fn heartbeat_tells_of_mail_on_further_pages(harness: &dyn Harness) {
     let ground = Ground::new(harness).await;
     let mut writer = ground.writer().await;
     ground.submit(&[ground.start(ground.run(0)), ground.start(ground.run(1))]).await;
@@ -351,7 +351,7 @@ pub async fn tick_tells_of_mail_on_further_pages(harness: &dyn Harness) {
     assert!(has_mail(&mut writer, &page.cursor).await);
 }
 
-pub async fn tick_tells_nothing_of_the_mail_of_others(harness: &dyn Harness) {
+pub async fn heartbeat_tells_nothing_of_the_mail_of_others(harness: &dyn Harness) {
     let ground = Ground::new(harness).await;
     let mut writer = ground.claim(2, LONG).await;
     ground.accept(&ground.start(ground.run(3))).await;

@@ -2,7 +2,7 @@
 #![expect(missing_docs, reason = "the name of each case is the fact that it shows")]
 
 use pgworkflows_core::id::{AppendNo, LeaseId, Position};
-use pgworkflows_core::store::{Claim, LeaseTick, Release, StoreError};
+use pgworkflows_core::store::{Claim, LeaseHeartbeat, Release, StoreError};
 
 use super::Harness;
 use super::fixture::{Ground, LONG, QUEUE, SHARDS, WORKER, Writer, assert_fenced, busy, claim};
@@ -70,9 +70,9 @@ pub async fn claim_limit_includes_the_shards_owned_already(harness: &dyn Harness
 pub async fn answer_to_a_claim_that_was_lost_is_given_again(harness: &dyn Harness) {
     let ground = Ground::new(harness).await;
     let mut writer = ground.claim(2, LONG).await;
-    // The caller knows by the tick that its lease owns more than it serves.
-    let ticked = writer.tick(None).await;
-    assert_eq!(ticked.leases[0].shards, 2);
+    // The caller knows by the heartbeat that its lease owns more than it serves.
+    let answer = writer.heartbeat(None).await;
+    assert_eq!(answer.leases[0].shards, 2);
     let again = writer.session.claim(&claim(Some(writer.lease), 2, LONG)).await.unwrap();
     let shards: Vec<_> = again.shards.iter().map(|shard| shard.shard).collect();
     assert_eq!(shards, writer.shards);
@@ -100,7 +100,7 @@ pub async fn claim_of_nothing_is_an_answer(harness: &dyn Harness) {
     let _owner = ground.writer().await;
     let mut idle = ground.claim(1, LONG).await;
     assert_eq!(idle.shards, []);
-    assert!(idle.tick(Some(LONG)).await.leases[0].held);
+    assert!(idle.heartbeat(Some(LONG)).await.leases[0].held);
 }
 
 pub async fn takeover_does_not_happen_before_the_ttl(harness: &dyn Harness) {
@@ -109,7 +109,7 @@ pub async fn takeover_does_not_happen_before_the_ttl(harness: &dyn Harness) {
     harness.let_lease_expire().await;
     let other = ground.claim(SHARDS, LONG).await;
     assert_eq!(other.shards, []);
-    assert!(owner.tick(None).await.leases[0].held);
+    assert!(owner.heartbeat(None).await.leases[0].held);
 }
 
 pub async fn takeover_happens_after_the_ttl(harness: &dyn Harness) {
@@ -118,7 +118,7 @@ pub async fn takeover_happens_after_the_ttl(harness: &dyn Harness) {
     harness.let_lease_expire().await;
     let other = ground.writer().await;
     assert_ne!(owner.lease, other.lease);
-    assert!(!owner.tick(None).await.leases[0].held);
+    assert!(!owner.heartbeat(None).await.leases[0].held);
 }
 
 pub async fn takeover_fences_the_whole_lease_even_if_only_one_shard_is_taken(harness: &dyn Harness) {
@@ -135,25 +135,25 @@ pub async fn takeover_fences_the_whole_lease_even_if_only_one_shard_is_taken(har
 pub async fn renewed_lease_is_kept(harness: &dyn Harness) {
     let ground = Ground::new(harness).await;
     let mut owner = ground.mortal_writer().await;
-    assert!(owner.tick(Some(LONG)).await.leases[0].held);
+    assert!(owner.heartbeat(Some(LONG)).await.leases[0].held);
     harness.let_lease_expire().await;
     assert_eq!(ground.claim(SHARDS, LONG).await.shards, []);
 }
 
-pub async fn tick_that_renews_nothing_keeps_no_lease(harness: &dyn Harness) {
+pub async fn heartbeat_that_renews_nothing_keeps_no_lease(harness: &dyn Harness) {
     let ground = Ground::new(harness).await;
     let mut owner = ground.mortal_writer().await;
-    assert!(owner.tick(None).await.leases[0].held);
+    assert!(owner.heartbeat(None).await.leases[0].held);
     harness.let_lease_expire().await;
     ground.writer().await;
-    assert!(!owner.tick(None).await.leases[0].held);
+    assert!(!owner.heartbeat(None).await.leases[0].held);
 }
 
 pub async fn expired_lease_that_nobody_fenced_can_be_renewed(harness: &dyn Harness) {
     let ground = Ground::new(harness).await;
     let mut owner = ground.mortal_writer().await;
     harness.let_lease_expire().await;
-    assert!(owner.tick(Some(LONG)).await.leases[0].held);
+    assert!(owner.heartbeat(Some(LONG)).await.leases[0].held);
     assert_eq!(ground.claim(SHARDS, LONG).await.shards, []);
 }
 
@@ -162,8 +162,8 @@ pub async fn fenced_lease_cannot_be_renewed(harness: &dyn Harness) {
     let mut owner = ground.mortal_writer().await;
     harness.let_lease_expire().await;
     let mut other = ground.writer().await;
-    assert!(!owner.tick(Some(LONG)).await.leases[0].held);
-    assert!(other.tick(None).await.leases[0].held, "the renewal took nothing back");
+    assert!(!owner.heartbeat(Some(LONG)).await.leases[0].held);
+    assert!(other.heartbeat(None).await.leases[0].held, "the renewal took nothing back");
 }
 
 pub async fn heartbeat_of_another_fences_whoever_has_run_out_of_time_with_shards_or_without(
@@ -174,9 +174,9 @@ pub async fn heartbeat_of_another_fences_whoever_has_run_out_of_time_with_shards
     let mut standby = ground.claim(SHARDS, harness.lease_ttl()).await;
     let mut other = ground.claim(0, LONG).await;
     harness.let_lease_expire().await;
-    assert_eq!(other.tick(Some(LONG)).await.claimable, SHARDS);
-    assert!(!owner.tick(Some(LONG)).await.leases[0].held);
-    assert!(!standby.tick(Some(LONG)).await.leases[0].held);
+    assert_eq!(other.heartbeat(Some(LONG)).await.claimable, SHARDS);
+    assert!(!owner.heartbeat(Some(LONG)).await.leases[0].held);
+    assert!(!standby.heartbeat(Some(LONG)).await.leases[0].held);
 }
 
 pub async fn owner_that_a_heartbeat_fenced_died_once_and_is_named(harness: &dyn Harness) {
@@ -188,7 +188,7 @@ pub async fn owner_that_a_heartbeat_fenced_died_once_and_is_named(harness: &dyn 
     let mut other = ground.claim(0, LONG).await;
     harness.let_lease_expire().await;
     for _ in 0..2 {
-        assert_eq!(other.tick(Some(LONG)).await.claimable, SHARDS);
+        assert_eq!(other.heartbeat(Some(LONG)).await.claimable, SHARDS);
     }
 
     // When it lets go, too late
@@ -211,8 +211,8 @@ pub async fn lease_whose_last_append_is_lost_is_not_held(harness: &dyn Harness) 
     write_two(&ground, &mut owner).await;
     for (committed, held) in [(0, true), (1, true), (2, true), (3, false)] {
         // A store that was put back to the state before append 3 is one that has never seen it.
-        let tick = LeaseTick { committed: AppendNo::new(committed), ..owner.lease_tick() };
-        assert_eq!(owner.look(tick).await.held, held, "append {committed} of 2");
+        let heartbeat = LeaseHeartbeat { committed: AppendNo::new(committed), ..owner.lease_heartbeat() };
+        assert_eq!(owner.look(heartbeat).await.held, held, "append {committed} of 2");
     }
 }
 
@@ -235,7 +235,7 @@ pub async fn unknown_lease_is_not_held(harness: &dyn Harness) {
     let ground = Ground::new(harness).await;
     let mut writer = ground.writer().await;
     writer.lease = LeaseId::new(1 << 40);
-    assert!(!writer.tick(Some(LONG)).await.leases[0].held);
+    assert!(!writer.heartbeat(Some(LONG)).await.leases[0].held);
 }
 
 pub async fn release_hands_over_at_once(harness: &dyn Harness) {
@@ -253,7 +253,7 @@ pub async fn released_lease_is_fenced(harness: &dyn Harness) {
     let run = ground.run(0);
     let append = owner.draft().open(run, busy()).event(run).seal();
     assert_fenced(owner.append(&append).await);
-    assert!(!owner.tick(Some(LONG)).await.leases[0].held);
+    assert!(!owner.heartbeat(Some(LONG)).await.leases[0].held);
     assert_fenced(owner.session.claim(&claim(Some(owner.lease), SHARDS, LONG)).await);
 }
 
@@ -265,7 +265,7 @@ pub async fn release_of_a_lease_that_is_gone_does_nothing(harness: &dyn Harness)
     owner.release().await;
     let mut next = ground.writer().await;
     owner.release().await;
-    assert!(next.tick(None).await.leases[0].held);
+    assert!(next.heartbeat(None).await.leases[0].held);
     assert_eq!(ground.claim(SHARDS, LONG).await.shards, []);
 }
 
@@ -283,7 +283,7 @@ pub async fn neither_a_release_nor_a_renewal_takes_a_death_away(harness: &dyn Ha
     harness.let_lease_expire().await;
     let mut owner = ground.mortal_writer().await;
     harness.let_lease_expire().await;
-    assert!(owner.tick(Some(LONG)).await.leases[0].held);
+    assert!(owner.heartbeat(Some(LONG)).await.leases[0].held);
     owner.release().await;
     assert_eq!(ground.writer().await.deaths, [1; SHARDS as usize]);
 }
@@ -300,7 +300,7 @@ pub async fn owner_that_served_long_enough_pays_deaths_off(harness: &dyn Harness
 
     // When an owner wants fewer to count, and more afterwards
     for deaths_max in [1, 5] {
-        owner.look(LeaseTick { deaths_max, ..owner.lease_tick() }).await;
+        owner.look(LeaseHeartbeat { deaths_max, ..owner.lease_heartbeat() }).await;
     }
 
     // Then so many count as the least that it asked for
@@ -313,7 +313,7 @@ pub async fn owner_that_lost_its_lease_pays_nothing_off(harness: &dyn Harness) {
     let mut late = ground.mortal_writer().await;
     harness.let_lease_expire().await;
     let mut owner = ground.writer().await;
-    assert!(!late.look(LeaseTick { deaths_max: 0, ..late.lease_tick() }).await.held);
+    assert!(!late.look(LeaseHeartbeat { deaths_max: 0, ..late.lease_heartbeat() }).await.held);
     owner.release().await;
     assert_eq!(ground.writer().await.deaths, [1; SHARDS as usize]);
 }
@@ -374,24 +374,24 @@ pub async fn new_lease_begins_its_appends_anew(harness: &dyn Harness) {
     write_two(&ground, &mut next).await;
 }
 
-pub async fn tick_counts_what_could_be_claimed(harness: &dyn Harness) {
+pub async fn heartbeat_counts_what_could_be_claimed(harness: &dyn Harness) {
     let ground = Ground::new(harness).await;
     let mut writer = ground.claim(1, LONG).await;
-    assert_eq!(writer.tick(None).await.claimable, 3);
+    assert_eq!(writer.heartbeat(None).await.claimable, 3);
     let _mortal = ground.claim(2, harness.lease_ttl()).await;
-    assert_eq!(writer.tick(None).await.claimable, 1);
+    assert_eq!(writer.heartbeat(None).await.claimable, 1);
     harness.let_lease_expire().await;
-    assert_eq!(writer.tick(None).await.claimable, 3);
+    assert_eq!(writer.heartbeat(None).await.claimable, 3);
 }
 
-pub async fn one_tick_answers_for_each_lease_in_the_order_asked(harness: &dyn Harness) {
+pub async fn one_heartbeat_answers_for_each_lease_in_the_order_asked(harness: &dyn Harness) {
     let ground = Ground::new(harness).await;
     let mut one = ground.claim(2, LONG).await;
     let mut other = ground.claim(2, LONG).await;
     other.release().await;
-    let leases = vec![other.lease_tick(), one.lease_tick()];
-    let tick = pgworkflows_core::store::Tick { queue: QUEUE.to_owned(), leases };
-    let ticked = one.session.tick(&tick).await.unwrap();
-    let held: Vec<_> = ticked.leases.iter().map(|lease| (lease.lease, lease.held)).collect();
+    let leases = vec![other.lease_heartbeat(), one.lease_heartbeat()];
+    let heartbeat = pgworkflows_core::store::Heartbeat { queue: QUEUE.to_owned(), leases };
+    let answer = one.session.heartbeat(&heartbeat).await.unwrap();
+    let held: Vec<_> = answer.leases.iter().map(|lease| (lease.lease, lease.held)).collect();
     assert_eq!(held, [(other.lease, false), (one.lease, true)]);
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{EventSeq, RunId};
-use pgworkflows_core::store::{Due, DueMark, EventRecord, LeaseTick, Loaded, RunHistory};
+use pgworkflows_core::store::{Due, DueMark, EventRecord, LeaseHeartbeat, Loaded, RunHistory};
 
 use super::Harness;
 use super::fixture::{Ground, LONG, MANY_BYTES, SHARDS, Writer, busy, parked, stalled};
@@ -333,19 +333,23 @@ pub async fn due_runs_are_of_the_shards_asked_for_only(harness: &dyn Harness) {
     assert_eq!(due(&mut writer, None, DEADLINE, 10).await, []);
 }
 
-pub async fn tick_tells_of_deadlines_in_its_window(harness: &dyn Harness) {
+pub async fn heartbeat_tells_of_deadlines_in_its_window(harness: &dyn Harness) {
     let ground = Ground::new(harness).await;
     let mut writer = ground.writer().await;
     let run = ground.run(0);
     writer.open(run, parked(Some(DEADLINE))).await;
 
-    let tick = |due_after, until| {
-        move |tick: LeaseTick| LeaseTick { due_after, due_until: Timestamp::from_micros(until), ..tick }
+    let heartbeat = |due_after, until| {
+        move |heartbeat: LeaseHeartbeat| LeaseHeartbeat {
+            due_after,
+            due_until: Timestamp::from_micros(until),
+            ..heartbeat
+        }
     };
-    let before = tick(None, DEADLINE - 1)(writer.lease_tick());
+    let before = heartbeat(None, DEADLINE - 1)(writer.lease_heartbeat());
     assert!(!writer.look(before).await.due);
-    let within = tick(None, DEADLINE)(writer.lease_tick());
+    let within = heartbeat(None, DEADLINE)(writer.lease_heartbeat());
     assert!(writer.look(within).await.due);
-    let behind = tick(Some(mark(DEADLINE, run)), DEADLINE + 1)(writer.lease_tick());
+    let behind = heartbeat(Some(mark(DEADLINE, run)), DEADLINE + 1)(writer.lease_heartbeat());
     assert!(!writer.look(behind).await.due);
 }

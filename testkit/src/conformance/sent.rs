@@ -218,7 +218,7 @@ pub async fn sent_message_is_read_beyond_a_cursor(harness: &dyn Harness) {
     // When a message is sent, it is read, once
     let note = ground.note(run);
     writer.write(writer.draft().event(run).send(&note)).await;
-    assert!(writer.look(writer.lease_tick()).await.mail);
+    assert!(writer.look(writer.lease_heartbeat()).await.mail);
     let page = writer.read(&cursor, 10).await;
     assert_read(&page.messages, &[&note]);
     cursor = page.cursor;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pgworkflows_core::Timestamp;
 
-use super::{LEASE_TTL, TICK_INTERVAL, World, is_engine};
+use super::{HEARTBEAT_INTERVAL, LEASE_TTL, World, is_engine};
 use crate::runtime::time::Owner;
 
 /// What a world in which no task is woken waits for.
@@ -60,7 +60,7 @@ impl World {
     /// When the run that is due first of those that are parked is brought into memory: by a heartbeat before its
     /// deadline, so that it fires on time.
     fn next_loading(&self) -> Option<Duration> {
-        Some(self.elapsed_at(self.store.next_deadline()?).saturating_sub(TICK_INTERVAL))
+        Some(self.elapsed_at(self.store.next_deadline()?).saturating_sub(HEARTBEAT_INTERVAL))
     }
 
     /// How much virtual time has passed when the store's clock shows that.
@@ -72,5 +72,5 @@ impl World {
 /// Whether a timer is one that a worker always has: for its next heartbeat, and for the end of its lease or a far
 /// deadline. What it waits for in between is short: an answer, the next try.
 fn is_idle(owner: Owner, length: Duration) -> bool {
-    is_engine(owner) && length >= TICK_INTERVAL
+    is_engine(owner) && length >= HEARTBEAT_INTERVAL
 }

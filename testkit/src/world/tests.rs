@@ -7,7 +7,7 @@ use std::time::Duration;
 use pgworkflows_core::prelude::*;
 use pgworkflows_memory::{Fact, Fault, FaultPoint, Faults};
 
-use super::{Definitions, Settings, TICK_INTERVAL, World};
+use super::{Definitions, HEARTBEAT_INTERVAL, Settings, World};
 
 /// Sleeps.
 struct Sleeps;
@@ -61,7 +61,7 @@ fn polls(time: Duration) -> u64 {
 #[test]
 fn sleep_of_a_century_costs_hardly_more_than_one_of_a_week() {
     // Given runs that are parked meanwhile: whoever walks passes 7 heartbeats, and 36,500.
-    let (week, century) = (polls(7 * TICK_INTERVAL), polls(100 * YEAR));
+    let (week, century) = (polls(7 * HEARTBEAT_INTERVAL), polls(100 * YEAR));
     assert!(century <= 2 * week, "{century} polls, and {week} for a week");
 }
 

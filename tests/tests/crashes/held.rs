@@ -91,7 +91,7 @@ async fn a_reader_with_an_open_snapshot_delays_neither_appends_nor_new_partition
     let world = World::on(database).await;
     let times = Arc::new(AppendTimes::default());
     let worker = Working::start(around(store, Arc::clone(&times) as _), |worker| {
-        worker.tick_interval(Duration::from_millis(250))
+        worker.heartbeat_interval(Duration::from_millis(250))
     });
     busy(&world.client, 1).await;
 

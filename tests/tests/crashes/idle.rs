@@ -42,7 +42,7 @@ async fn an_idle_worker_sends_at_most_thirty_statements_a_minute() {
     let beats = || {
         let sent = sent.lock().unwrap();
         sent.iter()
-            .filter(|(_, statement)| statement.contains(".tick("))
+            .filter(|(_, statement)| statement.contains(".heartbeat("))
             .map(|(at, _)| *at)
             .collect::<Vec<_>>()
     };

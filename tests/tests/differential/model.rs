@@ -83,7 +83,7 @@ impl Model {
             22..26 => Operation::EndTransaction { transaction: dice.below(2), commit: dice.chance(70) },
             26..34 => self.claim(dice),
             34..36 => Operation::Expire,
-            36..42 => self.tick(dice),
+            36..42 => self.heartbeat(dice),
             42..66 => self.append(dice),
             // A cursor belongs to the shards that it was begun with.
             66..72 => {
@@ -333,14 +333,14 @@ impl Model {
         Operation::Claim { lease, limit: dice.below(5) as u16 }
     }
 
-    fn tick(&self, dice: &mut Dice) -> Operation {
+    fn heartbeat(&self, dice: &mut Dice) -> Operation {
         let lease = self.lease(dice);
         let committed = self.leases.get(lease).map_or(1, |lease| lease.next.get()) - 1;
         let committed = AppendNo::new(committed + u64::from(dice.chance(10)));
         let due_after = dice.chance(30).then(|| self.mark(dice));
         let (renew, due_until) = (dice.chance(70), self.time(dice));
         let deaths_max = if dice.chance(20) { dice.below(3) as u32 } else { u32::MAX };
-        Operation::Tick { lease, renew, committed, deaths_max, due_after, due_until }
+        Operation::Heartbeat { lease, renew, committed, deaths_max, due_after, due_until }
     }
 
     fn load(&self, dice: &mut Dice) -> Load {

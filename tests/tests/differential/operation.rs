@@ -28,7 +28,7 @@ pub(crate) enum Operation {
     },
     /// The time of all leases passes.
     Expire,
-    Tick {
+    Heartbeat {
         lease: usize,
         renew: bool,
         committed: AppendNo,
@@ -81,7 +81,7 @@ pub(crate) enum Seen {
     Submitted(Vec<Submitted>),
     Claimed(Vec<ClaimedShard>, Vec<Suspect>),
     /// Of a lease that is held: its shards, whether there is mail, whether anything is due.
-    Ticked {
+    HeartbeatAnswer {
         held: Option<(u16, bool, bool)>,
         claimable: u16,
     },

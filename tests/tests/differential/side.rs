@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use pgworkflows::id::{InboxNo, LeaseId, MessageId};
 use pgworkflows::store::{
-    Append, Claim, InboxCursor, InboxRead, LeaseTick, MessageRef, Queue, Release, RunDescription, Session,
-    Store, StoreError, Submission, Submitted, Tick,
+    Append, Claim, Heartbeat, InboxCursor, InboxRead, LeaseHeartbeat, MessageRef, Queue, Release,
+    RunDescription, Session, Store, StoreError, Submission, Submitted,
 };
 use pgworkflows::{PostgresStore, Timestamp};
 use pgworkflows_memory::{ManualClock, MemoryStore, MemoryTransaction};
@@ -134,8 +134,8 @@ impl Side {
             }
             Operation::Claim { lease, limit } => self.claim(*lease, *limit).await?,
             Operation::Expire => self.expire().await,
-            Operation::Tick { lease, renew, committed, deaths_max, due_after, due_until } => {
-                let tick = LeaseTick {
+            Operation::Heartbeat { lease, renew, committed, deaths_max, due_after, due_until } => {
+                let heartbeat = LeaseHeartbeat {
                     lease: self.lease(*lease),
                     renew: renew.then_some(TTL),
                     committed: *committed,
@@ -144,12 +144,12 @@ impl Side {
                     due_after: *due_after,
                     due_until: *due_until,
                 };
-                let tick = Tick { queue: self.queue.clone(), leases: vec![tick] };
-                let ticked = self.session.tick(&tick).await?;
-                let lease = &ticked.leases[0];
+                let heartbeat = Heartbeat { queue: self.queue.clone(), leases: vec![heartbeat] };
+                let answer = self.session.heartbeat(&heartbeat).await?;
+                let lease = &answer.leases[0];
                 // Of a lease that is gone nobody wants to know more.
                 let held = lease.held.then_some((lease.shards, lease.mail, lease.due));
-                Seen::Ticked { held, claimable: ticked.claimable }
+                Seen::HeartbeatAnswer { held, claimable: answer.claimable }
             }
             Operation::Append { lease, append } => {
                 let append = self.own(*lease, append);

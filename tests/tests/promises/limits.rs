@@ -246,8 +246,11 @@ async fn settings_that_cannot_be_are_refused_at_build(bed: Bed) {
     refused(worker().activities_max(0).build(), &["activities_max is 0"]);
     refused(worker().lease_ttl(Duration::from_millis(10)).build(), &["lease_ttl is 10ms", "1s"]);
     refused(worker().lease_ttl(Duration::MAX).build(), &["lease_ttl"]);
-    refused(worker().tick_interval(Duration::from_secs(60)).build(), &["tick_interval is 60s", "15s"]);
-    refused(worker().tick_interval(Duration::ZERO).build(), &["tick_interval is 0ns"]);
+    refused(
+        worker().heartbeat_interval(Duration::from_secs(60)).build(),
+        &["heartbeat_interval is 60s", "15s"],
+    );
+    refused(worker().heartbeat_interval(Duration::ZERO).build(), &["heartbeat_interval is 0ns"]);
     refused(worker().history_events(0, 0).build(), &["history_events"]);
     refused(worker().queue("").build(), &["queue name", "is empty"]);
     refused(worker().name("a\nb").build(), &["worker name", "control character"]);

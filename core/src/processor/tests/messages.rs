@@ -104,8 +104,8 @@ fn answer_about_fewer_shards_moves_no_watermark() {
     // Both answers cover only the shard that was owned before.
     let page = fixture.page();
     fixture.processor.messages(&read, page);
-    let ticked = LeaseTicked { lease: asked.lease, held: true, shards: 2, mail: false, due: false };
-    fixture.processor.heartbeat_answered(&asked, &ticked);
+    let answer = LeaseAnswer { lease: asked.lease, held: true, shards: 2, mail: false, due: false };
+    fixture.processor.heartbeat_answered(&asked, &answer);
     let next = fixture.processor.heartbeat(fixture.now, SECOND);
     assert_eq!((next.cursor, next.due_after), (InboxCursor::default(), None));
     let reads: Vec<StoreRead> = std::iter::from_fn(|| fixture.processor.next_read()).collect();

@@ -76,7 +76,7 @@ mod tests {
     fn statements_of_both_protocols_are_counted_and_nothing_else() {
         let log = "\
 2026-01-01 UTC [7] LOG:  statement: select 1
-2026-01-01 UTC [7] LOG:  execute sqlx_s_1: select pgworkflows.tick($1)
+2026-01-01 UTC [7] LOG:  execute sqlx_s_1: select pgworkflows.heartbeat($1)
 2026-01-01 UTC [7] DETAIL:  parameters: $1 = 'x'
 2026-01-01 UTC [7] LOG:  statement: 
 2026-01-01 UTC [7] LOG:  parameter \"log_statement\" changed to \"all\"

@@ -57,11 +57,11 @@ impl Progress {
         }
     }
 
-    fn take_steps(&mut self, asked: BTreeMap<CommandId, StepRequest>, dropped: &[CommandId]) {
+    fn take_steps(&mut self, mut asked: BTreeMap<CommandId, StepRequest>, dropped: &[CommandId]) {
         for id in dropped {
             self.steps.remove(id);
         }
-        self.steps.extend(asked);
+        self.steps.append(&mut asked);
     }
 }
 

@@ -4,6 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use tracing::Level;
+use tracing::level_filters::LevelFilter;
+
 use crate::data::failure::Failure;
 use crate::data::id::{CommandId, EventSeq, LeaseId, MessageId, RunId};
 use crate::data::limits;
@@ -163,17 +166,19 @@ impl RunState {
         self.activities.iter().filter(|(_, activity)| activity.retry_at.is_none()).map(|(id, _)| *id)
     }
 
-    /// Runs the user's code, which takes a resolution, in a tracing span. A span that nothing records is not entered,
-    /// because a replay polls for every other event.
+    /// Runs the user's code, which takes a resolution, in a tracing span. Nothing is done for a span that no subscriber
+    /// records, because a replay polls for every other event.
     pub(crate) fn in_span<T>(&self, resolution: &Event, replay: bool, poll: impl FnOnce() -> T) -> T {
+        if LevelFilter::current() < Level::INFO {
+            return poll();
+        }
         let (workflow, key) = if let Event::RunStarted { workflow, key, .. } = resolution {
             // The state does not contain them yet.
             (workflow, key.as_deref())
         } else {
             (&self.workflow, self.key.as_deref())
         };
-        let span = tracing::info_span!("run", run = %self.id, %workflow, key, replay);
-        if span.is_disabled() { poll() } else { span.in_scope(poll) }
+        tracing::info_span!("run", run = %self.id, %workflow, key, replay).in_scope(poll)
     }
 
     /// Describes the current attempt of an activity that has failed before.

@@ -2,6 +2,7 @@
 
 mod command;
 
+mod bench_compare;
 mod bench_report;
 mod fix;
 mod package;
@@ -29,6 +30,9 @@ Usage: cargo xtask COMMAND
                              whole systems under faults and virtual time, from seeds; one seed tells its story
   bench-report [--full] [--render-only]
                              measure everything and rewrite the tables and plots of docs/performance.md
+  bench-compare REV [--turns N] [ARGUMENTS]
+                             measure the load program of that revision and today's by turns (10), and print the
+                             ratios of their figures; arguments go to `measure load`
   package                    pack what would be published, and build it from the packages alone
   tidy                       only the project's own rules, a part of `verify`
   fix                        format, and apply what clippy suggests; writes to the sources";
@@ -52,6 +56,7 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
         ["verify", "--install-tools"] => verify::run(deny::MissingTool::Install),
         ["simulate", rest @ ..] => simulate::run(rest),
         ["bench-report", rest @ ..] => bench_report::run(rest),
+        ["bench-compare", revision, rest @ ..] => bench_compare::run(revision, rest),
         ["package"] => package::run(),
         ["tidy"] => tidy::run(),
         ["fix"] => fix::run(),

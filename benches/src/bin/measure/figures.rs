@@ -42,7 +42,7 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
-    fn of(mut values: Vec<f64>) -> Self {
+    pub(crate) fn of(mut values: Vec<f64>) -> Self {
         values.sort_unstable_by(f64::total_cmp);
         let (low, high) = (values[(values.len() - 1) / 2], values[values.len() / 2]);
         Self { median: low.midpoint(high), least: values[0], greatest: values[values.len() - 1] }

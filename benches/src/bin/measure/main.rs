@@ -8,8 +8,9 @@
 //!
 //! In reading order: [`workload`] is what one run does, [`drive`] starts many, [`load`] counts what they cost with
 //! [`process`] and [`server`], and [`figures`] sums that up. [`growth`] asks how it changes as a database fills.
-//! [`report`] runs all measurements of the [`page`], which has its [`plots`].
+//! [`compare`] runs a load by turns with another build. [`report`] runs all measurements of the [`page`], which has its [`plots`].
 
+mod compare;
 mod drive;
 mod figures;
 mod growth;
@@ -40,6 +41,8 @@ enum Command {
     Load(load::LoadOptions),
     /// Reports how throughput changes as the database fills, and what idle workers and recovery cost.
     Growth(growth::GrowthOptions),
+    /// Measures another build of this program and this one by turns; reports the ratios of their figures.
+    Compare(compare::CompareOptions),
     /// Measures everything in some minutes and rewrites the tables and plots of docs/performance.md.
     Report(report::ReportOptions),
     /// A worker process of a load, until its standard input is closed.
@@ -52,6 +55,7 @@ async fn main() -> ExitCode {
     let done = match Command::parse() {
         Command::Load(options) => load::run(&options).await,
         Command::Growth(options) => growth::run(&options).await,
+        Command::Compare(options) => compare::run(&options),
         Command::Report(options) => report::run(&options),
         Command::Worker(address) => workers::serve(&address).await,
     };

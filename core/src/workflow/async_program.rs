@@ -14,7 +14,7 @@ use crate::data::payload::Payload;
 use crate::data::time::Timestamp;
 use crate::guard::shielded;
 use crate::log::event::Event;
-use crate::workflow::bare::{BareRuntime, Violation};
+use crate::workflow::bare::{BareRuntime, UndrivenRuntime, Violation};
 use crate::workflow::context::Context;
 use crate::workflow::error::WorkflowError;
 use crate::workflow::fault::Fault;
@@ -60,7 +60,8 @@ impl Wake for WakeFlag {
 
 impl WakeFlag {
     fn take(&self) -> bool {
-        self.woken.swap(false, Ordering::Acquire)
+        // Reading is cheaper than writing, and mostly nothing was woken.
+        self.woken.load(Ordering::Acquire) && self.woken.swap(false, Ordering::Acquire)
     }
 }
 
@@ -159,7 +160,10 @@ impl AsyncProgram {
 
     /// Polls until the code waits, nothing was woken since that poll began, and no call waits for a buffered
     /// signal.
-    fn poll_until_quiet(&mut self) -> Result<Option<Result<Payload, WorkflowError>>, Fault> {
+    fn poll_until_quiet(
+        &mut self,
+        runtime: &UndrivenRuntime,
+    ) -> Result<Option<Result<Payload, WorkflowError>>, Fault> {
         loop {
             while self.root.take() {
                 let Some(future) = &mut self.future else { return Ok(None) };
@@ -169,7 +173,7 @@ impl AsyncProgram {
                     // Dropping the calls that the code still holds cancels them, which is part of this decision.
                     self.future = None;
                 }
-                if !self.bare.is_entered() {
+                if !runtime.is_entered() {
                     return Err(self.runtime_left_entered().into());
                 }
                 if let Some(fault) = self.scope.take_fault() {
@@ -251,9 +255,9 @@ impl Program for AsyncProgram {
         self.scope.set_locals(locals);
         self.scope.mark().begin(self.scope.run(), &self.workflow, self.scope.last_source());
         let bare = Arc::clone(&self.bare);
-        let result = bare.run(|| {
+        let result = bare.run(|runtime| {
             self.resolve(resolution)?;
-            self.poll_until_quiet()
+            self.poll_until_quiet(runtime)
         });
         self.scope.mark().end();
         let result = result.map_err(|violation| self.diagnosis(&violation))??;
@@ -277,7 +281,7 @@ impl Drop for AsyncProgram {
     fn drop(&mut self) {
         self.scope.detach();
         if let Some(future) = self.future.take()
-            && let Err(violation) = self.bare.run(|| drop(future))
+            && let Err(violation) = self.bare.run(|_| drop(future))
         {
             tracing::warn!(run = %self.scope.run(), "the workflow's code could not be dropped when the run left memory: {}", self.diagnosis(&violation));
         }

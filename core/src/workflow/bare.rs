@@ -2,22 +2,23 @@
 //! task. It detects the use of anything that would be lost when the run leaves memory, while channels and mutexes between
 //! the branches of a workflow work. It must not know which code it polls.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime, RuntimeMetrics};
 
 use crate::guard::{Panic, caught, shielded};
 
 /// The runtime in which a processor polls. The runtime of the processor itself, if any, is not affected.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct BareRuntime {
-    undriven: Mutex<UndrivenRuntime>,
+    undriven: Mutex<Arc<UndrivenRuntime>>,
 }
 
 /// A runtime that is never driven.
 #[derive(Debug)]
-struct UndrivenRuntime {
+pub(crate) struct UndrivenRuntime {
     handle: Handle,
+    metrics: RuntimeMetrics,
     /// `None` only while it is dropped.
     runtime: Option<Runtime>,
 }
@@ -66,15 +67,15 @@ static SPAWN: Operation = Operation {
 };
 
 impl BareRuntime {
-    /// Runs a piece of workflow code, which may create, poll, wake or drop its future.
-    pub(crate) fn run<T>(&self, code: impl FnOnce() -> T) -> Result<T, Violation> {
-        let handle = self.handle();
+    /// Runs a piece of workflow code in the runtime that it is given. The code may create, poll, wake or drop its future.
+    pub(crate) fn run<T>(&self, code: impl FnOnce(&UndrivenRuntime) -> T) -> Result<T, Violation> {
+        let runtime = self.idle_runtime();
         let ran = caught(|| {
-            let _entered = handle.enter();
-            code()
+            let _entered = runtime.handle.enter();
+            code(&runtime)
         });
         match ran {
-            Ok(result) if is_idle(&handle) => Ok(result),
+            Ok(result) if runtime.is_idle() => Ok(result),
             Ok(_) => {
                 self.renew();
                 Err(Violation::NotDurable { operation: &SPAWN, line: None })
@@ -87,37 +88,37 @@ impl BareRuntime {
         }
     }
 
-    /// Whether the caller is in this runtime: it is not if it entered another one and did not leave it.
-    pub(crate) fn is_entered(&self) -> bool {
-        Handle::try_current().is_ok_and(|current| current.id() == self.lock().handle.id())
-    }
-
     /// The runtime for the next piece of code. It is renewed if tasks were spawned by a handle that earlier code kept,
     /// for which the next code must not be blamed.
-    fn handle(&self) -> Handle {
-        let handle = self.lock().handle.clone();
-        if is_idle(&handle) { handle } else { self.renew() }
+    fn idle_runtime(&self) -> Arc<UndrivenRuntime> {
+        let runtime = Arc::clone(&self.lock());
+        if runtime.is_idle() { runtime } else { self.renew() }
     }
 
-    /// Replaces the runtime, and drops the spawned tasks with the old one.
-    fn renew(&self) -> Handle {
-        let undriven = UndrivenRuntime::default();
-        let handle = undriven.handle.clone();
+    /// Replaces the runtime. The old one is dropped with its spawned tasks after the code that uses it.
+    fn renew(&self) -> Arc<UndrivenRuntime> {
+        let renewed = Arc::new(UndrivenRuntime::default());
         // Spawned tasks are user code, so they are dropped after the lock is released.
-        let used = std::mem::replace(&mut *self.lock(), undriven);
+        let used = std::mem::replace(&mut *self.lock(), Arc::clone(&renewed));
         drop(used);
-        handle
+        renewed
     }
 
-    fn lock(&self) -> MutexGuard<'_, UndrivenRuntime> {
+    fn lock(&self) -> MutexGuard<'_, Arc<UndrivenRuntime>> {
         // No user code runs while this lock is held.
         self.undriven.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Default for BareRuntime {
-    fn default() -> Self {
-        Self { undriven: Mutex::new(UndrivenRuntime::default()) }
+impl UndrivenRuntime {
+    /// Whether the caller is in this runtime: it is not if it entered another one and did not leave it.
+    pub(crate) fn is_entered(&self) -> bool {
+        Handle::try_current().is_ok_and(|current| current.id() == self.handle.id())
+    }
+
+    /// Whether it has no spawned tasks.
+    fn is_idle(&self) -> bool {
+        self.metrics.num_alive_tasks() == 0
     }
 }
 
@@ -128,7 +129,8 @@ impl Default for UndrivenRuntime {
         // blocking thread.
         let runtime = runtime.thread_stack_size(usize::MAX / 4 * 3).build();
         let runtime = runtime.expect("a runtime without timers and I/O needs no system resource");
-        Self { handle: runtime.handle().clone(), runtime: Some(runtime) }
+        let handle = runtime.handle().clone();
+        Self { metrics: handle.metrics(), handle, runtime: Some(runtime) }
     }
 }
 
@@ -149,8 +151,4 @@ impl From<Panic> for Violation {
             None => Self::Panicked(panic),
         }
     }
-}
-
-fn is_idle(handle: &Handle) -> bool {
-    handle.metrics().num_alive_tasks() == 0
 }

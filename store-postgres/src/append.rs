@@ -4,28 +4,28 @@ use std::collections::BTreeSet;
 
 use pgworkflows_core::RunId;
 use pgworkflows_core::store::{Append, Appended, Hint, StoreError};
-use sqlx::postgres::{PgArguments, PgBindIterExt, Postgres};
-use sqlx::query::Query;
+use sqlx::postgres::PgBindIterExt;
 
 use crate::error::{is_partition_missing, store_error};
+use crate::options::Options;
 use crate::partition;
 use crate::session::PostgresSession;
+use crate::shared::{Shared, only};
 use crate::sql::arguments;
 use crate::values::{
     Time, closed_status_number, message_uuid, open_state_number, shard_number, suspect_stage_number,
     timestamp, uuid,
 };
 
-pub(crate) const APPEND: &str = "select @schema@.append";
-
 arguments! {
-    fn bind(session: &PostgresSession, append: &Append, shards: &BTreeSet<i16>) {
+    "select @schema@.append"
+    fn bind(options: &Options, append: &Append, shards: &BTreeSet<i16>) {
         once => {
             p_lease: append.lease.get().cast_signed(),
             p_number: append.number.get().cast_signed(),
             p_digest: &append.digest[..],
-            p_lock_timeout: &session.shared.lock_timeout,
-            p_verify: session.shared.verify,
+            p_lock_timeout: &options.lock_timeout,
+            p_verify: options.verify,
         }
         for shard in shards => {
             p_shards: *shard,
@@ -99,12 +99,13 @@ pub(crate) async fn append(session: &mut PostgresSession, append: &Append) -> Re
     check_order(append)?;
     let shards = shards_owned(append);
     for _ in 0..PARTITION_ATTEMPTS {
-        let query = bind(session.shared.statements.append.query(), session, append, &shards);
+        let Shared { statements, options, .. } = &*session.shared;
+        let query = bind(statements, options, append, &shards);
         match session.fetch_raw(query).await? {
             Ok(rows) => {
-                let row = rows.first().ok_or_else(|| store_error(sqlx::Error::RowNotFound))?;
+                let now = timestamp(&only(rows)?, 0)?;
                 session.shared.notifier.notify(hints(append));
-                return Ok(Appended { now: timestamp(row, 0)? });
+                return Ok(Appended { now });
             }
             // The server rolled the append back, so its number is still free.
             Err(error) if is_partition_missing(&error) => {

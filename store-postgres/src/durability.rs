@@ -4,13 +4,12 @@
 use pgworkflows_core::store::StoreError;
 
 use crate::connect::describe_address;
-use crate::error::store_error;
-use crate::store::Shared;
+use crate::shared::Shared;
 use crate::values::get;
 
 /// The settings, and the asynchronous standbys. A role without the right to see a standby's kind reads null, which
 /// gives no warning.
-pub(crate) const DURABILITY: &str = "
+const DURABILITY: &str = "
     select pg_catalog.current_setting('fsync'), pg_catalog.current_setting('synchronous_commit'),
            pg_catalog.current_setting('synchronous_standby_names') <> '',
            (select pg_catalog.string_agg(distinct r.application_name, ', ') from pg_catalog.pg_stat_replication r
@@ -18,12 +17,11 @@ pub(crate) const DURABILITY: &str = "
 
 /// Warns of each setting that puts acknowledged requests at risk.
 pub(crate) async fn warn(shared: &Shared) -> Result<(), StoreError> {
-    let rows = shared.fetch(shared.statements.durability.query()).await?;
-    let row = rows.first().ok_or_else(|| store_error(sqlx::Error::RowNotFound))?;
+    let row = &shared.fetch_one(shared.statements.query(DURABILITY)).await?;
     let (fsync, commit): (String, String) = (get(row, 0)?, get(row, 1)?);
     let (waits_for_standbys, asynchronous): (bool, Option<String>) = (get(row, 2)?, get(row, 3)?);
     for risk in risks(&fsync, &commit, waits_for_standbys, asynchronous.as_deref()) {
-        tracing::warn!("{}: {risk}", describe_address(&shared.connect));
+        tracing::warn!("{}: {risk}", describe_address(&shared.options.connect));
     }
     Ok(())
 }

@@ -4,17 +4,17 @@
 use bytes::Bytes;
 use pgworkflows_core::id::{InboxNo, MessageId};
 use pgworkflows_core::store::{InboxMessage, InboxPage, InboxRead, StoreError};
-use sqlx::postgres::{PgArguments, PgRow, Postgres};
-use sqlx::query::Query;
+use sqlx::postgres::PgRow;
 use sqlx::types::Uuid;
 
 use crate::cursor::{self, Cursor, Paging};
 use crate::error::store_error;
 use crate::session::PostgresSession;
+use crate::sql::PgQuery;
 use crate::values::{byte_count, get, run_id, shard_number, timestamp};
 
 /// The messages that became visible since the snapshot `$2`, with the snapshot of this statement.
-pub(crate) const NEWS: &str = "
+const NEWS: &str = "
     select now.at, now.snapshot, m.number, m.run_id, m.message_id, m.body
     from (select pg_catalog.clock_timestamp() as at, pg_catalog.pg_current_snapshot()::text as snapshot) now
     left join @schema@.inbox_news($1, $2::text::pg_snapshot, $3, $4, $5) m on true
@@ -22,7 +22,7 @@ pub(crate) const NEWS: &str = "
 
 /// One page of a longer read: the messages after number `$2` that were visible in the snapshot `$3` (on the first page,
 /// this statement's own), without those that were read before (`$4`, `$5`).
-pub(crate) const PAGE: &str = "
+const PAGE: &str = "
     select now.at, now.snapshot, m.number, m.run_id, m.message_id, m.body
     from (select pg_catalog.clock_timestamp() as at, pg_catalog.pg_current_snapshot()::text as snapshot) now
     left join @schema@.inbox_page($1, $2, $3::text::pg_snapshot, $4::text::pg_snapshot, $5, $6, $7) m on true
@@ -67,16 +67,14 @@ fn query(
     cursor: &Cursor,
     shards: Vec<i16>,
     (limit, bytes): (i64, i64),
-) -> Query<'static, Postgres, PgArguments> {
-    let statements = &session.shared.statements;
+) -> PgQuery {
     match (&cursor.seen, &cursor.paging) {
         (Some(seen), None) => {
-            let query = statements.inbox_news.query();
+            let query = session.query(NEWS);
             query.bind(shards).bind(seen).bind(cursor.greatest).bind(limit).bind(bytes)
         }
-        (seen, paging) => statements
-            .inbox_page
-            .query()
+        (seen, paging) => session
+            .query(PAGE)
             .bind(shards)
             .bind(paging.as_ref().map_or(0, |paging| paging.last))
             .bind(paging.as_ref().map(|paging| &paging.snapshot))

@@ -7,13 +7,13 @@ use pgworkflows_core::store::{NewRun, StoreError, Submission};
 use sqlx::postgres::PgRow;
 
 use crate::error::store_error;
-use crate::store::Shared;
+use crate::shared::Shared;
 use crate::values::get;
 
 /// The oldest open transaction that has written keys and does not wait for a lock. The server does not show which keys
 /// a transaction has written, but one that began after the wait (`$1` microseconds ago) cannot be the holder. Columns
 /// that the role may not see are null.
-pub(crate) const KEY_HOLDER: &str = "
+const KEY_HOLDER: &str = "
     select l.pid, a.application_name, a.usename::text,
            pg_catalog.to_char(a.xact_start at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS'),
            extract(epoch from pg_catalog.clock_timestamp() - a.xact_start)::bigint, p.gid
@@ -41,7 +41,7 @@ pub(crate) async fn held_error(
 ) -> StoreError {
     let Some(keys) = keys(submissions) else { return store_error(error) };
     let micros = i64::try_from(waited.as_micros()).unwrap_or(i64::MAX);
-    let query = shared.statements.key_holder.query().bind(micros);
+    let query = shared.statements.query(KEY_HOLDER).bind(micros);
     match shared.fetch(query).await.map(|rows| rows.first().map(holder)) {
         Ok(Some(Ok(holder))) => StoreError::held(format!(
             "{keys} is held by an open transaction: {holder}; end that transaction, and start again"

@@ -12,21 +12,20 @@ use pgworkflows_core::store::{
 use sqlx::postgres::{PgBindIterExt, PgRow};
 
 use crate::cursor::Cursor;
-use crate::error::store_error;
 use crate::moved;
 use crate::session::PostgresSession;
-use crate::store::Shared;
+use crate::shared::Shared;
 use crate::values::{Time, get, run_id, shard_id, suspect_stage, timestamp, uuid};
 
-pub(crate) const OPEN_QUEUE: &str = "
+const OPEN_QUEUE: &str = "
     select first_shard, shard_count, pg_catalog.clock_timestamp() from @schema@.open_queue($1, $2, $3)";
 
-pub(crate) const CLAIM: &str = "
+const CLAIM: &str = "
     select lease, pg_catalog.clock_timestamp() from @schema@.claim($1, $2, $3, $4, $5, $6)";
 
 /// Where the owner of shards continues. This statement begins after the claim was committed, when every append of an
 /// earlier owner is either committed or fenced. A shard that was lost in between is left out.
-pub(crate) const CLAIMED_SHARDS: &str = "
+const CLAIMED_SHARDS: &str = "
     select s.shard,
            greatest(s.position_floor,
                     (select pg_catalog.max(e.position) from @schema@.events e where e.shard = s.shard)) + 1,
@@ -36,14 +35,14 @@ pub(crate) const CLAIMED_SHARDS: &str = "
     order by s.shard";
 
 /// Also a later statement: an append of the previous owner may have added suspects until it was fenced.
-pub(crate) const CLAIMED_SUSPECTS: &str = "
+const CLAIMED_SUSPECTS: &str = "
     select * from @schema@.claimed_suspects($1, $2)";
 
-pub(crate) const HEARTBEAT: &str = "
+const HEARTBEAT: &str = "
     select at, claimable, held, owned, mail, due from @schema@.heartbeat(
         $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 
-pub(crate) const RELEASE: &str = "
+const RELEASE: &str = "
     select @schema@.release($1, $2, $3)";
 
 /// Opens a queue.
@@ -54,10 +53,9 @@ pub(crate) async fn open_queue(shared: &Shared, name: &str, shards: u16) -> Resu
             ShardId::COUNT
         )));
     }
-    let query = shared.statements.open_queue.query();
-    let query = query.bind(name.to_owned()).bind(i32::from(shards)).bind(&shared.lock_timeout);
-    let rows = shared.fetch(query).await?;
-    let row = only(&rows)?;
+    let query = shared.statements.query(OPEN_QUEUE);
+    let query = query.bind(name.to_owned()).bind(i32::from(shards)).bind(&shared.options.lock_timeout);
+    let row = &shared.fetch_one(query).await?;
     let out_of_range = |_| StoreError::corrupt(format!("the shards of queue `{name}` are out of range"));
     Ok(Queue {
         name: name.to_owned(),
@@ -73,25 +71,24 @@ pub(crate) async fn open_queue(shared: &Shared, name: &str, shards: u16) -> Resu
 pub(crate) async fn claim(session: &mut PostgresSession, claim: &Claim) -> Result<Claimed, StoreError> {
     let ttl = micros(claim.ttl)?;
     let query = |session: &PostgresSession| {
-        let query = session.shared.statements.claim.query();
+        let query = session.query(CLAIM);
         query
             .bind(claim.queue.clone())
             .bind(claim.lease.map(|lease| lease.get().cast_signed()))
             .bind(claim.worker.clone())
             .bind(ttl)
             .bind(i32::from(claim.limit))
-            .bind(&session.shared.lock_timeout)
+            .bind(&session.shared.options.lock_timeout)
     };
-    let rows = moved::fetch_or_rewrite(session, query).await?;
-    let row = only(&rows)?;
+    let row = &moved::fetch_or_rewrite(session, query).await?;
     let lease: i64 = get(row, 0)?;
     // Slightly old when this returns, which is safe: it is never ahead of the store's clock.
     let now = timestamp(row, 1)?;
 
-    let query = session.shared.statements.claimed_shards.query().bind(lease);
+    let query = session.query(CLAIMED_SHARDS).bind(lease);
     let shards = session.fetch(query).await?;
-    let query = session.shared.statements.claimed_suspects.query();
-    let query = query.bind(lease).bind(&session.shared.lock_timeout);
+    let query = session.query(CLAIMED_SUSPECTS);
+    let query = query.bind(lease).bind(&session.shared.options.lock_timeout);
     let suspects = session.fetch(query).await?;
     Ok(Claimed {
         lease: LeaseId::new(lease.cast_unsigned()),
@@ -130,7 +127,7 @@ pub(crate) async fn heartbeat(
         .map(|lease| lease.renew.map(micros).transpose())
         .collect::<Result<Vec<Option<i64>>, _>>()?;
     let query = |session: &PostgresSession| {
-        let query = session.shared.statements.heartbeat.query();
+        let query = session.query(HEARTBEAT);
         query
             .bind(heartbeat.queue.clone())
             .bind(leases.iter().map(|lease| lease.lease.get().cast_signed()).bind_iter())
@@ -142,10 +139,9 @@ pub(crate) async fn heartbeat(
             .bind(leases.iter().map(|lease| Time(due_after(lease).0)).bind_iter())
             .bind(leases.iter().map(|lease| uuid(due_after(lease).1)).bind_iter())
             .bind(leases.iter().map(|lease| Time(lease.due_until)).bind_iter())
-            .bind(&session.shared.lock_timeout)
+            .bind(&session.shared.options.lock_timeout)
     };
-    let rows = moved::fetch_or_rewrite(session, query).await?;
-    let row = only(&rows)?;
+    let row = &moved::fetch_or_rewrite(session, query).await?;
     let flags = |column: &str| get::<Option<Vec<bool>>>(row, column).map(Option::unwrap_or_default);
     let (held, mail, due) = (flags("held")?, flags("mail")?, flags("due")?);
     let owned = get::<Option<Vec<i64>>>(row, "owned")?.unwrap_or_default();
@@ -170,18 +166,15 @@ pub(crate) async fn heartbeat(
 /// Releases a lease and notifies other processes.
 pub(crate) async fn release(session: &mut PostgresSession, release: &Release) -> Result<(), StoreError> {
     let Release { lease, at_fault } = release;
-    let query = session.shared.statements.release.query();
-    let query =
-        query.bind(lease.get().cast_signed()).bind(at_fault.map(uuid)).bind(&session.shared.lock_timeout);
-    let rows = session.fetch(query).await?;
-    if get::<bool>(only(&rows)?, 0)? {
+    let query = session.query(RELEASE);
+    let query = query
+        .bind(lease.get().cast_signed())
+        .bind(at_fault.map(uuid))
+        .bind(&session.shared.options.lock_timeout);
+    if get::<bool>(&session.fetch_one(query).await?, 0)? {
         session.shared.notifier.notify([Hint::Released]);
     }
     Ok(())
-}
-
-fn only(rows: &[PgRow]) -> Result<&PgRow, StoreError> {
-    rows.first().ok_or_else(|| store_error(sqlx::Error::RowNotFound))
 }
 
 fn micros(duration: Duration) -> Result<i64, StoreError> {

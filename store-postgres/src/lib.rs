@@ -36,6 +36,7 @@
 //! a workflow which never yields keeps its one or two connections.
 
 mod append;
+mod calls;
 mod connect;
 mod cursor;
 mod durability;
@@ -54,11 +55,13 @@ mod recover;
 mod room;
 mod schema;
 mod session;
+mod shared;
 mod sql;
 mod store;
 mod submit;
 mod transaction;
 mod values;
+mod watch;
 
 /// The driver, for the caller's own transactions: the version that [`InTransaction`] takes.
 pub use sqlx;

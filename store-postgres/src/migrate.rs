@@ -207,6 +207,7 @@ fn lock_key(schema: &Schema) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{append, submit};
 
     #[test]
     fn migrations_are_numbered_without_a_gap() {
@@ -230,6 +231,26 @@ mod tests {
         for function in script.split("create function ").skip(1) {
             let (head, _) = function.split_once("$$").unwrap();
             assert!(head.contains("set search_path = pg_catalog, pg_temp"), "{head}");
+        }
+    }
+
+    /// The names of the parameters in a function's declaration.
+    fn parameters(function: &str) -> Vec<String> {
+        let script = script(&Schema::new("flows").unwrap());
+        let (_, declared) = script.split_once(&format!("create function flows.{function}(")).unwrap();
+        let (declared, _) = declared.split_once("language plpgsql").unwrap();
+        let words = declared.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        words.filter(|word| word.starts_with("p_")).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn call_names_every_parameter_of_its_function_once() {
+        for (function, arguments) in [("append", append::ARGUMENTS), ("submit", submit::ARGUMENTS)] {
+            let mut arguments = arguments.to_vec();
+            let mut parameters = parameters(function);
+            arguments.sort_unstable();
+            parameters.sort_unstable();
+            assert_eq!(arguments, parameters, "{function}");
         }
     }
 }

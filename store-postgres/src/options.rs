@@ -6,7 +6,6 @@ use std::time::Duration;
 use pgworkflows_core::store::StoreError;
 use sqlx::postgres::PgConnectOptions;
 
-use crate::PostgresStore;
 use crate::schema::Schema;
 
 /// The default maximum of connections in the store's pool, which serves clients. The crate's documentation counts those
@@ -26,7 +25,8 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// The default time span of a log partition in a new schema: sixty partitions are five years.
 const PARTITION_WIDTH: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// Options of a [`PostgresStore`], made by [`PostgresStore::builder`].
+/// Options of a [`PostgresStore`](crate::PostgresStore), made by
+/// [`PostgresStore::builder`](crate::PostgresStore::builder).
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), pgworkflows::Error> {
@@ -81,7 +81,7 @@ impl Builder {
     }
 
     /// Sets whether connecting brings the schema up to date (the default) or refuses a schema that is not. In the
-    /// second case, run the script that [`PostgresStore::migrations_sql`] returns.
+    /// second case, run the script that [`PostgresStore::migrations_sql`](crate::PostgresStore::migrations_sql) returns.
     #[must_use]
     pub fn migrate(mut self, migrate: bool) -> Self {
         self.migrate = migrate;
@@ -156,20 +156,8 @@ impl Builder {
         self
     }
 
-    /// Connects, and migrates unless [`migrate`](Self::migrate) is off. If the schema was moved here from another
-    /// cluster or database, its inbox is rewritten first, which takes about a minute per million waiting messages.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`StoreError::Misconfigured`] if an option, the password, the server's version, the database's encoding
-    /// (it must be UTF8), its default transaction settings or the schema's state is refused;
-    /// [`StoreError::Unavailable`] if no server answers; [`StoreError::Corrupt`] if a migration was changed after it
-    /// was applied.
-    pub async fn connect(self) -> Result<PostgresStore, StoreError> {
-        PostgresStore::open(self.check()?).await
-    }
-
-    fn check(self) -> Result<Options, StoreError> {
+    /// The options, if they can be used.
+    pub(crate) fn check(self) -> Result<Options, StoreError> {
         let refuse = |text: String| Err(StoreError::misconfigured(text));
         if self.pool_size == 0 {
             return refuse("a pool of 0 connections cannot serve a client: give it 1 or more".to_owned());

@@ -3,18 +3,17 @@
 //! must not know what a run is.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use pgworkflows_core::store::StoreError;
 use pgworkflows_core::{RunId, Timestamp};
 
-use crate::error::store_error;
 use crate::session::PostgresSession;
 use crate::values::get;
 
-pub(crate) const MAKE: &str = "
+const MAKE: &str = "
     select @schema@.make_partition(
         coalesce($1, pg_catalog.floor(extract(epoch from pg_catalog.clock_timestamp()) * 1000)::bigint), $2, $3)";
 
@@ -25,13 +24,6 @@ const PARTITIONS_AHEAD: usize = 2;
 /// How often the parent's lock is retried. An `analyze` or a detachment may hold it.
 const RETRIES: usize = 3;
 
-/// What this process remembers of the partitions, so that most heartbeats need not ask.
-#[derive(Debug, Default)]
-pub(crate) struct Partitions {
-    /// When the current partition ends, in milliseconds since 1970. At that time another one has to be made.
-    next_due: AtomicI64,
-}
-
 /// Makes the current partition and those ahead of it.
 pub(crate) async fn make_first(session: &mut PostgresSession) -> Result<(), StoreError> {
     let next_due = make(session, None, false).await?;
@@ -39,14 +31,14 @@ pub(crate) async fn make_first(session: &mut PostgresSession) -> Result<(), Stor
     for _ in 0..PARTITIONS_AHEAD {
         end = make(session, Some(end), false).await?;
     }
-    session.shared.partitions.next_due.store(next_due, Ordering::Relaxed);
+    session.shared.partition_due.store(next_due, Ordering::Relaxed);
     Ok(())
 }
 
 /// Makes another partition if it is time. A failure is only logged: the time of two whole partitions is left for
 /// retries, and an append that finds no partition makes it.
 pub(crate) async fn make_ahead(session: &mut PostgresSession, now: Timestamp) {
-    if millis(now) < session.shared.partitions.next_due.load(Ordering::Relaxed) {
+    if millis(now) < session.shared.partition_due.load(Ordering::Relaxed) {
         return;
     }
     if let Err(error) = make_first(session).await {
@@ -83,17 +75,14 @@ async fn make(
         .with_jitter()
         .build();
     loop {
-        let query = session.shared.statements.make_partition.query();
-        let query = query.bind(born_millis).bind(&session.shared.lock_timeout).bind(missed);
-        match session.fetch(query).await {
+        let query = session.query(MAKE);
+        let query = query.bind(born_millis).bind(&session.shared.options.lock_timeout).bind(missed);
+        match session.fetch_one(query).await {
             Err(error @ StoreError::Unavailable { .. }) => match waits.next() {
                 Some(wait) => tokio::time::sleep(wait).await,
                 None => return Err(error),
             },
-            rows => {
-                let rows = rows?;
-                return get(rows.first().ok_or_else(|| store_error(sqlx::Error::RowNotFound))?, 0);
-            }
+            row => return get(&row?, 0),
         }
     }
 }

@@ -11,12 +11,12 @@ use sqlx::postgres::{PgBindIterExt, PgRow};
 use crate::session::PostgresSession;
 use crate::values::{Time, byte_count, get, run_id, shard_number, timestamp, uuid};
 
-pub(crate) const UNPARKED: &str = "select * from @schema@.unparked($1, $2, $3)";
+const UNPARKED: &str = "select * from @schema@.unparked($1, $2, $3)";
 
-pub(crate) const LOAD_RUNS: &str = "select * from @schema@.load_runs($1, $2, $3, $4)";
+const LOAD_RUNS: &str = "select * from @schema@.load_runs($1, $2, $3, $4)";
 
 /// Returns the server's time even if no run is due.
-pub(crate) const DUE_RUNS: &str = "
+const DUE_RUNS: &str = "
     select now.at, d.wake_at, d.run_id
     from (select pg_catalog.clock_timestamp() as at) now
     left join @schema@.due_runs($1, $2, $3, $4, $5) d on true
@@ -28,7 +28,7 @@ pub(crate) async fn unparked(
     unparked: &Unparked,
 ) -> Result<Vec<RunId>, StoreError> {
     let Unparked { shards, after, limit } = unparked;
-    let query = session.shared.statements.unparked.query();
+    let query = session.query(UNPARKED);
     let query = query
         .bind(shards.iter().copied().map(shard_number).bind_iter())
         .bind(uuid(after.unwrap_or(RunId::from_u128(0))))
@@ -39,7 +39,7 @@ pub(crate) async fn unparked(
 /// Reads histories, as many as fit. It does not check that they are complete: a damaged history must not keep the other
 /// runs from loading.
 pub(crate) async fn load(session: &mut PostgresSession, load: &Load) -> Result<Loaded, StoreError> {
-    let query = session.shared.statements.load_runs.query();
+    let query = session.query(LOAD_RUNS);
     let query = query
         .bind(load.runs.iter().copied().map(uuid).bind_iter())
         .bind(load.after.map_or(0, |seq| seq.get().cast_signed()))
@@ -83,10 +83,7 @@ pub(crate) fn event_record(
 pub(crate) async fn due_runs(session: &mut PostgresSession, due: &Due) -> Result<DueRuns, StoreError> {
     let after = due.after.unwrap_or(DueMark { wake_at: Timestamp::MIN, run: RunId::from_u128(0) });
     let query = session
-        .shared
-        .statements
-        .due_runs
-        .query()
+        .query(DUE_RUNS)
         .bind(due.shards.iter().copied().map(shard_number).bind_iter())
         .bind(Time(after.wake_at))
         .bind(uuid(after.run))

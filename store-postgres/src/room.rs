@@ -5,13 +5,12 @@ use pgworkflows_core::store::{SessionsWanted, StoreError};
 use sqlx::postgres::PgRow;
 
 use crate::connect::describe_address;
-use crate::error::store_error;
-use crate::store::Shared;
+use crate::shared::Shared;
 use crate::values::get;
 
 /// The limits of the server, the database and the role, and how many connections count towards each now. Superusers
 /// have only the server's limit, including its reserved connections.
-pub(crate) const ROOM: &str = "
+const ROOM: &str = "
     select s.server_limit, s.database_limit, s.role_limit,
            pg_catalog.count(*), pg_catalog.count(*) filter (where a.datid = s.database),
            pg_catalog.count(*) filter (where a.usesysid = s.role)
@@ -38,21 +37,20 @@ struct Limit {
 
 /// Refuses a worker that can never get enough connections, and warns of one that may lack some under load.
 pub(crate) async fn check(shared: &Shared, wanted: SessionsWanted) -> Result<(), StoreError> {
-    if !shared.prepared_statements {
+    if !shared.options.prepared_statements {
         // A pooler shares the connections of the server, and no client keeps one.
         return Ok(());
     }
-    let rows = shared.fetch(shared.statements.room.query()).await?;
-    let row = rows.first().ok_or_else(|| store_error(sqlx::Error::RowNotFound))?;
+    let row = &shared.fetch_one(shared.statements.query(ROOM)).await?;
     // In addition to the sessions: the notifier's connection, and at least one of the pool's.
     let notifier = i64::from(shared.notifier.channel().is_some());
     let least = wanted.least as i64 + notifier + 1;
-    let most = wanted.most as i64 + notifier + i64::from(shared.pool_size);
+    let most = wanted.most as i64 + notifier + i64::from(shared.options.pool_size);
     for limit in limits(row)? {
         let Limit { name, connections, used } = limit;
         // The pool's connections count towards the limit, but belong to this process.
-        let free = connections - (used - i64::from(shared.pool_connections())).max(0);
-        let address = describe_address(&shared.connect);
+        let free = connections - (used - i64::from(shared.pool.size())).max(0);
+        let address = describe_address(&shared.options.connect);
         if connections < least {
             return Err(StoreError::misconfigured(format!(
                 "{address}: a worker needs at least {least} connections, and uses up to {most}, but {name} is \

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,20 +11,17 @@ use pgworkflows_core::store::{
     Watch, Watched,
 };
 use sqlx::Connection;
-use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow, Postgres};
-use sqlx::query::Query;
+use sqlx::postgres::{PgConnection, PgPoolOptions};
 use tokio::sync::broadcast;
 
-use crate::error::{leaves_connection_usable, store_error};
 use crate::notify::Notifier;
 use crate::options::{Builder, Options};
-use crate::partition::Partitions;
 use crate::pooler::{self, Pooling};
 use crate::schema::Schema;
-use crate::session::{PostgresSession, rows, with_timeout};
+use crate::session::PostgresSession;
+use crate::shared::Shared;
 use crate::sql::Statements;
-use crate::{durability, lease, migrate, query, room, submit};
+use crate::{durability, lease, migrate, moved, partition, room, submit, watch};
 
 /// How long a client waits for a connection of the pool. While no server answers, the pool retries for this time, so
 /// that clients do not notice a restart of the server.
@@ -38,23 +36,6 @@ const PING_AFTER: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct PostgresStore {
     pub(crate) shared: Arc<Shared>,
-}
-
-/// The state that the store and its sessions share.
-pub(crate) struct Shared {
-    pub(crate) schema: Schema,
-    pub(crate) connect: PgConnectOptions,
-    pub(crate) lock_timeout: String,
-    pub(crate) key_timeout: Duration,
-    pub(crate) call_timeout: Duration,
-    pub(crate) verify: bool,
-    pub(crate) prepared_statements: bool,
-    pub(crate) pool_size: u32,
-    pub(crate) statements: Statements,
-    pub(crate) partitions: Partitions,
-    pub(crate) notifier: Notifier,
-    switchboard: Switchboard,
-    pool: PgPool,
 }
 
 impl PostgresStore {
@@ -122,22 +103,17 @@ impl PostgresStore {
             })
             .connect_lazy_with(options.connect.clone());
         let shared = Shared {
-            statements: Statements::new(&options.schema, options.prepared_statements),
-            partitions: Partitions::default(),
-            notifier: Notifier::new(options.listen, listens, options.schema.channel()),
+            statements: Statements::new(options.schema.clone(), options.prepared_statements),
+            notifier: Notifier::new(options.listen.clone(), listens, options.schema.channel()),
+            partition_due: AtomicI64::default(),
             switchboard: Switchboard::default(),
-            schema: options.schema,
-            connect: options.connect,
-            lock_timeout: options.lock_timeout,
-            key_timeout: options.key_timeout,
-            call_timeout: options.call_timeout,
-            verify: options.verify,
-            prepared_statements: options.prepared_statements,
-            pool_size: options.pool_size,
+            options,
             pool,
         };
         let store = Self { shared: Arc::new(shared) };
-        store.open_session().await?.prepare().await?;
+        let mut session = store.open_session().await?;
+        moved::rewrite_if_moved(&mut session).await?;
+        partition::make_first(&mut session).await?;
         durability::warn(&store.shared).await?;
         Ok(store)
     }
@@ -147,59 +123,24 @@ impl PostgresStore {
     }
 }
 
-impl Shared {
-    /// How many connections the pool has now.
-    pub(crate) fn pool_connections(&self) -> u32 {
-        self.pool.size()
-    }
-
-    /// Runs a statement on a connection of the pool.
-    pub(crate) async fn fetch(
-        &self,
-        query: Query<'_, Postgres, PgArguments>,
-    ) -> Result<Vec<PgRow>, StoreError> {
-        self.fetch_raw(query).await.map_err(store_error)
-    }
-
-    /// Runs a statement, for a caller that needs the server's error.
-    pub(crate) async fn fetch_raw(
-        &self,
-        query: Query<'_, Postgres, PgArguments>,
-    ) -> Result<Vec<PgRow>, sqlx::Error> {
-        with_timeout(self.call_timeout, self.fetch_pooled(query)).await
-    }
-
-    /// A caller may drop the call half-way. After an autocommitted statement only an answer is left unread, and the
-    /// driver reads it before it uses the connection again. But a transaction might stay open, so such a connection is
-    /// closed.
-    async fn fetch_pooled(&self, query: Query<'_, Postgres, PgArguments>) -> Result<Vec<PgRow>, sqlx::Error> {
-        if self.prepared_statements {
-            return query.fetch_all(&self.pool).await;
-        }
-        let mut guard = CloseUnlessTaken(Some(self.pool.acquire().await?));
-        let Some(connection) = guard.0.as_deref_mut() else { return Err(sqlx::Error::WorkerCrashed) };
-        let rows = rows(connection, query, false).await;
-        if rows.as_ref().err().is_none_or(leaves_connection_usable) {
-            drop(guard.0.take());
-        }
-        rows
-    }
-}
-
-/// Closes the connection on drop, unless it was taken out, which returns it to the pool.
-struct CloseUnlessTaken(Option<PoolConnection<Postgres>>);
-
-impl Drop for CloseUnlessTaken {
-    fn drop(&mut self) {
-        if let Some(connection) = &mut self.0 {
-            connection.close_on_drop();
-        }
+impl Builder {
+    /// Connects, and migrates unless [`migrate`](Self::migrate) is off. If the schema was moved here from another
+    /// cluster or database, its inbox is rewritten first, which takes about a minute per million waiting messages.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`StoreError::Misconfigured`] if an option, the password, the server's version, the database's encoding
+    /// (it must be UTF8), its default transaction settings or the schema's state is refused;
+    /// [`StoreError::Unavailable`] if no server answers; [`StoreError::Corrupt`] if a migration was changed after it
+    /// was applied.
+    pub async fn connect(self) -> Result<PostgresStore, StoreError> {
+        PostgresStore::open(self.check()?).await
     }
 }
 
 impl fmt::Debug for PostgresStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PostgresStore").field("schema", &self.shared.schema).finish_non_exhaustive()
+        f.debug_struct("PostgresStore").field("schema", &self.shared.options.schema).finish_non_exhaustive()
     }
 }
 
@@ -222,7 +163,7 @@ impl Store for PostgresStore {
     }
 
     async fn watch(&self, watch: &Watch) -> Result<Watched, StoreError> {
-        query::watch(&self.shared, watch).await
+        watch::watch(&self.shared, watch).await
     }
 
     fn hints(&self) -> broadcast::Receiver<Hint> {

@@ -6,20 +6,18 @@ use std::time::Duration;
 
 use pgworkflows_core::RunId;
 use pgworkflows_core::store::{Hint, StoreError, Submission, Submitted};
-use sqlx::postgres::{PgArguments, PgBindIterExt, PgConnection, PgRow, Postgres};
-use sqlx::query::Query;
+use sqlx::postgres::{PgBindIterExt, PgConnection, PgRow};
 use sqlx::types::Uuid;
 
 use crate::error::{is_lock_timeout, store_error};
 use crate::key_holder;
 use crate::options::milliseconds;
+use crate::shared::Shared;
 use crate::sql::arguments;
-use crate::store::Shared;
 use crate::values::{get, message_uuid, shard_number, uuid};
 
-pub(crate) const SUBMIT: &str = "select verdicts, existing from @schema@.submit";
-
 arguments! {
+    "select verdicts, existing from @schema@.submit"
     fn bind(submissions: &[Submission], notify: Option<String>, lock_timeout: Option<String>) {
         once => {
             p_notify: notify,
@@ -47,13 +45,13 @@ pub(crate) async fn submit(
         return Ok(Vec::new());
     }
     let lock_timeout = match is_keyed(submissions) {
-        true => milliseconds(shared.key_timeout),
-        false => shared.lock_timeout.clone(),
+        true => milliseconds(shared.options.key_timeout),
+        false => shared.options.lock_timeout.clone(),
     };
-    let query = bind(shared.statements.submit.query(), submissions, None, Some(lock_timeout));
+    let query = bind(&shared.statements, submissions, None, Some(lock_timeout));
     let rows = match shared.fetch_raw(query).await {
         Err(error) if is_lock_timeout(&error) => {
-            return Err(key_holder::held_error(shared, submissions, shared.key_timeout, error).await);
+            return Err(key_holder::held_error(shared, submissions, shared.options.key_timeout, error).await);
         }
         rows => rows.map_err(store_error)?,
     };
@@ -77,7 +75,7 @@ pub(crate) async fn submit_in(
     if submissions.is_empty() {
         return Ok(Vec::new());
     }
-    let query = bind(shared.statements.submit.query(), submissions, shared.notifier.channel(), None);
+    let query = bind(&shared.statements, submissions, shared.notifier.channel(), None);
     match query.fetch_all(connection).await {
         // The connection's own setting decides how long the server waited.
         Err(error) if is_lock_timeout(&error) => {

@@ -1,4 +1,4 @@
-//! Fault points: where a test or a simulator may disturb a call. Only [`SeededFaults`] draws random numbers, and the
+//! Fault points: where a test or a simulator may disturb a call. Only [`SeededFaults`](crate::SeededFaults) draws random numbers, and the
 //! same seed draws the same ones. This file must not know the store's state.
 //!
 //! Every call passes three points in order:
@@ -11,9 +11,6 @@
 //!
 //! In all three cases the caller gets `Unavailable`.
 
-mod bytes;
-mod seeded;
-
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -25,8 +22,6 @@ use pgworkflows_core::store::{
     Submission, Unparked, Watch,
 };
 
-pub(crate) use self::bytes::ByteSize;
-pub use self::seeded::{FaultCounts, FaultWeights, SeededFaults};
 use crate::fact::Fact;
 
 /// Decides what happens at each fault point of each call.

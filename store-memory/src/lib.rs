@@ -17,17 +17,22 @@
 //! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(example()).unwrap();
 //! ```
 
+mod call;
 mod clock;
 mod fact;
 mod faults;
+mod lingering;
+mod seam;
+mod seeded;
+mod session;
+mod size;
 mod state;
 mod store;
 mod transaction;
 
 pub use self::clock::{Clock, ManualClock, SystemClock};
 pub use self::fact::Fact;
-pub use self::faults::{
-    Call, Fault, FaultCounts, FaultPoint, FaultWeights, Faults, SeededFaults, SessionNo, Stage,
-};
+pub use self::faults::{Call, Fault, FaultPoint, Faults, SessionNo, Stage};
+pub use self::seeded::{FaultCounts, FaultWeights, SeededFaults};
 pub use self::store::{MemoryStore, Snapshot};
 pub use self::transaction::MemoryTransaction;

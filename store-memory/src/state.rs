@@ -10,6 +10,7 @@ mod merge;
 mod query;
 mod recover;
 mod submit;
+pub(crate) mod transaction;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,8 +22,7 @@ use pgworkflows_core::store::{
 };
 
 use self::inbox::Inbox;
-use self::submit::RunKey;
-pub(crate) use self::submit::{SubmitStep, Transaction, TransactionNo};
+use self::transaction::{RunKey, Transaction, TransactionNo};
 use crate::fact::{Fact, Facts};
 
 /// The whole content of the store.

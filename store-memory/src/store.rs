@@ -1,29 +1,19 @@
-//! The store's implementation of the seam: thin asynchronous wrappers around the state machine. It must not decide
+//! The store itself: the state machine behind its lock, with its clock, its faults and its listeners. It must not decide
 //! anything itself.
-
-mod call;
-mod session;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use async_trait::async_trait;
 use pgworkflows_core::Timestamp;
-use pgworkflows_core::id::{EventSeq, RunId};
-use pgworkflows_core::store::{
-    EventRecord, Hint, Queue, RunDescription, RunFilter, RunPage, Session, Store, StoreError, StoreQuery,
-    Submission, Submitted, Switchboard, Watch, Watched,
-};
+use pgworkflows_core::store::{Hint, Switchboard};
 use tokio::sync::{Notify, broadcast};
 
-use self::call::Lingering;
-use self::session::MemorySession;
 use crate::clock::{Clock, SystemClock};
-use crate::faults::{Call, Faults, SessionNo};
+use crate::faults::Faults;
+use crate::lingering::Lingering;
 use crate::state::State;
-use crate::transaction::MemoryTransaction;
 
 /// How many hints a slow listener may lag before it misses some.
 const HINTS_KEPT: usize = 1024;
@@ -35,12 +25,12 @@ pub struct MemoryStore(pub(crate) Arc<Inner>);
 pub(crate) struct Inner {
     state: Mutex<State>,
     clock: Arc<dyn Clock>,
-    faults: Option<Arc<dyn Faults>>,
-    hints: broadcast::Sender<Hint>,
-    switchboard: Switchboard,
+    pub(crate) faults: Option<Arc<dyn Faults>>,
+    pub(crate) hints: broadcast::Sender<Hint>,
+    pub(crate) switchboard: Switchboard,
     /// Notified when a transaction ends, because its keys, runs and messages may be free.
     pub(crate) transaction_ended: Notify,
-    sessions: AtomicU64,
+    pub(crate) sessions: AtomicU64,
     /// Requests that are still in flight although their callers gave them up.
     lingering: Mutex<VecDeque<Lingering>>,
 }
@@ -80,19 +70,6 @@ impl MemoryStore {
             sessions: AtomicU64::new(0),
             lingering: Mutex::default(),
         }))
-    }
-
-    /// Opens a client's transaction, which may stay open and commit late. It passes no fault points.
-    ///
-    /// ```
-    /// use pgworkflows::MemoryStore;
-    ///
-    /// let store = MemoryStore::new();
-    /// let transaction = store.begin();
-    /// transaction.rollback();
-    /// ```
-    pub fn begin(&self) -> MemoryTransaction {
-        MemoryTransaction::begin(self.clone())
     }
 
     /// Copies the store's content, to [`restore`](Self::restore) it later.
@@ -170,17 +147,8 @@ impl MemoryStore {
             .expect("the state machine does not panic half-way, or its state cannot be trusted")
     }
 
-    fn lingering(&self) -> MutexGuard<'_, VecDeque<Lingering>> {
+    pub(crate) fn lingering(&self) -> MutexGuard<'_, VecDeque<Lingering>> {
         self.0.lingering.lock().expect("nothing panics while it holds the queue")
-    }
-
-    /// One delivery of a submission, in a separate transaction that passes the commit point before it commits.
-    async fn submit_once(&self, submissions: &[Submission]) -> Result<Vec<Submitted>, StoreError> {
-        let mut transaction = self.begin();
-        let answers = transaction.submit(submissions).await?;
-        self.commit(None, Call::Submit(submissions)).await?;
-        transaction.commit()?;
-        Ok(answers)
     }
 }
 
@@ -193,71 +161,5 @@ impl Default for MemoryStore {
 impl fmt::Debug for MemoryStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemoryStore").finish_non_exhaustive()
-    }
-}
-
-#[async_trait]
-impl Store for MemoryStore {
-    async fn session(&self) -> Result<Box<dyn Session>, StoreError> {
-        let number = SessionNo(self.0.sessions.fetch_add(1, Ordering::Relaxed) + 1);
-        let session = MemorySession::new(self.clone(), number);
-        self.call(Some(number), Call::Session, |_, _| Ok(())).await?;
-        Ok(Box::new(session))
-    }
-
-    async fn queue(&self, name: &str, shards: u16) -> Result<Queue, StoreError> {
-        self.call(None, Call::Queue { name, shards }, |state, now| state.queue(now, name, shards)).await
-    }
-
-    async fn submit(&self, submissions: &[Submission]) -> Result<Vec<Submitted>, StoreError> {
-        let call = Call::Submit(submissions);
-        let deliveries = self.request(None, call).await?;
-        let answer = self.submit_once(submissions).await;
-        for _ in 1..deliveries {
-            // The answer to a repeated delivery is dropped.
-            let _ = self.submit_once(submissions).await;
-        }
-        self.acknowledge(None, call, answer).await
-    }
-
-    async fn watch(&self, watch: &Watch) -> Result<Watched, StoreError> {
-        self.call(None, Call::Watch(watch), |state, _| Ok(state.watch(watch))).await
-    }
-
-    fn hints(&self) -> broadcast::Receiver<Hint> {
-        self.0.hints.subscribe()
-    }
-
-    fn query(&self) -> &dyn StoreQuery {
-        self
-    }
-
-    fn switchboard(&self) -> Option<Switchboard> {
-        Some(self.0.switchboard.clone())
-    }
-}
-
-#[async_trait]
-impl StoreQuery for MemoryStore {
-    async fn describe(&self, run: RunId) -> Result<Option<RunDescription>, StoreError> {
-        self.call(None, Call::Describe(run), |state, _| Ok(state.describe(run))).await
-    }
-
-    async fn find(&self, workflow: &str, key: &str) -> Result<Option<RunId>, StoreError> {
-        self.call(None, Call::Find { workflow, key }, |state, _| Ok(state.find(workflow, key))).await
-    }
-
-    async fn list(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<RunDescription>, StoreError> {
-        self.call(None, Call::List { filter, page }, |state, _| Ok(state.list(filter, page))).await
-    }
-
-    async fn history(
-        &self,
-        run: RunId,
-        after: Option<EventSeq>,
-        limit: u32,
-    ) -> Result<Vec<EventRecord>, StoreError> {
-        let call = Call::History { run, after, limit };
-        self.call(None, call, |state, _| Ok(state.history(run, after, limit))).await
     }
 }

@@ -3,7 +3,7 @@
 
 use pgworkflows_core::store::{StoreError, Submission, Submitted};
 
-use crate::state::{SubmitStep, TransactionNo};
+use crate::state::transaction::{SubmitStep, TransactionNo};
 use crate::store::MemoryStore;
 
 /// A client's open transaction. Its messages take their numbers at once, and become visible to others when it commits.
@@ -18,12 +18,23 @@ pub struct MemoryTransaction {
     number: Option<TransactionNo>,
 }
 
-impl MemoryTransaction {
-    pub(crate) fn begin(store: MemoryStore) -> Self {
-        let number = store.apply(|state, _| state.begin());
-        Self { store, number: Some(number) }
+impl MemoryStore {
+    /// Opens a client's transaction, which may stay open and commit late. It passes no fault points.
+    ///
+    /// ```
+    /// use pgworkflows::MemoryStore;
+    ///
+    /// let store = MemoryStore::new();
+    /// let transaction = store.begin();
+    /// transaction.rollback();
+    /// ```
+    pub fn begin(&self) -> MemoryTransaction {
+        let number = self.apply(|state, _| state.begin());
+        MemoryTransaction { store: self.clone(), number: Some(number) }
     }
+}
 
+impl MemoryTransaction {
     /// Submits messages, which enter the inbox in this order when the transaction commits.
     ///
     /// # Errors

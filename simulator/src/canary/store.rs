@@ -75,7 +75,7 @@ pub(super) const CANARIES: &[Canary] = &[
         name: "TimeOfRequest",
         what: "a call goes by the time at which its request came: `now()` where `clock_timestamp()` is meant",
         edits: &[Edit {
-            file: "store-memory/src/store/call.rs",
+            file: "store-memory/src/call.rs",
             find: "self.commit(session, call).await?;",
             erring: r#"let asked = self.0.clock.now();
             let operation = |state: &mut State, now| {
@@ -190,7 +190,7 @@ pub(super) const CANARIES: &[Canary] = &[
         name: "InboxByNumber",
         what: "the inbox is read from the highest number seen, so that what commits late is skipped",
         edits: &[Edit {
-            file: "store-memory/src/store/session.rs",
+            file: "store-memory/src/session.rs",
             find: "self.store.call(self.number, Call::ReadInbox(read), |state, now| state.read_inbox(now, read)).await",
             erring: r#"let mut all = read.clone();
             if pgworkflows_core::canary::is("InboxByNumber") {
@@ -217,7 +217,7 @@ pub(super) const CANARIES: &[Canary] = &[
         name: "StaleHistory",
         what: "a new owner reads with the snapshot from before the lock, without the last append",
         edits: &[Edit {
-            file: "store-memory/src/store/session.rs",
+            file: "store-memory/src/session.rs",
             find: "self.store.call(self.number, Call::Load(load), |state, _| Ok(state.load(load))).await",
             erring: r#"let call = Call::Load(load);
             let mut loaded = self.store.call(self.number, call, |state, _| Ok(state.load(load))).await?;
@@ -233,7 +233,7 @@ pub(super) const CANARIES: &[Canary] = &[
         name: "EarlyAcknowledgement",
         what: "an append is acknowledged before it is written, and lost",
         edits: &[Edit {
-            file: "store-memory/src/store/session.rs",
+            file: "store-memory/src/session.rs",
             find: "self.store.call(self.number, Call::Append(append), |state, now| state.append(now, append)).await",
             erring: r#"if pgworkflows_core::canary::is("EarlyAcknowledgement") && append.number.get().is_multiple_of(7) {
                 return Ok(Appended { now: append.events.last().map(|event| event.at).unwrap_or_default() });
@@ -291,7 +291,7 @@ const SAME_APPEND: Edit = Edit {
 };
 
 const HEARTBEAT: Edit = Edit {
-    file: "store-memory/src/store/session.rs",
+    file: "store-memory/src/session.rs",
     find: "self.store
             .call(self.number, Call::Heartbeat(heartbeat), |state, now| state.heartbeat(now, heartbeat))
             .await",

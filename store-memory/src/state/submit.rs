@@ -5,44 +5,14 @@
 //! the commit. A transaction that wants to insert the same key, run or message has to wait until the first one ends, as
 //! with a unique index of a database.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use pgworkflows_core::id::{InboxNo, MessageId, RunId};
+use pgworkflows_core::id::{InboxNo, RunId};
 use pgworkflows_core::store::{
     Hint, MessageRef, NewRun, OpenRow, OpenState, StoreError, Submission, Submitted,
 };
 
+use super::transaction::{RunKey, SubmitStep, Transaction, TransactionNo};
 use super::{Row, Run, State};
 use crate::fact::Fact;
-
-/// A transaction's number, which is never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct TransactionNo(u64);
-
-/// What an open transaction has inserted.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Transaction {
-    rows: Vec<(InboxNo, Submission)>,
-    runs: BTreeSet<RunId>,
-    messages: BTreeSet<MessageId>,
-    keys: BTreeMap<(String, String), RunKey>,
-}
-
-/// The run that was started under a key.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct RunKey {
-    pub(super) run: RunId,
-    input_digest: Option<[u8; 32]>,
-}
-
-/// The result of an attempt to submit.
-#[derive(Debug)]
-pub(crate) enum SubmitStep {
-    /// The message was answered.
-    Done(Submitted),
-    /// Another open transaction inserted the same key, run or message: retry after a transaction has ended.
-    Blocked,
-}
 
 impl State {
     /// Opens a transaction.
@@ -154,29 +124,6 @@ impl State {
     /// The run that was started under a key.
     pub(crate) fn find(&self, workflow: &str, key: &str) -> Option<RunId> {
         self.keys.get(workflow)?.get(key).map(|key| key.run)
-    }
-}
-
-impl Transaction {
-    fn insert(&mut self, number: InboxNo, submission: &Submission) {
-        if let Some(NewRun { workflow, key, input_digest }) = &submission.opens {
-            self.runs.insert(submission.run);
-            if let Some(key) = key {
-                let run_key = RunKey { run: submission.run, input_digest: *input_digest };
-                self.keys.insert((workflow.clone(), key.clone()), run_key);
-            }
-        }
-        self.messages.insert(submission.message);
-        self.rows.push((number, submission.clone()));
-    }
-
-    /// Whether it inserted the submission's unique key, run or message.
-    fn inserted(&self, submission: &Submission) -> bool {
-        let Some(NewRun { workflow, key, .. }) = &submission.opens else {
-            return self.messages.contains(&submission.message);
-        };
-        let same_key = |key: &String| self.keys.contains_key(&(workflow.clone(), key.clone()));
-        self.runs.contains(&submission.run) || key.as_ref().is_some_and(same_key)
     }
 }
 

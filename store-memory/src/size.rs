@@ -7,7 +7,7 @@ use pgworkflows_core::store::{
     RunDescription, RunHistory, Submitted, Watched,
 };
 
-use super::Call;
+use crate::faults::Call;
 
 /// A request or an answer of a store.
 pub(crate) trait ByteSize {

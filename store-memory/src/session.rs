@@ -8,17 +8,17 @@ use pgworkflows_core::store::{
     Loaded, Release, Session, StoreError, Unparked,
 };
 
-use super::MemoryStore;
 use crate::faults::{Call, SessionNo};
+use crate::store::MemoryStore;
 
 #[derive(Debug)]
-pub(super) struct MemorySession {
+pub(crate) struct MemorySession {
     store: MemoryStore,
     number: Option<SessionNo>,
 }
 
 impl MemorySession {
-    pub(super) fn new(store: MemoryStore, number: SessionNo) -> Self {
+    pub(crate) fn new(store: MemoryStore, number: SessionNo) -> Self {
         Self { store, number: Some(number) }
     }
 }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use pgworkflows_core::store::Hint;
 
-use super::{Fault, FaultPoint, Faults, Stage};
+use crate::faults::{Fault, FaultPoint, Faults, Stage};
 
 /// How often each fault happens, in thousandths of the points at which it can: 0 to 1000, by default 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,15 +1,17 @@
 //! Takes a call through its three fault points. It must not know what a call does.
 
 use pgworkflows_core::Timestamp;
-use pgworkflows_core::store::{Append, Claim, Heartbeat, Release, StoreError, Submission};
+use pgworkflows_core::store::StoreError;
 
-use super::MemoryStore;
-use crate::faults::{ByteSize, Call, Fault, FaultPoint, SessionNo, Stage};
-use crate::state::{State, SubmitStep};
+use crate::faults::{Call, Fault, FaultPoint, SessionNo, Stage};
+use crate::lingering::Lingering;
+use crate::size::ByteSize;
+use crate::state::State;
+use crate::store::MemoryStore;
 
 impl MemoryStore {
     /// Makes a call that takes effect atomically, after its commit point.
-    pub(super) async fn call<T: ByteSize>(
+    pub(crate) async fn call<T: ByteSize>(
         &self,
         session: Option<SessionNo>,
         call: Call<'_>,
@@ -29,7 +31,7 @@ impl MemoryStore {
     }
 
     /// Passes the first point, and returns how often the request is delivered.
-    pub(super) async fn request(
+    pub(crate) async fn request(
         &self,
         session: Option<SessionNo>,
         call: Call<'_>,
@@ -54,12 +56,12 @@ impl MemoryStore {
     }
 
     /// Passes the second point.
-    pub(super) async fn commit(&self, session: Option<SessionNo>, call: Call<'_>) -> Result<(), StoreError> {
+    pub(crate) async fn commit(&self, session: Option<SessionNo>, call: Call<'_>) -> Result<(), StoreError> {
         self.pass(&FaultPoint { session, call, stage: Stage::Commit, bytes: 0 }).await
     }
 
     /// Passes the last point. The request has taken effect; a late duplicate of it may stay in flight.
-    pub(super) async fn acknowledge<T: ByteSize>(
+    pub(crate) async fn acknowledge<T: ByteSize>(
         &self,
         session: Option<SessionNo>,
         call: Call<'_>,
@@ -117,61 +119,4 @@ fn lost(stage: Stage) -> StoreError {
     StoreError::unavailable(format!(
         "an injected fault lost the call at its {stage:?} point; its outcome is unknown"
     ))
-}
-
-/// A request that is still in flight although its caller gave it up.
-pub(super) enum Lingering {
-    Queue(String, u16),
-    Submit(Vec<Submission>),
-    Claim(Claim),
-    Heartbeat(Heartbeat),
-    Append(Append),
-    Release(Release),
-}
-
-impl Lingering {
-    /// The request, if it can have an effect.
-    fn of(call: Call<'_>) -> Option<Self> {
-        match call {
-            Call::Queue { name, shards } => Some(Self::Queue(name.to_owned(), shards)),
-            Call::Submit(submissions) => Some(Self::Submit(submissions.to_vec())),
-            Call::Claim(claim) => Some(Self::Claim(claim.clone())),
-            Call::Heartbeat(heartbeat) => Some(Self::Heartbeat(heartbeat.clone())),
-            Call::Append(append) => Some(Self::Append(append.clone())),
-            Call::Release(release) => Some(Self::Release(*release)),
-            Call::Session
-            | Call::Watch(_)
-            | Call::ReadInbox(_)
-            | Call::Unparked(_)
-            | Call::Load(_)
-            | Call::DueRuns(_)
-            | Call::Describe(_)
-            | Call::Find { .. }
-            | Call::List { .. }
-            | Call::History { .. } => None,
-        }
-    }
-
-    /// Takes effect. The answer is dropped.
-    pub(super) fn take_effect(self, state: &mut State, now: Timestamp) {
-        match self {
-            Self::Queue(name, shards) => drop(state.queue(now, &name, shards)),
-            Self::Submit(submissions) => submit(state, &submissions),
-            Self::Claim(claim) => drop(state.claim(now, &claim)),
-            Self::Heartbeat(heartbeat) => drop(state.heartbeat(now, &heartbeat)),
-            Self::Append(append) => drop(state.append(now, &append)),
-            Self::Release(release) => state.release(&release),
-        }
-    }
-}
-
-/// Submits without waiting: if another open transaction blocks it, it is rolled back, as by a lock timeout.
-fn submit(state: &mut State, submissions: &[Submission]) {
-    let transaction = state.begin();
-    let is_done = |step| matches!(step, Ok(SubmitStep::Done(_)));
-    if submissions.iter().all(|submission| is_done(state.submit(transaction, submission))) {
-        drop(state.commit(transaction));
-    } else {
-        state.roll_back(transaction);
-    }
 }

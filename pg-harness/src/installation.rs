@@ -5,17 +5,21 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-use crate::{DATABASE_URL_VARIABLE, Error};
+use crate::error::Error;
 
-/// The environment variable that names the directory of the server's programs.
-///
-/// Where it is set, no other place is looked at.
+/// The environment variable that names a running server. Its user must be allowed to create databases.
+/// [`Postgres::shared`](crate::Postgres::shared) creates the tests' databases there and drops them afterwards; nothing
+/// else on that server is touched.
+pub const DATABASE_URL_VARIABLE: &str = "PGWORKFLOWS_TEST_DATABASE_URL";
+
+/// The environment variable that names the directory of the server's programs. If it is set, no other place is
+/// searched.
 pub const POSTGRES_BIN_VARIABLE: &str = "PGWORKFLOWS_POSTGRES_BIN";
 
-/// Debian keeps the server's programs of each version out of `PATH`, below this directory.
+/// Debian keeps each version's programs below this directory, outside of `PATH`.
 const DEBIAN_VERSIONS: &str = "/usr/lib/postgresql";
 
-/// What a directory must hold to be used.
+/// The programs that a directory must contain.
 const PROGRAMS: [&str; 3] = ["initdb", "pg_ctl", "postgres"];
 
 /// The server's programs on this machine.
@@ -25,12 +29,12 @@ pub struct Installation {
 }
 
 impl Installation {
-    /// Finds the server's programs: in the directory that [`POSTGRES_BIN_VARIABLE`] names, else the
-    /// newest of Debian's versions, else what `pg_config` names, else in `PATH`.
+    /// Finds the server's programs: in the directory that [`POSTGRES_BIN_VARIABLE`] names, else in the newest of
+    /// Debian's versions, else where `pg_config` says, else in `PATH`.
     ///
     /// # Errors
     ///
-    /// If they are in none of these places, which the error names.
+    /// Returns an error that names all of these places if the programs are in none of them.
     pub fn find() -> Result<Self, Error> {
         let mut candidates = Vec::new();
         if let Some(given) = env::var_os(POSTGRES_BIN_VARIABLE) {
@@ -43,7 +47,7 @@ impl Installation {
         first_complete(&candidates)
     }
 
-    /// The directory that holds `initdb`, `pg_ctl` and `postgres`.
+    /// The directory that contains `initdb`, `pg_ctl` and `postgres`.
     pub fn programs(&self) -> &Path {
         &self.programs
     }
@@ -65,7 +69,8 @@ fn first_complete(candidates: &[PathBuf]) -> Result<Installation, Error> {
     }
 }
 
-/// The `bin` directories below a directory of versions. Sorted as numbers: 9.6 is older than 15.
+/// The `bin` directory of each version in a directory, the newest first. Versions are compared as numbers: 9.6 is older
+/// than 15.
 fn versions_newest_first(directory: &Path) -> Vec<PathBuf> {
     let mut versions: Vec<(Vec<u32>, PathBuf)> = fs::read_dir(directory)
         .into_iter()
@@ -100,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn newest_version_comes_first_and_strangers_are_skipped() {
+    fn newest_version_comes_first_and_other_directories_are_skipped() {
         let versions = directory("versions");
         for name in ["9.6", "15", "17", "common"] {
             fs::create_dir_all(versions.join(name).join("bin")).unwrap();
@@ -114,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn client_programs_alone_are_not_an_installation() {
+    fn directory_without_all_server_programs_is_refused() {
         let client = directory("client");
         fs::write(client.join("pg_ctl"), "").unwrap();
 

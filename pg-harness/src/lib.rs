@@ -2,7 +2,7 @@
 //!
 //! It must not know anything about workflows, nor about the tables that the stores create.
 //!
-//! Most tests need a database of their own on a shared server:
+//! Most tests need a separate database on a shared server:
 //!
 //! ```no_run
 //! # #[cfg(feature = "databases")] {
@@ -13,7 +13,7 @@
 //! # }
 //! ```
 //!
-//! Tests that crash or rewind a server start their own:
+//! A test that crashes or restores a server starts its own:
 //!
 //! ```no_run
 //! use pgworkflows_pg_harness::Postgres;
@@ -21,17 +21,17 @@
 //! let server = Postgres::start()?;
 //! let older = server.scratch_dir().join("older");
 //! server.copy_data_dir_to(&older)?;
-//! // ... commit something that the restored server will not know ...
+//! // ... commit something that the restored server lacks ...
 //! server.restore_from(&older)?;
 //! server.kill()?;
 //! server.restart()?;
 //! # Ok::<(), pgworkflows_pg_harness::Error>(())
 //! ```
 //!
-//! Every call blocks its thread, so that values can clean up in `Drop`. A call takes from some milliseconds (a database)
-//! to some seconds (a server), and may be made from async code.
+//! Every call blocks its thread, so that values can clean up in `Drop`. A call takes from some milliseconds (a
+//! database) to some seconds (a server), and may be made from async code.
 //!
-//! Unix only: PostgreSQL refuses to run as root, so a caller who is root runs the server's programs as another user.
+//! Unix only: PostgreSQL refuses to run as root, so if the caller is root, the server's programs run as another user.
 
 mod error;
 mod installation;
@@ -52,11 +52,8 @@ mod shared;
 #[cfg(feature = "databases")]
 mod sql;
 
-mod engine;
-
-pub use self::engine::Engine;
 pub use self::error::Error;
-pub use self::installation::{Installation, POSTGRES_BIN_VARIABLE};
+pub use self::installation::{DATABASE_URL_VARIABLE, Installation, POSTGRES_BIN_VARIABLE};
 pub use self::pooler::{PGBOUNCER_VARIABLE, PgBouncer, PoolMode};
 pub use self::server::{Builder, Postgres};
 
@@ -64,9 +61,3 @@ pub use self::server::{Builder, Postgres};
 pub use self::database::Database;
 #[cfg(feature = "databases")]
 pub use self::shared::Shared;
-
-/// The environment variable that names a server which is already running.
-///
-/// Its user must be allowed to create databases. [`Postgres::shared`] creates the tests' databases
-/// there and drops them afterwards; nothing else on that server is touched.
-pub const DATABASE_URL_VARIABLE: &str = "PGWORKFLOWS_TEST_DATABASE_URL";

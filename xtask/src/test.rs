@@ -1,4 +1,4 @@
-//! `cargo xtask test`: all tests against a real PostgreSQL. It must not know where that comes from.
+//! `cargo xtask test`: all tests on a real PostgreSQL. It must not know where that comes from.
 
 use std::env;
 
@@ -7,12 +7,12 @@ use pgworkflows_pg_harness::DATABASE_URL_VARIABLE;
 use crate::command::{self, Failure, cargo};
 use crate::postgres;
 
-/// Plain `cargo test`, whose closing lines people and machines know how to read. It runs unit tests,
-/// the packages under `tests/`, examples' builds and doc tests, and no benches.
+/// Plain `cargo test`, whose output people and machines know. It runs unit tests, the packages under `tests/` and doc
+/// tests, builds the examples, and runs no benchmarks.
 pub(crate) fn run(arguments: &[&str]) -> Result<(), Failure> {
     eprintln!("==> test 1/2: find or get a PostgreSQL, and a PgBouncer");
     let server = postgres::find_or_get()?;
-    eprintln!("     {server}");
+    eprintln!("     PostgreSQL: {}", server.origin);
 
     match postgres::find_or_get_pooler() {
         Some(program) => eprintln!("     PgBouncer: {}", program.display()),
@@ -27,6 +27,6 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), Failure> {
     if env::var_os("CI").is_some() {
         test.arg("--locked");
     }
-    test.args(arguments).env(DATABASE_URL_VARIABLE, server.url());
+    test.args(arguments).env(DATABASE_URL_VARIABLE, &server.url);
     command::run(test)
 }

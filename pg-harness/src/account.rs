@@ -1,23 +1,22 @@
-//! The account that the server runs under. It must not know what is run.
+//! The account under which the server runs. It must not know what it runs.
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use crate::Error;
-use crate::error::at;
+use crate::error::{Error, at};
 
-/// Who owns the server's files and processes.
+/// The owner of the server's files and processes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Account {
     /// The caller, who is not root.
     Caller,
-    /// Somebody else, because the caller is root, which PostgreSQL refuses.
+    /// Another user, because the caller is root, and PostgreSQL refuses to run as root.
     Other { uid: u32, gid: u32 },
 }
 
 impl Account {
-    /// The caller, or if that is root, `postgres`, or if there is no such user, `nobody`.
+    /// The caller; if that is root, the user `postgres`, or `nobody` if there is no `postgres`.
     pub(crate) fn for_server() -> Result<Self, Error> {
         if id(&["-u"]) != Some(0) {
             return Ok(Self::Caller);
@@ -51,7 +50,7 @@ impl Account {
     }
 }
 
-/// Asks the `id` program: the standard library tells no user ids without unsafe code.
+/// Asks the program `id`, because the standard library has no safe function for user ids.
 fn id(arguments: &[&str]) -> Option<u32> {
     let output = Command::new("id").args(arguments).output().ok()?;
     String::from_utf8(output.stdout).ok()?.trim().parse().ok()

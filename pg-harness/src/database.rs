@@ -2,13 +2,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::error::Error;
 use crate::server::{Postgres, random};
-use crate::{Error, sql};
+use crate::sql;
 
-/// A database that was created for one test.
-///
-/// Dropping it drops the database and cuts whoever is still connected, so keep it for as long as
-/// anything uses it.
+/// A database that was created for one test. Dropping this value closes all connections to the database and drops it,
+/// so keep it as long as the database is used.
 #[derive(Debug)]
 #[must_use = "the database is dropped together with this value"]
 pub struct Database {
@@ -22,10 +21,10 @@ impl Database {
     pub(crate) fn create(server_url: &str) -> Result<Self, Error> {
         static CREATED: AtomicU64 = AtomicU64::new(0);
         let number = CREATED.fetch_add(1, Ordering::Relaxed);
-        // Several processes may use one server at a time, and process ids come round again.
+        // Several processes may use one server, and process ids are reused.
         let random = random() & 0xffff_ffff;
         let name = format!("pgworkflows_{}_{number}_{random:08x}", std::process::id());
-        // template0, since nobody can be connected to it: a template in use cannot be copied.
+        // A template that has connections cannot be copied; template0 accepts none.
         sql::execute(server_url, &format!("CREATE DATABASE {name} TEMPLATE template0"))?;
         let url = with_database(server_url, &name);
         Ok(Self { name, url, server_url: server_url.to_owned() })
@@ -44,7 +43,7 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        // A test may have stopped the server by now, and takes the database with it in the end.
+        // A test may have stopped the server; then the database is removed with the server.
         let statement = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
         let _ = sql::execute(&self.server_url, &statement);
     }
@@ -55,13 +54,13 @@ impl Postgres {
     ///
     /// # Errors
     ///
-    /// If the server does not run, or refuses.
+    /// Returns an error if the server does not run, or refuses.
     pub fn create_database(&self) -> Result<Database, Error> {
         Database::create(&self.url())
     }
 }
 
-/// The URL with another database in place of its own, if it names one.
+/// The URL, with another database than it may name.
 fn with_database(url: &str, name: &str) -> String {
     let authority = url.find("://").map_or(0, |at| at + 3);
     let (base, parameters) = match url.find('?') {
@@ -77,7 +76,7 @@ mod tests {
     use super::with_database;
 
     #[test]
-    fn database_is_replaced_whatever_the_url_looks_like() {
+    fn database_is_replaced_in_every_form_of_url() {
         for (url, expected) in [
             ("postgres://h", "postgres://h/x"),
             ("postgres://h/", "postgres://h/x"),

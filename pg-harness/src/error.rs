@@ -1,4 +1,4 @@
-//! What can go wrong while a server is found, started or used. It must not know how to retry.
+//! What can go wrong while a server is found, started or used. It must not retry.
 
 use std::fmt;
 use std::path::Path;
@@ -30,7 +30,7 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Attaches the path to an error of the file system, which does not name it by itself.
+/// Adds the path to an error of the file system, which does not name it.
 pub(crate) fn at(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
     move |error| Error(format!("{}: {error}", path.display()))
 }

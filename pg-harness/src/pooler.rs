@@ -1,4 +1,4 @@
-//! A PgBouncer of the caller's own in front of a server, thrown away with its value. It must not know what is sent
+//! A PgBouncer in front of a server. It belongs to one value, and is removed with it. It must not know what is sent
 //! through it.
 
 use std::io::{self, Write};
@@ -11,30 +11,30 @@ use crate::error::{Error, at};
 use crate::server::{PORT_TRIES, Postgres, free_port, fresh_directory};
 use crate::supervisor::Supervisor;
 
-/// The environment variable that names the program, where it is in none of the usual places.
+/// The environment variable that names the program, if it is in no usual place.
 pub const PGBOUNCER_VARIABLE: &str = "PGWORKFLOWS_PGBOUNCER";
 
 const NO_PGBOUNCER: &str = "\
 there is no `pgbouncer` in PATH nor in /usr/sbin. Install it (Debian: `apt-get install pgbouncer`), or name the program \
 in PGWORKFLOWS_PGBOUNCER";
 
-/// Debian keeps the program out of the `PATH` of everybody but root.
+/// Debian has the program outside of the `PATH` of users other than root.
 const DEBIAN_PROGRAM: &str = "/usr/sbin/pgbouncer";
 
-/// How long it may take to come up: it reads one file, but the machine may be busy.
+/// How long it may take to start: it reads one file, but the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// For how long a client keeps one of the pool's connections.
+/// How long a client keeps one of the pool's connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PoolMode {
-    /// For as long as it is connected.
+    /// As long as it is connected.
     Session,
     /// Until the end of each transaction.
     Transaction,
 }
 
-/// A PgBouncer that belongs to this value: it listens on loopback only, lets the user `postgres` in from there,
-/// and ends when the value is dropped or the process ends.
+/// A PgBouncer that belongs to this value. It listens on loopback only, admits the user `postgres`, and ends when the
+/// value is dropped or the process ends.
 #[derive(Debug)]
 pub struct PgBouncer {
     _supervisor: Supervisor,
@@ -43,7 +43,7 @@ pub struct PgBouncer {
 }
 
 impl PgBouncer {
-    /// Where the program is on this machine, if it is there.
+    /// The path of the program, if this machine has it.
     pub fn program() -> Option<PathBuf> {
         if let Some(given) = env::var_os(PGBOUNCER_VARIABLE) {
             return Some(PathBuf::from(given)).filter(|program| program.is_file());
@@ -53,26 +53,28 @@ impl PgBouncer {
         named.chain([PathBuf::from(DEBIAN_PROGRAM)]).find(|program| program.is_file())
     }
 
-    /// Whether a test that needs one can run. If not, standard error says so, past the test harness's capture.
+    /// Whether a test that needs PgBouncer can run. If not, says so on standard error, which the test harness does not
+    /// capture.
     ///
     /// # Panics
     ///
-    /// In continuous integration (`CI` is set), which can install one: nothing may go untested there in silence.
+    /// Panics without one in continuous integration (`CI` is set), where it can be installed: no test may be skipped
+    /// silently there.
     pub fn is_here() -> bool {
         let here = Self::program().is_some();
         if !here {
             assert!(env::var_os("CI").is_none(), "{}", NO_PGBOUNCER);
-            // Nothing sensible is left to do where there is no standard error.
+            // Without standard error there is nothing else to do.
             let _ = writeln!(io::stderr(), "NOT TESTED: {}", NO_PGBOUNCER);
         }
         here
     }
 
-    /// Starts one that has `pool_size` connections per database, at most, to that server.
+    /// Starts a PgBouncer with at most `pool_size` connections per database to that server.
     ///
     /// # Errors
     ///
-    /// If this machine has no such program, or it does not start.
+    /// Returns an error if this machine has no such program, or it does not start.
     pub fn start(server: &Postgres, mode: PoolMode, pool_size: u32) -> Result<Self, Error> {
         let program = Self::program().ok_or_else(|| Error::new(NO_PGBOUNCER))?;
         for _ in 0..PORT_TRIES {
@@ -88,7 +90,7 @@ impl PgBouncer {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
     }
 
-    /// `None` if somebody else listens on its port.
+    /// Returns `None` if another process listens on its port.
     fn launch(
         program: &Path,
         server: &Postgres,
@@ -119,7 +121,7 @@ impl PgBouncer {
         }
     }
 
-    /// What it has written to its log so far; empty if that cannot be read.
+    /// Its log so far; empty if it cannot be read.
     fn log(&self) -> String {
         fs::read_to_string(self.directory.join("pgbouncer.log")).unwrap_or_default()
     }
@@ -153,7 +155,7 @@ fn write(account: Account, path: &Path, text: &str) -> Result<(), Error> {
 
 impl Drop for PgBouncer {
     fn drop(&mut self) {
-        // The supervisor does it as well, unless root owns something in there.
+        // The supervisor also removes the directory, but cannot remove files of root.
         let _ = fs::remove_dir_all(&self.directory);
     }
 }

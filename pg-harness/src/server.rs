@@ -1,4 +1,4 @@
-//! A server of the caller's own, thrown away with its value. It must not know what is stored in it.
+//! A server that belongs to one value, and is removed with it. It must not know what is stored in it.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -11,9 +11,8 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use crate::Error;
 use crate::account::Account;
-use crate::error::at;
+use crate::error::{Error, at};
 use crate::installation::Installation;
 use crate::supervisor::Supervisor;
 
@@ -23,11 +22,11 @@ const PORTS: std::ops::Range<u16> = 20_000..32_000;
 pub(crate) const PORT_TRIES: u32 = 50;
 const CLASH_PAUSE: Duration = Duration::from_millis(100);
 
-/// Everything that differs from PostgreSQL's defaults, whatever the server is for.
+/// The settings of every server that differ from PostgreSQL's defaults.
 const SETTINGS: [(&str, &str); 3] =
     [("listen_addresses", "127.0.0.1"), ("unix_socket_directories", ""), ("max_connections", "200")];
 
-/// A test's data need not survive a crash of the machine, so its commits need not wait for the disk.
+/// A test's data need not survive a crash of the machine, so commits need not wait for the disk.
 const FAST_SETTINGS: [(&str, &str); 2] = [("fsync", "off"), ("full_page_writes", "off")];
 
 /// A PostgreSQL server that belongs to this value. It listens on loopback only and trusts every client there. It is
@@ -42,7 +41,7 @@ pub struct Postgres {
     port: u16,
 }
 
-/// How a server is to be started.
+/// Options of a server.
 #[derive(Debug, Default, Clone)]
 pub struct Builder {
     durable: bool,
@@ -50,15 +49,15 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Waits for the disk at every commit (`fsync` on), as users' servers do. For benches.
+    /// Makes every commit wait for the disk (`fsync` on), as on users' servers. For benchmarks.
     #[must_use]
     pub fn durable(mut self) -> Self {
         self.durable = true;
         self
     }
 
-    /// Sets a parameter of `postgresql.conf`, e.g. `default_transaction_isolation` to `serializable`.
-    /// The last value that is given for a parameter counts.
+    /// Sets a parameter of `postgresql.conf`, e.g. `default_transaction_isolation` to `serializable`. If a parameter is
+    /// set twice, the last value counts.
     #[must_use]
     pub fn setting(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.settings.push((name.into(), value.into()));
@@ -69,7 +68,7 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// If this machine has no server programs, or they fail.
+    /// Returns an error if this machine has no server programs, or they fail.
     pub fn start(self) -> Result<Postgres, Error> {
         let installation = Installation::find()?;
         let account = Account::for_server()?;
@@ -93,11 +92,11 @@ impl Builder {
     }
 }
 
-/// What became of an attempt to launch the server.
+/// The result of an attempt to launch the server.
 #[derive(Debug, PartialEq, Eq)]
 enum Launch {
     Running,
-    /// Somebody else listens on its port.
+    /// Another process listens on its port.
     PortTaken,
 }
 
@@ -111,7 +110,7 @@ impl Postgres {
         Self::builder().start()
     }
 
-    /// Starts with the settings for tests; see [`Builder`] for what can be changed.
+    /// Returns a builder that starts from the settings for tests.
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -121,28 +120,28 @@ impl Postgres {
         format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
     }
 
-    /// The port on 127.0.0.1, e.g. for a proxy that stands before the server. It never changes.
+    /// The port on 127.0.0.1, e.g. for a proxy in front of the server. It never changes.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Where the server keeps its data.
+    /// The directory of the server's data.
     pub fn data_dir(&self) -> PathBuf {
         self.directory.join("data")
     }
 
-    /// A place for copies of the data, removed together with the server.
+    /// A directory for copies of the data. It is removed with the server.
     pub fn scratch_dir(&self) -> &Path {
         &self.directory
     }
 
-    /// What the server has written to its log so far; empty if that cannot be read.
+    /// The server's log so far; empty if it cannot be read.
     pub fn log(&self) -> String {
         let bytes = fs::read(self.log_file()).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Whether the server runs: false after [`stop`](Self::stop) and [`kill`](Self::kill).
+    /// Whether the server is running: false after [`stop`](Self::stop) and [`kill`](Self::kill).
     pub fn is_running(&self) -> bool {
         let mut status = self.program("pg_ctl");
         status.arg("status").arg("-D").arg(self.data_dir()).stdout(Stdio::null());
@@ -154,17 +153,17 @@ impl Postgres {
     ///
     /// # Errors
     ///
-    /// If it does not stop within a minute.
+    /// Returns an error if it does not stop within a minute.
     pub fn stop(&self) -> Result<(), Error> {
         self.stop_in_mode("fast")
     }
 
-    /// Ends the server as a crash would: all of its processes at once, without a checkpoint, so that
-    /// it recovers from its write-ahead log when it is started again. What was committed stays.
+    /// Ends the server as a crash would: all of its processes at once, without a checkpoint. At its next start it
+    /// recovers from its write-ahead log, so committed data stays.
     ///
     /// # Errors
     ///
-    /// If it does not end within a minute.
+    /// Returns an error if it does not end within a minute.
     pub fn kill(&self) -> Result<(), Error> {
         self.stop_in_mode("immediate")
     }
@@ -173,7 +172,7 @@ impl Postgres {
     ///
     /// # Errors
     ///
-    /// If it does not start, or its port was taken in the meantime.
+    /// Returns an error if it does not start, or its port was taken in the meantime.
     pub fn restart(&self) -> Result<(), Error> {
         self.stop()?;
         for _ in 0..PORT_TRIES {
@@ -190,17 +189,17 @@ impl Postgres {
     ///
     /// # Errors
     ///
-    /// If the server cannot be stopped or restarted, or the copy fails.
+    /// Returns an error if the server cannot be stopped or restarted, or the copy fails.
     pub fn copy_data_dir_to(&self, copy: &Path) -> Result<(), Error> {
         self.while_stopped(|| copy_directory(&self.data_dir(), copy))
     }
 
-    /// Restores a copy made by [`copy_data_dir_to`](Self::copy_data_dir_to); everything committed since then is lost. The
-    /// copy remains and can be restored again. A running server is stopped first and started again afterwards.
+    /// Restores a copy made by [`copy_data_dir_to`](Self::copy_data_dir_to); everything committed since then is lost.
+    /// The copy can be restored again. A running server is stopped first and started again afterwards.
     ///
     /// # Errors
     ///
-    /// If the server cannot be stopped or restarted, or the copy cannot be put back.
+    /// Returns an error if the server cannot be stopped or restarted, or the copy cannot be put back.
     pub fn restore_from(&self, copy: &Path) -> Result<(), Error> {
         self.while_stopped(|| {
             let data = self.data_dir();
@@ -284,7 +283,7 @@ impl Postgres {
                 command.env_remove(variable);
             }
         }
-        // Messages in English, because one of them is looked for.
+        // Messages are in English, because `launch` searches the log for one.
         command.env("LC_ALL", "C").current_dir(&self.directory).process_group(0);
         self.account.run_as(&mut command);
         command
@@ -293,7 +292,7 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        // The supervisor removes the directory, but not what root has put into it.
+        // The supervisor also removes the directory, but cannot remove files of root.
         let _ = self.stop_in_mode("immediate");
         let _ = fs::remove_dir_all(&self.directory);
     }
@@ -315,12 +314,12 @@ pub(crate) fn free_port() -> Result<u16, Error> {
         .ok_or_else(Error::no_port)
 }
 
-/// A random number from the standard library's only source of them.
+/// A random number, from the standard library's only source.
 pub(crate) fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-/// Owners, modes and times are kept: PostgreSQL refuses data that others can read.
+/// Keeps owners, modes and times, because PostgreSQL refuses data that other users can read.
 fn copy_directory(from: &Path, to: &Path) -> Result<(), Error> {
     if to.exists() {
         return Err(at(to)(std::io::ErrorKind::AlreadyExists.into()));

@@ -3,20 +3,21 @@
 use std::env;
 use std::sync::OnceLock;
 
+use crate::database::Database;
+use crate::error::Error;
+use crate::installation::DATABASE_URL_VARIABLE;
 use crate::server::Postgres;
-use crate::{DATABASE_URL_VARIABLE, Database, Error};
 
-/// A server on which every test gets a database of its own.
+/// A server on which every test gets a separate database.
 #[derive(Debug)]
 pub struct Shared {
     url: String,
-    /// Held so that the server lives for as long as the process. Statics are never dropped: it is
-    /// the supervisor that stops it.
+    /// Keeps the server running as long as the process lives. Statics are never dropped, so the supervisor stops it.
     _own: Option<Postgres>,
 }
 
 impl Shared {
-    /// The server's URL, without a database of the caller's own.
+    /// The server's URL, with its default database.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -25,7 +26,7 @@ impl Shared {
     ///
     /// # Errors
     ///
-    /// If the server cannot be reached, or refuses.
+    /// Returns an error if the server cannot be reached, or refuses.
     pub fn create_database(&self) -> Result<Database, Error> {
         Database::create(&self.url)
     }
@@ -42,13 +43,12 @@ impl Shared {
 }
 
 impl Postgres {
-    /// The server that all tests of this process share: the one that [`DATABASE_URL_VARIABLE`]
-    /// names, or one that is started at the first call.
+    /// The server that all tests of this process share: the one that [`DATABASE_URL_VARIABLE`] names, or one that the
+    /// first call starts.
     ///
     /// # Panics
     ///
-    /// If there is no server and none can be started: a test that needs one cannot go on, and the
-    /// message says what to do.
+    /// Panics if there is no server and none can be started. The message says what to do.
     pub fn shared() -> &'static Shared {
         static SHARED: OnceLock<Result<Shared, Error>> = OnceLock::new();
         match SHARED.get_or_init(Shared::get) {

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
-use crate::Error;
+use crate::error::Error;
 
-/// A server that does not answer must not hang a test's clean-up.
+/// A server that does not answer must not block a test's clean-up.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Runs a statement on a connection, a runtime and a thread of its own: the caller may itself be
-/// async, where a runtime cannot be blocked on, or be dropping a value, where nothing can be awaited.
+/// Runs a statement on a new connection, in a new runtime, on a new thread: async callers must not block on a runtime,
+/// and `Drop` cannot await.
 pub(crate) fn execute(url: &str, statement: &str) -> Result<(), Error> {
     let outcome = thread::scope(|scope| {
         scope.spawn(|| on_a_new_runtime(url, statement)).join().unwrap_or_else(|_panic| {
@@ -35,7 +35,7 @@ fn on_a_new_runtime(url: &str, statement: &str) -> Result<(), sqlx::Error> {
     })
 }
 
-/// Errors end up in the output of continuous integration, where a password must not.
+/// Errors end up in the output of continuous integration, which must not contain a password.
 fn without_password(url: &str) -> String {
     match (url.find("://"), url.rfind('@')) {
         (Some(scheme), Some(at)) => format!("{}://…{}", &url[..scheme], &url[at..]),

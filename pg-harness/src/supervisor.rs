@@ -1,8 +1,8 @@
 //! Cleans up after a server, however the process that started it ends. It must not start a server.
 //!
-//! When a test is killed, no `Drop` runs. So a shell reads from a pipe that only this process holds. The system closes the
-//! pipe when the process ends, and the shell stops the server and removes its files. `Drop` closes the pipe as well, so
-//! every test takes the path of the rare case.
+//! When a test is killed, no `Drop` runs. So a shell reads from a pipe that only this process holds. The system closes
+//! the pipe when the process ends, and the shell stops the server and removes its files. `Drop` closes the pipe as
+//! well, so every test exercises that path.
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -12,9 +12,9 @@ use crate::account::Account;
 use crate::error::Error;
 use crate::installation::Installation;
 
-/// `read` returns at the end of the file. Signals that a terminal sends to a whole group are
-/// ignored, since the clean-up matters most exactly then. A server that is being started at this
-/// moment has no pid file yet; it ends by itself once it finds its data directory gone.
+/// `read` returns at the end of the file. Signals that a terminal sends to a whole group are ignored, because cleaning
+/// up matters most then. A server that is just being started has no pid file yet; it exits when it notices that its
+/// data directory was removed.
 const SCRIPT: &str = r#"
 trap '' HUP INT TERM
 while read -r line; do :; done
@@ -22,7 +22,7 @@ while read -r line; do :; done
 rm -rf "$2"
 "#;
 
-/// The same for a pooler, which runs as the shell's child: it has nothing to save.
+/// The same for a pooler, which runs as the shell's child. It is killed, because it has no data to save.
 const POOLER_SCRIPT: &str = r#"
 trap '' HUP INT TERM
 "$1" --quiet "$2/pgbouncer.ini" &
@@ -39,7 +39,7 @@ pub(crate) struct Supervisor {
 }
 
 impl Supervisor {
-    /// Watches over `directory`, whose server, if any, has its data in `data` below it.
+    /// Watches `directory`. If it has a server, the server's data is in its subdirectory `data`.
     pub(crate) fn watch(
         installation: &Installation,
         account: Account,
@@ -72,7 +72,7 @@ impl Supervisor {
 impl Drop for Supervisor {
     fn drop(&mut self) {
         drop(self.shell.stdin.take());
-        // Nothing sensible is left to do about a shell that cannot be waited for.
+        // An error here cannot be handled.
         let _ = self.shell.wait();
     }
 }

@@ -1,4 +1,4 @@
-//! The harness against a real server: what tests rely on when they crash, rewind and abandon one.
+//! The harness with real servers: what tests rely on when they crash, restore and abandon one.
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
@@ -11,7 +11,7 @@ use pgworkflows_pg_harness::{Database, PgBouncer, PoolMode, Postgres};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, Row};
 
-/// Set for the process that a test starts only to kill it.
+/// Set for the process that a test starts in order to kill it.
 const VICTIM: &str = "PGWORKFLOWS_HARNESS_VICTIM";
 
 async fn run(url: &str, statement: &str) {
@@ -39,7 +39,7 @@ async fn databases_of_a_shared_server_are_isolated_and_dropped() {
     assert_eq!(ask(second.url(), "SELECT current_database()::text").await, second.name());
 
     let name = first.name().to_owned();
-    // Somebody is still connected, as after a failed test.
+    // A client is still connected, as after a failed test.
     let _connection = PgConnection::connect(first.url()).await.unwrap();
     drop(first);
     let left = format!("SELECT count(*)::text FROM pg_database WHERE datname = '{name}'");
@@ -63,7 +63,7 @@ async fn dumped_database_is_restored_on_another_server() {
 }
 
 #[tokio::test]
-async fn killed_server_comes_back_at_its_url_with_what_was_committed() {
+async fn killed_server_restarts_at_its_url_with_what_was_committed() {
     let server = Postgres::start().unwrap();
     let database = server.create_database().unwrap();
     run(database.url(), "CREATE TABLE t (n int)").await;
@@ -79,7 +79,7 @@ async fn killed_server_comes_back_at_its_url_with_what_was_committed() {
 }
 
 #[tokio::test]
-async fn restored_server_has_forgotten_what_was_committed_since_the_copy() {
+async fn restored_server_lacks_what_was_committed_after_the_copy() {
     let server = Postgres::start().unwrap();
     let database: Database = server.create_database().unwrap();
     let copy = server.scratch_dir().join("copy");
@@ -92,7 +92,7 @@ async fn restored_server_has_forgotten_what_was_committed_since_the_copy() {
 
     server.restore_from(&copy).unwrap();
     assert_eq!(count(database.url(), "t").await, "1");
-    // A copy is never overwritten, and a missing one does not cost the data.
+    // A copy is never overwritten, and a missing copy loses no data.
     let said = server.copy_data_dir_to(&copy).unwrap_err().to_string();
     assert!(said.contains(&*copy.to_string_lossy()), "{said}");
     let said = server.restore_from(Path::new("nowhere")).unwrap_err().to_string();
@@ -123,7 +123,7 @@ async fn settings_are_applied_and_durable_servers_wait_for_the_disk() {
 }
 
 #[tokio::test]
-async fn nothing_is_left_when_a_server_is_dropped() {
+async fn dropped_server_leaves_nothing() {
     let server = Postgres::start().unwrap();
     let (directory, port) = (server.scratch_dir().to_owned(), server.port());
 
@@ -134,14 +134,14 @@ async fn nothing_is_left_when_a_server_is_dropped() {
 }
 
 #[test]
-fn wrong_setting_is_reported_with_what_the_server_said() {
+fn unknown_setting_is_reported_with_the_message_of_the_server() {
     let error = Postgres::builder().setting("fsinc", "off").start().unwrap_err();
 
     assert!(error.to_string().contains("unrecognized configuration parameter \"fsinc\""), "{error}");
 }
 
 #[test]
-fn nothing_is_left_when_the_test_process_is_killed() {
+fn killed_process_leaves_nothing() {
     let mut victim = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "victim_starts_a_server_and_waits", "--nocapture"])
         .env(VICTIM, "yes")
@@ -153,7 +153,7 @@ fn nothing_is_left_when_the_test_process_is_killed() {
         let (_, told) = line.split_once("victim: ")?;
         Some(told.to_owned())
     });
-    let line = line.expect("the victim tells where its server is");
+    let line = line.expect("the victim says where its server is");
     let (port, directory) = line.split_once(' ').unwrap();
     let (port, directory) = (port.parse::<u16>().unwrap(), Path::new(directory));
     assert!(TcpStream::connect(("127.0.0.1", port)).is_ok() && directory.exists());
@@ -168,7 +168,7 @@ fn nothing_is_left_when_the_test_process_is_killed() {
     }
 }
 
-/// Not a test of its own: the process that the test above kills runs it.
+/// No test by itself: it runs in the process that the test above kills.
 #[test]
 fn victim_starts_a_server_and_waits() {
     if std::env::var_os(VICTIM).is_some() {
@@ -189,22 +189,22 @@ async fn pgbouncer_shares_one_connection_among_its_clients() {
     }
     let server = Postgres::start().unwrap();
     let pooler = PgBouncer::start(&server, PoolMode::Transaction, 1).unwrap();
-    // It refuses a parameter that the driver sends by default.
+    // PgBouncer refuses a parameter that the driver sends by default.
     let options = PgConnectOptions::from_str(&pooler.url("postgres")).unwrap().extra_float_digits(None);
     let question = "SELECT pg_backend_pid()";
     let mut clients = Vec::new();
     for _ in 0..3 {
         clients.push(options.connect().await.unwrap());
     }
-    // When three clients ask whom they talk to
+    // When three clients ask for their server process
     let mut backends = std::collections::BTreeSet::new();
     for client in &mut clients {
         let row = sqlx::raw_sql(question).fetch_one(client).await.unwrap();
         backends.insert(row.get::<i32, _>(0));
     }
-    // Then they are answered by the same process of the server
+    // Then the same process answers all of them
     assert_eq!(backends.len(), 1);
-    // And the pooler is gone with its value
+    // And the pooler ends with its value
     drop(pooler);
     options.connect().await.unwrap_err();
 }

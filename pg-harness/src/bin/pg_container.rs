@@ -1,8 +1,7 @@
 //! Runs PostgreSQL in a container for as long as its standard input is open, and prints its URL.
 //!
-//! A program of its own, so that whoever starts it needs no HTTP client, and so that the container
-//! goes away with its caller: when the caller ends, the system closes the pipe. It must not know what
-//! the server is used for.
+//! A separate program, so that its caller needs no HTTP client, and the container is removed with its caller: the
+//! system closes the pipe when the caller ends. It must not know what the server is used for.
 
 use std::io::{Read, Write};
 
@@ -14,8 +13,8 @@ const IMAGE: &str = "postgres";
 const TAG: &str = "17-alpine";
 const PORT: u16 = 5432;
 
-/// The image first runs a server of its own to set itself up, whose log is standard output; the one
-/// that stays writes to standard error.
+/// The image first runs a server to set itself up, which logs to standard output. The server that stays logs to
+/// standard error.
 const READY: &str = "database system is ready to accept connections";
 
 #[tokio::main(flavor = "current_thread")]
@@ -34,7 +33,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     writeln!(output, "postgres://postgres@{host}:{port}/postgres")?;
     output.flush()?;
 
-    // Nothing else runs on this thread meanwhile, so it may as well be blocked.
+    // Nothing else runs on this thread, so it may be blocked.
     std::io::stdin().read_to_end(&mut Vec::new())?;
     container.rm().await?;
     Ok(())

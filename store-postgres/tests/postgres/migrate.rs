@@ -5,9 +5,10 @@ use pgworkflows_pg_harness::{Database, Postgres};
 use pgworkflows_postgres::PostgresStore;
 use sqlx::{Connection, PgConnection};
 
-async fn run(database: &Database, sql: &str) {
-    let mut connection = PgConnection::connect(database.url()).await.unwrap();
-    sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+use crate::support::{assert_misconfigured, execute, url_as};
+
+async fn run(database: &Database, sql: impl Into<String>) {
+    execute(&mut PgConnection::connect(database.url()).await.unwrap(), sql).await;
 }
 
 #[tokio::test]
@@ -26,15 +27,14 @@ async fn eight_simultaneous_connects_migrate_once() {
 #[tokio::test]
 async fn an_unmigrated_schema_is_refused_if_migrating_is_off() {
     let database = Postgres::shared().create_database().unwrap();
-    let refused = PostgresStore::builder(database.url()).migrate(false).connect().await.unwrap_err();
-    assert!(matches!(refused, StoreError::Misconfigured { .. }));
-    assert!(refused.to_string().contains("migrations_sql"), "{refused}");
+    let answer = PostgresStore::builder(database.url()).migrate(false).connect().await;
+    assert_misconfigured(answer, &["migrations_sql"]);
 }
 
 #[tokio::test]
 async fn the_printed_sql_makes_a_schema_that_is_accepted() {
     let database = Postgres::shared().create_database().unwrap();
-    run(&database, &PostgresStore::migrations_sql("flows").unwrap()).await;
+    run(&database, PostgresStore::migrations_sql("flows").unwrap()).await;
     let builder = PostgresStore::builder(database.url()).schema("flows").migrate(false);
     let store = builder.connect().await.unwrap();
     store.queue("default", 4).await.unwrap();
@@ -54,10 +54,8 @@ async fn a_schema_of_a_newer_version_is_refused() {
     let database = Postgres::shared().create_database().unwrap();
     PostgresStore::connect(database.url()).await.unwrap();
     run(&database, "insert into pgworkflows.migrations values (999, 'from_the_future', '')").await;
-    let refused = PostgresStore::connect(database.url()).await.unwrap_err();
-    assert!(matches!(refused, StoreError::Misconfigured { .. }));
-    assert!(refused.to_string().contains("999 (from_the_future)"), "{refused}");
-    assert!(refused.to_string().contains("newer version"), "{refused}");
+    let answer = PostgresStore::connect(database.url()).await;
+    assert_misconfigured(answer, &["999 (from_the_future)", "newer version"]);
 }
 
 #[tokio::test]
@@ -76,15 +74,15 @@ async fn a_user_with_rights_to_the_tables_alone_can_work() {
     let role = format!("app_{}", database.name());
     run(
         &database,
-        &format!(
+        format!(
             "create role {role} login;
              grant usage on schema pgworkflows to {role};
              grant select, insert, update, delete on all tables in schema pgworkflows to {role}"
         ),
     )
     .await;
-    let url = database.url().replacen("postgres@", &format!("{role}@"), 1);
+    let url = url_as(&role, &database);
     let store = PostgresStore::builder(&url).migrate(false).connect().await;
-    run(&database, &format!("drop owned by {role}; drop role {role}")).await;
+    run(&database, format!("drop owned by {role}; drop role {role}")).await;
     store.unwrap();
 }

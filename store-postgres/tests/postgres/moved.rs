@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use pgworkflows_core::RunId;
-use pgworkflows_core::store::{OpenState, StoreError, Suspect, SuspectStage};
+use pgworkflows_core::store::{OpenState, Suspect, SuspectStage};
 use pgworkflows_pg_harness::Postgres;
 use pgworkflows_postgres::PostgresStore;
 
@@ -15,10 +15,6 @@ use crate::support::*;
 const MOVED: &str = "
     update pgworkflows.settings set system_identifier = 1;
     update pgworkflows.inbox set xid = (1000000000 + number)::text::xid8";
-
-async fn execute(world: &World, sql: &'static str) {
-    sqlx::raw_sql(sql).execute(&mut world.connection().await).await.unwrap();
-}
 
 async fn connect(world: &World) -> PostgresStore {
     let builder = PostgresStore::builder(world.database.url()).lock_timeout(LOCK_TIMEOUT);
@@ -61,7 +57,7 @@ async fn a_moved_inbox_is_read_in_the_order_of_its_numbers() {
     let run = world.run(0);
     world.submit(start(run, None, "start")).await;
     send(&world, run, 0..30).await;
-    execute(&world, MOVED).await;
+    world.execute(MOVED).await;
     let world = after_the_move(world).await;
     send(&world, run, 30..40).await;
     // When a new owner reads them in pages, then no message overtakes another
@@ -83,10 +79,10 @@ async fn a_lease_from_elsewhere_is_fenced_and_its_shards_are_free_without_a_deat
     batch.append.suspects = vec![tried];
     owner.append(batch).await.unwrap();
     // When the schema is moved
-    execute(&world, MOVED).await;
+    world.execute(MOVED).await;
     let world = after_the_move(world).await;
     // Then it cannot continue. It is not counted as dead, nor the suspect as the cause
-    assert!(is_fenced(&owner.append_event(run, 1).await));
+    assert_fenced(owner.append_event(run, 1).await);
     assert_eq!(world.count("appends").await, 0);
     let heir = world.session().await.claim(&claim(None, TTL, 4)).await.unwrap();
     assert_eq!(heir.shards.len(), 4);
@@ -103,7 +99,7 @@ async fn a_process_that_survives_the_move_rewrites_the_inbox_at_its_heartbeat() 
     world.submit(start(run, None, "start")).await;
     send(&world, run, 0..5).await;
     owner.read(3).await.unwrap();
-    execute(&world, MOVED).await;
+    world.execute(MOVED).await;
     // When it sends a heartbeat, then its lease is no longer held, and a new read has all messages in order
     assert!(!heartbeat(&mut owner, Some(TTL)).await.leases[0].held);
     send(&world, run, 5..10).await;
@@ -116,8 +112,8 @@ async fn a_claim_rewrites_a_moved_inbox_too() {
     let run = world.run(0);
     world.submit(start(run, None, "start")).await;
     send(&world, run, 0..20).await;
-    execute(&world, "update pgworkflows.settings set database_oid = 1").await;
-    execute(&world, "update pgworkflows.inbox set xid = (1000000000 + number)::text::xid8").await;
+    world.execute("update pgworkflows.settings set database_oid = 1").await;
+    world.execute("update pgworkflows.inbox set xid = (1000000000 + number)::text::xid8").await;
     assert_eq!(read_all(&mut world.writer().await).await, numbers(20));
 }
 
@@ -139,8 +135,8 @@ async fn numbers_continue_after_the_greatest_of_a_replicated_schema() {
     let batch = writer.batch().event(over, 2).closed(over).undelivered(&late_page);
     writer.append(batch).await.unwrap();
     // When logical replication copies them to a cluster that has assigned no number
-    execute(&world, MOVED).await;
-    execute(&world, "alter table pgworkflows.inbox alter number restart with 1").await;
+    world.execute(MOVED).await;
+    world.execute("alter table pgworkflows.inbox alter number restart with 1").await;
     let world = after_the_move(world).await;
     // Then the next message has a new number
     send(&world, run, 3..5).await;
@@ -157,13 +153,11 @@ async fn numbers_continue_after_the_greatest_of_a_replicated_schema() {
 async fn many_simultaneous_processes_rewrite_a_moved_inbox_once() {
     // Given more messages than one transaction rewrites
     let world = World::new().await;
-    execute(
-        &world,
-        "insert into pgworkflows.inbox (run_id, message_id, shard, opens, body)
+    world.execute("insert into pgworkflows.inbox (run_id, message_id, shard, opens, body)
          select gen_random_uuid(), gen_random_uuid(), 0, false, n::text::bytea from generate_series(1, 25000) n",
     )
     .await;
-    execute(&world, MOVED).await;
+    world.execute(MOVED).await;
     // When eight processes connect, and the first ones claim and read while others still check
     let owners = (0..8).map(|_| async {
         let store = connect(&world).await;
@@ -193,19 +187,16 @@ async fn a_message_of_a_transaction_that_has_not_begun_is_refused_until_the_inbo
     world.submit(start(run, None, "start")).await;
     send(&world, run, 0..10).await;
     owner.read(2).await.unwrap();
-    execute(&world, "update pgworkflows.inbox set xid = '1000000000' where number = 4").await;
+    world.execute("update pgworkflows.inbox set xid = '1000000000' where number = 4").await;
     // When it is read, then it is refused, as a new message and on a page
     for mut reader in [owner, Writer { cursor: Default::default(), ..world.writer_for(TTL, 0).await }] {
         reader.positions =
             (0..4).map(|n| (world.run(n).shard(), pgworkflows_core::id::Position::FIRST)).collect();
-        let refused = reader.read(2).await.unwrap_err();
-        assert!(matches!(refused, StoreError::Misconfigured { .. }), "{refused:?}");
-        for word in ["message 4", "transaction 1000000000", "schema `pgworkflows`", "set database_oid"] {
-            assert!(refused.to_string().contains(word), "{refused}");
-        }
+        let words = ["message 4", "transaction 1000000000", "schema `pgworkflows`", "set database_oid"];
+        assert_misconfigured(reader.read(2).await, &words);
     }
     // And the advice of the error helps
-    execute(&world, "update pgworkflows.settings set database_oid = null").await;
+    world.execute("update pgworkflows.settings set database_oid = null").await;
     assert_eq!(read_all(&mut world.writer().await).await, numbers(10));
 }
 
@@ -214,15 +205,14 @@ async fn a_schema_whose_owner_may_not_read_the_cluster_identifier_is_known_by_it
     let database = Postgres::shared().create_database().unwrap();
     let owner = format!("owner_{}", database.name());
     let mut admin = <sqlx::PgConnection as sqlx::Connection>::connect(database.url()).await.unwrap();
-    let mut run =
-        async |sql: String| sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut admin).await.unwrap();
+    let mut run = async |sql: String| execute(&mut admin, sql).await;
     run(format!(
         "create role {owner} login; grant create on database {} to {owner};
          revoke execute on function pg_control_system() from public",
         database.name()
     ))
     .await;
-    let url = database.url().replacen("postgres@", &format!("{owner}@"), 1);
+    let url = url_as(&owner, &database);
     let first = PostgresStore::connect(&url).await.map(drop);
     run("update pgworkflows.settings set database_oid = 1".to_owned()).await;
     let moved = PostgresStore::connect(&url).await.map(drop);
@@ -241,13 +231,11 @@ async fn a_schema_whose_owner_may_not_read_the_cluster_identifier_is_known_by_it
 
 #[tokio::test]
 async fn a_process_waits_while_another_one_rewrites_the_inbox() {
-    use sqlx::Connection;
     let world = World::new().await;
-    execute(&world, MOVED).await;
+    world.execute(MOVED).await;
     // Given another process that is rewriting
-    let mut connection = world.connection().await;
-    let mut other = connection.begin().await.unwrap();
-    sqlx::query("select from pgworkflows.settings for update").execute(&mut *other).await.unwrap();
+    let mut other = world.begin().await;
+    execute(&mut other, "select from pgworkflows.settings for update").await;
     // Then no other process can proceed
     let connecting = connect(&world);
     futures::pin_mut!(connecting);

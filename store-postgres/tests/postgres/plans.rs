@@ -90,8 +90,7 @@ async fn no_more_of_a_history_is_read_than_fits() {
 async fn no_round_reads_a_whole_table(world: World, mut writer: Writer) {
     // Given tables that keep every row version, dead or alive
     for table in ["open_runs", "inbox"] {
-        let sql = format!("alter table pgworkflows.{table} set (autovacuum_enabled = off)");
-        sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut world.connection().await).await.unwrap();
+        world.execute(format!("alter table pgworkflows.{table} set (autovacuum_enabled = off)")).await;
     }
     let staying: Vec<RunId> = (0..STAYING).map(|number| world.run(number % 4)).collect();
     begin(&world, &mut writer, &staying).await;
@@ -127,8 +126,7 @@ const LONG: u32 = 3000;
 
 /// Vacuums and analyzes these tables, or all.
 async fn vacuum(world: &World, tables: &str) {
-    let sql = sqlx::AssertSqlSafe(format!("vacuum analyze {tables}"));
-    sqlx::raw_sql(sql).execute(&mut world.connection().await).await.unwrap();
+    world.execute(format!("vacuum analyze {tables}")).await;
 }
 
 /// Starts runs through the inbox and logs their first events.

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use futures::future::{join, join_all};
-use pgworkflows_core::store::{Hint, Store, StoreError, Submitted};
+use pgworkflows_core::store::{Hint, Store, Submitted};
 use pgworkflows_core::{RunId, Timestamp};
 use pgworkflows_pg_harness::{Database, PgBouncer, PoolMode, Postgres};
 use pgworkflows_postgres::{Builder, PostgresStore};
@@ -125,8 +125,7 @@ async fn claim_and_release(store: &PostgresStore) {
     for _ in 0..3 * ROUNDS {
         let claimed = session.claim(&claim(None, TTL, 1)).await.unwrap();
         session.release(&release(claimed.lease)).await.unwrap();
-        let renewed = session.claim(&claim(Some(claimed.lease), TTL, 1)).await;
-        assert!(is_fenced(&renewed), "{renewed:?}");
+        assert_fenced(session.claim(&claim(Some(claimed.lease), TTL, 1)).await);
     }
 }
 
@@ -148,27 +147,23 @@ async fn an_append_finds_a_partition_of_which_its_server_process_lost_the_news()
     let make = |born: i64| format!("select pgworkflows.make_partition({}, '10s')", born / 1000);
     let mut same = pooled.connection().await;
     let mut other = PgConnection::connect(pooled.direct_url()).await.unwrap();
-    let run_sql = async |connection: &mut PgConnection, sql: String| {
-        sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(connection).await.map(drop)
-    };
-    run_sql(&mut same, insert(now)).await.unwrap();
+    execute(&mut same, insert(now)).await;
     // When the process reads the list of partitions because of the first month, and the second one is attached meanwhile
-    run_sql(&mut other, make(first)).await.unwrap();
-    run_sql(&mut same, "begin; select from only pgworkflows.events".to_owned()).await.unwrap();
-    run_sql(&mut other, "begin; lock table pg_class in access exclusive mode".to_owned()).await.unwrap();
-    run_sql(&mut other, make(second)).await.unwrap();
+    execute(&mut other, make(first)).await;
+    execute(&mut same, "begin; select from only pgworkflows.events").await;
+    execute(&mut other, "begin; lock table pg_class in access exclusive mode").await;
+    execute(&mut other, make(second)).await;
     let attach = async {
         let blocked = "select exists (select from pg_locks where not granted)";
         while !sqlx::query_scalar::<_, bool>(blocked).fetch_one(&mut other).await.unwrap() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        run_sql(&mut other, "commit".to_owned()).await.unwrap();
+        execute(&mut other, "commit").await;
     };
-    let (inserted, ()) = join(run_sql(&mut same, insert(first)), attach).await;
-    inserted.unwrap();
-    run_sql(&mut same, "commit".to_owned()).await.unwrap();
+    join(execute(&mut same, insert(first)), attach).await;
+    execute(&mut same, "commit").await;
     // (Only a server without this fault accepts another row of the second month now.)
-    run_sql(&mut same, insert(second)).await.ok();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(insert(second))).execute(&mut same).await.ok();
     // Then an append to the second month is applied all the same.
     writer.append_event(run(second), 1).await.unwrap();
 }
@@ -206,13 +201,9 @@ async fn a_pooler_that_mixes_up_prepared_statements_is_refused_with_advice() {
         let Some(pooled) = Pooled::new(PoolMode::Transaction, pool_size) else { return };
         // The second time, the pooler's connections already have prepared statements.
         for _ in 0..2 {
-            let refused = pooled.builder().connect().await.unwrap_err();
-            assert!(matches!(refused, StoreError::Misconfigured { .. }), "{refused}");
-            for word in
-                ["prepared_statements(false)", "?statement-cache-capacity=0", "max_prepared_statements"]
-            {
-                assert!(refused.to_string().contains(word), "{refused}");
-            }
+            let advice =
+                ["prepared_statements(false)", "?statement-cache-capacity=0", "max_prepared_statements"];
+            assert_misconfigured(pooled.builder().connect().await, &advice);
         }
     }
 }
@@ -221,9 +212,7 @@ async fn a_pooler_that_mixes_up_prepared_statements_is_refused_with_advice() {
 async fn a_pooler_with_one_connection_for_a_session_is_refused() {
     let Some(pooled) = Pooled::new(PoolMode::Session, 1) else { return };
     let builder = pooled.builder().lock_timeout(Duration::from_secs(1)).call_timeout(Duration::from_secs(4));
-    let refused = builder.connect().await.unwrap_err();
-    assert!(matches!(refused, StoreError::Misconfigured { .. }), "{refused}");
-    assert!(refused.to_string().contains("default_pool_size"), "{refused}");
+    assert_misconfigured(builder.connect().await, &["default_pool_size"]);
 }
 
 #[tokio::test]

@@ -1,56 +1,9 @@
 //! The reads of people: lists, descriptions and views.
 
-use pgworkflows_core::RunId;
 use pgworkflows_core::store::{ClosedStatus, OpenState, RunDescription, RunFilter, RunPage, StoreQuery};
 use sqlx::Row;
 
 use crate::support::*;
-
-#[tokio::test]
-async fn lists_show_the_newest_first_in_pages_and_by_filter() {
-    let world = World::new().await;
-    let mut writer = world.writer().await;
-    let mut batch = writer.batch();
-    let (mut open, mut closed) = (Vec::new(), Vec::new());
-    for number in 0..6 {
-        let run = world.run(number % 4);
-        batch = batch.event(run, 1);
-        if number % 2 == 0 {
-            batch = batch.opened(run, OpenState::Busy, None);
-            open.push(run);
-        } else {
-            batch = batch.closed(run);
-            closed.push(run);
-        }
-    }
-    batch.append.closed[0].status = ClosedStatus::Failed;
-    let failed = batch.append.closed[0].run;
-    writer.append(batch).await.unwrap();
-
-    let list = async |filter: RunFilter, before: Option<RunId>, limit| -> Vec<RunId> {
-        let runs = world.store.list(&filter, &RunPage { before, limit }).await.unwrap();
-        runs.iter().map(|run| run.run).collect()
-    };
-    let newest_first = |runs: &[RunId]| {
-        let mut runs = runs.to_vec();
-        runs.sort_by(|a, b| b.cmp(a));
-        runs
-    };
-    let all = newest_first(&[open.clone(), closed.clone()].concat());
-    let any = RunFilter::default;
-    assert_eq!(list(any(), None, 10).await, all);
-    assert_eq!(list(any(), None, 4).await, all[..4]);
-    assert_eq!(list(any(), Some(all[3]), 4).await, all[4..]);
-    assert_eq!(list(RunFilter { open: Some(true), ..any() }, None, 10).await, newest_first(&open));
-    assert_eq!(list(RunFilter { open: Some(false), ..any() }, None, 10).await, newest_first(&closed));
-    assert_eq!(list(RunFilter { status: Some(ClosedStatus::Failed), ..any() }, None, 10).await, [failed]);
-    assert_eq!(
-        list(RunFilter { state: Some(OpenState::Busy), ..any() }, None, 10).await,
-        newest_first(&open)
-    );
-    assert!(list(RunFilter { state: Some(OpenState::Parked), ..any() }, None, 10).await.is_empty());
-    assert!(list(RunFilter { workflow: Some("other".to_owned()), ..any() }, None, 10).await.is_empty());
-}
 
 #[tokio::test]
 async fn a_row_that_only_a_newer_version_understands_hides_no_other() {
@@ -67,8 +20,11 @@ async fn a_row_that_only_a_newer_version_understands_hides_no_other() {
     writer.append(batch).await.unwrap();
     let mut connection = world.connection().await;
     for (table, column, run) in [("open_runs", "state", strange), ("closed_runs", "status", ended)] {
-        let sql = format!("update pgworkflows.{table} set {column} = 99 where run_id = '{run}'");
-        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+        execute(
+            &mut connection,
+            format!("update pgworkflows.{table} set {column} = 99 where run_id = '{run}'"),
+        )
+        .await;
     }
 
     let page = RunPage { before: None, limit: 10 };
@@ -79,13 +35,6 @@ async fn a_row_that_only_a_newer_version_understands_hides_no_other() {
     let over = world.closed(&[closed, ended]).await;
     let status = |of| over.iter().find(|run| run.run == of).map(|run| run.status);
     assert_eq!([status(closed), status(ended)], [Some(ClosedStatus::Completed), Some(ClosedStatus::Failed)]);
-}
-
-#[tokio::test]
-async fn an_unknown_run_has_no_description() {
-    let world = World::new().await;
-    assert!(world.store.describe(world.run(0)).await.unwrap().is_none());
-    assert!(world.store.history(world.run(0), None, 10).await.unwrap().is_empty());
 }
 
 #[tokio::test]

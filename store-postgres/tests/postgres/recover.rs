@@ -1,59 +1,10 @@
 //! Loading runs and reading deadlines.
 
 use bytes::Bytes;
-use pgworkflows_core::Timestamp;
-use pgworkflows_core::id::{RunId, ShardId};
-use pgworkflows_core::store::{Due, DueMark, Load, OpenState, RunHistory, Unparked};
+use pgworkflows_core::id::RunId;
+use pgworkflows_core::store::{Load, OpenState, RunHistory};
 
 use crate::support::*;
-
-fn all_shards() -> Vec<ShardId> {
-    (0..4).map(|shard| ShardId::new(shard).unwrap()).collect()
-}
-
-#[tokio::test]
-async fn only_busy_and_stalled_runs_are_listed_page_by_page() {
-    let world = World::new().await;
-    let mut writer = world.writer().await;
-    let mut batch = writer.batch();
-    let mut expected = Vec::new();
-    for number in 0..12 {
-        let run = world.run(number % 4);
-        let state = [OpenState::Busy, OpenState::Parked, OpenState::Stalled][usize::from(number) % 3];
-        batch = batch.event(run, 1).event(run, 2).opened(run, state, None);
-        if state != OpenState::Parked {
-            expected.push(run);
-        }
-    }
-    writer.append(batch).await.unwrap();
-    world.submit(start(world.run(0), None, "pending")).await;
-    expected.sort();
-
-    let mut loaded: Vec<RunId> = Vec::new();
-    loop {
-        let unparked = Unparked { shards: all_shards(), after: loaded.last().copied(), limit: 3 };
-        let page = writer.session.unparked(&unparked).await.unwrap();
-        if page.is_empty() {
-            break;
-        }
-        assert!(page.len() <= 3);
-        assert!(writer.load(&page).await.iter().all(|history| history.events.len() == 2));
-        loaded.extend(page);
-    }
-    assert_eq!(loaded, expected);
-}
-
-#[tokio::test]
-async fn a_pending_run_has_an_empty_history_and_an_unknown_one_none() {
-    let world = World::new().await;
-    let mut writer = world.writer().await;
-    let (pending, unknown) = (world.run(0), world.run(0));
-    world.submit(start(pending, None, "pending")).await;
-    let histories = writer.load(&[pending, unknown]).await;
-    assert_eq!(histories.len(), 1);
-    assert_eq!(histories[0].run, pending);
-    assert!(histories[0].events.is_empty());
-}
 
 #[tokio::test]
 async fn the_bodies_of_a_history_are_contiguous() {
@@ -107,42 +58,10 @@ async fn a_gap_in_a_history_does_not_keep_other_runs_from_loading() {
     let batch = writer.batch().event(damaged, 1).event(damaged, 2).event(damaged, 3);
     let batch = batch.opened(damaged, OpenState::Busy, None).opened(whole, OpenState::Busy, None);
     writer.append(batch.event(whole, 1).event(whole, 2)).await.unwrap();
-    let delete = format!("delete from pgworkflows.events where seq = 2 and run_id = '{damaged}'");
-    sqlx::query(sqlx::AssertSqlSafe(delete)).execute(&mut world.connection().await).await.unwrap();
+    world.execute(format!("delete from pgworkflows.events where seq = 2 and run_id = '{damaged}'")).await;
 
     let histories = writer.load(&[damaged, whole]).await;
     let seqs = |history: &RunHistory| history.events.iter().map(|event| event.seq.get()).collect::<Vec<_>>();
     let found: Vec<_> = histories.iter().map(|history| (history.run, seqs(history))).collect();
     assert_eq!(found, [(damaged, vec![1, 3]), (whole, vec![1, 2])]);
-}
-
-#[tokio::test]
-async fn deadlines_are_read_in_order_and_after_the_mark() {
-    let world = World::new().await;
-    let mut writer = world.writer().await;
-    let mut batch = writer.batch();
-    let mut expected = Vec::new();
-    for number in 0..10_u16 {
-        let run = world.run(number % 4);
-        // Two of each deadline, the latest first.
-        let wake_at = Timestamp::from_micros(1_800_000_000_000_000 - i64::from(number / 2));
-        batch = batch.event(run, 1).opened(run, OpenState::Parked, Some(wake_at));
-        expected.push(DueMark { wake_at, run });
-    }
-    let idle = world.run(0);
-    batch = batch.event(idle, 1).opened(idle, OpenState::Parked, None);
-    writer.append(batch).await.unwrap();
-    expected.sort();
-
-    let until = expected[7].wake_at;
-    let mut due = Vec::new();
-    loop {
-        let ask = Due { shards: all_shards(), after: due.last().copied(), until, limit: 3 };
-        let page = writer.session.due_runs(&ask).await.unwrap();
-        if page.runs.is_empty() {
-            break;
-        }
-        due.extend(page.runs);
-    }
-    assert_eq!(due, expected[..8]);
 }

@@ -5,7 +5,6 @@ use std::time::Duration;
 use pgworkflows_core::Client;
 use pgworkflows_core::store::Store;
 use pgworkflows_postgres::PostgresStore;
-use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::engine::{runs_complete, worker};
 use crate::support::*;
@@ -13,23 +12,19 @@ use crate::support::*;
 /// A role with a connection limit that may create a schema, and its URL. The caller drops the role.
 async fn limited_role(world: &World, connections: usize) -> (String, String) {
     let role = format!("limited_{}", world.database.name());
-    let mut connection = world.connection().await;
-    execute(&mut connection, format!("create role {role} login connection limit {connections}")).await;
-    execute(&mut connection, format!("grant create on database {} to {role}", world.database.name())).await;
-    let url = world.database.url().replacen("postgres@", &format!("{role}@"), 1);
+    let database = world.database.name();
+    world
+        .execute(format!(
+            "create role {role} login connection limit {connections}; grant create on database {database} to {role}"
+        ))
+        .await;
+    let url = url_as(&role, &world.database);
     (role, url)
 }
 
-async fn execute(connection: &mut PgConnection, statement: String) {
-    sqlx::query(AssertSqlSafe(statement)).execute(connection).await.unwrap();
-}
-
 async fn drop_role(world: &World, role: &str) {
-    let mut connection = world.connection().await;
-    let cut = "select pg_terminate_backend(pid) from pg_stat_activity where usename = $1";
-    sqlx::query(cut).bind(role).execute(&mut connection).await.unwrap();
-    execute(&mut connection, format!("drop owned by {role} cascade")).await;
-    execute(&mut connection, format!("drop role {role}")).await;
+    let disconnect = "select pg_terminate_backend(pid) from pg_stat_activity where usename";
+    world.execute(format!("{disconnect} = '{role}'; drop owned by {role} cascade; drop role {role}")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

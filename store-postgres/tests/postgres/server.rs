@@ -1,23 +1,14 @@
 //! A server that crashes, and one that is restored to an older state.
 
-use pgworkflows_core::store::Store;
+use pgworkflows_core::store::{Store, StoreError};
 use pgworkflows_pg_harness::Postgres;
-use pgworkflows_postgres::PostgresStore;
-use sqlx::Connection;
 
 use crate::support::*;
-
-async fn world_on(server: &Postgres) -> World {
-    let database = server.create_database().unwrap();
-    let store = PostgresStore::builder(database.url()).verify_appends(false).connect().await.unwrap();
-    let queue = store.queue("default", 4).await.unwrap();
-    World { store, queue, database }
-}
 
 #[tokio::test]
 async fn a_restored_server_is_noticed_by_the_next_append() {
     let server = Postgres::builder().durable().start().unwrap();
-    let world = world_on(&server).await;
+    let world = World::on(server.create_database().unwrap(), |builder| builder).await;
     let mut writer = world.writer().await;
     let run = world.run(0);
     world.submit(start(run, None, "start")).await;
@@ -29,54 +20,41 @@ async fn a_restored_server_is_noticed_by_the_next_append() {
     writer.append_event(run, 3).await.unwrap();
     // Other writers use transaction ids, so that the reader's snapshot is well ahead of the copy.
     for _ in 0..20 {
-        let sql = "select pg_current_xact_id()";
-        sqlx::query(sql).execute(&mut world.connection().await).await.unwrap();
+        world.execute("select pg_current_xact_id()").await;
     }
     assert_eq!(writer.read_texts(10).await, ["start"]);
 
     server.restore_from(&older).unwrap();
     let append = writer.batch().event(run, 4).done();
-    let refused = loop {
-        match writer.session.append(&append).await {
-            waited if is_unavailable(&waited) => {}
-            answered => break answered,
-        }
-    };
-    assert!(is_fenced(&refused), "{refused:?}");
-    assert!(refused.unwrap_err().to_string().contains("lost commits"));
-    let unread = writer.read(10).await;
-    assert!(is_fenced(&unread), "{unread:?}");
+    let refused = until_available(async || writer.session.append(&append).await).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Fenced { .. }), "{refused:?}");
+    assert!(refused.to_string().contains("lost commits"), "{refused}");
+    assert_fenced(writer.read(10).await);
     // A new owner continues where the log ends, without a gap.
     writer.release().await;
-    let mut heir = world.writer().await;
-    heir.append_event(run, 2).await.unwrap();
-    let history = &heir.load(&[run]).await[0];
+    let mut next = world.writer().await;
+    next.append_event(run, 2).await.unwrap();
+    let history = &next.load(&[run]).await[0];
     assert_eq!(history.events.iter().map(|event| event.position.get()).collect::<Vec<_>>(), [1, 2]);
 }
 
 #[tokio::test]
 async fn a_crash_of_the_server_loses_no_acknowledged_message() {
     let server = Postgres::builder().durable().start().unwrap();
-    let world = world_on(&server).await;
+    let world = World::on(server.create_database().unwrap(), |builder| builder).await;
     let mut writer = world.writer().await;
     let run = world.run(0);
     world.submit(start(run, None, "start")).await;
     assert_eq!(writer.read_texts(10).await, ["start"]);
     writer.append_event(run, 1).await.unwrap();
-    let mut connection = world.connection().await;
-    let mut open = connection.begin().await.unwrap();
+    let mut open = world.begin().await;
     world.store.submit_in(&mut open, &[signal(run, "never")]).await.unwrap();
     world.submit(signal(run, "kept")).await;
 
     server.kill().unwrap();
-    assert!(is_unavailable(&world.store.submit(&[signal(run, "lost")]).await));
+    world.store.submit(&[signal(run, "lost")]).await.unwrap_err();
     server.restart().unwrap();
-    let page = loop {
-        match writer.read(10).await {
-            waited if is_unavailable(&waited) => {}
-            answered => break answered.unwrap(),
-        }
-    };
+    let page = until_available(async || writer.read(10).await).await.unwrap();
     assert_eq!(texts(&page), ["kept"]);
     // Transaction ids from before the crash may be reused: they hide no message.
     for number in 0..5 {

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use pgworkflows_core::store::Store;
-use sqlx::Connection;
 
 use crate::support::*;
 
@@ -15,11 +14,9 @@ const KILL_OTHERS: &str = "
 async fn a_connection_killed_between_calls_causes_one_error() {
     let world = World::new().await;
     let mut writer = world.writer().await;
-    let run = world.run(0);
-    sqlx::query(KILL_OTHERS).execute(&mut world.connection().await).await.unwrap();
-    let append = writer.batch().event(run, 1).done();
-    let lost = writer.session.append(&append).await;
-    assert!(is_unavailable(&lost) && !is_definite(&lost), "{lost:?}");
+    world.execute(KILL_OTHERS).await;
+    let append = writer.batch().event(world.run(0), 1).done();
+    assert_outcome_unknown(writer.session.append(&append).await);
     writer.session.append(&append).await.unwrap();
     assert_eq!(world.count("events").await, 1);
 }
@@ -28,19 +25,16 @@ async fn a_connection_killed_between_calls_causes_one_error() {
 async fn an_append_whose_connection_is_killed_during_the_call_is_applied_once() {
     let world = World::with(|builder| builder.lock_timeout(Duration::from_secs(10))).await;
     let mut writer = world.writer().await;
-    let run = world.run(0);
-    let append = writer.batch().event(run, 1).done();
+    let append = writer.batch().event(world.run(0), 1).done();
     // The append waits for its lease's row while its connection is killed.
-    let mut connection = world.connection().await;
-    let mut transaction = connection.begin().await.unwrap();
-    sqlx::query("select from pgworkflows.leases for update").execute(&mut *transaction).await.unwrap();
+    let mut transaction = world.lock_leases().await;
     let killer = async {
         tokio::time::sleep(Duration::from_millis(100)).await;
-        sqlx::query(KILL_OTHERS).execute(&mut *transaction).await.unwrap();
+        execute(&mut transaction, KILL_OTHERS).await;
         transaction.rollback().await.unwrap();
     };
     let (lost, ()) = tokio::join!(writer.session.append(&append), killer);
-    assert!(is_unavailable(&lost) && !is_definite(&lost), "{lost:?}");
+    assert_outcome_unknown(lost);
     writer.session.append(&append).await.unwrap();
     writer.session.append(&append).await.unwrap();
     assert_eq!(world.count("events").await, 1);
@@ -51,19 +45,14 @@ async fn an_append_that_the_server_cancels_definitely_wrote_nothing() {
     let world = World::with(|builder| builder.lock_timeout(Duration::from_secs(10))).await;
     let mut writer = world.writer().await;
     let run = world.run(0);
-    let mut connection = world.connection().await;
-    let timeout = format!("alter database {} set statement_timeout = '300ms'", world.database.name());
-    sqlx::query(sqlx::AssertSqlSafe(timeout)).execute(&mut connection).await.unwrap();
+    world.alter_database("set statement_timeout = '300ms'").await;
     // A new session has a short statement timeout, and the lease's row is locked for longer.
     writer.session = world.session().await;
-    let mut transaction = connection.begin().await.unwrap();
-    sqlx::query("select from pgworkflows.leases for update").execute(&mut *transaction).await.unwrap();
+    let transaction = world.lock_leases().await;
     let append = writer.batch().event(run, 1).done();
-    let cancelled = writer.session.append(&append).await;
-    assert!(is_definite(&cancelled), "{cancelled:?}");
+    assert_not_written(writer.session.append(&append).await);
     transaction.rollback().await.unwrap();
-    let reset = format!("alter database {} reset statement_timeout", world.database.name());
-    sqlx::query(sqlx::AssertSqlSafe(reset)).execute(&mut connection).await.unwrap();
+    world.alter_database("reset statement_timeout").await;
     writer.session = world.session().await;
     assert_eq!(world.count("events").await, 0);
     // So another batch may use the same number.
@@ -75,11 +64,8 @@ async fn an_append_that_the_server_cancels_definitely_wrote_nothing() {
 async fn a_call_that_was_cut_short_does_not_poison_the_session() {
     let world = World::with(|builder| builder.lock_timeout(Duration::from_secs(10))).await;
     let mut writer = world.writer().await;
-    let run = world.run(0);
-    let append = writer.batch().event(run, 1).done();
-    let mut connection = world.connection().await;
-    let mut transaction = connection.begin().await.unwrap();
-    sqlx::query("select from pgworkflows.leases for update").execute(&mut *transaction).await.unwrap();
+    let append = writer.batch().event(world.run(0), 1).done();
+    let transaction = world.lock_leases().await;
     let cut = tokio::time::timeout(Duration::from_millis(100), writer.session.append(&append)).await;
     assert!(cut.is_err());
     // The next answer belongs to the next call.
@@ -93,8 +79,7 @@ async fn a_call_that_was_cut_short_does_not_poison_the_session() {
 #[tokio::test]
 async fn submissions_that_were_cut_short_do_not_poison_the_pool() {
     let world = World::with(|builder| builder.pool_size(1).lock_timeout(Duration::from_secs(10))).await;
-    let mut connection = world.connection().await;
-    let mut transaction = connection.begin().await.unwrap();
+    let mut transaction = world.begin().await;
     let start_under_key = || start(world.run(0), Some("acme"), "Acme");
     world.store.submit_in(&mut transaction, &[start_under_key()]).await.unwrap();
     for _ in 0..5 {
@@ -103,8 +88,7 @@ async fn submissions_that_were_cut_short_do_not_poison_the_pool() {
         assert!(cut.is_err());
     }
     transaction.rollback().await.unwrap();
-    let answer = world.store.submit(&[start(world.run(0), None, "Other")]).await.unwrap();
-    assert_eq!(answer, [pgworkflows_core::store::Submitted::Accepted]);
+    world.store.submit(&[start(world.run(0), None, "Other")]).await.unwrap();
 }
 
 #[tokio::test]
@@ -114,7 +98,6 @@ async fn a_call_that_is_never_answered_is_given_up() {
     })
     .await;
     let mut writer = world.writer().await;
-    let run = world.run(0);
     // No lock timeout applies here: the append polls until it may continue.
     let sql = "
         create table public.held ();
@@ -127,12 +110,11 @@ async fn a_call_that_is_never_answered_is_given_up() {
             return new;
         end $$;
         create trigger hold before insert on pgworkflows.appends for each row execute function public.hold()";
-    sqlx::raw_sql(sql).execute(&mut world.connection().await).await.unwrap();
-    let append = writer.batch().event(run, 1).done();
-    let answer = writer.session.append(&append).await;
-    assert!(is_unavailable(&answer) && !is_definite(&answer), "{answer:?}");
+    world.execute(sql).await;
+    let append = writer.batch().event(world.run(0), 1).done();
+    assert_outcome_unknown(writer.session.append(&append).await);
     // The outcome was unknown indeed: the append is written later.
-    sqlx::query("delete from public.held").execute(&mut world.connection().await).await.unwrap();
+    world.execute("delete from public.held").await;
     while writer.session.append(&append).await.is_err() {}
     assert_eq!(world.count("events").await, 1);
 }

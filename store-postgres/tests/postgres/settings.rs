@@ -71,17 +71,17 @@ async fn no_setting_of_a_session_changes_what_a_statement_means() {
         let database = Postgres::shared().create_database().unwrap();
         let mut admin = PgConnection::connect(database.url()).await.unwrap();
         let odd = format!("alter database {} set {name} = {value}", database.name());
-        sqlx::raw_sql(SHADOWS).execute(&mut admin).await.unwrap();
-        sqlx::raw_sql(AssertSqlSafe(odd)).execute(&mut admin).await.unwrap();
+        execute(&mut admin, SHADOWS).await;
+        execute(&mut admin, odd).await;
         // Then the schema is created, found to be up to date, and works
         drop(PostgresStore::connect(database.url()).await.unwrap_or_else(|error| panic!("{name}: {error}")));
         let world = World::on(database, |builder| builder.migrate(false).verify_appends(true)).await;
         work(&world, &format!("set {name} = {value}")).await;
         // And so does the schema that a person creates from the script
         let mut connection = world.connection().await;
-        sqlx::raw_sql(AssertSqlSafe(format!("set {name} = {value}"))).execute(&mut connection).await.unwrap();
+        execute(&mut connection, format!("set {name} = {value}")).await;
         let printed = PostgresStore::migrations_sql("printed").unwrap();
-        sqlx::raw_sql(AssertSqlSafe(printed)).execute(&mut connection).await.unwrap();
+        execute(&mut connection, printed).await;
         let printed = PostgresStore::builder(world.database.url()).schema("printed").migrate(false);
         printed.connect().await.unwrap_or_else(|error| panic!("{name}: {error}"));
     }

@@ -1,90 +1,13 @@
 //! Submitting messages: answers, keys, and transactions of the caller.
 
 use pgworkflows_core::RunId;
-use pgworkflows_core::store::{OpenState, Store, StoreError, StoreQuery, Submitted};
+use pgworkflows_core::store::{Store, StoreError, StoreQuery, Submitted};
 use pgworkflows_pg_harness::Postgres;
 use pgworkflows_postgres::PostgresStore;
 use sqlx::postgres::PgListener;
 use sqlx::{Connection, PgConnection};
 
 use crate::support::*;
-
-#[tokio::test]
-async fn a_start_is_visible_as_soon_as_it_is_accepted() {
-    let world = World::new().await;
-    let run = world.run(0);
-    assert_eq!(world.submit(start(run, Some("acme"), "Acme")).await, Submitted::Accepted);
-    let described = world.store.describe(run).await.unwrap().unwrap();
-    assert_eq!((described.workflow.as_str(), described.key.as_deref()), ("trial", Some("acme")));
-    assert_eq!(described.open.unwrap().state, OpenState::Pending);
-    assert_eq!(world.store.find("trial", "acme").await.unwrap(), Some(run));
-    assert_eq!(world.store.find("other", "acme").await.unwrap(), None);
-    assert_eq!(world.submit(signal(run, "hello")).await, Submitted::Accepted);
-}
-
-#[tokio::test]
-async fn a_repeated_key_returns_the_run_that_holds_it() {
-    let world = World::new().await;
-    let run = world.run(0);
-    world.submit(start(run, Some("acme"), "Acme")).await;
-    let again = world.submit(start(world.run(0), Some("acme"), "Acme")).await;
-    assert_eq!(again, Submitted::Existing(run));
-    let other = world.submit(start(world.run(0), Some("acme"), "Initech")).await;
-    assert_eq!(other, Submitted::KeyConflict(run));
-    let mut unknown = start(world.run(0), Some("acme"), "Initech");
-    unknown.opens.as_mut().unwrap().input_digest = None;
-    assert_eq!(world.submit(unknown).await, Submitted::Existing(run));
-    assert_eq!(world.count("inbox").await, 1);
-    assert_eq!(world.count("open_runs").await, 1);
-}
-
-#[tokio::test]
-async fn a_start_that_was_accepted_before_changes_nothing() {
-    let world = World::new().await;
-    let mut writer = world.writer().await;
-    for key in [None, Some("acme")] {
-        let run = world.run(0);
-        let start = start(run, key, "Acme");
-        let twice = world.store.submit(&[start.clone(), start.clone()]).await.unwrap();
-        assert_eq!(twice, [Submitted::Accepted, Submitted::Accepted]);
-        assert_eq!(world.submit(start.clone()).await, Submitted::Accepted);
-        let page = writer.read(10).await.unwrap();
-        assert_eq!(page.messages.len(), 1);
-        // While the run is open, and when it is over.
-        let batch = writer.batch().event(run, 1).consumed(&page);
-        writer.append(batch).await.unwrap();
-        assert_eq!(world.submit(start.clone()).await, Submitted::Accepted);
-        let batch = writer.batch().event(run, 2).closed(run);
-        writer.append(batch).await.unwrap();
-        assert_eq!(world.submit(start.clone()).await, Submitted::Accepted);
-        assert!(writer.read(10).await.unwrap().messages.is_empty());
-        assert!(world.store.describe(run).await.unwrap().unwrap().open.is_none());
-    }
-}
-
-#[tokio::test]
-async fn a_message_that_already_waits_is_not_inserted_twice() {
-    let world = World::new().await;
-    let run = world.run(0);
-    world.submit(start(run, None, "Acme")).await;
-    let signal = signal(run, "hello");
-    for _ in 0..2 {
-        assert_eq!(world.submit(signal.clone()).await, Submitted::Accepted);
-    }
-    assert_eq!(world.count("inbox").await, 2);
-}
-
-#[tokio::test]
-async fn messages_for_runs_that_are_over_or_unknown_are_refused() {
-    let world = World::new().await;
-    let mut writer = world.writer().await;
-    let (over, unknown) = (world.run(0), world.run(0));
-    let batch = writer.batch().event(over, 1).closed(over);
-    writer.append(batch).await.unwrap();
-    let answers = world.store.submit(&[signal(over, "a"), signal(unknown, "b")]).await.unwrap();
-    assert_eq!(answers, [Submitted::RunOver, Submitted::UnknownRun]);
-    assert_eq!(world.count("inbox").await, 0);
-}
 
 #[tokio::test]
 async fn a_batch_is_answered_one_by_one_and_kept_in_order() {
@@ -140,8 +63,7 @@ async fn a_batch_for_every_possible_shard_notifies_in_a_transaction() {
     let starts: Vec<_> = (0..4096).map(|shard| start(run(shard), None, "1")).collect();
     let mut listener = PgListener::connect(world.database.url()).await.unwrap();
     listener.listen("pgworkflows_hints").await.unwrap();
-    let mut connection = world.connection().await;
-    let mut transaction = connection.begin().await.unwrap();
+    let mut transaction = world.begin().await;
     let answers = world.store.submit_in(&mut transaction, &starts).await.unwrap();
     assert!(answers.iter().all(|answer| *answer == Submitted::Accepted));
     transaction.commit().await.unwrap();
@@ -159,11 +81,10 @@ async fn a_batch_for_every_possible_shard_notifies_in_a_transaction() {
 async fn a_connection_in_another_encoding_is_refused_before_it_garbles_a_key() {
     let world = World::new().await;
     let mut connection = world.connection().await;
-    sqlx::query("set client_encoding = 'LATIN1'").execute(&mut connection).await.unwrap();
+    execute(&mut connection, "set client_encoding = 'LATIN1'").await;
     let start = [start(world.run(0), Some("größe"), "1")];
-    let refused = world.store.submit_in(&mut connection, &start).await.unwrap_err();
-    assert!(matches!(refused, StoreError::Misconfigured { .. }), "{refused:?}");
-    assert!(refused.to_string().contains("client_encoding is `LATIN1`"), "{refused}");
+    let answer = world.store.submit_in(&mut connection, &start).await;
+    assert_misconfigured(answer, &["client_encoding is `LATIN1`"]);
     assert_eq!(world.count("run_keys").await, 0);
 }
 
@@ -181,7 +102,7 @@ async fn simultaneous_starts_under_one_key_make_one_run() {
 async fn a_start_waits_for_a_key_of_an_open_transaction_until_the_timeout() {
     let world = World::new().await;
     let mut connection = world.connection().await;
-    sqlx::query("set application_name = 'checkout'").execute(&mut connection).await.unwrap();
+    execute(&mut connection, "set application_name = 'checkout'").await;
     let pid: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut connection).await.unwrap();
     let mut transaction = connection.begin().await.unwrap();
     let first = [start(world.run(0), Some("acme"), "Acme")];
@@ -214,12 +135,12 @@ async fn a_key_held_by_a_prepared_transaction_is_named_with_it() {
     let queue = store.queue("default", 4).await.unwrap();
     let run = || RunId::new(queue.now, queue.first_shard, unique());
     let mut connection = PgConnection::connect(database.url()).await.unwrap();
-    sqlx::query("begin").execute(&mut connection).await.unwrap();
+    execute(&mut connection, "begin").await;
     store.submit_in(&mut connection, &[start(run(), Some("acme"), "Acme")]).await.unwrap();
-    sqlx::query("prepare transaction 'forgotten'").execute(&mut connection).await.unwrap();
+    execute(&mut connection, "prepare transaction 'forgotten'").await;
     let error = store.submit(&[start(run(), Some("acme"), "Acme")]).await.unwrap_err();
     assert!(error.to_string().contains("the prepared transaction `forgotten`"), "{error}");
-    sqlx::query("rollback prepared 'forgotten'").execute(&mut connection).await.unwrap();
+    execute(&mut connection, "rollback prepared 'forgotten'").await;
 }
 
 #[tokio::test]
@@ -228,14 +149,15 @@ async fn a_key_held_by_another_role_is_named_as_far_as_it_may_be_seen() {
     // Given a role that may use the schema, and cannot see other sessions
     let role = format!("guest_{}", world.database.name());
     let mut connection = world.connection().await;
-    for statement in [
-        format!("create role {role} login"),
-        format!("grant usage on schema pgworkflows to {role}"),
-        format!("grant all on all tables in schema pgworkflows to {role}"),
-    ] {
-        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut connection).await.unwrap();
-    }
-    let url = world.database.url().replacen("postgres@", &format!("{role}@"), 1);
+    execute(
+        &mut connection,
+        format!(
+            "create role {role} login; grant usage on schema pgworkflows to {role};
+             grant all on all tables in schema pgworkflows to {role}"
+        ),
+    )
+    .await;
+    let url = url_as(&role, &world.database);
     let guest = PostgresStore::builder(&url).lock_timeout(LOCK_TIMEOUT).connect().await.unwrap();
     // When a superuser's transaction holds the key
     let mut transaction = connection.begin().await.unwrap();
@@ -247,7 +169,5 @@ async fn a_key_held_by_another_role_is_named_as_far_as_it_may_be_seen() {
     assert!(error.to_string().contains(" of the server"), "{error}");
     transaction.rollback().await.unwrap();
     drop(guest);
-    for statement in [format!("drop owned by {role}"), format!("drop role {role}")] {
-        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut connection).await.unwrap();
-    }
+    execute(&mut connection, format!("drop owned by {role}; drop role {role}")).await;
 }

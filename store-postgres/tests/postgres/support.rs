@@ -1,6 +1,7 @@
 //! The tests' fixture: a store on a separate database, and short ways to write batches.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -13,9 +14,9 @@ use pgworkflows_core::store::{
     OpenedRun, Queue, Release, RunHistory, SentMessage, Session, Store, StoreError, Submission, Submitted,
     Topic, UpdatedRun, Watch, What,
 };
-use pgworkflows_pg_harness::{Database, Postgres};
+use pgworkflows_pg_harness::{Database, Postgres as Server};
 use pgworkflows_postgres::{Builder, PostgresStore};
-use sqlx::{Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Postgres, Transaction};
 
 /// Long enough that no slow test reaches it.
 pub(crate) const TTL: Duration = Duration::from_secs(60);
@@ -39,7 +40,7 @@ impl World {
     }
 
     pub(crate) async fn with(options: impl FnOnce(Builder) -> Builder) -> Self {
-        Self::on(Postgres::shared().create_database().unwrap(), options).await
+        Self::on(Server::shared().create_database().unwrap(), options).await
     }
 
     pub(crate) async fn on(database: Database, options: impl FnOnce(Builder) -> Builder) -> Self {
@@ -53,6 +54,28 @@ impl World {
     /// A connection that bypasses the store.
     pub(crate) async fn connection(&self) -> PgConnection {
         PgConnection::connect(self.database.url()).await.unwrap()
+    }
+
+    /// Runs statements outside of the store.
+    pub(crate) async fn execute(&self, sql: impl Into<String>) {
+        execute(&mut self.connection().await, sql).await;
+    }
+
+    /// Alters the database; only new sessions notice.
+    pub(crate) async fn alter_database(&self, change: &str) {
+        self.execute(format!("alter database {} {change}", self.database.name())).await;
+    }
+
+    /// A client's transaction, outside of the store.
+    pub(crate) async fn begin(&self) -> Transaction<'static, Postgres> {
+        PgPool::connect(self.database.url()).await.unwrap().begin().await.unwrap()
+    }
+
+    /// A transaction that keeps all leases locked, as an append in flight keeps its own.
+    pub(crate) async fn lock_leases(&self) -> Transaction<'static, Postgres> {
+        let mut transaction = self.begin().await;
+        execute(&mut transaction, "select from pgworkflows.leases for update").await;
+        transaction
     }
 
     /// A new run of that shard of the queue, born now.
@@ -94,8 +117,18 @@ impl World {
     /// How many rows a table has.
     pub(crate) async fn count(&self, table: &str) -> i64 {
         let sql = format!("select count(*) from pgworkflows.{table}");
-        sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(&mut self.connection().await).await.unwrap()
+        sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut self.connection().await).await.unwrap()
     }
+}
+
+/// Runs statements on a connection.
+pub(crate) async fn execute(connection: &mut PgConnection, sql: impl Into<String>) {
+    sqlx::raw_sql(AssertSqlSafe(sql.into())).execute(connection).await.unwrap();
+}
+
+/// The URL of a database for another role than the superuser.
+pub(crate) fn url_as(role: &str, database: &Database) -> String {
+    database.url().replacen("postgres@", &format!("{role}@"), 1)
 }
 
 /// A number that no other test uses.
@@ -127,8 +160,13 @@ pub(crate) fn lease_heartbeat(writer: &Writer, renew: Option<Duration>) -> Lease
 
 /// Sends the heartbeat of a writer.
 pub(crate) async fn heartbeat(writer: &mut Writer, renew: Option<Duration>) -> HeartbeatAnswer {
-    let heartbeat = Heartbeat { queue: "default".to_owned(), leases: vec![lease_heartbeat(writer, renew)] };
-    writer.session.heartbeat(&heartbeat).await.unwrap()
+    let lease = lease_heartbeat(writer, renew);
+    heartbeat_for(writer, vec![lease]).await
+}
+
+/// Sends a heartbeat for these leases.
+pub(crate) async fn heartbeat_for(writer: &mut Writer, leases: Vec<LeaseHeartbeat>) -> HeartbeatAnswer {
+    writer.session.heartbeat(&Heartbeat { queue: "default".to_owned(), leases }).await.unwrap()
 }
 
 /// A lease holder that numbers its appends correctly.
@@ -336,19 +374,47 @@ pub(crate) fn note(run: RunId, text: &str) -> SentMessage {
     SentMessage { message, run, body, opens: None }
 }
 
-pub(crate) fn is_fenced<T: std::fmt::Debug>(result: &Result<T, StoreError>) -> bool {
-    matches!(result, Err(StoreError::Fenced { .. }))
+#[track_caller]
+pub(crate) fn assert_fenced<T: Debug>(answer: Result<T, StoreError>) {
+    assert!(matches!(answer, Err(StoreError::Fenced { .. })), "expected Fenced, got {answer:?}");
 }
 
-pub(crate) fn is_conflict<T: std::fmt::Debug>(result: &Result<T, StoreError>) -> bool {
-    matches!(result, Err(StoreError::Conflict { .. }))
+#[track_caller]
+pub(crate) fn assert_conflict<T: Debug>(answer: Result<T, StoreError>) {
+    assert!(matches!(answer, Err(StoreError::Conflict { .. })), "expected Conflict, got {answer:?}");
 }
 
-/// Whether it is an error which proves that nothing was written.
-pub(crate) fn is_definite<T: std::fmt::Debug>(result: &Result<T, StoreError>) -> bool {
-    matches!(result, Err(StoreError::Unavailable { definite: true, .. }))
+/// Asserts that a call failed with an error which proves that nothing was written.
+#[track_caller]
+pub(crate) fn assert_not_written<T: Debug>(answer: Result<T, StoreError>) {
+    let is_definite = matches!(answer, Err(StoreError::Unavailable { definite: true, .. }));
+    assert!(is_definite, "expected a definite Unavailable, got {answer:?}");
 }
 
-pub(crate) fn is_unavailable<T: std::fmt::Debug>(result: &Result<T, StoreError>) -> bool {
-    matches!(result, Err(StoreError::Unavailable { .. }))
+/// Asserts that a call failed with an error after which it may have been applied or not.
+#[track_caller]
+pub(crate) fn assert_outcome_unknown<T: Debug>(answer: Result<T, StoreError>) {
+    let is_unknown = matches!(answer, Err(StoreError::Unavailable { definite: false, .. }));
+    assert!(is_unknown, "expected an Unavailable that is not definite, got {answer:?}");
+}
+
+/// Asserts that a call was refused, with an error that has all of these words.
+#[track_caller]
+pub(crate) fn assert_misconfigured<T: Debug>(answer: Result<T, StoreError>, words: &[&str]) {
+    let error = answer.unwrap_err();
+    assert!(matches!(error, StoreError::Misconfigured { .. }), "{error:?}");
+    let text = error.to_string();
+    assert!(words.iter().all(|word| text.contains(word)), "not all of {words:?} are in: {text}");
+}
+
+/// Repeats a call until the server is reached again after a restart, and returns the answer.
+pub(crate) async fn until_available<T>(
+    mut call: impl AsyncFnMut() -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    loop {
+        match call().await {
+            Err(StoreError::Unavailable { .. }) => {}
+            answer => return answer,
+        }
+    }
 }

@@ -1,5 +1,4 @@
-//! Fault points: where a test or a simulator may disturb a call. Only [`SeededFaults`](crate::SeededFaults) draws random numbers, and the
-//! same seed draws the same ones. This file must not know the store's state.
+//! Fault points: where a test or a simulator may disturb a call. This file must not know the store's state.
 //!
 //! Every call passes three points in order:
 //!

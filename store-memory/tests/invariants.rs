@@ -7,7 +7,7 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,11 +15,11 @@ use common::{claim, empty_append, event, reference, signal, start};
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{AppendNo, EventSeq, LeaseId, MessageId, Position, RunId, ShardId};
 use pgworkflows_core::store::{
-    Append, Claim, ClosedRun, ClosedStatus, Heartbeat, InboxCursor, InboxMessage, InboxRead, LeaseHeartbeat,
-    Load, OpenRow, Release, RunFilter, RunHistory, RunPage, Session, Store, StoreError, Submission,
-    Submitted, UpdatedRun,
+    Append, Claim, ClosedRun, ClosedStatus, Heartbeat, Hint, InboxCursor, InboxMessage, InboxRead,
+    LeaseHeartbeat, Load, OpenRow, Release, RunFilter, RunHistory, RunPage, Session, Store, StoreError,
+    Submission, Submitted, UpdatedRun,
 };
-use pgworkflows_memory::{FaultWeights, ManualClock, MemoryStore, SeededFaults};
+use pgworkflows_memory::{Fault, FaultPoint, Faults, ManualClock, MemoryStore, Stage};
 use proptest::prelude::*;
 
 const TTL: Duration = Duration::from_secs(10);
@@ -122,7 +122,7 @@ struct World {
     faults: Arc<SeededFaults>,
     owners: Vec<Owner>,
     clients: Vec<Client>,
-    minted: u64,
+    numbers_used: u64,
     backup: Option<pgworkflows_memory::Snapshot>,
     restored: bool,
 }
@@ -137,7 +137,7 @@ struct Client {
 impl World {
     async fn new(seed: u64, weights: FaultWeights) -> Self {
         let clock = Arc::new(ManualClock::default());
-        let faults = Arc::new(SeededFaults::new(seed, FaultWeights::default()));
+        let faults = Arc::new(SeededFaults::new(seed));
         let store = MemoryStore::with_faults(clock.clone(), faults.clone());
         store.queue("default", common::SHARDS).await.unwrap();
         let mut owners = Vec::new();
@@ -146,7 +146,7 @@ impl World {
         }
         faults.set_weights(weights);
         let clients = vec![Client::default(), Client::default()];
-        Self { store, clock, faults, owners, clients, minted: 0, backup: None, restored: false }
+        Self { store, clock, faults, owners, clients, numbers_used: 0, backup: None, restored: false }
     }
 
     async fn perform(&mut self, operation: Operation) {
@@ -156,15 +156,15 @@ impl World {
             Operation::Release(owner) => self.owners[owner].release().await,
             Operation::Crash(owner) => self.owners[owner].forget(),
             Operation::Start(client) => {
-                self.minted += 1;
-                self.send(client, start(self.minted)).await;
+                self.numbers_used += 1;
+                self.send(client, start(self.numbers_used)).await;
             }
             Operation::Signal(client, to) => {
                 let runs = &self.clients[client].runs;
                 if !runs.is_empty() {
-                    self.minted += 1;
+                    self.numbers_used += 1;
                     let to = runs[to % runs.len()];
-                    let signal = Submission { run: to, ..signal(0, self.minted) };
+                    let signal = Submission { run: to, ..signal(0, self.numbers_used) };
                     self.send(client, signal).await;
                 }
             }
@@ -203,7 +203,7 @@ impl World {
         }
     }
 
-    /// Ends all faults and processes everything that waits.
+    /// Ends all faults and processes all waiting messages.
     async fn quiesce(&mut self) {
         self.faults.set_weights(FaultWeights::default());
         while self.store.deliver_lingering() {}
@@ -220,11 +220,11 @@ impl World {
             self.owners[0].work(self.restored).await;
         }
         let mut session = self.store.session().await.unwrap();
-        assert_eq!(common::inbox(&mut *session).await, [], "everything was taken in");
+        assert_eq!(common::inbox(&mut *session).await, [], "every message was consumed");
     }
 
     async fn histories(&self) -> Vec<RunHistory> {
-        // Read from a copy, which has no faults.
+        // Read from a copy, whose reads have no faults.
         let quiet = MemoryStore::new();
         quiet.restore(&self.store.snapshot());
         let page = RunPage { before: None, limit: u32::MAX };
@@ -287,7 +287,7 @@ impl World {
 struct Owner {
     session: Box<dyn Session>,
     lease: Option<LeaseId>,
-    /// How many shards it wants.
+    /// How many shards it claims.
     limit: u16,
     number: u64,
     shards: BTreeMap<ShardId, Position>,
@@ -406,14 +406,14 @@ impl Owner {
         let mut append = empty_append(lease, self.number);
         let mut positions = self.shards.clone();
         for message in &page.messages {
-            self.take_in(message, &mut append, &mut positions);
+            self.consume(message, &mut append, &mut positions);
         }
         append.digest = append.content_digest();
         self.unresolved = Some((append, page.cursor));
         true
     }
 
-    fn take_in(
+    fn consume(
         &mut self,
         message: &InboxMessage,
         append: &mut Append,
@@ -460,4 +460,78 @@ fn body_of(message: MessageId) -> Bytes {
 fn message_of(body: &[u8]) -> MessageId {
     let text = std::str::from_utf8(body).unwrap();
     MessageId::from_u128(text.strip_prefix("message ").unwrap().parse().unwrap())
+}
+
+/// How often each fault happens, in thousandths of the points at which it can.
+#[derive(Clone, Copy, Debug, Default)]
+struct FaultWeights {
+    request_lost: u32,
+    repeated: u32,
+    lingering: u32,
+    commit_lost: u32,
+    acknowledgement_lost: u32,
+    delayed: u32,
+    hint_lost: u32,
+    hint_repeated: u32,
+}
+
+/// Random faults: the same seed and the same calls give the same faults.
+#[derive(Debug)]
+struct SeededFaults {
+    random: Mutex<u64>,
+    weights: Mutex<FaultWeights>,
+}
+
+impl SeededFaults {
+    fn new(seed: u64) -> Self {
+        Self { random: Mutex::new(seed), weights: Mutex::default() }
+    }
+
+    fn set_weights(&self, weights: FaultWeights) {
+        *self.weights.lock().unwrap() = weights;
+    }
+
+    fn happens(&self, per_mille: u32) -> bool {
+        per_mille > 0 && self.random() % 1000 < u64::from(per_mille)
+    }
+
+    /// SplitMix64 (Steele, Lea, Flood 2014), which is short and random enough to choose faults.
+    fn random(&self) -> u64 {
+        let mut state = self.random.lock().unwrap();
+        *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = *state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+}
+
+impl Faults for SeededFaults {
+    fn at(&self, point: &FaultPoint<'_>) -> Fault {
+        let weights = *self.weights.lock().unwrap();
+        if self.happens(weights.delayed) {
+            let polls = 1 + self.random() % 16;
+            return Fault::Delay(Box::pin(async move {
+                for _ in 0..polls {
+                    tokio::task::yield_now().await;
+                }
+            }));
+        }
+        match point.stage {
+            Stage::Request if self.happens(weights.request_lost) => Fault::Lose,
+            Stage::Request if self.happens(weights.repeated) => Fault::Repeat,
+            Stage::Request if self.happens(weights.lingering) => Fault::Linger,
+            Stage::Commit if self.happens(weights.commit_lost) => Fault::Lose,
+            Stage::Acknowledgement if self.happens(weights.acknowledgement_lost) => Fault::Lose,
+            Stage::Request | Stage::Commit | Stage::Acknowledgement => Fault::Proceed,
+        }
+    }
+
+    fn hint(&self, _hint: Hint) -> u32 {
+        let weights = *self.weights.lock().unwrap();
+        match self.happens(weights.hint_lost) {
+            true => 0,
+            false => 1 + u32::from(self.happens(weights.hint_repeated)),
+        }
+    }
 }

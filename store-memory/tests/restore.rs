@@ -8,7 +8,7 @@ use common::{
     assert_fenced, assert_unavailable, empty_append, history_len, inbox, keyed, opening, owner, start,
 };
 use futures::FutureExt;
-use pgworkflows_core::store::{Hint, InboxRead, Store, Submitted};
+use pgworkflows_core::store::{Hint, Store, Submitted};
 use pgworkflows_memory::{ManualClock, MemoryStore};
 
 fn store() -> MemoryStore {
@@ -56,11 +56,10 @@ async fn inbox_cursor_from_before_a_restore_is_fenced() {
     let (mut session, _) = owner(&store).await;
     let backup = store.snapshot();
     store.submit(&[start(0)]).await.unwrap();
-    let mut read =
-        InboxRead { shards: common::shards(), cursor: Default::default(), limit: 10, bytes: usize::MAX };
+    let mut read = common::inbox_read();
     read.cursor = session.read_inbox(&read).await.unwrap().cursor;
     store.restore(&backup);
-    // As many commits as were lost: a cursor that is compared only with the number of commits would skip this one.
+    // As many commits as were lost, so a cursor that is compared only with the number of commits would skip this message.
     store.submit(&[start(1)]).await.unwrap();
 
     assert_fenced(session.read_inbox(&read).await);
@@ -109,7 +108,7 @@ async fn start_under_a_key_that_an_open_transaction_holds_waits_for_its_end() {
         transaction.submit(&[keyed(0, "k")]).await.unwrap();
         let other = [keyed(1, "k")];
         let mut call = store.submit(&other);
-        assert!((&mut call).now_or_never().is_none(), "it waits");
+        assert!((&mut call).now_or_never().is_none());
         if commits {
             transaction.commit().unwrap();
             assert_eq!(call.await.unwrap(), [Submitted::Existing(common::run(0))]);

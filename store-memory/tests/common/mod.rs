@@ -1,4 +1,4 @@
-//! The fixtures of the memory store's tests: short ways to make a store, a run and a batch.
+//! Fixtures of the memory store's tests: short ways to make a store, a run and a batch.
 #![expect(dead_code, reason = "each test file uses only some of them")]
 
 use bytes::Bytes;
@@ -22,12 +22,15 @@ pub(crate) fn run(number: u64) -> RunId {
 }
 
 pub(crate) fn start(number: u64) -> Submission {
-    let opens = NewRun { workflow: "order".to_owned(), key: None, input_digest: None };
-    Submission { opens: Some(opens), ..signal(number, number) }
+    start_with_key(number, None)
 }
 
 pub(crate) fn keyed(number: u64, key: &str) -> Submission {
-    let opens = NewRun { workflow: "order".to_owned(), key: Some(key.to_owned()), input_digest: None };
+    start_with_key(number, Some(key.to_owned()))
+}
+
+fn start_with_key(number: u64, key: Option<String>) -> Submission {
+    let opens = NewRun { workflow: "order".to_owned(), key, input_digest: None };
     Submission { opens: Some(opens), ..signal(number, number) }
 }
 
@@ -48,9 +51,13 @@ pub(crate) async fn owner(store: &MemoryStore) -> (Box<dyn Session>, Claimed) {
     (session, claimed)
 }
 
+/// A read of up to 1,000 messages from the beginning.
+pub(crate) fn inbox_read() -> InboxRead {
+    InboxRead { shards: shards(), cursor: InboxCursor::default(), limit: 1000, bytes: usize::MAX }
+}
+
 pub(crate) async fn inbox(session: &mut dyn Session) -> Vec<InboxMessage> {
-    let read = InboxRead { shards: shards(), cursor: InboxCursor::default(), limit: 1000, bytes: usize::MAX };
-    session.read_inbox(&read).await.unwrap().messages
+    session.read_inbox(&inbox_read()).await.unwrap().messages
 }
 
 pub(crate) fn empty_append(lease: LeaseId, number: u64) -> Append {

@@ -14,7 +14,7 @@ use pgworkflows::store::{
     OpenState, OpenedRun, Session, Store, Submission, UpdatedRun,
 };
 use pgworkflows_benches::Failure;
-use pgworkflows_benches::ground::{Address, Ground};
+use pgworkflows_benches::store::{Address, MeasuredStore};
 
 /// Runs per append: what a processor has gathered while the previous append was in flight.
 const BATCHES: [usize; 3] = [1, 50, 500];
@@ -25,9 +25,9 @@ const SUBMISSIONS: usize = 50;
 fn append(criterion: &mut Criterion) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let address = Address { url: String::new(), schema: "append".to_owned() };
-    let postgres = runtime.block_on(Ground::postgres(&address)).expect("a server");
-    for (name, ground) in [("memory", Ground::memory()), ("postgres", postgres)] {
-        let mut lane = runtime.block_on(Lane::open(&ground.store)).expect("a lease");
+    let postgres = runtime.block_on(MeasuredStore::postgres(&address)).expect("a server");
+    for (name, measured) in [("memory", MeasuredStore::memory()), ("postgres", postgres)] {
+        let mut writer = runtime.block_on(Writer::open(&measured.store)).expect("a lease");
         let mut group = criterion.benchmark_group("append");
         for (way, through_inbox) in [("", false), (" through the inbox", true)] {
             for runs in BATCHES {
@@ -38,7 +38,7 @@ fn append(criterion: &mut Criterion) {
                     bencher.iter_custom(|times| {
                         let began = Instant::now();
                         for _ in 0..times {
-                            runtime.block_on(lane.append_runs(runs, through_inbox)).expect("an append");
+                            runtime.block_on(writer.append_runs(runs, through_inbox)).expect("an append");
                         }
                         began.elapsed()
                     });
@@ -50,7 +50,7 @@ fn append(criterion: &mut Criterion) {
 }
 
 /// One session with its lease and its shards. It writes what a processor writes for one-activity runs.
-struct Lane {
+struct Writer {
     store: Arc<dyn Store>,
     session: Box<dyn Session>,
     lease: LeaseId,
@@ -61,7 +61,7 @@ struct Lane {
     runs: u64,
 }
 
-impl Lane {
+impl Writer {
     /// Claims all shards of the queue `default`.
     async fn open(store: &Arc<dyn Store>) -> Result<Self, Failure> {
         let queue = store.queue("default", 64).await?;
@@ -69,7 +69,7 @@ impl Lane {
         let claim = Claim {
             queue: "default".to_owned(),
             lease: None,
-            worker: "lane".to_owned(),
+            worker: "writer".to_owned(),
             ttl: Duration::from_secs(3_600),
             limit: 64,
         };

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use crate::Failure;
 use crate::definitions::{Activities, Double, FanOut, Naps, Signals, Steps, Timers};
-use crate::ground::Address;
+use crate::store::Address;
 
 /// Running workers.
 #[derive(Debug, Default)]

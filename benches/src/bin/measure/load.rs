@@ -7,7 +7,7 @@ use chrono::Utc;
 use clap::{Args, value_parser};
 use pgworkflows::Client;
 use pgworkflows_benches::Failure;
-use pgworkflows_benches::ground::{Address, Ground};
+use pgworkflows_benches::store::{Address, MeasuredStore};
 use pgworkflows_benches::workers::Workers;
 use serde::Serialize;
 
@@ -78,8 +78,12 @@ pub(crate) struct LoadOptions {
 
 /// Measures what the options say, and prints it. A load with failures has no figures.
 pub(crate) async fn run(options: &LoadOptions) -> Result<(), Failure> {
-    let ground = if options.memory { Ground::memory() } else { Ground::postgres(&options.address).await? };
-    let mut server = match &ground.address {
+    let measured = if options.memory {
+        MeasuredStore::memory()
+    } else {
+        MeasuredStore::postgres(&options.address).await?
+    };
+    let mut server = match &measured.address {
         Some(address) => Some(Server::connect(address).await?),
         None => None,
     };
@@ -87,24 +91,24 @@ pub(crate) async fn run(options: &LoadOptions) -> Result<(), Failure> {
         Some(server) => server.version().await?,
         None => "memory".to_owned(),
     };
-    let workers = match &ground.address {
+    let workers = match &measured.address {
         Some(address) if options.other_process => Workers::outside(address, options.workers)?,
-        _ => Workers::inside(&ground.store, options.workers)?,
+        _ => Workers::inside(&measured.store, options.workers)?,
     };
-    let client = Client::new(Arc::clone(&ground.store));
-    let mut rig = Rig { options, client, server, workers, completed: 0 };
-    let rows_before = match &mut rig.server {
+    let client = Client::new(Arc::clone(&measured.store));
+    let mut test = LoadTest { options, client, server, workers, completed: 0 };
+    let rows_before = match &mut test.server {
         Some(server) => server.rows().await?,
         None => [0.0; 3],
     };
-    rig.warm_up().await?;
+    test.warm_up().await?;
     let mut repetitions = Vec::new();
     for _ in 0..options.repeat {
-        repetitions.push(rig.repetition().await?);
+        repetitions.push(test.repetition().await?);
     }
-    let Rig { server, workers, client, completed, .. } = rig;
+    let LoadTest { server, workers, client, completed, .. } = test;
     workers.stop().await?;
-    drop((client, ground.store));
+    drop((client, measured.store));
     if let Some(mut server) = server {
         server.wait_for_others_to_leave().await?;
         let rows = server.rows().await?;
@@ -118,7 +122,7 @@ pub(crate) async fn run(options: &LoadOptions) -> Result<(), Failure> {
 }
 
 /// Everything that takes part during the load.
-struct Rig<'a> {
+struct LoadTest<'a> {
     options: &'a LoadOptions,
     client: Client,
     server: Option<Server>,
@@ -135,7 +139,7 @@ struct Reading {
     worker_cpu: Duration,
 }
 
-impl Rig<'_> {
+impl LoadTest<'_> {
     async fn warm_up(&mut self) -> Result<(), Failure> {
         let runs = self.options.warm_up.unwrap_or_else(|| self.options.runs.div_ceil(5));
         self.drive(Pace { runs, ..self.pace() }).await.map(drop)

@@ -26,7 +26,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::builder::RangedU64ValueParser;
-use pgworkflows_benches::ground::Address;
+use pgworkflows_benches::store::Address;
 use pgworkflows_benches::workers;
 
 /// The allocator that a service under load would choose: with the system's, client and worker cost more.

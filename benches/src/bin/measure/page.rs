@@ -1,6 +1,7 @@
 //! Rewrites the measured blocks and the plots of `docs/performance.md`; its prose is written by hand. It must not
 //! measure.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -9,10 +10,10 @@ use minijinja::value::Serde;
 use minijinja::{Environment, UndefinedBehavior, Value, context};
 use pgworkflows_benches::Failure;
 use serde::Deserialize;
+use serde_json::Value as Json;
 
 use crate::figures::{Summary, number};
 use crate::plots;
-use crate::report::Results;
 
 /// The measured blocks, each between its marker and the end marker, as they are on the page.
 const TEMPLATE: &str = include_str!("page.md.jinja");
@@ -37,6 +38,9 @@ pub(crate) const KINDS: [&str; 4] = ["activities", "timers", "fan-out", "signals
 
 /// Their lengths.
 pub(crate) const EVENTS: [u32; 5] = [10, 100, 1_000, 10_000, 100_000];
+
+/// The figures of each measurement by their names, with the facts of the `machine`.
+pub(crate) type Results = BTreeMap<String, Json>;
 
 /// Rewrites the page and the plots in the directory of the page's name.
 pub(crate) fn rewrite(page: &Path, results: &Results) -> Result<(), Failure> {

@@ -1,7 +1,6 @@
 //! All measurements of the page `docs/performance.md`, each by a process of this program. It must not know how the page
 //! shows them.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -10,7 +9,7 @@ use clap::Args;
 use pgworkflows_benches::Failure;
 use serde_json::{Map, Value, json};
 
-use crate::page;
+use crate::page::{EVENTS, KINDS, Results, rewrite};
 use crate::process::kibibytes;
 
 #[derive(Clone, Debug, Args)]
@@ -23,9 +22,6 @@ pub(crate) struct ReportOptions {
     #[arg(long)]
     render_only: bool,
 }
-
-/// The figures of each measurement by their names, with the facts of the `machine`.
-pub(crate) type Results = BTreeMap<String, Value>;
 
 /// A measurement: its name, its arguments, and those that are replaced for its full size.
 const MEASUREMENTS: [(&str, &str, &str); 20] = [
@@ -63,7 +59,7 @@ pub(crate) fn run(options: &ReportOptions) -> Result<(), Failure> {
     }
     let text = fs::read_to_string(&kept).map_err(|error| format!("{}: {error}", kept.display()))?;
     let own = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).unwrap_or_default();
-    page::rewrite(&own.join("../docs/performance.md"), &serde_json::from_str(&text)?)
+    rewrite(&own.join("../docs/performance.md"), &serde_json::from_str(&text)?)
 }
 
 /// Measures everything, one after the other. The first failure ends it: a page with gaps would not say so.
@@ -104,9 +100,9 @@ fn machine(store: &Value) -> Value {
 /// Nanoseconds per event of each replay benchmark, as `fan-out/decoded/1000`, from the files that criterion leaves.
 fn replay(criterion: &Path) -> Result<Value, Failure> {
     let mut found = Map::new();
-    for kind in page::KINDS {
+    for kind in KINDS {
         for way in ["decoded", "bytes"] {
-            for events in page::EVENTS {
+            for events in EVENTS {
                 let path = criterion.join(format!("replay/{kind}_{way}/{events}/new/estimates.json"));
                 let text = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
                 let median = serde_json::from_slice::<Value>(&text)?["median"]["point_estimate"].take();

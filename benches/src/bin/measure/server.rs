@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pgworkflows_benches::Failure;
-use pgworkflows_benches::ground::Address;
+use pgworkflows_benches::store::Address;
 use sqlx::{Connection, PgConnection};
 
 use crate::process::{cpu_with_children, parent_of};

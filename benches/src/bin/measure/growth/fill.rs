@@ -6,7 +6,7 @@ use pgworkflows_benches::Failure;
 use sqlx::postgres::PgQueryResult;
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
 
-use super::Field;
+use super::database::GrowingDatabase;
 
 /// The age of copies that were all born before anything that comes next, in milliseconds.
 pub(super) const JUST_NOW: i64 = 1_000;
@@ -32,11 +32,11 @@ pub(super) enum TemplateRow {
 pub(super) struct Filler(PgConnection);
 
 impl Filler {
-    pub(super) async fn connect(field: &Field) -> Result<Self, Failure> {
-        let mut connection = field.connect().await?;
+    pub(super) async fn connect(database: &GrowingDatabase) -> Result<Self, Failure> {
+        let mut connection = database.connect().await?;
         // Rows that are lost in a crash are lost with the whole measurement, so no commit waits for the disk.
         connection.execute("set synchronous_commit = off").await?;
-        connection.execute(AssertSqlSafe(format!("set search_path = {}", field.address.schema))).await?;
+        connection.execute(AssertSqlSafe(format!("set search_path = {}", database.address.schema))).await?;
         Ok(Self(connection))
     }
 

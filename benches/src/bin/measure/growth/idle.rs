@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use pgworkflows_benches::Failure;
 use pgworkflows_benches::workers::Workers;
 
-use super::Field;
+use super::database::GrowingDatabase;
 use crate::figures::Figure;
 use crate::process::cpu;
 use crate::server::Server;
@@ -13,16 +13,16 @@ use crate::server::Server;
 /// Until the worker has come up.
 const SETTLING: Duration = Duration::from_secs(5);
 
-pub(super) async fn idle(field: &Field, seconds: u64) -> Result<Vec<Figure>, Failure> {
+pub(super) async fn idle(database: &GrowingDatabase, seconds: u64) -> Result<Vec<Figure>, Failure> {
     let logged = || {
-        let log = field.ground.server_log();
+        let log = database.measured.server_log();
         log.map(|log| statements(&log))
             .ok_or("statements are counted in the log of a throw-away server: leave --url out")
     };
     logged()?;
     let time = Duration::from_secs(seconds);
-    let workers = Workers::inside(&field.ground.store, 1)?;
-    let mut server = Server::connect(&field.address).await?;
+    let workers = Workers::inside(&database.measured.store, 1)?;
+    let mut server = Server::connect(&database.address).await?;
     tokio::time::sleep(SETTLING).await;
 
     let own_process = std::process::id();
@@ -34,13 +34,13 @@ pub(super) async fn idle(field: &Field, seconds: u64) -> Result<Vec<Figure>, Fai
     let others = (server.read().await?.cpu - others).as_secs_f64();
 
     // Once more with every statement in the server's log, which itself costs processor time.
-    log_statements(field, "alter system set log_statement = 'all'").await?;
+    log_statements(database, "alter system set log_statement = 'all'").await?;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let (before, began) = (logged()?, Instant::now());
     tokio::time::sleep(time).await;
     let count = logged()? - before;
     let minutes = began.elapsed().as_secs_f64() / 60.0;
-    log_statements(field, "alter system reset log_statement").await?;
+    log_statements(database, "alter system reset log_statement").await?;
     workers.stop().await?;
 
     Ok(vec![
@@ -60,8 +60,8 @@ fn statements(log: &str) -> usize {
     log.lines().filter(said).count()
 }
 
-async fn log_statements(field: &Field, setting: &'static str) -> Result<(), Failure> {
-    let mut connection = field.connect().await?;
+async fn log_statements(database: &GrowingDatabase, setting: &'static str) -> Result<(), Failure> {
+    let mut connection = database.connect().await?;
     for statement in [setting, "select pg_reload_conf()"] {
         sqlx::query(statement).execute(&mut connection).await?;
     }

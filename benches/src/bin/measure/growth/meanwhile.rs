@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 use pgworkflows_benches::Failure;
 use sqlx::PgConnection;
 
-use super::{Field, Load, comparison};
+use super::database::{GrowingDatabase, Load, comparison};
 use crate::figures::Figure;
 
 /// While a reader holds a snapshot open: no dead row can be vacuumed, so they pile up.
-pub(super) async fn snapshot(field: &Field, seconds: u64) -> Result<Vec<Figure>, Failure> {
-    let load = field.load().await?;
+pub(super) async fn snapshot(database: &GrowingDatabase, seconds: u64) -> Result<Vec<Figure>, Failure> {
+    let load = database.load().await?;
     // As long as with the snapshot, because checkpoints and vacuums run in both.
     let before = rates(&load, seconds).await?;
 
-    let mut reader = field.connect().await?;
+    let mut reader = database.connect().await?;
     sqlx::query("begin isolation level repeatable read").execute(&mut reader).await?;
     sqlx::query("select pg_current_snapshot()").execute(&mut reader).await?;
     let began = Instant::now();
@@ -29,17 +29,17 @@ pub(super) async fn snapshot(field: &Field, seconds: u64) -> Result<Vec<Figure>,
     let late = |rates: &[f64]| mean(&rates[rates.len() / 2..]);
     let mut figures = comparison(late(&before), late(&meanwhile));
     figures.push(Figure::new("seconds_held", seconds));
-    figures.push(Figure::new("runs_meanwhile", meanwhile.len() as f64 * field.runs as f64));
+    figures.push(Figure::new("runs_meanwhile", meanwhile.len() as f64 * database.runs as f64));
     Ok(figures)
 }
 
 /// While one connection writes to another table of the same database as fast as it can.
-pub(super) async fn neighbour(field: &Field, seconds: u64) -> Result<Vec<Figure>, Failure> {
-    let load = field.load().await?;
+pub(super) async fn neighbour(database: &GrowingDatabase, seconds: u64) -> Result<Vec<Figure>, Failure> {
+    let load = database.load().await?;
     let before = rates(&load, 0).await?;
 
     let over = Arc::new(AtomicBool::new(false));
-    let writing = tokio::spawn(write(field.connect().await?, Arc::clone(&over)));
+    let writing = tokio::spawn(write(database.connect().await?, Arc::clone(&over)));
     let began = Instant::now();
     let meanwhile = rates(&load, seconds).await?;
     let seconds = began.elapsed().as_secs_f64();

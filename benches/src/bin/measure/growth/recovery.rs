@@ -12,7 +12,7 @@ use pgworkflows_benches::definitions::{Activities, Double};
 use pgworkflows_benches::histories::{self, Kind};
 use tokio::sync::oneshot;
 
-use super::Field;
+use super::database::GrowingDatabase;
 use super::fill::{Filler, JUST_NOW, Template, TemplateRow};
 use crate::figures::{Figure, millis};
 use crate::process::memory;
@@ -26,19 +26,19 @@ const SETTLING: Duration = Duration::from_secs(1);
 /// A recovery that takes longer is given up.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-pub(super) async fn recovery(field: &Field, rows: u64) -> Result<Vec<Figure>, Failure> {
+pub(super) async fn recovery(database: &GrowingDatabase, rows: u64) -> Result<Vec<Figure>, Failure> {
     // The first worker creates the queue; its time is that of a start without runs.
-    let (startup, _) = recover(field, 0).await?;
+    let (startup, _) = recover(database, 0).await?;
     let history = tokio::task::spawn_blocking(|| histories::record(Kind::Activities, EVENTS)).await??;
     let template = Template {
         workflow: Activities::NAME,
         events: history.events,
         row: TemplateRow::Open { state: OpenState::Busy, wake_at: None },
     };
-    let mut filler = Filler::connect(field).await?;
+    let mut filler = Filler::connect(database).await?;
     filler.copy(&template, rows, JUST_NOW).await?;
     filler.settle().await?;
-    let (took, grown) = recover(field, rows).await?;
+    let (took, grown) = recover(database, rows).await?;
     Ok(vec![
         Figure::new("busy_runs", rows as f64),
         Figure::new("startup_ms", millis(startup)),
@@ -49,10 +49,10 @@ pub(super) async fn recovery(field: &Field, rows: u64) -> Result<Vec<Figure>, Fa
 
 /// Starts a worker and waits until it has recovered so many runs, none of which continues: their activity never ends.
 /// Returns the time from the worker's start, and by how many bytes this process grew.
-async fn recover(field: &Field, runs: u64) -> Result<(Duration, u64), Failure> {
-    let worker = Worker::builder(Arc::clone(&field.ground.store))
+async fn recover(database: &GrowingDatabase, runs: u64) -> Result<(Duration, u64), Failure> {
+    let worker = Worker::builder(Arc::clone(&database.measured.store))
         .workflow::<Activities>()
-        .activity(Held)
+        .activity(NeverEnding)
         .shutdown_grace(Duration::ZERO)
         .build()?;
     let monitor = worker.monitor();
@@ -63,7 +63,7 @@ async fn recover(field: &Field, runs: u64) -> Result<(Duration, u64), Failure> {
     let ended = tokio::spawn(worker.run_until(async {
         drop(stopped.await);
     }));
-    wait_for(field, &monitor, runs).await?;
+    wait_for(database, &monitor, runs).await?;
     let recovered = (began.elapsed(), memory(own_process).saturating_sub(before));
     tokio::time::sleep(SETTLING).await;
     drop(stop);
@@ -72,12 +72,12 @@ async fn recover(field: &Field, runs: u64) -> Result<(Duration, u64), Failure> {
 }
 
 /// Waits until all shards are owned and so many runs are in memory.
-async fn wait_for(field: &Field, monitor: &WorkerMonitor, runs: u64) -> Result<(), Failure> {
+async fn wait_for(database: &GrowingDatabase, monitor: &WorkerMonitor, runs: u64) -> Result<(), Failure> {
     let began = Instant::now();
     // False while there is no queue yet.
     let owned = "select coalesce(bool_and(lease is not null), false) from";
-    let owned = format!("{owned} {}.shards", field.address.schema);
-    let mut connection = field.connect().await?;
+    let owned = format!("{owned} {}.shards", database.address.schema);
+    let mut connection = database.connect().await?;
     while began.elapsed() < PATIENCE {
         if monitor.live_runs() as u64 >= runs {
             let owned = sqlx::query_scalar(sqlx::AssertSqlSafe(owned.clone()));
@@ -91,10 +91,10 @@ async fn wait_for(field: &Field, monitor: &WorkerMonitor, runs: u64) -> Result<(
 }
 
 /// The activity of the recovered runs, which never ends.
-struct Held;
+struct NeverEnding;
 
 #[async_trait]
-impl Activity for Held {
+impl Activity for NeverEnding {
     const NAME: &'static str = Double::NAME;
     type Input = u64;
     type Output = u64;

@@ -10,7 +10,7 @@ use pgworkflows_benches::Failure;
 use pgworkflows_benches::definitions::{Activities, Timers};
 use pgworkflows_benches::workers::Workers;
 
-use super::Field;
+use super::database::GrowingDatabase;
 use super::fill::{Filler, JUST_NOW, Template, TemplateRow};
 use crate::figures::Figure;
 
@@ -21,10 +21,14 @@ const PARTITION_MILLIS: i64 = 30 * 24 * 3_600 * 1_000;
 const DEADLINES: i64 = 50;
 
 /// Over closed runs of so many activities each.
-pub(super) async fn closed(field: &Field, rows: u64, activities: u32) -> Result<Vec<Figure>, Failure> {
+pub(super) async fn closed(
+    database: &GrowingDatabase,
+    rows: u64,
+    activities: u32,
+) -> Result<Vec<Figure>, Failure> {
     let template = completed(activities).await?;
-    let mut filler = Filler::connect(field).await?;
-    let mut figures = field
+    let mut filler = Filler::connect(database).await?;
+    let mut figures = database
         .compare(async {
             filler.copy(&template, rows, JUST_NOW).await?;
             filler.settle().await
@@ -35,10 +39,10 @@ pub(super) async fn closed(field: &Field, rows: u64, activities: u32) -> Result<
 }
 
 /// Over runs that sleep for a month and some minutes, until long after the measurement.
-pub(super) async fn parked(field: &Field, rows: u64) -> Result<Vec<Figure>, Failure> {
-    let mut filler = Filler::connect(field).await?;
+pub(super) async fn parked(database: &GrowingDatabase, rows: u64) -> Result<Vec<Figure>, Failure> {
+    let mut filler = Filler::connect(database).await?;
     let each = rows.div_ceil(DEADLINES as u64);
-    let mut figures = field
+    let mut figures = database
         .compare(async {
             for number in 0..DEADLINES {
                 let due = Utc::now() + TimeDelta::days(30) + TimeDelta::minutes(number);
@@ -53,10 +57,14 @@ pub(super) async fn parked(field: &Field, rows: u64) -> Result<Vec<Figure>, Fail
 }
 
 /// Over a log of so many partitions, with the runs spread evenly over them.
-pub(super) async fn partitions(field: &Field, rows: u64, partitions: u64) -> Result<Vec<Figure>, Failure> {
+pub(super) async fn partitions(
+    database: &GrowingDatabase,
+    rows: u64,
+    partitions: u64,
+) -> Result<Vec<Figure>, Failure> {
     let template = completed(1).await?;
-    let mut filler = Filler::connect(field).await?;
-    let mut figures = field
+    let mut filler = Filler::connect(database).await?;
+    let mut figures = database
         .compare(async {
             for number in 0..i64::try_from(partitions)? {
                 let age = JUST_NOW + number * PARTITION_MILLIS;

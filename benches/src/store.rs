@@ -35,7 +35,7 @@ impl Address {
 
 /// A store with whatever it needs to live.
 #[derive(Debug)]
-pub struct Ground {
+pub struct MeasuredStore {
     /// The store.
     pub store: Arc<dyn Store>,
     /// Where other processes and statements of our own find it, if it is a database.
@@ -44,7 +44,7 @@ pub struct Ground {
     server: Option<Postgres>,
 }
 
-impl Ground {
+impl MeasuredStore {
     /// A store in memory.
     pub fn memory() -> Self {
         Self { store: Arc::new(MemoryStore::new()), address: None, server: None }

@@ -86,7 +86,7 @@ impl Writer {
         })
     }
 
-    /// Appends so many whole runs, in two appends: their starts with what they ask for, then their outcomes.
+    /// Appends `count` whole runs, in two appends: their starts with their activities, then their outcomes.
     async fn append_runs(&mut self, count: usize, through_inbox: bool) -> Result<(), Failure> {
         let shards: Vec<ShardId> = self.positions.keys().copied().collect();
         let mut run = || {

@@ -8,7 +8,8 @@ use pgworkflows_benches::definitions::{Activities, FanOut, Naps, Signals};
 use pgworkflows_benches::histories::{Kind, record};
 use pgworkflows_core::bench::{Code, Decoded};
 
-/// From 10 events to ten times what is usual, and once far beyond the default limit: the cost per event stays.
+/// From 10 events to ten times the usual length, and once far beyond the default limit: the cost per event stays the
+/// same.
 const SIZES: [u32; 5] = [10, 100, 1_000, 10_000, 100_000];
 
 fn replay(criterion: &mut Criterion) {

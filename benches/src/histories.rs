@@ -38,7 +38,7 @@ impl Kind {
     }
 }
 
-/// Records a history of so many events, of a run that continues: its last resolution and what follows are cut off.
+/// Records a history of `events` events, of a run that continues: its last resolution and later events are cut off.
 ///
 /// # Errors
 /// Whatever a worker or a client reports.
@@ -65,7 +65,8 @@ async fn run<W: Workflow<Input = u32>>(size: u32, signals: u32) -> Result<RunHis
     for number in 0..signals {
         handle.signal(GO, u64::from(number)).await?;
     }
-    // Started last, so that all signals are taken in at once: otherwise the run would leave memory before each of them.
+    // Started last, so that all signals are processed at once; otherwise the run would leave memory before each of
+    // them.
     let workers = Workers::inside(&store, 1)?;
     handle.result().await?;
     workers.stop().await?;
@@ -82,7 +83,7 @@ mod tests {
     use crate::definitions::{Activities, FanOut, Naps, Signals};
 
     #[test]
-    fn every_kind_has_the_events_asked_for_and_a_run_that_goes_on() {
+    fn every_kind_has_the_requested_events_and_a_run_that_continues() {
         for kind in Kind::ALL {
             let history = record(kind, 10).unwrap();
             let replayed = match kind {

@@ -13,8 +13,8 @@ use crate::Failure;
 /// A schema of a database; also the options of the programs that name one.
 #[derive(Clone, Debug, Args)]
 pub struct Address {
-    /// An existing PostgreSQL server, as `postgres://user@host:5432/database`; without it a throw-away server is started,
-    /// with fsync on.
+    /// An existing PostgreSQL server, as `postgres://user@host:5432/database`; without it a throw-away server is
+    /// started, with fsync on.
     #[arg(long, global = true, default_value = "", hide_default_value = true)]
     pub url: String,
 
@@ -33,12 +33,12 @@ impl Address {
     }
 }
 
-/// A store with whatever it needs to live.
+/// A store, and the server that it needs.
 #[derive(Debug)]
 pub struct MeasuredStore {
     /// The store.
     pub store: Arc<dyn Store>,
-    /// Where other processes and statements of our own find it, if it is a database.
+    /// The address for other processes and for statements of the benchmarks, if it is a database.
     pub address: Option<Address>,
     /// A throw-away server; it ends with this value.
     server: Option<Postgres>,
@@ -50,8 +50,8 @@ impl MeasuredStore {
         Self { store: Arc::new(MemoryStore::new()), address: None, server: None }
     }
 
-    /// A store on the server of that address. If its URL is empty, on a throw-away server with the default settings of its
-    /// version, whose commits wait for the disk.
+    /// A store on the server of that address. If its URL is empty, on a throw-away server with the default settings of
+    /// its version, whose commits wait for the disk.
     ///
     /// # Errors
     /// If there is no server, or it cannot be reached.

@@ -1,4 +1,4 @@
-//! The workers that execute the load: in this process, or each in one of its own. It must not know what they execute.
+//! The workers that execute the load: in this process, or each in a separate one. It must not know what they execute.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -65,7 +65,7 @@ impl Workers {
         Ok(workers)
     }
 
-    /// Starts workers, each in its own process of this program, whose `worker` subcommand calls [`serve`].
+    /// Starts workers, each in a separate process of this program, whose `worker` subcommand calls [`serve`].
     ///
     /// # Errors
     /// If a process cannot be started.

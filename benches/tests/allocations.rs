@@ -84,7 +84,7 @@ fn live_run_keeps_less_than_one_and_a_half_kibibytes_beside_its_future() {
 /// The size of the future of [`Activities`], once [`Measured`] has run.
 static FUTURE_BYTES: AtomicUsize = AtomicUsize::new(0);
 
-/// The same workflow, which tells how large its future is.
+/// The same workflow, which records the size of its future.
 struct Measured;
 
 impl Workflow for Measured {

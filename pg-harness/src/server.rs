@@ -254,11 +254,11 @@ impl Postgres {
             return Ok(Launch::Running);
         };
         let log = self.log();
-        let said = log.get(log_before..).unwrap_or_default();
-        if said.contains("Address already in use") {
+        let new = log.get(log_before..).unwrap_or_default();
+        if new.contains("Address already in use") {
             return Ok(Launch::PortTaken);
         }
-        Err(Error::new(format!("{failure}\n{said}")))
+        Err(Error::new(format!("{failure}\n{new}")))
     }
 
     fn stop_in_mode(&self, mode: &str) -> Result<(), Error> {
@@ -331,8 +331,8 @@ pub(crate) fn run(command: &mut Command) -> Result<(), Error> {
     let outcome = match command.stdin(Stdio::null()).output() {
         Ok(output) if output.status.success() => return Ok(()),
         Ok(output) => {
-            let said = [output.stdout, output.stderr].concat();
-            format!("{}\n{}", output.status, String::from_utf8_lossy(&said))
+            let text = [output.stdout, output.stderr].concat();
+            format!("{}\n{}", output.status, String::from_utf8_lossy(&text))
         }
         Err(error) => error.to_string(),
     };

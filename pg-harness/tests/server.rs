@@ -93,10 +93,10 @@ async fn restored_server_lacks_what_was_committed_after_the_copy() {
     server.restore_from(&copy).unwrap();
     assert_eq!(count(database.url(), "t").await, "1");
     // A copy is never overwritten, and a missing copy loses no data.
-    let said = server.copy_data_dir_to(&copy).unwrap_err().to_string();
-    assert!(said.contains(&*copy.to_string_lossy()), "{said}");
-    let said = server.restore_from(Path::new("nowhere")).unwrap_err().to_string();
-    assert!(said.contains("nowhere"), "{said}");
+    let error = server.copy_data_dir_to(&copy).unwrap_err().to_string();
+    assert!(error.contains(&*copy.to_string_lossy()), "{error}");
+    let error = server.restore_from(Path::new("nowhere")).unwrap_err().to_string();
+    assert!(error.contains("nowhere"), "{error}");
     server.restart().unwrap();
     assert_eq!(count(database.url(), "t").await, "1");
 }
@@ -150,8 +150,8 @@ fn killed_process_leaves_nothing() {
         .unwrap();
     let output = BufReader::new(victim.stdout.take().unwrap());
     let line = output.lines().map_while(Result::ok).find_map(|line| {
-        let (_, told) = line.split_once("victim: ")?;
-        Some(told.to_owned())
+        let (_, found) = line.split_once("victim: ")?;
+        Some(found.to_owned())
     });
     let line = line.expect("the victim says where its server is");
     let (port, directory) = line.split_once(' ').unwrap();

@@ -91,7 +91,7 @@ arguments! {
 }
 
 /// How often an append that finds no partition is sent in all. Each time the partition is made first, but another
-/// session may detach it again, or the server may miss it again; neither goes on forever.
+/// session may detach it again, or the server may miss it again; neither continues forever.
 const PARTITION_ATTEMPTS: usize = 3;
 
 /// Appends a batch, and makes partitions that are missing.

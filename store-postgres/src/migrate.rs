@@ -51,7 +51,7 @@ impl Migration {
     }
 }
 
-/// Names of ours carry their schema, so every other name must be the server's, whatever the session's path is.
+/// Our names are qualified by the schema, so every other name must be the server's, whatever the session's path is.
 const SEARCH_PATH: &str = "set local search_path = pg_catalog, pg_temp";
 
 /// The script of all migrations, for a person to run.

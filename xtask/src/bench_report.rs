@@ -3,7 +3,7 @@
 
 use crate::command::{self, Failure, cargo};
 
-/// Passes the arguments on. The program explains those that it does not know before anything is measured.
+/// Passes the arguments to the program, which explains those that it does not know before it measures anything.
 pub(crate) fn run(arguments: &[&str]) -> Result<(), Failure> {
     let measures = arguments.iter().all(|argument| *argument == "--full");
     if measures {

@@ -1,11 +1,11 @@
-//! Runs other programs from the root of the workspace. It must not know which, nor why.
+//! Runs other programs from the root of the workspace. It must not know why.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fmt};
 
-/// Why a command of this program did not succeed, for the person who ran it.
+/// Why a command failed, for the person who ran it.
 #[derive(Debug)]
 pub(crate) struct Failure(String);
 
@@ -50,7 +50,7 @@ pub(crate) fn run(mut command: Command) -> Result<(), Failure> {
     }
 }
 
-/// Runs a program and returns what it wrote to its standard output.
+/// Runs a program and returns its standard output.
 pub(crate) fn output(mut command: Command) -> Result<String, Failure> {
     let shown = shown(&command);
     let output =
@@ -58,8 +58,8 @@ pub(crate) fn output(mut command: Command) -> Result<String, Failure> {
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
-    let said = [output.stdout, output.stderr].concat();
-    Err(Failure::new(format!("`{shown}`: {}\n{}", output.status, String::from_utf8_lossy(&said))))
+    let text = [output.stdout, output.stderr].concat();
+    Err(Failure::new(format!("`{shown}`: {}\n{}", output.status, String::from_utf8_lossy(&text))))
 }
 
 fn shown(command: &Command) -> String {

@@ -1,15 +1,15 @@
-//! Licences, bans, sources and advisories of the dependencies, by cargo-deny. What is allowed is said
-//! in deny.toml; it must not be said here.
+//! Licences, bans, sources and advisories of the dependencies, by cargo-deny. deny.toml says what is allowed; this file
+//! must not.
 
 use crate::command::{self, Failure, cargo};
 
-/// What cargo-deny says when it cannot download its database.
+/// The message of cargo-deny when it cannot download its database.
 const OUT_OF_REACH: &str = "failed to fetch advisory database";
 
-/// What to do where cargo-deny is not installed.
+/// What to do if cargo-deny is not installed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MissingTool {
-    /// Fail, and say how to install it: nobody expects a check to build programs for minutes.
+    /// Fail, and say how to install it, because no one expects a check to build programs for minutes.
     Report,
     /// Build and install it.
     Install,
@@ -29,7 +29,7 @@ pub(crate) fn check(missing: MissingTool) -> Result<(), Failure> {
     check_advisories()
 }
 
-/// Known vulnerabilities are listed outside of the registry, where not every machine can reach them.
+/// Known vulnerabilities are listed outside of the registry, which not every machine can reach.
 fn check_advisories() -> Result<(), Failure> {
     match command::output(cargo(["deny", "--locked", "check", "advisories"])) {
         Ok(_) => Ok(()),

@@ -1,4 +1,4 @@
-//! `cargo xtask fix`: writes what a machine can put right. It must not decide anything.
+//! `cargo xtask fix`: applies the corrections that a machine can make. It must not decide anything.
 
 use crate::command::{self, Failure, cargo};
 

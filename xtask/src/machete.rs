@@ -1,5 +1,5 @@
-//! Dependencies that nothing uses, by cargo-machete: every user would build and trust them for nothing. Exceptions
-//! stand in the manifests; they must not stand here.
+//! Dependencies that nothing uses, by cargo-machete: every user would build and trust them for nothing. The manifests
+//! contain the exceptions; this file must not.
 
 use std::env;
 use std::process::Command;
@@ -8,7 +8,7 @@ use crate::command::{self, Failure, cargo, root};
 
 const VERSION: &str = "0.9.2";
 
-/// Builds cargo-machete once, into the target directory. A machine where that fails goes without the check.
+/// Builds cargo-machete once, into the target directory. If that fails, the check is skipped.
 pub(crate) fn check() -> Result<(), Failure> {
     let own = env::current_exe().unwrap_or_default();
     // This program is in `debug` of the target directory.

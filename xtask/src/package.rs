@@ -1,15 +1,15 @@
-//! `cargo xtask package`: what would be published, packed and built from its packages alone. It must not publish.
+//! `cargo xtask package`: packs what would be published, and builds it from the packages alone. It must not publish.
 
 use std::fs;
 
 use crate::command::{self, Failure, cargo, root};
 
-/// What every package holds beside its sources, for people who read it where it is published.
+/// The files that every package contains beside its sources, for people who read it in the registry.
 const COMPANIONS: [&str; 3] = ["README.md", "LICENSE-APACHE", "LICENSE-MIT"];
 
-/// Packs every package that is published, and builds each of them from what was packed, so that a file which was left
-/// out is noticed. `cargo package --workspace` cannot do it: it also packs packages that are not published, and refuses
-/// them because they depend on each other without a version.
+/// Packs every package that is published, and builds each of them from what was packed, so that a missing file is
+/// noticed. `cargo package --workspace` cannot do it: it also packs packages that are not published, and refuses them
+/// because they depend on each other without a version.
 pub(crate) fn run() -> Result<(), Failure> {
     // The check runs before a commit, so the tree may have changes.
     let mut package = cargo(["package", "--locked", "--allow-dirty"]);

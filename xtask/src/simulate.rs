@@ -2,7 +2,7 @@
 
 use crate::command::{self, Failure, cargo};
 
-/// Passes the arguments on; those it does not know, the simulator explains.
+/// Passes the arguments to the simulator, which explains those that it does not know.
 pub(crate) fn run(arguments: &[&str]) -> Result<(), Failure> {
     let mut simulate = cargo(["run", "--quiet", "--release", "-p", "pgworkflows-simulator"]);
     simulate.args(["--bin", "simulate", "--"]).args(arguments);

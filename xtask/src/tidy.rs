@@ -1,7 +1,7 @@
 //! `cargo xtask tidy`: the project's own rules, which no other tool checks, and unused dependencies. It must not write
 //! to the sources.
 //!
-//! A rule is a function from text to what is wrong with it, so that its tests need no files.
+//! A rule is a function from a text to its problems, so that its tests need no files.
 
 mod links;
 mod migrations;
@@ -48,7 +48,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     }
     wrong.extend(migrations::check()?);
     if !files.iter().any(|file| file.path == Path::new("Cargo.lock")) {
-        wrong.push("Cargo.lock: is not committed, so that no two builds need be alike".to_owned());
+        wrong.push("Cargo.lock: is not committed, so two builds may differ".to_owned());
     }
     if let Err(unused) = machete::check() {
         wrong.push(unused.to_string());
@@ -56,7 +56,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     if wrong.is_empty() { Ok(()) } else { Err(Failure::new(wrong.join("\n"))) }
 }
 
-/// All text files that git knows or would take.
+/// All text files that git tracks or would add.
 fn files() -> Result<Vec<File>, Failure> {
     let listed = git(&["ls-files", "--cached", "--others", "--exclude-standard"])?;
     let read = |path: &str| {

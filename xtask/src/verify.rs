@@ -1,4 +1,4 @@
-//! `cargo xtask verify`: everything that a change has to pass. It must not write to the sources.
+//! `cargo xtask verify`: all checks that a change must pass. It must not write to the sources.
 
 use std::time::Instant;
 
@@ -6,10 +6,10 @@ use crate::command::{self, Failure, cargo};
 use crate::deny::{self, MissingTool};
 use crate::{package, test, tidy};
 
-/// A check: what it is called, and how it is run.
+/// A check: its name, and the function that runs it.
 type Check = (&'static str, Box<dyn Fn() -> Result<(), Failure>>);
 
-/// Runs all checks, quick ones first, and goes on after a failure, so that one run lists everything that is wrong.
+/// Runs all checks, quick ones first, and continues after a failure, so that one run lists all problems.
 pub(crate) fn run(missing: MissingTool) -> Result<(), Failure> {
     let checks: Vec<Check> = vec![
         ("formatting", Box::new(|| command::run(cargo(["fmt", "--all", "--check"])))),
@@ -55,8 +55,8 @@ fn rustdoc() -> Result<(), Failure> {
     command::run(doc)
 }
 
-/// Checks every package with features by itself, with none of them and with all of them: in a build of the whole
-/// workspace, another package may enable a feature that this one forgot to ask for.
+/// Checks every package that has features separately, with none and with all of them: in a build of the whole
+/// workspace, another package may enable a feature that this one forgot to enable.
 fn features() -> Result<(), Failure> {
     let format = ["--format", "{p} {f}", "--prefix", "none", "--depth", "0"];
     let packages = command::output(cargo(

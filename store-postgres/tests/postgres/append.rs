@@ -96,7 +96,7 @@ async fn every_write_requires_read_committed() {
     let world = World::new().await;
     let mut writer = world.writer().await;
     world.alter_database("set default_transaction_isolation = 'repeatable read'").await;
-    // Open sessions keep their default; a new session gets the new one.
+    // Open sessions keep the old default.
     writer.append_event(world.run(0), 1).await.unwrap();
     writer.session = world.session().await;
     assert_misconfigured(writer.append_event(world.run(0), 1).await, &["read committed"]);

@@ -1,4 +1,4 @@
-//! Refusals to connect, and their error messages.
+//! Refused connections, and their error messages.
 
 use std::time::Duration;
 

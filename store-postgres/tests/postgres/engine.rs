@@ -63,8 +63,8 @@ pub(crate) async fn runs_complete(store: &PostgresStore, processors: usize) {
         });
         futures::future::try_join_all(runs).await
     };
-    let mut said = None;
-    worker.run_until(async { said = Some(talk.await) }).await.unwrap();
-    let said = said.unwrap().unwrap();
-    assert_eq!(said, (0..20).map(|number| format!("Hello, Ada {number}!")).collect::<Vec<_>>());
+    let mut answers = None;
+    worker.run_until(async { answers = Some(talk.await) }).await.unwrap();
+    let answers = answers.unwrap().unwrap();
+    assert_eq!(answers, (0..20).map(|number| format!("Hello, Ada {number}!")).collect::<Vec<_>>());
 }

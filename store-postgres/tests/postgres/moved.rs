@@ -10,8 +10,8 @@ use pgworkflows_postgres::PostgresStore;
 
 use crate::support::*;
 
-/// The state after a dump was restored: the cluster's identifier and the inbox's transaction ids are another cluster's,
-/// and the ids are greater than any that this cluster has assigned.
+/// The state after a dump was restored. The cluster's identifier and the inbox's transaction ids are from another
+/// cluster, and the ids are greater than any that this cluster has assigned.
 const MOVED: &str = "
     update pgworkflows.settings set system_identifier = 1;
     update pgworkflows.inbox set xid = (1000000000 + number)::text::xid8";
@@ -62,14 +62,14 @@ async fn a_moved_inbox_is_read_in_the_order_of_its_numbers() {
     send(&world, run, 30..40).await;
     // When a new owner reads them in pages, then no message overtakes another
     assert_eq!(read_all(&mut world.writer().await).await, numbers(40));
-    // And the move is over: a process that connects now does not disturb an owner
+    // And the move is over: a process that connects now fences no owner
     let mut writer = world.writer_for(TTL, 0).await;
     connect(&world).await;
     assert!(heartbeat(&mut writer, Some(TTL)).await.leases[0].held);
 }
 
 #[tokio::test]
-async fn a_lease_from_elsewhere_is_fenced_and_its_shards_are_free_without_a_death() {
+async fn lease_from_another_cluster_is_fenced_and_its_shards_are_free_without_a_death() {
     let world = World::new().await;
     // Given an owner that was working on a suspect
     let mut owner = world.writer().await;
@@ -84,10 +84,10 @@ async fn a_lease_from_elsewhere_is_fenced_and_its_shards_are_free_without_a_deat
     // Then it cannot continue. It is not counted as dead, nor the suspect as the cause
     assert_fenced(owner.append_event(run, 1).await);
     assert_eq!(world.count("appends").await, 0);
-    let heir = world.session().await.claim(&claim(None, TTL, 4)).await.unwrap();
-    assert_eq!(heir.shards.len(), 4);
-    assert!(heir.shards.iter().all(|shard| (shard.deaths, &shard.former) == (0, &None)), "{heir:?}");
-    assert_eq!(heir.suspects, [Suspect { stage: SuspectStage::Held, ..tried }]);
+    let next = world.session().await.claim(&claim(None, TTL, 4)).await.unwrap();
+    assert_eq!(next.shards.len(), 4);
+    assert!(next.shards.iter().all(|shard| (shard.deaths, &shard.former) == (0, &None)), "{next:?}");
+    assert_eq!(next.suspects, [Suspect { stage: SuspectStage::Held, ..tried }]);
 }
 
 #[tokio::test]

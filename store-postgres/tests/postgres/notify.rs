@@ -1,4 +1,4 @@
-//! Hints between processes: what is notified, and what a lost connection costs.
+//! Hints between processes: which changes are notified, and what a lost connection costs.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ async fn listener(world: &World) -> (PostgresStore, Receiver<Hint>) {
 }
 
 #[tokio::test]
-async fn other_processes_hear_of_mail_closed_runs_sent_messages_and_releases() {
+async fn other_processes_are_notified_of_mail_closed_runs_sent_messages_and_releases() {
     let world = World::new().await;
     let mut writer = world.writer().await;
     let (_other, mut hints) = listener(&world).await;

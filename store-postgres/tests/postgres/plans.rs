@@ -11,7 +11,7 @@ use sqlx::{Connection, PgConnection, Row};
 
 use crate::support::*;
 
-/// Enough rounds for each statement to get its generic plan, made while the tables were empty.
+/// Enough rounds for each statement to get its generic plan, which is made while the tables are empty.
 const ROUNDS: u16 = 60;
 
 /// Runs that start and end in each round.

@@ -1,4 +1,4 @@
-//! PgBouncer: what works in which mode, and what connecting recognises.
+//! PgBouncer: which calls work in which mode, and what a connecting store recognises.
 
 use std::str::FromStr;
 use std::sync::OnceLock;
@@ -23,7 +23,7 @@ struct Pooled {
 }
 
 impl Pooled {
-    /// `None` if this machine has no PgBouncer; the harness has then said so.
+    /// `None` if this machine has no PgBouncer, which the harness then reports.
     fn new(mode: PoolMode, pool_size: u32) -> Option<Self> {
         // All of these tests share one server. The harness stops it when the process ends.
         static SERVER: OnceLock<Postgres> = OnceLock::new();
@@ -96,7 +96,7 @@ async fn statements_with_the_same_parameters_are_never_mixed_up() {
         let makers = join_all((0..3).map(|maker| append_without_partition(&store, maker)));
         let releasers = join_all((0..3).map(|_| claim_and_release(&store)));
         join(makers, releasers).await;
-        // Then each call did its own work: no event is missing, and only the released leases are fenced.
+        // Then each call had its own effect: no event is missing, and only the released leases are fenced.
         let mut connection = PgConnection::connect(pooled.direct_url()).await.unwrap();
         let found = "select (select count(*) from pgworkflows.events),
                             (select count(*) from pgworkflows.leases where not fenced)";
@@ -130,7 +130,7 @@ async fn claim_and_release(store: &PostgresStore) {
 }
 
 #[tokio::test]
-async fn an_append_finds_a_partition_of_which_its_server_process_lost_the_news() {
+async fn append_finds_a_partition_that_its_server_process_missed() {
     // Given a store whose calls all run in one process of the server, and two months without a partition
     let Some(pooled) = Pooled::new(PoolMode::Transaction, 1) else { return };
     let store = pooled.builder().prepared_statements(false).verify_appends(false).connect().await.unwrap();
@@ -148,7 +148,8 @@ async fn an_append_finds_a_partition_of_which_its_server_process_lost_the_news()
     let mut same = pooled.connection().await;
     let mut other = PgConnection::connect(pooled.direct_url()).await.unwrap();
     execute(&mut same, insert(now)).await;
-    // When the process reads the list of partitions because of the first month, and the second one is attached meanwhile
+    // When the process reads the list of partitions because of the first month, and the second one is attached
+    // meanwhile
     execute(&mut other, make(first)).await;
     execute(&mut same, "begin; select from only pgworkflows.events").await;
     execute(&mut other, "begin; lock table pg_class in access exclusive mode").await;
@@ -162,9 +163,9 @@ async fn an_append_finds_a_partition_of_which_its_server_process_lost_the_news()
     };
     join(execute(&mut same, insert(first)), attach).await;
     execute(&mut same, "commit").await;
-    // (Only a server without this fault accepts another row of the second month now.)
+    // Only a server without this fault accepts another row of the second month now.
     sqlx::raw_sql(sqlx::AssertSqlSafe(insert(second))).execute(&mut same).await.ok();
-    // Then an append to the second month is applied all the same.
+    // Then an append to the second month is applied anyway.
     writer.append_event(run(second), 1).await.unwrap();
 }
 
@@ -228,7 +229,7 @@ async fn a_store_that_cannot_listen_through_a_pooler_still_notifies() {
     // When the client submits
     let run = RunId::new(queue.now, queue.first_shard, unique());
     store.submit(&[start(run, None, "Acme")]).await.unwrap();
-    // Then the worker is told
+    // Then the worker receives the hint
     assert_eq!(hints.recv().await.unwrap(), Hint::Mail(run.shard()));
     // And no setting is left for the next user of the pooler's connection.
     let mut other = pooled.connection().await;

@@ -38,10 +38,10 @@ async fn an_idle_worker_has_a_connection_per_processor() {
                             (select count(*) from pg_stat_activity where application_name = 'idle')";
         sqlx::query_as(count).fetch_one(&mut connection).await.unwrap()
     };
-    // When all processors have their shards
+    // When all processors own their shards
     let settled = async {
-        // Then each has one connection, and so have the heartbeat, the notifier and the pool. Connecting opened others,
-        // which may still be closing.
+        // Then there is one connection for each, and one each for the heartbeat, the notifier and the pool. Connecting
+        // opened others, which may still be closing.
         while owned_and_open().await != (4, 7) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

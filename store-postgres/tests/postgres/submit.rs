@@ -18,7 +18,7 @@ async fn a_batch_is_answered_one_by_one_and_kept_in_order() {
         start(one, Some("a"), "1"),
         signal(one, "2"),
         start(world.run(0), Some("a"), "1"),
-        signal(world.run(3), "nobody"),
+        signal(world.run(3), "unknown"),
         start(other, None, "3"),
         signal(one, "4"),
     ];
@@ -67,14 +67,14 @@ async fn a_batch_for_every_possible_shard_notifies_in_a_transaction() {
     let answers = world.store.submit_in(&mut transaction, &starts).await.unwrap();
     assert!(answers.iter().all(|answer| *answer == Submitted::Accepted));
     transaction.commit().await.unwrap();
-    let mut told = Vec::new();
-    while told.len() < 4096 {
+    let mut hinted = Vec::new();
+    while hinted.len() < 4096 {
         let payload = listener.recv().await.unwrap().payload().to_owned();
         let shards = payload.strip_prefix("mail ").unwrap();
-        told.extend(shards.split(',').map(|shard| shard.parse::<u16>().unwrap()));
+        hinted.extend(shards.split(',').map(|shard| shard.parse::<u16>().unwrap()));
     }
-    told.sort_unstable();
-    assert!(told.into_iter().eq(0..4096));
+    hinted.sort_unstable();
+    assert!(hinted.into_iter().eq(0..4096));
 }
 
 #[tokio::test]
@@ -164,7 +164,7 @@ async fn a_key_held_by_another_role_is_named_as_far_as_it_may_be_seen() {
     let held = [start(world.run(0), Some("acme"), "Acme")];
     world.store.submit_in(&mut transaction, &held).await.unwrap();
     let error = guest.submit(&[start(world.run(0), Some("acme"), "Acme")]).await.unwrap_err();
-    // Then the process is named anyway
+    // Then the error still names the process
     assert!(matches!(error, StoreError::Held { .. }), "{error:?}");
     assert!(error.to_string().contains(" of the server"), "{error}");
     transaction.rollback().await.unwrap();

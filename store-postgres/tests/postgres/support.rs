@@ -1,4 +1,4 @@
-//! The tests' fixture: a store on a separate database, and short ways to write batches.
+//! The tests' fixture: a store on a separate database, and short ways to write batches and to check answers.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;

@@ -1,6 +1,6 @@
 //! Rules for links in Markdown. It must not ask the network.
 
-/// Which relative links lead nowhere, each with its line.
+/// The relative links to missing files, each with its line.
 pub(crate) fn check(text: &str, exists: impl Fn(&str) -> bool) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut in_code = false;

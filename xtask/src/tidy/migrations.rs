@@ -6,8 +6,8 @@ use crate::command::Failure;
 
 const DIRECTORY: &str = "migrations";
 
-/// Which migrations differ from the last release before this commit. Before the first release, and in a clone without
-/// tags, there is nothing to compare with.
+/// The released migrations that differ from the last release. Before the first release, and in a clone without tags,
+/// there is none to compare with.
 pub(crate) fn check() -> Result<Vec<String>, Failure> {
     let Ok(release) = git(&["describe", "--tags", "--abbrev=0", "--match", "v*"]) else {
         return Ok(Vec::new());

@@ -2,19 +2,19 @@
 
 use std::path::Path;
 
-/// A file is read in a sitting.
+/// The most lines that are read in a sitting.
 const LINES_MAX: usize = 400;
 
-/// What must not be committed. Pieced together, so that this file does not break its own rule.
+/// Text that must not be committed. Pieced together, so that this file does not break its own rule.
 const UNFINISHED: [(&str, &str); 5] = [
     (concat!("to", "do!("), "unfinished code"),
     (concat!("unimple", "mented!("), "unfinished code"),
-    (concat!("#[ig", "nore"), "a test that nobody runs"),
-    (concat!("FIX", "ME"), "an open end: put it right, or file it"),
-    (concat!("TO", "DO"), "an open end: put it right, or file it"),
+    (concat!("#[ig", "nore"), "a test that never runs"),
+    (concat!("FIX", "ME"), "an open end: fix it, or file an issue"),
+    (concat!("TO", "DO"), "an open end: fix it, or file an issue"),
 ];
 
-/// What is wrong with a file, each with its line.
+/// The problems of a file, each with its line.
 pub(crate) fn check(text: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     if !text.starts_with("//!") {
@@ -30,8 +30,8 @@ pub(crate) fn check(text: &str) -> Vec<String> {
     wrong
 }
 
-/// A warning rather than an error: a file may have a reason for its length. Tests are lists, which are not read
-/// in a sitting: a file of nothing but tests may be as long as it likes.
+/// A warning rather than an error: a file may have a reason for its length. Tests are lists, which are not read in a
+/// sitting, so files of tests alone may have any length.
 pub(crate) fn too_long(path: &Path, text: &str) -> Option<String> {
     if path.ends_with("tests.rs") || path.components().any(|part| part.as_os_str() == "tests") {
         return None;

@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-/// Directories of somebody's machine. Pieced together, so that this file does not break its own rule.
+/// Directories of one person's machine. Pieced together, so that this file does not break its own rule.
 const MACHINES: [&str; 4] =
     [concat!("/ho", "me/"), concat!("/Us", "ers/"), concat!("/ro", "ot/"), concat!("/wo", "rk/")];
 
-/// Left by a merge that was not finished.
+/// The marks of an unfinished merge.
 const CONFLICTS: [&str; 2] = ["<<<<<<< ", ">>>>>>> "];
 
-/// What is wrong with a file, each with its line.
+/// The problems of a file, each with its line.
 pub(crate) fn check(path: &Path, text: &str) -> Vec<String> {
     // Generated, and full of addresses that look like paths.
     if path == Path::new("Cargo.lock") {

@@ -50,7 +50,7 @@ pub(crate) struct LoadOptions {
     #[arg(long, value_name = "N", default_value = "500", value_parser = value_parser!(u64).range(0..=1_000_000))]
     latency_runs: u64,
 
-    /// Runs the workers in processes of their own.
+    /// Runs each worker in a separate process.
     #[arg(long)]
     other_process: bool,
 

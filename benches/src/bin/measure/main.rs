@@ -95,8 +95,8 @@ mod tests {
             ("growth idle --seconds 0", &["'0'", "--seconds", "1..=86400"]),
         ] {
             let words = std::iter::once("measure").chain(line.split(' '));
-            let said = Command::try_parse_from(words).unwrap_err().to_string();
-            assert!(parts.iter().all(|part| said.contains(part)), "{line}: {said}");
+            let error = Command::try_parse_from(words).unwrap_err().to_string();
+            assert!(parts.iter().all(|part| error.contains(part)), "{line}: {error}");
         }
     }
 }

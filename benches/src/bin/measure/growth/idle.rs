@@ -50,14 +50,14 @@ pub(super) async fn idle(database: &GrowingDatabase, seconds: u64) -> Result<Vec
     ])
 }
 
-/// How many statements a server's log shows: those of the simple protocol, and executions of the extended one. The empty
-/// statement by which a connection checks that it is alive is not counted.
+/// How many statements a server's log shows: those of the simple protocol, and executions of the extended one. The
+/// empty statement by which a connection checks that it is alive is not counted.
 fn statements(log: &str) -> usize {
-    let said = |line: &&str| {
+    let is_statement = |line: &&str| {
         let text = line.split_once("LOG:  statement: ").or_else(|| line.split_once("LOG:  execute "));
         text.is_some_and(|(_, text)| !text.trim().is_empty())
     };
-    log.lines().filter(said).count()
+    log.lines().filter(is_statement).count()
 }
 
 async fn log_statements(database: &GrowingDatabase, setting: &'static str) -> Result<(), Failure> {

@@ -68,7 +68,7 @@ async fn write(mut connection: PgConnection, over: Arc<AtomicBool>) -> Result<u3
     Ok(commits)
 }
 
-/// The rate of each round of load: for so many seconds, and at least two.
+/// The rate of each round of load: rounds for `seconds` seconds, and at least two.
 async fn rates(load: &Load, seconds: u64) -> Result<Vec<f64>, Failure> {
     let began = Instant::now();
     let mut rates = Vec::new();

@@ -47,7 +47,7 @@ pub(super) async fn recovery(database: &GrowingDatabase, rows: u64) -> Result<Ve
     ])
 }
 
-/// Starts a worker and waits until it has recovered so many runs, none of which continues: their activity never ends.
+/// Starts a worker and waits until it has recovered `runs` runs, none of which continues: their activity never ends.
 /// Returns the time from the worker's start, and by how many bytes this process grew.
 async fn recover(database: &GrowingDatabase, runs: u64) -> Result<(Duration, u64), Failure> {
     let worker = Worker::builder(Arc::clone(&database.measured.store))
@@ -71,7 +71,7 @@ async fn recover(database: &GrowingDatabase, runs: u64) -> Result<(Duration, u64
     Ok(recovered)
 }
 
-/// Waits until all shards are owned and so many runs are in memory.
+/// Waits until all shards are owned and `runs` runs are in memory.
 async fn wait_for(database: &GrowingDatabase, monitor: &WorkerMonitor, runs: u64) -> Result<(), Failure> {
     let began = Instant::now();
     // False while there is no queue yet.

@@ -20,7 +20,7 @@ const PARTITION_MILLIS: i64 = 30 * 24 * 3_600 * 1_000;
 /// How many deadlines the parked runs share between them.
 const DEADLINES: i64 = 50;
 
-/// Over closed runs of so many activities each.
+/// Over closed runs of `activities` activities each.
 pub(super) async fn closed(
     database: &GrowingDatabase,
     rows: u64,
@@ -56,7 +56,7 @@ pub(super) async fn parked(database: &GrowingDatabase, rows: u64) -> Result<Vec<
     Ok(figures)
 }
 
-/// Over a log of so many partitions, with the runs spread evenly over them.
+/// Over a log of several partitions, with the runs spread evenly over them.
 pub(super) async fn partitions(
     database: &GrowingDatabase,
     rows: u64,
@@ -77,7 +77,7 @@ pub(super) async fn partitions(
     Ok(figures)
 }
 
-/// A completed run of so many activities.
+/// A completed run with that many activities.
 async fn completed(activities: u32) -> Result<Template, Failure> {
     let (store, run) = execute::<Activities>(activities, true).await?;
     let description = store.query().describe(run).await?;

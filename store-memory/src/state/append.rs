@@ -155,7 +155,7 @@ impl State {
             for NewEvent { seq, .. } in events {
                 if seq != next {
                     return Err(StoreError::conflict(format!(
-                        "run {run} goes on with event {next}, not with {seq}"
+                        "the next event of run {run} is {next}, not {seq}"
                     )));
                 }
                 *next = seq.next();
@@ -178,7 +178,7 @@ impl State {
                 .or_insert_with(|| self.shard(shard).expect("ownership was checked").next_position);
             if position != next {
                 return Err(StoreError::conflict(format!(
-                    "shard {shard} goes on with position {next}, not with {position}"
+                    "the next position of shard {shard} is {next}, not {position}"
                 )));
             }
             *next = position.next();

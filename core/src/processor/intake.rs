@@ -56,6 +56,7 @@ impl Intake<'_> {
             Message::Signal { .. } | Message::Cancel { .. } => false,
         };
         if self.recorder.runs.is_left_alone(id) && !passes {
+            self.recorder.runs.pass_over(id, reference);
             return None;
         }
         let received = Received { reference, message };

@@ -40,12 +40,16 @@ impl Recorder<'_> {
         let mut group = Group::new(id);
         group.consumed.extend(consumed);
         let dispatch = live.write(&mut group, progress);
-        if live.is_over() {
+        let over = live.is_over();
+        if over {
             group.suspect = self.suspects.clear(id, true);
         }
         live.queue(group, self.outbox);
         let long = live.state().event_count() >= self.setup.config.history_events_warn;
         entry.update_order();
+        if over {
+            self.runs.end(id).into_iter().for_each(|late| self.give_up(id, late));
+        }
         for call in dispatch {
             self.dispatch(id, call, now);
         }

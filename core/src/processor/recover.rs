@@ -31,6 +31,8 @@ impl Intake<'_> {
 
     /// A run is over: the messages that waited for it are too late.
     fn give_up_waiting(&mut self, id: RunId) {
+        // A mark that it got for them is not in the store, which keeps none of a run that is over.
+        self.recorder.suspects.clear(id, true);
         for received in self.loads.take_waiting(id) {
             self.recorder.give_up(id, received.reference);
         }
@@ -77,6 +79,8 @@ impl Intake<'_> {
             // Messages to a run that is left alone stay in the inbox, except a termination.
             if !left_alone || received.is_termination() {
                 self.recorder.take_in(id, received, now);
+            } else {
+                self.recorder.runs.pass_over(id, received.reference);
             }
         }
         self.recorder.evict_if_idle(id);

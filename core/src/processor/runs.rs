@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::data::id::RunId;
 use crate::data::time::Timestamp;
 use crate::processor::live::Live;
+use crate::store::inbox::MessageRef;
 
 /// The runs of a processor.
 #[derive(Default)]
@@ -19,6 +20,8 @@ pub(super) struct Runs {
     /// Runs that are left alone here, and why: the store refuses what they write, their histories are invalid, or they are
     /// set aside.
     left_alone: BTreeMap<RunId, String>,
+    /// The messages to them that stay in the inbox.
+    passed_over: BTreeMap<RunId, Vec<MessageRef>>,
 }
 
 struct InMemory {
@@ -143,5 +146,16 @@ impl Runs {
 
     pub(super) fn why_left_alone(&self, run: RunId) -> Option<&String> {
         self.left_alone.get(&run)
+    }
+
+    /// This message to a run that is left alone stays in the inbox.
+    pub(super) fn pass_over(&mut self, run: RunId, message: MessageRef) {
+        self.passed_over.entry(run).or_default().push(message);
+    }
+
+    /// The run is over: it is not left alone any more. Returns the messages that stayed in the inbox for it.
+    pub(super) fn end(&mut self, run: RunId) -> Vec<MessageRef> {
+        self.left_alone.remove(&run);
+        self.passed_over.remove(&run).unwrap_or_default()
     }
 }

@@ -190,7 +190,7 @@ create table @schema@.shards (
 );
 
 -- Runs that may crash the processes that execute them. Usually there are none.
--- stage: 0 held, 1 tried, 2 set aside.
+-- stage: 0 held, 1 tried, 2 set aside, 3 marked.
 create table @schema@.suspects (
     run_id  uuid primary key,
     since   timestamptz not null default clock_timestamp(),

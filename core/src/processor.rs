@@ -156,7 +156,7 @@ impl Processor {
         }
         fresh.iter().for_each(|claimed| self.shards.add(claimed));
         self.recovery = Some(Recovery { since: claimed.now, runs: 0 });
-        self.admission().claim(&claimed.suspects, &fresh);
+        self.admission().claim(&claimed.suspects, &fresh, claimed.now);
         self.loads.recover(fresh.iter().map(|claimed| claimed.shard).collect());
         // A new owner begins without a snapshot and without a watermark; runs that are in memory already are recognised.
         self.inbox.restart();

@@ -113,6 +113,7 @@ pub(crate) fn suspect_stage_number(stage: SuspectStage) -> i16 {
         SuspectStage::Held => 0,
         SuspectStage::Tried => 1,
         SuspectStage::SetAside => 2,
+        SuspectStage::Marked => 3,
     }
 }
 
@@ -122,6 +123,7 @@ pub(crate) fn suspect_stage(number: i16) -> SuspectStage {
     match number {
         0 => SuspectStage::Held,
         1 => SuspectStage::Tried,
+        3 => SuspectStage::Marked,
         _ => SuspectStage::SetAside,
     }
 }

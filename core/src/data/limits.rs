@@ -41,9 +41,13 @@ pub(crate) const STRIKES_MAX: u32 = 3;
 /// runs, because nothing proves that the run caused the death.
 pub(crate) const DEATHS_ALONE_MAX: u32 = 5;
 
-/// How long a suspect is tried at most. One that did no harm by then is cleared, even if it is still active, because
-/// other suspects wait for their turn.
+/// How long a suspect is tried at most at first. One that did no harm by then is cleared, even if it is still active,
+/// because other suspects wait for their turn.
 pub(crate) const TRIAL_MAX: Duration = Duration::from_secs(60);
+
+/// After how many deaths of a shard's owners trials become longer by `TRIAL_MAX`, because the run may kill more slowly than
+/// that. A run that kills at once is found after fewer than twice as many.
+pub(crate) const DEATHS_PER_TRIAL_MAX: u32 = 10;
 
 /// How many shards a new queue has by default.
 pub(crate) const QUEUE_SHARDS: u16 = 64;

@@ -4,7 +4,6 @@
 use crate::data::id::RunId;
 use crate::data::time::Timestamp;
 use crate::processor::group::{Group, SuspectChange};
-use crate::processor::live::Live;
 use crate::processor::loads::Loads;
 use crate::processor::outbox::Outbox;
 use crate::processor::received::Received;
@@ -22,7 +21,7 @@ pub(super) struct Admission<'a> {
 
 impl Admission<'_> {
     /// Takes the suspects of claimed shards.
-    pub(super) fn claim(&mut self, found: &[Suspect], fresh: &[&ClaimedShard]) {
+    pub(super) fn claim(&mut self, found: &[Suspect], fresh: &[&ClaimedShard], now: Timestamp) {
         self.suspects.claimed(fresh);
         let is_fresh = |suspect: &&Suspect| fresh.iter().any(|claimed| claimed.shard == suspect.run.shard());
         let (aside, found): (Vec<Suspect>, Vec<Suspect>) =
@@ -33,8 +32,9 @@ impl Admission<'_> {
             // The owner that set it aside may have died before it logged why the run is stalled.
             self.loads.want(suspect.run, Vec::new());
         }
-        let died = fresh.iter().any(|claimed| claimed.former.is_some());
-        for run in self.suspects.found(found, died) {
+        let died =
+            |run: RunId| fresh.iter().any(|claimed| claimed.shard == run.shard() && claimed.former.is_some());
+        for run in self.suspects.found(found, died, now) {
             self.outbox.push(Group::of_suspect(run, SuspectChange::Clear));
         }
     }
@@ -92,13 +92,14 @@ impl Admission<'_> {
     /// Ends the trial in progress once its runs have nothing left to do. Returns whether it ended.
     pub(super) fn end_trial(&mut self, now: Timestamp) -> bool {
         let (runs, loads) = (&self.runs, &self.loads);
-        let is_done = |run| !loads.expects(run) && runs.get(run).is_none_or(Live::is_done);
-        let cleared = self.suspects.end_trial(now, is_done);
-        for run in &cleared {
+        let is_done = |run| !loads.expects(run) && runs.get(run).is_none_or(|live| live.is_done(now));
+        let is_in_memory = |run| loads.expects(run) || runs.contains(run);
+        let changes = self.suspects.end_trial(now, is_done, is_in_memory);
+        for (run, change) in &changes {
             tracing::info!(%run, "the run is no longer a suspect: the process survived its trial");
-            self.outbox.push(Group::of_suspect(*run, SuspectChange::Clear));
+            self.outbox.push(Group::of_suspect(*run, *change));
         }
-        !cleared.is_empty()
+        !changes.is_empty()
     }
 
     /// Sets a run aside: no more work is done for it. Returns the reason.

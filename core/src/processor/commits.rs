@@ -34,7 +34,8 @@ impl Processor {
     fn committed(&mut self, groups: Vec<Group>) {
         for group in groups {
             self.outbox.cause(group.effects);
-            if let Some(SuspectChange::Mark(Suspect { stage: SuspectStage::Tried, run, .. })) = group.suspect
+            if let Some(SuspectChange::Mark(Suspect { stage, run, .. })) = group.suspect
+                && matches!(stage, SuspectStage::Marked | SuspectStage::Tried)
             {
                 self.loads.admit(run);
             }

@@ -26,6 +26,11 @@ impl Deaths {
         self.shards.get(&shard).is_some_and(|deaths| *deaths >= limits::DEATHS_BEFORE_SUSPICION)
     }
 
+    /// The most deaths that a shard counts.
+    pub(super) fn most(&self) -> u32 {
+        self.shards.values().copied().max().unwrap_or(0)
+    }
+
     /// Pays off deaths by the time of service since the recovery ended. Returns the most deaths that a shard may still count.
     pub(super) fn pay_off(&mut self, now: Timestamp, recovering: bool) -> u32 {
         let since = match self.serving_since {

@@ -79,9 +79,10 @@ impl Live {
         self.run.state.closed.is_some()
     }
 
-    /// Whether it has nothing left to do here, in the executor, or on the way to the log.
-    pub(super) fn is_done(&self) -> bool {
-        self.executing.is_empty() && self.is_committed() && !self.run.can_release()
+    /// Whether it has nothing left to do now: here, in the executor, or on the way to the log.
+    pub(super) fn is_done(&self, now: Timestamp) -> bool {
+        let due = self.next_deadline().is_some_and(|deadline| deadline.at <= now);
+        self.executing.is_empty() && self.is_committed() && !self.run.can_release() && !due
     }
 
     /// Whether none of its groups is queued or in flight.

@@ -49,7 +49,7 @@ pub struct ClaimedShard {
     pub former: Option<String>,
 }
 
-/// A run that may be the reason why processes die. The mark is durable: it is written before the run is tried, so that
+/// A run that may be the reason why processes die. The mark is durable: it is written before the run is executed, so that
 /// the next owner finds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Suspect {
@@ -64,10 +64,12 @@ pub struct Suspect {
 /// The stage of a suspect's trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SuspectStage {
+    /// The run is executed, and is suspected of nothing; if its owner dies, the run was active. A release changes nothing.
+    Marked,
     /// The run is not executed until its turn.
     Held,
-    /// The run is executed; if its owner dies, the run was active. A release, which is not a death, makes the run held
-    /// again, and removes its strikes unless the run is at fault.
+    /// The run is executed in its trial; if its owner dies, the run was active. A release, which is not a death, makes the run
+    /// held again, and removes its strikes unless the run is at fault.
     Tried,
     /// The run was found to be at fault and is not executed any more.
     SetAside,

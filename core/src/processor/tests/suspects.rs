@@ -14,39 +14,46 @@ impl Fixture {
             }
             if self.processor.wants_trial() {
                 self.processor.begin_trial(self.now);
-            } else if let Some(append) = self.processor.cut() {
-                self.append(&append);
-            } else if !self.processor.work(&Turn::new(self.now, &|| true)) {
-                self.take_effects();
-                let read = self.processor.next_read();
-                read.into_iter().for_each(|read| self.answer(read));
+            } else {
+                self.proceed_without_trial();
             }
         }
         panic!("the condition was never met");
     }
 
-    fn is_tried(&self, run: RunId) -> bool {
-        self.suspects.get(&run).is_some_and(|suspect| suspect.stage == SuspectStage::Tried)
+    /// Does the next piece of work other than to begin a trial.
+    fn proceed_without_trial(&mut self) {
+        if let Some(append) = self.processor.cut() {
+            self.append(&append);
+        } else if !self.processor.work(&Turn::new(self.now, &|| true)) {
+            self.take_effects();
+            let read = self.processor.next_read();
+            read.into_iter().for_each(|read| self.answer(read));
+        }
     }
 
-    fn tried(&self) -> Vec<RunId> {
-        self.suspects.keys().copied().filter(|run| self.is_tried(*run)).collect()
+    fn is_at(&self, run: RunId, stage: SuspectStage) -> bool {
+        self.suspects.get(&run).is_some_and(|suspect| suspect.stage == stage)
+    }
+
+    fn at(&self, stage: SuspectStage) -> Vec<RunId> {
+        self.suspects.keys().copied().filter(|run| self.is_at(*run, stage)).collect()
     }
 
     fn runs_in_flight(&self) -> Vec<RunId> {
         self.in_flight().into_iter().map(|(run, _)| run).collect()
     }
 
-    /// Each owner dies as soon as it works on this run, until the run is set aside. Returns the number of deaths.
-    fn kill_until_set_aside(&mut self, culprit: RunId) -> u32 {
-        for deaths in 1..50 {
-            let aside = |fixture: &Self| {
-                fixture.suspects.get(&culprit).is_some_and(|suspect| suspect.stage == SuspectStage::SetAside)
+    /// Each owner dies as soon as it works on one of these runs, until they are set aside. Returns the number of deaths.
+    fn kill_until_set_aside(&mut self, killers: &[RunId]) -> u32 {
+        for deaths in 1..100 {
+            let aside =
+                |fixture: &Self| killers.iter().all(|run| fixture.is_at(*run, SuspectStage::SetAside));
+            let works_on = |fixture: &Self, run: &RunId| {
+                fixture.processor.runs.contains(*run) && !fixture.processor.runs.is_left_alone(*run)
             };
-            let works_on = |fixture: &Self| {
-                fixture.processor.runs.contains(culprit) && !fixture.processor.runs.is_left_alone(culprit)
-            };
-            self.run_until(|fixture| works_on(fixture) || aside(fixture));
+            let dies = |fixture: &Self| killers.iter().any(|run| works_on(fixture, run));
+            self.run_until(|fixture| dies(fixture) || aside(fixture));
             if aside(self) {
                 return deaths;
             }
@@ -73,10 +80,10 @@ fn suspicious_owner_marks_a_run_before_it_works_on_it_and_clears_it_after() {
     fixture.append(&append);
     fixture.run();
     assert_eq!(fixture.runs_in_flight(), runs, "both proceed at the same time");
-    assert_eq!(fixture.tried(), runs);
+    assert_eq!(fixture.at(SuspectStage::Marked), runs);
     assert!(!fixture.history(runs[0]).contains("attempt-started"), "no attempt could be charged");
     fixture.end(runs[0], 1, Ok(1));
-    assert_eq!(fixture.tried(), runs[1..], "a run that is over is no suspect");
+    assert_eq!(fixture.at(SuspectStage::Marked), runs[1..], "a run that is over needs no mark");
 }
 
 #[test]
@@ -84,7 +91,7 @@ fn start_in_a_suspicious_shard_begins_after_its_mark() {
     let mut fixture = Fixture::new();
     fixture.take_over(DEADLY);
     let run = fixture.start::<Works>(1, 5);
-    fixture.run_until(|fixture| fixture.is_tried(run));
+    fixture.run_until(|fixture| fixture.is_at(run, SuspectStage::Marked));
     assert_eq!(fixture.log.len(), 0, "not even its start is in the log");
     fixture.run();
     assert_eq!(fixture.runs_in_flight(), [run]);
@@ -112,11 +119,11 @@ fn runs_in_progress_at_a_death_are_tried_in_halves_while_others_continue() {
     fixture.run();
     fixture.take_over(DEADLY);
     fixture.take_over(DEADLY);
-    // Then half of them are tried, and a new run proceeds without a mark
+    // Then half of them are tried, and a new run proceeds under its mark
     assert_eq!(fixture.runs_in_flight(), runs[..2]);
     let other = fixture.start::<Works>(5, 5);
     fixture.run();
-    assert!(fixture.runs_in_flight().contains(&other) && !fixture.suspects.contains_key(&other));
+    assert!(fixture.runs_in_flight().contains(&other) && fixture.is_at(other, SuspectStage::Marked));
     // When the first half does no harm
     fixture.end(runs[0], 1, Ok(1));
     assert_eq!(fixture.runs_in_flight(), [runs[1], other], "the trial is not over");
@@ -145,15 +152,15 @@ fn runs_in_progress_at_a_death_are_tried_in_halves_while_others_continue() {
 }
 
 #[test]
-fn owner_that_dies_of_a_half_leaves_that_half_as_suspects() {
+fn half_that_was_tried_at_a_death_is_tried_first() {
     let mut fixture = Fixture::new();
     let runs: Vec<RunId> = (1..=4).map(|number| fixture.start::<Works>(number, 5)).collect();
     fixture.run();
     fixture.take_over(DEADLY);
     fixture.take_over(DEADLY);
     fixture.take_over(DEADLY);
-    assert_eq!(fixture.tried(), runs[..1], "half of the half that was tried");
-    assert_eq!(fixture.runs_in_flight(), [runs[0], runs[2], runs[3]], "the others did no harm");
+    assert_eq!(fixture.at(SuspectStage::Tried), runs[..1], "half of the half that was tried");
+    assert_eq!(fixture.runs_in_flight(), runs[..1], "one of the others may kill as well");
     // A handover is not a death, and clears no suspect.
     fixture.take_over(0);
     fixture.take_over_without_work(DEADLY);
@@ -170,7 +177,7 @@ fn run_whose_code_kills_its_owners_is_found_set_aside_and_can_be_terminated() {
     fixture.run();
     runs.iter().for_each(|run| _ = fixture.signal(*run, 1));
     fixture.take_over_without_work(DEADLY);
-    let deaths = fixture.kill_until_set_aside(runs[7]);
+    let deaths = fixture.kill_until_set_aside(&runs[7..8]);
     // Then it is found by halves
     assert!(deaths <= 1 + 4 + limits::DEATHS_ALONE_MAX + 1, "{deaths} deaths");
     fixture.run();
@@ -185,13 +192,58 @@ fn run_whose_code_kills_its_owners_is_found_set_aside_and_can_be_terminated() {
         assert!(fixture.history(*run).contains("signal.received go 1"), "{}", fixture.history(*run));
     }
     assert_eq!(fixture.suspects.len(), 1);
-    // And the next owner leaves it alone, too, but can terminate it
+    // And the next owner leaves it alone, too, but can terminate it, and gives up the signal
     fixture.take_over(0);
-    assert!(!fixture.history(runs[7]).contains("signal.received"));
+    assert!(!fixture.history(runs[7]).contains("signal.received") && fixture.inbox.len() == 1);
     fixture.submit(runs[7], &Message::Terminate { reason: "it kills".to_owned() });
     fixture.run();
+    assert!(fixture.inbox.is_empty());
     assert!(fixture.closed.contains(&runs[7]), "{}", fixture.history(runs[7]));
     assert!(fixture.suspects.is_empty(), "a run that is over is no suspect");
+}
+
+#[test]
+fn runs_that_kill_beside_each_other_are_all_set_aside() {
+    // Given parked runs, a signal to each, and three of them that kill their owner as soon as it works on them
+    let mut fixture = Fixture::new();
+    let runs: Vec<RunId> = (1..=6).map(|number| fixture.start::<Waits>(number, 0)).collect();
+    fixture.run();
+    runs.iter().for_each(|run| _ = fixture.signal(*run, 1));
+    let killers = [runs[1], runs[2], runs[4]];
+    // When owners follow each other
+    fixture.take_over_without_work(DEADLY);
+    fixture.kill_until_set_aside(&killers);
+    fixture.run();
+    // Then exactly these are set aside
+    assert_eq!(fixture.at(SuspectStage::SetAside), killers);
+    for run in runs.iter().filter(|run| !killers.contains(run)) {
+        assert!(fixture.history(*run).contains("signal.received go 1"), "{}", fixture.history(*run));
+    }
+}
+
+#[test]
+fn run_that_kills_beside_a_suspect_that_is_held_back_becomes_a_suspect() {
+    // Given a suspect that was being tried alone when its owner died
+    let mut fixture = Fixture::new();
+    let suspect = fixture.start::<Works>(1, 5);
+    fixture.run();
+    fixture.take_over(DEADLY);
+    fixture.take_over(DEADLY);
+    assert_eq!(fixture.at(SuspectStage::Tried), [suspect]);
+    // When the next owner works on another run before its first trial, and dies
+    fixture.take_over_without_work(DEADLY);
+    let other = fixture.start::<Works>(2, 5);
+    while !fixture.processor.runs.contains(other) {
+        // Another processor of the process has a trial in progress, so this one begins none.
+        fixture.proceed_without_trial();
+    }
+    assert_eq!(fixture.at(SuspectStage::Marked), [other]);
+    fixture.take_over_without_work(DEADLY);
+    // Then the owner after it tries one alone after the other
+    fixture.run();
+    assert_eq!(fixture.runs_in_flight(), [suspect]);
+    fixture.end(suspect, 1, Ok(1));
+    assert_eq!((fixture.runs_in_flight(), fixture.at(SuspectStage::Tried)), (vec![other], vec![other]));
 }
 
 #[test]
@@ -202,7 +254,7 @@ fn run_that_was_set_aside_resumes_after_its_row_is_deleted() {
     fixture.run();
     fixture.signal(run, 0);
     fixture.take_over_without_work(DEADLY);
-    fixture.kill_until_set_aside(run);
+    fixture.kill_until_set_aside(&[run]);
     fixture.take_over(0);
     assert_eq!(fixture.rows[&run].state, OpenState::Stalled);
     // When its code is fixed and its row in the suspects is deleted

@@ -171,7 +171,7 @@ impl Model {
 const NAMES: [&str; 3] = ["run.started", "activity.scheduled", "some.day"];
 
 fn suspect(run: RunId, dice: &mut Dice) -> Suspect {
-    let stages = [SuspectStage::Held, SuspectStage::Tried, SuspectStage::SetAside];
+    let stages = [SuspectStage::Marked, SuspectStage::Held, SuspectStage::Tried, SuspectStage::SetAside];
     Suspect { run, stage: stages[dice.below(stages.len())], strikes: dice.below(3) as u32 }
 }
 

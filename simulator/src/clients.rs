@@ -37,6 +37,9 @@ pub(crate) struct RunPromise {
     pub(crate) result: Option<Result<super::workflow::Summary, String>>,
 }
 
+/// How many runs of a deadly world may end the process of their worker.
+const DEADLY_MAX: u64 = 3;
+
 /// One run's script.
 #[derive(Clone)]
 pub(crate) struct Script {
@@ -84,9 +87,9 @@ impl Script {
         lock(&self.promises).scripts -= 1;
     }
 
-    /// Whether its run may end the process of its worker. Of two such runs, each would hide the other.
+    /// Whether its run may end the process of its worker.
     fn is_deadly(&self) -> bool {
-        self.nature.deadly && self.number == 0
+        self.nature.deadly && self.number < DEADLY_MAX
     }
 
     async fn rest(&self, dice: &mut Dice, units: u32) {

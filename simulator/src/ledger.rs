@@ -387,6 +387,14 @@ fn append_words(append: &Append) -> String {
     let took: Vec<u64> = append.consumed.iter().map(|message| message.number.get()).collect();
     let late: Vec<u64> = append.undelivered.iter().map(|message| message.number.get()).collect();
     let sent: Vec<String> = append.sent.iter().map(|sent| sent.run.to_string()[28..].to_owned()).collect();
+    let marks: Vec<String> = append
+        .suspects
+        .iter()
+        .map(|suspect| format!("{} {:?} {}", &suspect.run.to_string()[28..], suspect.stage, suspect.strikes))
+        .collect();
+    let cleared: Vec<String> = append.cleared.iter().map(|run| run.to_string()[28..].to_owned()).collect();
     let (number, lease, events) = (append.number, append.lease, events.join(", "));
-    format!("{number} under {lease}: {events} took {took:?} late {late:?} sent to {sent:?}")
+    format!(
+        "{number} under {lease}: {events} took {took:?} late {late:?} sent to {sent:?} marked {marks:?} cleared {cleared:?}"
+    )
 }

@@ -70,7 +70,7 @@ pub(crate) struct Nature {
     pub(crate) broken: bool,
     /// Whether its runs do little but sleep.
     pub(crate) sleepy: bool,
-    /// Whether it has a run whose activities may end the process of their worker: only where that is asked for.
+    /// Whether activities of its first runs may end the process of their worker: only where that is asked for.
     pub(crate) deadly: bool,
     /// Whether the store's clock leaps.
     pub(crate) leaps: bool,
@@ -88,8 +88,9 @@ pub(crate) struct SlotNature {
 }
 
 impl Nature {
-    pub(crate) fn draw(dice: &mut Dice) -> Self {
-        let lease_ttl = dice.time(Duration::from_secs(1), Duration::from_secs(4096));
+    pub(crate) fn draw(dice: &mut Dice, deadly: bool) -> Self {
+        let ttl_max = if deadly { DEADLY_TTL_MAX } else { Duration::from_secs(4096) };
+        let lease_ttl = dice.time(Duration::from_secs(1), ttl_max);
         let slots = (0..dice.between(1, 3)).map(|_| SlotNature {
             processors: dice.between(1, 2) as usize,
             activities_max: dice.between(1, 6) as usize,
@@ -114,7 +115,7 @@ impl Nature {
             calm,
             broken: !calm && dice.chance(250),
             sleepy: dice.chance(250),
-            deadly: false,
+            deadly: deadly && !calm,
             leaps: !calm && dice.chance(150),
             latency_max: if slow { lease_ttl / dice.between(12, 60) as u32 } else { LATENCY_USUAL },
             disturbed_for: lease_ttl * dice.between(5, 30) as u32,
@@ -171,6 +172,10 @@ impl Nature {
         }
     }
 }
+
+/// How long leases last at most in a deadly world. Activities take up to twice as long before they end their process, and
+/// a run that does so less often than every ten minutes is not searched for.
+const DEADLY_TTL_MAX: Duration = Duration::from_secs(16);
 
 /// The shortest time that matters to anybody.
 pub(crate) const MOMENT: Duration = Duration::from_millis(1);

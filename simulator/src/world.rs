@@ -65,8 +65,7 @@ const POLLS_MAX: u64 = 300_000;
 impl World {
     pub(crate) fn new(seed: u64, mask: &Mask, deadly: bool, in_words: bool) -> Self {
         let dice = Dice::new(seed);
-        let mut nature = Nature::draw(&mut dice.fork(1));
-        nature.deadly = deadly && !nature.calm;
+        let nature = Nature::draw(&mut dice.fork(1), deadly);
         let time = Time::new(Order::Drawn(dice.fork(2)), in_words);
         let ledger = Ledger::new(Arc::clone(&time));
         let calm = nature.calm;

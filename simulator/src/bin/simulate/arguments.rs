@@ -22,7 +22,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "PARTS", value_parser = parts)]
     keep: Option<Parts>,
 
-    /// Give each world that is disturbed a run whose activities end the process of their worker now and then.
+    /// Give each world that is disturbed some runs whose activities end the process of their worker now and then.
     #[arg(long)]
     deadly: bool,
 

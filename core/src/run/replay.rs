@@ -195,7 +195,10 @@ impl Replay {
         self.expect_nothing_more(&past);
         let queued = self.run.state.queues();
         self.run.state.apply(past.at, &past.event);
-        if !queued {
+        if queued {
+            // The outcome of a step is known from now on, however long the program does not take it.
+            self.progress.forget_step(&past.event);
+        } else {
             self.due.push(past);
         }
     }

@@ -178,3 +178,40 @@ fn new_owner_continues_a_release() {
         "#]],
     );
 }
+
+#[test]
+fn step_whose_outcome_waits_is_not_executed_again() {
+    workflow!(W, |ctx| {
+        let step = ctx.step("once", || async { Ok(1) });
+        let signals = async {
+            ctx.wait_for(GO).await?;
+            panic_if_broken();
+            ctx.wait_for(GO).await
+        };
+        let (value, signal) = join(step, signals).await;
+        Ok(value? + signal?)
+    });
+    // Given a stalled run, for which a signal and then the outcome of its step wait
+    let mut run = unchecked::<W>(&0);
+    deploy_broken_build(true);
+    run.signal("go", &1);
+    run.complete_step(1, &1);
+    deploy_broken_build(false);
+    // When a worker that takes it over releases the signal only
+    reload_in_small_turns(&mut run);
+    assert!(run.run.can_release());
+    // Then the worker does not execute the step, whose outcome is in the log
+    assert!(run.steps.is_empty(), "{:?}", run.steps);
+    release_once(&mut run);
+    run.signal("go", &2);
+    check(&mut run, &expect![[r#"
+        1 run.started workflow 0
+        2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
+        3 signal.received go 1
+        4 step.completed #1 once 1
+        5 run.resumed 1 released
+        6 run.resumed 1 released
+        7 signal.received go 2
+        8 run.completed 3
+    "#]]);
+}

@@ -232,6 +232,10 @@ impl Processor {
         if self.outbox.is_full() {
             return false;
         }
+        if let Some((run, received)) = self.runs.next_received() {
+            self.recorder().take_in_arrival(run, received, now);
+            return true;
+        }
         let Some(message) = self.inbox.take() else { return false };
         if self.owns(message.run.shard())
             && let Some(again) = self.intake().deliver(message, now)

@@ -1,6 +1,7 @@
 //! Appends and their results: a commit releases effects, and a refusal stalls the run that is to blame. It must not know
 //! what a run writes.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::data::id::RunId;
@@ -57,12 +58,16 @@ impl Processor {
     fn refuse(&mut self, id: RunId, reason: &str) {
         tracing::error!(run = %id, "the store refuses what the run writes: {reason}");
         self.outbox.drop_run(id);
-        if let Some(mut live) = self.runs.forget(id) {
+        let mut waiting = VecDeque::new();
+        if let Some((mut live, arrivals)) = self.runs.forget(id) {
+            waiting = arrivals;
             self.outbox.cause(live.executing().drop_all().map(|call| Effect::Abort { run: id, id: call }));
         }
         // If it is refused again, not even its stall can be written.
         if self.runs.leave_alone(id, format!("the store refuses what the run writes: {reason}")) {
-            self.loads.want(id, Vec::new());
+            self.loads.want(id, waiting);
+        } else {
+            waiting.into_iter().for_each(|received| self.runs.pass_over(id, received.reference));
         }
     }
 

@@ -62,6 +62,8 @@ impl Intake<'_> {
         let received = Received { reference, message };
         if let Some(queue) = self.loads.queue(id) {
             queue.push(received);
+        } else if self.recorder.runs.is_receiving(id) {
+            self.recorder.runs.receive(id, [received]);
         } else if self.recorder.runs.contains(id) {
             self.recorder.take_in(id, received, now);
         } else {

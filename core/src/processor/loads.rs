@@ -42,7 +42,7 @@ impl Loads {
     }
 
     /// Has a run loaded for the messages that wait for it.
-    pub(super) fn want(&mut self, run: RunId, waiting: Vec<Received>) {
+    pub(super) fn want(&mut self, run: RunId, waiting: impl IntoIterator<Item = Received>) {
         let queue = self.waiting.entry(run).or_insert_with(|| {
             self.wanted.push_back(run);
             Vec::new()

@@ -105,6 +105,17 @@ impl Recorder<'_> {
         self.record(id, progress, &[reference], now);
     }
 
+    /// Delivers a message that arrived before its run was in memory. For a run that is left alone, all but terminations stay
+    /// in the inbox.
+    pub(super) fn take_in_arrival(&mut self, id: RunId, received: Received, now: Timestamp) {
+        if self.runs.is_left_alone(id) && !received.is_termination() {
+            self.runs.pass_over(id, received.reference);
+        } else {
+            self.take_in(id, received, now);
+        }
+        self.evict_if_idle(id);
+    }
+
     /// A message arrived after the end of its run.
     pub(super) fn give_up(&mut self, run: RunId, reference: MessageRef) {
         let mut group = Group::new(run);

@@ -38,19 +38,19 @@ impl Intake<'_> {
         }
     }
 
-    /// The log holds no event of a run. If its start waits, the run begins; other messages stay in the inbox until the
+    /// The log holds no event of a run. If its start waits, the run begins; messages before it stay in the inbox until the
     /// run's start has been delivered.
     fn begin_waiting(&mut self, id: RunId, now: Timestamp) {
-        for received in self.loads.take_waiting(id) {
-            if self.recorder.runs.contains(id) {
-                self.recorder.take_in(id, received, now);
-            } else {
-                self.start(id, received, now);
-            }
+        let mut waiting = self.loads.take_waiting(id).into_iter();
+        while !self.recorder.runs.contains(id)
+            && let Some(received) = waiting.next()
+        {
+            self.start(id, received, now);
         }
+        self.recorder.runs.receive(id, waiting);
     }
 
-    /// Brings a run back into memory, and delivers the messages that wait for it.
+    /// Brings a run back into memory. The messages that wait for it are delivered next.
     fn bring_back(&mut self, replay: Replay, turn: &Turn<'_>) {
         let (id, now) = (replay.state().id, turn.now);
         if replay.state().closed.is_some() {
@@ -75,14 +75,7 @@ impl Intake<'_> {
         if !left_alone {
             self.recorder.resume_activities(id, in_flight, now);
         }
-        for received in waiting {
-            // Messages to a run that is left alone stay in the inbox, except a termination.
-            if !left_alone || received.is_termination() {
-                self.recorder.take_in(id, received, now);
-            } else {
-                self.recorder.runs.pass_over(id, received.reference);
-            }
-        }
+        self.recorder.runs.receive(id, waiting);
         self.recorder.evict_if_idle(id);
     }
 

@@ -1,11 +1,12 @@
 //! The processor's part that holds runs: those in memory, in the order of their deadlines and releases, and those that are
 //! left alone. It must not know what a run does.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::data::id::RunId;
 use crate::data::time::Timestamp;
 use crate::processor::live::Live;
+use crate::processor::received::Received;
 use crate::store::inbox::MessageRef;
 
 /// The runs of a processor.
@@ -28,6 +29,8 @@ struct InMemory {
     live: Box<Live>,
     /// Its entry in [`Order::wakes`].
     wake: Option<Timestamp>,
+    /// The messages that arrived before it was in memory, and those that arrived after them.
+    arrivals: VecDeque<Received>,
 }
 
 /// The order in which runs in memory have work to do.
@@ -37,6 +40,8 @@ struct Order {
     wakes: BTreeSet<(Timestamp, RunId)>,
     /// Runs whose code is still to handle events that waited for it.
     releasing: BTreeSet<RunId>,
+    /// Runs with [`InMemory::arrivals`], which take turns.
+    receiving: VecDeque<RunId>,
 }
 
 /// A run in memory and its place in the order of work.
@@ -65,14 +70,47 @@ impl RunEntry<'_> {
 impl Runs {
     /// Takes a run into memory.
     pub(super) fn insert(&mut self, live: Live) {
-        self.in_memory.insert(live.id(), InMemory { live: Box::new(live), wake: None });
+        self.in_memory
+            .insert(live.id(), InMemory { live: Box::new(live), wake: None, arrivals: VecDeque::new() });
     }
 
-    /// Takes a run out of memory.
-    pub(super) fn forget(&mut self, run: RunId) -> Option<Box<Live>> {
-        let InMemory { live, wake } = self.in_memory.remove(&run)?;
+    /// Takes a run out of memory, with the messages that were not delivered to it.
+    pub(super) fn forget(&mut self, run: RunId) -> Option<(Box<Live>, VecDeque<Received>)> {
+        let InMemory { live, wake, arrivals } = self.in_memory.remove(&run)?;
         wake.inspect(|wake| _ = self.order.wakes.remove(&(*wake, run)));
-        Some(live)
+        Some((live, arrivals))
+    }
+
+    /// Has messages delivered to a run in memory one by one, because many may have arrived before it was.
+    pub(super) fn receive(&mut self, run: RunId, messages: impl IntoIterator<Item = Received>) {
+        if let Some(InMemory { arrivals, .. }) = self.in_memory.get_mut(&run) {
+            let receiving = !arrivals.is_empty();
+            arrivals.extend(messages);
+            if !receiving && !arrivals.is_empty() {
+                self.order.receiving.push_back(run);
+            }
+        }
+    }
+
+    /// Whether messages are still to be delivered to a run.
+    pub(super) fn is_receiving(&self, run: RunId) -> bool {
+        self.in_memory.get(&run).is_some_and(|in_memory| !in_memory.arrivals.is_empty())
+    }
+
+    /// Takes the next of these messages, and its run.
+    pub(super) fn next_received(&mut self) -> Option<(RunId, Received)> {
+        while let Some(run) = self.order.receiving.pop_front() {
+            let arrivals = self.in_memory.get_mut(&run).map(|in_memory| &mut in_memory.arrivals);
+            if let Some(arrivals) = arrivals
+                && let Some(received) = arrivals.pop_front()
+            {
+                if !arrivals.is_empty() {
+                    self.order.receiving.push_back(run);
+                }
+                return Some((run, received));
+            }
+        }
+        None
     }
 
     /// How many runs are in memory.
@@ -105,7 +143,7 @@ impl Runs {
 
     /// The entry of a run in memory.
     pub(super) fn entry(&mut self, run: RunId) -> Option<RunEntry<'_>> {
-        let InMemory { live, wake } = self.in_memory.get_mut(&run)?;
+        let InMemory { live, wake, .. } = self.in_memory.get_mut(&run)?;
         Some(RunEntry { live, wake, order: &mut self.order })
     }
 
@@ -132,7 +170,7 @@ impl Runs {
     /// Whether a run in memory may leave it, so that only its rows remain.
     pub(super) fn is_idle(&self, run: RunId) -> bool {
         let idle = |live: &Live| live.is_idle(self.kept_until) || self.left_alone.contains_key(&run);
-        self.get(run).is_some_and(|live| live.is_committed() && idle(live))
+        self.get(run).is_some_and(|live| live.is_committed() && idle(live)) && !self.is_receiving(run)
     }
 
     /// From now on the run is left alone. Returns whether that is new.

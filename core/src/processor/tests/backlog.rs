@@ -150,6 +150,35 @@ fn stalled_run_is_released_in_turns() {
 }
 
 #[test]
+fn messages_that_arrived_before_their_run_are_delivered_one_at_a_time() {
+    // Given a run that left memory, and three signals that have it loaded
+    let mut fixture = Fixture::new();
+    let run = fixture.start::<Waits>(1, 0);
+    fixture.run();
+    assert_eq!(fixture.processor.live_runs(), 0);
+    for number in [1, 2, 0] {
+        fixture.signal(run, number);
+    }
+    let read = fixture.next_read();
+    fixture.answer(read);
+    fixture.work();
+    let read = fixture.next_read();
+    assert!(matches!(read, StoreRead::Load(_)), "{read:?}");
+    fixture.answer(read);
+    // When it is replayed
+    assert!(fixture.work_once());
+    assert!(fixture.processor.cut().is_none(), "no signal was delivered with its replay");
+    // Then each piece of work delivers one signal, and the run stays in memory for the next
+    for _ in 0..3 {
+        assert!(fixture.work_once());
+        let append = fixture.processor.cut().expect("a signal was delivered");
+        assert_eq!(append.consumed.len(), 1);
+        fixture.append(&append);
+    }
+    assert!(fixture.history(run).ends_with("run.completed 3\n"), "{}", fixture.history(run));
+}
+
+#[test]
 fn part_of_a_history_that_could_not_be_read_is_read_again() {
     let mut fixture = Fixture::new();
     let run = fixture.start::<FansOut>(1, 10);

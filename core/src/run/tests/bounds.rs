@@ -204,7 +204,9 @@ fn step_whose_outcome_waits_is_not_executed_again() {
     assert!(run.steps.is_empty(), "{:?}", run.steps);
     release_once(&mut run);
     run.signal("go", &2);
-    check(&mut run, &expect![[r#"
+    check(
+        &mut run,
+        &expect![[r#"
         1 run.started workflow 0
         2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
         3 signal.received go 1
@@ -213,5 +215,6 @@ fn step_whose_outcome_waits_is_not_executed_again() {
         6 run.resumed 1 released
         7 signal.received go 2
         8 run.completed 3
-    "#]]);
+    "#]],
+    );
 }

@@ -7,7 +7,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-use crate::eyes::eventually;
+use crate::observe::eventually;
 
 static LOGS: OnceLock<&'static Logs> = OnceLock::new();
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use async_trait::async_trait;
 use pgworkflows::store::{Append, Appended, Session, Store, StoreError};
 
-use crate::around::{Interference, around};
+use crate::interceptor::{Interference, around};
 
 /// Takes a store away from those who use it, and gives it back.
 #[derive(Clone, Debug, Default)]

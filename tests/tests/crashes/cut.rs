@@ -6,10 +6,10 @@ use std::time::Duration;
 use futures::future::join_all;
 use pgworkflows::{Client, PostgresStore};
 
+use crate::env::{SHARDS, World};
 use crate::proxy::{Cut, Proxy};
 use crate::wait::PATIENCE;
 use crate::worker::{Collect, NUMBER, Working};
-use crate::world::{SHARDS, World};
 
 const LATENCY: Duration = Duration::from_millis(2);
 

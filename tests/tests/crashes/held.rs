@@ -9,10 +9,10 @@ use pgworkflows_tests::around;
 use sqlx::Connection;
 use tokio::time::Instant;
 
-use crate::timed::AppendTimes;
+use crate::append_times::AppendTimes;
+use crate::env::{SHARDS, World};
 use crate::wait::{PATIENCE, until};
 use crate::worker::{Collect, NUMBER, Working};
-use crate::world::{SHARDS, World};
 
 /// The least that an append may be held up; the default is more.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(500);

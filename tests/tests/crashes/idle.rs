@@ -8,10 +8,10 @@ use pgworkflows::PostgresStore;
 use pgworkflows::history::Event;
 use tokio::time::Instant;
 
+use crate::env::World;
 use crate::proxy::{Cut, Proxy};
 use crate::wait::{PATIENCE, until};
 use crate::worker::{Nap, Working};
-use crate::world::World;
 
 /// How many statements a minute an idle worker may send.
 const STATEMENTS_MAX: f64 = 30.0;

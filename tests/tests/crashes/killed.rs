@@ -8,9 +8,9 @@ use pgworkflows::history::Event;
 use pgworkflows_examples::trial::TrialOnboarding;
 use sqlx::Row;
 
+use crate::env::World;
 use crate::process::TrialWorker;
 use crate::wait::until;
-use crate::world::World;
 
 /// More appends than the trial takes, however its events fall into batches.
 pub(crate) const APPENDS: usize = 12;

@@ -1,13 +1,13 @@
 //! Correctness shown by killing: processes, connections, transactions and servers end at the worst moments, on a
 //! real PostgreSQL, and the log stays what it has to be.
 
+mod append_times;
+mod env;
 mod log;
 mod process;
 mod proxy;
-mod timed;
 mod wait;
 mod worker;
-mod world;
 
 mod cut;
 mod held;

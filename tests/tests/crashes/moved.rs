@@ -5,9 +5,9 @@ use pgworkflows::{RunHandle, RunId};
 use pgworkflows_pg_harness::{Database, Postgres};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
+use crate::env::World;
 use crate::wait::{PATIENCE, until};
 use crate::worker::{Collect, NUMBER, Working};
-use crate::world::World;
 
 /// How many transactions a server is ahead of a new one.
 const AHEAD: usize = 2_000;

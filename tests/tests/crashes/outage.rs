@@ -8,9 +8,9 @@ use futures::future::join_all;
 use pgworkflows::Error;
 use pgworkflows_pg_harness::Postgres;
 
+use crate::env::{World, decide};
 use crate::wait::{PATIENCE, until};
 use crate::worker::Working;
-use crate::world::{World, decide};
 
 /// How many trials are under way at a time.
 const TRIALS: usize = 6;

@@ -9,10 +9,10 @@ use pgworkflows::RunHandle;
 use pgworkflows_pg_harness::Postgres;
 use sqlx::{Connection, PgConnection};
 
+use crate::env::World;
 use crate::log::Log;
 use crate::wait::{PATIENCE, until};
 use crate::worker::{Collect, NUMBER, Working};
-use crate::world::World;
 
 /// How many runs there are, spread over all shards.
 const RUNS: usize = 8;

@@ -2,10 +2,10 @@
 
 use futures::{StreamExt, stream};
 
+use crate::env::World;
 use crate::killed::{APPENDS, APPENDS_LEAST, assert_no_recorded_activity_ran_again};
 use crate::process::TrialWorker;
 use crate::wait::until;
-use crate::world::World;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_stopped_before_any_commit_past_its_lease_commits_nothing_more_under_it() {

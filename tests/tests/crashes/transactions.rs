@@ -3,9 +3,9 @@
 use pgworkflows::InTransaction;
 use sqlx::Connection;
 
+use crate::env::World;
 use crate::wait::{PATIENCE, until};
 use crate::worker::{Collect, NUMBER, Working};
-use crate::world::World;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_start_in_a_transaction_exists_if_and_when_that_commits() {

@@ -11,7 +11,7 @@ use pgworkflows_examples::trial::{self, Story};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::world::SHARDS;
+use crate::env::SHARDS;
 
 /// Brings a number.
 pub(crate) const NUMBER: Signal<u32> = Signal::new("number");

@@ -4,7 +4,7 @@
 mod dice;
 mod model;
 mod operation;
-mod side;
+mod stores;
 
 use std::fmt::Write;
 
@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 use self::dice::Dice;
 use self::model::Model;
 use self::operation::{Answer, Operation};
-use self::side::Sides;
+use self::stores::Sides;
 
 /// How many sequences each run of the tests tries, and how long they are.
 const SEEDS: u64 = 40;

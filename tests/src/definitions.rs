@@ -1,4 +1,4 @@
-//! Short forms for workflows and activities, since every promise brings its own.
+//! Short forms of workflows and activities, because every test defines its own.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,26 +6,36 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use pgworkflows::activity::{ActivityContext, ActivityResult};
 
-/// What an activity of a test does: the test hands it in.
-pub struct Act<I, O>(Arc<dyn Fn(ActivityContext, I) -> BoxFuture<'static, ActivityResult<O>> + Send + Sync>);
+/// What an activity executes: a closure of the test.
+pub struct ActivityFn<I, O>(
+    Arc<dyn Fn(ActivityContext, I) -> BoxFuture<'static, ActivityResult<O>> + Send + Sync>,
+);
 
-impl<I, O> Act<I, O> {
-    /// An activity that does this.
+impl<I, O> ActivityFn<I, O> {
+    /// An activity that calls this closure.
     pub fn new<F: Future<Output = ActivityResult<O>> + Send + 'static>(
-        act: impl Fn(ActivityContext, I) -> F + Send + Sync + 'static,
+        execute: impl Fn(ActivityContext, I) -> F + Send + Sync + 'static,
     ) -> Self {
-        Self(Arc::new(move |ctx, input| Box::pin(act(ctx, input))))
+        Self(Arc::new(move |ctx, input| Box::pin(execute(ctx, input))))
     }
 
-    /// Does it.
+    /// An activity that calls this closure with a clone of the state.
+    pub fn with<S: Clone + Send + Sync + 'static, F: Future<Output = ActivityResult<O>> + Send + 'static>(
+        state: S,
+        execute: impl Fn(S, ActivityContext, I) -> F + Send + Sync + 'static,
+    ) -> Self {
+        Self::new(move |ctx, input| execute(state.clone(), ctx, input))
+    }
+
+    /// Calls the closure.
     pub fn call(&self, ctx: ActivityContext, input: I) -> BoxFuture<'static, ActivityResult<O>> {
         (self.0)(ctx, input)
     }
 }
 
-impl<I, O> fmt::Debug for Act<I, O> {
+impl<I, O> fmt::Debug for ActivityFn<I, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Act")
+        f.write_str("ActivityFn")
     }
 }
 
@@ -51,23 +61,13 @@ macro_rules! workflow {
     };
 }
 
-/// `activity!(Charge, "charge", String => u32);` makes an activity that is registered as
-/// `Charge::that(|ctx, input| async { … })`.
+/// `activity!(Charge, "charge", String => u32);` defines an activity that is registered as
+/// `Charge(ActivityFn::new(|ctx, input| async { … }))`.
 #[macro_export]
 macro_rules! activity {
     ($name:ident, $stored:literal, $in:ty => $out:ty) => {
         #[derive(Debug)]
-        pub(crate) struct $name($crate::Act<$in, $out>);
-
-        impl $name {
-            pub(crate) fn that<
-                F: Future<Output = ::pgworkflows::activity::ActivityResult<$out>> + Send + 'static,
-            >(
-                act: impl Fn(::pgworkflows::activity::ActivityContext, $in) -> F + Send + Sync + 'static,
-            ) -> Self {
-                Self($crate::Act::new(act))
-            }
-        }
+        pub(crate) struct $name($crate::ActivityFn<$in, $out>);
 
         #[::async_trait::async_trait]
         impl ::pgworkflows::Activity for $name {

@@ -1,4 +1,4 @@
-//! A store of one's own with a client, and what makes workers for it. It must not know what is promised.
+//! The environment of one test: an empty store, a client, and workers. It must not know what is tested.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,24 +9,24 @@ use pgworkflows::{Client, MemoryStore, PostgresStore, Worker};
 use pgworkflows_pg_harness::{Database, Postgres};
 
 use crate::outage::Outage;
-use crate::workers::{Mortal, Working};
+use crate::workers::{KillableWorker, RunningWorker};
 
-/// How many shards a bed's queue has: enough that runs meet and miss one another, few enough to be quick.
+/// How many shards the queue has: so few that runs share shards, and more than one.
 const SHARDS: u16 = 8;
 
-/// How long one promise may take: it waits for conditions, and one that never comes ends here.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// How long one test may take. Only a test that waits for something that never happens takes that long.
+const TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Where a bed keeps its runs.
+/// Where the runs of a test are stored.
 #[derive(Clone, Debug)]
-pub enum Place {
+pub enum Backend {
     /// In this process.
     Memory(MemoryStore),
-    /// In a database of its own, which is dropped with the last of its users.
+    /// In a database of its own, which is dropped with the last clone.
     Postgres(Arc<Database>),
 }
 
-impl Place {
+impl Backend {
     /// An empty memory store.
     pub async fn memory() -> Self {
         Self::Memory(MemoryStore::new())
@@ -37,16 +37,8 @@ impl Place {
         Self::Postgres(Arc::new(Postgres::shared().create_database().unwrap()))
     }
 
-    /// How many runs are many here.
-    pub fn many(&self) -> usize {
-        match self {
-            Self::Memory(_) => 100_000,
-            Self::Postgres(_) => 10_000,
-        }
-    }
-
-    /// A store of the current runtime, with all that the place keeps.
-    pub async fn connect(&self) -> Arc<dyn Store> {
+    /// A store over this backend, for the current runtime.
+    async fn connect(&self) -> Arc<dyn Store> {
         match self {
             Self::Memory(store) => Arc::new(store.clone()),
             Self::Postgres(database) => Arc::new(PostgresStore::connect(database.url()).await.unwrap()),
@@ -54,26 +46,28 @@ impl Place {
     }
 }
 
-/// A store of one's own, and a client of it.
+/// The environment of one test: a store of its own, and a client.
 #[derive(Debug)]
-pub struct Bed {
-    place: Place,
+pub struct Env {
+    backend: Backend,
     store: Arc<dyn Store>,
-    /// The client.
+    /// A client of the store.
     pub client: Client,
 }
 
-impl Bed {
-    /// A bed on that place.
-    pub async fn new(place: Place) -> Self {
-        let store = place.connect().await;
+impl Env {
+    async fn new(backend: Backend) -> Self {
+        let store = backend.connect().await;
         let client = Client::builder(Arc::clone(&store)).queue_shards(SHARDS).build().unwrap();
-        Self { place, store, client }
+        Self { backend, store, client }
     }
 
-    /// How many runs are many here.
-    pub fn many(&self) -> usize {
-        self.place.many()
+    /// How many runs are a large number for this store.
+    pub fn many(&self) -> u32 {
+        match self.backend {
+            Backend::Memory(_) => 100_000,
+            Backend::Postgres(_) => 10_000,
+        }
     }
 
     /// The store.
@@ -81,71 +75,71 @@ impl Bed {
         Arc::clone(&self.store)
     }
 
-    /// A worker to be put together. Its lease is long: nothing but its end lets another take over.
+    /// A worker to be configured. Its lease is so long that another worker takes over only after a shutdown.
     pub fn worker(&self) -> WorkerBuilder {
-        settled(Worker::builder(self.store()))
+        configured(Worker::builder(self.store()))
     }
 
-    /// A worker whose store can be taken away.
-    pub fn fragile_worker(&self) -> (WorkerBuilder, Outage) {
+    /// A worker, and the switch that makes its store unavailable.
+    pub fn worker_with_outage(&self) -> (WorkerBuilder, Outage) {
         let outage = Outage::default();
-        (settled(Worker::builder(outage.over(self.store()))), outage)
+        (configured(Worker::builder(outage.over(self.store()))), outage)
     }
 
-    /// Has a worker work, on threads of its own, until it is stopped.
-    pub fn work(&self, worker: WorkerBuilder) -> Working {
-        Working::start(worker.build().unwrap())
+    /// Starts a worker on its own threads.
+    pub fn run(&self, worker: WorkerBuilder) -> RunningWorker {
+        RunningWorker::start(worker.build().unwrap())
     }
 
-    /// Has a worker work that can be killed, as a process is: nothing of it goes on, and nothing is handed over.
+    /// Starts a worker that can be killed as a process can: nothing of it continues, and nothing is handed over.
     /// Its lease is as short as leases may be.
-    pub async fn work_until_killed(
+    pub async fn run_killable(
         &self,
-        put_together: impl FnOnce(WorkerBuilder) -> WorkerBuilder + Send + 'static,
-    ) -> Mortal {
-        let place = self.place.clone();
-        let make = async move || {
-            let builder = settled(Worker::builder(place.connect().await)).lease_ttl(Duration::from_secs(1));
-            put_together(builder).build().unwrap()
-        };
-        Mortal::start(make).await
+        configure: impl FnOnce(WorkerBuilder) -> WorkerBuilder + Send + 'static,
+    ) -> KillableWorker {
+        let backend = self.backend.clone();
+        KillableWorker::start(async move || {
+            let builder = configured(Worker::builder(backend.connect().await));
+            configure(builder.lease_ttl(Duration::from_secs(1))).build().unwrap()
+        })
+        .await
     }
 }
 
-/// The settings of every worker here: two processors, and a heart that beats often.
-fn settled(builder: WorkerBuilder) -> WorkerBuilder {
+/// The settings of every worker here.
+fn configured(builder: WorkerBuilder) -> WorkerBuilder {
     builder.processors(2).queue_shards(SHARDS).heartbeat_interval(Duration::from_millis(200))
 }
 
-/// Shows that a promise is kept on a bed of its own.
+/// Runs a test in an environment of its own.
 ///
 /// # Panics
-/// If it is not.
-pub fn keep<M: Future<Output = Place>, P: Future<Output = ()>>(
-    place: impl FnOnce() -> M,
-    promise: impl FnOnce(Bed) -> P,
+/// Panics if the test does, or if it does not end in time.
+pub fn check<B: Future<Output = Backend>, T: Future<Output = ()>>(
+    backend: impl FnOnce() -> B,
+    test: impl FnOnce(Env) -> T,
 ) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.unwrap().block_on(async {
-        let bed = Bed::new(place().await).await;
-        let kept = tokio::time::timeout(PATIENCE, promise(bed)).await;
-        assert!(kept.is_ok(), "the promise is not kept after {PATIENCE:?}");
+        let env = Env::new(backend().await).await;
+        let ended = tokio::time::timeout(TIMEOUT, test(env)).await;
+        assert!(ended.is_ok(), "the test has not ended after {TIMEOUT:?}");
     });
 }
 
-/// Makes a test of each promise on each store. A promise is an `async fn(Bed)` of the same module.
+/// Makes a test of each promise on each store. A promise is an `async fn(Env)` of the same module.
 #[macro_export]
 macro_rules! promises {
     ($($promise:ident),+ $(,)?) => {
         $crate::promises!(@on memory: $($promise),+);
         $crate::promises!(@on postgres: $($promise),+);
     };
-    (@on $place:ident: $($promise:ident),+) => {
-        mod $place {
+    (@on $backend:ident: $($promise:ident),+) => {
+        mod $backend {
             $(
                 #[test]
                 fn $promise() {
-                    $crate::keep($crate::Place::$place, super::$promise);
+                    $crate::check($crate::Backend::$backend, super::$promise);
                 }
             )+
         }

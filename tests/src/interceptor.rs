@@ -1,5 +1,4 @@
-//! A store around another one, in which a test interferes. It forwards every call, so that a test interferes with
-//! nothing but what it names.
+//! A store that lets a test intercept its calls, and forwards everything else.
 #![deny(clippy::missing_trait_methods)]
 
 use std::fmt;
@@ -14,61 +13,64 @@ use pgworkflows::store::{
 };
 use tokio::sync::broadcast;
 
-/// What a test does at the calls of a store.
+/// What a test does when a store is called.
 #[async_trait]
-pub trait Interference: fmt::Debug + Send + Sync + 'static {
-    /// Before each call: an error is its answer.
+pub trait Interceptor: fmt::Debug + Send + Sync + 'static {
+    /// Called before each call of the store.
     ///
     /// # Errors
-    /// As the test wants it.
+    /// An error becomes the answer of that call.
     fn before_call(&self) -> Result<(), StoreError> {
         Ok(())
     }
 
-    /// In the place of an append, which goes to `session` by default.
+    /// Called instead of an append. By default, it forwards the append to `session`.
     ///
     /// # Errors
-    /// Those of the session, and what the test makes of them.
+    /// Returns the errors of the session, or errors that the test injects.
     async fn append(&self, session: &mut dyn Session, append: &Append) -> Result<Appended, StoreError> {
         session.append(append).await
     }
 }
 
-/// A store, or a session of it, in which a test interferes.
-struct Around<S> {
+/// A store or a session whose calls are intercepted.
+struct Intercepted<S> {
     inner: S,
-    test: Arc<dyn Interference>,
+    interceptor: Arc<dyn Interceptor>,
 }
 
-/// The store with a test's interference.
-pub fn around(store: impl Store, test: Arc<dyn Interference>) -> Arc<dyn Store> {
-    Arc::new(Around { inner: store, test })
+/// A store whose calls go through the interceptor.
+pub fn intercept(store: impl Store, interceptor: Arc<dyn Interceptor>) -> Arc<dyn Store> {
+    Arc::new(Intercepted { inner: store, interceptor })
 }
 
 #[async_trait]
-impl<S: Store> Store for Around<S> {
+impl<S: Store> Store for Intercepted<S> {
     async fn session(&self) -> Result<Box<dyn Session>, StoreError> {
-        self.test.before_call()?;
-        Ok(Box::new(Around { inner: self.inner.session().await?, test: Arc::clone(&self.test) }))
+        self.interceptor.before_call()?;
+        Ok(Box::new(Intercepted {
+            inner: self.inner.session().await?,
+            interceptor: Arc::clone(&self.interceptor),
+        }))
     }
 
     async fn check_room(&self, wanted: SessionsWanted) -> Result<(), StoreError> {
-        self.test.before_call()?;
+        self.interceptor.before_call()?;
         self.inner.check_room(wanted).await
     }
 
     async fn queue(&self, name: &str, shards: u16) -> Result<Queue, StoreError> {
-        self.test.before_call()?;
+        self.interceptor.before_call()?;
         self.inner.queue(name, shards).await
     }
 
     async fn submit(&self, submissions: &[Submission]) -> Result<Vec<Submitted>, StoreError> {
-        self.test.before_call()?;
+        self.interceptor.before_call()?;
         self.inner.submit(submissions).await
     }
 
     async fn watch(&self, watch: &Watch) -> Result<Watched, StoreError> {
-        self.test.before_call()?;
+        self.interceptor.before_call()?;
         self.inner.watch(watch).await
     }
 
@@ -86,50 +88,50 @@ impl<S: Store> Store for Around<S> {
 }
 
 #[async_trait]
-impl Session for Around<Box<dyn Session>> {
+impl Session for Intercepted<Box<dyn Session>> {
     async fn claim(&mut self, claim: &Claim) -> Result<Claimed, StoreError> {
-        self.test.before_call()?;
+        self.interceptor.before_call()?;
         self.inner.claim(claim).await
     }
 
     async fn heartbeat(&mut self, heartbeat: &Heartbeat) -> Result<HeartbeatAnswer, StoreError> {
-        self.test.before_call()?;
+        self.interceptor.before_call()?;
         self.inner.heartbeat(heartbeat).await
     }
 
     async fn append(&mut self, append: &Append) -> Result<Appended, StoreError> {
-        self.test.before_call()?;
-        self.test.append(&mut *self.inner, append).await
+        self.interceptor.before_call()?;
+        self.interceptor.append(&mut *self.inner, append).await
     }
 
     async fn read_inbox(&mut self, read: &InboxRead) -> Result<InboxPage, StoreError> {
-        self.test.before_call()?;
+        self.interceptor.before_call()?;
         self.inner.read_inbox(read).await
     }
 
     async fn unparked(&mut self, unparked: &Unparked) -> Result<Vec<RunId>, StoreError> {
-        self.test.before_call()?;
+        self.interceptor.before_call()?;
         self.inner.unparked(unparked).await
     }
 
     async fn load(&mut self, load: &Load) -> Result<Loaded, StoreError> {
-        self.test.before_call()?;
+        self.interceptor.before_call()?;
         self.inner.load(load).await
     }
 
     async fn due_runs(&mut self, due: &Due) -> Result<DueRuns, StoreError> {
-        self.test.before_call()?;
+        self.interceptor.before_call()?;
         self.inner.due_runs(due).await
     }
 
     async fn release(&mut self, release: &Release) -> Result<(), StoreError> {
-        self.test.before_call()?;
+        self.interceptor.before_call()?;
         self.inner.release(release).await
     }
 }
 
-impl<S> fmt::Debug for Around<S> {
+impl<S> fmt::Debug for Intercepted<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Around").field("test", &self.test).finish_non_exhaustive()
+        f.debug_struct("Intercepted").field("interceptor", &self.interceptor).finish_non_exhaustive()
     }
 }

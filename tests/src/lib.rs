@@ -1,5 +1,5 @@
-//! What the promises are proven with: a bed (a store, a client, workers that can be stopped or killed), and eyes
-//! (what was done, what was logged, what a history holds). It knows nothing that a user of the library does not.
+//! What end-to-end tests need: the environment of a test (a store, a client, workers that can be stopped or killed),
+//! and what it observes (effects of activities, log lines, histories). It uses the library as its users do.
 
 mod definitions;
 mod env;
@@ -9,10 +9,13 @@ mod observe;
 mod outage;
 mod workers;
 
-pub use self::definitions::Act;
-pub use self::env::{Bed, Place, keep};
-pub use self::interceptor::{Interference, around};
+pub use self::definitions::ActivityFn;
+pub use self::env::{Backend, Env, check};
+pub use self::interceptor::{Interceptor, intercept};
 pub use self::logs::{Logs, logs};
-pub use self::observe::{Gate, Journal, count, eventually, story, told};
+pub use self::observe::{
+    DEADLINE, Gate, Journal, assert_contains, count, event_text, eventually, history_text, logged, reached,
+    stall_reason,
+};
 pub use self::outage::Outage;
-pub use self::workers::{Mortal, Working};
+pub use self::workers::{KillableWorker, RunningWorker};

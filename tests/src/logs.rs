@@ -1,4 +1,4 @@
-//! What the library tells operators: the events of `tracing`, kept for tests to read.
+//! Collects the library's warnings and errors for tests.
 
 use std::fmt::{self, Write};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -11,18 +11,18 @@ use crate::observe::eventually;
 
 static LOGS: OnceLock<&'static Logs> = OnceLock::new();
 
-/// Warnings and errors of the whole process: workers have threads of their own, so there is one for all tests.
+/// Warnings and errors of the whole process. Workers run on their own threads, so all tests share them.
 #[derive(Debug, Default)]
 pub struct Logs(Mutex<Vec<String>>);
 
-/// The process's warnings and errors, from the first call on.
+/// The warnings and errors of this process since the first call.
 ///
 /// # Panics
-/// If somebody else listens already.
+/// Panics if the process already has a subscriber.
 pub fn logs() -> &'static Logs {
     LOGS.get_or_init(|| {
         let logs: &'static Logs = Box::leak(Box::default());
-        tracing::subscriber::set_global_default(Listener(logs)).unwrap();
+        tracing::subscriber::set_global_default(Collector(logs)).unwrap();
         logs
     })
 }
@@ -35,14 +35,14 @@ impl Logs {
     }
 
     /// Waits for a line that contains all of these.
-    pub async fn tell(&self, parts: &[&str]) -> String {
+    pub async fn wait_for(&self, parts: &[&str]) -> String {
         eventually(&format!("a log line with {parts:?}"), async || self.with(parts).into_iter().next()).await
     }
 }
 
-struct Listener(&'static Logs);
+struct Collector(&'static Logs);
 
-impl Subscriber for Listener {
+impl Subscriber for Collector {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         *metadata.level() <= Level::WARN && metadata.target().starts_with("pgworkflows")
     }

@@ -1,84 +1,87 @@
-//! What tests see: what was done, what a history tells, and whether something has come about yet.
+//! What a test observes: effects of activities, histories, and whether a condition holds yet.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::future::BoxFuture;
-use pgworkflows::activity::{ActivityContext, ActivityResult};
+use pgworkflows::client::{RunInfo, RunStatus};
 use pgworkflows::history::Event;
 use pgworkflows::{RunHandle, Workflow};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// How long something that has to come about may take.
-const DEADLINE: Duration = Duration::from_secs(30);
+use crate::definitions::ActivityFn;
 
-/// How often to look.
-const GLANCE: Duration = Duration::from_millis(10);
+/// How long a test waits for a condition. Only a test that fails waits that long.
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Waits until `look` finds something.
+/// How often a condition is checked.
+const INTERVAL: Duration = Duration::from_millis(10);
+
+/// Waits until `condition` returns a value, and returns that.
 ///
 /// # Panics
-/// If it finds nothing in 30 seconds.
-pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+/// Panics after 60 seconds.
+pub async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
     let end = Instant::now() + DEADLINE;
     loop {
-        if let Some(found) = look().await {
-            return found;
+        if let Some(value) = condition().await {
+            return value;
         }
-        assert!(Instant::now() < end, "it did not come about in {DEADLINE:?}: {what}");
-        tokio::time::sleep(GLANCE).await;
+        assert!(Instant::now() < end, "still not true after {DEADLINE:?}: {what}");
+        tokio::time::sleep(INTERVAL).await;
     }
 }
 
-/// What was done outside of any run: it survives every worker, as the world does.
+/// Effects of activities. Like the world outside of a worker, it survives every worker.
 #[derive(Clone, Debug, Default)]
 pub struct Journal(Arc<Mutex<Vec<String>>>);
 
 impl Journal {
-    /// Something was done.
+    /// Notes an effect.
     pub fn note(&self, what: impl Into<String>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(what.into());
     }
 
-    /// An activity that does what it is told: it is in the journal.
-    pub fn noting(
-        &self,
-    ) -> impl Fn(ActivityContext, String) -> BoxFuture<'static, ActivityResult<()>> + use<> {
-        let journal = self.clone();
-        move |_, what| {
+    /// An activity that notes its input.
+    pub fn noting(&self) -> ActivityFn<String, ()> {
+        ActivityFn::with(self.clone(), |journal, _, what| async move {
             journal.note(what);
-            Box::pin(async { Ok(()) })
-        }
+            Ok(())
+        })
     }
 
-    /// All that was done, in order.
+    /// All effects, in order.
     pub fn lines(&self) -> Vec<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// How often it was done.
+    /// How often this effect was noted.
     pub fn count(&self, what: &str) -> usize {
         self.lines().iter().filter(|line| *line == what).count()
     }
 
-    /// Waits until it was done that often.
-    pub async fn shows(&self, what: &str, times: usize) {
-        eventually(&format!("`{what}` is done {times} times, of {:?}", self.lines()), async || {
+    /// Waits until the effect was noted that often.
+    pub async fn has(&self, what: &str, times: usize) {
+        eventually(&format!("`{what}` is noted {times} times, in {:?}", self.lines()), async || {
             (self.count(what) >= times).then_some(())
         })
         .await;
     }
 }
 
-/// A gate that holds activities up until it is opened, across all runtimes of a test.
+/// A gate at which activities wait until it is opened, across all runtimes of a test.
 #[derive(Clone, Debug)]
 pub struct Gate(Arc<watch::Sender<bool>>);
 
 impl Gate {
-    /// A gate that is shut.
-    pub fn shut() -> Self {
+    /// A closed gate.
+    pub fn closed() -> Self {
         Self(Arc::new(watch::Sender::new(false)))
+    }
+
+    /// An open gate.
+    pub fn opened() -> Self {
+        Self(Arc::new(watch::Sender::new(true)))
     }
 
     /// Opens it for good.
@@ -86,45 +89,71 @@ impl Gate {
         self.0.send_replace(true);
     }
 
-    /// An activity that ends when the gate is open.
-    pub fn holding(&self) -> impl Fn(ActivityContext, ()) -> BoxFuture<'static, ActivityResult<()>> + use<> {
-        let gate = self.clone();
-        move |_, ()| {
-            let gate = gate.clone();
-            Box::pin(async move {
-                gate.pass().await;
-                Ok(())
-            })
-        }
+    /// An activity that waits until the gate is open.
+    pub fn waiting(&self) -> ActivityFn<(), ()> {
+        ActivityFn::with(self.clone(), |gate, _, ()| async move {
+            gate.pass().await;
+            Ok(())
+        })
     }
 
     /// Waits until it is open.
     pub async fn pass(&self) {
-        let mut open = self.0.subscribe();
-        // The sender is held by `self`.
-        drop(open.wait_for(|open| *open).await);
+        // The sender lives as long as `self`.
+        drop(self.0.subscribe().wait_for(|open| *open).await);
     }
 }
 
-/// A run's history, each event as its stored name, with the name of what it is about.
+/// A run's history as text: one line per event, see [`event_text`].
 ///
 /// # Panics
-/// If the history cannot be read.
-pub async fn story<W: Workflow>(run: &RunHandle<W>) -> Vec<String> {
-    run.history().await.unwrap().iter().map(|event| told(&event.event)).collect()
+/// Panics if the history cannot be read.
+pub async fn history_text<W: Workflow>(run: &RunHandle<W>) -> Vec<String> {
+    run.history().await.unwrap().iter().map(|event| event_text(&event.event)).collect()
 }
 
-/// How many events of a history have that stored name.
+/// An event as text: its stored name, and the name of what it is about.
+pub fn event_text(event: &Event) -> String {
+    let short = format!("{event:#}").replace('`', "");
+    short.split_once(" (call ").map_or(short.as_str(), |(text, _)| text).to_owned()
+}
+
+/// How many events of a run's history have that stored name.
 ///
 /// # Panics
-/// If the history cannot be read.
+/// Panics if the history cannot be read.
 pub async fn count<W: Workflow>(run: &RunHandle<W>, name: &str) -> usize {
     let history = run.history().await.unwrap();
     history.iter().filter(|event| event.event.name().as_str() == name).count()
 }
 
-/// An event as its stored name, with the name of what it is about.
-pub fn told(event: &Event) -> String {
-    let short = format!("{event:#}").replace('`', "");
-    short.split_once(" (call ").map_or(short.as_str(), |(told, _)| told).to_owned()
+/// Waits until a run's history has that many events of that stored name.
+pub async fn logged<W: Workflow>(run: &RunHandle<W>, name: &str, times: usize) {
+    let what = format!("{times} `{name}` in the history");
+    eventually(&what, async || (count(run, name).await == times).then_some(())).await;
+}
+
+/// Waits until a run has that status, and returns its description.
+pub async fn reached<W: Workflow>(run: &RunHandle<W>, status: RunStatus) -> RunInfo {
+    eventually(&format!("the run is {status:?}"), async || {
+        let info = run.describe().await.unwrap();
+        (info.status == status).then_some(info)
+    })
+    .await
+}
+
+/// Waits until a run is stalled, and returns the reason.
+pub async fn stall_reason<W: Workflow>(run: &RunHandle<W>) -> String {
+    reached(run, RunStatus::Stalled).await.waiting_on.unwrap()
+}
+
+/// Asserts that a text contains all of these.
+///
+/// # Panics
+/// Panics if a part is missing.
+pub fn assert_contains(text: impl ToString, parts: &[&str]) {
+    let text = text.to_string();
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is not in {text:?}");
+    }
 }

@@ -1,4 +1,4 @@
-//! A store that goes away and comes back, whatever store it is.
+//! Makes any store unavailable for a while.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use async_trait::async_trait;
 use pgworkflows::store::{Append, Appended, Session, Store, StoreError};
 
-use crate::interceptor::{Interference, around};
+use crate::interceptor::{Interceptor, intercept};
 
-/// Takes a store away from those who use it, and gives it back.
+/// Makes a store unavailable, and available again.
 #[derive(Clone, Debug, Default)]
 pub struct Outage(Arc<Switches>);
 
@@ -20,27 +20,27 @@ struct Switches {
 }
 
 impl Outage {
-    /// The store, as long as it is there.
+    /// The store, under the control of this switch.
     pub fn over(&self, store: Arc<dyn Store>) -> Arc<dyn Store> {
-        around(store, Arc::new(self.clone()))
+        intercept(store, Arc::new(self.clone()))
     }
 
-    /// From now on nobody reaches the store.
+    /// From now on, the store refuses every call.
     pub fn begin(&self) {
         self.0.down.store(true, Ordering::SeqCst);
     }
 
-    /// The store is back.
+    /// The store is available again.
     pub fn end(&self) {
         self.0.down.store(false, Ordering::SeqCst);
     }
 
-    /// The next appends are applied, and their answers lost.
+    /// The next `count` appends are applied, but their answers are lost.
     pub fn lose_answers(&self, count: u32) {
         self.0.answers_to_lose.store(count, Ordering::SeqCst);
     }
 
-    /// How many calls were refused or went unanswered.
+    /// How many calls were refused or lost their answer.
     pub fn lost(&self) -> u32 {
         self.0.lost.load(Ordering::SeqCst)
     }
@@ -54,11 +54,11 @@ impl Outage {
 }
 
 #[async_trait]
-impl Interference for Outage {
+impl Interceptor for Outage {
     fn before_call(&self) -> Result<(), StoreError> {
         if self.0.down.load(Ordering::SeqCst) {
             self.0.lost.fetch_add(1, Ordering::SeqCst);
-            return Err(StoreError::unavailable("the test took the store away"));
+            return Err(StoreError::unavailable("the test made the store unavailable"));
         }
         Ok(())
     }

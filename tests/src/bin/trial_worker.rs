@@ -1,8 +1,8 @@
-//! A worker process of the trial workflow that a test can lose at an exact moment. It works on the database at
-//! `DATABASE_URL` until it is killed, and says each of its appends on standard output. It judges nothing.
+//! A worker process of the trial workflow that crashes or stops at an exact moment. It serves the database at
+//! `DATABASE_URL` until it is killed, and prints each of its appends. It must not check anything.
 //!
-//! `trial_worker [kill|stop before|after N]`: it sends itself `SIGKILL` or `SIGSTOP` before it sends its Nth
-//! append, or when that is committed and before anybody has learned of it.
+//! `trial_worker [kill|stop before|after N]`: it sends itself `SIGKILL` or `SIGSTOP` before its Nth append, or after
+//! that is committed and before the engine learns of it.
 
 use std::error::Error;
 use std::str::FromStr;
@@ -15,30 +15,30 @@ use pgworkflows::id::LeaseId;
 use pgworkflows::store::{Append, Appended, Session, StoreError};
 use pgworkflows::{PostgresStore, Worker};
 use pgworkflows_examples::trial::{self, Story};
-use pgworkflows_tests::{Interference, around};
+use pgworkflows_tests::{Interceptor, intercept};
 use sqlx::{Connection, PgConnection};
 
 /// As short as a lease may be: tests wait for takeovers.
 const LEASE_TTL: Duration = Duration::from_secs(1);
 
-/// Whether this process was stopped, and goes on.
+/// Whether this process was stopped, and continues.
 static RESUMED: AtomicBool = AtomicBool::new(false);
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let url = std::env::var("DATABASE_URL")?;
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let fate = Fate::parse(&arguments)?;
-    let store = around(PostgresStore::connect(&url).await?, Arc::new(fate));
-    let story = recorder(url);
+    let crash_point = CrashPoint::parse(&arguments)?;
+    let store = intercept(PostgresStore::connect(&url).await?, Arc::new(crash_point));
+    let story = record_executions(url);
     let worker = trial::register(Worker::builder(store), &story).lease_ttl(LEASE_TTL).processors(1);
     worker.build()?.run().await?;
     Ok(())
 }
 
-/// Records every execution in the table `executions` of the database, past the engine, with what the log held
-/// of its run at that moment: durable before the activity goes on.
-fn recorder(url: String) -> Story {
+/// Records every execution in the table `executions` of the database, with the last event of its run at that moment.
+/// The record is committed before the activity continues.
+fn record_executions(url: String) -> Story {
     let (sender, receiver) = mpsc::channel::<(&'static str, String, bool, mpsc::Sender<()>)>();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -69,18 +69,18 @@ fn recorder(url: String) -> Story {
         let (done, recorded) = mpsc::channel();
         let execution = (activity, what, RESUMED.load(Ordering::SeqCst), done);
         let sent = sender.lock().is_ok_and(|sender| sender.send(execution).is_ok());
-        assert!(sent && recorded.recv().is_ok(), "the recorder of executions is gone");
-        say(format!("executed {activity}"));
+        assert!(sent && recorded.recv().is_ok(), "the thread that records executions has ended");
+        print(format!("executed {activity}"));
     })
 }
 
-/// When this process ends, and how.
+/// At which append this process crashes or stops.
 #[derive(Debug)]
-struct Fate {
+struct CrashPoint {
     signal: &'static str,
     moment: Moment,
     append: u64,
-    /// How many appends were sent.
+    /// How many appends there were.
     count: AtomicU64,
 }
 
@@ -91,15 +91,15 @@ enum Moment {
     Never,
 }
 
-impl Fate {
+impl CrashPoint {
     fn parse(arguments: &[String]) -> Result<Self, Box<dyn Error>> {
-        let fate = |signal, moment, append| Self { signal, moment, append, count: AtomicU64::new(0) };
+        let at = |signal, moment, append| Self { signal, moment, append, count: AtomicU64::new(0) };
         let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let [signal, moment, append] = words[..] else {
             return if words.is_empty() {
-                Ok(fate("KILL", Moment::Never, 0))
+                Ok(at("KILL", Moment::Never, 0))
             } else {
-                Err("arguments?".into())
+                Err("expected no arguments, or a signal, a moment and a number".into())
             };
         };
         let signal = match signal {
@@ -112,14 +112,14 @@ impl Fate {
             "after" => Moment::After,
             other => return Err(format!("`{other}` is neither `before` nor `after`").into()),
         };
-        Ok(fate(signal, moment, u64::from_str(append)?))
+        Ok(at(signal, moment, u64::from_str(append)?))
     }
 
-    fn meet(&self, moment: Moment, append: u64, lease: LeaseId) {
+    fn reach(&self, moment: Moment, append: u64, lease: LeaseId) {
         if self.moment == moment && self.append == append {
-            say(format!("SIG{} {moment:?} append {append} of lease {lease}", self.signal));
-            // By the shell's own `kill`, which every machine has. A stop reaches one thread after the other: this
-            // one must not go on before the process is stopped.
+            print(format!("SIG{} {moment:?} append {append} of lease {lease}", self.signal));
+            // The shell has a `kill` on every machine. A stop reaches one thread after another, and this thread must
+            // not continue before the process is stopped.
             let stopped = "while ! ps -o stat= -p $1 | grep -q '^T'; do :; done";
             let script = format!("kill -{0} $1; test {0} = KILL || {stopped}", self.signal);
             let process = std::process::id().to_string();
@@ -127,7 +127,7 @@ impl Fate {
             assert!(sent.is_ok_and(|status| status.success()), "the signal could not be sent");
             RESUMED.store(true, Ordering::SeqCst);
             if self.signal == "KILL" {
-                // It is on its way, and this thread does nothing more.
+                // The signal is on its way.
                 loop {
                     std::thread::park();
                 }
@@ -137,25 +137,25 @@ impl Fate {
 }
 
 #[async_trait]
-impl Interference for Fate {
+impl Interceptor for CrashPoint {
     async fn append(&self, session: &mut dyn Session, append: &Append) -> Result<Appended, StoreError> {
         let count = self.count.fetch_add(1, Ordering::Relaxed) + 1;
-        self.meet(Moment::Before, count, append.lease);
+        self.reach(Moment::Before, count, append.lease);
         let appended = session.append(append).await;
         if appended.is_ok() {
-            self.meet(Moment::After, count, append.lease);
+            self.reach(Moment::After, count, append.lease);
         }
         let outcome = match &appended {
             Ok(_) => "committed",
             Err(StoreError::Fenced { .. }) => "fenced",
             Err(_) => "failed",
         };
-        say(format!("append {count} of lease {}: {outcome}", append.lease));
+        print(format!("append {count} of lease {}: {outcome}", append.lease));
         appended
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the test reads it")]
-fn say(line: impl std::fmt::Display) {
+#[expect(clippy::print_stdout, reason = "the test reads the output")]
+fn print(line: impl std::fmt::Display) {
     println!("{line}");
 }

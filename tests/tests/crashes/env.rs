@@ -1,35 +1,35 @@
-//! A database of one's own, a client of it, and the trial that most tests watch.
+//! The environment of one test: a database, a client, and the trial that most tests run.
 
 use std::time::Duration;
 
 use pgworkflows::{Client, Error, PostgresStore, RunHandle};
 use pgworkflows_examples::trial::{Signup, TrialOnboarding, UPGRADE, UpgradeDecision};
 use pgworkflows_pg_harness::{Database, Postgres};
+use pgworkflows_tests::{DEADLINE, eventually};
 use sqlx::{Connection, PgConnection};
 
 use crate::log::Log;
-use crate::wait::{PATIENCE, until};
 
-/// Few shards, so that runs meet one another.
+/// Few shards, so that runs share them.
 pub(crate) const SHARDS: u16 = 4;
 
-/// How long trials last here: long enough that a run parks.
+/// How long a trial lasts: so long that its run parks.
 pub(crate) const TRIAL: Duration = Duration::from_millis(300);
 
 /// A migrated database with a client.
-pub(crate) struct World {
+pub(crate) struct PgEnv {
     pub(crate) store: PostgresStore,
     pub(crate) client: Client,
     database: Database,
 }
 
-impl World {
-    /// On the server that all tests share.
+impl PgEnv {
+    /// A database on the server that all tests share.
     pub(crate) async fn new() -> Self {
         Self::on(Postgres::shared().create_database().unwrap()).await
     }
 
-    /// On that database.
+    /// An environment on that database.
     pub(crate) async fn on(database: Database) -> Self {
         let store = PostgresStore::connect(database.url()).await.unwrap();
         let client = Client::builder(store.clone()).queue_shards(SHARDS).build().unwrap();
@@ -44,18 +44,18 @@ impl World {
         &self.database
     }
 
-    /// A connection past the store.
+    /// A connection beside the store.
     pub(crate) async fn connection(&self) -> PgConnection {
         PgConnection::connect(self.url()).await.unwrap()
     }
 
-    /// Runs a statement past the store.
+    /// Runs a statement beside the store.
     pub(crate) async fn execute(&self, sql: &'static str) {
         sqlx::query(sql).execute(&mut self.connection().await).await.unwrap();
     }
 
-    /// Makes the table in which `trial_worker` records what it executes.
-    pub(crate) async fn make_executions(&self) {
+    /// Creates the table in which `trial_worker` records what it executes.
+    pub(crate) async fn create_executions(&self) {
         self.execute(
             "create table executions (
                  id bigint generated always as identity, process int, activity text,
@@ -71,30 +71,39 @@ impl World {
         self.client.start::<TrialOnboarding>(signup).key(company).await
     }
 
-    /// Decides for `pro` when the run waits for a decision, and gives the result.
+    /// Waits until a trial needs a decision, decides for `pro`, and returns the result.
     pub(crate) async fn finish_trial(&self, run: &RunHandle<TrialOnboarding>) -> String {
-        until("the run waits for a decision", async || {
+        eventually("the run waits for a decision", async || {
             let info = run.describe().await.unwrap();
             info.waiting_on.is_some_and(|what| what.contains("signal `upgrade`")).then_some(())
         })
         .await;
         decide(run).await.unwrap();
-        run.result().timeout(PATIENCE).await.unwrap()
+        run.result().timeout(DEADLINE).await.unwrap()
     }
 
-    /// All that the log holds.
+    /// The whole log.
     pub(crate) async fn log(&self) -> Log {
         self.try_log().await.unwrap()
     }
 
-    /// The same, if the server answers.
+    /// The whole log, if the server answers.
     pub(crate) async fn try_log(&self) -> Option<Log> {
         Log::read(&mut PgConnection::connect(self.url()).await.ok()?).await.ok()
     }
 }
 
-/// Sends the decision.
+/// Sends the decision of a trial.
 pub(crate) async fn decide(run: &RunHandle<TrialOnboarding>) -> Result<(), Error> {
     let decision = UpgradeDecision { upgraded: true, plan: "pro".to_owned() };
     run.signal(UPGRADE, decision).key("the decision").await
+}
+
+/// The answer, or `None` if the server is unavailable. Panics at any other error.
+pub(crate) fn answered<T>(answer: Result<T, Error>) -> Option<T> {
+    match answer {
+        Ok(answer) => Some(answer),
+        Err(error) if error.is_unavailable() => None,
+        Err(error) => panic!("{error}"),
+    }
 }

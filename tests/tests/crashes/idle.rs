@@ -1,4 +1,4 @@
-//! What a worker costs that has nothing to do, and how precisely it keeps time.
+//! What an idle worker costs, and how precise its timers are.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -6,49 +6,49 @@ use std::time::Duration;
 use futures::future::join_all;
 use pgworkflows::PostgresStore;
 use pgworkflows::history::Event;
+use pgworkflows_tests::{DEADLINE, eventually};
 use tokio::time::Instant;
 
-use crate::env::World;
+use crate::env::PgEnv;
 use crate::proxy::{Cut, Proxy};
-use crate::wait::{PATIENCE, until};
-use crate::worker::{Nap, Working};
+use crate::worker::{Nap, start_worker};
 
-/// How many statements a minute an idle worker may send.
+/// How many statements an idle worker may send per minute.
 const STATEMENTS_MAX: f64 = 30.0;
 
-/// How late a timer may fire on an idle worker, by the store's clock.
+/// How late half of the timers of an idle worker may fire, by the store's clock.
 const LATE_MAX: Duration = Duration::from_millis(50);
 
-/// What a machine that is busy with other tests adds.
+/// How much later the others may fire, because the machine is busy with other tests.
 const SLACK: Duration = Duration::from_millis(50);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_idle_worker_sends_at_most_thirty_statements_a_minute() {
-    let world = World::new().await;
+    let env = PgEnv::new().await;
     let sent: Arc<Mutex<Vec<(Instant, String)>>> = Arc::default();
     let counts = Arc::clone(&sent);
-    let proxy = Proxy::before(world.url(), Duration::ZERO, move |statement: &str| {
+    let proxy = Proxy::new(env.url(), Duration::ZERO, move |statement: &str| {
         counts.lock().unwrap().push((Instant::now(), statement.to_owned()));
         Cut::Pass
     })
     .await;
-    // With all its defaults, and a run that sleeps.
+    // A worker with default settings, and a sleeping run.
     let store = PostgresStore::connect(proxy.url()).await.unwrap();
-    let worker = Working::start(store, |worker| worker);
-    let sleeper = world.client.start::<Nap>(24 * 3600 * 1000).await.unwrap();
-    until("the run sleeps", async || sleeper.describe().await.unwrap().waiting_on).await;
+    let worker = start_worker(store, |worker| worker);
+    let sleeper = env.client.start::<Nap>(24 * 3600 * 1000).await.unwrap();
+    eventually("the run sleeps", async || sleeper.describe().await.unwrap().waiting_on).await;
 
     // From one heartbeat to a later one, so that nothing is counted twice or left out.
-    let beats = || {
+    let heartbeats = || {
         let sent = sent.lock().unwrap();
         sent.iter()
             .filter(|(_, statement)| statement.contains(".heartbeat("))
             .map(|(at, _)| *at)
             .collect::<Vec<_>>()
     };
-    let settled = beats().len() + 2;
-    until("heartbeats have passed", async || (beats().len() > settled + 4).then_some(())).await;
-    let (begin, end) = (beats()[settled], beats()[settled + 4]);
+    let settled = heartbeats().len() + 2;
+    eventually("heartbeats have passed", async || (heartbeats().len() > settled + 4).then_some(())).await;
+    let (begin, end) = (heartbeats()[settled], heartbeats()[settled + 4]);
     let sent = sent.lock().unwrap();
     let statements: Vec<_> = sent.iter().filter(|(at, _)| (begin..end).contains(at)).collect();
     let per_minute = statements.len() as f64 * 60.0 / (end - begin).as_secs_f64();
@@ -58,15 +58,15 @@ async fn an_idle_worker_sends_at_most_thirty_statements_a_minute() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn timers_of_parked_runs_fire_in_time_and_never_early() {
-    let world = World::new().await;
-    let worker = Working::start(world.store.clone(), |worker| worker);
+async fn timers_of_parked_runs_fire_on_time_and_never_early() {
+    let env = PgEnv::new().await;
+    let worker = start_worker(env.store.clone(), |worker| worker);
     // Some shorter than two heartbeats, which stay in memory, and some longer, which do not.
     let naps = (0..24).map(|nap| 100 + nap * 290);
-    let runs = join_all(naps.map(async |millis| world.client.start::<Nap>(millis).await.unwrap())).await;
+    let runs = join_all(naps.map(async |millis| env.client.start::<Nap>(millis).await.unwrap())).await;
     let mut late = Vec::new();
     for run in &runs {
-        run.result().timeout(PATIENCE).await.unwrap();
+        run.result().timeout(DEADLINE).await.unwrap();
         let history = run.history().await.unwrap();
         let deadline = history.iter().find_map(|event| match &event.event {
             Event::TimerStarted { fire_at, .. } => Some(fire_at.as_micros()),
@@ -79,12 +79,12 @@ async fn timers_of_parked_runs_fire_in_time_and_never_early() {
     }
     late.sort_unstable();
     eprintln!(
-        "timers fire late by {:?} in the middle and {:?} at most",
+        "timers fire late by {:?} in the median, and {:?} at most",
         late[late.len() / 2],
         late[late.len() - 1]
     );
     assert!(late[late.len() / 2] <= LATE_MAX, "{late:?}");
     assert!(late[late.len() - 1] <= LATE_MAX + SLACK, "{late:?}");
-    world.log().await.check();
+    env.log().await.check();
     worker.stop().await;
 }

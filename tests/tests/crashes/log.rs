@@ -1,12 +1,12 @@
-//! The log as the database holds it, and what must hold of it whatever has happened. It asks no engine.
+//! The log as stored in the database, and what must always be true of it. It does not use the engine.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sqlx::{PgConnection, Row};
+use sqlx::PgConnection;
 
 /// One row of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Logged {
+pub(crate) struct LogRow {
     pub(crate) run: String,
     pub(crate) seq: i32,
     pub(crate) shard: i16,
@@ -16,25 +16,17 @@ pub(crate) struct Logged {
 
 /// The log, by run and `seq`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Log(pub(crate) Vec<Logged>);
+pub(crate) struct Log(pub(crate) Vec<LogRow>);
 
 impl Log {
     pub(crate) async fn read(connection: &mut PgConnection) -> Result<Self, sqlx::Error> {
-        let rows = sqlx::query(
+        let rows: Vec<(String, i32, i16, i64, String)> = sqlx::query_as(
             "select run_id::text, seq, shard, position, name from pgworkflows.events order by run_id, seq",
-        );
-        let rows = rows.fetch_all(connection).await?;
-        Ok(Self(
-            rows.iter()
-                .map(|row| Logged {
-                    run: row.get(0),
-                    seq: row.get(1),
-                    shard: row.get(2),
-                    position: row.get(3),
-                    name: row.get(4),
-                })
-                .collect(),
-        ))
+        )
+        .fetch_all(connection)
+        .await?;
+        let row = |(run, seq, shard, position, name)| LogRow { run, seq, shard, position, name };
+        Ok(Self(rows.into_iter().map(row).collect()))
     }
 
     /// The names of a run's events.
@@ -48,15 +40,15 @@ impl Log {
         self.0.iter().filter(|event| event.name == name).count()
     }
 
-    /// Asserts that nothing is missing, nothing is there twice, and nothing follows an end.
+    /// Asserts that no event is missing or duplicated, and none follows the end of a run.
     pub(crate) fn check(&self) {
-        let mut runs: BTreeMap<&str, Vec<&Logged>> = BTreeMap::new();
+        let mut runs: BTreeMap<&str, Vec<&LogRow>> = BTreeMap::new();
         let mut positions: BTreeMap<i16, BTreeSet<i64>> = BTreeMap::new();
         for event in &self.0 {
             runs.entry(&event.run).or_default().push(event);
             assert!(
                 positions.entry(event.shard).or_default().insert(event.position),
-                "position {} of shard {} is there twice",
+                "position {} of shard {} is used twice",
                 event.position,
                 event.shard
             );
@@ -72,7 +64,7 @@ impl Log {
             assert_eq!(first("run.started"), Some(0), "run {run} begins with {:?}", events[0]);
             for end in ["run.completed", "run.failed", "run.cancelled", "run.terminated"] {
                 let at = first(end).unwrap_or(events.len() - 1);
-                assert_eq!(at, events.len() - 1, "run {run} goes on after its end: {events:?}");
+                assert_eq!(at, events.len() - 1, "run {run} continues after its end: {events:?}");
             }
         }
         for (shard, positions) in positions {

@@ -1,12 +1,12 @@
-//! Correctness shown by killing: processes, connections, transactions and servers end at the worst moments, on a
-//! real PostgreSQL, and the log stays what it has to be.
+//! Correctness under kills: processes, connections, transactions and servers end at the worst moments, on a real
+//! PostgreSQL, and the log stays correct.
 
 mod append_times;
 mod env;
+mod interrupted;
 mod log;
 mod process;
 mod proxy;
-mod wait;
 mod worker;
 
 mod cut;

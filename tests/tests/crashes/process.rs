@@ -1,4 +1,4 @@
-//! A worker in a process of its own, which is stopped, continued and killed from outside.
+//! A worker in a separate process, which tests stop, continue and kill.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
@@ -16,10 +16,10 @@ pub(crate) struct TrialWorker {
 }
 
 impl TrialWorker {
-    /// Starts one on that database, with that fate: see the program.
-    pub(crate) fn spawn(database_url: &str, fate: &[&str]) -> Self {
+    /// Starts a worker on that database. The arguments say when it crashes: see the program.
+    pub(crate) fn spawn(database_url: &str, arguments: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_trial_worker"))
-            .args(fate)
+            .args(arguments)
             .env("DATABASE_URL", database_url)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -28,19 +28,19 @@ impl TrialWorker {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let output = BufReader::new(child.stdout.take().unwrap());
         let to = Arc::clone(&lines);
-        // It ends with the process.
+        // The thread ends with the process.
         std::thread::spawn(move || {
             output.lines().map_while(Result::ok).for_each(|line| to.lock().unwrap().push(line))
         });
         Self { child, lines }
     }
 
-    /// What it has said so far.
+    /// The lines that it has printed so far.
     pub(crate) fn lines(&self) -> Vec<String> {
         self.lines.lock().unwrap().clone()
     }
 
-    /// Its process's id.
+    /// The id of the process.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
@@ -48,22 +48,22 @@ impl TrialWorker {
     /// Whether `SIGKILL` has ended it.
     ///
     /// # Panics
-    /// If it has ended in any other way.
+    /// Panics if it ended in any other way.
     pub(crate) fn was_killed(&mut self) -> bool {
         match self.child.try_wait().unwrap() {
             None => false,
             Some(status) if status.signal() == Some(SIGKILL) => true,
-            Some(status) => panic!("the worker ended by itself: {status}; it said {:#?}", self.lines()),
+            Some(status) => panic!("the worker ended by itself: {status}; it printed {:#?}", self.lines()),
         }
     }
 
-    /// Lets a stopped process go on.
+    /// Continues the stopped process.
     pub(crate) fn resume(&self) {
         let kill = format!("kill -CONT {}", self.child.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
     }
 
-    /// Whether it is stopped.
+    /// Whether the process is stopped.
     pub(crate) fn is_stopped(&self) -> bool {
         let ps =
             Command::new("ps").args(["-o", "stat=", "-p", &self.child.id().to_string()]).output().unwrap();

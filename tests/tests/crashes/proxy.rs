@@ -1,5 +1,5 @@
-//! A proxy before the server that reads the protocol well enough to cut a connection at an exact moment of a
-//! chosen statement, and to count statements.
+//! A proxy in front of the server. It parses the protocol so far that it can cut a connection at an exact moment of a
+//! chosen statement, and count statements.
 
 use std::collections::HashMap;
 use std::str::FromStr;
@@ -13,20 +13,20 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// What becomes of a statement's connection.
+/// When the connection of a statement is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cut {
-    /// Nothing.
+    /// Never.
     Pass,
-    /// It is cut before the server has the statement.
+    /// Before the server receives the statement.
     BeforeRequest,
-    /// It is cut when the server has the statement, without a look at what becomes of it.
+    /// After the server received the statement, whatever the outcome.
     AfterRequest,
-    /// It is cut when the server has answered, before the client has the answer.
+    /// After the server answered, before the client receives the answer.
     BeforeAnswer,
 }
 
-/// Decides over each execution of a statement, by its text.
+/// Decides about each execution of a statement, by its text.
 type Plan = Box<dyn FnMut(&str) -> Cut + Send>;
 
 /// A running proxy.
@@ -36,8 +36,8 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    /// Stands before the server of that database, with that latency in each direction.
-    pub(crate) async fn before(
+    /// A proxy for the server of that database, with that latency in each direction.
+    pub(crate) async fn new(
         url: &str,
         latency: Duration,
         plan: impl FnMut(&str) -> Cut + Send + 'static,
@@ -58,7 +58,7 @@ impl Proxy {
         Self { url, accepting }
     }
 
-    /// The database behind it.
+    /// The URL of the database through the proxy.
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
@@ -70,17 +70,17 @@ impl Drop for Proxy {
     }
 }
 
-/// What both directions of a connection know.
+/// The state that both directions of a connection share.
 struct Connection {
     plan: Arc<Mutex<Plan>>,
     latency: Duration,
     /// Requests that the server has not answered.
     unanswered: AtomicUsize,
-    /// Whether the answer to the last of them is kept back.
+    /// Whether the answer to the last request is kept back.
     keep_back: AtomicBool,
 }
 
-/// Requests for an encryption that is not offered here.
+/// Codes of requests for encryption, which the proxy does not offer.
 const ENCRYPTIONS: [u32; 2] = [80_877_103, 80_877_104];
 
 impl Connection {
@@ -88,16 +88,14 @@ impl Connection {
         Self { plan, latency, unanswered: AtomicUsize::new(0), keep_back: AtomicBool::new(false) }
     }
 
-    /// Passes on what both sides say until one of them, or the plan, ends it.
+    /// Forwards both directions until one side or the plan ends the connection.
     async fn serve(self, client: TcpStream, server: TcpStream) {
         for stream in [&client, &server] {
             stream.set_nodelay(true).unwrap();
         }
-        let (from_client, mut to_client) = client.into_split();
-        let (from_server, to_server) = server.into_split();
-        let mut from_client = from_client;
-        let mut to_server = to_server;
-        if greet(&mut from_client, &mut to_client, &mut to_server).await.is_none() {
+        let (mut from_client, mut to_client) = client.into_split();
+        let (from_server, mut to_server) = server.into_split();
+        if handshake(&mut from_client, &mut to_client, &mut to_server).await.is_none() {
             return;
         }
         tokio::select! {
@@ -131,7 +129,7 @@ impl Connection {
                     return None;
                 }
             }
-            // What ends a request, and is answered with `ready for query`.
+            // These messages end a request; the server answers them with `ready for query`.
             let ends = matches!(kind, b'S' | b'Q');
             if ends {
                 tokio::time::sleep(self.latency).await;
@@ -146,13 +144,13 @@ impl Connection {
     }
 
     async fn down(&self, mut server: OwnedReadHalf, mut client: OwnedWriteHalf) -> Option<()> {
-        let mut greeted = false;
+        let mut connected = false;
         loop {
             let (kind, frame) = read_frame(&mut server).await?;
             let ready = kind == b'Z';
-            // The first one ends the greeting.
-            let last = ready && greeted && self.unanswered.fetch_sub(1, Ordering::SeqCst) == 1;
-            greeted |= ready;
+            // The first one ends the handshake.
+            let last = ready && connected && self.unanswered.fetch_sub(1, Ordering::SeqCst) == 1;
+            connected |= ready;
             if self.keep_back.load(Ordering::SeqCst) {
                 if last {
                     return None;
@@ -167,8 +165,8 @@ impl Connection {
     }
 }
 
-/// Passes the client's first message on.
-async fn greet(
+/// Forwards the first message of the client.
+async fn handshake(
     client: &mut OwnedReadHalf,
     to_client: &mut OwnedWriteHalf,
     server: &mut OwnedWriteHalf,
@@ -197,7 +195,7 @@ async fn read_frame(stream: &mut OwnedReadHalf) -> Option<(u8, Vec<u8>)> {
     Some((frame[0], frame))
 }
 
-/// A text that ends with a zero, and what follows it.
+/// A zero-terminated text, and the rest.
 fn text(bytes: &[u8]) -> (String, &[u8]) {
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     (String::from_utf8_lossy(&bytes[..end]).into_owned(), bytes.get(end + 1..).unwrap_or_default())

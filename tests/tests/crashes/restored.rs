@@ -1,4 +1,4 @@
-//! The primary is put back to a state a few commits older, as by a failover to a standby that was behind.
+//! The primary is restored to a state that is a few commits older, as by a failover to a lagging standby.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,42 +7,42 @@ use std::time::Duration;
 use futures::future::join_all;
 use pgworkflows::RunHandle;
 use pgworkflows_pg_harness::Postgres;
+use pgworkflows_tests::{DEADLINE, RunningWorker, eventually};
 use sqlx::{Connection, PgConnection};
 
-use crate::env::World;
+use crate::env::{PgEnv, answered};
 use crate::log::Log;
-use crate::wait::{PATIENCE, until};
-use crate::worker::{Collect, NUMBER, Working};
+use crate::worker::{Collect, NUMBER, start_worker};
 
-/// How many runs there are, spread over all shards.
+/// How many runs there are, across all shards.
 const RUNS: usize = 8;
 
-/// A server of one's own with a running worker, runs that have taken their first number, and a copy of that state.
+/// A server with a running worker, runs that have received their first number, and a copy of that state.
 struct Restorable {
     server: Arc<Postgres>,
-    world: World,
-    worker: Working,
+    env: PgEnv,
+    worker: RunningWorker,
     runs: Vec<RunHandle<Collect>>,
     copied: Log,
 }
 
 impl Restorable {
-    /// Runs that wait for so many numbers.
+    /// Runs that wait for that many numbers.
     async fn new(numbers: u32) -> Self {
         let server = Arc::new(Postgres::start().unwrap());
-        let world = World::on(server.create_database().unwrap()).await;
-        let worker = Working::start(world.store.clone(), |worker| worker.lease_ttl(Duration::from_secs(5)));
-        let runs = (0..RUNS).map(async |_| world.client.start::<Collect>(numbers).await.unwrap());
+        let env = PgEnv::on(server.create_database().unwrap()).await;
+        let worker = start_worker(env.store.clone(), |worker| worker.lease_ttl(Duration::from_secs(5)));
+        let runs = (0..RUNS).map(async |_| env.client.start::<Collect>(numbers).await.unwrap());
         let runs = join_all(runs).await;
-        let this = Self { server, world, worker, runs, copied: Log(Vec::new()) };
+        let this = Self { server, env, worker, runs, copied: Log(Vec::new()) };
         this.send(0).await;
         this.received(1).await;
-        let copied = this.world.log().await;
+        let copied = this.env.log().await;
         this.blocking(|server| server.copy_data_dir_to(&server.scratch_dir().join("older")).unwrap()).await;
         Self { copied, ..this }
     }
 
-    /// Puts the copy back.
+    /// Restores the copy.
     async fn restore(&self) {
         self.blocking(|server| server.restore_from(&server.scratch_dir().join("older")).unwrap()).await;
     }
@@ -52,25 +52,21 @@ impl Restorable {
         tokio::task::spawn_blocking(move || work(&server)).await.unwrap();
     }
 
-    /// Sends every run a number.
+    /// Sends a number to every run.
     async fn send(&self, number: u32) {
         join_all(self.runs.iter().map(async |run| {
-            until("the signal is accepted", async || {
-                match run.signal(NUMBER, number).key(number.to_string()).await {
-                    Ok(()) => Some(()),
-                    Err(error) if error.is_unavailable() => None,
-                    Err(error) => panic!("{error}"),
-                }
+            eventually("the signal is accepted", async || {
+                answered(run.signal(NUMBER, number).key(number.to_string()).await)
             })
             .await;
         }))
         .await;
     }
 
-    /// Waits until every run has logged so many numbers.
+    /// Waits until every run has logged that many numbers.
     async fn received(&self, count: usize) {
-        until("every run has its numbers in the log", async || {
-            let log = self.world.try_log().await?;
+        eventually("every run has its numbers in the log", async || {
+            let log = self.env.try_log().await?;
             self.runs
                 .iter()
                 .all(|run| {
@@ -81,9 +77,9 @@ impl Restorable {
         .await;
     }
 
-    /// Asserts that the log goes on from the copy, event by event, and that nothing else was put in between.
+    /// Asserts that the log continues the copy without a gap, and that no event of the copy has changed.
     async fn check(&self) {
-        let log = self.world.log().await;
+        let log = self.env.log().await;
         log.check();
         let now: BTreeMap<_, _> = log.0.iter().map(|event| ((&event.run, event.seq), event)).collect();
         for event in &self.copied.0 {
@@ -93,9 +89,9 @@ impl Restorable {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_primary_restored_to_an_older_state_is_noticed_and_runs_go_on_from_its_log() {
+async fn restore_of_an_older_state_is_noticed_and_runs_continue_from_its_log() {
     let it = Restorable::new(4).await;
-    // Commits that will never have been.
+    // Commits that the restore will lose.
     it.send(10).await;
     it.received(2).await;
     it.send(11).await;
@@ -106,48 +102,48 @@ async fn a_primary_restored_to_an_older_state_is_noticed_and_runs_go_on_from_its
     it.send(21).await;
     it.send(22).await;
     for run in &it.runs {
-        let numbers = run.result().timeout(PATIENCE).await.unwrap();
-        assert_eq!(numbers, [0, 20, 21, 22], "nothing of what was lost is left in memory");
+        let numbers = run.result().timeout(DEADLINE).await.unwrap();
+        assert_eq!(numbers, [0, 20, 21, 22], "lost numbers must not stay in memory");
     }
     it.check().await;
     it.worker.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_restore_is_noticed_by_a_worker_whose_runs_have_ended_since_the_copy() {
+async fn restore_is_noticed_by_a_worker_whose_runs_ended_after_the_copy() {
     let it = Restorable::new(2).await;
     it.send(10).await;
     for run in &it.runs {
-        assert_eq!(run.result().timeout(PATIENCE).await.unwrap(), [0, 10]);
+        assert_eq!(run.result().timeout(DEADLINE).await.unwrap(), [0, 10]);
     }
     it.restore().await;
 
     it.send(20).await;
-    until("the runs end anew", async || {
-        (it.world.try_log().await?.count("run.completed") == RUNS).then_some(())
+    eventually("the runs end again", async || {
+        (it.env.try_log().await?.count("run.completed") == RUNS).then_some(())
     })
     .await;
-    // The client has been told of the end that never was; another one reads it anew.
-    let other = pgworkflows::Client::new(it.world.store.clone());
+    // This client was told of the end that was lost. Another client reads the new result.
+    let other = pgworkflows::Client::new(it.env.store.clone());
     for run in &it.runs {
         let run = other.handle::<Collect>(run.run_id());
-        assert_eq!(run.result().timeout(PATIENCE).await.unwrap(), [0, 20]);
+        assert_eq!(run.result().timeout(DEADLINE).await.unwrap(), [0, 20]);
     }
     it.check().await;
     it.worker.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_message_under_a_number_that_was_read_before_the_restore_is_not_missed() {
+async fn message_with_a_number_that_was_read_before_the_restore_is_not_missed() {
     let it = Restorable::new(3).await;
     it.send(10).await;
     it.received(2).await;
     it.restore().await;
 
-    // Numbers and transaction ids are given out again from the copy's on. The messages take the very numbers of
-    // those that were lost, and then others take the transaction ids up to where the worker has read.
+    // Numbers and transaction ids are issued again, beginning with those of the copy. The new messages get the numbers
+    // of the lost messages, and other transactions get the ids up to where the worker has read.
     let mut connection =
-        until("the server answers", async || PgConnection::connect(it.world.url()).await.ok()).await;
+        eventually("the server answers", async || PgConnection::connect(it.env.url()).await.ok()).await;
     it.send(20).await;
     for _ in 0..2000 {
         sqlx::query("select pg_current_xact_id()").execute(&mut connection).await.unwrap();
@@ -155,7 +151,7 @@ async fn a_message_under_a_number_that_was_read_before_the_restore_is_not_missed
     it.received(2).await;
     it.send(21).await;
     for run in &it.runs {
-        assert_eq!(run.result().timeout(PATIENCE).await.unwrap(), [0, 20, 21]);
+        assert_eq!(run.result().timeout(DEADLINE).await.unwrap(), [0, 20, 21]);
     }
     it.check().await;
     it.worker.stop().await;

@@ -1,51 +1,51 @@
-//! Requests inside the user's own transactions: all or nothing, and in the order of each client.
+//! Requests inside of users' transactions: atomic, and in the order of each client.
 
 use pgworkflows::InTransaction;
+use pgworkflows_tests::{DEADLINE, logged};
 use sqlx::Connection;
 
-use crate::env::World;
-use crate::wait::{PATIENCE, until};
-use crate::worker::{Collect, NUMBER, Working};
+use crate::env::PgEnv;
+use crate::worker::{Collect, NUMBER, start_worker};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_start_in_a_transaction_exists_if_and_when_that_commits() {
-    let world = World::new().await;
-    let worker = Working::start(world.store.clone(), |worker| worker);
-    let mut connection = world.connection().await;
-    world.execute("create table orders (id int)").await;
+async fn start_in_a_transaction_is_visible_after_its_commit_only() {
+    let env = PgEnv::new().await;
+    let worker = start_worker(env.store.clone(), |worker| worker);
+    let mut connection = env.connection().await;
+    env.execute("create table orders (id int)").await;
 
     let mut transaction = connection.begin().await.unwrap();
     sqlx::query("insert into orders values (1)").execute(&mut *transaction).await.unwrap();
-    let start = world.client.start::<Collect>(0).key("order 1");
+    let start = env.client.start::<Collect>(0).key("order 1");
     let lost = start.in_transaction(&mut transaction).await.unwrap();
     transaction.rollback().await.unwrap();
 
     let mut transaction = connection.begin().await.unwrap();
     sqlx::query("insert into orders values (2)").execute(&mut *transaction).await.unwrap();
-    let start = world.client.start::<Collect>(0).key("order 2");
+    let start = env.client.start::<Collect>(0).key("order 2");
     let run = start.in_transaction(&mut transaction).await.unwrap();
-    assert!(run.describe().await.unwrap_err().is_unknown_run(), "nobody sees it before the commit");
+    assert!(run.describe().await.unwrap_err().is_unknown_run(), "it must not be visible before the commit");
     transaction.commit().await.unwrap();
 
-    assert_eq!(run.result().timeout(PATIENCE).await.unwrap(), [0; 0]);
+    assert_eq!(run.result().timeout(DEADLINE).await.unwrap(), [0; 0]);
     assert!(lost.describe().await.unwrap_err().is_unknown_run());
     assert!(lost.result().await.unwrap_err().is_unknown_run());
-    assert!(world.client.find::<Collect>("order 1").await.unwrap().is_none(), "its key is free again");
-    let again = world.client.start::<Collect>(0).key("order 1").await.unwrap();
+    assert!(env.client.find::<Collect>("order 1").await.unwrap().is_none(), "its key is free again");
+    let again = env.client.start::<Collect>(0).key("order 1").await.unwrap();
     assert!(!again.is_existing());
-    assert_eq!(again.result().timeout(PATIENCE).await.unwrap(), [0; 0]);
-    let log = world.log().await;
+    assert_eq!(again.result().timeout(DEADLINE).await.unwrap(), [0; 0]);
+    let log = env.log().await;
     log.check();
     assert_eq!(log.names(lost.run_id()), [""; 0]);
     worker.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_signal_in_a_transaction_comes_if_and_when_that_commits() {
-    let world = World::new().await;
-    let worker = Working::start(world.store.clone(), |worker| worker);
-    let run = world.client.start::<Collect>(3).await.unwrap();
-    let mut connection = world.connection().await;
+async fn signal_in_a_transaction_arrives_after_its_commit_only() {
+    let env = PgEnv::new().await;
+    let worker = start_worker(env.store.clone(), |worker| worker);
+    let run = env.client.start::<Collect>(3).await.unwrap();
+    let mut connection = env.connection().await;
 
     let mut transaction = connection.begin().await.unwrap();
     run.signal(NUMBER, 1).in_transaction(&mut transaction).await.unwrap();
@@ -56,52 +56,46 @@ async fn a_signal_in_a_transaction_comes_if_and_when_that_commits() {
     transaction.commit().await.unwrap();
     run.signal(NUMBER, 4).await.unwrap();
 
-    assert_eq!(run.result().timeout(PATIENCE).await.unwrap(), [2, 3, 4]);
-    world.log().await.check();
+    assert_eq!(run.result().timeout(DEADLINE).await.unwrap(), [2, 3, 4]);
+    env.log().await.check();
     worker.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_signal_that_commits_late_under_an_early_number_is_neither_skipped_nor_overtaken() {
-    const ROUNDS: u32 = 30;
-    let world = World::new().await;
-    let worker = Working::start(world.store.clone(), |worker| worker);
-    let run = world.client.start::<Collect>(3 * ROUNDS).await.unwrap();
-    let mut connection = world.connection().await;
+async fn signal_that_commits_late_with_an_early_number_is_not_skipped() {
+    const ROUNDS: usize = 30;
+    let env = PgEnv::new().await;
+    let worker = start_worker(env.store.clone(), |worker| worker);
+    let run = env.client.start::<Collect>(3 * ROUNDS as u32).await.unwrap();
+    let mut connection = env.connection().await;
     let mut expected = Vec::new();
     for round in 0..ROUNDS {
-        let [early, other, next] = [0, 1, 2].map(|nth| 3 * round + nth);
+        let [early, other, next] = [0, 1, 2].map(|nth| (3 * round + nth) as u32);
         let mut transaction = connection.begin().await.unwrap();
-        // It takes its number now and commits when a later number was read long ago.
+        // It takes its number now, and commits after a later number was read.
         run.signal(NUMBER, early).in_transaction(&mut transaction).await.unwrap();
         run.signal(NUMBER, other).await.unwrap();
-        until("the other client's signal is in the log", async || {
-            (world.log().await.count("signal.received") as u32 == 3 * round + 1).then_some(())
-        })
-        .await;
+        logged(&run, "signal.received", 3 * round + 1).await;
         transaction.commit().await.unwrap();
         run.signal(NUMBER, next).await.unwrap();
         expected.extend([other, early, next]);
-        until("the round is in the log", async || {
-            (world.log().await.count("signal.received") as u32 == 3 * round + 3).then_some(())
-        })
-        .await;
+        logged(&run, "signal.received", 3 * round + 3).await;
     }
 
-    assert_eq!(run.result().timeout(PATIENCE).await.unwrap(), expected);
-    world.log().await.check();
+    assert_eq!(run.result().timeout(DEADLINE).await.unwrap(), expected);
+    env.log().await.check();
     worker.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn no_client_ever_sees_its_signals_swapped_whatever_commits_around_them() {
+async fn signals_of_one_client_stay_in_order_whatever_commits_in_between() {
     const CLIENTS: u32 = 8;
     const EACH: u32 = 40;
-    let world = World::new().await;
-    let worker = Working::start(world.store.clone(), |worker| worker);
-    let run = world.client.start::<Collect>(CLIENTS * EACH).await.unwrap();
+    let env = PgEnv::new().await;
+    let worker = start_worker(env.store.clone(), |worker| worker);
+    let run = env.client.start::<Collect>(CLIENTS * EACH).await.unwrap();
     futures::future::join_all((0..CLIENTS).map(async |client| {
-        let mut connection = world.connection().await;
+        let mut connection = env.connection().await;
         for number in 0..EACH {
             let number = client * 1000 + number;
             if number % 3 == client % 3 {
@@ -110,18 +104,18 @@ async fn no_client_ever_sees_its_signals_swapped_whatever_commits_around_them() 
             }
             let mut transaction = connection.begin().await.unwrap();
             run.signal(NUMBER, number).in_transaction(&mut transaction).await.unwrap();
-            // Others overtake it here.
+            // Signals of others overtake it here.
             sqlx::query("select pg_sleep(0.003)").execute(&mut *transaction).await.unwrap();
             transaction.commit().await.unwrap();
         }
     }))
     .await;
 
-    let numbers = run.result().timeout(PATIENCE).await.unwrap();
+    let numbers = run.result().timeout(DEADLINE).await.unwrap();
     for client in 0..CLIENTS {
         let own: Vec<u32> = numbers.iter().copied().filter(|number| number / 1000 == client).collect();
         assert_eq!(own, (client * 1000..client * 1000 + EACH).collect::<Vec<_>>());
     }
-    world.log().await.check();
+    env.log().await.check();
     worker.stop().await;
 }

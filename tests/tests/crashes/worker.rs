@@ -1,22 +1,20 @@
-//! A worker in this process, with activities that count, and the workflow that most tests without a trial use.
+//! Workers in this process, and the workflows of the tests that need no trial.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use pgworkflows::Worker;
 use pgworkflows::prelude::*;
 use pgworkflows::store::Store;
 use pgworkflows::worker::WorkerBuilder;
-use pgworkflows::{Error, Worker};
 use pgworkflows_examples::trial::{self, Story};
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use pgworkflows_tests::{Journal, RunningWorker};
 
 use crate::env::SHARDS;
 
-/// Brings a number.
+/// Sends a number.
 pub(crate) const NUMBER: Signal<u32> = Signal::new("number");
 
-/// Takes as many numbers as it is told, and returns them in the order in which they came.
+/// Waits for that many numbers, and returns them in the order of their arrival.
 pub(crate) struct Collect;
 
 impl Workflow for Collect {
@@ -33,7 +31,7 @@ impl Workflow for Collect {
     }
 }
 
-/// Sleeps for so many milliseconds.
+/// Sleeps for that many milliseconds.
 pub(crate) struct Nap;
 
 impl Workflow for Nap {
@@ -46,45 +44,23 @@ impl Workflow for Nap {
     }
 }
 
-/// A running worker. Dropped, it ends without handing anything over.
-pub(crate) struct Working {
-    task: JoinHandle<Result<(), Error>>,
-    stop: Option<oneshot::Sender<()>>,
-    executions: Arc<Mutex<BTreeMap<String, u32>>>,
+/// Starts a worker for the trial and the workflows above.
+pub(crate) fn start_worker(
+    store: impl Store,
+    configure: impl FnOnce(WorkerBuilder) -> WorkerBuilder,
+) -> RunningWorker {
+    start_noting_worker(store, &Journal::default(), configure)
 }
 
-impl Working {
-    /// Starts one that knows the trial and the workflows above.
-    pub(crate) fn start(store: impl Store, tune: impl FnOnce(WorkerBuilder) -> WorkerBuilder) -> Self {
-        let executions = Arc::new(Mutex::new(BTreeMap::new()));
-        let count = Arc::clone(&executions);
-        let story: Story = Arc::new(move |activity, what| {
-            *count.lock().unwrap().entry(format!("{activity}: {what}")).or_default() += 1;
-        });
-        let builder = trial::register(Worker::builder(store), &story);
-        let builder = builder.workflow::<Collect>().workflow::<Nap>().queue_shards(SHARDS);
-        let worker = tune(builder).build().unwrap();
-        let (stop, stopped) = oneshot::channel::<()>();
-        let task = tokio::spawn(worker.run_until(async {
-            drop(stopped.await);
-        }));
-        Self { task, stop: Some(stop), executions }
-    }
-
-    /// How often each activity was executed, by what it did.
-    pub(crate) fn executions(&self) -> BTreeMap<String, u32> {
-        self.executions.lock().unwrap().clone()
-    }
-
-    /// Shuts it down, and returns when it has handed over.
-    pub(crate) async fn stop(mut self) {
-        drop(self.stop.take());
-        (&mut self.task).await.unwrap().unwrap();
-    }
-}
-
-impl Drop for Working {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+/// As [`start_worker`], with a note of everything that activities of the trial do.
+pub(crate) fn start_noting_worker(
+    store: impl Store,
+    journal: &Journal,
+    configure: impl FnOnce(WorkerBuilder) -> WorkerBuilder,
+) -> RunningWorker {
+    let journal = journal.clone();
+    let story: Story = Arc::new(move |activity, what| journal.note(format!("{activity}: {what}")));
+    let builder = trial::register(Worker::builder(store), &story);
+    let builder = builder.workflow::<Collect>().workflow::<Nap>().queue_shards(SHARDS);
+    RunningWorker::start(configure(builder).build().unwrap())
 }

@@ -1,4 +1,4 @@
-//! Numbers that look random and are the same for the same seed.
+//! Pseudo-random numbers: the same seed gives the same numbers.
 
 use pgworkflows_testkit::runtime::dice;
 
@@ -7,7 +7,7 @@ use pgworkflows_testkit::runtime::dice;
 pub(crate) struct Dice(dice::Dice);
 
 impl Dice {
-    /// The stream of one operation of one sequence: leaving another out changes nothing in it.
+    /// The numbers of one operation of one sequence. They do not depend on other operations.
     pub(crate) fn new(seed: u64, operation: u32) -> Self {
         Self(dice::Dice::new(dice::Dice::new(seed << 32 | u64::from(operation)).number()))
     }
@@ -17,12 +17,12 @@ impl Dice {
         self.0.below(bound as u64) as usize
     }
 
-    /// Whether something happens that happens so often in a hundred times.
+    /// Whether an event of that probability happens.
     pub(crate) fn chance(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }
 
-    /// One of several.
+    /// One of these, unless there are none.
     pub(crate) fn pick<T: Clone>(&mut self, from: &[T]) -> Option<T> {
         (!from.is_empty()).then(|| from[self.below(from.len())].clone())
     }

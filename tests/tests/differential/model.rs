@@ -1,59 +1,57 @@
-//! What a sequence knows of what it did, as far as it takes to draw operations that mean something; now and then one that
-//! must be refused. It must not judge an answer.
+//! What a sequence remembers of its operations, so that most of those that are drawn make sense. It must not judge an
+//! answer.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
 use pgworkflows::Timestamp;
-use pgworkflows::id::{AppendNo, EventName, EventSeq, InboxNo, LeaseId, MessageId, Position, RunId, ShardId};
-use pgworkflows::store::{
-    Append, ClosedRun, ClosedStatus, Due, DueMark, Load, MessageRef, NewEvent, NewRun, OpenRow, OpenState,
-    OpenedRun, Queue, RunFilter, RunPage, SentMessage, Submission, Submitted, Suspect, SuspectStage, Topic,
-    Unparked, UpdatedRun, Watch, What,
-};
+use pgworkflows::id::{AppendNo, EventSeq, MessageId, Position, RunId, ShardId};
+use pgworkflows::store::{Append, ClosedStatus, DueMark, NewRun, Queue, SentMessage, Submission, Submitted};
 
 use crate::dice::Dice;
-use crate::operation::{Answer, Operation, Seen};
+use crate::operation::{Answer, Operation, Reply};
 
-/// How many runs and messages a sequence has at most.
+/// How many runs a sequence has at most.
 const RUNS: usize = 8;
-const MESSAGES: usize = 40;
 
-/// A reader that is no lease's, and reads page by page.
-const PAGER: usize = usize::MAX - 1;
-
-/// What is known of a sequence.
+/// The state of a sequence.
 pub(crate) struct Model {
-    queue: Queue,
-    /// All runs that may ever be, in ascending order.
-    pool: Vec<RunId>,
-    runs: BTreeMap<RunId, Run>,
-    leases: Vec<Lease>,
+    pub(crate) queue: Queue,
+    /// The ids of all runs that may exist, in ascending order.
+    pub(crate) pool: Vec<RunId>,
+    pub(crate) runs: BTreeMap<RunId, Run>,
+    pub(crate) leases: Vec<Lease>,
     /// Messages that were read and not consumed.
-    read: BTreeSet<(RunId, MessageId)>,
-    messages: usize,
-    /// What the clients' transactions that are open have submitted.
-    open: BTreeMap<usize, Vec<Submission>>,
+    pub(crate) read: BTreeSet<(RunId, MessageId)>,
+    pub(crate) messages: usize,
+    /// What the open transactions of clients have submitted.
+    pub(crate) open: BTreeMap<usize, Vec<Submission>>,
 }
 
 /// A run that exists.
 #[derive(Clone, Debug)]
-struct Run {
-    workflow: String,
-    key: Option<String>,
-    next_seq: EventSeq,
-    is_over: bool,
+pub(crate) struct Run {
+    pub(crate) workflow: String,
+    pub(crate) key: Option<String>,
+    pub(crate) next_seq: EventSeq,
+    pub(crate) is_over: bool,
 }
 
-/// A lease that was given out.
+impl Run {
+    fn new(workflow: &str, key: Option<String>) -> Self {
+        Self { workflow: workflow.to_owned(), key, next_seq: EventSeq::FIRST, is_over: false }
+    }
+}
+
+/// A lease that was claimed.
 #[derive(Clone, Debug)]
-struct Lease {
-    next: AppendNo,
-    positions: BTreeMap<ShardId, Position>,
-    last: Option<Append>,
-    /// Whether it may be over.
-    doubtful: bool,
+pub(crate) struct Lease {
+    pub(crate) next: AppendNo,
+    pub(crate) positions: BTreeMap<ShardId, Position>,
+    pub(crate) last: Option<Append>,
+    /// Whether it may have ended.
+    pub(crate) doubtful: bool,
 }
 
 impl Model {
@@ -75,89 +73,17 @@ impl Model {
         }
     }
 
-    /// Draws the next operation.
-    pub(crate) fn draw(&mut self, dice: &mut Dice) -> Operation {
-        match dice.below(100) {
-            0..18 => Operation::Submit(self.submissions(dice)),
-            18..22 => self.submit_within(dice),
-            22..26 => Operation::EndTransaction { transaction: dice.below(2), commit: dice.chance(70) },
-            26..34 => self.claim(dice),
-            34..36 => Operation::Expire,
-            36..42 => self.heartbeat(dice),
-            42..66 => self.append(dice),
-            // A cursor belongs to the shards that it was begun with.
-            66..72 => {
-                let lease = self.lease(dice);
-                Operation::ReadInbox { lease, shards: self.all_shards(), bytes: usize::MAX }
-            }
-            72..75 => {
-                let bytes = dice.below(50);
-                Operation::ReadInbox { lease: PAGER, shards: self.all_shards(), bytes }
-            }
-            75..77 => Operation::Load(self.load(dice)),
-            77..79 => Operation::Unparked(Unparked {
-                shards: self.shards(dice),
-                after: dice.chance(30).then(|| self.run(dice)),
-                limit: 1 + dice.below(4) as u32,
-            }),
-            79..82 => Operation::DueRuns(Due {
-                shards: self.shards(dice),
-                after: dice.chance(30).then(|| self.mark(dice)),
-                until: self.time(dice),
-                limit: 1 + dice.below(3) as u32,
-            }),
-            82..85 => {
-                let at_fault = dice.chance(40).then(|| self.run(dice));
-                Operation::Release { lease: self.lease(dice), at_fault }
-            }
-            85..87 => self.watch(dice.below(20)),
-            87..91 => Operation::Describe(self.run(dice)),
-            91..93 => Operation::Find { workflow: self.workflow(dice), key: key(dice.below(3)) },
-            93..97 => self.list(dice),
-            _ => Operation::History {
-                run: self.run(dice),
-                after: dice.chance(50).then(|| EventSeq::new(dice.below(4) as u32)),
-                limit: 1 + dice.below(4) as u32,
-            },
-        }
-    }
-
-    /// Asks which runs of the pool are over, as far as so many bytes go.
-    fn watch(&self, bytes: usize) -> Operation {
-        let topic = |run: &RunId| Topic { run: *run, what: What::Closed };
-        Operation::Watch(Watch { topics: self.pool.iter().map(topic).collect(), bytes })
-    }
-
-    /// Looks at everything there is.
-    pub(crate) fn last_looks(&self) -> Vec<Operation> {
-        let shards = self.all_shards();
-        let mut looks = vec![
-            Operation::Load(Load { runs: self.pool.clone(), after: None, bytes: usize::MAX }),
-            Operation::Unparked(Unparked { shards: shards.clone(), after: None, limit: 100 }),
-            self.watch(usize::MAX),
-            // A reader that has read nothing yet.
-            Operation::ReadInbox { lease: usize::MAX, shards: shards.clone(), bytes: usize::MAX },
-            Operation::Expire,
-            Operation::Claim { lease: None, limit: self.queue.shard_count },
-        ];
-        let until = self.queue.now.saturating_add(Duration::from_secs(3600));
-        looks.push(Operation::DueRuns(Due { shards, after: None, until, limit: 100 }));
-        looks.extend(self.pool.iter().map(|run| Operation::Describe(*run)));
-        looks.extend(self.pool.iter().map(|run| Operation::History { run: *run, after: None, limit: 100 }));
-        looks
-    }
-
-    /// Takes in what came of an operation.
+    /// Remembers the answer to an operation.
     pub(crate) fn learn(&mut self, operation: &Operation, answer: &Answer) {
         match (operation, answer) {
-            (Operation::Submit(submissions), Ok(Seen::Submitted(answers))) => {
+            (Operation::Submit(submissions), Ok(Reply::Submitted(answers))) => {
                 for (submission, answer) in submissions.iter().zip(answers) {
                     if *answer == Submitted::Accepted {
                         self.submitted(submission);
                     }
                 }
             }
-            (Operation::SubmitWithin { transaction, submissions }, Ok(Seen::Submitted(answers))) => {
+            (Operation::SubmitWithin { transaction, submissions }, Ok(Reply::Submitted(answers))) => {
                 let accepted =
                     submissions.iter().zip(answers).filter(|(_, answer)| **answer == Submitted::Accepted);
                 let accepted = accepted.map(|(submission, _)| submission.clone());
@@ -170,19 +96,17 @@ impl Model {
                     }
                 }
             }
-            (Operation::Claim { lease, .. }, Ok(Seen::Claimed(shards, _))) => {
+            (Operation::Claim { lease, .. }, Ok(Reply::Claimed(shards, _))) => {
                 let positions = shards.iter().map(|shard| (shard.shard, shard.next_position)).collect();
                 match lease {
                     Some(lease) => self.leases[*lease].positions = positions,
-                    None => self.leases.push(Lease {
-                        next: AppendNo::FIRST,
-                        positions,
-                        last: None,
-                        doubtful: false,
-                    }),
+                    None => {
+                        let next = AppendNo::FIRST;
+                        self.leases.push(Lease { next, positions, last: None, doubtful: false });
+                    }
                 }
             }
-            (Operation::ReadInbox { .. }, Ok(Seen::Messages(messages))) => {
+            (Operation::ReadInbox { .. }, Ok(Reply::Messages(messages))) => {
                 self.read.extend(messages.iter().map(|(run, message, _)| (*run, *message)));
             }
             (Operation::Release { lease, .. }, Ok(_)) => {
@@ -196,32 +120,23 @@ impl Model {
 
     fn submitted(&mut self, submission: &Submission) {
         if let Some(NewRun { workflow, key, .. }) = &submission.opens {
-            let (workflow, key) = (workflow.clone(), key.clone());
-            let run = Run { workflow, key, next_seq: EventSeq::FIRST, is_over: false };
-            self.runs.entry(submission.run).or_insert(run);
+            self.runs.entry(submission.run).or_insert(Run::new(workflow, key.clone()));
         }
     }
 
     fn appended(&mut self, lease: usize, append: &Append) {
         let Some(state) = self.leases.get_mut(lease) else { return };
         if append.number < state.next {
-            // It was a repetition.
+            // It was repeated.
             return;
         }
         state.next = append.number.next();
         state.last = Some(append.clone());
         for opened in &append.opened {
-            let workflow = opened.workflow.to_string();
-            let run = Run { workflow, key: None, next_seq: EventSeq::FIRST, is_over: false };
-            self.runs.insert(opened.run, run);
+            self.runs.insert(opened.run, Run::new(&opened.workflow, None));
         }
         for closed in &append.closed {
-            let run = Run {
-                workflow: closed.workflow.to_string(),
-                key: closed.key.clone(),
-                next_seq: EventSeq::FIRST,
-                is_over: true,
-            };
+            let run = Run::new(&closed.workflow, closed.key.clone());
             self.runs.entry(closed.run).or_insert(run).is_over = true;
         }
         for event in &append.events {
@@ -232,9 +147,7 @@ impl Model {
         }
         for SentMessage { run, opens, .. } in &append.sent {
             if let Some(workflow) = opens {
-                let workflow = workflow.to_string();
-                let new = Run { workflow, key: None, next_seq: EventSeq::FIRST, is_over: false };
-                self.runs.entry(*run).or_insert(new);
+                self.runs.entry(*run).or_insert(Run::new(workflow, None));
             }
         }
         for message in append.consumed.iter().chain(&append.undelivered) {
@@ -242,75 +155,32 @@ impl Model {
         }
     }
 
-    fn all_shards(&self) -> Vec<ShardId> {
+    pub(crate) fn all_shards(&self) -> Vec<ShardId> {
         let first = self.queue.first_shard.get();
         (first..first + self.queue.shard_count).filter_map(|number| ShardId::new(number).ok()).collect()
     }
 
-    fn shards(&self, dice: &mut Dice) -> Vec<ShardId> {
+    pub(crate) fn shards(&self, dice: &mut Dice) -> Vec<ShardId> {
         let all = self.all_shards();
         if dice.chance(70) { all } else { dice.pick(&all).into_iter().collect() }
     }
 
-    fn run(&self, dice: &mut Dice) -> RunId {
+    pub(crate) fn run(&self, dice: &mut Dice) -> RunId {
         dice.pick(&self.pool).unwrap_or(RunId::from_u128(0))
     }
 
-    fn lease(&self, dice: &mut Dice) -> usize {
-        // One that owns nothing is nobody's business: when its time has passed, a store may fence it or not.
+    pub(crate) fn lease(&self, dice: &mut Dice) -> usize {
+        // When a lease without shards has expired, a store may fence it or not. So only those with shards are compared.
         let numbers = (0..self.leases.len()).filter(|number| !self.leases[*number].positions.is_empty());
         let numbers: Vec<usize> = numbers.collect();
-        // Most of the time the newest: the others are mostly over. Sometimes one that never was.
+        // Usually the newest, because most others have ended. Sometimes one that never existed.
         let newest = numbers.last().copied();
         let any = if dice.chance(90) { dice.pick(&numbers) } else { None };
         (if dice.chance(75) { newest } else { any }).unwrap_or(usize::MAX)
     }
 
-    fn workflow(&self, dice: &mut Dice) -> String {
-        workflow(&self.queue, dice.below(2))
-    }
-
-    fn time(&self, dice: &mut Dice) -> Timestamp {
-        self.queue.now.saturating_add(Duration::from_secs(dice.below(10) as u64))
-    }
-
-    fn mark(&self, dice: &mut Dice) -> DueMark {
-        DueMark { wake_at: self.time(dice), run: self.run(dice) }
-    }
-
-    fn submissions(&mut self, dice: &mut Dice) -> Vec<Submission> {
-        let count = if dice.chance(80) { 1 } else { 1 + dice.below(3) };
-        let mut submissions = Vec::new();
-        for _ in 0..count {
-            let run = self.run(dice);
-            let held = self.open.values().flatten().any(|open| open.run == run);
-            // Whoever submits what an open transaction has submitted waits for its end, and nobody here would end it.
-            if !held {
-                submissions.push(self.submission(run, dice));
-            }
-        }
-        // Nobody sends a run anything before its start.
-        submissions.sort_by_key(|submission| submission.opens.is_none());
-        submissions
-    }
-
-    fn submission(&mut self, run: RunId, dice: &mut Dice) -> Submission {
-        if dice.chance(45) {
-            let message = MessageId::from_u128(run.as_u128() ^ 1);
-            return Submission { opens: Some(self.start(run)), ..submission(run, message) };
-        }
-        // Most are new; some were sent before, to this run.
-        let known = self.messages > 0 && dice.chance(15);
-        if !known {
-            self.messages += 1;
-        }
-        let number = if known { dice.below(self.messages) } else { self.messages };
-        submission(run, MessageId::from_u128(run.as_u128() ^ (2 + number.min(MESSAGES) as u128)))
-    }
-
-    /// How a run is started, every time that it is: a repeated start is the same start. Some runs share a key, and of
-    /// those some an input.
-    fn start(&self, run: RunId) -> NewRun {
+    /// The start of a run, which is the same each time. Some runs share a key, and some of those an input.
+    pub(crate) fn start(&self, run: RunId) -> NewRun {
         let index = self.pool.iter().position(|pooled| *pooled == run).unwrap_or_default();
         NewRun {
             workflow: workflow(&self.queue, index % 2),
@@ -319,72 +189,34 @@ impl Model {
         }
     }
 
-    fn submit_within(&mut self, dice: &mut Dice) -> Operation {
-        // Of each run and key only what nobody else can be waiting for: signals, each its own.
-        let transaction = dice.below(2);
-        self.messages += 1;
-        let run = self.run(dice);
-        let message = MessageId::from_u128(run.as_u128() ^ (1_000 + self.messages as u128));
-        Operation::SubmitWithin { transaction, submissions: vec![submission(run, message)] }
+    pub(crate) fn workflow(&self, dice: &mut Dice) -> String {
+        workflow(&self.queue, dice.below(2))
     }
 
-    fn claim(&self, dice: &mut Dice) -> Operation {
-        let lease = Some(self.lease(dice)).filter(|lease| *lease < self.leases.len() && dice.chance(30));
-        Operation::Claim { lease, limit: dice.below(5) as u16 }
+    pub(crate) fn time(&self, dice: &mut Dice) -> Timestamp {
+        self.queue.now.saturating_add(Duration::from_secs(dice.below(10) as u64))
     }
 
-    fn heartbeat(&self, dice: &mut Dice) -> Operation {
-        let lease = self.lease(dice);
-        let committed = self.leases.get(lease).map_or(1, |lease| lease.next.get()) - 1;
-        let committed = AppendNo::new(committed + u64::from(dice.chance(10)));
-        let due_after = dice.chance(30).then(|| self.mark(dice));
-        let (renew, due_until) = (dice.chance(70), self.time(dice));
-        let deaths_max = if dice.chance(20) { dice.below(3) as u32 } else { u32::MAX };
-        Operation::Heartbeat { lease, renew, committed, deaths_max, due_after, due_until }
-    }
-
-    fn load(&self, dice: &mut Dice) -> Load {
-        let runs: BTreeSet<RunId> = (0..1 + dice.below(4)).map(|_| self.run(dice)).collect();
-        let after = dice.chance(30).then(|| EventSeq::new(dice.below(4) as u32));
-        let bytes = if dice.chance(50) { dice.below(800) } else { usize::MAX };
-        Load { runs: runs.into_iter().collect(), after, bytes }
-    }
-
-    fn list(&self, dice: &mut Dice) -> Operation {
-        let filter = RunFilter {
-            workflow: Some(self.workflow(dice)),
-            open: dice.chance(30).then(|| dice.chance(50)),
-            state: dice.chance(20).then(|| state(dice)),
-            status: dice.chance(20).then(|| status(dice)),
-        };
-        let page =
-            RunPage { before: dice.chance(30).then(|| self.run(dice)), limit: 1 + dice.below(5) as u32 };
-        Operation::List { filter, page }
+    pub(crate) fn mark(&self, dice: &mut Dice) -> DueMark {
+        DueMark { wake_at: self.time(dice), run: self.run(dice) }
     }
 }
 
-mod append;
-
-/// No two sequences share a workflow, for keys and lists know no queues.
-fn workflow(queue: &Queue, number: usize) -> String {
+/// Sequences do not share workflows, because keys and lists do not depend on queues.
+pub(crate) fn workflow(queue: &Queue, number: usize) -> String {
     format!("{} workflow {number}", queue.name)
 }
 
-fn key(number: usize) -> String {
+pub(crate) fn key(number: usize) -> String {
     format!("key {number}")
 }
 
-fn submission(run: RunId, message: MessageId) -> Submission {
+pub(crate) fn submission(run: RunId, message: MessageId) -> Submission {
     let body = Bytes::from(format!("message {}", message.as_u128() as u16));
     Submission { message, run, body, opens: None }
 }
 
-fn state(dice: &mut Dice) -> OpenState {
-    let states = [OpenState::Pending, OpenState::Busy, OpenState::Parked, OpenState::Stalled];
-    states[dice.below(states.len())]
-}
-
-fn status(dice: &mut Dice) -> ClosedStatus {
+pub(crate) fn status(dice: &mut Dice) -> ClosedStatus {
     let statuses =
         [ClosedStatus::Completed, ClosedStatus::Failed, ClosedStatus::Cancelled, ClosedStatus::Terminated];
     statuses[dice.below(statuses.len())]

@@ -1,5 +1,5 @@
-//! Operations and answers in terms that are the same on both sides: leases, readers and transactions by their order,
-//! messages by their ids. It must not know a store.
+//! Operations and answers in terms that are the same on both stores: leases, readers and transactions by their order,
+//! messages by their ids. It must not know any store.
 
 use pgworkflows::Timestamp;
 use pgworkflows::id::{AppendNo, EventSeq, MessageId, RunId, ShardId};
@@ -8,11 +8,11 @@ use pgworkflows::store::{
     StoreError, Submission, Submitted, Suspect, Unparked, Watch, Watched,
 };
 
-/// One call of the seam, or what a test does behind a store's back.
+/// One call of a store, or an action beside the store.
 #[derive(Clone, Debug)]
 pub(crate) enum Operation {
     Submit(Vec<Submission>),
-    /// In a client's transaction, which is begun if there is none of that number.
+    /// In a transaction of a client, which begins if there is none of that number.
     SubmitWithin {
         transaction: usize,
         submissions: Vec<Submission>,
@@ -21,12 +21,12 @@ pub(crate) enum Operation {
         transaction: usize,
         commit: bool,
     },
-    /// For the lease of that number, or a new one.
+    /// For the lease of that number, or for a new lease.
     Claim {
         lease: Option<usize>,
         limit: u16,
     },
-    /// The time of all leases passes.
+    /// Lets all leases expire.
     Expire,
     Heartbeat {
         lease: usize,
@@ -36,12 +36,12 @@ pub(crate) enum Operation {
         due_after: Option<DueMark>,
         due_until: Timestamp,
     },
-    /// Lease and numbers of messages are each side's own.
+    /// The lease and the numbers of messages are replaced by those of each store.
     Append {
         lease: usize,
         append: Append,
     },
-    /// With the cursor of the lease's reader.
+    /// With the cursor of that lease.
     ReadInbox {
         lease: usize,
         shards: Vec<ShardId>,
@@ -71,16 +71,16 @@ pub(crate) enum Operation {
     },
 }
 
-/// What both sides must say alike.
-pub(crate) type Answer = Result<Seen, Problem>;
+/// What both stores must say alike.
+pub(crate) type Answer = Result<Reply, ErrorKind>;
 
-/// An answer without what is a store's own: times, and ids that it gives out.
+/// A reply without what each store assigns: times and ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Seen {
+pub(crate) enum Reply {
     Done,
     Submitted(Vec<Submitted>),
     Claimed(Vec<ClaimedShard>, Vec<Suspect>),
-    /// Of a lease that is held: its shards, whether there is mail, whether anything is due.
+    /// For a held lease: how many shards it has, whether there are messages, whether anything is due.
     HeartbeatAnswer {
         held: Option<(u16, bool, bool)>,
         claimable: u16,
@@ -95,9 +95,9 @@ pub(crate) enum Seen {
     Events(Vec<EventRecord>),
 }
 
-/// An error by its kind: each store has words of its own.
+/// The kind of an error. Its text depends on the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Problem {
+pub(crate) enum ErrorKind {
     Fenced,
     Conflict,
     Unavailable,
@@ -106,12 +106,12 @@ pub(crate) enum Problem {
     LimitExceeded,
 }
 
-impl From<StoreError> for Problem {
+impl From<StoreError> for ErrorKind {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Fenced { .. } => Self::Fenced,
             StoreError::Conflict { .. } => Self::Conflict,
-            // Both say: later.
+            // Both mean: retry later.
             StoreError::Unavailable { .. } | StoreError::Held { .. } => Self::Unavailable,
             StoreError::Corrupt { .. } => Self::Corrupt,
             StoreError::Misconfigured { .. } => Self::Misconfigured,

@@ -1,4 +1,4 @@
-//! The two stores, each with what it alone knows: the ids of leases, the numbers of messages, cursors, transactions. It
+//! The two stores, each with the ids of leases, numbers of messages, cursors and transactions that only it knows. It
 //! must not compare anything.
 
 use std::collections::BTreeMap;
@@ -15,31 +15,31 @@ use pgworkflows_memory::{ManualClock, MemoryStore, MemoryTransaction};
 use pgworkflows_pg_harness::{Database, Postgres};
 use sqlx::{Connection, PgConnection};
 
-use crate::operation::{Answer, Operation, Seen};
+use crate::operation::{Answer, Operation, Reply};
 
-/// How many shards a sequence has for itself.
+/// How many shards the queue of a sequence has.
 pub(crate) const SHARDS: u16 = 3;
 
-/// How long leases are valid: no sequence takes so long.
+/// How long leases are valid: longer than any sequence takes.
 const TTL: Duration = Duration::from_secs(3600);
 
-/// Both stores, and what the sequence that is played has of each.
-pub(crate) struct Sides {
-    memory: Side,
-    postgres: Side,
+/// Both stores.
+pub(crate) struct Stores {
+    memory: Driver,
+    postgres: Driver,
     queues: u32,
 }
 
-impl Sides {
+impl Stores {
     pub(crate) async fn new() -> Self {
-        let database = Postgres::shared().create_database().expect("a server for tests");
-        let store = PostgresStore::connect(database.url()).await.expect("a fresh database");
-        let admin = PgConnection::connect(database.url()).await.expect("a server for tests");
-        let behind = Behind::Postgres { store: store.clone(), admin, database };
-        let postgres = Side::new(Arc::new(store), behind).await;
+        let database = Postgres::shared().create_database().unwrap();
+        let store = PostgresStore::connect(database.url()).await.unwrap();
+        let admin = PgConnection::connect(database.url()).await.unwrap();
+        let backend = Backend::Postgres { store: store.clone(), admin, database };
+        let postgres = Driver::new(Arc::new(store), backend).await;
         let clock = Arc::new(ManualClock::default());
         let store = MemoryStore::with_clock(Arc::clone(&clock) as _);
-        let memory = Side::new(Arc::new(store.clone()), Behind::Memory { store, clock }).await;
+        let memory = Driver::new(Arc::new(store.clone()), Backend::Memory { store, clock }).await;
         Self { memory, postgres, queues: 0 }
     }
 
@@ -49,8 +49,8 @@ impl Sides {
         let name = format!("sequence {}", self.queues);
         let memory = self.memory.begin(&name).await;
         let postgres = self.postgres.begin(&name).await;
-        assert_eq!(memory.first_shard, postgres.first_shard, "queues get their shards in one row");
-        // Runs are born by the clock of the store that keeps them by their birth.
+        assert_eq!(memory.first_shard, postgres.first_shard, "queues get their shards in the same order");
+        // Run ids contain times, by which Postgres partitions them. So they must be those of its clock.
         postgres
     }
 
@@ -58,29 +58,29 @@ impl Sides {
         [self.memory.perform(operation).await, self.postgres.perform(operation).await]
     }
 
-    /// Ends a sequence: nothing of it is left in the way of the next.
+    /// Ends a sequence, and releases its leases and transactions.
     pub(crate) async fn end(&mut self) {
         self.memory.end().await;
         self.postgres.end().await;
     }
 }
 
-/// What lies behind a store.
-enum Behind {
+/// The store itself, and what changes it from outside.
+enum Backend {
     Memory { store: MemoryStore, clock: Arc<ManualClock> },
     Postgres { store: PostgresStore, admin: PgConnection, database: Database },
 }
 
-/// A client's transaction.
+/// A transaction of a client.
 enum Transaction {
     Memory(MemoryTransaction),
     Postgres(PgConnection),
 }
 
-struct Side {
+struct Driver {
     store: Arc<dyn Store>,
     session: Box<dyn Session>,
-    behind: Behind,
+    backend: Backend,
     queue: String,
     leases: Vec<LeaseId>,
     cursors: BTreeMap<usize, InboxCursor>,
@@ -88,12 +88,12 @@ struct Side {
     transactions: BTreeMap<usize, Transaction>,
 }
 
-impl Side {
-    async fn new(store: Arc<dyn Store>, behind: Behind) -> Self {
+impl Driver {
+    async fn new(store: Arc<dyn Store>, backend: Backend) -> Self {
         Self {
-            session: store.session().await.expect("a session can be opened"),
+            session: store.session().await.unwrap(),
             store,
-            behind,
+            backend,
             queue: String::new(),
             leases: Vec::new(),
             cursors: BTreeMap::new(),
@@ -104,20 +104,20 @@ impl Side {
 
     async fn begin(&mut self, queue: &str) -> Queue {
         self.queue = queue.to_owned();
-        self.store.queue(queue, SHARDS).await.expect("a queue can be made")
+        self.store.queue(queue, SHARDS).await.unwrap()
     }
 
     async fn end(&mut self) {
         self.transactions.clear();
         for lease in std::mem::take(&mut self.leases) {
             let release = Release { lease, at_fault: None };
-            self.session.release(&release).await.expect("a lease can be released");
+            self.session.release(&release).await.unwrap();
         }
         self.cursors.clear();
         self.numbers.clear();
     }
 
-    /// The lease of that number; one that nobody has if there is none.
+    /// The lease of that number, or a lease that does not exist.
     fn lease(&self, number: usize) -> LeaseId {
         self.leases.get(number).copied().unwrap_or(LeaseId::new(u64::MAX >> 8))
     }
@@ -125,9 +125,9 @@ impl Side {
     async fn perform(&mut self, operation: &Operation) -> Answer {
         let query = self.store.query();
         Ok(match operation {
-            Operation::Submit(submissions) => Seen::Submitted(self.store.submit(submissions).await?),
+            Operation::Submit(submissions) => Reply::Submitted(self.store.submit(submissions).await?),
             Operation::SubmitWithin { transaction, submissions } => {
-                Seen::Submitted(self.submit_within(*transaction, submissions).await?)
+                Reply::Submitted(self.submit_within(*transaction, submissions).await?)
             }
             Operation::EndTransaction { transaction, commit } => {
                 self.end_transaction(*transaction, *commit).await?
@@ -147,14 +147,14 @@ impl Side {
                 let heartbeat = Heartbeat { queue: self.queue.clone(), leases: vec![heartbeat] };
                 let answer = self.session.heartbeat(&heartbeat).await?;
                 let lease = &answer.leases[0];
-                // Of a lease that is gone nobody wants to know more.
+                // Nothing else is defined for a lease that is not held.
                 let held = lease.held.then_some((lease.shards, lease.mail, lease.due));
-                Seen::HeartbeatAnswer { held, claimable: answer.claimable }
+                Reply::HeartbeatAnswer { held, claimable: answer.claimable }
             }
             Operation::Append { lease, append } => {
-                let append = self.own(*lease, append);
+                let append = self.localize(*lease, append);
                 self.session.append(&append).await?;
-                Seen::Done
+                Reply::Done
             }
             Operation::ReadInbox { lease, shards, bytes } => {
                 let cursor = self.cursors.get(lease).cloned().unwrap_or_default();
@@ -163,31 +163,33 @@ impl Side {
                 self.cursors.insert(*lease, page.cursor);
                 self.numbers.extend(page.messages.iter().map(|message| (message.message, message.number)));
                 let messages = page.messages.into_iter();
-                Seen::Messages(messages.map(|message| (message.run, message.message, message.body)).collect())
+                Reply::Messages(
+                    messages.map(|message| (message.run, message.message, message.body)).collect(),
+                )
             }
-            Operation::Unparked(unparked) => Seen::Found(self.session.unparked(unparked).await?),
-            Operation::Load(load) => Seen::Histories(self.session.load(load).await?),
-            Operation::DueRuns(due) => Seen::Due(self.session.due_runs(due).await?.runs),
+            Operation::Unparked(unparked) => Reply::Found(self.session.unparked(unparked).await?),
+            Operation::Load(load) => Reply::Histories(self.session.load(load).await?),
+            Operation::DueRuns(due) => Reply::Due(self.session.due_runs(due).await?.runs),
             Operation::Release { lease, at_fault } => {
                 let release = Release { lease: self.lease(*lease), at_fault: *at_fault };
                 self.session.release(&release).await?;
-                Seen::Done
+                Reply::Done
             }
-            Operation::Watch(watch) => Seen::Watched(self.store.watch(watch).await?),
+            Operation::Watch(watch) => Reply::Watched(self.store.watch(watch).await?),
             Operation::Describe(run) => {
-                Seen::Runs(query.describe(*run).await?.map(timeless).into_iter().collect())
+                Reply::Runs(query.describe(*run).await?.map(timeless).into_iter().collect())
             }
-            Operation::Find { workflow, key } => Seen::FoundByKey(query.find(workflow, key).await?),
+            Operation::Find { workflow, key } => Reply::FoundByKey(query.find(workflow, key).await?),
             Operation::List { filter, page } => {
-                Seen::Runs(query.list(filter, page).await?.into_iter().map(timeless).collect())
+                Reply::Runs(query.list(filter, page).await?.into_iter().map(timeless).collect())
             }
             Operation::History { run, after, limit } => {
-                Seen::Events(query.history(*run, *after, *limit).await?)
+                Reply::Events(query.history(*run, *after, *limit).await?)
             }
         })
     }
 
-    async fn claim(&mut self, lease: Option<usize>, limit: u16) -> Result<Seen, StoreError> {
+    async fn claim(&mut self, lease: Option<usize>, limit: u16) -> Result<Reply, StoreError> {
         let claim = Claim {
             queue: self.queue.clone(),
             lease: lease.map(|lease| self.lease(lease)),
@@ -199,18 +201,18 @@ impl Side {
         if lease.is_none() {
             self.leases.push(claimed.lease);
         }
-        Ok(Seen::Claimed(claimed.shards, claimed.suspects))
+        Ok(Reply::Claimed(claimed.shards, claimed.suspects))
     }
 
-    /// The append as this side knows lease and messages.
-    fn own(&self, lease: usize, append: &Append) -> Append {
+    /// The append with the lease and message numbers of this store.
+    fn localize(&self, lease: usize, append: &Append) -> Append {
         let mut append = Append { lease: self.lease(lease), ..append.clone() };
-        let own = |message: &MessageRef| {
+        let localized = |message: &MessageRef| {
             let number = self.numbers.get(&message.message).copied().unwrap_or(message.number);
             MessageRef { number, ..*message }
         };
-        append.consumed = append.consumed.iter().map(own).collect();
-        append.undelivered = append.undelivered.iter().map(own).collect();
+        append.consumed = append.consumed.iter().map(localized).collect();
+        append.undelivered = append.undelivered.iter().map(localized).collect();
         append.digest = append.content_digest();
         append
     }
@@ -221,54 +223,53 @@ impl Side {
         submissions: &[Submission],
     ) -> Result<Vec<Submitted>, StoreError> {
         if !self.transactions.contains_key(&number) {
-            let transaction = match &self.behind {
-                Behind::Memory { store, .. } => Transaction::Memory(store.begin()),
-                Behind::Postgres { database, .. } => {
-                    let mut connection =
-                        PgConnection::connect(database.url()).await.expect("a server for tests");
-                    sqlx::query("begin").execute(&mut connection).await.expect("a transaction begins");
+            let transaction = match &self.backend {
+                Backend::Memory { store, .. } => Transaction::Memory(store.begin()),
+                Backend::Postgres { database, .. } => {
+                    let mut connection = PgConnection::connect(database.url()).await.unwrap();
+                    sqlx::query("begin").execute(&mut connection).await.unwrap();
                     Transaction::Postgres(connection)
                 }
             };
             self.transactions.insert(number, transaction);
         }
-        match (self.transactions.get_mut(&number), &self.behind) {
+        match (self.transactions.get_mut(&number), &self.backend) {
             (Some(Transaction::Memory(transaction)), _) => transaction.submit(submissions).await,
-            (Some(Transaction::Postgres(connection)), Behind::Postgres { store, .. }) => {
+            (Some(Transaction::Postgres(connection)), Backend::Postgres { store, .. }) => {
                 store.submit_in(connection, submissions).await
             }
             (Some(Transaction::Postgres(_)) | None, _) => {
-                unreachable!("each side has transactions of its own kind")
+                unreachable!("each store has transactions of its kind")
             }
         }
     }
 
-    async fn end_transaction(&mut self, number: usize, commit: bool) -> Result<Seen, StoreError> {
+    async fn end_transaction(&mut self, number: usize, commit: bool) -> Result<Reply, StoreError> {
         match self.transactions.remove(&number) {
             Some(Transaction::Memory(transaction)) if commit => transaction.commit()?,
             Some(Transaction::Memory(transaction)) => transaction.rollback(),
             Some(Transaction::Postgres(mut connection)) => {
                 let end = if commit { "commit" } else { "rollback" };
-                sqlx::query(end).execute(&mut connection).await.expect("a transaction ends");
+                sqlx::query(end).execute(&mut connection).await.unwrap();
             }
             None => {}
         }
-        Ok(Seen::Done)
+        Ok(Reply::Done)
     }
 
-    async fn expire(&mut self) -> Seen {
-        match &mut self.behind {
-            Behind::Memory { clock, .. } => clock.advance(TTL + Duration::from_secs(1)),
-            Behind::Postgres { admin, .. } => {
+    async fn expire(&mut self) -> Reply {
+        match &mut self.backend {
+            Backend::Memory { clock, .. } => clock.advance(TTL + Duration::from_secs(1)),
+            Backend::Postgres { admin, .. } => {
                 let expire = "update pgworkflows.leases set expires_at = clock_timestamp() where not fenced";
-                sqlx::query(expire).execute(admin).await.expect("a lease's time can be set");
+                sqlx::query(expire).execute(admin).await.unwrap();
             }
         }
-        Seen::Done
+        Reply::Done
     }
 }
 
-/// A description without the store's own times, and what came too late at the same time in an order of its own.
+/// A description without the times that the store assigns, and with undelivered messages in a fixed order.
 fn timeless(mut run: RunDescription) -> RunDescription {
     run.undelivered.sort_unstable_by(|one, other| one.body.cmp(&other.body));
     for message in &mut run.undelivered {

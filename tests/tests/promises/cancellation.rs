@@ -1,23 +1,25 @@
-//! Cancellation is a request that the workflow answers; termination is not.
+//! Cancellation is a request to which the workflow reacts; termination ends the run without its code.
 
 use pgworkflows::client::RunStatus;
 use pgworkflows::prelude::*;
 use pgworkflows::worker::WorkerBuilder;
-use pgworkflows_tests::{Bed, Gate, Journal, activity, count, eventually, promises, story, workflow};
+use pgworkflows_tests::{
+    ActivityFn, Env, Gate, Journal, activity, count, history_text, logged, promises, workflow,
+};
 
 promises![
     cancellation_is_an_error_at_the_next_await,
     cancelled_workflow_may_clean_up_before_it_returns,
-    cancelled_workflow_may_return_an_outcome_of_its_own,
+    cancelled_workflow_may_return_its_own_outcome,
     cancelled_workflow_that_fails_has_failed,
-    cancellation_cancels_what_is_under_way_and_tells_its_token,
-    all_that_is_awaited_is_cancelled_in_the_order_of_the_calls,
-    second_cancellation_asks_for_nothing_new,
-    cancellation_survives_a_crash_amid_the_clean_up,
-    cancellation_without_any_worker_waits_for_one,
-    terminated_run_executes_no_more_of_its_code,
-    termination_before_any_worker_came_ends_the_run,
-    reasons_are_told_to_those_who_wait,
+    cancellation_cancels_an_activity_in_flight_and_its_token,
+    all_awaited_calls_are_cancelled_in_the_order_of_the_calls,
+    second_cancellation_has_no_effect,
+    cancellation_survives_a_crash_during_the_clean_up,
+    cancellation_without_a_worker_waits_for_one,
+    terminated_run_executes_no_more_code,
+    termination_without_a_worker_waits_for_one,
+    reasons_are_part_of_the_error_of_the_result,
 ];
 
 activity!(Note, "note", String => ());
@@ -43,37 +45,37 @@ workflow!(Plain, "plain", |ctx: Context, _input: ()| -> WorkflowResult<String> {
 
 fn equip(worker: WorkerBuilder, journal: &Journal) -> WorkerBuilder {
     let worker = worker.workflow::<Sleeper>().workflow::<Plain>();
-    worker.activity(Note::that(journal.noting()))
+    worker.activity(Note(journal.noting()))
 }
 
-async fn sleeper(bed: &Bed, journal: &Journal, answer: &str) -> pgworkflows::RunHandle<Sleeper> {
-    bed.work(equip(bed.worker(), journal));
-    let run = bed.client.start::<Sleeper>(answer.to_owned()).await.unwrap();
-    eventually("it sleeps", async || (count(&run, "timer.started").await == 1).then_some(())).await;
+async fn sleeper(env: &Env, journal: &Journal, answer: &str) -> pgworkflows::RunHandle<Sleeper> {
+    env.run(equip(env.worker(), journal));
+    let run = env.client.start::<Sleeper>(answer.to_owned()).await.unwrap();
+    logged(&run, "timer.started", 1).await;
     run.cancel().await.unwrap();
     run
 }
 
-async fn cancellation_is_an_error_at_the_next_await(bed: Bed) {
+async fn cancellation_is_an_error_at_the_next_await(env: Env) {
     let journal = Journal::default();
-    bed.work(equip(bed.worker(), &journal));
-    let run = bed.client.start::<Plain>(()).await.unwrap();
-    journal.shows("begun", 1).await;
+    env.run(equip(env.worker(), &journal));
+    let run = env.client.start::<Plain>(()).await.unwrap();
+    journal.has("begun", 1).await;
     run.cancel().await.unwrap();
     let error = run.result().await.unwrap_err();
     assert!(error.is_run_cancelled(), "{error}");
     assert_eq!(error.run(), Some(run.run_id()));
     assert_eq!(run.status().await.unwrap(), RunStatus::Cancelled);
-    assert_eq!(story(&run).await[3..], ["cancel.requested", "run.cancelled"]);
+    assert_eq!(history_text(&run).await[3..], ["cancel.requested", "run.cancelled"]);
 }
 
-async fn cancelled_workflow_may_clean_up_before_it_returns(bed: Bed) {
+async fn cancelled_workflow_may_clean_up_before_it_returns(env: Env) {
     let journal = Journal::default();
-    let run = sleeper(&bed, &journal, "agree").await;
+    let run = sleeper(&env, &journal, "agree").await;
     assert!(run.result().await.unwrap_err().is_run_cancelled());
     assert_eq!(journal.lines(), ["cleaned up"]);
     assert_eq!(
-        story(&run).await,
+        history_text(&run).await,
         [
             "run.started",
             "timer.started",
@@ -86,45 +88,41 @@ async fn cancelled_workflow_may_clean_up_before_it_returns(bed: Bed) {
     );
 }
 
-async fn cancelled_workflow_may_return_an_outcome_of_its_own(bed: Bed) {
-    let run = sleeper(&bed, &Journal::default(), "it was done already").await;
+async fn cancelled_workflow_may_return_its_own_outcome(env: Env) {
+    let run = sleeper(&env, &Journal::default(), "it was done already").await;
     assert_eq!(run.result().await.unwrap(), "it was done already");
     assert_eq!(run.status().await.unwrap(), RunStatus::Completed);
 }
 
-async fn cancelled_workflow_that_fails_has_failed(bed: Bed) {
-    let run = sleeper(&bed, &Journal::default(), "fail").await;
+async fn cancelled_workflow_that_fails_has_failed(env: Env) {
+    let run = sleeper(&env, &Journal::default(), "fail").await;
     let error = run.result().await.unwrap_err();
     assert!(error.is_run_failed(), "{error}");
     assert_eq!(error.failure().unwrap().type_name, "dirty");
 }
 
-async fn cancellation_cancels_what_is_under_way_and_tells_its_token(bed: Bed) {
+async fn cancellation_cancels_an_activity_in_flight_and_its_token(env: Env) {
     workflow!(Busy, "busy", |ctx: Context, _input: ()| -> WorkflowResult<()> {
         ctx.activity::<Hold>(()).await
     });
 
     let journal = Journal::default();
-    let noted = journal.clone();
-    let hold = Hold::that(move |ctx, ()| {
-        let noted = noted.clone();
-        async move {
-            noted.note("begun");
-            ctx.cancellation().cancelled().await;
-            noted.note("told");
-            Ok(())
-        }
-    });
-    bed.work(bed.worker().workflow::<Busy>().activity(hold));
-    let run = bed.client.start::<Busy>(()).await.unwrap();
-    journal.shows("begun", 1).await;
+    let hold = Hold(ActivityFn::with(journal.clone(), |journal, ctx, ()| async move {
+        journal.note("begun");
+        ctx.cancellation().cancelled().await;
+        journal.note("cancelled");
+        Ok(())
+    }));
+    env.run(env.worker().workflow::<Busy>().activity(hold));
+    let run = env.client.start::<Busy>(()).await.unwrap();
+    journal.has("begun", 1).await;
     run.cancel().await.unwrap();
     assert!(run.result().await.unwrap_err().is_run_cancelled());
-    journal.shows("told", 1).await;
-    assert_eq!(story(&run).await[2..], ["cancel.requested", "activity.cancelled", "run.cancelled"]);
+    journal.has("cancelled", 1).await;
+    assert_eq!(history_text(&run).await[2..], ["cancel.requested", "activity.cancelled", "run.cancelled"]);
 }
 
-async fn all_that_is_awaited_is_cancelled_in_the_order_of_the_calls(bed: Bed) {
+async fn all_awaited_calls_are_cancelled_in_the_order_of_the_calls(env: Env) {
     workflow!(Wide, "wide", |ctx: Context, _input: ()| -> WorkflowResult<usize> {
         let (held, slept, heard, stepped) = futures::join!(
             ctx.activity::<Hold>(()),
@@ -136,99 +134,94 @@ async fn all_that_is_awaited_is_cancelled_in_the_order_of_the_calls(bed: Bed) {
         Ok(errors.iter().filter(|error| error.is_cancelled()).count())
     });
 
-    let gate = Gate::shut();
-    bed.work(bed.worker().workflow::<Wide>().activity(Hold::that(gate.holding())));
-    let run = bed.client.start::<Wide>(()).await.unwrap();
-    eventually("it waits", async || (count(&run, "timer.started").await == 1).then_some(())).await;
+    let gate = Gate::closed();
+    env.run(env.worker().workflow::<Wide>().activity(Hold(gate.waiting())));
+    let run = env.client.start::<Wide>(()).await.unwrap();
+    logged(&run, "timer.started", 1).await;
     run.cancel().await.unwrap();
     assert_eq!(run.result().await.unwrap(), 4);
     assert_eq!(
-        story(&run).await[3..],
+        history_text(&run).await[3..],
         ["cancel.requested", "activity.cancelled", "timer.cancelled", "run.completed"]
     );
     gate.open();
 }
 
-async fn second_cancellation_asks_for_nothing_new(bed: Bed) {
+async fn second_cancellation_has_no_effect(env: Env) {
     workflow!(Thorough, "thorough", |ctx: Context, _input: ()| -> WorkflowResult<String> {
         let error = ctx.wait_for(GO).await.unwrap_err();
         assert!(error.is_cancelled(), "{error}");
-        // Later calls work as ever, whoever cancels again.
+        // Later calls work as usual, even after another cancellation.
         ctx.wait_for(GO).await
     });
 
-    bed.work(bed.worker().workflow::<Thorough>());
-    let run = bed.client.start::<Thorough>(()).await.unwrap();
+    env.run(env.worker().workflow::<Thorough>());
+    let run = env.client.start::<Thorough>(()).await.unwrap();
     run.cancel().reason("first").await.unwrap();
-    eventually("it is cancelled", async || (count(&run, "cancel.requested").await == 1).then_some(())).await;
+    logged(&run, "cancel.requested", 1).await;
     run.cancel().reason("second").await.unwrap();
     run.signal(GO, "cleaned".to_owned()).await.unwrap();
     assert_eq!(run.result().await.unwrap(), "cleaned");
     assert_eq!(count(&run, "cancel.requested").await, 1);
 }
 
-async fn cancellation_survives_a_crash_amid_the_clean_up(bed: Bed) {
-    let (journal, noted) = (Journal::default(), Journal::default());
-    let dying = noted.clone();
-    let worker = bed
-        .work_until_killed(move |worker| {
-            worker.workflow::<Sleeper>().activity(Note::that(move |_, what| {
-                dying.note(what);
-                std::future::pending()
-            }))
-        })
-        .await;
-    let run = bed.client.start::<Sleeper>("agree".to_owned()).await.unwrap();
+async fn cancellation_survives_a_crash_during_the_clean_up(env: Env) {
+    let (lost, journal) = (Journal::default(), Journal::default());
+    let hangs = Note(ActivityFn::with(lost.clone(), |lost, _, what| async move {
+        lost.note(what);
+        std::future::pending().await
+    }));
+    let worker = env.run_killable(|worker| worker.workflow::<Sleeper>().activity(hangs)).await;
+    let run = env.client.start::<Sleeper>("agree".to_owned()).await.unwrap();
     run.cancel().reason("over").await.unwrap();
-    noted.shows("cleaned up", 1).await;
+    lost.has("cleaned up", 1).await;
     worker.kill().await;
 
-    bed.work(equip(bed.worker(), &journal));
+    env.run(equip(env.worker(), &journal));
     let error = run.result().await.unwrap_err();
     assert!(error.is_run_cancelled(), "{error}");
     assert_eq!(error.reason(), Some("over"));
     assert_eq!(journal.lines(), ["cleaned up"]);
 }
 
-async fn cancellation_without_any_worker_waits_for_one(bed: Bed) {
+async fn cancellation_without_a_worker_waits_for_one(env: Env) {
     let journal = Journal::default();
-    let run = bed.client.start::<Plain>(()).await.unwrap();
+    let run = env.client.start::<Plain>(()).await.unwrap();
     run.cancel().await.unwrap();
     assert!(!run.status().await.unwrap().is_over());
-    bed.work(equip(bed.worker(), &journal));
+    env.run(equip(env.worker(), &journal));
     assert!(run.result().await.unwrap_err().is_run_cancelled());
 }
 
-async fn terminated_run_executes_no_more_of_its_code(bed: Bed) {
+async fn terminated_run_executes_no_more_code(env: Env) {
     let journal = Journal::default();
-    bed.work(equip(bed.worker(), &journal));
-    let run = bed.client.start::<Sleeper>("agree".to_owned()).await.unwrap();
-    eventually("it sleeps", async || (count(&run, "timer.started").await == 1).then_some(())).await;
+    env.run(equip(env.worker(), &journal));
+    let run = env.client.start::<Sleeper>("agree".to_owned()).await.unwrap();
+    logged(&run, "timer.started", 1).await;
     run.terminate("enough").await.unwrap();
     assert!(run.result().await.unwrap_err().is_run_terminated());
     assert_eq!(run.status().await.unwrap(), RunStatus::Terminated);
     assert_eq!(journal.lines(), [""; 0]);
-    assert_eq!(story(&run).await, ["run.started", "timer.started", "run.terminated"]);
+    assert_eq!(history_text(&run).await, ["run.started", "timer.started", "run.terminated"]);
 }
 
-async fn termination_before_any_worker_came_ends_the_run(bed: Bed) {
-    // Even a run whose workflow nobody knows any more can be got rid of, once a worker knows it again.
-    let run = bed.client.start::<Sleeper>("agree".to_owned()).await.unwrap();
+async fn termination_without_a_worker_waits_for_one(env: Env) {
+    let run = env.client.start::<Sleeper>("agree".to_owned()).await.unwrap();
     run.terminate("nobody wants it").await.unwrap();
-    bed.work(equip(bed.worker(), &Journal::default()));
+    env.run(equip(env.worker(), &Journal::default()));
     let error = run.result().await.unwrap_err();
     assert!(error.is_run_terminated(), "{error}");
 }
 
-async fn reasons_are_told_to_those_who_wait(bed: Bed) {
-    bed.work(equip(bed.worker(), &Journal::default()));
-    let cancelled = bed.client.start::<Plain>(()).await.unwrap();
+async fn reasons_are_part_of_the_error_of_the_result(env: Env) {
+    env.run(equip(env.worker(), &Journal::default()));
+    let cancelled = env.client.start::<Plain>(()).await.unwrap();
     cancelled.cancel().reason("the customer left").await.unwrap();
     let error = cancelled.result().await.unwrap_err();
     assert_eq!(error.reason(), Some("the customer left"));
     assert!(error.to_string().contains("the customer left"), "{error}");
 
-    let terminated = bed.client.start::<Plain>(()).await.unwrap();
+    let terminated = env.client.start::<Plain>(()).await.unwrap();
     terminated.terminate("the law says so").await.unwrap();
     let error = terminated.result().await.unwrap_err();
     assert!(error.to_string().contains("terminated: the law says so"), "{error}");

@@ -1,19 +1,19 @@
-//! Clients without the workflow's types: they start and signal runs with JSON, and read results as payloads.
+//! Clients without the workflow's types start and signal runs with JSON, and read results as payloads.
 
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use pgworkflows::client::{RunStatus, Untyped};
+use pgworkflows::client::Untyped;
 use pgworkflows::payload::{Encoding, Payload};
 use pgworkflows::prelude::*;
-use pgworkflows_tests::{Bed, eventually, promises, workflow};
+use pgworkflows_tests::{Env, assert_contains, promises, stall_reason, workflow};
 use uuid::Uuid;
 
 promises![
-    json_is_read_as_the_types_of_the_workflow,
-    json_start_and_typed_start_of_an_equal_value_are_the_same_under_a_key,
-    json_of_another_type_stalls_its_run_and_names_the_place,
-    what_nobody_could_read_is_refused_before_it_is_sent,
+    json_is_decoded_into_the_types_of_the_workflow,
+    json_start_and_typed_start_of_an_equal_value_share_a_key,
+    json_of_another_type_stalls_its_run_at_the_named_place,
+    invalid_json_is_refused_before_it_is_sent,
 ];
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,7 +48,7 @@ workflow!(Sell, "sell", |ctx: Context, order: Order| -> WorkflowResult<(Order, f
     Ok((order, amount, payment))
 });
 
-/// What CBOR would read otherwise: whole numbers that are floats, and texts that are ids, times and numbers.
+/// Values that CBOR would read differently: whole numbers for floats, and texts for ids, times and numbers.
 const ORDER: &str = r#" {
     "id": "0198c0de-7fff-4000-8000-0123456789ab", "ordered_at": "2026-01-01T12:00:00+01:00",
     "rate": 5, "count": 7, "seats": {"3": 1, "70": 0.5},
@@ -70,66 +70,63 @@ fn order() -> Order {
     }
 }
 
-async fn json_is_read_as_the_types_of_the_workflow(bed: Bed) {
-    // Given a run that a client started and signalled by names and JSON, while no worker was there
+async fn json_is_decoded_into_the_types_of_the_workflow(env: Env) {
+    // Given a run that was started and signalled by name with JSON, before a worker started
     let run =
-        bed.client.start_named("sell", Payload::from_json(ORDER).unwrap()).key("order:7").await.unwrap();
+        env.client.start_named("sell", Payload::from_json(ORDER).unwrap()).key("order:7").await.unwrap();
     let paid = Payload::from_json(format!(r#"[20, "{PAYMENT}"]"#)).unwrap();
-    bed.client.signal_named(run.run_id(), "paid", paid).key("payment:7").await.unwrap();
+    env.client.signal_named(run.run_id(), "paid", paid).key("payment:7").await.unwrap();
     // When a worker executes it
-    bed.work(bed.worker().workflow::<Sell>());
-    // Then its code got values of its own types, and the result is what Rust code encodes
+    env.run(env.worker().workflow::<Sell>());
+    // Then its code gets values of its own types, and the result is encoded as CBOR
     let result = run.result().await.unwrap();
     assert_eq!(result.encoding(), Encoding::CBOR);
     assert_eq!(result.decode::<(Order, f64, Uuid)>().unwrap(), (order(), 20.0, PAYMENT));
     assert_eq!(result.to_json().unwrap()[0]["shipping"]["Parcel"], "Berlin");
-    // And a handle of the workflow's type gives the same as one by id alone
-    let typed = bed.client.handle::<Sell>(run.run_id()).result().await.unwrap();
+    // Then typed and untyped handles return the same result
+    let typed = env.client.handle::<Sell>(run.run_id()).result().await.unwrap();
     assert_eq!(typed, (order(), 20.0, PAYMENT));
-    let untyped = bed.client.handle::<Untyped>(run.run_id()).result().await.unwrap();
+    let untyped = env.client.handle::<Untyped>(run.run_id()).result().await.unwrap();
     assert_eq!(untyped, result);
 }
 
-async fn json_start_and_typed_start_of_an_equal_value_are_the_same_under_a_key(bed: Bed) {
+async fn json_start_and_typed_start_of_an_equal_value_share_a_key(env: Env) {
     workflow!(Rates, "rates", |_ctx: Context, rates: BTreeMap<String, f64>| -> WorkflowResult<f64> {
         Ok(rates.values().sum())
     });
     // Given a start from Rust
     let rates = BTreeMap::from([("one".to_owned(), 1.0), ("half".to_owned(), 0.5)]);
-    let typed = bed.client.start::<Rates>(rates).key("rates").await.unwrap();
-    // Then one with the same value in JSON finds its run, however the JSON is written
-    let start = |json: &str| bed.client.start_named("rates", Payload::from_json(json).unwrap()).key("rates");
+    let typed = env.client.start::<Rates>(rates).key("rates").await.unwrap();
+    // When the same value is started in JSON, then it finds that run, however the JSON is written
+    let start = |json: &str| env.client.start_named("rates", Payload::from_json(json).unwrap()).key("rates");
     for json in [r#"{"half":0.5,"one":1}"#, r#"{ "one": 1.0, "half": 5e-1 }"#] {
         let again = start(json).await.unwrap();
         assert_eq!((again.run_id(), again.is_existing()), (typed.run_id(), true));
     }
-    // And one with another value is told where they differ
-    bed.work(bed.worker().workflow::<Rates>());
+    // When another value is started, then the error says where they differ
+    env.run(env.worker().workflow::<Rates>());
     assert_eq!(typed.result().await.unwrap(), 1.5);
     let error = start(r#"{"half": 0.5, "one": 2}"#).await.unwrap_err();
     assert!(error.is_key_conflict() && error.to_string().contains("differs in `one`"), "{error}");
 }
 
-async fn json_of_another_type_stalls_its_run_and_names_the_place(bed: Bed) {
+async fn json_of_another_type_stalls_its_run_at_the_named_place(env: Env) {
     // Given a start whose JSON is not of the workflow's type
-    bed.work(bed.worker().workflow::<Sell>());
+    env.run(env.worker().workflow::<Sell>());
     let wrong = Payload::from_json(ORDER.replace("7,", "7.5,")).unwrap();
-    let run = bed.client.start_named("sell", wrong).await.unwrap();
-    // Then its run stalls, with the field and the place in the text
-    let why = eventually("the run stalls", async || {
-        let info = run.describe().await.unwrap();
-        info.waiting_on.filter(|_| info.status == RunStatus::Stalled)
-    });
-    let why = why.await;
-    assert!(why.contains("`count`: invalid type: floating point `7.5`, expected u64 at line 3"), "{why}");
+    let run = env.client.start_named("sell", wrong).await.unwrap();
+    // Then its run stalls, and the reason names the field and the line
+    let place = "`count`: invalid type: floating point `7.5`, expected u64 at line 3";
+    let run = env.client.handle::<Sell>(run.run_id());
+    assert_contains(stall_reason(&run).await, &[place]);
 }
 
-async fn what_nobody_could_read_is_refused_before_it_is_sent(bed: Bed) {
+async fn invalid_json_is_refused_before_it_is_sent(env: Env) {
     let damaged = || Payload::from_parts(Encoding::JSON, "{\"id\": ".into());
-    let error = bed.client.start_named("sell", damaged()).await.unwrap_err();
+    let error = env.client.start_named("sell", damaged()).await.unwrap_err();
     assert!(error.is_payload() && error.to_string().contains("the input of workflow `sell`"), "{error}");
-    let run = bed.client.start_named("sell", Payload::from_json(ORDER).unwrap()).await.unwrap();
-    let error = bed.client.signal_named(run.run_id(), "paid", damaged()).await.unwrap_err();
+    let run = env.client.start_named("sell", Payload::from_json(ORDER).unwrap()).await.unwrap();
+    let error = env.client.signal_named(run.run_id(), "paid", damaged()).await.unwrap_err();
     assert!(error.is_payload() && error.to_string().contains("the content of signal `paid`"), "{error}");
-    assert_eq!(bed.client.list().workflow("sell").await.unwrap().len(), 1);
+    assert_eq!(env.client.list().workflow("sell").await.unwrap().len(), 1);
 }

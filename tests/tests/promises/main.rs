@@ -1,5 +1,5 @@
-//! What PgWorkflows promises, one test per promise, on every store. Each file lists its promises at its top; a
-//! promise is an `async fn` that gets a bed: a store of its own, a client, and workers to stop or kill.
+//! What PgWorkflows promises, one test per promise, on every store. Each file lists its promises at its top. A promise
+//! is an `async fn` that gets an environment: a store of its own, a client, and workers to stop or kill.
 
 mod json;
 mod starts;

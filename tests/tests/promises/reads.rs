@@ -1,23 +1,23 @@
-//! What people may ask: what a run is doing, which runs there are, and all that happened.
+//! Queries: what a run is doing, which runs there are, and their histories.
 
 use futures::TryStreamExt;
 use pgworkflows::RunId;
 use pgworkflows::client::RunStatus;
 use pgworkflows::history::Event;
 use pgworkflows::prelude::*;
-use pgworkflows_tests::{Bed, Gate, activity, eventually, promises, workflow};
+use pgworkflows_tests::{Env, Gate, activity, assert_contains, eventually, promises, reached, workflow};
 
 promises![
-    describe_tells_what_a_run_is_doing_from_its_start_to_its_end,
-    waiting_run_tells_what_it_waits_on_and_where,
+    describe_returns_the_status_of_a_run_from_its_start_to_its_end,
+    describe_says_what_a_run_waits_for_and_where,
     outcome_can_be_read_without_the_workflows_type,
-    list_tells_runs_by_workflow_and_status_the_newest_first,
-    list_gives_every_run_once_page_by_page,
+    list_returns_runs_by_workflow_and_status_newest_first,
+    list_returns_every_run_once_page_by_page,
     history_holds_every_event_in_order_without_gaps,
-    history_of_many_pages_is_whole,
+    history_of_many_pages_is_complete,
     unknown_run_is_an_error_and_not_an_empty_answer,
-    result_is_waited_for_by_many_at_once,
-    wait_for_a_result_can_be_given_up_and_begun_again,
+    many_clients_can_wait_for_one_result,
+    wait_for_a_result_can_be_dropped_and_repeated,
 ];
 
 activity!(Hold, "hold", () => ());
@@ -36,23 +36,16 @@ workflow!(Quick, "quick", |_ctx: Context, number: u32| -> WorkflowResult<u32> {
     Ok(number)
 });
 
-async fn describe_tells_what_a_run_is_doing_from_its_start_to_its_end(bed: Bed) {
-    let gate = Gate::shut();
-    let run = bed.client.start::<Work>(()).key("the-key").await.unwrap();
-    let is = async |status: RunStatus| {
-        eventually(&format!("the run is {status:?}"), async || {
-            let info = run.describe().await.unwrap();
-            (info.status == status).then_some(info)
-        })
-        .await
-    };
-    is(RunStatus::Pending).await;
-    bed.work(bed.worker().workflow::<Work>().activity(Hold::that(gate.holding())));
-    is(RunStatus::Running).await;
+async fn describe_returns_the_status_of_a_run_from_its_start_to_its_end(env: Env) {
+    let gate = Gate::closed();
+    let run = env.client.start::<Work>(()).key("the-key").await.unwrap();
+    reached(&run, RunStatus::Pending).await;
+    env.run(env.worker().workflow::<Work>().activity(Hold(gate.waiting())));
+    reached(&run, RunStatus::Running).await;
     gate.open();
-    is(RunStatus::Waiting).await;
+    reached(&run, RunStatus::Waiting).await;
     run.signal(GO, "done".to_owned()).await.unwrap();
-    let info = is(RunStatus::Completed).await;
+    let info = reached(&run, RunStatus::Completed).await;
 
     assert_eq!((info.run_id, &*info.workflow, info.key.as_deref()), (run.run_id(), "work", Some("the-key")));
     assert!(info.closed_at.unwrap() >= info.created_at);
@@ -60,54 +53,48 @@ async fn describe_tells_what_a_run_is_doing_from_its_start_to_its_end(bed: Bed) 
     assert!(info.undelivered.is_empty());
 }
 
-async fn waiting_run_tells_what_it_waits_on_and_where(bed: Bed) {
+async fn describe_says_what_a_run_waits_for_and_where(env: Env) {
     workflow!(WaitForMuch, "wait-for-much", |ctx: Context, _input: ()| -> WorkflowResult<String> {
         ctx.wait_for(GO).timeout(Duration::from_secs(3600)).await
     });
 
-    bed.work(bed.worker().workflow::<WaitForMuch>());
-    let run = bed.client.start::<WaitForMuch>(()).await.unwrap();
+    env.run(env.worker().workflow::<WaitForMuch>());
+    let run = env.client.start::<WaitForMuch>(()).await.unwrap();
     let waiting_on = eventually("it waits", async || run.describe().await.unwrap().waiting_on).await;
-    for part in ["signal `go` at", "reads.rs:", "timer until "] {
-        assert!(waiting_on.contains(part), "{part:?} is not in {waiting_on:?}");
-    }
+    assert_contains(waiting_on, &["signal `go` at", "reads.rs:", "timer until "]);
 }
 
-async fn outcome_can_be_read_without_the_workflows_type(bed: Bed) {
-    bed.work(bed.worker().workflow::<Quick>());
-    let even = bed.client.start::<Quick>(2).await.unwrap();
-    let odd = bed.client.start::<Quick>(3).await.unwrap();
-    assert_eq!(bed.client.describe(even.run_id()).await.unwrap().run_id, even.run_id());
+async fn outcome_can_be_read_without_the_workflows_type(env: Env) {
+    env.run(env.worker().workflow::<Quick>());
+    let even = env.client.start::<Quick>(2).await.unwrap();
+    let odd = env.client.start::<Quick>(3).await.unwrap();
+    assert_eq!(env.client.describe(even.run_id()).await.unwrap().run_id, even.run_id());
     assert_eq!(even.result().await.unwrap(), 2);
     odd.result().await.unwrap_err();
-    let outcome = async |run: RunId| bed.client.describe(run).await.unwrap().outcome().unwrap().unwrap();
+    let outcome = async |run: RunId| env.client.describe(run).await.unwrap().outcome().unwrap().unwrap();
     let Event::RunCompleted { result, .. } = outcome(even.run_id()).await else { panic!("it completed") };
     assert_eq!(format!("{result:?}"), "2");
     let Event::RunFailed { failure, .. } = outcome(odd.run_id()).await else { panic!("it failed") };
     assert_eq!(failure.type_name, "odd");
 }
 
-async fn list_tells_runs_by_workflow_and_status_the_newest_first(bed: Bed) {
+async fn list_returns_runs_by_workflow_and_status_newest_first(env: Env) {
     let mut quick = Vec::new();
     for number in 0..6 {
-        quick.push(bed.client.start::<Quick>(number).await.unwrap());
-        // Ids are in the order of birth by the millisecond.
+        quick.push(env.client.start::<Quick>(number).await.unwrap());
+        // Run ids are ordered by the millisecond of the start.
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    let waits = bed.client.start::<Work>(()).await.unwrap();
-    let pending = bed.client.list().status(RunStatus::Pending).await.unwrap();
+    let waits = env.client.start::<Work>(()).await.unwrap();
+    let pending = env.client.list().status(RunStatus::Pending).await.unwrap();
     assert_eq!(pending.len(), 7);
-    let gate = Gate::shut();
-    gate.open();
-    let worker = bed.worker().workflow::<Work>().workflow::<Quick>();
-    bed.work(worker.activity(Hold::that(gate.holding())));
+    let gate = Gate::opened();
+    let worker = env.worker().workflow::<Work>().workflow::<Quick>();
+    env.run(worker.activity(Hold(gate.waiting())));
     for run in &quick {
         drop(run.result().await);
     }
-    eventually("the other waits", async || {
-        (waits.status().await.unwrap() == RunStatus::Waiting).then_some(())
-    })
-    .await;
+    reached(&waits, RunStatus::Waiting).await;
 
     let ids =
         |runs: Vec<pgworkflows::client::RunInfo>| runs.into_iter().map(|run| run.run_id).collect::<Vec<_>>();
@@ -115,7 +102,7 @@ async fn list_tells_runs_by_workflow_and_status_the_newest_first(bed: Bed) {
         let runs = quick.iter().skip(parity).step_by(2).rev();
         runs.map(pgworkflows::RunHandle::run_id).collect::<Vec<_>>()
     };
-    let list = || bed.client.list();
+    let list = || env.client.list();
     assert_eq!(ids(list().status(RunStatus::Completed).await.unwrap()), newest_first(0));
     assert_eq!(ids(list().status(RunStatus::Failed).await.unwrap()), newest_first(1));
     assert_eq!(ids(list().open().await.unwrap()), [waits.run_id()]);
@@ -126,24 +113,23 @@ async fn list_tells_runs_by_workflow_and_status_the_newest_first(bed: Bed) {
     assert_eq!(ids(list().await.unwrap())[0], waits.run_id());
 }
 
-async fn list_gives_every_run_once_page_by_page(bed: Bed) {
+async fn list_returns_every_run_once_page_by_page(env: Env) {
     let mut started = Vec::new();
     for number in 0..25 {
-        started.push(bed.client.start::<Quick>(number).await.unwrap().run_id());
+        started.push(env.client.start::<Quick>(number).await.unwrap().run_id());
     }
     started.sort();
     started.reverse();
-    let listed: Vec<_> = bed.client.list().limit(10).stream().try_collect().await.unwrap();
+    let listed: Vec<_> = env.client.list().limit(10).stream().try_collect().await.unwrap();
     assert_eq!(listed.iter().map(|run| run.run_id).collect::<Vec<_>>(), started);
-    let second = bed.client.list().before(started[9]).limit(10).await.unwrap();
+    let second = env.client.list().before(started[9]).limit(10).await.unwrap();
     assert_eq!(second.iter().map(|run| run.run_id).collect::<Vec<_>>(), started[10..20]);
 }
 
-async fn history_holds_every_event_in_order_without_gaps(bed: Bed) {
-    let gate = Gate::shut();
-    gate.open();
-    bed.work(bed.worker().workflow::<Work>().activity(Hold::that(gate.holding())));
-    let run = bed.client.start::<Work>(()).await.unwrap();
+async fn history_holds_every_event_in_order_without_gaps(env: Env) {
+    let gate = Gate::opened();
+    env.run(env.worker().workflow::<Work>().activity(Hold(gate.waiting())));
+    let run = env.client.start::<Work>(()).await.unwrap();
     run.signal(GO, "done".to_owned()).key("once").await.unwrap();
     run.result().await.unwrap();
 
@@ -161,7 +147,7 @@ async fn history_holds_every_event_in_order_without_gaps(bed: Bed) {
     assert!(matches!(history.last().unwrap().event, Event::RunCompleted { .. }));
 }
 
-async fn history_of_many_pages_is_whole(bed: Bed) {
+async fn history_of_many_pages_is_complete(env: Env) {
     workflow!(Many, "many", |ctx: Context, count: u32| -> WorkflowResult<()> {
         for _ in 0..count {
             ctx.sleep(Duration::ZERO).await?;
@@ -169,16 +155,16 @@ async fn history_of_many_pages_is_whole(bed: Bed) {
         Ok(())
     });
 
-    bed.work(bed.worker().workflow::<Many>());
-    let run = bed.client.start::<Many>(1100).await.unwrap();
+    env.run(env.worker().workflow::<Many>());
+    let run = env.client.start::<Many>(1100).await.unwrap();
     run.result().await.unwrap();
     assert_eq!(run.history().await.unwrap().len(), 2 * 1100 + 2);
 }
 
-async fn unknown_run_is_an_error_and_not_an_empty_answer(bed: Bed) {
-    let run = bed.client.start::<Quick>(2).await.unwrap();
-    let nobody = RunId::new(run.run_id().born(), run.run_id().shard(), 0);
-    let handle = bed.client.handle::<Quick>(nobody);
+async fn unknown_run_is_an_error_and_not_an_empty_answer(env: Env) {
+    let run = env.client.start::<Quick>(2).await.unwrap();
+    let unknown = RunId::new(run.run_id().born(), run.run_id().shard(), 0);
+    let handle = env.client.handle::<Quick>(unknown);
     for error in [
         handle.describe().await.unwrap_err(),
         handle.history().await.unwrap_err(),
@@ -188,17 +174,17 @@ async fn unknown_run_is_an_error_and_not_an_empty_answer(bed: Bed) {
         handle.terminate("").await.unwrap_err(),
     ] {
         assert!(error.is_unknown_run(), "{error}");
-        assert!(error.to_string().contains(&nobody.to_string()), "{error}");
+        assert!(error.to_string().contains(&unknown.to_string()), "{error}");
     }
 }
 
-async fn result_is_waited_for_by_many_at_once(bed: Bed) {
-    let gate = Gate::shut();
-    bed.work(bed.worker().workflow::<Work>().activity(Hold::that(gate.holding())));
-    let run = bed.client.start::<Work>(()).await.unwrap();
-    let other = pgworkflows::Client::new(bed.store());
+async fn many_clients_can_wait_for_one_result(env: Env) {
+    let gate = Gate::closed();
+    env.run(env.worker().workflow::<Work>().activity(Hold(gate.waiting())));
+    let run = env.client.start::<Work>(()).await.unwrap();
+    let other = pgworkflows::Client::new(env.store());
     let waits = (0..20).map(|number| {
-        let client = if number % 2 == 0 { &bed.client } else { &other };
+        let client = if number % 2 == 0 { &env.client } else { &other };
         client.handle::<Work>(run.run_id()).result().into_future()
     });
     let ends = async {
@@ -209,10 +195,10 @@ async fn result_is_waited_for_by_many_at_once(bed: Bed) {
     assert!(results.into_iter().all(|result| result.unwrap() == "done"));
 }
 
-async fn wait_for_a_result_can_be_given_up_and_begun_again(bed: Bed) {
-    let gate = Gate::shut();
-    bed.work(bed.worker().workflow::<Work>().activity(Hold::that(gate.holding())));
-    let run = bed.client.start::<Work>(()).await.unwrap();
+async fn wait_for_a_result_can_be_dropped_and_repeated(env: Env) {
+    let gate = Gate::closed();
+    env.run(env.worker().workflow::<Work>().activity(Hold(gate.waiting())));
+    let run = env.client.start::<Work>(()).await.unwrap();
     let error = run.result().timeout(Duration::from_millis(30)).await.unwrap_err();
     assert!(error.is_timeout(), "{error}");
     assert!(error.to_string().contains("30ms"), "{error}");

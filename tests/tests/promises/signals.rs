@@ -1,21 +1,21 @@
-//! Signals: buffered, in order, once per key, and never into the void.
+//! Signals: buffered, in order, once per key, and never lost.
 
 use pgworkflows::prelude::*;
-use pgworkflows_tests::{Bed, Gate, activity, count, eventually, promises, story, workflow};
+use pgworkflows_tests::{Env, Gate, activity, eventually, history_text, logged, promises, workflow};
 
 promises![
-    signals_that_come_before_the_wait_are_buffered,
+    signals_that_arrive_before_the_wait_are_buffered,
     signals_of_one_name_are_consumed_first_in_first_out,
-    signals_of_one_client_are_consumed_in_the_order_of_sending_however_many_there_are,
+    signals_of_one_client_are_consumed_in_the_order_of_sending,
     signals_of_different_names_do_not_wait_for_one_another,
     signals_with_a_known_key_are_consumed_once,
     keys_of_signals_are_per_name,
     finished_run_refuses_signals,
-    signal_that_was_accepted_but_came_too_late_is_undelivered_and_described,
-    signal_to_nobody_is_refused,
+    accepted_signal_that_arrives_too_late_is_listed_as_undelivered,
+    signal_to_an_unknown_run_is_refused,
     dropped_wait_loses_no_signal,
-    wait_with_a_timeout_ends_when_no_signal_comes,
-    wait_with_a_timeout_takes_the_signal_that_comes,
+    wait_with_a_timeout_ends_without_a_signal,
+    wait_with_a_timeout_takes_a_signal,
 ];
 
 const WORD: Signal<String> = Signal::new("word");
@@ -31,31 +31,28 @@ workflow!(Listen, "listen", |ctx: Context, count: usize| -> WorkflowResult<Vec<S
     Ok(heard)
 });
 
-async fn signals_that_come_before_the_wait_are_buffered(bed: Bed) {
+async fn signals_that_arrive_before_the_wait_are_buffered(env: Env) {
     workflow!(ListenLater, "listen-later", |ctx: Context, (): ()| -> WorkflowResult<(String, u32)> {
         ctx.activity::<Hold>(()).await?;
         Ok((ctx.wait_for(WORD).await?, ctx.wait_for(NUMBER).await?))
     });
 
-    // Given a run that does something else than waiting
-    let gate = Gate::shut();
-    bed.work(bed.worker().workflow::<ListenLater>().activity(Hold::that(gate.holding())));
-    let run = bed.client.start::<ListenLater>(()).await.unwrap();
+    // Given a run that is busy with an activity
+    let gate = Gate::closed();
+    env.run(env.worker().workflow::<ListenLater>().activity(Hold(gate.waiting())));
+    let run = env.client.start::<ListenLater>(()).await.unwrap();
 
-    // When its signals come, the second one that it will ask for first
+    // When its signals arrive, in another order than it will wait for them
     run.signal(NUMBER, 7).await.unwrap();
     run.signal(WORD, "early".to_owned()).await.unwrap();
-    eventually("both signals are in the log", async || {
-        story(&run).await.iter().filter(|event| event.starts_with("signal")).nth(1).cloned()
-    })
-    .await;
+    logged(&run, "signal.received", 2).await;
     gate.open();
 
     // Then it gets both
     assert_eq!(run.result().await.unwrap(), ("early".to_owned(), 7));
 }
 
-async fn signals_of_one_name_are_consumed_first_in_first_out(bed: Bed) {
+async fn signals_of_one_name_are_consumed_first_in_first_out(env: Env) {
     workflow!(HoldThenListen, "hold-then-listen", |ctx: Context,
                                                    _input: ()|
      -> WorkflowResult<Vec<String>> {
@@ -64,26 +61,25 @@ async fn signals_of_one_name_are_consumed_first_in_first_out(bed: Bed) {
     });
 
     // Given a run that has three signals of one name in its buffer before it asks for the first
-    let gate = Gate::shut();
-    bed.work(bed.worker().workflow::<HoldThenListen>().activity(Hold::that(gate.holding())));
-    let run = bed.client.start::<HoldThenListen>(()).await.unwrap();
+    let gate = Gate::closed();
+    env.run(env.worker().workflow::<HoldThenListen>().activity(Hold(gate.waiting())));
+    let run = env.client.start::<HoldThenListen>(()).await.unwrap();
     for word in ["one", "two", "three"] {
         run.signal(WORD, word.to_owned()).await.unwrap();
     }
-    eventually("all are in the log", async || (count(&run, "signal.received").await == 3).then_some(()))
-        .await;
+    logged(&run, "signal.received", 3).await;
     gate.open();
 
-    // Then it gets them in the order in which they came
+    // Then it gets them in the order of their arrival
     assert_eq!(run.result().await.unwrap(), ["one", "two", "three"]);
 }
 
-async fn signals_of_one_client_are_consumed_in_the_order_of_sending_however_many_there_are(bed: Bed) {
-    // Given several runs, so that their signals meet in shards and batches
-    bed.work(bed.worker().workflow::<Listen>());
+async fn signals_of_one_client_are_consumed_in_the_order_of_sending(env: Env) {
+    // Given several runs, so that their signals share shards and batches
+    env.run(env.worker().workflow::<Listen>());
     let mut runs = Vec::new();
     for _ in 0..4 {
-        runs.push(bed.client.start::<Listen>(40).await.unwrap());
+        runs.push(env.client.start::<Listen>(40).await.unwrap());
     }
     let words: Vec<String> = (0..40).map(|number| number.to_string()).collect();
 
@@ -104,56 +100,53 @@ async fn signals_of_one_client_are_consumed_in_the_order_of_sending_however_many
     }
 }
 
-async fn signals_of_different_names_do_not_wait_for_one_another(bed: Bed) {
+async fn signals_of_different_names_do_not_wait_for_one_another(env: Env) {
     workflow!(ListenTwice, "listen-twice", |ctx: Context, (): ()| -> WorkflowResult<(u32, String)> {
         Ok((ctx.wait_for(NUMBER).await?, ctx.wait_for(WORD).await?))
     });
 
-    bed.work(bed.worker().workflow::<ListenTwice>());
-    let run = bed.client.start::<ListenTwice>(()).await.unwrap();
+    env.run(env.worker().workflow::<ListenTwice>());
+    let run = env.client.start::<ListenTwice>(()).await.unwrap();
     run.signal(WORD, "first sent, second asked for".to_owned()).await.unwrap();
     run.signal(NUMBER, 1).await.unwrap();
     assert_eq!(run.result().await.unwrap().0, 1);
 }
 
-async fn signals_with_a_known_key_are_consumed_once(bed: Bed) {
+async fn signals_with_a_known_key_are_consumed_once(env: Env) {
     // Given a run that took a signal with a key
-    bed.work(bed.worker().workflow::<Listen>());
-    let run = bed.client.start::<Listen>(2).await.unwrap();
+    env.run(env.worker().workflow::<Listen>());
+    let run = env.client.start::<Listen>(2).await.unwrap();
     run.signal(WORD, "paid".to_owned()).key("payment-1").await.unwrap();
-    eventually("the signal is in the log", async || {
-        story(&run).await.contains(&"signal.received word".to_owned()).then_some(())
-    })
-    .await;
+    logged(&run, "signal.received", 1).await;
 
-    // When it is sent again, by others too, and another after it
+    // When it is sent again, also by another client, and another signal after it
     run.signal(WORD, "paid again".to_owned()).key("payment-1").await.unwrap();
-    bed.client.signal(run.run_id(), WORD, "paid thrice".to_owned()).key("payment-1").await.unwrap();
+    env.client.signal(run.run_id(), WORD, "paid thrice".to_owned()).key("payment-1").await.unwrap();
     run.signal(WORD, "shipped".to_owned()).key("shipment-1").await.unwrap();
 
     // Then the run sees it once
     assert_eq!(run.result().await.unwrap(), ["paid", "shipped"]);
     assert_eq!(
-        story(&run).await,
+        history_text(&run).await,
         ["run.started", "signal.received word", "signal.received word", "run.completed"]
     );
 }
 
-async fn keys_of_signals_are_per_name(bed: Bed) {
+async fn keys_of_signals_are_per_name(env: Env) {
     workflow!(ListenToBoth, "listen-to-both", |ctx: Context, (): ()| -> WorkflowResult<(String, u32)> {
         ctx.when_all((ctx.wait_for(WORD), ctx.wait_for(NUMBER))).await
     });
 
-    bed.work(bed.worker().workflow::<ListenToBoth>());
-    let run = bed.client.start::<ListenToBoth>(()).await.unwrap();
+    env.run(env.worker().workflow::<ListenToBoth>());
+    let run = env.client.start::<ListenToBoth>(()).await.unwrap();
     run.signal(WORD, "one".to_owned()).key("same").await.unwrap();
     run.signal(NUMBER, 1).key("same").await.unwrap();
     assert_eq!(run.result().await.unwrap(), ("one".to_owned(), 1));
 }
 
-async fn finished_run_refuses_signals(bed: Bed) {
-    bed.work(bed.worker().workflow::<Listen>());
-    let run = bed.client.start::<Listen>(0).await.unwrap();
+async fn finished_run_refuses_signals(env: Env) {
+    env.run(env.worker().workflow::<Listen>());
+    let run = env.client.start::<Listen>(0).await.unwrap();
     run.result().await.unwrap();
 
     let error = run.signal(WORD, "too late".to_owned()).await.unwrap_err();
@@ -163,17 +156,17 @@ async fn finished_run_refuses_signals(bed: Bed) {
     assert!(run.terminate("too late").await.unwrap_err().is_run_over());
 }
 
-async fn signal_that_was_accepted_but_came_too_late_is_undelivered_and_described(bed: Bed) {
-    // Given a run that ends with its first signal, and two that were accepted before any worker came
-    let run = bed.client.start::<Listen>(1).await.unwrap();
+async fn accepted_signal_that_arrives_too_late_is_listed_as_undelivered(env: Env) {
+    // Given a run that ends with its first signal, and two signals that were accepted before a worker started
+    let run = env.client.start::<Listen>(1).await.unwrap();
     run.signal(WORD, "in time".to_owned()).await.unwrap();
     run.signal(WORD, "too late".to_owned()).key("late-1").await.unwrap();
 
-    // When a worker comes
-    bed.work(bed.worker().workflow::<Listen>());
+    // When a worker starts
+    env.run(env.worker().workflow::<Listen>());
     assert_eq!(run.result().await.unwrap(), ["in time"]);
 
-    // Then the second is accounted for
+    // Then the second signal is listed as undelivered
     let undelivered = eventually("it is undelivered", async || {
         run.describe().await.unwrap().undelivered.into_iter().next()
     })
@@ -182,17 +175,17 @@ async fn signal_that_was_accepted_but_came_too_late_is_undelivered_and_described
     assert_eq!(undelivered.payload.unwrap().decode::<String>().unwrap(), "too late");
 }
 
-async fn signal_to_nobody_is_refused(bed: Bed) {
-    let run = bed.client.start::<Listen>(1).await.unwrap();
-    let nobody = pgworkflows::RunId::new(run.run_id().born(), run.run_id().shard(), 0);
-    let error = bed.client.signal(nobody, WORD, "hello".to_owned()).await.unwrap_err();
+async fn signal_to_an_unknown_run_is_refused(env: Env) {
+    let run = env.client.start::<Listen>(1).await.unwrap();
+    let unknown = pgworkflows::RunId::new(run.run_id().born(), run.run_id().shard(), 0);
+    let error = env.client.signal(unknown, WORD, "hello".to_owned()).await.unwrap_err();
     assert!(error.is_unknown_run(), "{error}");
-    assert!(error.to_string().contains(&nobody.to_string()), "{error}");
+    assert!(error.to_string().contains(&unknown.to_string()), "{error}");
 }
 
-async fn dropped_wait_loses_no_signal(bed: Bed) {
+async fn dropped_wait_loses_no_signal(env: Env) {
     workflow!(GiveUpAndAskAgain, "give-up-and-ask-again", |ctx: Context, (): ()| -> WorkflowResult<String> {
-        // The wait is polled, woken together with the loser, and dropped.
+        // The wait is polled, woken together with the other future, and dropped.
         let timed_out = ctx.wait_for(WORD).timeout(Duration::from_millis(50)).await.unwrap_err();
         assert!(timed_out.is_timeout(), "{timed_out}");
         {
@@ -205,12 +198,9 @@ async fn dropped_wait_loses_no_signal(bed: Bed) {
         ctx.wait_for(WORD).await
     });
 
-    bed.work(bed.worker().workflow::<GiveUpAndAskAgain>());
-    let run = bed.client.start::<GiveUpAndAskAgain>(()).await.unwrap();
-    eventually("the first wait is over", async || {
-        story(&run).await.contains(&"timer.fired".to_owned()).then_some(())
-    })
-    .await;
+    env.run(env.worker().workflow::<GiveUpAndAskAgain>());
+    let run = env.client.start::<GiveUpAndAskAgain>(()).await.unwrap();
+    logged(&run, "timer.fired", 1).await;
     run.signal(NUMBER, 1).await.unwrap();
     run.signal(WORD, "kept".to_owned()).await.unwrap();
     assert_eq!(run.result().await.unwrap(), "kept");
@@ -223,20 +213,20 @@ workflow!(ListenForAWhile, "listen-for-a-while", |ctx: Context, wait: Duration| 
     }
 });
 
-async fn wait_with_a_timeout_ends_when_no_signal_comes(bed: Bed) {
-    bed.work(bed.worker().workflow::<ListenForAWhile>());
-    let run = bed.client.start::<ListenForAWhile>(Duration::from_millis(40)).await.unwrap();
+async fn wait_with_a_timeout_ends_without_a_signal(env: Env) {
+    env.run(env.worker().workflow::<ListenForAWhile>());
+    let run = env.client.start::<ListenForAWhile>(Duration::from_millis(40)).await.unwrap();
     assert_eq!(run.result().await.unwrap(), "signal `word` did not complete within 40ms (timed-out)");
-    assert_eq!(story(&run).await, ["run.started", "timer.started", "timer.fired", "run.completed"]);
+    assert_eq!(history_text(&run).await, ["run.started", "timer.started", "timer.fired", "run.completed"]);
 }
 
-async fn wait_with_a_timeout_takes_the_signal_that_comes(bed: Bed) {
-    bed.work(bed.worker().workflow::<ListenForAWhile>());
-    let run = bed.client.start::<ListenForAWhile>(Duration::from_secs(3600)).await.unwrap();
+async fn wait_with_a_timeout_takes_a_signal(env: Env) {
+    env.run(env.worker().workflow::<ListenForAWhile>());
+    let run = env.client.start::<ListenForAWhile>(Duration::from_secs(3600)).await.unwrap();
     run.signal(WORD, "here".to_owned()).await.unwrap();
     assert_eq!(run.result().await.unwrap(), "here");
     assert_eq!(
-        story(&run).await,
+        history_text(&run).await,
         ["run.started", "timer.started", "signal.received word", "timer.cancelled", "run.completed"]
     );
 }

@@ -1,169 +1,135 @@
-//! Code that cannot go on: the run stalls with a diagnosis, loses nothing, and goes on under code that can.
+//! Stalls: a run whose code cannot continue stalls with a diagnosis, loses nothing, and resumes under code that can.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use pgworkflows::RunHandle;
 use pgworkflows::client::RunStatus;
 use pgworkflows::prelude::*;
 use pgworkflows::worker::WorkerBuilder;
-use pgworkflows_tests::{Bed, Journal, activity, count, eventually, logs, promises, story, workflow};
+use pgworkflows_tests::{
+    ActivityFn, Env, Journal, activity, assert_contains, count, history_text, logged, logs, promises,
+    stall_reason, workflow,
+};
 
 promises![
-    run_of_an_unknown_workflow_waits_visibly_for_a_worker_that_knows_it,
-    unknown_activity_stays_scheduled_visibly_until_a_worker_knows_it,
+    run_of_an_unknown_workflow_waits_for_a_worker_that_knows_it_and_is_logged,
+    unknown_activity_waits_for_a_worker_that_knows_it_and_is_logged,
     input_that_cannot_be_decoded_stalls_the_run,
     result_of_an_activity_that_cannot_be_decoded_stalls_the_run,
     signal_that_cannot_be_decoded_stalls_the_run,
     panic_in_a_workflow_stalls_it,
-    nothing_that_a_panicking_poll_asked_for_is_done,
-    timer_of_tokio_around_a_durable_call_stalls_the_run,
-    workflow_that_awaits_a_channel_beside_something_durable_stalls_when_it_is_woken_from_outside,
-    workflow_that_never_yields_is_named_and_the_others_go_on,
-    history_over_its_limit_is_warned_of_and_stalls,
+    calls_of_a_poll_that_panics_are_not_executed,
+    tokio_timeout_around_a_durable_call_stalls_the_run,
+    workflow_that_a_channel_wakes_stalls,
+    workflow_that_never_yields_is_named_and_other_runs_continue,
+    history_over_its_limit_is_logged_and_stalls_its_run,
 ];
 
 activity!(Note, "note", String => ());
 
 const GO: Signal<String> = Signal::new("go");
 
-/// Waits until the run is stalled, and gives the diagnosis.
-async fn diagnosis<W: Workflow>(run: &RunHandle<W>) -> String {
-    eventually("the run is stalled", async || {
-        let info = run.describe().await.unwrap();
-        (info.status == RunStatus::Stalled).then(|| info.waiting_on.unwrap())
-    })
-    .await
-}
-
-fn says(text: &str, parts: &[&str]) {
-    for part in parts {
-        assert!(text.contains(part), "{part:?} is not in {text:?}");
-    }
-}
-
-/// Workflows of the stored name `greet`, from several builds.
-mod builds {
-    use super::*;
-
-    pub(super) mod sound {
-        use super::*;
-
-        workflow!(Greet, "greet", |ctx: Context, name: String| -> WorkflowResult<String> {
-            ctx.activity::<Note>(name.clone()).await?;
-            let word = ctx.wait_for(GO).await?;
-            Ok(format!("{word}, {name}."))
-        });
-    }
-
-    pub(super) mod wants_a_number {
-        use super::*;
-
-        workflow!(Greet, "greet", |_ctx: Context, _number: u64| -> WorkflowResult<String> {
-            Ok(String::new())
-        });
-    }
-
-    pub(super) mod panics {
-        use super::*;
-
-        workflow!(Greet, "greet", |ctx: Context, name: String| -> WorkflowResult<String> {
-            ctx.activity::<Note>(name.clone()).await?;
-            let word = ctx.wait_for(GO).await?;
-            let _forgotten = ctx.activity::<Note>("never".to_owned()).await;
-            panic!("{word} made no sense to {name}")
-        });
-    }
-}
-
-/// Waits until the run's activity is recorded.
-async fn noted<W: Workflow>(run: &RunHandle<W>) {
-    eventually("it is noted", async || (count(run, "activity.completed").await == 1).then_some(())).await;
-}
+workflow!(Greet, "greet", |ctx: Context, name: String| -> WorkflowResult<String> {
+    ctx.activity::<Note>(name.clone()).await?;
+    let word = ctx.wait_for(GO).await?;
+    Ok(format!("{word}, {name}."))
+});
 
 fn equip(worker: WorkerBuilder, journal: &Journal) -> WorkerBuilder {
-    worker.activity(Note::that(journal.noting()))
+    worker.activity(Note(journal.noting()))
 }
 
-async fn run_of_an_unknown_workflow_waits_visibly_for_a_worker_that_knows_it(bed: Bed) {
+async fn run_of_an_unknown_workflow_waits_for_a_worker_that_knows_it_and_is_logged(env: Env) {
     // Given a worker that knows nothing, and a run with a signal
     let logs = logs();
     let journal = Journal::default();
-    let ignorant = bed.work(equip(bed.worker(), &journal));
-    let run = bed.client.start::<builds::sound::Greet>("Ada".to_owned()).await.unwrap();
+    let unaware = env.run(equip(env.worker(), &journal));
+    let run = env.client.start::<Greet>("Ada".to_owned()).await.unwrap();
     run.signal(GO, "Hello".to_owned()).await.unwrap();
-    logs.tell(&[&run.run_id().to_string(), "no workflow of this name", "greet"]).await;
+    logs.wait_for(&[&run.run_id().to_string(), "no workflow of this name", "greet"]).await;
     assert_eq!(run.status().await.unwrap(), RunStatus::Pending);
-    ignorant.stop().await;
+    unaware.stop().await;
 
-    // When one comes that knows it
-    bed.work(equip(bed.worker().workflow::<builds::sound::Greet>(), &journal));
+    // When a worker starts that knows it
+    env.run(equip(env.worker().workflow::<Greet>(), &journal));
 
     // Then nothing was lost
     assert_eq!(run.result().await.unwrap(), "Hello, Ada.");
 }
 
-async fn unknown_activity_stays_scheduled_visibly_until_a_worker_knows_it(bed: Bed) {
+async fn unknown_activity_waits_for_a_worker_that_knows_it_and_is_logged(env: Env) {
     let logs = logs();
     let journal = Journal::default();
-    let ignorant = bed.work(bed.worker().workflow::<builds::sound::Greet>());
-    let run = bed.client.start::<builds::sound::Greet>("Ada".to_owned()).await.unwrap();
-    logs.tell(&[&run.run_id().to_string(), "no activity of this name", "note"]).await;
-    eventually("it is scheduled", async || (count(&run, "activity.scheduled").await == 1).then_some(()))
-        .await;
+    let unaware = env.run(env.worker().workflow::<Greet>());
+    let run = env.client.start::<Greet>("Ada".to_owned()).await.unwrap();
+    logs.wait_for(&[&run.run_id().to_string(), "no activity of this name", "note"]).await;
+    logged(&run, "activity.scheduled", 1).await;
     assert_eq!(run.status().await.unwrap(), RunStatus::Running);
-    ignorant.stop().await;
+    unaware.stop().await;
 
-    bed.work(equip(bed.worker().workflow::<builds::sound::Greet>(), &journal));
+    env.run(equip(env.worker().workflow::<Greet>(), &journal));
     run.signal(GO, "Hello".to_owned()).await.unwrap();
     assert_eq!(run.result().await.unwrap(), "Hello, Ada.");
     assert_eq!(journal.lines(), ["Ada"]);
 }
 
-async fn input_that_cannot_be_decoded_stalls_the_run(bed: Bed) {
+async fn input_that_cannot_be_decoded_stalls_the_run(env: Env) {
+    workflow!(WantsANumber, "greet", |_ctx: Context, _number: u64| -> WorkflowResult<String> {
+        Ok(String::new())
+    });
+
     let journal = Journal::default();
-    let wrong = bed.work(equip(bed.worker().workflow::<builds::wants_a_number::Greet>(), &journal));
-    let run = bed.client.start::<builds::sound::Greet>("Ada".to_owned()).await.unwrap();
-    says(&diagnosis(&run).await, &["the input of workflow `greet`", "u64", "deploy code that can read it"]);
-    assert_eq!(story(&run).await, ["run.stalled", "run.started"]);
+    let wrong = env.run(equip(env.worker().workflow::<WantsANumber>(), &journal));
+    let run = env.client.start::<Greet>("Ada".to_owned()).await.unwrap();
+    assert_contains(
+        stall_reason(&run).await,
+        &["the input of workflow `greet`", "u64", "deploy code that can read it"],
+    );
+    assert_eq!(history_text(&run).await, ["run.stalled", "run.started"]);
     run.signal(GO, "Hello".to_owned()).await.unwrap();
     wrong.stop().await;
 
-    bed.work(equip(bed.worker().workflow::<builds::sound::Greet>(), &journal));
+    env.run(equip(env.worker().workflow::<Greet>(), &journal));
     assert_eq!(run.result().await.unwrap(), "Hello, Ada.");
 }
 
-async fn result_of_an_activity_that_cannot_be_decoded_stalls_the_run(bed: Bed) {
+async fn result_of_an_activity_that_cannot_be_decoded_stalls_the_run(env: Env) {
     activity!(Number, "note", String => u64);
     workflow!(Tolerant, "greet", |ctx: Context, name: String| -> WorkflowResult<String> {
         Ok(ctx.activity::<Number>(name).await?.to_string())
     });
 
-    // Given a worker whose activity of the name returns something else than the workflow expects
-    let wrong = Number::that(|_, _| async { Ok(7) });
-    let wrong = bed.work(bed.worker().workflow::<builds::sound::Greet>().activity(wrong));
-    let run = bed.client.start::<builds::sound::Greet>("Ada".to_owned()).await.unwrap();
-    says(&diagnosis(&run).await, &["the result of activity `note`", "deploy code that can read it"]);
+    // Given a worker whose activity returns another type than the workflow expects
+    let wrong = Number(ActivityFn::new(|_, _| async { Ok(7) }));
+    let wrong = env.run(env.worker().workflow::<Greet>().activity(wrong));
+    let run = env.client.start::<Greet>("Ada".to_owned()).await.unwrap();
+    assert_contains(
+        stall_reason(&run).await,
+        &["the result of activity `note`", "deploy code that can read it"],
+    );
     wrong.stop().await;
 
-    // Then code that can read that result goes on with it: it is recorded, and stays
-    bed.work(bed.worker().workflow::<Tolerant>());
+    // Then the recorded result stays, and the run resumes under code that can read it
+    env.run(env.worker().workflow::<Tolerant>());
     assert_eq!(run.result().await.unwrap(), "7");
 }
 
-async fn signal_that_cannot_be_decoded_stalls_the_run(bed: Bed) {
+async fn signal_that_cannot_be_decoded_stalls_the_run(env: Env) {
     const WRONG_GO: Signal<u64> = Signal::new("go");
 
     let journal = Journal::default();
-    bed.work(equip(bed.worker().workflow::<builds::sound::Greet>(), &journal));
-    let run = bed.client.start::<builds::sound::Greet>("Ada".to_owned()).await.unwrap();
-    noted(&run).await;
-    bed.client.signal(run.run_id(), WRONG_GO, 7).await.unwrap();
-    says(&diagnosis(&run).await, &["the content of signal `go`", "String", "deploy code that can read it"]);
-    assert_eq!(story(&run).await.last().unwrap(), "signal.received go");
+    env.run(equip(env.worker().workflow::<Greet>(), &journal));
+    let run = env.client.start::<Greet>("Ada".to_owned()).await.unwrap();
+    logged(&run, "activity.completed", 1).await;
+    env.client.signal(run.run_id(), WRONG_GO, 7).await.unwrap();
+    assert_contains(
+        stall_reason(&run).await,
+        &["the content of signal `go`", "String", "deploy code that can read it"],
+    );
+    assert_eq!(history_text(&run).await.last().unwrap(), "signal.received go");
     assert_eq!(journal.lines(), ["Ada"]);
 }
 
-async fn panic_in_a_workflow_stalls_it(bed: Bed) {
+async fn panic_in_a_workflow_stalls_it(env: Env) {
     workflow!(Clumsy, "greet", |ctx: Context, name: String| -> WorkflowResult<String> {
         ctx.activity::<Note>(name.clone()).await?;
         let word = ctx.wait_for(GO).await?;
@@ -171,44 +137,44 @@ async fn panic_in_a_workflow_stalls_it(bed: Bed) {
     });
 
     let journal = Journal::default();
-    let wrong = bed.work(equip(bed.worker().workflow::<Clumsy>(), &journal));
-    let run = bed.client.start::<builds::sound::Greet>("Ada".to_owned()).await.unwrap();
+    let wrong = env.run(equip(env.worker().workflow::<Clumsy>(), &journal));
+    let run = env.client.start::<Greet>("Ada".to_owned()).await.unwrap();
     run.signal(GO, "Hello".to_owned()).await.unwrap();
-    says(&diagnosis(&run).await, &["the workflow panicked: Hello made no sense to Ada"]);
+    assert_contains(stall_reason(&run).await, &["the workflow panicked: Hello made no sense to Ada"]);
     wrong.stop().await;
 
-    bed.work(equip(bed.worker().workflow::<builds::sound::Greet>(), &journal));
+    env.run(equip(env.worker().workflow::<Greet>(), &journal));
     assert_eq!(run.result().await.unwrap(), "Hello, Ada.");
     assert_eq!(journal.lines(), ["Ada"]);
     assert_eq!(count(&run, "run.resumed").await, 1);
 }
 
-async fn nothing_that_a_panicking_poll_asked_for_is_done(bed: Bed) {
+async fn calls_of_a_poll_that_panics_are_not_executed(env: Env) {
     workflow!(Hasty, "greet", |ctx: Context, name: String| -> WorkflowResult<String> {
         ctx.activity::<Note>(name.clone()).await?;
         ctx.wait_for(GO).await?;
         let never = ctx.activity::<Note>("never".to_owned());
         let also_never = ctx.step("never", || async { Ok(()) });
-        let panics = async { panic!("amid its calls") };
+        let panics = async { panic!("between its calls") };
         let ((), (), ()) = ctx.when_all((never, also_never, panics)).await?;
         Ok(name)
     });
 
     let journal = Journal::default();
-    let wrong = bed.work(equip(bed.worker().workflow::<Hasty>(), &journal));
-    let run = bed.client.start::<builds::sound::Greet>("Ada".to_owned()).await.unwrap();
-    noted(&run).await;
+    let wrong = env.run(equip(env.worker().workflow::<Hasty>(), &journal));
+    let run = env.client.start::<Greet>("Ada".to_owned()).await.unwrap();
+    logged(&run, "activity.completed", 1).await;
     run.signal(GO, "Hello".to_owned()).await.unwrap();
-    says(&diagnosis(&run).await, &["amid its calls"]);
-    assert_eq!(story(&run).await[3..], ["run.stalled", "signal.received go"]);
+    assert_contains(stall_reason(&run).await, &["between its calls"]);
+    assert_eq!(history_text(&run).await[3..], ["run.stalled", "signal.received go"]);
     wrong.stop().await;
 
-    bed.work(equip(bed.worker().workflow::<builds::sound::Greet>(), &journal));
+    env.run(equip(env.worker().workflow::<Greet>(), &journal));
     assert_eq!(run.result().await.unwrap(), "Hello, Ada.");
     assert_eq!(journal.lines(), ["Ada"]);
 }
 
-async fn timer_of_tokio_around_a_durable_call_stalls_the_run(bed: Bed) {
+async fn tokio_timeout_around_a_durable_call_stalls_the_run(env: Env) {
     workflow!(Restless, "greet", |ctx: Context, name: String| -> WorkflowResult<String> {
         match tokio::time::timeout(Duration::from_millis(200), ctx.wait_for(GO)).await {
             Ok(word) => Ok(format!("{}, {name}.", word?)),
@@ -217,20 +183,18 @@ async fn timer_of_tokio_around_a_durable_call_stalls_the_run(bed: Bed) {
     });
 
     let journal = Journal::default();
-    let wrong = bed.work(equip(bed.worker().workflow::<Restless>(), &journal));
-    let run = bed.client.start::<builds::sound::Greet>("Ada".to_owned()).await.unwrap();
+    let wrong = env.run(equip(env.worker().workflow::<Restless>(), &journal));
+    let run = env.client.start::<Greet>("Ada".to_owned()).await.unwrap();
     let parts = ["workflow `greet` uses a tokio timer (at ", "stalls.rs:", "`.timeout(…)` on a durable call"];
-    says(&diagnosis(&run).await, &parts);
+    assert_contains(stall_reason(&run).await, &parts);
     wrong.stop().await;
 
-    bed.work(equip(bed.worker().workflow::<builds::sound::Greet>(), &journal));
+    env.run(equip(env.worker().workflow::<Greet>(), &journal));
     run.signal(GO, "Hello".to_owned()).await.unwrap();
     assert_eq!(run.result().await.unwrap(), "Hello, Ada.");
 }
 
-async fn workflow_that_awaits_a_channel_beside_something_durable_stalls_when_it_is_woken_from_outside(
-    bed: Bed,
-) {
+async fn workflow_that_a_channel_wakes_stalls(env: Env) {
     activity!(Hold, "hold", () => ());
     workflow!(Chatty, "chatty", |ctx: Context, _input: ()| -> WorkflowResult<()> {
         let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
@@ -244,16 +208,16 @@ async fn workflow_that_awaits_a_channel_beside_something_durable_stalls_when_it_
         Ok(received?)
     });
 
-    let hold = Hold::that(|_, ()| async {
+    let hold = Hold(ActivityFn::new(|_, ()| async {
         tokio::time::sleep(Duration::from_millis(500)).await;
         Ok(())
-    });
-    bed.work(bed.worker().workflow::<Chatty>().activity(hold));
-    let run = bed.client.start::<Chatty>(()).await.unwrap();
-    says(&diagnosis(&run).await, &["woken from outside", "a channel"]);
+    }));
+    env.run(env.worker().workflow::<Chatty>().activity(hold));
+    let run = env.client.start::<Chatty>(()).await.unwrap();
+    assert_contains(stall_reason(&run).await, &["woken from outside", "a channel"]);
 }
 
-async fn workflow_that_never_yields_is_named_and_the_others_go_on(bed: Bed) {
+async fn workflow_that_never_yields_is_named_and_other_runs_continue(env: Env) {
     /// Lets the loop end with the test.
     static ENOUGH: AtomicBool = AtomicBool::new(false);
     workflow!(Endless, "endless", |ctx: Context, _input: ()| -> WorkflowResult<()> {
@@ -264,34 +228,34 @@ async fn workflow_that_never_yields_is_named_and_the_others_go_on(bed: Bed) {
         Ok(())
     });
 
-    // Given a worker of two processors, one of which never comes back from a poll
+    // Given a worker with two processors, one of which never returns from a poll, and a lease so long that its thread is
+    // not replaced
     ENOUGH.store(false, Ordering::Relaxed);
     let logs = logs();
     let journal = Journal::default();
-    // whose lease is so long that its thread is not given up meanwhile
-    let worker = bed.worker().lease_ttl(Duration::from_secs(600)).poll_warn(Duration::from_millis(300));
-    let worker = equip(worker.workflow::<Endless>().workflow::<builds::sound::Greet>(), &journal);
-    bed.work(worker);
-    let endless = bed.client.start::<Endless>(()).await.unwrap();
+    let worker = env.worker().lease_ttl(Duration::from_secs(600)).poll_warn(Duration::from_millis(300));
+    let worker = equip(worker.workflow::<Endless>().workflow::<Greet>(), &journal);
+    env.run(worker);
+    let endless = env.client.start::<Endless>(()).await.unwrap();
 
     // Then the watchdog names the run, the workflow and the line
-    let line = logs.tell(&[&endless.run_id().to_string(), "has not yielded"]).await;
-    says(&line, &["ERROR", "endless", "stalls.rs:"]);
+    let line = logs.wait_for(&[&endless.run_id().to_string(), "has not yielded"]).await;
+    assert_contains(&line, &["ERROR", "endless", "stalls.rs:"]);
 
-    // And runs of the other processor go on
+    // Then runs of the other processor continue
     let mut finished = 0;
     for _ in 0..16 {
-        let run = bed.client.start::<builds::sound::Greet>("Ada".to_owned()).await.unwrap();
+        let run = env.client.start::<Greet>("Ada".to_owned()).await.unwrap();
         run.signal(GO, "Hello".to_owned()).await.unwrap();
         let result = run.result().timeout(Duration::from_secs(1)).await;
         finished += usize::from(result.is_ok());
     }
     ENOUGH.store(true, Ordering::Relaxed);
-    assert!(finished >= 2, "{finished} of 16 runs went on");
+    assert!(finished >= 2, "{finished} of 16 runs completed");
     endless.result().await.unwrap();
 }
 
-async fn history_over_its_limit_is_warned_of_and_stalls(bed: Bed) {
+async fn history_over_its_limit_is_logged_and_stalls_its_run(env: Env) {
     workflow!(Long, "long", |ctx: Context, count: u32| -> WorkflowResult<u32> {
         for number in 0..count {
             ctx.activity::<Note>(number.to_string()).await?;
@@ -302,19 +266,22 @@ async fn history_over_its_limit_is_warned_of_and_stalls(bed: Bed) {
     // Given limits of 11 and 21 events, and a run of 42
     let logs = logs();
     let journal = Journal::default();
-    let strict = bed.work(equip(bed.worker().history_events(11, 21).workflow::<Long>(), &journal));
-    let run = bed.client.start::<Long>(20).await.unwrap();
+    let strict = env.run(equip(env.worker().history_events(11, 21).workflow::<Long>(), &journal));
+    let run = env.client.start::<Long>(20).await.unwrap();
     let id = run.run_id().to_string();
-    logs.tell(&[&id, "the history grows long", "long"]).await;
-    says(&diagnosis(&run).await, &["events, and the limit is 21", "raise the limit (`history_events`"]);
+    logs.wait_for(&[&id, "the history grows long", "long"]).await;
+    assert_contains(
+        stall_reason(&run).await,
+        &["events, and the limit is 21", "raise the limit (`history_events`"],
+    );
     assert!(journal.lines().len() <= 11, "{:?}", journal.lines());
     assert_eq!(logs.with(&[&id, "the history grows long"]).len(), 1);
     strict.stop().await;
 
-    // When a worker with the usual limits comes
-    bed.work(equip(bed.worker().workflow::<Long>(), &journal));
+    // When a worker with the default limits starts
+    env.run(equip(env.worker().workflow::<Long>(), &journal));
 
-    // Then the run goes on, and nothing that was recorded is repeated
+    // Then the run resumes, and nothing that was recorded is repeated
     assert_eq!(run.result().await.unwrap(), 20);
     let numbers: Vec<String> = (0..20).map(|number| number.to_string()).collect();
     let mut done = journal.lines();

@@ -1,24 +1,26 @@
-//! Starts: keys, and starts that wait.
+//! Starts: idempotency keys and delays.
 
 use chrono::Utc;
 use pgworkflows::client::RunStatus;
 use pgworkflows::history::Event;
 use pgworkflows::prelude::*;
-use pgworkflows_tests::{Bed, Journal, activity, count, eventually, promises, story, workflow};
+use pgworkflows_tests::{
+    Env, Journal, activity, assert_contains, eventually, history_text, logged, promises, workflow,
+};
 
 promises![
     start_with_a_known_key_returns_the_existing_run,
     start_with_the_key_of_a_finished_run_returns_it_with_its_result,
     starts_with_one_key_from_many_clients_at_once_make_one_run,
     keys_are_per_workflow,
-    different_input_under_a_known_key_is_an_error_that_names_everything,
-    key_alone_or_a_digest_counts_where_the_caller_says_so,
+    different_input_under_a_known_key_is_an_error_that_names_the_run,
+    key_only_ignores_the_input_and_key_with_digest_compares_a_digest,
     equal_input_under_a_known_key_is_recognised_whatever_the_order_of_its_maps,
     run_is_found_by_its_key,
-    delayed_start_begins_no_earlier_than_it_may,
-    delay_of_a_start_outlives_its_worker,
+    delayed_start_does_not_begin_early,
+    delay_of_a_start_survives_its_worker,
     cancellation_before_a_delayed_start_runs_no_code,
-    run_exists_for_everybody_when_its_start_is_acknowledged,
+    acknowledged_start_is_visible_to_every_client,
 ];
 
 activity!(Note, "note", String => ());
@@ -32,43 +34,43 @@ workflow!(Part, "part", |_ctx: Context, name: String| -> WorkflowResult<String> 
     Ok(format!("Goodbye, {name}."))
 });
 
-fn work(bed: &Bed) -> Journal {
+fn run_worker(env: &Env) -> Journal {
     let journal = Journal::default();
-    let worker = bed.worker().workflow::<Greet>().workflow::<Part>().workflow::<Count>();
-    bed.work(worker.activity(Note::that(journal.noting())));
+    let worker = env.worker().workflow::<Greet>().workflow::<Part>().workflow::<Count>();
+    env.run(worker.activity(Note(journal.noting())));
     journal
 }
 
-async fn start_with_a_known_key_returns_the_existing_run(bed: Bed) {
-    let first = bed.client.start::<Greet>("Ada".to_owned()).key("greet:ada").await.unwrap();
-    let again = bed.client.start::<Greet>("Ada".to_owned()).key("greet:ada").await.unwrap();
+async fn start_with_a_known_key_returns_the_existing_run(env: Env) {
+    let first = env.client.start::<Greet>("Ada".to_owned()).key("greet:ada").await.unwrap();
+    let again = env.client.start::<Greet>("Ada".to_owned()).key("greet:ada").await.unwrap();
     assert_eq!(first.run_id(), again.run_id());
     assert!(!first.is_existing());
     assert!(again.is_existing());
 
-    // It is begun once
-    let journal = work(&bed);
+    // It is started once.
+    let journal = run_worker(&env);
     first.result().await.unwrap();
     again.result().await.unwrap();
     assert_eq!(journal.lines(), ["Ada"]);
-    assert_eq!(bed.client.list().workflow("greet").await.unwrap().len(), 1);
+    assert_eq!(env.client.list().workflow("greet").await.unwrap().len(), 1);
 }
 
-async fn start_with_the_key_of_a_finished_run_returns_it_with_its_result(bed: Bed) {
-    let journal = work(&bed);
-    let first = bed.client.start::<Greet>("Ada".to_owned()).key("greet:ada").await.unwrap();
+async fn start_with_the_key_of_a_finished_run_returns_it_with_its_result(env: Env) {
+    let journal = run_worker(&env);
+    let first = env.client.start::<Greet>("Ada".to_owned()).key("greet:ada").await.unwrap();
     first.result().await.unwrap();
 
-    let again = bed.client.start::<Greet>("Ada".to_owned()).key("greet:ada").await.unwrap();
+    let again = env.client.start::<Greet>("Ada".to_owned()).key("greet:ada").await.unwrap();
     assert!(again.is_existing());
     assert_eq!(again.result().await.unwrap(), "Hello, Ada.");
     assert_eq!(journal.lines(), ["Ada"]);
 }
 
-async fn starts_with_one_key_from_many_clients_at_once_make_one_run(bed: Bed) {
-    let journal = work(&bed);
+async fn starts_with_one_key_from_many_clients_at_once_make_one_run(env: Env) {
+    let journal = run_worker(&env);
     let starts = (0..16).map(|_| async {
-        let client = pgworkflows::Client::new(bed.store());
+        let client = pgworkflows::Client::new(env.store());
         client.start::<Greet>("Ada".to_owned()).key("greet:ada").await.unwrap()
     });
     let runs = futures::future::join_all(starts).await;
@@ -80,35 +82,33 @@ async fn starts_with_one_key_from_many_clients_at_once_make_one_run(bed: Bed) {
     assert_eq!(journal.lines(), ["Ada"]);
 }
 
-async fn keys_are_per_workflow(bed: Bed) {
-    work(&bed);
-    let hello = bed.client.start::<Greet>("Ada".to_owned()).key("ada").await.unwrap();
-    let goodbye = bed.client.start::<Part>("Ada".to_owned()).key("ada").await.unwrap();
+async fn keys_are_per_workflow(env: Env) {
+    run_worker(&env);
+    let hello = env.client.start::<Greet>("Ada".to_owned()).key("ada").await.unwrap();
+    let goodbye = env.client.start::<Part>("Ada".to_owned()).key("ada").await.unwrap();
     assert_ne!(hello.run_id(), goodbye.run_id());
     assert_eq!(hello.result().await.unwrap(), "Hello, Ada.");
     assert_eq!(goodbye.result().await.unwrap(), "Goodbye, Ada.");
 }
 
-async fn different_input_under_a_known_key_is_an_error_that_names_everything(bed: Bed) {
-    let first = bed.client.start::<Greet>("Ada".to_owned()).key("greet:someone").await.unwrap();
-    let error = bed.client.start::<Greet>("Grace".to_owned()).key("greet:someone").await.unwrap_err();
+async fn different_input_under_a_known_key_is_an_error_that_names_the_run(env: Env) {
+    let first = env.client.start::<Greet>("Ada".to_owned()).key("greet:someone").await.unwrap();
+    let error = env.client.start::<Greet>("Grace".to_owned()).key("greet:someone").await.unwrap_err();
     assert!(error.is_key_conflict(), "{error}");
     assert_eq!(error.run(), Some(first.run_id()));
-    for part in [&*first.run_id().to_string(), "`greet`", "`greet:someone`", "use another key"] {
-        assert!(error.to_string().contains(part), "{part:?} is not in {error}");
-    }
+    assert_contains(&error, &[&*first.run_id().to_string(), "`greet`", "`greet:someone`", "use another key"]);
 
-    // The same is said when that run is over.
-    work(&bed);
+    // The error is the same after the end of that run.
+    run_worker(&env);
     assert_eq!(first.result().await.unwrap(), "Hello, Ada.");
-    let error = bed.client.start::<Greet>("Grace".to_owned()).key("greet:someone").await.unwrap_err();
+    let error = env.client.start::<Greet>("Grace".to_owned()).key("greet:someone").await.unwrap_err();
     assert!(error.is_key_conflict(), "{error}");
-    // And, now that the other input is in the log, where they differ.
+    // The input is in the log by now, so the error says where they differ.
     assert!(error.to_string().contains("which differs in the whole input"), "{error}");
 }
 
-async fn key_alone_or_a_digest_counts_where_the_caller_says_so(bed: Bed) {
-    let start = |name: &str| bed.client.start::<Greet>(name.to_owned());
+async fn key_only_ignores_the_input_and_key_with_digest_compares_a_digest(env: Env) {
+    let start = |name: &str| env.client.start::<Greet>(name.to_owned());
     let first = start("Ada").key_only("greet:first").await.unwrap();
     let again = start("Grace").key_only("greet:first").await.unwrap();
     assert_eq!((again.run_id(), again.is_existing()), (first.run_id(), true));
@@ -124,29 +124,29 @@ workflow!(Count, "count", |_ctx: Context,
                            items: std::collections::HashMap<String, u32>|
  -> WorkflowResult<u32> { Ok(items.values().sum()) });
 
-async fn equal_input_under_a_known_key_is_recognised_whatever_the_order_of_its_maps(bed: Bed) {
+async fn equal_input_under_a_known_key_is_recognised_whatever_the_order_of_its_maps(env: Env) {
     let items = || (0..50).map(|number| (number.to_string(), number)).collect();
     for _ in 0..5 {
-        // Each map has an order of its own.
-        bed.client.start::<Count>(items()).key("stock").await.unwrap();
+        // Each hash map has another order.
+        env.client.start::<Count>(items()).key("stock").await.unwrap();
     }
 }
 
-async fn run_is_found_by_its_key(bed: Bed) {
-    work(&bed);
-    assert!(bed.client.find::<Greet>("ada").await.unwrap().is_none());
-    let run = bed.client.start::<Greet>("Ada".to_owned()).key("ada").await.unwrap();
-    let found = bed.client.find::<Greet>("ada").await.unwrap().unwrap();
+async fn run_is_found_by_its_key(env: Env) {
+    run_worker(&env);
+    assert!(env.client.find::<Greet>("ada").await.unwrap().is_none());
+    let run = env.client.start::<Greet>("Ada".to_owned()).key("ada").await.unwrap();
+    let found = env.client.find::<Greet>("ada").await.unwrap().unwrap();
     assert_eq!(found.run_id(), run.run_id());
-    assert!(bed.client.find::<Part>("ada").await.unwrap().is_none());
+    assert!(env.client.find::<Part>("ada").await.unwrap().is_none());
     run.result().await.unwrap();
-    let found = bed.client.find::<Greet>("ada").await.unwrap().unwrap();
+    let found = env.client.find::<Greet>("ada").await.unwrap().unwrap();
     assert_eq!(found.result().await.unwrap(), "Hello, Ada.");
 }
 
-async fn delayed_start_begins_no_earlier_than_it_may(bed: Bed) {
-    let journal = work(&bed);
-    let run = bed.client.start::<Greet>("Ada".to_owned()).delay(Duration::from_millis(400)).await.unwrap();
+async fn delayed_start_does_not_begin_early(env: Env) {
+    let journal = run_worker(&env);
+    let run = env.client.start::<Greet>("Ada".to_owned()).delay(Duration::from_millis(400)).await.unwrap();
     let wake_at = eventually("it waits", async || run.describe().await.unwrap().wake_at).await;
     let info = run.describe().await.unwrap();
     if Utc::now() < wake_at {
@@ -165,33 +165,33 @@ async fn delayed_start_begins_no_earlier_than_it_may(bed: Bed) {
     assert!(history[1].at - info.created_at >= chrono::TimeDelta::milliseconds(399));
 }
 
-async fn delay_of_a_start_outlives_its_worker(bed: Bed) {
+async fn delay_of_a_start_survives_its_worker(env: Env) {
     let journal = Journal::default();
-    let worker = bed.work(bed.worker().workflow::<Greet>().activity(Note::that(journal.noting())));
-    let run = bed.client.start::<Greet>("Ada".to_owned()).delay(Duration::from_secs(2)).await.unwrap();
-    eventually("it is logged", async || (count(&run, "run.started").await == 1).then_some(())).await;
+    let worker = env.run(env.worker().workflow::<Greet>().activity(Note(journal.noting())));
+    let run = env.client.start::<Greet>("Ada".to_owned()).delay(Duration::from_secs(2)).await.unwrap();
+    logged(&run, "run.started", 1).await;
     worker.stop().await;
-    let journal = work(&bed);
+    let journal = run_worker(&env);
     run.result().await.unwrap();
     assert_eq!(journal.lines(), ["Ada"]);
-    assert_eq!(story(&run).await[..3], ["run.started", "run.adopted", "timer.fired"]);
+    assert_eq!(history_text(&run).await[..3], ["run.started", "run.adopted", "timer.fired"]);
 }
 
-async fn cancellation_before_a_delayed_start_runs_no_code(bed: Bed) {
-    let journal = work(&bed);
-    let run = bed.client.start::<Greet>("Ada".to_owned()).delay(Duration::from_secs(3600)).await.unwrap();
+async fn cancellation_before_a_delayed_start_runs_no_code(env: Env) {
+    let journal = run_worker(&env);
+    let run = env.client.start::<Greet>("Ada".to_owned()).delay(Duration::from_secs(3600)).await.unwrap();
     run.cancel().reason("never mind").await.unwrap();
     let error = run.result().await.unwrap_err();
     assert!(error.is_run_cancelled(), "{error}");
     assert_eq!(error.reason(), Some("never mind"));
-    assert_eq!(story(&run).await, ["run.started", "cancel.requested", "run.cancelled"]);
+    assert_eq!(history_text(&run).await, ["run.started", "cancel.requested", "run.cancelled"]);
     assert_eq!(journal.lines(), [""; 0]);
 }
 
-async fn run_exists_for_everybody_when_its_start_is_acknowledged(bed: Bed) {
-    // No worker has seen it, and another client asks.
-    let run = bed.client.start::<Greet>("Ada".to_owned()).key("ada").await.unwrap();
-    let other = pgworkflows::Client::new(bed.store());
+async fn acknowledged_start_is_visible_to_every_client(env: Env) {
+    // No worker has seen it.
+    let run = env.client.start::<Greet>("Ada".to_owned()).key("ada").await.unwrap();
+    let other = pgworkflows::Client::new(env.store());
     let info = other.describe(run.run_id()).await.unwrap();
     assert_eq!(
         (&*info.workflow, info.key.as_deref(), info.status),

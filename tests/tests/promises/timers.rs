@@ -1,4 +1,4 @@
-//! Sleeping: deadlines outlive workers, and none fires early.
+//! Timers: deadlines survive workers, and no timer fires early.
 
 use std::time::Instant;
 
@@ -7,13 +7,13 @@ use pgworkflows::RunHandle;
 use pgworkflows::client::RunStatus;
 use pgworkflows::history::Event;
 use pgworkflows::prelude::*;
-use pgworkflows_tests::{Bed, count, eventually, promises, story, workflow};
+use pgworkflows_tests::{Env, count, eventually, history_text, logged, promises, workflow};
 
 promises![
-    deadline_is_kept_over_a_change_of_workers,
-    deadline_that_passed_while_nobody_worked_is_not_slept_again,
+    deadline_survives_its_worker,
+    deadline_that_passed_without_a_worker_fires_at_once,
     timers_of_an_idle_worker_are_precise_and_never_early,
-    sleeping_run_shows_when_it_wakes,
+    describe_says_when_a_sleeping_run_wakes,
     sleep_until_a_time_that_has_passed_ends_at_once,
     timer_that_lost_a_race_is_cancelled_and_never_fires,
     many_timers_fire_in_the_order_of_their_deadlines,
@@ -21,7 +21,7 @@ promises![
 
 workflow!(Sleep, "sleep", |ctx: Context, time: Duration| -> WorkflowResult<()> { ctx.sleep(time).await });
 
-/// When the run's only timer was to fire, and when it did.
+/// The deadline of the run's only timer, and when it fired.
 async fn timer(run: &RunHandle<Sleep>) -> (DateTime<Utc>, Option<DateTime<Utc>>) {
     let history = run.history().await.unwrap();
     let fire_at = history.iter().find_map(|event| match event.event {
@@ -32,70 +32,66 @@ async fn timer(run: &RunHandle<Sleep>) -> (DateTime<Utc>, Option<DateTime<Utc>>)
     (fire_at.unwrap(), fired.map(|event| event.at))
 }
 
-async fn begins_to_sleep(run: &RunHandle<Sleep>) {
-    eventually("it sleeps", async || (count(run, "timer.started").await == 1).then_some(())).await;
-}
-
-async fn deadline_is_kept_over_a_change_of_workers(bed: Bed) {
-    // Given a run whose worker dies while it sleeps
-    let worker = bed.work_until_killed(|worker| worker.workflow::<Sleep>()).await;
-    let run = bed.client.start::<Sleep>(Duration::from_millis(2500)).await.unwrap();
-    begins_to_sleep(&run).await;
+async fn deadline_survives_its_worker(env: Env) {
+    // Given a run whose worker is killed while it sleeps
+    let worker = env.run_killable(|worker| worker.workflow::<Sleep>()).await;
+    let run = env.client.start::<Sleep>(Duration::from_millis(2500)).await.unwrap();
+    logged(&run, "timer.started", 1).await;
     worker.kill().await;
 
-    // When another takes over before the deadline
-    bed.work(bed.worker().workflow::<Sleep>());
+    // When another worker takes over before the deadline
+    env.run(env.worker().workflow::<Sleep>());
     run.result().await.unwrap();
 
-    // Then it wakes at that deadline: not before, and not a whole sleep after the takeover
+    // Then it wakes at that deadline, not earlier, and not a full sleep after the takeover
     let (fire_at, fired) = timer(&run).await;
     let late = fired.unwrap() - fire_at;
     assert!(late >= TimeDelta::zero() && late < TimeDelta::milliseconds(2000), "{late}");
     assert_eq!(count(&run, "timer.started").await, 1);
 }
 
-async fn deadline_that_passed_while_nobody_worked_is_not_slept_again(bed: Bed) {
+async fn deadline_that_passed_without_a_worker_fires_at_once(env: Env) {
     // Given a run whose deadline passes while there is no worker
     let sleep = Duration::from_secs(3);
-    let worker = bed.work(bed.worker().workflow::<Sleep>());
-    let run = bed.client.start::<Sleep>(sleep).await.unwrap();
-    begins_to_sleep(&run).await;
+    let worker = env.run(env.worker().workflow::<Sleep>());
+    let run = env.client.start::<Sleep>(sleep).await.unwrap();
+    logged(&run, "timer.started", 1).await;
     worker.stop().await;
     let (fire_at, _) = timer(&run).await;
     eventually("the deadline is over", async || (Utc::now() > fire_at).then_some(())).await;
 
-    // When a worker comes
-    let came = Instant::now();
-    bed.work(bed.worker().workflow::<Sleep>());
+    // When a worker starts
+    let started = Instant::now();
+    env.run(env.worker().workflow::<Sleep>());
     run.result().await.unwrap();
 
     // Then the run wakes without sleeping again
-    assert!(came.elapsed() < sleep, "it took {:?}", came.elapsed());
+    assert!(started.elapsed() < sleep, "it took {:?}", started.elapsed());
     assert_eq!(
-        story(&run).await,
+        history_text(&run).await,
         ["run.started", "timer.started", "run.adopted", "timer.fired", "run.completed"]
     );
 }
 
-async fn timers_of_an_idle_worker_are_precise_and_never_early(bed: Bed) {
-    bed.work(bed.worker().workflow::<Sleep>());
+async fn timers_of_an_idle_worker_are_precise_and_never_early(env: Env) {
+    env.run(env.worker().workflow::<Sleep>());
     let mut late = Vec::new();
     for _ in 0..10 {
-        let run = bed.client.start::<Sleep>(Duration::from_millis(40)).await.unwrap();
+        let run = env.client.start::<Sleep>(Duration::from_millis(40)).await.unwrap();
         run.result().await.unwrap();
         let (fire_at, fired) = timer(&run).await;
         late.push(fired.unwrap() - fire_at);
     }
     late.sort();
     assert!(late[0] >= TimeDelta::zero(), "{late:?}");
-    // Other tests share the machine: a quarter of the timers had it for themselves.
+    // Other tests share the machine, so only the fastest timers are compared.
     assert!(late[2] < TimeDelta::milliseconds(50), "{late:?}");
 }
 
-async fn sleeping_run_shows_when_it_wakes(bed: Bed) {
-    bed.work(bed.worker().workflow::<Sleep>());
-    let run = bed.client.start::<Sleep>(Duration::from_secs(11 * 24 * 3600)).await.unwrap();
-    begins_to_sleep(&run).await;
+async fn describe_says_when_a_sleeping_run_wakes(env: Env) {
+    env.run(env.worker().workflow::<Sleep>());
+    let run = env.client.start::<Sleep>(Duration::from_secs(11 * 24 * 3600)).await.unwrap();
+    logged(&run, "timer.started", 1).await;
 
     let info = run.describe().await.unwrap();
     assert_eq!(info.status, RunStatus::Waiting);
@@ -104,20 +100,20 @@ async fn sleeping_run_shows_when_it_wakes(bed: Bed) {
     assert!(waiting_on.starts_with("timer until ") && waiting_on.contains("timers.rs:"), "{waiting_on}");
 }
 
-async fn sleep_until_a_time_that_has_passed_ends_at_once(bed: Bed) {
+async fn sleep_until_a_time_that_has_passed_ends_at_once(env: Env) {
     workflow!(SleepUntil, "sleep-until", |ctx: Context, micros: i64| -> WorkflowResult<()> {
         ctx.sleep_until(DateTime::from_timestamp_micros(micros).unwrap()).await
     });
 
-    bed.work(bed.worker().workflow::<SleepUntil>());
-    bed.client.start::<SleepUntil>(0).await.unwrap().result().await.unwrap();
+    env.run(env.worker().workflow::<SleepUntil>());
+    env.client.start::<SleepUntil>(0).await.unwrap().result().await.unwrap();
     let soon = Utc::now() + TimeDelta::milliseconds(100);
-    let run = bed.client.start::<SleepUntil>(soon.timestamp_micros()).await.unwrap();
+    let run = env.client.start::<SleepUntil>(soon.timestamp_micros()).await.unwrap();
     run.result().await.unwrap();
     assert!(run.describe().await.unwrap().closed_at.unwrap().timestamp_micros() >= soon.timestamp_micros());
 }
 
-async fn timer_that_lost_a_race_is_cancelled_and_never_fires(bed: Bed) {
+async fn timer_that_lost_a_race_is_cancelled_and_never_fires(env: Env) {
     workflow!(Race, "race", |ctx: Context, _input: ()| -> WorkflowResult<String> {
         let (mut long, mut short) =
             (ctx.sleep(Duration::from_millis(100)), ctx.sleep(Duration::from_millis(10)));
@@ -130,11 +126,11 @@ async fn timer_that_lost_a_race_is_cancelled_and_never_fires(bed: Bed) {
         winner
     });
 
-    bed.work(bed.worker().workflow::<Race>());
-    let run = bed.client.start::<Race>(()).await.unwrap();
+    env.run(env.worker().workflow::<Race>());
+    let run = env.client.start::<Race>(()).await.unwrap();
     assert_eq!(run.result().await.unwrap(), "short");
     assert_eq!(
-        story(&run).await,
+        history_text(&run).await,
         [
             "run.started",
             "timer.started",
@@ -148,7 +144,7 @@ async fn timer_that_lost_a_race_is_cancelled_and_never_fires(bed: Bed) {
     );
 }
 
-async fn many_timers_fire_in_the_order_of_their_deadlines(bed: Bed) {
+async fn many_timers_fire_in_the_order_of_their_deadlines(env: Env) {
     use futures::StreamExt;
     use futures::stream::FuturesUnordered;
 
@@ -165,7 +161,7 @@ async fn many_timers_fire_in_the_order_of_their_deadlines(bed: Bed) {
         Ok(rung)
     });
 
-    bed.work(bed.worker().workflow::<Alarms>());
-    let run = bed.client.start::<Alarms>(vec![80, 20, 60, 40, 1]).await.unwrap();
+    env.run(env.worker().workflow::<Alarms>());
+    let run = env.client.start::<Alarms>(vec![80, 20, 60, 40, 1]).await.unwrap();
     assert_eq!(run.result().await.unwrap(), [1, 20, 40, 60, 80]);
 }

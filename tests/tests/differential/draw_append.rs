@@ -1,37 +1,20 @@
-//! Appends: most as a processor would send them, some with one thing wrong. It must not know which are refused.
+//! Draws appends: most as a processor would send them, some with one thing wrong. It must not know which are refused.
 
-use super::*;
+use std::collections::BTreeMap;
 
-/// What can be wrong with an append.
-#[derive(Clone, Copy, Debug)]
-enum Wrong {
-    Repeated,
-    RepeatedWithOtherContent,
-    NumberSkipped,
-    SeqSkipped,
-    PositionSkipped,
-    ForeignMessage,
-    MessageTwice,
-    RunTwice,
-    SuspectTwice,
-    ForeignLease,
-}
+use bytes::Bytes;
+use pgworkflows::id::{AppendNo, EventName, EventSeq, InboxNo, LeaseId, MessageId, Position, RunId, ShardId};
+use pgworkflows::store::{
+    Append, ClosedRun, MessageRef, NewEvent, OpenRow, OpenState, OpenedRun, SentMessage, Suspect,
+    SuspectStage, UpdatedRun,
+};
 
-const WRONGS: [Wrong; 10] = [
-    Wrong::Repeated,
-    Wrong::RepeatedWithOtherContent,
-    Wrong::NumberSkipped,
-    Wrong::SeqSkipped,
-    Wrong::PositionSkipped,
-    Wrong::ForeignMessage,
-    Wrong::MessageTwice,
-    Wrong::RunTwice,
-    Wrong::SuspectTwice,
-    Wrong::ForeignLease,
-];
+use crate::dice::Dice;
+use crate::model::{Model, status, submission};
+use crate::operation::Operation;
 
 impl Model {
-    pub(super) fn append(&self, dice: &mut Dice) -> Operation {
+    pub(crate) fn append(&self, dice: &mut Dice) -> Operation {
         let lease = self.lease(dice);
         let Some(state) = self.leases.get(lease) else {
             return Operation::Append { lease, append: empty(AppendNo::FIRST) };
@@ -42,7 +25,7 @@ impl Model {
             self.pool.iter().filter(|run| positions.contains_key(&run.shard())).copied().collect::<Vec<_>>()
         {
             if dice.chance(35) {
-                self.go_on(run, &mut positions, &mut append, dice);
+                self.write_run(run, &mut positions, &mut append, dice);
             }
             if dice.chance(15) {
                 append.suspects.push(suspect(run, dice));
@@ -55,16 +38,15 @@ impl Model {
             append.sent.push(self.sent(dice));
         }
         let mut lease = lease;
-        // One thing at a time: which of two is found first is left to the store.
+        // Only one thing is wrong at a time, because stores may check two things in any order.
         if !state.doubtful && dice.chance(25) {
-            let wrong = WRONGS[dice.below(WRONGS.len())];
-            self.spoil(wrong, &mut lease, &mut append, dice);
+            self.corrupt(&mut lease, &mut append, dice);
         }
         Operation::Append { lease, append }
     }
 
-    /// Adds what one run writes.
-    fn go_on(
+    /// Adds what one run appends.
+    fn write_run(
         &self,
         id: RunId,
         positions: &mut BTreeMap<ShardId, Position>,
@@ -79,12 +61,12 @@ impl Model {
         }
         let start = self.start(id);
         if known.is_none() && start.key.is_some() {
-            // A run with a key begins in the inbox, and nowhere else.
+            // Only a submission starts a run with a key.
             return;
         }
         let mut seq = known.map_or(EventSeq::FIRST, |run| run.next_seq);
         for _ in 0..1 + dice.below(3) {
-            let position = positions.get_mut(&id.shard()).expect("it is one of the lease's shards");
+            let position = positions.get_mut(&id.shard()).unwrap();
             append.events.push(NewEvent {
                 run: id,
                 seq,
@@ -115,13 +97,13 @@ impl Model {
         }
     }
 
-    /// A message to any run, or the start of one. Some messages are sent again.
+    /// A message to any run, or the start of a run. Some messages are sent again.
     fn sent(&self, dice: &mut Dice) -> SentMessage {
         let run = self.run(dice);
         let start = self.start(run);
-        // A start with a key is submitted, and never sent.
+        // A start with a key is submitted, never sent.
         let opens = (start.key.is_none() && dice.chance(50)).then(|| start.workflow.into());
-        // No message is a start one time, and something else another.
+        // A message id is either always a start, or never.
         let number = if opens.is_some() { 1 } else { 2_000 + dice.below(20) as u128 };
         let message = MessageId::from_u128(run.as_u128() ^ number);
         SentMessage { message, run, body: submission(run, message).body, opens }
@@ -137,37 +119,36 @@ impl Model {
         }
     }
 
-    fn spoil(&self, wrong: Wrong, lease: &mut usize, append: &mut Append, dice: &mut Dice) {
+    /// Makes one thing wrong.
+    fn corrupt(&self, lease: &mut usize, append: &mut Append, dice: &mut Dice) {
         let last = self.leases.get(*lease).and_then(|lease| lease.last.clone());
-        match wrong {
-            Wrong::Repeated => *append = last.unwrap_or_else(|| append.clone()),
-            Wrong::RepeatedWithOtherContent => {
-                append.number = last.map_or(append.number, |last| last.number);
+        match dice.below(10) {
+            // The last append is repeated, with the same content or another.
+            0 => *append = last.unwrap_or_else(|| append.clone()),
+            1 => append.number = last.map_or(append.number, |last| last.number),
+            // A number, `seq` or position is skipped.
+            2 => append.number = append.number.next(),
+            3 => append.events.iter_mut().take(1).for_each(|event| event.seq = event.seq.next().next()),
+            4 => {
+                let first = append.events.iter_mut().take(1);
+                first.for_each(|event| event.position = event.position.next().next());
             }
-            Wrong::NumberSkipped => append.number = append.number.next(),
-            Wrong::SeqSkipped => {
-                append.events.iter_mut().take(1).for_each(|event| event.seq = event.seq.next().next());
-            }
-            Wrong::PositionSkipped => {
-                append
-                    .events
-                    .iter_mut()
-                    .take(1)
-                    .for_each(|event| event.position = event.position.next().next());
-            }
-            Wrong::ForeignMessage => {
+            // A message does not exist.
+            5 => {
                 let run = self.run(dice);
                 append.consumed.push(reference(run, MessageId::from_u128(run.as_u128() ^ 77_777)));
             }
-            Wrong::MessageTwice => append.consumed.extend(append.consumed.first().copied()),
-            Wrong::RunTwice => append.closed.extend(append.closed.first().cloned()),
-            Wrong::SuspectTwice => append.suspects.extend(append.suspects.first().copied()),
-            Wrong::ForeignLease => *lease = self.lease(dice),
+            // A message, run or suspect is named twice.
+            6 => append.consumed.extend(append.consumed.first().copied()),
+            7 => append.closed.extend(append.closed.first().cloned()),
+            8 => append.suspects.extend(append.suspects.first().copied()),
+            // The lease is another one.
+            _ => *lease = self.lease(dice),
         }
     }
 }
 
-/// Names of events: what they mean is nothing to a store.
+/// Names of events. Stores do not know what they mean.
 const NAMES: [&str; 3] = ["run.started", "activity.scheduled", "some.day"];
 
 fn suspect(run: RunId, dice: &mut Dice) -> Suspect {
@@ -176,7 +157,7 @@ fn suspect(run: RunId, dice: &mut Dice) -> Suspect {
 }
 
 fn reference(run: RunId, message: MessageId) -> MessageRef {
-    // The number is each side's own.
+    // Each store replaces the number.
     MessageRef { shard: run.shard(), number: InboxNo::new(u64::MAX >> 8), message }
 }
 

@@ -6,6 +6,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use expect_test::Expect;
 use serde::Serialize;
 
 use crate::data::failure::Failure;
@@ -23,6 +24,53 @@ use crate::run::{Progress, Run};
 use crate::workflow::Workflow;
 use crate::workflow::mark::PollMark;
 use crate::workflow::registry::{Definitions, Registry};
+
+/// Defines a workflow.
+macro_rules! workflow {
+    ($vis:vis $name:ident, $stored:expr, |$ctx:tt, $input:tt: $in:ty| -> $out:ty $body:block) => {
+        $vis struct $name;
+
+        impl $crate::workflow::Workflow for $name {
+            const NAME: &'static str = $stored;
+            type Input = $in;
+            type Output = $out;
+
+            async fn run(
+                $ctx: $crate::workflow::context::Context,
+                $input: $in,
+            ) -> $crate::workflow::error::WorkflowResult<$out> $body
+        }
+    };
+}
+
+/// Defines an activity, with options or without.
+macro_rules! activity {
+    ($vis:vis $name:ident, $stored:expr, |$input:tt: $in:ty| -> $out:ty $body:block) => {
+        $crate::testing::activity!($vis $name, $stored, $crate::data::options::ActivityOptions::default(), |$input: $in| -> $out $body);
+    };
+    ($vis:vis $name:ident, $stored:expr, $options:expr, |$input:tt: $in:ty| -> $out:ty $body:block) => {
+        $vis struct $name;
+
+        #[async_trait::async_trait]
+        impl $crate::workflow::activity::Activity for $name {
+            const NAME: &'static str = $stored;
+            type Input = $in;
+            type Output = $out;
+
+            fn options() -> $crate::data::options::ActivityOptions {
+                $options
+            }
+
+            async fn execute(
+                &self,
+                _: $crate::workflow::activity::ActivityContext,
+                $input: $in,
+            ) -> $crate::workflow::error::ActivityResult<$out> $body
+        }
+    };
+}
+
+pub(crate) use {activity, workflow};
 
 /// The start time of every test.
 pub(crate) const BORN: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
@@ -182,6 +230,11 @@ impl RunFixture {
         self.run = run;
         self.steps.clear();
         self.take(progress);
+    }
+
+    /// Asserts which events were logged since the last call, as text.
+    pub(crate) fn assert_logged(&mut self, expected: &Expect) {
+        expected.assert_eq(&self.new_events());
     }
 
     /// The activities without an outcome.

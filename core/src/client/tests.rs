@@ -15,23 +15,11 @@ use crate::data::name::EventName;
 use crate::log::event::Event;
 use crate::log::wire;
 use crate::store::history::EventRecord;
-use crate::workflow::Workflow;
-use crate::workflow::context::Context;
-use crate::workflow::error::WorkflowResult;
+use crate::testing::workflow;
 use crate::workflow::signal::Signal;
 
-/// A workflow whose input may be of any length.
-struct Greeting;
-
-impl Workflow for Greeting {
-    const NAME: &'static str = "greeting";
-    type Input = String;
-    type Output = String;
-
-    async fn run(_ctx: Context, name: String) -> WorkflowResult<String> {
-        Ok(name)
-    }
-}
+// Its input may have any length.
+workflow!(Greeting, "greeting", |_, name: String| -> String { Ok(name) });
 
 const WAVE: Signal<u32> = Signal::new("wave");
 

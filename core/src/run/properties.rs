@@ -4,7 +4,6 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use futures::StreamExt;
 use futures::future::{Either, LocalBoxFuture, join, select};
 use futures::stream::FuturesUnordered;
@@ -16,43 +15,18 @@ use crate::data::retry::RetryPolicy;
 use crate::log::event::{Event, Role};
 use crate::log::past_event::PastEvent;
 use crate::run::Run;
-use crate::testing::{RunFixture, broken, deploy_broken_build, history, panic_if_broken};
-use crate::workflow::Workflow;
-use crate::workflow::activity::{Activity, ActivityContext};
+use crate::testing::{RunFixture, activity, broken, deploy_broken_build, history, panic_if_broken, workflow};
 use crate::workflow::calls::timeout::Durable;
 use crate::workflow::context::Context;
-use crate::workflow::error::{ActivityResult, WorkflowError, WorkflowResult};
+use crate::workflow::error::{WorkflowError, WorkflowResult};
 use crate::workflow::signal::Signal;
 
-struct Work;
+activity!(Work, "work", |input: u64| -> u64 { Ok(input) });
+activity!(Retried, "retried", retried(), |input: u64| -> u64 { Ok(input) });
 
-#[async_trait]
-impl Activity for Work {
-    const NAME: &'static str = "work";
-    type Input = u64;
-    type Output = u64;
-
-    async fn execute(&self, _ctx: ActivityContext, input: u64) -> ActivityResult<u64> {
-        Ok(input)
-    }
-}
-
-struct Retried;
-
-#[async_trait]
-impl Activity for Retried {
-    const NAME: &'static str = "retried";
-    type Input = u64;
-    type Output = u64;
-
-    fn options() -> ActivityOptions {
-        let retry = RetryPolicy::exponential().max_attempts(2);
-        ActivityOptions::default().retry(retry).schedule_to_close(Duration::from_secs(4))
-    }
-
-    async fn execute(&self, _ctx: ActivityContext, input: u64) -> ActivityResult<u64> {
-        Ok(input)
-    }
+fn retried() -> ActivityOptions {
+    let retry = RetryPolicy::exponential().max_attempts(2);
+    ActivityOptions::default().retry(retry).schedule_to_close(Duration::from_secs(4))
 }
 
 /// The plan of a random workflow.
@@ -89,20 +63,12 @@ const SIGNALS: [Signal<u64>; 2] = [Signal::new("red"), Signal::new("blue")];
 
 const VALUES: [&str; 2] = ["one", "two"];
 
-struct Scripted;
-
-impl Workflow for Scripted {
-    const NAME: &'static str = "scripted";
-    type Input = Plan;
-    type Output = u64;
-
-    async fn run(ctx: Context, plan: Plan) -> WorkflowResult<u64> {
-        let seen = Rc::new(Cell::new(1));
-        let result = follow(ctx, plan, Rc::clone(&seen)).await;
-        panic_if_broken();
-        result.map(|value| value ^ seen.get())
-    }
-}
+workflow!(Scripted, "scripted", |ctx, plan: Plan| -> u64 {
+    let seen = Rc::new(Cell::new(1));
+    let result = follow(ctx, plan, Rc::clone(&seen)).await;
+    panic_if_broken();
+    result.map(|value| value ^ seen.get())
+});
 
 /// Registers a compensation when it is dropped.
 struct Guard(Context, Rc<Cell<u64>>);

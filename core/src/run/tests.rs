@@ -4,8 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use expect_test::{Expect, expect};
+use expect_test::expect;
 use futures::future::{join, join3, pending, select};
 
 use crate::data::limits;
@@ -14,57 +13,30 @@ use crate::data::retry::RetryPolicy;
 use crate::log::event::Role;
 use crate::run::replay::{Takeover, examine, replay};
 use crate::testing::{
-    BORN, RunFixture, broken, call, deploy_broken_build, history, panic_if_broken, payload, registry_of,
-    run_id,
+    BORN, RunFixture, activity, broken, call, deploy_broken_build, history, panic_if_broken, payload,
+    registry_of, run_id,
 };
 use crate::workflow::Workflow;
-use crate::workflow::activity::{Activity, ActivityContext};
 use crate::workflow::context::Context;
-use crate::workflow::error::{ActivityResult, WorkflowError, WorkflowResult};
+use crate::workflow::error::WorkflowError;
 use crate::workflow::signal::Signal;
 
 const SECOND: Duration = Duration::from_secs(1);
 const GO: Signal<u32> = Signal::new("go");
 
-macro_rules! activity {
-    ($name:ident, $stored:literal, $options:expr) => {
-        struct $name;
-
-        #[async_trait]
-        impl Activity for $name {
-            const NAME: &'static str = $stored;
-            type Input = u32;
-            type Output = u32;
-
-            fn options() -> ActivityOptions {
-                $options
-            }
-
-            async fn execute(&self, _ctx: ActivityContext, input: u32) -> ActivityResult<u32> {
-                Ok(input)
-            }
-        }
-    };
-}
-
-activity!(Work, "work", ActivityOptions::default());
-activity!(Other, "other", ActivityOptions::default());
-activity!(Undo, "undo", ActivityOptions::default().retry(RetryPolicy::exponential().max_attempts(2)));
-activity!(Once, "once", ActivityOptions::default().at_most_once());
+activity!(Work, "work", |input: u32| -> u32 { Ok(input) });
+activity!(Other, "other", |input: u32| -> u32 { Ok(input) });
+activity!(
+    Undo,
+    "undo",
+    ActivityOptions::default().retry(RetryPolicy::exponential().max_attempts(2)),
+    |input: u32| -> u32 { Ok(input) }
+);
+activity!(Once, "once", ActivityOptions::default().at_most_once(), |input: u32| -> u32 { Ok(input) });
 
 macro_rules! workflow {
     ($name:ident, |$ctx:ident| $body:expr) => {
-        struct $name;
-
-        impl Workflow for $name {
-            const NAME: &'static str = "workflow";
-            type Input = u32;
-            type Output = u32;
-
-            async fn run($ctx: Context, _: u32) -> WorkflowResult<u32> {
-                $body
-            }
-        }
+        crate::testing::workflow!($name, "workflow", |$ctx, _: u32| -> u32 { $body });
     };
 }
 
@@ -76,10 +48,6 @@ mod locals;
 fn begin<W: Workflow<Input = u32>>() -> RunFixture {
     deploy_broken_build(false);
     RunFixture::start::<W>(&0)
-}
-
-fn check(fixture: &mut RunFixture, expected: &Expect) {
-    expected.assert_eq(&fixture.new_events());
 }
 
 /// Replays a history with other code, and returns what that logs and waits for.
@@ -112,33 +80,25 @@ fn stall_is_logged_before_the_resolution_and_its_decisions_are_discarded() {
     let mut run = begin::<W>();
     deploy_broken_build(true);
     run.signal("go", &1);
-    check(
-        &mut run,
-        &expect![[r#"
-            1 run.started workflow 0
-            2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
-            3 signal.received go 1
-        "#]],
-    );
+    run.assert_logged(&expect![[r#"
+        1 run.started workflow 0
+        2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
+        3 signal.received go 1
+    "#]]);
     // Later resolutions wait with their times.
     run.pass(5 * SECOND);
     run.signal("go", &2);
     assert_eq!(run.run.state.waiting.len(), 2);
     // A reload by the same build logs nothing.
     run.reload();
-    check(
-        &mut run,
-        &expect![[r#"
+    run.assert_logged(&expect![[r#"
         4 signal.received go 2
-    "#]],
-    );
+    "#]]);
     deploy_broken_build(false);
     run.reload();
     run.complete(2, &3);
     run.pass(SECOND);
-    check(
-        &mut run,
-        &expect![[r#"
+    run.assert_logged(&expect![[r#"
         5 run.adopted lease 2
         6 run.resumed 2 released
         7 activity.scheduled #2 work 1
@@ -147,8 +107,7 @@ fn stall_is_logged_before_the_resolution_and_its_decisions_are_discarded() {
         10 timer.fired #4
         11 compensation.registered #5 undo 99
         12 run.completed 5
-    "#]],
-    );
+    "#]]);
 }
 
 #[test]
@@ -162,30 +121,24 @@ fn stall_of_the_start_comes_before_the_start() {
     run.signal("go", &4);
     deploy_broken_build(false);
     run.reload();
-    check(
-        &mut run,
-        &expect![[r#"
-            1 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
-            2 run.started workflow 0
-            3 signal.received go 4
-            4 run.adopted lease 2
-            5 run.resumed 2 released
-            6 run.completed 4
-        "#]],
-    );
+    run.assert_logged(&expect![[r#"
+        1 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
+        2 run.started workflow 0
+        3 signal.received go 4
+        4 run.adopted lease 2
+        5 run.resumed 2 released
+        6 run.completed 4
+    "#]]);
 }
 
 #[test]
 fn undecodable_input_stalls_the_start() {
     workflow!(W, |ctx| ctx.wait_for(GO).await);
     let mut run = RunFixture::start_with::<W>(registry_of::<W>(), payload(&"text"), None);
-    check(
-        &mut run,
-        &expect![[r#"
-            1 run.stalled: the input of workflow `workflow`: 5 bytes of CBOR are not a u32: invalid type: string, expected integer; deploy code that can read it, and the run resumes
-            2 run.started workflow "text"
-        "#]],
-    );
+    run.assert_logged(&expect![[r#"
+        1 run.stalled: the input of workflow `workflow`: 5 bytes of CBOR are not a u32: invalid type: string, expected integer; deploy code that can read it, and the run resumes
+        2 run.started workflow "text"
+    "#]]);
 }
 
 #[test]
@@ -224,27 +177,24 @@ fn release_stops_where_the_code_stalls_again() {
     assert_eq!(run.run.state.waiting.len(), 2);
     deploy_broken_build(false);
     run.reload();
-    check(
-        &mut run,
-        &expect![[r#"
-            1 run.started workflow 0
-            2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
-            3 signal.received go 1
-            4 signal.received go 2
-            5 signal.received go 3
-            6 signal.received go 4
-            7 run.adopted lease 2
-            8 run.resumed 2 released
-            9 compensation.registered #2 undo 1
-            10 compensation.registered #4 undo 2
-            11 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
-            12 run.adopted lease 3
-            13 run.resumed 2 released
-            14 compensation.registered #6 undo 3
-            15 compensation.registered #8 undo 4
-            16 run.completed 0
-        "#]],
-    );
+    run.assert_logged(&expect![[r#"
+        1 run.started workflow 0
+        2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
+        3 signal.received go 1
+        4 signal.received go 2
+        5 signal.received go 3
+        6 signal.received go 4
+        7 run.adopted lease 2
+        8 run.resumed 2 released
+        9 compensation.registered #2 undo 1
+        10 compensation.registered #4 undo 2
+        11 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
+        12 run.adopted lease 3
+        13 run.resumed 2 released
+        14 compensation.registered #6 undo 3
+        15 compensation.registered #8 undo 4
+        16 run.completed 0
+    "#]]);
 }
 
 #[test]
@@ -262,19 +212,16 @@ fn outcome_of_a_step_that_a_queued_resolution_drops_is_ignored() {
     deploy_broken_build(false);
     run.reload();
     run.signal("go", &2);
-    check(
-        &mut run,
-        &expect![[r#"
-            1 run.started workflow 0
-            2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
-            3 signal.received go 1
-            4 step.completed #1 slow 1
-            5 run.adopted lease 2
-            6 run.resumed 2 released
-            7 signal.received go 2
-            8 run.completed 2
-        "#]],
-    );
+    run.assert_logged(&expect![[r#"
+        1 run.started workflow 0
+        2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
+        3 signal.received go 1
+        4 step.completed #1 slow 1
+        5 run.adopted lease 2
+        6 run.resumed 2 released
+        7 signal.received go 2
+        8 run.completed 2
+    "#]]);
 }
 
 #[test]
@@ -292,21 +239,18 @@ fn outcome_logged_before_its_activity_is_cancelled_is_ignored() {
     deploy_broken_build(false);
     run.reload();
     run.signal("go", &2);
-    check(
-        &mut run,
-        &expect![[r#"
-            1 run.started workflow 0
-            2 activity.scheduled #1 work 1
-            3 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
-            4 signal.received go 1
-            5 activity.completed #1 1
-            6 run.adopted lease 2
-            7 run.resumed 2 released
-            8 activity.cancelled #1
-            9 signal.received go 2
-            10 run.completed 2
-        "#]],
-    );
+    run.assert_logged(&expect![[r#"
+        1 run.started workflow 0
+        2 activity.scheduled #1 work 1
+        3 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
+        4 signal.received go 1
+        5 activity.completed #1 1
+        6 run.adopted lease 2
+        7 run.resumed 2 released
+        8 activity.cancelled #1
+        9 signal.received go 2
+        10 run.completed 2
+    "#]]);
 }
 
 #[test]
@@ -318,14 +262,11 @@ fn code_that_waits_for_nothing_durable_stalls() {
     });
     let mut run = begin::<W>();
     run.signal("go", &1);
-    check(
-        &mut run,
-        &expect![[r#"
+    run.assert_logged(&expect![[r#"
         1 run.started workflow 0
         2 run.stalled: workflow `workflow` waits for something that is not durable, such as a tokio timer or a channel; use `ctx.sleep`, `ctx.wait_for`, or put it into an activity or a step
         3 signal.received go 1
-    "#]],
-    );
+    "#]]);
 }
 
 #[test]
@@ -343,14 +284,11 @@ fn code_that_is_woken_from_outside_stalls() {
     // The waker of the run, and those of the fixture's replays.
     OUTSIDE.take().iter().for_each(std::task::Waker::wake_by_ref);
     run.signal("go", &1);
-    check(
-        &mut run,
-        &expect![[r#"
-            1 run.started workflow 0
-            2 run.stalled: workflow `workflow` was woken from outside the engine: it waits for something that is not durable, such as a tokio timer or a channel; use `ctx.sleep`, `ctx.wait_for`, or put it into an activity or a step
-            3 signal.received go 1
-        "#]],
-    );
+    run.assert_logged(&expect![[r#"
+        1 run.started workflow 0
+        2 run.stalled: workflow `workflow` was woken from outside the engine: it waits for something that is not durable, such as a tokio timer or a channel; use `ctx.sleep`, `ctx.wait_for`, or put it into an activity or a step
+        3 signal.received go 1
+    "#]]);
 }
 
 #[test]
@@ -370,42 +308,27 @@ fn panic_in_a_destructor_stalls() {
     run.signal("go", &1);
     deploy_broken_build(false);
     run.reload();
-    check(
-        &mut run,
-        &expect![[r#"
-            1 run.started workflow 0
-            2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
-            3 signal.received go 1
-            4 run.adopted lease 2
-            5 run.resumed 1 released
-            6 run.completed 1
-        "#]],
-    );
+    run.assert_logged(&expect![[r#"
+        1 run.started workflow 0
+        2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
+        3 signal.received go 1
+        4 run.adopted lease 2
+        5 run.resumed 1 released
+        6 run.completed 1
+    "#]]);
 }
 
 #[test]
 fn payload_over_the_limit_stalls_the_call_that_has_it() {
-    struct Big;
-    #[async_trait]
-    impl Activity for Big {
-        const NAME: &'static str = "big";
-        type Input = String;
-        type Output = ();
-        async fn execute(&self, _ctx: ActivityContext, _input: String) -> ActivityResult<()> {
-            Ok(())
-        }
-    }
+    activity!(Big, "big", |_: String| -> () { Ok(()) });
     workflow!(W, |ctx| {
         ctx.activity::<Big>("x".repeat(limits::PAYLOAD_BYTES_MAX)).await?;
         Ok(0)
     });
-    check(
-        &mut begin::<W>(),
-        &expect![[r#"
+    begin::<W>().assert_logged(&expect![[r#"
         1 run.stalled: the input of activity `big` has 2097157 bytes, and the limit is 2097152; pass a reference to the data instead, or raise `payload_bytes_max`
         2 run.started workflow 0
-    "#]],
-    );
+    "#]]);
 }
 
 #[test]
@@ -415,27 +338,15 @@ fn payload_that_its_own_type_cannot_read_stalls_the_call_that_has_it() {
     enum Price {
         Exact { cents: u128 },
     }
-    struct Pay;
-    #[async_trait]
-    impl Activity for Pay {
-        const NAME: &'static str = "pay";
-        type Input = Price;
-        type Output = ();
-        async fn execute(&self, _ctx: ActivityContext, _input: Price) -> ActivityResult<()> {
-            Ok(())
-        }
-    }
+    activity!(Pay, "pay", |_: Price| -> () { Ok(()) });
     workflow!(W, |ctx| {
         ctx.activity::<Pay>(Price::Exact { cents: 1 }).await?;
         Ok(0)
     });
-    check(
-        &mut begin::<W>(),
-        &expect![[r#"
-            1 run.stalled: the input of activity `pay`: a pgworkflows_core::run::tests::payload_that_its_own_type_cannot_read_stalls_the_call_that_has_it::Price can be encoded, but not be read again: u128 is not supported; `cents`: it has 128 bits, which serde cannot read within `tag`, `untagged` or `flatten`: use 64 bits or a text there
-            2 run.started workflow 0
-        "#]],
-    );
+    begin::<W>().assert_logged(&expect![[r#"
+        1 run.stalled: the input of activity `pay`: a pgworkflows_core::run::tests::payload_that_its_own_type_cannot_read_stalls_the_call_that_has_it::Price can be encoded, but not be read again: u128 is not supported; `cents`: it has 128 bits, which serde cannot read within `tag`, `untagged` or `flatten`: use 64 bits or a text there
+        2 run.started workflow 0
+    "#]]);
 }
 
 // Replays by other code.
@@ -473,15 +384,12 @@ fn mismatch_names_the_recorded_event_and_what_the_code_did() {
     });
     let mut run = begin::<W>();
     run.complete(1, &1);
-    check(
-        &mut run,
-        &expect![[r#"
+    run.assert_logged(&expect![[r#"
         1 run.started workflow 0
         2 activity.scheduled #1 work 1
         3 activity.completed #1 1
         4 timer.started #2 until 1s
-    "#]],
-    );
+    "#]]);
     let all = [
         replay_with::<OtherName>(&run),
         replay_with::<OtherKind>(&run),
@@ -531,15 +439,7 @@ fn step_outcome_needs_a_step_of_that_id_and_name() {
 #[test]
 fn unknown_workflow_stalls_a_replay_and_loses_nothing() {
     workflow!(W, |ctx| ctx.wait_for(GO).await);
-    struct Unrelated;
-    impl Workflow for Unrelated {
-        const NAME: &'static str = "unrelated";
-        type Input = ();
-        type Output = ();
-        async fn run(_ctx: Context, _: ()) -> WorkflowResult<()> {
-            Ok(())
-        }
-    }
+    crate::testing::workflow!(Unrelated, "unrelated", |_, _: ()| -> () { Ok(()) });
     let run = begin::<W>();
     let all = replay_with::<Unrelated>(&run).replace(&run_id(7).to_string(), "RUN");
     expect![[r#"
@@ -575,27 +475,24 @@ fn cancellation_resolves_open_calls_in_the_order_of_their_ids_and_later_calls_wo
     run.pass(SECOND);
     run.fail(6, broken());
     run.fail(6, broken());
-    check(
-        &mut run,
-        &expect![[r#"
-            1 run.started workflow 0
-            2 activity.scheduled #1 work 1
-            3 timer.started #2 until 1s
-            4 cancel.requested: enough
-            5 activity.cancelled #1
-            6 timer.cancelled #2
-            7 activity.scheduled #4 work 3
-            8 activity.completed #4 4
-            9 timer.started #5 until 1s
-            10 timer.fired #5
-            11 compensation.registered #6 undo 4
-            12 run.ending cancelled
-            13 compensation.scheduled #6
-            14 activity.attempt-failed #6 attempt 1: it broke (broken), again at 1.82557s
-            15 compensation.failed #6: it broke (broken)
-            16 run.cancelled: enough; compensation undo: it broke (broken)
-        "#]],
-    );
+    run.assert_logged(&expect![[r#"
+        1 run.started workflow 0
+        2 activity.scheduled #1 work 1
+        3 timer.started #2 until 1s
+        4 cancel.requested: enough
+        5 activity.cancelled #1
+        6 timer.cancelled #2
+        7 activity.scheduled #4 work 3
+        8 activity.completed #4 4
+        9 timer.started #5 until 1s
+        10 timer.fired #5
+        11 compensation.registered #6 undo 4
+        12 run.ending cancelled
+        13 compensation.scheduled #6
+        14 activity.attempt-failed #6 attempt 1: it broke (broken), again at 1.82557s
+        15 compensation.failed #6: it broke (broken)
+        16 run.cancelled: enough; compensation undo: it broke (broken)
+    "#]]);
 }
 
 #[test]
@@ -660,27 +557,24 @@ fn compensations_run_newest_first_even_after_one_has_failed() {
     run.complete(2, &0);
     run.fail(1, broken());
     run.complete(1, &0);
-    check(
-        &mut run,
-        &expect![[r#"
-            1 run.started workflow 0
-            2 compensation.registered #1 undo 1
-            3 compensation.registered #2 work 2
-            4 compensation.registered #3 undo 3
-            5 activity.scheduled #4 work 1
-            6 activity.failed #4: it broke (broken)
-            7 run.ending failed: activity `work` failed (call-failed): it broke (broken)
-            8 compensation.scheduled #3
-            9 compensation.failed #3: it broke (broken)
-            10 compensation.scheduled #2
-            11 run.adopted lease 2
-            12 compensation.completed #2
-            13 compensation.scheduled #1
-            14 activity.attempt-failed #1 attempt 1: it broke (broken), again at 0.920346s
-            15 compensation.completed #1
-            16 run.failed: activity `work` failed (call-failed): it broke (broken); compensation undo: it broke (broken)
-        "#]],
-    );
+    run.assert_logged(&expect![[r#"
+        1 run.started workflow 0
+        2 compensation.registered #1 undo 1
+        3 compensation.registered #2 work 2
+        4 compensation.registered #3 undo 3
+        5 activity.scheduled #4 work 1
+        6 activity.failed #4: it broke (broken)
+        7 run.ending failed: activity `work` failed (call-failed): it broke (broken)
+        8 compensation.scheduled #3
+        9 compensation.failed #3: it broke (broken)
+        10 compensation.scheduled #2
+        11 run.adopted lease 2
+        12 compensation.completed #2
+        13 compensation.scheduled #1
+        14 activity.attempt-failed #1 attempt 1: it broke (broken), again at 0.920346s
+        15 compensation.completed #1
+        16 run.failed: activity `work` failed (call-failed): it broke (broken); compensation undo: it broke (broken)
+    "#]]);
 }
 
 #[test]
@@ -691,15 +585,12 @@ fn completed_run_compensates_nothing() {
     });
     let mut run = begin::<W>();
     run.signal("go", &1);
-    check(
-        &mut run,
-        &expect![[r#"
+    run.assert_logged(&expect![[r#"
         1 run.started workflow 0
         2 compensation.registered #1 undo 1
         3 signal.received go 1
         4 run.completed 1
-    "#]],
-    );
+    "#]]);
 }
 
 #[test]
@@ -712,16 +603,13 @@ fn what_the_code_still_holds_when_it_returns_is_cancelled() {
     });
     let mut run = begin::<W>();
     run.signal("go", &1);
-    check(
-        &mut run,
-        &expect![[r#"
+    run.assert_logged(&expect![[r#"
         1 run.started workflow 0
         2 activity.scheduled #1 work 1
         3 signal.received go 1
         4 activity.cancelled #1
         5 run.completed 1
-    "#]],
-    );
+    "#]]);
 }
 
 #[test]
@@ -765,25 +653,22 @@ fn lost_attempts_have_their_own_budget() {
         let progress = run.run.attempt_lost(run.now, call(1));
         run.take(progress);
     }
-    check(
-        &mut run,
-        &expect![[r#"
-            1 run.started workflow 0
-            2 activity.scheduled #1 work 1
-            3 activity.attempt-started #1 attempt 1
-            4 activity.attempt-lost #1 attempt 1
-            5 activity.attempt-started #1 attempt 1
-            6 activity.attempt-lost #1 attempt 1
-            7 activity.attempt-started #1 attempt 1
-            8 activity.attempt-lost #1 attempt 1
-            9 activity.attempt-started #1 attempt 1
-            10 activity.attempt-lost #1 attempt 1
-            11 activity.attempt-started #1 attempt 1
-            12 activity.attempt-lost #1 attempt 1
-            13 activity.failed #1: the process died 5 times while it executed `work` (attempt-lost)
-            14 run.failed: activity `work` failed (call-failed): the process died 5 times while it executed `work` (attempt-lost)
-        "#]],
-    );
+    run.assert_logged(&expect![[r#"
+        1 run.started workflow 0
+        2 activity.scheduled #1 work 1
+        3 activity.attempt-started #1 attempt 1
+        4 activity.attempt-lost #1 attempt 1
+        5 activity.attempt-started #1 attempt 1
+        6 activity.attempt-lost #1 attempt 1
+        7 activity.attempt-started #1 attempt 1
+        8 activity.attempt-lost #1 attempt 1
+        9 activity.attempt-started #1 attempt 1
+        10 activity.attempt-lost #1 attempt 1
+        11 activity.attempt-started #1 attempt 1
+        12 activity.attempt-lost #1 attempt 1
+        13 activity.failed #1: the process died 5 times while it executed `work` (attempt-lost)
+        14 run.failed: activity `work` failed (call-failed): the process died 5 times while it executed `work` (attempt-lost)
+    "#]]);
 }
 
 #[test]
@@ -794,16 +679,13 @@ fn lost_attempt_fails_an_activity_that_may_run_only_once() {
     run.take(progress);
     let progress = run.run.attempt_lost(run.now, call(1));
     run.take(progress);
-    check(
-        &mut run,
-        &expect![[r#"
-            1 run.started workflow 0
-            2 activity.scheduled #1 once 1
-            3 activity.attempt-started #1 attempt 1
-            4 activity.failed #1: the process died while it executed `once`, which may run only once (attempt-lost)
-            5 run.failed: activity `once` failed (call-failed): the process died while it executed `once`, which may run only once (attempt-lost)
-        "#]],
-    );
+    run.assert_logged(&expect![[r#"
+        1 run.started workflow 0
+        2 activity.scheduled #1 once 1
+        3 activity.attempt-started #1 attempt 1
+        4 activity.failed #1: the process died while it executed `once`, which may run only once (attempt-lost)
+        5 run.failed: activity `once` failed (call-failed): the process died while it executed `once`, which may run only once (attempt-lost)
+    "#]]);
 }
 
 // Leaving memory.
@@ -826,12 +708,9 @@ fn run_that_leaves_memory_decides_nothing() {
     let before = DROPS.get();
     run.reload();
     assert!(DROPS.get() > before, "the code was dropped");
-    check(
-        &mut run,
-        &expect![[r#"
+    run.assert_logged(&expect![[r#"
         1 run.started workflow 0
         2 activity.scheduled #1 work 1
         3 timer.started #2 until 1s
-    "#]],
-    );
+    "#]]);
 }

@@ -180,7 +180,7 @@ pub(crate) fn check_name(what: &str, name: &str) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
-    use async_trait::async_trait;
+
     use serde::{Deserialize, Serialize};
 
     use super::*;
@@ -189,21 +189,10 @@ mod tests {
     use crate::data::time::Timestamp;
     use crate::host::SystemHost;
     use crate::log::event::Event;
-    use crate::workflow::context::Context;
-    use crate::workflow::error::{ActivityResult, WorkflowResult};
+    use crate::testing::{activity, workflow};
     use crate::workflow::locals::Locals;
 
-    struct Bloat;
-
-    impl Workflow for Bloat {
-        const NAME: &'static str = "bloat";
-        type Input = usize;
-        type Output = String;
-
-        async fn run(_: Context, bytes: usize) -> WorkflowResult<String> {
-            Ok("x".repeat(bytes))
-        }
-    }
+    workflow!(Bloat, "bloat", |_, bytes: usize| -> String { Ok("x".repeat(bytes)) });
 
     /// A value that serde can write and cannot read.
     #[derive(Serialize, Deserialize)]
@@ -212,18 +201,7 @@ mod tests {
         _secret: u8,
     }
 
-    struct WriteOnly;
-
-    #[async_trait]
-    impl Activity for WriteOnly {
-        const NAME: &'static str = "write-only";
-        type Input = ();
-        type Output = [Unreadable; 1];
-
-        async fn execute(&self, _ctx: ActivityContext, _: ()) -> ActivityResult<[Unreadable; 1]> {
-            Ok([Unreadable { _secret: 1 }])
-        }
-    }
+    activity!(WriteOnly, "write-only", |_: ()| -> [Unreadable; 1] { Ok([Unreadable { _secret: 1 }]) });
 
     #[tokio::test]
     async fn output_that_its_own_type_cannot_read_fails_the_attempt() {

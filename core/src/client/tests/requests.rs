@@ -21,9 +21,7 @@ use crate::log::wire;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::inbox::Submitted;
-use crate::workflow::Workflow;
-use crate::workflow::context::Context;
-use crate::workflow::error::WorkflowResult;
+use crate::testing::workflow;
 use crate::workflow::signal::Signal;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -253,15 +251,7 @@ async fn caller_chooses_what_a_key_compares() {
 
 #[tokio::test]
 async fn key_conflict_says_where_the_inputs_differ_and_shows_neither() {
-    struct Tag;
-    impl Workflow for Tag {
-        const NAME: &'static str = "tag";
-        type Input = BTreeMap<String, Vec<u32>>;
-        type Output = ();
-        async fn run(_: Context, _: Self::Input) -> WorkflowResult<()> {
-            Ok(())
-        }
-    }
+    workflow!(Tag, "tag", |_, _: BTreeMap<String, Vec<u32>>| -> () { Ok(()) });
     let input = |lists: &[(&str, &[u32])]| -> BTreeMap<_, _> {
         lists.iter().map(|(name, list)| ((*name).to_owned(), list.to_vec())).collect()
     };
@@ -296,15 +286,7 @@ async fn payload_that_its_type_cannot_read_never_reaches_the_store() {
     enum Amount {
         Wide { cents: u128 },
     }
-    struct Pay;
-    impl Workflow for Pay {
-        const NAME: &'static str = "pay";
-        type Input = Vec<Amount>;
-        type Output = ();
-        async fn run(_: Context, _: Self::Input) -> WorkflowResult<()> {
-            Ok(())
-        }
-    }
+    workflow!(Pay, "pay", |_, _: Vec<Amount>| -> () { Ok(()) });
     const PAID: Signal<Amount> = Signal::new("paid");
     let Fixture { client, store, .. } = fixture();
     let start = client.start::<Pay>(vec![Amount::Wide { cents: 1 }]).await.unwrap_err();

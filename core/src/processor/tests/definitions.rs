@@ -3,60 +3,27 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-
 use crate::data::options::ActivityOptions;
 use crate::data::retry::RetryPolicy;
-use crate::testing::panic_if_broken;
-use crate::workflow::Workflow;
-use crate::workflow::activity::{Activity, ActivityContext};
-use crate::workflow::context::Context;
-use crate::workflow::error::{ActivityResult, WorkflowResult};
+use crate::testing::{activity, panic_if_broken};
 use crate::workflow::mark::PollMark;
 use crate::workflow::registry::{Definitions, Registry};
 use crate::workflow::signal::Signal;
 
 pub(super) const GO: Signal<u32> = Signal::new("go");
 
-macro_rules! activity {
-    ($name:ident, $stored:literal, $options:expr) => {
-        pub(super) struct $name;
+activity!(pub(super) Work, "work", |input: u32| -> u32 { Ok(input) });
+activity!(pub(super) Once, "once", ActivityOptions::default().at_most_once(), |input: u32| -> u32 { Ok(input) });
+activity!(pub(super) Unknown, "unknown", retried(), |input: u32| -> u32 { Ok(input) });
+activity!(pub(super) Retried, "retried", retried(), |input: u32| -> u32 { Ok(input) });
 
-        #[async_trait]
-        impl Activity for $name {
-            const NAME: &'static str = $stored;
-            type Input = u32;
-            type Output = u32;
-
-            fn options() -> ActivityOptions {
-                $options
-            }
-
-            async fn execute(&self, _ctx: ActivityContext, input: u32) -> ActivityResult<u32> {
-                Ok(input)
-            }
-        }
-    };
+fn retried() -> ActivityOptions {
+    ActivityOptions::default().retry(RetryPolicy::exponential())
 }
-
-activity!(Work, "work", ActivityOptions::default());
-activity!(Once, "once", ActivityOptions::default().at_most_once());
-activity!(Unknown, "unknown", ActivityOptions::default().retry(RetryPolicy::exponential()));
-activity!(Retried, "retried", ActivityOptions::default().retry(RetryPolicy::exponential()));
 
 macro_rules! workflow {
     ($name:ident, $stored:literal, |$ctx:ident, $input:ident| $body:expr) => {
-        pub(super) struct $name;
-
-        impl Workflow for $name {
-            const NAME: &'static str = $stored;
-            type Input = u32;
-            type Output = u32;
-
-            async fn run($ctx: Context, $input: u32) -> WorkflowResult<u32> {
-                $body
-            }
-        }
+        crate::testing::workflow!(pub(super) $name, $stored, |$ctx, $input: u32| -> u32 { $body });
     };
 }
 

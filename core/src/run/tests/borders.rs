@@ -14,12 +14,10 @@ use futures::FutureExt;
 use futures::future::{join, pending, select};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{GO, SECOND, begin, check};
+use super::{GO, SECOND, begin};
 use crate::testing::RunFixture;
 use crate::workflow::Workflow;
 use crate::workflow::calls::timer::TimerFuture;
-use crate::workflow::context::Context;
-use crate::workflow::error::WorkflowResult;
 use crate::workflow::signal::Signal;
 
 /// Panics when it is dropped, also as the payload of a caught panic.
@@ -114,18 +112,10 @@ fn panic_in_the_drop_of_what_a_workflow_held_stalls() {
 
 #[test]
 fn panic_while_a_value_is_encoded_stalls() {
-    struct W;
-
-    impl Workflow for W {
-        const NAME: &'static str = "workflow";
-        type Input = u32;
-        type Output = PanickingValue;
-
-        async fn run(ctx: Context, _: u32) -> WorkflowResult<PanickingValue> {
-            ctx.wait_for(GO).await?;
-            Ok(PanickingValue)
-        }
-    }
+    crate::testing::workflow!(W, "workflow", |ctx, _: u32| -> PanickingValue {
+        ctx.wait_for(GO).await?;
+        Ok(PanickingValue)
+    });
     assert_panics::<W>("while it was encoded");
 }
 
@@ -140,17 +130,7 @@ fn panic_while_a_signal_is_decoded_stalls() {
 
 #[test]
 fn panic_while_an_input_is_decoded_stalls_before_the_start() {
-    struct W;
-
-    impl Workflow for W {
-        const NAME: &'static str = "workflow";
-        type Input = PanickingValue;
-        type Output = ();
-
-        async fn run(_: Context, _: PanickingValue) -> WorkflowResult<()> {
-            Ok(())
-        }
-    }
+    crate::testing::workflow!(W, "workflow", |_, _: PanickingValue| -> () { Ok(()) });
     let registry = crate::testing::registry_of::<W>();
     let run = RunFixture::start_with::<W>(registry, crate::testing::payload(&0), None);
     let diagnosis = run.run.state.stalled.expect("the run is stalled");
@@ -223,14 +203,11 @@ fn waker_whose_drop_drops_a_durable_future_works() {
         .await
     });
     let mut run = begin::<W>();
-    check(
-        &mut run,
-        &expect![[r#"
-            1 run.started workflow 0
-            2 timer.started #1 until 1s
-            3 timer.cancelled #1
-        "#]],
-    );
+    run.assert_logged(&expect![[r#"
+        1 run.started workflow 0
+        2 timer.started #1 until 1s
+        3 timer.cancelled #1
+    "#]]);
 }
 
 #[test]

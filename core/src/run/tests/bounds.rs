@@ -43,19 +43,7 @@ fn poll_that_asks_for_too_many_commands_stalls_and_says_how_many() {
 
 #[test]
 fn poll_that_asks_for_too_many_bytes_stalls_before_they_are_in_memory() {
-    struct Store;
-
-    #[async_trait]
-    impl Activity for Store {
-        const NAME: &'static str = "store";
-        type Input = String;
-        type Output = ();
-
-        async fn execute(&self, _ctx: ActivityContext, _input: String) -> ActivityResult<()> {
-            Ok(())
-        }
-    }
-
+    activity!(Store, "store", |_: String| -> () { Ok(()) });
     workflow!(W, |ctx| {
         ctx.when_all((0..50).map(|_| ctx.activity::<Store>("x".repeat(2_000_000)))).await?;
         Ok(0)
@@ -114,30 +102,27 @@ fn released_run_takes_waiting_resolutions_in_turns_and_later_ones_after_them() {
         run.complete(call, &1);
     }
     run.check();
-    check(
-        &mut run,
-        &expect![[r#"
-            1 run.started workflow 0
-            2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
-            3 signal.received go 1
-            4 signal.received go 2
-            5 signal.received go 3
-            6 run.resumed 1 released
-            7 activity.scheduled #2 work 1
-            8 signal.received go 0
-            9 run.resumed 1 released
-            10 run.resumed 1 released
-            11 run.resumed 1 released
-            12 activity.completed #2 1
-            13 activity.scheduled #4 work 2
-            14 activity.completed #4 1
-            15 activity.scheduled #6 work 3
-            16 activity.completed #6 1
-            17 activity.scheduled #8 work 0
-            18 activity.completed #8 1
-            19 run.completed 4
-        "#]],
-    );
+    run.assert_logged(&expect![[r#"
+        1 run.started workflow 0
+        2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
+        3 signal.received go 1
+        4 signal.received go 2
+        5 signal.received go 3
+        6 run.resumed 1 released
+        7 activity.scheduled #2 work 1
+        8 signal.received go 0
+        9 run.resumed 1 released
+        10 run.resumed 1 released
+        11 run.resumed 1 released
+        12 activity.completed #2 1
+        13 activity.scheduled #4 work 2
+        14 activity.completed #4 1
+        15 activity.scheduled #6 work 3
+        16 activity.completed #6 1
+        17 activity.scheduled #8 work 0
+        18 activity.completed #8 1
+        19 run.completed 4
+    "#]]);
 }
 
 #[test]
@@ -162,21 +147,18 @@ fn new_owner_continues_a_release() {
     deploy_broken_build(false);
     reload_in_small_turns(&mut run);
     reload_in_small_turns(&mut run);
-    check(
-        &mut run,
-        &expect![[r#"
-            1 run.started workflow 0
-            2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
-            3 signal.received go 1
-            4 signal.received go 2
-            5 signal.received go 3
-            6 run.resumed 1 released
-            7 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
-            8 run.resumed 1 released
-            9 run.resumed 1 released
-            10 run.completed 6
-        "#]],
-    );
+    run.assert_logged(&expect![[r#"
+        1 run.started workflow 0
+        2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
+        3 signal.received go 1
+        4 signal.received go 2
+        5 signal.received go 3
+        6 run.resumed 1 released
+        7 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
+        8 run.resumed 1 released
+        9 run.resumed 1 released
+        10 run.completed 6
+    "#]]);
 }
 
 #[test]
@@ -204,9 +186,7 @@ fn step_whose_outcome_waits_is_not_executed_again() {
     assert!(run.steps.is_empty(), "{:?}", run.steps);
     release_once(&mut run);
     run.signal("go", &2);
-    check(
-        &mut run,
-        &expect![[r#"
+    run.assert_logged(&expect![[r#"
         1 run.started workflow 0
         2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
         3 signal.received go 1
@@ -215,6 +195,5 @@ fn step_whose_outcome_waits_is_not_executed_again() {
         6 run.resumed 1 released
         7 signal.received go 2
         8 run.completed 3
-    "#]],
-    );
+    "#]]);
 }

@@ -12,11 +12,9 @@ use expect_test::expect;
 use futures::future::{join, pending, select};
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use super::{GO, SECOND, begin, check};
+use super::{GO, SECOND, begin};
 use crate::testing::RunFixture;
-use crate::workflow::Workflow;
-use crate::workflow::context::Context;
-use crate::workflow::error::{WorkflowError, WorkflowResult};
+use crate::workflow::error::WorkflowError;
 
 /// The reason of the run's stall.
 #[track_caller]
@@ -36,15 +34,12 @@ fn timeout_of_tokio_around_a_durable_call_stalls() {
     });
     let mut run = begin::<W>();
     run.pass(SECOND);
-    check(
-        &mut run,
-        &expect![[r#"
-            1 run.started workflow 0
-            2 timer.started #1 until 1s
-            3 run.stalled: workflow `workflow` uses a tokio timer (at core/src/run/tests/durable.rs:LINE, after its durable call at core/src/run/tests/durable.rs:LINE), which is not durable: use `ctx.sleep`, or `.timeout(…)` on a durable call; deploy code that does, and the run resumes
-            4 timer.fired #1
-        "#]],
-    );
+    run.assert_logged(&expect![[r#"
+        1 run.started workflow 0
+        2 timer.started #1 until 1s
+        3 run.stalled: workflow `workflow` uses a tokio timer (at core/src/run/tests/durable.rs:LINE, after its durable call at core/src/run/tests/durable.rs:LINE), which is not durable: use `ctx.sleep`, or `.timeout(…)` on a durable call; deploy code that does, and the run resumes
+        4 timer.fired #1
+    "#]]);
 }
 
 #[test]
@@ -87,13 +82,10 @@ fn spawned_task_stalls_and_is_not_executed() {
         ctx.wait_for(GO).await
     });
     let mut run = begin::<W>();
-    check(
-        &mut run,
-        &expect![[r#"
-            1 run.stalled: workflow `workflow` spawns a tokio task (after its durable call at core/src/run/tests/durable.rs:LINE), which is not durable: use `ctx.when_all` or a combinator of `futures` for branches of the workflow, and an activity or a step for everything else; deploy code that does, and the run resumes
-            2 run.started workflow 0
-        "#]],
-    );
+    run.assert_logged(&expect![[r#"
+        1 run.stalled: workflow `workflow` spawns a tokio task (after its durable call at core/src/run/tests/durable.rs:LINE), which is not durable: use `ctx.when_all` or a combinator of `futures` for branches of the workflow, and an activity or a step for everything else; deploy code that does, and the run resumes
+        2 run.started workflow 0
+    "#]]);
     assert!(!EXECUTED.load(Ordering::SeqCst));
 }
 
@@ -106,13 +98,10 @@ fn work_for_a_blocking_thread_stalls_at_its_line_and_is_not_executed() {
         Ok(0)
     });
     let mut run = begin::<W>();
-    check(
-        &mut run,
-        &expect![[r#"
-            1 run.stalled: workflow `workflow` uses a blocking thread of tokio (at core/src/run/tests/durable.rs:LINE, before its first durable call), which is not durable: do that in an activity or a step; deploy code that does, and the run resumes
-            2 run.started workflow 0
-        "#]],
-    );
+    run.assert_logged(&expect![[r#"
+        1 run.stalled: workflow `workflow` uses a blocking thread of tokio (at core/src/run/tests/durable.rs:LINE, before its first durable call), which is not durable: do that in an activity or a step; deploy code that does, and the run resumes
+        2 run.started workflow 0
+    "#]]);
     assert!(!EXECUTED.load(Ordering::SeqCst));
 }
 

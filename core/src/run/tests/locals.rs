@@ -65,20 +65,17 @@ fn value_is_made_once_and_found_by_every_replay() {
     run.complete(1, &1);
     run.reload();
     run.pass(SECOND);
-    check(
-        &mut run,
-        &expect![[r#"
-            1 run.started workflow 0
-            2 value.recorded first 101
-            3 activity.scheduled #1 work 101
-            4 activity.completed #1 1
-            5 value.recorded second 102
-            6 timer.started #2 until 1s
-            7 run.adopted lease 2
-            8 timer.fired #2
-            9 run.completed 101102
-        "#]],
-    );
+    run.assert_logged(&expect![[r#"
+        1 run.started workflow 0
+        2 value.recorded first 101
+        3 activity.scheduled #1 work 101
+        4 activity.completed #1 1
+        5 value.recorded second 102
+        6 timer.started #2 until 1s
+        7 run.adopted lease 2
+        8 timer.fired #2
+        9 run.completed 101102
+    "#]]);
     assert_eq!(MADE.get(), 2);
     crash_after_every_group::<W>(&run);
 }
@@ -97,17 +94,14 @@ fn values_of_one_name_are_distinguished_by_their_order() {
     });
     let mut run = begin_making::<W>();
     run.signal("go", &0);
-    check(
-        &mut run,
-        &expect![[r#"
-            1 run.started workflow 0
-            2 value.recorded number 101
-            3 value.recorded number 102
-            4 signal.received go 0
-            5 value.recorded number 103
-            6 run.completed 101102103
-        "#]],
-    );
+    run.assert_logged(&expect![[r#"
+        1 run.started workflow 0
+        2 value.recorded number 101
+        3 value.recorded number 102
+        4 signal.received go 0
+        5 value.recorded number 103
+        6 run.completed 101102103
+    "#]]);
     crash_after_every_group::<W>(&run);
 }
 
@@ -130,25 +124,22 @@ fn values_are_found_in_branches_and_races() {
     run.complete(4, &0);
     run.reload();
     run.complete(3, &0);
-    check(
-        &mut run,
-        &expect![[r#"
-            1 run.started workflow 0
-            2 timer.started #1 until 1s
-            3 timer.started #2 until 1s
-            4 timer.fired #1
-            5 value.recorded left 101
-            6 activity.scheduled #3 work 101
-            7 timer.fired #2
-            8 value.recorded right 102
-            9 activity.scheduled #4 work 102
-            10 activity.completed #4 0
-            11 run.adopted lease 2
-            12 activity.completed #3 0
-            13 value.recorded race 103
-            14 run.completed 103
-        "#]],
-    );
+    run.assert_logged(&expect![[r#"
+        1 run.started workflow 0
+        2 timer.started #1 until 1s
+        3 timer.started #2 until 1s
+        4 timer.fired #1
+        5 value.recorded left 101
+        6 activity.scheduled #3 work 101
+        7 timer.fired #2
+        8 value.recorded right 102
+        9 activity.scheduled #4 work 102
+        10 activity.completed #4 0
+        11 run.adopted lease 2
+        12 activity.completed #3 0
+        13 value.recorded race 103
+        14 run.completed 103
+    "#]]);
     crash_after_every_group::<W>(&run);
 }
 
@@ -159,14 +150,11 @@ fn value_that_is_dropped_unpolled_is_not_made() {
         Ok(ctx.record("value", make).await)
     });
     let mut run = begin_making::<W>();
-    check(
-        &mut run,
-        &expect![[r#"
-            1 run.started workflow 0
-            2 value.recorded value 101
-            3 run.completed 101
-        "#]],
-    );
+    run.assert_logged(&expect![[r#"
+        1 run.started workflow 0
+        2 value.recorded value 101
+        3 run.completed 101
+    "#]]);
 }
 
 #[test]
@@ -197,29 +185,26 @@ fn value_made_after_two_stalls_is_found_again() {
     run.complete(2, &0);
     deploy_broken_build(false);
     run.reload();
-    check(
-        &mut run,
-        &expect![[r#"
-            1 run.started workflow 0
-            2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
-            3 signal.received go 1
-            4 signal.received go 1
-            5 signal.received go 2
-            6 signal.received go 3
-            7 run.adopted lease 2
-            8 run.resumed 4 released
-            9 activity.scheduled #2 work 1
-            10 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
-            11 activity.completed #2 0
-            12 run.adopted lease 3
-            13 run.resumed 1 released
-            14 value.recorded value 101
-            15 activity.scheduled #4 work 103
-        "#]],
-    );
+    run.assert_logged(&expect![[r#"
+        1 run.started workflow 0
+        2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
+        3 signal.received go 1
+        4 signal.received go 1
+        5 signal.received go 2
+        6 signal.received go 3
+        7 run.adopted lease 2
+        8 run.resumed 4 released
+        9 activity.scheduled #2 work 1
+        10 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
+        11 activity.completed #2 0
+        12 run.adopted lease 3
+        13 run.resumed 1 released
+        14 value.recorded value 101
+        15 activity.scheduled #4 work 103
+    "#]]);
     // Then a replay finds each value where it was made
     run.reload();
-    check(&mut run, &expect![[r#""#]]);
+    run.assert_logged(&expect![[r#""#]]);
 }
 
 #[test]
@@ -243,36 +228,30 @@ fn each_poll_that_makes_values_gets_its_own_resume_in_a_release() {
     }
     deploy_broken_build(false);
     run.reload();
-    check(
-        &mut run,
-        &expect![[r#"
-            1 run.started workflow 0
-            2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
-            3 signal.received go 0
-            4 signal.received go 1
-            5 signal.received go 2
-            6 signal.received go 3
-            7 signal.received go 4
-            8 run.adopted lease 2
-            9 run.resumed 2 released
-            10 run.resumed 1 released
-            11 value.recorded value 101
-            12 run.resumed 1 released
-            13 value.recorded value 102
-            14 run.resumed 1 released
-            15 timer.started #6 until 1s
-        "#]],
-    );
+    run.assert_logged(&expect![[r#"
+        1 run.started workflow 0
+        2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
+        3 signal.received go 0
+        4 signal.received go 1
+        5 signal.received go 2
+        6 signal.received go 3
+        7 signal.received go 4
+        8 run.adopted lease 2
+        9 run.resumed 2 released
+        10 run.resumed 1 released
+        11 value.recorded value 101
+        12 run.resumed 1 released
+        13 value.recorded value 102
+        14 run.resumed 1 released
+        15 timer.started #6 until 1s
+    "#]]);
     run.reload();
     run.pass(SECOND);
-    check(
-        &mut run,
-        &expect![[r#"
-            16 run.adopted lease 3
-            17 timer.fired #6
-            18 run.completed 213
-        "#]],
-    );
+    run.assert_logged(&expect![[r#"
+        16 run.adopted lease 3
+        17 timer.fired #6
+        18 run.completed 213
+    "#]]);
 }
 
 #[test]
@@ -287,17 +266,14 @@ fn value_made_by_a_poll_that_stalls_is_made_again() {
     let mut run = RunFixture::start::<W>(&0);
     deploy_broken_build(false);
     run.reload();
-    check(
-        &mut run,
-        &expect![[r#"
-            1 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
-            2 run.started workflow 0
-            3 run.adopted lease 2
-            4 run.resumed 1 released
-            5 value.recorded value 102
-            6 run.completed 102
-        "#]],
-    );
+    run.assert_logged(&expect![[r#"
+        1 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
+        2 run.started workflow 0
+        3 run.adopted lease 2
+        4 run.resumed 1 released
+        5 value.recorded value 102
+        6 run.completed 102
+    "#]]);
 }
 
 // What stalls.
@@ -459,12 +435,9 @@ fn value_need_not_be_send_and_its_closure_may_borrow() {
         Ok(length + shared.get())
     });
     let mut run = begin::<W>();
-    check(
-        &mut run,
-        &expect![[r#"
-            1 run.started workflow 0
-            2 value.recorded length 9
-            3 run.completed 11
-        "#]],
-    );
+    run.assert_logged(&expect![[r#"
+        1 run.started workflow 0
+        2 value.recorded length 9
+        3 run.completed 11
+    "#]]);
 }

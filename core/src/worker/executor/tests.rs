@@ -16,6 +16,7 @@ use crate::data::retry::RetryPolicy;
 use crate::data::time::Timestamp;
 use crate::guard::{Guarded, Work};
 use crate::host::SystemHost;
+use crate::testing::activity;
 use crate::workflow::activity::Activity;
 use crate::workflow::command::StepTask;
 use crate::workflow::error::{ActivityError, ActivityResult};
@@ -88,19 +89,8 @@ where
     }
 }
 
-/// An activity whose input panics when it is read.
-struct HostileInput;
-
-#[async_trait]
-impl Activity for HostileInput {
-    const NAME: &'static str = "does";
-    type Input = Hostile;
-    type Output = ();
-
-    async fn execute(&self, _: ActivityContext, _: Hostile) -> ActivityResult<()> {
-        Ok(())
-    }
-}
+// Its input panics when it is decoded.
+activity!(HostileInput, "does", |_: Hostile| -> () { Ok(()) });
 
 /// An executor with one slot.
 fn executor() -> Executor {

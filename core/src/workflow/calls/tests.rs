@@ -6,8 +6,7 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use expect_test::{Expect, expect};
+use expect_test::expect;
 use futures::future::{Either, join, select};
 use futures::stream::FuturesUnordered;
 use futures::{StreamExt, select_biased};
@@ -15,52 +14,24 @@ use futures::{StreamExt, select_biased};
 use super::timeout::Durable;
 use crate::data::failure::Failure;
 use crate::data::retry::RetryPolicy;
-use crate::testing::{RunFixture, broken};
+use crate::testing::{RunFixture, activity, broken};
 use crate::workflow::Workflow;
-use crate::workflow::activity::{Activity, ActivityContext};
-use crate::workflow::context::Context;
-use crate::workflow::error::{ActivityResult, WorkflowError, WorkflowResult};
+use crate::workflow::error::WorkflowError;
 use crate::workflow::signal::Signal;
 
 const SECOND: Duration = Duration::from_secs(1);
 const GO: Signal<u32> = Signal::new("go");
 
-struct Work;
+activity!(Work, "work", |input: u32| -> u32 { Ok(input) });
 
-#[async_trait]
-impl Activity for Work {
-    const NAME: &'static str = "work";
-    type Input = u32;
-    type Output = u32;
-
-    async fn execute(&self, _ctx: ActivityContext, input: u32) -> ActivityResult<u32> {
-        Ok(input)
-    }
-}
-
-/// Defines a workflow with the given body.
 macro_rules! workflow {
     ($name:ident, |$ctx:ident| $body:expr) => {
-        struct $name;
-
-        impl Workflow for $name {
-            const NAME: &'static str = stringify!($name);
-            type Input = ();
-            type Output = String;
-
-            async fn run($ctx: Context, _: ()) -> WorkflowResult<String> {
-                $body
-            }
-        }
+        crate::testing::workflow!($name, stringify!($name), |$ctx, _: ()| -> String { $body });
     };
 }
 
 fn begin<W: Workflow<Input = ()>>() -> RunFixture {
     RunFixture::start::<W>(&())
-}
-
-fn check(fixture: &mut RunFixture, expected: &Expect) {
-    expected.assert_eq(&fixture.new_events());
 }
 
 #[test]
@@ -73,15 +44,12 @@ fn activity_is_scheduled_at_its_first_poll_and_completes() {
     });
     let mut run = begin::<W>();
     run.complete(1, &10);
-    check(
-        &mut run,
-        &expect![[r#"
+    run.assert_logged(&expect![[r#"
         1 run.started W
         2 activity.scheduled #1 work 9
         3 activity.completed #1 10
         4 run.completed "10"
-    "#]],
-    );
+    "#]]);
 }
 
 #[test]
@@ -93,15 +61,12 @@ fn failed_activity_is_an_error_with_its_cause() {
     });
     let mut run = begin::<W>();
     run.fail(1, broken().non_retryable());
-    check(
-        &mut run,
-        &expect![[r#"
-            1 run.started W
-            2 activity.scheduled #1 work 9
-            3 activity.failed #1: it broke (broken)
-            4 run.completed "activity `work` failed (call-failed): it broke (broken) (not retryable); is broken: Some(true)"
-        "#]],
-    );
+    run.assert_logged(&expect![[r#"
+        1 run.started W
+        2 activity.scheduled #1 work 9
+        3 activity.failed #1: it broke (broken)
+        4 run.completed "activity `work` failed (call-failed): it broke (broken) (not retryable); is broken: Some(true)"
+    "#]]);
 }
 
 #[test]
@@ -117,19 +82,16 @@ fn retry_times_depend_on_the_run_alone() {
         run.fail(1, broken());
     }
     run.fail(2, Failure::new("declined", "the card was declined"));
-    check(
-        &mut run,
-        &expect![[r#"
-            1 run.started W
-            2 activity.scheduled #1 work 9
-            3 activity.attempt-failed #1 attempt 1: it broke (broken), again at 0.920346s
-            4 activity.attempt-failed #1 attempt 2: it broke (broken), again at 1.636823s
-            5 activity.failed #1: it broke (broken)
-            6 activity.scheduled #2 work 9
-            7 activity.failed #2: the card was declined (declined)
-            8 run.completed "activity `work` failed (call-failed): it broke (broken)"
-        "#]],
-    );
+    run.assert_logged(&expect![[r#"
+        1 run.started W
+        2 activity.scheduled #1 work 9
+        3 activity.attempt-failed #1 attempt 1: it broke (broken), again at 0.920346s
+        4 activity.attempt-failed #1 attempt 2: it broke (broken), again at 1.636823s
+        5 activity.failed #1: it broke (broken)
+        6 activity.scheduled #2 work 9
+        7 activity.failed #2: the card was declined (declined)
+        8 run.completed "activity `work` failed (call-failed): it broke (broken)"
+    "#]]);
 }
 
 #[test]
@@ -149,20 +111,17 @@ fn schedule_to_close_ends_an_attempt_and_a_backoff() {
     run.fail(2, broken());
     run.pass(2 * SECOND);
     run.fail(3, broken());
-    check(
-        &mut run,
-        &expect![[r#"
-            1 run.started W
-            2 activity.scheduled #1 work 9
-            3 activity.scheduled #2 work 9
-            4 activity.attempt-failed #2 attempt 1: it broke (broken), again at 2.874885s
-            5 activity.failed #1: no attempt succeeded within 3s of its scheduling (schedule_to_close) (timed-out)
-            6 activity.failed #2: no attempt succeeded within 3s of its scheduling (schedule_to_close) (timed-out)
-            7 activity.scheduled #3 work 9
-            8 activity.failed #3: it broke (broken)
-            9 run.completed "activity `work` failed (call-failed): no attempt succeeded within 3s of its scheduling (schedule_to_close) (timed-out) | activity `work` failed (call-failed): no attempt succeeded within 3s of its sc…
-        "#]],
-    );
+    run.assert_logged(&expect![[r#"
+        1 run.started W
+        2 activity.scheduled #1 work 9
+        3 activity.scheduled #2 work 9
+        4 activity.attempt-failed #2 attempt 1: it broke (broken), again at 2.874885s
+        5 activity.failed #1: no attempt succeeded within 3s of its scheduling (schedule_to_close) (timed-out)
+        6 activity.failed #2: no attempt succeeded within 3s of its scheduling (schedule_to_close) (timed-out)
+        7 activity.scheduled #3 work 9
+        8 activity.failed #3: it broke (broken)
+        9 run.completed "activity `work` failed (call-failed): no attempt succeeded within 3s of its scheduling (schedule_to_close) (timed-out) | activity `work` failed (call-failed): no attempt succeeded within 3s of its sc…
+    "#]]);
 }
 
 #[test]
@@ -209,9 +168,7 @@ fn loser_of_a_race_is_cancelled_and_its_late_outcome_is_ignored() {
     run.pass(SECOND);
     run.complete(3, &1);
     run.signal("go", &0);
-    check(
-        &mut run,
-        &expect![[r#"
+    run.assert_logged(&expect![[r#"
         1 run.started W
         2 activity.scheduled #1 work 1
         3 timer.started #2 until 1s
@@ -223,8 +180,7 @@ fn loser_of_a_race_is_cancelled_and_its_late_outcome_is_ignored() {
         9 activity.cancelled #3
         10 signal.received go 0
         11 run.completed "true true"
-    "#]],
-    );
+    "#]]);
 }
 
 #[test]
@@ -245,15 +201,12 @@ fn dropped_step_leaves_no_event() {
     run.signal("go", &0);
     assert_eq!(run.steps.len(), 0);
     run.signal("go", &0);
-    check(
-        &mut run,
-        &expect![[r#"
+    run.assert_logged(&expect![[r#"
         1 run.started W
         2 signal.received go 0
         3 signal.received go 0
         4 run.completed "done"
-    "#]],
-    );
+    "#]]);
 }
 
 #[test]
@@ -269,15 +222,12 @@ fn step_outcomes_are_logged_with_their_names() {
     let mut run = begin::<W>();
     run.fail_step(2, broken());
     run.complete_step(1, &7);
-    check(
-        &mut run,
-        &expect![[r#"
-            1 run.started W
-            2 step.failed #2 bad: it broke (broken)
-            3 step.completed #1 good 7
-            4 run.completed "7 step `bad` failed (call-failed): it broke (broken)"
-        "#]],
-    );
+    run.assert_logged(&expect![[r#"
+        1 run.started W
+        2 step.failed #2 bad: it broke (broken)
+        3 step.completed #1 good 7
+        4 run.completed "7 step `bad` failed (call-failed): it broke (broken)"
+    "#]]);
 }
 
 #[test]
@@ -296,21 +246,18 @@ fn timers_fire_at_their_deadline_and_a_past_one_at_once() {
     let mut run = begin::<W>();
     run.pass(59 * SECOND);
     run.pass(SECOND);
-    check(
-        &mut run,
-        &expect![[r#"
-            1 run.started W
-            2 timer.started #1 until 1m
-            3 timer.fired #1
-            4 timer.started #2 until 1m
-            5 timer.fired #2
-            6 timer.started #3 until 1m
-            7 timer.fired #3
-            8 timer.started #4 until 1m
-            9 timer.fired #4
-            10 run.completed "60s; a timer until +262142-12-31T23:59:59.999999Z is beyond 9999-12-31T23:59:59.000000Z, the last possible deadline (invalid-deadline); a timer of 18446744073709551615.999999999s is beyond 9999-12-31…
-        "#]],
-    );
+    run.assert_logged(&expect![[r#"
+        1 run.started W
+        2 timer.started #1 until 1m
+        3 timer.fired #1
+        4 timer.started #2 until 1m
+        5 timer.fired #2
+        6 timer.started #3 until 1m
+        7 timer.fired #3
+        8 timer.started #4 until 1m
+        9 timer.fired #4
+        10 run.completed "60s; a timer until +262142-12-31T23:59:59.999999Z is beyond 9999-12-31T23:59:59.000000Z, the last possible deadline (invalid-deadline); a timer of 18446744073709551615.999999999s is beyond 9999-12-31…
+    "#]]);
 }
 
 #[test]
@@ -326,21 +273,18 @@ fn timeouts_drop_what_they_wait_for() {
     let mut run = begin::<W>();
     run.pass(SECOND);
     run.complete(3, &5);
-    check(
-        &mut run,
-        &expect![[r#"
-            1 run.started W
-            2 activity.scheduled #1 work 1
-            3 timer.started #2 until 1s
-            4 timer.fired #2
-            5 activity.cancelled #1
-            6 activity.scheduled #3 work 2
-            7 timer.started #4 until 2s
-            8 activity.completed #3 5
-            9 timer.cancelled #4
-            10 run.completed "activity `work` did not complete within 1s (timed-out); 5; the timeout of signal `go` is zero; give the time to wait (invalid-timeout); a timer of 18446744073709551615.999999999s is beyond 9999-12-31…
-        "#]],
-    );
+    run.assert_logged(&expect![[r#"
+        1 run.started W
+        2 activity.scheduled #1 work 1
+        3 timer.started #2 until 1s
+        4 timer.fired #2
+        5 activity.cancelled #1
+        6 activity.scheduled #3 work 2
+        7 timer.started #4 until 2s
+        8 activity.completed #3 5
+        9 timer.cancelled #4
+        10 run.completed "activity `work` did not complete within 1s (timed-out); 5; the timeout of signal `go` is zero; give the time to wait (invalid-timeout); a timer of 18446744073709551615.999999999s is beyond 9999-12-31…
+    "#]]);
 }
 
 #[test]
@@ -361,9 +305,7 @@ fn timeout_of_when_all_cancels_the_branches_that_are_open() {
         run.complete(id, &id);
     }
     run.pass(SECOND);
-    check(
-        &mut run,
-        &expect![[r#"
+    run.assert_logged(&expect![[r#"
         1 run.started W
         2 activity.scheduled #1 work 1
         3 activity.scheduled #2 work 2
@@ -384,8 +326,7 @@ fn timeout_of_when_all_cancels_the_branches_that_are_open() {
         18 timer.fired #10
         19 timer.cancelled #9
         20 run.completed "a branch of `when_all` did not complete within 1s (timed-out); [4, 5, 6]; a branch of `when_all` did not complete within 1s (timed-out)"
-    "#]],
-    );
+    "#]]);
 }
 
 #[test]
@@ -402,9 +343,7 @@ fn buffered_signals_are_taken_first_in_first_out_without_an_event() {
     run.signal("go", &2);
     run.complete(1, &0);
     run.signal("go", &3);
-    check(
-        &mut run,
-        &expect![[r#"
+    run.assert_logged(&expect![[r#"
         1 run.started W
         2 activity.scheduled #1 work 1
         3 signal.received go 1
@@ -413,8 +352,7 @@ fn buffered_signals_are_taken_first_in_first_out_without_an_event() {
         6 activity.completed #1 0
         7 signal.received go 3
         8 run.completed "1 2 3"
-    "#]],
-    );
+    "#]]);
 }
 
 #[test]
@@ -431,16 +369,13 @@ fn dropped_waiter_loses_no_signal() {
     let mut run = begin::<W>();
     run.signal("go", &4);
     run.complete(2, &0);
-    check(
-        &mut run,
-        &expect![[r#"
+    run.assert_logged(&expect![[r#"
         1 run.started W
         2 activity.scheduled #2 work 1
         3 signal.received go 4
         4 activity.completed #2 0
         5 run.completed "4"
-    "#]],
-    );
+    "#]]);
 }
 
 #[test]
@@ -456,15 +391,12 @@ fn signal_skips_a_waiter_that_is_not_polled() {
     let mut run = begin::<W>();
     run.signal("go", &1);
     run.signal("go", &2);
-    check(
-        &mut run,
-        &expect![[r#"
+    run.assert_logged(&expect![[r#"
         1 run.started W
         2 signal.received go 1
         3 signal.received go 2
         4 run.completed "[1] 2"
-    "#]],
-    );
+    "#]]);
 }
 
 #[test]
@@ -488,27 +420,24 @@ fn when_all_waits_for_all_and_returns_the_first_failure_by_position() {
     run.pass(SECOND);
     run.complete_step(8, &());
     run.complete(7, &8);
-    check(
-        &mut run,
-        &expect![[r#"
-            1 run.started W
-            2 activity.scheduled #1 work 0
-            3 activity.scheduled #2 work 1
-            4 activity.scheduled #3 work 2
-            5 activity.failed #3: the third failed (third)
-            6 activity.failed #2: the second failed (second)
-            7 activity.completed #1 0
-            8 activity.scheduled #4 work 3
-            9 timer.started #5 until 1s
-            10 signal.received go 5
-            11 activity.completed #4 6
-            12 timer.fired #5
-            13 activity.scheduled #7 work 4
-            14 step.completed #8 s
-            15 activity.completed #7 8
-            16 run.completed "activity `work` failed (call-failed): the second failed (second); (6, (), 5); []; [8]"
-        "#]],
-    );
+    run.assert_logged(&expect![[r#"
+        1 run.started W
+        2 activity.scheduled #1 work 0
+        3 activity.scheduled #2 work 1
+        4 activity.scheduled #3 work 2
+        5 activity.failed #3: the third failed (third)
+        6 activity.failed #2: the second failed (second)
+        7 activity.completed #1 0
+        8 activity.scheduled #4 work 3
+        9 timer.started #5 until 1s
+        10 signal.received go 5
+        11 activity.completed #4 6
+        12 timer.fired #5
+        13 activity.scheduled #7 work 4
+        14 step.completed #8 s
+        15 activity.completed #7 8
+        16 run.completed "activity `work` failed (call-failed): the second failed (second); (6, (), 5); []; [8]"
+    "#]]);
 }
 
 #[test]
@@ -551,9 +480,7 @@ fn unordered_futures_that_yield_to_themselves_are_polled_until_quiet() {
     run.complete(2, &2);
     run.complete(3, &3);
     run.complete(1, &1);
-    check(
-        &mut run,
-        &expect![[r#"
+    run.assert_logged(&expect![[r#"
         1 run.started W
         2 activity.scheduled #1 work 0
         3 activity.scheduled #2 work 1
@@ -562,8 +489,7 @@ fn unordered_futures_that_yield_to_themselves_are_polled_until_quiet() {
         6 activity.completed #3 3
         7 activity.completed #1 1
         8 run.completed "[2, 3, 1]"
-    "#]],
-    );
+    "#]]);
 }
 
 /// Wakes itself and is pending once.
@@ -589,16 +515,13 @@ fn compensation_options_may_be_set_until_the_next_await() {
     });
     let mut run = begin::<W>();
     run.pass(SECOND);
-    check(
-        &mut run,
-        &expect![[r#"
-            1 run.started W
-            2 compensation.registered #1 work 1
-            3 timer.started #2 until 1s
-            4 run.stalled: the compensation at core/src/workflow/calls/tests.rs:LINE its options are set after an await; set them where it is registered
-            5 timer.fired #2
-        "#]],
-    );
+    run.assert_logged(&expect![[r#"
+        1 run.started W
+        2 compensation.registered #1 work 1
+        3 timer.started #2 until 1s
+        4 run.stalled: the compensation at core/src/workflow/calls/tests.rs:LINE its options are set after an await; set them where it is registered
+        5 timer.fired #2
+    "#]]);
 }
 
 #[test]
@@ -614,17 +537,14 @@ fn time_random_numbers_and_ids_are_the_same_in_every_replay() {
     run.signal("go", &0);
     run.reload();
     run.complete(2, &0);
-    check(
-        &mut run,
-        &expect![[r#"
+    run.assert_logged(&expect![[r#"
         1 run.started W
         2 signal.received go 0
         3 activity.scheduled #2 work 834736921
         4 run.adopted lease 2
         5 activity.completed #2 0
         6 run.completed "(2023-11-14T22:13:20Z, 11992353071355107946, 94beae17-463f-4603-a577-da04ccb1a52a) f2d6f961-a948-4b24-900a-ac499cf5a436"
-    "#]],
-    );
+    "#]]);
 }
 
 #[test]
@@ -678,13 +598,10 @@ fn option_set_after_the_first_poll_stalls_and_names_both_lines() {
         Ok(result.to_string())
     });
     let mut run = begin::<W>();
-    check(
-        &mut run,
-        &expect![[r#"
-            1 run.stalled: activity `work` at core/src/workflow/calls/tests.rs:LINE an option is set at core/src/workflow/calls/tests.rs:LINE, after its first poll; set all options before the future is polled
-            2 run.started W
-        "#]],
-    );
+    run.assert_logged(&expect![[r#"
+        1 run.stalled: activity `work` at core/src/workflow/calls/tests.rs:LINE an option is set at core/src/workflow/calls/tests.rs:LINE, after its first poll; set all options before the future is polled
+        2 run.started W
+    "#]]);
 }
 
 #[test]
@@ -697,12 +614,9 @@ fn option_of_a_step_set_after_its_end_stalls() {
     });
     let mut run = begin::<W>();
     run.complete_step(1, &1);
-    check(
-        &mut run,
-        &expect![[r#"
-            1 run.started W
-            2 run.stalled: step `quick` at core/src/workflow/calls/tests.rs:LINE an option is set at core/src/workflow/calls/tests.rs:LINE, after its first poll; set all options before the future is polled
-            3 step.completed #1 quick 1
-        "#]],
-    );
+    run.assert_logged(&expect![[r#"
+        1 run.started W
+        2 run.stalled: step `quick` at core/src/workflow/calls/tests.rs:LINE an option is set at core/src/workflow/calls/tests.rs:LINE, after its first poll; set all options before the future is polled
+        3 step.completed #1 quick 1
+    "#]]);
 }

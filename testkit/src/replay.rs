@@ -39,7 +39,7 @@ use crate::error::Error;
 /// # Errors
 /// [`Error::is_diverged`] if the code decides differently: the error shows what was recorded, what the code does,
 /// and the source lines of both, as far as the history has any. [`Error::is_invalid`] for a history of another
-/// workflow, of a newer build, one that is not whole, and one that is damaged.
+/// workflow, of a newer build, one that is incomplete, and one that is damaged.
 pub fn replay<W: Workflow>(history: &History) -> Result<Replayed, Error> {
     match history.workflow() {
         Some(workflow) if workflow == W::NAME => replay_with(history, pgworkflows_core::history::replay::<W>),
@@ -65,7 +65,7 @@ pub fn replay_dir<W: Workflow>(directory: impl AsRef<Path>) -> Result<usize, Err
 /// Reads a history from a file that holds it as JSON.
 ///
 /// # Errors
-/// [`Error::is_invalid`] if it cannot be read, is not whole, or was damaged; the error names the file.
+/// [`Error::is_invalid`] if it cannot be read, is incomplete, or was damaged; the error names the file.
 pub fn read_history(file: impl AsRef<Path>) -> Result<History, Error> {
     let file = file.as_ref();
     let problem = |problem: String| Error::invalid(format!("{}: {problem}", file.display()));

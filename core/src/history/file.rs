@@ -80,7 +80,7 @@ impl HistoryFile {
         let run: RunId = self.run.parse().map_err(|error| format!("`run`: {error}"))?;
         if self.events.len() != self.count {
             return Err(format!(
-                "the history of run {run} is not whole: it should have {} events, and has {}; export it again",
+                "the history of run {run} is incomplete: it should have {} events, and has {}; export it again",
                 self.count,
                 self.events.len()
             ));

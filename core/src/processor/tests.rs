@@ -1,4 +1,4 @@
-//! The processor without a driver: messages, outcomes and time go in; a table in memory plays the store.
+//! The processor without a driver: a test gives it messages, outcomes and time, and a fixture in memory is its store.
 
 mod backlog;
 mod blame;
@@ -124,22 +124,18 @@ impl Fixture {
         }
     }
 
-    /// Another processor takes over, with the same store.
+    /// Another processor takes over, with the same store, and does its work.
     fn take_over(&mut self, deaths: u32) {
-        self.change_owner(deaths);
+        self.take_over_without_work(deaths);
         self.run();
     }
 
-    /// Likewise, but the new owner does no work yet.
+    /// Another processor takes over, and does no work yet.
     fn take_over_without_work(&mut self, deaths: u32) {
-        self.change_owner(deaths);
-    }
-
-    fn change_owner(&mut self, deaths: u32) {
         let lease = self.processor.lease().next().get();
         let mut claimed = claimed(lease, self.shard, self.next_position, deaths);
         if deaths > 0 && self.died {
-            claimed.shards[0].former = Some("the late".to_owned());
+            claimed.shards[0].former = Some("the former".to_owned());
         } else {
             // A release is not a death.
             let released = |suspect: &mut Suspect| {
@@ -372,7 +368,7 @@ impl Fixture {
     }
 
     fn end(&mut self, run: RunId, id: u32, result: Result<u32, Failure>) {
-        let attempt = self.attempts.remove(&(run, call(id))).expect("the attempt is under way");
+        let attempt = self.attempts.remove(&(run, call(id))).expect("the attempt is in flight");
         let result = result.map(|value| payload(&value));
         self.processor.attempt_ended(run, call(id), attempt.attempt, result, self.now);
         self.run();

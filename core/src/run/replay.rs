@@ -42,7 +42,7 @@ pub(crate) fn replay(
 ) -> (Run, Progress) {
     let mut replay = Replay::new(run, now);
     for past in history {
-        replay.take(past.clone(), programs).expect("a history of the engine is whole");
+        replay.take(past.clone(), programs).expect("the engine writes complete histories");
     }
     let (mut run, mut progress) = replay.finish(takeover, &Turn::endless(now));
     while run.can_release() {
@@ -137,7 +137,7 @@ impl Replay {
         let expected = state.next_seq();
         if past.seq != expected {
             return Err(format!(
-                "its history is not whole: event {} is where {expected} should be",
+                "its history is incomplete: it continues with event {}, where event {expected} should be",
                 past.seq
             ));
         }

@@ -157,7 +157,10 @@ async fn history_without_events_is_refused() -> Result<(), Error> {
 async fn history_with_a_gap_is_refused() -> Result<(), Error> {
     let mut records = recorded().await?.records().clone();
     records.events.remove(2);
-    assert_refused(replay::<Order>(&History::new(records)), &["not whole", "event 4 is where 3 should be"]);
+    assert_refused(
+        replay::<Order>(&History::new(records)),
+        &["incomplete", "event 4, where event 3 should be"],
+    );
     Ok(())
 }
 
@@ -188,7 +191,7 @@ async fn file_that_lost_events_is_refused() -> Result<(), Error> {
     let json = json(&recorded().await?);
     let mut value: serde_json::Value = serde_json::from_str(&json).expect("it is JSON");
     value["events"].as_array_mut().expect("a list").pop();
-    assert_refused(parse_history(&value.to_string()), &["not whole", "7 events, and has 6"]);
+    assert_refused(parse_history(&value.to_string()), &["incomplete", "7 events, and has 6"]);
     Ok(())
 }
 
@@ -207,7 +210,7 @@ async fn file_that_was_changed_is_refused_until_it_says_so() -> Result<(), Error
 async fn file_that_is_cut_anywhere_is_refused() -> Result<(), Error> {
     let json = json(&recorded().await?);
     for end in 0..json.len() {
-        let cut = parse_history(&json[..end]).expect_err("it is not whole");
+        let cut = parse_history(&json[..end]).expect_err("it is incomplete");
         assert!(cut.is_invalid() && cut.to_string().contains("cut short"), "{end}: {cut}");
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Waiting for results: one task for all, told by hints, kept going by polls.
+//! Waiting for results: one task reads them all, after hints and at poll intervals.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;

@@ -232,6 +232,9 @@ fn damaged_history_is_left_alone_visibly_and_its_neighbours_are_recovered() {
     let row = &fixture.rows[&runs[0]];
     assert_eq!(row.state, OpenState::Stalled);
     let waiting_on = row.waiting_on.as_deref().unwrap_or_default();
-    assert!(waiting_on.contains("its history is not whole: event 2 is where 1 should be"), "{waiting_on}");
+    assert!(
+        waiting_on.contains("its history is incomplete: it continues with event 2, where event 1 should be"),
+        "{waiting_on}"
+    );
     assert_eq!(fixture.inbox.keys().copied().collect::<Vec<_>>(), [signal]);
 }

@@ -158,7 +158,7 @@ fn panic_of_a_waker_stalls() {
 
     impl Wake for PanickingWaker {
         fn wake(self: Arc<Self>) {
-            panic!("somebody was woken");
+            panic!("the waker was called");
         }
     }
 
@@ -170,7 +170,7 @@ fn panic_of_a_waker_stalls() {
         })
         .await
     });
-    assert_panics::<W>("somebody was woken");
+    assert_panics::<W>("the waker was called");
 }
 
 #[test]

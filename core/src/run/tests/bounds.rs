@@ -14,7 +14,7 @@ fn reload_in_small_turns(fixture: &mut RunFixture) {
     fixture
         .log
         .iter()
-        .for_each(|past| replay.take(past.clone(), &fixture.registry).expect("the history is whole"));
+        .for_each(|past| replay.take(past.clone(), &fixture.registry).expect("the history is complete"));
     let (run, progress) = replay.finish(Takeover::default(), &small);
     fixture.run = run;
     fixture.take(progress);

@@ -308,7 +308,7 @@ fn code_that_records_what_its_log_does_not_hold_diverges() {
     run.complete(1, &1);
     // The run is over, but the code would continue: a tool reports that, a worker does not poll it.
     let examined =
-        examine(run_id(7), &run.log, &registry_of::<Later>(), run.now).expect("its history is whole");
+        examine(run_id(7), &run.log, &registry_of::<Later>(), run.now).expect("its history is complete");
     let divergence = examined.divergence.expect("they diverge");
     expect!["event 5 of the log is run.completed, but the code records value `last` at core/src/run/tests/locals.rs:LINE"].assert_eq(&crate::testing::without_lines(&divergence.to_string()));
 }

@@ -71,11 +71,11 @@ impl Workflow for TrialOnboarding {
     }
 }
 
-/// Receives what the activities do, as `(activity, what)`. A real system would send mail, bill and provision instead.
-pub type Story = Arc<dyn Fn(&'static str, String) + Send + Sync>;
+/// Stands in for the services that the activities call: receives the name of an activity, and what it does.
+pub type Services = Arc<dyn Fn(&'static str, String) + Send + Sync>;
 
 /// Creates a workspace for a company.
-pub struct ProvisionWorkspace(pub Story);
+pub struct ProvisionWorkspace(pub Services);
 
 #[async_trait]
 impl Activity for ProvisionWorkspace {
@@ -92,7 +92,7 @@ impl Activity for ProvisionWorkspace {
 }
 
 /// Sends a welcome mail.
-pub struct SendWelcome(pub Story);
+pub struct SendWelcome(pub Services);
 
 #[async_trait]
 impl Activity for SendWelcome {
@@ -107,7 +107,7 @@ impl Activity for SendWelcome {
 }
 
 /// Sends a mail that the trial is over.
-pub struct SendTrialEndingReminder(pub Story);
+pub struct SendTrialEndingReminder(pub Services);
 
 #[async_trait]
 impl Activity for SendTrialEndingReminder {
@@ -122,7 +122,7 @@ impl Activity for SendTrialEndingReminder {
 }
 
 /// Removes a workspace's paid features.
-pub struct DowngradeToFreeTier(pub Story);
+pub struct DowngradeToFreeTier(pub Services);
 
 #[async_trait]
 impl Activity for DowngradeToFreeTier {
@@ -137,7 +137,7 @@ impl Activity for DowngradeToFreeTier {
 }
 
 /// Starts billing a workspace for a plan.
-pub struct StartSubscription(pub Story);
+pub struct StartSubscription(pub Services);
 
 #[async_trait]
 impl Activity for StartSubscription {
@@ -155,17 +155,17 @@ impl Activity for StartSubscription {
 
 /// Registers the workflow and its activities with a worker.
 #[must_use]
-pub fn register(worker: WorkerBuilder, story: &Story) -> WorkerBuilder {
+pub fn register(worker: WorkerBuilder, services: &Services) -> WorkerBuilder {
     worker
         .workflow::<TrialOnboarding>()
-        .activity(ProvisionWorkspace(Arc::clone(story)))
-        .activity(SendWelcome(Arc::clone(story)))
-        .activity(SendTrialEndingReminder(Arc::clone(story)))
-        .activity(DowngradeToFreeTier(Arc::clone(story)))
-        .activity(StartSubscription(Arc::clone(story)))
+        .activity(ProvisionWorkspace(Arc::clone(services)))
+        .activity(SendWelcome(Arc::clone(services)))
+        .activity(SendTrialEndingReminder(Arc::clone(services)))
+        .activity(DowngradeToFreeTier(Arc::clone(services)))
+        .activity(StartSubscription(Arc::clone(services)))
 }
 
-/// Implements `Debug` with the name alone, because a story is a closure.
+/// Implements `Debug` with the name alone, because `Services` is a closure.
 macro_rules! shown_by_name {
     ($($activity:ident),+) => {
         $(impl fmt::Debug for $activity {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use pgworkflows::prelude::*;
 use pgworkflows::sqlx::PgPool;
 use pgworkflows_examples::trial::{
-    DowngradeToFreeTier, ProvisionWorkspace, SendTrialEndingReminder, SendWelcome, Signup, StartSubscription,
-    Story, TrialOnboarding, UPGRADE, UpgradeDecision, Workspace,
+    DowngradeToFreeTier, ProvisionWorkspace, SendTrialEndingReminder, SendWelcome, Services, Signup,
+    StartSubscription, TrialOnboarding, UPGRADE, UpgradeDecision, Workspace,
 };
 use pgworkflows_pg_harness::Postgres;
 use pgworkflows_testkit::TestEnv;
@@ -14,7 +14,11 @@ use pgworkflows_testkit::TestEnv;
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 /// The README's worker.
-async fn work(database_url: &str, services: Story, shutdown_signal: impl Future<Output = ()>) -> Result<()> {
+async fn work(
+    database_url: &str,
+    services: Services,
+    shutdown_signal: impl Future<Output = ()>,
+) -> Result<()> {
     let (hosting, mailer, billing) = (services.clone(), services.clone(), services);
     let store = pgworkflows::connect(database_url).await?; // Creates and migrates its own schema.
     let worker = Worker::builder(store)
@@ -52,7 +56,7 @@ async fn worker_and_client_of_the_readme_complete_a_trial() -> Result<()> {
     // Given a database, and services that accept everything
     let database = Postgres::shared().create_database()?;
     let pool = PgPool::connect(database.url()).await?;
-    let services: Story = Arc::new(|_activity, _what| {});
+    let services: Services = Arc::new(|_activity, _what| {});
     // When the worker executes runs until the client is done
     let mut outcome = None;
     let client =

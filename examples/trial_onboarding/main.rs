@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pgworkflows::{AnyStore, Client, Error, RunHandle, Worker};
-use pgworkflows_examples::trial::{self, Signup, Story, TrialOnboarding, UPGRADE, UpgradeDecision};
+use pgworkflows_examples::trial::{self, Services, Signup, TrialOnboarding, UPGRADE, UpgradeDecision};
 
 use self::arguments::{Arguments, Decide, Job};
 
@@ -61,8 +61,8 @@ async fn open_store() -> Result<AnyStore, Error> {
 }
 
 async fn onboard(store: AnyStore, client: &Client, arguments: &Arguments) -> Result<String, Error> {
-    let story: Story = Arc::new(|activity, what| say(format!("ran      {activity}: {what}")));
-    let worker = trial::register(Worker::builder(store), &story).lease_ttl(LEASE_TTL).build()?;
+    let services: Services = Arc::new(|activity, what| say(format!("ran      {activity}: {what}")));
+    let worker = trial::register(Worker::builder(store), &services).lease_ttl(LEASE_TTL).build()?;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let worker = tokio::spawn(worker.run_until(async {
         drop(stopped.await);

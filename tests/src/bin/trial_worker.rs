@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use pgworkflows::id::LeaseId;
 use pgworkflows::store::{Append, Appended, Session, StoreError};
 use pgworkflows::{PostgresStore, Worker};
-use pgworkflows_examples::trial::{self, Story};
+use pgworkflows_examples::trial::{self, Services};
 use pgworkflows_tests::{Interceptor, intercept};
 use sqlx::{Connection, PgConnection};
 
@@ -30,15 +30,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let crash_point = CrashPoint::parse(&arguments)?;
     let store = intercept(PostgresStore::connect(&url).await?, Arc::new(crash_point));
-    let story = record_executions(url);
-    let worker = trial::register(Worker::builder(store), &story).lease_ttl(LEASE_TTL).processors(1);
+    let services = record_executions(url);
+    let worker = trial::register(Worker::builder(store), &services).lease_ttl(LEASE_TTL).processors(1);
     worker.build()?.run().await?;
     Ok(())
 }
 
 /// Records every execution in the table `executions` of the database, with the last event of its run at that moment.
 /// The record is committed before the activity continues.
-fn record_executions(url: String) -> Story {
+fn record_executions(url: String) -> Services {
     let (sender, receiver) = mpsc::channel::<(&'static str, String, bool, mpsc::Sender<()>)>();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

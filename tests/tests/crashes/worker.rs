@@ -6,7 +6,7 @@ use pgworkflows::Worker;
 use pgworkflows::prelude::*;
 use pgworkflows::store::Store;
 use pgworkflows::worker::WorkerBuilder;
-use pgworkflows_examples::trial::{self, Story};
+use pgworkflows_examples::trial::{self, Services};
 use pgworkflows_tests::{Journal, RunningWorker};
 
 use crate::env::SHARDS;
@@ -59,8 +59,8 @@ pub(crate) fn start_noting_worker(
     configure: impl FnOnce(WorkerBuilder) -> WorkerBuilder,
 ) -> RunningWorker {
     let journal = journal.clone();
-    let story: Story = Arc::new(move |activity, what| journal.note(format!("{activity}: {what}")));
-    let builder = trial::register(Worker::builder(store), &story);
+    let services: Services = Arc::new(move |activity, what| journal.note(format!("{activity}: {what}")));
+    let builder = trial::register(Worker::builder(store), &services);
     let builder = builder.workflow::<Collect>().workflow::<Nap>().queue_shards(SHARDS);
     RunningWorker::start(configure(builder).build().unwrap())
 }

@@ -13,23 +13,34 @@ use pgworkflows::{Error, Timestamp, Worker};
 use pgworkflows_memory::{Clock, MemoryStore};
 
 use crate::faults::FaultRules;
+use crate::logs;
 
 /// When the store's clock begins: 2026-01-01 00:00 UTC.
 const EPOCH: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
 
-/// A workflow that calls one activity.
-#[derive(Debug)]
-pub(crate) enum Greet {}
+/// Defines a workflow.
+macro_rules! workflow {
+    ($name:ident, $stored:literal, |$ctx:tt, $input:tt: $in:ty| -> $out:ty $body:block) => {
+        #[derive(Debug)]
+        pub(crate) enum $name {}
 
-impl Workflow for Greet {
-    const NAME: &'static str = "greet";
-    type Input = String;
-    type Output = String;
+        impl ::pgworkflows::Workflow for $name {
+            const NAME: &'static str = $stored;
+            type Input = $in;
+            type Output = $out;
 
-    async fn run(ctx: Context, name: String) -> WorkflowResult<String> {
-        ctx.activity::<Hello>(name).await
-    }
+            async fn run(
+                $ctx: ::pgworkflows::Context,
+                $input: $in,
+            ) -> ::pgworkflows::workflow::WorkflowResult<$out> $body
+        }
+    };
 }
+
+pub(crate) use workflow;
+
+// A workflow that calls one activity.
+workflow!(Greet, "greet", |ctx, name: String| -> String { ctx.activity::<Hello>(name).await });
 
 #[derive(Debug)]
 pub(crate) struct Hello;
@@ -58,6 +69,7 @@ impl Fixture {
     /// A fixture whose time is that of the current runtime, but `speed` times as fast.
     #[expect(clippy::disallowed_methods, reason = "this is where the test's clock comes in")]
     pub(crate) fn new(speed: u32) -> Self {
+        logs::listen();
         let (began, drawn) = (tokio::time::Instant::now(), AtomicU64::new(1));
         let (panics, is_busy) = (AtomicU64::new(0), AtomicBool::new(false));
         let host = Arc::new(TestHost { began, speed, drawn, panics, is_busy });

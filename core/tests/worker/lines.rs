@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pgworkflows::prelude::*;
 
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, workflow};
 use crate::logs;
 
 struct Flaky;
@@ -25,22 +25,13 @@ impl Activity for Flaky {
     }
 }
 
-enum Tries {}
-
-impl Workflow for Tries {
-    const NAME: &'static str = "tries";
-    type Input = bool;
-    type Output = ();
-
-    async fn run(ctx: Context, heals: bool) -> WorkflowResult<()> {
-        tracing::info!(target: "pgworkflows-user", "the workflow speaks");
-        ctx.activity::<Flaky>(heals).await
-    }
-}
+workflow!(Tries, "tries", |ctx, heals: bool| -> () {
+    tracing::info!(target: "pgworkflows-user", "the workflow speaks");
+    ctx.activity::<Flaky>(heals).await
+});
 
 #[tokio::test(start_paused = true)]
 async fn log_lines_of_a_run_name_it_and_users_lines_are_in_its_span() {
-    logs::listen();
     let fixture = Fixture::virtual_time();
     let worker = fixture.worker("talks").workflow::<Tries>().activity(Flaky).build().unwrap();
     let script = async {

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::limits;
 use futures::future::pending;
 use pgworkflows::store::StoreError;
 use pgworkflows::worker::{Health, HealthReason};
@@ -10,6 +9,7 @@ use pgworkflows_memory::Fault;
 
 use crate::faults::Kind;
 use crate::fixture::{Fixture, Greet};
+use crate::limits;
 use crate::logs;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -17,7 +17,6 @@ const HOUR: Duration = Duration::from_secs(3600);
 #[tokio::test(start_paused = true)]
 async fn corrupt_answers_end_the_worker_after_the_stated_tries() {
     // Given a store whose reads return corrupt data
-    logs::listen();
     let fixture = Fixture::virtual_time();
     fixture.faults.begin(|kind| match kind {
         Kind::Read => Fault::Refuse(StoreError::corrupt("a page of nonsense")),
@@ -54,10 +53,9 @@ async fn corrupt_answers_end_the_worker_after_the_stated_tries() {
 #[tokio::test(start_paused = true)]
 async fn leases_that_are_fenced_repeatedly_are_claimed_with_growing_backoff() {
     // Given a store that fences every lease at its first append
-    logs::listen();
     let fixture = Fixture::virtual_time();
     fixture.faults.begin(|kind| match kind {
-        Kind::Append => Fault::Refuse(StoreError::fenced("somebody else was quicker")),
+        Kind::Append => Fault::Refuse(StoreError::fenced("another worker was faster")),
         _ => Fault::Proceed,
     });
     let run = fixture.client.start::<Greet>("Ada".to_owned()).key("k").await.unwrap();
@@ -74,7 +72,7 @@ async fn leases_that_are_fenced_repeatedly_are_claimed_with_growing_backoff() {
         let [HealthReason::LeaseLost { processor: 0, in_a_row, why }] = &reasons[..] else {
             panic!("{reasons:?}")
         };
-        assert!(*in_a_row >= 100 && why.contains("somebody else was quicker"), "{reasons:?}");
+        assert!(*in_a_row >= 100 && why.contains("another worker was faster"), "{reasons:?}");
 
         // When the store is repaired, then the run completes, and the worker is healthy after holding a lease
         fixture.faults.end();
@@ -88,7 +86,6 @@ async fn leases_that_are_fenced_repeatedly_are_claimed_with_growing_backoff() {
 #[tokio::test(start_paused = true)]
 async fn outage_of_any_length_is_waited_out_and_its_end_is_noticed_at_once() {
     // Given a running worker, and then no store for an hour
-    logs::listen();
     let fixture = Fixture::virtual_time();
     let worker = fixture.worker("outage").build().unwrap();
     let health = worker.health();
@@ -124,7 +121,6 @@ async fn outage_of_any_length_is_waited_out_and_its_end_is_noticed_at_once() {
 #[tokio::test(start_paused = true)]
 async fn repeated_outages_do_not_count_as_losses_in_a_row() {
     // Given outages, each longer than a lease, with a few seconds between them
-    logs::listen();
     let fixture = Fixture::virtual_time();
     let worker = fixture.worker("flapping").build().unwrap();
     let health = worker.health();

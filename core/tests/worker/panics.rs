@@ -4,12 +4,12 @@ use std::panic::panic_any;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use crate::limits;
 use futures::future::pending;
 use pgworkflows_memory::Fault;
 
 use crate::faults::Kind;
 use crate::fixture::{Fixture, Greet};
+use crate::limits;
 use crate::logs;
 
 /// Panics at the first `times` calls of a kind.
@@ -34,14 +34,13 @@ async fn greets(fixture: &Fixture, name: &str) {
 
 #[tokio::test(start_paused = true)]
 async fn panic_in_a_session_costs_the_lease_and_no_run() {
-    logs::listen();
     for kind in [Kind::Claim, Kind::Read, Kind::Append, Kind::Release, Kind::Session] {
         // Given a store that panics at two calls
         let fixture = Fixture::virtual_time();
         fixture.faults.begin(panics(kind, 2));
         // Then the run still completes
         greets(&fixture, &format!("panics-{kind:?}")).await;
-        // Then the host was told of both
+        // Then the host was informed of both
         assert_eq!(fixture.host.panics(), 2, "{kind:?}");
     }
     // Then the log holds the message of the panic and its line
@@ -57,7 +56,6 @@ async fn panic_payload_that_panics_when_it_is_dropped_is_caught_too() {
             panic_any(PanicsOnDrop)
         }
     }
-    logs::listen();
     let fixture = Fixture::virtual_time();
     let thrown = AtomicU32::new(0);
     fixture.faults.begin(move |kind| {
@@ -72,7 +70,6 @@ async fn panic_payload_that_panics_when_it_is_dropped_is_caught_too() {
 
 #[tokio::test(start_paused = true)]
 async fn panic_at_every_try_ends_the_worker_with_its_message() {
-    logs::listen();
     let fixture = Fixture::virtual_time();
     fixture.faults.begin(panics(Kind::Read, u32::MAX));
     let worker = fixture.worker("hopeless").build().unwrap();
@@ -83,7 +80,6 @@ async fn panic_at_every_try_ends_the_worker_with_its_message() {
 
 #[tokio::test(start_paused = true)]
 async fn heartbeat_survives_panics_and_ends_the_worker_if_it_always_panics() {
-    logs::listen();
     // Given heartbeats that panic at first
     let fixture = Fixture::virtual_time();
     fixture.faults.begin(panics(Kind::Heartbeat, limits::SETBACKS_MAX - 1));
@@ -106,7 +102,6 @@ async fn heartbeat_survives_panics_and_ends_the_worker_if_it_always_panics() {
 #[tokio::test]
 async fn worker_on_its_own_threads_ends_with_the_error_of_one_of_them() {
     // Given a worker on its own threads; time runs a hundred times as fast
-    logs::listen();
     let fixture = Fixture::new(100);
     fixture.faults.begin(panics(Kind::Read, u32::MAX));
     let worker = fixture.worker("threads").processors(2).build().unwrap();

@@ -56,7 +56,6 @@ async fn processor_has_a_second_session_only_while_reads_and_appends_overlap() {
 #[tokio::test(start_paused = true)]
 async fn reads_and_appends_take_turns_if_a_second_session_cannot_be_opened() {
     // Given a store that allows a worker only the sessions that it began with
-    logs::listen();
     let fixture = Fixture::virtual_time();
     let slowed = fixture.clone();
     let script = async {
@@ -72,8 +71,8 @@ async fn reads_and_appends_take_turns_if_a_second_session_cannot_be_opened() {
         // Then no read that waited for the session was delayed until the next heartbeat
         assert!(fixture.now() - began < 2 * SECOND, "{:?}", fixture.now() - began);
         // Then the log says so, and a second session was not requested again at once
-        let told = logs::lines(&["WARN", "alone", "processor=0", "take turns on one session", "too many"]);
-        assert_eq!((told.len(), fixture.faults.asked(Kind::Session)), (1, 3), "{told:?}");
+        let lines = logs::lines(&["WARN", "alone", "processor=0", "take turns on one session", "too many"]);
+        assert_eq!((lines.len(), fixture.faults.asked(Kind::Session)), (1, 3), "{lines:?}");
         fixture.faults.end();
     };
     let worker = fixture.worker("alone").build().unwrap();

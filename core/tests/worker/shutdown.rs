@@ -3,13 +3,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::limits;
 use futures::future::pending;
-use pgworkflows::prelude::*;
 use pgworkflows_memory::Fault;
 
 use crate::faults::Kind;
-use crate::fixture::{Fixture, Greet};
+use crate::fixture::{Fixture, Greet, workflow};
+use crate::limits;
 use crate::logs;
 use crate::stuck::blocks_until;
 
@@ -22,7 +21,6 @@ fn never_answer(_: Kind) -> Fault {
 #[tokio::test(start_paused = true)]
 async fn shutdown_without_a_network_takes_the_grace_and_the_stated_bound() {
     // Given a worker with an append in flight when the network drops all packets
-    logs::listen();
     let fixture = Fixture::virtual_time();
     let worker = fixture.worker("black").shutdown_grace(GRACE).build().unwrap();
     let script = async {
@@ -33,15 +31,15 @@ async fn shutdown_without_a_network_takes_the_grace_and_the_stated_bound() {
         fixture.pass(Duration::from_secs(1)).await;
         fixture.faults.begin(never_answer);
     };
-    let mut told_at = Duration::ZERO;
+    let mut stopped_at = Duration::ZERO;
     let shutdown = async {
         script.await;
-        told_at = fixture.now();
+        stopped_at = fixture.now();
     };
-    // When it is told to stop
+    // When it is asked to stop
     fixture.end(worker.run_on_this_thread(shutdown)).await.unwrap();
     // Then it ends when the grace and the bound are over
-    let took = fixture.now() - told_at;
+    let took = fixture.now() - stopped_at;
     let bound = GRACE + limits::SHUTDOWN_HANDOVER;
     assert!((bound..bound + Duration::from_millis(50)).contains(&took), "{took:?}");
     assert_eq!(logs::lines(&["WARN", "black", "could not hand over within 7s", "processor=0"]).len(), 1);
@@ -49,7 +47,6 @@ async fn shutdown_without_a_network_takes_the_grace_and_the_stated_bound() {
 
 #[tokio::test(start_paused = true)]
 async fn shutdown_whose_release_is_never_answered_takes_no_longer_than_the_stated_bound() {
-    logs::listen();
     let fixture = Fixture::virtual_time();
     let worker = fixture.worker("unreleased").shutdown_grace(GRACE).build().unwrap();
     fixture.faults.begin(|kind| if kind == Kind::Release { never_answer(kind) } else { Fault::Proceed });
@@ -63,14 +60,13 @@ async fn shutdown_whose_release_is_never_answered_takes_no_longer_than_the_state
 #[tokio::test(start_paused = true)]
 async fn shutdown_is_immediate_while_the_worker_waits_for_its_store() {
     // Given a store that does not answer the first requests
-    logs::listen();
     for unanswered in [Kind::Queue, Kind::Claim, Kind::Session] {
         let fixture = Fixture::virtual_time();
         fixture
             .faults
             .begin(move |kind| if kind == unanswered { never_answer(kind) } else { Fault::Proceed });
         let worker = fixture.worker("early").build().unwrap();
-        // When the worker is told to stop, then it stops at once
+        // When the worker is asked to stop, then it stops at once
         fixture.end(worker.run_on_this_thread(fixture.pass(GRACE))).await.unwrap();
         assert!(fixture.now() < GRACE + Duration::from_millis(50), "{unanswered:?}: {:?}", fixture.now());
     }
@@ -82,20 +78,12 @@ async fn shutdown_leaves_a_workflow_that_never_yields_behind_and_names_it() {
     static ENTERED: AtomicBool = AtomicBool::new(false);
     static END: AtomicBool = AtomicBool::new(false);
 
-    enum Loop {}
-    impl Workflow for Loop {
-        const NAME: &'static str = "loop";
-        type Input = ();
-        type Output = ();
+    workflow!(Loop, "loop", |_, (): ()| -> () {
+        ENTERED.store(true, Ordering::SeqCst);
+        blocks_until(&END);
+        Ok(())
+    });
 
-        async fn run(_: Context, (): ()) -> WorkflowResult<()> {
-            ENTERED.store(true, Ordering::SeqCst);
-            blocks_until(&END);
-            Ok(())
-        }
-    }
-
-    logs::listen();
     let fixture = Fixture::new(20);
     let worker = fixture.worker("endless").workflow::<Loop>().shutdown_grace(GRACE);
     let worker = worker.lease_ttl(Duration::from_secs(3600)).build().unwrap();
@@ -105,7 +93,7 @@ async fn shutdown_leaves_a_workflow_that_never_yields_behind_and_names_it() {
             fixture.pass(Duration::from_millis(100)).await;
         }
     };
-    // When the worker is told to stop, then it ends, although the workflow does not
+    // When the worker is asked to stop, then it ends, although the workflow does not
     fixture.end(worker.run_until(entered)).await.unwrap();
     assert!(!END.swap(true, Ordering::SeqCst));
     let id = run.run_id().to_string();

@@ -3,13 +3,12 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use crate::limits;
 use futures::future::pending;
 use pgworkflows::client::RunStatus;
-use pgworkflows::prelude::*;
 use pgworkflows::worker::{Health, HealthReason};
 
-use crate::fixture::{Fixture, Greet};
+use crate::fixture::{Fixture, Greet, workflow};
+use crate::limits;
 use crate::logs;
 
 /// How long leases last. Time runs ten times as fast.
@@ -30,21 +29,13 @@ async fn other_runs_of_a_processor_continue_after_one_blocked_its_thread() {
     static POLLS: AtomicU32 = AtomicU32::new(0);
     static END: AtomicBool = AtomicBool::new(false);
 
-    enum Once {}
-    impl Workflow for Once {
-        const NAME: &'static str = "once";
-        type Input = ();
-        type Output = ();
-
-        async fn run(_: Context, (): ()) -> WorkflowResult<()> {
-            if POLLS.fetch_add(1, Ordering::SeqCst) == 0 {
-                blocks_until(&END);
-            }
-            Ok(())
+    workflow!(Once, "once", |_, (): ()| -> () {
+        if POLLS.fetch_add(1, Ordering::SeqCst) == 0 {
+            blocks_until(&END);
         }
-    }
+        Ok(())
+    });
 
-    logs::listen();
     let fixture = Fixture::new(SPEED);
     let worker =
         fixture.worker("taken").workflow::<Once>().lease_ttl(TTL).poll_warn(TTL / 4).build().unwrap();
@@ -84,20 +75,12 @@ async fn no_more_threads_than_stated_are_left_behind() {
     static POLLS: AtomicU32 = AtomicU32::new(0);
     static END: AtomicBool = AtomicBool::new(false);
 
-    enum Always {}
-    impl Workflow for Always {
-        const NAME: &'static str = "always";
-        type Input = ();
-        type Output = ();
+    workflow!(Always, "always", |_, (): ()| -> () {
+        POLLS.fetch_add(1, Ordering::SeqCst);
+        blocks_until(&END);
+        Ok(())
+    });
 
-        async fn run(_: Context, (): ()) -> WorkflowResult<()> {
-            POLLS.fetch_add(1, Ordering::SeqCst);
-            blocks_until(&END);
-            Ok(())
-        }
-    }
-
-    logs::listen();
     let fixture = Fixture::new(SPEED);
     let worker = fixture.worker("eaten").workflow::<Always>().lease_ttl(TTL).shutdown_grace(Duration::ZERO);
     let worker = worker.build().unwrap();
@@ -118,20 +101,12 @@ async fn workflow_that_works_and_never_yields_is_set_aside_after_three_threads()
     static POLLS: AtomicU32 = AtomicU32::new(0);
     static END: AtomicBool = AtomicBool::new(false);
 
-    enum Spins {}
-    impl Workflow for Spins {
-        const NAME: &'static str = "spins";
-        type Input = ();
-        type Output = ();
+    workflow!(Spins, "spins", |_, (): ()| -> () {
+        POLLS.fetch_add(1, Ordering::SeqCst);
+        blocks_until(&END);
+        Ok(())
+    });
 
-        async fn run(_: Context, (): ()) -> WorkflowResult<()> {
-            POLLS.fetch_add(1, Ordering::SeqCst);
-            blocks_until(&END);
-            Ok(())
-        }
-    }
-
-    logs::listen();
     let fixture = Fixture::new(SPEED).with_busy_threads();
     let worker = fixture.worker("spun").workflow::<Spins>().lease_ttl(TTL).shutdown_grace(Duration::ZERO);
     let worker = worker.build().unwrap();
@@ -160,19 +135,11 @@ async fn workflow_that_blocked_all_replacements_does_not_affect_other_processors
     // Given a workflow that never yields, and a worker with two processors
     static END: AtomicBool = AtomicBool::new(false);
 
-    enum Ever {}
-    impl Workflow for Ever {
-        const NAME: &'static str = "ever";
-        type Input = ();
-        type Output = ();
+    workflow!(Ever, "ever", |_, (): ()| -> () {
+        blocks_until(&END);
+        Ok(())
+    });
 
-        async fn run(_: Context, (): ()) -> WorkflowResult<()> {
-            blocks_until(&END);
-            Ok(())
-        }
-    }
-
-    logs::listen();
     let fixture = Fixture::new(SPEED);
     let worker = fixture.worker("halved").workflow::<Ever>().lease_ttl(TTL).processors(2);
     let worker = worker.shutdown_grace(Duration::ZERO).build().unwrap();

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use crate::limits;
 use futures::future::pending;
 use pgworkflows::worker::{Health, HealthReason};
 use pgworkflows_memory::Fault;
 
 use crate::faults::Kind;
 use crate::fixture::{Fixture, Greet};
+use crate::limits;
 use crate::logs;
 
 const TEN_MINUTES: Duration = Duration::from_secs(600);
@@ -16,7 +16,6 @@ const TEN_MINUTES: Duration = Duration::from_secs(600);
 #[tokio::test(start_paused = true)]
 async fn unanswered_append_becomes_an_error_with_its_duration_tries_and_runs() {
     // Given a store that answers everything except appends, and two runs
-    logs::listen();
     let fixture = Fixture::virtual_time();
     let worker = fixture.worker("mute").build().unwrap();
     let health = worker.health();
@@ -53,7 +52,6 @@ async fn unanswered_append_becomes_an_error_with_its_duration_tries_and_runs() {
 #[tokio::test(start_paused = true)]
 async fn append_that_never_ends_is_reported_too() {
     // Given a network that loses an append without an error
-    logs::listen();
     let fixture = Fixture::virtual_time();
     let worker = fixture.worker("hole").shutdown_grace(Duration::ZERO).build().unwrap();
     let health = worker.health();
@@ -75,7 +73,6 @@ async fn append_that_never_ends_is_reported_too() {
 
 #[tokio::test(start_paused = true)]
 async fn short_silence_does_not_affect_the_workers_health() {
-    logs::listen();
     let fixture = Fixture::virtual_time();
     let worker = fixture.worker("short").build().unwrap();
     let health = worker.health();

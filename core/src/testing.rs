@@ -232,6 +232,12 @@ impl RunFixture {
         self.take(progress);
     }
 
+    /// Deploys a working build, which replays the run.
+    pub(crate) fn repair(&mut self) {
+        deploy_broken_build(false);
+        self.reload();
+    }
+
     /// Asserts which events were logged since the last call, as text.
     pub(crate) fn assert_logged(&mut self, expected: &Expect) {
         expected.assert_eq(&self.new_events());

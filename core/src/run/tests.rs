@@ -94,8 +94,7 @@ fn stall_is_logged_before_the_resolution_and_its_decisions_are_discarded() {
     run.assert_logged(&expect![[r#"
         4 signal.received go 2
     "#]]);
-    deploy_broken_build(false);
-    run.reload();
+    run.repair();
     run.complete(2, &3);
     run.pass(SECOND);
     run.assert_logged(&expect![[r#"
@@ -119,8 +118,7 @@ fn stall_of_the_start_comes_before_the_start() {
     deploy_broken_build(true);
     let mut run = RunFixture::start::<W>(&0);
     run.signal("go", &4);
-    deploy_broken_build(false);
-    run.reload();
+    run.repair();
     run.assert_logged(&expect![[r#"
         1 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
         2 run.started workflow 0
@@ -175,8 +173,7 @@ fn release_stops_where_the_code_stalls_again() {
     run.registry = registry_of::<Better>();
     run.reload();
     assert_eq!(run.run.state.waiting.len(), 2);
-    deploy_broken_build(false);
-    run.reload();
+    run.repair();
     run.assert_logged(&expect![[r#"
         1 run.started workflow 0
         2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
@@ -209,8 +206,7 @@ fn outcome_of_a_step_that_a_queued_resolution_drops_is_ignored() {
     deploy_broken_build(true);
     run.signal("go", &1);
     run.complete_step(1, &1);
-    deploy_broken_build(false);
-    run.reload();
+    run.repair();
     run.signal("go", &2);
     run.assert_logged(&expect![[r#"
         1 run.started workflow 0
@@ -236,8 +232,7 @@ fn outcome_logged_before_its_activity_is_cancelled_is_ignored() {
     deploy_broken_build(true);
     run.signal("go", &1);
     run.complete(1, &1);
-    deploy_broken_build(false);
-    run.reload();
+    run.repair();
     run.signal("go", &2);
     run.assert_logged(&expect![[r#"
         1 run.started workflow 0
@@ -306,8 +301,7 @@ fn panic_in_a_destructor_stalls() {
     let mut run = begin::<W>();
     deploy_broken_build(true);
     run.signal("go", &1);
-    deploy_broken_build(false);
-    run.reload();
+    run.repair();
     run.assert_logged(&expect![[r#"
         1 run.started workflow 0
         2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes

@@ -179,12 +179,10 @@ fn value_made_after_two_stalls_is_found_again() {
         run.signal("go", &number);
     }
     // When matching code takes them, and its activity completes while the run is stalled again
-    deploy_broken_build(false);
-    run.reload();
+    run.repair();
     deploy_broken_build(true);
     run.complete(2, &0);
-    deploy_broken_build(false);
-    run.reload();
+    run.repair();
     run.assert_logged(&expect![[r#"
         1 run.started workflow 0
         2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
@@ -226,8 +224,7 @@ fn each_poll_that_makes_values_gets_its_own_resume_in_a_release() {
     for number in 0..5 {
         run.signal("go", &number);
     }
-    deploy_broken_build(false);
-    run.reload();
+    run.repair();
     run.assert_logged(&expect![[r#"
         1 run.started workflow 0
         2 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
@@ -264,8 +261,7 @@ fn value_made_by_a_poll_that_stalls_is_made_again() {
     MADE.set(0);
     deploy_broken_build(true);
     let mut run = RunFixture::start::<W>(&0);
-    deploy_broken_build(false);
-    run.reload();
+    run.repair();
     run.assert_logged(&expect![[r#"
         1 run.stalled: the workflow panicked: this build is broken; deploy code that does not, and the run resumes
         2 run.started workflow 0

@@ -183,7 +183,7 @@ enum Stimulus {
     /// A build is deployed whose code panics.
     Break,
     /// The build that wrote the history is deployed again.
-    Mend,
+    Repair,
 }
 
 fn stimulus() -> impl Strategy<Value = Stimulus> {
@@ -196,7 +196,7 @@ fn stimulus() -> impl Strategy<Value = Stimulus> {
         1 => any::<u8>().prop_map(Stimulus::Lost),
         2 => Just(Stimulus::Reload),
         1 => Just(Stimulus::Break),
-        1 => Just(Stimulus::Mend),
+        1 => Just(Stimulus::Repair),
     ]
 }
 
@@ -237,11 +237,11 @@ fn apply(fixture: &mut RunFixture, stimulus: &Stimulus) {
         Stimulus::Reload => fixture.reload(),
         // The run in memory still has the old build, until it is reloaded.
         Stimulus::Break => deploy_broken_build(true),
-        Stimulus::Mend => mend(fixture),
+        Stimulus::Repair => repair(fixture),
     }
 }
 
-fn mend(fixture: &mut RunFixture) {
+fn repair(fixture: &mut RunFixture) {
     deploy_broken_build(false);
     if fixture.run.state.stalled.is_some() {
         fixture.reload();
@@ -250,7 +250,7 @@ fn mend(fixture: &mut RunFixture) {
 
 /// Resolves everything that the run waits for, until it is over.
 fn drain(fixture: &mut RunFixture) {
-    mend(fixture);
+    repair(fixture);
     for _ in 0..200 {
         for at in 0..=255 {
             if fixture.activities().is_empty() {

@@ -588,7 +588,7 @@ fn completed_run_compensates_nothing() {
 }
 
 #[test]
-fn what_the_code_still_holds_when_it_returns_is_cancelled() {
+fn calls_that_are_open_when_the_code_returns_are_cancelled() {
     workflow!(W, |ctx| {
         let mut held = ctx.activity::<Work>(1);
         let mut wait = ctx.wait_for(GO);

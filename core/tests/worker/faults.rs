@@ -48,13 +48,13 @@ pub(crate) struct FaultRules(Arc<Mutex<Inner>>);
 struct Inner {
     host: Arc<dyn Host>,
     rule: Option<Arc<Rule>>,
-    asked: BTreeMap<Kind, usize>,
+    calls: BTreeMap<Kind, usize>,
 }
 
 impl FaultRules {
     /// Begins without a rule.
     pub(crate) fn new(host: Arc<dyn Host>) -> Self {
-        Self(Arc::new(Mutex::new(Inner { host, rule: None, asked: BTreeMap::new() })))
+        Self(Arc::new(Mutex::new(Inner { host, rule: None, calls: BTreeMap::new() })))
     }
 
     /// Applies this rule to requests from now on.
@@ -68,8 +68,8 @@ impl FaultRules {
     }
 
     /// How often a call of this kind was made.
-    pub(crate) fn asked(&self, kind: Kind) -> usize {
-        self.lock().asked.get(&kind).copied().unwrap_or_default()
+    pub(crate) fn calls(&self, kind: Kind) -> usize {
+        self.lock().calls.get(&kind).copied().unwrap_or_default()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -85,7 +85,7 @@ impl Faults for FaultRules {
         let kind = Kind::of(&point.call);
         let (rule, host) = {
             let mut inner = self.lock();
-            *inner.asked.entry(kind).or_default() += 1;
+            *inner.calls.entry(kind).or_default() += 1;
             (inner.rule.clone(), Arc::clone(&inner.host))
         };
         match rule.map_or(Fault::Proceed, |rule| rule(kind)) {

@@ -31,7 +31,7 @@ async fn corrupt_answers_end_the_worker_after_the_stated_tries() {
 
     // Then it ends after the stated number of tries, with ever longer pauses between them
     assert!(error.is_gave_up() && error.to_string().contains("a page of nonsense"), "{error}");
-    assert_eq!(fixture.faults.asked(Kind::Claim), limits::SETBACKS_MAX as usize);
+    assert_eq!(fixture.faults.calls(Kind::Claim), limits::SETBACKS_MAX as usize);
     assert!(fixture.now() > Duration::from_secs(25), "{:?}", fixture.now());
     let Health::Unhealthy { reasons } = health.check() else { panic!("{health:?}") };
     assert!(
@@ -66,7 +66,7 @@ async fn leases_that_are_fenced_repeatedly_are_claimed_with_growing_backoff() {
         fixture.pass(HOUR).await;
 
         // Then it has claimed a few hundred leases, not millions, and reports that
-        let claims = fixture.faults.asked(Kind::Claim);
+        let claims = fixture.faults.calls(Kind::Claim);
         assert!((100..500).contains(&claims), "{claims} claims in an hour");
         let Health::Unhealthy { reasons } = health.check() else { panic!("{health:?}") };
         let [HealthReason::LeaseLost { processor: 0, in_a_row, why }] = &reasons[..] else {

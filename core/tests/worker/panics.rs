@@ -75,7 +75,7 @@ async fn panic_at_every_try_ends_the_worker_with_its_message() {
     let worker = fixture.worker("hopeless").build().unwrap();
     let error = fixture.end(worker.run_on_this_thread(pending())).await.unwrap_err();
     assert!(error.is_gave_up() && error.to_string().contains("no store for Read"), "{error}");
-    assert_eq!(fixture.faults.asked(Kind::Claim), limits::SETBACKS_MAX as usize);
+    assert_eq!(fixture.faults.calls(Kind::Claim), limits::SETBACKS_MAX as usize);
 }
 
 #[tokio::test(start_paused = true)]

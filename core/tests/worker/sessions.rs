@@ -39,15 +39,15 @@ async fn processor_has_a_second_session_only_while_reads_and_appends_overlap() {
     let script = async {
         fixture.pass(60 * SECOND).await;
         // Then its processor has one session, and its heartbeat the other
-        assert_eq!(fixture.faults.asked(Kind::Session), 2);
+        assert_eq!(fixture.faults.calls(Kind::Session), 2);
         // When reads and appends overlap, then there is a third session
         fixture.faults.begin(move |kind| slow(&slowed, kind));
         runs_complete(&fixture, "first").await;
-        assert_eq!(fixture.faults.asked(Kind::Session), 3);
+        assert_eq!(fixture.faults.calls(Kind::Session), 3);
         // When they overlap again much later, then the third session was closed and another is opened
         fixture.pass(60 * SECOND).await;
         runs_complete(&fixture, "second").await;
-        assert_eq!(fixture.faults.asked(Kind::Session), 4);
+        assert_eq!(fixture.faults.calls(Kind::Session), 4);
     };
     let worker = fixture.worker("modest").build().unwrap();
     fixture.end(worker.run_on_this_thread(script)).await.unwrap();
@@ -67,12 +67,12 @@ async fn reads_and_appends_take_turns_if_a_second_session_cannot_be_opened() {
         let began = fixture.now();
         // When runs are started, then they still complete, under the same lease
         runs_complete(&fixture, "run").await;
-        assert_eq!(fixture.faults.asked(Kind::Claim), 1);
+        assert_eq!(fixture.faults.calls(Kind::Claim), 1);
         // Then no read that waited for the session was delayed until the next heartbeat
         assert!(fixture.now() - began < 2 * SECOND, "{:?}", fixture.now() - began);
         // Then the log says so, and a second session was not requested again at once
         let lines = logs::lines(&["WARN", "alone", "processor=0", "take turns on one session", "too many"]);
-        assert_eq!((lines.len(), fixture.faults.asked(Kind::Session)), (1, 3), "{lines:?}");
+        assert_eq!((lines.len(), fixture.faults.calls(Kind::Session)), (1, 3), "{lines:?}");
         fixture.faults.end();
     };
     let worker = fixture.worker("alone").build().unwrap();

@@ -36,7 +36,7 @@ async fn shutdown_without_a_network_takes_the_grace_and_the_stated_bound() {
         script.await;
         stopped_at = fixture.now();
     };
-    // When it is asked to stop
+    // When it is calls to stop
     fixture.end(worker.run_on_this_thread(shutdown)).await.unwrap();
     // Then it ends when the grace and the bound are over
     let took = fixture.now() - stopped_at;
@@ -66,7 +66,7 @@ async fn shutdown_is_immediate_while_the_worker_waits_for_its_store() {
             .faults
             .begin(move |kind| if kind == unanswered { never_answer(kind) } else { Fault::Proceed });
         let worker = fixture.worker("early").build().unwrap();
-        // When the worker is asked to stop, then it stops at once
+        // When the worker is calls to stop, then it stops at once
         fixture.end(worker.run_on_this_thread(fixture.pass(GRACE))).await.unwrap();
         assert!(fixture.now() < GRACE + Duration::from_millis(50), "{unanswered:?}: {:?}", fixture.now());
     }
@@ -93,7 +93,7 @@ async fn shutdown_leaves_a_workflow_that_never_yields_behind_and_names_it() {
             fixture.pass(Duration::from_millis(100)).await;
         }
     };
-    // When the worker is asked to stop, then it ends, although the workflow does not
+    // When the worker is calls to stop, then it ends, although the workflow does not
     fixture.end(worker.run_until(entered)).await.unwrap();
     assert!(!END.swap(true, Ordering::SeqCst));
     let id = run.run_id().to_string();

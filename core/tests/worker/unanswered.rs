@@ -28,7 +28,7 @@ async fn unanswered_append_becomes_an_error_with_its_duration_tries_and_runs() {
 
         // Then the lease is still held, the tries of the first 30 seconds were logged as warnings, and later there was an
         // error every 30 seconds
-        assert_eq!(fixture.faults.asked(Kind::Claim), 1);
+        assert_eq!(fixture.faults.calls(Kind::Claim), 1);
         let warnings = logs::lines(&["WARN", "mute", "an append goes unanswered", "processor=0", "tries="]);
         assert!((10..40).contains(&warnings.len()), "{}", warnings.len());
         let errors = logs::lines(&["ERROR", "mute", "an append goes unanswered", "lasting=", "runs=2"]);

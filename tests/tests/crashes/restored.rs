@@ -90,69 +90,70 @@ impl Restorable {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn restore_of_an_older_state_is_noticed_and_runs_continue_from_its_log() {
-    let it = Restorable::new(4).await;
+    let restorable = Restorable::new(4).await;
     // Commits that the restore will lose.
-    it.send(10).await;
-    it.received(2).await;
-    it.send(11).await;
-    it.received(3).await;
-    it.restore().await;
+    restorable.send(10).await;
+    restorable.received(2).await;
+    restorable.send(11).await;
+    restorable.received(3).await;
+    restorable.restore().await;
 
-    it.send(20).await;
-    it.send(21).await;
-    it.send(22).await;
-    for run in &it.runs {
+    restorable.send(20).await;
+    restorable.send(21).await;
+    restorable.send(22).await;
+    for run in &restorable.runs {
         let numbers = run.result().timeout(DEADLINE).await.unwrap();
         assert_eq!(numbers, [0, 20, 21, 22], "lost numbers must not stay in memory");
     }
-    it.check().await;
-    it.worker.stop().await;
+    restorable.check().await;
+    restorable.worker.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn restore_is_noticed_by_a_worker_whose_runs_ended_after_the_copy() {
-    let it = Restorable::new(2).await;
-    it.send(10).await;
-    for run in &it.runs {
+    let restorable = Restorable::new(2).await;
+    restorable.send(10).await;
+    for run in &restorable.runs {
         assert_eq!(run.result().timeout(DEADLINE).await.unwrap(), [0, 10]);
     }
-    it.restore().await;
+    restorable.restore().await;
 
-    it.send(20).await;
+    restorable.send(20).await;
     eventually("the runs end again", async || {
-        (it.env.try_log().await?.count("run.completed") == RUNS).then_some(())
+        (restorable.env.try_log().await?.count("run.completed") == RUNS).then_some(())
     })
     .await;
     // This client was told of the end that was lost. Another client reads the new result.
-    let other = pgworkflows::Client::new(it.env.store.clone());
-    for run in &it.runs {
+    let other = pgworkflows::Client::new(restorable.env.store.clone());
+    for run in &restorable.runs {
         let run = other.handle::<Collect>(run.run_id());
         assert_eq!(run.result().timeout(DEADLINE).await.unwrap(), [0, 20]);
     }
-    it.check().await;
-    it.worker.stop().await;
+    restorable.check().await;
+    restorable.worker.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn message_with_a_number_that_was_read_before_the_restore_is_not_missed() {
-    let it = Restorable::new(3).await;
-    it.send(10).await;
-    it.received(2).await;
-    it.restore().await;
+    let restorable = Restorable::new(3).await;
+    restorable.send(10).await;
+    restorable.received(2).await;
+    restorable.restore().await;
 
     // Numbers and transaction ids are issued again, beginning with those of the copy. The new messages get the numbers
     // of the lost messages, and other transactions get the ids up to where the worker has read.
     let mut connection =
-        eventually("the server answers", async || PgConnection::connect(it.env.url()).await.ok()).await;
-    it.send(20).await;
+        eventually("the server answers", async || PgConnection::connect(restorable.env.url()).await.ok())
+            .await;
+    restorable.send(20).await;
     for _ in 0..2000 {
         sqlx::query("select pg_current_xact_id()").execute(&mut connection).await.unwrap();
     }
-    it.received(2).await;
-    it.send(21).await;
-    for run in &it.runs {
+    restorable.received(2).await;
+    restorable.send(21).await;
+    for run in &restorable.runs {
         assert_eq!(run.result().timeout(DEADLINE).await.unwrap(), [0, 20, 21]);
     }
-    it.check().await;
-    it.worker.stop().await;
+    restorable.check().await;
+    restorable.worker.stop().await;
 }

@@ -124,8 +124,8 @@ async fn cut_answer_is_continued_by_the_next_read() {
     settle().await;
     // Then each answer is followed by a read of the rest, and all waiters get their results at once
     assert_eq!(fixture.store.state().closed_asked, [&runs[..], &runs[2..], &runs[3..]]);
-    let told: Vec<_> = waiters.iter().map(|(_, result)| result.is_finished()).collect();
-    assert_eq!(told, [true, false, true, true]);
+    let finished: Vec<_> = waiters.iter().map(|(_, result)| result.is_finished()).collect();
+    assert_eq!(finished, [true, false, true, true]);
 }
 
 #[tokio::test]

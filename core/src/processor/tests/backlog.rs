@@ -101,7 +101,7 @@ fn long_history_is_replayed_in_turns_while_new_runs_proceed() {
 }
 
 #[test]
-fn history_that_arrives_in_parts_is_replayed_as_a_whole() {
+fn history_that_arrives_in_parts_is_replayed() {
     for load_bytes_max in [1, 100, 1_000] {
         // Given runs whose histories are too long for one read
         let mut fixture = Fixture::new();
@@ -217,7 +217,7 @@ fn damaged_history_of_a_run_that_is_over_costs_no_lease() {
 }
 
 #[test]
-fn damaged_history_is_left_alone_visibly_and_its_neighbours_are_recovered() {
+fn damaged_history_stalls_its_run_and_its_neighbours_are_recovered() {
     // Given three busy runs: one lost an event, and one has an event after its end
     let mut fixture = Fixture::new();
     let runs: Vec<RunId> = (1..=3).map(|number| fixture.start::<Works>(number, 5)).collect();

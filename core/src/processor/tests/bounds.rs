@@ -35,7 +35,7 @@ fn failure_over_the_limits_is_recorded_cut() {
 }
 
 #[test]
-fn fan_out_over_ten_thousand_branches_takes_time_in_proportion() {
+fn fan_out_over_ten_thousand_branches_takes_linear_time() {
     const COUNT: u32 = 10_000;
     let mut fixture = Fixture::new();
     let run = fixture.start::<FansOut>(1, COUNT);
@@ -49,7 +49,7 @@ fn fan_out_over_ten_thousand_branches_takes_time_in_proportion() {
 }
 
 #[test]
-fn retries_of_ten_thousand_branches_take_time_in_proportion() {
+fn retries_of_ten_thousand_branches_take_linear_time() {
     const COUNT: u32 = 10_000;
     let mut fixture = Fixture::new();
     let run = fixture.start::<RetriesMany>(1, COUNT);

@@ -27,7 +27,7 @@ fn release_once(fixture: &mut RunFixture) {
 }
 
 #[test]
-fn poll_that_asks_for_too_many_commands_stalls_and_says_how_many() {
+fn poll_that_asks_for_too_many_commands_stalls_and_names_the_limits() {
     workflow!(W, |ctx| {
         let count = u32::try_from(limits::DECISIONS_MAX).expect("a small number") + 1;
         ctx.when_all((0..count).map(|number| ctx.activity::<Work>(number))).await?;

@@ -130,7 +130,7 @@ fn task_spawned_by_one_run_is_not_blamed_on_another() {
 fn channels_and_locks_between_the_branches_of_a_workflow_work() {
     workflow!(W, |ctx| {
         let (sender, mut receiver) = tokio::sync::mpsc::channel(1);
-        let (told, tell) = tokio::sync::oneshot::channel();
+        let (reply, answer) = tokio::sync::oneshot::channel();
         let total = Rc::new(tokio::sync::Mutex::new(0));
         let produce = async {
             for _ in 0..3 {
@@ -138,7 +138,7 @@ fn channels_and_locks_between_the_branches_of_a_workflow_work() {
                 sender.send(word).await?;
             }
             drop(sender);
-            *total.lock().await += tell.await?;
+            *total.lock().await += answer.await?;
             Ok::<_, WorkflowError>(())
         };
         let consume = async {
@@ -149,7 +149,7 @@ fn channels_and_locks_between_the_branches_of_a_workflow_work() {
                 *total += word;
                 count += 1;
             }
-            told.send(100 * count).expect("the other branch waits");
+            reply.send(100 * count).expect("the other branch waits");
             Ok::<_, WorkflowError>(())
         };
         let (produced, consumed) = join(produce, consume).await;

@@ -396,7 +396,7 @@ fn value_that_cannot_be_stored_or_read_stalls() {
 }
 
 #[test]
-fn poll_that_records_too_much_stalls_and_says_how_many() {
+fn poll_that_records_too_much_stalls_and_names_the_limits() {
     workflow!(Many, |ctx| {
         for _ in 0..=limits::DECISIONS_MAX {
             ctx.record("value", || 1).await;

@@ -128,7 +128,7 @@ fn causes_beyond_the_bound_are_cut_when_written_and_refused_when_read() {
 
 /// Cuts every golden body at every place and replaces every byte: the result is an error or another value, not a panic.
 #[test]
-fn no_cut_and_no_changed_byte_makes_reading_panic() {
+fn truncated_or_changed_bytes_never_panic() {
     for (case, event) in samples::events() {
         let name = event.name();
         let body = encode_event(&event);

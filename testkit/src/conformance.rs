@@ -14,6 +14,7 @@ pub mod recover;
 pub mod sent;
 pub mod submit;
 pub mod suspect;
+mod writer;
 
 use std::fmt;
 use std::future::Future;
@@ -22,6 +23,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pgworkflows_core::store::{Store, StoreError, Submission, Submitted};
+
+pub use self::fixture::Fixture;
 
 /// What the cases need besides the seam itself.
 #[async_trait]
@@ -58,9 +61,10 @@ pub trait ClientTransaction: Send {
 }
 
 /// Runs one case to its end, on a runtime of its own.
-pub fn run(case: impl Future<Output = ()>) {
+pub fn run<H: Harness + 'static>(harness: impl Future<Output = H>, case: impl AsyncFnOnce(&Fixture)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.expect("a test may have a runtime").block_on(case);
+    let case = async { case(&Fixture::new(harness.await).await).await };
+    runtime.expect("a runtime is built").block_on(case);
 }
 
 /// Expands to one test per case, in one module per group. The expression makes a [`Harness`](crate::conformance::Harness),
@@ -101,17 +105,14 @@ macro_rules! store_conformance {
                 event_name_that_no_build_knows_is_kept,
                 events_of_many_runs_may_interleave,
                 positions_are_counted_per_shard,
-                run_whose_start_was_submitted_as_well_is_opened_all_the_same,
-                start_of_a_run_that_is_over_leaves_nothing_behind,
-                repeated_append_is_applied_once,
-                repeated_append_is_accepted_from_another_session,
+                append_opens_a_run_whose_start_was_also_submitted,
+                late_start_of_a_run_that_is_over_leaves_nothing,
+                repeated_append_is_applied_once_whatever_session_sends_it,
                 repeated_append_that_consumed_a_message_is_accepted,
-                other_batch_under_the_same_number_is_fenced,
-                append_whose_predecessor_is_missing_is_fenced,
-                append_number_zero_is_fenced,
+                another_batch_with_the_same_number_is_fenced,
+                append_number_out_of_turn_is_fenced,
                 append_number_may_be_used_again_after_a_conflict,
-                append_for_a_foreign_shard_is_fenced,
-                append_for_a_free_shard_is_fenced,
+                append_for_a_foreign_or_a_free_shard_is_fenced,
                 append_with_one_foreign_shard_writes_nothing,
                 consuming_a_message_of_a_foreign_shard_is_fenced,
                 append_under_an_unknown_lease_is_fenced,
@@ -121,130 +122,110 @@ macro_rules! store_conformance {
                 append_of_nothing_takes_its_number,
             ;
             content:
-                gap_in_the_events_of_a_run_is_a_conflict,
-                repeated_event_of_a_run_is_a_conflict,
-                gap_within_a_batch_is_a_conflict,
-                gap_in_the_positions_of_a_shard_is_a_conflict,
-                repeated_position_of_a_shard_is_a_conflict,
-                event_of_an_unknown_run_is_a_conflict,
-                event_after_the_end_of_a_run_is_a_conflict,
-                run_is_closed_once,
+                gap_or_repetition_in_the_events_of_a_run_is_a_conflict,
+                gap_or_repetition_in_the_positions_of_a_shard_is_a_conflict,
+                append_to_an_unknown_run_is_a_conflict,
+                append_to_a_run_that_is_over_is_a_conflict,
                 run_is_opened_once,
-                run_that_is_over_is_not_opened_again,
-                change_of_an_unknown_run_is_a_conflict,
-                change_of_a_run_that_is_over_is_a_conflict,
                 run_may_begin_and_end_within_one_append,
                 submitted_run_may_begin_and_end_within_one_append,
                 row_is_what_the_last_append_made_it,
-                consuming_a_missing_message_is_a_conflict,
-                message_in_the_place_of_another_is_not_consumed,
+                taking_a_missing_message_is_a_conflict,
+                message_with_the_number_of_another_is_not_consumed,
                 consuming_a_message_twice_is_a_conflict,
                 consuming_one_message_twice_within_an_append_is_a_conflict,
                 conflict_in_one_run_writes_nothing_of_the_others,
-                message_that_came_too_late_is_undelivered,
-                undelivering_a_missing_message_is_a_conflict,
+                message_that_arrived_too_late_is_undelivered,
             ;
             sent:
                 sent_messages_are_read_in_the_order_of_sending,
                 sent_start_opens_a_pending_run,
                 run_that_a_sent_start_opened_takes_messages,
                 sent_start_of_a_run_that_exists_changes_nothing,
-                message_that_waits_is_not_sent_again,
+                waiting_message_is_not_sent_again,
                 repeated_append_sends_once,
                 conflicting_append_sends_nothing,
                 fenced_append_sends_nothing,
-                other_messages_under_the_same_number_are_fenced,
+                other_messages_with_the_same_number_are_fenced,
                 message_may_be_sent_to_any_shard,
-                message_sent_to_a_run_that_is_over_is_for_its_owner_to_undeliver,
+                message_sent_to_a_run_that_is_over_can_be_undelivered,
                 sent_message_is_read_beyond_a_cursor,
                 sent_message_can_be_consumed_by_the_run_that_sent_it,
                 many_and_large_messages_are_sent_at_once,
             ;
             inbox:
                 messages_are_read_in_the_order_of_submission,
-                message_is_read_once_by_one_reader,
-                new_reader_reads_again_what_was_not_consumed,
-                consumed_message_is_not_read_again,
+                reader_reads_a_message_once_and_a_new_reader_until_it_is_consumed,
                 reader_sees_its_shards_only,
-                pages_hold_as_many_as_asked_for,
+                page_holds_as_many_messages_as_asked_for,
                 page_ends_before_the_message_that_exceeds_its_bytes,
                 page_holds_one_message_however_large,
-                late_commit_between_pages_of_bytes_is_read_in_its_turn,
-                full_page_that_is_the_last_one_says_so_at_the_latest_with_the_next,
+                late_commit_between_pages_of_bytes_is_read_in_order,
+                page_after_the_last_full_page_says_that_there_is_no_more,
                 page_can_be_read_again,
                 repeated_message_waits_once,
                 message_in_an_open_transaction_is_not_read,
                 late_commit_with_an_early_number_is_not_skipped,
                 two_signals_of_one_client_never_swap,
                 two_signals_of_one_client_never_swap_across_pages,
-                late_commits_of_one_window_are_read_in_the_order_of_numbers,
+                late_commits_are_read_in_the_order_of_numbers,
                 rolled_back_message_is_never_read,
                 open_transaction_delays_neither_appends_nor_submits,
-                heartbeat_tells_of_mail_behind_the_cursor,
+                heartbeat_tells_of_mail_after_the_cursor,
                 heartbeat_tells_of_mail_on_further_pages,
-                heartbeat_tells_nothing_of_the_mail_of_others,
-                cursor_that_the_store_did_not_make_is_corrupt,
+                heartbeat_tells_nothing_of_the_mail_of_other_shards,
+                foreign_cursor_is_corrupt,
             ;
             submit:
                 start_opens_a_pending_run,
-                repeated_start_is_accepted_and_changes_nothing,
+                repeated_start_with_or_without_a_key_is_accepted_and_changes_nothing,
                 repeated_start_of_a_logged_run_is_accepted_and_changes_nothing,
                 repeated_start_of_a_run_that_is_over_is_accepted_and_changes_nothing,
-                repeated_start_with_a_key_is_accepted,
-                start_under_a_known_key_returns_the_run,
-                start_under_a_known_key_with_another_input_is_refused,
+                start_with_a_known_key_returns_the_run_and_is_refused_with_another_input,
                 input_is_compared_only_where_both_sides_know_it,
                 key_is_unique_per_workflow,
-                key_holds_beyond_the_end_of_its_run,
-                two_starts_under_one_key_in_one_submit_are_one_run,
-                message_for_an_unknown_run_is_refused,
-                message_for_a_run_that_is_over_is_refused,
-                message_for_a_pending_run_is_accepted,
-                message_for_a_run_that_began_without_one_is_accepted,
+                key_outlives_its_run,
+                two_starts_with_one_key_in_one_submit_are_one_run,
+                message_for_an_unknown_run_or_one_that_is_over_is_refused,
+                message_for_a_pending_run_or_one_that_began_without_a_submission_is_accepted,
                 start_and_its_signal_may_be_submitted_together,
-                refusal_of_one_does_not_keep_the_others_out,
-                nothing_submitted_is_nothing_answered,
-                large_body_comes_back_as_it_was,
+                refusal_of_one_message_does_not_affect_the_others,
+                empty_submit_has_an_empty_answer,
+                large_body_is_kept,
                 start_in_a_rolled_back_transaction_never_existed,
                 start_in_a_committed_transaction_exists,
-                transaction_sees_what_it_started_itself,
+                transaction_sees_the_runs_that_it_started,
             ;
             lease:
-                queue_keeps_the_number_of_shards_that_it_was_made_with,
+                queue_keeps_its_first_number_of_shards,
                 queues_share_no_shard,
-                queue_without_shards_is_refused,
-                queue_beyond_all_shards_is_refused,
+                queue_without_shards_or_beyond_all_shards_is_refused,
                 claim_from_an_unknown_queue_is_refused,
-                claim_takes_free_shards_ascending_from_position_one,
-                claim_takes_shards_of_its_own_queue_only,
+                claim_takes_the_free_shards_of_its_queue_ascending_from_position_one,
                 claim_limit_includes_the_shards_owned_already,
                 answer_to_a_claim_that_was_lost_is_given_again,
                 claim_renews_the_lease_that_it_is_made_under,
                 shards_have_one_owner_at_most,
                 claim_of_nothing_is_an_answer,
                 takeover_does_not_happen_before_the_ttl,
-                takeover_happens_after_the_ttl,
+                takeover_happens_after_the_ttl_with_the_next_positions,
                 takeover_fences_the_whole_lease_even_if_only_one_shard_is_taken,
                 renewed_lease_is_kept,
-                heartbeat_that_renews_nothing_keeps_no_lease,
+                heartbeat_without_renewal_keeps_no_lease_and_a_fenced_lease_cannot_be_renewed,
                 expired_lease_that_nobody_fenced_can_be_renewed,
-                fenced_lease_cannot_be_renewed,
-                heartbeat_of_another_fences_whoever_has_run_out_of_time_with_shards_or_without,
+                heartbeat_of_another_fences_expired_leases_with_shards_or_without,
                 owner_that_a_heartbeat_fenced_died_once_and_is_named,
                 fenced_lease_cannot_claim,
                 lease_whose_last_append_is_lost_is_not_held,
-                unknown_lease_cannot_claim,
-                unknown_lease_is_not_held,
-                release_hands_over_at_once,
+                unknown_lease_is_not_held_and_cannot_claim,
+                release_hands_over_at_once_with_the_next_positions,
                 released_lease_is_fenced,
-                release_of_a_lease_that_is_gone_does_nothing,
+                release_of_a_lease_that_is_over_does_nothing,
                 deaths_count_owners_that_ended_without_a_release,
                 neither_a_release_nor_a_renewal_takes_a_death_away,
                 owner_that_served_long_enough_pays_deaths_off,
                 owner_that_lost_its_lease_pays_nothing_off,
                 owner_learns_whose_lease_ran_out_before_its_own,
-                positions_go_on_after_a_takeover,
-                positions_go_on_after_a_release,
                 new_lease_begins_its_appends_anew,
                 heartbeat_counts_what_could_be_claimed,
                 one_heartbeat_answers_for_each_lease_in_the_order_asked,
@@ -256,21 +237,18 @@ macro_rules! store_conformance {
                 history_of_a_run_that_is_over_can_be_loaded,
                 load_is_cut_before_the_event_that_exceeds_its_bytes,
                 one_event_is_loaded_however_large,
-                history_without_events_costs_no_bytes,
+                empty_history_counts_no_bytes,
                 histories_in_parts_are_the_whole_ones,
                 rest_of_a_history_is_that_of_the_first_run_alone,
                 history_of_many_appends_is_whole,
                 recovery_lists_busy_and_stalled_runs_only,
                 recovery_lists_runs_of_the_shards_asked_for_only,
-                recovery_goes_page_by_page_through_all_shards,
+                recovery_is_paged_through_all_shards,
                 run_that_parked_is_not_recovered,
-                due_runs_come_by_their_deadlines,
-                due_window_begins_behind_its_mark_and_includes_its_end,
+                due_runs_are_ordered_by_deadline_after_a_mark_and_up_to_a_time,
                 due_runs_with_one_deadline_are_paged_without_loss,
                 run_without_a_deadline_is_never_due,
-                run_that_is_not_parked_is_not_due,
-                run_that_parked_again_is_due_at_its_new_deadline,
-                run_that_is_over_is_not_due,
+                run_is_due_only_while_it_is_parked_and_at_its_last_deadline,
                 due_runs_are_of_the_shards_asked_for_only,
                 heartbeat_tells_of_deadlines_in_its_window,
             ;
@@ -283,19 +261,18 @@ macro_rules! store_conformance {
                 suspects_are_those_of_all_shards_of_the_lease,
                 marks_on_runs_of_a_foreign_shard_are_fenced,
                 refused_append_marks_nobody,
-                another_mark_under_the_same_number_is_fenced,
+                another_mark_with_the_same_number_is_fenced,
                 release_holds_what_was_being_tried,
                 run_at_fault_gets_a_strike,
                 lease_gives_one_strike_however_often_it_is_released,
-                run_at_fault_gets_its_strike_though_the_lease_ran_out,
+                run_at_fault_gets_its_strike_although_the_lease_expired,
                 unknown_lease_gives_no_strike,
                 run_at_fault_that_is_over_is_no_suspect,
             ;
             query:
                 unknown_run_has_no_description,
-                unknown_key_finds_nothing,
-                run_is_found_by_its_key,
-                watch_tells_of_runs_that_are_over_only,
+                run_is_found_by_its_workflow_and_its_key,
+                watch_tells_only_of_runs_that_are_over,
                 notices_that_do_not_fit_are_cut_and_asked_for_again,
                 every_way_to_end_is_kept,
                 key_of_a_run_that_is_over_is_described,
@@ -313,10 +290,7 @@ macro_rules! store_conformance {
             $(
                 #[test]
                 fn $case() {
-                    $crate::conformance::run(async {
-                        let harness = super::conformance_harness().await;
-                        $crate::conformance::$group::$case(&harness).await;
-                    });
+                    $crate::conformance::run(super::conformance_harness(), $crate::conformance::$group::$case);
                 }
             )+
         })+

@@ -2,18 +2,16 @@
 #![expect(missing_docs, reason = "the name of each case is the fact that it shows")]
 
 use pgworkflows_core::id::{AppendNo, EventName, LeaseId, Position};
-use pgworkflows_core::store::{Append, Submitted};
+use pgworkflows_core::store::Submitted;
 
-use super::Harness;
-use super::fixture::{Ground, LONG, assert_conflict, assert_fenced, bodies, busy, seal};
+use super::fixture::Fixture;
+use super::writer::{LONG, assert_fenced, bodies, busy};
 
-pub async fn appended_events_are_the_history(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.writer().await;
-    let run = ground.run(0);
+pub async fn appended_events_are_the_history(fixture: &Fixture) {
+    let (mut writer, run) = fixture.writer_and_run().await;
     let append = writer.write(writer.draft().open(run, busy()).event(run).event(run)).await;
 
-    let history = ground.store.query().history(run, None, 10).await.unwrap();
+    let history = fixture.history(run).await;
     assert_eq!(history.len(), 2);
     for (record, event) in history.iter().zip(&append.events) {
         assert_eq!((record.seq, record.position), (event.seq, event.position));
@@ -21,255 +19,186 @@ pub async fn appended_events_are_the_history(harness: &dyn Harness) {
     }
 }
 
-pub async fn event_name_that_no_build_knows_is_kept(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.writer().await;
-    let run = ground.run(0);
-    let mut append = writer.draft().open(run, busy()).event(run).seal();
-    append.events[0].name = EventName::from_stored("later.invented");
-    writer.append(&seal(append)).await.unwrap();
-
-    let history = ground.store.query().history(run, None, 10).await.unwrap();
-    assert_eq!(history[0].name.as_str(), "later.invented");
+pub async fn event_name_that_no_build_knows_is_kept(fixture: &Fixture) {
+    let (mut writer, run) = fixture.writer_and_run().await;
+    let name = EventName::from_stored("later.invented");
+    let draft = writer.draft().open(run, busy()).event(run);
+    writer.write(draft.change(|append| append.events[0].name = name.clone())).await;
+    assert_eq!(fixture.history(run).await[0].name, name);
 }
 
-pub async fn events_of_many_runs_may_interleave(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.writer().await;
-    let (one, other) = (ground.run(0), ground.run(0));
+pub async fn events_of_many_runs_may_interleave(fixture: &Fixture) {
+    let mut writer = fixture.writer().await;
+    let (one, other) = (fixture.run(0), fixture.run(0));
     let draft = writer.draft().open(one, busy()).open(other, busy());
     writer.write(draft.event(one).event(other).event(one).event(other)).await;
 
-    let history = ground.store.query().history(other, None, 10).await.unwrap();
+    let history = fixture.history(other).await;
     let positions: Vec<u64> = history.iter().map(|event| event.position.get()).collect();
     assert_eq!(positions, [2, 4]);
 }
 
-pub async fn positions_are_counted_per_shard(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.writer().await;
-    let (one, other) = (ground.run(0), ground.run(3));
+pub async fn positions_are_counted_per_shard(fixture: &Fixture) {
+    let mut writer = fixture.writer().await;
+    let (one, other) = (fixture.run(0), fixture.run(3));
     writer
         .write(writer.draft().open(one, busy()).event(one).event(one).open(other, busy()).event(other))
         .await;
 
-    let history = ground.store.query().history(other, None, 10).await.unwrap();
+    let history = fixture.history(other).await;
     assert_eq!(history[0].position, Position::FIRST);
 }
 
-pub async fn run_whose_start_was_submitted_as_well_is_opened_all_the_same(harness: &dyn Harness) {
-    // Given a start that was submitted because whether an append would come was not known
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.writer().await;
-    let run = ground.run(0);
-    ground.accept(&ground.start(run)).await;
+pub async fn append_opens_a_run_whose_start_was_also_submitted(fixture: &Fixture) {
+    // Given a start that was submitted because it was unknown whether an append would open the run
+    let (mut writer, run) = fixture.writer_and_run().await;
+    fixture.accept(&fixture.start(run)).await;
 
-    // When the append comes after all
+    // When the append arrives after all
     writer.open(run, busy()).await;
 
-    // Then the run is busy, and its start waits to be taken in
-    assert_eq!(ground.open_row(run).await, Some(busy()));
+    // Then the run is busy, and its start waits in the inbox
+    assert_eq!(fixture.open_row(run).await, Some(busy()));
     assert_eq!(writer.unparked(None, 10).await, [run]);
     assert_eq!(writer.inbox().await.len(), 1);
 }
 
-pub async fn start_of_a_run_that_is_over_leaves_nothing_behind(harness: &dyn Harness) {
-    // Given a run that is logged, from its beginning to its end, while its start is being submitted
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.writer().await;
-    let run = ground.run(0);
-    let Some(mut transaction) = ground.harness.begin().await else { return };
-    assert_eq!(transaction.submit(&[ground.start(run)]).await.unwrap(), [Submitted::Accepted]);
+pub async fn late_start_of_a_run_that_is_over_leaves_nothing(fixture: &Fixture) {
+    // Given a run that is logged from its beginning to its end while its start is being submitted
+    let (mut writer, run) = fixture.writer_and_run().await;
+    let Some(mut transaction) = fixture.harness.begin().await else { return };
+    assert_eq!(transaction.submit(&[fixture.start(run)]).await.unwrap(), [Submitted::Accepted]);
     writer.open_and_close(run).await;
     transaction.commit().await.unwrap();
 
-    // When the start is given up
+    // When the start is undelivered
     let start = writer.inbox().await.remove(0);
     writer.write(writer.draft().undeliver(&start)).await;
 
-    // Then the run is over, and nothing else is known of it
-    let described = ground.store.query().describe(run).await.unwrap().expect("the run is known");
+    // Then the run is over, and nothing else is left of it
+    let described = fixture.describe(run).await;
     assert!(described.open.is_none() && described.closed.is_some(), "{described:?}");
     assert_eq!((described.undelivered, writer.inbox().await), (vec![], vec![]));
 }
 
-pub async fn repeated_append_is_applied_once(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.writer().await;
-    let run = ground.run(0);
+pub async fn repeated_append_is_applied_once_whatever_session_sends_it(fixture: &Fixture) {
+    let (mut writer, run) = fixture.writer_and_run().await;
     let append = writer.write(writer.draft().open(run, busy()).event(run)).await;
 
     writer.append(&append).await.expect("it was applied");
-    assert_eq!(ground.history_len(run).await, 1);
+    let mut other = fixture.store.session().await.unwrap();
+    other.append(&append).await.expect("it was applied");
+    assert_eq!(fixture.history_len(run).await, 1);
     writer.write(writer.draft().event(run)).await;
-    assert_eq!(ground.history_len(run).await, 2);
+    assert_eq!(fixture.history_len(run).await, 2);
 }
 
-pub async fn repeated_append_is_accepted_from_another_session(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.writer().await;
-    let run = ground.run(0);
-    let append = writer.write(writer.draft().open(run, busy()).event(run)).await;
-
-    let mut session = ground.store.session().await.unwrap();
-    session.append(&append).await.expect("it was applied");
-    assert_eq!(ground.history_len(run).await, 1);
-}
-
-pub async fn repeated_append_that_consumed_a_message_is_accepted(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.writer().await;
-    let run = ground.run(0);
-    ground.accept(&ground.start(run)).await;
-    let message = writer.inbox().await.remove(0);
+pub async fn repeated_append_that_consumed_a_message_is_accepted(fixture: &Fixture) {
+    let (mut writer, run, message) = fixture.submitted_run().await;
     let append = writer.write(writer.draft().event(run).update(run, busy()).consume(&message)).await;
 
-    writer.append(&append).await.expect("it was applied, so its message need not be there");
+    writer.append(&append).await.expect("it was applied, so its message may be missing");
     assert_eq!(writer.inbox().await, []);
 }
 
-pub async fn other_batch_under_the_same_number_is_fenced(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.writer().await;
-    let run = ground.run(0);
+pub async fn another_batch_with_the_same_number_is_fenced(fixture: &Fixture) {
+    let (mut writer, run) = fixture.writer_and_run().await;
     let append = writer.write(writer.draft().open(run, busy()).event(run)).await;
 
-    let other = Append { number: append.number, ..writer.draft().event(run).seal() };
-    assert_fenced(writer.append(&other).await);
-    assert_eq!(ground.history_len(run).await, 1);
+    writer.expect_fenced(writer.draft().event(run).numbered(append.number)).await;
+    assert_eq!(fixture.history_len(run).await, 1);
 }
 
-pub async fn append_whose_predecessor_is_missing_is_fenced(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.writer().await;
-    let run = ground.run(0);
-    let append = Append { number: AppendNo::new(2), ..writer.draft().open(run, busy()).event(run).seal() };
-
-    assert_fenced(writer.append(&append).await);
-    assert_eq!(ground.history_len(run).await, 0);
+pub async fn append_number_out_of_turn_is_fenced(fixture: &Fixture) {
+    let (mut writer, run) = fixture.writer_and_run().await;
+    for number in [AppendNo::new(0), AppendNo::new(2)] {
+        writer.expect_fenced(writer.draft().open(run, busy()).event(run).numbered(number)).await;
+    }
+    assert_eq!(fixture.history_len(run).await, 0);
 }
 
-pub async fn append_number_zero_is_fenced(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.writer().await;
-    let run = ground.run(0);
-    let append = Append { number: AppendNo::new(0), ..writer.draft().open(run, busy()).event(run).seal() };
-
-    assert_fenced(writer.append(&append).await);
-}
-
-pub async fn append_number_may_be_used_again_after_a_conflict(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.writer().await;
-    let run = ground.run(0);
-    let bad = writer.draft().event(run).seal();
-    assert_conflict(writer.append(&bad).await);
-
+pub async fn append_number_may_be_used_again_after_a_conflict(fixture: &Fixture) {
+    let (mut writer, run) = fixture.writer_and_run().await;
+    writer.expect_conflict(writer.draft().event(run)).await;
     writer.write(writer.draft().open(run, busy()).event(run)).await;
-    assert_eq!(ground.history_len(run).await, 1);
+    assert_eq!(fixture.history_len(run).await, 1);
 }
 
-pub async fn append_for_a_foreign_shard_is_fenced(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.claim(2, LONG).await;
-    let _other = ground.claim(2, LONG).await;
-    let run = ground.run(3);
-
-    let append = writer.draft().open(run, busy()).event(run).seal();
-    assert_fenced(writer.append(&append).await);
-    assert_eq!(ground.history_len(run).await, 0);
+pub async fn append_for_a_foreign_or_a_free_shard_is_fenced(fixture: &Fixture) {
+    let mut writer = fixture.claim(2, LONG).await;
+    let _other = fixture.claim(1, LONG).await;
+    for run in [fixture.run(2), fixture.run(3)] {
+        writer.expect_fenced(writer.draft().open(run, busy()).event(run)).await;
+        assert_eq!(fixture.history_len(run).await, 0);
+    }
 }
 
-pub async fn append_for_a_free_shard_is_fenced(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.claim(2, LONG).await;
-    let run = ground.run(3);
-
-    let append = writer.draft().open(run, busy()).event(run).seal();
-    assert_fenced(writer.append(&append).await);
-}
-
-pub async fn append_with_one_foreign_shard_writes_nothing(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.claim(2, LONG).await;
-    let (own, foreign) = (ground.run(0), ground.run(3));
+pub async fn append_with_one_foreign_shard_writes_nothing(fixture: &Fixture) {
+    let mut writer = fixture.claim(2, LONG).await;
+    let (own, foreign) = (fixture.run(0), fixture.run(3));
 
     let draft = writer.draft().open(own, busy()).event(own);
-    let append = draft.open(foreign, busy()).event(foreign).seal();
-    assert_fenced(writer.append(&append).await);
-    assert_eq!(ground.history_len(own).await, 0);
-    assert_eq!(ground.open_row(own).await, None);
+    writer.expect_fenced(draft.open(foreign, busy()).event(foreign)).await;
+    assert_eq!(fixture.history_len(own).await, 0);
+    assert_eq!(fixture.open_row(own).await, None);
 }
 
-pub async fn consuming_a_message_of_a_foreign_shard_is_fenced(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.claim(2, LONG).await;
-    let mut other = ground.claim(2, LONG).await;
-    ground.accept(&ground.start(ground.run(3))).await;
+pub async fn consuming_a_message_of_a_foreign_shard_is_fenced(fixture: &Fixture) {
+    let mut writer = fixture.claim(2, LONG).await;
+    let mut other = fixture.claim(2, LONG).await;
+    fixture.accept(&fixture.start(fixture.run(3))).await;
     let message = other.inbox().await.remove(0);
 
-    let append = writer.draft().consume(&message).seal();
-    assert_fenced(writer.append(&append).await);
+    writer.expect_fenced(writer.draft().consume(&message)).await;
     assert_eq!(other.inbox().await.len(), 1);
 }
 
-pub async fn append_under_an_unknown_lease_is_fenced(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.writer().await;
+pub async fn append_under_an_unknown_lease_is_fenced(fixture: &Fixture) {
+    let (mut writer, run) = fixture.writer_and_run().await;
     writer.lease = LeaseId::new(1 << 40);
-    let run = ground.run(0);
-
-    let append = writer.draft().open(run, busy()).event(run).seal();
-    assert_fenced(writer.append(&append).await);
+    writer.expect_fenced(writer.draft().open(run, busy()).event(run)).await;
 }
 
-pub async fn append_is_accepted_until_the_lease_is_taken_over(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.mortal_writer().await;
-    harness.let_lease_expire().await;
+pub async fn append_is_accepted_until_the_lease_is_taken_over(fixture: &Fixture) {
+    let mut writer = fixture.expired_writer().await;
 
-    let run = ground.run(0);
+    let run = fixture.run(0);
     writer.write(writer.draft().open(run, busy()).event(run)).await;
-    assert_eq!(ground.history_len(run).await, 1);
+    assert_eq!(fixture.history_len(run).await, 1);
 }
 
-pub async fn fenced_append_writes_nothing(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut late = ground.mortal_writer().await;
-    let run = ground.run(0);
-    ground.accept(&ground.start(run)).await;
+pub async fn fenced_append_writes_nothing(fixture: &Fixture) {
+    let mut late = fixture.expiring_writer().await;
+    let run = fixture.run(0);
+    fixture.accept(&fixture.start(run)).await;
     let message = late.inbox().await.remove(0);
-    harness.let_lease_expire().await;
-    let mut writer = ground.writer().await;
+    fixture.harness.let_lease_expire().await;
+    let mut writer = fixture.writer().await;
 
-    let append = late.draft().event(run).update(run, busy()).consume(&message).seal();
-    assert_fenced(late.append(&append).await);
-    assert_eq!(ground.history_len(run).await, 0);
+    late.expect_fenced(late.draft().event(run).update(run, busy()).consume(&message)).await;
+    assert_eq!(fixture.history_len(run).await, 0);
     assert_eq!(bodies(&writer.inbox().await), [message.body]);
 }
 
-pub async fn repetition_of_an_applied_append_is_fenced_after_a_takeover(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut late = ground.mortal_writer().await;
-    let run = ground.run(0);
+pub async fn repetition_of_an_applied_append_is_fenced_after_a_takeover(fixture: &Fixture) {
+    let mut late = fixture.expiring_writer().await;
+    let run = fixture.run(0);
     let append = late.write(late.draft().open(run, busy()).event(run)).await;
-    harness.let_lease_expire().await;
-    let _writer = ground.writer().await;
+    fixture.harness.let_lease_expire().await;
+    let _writer = fixture.writer().await;
 
     assert_fenced(late.append(&append).await);
-    assert_eq!(ground.history_len(run).await, 1);
+    assert_eq!(fixture.history_len(run).await, 1);
 }
 
-pub async fn append_of_nothing_takes_its_number(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.writer().await;
+pub async fn append_of_nothing_takes_its_number(fixture: &Fixture) {
+    let (mut writer, run) = fixture.writer_and_run().await;
     let nothing = writer.write(writer.draft()).await;
-    writer.session.append(&nothing).await.expect("a repetition is accepted");
+    writer.append(&nothing).await.expect("a repetition is accepted");
 
-    let run = ground.run(0);
-    let something = writer.draft().open(run, busy()).event(run).seal();
-    let same_number = seal(Append { number: nothing.number, ..something.clone() });
-    assert_fenced(writer.session.append(&same_number).await);
-    writer.append(&something).await.unwrap();
-    assert_eq!(ground.history_len(run).await, 1);
+    let draft = || writer.draft().open(run, busy()).event(run);
+    let (same_number, next) = (draft().numbered(nothing.number), draft());
+    writer.expect_fenced(same_number).await;
+    writer.write(next).await;
+    assert_eq!(fixture.history_len(run).await, 1);
 }

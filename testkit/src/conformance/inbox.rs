@@ -1,11 +1,11 @@
-//! The inbox: each message is read once, in an order that respects every sender, whatever commits when.
+//! The inbox: each message is read once, in an order that respects every sender, whatever is committed when.
 #![expect(missing_docs, reason = "the name of each case is the fact that it shows")]
 
 use bytes::Bytes;
 use pgworkflows_core::store::{InboxCursor, InboxRead, LeaseHeartbeat, StoreError, Submission, Submitted};
 
-use super::Harness;
-use super::fixture::{Ground, LONG, MANY_BYTES, SHARDS, Writer, bodies, busy};
+use super::fixture::Fixture;
+use super::writer::{LONG, MANY_BYTES, SHARDS, Writer, bodies, busy};
 
 /// The beginning of the inbox.
 fn beginning() -> InboxCursor {
@@ -17,11 +17,10 @@ async fn has_mail(writer: &mut Writer, cursor: &InboxCursor) -> bool {
     writer.look(heartbeat).await.mail
 }
 
-pub async fn messages_are_read_in_the_order_of_submission(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.writer().await;
-    let runs: Vec<_> = (0..SHARDS).rev().map(|shard| ground.start(ground.run(shard))).collect();
-    ground.submit(&runs).await;
+pub async fn messages_are_read_in_the_order_of_submission(fixture: &Fixture) {
+    let mut writer = fixture.writer().await;
+    let runs: Vec<_> = (0..SHARDS).rev().map(|shard| fixture.start(fixture.run(shard))).collect();
+    fixture.submit(&runs).await;
 
     let page = writer.read(&beginning(), 10).await;
     let expected: Vec<_> = runs.iter().map(|start| (start.run, start.message, start.body.clone())).collect();
@@ -31,56 +30,37 @@ pub async fn messages_are_read_in_the_order_of_submission(harness: &dyn Harness)
     assert!(page.messages.is_sorted_by_key(|message| message.number));
 }
 
-pub async fn message_is_read_once_by_one_reader(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.writer().await;
-    let run = ground.run(0);
-    ground.accept(&ground.start(run)).await;
+pub async fn reader_reads_a_message_once_and_a_new_reader_until_it_is_consumed(fixture: &Fixture) {
+    let (mut writer, run) = fixture.writer_and_run().await;
+    let (start, signal) = (fixture.start(run), fixture.signal(run));
+    fixture.accept(&start).await;
     let first = writer.read(&beginning(), 10).await;
-    let signal = ground.signal(run);
-    ground.accept(&signal).await;
+    fixture.accept(&signal).await;
 
     let second = writer.read(&first.cursor, 10).await;
-    assert_eq!(bodies(&second.messages), [signal.body]);
+    assert_eq!(bodies(&second.messages), [signal.body.clone()]);
     assert_eq!(writer.read(&second.cursor, 10).await.messages, []);
+    assert_eq!(bodies(&writer.inbox().await), [start.body, signal.body.clone()]);
+
+    let start = &first.messages[0];
+    writer.write(writer.draft().event(run).update(run, busy()).consume(start)).await;
+    assert_eq!(bodies(&writer.inbox().await), [signal.body]);
 }
 
-pub async fn new_reader_reads_again_what_was_not_consumed(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.writer().await;
-    ground.accept(&ground.start(ground.run(0))).await;
-    let first = writer.read(&beginning(), 10).await;
-    let again = writer.read(&beginning(), 10).await;
-    assert_eq!(first.messages, again.messages);
-    assert_eq!(first.messages.len(), 1);
-}
-
-pub async fn consumed_message_is_not_read_again(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.writer().await;
-    let run = ground.run(0);
-    ground.accept(&ground.start(run)).await;
-    let message = writer.inbox().await.remove(0);
-    writer.write(writer.draft().event(run).update(run, busy()).consume(&message)).await;
-    assert_eq!(writer.inbox().await, []);
-}
-
-pub async fn reader_sees_its_shards_only(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut one = ground.claim(2, LONG).await;
-    let mut other = ground.claim(2, LONG).await;
-    let (start, foreign) = (ground.start(ground.run(0)), ground.start(ground.run(3)));
-    ground.submit(&[start.clone(), foreign.clone()]).await;
+pub async fn reader_sees_its_shards_only(fixture: &Fixture) {
+    let mut one = fixture.claim(2, LONG).await;
+    let mut other = fixture.claim(2, LONG).await;
+    let (start, foreign) = (fixture.start(fixture.run(0)), fixture.start(fixture.run(3)));
+    fixture.submit(&[start.clone(), foreign.clone()]).await;
 
     assert_eq!(bodies(&one.inbox().await), [start.body]);
     assert_eq!(bodies(&other.inbox().await), [foreign.body]);
 }
 
-pub async fn pages_hold_as_many_as_asked_for(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.writer().await;
-    let starts: Vec<_> = (0..5).map(|n| ground.start(ground.run(n % SHARDS))).collect();
-    ground.submit(&starts).await;
+pub async fn page_holds_as_many_messages_as_asked_for(fixture: &Fixture) {
+    let mut writer = fixture.writer().await;
+    let starts = starts_of(fixture, &[8; 5]);
+    fixture.submit(&starts).await;
 
     let mut read = Vec::new();
     let mut cursor = beginning();
@@ -91,17 +71,22 @@ pub async fn pages_hold_as_many_as_asked_for(harness: &dyn Harness) {
         read.extend(bodies(&page.messages));
         cursor = page.cursor;
     }
-    // The last page may not know yet whether anything has come since the first.
+    // The last page need not know whether another message has arrived since the first.
     let end = writer.read(&cursor, 2).await;
     assert_eq!((end.messages.len(), end.more), (0, false));
-    assert_eq!(read, starts.into_iter().map(|start| start.body).collect::<Vec<_>>());
+    assert_eq!(read, submitted(&starts));
 }
 
-/// Pages with at most so many bytes, from a cursor to the end.
-async fn read_pages(writer: &mut Writer, mut cursor: InboxCursor, bytes: usize) -> Vec<Vec<Bytes>> {
+/// The pages from a cursor to the end, each with at most that many messages and bytes.
+async fn read_pages(
+    writer: &mut Writer,
+    mut cursor: InboxCursor,
+    limit: u32,
+    bytes: usize,
+) -> Vec<Vec<Bytes>> {
     let mut pages = Vec::new();
     loop {
-        let page = writer.read_bytes(&cursor, 10, bytes).await;
+        let page = writer.read_bytes(&cursor, limit, bytes).await;
         let more = page.more;
         if !page.messages.is_empty() {
             pages.push(bodies(&page.messages));
@@ -113,62 +98,63 @@ async fn read_pages(writer: &mut Writer, mut cursor: InboxCursor, bytes: usize) 
     }
 }
 
-/// Messages whose bodies have these lengths.
-fn starts_of(ground: &Ground<'_>, lengths: &[usize]) -> Vec<Submission> {
+/// The bodies of submissions.
+fn submitted(submissions: &[Submission]) -> Vec<Bytes> {
+    submissions.iter().map(|submission| submission.body.clone()).collect()
+}
+
+/// Starts whose bodies have these lengths.
+fn starts_of(fixture: &Fixture, lengths: &[usize]) -> Vec<Submission> {
     let starts = lengths.iter().zip((0..SHARDS).cycle());
     let start = |(length, shard): (&usize, u16)| {
         let body = Bytes::from(vec![shard as u8; *length]);
-        Submission { body, ..ground.start(ground.run(shard)) }
+        Submission { body, ..fixture.start(fixture.run(shard)) }
     };
     starts.map(start).collect()
 }
 
-pub async fn page_ends_before_the_message_that_exceeds_its_bytes(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.writer().await;
-    // Once for a reader that begins, and once for one that goes on
+pub async fn page_ends_before_the_message_that_exceeds_its_bytes(fixture: &Fixture) {
+    let mut writer = fixture.writer().await;
+    // Once for a reader that begins, and once for a reader that continues
     let mut cursor = beginning();
     for _ in 0..2 {
-        let starts = starts_of(&ground, &[100, 100, 51, 0, 200, 50, 1]);
-        ground.submit(&starts).await;
-        let expected = bodies_of(&starts);
-        let pages = read_pages(&mut writer, cursor.clone(), 250).await;
-        // A sum that is reached exactly is not exceeded, and an empty message exceeds nothing.
+        let starts = starts_of(fixture, &[100, 100, 51, 0, 200, 50, 1]);
+        fixture.submit(&starts).await;
+        let expected = submitted(&starts);
+        let pages = read_pages(&mut writer, cursor.clone(), 10, 250).await;
+        // A limit that is reached exactly is not exceeded, and an empty message exceeds no limit.
         let expected: Vec<_> = [0..2, 2..4, 4..6, 6..7].map(|page| expected[page].to_vec()).into();
         assert_eq!(pages, expected);
         cursor = writer.read(&cursor, 1000).await.cursor;
     }
 }
 
-pub async fn page_holds_one_message_however_large(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.writer().await;
-    let starts = starts_of(&ground, &[10_000, 0, 1, 20_000]);
-    ground.submit(&starts).await;
-    let expected: Vec<_> = bodies_of(&starts).into_iter().map(|body| vec![body]).collect();
-    assert_eq!(read_pages(&mut writer, beginning(), 0).await, expected);
+pub async fn page_holds_one_message_however_large(fixture: &Fixture) {
+    let mut writer = fixture.writer().await;
+    let starts = starts_of(fixture, &[10_000, 0, 1, 20_000]);
+    fixture.submit(&starts).await;
+    let expected: Vec<_> = submitted(&starts).into_iter().map(|body| vec![body]).collect();
+    assert_eq!(read_pages(&mut writer, beginning(), 10, 0).await, expected);
 }
 
-pub async fn late_commit_between_pages_of_bytes_is_read_in_its_turn(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let Some(mut transaction) = harness.begin().await else { return };
-    let mut writer = ground.writer().await;
-    let starts = starts_of(&ground, &[10, 10, 10, 10]);
+pub async fn late_commit_between_pages_of_bytes_is_read_in_order(fixture: &Fixture) {
+    let Some(mut transaction) = fixture.harness.begin().await else { return };
+    let mut writer = fixture.writer().await;
+    let starts = starts_of(fixture, &[10, 10, 10, 10]);
     transaction.submit(&starts[..1]).await.unwrap();
-    ground.submit(&starts[1..3]).await;
-    // A page of one, then the early number commits, and something comes after it
+    fixture.submit(&starts[1..3]).await;
+    // A page of one message is read, then the early number is committed, and another message arrives
     let page = writer.read_bytes(&beginning(), 10, 15).await;
-    assert_eq!((bodies(&page.messages), page.more), (bodies_of(&starts[1..2]), true));
+    assert_eq!((bodies(&page.messages), page.more), (submitted(&starts[1..2]), true));
     transaction.commit().await.unwrap();
-    ground.submit(&starts[3..]).await;
-    let rest = read_pages(&mut writer, page.cursor, 15).await.concat();
-    assert_eq!(rest, bodies_of(&[starts[2].clone(), starts[0].clone(), starts[3].clone()]));
+    fixture.submit(&starts[3..]).await;
+    let rest = read_pages(&mut writer, page.cursor, 10, 15).await.concat();
+    assert_eq!(rest, submitted(&[starts[2].clone(), starts[0].clone(), starts[3].clone()]));
 }
 
-pub async fn full_page_that_is_the_last_one_says_so_at_the_latest_with_the_next(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.writer().await;
-    ground.submit(&[ground.start(ground.run(0)), ground.start(ground.run(1))]).await;
+pub async fn page_after_the_last_full_page_says_that_there_is_no_more(fixture: &Fixture) {
+    let mut writer = fixture.writer().await;
+    fixture.submit(&[fixture.start(fixture.run(0)), fixture.start(fixture.run(1))]).await;
 
     let page = writer.read(&beginning(), 2).await;
     assert_eq!(page.messages.len(), 2);
@@ -176,39 +162,31 @@ pub async fn full_page_that_is_the_last_one_says_so_at_the_latest_with_the_next(
     assert_eq!((next.messages.len(), next.more), (0, false));
 }
 
-pub async fn page_can_be_read_again(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.writer().await;
-    let starts: Vec<_> = (0..4).map(|n| ground.start(ground.run(n % SHARDS))).collect();
-    ground.submit(&starts).await;
+pub async fn page_can_be_read_again(fixture: &Fixture) {
+    let mut writer = fixture.writer().await;
+    let starts = starts_of(fixture, &[8; 4]);
+    fixture.submit(&starts).await;
 
     let first = writer.read(&beginning(), 2).await;
     let second = writer.read(&first.cursor, 2).await;
     let again = writer.read(&first.cursor, 2).await;
     assert_eq!(second.messages, again.messages);
-    assert_eq!(bodies(&again.messages), bodies_of(&starts[2..]));
+    assert_eq!(bodies(&again.messages), submitted(&starts[2..]));
 }
 
-fn bodies_of(submissions: &[Submission]) -> Vec<Bytes> {
-    submissions.iter().map(|submission| submission.body.clone()).collect()
-}
-
-pub async fn repeated_message_waits_once(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.writer().await;
-    let run = ground.run(0);
-    let (start, signal) = (ground.start(run), ground.signal(run));
-    let answers = ground.submit(&[start.clone(), signal.clone(), signal.clone()]).await;
+pub async fn repeated_message_waits_once(fixture: &Fixture) {
+    let (mut writer, run) = fixture.writer_and_run().await;
+    let (start, signal) = (fixture.start(run), fixture.signal(run));
+    let answers = fixture.submit(&[start.clone(), signal.clone(), signal.clone()]).await;
     assert_eq!(answers, [Submitted::Accepted; 3]);
-    ground.accept(&signal).await;
+    fixture.accept(&signal).await;
     assert_eq!(bodies(&writer.inbox().await), [start.body, signal.body]);
 }
 
-pub async fn message_in_an_open_transaction_is_not_read(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let Some(mut transaction) = harness.begin().await else { return };
-    let mut writer = ground.writer().await;
-    transaction.submit(&[ground.start(ground.run(0))]).await.unwrap();
+pub async fn message_in_an_open_transaction_is_not_read(fixture: &Fixture) {
+    let Some(mut transaction) = fixture.harness.begin().await else { return };
+    let mut writer = fixture.writer().await;
+    transaction.submit(&[fixture.start(fixture.run(0))]).await.unwrap();
 
     assert_eq!(writer.inbox().await, []);
     assert!(!has_mail(&mut writer, &beginning()).await);
@@ -216,13 +194,12 @@ pub async fn message_in_an_open_transaction_is_not_read(harness: &dyn Harness) {
     assert_eq!(writer.inbox().await.len(), 1);
 }
 
-pub async fn late_commit_with_an_early_number_is_not_skipped(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let Some(mut transaction) = harness.begin().await else { return };
-    let mut writer = ground.writer().await;
-    let (early, late) = (ground.start(ground.run(0)), ground.start(ground.run(0)));
+pub async fn late_commit_with_an_early_number_is_not_skipped(fixture: &Fixture) {
+    let Some(mut transaction) = fixture.harness.begin().await else { return };
+    let mut writer = fixture.writer().await;
+    let (early, late) = (fixture.start(fixture.run(0)), fixture.start(fixture.run(0)));
     transaction.submit(std::slice::from_ref(&early)).await.unwrap();
-    ground.accept(&late).await;
+    fixture.accept(&late).await;
 
     let first = writer.read(&beginning(), 10).await;
     assert_eq!(bodies(&first.messages), [late.body]);
@@ -234,64 +211,50 @@ pub async fn late_commit_with_an_early_number_is_not_skipped(harness: &dyn Harne
     assert_eq!(writer.read(&second.cursor, 10).await.messages, []);
 }
 
-pub async fn two_signals_of_one_client_never_swap(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.writer().await;
-    let run = ground.run(0);
-    ground.accept(&ground.start(run)).await;
-    let Some(mut transaction) = harness.begin().await else { return };
-    let (first, second) = (ground.signal(run), ground.signal(run));
+pub async fn two_signals_of_one_client_never_swap(fixture: &Fixture) {
+    let (mut writer, run) = fixture.writer_and_run().await;
+    fixture.accept(&fixture.start(run)).await;
+    let Some(mut transaction) = fixture.harness.begin().await else { return };
+    let (first, second) = (fixture.signal(run), fixture.signal(run));
     transaction.submit(std::slice::from_ref(&first)).await.unwrap();
-    ground.accept(&ground.signal(run)).await;
+    fixture.accept(&fixture.signal(run)).await;
     let page = writer.read(&beginning(), 10).await;
     transaction.commit().await.unwrap();
-    ground.accept(&second).await;
+    fixture.accept(&second).await;
 
     let page = writer.read(&page.cursor, 10).await;
     assert_eq!(bodies(&page.messages), [first.body, second.body]);
 }
 
-/// The first signal commits late, under an early number, while the reader is between two pages: the second one,
-/// sent after it, must not be on a page before it.
-pub async fn two_signals_of_one_client_never_swap_across_pages(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.writer().await;
-    let run = ground.run(0);
-    let Some(mut transaction) = harness.begin().await else { return };
-    ground.accept(&ground.start(run)).await;
-    let (first, second) = (ground.signal(run), ground.signal(run));
+/// The first signal is committed late, with an early number, while the reader is between two pages. The second signal
+/// was sent after it, so it must not be on an earlier page.
+pub async fn two_signals_of_one_client_never_swap_across_pages(fixture: &Fixture) {
+    let (mut writer, run) = fixture.writer_and_run().await;
+    let Some(mut transaction) = fixture.harness.begin().await else { return };
+    fixture.accept(&fixture.start(run)).await;
+    let (first, second) = (fixture.signal(run), fixture.signal(run));
     transaction.submit(std::slice::from_ref(&first)).await.unwrap();
     for _ in 0..3 {
-        ground.accept(&ground.signal(run)).await;
+        fixture.accept(&fixture.signal(run)).await;
     }
-    // The reader's first page ends behind the number of the open transaction.
+    // The reader's first page ends after the number of the open transaction.
     let page = writer.read(&beginning(), 2).await;
     assert!(page.more);
     transaction.commit().await.unwrap();
-    ground.accept(&second).await;
+    fixture.accept(&second).await;
 
-    let mut order = Vec::new();
-    let mut cursor = page.cursor;
-    loop {
-        let page = writer.read(&cursor, 2).await;
-        order.extend(bodies(&page.messages));
-        cursor = page.cursor;
-        if !page.more {
-            break;
-        }
-    }
+    let order = read_pages(&mut writer, page.cursor, 2, MANY_BYTES).await.concat();
     let position = |body| order.iter().position(|read| read == body).expect("it was read");
     assert!(position(&first.body) < position(&second.body), "{order:?}");
     assert_eq!(order.len(), 4, "each is read once: {order:?}");
 }
 
-pub async fn late_commits_of_one_window_are_read_in_the_order_of_numbers(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let Some(mut transaction) = harness.begin().await else { return };
-    let mut writer = ground.writer().await;
-    let (early, late) = (ground.start(ground.run(0)), ground.start(ground.run(1)));
+pub async fn late_commits_are_read_in_the_order_of_numbers(fixture: &Fixture) {
+    let Some(mut transaction) = fixture.harness.begin().await else { return };
+    let mut writer = fixture.writer().await;
+    let (early, late) = (fixture.start(fixture.run(0)), fixture.start(fixture.run(1)));
     transaction.submit(std::slice::from_ref(&early)).await.unwrap();
-    ground.accept(&late).await;
+    fixture.accept(&late).await;
     transaction.commit().await.unwrap();
 
     let page = writer.read(&beginning(), 1).await;
@@ -301,68 +264,60 @@ pub async fn late_commits_of_one_window_are_read_in_the_order_of_numbers(harness
     assert_eq!(bodies(&page.messages), [late.body]);
 }
 
-pub async fn rolled_back_message_is_never_read(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.writer().await;
-    let run = ground.run(0);
-    ground.accept(&ground.start(run)).await;
-    let Some(mut transaction) = harness.begin().await else { return };
-    let signal = ground.signal(run);
+pub async fn rolled_back_message_is_never_read(fixture: &Fixture) {
+    let (mut writer, run) = fixture.writer_and_run().await;
+    fixture.accept(&fixture.start(run)).await;
+    let Some(mut transaction) = fixture.harness.begin().await else { return };
+    let signal = fixture.signal(run);
     transaction.submit(std::slice::from_ref(&signal)).await.unwrap();
     transaction.rollback().await;
 
     assert_eq!(writer.inbox().await.len(), 1);
-    ground.accept(&signal).await;
+    fixture.accept(&signal).await;
     assert_eq!(writer.inbox().await.len(), 2, "it was not accepted before");
 }
 
-pub async fn open_transaction_delays_neither_appends_nor_submits(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let Some(mut transaction) = harness.begin().await else { return };
-    let mut writer = ground.writer().await;
-    let run = ground.run(0);
-    ground.accept(&ground.start(run)).await;
-    let held = ground.run(0);
-    transaction.submit(&[ground.signal(run), ground.keyed(held, "order", "k", None)]).await.unwrap();
+pub async fn open_transaction_delays_neither_appends_nor_submits(fixture: &Fixture) {
+    let Some(mut transaction) = fixture.harness.begin().await else { return };
+    let (mut writer, run) = fixture.writer_and_run().await;
+    fixture.accept(&fixture.start(run)).await;
+    let held = fixture.run(0);
+    transaction.submit(&[fixture.signal(run), fixture.keyed(held, "order", "k", None)]).await.unwrap();
 
     let message = writer.inbox().await.remove(0);
     writer.write(writer.draft().event(run).event(run).close(run).consume(&message)).await;
-    ground.accept(&ground.start(ground.run(0))).await;
+    fixture.accept(&fixture.start(fixture.run(0))).await;
     assert_eq!(writer.inbox().await.len(), 1);
     transaction.commit().await.unwrap();
     assert_eq!(writer.inbox().await.len(), 3);
 }
 
-pub async fn heartbeat_tells_of_mail_behind_the_cursor(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.writer().await;
+pub async fn heartbeat_tells_of_mail_after_the_cursor(fixture: &Fixture) {
+    let mut writer = fixture.writer().await;
     assert!(!has_mail(&mut writer, &beginning()).await);
-    ground.accept(&ground.start(ground.run(0))).await;
+    fixture.accept(&fixture.start(fixture.run(0))).await;
     assert!(has_mail(&mut writer, &beginning()).await);
     let page = writer.read(&beginning(), 10).await;
     assert!(!has_mail(&mut writer, &page.cursor).await, "it was read, though not consumed");
 }
 
-pub async fn heartbeat_tells_of_mail_on_further_pages(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.writer().await;
-    ground.submit(&[ground.start(ground.run(0)), ground.start(ground.run(1))]).await;
+pub async fn heartbeat_tells_of_mail_on_further_pages(fixture: &Fixture) {
+    let mut writer = fixture.writer().await;
+    fixture.submit(&[fixture.start(fixture.run(0)), fixture.start(fixture.run(1))]).await;
     let page = writer.read(&beginning(), 1).await;
     assert!(has_mail(&mut writer, &page.cursor).await);
 }
 
-pub async fn heartbeat_tells_nothing_of_the_mail_of_others(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.claim(2, LONG).await;
-    ground.accept(&ground.start(ground.run(3))).await;
+pub async fn heartbeat_tells_nothing_of_the_mail_of_other_shards(fixture: &Fixture) {
+    let mut writer = fixture.claim(2, LONG).await;
+    fixture.accept(&fixture.start(fixture.run(3))).await;
     assert!(!has_mail(&mut writer, &beginning()).await);
 }
 
-pub async fn cursor_that_the_store_did_not_make_is_corrupt(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.writer().await;
+pub async fn foreign_cursor_is_corrupt(fixture: &Fixture) {
+    let mut writer = fixture.writer().await;
     let cursor = InboxCursor(Bytes::from_static(b"a|b|c"));
-    let read = InboxRead { shards: ground.shards(), cursor, limit: 10, bytes: MANY_BYTES };
+    let read = InboxRead { shards: fixture.shards(), cursor, limit: 10, bytes: MANY_BYTES };
     let answer = writer.session.read_inbox(&read).await;
     assert!(matches!(answer, Err(StoreError::Corrupt { .. })), "{answer:?}");
 }

@@ -4,236 +4,185 @@
 use pgworkflows_core::id::MessageId;
 use pgworkflows_core::store::{OpenRow, OpenState, Submission, Submitted};
 
-use super::Harness;
-use super::fixture::{Ground, WORKFLOW, bodies, busy, parked};
+use super::fixture::Fixture;
+use super::writer::{WORKFLOW, bodies, parked};
 
-pub async fn start_opens_a_pending_run(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let run = ground.run(0);
-    ground.accept(&ground.keyed(run, "trial", "acme", None)).await;
+pub async fn start_opens_a_pending_run(fixture: &Fixture) {
+    let run = fixture.run(0);
+    fixture.accept(&fixture.keyed(run, "trial", "acme", None)).await;
 
-    let described = ground.store.query().describe(run).await.unwrap().expect("it exists");
+    let described = fixture.describe(run).await;
     assert_eq!((described.run, described.workflow.as_str()), (run, "trial"));
     assert_eq!(described.key.as_deref(), Some("acme"));
     assert_eq!(described.open, Some(OpenRow { state: OpenState::Pending, ..OpenRow::default() }));
     assert_eq!(described.closed, None);
-    assert_eq!(ground.history_len(run).await, 0);
+    assert_eq!(fixture.history_len(run).await, 0);
 }
 
-pub async fn repeated_start_is_accepted_and_changes_nothing(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.writer().await;
-    let start = ground.start(ground.run(0));
-    ground.accept(&start).await;
-    ground.accept(&start).await;
-    assert_eq!(writer.inbox().await.len(), 1);
+pub async fn repeated_start_with_or_without_a_key_is_accepted_and_changes_nothing(fixture: &Fixture) {
+    let mut writer = fixture.writer().await;
+    let start = fixture.start(fixture.run(0));
+    let keyed = fixture.keyed(fixture.run(0), "trial", "acme", Some(1));
+    for _ in 0..2 {
+        fixture.accept(&start).await;
+        fixture.accept(&keyed).await;
+    }
+    assert_eq!(writer.inbox().await.len(), 2);
 }
 
-pub async fn repeated_start_of_a_logged_run_is_accepted_and_changes_nothing(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.writer().await;
-    let start = ground.start(ground.run(0));
-    ground.accept(&start).await;
+pub async fn repeated_start_of_a_logged_run_is_accepted_and_changes_nothing(fixture: &Fixture) {
+    let mut writer = fixture.writer().await;
+    let start = fixture.start(fixture.run(0));
+    fixture.accept(&start).await;
     let message = writer.inbox().await.remove(0);
     let row = parked(None);
     writer.write(writer.draft().event(start.run).update(start.run, row.clone()).consume(&message)).await;
 
-    ground.accept(&start).await;
+    fixture.accept(&start).await;
     assert_eq!(writer.inbox().await, []);
-    assert_eq!(ground.open_row(start.run).await, Some(row));
+    assert_eq!(fixture.open_row(start.run).await, Some(row));
 }
 
-pub async fn repeated_start_of_a_run_that_is_over_is_accepted_and_changes_nothing(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.writer().await;
-    let run = ground.run(0);
-    writer.open_and_close(run).await;
+pub async fn repeated_start_of_a_run_that_is_over_is_accepted_and_changes_nothing(fixture: &Fixture) {
+    let (mut writer, run) = fixture.ended_run().await;
 
-    // A local start whose acknowledgement was lost is submitted under the same id.
-    ground.accept(&ground.start(run)).await;
+    // A local start whose acknowledgement was lost is submitted with the same id.
+    fixture.accept(&fixture.start(run)).await;
     assert_eq!(writer.inbox().await, []);
-    assert_eq!(ground.open_row(run).await, None);
+    assert_eq!(fixture.open_row(run).await, None);
 }
 
-pub async fn repeated_start_with_a_key_is_accepted(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let start = ground.keyed(ground.run(0), "trial", "acme", Some(1));
-    ground.accept(&start).await;
-    ground.accept(&start).await;
-}
-
-pub async fn start_under_a_known_key_returns_the_run(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.writer().await;
-    let (run, other) = (ground.run(0), ground.run(0));
-    ground.accept(&ground.keyed(run, "trial", "acme", Some(1))).await;
-
-    let answers = ground.submit(&[ground.keyed(other, "trial", "acme", Some(1))]).await;
-    assert_eq!(answers, [Submitted::Existing(run)]);
-    assert_eq!(ground.store.query().describe(other).await.unwrap(), None);
+pub async fn start_with_a_known_key_returns_the_run_and_is_refused_with_another_input(fixture: &Fixture) {
+    let (mut writer, run) = fixture.writer_and_run().await;
+    fixture.accept(&fixture.keyed(run, "trial", "acme", Some(1))).await;
+    for (digest, expected) in [(1, Submitted::Existing(run)), (2, Submitted::KeyConflict(run))] {
+        let other = fixture.run(0);
+        let answers = fixture.submit(&[fixture.keyed(other, "trial", "acme", Some(digest))]).await;
+        assert_eq!(answers, [expected]);
+        assert_eq!(fixture.describe_any(other).await, None);
+    }
     assert_eq!(writer.inbox().await.len(), 1);
 }
 
-pub async fn start_under_a_known_key_with_another_input_is_refused(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.writer().await;
-    let (run, other) = (ground.run(0), ground.run(0));
-    ground.accept(&ground.keyed(run, "trial", "acme", Some(1))).await;
+pub async fn input_is_compared_only_where_both_sides_know_it(fixture: &Fixture) {
+    let (known, unknown) = (fixture.run(0), fixture.run(0));
+    fixture.accept(&fixture.keyed(known, "trial", "known", Some(1))).await;
+    fixture.accept(&fixture.keyed(unknown, "trial", "unknown", None)).await;
 
-    let answers = ground.submit(&[ground.keyed(other, "trial", "acme", Some(2))]).await;
-    assert_eq!(answers, [Submitted::KeyConflict(run)]);
-    assert_eq!(ground.store.query().describe(other).await.unwrap(), None);
-    assert_eq!(writer.inbox().await.len(), 1);
-}
-
-pub async fn input_is_compared_only_where_both_sides_know_it(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let (known, unknown) = (ground.run(0), ground.run(0));
-    ground.accept(&ground.keyed(known, "trial", "known", Some(1))).await;
-    ground.accept(&ground.keyed(unknown, "trial", "unknown", None)).await;
-
-    let answers = ground
+    let answers = fixture
         .submit(&[
-            ground.keyed(ground.run(0), "trial", "known", None),
-            ground.keyed(ground.run(0), "trial", "unknown", Some(2)),
+            fixture.keyed(fixture.run(0), "trial", "known", None),
+            fixture.keyed(fixture.run(0), "trial", "unknown", Some(2)),
         ])
         .await;
     assert_eq!(answers, [Submitted::Existing(known), Submitted::Existing(unknown)]);
 }
 
-pub async fn key_is_unique_per_workflow(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    ground.accept(&ground.keyed(ground.run(0), "trial", "acme", Some(1))).await;
-    ground.accept(&ground.keyed(ground.run(0), "invoice", "acme", Some(2))).await;
+pub async fn key_is_unique_per_workflow(fixture: &Fixture) {
+    fixture.accept(&fixture.keyed(fixture.run(0), "trial", "acme", Some(1))).await;
+    fixture.accept(&fixture.keyed(fixture.run(0), "invoice", "acme", Some(2))).await;
 }
 
-pub async fn key_holds_beyond_the_end_of_its_run(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.writer().await;
-    let run = ground.run(0);
-    ground.accept(&ground.keyed(run, WORKFLOW, "acme", None)).await;
+pub async fn key_outlives_its_run(fixture: &Fixture) {
+    let (mut writer, run) = fixture.writer_and_run().await;
+    fixture.accept(&fixture.keyed(run, WORKFLOW, "acme", None)).await;
     let message = writer.inbox().await.remove(0);
     writer.write(writer.draft().event(run).event(run).close(run).consume(&message)).await;
 
-    let answers = ground.submit(&[ground.keyed(ground.run(0), WORKFLOW, "acme", None)]).await;
+    let answers = fixture.submit(&[fixture.keyed(fixture.run(0), WORKFLOW, "acme", None)]).await;
     assert_eq!(answers, [Submitted::Existing(run)]);
 }
 
-pub async fn two_starts_under_one_key_in_one_submit_are_one_run(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let run = ground.run(0);
-    let answers = ground
+pub async fn two_starts_with_one_key_in_one_submit_are_one_run(fixture: &Fixture) {
+    let run = fixture.run(0);
+    let answers = fixture
         .submit(&[
-            ground.keyed(run, "trial", "acme", Some(1)),
-            ground.keyed(ground.run(0), "trial", "acme", Some(1)),
-            ground.keyed(ground.run(0), "trial", "acme", Some(2)),
+            fixture.keyed(run, "trial", "acme", Some(1)),
+            fixture.keyed(fixture.run(0), "trial", "acme", Some(1)),
+            fixture.keyed(fixture.run(0), "trial", "acme", Some(2)),
         ])
         .await;
     assert_eq!(answers, [Submitted::Accepted, Submitted::Existing(run), Submitted::KeyConflict(run)]);
 }
 
-pub async fn message_for_an_unknown_run_is_refused(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.writer().await;
-    assert_eq!(ground.submit(&[ground.signal(ground.run(0))]).await, [Submitted::UnknownRun]);
+pub async fn message_for_an_unknown_run_or_one_that_is_over_is_refused(fixture: &Fixture) {
+    let (mut writer, run) = fixture.ended_run().await;
+    let answers = fixture.submit(&[fixture.signal(fixture.run(0)), fixture.signal(run)]).await;
+    assert_eq!(answers, [Submitted::UnknownRun, Submitted::RunOver]);
     assert_eq!(writer.inbox().await, []);
 }
 
-pub async fn message_for_a_run_that_is_over_is_refused(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.writer().await;
-    let run = ground.run(0);
-    writer.open_and_close(run).await;
-    assert_eq!(ground.submit(&[ground.signal(run)]).await, [Submitted::RunOver]);
-    assert_eq!(writer.inbox().await, []);
+pub async fn message_for_a_pending_run_or_one_that_began_without_a_submission_is_accepted(fixture: &Fixture) {
+    let (mut writer, run) = fixture.open_run().await;
+    let pending = fixture.start(fixture.run(0));
+    let messages = [pending.clone(), fixture.signal(pending.run), fixture.signal(run)];
+    for message in &messages {
+        fixture.accept(message).await;
+    }
+    assert_eq!(bodies(&writer.inbox().await), messages.map(|message| message.body));
 }
 
-pub async fn message_for_a_pending_run_is_accepted(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let run = ground.run(0);
-    ground.accept(&ground.start(run)).await;
-    ground.accept(&ground.signal(run)).await;
-}
-
-pub async fn message_for_a_run_that_began_without_one_is_accepted(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.writer().await;
-    let run = ground.run(0);
-    writer.open(run, busy()).await;
-    let signal = ground.signal(run);
-    ground.accept(&signal).await;
-    assert_eq!(bodies(&writer.inbox().await), [signal.body]);
-}
-
-pub async fn start_and_its_signal_may_be_submitted_together(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.writer().await;
-    let run = ground.run(0);
-    let (start, signal) = (ground.start(run), ground.signal(run));
-    let answers = ground.submit(&[start.clone(), signal.clone()]).await;
+pub async fn start_and_its_signal_may_be_submitted_together(fixture: &Fixture) {
+    let (mut writer, run) = fixture.writer_and_run().await;
+    let (start, signal) = (fixture.start(run), fixture.signal(run));
+    let answers = fixture.submit(&[start.clone(), signal.clone()]).await;
     assert_eq!(answers, [Submitted::Accepted; 2]);
     assert_eq!(bodies(&writer.inbox().await), [start.body, signal.body]);
 }
 
-pub async fn refusal_of_one_does_not_keep_the_others_out(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.writer().await;
-    let (start, other) = (ground.start(ground.run(0)), ground.start(ground.run(1)));
-    let answers = ground.submit(&[start, ground.signal(ground.run(2)), other]).await;
+pub async fn refusal_of_one_message_does_not_affect_the_others(fixture: &Fixture) {
+    let mut writer = fixture.writer().await;
+    let (start, other) = (fixture.start(fixture.run(0)), fixture.start(fixture.run(1)));
+    let answers = fixture.submit(&[start, fixture.signal(fixture.run(2)), other]).await;
     assert_eq!(answers, [Submitted::Accepted, Submitted::UnknownRun, Submitted::Accepted]);
     assert_eq!(writer.inbox().await.len(), 2);
 }
 
-pub async fn nothing_submitted_is_nothing_answered(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    assert_eq!(ground.submit(&[]).await, []);
+pub async fn empty_submit_has_an_empty_answer(fixture: &Fixture) {
+    assert_eq!(fixture.submit(&[]).await, []);
 }
 
-pub async fn large_body_comes_back_as_it_was(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let mut writer = ground.writer().await;
+pub async fn large_body_is_kept(fixture: &Fixture) {
+    let mut writer = fixture.writer().await;
     let body: Vec<u8> = (0..2_000_000_u32).map(|byte| (byte % 251) as u8).collect();
     let message = MessageId::from_u128(7);
-    let start = Submission { message, body: body.into(), ..ground.start(ground.run(0)) };
-    ground.accept(&start).await;
+    let start = Submission { message, body: body.into(), ..fixture.start(fixture.run(0)) };
+    fixture.accept(&start).await;
     assert!(writer.inbox().await[0].body == start.body);
 }
 
-pub async fn start_in_a_rolled_back_transaction_never_existed(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let Some(mut transaction) = harness.begin().await else { return };
-    let mut writer = ground.writer().await;
-    let start = ground.keyed(ground.run(0), "trial", "acme", Some(1));
+pub async fn start_in_a_rolled_back_transaction_never_existed(fixture: &Fixture) {
+    let Some(mut transaction) = fixture.harness.begin().await else { return };
+    let mut writer = fixture.writer().await;
+    let start = fixture.keyed(fixture.run(0), "trial", "acme", Some(1));
     transaction.submit(std::slice::from_ref(&start)).await.unwrap();
     transaction.rollback().await;
 
-    assert_eq!(ground.store.query().describe(start.run).await.unwrap(), None);
-    assert_eq!(ground.store.query().find("trial", "acme").await.unwrap(), None);
+    assert_eq!(fixture.describe_any(start.run).await, None);
+    assert_eq!(fixture.find("trial", "acme").await, None);
     assert_eq!(writer.inbox().await, []);
-    ground.accept(&ground.keyed(ground.run(0), "trial", "acme", Some(2))).await;
+    fixture.accept(&fixture.keyed(fixture.run(0), "trial", "acme", Some(2))).await;
 }
 
-pub async fn start_in_a_committed_transaction_exists(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let Some(mut transaction) = harness.begin().await else { return };
-    let mut writer = ground.writer().await;
-    let start = ground.keyed(ground.run(0), "trial", "acme", Some(1));
+pub async fn start_in_a_committed_transaction_exists(fixture: &Fixture) {
+    let Some(mut transaction) = fixture.harness.begin().await else { return };
+    let mut writer = fixture.writer().await;
+    let start = fixture.keyed(fixture.run(0), "trial", "acme", Some(1));
     transaction.submit(std::slice::from_ref(&start)).await.unwrap();
-    assert_eq!(ground.store.query().describe(start.run).await.unwrap(), None, "not before it commits");
+    assert_eq!(fixture.describe_any(start.run).await, None, "its transaction is open");
     transaction.commit().await.unwrap();
 
-    assert_eq!(ground.store.query().find("trial", "acme").await.unwrap(), Some(start.run));
+    assert_eq!(fixture.find("trial", "acme").await, Some(start.run));
     assert_eq!(bodies(&writer.inbox().await), [start.body]);
 }
 
-pub async fn transaction_sees_what_it_started_itself(harness: &dyn Harness) {
-    let ground = Ground::new(harness).await;
-    let Some(mut transaction) = harness.begin().await else { return };
-    let run = ground.run(0);
+pub async fn transaction_sees_the_runs_that_it_started(fixture: &Fixture) {
+    let Some(mut transaction) = fixture.harness.begin().await else { return };
+    let run = fixture.run(0);
     let answers =
-        transaction.submit(&[ground.keyed(run, "trial", "acme", None), ground.signal(run)]).await.unwrap();
+        transaction.submit(&[fixture.keyed(run, "trial", "acme", None), fixture.signal(run)]).await.unwrap();
     assert_eq!(answers, [Submitted::Accepted; 2]);
-    let again = transaction.submit(&[ground.keyed(ground.run(0), "trial", "acme", None)]).await.unwrap();
+    let again = transaction.submit(&[fixture.keyed(fixture.run(0), "trial", "acme", None)]).await.unwrap();
     assert_eq!(again, [Submitted::Existing(run)]);
     transaction.commit().await.unwrap();
 }

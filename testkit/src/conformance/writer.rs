@@ -1,0 +1,356 @@
+//! What the cases write with: the owner of a lease, which keeps its numbers in order as a processor does, and the batch
+//! that it puts together. It must not hide a call of the seam behind more than a name.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use pgworkflows_core::Timestamp;
+use pgworkflows_core::id::{
+    AppendNo, EventName, EventSeq, InboxNo, LeaseId, MessageId, Position, RunId, ShardId,
+};
+use pgworkflows_core::store::{
+    Append, Appended, Claim, Claimed, ClosedRun, ClosedStatus, Heartbeat, HeartbeatAnswer, InboxCursor,
+    InboxMessage, InboxPage, InboxRead, LeaseAnswer, LeaseHeartbeat, Load, Loaded, MessageRef, NewEvent,
+    OpenRow, OpenState, OpenedRun, Release, SentMessage, Session, StoreError, Suspect, SuspectStage,
+    Unparked, UpdatedRun,
+};
+
+/// A time to live that no case outlasts.
+pub(super) const LONG: Duration = Duration::from_secs(24 * 3600);
+
+/// The queue of the cases, and how many shards it has.
+pub(super) const QUEUE: &str = "conformance";
+pub(super) const SHARDS: u16 = 4;
+
+/// The worker's name in all claims.
+pub(super) const WORKER: &str = "conformance";
+
+/// A limit in bytes that no case reaches.
+pub(super) const MANY_BYTES: usize = 1 << 30;
+
+/// The workflow of a run, where it does not matter.
+pub(super) const WORKFLOW: &str = "order";
+
+pub(super) fn claim(lease: Option<LeaseId>, limit: u16, ttl: Duration) -> Claim {
+    Claim { queue: QUEUE.to_owned(), lease, worker: WORKER.to_owned(), ttl, limit }
+}
+
+/// The owner of one lease, with the next numbers of everything that it writes.
+pub(super) struct Writer {
+    pub(super) session: Box<dyn Session>,
+    pub(super) lease: LeaseId,
+    /// What it claimed first.
+    pub(super) shards: Vec<ShardId>,
+    pub(super) deaths: Vec<u32>,
+    pub(super) formers: Vec<Option<String>>,
+    pub(super) suspects: Vec<Suspect>,
+    pub(super) number: AppendNo,
+    pub(super) positions: BTreeMap<ShardId, Position>,
+    seqs: BTreeMap<RunId, EventSeq>,
+}
+
+impl Writer {
+    /// Claims a new lease.
+    pub(super) async fn claim(mut session: Box<dyn Session>, limit: u16, ttl: Duration) -> Self {
+        let claimed = session.claim(&claim(None, limit, ttl)).await.expect("a new lease is granted");
+        let positions = claimed.shards.iter().map(|shard| (shard.shard, shard.next_position)).collect();
+        Self {
+            session,
+            lease: claimed.lease,
+            shards: claimed.shards.iter().map(|shard| shard.shard).collect(),
+            deaths: claimed.shards.iter().map(|shard| shard.deaths).collect(),
+            formers: claimed.shards.iter().map(|shard| shard.former.clone()).collect(),
+            suspects: claimed.suspects,
+            number: AppendNo::FIRST,
+            positions,
+            seqs: BTreeMap::new(),
+        }
+    }
+
+    /// A batch that continues where this writer is.
+    pub(super) fn draft(&self) -> Draft {
+        let append = Append {
+            lease: self.lease,
+            number: self.number,
+            digest: [0; 32],
+            events: Vec::new(),
+            opened: Vec::new(),
+            updated: Vec::new(),
+            closed: Vec::new(),
+            consumed: Vec::new(),
+            undelivered: Vec::new(),
+            sent: Vec::new(),
+            suspects: Vec::new(),
+            cleared: Vec::new(),
+        };
+        Draft { append, positions: self.positions.clone(), seqs: self.seqs.clone() }
+    }
+
+    /// Appends, and counts on if that succeeds.
+    pub(super) async fn append(&mut self, append: &Append) -> Result<Appended, StoreError> {
+        let appended = self.session.append(append).await?;
+        self.number = append.number.next();
+        for event in &append.events {
+            self.positions.insert(event.run.shard(), event.position.next());
+            self.seqs.insert(event.run, event.seq.next());
+        }
+        Ok(appended)
+    }
+
+    /// Appends what must succeed.
+    pub(super) async fn write(&mut self, draft: Draft) -> Append {
+        let append = draft.seal();
+        self.append(&append).await.expect("the batch is valid");
+        append
+    }
+
+    /// Appends what must be fenced.
+    pub(super) async fn expect_fenced(&mut self, draft: Draft) {
+        assert_fenced(self.append(&draft.seal()).await);
+    }
+
+    /// Appends what must be a conflict.
+    pub(super) async fn expect_conflict(&mut self, draft: Draft) {
+        let answer = self.append(&draft.seal()).await;
+        assert!(matches!(answer, Err(StoreError::Conflict { .. })), "expected Conflict, got {answer:?}");
+    }
+
+    /// Opens a run in this state.
+    pub(super) async fn open(&mut self, run: RunId, row: OpenRow) {
+        self.write(self.draft().open(run, row).event(run)).await;
+    }
+
+    /// Opens a run and ends it.
+    pub(super) async fn open_and_close(&mut self, run: RunId) {
+        self.write(self.draft().event(run).event(run).close(run)).await;
+    }
+
+    pub(super) async fn read(&mut self, cursor: &InboxCursor, limit: u32) -> InboxPage {
+        self.read_bytes(cursor, limit, MANY_BYTES).await
+    }
+
+    pub(super) async fn read_bytes(&mut self, cursor: &InboxCursor, limit: u32, bytes: usize) -> InboxPage {
+        let read = InboxRead { shards: self.shards.clone(), cursor: cursor.clone(), limit, bytes };
+        self.session.read_inbox(&read).await.expect("the store answers")
+    }
+
+    /// All messages that wait for this writer.
+    pub(super) async fn inbox(&mut self) -> Vec<InboxMessage> {
+        let page = self.read(&InboxCursor::default(), 1000).await;
+        assert!(!page.more, "no case has 1,000 messages");
+        page.messages
+    }
+
+    pub(super) async fn heartbeat(&mut self, renew: Option<Duration>) -> HeartbeatAnswer {
+        let heartbeat = self.lease_heartbeat();
+        self.heartbeat_with(LeaseHeartbeat { renew, ..heartbeat }).await
+    }
+
+    /// Whether the store says that the lease is held.
+    pub(super) async fn holds_lease(&mut self) -> bool {
+        self.heartbeat(None).await.leases[0].held
+    }
+
+    /// Renews the lease for long. Whether the store says that it is held.
+    pub(super) async fn renews_lease(&mut self) -> bool {
+        self.heartbeat(Some(LONG)).await.leases[0].held
+    }
+
+    /// Claims up to that many shards, those that it owns included.
+    pub(super) async fn claim_again(&mut self, limit: u16) -> Result<Claimed, StoreError> {
+        self.session.claim(&claim(Some(self.lease), limit, LONG)).await
+    }
+
+    pub(super) fn lease_heartbeat(&self) -> LeaseHeartbeat {
+        LeaseHeartbeat {
+            lease: self.lease,
+            renew: None,
+            committed: AppendNo::new(self.number.get() - 1),
+            deaths_max: u32::MAX,
+            cursor: InboxCursor::default(),
+            due_after: None,
+            due_until: Timestamp::from_micros(0),
+        }
+    }
+
+    pub(super) async fn heartbeat_with(&mut self, lease: LeaseHeartbeat) -> HeartbeatAnswer {
+        let heartbeat = Heartbeat { queue: QUEUE.to_owned(), leases: vec![lease] };
+        self.session.heartbeat(&heartbeat).await.expect("the store answers")
+    }
+
+    /// What a heartbeat says of this writer's lease.
+    pub(super) async fn look(&mut self, lease: LeaseHeartbeat) -> LeaseAnswer {
+        self.heartbeat_with(lease).await.leases.remove(0)
+    }
+
+    /// The busy and stalled runs of this writer's shards.
+    pub(super) async fn unparked(&mut self, after: Option<RunId>, limit: u32) -> Vec<RunId> {
+        let unparked = Unparked { shards: self.shards.clone(), after, limit };
+        self.session.unparked(&unparked).await.expect("the store answers")
+    }
+
+    /// The histories of these runs, at most that many bytes of them.
+    pub(super) async fn load(&mut self, runs: &[RunId], after: Option<EventSeq>, bytes: usize) -> Loaded {
+        let mut runs = runs.to_vec();
+        runs.sort_unstable();
+        self.session.load(&Load { runs, after, bytes }).await.expect("the store answers")
+    }
+
+    /// Releases the lease. It may be called again, and for a lease that is over.
+    pub(super) async fn release(&mut self) {
+        self.release_for(None).await;
+    }
+
+    /// Releases the lease because of a run.
+    pub(super) async fn release_for(&mut self, at_fault: Option<RunId>) {
+        let release = Release { lease: self.lease, at_fault };
+        self.session.release(&release).await.expect("the store answers");
+    }
+}
+
+/// A batch that is being built.
+pub(super) struct Draft {
+    append: Append,
+    positions: BTreeMap<ShardId, Position>,
+    seqs: BTreeMap<RunId, EventSeq>,
+}
+
+impl Draft {
+    /// Adds the run's next event.
+    pub(super) fn event(mut self, run: RunId) -> Self {
+        let seq = self.seqs.entry(run).or_insert(EventSeq::FIRST);
+        // A shard of another owner gets some position as well: the store refuses the batch before it compares that.
+        let position = self.positions.entry(run.shard()).or_insert(Position::FIRST);
+        self.append.events.push(NewEvent {
+            run,
+            seq: *seq,
+            position: *position,
+            name: EventName::from_stored("conformance.happened"),
+            at: Timestamp::from_micros(1_767_225_600_123_456 + i64::from(seq.get())),
+            body: Bytes::from(format!("event {seq} of {run}")),
+        });
+        *seq = seq.next();
+        *position = position.next();
+        self
+    }
+
+    pub(super) fn open(mut self, run: RunId, row: OpenRow) -> Self {
+        self.append.opened.push(OpenedRun { run, workflow: WORKFLOW.into(), row });
+        self
+    }
+
+    pub(super) fn update(mut self, run: RunId, row: OpenRow) -> Self {
+        self.append.updated.push(UpdatedRun { run, row });
+        self
+    }
+
+    pub(super) fn close(self, run: RunId) -> Self {
+        self.close_with(closed_run(run))
+    }
+
+    pub(super) fn close_with(mut self, closed: ClosedRun) -> Self {
+        self.append.closed.push(closed);
+        self
+    }
+
+    pub(super) fn consume(mut self, message: &InboxMessage) -> Self {
+        self.append.consumed.push(reference(message));
+        self
+    }
+
+    pub(super) fn undeliver(mut self, message: &InboxMessage) -> Self {
+        self.append.undelivered.push(reference(message));
+        self
+    }
+
+    pub(super) fn send(mut self, message: &SentMessage) -> Self {
+        self.append.sent.push(message.clone());
+        self
+    }
+
+    pub(super) fn suspect(mut self, run: RunId, stage: SuspectStage, strikes: u32) -> Self {
+        self.append.suspects.push(Suspect { run, stage, strikes });
+        self
+    }
+
+    pub(super) fn clear(mut self, run: RunId) -> Self {
+        self.append.cleared.push(run);
+        self
+    }
+
+    /// Changes the batch by hand.
+    pub(super) fn change(mut self, change: impl FnOnce(&mut Append)) -> Self {
+        change(&mut self.append);
+        self
+    }
+
+    /// Gives the batch another number.
+    pub(super) fn numbered(self, number: AppendNo) -> Self {
+        self.change(|append| append.number = number)
+    }
+
+    /// The batch with its digest.
+    pub(super) fn seal(mut self) -> Append {
+        self.append.digest = self.append.content_digest();
+        self.append
+    }
+}
+
+pub(super) fn closed_run(run: RunId) -> ClosedRun {
+    ClosedRun {
+        run,
+        workflow: WORKFLOW.into(),
+        key: None,
+        status: ClosedStatus::Completed,
+        closed_at: Timestamp::from_micros(1_767_225_600_000_000),
+        outcome: Bytes::from_static(b"done"),
+    }
+}
+
+pub(super) fn reference(message: &InboxMessage) -> MessageRef {
+    MessageRef { shard: message.run.shard(), number: message.number, message: message.message }
+}
+
+/// A message that does not exist.
+pub(super) fn missing_message(shard: ShardId) -> MessageRef {
+    MessageRef { shard, number: InboxNo::new(1 << 40), message: MessageId::from_u128(1 << 40) }
+}
+
+pub(super) fn busy() -> OpenRow {
+    OpenRow::default()
+}
+
+pub(super) fn stalled() -> OpenRow {
+    OpenRow { state: OpenState::Stalled, ..OpenRow::default() }
+}
+
+pub(super) fn parked(wake_at: Option<i64>) -> OpenRow {
+    OpenRow { state: OpenState::Parked, wake_at: wake_at.map(Timestamp::from_micros), waiting_on: None }
+}
+
+pub(super) fn bodies(messages: &[InboxMessage]) -> Vec<Bytes> {
+    messages.iter().map(|message| message.body.clone()).collect()
+}
+
+#[track_caller]
+pub(super) fn assert_fenced<T: fmt::Debug>(answer: Result<T, StoreError>) {
+    assert!(matches!(answer, Err(StoreError::Fenced { .. })), "expected Fenced, got {answer:?}");
+}
+
+/// All items of a list that is read page by page, each page after the last item of the previous one.
+pub(super) async fn all_pages<T: Copy>(
+    limit: usize,
+    mut read: impl AsyncFnMut(Option<T>) -> Vec<T>,
+) -> Vec<T> {
+    let mut all = Vec::new();
+    loop {
+        let page = read(all.last().copied()).await;
+        assert!(page.len() <= limit);
+        if page.is_empty() {
+            return all;
+        }
+        all.extend(page);
+    }
+}

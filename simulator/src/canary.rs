@@ -1,6 +1,6 @@
-//! Canaries: known bugs that the simulator must find, or its checkers are worth nothing. A canary is text: what stands in
-//! the sources, and what stands there in a build that errs. The sources know nothing of it. It must not know how
-//! a bug is found.
+//! Canaries: known bugs that the simulator must find, or its checks prove nothing. A canary is text: a piece of the
+//! sources, and what replaces it in an erring build. The sources know nothing of canaries. It must not know how a bug is
+//! found.
 
 mod engine;
 mod erring_build;
@@ -15,32 +15,32 @@ pub use self::erring_build::{ErringBuild, errs};
 /// A known bug.
 #[derive(Debug)]
 pub struct Canary {
-    /// Its name, by which a build that errs is told to have it.
+    /// The name by which an erring build is told to have the bug.
     pub name: &'static str,
     /// What goes wrong.
     pub what: &'static str,
-    /// What makes it: several bugs may share an edit.
+    /// The edits that make the bug. Several bugs may share an edit.
     edits: &'static [Edit],
 }
 
 /// A change of a source file.
 #[derive(Debug, PartialEq, Eq)]
 struct Edit {
-    /// The file, from the workspace's root.
+    /// The file, relative to the workspace's root.
     file: &'static str,
-    /// What stands there: exactly once.
+    /// The text that is replaced. It occurs exactly once in the file.
     find: &'static str,
-    /// What stands there in a build that errs. It asks `canary::is("Name")`, and does what `find` does if that says no.
+    /// The replacement in an erring build. It asks `canary::is("Name")`, and behaves like `find` if the answer is no.
     erring: &'static str,
 }
 
 impl Canary {
-    /// All of them.
+    /// All canaries.
     pub fn all() -> impl Iterator<Item = &'static Self> {
         store::CANARIES.iter().chain(engine::CANARIES)
     }
 
-    /// The one of that name.
+    /// The canary of that name.
     pub fn named(name: &str) -> Option<&'static Self> {
         Self::all().find(|canary| canary.name == name)
     }
@@ -52,8 +52,10 @@ impl fmt::Display for Canary {
     }
 }
 
-/// The source files below that root that have a bug in the build that errs, by their path, with all bugs in them. The
-/// error says which bug cannot be made any more.
+/// The changed source files of an erring build, by path, with all bugs in them.
+///
+/// # Errors
+/// Returns an error that names the bug if one cannot be made any more.
 fn erring_sources(root: &Path) -> Result<BTreeMap<PathBuf, String>, String> {
     let mut sources = BTreeMap::new();
     let mut made: Vec<&Edit> = Vec::new();
@@ -63,8 +65,8 @@ fn erring_sources(root: &Path) -> Result<BTreeMap<PathBuf, String>, String> {
                 make(edit, root, &mut sources).map_err(|problem| {
                     format!(
                         "canary `{canary}` ({}) cannot be made in {}: {problem}\nIf the code there has changed, \
-                         change the canary with it in simulator/src/canary/; `cargo xtask simulate --canaries` says \
-                         whether it is found.",
+                         change the canary in simulator/src/canary/ as well; `cargo xtask simulate --canaries` says \
+                         whether it is still found.",
                         canary.what, edit.file
                     )
                 })?;
@@ -83,7 +85,7 @@ fn make(edit: &Edit, root: &Path, sources: &mut BTreeMap<PathBuf, String>) -> Re
     };
     let count = source.matches(edit.find).count();
     if count != 1 {
-        return Err(format!("this has to be there once, and is there {count} times:\n{}", edit.find));
+        return Err(format!("this text must occur once, and occurs {count} times:\n{}", edit.find));
     }
     sources.insert(path, source.replacen(edit.find, edit.erring, 1));
     Ok(())
@@ -103,9 +105,9 @@ mod tests {
     }
 
     #[test]
-    fn every_edit_errs_for_its_canary_alone() {
+    fn every_canary_is_asked_for_by_its_name() {
         let names: BTreeSet<_> = Canary::all().map(|canary| canary.name).collect();
-        assert_eq!(names.len(), Canary::all().count(), "two canaries of one name");
+        assert_eq!(names.len(), Canary::all().count(), "two canaries have the same name");
         for canary in Canary::all() {
             let asked = format!("is(\"{canary}\")");
             let asks = canary.edits.iter().any(|edit| edit.erring.contains(&asked));

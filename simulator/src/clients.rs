@@ -1,5 +1,5 @@
-//! The clients of a simulated world: each run has a script that starts it, sends it signals, may cancel it, and
-//! asks for its result. What they were promised is noted down for the checks.
+//! The clients of a simulated world: each run has a script that starts it, sends it signals, may cancel it, and asks for
+//! its result. The promises to the clients are recorded for the checks.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,12 +11,12 @@ use pgworkflows_memory::MemoryStore;
 use pgworkflows_testkit::runtime::dice::Dice;
 use pgworkflows_testkit::runtime::time::Time;
 
+use crate::config::WorldConfig;
 use crate::ledger::Ledger;
-use crate::nature::Nature;
 use crate::plan::{Op, Planner};
-use crate::workflow::{LEFT, Planned, RIGHT};
+use crate::workflow::{PlanWorkflow, Summary, signal_at};
 
-/// What clients were promised.
+/// The promises to all clients.
 #[derive(Debug, Default)]
 pub(crate) struct Promises {
     pub(crate) runs: Vec<RunPromise>,
@@ -29,12 +29,12 @@ pub(crate) struct Promises {
 pub(crate) struct RunPromise {
     pub(crate) run: RunId,
     pub(crate) plan: Op,
-    /// By signal: the acknowledged tokens in the order in which they were sent, one after the other.
+    /// For each signal, the acknowledged tokens in the order in which they were sent.
     pub(crate) signals: [Vec<u64>; 2],
     pub(crate) cancelled: bool,
     pub(crate) terminated: bool,
-    /// What the client was told of the end.
-    pub(crate) result: Option<Result<super::workflow::Summary, String>>,
+    /// The result that the client was told.
+    pub(crate) result: Option<Result<Summary, String>>,
 }
 
 /// How many runs of a deadly world may end the process of their worker.
@@ -49,7 +49,7 @@ pub(crate) struct Script {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) promises: Arc<Mutex<Promises>>,
     pub(crate) number: u64,
-    pub(crate) nature: Nature,
+    pub(crate) config: WorldConfig,
 }
 
 pub(crate) fn lock(promises: &Mutex<Promises>) -> MutexGuard<'_, Promises> {
@@ -60,8 +60,8 @@ impl Script {
     /// Plays the script to its end.
     pub(crate) async fn play(self, mut dice: Dice) {
         let deadly = self.is_deadly();
-        let plan = Planner { dice: &mut dice, nature: &self.nature, ops_left: 12, deadly }.plan();
-        self.rest(&mut dice, 10).await;
+        let plan = Planner { dice: &mut dice, config: &self.config, ops_left: 12, deadly }.plan();
+        self.pause(&mut dice, 10).await;
         if let Some(handle) = self.start(&plan, &mut dice).await {
             let run = handle.run_id();
             let index = {
@@ -89,25 +89,25 @@ impl Script {
 
     /// Whether its run may end the process of its worker.
     fn is_deadly(&self) -> bool {
-        self.nature.deadly && self.number < DEADLY_MAX
+        self.config.deadly && self.number < DEADLY_MAX
     }
 
-    async fn rest(&self, dice: &mut Dice, units: u32) {
-        let time = dice.time(Duration::from_millis(1), self.nature.lease_ttl * units);
+    async fn pause(&self, dice: &mut Dice, units: u32) {
+        let time = dice.time(Duration::from_millis(1), self.config.lease_ttl * units);
         self.time.sleep(time).await;
     }
 
-    /// Starts the run, however long it takes; `None` if the world forgets it.
-    async fn start(&self, plan: &Op, dice: &mut Dice) -> Option<RunHandle<Planned>> {
+    /// Starts the run, however long that takes; `None` if the start is refused.
+    async fn start(&self, plan: &Op, dice: &mut Dice) -> Option<RunHandle<PlanWorkflow>> {
         // Without a key, the same plan may be started twice.
         let keyed = dice.chance(600) || self.is_deadly();
         let key = keyed.then(|| format!("run {}", self.number));
-        let delay = dice.chance(150).then(|| dice.time(Duration::from_millis(1), self.nature.lease_ttl * 5));
+        let delay = dice.chance(150).then(|| dice.time(Duration::from_millis(1), self.config.lease_ttl * 5));
         let twice = key.is_some() && dice.chance(300);
         let handle = loop {
             match self.start_once(0, plan, key.as_ref(), delay).await {
                 Ok(handle) => break handle,
-                Err(error) if error.is_unavailable() => self.rest(dice, 1).await,
+                Err(error) if error.is_unavailable() => self.pause(dice, 1).await,
                 Err(error) => {
                     self.ledger.violated(format!("a start was refused: {error}"));
                     return None;
@@ -115,11 +115,11 @@ impl Script {
             }
         };
         if twice {
-            self.rest(dice, 5).await;
+            self.pause(dice, 5).await;
             match self.start_once(1, plan, key.as_ref(), delay).await {
-                Ok(other) if other.run_id() == handle.run_id() || self.nature.forgetful => {}
+                Ok(other) if other.run_id() == handle.run_id() || self.config.loses_commits => {}
                 Ok(other) => self.ledger.violated(format!(
-                    "one key began two runs, {} and {}",
+                    "one key started two runs, {} and {}",
                     handle.run_id(),
                     other.run_id()
                 )),
@@ -136,8 +136,8 @@ impl Script {
         plan: &Op,
         key: Option<&String>,
         delay: Option<Duration>,
-    ) -> Result<RunHandle<Planned>, Error> {
-        let mut start = self.clients[client].start::<Planned>(plan.clone());
+    ) -> Result<RunHandle<PlanWorkflow>, Error> {
+        let mut start = self.clients[client].start::<PlanWorkflow>(plan.clone());
         if let Some(key) = key {
             start = start.key(key);
         }
@@ -152,22 +152,22 @@ impl Script {
         let burst = dice.chance(300);
         for number in 0..count {
             if !burst {
-                self.rest(dice, 10).await;
+                self.pause(dice, 10).await;
             }
             let keyed = dice.chance(500);
             let mut tries = 0;
             loop {
                 tries += 1;
-                // Without a key, a signal whose fate is not known is not sent again: another one is.
+                // Without a key, a signal whose outcome is unknown is not sent again; another signal is.
                 let token = number << 32 | if keyed { 0 } else { tries };
                 match self.send(run, signal, token, keyed, dice).await {
                     Ok(()) => {
                         lock(&self.promises).runs[index].signals[signal].push(token);
                         break;
                     }
-                    Err(error) if error.is_unavailable() => self.rest(dice, 1).await,
+                    Err(error) if error.is_unavailable() => self.pause(dice, 1).await,
                     Err(error) if error.is_run_over() => return,
-                    Err(error) if error.is_unknown_run() && self.nature.forgetful => return,
+                    Err(error) if error.is_unknown_run() && self.config.loses_commits => return,
                     Err(error) => return self.ledger.violated(format!("a signal was refused: {error}")),
                 }
             }
@@ -183,41 +183,43 @@ impl Script {
         dice: &mut Dice,
     ) -> Result<(), Error> {
         let client = &self.clients[signal];
-        let mut request = client.signal(run, if signal == 0 { LEFT } else { RIGHT }, token);
+        let mut request = client.signal(run, signal_at(signal), token);
         if keyed {
             request = request.key(token.to_string());
         }
         if !dice.chance(150) {
             return request.await;
         }
-        // In the caller's own transaction, which takes its number now and commits later.
+        // In a transaction of the caller, which takes a number now and commits later.
         let prepared = request.prepare().await?;
         let mut transaction = self.store.begin();
         let answers = transaction.submit(std::slice::from_ref(prepared.submission())).await?;
-        self.rest(dice, 2).await;
+        self.pause(dice, 2).await;
         transaction.commit()?;
         prepared.answered(answers[0])
     }
 
     /// Cancels or terminates some runs, and waits for the result of others.
-    async fn end(&self, index: usize, handle: RunHandle<Planned>, dice: &mut Dice) {
+    async fn end(&self, index: usize, handle: RunHandle<PlanWorkflow>, dice: &mut Dice) {
         if dice.chance(200) {
-            self.rest(dice, 20).await;
+            self.pause(dice, 20).await;
             let terminate = dice.chance(300);
-            let order: BoxFuture<'_, Result<(), Error>> = if terminate {
+            let request: BoxFuture<'_, Result<(), Error>> = if terminate {
                 Box::pin(async { handle.terminate("the script says so").await })
             } else {
                 Box::pin(async { handle.cancel().await })
             };
-            match order.await {
+            match request.await {
                 Ok(()) if terminate => lock(&self.promises).runs[index].terminated = true,
                 Ok(()) => lock(&self.promises).runs[index].cancelled = true,
                 Err(error) if error.is_unavailable() || error.is_run_over() => {}
-                Err(error) if error.is_unknown_run() && self.nature.forgetful => {}
-                Err(error) => self.ledger.violated(format!("an order to end was refused: {error}")),
+                Err(error) if error.is_unknown_run() && self.config.loses_commits => {}
+                Err(error) => {
+                    self.ledger.violated(format!("a cancellation or termination was refused: {error}"))
+                }
             }
         }
-        if dice.chance(500) && !self.nature.forgetful {
+        if dice.chance(500) && !self.config.loses_commits {
             let result = handle.result().await;
             if let Err(error) = &result
                 && !(error.is_run_failed() || error.is_run_cancelled() || error.is_run_terminated())

@@ -1,5 +1,5 @@
-//! Faults of the simulated store: drawn from the seed at every point of every call, in virtual time. It must not
-//! know what a call is about, except that an append carries what the ledger wants to hear.
+//! Faults of the simulated store, drawn from the seed at every point of every call, in virtual time. It must not know what
+//! a call is about, except for appends and releases, which the ledger is told of.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,11 +12,11 @@ use pgworkflows_memory::{Call, Fact, Fault, FaultPoint, Faults, Stage};
 use pgworkflows_testkit::runtime::dice::Dice;
 use pgworkflows_testkit::runtime::time::{Owner, Time};
 
-use crate::cost::{Costs, LOCKED};
+use crate::cost::{Costs, LOCK_WAITS_PER_MILLE};
 use crate::ledger::Ledger;
 use crate::mask::Mask;
 
-/// How often each fault is to happen, in one thousandth of the points at which it can.
+/// How often each fault happens, per thousand points at which it can.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Weights {
     request_lost: u64,
@@ -33,7 +33,7 @@ pub(crate) struct Weights {
 }
 
 impl Weights {
-    /// Weights of one world. Some are zero, for what one fault hides another may show.
+    /// The weights of one world. Some are zero, because one fault may hide what another would show.
     pub(crate) fn draw(dice: &mut Dice, lease_ttl: Duration) -> Self {
         let mut weight = |max: u64| if dice.chance(400) { 0 } else { dice.between(1, max) };
         Self {
@@ -51,12 +51,12 @@ impl Weights {
     }
 }
 
-/// The disturber of the simulated store, and the ear of the ledger.
+/// Disturbs the simulated store, and tells the ledger what happens in it.
 #[derive(Debug)]
 pub(crate) struct SimFaults {
     time: Arc<Time>,
     ledger: Arc<Ledger>,
-    /// How long a call is under way at most where nothing goes wrong.
+    /// How long an undisturbed call takes at most.
     latency_max: Duration,
     costs: Costs,
     inner: Mutex<Inner>,
@@ -67,27 +67,27 @@ struct Inner {
     dice: Dice,
     weights: Weights,
     counts: BTreeMap<&'static str, u64>,
-    /// Nobody reaches the store before that time.
+    /// Before this time, nobody reaches the store.
     outage_until: Duration,
-    /// Nor do these owners, before theirs.
+    /// Before these times, these owners do not reach the store.
     cut_off_until: BTreeMap<Owner, Duration>,
-    /// When the requests that linger arrive.
+    /// When lingering requests arrive.
     arrivals: Vec<Duration>,
-    /// Which faults are injected, and the number of the next as a part of the world.
+    /// Which faults are injected, and which part of the world the next fault is.
     mask: Mask,
     next_part: u32,
-    /// What was last sent as an append under each lease.
+    /// The last append that was sent under each lease.
     appends: BTreeMap<LeaseId, (AppendNo, [u8; 32])>,
 }
 
 impl Inner {
-    /// Draws when a request arrives that is given up now.
+    /// Draws when a request arrives whose caller gives up now.
     fn linger(&mut self, now: Duration) {
         let delay = self.dice.time(LATENCY_MIN, self.weights.delay_max * 2);
         self.arrivals.push(now + delay);
     }
 
-    /// Counts a fault that was drawn. Whether it is to be injected, and its number.
+    /// Counts a fault that was drawn. Its number, if it is injected.
     fn inject(&mut self, kind: &'static str) -> Option<u32> {
         let part = self.next_part;
         self.next_part += 1;
@@ -100,7 +100,7 @@ impl Inner {
 }
 
 impl SimFaults {
-    /// A disturber whose first fault is the world's part of that number.
+    /// Faults of which the first is that part of the world.
     pub(crate) fn new(
         time: Arc<Time>,
         ledger: Arc<Ledger>,
@@ -122,7 +122,7 @@ impl SimFaults {
         Self { time, ledger, latency_max, costs, inner: Mutex::new(inner) }
     }
 
-    /// From now on everything works.
+    /// Ends all faults.
     pub(crate) fn end(&self) {
         let mut inner = self.lock();
         inner.weights = Weights::default();
@@ -140,12 +140,12 @@ impl SimFaults {
         self.count("partition");
     }
 
-    /// How many parts the world has that anybody came upon.
+    /// How many parts the world has met.
     pub(crate) fn parts(&self) -> u32 {
         self.lock().next_part
     }
 
-    /// Takes the times at which requests that linger arrive.
+    /// Takes the times at which lingering requests arrive.
     pub(crate) fn take_arrivals(&self) -> Vec<Duration> {
         std::mem::take(&mut self.lock().arrivals)
     }
@@ -163,18 +163,18 @@ impl SimFaults {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Until when the store is out of reach, if it is.
+    /// When the store will be within reach again, if it is not.
     fn unreachable_until(&self, now: Duration, owner: Owner) -> Option<Duration> {
         let inner = self.lock();
         let cut_off_until = inner.cut_off_until.get(&owner).copied();
         cut_off_until.max(Some(inner.outage_until)).filter(|until| now < *until)
     }
 
-    /// The fault that is drawn at a point and injected, by name and number.
+    /// Draws a fault at a point: its name and number, if it is injected.
     fn draw(&self, point: &FaultPoint<'_>) -> Option<(&'static str, u32)> {
         let mut inner = self.lock();
         let Inner { dice, weights, .. } = &mut *inner;
-        // Clients are told at once what somebody must mend, and workers wait until it is mended.
+        // Clients fail at once if the store is misconfigured; workers wait until that is fixed.
         let refused = if point.session.is_some() { weights.refused } else { 0 };
         let candidates: &[(&'static str, u64)] = match point.stage {
             Stage::Request => &[
@@ -192,26 +192,28 @@ impl SimFaults {
         drawn.and_then(|kind| Some((kind, inner.inject(kind)?)))
     }
 
-    /// Part of invariant 5: an append whose outcome is not known is sent again as it was, or not at all. Nothing here
-    /// is ever refused for its content, so no other append may have its number.
+    /// Part of invariant 5: an append whose outcome is unknown is sent again unchanged, or not at all. No append is refused
+    /// here because of its content, so no other append may have its number.
     fn check_request(&self, append: &Append) {
         let sent = (append.number, append.digest);
         let before = self.lock().appends.insert(append.lease, sent);
         if before.is_some_and(|(number, digest)| number == append.number && digest != append.digest) {
             let (number, lease) = (append.number, append.lease);
             self.ledger
-                .violated(format!("append {number} of lease {lease} was sent again with another content"));
+                .violated(format!("append {number} of lease {lease} was sent again with other contents"));
         }
     }
 
-    /// What takes time at a point where nothing goes wrong.
+    /// The time that an undisturbed point takes.
     fn usual(&self, point: &FaultPoint<'_>) -> Fault {
         let Self { latency_max, costs, .. } = *self;
         let mut inner = self.lock();
         let delay = match point.stage {
-            Stage::Commit if costs.lock_max.is_zero() || !inner.dice.chance(LOCKED) => Duration::ZERO,
+            Stage::Commit if costs.lock_max.is_zero() || !inner.dice.chance(LOCK_WAITS_PER_MILLE) => {
+                Duration::ZERO
+            }
             Stage::Commit => inner.dice.time(LATENCY_MIN, costs.lock_max),
-            // Where everything is slow, answers take their time as well.
+            // Where the store is slow, answers take time as well.
             _ if latency_max > LATENCY_USUAL => inner.dice.time(latency_max / 8, latency_max),
             Stage::Request => inner.dice.time(LATENCY_MIN, latency_max),
             Stage::Acknowledgement => Duration::ZERO,
@@ -234,15 +236,15 @@ impl SimFaults {
     }
 }
 
-/// How long a call is under way at least, and at most in most worlds, where nothing goes wrong.
+/// How long an undisturbed call takes at least, and in most worlds at most.
 const LATENCY_MIN: Duration = Duration::from_micros(100);
 pub(crate) const LATENCY_USUAL: Duration = Duration::from_millis(3);
 
-/// How often, of a thousand times, a request waits for the end of an outage.
-const HELD: u64 = 300;
+/// How often a request waits for the end of an outage.
+const HELD_PER_MILLE: u64 = 300;
 
-/// How often, of a thousand times, a request on its way survives its caller.
-const OUTLIVES: u64 = 700;
+/// How often a request in flight outlives its caller.
+const OUTLIVES_PER_MILLE: u64 = 700;
 
 impl Faults for SimFaults {
     fn at(&self, point: &FaultPoint<'_>) -> Fault {
@@ -265,8 +267,8 @@ impl Faults for SimFaults {
         let number = drawn.map_or(0, |(kind, _)| kind.len() as u64) << 8 | point.stage as u64;
         self.time.trace("call", number, words);
         match (unreachable, point.stage) {
-            // The network gives up at once, or holds what it has until it can go on.
-            (Some(until), Stage::Request) if self.lock().dice.chance(HELD) => {
+            // The network fails at once, or holds the request until the store is within reach.
+            (Some(until), Stage::Request) if self.lock().dice.chance(HELD_PER_MILLE) => {
                 return Fault::Delay(Box::pin(self.time.sleep(until - now)));
             }
             (Some(_), Stage::Request | Stage::Acknowledgement) => return Fault::Lose,
@@ -277,7 +279,7 @@ impl Faults for SimFaults {
                 let delay_max = self.lock().weights.delay_max;
                 self.delay(self.latency_max, delay_max.max(self.latency_max))
             }
-            // What is yet to be sent cannot be under way.
+            // A request that a busy thread has yet to send is not in flight.
             Some("lingering") if !self.time.is_computed_in() => {
                 self.lock().linger(now);
                 Fault::Linger
@@ -294,7 +296,7 @@ impl Faults for SimFaults {
         let now = self.time.now();
         let mut inner = self.lock();
         let is_sent = !self.time.is_computed_in();
-        let drawn = is_sent && inner.weights.lingering > 0 && inner.dice.chance(OUTLIVES);
+        let drawn = is_sent && inner.weights.lingering > 0 && inner.dice.chance(OUTLIVES_PER_MILLE);
         if !drawn || inner.inject("outlived its caller").is_none() {
             return false;
         }

@@ -1,4 +1,4 @@
-//! What must hold within one history, whoever wrote it. It must not know of faults.
+//! The invariants of a single history. It must not know of faults.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,17 +6,22 @@ use pgworkflows_core::Timestamp;
 use pgworkflows_core::history::{Event, HistoryEvent, Outcome};
 use pgworkflows_core::id::{CommandId, MessageId, RunId};
 
-use crate::nature::Nature;
-use crate::workflow::PLANNED;
+use crate::config::WorldConfig;
+use crate::workflow::PLANNED_PANIC;
 
-/// Invariants 2, 3 and 8 within one history. What the world was like says why its run may have stalled.
-pub(crate) fn check_history(run: RunId, history: &[HistoryEvent], nature: &Nature, wrong: &mut Vec<String>) {
-    let mut check = HistoryCheck::new(nature);
+/// Invariants 2, 3 and 8 within one history. The configuration of the world says why its run may have stalled.
+pub(crate) fn check_history(
+    run: RunId,
+    history: &[HistoryEvent],
+    config: &WorldConfig,
+    wrong: &mut Vec<String>,
+) {
+    let mut check = HistoryCheck::default();
     for HistoryEvent { seq, at, event, .. } in history {
         if check.now.replace((*at).into()).is_some_and(|before| before > Timestamp::from(*at)) {
-            check.problem = Some("time went back");
+            check.problem = Some("time went backwards");
         }
-        check.take(event);
+        check.take(event, config);
         if let Some(problem) = check.problem.take() {
             wrong.push(format!("run {run}: event {seq}, {}: {problem}", event.name()));
         }
@@ -27,54 +32,36 @@ pub(crate) fn check_history(run: RunId, history: &[HistoryEvent], nature: &Natur
     }
 }
 
-/// Whether a stall says that its run was found to be what ends its owners.
+/// Whether a stall says that its run was set aside.
 fn is_set_aside(reason: &str) -> bool {
     reason.starts_with("the run was set aside")
 }
 
 /// What is known of a history so far.
-struct HistoryCheck<'a> {
-    nature: &'a Nature,
+#[derive(Default)]
+struct HistoryCheck {
     now: Option<Timestamp>,
     /// The calls that were made, and those that have an outcome.
     begun: BTreeSet<CommandId>,
     outcomes: BTreeSet<CommandId>,
-    /// Those whose outcome waited for a stalled run, whose code may give the call up before it sees that.
+    /// Calls whose outcome waited for a stalled run: its code may give the call up before it sees the outcome.
     waited: BTreeSet<CommandId>,
     stalled: bool,
-    /// How many resolutions the run's code has not seen yet: they wait while it is stalled, and are released in parts.
+    /// How many resolutions the run's code has not seen yet: they wait while the run is stalled, and are released in parts.
     waiting: u32,
     messages: BTreeSet<MessageId>,
     deadlines: BTreeMap<CommandId, Timestamp>,
-    /// Compensations that were registered and not executed.
+    /// Compensations that were registered and have not been scheduled.
     registered: BTreeSet<CommandId>,
     compensated: Option<CommandId>,
     ending: Option<Outcome>,
     problem: Option<&'static str>,
 }
 
-/// The durable call that stands for the delay of a run's start.
+/// The durable call of a delayed start.
 const START_DELAY: CommandId = CommandId::new(0);
 
-impl<'a> HistoryCheck<'a> {
-    fn new(nature: &'a Nature) -> Self {
-        Self {
-            nature,
-            now: None,
-            begun: BTreeSet::new(),
-            outcomes: BTreeSet::new(),
-            waited: BTreeSet::new(),
-            stalled: false,
-            waiting: 0,
-            messages: BTreeSet::new(),
-            deadlines: BTreeMap::new(),
-            registered: BTreeSet::new(),
-            compensated: None,
-            ending: None,
-            problem: None,
-        }
-    }
-
+impl HistoryCheck {
     fn demand(&mut self, holds: bool, problem: &'static str) {
         if !holds {
             self.problem.get_or_insert(problem);
@@ -86,7 +73,7 @@ impl<'a> HistoryCheck<'a> {
         self.demand(is_new, "its id was used before");
     }
 
-    /// Something comes from outside. Whether it waits.
+    /// A resolution from outside. Whether it waits.
     fn resolves(&mut self) -> bool {
         let waits = self.stalled || self.waiting > 0;
         self.waiting += u32::from(waits);
@@ -111,7 +98,7 @@ impl<'a> HistoryCheck<'a> {
         }
     }
 
-    fn take(&mut self, event: &Event) {
+    fn take(&mut self, event: &Event, config: &WorldConfig) {
         match event {
             Event::RunStarted { start_at, .. } => {
                 self.resolves();
@@ -146,19 +133,21 @@ impl<'a> HistoryCheck<'a> {
             }
             Event::RunStalled { reason, .. } => {
                 self.stalled = true;
-                let is_broken = self.nature.broken && reason.contains(PLANNED);
-                // Whoever was under way at many deaths is taken for their cause.
-                let is_suspected = !self.nature.calm && is_set_aside(reason);
-                self.demand(is_broken || is_suspected, "there was no reason");
+                let is_broken = config.broken && reason.contains(PLANNED_PANIC);
+                // A run that was executing at many deaths is taken for their cause.
+                let is_suspected = !config.calm && is_set_aside(reason);
+                self.demand(is_broken || is_suspected, "it had no reason to stall");
             }
             Event::RunEnding { outcome, .. } => {
                 self.waiting = 0;
                 self.ending = Some(outcome.clone());
             }
-            Event::RunCompleted { .. } => self.demand(self.ending.is_none(), "it was to end otherwise"),
-            Event::RunFailed { failure, .. } => self.over(&Outcome::Failed(failure.clone())),
-            Event::RunCancelled { .. } => self.over(&Outcome::Cancelled),
-            // Terminations, attempts and notes: nothing that an earlier event forbids.
+            Event::RunCompleted { .. } => {
+                self.demand(self.ending.is_none(), "it should have ended otherwise")
+            }
+            Event::RunFailed { failure, .. } => self.ends_with(&Outcome::Failed(failure.clone())),
+            Event::RunCancelled { .. } => self.ends_with(&Outcome::Cancelled),
+            // Terminations, attempts and notes: no earlier event forbids them.
             _ => {}
         }
         if let Some(id) = event.call() {
@@ -170,12 +159,12 @@ impl<'a> HistoryCheck<'a> {
         }
     }
 
-    /// A run that does not end well compensates first, and then ends for the reason for which it did.
-    fn over(&mut self, outcome: &Outcome) {
-        self.demand(self.registered.is_empty(), "not everything was compensated");
+    /// A run that fails or is cancelled compensates first, and then ends with the original outcome.
+    fn ends_with(&mut self, outcome: &Outcome) {
+        self.demand(self.registered.is_empty(), "a compensation was not executed");
         let same = self.ending.as_ref().is_none_or(|ending| ending == outcome);
-        self.demand(same, "it was to end otherwise");
+        self.demand(same, "it should have ended otherwise");
         let answered = self.compensated.is_none_or(|last| self.outcomes.contains(&last));
-        self.demand(answered, "a compensation is still under way");
+        self.demand(answered, "a compensation is still executing");
     }
 }

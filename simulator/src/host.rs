@@ -1,5 +1,5 @@
-//! The surroundings of a simulated worker or client: virtual time, seeded numbers, tasks of the scheduler. It
-//! must not touch a real clock.
+//! The host of a simulated worker or client: virtual time, seeded numbers, tasks of the scheduler. It must not touch a
+//! real clock.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -18,9 +18,9 @@ pub(crate) struct SimHost {
     time: Arc<Time>,
     owner: Owner,
     dice: Mutex<Dice>,
-    /// What its clock shows at the beginning of the world.
+    /// What its clock shows when the world begins.
     offset: Duration,
-    /// How fast its clock goes, in millionths: never too fast, or its timers would be early with good reason.
+    /// How fast its clock runs, in millionths: never too fast, or its timers would rightly fire early.
     rate: u32,
 }
 
@@ -43,9 +43,9 @@ impl Host for SimHost {
     }
 
     fn sleep(&self, time: Duration) -> BoxFuture<'static, ()> {
-        // Rounded up: by its own clock, nobody wakes too early.
+        // Rounded up: by the own clock, no sleep ends too early.
         let scaled = (time.as_nanos().div_ceil(1000) * 1_000_000).div_ceil(u128::from(self.rate));
-        // A microsecond at least, so that whoever turns in circles is seen by the scheduler.
+        // At least a microsecond, so that time passes in a loop that sleeps for no time, and the loop is found.
         Box::pin(self.time.sleep(Duration::from_micros(u64::try_from(scaled + 1).unwrap_or(u64::MAX))))
     }
 
@@ -57,7 +57,7 @@ impl Host for SimHost {
         self.time.spawn(self.owner, task);
     }
 
-    /// The worker would go on, but here it is a finding.
+    /// The worker would continue, but here a panic is a finding.
     fn panicked(&self, what: &str) {
         panic!("{what}")
     }

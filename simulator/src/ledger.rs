@@ -1,5 +1,5 @@
-//! The ledger: an independent account of what happened, kept from the store's facts alone, and the invariants
-//! that can be checked as it happens. It shares no code with the store, so that both would have to err alike.
+//! The ledger: an independent account of what happened, kept from the store's facts alone, and the invariants that can be
+//! checked at once. It shares no code with the store, so only the same mistake in both would stay unnoticed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,9 +11,10 @@ use pgworkflows_core::store::{Append, MessageRef, SentMessage, Submission, Suspe
 use pgworkflows_memory::Fact;
 use pgworkflows_testkit::runtime::time::{Owner, Time};
 
-use crate::sending::is_sent;
+/// Marks the ids of the messages that appends send, and of the runs that these start.
+pub(crate) const SENT_MARK: u64 = 0x5E4D;
 
-/// The account.
+/// The account of what happened.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     time: Arc<Time>,
@@ -22,36 +23,36 @@ pub(crate) struct Ledger {
 
 #[derive(Debug, Default)]
 pub(crate) struct Inner {
-    pub(crate) book: Book,
+    pub(crate) accounts: Accounts,
     pub(crate) executions: Vec<Execution>,
-    /// The workers whose process an activity ends at this moment.
+    /// The workers whose processes an activity is ending now.
     pub(crate) dying: Vec<Owner>,
     pub(crate) violations: Vec<String>,
-    /// How often each event was written, those included that a restore took back.
+    /// How often each event was written, including those that a restore lost.
     pub(crate) events: BTreeMap<String, u64>,
     /// Numbers facts and executions in the order in which they happened.
     moment: u64,
-    /// When a message was last submitted or a batch appended.
+    /// When the last message was submitted or the last batch was appended.
     pub(crate) last_progress: Duration,
-    /// From when on nobody may lose a lease that was renewed since, if nothing but work is in the way.
+    /// If set: no lease that is renewed after this time may be lost.
     pub(crate) settled_at: Option<Timestamp>,
-    /// The leases that somebody asked to release.
+    /// The leases whose release was requested.
     released: BTreeSet<LeaseId>,
-    /// For how long a lease is to be renewed each time, if that is known.
+    /// How long a renewal of a lease has to last, if that is known.
     pub(crate) lease_ttl: Option<Duration>,
 }
 
-/// What a restore of the store brings back with it.
+/// The accounts that go back with the store when it is restored.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Book {
+pub(crate) struct Accounts {
     pub(crate) runs: BTreeMap<RunId, RunAccount>,
     pub(crate) inbox: BTreeMap<MessageRef, (RunId, MessageId)>,
-    /// Messages that came when their run was over.
+    /// Messages that arrived after the end of their run.
     pub(crate) undelivered: BTreeSet<MessageId>,
     /// Messages that appends sent to other runs.
     pub(crate) sent: BTreeMap<MessageId, SentAccount>,
     shards: BTreeMap<ShardId, ShardAccount>,
-    /// The leases that are valid, with the number of their last append.
+    /// The valid leases.
     leases: BTreeMap<LeaseId, LeaseAccount>,
     /// The leases that were fenced or released.
     over: BTreeSet<LeaseId>,
@@ -63,7 +64,7 @@ pub(crate) struct RunAccount {
     pub(crate) events: Vec<EventAccount>,
     pub(crate) is_over: bool,
     pub(crate) is_stalled: bool,
-    /// Whether it was found to be what ends its owners.
+    /// Whether it was set aside because its owners died.
     pub(crate) is_set_aside: bool,
     /// Whether its start was inserted into the inbox.
     submitted: bool,
@@ -87,7 +88,7 @@ pub(crate) struct EventAccount {
     pub(crate) name: String,
     /// When it was committed, in the order of everything.
     pub(crate) moment: u64,
-    /// Whose request it was; the world's, if nobody waited for its answer any more.
+    /// The owner that sent the request; the world if nobody waited for the answer any more.
     pub(crate) writer: Owner,
 }
 
@@ -112,7 +113,7 @@ pub(crate) struct Execution {
     pub(crate) attempt: u32,
     pub(crate) owner: Owner,
     pub(crate) moment: u64,
-    /// When it began, by the store's clock.
+    /// When it began, according to the store's clock.
     pub(crate) at: Duration,
 }
 
@@ -135,25 +136,25 @@ impl Ledger {
         inner.executions.push(Execution { key, attempt, owner, moment, at });
     }
 
-    /// Somebody asks for the end of a lease.
+    /// The release of a lease is requested.
     pub(crate) fn asked_to_release(&self, lease: LeaseId) {
         self.lock().released.insert(lease);
     }
 
-    /// Something that must never be.
+    /// Notes a violation.
     pub(crate) fn violated(&self, what: String) {
         self.time.trace("VIOLATED", 0, || what.clone());
         self.lock().violations.push(what);
     }
 
-    /// A copy to come back to when the store is restored.
-    pub(crate) fn snapshot(&self) -> Book {
-        self.lock().book.clone()
+    /// A copy, for when the store is restored.
+    pub(crate) fn snapshot(&self) -> Accounts {
+        self.lock().accounts.clone()
     }
 
-    /// The store went back to where it was then.
-    pub(crate) fn restore(&self, book: &Book) {
-        self.lock().book = book.clone();
+    /// The store was restored to the state at that copy.
+    pub(crate) fn restore(&self, accounts: &Accounts) {
+        self.lock().accounts = accounts.clone();
     }
 
     pub(crate) fn happened(&self, fact: &Fact, now: Timestamp) {
@@ -163,7 +164,7 @@ impl Ledger {
         if matches!(fact, Fact::Submitted { .. } | Fact::Appended(_)) {
             inner.last_progress = self.time.now();
         }
-        let Inner { book, violations, events, moment, lease_ttl, settled_at, released: asked, .. } =
+        let Inner { accounts, violations, events, moment, lease_ttl, settled_at, released: asked, .. } =
             &mut *inner;
         let violations_before = violations.len();
         match fact {
@@ -171,7 +172,7 @@ impl Ledger {
                 self.time.trace("submit", at.number.get(), || {
                     format!("message {} for run {}", at.number, submission.run)
                 });
-                book.submitted(*at, submission, violations);
+                accounts.submitted(*at, submission, violations);
             }
             Fact::Appended(append) => {
                 self.time.trace("append", append.number.get() << 16 | append.events.len() as u64, || {
@@ -180,34 +181,35 @@ impl Ledger {
                 for event in &append.events {
                     *events.entry(event.name.to_string()).or_default() += 1;
                 }
-                book.appended(append, now, (*moment, writer), violations);
+                accounts.appended(append, now, (*moment, writer), violations);
             }
             Fact::Claimed { lease, shards } => {
                 let numbers: Vec<u16> = shards.iter().map(|shard| shard.get()).collect();
-                self.time.trace("claim", lease.get(), || format!("lease {lease} gets {numbers:?}"));
-                book.claimed(*lease, shards, violations);
+                self.time.trace("claim", lease.get(), || format!("lease {lease} gets shards {numbers:?}"));
+                accounts.claimed(*lease, shards, violations);
             }
             Fact::Renewed { lease, until } => {
                 if lease_ttl.is_some_and(|ttl| *until < now.saturating_add(ttl)) {
-                    violations
-                        .push(format!("at {now}, lease {lease} was renewed until {until}: too short a time"));
+                    violations.push(format!(
+                        "at {now}, lease {lease} was renewed until {until}, which is too short"
+                    ));
                 }
-                book.renewed(*lease, now, *until, violations);
+                accounts.renewed(*lease, now, *until, violations);
             }
             Fact::Ended { lease, released } => {
                 self.time.trace("end", u64::from(*released), || format!("lease {lease} is over"));
-                let Some(account) = book.ended(*lease) else { return };
+                let Some(account) = accounts.ended(*lease) else { return };
                 if now < account.until && !released {
                     violations.push(format!("lease {lease} was fenced before its time"));
                 }
                 if *released && !asked.contains(lease) {
-                    violations.push(format!("lease {lease} was released, and nobody asked for it"));
+                    violations.push(format!("lease {lease} was released without a request"));
                 }
                 if settled_at.is_some_and(|settled| account.renewed >= settled) {
-                    violations.push(format!("lease {lease} was lost, and there was nothing but work"));
+                    violations.push(format!("lease {lease} was lost because of work alone"));
                 }
             }
-            Fact::Restored => self.time.trace("restore", 0, || "the store went back".to_owned()),
+            Fact::Restored => self.time.trace("restore", 0, || "the store was restored".to_owned()),
         }
         for violation in &violations[violations_before..] {
             self.time.trace("VIOLATED", 0, || violation.clone());
@@ -215,28 +217,29 @@ impl Ledger {
     }
 }
 
-impl Book {
+impl Accounts {
     fn submitted(&mut self, at: MessageRef, submission: &Submission, violations: &mut Vec<String>) {
         let Submission { run, message, opens, .. } = submission;
-        // A start whose fate its client does not know may be submitted after a processor has logged it.
+        // A start whose outcome its client does not know may be submitted after a processor has logged it.
         if opens.is_some() && std::mem::replace(&mut self.runs.entry(*run).or_default().submitted, true) {
             violations.push(format!("run {run} was submitted twice"));
         }
         if !self.runs.contains_key(run) {
-            violations.push(format!("message {} is for run {run}, which nobody opened", at.number));
+            violations.push(format!("message {} is for run {run}, which does not exist", at.number));
         }
-        if is_sent(*message) {
+        if message.as_u128() as u64 == SENT_MARK {
             match self.sent.get_mut(message) {
                 Some(sent) if !sent.arrived => sent.arrived = true,
-                Some(_) => violations.push(format!("message {} was sent once, and came twice", at.number)),
-                None => violations.push(format!("message {} came, and no append sent it", at.number)),
+                Some(_) => violations.push(format!("message {} was sent once, and arrived twice", at.number)),
+                None => violations.push(format!("message {} arrived, and no append sent it", at.number)),
             }
         }
         if self.inbox.values().any(|(_, waiting)| waiting == message) {
-            violations.push(format!("message {} was inserted while it waited as another", at.number));
+            violations
+                .push(format!("message {} was inserted while it waited under another number", at.number));
         }
         if self.inbox.insert(at, (*run, *message)).is_some() {
-            violations.push(format!("message number {} was given out twice", at.number));
+            violations.push(format!("message number {} was assigned twice", at.number));
         }
     }
 
@@ -244,14 +247,14 @@ impl Book {
         for shard in shards {
             let account = self.shards.entry(*shard).or_default();
             if let Some(owner) = account.owner.replace(lease) {
-                violations.push(format!("lease {lease} got shard {shard} while {owner} had it"));
+                violations.push(format!("lease {lease} got shard {shard} while lease {owner} owned it"));
             }
         }
     }
 
     fn renewed(&mut self, lease: LeaseId, now: Timestamp, until: Timestamp, violations: &mut Vec<String>) {
         if self.over.contains(&lease) {
-            violations.push(format!("lease {lease} was over, and is valid again"));
+            violations.push(format!("lease {lease} was over, and was renewed"));
         }
         let account =
             self.leases.entry(lease).or_insert(LeaseAccount { renewed: now, until, last_append: 0 });
@@ -266,7 +269,7 @@ impl Book {
         self.leases.remove(&lease)
     }
 
-    /// Invariants 2 to 5, as far as names and numbers tell.
+    /// Invariants 2 to 5, as far as names and numbers show them.
     fn appended(
         &mut self,
         append: &Append,
@@ -298,7 +301,7 @@ impl Book {
             let shard = event.run.shard();
             let account = self.shards.entry(shard).or_default();
             if account.owner != Some(*lease) {
-                violations.push(format!("lease {lease} wrote to shard {shard}, which is not its own"));
+                violations.push(format!("lease {lease} wrote to shard {shard}, which it does not own"));
             }
             account.last_position += 1;
             if event.position.get() != account.last_position {
@@ -308,8 +311,10 @@ impl Book {
                 ));
             }
             if event.at > now {
-                violations
-                    .push(format!("run {}: {} is of {}, and it is {now}", event.run, event.name, event.at));
+                violations.push(format!(
+                    "run {}: {} has time {}, and now is {now}",
+                    event.run, event.name, event.at
+                ));
             }
             let run = self.runs.entry(event.run).or_default();
             if run.is_over {
@@ -352,7 +357,7 @@ impl Book {
         }
     }
 
-    /// Invariant 1, as far as the inbox tells.
+    /// Invariant 1, as far as the inbox shows it.
     fn took(&mut self, append: &Append, violations: &mut Vec<String>) {
         for message in append.consumed.iter().chain(&append.undelivered) {
             if !self.inbox.contains_key(message) {
@@ -367,12 +372,12 @@ impl Book {
         }
     }
 
-    /// Whether anybody ever claimed anything.
+    /// Whether a lease is held.
     pub(crate) fn is_begun(&self) -> bool {
         !self.leases.is_empty()
     }
 
-    /// Whether nothing is left to do.
+    /// Whether the inbox is empty and every run is over.
     pub(crate) fn is_quiet(&self) -> bool {
         self.inbox.is_empty() && self.runs.values().all(|run| run.is_over)
     }

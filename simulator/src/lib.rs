@@ -1,10 +1,11 @@
-//! The simulator: whole systems, of several workers, clients and a store with faults, on one thread under virtual
-//! time, each drawn from a seed. What must never happen is checked as it goes, and in the end. The same seed is
-//! the same world to the last bit. It must not touch a real clock or real entropy.
+//! The simulator: whole systems of several workers, clients and a store with faults, on one thread under virtual time,
+//! each drawn from a seed. Invariants are checked while a system runs and at its end. The same seed is the same world to
+//! the last bit. It must not touch a real clock or real entropy.
 
 pub mod canary;
 mod check;
 mod clients;
+mod config;
 mod cost;
 mod faults;
 mod history;
@@ -12,12 +13,12 @@ mod host;
 mod ledger;
 mod log;
 mod mask;
-mod nature;
 mod plan;
 mod promise;
 mod quiet;
 mod sending;
 mod thread;
+mod view;
 mod workflow;
 mod world;
 
@@ -29,7 +30,7 @@ use self::mask::Mask;
 pub use self::mask::minimal_parts;
 use self::world::World;
 
-/// The world of a seed, or what is left of it.
+/// The world of a seed, or a part of it.
 ///
 /// ```
 /// use pgworkflows_simulator::Simulation;
@@ -45,7 +46,7 @@ pub struct Simulation {
     deadly: bool,
 }
 
-/// What came of a simulation.
+/// The outcome of a simulation.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     /// The seed.
@@ -58,14 +59,14 @@ pub struct Outcome {
     pub faults: BTreeMap<&'static str, u64>,
     /// How often each event was written, by its stored name.
     pub events: BTreeMap<String, u64>,
-    /// How many parts it came upon that could be left out: disturbances, then clients' scripts, then faults.
+    /// How many parts it met that can be left out: disturbances, then clients' scripts, then faults.
     pub parts: u32,
-    /// What must never happen, and did.
+    /// The invariants that were violated, in words.
     pub violations: Vec<String>,
     /// A hash of everything that happened.
     pub trace_hash: u64,
-    /// What happened, in words; only if it was asked for.
-    pub story: Vec<String>,
+    /// What happened, in words; empty unless it was asked for.
+    pub transcript: Vec<String>,
 }
 
 impl Simulation {
@@ -74,19 +75,19 @@ impl Simulation {
         Self { seed, mask: Mask::default(), deadly: false }
     }
 
-    /// The same with these parts alone, see [`Outcome::parts`].
+    /// The same world with only these parts, see [`Outcome::parts`].
     #[must_use]
     pub fn keeping(self, parts: impl IntoIterator<Item = u32>) -> Self {
         Self { mask: Mask::only(parts.into_iter().collect()), ..self }
     }
 
-    /// The same, where it is disturbed at all, with a run whose activities end the process of their worker now and then.
+    /// The same world with a run whose activities sometimes end the process of their worker, unless the world is undisturbed.
     #[must_use]
     pub fn deadly(self) -> Self {
         Self { deadly: true, ..self }
     }
 
-    /// The parts that are kept, if some are left out.
+    /// The parts that are kept; `None` if all are.
     pub fn parts(&self) -> Option<&BTreeSet<u32>> {
         self.mask.parts()
     }
@@ -96,12 +97,12 @@ impl Simulation {
         self.simulate(false)
     }
 
-    /// Simulates it, and tells what happens in [`Outcome::story`]. That takes longer.
-    pub fn tell(&self) -> Outcome {
+    /// Simulates it, and writes down what happens in [`Outcome::transcript`]. That takes longer.
+    pub fn transcribe(&self) -> Outcome {
         self.simulate(true)
     }
 
-    /// The smallest that is found to go wrong in the same way, if it does go wrong.
+    /// The smallest world found that violates the same invariant; the same world if nothing is violated.
     #[must_use]
     pub fn shrink(&self) -> Self {
         let outcome = self.run();
@@ -118,22 +119,22 @@ impl Simulation {
     fn simulate(&self, in_words: bool) -> Outcome {
         let mut world = World::new(self.seed, &self.mask, self.deadly, in_words);
         if in_words {
-            let log = log::Log(Arc::clone(&world.time));
+            let log = log::EngineLog(Arc::clone(&world.time));
             tracing::subscriber::with_default(log, || world.run());
         } else {
             world.run();
         }
         let simulated = world.time.now();
-        // After a violation the histories are for the story alone, and the store may be past telling them.
-        let seen = if world.is_violated() && !in_words { Vec::new() } else { world.see() };
+        // After a violation, the histories are needed for the transcript alone, and the store may be unable to read them.
+        let runs = if world.is_violated() && !in_words { Vec::new() } else { world.view_runs() };
         if !world.is_violated() {
-            world.check(&seen);
+            world.check(&runs);
         }
         let (violations, events) = {
             let ledger = world.ledger.lock();
             (ledger.violations.clone(), ledger.events.clone())
         };
-        let story = if in_words { world.story(&seen) } else { Vec::new() };
+        let transcript = if in_words { world.transcript(&runs) } else { Vec::new() };
         Outcome {
             seed: self.seed,
             simulated,
@@ -143,28 +144,28 @@ impl Simulation {
             parts: world.faults.parts(),
             violations,
             trace_hash: world.time.lock().trace.hash(),
-            story,
+            transcript,
         }
     }
 }
 
 impl World {
-    fn story(&self, seen: &[check::Seen]) -> Vec<String> {
-        let mut story = vec![format!("{:?}", self.nature)];
-        story.extend(self.time.lock().trace.last(STORY_LINES));
-        for seen in seen {
-            story.push(format!("run {}:", seen.run));
-            let events = seen.history.iter();
-            story.extend(events.map(|event| format!("  {} {} {:?}", event.seq, event.at, event.event)));
+    fn transcript(&self, runs: &[view::RunView]) -> Vec<String> {
+        let mut transcript = vec![format!("{:?}", self.config)];
+        transcript.extend(self.time.lock().trace.last(TRANSCRIPT_LINES));
+        for run in runs {
+            transcript.push(format!("run {}:", run.run));
+            let events = run.history.iter();
+            transcript.extend(events.map(|event| format!("  {} {} {:?}", event.seq, event.at, event.event)));
         }
-        story
+        transcript
     }
 }
 
-/// How many of the last lines of the trace a story has.
-const STORY_LINES: usize = 2_000;
+/// How many of the last lines of the trace a transcript holds.
+const TRANSCRIPT_LINES: usize = 2_000;
 
-/// A violation without its numbers and ids: two of the same kind are of the same cause, more often than not.
+/// A violation without its numbers and ids: violations of the same kind mostly have the same cause.
 fn kind_of(violation: &str) -> String {
     let is_word = |word: &&str| !word.contains(|c: char| c.is_ascii_digit());
     violation.split_whitespace().filter(is_word).collect::<Vec<_>>().join(" ")

@@ -1,5 +1,4 @@
-//! What the engine itself says while it is simulated, for the story of a failing seed. It must not change what
-//! happens.
+//! The engine's own log lines, for the transcript of a failing seed. It must not change what happens.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -10,9 +9,9 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
 /// Puts the engine's log lines into the trace.
-pub(crate) struct Log(pub(crate) Arc<Time>);
+pub(crate) struct EngineLog(pub(crate) Arc<Time>);
 
-impl Subscriber for Log {
+impl Subscriber for EngineLog {
     fn enabled(&self, _metadata: &Metadata<'_>) -> bool {
         true
     }
@@ -26,10 +25,10 @@ impl Subscriber for Log {
     fn record_follows_from(&self, _span: &Id, _follows: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        let mut words = Words(String::new());
-        event.record(&mut words);
+        let mut fields = Fields(String::new());
+        event.record(&mut fields);
         let mut inner = self.0.lock();
-        let line = format!("worker {}:{}", inner.current.0, words.0);
+        let line = format!("worker {}:{}", inner.current.0, fields.0);
         inner.trace.remark(line);
     }
 
@@ -38,9 +37,9 @@ impl Subscriber for Log {
     fn exit(&self, _span: &Id) {}
 }
 
-struct Words(String);
+struct Fields(String);
 
-impl Visit for Words {
+impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
         let _ = match field.name() {
             "message" => write!(self.0, " {value:?}"),

@@ -1,5 +1,5 @@
 //! The parts of a world that can be left out: disturbances, clients' scripts and injected faults, numbered in the order in
-//! which a world comes upon them. What remains is a smaller world of the same seed, the same every time. It must not
+//! which the world meets them. The other parts are a smaller world of the same seed, the same one every time. It must not
 //! know what a part does.
 
 use std::collections::BTreeSet;
@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 pub(crate) struct Mask(Option<BTreeSet<u32>>);
 
 impl Mask {
-    /// A world of these parts alone.
+    /// A world with only these parts.
     pub(crate) fn only(parts: BTreeSet<u32>) -> Self {
         Self(Some(parts))
     }
@@ -27,8 +27,8 @@ impl Mask {
 /// How often a smaller set may be tried.
 const TRIES_MAX: u32 = 600;
 
-/// Makes a set of the numbers below `count` smaller for as long as `is_enough` says so, by leaving out ever smaller
-/// pieces of it: delta debugging (Zeller, Hildebrandt 2002). The whole set has to be enough.
+/// Shrinks the set of the numbers below `count` by leaving out smaller and smaller pieces of it, as long as `is_enough`
+/// accepts the rest: delta debugging (Zeller, Hildebrandt 2002). The whole set has to be enough.
 pub fn minimal_parts(count: u32, mut is_enough: impl FnMut(&BTreeSet<u32>) -> bool) -> BTreeSet<u32> {
     let mut parts: Vec<u32> = (0..count).collect();
     let mut tries = 0;
@@ -47,7 +47,7 @@ pub fn minimal_parts(count: u32, mut is_enough: impl FnMut(&BTreeSet<u32>) -> bo
                 at = end;
             }
         }
-        // One by one, until nothing can be left out any more.
+        // One by one, until nothing more can be left out.
         size = if size == 1 && smaller { 1 } else { size / 2 };
     }
     parts.into_iter().collect()
@@ -58,19 +58,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_does_not_matter_is_left_out() {
+    fn needless_parts_are_left_out() {
         let needed = BTreeSet::from([3, 17, 18, 99]);
         let minimal = minimal_parts(200, |parts| parts.is_superset(&needed));
         assert_eq!(minimal, needed);
     }
 
     #[test]
-    fn nothing_is_left_where_nothing_matters() {
+    fn nothing_is_left_if_nothing_is_needed() {
         assert_eq!(minimal_parts(50, |_| true), BTreeSet::new());
     }
 
     #[test]
-    fn what_matters_as_a_whole_stays_whole() {
+    fn set_that_is_needed_as_a_whole_stays_whole() {
         assert_eq!(minimal_parts(5, |parts| parts.len() == 5).len(), 5);
     }
 }

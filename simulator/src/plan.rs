@@ -1,12 +1,12 @@
-//! Workflows by chance: a plan is a small program over the durable calls, drawn from the seed and carried in a
-//! run's input. It says what a run without disturbances comes to, where that depends on no order.
+//! Random workflows: a plan is a small program of durable calls, drawn from the seed and given to a run as its input. It
+//! says what the result of an undisturbed run is, unless that depends on the order of events.
 
 use std::time::Duration;
 
 use pgworkflows_testkit::runtime::dice::Dice;
 use serde::{Deserialize, Serialize};
 
-use crate::nature::Nature;
+use crate::config::WorldConfig;
 
 /// One step of a plan.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -17,38 +17,38 @@ pub(crate) enum Op {
     Step(Work),
     /// Sleeps.
     Sleep { millis: u64 },
-    /// Takes a signal.
+    /// Waits for a signal.
     Take { signal: usize },
-    /// Takes a signal, or gives up.
+    /// Waits for a signal with a timeout.
     TakeFor { signal: usize, millis: u64 },
     /// Draws a number.
     Draw,
     /// Registers a compensation.
     OnFailure(Work),
-    /// Does one after the other.
+    /// Executes one op after the other.
     Sequence(Vec<Op>),
-    /// Does all at once and waits for all: over an iterator.
+    /// Executes all ops at once and waits for all of them, in an iterator.
     All(Vec<Op>),
-    /// The same for two: over a tuple.
+    /// The same for two ops, in a tuple.
     Both(Box<Op>, Box<Op>),
-    /// Does all at once and waits for the first; the others are dropped.
+    /// Executes all ops at once and waits for the first; the others are dropped.
     Race(Vec<Op>),
-    /// Goes on where that fails or is cancelled, after a clean-up.
+    /// Continues with a clean-up if the op fails or is cancelled.
     Shield(Box<Op>, Work),
     /// Fails.
     Fail,
-    /// Does nothing; a broken build panics there.
+    /// Does nothing; a broken build panics here.
     Mine,
 }
 
-/// What an activity or a step is to do.
+/// What an activity or a step does.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Work {
     pub(crate) value: u64,
     pub(crate) millis: u64,
     /// How many attempts fail before one succeeds.
     pub(crate) failures: u32,
-    pub(crate) manner: Manner,
+    pub(crate) failure_mode: FailureMode,
     pub(crate) attempts_max: u32,
     pub(crate) retry_millis: u64,
     pub(crate) at_most_once: bool,
@@ -58,31 +58,31 @@ pub(crate) struct Work {
 
 /// How an attempt fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Manner {
+pub(crate) enum FailureMode {
     #[default]
     Error,
     Panic,
     NonRetryable,
-    /// It ends its worker's process, so its outcome is lost.
+    /// It ends the process of its worker, so its outcome is lost.
     Deadly,
 }
 
 /// The names of the signals that plans take.
 pub(crate) const SIGNALS: [&str; 2] = ["left", "right"];
 
-/// What a run that is left alone comes to.
+/// The result of an undisturbed run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expected {
     Value(u64),
     Failure,
-    /// It depends on who is first.
+    /// It depends on the order of events.
     Open,
 }
 
 /// Draws plans.
 pub(crate) struct Planner<'a> {
     pub(crate) dice: &'a mut Dice,
-    pub(crate) nature: &'a Nature,
+    pub(crate) config: &'a WorldConfig,
     pub(crate) ops_left: u32,
     /// Whether its activities may end the process of their worker.
     pub(crate) deadly: bool,
@@ -92,7 +92,7 @@ impl Planner<'_> {
     pub(crate) fn plan(&mut self) -> Op {
         let count = self.dice.between(1, 4);
         let mut ops: Vec<Op> = (0..count).map(|_| self.op(0)).collect();
-        if self.nature.broken && self.dice.chance(700) {
+        if self.config.broken && self.dice.chance(700) {
             ops.insert(self.dice.below(count + 1) as usize, Op::Mine);
         }
         Op::Sequence(ops)
@@ -101,7 +101,7 @@ impl Planner<'_> {
     fn op(&mut self, depth: u32) -> Op {
         self.ops_left = self.ops_left.saturating_sub(1);
         let deep = depth >= 3 || self.ops_left == 0;
-        if self.nature.sleepy && self.dice.chance(700) {
+        if self.config.sleepy && self.dice.chance(700) {
             return Op::Sequence((0..self.dice.between(2, 8)).map(|_| self.nap()).collect());
         }
         match self.dice.below(if deep { 60 } else { 100 }) {
@@ -123,9 +123,9 @@ impl Planner<'_> {
         }
     }
 
-    /// A sleep for as long as it takes to notice things: neither over at once, nor when all is forgotten.
+    /// A sleep that is long enough for disturbances, and short beside the lives of the workers.
     fn nap(&mut self) -> Op {
-        let unit = self.nature.lease_ttl.as_millis() as u64;
+        let unit = self.config.lease_ttl.as_millis() as u64;
         Op::Sleep { millis: self.dice.between(unit / 8, unit / 2) }
     }
 
@@ -139,18 +139,18 @@ impl Planner<'_> {
     }
 
     fn millis(&mut self, units_max: u32) -> u64 {
-        self.dice.time(Duration::from_millis(1), self.nature.lease_ttl * units_max).as_millis() as u64
+        self.dice.time(Duration::from_millis(1), self.config.lease_ttl * units_max).as_millis() as u64
     }
 
     fn work(&mut self) -> Work {
         let millis = if self.dice.chance(300) { 0 } else { self.millis(2) };
-        let manner = match self.dice.below(10) {
-            _ if self.deadly && self.dice.chance(500) => Manner::Deadly,
-            0..6 => Manner::Error,
-            6..8 => Manner::Panic,
-            _ => Manner::NonRetryable,
+        let failure_mode = match self.dice.below(10) {
+            _ if self.deadly && self.dice.chance(500) => FailureMode::Deadly,
+            0..6 => FailureMode::Error,
+            6..8 => FailureMode::Panic,
+            _ => FailureMode::NonRetryable,
         };
-        let failures = if manner != Manner::Deadly && self.dice.chance(600) {
+        let failures = if failure_mode != FailureMode::Deadly && self.dice.chance(600) {
             0
         } else {
             self.dice.between(1, 3) as u32
@@ -159,7 +159,7 @@ impl Planner<'_> {
             value: self.dice.below(1_000),
             millis,
             failures,
-            manner,
+            failure_mode,
             attempts_max: self.dice.between(1, 4) as u32,
             retry_millis: self.millis(1).max(1),
             at_most_once: self.dice.chance(100),
@@ -172,16 +172,16 @@ impl Planner<'_> {
 impl Work {
     pub(crate) fn expected(&self) -> Expected {
         let is_timed = self.schedule_to_close.is_some() || self.start_to_close.is_some();
-        if is_timed || self.at_most_once || self.manner == Manner::Deadly {
+        if is_timed || self.at_most_once || self.failure_mode == FailureMode::Deadly {
             return Expected::Open;
         }
-        let given_up = self.manner == Manner::NonRetryable || self.failures >= self.attempts_max;
+        let given_up = self.failure_mode == FailureMode::NonRetryable || self.failures >= self.attempts_max;
         if self.failures > 0 && given_up { Expected::Failure } else { Expected::Value(self.value) }
     }
 }
 
 impl Op {
-    /// What the op comes to if nobody cancels it.
+    /// The result of the op if it is not cancelled.
     pub(crate) fn expected(&self) -> Expected {
         match self {
             Self::Work(work) | Self::Step(work) => work.expected(),
@@ -189,7 +189,7 @@ impl Op {
             Self::OnFailure(_) | Self::Mine => Expected::Value(0),
             Self::TakeFor { .. } | Self::Draw | Self::Race(_) => Expected::Open,
             Self::Sequence(ops) => {
-                // What follows a failure is not done, so it does not matter what it would have come to.
+                // Nothing after a failure is executed.
                 let mut sum = 0;
                 for op in ops {
                     match op.expected() {
@@ -209,7 +209,7 @@ impl Op {
         }
     }
 
-    /// How many signals of that name it takes at most.
+    /// How many signals of that name it waits for at most.
     pub(crate) fn takes(&self, signal: usize) -> u64 {
         match self {
             Self::Take { signal: name } | Self::TakeFor { signal: name, .. } => u64::from(*name == signal),

@@ -1,17 +1,17 @@
-//! What a client was promised, held against what became of its run. It must not know what disturbed them.
+//! The promises to a client, compared with the history of its run. It must not know what disturbed the run.
 
 use std::collections::BTreeSet;
 
 use pgworkflows_core::RunId;
 use pgworkflows_core::history::Event;
 
-use crate::check::Seen;
 use crate::clients::RunPromise;
 use crate::plan::{Expected, SIGNALS};
+use crate::view::RunView;
 use crate::workflow::Summary;
 
 /// Invariants 1 and 7, and the result.
-pub(crate) fn check_promise(promise: &RunPromise, seen: &Seen, wrong: &mut Vec<String>) {
+pub(crate) fn check_promise(promise: &RunPromise, seen: &RunView, wrong: &mut Vec<String>) {
     let run = promise.run;
     let mut logged: [Vec<u64>; 2] = [Vec::new(), Vec::new()];
     for event in &seen.history {
@@ -26,10 +26,10 @@ pub(crate) fn check_promise(promise: &RunPromise, seen: &Seen, wrong: &mut Vec<S
     let has = |name: &str| seen.history.iter().any(|event| event.event.name().as_str() == name);
     let late = |what: &str| seen.info.undelivered.iter().any(|message| message.what.contains(what));
     if promise.cancelled && !has("cancel.requested") && !has("run.ending") && !late("cancellation") {
-        wrong.push(format!("run {run}: a cancellation was acknowledged and is lost"));
+        wrong.push(format!("run {run}: a cancellation was acknowledged, and is lost"));
     }
     if promise.terminated && !has("run.terminated") && !late("termination") {
-        wrong.push(format!("run {run}: a termination was acknowledged and is lost"));
+        wrong.push(format!("run {run}: a termination was acknowledged, and is lost"));
     }
     let disturbed = ["cancel.requested", "run.terminated", "activity.attempt-lost"].into_iter().any(has);
     let last = seen.history.last().map(|event| &event.event);
@@ -43,24 +43,25 @@ pub(crate) fn check_promise(promise: &RunPromise, seen: &Seen, wrong: &mut Vec<S
         (Expected::Value(value), Some(summary), _) if summary.value == value => {}
         (Expected::Failure, _, Some(Event::RunFailed { .. })) => {}
         (expected, _, last) => {
-            wrong.push(format!("run {run} should have come to {expected:?}, and came to {last:?}"));
+            wrong.push(format!("run {run} should have ended with {expected:?}, and ended with {last:?}"));
         }
     }
     if let Some(summary) = &summary {
         check_taken(run, summary, &logged, wrong);
     }
-    let told_wrong = match (&promise.result, &summary) {
+    let is_told_wrong = match (&promise.result, &summary) {
         (Some(Ok(told)), summary) => summary.as_ref() != Some(told),
         (Some(Err(_)), summary) => summary.is_some(),
         (None, _) => false,
     };
-    if told_wrong {
-        wrong.push(format!("run {run}: its client was told {:?}, and it came to {last:?}", promise.result));
+    if is_told_wrong {
+        wrong
+            .push(format!("run {run}: its client was told {:?}, and it ended with {last:?}", promise.result));
     }
 }
 
-/// What was acknowledged is in the log, in order, or was too late; nothing is there twice.
-fn check_signals(seen: &Seen, name: &str, tokens: &[u64], logged: &[u64], wrong: &mut Vec<String>) {
+/// Acknowledged signals are in the log, in order, or arrived too late; none is logged twice.
+fn check_signals(seen: &RunView, name: &str, tokens: &[u64], logged: &[u64], wrong: &mut Vec<String>) {
     let run = seen.run;
     let is_late = |token: u64| {
         let late = seen.info.undelivered.iter().filter(|message| message.what.contains(name));
@@ -70,9 +71,9 @@ fn check_signals(seen: &Seen, name: &str, tokens: &[u64], logged: &[u64], wrong:
     for token in tokens {
         match logged.iter().position(|logged| logged == token) {
             Some(at) if at >= place => place = at + 1,
-            Some(_) => wrong.push(format!("run {run}: signal {token} overtook one that was sent before it")),
+            Some(_) => wrong.push(format!("run {run}: signal {token} overtook an earlier one")),
             None if is_late(*token) => {}
-            None => wrong.push(format!("run {run}: signal {token} was acknowledged and is lost")),
+            None => wrong.push(format!("run {run}: signal {token} was acknowledged, and is lost")),
         }
     }
     let distinct: BTreeSet<&u64> = logged.iter().collect();
@@ -81,13 +82,13 @@ fn check_signals(seen: &Seen, name: &str, tokens: &[u64], logged: &[u64], wrong:
     }
 }
 
-/// The signals that a run took are the first that came, in their order.
+/// The signals that a run took are the first that arrived, in their order.
 fn check_taken(run: RunId, summary: &Summary, logged: &[Vec<u64>; 2], wrong: &mut Vec<String>) {
     for (index, logged) in logged.iter().enumerate() {
         let taken = summary.taken.iter().filter(|(signal, _)| *signal == index).map(|(_, token)| *token);
         let taken: Vec<u64> = taken.collect();
         if !logged.starts_with(&taken) {
-            wrong.push(format!("run {run} took {taken:?}, and {logged:?} came"));
+            wrong.push(format!("run {run} took {taken:?}, and {logged:?} arrived"));
         }
     }
 }

@@ -1,41 +1,39 @@
-//! Threads of a simulated machine. What computes on one is busy for as long as its work takes, while all others go on:
-//! within a poll the thread's clock runs ahead of the world's, what it sends is under way from its own time on, and it is
-//! polled again when the world has caught up. It must not know what the work is.
+//! Threads of a simulated machine. A thread is busy for as long as its work takes, while all others continue: within a
+//! poll the thread's clock runs ahead of the world's, its output is sent at its own time, and it is polled again when the
+//! world has caught up. It must not know what the work is.
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 use futures::future::LocalBoxFuture;
+use futures::task::AtomicWaker;
 use pgworkflows_testkit::runtime::time::{Sleep, Time};
 
-/// What one thread does, from its beginning to its end.
+/// One thread, with all of its work.
 pub(crate) struct Thread<T> {
     time: Arc<Time>,
     work: LocalBoxFuture<'static, T>,
-    doorbell: Arc<Doorbell>,
-    /// Until the work of the last poll is done.
+    waker: Arc<ThreadWaker>,
+    /// Ready when the work of the last poll is done.
     busy: Option<Sleep>,
     /// How many microseconds it has worked.
     used: Arc<AtomicU64>,
-    /// What it came to, while the last of its work is done.
+    /// The result, while the work of the last poll takes time.
     end: Option<T>,
 }
 
 impl<T> Thread<T> {
     pub(crate) fn new(time: &Arc<Time>, work: LocalBoxFuture<'static, T>) -> Self {
-        let doorbell = Doorbell {
-            time: Arc::clone(time),
-            task: Mutex::new(Waker::noop().clone()),
-            is_rung: AtomicBool::new(true),
-        };
-        let (time, doorbell) = (Arc::clone(time), Arc::new(doorbell));
-        Self { time, work, doorbell, busy: None, used: Arc::default(), end: None }
+        let time = Arc::clone(time);
+        let (task, is_woken) = (AtomicWaker::new(), AtomicBool::new(true));
+        let waker = Arc::new(ThreadWaker { time: Arc::clone(&time), task, is_woken });
+        Self { time, work, waker, busy: None, used: Arc::default(), end: None }
     }
 
-    /// Whether the work of the last poll is not done yet; then the task is woken when it is.
+    /// Whether the work of the last poll takes more time; then the task is woken when it is done.
     fn is_busy(&mut self, task: &mut Context<'_>) -> bool {
         let is_done = self.busy.as_mut().is_none_or(|busy| Pin::new(busy).poll(task).is_ready());
         self.busy.take_if(|_| is_done);
@@ -48,13 +46,13 @@ impl<T: Unpin> Future for Thread<T> {
 
     fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<T> {
         let this = &mut *self;
-        this.doorbell.lead_to(task.waker());
+        this.waker.task.register(task.waker());
         if this.is_busy(task) {
             return Poll::Pending;
         }
-        // Others of its task may have been woken: no thread looks up without a reason.
-        if this.end.is_none() && this.doorbell.is_rung.swap(false, Ordering::Relaxed) {
-            let waker = Waker::from(Arc::clone(&this.doorbell));
+        // Another thread of the same task may have been woken.
+        if this.end.is_none() && this.waker.is_woken.swap(false, Ordering::Relaxed) {
+            let waker = Waker::from(Arc::clone(&this.waker));
             this.time.begin_turn(&this.used);
             if let Poll::Ready(end) = this.work.as_mut().poll(&mut Context::from_waker(&waker)) {
                 this.end = Some(end);
@@ -70,19 +68,13 @@ impl<T: Unpin> Future for Thread<T> {
 }
 
 /// Wakes the task for one of its threads.
-struct Doorbell {
+struct ThreadWaker {
     time: Arc<Time>,
-    task: Mutex<Waker>,
-    is_rung: AtomicBool,
+    task: AtomicWaker,
+    is_woken: AtomicBool,
 }
 
-impl Doorbell {
-    fn lead_to(&self, task: &Waker) {
-        self.task.lock().unwrap_or_else(PoisonError::into_inner).clone_from(task);
-    }
-}
-
-impl Wake for Doorbell {
+impl Wake for ThreadWaker {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
@@ -91,13 +83,14 @@ impl Wake for Doorbell {
         if self.time.is_ahead_for(|| Waker::from(Arc::clone(self))) {
             return;
         }
-        self.is_rung.store(true, Ordering::Relaxed);
-        self.task.lock().unwrap_or_else(PoisonError::into_inner).wake_by_ref();
+        self.is_woken.store(true, Ordering::Relaxed);
+        self.task.wake();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
     use std::time::Duration;
 
     use futures::channel::oneshot;
@@ -110,7 +103,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// Polls everything to its end.
+    /// Polls all tasks to their ends.
     fn run(scheduler: &mut Scheduler, time: &Time) {
         loop {
             while scheduler.step().expect("nothing panics") {}
@@ -120,8 +113,8 @@ mod tests {
     }
 
     #[test]
-    fn work_holds_up_its_own_thread_and_no_other() {
-        // Given two threads of one task, of which one computes for five seconds and the other sleeps for one
+    fn work_delays_its_own_thread_and_no_other() {
+        // Given two threads of one task: one computes for five seconds, and the other sleeps for one
         let time = Time::new(Order::AsWoken, false);
         let ends = Arc::new(Mutex::new(Vec::new()));
         let (at, noted) = (Arc::clone(&time), Arc::clone(&ends));
@@ -147,14 +140,14 @@ mod tests {
         scheduler.spawn(Owner::WORLD, Box::pin(async { ((), ()) = join(busy, idle).await }));
         run(&mut scheduler, &time);
 
-        // Then the one slept after its work, and the other meanwhile
+        // Then the first sleeps after its work, and the other meanwhile
         assert_eq!(*ends.lock().unwrap(), [("idle", SECOND), ("busy", SECOND * 6)]);
         assert_eq!(time.longest_turn(), SECOND * 5);
     }
 
     #[test]
-    fn what_a_busy_thread_sends_arrives_at_its_own_time() {
-        // Given a thread that sends something in the midst of its work
+    fn output_of_a_busy_thread_arrives_at_the_time_of_that_thread() {
+        // Given a thread that sends a message in the middle of its work
         let time = Time::new(Order::AsWoken, false);
         let (sender, receiver) = oneshot::channel();
         let at = Arc::clone(&time);
@@ -162,12 +155,12 @@ mod tests {
             &time,
             Box::pin(async move {
                 at.work(SECOND * 3);
-                sender.send(()).expect("somebody waits");
+                sender.send(()).expect("the receiver waits");
                 at.work(SECOND * 2);
             }),
         );
 
-        // When somebody waits for it
+        // When another task waits for the message
         let mut scheduler = Scheduler::new(Arc::clone(&time));
         let (at, arrived) = (Arc::clone(&time), Arc::new(Mutex::new(None)));
         let noted = Arc::clone(&arrived);
@@ -181,7 +174,7 @@ mod tests {
         scheduler.spawn(Owner::WORLD, Box::pin(busy));
         run(&mut scheduler, &time);
 
-        // Then it comes when that much of the work is done, and the thread ends after all of it
+        // Then it arrives when that part of the work is done, and the thread ends after all of its work
         assert_eq!(*arrived.lock().unwrap(), Some(SECOND * 3));
         assert_eq!(time.now(), SECOND * 5);
     }

@@ -1,5 +1,5 @@
-//! The workflow that carries a plan out, and the activities that tell the ledger of each execution. It must not
-//! know of faults.
+//! The workflow that executes a plan, and the activities that tell the ledger of each execution. It must not know of
+//! faults.
 
 use std::cell::RefCell;
 use std::panic::resume_unwind;
@@ -13,66 +13,66 @@ use pgworkflows_core::prelude::*;
 use pgworkflows_core::worker::WorkerBuilder;
 use pgworkflows_testkit::runtime::dice::mix;
 
-use crate::cost::Costly;
+use crate::cost::Metered;
 use crate::host::SimHost;
 use crate::ledger::Ledger;
-use crate::plan::{Manner, Op, SIGNALS, Work};
+use crate::plan::{FailureMode, Op, SIGNALS, Work};
 
-pub(crate) const LEFT: Signal<u64> = Signal::new(SIGNALS[0]);
-pub(crate) const RIGHT: Signal<u64> = Signal::new(SIGNALS[1]);
+const LEFT: Signal<u64> = Signal::new(SIGNALS[0]);
+const RIGHT: Signal<u64> = Signal::new(SIGNALS[1]);
 
-/// Carries a plan out. A broken build cannot where the plan has a mine.
-pub(crate) struct Planned<const BROKEN: bool = false>;
+/// Executes a plan. A broken build panics where the plan has a mine.
+pub(crate) struct PlanWorkflow<const BROKEN: bool = false>;
 
-/// What a planned run returns.
+/// The result of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Summary {
     pub(crate) value: u64,
     /// The signals in the order in which the run took them.
     pub(crate) taken: Vec<(usize, u64)>,
-    /// All times that the run saw, in the order in which it saw them.
+    /// A hash of all times that the run saw, in order.
     pub(crate) times: u64,
 }
 
-/// What a panic says that was planned.
-pub(crate) const PLANNED: &str = "the plan says so";
+/// The message of a planned panic.
+pub(crate) const PLANNED_PANIC: &str = "the plan says so";
 
 thread_local! {
-    /// What the workflow returned last on this thread: whoever replays a history can see what came of it.
+    /// What the workflow last returned on this thread: the result of a replay.
     static RETURNED: RefCell<Option<Summary>> = const { RefCell::new(None) };
 }
 
-/// Takes what the workflow returned last on this thread.
+/// Takes what the workflow last returned on this thread.
 pub(crate) fn take_returned() -> Option<Summary> {
     RETURNED.take()
 }
 
-impl<const BROKEN: bool> Workflow for Planned<BROKEN> {
+impl<const BROKEN: bool> Workflow for PlanWorkflow<BROKEN> {
     const NAME: &'static str = "planned";
     type Input = Op;
     type Output = Summary;
 
     async fn run(ctx: Context, plan: Op) -> WorkflowResult<Summary> {
-        let carrier = Carrier { ctx, seen: Rc::default(), broken: BROKEN };
-        let value = Costly(carrier.clone().carry_out(plan)).await?;
-        let summary = Summary { value, ..carrier.seen.take() };
+        let interpreter = Interpreter { ctx, seen: Rc::default(), broken: BROKEN };
+        let value = Metered(interpreter.clone().interpret(plan)).await?;
+        let summary = Summary { value, ..interpreter.seen.take() };
         RETURNED.set(Some(summary.clone()));
         Ok(summary)
     }
 }
 
-/// What carries out a part of a plan.
+/// Executes the ops of a plan.
 #[derive(Clone)]
-struct Carrier {
+struct Interpreter {
     ctx: Context,
     seen: Rc<RefCell<Summary>>,
     broken: bool,
 }
 
-impl Carrier {
-    fn carry_out(self, op: Op) -> LocalBoxFuture<'static, WorkflowResult<u64>> {
+impl Interpreter {
+    fn interpret(self, op: Op) -> LocalBoxFuture<'static, WorkflowResult<u64>> {
         Box::pin(async move {
-            let result = self.clone().carry_out_one(op).await;
+            let result = self.clone().interpret_one(op).await;
             let now = self.ctx.now().timestamp_micros() as u64;
             let mut seen = self.seen.borrow_mut();
             seen.times = mix(seen.times ^ now);
@@ -80,23 +80,23 @@ impl Carrier {
         })
     }
 
-    async fn carry_out_one(self, op: Op) -> WorkflowResult<u64> {
+    async fn interpret_one(self, op: Op) -> WorkflowResult<u64> {
         let ctx = &self.ctx;
         let each = |ops: Vec<Op>| {
             let this = self.clone();
-            ops.into_iter().map(move |op| this.clone().carry_out(op))
+            ops.into_iter().map(move |op| this.clone().interpret(op))
         };
         match op {
             Op::Work(work) => perform(ctx, work).await,
             Op::Step(work) => step(ctx, work).await,
             Op::Sleep { millis } => ctx.sleep(Duration::from_millis(millis)).await.map(|()| 1),
             Op::Take { signal } => {
-                let token = ctx.wait_for(name(signal)).await?;
+                let token = ctx.wait_for(signal_at(signal)).await?;
                 self.took(signal, token);
                 Ok(1)
             }
             Op::TakeFor { signal, millis } => {
-                match ctx.wait_for(name(signal)).timeout(Duration::from_millis(millis.max(1))).await {
+                match ctx.wait_for(signal_at(signal)).timeout(Duration::from_millis(millis.max(1))).await {
                     Ok(token) => self.took(signal, token),
                     Err(error) if error.is_timeout() => {}
                     Err(error) => return Err(error),
@@ -121,17 +121,17 @@ impl Carrier {
             }
             Op::All(ops) => ctx.when_all(each(ops)).await.map(|values| values.into_iter().sum()),
             Op::Both(one, other) => {
-                let (one, other) = (self.clone().carry_out(*one), self.clone().carry_out(*other));
+                let (one, other) = (self.clone().interpret(*one), self.clone().interpret(*other));
                 ctx.when_all((one, other)).await.map(|(one, other)| one + other)
             }
             Op::Race(ops) => select_all(each(ops)).await.0,
-            Op::Shield(op, cleanup) => match self.clone().carry_out(*op).await {
+            Op::Shield(op, cleanup) => match self.clone().interpret(*op).await {
                 Ok(value) => Ok(value),
                 Err(_) => perform(ctx, cleanup).await,
             },
-            Op::Fail => Err(WorkflowError::new("planned", PLANNED)),
-            // No panic hook: nobody wants to read of what was planned.
-            Op::Mine if self.broken => resume_unwind(Box::new(PLANNED)),
+            Op::Fail => Err(WorkflowError::new("planned", PLANNED_PANIC)),
+            // Without the panic hook, because planned panics need no message.
+            Op::Mine if self.broken => resume_unwind(Box::new(PLANNED_PANIC)),
             Op::Mine => Ok(0),
         }
     }
@@ -141,7 +141,7 @@ impl Carrier {
     }
 }
 
-fn name(signal: usize) -> Signal<u64> {
+pub(crate) fn signal_at(signal: usize) -> Signal<u64> {
     if signal == 0 { LEFT } else { RIGHT }
 }
 
@@ -162,7 +162,7 @@ async fn perform(ctx: &Context, work: Work) -> WorkflowResult<u64> {
     call.await
 }
 
-/// Steps have no surroundings of their own, so these take no time.
+/// Steps have no host, so these take no time.
 async fn step(ctx: &Context, work: Work) -> WorkflowResult<u64> {
     let mut attempt = 0;
     let retry = work.retry();
@@ -182,22 +182,22 @@ impl Work {
         policy.max_attempts(self.attempts_max)
     }
 
-    /// What comes of an attempt.
+    /// The outcome of an attempt.
     fn attempt(&self, attempt: u32) -> ActivityResult<u64> {
         if attempt > self.failures {
             return Ok(self.value);
         }
         let error = ActivityError::new("planned", format!("attempt {attempt} fails"));
-        match self.manner {
-            // A step has no surroundings that it could end.
-            Manner::Error | Manner::Deadly => Err(error),
-            Manner::NonRetryable => Err(ActivityError::non_retryable(error)),
-            Manner::Panic => resume_unwind(Box::new(PLANNED)),
+        match self.failure_mode {
+            // A step cannot end the process of its worker.
+            FailureMode::Error | FailureMode::Deadly => Err(error),
+            FailureMode::NonRetryable => Err(ActivityError::non_retryable(error)),
+            FailureMode::Panic => resume_unwind(Box::new(PLANNED_PANIC)),
         }
     }
 }
 
-/// Does what its input says, and tells the ledger of it.
+/// Does what its input says, and tells the ledger.
 struct Perform {
     host: Arc<SimHost>,
     ledger: Arc<Ledger>,
@@ -214,7 +214,7 @@ impl Activity for Perform {
         if work.millis > 0 {
             self.host.sleep(Duration::from_millis(work.millis)).await;
         }
-        if work.manner == Manner::Deadly && ctx.attempt() <= work.failures {
+        if work.failure_mode == FailureMode::Deadly && ctx.attempt() <= work.failures {
             self.ledger.lock().dying.push(self.host.owner());
             std::future::pending::<()>().await;
         }
@@ -222,7 +222,7 @@ impl Activity for Perform {
     }
 }
 
-/// Registers the workflow, in a broken build or one that is not, and its activity.
+/// Registers the workflow, of a broken build or a good one, and its activity.
 pub(crate) fn register(
     worker: WorkerBuilder,
     broken: bool,
@@ -230,6 +230,7 @@ pub(crate) fn register(
     ledger: &Arc<Ledger>,
 ) -> WorkerBuilder {
     let perform = Perform { host: Arc::clone(host), ledger: Arc::clone(ledger) };
-    let worker = if broken { worker.workflow::<Planned<true>>() } else { worker.workflow::<Planned>() };
+    let worker =
+        if broken { worker.workflow::<PlanWorkflow<true>>() } else { worker.workflow::<PlanWorkflow>() };
     worker.activity(perform)
 }

@@ -1,5 +1,5 @@
 //! A simulated world: workers that crash, freeze and restart, clients with scripts, and a store with faults. The
-//! disturbances are a list drawn from the seed before the world begins. When a world is over, it must not know.
+//! disturbances are a list that is drawn from the seed before the world begins. It must not know when a world is over.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -8,6 +8,7 @@ use std::time::Duration;
 use pgworkflows_core::worker::WorkerMonitor;
 use pgworkflows_core::{Client, RunId, Worker};
 use pgworkflows_memory::{MemoryStore, Snapshot};
+use pgworkflows_testkit::interceptor::intercept;
 use pgworkflows_testkit::runtime::clock::{EPOCH, StoreClock};
 use pgworkflows_testkit::runtime::dice::Dice;
 use pgworkflows_testkit::runtime::scheduler::Scheduler;
@@ -15,12 +16,12 @@ use pgworkflows_testkit::runtime::time::{Order, Owner, Time};
 use tokio::sync::oneshot;
 
 use crate::clients::{Promises, Script, lock};
+use crate::config::{Action, TIME_MIN, WorkerConfig, WorldConfig};
 use crate::faults::{SimFaults, Weights};
 use crate::host::SimHost;
-use crate::ledger::{Book, Ledger};
+use crate::ledger::{Accounts, Ledger};
 use crate::mask::Mask;
-use crate::nature::{Action, MOMENT, Nature, SlotNature};
-use crate::sending::{Sending, Sends};
+use crate::sending::Sends;
 use crate::workflow::register;
 
 /// A place for a worker.
@@ -38,23 +39,23 @@ pub(crate) struct Life {
 }
 
 pub(crate) struct World {
-    pub(crate) nature: Nature,
-    sends: Sends,
+    pub(crate) config: WorldConfig,
+    sends: Arc<Sends>,
     pub(crate) time: Arc<Time>,
     pub(crate) scheduler: Scheduler,
     pub(crate) store: MemoryStore,
     pub(crate) faults: Arc<SimFaults>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) promises: Arc<Mutex<Promises>>,
-    /// Orphans that were terminated.
+    /// Runs that the world terminated.
     pub(crate) ended: BTreeSet<RunId>,
-    /// Those of them that were stalled after a long time of quiet.
+    /// Those of them that were still stalled after a long quiet time.
     pub(crate) stuck: BTreeSet<RunId>,
     pub(crate) client: Client,
     pub(crate) slots: Vec<Slot>,
     pub(crate) actions: BTreeMap<(Duration, u64), Action>,
     actions_made: u64,
-    copy: Option<(Snapshot, Book)>,
+    copy: Option<(Snapshot, Accounts)>,
     pub(crate) dice: Dice,
     owners: u32,
 }
@@ -65,35 +66,35 @@ const POLLS_MAX: u64 = 300_000;
 impl World {
     pub(crate) fn new(seed: u64, mask: &Mask, deadly: bool, in_words: bool) -> Self {
         let dice = Dice::new(seed);
-        let nature = Nature::draw(&mut dice.fork(1), deadly);
+        let config = WorldConfig::draw(&mut dice.fork(1), deadly);
         let time = Time::new(Order::Drawn(dice.fork(2)), in_words);
         let ledger = Ledger::new(Arc::clone(&time));
-        let calm = nature.calm;
+        let calm = config.calm;
         let weights =
-            if calm { Weights::default() } else { Weights::draw(&mut dice.fork(3), nature.lease_ttl) };
-        ledger.lock().lease_ttl = Some(nature.lease_ttl);
-        let disturbances = nature.disturbances(&mut dice.fork(6));
-        let scripts = disturbances.len() as u32..disturbances.len() as u32 + nature.runs as u32;
+            if calm { Weights::default() } else { Weights::draw(&mut dice.fork(3), config.lease_ttl) };
+        ledger.lock().lease_ttl = Some(config.lease_ttl);
+        let disturbances = config.disturbances(&mut dice.fork(6));
+        let scripts = disturbances.len() as u32..disturbances.len() as u32 + config.runs as u32;
         let faults = SimFaults::new(
             Arc::clone(&time),
             Arc::clone(&ledger),
             dice.fork(4),
-            (weights, nature.latency_max, nature.costs),
+            (weights, config.latency_max, config.costs),
             (mask.clone(), scripts.end),
         );
         let faults = Arc::new(faults);
         let clock = Arc::new(StoreClock::new(&time, EPOCH));
         let store = MemoryStore::with_faults(clock, Arc::clone(&faults) as _);
         let host = SimHost::new(Arc::clone(&time), Owner::WORLD, dice.fork(8));
-        let client = Client::builder(store.clone()).queue_shards(nature.queue_shards).host(host);
+        let client = Client::builder(store.clone()).queue_shards(config.queue_shards).host(host);
         let client = client.build().expect("the settings are in range");
         let host = SimHost::new(Arc::clone(&time), Owner::WORLD, dice.fork(10));
-        let sends = Sends::new(&time, host, nature.queue_shards);
+        let sends = Sends::new(&time, host, config.queue_shards);
         let mut world = Self {
             scheduler: Scheduler::new(Arc::clone(&time)),
-            slots: nature.slots.iter().map(|_| Slot::default()).collect(),
+            slots: config.slots.iter().map(|_| Slot::default()).collect(),
             sends,
-            nature,
+            config,
             time,
             store,
             faults,
@@ -109,7 +110,7 @@ impl World {
             owners: 0,
         };
         let kept = disturbances.into_iter().zip(0..).filter(|(_, part)| mask.keeps(*part));
-        let starts = world.nature.starts(&mut dice.fork(9));
+        let starts = world.config.starts(&mut dice.fork(9));
         for (at, action) in starts.into_iter().chain(kept.flat_map(|(disturbance, _)| disturbance)) {
             world.at(at, action);
         }
@@ -122,8 +123,8 @@ impl World {
         let clients = [1, 2].map(|number| {
             let host = SimHost::new(Arc::clone(&self.time), Owner::WORLD, dice.fork(number));
             Client::builder(self.store.clone())
-                .queue_shards(self.nature.queue_shards)
-                .poll_interval(self.nature.lease_ttl / 4)
+                .queue_shards(self.config.queue_shards)
+                .poll_interval(self.config.lease_ttl / 4)
                 .host(host)
                 .build()
                 .expect("the settings are in range")
@@ -137,7 +138,7 @@ impl World {
                 ledger: Arc::clone(&self.ledger),
                 promises: Arc::clone(&self.promises),
                 number,
-                nature: self.nature.clone(),
+                config: self.config.clone(),
             };
             self.scheduler.spawn(Owner::WORLD, Box::pin(script.play(dice.fork(100 + number))));
         }
@@ -152,7 +153,7 @@ impl World {
         !self.ledger.lock().violations.is_empty()
     }
 
-    /// Lets the world go on until a time, or until it is done, or something is violated. Whether it is done.
+    /// Lets the world continue until a time, until it is done, or until something is violated. Whether it is done.
     pub(crate) fn run_until(&mut self, until: Duration, is_done: impl Fn(&Self) -> bool) -> bool {
         loop {
             if self.is_violated() {
@@ -163,7 +164,8 @@ impl World {
             }
             self.act_now();
             if self.scheduler.polls > POLLS_MAX {
-                self.ledger.violated(format!("{POLLS_MAX} polls and no end: something turns in circles"));
+                self.ledger
+                    .violated(format!("{POLLS_MAX} polls and no end: something loops without progress"));
                 return false;
             }
             match self.scheduler.step() {
@@ -228,7 +230,7 @@ impl World {
                 }
             }
             Action::Thaw { slot, life } => {
-                if self.slots[slot].life.as_ref().is_some_and(|there| there.owner == life) {
+                if self.slots[slot].life.as_ref().is_some_and(|current| current.owner == life) {
                     self.scheduler.thaw(life);
                 }
             }
@@ -243,26 +245,26 @@ impl World {
                 self.faults.count("lease theft");
                 self.time.leap(by);
             }
-            // A store that is restored to before its first use is another store.
-            Action::Snapshot if !self.ledger.lock().book.is_begun() => {}
+            // A store that is restored to a time before its first use is another store.
+            Action::Snapshot if !self.ledger.lock().accounts.is_begun() => {}
             Action::Snapshot => self.copy = Some((self.store.snapshot(), self.ledger.snapshot())),
             Action::Restore => {
-                if let Some((store, book)) = self.copy.take() {
+                if let Some((store, accounts)) = self.copy.take() {
                     self.faults.count("commits lost");
                     self.store.restore(&store);
-                    self.ledger.restore(&book);
+                    self.ledger.restore(&accounts);
                 }
             }
         }
     }
 
-    /// A worker's process ends by what one of its activities does; somebody starts it again.
+    /// One of a worker's activities ends the process, which is started again later.
     fn die(&mut self, owner: Owner) {
-        let is_its = |slot: &Slot| slot.life.as_ref().is_some_and(|life| life.owner == owner);
-        let Some(slot) = self.slots.iter().position(is_its) else { return };
+        let is_owned = |slot: &Slot| slot.life.as_ref().is_some_and(|life| life.owner == owner);
+        let Some(slot) = self.slots.iter().position(is_owned) else { return };
         let broken = self.slots[slot].life.as_ref().is_some_and(|life| life.broken);
         self.act(Action::Crash { slot });
-        let back = self.time.now() + self.dice.time(MOMENT, self.nature.lease_ttl);
+        let back = self.time.now() + self.dice.time(TIME_MIN, self.config.lease_ttl);
         self.at(back, Action::Start { slot, broken });
     }
 
@@ -270,28 +272,28 @@ impl World {
         slot.life.as_ref().is_some_and(|life| life.stop.is_some() || self.scheduler.is_alive(life.owner))
     }
 
-    /// Starts a worker, unless there is one.
+    /// Starts a worker, unless it is running.
     fn start(&mut self, slot: usize, broken: bool) {
         if self.is_alive(&self.slots[slot]) {
             if self.slots[slot].life.as_ref().is_some_and(|life| life.stop.is_none()) {
-                // It is on its way out: its successor waits for it.
+                // The old worker is shutting down: the new one waits for it.
                 self.at(self.time.now() + Duration::from_millis(10), Action::Start { slot, broken });
             }
             return;
         }
         self.owners += 1;
         let owner = Owner(self.owners);
-        let SlotNature { processors, activities_max, grace } = self.nature.slots[slot];
+        let WorkerConfig { processors, activities_max, grace } = self.config.slots[slot];
         let host = SimHost::new(Arc::clone(&self.time), owner, self.dice.fork(u64::from(owner.0)));
-        let store = Sending { inner: Arc::new(self.store.clone()) as _, sends: self.sends.clone() };
+        let store = intercept(self.store.clone(), Arc::clone(&self.sends) as _);
         let worker = Worker::builder(store)
             .name(format!("worker-{}", owner.0))
             .host(Arc::clone(&host) as _)
             .processors(processors)
             .activities_max(activities_max)
-            .queue_shards(self.nature.queue_shards)
-            .lease_ttl(self.nature.lease_ttl)
-            .heartbeat_interval(self.nature.heartbeat_interval)
+            .queue_shards(self.config.queue_shards)
+            .lease_ttl(self.config.lease_ttl)
+            .heartbeat_interval(self.config.heartbeat_interval)
             .shutdown_grace(grace);
         let worker =
             register(worker, broken, &host, &self.ledger).build().expect("the settings are in range");

@@ -1,5 +1,5 @@
-//! What shows that the simulator can be believed: it finds every known bug, and shows it in a small world. The build that
-//! has the bugs is made here, once.
+//! The simulator can be trusted: it finds every known bug, and shows it in a small world. The build that has the bugs is
+//! made here, once.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,10 +27,11 @@ fn every_known_bug_is_found() {
 }
 
 #[test]
-fn a_seed_that_fails_is_shrunk_and_still_fails() {
+fn failing_seed_is_shrunk_and_still_fails() {
     for canary in ["InboxByNumber", "EffectEarly"].map(|name| Canary::named(name).unwrap()) {
-        // Given a seed where the bug is found
-        let seed = BUILD.find(canary, 0, SEEDS).unwrap().expect("it is found, see above").to_string();
+        // Given a seed with which the bug is found
+        let seed =
+            BUILD.find(canary, 0, SEEDS).unwrap().expect("it is found, as the other test shows").to_string();
         let simulate = |keep: &[&str]| {
             let arguments = [&["--canary", canary.name, "--seed", &seed], keep].concat();
             let output = BUILD.with(canary).args(arguments).output().unwrap();
@@ -41,11 +42,11 @@ fn a_seed_that_fails_is_shrunk_and_still_fails() {
         // When it is simulated
         let report = simulate(&[]);
 
-        // Then the report tells of a smaller world, and the same goes wrong there
+        // Then the report names a smaller world with the same violation
         let again = report.lines().find_map(|line| line.strip_prefix("to see it again: ")).unwrap();
         let parts =
-            again.split('\'').nth(1).unwrap_or_else(|| panic!("{canary}: nothing is left out: {again}"));
-        assert!(parts.split(',').count() <= 30, "{canary}: much is left: {again}");
+            again.split('\'').nth(1).unwrap_or_else(|| panic!("{canary}: nothing was left out: {again}"));
+        assert!(parts.split(',').count() <= 30, "{canary}: too much is left: {again}");
         assert!(simulate(&["--keep", parts]).contains(&format!("violated: 1 [{seed}]")), "{again}");
     }
 }

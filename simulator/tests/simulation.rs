@@ -1,15 +1,14 @@
-//! The simulator at work: a fixed budget of seeds, and what shows that it can be believed. Its seeds are all there
-//! is to it.
+//! The simulator at work: a fixed number of seeds, and the properties that a simulation needs.
 
 use std::collections::BTreeSet;
 
 use pgworkflows_core::history::Event;
 use pgworkflows_simulator::Simulation;
 
-/// How many seeds each run of the tests simulates.
+/// How many seeds every run of the tests simulates.
 const SEEDS: u64 = 150;
 
-/// How many of them are simulated once more with runs that end the processes of their workers.
+/// How many of them are simulated again with runs that end the processes of their workers.
 const DEADLY: u64 = 100;
 
 #[test]
@@ -22,8 +21,8 @@ fn nothing_is_violated_in_any_world_and_every_event_occurs_in_some() {
             missing.retain(|name| !outcome.events.contains_key(*name));
             continue;
         }
-        let outcome = simulation.shrink().tell();
-        panic!("{}\n\n{simulation:?}: {:#?}", outcome.story.join("\n"), outcome.violations,);
+        let outcome = simulation.shrink().transcribe();
+        panic!("{}\n\n{simulation:?}: {:#?}", outcome.transcript.join("\n"), outcome.violations);
     }
     assert_eq!(
         missing,
@@ -33,7 +32,7 @@ fn nothing_is_violated_in_any_world_and_every_event_occurs_in_some() {
 }
 
 #[test]
-fn the_same_seed_is_the_same_world() {
+fn same_seed_is_the_same_world() {
     for seed in 1_000..1_050 {
         assert_eq!(
             Simulation::of(seed).run().trace_hash,
@@ -44,16 +43,16 @@ fn the_same_seed_is_the_same_world() {
 }
 
 #[test]
-fn telling_a_world_changes_nothing_in_it() {
+fn transcribing_a_world_changes_nothing_in_it() {
     for seed in 1_000..1_010 {
-        let (run, told) = (Simulation::of(seed).run(), Simulation::of(seed).tell());
+        let (run, told) = (Simulation::of(seed).run(), Simulation::of(seed).transcribe());
         assert_eq!((run.simulated, run.polls, run.parts), (told.simulated, told.polls, told.parts));
-        assert!(run.story.is_empty() && !told.story.is_empty());
+        assert!(run.transcript.is_empty() && !told.transcript.is_empty());
     }
 }
 
 #[test]
-fn a_world_without_its_parts_is_calm() {
+fn world_without_its_parts_has_no_faults() {
     let outcome = Simulation::of(7).keeping([]).run();
     assert_eq!(outcome.violations, [""; 0]);
     assert!(outcome.faults.is_empty(), "{:?}", outcome.faults);

@@ -11,6 +11,8 @@ mod crash;
 mod env;
 mod error;
 mod explore;
+#[cfg(feature = "__runtime")]
+pub mod interceptor;
 mod mock;
 mod replay;
 #[cfg(feature = "__runtime")]

@@ -1,16 +1,16 @@
-//! Known bugs of the engine. Each was made once, or could have been.
+//! Known bugs of the engine: each was made once, or could have been.
 
 use super::{Canary, Edit};
 
 pub(super) const CANARIES: &[Canary] = &[
     Canary {
         name: "AppendRecut",
-        what: "an append whose outcome is not known is cut anew",
+        what: "an append whose outcome is unknown is cut anew",
         edits: &[APPEND_RECUT, RECUT_BLAMES_NOBODY],
     },
     Canary {
         name: "EffectEarly",
-        what: "what an event asks for begins before the event is committed",
+        what: "an effect begins before its event is committed",
         edits: &[Edit {
             file: "core/src/processor/live.rs",
             find: "if self.is_committed() {
@@ -21,7 +21,7 @@ pub(super) const CANARIES: &[Canary] = &[
     },
     Canary {
         name: "WakeUpLost",
-        what: "a run leaves memory although its deadline comes before those that the next query looks for",
+        what: "a run leaves memory although its deadline is earlier than those that the next query looks for",
         edits: &[Edit {
             file: "core/src/processor/live.rs",
             find: "(!near || state.stalled.is_some())",
@@ -30,7 +30,7 @@ pub(super) const CANARIES: &[Canary] = &[
     },
     Canary {
         name: "MarkMovedLate",
-        what: "what parks is kept in memory up to the watermark of the last answer, not of the query under way",
+        what: "a parked run is kept in memory up to the watermark of the last answer, not of the query in flight",
         edits: &[
             Edit {
                 file: "core/src/processor.rs",
@@ -51,7 +51,7 @@ pub(super) const CANARIES: &[Canary] = &[
     },
     Canary {
         name: "TimerRestarted",
-        what: "a timer begins anew when its run is replayed",
+        what: "a timer restarts when its run is replayed",
         edits: &[Edit {
             file: "core/src/run/replay.rs",
             find: "let role = past.event.role();",
@@ -111,7 +111,7 @@ pub(super) const CANARIES: &[Canary] = &[
     },
     Canary {
         name: "WaitingDropped",
-        what: "what waits for a stalled run is dropped when its code goes on",
+        what: "the resolutions that wait for a stalled run are dropped when it resumes",
         edits: &[Edit {
             file: "core/src/run.rs",
             find: "let mut left = self.state.waiting.len();",
@@ -123,7 +123,7 @@ pub(super) const CANARIES: &[Canary] = &[
     },
     Canary {
         name: "WaitingRetimed",
-        what: "what waits for a stalled run is handed to it with the time of its release",
+        what: "the resolutions that wait for a stalled run get the time of their release",
         edits: &[Edit {
             file: "core/src/run.rs",
             find: "let decisions = match self.poll(at, &resolution) {",
@@ -133,7 +133,7 @@ pub(super) const CANARIES: &[Canary] = &[
     },
     Canary {
         name: "EvictionCancels",
-        what: "a run that leaves memory cancels what its code was holding",
+        what: "a run that leaves memory cancels the timers of its code",
         edits: &[Edit {
             file: "core/src/processor/record.rs",
             find: "        self.runs.forget(id);
@@ -152,7 +152,7 @@ pub(super) const CANARIES: &[Canary] = &[
     },
     Canary {
         name: "PolledPerBatch",
-        what: "messages that are read together are polled for together",
+        what: "messages of one run that are read together are polled together",
         edits: &[
             Edit {
                 file: "core/src/processor/inbox.rs",
@@ -198,7 +198,7 @@ pub(super) const CANARIES: &[Canary] = &[
     },
     Canary {
         name: "RepeatedStartDoubled",
-        what: "a start that is submitted because its fate is not known begins a run that is in the log",
+        what: "a start that is submitted because its outcome is unknown begins a run that is already in the log",
         edits: &[Edit {
             file: "core/src/processor/intake.rs",
             find: " && !repeated =>",
@@ -207,7 +207,7 @@ pub(super) const CANARIES: &[Canary] = &[
     },
     Canary {
         name: "Revived",
-        what: "a run that is in memory is loaded all the same, and comes back as it was when it was read",
+        what: "a run that is in memory is loaded again, and goes back to an older state",
         edits: &[Edit {
             file: "core/src/processor/admission.rs",
             find: "if self.runs.contains(run) || self.runs.is_left_alone(run)",
@@ -216,7 +216,7 @@ pub(super) const CANARIES: &[Canary] = &[
     },
     Canary {
         name: "TurnUnbounded",
-        what: "a turn of work has no end: heartbeats and appends wait until nothing is left to do",
+        what: "a turn has no end: heartbeats and appends wait until nothing is left to do",
         edits: &[Edit {
             file: "core/src/worker/driver.rs",
             find: "let over = || host.monotonic() >= until;",
@@ -225,7 +225,7 @@ pub(super) const CANARIES: &[Canary] = &[
     },
 ];
 
-/// `DigestUnchecked` needs it as well: only an engine that errs sends two appends of one number.
+/// `DigestUnchecked` needs this edit as well: only an erring engine sends two appends with the same number.
 pub(super) const APPEND_RECUT: Edit = Edit {
     file: "core/src/worker/requests.rs",
     find: "match status.append.watch(&*host, runs, session.append(&append)).await {",

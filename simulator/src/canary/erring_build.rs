@@ -1,5 +1,5 @@
-//! A build of the simulator with all known bugs in it, each asleep until the environment names it. It is made from a copy
-//! of the workspace below `target`, and run as often as somebody likes. It must not know a bug.
+//! A build of the simulator with all known bugs in it, each inactive until the environment names it. It is made from a copy
+//! of the workspace below `target`, and can be run many times. It must not know a bug.
 
 use std::fs;
 use std::io;
@@ -8,12 +8,12 @@ use std::process::Command;
 
 use super::{Canary, erring_sources};
 
-/// Names the bug that a build which errs is to have.
+/// Names the bug that an erring build has.
 const VARIABLE: &str = "PGWORKFLOWS_CANARY";
 
-/// What the copy's engine gets to ask whether it is to have a bug.
+/// Added to the engine of the copy, which asks it whether to have a bug.
 const SWITCH: &str = r#"
-/// Which known bug this build is to have.
+/// Which known bug this build has.
 #[allow(missing_docs)]
 pub mod canary {
     pub fn is(name: &str) -> bool {
@@ -23,7 +23,7 @@ pub mod canary {
 }
 "#;
 
-/// The simulator with all known bugs in it, of which it has one at a time.
+/// The simulator with all known bugs in it, of which one is active at a time.
 #[derive(Debug)]
 pub struct ErringBuild {
     program: PathBuf,
@@ -33,7 +33,7 @@ impl ErringBuild {
     /// Brings the copy up to date and builds it, with optimisation if this program was built so.
     ///
     /// # Errors
-    /// If a bug cannot be made any more, or what errs does not compile.
+    /// Returns an error if a bug cannot be made any more, or the copy does not compile.
     pub fn make() -> Result<Self, String> {
         let (from, to) = (workspace(), workspace().join("target/canaries"));
         let mut sources = erring_sources(&from)?;
@@ -44,17 +44,9 @@ impl ErringBuild {
         mirrored.map_err(|error| format!("{}: {error}", to.display()))?;
 
         let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        build.args([
-            "build",
-            "--quiet",
-            "--locked",
-            "--package",
-            "pgworkflows-simulator",
-            "--bin",
-            "simulate",
-        ]);
+        build.args("build --quiet --locked --package pgworkflows-simulator --bin simulate".split(' '));
         build.current_dir(&to).env("CARGO_TARGET_DIR", to.join("target")).env("CARGO_INCREMENTAL", "0");
-        // Thousands of worlds are simulated with what is built.
+        // The build simulates thousands of worlds.
         build.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1").env("CARGO_PROFILE_DEV_DEBUG", "false");
         let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
         if profile == "release" {
@@ -65,23 +57,23 @@ impl ErringBuild {
                 Ok(Self { program: to.join("target").join(profile).join("simulate") })
             }
             Ok(status) => {
-                Err(format!("the copy with the known bugs, {}, is not built: {status}", to.display()))
+                Err(format!("the copy with the known bugs, {}, cannot be built: {status}", to.display()))
             }
             Err(error) => Err(format!("cargo cannot be run: {error}")),
         }
     }
 
-    /// The program with one bug, to be given arguments and run.
+    /// The program with one bug, without arguments.
     pub fn with(&self, canary: &Canary) -> Command {
         let mut simulate = Command::new(&self.program);
         simulate.env(VARIABLE, canary.name);
         simulate
     }
 
-    /// The first of some seeds where a bug is found.
+    /// The first of these seeds with which a bug is found.
     ///
     /// # Errors
-    /// If the program cannot be run.
+    /// Returns an error if the program cannot be run.
     pub fn find(&self, canary: &Canary, first: u64, count: u64) -> Result<Option<u64>, String> {
         let (first, count) = (first.to_string(), count.to_string());
         let mut simulate = self.with(canary);
@@ -97,23 +89,23 @@ impl ErringBuild {
     }
 }
 
-/// Whether this very program errs.
+/// Whether this program is an erring build.
 pub fn errs() -> bool {
     std::env::var_os(VARIABLE).is_some()
 }
 
-/// Where the engine gets its switch.
+/// The file of the engine that `SWITCH` is added to.
 const LIBRARY: &str = "core/src/lib.rs";
 
 /// The root of the workspace.
 pub(super) fn workspace() -> PathBuf {
-    // Asked at run time: the program may have been built before the workspace was moved.
+    // Read at run time: the workspace may have been moved since the build.
     let package = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
     PathBuf::from(package).parent().map_or_else(PathBuf::new, Path::to_owned)
 }
 
-/// Copies what is below `from`/`path`, changed where `changed` has a text for it. What is the same already is left as it
-/// is, so that nothing is compiled again for it.
+/// Copies the files below `from`/`path`, with the texts that `changed` returns. Files that are the same already are not
+/// written, so they are not compiled again.
 fn mirror(from: &Path, to: &Path, path: &Path, changed: &impl Fn(&Path) -> Option<String>) -> io::Result<()> {
     fs::create_dir_all(to.join(path))?;
     for entry in fs::read_dir(from.join(path))? {
@@ -122,7 +114,7 @@ fn mirror(from: &Path, to: &Path, path: &Path, changed: &impl Fn(&Path) -> Optio
         if path == Path::new("target") || entry.file_name().as_encoded_bytes().starts_with(b".") {
             continue;
         }
-        // A link counts as what it leads to.
+        // Links are followed.
         if fs::metadata(entry.path())?.is_dir() {
             mirror(from, to, &path, changed)?;
             continue;

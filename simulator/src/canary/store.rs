@@ -1,4 +1,4 @@
-//! Known bugs of stores, made in the memory store: bugs that a store of its own might have, or a pooler, or a driver.
+//! Known bugs of stores, made in the memory store: bugs that another store could have, or a pooler, or a driver.
 
 use super::engine::{APPEND_RECUT, RECUT_BLAMES_NOBODY};
 use super::{Canary, Edit};
@@ -20,7 +20,7 @@ pub(super) const CANARIES: &[Canary] = &[
     },
     Canary {
         name: "RepetitionUnchecked",
-        what: "an append that is sent twice is written twice: its number is not compared",
+        what: "an append that is sent twice is written twice, because its number is not compared",
         edits: &[SAME_APPEND, CONTENTS_UNCHECKED],
     },
     Canary {
@@ -56,10 +56,10 @@ pub(super) const CANARIES: &[Canary] = &[
     },
     Canary {
         name: "DigestUnchecked",
-        what: "a batch of another content under a repeated append number is taken as applied",
+        what: "a batch with other contents and a repeated append number is taken as applied",
         edits: &[
             SAME_APPEND,
-            // What follows from such a batch is to be found, not that it was sent.
+            // The consequences of such a batch are to be found, not the batch itself.
             APPEND_RECUT,
             RECUT_BLAMES_NOBODY,
             Edit {
@@ -73,7 +73,7 @@ pub(super) const CANARIES: &[Canary] = &[
     },
     Canary {
         name: "TimeOfRequest",
-        what: "a call goes by the time at which its request came: `now()` where `clock_timestamp()` is meant",
+        what: "a call uses the time of its request: `now()` instead of `clock_timestamp()`",
         edits: &[Edit {
             file: "store-memory/src/call.rs",
             find: "self.commit(session, call).await?;",
@@ -126,7 +126,7 @@ pub(super) const CANARIES: &[Canary] = &[
     },
     Canary {
         name: "ReleaseMisdirected",
-        what: "a late duplicate of a release ends another lease than the one that it names",
+        what: "a late duplicate of a release ends a lease that it does not name",
         edits: &[Edit {
             file: "store-memory/src/state/lease.rs",
             find: "let Release { lease: id, at_fault } = *release;",
@@ -150,7 +150,7 @@ pub(super) const CANARIES: &[Canary] = &[
     },
     Canary {
         name: "MessageDoubled",
-        what: "a late duplicate of a message that waits is inserted beside it",
+        what: "a late duplicate of a waiting message is inserted beside it",
         edits: &[Edit {
             file: "store-memory/src/state/submit.rs",
             find: "let is_held = self.inbox.holds(submission.message);",
@@ -171,7 +171,7 @@ pub(super) const CANARIES: &[Canary] = &[
     },
     Canary {
         name: "SentDoubled",
-        what: "an append that comes again sends its messages again",
+        what: "a repeated append sends its messages again",
         edits: &[
             CHECKED,
             Edit {
@@ -183,12 +183,12 @@ pub(super) const CANARIES: &[Canary] = &[
     },
     Canary {
         name: "SentThoughRefused",
-        what: "an append that is refused sends its messages all the same",
+        what: "a refused append sends its messages nevertheless",
         edits: &[CHECKED],
     },
     Canary {
         name: "InboxByNumber",
-        what: "the inbox is read from the highest number seen, so that what commits late is skipped",
+        what: "the inbox is read from the highest number seen, so late commits are skipped",
         edits: &[Edit {
             file: "store-memory/src/session.rs",
             find: "self.store.call(self.number, Call::ReadInbox(read), |state, now| state.read_inbox(now, read)).await",
@@ -263,7 +263,7 @@ const OWNERS_UNCHECKED: Edit = Edit {
         }"#,
 };
 
-/// Whatever else would notice that an append ought not to be written.
+/// All other checks that would refuse the append.
 const CONTENTS_UNCHECKED: Edit = Edit {
     file: "store-memory/src/state/append.rs",
     find: "        self.check_rows(append)?;

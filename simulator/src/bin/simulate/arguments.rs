@@ -1,4 +1,4 @@
-//! What the command is asked for. It must not know how it is done.
+//! The arguments of the command. It must not know how they are carried out.
 
 use std::collections::BTreeSet;
 
@@ -14,15 +14,15 @@ pub(crate) struct Arguments {
     #[arg(long = "seeds", value_name = "N", value_parser = value_parser!(u64).range(1..))]
     count: Option<u64>,
 
-    /// The first of them [default: 0].
+    /// The first seed [default: 0].
     #[arg(long = "seed", value_name = "FIRST")]
     first: Option<u64>,
 
-    /// Of each world only these parts, as printed for a seed that fails: `3,17`; nothing for none.
+    /// Keep only these parts of each world, as printed for a failing seed: `3,17`; an empty list keeps none.
     #[arg(long, value_name = "PARTS", value_parser = parts)]
     keep: Option<Parts>,
 
-    /// Give each world that is disturbed some runs whose activities end the process of their worker now and then.
+    /// Give each disturbed world some runs whose activities sometimes end the process of their worker.
     #[arg(long)]
     deadly: bool,
 
@@ -34,7 +34,7 @@ pub(crate) struct Arguments {
     #[arg(long, conflicts_with_all = ["count", "keep", "canary"])]
     pub(crate) canaries: bool,
 
-    /// Stop at the first seed where something is violated, and print only that.
+    /// Stop at the first seed with a violation, and print only that seed.
     #[arg(long)]
     pub(crate) until_violated: bool,
 }
@@ -48,13 +48,13 @@ impl Arguments {
         self.first.unwrap_or(0)
     }
 
-    /// How many seeds there are.
+    /// How many seeds are simulated.
     pub(crate) fn count(&self) -> u64 {
-        // A seed alone is one that somebody wants to see again.
+        // A single seed is to be seen again.
         self.count.unwrap_or(if self.first.is_some() { 1 } else { 1_000 })
     }
 
-    /// The world of a seed as it was asked for.
+    /// The requested world of a seed.
     pub(crate) fn simulation(&self, seed: u64) -> Simulation {
         let simulation = Simulation::of(seed);
         let simulation = if self.deadly { simulation.deadly() } else { simulation };
@@ -64,7 +64,7 @@ impl Arguments {
         }
     }
 
-    /// The command that shows one seed again.
+    /// The command that simulates one seed again.
     pub(crate) fn again(&self, seed: u64, keep: Option<&BTreeSet<u32>>) -> String {
         let mut command = format!("cargo xtask simulate --seed {seed}");
         if let Some(parts) = keep {
@@ -83,15 +83,16 @@ impl Arguments {
 
 fn parts(value: &str) -> Result<Parts, String> {
     let numbers = value.split(',').filter(|number| !number.is_empty());
-    let number =
-        |text: &str| text.parse().map_err(|_| format!("`{text}` is no number; give some, with commas"));
+    let number = |text: &str| {
+        text.parse().map_err(|_| format!("`{text}` is not a number; give numbers separated by commas"))
+    };
     numbers.map(number).collect()
 }
 
 fn known(name: &str) -> Result<&'static Canary, String> {
     Canary::named(name).ok_or_else(|| {
         let names: Vec<String> = Canary::all().map(|canary| canary.name.to_owned()).collect();
-        format!("there is no such bug; there are {}", names.join(", "))
+        format!("there is no such bug; the known bugs are {}", names.join(", "))
     })
 }
 
@@ -125,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn command_that_shows_a_seed_again_is_read_as_it_was() {
+    fn command_for_a_seed_is_read_back_unchanged() {
         let known = Canary::all().next().expect("there are known bugs");
         let arguments = read(&format!("--seed 7 --canary {known}")).unwrap();
         let command = arguments.again(7, Some(&BTreeSet::from([3, 17])));
@@ -141,14 +142,14 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_refused_with_the_value_and_what_may_be() {
+    fn invalid_value_is_refused_with_the_value_and_what_is_allowed() {
         let known = Canary::all().last().expect("there are known bugs").to_string();
         for (line, parts) in [
             ("--seeds many", &["'many'", "--seeds"] as &[_]),
             ("--seeds 0", &["'0'", "--seeds", "1.."]),
             ("--seed -1", &["'-1'"]),
-            ("--keep 3,x", &["'3,x'", "`x` is no number", "with commas"]),
-            ("--canary none", &["'none'", "--canary", "there are ", &known]),
+            ("--keep 3,x", &["'3,x'", "`x` is not a number", "separated by commas"]),
+            ("--canary none", &["'none'", "--canary", "the known bugs are ", &known]),
             ("--canaries --seeds 7", &["--canaries", "--seeds"]),
             ("--sed 7", &["'--sed'"]),
         ] {

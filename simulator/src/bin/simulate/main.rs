@@ -1,4 +1,4 @@
-//! Simulates the worlds of many seeds: what `cargo xtask simulate` runs. It must not know what a world is.
+//! Simulates the worlds of many seeds, for `cargo xtask simulate`. It must not know what a world is.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is a command")]
 
 mod arguments;
@@ -15,7 +15,7 @@ use pgworkflows_simulator::canary::errs;
 use self::arguments::Arguments;
 use self::summary::Summary;
 
-/// After how many seeds a line says how far it is.
+/// After how many seeds a line of progress is printed.
 const PROGRESS_EVERY: u64 = 1_000;
 
 fn main() -> ExitCode {
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Simulates all seeds that were asked for. Whether nothing was violated.
+/// Simulates all requested seeds. Whether nothing was violated.
 fn simulate(arguments: &Arguments) -> bool {
     let (first, count) = (arguments.first(), arguments.count());
     if arguments.until_violated {
@@ -63,12 +63,12 @@ fn simulate(arguments: &Arguments) -> bool {
     summary.failed.is_empty()
 }
 
-/// Says what was violated and how to see it again; of the first seed as well what happened, as little of it as can be.
+/// Prints the violations and how to see them again; for the first failing seed also the transcript of a minimal world.
 fn report(arguments: &Arguments, simulation: &Simulation, in_words: bool) {
     let smallest = if in_words { simulation.shrink() } else { simulation.clone() };
-    let outcome = smallest.tell();
+    let outcome = smallest.transcribe();
     if in_words {
-        outcome.story.iter().for_each(|line| println!("{line}"));
+        outcome.transcript.iter().for_each(|line| println!("{line}"));
     }
     for violation in &outcome.violations {
         println!("seed {}: {violation}", outcome.seed);

@@ -1,4 +1,4 @@
-//! What all seeds together came to. It must not know how they were simulated.
+//! The summary of all seeds. It must not know how they were simulated.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,7 +15,7 @@ pub(crate) struct Summary {
     polls: u64,
     faults: BTreeMap<&'static str, u64>,
     events: BTreeMap<String, u64>,
-    /// The seeds where something was violated.
+    /// The seeds with a violation.
     pub(crate) failed: Vec<u64>,
     trace_hash: u64,
 }

@@ -212,8 +212,8 @@ async fn hasty_says_what_it_did() -> Result<(), Error> {
     assert_says(
         &error,
         &[
-            "stalled: workflow `hasty` uses a tokio timer (at testkit/tests/env/stuck.rs:",
-            ", after its durable call at testkit/tests/env/stuck.rs:",
+            "stalled: workflow `hasty` uses a tokio timer (at testkit/tests/testkit/stuck.rs:",
+            ", after its durable call at testkit/tests/testkit/stuck.rs:",
             "use `ctx.sleep`, or `.timeout(…)` on a durable call",
         ],
     );

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use pgworkflows_testkit::{Error, Mock, TestRun, expect};
 
-use crate::definitions::{APPROVED, Charge, HOUR, Order, Reserve, orders};
+use crate::definitions::{APPROVED, Charge, HOUR, Order, Reserve, assert_says, orders};
 
 /// What an assertion panicked with.
 fn complaint(assertion: impl FnOnce()) -> String {
@@ -59,14 +59,15 @@ async fn waiting_on_something_else_is_shown_with_the_history_and_source_lines() 
     let run = waiting().await?;
     run.assert_waiting_on(APPROVED);
     let complaint = complaint(|| run.assert_waiting_on_activity::<Charge>());
-    for part in [
-        "workflow `order` does not wait for activity `charge`: it waits for signal `approved` at",
-        "definitions.rs:",
-        "1  0s  run.started order \"book\"",
-        "activity.scheduled #1 reserve \"book\"",
-    ] {
-        assert!(complaint.contains(part), "{part:?} is not in {complaint}");
-    }
+    assert_says(
+        &complaint,
+        &[
+            "workflow `order` does not wait for activity `charge`: it waits for signal `approved` at",
+            "definitions.rs:",
+            "1  0s  run.started order \"book\"",
+            "activity.scheduled #1 reserve \"book\"",
+        ],
+    );
     let scheduled = complaint.lines().find(|line| line.contains("activity.scheduled")).expect("it is there");
     assert!(scheduled.contains("definitions.rs:"), "{scheduled}");
     Ok(())

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use pgworkflows_core::prelude::*;
 use pgworkflows_testkit::{CrashMoment, Error, TestEnv, TestEnvBuilder, TestRun, crash_everywhere};
 
-const HOUR: Duration = Duration::from_secs(3600);
+use crate::definitions::{Endless, HOUR, assert_says, starts};
 
 /// Counts its executions, in the whole test.
 struct Count(Arc<AtomicU64>);
@@ -45,26 +45,18 @@ fn definition<W: Workflow>() -> TestEnvBuilder {
     TestEnv::builder().workflow::<W>().activity(Try).activity(Count(Arc::default()))
 }
 
-/// A bit of everything: steps, activities at once, a timer, a signal, compensations.
-struct Everything;
-
 const GO: Signal<u64> = Signal::new("go");
 
-impl Workflow for Everything {
-    const NAME: &'static str = "everything";
-    type Input = bool;
-    type Output = u64;
-
-    async fn run(ctx: Context, succeeds: bool) -> WorkflowResult<u64> {
-        let drawn = ctx.step("draw", || async { Ok(4) }).await?;
-        let _ = ctx.on_failure::<Try>(true);
-        ctx.when_all((ctx.activity::<Try>(true), ctx.activity::<Count>(drawn))).await?;
-        ctx.sleep(HOUR).await?;
-        let sent = ctx.wait_for(GO).timeout(HOUR).await?;
-        ctx.activity::<Try>(succeeds).await?;
-        Ok(drawn + sent)
-    }
-}
+// A bit of everything: steps, concurrent activities, a timer, a signal, compensations.
+workflow!(Everything, "everything", |ctx, succeeds: bool| -> u64 {
+    let drawn = ctx.step("draw", || async { Ok(4) }).await?;
+    let _ = ctx.on_failure::<Try>(true);
+    ctx.when_all((ctx.activity::<Try>(true), ctx.activity::<Count>(drawn))).await?;
+    ctx.sleep(HOUR).await?;
+    let sent = ctx.wait_for(GO).timeout(HOUR).await?;
+    ctx.activity::<Try>(succeeds).await?;
+    Ok(drawn + sent)
+});
 
 async fn everything(env: TestEnv, succeeds: bool) -> Result<TestRun<Everything>, Error> {
     let run = env.start::<Everything>(succeeds).await?;
@@ -84,37 +76,29 @@ async fn workflow_with_everything_in_it_is_crashed_everywhere_and_nobody_notices
     }
 }
 
-/// Records values that no other execution of its code would make, and holds them against what steps were given.
-struct Recorder;
-
-impl Workflow for Recorder {
-    const NAME: &'static str = "recorder";
-    type Input = ();
-    type Output = bool;
-
-    async fn run(ctx: Context, (): ()) -> WorkflowResult<bool> {
-        static MADE: AtomicU64 = AtomicU64::new(0);
-        let fresh = || MADE.fetch_add(1, Ordering::Relaxed);
-        let mut same = true;
-        for _ in 0..2 {
-            let value = ctx.record("one after the other", fresh).await;
-            same &= value == ctx.step("echo", move || async move { Ok(value) }).await?;
-            ctx.sleep(HOUR).await?;
-        }
-        let branch = |hours: u32| {
-            let ctx = ctx.clone();
-            async move {
-                ctx.sleep(hours * HOUR).await?;
-                let value = ctx.record("at the same time", fresh).await;
-                let echo = ctx.step("echo", move || async move { Ok(value) }).await?;
-                ctx.activity::<Try>(true).await?;
-                Ok(value == echo)
-            }
-        };
-        let (one, other) = ctx.when_all((branch(1), branch(1))).await?;
-        Ok(same && one && other)
+// Records values that no other execution of its code would make, and holds them against what steps were given.
+workflow!(Recorder, "recorder", |ctx, (): ()| -> bool {
+    static MADE: AtomicU64 = AtomicU64::new(0);
+    let fresh = || MADE.fetch_add(1, Ordering::Relaxed);
+    let mut same = true;
+    for _ in 0..2 {
+        let value = ctx.record("one after the other", fresh).await;
+        same &= value == ctx.step("echo", move || async move { Ok(value) }).await?;
+        ctx.sleep(HOUR).await?;
     }
-}
+    let branch = |hours: u32| {
+        let ctx = ctx.clone();
+        async move {
+            ctx.sleep(hours * HOUR).await?;
+            let value = ctx.record("at the same time", fresh).await;
+            let echo = ctx.step("echo", move || async move { Ok(value) }).await?;
+            ctx.activity::<Try>(true).await?;
+            Ok(value == echo)
+        }
+    };
+    let (one, other) = ctx.when_all((branch(1), branch(1))).await?;
+    Ok(same && one && other)
+});
 
 #[tokio::test]
 async fn recorded_values_are_the_same_after_a_crash_at_any_point() {
@@ -129,19 +113,11 @@ async fn recorded_values_are_the_same_after_a_crash_at_any_point() {
     assert!(crashed.crash_points >= 3 * 7, "{crashed}");
 }
 
-/// Sleeps, and works.
-struct Short;
-
-impl Workflow for Short {
-    const NAME: &'static str = "short";
-    type Input = ();
-    type Output = ();
-
-    async fn run(ctx: Context, (): ()) -> WorkflowResult<()> {
-        ctx.sleep(HOUR).await?;
-        ctx.activity::<Try>(true).await
-    }
-}
+// Sleeps, and works.
+workflow!(Short, "short", |ctx, (): ()| -> () {
+    ctx.sleep(HOUR).await?;
+    ctx.activity::<Try>(true).await
+});
 
 async fn short(env: TestEnv) -> Result<TestRun<Short>, Error> {
     env.start::<Short>(()).await
@@ -167,59 +143,41 @@ async fn outage_only_makes_timers_late() {
     assert!(crashed.crash_points > 0);
 }
 
-/// Returns which execution it was.
-struct Telltale;
-
-impl Workflow for Telltale {
-    const NAME: &'static str = "telltale";
-    type Input = ();
-    type Output = u64;
-
-    async fn run(ctx: Context, (): ()) -> WorkflowResult<u64> {
-        ctx.activity::<Count>(1).await
-    }
-}
+// Returns which execution it was.
+workflow!(Telltale, "telltale", |ctx, (): ()| -> u64 { ctx.activity::<Count>(1).await });
 
 #[tokio::test]
 async fn result_that_tells_executions_apart_is_named_with_the_crash_and_the_history() {
-    let script = async |env: TestEnv| env.start::<Telltale>(()).await;
+    let script = starts::<Telltale>(());
     let failure = crash_everywhere(&definition::<Telltale>(), script).await.unwrap_err();
     let [crash] = failure.crashes() else { panic!("{failure}") };
     assert_eq!((crash.append, crash.moment), (1, CrashMoment::BeforeCommit));
     assert_eq!(crash.events, ["run.started", "activity.scheduled"]);
-    let text = failure.to_string();
-    assert!(text.contains("and without a crash it ends with run.completed 0"), "{text}");
-    assert!(text.contains("append 1 (run.started, activity.scheduled), never committed"), "{text}");
-    assert!(text.contains("run.completed"), "the history is told: {text}");
+    assert_says(
+        &failure,
+        &[
+            "and without a crash it ends with run.completed 0",
+            "append 1 (run.started, activity.scheduled), never committed",
+            "run.completed",
+        ],
+    );
 }
 
 #[tokio::test]
 async fn repeats_that_are_not_allowed_are_named() {
     let failure = crash_everywhere(&definition::<Short>(), short).repeats(0).await.unwrap_err();
     let expected = "attempt 1 of `try` (call 2) was executed 2 times, and 1 are allowed";
-    assert!(failure.to_string().contains(expected), "{failure}");
+    assert_says(&failure, &[expected]);
 }
 
-/// Does its work at most once.
-struct Once;
-
-impl Workflow for Once {
-    const NAME: &'static str = "once";
-    type Input = ();
-    type Output = ();
-
-    async fn run(ctx: Context, (): ()) -> WorkflowResult<()> {
-        ctx.activity::<Try>(true).at_most_once().await
-    }
-}
+// Does its work at most once.
+workflow!(Once, "once", |ctx, (): ()| -> () { ctx.activity::<Try>(true).at_most_once().await });
 
 #[tokio::test]
 async fn run_that_ends_otherwise_after_a_crash_is_named() {
-    let script = async |env: TestEnv| env.start::<Once>(()).await;
+    let script = starts::<Once>(());
     let failure = crash_everywhere(&definition::<Once>(), script).await.unwrap_err();
-    let text = failure.to_string();
-    assert!(text.contains("the run ends with run.failed"), "{text}");
-    assert!(text.contains("the process died while it executed `try`"), "{text}");
+    assert_says(&failure, &["the run ends with run.failed", "the process died while it executed `try`"]);
 }
 
 #[tokio::test]
@@ -230,7 +188,7 @@ async fn what_cannot_crash_is_refused() {
 
     let failure = crash_everywhere(&TestEnv::builder(), short).await.unwrap_err();
     assert!(failure.is_invalid());
-    assert!(failure.to_string().contains("workflow `short` is not registered"), "{failure}");
+    assert_says(&failure, &["workflow `short` is not registered"]);
 }
 
 #[tokio::test]
@@ -243,13 +201,14 @@ async fn script_whose_own_assertion_fails_after_a_crash_is_told_with_the_crash()
         Ok(run)
     };
     let failure = crash_everywhere(&definition, script).await.unwrap_err();
-    let text = failure.to_string();
-    assert!(
-        text.contains("the script panicked: assertion `left == right` failed: it was executed before"),
-        "{text}"
+    assert_says(
+        &failure,
+        &[
+            "the script panicked: assertion `left == right` failed: it was executed before",
+            "a worker died at append 1",
+            "run.completed",
+        ],
     );
-    assert!(text.contains("a worker died at append 1"), "{text}");
-    assert!(text.contains("run.completed"), "the history is told: {text}");
 
     let failure = crash_everywhere(&definition, script).await.unwrap_err();
     assert!(failure.is_invalid(), "without a crash it fails as well, by now");
@@ -268,26 +227,11 @@ async fn message_that_comes_too_late_is_no_failure_of_the_script() {
     assert!(crashed.crash_points > 0);
 }
 
-/// Sleeps, and sleeps again.
-struct Endless;
-
-impl Workflow for Endless {
-    const NAME: &'static str = "endless";
-    type Input = ();
-    type Output = ();
-
-    async fn run(ctx: Context, (): ()) -> WorkflowResult<()> {
-        loop {
-            ctx.sleep(HOUR).await?;
-        }
-    }
-}
-
 #[tokio::test]
 async fn run_that_goes_on_and_on_is_refused() {
     let definition = definition::<Endless>().worker(|worker| worker.history_events(8_000, 8_000));
-    let script = async |env: TestEnv| env.start::<Endless>(()).await;
+    let script = starts::<Endless>(());
     let failure = crash_everywhere(&definition, script).await.unwrap_err();
     assert!(failure.is_invalid());
-    assert!(failure.to_string().contains("crash points, and more than 10000 take too long"), "{failure}");
+    assert_says(&failure, &["crash points, and more than 10000 take too long"]);
 }

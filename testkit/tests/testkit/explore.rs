@@ -11,33 +11,13 @@ use futures::{FutureExt, select_biased};
 use pgworkflows_core::prelude::*;
 use pgworkflows_testkit::{Arrival, Error, Mock, TestEnv, TestEnvBuilder, TestRun, explore};
 
-/// Makes activities that no test executes for real.
-macro_rules! activities {
-    ($($name:ident = $stored:literal: $input:ty => $output:ty;)*) => {
-        $(
-            struct $name;
+use crate::definitions::{Endless, assert_says, starts};
 
-            #[async_trait]
-            impl Activity for $name {
-                const NAME: &'static str = $stored;
-                type Input = $input;
-                type Output = $output;
-
-                async fn execute(&self, _: ActivityContext, _: $input) -> ActivityResult<$output> {
-                    Err(ActivityError::new("not mocked", "tests answer for it"))
-                }
-            }
-        )*
-    };
-}
-
-activities! {
-    Work = "work": u64 => u64;
-    Reserve = "reserve": () => ();
-    Charge = "charge": () => ();
-    Refund = "refund": () => ();
-    Publish = "publish": String => ();
-}
+activity!(Work, "work", u64 => u64);
+activity!(Reserve, "reserve", () => ());
+activity!(Charge, "charge", () => ());
+activity!(Refund, "refund", () => ());
+activity!(Publish, "publish", String => ());
 
 const GO: Signal<String> = Signal::new("go");
 const MINUTE: Duration = Duration::from_secs(60);
@@ -52,38 +32,26 @@ async fn anything<W: Workflow>(_: TestRun<W>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Does so much at once, and returns the order in which it was done.
-struct AtOnce;
-
-impl Workflow for AtOnce {
-    const NAME: &'static str = "at-once";
-    type Input = u64;
-    type Output = Vec<u64>;
-
-    async fn run(ctx: Context, count: u64) -> WorkflowResult<Vec<u64>> {
-        let mut under_way: Vec<_> = (1..=count).map(|n| ctx.activity::<Work>(n)).collect();
-        let mut order = Vec::new();
-        while !under_way.is_empty() {
-            let (done, _, left) = select_all(under_way).await;
-            order.push(done?);
-            under_way = left;
-        }
-        Ok(order)
+// Does so much at once, and returns the order in which it was done.
+workflow!(AtOnce, "at-once", |ctx, count: u64| -> Vec<u64> {
+    let mut under_way: Vec<_> = (1..=count).map(|n| ctx.activity::<Work>(n)).collect();
+    let mut order = Vec::new();
+    while !under_way.is_empty() {
+        let (done, _, left) = select_all(under_way).await;
+        order.push(done?);
+        under_way = left;
     }
-}
+    Ok(order)
+});
 
 #[tokio::test]
 async fn three_concurrent_activities_have_six_orders() {
     let orders = RefCell::new(BTreeSet::new());
-    let explored = explore(
-        &definition::<AtOnce>(),
-        async |env: TestEnv| env.start::<AtOnce>(3).await,
-        async |run: TestRun<AtOnce>| {
-            let order = run.result().await?;
-            orders.borrow_mut().insert(order);
-            Ok(())
-        },
-    )
+    let explored = explore(&definition::<AtOnce>(), starts::<AtOnce>(3), async |run: TestRun<AtOnce>| {
+        let order = run.result().await?;
+        orders.borrow_mut().insert(order);
+        Ok(())
+    })
     .assert()
     .await;
     assert_eq!(orders.borrow().len(), 6);
@@ -95,15 +63,11 @@ async fn three_concurrent_activities_have_six_orders() {
 async fn more_orders_than_the_bound_are_drawn_by_the_seed() {
     let draw = async |seed| {
         let orders = RefCell::new(Vec::new());
-        let explored = explore(
-            &definition::<AtOnce>(),
-            async |env: TestEnv| env.start::<AtOnce>(6).await,
-            async |run: TestRun<AtOnce>| {
-                let order = run.result().await?;
-                orders.borrow_mut().push(order);
-                Ok(())
-            },
-        )
+        let explored = explore(&definition::<AtOnce>(), starts::<AtOnce>(6), async |run: TestRun<AtOnce>| {
+            let order = run.result().await?;
+            orders.borrow_mut().push(order);
+            Ok(())
+        })
         .orders_max(10)
         .random_orders(20)
         .seed(seed)
@@ -118,22 +82,14 @@ async fn more_orders_than_the_bound_are_drawn_by_the_seed() {
     assert_ne!(draw(1).await, draw(2).await);
 }
 
-/// Four things race: the first one wins.
-struct Race;
-
-impl Workflow for Race {
-    const NAME: &'static str = "race";
-    type Input = ();
-    type Output = String;
-
-    async fn run(ctx: Context, (): ()) -> WorkflowResult<String> {
-        select_biased! {
-            done = ctx.activity::<Work>(7) => Ok(format!("work {}", done?)),
-            woken = ctx.sleep(MINUTE) => woken.map(|()| "timer".to_owned()),
-            signal = ctx.wait_for(GO) => Ok(format!("signal {}", signal?)),
-        }
+// Four things race: the first one wins.
+workflow!(Race, "race", |ctx, (): ()| -> String {
+    select_biased! {
+        done = ctx.activity::<Work>(7) => Ok(format!("work {}", done?)),
+        woken = ctx.sleep(MINUTE) => woken.map(|()| "timer".to_owned()),
+        signal = ctx.wait_for(GO) => Ok(format!("signal {}", signal?)),
     }
-}
+});
 
 async fn race(env: TestEnv) -> Result<TestRun<Race>, Error> {
     let run = env.start::<Race>(()).await?;
@@ -164,26 +120,18 @@ async fn activity_timer_signal_and_cancellation_each_win_the_race_once() {
     assert_eq!((explored.orders, explored.exhaustive), (4, true), "what lost the race is no arrival");
 }
 
-/// Forgets that a charge may be over when the cancellation comes.
-struct Checkout;
-
-impl Workflow for Checkout {
-    const NAME: &'static str = "checkout";
-    type Input = bool;
-    type Output = ();
-
-    async fn run(ctx: Context, is_careful: bool) -> WorkflowResult<()> {
-        let charge = async {
-            if is_careful {
-                let _ = ctx.on_failure::<Refund>(());
-            }
-            ctx.activity::<Charge>(()).await
-        };
-        ctx.when_all((ctx.activity::<Reserve>(()), charge)).await?;
-        ctx.wait_for(GO).timeout(MINUTE).await?;
-        Ok(())
-    }
-}
+// Forgets that a charge may be over when the cancellation comes.
+workflow!(Checkout, "checkout", |ctx, is_careful: bool| -> () {
+    let charge = async {
+        if is_careful {
+            let _ = ctx.on_failure::<Refund>(());
+        }
+        ctx.activity::<Charge>(()).await
+    };
+    ctx.when_all((ctx.activity::<Reserve>(()), charge)).await?;
+    ctx.wait_for(GO).timeout(MINUTE).await?;
+    Ok(())
+});
 
 async fn checkout(env: TestEnv, is_careful: bool) -> Result<TestRun<Checkout>, Error> {
     let run = env.start::<Checkout>(is_careful).await?;
@@ -208,11 +156,8 @@ async fn order_bug_is_found_with_the_shortest_order_that_shows_it() {
     let failure = explore(&definition, script, nobody_pays_for_nothing).await.unwrap_err();
     let order = [Arrival::signal("go"), Arrival::cancel()];
     assert_eq!(failure.order(), order);
-    let text = failure.to_string();
-    assert!(text.contains("charged, cancelled, and not refunded"), "{text}");
     let line = r#"explore(&definition, script, check).order([Arrival::signal("go"), Arrival::cancel()]).assert().await;"#;
-    assert!(text.contains(line), "{text}");
-    assert!(text.contains("run.cancelled"), "the history is told: {text}");
+    assert_says(&failure, &["charged, cancelled, and not refunded", line, "run.cancelled"]);
 
     let again = explore(&definition, script, nobody_pays_for_nothing).order(order).await.unwrap_err();
     assert_eq!(
@@ -228,23 +173,15 @@ async fn workflow_that_is_right_passes_in_every_order() {
     assert!(explored.exhaustive && explored.orders > 10, "{explored}");
 }
 
-/// Reserves and charges, and tells others of each step while the next one is under way.
-struct Saga;
-
-impl Workflow for Saga {
-    const NAME: &'static str = "saga";
-    type Input = ();
-    type Output = ();
-
-    async fn run(ctx: Context, (): ()) -> WorkflowResult<()> {
-        let publish = |event: &str| ctx.activity::<Publish>(event.to_owned());
-        ctx.when_all((ctx.activity::<Reserve>(()), publish("ordered"))).await?;
-        let _ = ctx.on_failure::<Refund>(());
-        ctx.when_all((ctx.activity::<Charge>(()), publish("reserved"))).await?;
-        ctx.when_all((ctx.activity::<Work>(1).timeout(MINUTE), publish("charged"))).await?;
-        Ok(())
-    }
-}
+// Reserves and charges, and tells others of each step while the next one is under way.
+workflow!(Saga, "saga", |ctx, (): ()| -> () {
+    let publish = |event: &str| ctx.activity::<Publish>(event.to_owned());
+    ctx.when_all((ctx.activity::<Reserve>(()), publish("ordered"))).await?;
+    let _ = ctx.on_failure::<Refund>(());
+    ctx.when_all((ctx.activity::<Charge>(()), publish("reserved"))).await?;
+    ctx.when_all((ctx.activity::<Work>(1).timeout(MINUTE), publish("charged"))).await?;
+    Ok(())
+});
 
 async fn saga(env: TestEnv) -> Result<TestRun<Saga>, Error> {
     let run = env.start::<Saga>(()).await?;
@@ -289,7 +226,7 @@ async fn ignored_activity_is_tried_again_when_its_time_comes() {
 #[tokio::test]
 async fn activity_that_nobody_knows_cannot_be_ignored() {
     let definition = TestEnv::builder().workflow::<AtOnce>().mock::<Work>(Ok);
-    let script = async |env: TestEnv| env.start::<AtOnce>(1).await;
+    let script = starts::<AtOnce>(1);
     let failure = explore(&definition, script, anything).ignore::<Publish>().await.unwrap_err();
     assert!(failure.is_invalid());
     let expected = "`ignore` was told of activity `publish`, which is neither registered nor mocked";
@@ -314,14 +251,10 @@ async fn without_timeouts_time_passes_only_where_nothing_else_can_come() {
     let definition = TestEnv::builder()
         .workflow::<Patient>()
         .mock_with(Mock::<Work>::fail_times(2, ActivityError::new("busy", "not now")).then(Ok));
-    let explored = explore(
-        &definition,
-        async |env: TestEnv| env.start::<Patient>(()).await,
-        async |run: TestRun<Patient>| {
-            assert_eq!(run.result().await?, "done");
-            Ok(())
-        },
-    )
+    let explored = explore(&definition, starts::<Patient>(()), async |run: TestRun<Patient>| {
+        assert_eq!(run.result().await?, "done");
+        Ok(())
+    })
     .timeouts(false)
     .assert()
     .await;
@@ -340,7 +273,7 @@ async fn line_that_plays_an_order_alone_says_what_is_left_out() {
     let failure = exploration().await.unwrap_err();
     let line =
         "explore(&definition, script, check).ignore::<Publish>().timeouts(false).order([Arrival::cancel()])";
-    assert!(failure.to_string().contains(line), "{failure}");
+    assert_says(&failure, &[line]);
     let again = exploration().order(failure.order()).await.unwrap_err();
     assert_eq!(again.order(), failure.order());
 }
@@ -348,16 +281,12 @@ async fn line_that_plays_an_order_alone_says_what_is_left_out() {
 #[tokio::test]
 async fn order_that_was_drawn_is_shortened() {
     // It takes two arrivals to break this, and only the usual order is tried before others are drawn.
-    let failure = explore(
-        &definition::<AtOnce>(),
-        async |env: TestEnv| env.start::<AtOnce>(6).await,
-        async |run: TestRun<AtOnce>| {
-            let order = run.result().await?;
-            let place = |n| order.iter().position(|other| *other == n);
-            assert!(place(1) < place(6) || place(2) < place(5));
-            Ok(())
-        },
-    )
+    let failure = explore(&definition::<AtOnce>(), starts::<AtOnce>(6), async |run: TestRun<AtOnce>| {
+        let order = run.result().await?;
+        let place = |n| order.iter().position(|other| *other == n);
+        assert!(place(1) < place(6) || place(2) < place(5));
+        Ok(())
+    })
     .orders_max(1)
     .await
     .unwrap_err();
@@ -366,61 +295,41 @@ async fn order_that_was_drawn_is_shortened() {
     assert_eq!(order, [Arrival::activity("work", 5), Arrival::activity("work", 6)]);
 }
 
-/// Two steps at once, and another one that nobody waits for.
-struct Steps;
-
-impl Workflow for Steps {
-    const NAME: &'static str = "steps";
-    type Input = ();
-    type Output = u64;
-
-    async fn run(ctx: Context, (): ()) -> WorkflowResult<u64> {
-        let one = ctx.step("one", || async { Ok(1) });
-        let two = ctx.step("two", || async { Ok(2) });
-        let first = select_biased! {
-            one = one.fuse() => one?,
-            two = two.fuse() => two?,
-        };
-        let last: u64 = ctx.step("last", move || async move { Ok(first * 10) }).await?;
-        Ok(last)
-    }
-}
+// Two steps at once, and another one that nobody waits for.
+workflow!(Steps, "steps", |ctx, (): ()| -> u64 {
+    let one = ctx.step("one", || async { Ok(1) });
+    let two = ctx.step("two", || async { Ok(2) });
+    let first = select_biased! {
+        one = one.fuse() => one?,
+        two = two.fuse() => two?,
+    };
+    let last: u64 = ctx.step("last", move || async move { Ok(first * 10) }).await?;
+    Ok(last)
+});
 
 #[tokio::test]
 async fn steps_arrive_as_activities_do() {
     let results = RefCell::new(BTreeSet::new());
-    let explored = explore(
-        &definition::<Steps>(),
-        async |env: TestEnv| env.start::<Steps>(()).await,
-        async |run: TestRun<Steps>| {
-            let result = run.result().await?;
-            results.borrow_mut().insert(result);
-            Ok(())
-        },
-    )
+    let explored = explore(&definition::<Steps>(), starts::<Steps>(()), async |run: TestRun<Steps>| {
+        let result = run.result().await?;
+        results.borrow_mut().insert(result);
+        Ok(())
+    })
     .assert()
     .await;
     assert_eq!(results.into_inner(), BTreeSet::from([10, 20]));
     assert_eq!((explored.orders, explored.exhaustive), (2, true), "a step that was dropped is no arrival");
 }
 
-/// Waits for work as long as it can, trying it three times.
-struct Patient;
-
-impl Workflow for Patient {
-    const NAME: &'static str = "patient";
-    type Input = ();
-    type Output = String;
-
-    async fn run(ctx: Context, (): ()) -> WorkflowResult<String> {
-        let work = ctx.activity::<Work>(1).retry(RetryPolicy::exponential().initial(MINUTE).max_attempts(3));
-        match work.timeout(10 * MINUTE).await {
-            Ok(_) => Ok("done".to_owned()),
-            Err(error) if error.is_timeout() => Ok("late".to_owned()),
-            Err(error) => Err(error),
-        }
+// Waits for work as long as it can, trying it three times.
+workflow!(Patient, "patient", |ctx, (): ()| -> String {
+    let work = ctx.activity::<Work>(1).retry(RetryPolicy::exponential().initial(MINUTE).max_attempts(3));
+    match work.timeout(10 * MINUTE).await {
+        Ok(_) => Ok("done".to_owned()),
+        Err(error) if error.is_timeout() => Ok("late".to_owned()),
+        Err(error) => Err(error),
     }
-}
+});
 
 #[tokio::test]
 async fn time_overtakes_slow_attempts_and_brings_the_next_ones() {
@@ -428,15 +337,11 @@ async fn time_overtakes_slow_attempts_and_brings_the_next_ones() {
         .workflow::<Patient>()
         .mock_with(Mock::<Work>::fail_times(2, ActivityError::new("busy", "not now")).then(Ok));
     let results = RefCell::new(Vec::new());
-    let explored = explore(
-        &definition,
-        async |env: TestEnv| env.start::<Patient>(()).await,
-        async |run: TestRun<Patient>| {
-            let result = run.result().await?;
-            results.borrow_mut().push(result);
-            Ok(())
-        },
-    )
+    let explored = explore(&definition, starts::<Patient>(()), async |run: TestRun<Patient>| {
+        let result = run.result().await?;
+        results.borrow_mut().push(result);
+        Ok(())
+    })
     .assert()
     .await;
     // The timeout comes while the first, the second or the third attempt is under way, or the third is done.
@@ -464,56 +369,42 @@ async fn script_that_lets_time_pass_is_overtaken_by_timers() {
     assert_eq!((explored.orders, explored.exhaustive), (2, true));
 }
 
-/// Decides by something that is not in its history.
-struct Hidden;
-
 static COUNTER: AtomicU64 = AtomicU64::new(0);
 
-impl Workflow for Hidden {
-    const NAME: &'static str = "hidden";
-    type Input = String;
-    type Output = ();
-
-    async fn run(ctx: Context, by: String) -> WorkflowResult<()> {
-        match by.as_str() {
-            "map" => {
-                let work = [
-                    ("reserve", 1_u64),
-                    ("charge", 2),
-                    ("work", 3),
-                    ("refund", 4),
-                    ("step", 5),
-                    ("timer", 6),
-                ];
-                for name in HashMap::from(work).into_keys() {
-                    match name {
-                        "reserve" => ctx.activity::<Reserve>(()).await?,
-                        "charge" => ctx.activity::<Charge>(()).await?,
-                        "work" => drop(ctx.activity::<Work>(1).await?),
-                        "refund" => ctx.activity::<Refund>(()).await?,
-                        "step" => ctx.step("step", || async { Ok(()) }).await?,
-                        _ => ctx.sleep(MINUTE).await?,
-                    }
+// Decides by something that is not in its history.
+workflow!(Hidden, "hidden", |ctx, by: String| -> () {
+    match by.as_str() {
+        "map" => {
+            let work =
+                [("reserve", 1_u64), ("charge", 2), ("work", 3), ("refund", 4), ("step", 5), ("timer", 6)];
+            for name in HashMap::from(work).into_keys() {
+                match name {
+                    "reserve" => ctx.activity::<Reserve>(()).await?,
+                    "charge" => ctx.activity::<Charge>(()).await?,
+                    "work" => drop(ctx.activity::<Work>(1).await?),
+                    "refund" => ctx.activity::<Refund>(()).await?,
+                    "step" => ctx.step("step", || async { Ok(()) }).await?,
+                    _ => ctx.sleep(MINUTE).await?,
                 }
             }
-            "counter" => drop(ctx.activity::<Work>(COUNTER.fetch_add(1, Ordering::Relaxed)).await?),
-            "branch" if COUNTER.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) => {
-                ctx.activity::<Charge>(()).await?
-            }
-            "branch" => ctx.activity::<Refund>(()).await?,
-            _ => {
-                let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-                ctx.activity::<Work>(now.as_nanos() as u64).await?;
-            }
         }
-        Ok(())
+        "counter" => drop(ctx.activity::<Work>(COUNTER.fetch_add(1, Ordering::Relaxed)).await?),
+        "branch" if COUNTER.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) => {
+            ctx.activity::<Charge>(()).await?
+        }
+        "branch" => ctx.activity::<Refund>(()).await?,
+        _ => {
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            ctx.activity::<Work>(now.as_nanos() as u64).await?;
+        }
     }
-}
+    Ok(())
+});
 
 #[tokio::test]
 async fn what_a_history_does_not_hold_is_caught() {
     for by in ["map", "counter", "branch", "clock"] {
-        let script = async move |env: TestEnv| env.start::<Hidden>(by.to_owned()).await;
+        let script = starts::<Hidden>(by.to_owned());
         let failure = explore(&definition::<Hidden>(), script, anything).await.unwrap_err();
         assert!(failure.is_nondeterministic(), "{by}: {failure}");
         let text = failure.to_string();
@@ -529,43 +420,27 @@ async fn what_a_history_does_not_hold_is_caught() {
     }
 }
 
-/// Draws a number where it may.
-struct Draws;
-
 static DRAWN: AtomicU64 = AtomicU64::new(0);
 
-impl Workflow for Draws {
-    const NAME: &'static str = "draws";
-    type Input = ();
-    type Output = u64;
-
-    async fn run(ctx: Context, (): ()) -> WorkflowResult<u64> {
-        let drawn = ctx.step("draw", || async { Ok(DRAWN.fetch_add(1, Ordering::Relaxed)) }).await?;
-        ctx.activity::<Work>(drawn).await
-    }
-}
+// Draws a number where it may.
+workflow!(Draws, "draws", |ctx, (): ()| -> u64 {
+    let drawn = ctx.step("draw", || async { Ok(DRAWN.fetch_add(1, Ordering::Relaxed)) }).await?;
+    ctx.activity::<Work>(drawn).await
+});
 
 #[tokio::test]
 async fn step_that_answers_otherwise_each_time_is_no_hidden_choice() {
-    let script = async |env: TestEnv| env.start::<Draws>(()).await;
+    let script = starts::<Draws>(());
     let explored = explore(&definition::<Draws>(), script, anything).assert().await;
     assert_eq!((explored.orders, explored.exhaustive), (1, true));
 }
 
-/// Breaks.
-struct Broken;
-
-impl Workflow for Broken {
-    const NAME: &'static str = "broken";
-    type Input = ();
-    type Output = ();
-
-    async fn run(ctx: Context, (): ()) -> WorkflowResult<()> {
-        let go = ctx.wait_for(GO).await?;
-        assert_eq!(go, "go");
-        Ok(())
-    }
-}
+// Breaks.
+workflow!(Broken, "broken", |ctx, (): ()| -> () {
+    let go = ctx.wait_for(GO).await?;
+    assert_eq!(go, "go");
+    Ok(())
+});
 
 #[tokio::test]
 async fn run_that_stalls_is_a_failure() {
@@ -575,13 +450,13 @@ async fn run_that_stalls_is_a_failure() {
         Ok(run)
     };
     let failure = explore(&definition::<Broken>(), script, anything).await.unwrap_err();
-    assert!(failure.to_string().contains("the run stalls: the workflow panicked"), "{failure}");
+    assert_says(&failure, &["the run stalls: the workflow panicked"]);
     assert!(!failure.is_nondeterministic());
 }
 
 #[tokio::test]
 async fn run_that_waits_for_what_never_comes_is_judged_as_it_waits() {
-    let script = async |env: TestEnv| env.start::<Broken>(()).await;
+    let script = starts::<Broken>(());
     let check = async |run: TestRun<Broken>| {
         let waits = run.describe().await?.waiting_on;
         assert_eq!(waits.as_deref().map(|waits| waits.contains("`go`")), Some(true), "{waits:?}");
@@ -591,27 +466,11 @@ async fn run_that_waits_for_what_never_comes_is_judged_as_it_waits() {
     assert_eq!((explored.orders, explored.exhaustive), (1, true));
 }
 
-/// Never ends.
-struct Endless;
-
-impl Workflow for Endless {
-    const NAME: &'static str = "endless";
-    type Input = ();
-    type Output = ();
-
-    async fn run(ctx: Context, (): ()) -> WorkflowResult<()> {
-        loop {
-            ctx.sleep(MINUTE).await?;
-        }
-    }
-}
-
 #[tokio::test]
 async fn run_that_never_ends_is_an_error_that_names_the_bound() {
-    let script = async |env: TestEnv| env.start::<Endless>(()).await;
+    let script = starts::<Endless>(());
     let failure = explore(&definition::<Endless>(), script, anything).arrivals_max(5).await.unwrap_err();
-    assert!(failure.to_string().contains("after 5 arrivals the run is not over"), "{failure}");
-    assert!(failure.to_string().contains("raise `arrivals_max`"), "{failure}");
+    assert_says(&failure, &["after 5 arrivals the run is not over", "raise `arrivals_max`"]);
 }
 
 #[tokio::test]
@@ -622,7 +481,7 @@ async fn activity_that_looks_for_ever_hangs_nobody() {
         }
     });
     let definition = TestEnv::builder().workflow::<AtOnce>().mock_with(never);
-    let script = async |env: TestEnv| env.start::<AtOnce>(1).await;
+    let script = starts::<AtOnce>(1);
     let check = async |run: TestRun<AtOnce>| {
         run.assert_waiting_on_activity::<Work>();
         Ok(())
@@ -653,22 +512,22 @@ async fn order_that_does_not_fit_says_what_could_have_come() {
     assert!(failure.is_invalid());
     let expected = "after 0 arrivals Arrival::activity(\"walk\", 1) is to come, but only one of \
                     [Arrival::activity(\"work\", 1), Arrival::signal(\"go\"), Arrival::cancel(), Arrival::time()] can";
-    assert!(failure.to_string().contains(expected), "{failure}");
+    assert_says(&failure, &[expected]);
 
     let failure = exploration().order([Arrival::cancel(), Arrival::time()]).await.unwrap_err();
-    assert!(failure.to_string().contains("nothing can come any more"), "{failure}");
+    assert_says(&failure, &["nothing can come any more"]);
 }
 
 #[tokio::test]
 async fn script_that_starts_no_run_or_two_is_refused() {
     let none = async |_: TestEnv| Err(Error::from("no".parse::<pgworkflows_core::RunId>().unwrap_err()));
     let failure = explore::<Race, _, _>(&definition::<Race>(), none, anything).await.unwrap_err();
-    assert!(failure.to_string().contains("the script failed: `no` is not a run id"), "{failure}");
+    assert_says(&failure, &["the script failed: `no` is not a run id"]);
 
     let two = async |env: TestEnv| {
         env.start::<Race>(()).await?;
         env.start::<Race>(()).await
     };
     let failure = explore(&definition::<Race>(), two, anything).await.unwrap_err();
-    assert!(failure.to_string().contains("the script started 2 runs"), "{failure}");
+    assert_says(&failure, &["the script started 2 runs"]);
 }

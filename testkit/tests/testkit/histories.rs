@@ -10,22 +10,14 @@ use pgworkflows_testkit::{
     Error, ReplayCheck, TestEnv, parse_history, read_history, replay, replay_dir, write_history,
 };
 
-use crate::definitions::{APPROVED, Charge, HOUR, Order, Reserve, Sleeps, orders};
+use crate::definitions::{APPROVED, Charge, HOUR, Order, Reserve, Sleeps, assert_says, order, orders};
 
-/// The same workflow after a careless change.
-struct Reordered;
-
-impl Workflow for Reordered {
-    const NAME: &'static str = Order::NAME;
-    type Input = String;
-    type Output = String;
-
-    async fn run(ctx: Context, item: String) -> WorkflowResult<String> {
-        let charged = ctx.activity::<Charge>(4).await?;
-        ctx.activity::<Reserve>(item).await?;
-        Ok(charged)
-    }
-}
+// The same workflow after a careless change.
+workflow!(Reordered, Order::NAME, |ctx, item: String| -> String {
+    let charged = ctx.activity::<Charge>(4).await?;
+    ctx.activity::<Reserve>(item).await?;
+    Ok(charged)
+});
 
 async fn recorded() -> Result<History, Error> {
     let run = orders().build().start::<Order>("book".to_owned()).await?;
@@ -76,7 +68,7 @@ async fn history_survives_its_file_to_the_last_byte() -> Result<(), Error> {
 #[tokio::test]
 async fn history_that_production_exports_is_the_same() -> Result<(), Error> {
     let env = orders().build();
-    let run = env.start::<Order>("book".to_owned()).await?;
+    let run = order(&env).await?;
     let exported = env.drive(env.client().export(run.run_id())).await??;
     let exported = exported.with_sources::<Order>()?;
     let file = serde_json::to_string(&exported).expect("a history is writable");
@@ -92,16 +84,17 @@ async fn divergence_shows_both_sides_with_their_lines_and_what_to_do() -> Result
     let error = replay::<Reordered>(&history).unwrap_err();
     assert!(error.is_diverged() && !error.is_stuck());
     let text = error.to_string();
-    for part in [
-        "diverges from the history at event 2",
-        "recorded: activity.scheduled `reserve` (call 1), at",
-        "definitions.rs:",
-        "the code: schedules activity `charge` (call 1) at",
-        "histories.rs:",
-        "let the open runs end before you deploy",
-    ] {
-        assert!(text.contains(part), "{part:?} is not in {text}");
-    }
+    assert_says(
+        &text,
+        &[
+            "diverges from the history at event 2",
+            "recorded: activity.scheduled `reserve` (call 1), at",
+            "definitions.rs:",
+            "the code: schedules activity `charge` (call 1) at",
+            "histories.rs:",
+            "let the open runs end before you deploy",
+        ],
+    );
     assert_eq!(error.divergence().and_then(|divergence| divergence.seq).map(|seq| seq.get()), Some(2));
     Ok(())
 }

@@ -1,8 +1,10 @@
-//! What `TestEnv` promises to those who test their workflows with it. No test here waits on a wall clock.
+//! The promises to people who test their workflows with the testkit. No test here waits on a wall clock.
+
+#[macro_use]
+mod definitions;
 
 mod assertions;
 mod crash_everywhere;
-mod definitions;
 mod explore;
 mod histories;
 mod mocks;

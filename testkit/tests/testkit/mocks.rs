@@ -3,14 +3,16 @@
 use pgworkflows_core::prelude::*;
 use pgworkflows_testkit::{Error, Mock, TestEnv};
 
-use crate::definitions::{APPROVED, Charge, HOUR, Order, Reserve, orders};
+use crate::definitions::{
+    APPROVED, Charge, HOUR, Order, Reserve, approved_order, assert_stuck, order, orders,
+};
 
 #[tokio::test]
 async fn calls_are_recorded_with_inputs_attempts_and_times() -> Result<(), Error> {
     let declined = ActivityError::new("card-declined", "no funds");
     let mock = Mock::<Charge>::fail_times(2, declined).then(|cents| Ok(format!("charged {cents}")));
     let env = orders().mock_with(mock).build();
-    let run = env.start::<Order>("book".to_owned()).await?;
+    let run = order(&env).await?;
     env.advance(HOUR).await;
     run.signal(APPROVED, true).await?;
     assert_eq!(run.result().await?, "charged 4");
@@ -29,7 +31,7 @@ async fn calls_are_recorded_with_inputs_attempts_and_times() -> Result<(), Error
 async fn results_are_answered_one_attempt_after_the_other() -> Result<(), Error> {
     let results = [Ok(1), Err(ActivityError::new("out-of-stock", "none left"))];
     let env = orders().mock_with(Mock::<Reserve>::results(results)).build();
-    let first = env.start::<Order>("book".to_owned()).await?;
+    let first = order(&env).await?;
     let second = env.start::<Order>("pen".to_owned()).await?;
     let third = env.start::<Order>("ink".to_owned()).await?;
     first.signal(APPROVED, true).await?;
@@ -45,8 +47,7 @@ async fn results_are_answered_one_attempt_after_the_other() -> Result<(), Error>
 #[tokio::test]
 async fn mock_is_executed_in_place_of_the_real_activity() -> Result<(), Error> {
     let env = orders().activity(Reserve).build();
-    let run = env.start::<Order>("book".to_owned()).await?;
-    run.signal(APPROVED, true).await?;
+    let run = approved_order(&env).await?;
     assert_eq!(run.result().await?, "charged 4");
     Ok(())
 }
@@ -60,7 +61,7 @@ async fn mock_may_be_a_future_that_waits_for_virtual_time_and_for_its_cancellati
         }
     });
     let env = orders().mock_with(mock).build();
-    let run = env.start::<Order>("book".to_owned()).await?;
+    let run = order(&env).await?;
     env.advance(HOUR / 2).await;
     run.assert_waiting_on_activity::<Reserve>();
     env.advance(HOUR / 2).await;
@@ -97,25 +98,11 @@ impostor!(OtherInput, u64 => u64, 1);
 impostor!(OtherOutput, String => String, "one".to_owned());
 
 #[tokio::test]
-async fn mock_by_name_with_another_input_is_reported_at_the_result() -> Result<(), Error> {
-    let env = TestEnv::builder().workflow::<Order>().activity(OtherInput).build();
-    let run = env.start::<Order>("book".to_owned()).await?;
-    let error = run.result().await.unwrap_err();
-    assert!(error.is_stuck());
-    for part in ["stalled", "the input of activity `reserve`", "are not a u64"] {
-        assert!(error.to_string().contains(part), "{part:?} is not in {error}");
-    }
-    Ok(())
-}
-
-#[tokio::test]
-async fn mock_by_name_with_another_output_is_reported_at_the_result() -> Result<(), Error> {
-    let env = TestEnv::builder().workflow::<Order>().activity(OtherOutput).build();
-    let run = env.start::<Order>("book".to_owned()).await?;
-    let error = run.result().await.unwrap_err();
-    assert!(error.is_stuck());
-    for part in ["stalled", "activity `reserve`", "are not a u64"] {
-        assert!(error.to_string().contains(part), "{part:?} is not in {error}");
-    }
+async fn activity_of_the_same_name_with_another_type_is_reported_at_the_result() -> Result<(), Error> {
+    let orders = || TestEnv::builder().workflow::<Order>();
+    let run = order(&orders().activity(OtherInput).build()).await?;
+    assert_stuck(&run, &["stalled", "the input of activity `reserve`", "are not a u64"]).await;
+    let run = order(&orders().activity(OtherOutput).build()).await?;
+    assert_stuck(&run, &["stalled", "activity `reserve`", "are not a u64"]).await;
     Ok(())
 }

@@ -10,7 +10,7 @@ use pgworkflows_core::prelude::*;
 use pgworkflows_testkit::{Error, TestEnv};
 use tokio::sync::oneshot;
 
-use crate::definitions::{APPROVED, DAY, HOUR, Order, Reserve, orders};
+use crate::definitions::{APPROVED, DAY, HOUR, Order, Reserve, approved_order, order, orders};
 
 /// Asks another thread.
 struct Asks(Mutex<Option<oneshot::Receiver<u64>>>);
@@ -45,8 +45,7 @@ fn asking() -> (oneshot::Sender<u64>, TestEnv) {
 #[tokio::test]
 async fn time_stands_still_while_an_activity_waits_for_another_thread() -> Result<(), Error> {
     let (sender, env) = asking();
-    let run = env.start::<Order>("book".to_owned()).await?;
-    run.signal(APPROVED, true).await?;
+    let run = approved_order(&env).await?;
     let (waits, waiting) = std::sync::mpsc::channel::<()>();
     let other = thread::spawn(move || {
         // Answers when the test has gone to sleep, or is about to.
@@ -63,8 +62,7 @@ async fn time_stands_still_while_an_activity_waits_for_another_thread() -> Resul
 #[tokio::test]
 async fn answer_from_another_task_of_the_test_is_waited_for() -> Result<(), Error> {
     let (sender, env) = asking();
-    let run = env.start::<Order>("book".to_owned()).await?;
-    run.signal(APPROVED, true).await?;
+    let run = approved_order(&env).await?;
     let answer = async {
         for _ in 0..10 {
             tokio::task::yield_now().await;
@@ -97,22 +95,14 @@ async fn step_that_waits_for_another_thread_is_waited_for() -> Result<(), Error>
     type Answers = Arc<Mutex<Option<oneshot::Receiver<u64>>>>;
     static ANSWER: Mutex<Option<Answers>> = Mutex::new(None);
 
-    struct Steps;
-
-    impl Workflow for Steps {
-        const NAME: &'static str = "steps";
-        type Input = ();
-        type Output = u64;
-
-        async fn run(ctx: Context, (): ()) -> WorkflowResult<u64> {
-            ctx.step("ask", || async {
-                let answers = ANSWER.lock().expect("one thread").clone().expect("the test put it there");
-                let answer = answers.lock().expect("one thread").take().expect("one attempt");
-                Ok(answer.await?)
-            })
-            .await
-        }
-    }
+    workflow!(Steps, "steps", |ctx, (): ()| -> u64 {
+        ctx.step("ask", || async {
+            let answers = ANSWER.lock().expect("one thread").clone().expect("the test put it there");
+            let answer = answers.lock().expect("one thread").take().expect("one attempt");
+            Ok(answer.await?)
+        })
+        .await
+    });
 
     let (sender, answer) = oneshot::channel();
     *ANSWER.lock().expect("one thread") = Some(Arc::new(Mutex::new(Some(answer))));
@@ -143,7 +133,7 @@ async fn task_of_the_test_uses_the_client_while_the_environment_is_served() -> R
 #[tokio::test]
 async fn timeout_of_a_client_is_one_in_virtual_time() -> Result<(), Error> {
     let env = orders().build();
-    let run = env.start::<Order>("book".to_owned()).await?;
+    let run = order(&env).await?;
     let error = env.drive(run.handle().result().timeout(HOUR).into_future()).await?.unwrap_err();
     assert!(error.is_timeout());
     assert_eq!(env.elapsed(), HOUR);

@@ -6,24 +6,23 @@ use std::task::{Context as TaskContext, Wake, Waker};
 use pgworkflows_core::prelude::*;
 use pgworkflows_testkit::{Error, Mock, TestEnv};
 
-use crate::definitions::{APPROVED, DAY, HOUR, Order, Reserve, Sleeps, orders};
+use crate::definitions::{
+    APPROVED, DAY, Endless, HOUR, Order, Reserve, Sleeps, assert_says, assert_stuck, order, orders,
+};
 
-fn assert_says(error: &Error, parts: &[&str]) {
-    for part in parts {
-        assert!(error.to_string().contains(part), "{part:?} is not in {error}");
-    }
-}
+workflow!(Limited, "limited", |ctx, (): ()| -> u64 {
+    ctx.activity::<Reserve>("book".to_owned()).start_to_close(HOUR).await
+});
 
 #[tokio::test]
 async fn signal_that_nobody_sends_is_named_with_its_source_line_and_no_time_is_lost() -> Result<(), Error> {
     let env = orders().build();
-    let run = env.start::<Order>("book".to_owned()).await?;
-    let error = run.result().await.unwrap_err();
-    assert!(error.is_stuck());
-    assert_says(
-        &error,
+    let run = order(&env).await?;
+    assert_stuck(
+        &run,
         &[&run.run_id().to_string(), "workflow `order`", "signal `approved` at", "definitions.rs:"],
-    );
+    )
+    .await;
     assert_eq!(env.elapsed(), Duration::ZERO);
     // The environment goes on once somebody does.
     run.signal(APPROVED, true).await?;
@@ -34,35 +33,25 @@ async fn signal_that_nobody_sends_is_named_with_its_source_line_and_no_time_is_l
 #[tokio::test]
 async fn activity_that_is_neither_registered_nor_mocked_is_named() -> Result<(), Error> {
     let env = TestEnv::builder().workflow::<Order>().build();
-    let run = env.start::<Order>("book".to_owned()).await?;
-    let error = run.result().await.unwrap_err();
-    assert!(error.is_stuck());
-    assert_says(
-        &error,
+    let run = order(&env).await?;
+    assert_stuck(
+        &run,
         &["activity `reserve` at", "definitions.rs:", "neither registered nor mocked", ".mock::<…>"],
-    );
+    )
+    .await;
     Ok(())
 }
 
 #[tokio::test]
 async fn activity_that_nobody_knows_is_reported_before_a_timeout_hides_it() -> Result<(), Error> {
-    struct Impatient;
-
-    impl Workflow for Impatient {
-        const NAME: &'static str = "impatient";
-        type Input = ();
-        type Output = ();
-
-        async fn run(ctx: Context, (): ()) -> WorkflowResult<()> {
-            let _ = ctx.activity::<Reserve>("book".to_owned()).timeout(HOUR).await;
-            Ok(())
-        }
-    }
+    workflow!(Impatient, "impatient", |ctx, (): ()| -> () {
+        let _ = ctx.activity::<Reserve>("book".to_owned()).timeout(HOUR).await;
+        Ok(())
+    });
 
     let env = TestEnv::builder().workflow::<Impatient>().build();
     let run = env.start::<Impatient>(()).await?;
-    let error = run.result().await.unwrap_err();
-    assert_says(&error, &["activity `reserve` is neither registered nor mocked"]);
+    assert_stuck(&run, &["activity `reserve` is neither registered nor mocked"]).await;
     assert_eq!(env.elapsed(), Duration::ZERO);
     Ok(())
 }
@@ -70,26 +59,13 @@ async fn activity_that_nobody_knows_is_reported_before_a_timeout_hides_it() -> R
 #[tokio::test]
 async fn activity_that_waits_for_nothing_is_named() -> Result<(), Error> {
     let env = orders().mock_with(Mock::<Reserve>::future(|_, _| std::future::pending())).build();
-    let run = env.start::<Order>("book".to_owned()).await?;
-    let error = run.result().await.unwrap_err();
-    assert_says(&error, &["activity `reserve` at", "definitions.rs:"]);
+    let run = order(&env).await?;
+    assert_stuck(&run, &["activity `reserve` at", "definitions.rs:"]).await;
     Ok(())
 }
 
 #[tokio::test]
 async fn activity_that_waits_for_nothing_fails_by_its_time_limit() -> Result<(), Error> {
-    struct Limited;
-
-    impl Workflow for Limited {
-        const NAME: &'static str = "limited";
-        type Input = ();
-        type Output = u64;
-
-        async fn run(ctx: Context, (): ()) -> WorkflowResult<u64> {
-            ctx.activity::<Reserve>("book".to_owned()).start_to_close(HOUR).await
-        }
-    }
-
     let mock = Mock::<Reserve>::future(|_, _| std::future::pending());
     let env = TestEnv::builder().workflow::<Limited>().mock_with(mock).build();
     let run = env.start::<Limited>(()).await?;
@@ -101,26 +77,10 @@ async fn activity_that_waits_for_nothing_fails_by_its_time_limit() -> Result<(),
 
 #[tokio::test]
 async fn workflow_that_goes_round_for_ever_is_stopped_by_the_limit_of_its_history() -> Result<(), Error> {
-    struct Forever;
-
-    impl Workflow for Forever {
-        const NAME: &'static str = "forever";
-        type Input = ();
-        type Output = ();
-
-        async fn run(ctx: Context, (): ()) -> WorkflowResult<()> {
-            loop {
-                ctx.sleep(DAY).await?;
-            }
-        }
-    }
-
     let env =
-        TestEnv::builder().workflow::<Forever>().worker(|worker| worker.history_events(50, 100)).build();
-    let run = env.start::<Forever>(()).await?;
-    let error = run.result().await.unwrap_err();
-    assert!(error.is_stuck());
-    assert_says(&error, &["stalled", "the history has 100 events, and the limit is 100"]);
+        TestEnv::builder().workflow::<Endless>().worker(|worker| worker.history_events(50, 100)).build();
+    let run = env.start::<Endless>(()).await?;
+    assert_stuck(&run, &["stalled", "the history has 100 events, and the limit is 100"]).await;
     Ok(())
 }
 
@@ -143,7 +103,7 @@ async fn future_that_is_driven_and_never_ready_is_an_error() {
 #[tokio::test]
 async fn condition_that_never_holds_is_an_error() -> Result<(), Error> {
     let env = orders().build();
-    env.start::<Order>("book".to_owned()).await?;
+    order(&env).await?;
     let error = env.advance_until_true(|| false).await.unwrap_err();
     assert_says(&error, &["the condition does not hold", "signal `approved` at"]);
     Ok(())
@@ -157,66 +117,45 @@ async fn activity_that_looks_for_ever_for_what_is_not_there_is_named() -> Result
         }
     });
     let env = orders().mock_with(mock).build();
-    let run = env.start::<Order>("book".to_owned()).await?;
-    let error = run.result().await.unwrap_err();
-    assert!(error.is_stuck());
-    assert_says(&error, &["goes on and on without a result", "activity `reserve` at"]);
+    let run = order(&env).await?;
+    assert_stuck(&run, &["goes on and on without a result", "activity `reserve` at"]).await;
     Ok(())
 }
 
 #[tokio::test]
 async fn step_that_is_tried_again_for_ever_is_named() -> Result<(), Error> {
-    struct Tries;
-
-    impl Workflow for Tries {
-        const NAME: &'static str = "tries";
-        type Input = ();
-        type Output = ();
-
-        async fn run(ctx: Context, (): ()) -> WorkflowResult<()> {
-            let never = || async { Err(ActivityError::new("no", "not yet")) };
-            ctx.step("try", never).retry(RetryPolicy::exponential()).await
-        }
-    }
+    workflow!(Tries, "tries", |ctx, (): ()| -> () {
+        let never = || async { Err(ActivityError::new("no", "not yet")) };
+        ctx.step("try", never).retry(RetryPolicy::exponential()).await
+    });
 
     let env = TestEnv::builder().workflow::<Tries>().build();
     let run = env.start::<Tries>(()).await?;
-    let error = run.result().await.unwrap_err();
-    assert!(error.is_stuck());
-    assert_says(&error, &["goes on and on without a result", "step `try` at"]);
+    assert_stuck(&run, &["goes on and on without a result", "step `try` at"]).await;
     Ok(())
 }
 
-/// Waits for an approval, but not for long: by a timer that no log keeps.
-struct Hasty;
-
-impl Workflow for Hasty {
-    const NAME: &'static str = "hasty";
-    type Input = ();
-    type Output = bool;
-
-    async fn run(ctx: Context, (): ()) -> WorkflowResult<bool> {
-        ctx.sleep(HOUR).await?;
-        match tokio::time::timeout(HOUR, ctx.wait_for(APPROVED)).await {
-            Ok(approved) => approved,
-            Err(_) => Ok(false),
-        }
+// Waits for an approval, but not for long: by a timer that no log keeps.
+workflow!(Hasty, "hasty", |ctx, (): ()| -> bool {
+    ctx.sleep(HOUR).await?;
+    match tokio::time::timeout(HOUR, ctx.wait_for(APPROVED)).await {
+        Ok(approved) => approved,
+        Err(_) => Ok(false),
     }
-}
+});
 
 async fn hasty_says_what_it_did() -> Result<(), Error> {
     let env = TestEnv::builder().workflow::<Hasty>().build();
     let run = env.start::<Hasty>(()).await?;
-    let error = run.result().await.unwrap_err();
-    assert!(error.is_stuck());
-    assert_says(
-        &error,
+    assert_stuck(
+        &run,
         &[
             "stalled: workflow `hasty` uses a tokio timer (at testkit/tests/testkit/stuck.rs:",
             ", after its durable call at testkit/tests/testkit/stuck.rs:",
             "use `ctx.sleep`, or `.timeout(…)` on a durable call",
         ],
-    );
+    )
+    .await;
     // It is noticed where it is made, and not where it would have been missed.
     assert_eq!(env.elapsed(), HOUR);
     Ok(())
@@ -237,28 +176,20 @@ fn timer_of_tokio_is_named_outside_of_tokio_as_well() -> Result<(), Error> {
 
 #[tokio::test]
 async fn task_that_a_workflow_spawns_is_an_error() -> Result<(), Error> {
-    struct Spawns;
-
-    impl Workflow for Spawns {
-        const NAME: &'static str = "spawns";
-        type Input = ();
-        type Output = bool;
-
-        async fn run(ctx: Context, (): ()) -> WorkflowResult<bool> {
-            tokio::spawn(async { panic!("nobody executes it") });
-            ctx.wait_for(APPROVED).await
-        }
-    }
+    workflow!(Spawns, "spawns", |ctx, (): ()| -> bool {
+        tokio::spawn(async { panic!("nobody executes it") });
+        ctx.wait_for(APPROVED).await
+    });
 
     let env = TestEnv::builder().workflow::<Spawns>().build();
     let run = env.start::<Spawns>(()).await?;
     // What came before the workflow could begin is queued.
     run.signal(APPROVED, true).await?;
-    let error = run.result().await.unwrap_err();
-    assert_says(
-        &error,
+    assert_stuck(
+        &run,
         &["workflow `spawns` spawns a tokio task (after its durable call at", "`ctx.when_all`"],
-    );
+    )
+    .await;
     Ok(())
 }
 
@@ -278,18 +209,6 @@ async fn attempt_that_panics_when_it_is_dropped_or_woken_takes_nobody_with_it() 
     impl Wake for Alarm {
         fn wake(self: Arc<Self>) {
             panic!("somebody was woken");
-        }
-    }
-
-    struct Limited;
-
-    impl Workflow for Limited {
-        const NAME: &'static str = "limited";
-        type Input = ();
-        type Output = u64;
-
-        async fn run(ctx: Context, (): ()) -> WorkflowResult<u64> {
-            ctx.activity::<Reserve>("book".to_owned()).start_to_close(HOUR).await
         }
     }
 

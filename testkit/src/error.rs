@@ -1,12 +1,11 @@
-//! What a test is told when something cannot be, or will never be. It must not print a history.
+//! The errors of the testkit. It must not print a history.
 
 use std::error::Error as StdError;
 use std::fmt;
 
 use pgworkflows_core::error::{Divergence, Failure};
 
-/// What went wrong in a test: an error of the engine, as in production, or one of the test itself. Ask it what kind
-/// it is.
+/// An error in a test: an error of the engine, as in production, or one of the testkit. Its predicates tell which.
 pub struct Error(Box<Kind>);
 
 #[derive(Debug)]
@@ -30,7 +29,7 @@ impl Error {
         Self(Box::new(Kind::Diverged { message, divergence }))
     }
 
-    /// The engine's error, the one that production would see.
+    /// The engine's error, as in production; `None` for an error of the testkit.
     pub fn engine(&self) -> Option<&pgworkflows_core::Error> {
         match &*self.0 {
             Kind::Engine(error) => Some(error),
@@ -43,7 +42,7 @@ impl Error {
         self.engine().and_then(pgworkflows_core::Error::run)
     }
 
-    /// Whether the caller gave something that cannot be: a moment that is past, a name that is there twice.
+    /// Whether an argument was invalid: a moment in the past, a duplicate name.
     pub fn is_invalid(&self) -> bool {
         match &*self.0 {
             Kind::Engine(error) => error.is_invalid(),
@@ -52,12 +51,12 @@ impl Error {
         }
     }
 
-    /// Whether a history was replayed, and the code decided differently.
+    /// Whether the code diverged from the history that was replayed.
     pub fn is_diverged(&self) -> bool {
         self.divergence().is_some()
     }
 
-    /// Where the history and the code part.
+    /// Where the code diverged from the history.
     pub fn divergence(&self) -> Option<&Divergence> {
         match &*self.0 {
             Kind::Engine(error) => error.divergence(),
@@ -66,7 +65,7 @@ impl Error {
         }
     }
 
-    /// Whether what was waited for can never happen: no run goes on by itself, however much time passes.
+    /// Whether the wait could never end: no run continues by itself, however much time passes.
     pub fn is_stuck(&self) -> bool {
         matches!(*self.0, Kind::Stuck(_))
     }
@@ -116,7 +115,7 @@ impl fmt::Display for Error {
 }
 
 impl fmt::Debug for Error {
-    /// As people read it: a test that returns an error shows it by this.
+    /// The same text as `Display`, because a test that returns an error prints its `Debug` form.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }

@@ -4,7 +4,7 @@
 mod arrival;
 mod chooser;
 mod failure;
-mod held;
+pub(crate) mod held;
 mod orders;
 mod play;
 mod problem;
@@ -20,7 +20,6 @@ use pgworkflows_core::{Activity, Workflow};
 
 pub use self::arrival::Arrival;
 pub use self::failure::ExploreFailure;
-pub(crate) use self::held::Held;
 use self::orders::{Orders, Walk, shrink};
 use self::play::{Play, Player};
 use self::scope::Scope;

@@ -1,7 +1,7 @@
 //! Tools that test workflows and stores. They must not touch a real clock.
 //!
-//! For your workflows there is [`TestEnv`]: the real engine in memory, under a clock that the test owns, with mocks
-//! for activities; and [`replay`], which holds histories that were recorded against today's code. The guide is
+//! For workflows there is [`TestEnv`]: the real engine in memory, under a clock that the test owns, with mocks of
+//! activities; and [`replay`], which compares recorded histories with today's code. The guide is
 //! `docs/testing-workflows.md`. For stores there is `conformance`, behind the feature of that name.
 
 mod caught;
@@ -21,7 +21,7 @@ pub mod runtime;
 mod runtime;
 mod world;
 
-/// Runs the code of the guide, which tests the trial of `pgworkflows_examples`.
+/// Runs the code of the guide, which tests the trial workflow of `pgworkflows_examples`.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/testing-workflows.md")]
 mod guide {}

@@ -1,4 +1,4 @@
-//! Stand-ins for activities. They know an attempt and its input, and nothing of who executes them.
+//! Mocks of activities. They know an attempt and its input, and must not know the worker.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use pgworkflows_core::activity::{ActivityContext, ActivityError, ActivityResult}
 
 use crate::world::Calls;
 
-/// A stand-in for the activity `A`. It holds no state that changes, so that it behaves the same in every world
-/// that it is a part of: what it answers may depend on the input, on the attempt, and on which one it is.
+/// A mock of the activity `A`. It has no mutable state, so it behaves the same in every environment: its answer may depend
+/// on the input, on the attempt, and on how many attempts there were before.
 ///
 /// ```
 /// use pgworkflows::prelude::*;
@@ -35,7 +35,7 @@ pub struct Mock<A: Activity> {
     answer: Arc<Answer<A>>,
 }
 
-/// What a mock does in an attempt. It can ask which attempt it is among all of the activity.
+/// The function that answers an attempt. The calls tell which attempt of the activity it is.
 type Answer<A> = dyn Fn(ActivityContext, <A as Activity>::Input, &Arc<Calls>) -> Answered<A> + Send + Sync;
 
 type Answered<A> = BoxFuture<'static, ActivityResult<<A as Activity>::Output>>;
@@ -47,7 +47,7 @@ impl<A: Activity> Mock<A> {
         Self { answer: Arc::new(answer) }
     }
 
-    /// Answers each attempt with what `answer` makes of its input.
+    /// Answers each attempt with the result of `answer` for its input.
     pub fn new(answer: impl Fn(A::Input) -> ActivityResult<A::Output> + Send + Sync + 'static) -> Self {
         Self::make(move |_, input, _| {
             let result = answer(input);
@@ -55,7 +55,7 @@ impl<A: Activity> Mock<A> {
         })
     }
 
-    /// As [`Mock::new`], for an answer that needs to know its attempt: its number, its run, the time.
+    /// Like [`Mock::new`], for an answer that depends on the attempt: its number, its run, the time.
     pub fn with_context(
         answer: impl Fn(&ActivityContext, A::Input) -> ActivityResult<A::Output> + Send + Sync + 'static,
     ) -> Self {
@@ -65,8 +65,8 @@ impl<A: Activity> Mock<A> {
         })
     }
 
-    /// Answers when a future is done. It may sleep in virtual time ([`ActivityContext::sleep`]), or wait for
-    /// something real.
+    /// Answers each attempt with the output of a future, which may sleep in virtual time ([`ActivityContext::sleep`]) or
+    /// wait for something real.
     pub fn future<F>(answer: impl Fn(ActivityContext, A::Input) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = ActivityResult<A::Output>> + Send + 'static,
@@ -74,8 +74,8 @@ impl<A: Activity> Mock<A> {
         Self::make(move |ctx, input, _| Box::pin(answer(ctx, input)))
     }
 
-    /// Answers one attempt after the other with these results, in the order in which they begin. An attempt for
-    /// which there is none left fails, and says so.
+    /// Answers the attempts with these results, in the order in which the attempts begin. An attempt without a result fails
+    /// with the type `mock-exhausted`.
     pub fn results(results: impl IntoIterator<Item = ActivityResult<A::Output>>) -> Self
     where
         A::Output: Clone + Sync,
@@ -97,12 +97,12 @@ impl<A: Activity> Mock<A> {
         })
     }
 
-    /// Fails the first `times` attempts of every call with `error`. What then is for [`FailTimes::then`].
+    /// Fails the first `times` attempts of every call with `error`. [`FailTimes::then`] answers the following attempts.
     pub fn fail_times(times: u32, error: ActivityError) -> FailTimes<A> {
         FailTimes { times, error, activity: std::marker::PhantomData }
     }
 
-    /// The same, taking that much virtual time before it answers.
+    /// Takes that much virtual time before each answer.
     #[must_use]
     pub fn takes(self, time: Duration) -> Self {
         Self::make(move |ctx, input, calls| {
@@ -127,8 +127,8 @@ impl<A: Activity> fmt::Debug for Mock<A> {
     }
 }
 
-/// A mock that fails at first; see [`Mock::fail_times`].
-#[must_use = "say what it answers `then`"]
+/// A mock that fails first; see [`Mock::fail_times`].
+#[must_use = "call `then` to get a mock"]
 pub struct FailTimes<A: Activity> {
     times: u32,
     error: ActivityError,
@@ -136,7 +136,7 @@ pub struct FailTimes<A: Activity> {
 }
 
 impl<A: Activity> FailTimes<A> {
-    /// Answers the attempts that follow.
+    /// Answers the following attempts.
     pub fn then(
         self,
         answer: impl Fn(A::Input) -> ActivityResult<A::Output> + Send + Sync + 'static,

@@ -1,5 +1,5 @@
-//! The replay check: histories that were recorded, here or in production, against today's code. It must not know how
-//! a history was made, and trusts none.
+//! The replay check: compares recorded histories, from tests or from production, with today's code. It must not know how a
+//! history was made, nor trust it.
 
 mod check;
 
@@ -10,10 +10,10 @@ use pgworkflows_core::Workflow;
 use pgworkflows_core::error::Divergence;
 use pgworkflows_core::history::{History, Replayed};
 
-pub use self::check::ReplayCheck;
+pub use self::check::{ReplayCheck, replay_dir};
 use crate::error::Error;
 
-/// Holds a history against today's code of its workflow.
+/// Replays a history with today's code of its workflow.
 ///
 /// ```
 /// # use pgworkflows::prelude::*;
@@ -37,58 +37,52 @@ use crate::error::Error;
 /// ```
 ///
 /// # Errors
-/// [`Error::is_diverged`] if the code decides differently: the error shows what was recorded, what the code does,
-/// and the source lines of both, as far as the history has any. [`Error::is_invalid`] for a history of another
-/// workflow, of a newer build, one that is incomplete, and one that is damaged.
+/// Returns [`Error::is_diverged`] if the code decides differently: the error shows what was recorded, what the code does,
+/// and the source lines of both, if the history has any. Returns [`Error::is_invalid`] for a history of another workflow or
+/// of a newer build, an incomplete history, and a damaged history.
 pub fn replay<W: Workflow>(history: &History) -> Result<Replayed, Error> {
     match history.workflow() {
         Some(workflow) if workflow == W::NAME => replay_with(history, pgworkflows_core::history::replay::<W>),
         Some(workflow) => Err(Error::invalid(format!(
-            "the history of run {} is one of workflow `{workflow}`, and workflow `{}` was to replay it; replay it with \
+            "the history of run {} belongs to workflow `{workflow}`, and workflow `{}` was to replay it; replay it with \
              the type of `{workflow}`",
             history.run_id(),
             W::NAME
         ))),
-        // The engine says what is wrong with a history that does not begin as one does.
+        // The engine reports what is wrong with the beginning of the history.
         None => replay_with(history, pgworkflows_core::history::replay::<W>),
     }
 }
 
-/// Checks every history of a directory, all of one workflow; see [`ReplayCheck`] for more than one.
+/// Reads a history from a JSON file.
 ///
 /// # Errors
-/// As [`ReplayCheck::dir`].
-pub fn replay_dir<W: Workflow>(directory: impl AsRef<Path>) -> Result<usize, Error> {
-    ReplayCheck::new().workflow::<W>().dir(directory)
-}
-
-/// Reads a history from a file that holds it as JSON.
-///
-/// # Errors
-/// [`Error::is_invalid`] if it cannot be read, is incomplete, or was damaged; the error names the file.
+/// Returns [`Error::is_invalid`] if the file cannot be read, or the history is incomplete or damaged. The error names the
+/// file.
 pub fn read_history(file: impl AsRef<Path>) -> Result<History, Error> {
     let file = file.as_ref();
     let problem = |problem: String| Error::invalid(format!("{}: {problem}", file.display()));
     let json = fs::read(file).map_err(|error| problem(format!("cannot be read: {error}")))?;
-    let json = String::from_utf8(json).map_err(|_| problem("is no text, so it is no history".to_owned()))?;
+    let json =
+        String::from_utf8(json).map_err(|_| problem("is not text, so it is not a history".to_owned()))?;
     parse_history(&json).map_err(|error| problem(error.to_string()))
 }
 
-/// Reads a history that is given as JSON.
+/// Reads a history from JSON.
 ///
 /// # Errors
-/// As [`read_history`].
+/// Returns [`Error::is_invalid`] if the JSON is not a history, or the history is incomplete or damaged.
 pub fn parse_history(json: &str) -> Result<History, Error> {
     serde_json::from_str(json).map_err(|error| {
-        let what = if error.is_eof() { "the history is cut short" } else { "this is no history" };
+        let what = if error.is_eof() { "the history is cut short" } else { "this is not a history" };
         Error::invalid(format!("{what}: {error}"))
     })
 }
 
-/// Writes a history to a file, as JSON. A production program does the same with `serde_json` alone.
+/// Writes a history to a JSON file. In production, `serde_json` alone does the same.
 ///
 /// # Errors
-/// [`Error::is_invalid`] if the file cannot be written.
+/// Returns [`Error::is_invalid`] if the file cannot be written.
 pub fn write_history(history: &History, file: impl AsRef<Path>) -> Result<(), Error> {
     let file = file.as_ref();
     let problem =
@@ -107,7 +101,7 @@ fn replay_with(history: &History, replay: Replay) -> Result<Replayed, Error> {
     })
 }
 
-/// A divergence as somebody wants to read it whose test it fails.
+/// A divergence, explained for the author of a failing test.
 fn explain(history: &History, divergence: &Divergence) -> String {
     let workflow = history.workflow().unwrap_or_default();
     let run = history.run_id();
@@ -115,7 +109,7 @@ fn explain(history: &History, divergence: &Divergence) -> String {
         Some(seq) => {
             format!("run {run} of workflow `{workflow}`: its code diverges from the history at event {seq}")
         }
-        None => format!("run {run} of workflow `{workflow}`: its code goes on where the history ends"),
+        None => format!("run {run} of workflow `{workflow}`: its code continues where the history ends"),
     };
     if let Some(recorded) = &divergence.recorded {
         let source = divergence.seq.and_then(|seq| history.source(seq));
@@ -123,8 +117,8 @@ fn explain(history: &History, divergence: &Divergence) -> String {
         text.push_str(&format!("\n  recorded: {recorded}{line}"));
     }
     format!(
-        "{text}\n  the code: {}\nRuns with such a history would stall. Keep the durable calls as they were for runs that \
-         are open, give the changed workflow another name, or let the open runs end before you deploy.",
+        "{text}\n  the code: {}\nRuns with such a history would stall. Keep the durable calls unchanged for open runs, \
+         give the changed workflow another name, or let the open runs end before you deploy.",
         divergence.did
     )
 }

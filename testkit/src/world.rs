@@ -1,13 +1,11 @@
-//! A world: the real engine on a memory store under virtual time, on one thread. Its workers can be started and
-//! killed, its store can have faults, and whoever polls decides when time passes. It must not know what its user
-//! wants to find out.
+//! A world: the real engine on a memory store under virtual time, on one thread. Its workers can be started and killed, its
+//! store can have faults, and the caller that polls it decides when time passes. It must not know what a test checks.
 
 mod calls;
 mod definitions;
 mod drive;
 mod host;
 mod patience;
-mod pilot;
 mod prospect;
 mod report;
 #[cfg(test)]
@@ -30,27 +28,46 @@ pub(crate) use self::definitions::Definitions;
 pub(crate) use self::drive::Stuck;
 pub(crate) use self::host::{Gate, WorldHost};
 pub(crate) use self::patience::Patience;
-pub(crate) use self::pilot::{Pilot, Turn};
 pub(crate) use self::prospect::Prospect;
 use crate::runtime::clock::{EPOCH, StoreClock};
 use crate::runtime::dice::Dice;
 use crate::runtime::scheduler::Scheduler;
 use crate::runtime::time::{Order, Owner, Time};
 
-/// What a world is made of.
+/// Decides what happens next in a world.
+pub(crate) trait Pilot: fmt::Debug {
+    /// Called after each poll of a task.
+    fn polled(&self, _world: &World) {}
+
+    /// Called when no task is woken.
+    fn idle(&self, world: &World) -> Turn;
+}
+
+/// What happens next in a world in which no task is woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Time passes if something is due later, as without a pilot.
+    TimePasses,
+    /// The pilot woke a task.
+    Continues,
+    /// The world ends, even if something is due later.
+    Ends,
+}
+
+/// The settings of a world.
 #[derive(Clone)]
 pub(crate) struct Settings {
     /// What the store's clock shows at first.
     pub(crate) epoch: Timestamp,
-    /// Where ids and jitter come from.
+    /// The seed of ids and jitter.
     pub(crate) seed: u64,
     /// What disturbs the store.
     pub(crate) faults: Option<Arc<dyn Faults>>,
-    /// What holds outcomes of activities and steps back.
+    /// Holds back outcomes of activities and steps.
     pub(crate) gate: Option<Arc<dyn Gate>>,
-    /// What leads the world.
+    /// Decides what happens next.
     pub(crate) pilot: Option<Rc<dyn Pilot>>,
-    /// Further settings of every worker, but for its lease and its heartbeat.
+    /// Further settings of every worker, except its lease and its heartbeat.
     pub(crate) worker: Arc<dyn Fn(WorkerBuilder) -> WorkerBuilder>,
 }
 
@@ -85,18 +102,18 @@ pub(crate) struct World {
 pub(crate) struct WorkerNo(u32);
 
 impl WorkerNo {
-    /// Whose task its processor and heart are.
+    /// The owner of its processor and heartbeat.
     fn engine(self) -> Owner {
         Owner(2 * self.0 - 1)
     }
 
-    /// Whose tasks the attempts are that it executes.
+    /// The owner of the attempts that it executes.
     fn attempts(self) -> Owner {
         Owner(2 * self.0)
     }
 }
 
-/// Whether it is a worker's processor and heart.
+/// Whether it owns a worker's processor and heartbeat.
 fn is_engine(owner: Owner) -> bool {
     !owner.0.is_multiple_of(2)
 }
@@ -127,7 +144,10 @@ impl World {
         })
     }
 
-    /// Starts a worker. The error is one of the definitions: two of one name, or a name that cannot be.
+    /// Starts a worker.
+    ///
+    /// # Errors
+    /// Returns an error if the definitions are invalid: two of them have one name, or a name is invalid.
     pub(crate) fn start_worker(&self) -> Result<WorkerNo, pgworkflows_core::Error> {
         self.workers_made.set(self.workers_made.get() + 1);
         let number = WorkerNo(self.workers_made.get());
@@ -147,7 +167,7 @@ impl World {
         Ok(number)
     }
 
-    /// Ends all workers where they stand, as a crash does: nothing is handed over. Nobody has to wait for their leases.
+    /// Ends all workers as a crash does, without a release. Their leases expire at once.
     pub(crate) fn kill_all(&self) {
         for worker in std::mem::take(&mut *self.workers.borrow_mut()).into_keys() {
             let mut scheduler = self.scheduler.borrow_mut();
@@ -160,7 +180,7 @@ impl World {
     /// Polls one woken task; `false` if none is woken.
     ///
     /// # Panics
-    /// If the task does: no code of a user can make it, so that is a bug of the engine.
+    /// Panics if the task does. User code cannot cause that, so it is a bug of the engine.
     pub(crate) fn step(&self) -> bool {
         let stepped = self.scheduler.borrow_mut().step();
         let stepped = stepped.unwrap_or_else(|panic| panic!("the engine panicked: {panic}"));
@@ -168,19 +188,19 @@ impl World {
         stepped
     }
 
-    /// Polls until no task is woken, and tells whether one was. No time passes.
+    /// Polls until no task is woken. Whether a task was. No time passes.
     pub(crate) fn settle(&self) -> bool {
         let polled = self.step();
         while self.step() {}
         polled
     }
 
-    /// What comes next, now that no task is woken.
+    /// What happens next, now that no task is woken.
     fn turn(&self) -> Turn {
-        self.settings.pilot.as_ref().map_or(Turn::TimePasses, |pilot| pilot.rested(self))
+        self.settings.pilot.as_ref().map_or(Turn::TimePasses, |pilot| pilot.idle(self))
     }
 
-    /// Moves time on and wakes what waits for it.
+    /// Moves time forwards and wakes what waits for it.
     pub(crate) fn advance_to(&self, time: Duration) {
         self.time.advance_to(time);
     }
@@ -190,12 +210,12 @@ impl World {
         self.time.now()
     }
 
-    /// The time by the store's clock.
+    /// The time according to the store's clock.
     pub(crate) fn now(&self) -> Timestamp {
         self.store.now()
     }
 
-    /// What the store's clock showed when so much virtual time had passed.
+    /// What the store's clock shows after that much virtual time.
     pub(crate) fn time_at(&self, elapsed: Duration) -> DateTime<Utc> {
         self.settings.epoch.saturating_add(elapsed).into()
     }
@@ -224,10 +244,11 @@ impl World {
 /// How many shards the queue has: one thread serves them all.
 const SHARDS: u16 = 1;
 
-/// How long a worker may go without a heartbeat: as long as there may be. So time can be skipped.
+/// How long a lease lasts without a heartbeat: the longest time allowed, so that time can be skipped.
 const LEASE_TTL: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
-/// How often a heart beats unless time is skipped. A run that sleeps for more than two beats is parked, as in production.
+/// The time between two heartbeats unless time is skipped. A run that sleeps for more than two of them is parked, as in
+/// production.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 
 impl fmt::Debug for World {
@@ -237,7 +258,7 @@ impl fmt::Debug for World {
 }
 
 impl Drop for World {
-    /// Tasks that were spawned and never polled hold on to the time that holds on to them.
+    /// Spawned tasks that were never polled own the time that owns them.
     fn drop(&mut self) {
         let spawned = std::mem::take(&mut self.time.lock().spawned);
         drop(spawned);

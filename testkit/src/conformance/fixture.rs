@@ -13,7 +13,7 @@ use pgworkflows_core::store::{
     Submitted,
 };
 
-use super::Harness;
+use super::harness::Harness;
 use super::writer::{LONG, QUEUE, SHARDS, WORKFLOW, Writer, busy};
 
 /// What each case begins with: an empty store with one queue.

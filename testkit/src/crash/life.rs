@@ -18,7 +18,7 @@ use super::plan::{CrashMoment, CrashPlan, CrashPoint};
 use crate::caught::caught_in;
 use crate::env::{TestEnv, TestEnvBuilder, TestRun};
 use crate::error::Error;
-use crate::explore::Held;
+use crate::explore::held::Held;
 use crate::world::{Pilot, Turn, World};
 
 /// What there is to tell of a life.
@@ -187,9 +187,9 @@ impl Pilot for Reaper {
         world.start_worker().expect("the one that died was made in the same way");
     }
 
-    fn rested(&self, _world: &World) -> Turn {
+    fn idle(&self, _world: &World) -> Turn {
         let released = self.held.release_given_up() || self.held.release_oldest();
-        if released { Turn::GoesOn } else { Turn::TimePasses }
+        if released { Turn::Continues } else { Turn::TimePasses }
     }
 }
 

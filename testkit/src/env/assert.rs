@@ -1,5 +1,5 @@
-//! What a test says of a run. An assertion that fails shows the run's history, with the source lines of its workflow.
-//! It must not change anything: time does not pass.
+//! Assertions about a run. A failed assertion shows the run's history, with the source lines of its workflow. It must not
+//! change anything: no time passes.
 
 use std::fmt::Debug;
 
@@ -9,7 +9,7 @@ use pgworkflows_core::{Activity, Error, Signal, Workflow};
 
 use super::TestRun;
 
-/// A snapshot that a history's text is held against: one in the source of the test, or a file of its own.
+/// A snapshot to compare the text of a history with: in the source of the test, or in a file.
 pub trait Snapshot {
     /// Panics with the difference, or rewrites the snapshot if `UPDATE_EXPECT` is set.
     fn check(self, text: &str);
@@ -27,10 +27,10 @@ impl Snapshot for ExpectFile {
     }
 }
 
-/// Each method panics if it is not as it says, with the history and its source lines.
+/// Each assertion panics if it does not hold, with the history and its source lines.
 impl<W: Workflow> TestRun<W> {
-    /// The history's text (see [`History`]) is this snapshot. With `UPDATE_EXPECT=1` in the environment, the
-    /// snapshot is written anew instead.
+    /// The history's text (see [`History`]) equals this snapshot. With `UPDATE_EXPECT=1` in the environment, the snapshot is
+    /// rewritten instead.
     ///
     /// ```
     /// # use pgworkflows::prelude::*;
@@ -76,12 +76,12 @@ impl<W: Workflow> TestRun<W> {
         };
         match result {
             Ok(value) if value == expected => {}
-            Ok(value) => self.fail(&format!("completed with {value:?}, and not with {expected:?}")),
-            Err(error) => self.fail(&format!("completed with another type: {error}")),
+            Ok(value) => self.fail(&format!("completed with {value:?} instead of {expected:?}")),
+            Err(error) => self.fail(&format!("completed with a value of another type: {error}")),
         }
     }
 
-    /// The workflow failed with a failure of that type, or with one that was caused by one of it.
+    /// The workflow failed with a failure of this type, or with a failure that one of this type caused.
     #[track_caller]
     pub fn assert_failed(&self, type_name: &str) {
         match self.end() {
@@ -99,20 +99,20 @@ impl<W: Workflow> TestRun<W> {
         }
     }
 
-    /// The run waits for this signal, maybe among other things.
+    /// The run waits for this signal, possibly among other things.
     #[track_caller]
     pub fn assert_waiting_on<T>(&self, signal: Signal<T>) {
         self.assert_waits(&format!("signal `{}`", signal.name()));
     }
 
-    /// The run waits for this activity, maybe among other things: it is being executed, or its next attempt is due
+    /// The run waits for this activity, possibly among other things: an attempt is executing, or the next one is due
     /// later.
     #[track_caller]
     pub fn assert_waiting_on_activity<A: Activity>(&self) {
         self.assert_waits(&format!("activity `{}`", A::NAME));
     }
 
-    /// The run sleeps, maybe while it waits for other things.
+    /// The run sleeps, possibly while it waits for other things.
     #[track_caller]
     pub fn assert_sleeping(&self) {
         self.assert_waits("timer");
@@ -136,17 +136,17 @@ impl<W: Workflow> TestRun<W> {
         Ok(pgworkflows_core::history::replay::<W>(self.history().records())?.waits)
     }
 
-    /// All that happened to the run, up to this moment, with the source lines of its workflow.
+    /// The history of the run so far, with the source lines of its workflow.
     ///
     /// # Panics
-    /// If there is no such run.
+    /// Panics if there is no such run.
     #[track_caller]
     pub fn history(&self) -> History {
         self.env.world.settle();
         let records = self.env.world.history(self.run_id());
         let records = records.unwrap_or_else(|| panic!("there is no history of run {}", self.run_id()));
         let history = History::new(records);
-        // Of a run whose code cannot follow its history, the lines are not to be had.
+        // If the code diverges from the history, there are no source lines.
         history.clone().with_sources::<W>().unwrap_or(history)
     }
 

@@ -1,4 +1,4 @@
-//! How an environment is put together. What is wrong is reported when it is built.
+//! The builder of an environment. It must not start anything before `build`.
 
 use std::fmt;
 use std::rc::Rc;
@@ -14,13 +14,19 @@ use crate::error::Error;
 use crate::mock::Mock;
 use crate::world::{Definitions, Settings, World};
 
-/// Puts a [`TestEnv`] together. Clones build environments that are alike and have nothing in common but the real
-/// activities.
+/// Builds a [`TestEnv`]. Clones build equal environments, which share only the real activities.
 #[derive(Clone, Default)]
-#[must_use = "an environment is there when it is built"]
+#[must_use = "an environment exists once it is built"]
 pub struct TestEnvBuilder {
     definitions: Definitions,
     settings: Settings,
+}
+
+impl TestEnv {
+    /// Returns a builder of an environment.
+    pub fn builder() -> TestEnvBuilder {
+        TestEnvBuilder::default()
+    }
 }
 
 impl TestEnvBuilder {
@@ -30,14 +36,14 @@ impl TestEnvBuilder {
         self
     }
 
-    /// Registers a real activity. It may await real things: no time is skipped meanwhile.
+    /// Registers a real activity. While it waits for something real, no virtual time passes.
     pub fn activity<A: Activity>(mut self, activity: A) -> Self {
         self.definitions.activity(activity);
         self
     }
 
-    /// Has a closure answer for an activity. A mock is executed even where the real activity is registered as well,
-    /// and the last mock of an activity stands: a test changes what the builder that it shares with others says.
+    /// Mocks an activity by a closure. The mock is executed even if the real activity is registered as well. The last mock of
+    /// an activity is used, so a test can replace the mock of a shared builder.
     pub fn mock<A: Activity>(
         self,
         answer: impl Fn(A::Input) -> ActivityResult<A::Output> + Send + Sync + 'static,
@@ -45,49 +51,49 @@ impl TestEnvBuilder {
         self.mock_with(Mock::<A>::new(answer))
     }
 
-    /// Has a [`Mock`] answer for an activity: one that fails at first, takes time, or knows its attempt.
+    /// Mocks an activity by a [`Mock`], which may fail first, take time, or depend on the attempt.
     pub fn mock_with<A: Activity>(mut self, mock: Mock<A>) -> Self {
         self.definitions.mock(mock);
         self
     }
 
-    /// When the environment's clock begins; on 2026-01-01 00:00 UTC unless told otherwise.
+    /// Sets when the environment's clock begins; 2026-01-01 00:00 UTC by default.
     pub fn start_at(mut self, moment: DateTime<Utc>) -> Self {
         self.settings.epoch = moment.into();
         self
     }
 
-    /// Where run ids, and the jitter that follows from them, come from: other numbers, other ids.
+    /// Sets the seed of run ids and of the jitter that depends on them; 0 by default.
     pub fn seed(mut self, seed: u64) -> Self {
         self.settings.seed = seed;
         self
     }
 
-    /// Further settings of the worker, its limits for example. Its lease and its heartbeat are the environment's own,
-    /// whatever is said of them here: they decide how far time is skipped at once.
+    /// Changes further settings of the worker, such as its limits. The environment sets the lease and the heartbeat itself,
+    /// because they decide how far time is skipped at once.
     pub fn worker(mut self, set: impl Fn(WorkerBuilder) -> WorkerBuilder + 'static) -> Self {
         let before = self.settings.worker;
         self.settings.worker = Arc::new(move |worker| set(before(worker)));
         self
     }
 
-    /// The environment.
+    /// Builds the environment.
     ///
     /// # Panics
-    /// Where [`TestEnvBuilder::try_build`] has an error.
+    /// Panics if [`TestEnvBuilder::try_build`] returns an error.
     #[track_caller]
     pub fn build(self) -> TestEnv {
         match self.try_build() {
             Ok(env) => env,
-            // Not in a closure, which would be the place of the panic.
+            // Not in a closure, which would become the location of the panic.
             Err(error) => panic!("{error}"),
         }
     }
 
-    /// The environment.
+    /// Builds the environment.
     ///
     /// # Errors
-    /// [`Error::is_invalid`] if two workflows or two real activities have one name, or a name cannot be.
+    /// Returns [`Error::is_invalid`] if two workflows or two real activities have the same name, or a name is invalid.
     pub fn try_build(self) -> Result<TestEnv, Error> {
         let world = World::new(self.definitions, self.settings)?;
         world.start_worker()?;
@@ -95,12 +101,12 @@ impl TestEnvBuilder {
         Ok(TestEnv { world: Rc::new(world) })
     }
 
-    /// What workers of the environment will know.
+    /// The definitions for the workers of the environment.
     pub(crate) fn definitions(&self) -> &Definitions {
         &self.definitions
     }
 
-    /// What a user cannot set.
+    /// The settings that users cannot change.
     pub(crate) fn settings_mut(&mut self) -> &mut Settings {
         &mut self.settings
     }

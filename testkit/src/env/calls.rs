@@ -1,4 +1,4 @@
-//! A call of an activity as a test sees it: typed. It must not know who made it.
+//! An attempt of an activity as a test sees it, with its typed input. It must not know the worker.
 
 use std::fmt;
 
@@ -7,14 +7,14 @@ use pgworkflows_core::{Activity, RunId};
 
 use crate::world::Call;
 
-/// An attempt of the activity `A` that was begun.
+/// An attempt of the activity `A`.
 #[non_exhaustive]
 pub struct ActivityCall<A: Activity> {
     /// The run that asked for it.
     pub run: RunId,
     /// The attempt, from 1 on.
     pub attempt: u32,
-    /// What it was called with.
+    /// Its input.
     pub input: A::Input,
     /// When it began, in virtual time.
     pub at: DateTime<Utc>,
@@ -26,8 +26,10 @@ impl<A: Activity> ActivityCall<A> {
         let input = call.input.as_ref().map(pgworkflows_core::payload::Payload::decode);
         match input {
             Some(Ok(input)) => Self { run: call.run, attempt: call.attempt, input, at },
-            Some(Err(error)) => panic!("activity `{}` was called with another type: {error}", A::NAME),
-            None => panic!("`{}` is a step, and no activity", A::NAME),
+            Some(Err(error)) => {
+                panic!("activity `{}` was called with an input of another type: {error}", A::NAME)
+            }
+            None => panic!("`{}` is a step, not an activity", A::NAME),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A run of an environment, and how it is started. What they ask for, they ask the real client for.
+//! A run of an environment, and how it is started, both by the real client. It must not drive the world itself.
 
 use std::fmt;
 use std::future::IntoFuture;
@@ -15,7 +15,23 @@ use serde::de::DeserializeOwned;
 use super::TestEnv;
 use crate::error::Error;
 
-/// A start: await it, and the run exists.
+impl TestEnv {
+    /// Starts a run, when the returned builder is awaited.
+    ///
+    /// # Errors
+    /// Awaiting the builder returns the errors of [`Client::start`](pgworkflows_core::Client::start), and
+    /// [`Error::is_invalid`] if the workflow is not registered with this environment.
+    pub fn start<W: Workflow>(&self, input: W::Input) -> TestStart<W> {
+        TestStart { env: self.clone(), start: self.world.client().start::<W>(input) }
+    }
+
+    /// A run that was started in another way, such as by a handler that uses [`TestEnv::client`].
+    pub fn run<W: Workflow>(&self, run: RunId) -> TestRun<W> {
+        TestRun { env: self.clone(), handle: self.world.client().handle(run) }
+    }
+}
+
+/// A start, made by [`TestEnv::start`]: the run exists once it has been awaited.
 #[must_use = "a start does nothing until it is awaited"]
 pub struct TestStart<W: Workflow> {
     env: TestEnv,
@@ -23,35 +39,31 @@ pub struct TestStart<W: Workflow> {
 }
 
 impl<W: Workflow> TestStart<W> {
-    pub(super) fn new(env: TestEnv, start: StartRun<W>) -> Self {
-        Self { env, start }
-    }
-
-    /// As [`StartRun::key`].
+    /// See [`StartRun::key`].
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.start = self.start.key(key);
         self
     }
 
-    /// As [`StartRun::key_only`].
+    /// See [`StartRun::key_only`].
     pub fn key_only(mut self, key: impl Into<String>) -> Self {
         self.start = self.start.key_only(key);
         self
     }
 
-    /// As [`StartRun::key_with_digest`].
+    /// See [`StartRun::key_with_digest`].
     pub fn key_with_digest(mut self, key: impl Into<String>, digest: [u8; 32]) -> Self {
         self.start = self.start.key_with_digest(key, digest);
         self
     }
 
-    /// As [`StartRun::delay`].
+    /// See [`StartRun::delay`].
     pub fn delay(mut self, delay: Duration) -> Self {
         self.start = self.start.delay(delay);
         self
     }
 
-    /// As [`StartRun::start_at`].
+    /// See [`StartRun::start_at`].
     pub fn start_at(mut self, moment: DateTime<Utc>) -> Self {
         self.start = self.start.start_at(moment);
         self
@@ -91,30 +103,25 @@ pub struct TestRun<W: Workflow> {
 }
 
 impl<W: Workflow> TestRun<W> {
-    pub(super) fn new(env: TestEnv, handle: RunHandle<W>) -> Self {
-        Self { env, handle }
-    }
-
     /// The run's id.
     pub fn run_id(&self) -> RunId {
         self.handle.run_id()
     }
 
-    /// The environment that it is a run of.
+    /// The run's environment.
     pub fn env(&self) -> &TestEnv {
         &self.env
     }
 
-    /// The run as production has it. Await what it does within [`TestEnv::drive`].
+    /// The run's handle, as in production. Await its futures within [`TestEnv::drive`].
     pub fn handle(&self) -> &RunHandle<W> {
         &self.handle
     }
 
-    /// Sends a signal. It is acknowledged, and what follows from it at this moment has happened, when the future is
-    /// ready.
+    /// Sends a signal. When the future is ready, the signal is acknowledged, and its immediate consequences have happened.
     ///
     /// # Errors
-    /// As [`RunHandle::signal`].
+    /// Returns the errors of [`RunHandle::signal`].
     pub async fn signal<T: Serialize + DeserializeOwned>(
         &self,
         signal: Signal<T>,
@@ -126,45 +133,45 @@ impl<W: Workflow> TestRun<W> {
     /// Asks the run to cancel itself.
     ///
     /// # Errors
-    /// As [`RunHandle::cancel`].
+    /// Returns the errors of [`RunHandle::cancel`].
     pub async fn cancel(&self) -> Result<(), Error> {
         Ok(self.env.drive(self.handle.cancel().into_future()).await??)
     }
 
-    /// Ends the run without asking its code.
+    /// Ends the run at once, without its code.
     ///
     /// # Errors
-    /// As [`RunHandle::terminate`].
+    /// Returns the errors of [`RunHandle::terminate`].
     pub async fn terminate(&self, reason: impl Into<String>) -> Result<(), Error> {
         Ok(self.env.drive(self.handle.terminate(reason).into_future()).await??)
     }
 
-    /// Waits until the run is over, and returns what its workflow returned. Time jumps to the next deadline whenever
-    /// nothing else happens.
+    /// Waits until the run is over, and returns the workflow's output. Time jumps to the next deadline whenever nothing else
+    /// happens.
     ///
     /// # Errors
-    /// As [`RunHandle::result`], and [`Error::is_stuck`] if the run can never end: it waits for a signal that nobody
-    /// sends, is stalled, or asked for an activity that is neither registered nor mocked. The error says what every
-    /// open run waits on.
+    /// Returns the errors of [`RunHandle::result`], and [`Error::is_stuck`] if the run can never end: it waits for a signal
+    /// that nobody sends, is stalled, or scheduled an activity that is neither registered nor mocked. The error says what
+    /// every open run waits for.
     pub async fn result(&self) -> Result<W::Output, Error> {
         let what = || format!("run {} of workflow `{}` has no result", self.run_id(), W::NAME);
-        // No time that passes will mend that.
+        // Time does not solve that.
         let is_hopeless = || self.env.world.unknown_activity_of(self.run_id()).is_some();
         Ok(self.env.wait(self.handle.result().into_future(), is_hopeless, what).await??)
     }
 
-    /// What there is to say of the run.
+    /// Describes the run.
     ///
     /// # Errors
-    /// As [`RunHandle::describe`].
+    /// Returns the errors of [`RunHandle::describe`].
     pub async fn describe(&self) -> Result<RunInfo, Error> {
         Ok(self.env.drive(self.handle.describe()).await??)
     }
 
-    /// All that happened to the run, in order.
+    /// The events of the run's history, in order.
     ///
     /// # Errors
-    /// As [`RunHandle::history`].
+    /// Returns the errors of [`RunHandle::history`].
     pub async fn events(&self) -> Result<Vec<HistoryEvent>, Error> {
         Ok(self.env.drive(self.handle.history()).await??)
     }

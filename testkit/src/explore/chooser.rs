@@ -71,7 +71,7 @@ impl Chooser {
             return Ok(Turn::TimePasses);
         }
         self.held.release(&options[chosen]);
-        Ok(Turn::GoesOn)
+        Ok(Turn::Continues)
     }
 
     /// Whether time goes on to pass, because nothing came of it yet.
@@ -109,7 +109,7 @@ impl Chooser {
         let inner = &mut *self.inner.borrow_mut();
         inner.problem = inner.problem.take().or(problem);
         match (self.held.open(), &inner.problem) {
-            (true, _) => Turn::GoesOn,
+            (true, _) => Turn::Continues,
             (false, Some(_)) => Turn::Ends,
             (false, None) => Turn::TimePasses,
         }
@@ -117,9 +117,9 @@ impl Chooser {
 }
 
 impl Pilot for Chooser {
-    fn rested(&self, world: &World) -> Turn {
+    fn idle(&self, world: &World) -> Turn {
         if self.held.release_given_up() {
-            return Turn::GoesOn;
+            return Turn::Continues;
         }
         // Before the run there is nothing to choose, and after it nothing that arrives makes a difference.
         if self.held.started().is_empty() {

@@ -1,4 +1,5 @@
-//! Many histories in one check: all files of a directory, each with the code of its workflow, on all cores.
+//! Many histories in one check: all files of a directory, each replayed with the code of its workflow, on all cores. It must
+//! not know how one history is replayed.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use pgworkflows_core::Workflow;
 use super::{Replay, read_history, replay_with};
 use crate::error::Error;
 
-/// The workflows whose histories are to be checked.
+/// A replay check of many histories, with the workflows that they may belong to.
 ///
 /// ```no_run
 /// # use pgworkflows::prelude::*;
@@ -22,13 +23,13 @@ use crate::error::Error;
 /// # }
 /// ```
 #[derive(Clone, Default)]
-#[must_use = "nothing is checked before it has a directory"]
+#[must_use = "nothing is checked until `dir` is called"]
 pub struct ReplayCheck {
     workflows: BTreeMap<&'static str, Replay>,
 }
 
 impl ReplayCheck {
-    /// A check that knows no workflow yet.
+    /// A check without workflows.
     pub fn new() -> Self {
         Self::default()
     }
@@ -39,11 +40,11 @@ impl ReplayCheck {
         self
     }
 
-    /// Checks every file of a directory whose name ends in `.json`. Gives how many there are.
+    /// Replays every file of a directory whose name ends in `.json`, and returns how many files there are.
     ///
     /// # Errors
-    /// [`Error::is_invalid`] with what is wrong with each file, in the order of their names; also if there is no
-    /// file, for a check of nothing would succeed for ever.
+    /// Returns [`Error::is_invalid`] with the problem of each bad file, in the order of their names. It is also returned if
+    /// there is no file, because a check of nothing would always succeed.
     pub fn dir(&self, directory: impl AsRef<Path>) -> Result<usize, Error> {
         let directory = directory.as_ref();
         let files = histories(directory)?;
@@ -62,7 +63,7 @@ impl ReplayCheck {
         Err(Error::invalid(format!("{bad} of {all} histories cannot be replayed:\n{}", list.join("\n"))))
     }
 
-    /// What is wrong with the files, by their places in the list.
+    /// The problems of the files, by their positions in the list.
     fn check_all(&self, files: &[PathBuf]) -> BTreeMap<usize, String> {
         let wrong = Mutex::new(BTreeMap::new());
         let next = AtomicUsize::new(0);
@@ -93,12 +94,20 @@ impl ReplayCheck {
             None => {
                 let known: Vec<&str> = self.workflows.keys().copied().collect();
                 return Err(problem(format!(
-                    "it is a history of workflow `{workflow}`, and this check knows {known:?}; add it by `.workflow::<…>()`"
+                    "it is a history of workflow `{workflow}`, and this check knows {known:?}; add it with `.workflow::<…>()`"
                 )));
             }
         };
         replay_with(&history, replay).map(drop).map_err(|error| problem(error.to_string()))
     }
+}
+
+/// Replays every history of a directory, all of one workflow; see [`ReplayCheck`] for several workflows.
+///
+/// # Errors
+/// Returns the errors of [`ReplayCheck::dir`].
+pub fn replay_dir<W: Workflow>(directory: impl AsRef<Path>) -> Result<usize, Error> {
+    ReplayCheck::new().workflow::<W>().dir(directory)
 }
 
 impl fmt::Debug for ReplayCheck {
@@ -107,7 +116,7 @@ impl fmt::Debug for ReplayCheck {
     }
 }
 
-/// The files of a directory that are to be histories, by name.
+/// The JSON files of a directory, by name.
 fn histories(directory: &Path) -> Result<Vec<PathBuf>, Error> {
     let problem =
         |error: std::io::Error| Error::invalid(format!("{}: cannot be read: {error}", directory.display()));

@@ -1,4 +1,4 @@
-//! The clock of a world's store. It must not know what a store keeps.
+//! The clock of a world's store. It must not know what a store holds.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::time::Time;
 /// 2026-01-01 00:00 UTC. Any time after 1970 would do, since run ids hold milliseconds since then.
 pub const EPOCH: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
 
-/// Virtual time since a moment, as a store shows it.
+/// A store's clock: an epoch plus the virtual time.
 #[derive(Debug)]
 pub struct StoreClock {
     time: Arc<Time>,
@@ -19,7 +19,7 @@ pub struct StoreClock {
 }
 
 impl StoreClock {
-    /// A clock that shows `epoch` at the beginning of the world.
+    /// A clock that shows `epoch` when the world begins.
     pub fn new(time: &Arc<Time>, epoch: Timestamp) -> Self {
         Self { time: Arc::clone(time), epoch }
     }

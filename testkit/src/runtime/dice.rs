@@ -1,4 +1,4 @@
-//! Numbers that look random and are the same for the same seed. No entropy here.
+//! Pseudo-random numbers, the same for the same seed. It must not use entropy.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ impl Dice {
         Self(seed)
     }
 
-    /// A stream of its own for a part of the world: what one part draws does not change what another draws.
+    /// A stream for one part of the world: the numbers that one part draws do not change those of another part.
     pub fn fork(&self, part: u64) -> Self {
         Self(mix(self.0 ^ mix(part)))
     }
@@ -33,12 +33,12 @@ impl Dice {
         from + self.below(to - from + 1)
     }
 
-    /// Whether something happens that happens `per_mille` times in a thousand.
+    /// True `per_mille` times in a thousand.
     pub fn chance(&mut self, per_mille: u64) -> bool {
         per_mille > 0 && self.below(1000) < per_mille
     }
 
-    /// A time from `from` to `to`, whose magnitude is drawn first: short times are as likely as long ones.
+    /// A time from `from` to `to`. Its magnitude is drawn first, so short times are as likely as long ones.
     pub fn time(&mut self, from: Duration, to: Duration) -> Duration {
         let (low, high) = (from.as_micros().max(1) as u64, to.as_micros().max(1) as u64);
         let bits = self.between(u64::from(low.ilog2()), u64::from(high.max(low).ilog2()));

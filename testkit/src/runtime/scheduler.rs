@@ -1,5 +1,5 @@
-//! The scheduler: polls one woken task after the other, on one thread. Killing an owner drops its tasks where they
-//! stand: a crash. It must not know what a task does.
+//! The scheduler: polls one woken task after another, on one thread. Killing an owner drops its tasks, as a crash does. It
+//! must not know what a task does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -50,19 +50,22 @@ impl Scheduler {
         }
     }
 
-    /// Takes on a task.
+    /// Adds a task.
     pub fn spawn(&mut self, owner: Owner, future: LocalBoxFuture<'static, ()>) {
         self.tasks_made += 1;
         let task = self.tasks_made;
         let waker = TaskWaker { task, time: Arc::clone(&self.time), is_woken: AtomicBool::new(false) };
         let waker = Arc::new(waker);
         waker.wake_by_ref();
-        // The budget of the runtime that this world may live in is not its tasks': what waits for nothing goes on.
+        // The task budget of a surrounding runtime is not for this world: a task that waits for nothing continues.
         let future = Box::pin(tokio::task::unconstrained(future));
         self.tasks.insert(task, Task { owner, future, waker });
     }
 
-    /// Polls one woken task; `false` if none is woken. The error is what a task panicked with.
+    /// Polls one woken task; `false` if none is woken.
+    ///
+    /// # Errors
+    /// Returns the message of the task's panic.
     pub fn step(&mut self) -> Result<bool, String> {
         self.adopt();
         let Some(id) = self.pick() else { return Ok(false) };
@@ -77,7 +80,7 @@ impl Scheduler {
             let mut inner = self.time.lock();
             inner.current = task.owner;
             if let Order::Drawn(dice) = &mut inner.order {
-                // Work takes time, and never the same.
+                // Each poll takes a different time.
                 let took = dice.below(20);
                 inner.now += Duration::from_micros(took);
             }
@@ -108,7 +111,7 @@ impl Scheduler {
         for id in dead {
             self.tasks.remove(&id);
         }
-        // What dropped tasks spawned dies with them. Dropping may set timers, so it happens outside of the lock.
+        // Tasks that the dropped tasks spawned die with them. A drop may set timers, so it happens outside of the lock.
         let spawned = std::mem::take(&mut self.time.lock().spawned);
         let survivors = spawned.into_iter().filter(|(spawned_by, _)| *spawned_by != owner);
         let survivors: Vec<_> = survivors.collect();
@@ -116,12 +119,12 @@ impl Scheduler {
         self.frozen.remove(&owner);
     }
 
-    /// Polls nothing of an owner any more, until it is thawed.
+    /// Stops polling the tasks of an owner until it is thawed.
     pub fn freeze(&mut self, owner: Owner) {
         self.frozen.insert(owner);
     }
 
-    /// Polls an owner's tasks again, those first that were woken meanwhile.
+    /// Polls the tasks of an owner again, including those that were woken meanwhile.
     pub fn thaw(&mut self, owner: Owner) {
         self.frozen.remove(&owner);
         let held = std::mem::take(&mut self.held);

@@ -1,4 +1,4 @@
-//! Virtual time, and what tasks wait on: a wheel of timers and the list of woken tasks. It polls nothing itself.
+//! Virtual time, and what tasks wait for: the timers and the list of woken tasks. It must not poll a task.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
@@ -13,29 +13,29 @@ use futures::future::{BoxFuture, FutureExt};
 use super::dice::Dice;
 use super::trace::Trace;
 
-/// Whose task it is: one life of a worker, or the world's own.
+/// The owner of a task: one life of a worker, or the world itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Owner(pub u32);
 
 impl Owner {
-    /// Clients and checkers: they never crash.
+    /// Clients and checks, which never crash.
     pub const WORLD: Self = Self(0);
 }
 
-/// In which order woken tasks are polled.
+/// The order in which woken tasks are polled.
 #[derive(Debug)]
 pub enum Order {
-    /// As they were woken. A poll takes no time.
+    /// In the order of waking. A poll takes no time.
     AsWoken,
-    /// As the dice will have it. A poll takes some microseconds.
+    /// In a random order. A poll takes some microseconds.
     Drawn(Dice),
 }
 
-/// What all parts of a world share. One thread polls; others may wake.
+/// The time that all parts of a world share. One thread polls tasks; others may wake them.
 #[derive(Debug)]
 pub struct Time(Mutex<Inner>);
 
-/// What is known at a moment.
+/// The state of a world's time.
 pub struct Inner {
     pub(crate) now: Duration,
     /// The thread that is being polled, if one is.
@@ -49,7 +49,7 @@ pub struct Inner {
     /// What has happened.
     pub trace: Trace,
     pub(crate) order: Order,
-    /// Whose task is being polled.
+    /// The owner of the task that is being polled.
     pub current: Owner,
     /// Counts the timers of the attempt that is being polled, if one is.
     pub(crate) attempt: Option<Arc<AtomicUsize>>,
@@ -57,7 +57,7 @@ pub struct Inner {
     timers_made: u64,
     pub(crate) woken: VecDeque<u64>,
     pub(crate) spawned: Vec<(Owner, BoxFuture<'static, ()>)>,
-    /// To be woken when a task is woken or spawned: those who poll this world wait for something outside of it.
+    /// Woken when a task is woken or spawned: the callers that poll this world wait for something outside of it.
     outside: Vec<Waker>,
 }
 
@@ -67,11 +67,11 @@ struct Turn {
     ahead: Duration,
     /// How many microseconds the thread has worked in all of its polls.
     used: Arc<AtomicU64>,
-    /// How often it looked at the clock.
+    /// How often it read the clock.
     looks: u32,
 }
 
-/// How often a thread may look at the clock in one poll: whoever does so more often waits for time that does not pass.
+/// How often a thread may read the clock in one poll. One that reads it more often waits for time that does not pass.
 const LOOKS_MAX: u32 = 100_000;
 
 struct Timer {
@@ -89,7 +89,7 @@ impl Drop for Timer {
 }
 
 impl Time {
-    /// The beginning of a world; `in_words` makes its trace one for people as well.
+    /// The time of a new world; with `in_words`, its trace is also kept in words.
     pub fn new(order: Order, in_words: bool) -> Arc<Self> {
         Arc::new(Self(Mutex::new(Inner {
             now: Duration::ZERO,
@@ -109,20 +109,20 @@ impl Time {
         })))
     }
 
-    /// What all parts share; not to be held over anything that asks for the time.
+    /// The shared state. It must not be locked while something reads the time.
     pub fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// The time by the clock of whoever asks.
+    /// The time according to the clock of the caller.
     pub fn now(&self) -> Duration {
         self.lock().here()
     }
 
-    /// The time by the clock of a thread that may be waiting for it to go on.
+    /// The time according to the clock of a thread that may be waiting for time to pass.
     ///
     /// # Panics
-    /// If it looks again and again: where work is free, no time passes within a poll.
+    /// Panics if the thread reads it too often in one poll: where work takes no time, no time passes within a poll.
     pub fn look(&self) -> Duration {
         let mut inner = self.lock();
         let looks = inner.turn.as_mut().map_or(0, |turn| {
@@ -131,19 +131,16 @@ impl Time {
         });
         let here = inner.here();
         drop(inner);
-        assert!(
-            looks < LOOKS_MAX,
-            "a thread turns in circles: it looked at the clock {looks} times in one poll"
-        );
+        assert!(looks < LOOKS_MAX, "a thread loops: it read the clock {looks} times in one poll");
         here
     }
 
-    /// A thread is polled.
+    /// Begins a poll of a thread.
     pub fn begin_turn(&self, used: &Arc<AtomicU64>) {
         self.lock().turn = Some(Turn { ahead: Duration::ZERO, used: Arc::clone(used), looks: 0 });
     }
 
-    /// The thread that is being polled computes for so long. What is no thread computes in no time.
+    /// The thread that is being polled works for this long. Outside of threads, work takes no time.
     pub fn work(&self, cost: Duration) {
         if let Some(turn) = &mut self.lock().turn {
             turn.ahead += cost;
@@ -151,7 +148,7 @@ impl Time {
         }
     }
 
-    /// The thread is not polled any more. How far it is ahead of the world, which has to catch up.
+    /// Ends the poll of a thread. How far the thread is ahead of the world, which has to catch up.
     pub fn end_turn(&self) -> Duration {
         let mut inner = self.lock();
         inner.furthest = inner.furthest.max(inner.here());
@@ -160,7 +157,7 @@ impl Time {
         worked
     }
 
-    /// What counts the microseconds that the thread which is being polled has worked, if one is.
+    /// The counter of the microseconds that the polled thread has worked, if a thread is being polled.
     pub fn used_here(&self) -> Option<Arc<AtomicU64>> {
         self.lock().turn.as_ref().map(|turn| Arc::clone(&turn.used))
     }
@@ -170,13 +167,13 @@ impl Time {
         self.lock().longest_turn
     }
 
-    /// Whether some thread computes: what it does in this turn is yet to come.
+    /// Whether a thread is busy: what it does in this turn happens later.
     pub fn is_computed_in(&self) -> bool {
         let inner = self.lock();
         inner.is_ahead() || inner.now < inner.furthest
     }
 
-    /// Whether who is being polled is ahead of the world: then it wakes `waker` when the world has caught up with it.
+    /// Whether the polled thread is ahead of the world. Then `waker` is woken when the world has caught up with it.
     pub fn is_ahead_for(&self, waker: impl FnOnce() -> Waker) -> bool {
         let mut inner = self.lock();
         if !inner.is_ahead() {
@@ -189,18 +186,18 @@ impl Time {
         true
     }
 
-    /// The time by the store's clock, since the beginning of the world: no thread's work holds it up.
+    /// The time according to the store's clock, since the world began. Work of threads does not delay it.
     pub fn store_now(&self) -> Duration {
         let inner = self.lock();
         inner.now + inner.leapt
     }
 
-    /// Has the store's clock leap ahead.
+    /// Moves the store's clock ahead.
     pub fn leap(&self, by: Duration) {
         self.lock().leapt += by;
     }
 
-    /// Adds to the trace that something happened, now.
+    /// Adds something that happens now to the trace.
     pub fn trace(&self, tag: &'static str, number: u64, words: impl FnOnce() -> String) {
         let mut inner = self.lock();
         let now = inner.here();
@@ -212,19 +209,19 @@ impl Time {
         Sleep { time: Arc::clone(self), until: self.now().saturating_add(time), length: time, place: None }
     }
 
-    /// When the next timer rings.
+    /// When the next timer is due.
     pub fn next_timer(&self) -> Option<Duration> {
         self.lock().timers.first_key_value().map(|((at, _), _)| *at)
     }
 
-    /// When the next of these timers rings, told apart by whose they are and how long they were set for.
+    /// When the next of these timers is due, chosen by owner and length.
     pub fn next_timer_of(&self, which: impl Fn(Owner, Duration) -> bool) -> Option<Duration> {
         let inner = self.lock();
         let mut timers = inner.timers.iter();
         timers.find(|(_, timer)| which(timer.owner, timer.length)).map(|((at, _), _)| *at)
     }
 
-    /// Moves time on, never back, and rings what is due.
+    /// Moves time forwards, never backwards, and fires due timers.
     pub fn advance_to(&self, time: Duration) {
         let mut due = Vec::new();
         {
@@ -239,7 +236,7 @@ impl Time {
         due.iter().for_each(|timer| timer.waker.wake_by_ref());
     }
 
-    /// Has a task executed from the next step on.
+    /// Spawns a task, which is polled from the next step on.
     pub fn spawn(self: &Arc<Self>, owner: Owner, task: BoxFuture<'static, ()>) {
         let begin = self.sleep(Duration::ZERO);
         let task = if self.lock().is_ahead() { Box::pin(begin.then(|()| task)) } else { task };
@@ -251,8 +248,8 @@ impl Time {
         outside.into_iter().for_each(Waker::wake);
     }
 
-    /// Wakes `waker` when a task is woken or spawned from now on, once. Whether one is already: another thread may
-    /// have done so at any moment.
+    /// Wakes `waker` once, when a task is woken or spawned from now on. Whether one is already, because another thread may
+    /// have woken it at any moment.
     pub fn wake_outside(&self, waker: &Waker) -> bool {
         let mut inner = self.lock();
         if !inner.outside.iter().any(|known| known.will_wake(waker)) {
@@ -263,7 +260,7 @@ impl Time {
 }
 
 impl Inner {
-    /// The time by the clock of who is being polled.
+    /// The time according to the clock of what is being polled.
     fn here(&self) -> Duration {
         self.now + self.ahead()
     }
@@ -298,7 +295,7 @@ impl Future for Sleep {
     fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<()> {
         let time = Arc::clone(&self.time);
         let mut inner = time.lock();
-        // A thread that computes sees no timer ring until it has looked up.
+        // A busy thread sees no timer fire before its poll has ended.
         if inner.now >= self.until {
             return Poll::Ready(());
         }
@@ -329,7 +326,7 @@ impl Drop for Sleep {
     }
 }
 
-/// Puts a task on the list of woken ones, once.
+/// Puts a task on the list of woken tasks, once.
 #[derive(Debug)]
 pub(crate) struct TaskWaker {
     pub(crate) task: u64,

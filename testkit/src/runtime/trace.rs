@@ -1,4 +1,4 @@
-//! What happened in a simulation: a hash of all of it, and the last of it in words. It must not judge.
+//! The trace of a simulation: a hash of everything that happened, and the last lines in words. It must not judge.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -13,7 +13,7 @@ const LINES_KEPT: usize = 20_000;
 pub struct Trace {
     hash: u64,
     lines: VecDeque<String>,
-    /// Words cost time, so they are made only where somebody will read them.
+    /// Words take time, so they are only made if somebody reads them.
     in_words: bool,
 }
 
@@ -22,12 +22,12 @@ impl Trace {
         Self { hash: 0, lines: VecDeque::new(), in_words }
     }
 
-    /// Adds that a task was polled: nobody wants to read that.
+    /// Adds a poll of a task, without words.
     pub(crate) fn count(&mut self, at: Duration, task: u64) {
         self.mix_in(at, task);
     }
 
-    /// Adds that something happened; `number` and `tag` tell it from what might have happened instead.
+    /// Adds something that happened, identified by `tag` and `number`.
     pub fn add(&mut self, at: Duration, tag: &'static str, number: u64, words: impl FnOnce() -> String) {
         let tag_hash = tag.bytes().fold(0_u64, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
         self.mix_in(at, tag_hash ^ mix(number));
@@ -37,7 +37,7 @@ impl Trace {
         }
     }
 
-    /// Adds a line that is for people only.
+    /// Adds a line for people, which is not part of the hash.
     pub fn remark(&mut self, line: String) {
         if self.in_words {
             if self.lines.len() == LINES_KEPT {

@@ -1,5 +1,5 @@
-//! Which attempts of activities and steps were executed, and which of those under way wait for something outside of
-//! the world. It must not know what they are for.
+//! The attempts of activities and steps that were executed, and those in flight that wait for something outside of the
+//! world. It must not know their purpose.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,7 +22,7 @@ pub(crate) struct Call {
     pub(crate) attempt: u32,
     /// The activity's or the step's name.
     pub(crate) name: String,
-    /// The activity's input; none for a step.
+    /// The activity's input; `None` for a step.
     pub(crate) input: Option<Payload>,
     /// When it began, in virtual time since the beginning.
     pub(crate) at: Duration,
@@ -36,13 +36,13 @@ pub(crate) struct Calls {
     outside: AtomicUsize,
 }
 
-/// Which attempt it is: an execution of it that is repeated after a crash is the same one.
+/// The identity of an attempt. If it is executed again after a crash, it is the same attempt.
 type AttemptKey = (RunId, CommandId, u32);
 
 #[derive(Debug, Default)]
 struct Inner {
     begun: Vec<Call>,
-    /// By activity, for mocks that answer one attempt after the other.
+    /// The numbers of attempts by activity, for mocks that answer one attempt after another.
     numbers: BTreeMap<&'static str, BTreeMap<AttemptKey, usize>>,
 }
 
@@ -55,17 +55,17 @@ impl Calls {
         call
     }
 
-    /// All attempts in the order in which they began. One whose worker was killed may be there again.
+    /// All attempts in the order in which they began. An attempt that was executed again is listed again.
     pub(crate) fn begun(&self) -> Vec<Call> {
         self.lock().begun.clone()
     }
 
-    /// Those of one activity or step.
+    /// The attempts of one activity or step.
     pub(crate) fn begun_of(&self, name: &str) -> Vec<Call> {
         self.lock().begun.iter().filter(|call| call.name == name).cloned().collect()
     }
 
-    /// The number of an attempt among those of its activity, from 0 on, in the order in which they first began.
+    /// The number of an attempt among those of its activity, starting at 0, in the order in which they first began.
     pub(crate) fn number(&self, activity: &'static str, of: &ActivityContext) -> usize {
         let attempt = (of.run_id(), of.call(), of.attempt());
         let mut inner = self.lock();

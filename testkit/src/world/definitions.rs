@@ -1,5 +1,5 @@
-//! What the workers of a world know: workflows, activities and mocks, to be registered with as many workers as
-//! there will be. It must not know a worker's settings.
+//! The workflows, activities and mocks of a world, which are registered with each of its workers. It must not know the
+//! settings of a worker.
 
 use std::fmt;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ impl Definitions {
         self.activities.push((A::NAME, Arc::new(move |worker, _| worker.activity(shared.clone()))));
     }
 
-    /// A stand-in for an activity, executed even where the real one is there as well. The last one stands.
+    /// A mock of an activity, executed even if the real activity is registered as well. The last mock is used.
     pub(crate) fn mock<A: Activity>(&mut self, mock: Mock<A>) {
         let register = move |worker: WorkerBuilder, calls: &Arc<Calls>| {
             worker.activity(Mocked::new(mock.clone(), Arc::clone(calls)))
@@ -56,7 +56,7 @@ impl Definitions {
         self.mocks.push((A::NAME, Arc::new(register)));
     }
 
-    /// Registers everything. What is there twice is an error of the worker's.
+    /// Registers everything. The worker reports duplicates.
     pub(super) fn register(&self, mut worker: WorkerBuilder, calls: &Arc<Calls>) -> WorkerBuilder {
         for workflow in &self.workflows {
             worker = (workflow.register)(worker);
@@ -82,7 +82,7 @@ impl Definitions {
         self.workflows.iter().map(|workflow| workflow.name)
     }
 
-    /// Replays a history with the code of its workflow; `None` if that is not known here.
+    /// Replays a history with the code of its workflow; `None` if that workflow is not registered.
     pub(crate) fn replay(
         &self,
         workflow: &str,
@@ -106,7 +106,7 @@ impl fmt::Debug for Definitions {
     }
 }
 
-/// An activity that several workers have.
+/// An activity that several workers share.
 struct Shared<A>(Arc<A>);
 
 impl<A> Clone for Shared<A> {

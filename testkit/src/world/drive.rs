@@ -1,15 +1,17 @@
-//! How a future drives its world: while it waits, everything that is woken is polled, and when nothing is, time
-//! passes. It must not know what the future waits for.
+//! How a future drives its world: while it waits, all woken tasks are polled, and when none is woken, time passes. It must
+//! not know what the future waits for.
 
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
+
+use futures::task::AtomicWaker;
 
 use super::{Prospect, Turn, World};
 
-/// A future waits for what can never happen: no run goes on by itself, however much time passes.
+/// A future waits for something that can never happen: no run continues by itself, however much time passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stuck;
 
@@ -22,13 +24,13 @@ impl World {
         self.drive_unless(future, || false).await
     }
 
-    /// As [`World::drive`], giving up before time passes if there is a problem that no time will mend.
+    /// As [`World::drive`], but gives up before time passes if there is a problem that time does not solve.
     pub(crate) async fn drive_unless<F: Future>(
         &self,
         future: F,
         is_hopeless: impl Fn() -> bool,
     ) -> Result<F::Output, Stuck> {
-        // The budget of the runtime around is not this world's.
+        // The task budget of the surrounding runtime is not for this world.
         let mut future = pin!(tokio::task::unconstrained(future));
         let driver = Arc::new(Driver::default());
         let waker = Waker::from(Arc::clone(&driver));
@@ -38,7 +40,7 @@ impl World {
                 if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
                     return Poll::Ready(Ok(output));
                 }
-                // Not only its waker: it may look at what the world has done.
+                // Poll it again even if only the world was polled: it may look at what the world has done.
                 if self.settle() | driver.is_woken() {
                     had_turn = false;
                     continue;
@@ -46,20 +48,20 @@ impl World {
                 match self.prospect() {
                     Prospect::Outside => {
                         had_turn = false;
-                        if self.rest(&driver, outer.waker()) {
+                        if self.is_quiet(&driver, outer.waker()) {
                             return Poll::Pending;
                         }
                     }
                     Prospect::Time(_) | Prospect::Nothing if !had_turn => {
                         had_turn = true;
-                        driver.rest(outer.waker());
+                        driver.outer.register(outer.waker());
                         outer.waker().wake_by_ref();
                         return Poll::Pending;
                     }
                     prospect @ (Prospect::Time(_) | Prospect::Nothing) => {
                         had_turn = false;
                         match (self.turn(), prospect) {
-                            (Turn::GoesOn, _) => {}
+                            (Turn::Continues, _) => {}
                             (Turn::TimePasses, Prospect::Time(next)) if !is_hopeless() => {
                                 self.advance_to(next);
                             }
@@ -70,7 +72,7 @@ impl World {
             }
         });
         let result = result.await;
-        // What is to happen at this very moment has happened when the caller goes on.
+        // What is due at this moment happens before the caller continues.
         self.settle();
         result
     }
@@ -85,7 +87,7 @@ impl World {
                 if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
                     return Poll::Ready(output);
                 }
-                if !(self.settle() | driver.is_woken()) && self.rest(&driver, outer.waker()) {
+                if !(self.settle() | driver.is_woken()) && self.is_quiet(&driver, outer.waker()) {
                     return Poll::Pending;
                 }
             }
@@ -93,29 +95,24 @@ impl World {
         .await
     }
 
-    /// Has `outer` woken when anything happens. Whether nothing has, while that was arranged.
-    fn rest(&self, driver: &Driver, outer: &Waker) -> bool {
-        driver.rest(outer);
+    /// Has `outer` woken when something happens. Whether nothing has happened until then.
+    fn is_quiet(&self, driver: &Driver, outer: &Waker) -> bool {
+        driver.outer.register(outer);
         let has_task = self.time.wake_outside(outer);
         !(has_task | driver.is_woken())
     }
 }
 
-/// Notes that the future was woken, and wakes whoever polls it if that happens between two polls.
+/// Notes that the future was woken, and wakes the task that polls it.
 #[derive(Debug, Default)]
 struct Driver {
     woken: AtomicBool,
-    resting: Mutex<Option<Waker>>,
+    outer: AtomicWaker,
 }
 
 impl Driver {
     fn is_woken(&self) -> bool {
         self.woken.swap(false, Ordering::Acquire)
-    }
-
-    /// The future is not polled until this waker is woken.
-    fn rest(&self, outer: &Waker) {
-        *self.resting.lock().unwrap_or_else(PoisonError::into_inner) = Some(outer.clone());
     }
 }
 
@@ -126,7 +123,6 @@ impl Wake for Driver {
 
     fn wake_by_ref(self: &Arc<Self>) {
         self.woken.store(true, Ordering::Release);
-        let resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner).take();
-        resting.inspect(Waker::wake_by_ref);
+        self.outer.wake();
     }
 }

@@ -1,5 +1,5 @@
-//! The surroundings of a world's workers and clients: exact virtual time, seeded numbers, tasks of the scheduler.
-//! It sees every attempt begin and end, and must not touch a real clock.
+//! The host of a world's workers and clients: exact virtual time, seeded numbers, tasks of the scheduler. It sees every
+//! attempt begin and end, and must not touch a real clock.
 
 use std::fmt;
 use std::pin::Pin;
@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use futures::task::AtomicWaker;
 use pgworkflows_core::activity::Cancellation;
 use pgworkflows_core::error::Failure;
 use pgworkflows_core::host::{AttemptFuture, AttemptOf, Host};
@@ -18,12 +19,12 @@ use super::calls::{Call, Calls, Outside};
 use crate::runtime::dice::Dice;
 use crate::runtime::time::{Owner, Time};
 
-/// Who sleeps as long as this is not to wake up.
+/// A sleep of this length never ends.
 pub(super) const NEVER: Duration = Duration::MAX;
 
 /// Decides when the outcome of an attempt reaches its worker.
 pub(crate) trait Gate: fmt::Debug + Send + Sync {
-    /// Ready when the outcome may go on. The attempt has been executed.
+    /// Ready when the outcome may reach the worker. The attempt has been executed.
     fn pass(&self, call: &Call, cancellation: &Cancellation) -> BoxFuture<'static, ()>;
 }
 
@@ -60,7 +61,7 @@ impl Host for WorldHost {
         if time == NEVER {
             return Box::pin(std::future::pending());
         }
-        // A microsecond at least, so that whoever turns in circles lets others go on.
+        // At least a microsecond, so that a loop of sleeps lets other tasks continue.
         Box::pin(self.time.sleep(time.max(Duration::from_micros(1))))
     }
 
@@ -72,7 +73,7 @@ impl Host for WorldHost {
         self.time.spawn(self.tasks, task);
     }
 
-    /// The worker would go on, but here it is a finding.
+    /// The worker would continue, but here a panic is a finding.
     fn panicked(&self, what: &str) {
         panic!("{what}")
     }
@@ -81,7 +82,7 @@ impl Host for WorldHost {
         let call = self.calls.begin(of, self.time.now());
         let watched = Watched {
             work,
-            door: Arc::new(Door { task: Mutex::new(Waker::noop().clone()) }),
+            waker: Arc::default(),
             timers: Arc::default(),
             cancellation: of.cancellation.clone(),
             time: Arc::clone(&self.time),
@@ -98,12 +99,12 @@ impl Host for WorldHost {
     }
 }
 
-/// An attempt under way, watched for what it waits on. Whoever is to wake it holds its waker. The world holds one per
-/// virtual timer, and one per wait for a cancellation; if there are more, something outside of the world has it, and
+/// An attempt in flight, watched for what it waits for. What is going to wake it holds its waker. The world holds one per
+/// virtual timer, and one per wait for a cancellation; if there are more, something outside of the world holds one, and
 /// time must not be skipped meanwhile.
 struct Watched<'a> {
     work: AttemptFuture<'a>,
-    door: Arc<Door>,
+    waker: Arc<AttemptWaker>,
     /// How many virtual timers it has.
     timers: Arc<AtomicUsize>,
     cancellation: Cancellation,
@@ -111,19 +112,13 @@ struct Watched<'a> {
     outside: Outside,
 }
 
-/// A waker of the attempt alone, so that its clones can be counted.
-struct Door {
-    task: Mutex<Waker>,
-}
+/// A waker of one attempt, so that its clones can be counted.
+#[derive(Default)]
+struct AttemptWaker(AtomicWaker);
 
-impl Wake for Door {
+impl Wake for AttemptWaker {
     fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        task.wake();
+        self.0.wake();
     }
 }
 
@@ -132,13 +127,13 @@ impl Future for Watched<'_> {
 
     fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        task.waker().clone_into(&mut this.door.task.lock().unwrap_or_else(PoisonError::into_inner));
-        let waker = Waker::from(Arc::clone(&this.door));
+        this.waker.0.register(task.waker());
+        let waker = Waker::from(Arc::clone(&this.waker));
         this.time.lock().attempt = Some(Arc::clone(&this.timers));
         let polled = this.work.as_mut().poll(&mut Context::from_waker(&waker));
         this.time.lock().attempt = None;
-        // Its own two are the door's and this poll's.
-        let held = Arc::strong_count(&this.door) - 2;
+        // Without the two that this future holds itself.
+        let held = Arc::strong_count(&this.waker) - 2;
         let of_world = this.timers.load(Ordering::Relaxed) + this.cancellation.waiters();
         this.outside.set(polled.is_pending() && held > of_world);
         polled
@@ -165,7 +160,7 @@ mod tests {
 
     #[test]
     #[should_panic = "no lease for you"]
-    fn panic_that_a_worker_survives_is_a_finding_all_the_same() {
+    fn panic_that_a_worker_survives_is_a_finding() {
         let settings = Settings { faults: Some(Arc::new(Broken)), ..Settings::default() };
         let world = World::new(Definitions::default(), settings).unwrap();
         world.start_worker().unwrap();

@@ -1,5 +1,5 @@
-//! What lies ahead of a world in which no task is woken. Time is skipped up to that, however far it is. It must not
-//! make anything happen.
+//! What happens next in a world in which no task is woken. Time is skipped up to that moment, however late it is. It must
+//! not change the world.
 
 use std::time::Duration;
 
@@ -11,16 +11,16 @@ use crate::runtime::time::Owner;
 /// What a world in which no task is woken waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Prospect {
-    /// An activity or a step waits for something that is not of this world.
+    /// An activity or a step waits for something outside of the world.
     Outside,
-    /// Time has to pass, until then at least.
+    /// Time has to pass at least until then.
     Time(Duration),
-    /// Nothing: whatever time passes, no run goes on.
+    /// Nothing: however much time passes, no run continues.
     Nothing,
 }
 
 impl World {
-    /// What has to happen before the world goes on by itself, once it is settled.
+    /// What has to happen before a settled world continues by itself.
     pub(crate) fn prospect(&self) -> Prospect {
         if self.calls.waits_outside() {
             return Prospect::Outside;
@@ -28,7 +28,7 @@ impl World {
         self.next_stop().map_or(Prospect::Nothing, Prospect::Time)
     }
 
-    /// How much time there is until the store's clock ends.
+    /// How much time is left until the last time that the store's clock can show.
     pub(crate) fn time_left(&self) -> Duration {
         self.elapsed_at(Timestamp::MAX_DEADLINE).saturating_sub(self.time.now())
     }
@@ -39,14 +39,14 @@ impl World {
         self.time.next_timer_of(is_attempt).is_some()
     }
 
-    /// The next time at which something may happen; `None` if nothing will but heartbeats. Those on the way are skipped:
-    /// however many are due on arrival, the heart beats once.
+    /// The next time at which something may happen; `None` if only heartbeats will. Heartbeats before that time are skipped:
+    /// however many are due then, one is sent.
     fn next_stop(&self) -> Option<Duration> {
         let timer = self.time.next_timer_of(|owner, length| !is_idle(owner, length));
         let stop = [timer, self.next_deadline(), self.next_loading()].into_iter().flatten().min()?;
-        // An idle worker has to renew its lease all the same, and trusts it for two thirds of its time.
+        // An idle worker has to renew its lease as well, and trusts it for two thirds of its time.
         let renewal = self.time.now() + LEASE_TTL / 2;
-        // Something has to ring on arrival.
+        // A timer has to be due at that time.
         Some(stop.min(renewal).max(self.time.next_timer()?))
     }
 
@@ -57,20 +57,20 @@ impl World {
         Some(self.elapsed_at(next.into()))
     }
 
-    /// When the run that is due first of those that are parked is brought into memory: by a heartbeat before its
-    /// deadline, so that it fires on time.
+    /// When the parked run with the earliest deadline is loaded: by a heartbeat before its deadline, so that the deadline is
+    /// met.
     fn next_loading(&self) -> Option<Duration> {
         Some(self.elapsed_at(self.store.next_deadline()?).saturating_sub(HEARTBEAT_INTERVAL))
     }
 
-    /// How much virtual time has passed when the store's clock shows that.
+    /// How much virtual time has passed when the store's clock shows `time`.
     fn elapsed_at(&self, time: Timestamp) -> Duration {
         time.saturating_since(self.settings.epoch)
     }
 }
 
-/// Whether a timer is one that a worker always has: for its next heartbeat, and for the end of its lease or a far
-/// deadline. What it waits for in between is short: an answer, the next try.
+/// Whether an idle worker has this timer: for its next heartbeat, the end of its lease, or a late deadline. Its other timers
+/// are short: for an answer, or a retry.
 fn is_idle(owner: Owner, length: Duration) -> bool {
     is_engine(owner) && length >= HEARTBEAT_INTERVAL
 }

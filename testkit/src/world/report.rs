@@ -1,5 +1,4 @@
-//! What the open runs of a world wait on, in words: why nothing happens any more. It must not judge whether that
-//! is as it should be.
+//! What the open runs of a world wait for, in words: why nothing happens any more. It must not judge whether that is right.
 
 use std::fmt::Write;
 
@@ -13,12 +12,12 @@ use super::World;
 const RUNS_NAMED: u32 = 20;
 
 impl World {
-    /// What every open run waits on, with source lines, the first ones by name.
+    /// What every open run waits for, with source lines; the first runs by name.
     pub(crate) fn report(&self) -> String {
         let filter = RunFilter { open: Some(true), ..RunFilter::default() };
         let page = RunPage { before: None, limit: RUNS_NAMED + 1 };
         let Some(Ok(open)) = self.store.list(&filter, &page).now_or_never() else {
-            return "what the open runs wait on is not known: the store does not answer".to_owned();
+            return "what the open runs wait for is unknown: the store does not answer".to_owned();
         };
         if open.is_empty() {
             return "no run is open".to_owned();
@@ -30,10 +29,10 @@ impl World {
         if open.len() > RUNS_NAMED as usize {
             report.push_str("  … and others\n");
         }
-        format!("the open runs wait on this:\n{}", report.trim_end())
+        format!("the open runs wait for this:\n{}", report.trim_end())
     }
 
-    /// What one open run waits on.
+    /// What one open run waits for.
     fn report_run(&self, run: &RunDescription) -> String {
         let said = run.open.as_ref().and_then(|row| row.waiting_on.clone());
         format!("run {} of workflow `{}`: {}", run.run, run.workflow, self.waits_of(run, said))
@@ -55,7 +54,7 @@ impl World {
                 Err(error) => Some(error.to_string()),
             }
         });
-        let waits = waits.or(said).unwrap_or_else(|| "nothing that is known".to_owned());
+        let waits = waits.or(said).unwrap_or_else(|| "something unknown".to_owned());
         match self.unknown_activity(run) {
             Some(activity) => format!(
                 "{waits}; activity `{activity}` is neither registered nor mocked: add `.activity(…)` or \
@@ -72,7 +71,7 @@ impl World {
         Some(said.strip_prefix("stalled: ").unwrap_or(&said).to_owned())
     }
 
-    /// The activity that a run asked for and no worker knows.
+    /// The activity that a run scheduled and no worker has registered.
     pub(crate) fn unknown_activity_of(&self, run: RunId) -> Option<String> {
         let described = self.store.describe(run).now_or_never()?.ok()??;
         self.unknown_activity(&described)
@@ -84,7 +83,7 @@ impl World {
         rest.starts_with(", which no worker").then(|| activity.to_owned())
     }
 
-    /// All that the log says of a run; `None` if the store does not answer at once.
+    /// The whole history of a run; `None` if the store does not answer at once.
     pub(crate) fn history(&self, run: RunId) -> Option<RunHistory> {
         let (mut events, mut after) = (Vec::new(), None::<EventSeq>);
         loop {

@@ -1,4 +1,4 @@
-//! What it costs a world that time passes, counted in polls: no clock is asked, so a slow machine sees the same.
+//! What it costs a world to let time pass, counted in polls, so the speed of the machine does not matter.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -41,7 +41,7 @@ impl Faults for Leases {
 /// A year.
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// How many polls it takes until a run that sleeps so long is over, by a worker that keeps its lease.
+/// How many polls a run takes that sleeps for `time`, on a worker that keeps its lease.
 fn polls(time: Duration) -> u64 {
     let leases = Arc::new(Leases::default());
     let mut definitions = Definitions::default();
@@ -54,13 +54,13 @@ fn polls(time: Duration) -> u64 {
     futures::executor::block_on(world.drive(result)).unwrap().unwrap();
 
     assert_eq!(world.elapsed(), time, "neither early nor late");
-    assert_eq!(leases.0.load(Ordering::Relaxed), 1, "the lease that was claimed at first");
+    assert_eq!(leases.0.load(Ordering::Relaxed), 1, "the first lease is kept");
     world.scheduler.borrow().polls
 }
 
 #[test]
-fn sleep_of_a_century_costs_hardly_more_than_one_of_a_week() {
-    // Given runs that are parked meanwhile: whoever walks passes 7 heartbeats, and 36,500.
+fn sleep_of_a_century_costs_hardly_more_than_a_sleep_of_a_week() {
+    // Given parked runs: without skipping, there would be 7 and 36,500 heartbeats
     let (week, century) = (polls(7 * HEARTBEAT_INTERVAL), polls(100 * YEAR));
     assert!(century <= 2 * week, "{century} polls, and {week} for a week");
 }

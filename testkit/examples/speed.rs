@@ -1,5 +1,5 @@
-//! How fast a `TestEnv` is: what a run with one activity takes from its start to its result, and what a new
-//! environment costs. `cargo run --release -p pgworkflows-testkit --example speed`
+//! The speed of a `TestEnv`: how long a run with one activity takes from its start to its result, and how long a new
+//! environment takes. `cargo run --release -p pgworkflows-testkit --example speed`
 #![expect(clippy::print_stdout, reason = "it is a command")]
 
 use std::hint::black_box;
@@ -46,7 +46,7 @@ impl Workflow for Sleeps {
     }
 }
 
-/// How often each thing is measured: the median and the best are told.
+/// How many rounds are measured; the median and the best one are printed.
 const ROUNDS: usize = 201;
 const RUNS: u32 = 100;
 const ENVIRONMENTS: u32 = 20;
@@ -73,7 +73,7 @@ async fn one_activity() -> Result<(), Error> {
         }
         rounds.push(began.elapsed() / RUNS);
     }
-    tell("start to result of a run with one activity", rounds);
+    print("start to result of a run with one activity", rounds);
     Ok(())
 }
 
@@ -87,11 +87,11 @@ async fn new_environments() -> Result<(), Error> {
         }
         rounds.push(began.elapsed() / ENVIRONMENTS);
     }
-    tell("the same in an environment of its own", rounds);
+    print("the same in a new environment each", rounds);
     Ok(())
 }
 
-fn tell(what: &str, mut rounds: Vec<Duration>) {
+fn print(what: &str, mut rounds: Vec<Duration>) {
     rounds.sort_unstable();
     println!("{what}: {:?} (median), {:?} (best)", rounds[ROUNDS / 2], rounds[0]);
 }

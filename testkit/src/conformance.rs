@@ -1,8 +1,8 @@
-//! What every store must do, as tests: one list, run by each store of this project and by those of others.
-//! It must not know any store, only the seam.
+//! What every store must do, as tests: one list of cases, run against each store of this project and of others. It must not
+//! know any store, only the seam.
 //!
-//! A store's author implements [`Harness`] and writes one line, [`store_conformance!`](crate::store_conformance).
-//! A case added here is run by every store from then on.
+//! The author of a store implements [`Harness`] and writes one line, [`store_conformance!`](crate::store_conformance). A
+//! case that is added here is run against every store from then on.
 
 pub mod append;
 pub mod content;
@@ -29,7 +29,7 @@ pub fn run<H: Harness + 'static>(harness: impl Future<Output = H>, case: impl As
 }
 
 /// Expands to one test per case, in one module per group. The expression makes a [`Harness`](crate::conformance::Harness),
-/// once for each test; it may `.await`, and name what is in scope where the macro is called.
+/// once for each test. It may `.await`, and use names in scope where the macro is called.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -260,7 +260,7 @@ macro_rules! store_conformance {
 
 #[cfg(test)]
 mod tests {
-    /// A case that is written but not listed would be run by no store.
+    /// A case that is not listed would be run against no store.
     #[test]
     fn every_case_is_listed() {
         let list = include_str!("conformance.rs");

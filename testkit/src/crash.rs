@@ -1,5 +1,4 @@
-//! Crashes at every point at which a process can die, each in a run of its own. It must not know what the workflow
-//! does.
+//! Crashes at every point at which a process can die, each in its own environment. It must not know what the workflow does.
 
 mod failure;
 mod life;
@@ -20,16 +19,16 @@ pub use self::plan::{CrashMoment, CrashPoint};
 use crate::env::{TestEnv, TestEnvBuilder, TestRun};
 use crate::error::Error;
 
-/// Plays a script once per point at which its worker can die, each time in a new environment, when the returned
-/// builder is awaited. Another worker takes over, and nobody may notice.
+/// Plays a script once for each point at which its worker can die, each time in a new environment, when the returned builder
+/// is awaited. Another worker takes over, and the crash must make no difference.
 ///
-/// A process can die at each of its appends, which hold one event or several that belong together: before the
-/// append is committed; when it is, and nobody has heard of that; and right after that was heard. So it dies after
-/// each event, and while each activity, step and timer is under way.
+/// A process can die at each of its appends, which hold one event or several that belong together: before the append is
+/// committed; after the commit but before the acknowledgement; and right after the acknowledgement. So it dies after each
+/// event, and while each activity, step and timer is in flight.
 ///
-/// Each time every run has to end as it does without a crash, or wait for the same; to have asked for the same
-/// activities with the same inputs; to execute none again whose outcome was recorded; and to execute no attempt
-/// more often than crashes explain. What a run's result holds must therefore not tell one execution from another.
+/// Every run has to end as it does without a crash, or to wait for the same things. It has to schedule the same activities
+/// with the same inputs, execute no activity again whose outcome was recorded, and execute no attempt more often than the
+/// crashes explain. So a run's result must not depend on how often an activity was executed.
 ///
 /// ```
 /// use pgworkflows::prelude::*;
@@ -84,13 +83,13 @@ where
     }
 }
 
-/// How many points there may be at which the first worker can die: each is a life as long as all of them.
+/// How many crash points the first worker may have: each point takes a whole life of the script's runs.
 const CRASH_POINTS_MAX: usize = 10_000;
 
-/// How often long work says how far it is, in crash points.
+/// After how many crash points a line of progress is printed.
 const PROGRESS_EVERY: usize = 500;
 
-/// Crashes everywhere, made by [`crash_everywhere()`]: await it, or [`assert`](CrashEverywhere::assert) it.
+/// A builder made by [`crash_everywhere()`]: await it, or call [`assert`](CrashEverywhere::assert).
 #[must_use = "nothing crashes until it is awaited"]
 pub struct CrashEverywhere<W, S> {
     definition: TestEnvBuilder,
@@ -101,13 +100,13 @@ pub struct CrashEverywhere<W, S> {
     workflow: PhantomData<fn() -> W>,
 }
 
-/// What was crashed.
+/// The result of [`crash_everywhere()`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Crashed {
-    /// How many crash points were tried; several crashes after one another count as one.
+    /// How many crash points were tried. Several crashes in a row count as one point.
     pub crash_points: usize,
-    /// By activity and step, how often an attempt was executed again, at most. Those that never were are left out.
+    /// How often an attempt was executed again at most, by activity and step. Those that never were are left out.
     pub repeats: BTreeMap<String, usize>,
 }
 
@@ -122,51 +121,51 @@ impl fmt::Display for Crashed {
 }
 
 impl<W: Workflow, S: AsyncFn(TestEnv) -> Result<TestRun<W>, Error>> CrashEverywhere<W, S> {
-    /// How many workers die one after the other, each at every point of its life; 1 unless told otherwise. Two
-    /// crashes take the square of the time of one.
+    /// How many workers die one after another, each at every point of its life; 1 by default. Two crashes take the square of
+    /// the time of one.
     pub fn crashes(mut self, crashes: usize) -> Self {
         self.crashes = crashes;
         self
     }
 
-    /// How often an attempt that is under way may be executed again per crash; once unless told otherwise, for
-    /// that is what a crash can cost. With 0 only those crashes pass which hit no attempt.
+    /// How often an attempt in flight may be executed again per crash; 1 by default, because a crash can cost that. With 0,
+    /// only crashes that hit no attempt pass.
     pub fn repeats(mut self, times: usize) -> Self {
         self.repeats = times;
         self
     }
 
-    /// How much time passes until another worker takes over; none unless told otherwise. Timers that are due
-    /// meanwhile fire late, so a run whose end depends on the time may end otherwise.
+    /// How much virtual time passes until another worker takes over; zero by default. Timers that are due meanwhile fire
+    /// late, so a run whose result depends on the time may end differently.
     pub fn outage(mut self, time: Duration) -> Self {
         self.outage = time;
         self
     }
 
-    /// Crashes everywhere, and panics with what a test's reader wants to see where a crash is noticed.
+    /// Crashes everywhere, and panics with a report if a crash makes a difference.
     ///
     /// # Panics
-    /// Where awaiting it has an error.
+    /// Panics if awaiting the builder returns an error.
     pub async fn assert(self) -> Crashed {
         self.run().await.unwrap_or_else(|failure| panic!("{failure}"))
     }
 
     async fn run(self) -> Result<Crashed, CrashFailure> {
         if self.crashes == 0 {
-            let problem = "`crashes` is 0, and nothing would crash; give it 1 at least";
+            let problem = "`crashes` is 0, so nothing would crash; set it to at least 1";
             return Err(CrashFailure::refused(Error::invalid(problem)));
         }
-        let calm = self.live(&[]).await?;
-        check_calm(&calm)?;
+        let baseline = self.live(&[]).await?;
+        check_baseline(&baseline)?;
         let mut crashed = Crashed::default();
-        let mut ahead = vec![(Vec::new(), calm.appends)];
+        let mut ahead = vec![(Vec::new(), baseline.appends)];
         while let Some((before, appends)) = ahead.pop() {
             for append in 1..=appends {
                 for moment in CrashMoment::ALL {
                     let mut points = before.clone();
                     points.push((append, moment));
                     let life = self.live(&points).await?;
-                    self.compare(&calm, &life, &mut crashed)?;
+                    self.compare(&baseline, &life, &mut crashed)?;
                     if points.len() < self.crashes {
                         ahead.push((points, life.appends));
                     }
@@ -181,8 +180,8 @@ impl<W: Workflow, S: AsyncFn(TestEnv) -> Result<TestRun<W>, Error>> CrashEverywh
         life.map_err(CrashFailure::refused)
     }
 
-    /// Demands that nobody noticed.
-    fn compare(&self, calm: &Life, life: &Life, crashed: &mut Crashed) -> Result<(), CrashFailure> {
+    /// Checks that the crashes made no difference.
+    fn compare(&self, baseline: &Life, life: &Life, crashed: &mut Crashed) -> Result<(), CrashFailure> {
         crashed.crash_points += 1;
         if crashed.crash_points.is_multiple_of(PROGRESS_EVERY) {
             eprintln!("crash_everywhere: {} crash points so far, no failure", crashed.crash_points);
@@ -194,21 +193,21 @@ impl<W: Workflow, S: AsyncFn(TestEnv) -> Result<TestRun<W>, Error>> CrashEverywh
             }
         }
         let repeats_max = self.repeats * life.crashes.len();
-        match failure::noticed(calm, life, repeats_max) {
+        match failure::noticed(baseline, life, repeats_max) {
             Some(noticed) => Err(CrashFailure::noticed(life, noticed)),
             None => Ok(()),
         }
     }
 }
 
-/// Whether a life without a crash is worth to be crashed.
-fn check_calm(calm: &Life) -> Result<(), CrashFailure> {
-    let points = calm.appends * CrashMoment::ALL.len();
-    let problem = match &calm.script {
+/// Checks that the life without a crash succeeds and is not too long.
+fn check_baseline(baseline: &Life) -> Result<(), CrashFailure> {
+    let points = baseline.appends * CrashMoment::ALL.len();
+    let problem = match &baseline.script {
         Err(problem) => format!("without a crash, {problem}"),
         Ok(()) if points > CRASH_POINTS_MAX => format!(
-            "there are {points} crash points, and more than {CRASH_POINTS_MAX} take too long; have the script's \
-             runs end earlier"
+            "there are {points} crash points, and the limit is {CRASH_POINTS_MAX}; have the script's runs end \
+             earlier"
         ),
         Ok(()) => return Ok(()),
     };

@@ -1,5 +1,5 @@
-//! Every order in which things can reach a run, tried one after the other on the real engine. It must not know
-//! what the workflow does.
+//! Every order in which things can reach a run, tried one after another on the real engine. It must not know what the
+//! workflow does.
 
 mod arrival;
 mod chooser;
@@ -30,12 +30,12 @@ use crate::runtime::dice::Dice;
 /// Explores the orders in which the outcomes of activities and steps, timers, signals, a cancellation and a
 /// termination can reach a run, each in a new environment, when the returned builder is awaited.
 ///
-/// `script` plays the client: it starts one run and sends what is to be sent. Each of its messages is on its way
-/// until it is chosen, as is each outcome; so the script's own order says only what comes after what. It need not
-/// wait for the run, nor let time pass. `check` is told of the run when nothing can reach it any more: it is over,
-/// or waits for something that never comes.
+/// `script` plays the client: it starts one run and sends messages. Each message and each outcome is held back until it is
+/// chosen, so the order in the script only says which message follows which. The script need not wait for the run, nor let
+/// time pass. `check` is called with the run when nothing can reach it any more: the run is over, or waits for something
+/// that never arrives.
 ///
-/// Whatever `check` says, a run must not stall, and the code must follow its own history: it is replayed after
+/// In addition to `check`, a run must not stall, and the code must follow its own history: the history is replayed after
 /// every arrival, and each order is played twice.
 ///
 /// ```
@@ -97,20 +97,20 @@ where
     }
 }
 
-/// How many orders are tried, the shortest first, before they are drawn.
+/// How many orders are tried, the shortest first, before orders are drawn at random.
 const ORDERS_MAX: usize = 1_000;
 
-/// How many are drawn where there are more.
+/// How many orders are drawn at random if there are more.
 const RANDOM_ORDERS: usize = 200;
 
-/// How much may arrive in one order.
+/// How many arrivals one order may have.
 const ARRIVALS_MAX: usize = 200;
 
-/// How often a long exploration says how far it is, in orders.
+/// After how many orders a line of progress is printed.
 const PROGRESS_EVERY: usize = 500;
 
-/// An exploration, made by [`explore()`]: await it, or [`assert`](Explore::assert) it.
-#[must_use = "orders are explored when it is awaited"]
+/// A builder made by [`explore()`]: await it, or call [`assert`](Explore::assert).
+#[must_use = "nothing is explored until it is awaited"]
 pub struct Explore<W, S, C> {
     player: Player<S, C>,
     orders_max: usize,
@@ -120,17 +120,17 @@ pub struct Explore<W, S, C> {
     workflow: PhantomData<fn() -> W>,
 }
 
-/// What was explored.
+/// The result of [`explore()`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Explored {
-    /// How many orders were tried, no two of them alike.
+    /// How many different orders were tried.
     pub orders: usize,
-    /// Whether these are all orders that there are of what was not left out.
+    /// Whether these are all orders of everything that was not left out.
     pub exhaustive: bool,
-    /// Of these, how many were drawn at random.
+    /// How many of them were drawn at random.
     pub random: usize,
-    /// What they were drawn from.
+    /// The seed that they were drawn with.
     pub seed: u64,
 }
 
@@ -152,59 +152,58 @@ where
     S: AsyncFn(TestEnv) -> Result<TestRun<W>, Error>,
     C: AsyncFn(TestRun<W>) -> Result<(), Error>,
 {
-    /// How many orders are tried one after the other, those with the fewest unusual arrivals first; 1,000 unless
-    /// told otherwise. At least 1.
+    /// How many orders are tried one after another, those with the fewest unusual arrivals first; 1,000 by default. At least
+    /// 1.
     pub fn orders_max(mut self, orders: usize) -> Self {
         self.orders_max = orders;
         self
     }
 
-    /// How many further orders are drawn at random where there are more; 200 unless told otherwise. It may be 0.
+    /// How many further orders are drawn at random if there are more; 200 by default. It may be 0.
     pub fn random_orders(mut self, orders: usize) -> Self {
         self.random_orders = orders;
         self
     }
 
-    /// What random orders are drawn from; 0 unless told otherwise.
+    /// The seed of random orders; 0 by default.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
 
-    /// How much may arrive in one order before it counts as endless; 200 unless told otherwise. At least 1.
+    /// How many arrivals one order may have before it counts as endless; 200 by default. At least 1.
     pub fn arrivals_max(mut self, arrivals: usize) -> Self {
         self.player.arrivals_max = arrivals;
         self
     }
 
-    /// Leaves the outcomes of an activity out of the orders: they come at once and are no arrivals. For activities that
-    /// only tell others something, such as one that publishes an event, so that when they are done makes no difference;
-    /// each such outcome would multiply the orders by what else can come meanwhile.
+    /// Leaves the outcomes of an activity out of the orders: they arrive at once. Use it for activities whose time of
+    /// completion makes no difference, such as one that publishes an event. Otherwise each such outcome multiplies the orders
+    /// by everything that can arrive meanwhile.
     ///
-    /// An attempt that fails is tried again when its time comes, as ever.
+    /// A failed attempt is still retried when its delay is over.
     pub fn ignore<A: Activity>(mut self) -> Self {
         self.player.scope.ignore::<A>();
         self
     }
 
-    /// Whether time may pass while something else can arrive; it may unless told otherwise. With `false` it passes only
-    /// where nothing else can come: no timer, timeout or retry overtakes an outcome or a message that is on its way.
+    /// Whether time may pass while something else can arrive; `true` by default. With `false`, it passes only if nothing else
+    /// can arrive: no timer, timeout or retry overtakes an outcome or a message in flight.
     pub fn timeouts(mut self, overtake: bool) -> Self {
         self.player.scope.timeouts = overtake;
         self
     }
 
-    /// Plays this order alone: these arrivals first, and then what comes if nobody chooses. A failure prints the
-    /// line.
+    /// Plays only this order: these arrivals, followed by the default order. A failure prints the line for its order.
     pub fn order(mut self, arrivals: impl Into<Vec<Arrival>>) -> Self {
         self.order = Some(arrivals.into());
         self
     }
 
-    /// Explores, and panics with what a test's reader wants to see where an order fails.
+    /// Explores, and panics with a report if an order fails.
     ///
     /// # Panics
-    /// Where awaiting the exploration has an error.
+    /// Panics if awaiting the builder returns an error.
     pub async fn assert(self) -> Explored {
         self.run().await.unwrap_or_else(|failure| panic!("{failure}"))
     }
@@ -231,7 +230,7 @@ where
             }
             orders.walked(&play.walk);
             seen.insert(play.walk.list());
-            say_progress(tried);
+            print_progress(tried);
         }
         let exhaustive = orders.is_exhausted();
         let draws = if exhaustive { 0 } else { self.random_orders as u64 };
@@ -242,12 +241,12 @@ where
                 return Err(self.shortest(play, tried + random + 1).await?);
             }
             random += usize::from(seen.insert(play.walk.list()));
-            say_progress(tried + random);
+            print_progress(tried + random);
         }
         Ok(Explored { orders: tried + random, exhaustive, random, seed: self.seed })
     }
 
-    /// The failure with the shortest list that fails in the same way.
+    /// The failure with the shortest list of arrivals that fails in the same way.
     async fn shortest(&self, play: Play, tried: usize) -> Result<ExploreFailure, ExploreFailure> {
         let kind = |play: &Play| play.problem.as_ref().map(std::mem::discriminant);
         let (wanted, list) = (kind(&play), play.walk.list());
@@ -274,24 +273,24 @@ where
     fn check_bounds(&self) -> Result<(), ExploreFailure> {
         let bounds = [("orders_max", self.orders_max), ("arrivals_max", self.player.arrivals_max)];
         let Some((name, _)) = bounds.into_iter().find(|(_, bound)| *bound == 0) else { return Ok(()) };
-        let problem = format!("`{name}` is 0, and nothing would be explored; give it 1 at least");
+        let problem = format!("`{name}` is 0, so nothing would be explored; set it to at least 1");
         Err(ExploreFailure::refused(Error::invalid(problem)))
     }
 
-    /// An activity of another name would be ignored in vain, and nobody would notice.
+    /// Otherwise, a wrong activity would be ignored without notice.
     fn check_ignored(&self) -> Result<(), ExploreFailure> {
         let definitions = self.player.definition.definitions();
         let mut ignored = self.player.scope.ignored();
         let Some(name) = ignored.find(|name| !definitions.knows_activity(name)) else { return Ok(()) };
         let problem = format!(
-            "`ignore` was told of activity `{name}`, which is neither registered nor mocked; add it to the builder, or \
-             leave out the `ignore`"
+            "`ignore` names activity `{name}`, which is neither registered nor mocked; add it to the builder, or \
+             remove the `ignore`"
         );
         Err(ExploreFailure::refused(Error::invalid(problem)))
     }
 }
 
-fn say_progress(tried: usize) {
+fn print_progress(tried: usize) {
     if tried.is_multiple_of(PROGRESS_EVERY) {
         eprintln!("explore: {tried} orders so far, no failure");
     }

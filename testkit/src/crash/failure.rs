@@ -1,4 +1,4 @@
-//! How a crash was noticed, and how that is told: where the process died, what is other than without a crash, and
+//! The difference that a crash made, and its report: where the process died, what differs from a life without a crash, and
 //! what happened. It must not crash anything.
 
 use std::collections::BTreeSet;
@@ -8,16 +8,16 @@ use std::fmt;
 use pgworkflows_core::RunId;
 use pgworkflows_core::history::Event;
 
-use super::life::{Fate, Life};
+use super::life::{Life, RunSummary};
 use super::plan::CrashPoint;
 use crate::error::Error;
 
-/// A crash that was noticed, or a script that fails without one.
+/// A crash that made a difference, or a script that fails without a crash.
 pub struct CrashFailure(Box<Kind>);
 
 enum Kind {
     Refused(Error),
-    Noticed { crashes: Vec<CrashPoint>, noticed: String, timeline: String },
+    Difference { crashes: Vec<CrashPoint>, difference: String, timeline: String },
 }
 
 impl CrashFailure {
@@ -25,20 +25,20 @@ impl CrashFailure {
         Self(Box::new(Kind::Refused(error)))
     }
 
-    pub(super) fn noticed(life: &Life, noticed: String) -> Self {
+    pub(super) fn noticed(life: &Life, difference: String) -> Self {
         let (crashes, timeline) = (life.crashes.clone(), life.timeline.clone());
-        Self(Box::new(Kind::Noticed { crashes, noticed, timeline }))
+        Self(Box::new(Kind::Difference { crashes, difference, timeline }))
     }
 
-    /// Where processes died, one after the other; empty if the script fails without a crash.
+    /// Where processes died, in order; empty if the script fails without a crash.
     pub fn crashes(&self) -> &[CrashPoint] {
         match &*self.0 {
             Kind::Refused(_) => &[],
-            Kind::Noticed { crashes, .. } => crashes,
+            Kind::Difference { crashes, .. } => crashes,
         }
     }
 
-    /// Whether nothing was crashed: the definitions cannot be, or the script fails without a crash.
+    /// Whether nothing was crashed: the definitions are invalid, or the script fails without a crash.
     pub fn is_invalid(&self) -> bool {
         matches!(*self.0, Kind::Refused(_))
     }
@@ -48,8 +48,8 @@ impl fmt::Display for CrashFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.0 {
             Kind::Refused(error) => error.fmt(f),
-            Kind::Noticed { crashes, noticed, timeline } => {
-                writeln!(f, "a crash was noticed: {noticed}\n")?;
+            Kind::Difference { crashes, difference, timeline } => {
+                writeln!(f, "a crash made a difference: {difference}\n")?;
                 for crash in crashes {
                     writeln!(f, "a worker died at {crash}")?;
                 }
@@ -60,7 +60,7 @@ impl fmt::Display for CrashFailure {
 }
 
 impl fmt::Debug for CrashFailure {
-    /// As people read it: a test that returns a failure shows it by this.
+    /// The same text as `Display`, because a test that returns a failure prints its `Debug` form.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
@@ -70,23 +70,23 @@ impl StdError for CrashFailure {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match &*self.0 {
             Kind::Refused(error) => Some(error),
-            Kind::Noticed { .. } => None,
+            Kind::Difference { .. } => None,
         }
     }
 }
 
-/// What is other than without a crash, in words.
-pub(super) fn noticed(calm: &Life, life: &Life, repeats_max: usize) -> Option<String> {
+/// The difference to a life without a crash, in words.
+pub(super) fn noticed(baseline: &Life, life: &Life, repeats_max: usize) -> Option<String> {
     if let Err(problem) = &life.script {
         return Some(problem.clone());
     }
-    if let Some(call) = life.undone.first() {
+    if let Some(call) = life.repeated.first() {
         return Some(format!("{call} was executed again although its outcome was recorded"));
     }
     for (attempt, times) in &life.executions {
         if *times > 1 + repeats_max {
             return Some(format!(
-                "attempt {} of `{}` (call {}) was executed {times} times, and {} are allowed; see `repeats`",
+                "attempt {} of `{}` (call {}) was executed {times} times, and the limit is {}; see `repeats`",
                 attempt.attempt,
                 attempt.name,
                 attempt.call,
@@ -94,31 +94,31 @@ pub(super) fn noticed(calm: &Life, life: &Life, repeats_max: usize) -> Option<St
             ));
         }
     }
-    let runs: BTreeSet<RunId> = calm.fates.keys().chain(life.fates.keys()).copied().collect();
-    runs.into_iter().find_map(|run| match (calm.fates.get(&run), life.fates.get(&run)) {
-        (Some(calm), Some(fate)) => other_fate(calm, fate),
-        (None, _) => Some(format!("run {run} was started, and was not without a crash")),
-        (_, None) => Some(format!("run {run} was not started, and was without a crash")),
+    let runs: BTreeSet<RunId> = baseline.summaries.keys().chain(life.summaries.keys()).copied().collect();
+    runs.into_iter().find_map(|run| match (baseline.summaries.get(&run), life.summaries.get(&run)) {
+        (Some(baseline), Some(summary)) => difference(baseline, summary),
+        (None, _) => Some(format!("run {run} was started, but not without a crash")),
+        (_, None) => Some(format!("run {run} was not started, but without a crash it was")),
     })
 }
 
-fn other_fate(calm: &Fate, fate: &Fate) -> Option<String> {
-    if calm.end != fate.end {
-        return Some(format!("the run {}, and without a crash it {}", end(&fate.end), end(&calm.end)));
+fn difference(baseline: &RunSummary, summary: &RunSummary) -> Option<String> {
+    if baseline.end != summary.end {
+        return Some(format!("the run {}; without a crash, it {}", end(&summary.end), end(&baseline.end)));
     }
-    let ids = calm.calls.keys().chain(fate.calls.keys());
-    let id = ids.into_iter().find(|id| calm.calls.get(id) != fate.calls.get(id))?;
-    let words = |fate: &Fate| match fate.calls.get(id) {
+    let ids = baseline.calls.keys().chain(summary.calls.keys());
+    let id = ids.into_iter().find(|id| baseline.calls.get(id) != summary.calls.get(id))?;
+    let words = |summary: &RunSummary| match summary.calls.get(id) {
         Some((name, input)) => format!("`{name}` with {input:?}"),
         None => "nothing".to_owned(),
     };
-    Some(format!("call {id} asked for {}, and without a crash for {}", words(fate), words(calm)))
+    Some(format!("call {id} scheduled {}; without a crash, it scheduled {}", words(summary), words(baseline)))
 }
 
 fn end(end: &Result<Event, String>) -> String {
     match end {
         Ok(event) => format!("ends with {event}"),
-        Err(waits) => format!("waits on {waits}"),
+        Err(waits) => format!("waits for {waits}"),
     }
 }
 
@@ -143,51 +143,54 @@ mod tests {
             script: Ok(()),
             crashes: Vec::new(),
             appends: 2,
-            fates: BTreeMap::from([(run, Fate { end: Ok(whole::RunCompleted { result }.into()), calls })]),
+            summaries: BTreeMap::from([(
+                run,
+                RunSummary { end: Ok(whole::RunCompleted { result }.into()), calls },
+            )]),
             executions: BTreeMap::from([(attempt, 1)]),
-            undone: Vec::new(),
+            repeated: Vec::new(),
             timeline: String::new(),
         }
     }
 
     #[test]
-    fn life_that_is_the_same_is_not_noticed() {
+    fn equal_life_has_no_difference() {
         assert_eq!(noticed(&life(), &life(), 1), None);
     }
 
     #[test]
-    fn execution_of_what_was_recorded_is_noticed() {
-        let undone = Life { undone: vec!["`work` (call 1)".to_owned()], ..life() };
+    fn execution_after_the_recorded_outcome_is_a_difference() {
+        let repeated = Life { repeated: vec!["`work` (call 1)".to_owned()], ..life() };
         let expected = "`work` (call 1) was executed again although its outcome was recorded";
-        assert_eq!(noticed(&life(), &undone, 1).as_deref(), Some(expected));
+        assert_eq!(noticed(&life(), &repeated, 1).as_deref(), Some(expected));
     }
 
     #[test]
-    fn execution_too_many_is_noticed_and_one_less_is_not() {
+    fn one_execution_too_many_is_a_difference() {
         let mut busy = life();
         busy.executions.values_mut().for_each(|times| *times = 2);
         assert_eq!(noticed(&life(), &busy, 1), None);
         busy.executions.values_mut().for_each(|times| *times = 3);
-        let expected = "attempt 1 of `work` (call 1) was executed 3 times, and 2 are allowed; see `repeats`";
+        let expected = "attempt 1 of `work` (call 1) was executed 3 times, and the limit is 2; see `repeats`";
         assert_eq!(noticed(&life(), &busy, 1).as_deref(), Some(expected));
     }
 
     #[test]
-    fn call_with_another_input_is_noticed() {
+    fn call_with_another_input_is_a_difference() {
         let mut other = life();
         let two = Payload::encode(&2).unwrap();
         other
-            .fates
+            .summaries
             .values_mut()
-            .for_each(|fate| _ = fate.calls.insert(CommandId::FIRST, ("work".to_owned(), two.clone())));
-        let expected = "call 1 asked for `work` with 2, and without a crash for `work` with 1";
+            .for_each(|summary| _ = summary.calls.insert(CommandId::FIRST, ("work".to_owned(), two.clone())));
+        let expected = "call 1 scheduled `work` with 2; without a crash, it scheduled `work` with 1";
         assert_eq!(noticed(&life(), &other, 1).as_deref(), Some(expected));
     }
 
     #[test]
-    fn run_too_many_or_too_few_is_noticed() {
-        let none = Life { fates: BTreeMap::new(), ..life() };
-        assert!(noticed(&life(), &none, 1).is_some_and(|noticed| noticed.contains("was not started")));
-        assert!(noticed(&none, &life(), 1).is_some_and(|noticed| noticed.contains("was started")));
+    fn additional_or_missing_run_is_a_difference() {
+        let none = Life { summaries: BTreeMap::new(), ..life() };
+        assert!(noticed(&life(), &none, 1).is_some_and(|difference| difference.contains("was not started")));
+        assert!(noticed(&none, &life(), 1).is_some_and(|difference| difference.contains("was started")));
     }
 }

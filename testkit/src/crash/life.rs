@@ -1,5 +1,4 @@
-//! One life of a script's runs, with crashes in it, and what can be told of it afterwards. It must not compare
-//! lives.
+//! One life of a script's runs, with its crashes, and what is known of it afterwards. It must not compare lives.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,30 +20,30 @@ use crate::error::Error;
 use crate::explore::held::Held;
 use crate::world::{Pilot, Turn, World};
 
-/// What there is to tell of a life.
+/// What is known of a life.
 pub(super) struct Life {
-    /// Whether the script came to its end, or how it failed.
+    /// Whether the script succeeded, or how it failed.
     pub(super) script: Result<(), String>,
     /// Where processes died.
     pub(super) crashes: Vec<CrashPoint>,
     /// How many appends the last process made.
     pub(super) appends: usize,
-    /// What became of every run.
-    pub(super) fates: BTreeMap<RunId, Fate>,
+    /// How every run ended.
+    pub(super) summaries: BTreeMap<RunId, RunSummary>,
     /// How often each attempt was executed.
     pub(super) executions: BTreeMap<Attempt, usize>,
     /// Calls that were executed again although their outcome was recorded.
-    pub(super) undone: Vec<String>,
+    pub(super) repeated: Vec<String>,
     /// The history of the first run, in words.
     pub(super) timeline: String,
 }
 
-/// What became of a run.
+/// How a run ended, and what it did.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fate {
-    /// Its last event, or what it waits on.
+pub(super) struct RunSummary {
+    /// Its terminal event, or what it waits for.
     pub(super) end: Result<Event, String>,
-    /// What it asked for, by the number of the call.
+    /// The activities that it scheduled, by call.
     pub(super) calls: BTreeMap<CommandId, (String, Payload)>,
 }
 
@@ -66,46 +65,46 @@ pub(super) async fn live<W: Workflow>(
 ) -> Result<Life, Error> {
     let plan = Arc::new(CrashPlan::new(points));
     let held = Arc::new(Held::default());
-    let reaper =
-        Reaper { plan: Arc::clone(&plan), outage, held: Arc::clone(&held), recorded: RefCell::default() };
-    let reaper = Rc::new(reaper);
+    let pilot =
+        CrashPilot { plan: Arc::clone(&plan), outage, held: Arc::clone(&held), recorded: RefCell::default() };
+    let pilot = Rc::new(pilot);
     let mut definition = definition.clone();
     let settings = definition.settings_mut();
     settings.faults = Some(Arc::clone(&plan) as _);
     settings.gate = Some(held as _);
-    settings.pilot = Some(Rc::clone(&reaper) as _);
+    settings.pilot = Some(Rc::clone(&pilot) as _);
     let env = definition.try_build()?;
     let script = match caught_in("the script", script(env.clone())).await {
         Ok(Ok(run)) => Ok(run.run_id()),
-        // A message may come too late, and a result may be an error: so the run ended.
+        // A message may arrive too late, and a result may be an error: the run has ended.
         Ok(Err(error)) => error.about_run().ok_or_else(|| format!("the script failed: {error}")),
         Err(panic) => Err(panic),
     };
     if let Ok(run) = script {
-        // An error is a fate as well; it is read from the store.
+        // An error is read from the store like any other end.
         drop(env.run::<W>(run).result().await);
     }
     Ok(Life {
         script: script.map(|_| ()),
         crashes: plan.died(),
         appends: plan.appends(),
-        fates: fates(&env).await?,
+        summaries: summaries(&env).await?,
         executions: executions(env.world()),
-        undone: reaper.undone(env.world()),
+        repeated: pilot.repeated(env.world()),
         timeline: timeline::<W>(&env),
     })
 }
 
-async fn fates(env: &TestEnv) -> Result<BTreeMap<RunId, Fate>, Error> {
-    let mut fates = BTreeMap::new();
+async fn summaries(env: &TestEnv) -> Result<BTreeMap<RunId, RunSummary>, Error> {
+    let mut summaries = BTreeMap::new();
     let client = env.client();
     for run in runs(env.world()) {
         let info = env.drive(client.describe(run)).await??;
         let history = env.drive(client.history(run)).await??;
         let end = info.outcome()?.ok_or_else(|| info.waiting_on.unwrap_or_default());
-        fates.insert(run, Fate { end, calls: calls(history) });
+        summaries.insert(run, RunSummary { end, calls: calls(history) });
     }
-    Ok(fates)
+    Ok(summaries)
 }
 
 fn timeline<W: Workflow>(env: &TestEnv) -> String {
@@ -113,7 +112,7 @@ fn timeline<W: Workflow>(env: &TestEnv) -> String {
     first.map(|first| format!("{:#}", env.run::<W>(first).history())).unwrap_or_default()
 }
 
-/// What a run asked for.
+/// The activities that a run scheduled.
 fn calls(history: Vec<HistoryEvent>) -> BTreeMap<CommandId, (String, Payload)> {
     let call = |event| match event {
         Event::ActivityScheduled { id, activity, input, .. }
@@ -139,12 +138,12 @@ fn runs(world: &World) -> Vec<RunId> {
     runs.into_iter().map(|run| run.run).collect()
 }
 
-/// Ends processes when they are due, and begins others.
+/// Kills workers at the planned points, and starts their successors.
 #[derive(Debug)]
-struct Reaper {
+struct CrashPilot {
     plan: Arc<CrashPlan>,
     outage: Duration,
-    /// Outcomes that are ready at the same time: each is logged by itself, so that a process can die between them.
+    /// Holds outcomes that are ready at the same time: each is logged alone, so that a process can die between them.
     held: Arc<Held>,
     recorded: RefCell<Vec<Recorded>>,
 }
@@ -157,20 +156,20 @@ struct Recorded {
     outcomes: BTreeSet<(RunId, CommandId)>,
 }
 
-impl Reaper {
+impl CrashPilot {
     /// Calls that were executed again although their outcome was recorded.
-    fn undone(&self, world: &World) -> Vec<String> {
+    fn repeated(&self, world: &World) -> Vec<String> {
         let begun = world.calls().begun();
-        let mut undone = Vec::new();
+        let mut repeated = Vec::new();
         for Recorded { begun: before, outcomes } in self.recorded.borrow().iter() {
             let again = begun.iter().skip(*before).filter(|call| outcomes.contains(&(call.run, call.call)));
-            undone.extend(again.map(|call| format!("`{}` (call {})", call.name, call.call)));
+            repeated.extend(again.map(|call| format!("`{}` (call {})", call.name, call.call)));
         }
-        undone
+        repeated
     }
 }
 
-impl Pilot for Reaper {
+impl Pilot for CrashPilot {
     fn polled(&self, world: &World) {
         if !self.plan.take_due() {
             return;
@@ -184,7 +183,7 @@ impl Pilot for Reaper {
         let recorded = Recorded { begun: world.calls().begun().len(), outcomes: outcomes.collect() };
         self.recorded.borrow_mut().push(recorded);
         world.advance_to(world.elapsed() + self.outage);
-        world.start_worker().expect("the one that died was made in the same way");
+        world.start_worker().expect("its predecessor was built in the same way");
     }
 
     fn idle(&self, _world: &World) -> Turn {
@@ -193,7 +192,7 @@ impl Pilot for Reaper {
     }
 }
 
-/// The call that is over with an event.
+/// The call that an event ends.
 fn call_ended_by(event: &Event) -> Option<CommandId> {
     if event.is_outcome() || event.gives_up() { event.call() } else { None }
 }

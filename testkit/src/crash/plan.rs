@@ -1,24 +1,24 @@
-//! Where a process is to die, as its store sees it. It must not know what dies there, nor what comes after.
+//! Where processes die, as their store sees it. It must not know what dies there, nor what happens afterwards.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pgworkflows_memory::{Call, Fault, FaultPoint, Faults, Stage};
 
-/// When a process dies, as seen from an append.
+/// When a process dies, relative to an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CrashMoment {
-    /// The append is on its way and is never written.
+    /// The append was sent, and is never written.
     BeforeCommit,
-    /// The append is written, and its process never hears of that.
+    /// The append is written, and its acknowledgement is lost.
     BeforeAcknowledgement,
-    /// Its process heard of it, and has done nothing else since.
+    /// The append is written and acknowledged, and the process has done nothing else since.
     AfterAcknowledgement,
 }
 
 impl CrashMoment {
-    /// All of them.
+    /// All moments.
     pub(super) const ALL: [Self; 3] =
         [Self::BeforeCommit, Self::BeforeAcknowledgement, Self::AfterAcknowledgement];
 }
@@ -37,9 +37,9 @@ impl fmt::Display for CrashMoment {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CrashPoint {
-    /// The append, from 1 on.
+    /// The number of the append, starting at 1.
     pub append: usize,
-    /// When, as seen from it.
+    /// When, relative to the append.
     pub moment: CrashMoment,
     /// The stored names of the events that it holds.
     pub events: Vec<String>,
@@ -57,9 +57,9 @@ pub(super) struct CrashPlan(Mutex<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// Where the next ones die, the next one last.
+    /// Where the next processes die, the next one last.
     ahead: Vec<(usize, CrashMoment)>,
-    /// What each append of the present process holds.
+    /// The events of each append of the present process.
     appends: Vec<Vec<String>>,
     is_due: bool,
     died: Vec<CrashPoint>,
@@ -71,7 +71,7 @@ impl CrashPlan {
         Self(Mutex::new(Inner { ahead, appends: Vec::new(), is_due: false, died: Vec::new() }))
     }
 
-    /// Whether the present process is to die now; then the next one begins.
+    /// Whether the present process has to die now. Then the next one begins.
     pub(super) fn take_due(&self) -> bool {
         let mut inner = self.lock();
         if inner.is_due {

@@ -1,12 +1,12 @@
-//! What can reach a run, and how it is written in a test. It must not know when it comes.
+//! The things that can reach a run, and how a test writes them. It must not know when they arrive.
 
 use std::fmt;
 
 use pgworkflows_core::id::Name;
 
-/// Something that reaches a run: the outcome of work that it asked for, a message, or a deadline.
+/// Something that reaches a run: the outcome of an activity or a step, a message, or a deadline.
 ///
-/// Shown as the code that makes it, so that an order that was found can be pasted into a test:
+/// It is displayed as the code that makes it, so that an order can be pasted into a test:
 ///
 /// ```
 /// use pgworkflows_testkit::Arrival;
@@ -17,7 +17,7 @@ use pgworkflows_core::id::Name;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Arrival(Kind);
 
-// In the order in which they come if nobody chooses: work is quick, and time passes where nothing else can happen.
+// In the default order of arrival: work is quick, and time passes only if nothing else can happen.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Activity { call: u32, name: Name },
@@ -39,22 +39,22 @@ impl Arrival {
         Self(Kind::Step { call, name: name.into() })
     }
 
-    /// A signal of that name comes.
+    /// A signal of that name arrives.
     pub fn signal(name: impl Into<Name>) -> Self {
         Self(Kind::Signal(name.into()))
     }
 
-    /// A request to cancel comes.
+    /// A cancellation arrives.
     pub fn cancel() -> Self {
         Self(Kind::Cancel)
     }
 
-    /// A request to terminate comes.
+    /// A termination arrives.
     pub fn terminate() -> Self {
         Self(Kind::Terminate)
     }
 
-    /// Time passes until the next deadline: a timer fires, an activity is out of time, or its next attempt begins.
+    /// Time passes until the next deadline: a timer fires, an activity times out, or its next attempt begins.
     pub fn time() -> Self {
         Self(Kind::Time)
     }

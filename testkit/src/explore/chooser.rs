@@ -1,5 +1,5 @@
-//! Who decides what reaches a run next, one arrival at a time. After each it replays the history that came of it:
-//! code that hides a choice from the engine is found out there. It must not judge how a run ends.
+//! Chooses what reaches a run next, one arrival at a time. After each arrival it replays the history, which finds code that
+//! hides a choice from the engine. It must not judge how a run ends.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ struct Inner {
     walk: Walk<Arrival>,
     /// How many events were logged when the history was last replayed.
     replayed: usize,
-    /// Where the world was when time began to pass, while nothing has come of it.
+    /// The progress of the world when time began to pass, until something happens.
     passing: Option<Progress>,
     problem: Option<Problem>,
 }
@@ -40,7 +40,7 @@ impl Chooser {
         }
     }
 
-    /// The walk, and what was wrong with it.
+    /// The walk, and its problem if there is one.
     pub(super) fn finish(&self) -> (Walk<Arrival>, Option<Problem>) {
         let mut inner = self.inner.borrow_mut();
         let walk = std::mem::replace(&mut inner.walk, Walk::along(Vec::new()));
@@ -48,7 +48,7 @@ impl Chooser {
         (walk, problem)
     }
 
-    /// Lets the next arrival come, if anything can.
+    /// Releases the next arrival, if there is one.
     fn arrive(&self, world: &World) -> Result<Turn, Problem> {
         self.replay(world)?;
         let mut options = self.held.arrivals();
@@ -74,18 +74,18 @@ impl Chooser {
         Ok(Turn::Continues)
     }
 
-    /// Whether time goes on to pass, because nothing came of it yet.
+    /// Whether more time has to pass, because nothing has happened yet.
     fn is_passing(&self, world: &World) -> bool {
         let mut inner = self.inner.borrow_mut();
-        let fruitless = inner.passing.is_some_and(|before| before == self.held.progress());
-        if fruitless && matches!(world.prospect(), Prospect::Time(_)) {
+        let is_fruitless = inner.passing.is_some_and(|before| before == self.held.progress());
+        if is_fruitless && matches!(world.prospect(), Prospect::Time(_)) {
             return true;
         }
         inner.passing = None;
         false
     }
 
-    /// Holds the history so far against the code that wrote it.
+    /// Replays the history so far with the code that wrote it.
     fn replay(&self, world: &World) -> Result<(), Problem> {
         let events = self.held.progress().events;
         if std::mem::replace(&mut self.inner.borrow_mut().replayed, events) == events {
@@ -104,7 +104,7 @@ impl Chooser {
         Ok(())
     }
 
-    /// The order is over: the script may come to its end, and the run need not.
+    /// The order is over: the script may end, and the run need not.
     fn end(&self, problem: Option<Problem>) -> Turn {
         let inner = &mut *self.inner.borrow_mut();
         inner.problem = inner.problem.take().or(problem);
@@ -121,7 +121,7 @@ impl Pilot for Chooser {
         if self.held.release_given_up() {
             return Turn::Continues;
         }
-        // Before the run there is nothing to choose, and after it nothing that arrives makes a difference.
+        // Before the run begins there is nothing to choose, and after its end no arrival makes a difference.
         if self.held.started().is_empty() {
             return Turn::TimePasses;
         }

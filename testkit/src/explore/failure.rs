@@ -1,4 +1,5 @@
-//! How a failing order is told: what is wrong, what happened, and the line that plays it again.
+//! The report of a failing order: the problem, what happened, and the line that plays the order again. It must not know how
+//! the order was found.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -9,7 +10,7 @@ use super::problem::Problem;
 use super::scope::Scope;
 use crate::error::Error;
 
-/// An order that fails, or an exploration that cannot be.
+/// An order that fails, or an invalid exploration.
 ///
 /// Its text holds the shortest failing order as a line of a test, and the run's history.
 pub struct ExploreFailure(Box<Kind>);
@@ -24,18 +25,18 @@ impl ExploreFailure {
         Self(Box::new(Kind::Refused(error)))
     }
 
-    /// The problem of a play, the last of so many that were tried.
+    /// The problem of a play, the last of `tried` orders.
     pub(super) fn found(play: Play, tried: usize, scope: &Scope) -> Self {
         let Play { walk, problem, history } = play;
         let timeline = history.map(|history| format!("{history:#}")).unwrap_or_default();
-        let problem = problem.unwrap_or_else(|| unreachable!("only what has a problem is a failure"));
-        // An order that does not fit is shown as it was given.
+        let problem = problem.unwrap_or_else(|| unreachable!("a failure has a problem"));
+        // A given order that does not fit is shown unchanged.
         let order = if matches!(problem, Problem::Misfit(_)) { walk.given() } else { walk.list() };
         Self(Box::new(Kind::Found { problem, scope: scope.clone(), order, tried, timeline }))
     }
 
-    /// What has to arrive first for the failure to be seen: the shortest list that was found. The rest comes by
-    /// itself. Empty if any order fails.
+    /// The arrivals that lead to the failure: the shortest list that was found. The default order follows them. Empty if the
+    /// default order fails.
     pub fn order(&self) -> &[Arrival] {
         match &*self.0 {
             Kind::Refused(_) => &[],
@@ -43,8 +44,8 @@ impl ExploreFailure {
         }
     }
 
-    /// Whether nothing was explored: a bound is 0, an ignored activity is not known, the definitions cannot be, or
-    /// the given order does not fit the run.
+    /// Whether nothing was explored: a limit is 0, an ignored activity is unknown, the definitions are invalid, or the given
+    /// order does not fit the run.
     pub fn is_invalid(&self) -> bool {
         match &*self.0 {
             Kind::Refused(_) => true,
@@ -52,7 +53,7 @@ impl ExploreFailure {
         }
     }
 
-    /// Whether the workflow's code does not follow its own history: it decides by something that is not in it.
+    /// Whether the workflow's code diverged from its own history: it depends on something that is not in the history.
     pub fn is_nondeterministic(&self) -> bool {
         match &*self.0 {
             Kind::Refused(_) => false,
@@ -84,7 +85,7 @@ impl fmt::Display for ExploreFailure {
 }
 
 impl fmt::Debug for ExploreFailure {
-    /// As people read it: a test that returns a failure shows it by this.
+    /// The same text as `Display`, because a test that returns a failure prints its `Debug` form.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }

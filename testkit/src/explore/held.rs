@@ -1,5 +1,5 @@
-//! What is on its way to a run and held back until it is its turn: outcomes of activities and steps, and messages.
-//! It must not choose among them.
+//! Holds back what is going to reach a run, until it is released: outcomes of activities and steps, and messages. It must
+//! not choose among them.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -15,7 +15,7 @@ use super::arrival::Arrival;
 use super::scope::Scope;
 use crate::world::{Call, Gate};
 
-/// The doors to a world: of its store, for messages, and of its workers, for outcomes.
+/// Everything that is held back in a world: messages at its store, and outcomes at its workers.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     scope: Scope,
@@ -34,7 +34,7 @@ struct Inner {
 #[derive(Debug)]
 struct Waiting {
     arrival: Arrival,
-    /// Cancelled when nobody waits for the outcome any more.
+    /// Cancelled when the run no longer waits for the outcome.
     cancellation: Option<Cancellation>,
     release: oneshot::Sender<()>,
 }
@@ -46,7 +46,7 @@ pub(super) struct Started {
     pub(super) workflow: String,
 }
 
-/// How far a world has come: two that are equal have seen the same.
+/// The progress of a world: between two equal values, nothing happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Progress {
     /// How many events were logged.
@@ -55,12 +55,12 @@ pub(super) struct Progress {
 }
 
 impl Held {
-    /// Doors that nothing passes which a test explores.
+    /// Holds everything back that is in the scope.
     pub(super) fn new(scope: Scope) -> Self {
         Self { scope, inner: Mutex::default() }
     }
 
-    /// What may arrive now, each once, in the order in which it comes if nobody chooses.
+    /// What can arrive now, without duplicates, in the default order.
     pub(super) fn arrivals(&self) -> Vec<Arrival> {
         let inner = self.lock();
         let mut arrivals: Vec<_> = inner.waiting.iter().map(|waiting| waiting.arrival.clone()).collect();
@@ -69,7 +69,7 @@ impl Held {
         arrivals
     }
 
-    /// Lets the oldest of these arrive.
+    /// Releases the oldest of these arrivals.
     pub(super) fn release(&self, arrival: &Arrival) {
         let waiting = {
             let mut inner = self.lock();
@@ -79,7 +79,7 @@ impl Held {
         waiting.into_iter().for_each(Waiting::release);
     }
 
-    /// Lets the oldest of all arrive. Whether there was one.
+    /// Releases the oldest arrival. Whether there was one.
     pub(crate) fn release_oldest(&self) -> bool {
         let waiting = {
             let mut inner = self.lock();
@@ -90,8 +90,8 @@ impl Held {
         released
     }
 
-    /// Lets go what will reach nobody: outcomes that nobody waits for any more, and what was dropped under way.
-    /// Whether something may follow from that.
+    /// Releases everything that reaches no run: outcomes that the run no longer waits for, and what was dropped in flight.
+    /// Whether there was something.
     pub(crate) fn release_given_up(&self) -> bool {
         let (given_up, waiting) = {
             let mut inner = self.lock();
@@ -104,7 +104,7 @@ impl Held {
         released
     }
 
-    /// From now on nothing is held back. Whether something was until now.
+    /// Releases everything and holds nothing back any more. Whether there was something.
     pub(super) fn open(&self) -> bool {
         let waiting = {
             let mut inner = self.lock();
@@ -139,7 +139,7 @@ impl Held {
         }
         let (release, released) = oneshot::channel();
         inner.waiting.push(Waiting { arrival, cancellation, release });
-        // An error would mean that the doors are gone, and so is the world.
+        // An error means that the world was dropped.
         Some(Box::pin(async { released.await.unwrap_or_default() }))
     }
 
@@ -149,7 +149,7 @@ impl Held {
 }
 
 impl Inner {
-    /// A run is there, by a start in the inbox or in the log.
+    /// Notes a run, which was started in the inbox or in the log.
     fn started(&mut self, run: RunId, workflow: &str) {
         if !self.runs.iter().any(|started| started.run == run) {
             self.runs.push(Started { run, workflow: workflow.to_owned() });
@@ -162,9 +162,9 @@ impl Waiting {
         self.release.is_closed() || self.cancellation.as_ref().is_some_and(Cancellation::is_cancelled)
     }
 
-    /// Outside of the lock: who is woken may come back.
+    /// Must be called without the lock, because the woken task may take it.
     fn release(self) {
-        // Who was dropped meanwhile needs no release.
+        // A future that was dropped meanwhile needs no release.
         self.release.send(()).unwrap_or_default();
     }
 }
@@ -212,7 +212,7 @@ impl Faults for Held {
     }
 }
 
-/// The message of a submission, unless it is a start: with that, a run only begins.
+/// The message of a submission, unless it is a start, which only begins a run.
 fn message(submission: &Submission) -> Option<Arrival> {
     match submission.kind().ok()? {
         MessageKind::Signal(name) => Some(Arrival::signal(name)),

@@ -1,5 +1,5 @@
-//! The orders in which things can arrive: a tree whose branches become known only while somebody walks it. Pure:
-//! it must not know what arrives, nor where.
+//! The orders in which things can arrive: a tree whose branches become known only while it is walked. It must not know what
+//! arrives, nor where.
 
 #[cfg(test)]
 mod tests;
@@ -8,15 +8,15 @@ use std::collections::BTreeMap;
 
 use crate::runtime::dice::Dice;
 
-/// The orders of a tree, the shortest list first: an order is named by what arrives first, and goes on with the
-/// first of the options wherever its list is at its end. So the first order that fails has the shortest list.
+/// The orders of a tree, the shortest list first: an order is named by the list of its first arrivals, and continues with
+/// the first option after the end of that list. So the first order that fails has the shortest list.
 #[derive(Debug)]
 pub(crate) struct Orders<T> {
-    /// The lists that nobody walked yet, by their length and age.
+    /// The lists that were not walked yet, by length and age.
     waiting: BTreeMap<(usize, usize), Vec<T>>,
     made: usize,
     walks_left: usize,
-    /// Whether lists were let go, because there are more than may be walked.
+    /// Whether lists were dropped, because there are more than may be walked.
     is_cut: bool,
 }
 
@@ -25,31 +25,31 @@ pub(crate) struct Orders<T> {
 pub(crate) struct Walk<T> {
     /// What arrives first.
     list: Vec<T>,
-    /// What draws the rest; without it, the first option comes.
+    /// Draws the following arrivals; `None` takes the first option.
     dice: Option<Dice>,
     forks: Vec<Fork<T>>,
 }
 
-/// A point of a walk, and what could have come there.
+/// A point of a walk, and the options there.
 #[derive(Debug)]
 struct Fork<T> {
     options: Vec<T>,
     chosen: usize,
 }
 
-/// What was to arrive cannot.
+/// An arrival of the list is not possible.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Misfit<T> {
-    /// How many had arrived before.
+    /// How many arrivals there were before.
     pub(crate) after: usize,
-    /// What was to come.
+    /// The arrival of the list.
     pub(crate) wanted: T,
-    /// What could have come.
+    /// The possible arrivals.
     pub(crate) options: Vec<T>,
 }
 
 impl<T: Clone + PartialEq> Orders<T> {
-    /// All orders, of which at most so many are walked.
+    /// All orders, of which at most `walks_max` are walked.
     pub(crate) fn new(walks_max: usize) -> Self {
         Self {
             waiting: BTreeMap::from([((0, 0), Vec::new())]),
@@ -59,14 +59,14 @@ impl<T: Clone + PartialEq> Orders<T> {
         }
     }
 
-    /// The next walk; `None` where all are walked, or as many as may be.
+    /// The next walk; `None` if all orders, or as many as allowed, were walked.
     pub(crate) fn next(&mut self) -> Option<Walk<T>> {
         self.walks_left = self.walks_left.checked_sub(1)?;
         let (_, list) = self.waiting.pop_first()?;
         Some(Walk::along(list))
     }
 
-    /// A walk came to its end: where it went on with the first option, others lead to further orders.
+    /// Adds the orders that branch off a finished walk after its list.
     pub(crate) fn walked(&mut self, walk: &Walk<T>) {
         for (depth, fork) in walk.forks.iter().enumerate().skip(walk.list.len()) {
             for option in fork.options.iter().skip(1) {
@@ -76,7 +76,7 @@ impl<T: Clone + PartialEq> Orders<T> {
                 self.made += 1;
             }
         }
-        // The longest lists are those that would never be walked.
+        // The longest lists would never be walked.
         while self.waiting.len() > self.walks_left {
             self.waiting.pop_last();
             self.is_cut = true;
@@ -95,12 +95,12 @@ impl<T: Clone + PartialEq> Walk<T> {
         Self { list, dice: None, forks: Vec::new() }
     }
 
-    /// A walk that draws its way.
+    /// A walk that draws each arrival.
     pub(crate) fn random(dice: Dice) -> Self {
         Self { list: Vec::new(), dice: Some(dice), forks: Vec::new() }
     }
 
-    /// Which of the options, of which there is one at least, comes next.
+    /// Chooses the next arrival among at least one option.
     pub(crate) fn choose(&mut self, options: &[T]) -> Result<usize, Misfit<T>> {
         let after = self.forks.len();
         let chosen = match (self.list.get(after), &mut self.dice) {
@@ -115,7 +115,7 @@ impl<T: Clone + PartialEq> Walk<T> {
         Ok(chosen)
     }
 
-    /// Nothing more can arrive: an error if the list has more.
+    /// Ends the walk. It is an error if the list has more arrivals.
     pub(crate) fn end(&self) -> Result<(), Misfit<T>> {
         let after = self.forks.len();
         self.list
@@ -123,12 +123,12 @@ impl<T: Clone + PartialEq> Walk<T> {
             .map_or(Ok(()), |wanted| Err(Misfit { after, wanted: wanted.clone(), options: Vec::new() }))
     }
 
-    /// The list that was given.
+    /// The given list.
     pub(crate) fn given(&self) -> Vec<T> {
         self.list.clone()
     }
 
-    /// The first arrivals, at most so many.
+    /// The first arrivals, at most `count`.
     pub(crate) fn arrived(&self, count: usize) -> Vec<T> {
         self.forks.iter().take(count).map(|fork| fork.options[fork.chosen].clone()).collect()
     }
@@ -138,14 +138,14 @@ impl<T: Clone + PartialEq> Walk<T> {
         self.forks.len()
     }
 
-    /// The shortest list that leads the same way: what comes first among the options comes by itself.
+    /// The shortest list that leads to the same order: first options at its end are left out.
     pub(crate) fn list(&self) -> Vec<T> {
         let last = self.forks.iter().rposition(|fork| fork.chosen > 0);
         self.arrived(last.map_or(0, |last| last + 1))
     }
 }
 
-/// Makes a failing list shorter as long as it fails: first its end is left out, then whatever can be.
+/// Shortens a failing list as long as it fails: first at its end, then anywhere.
 pub(crate) async fn shrink<T: Clone>(mut list: Vec<T>, mut fails: impl AsyncFnMut(&[T]) -> bool) -> Vec<T> {
     for length in 0..list.len() {
         if fails(&list[..length]).await {
@@ -158,7 +158,7 @@ pub(crate) async fn shrink<T: Clone>(mut list: Vec<T>, mut fails: impl AsyncFnMu
         let mut shorter = list.clone();
         shorter.remove(index);
         if fails(&shorter).await {
-            // What stood before may be needless now.
+            // Earlier arrivals may be needless now.
             list = shorter;
             index = 0;
         } else {

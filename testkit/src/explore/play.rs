@@ -1,5 +1,5 @@
-//! One order, played in a world of its own: the script, the arrivals, the user's assertion. It must not know which
-//! orders there are.
+//! One order, played in its own world: the script, the arrivals, the user's assertion. It must not know which orders there
+//! are.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -20,22 +20,21 @@ use crate::env::{TestEnv, TestEnvBuilder, TestRun};
 use crate::error::Error;
 use crate::world::{Patience, Stuck};
 
-/// What came of an order.
+/// The result of playing an order.
 pub(super) struct Play {
     pub(super) walk: Walk<Arrival>,
     pub(super) problem: Option<Problem>,
-    /// All that happened to the run, if there was one.
+    /// The history of the run, if there was one.
     pub(super) history: Option<History>,
 }
 
 impl Play {
-    /// The same, of an order that was seen to be possible: that it does not fit any more is the user's code's
-    /// doing.
+    /// Judges a play whose order was possible before: if it does not fit any more, the user's code behaved differently.
     pub(super) fn explored(mut self) -> Self {
         if let Some(Problem::Misfit(misfit)) = self.problem {
             let difference = format!(
-                "after the same {} arrivals as before, {} cannot come any more. If an activity or a step answers \
-                 otherwise each time, have it answer the same",
+                "after the same {} arrivals as before, {} cannot arrive any more. If an activity or a step has a \
+                 different outcome each time, give it the same outcome",
                 misfit.after, misfit.wanted
             );
             self.problem = Some(Problem::Differs(difference));
@@ -44,7 +43,7 @@ impl Play {
     }
 }
 
-/// What every order is played with.
+/// Everything that is needed to play an order.
 pub(super) struct Player<S, C> {
     pub(super) definition: TestEnvBuilder,
     pub(super) script: S,
@@ -54,7 +53,7 @@ pub(super) struct Player<S, C> {
 }
 
 impl<S, C> Player<S, C> {
-    /// Plays an order twice: the second time the same must come of it. It is judged once.
+    /// Plays an order twice: both plays must have the same history. The assertion is called once.
     pub(super) async fn play<W: Workflow>(&self, walk: Walk<Arrival>) -> Result<Play, Error>
     where
         S: AsyncFn(TestEnv) -> Result<TestRun<W>, Error>,
@@ -86,7 +85,7 @@ impl<S, C> Player<S, C> {
         let env = definition.try_build()?;
 
         let scripted = caught_in("the script", (self.script)(env.clone())).await.map_err(Problem::Assertion);
-        // Whatever else arrives; it ends when nothing does.
+        // Everything else arrives; this ends when nothing more can.
         let patience = Patience::new(env.world());
         let Err(Stuck) = env.world().drive_unless(pending::<Infallible>(), || patience.ends()).await;
         let (walk, problem) = chooser.finish();
@@ -99,7 +98,7 @@ impl<S, C> Player<S, C> {
         Ok(Play { walk, problem, history })
     }
 
-    /// What the user says of the run, once nothing can reach it any more.
+    /// Calls the user's assertion, once nothing can reach the run any more.
     async fn judge<W: Workflow>(
         &self,
         env: &TestEnv,
@@ -112,8 +111,7 @@ impl<S, C> Player<S, C> {
         let run = started.first().map(|first| first.run);
         match scripted {
             Ok(Ok(_)) => {}
-            // A message may come too late, and a result may be an error: that is for the user's assertion to
-            // judge.
+            // A message may arrive too late, and a result may be an error: the user's assertion judges that.
             Ok(Err(error)) if run.is_some() && error.about_run() == run => {}
             Ok(Err(error)) => return Some(Problem::Script(error.to_string())),
             Err(problem) => return Some(problem),
@@ -127,8 +125,8 @@ impl<S, C> Player<S, C> {
     }
 }
 
-/// What the workflow did otherwise the second time, if anything. Where an activity or a step answered otherwise
-/// before, it had reason to.
+/// What the workflow did differently the second time, if anything. If an activity or a step had another outcome before
+/// that, the workflow had reason to.
 fn difference(first: &Play, second: &Play) -> Option<Problem> {
     let (Some(before), Some(now)) = (&first.history, &second.history) else { return None };
     let (events_before, events_now) = (&before.records().events, &now.records().events);
@@ -138,7 +136,7 @@ fn difference(first: &Play, second: &Play) -> Option<Problem> {
         return None;
     }
     if let Some(problem) = &second.problem {
-        return Some(Problem::Differs(format!("the same order, played once more, fails: {problem}")));
+        return Some(Problem::Differs(format!("the same order, played again, fails: {problem}")));
     }
     if events_before.len() == differs && events_now.len() == differs {
         return None;
@@ -148,13 +146,13 @@ fn difference(first: &Play, second: &Play) -> Option<Problem> {
         None => "not there".to_owned(),
     };
     Some(Problem::Differs(format!(
-        "the same order, played once more, led to another history. An event was {}, and then {}",
+        "the same order, played again, led to another history. An event was {}, and then {}",
         line(before),
         line(now)
     )))
 }
 
-/// Whether the event at a place of a history is what the user's code outside of the workflow answered.
+/// Whether the event at this place of a history is an outcome of an activity or a step.
 fn is_answer(history: &History, place: usize) -> bool {
     let events = history.events().unwrap_or_default();
     events.get(place).is_some_and(|event| match event.event {

@@ -1,16 +1,16 @@
-//! What can be wrong with an order, in words. It must not know how it was found.
+//! The problems that an order can have, in words. It must not know how a problem was found.
 
 use std::fmt;
 
 use super::arrival::Arrival;
 use super::orders::Misfit;
 
-/// What is wrong with an order.
+/// The problem of an order.
 #[derive(Clone, Debug)]
 pub(super) enum Problem {
-    /// What was to arrive cannot.
+    /// An arrival of the given order is not possible.
     Misfit(Misfit<Arrival>),
-    /// More and more arrives.
+    /// There are too many arrivals.
     Endless { arrivals_max: usize, waits: String },
     /// The code cannot process what arrived.
     Stalled(String),
@@ -31,20 +31,20 @@ impl fmt::Display for Problem {
         match self {
             Self::Misfit(Misfit { after, wanted, options }) => write!(
                 f,
-                "the order does not fit this run: after {after} arrivals {wanted} is to come, but {}. Explore the \
-                 workflow anew to get an order of its present code",
+                "the order does not fit this run: after {after} arrivals {wanted} should arrive, but {}. Explore the \
+                 workflow again to get an order of its present code",
                 Options(options)
             ),
             Self::Endless { arrivals_max, waits } => write!(
                 f,
-                "after {arrivals_max} arrivals the run is not over; {waits}. If it is to go on that long, raise \
+                "after {arrivals_max} arrivals the run is not over; {waits}. If the run may take that many, raise \
                  `arrivals_max`"
             ),
             Self::Stalled(reason) => write!(f, "the run stalls: {reason}"),
-            Self::Replay(divergence) => write!(f, "{HIDDEN}: replayed, it goes another way. {divergence}"),
+            Self::Replay(divergence) => write!(f, "{HIDDEN}: its replay diverges. {divergence}"),
             Self::Differs(difference) => write!(f, "{HIDDEN}: {difference}"),
             Self::Runs(count) => {
-                write!(f, "the script started {count} runs, and has to start one: the one that is explored")
+                write!(f, "the script started {count} runs, and has to start exactly one, which is explored")
             }
             Self::Script(error) => write!(f, "the script failed: {error}"),
             Self::Assertion(failure) => write!(f, "{failure}"),
@@ -52,7 +52,7 @@ impl fmt::Display for Problem {
     }
 }
 
-const HIDDEN: &str = "the workflow decides by something that its history does not hold, such as the wall clock, a \
+const HIDDEN: &str = "the workflow depends on something that its history does not hold, such as the wall clock, a \
                       random number, a static variable or the order of a `HashMap`";
 
 struct Options<'a>(&'a [Arrival]);
@@ -60,7 +60,7 @@ struct Options<'a>(&'a [Arrival]);
 impl fmt::Display for Options<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            [] => f.write_str("nothing can come any more"),
+            [] => f.write_str("nothing more can arrive"),
             [only] => write!(f, "only {only} can"),
             options => write!(f, "only one of {options:?} can"),
         }

@@ -1,4 +1,4 @@
-//! What a test leaves out of the orders: what makes no difference to it. It must not know which orders there are.
+//! What a test explores, and what it leaves out because it makes no difference. It must not know which orders there are.
 
 use std::fmt;
 
@@ -8,11 +8,11 @@ use pgworkflows_core::Activity;
 #[derive(Clone, Debug)]
 pub(super) struct Scope {
     ignored: Vec<Ignored>,
-    /// Whether time may pass while something else is on its way.
+    /// Whether time may pass while something else can arrive.
     pub(super) timeouts: bool,
 }
 
-/// An activity whose outcomes are no arrivals.
+/// An activity whose outcomes arrive at once.
 #[derive(Clone, Debug)]
 struct Ignored {
     name: &'static str,
@@ -44,7 +44,7 @@ impl Scope {
 }
 
 impl fmt::Display for Scope {
-    /// As it is said in a test.
+    /// As a test writes it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Ignored { type_name, .. } in &self.ignored {
             write!(f, ".ignore::<{}>()", short(type_name))?;
@@ -53,7 +53,7 @@ impl fmt::Display for Scope {
     }
 }
 
-/// A type's name without its path, which a test need not write. One with parameters is left as it is.
+/// A type's name without its path, which a test need not write. A name with type parameters is kept whole.
 fn short(type_name: &str) -> &str {
     if type_name.contains('<') {
         return type_name;

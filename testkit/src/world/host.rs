@@ -80,7 +80,7 @@ impl Host for WorldHost {
 
     fn attempt<'a>(&self, of: AttemptOf<'_>, work: AttemptFuture<'a>) -> AttemptFuture<'a> {
         let call = self.calls.begin(of, self.time.now());
-        let watched = Watched {
+        let watched = WatchedAttempt {
             work,
             waker: Arc::default(),
             timers: Arc::default(),
@@ -102,7 +102,7 @@ impl Host for WorldHost {
 /// An attempt in flight, watched for what it waits for. What is going to wake it holds its waker. The world holds one per
 /// virtual timer, and one per wait for a cancellation; if there are more, something outside of the world holds one, and
 /// time must not be skipped meanwhile.
-struct Watched<'a> {
+struct WatchedAttempt<'a> {
     work: AttemptFuture<'a>,
     waker: Arc<AttemptWaker>,
     /// How many virtual timers it has.
@@ -122,7 +122,7 @@ impl Wake for AttemptWaker {
     }
 }
 
-impl Future for Watched<'_> {
+impl Future for WatchedAttempt<'_> {
     type Output = Result<Payload, Failure>;
 
     fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {

@@ -1,4 +1,4 @@
-//! Assertions: what they accept, and what they say where they do not.
+//! Assertions: what they accept, and what they say if they fail.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -6,8 +6,8 @@ use pgworkflows_testkit::{Error, Mock, TestRun, expect};
 
 use crate::definitions::{APPROVED, Charge, HOUR, Order, Reserve, assert_says, orders};
 
-/// What an assertion panicked with.
-fn complaint(assertion: impl FnOnce()) -> String {
+/// The message of a failed assertion.
+fn failure(assertion: impl FnOnce()) -> String {
     let panic = catch_unwind(AssertUnwindSafe(assertion)).expect_err("the assertion should not hold");
     *panic.downcast::<String>().expect("a message")
 }
@@ -58,9 +58,9 @@ async fn cancelled_run_and_its_history() -> Result<(), Error> {
 async fn waiting_on_something_else_is_shown_with_the_history_and_source_lines() -> Result<(), Error> {
     let run = waiting().await?;
     run.assert_waiting_on(APPROVED);
-    let complaint = complaint(|| run.assert_waiting_on_activity::<Charge>());
+    let message = failure(|| run.assert_waiting_on_activity::<Charge>());
     assert_says(
-        &complaint,
+        &message,
         &[
             "workflow `order` does not wait for activity `charge`: it waits for signal `approved` at",
             "definitions.rs:",
@@ -68,31 +68,31 @@ async fn waiting_on_something_else_is_shown_with_the_history_and_source_lines() 
             "activity.scheduled #1 reserve \"book\"",
         ],
     );
-    let scheduled = complaint.lines().find(|line| line.contains("activity.scheduled")).expect("it is there");
+    let scheduled = message.lines().find(|line| line.contains("activity.scheduled")).expect("it is there");
     assert!(scheduled.contains("definitions.rs:"), "{scheduled}");
     Ok(())
 }
 
 #[tokio::test]
-async fn result_that_is_another_one_is_shown() -> Result<(), Error> {
+async fn unexpected_result_is_shown() -> Result<(), Error> {
     let run = waiting().await?;
-    let early = complaint(|| run.assert_completed("charged 4"));
+    let early = failure(|| run.assert_completed("charged 4"));
     assert!(early.contains("it is not over"), "{early}");
     run.signal(APPROVED, true).await?;
     run.assert_completed("charged 4");
-    let other = complaint(|| run.assert_completed("charged 5"));
-    assert!(other.contains("completed with \"charged 4\", and not with \"charged 5\""), "{other}");
-    let failed = complaint(|| run.assert_failed("rejected"));
+    let other = failure(|| run.assert_completed("charged 5"));
+    assert!(other.contains("completed with \"charged 4\" instead of \"charged 5\""), "{other}");
+    let failed = failure(|| run.assert_failed("rejected"));
     assert!(failed.contains("it ended with run.completed \"charged 4\""), "{failed}");
     Ok(())
 }
 
 #[tokio::test]
-async fn failure_is_told_by_its_type() -> Result<(), Error> {
+async fn failure_is_recognised_by_its_type() -> Result<(), Error> {
     let run = waiting().await?;
     run.signal(APPROVED, false).await?;
     run.assert_failed("rejected");
-    let other = complaint(|| run.assert_failed("card-declined"));
+    let other = failure(|| run.assert_failed("card-declined"));
     assert!(
         other.contains(
             "has not failed with `card-declined`: it ended with run.failed: nobody wants it (rejected)"
@@ -103,26 +103,26 @@ async fn failure_is_told_by_its_type() -> Result<(), Error> {
 }
 
 #[tokio::test]
-async fn assertion_that_fails_points_to_the_test() -> Result<(), Error> {
+async fn failed_assertion_points_to_the_test() -> Result<(), Error> {
     let run = waiting().await?;
     let (sender, place) = std::sync::mpsc::channel();
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         let _ = sender.send(panic.location().map(|place| place.file().to_owned()));
     }));
-    let complained = catch_unwind(AssertUnwindSafe(|| run.assert_cancelled()));
+    let panicked = catch_unwind(AssertUnwindSafe(|| run.assert_cancelled()));
     std::panic::set_hook(hook);
-    assert!(complained.is_err());
+    assert!(panicked.is_err());
     let here = |place: Option<String>| place.is_some_and(|file| file.ends_with("assertions.rs"));
     assert!(place.try_iter().any(here), "the panic points elsewhere");
     Ok(())
 }
 
 #[tokio::test]
-async fn mock_of_a_signal_free_run_is_seen_by_type() -> Result<(), Error> {
+async fn run_that_waits_for_a_signal_does_not_wait_for_an_activity() -> Result<(), Error> {
     let run = waiting().await?;
     run.assert_waiting_on(APPROVED);
-    let complaint = complaint(|| run.assert_waiting_on_activity::<Reserve>());
-    assert!(complaint.contains("does not wait for activity `reserve`"), "{complaint}");
+    let message = failure(|| run.assert_waiting_on_activity::<Reserve>());
+    assert!(message.contains("does not wait for activity `reserve`"), "{message}");
     Ok(())
 }

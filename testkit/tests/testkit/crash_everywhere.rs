@@ -1,5 +1,5 @@
-//! `crash_everywhere` at work: workflows that are right pass, and whatever a crash changes is named with the place
-//! of the crash. It judges the tool; the main job is crashed in `examples/tests/`.
+//! `crash_everywhere` at work: correct workflows pass, and a difference that a crash makes is reported with the crash. This
+//! tests the tool; the example workflow is crashed in `examples/tests/`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use pgworkflows_testkit::{CrashMoment, Error, TestEnv, TestEnvBuilder, TestRun, 
 
 use crate::definitions::{Endless, HOUR, assert_says, starts};
 
-/// Counts its executions, in the whole test.
+/// Counts its executions in the whole test.
 struct Count(Arc<AtomicU64>);
 
 #[async_trait]
@@ -23,7 +23,7 @@ impl Activity for Count {
     }
 }
 
-/// Fails, or not.
+/// Fails or succeeds, as its input says.
 struct Try;
 
 #[async_trait]
@@ -66,7 +66,7 @@ async fn everything(env: TestEnv, succeeds: bool) -> Result<TestRun<Everything>,
 }
 
 #[tokio::test]
-async fn workflow_with_everything_in_it_is_crashed_everywhere_and_nobody_notices() {
+async fn crashes_make_no_difference_to_a_workflow_with_everything() {
     for succeeds in [true, false] {
         let script = async move |env| everything(env, succeeds).await;
         let crashed = crash_everywhere(&definition::<Everything>(), script).assert().await;
@@ -76,13 +76,13 @@ async fn workflow_with_everything_in_it_is_crashed_everywhere_and_nobody_notices
     }
 }
 
-// Records values that no other execution of its code would make, and holds them against what steps were given.
+// Records values that are different in each execution of the code, and compares them with the values that steps got.
 workflow!(Recorder, "recorder", |ctx, (): ()| -> bool {
     static MADE: AtomicU64 = AtomicU64::new(0);
     let fresh = || MADE.fetch_add(1, Ordering::Relaxed);
     let mut same = true;
     for _ in 0..2 {
-        let value = ctx.record("one after the other", fresh).await;
+        let value = ctx.record("one after another", fresh).await;
         same &= value == ctx.step("echo", move || async move { Ok(value) }).await?;
         ctx.sleep(HOUR).await?;
     }
@@ -105,7 +105,7 @@ async fn recorded_values_are_the_same_after_a_crash_at_any_point() {
     let script = async |env: TestEnv| {
         let run = env.start::<Recorder>(()).await?;
         env.advance(4 * HOUR).await;
-        // Without a crash it is true, and so it has to be with one.
+        // It is true without a crash, and has to be true with one.
         assert!(run.result().await?, "a value was made again after it was recorded");
         Ok::<_, Error>(run)
     };
@@ -124,7 +124,7 @@ async fn short(env: TestEnv) -> Result<TestRun<Short>, Error> {
 }
 
 #[tokio::test]
-async fn worker_that_takes_over_crashes_as_well() {
+async fn successor_crashes_as_well() {
     let once = crash_everywhere(&definition::<Short>(), short).assert().await;
     let twice = crash_everywhere(&definition::<Short>(), short).crashes(2).assert().await;
     assert!(twice.crash_points > 3 * once.crash_points, "{once}; {twice}");
@@ -132,7 +132,7 @@ async fn worker_that_takes_over_crashes_as_well() {
 }
 
 #[tokio::test]
-async fn four_crashes_in_a_row_make_a_run_suspicious_and_change_nothing() {
+async fn four_crashes_in_a_row_make_a_run_a_suspect_and_change_nothing() {
     let crashed = crash_everywhere(&definition::<Short>(), short).crashes(4).assert().await;
     assert_eq!(crashed.repeats["try"], 4);
 }
@@ -143,20 +143,20 @@ async fn outage_only_makes_timers_late() {
     assert!(crashed.crash_points > 0);
 }
 
-// Returns which execution it was.
-workflow!(Telltale, "telltale", |ctx, (): ()| -> u64 { ctx.activity::<Count>(1).await });
+// Returns the number of the execution.
+workflow!(Numbered, "numbered", |ctx, (): ()| -> u64 { ctx.activity::<Count>(1).await });
 
 #[tokio::test]
-async fn result_that_tells_executions_apart_is_named_with_the_crash_and_the_history() {
-    let script = starts::<Telltale>(());
-    let failure = crash_everywhere(&definition::<Telltale>(), script).await.unwrap_err();
+async fn result_that_depends_on_executions_is_reported_with_the_crash_and_the_history() {
+    let script = starts::<Numbered>(());
+    let failure = crash_everywhere(&definition::<Numbered>(), script).await.unwrap_err();
     let [crash] = failure.crashes() else { panic!("{failure}") };
     assert_eq!((crash.append, crash.moment), (1, CrashMoment::BeforeCommit));
     assert_eq!(crash.events, ["run.started", "activity.scheduled"]);
     assert_says(
         &failure,
         &[
-            "and without a crash it ends with run.completed 0",
+            "without a crash, it ends with run.completed 0",
             "append 1 (run.started, activity.scheduled), never committed",
             "run.completed",
         ],
@@ -164,9 +164,9 @@ async fn result_that_tells_executions_apart_is_named_with_the_crash_and_the_hist
 }
 
 #[tokio::test]
-async fn repeats_that_are_not_allowed_are_named() {
+async fn repeats_beyond_the_limit_are_reported() {
     let failure = crash_everywhere(&definition::<Short>(), short).repeats(0).await.unwrap_err();
-    let expected = "attempt 1 of `try` (call 2) was executed 2 times, and 1 are allowed";
+    let expected = "attempt 1 of `try` (call 2) was executed 2 times, and the limit is 1";
     assert_says(&failure, &[expected]);
 }
 
@@ -174,17 +174,17 @@ async fn repeats_that_are_not_allowed_are_named() {
 workflow!(Once, "once", |ctx, (): ()| -> () { ctx.activity::<Try>(true).at_most_once().await });
 
 #[tokio::test]
-async fn run_that_ends_otherwise_after_a_crash_is_named() {
+async fn run_that_ends_differently_after_a_crash_is_reported() {
     let script = starts::<Once>(());
     let failure = crash_everywhere(&definition::<Once>(), script).await.unwrap_err();
     assert_says(&failure, &["the run ends with run.failed", "the process died while it executed `try`"]);
 }
 
 #[tokio::test]
-async fn what_cannot_crash_is_refused() {
+async fn script_that_cannot_crash_is_refused() {
     let failure = crash_everywhere(&definition::<Short>(), short).crashes(0).await.unwrap_err();
     assert!(failure.is_invalid());
-    assert_eq!(failure.to_string(), "`crashes` is 0, and nothing would crash; give it 1 at least");
+    assert_eq!(failure.to_string(), "`crashes` is 0, so nothing would crash; set it to at least 1");
 
     let failure = crash_everywhere(&TestEnv::builder(), short).await.unwrap_err();
     assert!(failure.is_invalid());
@@ -192,11 +192,11 @@ async fn what_cannot_crash_is_refused() {
 }
 
 #[tokio::test]
-async fn script_whose_own_assertion_fails_after_a_crash_is_told_with_the_crash() {
+async fn assertion_of_a_script_that_fails_after_a_crash_is_reported_with_the_crash() {
     let count = Arc::<AtomicU64>::default();
-    let definition = TestEnv::builder().workflow::<Telltale>().activity(Count(Arc::clone(&count)));
+    let definition = TestEnv::builder().workflow::<Numbered>().activity(Count(Arc::clone(&count)));
     let script = async |env: TestEnv| {
-        let run = env.start::<Telltale>(()).await?;
+        let run = env.start::<Numbered>(()).await?;
         assert_eq!(run.result().await?, 0, "it was executed before");
         Ok(run)
     };
@@ -211,27 +211,27 @@ async fn script_whose_own_assertion_fails_after_a_crash_is_told_with_the_crash()
     );
 
     let failure = crash_everywhere(&definition, script).await.unwrap_err();
-    assert!(failure.is_invalid(), "without a crash it fails as well, by now");
+    assert!(failure.is_invalid(), "by now, it fails without a crash as well");
     assert!(failure.to_string().starts_with("without a crash, the script panicked"), "{failure}");
 }
 
 #[tokio::test]
-async fn message_that_comes_too_late_is_no_failure_of_the_script() {
+async fn message_that_arrives_too_late_is_no_failure_of_the_script() {
     let script = async |env: TestEnv| {
-        let run = env.start::<Telltale>(()).await?;
+        let run = env.start::<Numbered>(()).await?;
         run.cancel().await?;
         Ok(run)
     };
-    let definition = TestEnv::builder().workflow::<Telltale>().mock::<Count>(Ok);
+    let definition = TestEnv::builder().workflow::<Numbered>().mock::<Count>(Ok);
     let crashed = crash_everywhere(&definition, script).assert().await;
     assert!(crashed.crash_points > 0);
 }
 
 #[tokio::test]
-async fn run_that_goes_on_and_on_is_refused() {
+async fn endless_run_is_refused() {
     let definition = definition::<Endless>().worker(|worker| worker.history_events(8_000, 8_000));
     let script = starts::<Endless>(());
     let failure = crash_everywhere(&definition, script).await.unwrap_err();
     assert!(failure.is_invalid());
-    assert_says(&failure, &["crash points, and more than 10000 take too long"]);
+    assert_says(&failure, &["crash points, and the limit is 10000"]);
 }

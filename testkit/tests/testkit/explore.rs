@@ -1,5 +1,5 @@
-//! `explore` at work: orders counted, known order bugs found and shortened, hidden non-determinism caught. It
-//! judges the tool, on workflows that are small enough to count by hand.
+//! `explore` at work: orders are counted, known order bugs are found and shortened, hidden non-determinism is found. This
+//! tests the tool, on workflows whose orders can be counted by hand.
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
@@ -27,12 +27,12 @@ fn definition<W: Workflow>() -> TestEnvBuilder {
     builder.mock::<Reserve>(Ok).mock::<Charge>(Ok).mock::<Refund>(Ok).mock::<Publish>(|_event| Ok(()))
 }
 
-/// Accepts whatever comes of a run.
+/// Accepts any result of a run.
 async fn anything<W: Workflow>(_: TestRun<W>) -> Result<(), Error> {
     Ok(())
 }
 
-// Does so much at once, and returns the order in which it was done.
+// Executes activities concurrently, and returns the order in which they ended.
 workflow!(AtOnce, "at-once", |ctx, count: u64| -> Vec<u64> {
     let mut under_way: Vec<_> = (1..=count).map(|n| ctx.activity::<Work>(n)).collect();
     let mut order = Vec::new();
@@ -60,7 +60,7 @@ async fn three_concurrent_activities_have_six_orders() {
 }
 
 #[tokio::test]
-async fn more_orders_than_the_bound_are_drawn_by_the_seed() {
+async fn orders_beyond_the_limit_are_drawn_with_the_seed() {
     let draw = async |seed| {
         let orders = RefCell::new(Vec::new());
         let explored = explore(&definition::<AtOnce>(), starts::<AtOnce>(6), async |run: TestRun<AtOnce>| {
@@ -82,7 +82,7 @@ async fn more_orders_than_the_bound_are_drawn_by_the_seed() {
     assert_ne!(draw(1).await, draw(2).await);
 }
 
-// Four things race: the first one wins.
+// Four things race, and the first one wins.
 workflow!(Race, "race", |ctx, (): ()| -> String {
     select_biased! {
         done = ctx.activity::<Work>(7) => Ok(format!("work {}", done?)),
@@ -117,10 +117,10 @@ async fn activity_timer_signal_and_cancellation_each_win_the_race_once() {
     ends.sort();
     ends.dedup();
     assert_eq!(ends, ["cancelled", "signal go", "timer", "work 7"]);
-    assert_eq!((explored.orders, explored.exhaustive), (4, true), "what lost the race is no arrival");
+    assert_eq!((explored.orders, explored.exhaustive), (4, true), "what lost the race does not arrive");
 }
 
-// Forgets that a charge may be over when the cancellation comes.
+// Unless it is careful, it forgets that a charge may be over when the cancellation arrives.
 workflow!(Checkout, "checkout", |ctx, is_careful: bool| -> () {
     let charge = async {
         if is_careful {
@@ -167,13 +167,13 @@ async fn order_bug_is_found_with_the_shortest_order_that_shows_it() {
 }
 
 #[tokio::test]
-async fn workflow_that_is_right_passes_in_every_order() {
+async fn correct_workflow_passes_in_every_order() {
     let script = async |env| checkout(env, true).await;
     let explored = explore(&definition::<Checkout>(), script, nobody_pays_for_nothing).assert().await;
     assert!(explored.exhaustive && explored.orders > 10, "{explored}");
 }
 
-// Reserves and charges, and tells others of each step while the next one is under way.
+// Reserves and charges, and publishes each step while the next one is in flight.
 workflow!(Saga, "saga", |ctx, (): ()| -> () {
     let publish = |event: &str| ctx.activity::<Publish>(event.to_owned());
     ctx.when_all((ctx.activity::<Reserve>(()), publish("ordered"))).await?;
@@ -199,15 +199,15 @@ async fn activity_that_is_ignored_does_not_multiply_the_orders() {
     };
     let all = explore(&definition, saga, check).assert().await;
     let without = explore(&definition, saga, check).ignore::<Publish>().assert().await;
-    // The cancellation comes while the first, the second or the third is under way, or too late; the timeout comes
-    // before the third is done, and then the cancellation before the refund or after it.
+    // The cancellation arrives while the first, the second or the third activity is in flight, or too late; the timeout
+    // arrives before the third is done, and then the cancellation before the refund or after it.
     assert_eq!((all.orders, without.orders), (49, 6));
     assert!(all.exhaustive && without.exhaustive);
-    assert_eq!(published.into_inner(), BTreeSet::from([1, 2, 3]), "it is executed all the same");
+    assert_eq!(published.into_inner(), BTreeSet::from([1, 2, 3]), "it is executed nevertheless");
 }
 
 #[tokio::test]
-async fn ignored_activity_is_tried_again_when_its_time_comes() {
+async fn ignored_activity_is_retried_after_its_delay() {
     let busy = ActivityError::new("busy", "not now");
     let mock = Mock::<Publish>::fail_times(2, busy).then(|_event| Ok(()));
     let explored = explore(&definition::<Saga>().mock_with(mock), saga, async |run: TestRun<Saga>| {
@@ -224,17 +224,17 @@ async fn ignored_activity_is_tried_again_when_its_time_comes() {
 }
 
 #[tokio::test]
-async fn activity_that_nobody_knows_cannot_be_ignored() {
+async fn unknown_activity_cannot_be_ignored() {
     let definition = TestEnv::builder().workflow::<AtOnce>().mock::<Work>(Ok);
     let script = starts::<AtOnce>(1);
     let failure = explore(&definition, script, anything).ignore::<Publish>().await.unwrap_err();
     assert!(failure.is_invalid());
-    let expected = "`ignore` was told of activity `publish`, which is neither registered nor mocked";
+    let expected = "`ignore` names activity `publish`, which is neither registered nor mocked";
     assert!(failure.to_string().starts_with(expected), "{failure}");
 }
 
 #[tokio::test]
-async fn without_timeouts_time_passes_only_where_nothing_else_can_come() {
+async fn without_timeouts_time_passes_only_if_nothing_else_can_arrive() {
     let ends = RefCell::new(BTreeSet::new());
     let explored = explore(&definition::<Race>(), race, async |run: TestRun<Race>| {
         let end = run.result().await.unwrap_or_else(|error| error.to_string());
@@ -247,7 +247,7 @@ async fn without_timeouts_time_passes_only_where_nothing_else_can_come() {
     assert_eq!((explored.orders, explored.exhaustive), (3, true));
     assert!(!ends.borrow().contains("timer"), "{ends:?}");
 
-    // A retry is not overtaken, for nothing else is under way.
+    // A retry is not overtaken, because nothing else is in flight.
     let definition = TestEnv::builder()
         .workflow::<Patient>()
         .mock_with(Mock::<Work>::fail_times(2, ActivityError::new("busy", "not now")).then(Ok));
@@ -262,7 +262,7 @@ async fn without_timeouts_time_passes_only_where_nothing_else_can_come() {
 }
 
 #[tokio::test]
-async fn line_that_plays_an_order_alone_says_what_is_left_out() {
+async fn line_that_plays_an_order_says_what_is_left_out() {
     let exploration = || {
         let check = async |run: TestRun<Saga>| {
             assert!(run.result().await.is_ok());
@@ -279,8 +279,8 @@ async fn line_that_plays_an_order_alone_says_what_is_left_out() {
 }
 
 #[tokio::test]
-async fn order_that_was_drawn_is_shortened() {
-    // It takes two arrivals to break this, and only the usual order is tried before others are drawn.
+async fn drawn_order_is_shortened() {
+    // Two arrivals break this, and only the default order is tried before orders are drawn.
     let failure = explore(&definition::<AtOnce>(), starts::<AtOnce>(6), async |run: TestRun<AtOnce>| {
         let order = run.result().await?;
         let place = |n| order.iter().position(|other| *other == n);
@@ -295,7 +295,7 @@ async fn order_that_was_drawn_is_shortened() {
     assert_eq!(order, [Arrival::activity("work", 5), Arrival::activity("work", 6)]);
 }
 
-// Two steps at once, and another one that nobody waits for.
+// Two concurrent steps, of which the slower is dropped, and one after them.
 workflow!(Steps, "steps", |ctx, (): ()| -> u64 {
     let one = ctx.step("one", || async { Ok(1) });
     let two = ctx.step("two", || async { Ok(2) });
@@ -318,10 +318,10 @@ async fn steps_arrive_as_activities_do() {
     .assert()
     .await;
     assert_eq!(results.into_inner(), BTreeSet::from([10, 20]));
-    assert_eq!((explored.orders, explored.exhaustive), (2, true), "a step that was dropped is no arrival");
+    assert_eq!((explored.orders, explored.exhaustive), (2, true), "a dropped step does not arrive");
 }
 
-// Waits for work as long as it can, trying it three times.
+// Waits for work, with three attempts and a timeout.
 workflow!(Patient, "patient", |ctx, (): ()| -> String {
     let work = ctx.activity::<Work>(1).retry(RetryPolicy::exponential().initial(MINUTE).max_attempts(3));
     match work.timeout(10 * MINUTE).await {
@@ -332,7 +332,7 @@ workflow!(Patient, "patient", |ctx, (): ()| -> String {
 });
 
 #[tokio::test]
-async fn time_overtakes_slow_attempts_and_brings_the_next_ones() {
+async fn time_overtakes_slow_attempts_and_starts_the_next_ones() {
     let definition = TestEnv::builder()
         .workflow::<Patient>()
         .mock_with(Mock::<Work>::fail_times(2, ActivityError::new("busy", "not now")).then(Ok));
@@ -344,7 +344,7 @@ async fn time_overtakes_slow_attempts_and_brings_the_next_ones() {
     })
     .assert()
     .await;
-    // The timeout comes while the first, the second or the third attempt is under way, or the third is done.
+    // The timeout arrives while the first, the second or the third attempt is in flight, or the third is done.
     assert_eq!((explored.orders, explored.exhaustive), (4, true));
     assert_eq!(results.borrow().iter().filter(|result| *result == "late").count(), 3);
 }
@@ -360,7 +360,7 @@ async fn script_that_lets_time_pass_is_overtaken_by_timers() {
             Ok(run)
         },
         async |run: TestRun<Race>| {
-            assert_ne!(run.result().await?, "signal late", "the timer is due before");
+            assert_ne!(run.result().await?, "signal late", "the timer is due earlier");
             Ok(())
         },
     )
@@ -371,7 +371,7 @@ async fn script_that_lets_time_pass_is_overtaken_by_timers() {
 
 static COUNTER: AtomicU64 = AtomicU64::new(0);
 
-// Decides by something that is not in its history.
+// Depends on something that is not in its history.
 workflow!(Hidden, "hidden", |ctx, by: String| -> () {
     match by.as_str() {
         "map" => {
@@ -402,40 +402,36 @@ workflow!(Hidden, "hidden", |ctx, by: String| -> () {
 });
 
 #[tokio::test]
-async fn what_a_history_does_not_hold_is_caught() {
+async fn hidden_choice_is_found() {
     for by in ["map", "counter", "branch", "clock"] {
         let script = starts::<Hidden>(by.to_owned());
         let failure = explore(&definition::<Hidden>(), script, anything).await.unwrap_err();
         assert!(failure.is_nondeterministic(), "{by}: {failure}");
         let text = failure.to_string();
-        assert!(text.contains("decides by something that its history does not hold"), "{by}: {text}");
-        // What changes an input alone goes the same way when it is replayed, and shows when it is played again.
-        let is_another_way = matches!(by, "map" | "branch");
-        assert_eq!(text.contains("replayed, it goes another way"), is_another_way, "{by}: {text}");
-        assert_eq!(
-            text.contains("led to another history. An event was `2 "),
-            !is_another_way,
-            "{by}: {text}"
-        );
+        assert!(text.contains("depends on something that its history does not hold"), "{by}: {text}");
+        // If only an input changes, the replay does not diverge, but the second play has another history.
+        let is_divergent = matches!(by, "map" | "branch");
+        assert_eq!(text.contains("its replay diverges"), is_divergent, "{by}: {text}");
+        assert_eq!(text.contains("led to another history. An event was `2 "), !is_divergent, "{by}: {text}");
     }
 }
 
 static DRAWN: AtomicU64 = AtomicU64::new(0);
 
-// Draws a number where it may.
+// Draws a number in a step, where that is allowed.
 workflow!(Draws, "draws", |ctx, (): ()| -> u64 {
     let drawn = ctx.step("draw", || async { Ok(DRAWN.fetch_add(1, Ordering::Relaxed)) }).await?;
     ctx.activity::<Work>(drawn).await
 });
 
 #[tokio::test]
-async fn step_that_answers_otherwise_each_time_is_no_hidden_choice() {
+async fn step_with_a_different_outcome_each_time_is_no_hidden_choice() {
     let script = starts::<Draws>(());
     let explored = explore(&definition::<Draws>(), script, anything).assert().await;
     assert_eq!((explored.orders, explored.exhaustive), (1, true));
 }
 
-// Breaks.
+// Panics if the signal is unexpected.
 workflow!(Broken, "broken", |ctx, (): ()| -> () {
     let go = ctx.wait_for(GO).await?;
     assert_eq!(go, "go");
@@ -455,7 +451,7 @@ async fn run_that_stalls_is_a_failure() {
 }
 
 #[tokio::test]
-async fn run_that_waits_for_what_never_comes_is_judged_as_it_waits() {
+async fn run_that_waits_forever_is_judged_as_it_waits() {
     let script = starts::<Broken>(());
     let check = async |run: TestRun<Broken>| {
         let waits = run.describe().await?.waiting_on;
@@ -467,14 +463,14 @@ async fn run_that_waits_for_what_never_comes_is_judged_as_it_waits() {
 }
 
 #[tokio::test]
-async fn run_that_never_ends_is_an_error_that_names_the_bound() {
+async fn endless_run_is_an_error_that_names_the_limit() {
     let script = starts::<Endless>(());
     let failure = explore(&definition::<Endless>(), script, anything).arrivals_max(5).await.unwrap_err();
     assert_says(&failure, &["after 5 arrivals the run is not over", "raise `arrivals_max`"]);
 }
 
 #[tokio::test]
-async fn activity_that_looks_for_ever_hangs_nobody() {
+async fn activity_that_polls_forever_does_not_hang() {
     let never = Mock::<Work>::future(|ctx: ActivityContext, _| async move {
         loop {
             ctx.sleep(MINUTE).await;
@@ -491,7 +487,7 @@ async fn activity_that_looks_for_ever_hangs_nobody() {
 }
 
 #[tokio::test]
-async fn bound_of_zero_is_refused() {
+async fn limit_of_zero_is_refused() {
     let exploration = || explore(&definition::<Race>(), race, anything);
     for (failure, name) in [
         (exploration().orders_max(0).await.unwrap_err(), "orders_max"),
@@ -500,22 +496,22 @@ async fn bound_of_zero_is_refused() {
         assert!(failure.is_invalid());
         assert_eq!(
             failure.to_string(),
-            format!("`{name}` is 0, and nothing would be explored; give it 1 at least")
+            format!("`{name}` is 0, so nothing would be explored; set it to at least 1")
         );
     }
 }
 
 #[tokio::test]
-async fn order_that_does_not_fit_says_what_could_have_come() {
+async fn order_that_does_not_fit_says_what_was_possible() {
     let exploration = || explore(&definition::<Race>(), race, anything);
     let failure = exploration().order([Arrival::activity("walk", 1)]).await.unwrap_err();
     assert!(failure.is_invalid());
-    let expected = "after 0 arrivals Arrival::activity(\"walk\", 1) is to come, but only one of \
+    let expected = "after 0 arrivals Arrival::activity(\"walk\", 1) should arrive, but only one of \
                     [Arrival::activity(\"work\", 1), Arrival::signal(\"go\"), Arrival::cancel(), Arrival::time()] can";
     assert_says(&failure, &[expected]);
 
     let failure = exploration().order([Arrival::cancel(), Arrival::time()]).await.unwrap_err();
-    assert_says(&failure, &["nothing can come any more"]);
+    assert_says(&failure, &["nothing more can arrive"]);
 }
 
 #[tokio::test]

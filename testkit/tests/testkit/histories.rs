@@ -1,4 +1,4 @@
-//! The replay check: histories as files, and what is said of those that code cannot follow, or that are none.
+//! The replay check: histories as files, and the errors for histories that the code does not follow, and for other files.
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use pgworkflows_testkit::{
 
 use crate::definitions::{APPROVED, Charge, HOUR, Order, Reserve, Sleeps, assert_says, order, orders};
 
-// The same workflow after a careless change.
+// The same workflow after an incompatible change.
 workflow!(Reordered, Order::NAME, |ctx, item: String| -> String {
     let charged = ctx.activity::<Charge>(4).await?;
     ctx.activity::<Reserve>(item).await?;
@@ -38,7 +38,7 @@ fn assert_refused(result: Result<impl std::fmt::Debug, Error>, parts: &[&str]) {
     }
 }
 
-/// A directory of its own for one test, which is removed when it is dropped.
+/// A directory for one test, which is removed when it is dropped.
 struct Directory(PathBuf);
 
 impl Directory {
@@ -57,7 +57,7 @@ impl Drop for Directory {
 }
 
 #[tokio::test]
-async fn history_survives_its_file_to_the_last_byte() -> Result<(), Error> {
+async fn history_is_the_same_after_its_file() -> Result<(), Error> {
     let history = recorded().await?;
     assert_eq!(parse_history(&json(&history))?, history);
     let replayed = replay::<Order>(&history)?;
@@ -100,14 +100,14 @@ async fn divergence_shows_both_sides_with_their_lines_and_what_to_do() -> Result
 }
 
 #[tokio::test]
-async fn divergence_after_the_last_recorded_event_is_one_as_well() -> Result<(), Error> {
-    // Given a history that was cut in the middle of what one poll decided
+async fn divergence_after_the_last_recorded_event_is_found() -> Result<(), Error> {
+    // Given a history that was cut in the middle of the decisions of one poll
     let history = recorded().await?;
     let records = history.records();
     let cut = History::new(RunHistory { run: records.run, events: records.events[..1].to_vec() });
     let error = replay::<Order>(&cut).unwrap_err();
     assert!(error.is_diverged());
-    assert!(error.to_string().contains("goes on where the history ends"), "{error}");
+    assert!(error.to_string().contains("continues where the history ends"), "{error}");
     Ok(())
 }
 
@@ -165,7 +165,7 @@ async fn history_of_a_newer_build_is_refused_by_kind_and_by_version() -> Result<
     assert_refused(replay::<Order>(&History::new(newer_kind)), &["event 2", "`activity.dreamt`", "newer"]);
     let mut newer_version = history.records().clone();
     let mut body = newer_version.events[1].body.to_vec();
-    // Behind the head of the array stands the version.
+    // The version follows the head of the array.
     body[1] = 9;
     newer_version.events[1].body = body.into();
     assert_refused(replay::<Order>(&History::new(newer_version)), &["event 2", "version 9", "newer"]);
@@ -210,15 +210,15 @@ async fn file_that_is_cut_anywhere_is_refused() -> Result<(), Error> {
 }
 
 #[tokio::test]
-async fn damage_anywhere_is_an_error_or_no_damage() -> Result<(), Error> {
+async fn damage_anywhere_is_an_error_or_harmless() -> Result<(), Error> {
     let history = recorded().await?;
     let json = json(&history);
     for place in 0..json.len() {
         for byte in [b'0', b'"', b'}', b'z'] {
             let mut damaged = json.clone().into_bytes();
             damaged[place] = byte;
-            let damaged = String::from_utf8(damaged).expect("one ASCII character took the place of another");
-            // What is for people alone may change: the words of an event, and source lines.
+            let damaged = String::from_utf8(damaged).expect("one ASCII character replaced another");
+            // Only text for people may change: the words of an event, and source lines.
             if let Ok(read) = parse_history(&damaged) {
                 assert_eq!(read.records(), history.records(), "{place} {byte}");
             }
@@ -239,7 +239,7 @@ async fn damaged_bodies_are_errors_and_never_a_panic() -> Result<(), Error> {
                 damaged[place] ^= flip;
                 records.events[event].body = damaged.into();
                 let damaged = History::new(records);
-                // Some changes are of no consequence, such as another letter in a name that nobody compares.
+                // Some changes have no consequence, such as another letter in a name that is not compared.
                 let _ = replay::<Order>(&damaged);
                 let _ = format!("{damaged:#}");
             }
@@ -254,7 +254,7 @@ async fn directory_of_histories_is_checked_in_one_call() -> Result<(), Error> {
     for number in 0..20 {
         write_history(&recorded().await?, directory.0.join(format!("order-{number:02}.json")))?;
     }
-    fs::write(directory.0.join("README.md"), "is no history").expect("a file");
+    fs::write(directory.0.join("README.md"), "not a history").expect("a file");
     assert_eq!(replay_dir::<Order>(&directory.0)?, 20);
     Ok(())
 }
@@ -276,8 +276,8 @@ async fn every_bad_file_of_a_directory_is_named() -> Result<(), Error> {
     let parts = [
         "4 of 5 histories cannot be replayed",
         "2-cut.json: the history is cut short",
-        "3-none.json: this is no history",
-        "4-bytes.json: is no text",
+        "3-none.json: this is not a history",
+        "4-bytes.json: is not text",
         "5-other.json: it is a history of workflow `sleeps`, and this check knows [\"order\"]",
     ];
     assert_refused(check.dir(&directory.0), &parts);
@@ -289,8 +289,8 @@ async fn every_bad_file_of_a_directory_is_named() -> Result<(), Error> {
 }
 
 #[test]
-fn check_of_nothing_is_an_error() {
-    let directory = Directory::new("check_of_nothing_is_an_error");
+fn empty_check_is_an_error() {
+    let directory = Directory::new("empty_check_is_an_error");
     assert_refused(replay_dir::<Order>(&directory.0), &["holds no `.json` file"]);
     assert_refused(replay_dir::<Order>(directory.0.join("absent")), &["absent: cannot be read"]);
     assert_refused(read_history(directory.0.join("absent.json")), &["absent.json: cannot be read"]);

@@ -1,4 +1,4 @@
-//! Mocks: what they answer, and what is recorded of their calls.
+//! Mocks: their answers, and the record of their calls.
 
 use pgworkflows_core::prelude::*;
 use pgworkflows_testkit::{Error, Mock, TestEnv};
@@ -28,7 +28,7 @@ async fn calls_are_recorded_with_inputs_attempts_and_times() -> Result<(), Error
 }
 
 #[tokio::test]
-async fn results_are_answered_one_attempt_after_the_other() -> Result<(), Error> {
+async fn results_are_answered_one_attempt_after_another() -> Result<(), Error> {
     let results = [Ok(1), Err(ActivityError::new("out-of-stock", "none left"))];
     let env = orders().mock_with(Mock::<Reserve>::results(results)).build();
     let first = order(&env).await?;
@@ -38,14 +38,14 @@ async fn results_are_answered_one_attempt_after_the_other() -> Result<(), Error>
     assert_eq!(first.result().await?, "charged 1");
     assert!(second.result().await.unwrap_err().is_run_failed());
     second.assert_failed("out-of-stock");
-    // A mock that has nothing left to answer says so.
+    // A mock without results left says so.
     let error = third.result().await.unwrap_err();
     assert!(error.to_string().contains("has 2 results, and this is its attempt 3"), "{error}");
     Ok(())
 }
 
 #[tokio::test]
-async fn mock_is_executed_in_place_of_the_real_activity() -> Result<(), Error> {
+async fn mock_is_executed_instead_of_the_real_activity() -> Result<(), Error> {
     let env = orders().activity(Reserve).build();
     let run = approved_order(&env).await?;
     assert_eq!(run.result().await?, "charged 4");
@@ -76,8 +76,8 @@ fn two_activities_of_one_name_are_an_error_that_names_it() {
     assert!(error.is_invalid() && error.to_string().contains("`reserve`"), "{error}");
 }
 
-/// Stands in for [`Reserve`] by its name, with another input and another output.
-macro_rules! impostor {
+/// An activity with the name of [`Reserve`], and another input or output.
+macro_rules! same_name {
     ($type:ident, $input:ty => $output:ty, $value:expr) => {
         struct $type;
 
@@ -94,8 +94,8 @@ macro_rules! impostor {
     };
 }
 
-impostor!(OtherInput, u64 => u64, 1);
-impostor!(OtherOutput, String => String, "one".to_owned());
+same_name!(OtherInput, u64 => u64, 1);
+same_name!(OtherOutput, String => String, "one".to_owned());
 
 #[tokio::test]
 async fn activity_of_the_same_name_with_another_type_is_reported_at_the_result() -> Result<(), Error> {

@@ -1,5 +1,5 @@
-//! Real activities that wait for something real: no time is skipped meanwhile. What is real here is a channel to
-//! another thread, so that no test waits on a clock.
+//! Activities that wait for something real: no time is skipped meanwhile. Here that is a channel to another thread, so no
+//! test waits for a clock.
 
 use std::future::IntoFuture;
 use std::sync::{Arc, Mutex};
@@ -10,7 +10,7 @@ use pgworkflows_core::prelude::*;
 use pgworkflows_testkit::{Error, TestEnv};
 use tokio::sync::oneshot;
 
-use crate::definitions::{APPROVED, DAY, HOUR, Order, Reserve, approved_order, order, orders};
+use crate::definitions::{APPROVED, Charge, DAY, HOUR, Order, Reserve, approved_order, order, orders};
 
 /// Asks another thread.
 struct Asks(Mutex<Option<oneshot::Receiver<u64>>>);
@@ -25,7 +25,7 @@ impl Activity for Asks {
         let answer = self.0.lock().expect("one thread").take().expect("one attempt");
         tokio::select! {
             answer = answer => Ok(answer.map_err(ActivityError::from)?),
-            // Neither is a reason to skip time.
+            // Neither of these lets time be skipped.
             () = ctx.sleep(DAY) => Err(ActivityError::new("late", "time was skipped")),
             () = ctx.cancellation().cancelled() => Err(ActivityError::new("cancelled", "it was given up")),
         }
@@ -37,7 +37,7 @@ fn asking() -> (oneshot::Sender<u64>, TestEnv) {
     let env = TestEnv::builder()
         .workflow::<Order>()
         .activity(Asks(Mutex::new(Some(answer))))
-        .mock::<crate::definitions::Charge>(|cents| Ok(format!("charged {cents}")))
+        .mock::<Charge>(|cents| Ok(format!("charged {cents}")))
         .build();
     (sender, env)
 }
@@ -48,9 +48,9 @@ async fn time_stands_still_while_an_activity_waits_for_another_thread() -> Resul
     let run = approved_order(&env).await?;
     let (waits, waiting) = std::sync::mpsc::channel::<()>();
     let other = thread::spawn(move || {
-        // Answers when the test has gone to sleep, or is about to.
-        waiting.recv().expect("the test goes on");
-        sender.send(17).expect("somebody waits");
+        // Answers when the test waits, or is about to.
+        waiting.recv().expect("the test continues");
+        sender.send(17).expect("the activity waits");
     });
     waits.send(()).expect("the thread waits");
     assert_eq!(run.result().await?, "charged 17");
@@ -67,7 +67,7 @@ async fn answer_from_another_task_of_the_test_is_waited_for() -> Result<(), Erro
         for _ in 0..10 {
             tokio::task::yield_now().await;
         }
-        sender.send(3).expect("somebody waits");
+        sender.send(3).expect("the activity waits");
     };
     let (result, ()) = join!(run.result(), answer);
     assert_eq!(result?, "charged 3");
@@ -79,7 +79,7 @@ async fn answer_from_another_task_of_the_test_is_waited_for() -> Result<(), Erro
 async fn client_of_an_environment_works_where_it_is_driven() -> Result<(), Error> {
     let env = orders().build();
     let client = env.client();
-    // A handler as production has it, which knows nothing of the test.
+    // A handler as in production, which knows nothing of the test.
     let handler = async {
         let run = client.start::<Order>("book".to_owned()).key("order:1").await?;
         client.signal(run.run_id(), APPROVED, true).await?;
@@ -108,7 +108,7 @@ async fn step_that_waits_for_another_thread_is_waited_for() -> Result<(), Error>
     *ANSWER.lock().expect("one thread") = Some(Arc::new(Mutex::new(Some(answer))));
     let env = TestEnv::builder().workflow::<Steps>().build();
     let run = env.start::<Steps>(()).await?;
-    let other = thread::spawn(move || sender.send(5).expect("somebody waits"));
+    let other = thread::spawn(move || sender.send(5).expect("the activity waits"));
     assert_eq!(run.result().await?, 5);
     other.join().expect("it only answers");
     assert!(env.elapsed() < HOUR);

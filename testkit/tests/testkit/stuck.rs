@@ -1,4 +1,4 @@
-//! What can never happen is an error that says why, and never a hang.
+//! A wait that can never end is an error that says why, and never a hang.
 
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Wake, Waker};
@@ -24,7 +24,7 @@ async fn signal_that_nobody_sends_is_named_with_its_source_line_and_no_time_is_l
     )
     .await;
     assert_eq!(env.elapsed(), Duration::ZERO);
-    // The environment goes on once somebody does.
+    // The environment continues once the signal is sent.
     run.signal(APPROVED, true).await?;
     assert_eq!(run.result().await?, "charged 4");
     Ok(())
@@ -43,7 +43,7 @@ async fn activity_that_is_neither_registered_nor_mocked_is_named() -> Result<(),
 }
 
 #[tokio::test]
-async fn activity_that_nobody_knows_is_reported_before_a_timeout_hides_it() -> Result<(), Error> {
+async fn unknown_activity_is_reported_before_a_timeout_hides_it() -> Result<(), Error> {
     workflow!(Impatient, "impatient", |ctx, (): ()| -> () {
         let _ = ctx.activity::<Reserve>("book".to_owned()).timeout(HOUR).await;
         Ok(())
@@ -57,7 +57,7 @@ async fn activity_that_nobody_knows_is_reported_before_a_timeout_hides_it() -> R
 }
 
 #[tokio::test]
-async fn activity_that_waits_for_nothing_is_named() -> Result<(), Error> {
+async fn activity_that_is_never_woken_is_named() -> Result<(), Error> {
     let env = orders().mock_with(Mock::<Reserve>::future(|_, _| std::future::pending())).build();
     let run = order(&env).await?;
     assert_stuck(&run, &["activity `reserve` at", "definitions.rs:"]).await;
@@ -65,7 +65,7 @@ async fn activity_that_waits_for_nothing_is_named() -> Result<(), Error> {
 }
 
 #[tokio::test]
-async fn activity_that_waits_for_nothing_fails_by_its_time_limit() -> Result<(), Error> {
+async fn activity_that_is_never_woken_fails_at_its_time_limit() -> Result<(), Error> {
     let mock = Mock::<Reserve>::future(|_, _| std::future::pending());
     let env = TestEnv::builder().workflow::<Limited>().mock_with(mock).build();
     let run = env.start::<Limited>(()).await?;
@@ -76,7 +76,7 @@ async fn activity_that_waits_for_nothing_fails_by_its_time_limit() -> Result<(),
 }
 
 #[tokio::test]
-async fn workflow_that_goes_round_for_ever_is_stopped_by_the_limit_of_its_history() -> Result<(), Error> {
+async fn endless_workflow_is_stopped_by_the_limit_of_its_history() -> Result<(), Error> {
     let env =
         TestEnv::builder().workflow::<Endless>().worker(|worker| worker.history_events(50, 100)).build();
     let run = env.start::<Endless>(()).await?;
@@ -110,7 +110,7 @@ async fn condition_that_never_holds_is_an_error() -> Result<(), Error> {
 }
 
 #[tokio::test]
-async fn activity_that_looks_for_ever_for_what_is_not_there_is_named() -> Result<(), Error> {
+async fn activity_that_polls_forever_is_named() -> Result<(), Error> {
     let mock = Mock::<Reserve>::future(|ctx, _| async move {
         loop {
             ctx.sleep(Duration::from_secs(1)).await;
@@ -118,12 +118,12 @@ async fn activity_that_looks_for_ever_for_what_is_not_there_is_named() -> Result
     });
     let env = orders().mock_with(mock).build();
     let run = order(&env).await?;
-    assert_stuck(&run, &["goes on and on without a result", "activity `reserve` at"]).await;
+    assert_stuck(&run, &["continues without a result", "activity `reserve` at"]).await;
     Ok(())
 }
 
 #[tokio::test]
-async fn step_that_is_tried_again_for_ever_is_named() -> Result<(), Error> {
+async fn step_that_is_retried_forever_is_named() -> Result<(), Error> {
     workflow!(Tries, "tries", |ctx, (): ()| -> () {
         let never = || async { Err(ActivityError::new("no", "not yet")) };
         ctx.step("try", never).retry(RetryPolicy::exponential()).await
@@ -131,11 +131,11 @@ async fn step_that_is_tried_again_for_ever_is_named() -> Result<(), Error> {
 
     let env = TestEnv::builder().workflow::<Tries>().build();
     let run = env.start::<Tries>(()).await?;
-    assert_stuck(&run, &["goes on and on without a result", "step `try` at"]).await;
+    assert_stuck(&run, &["continues without a result", "step `try` at"]).await;
     Ok(())
 }
 
-// Waits for an approval, but not for long: by a timer that no log keeps.
+// Waits for an approval, with a timeout that is not in the log.
 workflow!(Hasty, "hasty", |ctx, (): ()| -> bool {
     ctx.sleep(HOUR).await?;
     match tokio::time::timeout(HOUR, ctx.wait_for(APPROVED)).await {
@@ -144,7 +144,7 @@ workflow!(Hasty, "hasty", |ctx, (): ()| -> bool {
     }
 });
 
-async fn hasty_says_what_it_did() -> Result<(), Error> {
+async fn assert_hasty_is_reported() -> Result<(), Error> {
     let env = TestEnv::builder().workflow::<Hasty>().build();
     let run = env.start::<Hasty>(()).await?;
     assert_stuck(
@@ -156,34 +156,34 @@ async fn hasty_says_what_it_did() -> Result<(), Error> {
         ],
     )
     .await;
-    // It is noticed where it is made, and not where it would have been missed.
+    // It is noticed where the timer is made, not where it would have fired.
     assert_eq!(env.elapsed(), HOUR);
     Ok(())
 }
 
 #[tokio::test]
 async fn timer_of_tokio_beside_a_signal_is_named_with_its_line() -> Result<(), Error> {
-    hasty_says_what_it_did().await?;
-    // Whoever drives the environment has a runtime with timers, as before.
+    assert_hasty_is_reported().await?;
+    // The test itself still has a runtime with timers.
     tokio::time::timeout(HOUR, async {}).await.expect("it is ready");
     Ok(())
 }
 
 #[test]
 fn timer_of_tokio_is_named_outside_of_tokio_as_well() -> Result<(), Error> {
-    futures::executor::block_on(hasty_says_what_it_did())
+    futures::executor::block_on(assert_hasty_is_reported())
 }
 
 #[tokio::test]
 async fn task_that_a_workflow_spawns_is_an_error() -> Result<(), Error> {
     workflow!(Spawns, "spawns", |ctx, (): ()| -> bool {
-        tokio::spawn(async { panic!("nobody executes it") });
+        tokio::spawn(async { panic!("it is never executed") });
         ctx.wait_for(APPROVED).await
     });
 
     let env = TestEnv::builder().workflow::<Spawns>().build();
     let run = env.start::<Spawns>(()).await?;
-    // What came before the workflow could begin is queued.
+    // The signal is queued, because the workflow could not begin.
     run.signal(APPROVED, true).await?;
     assert_stuck(
         &run,
@@ -194,39 +194,38 @@ async fn task_that_a_workflow_spawns_is_an_error() -> Result<(), Error> {
 }
 
 #[tokio::test]
-async fn attempt_that_panics_when_it_is_dropped_or_woken_takes_nobody_with_it() -> Result<(), Error> {
+async fn attempt_that_panics_when_it_is_dropped_or_woken_harms_nothing_else() -> Result<(), Error> {
     /// Panics when it is dropped.
-    struct Bomb;
+    struct PanicsOnDrop;
 
-    impl Drop for Bomb {
+    impl Drop for PanicsOnDrop {
         fn drop(&mut self) {
             panic!("while it was dropped");
         }
     }
 
-    struct Alarm;
+    struct PanicsOnWake;
 
-    impl Wake for Alarm {
+    impl Wake for PanicsOnWake {
         fn wake(self: Arc<Self>) {
             panic!("somebody was woken");
         }
     }
 
-    // Given an activity that waits for ever, hears of its cancellation by a waker that panics, and panics when it is
-    // dropped
+    // Given an activity that waits forever, whose waker panics at its cancellation, and which panics when it is dropped
     let mock = Mock::<Reserve>::future(|ctx, _| async move {
-        let _held = Bomb;
+        let _held = PanicsOnDrop;
         let mut given_up = Box::pin(ctx.cancellation().cancelled());
-        let waker = Waker::from(Arc::new(Alarm));
+        let waker = Waker::from(Arc::new(PanicsOnWake));
         assert!(given_up.as_mut().poll(&mut TaskContext::from_waker(&waker)).is_pending());
         std::future::pending().await
     });
     let env = TestEnv::builder().workflow::<Limited>().workflow::<Sleeps>().mock_with(mock).build();
-    // When its time is over, it is answered
+    // When its time is over, the run continues
     let run = env.start::<Limited>(()).await?;
     assert!(run.result().await.unwrap_err().is_run_failed());
     run.assert_failed("timed-out");
-    // and when it is dropped after its grace, the environment goes on
+    // And when it is dropped after its grace, so does the environment
     env.advance(HOUR).await;
     let sleeps = env.start::<Sleeps>(DAY).await?;
     sleeps.result().await?;

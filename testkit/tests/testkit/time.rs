@@ -1,4 +1,4 @@
-//! Time: it jumps where nothing else happens, and stands still otherwise.
+//! Time: it jumps if nothing else happens, and stands still otherwise.
 
 use std::cell::Cell;
 
@@ -76,14 +76,14 @@ async fn advance_stops_where_it_was_told_to() -> Result<(), Error> {
     let run = env.start::<Sleeps>(3 * DAY).await?;
     env.advance(3 * DAY - Duration::from_micros(1)).await;
     run.assert_sleeping();
-    // What falls due at the very end has happened when `advance` is done.
+    // What is due at the very end has happened when `advance` is done.
     env.advance(Duration::from_micros(1)).await;
     run.assert_completed(());
     Ok(())
 }
 
 #[tokio::test]
-async fn advance_until_a_moment_that_is_past_is_an_error_that_names_both() -> Result<(), Error> {
+async fn advance_until_a_past_moment_is_an_error_that_names_both() -> Result<(), Error> {
     let env = orders().build();
     let began = env.now();
     env.advance_until(began + HOUR).await?;
@@ -102,13 +102,13 @@ async fn advance_until_true_stops_as_soon_as_it_is() -> Result<(), Error> {
     let env = orders().mock_with(mock).build();
     approved_order(&env).await?;
     env.advance_until_true(|| env.activity_calls::<Charge>().len() == 2).await?;
-    // A quarter of the delay is jitter at most.
+    // At most a quarter of the delay is jitter.
     assert!((HOUR * 3 / 4..=HOUR).contains(&env.elapsed()), "{:?}", env.elapsed());
     Ok(())
 }
 
 #[tokio::test]
-async fn future_that_is_awaited_beside_a_result_acts_at_its_own_time() -> Result<(), Error> {
+async fn future_that_is_awaited_with_a_result_acts_at_its_own_time() -> Result<(), Error> {
     let env = orders().build();
     let run = order(&env).await?;
     let approval = async {
@@ -157,7 +157,7 @@ async fn delayed_start_begins_at_its_time() -> Result<(), Error> {
 }
 
 #[test]
-fn any_executor_will_do() -> Result<(), Error> {
+fn environment_works_on_any_executor() -> Result<(), Error> {
     let began = Cell::new(false);
     futures::executor::block_on(async {
         let env = TestEnv::builder().workflow::<Sleeps>().build();
@@ -169,8 +169,8 @@ fn any_executor_will_do() -> Result<(), Error> {
 }
 
 #[tokio::test]
-async fn budget_of_the_runtime_around_does_not_stop_the_world() -> Result<(), Error> {
-    // Given so many runs at one moment that their channels use up what tokio gives a task per poll
+async fn task_budget_of_the_surrounding_runtime_does_not_stop_the_world() -> Result<(), Error> {
+    // Given enough runs at one moment for their channels to use up the budget of a tokio task
     let env = orders().build();
     let mut runs = Vec::new();
     for _ in 0..500 {
@@ -186,7 +186,7 @@ async fn budget_of_the_runtime_around_does_not_stop_the_world() -> Result<(), Er
 }
 
 #[tokio::test]
-async fn deadline_of_a_run_whose_activity_goes_on_is_kept_however_far_it_is() -> Result<(), Error> {
+async fn late_deadline_of_a_run_with_an_executing_activity_is_met() -> Result<(), Error> {
     workflow!(Bounded, "bounded", |ctx, (): ()| -> bool {
         let reserved = ctx.activity::<Reserve>("book".to_owned()).timeout(365 * DAY).await;
         Ok(reserved.is_ok())

@@ -1,4 +1,4 @@
-//! The tree of orders by itself: permutations stand for worlds.
+//! The tree of orders alone: permutations stand for worlds.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use futures::FutureExt;
 
 use super::*;
 
-/// Walks a world in which each of the letters arrives once, in any order; gives the order.
+/// Walks a world in which each of the letters arrives once, in any order. Returns the order.
 fn permute(walk: &mut Walk<char>, letters: &str) -> String {
     let mut left: Vec<char> = letters.chars().collect();
     let mut order = String::new();
@@ -43,7 +43,7 @@ fn world_without_arrivals_has_one_order() {
 }
 
 #[test]
-fn bound_that_is_met_exactly_is_exhaustive_and_one_less_is_not() {
+fn limit_that_is_met_exactly_is_exhaustive_and_one_less_is_not() {
     assert!(all("abc", 6).1);
     let (seen, exhausted) = all("abc", 5);
     assert_eq!(seen.len(), 5);
@@ -51,7 +51,7 @@ fn bound_that_is_met_exactly_is_exhaustive_and_one_less_is_not() {
 }
 
 #[test]
-fn what_waits_never_outgrows_the_bound() {
+fn waiting_lists_never_exceed_the_limit() {
     let mut orders = Orders::new(10);
     while let Some(mut walk) = orders.next() {
         permute(&mut walk, "abcdefgh");
@@ -71,25 +71,25 @@ fn orders_come_with_the_shortest_list_first() {
         orders.walked(&walk);
     }
     assert!(lengths.is_sorted(), "{lengths:?}");
-    assert_eq!(lengths.last(), Some(&3), "the last of four comes by itself");
+    assert_eq!(lengths.last(), Some(&3), "the last of four needs no choice");
 }
 
 #[test]
-fn list_leads_the_same_way_again() {
+fn list_leads_to_the_same_order() {
     let mut walk = Walk::random(Dice::new(7));
     let order = permute(&mut walk, "abcdef");
     assert_eq!(permute(&mut Walk::along(walk.list()), "abcdef"), order);
 }
 
 #[test]
-fn same_seed_draws_the_same_way() {
+fn same_seed_draws_the_same_order() {
     let draw = |seed| permute(&mut Walk::random(Dice::new(seed)), "abcdefgh");
     assert_eq!(draw(1), draw(1));
     assert_ne!(draw(1), draw(2));
 }
 
 #[test]
-fn list_that_does_not_fit_says_what_could_have_come() {
+fn list_that_does_not_fit_says_what_was_possible() {
     let mut walk = Walk::along(vec!['a', 'x']);
     assert_eq!(walk.choose(&['b', 'a']), Ok(1));
     let misfit = Misfit { after: 1, wanted: 'x', options: vec!['b'] };
@@ -106,7 +106,7 @@ fn list_that_is_longer_than_the_walk_does_not_fit() {
 }
 
 #[test]
-fn shrunk_list_holds_what_is_needed_and_nothing_else() {
+fn shrunk_list_holds_only_what_is_needed() {
     let fails = async |list: &[char]| {
         let place = |letter| list.iter().position(|other| *other == letter);
         matches!((place('c'), place('a')), (Some(c), Some(a)) if c < a)

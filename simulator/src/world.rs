@@ -86,8 +86,7 @@ impl World {
         let clock = Arc::new(StoreClock::new(&time, EPOCH));
         let store = MemoryStore::with_faults(clock, Arc::clone(&faults) as _);
         let host = SimHost::new(Arc::clone(&time), Owner::WORLD, dice.fork(8));
-        let client = Client::builder(store.clone()).queue_shards(config.queue_shards).host(host);
-        let client = client.build().expect("the settings are in range");
+        let client = Client::builder(store.clone()).queue_shards(config.queue_shards).host(host).build();
         let host = SimHost::new(Arc::clone(&time), Owner::WORLD, dice.fork(10));
         let sends = Sends::new(&time, host, config.queue_shards);
         let mut world = Self {
@@ -102,7 +101,7 @@ impl World {
             promises: Arc::default(),
             ended: BTreeSet::new(),
             stuck: BTreeSet::new(),
-            client,
+            client: client.expect("the settings are in range"),
             actions: BTreeMap::new(),
             actions_made: 0,
             copy: None,

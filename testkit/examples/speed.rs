@@ -48,56 +48,36 @@ impl Workflow for Sleeps {
 
 /// How many rounds are measured; the median and the best one are printed.
 const ROUNDS: usize = 201;
-const RUNS: u32 = 100;
-const ENVIRONMENTS: u32 = 20;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    one_activity().await?;
-    new_environments().await?;
-    ten_thousand_sleep().await
+    let env = builder().build();
+    let one_activity = async |env: &TestEnv| env.start::<OneActivity>(1).await?.result().await;
+    measure("start to result of a run with one activity", 100, async || one_activity(&env).await).await?;
+    measure("the same in a new environment each", 20, async || one_activity(&builder().build()).await)
+        .await?;
+    ten_thousand_sleep(&env).await
 }
 
 fn builder() -> TestEnvBuilder {
     TestEnv::builder().workflow::<OneActivity>().workflow::<Sleeps>().mock::<Double>(|number| Ok(2 * number))
 }
 
-async fn one_activity() -> Result<(), Error> {
-    let env = builder().build();
+async fn measure(what: &str, times: u32, once: impl AsyncFn() -> Result<u64, Error>) -> Result<(), Error> {
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
         let began = Instant::now();
-        for number in 0..RUNS {
-            let run = env.start::<OneActivity>(number.into()).await?;
-            black_box(run.result().await?);
+        for _ in 0..times {
+            black_box(once().await?);
         }
-        rounds.push(began.elapsed() / RUNS);
+        rounds.push(began.elapsed() / times);
     }
-    print("start to result of a run with one activity", rounds);
-    Ok(())
-}
-
-async fn new_environments() -> Result<(), Error> {
-    let mut rounds = Vec::new();
-    for _ in 0..ROUNDS {
-        let began = Instant::now();
-        for number in 0..ENVIRONMENTS {
-            let run = builder().build().start::<OneActivity>(number.into()).await?;
-            black_box(run.result().await?);
-        }
-        rounds.push(began.elapsed() / ENVIRONMENTS);
-    }
-    print("the same in a new environment each", rounds);
-    Ok(())
-}
-
-fn print(what: &str, mut rounds: Vec<Duration>) {
     rounds.sort_unstable();
     println!("{what}: {:?} (median), {:?} (best)", rounds[ROUNDS / 2], rounds[0]);
+    Ok(())
 }
 
-async fn ten_thousand_sleep() -> Result<(), Error> {
-    let env = builder().build();
+async fn ten_thousand_sleep(env: &TestEnv) -> Result<(), Error> {
     let began = Instant::now();
     let mut runs = Vec::new();
     for _ in 0..10_000 {
@@ -107,9 +87,7 @@ async fn ten_thousand_sleep() -> Result<(), Error> {
     for ended in join_all(runs.iter().map(|run| run.result())).await {
         ended?;
     }
-    println!(
-        "10,000 runs that sleep eleven days: {:?}, of which {started:?} for the starts",
-        began.elapsed()
-    );
+    let took = began.elapsed();
+    println!("10,000 runs that sleep eleven days: {took:?}, of which {started:?} for the starts");
     Ok(())
 }

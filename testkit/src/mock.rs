@@ -1,6 +1,7 @@
 //! Mocks of activities. They know an attempt and its input, and must not know the worker.
 
 use std::fmt;
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,20 +50,14 @@ impl<A: Activity> Mock<A> {
 
     /// Answers each attempt with the result of `answer` for its input.
     pub fn new(answer: impl Fn(A::Input) -> ActivityResult<A::Output> + Send + Sync + 'static) -> Self {
-        Self::make(move |_, input, _| {
-            let result = answer(input);
-            Box::pin(async move { result })
-        })
+        Self::with_context(move |_, input| answer(input))
     }
 
     /// Like [`Mock::new`], for an answer that depends on the attempt: its number, its run, the time.
     pub fn with_context(
         answer: impl Fn(&ActivityContext, A::Input) -> ActivityResult<A::Output> + Send + Sync + 'static,
     ) -> Self {
-        Self::make(move |ctx, input, _| {
-            let result = answer(&ctx, input);
-            Box::pin(async move { result })
-        })
+        Self::future(move |ctx, input| ready(answer(&ctx, input)))
     }
 
     /// Answers each attempt with the output of a future, which may sleep in virtual time ([`ActivityContext::sleep`]) or
@@ -93,7 +88,7 @@ impl<A: Activity> Mock<A> {
                 );
                 Err(ActivityError::non_retryable(ActivityError::new("mock-exhausted", message)))
             };
-            Box::pin(async move { result.unwrap_or_else(missing) })
+            Box::pin(ready(result.unwrap_or_else(missing)))
         })
     }
 

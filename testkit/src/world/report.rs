@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use futures::FutureExt;
-use pgworkflows_core::id::{EventSeq, RunId};
+use pgworkflows_core::id::RunId;
 use pgworkflows_core::store::{OpenState, RunDescription, RunFilter, RunHistory, RunPage, StoreQuery};
 
 use super::World;
@@ -85,18 +85,7 @@ impl World {
 
     /// The whole history of a run; `None` if the store does not answer at once.
     pub(crate) fn history(&self, run: RunId) -> Option<RunHistory> {
-        let (mut events, mut after) = (Vec::new(), None::<EventSeq>);
-        loop {
-            let page = StoreQuery::history(&self.store, run, after, HISTORY_PAGE).now_or_never()?.ok()?;
-            let more = page.len() == HISTORY_PAGE as usize;
-            after = page.last().map(|record| record.seq);
-            events.extend(page);
-            if !more {
-                return Some(RunHistory { run, events });
-            }
-        }
+        let events = StoreQuery::history(&self.store, run, None, u32::MAX).now_or_never()?.ok()?;
+        Some(RunHistory { run, events })
     }
 }
-
-/// How many events are read at a time.
-const HISTORY_PAGE: u32 = 1_000;

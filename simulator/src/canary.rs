@@ -1,6 +1,6 @@
 //! Canaries: known bugs that the simulator must find, or its checks prove nothing. A canary is text: a piece of the
-//! sources, and what replaces it in an erring build. The sources know nothing of canaries. It must not know how a bug is
-//! found.
+//! sources, and what replaces it in an erring build. The sources know nothing of canaries. It must not know how a bug
+//! is found.
 
 mod engine;
 mod erring_build;

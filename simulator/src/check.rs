@@ -1,5 +1,5 @@
-//! The checks after the end of a world: histories, as a client reads them, are compared with the promises to clients and
-//! the recorded executions of activities.
+//! The checks after the end of a world: histories, as a client reads them, are compared with the promises to clients
+//! and the recorded executions of activities.
 //!
 //! Where each of the design's invariants is checked:
 //!
@@ -131,8 +131,8 @@ impl World {
                 wrong
                     .push(format!("{key}: attempt {attempt} began at {began}, before its time {retry_at:?}"));
             }
-            // An attempt may begin at the moment at which its run gives it up. And if the store's clock leaps, a lease is over
-            // that its owner still rightly trusts.
+            // An attempt may begin at the moment at which its run gives it up. And if the store's clock leaps, a lease
+            // is over that its owner still rightly trusts.
             let is_late = !self.config.leaps
                 && over.is_some_and(|over| {
                     over.moment < *moment && over.writer != *owner && over.writer != Owner::WORLD

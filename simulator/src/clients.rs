@@ -1,5 +1,5 @@
-//! The clients of a simulated world: each run has a script that starts it, sends it signals, may cancel it, and asks for
-//! its result. The promises to the clients are recorded for the checks.
+//! The clients of a simulated world: each run has a script that starts it, sends it signals, may cancel it, and asks
+//! for its result. The promises to the clients are recorded for the checks.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! The configuration of a world and the disturbances that await it, drawn from its seed before it begins. It must not know
-//! how a disturbance is made.
+//! The configuration of a world and the disturbances that await it, drawn from its seed before it begins. It must not
+//! know how a disturbance is made.
 
 use pgworkflows_testkit::runtime::dice::Dice;
 use pgworkflows_testkit::runtime::time::Owner;

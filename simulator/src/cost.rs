@@ -35,8 +35,8 @@ const TURN: Duration = Duration::from_millis(4);
 const PAGE_BYTES: usize = 1_000_000;
 
 impl Costs {
-    /// Draws costs that let a worker renew its lease in time: within two thirds of the lease's time. So `unit` has to be a
-    /// small part of that.
+    /// Draws costs that let a worker renew its lease in time: within two thirds of the lease's time. So `unit` has to
+    /// be a small part of that.
     pub(crate) fn draw(dice: &mut Dice, unit: Duration) -> Self {
         let mut cost = |per_mille| {
             let (is_charged, is_high) = (dice.chance(per_mille), dice.chance(400));

@@ -1,5 +1,5 @@
-//! Faults of the simulated store, drawn from the seed at every point of every call, in virtual time. It must not know what
-//! a call is about, except for appends and releases, which the ledger is told of.
+//! Faults of the simulated store, drawn from the seed at every point of every call, in virtual time. It must not know
+//! what a call is about, except for appends and releases, which the ledger is told of.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -192,8 +192,8 @@ impl SimFaults {
         drawn.and_then(|kind| Some((kind, inner.inject(kind)?)))
     }
 
-    /// Part of invariant 5: an append whose outcome is unknown is sent again unchanged, or not at all. No append is refused
-    /// here because of its content, so no other append may have its number.
+    /// Part of invariant 5: an append whose outcome is unknown is sent again unchanged, or not at all. No append is
+    /// refused here because of its content, so no other append may have its number.
     fn check_request(&self, append: &Append) {
         let sent = (append.number, append.digest);
         let before = self.lock().appends.insert(append.lease, sent);

@@ -47,7 +47,8 @@ struct HistoryCheck {
     /// Calls whose outcome waited for a stalled run: its code may give the call up before it sees the outcome.
     waited: BTreeSet<CommandId>,
     stalled: bool,
-    /// How many resolutions the run's code has not seen yet: they wait while the run is stalled, and are released in parts.
+    /// How many resolutions the run's code has not seen yet: they wait while the run is stalled, and are released in
+    /// parts.
     waiting: u32,
     messages: BTreeSet<MessageId>,
     deadlines: BTreeMap<CommandId, Timestamp>,

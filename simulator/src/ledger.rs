@@ -1,5 +1,5 @@
-//! The ledger: an independent account of what happened, kept from the store's facts alone, and the invariants that can be
-//! checked at once. It shares no code with the store, so only the same mistake in both would stay unnoticed.
+//! The ledger: an independent account of what happened, kept from the store's facts alone, and the invariants that can
+//! be checked at once. It shares no code with the store, so only the same mistake in both would stay unnoticed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

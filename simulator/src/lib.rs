@@ -1,6 +1,6 @@
 //! The simulator: whole systems of several workers, clients and a store with faults, on one thread under virtual time,
-//! each drawn from a seed. Invariants are checked while a system runs and at its end. The same seed is the same world to
-//! the last bit. It must not touch a real clock or real entropy.
+//! each drawn from a seed. Invariants are checked while a system runs and at its end. The same seed is the same world
+//! to the last bit. It must not touch a real clock or real entropy.
 
 pub mod canary;
 mod check;
@@ -81,7 +81,8 @@ impl Simulation {
         Self { mask: Mask::only(parts.into_iter().collect()), ..self }
     }
 
-    /// The same world with a run whose activities sometimes end the process of their worker, unless the world is undisturbed.
+    /// The same world with a run whose activities sometimes end the process of their worker, unless the world is
+    /// undisturbed.
     #[must_use]
     pub fn deadly(self) -> Self {
         Self { deadly: true, ..self }
@@ -125,7 +126,8 @@ impl Simulation {
             world.run();
         }
         let simulated = world.time.now();
-        // After a violation, the histories are needed for the transcript alone, and the store may be unable to read them.
+        // After a violation, the histories are needed for the transcript alone, and the store may be unable to read
+        // them.
         let runs = if world.is_violated() && !in_words { Vec::new() } else { world.view_runs() };
         if !world.is_violated() {
             world.check(&runs);

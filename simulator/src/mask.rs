@@ -1,6 +1,6 @@
-//! The parts of a world that can be left out: disturbances, clients' scripts and injected faults, numbered in the order in
-//! which the world meets them. The other parts are a smaller world of the same seed, the same one every time. It must not
-//! know what a part does.
+//! The parts of a world that can be left out: disturbances, clients' scripts and injected faults, numbered in the order
+//! in which the world meets them. The other parts are a smaller world of the same seed, the same one every time. It
+//! must not know what a part does.
 
 use std::collections::BTreeSet;
 

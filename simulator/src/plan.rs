@@ -1,5 +1,5 @@
-//! Random workflows: a plan is a small program of durable calls, drawn from the seed and given to a run as its input. It
-//! says what the result of an undisturbed run is, unless that depends on the order of events.
+//! Random workflows: a plan is a small program of durable calls, drawn from the seed and given to a run as its input.
+//! It says what the result of an undisturbed run is, unless that depends on the order of events.
 
 use std::time::Duration;
 

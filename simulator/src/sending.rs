@@ -61,8 +61,8 @@ impl Sends {
         append
     }
 
-    /// The message that is sent with an event, if any: the start of a child, or a note to the run's first child, or to the
-    /// run itself if it has no child.
+    /// The message that is sent with an event, if any: the start of a child, or a note to the run's first child, or to
+    /// the run itself if it has no child.
     fn sent_by(&self, run: RunId, seq: EventSeq) -> Option<SentMessage> {
         if run.as_u128() as u64 & MARK_BITS == SENT_MARK {
             // A child has no children, or there would be no end.

@@ -1,6 +1,6 @@
 //! Threads of a simulated machine. A thread is busy for as long as its work takes, while all others continue: within a
-//! poll the thread's clock runs ahead of the world's, its output is sent at its own time, and it is polled again when the
-//! world has caught up. It must not know what the work is.
+//! poll the thread's clock runs ahead of the world's, its output is sent at its own time, and it is polled again when
+//! the world has caught up. It must not know what the work is.
 
 use std::future::Future;
 use std::pin::Pin;

@@ -1,5 +1,5 @@
-//! The simulator can be trusted: it finds every known bug, and shows it in a small world. The build that has the bugs is
-//! made here, once.
+//! The simulator can be trusted: it finds every known bug, and shows it in a small world. The build that has the bugs
+//! is made here, once.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};

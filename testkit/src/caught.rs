@@ -1,5 +1,5 @@
-//! User code whose panics are caught: a failed assertion is a finding, which is reported with its circumstances. It must not
-//! know the purpose of the code.
+//! User code whose panics are caught: a failed assertion is a finding, which is reported with its circumstances. It
+//! must not know the purpose of the code.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,8 +1,8 @@
-//! What every store must do, as tests: one list of cases, run against each store of this project and of others. It must not
-//! know any store, only the seam.
+//! What every store must do, as tests: one list of cases, run against each store of this project and of others. It must
+//! not know any store, only the seam.
 //!
-//! The author of a store implements [`Harness`] and writes one line, [`store_conformance!`](crate::store_conformance). A
-//! case that is added here is run against every store from then on.
+//! The author of a store implements [`Harness`] and writes one line, [`store_conformance!`](crate::store_conformance).
+//! A case that is added here is run against every store from then on.
 
 pub mod append;
 pub mod content;
@@ -28,8 +28,9 @@ pub fn run<H: Harness + 'static>(harness: impl Future<Output = H>, case: impl As
     runtime.expect("a runtime is built").block_on(case);
 }
 
-/// Expands to one test per case, in one module per group. The expression makes a [`Harness`](crate::conformance::Harness),
-/// once for each test. It may `.await`, and use names in scope where the macro is called.
+/// Expands to one test per case, in one module per group. The expression makes a
+/// [`Harness`](crate::conformance::Harness), once for each test. It may `.await`, and use names in scope where the
+/// macro is called.
 ///
 /// ```
 /// use std::sync::Arc;

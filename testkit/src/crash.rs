@@ -1,4 +1,5 @@
-//! Crashes at every point at which a process can die, each in its own environment. It must not know what the workflow does.
+//! Crashes at every point at which a process can die, each in its own environment. It must not know what the workflow
+//! does.
 
 mod failure;
 mod life;
@@ -19,16 +20,16 @@ pub use self::plan::{CrashMoment, CrashPoint};
 use crate::env::{TestEnv, TestEnvBuilder, TestRun};
 use crate::error::Error;
 
-/// Plays a script once for each point at which its worker can die, each time in a new environment, when the returned builder
-/// is awaited. Another worker takes over, and the crash must make no difference.
+/// Plays a script once for each point at which its worker can die, each time in a new environment, when the returned
+/// builder is awaited. Another worker takes over, and the crash must make no difference.
 ///
 /// A process can die at each of its appends, which hold one event or several that belong together: before the append is
-/// committed; after the commit but before the acknowledgement; and right after the acknowledgement. So it dies after each
-/// event, and while each activity, step and timer is in flight.
+/// committed; after the commit but before the acknowledgement; and right after the acknowledgement. So it dies after
+/// each event, and while each activity, step and timer is in flight.
 ///
-/// Every run has to end as it does without a crash, or to wait for the same things. It has to schedule the same activities
-/// with the same inputs, execute no activity again whose outcome was recorded, and execute no attempt more often than the
-/// crashes explain. So a run's result must not depend on how often an activity was executed.
+/// Every run has to end as it does without a crash, or to wait for the same things. It has to schedule the same
+/// activities with the same inputs, execute no activity again whose outcome was recorded, and execute no attempt more
+/// often than the crashes explain. So a run's result must not depend on how often an activity was executed.
 ///
 /// ```
 /// use pgworkflows::prelude::*;
@@ -121,22 +122,22 @@ impl fmt::Display for Crashed {
 }
 
 impl<W: Workflow, S: AsyncFn(TestEnv) -> Result<TestRun<W>, Error>> CrashEverywhere<W, S> {
-    /// How many workers die one after another, each at every point of its life; 1 by default. Two crashes take the square of
-    /// the time of one.
+    /// How many workers die one after another, each at every point of its life; 1 by default. Two crashes take the
+    /// square of the time of one.
     pub fn crashes(mut self, crashes: usize) -> Self {
         self.crashes = crashes;
         self
     }
 
-    /// How often an attempt in flight may be executed again per crash; 1 by default, because a crash can cost that. With 0,
-    /// only crashes that hit no attempt pass.
+    /// How often an attempt in flight may be executed again per crash; 1 by default, because a crash can cost that.
+    /// With 0, only crashes that hit no attempt pass.
     pub fn repeats(mut self, times: usize) -> Self {
         self.repeats = times;
         self
     }
 
-    /// How much virtual time passes until another worker takes over; zero by default. Timers that are due meanwhile fire
-    /// late, so a run whose result depends on the time may end differently.
+    /// How much virtual time passes until another worker takes over; zero by default. Timers that are due meanwhile
+    /// fire late, so a run whose result depends on the time may end differently.
     pub fn outage(mut self, time: Duration) -> Self {
         self.outage = time;
         self

@@ -72,8 +72,8 @@ pub struct TestEnv {
 }
 
 impl TestEnv {
-    /// The client of this environment, as in production. Its futures make progress while the environment is driven: await
-    /// them within [`TestEnv::drive`].
+    /// The client of this environment, as in production. Its futures make progress while the environment is driven:
+    /// await them within [`TestEnv::drive`].
     pub fn client(&self) -> Client {
         self.world.client().clone()
     }
@@ -82,20 +82,20 @@ impl TestEnv {
     /// waits for something real, use [`TestEnv::serve`].
     ///
     /// # Errors
-    /// Returns [`Error::is_stuck`] if the future waits for something that can never happen. The error says what the open
-    /// runs wait for.
+    /// Returns [`Error::is_stuck`] if the future waits for something that can never happen. The error says what the
+    /// open runs wait for.
     pub async fn drive<F: Future>(&self, future: F) -> Result<F::Output, Error> {
         self.wait(future, || false, || "the future that was driven is not ready".to_owned()).await
     }
 
-    /// Awaits a future that waits for something real, such as a request to an HTTP server of the test, while other tasks
-    /// use this environment's client. No virtual time passes, and there is no limit on the real time.
+    /// Awaits a future that waits for something real, such as a request to an HTTP server of the test, while other
+    /// tasks use this environment's client. No virtual time passes, and there is no limit on the real time.
     pub async fn serve<F: Future>(&self, future: F) -> F::Output {
         self.world.serve(future).await
     }
 
-    /// Lets that much virtual time pass. Everything that is due meanwhile happens at its own time. Time stops at the end of
-    /// the year 9999, the last moment that a store can hold.
+    /// Lets that much virtual time pass. Everything that is due meanwhile happens at its own time. Time stops at the
+    /// end of the year 9999, the last moment that a store can hold.
     pub async fn advance(&self, time: Duration) {
         let time = time.min(self.world.time_left());
         let slept = self.world.drive(self.world.time().sleep(time)).await;
@@ -105,7 +105,8 @@ impl TestEnv {
     /// Lets virtual time pass until `moment`.
     ///
     /// # Errors
-    /// Returns [`Error::is_invalid`] if the moment is in the past, or after the year 9999, the last that a store can hold.
+    /// Returns [`Error::is_invalid`] if the moment is in the past, or after the year 9999, the last that a store can
+    /// hold.
     pub async fn advance_until(&self, moment: DateTime<Utc>) -> Result<(), Error> {
         let ahead = (moment - self.now()).to_std().map_err(|_| {
             Error::invalid(format!(
@@ -124,11 +125,12 @@ impl TestEnv {
         Ok(())
     }
 
-    /// Lets time pass from one deadline to the next until the condition holds. It is checked whenever nothing else happens.
+    /// Lets time pass from one deadline to the next until the condition holds. It is checked whenever nothing else
+    /// happens.
     ///
     /// # Errors
-    /// Returns [`Error::is_stuck`] if the condition does not hold when nothing more can happen. The error says what the open
-    /// runs wait for.
+    /// Returns [`Error::is_stuck`] if the condition does not hold when nothing more can happen. The error says what the
+    /// open runs wait for.
     pub async fn advance_until_true(&self, mut condition: impl FnMut() -> bool) -> Result<(), Error> {
         let holds = poll_fn(|_| if condition() { Poll::Ready(()) } else { Poll::Pending });
         self.wait(holds, || false, || "the condition does not hold".to_owned()).await

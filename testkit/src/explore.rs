@@ -30,13 +30,13 @@ use crate::runtime::dice::Dice;
 /// Explores the orders in which the outcomes of activities and steps, timers, signals, a cancellation and a
 /// termination can reach a run, each in a new environment, when the returned builder is awaited.
 ///
-/// `script` plays the client: it starts one run and sends messages. Each message and each outcome is held back until it is
-/// chosen, so the order in the script only says which message follows which. The script need not wait for the run, nor let
-/// time pass. `check` is called with the run when nothing can reach it any more: the run is over, or waits for something
-/// that never arrives.
+/// `script` plays the client: it starts one run and sends messages. Each message and each outcome is held back until it
+/// is chosen, so the order in the script only says which message follows which. The script need not wait for the run,
+/// nor let time pass. `check` is called with the run when nothing can reach it any more: the run is over, or waits for
+/// something that never arrives.
 ///
-/// In addition to `check`, a run must not stall, and the code must follow its own history: the history is replayed after
-/// every arrival, and each order is played twice.
+/// In addition to `check`, a run must not stall, and the code must follow its own history: the history is replayed
+/// after every arrival, and each order is played twice.
 ///
 /// ```
 /// use pgworkflows::prelude::*;
@@ -152,8 +152,8 @@ where
     S: AsyncFn(TestEnv) -> Result<TestRun<W>, Error>,
     C: AsyncFn(TestRun<W>) -> Result<(), Error>,
 {
-    /// How many orders are tried one after another, those with the fewest unusual arrivals first; 1,000 by default. At least
-    /// 1.
+    /// How many orders are tried one after another, those with the fewest unusual arrivals first; 1,000 by default. At
+    /// least 1.
     pub fn orders_max(mut self, orders: usize) -> Self {
         self.orders_max = orders;
         self
@@ -178,8 +178,8 @@ where
     }
 
     /// Leaves the outcomes of an activity out of the orders: they arrive at once. Use it for activities whose time of
-    /// completion makes no difference, such as one that publishes an event. Otherwise each such outcome multiplies the orders
-    /// by everything that can arrive meanwhile.
+    /// completion makes no difference, such as one that publishes an event. Otherwise each such outcome multiplies the
+    /// orders by everything that can arrive meanwhile.
     ///
     /// A failed attempt is still retried when its delay is over.
     pub fn ignore<A: Activity>(mut self) -> Self {
@@ -187,8 +187,8 @@ where
         self
     }
 
-    /// Whether time may pass while something else can arrive; `true` by default. With `false`, it passes only if nothing else
-    /// can arrive: no timer, timeout or retry overtakes an outcome or a message in flight.
+    /// Whether time may pass while something else can arrive; `true` by default. With `false`, it passes only if
+    /// nothing else can arrive: no timer, timeout or retry overtakes an outcome or a message in flight.
     pub fn timeouts(mut self, overtake: bool) -> Self {
         self.player.scope.timeouts = overtake;
         self

@@ -12,8 +12,8 @@ use pgworkflows_core::activity::{ActivityContext, ActivityError, ActivityResult}
 
 use crate::world::Calls;
 
-/// A mock of the activity `A`. It has no mutable state, so it behaves the same in every environment: its answer may depend
-/// on the input, on the attempt, and on how many attempts there were before.
+/// A mock of the activity `A`. It has no mutable state, so it behaves the same in every environment: its answer may
+/// depend on the input, on the attempt, and on how many attempts there were before.
 ///
 /// ```
 /// use pgworkflows::prelude::*;
@@ -60,8 +60,8 @@ impl<A: Activity> Mock<A> {
         Self::future(move |ctx, input| ready(answer(&ctx, input)))
     }
 
-    /// Answers each attempt with the output of a future, which may sleep in virtual time ([`ActivityContext::sleep`]) or
-    /// wait for something real.
+    /// Answers each attempt with the output of a future, which may sleep in virtual time ([`ActivityContext::sleep`])
+    /// or wait for something real.
     pub fn future<F>(answer: impl Fn(ActivityContext, A::Input) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = ActivityResult<A::Output>> + Send + 'static,
@@ -69,8 +69,8 @@ impl<A: Activity> Mock<A> {
         Self::make(move |ctx, input, _| Box::pin(answer(ctx, input)))
     }
 
-    /// Answers the attempts with these results, in the order in which the attempts begin. An attempt without a result fails
-    /// with the type `mock-exhausted`.
+    /// Answers the attempts with these results, in the order in which the attempts begin. An attempt without a result
+    /// fails with the type `mock-exhausted`.
     pub fn results(results: impl IntoIterator<Item = ActivityResult<A::Output>>) -> Self
     where
         A::Output: Clone + Sync,

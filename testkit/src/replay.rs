@@ -1,5 +1,5 @@
-//! The replay check: compares recorded histories, from tests or from production, with today's code. It must not know how a
-//! history was made, nor trust it.
+//! The replay check: compares recorded histories, from tests or from production, with today's code. It must not know
+//! how a history was made, nor trust it.
 
 mod check;
 
@@ -37,9 +37,9 @@ use crate::error::Error;
 /// ```
 ///
 /// # Errors
-/// Returns [`Error::is_diverged`] if the code decides differently: the error shows what was recorded, what the code does,
-/// and the source lines of both, if the history has any. Returns [`Error::is_invalid`] for a history of another workflow or
-/// of a newer build, an incomplete history, and a damaged history.
+/// Returns [`Error::is_diverged`] if the code decides differently: the error shows what was recorded, what the code
+/// does, and the source lines of both, if the history has any. Returns [`Error::is_invalid`] for a history of another
+/// workflow or of a newer build, an incomplete history, and a damaged history.
 pub fn replay<W: Workflow>(history: &History) -> Result<Replayed, Error> {
     match history.workflow() {
         Some(workflow) if workflow == W::NAME => replay_with(history, pgworkflows_core::history::replay::<W>),
@@ -57,8 +57,8 @@ pub fn replay<W: Workflow>(history: &History) -> Result<Replayed, Error> {
 /// Reads a history from a JSON file.
 ///
 /// # Errors
-/// Returns [`Error::is_invalid`] if the file cannot be read, or the history is incomplete or damaged. The error names the
-/// file.
+/// Returns [`Error::is_invalid`] if the file cannot be read, or the history is incomplete or damaged. The error names
+/// the file.
 pub fn read_history(file: impl AsRef<Path>) -> Result<History, Error> {
     let file = file.as_ref();
     let problem = |problem: String| Error::invalid(format!("{}: {problem}", file.display()));

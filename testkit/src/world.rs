@@ -1,5 +1,6 @@
-//! A world: the real engine on a memory store under virtual time, on one thread. Its workers can be started and killed, its
-//! store can have faults, and the caller that polls it decides when time passes. It must not know what a test checks.
+//! A world: the real engine on a memory store under virtual time, on one thread. Its workers can be started and killed,
+//! its store can have faults, and the caller that polls it decides when time passes. It must not know what a test
+//! checks.
 
 mod calls;
 mod definitions;

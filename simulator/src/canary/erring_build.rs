@@ -1,5 +1,5 @@
-//! A build of the simulator with all known bugs in it, each inactive until the environment names it. It is made from a copy
-//! of the workspace below `target`, and can be run many times. It must not know a bug.
+//! A build of the simulator with all known bugs in it, each inactive until the environment names it. It is made from a
+//! copy of the workspace below `target`, and can be run many times. It must not know a bug.
 
 use std::fs;
 use std::io;

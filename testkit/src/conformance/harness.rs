@@ -13,8 +13,8 @@ pub trait Harness: fmt::Debug + Send + Sync {
     /// Connects to an empty store. Called once per case.
     async fn connect(&self) -> Arc<dyn Store>;
 
-    /// How long a lease lasts in the cases that let it expire: short if the store's clock cannot be moved. 15 seconds by
-    /// default.
+    /// How long a lease lasts in the cases that let it expire: short if the store's clock cannot be moved. 15 seconds
+    /// by default.
     fn lease_ttl(&self) -> Duration {
         Duration::from_secs(15)
     }
@@ -22,8 +22,8 @@ pub trait Harness: fmt::Debug + Send + Sync {
     /// Lets more than [`Harness::lease_ttl`] and less than an hour pass on the store's clock.
     async fn let_lease_expire(&self);
 
-    /// Begins a client's own transaction on the store that was connected last. `None` if the store has no transactions of
-    /// clients; then the cases about late commits pass without a check.
+    /// Begins a client's own transaction on the store that was connected last. `None` if the store has no transactions
+    /// of clients; then the cases about late commits pass without a check.
     async fn begin(&self) -> Option<Box<dyn ClientTransaction>> {
         None
     }

@@ -1,5 +1,5 @@
-//! The difference that a crash made, and its report: where the process died, what differs from a life without a crash, and
-//! what happened. It must not crash anything.
+//! The difference that a crash made, and its report: where the process died, what differs from a life without a crash,
+//! and what happened. It must not crash anything.
 
 use std::collections::BTreeSet;
 use std::error::Error as StdError;

@@ -1,5 +1,5 @@
-//! Assertions about a run. A failed assertion shows the run's history, with the source lines of its workflow. It must not
-//! change anything: no time passes.
+//! Assertions about a run. A failed assertion shows the run's history, with the source lines of its workflow. It must
+//! not change anything: no time passes.
 
 use std::fmt::Debug;
 
@@ -29,8 +29,8 @@ impl Snapshot for ExpectFile {
 
 /// Each assertion panics if it does not hold, with the history and its source lines.
 impl<W: Workflow> TestRun<W> {
-    /// The history's text (see [`History`]) equals this snapshot. With `UPDATE_EXPECT=1` in the environment, the snapshot is
-    /// rewritten instead.
+    /// The history's text (see [`History`]) equals this snapshot. With `UPDATE_EXPECT=1` in the environment, the
+    /// snapshot is rewritten instead.
     ///
     /// ```
     /// # use pgworkflows::prelude::*;

@@ -42,8 +42,8 @@ impl TestEnvBuilder {
         self
     }
 
-    /// Mocks an activity by a closure. The mock is executed even if the real activity is registered as well. The last mock of
-    /// an activity is used, so a test can replace the mock of a shared builder.
+    /// Mocks an activity by a closure. The mock is executed even if the real activity is registered as well. The last
+    /// mock of an activity is used, so a test can replace the mock of a shared builder.
     pub fn mock<A: Activity>(
         self,
         answer: impl Fn(A::Input) -> ActivityResult<A::Output> + Send + Sync + 'static,
@@ -69,8 +69,8 @@ impl TestEnvBuilder {
         self
     }
 
-    /// Changes further settings of the worker, such as its limits. The environment sets the lease and the heartbeat itself,
-    /// because they decide how far time is skipped at once.
+    /// Changes further settings of the worker, such as its limits. The environment sets the lease and the heartbeat
+    /// itself, because they decide how far time is skipped at once.
     pub fn worker(mut self, set: impl Fn(WorkerBuilder) -> WorkerBuilder + 'static) -> Self {
         let before = self.settings.worker;
         self.settings.worker = Arc::new(move |worker| set(before(worker)));

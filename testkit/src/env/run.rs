@@ -118,7 +118,8 @@ impl<W: Workflow> TestRun<W> {
         &self.handle
     }
 
-    /// Sends a signal. When the future is ready, the signal is acknowledged, and its immediate consequences have happened.
+    /// Sends a signal. When the future is ready, the signal is acknowledged, and its immediate consequences have
+    /// happened.
     ///
     /// # Errors
     /// Returns the errors of [`RunHandle::signal`].
@@ -146,13 +147,13 @@ impl<W: Workflow> TestRun<W> {
         Ok(self.env.drive(self.handle.terminate(reason).into_future()).await??)
     }
 
-    /// Waits until the run is over, and returns the workflow's output. Time jumps to the next deadline whenever nothing else
-    /// happens.
+    /// Waits until the run is over, and returns the workflow's output. Time jumps to the next deadline whenever nothing
+    /// else happens.
     ///
     /// # Errors
-    /// Returns the errors of [`RunHandle::result`], and [`Error::is_stuck`] if the run can never end: it waits for a signal
-    /// that nobody sends, is stalled, or scheduled an activity that is neither registered nor mocked. The error says what
-    /// every open run waits for.
+    /// Returns the errors of [`RunHandle::result`], and [`Error::is_stuck`] if the run can never end: it waits for a
+    /// signal that nobody sends, is stalled, or scheduled an activity that is neither registered nor mocked. The error
+    /// says what every open run waits for.
     pub async fn result(&self) -> Result<W::Output, Error> {
         let what = || format!("run {} of workflow `{}` has no result", self.run_id(), W::NAME);
         // Time does not solve that.

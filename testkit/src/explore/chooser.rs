@@ -1,5 +1,5 @@
-//! Chooses what reaches a run next, one arrival at a time. After each arrival it replays the history, which finds code that
-//! hides a choice from the engine. It must not judge how a run ends.
+//! Chooses what reaches a run next, one arrival at a time. After each arrival it replays the history, which finds code
+//! that hides a choice from the engine. It must not judge how a run ends.
 
 use std::cell::RefCell;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! The report of a failing order: the problem, what happened, and the line that plays the order again. It must not know how
-//! the order was found.
+//! The report of a failing order: the problem, what happened, and the line that plays the order again. It must not know
+//! how the order was found.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -35,8 +35,8 @@ impl ExploreFailure {
         Self(Box::new(Kind::Found { problem, scope: scope.clone(), order, tried, timeline }))
     }
 
-    /// The arrivals that lead to the failure: the shortest list that was found. The default order follows them. Empty if the
-    /// default order fails.
+    /// The arrivals that lead to the failure: the shortest list that was found. The default order follows them. Empty
+    /// if the default order fails.
     pub fn order(&self) -> &[Arrival] {
         match &*self.0 {
             Kind::Refused(_) => &[],
@@ -44,8 +44,8 @@ impl ExploreFailure {
         }
     }
 
-    /// Whether nothing was explored: a limit is 0, an ignored activity is unknown, the definitions are invalid, or the given
-    /// order does not fit the run.
+    /// Whether nothing was explored: a limit is 0, an ignored activity is unknown, the definitions are invalid, or the
+    /// given order does not fit the run.
     pub fn is_invalid(&self) -> bool {
         match &*self.0 {
             Kind::Refused(_) => true,

@@ -1,5 +1,5 @@
-//! Holds back what is going to reach a run, until it is released: outcomes of activities and steps, and messages. It must
-//! not choose among them.
+//! Holds back what is going to reach a run, until it is released: outcomes of activities and steps, and messages. It
+//! must not choose among them.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -90,8 +90,8 @@ impl Held {
         released
     }
 
-    /// Releases everything that reaches no run: outcomes that the run no longer waits for, and what was dropped in flight.
-    /// Whether there was something.
+    /// Releases everything that reaches no run: outcomes that the run no longer waits for, and what was dropped in
+    /// flight. Whether there was something.
     pub(crate) fn release_given_up(&self) -> bool {
         let (given_up, waiting) = {
             let mut inner = self.lock();

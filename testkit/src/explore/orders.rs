@@ -1,5 +1,5 @@
-//! The orders in which things can arrive: a tree whose branches become known only while it is walked. It must not know what
-//! arrives, nor where.
+//! The orders in which things can arrive: a tree whose branches become known only while it is walked. It must not know
+//! what arrives, nor where.
 
 #[cfg(test)]
 mod tests;
@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use crate::runtime::dice::Dice;
 
-/// The orders of a tree, the shortest list first: an order is named by the list of its first arrivals, and continues with
-/// the first option after the end of that list. So the first order that fails has the shortest list.
+/// The orders of a tree, the shortest list first: an order is named by the list of its first arrivals, and continues
+/// with the first option after the end of that list. So the first order that fails has the shortest list.
 #[derive(Debug)]
 pub(crate) struct Orders<T> {
     /// The lists that were not walked yet, by length and age.

@@ -1,5 +1,5 @@
-//! One order, played in its own world: the script, the arrivals, the user's assertion. It must not know which orders there
-//! are.
+//! One order, played in its own world: the script, the arrivals, the user's assertion. It must not know which orders
+//! there are.
 
 use std::convert::Infallible;
 use std::future::pending;

@@ -1,4 +1,5 @@
-//! What a test explores, and what it leaves out because it makes no difference. It must not know which orders there are.
+//! What a test explores, and what it leaves out because it makes no difference. It must not know which orders there
+//! are.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
-//! Many histories in one check: all files of a directory, each replayed with the code of its workflow, on all cores. It must
-//! not know how one history is replayed.
+//! Many histories in one check: all files of a directory, each replayed with the code of its workflow, on all cores. It
+//! must not know how one history is replayed.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -43,8 +43,8 @@ impl ReplayCheck {
     /// Replays every file of a directory whose name ends in `.json`, and returns how many files there are.
     ///
     /// # Errors
-    /// Returns [`Error::is_invalid`] with the problem of each bad file, in the order of their names. It is also returned if
-    /// there is no file, because a check of nothing would always succeed.
+    /// Returns [`Error::is_invalid`] with the problem of each bad file, in the order of their names. It is also
+    /// returned if there is no file, because a check of nothing would always succeed.
     pub fn dir(&self, directory: impl AsRef<Path>) -> Result<usize, Error> {
         let directory = directory.as_ref();
         let files = histories(directory)?;

@@ -1,5 +1,5 @@
-//! The scheduler: polls one woken task after another, on one thread. Killing an owner drops its tasks, as a crash does. It
-//! must not know what a task does.
+//! The scheduler: polls one woken task after another, on one thread. Killing an owner drops its tasks, as a crash does.
+//! It must not know what a task does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -248,8 +248,8 @@ impl Time {
         outside.into_iter().for_each(Waker::wake);
     }
 
-    /// Wakes `waker` once, when a task is woken or spawned from now on. Whether one is already, because another thread may
-    /// have woken it at any moment.
+    /// Wakes `waker` once, when a task is woken or spawned from now on. Whether one is already, because another thread
+    /// may have woken it at any moment.
     pub fn wake_outside(&self, waker: &Waker) -> bool {
         let mut inner = self.lock();
         if !inner.outside.iter().any(|known| known.will_wake(waker)) {

@@ -1,5 +1,5 @@
-//! How a future drives its world: while it waits, all woken tasks are polled, and when none is woken, time passes. It must
-//! not know what the future waits for.
+//! How a future drives its world: while it waits, all woken tasks are polled, and when none is woken, time passes. It
+//! must not know what the future waits for.
 
 use std::future::poll_fn;
 use std::pin::pin;

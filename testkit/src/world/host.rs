@@ -99,9 +99,9 @@ impl Host for WorldHost {
     }
 }
 
-/// An attempt in flight, watched for what it waits for. What is going to wake it holds its waker. The world holds one per
-/// virtual timer, and one per wait for a cancellation; if there are more, something outside of the world holds one, and
-/// time must not be skipped meanwhile.
+/// An attempt in flight, watched for what it waits for. What is going to wake it holds its waker. The world holds one
+/// per virtual timer, and one per wait for a cancellation; if there are more, something outside of the world holds one,
+/// and time must not be skipped meanwhile.
 struct WatchedAttempt<'a> {
     work: AttemptFuture<'a>,
     waker: Arc<AttemptWaker>,

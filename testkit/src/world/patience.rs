@@ -1,5 +1,5 @@
-//! Notices that time passes without progress: an activity that polls forever for something that never appears, a step that
-//! is retried forever. It must not know what is waited for.
+//! Notices that time passes without progress: an activity that polls forever for something that never appears, a step
+//! that is retried forever. It must not know what is waited for.
 
 use std::cell::Cell;
 

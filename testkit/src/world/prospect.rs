@@ -1,5 +1,5 @@
-//! What happens next in a world in which no task is woken. Time is skipped up to that moment, however late it is. It must
-//! not change the world.
+//! What happens next in a world in which no task is woken. Time is skipped up to that moment, however late it is. It
+//! must not change the world.
 
 use std::time::Duration;
 
@@ -39,8 +39,8 @@ impl World {
         self.time.next_timer_of(is_attempt).is_some()
     }
 
-    /// The next time at which something may happen; `None` if only heartbeats will. Heartbeats before that time are skipped:
-    /// however many are due then, one is sent.
+    /// The next time at which something may happen; `None` if only heartbeats will. Heartbeats before that time are
+    /// skipped: however many are due then, one is sent.
     fn next_stop(&self) -> Option<Duration> {
         let timer = self.time.next_timer_of(|owner, length| !is_idle(owner, length));
         let stop = [timer, self.next_deadline(), self.next_loading()].into_iter().flatten().min()?;
@@ -57,8 +57,8 @@ impl World {
         Some(self.elapsed_at(next.into()))
     }
 
-    /// When the parked run with the earliest deadline is loaded: by a heartbeat before its deadline, so that the deadline is
-    /// met.
+    /// When the parked run with the earliest deadline is loaded: by a heartbeat before its deadline, so that the
+    /// deadline is met.
     fn next_loading(&self) -> Option<Duration> {
         Some(self.elapsed_at(self.store.next_deadline()?).saturating_sub(HEARTBEAT_INTERVAL))
     }
@@ -69,8 +69,8 @@ impl World {
     }
 }
 
-/// Whether an idle worker has this timer: for its next heartbeat, the end of its lease, or a late deadline. Its other timers
-/// are short: for an answer, or a retry.
+/// Whether an idle worker has this timer: for its next heartbeat, the end of its lease, or a late deadline. Its other
+/// timers are short: for an answer, or a retry.
 fn is_idle(owner: Owner, length: Duration) -> bool {
     is_engine(owner) && length >= HEARTBEAT_INTERVAL
 }

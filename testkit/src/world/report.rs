@@ -1,4 +1,5 @@
-//! What the open runs of a world wait for, in words: why nothing happens any more. It must not judge whether that is right.
+//! What the open runs of a world wait for, in words: why nothing happens any more. It must not judge whether that is
+//! right.
 
 use std::fmt::Write;
 

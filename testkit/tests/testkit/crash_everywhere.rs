@@ -1,5 +1,5 @@
-//! `crash_everywhere` at work: correct workflows pass, and a difference that a crash makes is reported with the crash. This
-//! tests the tool; the example workflow is crashed in `examples/tests/`.
+//! `crash_everywhere` at work: correct workflows pass, and a difference that a crash makes is reported with the crash.
+//! This tests the tool; the example workflow is crashed in `examples/tests/`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

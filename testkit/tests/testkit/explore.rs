@@ -1,5 +1,5 @@
-//! `explore` at work: orders are counted, known order bugs are found and shortened, hidden non-determinism is found. This
-//! tests the tool, on workflows whose orders can be counted by hand.
+//! `explore` at work: orders are counted, known order bugs are found and shortened, hidden non-determinism is found.
+//! This tests the tool, on workflows whose orders can be counted by hand.
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};

@@ -1,4 +1,5 @@
-//! The replay check: histories as files, and the errors for histories that the code does not follow, and for other files.
+//! The replay check: histories as files, and the errors for histories that the code does not follow, and for other
+//! files.
 
 use std::fs;
 use std::path::PathBuf;

@@ -1,5 +1,5 @@
-//! Activities that wait for something real: no time is skipped meanwhile. Here that is a channel to another thread, so no
-//! test waits for a clock.
+//! Activities that wait for something real: no time is skipped meanwhile. Here that is a channel to another thread, so
+//! no test waits for a clock.
 
 use std::future::IntoFuture;
 use std::sync::{Arc, Mutex};

@@ -8,8 +8,8 @@ const RANGES: u64 = 5;
 /// How many seeds a bug may take.
 const SEEDS_MAX: u64 = 1_000;
 
-/// Prints for each known bug after how many seeds it is found, in several ranges of seeds. Whether the median range finds
-/// every bug.
+/// Prints for each known bug after how many seeds it is found, in several ranges of seeds. Whether the median range
+/// finds every bug.
 pub(crate) fn measure(first: u64) -> Result<bool, String> {
     let build = ErringBuild::make()?;
     println!("seeds until each known bug is found, in {RANGES} ranges from seed {first}:");

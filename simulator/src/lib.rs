@@ -81,7 +81,7 @@ impl Simulation {
         Self { mask: Mask::only(parts.into_iter().collect()), ..self }
     }
 
-    /// The same world with a run whose activities sometimes end the process of their worker, unless the world is
+    /// The same world with runs whose activities sometimes end the process of their worker, unless the world is
     /// undisturbed.
     #[must_use]
     pub fn deadly(self) -> Self {

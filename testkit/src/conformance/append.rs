@@ -1,7 +1,7 @@
 //! The append protocol: once, in order, under a valid lease, to shards of its own, or not at all.
 #![expect(missing_docs, reason = "the name of each case is the fact that it shows")]
 
-use pgworkflows_core::id::{AppendNo, EventName, LeaseId, Position};
+use pgworkflows_core::id::{AppendNo, EventName, LeaseId};
 use pgworkflows_core::store::Submitted;
 
 use super::fixture::Fixture;
@@ -27,26 +27,15 @@ pub async fn event_name_that_no_build_knows_is_kept(fixture: &Fixture) {
     assert_eq!(fixture.history(run).await[0].name, name);
 }
 
-pub async fn events_of_many_runs_may_interleave(fixture: &Fixture) {
+pub async fn events_of_many_runs_may_interleave_and_positions_are_counted_per_shard(fixture: &Fixture) {
     let mut writer = fixture.writer().await;
-    let (one, other) = (fixture.run(0), fixture.run(0));
-    let draft = writer.draft().open(one, busy()).open(other, busy());
-    writer.write(draft.event(one).event(other).event(one).event(other)).await;
-
-    let history = fixture.history(other).await;
-    let positions: Vec<u64> = history.iter().map(|event| event.position.get()).collect();
-    assert_eq!(positions, [2, 4]);
-}
-
-pub async fn positions_are_counted_per_shard(fixture: &Fixture) {
-    let mut writer = fixture.writer().await;
-    let (one, other) = (fixture.run(0), fixture.run(3));
-    writer
-        .write(writer.draft().open(one, busy()).event(one).event(one).open(other, busy()).event(other))
-        .await;
-
-    let history = fixture.history(other).await;
-    assert_eq!(history[0].position, Position::FIRST);
+    let (one, other, third) = (fixture.run(0), fixture.run(0), fixture.run(3));
+    let draft = writer.draft().open(one, busy()).open(other, busy()).open(third, busy());
+    writer.write(draft.event(one).event(other).event(third).event(one).event(other)).await;
+    for (run, expected) in [(one, &[1, 3][..]), (other, &[2, 4]), (third, &[1])] {
+        let positions = fixture.history(run).await.into_iter().map(|event| event.position.get());
+        assert_eq!(positions.collect::<Vec<_>>(), expected);
+    }
 }
 
 pub async fn append_opens_a_run_whose_start_was_also_submitted(fixture: &Fixture) {

@@ -49,20 +49,16 @@ pub async fn run_is_opened_once(fixture: &Fixture) {
     writer.expect_conflict(writer.draft().open(run, busy()).event(run)).await;
 }
 
-pub async fn run_may_begin_and_end_within_one_append(fixture: &Fixture) {
-    let (mut writer, run) = fixture.ended_run().await;
-
-    let described = fixture.describe(run).await;
-    assert_eq!((described.open, described.closed), (None, Some(closed_run(run))));
+pub async fn run_may_begin_and_end_within_one_append_submitted_or_not(fixture: &Fixture) {
+    let (mut writer, submitted, message) = fixture.submitted_run().await;
+    let run = fixture.run(0);
+    writer.open_and_close(run).await;
+    writer.write(writer.draft().event(submitted).close(submitted).consume(&message)).await;
+    for run in [run, submitted] {
+        let described = fixture.describe(run).await;
+        assert_eq!((described.open, described.closed), (None, Some(closed_run(run))));
+    }
     assert_eq!(writer.unparked(None, 10).await, []);
-}
-
-pub async fn submitted_run_may_begin_and_end_within_one_append(fixture: &Fixture) {
-    let (mut writer, run, message) = fixture.submitted_run().await;
-    writer.write(writer.draft().event(run).event(run).close(run).consume(&message)).await;
-
-    let described = fixture.describe(run).await;
-    assert_eq!((described.open, described.closed), (None, Some(closed_run(run))));
 }
 
 pub async fn row_is_what_the_last_append_made_it(fixture: &Fixture) {
@@ -93,17 +89,11 @@ pub async fn message_with_the_number_of_another_is_not_consumed(fixture: &Fixtur
 
 pub async fn consuming_a_message_twice_is_a_conflict(fixture: &Fixture) {
     let (mut writer, run, message) = fixture.submitted_run().await;
-    writer.write(writer.draft().event(run).update(run, busy()).consume(&message)).await;
-
-    writer.expect_conflict(writer.draft().event(run).consume(&message)).await;
-    assert_eq!(fixture.history_len(run).await, 1);
-}
-
-pub async fn consuming_one_message_twice_within_an_append_is_a_conflict(fixture: &Fixture) {
-    let (mut writer, run, message) = fixture.submitted_run().await;
-
     writer.expect_conflict(writer.draft().event(run).consume(&message).consume(&message)).await;
     assert_eq!(writer.inbox().await.len(), 1);
+    writer.write(writer.draft().event(run).update(run, busy()).consume(&message)).await;
+    writer.expect_conflict(writer.draft().event(run).consume(&message)).await;
+    assert_eq!(fixture.history_len(run).await, 1);
 }
 
 pub async fn conflict_in_one_run_writes_nothing_of_the_others(fixture: &Fixture) {

@@ -147,7 +147,7 @@ impl Script {
         start.await
     }
 
-    /// Sends as many signals as the plan may take, one after the other.
+    /// Sends as many signals as the plan may take, one after another.
     async fn send_all(&self, index: usize, run: RunId, signal: usize, count: u64, dice: &mut Dice) {
         let burst = dice.chance(300);
         for number in 0..count {

@@ -89,7 +89,7 @@ macro_rules! store_conformance {
                 append_to_a_run_that_is_over_is_a_conflict,
                 run_is_opened_once,
                 run_may_begin_and_end_within_one_append_submitted_or_not,
-                row_is_what_the_last_append_made_it,
+                row_is_that_of_the_last_append,
                 taking_a_missing_message_is_a_conflict,
                 message_with_the_number_of_another_is_not_consumed,
                 consuming_a_message_twice_is_a_conflict,
@@ -170,7 +170,7 @@ macro_rules! store_conformance {
                 takeover_fences_the_whole_lease_even_if_only_one_shard_is_taken,
                 renewed_lease_is_kept,
                 heartbeat_without_renewal_keeps_no_lease_and_a_fenced_lease_cannot_be_renewed,
-                expired_lease_that_nobody_fenced_can_be_renewed,
+                expired_lease_that_was_not_fenced_can_be_renewed,
                 heartbeat_of_another_fences_expired_leases_with_shards_or_without,
                 owner_that_a_heartbeat_fenced_died_once_and_is_named,
                 fenced_lease_cannot_claim,
@@ -184,8 +184,8 @@ macro_rules! store_conformance {
                 owner_that_served_long_enough_pays_deaths_off,
                 owner_that_lost_its_lease_pays_nothing_off,
                 owner_learns_whose_lease_ran_out_before_its_own,
-                new_lease_begins_its_appends_anew,
-                heartbeat_counts_what_could_be_claimed,
+                new_lease_counts_its_appends_from_one,
+                heartbeat_counts_claimable_shards,
                 one_heartbeat_answers_for_each_lease_in_the_order_asked,
             ;
             recover:
@@ -215,9 +215,9 @@ macro_rules! store_conformance {
                 run_that_is_over_is_no_suspect,
                 suspects_are_those_of_all_shards_of_the_lease,
                 marks_on_runs_of_a_foreign_shard_are_fenced,
-                refused_append_marks_nobody,
+                refused_append_marks_no_run,
                 another_mark_with_the_same_number_is_fenced,
-                release_holds_what_was_being_tried,
+                release_holds_the_runs_being_tried,
                 run_at_fault_gets_a_strike,
                 lease_gives_one_strike_however_often_it_is_released,
                 run_at_fault_gets_its_strike_although_the_lease_expired,
@@ -233,7 +233,7 @@ macro_rules! store_conformance {
                 key_of_a_run_that_is_over_is_described,
                 history_is_read_page_by_page,
                 list_is_newest_first_and_paged,
-                list_shows_what_matches_every_field_of_the_filter,
+                list_shows_runs_that_match_every_field_of_the_filter,
             ;
         }
     };

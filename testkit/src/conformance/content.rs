@@ -61,7 +61,7 @@ pub async fn run_may_begin_and_end_within_one_append_submitted_or_not(fixture: &
     assert_eq!(writer.unparked(None, 10).await, []);
 }
 
-pub async fn row_is_what_the_last_append_made_it(fixture: &Fixture) {
+pub async fn row_is_that_of_the_last_append(fixture: &Fixture) {
     let (mut writer, run) = fixture.open_run().await;
     let mut row = parked(Some(2_000_000_000_000_000));
     row.waiting_on = Some("signal upgrade".to_owned());

@@ -130,7 +130,7 @@ pub async fn heartbeat_without_renewal_keeps_no_lease_and_a_fenced_lease_cannot_
     assert!(other.holds_lease().await, "the renewal took nothing back");
 }
 
-pub async fn expired_lease_that_nobody_fenced_can_be_renewed(fixture: &Fixture) {
+pub async fn expired_lease_that_was_not_fenced_can_be_renewed(fixture: &Fixture) {
     let mut owner = fixture.expired_writer().await;
     assert!(owner.renews_lease().await);
     assert_eq!(fixture.claim(SHARDS, LONG).await.shards, []);
@@ -289,7 +289,7 @@ async fn write_two(fixture: &Fixture, writer: &mut Writer) {
     writer.write(writer.draft().open(run, busy()).event(run).event(run)).await;
 }
 
-pub async fn new_lease_begins_its_appends_anew(fixture: &Fixture) {
+pub async fn new_lease_counts_its_appends_from_one(fixture: &Fixture) {
     let mut owner = fixture.writer().await;
     for _ in 0..5 {
         write_two(fixture, &mut owner).await;
@@ -299,7 +299,7 @@ pub async fn new_lease_begins_its_appends_anew(fixture: &Fixture) {
     write_two(fixture, &mut next).await;
 }
 
-pub async fn heartbeat_counts_what_could_be_claimed(fixture: &Fixture) {
+pub async fn heartbeat_counts_claimable_shards(fixture: &Fixture) {
     let mut writer = fixture.claim(1, LONG).await;
     assert_eq!(writer.heartbeat(None).await.claimable, 3);
     let _mortal = fixture.claim(2, fixture.harness.lease_ttl()).await;

@@ -129,7 +129,7 @@ pub async fn list_is_newest_first_and_paged(fixture: &Fixture) {
     assert_eq!(paged, runs);
 }
 
-pub async fn list_shows_what_matches_every_field_of_the_filter(fixture: &Fixture) {
+pub async fn list_shows_runs_that_match_every_field_of_the_filter(fixture: &Fixture) {
     let mut writer = fixture.writer().await;
     let (idle, stuck, done, failed) = (fixture.run(0), fixture.run(0), fixture.run(0), fixture.run(0));
     let pending = fixture.run(0);

@@ -100,7 +100,7 @@ pub async fn marks_on_runs_of_a_foreign_shard_are_fenced(fixture: &Fixture) {
     assert_eq!(again.suspects, [suspect(foreign, Held, 0)]);
 }
 
-pub async fn refused_append_marks_nobody(fixture: &Fixture) {
+pub async fn refused_append_marks_no_run(fixture: &Fixture) {
     let mut writer = fixture.expiring_writer().await;
     let (run, unknown) = (fixture.run(0), fixture.run(0));
     writer.expect_conflict(writer.draft().suspect(run, Held, 0).event(unknown)).await;
@@ -117,7 +117,7 @@ pub async fn another_mark_with_the_same_number_is_fenced(fixture: &Fixture) {
     assert_eq!(next_suspects(fixture).await, [suspect(run, Held, 0)]);
 }
 
-pub async fn release_holds_what_was_being_tried(fixture: &Fixture) {
+pub async fn release_holds_the_runs_being_tried(fixture: &Fixture) {
     let mut writer = fixture.claim(2, LONG).await;
     let mut other = fixture.claim(2, fixture.harness.lease_ttl()).await;
     let (tried, aside, foreign) = (fixture.run(0), fixture.run(1), fixture.run(3));

@@ -51,7 +51,7 @@ impl fmt::Display for CrashPoint {
     }
 }
 
-/// The faults of a store whose processes die at given points, one after the other.
+/// The faults of a store whose processes die at given points, one after another.
 #[derive(Debug)]
 pub(super) struct CrashPlan(Mutex<Inner>);
 

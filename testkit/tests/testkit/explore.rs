@@ -140,7 +140,7 @@ async fn checkout(env: TestEnv, is_careful: bool) -> Result<TestRun<Checkout>, E
     Ok(run)
 }
 
-async fn nobody_pays_for_nothing(run: TestRun<Checkout>) -> Result<(), Error> {
+async fn cancelled_charge_is_refunded(run: TestRun<Checkout>) -> Result<(), Error> {
     let events = run.events().await?;
     let happened = |name: &str| events.iter().any(|event| event.event.name().as_str() == name);
     if happened("run.cancelled") && !run.env().activity_calls::<Charge>().is_empty() {
@@ -153,13 +153,13 @@ async fn nobody_pays_for_nothing(run: TestRun<Checkout>) -> Result<(), Error> {
 async fn order_bug_is_found_with_the_shortest_order_that_shows_it() {
     let definition = definition::<Checkout>();
     let script = async |env| checkout(env, false).await;
-    let failure = explore(&definition, script, nobody_pays_for_nothing).await.unwrap_err();
+    let failure = explore(&definition, script, cancelled_charge_is_refunded).await.unwrap_err();
     let order = [Arrival::signal("go"), Arrival::cancel()];
     assert_eq!(failure.order(), order);
     let line = r#"explore(&definition, script, check).order([Arrival::signal("go"), Arrival::cancel()]).assert().await;"#;
     assert_says(&failure, &["charged, cancelled, and not refunded", line, "run.cancelled"]);
 
-    let again = explore(&definition, script, nobody_pays_for_nothing).order(order).await.unwrap_err();
+    let again = explore(&definition, script, cancelled_charge_is_refunded).order(order).await.unwrap_err();
     assert_eq!(
         again.to_string().lines().next(),
         Some("order 1 fails: the assertion panicked: charged, cancelled, and not refunded")
@@ -169,7 +169,7 @@ async fn order_bug_is_found_with_the_shortest_order_that_shows_it() {
 #[tokio::test]
 async fn correct_workflow_passes_in_every_order() {
     let script = async |env| checkout(env, true).await;
-    let explored = explore(&definition::<Checkout>(), script, nobody_pays_for_nothing).assert().await;
+    let explored = explore(&definition::<Checkout>(), script, cancelled_charge_is_refunded).assert().await;
     assert!(explored.exhaustive && explored.orders > 10, "{explored}");
 }
 

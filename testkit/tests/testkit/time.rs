@@ -71,7 +71,7 @@ async fn ten_thousand_runs_sleep_eleven_days_each() -> Result<(), Error> {
 }
 
 #[tokio::test]
-async fn advance_stops_where_it_was_told_to() -> Result<(), Error> {
+async fn advance_stops_at_its_end() -> Result<(), Error> {
     let env = TestEnv::builder().workflow::<Sleeps>().build();
     let run = env.start::<Sleeps>(3 * DAY).await?;
     env.advance(3 * DAY - Duration::from_micros(1)).await;

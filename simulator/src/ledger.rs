@@ -256,9 +256,8 @@ impl Accounts {
         if self.over.contains(&lease) {
             violations.push(format!("lease {lease} was over, and was renewed"));
         }
-        let account =
-            self.leases.entry(lease).or_insert(LeaseAccount { renewed: now, until, last_append: 0 });
-        (account.renewed, account.until) = (now, until);
+        let last_append = self.leases.get(&lease).map_or(0, |account| account.last_append);
+        self.leases.insert(lease, LeaseAccount { renewed: now, until, last_append });
     }
 
     fn ended(&mut self, lease: LeaseId) -> Option<LeaseAccount> {
@@ -283,12 +282,10 @@ impl Accounts {
                 violations.push(format!("append {number} was written under lease {lease}, which is over"))
             }
             Some(account) => {
-                if number.get() != account.last_append + 1 {
-                    let last = account.last_append;
-                    violations
-                        .push(format!("append {number} of lease {lease} was written after append {last}"));
+                let last = std::mem::replace(&mut account.last_append, number.get());
+                if number.get() != last + 1 {
+                    violations.push(format!("append {number} of lease {lease} followed append {last}"));
                 }
-                account.last_append = number.get();
             }
         }
         for opened in &append.opened {
@@ -384,22 +381,20 @@ impl Accounts {
 }
 
 fn append_words(append: &Append) -> String {
-    let events: Vec<String> = append
-        .events
-        .iter()
-        .map(|event| format!("{}/{} {}", &event.run.to_string()[28..], event.seq, event.name))
-        .collect();
-    let took: Vec<u64> = append.consumed.iter().map(|message| message.number.get()).collect();
-    let late: Vec<u64> = append.undelivered.iter().map(|message| message.number.get()).collect();
-    let sent: Vec<String> = append.sent.iter().map(|sent| sent.run.to_string()[28..].to_owned()).collect();
-    let marks: Vec<String> = append
-        .suspects
-        .iter()
-        .map(|suspect| format!("{} {:?} {}", &suspect.run.to_string()[28..], suspect.stage, suspect.strikes))
-        .collect();
-    let cleared: Vec<String> = append.cleared.iter().map(|run| run.to_string()[28..].to_owned()).collect();
-    let (number, lease, events) = (append.number, append.lease, events.join(", "));
+    fn all<T>(items: &[T], words: impl Fn(&T) -> String) -> String {
+        items.iter().map(words).collect::<Vec<_>>().join(", ")
+    }
+    let short = |run: &RunId| run.to_string()[28..].to_owned();
+    let number = |message: &MessageRef| message.number.to_string();
     format!(
-        "{number} under {lease}: {events} took {took:?} late {late:?} sent to {sent:?} marked {marks:?} cleared {cleared:?}"
+        "{} under {}: {}; took {}; late {}; sent to {}; marked {}; cleared {}",
+        append.number,
+        append.lease,
+        all(&append.events, |event| format!("{}/{} {}", short(&event.run), event.seq, event.name)),
+        all(&append.consumed, number),
+        all(&append.undelivered, number),
+        all(&append.sent, |sent| short(&sent.run)),
+        all(&append.suspects, |mark| format!("{} {:?} {}", short(&mark.run), mark.stage, mark.strikes)),
+        all(&append.cleared, short)
     )
 }

@@ -3,7 +3,6 @@
 
 mod definitions;
 mod env;
-mod interceptor;
 mod logs;
 mod observe;
 mod outage;
@@ -11,7 +10,6 @@ mod workers;
 
 pub use self::definitions::ActivityFn;
 pub use self::env::{Backend, Env, check};
-pub use self::interceptor::{Interceptor, intercept};
 pub use self::logs::{Logs, logs};
 pub use self::observe::{
     DEADLINE, Gate, Journal, assert_contains, count, event_text, eventually, history_text, logged, reached,
@@ -19,3 +17,4 @@ pub use self::observe::{
 };
 pub use self::outage::Outage;
 pub use self::workers::{KillableWorker, RunningWorker};
+pub use pgworkflows_testkit::interceptor::{Interceptor, intercept};

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use async_trait::async_trait;
 use pgworkflows::store::{Append, Appended, Session, Store, StoreError};
 
-use crate::interceptor::{Interceptor, intercept};
+use pgworkflows_testkit::interceptor::{Interceptor, intercept};
 
 /// Makes a store unavailable, and available again.
 #[derive(Clone, Debug, Default)]

@@ -160,20 +160,7 @@ impl Writer {
     }
 
     fn append(&self) -> Append {
-        Append {
-            lease: self.lease,
-            number: self.number,
-            digest: [0; 32],
-            events: Vec::new(),
-            opened: Vec::new(),
-            updated: Vec::new(),
-            closed: Vec::new(),
-            consumed: Vec::new(),
-            undelivered: Vec::new(),
-            sent: Vec::new(),
-            suspects: Vec::new(),
-            cleared: Vec::new(),
-        }
+        Append::new(self.lease, self.number)
     }
 
     fn event(&mut self, append: &mut Append, run: RunId, seq: u32, name: &'static str, bytes: usize) {

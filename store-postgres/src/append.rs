@@ -184,20 +184,7 @@ mod tests {
             at: Timestamp::from_micros(0),
             body: bytes::Bytes::new(),
         };
-        let batch = |events| Append {
-            lease: LeaseId::FIRST,
-            number: AppendNo::FIRST,
-            digest: [0; 32],
-            events,
-            opened: vec![],
-            updated: vec![],
-            closed: vec![],
-            consumed: vec![],
-            undelivered: vec![],
-            sent: vec![],
-            suspects: vec![],
-            cleared: vec![],
-        };
+        let batch = |events| Append { events, ..Append::new(LeaseId::FIRST, AppendNo::FIRST) };
         assert!(check_order(&batch(vec![event(1, 1), event(2, 2)])).is_ok());
         assert!(matches!(
             check_order(&batch(vec![event(1, 1), event(3, 2)])),

@@ -110,20 +110,8 @@ impl Appends {
 
 /// Builds an append, and moves the groups' events into it.
 fn build(lease: LeaseId, number: AppendNo, groups: &mut [Group], shards: &mut OwnedShards) -> Append {
-    let mut append = Append {
-        lease,
-        number,
-        digest: [0; 32],
-        events: Vec::with_capacity(groups.iter().map(|group| group.events.len()).sum()),
-        opened: Vec::new(),
-        updated: Vec::new(),
-        closed: Vec::new(),
-        consumed: Vec::new(),
-        undelivered: Vec::new(),
-        sent: Vec::new(),
-        suspects: Vec::new(),
-        cleared: Vec::new(),
-    };
+    let mut append = Append::new(lease, number);
+    append.events.reserve_exact(groups.iter().map(|group| group.events.len()).sum());
     let mut rows: Vec<(RunId, &RowChange)> = Vec::new();
     let mut marks: BTreeMap<RunId, Option<Suspect>> = BTreeMap::new();
     for group in groups {

@@ -39,6 +39,24 @@ pub struct Append {
 }
 
 impl Append {
+    /// An append without content, which the caller fills in.
+    pub fn new(lease: LeaseId, number: AppendNo) -> Self {
+        Self {
+            lease,
+            number,
+            digest: [0; 32],
+            events: Vec::new(),
+            opened: Vec::new(),
+            updated: Vec::new(),
+            closed: Vec::new(),
+            consumed: Vec::new(),
+            undelivered: Vec::new(),
+            sent: Vec::new(),
+            suspects: Vec::new(),
+            cleared: Vec::new(),
+        }
+    }
+
     /// The digest of the content. The caller sets [`Append::digest`] to it once, after all other fields.
     pub fn content_digest(&self) -> [u8; 32] {
         let mut hasher = Sha256::new();

@@ -61,20 +61,7 @@ pub(crate) async fn inbox(session: &mut dyn Session) -> Vec<InboxMessage> {
 }
 
 pub(crate) fn empty_append(lease: LeaseId, number: u64) -> Append {
-    Append {
-        lease,
-        number: AppendNo::new(number),
-        digest: [0; 32],
-        events: Vec::new(),
-        opened: Vec::new(),
-        updated: Vec::new(),
-        closed: Vec::new(),
-        consumed: Vec::new(),
-        undelivered: Vec::new(),
-        sent: Vec::new(),
-        suspects: Vec::new(),
-        cleared: Vec::new(),
-    }
+    Append::new(lease, AppendNo::new(number))
 }
 
 /// An append that opens a run with its first event, the first one in its shard.

@@ -188,23 +188,7 @@ impl Writer {
     /// An empty batch with the next number.
     pub(crate) fn batch(&self) -> Batch {
         let positions = self.positions.clone();
-        Batch {
-            append: Append {
-                lease: self.lease,
-                number: self.number,
-                digest: [0; 32],
-                events: vec![],
-                opened: vec![],
-                updated: vec![],
-                closed: vec![],
-                consumed: vec![],
-                undelivered: vec![],
-                sent: vec![],
-                suspects: vec![],
-                cleared: vec![],
-            },
-            positions,
-        }
+        Batch { append: Append::new(self.lease, self.number), positions }
     }
 
     /// Appends, and moves to the next number if the batch was applied.

@@ -71,20 +71,7 @@ impl Writer {
 
     /// A batch that continues where this writer is.
     pub(super) fn draft(&self) -> Draft {
-        let append = Append {
-            lease: self.lease,
-            number: self.number,
-            digest: [0; 32],
-            events: Vec::new(),
-            opened: Vec::new(),
-            updated: Vec::new(),
-            closed: Vec::new(),
-            consumed: Vec::new(),
-            undelivered: Vec::new(),
-            sent: Vec::new(),
-            suspects: Vec::new(),
-            cleared: Vec::new(),
-        };
+        let append = Append::new(self.lease, self.number);
         Draft { append, positions: self.positions.clone(), seqs: self.seqs.clone() }
     }
 

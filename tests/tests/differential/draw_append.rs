@@ -162,18 +162,5 @@ fn reference(run: RunId, message: MessageId) -> MessageRef {
 }
 
 fn empty(number: AppendNo) -> Append {
-    Append {
-        lease: LeaseId::new(0),
-        number,
-        digest: [0; 32],
-        events: Vec::new(),
-        opened: Vec::new(),
-        updated: Vec::new(),
-        closed: Vec::new(),
-        consumed: Vec::new(),
-        undelivered: Vec::new(),
-        sent: Vec::new(),
-        suspects: Vec::new(),
-        cleared: Vec::new(),
-    }
+    Append::new(LeaseId::new(0), number)
 }

@@ -328,9 +328,12 @@ create function @schema@.append(
     p_suspects        uuid[],
     p_suspect_stages  smallint[],
     p_suspect_strikes int[],
-    p_cleared         uuid[]             -- no longer suspects
-) returns timestamptz
-language plpgsql volatile
+    p_cleared         uuid[],            -- no longer suspects
+    p_notify          text,              -- the channel for the hints of this append; null: none
+    p_hints           text,
+    out now           timestamptz,
+    out notified      boolean            -- whether this transaction notifies; if not, the caller has to
+) language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 -- Row by row, by a condition on an index. Statistics cannot keep up with `open_runs` and `inbox`, which are empty when
 -- they are vacuumed and full a second later. Plans that read a whole table or index cost two thirds of the throughput,
@@ -364,7 +367,9 @@ begin
     if not found then
         select a.digest into v_digest from @schema@.appends a where a.lease = p_lease and a.number = p_number;
         if v_digest = p_digest then
-            return clock_timestamp();
+            now := clock_timestamp();
+            notified := false;
+            return;
         end if;
         raise exception using errcode = 'PW001', message = format(
             'another batch was applied as append %s of lease %s', p_number, p_lease);
@@ -488,7 +493,8 @@ begin
                                   array_fill(null::text, array[cardinality(p_sent_runs)]), v_verdicts));
     end if;
 
-    return clock_timestamp();
+    notified := @schema@.notify_if_free(p_notify, p_hints);
+    now := clock_timestamp();
 end
 $$;
 
@@ -850,9 +856,11 @@ $$;
 create function @schema@.submit(
     p_messages uuid[], p_runs uuid[], p_shards smallint[], p_bodies bytea[],
     p_workflows text[], p_keys text[], p_digests bytea[],
-    p_notify text,                 -- the channel to notify in this transaction; null: none
+    p_notify text,                 -- the channel for the hints of this call; null: none
+    p_hints text,                  -- null: notify in this transaction in any case, because only the caller commits
     p_lock_timeout text,           -- null: the caller's own
-    out verdicts smallint[], out existing uuid[]
+    out verdicts smallint[], out existing uuid[],
+    out notified boolean           -- whether this transaction notifies; if not, the caller has to
 ) language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 -- As in `append`.
@@ -918,17 +926,38 @@ begin
 
     perform @schema@.deliver(p_messages, p_runs, p_shards, p_bodies, p_workflows, verdicts, v_opened);
 
-    if p_notify is not null and 0 = any (verdicts) then
-        perform @schema@.ring_mail(p_notify, array(
+    notified := false;
+    if p_hints is not null then
+        notified := 0 = any (verdicts) and @schema@.notify_if_free(p_notify, p_hints);
+    elsif p_notify is not null and 0 = any (verdicts) then
+        perform @schema@.notify_mail(p_notify, array(
             select t.shard from unnest(p_shards, verdicts) as t (shard, verdict) where t.verdict = 0));
     end if;
 end
 $$;
 
--- Notifies listeners of mail in these shards when this transaction commits. A notification may have 8,000 bytes, enough
--- for a thousand shards. The hint is skipped if the notification queue is nearly full, because a session that listens
--- keeps a transaction open: a full queue would fail the commit.
-create function @schema@.ring_mail(p_channel text, p_shards smallint[]) returns void
+-- Notifies listeners when this transaction commits, unless that could make others wait, and returns whether it does. All
+-- commits of the cluster that notify hold one lock, one after the other, until they are on disk. So only one transaction of
+-- this schema notifies at a time. The hints are skipped if the notification queue is nearly full, because a session that
+-- listens keeps a transaction open: a full queue would fail the commit.
+create function @schema@.notify_if_free(p_channel text, p_hints text) returns boolean
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if p_channel is null or pg_notification_queue_usage() >= 0.9
+       or not pg_try_advisory_xact_lock(hashtext('@schema@'), hashtext('pgworkflows: notify'))
+    then
+        return false;
+    end if;
+    perform pg_notify(p_channel, p_hints);
+    return true;
+end
+$$;
+
+-- Notifies listeners of mail in these shards when this transaction commits, unless the queue is nearly full, as above. A
+-- notification may have 8,000 bytes, enough for a thousand shards.
+create function @schema@.notify_mail(p_channel text, p_shards smallint[]) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$

@@ -6,26 +6,34 @@ use pgworkflows_core::RunId;
 use pgworkflows_core::store::{Append, Appended, Hint, StoreError};
 use sqlx::postgres::PgBindIterExt;
 
-use crate::error::{is_partition_missing, store_error};
+use crate::error::{is_notification_queue_full, is_partition_missing, store_error};
+use crate::notify::Notification;
 use crate::options::Options;
 use crate::partition;
 use crate::session::PostgresSession;
 use crate::shared::{Shared, only};
 use crate::sql::arguments;
 use crate::values::{
-    Time, closed_status_number, message_uuid, open_state_number, shard_number, suspect_stage_number,
+    Time, closed_status_number, get, message_uuid, open_state_number, shard_number, suspect_stage_number,
     timestamp, uuid,
 };
 
 arguments! {
-    "select @schema@.append"
-    fn bind(options: &Options, append: &Append, shards: &BTreeSet<i16>) {
+    "select now, notified from @schema@.append"
+    fn bind(
+        options: &Options,
+        append: &Append,
+        shards: &BTreeSet<i16>,
+        notification: Option<&Notification>
+    ) {
         once => {
             p_lease: append.lease.get().cast_signed(),
             p_number: append.number.get().cast_signed(),
             p_digest: &append.digest[..],
             p_lock_timeout: &options.lock_timeout,
             p_verify: options.verify,
+            p_notify: notification.map(|notification| &*notification.channel),
+            p_hints: notification.and_then(|notification| notification.hints.as_deref()),
         }
         for shard in shards => {
             p_shards: *shard,
@@ -92,21 +100,23 @@ arguments! {
 
 /// How often an append that finds no partition is sent in all. Each time the partition is made first, but another
 /// session may detach it again, or the server may miss it again; neither continues forever.
-const PARTITION_ATTEMPTS: usize = 3;
+const ATTEMPTS_MAX: usize = 4;
 
 /// Appends a batch, and makes partitions that are missing.
 pub(crate) async fn append(session: &mut PostgresSession, append: &Append) -> Result<Appended, StoreError> {
     check_order(append)?;
-    let shards = shards_owned(append);
-    for _ in 0..PARTITION_ATTEMPTS {
+    let (shards, hints) = (shards_owned(append), hints(append));
+    let mut notification = session.shared.notifier.within_call(&hints);
+    for _ in 0..ATTEMPTS_MAX {
         let Shared { statements, options, .. } = &*session.shared;
-        let query = bind(statements, options, append, &shards);
+        let query = bind(statements, options, append, &shards, notification.as_ref());
         match session.fetch_raw(query).await? {
             Ok(rows) => {
-                let now = timestamp(&only(rows)?, 0)?;
-                session.shared.notifier.notify(hints(append));
-                return Ok(Appended { now });
+                let row = only(rows)?;
+                session.shared.notifier.notify(hints, get(&row, 1)?);
+                return Ok(Appended { now: timestamp(&row, 0)? });
             }
+            Err(error) if notification.is_some() && is_notification_queue_full(&error) => notification = None,
             // The server rolled the append back, so its number is still free.
             Err(error) if is_partition_missing(&error) => {
                 partition::make_for(session, runs_written(append)).await?;
@@ -121,10 +131,10 @@ pub(crate) async fn append(session: &mut PostgresSession, append: &Append) -> Re
 }
 
 /// The hints that an append gives, each once.
-fn hints(append: &Append) -> impl Iterator<Item = Hint> {
+fn hints(append: &Append) -> Vec<Hint> {
     let closed: BTreeSet<_> = append.closed.iter().map(|closed| closed.run.shard()).collect();
     let mail: BTreeSet<_> = append.sent.iter().map(|message| message.run.shard()).collect();
-    closed.into_iter().map(Hint::Notice).chain(mail.into_iter().map(Hint::Mail))
+    closed.into_iter().map(Hint::Notice).chain(mail.into_iter().map(Hint::Mail)).collect()
 }
 
 /// Refuses a gap in the numbers of a batch, so that a bug of ours is found before it reaches the log.

@@ -172,7 +172,7 @@ pub(crate) async fn release(session: &mut PostgresSession, release: &Release) ->
         .bind(at_fault.map(uuid))
         .bind(&session.shared.options.lock_timeout);
     if get::<bool>(&session.fetch_one(query).await?, 0)? {
-        session.shared.notifier.notify([Hint::Released]);
+        session.shared.notifier.notify([Hint::Released], false);
     }
     Ok(())
 }

@@ -2,7 +2,9 @@
 //! caller may ever wait for this file: losing every notification must cost a poll interval and nothing else.
 
 use std::collections::BTreeSet;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -25,6 +27,9 @@ const PAUSE_PER_HINT: Duration = Duration::from_millis(1);
 /// The longest pause after a notification.
 const PAUSE_MAX: Duration = Duration::from_millis(25);
 
+/// For how many microseconds this process gave no hint before a call notifies within its own commit.
+const QUIET_MICROS: u64 = 1_000;
+
 /// The most bytes in a notification: the server's limit is 8,000.
 const PAYLOAD_BYTES_MAX: usize = 7_900;
 
@@ -38,12 +43,26 @@ pub(crate) struct Notifier {
     listens: bool,
     /// Sends hints to the thread, once it has started.
     outgoing: OnceLock<mpsc::UnboundedSender<Hint>>,
+    /// Marks this process's notifications, so that it does not receive its own hints a second time.
+    tag: u32,
+    /// When this process was created, and when it last gave a hint, in microseconds since then.
+    born: Instant,
+    last_hint: AtomicU64,
 }
 
 impl Notifier {
     /// A notifier that opens no connection until it is first used.
     pub(crate) fn new(options: Option<PgConnectOptions>, listens: bool, channel: String) -> Self {
-        Self { hints: broadcast::channel(BACKLOG).0, channel, options, listens, outgoing: OnceLock::new() }
+        Self {
+            hints: broadcast::channel(BACKLOG).0,
+            channel,
+            options,
+            listens,
+            outgoing: OnceLock::new(),
+            tag: RandomState::new().build_hasher().finish() as u32,
+            born: Instant::now(),
+            last_hint: AtomicU64::new(0),
+        }
     }
 
     /// Subscribes to hints, and starts the thread if notifications are on.
@@ -53,20 +72,47 @@ impl Notifier {
         receiver
     }
 
-    /// Notifies this process at once, and other processes soon.
-    pub(crate) fn notify(&self, hints: impl IntoIterator<Item = Hint>) {
+    /// The notification for these hints, if it may be part of the call that they tell of: that saves other processes a
+    /// commit and a round trip. While this process gives many hints, the thread collects them instead, because a commit that
+    /// notifies makes others wait.
+    pub(crate) fn within_call(&self, hints: &[Hint]) -> Option<Notification> {
+        self.within_call_at(hints, Instant::now())
+    }
+
+    fn within_call_at(&self, hints: &[Hint], now: Instant) -> Option<Notification> {
+        let is_quiet =
+            self.micros(now).saturating_sub(self.last_hint.load(Ordering::Relaxed)) >= QUIET_MICROS;
+        if hints.is_empty() || self.thread().is_none() || !is_quiet {
+            return None;
+        }
+        let outgoing = hints.iter().copied().filter_map(OutgoingHint::new).collect();
+        Some(Notification { channel: self.channel.clone(), hints: Some(write(self.tag, &outgoing)) })
+    }
+
+    /// Notifies this process at once, and other processes soon unless the call has `notified` them.
+    pub(crate) fn notify(&self, hints: impl IntoIterator<Item = Hint>, notified: bool) {
         for hint in hints {
+            self.last_hint.store(self.micros(Instant::now()), Ordering::Relaxed);
             // An error means that nothing in this process listens.
             let _ = self.hints.send(hint);
-            if let Some(thread) = self.thread() {
+            if !notified && let Some(thread) = self.thread() {
                 let _ = thread.send(hint);
             }
         }
     }
 
-    /// The channel to notify inside a caller's transaction, unless notifications are switched off.
-    pub(crate) fn channel(&self) -> Option<String> {
-        self.options.is_some().then(|| self.channel.clone())
+    fn micros(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.born).as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// The notification that a caller's transaction has to send, unless notifications are switched off.
+    pub(crate) fn within_transaction(&self) -> Option<Notification> {
+        self.is_on().then(|| Notification { channel: self.channel.clone(), hints: None })
+    }
+
+    /// Whether notifications are sent and received.
+    pub(crate) fn is_on(&self) -> bool {
+        self.options.is_some()
     }
 
     fn thread(&self) -> Option<&mpsc::UnboundedSender<Hint>> {
@@ -79,6 +125,7 @@ impl Notifier {
                 channel: self.channel.clone(),
                 hints: self.hints.clone(),
                 outgoing: receiver,
+                tag: self.tag,
             };
             // A thread rather than a task, because a caller's runtime may end long before the store is dropped.
             let thread = std::thread::Builder::new().name("pgworkflows-notify".to_owned());
@@ -90,6 +137,14 @@ impl Notifier {
     }
 }
 
+/// A notification that is part of a call.
+#[derive(Clone)]
+pub(crate) struct Notification {
+    pub(crate) channel: String,
+    /// `None`: the SQL function names the shards that have mail, and notifies whether or not that makes others wait.
+    pub(crate) hints: Option<String>,
+}
+
 /// The thread's side. It ends when the store is dropped, which closes `outgoing`.
 struct NotifierThread {
     options: PgConnectOptions,
@@ -97,6 +152,7 @@ struct NotifierThread {
     channel: String,
     hints: broadcast::Sender<Hint>,
     outgoing: mpsc::UnboundedReceiver<Hint>,
+    tag: u32,
 }
 
 impl NotifierThread {
@@ -114,11 +170,11 @@ impl NotifierThread {
         let mut waits = backoff();
         loop {
             let lost = match self.connect().await {
-                Ok((listener, backend)) => {
+                Ok(listener) => {
                     waits = backoff();
                     // Notifications that were sent before this connection listened were lost.
                     let _ = self.hints.send(Hint::Missed);
-                    match self.exchange(listener, backend).await {
+                    match self.exchange(listener).await {
                         Ok(()) => return,
                         Err(error) => error,
                     }
@@ -138,8 +194,8 @@ impl NotifierThread {
         }
     }
 
-    /// A listening connection and its backend's process id.
-    async fn connect(&self) -> Result<(PgListener, u32), sqlx::Error> {
+    /// A listening connection.
+    async fn connect(&self) -> Result<PgListener, sqlx::Error> {
         let pool = PgPoolOptions::new()
             .max_connections(1)
             .max_lifetime(None)
@@ -151,17 +207,14 @@ impl NotifierThread {
         listener.ignore_pool_close_event(true);
         // `serve` reconnects, because it has to report the gap.
         listener.eager_reconnect(false);
-        if !self.listens {
-            return Ok((listener, 0));
+        if self.listens {
+            listener.listen(&self.channel).await?;
         }
-        let backend = sqlx::query_scalar("select pg_catalog.pg_backend_pid()").persistent(false);
-        let backend: i32 = backend.fetch_one(&mut listener).await?;
-        listener.listen(&self.channel).await?;
-        Ok((listener, backend.cast_unsigned()))
+        Ok(listener)
     }
 
     /// Listens and notifies until the connection is lost (`Err`) or the store is dropped (`Ok`).
-    async fn exchange(&mut self, mut listener: PgListener, backend: u32) -> Result<(), sqlx::Error> {
+    async fn exchange(&mut self, mut listener: PgListener) -> Result<(), sqlx::Error> {
         let mut pending: BTreeSet<OutgoingHint> = BTreeSet::new();
         let mut next_notification = Instant::now();
         loop {
@@ -175,7 +228,7 @@ impl NotifierThread {
                         pending.extend(OutgoingHint::new(hint));
                     }
                     let pause = PAUSE_PER_HINT.saturating_mul(pending.len() as u32).min(PAUSE_MAX);
-                    let payload = write(&std::mem::take(&mut pending));
+                    let payload = write(self.tag, &std::mem::take(&mut pending));
                     let statement = AssertSqlSafe(notify_statement(&self.channel, &payload));
                     if let Err(error) = listener.execute(statement).await {
                         if !is_notification_queue_full(&error) {
@@ -191,10 +244,8 @@ impl NotifierThread {
                     next_notification = Instant::now() + pause;
                 }
                 received = listener.try_recv() => match received? {
-                    // This process was told of its own hints in `notify`.
-                    Some(notification) if notification.process_id() == backend => {}
                     Some(notification) => {
-                        for hint in read(notification.payload()) {
+                        for hint in read(self.tag, notification.payload()) {
                             let _ = self.hints.send(hint);
                         }
                     }
@@ -248,8 +299,9 @@ impl OutgoingHint {
     }
 }
 
-/// One payload for many hints: `mail 1,2;notice 7;released`, or `all` if that would be too long.
-fn write(hints: &BTreeSet<OutgoingHint>) -> String {
+/// One payload for many hints, with the sender's tag: `from 9;mail 1,2;notice 7;released`, or `all` if that would be too
+/// long.
+fn write(tag: u32, hints: &BTreeSet<OutgoingHint>) -> String {
     let list = |word: &str, shards: Vec<String>| {
         (!shards.is_empty()).then(|| format!("{word} {}", shards.join(",")))
     };
@@ -262,13 +314,19 @@ fn write(hints: &BTreeSet<OutgoingHint>) -> String {
         OutgoingHint::Mail(_) | OutgoingHint::Released => None,
     });
     let released = hints.contains(&OutgoingHint::Released).then(|| "released".to_owned());
-    let words = [list("mail", mail.collect()), list("notice", notices.collect()), released];
+    let from = Some(format!("from {tag}"));
+    let words = [from, list("mail", mail.collect()), list("notice", notices.collect()), released];
     let payload = words.into_iter().flatten().collect::<Vec<_>>().join(";");
     if payload.len() > PAYLOAD_BYTES_MAX { "all".to_owned() } else { payload }
 }
 
-/// The hints in a payload. A word that only a newer version knows becomes `Missed`, so that everything is looked at.
-fn read(payload: &str) -> Vec<Hint> {
+/// The hints in a payload, unless the receiver with this tag sent them itself: it was told of them in `notify`. A word that
+/// only a newer version knows becomes `Missed`, so that everything is looked at.
+fn read(own_tag: u32, payload: &str) -> Vec<Hint> {
+    let sender = payload.strip_prefix("from ").and_then(|rest| rest.split(';').next()?.parse::<u32>().ok());
+    if sender == Some(own_tag) {
+        return Vec::new();
+    }
     let word = |word: &str| -> Option<Vec<Hint>> {
         let shards = |list: &str, hint: fn(ShardId) -> Hint| {
             list.split(',').map(|shard| Some(hint(ShardId::new(shard.parse().ok()?).ok()?))).collect()
@@ -276,6 +334,7 @@ fn read(payload: &str) -> Vec<Hint> {
         match word.split_once(' ') {
             Some(("mail", list)) => shards(list, Hint::Mail),
             Some(("notice", list)) => shards(list, Hint::Notice),
+            Some(("from", _)) => Some(vec![]),
             None if word == "released" => Some(vec![Hint::Released]),
             _ => None,
         }
@@ -292,15 +351,31 @@ mod tests {
         let shard = |number| ShardId::new(number).unwrap();
         let hints = [Hint::Mail(shard(1)), Hint::Mail(shard(4095)), Hint::Notice(shard(7)), Hint::Released];
         let outgoing = hints.into_iter().filter_map(OutgoingHint::new).collect();
-        assert_eq!(write(&outgoing), "mail 1,4095;notice 7;released");
-        assert_eq!(read(&write(&outgoing)), hints);
+        assert_eq!(write(5, &outgoing), "from 5;mail 1,4095;notice 7;released");
+        assert_eq!(read(6, &write(5, &outgoing)), hints);
+        assert_eq!(read(5, &write(5, &outgoing)), [], "its sender knows them already");
+    }
+
+    #[test]
+    fn a_process_that_gives_many_hints_leaves_them_to_the_thread() {
+        let mail = [Hint::Mail(ShardId::new(1).unwrap())];
+        let options = PgConnectOptions::new_without_pgpass().host("localhost").port(1);
+        let notifier = Notifier::new(Some(options), true, "channel".to_owned());
+        let before = Instant::now();
+        notifier.notify(mail, true);
+        assert!(notifier.within_call_at(&mail, before).is_none());
+        let later = Instant::now() + Duration::from_micros(QUIET_MICROS);
+        assert!(notifier.within_call_at(&mail, later).is_some());
+        assert!(notifier.within_call_at(&[], later).is_none(), "there is nothing to tell");
+        let off = Notifier::new(None, true, "channel".to_owned());
+        assert!(off.within_call_at(&mail, later).is_none());
     }
 
     #[test]
     fn a_payload_that_is_too_long_or_unknown_means_that_hints_were_missed() {
         let all = (0..4096).map(|number| OutgoingHint::Mail(ShardId::new(number).unwrap())).collect();
-        assert_eq!(read(&write(&all)), [Hint::Missed]);
-        assert_eq!(read("mail 1;tasks 3"), [Hint::Mail(ShardId::new(1).unwrap()), Hint::Missed]);
-        assert_eq!(read("mail 9999"), [Hint::Missed]);
+        assert_eq!(read(6, &write(5, &all)), [Hint::Missed]);
+        assert_eq!(read(6, "mail 1;tasks 3"), [Hint::Mail(ShardId::new(1).unwrap()), Hint::Missed]);
+        assert_eq!(read(6, "mail 9999"), [Hint::Missed]);
     }
 }

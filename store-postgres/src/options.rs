@@ -123,7 +123,8 @@ impl Builder {
     }
 
     /// Sets whether to send and receive notifications (the default). Without them, other processes' changes are found
-    /// by polling alone.
+    /// by polling alone. Turn them off if a request is made in a transaction that is then prepared (two-phase commit):
+    /// PostgreSQL prepares no transaction that notifies.
     #[must_use]
     pub fn notifications(mut self, notifications: bool) -> Self {
         self.notifications = notifications;

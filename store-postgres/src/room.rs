@@ -43,7 +43,7 @@ pub(crate) async fn check(shared: &Shared, wanted: SessionsWanted) -> Result<(),
     }
     let row = &shared.fetch_one(shared.statements.query(ROOM)).await?;
     // In addition to the sessions: the notifier's connection, and at least one of the pool's.
-    let notifier = i64::from(shared.notifier.channel().is_some());
+    let notifier = i64::from(shared.notifier.is_on());
     let least = wanted.least as i64 + notifier + 1;
     let most = wanted.most as i64 + notifier + i64::from(shared.options.pool_size);
     for limit in limits(row)? {

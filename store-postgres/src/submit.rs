@@ -9,18 +9,24 @@ use pgworkflows_core::store::{Hint, StoreError, Submission, Submitted};
 use sqlx::postgres::{PgBindIterExt, PgConnection, PgRow};
 use sqlx::types::Uuid;
 
-use crate::error::{is_lock_timeout, store_error};
+use crate::error::{is_lock_timeout, is_notification_queue_full, store_error};
 use crate::key_holder;
+use crate::notify::Notification;
 use crate::options::milliseconds;
-use crate::shared::Shared;
+use crate::shared::{Shared, only};
 use crate::sql::arguments;
 use crate::values::{get, message_uuid, shard_number, uuid};
 
 arguments! {
-    "select verdicts, existing from @schema@.submit"
-    fn bind(submissions: &[Submission], notify: Option<String>, lock_timeout: Option<String>) {
+    "select verdicts, existing, notified from @schema@.submit"
+    fn bind(
+        submissions: &[Submission],
+        notification: Option<&Notification>,
+        lock_timeout: Option<&str>
+    ) {
         once => {
-            p_notify: notify,
+            p_notify: notification.map(|notification| &*notification.channel),
+            p_hints: notification.and_then(|notification| notification.hints.as_deref()),
             p_lock_timeout: lock_timeout,
         }
         for sent in submissions => {
@@ -35,8 +41,7 @@ arguments! {
     }
 }
 
-/// Submits in a separate transaction, and notifies after it: a notification inside would serialise the commits of the
-/// whole database.
+/// Submits in a separate transaction. It notifies if that makes nobody wait.
 pub(crate) async fn submit(
     shared: &Shared,
     submissions: &[Submission],
@@ -48,22 +53,29 @@ pub(crate) async fn submit(
         true => milliseconds(shared.options.key_timeout),
         false => shared.options.lock_timeout.clone(),
     };
-    let query = bind(&shared.statements, submissions, None, Some(lock_timeout));
-    let rows = match shared.fetch_raw(query).await {
+    let notification = shared.notifier.within_call(&hints(submissions.iter()));
+    let bind = |notification| bind(&shared.statements, submissions, notification, Some(&lock_timeout));
+    let mut rows = shared.fetch_raw(bind(notification.as_ref())).await;
+    if notification.is_some() && rows.as_ref().is_err_and(is_notification_queue_full) {
+        rows = shared.fetch_raw(bind(None)).await;
+    }
+    let row = match rows {
         Err(error) if is_lock_timeout(&error) => {
             return Err(key_holder::held_error(shared, submissions, shared.options.key_timeout, error).await);
         }
-        rows => rows.map_err(store_error)?,
+        rows => only(rows.map_err(store_error)?)?,
     };
-    let submitted = verdicts(&rows, submissions)?;
-    let shards: BTreeSet<_> = submissions
-        .iter()
-        .zip(&submitted)
-        .filter(|(_, submitted)| **submitted == Submitted::Accepted)
-        .map(|(submission, _)| submission.run.shard())
-        .collect();
-    shared.notifier.notify(shards.into_iter().map(Hint::Mail));
+    let submitted = verdicts(&row, submissions)?;
+    let accepted = submissions.iter().zip(&submitted);
+    let accepted = accepted.filter(|(_, submitted)| **submitted == Submitted::Accepted);
+    shared.notifier.notify(hints(accepted.map(|(submission, _)| submission)), get(&row, 2)?);
     Ok(submitted)
+}
+
+/// The hints of these messages, each once.
+fn hints<'a>(submissions: impl Iterator<Item = &'a Submission>) -> Vec<Hint> {
+    let shards: BTreeSet<_> = submissions.map(|submission| submission.run.shard()).collect();
+    shards.into_iter().map(Hint::Mail).collect()
 }
 
 /// Submits in the caller's transaction, and notifies inside it, because only the caller knows when it commits.
@@ -75,13 +87,14 @@ pub(crate) async fn submit_in(
     if submissions.is_empty() {
         return Ok(Vec::new());
     }
-    let query = bind(&shared.statements, submissions, shared.notifier.channel(), None);
+    let notification = shared.notifier.within_transaction();
+    let query = bind(&shared.statements, submissions, notification.as_ref(), None);
     match query.fetch_all(connection).await {
         // The connection's own setting decides how long the server waited.
         Err(error) if is_lock_timeout(&error) => {
             Err(key_holder::held_error(shared, submissions, Duration::ZERO, error).await)
         }
-        rows => verdicts(&rows.map_err(store_error)?, submissions),
+        rows => verdicts(&only(rows.map_err(store_error)?)?, submissions),
     }
 }
 
@@ -89,8 +102,7 @@ fn is_keyed(submissions: &[Submission]) -> bool {
     submissions.iter().filter_map(|submission| submission.opens.as_ref()).any(|run| run.key.is_some())
 }
 
-fn verdicts(rows: &[PgRow], submissions: &[Submission]) -> Result<Vec<Submitted>, StoreError> {
-    let row = rows.first().ok_or_else(|| store_error(sqlx::Error::RowNotFound))?;
+fn verdicts(row: &PgRow, submissions: &[Submission]) -> Result<Vec<Submitted>, StoreError> {
     let verdicts: Vec<i16> = get(row, 0)?;
     let existing: Vec<Option<Uuid>> = get(row, 1)?;
     if verdicts.len() != submissions.len() || existing.len() != submissions.len() {

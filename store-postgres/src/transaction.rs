@@ -43,6 +43,8 @@ pub trait InTransaction: Request + Sized {
     /// own database. The answer is valid if and when the transaction commits.
     ///
     /// If another open transaction holds the key, the call waits as long as the connection's own `lock_timeout` allows.
+    /// The transaction cannot be prepared (two-phase commit) unless the store's
+    /// [notifications](crate::Builder::notifications) are off.
     ///
     /// # Errors
     /// The errors of awaiting the request alone; [`Error::is_foreign_transaction`] if the client's store is not a

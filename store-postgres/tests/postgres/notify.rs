@@ -80,6 +80,49 @@ async fn a_process_receives_its_own_hints_once() {
     assert!(echo.is_err(), "{echo:?}");
 }
 
+/// A store of which the notifier cannot connect, so that only calls themselves notify.
+async fn store_without_notifier(world: &World) -> PostgresStore {
+    let builder = PostgresStore::builder(world.database.url()).listen_url("postgres://localhost:1/none");
+    builder.connect().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_quiet_process_notifies_within_the_commit_that_it_tells_of() {
+    let world = World::new().await;
+    let (_other, mut hints) = listener(&world).await;
+    let store = store_without_notifier(&world).await;
+    let run = world.run(2);
+    store.submit(&[start(run, None, "Acme")]).await.unwrap();
+    expect(&mut hints, Hint::Mail(run.shard())).await;
+    let mut session = store.session().await.unwrap();
+    let claimed = session.claim(&claim(None, TTL, 4)).await.unwrap();
+    let mut writer = Writer::new(session, &claimed);
+    // Quiet again, after the submission
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let batch = writer.batch().event(run, 1).closed(run);
+    writer.append(batch).await.unwrap();
+    expect(&mut hints, Hint::Notice(run.shard())).await;
+}
+
+#[tokio::test]
+async fn a_commit_does_not_notify_while_another_one_does() {
+    // Given a transaction that has notified, and is not committed yet
+    let world = World::new().await;
+    let (_other, mut hints) = listener(&world).await;
+    let mut connection = world.connection().await;
+    let mut transaction = connection.begin().await.unwrap();
+    let notify = "select pgworkflows.notify_if_free('nobody', '')";
+    assert!(sqlx::query_scalar::<_, bool>(notify).fetch_one(&mut *transaction).await.unwrap());
+    // When processes submit, one of which has a notifier
+    let (silent, told) = (world.run(1), world.run(2));
+    store_without_notifier(&world).await.submit(&[start(silent, None, "1")]).await.unwrap();
+    world.submit(start(told, None, "2")).await;
+    // Then neither waits for that transaction, and the notifier sends its hint afterwards
+    let hint = tokio::time::timeout(Duration::from_secs(60), hints.recv()).await.unwrap().unwrap();
+    assert_eq!(hint, Hint::Mail(told.shard()));
+    transaction.rollback().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_listener_reconnects_and_reports_that_hints_may_have_been_missed() {
     let world = World::new().await;

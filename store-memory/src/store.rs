@@ -24,7 +24,7 @@ pub struct MemoryStore(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
     state: Mutex<State>,
-    clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) faults: Option<Arc<dyn Faults>>,
     pub(crate) hints: broadcast::Sender<Hint>,
     pub(crate) switchboard: Switchboard,

@@ -106,7 +106,8 @@ impl Suspects {
                 tried.push(run);
             }
             // A death leaves no evidence of its cause, so its limit is another than that of slowness.
-            let strikes_max = if suspicious { limits::DEATHS_ALONE_MAX } else { limits::STRIKES_MAX };
+            let was_tried = stage == SuspectStage::Tried;
+            let strikes_max = if was_tried { limits::DEATHS_ALONE_MAX } else { limits::STRIKES_MAX };
             if strikes >= strikes_max {
                 self.judged.insert(run);
             }

@@ -92,7 +92,8 @@ impl Admission<'_> {
     /// Ends the trial in progress once its runs have nothing left to do. Returns whether it ended.
     pub(super) fn end_trial(&mut self, now: Timestamp) -> bool {
         let (runs, loads) = (&self.runs, &self.loads);
-        let is_done = |run| !loads.expects(run) && runs.get(run).is_none_or(|live| live.is_done(now));
+        let is_expected = |run| loads.expects(run) || runs.is_receiving(run);
+        let is_done = |run| !is_expected(run) && runs.get(run).is_none_or(|live| live.is_done(now));
         let is_in_memory = |run| loads.expects(run) || runs.contains(run);
         let changes = self.suspects.end_trial(now, is_done, is_in_memory);
         for (run, change) in &changes {

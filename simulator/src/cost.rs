@@ -93,6 +93,11 @@ impl Meter {
     }
 }
 
+/// The world's time in microseconds, which differs from one execution of workflow code to the next; 0 outside of a world.
+pub(crate) fn moment() -> u64 {
+    METER.with_borrow(|meter| meter.as_ref().map_or(0, |meter| meter.time.look().as_micros() as u64))
+}
+
 /// Workflow code whose polls are charged.
 pub(crate) struct Metered<F>(pub(crate) F);
 

@@ -13,7 +13,7 @@ use pgworkflows_core::prelude::*;
 use pgworkflows_core::worker::WorkerBuilder;
 use pgworkflows_testkit::runtime::dice::mix;
 
-use crate::cost::Metered;
+use crate::cost::{Metered, moment};
 use crate::host::SimHost;
 use crate::ledger::Ledger;
 use crate::plan::{FailureMode, Op, SIGNALS, Work};
@@ -105,7 +105,7 @@ impl Interpreter {
             }
             Op::Draw => {
                 let drawn = ctx.random() % 10 + ctx.uuid().as_u128() as u64 % 10;
-                Ok(ctx.record("drawn", || drawn).await)
+                Ok(ctx.record("drawn", || drawn + moment() % 10).await)
             }
             Op::OnFailure(work) => {
                 let retry = work.retry();

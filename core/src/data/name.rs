@@ -1,5 +1,5 @@
-//! Names: those that users give to workflows, activities, steps and signals, and those of events. Both are stored and
-//! compared as text. They must not know what they name.
+//! Names: those that users give to workflows, activities, steps, signals and recorded values, and those of events. Both are
+//! stored and compared as text. They must not know what they name.
 
 use std::borrow::{Borrow, Cow};
 use std::fmt;
@@ -7,7 +7,7 @@ use std::ops::Deref;
 
 use smol_str::SmolStr;
 
-/// The name of a workflow, activity, step or signal, from the code or from the log.
+/// The name of a workflow, activity, step, signal or recorded value, from the code or from the log.
 ///
 /// A name of at most 23 bytes is stored inline; clones of a longer one share its text.
 ///

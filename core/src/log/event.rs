@@ -140,6 +140,11 @@ impl Event {
         self.consequence() == Consequence::Outcome
     }
 
+    /// Whether the run resolved something for itself with this event, such as a recorded value.
+    pub fn is_local(&self) -> bool {
+        self.role() == Role::Local
+    }
+
     /// Whether the run gave up its durable call with this event.
     pub fn gives_up(&self) -> bool {
         self.consequence() == Consequence::GiveUp

@@ -140,12 +140,17 @@ impl Scope {
         self.inner.borrow().locals.are_recorded()
     }
 
-    /// Returns the next call's id.
-    pub(crate) fn next_id(&self, source: Source) -> CommandId {
+    /// Notes that the code makes a durable call at this line.
+    fn at(&self, source: Source) {
         if !self.last_source.get().is_some_and(|last| std::ptr::eq(last, source)) {
             self.mark.at(source);
             self.last_source.set(Some(source));
         }
+    }
+
+    /// Returns the next call's id.
+    pub(crate) fn next_id(&self, source: Source) -> CommandId {
+        self.at(source);
         let mut inner = self.inner.borrow_mut();
         let id = inner.next_command;
         inner.next_command = id.next();

@@ -152,12 +152,13 @@ fn difference(first: &Play, second: &Play) -> Option<Problem> {
     )))
 }
 
-/// Whether the event at this place of a history is an outcome of an activity or a step.
+/// Whether the event at this place of a history has a value that may differ each time: an outcome of an activity or a step,
+/// or a local resolution.
 fn is_answer(history: &History, place: usize) -> bool {
     let events = history.events().unwrap_or_default();
     events.get(place).is_some_and(|event| match event.event {
         Event::ActivityAttemptFailed { .. } => true,
         Event::TimerFired { .. } => false,
-        _ => event.event.is_outcome(),
+        _ => event.event.is_outcome() || event.event.is_local(),
     })
 }

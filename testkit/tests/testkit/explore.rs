@@ -431,6 +431,17 @@ async fn step_with_a_different_outcome_each_time_is_no_hidden_choice() {
     assert_eq!((explored.orders, explored.exhaustive), (1, true));
 }
 
+workflow!(Records, "records", |ctx, (): ()| -> u64 {
+    let drawn = ctx.record("drawn", || DRAWN.fetch_add(1, Ordering::Relaxed)).await;
+    ctx.sleep(Duration::from_secs(1 + drawn % 5)).await?;
+    Ok(drawn)
+});
+
+#[tokio::test]
+async fn recorded_value_that_differs_each_time_is_no_hidden_choice() {
+    explore(&definition::<Records>(), starts::<Records>(()), anything).assert().await;
+}
+
 // Panics if the signal is unexpected.
 workflow!(Broken, "broken", |ctx, (): ()| -> () {
     let go = ctx.wait_for(GO).await?;

@@ -1,5 +1,6 @@
 //! Crashes and shutdowns: what is recorded stays, and what was in flight continues on another worker.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use pgworkflows::history::Event;
@@ -17,6 +18,7 @@ promises![
     activity_that_ends_within_the_grace_is_recorded,
     activity_that_a_shutdown_interrupts_is_cancelled_and_uses_up_no_attempt,
     worker_that_lost_its_lease_writes_nothing,
+    recorded_value_is_made_once_whatever_crashes,
     time_and_random_values_are_the_same_in_every_replay,
     time_stands_still_between_awaits_and_never_goes_back,
     start_without_a_worker_waits_for_one,
@@ -49,6 +51,7 @@ fn equip(worker: WorkerBuilder, journal: &Journal, gate: &Gate) -> WorkerBuilder
         .workflow::<WaitToGo>()
         .workflow::<Dice>()
         .workflow::<Steps>()
+        .workflow::<Records>()
         .activity(Note(journal.noting()))
         .activity(Hold(hold))
 }
@@ -110,6 +113,32 @@ async fn every_crash_between_many_activities_repeats_none_that_is_recorded(env: 
     env.run(equip(env.worker(), &journal, &gate));
     run.result().await.unwrap();
     assert_eq!(journal.lines(), ["0", "1", "2", "3"]);
+}
+
+static MADE: AtomicU32 = AtomicU32::new(0);
+
+workflow!(Records, "records", |ctx: Context, _input: ()| -> WorkflowResult<(u32, u32)> {
+    let make = || MADE.fetch_add(1, Ordering::Relaxed);
+    let first = ctx.record("number", make).await;
+    ctx.activity::<Hold>(()).await?;
+    Ok((first, ctx.record("number", make).await))
+});
+
+async fn recorded_value_is_made_once_whatever_crashes(env: Env) {
+    // Given a run that has recorded a value when its worker is killed
+    let (journal, gate) = (Journal::default(), Gate::closed());
+    let worker = run_killable(&env, &journal, &gate).await;
+    let run = env.client.start::<Records>(()).await.unwrap();
+    journal.has("hold", 1).await;
+    let made = MADE.load(Ordering::Relaxed);
+    worker.kill().await;
+    // When another worker replays it
+    gate.open();
+    env.run(equip(env.worker(), &journal, &gate));
+    let (first, second) = run.result().await.unwrap();
+    // Then the code gets the recorded value, and makes only the next one
+    assert!(first < made && second >= made, "{first} and {second}, and {made} were made before");
+    logged(&run, "value.recorded", 2).await;
 }
 
 async fn runs_of_a_killed_worker_are_taken_over_after_its_lease(env: Env) {

@@ -351,16 +351,22 @@ fn values_of_two_names_may_be_swapped_within_a_poll() {
 }
 
 #[test]
-fn closure_that_panics_or_uses_the_context_stalls() {
+fn closure_that_panics_or_uses_the_context_or_a_timer_stalls() {
     workflow!(Panics, |ctx| Ok(ctx.record("value", || panic!("no value today")).await));
     workflow!(UsesContext, |ctx| Ok(ctx.record("value", || ctx.random() as u32).await));
     workflow!(Nests, |ctx| {
         let inner = || futures::FutureExt::now_or_never(ctx.record("inner", make)).unwrap_or(0);
         Ok(ctx.record("outer", inner).await)
     });
+    workflow!(UsesTimer, |ctx| {
+        let wait = || drop(tokio::time::sleep(SECOND));
+        ctx.record("value", wait).await;
+        Ok(0)
+    });
     let reason =
         |run: RunFixture| run.run.state.stalled.clone().map(|reason| crate::testing::without_lines(&reason));
-    let reasons = [begin::<Panics>(), begin::<UsesContext>(), begin::<Nests>()].map(reason);
+    let runs = [begin::<Panics>(), begin::<UsesContext>(), begin::<Nests>(), begin::<UsesTimer>()];
+    let reasons = runs.map(reason);
     expect![[r#"
         [
             Some(
@@ -371,6 +377,9 @@ fn closure_that_panics_or_uses_the_context_stalls() {
             ),
             Some(
                 "the workflow records value `outer` at core/src/run/tests/locals.rs:LINE with a closure that uses the workflow's context, but a replay does not call the closure; call the context before, and use its result in the closure",
+            ),
+            Some(
+                "workflow `workflow` uses a tokio timer (at core/src/run/tests/locals.rs:LINE, after its durable call at core/src/run/tests/locals.rs:LINE), which is not durable: use `ctx.sleep`, or `.timeout(…)` on a durable call; deploy code that does, and the run resumes",
             ),
         ]
     "#]].assert_debug_eq(&reasons);
@@ -414,10 +423,10 @@ fn poll_that_records_too_much_stalls_and_names_the_limits() {
     expect![[r#"
         [
             Some(
-                "the workflow asks for too much at once: with what it records value `value` at core/src/run/tests/locals.rs:LINE, one poll has 20001 commands of 1300065 bytes, and the limits are 20000 commands and 67108864 bytes; await some of them before more are made, or pass references instead of the data",
+                "the workflow asks for too much at once: with what it records value `value` at core/src/run/tests/locals.rs:LINE, one poll has 20001 commands of 1300065 bytes, and the limits are 20000 commands and 67108864 bytes; wait for something before more is asked for, or pass references instead of the data",
             ),
             Some(
-                "the workflow asks for too much at once: with what it records value `value` at core/src/run/tests/locals.rs:LINE, one poll has 34 commands of 68002346 bytes, and the limits are 20000 commands and 67108864 bytes; await some of them before more are made, or pass references instead of the data",
+                "the workflow asks for too much at once: with what it records value `value` at core/src/run/tests/locals.rs:LINE, one poll has 34 commands of 68002346 bytes, and the limits are 20000 commands and 67108864 bytes; wait for something before more is asked for, or pass references instead of the data",
             ),
         ]
     "#]].assert_debug_eq(&[begin::<Many>(), begin::<Large>()].map(reason));

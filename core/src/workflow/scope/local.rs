@@ -10,8 +10,9 @@ use crate::workflow::command::Source;
 use crate::workflow::fault::Fault;
 
 impl Scope {
-    /// Returns a local resolution: a live poll makes it, together with its approximate size in the log; a replay finds
-    /// it in the log. `did` says what the code does, such as "records value `rate`". `None` after a fault of the run.
+    /// Returns a local resolution: a live poll makes it, and a replay finds it in the log. `did` says what the code does,
+    /// such as "records value `rate`". `make` returns the event and its approximate size in the log, which is `EVENT_BYTES`
+    /// and the bytes of its payload. `None` after a fault of the run.
     pub(crate) fn local(
         &self,
         did: &dyn fmt::Display,
@@ -19,6 +20,7 @@ impl Scope {
         is_match: impl Fn(&Event) -> bool,
         make: impl FnOnce() -> Option<(Event, usize)>,
     ) -> Option<Event> {
+        self.at(source);
         if self.is_recorded() {
             let mut inner = self.inner.borrow_mut();
             let found = inner.locals.take(is_match);

@@ -26,8 +26,8 @@ impl PollSize {
     pub(super) fn problem(self, did: &dyn fmt::Display, source: Source) -> String {
         format!(
             "the workflow asks for too much at once: with what it {did} at {source}, one poll has {} commands of \
-             {} bytes, and the limits are {} commands and {} bytes; await some of them before more are made, or pass \
-             references instead of the data",
+             {} bytes, and the limits are {} commands and {} bytes; wait for something before more is asked for, or \
+             pass references instead of the data",
             self.commands,
             self.bytes,
             limits::DECISIONS_MAX,

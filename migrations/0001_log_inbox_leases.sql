@@ -1061,8 +1061,3 @@ select c.run_id, c.workflow, c.key, c.shard,
        to_timestamp(('x' || substr(replace(c.run_id::text, '-', ''), 1, 12))::bit(48)::bigint / 1000.0),
        null, null, c.closed_at
 from @schema@.closed_runs c;
-
--- Every event, without its body, which only the library can read.
-create view @schema@.history as
-select e.run_id, e.seq, e.name, e.at, e.shard, e.position, octet_length(e.body) as body_bytes
-from @schema@.events e;

@@ -18,6 +18,9 @@ use crate::data::time::Timestamp;
 use crate::error::Error;
 pub use crate::log::event::Event;
 #[cfg(feature = "__testing")]
+#[doc(hidden)]
+pub use crate::log::event::LAYOUTS;
+#[cfg(feature = "__testing")]
 pub use crate::log::event::whole;
 pub use crate::log::message_kind::MessageKind;
 use crate::log::wire;

@@ -74,6 +74,12 @@ macro_rules! make_event {
         /// Every stored name that this build knows.
         pub(crate) const STORED_NAMES: &[&str] = &[$($name),*];
 
+        /// Every event's stored name, its version, and its fields with their types.
+        #[cfg(feature = "__testing")]
+        #[doc(hidden)]
+        pub const LAYOUTS: &[(&str, u64, &[(&str, &str)])] =
+            &[$(($name, $version, &[$((stringify!($field), stringify!($type))),*])),*];
+
         /// The names of terminal events, by the status of the run.
         const TERMINAL_NAMES: &[(ClosedStatus, &str)] = &[$($((ClosedStatus::$status, $name),)?)*];
 

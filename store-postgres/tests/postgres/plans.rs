@@ -76,15 +76,34 @@ async fn no_more_of_a_history_is_read_than_fits() {
 
     // Then each part read only a little ahead
     drop((writer, world.store));
-    let events = |counted: &Counted| {
-        let (scans, entries) = counted.since(&before).fold((0, 0), |(scans, entries), (name, table)| {
-            let counts = i64::from(name.starts_with("events"));
-            (scans + counts * table.scans, entries + counts * table.entries)
-        });
-        (entries >= i64::from(LONG)).then_some((scans, entries))
-    };
-    let (scans, entries) = Counted::read_until(&database, events).await;
+    let (scans, entries) = Counted::read_events(&database, &before, LONG.into()).await;
     assert!(scans == 0 && entries <= 100 * parts, "{scans} scans and {entries} entries for {parts} parts");
+}
+
+#[tokio::test]
+async fn follower_reads_no_more_events_than_it_gets() {
+    // Given a shard with many events, in a table that was empty when it was analyzed
+    let world = World::new().await;
+    let mut writer = world.writer().await;
+    vacuum(&world, "").await;
+    let run = world.run(0);
+    let batch = writer.batch().opened(run, OpenState::Busy, None);
+    writer.append((1..=LONG).fold(batch, |batch, seq| batch.event(run, seq))).await.unwrap();
+    let database = world.database.url().to_owned();
+    let before = Counted::read(&database).await;
+
+    // When a follower reads it to the end, ten events at a time
+    let mut connection = world.connection().await;
+    for after in (0..i64::from(LONG)).step_by(10) {
+        let sql = "select max(position) from pgworkflows.changes(0::smallint, $1, 10)";
+        let last: i64 = sqlx::query_scalar(sql).bind(after).fetch_one(&mut connection).await.unwrap();
+        assert_eq!(last, after + 10);
+    }
+
+    // Then it read each event once, or little more
+    connection.close().await.unwrap();
+    let (scans, entries) = Counted::read_events(&database, &before, LONG.into()).await;
+    assert!(scans == 0 && entries <= 2 * i64::from(LONG), "{scans} scans and {entries} entries");
 }
 
 async fn no_round_reads_a_whole_table(world: World, mut writer: Writer) {
@@ -178,6 +197,16 @@ impl Counted {
         let all = i64::from(ROUNDS) * i64::from(RUNS);
         Self::read_until(database, |counted| {
             (messages(counted) - messages(before) >= all).then(|| counted.clone())
+        })
+        .await
+    }
+
+    /// The scans of the log's tables and the entries read from their indexes, once there are that many entries.
+    async fn read_events(database: &str, before: &Self, entries: i64) -> (i64, i64) {
+        Self::read_until(database, |counted| {
+            let events = counted.since(before).filter(|(name, _)| name.starts_with("events"));
+            let sum = events.fold((0, 0), |sum, (_, table)| (sum.0 + table.scans, sum.1 + table.entries));
+            (sum.1 >= entries).then_some(sum)
         })
         .await
     }

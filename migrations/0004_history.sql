@@ -1,0 +1,579 @@
+-- 0004: the log for people: each event with its fields, decoded to `jsonb`.
+
+-- The fields of an event by their names, from the stored form that `core/src/log/wire.rs` describes.
+--
+-- A field without a value is left out; a default that is not empty is written out. Message ids are UUIDs as text, times
+-- are ISO 8601 in UTC (or a number of microseconds since 1970, outside of the years 1 to 9999), durations are seconds,
+-- and payloads are their values. Bytes become base64. What `jsonb` cannot hold becomes an object:
+--
+--   {"$float": "NaN"}                   "Infinity" and "-Infinity" likewise
+--   {"$text": base64}                   a text with U+0000, or that is not UTF-8
+--   {"$map": [[key, value], …]}         a map with a key that is no text, or that comes twice
+--   {"$simple": number}                 undefined (23), or another simple value
+--   {"$tag": number, "value": …}        a tagged value; a bignum (tags 2 and 3) of at most 23 bytes is a number
+--   {"$json": text}                     a payload of JSON that is not valid, or that `jsonb` refuses
+--   {"$encoding": number, "bytes": n}   a payload of n bytes in another encoding
+--
+-- A body that cannot be read as this event becomes {"error": "what, at byte n", "bytes": its length}, and so does one
+-- beyond the limits of 32 MiB, 4,194,304 values and 256 levels. If it is CBOR nevertheless, such as that of an event of a
+-- newer version, `fields` has its content.
+--
+-- It is one loop with a stack of its own, because PL/pgSQL is slow at calls. No step of it may raise an error: in
+-- parallel queries, PostgreSQL before 17 forbids the exception block that would catch it. So everything is checked
+-- before it is converted. `chr(92)` is a backslash.
+create function @schema@.event_data(p_name text, p_body bytea) returns jsonb
+language plpgsql immutable strict parallel safe cost 5000
+set search_path = pg_catalog, pg_temp
+set extra_float_digits = 1
+as $$
+declare
+    -- What an operator returns is neither compressed nor stored elsewhere. A parameter may be, and every access to it
+    -- would read all of it again.
+    v_body   constant bytea := p_body || ''::bytea;
+    v_size   constant int := octet_length(v_body);
+    -- The event's version, and its fields: the name and the type of each; `?` is one that may be absent.
+    v_layout constant text := case p_name
+        when 'run.started' then '1 workflow text input payload lease number key text? start_at time?'
+        when 'run.adopted' then '1 lease number worker text'
+        when 'activity.scheduled' then '1 id number activity text input payload options options?'
+        when 'activity.attempt-started' then '1 id number attempt number'
+        when 'activity.attempt-failed' then '1 id number attempt number failure failure retry_at time'
+        when 'activity.attempt-lost' then '1 id number attempt number'
+        when 'activity.completed' then '1 id number result payload'
+        when 'activity.failed' then '1 id number failure failure'
+        when 'activity.cancelled' then '1 id number'
+        when 'step.completed' then '1 id number step text result payload'
+        when 'step.failed' then '1 id number step text failure failure'
+        when 'timer.started' then '1 id number fire_at time'
+        when 'timer.fired' then '1 id number'
+        when 'timer.cancelled' then '1 id number'
+        when 'signal.received' then '1 message uuid signal text payload payload key text?'
+        when 'value.recorded' then '1 name text value payload'
+        when 'cancel.requested' then '1 message uuid reason text?'
+        when 'run.stalled' then '1 reason text'
+        when 'run.resumed' then '1 released number'
+        when 'run.ending' then '1 outcome outcome'
+        when 'compensation.registered' then '1 id number activity text input payload options options?'
+        when 'compensation.scheduled' then '1 id number'
+        when 'compensation.completed' then '1 id number'
+        when 'compensation.failed' then '1 id number failure failure'
+        when 'run.completed' then '1 result payload'
+        when 'run.failed' then '1 failure failure uncompensated uncompensated[]?'
+        when 'run.cancelled' then '1 reason text? uncompensated uncompensated[]?'
+        when 'run.terminated' then '1 message uuid reason text skipped text[]?'
+    end;
+
+    -- The problem for which the body is read as plain CBOR. An event is an array of its version and its fields.
+    v_error text := case
+        when v_layout is null then 'an event that this schema does not know, at byte 0'
+        when v_size < 2 then format('cut short, at byte %s', v_size)
+        when get_byte(v_body, 0) not between 129 and 151 then 'not an array of fields, at byte 0'
+        when get_byte(v_body, 1) <> split_part(v_layout, ' ', 1)::int
+            then format('version %s, which this schema does not know, at byte 1', get_byte(v_body, 1))
+    end;
+    v_problem text;
+
+    -- The JSON so far, in pieces.
+    v_out   text[];
+    v_piece text;
+
+    -- The level of the next value, and the levels around it. Its shape is a letter: body, fields, list (of failed
+    -- compensations), array, map, pairs (of a map that is no object) or tag.
+    v_shape   "char";
+    v_count   int;       -- how many items it has; negative: up to a break
+    v_index   int;       -- how many of them have begun
+    v_start   int;       -- its first piece
+    v_fields  text;      -- the layout of the fields
+    v_depth   int;
+    v_shapes  "char"[];
+    v_counts  int[];
+    v_indexes int[];
+    v_starts  int[];
+    v_layouts text[];
+    v_opened  "char";    -- the shape of the level that this value opens
+    v_seen    text[];    -- the keys of all maps, in buckets by their hash
+    v_moved   text[];    -- pieces of a map that is no object
+
+    -- The next value.
+    v_at         int;
+    v_limit      int;      -- the end of the payload, or of the body
+    v_is_payload boolean;  -- whether the current field is a payload, which ends at v_limit
+    v_is_known   boolean;  -- whether the next value continues the current field
+    v_name       text;     -- the field's name
+    v_type       text;     -- the field's type; null: any value
+    v_byte       int;
+    v_bits       int;
+    v_value      bigint;   -- the number in the head; less 2⁶⁴ if it does not fit
+    v_number     numeric;
+    v_string     bytea;
+    v_chunks     bytea[];
+    v_text       text;
+    v_json       text;
+    v_former     text;     -- the part of the field before this one: an encoding, seconds
+    v_exponent   int;
+    v_greatest   int;
+    v_fraction   int;
+    v_bucket     int;
+begin
+    if v_size > 33554432 then
+        return jsonb_build_object('error', 'more than 32 MiB, at byte 33554432', 'bytes', v_size);
+    end if;
+
+    -- The body is read once or, if it turns out not to be this event, a second time as plain CBOR.
+    <<readings>>
+    loop
+        if v_error is null then
+            v_shape := 'f';
+            v_fields := v_layout;
+            v_count := get_byte(v_body, 0) - 129;
+            v_out := '{"{"}';
+            v_at := 2;
+        else
+            v_shape := 'b';
+            v_count := 1;
+            v_out := '{}';
+            v_at := 0;
+        end if;
+        v_index := 0;
+        v_depth := 0;
+        v_opened := null;
+        v_seen := '{}';
+        v_limit := v_size;
+        v_type := null;
+        v_is_payload := false;
+        v_is_known := false;
+        v_problem := null;
+
+        <<items>>
+        loop
+            -- What is next: a field, the end of the level, or an item.
+            if v_shape = 'f' then
+                if v_is_known then
+                    v_is_known := false;
+                else
+                    if v_is_payload then
+                        if v_at < v_limit then
+                            v_problem := format('%s bytes too many in the payload', v_limit - v_at);
+                            exit items;
+                        end if;
+                        v_limit := v_size;
+                        v_is_payload := false;
+                    end if;
+                    v_index := v_index + 1;
+                    v_name := split_part(v_fields, ' ', 2 * v_index);
+                    if v_name = '' then
+                        if v_index <= v_count then
+                            v_problem := format('%s more fields than this schema knows', v_count - v_index + 1);
+                            exit items;
+                        end if;
+                        v_out := v_out || '}'::text;
+                        exit items when v_depth = 0;
+                        v_shape := v_shapes[v_depth];
+                        v_count := v_counts[v_depth];
+                        v_index := v_indexes[v_depth];
+                        v_fields := v_layouts[v_depth];
+                        v_type := 'uncompensated';  -- if these were an item of a list
+                        v_depth := v_depth - 1;
+                        continue items;
+                    end if;
+                    v_type := split_part(v_fields, ' ', 2 * v_index + 1);
+                    if v_index > v_count or (case when v_at < v_limit then get_byte(v_body, v_at) = 246 end) then
+                        -- It is absent.
+                        if right(v_type, 1) <> '?' then
+                            v_problem := format('field `%s` is missing', v_name);
+                            exit items;
+                        end if;
+                        v_at := v_at + (v_index <= v_count)::int;
+                        v_piece := case v_name
+                            when 'retryable' then 'true'
+                            when 'initial' then '1'
+                            when 'delay_max' then '100'
+                            when 'retry' then '{"max_attempts":1,"initial":1,"delay_max":100}'
+                            when 'options' then '{"retry":{"max_attempts":1,"initial":1,"delay_max":100}}'
+                        end;
+                        if v_piece is not null then
+                            v_out := v_out || (
+                                case right(v_out[cardinality(v_out)], 1) when '{' then '"' else ',"' end
+                                || v_name || '":' || v_piece);
+                        end if;
+                        continue items;
+                    end if;
+                    v_type := rtrim(v_type, '?');
+                end if;
+            elsif v_index = v_count or (case
+                when v_count < 0 and v_at < v_limit and (v_index % 2 = 0 or v_shape = 'a')
+                then get_byte(v_body, v_at) = 255 end)
+            then
+                exit items when v_shape = 'b';
+                v_at := v_at + (v_count < 0)::int;
+                v_out := v_out || case v_shape when 'm' then '}' when 'p' then ']]}' when 't' then '}' else ']' end;
+                v_shape := v_shapes[v_depth];
+                v_count := v_counts[v_depth];
+                v_index := v_indexes[v_depth];
+                v_start := v_starts[v_depth];
+                v_depth := v_depth - 1;
+                continue items;
+            else
+                v_index := v_index + 1;
+            end if;
+
+            -- Its head.
+            if v_at >= v_limit or cardinality(v_out) > 4194304 then
+                v_problem := case when v_at >= v_limit then 'cut short' else 'more than 4,194,304 values' end;
+                exit items;
+            end if;
+            v_byte := get_byte(v_body, v_at);
+            v_value := v_byte & 31;
+            v_at := v_at + 1;
+            if v_value > 23 then
+                v_bits := case when v_value < 28 then 8 << (v_value - 24)::int else 0 end;
+                if v_bits = 8 and v_at < v_limit then
+                    v_value := get_byte(v_body, v_at);
+                elsif v_bits > 0 and v_bits / 8 <= v_limit - v_at then
+                    v_value := ('x' || lpad(encode(substring(v_body, v_at + 1, v_bits / 8), 'hex'), 16, '0'))
+                               ::bit(64)::bigint;
+                elsif v_type is null and v_byte in (95, 127, 159, 191) then
+                    v_value := -1;
+                else
+                    v_problem := case
+                        when v_bits > 0 then 'cut short in a head'
+                        when v_byte = 255 then 'a break instead of a value'
+                        when v_value = 31 then 'an indefinite length'
+                        else 'a reserved head'
+                    end;
+                    exit items;
+                end if;
+                v_at := v_at + v_bits / 8;
+            end if;
+            if v_type is not null and (case v_byte >> 5
+                when 0 then v_type not in ('number', 'time', 'duration', 'seconds', 'nanoseconds', 'encoding', 'status')
+                when 1 then v_type <> 'time'
+                when 2 then v_type not in ('payload', 'uuid', 'encoded')
+                when 3 then v_type <> 'text'
+                when 4 then v_type in ('number', 'text', 'uuid', 'time', 'bool', 'seconds', 'nanoseconds', 'encoding',
+                                       'encoded', 'status')
+                else v_type <> 'bool' or v_byte not in (244, 245)
+            end) then
+                v_problem := format('not of type `%s`', v_type);
+                exit items;
+            end if;
+
+            if v_byte >= 64 and v_byte < 128 then
+                -- Bytes or text.
+                if v_value between 0 and v_limit - v_at then
+                    v_string := substring(v_body, v_at + 1, v_value::int);
+                elsif v_byte in (95, 127) then
+                    -- Chunks, each with a head of its own, up to a break.
+                    v_chunks := '{}';
+                    loop
+                        v_bits := case when v_at < v_limit then get_byte(v_body, v_at) end;
+                        v_at := v_at + 1;
+                        exit when v_bits = 255;
+                        v_value := v_bits & 31;
+                        if v_bits >> 5 = v_byte >> 5 and v_value < 27 then
+                            v_bits := case v_value when 24 then 1 when 25 then 2 when 26 then 4 else 0 end;
+                            if v_bits > 0 then
+                                v_value := ('x' || lpad(encode(substring(v_body, v_at + 1, v_bits), 'hex'), 16, '0'))
+                                           ::bit(64)::bigint;
+                            end if;
+                            v_at := v_at + v_bits;
+                        else
+                            v_at := v_limit + 1;
+                        end if;
+                        if v_at > v_limit or v_value > v_limit - v_at then
+                            v_problem := 'chunks without an end';
+                            exit items;
+                        end if;
+                        v_chunks := v_chunks || substring(v_body, v_at + 1, v_value::int);
+                        v_at := v_at + v_value::int;
+                    end loop;
+                    v_string := coalesce((select string_agg(c.chunk, ''::bytea order by c.number)
+                                          from unnest(v_chunks) with ordinality c (chunk, number)), '');
+                    v_value := 0;
+                else
+                    v_problem := format('cut short: %s bytes announced, %s left',
+                        case when v_value < 0 then v_value + 18446744073709551616 else v_value end, v_limit - v_at);
+                    exit items;
+                end if;
+
+                if v_byte >= 96 or v_type = 'encoded' and v_former = '1' then
+                    -- `escape` leaves ASCII as it is, and writes other bytes with a backslash.
+                    v_text := encode(v_string, 'escape');
+                    if strpos(v_text, chr(92)) > 0 then
+                        v_text := case
+                            when encode(v_string, 'hex') ~ (
+                                '^(?:0[1-9a-f]|[1-7].|(?:c[2-9a-f]|d.)[89ab].'
+                                '|(?:e0[ab]|e[1-9a-cef][89ab]|ed[89]).[89ab].'
+                                '|(?:f0[9ab]|f[1-3][89ab]|f48).[89ab].[89ab].)*$')
+                            then convert_from(v_string, 'UTF8')
+                        end;
+                    end if;
+                    v_piece := coalesce(
+                        to_json(v_text)::text,
+                        '{"$text":"' || translate(encode(v_string, 'base64'), chr(10), '') || '"}');
+                    if v_byte < 96 then
+                        -- It is JSON if it can be reduced to one value: strings become chr(2), numbers and words `0`,
+                        -- then arrays and objects of these `0`, the innermost first. Backslashes are chr(1) meanwhile.
+                        -- Strings with U+0000 or half a surrogate pair stay, because `jsonb` cannot hold them.
+                        v_json := regexp_replace(
+                            translate(v_text, chr(92), chr(1)),
+                            replace(replace(replace(
+                                '"(?:[^"!-?]|!(?:["!/bfnrt]|u(?:[1-9a-ce-fA-CE-F]xxx|0[1-9a-fA-F]xx|00[1-9a-fA-F]x'
+                                '|000[1-9a-fA-F]|[dD][0-7]xx|[dD][89abAB]xx!u[dD][c-fC-F]xx)))*"',
+                                'x', '[0-9a-fA-F]'), '-?', '-' || chr(31)), '!', chr(1)),
+                            chr(2), 'g');
+                        v_json := regexp_replace(
+                            v_json, '-?(?:0|[1-9][0-9]*)(?:[.][0-9]+)?(?:[eE][-+]?[0-9]{1,3})?|true|false|null',
+                            '0', 'g');
+                        v_json := translate(v_json, ' ' || chr(9) || chr(10) || chr(13), '');
+                        for v_level in 1 .. 256 loop
+                            v_former := v_json;
+                            v_json := regexp_replace(v_json, translate(
+                                '[[](?:[0s](?:,[0s])*)?[]]|[{](?:s:[0s](?:,s:[0s])*)?[}]', 's', chr(2)), '0', 'g');
+                            exit when v_json = v_former;
+                        end loop;
+                        v_piece := case
+                            when v_json in ('0', chr(2)) and translate(v_text, chr(1) || chr(2), '') = v_text
+                             and strpos(translate(v_text, '123456789', '000000000'), repeat('0', 1000)) = 0
+                            then v_text
+                            else '{"$json":' || v_piece || '}'
+                        end;
+                    end if;
+                elsif v_type = 'payload' or v_type = 'encoded' and v_former = '0' then
+                    -- The value in these bytes takes the place of the field.
+                    v_limit := v_at + v_value::int;
+                    v_is_payload := true;
+                    v_type := null;
+                    v_is_known := true;
+                    continue items;
+                elsif v_type = 'encoded' then
+                    v_piece := '{"$encoding":' || v_former || ',"bytes":' || v_value || '}';
+                elsif v_type = 'uuid' then
+                    if v_value <> 16 then
+                        v_problem := format('%s bytes instead of 16', v_value);
+                        exit items;
+                    end if;
+                    v_piece := '"' || encode(v_string, 'hex')::uuid || '"';
+                else
+                    v_piece := '"' || translate(encode(v_string, 'base64'), chr(10), '') || '"';
+                end if;
+                v_at := v_at + v_value::int;
+
+            elsif v_byte < 64 then
+                -- An integer.
+                v_piece := case
+                    when v_byte < 32 and v_value >= 0 then v_value::text
+                    when v_value >= 0 then (-1 - v_value)::text
+                    when v_byte < 32 then (v_value + 18446744073709551616)::text
+                    else (-1 - (v_value + 18446744073709551616))::text
+                end;
+                if v_type <> 'number' then
+                    if v_type = 'seconds' or v_type = 'encoding' then
+                        v_former := v_piece;
+                        v_type := case v_type when 'seconds' then 'nanoseconds' else 'encoded' end;
+                        v_is_known := true;
+                        continue items;
+                    elsif v_type = 'nanoseconds' then
+                        if v_value not between 1 and 999999999 then
+                            v_problem := format('%s nanoseconds', v_piece);
+                            exit items;
+                        end if;
+                        v_piece := v_former || '.' || rtrim(lpad(v_piece, 9, '0'), '0');
+                    elsif v_type = 'status' then
+                        if v_value not between 0 and 2 then
+                            v_problem := format('outcome %s, which this schema does not know', v_piece);
+                            exit items;
+                        end if;
+                        v_fields := v_fields || case v_value
+                            when 0 then ' result payload' when 1 then ' failure failure' else '' end;
+                        v_piece := case v_value
+                            when 0 then '"completed"' when 1 then '"failed"' else '"cancelled"' end;
+                    elsif v_type = 'time' and v_value between 0 and
+                          (case when v_byte < 32 then 253402300799999999 else 62135596799999999 end)
+                    then
+                        v_value := v_piece;
+                        v_piece := left(to_json(
+                            date '1970-01-01' + (v_value / 86400000000)::int
+                            + v_value % 86400000000 * interval '1 microsecond')::text, -1) || '+00:00"';
+                    end if;
+                end if;
+
+            elsif v_byte < 192 then
+                -- An array, which may have fields, or a map.
+                if v_byte in (159, 191) then
+                    v_value := -1;
+                elsif v_value < 0 or v_value > (v_limit - v_at) / ((v_byte >> 5) - 3) then
+                    v_problem := format('cut short: %s items announced, %s bytes left',
+                        case when v_value < 0 then v_value + 18446744073709551616 else v_value end, v_limit - v_at);
+                    exit items;
+                elsif v_byte >= 160 then
+                    v_value := 2 * v_value;
+                end if;
+                v_opened := case when v_byte >= 160 then 'm' when v_type is null or v_type = 'text[]' then 'a'
+                    when v_type = 'uncompensated[]' then 'l' else 'f' end;
+                if v_opened = 'f' then
+                    if v_type = 'payload' or v_type = 'duration' then
+                        if v_value <> 2 then
+                            v_problem := format('%s items instead of 2', v_value);
+                            exit items;
+                        end if;
+                        v_type := case v_type when 'payload' then 'encoding' else 'seconds' end;
+                        v_opened := null;
+                        v_is_known := true;
+                        continue items;
+                    end if;
+                    v_layouts[v_depth + 1] := v_fields;
+                    v_fields := case v_type
+                        when 'failure' then
+                            'failure type text message text retryable bool? cause failure? details payload?'
+                        when 'options' then
+                            'options retry retry? start_to_close duration? schedule_to_close duration? '
+                            'at_most_once bool?'
+                        when 'retry' then
+                            'retry max_attempts number? initial duration? delay_max duration? non_retryable text[]?'
+                        when 'uncompensated' then 'uncompensated activity text failure failure'
+                        when 'outcome' then 'outcome status status'
+                    end;
+                end if;
+                v_piece := case when v_opened = 'm' or v_opened = 'f' then '{' else '[' end;
+
+            elsif v_byte < 224 then
+                -- A tag.
+                v_bits := case when v_value in (2, 3) and v_at < v_limit then get_byte(v_body, v_at) - 64 end;
+                if v_bits between 0 and least(23, v_limit - v_at - 1) then
+                    -- With a bignum.
+                    v_number := 0;
+                    for v_digit in 1 .. v_bits loop
+                        v_number := v_number * 256 + get_byte(v_body, v_at + v_digit);
+                    end loop;
+                    v_piece := case v_value when 2 then v_number else -1 - v_number end;
+                    v_at := v_at + 1 + v_bits;
+                else
+                    v_piece := '{"$tag":' || case when v_value < 0 then v_value + 18446744073709551616 else v_value end
+                        || ',"value":';
+                    v_opened := 't';
+                    v_value := 1;
+                end if;
+
+            elsif v_byte between 249 and 251 then
+                -- A float. Its power of two is halved, so that neither half is too large or too small.
+                v_fraction := case v_bits when 16 then 10 when 32 then 23 else 52 end;
+                v_greatest := (1 << (v_bits - v_fraction - 1)) - 1;
+                v_exponent := (v_value >> v_fraction) & v_greatest;
+                v_text := case (v_value >> (v_bits - 1)) & 1 when 1 then '-' else '' end;
+                v_value := v_value & ((1::bigint << v_fraction) - 1);
+                if v_exponent = v_greatest then
+                    v_piece := '{"$float":"' || case v_value when 0 then v_text || 'Infinity' else 'NaN' end || '"}';
+                else
+                    v_value := v_value + case when v_exponent > 0 then 1::bigint << v_fraction else 0 end;
+                    v_exponent := greatest(v_exponent, 1) - v_greatest / 2 - v_fraction;
+                    v_piece := v_text
+                        || v_value * 2::float8 ^ (v_exponent / 2) * 2::float8 ^ (v_exponent - v_exponent / 2);
+                end if;
+
+            else
+                -- A boolean, null, or another simple value.
+                v_piece := case
+                    when v_byte = 244 then 'false'
+                    when v_byte = 245 then 'true'
+                    when v_byte = 246 then 'null'
+                    when v_byte < 248 or v_value > 31 then '{"$simple":' || v_value || '}'
+                end;
+                if v_piece is null then
+                    v_problem := 'a reserved simple value';
+                    exit items;
+                end if;
+            end if;
+
+            if v_shape = 'm' and v_index % 2 = 1 then
+                -- A key. Line feeds delimit it, because no JSON text contains one.
+                v_text := chr(10) || v_start || v_piece || chr(10);
+                v_bucket := hashtext(v_text) & 1023;
+                if v_byte < 96 or v_byte > 127 or left(v_piece, 1) <> '"' or strpos(v_seen[v_bucket], v_text) > 0 then
+                    -- No object can have this key: the map becomes one of pairs, with the entries so far.
+                    v_json := '';
+                    if v_index > 1 then
+                        v_moved := '{}';
+                        for v_from in v_start + 1 .. cardinality(v_out) loop
+                            v_moved := v_moved || v_out[v_from];
+                            v_out[v_from] := '';
+                        end loop;
+                        v_json := (
+                            select string_agg('[' || to_json(e.key) || ',' || e.value, '],' order by e.number)
+                            from json_each(('{' || array_to_string(v_moved, '') || '}')::json)
+                                with ordinality e (key, value, number));
+                    end if;
+                    v_out[v_start] := left(v_out[v_start], -1) || '{"$map":[' || v_json;
+                    v_shape := 'p';
+                else
+                    v_seen[v_bucket] := coalesce(v_seen[v_bucket], '') || v_text;
+                end if;
+            end if;
+            v_out := v_out || (case v_shape
+                when 'f' then case right(v_out[cardinality(v_out)], 1) when '{' then '"' else ',"' end || v_name || '":'
+                when 'm' then case when v_index % 2 = 0 then ':' when v_index > 1 then ',' else '' end
+                when 'p' then case when v_index % 2 = 0 then ',' when v_index > 1 then '],[' else '[' end
+                else case when v_index > 1 then ',' else '' end
+            end || v_piece);
+            if v_opened is not null then
+                if v_depth = 256 then
+                    v_problem := 'more than 256 levels';
+                    exit items;
+                end if;
+                v_depth := v_depth + 1;
+                v_shapes[v_depth] := v_shape;
+                v_counts[v_depth] := v_count;
+                v_indexes[v_depth] := v_index;
+                v_starts[v_depth] := v_start;
+                v_shape := v_opened;
+                v_count := v_value;
+                v_index := 0;
+                v_start := cardinality(v_out);
+                v_type := case v_opened when 'l' then 'uncompensated' end;
+                v_opened := null;
+            end if;
+        end loop;
+
+        if v_problem is null and v_at < v_size then
+            v_problem := format('%s bytes too many', v_size - v_at);
+        end if;
+        exit readings when v_problem is null or v_error is not null;
+        v_error := v_problem || ', at byte ' || v_at;
+    end loop;
+
+    if v_problem is not null then
+        return jsonb_build_object('error', v_error, 'bytes', v_size);
+    elsif v_error is not null then
+        return format('{"error":%s,"bytes":%s,"fields":%s}', to_json(v_error), v_size, array_to_string(v_out, ''))
+               ::jsonb;
+    end if;
+    return array_to_string(v_out, '')::jsonb;
+end
+$$;
+
+-- The events of a shard after a position, the oldest first: for a follower, which passes the last position that it has
+-- seen. One owner at a time appends to a shard, and positions have no gaps, so it misses none.
+create function @schema@.changes(p_shard smallint, p_after bigint, p_limit int)
+returns table (run_id uuid, seq int, "position" bigint, name text, at timestamptz, data jsonb)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set jit = off
+set plan_cache_mode = force_generic_plan
+as $$
+begin
+    return query
+    select e.run_id, e.seq, e.position, e.name, e.at, @schema@.event_data(e.name, e.body)
+    from @schema@.events e
+    where e.shard = p_shard and e.position > p_after
+    order by e.position limit p_limit;
+end
+$$;
+
+-- Every event, with its fields by their names.
+create view @schema@.history as
+select e.run_id, e.seq, e.name, e.at, e.shard, e.position, octet_length(e.body) as body_bytes,
+       @schema@.event_data(e.name, e.body) as data
+from @schema@.events e;

@@ -351,6 +351,7 @@ fn values_of_two_names_may_be_swapped_within_a_poll() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "it is what workflow code must not do")]
 fn closure_that_panics_or_uses_the_context_or_a_timer_stalls() {
     workflow!(Panics, |ctx| Ok(ctx.record("value", || panic!("no value today")).await));
     workflow!(UsesContext, |ctx| Ok(ctx.record("value", || ctx.random() as u32).await));

@@ -39,9 +39,12 @@ impl Workflow for Steps {
     }
 }
 
-/// Activities at the same time, as many as its input says.
+/// Activities at the same time, as many as its input says, in waves that respect the limits of one poll.
 #[derive(Debug)]
 pub struct FanOut;
+
+/// The width of a wave: a poll may ask for 20,000 commands.
+const WAVE: u32 = 10_000;
 
 impl Workflow for FanOut {
     const NAME: &'static str = "fan-out";
@@ -49,8 +52,13 @@ impl Workflow for FanOut {
     type Output = u64;
 
     async fn run(ctx: Context, width: u32) -> WorkflowResult<u64> {
-        let branches = (0..width).map(|number| ctx.activity::<Double>(u64::from(number)));
-        Ok(ctx.when_all(branches).await?.into_iter().sum())
+        let mut sum = 0;
+        for first in (0..width).step_by(WAVE as usize) {
+            let wave = first..width.min(first + WAVE);
+            let branches = wave.map(|number| ctx.activity::<Double>(u64::from(number)));
+            sum += ctx.when_all(branches).await?.into_iter().sum::<u64>();
+        }
+        Ok(sum)
     }
 }
 

@@ -2,6 +2,7 @@
 //! with them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use pgworkflows::store::{Bodies, EventRecord, Load, RunHistory, Store};
 use pgworkflows::{Client, MemoryStore, Workflow};
@@ -68,7 +69,8 @@ async fn run<W: Workflow<Input = u32>>(size: u32, signals: u32) -> Result<RunHis
     // Started last, so that all signals are processed at once; otherwise the run would leave memory before each of
     // them.
     let workers = Workers::inside(&store, 1)?;
-    handle.result().await?;
+    // A run that stalls has no result; the error says why it stalled.
+    handle.result().timeout(Duration::from_secs(600)).await?;
     workers.stop().await?;
     let mut session = store.session().await?;
     let load = Load { runs: vec![handle.run_id()], after: None, bytes: usize::MAX };

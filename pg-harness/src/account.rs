@@ -16,7 +16,7 @@ pub(crate) enum Account {
 }
 
 impl Account {
-    /// The caller; if that is root, the user `postgres`, or `nobody` if there is no `postgres`.
+    /// The account of the caller. Root uses `postgres` instead, or `nobody` where there is no `postgres`.
     pub(crate) fn for_server() -> Result<Self, Error> {
         if id(&["-u"]) != Some(0) {
             return Ok(Self::Caller);

@@ -67,7 +67,7 @@ struct Inner {
     dice: Dice,
     weights: Weights,
     counts: BTreeMap<&'static str, u64>,
-    /// Before this time, nobody reaches the store.
+    /// Until this time, the store is unreachable for every owner.
     outage_until: Duration,
     /// Before these times, these owners do not reach the store.
     cut_off_until: BTreeMap<Owner, Duration>,

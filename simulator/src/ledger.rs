@@ -88,7 +88,7 @@ pub(crate) struct EventAccount {
     pub(crate) name: String,
     /// When it was committed, in the order of everything.
     pub(crate) moment: u64,
-    /// The owner that sent the request; the world if nobody waited for the answer any more.
+    /// The owner that sent the request, or the world if the sender had stopped waiting for the answer.
     pub(crate) writer: Owner,
 }
 

@@ -98,8 +98,8 @@ arguments! {
     }
 }
 
-/// How often an append that finds no partition is sent in all. Each time the partition is made first, but another
-/// session may detach it again, or the server may miss it again; neither continues forever.
+/// How often an append is sent in all. It is sent again without a notification that the server refuses, and after a missing
+/// partition was made. Another session may detach that partition again, or the server may miss it again.
 const ATTEMPTS_MAX: usize = 4;
 
 /// Appends a batch, and makes partitions that are missing.

@@ -41,7 +41,7 @@ arguments! {
     }
 }
 
-/// Submits in a separate transaction. It notifies if that makes nobody wait.
+/// Submits in a separate transaction, which also notifies unless that would delay other commits.
 pub(crate) async fn submit(
     shared: &Shared,
     submissions: &[Submission],

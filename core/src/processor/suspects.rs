@@ -96,7 +96,7 @@ impl Suspects {
         for suspect in found {
             let Suspect { run, stage, strikes } = suspect;
             let suspicious = self.is_suspicious(run);
-            // A release leaves the marks of runs that nobody suspects.
+            // After a release, runs that are not suspects may still be marked.
             let innocent = !suspicious || stage == SuspectStage::Marked && !died(run);
             if innocent && strikes == 0 {
                 cleared.push(run);
@@ -105,7 +105,8 @@ impl Suspects {
             if stage == SuspectStage::Tried && suspicious {
                 tried.push(run);
             }
-            // A death leaves no evidence of its cause, so its limit is another than that of slowness.
+            // A death does not prove its cause, as slowness does, so it takes more deaths. Strikes of a run that was held may be
+            // for both; then the lower limit applies.
             let was_tried = stage == SuspectStage::Tried;
             let strikes_max = if was_tried { limits::DEATHS_ALONE_MAX } else { limits::STRIKES_MAX };
             if strikes >= strikes_max {
@@ -395,7 +396,7 @@ mod tests {
             aside.map(|suspect| suspect.run).collect()
         }
 
-        /// Counts the deaths until all killers are set aside, and nobody else. Of what is possible, `choose` picks one.
+        /// Counts the deaths until exactly the killers are set aside. `choose` picks one of the possible steps.
         fn deaths(mut self, mut choose: impl FnMut(&[Next]) -> usize) -> u32 {
             let mut deaths = 0;
             while self.set_aside() != self.killers {

@@ -246,8 +246,8 @@ impl WorkerBuilder {
     }
 
     /// Sets how long one poll of a workflow may take before the log and the worker's [health](Worker::health) report it: any
-    /// time, by default 5 seconds. If a poll takes as long as [`lease_ttl`](Self::lease_ttl), its thread is left behind and
-    /// another thread serves the other runs of that processor.
+    /// time, by default 5 seconds. After [`lease_ttl`](Self::lease_ttl), the worker abandons the thread of the poll and
+    /// serves the other runs of that processor on a new thread.
     ///
     /// ```
     /// # use pgworkflows::{MemoryStore, Worker};

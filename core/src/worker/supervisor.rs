@@ -151,8 +151,8 @@ where
         self.members.iter().filter(is_left_behind).count()
     }
 
-    /// Too many threads are left behind already: this one is not replaced, and its processor serves again only when the
-    /// poll ends. Returns an error if no processor is left that serves.
+    /// Does not replace a stuck thread, because the limit of abandoned threads is reached. Its processor resumes when the
+    /// poll ends. Returns an error if no other processor is serving.
     fn leave_unreplaced(&mut self, stuck: Stuck) -> Result<(), Error> {
         let (poll, lasting) = (&stuck.poll, stuck.lasting);
         let why = format!(

@@ -18,7 +18,7 @@ promises![
     activity_that_ends_within_the_grace_is_recorded,
     activity_that_a_shutdown_interrupts_is_cancelled_and_uses_up_no_attempt,
     worker_that_lost_its_lease_writes_nothing,
-    recorded_value_is_made_once_whatever_crashes,
+    recorded_value_outlives_the_worker_that_made_it,
     time_and_random_values_are_the_same_in_every_replay,
     time_stands_still_between_awaits_and_never_goes_back,
     start_without_a_worker_waits_for_one,
@@ -124,7 +124,7 @@ workflow!(Records, "records", |ctx: Context, _input: ()| -> WorkflowResult<(u32,
     Ok((first, ctx.record("number", make).await))
 });
 
-async fn recorded_value_is_made_once_whatever_crashes(env: Env) {
+async fn recorded_value_outlives_the_worker_that_made_it(env: Env) {
     // Given a run that has recorded a value when its worker is killed
     let (journal, gate) = (Journal::default(), Gate::closed());
     let worker = run_killable(&env, &journal, &gate).await;

@@ -44,19 +44,32 @@ insert into @schema@.settings default values;
 -- The log
 -- -------------------------------------------------------------------------------------------------------
 
--- One row per event, append-only. The order of the columns needs no padding.
+-- One row per frame, append-only: the events that one append wrote for one run. The view `history` shows the events. The
+-- order of the columns needs no padding.
 -- The ownership check keeps (shard, position) unique and gapless; the index serves lookups only.
-create table @schema@.events (
+create table @schema@.frames (
     run_id   uuid not null,
-    position bigint not null,
-    at       timestamptz not null,
-    seq      int not null,
+    position bigint not null,          -- of its last event: the greatest of a shard is one probe
+    at       timestamptz not null,     -- when its first event happened
+    seq      int not null,             -- the number of its first event
+    count    int not null,             -- how many events it has
     shard    smallint not null,
-    name     text not null,
     body     bytea not null,
     primary key (run_id, seq)
 ) partition by range (run_id);
-create index events_by_position on @schema@.events (shard, position);
+create index frames_by_position on @schema@.frames (shard, position);
+
+-- For frames of more than 2 kB. By default the server compresses them, by a method that takes up to ten times as long as the
+-- rest of the insert, and stores outside of the row what is still large. lz4 takes next to nothing, and the storage `main`
+-- keeps in the row what fits in a page. Partitions inherit both. Not every server has lz4: see `make_partition`.
+do $$
+begin
+    alter table @schema@.frames alter column body set storage main;
+    if (select 'lz4' = any (enumvals) from pg_catalog.pg_settings where name = 'default_toast_compression') then
+        alter table @schema@.frames alter column body set compression lz4;
+    end if;
+end
+$$;
 
 -- One row per run that is over. Partitioned like the log, so that both are dropped together.
 -- status: 0 completed, 1 failed, 2 cancelled, 3 terminated.
@@ -240,7 +253,8 @@ $$;
 -- Refuses a batch that contradicts the log. A correct writer never sends one, so this is an assertion for tests. It
 -- probes the log once per run, and every partition once per shard.
 create function @schema@.verify(
-    p_runs uuid[], p_seqs int[], p_positions bigint[], p_shards smallint[], p_opened uuid[], p_closed uuid[]
+    p_runs uuid[], p_seqs int[], p_counts int[], p_positions bigint[], p_shards smallint[],
+    p_opened uuid[], p_closed uuid[]
 ) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -250,20 +264,26 @@ declare
     v_shard smallint;
 begin
     select t.run into v_run
-    from (select e.run, min(e.seq) as seq from unnest(p_runs, p_seqs) as e (run, seq) group by e.run) t
-    where t.seq <> 1 + coalesce((select max(e.seq) from @schema@.events e where e.run_id = t.run), 0)
+    from (select f.run, f.seq, lag(f.seq + f.count) over (partition by f.run order by f.number) as next
+          from unnest(p_runs, p_seqs, p_counts) with ordinality as f (run, seq, count, number)) t
+    where t.seq <> coalesce(
+        t.next,
+        (select f.seq + f.count from @schema@.frames f where f.run_id = t.run order by f.seq desc limit 1),
+        1)
     limit 1;
     if found then
         raise exception using errcode = 'PW002', message = format(
-            'the events of run %s do not follow those in the log', v_run);
+            'the frames of run %s do not follow those in the log', v_run);
     end if;
 
     select t.shard into v_shard
-    from (select e.shard, min(e.position) as position
-          from unnest(p_shards, p_positions) as e (shard, position) group by e.shard) t
+    from (select f.shard, f.position - f.count as before,
+                 lag(f.position) over (partition by f.shard order by f.number) as last
+          from unnest(p_shards, p_positions, p_counts) with ordinality as f (shard, position, count, number)) t
     join @schema@.shards s on s.shard = t.shard
-    where t.position <> 1 + greatest(
-        s.position_floor, (select max(e.position) from @schema@.events e where e.shard = t.shard))
+    where t.before <> coalesce(
+        t.last,
+        greatest(s.position_floor, (select max(f.position) from @schema@.frames f where f.shard = t.shard)))
     limit 1;
     if found then
         raise exception using errcode = 'PW002', message = format(
@@ -290,13 +310,13 @@ create function @schema@.append(
     p_lock_timeout    text,
     p_verify          boolean,           -- whether to compare the batch with the log
     p_shards          smallint[],        -- every shard that the lease has to own, once
-    p_event_runs      uuid[],
-    p_event_seqs      int[],
-    p_event_positions bigint[],
-    p_event_shards    smallint[],
-    p_event_times     timestamptz[],
-    p_event_names     text[],
-    p_event_bodies    bytea[],
+    p_frame_runs      uuid[],
+    p_frame_seqs      int[],
+    p_frame_counts    int[],
+    p_frame_positions bigint[],
+    p_frame_shards    smallint[],
+    p_frame_times     timestamptz[],
+    p_frame_bodies    bytea[],
     p_opened          uuid[],
     p_opened_shards   smallint[],
     p_opened_names    text[],
@@ -399,11 +419,11 @@ begin
     -- 4. The content.
     if p_verify then
         perform @schema@.verify(
-            p_event_runs, p_event_seqs, p_event_positions, p_event_shards, p_opened, p_closed);
+            p_frame_runs, p_frame_seqs, p_frame_counts, p_frame_positions, p_frame_shards, p_opened, p_closed);
     end if;
-    insert into @schema@.events (run_id, position, at, seq, shard, name, body)
-    select unnest(p_event_runs), unnest(p_event_positions), unnest(p_event_times), unnest(p_event_seqs),
-           unnest(p_event_shards), unnest(p_event_names), unnest(p_event_bodies);
+    insert into @schema@.frames (run_id, position, at, seq, count, shard, body)
+    select unnest(p_frame_runs), unnest(p_frame_positions), unnest(p_frame_times), unnest(p_frame_seqs),
+           unnest(p_frame_counts), unnest(p_frame_shards), unnest(p_frame_bodies);
 
     if cardinality(p_opened) > 0 then
         insert into @schema@.open_runs as o (run_id, shard, workflow, state, wake_at, waiting_on)
@@ -671,7 +691,7 @@ begin
     update @schema@.shards s
     set lease = null, claimed_at = null, former = null,
         position_floor = greatest(
-            s.position_floor, (select max(e.position) from @schema@.events e where e.shard = s.shard))
+            s.position_floor, (select max(f.position) from @schema@.frames f where f.shard = s.shard))
     where s.lease = p_lease;
     return true;
 end
@@ -997,7 +1017,7 @@ begin
             'a run cannot be born at %s, which has not come yet', to_timestamp(p_born_millis / 1000));
     end if;
     perform set_config('lock_timeout', p_lock_timeout, true);
-    foreach v_parent in array array['events', 'closed_runs'] loop
+    foreach v_parent in array array['frames', 'closed_runs'] loop
         v_table := v_parent || '_' || v_suffix;
         if @schema@.is_partition(v_table) then
             if p_missed then
@@ -1015,7 +1035,14 @@ begin
                 v_table, v_parent);
             -- No query has a condition on a body or an outcome, so their statistics would be useless.
             execute format('alter table @schema@.%I alter column %I set statistics 0', v_table,
-                           case v_parent when 'events' then 'body' else 'outcome' end);
+                           case v_parent when 'frames' then 'body' else 'outcome' end);
+            -- Without lz4, only a frame that does not fit in a page is compressed. A parent cannot have this setting.
+            if v_parent = 'frames' and exists (
+                select from pg_catalog.pg_attribute a
+                where a.attrelid = '@schema@.frames'::regclass and a.attname = 'body' and a.attcompression <> 'l')
+            then
+                execute format('alter table @schema@.%I set (toast_tuple_target = 8160)', v_table);
+            end if;
         end if;
         execute format(
             'alter table @schema@.%I attach partition @schema@.%I for values from (%L) to (%L)',

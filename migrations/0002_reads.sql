@@ -31,14 +31,13 @@ begin
 end
 $$;
 
--- The histories of given runs, in the order given; that of the first run starts after event `p_after`. A run without
--- events has one row of nulls, if it is known. The first event beyond `p_bytes` comes without its body and ends the
--- answer.
+-- The frames of given runs, in the order given; those of the first run begin after event `p_after`. A run without frames
+-- has one row of nulls, if it is known. The first frame beyond `p_bytes` comes without its body and ends the answer.
 --
 -- Rows are taken from the query one by one until the bytes are used up; later rows are not read. So the order must need
 -- no sorting: run by run, since the settings allow no other join, and each run by its index.
 create function @schema@.load_runs(p_runs uuid[], p_after int, p_bytes bigint, p_bytes_without_body int)
-returns table (run_id uuid, seq int, "position" bigint, name text, at timestamptz, body bytea)
+returns table (run_id uuid, seq int, count int, "position" bigint, at timestamptz, body bytea)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
@@ -51,16 +50,16 @@ as $$
 declare
     v_bytes bigint := 0;
 begin
-    for run_id, seq, "position", name, at, body in
-        select r.run_id, e.seq, e.position, e.name, e.at, e.body
+    for run_id, seq, count, "position", at, body in
+        select r.run_id, f.seq, f.count, f.position, f.at, f.body
         from (
             select t.run_id, case t.number when 1 then p_after else 0 end as after
             from unnest(p_runs) with ordinality t (run_id, number)
         ) r
         left join lateral (
-            select * from @schema@.events e
-            where e.run_id = r.run_id and e.seq > r.after order by e.seq offset 0
-        ) e on true
+            select * from @schema@.frames f
+            where f.run_id = r.run_id and f.seq > r.after order by f.seq offset 0
+        ) f on true
     loop
         if seq is not null then
             v_bytes := v_bytes + octet_length(body) + p_bytes_without_body;

@@ -1,5 +1,127 @@
 -- 0004: the log for people: each event with its fields, decoded to `jsonb`.
 
+-- The events of a frame, in order, from the stored form that `core/src/log/wire/frame.rs` describes. If the frame cannot
+-- be read to its end, the last row has the problem instead of an event, at the frame's last position. A time is null if it
+-- is more than 2,283 years from the frame's, or the frame's is not in the years 1 to 9999.
+--
+-- As in `event_data`, no step may raise an error.
+create function @schema@.frame_events(p_seq int, p_count int, p_position bigint, p_at timestamptz, p_body bytea)
+returns table (seq int, "position" bigint, name text, at timestamptz, body bytea, problem jsonb)
+language plpgsql immutable strict parallel safe cost 1000 rows 2
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_size    constant int := octet_length(p_body);
+    -- Read once, as in `event_data`. A head has at most 9 bytes: with these after the end, each can be read.
+    v_body    constant bytea := case when v_size <= 33554432 then p_body || decode('000000000000000000', 'hex') end;
+    v_items   constant bigint := 3 * p_count::bigint;
+    v_problem text := case
+        when v_size > 33554432 then 'more than 32 MiB'
+        when p_count < 1 then 'it has no event'
+        when p_seq not between 1 and 2147483647 - p_count then 'its last event has no number'
+        when p_position < p_count then 'its first event has no position'
+    end;
+    v_item    int := 0;     -- 0: the array; then three for each event: a code, a difference of time, and a body
+    v_from    int := 0;     -- where the item begins
+    v_at      int := 0;
+    v_byte    int;
+    v_bytes   int;
+    v_value   bigint;       -- the number in the item's head
+    v_since   bigint := 0;  -- since the frame's time, in microseconds
+begin
+    seq := p_seq;
+    at := p_at;
+    while v_problem is null loop
+        v_from := v_at;
+        v_byte := get_byte(v_body, v_at);
+        v_value := v_byte & 31;
+        v_at := v_at + 1;
+        if v_value > 23 then
+            v_bytes := case when v_value < 28 then 1 << (v_value - 24)::int end;
+            v_value := ('x' || lpad(encode(substring(v_body, v_at + 1, v_bytes), 'hex'), 16, '0'))::bit(64)::bigint;
+            v_at := v_at + coalesce(v_bytes, 0);
+        end if;
+
+        if v_at > v_size then
+            v_problem := 'cut short';
+        elsif v_value is null then
+            v_problem := 'a reserved head';
+        elsif v_item = 0 then
+            if v_byte >> 5 <> 4 or v_value <> v_items then
+                v_problem := 'not an array of three items for each event';
+            end if;
+        elsif v_item % 3 = 1 then
+            if v_byte >> 5 <> 0 or v_value not between 0 and 255 then
+                v_problem := 'not a code';
+            end if;
+            name := case v_value
+                when 1 then 'run.started'
+                when 2 then 'run.adopted'
+                when 3 then 'activity.scheduled'
+                when 4 then 'activity.attempt-started'
+                when 5 then 'activity.attempt-failed'
+                when 6 then 'activity.attempt-lost'
+                when 7 then 'activity.completed'
+                when 8 then 'activity.failed'
+                when 9 then 'activity.cancelled'
+                when 10 then 'step.completed'
+                when 11 then 'step.failed'
+                when 12 then 'timer.started'
+                when 13 then 'timer.fired'
+                when 14 then 'timer.cancelled'
+                when 15 then 'signal.received'
+                when 16 then 'value.recorded'
+                when 17 then 'cancel.requested'
+                when 18 then 'run.stalled'
+                when 19 then 'run.resumed'
+                when 20 then 'run.ending'
+                when 21 then 'compensation.registered'
+                when 22 then 'compensation.scheduled'
+                when 23 then 'compensation.completed'
+                when 24 then 'compensation.failed'
+                when 25 then 'run.completed'
+                when 26 then 'run.failed'
+                when 27 then 'run.cancelled'
+                when 28 then 'run.terminated'
+                else 'kind-' || v_value
+            end;
+        elsif v_item % 3 = 2 then
+            if v_byte >> 5 > 1 or v_value < 0 then
+                v_problem := 'not a difference of time';
+            elsif v_byte > 0 then
+                v_since := case when greatest(v_value, abs(v_since)) < 1::bigint << 56
+                    then v_since + case v_byte >> 5 when 0 then v_value else -1 - v_value end end;
+                at := case when p_at between to_timestamp(-62135596800) and to_timestamp(253402300799)
+                    then p_at + v_since * interval '1 microsecond' end;
+            end if;
+        elsif v_byte >> 5 <> 2 then
+            v_problem := 'not a body';
+        elsif v_value not between 0 and v_size - v_at then
+            v_problem := 'cut short';
+        elsif v_item = v_items and v_value < v_size - v_at then
+            v_problem := format('%s bytes too many', v_size - v_at - v_value);
+        else
+            "position" := p_position - p_count + v_item / 3;
+            body := substring(v_body, v_at + 1, v_value::int);
+            return next;
+            exit when v_item = v_items;
+            v_at := v_at + v_value::int;
+            seq := seq + 1;
+        end if;
+        v_item := v_item + 1;
+    end loop;
+
+    if v_problem is not null then
+        "position" := p_position;
+        name := null;
+        body := null;
+        problem := jsonb_build_object('bytes', v_size, 'error', format(
+            'the frame of %s events at event %s: %s, at byte %s', p_count, p_seq, v_problem, v_from));
+        return next;
+    end if;
+end
+$$;
+
 -- The fields of an event by their names, from the stored form that `core/src/log/wire.rs` describes.
 --
 -- A field without a value is left out; a default that is not empty is written out. Message ids are UUIDs as text, times
@@ -553,6 +675,8 @@ $$;
 
 -- The events of a shard after a position, the oldest first: for a follower, which passes the last position that it has
 -- seen. One owner at a time appends to a shard, and positions have no gaps, so it misses none.
+--
+-- No more frames are read than are needed: a frame has at least one event after the position.
 create function @schema@.changes(p_shard smallint, p_after bigint, p_limit int)
 returns table (run_id uuid, seq int, "position" bigint, name text, at timestamptz, data jsonb)
 language plpgsql stable
@@ -565,15 +689,17 @@ set plan_cache_mode = force_generic_plan
 as $$
 begin
     return query
-    select e.run_id, e.seq, e.position, e.name, e.at, @schema@.event_data(e.name, e.body)
-    from @schema@.events e
-    where e.shard = p_shard and e.position > p_after
-    order by e.position limit p_limit;
+    select f.run_id, e.seq, e.position, e.name, e.at, coalesce(@schema@.event_data(e.name, e.body), e.problem)
+    from @schema@.frames f
+    cross join lateral @schema@.frame_events(f.seq, f.count, f.position, f.at, f.body) e
+    where f.shard = p_shard and f.position > p_after and e.position > p_after
+    order by f.position limit p_limit;
 end
 $$;
 
 -- Every event, with its fields by their names.
 create view @schema@.history as
-select e.run_id, e.seq, e.name, e.at, e.shard, e.position, octet_length(e.body) as body_bytes,
-       @schema@.event_data(e.name, e.body) as data
-from @schema@.events e;
+select f.run_id, e.seq, e.name, e.at, f.shard, e.position, octet_length(e.body) as body_bytes,
+       coalesce(@schema@.event_data(e.name, e.body), e.problem) as data
+from @schema@.frames f
+cross join lateral @schema@.frame_events(f.seq, f.count, f.position, f.at, f.body) e;

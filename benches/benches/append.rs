@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use pgworkflows::Timestamp;
-use pgworkflows::id::{AppendNo, EventName, EventSeq, LeaseId, MessageId, Position, RunId, ShardId};
+use pgworkflows::id::{AppendNo, EventSeq, LeaseId, MessageId, Position, RunId, ShardId};
 use pgworkflows::store::{
-    Append, Claim, ClosedRun, ClosedStatus, InboxCursor, InboxRead, MessageRef, NewEvent, NewRun, OpenRow,
+    Append, Claim, ClosedRun, ClosedStatus, Frame, InboxCursor, InboxRead, MessageRef, NewRun, OpenRow,
     OpenState, OpenedRun, Session, Store, Submission, UpdatedRun,
 };
 use pgworkflows_benches::Failure;
@@ -100,8 +100,7 @@ impl Writer {
             starts.consumed = self.pass_inbox(&runs, shards).await?;
         }
         for run in &runs {
-            self.event(&mut starts, *run, 1, "run.started", 64);
-            self.event(&mut starts, *run, 2, "activity.scheduled", 48);
+            self.frame(&mut starts, *run, 1, 128);
             let row = OpenRow { state: OpenState::Busy, wake_at: None, waiting_on: None };
             if through_inbox {
                 starts.updated.push(UpdatedRun { run: *run, row });
@@ -110,8 +109,7 @@ impl Writer {
             }
         }
         for run in &runs {
-            self.event(&mut ends, *run, 3, "activity.completed", 48);
-            self.event(&mut ends, *run, 4, "run.completed", 32);
+            self.frame(&mut ends, *run, 3, 96);
             ends.closed.push(ClosedRun {
                 run: *run,
                 workflow: "activities".into(),
@@ -163,17 +161,12 @@ impl Writer {
         Append::new(self.lease, self.number)
     }
 
-    fn event(&mut self, append: &mut Append, run: RunId, seq: u32, name: &'static str, bytes: usize) {
-        let Some(position) = self.positions.get_mut(&run.shard()) else { return };
-        append.events.push(NewEvent {
-            run,
-            seq: EventSeq::new(seq),
-            position: *position,
-            name: EventName::from_static(name),
-            at: self.born,
-            body: Bytes::from(vec![7; bytes]),
-        });
-        *position = position.next();
+    /// Adds a frame of two events.
+    fn frame(&mut self, append: &mut Append, run: RunId, seq: u32, bytes: usize) {
+        let Some(next) = self.positions.get_mut(&run.shard()) else { return };
+        let (position, body) = (next.next(), Bytes::from(vec![7; bytes]));
+        append.frames.push(Frame { run, seq: EventSeq::new(seq), count: 2, position, at: self.born, body });
+        *next = position.next();
     }
 }
 

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pgworkflows::store::{Bodies, EventRecord, Load, RunHistory, Store};
+use pgworkflows::bench::first_events;
+use pgworkflows::store::{Bodies, Load, RunHistory, Store};
 use pgworkflows::{Client, MemoryStore, Workflow};
 
 use crate::Failure;
@@ -52,11 +53,11 @@ pub fn record(kind: Kind, events: u32) -> Result<RunHistory, Failure> {
         Kind::FanOut => runtime.block_on(run::<FanOut>(events / 2, 0)),
         Kind::Signals => runtime.block_on(run::<Signals>(events, events)),
     }?;
+    let mut history = first_events(&whole, events)?;
     // Laid out as by a store that reads them from a database.
     let mut bodies = Bodies::default();
-    let record = |record: EventRecord| EventRecord { body: bodies.keep(&record.body), ..record };
-    let events: Vec<EventRecord> = whole.events.into_iter().take(events as usize).map(record).collect();
-    Ok(RunHistory { run: whole.run, events })
+    history.frames.iter_mut().for_each(|frame| frame.body = bodies.keep(&frame.body));
+    Ok(history)
 }
 
 async fn run<W: Workflow<Input = u32>>(size: u32, signals: u32) -> Result<RunHistory, Failure> {
@@ -79,7 +80,7 @@ async fn run<W: Workflow<Input = u32>>(size: u32, signals: u32) -> Result<RunHis
 
 #[cfg(test)]
 mod tests {
-    use pgworkflows::history::replay;
+    use pgworkflows::history::{History, replay};
 
     use super::{Kind, record};
     use crate::definitions::{Activities, FanOut, Naps, Signals};
@@ -87,7 +88,7 @@ mod tests {
     #[test]
     fn every_kind_has_the_requested_events_and_a_run_that_continues() {
         for kind in Kind::ALL {
-            let history = record(kind, 10).unwrap();
+            let history = History::new(&record(kind, 10).unwrap()).unwrap();
             let replayed = match kind {
                 Kind::Activities => replay::<Activities>(&history),
                 Kind::Timers => replay::<Naps>(&history),

@@ -6,13 +6,11 @@ mod processor;
 use std::hint::black_box;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 pub use self::processor::{ProcessorFixture, StartMessages, Written};
-use crate::data::id::RunId;
+use crate::data::id::{Position, RunId};
 use crate::error::Error;
 use crate::log::past_event::{PastEvent, decode};
-use crate::log::wire;
+use crate::log::wire::frame::{EncodedEvents, write_frames};
 use crate::run::Run;
 use crate::run::replay::{Replay, Takeover, replay};
 use crate::run::state::RunState;
@@ -43,7 +41,7 @@ impl Code {
     /// # Errors
     /// Returns an error if the history cannot be decoded, or if the code does not follow it.
     pub fn replay(&self, history: &RunHistory) -> Result<ReplayedRun, Error> {
-        let now = history.events.last().map(|last| last.at).unwrap_or_default();
+        let now = history.frames.last().map(|last| last.at).unwrap_or_default();
         let mut replay = Replay::new(history.run, now);
         for past in decode(history) {
             past.and_then(|past| replay.take(past, &self.registry)).map_err(Error::invalid)?;
@@ -81,6 +79,26 @@ impl ReplayedRun {
     }
 }
 
+/// The first events of a history, in frames like its own.
+///
+/// # Errors
+/// Returns an error if its bytes cannot be decoded.
+pub fn first_events(history: &RunHistory, count: u32) -> Result<RunHistory, Error> {
+    let (run, mut left, mut position) = (history.run, count, Position::FIRST);
+    let mut first = RunHistory { run, frames: Vec::new() };
+    for frame in &history.frames {
+        let whole = RunHistory { run, frames: vec![frame.clone()] };
+        let mut encoded = EncodedEvents::new();
+        for past in decode(&whole).take(left as usize) {
+            let PastEvent { seq, at, event } = past.map_err(Error::invalid)?;
+            encoded.push(seq, at, &event);
+        }
+        left -= encoded.len() as u32;
+        write_frames(run, std::iter::once(&encoded), &mut position, &mut first.frames);
+    }
+    Ok(first)
+}
+
 /// A decoded history.
 pub struct Decoded {
     run: RunId,
@@ -93,7 +111,7 @@ impl Decoded {
     /// # Errors
     /// Returns an error if its bytes cannot be decoded.
     pub fn new(history: &RunHistory) -> Result<Self, Error> {
-        let mut events = Vec::with_capacity(history.events.len());
+        let mut events = Vec::new();
         for past in decode(history) {
             events.push(past.map_err(Error::invalid)?);
         }
@@ -112,8 +130,11 @@ impl Decoded {
 
     /// Encodes every event and returns the number of bytes.
     pub fn encode(&self) -> usize {
-        let encoded = self.events.iter().map(|past| wire::encode_event(black_box(&past.event)));
-        encoded.map(|body: Bytes| body.len()).sum()
+        let mut encoded = EncodedEvents::new();
+        for past in &self.events {
+            encoded.push(past.seq, past.at, black_box(&past.event));
+        }
+        encoded.bytes()
     }
 
     /// Folds all events without any workflow code, and returns their number.

@@ -310,7 +310,7 @@ impl Client {
     /// * [`Error::is_unavailable`]: the store did not answer.
     /// * Any other error: an event is damaged, or was written by a newer build. The error names the event.
     pub async fn history(&self, run: RunId) -> Result<Vec<HistoryEvent>, Error> {
-        History::new(self.shared.history(run).await?).events()
+        self.shared.history(run).await?.events()
     }
 
     /// Returns a run's history with its stored bytes. Keep it in a file, so that replay checks can test later code
@@ -320,7 +320,7 @@ impl Client {
     /// * [`Error::is_unknown_run`]: there is no such run.
     /// * [`Error::is_unavailable`]: the store did not answer.
     pub async fn export(&self, run: RunId) -> Result<History, Error> {
-        Ok(History::new(self.shared.history(run).await?))
+        self.shared.history(run).await
     }
 }
 

@@ -11,21 +11,24 @@ use serde::{Deserialize, Serialize};
 
 pub use self::event::HistoryEvent;
 use self::file::HistoryFile;
-pub use self::replay::{Replayed, replay};
-use crate::data::id::{CommandId, EventSeq, Position, RunId};
+pub use self::replay::Replayed;
+use crate::data::id::{CommandId, EventSeq, RunId};
 pub use crate::data::outcome::Outcome;
 use crate::data::time::Timestamp;
 use crate::error::Error;
-pub use crate::log::event::Event;
 #[cfg(feature = "__testing")]
 #[doc(hidden)]
 pub use crate::log::event::LAYOUTS;
 #[cfg(feature = "__testing")]
 pub use crate::log::event::whole;
+pub use crate::log::event::{Event, EventKind};
 pub use crate::log::message_kind::MessageKind;
+use crate::log::past_event::{StoredEvent, StoredHistory};
 use crate::log::wire;
 use crate::log::words::{Span, Words};
-use crate::store::history::{EventRecord, RunHistory};
+use crate::store::error::StoreError;
+use crate::store::frame::Frame;
+use crate::store::history::RunHistory;
 use crate::workflow::Workflow;
 
 /// A run's history, as [`Client::export`](crate::client::Client::export) returns it. It holds the bytes that the store
@@ -81,26 +84,36 @@ use crate::workflow::Workflow;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "HistoryFile", into = "HistoryFile")]
 pub struct History {
-    records: RunHistory,
+    stored: StoredHistory,
     /// The workflow's source lines at the time when the history was annotated.
     sources: BTreeMap<EventSeq, String>,
 }
 
 impl History {
-    /// Makes a history of events that a store returned. Their positions within the shard are dropped.
-    pub fn new(mut records: RunHistory) -> Self {
-        records.events.iter_mut().for_each(|record| record.position = Position::FIRST);
-        Self { records, sources: BTreeMap::new() }
+    /// Makes a history of the frames that a store returned.
+    ///
+    /// # Errors
+    /// Returns an error that names the run and the frame if one of them is damaged.
+    pub fn new(frames: &RunHistory) -> Result<Self, Error> {
+        let stored = StoredHistory::new(frames);
+        let stored =
+            stored.map_err(|problem| StoreError::corrupt(format!("run {}: {problem}", frames.run)))?;
+        Ok(Self { stored, sources: BTreeMap::new() })
+    }
+
+    /// How many events it has.
+    pub fn len(&self) -> usize {
+        self.stored.events.len()
+    }
+
+    /// Whether it has no event, because no worker has begun the run.
+    pub fn is_empty(&self) -> bool {
+        self.stored.events.is_empty()
     }
 
     /// The run's id.
     pub fn run_id(&self) -> RunId {
-        self.records.run
-    }
-
-    /// The events as a store keeps them.
-    pub fn records(&self) -> &RunHistory {
-        &self.records
+        self.stored.run
     }
 
     /// The name of the run's workflow; `None` if the run has not begun.
@@ -117,8 +130,7 @@ impl History {
     /// # Errors
     /// Returns an error that names the event if a newer build wrote it, or its bytes are damaged.
     pub fn events(&self) -> Result<Vec<HistoryEvent>, Error> {
-        let records = self.records.events.iter();
-        records.map(|record| HistoryEvent::read(self.run_id(), record.clone())).collect()
+        self.stored.events.iter().map(|event| HistoryEvent::decode(self.run_id(), event)).collect()
     }
 
     /// The source line of the durable call of an event, as noted by [`History::with_sources`].
@@ -132,28 +144,32 @@ impl History {
     /// # Errors
     /// The errors of [`replay`](crate::history::replay()): the code must follow the history.
     pub fn with_sources<W: Workflow>(mut self) -> Result<Self, Error> {
-        let sources = replay::<W>(&self.records)?.sources;
-        let lines = self.decoded().filter_map(|(record, event)| {
+        let sources = replay::replay::<W>(&self.stored)?.sources;
+        let lines = self.decoded().filter_map(|(stored, event)| {
             let line = sources.get(&event.ok()?.call()?)?;
-            Some((record.seq, line.to_string()))
+            Some((stored.seq, line.to_string()))
         });
         self.sources = lines.collect();
         Ok(self)
     }
 
-    fn decoded(&self) -> impl Iterator<Item = (&EventRecord, Result<Event, wire::WireError>)> {
-        let records = self.records.events.iter();
-        records.map(|record| (record, wire::decode_event(record.name.as_str(), &record.body)))
+    fn decoded(&self) -> impl Iterator<Item = (&StoredEvent, Result<Event, wire::WireError>)> {
+        self.stored.events.iter().map(|stored| (stored, wire::decode_event(stored.kind, &stored.body)))
+    }
+
+    /// When the first event happened.
+    fn began(&self) -> Timestamp {
+        self.stored.events.first().map_or(Timestamp::MIN, |first| first.at)
     }
 
     /// Every event as text, without its number and time.
-    fn lines(&self) -> impl Iterator<Item = (&EventRecord, String)> {
-        let began = self.records.events.first().map_or(Timestamp::MIN, |record| record.at);
+    fn lines(&self) -> impl Iterator<Item = (&StoredEvent, String)> {
+        let began = self.began();
         let mut names: BTreeMap<CommandId, String> = BTreeMap::new();
-        self.decoded().map(move |(record, event)| {
+        self.decoded().map(move |(stored, event)| {
             let event = match event {
                 Ok(event) => event,
-                Err(error) => return (record, format!("{} cannot be read: {error}", record.name)),
+                Err(error) => return (stored, format!("{} cannot be read: {error}", stored.kind)),
             };
             let activity = event.call().and_then(|id| names.get(&id)).map(String::as_str);
             let words = Words { event: &event, activity, began: Some(began) }.to_string();
@@ -162,14 +178,60 @@ impl History {
             {
                 names.insert(id, activity.into());
             }
-            (record, words)
+            (stored, words)
         })
+    }
+}
+
+/// Runs a workflow's code on a recorded history, and compares every decision. Use it in tests, with exported histories,
+/// to check that a change of the code still follows open runs.
+///
+/// # Errors
+/// Returns an error if the history cannot be read, belongs to another workflow, or the code decides differently: then it
+/// names the event, what was recorded, what the code did, and its source line, which [`Error::divergence`] has as fields.
+///
+/// ```
+/// use pgworkflows::history::History;
+/// use pgworkflows::prelude::*;
+///
+/// struct Reminder;
+///
+/// impl Workflow for Reminder {
+///     const NAME: &'static str = "reminder";
+///     type Input = String;
+///     type Output = String;
+///
+///     async fn run(ctx: Context, name: String) -> WorkflowResult<String> {
+///         ctx.sleep(Duration::from_secs(60)).await?;
+///         Ok(name)
+///     }
+/// }
+///
+/// fn holds(histories: &[History]) -> Result<(), pgworkflows::Error> {
+///     for history in histories {
+///         pgworkflows::history::replay::<Reminder>(history)?;
+///     }
+///     Ok(())
+/// }
+/// # holds(&[]).unwrap();
+/// ```
+pub fn replay<W: Workflow>(history: &History) -> Result<Replayed, Error> {
+    replay::replay::<W>(&history.stored)
+}
+
+impl Frame {
+    /// Decodes its events, for observers of a store such as decorators and tests.
+    ///
+    /// # Errors
+    /// Returns an error if it is damaged, or if a newer build wrote it.
+    pub fn events(&self) -> Result<Vec<HistoryEvent>, Error> {
+        History::new(&RunHistory { run: self.run, frames: vec![self.clone()] })?.events()
     }
 }
 
 impl From<History> for HistoryFile {
     fn from(history: History) -> Self {
-        Self::new(&history.records, history.lines().map(|(_, says)| says), &history.sources)
+        Self::new(&history.stored, history.lines().map(|(_, says)| says), &history.sources)
     }
 }
 
@@ -177,8 +239,8 @@ impl TryFrom<HistoryFile> for History {
     type Error = String;
 
     fn try_from(file: HistoryFile) -> Result<Self, String> {
-        let (records, sources) = file.read()?;
-        Ok(Self { records, sources })
+        let (stored, sources) = file.read()?;
+        Ok(Self { stored, sources })
     }
 }
 
@@ -188,17 +250,17 @@ const WIDTH_MAX: usize = 80;
 /// Writes one line per event. `{:#}` adds the source lines, if the history has any.
 impl fmt::Display for History {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let events = &self.records.events;
-        let began = events.first().map_or(Timestamp::MIN, |record| record.at);
-        let time = |record: &EventRecord| Span(record.at.saturating_since(began)).to_string();
+        let began = self.began();
+        let time = |stored: &StoredEvent| Span(stored.at.saturating_since(began)).to_string();
+        let events = &self.stored.events;
         let numbers = events.len().to_string().len();
-        let times = events.iter().map(|record| time(record).len()).max().unwrap_or_default();
+        let times = events.iter().map(|stored| time(stored).len()).max().unwrap_or_default();
         let lines: Vec<_> = self.lines().collect();
         let width =
             lines.iter().map(|(_, line)| line.chars().count().min(WIDTH_MAX)).max().unwrap_or_default();
-        for (record, line) in lines {
-            write!(f, "{:>numbers$}  {:<times$}  ", record.seq.get(), time(record))?;
-            match self.source(record.seq).filter(|_| f.alternate()) {
+        for (stored, line) in lines {
+            write!(f, "{:>numbers$}  {:<times$}  ", stored.seq.get(), time(stored))?;
+            match self.source(stored.seq).filter(|_| f.alternate()) {
                 Some(source) => writeln!(f, "{line:<width$}  {source}")?,
                 None => writeln!(f, "{line}")?,
             }

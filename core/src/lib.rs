@@ -56,7 +56,7 @@ pub mod id {
     pub use crate::data::id::{
         AppendNo, CommandId, EventSeq, InboxNo, InvalidId, LeaseId, MessageId, Position, RunId, ShardId,
     };
-    pub use crate::data::name::{EventName, Name};
+    pub use crate::data::name::Name;
 }
 
 /// Inputs, results and the contents of signals, as bytes that a store keeps.

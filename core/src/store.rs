@@ -8,6 +8,7 @@
 
 pub(crate) mod append;
 pub(crate) mod error;
+pub(crate) mod frame;
 pub(crate) mod history;
 pub(crate) mod inbox;
 pub(crate) mod lease;
@@ -23,11 +24,11 @@ use async_trait::async_trait;
 use tokio::sync::broadcast;
 
 pub use self::append::{
-    Append, Appended, ClosedRun, ClosedStatus, NewEvent, OpenRow, OpenState, OpenedRun, SentMessage,
-    UpdatedRun,
+    Append, Appended, ClosedRun, ClosedStatus, OpenRow, OpenState, OpenedRun, SentMessage, UpdatedRun,
 };
 pub use self::error::StoreError;
-pub use self::history::{Bodies, Due, DueMark, DueRuns, EventRecord, Load, Loaded, RunHistory, Unparked};
+pub use self::frame::Frame;
+pub use self::history::{Bodies, Due, DueMark, DueRuns, Load, Loaded, RunHistory, Unparked};
 pub use self::inbox::{
     InboxCursor, InboxMessage, InboxPage, InboxRead, MessageRef, NewRun, Submission, Submitted,
 };

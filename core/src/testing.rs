@@ -10,17 +10,19 @@ use expect_test::Expect;
 use serde::Serialize;
 
 use crate::data::failure::Failure;
-use crate::data::id::{CommandId, LeaseId, MessageId, RunId, ShardId};
+use crate::data::id::{CommandId, EventSeq, LeaseId, MessageId, Position, RunId, ShardId};
 use crate::data::name::Name;
 use crate::data::payload::Payload;
 use crate::data::time::Timestamp;
 use crate::log::event::Event;
 use crate::log::past_event::PastEvent;
 use crate::log::wire;
+use crate::log::wire::frame::{EncodedEvents, write_frames};
 use crate::log::words::Words;
 use crate::run::replay::{Takeover, replay};
 use crate::run::state::{DeadlineKind, RunState};
 use crate::run::{Progress, Run};
+use crate::store::frame::Frame;
 use crate::workflow::Workflow;
 use crate::workflow::mark::PollMark;
 use crate::workflow::registry::{Definitions, Registry};
@@ -111,6 +113,18 @@ pub(crate) fn panic_if_broken() {
     }
 }
 
+/// A frame of these events, as a run's first writer writes it.
+pub(crate) fn frame(run: RunId, seq: EventSeq, at: Timestamp, events: &[Event]) -> Frame {
+    let (mut encoded, mut next) = (EncodedEvents::new(), seq);
+    for event in events {
+        encoded.push(next, at, event);
+        next = next.next();
+    }
+    let (mut position, mut frames) = (Position::new(seq.get().into()), Vec::new());
+    write_frames(run, [&encoded].into_iter(), &mut position, &mut frames);
+    frames.pop().expect("there is an event")
+}
+
 /// A registry with one workflow.
 pub(crate) fn registry_of<W: Workflow>() -> Registry {
     let mut definitions = Definitions::default();
@@ -167,7 +181,7 @@ impl RunFixture {
     pub(crate) fn take(&mut self, progress: Progress) {
         for past in &progress.events {
             let body = wire::encode_event(&past.event);
-            let read = wire::decode_event(past.event.name().as_str(), &body);
+            let read = wire::decode_event(past.event.kind(), &body);
             assert_eq!(read.as_ref(), Ok(&past.event), "an event that is stored and read is the same");
         }
         self.log.extend(progress.events);

@@ -6,13 +6,13 @@
 //! | no. | in short | where |
 //! |---|---|---|
 //! | 1 | no acknowledged request is lost | `check_promise`, `check_sent`, at the end; `Accounts::appended`: no message leaves the inbox twice |
-//! | 2 | numbers are unique, gapless, in commit order | `Accounts::appended`, at every append |
-//! | 3 | one outcome per call, one terminal event, and no event after it | `Accounts::appended`; `HistoryCheck` |
-//! | 4 | nothing is written under a fenced lease, or to a foreign shard | `Accounts::appended`, `Accounts::claimed` |
+//! | 2 | numbers are unique, gapless, in commit order | `events_of`, `check_frames`, `Accounts::follows`, at every append |
+//! | 3 | one outcome per call, one terminal event, and no event after it | `Accounts::logs`; `HistoryCheck` |
+//! | 4 | nothing is written under a fenced lease, or to a foreign shard | `Accounts::appended`, `Accounts::follows`, `Accounts::claimed` |
 //! | 5 | an append is applied once, before its effects | `Accounts::appended`, `SimFaults::check_request`; `check_executions` |
 //! | 6 | the fold of the log is the live state | `check_replay`: the replayed log has the result of the run |
 //! | 7 | signals of one client are consumed in their order | `check_signals`, `check_taken` |
-//! | 8 | no timer fires early | `HistoryCheck`; `Accounts::appended`: no event has a time in the future |
+//! | 8 | no timer fires early | `HistoryCheck`; `Accounts::logs`: no event has a time in the future |
 //! | 9 | an activity begins after it was logged | `check_executions` |
 //! | 10 | a parent is told of its child once | nowhere: there are no child runs yet |
 //! | 11 | a partition is dropped when it has no open run | nowhere: the memory store has no partitions |
@@ -23,8 +23,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use pgworkflows_core::history::{Event, HistoryEvent, replay};
-use pgworkflows_core::store::{EventRecord, RunHistory};
+use pgworkflows_core::history::{Event, History, HistoryEvent, replay};
 use pgworkflows_core::{RunId, Timestamp};
 use pgworkflows_testkit::runtime::clock::EPOCH;
 use pgworkflows_testkit::runtime::time::Owner;
@@ -44,10 +43,10 @@ impl World {
         let mut wrong = Vec::new();
         let promises = lock(&self.promises);
         let inner = self.ledger.lock();
-        for RunView { run, history, records, .. } in seen {
+        for RunView { run, history, stored, .. } in seen {
             let account = &inner.accounts.runs[run];
-            let names: Vec<String> = history.iter().map(|event| event.event.name().to_string()).collect();
-            if !names.iter().eq(account.events.iter().map(|event| &event.name)) {
+            let names = history.iter().map(|event| event.event.name());
+            if !names.eq(account.events.iter().map(|event| event.name)) {
                 wrong.push(format!(
                     "run {run}: the history that was read is not the history that was written"
                 ));
@@ -57,7 +56,7 @@ impl World {
             if self.stuck.contains(run) && !account.is_set_aside {
                 wrong.push(format!("run {run} was stalled, although its code could continue"));
             }
-            check_replay(*run, history, records, &mut wrong);
+            check_replay(*run, history, stored, &mut wrong);
             if !self.config.loses_commits {
                 let own = |execution: &&Execution| execution.key.starts_with(&run.to_string());
                 let executions: Vec<&Execution> = inner.executions.iter().filter(own).collect();
@@ -172,9 +171,9 @@ fn check_sent(accounts: &Accounts, seen: &[RunView], wrong: &mut Vec<String>) {
 }
 
 /// Invariant 6: the replayed log has the result of the run.
-fn check_replay(run: RunId, history: &[HistoryEvent], records: &[EventRecord], wrong: &mut Vec<String>) {
+fn check_replay(run: RunId, history: &[HistoryEvent], stored: &History, wrong: &mut Vec<String>) {
     drop(take_returned());
-    let replayed = replay::<PlanWorkflow>(&RunHistory { run, events: records.to_vec() });
+    let replayed = replay::<PlanWorkflow>(stored);
     let returned = take_returned();
     match (replayed, history.last().map(|event| &event.event)) {
         (Err(error), _) => wrong.push(format!("run {run} cannot be replayed: {error}")),

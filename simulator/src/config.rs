@@ -77,6 +77,8 @@ pub(crate) struct WorldConfig {
     /// How long a call of the store takes at most. Where that is long, much happens meanwhile.
     pub(crate) latency_max: Duration,
     pub(crate) costs: Costs,
+    /// How many bytes of frames the store returns at once.
+    pub(crate) page_bytes: usize,
     pub(crate) disturbed_for: Duration,
 }
 
@@ -109,6 +111,7 @@ impl WorldConfig {
             lease_ttl,
             heartbeat_interval,
             costs,
+            page_bytes: page_bytes(&mut dice.fork(2)),
             queue_shards: dice.between(1, 6) as u16,
             runs: dice.between(1, runs_max),
             loses_commits: dice.chance(150),
@@ -172,6 +175,14 @@ impl WorldConfig {
         }
     }
 }
+
+/// In many worlds, only a few frames.
+fn page_bytes(dice: &mut Dice) -> usize {
+    if dice.chance(500) { usize::MAX } else { dice.between(1, PAGE_BYTES_SMALL) as usize }
+}
+
+/// How many bytes a small page has at most: some ten frames.
+const PAGE_BYTES_SMALL: u64 = 2_000;
 
 /// How long leases last at most in a deadly world. Activities take up to twice as long before they end their process,
 /// and a run that does so less often than every ten minutes is not searched for.

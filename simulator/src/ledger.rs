@@ -1,15 +1,19 @@
 //! The ledger: an independent account of what happened, kept from the store's facts alone, and the invariants that can
 //! be checked at once. It shares no code with the store, so only the same mistake in both would stay unnoticed.
 
+mod append;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{LeaseId, MessageId, RunId, ShardId};
-use pgworkflows_core::store::{Append, MessageRef, SentMessage, Submission, SuspectStage};
+use pgworkflows_core::store::{MessageRef, Submission};
 use pgworkflows_memory::Fact;
 use pgworkflows_testkit::runtime::time::{Owner, Time};
+
+use self::append::{append_words, events_of};
 
 /// Marks the ids of the messages that appends send, and of the runs that these start.
 pub(crate) const SENT_MARK: u64 = 0x5E4D;
@@ -29,7 +33,7 @@ pub(crate) struct Inner {
     pub(crate) dying: Vec<Owner>,
     pub(crate) violations: Vec<String>,
     /// How often each event was written, including those that a restore lost.
-    pub(crate) events: BTreeMap<String, u64>,
+    pub(crate) events: BTreeMap<&'static str, u64>,
     /// Numbers facts and executions in the order in which they happened.
     moment: u64,
     /// When the last message was submitted or the last batch was appended.
@@ -64,6 +68,8 @@ pub(crate) struct RunAccount {
     pub(crate) events: Vec<EventAccount>,
     pub(crate) is_over: bool,
     pub(crate) is_stalled: bool,
+    /// Whether it is under suspicion: it may wait for its trial, however long the trials of others take.
+    pub(crate) is_suspect: bool,
     /// Whether it was set aside because its owners died.
     pub(crate) is_set_aside: bool,
     /// Whether its start was inserted into the inbox.
@@ -85,7 +91,7 @@ pub(crate) struct SentAccount {
 /// What is known of an event.
 #[derive(Clone, Debug)]
 pub(crate) struct EventAccount {
-    pub(crate) name: String,
+    pub(crate) name: &'static str,
     /// When it was committed, in the order of everything.
     pub(crate) moment: u64,
     /// The owner that sent the request, or the world if the sender had stopped waiting for the answer.
@@ -175,13 +181,14 @@ impl Ledger {
                 accounts.submitted(*at, submission, violations);
             }
             Fact::Appended(append) => {
-                self.time.trace("append", append.number.get() << 16 | append.events.len() as u64, || {
+                self.time.trace("append", append.number.get() << 16 | append.frames.len() as u64, || {
                     append_words(append)
                 });
-                for event in &append.events {
-                    *events.entry(event.name.to_string()).or_default() += 1;
+                let frames = events_of(append, violations);
+                for event in frames.iter().flatten() {
+                    *events.entry(event.event.name()).or_default() += 1;
                 }
-                accounts.appended(append, now, (*moment, writer), violations);
+                accounts.appended(append, &frames, (*moment, writer, now), violations);
             }
             Fact::Claimed { lease, shards } => {
                 let numbers: Vec<u16> = shards.iter().map(|shard| shard.get()).collect();
@@ -268,107 +275,6 @@ impl Accounts {
         self.leases.remove(&lease)
     }
 
-    /// Invariants 2 to 5, as far as names and numbers show them.
-    fn appended(
-        &mut self,
-        append: &Append,
-        now: Timestamp,
-        (moment, writer): (u64, Owner),
-        violations: &mut Vec<String>,
-    ) {
-        let Append { lease, number, .. } = append;
-        match self.leases.get_mut(lease) {
-            None => {
-                violations.push(format!("append {number} was written under lease {lease}, which is over"))
-            }
-            Some(account) => {
-                let last = std::mem::replace(&mut account.last_append, number.get());
-                if number.get() != last + 1 {
-                    violations.push(format!("append {number} of lease {lease} followed append {last}"));
-                }
-            }
-        }
-        for opened in &append.opened {
-            let account = self.runs.entry(opened.run).or_default();
-            if std::mem::replace(&mut account.opened, true) || !account.events.is_empty() {
-                violations.push(format!("run {} was opened twice", opened.run));
-            }
-        }
-        for event in &append.events {
-            let shard = event.run.shard();
-            let account = self.shards.entry(shard).or_default();
-            if account.owner != Some(*lease) {
-                violations.push(format!("lease {lease} wrote to shard {shard}, which it does not own"));
-            }
-            account.last_position += 1;
-            if event.position.get() != account.last_position {
-                violations.push(format!(
-                    "shard {shard}: position {} should be {}",
-                    event.position, account.last_position
-                ));
-            }
-            if event.at > now {
-                violations.push(format!(
-                    "run {}: {} has time {}, and now is {now}",
-                    event.run, event.name, event.at
-                ));
-            }
-            let run = self.runs.entry(event.run).or_default();
-            if run.is_over {
-                violations.push(format!("run {}: {} after its end", event.run, event.name));
-            }
-            run.events.push(EventAccount { name: event.name.to_string(), moment, writer });
-            if event.seq.get() as usize != run.events.len() {
-                violations.push(format!(
-                    "run {}: event {} should be {}",
-                    event.run,
-                    event.seq,
-                    run.events.len()
-                ));
-            }
-            run.is_over |= event.name.is_terminal();
-            run.is_stalled = match event.name.as_str() {
-                "run.stalled" => true,
-                "run.resumed" => false,
-                _ => run.is_stalled,
-            };
-        }
-        for suspect in append.suspects.iter().filter(|suspect| suspect.stage == SuspectStage::SetAside) {
-            self.runs.entry(suspect.run).or_default().is_set_aside = true;
-        }
-        for closed in &append.closed {
-            if !self.runs.get(&closed.run).is_some_and(|run| run.is_over) {
-                violations.push(format!("run {} was closed without a terminal event", closed.run));
-            }
-        }
-        self.sends(append, violations);
-        self.took(append, violations);
-    }
-
-    fn sends(&mut self, append: &Append, violations: &mut Vec<String>) {
-        for SentMessage { message, run, opens, .. } in &append.sent {
-            let account = SentAccount { run: *run, opens: opens.is_some(), arrived: false };
-            if self.sent.insert(*message, account).is_some() {
-                violations.push(format!("a message for run {run} was sent by two appends"));
-            }
-        }
-    }
-
-    /// Invariant 1, as far as the inbox shows it.
-    fn took(&mut self, append: &Append, violations: &mut Vec<String>) {
-        for message in append.consumed.iter().chain(&append.undelivered) {
-            if !self.inbox.contains_key(message) {
-                violations.push(format!("message {} was taken from the inbox twice", message.number));
-            }
-        }
-        for message in &append.consumed {
-            self.inbox.remove(message);
-        }
-        for message in &append.undelivered {
-            self.undelivered.extend(self.inbox.remove(message).map(|(_, message)| message));
-        }
-    }
-
     /// Whether a lease is held.
     pub(crate) fn is_begun(&self) -> bool {
         !self.leases.is_empty()
@@ -378,23 +284,4 @@ impl Accounts {
     pub(crate) fn is_quiet(&self) -> bool {
         self.inbox.is_empty() && self.runs.values().all(|run| run.is_over)
     }
-}
-
-fn append_words(append: &Append) -> String {
-    fn all<T>(items: &[T], words: impl Fn(&T) -> String) -> String {
-        items.iter().map(words).collect::<Vec<_>>().join(", ")
-    }
-    let short = |run: &RunId| run.to_string()[28..].to_owned();
-    let number = |message: &MessageRef| message.number.to_string();
-    format!(
-        "{} under {}: {}; took {}; late {}; sent to {}; marked {}; cleared {}",
-        append.number,
-        append.lease,
-        all(&append.events, |event| format!("{}/{} {}", short(&event.run), event.seq, event.name)),
-        all(&append.consumed, number),
-        all(&append.undelivered, number),
-        all(&append.sent, |sent| short(&sent.run)),
-        all(&append.suspects, |mark| format!("{} {:?} {}", short(&mark.run), mark.stage, mark.strikes)),
-        all(&append.cleared, short)
-    )
 }

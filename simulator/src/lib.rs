@@ -13,6 +13,7 @@ mod host;
 mod ledger;
 mod log;
 mod mask;
+mod pages;
 mod plan;
 mod promise;
 mod quiet;
@@ -58,7 +59,7 @@ pub struct Outcome {
     /// How often each kind of fault was injected.
     pub faults: BTreeMap<&'static str, u64>,
     /// How often each event was written, by its stored name.
-    pub events: BTreeMap<String, u64>,
+    pub events: BTreeMap<&'static str, u64>,
     /// How many parts it met that can be left out: disturbances, then clients' scripts, then faults.
     pub parts: u32,
     /// The invariants that were violated, in words.

@@ -21,8 +21,8 @@ pub(crate) enum Op {
     Take { signal: usize },
     /// Waits for a signal with a timeout.
     TakeFor { signal: usize, millis: u64 },
-    /// Draws a number.
-    Draw,
+    /// Draws numbers, all of them at once.
+    Draw { times: u32 },
     /// Registers a compensation.
     OnFailure(Work),
     /// Executes one op after the other.
@@ -111,7 +111,7 @@ impl Planner<'_> {
             35..40 => self.nap(),
             40..48 => Op::Take { signal: self.signal() },
             48..51 => Op::TakeFor { signal: self.signal(), millis: self.millis(5) },
-            51..53 => Op::Draw,
+            51..53 => Op::Draw { times: self.times() },
             53..54 => Op::Mine,
             54..59 => Op::OnFailure(self.work()),
             59..60 => Op::Fail,
@@ -127,6 +127,11 @@ impl Planner<'_> {
     fn nap(&mut self) -> Op {
         let unit = self.config.lease_ttl.as_millis() as u64;
         Op::Sleep { millis: self.dice.between(unit / 8, unit / 2) }
+    }
+
+    /// Mostly once. Now and then the numbers of one turn do not fit into a frame, or into two.
+    fn times(&mut self) -> u32 {
+        if self.dice.chance(200) { self.dice.between(900, 2_200) as u32 } else { 1 }
     }
 
     fn ops(&mut self, depth: u32) -> Vec<Op> {
@@ -187,7 +192,7 @@ impl Op {
             Self::Work(work) | Self::Step(work) => work.expected(),
             Self::Sleep { .. } | Self::Take { .. } => Expected::Value(1),
             Self::OnFailure(_) | Self::Mine => Expected::Value(0),
-            Self::TakeFor { .. } | Self::Draw | Self::Race(_) => Expected::Open,
+            Self::TakeFor { .. } | Self::Draw { .. } | Self::Race(_) => Expected::Open,
             Self::Sequence(ops) => {
                 // Nothing after a failure is executed.
                 let mut sum = 0;
@@ -221,7 +226,7 @@ impl Op {
             Self::Work(_)
             | Self::Step(_)
             | Self::Sleep { .. }
-            | Self::Draw
+            | Self::Draw { .. }
             | Self::OnFailure(_)
             | Self::Mine
             | Self::Fail => 0,

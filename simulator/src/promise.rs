@@ -23,7 +23,7 @@ pub(crate) fn check_promise(promise: &RunPromise, seen: &RunView, wrong: &mut Ve
     for (index, tokens) in promise.signals.iter().enumerate() {
         check_signals(seen, SIGNALS[index], tokens, &logged[index], wrong);
     }
-    let has = |name: &str| seen.history.iter().any(|event| event.event.name().as_str() == name);
+    let has = |name: &str| seen.history.iter().any(|event| event.event.name() == name);
     let late = |what: &str| seen.info.undelivered.iter().any(|message| message.what.contains(what));
     if promise.cancelled && !has("cancel.requested") && !has("run.ending") && !late("cancellation") {
         wrong.push(format!("run {run}: a cancellation was acknowledged, and is lost"));

@@ -80,7 +80,8 @@ impl World {
     /// Runs whose code is not polled any more, because it cannot continue or was found to be at fault.
     fn stalled(&self) -> Vec<RunId> {
         let inner = self.ledger.lock();
-        let is_stuck = |run: &RunAccount| !run.is_over && (run.is_stalled || run.is_set_aside);
+        let is_stuck =
+            |run: &RunAccount| !run.is_over && (run.is_stalled && !run.is_suspect || run.is_set_aside);
         let stuck = inner
             .accounts
             .runs

@@ -27,6 +27,9 @@ const NOTE: Signal<()> = Signal::new("note");
 /// How long a child, a run that another run started, sleeps.
 const CHILD_MILLIS: u64 = 500;
 
+/// How many events of a run may send a message: a run with thousands of events has no more children than another.
+const SENDERS_MAX: u32 = 100;
+
 /// The bits of a run's id that mark a child.
 const MARK_BITS: u64 = 0xFFFF;
 
@@ -56,7 +59,10 @@ impl Sends {
     /// The append with the messages that its events send.
     fn complete(&self, append: &Append) -> Append {
         let mut append = append.clone();
-        append.sent.extend(append.events.iter().filter_map(|event| self.sent_by(event.run, event.seq)));
+        for frame in &append.frames {
+            let seqs = frame.seq.get()..frame.next_seq().get();
+            append.sent.extend(seqs.filter_map(|seq| self.sent_by(frame.run, EventSeq::new(seq))));
+        }
         append.digest = append.content_digest();
         append
     }
@@ -64,8 +70,8 @@ impl Sends {
     /// The message that is sent with an event, if any: the start of a child, or a note to the run's first child, or to
     /// the run itself if it has no child.
     fn sent_by(&self, run: RunId, seq: EventSeq) -> Option<SentMessage> {
-        if run.as_u128() as u64 & MARK_BITS == SENT_MARK {
-            // A child has no children, or there would be no end.
+        // A child has no children, or there would be no end.
+        if run.as_u128() as u64 & MARK_BITS == SENT_MARK || seq.get() > SENDERS_MAX {
             return None;
         }
         let number = draw(run, seq);

@@ -4,14 +4,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pgworkflows_core::client::RunInfo;
-use pgworkflows_core::history::HistoryEvent;
-use pgworkflows_core::store::{EventRecord, Store};
+use pgworkflows_core::history::{History, HistoryEvent};
 use pgworkflows_core::{Client, Error, RunId};
 use pgworkflows_memory::MemoryStore;
 use pgworkflows_testkit::runtime::dice::Dice;
 use pgworkflows_testkit::runtime::time::Owner;
 
 use crate::host::SimHost;
+use crate::pages::read_in_parts;
 use crate::world::World;
 
 /// A run as a client sees it.
@@ -19,14 +19,14 @@ pub(crate) struct RunView {
     pub(crate) run: RunId,
     pub(crate) history: Vec<HistoryEvent>,
     /// The same history as the store holds it.
-    pub(crate) records: Vec<EventRecord>,
+    pub(crate) stored: History,
     pub(crate) info: RunInfo,
 }
 
-async fn view(client: &Client, store: &MemoryStore, run: RunId) -> Result<RunView, Error> {
+async fn view(client: &Client, store: &MemoryStore, run: RunId, page: usize) -> Result<RunView, Error> {
     let (history, info) = (client.history(run).await?, client.describe(run).await?);
-    let records = store.query().history(run, None, u32::MAX).await?;
-    Ok(RunView { run, history, records, info })
+    let stored = History::new(&read_in_parts(store, run, page).await?)?;
+    Ok(RunView { run, history, stored, info })
 }
 
 impl World {
@@ -39,9 +39,10 @@ impl World {
             Client::builder(self.store.clone()).host(host).build().expect("the settings are in range");
         let views = Arc::new(Mutex::new(Vec::new()));
         let (read, store, ledger) = (Arc::clone(&views), self.store.clone(), Arc::clone(&self.ledger));
+        let page = self.config.page_bytes;
         let task = async move {
             for run in runs {
-                match view(&client, &store, run).await {
+                match view(&client, &store, run, page).await {
                     Ok(run) => read.lock().expect("one thread").push(run),
                     Err(error) => ledger.violated(format!("run {run} cannot be read: {error}")),
                 }

@@ -103,9 +103,13 @@ impl Interpreter {
                 }
                 Ok(1)
             }
-            Op::Draw => {
-                let drawn = ctx.random() % 10 + ctx.uuid().as_u128() as u64 % 10;
-                Ok(ctx.record("drawn", || drawn + moment() % 10).await)
+            Op::Draw { times } => {
+                let mut sum = 0;
+                for _ in 0..times {
+                    let drawn = ctx.random() % 10 + ctx.uuid().as_u128() as u64 % 10;
+                    sum += ctx.record("drawn", || drawn + moment() % 10).await;
+                }
+                Ok(sum)
             }
             Op::OnFailure(work) => {
                 let retry = work.retry();

@@ -21,6 +21,7 @@ use crate::faults::{SimFaults, Weights};
 use crate::host::SimHost;
 use crate::ledger::{Accounts, Ledger};
 use crate::mask::Mask;
+use crate::pages::Pages;
 use crate::sending::Sends;
 use crate::workflow::register;
 
@@ -284,7 +285,8 @@ impl World {
         let owner = Owner(self.owners);
         let WorkerConfig { processors, activities_max, grace } = self.config.slots[slot];
         let host = SimHost::new(Arc::clone(&self.time), owner, self.dice.fork(u64::from(owner.0)));
-        let store = intercept(self.store.clone(), Arc::clone(&self.sends) as _);
+        let pages = Pages { bytes: self.config.page_bytes };
+        let store = intercept(intercept(self.store.clone(), Arc::clone(&self.sends) as _), Arc::new(pages));
         let worker = Worker::builder(store)
             .name(format!("worker-{}", owner.0))
             .host(Arc::clone(&host) as _)

@@ -13,7 +13,7 @@ const DEADLY: u64 = 100;
 
 #[test]
 fn nothing_is_violated_in_any_world_and_every_event_occurs_in_some() {
-    let mut missing: BTreeSet<&str> = Event::names().iter().copied().collect();
+    let mut missing: BTreeSet<&str> = Event::names().collect();
     let deadly = (0..DEADLY).map(|seed| Simulation::of(seed).deadly());
     for simulation in (0..SEEDS).map(Simulation::of).chain(deadly) {
         let outcome = simulation.run();

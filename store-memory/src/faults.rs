@@ -14,8 +14,8 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 
+use pgworkflows_core::RunId;
 use pgworkflows_core::Timestamp;
-use pgworkflows_core::id::{EventSeq, RunId};
 use pgworkflows_core::store::{
     Append, Claim, Due, Heartbeat, Hint, InboxRead, Load, Release, RunFilter, RunPage, StoreError,
     Submission, Unparked, Watch,
@@ -101,7 +101,7 @@ pub enum Call<'a> {
     Describe(RunId),
     Find { workflow: &'a str, key: &'a str },
     List { filter: &'a RunFilter, page: &'a RunPage },
-    History { run: RunId, after: Option<EventSeq>, limit: u32 },
+    History(&'a Load),
 }
 
 impl Call<'_> {
@@ -123,7 +123,7 @@ impl Call<'_> {
             | Self::Describe(_)
             | Self::Find { .. }
             | Self::List { .. }
-            | Self::History { .. } => false,
+            | Self::History(_) => false,
         }
     }
 }

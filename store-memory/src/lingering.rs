@@ -36,7 +36,7 @@ impl Lingering {
             | Call::Describe(_)
             | Call::Find { .. }
             | Call::List { .. }
-            | Call::History { .. } => None,
+            | Call::History(_) => None,
         }
     }
 

@@ -4,9 +4,9 @@
 use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
-use pgworkflows_core::id::{EventSeq, RunId};
+use pgworkflows_core::RunId;
 use pgworkflows_core::store::{
-    EventRecord, Hint, Queue, RunDescription, RunFilter, RunPage, Session, Store, StoreError, StoreQuery,
+    Hint, Load, Loaded, Queue, RunDescription, RunFilter, RunPage, Session, Store, StoreError, StoreQuery,
     Submission, Submitted, Switchboard, Watch, Watched,
 };
 use tokio::sync::broadcast;
@@ -81,13 +81,7 @@ impl StoreQuery for MemoryStore {
         self.call(None, Call::List { filter, page }, |state, _| Ok(state.list(filter, page))).await
     }
 
-    async fn history(
-        &self,
-        run: RunId,
-        after: Option<EventSeq>,
-        limit: u32,
-    ) -> Result<Vec<EventRecord>, StoreError> {
-        let call = Call::History { run, after, limit };
-        self.call(None, call, |state, _| Ok(state.history(run, after, limit))).await
+    async fn load(&self, load: &Load) -> Result<Loaded, StoreError> {
+        self.call(None, Call::History(load), |state, _| Ok(state.load(load))).await
     }
 }

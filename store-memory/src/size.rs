@@ -1,17 +1,17 @@
-//! Counts the bytes of messages and events in a request or an answer, which the network and the disk have to move. It
+//! Counts the bytes of messages and frames in a request or an answer, which the network and the disk have to move. It
 //! must not decode them.
 
 use pgworkflows_core::RunId;
 use pgworkflows_core::store::{
-    Appended, Claimed, DueRuns, EventRecord, HeartbeatAnswer, InboxPage, Loaded, Notice, Queue,
-    RunDescription, RunHistory, Submitted, Watched,
+    Appended, Claimed, DueRuns, Frame, HeartbeatAnswer, InboxPage, Loaded, Notice, Queue, RunDescription,
+    RunHistory, Submitted, Watched,
 };
 
 use crate::faults::Call;
 
 /// A request or an answer of a store.
 pub(crate) trait ByteSize {
-    /// Its bytes of messages and events. Small values of fixed size count as 0.
+    /// Its bytes of messages and frames. Small values of fixed size count as 0.
     fn bytes(&self) -> usize {
         0
     }
@@ -22,8 +22,8 @@ impl ByteSize for Call<'_> {
         match self {
             Self::Submit(submissions) => submissions.iter().map(|submission| submission.body.len()).sum(),
             Self::Append(append) => {
-                let events = append.events.iter().map(|event| event.body.len());
-                events.chain(append.sent.iter().map(|message| message.body.len())).sum()
+                let frames = append.frames.iter().map(|frame| frame.body.len());
+                frames.chain(append.sent.iter().map(|message| message.body.len())).sum()
             }
             Self::Session
             | Self::Queue { .. }
@@ -38,7 +38,7 @@ impl ByteSize for Call<'_> {
             | Self::Describe(_)
             | Self::Find { .. }
             | Self::List { .. }
-            | Self::History { .. } => 0,
+            | Self::History(_) => 0,
         }
     }
 }
@@ -57,11 +57,11 @@ impl ByteSize for Loaded {
 
 impl ByteSize for RunHistory {
     fn bytes(&self) -> usize {
-        self.events.bytes()
+        self.frames.bytes()
     }
 }
 
-impl ByteSize for EventRecord {
+impl ByteSize for Frame {
     fn bytes(&self) -> usize {
         self.body.len()
     }

@@ -17,8 +17,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{AppendNo, LeaseId, Position, RunId, ShardId};
 use pgworkflows_core::store::{
-    ClosedRun, DueMark, EventRecord, Hint, InboxPage, InboxRead, OpenRow, OpenState, Queue, StoreError,
-    Suspect, Undelivered,
+    ClosedRun, DueMark, Frame, Hint, InboxPage, InboxRead, OpenRow, OpenState, Queue, StoreError, Suspect,
+    Undelivered,
 };
 
 use self::inbox::Inbox;
@@ -95,7 +95,7 @@ struct Run {
     key: Option<String>,
     row: Row,
     /// By `seq`, from 1 on.
-    events: Vec<EventRecord>,
+    frames: Vec<Frame>,
 }
 
 #[derive(Clone, Debug)]

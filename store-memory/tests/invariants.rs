@@ -11,11 +11,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::{claim, empty_append, event, reference, signal, start};
+use common::{claim, empty_append, frame, reference, signal, start};
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{AppendNo, EventSeq, LeaseId, MessageId, Position, RunId, ShardId};
 use pgworkflows_core::store::{
-    Append, Claim, ClosedRun, ClosedStatus, Heartbeat, Hint, InboxCursor, InboxMessage, InboxRead,
+    Append, Claim, ClosedRun, ClosedStatus, Frame, Heartbeat, Hint, InboxCursor, InboxMessage, InboxRead,
     LeaseHeartbeat, Load, OpenRow, Release, RunFilter, RunHistory, RunPage, Session, Store, StoreError,
     Submission, Submitted, UpdatedRun,
 };
@@ -240,10 +240,15 @@ impl World {
         let mut positions: BTreeMap<ShardId, Vec<u64>> = BTreeMap::new();
         let mut messages = BTreeSet::new();
         for history in self.histories().await {
-            for (event, seq) in history.events.iter().zip(1..) {
-                assert_eq!(event.seq.get(), seq, "events of {}", history.run);
-                assert!(messages.insert(message_of(&event.body)), "recorded twice: {:?}", event.body);
-                positions.entry(history.run.shard()).or_default().push(event.position.get());
+            let mut next = EventSeq::FIRST;
+            for frame in &history.frames {
+                assert_eq!(frame.seq, next, "frames of {}", history.run);
+                next = frame.next_seq();
+                for message in messages_of(frame) {
+                    assert!(messages.insert(message), "recorded twice: {message:?}");
+                }
+                let taken = frame.first_position().get()..=frame.position.get();
+                positions.entry(history.run.shard()).or_default().extend(taken);
             }
         }
         for (shard, mut positions) in positions {
@@ -260,7 +265,7 @@ impl World {
             .await
             .into_iter()
             .map(|history| {
-                let messages = history.events.iter().map(|event| message_of(&event.body)).collect();
+                let messages = history.frames.iter().flat_map(messages_of).collect();
                 (history.run, messages)
             })
             .collect();
@@ -332,8 +337,8 @@ impl Owner {
                 self.unresolved = None;
                 self.cursor = cursor;
                 self.number += 1;
-                for event in &append.events {
-                    self.shards.insert(event.run.shard(), event.position.next());
+                for frame in &append.frames {
+                    self.shards.insert(frame.run.shard(), frame.position.next());
                 }
             }
             Err(StoreError::Fenced { .. }) => self.forget(),
@@ -400,8 +405,8 @@ impl Owner {
         let unknown: BTreeSet<_> = unknown.filter(|run| !self.runs.contains_key(run)).collect();
         let load = Load { runs: unknown.into_iter().collect(), after: None, bytes: usize::MAX };
         let Ok(loaded) = self.session.load(&load).await else { return false };
-        for RunHistory { run, events } in loaded.histories {
-            self.runs.insert(run, events.iter().map(|event| message_of(&event.body)).collect());
+        for RunHistory { run, frames } in loaded.histories {
+            self.runs.insert(run, frames.iter().flat_map(messages_of).collect());
         }
         let mut append = empty_append(lease, self.number);
         let mut positions = self.shards.clone();
@@ -430,7 +435,13 @@ impl Owner {
         }
         let seq = EventSeq::new(recorded.len() as u32 + 1);
         let position = positions.get_mut(&message.run.shard()).unwrap();
-        append.events.push(event(message.run, seq, *position, message.body.clone()));
+        match append.frames.last_mut() {
+            Some(last) if last.run == message.run => {
+                (last.count, last.position) = (last.count + 1, *position);
+                last.body = [&last.body[..], b"\n", &message.body].concat().into();
+            }
+            _ => append.frames.push(frame(message.run, seq, *position, message.body.clone())),
+        }
         *position = position.next();
         recorded.push(message.message);
         append.consumed.push(reference(message));
@@ -457,9 +468,13 @@ fn body_of(message: MessageId) -> Bytes {
     Bytes::from(format!("message {}", message.as_u128()))
 }
 
-fn message_of(body: &[u8]) -> MessageId {
-    let text = std::str::from_utf8(body).unwrap();
-    MessageId::from_u128(text.strip_prefix("message ").unwrap().parse().unwrap())
+/// The messages that the events of a frame record: one on each line of its body.
+fn messages_of(frame: &Frame) -> Vec<MessageId> {
+    let lines = std::str::from_utf8(&frame.body).unwrap().lines();
+    let number = |line: &str| line.strip_prefix("message ").unwrap().parse().unwrap();
+    let messages: Vec<_> = lines.map(number).map(MessageId::from_u128).collect();
+    assert_eq!(messages.len(), frame.count as usize, "events of {frame:?}");
+    messages
 }
 
 /// How often each fault happens, in thousandths of the points at which it can.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::{empty_append, event, run, shards};
+use common::{empty_append, frame, run, shards};
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{EventSeq, Position};
 use pgworkflows_core::store::{
@@ -32,7 +32,7 @@ async fn hundred_thousand_parked_runs_do_not_slow_appends_and_heartbeats() {
             let wake_at = Some(Timestamp::from_micros(id as i64));
             let row = OpenRow { state: OpenState::Parked, wake_at, waiting_on: None };
             append.opened.push(OpenedRun { run, workflow: "order".into(), row });
-            append.events.push(event(run, EventSeq::FIRST, *position, Bytes::new()));
+            append.frames.push(frame(run, EventSeq::FIRST, *position, Bytes::new()));
             *position = position.next();
         }
         append.digest = append.content_digest();

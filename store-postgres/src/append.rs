@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use pgworkflows_core::RunId;
-use pgworkflows_core::store::{Append, Appended, Hint, StoreError};
+use pgworkflows_core::store::{Append, Appended, Frame, Hint, StoreError};
 use sqlx::postgres::PgBindIterExt;
 
 use crate::error::{is_notification_queue_full, is_partition_missing, store_error};
@@ -38,14 +38,14 @@ arguments! {
         for shard in shards => {
             p_shards: *shard,
         }
-        for event in append.events => {
-            p_event_runs: uuid(event.run),
-            p_event_seqs: event.seq.get().cast_signed(),
-            p_event_positions: event.position.get().cast_signed(),
-            p_event_shards: shard_number(event.run.shard()),
-            p_event_times: Time(event.at),
-            p_event_names: event.name.as_str(),
-            p_event_bodies: &event.body[..],
+        for frame in append.frames => {
+            p_frame_runs: uuid(frame.run),
+            p_frame_seqs: frame.seq.get().cast_signed(),
+            p_frame_counts: frame.count.cast_signed(),
+            p_frame_positions: frame.position.get().cast_signed(),
+            p_frame_shards: shard_number(frame.run.shard()),
+            p_frame_times: Time(frame.at),
+            p_frame_bodies: &frame.body[..],
         }
         for opened in append.opened => {
             p_opened: uuid(opened.run),
@@ -137,21 +137,26 @@ fn hints(append: &Append) -> Vec<Hint> {
     closed.into_iter().map(Hint::Notice).chain(mail.into_iter().map(Hint::Mail)).collect()
 }
 
-/// Refuses a gap in the numbers of a batch, so that a bug of ours is found before it reaches the log.
+/// Refuses an empty frame and a gap in the numbers of a batch, so that a bug of ours is found before it reaches the log.
 fn check_order(append: &Append) -> Result<(), StoreError> {
-    for pair in append.events.windows(2) {
-        let [before, event] = pair else { continue };
-        if before.run == event.run && event.seq != before.seq.next() {
+    if let Some(Frame { run, seq, .. }) = append.frames.iter().find(|frame| frame.count == 0) {
+        return Err(StoreError::conflict(format!("the frame of run {run} at event {seq} is empty")));
+    }
+    for pair in append.frames.windows(2) {
+        let [before, frame] = pair else { continue };
+        if before.run == frame.run && frame.seq != before.next_seq() {
             return Err(StoreError::conflict(format!(
-                "event {} of run {} follows event {}",
-                event.seq, event.run, before.seq
+                "event {} of run {} follows a frame whose next event is {}",
+                frame.seq,
+                frame.run,
+                before.next_seq()
             )));
         }
-        if before.run.shard() == event.run.shard() && event.position != before.position.next() {
+        if before.run.shard() == frame.run.shard() && frame.first_position() != before.position.next() {
             return Err(StoreError::conflict(format!(
                 "position {} of shard {} follows position {}",
-                event.position,
-                event.run.shard(),
+                frame.first_position(),
+                frame.run.shard(),
                 before.position
             )));
         }
@@ -161,7 +166,7 @@ fn check_order(append: &Append) -> Result<(), StoreError> {
 
 fn runs_written(append: &Append) -> impl Iterator<Item = RunId> {
     let closed = append.closed.iter().map(|closed| closed.run);
-    append.events.iter().map(|event| event.run).chain(closed)
+    append.frames.iter().map(|frame| frame.run).chain(closed)
 }
 
 /// Every shard that the append's lease has to own, once. Messages may be sent to any shard.
@@ -177,32 +182,32 @@ fn shards_owned(append: &Append) -> BTreeSet<i16> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use pgworkflows_core::Timestamp;
-    use pgworkflows_core::id::{AppendNo, EventName, EventSeq, LeaseId, Position, ShardId};
-    use pgworkflows_core::store::NewEvent;
+    use pgworkflows_core::id::{AppendNo, EventSeq, LeaseId, Position, ShardId};
 
     use super::*;
 
+    /// A frame with these numbers: of its first event, of its events, and the position of the last one.
+    fn frame(seq: u32, count: u32, position: u64) -> Frame {
+        let run = RunId::new(Timestamp::from_micros(0), ShardId::new(1).unwrap(), 1);
+        let (seq, position) = (EventSeq::new(seq), Position::new(position));
+        Frame { run, seq, count, position, at: Timestamp::from_micros(0), body: Bytes::new() }
+    }
+
     #[test]
     fn a_gap_is_refused_before_it_is_sent() {
-        let run = RunId::new(Timestamp::from_micros(0), ShardId::new(1).unwrap(), 1);
-        let event = |seq, position| NewEvent {
-            run,
-            seq: EventSeq::new(seq),
-            position: Position::new(position),
-            name: EventName::from_static("run.started"),
-            at: Timestamp::from_micros(0),
-            body: bytes::Bytes::new(),
+        let check = |frames: &[Frame]| {
+            check_order(&Append { frames: frames.to_vec(), ..Append::new(LeaseId::FIRST, AppendNo::FIRST) })
         };
-        let batch = |events| Append { events, ..Append::new(LeaseId::FIRST, AppendNo::FIRST) };
-        assert!(check_order(&batch(vec![event(1, 1), event(2, 2)])).is_ok());
-        assert!(matches!(
-            check_order(&batch(vec![event(1, 1), event(3, 2)])),
-            Err(StoreError::Conflict { .. })
-        ));
-        assert!(matches!(
-            check_order(&batch(vec![event(1, 1), event(2, 3)])),
-            Err(StoreError::Conflict { .. })
-        ));
+        assert!(check(&[frame(1, 2, 2), frame(3, 1, 3)]).is_ok());
+        for frames in [
+            [frame(1, 2, 2), frame(4, 1, 3)],
+            [frame(1, 2, 2), frame(2, 2, 4)],
+            [frame(1, 2, 2), frame(3, 1, 4)],
+            [frame(1, 2, 2), frame(3, 0, 2)],
+        ] {
+            assert!(matches!(check(&frames), Err(StoreError::Conflict { .. })), "{frames:?}");
+        }
     }
 }

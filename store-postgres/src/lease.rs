@@ -28,7 +28,7 @@ const CLAIM: &str = "
 const CLAIMED_SHARDS: &str = "
     select s.shard,
            greatest(s.position_floor,
-                    (select pg_catalog.max(e.position) from @schema@.events e where e.shard = s.shard)) + 1,
+                    (select pg_catalog.max(f.position) from @schema@.frames f where f.shard = s.shard)) + 1,
            s.deaths, s.former
     from @schema@.shards s
     where s.lease = $1

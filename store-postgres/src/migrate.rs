@@ -220,7 +220,7 @@ mod tests {
     fn the_script_for_a_person_contains_no_placeholder() {
         let script = script(&Schema::new("flows").unwrap());
         assert!(!script.contains(crate::schema::PLACEHOLDER), "{script}");
-        assert!(script.contains("create table flows.events"), "{script}");
+        assert!(script.contains("create table flows.frames"), "{script}");
         assert!(script.contains("insert into flows.migrations"), "{script}");
     }
 

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use pgworkflows_core::id::{EventSeq, RunId};
+use pgworkflows_core::RunId;
 use pgworkflows_core::store::{
-    Bodies, EventRecord, OpenRow, RunDescription, RunFilter, RunPage, StoreError, StoreQuery, Undelivered,
+    Load, Loaded, OpenRow, RunDescription, RunFilter, RunPage, StoreError, StoreQuery, Undelivered,
 };
 use sqlx::postgres::{PgBindIterExt, PgRow};
 
-use crate::recover::event_record;
+use crate::recover::{load_query, loaded};
 use crate::shared::Shared;
 use crate::store::PostgresStore;
 use crate::values::{
@@ -51,10 +51,6 @@ const LIST: &str = "
     ) r
     order by r.run_id desc limit $7";
 
-const HISTORY: &str = "
-    select e.seq, e.position, e.name, e.at, e.body from @schema@.events e
-    where e.run_id = $1 and e.seq > $2 order by e.seq limit $3";
-
 #[async_trait]
 impl StoreQuery for PostgresStore {
     async fn describe(&self, run: RunId) -> Result<Option<RunDescription>, StoreError> {
@@ -88,22 +84,9 @@ impl StoreQuery for PostgresStore {
         descriptions(&self.shared, &rows).await
     }
 
-    async fn history(
-        &self,
-        run: RunId,
-        after: Option<EventSeq>,
-        limit: u32,
-    ) -> Result<Vec<EventRecord>, StoreError> {
-        let query = self
-            .shared
-            .statements
-            .query(HISTORY)
-            .bind(uuid(run))
-            .bind(after.map_or(0, |seq| seq.get().cast_signed()))
-            .bind(i64::from(limit.max(1)));
-        let rows = self.shared.fetch(query).await?;
-        let mut bodies = Bodies::default();
-        rows.iter().map(|row| event_record(row, 0, &mut bodies)).collect()
+    async fn load(&self, load: &Load) -> Result<Loaded, StoreError> {
+        let query = load_query(&self.shared.statements, load);
+        loaded(&self.shared.fetch(query).await?)
     }
 }
 

@@ -2,13 +2,14 @@
 //! It must not know what an event says.
 
 use pgworkflows_core::Timestamp;
-use pgworkflows_core::id::{EventName, EventSeq, Position, RunId};
+use pgworkflows_core::id::{EventSeq, Position, RunId};
 use pgworkflows_core::store::{
-    Bodies, Due, DueMark, DueRuns, EventRecord, Load, Loaded, RunHistory, StoreError, Unparked,
+    Bodies, Due, DueMark, DueRuns, Frame, Load, Loaded, RunHistory, StoreError, Unparked,
 };
 use sqlx::postgres::{PgBindIterExt, PgRow};
 
 use crate::session::PostgresSession;
+use crate::sql::{PgQuery, Statements};
 use crate::values::{Time, byte_count, get, run_id, shard_number, timestamp, uuid};
 
 const UNPARKED: &str = "select * from @schema@.unparked($1, $2, $3)";
@@ -36,47 +37,49 @@ pub(crate) async fn unparked(
     session.fetch(query).await?.iter().map(|row| run_id(row, 0)).collect()
 }
 
-/// Reads histories, as many as fit. It does not check that they are complete: a damaged history must not keep the other
-/// runs from loading.
+/// Reads histories, as many as fit.
 pub(crate) async fn load(session: &mut PostgresSession, load: &Load) -> Result<Loaded, StoreError> {
-    let query = session.query(LOAD_RUNS);
-    let query = query
+    let query = load_query(&session.shared.statements, load);
+    loaded(&session.fetch(query).await?)
+}
+
+/// The query for histories.
+pub(crate) fn load_query(statements: &Statements, load: &Load) -> PgQuery {
+    let query = statements.query(LOAD_RUNS);
+    query
         .bind(load.runs.iter().copied().map(uuid).bind_iter())
         .bind(load.after.map_or(0, |seq| seq.get().cast_signed()))
         .bind(byte_count(load.bytes))
-        .bind(EventRecord::BYTES_WITHOUT_BODY as i32);
-    let rows = session.fetch(query).await?;
+        .bind(Frame::BYTES_WITHOUT_BODY as i32)
+}
+
+/// The histories in the rows of [`load_query`]. It does not check that they are complete: a damaged history must not keep
+/// the other runs from loading.
+pub(crate) fn loaded(rows: &[PgRow]) -> Result<Loaded, StoreError> {
     let mut bodies = Bodies::default();
     let mut histories: Vec<RunHistory> = Vec::new();
-    for row in &rows {
+    for row in rows {
         let run = run_id(row, 0)?;
-        let has_event = get::<Option<i32>>(row, 1)?.is_some();
-        if has_event && get::<Option<&[u8]>>(row, 5)?.is_none() {
+        let seq = get::<Option<i32>>(row, 1)?;
+        let body = get::<Option<&[u8]>>(row, 5)?;
+        if seq.is_some() && body.is_none() {
             return Ok(Loaded { histories, cut: Some(run) });
         }
         if histories.last().is_none_or(|last| last.run != run) {
-            histories.push(RunHistory { run, events: Vec::new() });
+            histories.push(RunHistory { run, frames: Vec::new() });
         }
-        if let Some(history) = histories.last_mut().filter(|_| has_event) {
-            history.events.push(event_record(row, 1, &mut bodies)?);
+        if let (Some(history), Some(seq), Some(body)) = (histories.last_mut(), seq, body) {
+            history.frames.push(Frame {
+                run,
+                seq: EventSeq::new(seq.cast_unsigned()),
+                count: get::<i32>(row, 2)?.cast_unsigned(),
+                position: Position::new(get::<i64>(row, 3)?.cast_unsigned()),
+                at: timestamp(row, 4)?,
+                body: bodies.keep(body),
+            });
         }
     }
     Ok(Loaded { histories, cut: None })
-}
-
-/// The event in a row, whose columns `seq, position, name, at, body` start at `first`.
-pub(crate) fn event_record(
-    row: &PgRow,
-    first: usize,
-    bodies: &mut Bodies,
-) -> Result<EventRecord, StoreError> {
-    Ok(EventRecord {
-        seq: EventSeq::new(get::<i32>(row, first)?.cast_unsigned()),
-        position: Position::new(get::<i64>(row, first + 1)?.cast_unsigned()),
-        name: EventName::from_stored(get(row, first + 2)?),
-        at: timestamp(row, first + 3)?,
-        body: bodies.keep(get(row, first + 4)?),
-    })
 }
 
 /// Reads the next deadlines.

@@ -59,7 +59,7 @@ impl PostgresStore {
     ///
     /// ```
     /// let sql = pgworkflows::PostgresStore::migrations_sql("flows")?;
-    /// assert!(sql.contains("create table flows.events"));
+    /// assert!(sql.contains("create table flows.frames"));
     /// # Ok::<(), pgworkflows::Error>(())
     /// ```
     pub fn migrations_sql(schema: &str) -> Result<String, StoreError> {

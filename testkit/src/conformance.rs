@@ -63,9 +63,9 @@ macro_rules! store_conformance {
     ($harness:expr) => {
         $crate::store_conformance! { @cases $harness;
             append:
-                appended_events_are_the_history,
-                event_name_that_no_build_knows_is_kept,
-                events_of_many_runs_may_interleave_and_positions_are_counted_per_shard,
+                appended_frames_are_the_history,
+                body_of_a_frame_is_kept_byte_for_byte,
+                frames_of_many_runs_may_interleave_and_positions_are_counted_per_shard,
                 append_opens_a_run_whose_start_was_also_submitted,
                 late_start_of_a_run_that_is_over_leaves_nothing,
                 repeated_append_is_applied_once_whatever_session_sends_it,
@@ -83,8 +83,9 @@ macro_rules! store_conformance {
                 append_of_nothing_takes_its_number,
             ;
             content:
-                gap_or_repetition_in_the_events_of_a_run_is_a_conflict,
-                gap_or_repetition_in_the_positions_of_a_shard_is_a_conflict,
+                frame_takes_as_many_numbers_as_it_has_events,
+                frame_takes_as_many_positions_as_it_has_events,
+                frame_without_events_is_a_conflict,
                 append_to_an_unknown_run_is_a_conflict,
                 append_to_a_run_that_is_over_is_a_conflict,
                 run_is_opened_once,
@@ -191,11 +192,12 @@ macro_rules! store_conformance {
             recover:
                 histories_are_whole_and_ascending_by_run,
                 load_holds_open_ended_and_pending_runs_and_no_unknown_ones,
-                load_is_cut_before_the_event_that_exceeds_its_bytes,
-                one_event_is_loaded_however_large,
+                load_is_cut_before_the_frame_that_exceeds_its_bytes,
+                one_frame_is_loaded_however_large,
                 empty_history_counts_no_bytes,
                 histories_in_parts_are_the_whole_ones,
                 rest_of_a_history_is_that_of_the_first_run_alone,
+                rest_of_a_history_begins_with_the_first_frame_after_an_event,
                 recovery_lists_busy_and_stalled_runs_only,
                 recovery_lists_runs_of_the_shards_asked_for_only,
                 recovery_is_paged_through_all_shards,
@@ -231,7 +233,7 @@ macro_rules! store_conformance {
                 notices_that_do_not_fit_are_cut_and_asked_for_again,
                 every_way_to_end_is_kept,
                 key_of_a_run_that_is_over_is_described,
-                history_is_read_page_by_page,
+                people_read_histories_as_a_processor_loads_them,
                 list_is_newest_first_and_paged,
                 list_shows_runs_that_match_every_field_of_the_filter,
             ;

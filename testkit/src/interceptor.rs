@@ -31,6 +31,14 @@ pub trait Interceptor: fmt::Debug + Send + Sync + 'static {
     async fn append(&self, session: &mut dyn Session, append: &Append) -> Result<Appended, StoreError> {
         session.append(append).await
     }
+
+    /// Called instead of a read of histories. By default, it forwards the read to `session`.
+    ///
+    /// # Errors
+    /// Returns the errors of the session, or errors that the test injects.
+    async fn load(&self, session: &mut dyn Session, load: &Load) -> Result<Loaded, StoreError> {
+        session.load(load).await
+    }
 }
 
 /// A store or a session whose calls are intercepted.
@@ -116,7 +124,7 @@ impl Session for Intercepted<Box<dyn Session>> {
 
     async fn load(&mut self, load: &Load) -> Result<Loaded, StoreError> {
         self.interceptor.before_call()?;
-        self.inner.load(load).await
+        self.interceptor.load(&mut *self.inner, load).await
     }
 
     async fn due_runs(&mut self, due: &Due) -> Result<DueRuns, StoreError> {

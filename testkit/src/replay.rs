@@ -91,11 +91,11 @@ pub fn write_history(history: &History, file: impl AsRef<Path>) -> Result<(), Er
     fs::write(file, json + "\n").map_err(|error| problem(error.to_string()))
 }
 
-type Replay = fn(&pgworkflows_core::store::RunHistory) -> Result<Replayed, pgworkflows_core::Error>;
+type Replay = fn(&History) -> Result<Replayed, pgworkflows_core::Error>;
 
 /// Replays a history with the code of its workflow.
 fn replay_with(history: &History, replay: Replay) -> Result<Replayed, Error> {
-    replay(history.records()).map_err(|error| match error.divergence() {
+    replay(history).map_err(|error| match error.divergence() {
         Some(divergence) => Error::diverged(explain(history, divergence), divergence.clone()),
         None => error.into(),
     })

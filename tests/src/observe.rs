@@ -124,7 +124,7 @@ pub fn event_text(event: &Event) -> String {
 /// Panics if the history cannot be read.
 pub async fn count<W: Workflow>(run: &RunHandle<W>, name: &str) -> usize {
     let history = run.history().await.unwrap();
-    history.iter().filter(|event| event.event.name().as_str() == name).count()
+    history.iter().filter(|event| event.event.name() == name).count()
 }
 
 /// Waits until a run's history has that many events of that stored name.

@@ -122,7 +122,7 @@ impl ProcessorFixture {
             while self.processor.work(&Turn::endless(NOW)) {}
             if let Some(append) = self.processor.cut() {
                 self.written.appends += 1;
-                self.written.events += append.events.len();
+                self.written.events += append.frames.iter().map(|frame| frame.count as usize).sum::<usize>();
                 self.written.closed += append.closed.len();
                 self.processor.appended(Appended { now: NOW });
             }

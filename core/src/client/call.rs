@@ -14,14 +14,15 @@ use crate::client::batch::Batcher;
 use crate::client::info::RunInfo;
 use crate::client::request::Prepared;
 use crate::client::watcher::Watcher;
-use crate::data::id::{EventSeq, RunId, ShardId};
+use crate::data::id::{RunId, ShardId};
 use crate::data::limits;
 use crate::data::payload::{Payload, payload_too_large};
 use crate::data::time::Timestamp;
 use crate::error::Error;
+use crate::history::History;
 use crate::host::{Host, StoreClock};
 use crate::store::error::StoreError;
-use crate::store::history::{EventRecord, RunHistory};
+use crate::store::history::{Load, RunHistory};
 use crate::store::inbox::{Submission, Submitted};
 use crate::store::switchboard::Switchboard;
 use crate::store::{Queue, Store};
@@ -219,23 +220,22 @@ impl ClientShared {
         found.map(RunInfo::new).ok_or_else(|| Error::unknown_run(run.to_string()))
     }
 
-    /// Reads a run's whole history, page by page.
-    pub(crate) async fn history(&self, run: RunId) -> Result<RunHistory, Error> {
-        let page = limits::HISTORY_EVENTS_PER_READ;
-        let mut events: Vec<EventRecord> = Vec::new();
+    /// Reads a run's whole history, part by part.
+    pub(crate) async fn history(&self, run: RunId) -> Result<History, Error> {
+        let mut history = RunHistory { run, frames: Vec::new() };
         loop {
-            let after: Option<EventSeq> = events.last().map(|event| event.seq);
-            let records = self.retry(|| self.store.query().history(run, after, page)).await?;
-            let more = records.len() >= page as usize;
-            events.extend(records);
-            if !more {
+            let after = history.frames.last().map(|frame| frame.seq);
+            let load = Load { runs: vec![run], after, bytes: limits::PAGE_BYTES_MAX };
+            let loaded = self.retry(|| self.store.query().load(&load)).await?;
+            history.frames.extend(loaded.histories.into_iter().flat_map(|part| part.frames));
+            if loaded.cut.is_none() {
                 break;
             }
         }
-        if events.is_empty() {
+        if history.frames.is_empty() {
             // A run that no worker has begun has no events; a run that does not exist is an error.
             self.describe(run).await?;
         }
-        Ok(RunHistory { run, events })
+        History::new(&history)
     }
 }

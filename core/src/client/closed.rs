@@ -1,9 +1,8 @@
-//! Reads the outcome of a run that is over: its row holds the encoded terminal event, whose name follows from the row's
+//! Reads the outcome of a run that is over: its row holds the encoded terminal event, whose kind follows from the row's
 //! status. It must not know what the outcome is read for.
 
-use crate::data::name::EventName;
 use crate::error::Error;
-use crate::log::event::Event;
+use crate::log::event::{Event, EventKind};
 use crate::log::wire;
 use crate::store::append::ClosedRun;
 use crate::store::error::StoreError;
@@ -13,8 +12,7 @@ use crate::store::error::StoreError;
 /// # Errors
 /// Returns a corruption error if this build cannot read the event.
 pub(crate) fn terminal_event(closed: &ClosedRun) -> Result<Event, Error> {
-    let name = EventName::of_end(closed.status);
-    wire::decode_event(name.as_str(), &closed.outcome).map_err(|error| {
+    wire::decode_event(EventKind::of_end(closed.status), &closed.outcome).map_err(|error| {
         let what = format!(
             "the outcome of run {} of workflow `{}` cannot be read: {error}; use the build that wrote it, or a \
              newer one",

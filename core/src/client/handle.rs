@@ -176,7 +176,7 @@ impl<W: RunType> RunHandle<W> {
     /// * [`Error::is_unavailable`]: the store did not answer.
     /// * Any other error: an event is damaged, or was written by a newer build. The error names the event.
     pub async fn history(&self) -> Result<Vec<HistoryEvent>, Error> {
-        History::new(self.shared.history(self.run).await?).events()
+        self.shared.history(self.run).await?.events()
     }
 
     /// Returns the run's history with its stored bytes. Keep it in a file, so that replay checks can test later code
@@ -186,7 +186,7 @@ impl<W: RunType> RunHandle<W> {
     /// * [`Error::is_unknown_run`]: there is no such run.
     /// * [`Error::is_unavailable`]: the store did not answer.
     pub async fn export(&self) -> Result<History, Error> {
-        Ok(History::new(self.shared.history(self.run).await?))
+        self.shared.history(self.run).await
     }
 
     async fn closed(&self) -> Result<ClosedRun, Error> {

@@ -23,8 +23,10 @@ use crate::data::time::Timestamp;
 use crate::error::Error;
 use crate::log::event::Event;
 use crate::log::message::{Flag, Message};
+use crate::log::past_event::decode;
 use crate::log::wire;
 use crate::store::error::StoreError;
+use crate::store::history::Load;
 use crate::store::inbox::{NewRun, Submission, Submitted};
 use crate::store::switchboard::LocalStart;
 use crate::store::watch::Notice;
@@ -379,11 +381,10 @@ impl PlacedStart {
 /// Adds to a key conflict where the two inputs differ, if the log already has the other input and can be read.
 async fn with_differences(error: Error, shared: &ClientShared, input: &Payload) -> Error {
     let Some(holder) = error.run().filter(|_| error.is_key_conflict()) else { return error };
-    let Ok(history) = shared.retry(|| shared.store.query().history(holder, None, 1)).await else {
-        return error;
-    };
-    let first = history.first().map(|event| wire::decode_event(event.name.as_str(), &event.body));
-    match first {
+    let first_frame = Load { runs: vec![holder], after: None, bytes: 1 };
+    let Ok(loaded) = shared.retry(|| shared.store.query().load(&first_frame)).await else { return error };
+    let first = loaded.histories.first().and_then(|history| decode(history).next());
+    match first.map(|first| first.map(|first| first.event)) {
         Some(Ok(Event::RunStarted { input: theirs, .. })) => error.differing_in(input.differences(&theirs)),
         _ => error,
     }

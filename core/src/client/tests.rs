@@ -8,13 +8,8 @@ mod results;
 
 use std::sync::Arc;
 
-use self::fake::{FakeStore, ManualHost, NOW};
+use self::fake::{FakeStore, ManualHost};
 use crate::client::Client;
-use crate::data::id::{EventSeq, Position};
-use crate::data::name::EventName;
-use crate::log::event::Event;
-use crate::log::wire;
-use crate::store::history::EventRecord;
 use crate::testing::workflow;
 use crate::workflow::signal::Signal;
 
@@ -35,17 +30,6 @@ fn fixture() -> Fixture {
     let host = Arc::new(ManualHost::new());
     let client = Client::builder(store.clone()).host(host.clone()).payload_bytes_max(100).build();
     Fixture { client: client.expect("the settings are good"), store, host }
-}
-
-/// An event as the store returns it.
-fn record(seq: u32, name: &str, event: &Event) -> EventRecord {
-    EventRecord {
-        seq: EventSeq::new(seq),
-        position: Position::new(u64::from(seq)),
-        name: EventName::from_stored(name),
-        at: NOW,
-        body: wire::encode_event(event),
-    }
 }
 
 /// Executes a request concurrently with the test.

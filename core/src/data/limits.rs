@@ -69,6 +69,12 @@ pub(crate) const APPEND_EVENTS_MAX: usize = 5_000;
 /// what PostgreSQL accepts in one message.
 pub(crate) const APPEND_BYTES_MAX: usize = 16 << 20;
 
+/// How many events a frame of the log holds at most. The other events of its run are the next frame of the same append.
+pub(crate) const FRAME_EVENTS_MAX: usize = 1_000;
+
+/// How many bytes a frame holds at most, unless one event alone is larger: 1 MiB.
+pub(crate) const FRAME_BYTES_MAX: usize = 1 << 20;
+
 /// How many bytes may wait for an append before a processor stops taking messages in: 64 MiB.
 pub(crate) const OUTBOX_BYTES_MAX: usize = 64 << 20;
 
@@ -171,9 +177,6 @@ pub(crate) const CLIENT_BATCHES_IN_FLIGHT: usize = 2;
 
 /// How many topics a client asks about in one statement.
 pub(crate) const TOPICS_PER_READ: usize = 1_000;
-
-/// How many events of a history a client reads in one statement.
-pub(crate) const HISTORY_EVENTS_PER_READ: u32 = 1_000;
 
 /// How many runs a page of a list may hold.
 pub(crate) const LIST_RUNS_MAX: u32 = 1_000;

@@ -1,7 +1,7 @@
-//! Names: those that users give to workflows, activities, steps, signals and recorded values, and those of events. Both are
-//! stored and compared as text. They must not know what they name.
+//! The names that users give to workflows, activities, steps, signals and recorded values. They are stored and compared as
+//! text, and must not know what they name.
 
-use std::borrow::{Borrow, Cow};
+use std::borrow::Borrow;
 use std::fmt;
 use std::ops::Deref;
 
@@ -87,40 +87,5 @@ impl fmt::Display for Name {
 impl fmt::Debug for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self.as_str(), f)
-    }
-}
-
-/// An event's stored name, such as `timer.fired`. Stored names never follow a Rust rename.
-///
-/// Names that this build knows need no allocation; names of a newer build are kept as they are.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct EventName(Cow<'static, str>);
-
-impl EventName {
-    /// Makes a name of a constant, without an allocation.
-    pub const fn from_static(name: &'static str) -> Self {
-        Self(Cow::Borrowed(name))
-    }
-
-    /// A name that this build does not know.
-    pub(crate) fn from_newer_build(name: &str) -> Self {
-        Self(Cow::Owned(name.to_owned()))
-    }
-
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for EventName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for EventName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }

@@ -5,9 +5,9 @@ use chrono::{DateTime, Utc};
 use crate::data::id::{EventSeq, RunId};
 use crate::error::Error;
 use crate::log::event::Event;
+use crate::log::past_event::StoredEvent;
 use crate::log::wire;
 use crate::store::error::StoreError;
-use crate::store::history::EventRecord;
 
 /// An event of a run, with its number and time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,13 +22,13 @@ pub struct HistoryEvent {
 }
 
 impl HistoryEvent {
-    pub(crate) fn read(run: RunId, record: EventRecord) -> Result<Self, Error> {
-        let event = wire::decode_event(record.name.as_str(), &record.body).map_err(|error| {
+    pub(super) fn decode(run: RunId, stored: &StoredEvent) -> Result<Self, Error> {
+        let StoredEvent { seq, at, kind, body } = stored;
+        let event = wire::decode_event(*kind, body).map_err(|error| {
             StoreError::corrupt(format!(
-                "event {} of run {run}, `{}`, cannot be read: {error}; use the build that wrote it, or a newer one",
-                record.seq, record.name
+                "event {seq} of run {run}, `{kind}`, cannot be read: {error}; use the build that wrote it, or a newer one",
             ))
         })?;
-        Ok(Self { seq: record.seq, at: record.at.into(), event })
+        Ok(Self { seq: *seq, at: (*at).into(), event })
     }
 }

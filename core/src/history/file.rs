@@ -8,10 +8,10 @@ use chrono::DateTime;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::data::id::{EventSeq, Position, RunId};
-use crate::data::name::EventName;
+use crate::data::id::{EventSeq, RunId};
 use crate::data::time::Timestamp;
-use crate::store::history::{EventRecord, RunHistory};
+use crate::log::event::EventKind;
+use crate::log::past_event::{StoredEvent, StoredHistory};
 
 /// The format that this build writes and reads. A change of the format needs another number.
 const FORMAT: &str = "pgworkflows-history/1";
@@ -47,17 +47,17 @@ struct EventInFile {
 impl HistoryFile {
     /// The file of a history whose events have the texts `says`.
     pub(super) fn new(
-        history: &RunHistory,
+        history: &StoredHistory,
         says: impl Iterator<Item = String>,
         sources: &BTreeMap<EventSeq, String>,
     ) -> Self {
-        let event = |(record, says): (&EventRecord, String)| EventInFile {
-            seq: record.seq.get(),
-            at: record.at.to_string(),
-            name: record.name.to_string(),
-            body: to_hex(&record.body),
+        let event = |(stored, says): (&StoredEvent, String)| EventInFile {
+            seq: stored.seq.get(),
+            at: stored.at.to_string(),
+            name: stored.kind.to_string(),
+            body: to_hex(&stored.body),
             says: Some(says),
-            source: sources.get(&record.seq).cloned(),
+            source: sources.get(&stored.seq).cloned(),
         };
         Self {
             format: FORMAT.to_owned(),
@@ -69,7 +69,7 @@ impl HistoryFile {
     }
 
     /// The history, and the source lines of its events.
-    pub(super) fn read(self) -> Result<(RunHistory, BTreeMap<EventSeq, String>), String> {
+    pub(super) fn read(self) -> Result<(StoredHistory, BTreeMap<EventSeq, String>), String> {
         if self.format != FORMAT {
             return Err(format!(
                 "the history has format `{:.64}`, and this build reads `{FORMAT}`: use the build that wrote it, or a \
@@ -85,11 +85,11 @@ impl HistoryFile {
                 self.events.len()
             ));
         }
-        let mut history = RunHistory { run, events: Vec::with_capacity(self.count) };
+        let mut history = StoredHistory { run, events: Vec::with_capacity(self.count) };
         let mut sources = BTreeMap::new();
         for event in self.events {
             let seq = EventSeq::new(event.seq);
-            history.events.push(record(seq, &event)?);
+            history.events.push(stored(seq, &event)?);
             sources.extend(event.source.map(|source| (seq, source)));
         }
         match self.digest {
@@ -102,29 +102,25 @@ impl HistoryFile {
     }
 }
 
-fn record(seq: EventSeq, event: &EventInFile) -> Result<EventRecord, String> {
+fn stored(seq: EventSeq, event: &EventInFile) -> Result<StoredEvent, String> {
+    let kind = EventKind::named(&event.name).ok_or_else(|| {
+        format!("event {seq}: this build does not know the kind `{:.64}`; use a newer build", event.name)
+    })?;
     let at = DateTime::parse_from_rfc3339(&event.at)
         .map_err(|error| format!("event {seq}: `{:.64}` is not a time: {error}", event.at))?;
     let body = from_hex(&event.body)
         .ok_or_else(|| format!("event {seq}: its body is not an even number of hexadecimal digits"))?;
-    Ok(EventRecord {
-        seq,
-        position: Position::FIRST,
-        name: EventName::from_stored(&event.name),
-        at: Timestamp::from(at.to_utc()),
-        body,
-    })
+    Ok(StoredEvent { seq, at: Timestamp::from(at.to_utc()), kind, body })
 }
 
-fn digest(records: &RunHistory) -> [u8; 32] {
+fn digest(history: &StoredHistory) -> [u8; 32] {
     let mut hasher = Sha256::new();
-    hasher.update(records.run.as_u128().to_le_bytes());
-    for event in &records.events {
+    hasher.update(history.run.as_u128().to_le_bytes());
+    for event in &history.events {
         hasher.update(event.seq.get().to_le_bytes());
         hasher.update(event.at.as_micros().to_le_bytes());
-        // The length precedes each text, so that the end of one cannot pass for the beginning of the next.
-        hasher.update((event.name.as_str().len() as u64).to_le_bytes());
-        hasher.update(event.name.as_str());
+        hasher.update([event.kind.code()]);
+        // The length precedes the body, so that the end of one cannot pass for the beginning of the next event.
         hasher.update((event.body.len() as u64).to_le_bytes());
         hasher.update(&event.body);
     }

@@ -8,8 +8,7 @@ use std::sync::Arc;
 
 use crate::data::id::CommandId;
 use crate::error::Error;
-use crate::log::past_event::{PastEvent, decode};
-use crate::store::history::RunHistory;
+use crate::log::past_event::{PastEvent, StoredEvent, StoredHistory};
 use crate::workflow::Workflow;
 use crate::workflow::mark::PollMark;
 use crate::workflow::registry::{Definitions, Registry};
@@ -30,41 +29,11 @@ pub struct Replayed {
     pub sources: BTreeMap<CommandId, &'static Location<'static>>,
 }
 
-/// Runs a workflow's code on a recorded history, and compares every decision. Use it in tests, with exported histories,
-/// to check that a change of the code still follows open runs.
-///
-/// # Errors
-/// Returns an error if the history cannot be read, belongs to another workflow, or the code decides differently: then it
-/// names the event, what was recorded, what the code did, and its source line, which [`Error::divergence`] has as fields.
-///
-/// ```
-/// use pgworkflows::prelude::*;
-/// use pgworkflows::store::RunHistory;
-///
-/// struct Reminder;
-///
-/// impl Workflow for Reminder {
-///     const NAME: &'static str = "reminder";
-///     type Input = String;
-///     type Output = String;
-///
-///     async fn run(ctx: Context, name: String) -> WorkflowResult<String> {
-///         ctx.sleep(Duration::from_secs(60)).await?;
-///         Ok(name)
-///     }
-/// }
-///
-/// fn holds(histories: &[RunHistory]) -> Result<(), pgworkflows::Error> {
-///     for history in histories {
-///         pgworkflows::history::replay::<Reminder>(history)?;
-///     }
-///     Ok(())
-/// }
-/// # holds(&[]).unwrap();
-/// ```
-pub fn replay<W: Workflow>(history: &RunHistory) -> Result<Replayed, Error> {
+/// See [`history::replay`](super::replay()).
+pub(super) fn replay<W: Workflow>(history: &StoredHistory) -> Result<Replayed, Error> {
     let problem = |problem: String| Error::invalid(format!("run {}: {problem}", history.run));
-    let past: Vec<PastEvent> = decode(history).collect::<Result<_, _>>().map_err(problem)?;
+    let past: Vec<PastEvent> =
+        history.events.iter().map(StoredEvent::decode).collect::<Result<_, _>>().map_err(problem)?;
     let Some(last) = past.last() else { return Err(problem("its history is empty".to_owned())) };
     let mut definitions = Definitions::default();
     definitions.workflow::<W>()?;

@@ -1,10 +1,12 @@
 //! Events: immutable facts about a run, in the past tense. They must not know how they are stored
 //! ([`wire`](super::wire) does) or how they change a run (`run::state` does).
 
+use std::fmt;
+
 use super::table::events;
 use crate::data::failure::Failure;
 use crate::data::id::{CommandId, LeaseId, MessageId};
-use crate::data::name::{EventName, Name};
+use crate::data::name::Name;
 use crate::data::options::ActivityOptions;
 use crate::data::outcome::{Outcome, Uncompensated};
 use crate::data::payload::Payload;
@@ -55,7 +57,9 @@ macro_rules! call_of {
 macro_rules! make_event {
     (Event: $(
         $(#[$event_doc:meta])*
-        $name:literal $version:literal => $variant:ident: $role:ident, $consequence:ident $(($status:ident))? {
+        $name:literal $version:literal => $variant:ident = $code:literal:
+            $role:ident, $consequence:ident $(($status:ident))?
+        {
             $($(#[$field_doc:meta])* $field:ident: $type:ty,)*
         }
     )*) => {
@@ -71,23 +75,40 @@ macro_rules! make_event {
             $($(#[$event_doc])* #[non_exhaustive] $variant { $($(#[$field_doc])* $field: $type,)* },)*
         }
 
-        /// Every stored name that this build knows.
-        pub(crate) const STORED_NAMES: &[&str] = &[$($name),*];
-
-        /// Every event's stored name, its version, and its fields with their types.
+        /// Every event's code, its name, its version, and its fields with their types.
         #[cfg(feature = "__testing")]
         #[doc(hidden)]
-        pub const LAYOUTS: &[(&str, u64, &[(&str, &str)])] =
-            &[$(($name, $version, &[$((stringify!($field), stringify!($type))),*])),*];
+        pub const LAYOUTS: &[(u8, &str, u64, &[(&str, &str)])] =
+            &[$(($code, $name, $version, &[$((stringify!($field), stringify!($type))),*])),*];
 
-        /// The names of terminal events, by the status of the run.
-        const TERMINAL_NAMES: &[(ClosedStatus, &str)] = &[$($((ClosedStatus::$status, $name),)?)*];
+        /// The kinds of events that end a run, by its status.
+        const TERMINAL: &[(ClosedStatus, EventKind)] = &[$($((ClosedStatus::$status, EventKind($code)),)?)*];
+
+        impl EventKind {
+            /// Every kind that this build knows.
+            pub(crate) const ALL: &[Self] = &[$(Self($code)),*];
+
+            /// The name of the kind; `None` if this build does not know the kind.
+            pub fn name(self) -> Option<&'static str> {
+                match self.0 {
+                    $($code => Some($name),)*
+                    _ => None,
+                }
+            }
+        }
 
         impl Event {
-            /// The name under which the event is stored.
-            pub fn name(&self) -> EventName {
+            /// The event's kind.
+            pub fn kind(&self) -> EventKind {
                 match self {
-                    $(Self::$variant { .. } => EventName::from_static($name),)*
+                    $(Self::$variant { .. } => EventKind($code),)*
+                }
+            }
+
+            /// The name of the event's kind, such as `timer.fired`.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$variant { .. } => $name,)*
                 }
             }
 
@@ -135,10 +156,10 @@ macro_rules! make_event {
 events!(make_event);
 
 impl Event {
-    /// Every stored name that this build knows.
+    /// The names of all kinds that this build knows.
     #[cfg(feature = "__testing")]
-    pub fn names() -> &'static [&'static str] {
-        STORED_NAMES
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        EventKind::ALL.iter().filter_map(|kind| kind.name())
     }
 
     /// Whether the event is the outcome of its durable call: a value, a failure, or a deadline that passed.
@@ -174,24 +195,45 @@ impl Event {
     }
 }
 
-impl EventName {
-    /// The name that a store kept. A name that this build does not know is kept as it is.
-    pub fn from_stored(name: &str) -> Self {
-        match STORED_NAMES.iter().find(|known| **known == name) {
-            Some(known) => Self::from_static(known),
-            None => Self::from_newer_build(name),
-        }
+/// The kind of an event, as the code under which it is stored. A newer build may have written kinds that this build does
+/// not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct EventKind(u8);
+
+impl EventKind {
+    /// The kind with this stored code.
+    pub(crate) const fn from_code(code: u8) -> Self {
+        Self(code)
     }
 
-    /// The name of the event that ends a run with this status.
+    /// The stored code.
+    pub(crate) const fn code(self) -> u8 {
+        self.0
+    }
+
+    /// The kind with this name, as [`Display`](fmt::Display) writes it.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        let known = Self::ALL.iter().find(|kind| kind.name() == Some(name)).copied();
+        known.or_else(|| Some(Self(name.strip_prefix(UNKNOWN)?.parse().ok()?)))
+    }
+
+    /// The kind of the event that ends a run with this status.
     pub(crate) fn of_end(status: ClosedStatus) -> Self {
-        let named = TERMINAL_NAMES.iter().find(|(ends, _)| *ends == status);
-        Self::from_static(named.expect("every status has an event").1)
+        let of_status = TERMINAL.iter().find(|(ends, _)| *ends == status);
+        of_status.expect("every status has an event").1
     }
+}
 
-    /// Whether an event with this name ends its run.
-    pub fn is_terminal(&self) -> bool {
-        TERMINAL_NAMES.iter().any(|(_, name)| *name == self.as_str())
+/// Precedes the code of a kind without a name.
+const UNKNOWN: &str = "kind-";
+
+/// Writes the name, such as `timer.fired`, or `kind-77` for a kind that this build does not know.
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name() {
+            Some(name) => f.write_str(name),
+            None => write!(f, "{UNKNOWN}{}", self.0),
+        }
     }
 }
 
@@ -202,10 +244,17 @@ mod tests {
     #[test]
     fn every_closed_status_has_its_event() {
         use ClosedStatus::{Cancelled, Completed, Failed, Terminated};
-        let names = [Completed, Failed, Cancelled, Terminated].map(EventName::of_end);
+        let kinds = [Completed, Failed, Cancelled, Terminated].map(EventKind::of_end);
         let expected = ["run.completed", "run.failed", "run.cancelled", "run.terminated"];
-        assert_eq!(names.each_ref().map(EventName::as_str), expected);
-        assert!(names.iter().all(EventName::is_terminal));
-        assert!(!EventName::from_stored("run.ending").is_terminal());
+        assert_eq!(kinds.map(|kind| kind.to_string()), expected);
+    }
+
+    #[test]
+    fn kind_is_found_by_its_text_and_no_two_kinds_share_a_name_or_a_code() {
+        for kind in EventKind::ALL.iter().copied().chain([EventKind(255)]) {
+            assert_eq!(EventKind::named(&kind.to_string()), Some(kind));
+        }
+        assert_eq!(EventKind::named("timer.paused"), None);
+        assert_eq!(EventKind(255).to_string(), "kind-255");
     }
 }

@@ -13,7 +13,7 @@ pub(crate) struct Flag(pub(crate) bool);
 macro_rules! make_message {
     (Message: $(
         $(#[$message_doc:meta])*
-        $name:literal $version:literal => $variant:ident {
+        $name:literal $version:literal => $variant:ident = $code:literal {
             $($(#[$field_doc:meta])* $field:ident: $type:ty,)*
         }
     )*) => {
@@ -21,6 +21,16 @@ macro_rules! make_message {
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub(crate) enum Message {
             $($(#[$message_doc])* $variant { $($(#[$field_doc])* $field: $type,)* },)*
+        }
+
+        impl Message {
+            /// The name of the kind with this stored code; `None` if this build does not know it.
+            pub(crate) fn name_of(code: u8) -> Option<&'static str> {
+                match code {
+                    $($code => Some($name),)*
+                    _ => None,
+                }
+            }
         }
     };
 }

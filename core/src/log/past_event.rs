@@ -1,10 +1,13 @@
-//! The decoded events of a history. It must not know where a history comes from.
+//! The events of a history. It must not know where a history comes from.
 
-use super::event::Event;
+use bytes::Bytes;
+
+use super::event::{Event, EventKind};
 use super::wire;
-use crate::data::id::EventSeq;
+use super::wire::frame::FrameEvents;
+use crate::data::id::{EventSeq, RunId};
 use crate::data::time::Timestamp;
-use crate::store::history::{EventRecord, RunHistory};
+use crate::store::history::RunHistory;
 
 /// One event of a history.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,14 +17,41 @@ pub(crate) struct PastEvent {
     pub(crate) event: Event,
 }
 
-/// Decodes a history event by event, because a replay needs only one of them at a time.
-pub(crate) fn decode(history: &RunHistory) -> impl Iterator<Item = Result<PastEvent, String>> {
-    history.events.iter().map(decode_record)
+/// One event of a history, as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StoredEvent {
+    pub(crate) seq: EventSeq,
+    pub(crate) at: Timestamp,
+    pub(crate) kind: EventKind,
+    pub(crate) body: Bytes,
 }
 
-/// Decodes one event of a history.
-pub(crate) fn decode_record(record: &EventRecord) -> Result<PastEvent, String> {
-    let event = wire::decode_event(record.name.as_str(), &record.body)
-        .map_err(|error| format!("event {}: {error}", record.seq))?;
-    Ok(PastEvent { seq: record.seq, at: record.at, event })
+impl StoredEvent {
+    pub(crate) fn decode(&self) -> Result<PastEvent, String> {
+        let Self { seq, at, kind, body } = self;
+        let event = wire::decode_event(*kind, body).map_err(|error| format!("event {seq}: {error}"))?;
+        Ok(PastEvent { seq: *seq, at: *at, event })
+    }
+}
+
+/// A run's events as they are stored, whichever frames they were in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StoredHistory {
+    pub(crate) run: RunId,
+    pub(crate) events: Vec<StoredEvent>,
+}
+
+impl StoredHistory {
+    /// Takes the events out of their frames. The error describes a frame that is damaged.
+    pub(crate) fn new(history: &RunHistory) -> Result<Self, String> {
+        let frames = history.frames.iter().cloned().map(FrameEvents::new);
+        let events = frames.flat_map(|mut events| std::iter::from_fn(move || events.next_stored()));
+        Ok(Self { run: history.run, events: events.collect::<Result<_, _>>()? })
+    }
+}
+
+/// Decodes a history event by event, because a replay needs only one of them at a time.
+pub(crate) fn decode(history: &RunHistory) -> impl Iterator<Item = Result<PastEvent, String>> {
+    let frames = history.frames.iter().cloned().map(FrameEvents::new);
+    frames.flat_map(|mut events| std::iter::from_fn(move || events.next()))
 }

@@ -1,11 +1,11 @@
 //! The table of events and messages: one row for each kind. Macros in other files derive from it the types, their stored
 //! form, their text for people, and the arbitrary values of tests. It must not know any of these.
 //!
-//! A row has the stored name, the version in which the fields are stored, the name in Rust, for an event its
-//! [`Role`](super::event::Role) and its [`Consequence`](super::event::Consequence), and the fields.
+//! A row has the name that people read, the version in which the fields are stored, the name in Rust, the code that is
+//! stored, for an event its [`Role`](super::event::Role) and its [`Consequence`](super::event::Consequence), and the fields.
 //!
-//! **Rows are stored.** Once released, a row may only grow at its end, by optional fields. Required fields come first, so
-//! that absent fields take no bytes.
+//! **Rows are stored.** Once released, a name and a code never change, and a row may only grow at its end, by optional
+//! fields. Required fields come first, so that absent fields take no bytes.
 
 /// Passes the rows of events to a macro.
 macro_rules! events {
@@ -13,7 +13,7 @@ macro_rules! events {
         $make! { Event:
         /// The run began. It is the first event of every run, or the second after an [`Event::RunStalled`] if the run's
         /// code could not begin.
-        "run.started" 1 => RunStarted: Resolution, Nothing {
+        "run.started" 1 => RunStarted = 1: Resolution, Nothing {
             /// The workflow's name.
             workflow: Name,
             /// The workflow's input.
@@ -26,14 +26,14 @@ macro_rules! events {
             start_at: Option<Timestamp>,
         }
         /// A worker that took the run over writes to it for the first time.
-        "run.adopted" 1 => RunAdopted: Note, Nothing {
+        "run.adopted" 1 => RunAdopted = 2: Note, Nothing {
             /// The lease under which the worker writes.
             lease: LeaseId,
             /// The worker's name.
             worker: String,
         }
         /// The run scheduled an activity.
-        "activity.scheduled" 1 => ActivityScheduled: Decision, Dispatch {
+        "activity.scheduled" 1 => ActivityScheduled = 3: Decision, Dispatch {
             /// The durable call.
             id: CommandId,
             /// The activity's name.
@@ -44,14 +44,14 @@ macro_rules! events {
             options: ActivityOptions,
         }
         /// An attempt of an activity is about to begin. It is logged only if a repetition must be noticed.
-        "activity.attempt-started" 1 => ActivityAttemptStarted: Note, Nothing {
+        "activity.attempt-started" 1 => ActivityAttemptStarted = 4: Note, Nothing {
             /// The durable call.
             id: CommandId,
             /// The attempt, from 1 on.
             attempt: u32,
         }
         /// An attempt failed, and another will follow.
-        "activity.attempt-failed" 1 => ActivityAttemptFailed: Note, Nothing {
+        "activity.attempt-failed" 1 => ActivityAttemptFailed = 5: Note, Nothing {
             /// The durable call.
             id: CommandId,
             /// The attempt, from 1 on.
@@ -62,33 +62,33 @@ macro_rules! events {
             retry_at: Timestamp,
         }
         /// The process died during an attempt, while the run was a suspect.
-        "activity.attempt-lost" 1 => ActivityAttemptLost: Note, Nothing {
+        "activity.attempt-lost" 1 => ActivityAttemptLost = 6: Note, Nothing {
             /// The durable call.
             id: CommandId,
             /// The attempt, from 1 on.
             attempt: u32,
         }
         /// The activity returned a value.
-        "activity.completed" 1 => ActivityCompleted: Resolution, Outcome {
+        "activity.completed" 1 => ActivityCompleted = 7: Resolution, Outcome {
             /// The durable call.
             id: CommandId,
             /// The value.
             result: Payload,
         }
         /// The activity failed, and is not retried.
-        "activity.failed" 1 => ActivityFailed: Resolution, Outcome {
+        "activity.failed" 1 => ActivityFailed = 8: Resolution, Outcome {
             /// The durable call.
             id: CommandId,
             /// Why its last attempt failed.
             failure: Failure,
         }
         /// The run gave the activity up.
-        "activity.cancelled" 1 => ActivityCancelled: Decision, GiveUp {
+        "activity.cancelled" 1 => ActivityCancelled = 9: Decision, GiveUp {
             /// The durable call.
             id: CommandId,
         }
         /// A step returned a value.
-        "step.completed" 1 => StepCompleted: Resolution, Outcome {
+        "step.completed" 1 => StepCompleted = 10: Resolution, Outcome {
             /// The durable call.
             id: CommandId,
             /// The step's name.
@@ -97,7 +97,7 @@ macro_rules! events {
             result: Payload,
         }
         /// A step failed, and is not retried.
-        "step.failed" 1 => StepFailed: Resolution, Outcome {
+        "step.failed" 1 => StepFailed = 11: Resolution, Outcome {
             /// The durable call.
             id: CommandId,
             /// The step's name.
@@ -106,24 +106,24 @@ macro_rules! events {
             failure: Failure,
         }
         /// The run started a timer.
-        "timer.started" 1 => TimerStarted: Decision, Nothing {
+        "timer.started" 1 => TimerStarted = 12: Decision, Nothing {
             /// The durable call.
             id: CommandId,
             /// The timer's deadline.
             fire_at: Timestamp,
         }
         /// A timer's deadline passed.
-        "timer.fired" 1 => TimerFired: Resolution, Outcome {
+        "timer.fired" 1 => TimerFired = 13: Resolution, Outcome {
             /// The durable call; 0 is the delay of the run's start.
             id: CommandId,
         }
         /// The run gave the timer up.
-        "timer.cancelled" 1 => TimerCancelled: Decision, GiveUp {
+        "timer.cancelled" 1 => TimerCancelled = 14: Decision, GiveUp {
             /// The durable call.
             id: CommandId,
         }
         /// A signal arrived.
-        "signal.received" 1 => SignalReceived: Resolution, Nothing {
+        "signal.received" 1 => SignalReceived = 15: Resolution, Nothing {
             /// The message that carried the signal.
             message: MessageId,
             /// The signal's name.
@@ -134,36 +134,36 @@ macro_rules! events {
             key: Option<String>,
         }
         /// The run recorded a value that a replay could not compute again.
-        "value.recorded" 1 => ValueRecorded: Local, Nothing {
+        "value.recorded" 1 => ValueRecorded = 16: Local, Nothing {
             /// The value's name.
             name: Name,
             /// The value.
             value: Payload,
         }
         /// A client asked the run to cancel itself.
-        "cancel.requested" 1 => CancelRequested: Resolution, Nothing {
+        "cancel.requested" 1 => CancelRequested = 17: Resolution, Nothing {
             /// The message that carried the request.
             message: MessageId,
             /// The reason, if the caller gave one.
             reason: Option<String>,
         }
         /// The run's code could not process the resolution that follows. From now on resolutions wait.
-        "run.stalled" 1 => RunStalled: Note, Nothing {
+        "run.stalled" 1 => RunStalled = 18: Note, Nothing {
             /// The diagnosis.
             reason: String,
         }
         /// Code that follows the history processed waiting resolutions. Its decisions follow.
-        "run.resumed" 1 => RunResumed: Note, Nothing {
+        "run.resumed" 1 => RunResumed = 19: Note, Nothing {
             /// How many resolutions it processed, the oldest first.
             released: u32,
         }
         /// The workflow is over, and its compensations follow.
-        "run.ending" 1 => RunEnding: Decision, Ending {
+        "run.ending" 1 => RunEnding = 20: Decision, Ending {
             /// What the workflow returned.
             outcome: Outcome,
         }
         /// The run registered an activity that is executed if the run fails or is cancelled.
-        "compensation.registered" 1 => CompensationRegistered: Decision, Nothing {
+        "compensation.registered" 1 => CompensationRegistered = 21: Decision, Nothing {
             /// The durable call.
             id: CommandId,
             /// The activity's name.
@@ -174,43 +174,43 @@ macro_rules! events {
             options: ActivityOptions,
         }
         /// A compensation was scheduled.
-        "compensation.scheduled" 1 => CompensationScheduled: Note, Dispatch {
+        "compensation.scheduled" 1 => CompensationScheduled = 22: Note, Dispatch {
             /// The durable call that registered it.
             id: CommandId,
         }
         /// A compensation succeeded.
-        "compensation.completed" 1 => CompensationCompleted: Note, Outcome {
+        "compensation.completed" 1 => CompensationCompleted = 23: Note, Outcome {
             /// The durable call that registered it.
             id: CommandId,
         }
         /// A compensation failed, and is not retried.
-        "compensation.failed" 1 => CompensationFailed: Note, Outcome {
+        "compensation.failed" 1 => CompensationFailed = 24: Note, Outcome {
             /// The durable call that registered it.
             id: CommandId,
             /// Why its last attempt failed.
             failure: Failure,
         }
         /// The workflow returned a value. Terminal.
-        "run.completed" 1 => RunCompleted: Decision, Terminal(Completed) {
+        "run.completed" 1 => RunCompleted = 25: Decision, Terminal(Completed) {
             /// The value.
             result: Payload,
         }
         /// The workflow returned an error. Terminal.
-        "run.failed" 1 => RunFailed: Decision, Terminal(Failed) {
+        "run.failed" 1 => RunFailed = 26: Decision, Terminal(Failed) {
             /// The error.
             failure: Failure,
             /// Compensations that failed as well, in the order of their execution.
             uncompensated: Vec<Uncompensated>,
         }
         /// The workflow returned the cancellation that was requested. Terminal.
-        "run.cancelled" 1 => RunCancelled: Decision, Terminal(Cancelled) {
+        "run.cancelled" 1 => RunCancelled = 27: Decision, Terminal(Cancelled) {
             /// The reason, if the caller of `cancel` gave one.
             reason: Option<String>,
             /// Compensations that failed, in the order of their execution.
             uncompensated: Vec<Uncompensated>,
         }
         /// A client ended the run without asking its code. Terminal.
-        "run.terminated" 1 => RunTerminated: Note, Terminal(Terminated) {
+        "run.terminated" 1 => RunTerminated = 28: Note, Terminal(Terminated) {
             /// The message that carried the request.
             message: MessageId,
             /// The reason.
@@ -227,7 +227,7 @@ macro_rules! messages {
     ($make:ident) => {
         $make! { Message:
         /// Begins the run.
-        "start" 1 => Start {
+        "start" 1 => Start = 1 {
             /// The workflow's name.
             workflow: Name,
             /// The workflow's input.
@@ -240,7 +240,7 @@ macro_rules! messages {
             repeated: Flag,
         }
         /// Delivers a signal to the run.
-        "signal" 1 => Signal {
+        "signal" 1 => Signal = 2 {
             /// The signal's name.
             signal: Name,
             /// The signal's content.
@@ -249,12 +249,12 @@ macro_rules! messages {
             key: Option<String>,
         }
         /// Asks the run to cancel itself.
-        "cancel" 1 => Cancel {
+        "cancel" 1 => Cancel = 3 {
             /// The reason, if the caller gave one.
             reason: Option<String>,
         }
         /// Ends the run without asking its code.
-        "terminate" 1 => Terminate {
+        "terminate" 1 => Terminate = 4 {
             /// The reason.
             reason: String,
         }

@@ -1,8 +1,9 @@
 //! The stored form of events and messages: deterministic CBOR, encoded and decoded by hand. It must not know which store
 //! keeps the bytes, or what an event leads to.
 //!
-//! An event's body is `[version, field, …]`; its name is stored beside it. A message's body contains its name:
-//! `[version, name, field, …]`. The [table](super::table) has all kinds with their versions and fields.
+//! An event's body is `[version, field, …]`; the [frame](super::frame) around it has the code of its kind. A message's body
+//! contains that code: `[version, code, field, …]`. The [table](super::table) has all kinds with their codes, versions and
+//! fields.
 //!
 //! | a field of type | is stored as |
 //! |---|---|
@@ -28,6 +29,7 @@
 
 mod cbor;
 mod fields;
+pub(crate) mod frame;
 mod layout;
 mod parts;
 #[cfg(test)]
@@ -37,7 +39,7 @@ use bytes::Bytes;
 
 use self::cbor::{Fault, Reader, Writer};
 use self::layout::{Layout, Version};
-use crate::log::event::Event;
+use crate::log::event::{Event, EventKind};
 use crate::log::message::Message;
 
 /// How many bytes are reserved at first. Most bodies fit; a large payload grows the buffer once.
@@ -56,55 +58,68 @@ impl std::fmt::Display for WireError {
 impl std::error::Error for WireError {}
 
 /// Encodes an event's body.
+#[cfg(test)]
 pub(crate) fn encode_event(event: &Event) -> Bytes {
-    let mut to = Writer::with_capacity(CAPACITY);
+    let mut body = Vec::with_capacity(CAPACITY);
+    append_event(&mut body, event);
+    body.into()
+}
+
+/// Encodes an event's body after other bytes.
+pub(crate) fn append_event(out: &mut Vec<u8>, event: &Event) {
+    let mut to = Writer::after(std::mem::take(out));
     to.fields(|fields| {
-        let (_, version) = event.kind();
+        let (_, version) = event.code_and_version();
         fields.put(&version);
         event.write_fields(fields);
     });
-    to.finish()
+    *out = to.finish();
 }
 
-/// Decodes the event with this stored name and body. Its payloads are slices of the body.
-pub(crate) fn decode_event(name: &str, body: &Bytes) -> Result<Event, WireError> {
+/// Decodes the event of this kind and body. Its payloads are slices of the body.
+pub(crate) fn decode_event(kind: EventKind, body: &Bytes) -> Result<Event, WireError> {
+    decode_event_within(kind, body, body)
+}
+
+/// Decodes the event of this kind and body, which is a part of a buffer. Its payloads are slices of the buffer.
+pub(crate) fn decode_event_within(kind: EventKind, body: &[u8], buffer: &Bytes) -> Result<Event, WireError> {
     let read = || {
-        let mut from = Reader::new(body);
+        let mut from = Reader::new(body, buffer);
         let mut fields = from.open_fields()?;
         let version = Version::take(&mut fields)?;
-        Event::read_fields(name, version, &mut fields)
+        Event::read_fields(kind.code(), version, &mut fields)
     };
-    read().map_err(|fault| refused("event", name, body, &fault))
+    read().map_err(|fault| refused(&format_args!("event `{kind}`"), body, &fault))
 }
 
 /// Encodes a message's body.
 pub(crate) fn encode_message(message: &Message) -> Bytes {
-    let mut to = Writer::with_capacity(CAPACITY);
+    let mut to = Writer::after(Vec::with_capacity(CAPACITY));
     to.fields(|fields| {
-        let (name, version) = message.kind();
+        let (code, version) = message.code_and_version();
         fields.put(&version);
-        fields.put_with(|to| to.text(name));
+        fields.put(&code);
         message.write_fields(fields);
     });
-    to.finish()
+    to.finish().into()
 }
 
 /// Decodes the message with this stored body. Its payload is a slice of the body.
 pub(crate) fn decode_message(body: &Bytes) -> Result<Message, WireError> {
-    // An error before the name is read cannot name the message.
+    // An error before the code is read cannot name the message.
     let mut name = "?";
     let mut read = || {
-        let mut from = Reader::new(body);
+        let mut from = Reader::new(body, body);
         let mut fields = from.open_fields()?;
         let version = Version::take(&mut fields)?;
-        name = fields.take_text("name")?;
-        Message::read_fields(name, version, &mut fields)
+        let code = fields.take("kind")?;
+        name = Message::name_of(code).unwrap_or(name);
+        Message::read_fields(code, version, &mut fields)
     };
-    read().map_err(|fault| refused("message", name, body, &fault))
+    read().map_err(|fault| refused(&format_args!("message `{name}`"), body, &fault))
 }
 
-/// The name is cut, because a corrupt one may be as long as the body.
 #[cold]
-fn refused(what: &str, name: &str, body: &Bytes, fault: &Fault) -> WireError {
-    WireError(format!("{what} `{name:.64}` ({} bytes): {fault}", body.len()))
+fn refused(what: &dyn std::fmt::Display, body: &[u8], fault: &Fault) -> WireError {
+    WireError(format!("{what} ({} bytes): {fault}", body.len()))
 }

@@ -82,7 +82,9 @@ impl Words<'_> {
 macro_rules! make_fields {
     (Event: $(
         $(#[$event_doc:meta])*
-        $name:literal $version:literal => $variant:ident: $role:ident, $consequence:ident $(($status:ident))? {
+        $name:literal $version:literal => $variant:ident = $code:literal:
+            $role:ident, $consequence:ident $(($status:ident))?
+        {
             $($(#[$field_doc:meta])* $field:ident: $type:ty,)*
         }
     )*) => {

@@ -1,16 +1,15 @@
 //! The processor's part that makes appends. One append is in flight at a time, and holds the groups that were queued
 //! meanwhile. Positions are assigned here, when an append is cut. It must not know what events say.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::data::id::{AppendNo, LeaseId, RunId};
+use crate::log::wire::frame::write_frames;
 use crate::processor::blame::{Blame, Cut};
 use crate::processor::group::{Group, RowChange, SuspectChange};
 use crate::processor::outbox::Outbox;
 use crate::processor::shards::OwnedShards;
 use crate::store::append::{Append, OpenedRun, UpdatedRun};
-use crate::store::lease::Suspect;
 
 /// Why a store did not take an append. This try wrote nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,11 +68,11 @@ impl Appends {
     pub(super) fn cut(
         &mut self,
         lease: LeaseId,
-        mut groups: Vec<Group>,
+        groups: Vec<Group>,
         shards: &mut OwnedShards,
     ) -> Arc<Append> {
         let before = shards.clone();
-        let append = Arc::new(build(lease, self.committed.next(), &mut groups, shards));
+        let append = Arc::new(build(lease, self.committed.next(), &groups, shards));
         self.in_flight = Some(InFlight { append: Arc::clone(&append), groups, before });
         append
     }
@@ -95,10 +94,8 @@ impl Appends {
         shards: &mut OwnedShards,
         outbox: &mut Outbox,
     ) -> Option<RunId> {
-        let InFlight { append, mut groups, before } = self.in_flight.take()?;
+        let InFlight { groups, before, .. } = self.in_flight.take()?;
         shards.restore(before);
-        let mut events = Arc::unwrap_or_clone(append).events;
-        groups.iter_mut().rev().for_each(|group| group.take_back(&mut events));
         let at_fault = match why {
             Declined::Failed => self.blame.failed(&groups),
             Declined::Refused => self.blame.refused(&groups),
@@ -108,51 +105,55 @@ impl Appends {
     }
 }
 
-/// Builds an append, and moves the groups' events into it.
-fn build(lease: LeaseId, number: AppendNo, groups: &mut [Group], shards: &mut OwnedShards) -> Append {
+/// Builds an append of groups, which stay as they are until its outcome is known.
+fn build(lease: LeaseId, number: AppendNo, groups: &[Group], shards: &mut OwnedShards) -> Append {
     let mut append = Append::new(lease, number);
-    append.events.reserve_exact(groups.iter().map(|group| group.events.len()).sum());
-    let mut rows: Vec<(RunId, &RowChange)> = Vec::new();
-    let mut marks: BTreeMap<RunId, Option<Suspect>> = BTreeMap::new();
+    append.frames.reserve_exact(groups.len());
     for group in groups {
-        group.place(shards, &mut append.events);
         append.consumed.extend(&group.consumed);
         append.undelivered.extend(&group.undelivered);
         append.sent.extend_from_slice(&group.sent);
-        match group.suspect {
-            Some(SuspectChange::Mark(suspect)) => marks.insert(group.run, Some(suspect)),
-            Some(SuspectChange::Clear) => marks.insert(group.run, None),
-            None => None,
-        };
-        rows.extend(group.row.as_ref().map(|change| (group.run, change)));
     }
-    add_rows(rows, &mut append);
-    for (run, mark) in marks {
-        match mark {
-            Some(suspect) => append.suspects.push(suspect),
-            None => append.cleared.push(run),
+    let mut by_run: Vec<&Group> = groups.iter().collect();
+    by_run.sort_by_key(|group| group.run);
+    for groups in by_run.chunk_by(|one, other| one.run == other.run) {
+        add_frames(groups, shards, &mut append);
+        add_row(groups, &mut append);
+        match groups.iter().rev().find_map(|group| group.suspect) {
+            Some(SuspectChange::Mark(suspect)) => append.suspects.push(suspect),
+            Some(SuspectChange::Clear) => append.cleared.push(groups[0].run),
+            None => {}
         }
     }
     append.digest = append.content_digest();
     append
 }
 
-/// Adds the changes of rows to an append. The last change of a run wins, but a row that is opened in this append must
-/// still be inserted.
-fn add_rows(mut rows: Vec<(RunId, &RowChange)>, append: &mut Append) {
-    rows.sort_by_key(|(run, _)| *run);
-    for changes in rows.chunk_by(|(one, _), (other, _)| one == other) {
-        let Some((run, change)) = changes.last().copied() else { continue };
-        let opens = changes.iter().find_map(|(_, change)| match change {
-            RowChange::Open { workflow, .. } => workflow.as_ref(),
-            RowChange::Closed(_) => None,
-        });
-        match (change, opens) {
-            (RowChange::Closed(closed), _) => append.closed.push(closed.clone()),
-            (RowChange::Open { row, .. }, Some(workflow)) => {
-                append.opened.push(OpenedRun { run, workflow: workflow.clone(), row: row.clone() });
-            }
-            (RowChange::Open { row, .. }, None) => append.updated.push(UpdatedRun { run, row: row.clone() }),
+/// Adds the events of a run's groups to an append, and assigns their positions.
+fn add_frames(groups: &[&Group], shards: &mut OwnedShards, append: &mut Append) {
+    if groups.iter().any(|group| !group.events.is_empty()) {
+        let (run, events) = (groups[0].run, groups.iter().map(|group| &group.events));
+        write_frames(run, events, shards.next_position(run), &mut append.frames);
+    }
+}
+
+/// Adds the change of a run's row to an append. The last change wins, but a row that is opened in this append must still be
+/// inserted.
+fn add_row(groups: &[&Group], append: &mut Append) {
+    let run = groups[0].run;
+    let changes = || groups.iter().filter_map(|group| group.row.as_ref());
+    let opens = changes().find_map(|change| match change {
+        RowChange::Open { workflow, .. } => workflow.as_ref(),
+        RowChange::Closed(_) => None,
+    });
+    match (changes().next_back(), opens) {
+        (None, _) => {}
+        (Some(RowChange::Closed(closed)), _) => append.closed.push(closed.clone()),
+        (Some(RowChange::Open { row, .. }), Some(workflow)) => {
+            append.opened.push(OpenedRun { run, workflow: workflow.clone(), row: row.clone() });
+        }
+        (Some(RowChange::Open { row, .. }), None) => {
+            append.updated.push(UpdatedRun { run, row: row.clone() });
         }
     }
 }

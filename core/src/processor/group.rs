@@ -1,22 +1,17 @@
 //! A group: what one run writes atomically, and the effects of its commit. It must not know when it is appended.
 
-use bytes::Bytes;
-
-use crate::data::id::{EventSeq, RunId};
-use crate::data::name::{EventName, Name};
-use crate::data::time::Timestamp;
+use crate::data::id::RunId;
+use crate::data::name::Name;
+use crate::log::wire::frame::EncodedEvents;
 use crate::processor::effect::Effect;
-use crate::processor::shards::OwnedShards;
-use crate::store::append::{ClosedRun, NewEvent, OpenRow, SentMessage};
+use crate::store::append::{ClosedRun, OpenRow, SentMessage};
 use crate::store::inbox::MessageRef;
 use crate::store::lease::Suspect;
 
 /// What one run writes atomically, and the effects of its commit.
 pub(super) struct Group {
     pub(super) run: RunId,
-    pub(super) events: Vec<Encoded>,
-    /// How many of its events are in the append in flight.
-    appended: usize,
+    pub(super) events: EncodedEvents,
     pub(super) consumed: Vec<MessageRef>,
     pub(super) undelivered: Vec<MessageRef>,
     /// Messages to other runs that its events cause.
@@ -26,14 +21,6 @@ pub(super) struct Group {
     pub(super) effects: Vec<Effect>,
     /// Whether the run was in memory when the group was queued, and counts it.
     pub(super) counted: bool,
-}
-
-/// An encoded event without a position.
-pub(super) struct Encoded {
-    pub(super) seq: EventSeq,
-    pub(super) at: Timestamp,
-    pub(super) name: EventName,
-    pub(super) body: Bytes,
 }
 
 /// A change of a run's row.
@@ -58,8 +45,7 @@ impl Group {
     pub(super) fn new(run: RunId) -> Self {
         Self {
             run,
-            events: Vec::new(),
-            appended: 0,
+            events: EncodedEvents::new(),
             consumed: Vec::new(),
             undelivered: Vec::new(),
             sent: Vec::new(),
@@ -82,8 +68,7 @@ impl Group {
 
     /// The size of its events and messages, in bytes.
     pub(super) fn bytes(&self) -> usize {
-        let events = self.events.iter().map(|event| event.body.len());
-        events.chain(self.sent.iter().map(|message| message.body.len())).sum()
+        self.events.bytes() + self.sent.iter().map(|message| message.body.len()).sum::<usize>()
     }
 
     pub(super) fn writes_nothing(&self) -> bool {
@@ -93,25 +78,5 @@ impl Group {
             && self.sent.is_empty()
             && self.row.is_none()
             && self.suspect.is_none()
-    }
-
-    /// Moves its events to an append, and assigns their positions.
-    pub(super) fn place(&mut self, shards: &mut OwnedShards, append: &mut Vec<NewEvent>) {
-        self.appended = self.events.len();
-        if self.events.is_empty() {
-            return;
-        }
-        let position = shards.next_position(self.run);
-        for Encoded { seq, at, name, body } in self.events.drain(..) {
-            append.push(NewEvent { run: self.run, seq, position: *position, name, at, body });
-            *position = position.next();
-        }
-    }
-
-    /// Takes its events back: they are the last ones of an append that was not applied.
-    pub(super) fn take_back(&mut self, append: &mut Vec<NewEvent>) {
-        let own = append.drain(append.len() - self.appended..);
-        self.events =
-            own.map(|NewEvent { seq, at, name, body, .. }| Encoded { seq, at, name, body }).collect();
     }
 }

@@ -4,11 +4,11 @@
 use std::collections::VecDeque;
 
 use crate::data::id::RunId;
-use crate::log::past_event::decode_record;
-use crate::log::wire;
+use crate::log::past_event::PastEvent;
+use crate::log::wire::frame::FrameEvents;
 use crate::run::replay::Replay;
 use crate::run::turn::Turn;
-use crate::store::history::EventRecord;
+use crate::store::frame::Frame;
 use crate::workflow::program::Programs;
 
 /// How many events are replayed before other work has its turn.
@@ -24,11 +24,32 @@ pub(super) struct Histories {
 
 /// A history that arrived, or a part of one.
 pub(super) struct Arrived {
-    pub(super) run: RunId,
-    /// The events that are still to be replayed.
-    pub(super) events: VecDeque<EventRecord>,
-    /// Whether no more events follow them.
-    pub(super) whole: bool,
+    run: RunId,
+    /// The frames that are still to be replayed.
+    frames: VecDeque<FrameEvents>,
+    /// Whether no more frames follow them.
+    whole: bool,
+}
+
+impl Arrived {
+    pub(super) fn new(run: RunId, frames: Vec<Frame>, whole: bool) -> Self {
+        Self { run, frames: frames.into_iter().map(FrameEvents::new).collect(), whole }
+    }
+
+    /// The next event that is still to be replayed.
+    fn next(&mut self) -> Option<Result<PastEvent, String>> {
+        loop {
+            match self.frames.front_mut()?.next() {
+                Some(next) => return Some(next),
+                None => self.frames.pop_front(),
+            };
+        }
+    }
+
+    /// Whether nothing is left to be replayed.
+    fn is_empty(&self) -> bool {
+        self.frames.iter().all(|frame| frame.left() == 0)
+    }
 }
 
 /// The result of a replay.
@@ -65,15 +86,15 @@ impl Histories {
     ) -> Option<ReplayResult> {
         let first = self.arrived.front_mut()?;
         let (run, whole) = (first.run, first.whole);
-        if self.replaying.is_none() && whole && first.events.back().is_none_or(is_terminal) {
-            let empty = first.events.is_empty();
+        if self.replaying.is_none() && whole && first.frames.back().is_none_or(is_terminal) {
+            let empty = first.frames.is_empty();
             self.arrived.pop_front();
             return Some(if empty { ReplayResult::Empty(run) } else { ReplayResult::Over(run) });
         }
         let replay = self.replaying.get_or_insert_with(|| begin(run));
         let mut taken = 0;
-        while let Some(record) = first.events.pop_front() {
-            if let Err(problem) = decode_record(&record).and_then(|past| replay.take(past, programs)) {
+        while let Some(next) = first.next() {
+            if let Err(problem) = next.and_then(|past| replay.take(past, programs)) {
                 let over = replay.state().closed.is_some();
                 self.replaying = None;
                 self.arrived.pop_front();
@@ -84,7 +105,7 @@ impl Histories {
                 break;
             }
         }
-        if !first.events.is_empty() {
+        if !first.is_empty() {
             return Some(ReplayResult::Partly);
         }
         self.arrived.pop_front();
@@ -93,8 +114,7 @@ impl Histories {
     }
 }
 
-/// Whether this event ends a run. If it cannot be decoded, the replay reports that.
-fn is_terminal(last: &EventRecord) -> bool {
-    let last = wire::decode_event(last.name.as_str(), &last.body);
-    last.is_ok_and(|last| last.is_terminal())
+/// Whether the last event of a frame ends a run. If the frame cannot be decoded, the replay reports that.
+fn is_terminal(last: &FrameEvents) -> bool {
+    last.clone().last().is_some_and(|last| last.event.is_terminal())
 }

@@ -3,23 +3,23 @@
 
 use std::ops::Bound;
 
+use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::data::id::{CommandId, RunId};
 use crate::data::name::Name;
 use crate::data::time::Timestamp;
-use crate::log::event::{Consequence, Event};
+use crate::log::event::Consequence;
 use crate::log::past_event::PastEvent;
-use crate::log::wire;
 use crate::processor::effect::{Attempt, Effect};
 use crate::processor::executing::Executing;
-use crate::processor::group::{Encoded, Group, RowChange};
+use crate::processor::group::{Group, RowChange};
 use crate::processor::outbox::Outbox;
 use crate::processor::report::report;
 use crate::processor::row::{Row, printable};
 use crate::run::state::{Deadline, RunState};
 use crate::run::{Progress, Run};
-use crate::store::append::{ClosedRun, OpenRow, OpenState};
+use crate::store::append::{ClosedRun, ClosedStatus, OpenRow, OpenState};
 use crate::store::watch::Notice;
 
 /// A run in memory.
@@ -166,9 +166,11 @@ impl Live {
                 Consequence::Outcome | Consequence::GiveUp => given_up.extend(event.call()),
                 Consequence::Ending | Consequence::Terminal(_) => over = true,
             }
-            let encoded = Encoded { seq, at, name: event.name(), body: wire::encode_event(&event) };
-            self.close(group, &event, &encoded);
-            group.events.push(encoded);
+            let body = group.events.push(seq, at, &event);
+            if let Some(status) = event.closed_status() {
+                let outcome = Bytes::copy_from_slice(body);
+                self.close(group, status, at, outcome);
+            }
         }
         let (run, executing) = (self.run.state.id, &mut self.executing);
         let abort = |id| Effect::Abort { run, id };
@@ -189,17 +191,16 @@ impl Live {
         dispatch
     }
 
-    /// If this event ends the run, writes its outcome and has the client of this process told.
-    fn close(&mut self, group: &mut Group, event: &Event, encoded: &Encoded) {
-        let Some(status) = event.closed_status() else { return };
+    /// The run ends: writes its outcome, and has the client of this process told.
+    fn close(&mut self, group: &mut Group, status: ClosedStatus, closed_at: Timestamp, outcome: Bytes) {
         let state = &self.run.state;
         let closed = ClosedRun {
             run: state.id,
             workflow: state.workflow.clone(),
             key: state.key.clone(),
             status,
-            closed_at: encoded.at,
-            outcome: encoded.body.clone(),
+            closed_at,
+            outcome,
         };
         if let Some(watcher) = self.on_closed.take() {
             let notice = Box::new(Notice::Closed(closed.clone()));

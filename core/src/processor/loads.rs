@@ -31,7 +31,7 @@ pub(super) struct Loads {
     recovering: VecDeque<RunId>,
     /// Runs that must not be loaded yet.
     held: BTreeSet<RunId>,
-    /// The run whose history was cut, and its last event that arrived: the rest is requested next.
+    /// The run whose history was cut, and where its last frame that arrived begins: the rest is requested next.
     cut: Option<(RunId, EventSeq)>,
 }
 
@@ -133,13 +133,13 @@ impl Loads {
         let mut arrived = Vec::with_capacity(asked.runs.len());
         self.cut = None;
         for run in asked.runs {
-            let events = histories.next_if(|history| history.run == run);
-            let events: VecDeque<_> = events.map(|history| history.events).unwrap_or_default().into();
+            let history = histories.next_if(|history| history.run == run);
+            let frames = history.map(|history| history.frames).unwrap_or_default();
             if loaded.cut.is_none_or(|cut| run < cut) {
-                arrived.push(Arrived { run, events, whole: true });
-            } else if let Some(last) = events.back() {
+                arrived.push(Arrived::new(run, frames, true));
+            } else if let Some(last) = frames.last() {
                 self.cut = Some((run, last.seq));
-                arrived.push(Arrived { run, events, whole: false });
+                arrived.push(Arrived::new(run, frames, false));
             } else {
                 self.wanted.push_back(run);
             }

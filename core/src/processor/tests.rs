@@ -22,10 +22,11 @@ use expect_test::expect;
 
 use self::definitions::*;
 use crate::data::failure::Failure;
-use crate::data::id::{CommandId, InboxNo, LeaseId, MessageId, Position, RunId, ShardId};
+use crate::data::id::{CommandId, EventSeq, InboxNo, LeaseId, MessageId, Position, RunId, ShardId};
 use crate::data::limits;
-use crate::data::name::{EventName, Name};
+use crate::data::name::Name;
 use crate::data::time::Timestamp;
+use crate::log::event::Event;
 use crate::log::message::{Flag, Message};
 use crate::log::past_event::{PastEvent, decode};
 use crate::log::wire;
@@ -36,7 +37,8 @@ use crate::processor::reads::StoreRead;
 use crate::processor::setup::ProcessorConfig;
 use crate::run::turn::Turn;
 use crate::store::append::{Append, Appended, OpenRow, OpenState};
-use crate::store::history::{DueMark, DueRuns, EventRecord, Load, Loaded, RunHistory, Unparked};
+use crate::store::frame::Frame;
+use crate::store::history::{DueMark, DueRuns, Load, Loaded, RunHistory, Unparked};
 use crate::store::inbox::{InboxCursor, InboxMessage, InboxPage};
 use crate::store::lease::{Claimed, ClaimedShard, LeaseAnswer, Suspect, SuspectStage};
 use crate::testing::{BORN, broken, call, deploy_broken_build, history, payload, run_id};
@@ -51,7 +53,7 @@ struct Fixture {
     processor: Processor,
     now: Timestamp,
     shard: ShardId,
-    log: BTreeMap<RunId, Vec<EventRecord>>,
+    log: BTreeMap<RunId, Vec<Frame>>,
     rows: BTreeMap<RunId, OpenRow>,
     closed: BTreeSet<RunId>,
     next_position: Position,
@@ -66,7 +68,7 @@ struct Fixture {
     attempts_begun: usize,
     steps: BTreeMap<(RunId, CommandId), Name>,
     /// Which events the store refuses.
-    refuses: fn(&crate::store::append::NewEvent) -> bool,
+    refuses: fn(RunId, &Event) -> bool,
     appends: usize,
     /// How many bytes of histories one read returns.
     load_bytes_max: usize,
@@ -78,6 +80,16 @@ struct Fixture {
     /// Whether the next owner has no workflows.
     has_no_workflows: bool,
     config: ProcessorConfig,
+}
+
+/// The events of an append.
+fn events(append: &Append) -> Vec<(RunId, Event)> {
+    let decoded = |frame: &Frame| {
+        let (run, frames) = (frame.run, vec![frame.clone()]);
+        let past: Result<Vec<PastEvent>, _> = decode(&RunHistory { run, frames }).collect();
+        past.expect("written events can be decoded").into_iter().map(move |past| (run, past.event))
+    };
+    append.frames.iter().flat_map(decoded).collect()
 }
 
 fn claimed(lease: u64, shard: ShardId, next_position: Position, deaths: u32) -> Claimed {
@@ -113,7 +125,7 @@ impl Fixture {
             attempts: BTreeMap::new(),
             attempts_begun: 0,
             steps: BTreeMap::new(),
-            refuses: |_| false,
+            refuses: |_, _| false,
             appends: 0,
             load_bytes_max: usize::MAX,
             suspects: BTreeMap::new(),
@@ -239,22 +251,16 @@ impl Fixture {
     fn append(&mut self, append: &Append) {
         self.appends += 1;
         assert_eq!(append.digest, append.content_digest());
-        if append.events.iter().any(self.refuses) {
+        if events(append).iter().any(|(run, event)| (self.refuses)(*run, event)) {
             return self.processor.declined(Declined::Refused, "it is too large");
         }
-        for event in &append.events {
-            let events = self.log.entry(event.run).or_default();
-            assert_eq!(event.seq.get() as usize, events.len() + 1, "events are contiguous");
-            assert_eq!(event.position, self.next_position, "positions are gapless");
-            self.next_position = self.next_position.next();
-            let (seq, position, at) = (event.seq, event.position, event.at);
-            events.push(EventRecord {
-                seq,
-                position,
-                name: event.name.clone(),
-                at,
-                body: event.body.clone(),
-            });
+        for frame in &append.frames {
+            let frames = self.log.entry(frame.run).or_default();
+            let next = frames.last().map_or(EventSeq::FIRST, Frame::next_seq);
+            assert_eq!(frame.seq, next, "frames are contiguous");
+            assert_eq!(frame.first_position(), self.next_position, "positions are gapless");
+            self.next_position = frame.position.next();
+            frames.push(frame.clone());
         }
         for opened in &append.opened {
             let before = self.rows.insert(opened.run, opened.row.clone());
@@ -324,20 +330,20 @@ impl Fixture {
                 continue;
             }
             let all = self.log.get(run).cloned().unwrap_or_default().into_iter();
-            let mut events = Vec::new();
-            for event in all.filter(|event| Some(event.seq) > after) {
-                let is_first = histories.is_empty() && events.is_empty();
-                bytes += event.body.len();
+            let mut frames = Vec::new();
+            for frame in all.filter(|frame| Some(frame.seq) > after) {
+                let is_first = histories.is_empty() && frames.is_empty();
+                bytes += frame.body.len();
                 if bytes > load.bytes.min(self.load_bytes_max) && !is_first {
-                    if !events.is_empty() {
-                        histories.push(RunHistory { run: *run, events });
+                    if !frames.is_empty() {
+                        histories.push(RunHistory { run: *run, frames });
                     }
                     return Loaded { histories, cut: Some(*run) };
                 }
-                events.push(event);
+                frames.push(frame);
             }
             after = None;
-            histories.push(RunHistory { run: *run, events });
+            histories.push(RunHistory { run: *run, frames });
         }
         Loaded { histories, cut: None }
     }
@@ -379,8 +385,8 @@ impl Fixture {
     }
 
     fn history(&self, run: RunId) -> String {
-        let events = self.log.get(&run).cloned().unwrap_or_default();
-        let events: Result<Vec<PastEvent>, _> = decode(&RunHistory { run, events }).collect();
+        let frames = self.log.get(&run).cloned().unwrap_or_default();
+        let events: Result<Vec<PastEvent>, _> = decode(&RunHistory { run, frames }).collect();
         history(&events.expect("written events can be decoded"))
     }
 }

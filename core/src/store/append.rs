@@ -1,11 +1,12 @@
-//! What one commit writes: events, and the rows that follow from them. It must not know any kind of event.
+//! What one commit writes: frames, and the rows that follow from their events. It must not know any kind of event.
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use crate::data::id::{AppendNo, EventSeq, LeaseId, MessageId, Position, RunId};
-use crate::data::name::{EventName, Name};
+use crate::data::id::{AppendNo, LeaseId, MessageId, RunId};
+use crate::data::name::Name;
 use crate::data::time::Timestamp;
+use crate::store::frame::Frame;
 use crate::store::inbox::MessageRef;
 use crate::store::lease::Suspect;
 
@@ -18,8 +19,9 @@ pub struct Append {
     pub number: AppendNo,
     /// SHA-256 of everything below: tells a repetition from another batch under the same number.
     pub digest: [u8; 32],
-    /// The events; those of one run in the order of `seq`, those of one shard in the order of `position`.
-    pub events: Vec<NewEvent>,
+    /// The frames; those of one run in the order of `seq`, those of one shard in the order of `position`. A run has one,
+    /// unless its events do not fit.
+    pub frames: Vec<Frame>,
     /// Runs that begin with this append, without a message, and do not end within it.
     pub opened: Vec<OpenedRun>,
     /// Open runs whose row changes.
@@ -45,7 +47,7 @@ impl Append {
             lease,
             number,
             digest: [0; 32],
-            events: Vec::new(),
+            frames: Vec::new(),
             opened: Vec::new(),
             updated: Vec::new(),
             closed: Vec::new(),
@@ -61,16 +63,15 @@ impl Append {
     pub fn content_digest(&self) -> [u8; 32] {
         let mut hasher = Sha256::new();
         // The length precedes each list and each text, so that the end of one cannot pass for the beginning of the next.
-        hasher.update((self.events.len() as u64).to_le_bytes());
-        for event in &self.events {
-            hasher.update(event.run.as_u128().to_le_bytes());
-            hasher.update(event.seq.get().to_le_bytes());
-            hasher.update(event.position.get().to_le_bytes());
-            hasher.update(event.at.as_micros().to_le_bytes());
-            hasher.update((event.name.as_str().len() as u64).to_le_bytes());
-            hasher.update(event.name.as_str());
-            hasher.update((event.body.len() as u64).to_le_bytes());
-            hasher.update(&event.body);
+        hasher.update((self.frames.len() as u64).to_le_bytes());
+        for Frame { run, seq, count, position, at, body } in &self.frames {
+            hasher.update(run.as_u128().to_le_bytes());
+            hasher.update(seq.get().to_le_bytes());
+            hasher.update(count.to_le_bytes());
+            hasher.update(position.get().to_le_bytes());
+            hasher.update(at.as_micros().to_le_bytes());
+            hasher.update((body.len() as u64).to_le_bytes());
+            hasher.update(body);
         }
         // Rows follow from the events, so the ids of the runs and messages are enough. Suspects do not follow from them.
         let mut runs = |runs: &mut dyn ExactSizeIterator<Item = RunId>| {
@@ -107,23 +108,6 @@ impl Append {
         }
         hasher.finalize().into()
     }
-}
-
-/// One new event for the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NewEvent {
-    /// The event's run, which determines the shard.
-    pub run: RunId,
-    /// The event's number within the run.
-    pub seq: EventSeq,
-    /// The event's number within the shard.
-    pub position: Position,
-    /// The event's stored name.
-    pub name: EventName,
-    /// When the event happened.
-    pub at: Timestamp,
-    /// The event's content, which only core reads.
-    pub body: Bytes,
 }
 
 /// The row of a run that begins without a message.

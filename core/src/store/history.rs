@@ -2,9 +2,9 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::data::id::{EventSeq, Position, RunId, ShardId};
-use crate::data::name::EventName;
+use crate::data::id::{EventSeq, RunId, ShardId};
 use crate::data::time::Timestamp;
+use crate::store::frame::Frame;
 
 /// Asks for the busy and stalled runs of some shards, which a new owner has to load.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,15 +17,15 @@ pub struct Unparked {
     pub limit: u32,
 }
 
-/// Asks for histories, or for their remaining events.
+/// Asks for histories, or for their remaining frames.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Load {
     /// The runs, ascending, open or over.
     pub runs: Vec<RunId>,
-    /// For the first run, only the events after this one, where the previous answer was cut.
+    /// For the first run, only the frames that begin after this event, where the previous answer was cut.
     pub after: Option<EventSeq>,
-    /// How many bytes of events to return at most, counted by [`EventRecord::bytes`]. The first event is returned
-    /// whatever its size.
+    /// How many bytes of frames to return at most, counted by [`Frame::bytes`]. The first frame is returned whatever its
+    /// size.
     pub bytes: usize,
 }
 
@@ -34,47 +34,22 @@ pub struct Load {
 pub struct Loaded {
     /// The histories, ascending by run. Runs that the store does not have are left out.
     pub histories: Vec<RunHistory>,
-    /// The run at which the byte limit cut the answer: its later events and all runs after it are missing. `None` if the
+    /// The run at which the byte limit cut the answer: its later frames and all runs after it are missing. `None` if the
     /// answer is complete.
     pub cut: Option<RunId>,
 }
 
-/// A run's events: all of them, or the part that was asked for.
+/// A run's frames: all of them, or the part that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunHistory {
     /// The run.
     pub run: RunId,
-    /// The run's events, by `seq`; empty before its start is logged. The reader checks that none is missing: a store
-    /// that refused a damaged history would withhold the other histories of the answer.
-    pub events: Vec<EventRecord>,
+    /// The run's frames, by `seq`; empty before its start is logged. The reader checks them and that none is missing: a
+    /// store that refused a damaged history would withhold the other histories of the answer.
+    pub frames: Vec<Frame>,
 }
 
-/// One event in the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EventRecord {
-    /// The event's number within the run.
-    pub seq: EventSeq,
-    /// The event's number within the shard.
-    pub position: Position,
-    /// The event's stored name.
-    pub name: EventName,
-    /// When the event happened.
-    pub at: Timestamp,
-    /// The event's content, which only core reads.
-    pub body: Bytes,
-}
-
-impl EventRecord {
-    /// How many bytes an event without its body counts towards a byte limit, because it takes memory as well.
-    pub const BYTES_WITHOUT_BODY: usize = 96;
-
-    /// How many bytes the event counts towards a byte limit.
-    pub fn bytes(&self) -> usize {
-        Self::BYTES_WITHOUT_BODY + self.body.len()
-    }
-}
-
-/// Stores the bodies of events next to each other in memory, in the order in which a store reads them. A long history is
+/// Stores the bodies of frames next to each other in memory, in the order in which a store reads them. A long history is
 /// replayed in that order, and adjacent bodies save cache misses.
 ///
 /// A body that is kept keeps its neighbours in memory, at most [`Bodies::SHARED_BYTES`].
@@ -90,7 +65,7 @@ impl EventRecord {
 pub struct Bodies(BytesMut);
 
 impl Bodies {
-    /// How many bytes share one allocation: about fifty typical events. A longer body has its own.
+    /// How many bytes share one allocation: about fifty typical frames. A longer body has its own.
     pub const SHARED_BYTES: usize = 4096;
 
     /// Copies a body after the previous one.

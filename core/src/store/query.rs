@@ -5,11 +5,11 @@ use std::fmt;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::data::id::{EventSeq, RunId};
+use crate::data::id::RunId;
 use crate::data::time::Timestamp;
 use crate::store::append::{ClosedRun, OpenRow};
 use crate::store::error::StoreError;
-use crate::store::history::EventRecord;
+use crate::store::history::{Load, Loaded};
 
 /// The reads for people.
 #[async_trait]
@@ -23,13 +23,8 @@ pub trait StoreQuery: fmt::Debug + Send + Sync {
     /// Lists runs, the newest first.
     async fn list(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<RunDescription>, StoreError>;
 
-    /// Reads at most `limit` of a run's events after `after`, by `seq`.
-    async fn history(
-        &self,
-        run: RunId,
-        after: Option<EventSeq>,
-        limit: u32,
-    ) -> Result<Vec<EventRecord>, StoreError>;
+    /// Reads histories, as [`Session::load`](super::Session::load) does.
+    async fn load(&self, load: &Load) -> Result<Loaded, StoreError>;
 }
 
 /// A run as a store describes it.

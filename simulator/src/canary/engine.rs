@@ -1,5 +1,6 @@
 //! Known bugs of the engine: each was made once, or could have been.
 
+use super::store::CONTENTS_UNCHECKED;
 use super::{Canary, Edit};
 
 pub(super) const CANARIES: &[Canary] = &[
@@ -223,6 +224,101 @@ pub(super) const CANARIES: &[Canary] = &[
             erring: r#"let over = || host.monotonic() >= until && !crate::canary::is("TurnUnbounded");"#,
         }],
     },
+    Canary {
+        name: "FramesOverlap",
+        what: "the second frame of an append begins after the first event of the one before it, not after the last",
+        edits: &[
+            Edit {
+                file: "core/src/log/wire/frame.rs",
+                find: "seq = frame.next_seq();",
+                erring: r#"seq = if crate::canary::is("FramesOverlap") { seq.next() } else { frame.next_seq() };"#,
+            },
+            CONTENTS_UNCHECKED,
+        ],
+    },
+    Canary {
+        name: "CountLies",
+        what: "a frame says how many events its first group has, and holds those of all groups",
+        edits: &[
+            Edit {
+                file: "core/src/log/wire/frame.rs",
+                find: "let mut events = parts.flat_map(EncodedEvents::iter);",
+                erring: "let mut events = parts.clone().flat_map(EncodedEvents::iter);",
+            },
+            FRAME_WRITTEN,
+            CONTENTS_UNCHECKED,
+        ],
+    },
+    Canary {
+        name: "PositionPerFrame",
+        what: "a frame takes one position, however many events it has",
+        edits: &[FRAME_WRITTEN, CONTENTS_UNCHECKED],
+    },
+    Canary {
+        name: "GroupSplit",
+        what: "the events of a group are split over two appends, and a crash may come between them",
+        edits: &[
+            Edit {
+                file: "core/src/processor/appends.rs",
+                find: "Cut::Any(count) => outbox.take(count, |_| true),",
+                erring: r#"Cut::Any(count) => {
+                    let mut groups = outbox.take(count, |_| true);
+                    if crate::canary::is("GroupSplit") {
+                        outbox.put_back(groups.last_mut().and_then(Group::split).into_iter().collect());
+                    }
+                    groups
+                }"#,
+            },
+            Edit {
+                file: "core/src/processor/group.rs",
+                find: "    pub(super) fn writes_nothing(&self) -> bool {",
+                erring: "    /// The second half of its events, with all that must not precede them.
+                pub(super) fn split(&mut self) -> Option<Self> {
+                    let mut rest = Self { events: self.events.split()?, ..Self::new(self.run) };
+                    std::mem::swap(&mut self.effects, &mut rest.effects);
+                    std::mem::swap(&mut self.counted, &mut rest.counted);
+                    std::mem::swap(&mut self.suspect, &mut rest.suspect);
+                    if let Some(RowChange::Closed(_)) = &self.row {
+                        std::mem::swap(&mut self.row, &mut rest.row);
+                    }
+                    Some(rest)
+                }
+
+                pub(super) fn writes_nothing(&self) -> bool {",
+            },
+            Edit {
+                file: "core/src/log/wire/frame.rs",
+                find: "    pub(crate) fn len(&self) -> usize {",
+                erring: "    /// The second half, unless there is no half, or it begins the run.
+                pub(crate) fn split(&mut self) -> Option<Self> {
+                    let kept = self.heads.len() / 2;
+                    if kept == 0 || self.first == EventSeq::FIRST {
+                        return None;
+                    }
+                    let bytes = self.heads[kept - 1].end;
+                    let mut rest = Self {
+                        first: EventSeq::new(self.first.get() + kept as u32),
+                        heads: self.heads.split_off(kept),
+                        bodies: self.bodies.split_off(bytes),
+                    };
+                    rest.heads.iter_mut().for_each(|head| head.end -= bytes);
+                    Some(rest)
+                }
+
+                pub(crate) fn len(&self) -> usize {",
+            },
+        ],
+    },
+    Canary {
+        name: "FrameSkipped",
+        what: "the next part of a history is requested from the event after the last one that arrived",
+        edits: &[Edit {
+            file: "core/src/processor/loads.rs",
+            find: "self.cut = Some((run, last.seq));",
+            erring: r#"let skips = crate::canary::is("FrameSkipped");
+                self.cut = Some((run, if skips { last.next_seq() } else { last.seq }));"#,
+        }],
+    },
 ];
 
 /// `DigestUnchecked` needs this edit as well: only an erring engine sends two appends with the same number.
@@ -242,4 +338,15 @@ pub(super) const RECUT_BLAMES_NOBODY: Edit = Edit {
     find: "let at_fault = match why {",
     erring: r#"let at_fault = match why {
             _ if crate::canary::is("AppendRecut") || crate::canary::is("DigestUnchecked") => None,"#,
+};
+
+const FRAME_WRITTEN: Edit = Edit {
+    file: "core/src/log/wire/frame.rs",
+    find: "let position = Position::new(next.get() + count as u64 - 1);",
+    erring: r#"let count = match parts.clone().find(|part| !part.is_empty()) {
+            Some(first) if crate::canary::is("CountLies") => first.len().min(count),
+            _ => count,
+        };
+        let per_frame = crate::canary::is("PositionPerFrame");
+        let position = if per_frame { *next } else { Position::new(next.get() + count as u64 - 1) };"#,
 };

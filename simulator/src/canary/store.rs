@@ -222,11 +222,37 @@ pub(super) const CANARIES: &[Canary] = &[
             erring: r#"let call = Call::Load(load);
             let mut loaded = self.store.call(self.number, call, |state, _| Ok(state.load(load))).await?;
             if pgworkflows_core::canary::is("StaleHistory") {
-                for history in loaded.histories.iter_mut().filter(|history| history.events.len() > 3) {
-                    history.events.pop();
+                for history in loaded.histories.iter_mut().filter(|history| history.frames.len() > 1) {
+                    history.frames.pop();
                 }
             }
             Ok(loaded)"#,
+        }],
+    },
+    Canary {
+        name: "FirstPositionKept",
+        what: "a shard's last position is said to be that of the first event in its last frame",
+        edits: &[
+            Edit {
+                file: "store-memory/src/state/append.rs",
+                find: "            self.shard_mut(frame.run.shard()).next_position = frame.position.next();",
+                erring: r#"            let is_first = pgworkflows_core::canary::is("FirstPositionKept");
+                let position = if is_first { frame.first_position() } else { frame.position };
+                self.shard_mut(frame.run.shard()).next_position = position.next();"#,
+            },
+            CONTENTS_UNCHECKED,
+        ],
+    },
+    Canary {
+        name: "FrameRepeated",
+        what: "the next part of a history begins with the last frame of the part before it",
+        edits: &[Edit {
+            file: "store-memory/src/state/recover.rs",
+            find: "let skip = run.frames.partition_point(|frame| Some(frame.seq) <= after);",
+            erring: r#"let repeats = pgworkflows_core::canary::is("FrameRepeated");
+            let skip = run.frames.partition_point(|frame| {
+                Some(frame.seq) < after || Some(frame.seq) == after && !repeats
+            });"#,
         }],
     },
     Canary {
@@ -236,7 +262,7 @@ pub(super) const CANARIES: &[Canary] = &[
             file: "store-memory/src/session.rs",
             find: "self.store.call(self.number, Call::Append(append), |state, now| state.append(now, append)).await",
             erring: r#"if pgworkflows_core::canary::is("EarlyAcknowledgement") && append.number.get().is_multiple_of(7) {
-                return Ok(Appended { now: append.events.last().map(|event| event.at).unwrap_or_default() });
+                return Ok(Appended { now: append.frames.last().map(|frame| frame.at).unwrap_or_default() });
             }
             self.store.call(self.number, Call::Append(append), |state, now| state.append(now, append)).await"#,
         }],
@@ -264,7 +290,7 @@ const OWNERS_UNCHECKED: Edit = Edit {
 };
 
 /// All other checks that would refuse the append.
-const CONTENTS_UNCHECKED: Edit = Edit {
+pub(super) const CONTENTS_UNCHECKED: Edit = Edit {
     file: "store-memory/src/state/append.rs",
     find: "        self.check_rows(append)?;
         self.check_seqs(append)?;
@@ -272,7 +298,8 @@ const CONTENTS_UNCHECKED: Edit = Edit {
         self.check_messages(append)?;
         check_suspects(append)?;",
     erring: r#"        let lax = ["FenceUnchecked", "RepetitionUnchecked", "PreviousUnchecked"];
-        let lax = lax.into_iter().chain(["OwnershipUnchecked", "MessagesKept"]);
+        let lax = lax.into_iter().chain(["OwnershipUnchecked", "MessagesKept", "FirstPositionKept"]);
+        let lax = lax.chain(["FramesOverlap", "CountLies", "PositionPerFrame"]);
         if !lax.into_iter().any(pgworkflows_core::canary::is) {
             self.check_rows(append)?;
             self.check_seqs(append)?;

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{AppendNo, EventSeq, Position, RunId, ShardId};
 use pgworkflows_core::store::{
-    Append, Appended, ClosedRun, EventRecord, Hint, MessageRef, NewEvent, NewRun, OpenRow, OpenState,
-    SentMessage, StoreError, Submission, Undelivered,
+    Append, Appended, ClosedRun, Frame, Hint, MessageRef, NewRun, OpenRow, OpenState, SentMessage,
+    StoreError, Submission, Undelivered,
 };
 
 use super::lease::fenced;
@@ -77,7 +77,7 @@ impl State {
     }
 
     fn check_ownership(&self, append: &Append) -> Result<(), StoreError> {
-        let runs = append.events.iter().map(|event| event.run);
+        let runs = append.frames.iter().map(|frame| frame.run);
         let runs = runs.chain(append.opened.iter().map(|opened| opened.run));
         let runs = runs.chain(append.updated.iter().map(|updated| updated.run));
         let runs = runs.chain(append.closed.iter().map(|closed| closed.run));
@@ -134,32 +134,32 @@ impl State {
         }
     }
 
-    /// The sequence numbers of each run continue where its log ends, and every event belongs to an open run.
+    /// The frames of each run continue where its log ends, and every frame belongs to an open run.
     fn check_seqs(&self, append: &Append) -> Result<(), StoreError> {
         let mut beginning: Vec<RunId> = append.opened.iter().map(|opened| opened.run).collect();
         beginning.extend(append.closed.iter().map(|closed| closed.run));
-        beginning.retain(|run| self.runs.get(run).is_none_or(|run| run.events.is_empty()));
+        beginning.retain(|run| self.runs.get(run).is_none_or(|run| run.frames.is_empty()));
         beginning.sort_unstable();
         let mut next_seqs: BTreeMap<RunId, EventSeq> = BTreeMap::new();
-        for events in append.events.chunk_by(|one, other| one.run == other.run) {
-            let run = events[0].run;
-            let next = match next_seqs.entry(run) {
+        for frame @ Frame { run, seq, count, .. } in &append.frames {
+            let next = match next_seqs.entry(*run) {
                 Entry::Occupied(entry) => entry.into_mut(),
                 Entry::Vacant(entry) => {
-                    if beginning.binary_search(&run).is_err() {
-                        self.check_open(run)?;
+                    if beginning.binary_search(run).is_err() {
+                        self.check_open(*run)?;
                     }
-                    entry.insert(self.next_seq(run))
+                    entry.insert(self.next_seq(*run))
                 }
             };
-            for NewEvent { seq, .. } in events {
-                if seq != next {
-                    return Err(StoreError::conflict(format!(
-                        "the next event of run {run} is {next}, not {seq}"
-                    )));
-                }
-                *next = seq.next();
+            if *count == 0 {
+                return Err(StoreError::conflict(format!("the frame of run {run} at event {seq} is empty")));
             }
+            if seq != next {
+                return Err(StoreError::conflict(format!(
+                    "the next event of run {run} is {next}, not {seq}"
+                )));
+            }
+            *next = frame.next_seq();
         }
         // A run's first event and its first row are written together.
         match beginning.into_iter().find(|run| !next_seqs.contains_key(run)) {
@@ -171,24 +171,24 @@ impl State {
     /// The positions of each shard continue where its log ends.
     fn check_positions(&self, append: &Append) -> Result<(), StoreError> {
         let mut next_positions: BTreeMap<ShardId, Position> = BTreeMap::new();
-        for NewEvent { run, position, .. } in &append.events {
-            let shard = run.shard();
+        for frame in &append.frames {
+            let (shard, first) = (frame.run.shard(), frame.first_position());
             let next = next_positions
                 .entry(shard)
                 .or_insert_with(|| self.shard(shard).expect("ownership was checked").next_position);
-            if position != next {
+            if first != *next {
                 return Err(StoreError::conflict(format!(
-                    "the next position of shard {shard} is {next}, not {position}"
+                    "the next position of shard {shard} is {next}, not {first}"
                 )));
             }
-            *next = position.next();
+            *next = frame.position.next();
         }
         Ok(())
     }
 
     fn next_seq(&self, run: RunId) -> EventSeq {
-        let last = self.runs.get(&run).and_then(|run| run.events.last());
-        last.map_or(EventSeq::FIRST, |event| event.seq.next())
+        let last = self.runs.get(&run).and_then(|run| run.frames.last());
+        last.map_or(EventSeq::FIRST, Frame::next_seq)
     }
 
     /// Every message that the append names is in the inbox, and is named once.
@@ -224,11 +224,9 @@ impl State {
         for closed in &append.closed {
             self.close_run(closed);
         }
-        for events in append.events.chunk_by(|one, other| one.run == other.run) {
-            let shard = self.shard_mut(events[0].run.shard());
-            shard.next_position = events[events.len() - 1].position.next();
-            let run = self.runs.get_mut(&events[0].run).expect("the events' runs were checked");
-            run.events.extend(events.iter().map(record));
+        for frame in &append.frames {
+            self.shard_mut(frame.run.shard()).next_position = frame.position.next();
+            self.runs.get_mut(&frame.run).expect("the frames' runs were checked").frames.push(frame.clone());
         }
         for suspect in &append.suspects {
             if !self.is_over(suspect.run) {
@@ -279,7 +277,7 @@ impl State {
             self.set_row(*id, row);
         } else {
             // The run began within this append too, so it never had an open row.
-            let run = Run { workflow: workflow.to_string(), key: key.clone(), row, events: Vec::new() };
+            let run = Run { workflow: workflow.to_string(), key: key.clone(), row, frames: Vec::new() };
             self.runs.insert(*id, run);
         }
         self.suspects.remove(id);
@@ -289,7 +287,7 @@ impl State {
     /// Adds a run with its row and its index entries.
     pub(super) fn insert_run(&mut self, id: RunId, workflow: &str, key: Option<String>, row: OpenRow) {
         let row = Row::Open(row);
-        let run = Run { workflow: workflow.to_owned(), key, row: row.clone(), events: Vec::new() };
+        let run = Run { workflow: workflow.to_owned(), key, row: row.clone(), frames: Vec::new() };
         let before = self.runs.insert(id, run);
         assert!(before.is_none(), "run {id} was checked not to exist");
         self.set_row(id, row);
@@ -303,9 +301,4 @@ fn check_suspects(append: &Append) -> Result<(), StoreError> {
         Some(suspect) => Err(StoreError::conflict(format!("run {} is a suspect twice", suspect.run))),
         None => Ok(()),
     }
-}
-
-fn record(event: &NewEvent) -> EventRecord {
-    let NewEvent { seq, position, name, at, body, .. } = event;
-    EventRecord { seq: *seq, position: *position, name: name.clone(), at: *at, body: body.clone() }
 }

@@ -1,10 +1,8 @@
-//! The reads of people: descriptions, lists, histories. They may look at every run, since people can wait longer than
+//! The reads of people: descriptions and lists. They may look at every run, since people can wait longer than
 //! processors; so no processor may read through here.
 
-use pgworkflows_core::id::{EventSeq, RunId};
-use pgworkflows_core::store::{
-    EventRecord, Notice, RunDescription, RunFilter, RunPage, Topic, Watch, Watched, What,
-};
+use pgworkflows_core::RunId;
+use pgworkflows_core::store::{Notice, RunDescription, RunFilter, RunPage, Topic, Watch, Watched, What};
 
 use super::{Row, Run, State};
 
@@ -41,14 +39,6 @@ impl State {
         };
         let matching = newest_first.filter(|(_, run)| matches(filter, run));
         matching.take(page.limit as usize).map(|(id, run)| self.description(*id, run)).collect()
-    }
-
-    /// A run's events after `after`.
-    pub(crate) fn history(&self, run: RunId, after: Option<EventSeq>, limit: u32) -> Vec<EventRecord> {
-        let events = self.runs.get(&run).map_or(&[][..], |run| &run.events);
-        // Events are numbered from 1 without a gap, so a number is also the count of events up to it.
-        let skip = after.map_or(0, |after| after.get() as usize);
-        events.iter().skip(skip).take(limit as usize).cloned().collect()
     }
 }
 

@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{Position, RunId, ShardId};
-use pgworkflows_core::store::{Due, DueMark, DueRuns, EventRecord, Load, Loaded, RunHistory, Unparked};
+use pgworkflows_core::store::{Due, DueMark, DueRuns, Frame, Load, Loaded, RunHistory, Unparked};
 
 use super::State;
 use super::merge::merge;
@@ -20,25 +20,24 @@ impl State {
         merge(shards.iter().map(|shard| self.unparked_of_shard(*shard, *after)), *limit as usize)
     }
 
-    /// Histories, up to the first event that exceeds the limit of bytes.
+    /// Histories, up to the first frame that exceeds the limit of bytes.
     pub(crate) fn load(&self, load: &Load) -> Loaded {
         let mut histories = Vec::new();
         let mut bytes = 0;
         for (index, id) in load.runs.iter().enumerate() {
             let Some(run) = self.runs.get(id) else { continue };
-            // Events are numbered from 1 without a gap, so a number is also the count of events up to it.
             let after = load.after.filter(|_| index == 0);
-            let skip = after.map_or(0, |after| after.get() as usize);
-            let rest = run.events.get(skip..).unwrap_or_default();
-            let fits = |event: &&EventRecord| {
+            let skip = run.frames.partition_point(|frame| Some(frame.seq) <= after);
+            let rest = &run.frames[skip..];
+            let fits = |frame: &&Frame| {
                 let first = bytes == 0;
-                bytes += event.bytes();
+                bytes += frame.bytes();
                 first || bytes <= load.bytes
             };
-            let events: Vec<EventRecord> = rest.iter().take_while(fits).cloned().collect();
-            let cut = (events.len() < rest.len()).then_some(*id);
-            if cut.is_none() || !events.is_empty() {
-                histories.push(RunHistory { run: *id, events });
+            let frames: Vec<Frame> = rest.iter().take_while(fits).cloned().collect();
+            let cut = (frames.len() < rest.len()).then_some(*id);
+            if cut.is_none() || !frames.is_empty() {
+                histories.push(RunHistory { run: *id, frames });
             }
             if cut.is_some() {
                 return Loaded { histories, cut };

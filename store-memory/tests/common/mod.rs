@@ -3,9 +3,9 @@
 
 use bytes::Bytes;
 use pgworkflows_core::Timestamp;
-use pgworkflows_core::id::{AppendNo, EventName, EventSeq, LeaseId, MessageId, Position, RunId, ShardId};
+use pgworkflows_core::id::{AppendNo, EventSeq, LeaseId, MessageId, Position, RunId, ShardId};
 use pgworkflows_core::store::{
-    Append, Claim, Claimed, InboxCursor, InboxMessage, InboxRead, MessageRef, NewEvent, NewRun, OpenRow,
+    Append, Claim, Claimed, Frame, InboxCursor, InboxMessage, InboxRead, Load, MessageRef, NewRun, OpenRow,
     OpenedRun, Session, Store, StoreError, Submission,
 };
 use pgworkflows_memory::MemoryStore;
@@ -68,22 +68,25 @@ pub(crate) fn empty_append(lease: LeaseId, number: u64) -> Append {
 pub(crate) fn opening(lease: LeaseId, number: u64, id: u64) -> Append {
     let mut append = empty_append(lease, number);
     append.opened.push(OpenedRun { run: run(id), workflow: "order".into(), row: OpenRow::default() });
-    append.events.push(event(run(id), EventSeq::FIRST, Position::FIRST, Bytes::new()));
+    append.frames.push(frame(run(id), EventSeq::FIRST, Position::FIRST, Bytes::new()));
     append.digest = append.content_digest();
     append
 }
 
-pub(crate) fn event(run: RunId, seq: EventSeq, position: Position, body: Bytes) -> NewEvent {
-    let name = EventName::from_stored("test.happened");
-    NewEvent { run, seq, position, name, at: Timestamp::from_micros(0), body }
+/// A frame of one event.
+pub(crate) fn frame(run: RunId, seq: EventSeq, position: Position, body: Bytes) -> Frame {
+    Frame { run, seq, count: 1, position, at: Timestamp::from_micros(0), body }
 }
 
 pub(crate) fn reference(message: &InboxMessage) -> MessageRef {
     MessageRef { shard: message.run.shard(), number: message.number, message: message.message }
 }
 
+/// How many frames the run has.
 pub(crate) async fn history_len(store: &MemoryStore, id: u64) -> usize {
-    store.query().history(run(id), None, 1000).await.unwrap().len()
+    let load = Load { runs: vec![run(id)], after: None, bytes: usize::MAX };
+    let histories = store.query().load(&load).await.unwrap().histories;
+    histories.iter().map(|history| history.frames.len()).sum()
 }
 
 #[track_caller]

@@ -29,7 +29,7 @@ async fn any_write_to_a_foreign_shard_is_fenced() {
     ] {
         assert_fenced(one.append(batch).await);
     }
-    assert_eq!(world.count("events").await, 0);
+    assert_eq!(world.count("frames").await, 0);
     assert_eq!(world.count("open_runs").await, 0);
     assert_eq!(world.count("closed_runs").await, 0);
 }

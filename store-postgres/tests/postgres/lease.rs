@@ -96,7 +96,7 @@ async fn positions_of_a_released_shard_are_not_used_again_after_its_events_were_
     writer.append_event(run, 2).await.unwrap();
     writer.release().await;
     // As after a partition was dropped.
-    world.execute("delete from pgworkflows.events").await;
+    world.execute("delete from pgworkflows.frames").await;
     let next = world.session().await.claim(&claim(None, TTL, 4)).await.unwrap();
     let positions: Vec<_> = next.shards.iter().map(|shard| shard.next_position.get()).collect();
     assert_eq!(positions, [1, 3, 1, 1]);

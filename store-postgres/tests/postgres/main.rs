@@ -5,6 +5,7 @@ mod support;
 
 mod append;
 mod connect;
+mod damaged;
 mod history;
 mod inbox;
 mod lease;

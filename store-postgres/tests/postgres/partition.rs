@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::store::StoreError;
 use sqlx::{Connection, Row};
@@ -27,7 +28,7 @@ async fn partitions(world: &World, parent: &str) -> Vec<String> {
 #[tokio::test]
 async fn connecting_makes_the_current_partition_and_the_next_two() {
     let world = World::new().await;
-    assert_eq!(partitions(&world, "events").await.len(), 3);
+    assert_eq!(partitions(&world, "frames").await.len(), 3);
     assert_eq!(partitions(&world, "closed_runs").await.len(), 3);
 }
 
@@ -43,9 +44,9 @@ async fn a_missing_partition_is_made_and_the_append_applied() {
         batch = batch.event(run, 1).closed(run);
     }
     writer.append(batch).await.unwrap();
-    assert_eq!(world.count("events").await, 3);
+    assert_eq!(world.count("frames").await, 3);
     assert_eq!(world.count("closed_runs").await, 3);
-    assert!((5..=6).contains(&partitions(&world, "events").await.len()));
+    assert!((5..=6).contains(&partitions(&world, "frames").await.len()));
 }
 
 #[tokio::test]
@@ -54,12 +55,12 @@ async fn a_detached_partition_is_attached_again() {
     let mut writer = world.writer().await;
     let run = world.run(0);
     writer.append_event(run, 1).await.unwrap();
-    for table in partitions(&world, "events").await {
-        world.execute(format!("alter table pgworkflows.events detach partition {table} concurrently")).await;
+    for table in partitions(&world, "frames").await {
+        world.execute(format!("alter table pgworkflows.frames detach partition {table} concurrently")).await;
     }
     assert!(writer.load(&[run]).await.is_empty());
     writer.append_event(run, 2).await.unwrap();
-    assert_eq!(writer.load(&[run]).await[0].events.len(), 2);
+    assert_eq!(writer.load(&[run]).await[0].frames.len(), 2);
 }
 
 #[tokio::test]
@@ -79,13 +80,13 @@ async fn a_reader_with_an_open_snapshot_blocks_neither_partitions_nor_appends() 
     writer.append_event(run, 1).await.unwrap();
     let mut connection = world.connection().await;
     let mut reader = connection.begin_with("begin isolation level repeatable read").await.unwrap();
-    execute(&mut reader, "select count(*) from pgworkflows.events").await;
+    execute(&mut reader, "select count(*) from pgworkflows.frames").await;
 
     let old = world.run_born(0, Timestamp::from_micros(world.queue.now.as_micros() - 100 * DAY));
     writer.append_event(old, 1).await.unwrap();
     writer.append_event(run, 2).await.unwrap();
     let seen: i64 =
-        sqlx::query_scalar("select count(*) from pgworkflows.events").fetch_one(&mut *reader).await.unwrap();
+        sqlx::query_scalar("select count(*) from pgworkflows.frames").fetch_one(&mut *reader).await.unwrap();
     assert_eq!(seen, 1);
     reader.rollback().await.unwrap();
 }
@@ -103,17 +104,17 @@ async fn partitions_made_simultaneously_are_made_once() {
     for appended in futures::future::join_all(appends).await {
         appended.unwrap();
     }
-    assert_eq!(partitions(&world, "events").await.len(), 4);
+    assert_eq!(partitions(&world, "frames").await.len(), 4);
 }
 
 #[tokio::test]
 async fn a_schema_keeps_the_width_of_its_partitions() {
     let world = World::with(|builder| builder.partition_width(Duration::from_secs(3600))).await;
-    let names = partitions(&world, "events").await;
+    let names = partitions(&world, "frames").await;
     assert_eq!(names.len(), 3);
     // Another process asks for another width, and the existing one applies.
     pgworkflows_postgres::PostgresStore::connect(world.database.url()).await.unwrap();
-    let again = partitions(&world, "events").await;
+    let again = partitions(&world, "frames").await;
     assert!(again.len() <= 4, "{again:?}");
 }
 
@@ -121,10 +122,47 @@ async fn a_schema_keeps_the_width_of_its_partitions() {
 async fn a_heartbeat_makes_the_next_partition_when_its_time_comes() {
     let world = World::with(|builder| builder.partition_width(Duration::from_secs(1))).await;
     let mut writer = world.writer().await;
-    let before = partitions(&world, "events").await;
+    let before = partitions(&world, "frames").await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     heartbeat_for(&mut writer, vec![]).await;
-    let after = partitions(&world, "events").await;
+    let after = partitions(&world, "frames").await;
     assert!(after.len() > before.len() && after.starts_with(&before), "{before:?} {after:?}");
     assert_eq!(partitions(&world, "closed_runs").await.len(), after.len());
+}
+
+/// How the server stores a body of 7 kB that cannot be compressed, and one that can: whether it is in its row, and how many
+/// bytes of it there are.
+async fn stored(writer: &mut Writer, world: &World, born: Timestamp) -> [(bool, i32); 2] {
+    let run = world.run_born(0, born);
+    let noise = (0_u64..7000).scan(1_u64, |state, _| {
+        *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        Some((*state >> 56) as u8)
+    });
+    let noise = Bytes::from_iter(noise);
+    let batch = writer.batch().frame(run, 1, 1, noise).frame(run, 2, 1, vec![7; 7000].into());
+    writer.append(batch).await.unwrap();
+    let sql = "select pg_relation_size(c.reltoastrelid) = 0, pg_column_size(f.body)
+               from pgworkflows.frames f join pg_class c on c.oid = f.tableoid
+               where f.run_id = $1::uuid order by f.seq";
+    let query = sqlx::query_as(sql).bind(run.to_string());
+    let rows: Vec<(bool, i32)> = query.fetch_all(&mut world.connection().await).await.unwrap();
+    rows.try_into().unwrap()
+}
+
+#[tokio::test]
+async fn frames_of_some_kilobytes_stay_in_their_rows() {
+    let world = World::new().await;
+    let mut writer = world.writer().await;
+    // Given a server that has lz4, if this one has: then a body that can be compressed is
+    let [(noise_inside, noise), (inside, compressed)] = stored(&mut writer, &world, world.queue.now).await;
+    assert!(noise_inside && inside && noise >= 7000, "{noise}");
+    let sql = "select 'lz4' = any (enumvals) from pg_settings where name = 'default_toast_compression'";
+    let has_lz4: bool = sqlx::query_scalar(sql).fetch_one(&mut world.connection().await).await.unwrap();
+    assert_eq!(compressed < 1000, has_lz4, "{compressed}");
+
+    // Given a server without it, which has only the slow method: then it compresses neither
+    world.execute("alter table pgworkflows.frames alter column body set compression pglz").await;
+    let old = Timestamp::from_micros(world.queue.now.as_micros() - 100 * DAY);
+    let [(noise_inside, noise), (inside, plain)] = stored(&mut writer, &world, old).await;
+    assert!(noise_inside && inside && noise >= 7000 && plain >= 7000, "{noise} {plain}");
 }

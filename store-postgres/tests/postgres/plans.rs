@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use pgworkflows_core::id::{EventSeq, RunId};
-use pgworkflows_core::store::{EventRecord, Load, OpenState, Store};
+use pgworkflows_core::store::{Frame, Load, OpenState, Store};
 use sqlx::postgres::PgRow;
 use sqlx::{Connection, PgConnection, Row};
 
@@ -58,12 +58,12 @@ async fn no_more_of_a_history_is_read_than_fits() {
     let database = world.database.url().to_owned();
     let before = Counted::read(&database).await;
 
-    // When it is loaded in parts of ten events
+    // When it is loaded in parts of ten frames
     let (mut after, mut parts) = (None, 0);
     loop {
-        let bytes = 10 * (EventRecord::BYTES_WITHOUT_BODY + "event 1234".len());
+        let bytes = 10 * (Frame::BYTES_WITHOUT_BODY + "event 1234".len());
         let loaded = writer.session.load(&Load { runs: vec![run], after, bytes }).await.unwrap();
-        after = loaded.histories[0].events.last().map(|event| event.seq);
+        after = loaded.histories[0].frames.last().map(|frame| frame.seq);
         parts += 1;
         if loaded.cut.is_none() {
             break;
@@ -76,7 +76,7 @@ async fn no_more_of_a_history_is_read_than_fits() {
 
     // Then each part read only a little ahead
     drop((writer, world.store));
-    let (scans, entries) = Counted::read_events(&database, &before, LONG.into()).await;
+    let (scans, entries) = Counted::read_log(&database, &before, LONG.into()).await;
     assert!(scans == 0 && entries <= 100 * parts, "{scans} scans and {entries} entries for {parts} parts");
 }
 
@@ -102,7 +102,7 @@ async fn follower_reads_no_more_events_than_it_gets() {
 
     // Then it read each event once, or little more
     connection.close().await.unwrap();
-    let (scans, entries) = Counted::read_events(&database, &before, LONG.into()).await;
+    let (scans, entries) = Counted::read_log(&database, &before, LONG.into()).await;
     assert!(scans == 0 && entries <= 2 * i64::from(LONG), "{scans} scans and {entries} entries");
 }
 
@@ -184,7 +184,7 @@ impl Counted {
         let rows = sqlx::query(
             "select t.relname::text, t.n_tup_ins, t.seq_scan, sum(i.idx_tup_read)::bigint
              from pg_stat_user_tables t join pg_stat_user_indexes i using (relid)
-             where t.relname = any ('{open_runs, run_keys, inbox}') or t.relname ~ '^(closed_runs|events)_'
+             where t.relname = any ('{open_runs, run_keys, inbox}') or t.relname ~ '^(closed_runs|frames)_'
              group by t.relname, t.n_tup_ins, t.seq_scan",
         );
         let rows = rows.fetch_all(&mut connection).await.unwrap();
@@ -202,10 +202,10 @@ impl Counted {
     }
 
     /// The scans of the log's tables and the entries read from their indexes, once there are that many entries.
-    async fn read_events(database: &str, before: &Self, entries: i64) -> (i64, i64) {
+    async fn read_log(database: &str, before: &Self, entries: i64) -> (i64, i64) {
         Self::read_until(database, |counted| {
-            let events = counted.since(before).filter(|(name, _)| name.starts_with("events"));
-            let sum = events.fold((0, 0), |sum, (_, table)| (sum.0 + table.scans, sum.1 + table.entries));
+            let log = counted.since(before).filter(|(name, _)| name.starts_with("frames"));
+            let sum = log.fold((0, 0), |sum, (_, table)| (sum.0 + table.scans, sum.1 + table.entries));
             (sum.1 >= entries).then_some(sum)
         })
         .await

@@ -96,12 +96,12 @@ async fn statements_with_the_same_parameters_are_never_mixed_up() {
         let makers = join_all((0..3).map(|maker| append_without_partition(&store, maker)));
         let releasers = join_all((0..3).map(|_| claim_and_release(&store)));
         join(makers, releasers).await;
-        // Then each call had its own effect: no event is missing, and only the released leases are fenced.
+        // Then each call had its own effect: no frame is missing, and only the released leases are fenced.
         let mut connection = PgConnection::connect(pooled.direct_url()).await.unwrap();
-        let found = "select (select count(*) from pgworkflows.events),
+        let found = "select (select count(*) from pgworkflows.frames),
                             (select count(*) from pgworkflows.leases where not fenced)";
-        let (events, valid): (i64, i64) = sqlx::query_as(found).fetch_one(&mut connection).await.unwrap();
-        assert_eq!((events, valid), (i64::from(3 * ROUNDS), 3));
+        let (frames, valid): (i64, i64) = sqlx::query_as(found).fetch_one(&mut connection).await.unwrap();
+        assert_eq!((frames, valid), (i64::from(3 * ROUNDS), 3));
     }
 }
 
@@ -142,7 +142,7 @@ async fn append_finds_a_partition_that_its_server_process_missed() {
     let run = |born| RunId::new(Timestamp::from_micros(born), queue.first_shard, unique());
     let insert = |born| {
         let run = run(born);
-        format!("insert into pgworkflows.events values ('{run}', 0, now(), 1, 0, '', '')")
+        format!("insert into pgworkflows.frames values ('{run}', 1, now(), 1, 1, 0, '')")
     };
     let make = |born: i64| format!("select pgworkflows.make_partition({}, '10s')", born / 1000);
     let mut same = pooled.connection().await;
@@ -151,7 +151,7 @@ async fn append_finds_a_partition_that_its_server_process_missed() {
     // When the process reads the list of partitions because of the first month, and the second one is attached
     // meanwhile
     execute(&mut other, make(first)).await;
-    execute(&mut same, "begin; select from only pgworkflows.events").await;
+    execute(&mut same, "begin; select from only pgworkflows.frames").await;
     execute(&mut other, "begin; lock table pg_class in access exclusive mode").await;
     execute(&mut other, make(second)).await;
     let attach = async {

@@ -35,7 +35,7 @@ async fn a_restored_server_is_noticed_by_the_next_append() {
     let mut next = world.writer().await;
     next.append_event(run, 2).await.unwrap();
     let history = &next.load(&[run]).await[0];
-    assert_eq!(history.events.iter().map(|event| event.position.get()).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(history.frames.iter().map(|frame| frame.position.get()).collect::<Vec<_>>(), [1, 2]);
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ async fn a_connection_killed_between_calls_causes_one_error() {
     let append = writer.batch().event(world.run(0), 1).done();
     assert_outcome_unknown(writer.session.append(&append).await);
     writer.session.append(&append).await.unwrap();
-    assert_eq!(world.count("events").await, 1);
+    assert_eq!(world.count("frames").await, 1);
 }
 
 #[tokio::test]
@@ -37,7 +37,7 @@ async fn an_append_whose_connection_is_killed_during_the_call_is_applied_once() 
     assert_outcome_unknown(lost);
     writer.session.append(&append).await.unwrap();
     writer.session.append(&append).await.unwrap();
-    assert_eq!(world.count("events").await, 1);
+    assert_eq!(world.count("frames").await, 1);
 }
 
 #[tokio::test]
@@ -54,7 +54,7 @@ async fn an_append_that_the_server_cancels_definitely_wrote_nothing() {
     transaction.rollback().await.unwrap();
     world.alter_database("reset statement_timeout").await;
     writer.session = world.session().await;
-    assert_eq!(world.count("events").await, 0);
+    assert_eq!(world.count("frames").await, 0);
     // So another batch may use the same number.
     let other = writer.batch().event(run, 1).event(run, 2);
     writer.append(other).await.unwrap();
@@ -73,7 +73,7 @@ async fn a_call_that_was_cut_short_does_not_poison_the_session() {
     transaction.rollback().await.unwrap();
     // The call that was cut short may still be applied: a retry is safe.
     writer.session.append(&append).await.unwrap();
-    assert_eq!(world.count("events").await, 1);
+    assert_eq!(world.count("frames").await, 1);
 }
 
 #[tokio::test]
@@ -116,5 +116,5 @@ async fn a_call_that_is_never_answered_is_given_up() {
     // The outcome was unknown indeed: the append is written later.
     world.execute("delete from public.held").await;
     while writer.session.append(&append).await.is_err() {}
-    assert_eq!(world.count("events").await, 1);
+    assert_eq!(world.count("frames").await, 1);
 }

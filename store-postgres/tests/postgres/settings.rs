@@ -5,7 +5,7 @@ use bytes::Bytes;
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::EventSeq;
 use pgworkflows_core::store::{
-    Due, OpenState, Release, RunFilter, RunPage, SessionsWanted, Store, StoreQuery, Submitted, Suspect,
+    Due, Load, OpenState, Release, RunFilter, RunPage, SessionsWanted, Store, StoreQuery, Submitted, Suspect,
     SuspectStage, Unparked,
 };
 use pgworkflows_pg_harness::Postgres;
@@ -116,9 +116,10 @@ pub(crate) async fn work(world: &World, odd: &str) {
     batch.append.suspects = vec![suspect];
     let appended = writer.append(batch).await.unwrap();
     assert!(appended.now >= world.queue.now);
-    let history = world.store.history(old, None, 10).await.unwrap();
-    assert_eq!((history[0].seq, &history[0].body), (EventSeq::FIRST, &Bytes::from("event 1")));
-    assert_eq!(history[0].at, Timestamp::from_micros(1_700_000_000_123_456));
+    let load = Load { runs: vec![old], after: None, bytes: usize::MAX };
+    let frame = world.store.load(&load).await.unwrap().histories[0].frames[0].clone();
+    assert_eq!((frame.seq, frame.count, frame.body), (EventSeq::FIRST, 1, Bytes::from("event 1")));
+    assert_eq!(frame.at, Timestamp::from_micros(1_700_000_000_123_456));
     let histories = writer.load(&[run, old]).await;
     assert_eq!(histories.iter().map(|history| history.run).collect::<Vec<_>>(), [old, run]);
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pgworkflows_core::Timestamp;
-use pgworkflows_core::id::{AppendNo, EventName, EventSeq, LeaseId, MessageId, Position, RunId, ShardId};
+use pgworkflows_core::id::{AppendNo, EventSeq, LeaseId, MessageId, Position, RunId, ShardId};
 use pgworkflows_core::store::{
-    Append, Appended, Claim, Claimed, ClosedRun, ClosedStatus, Heartbeat, HeartbeatAnswer, InboxCursor,
-    InboxPage, InboxRead, LeaseHeartbeat, Load, MessageRef, NewEvent, NewRun, Notice, OpenRow, OpenState,
+    Append, Appended, Claim, Claimed, ClosedRun, ClosedStatus, Frame, Heartbeat, HeartbeatAnswer,
+    InboxCursor, InboxPage, InboxRead, LeaseHeartbeat, Load, MessageRef, NewRun, Notice, OpenRow, OpenState,
     OpenedRun, Queue, Release, RunHistory, SentMessage, Session, Store, StoreError, Submission, Submitted,
     Topic, UpdatedRun, Watch, What,
 };
@@ -253,18 +253,18 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// Adds an event at its shard's next position.
-    pub(crate) fn event(mut self, run: RunId, seq: u32) -> Self {
-        let position = self.positions.entry(run.shard()).or_insert(Position::FIRST);
-        self.append.events.push(NewEvent {
-            run,
-            seq: EventSeq::new(seq),
-            position: *position,
-            name: EventName::from_static("run.started"),
-            at: Timestamp::from_micros(1_700_000_000_123_456),
-            body: Bytes::from(format!("event {seq}")),
-        });
-        *position = position.next();
+    /// Adds an event at its shard's next position, in a frame of its own.
+    pub(crate) fn event(self, run: RunId, seq: u32) -> Self {
+        self.frame(run, seq, 1, format!("event {seq}").into())
+    }
+
+    /// Adds a frame at its shard's next positions.
+    pub(crate) fn frame(mut self, run: RunId, seq: u32, count: u32, body: Bytes) -> Self {
+        let next = self.positions.entry(run.shard()).or_insert(Position::FIRST);
+        let position = Position::new(next.get() + u64::from(count) - 1);
+        *next = position.next();
+        let (seq, at) = (EventSeq::new(seq), Timestamp::from_micros(1_700_000_000_123_456));
+        self.append.frames.push(Frame { run, seq, count, position, at, body });
         self
     }
 

@@ -1,39 +1,38 @@
 //! The append protocol: once, in order, under a valid lease, to shards of its own, or not at all.
 #![expect(missing_docs, reason = "the name of each case is the fact that it shows")]
 
-use pgworkflows_core::id::{AppendNo, EventName, LeaseId};
+use pgworkflows_core::id::{AppendNo, LeaseId};
 use pgworkflows_core::store::Submitted;
 
 use super::fixture::Fixture;
 use super::writer::{LONG, assert_fenced, bodies, busy};
 
-pub async fn appended_events_are_the_history(fixture: &Fixture) {
+pub async fn appended_frames_are_the_history(fixture: &Fixture) {
     let (mut writer, run) = fixture.writer_and_run().await;
-    let append = writer.write(writer.draft().open(run, busy()).event(run).event(run)).await;
+    let first = writer.write(writer.draft().open(run, busy()).frame(run, 2).event(run)).await;
+    let second = writer.write(writer.draft().frame(run, 1000)).await;
 
-    let history = fixture.history(run).await;
-    assert_eq!(history.len(), 2);
-    for (record, event) in history.iter().zip(&append.events) {
-        assert_eq!((record.seq, record.position), (event.seq, event.position));
-        assert_eq!((&record.name, record.at, &record.body), (&event.name, event.at, &event.body));
+    assert_eq!(fixture.history(run).await, [first.frames, second.frames].concat());
+}
+
+pub async fn body_of_a_frame_is_kept_byte_for_byte(fixture: &Fixture) {
+    let mut writer = fixture.writer().await;
+    let every_byte: Vec<u8> = (0..=255).collect();
+    for body in [every_byte.repeat(4096), every_byte, vec![0], vec![]] {
+        let run = fixture.run(0);
+        let draft = writer.draft().open(run, busy()).event(run);
+        let append = writer.write(draft.change(|append| append.frames[0].body = body.into())).await;
+        assert!(fixture.history(run).await == append.frames, "{} bytes", append.frames[0].body.len());
     }
 }
 
-pub async fn event_name_that_no_build_knows_is_kept(fixture: &Fixture) {
-    let (mut writer, run) = fixture.writer_and_run().await;
-    let name = EventName::from_stored("later.invented");
-    let draft = writer.draft().open(run, busy()).event(run);
-    writer.write(draft.change(|append| append.events[0].name = name.clone())).await;
-    assert_eq!(fixture.history(run).await[0].name, name);
-}
-
-pub async fn events_of_many_runs_may_interleave_and_positions_are_counted_per_shard(fixture: &Fixture) {
+pub async fn frames_of_many_runs_may_interleave_and_positions_are_counted_per_shard(fixture: &Fixture) {
     let mut writer = fixture.writer().await;
     let (one, other, third) = (fixture.run(0), fixture.run(0), fixture.run(3));
     let draft = writer.draft().open(one, busy()).open(other, busy()).open(third, busy());
-    writer.write(draft.event(one).event(other).event(third).event(one).event(other)).await;
-    for (run, expected) in [(one, &[1, 3][..]), (other, &[2, 4]), (third, &[1])] {
-        let positions = fixture.history(run).await.into_iter().map(|event| event.position.get());
+    writer.write(draft.frame(one, 2).event(other).frame(third, 3).event(one).frame(other, 2)).await;
+    for (run, expected) in [(one, &[2, 4][..]), (other, &[3, 6]), (third, &[3])] {
+        let positions = fixture.history(run).await.into_iter().map(|frame| frame.position.get());
         assert_eq!(positions.collect::<Vec<_>>(), expected);
     }
 }

@@ -2,28 +2,71 @@
 #![expect(missing_docs, reason = "the name of each case is the fact that it shows")]
 
 use pgworkflows_core::id::{EventSeq, MessageId, Position};
-use pgworkflows_core::store::InboxCursor;
+use pgworkflows_core::store::{Frame, InboxCursor};
 
 use super::fixture::Fixture;
-use super::writer::{busy, closed_run, missing_message, parked};
+use super::writer::{Draft, busy, closed_run, missing_message, parked};
 
-pub async fn gap_or_repetition_in_the_events_of_a_run_is_a_conflict(fixture: &Fixture) {
-    let (mut writer, run) = fixture.open_run().await;
-    for (index, seq) in [(0, 3), (0, 1), (1, 4)] {
-        let draft = writer.draft().event(run).event(run);
-        writer.expect_conflict(draft.change(|append| append.events[index].seq = EventSeq::new(seq))).await;
-    }
-    assert_eq!(fixture.history_len(run).await, 1);
+/// Changes one frame of a batch, in a case that makes it contradict the log or the other frames.
+fn with_frame(draft: Draft, index: usize, change: impl FnOnce(&mut Frame)) -> Draft {
+    draft.change(|append| change(&mut append.frames[index]))
 }
 
-pub async fn gap_or_repetition_in_the_positions_of_a_shard_is_a_conflict(fixture: &Fixture) {
-    let (mut writer, _) = fixture.open_run().await;
-    let run = fixture.run(0);
-    for position in [Position::new(3), Position::FIRST] {
-        let draft = writer.draft().open(run, busy()).event(run);
-        writer.expect_conflict(draft.change(|append| append.events[0].position = position)).await;
+pub async fn frame_takes_as_many_numbers_as_it_has_events(fixture: &Fixture) {
+    // Given a run with the events 1 to 4, of which 2 to 4 are in one frame
+    let (mut writer, run) = fixture.open_run().await;
+    writer.write(writer.draft().frame(run, 3)).await;
+
+    // Then a frame is refused if it repeats an event, overlaps that frame, or leaves a gap
+    for seq in [1, 2, 3, 4, 6] {
+        let draft = writer.draft().frame(run, 2);
+        writer.expect_conflict(with_frame(draft, 0, |frame| frame.seq = EventSeq::new(seq))).await;
     }
-    assert_eq!(fixture.history_len(run).await, 0);
+    // And so is one that does the same after a frame of the same append, with or without another run's between them
+    for seq in [4, 5, 6, 8] {
+        let draft = writer.draft().frame(run, 2).frame(run, 2);
+        writer.expect_conflict(with_frame(draft, 1, |frame| frame.seq = EventSeq::new(seq))).await;
+        let other = fixture.run(0);
+        let draft = writer.draft().open(other, busy()).frame(run, 2).event(other).frame(run, 2);
+        writer.expect_conflict(with_frame(draft, 2, |frame| frame.seq = EventSeq::new(seq))).await;
+    }
+    assert_eq!(fixture.history_len(run).await, 4);
+    writer.write(writer.draft().frame(run, 2).frame(run, 2)).await;
+    assert_eq!(fixture.history_len(run).await, 8);
+}
+
+pub async fn frame_takes_as_many_positions_as_it_has_events(fixture: &Fixture) {
+    // Given a shard whose positions 1 to 4 are taken, 2 to 4 by one frame
+    let (mut writer, before) = fixture.open_run().await;
+    writer.write(writer.draft().frame(before, 3)).await;
+
+    // Then a frame is refused if it takes one of them again, or leaves a gap
+    let (run, other) = (fixture.run(0), fixture.run(3));
+    for last in [1, 2, 3, 4, 5, 7] {
+        let draft = writer.draft().open(run, busy()).frame(run, 2);
+        writer.expect_conflict(with_frame(draft, 0, |frame| frame.position = Position::new(last))).await;
+    }
+    // And so is one that does the same after a frame of the same append, with or without another shard's between them
+    for last in [6, 7, 9] {
+        let draft = writer.draft().open(run, busy()).frame(before, 2).frame(run, 2);
+        writer.expect_conflict(with_frame(draft, 1, |frame| frame.position = Position::new(last))).await;
+        let draft = writer.draft().open(run, busy()).open(other, busy());
+        let draft = draft.frame(before, 2).event(other).frame(run, 2);
+        writer.expect_conflict(with_frame(draft, 2, |frame| frame.position = Position::new(last))).await;
+    }
+    assert_eq!((fixture.history_len(before).await, fixture.history_len(run).await), (4, 0));
+    writer.write(writer.draft().open(run, busy()).frame(before, 2).frame(run, 2)).await;
+    assert_eq!(fixture.history_len(run).await, 2);
+}
+
+pub async fn frame_without_events_is_a_conflict(fixture: &Fixture) {
+    let (mut writer, run) = fixture.open_run().await;
+    // Whether it is said to end at the position of the event before it, or at the next one
+    for position in [1, 2].map(Position::new) {
+        let empty = |frame: &mut Frame| (frame.count, frame.position) = (0, position);
+        writer.expect_conflict(with_frame(writer.draft().event(run), 0, empty)).await;
+    }
+    assert_eq!(fixture.history(run).await.len(), 1);
 }
 
 pub async fn append_to_an_unknown_run_is_a_conflict(fixture: &Fixture) {

@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use pgworkflows_core::id::{MessageId, RunId, ShardId};
+use pgworkflows_core::id::{EventSeq, MessageId, RunId, ShardId};
 use pgworkflows_core::store::{
-    EventRecord, InboxMessage, NewRun, OpenRow, Queue, RunDescription, SentMessage, Store, Submission,
-    Submitted,
+    Frame, InboxMessage, Load, Loaded, NewRun, OpenRow, Queue, RunDescription, SentMessage, Store,
+    Submission, Submitted,
 };
 
 use super::harness::Harness;
-use super::writer::{LONG, QUEUE, SHARDS, WORKFLOW, Writer, busy};
+use super::writer::{LONG, MANY_BYTES, QUEUE, SHARDS, WORKFLOW, Writer, busy};
 
 /// What each case begins with: an empty store with one queue.
 pub struct Fixture {
@@ -136,12 +136,21 @@ impl Fixture {
         (writer, run, start)
     }
 
-    pub(super) async fn history(&self, run: RunId) -> Vec<EventRecord> {
-        self.store.query().history(run, None, 1000).await.expect("the store answers")
+    /// What people read of these histories.
+    pub(super) async fn load(&self, runs: &[RunId], after: Option<EventSeq>, bytes: usize) -> Loaded {
+        let load = Load { runs: runs.to_vec(), after, bytes };
+        self.store.query().load(&load).await.expect("the store answers")
     }
 
-    pub(super) async fn history_len(&self, run: RunId) -> usize {
-        self.history(run).await.len()
+    /// The run's frames; none if the store does not know the run.
+    pub(super) async fn history(&self, run: RunId) -> Vec<Frame> {
+        let loaded = self.load(&[run], None, MANY_BYTES).await;
+        loaded.histories.into_iter().flat_map(|history| history.frames).collect()
+    }
+
+    /// How many events the run has.
+    pub(super) async fn history_len(&self, run: RunId) -> u32 {
+        self.history(run).await.iter().map(|frame| frame.count).sum()
     }
 
     /// What the store says of a run, which must exist.

@@ -93,14 +93,14 @@ pub async fn takeover_does_not_happen_before_the_ttl(fixture: &Fixture) {
 
 pub async fn takeover_happens_after_the_ttl_with_the_next_positions(fixture: &Fixture) {
     let mut owner = fixture.expiring_writer().await;
-    write_two(fixture, &mut owner).await;
+    write_three(fixture, &mut owner).await;
     fixture.harness.let_lease_expire().await;
     let mut next = fixture.writer().await;
     assert_ne!(owner.lease, next.lease);
     assert!(!owner.holds_lease().await);
-    assert_eq!(next.positions[&fixture.shard(0)], Position::new(3));
+    assert_eq!(next.positions[&fixture.shard(0)], Position::new(4));
     assert_eq!(next.positions[&fixture.shard(1)], Position::FIRST);
-    write_two(fixture, &mut next).await;
+    write_three(fixture, &mut next).await;
 }
 
 pub async fn takeover_fences_the_whole_lease_even_if_only_one_shard_is_taken(fixture: &Fixture) {
@@ -172,8 +172,8 @@ pub async fn owner_that_a_heartbeat_fenced_died_once_and_is_named(fixture: &Fixt
 
 pub async fn lease_whose_last_append_is_lost_is_not_held(fixture: &Fixture) {
     let mut owner = fixture.writer().await;
-    write_two(fixture, &mut owner).await;
-    write_two(fixture, &mut owner).await;
+    write_three(fixture, &mut owner).await;
+    write_three(fixture, &mut owner).await;
     for (committed, held) in [(0, true), (1, true), (2, true), (3, false)] {
         // A store that was restored to the state before append 3 does not know that append.
         let heartbeat = LeaseHeartbeat { committed: AppendNo::new(committed), ..owner.lease_heartbeat() };
@@ -197,10 +197,10 @@ pub async fn unknown_lease_is_not_held_and_cannot_claim(fixture: &Fixture) {
 
 pub async fn release_hands_over_at_once_with_the_next_positions(fixture: &Fixture) {
     let mut owner = fixture.writer().await;
-    write_two(fixture, &mut owner).await;
+    write_three(fixture, &mut owner).await;
     owner.release().await;
     let next = fixture.claim(SHARDS, LONG).await;
-    assert_eq!((next.positions[&fixture.shard(0)], &next.shards), (Position::new(3), &fixture.shards()));
+    assert_eq!((next.positions[&fixture.shard(0)], &next.shards), (Position::new(4), &fixture.shards()));
 }
 
 pub async fn released_lease_is_fenced(fixture: &Fixture) {
@@ -284,19 +284,20 @@ pub async fn owner_learns_whose_lease_ran_out_before_its_own(fixture: &Fixture) 
     assert_eq!(fixture.writer().await.formers, [const { None }; SHARDS as usize]);
 }
 
-async fn write_two(fixture: &Fixture, writer: &mut Writer) {
+/// Writes three events of a run, of which two are in one frame.
+async fn write_three(fixture: &Fixture, writer: &mut Writer) {
     let run = fixture.run(0);
-    writer.write(writer.draft().open(run, busy()).event(run).event(run)).await;
+    writer.write(writer.draft().open(run, busy()).event(run).frame(run, 2)).await;
 }
 
 pub async fn new_lease_counts_its_appends_from_one(fixture: &Fixture) {
     let mut owner = fixture.writer().await;
     for _ in 0..5 {
-        write_two(fixture, &mut owner).await;
+        write_three(fixture, &mut owner).await;
     }
     owner.release().await;
     let mut next = fixture.writer().await;
-    write_two(fixture, &mut next).await;
+    write_three(fixture, &mut next).await;
 }
 
 pub async fn heartbeat_counts_claimable_shards(fixture: &Fixture) {

@@ -8,7 +8,7 @@ use pgworkflows_core::store::{
 };
 
 use super::fixture::Fixture;
-use super::writer::{WORKFLOW, all_pages, busy, closed_run, parked, stalled};
+use super::writer::{MANY_BYTES, WORKFLOW, all_pages, busy, closed_run, parked, stalled};
 
 async fn list(fixture: &Fixture, filter: RunFilter, before: Option<RunId>, limit: u32) -> Vec<RunId> {
     let page = RunPage { before, limit };
@@ -101,17 +101,24 @@ pub async fn key_of_a_run_that_is_over_is_described(fixture: &Fixture) {
     assert_eq!(fixture.find(WORKFLOW, "acme").await, Some(run));
 }
 
-pub async fn history_is_read_page_by_page(fixture: &Fixture) {
+pub async fn people_read_histories_as_a_processor_loads_them(fixture: &Fixture) {
+    // Given a run whose frames begin at its events 1, 2 and 4, one that is over, one that has not begun, and none
     let (mut writer, run) = fixture.open_run().await;
-    writer.write(writer.draft().event(run).event(run).event(run)).await;
+    writer.write(writer.draft().frame(run, 2).event(run)).await;
+    let runs = [run, fixture.run(0), fixture.run(0), fixture.run(0)];
+    writer.open_and_close(runs[1]).await;
+    fixture.accept(&fixture.start(runs[2])).await;
 
-    let query = fixture.store.query();
-    let seqs = |events: Vec<pgworkflows_core::store::EventRecord>| {
-        events.iter().map(|event| event.seq.get()).collect::<Vec<_>>()
-    };
-    assert_eq!(seqs(query.history(run, None, 3).await.unwrap()), [1, 2, 3]);
-    assert_eq!(seqs(query.history(run, Some(EventSeq::new(3)), 3).await.unwrap()), [4]);
-    assert_eq!(seqs(query.history(run, Some(EventSeq::new(4)), 3).await.unwrap()), [0; 0]);
+    // Then both read the same, whichever part it is
+    let whole = fixture.load(&runs, None, MANY_BYTES).await;
+    let frames: Vec<_> = whole.histories.iter().map(|history| (history.run, history.frames.len())).collect();
+    assert_eq!((frames, whole.cut), (vec![(run, 3), (runs[1], 2), (runs[2], 0)], None));
+    for after in [None, Some(1), Some(2), Some(3), Some(4), Some(5)].map(|after| after.map(EventSeq::new)) {
+        for bytes in [0, 150, 300, 450, MANY_BYTES] {
+            let read = fixture.load(&runs, after, bytes).await;
+            assert_eq!(read, writer.load(&runs, after, bytes).await, "{bytes} bytes after {after:?}");
+        }
+    }
 }
 
 pub async fn list_is_newest_first_and_paged(fixture: &Fixture) {

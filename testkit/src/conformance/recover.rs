@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{EventSeq, RunId};
-use pgworkflows_core::store::{Append, Due, DueMark, EventRecord, LeaseHeartbeat, Loaded, RunHistory};
+use pgworkflows_core::store::{Append, Due, DueMark, Frame, LeaseHeartbeat, Loaded, RunHistory};
 
 use super::fixture::Fixture;
 use super::writer::{LONG, MANY_BYTES, SHARDS, Writer, all_pages, busy, parked, stalled};
@@ -19,17 +19,15 @@ async fn load(writer: &mut Writer, runs: &[RunId]) -> Vec<RunHistory> {
     histories
 }
 
-/// A writer that wrote three runs, with two, one and three events.
+/// A writer that wrote three runs in one append, with two, one and three frames. The first frame of each run has one event,
+/// the second one two, and the third one three.
 async fn three_runs(fixture: &Fixture) -> (Writer, [RunId; 3], Append) {
     let mut writer = fixture.writer().await;
     let mut runs = [fixture.run(2), fixture.run(0), fixture.run(1)];
     runs.sort_unstable();
     let mut draft = writer.draft();
-    for (run, events) in runs.into_iter().zip([2, 1, 3]) {
-        draft = draft.open(run, busy());
-        for _ in 0..events {
-            draft = draft.event(run);
-        }
+    for (run, frames) in runs.into_iter().zip([2, 1, 3]) {
+        draft = (1..=frames).fold(draft.open(run, busy()), |draft, count| draft.frame(run, count));
     }
     let append = writer.write(draft).await;
     (writer, runs, append)
@@ -37,7 +35,7 @@ async fn three_runs(fixture: &Fixture) -> (Writer, [RunId; 3], Append) {
 
 /// How many bytes these histories count as.
 fn bytes(histories: &[RunHistory]) -> usize {
-    histories.iter().flat_map(|history| &history.events).map(EventRecord::bytes).sum()
+    histories.iter().flat_map(|history| &history.frames).map(Frame::bytes).sum()
 }
 
 async fn due(writer: &mut Writer, after: Option<DueMark>, until: i64, limit: u32) -> Vec<DueMark> {
@@ -55,10 +53,8 @@ pub async fn histories_are_whole_and_ascending_by_run(fixture: &Fixture) {
     let histories = load(&mut writer, &runs).await;
     assert_eq!(histories.iter().map(|history| history.run).collect::<Vec<_>>(), runs);
     for history in histories {
-        let expected = append.events.iter().filter(|event| event.run == history.run);
-        let expected: Vec<_> = expected.map(|event| (event.seq, event.position, &event.body)).collect();
-        let events = history.events.iter().map(|event| (event.seq, event.position, &event.body));
-        assert_eq!(events.collect::<Vec<_>>(), expected);
+        let expected = append.frames.iter().filter(|frame| frame.run == history.run).cloned();
+        assert_eq!(history.frames, expected.collect::<Vec<_>>());
     }
 }
 
@@ -69,31 +65,31 @@ pub async fn load_holds_open_ended_and_pending_runs_and_no_unknown_ones(fixture:
     writer.open_and_close(ended).await;
     fixture.accept(&fixture.start(pending)).await;
     let histories = load(&mut writer, &[open, ended, pending, unknown]).await;
-    let lens: Vec<_> = histories.iter().map(|history| (history.run, history.events.len())).collect();
+    let lens: Vec<_> = histories.iter().map(|history| (history.run, history.frames.len())).collect();
     assert_eq!(lens, [(open, 3), (ended, 2), (pending, 0)]);
 }
 
-pub async fn load_is_cut_before_the_event_that_exceeds_its_bytes(fixture: &Fixture) {
+pub async fn load_is_cut_before_the_frame_that_exceeds_its_bytes(fixture: &Fixture) {
     let (mut writer, runs, _) = three_runs(fixture).await;
     let whole = load(&mut writer, &runs).await;
 
     // All of it fits exactly
     let loaded = writer.load(&runs, None, bytes(&whole)).await;
     assert_eq!((loaded.histories, loaded.cut), (whole.clone(), None));
-    // Without the last event
+    // Without the last frame
     let loaded = writer.load(&runs, None, bytes(&whole) - 1).await;
     assert_eq!((&loaded.histories[..2], loaded.cut), (&whole[..2], Some(runs[2])));
-    assert_eq!(loaded.histories[2].events, whole[2].events[..2]);
+    assert_eq!(loaded.histories[2].frames, whole[2].frames[..2]);
     // Up to the border of two runs: nothing of the second run
     let loaded = writer.load(&runs, None, bytes(&whole[..1])).await;
     assert_eq!((&loaded.histories[..], loaded.cut), (&whole[..1], Some(runs[1])));
 }
 
-pub async fn one_event_is_loaded_however_large(fixture: &Fixture) {
+pub async fn one_frame_is_loaded_however_large(fixture: &Fixture) {
     let (mut writer, runs, _) = three_runs(fixture).await;
     let loaded = writer.load(&runs, None, 0).await;
     assert_eq!((loaded.histories.len(), loaded.cut), (1, Some(runs[0])));
-    assert_eq!(loaded.histories[0].events.len(), 1);
+    assert_eq!(loaded.histories[0].frames.len(), 1);
 }
 
 pub async fn empty_history_counts_no_bytes(fixture: &Fixture) {
@@ -102,7 +98,7 @@ pub async fn empty_history_counts_no_bytes(fixture: &Fixture) {
     writer.open(begun, busy()).await;
     fixture.accept(&fixture.start(pending)).await;
     let loaded = writer.load(&[begun, pending], None, 0).await;
-    let lens: Vec<_> = loaded.histories.iter().map(|history| (history.run, history.events.len())).collect();
+    let lens: Vec<_> = loaded.histories.iter().map(|history| (history.run, history.frames.len())).collect();
     assert_eq!((lens, loaded.cut), (vec![(begun, 1), (pending, 0)], None));
 }
 
@@ -110,19 +106,24 @@ pub async fn histories_in_parts_are_the_whole_ones(fixture: &Fixture) {
     let (mut writer, runs, _) = three_runs(fixture).await;
     let whole = load(&mut writer, &runs).await;
     for limit in (0..bytes(&whole)).step_by(40) {
-        let mut parts: BTreeMap<RunId, Vec<EventRecord>> = BTreeMap::new();
+        let mut parts: BTreeMap<RunId, Vec<Frame>> = BTreeMap::new();
         let (mut from, mut after) = (runs[0], None);
         loop {
             let rest: Vec<RunId> = runs.into_iter().filter(|run| *run >= from).collect();
             let loaded = writer.load(&rest, after, limit).await;
-            assert!(bytes(&loaded.histories) <= limit || loaded.histories[0].events.len() == 1);
+            assert!(bytes(&loaded.histories) <= limit || loaded.histories[0].frames.len() == 1);
+            let first = loaded.histories.first().and_then(|history| history.frames.first());
+            assert!(
+                first.is_none_or(|frame| Some(frame.seq) > after),
+                "{first:?} does not begin after {after:?}"
+            );
             for history in loaded.histories {
-                parts.entry(history.run).or_default().extend(history.events);
+                parts.entry(history.run).or_default().extend(history.frames);
             }
             let Some(cut) = loaded.cut else { break };
-            (from, after) = (cut, parts.get(&cut).and_then(|events| events.last()).map(|event| event.seq));
+            (from, after) = (cut, parts.get(&cut).and_then(|frames| frames.last()).map(|frame| frame.seq));
         }
-        let parts: Vec<_> = parts.into_iter().map(|(run, events)| RunHistory { run, events }).collect();
+        let parts: Vec<_> = parts.into_iter().map(|(run, frames)| RunHistory { run, frames }).collect();
         assert_eq!(parts, whole, "{limit} bytes at a time");
     }
 }
@@ -131,11 +132,24 @@ pub async fn rest_of_a_history_is_that_of_the_first_run_alone(fixture: &Fixture)
     let (mut writer, runs, _) = three_runs(fixture).await;
     let whole = load(&mut writer, &runs).await;
     let loaded = writer.load(&runs, Some(EventSeq::FIRST), MANY_BYTES).await;
-    assert_eq!(loaded.histories[0].events, whole[0].events[1..]);
+    assert_eq!(loaded.histories[0].frames, whole[0].frames[1..]);
     assert_eq!(loaded.histories[1..], whole[1..]);
     // Nothing is left of the history
     let loaded = writer.load(&runs[..1], Some(EventSeq::new(2)), MANY_BYTES).await;
-    assert_eq!(loaded.histories, [RunHistory { run: runs[0], events: Vec::new() }]);
+    assert_eq!(loaded.histories, [RunHistory { run: runs[0], frames: Vec::new() }]);
+}
+
+pub async fn rest_of_a_history_begins_with_the_first_frame_after_an_event(fixture: &Fixture) {
+    // Given a run whose frames begin at its events 1, 2 and 4, and that has six events
+    let (mut writer, runs, _) = three_runs(fixture).await;
+    let run = &runs[2..];
+    for (after, expected) in
+        [(1, &[2, 4][..]), (2, &[4]), (3, &[4]), (4, &[]), (5, &[]), (6, &[]), (i32::MAX as u32, &[])]
+    {
+        let loaded = writer.load(run, Some(EventSeq::new(after)), MANY_BYTES).await;
+        let seqs = loaded.histories[0].frames.iter().map(|frame| frame.seq.get());
+        assert_eq!((seqs.collect::<Vec<_>>().as_slice(), loaded.cut), (expected, None), "after {after}");
+    }
 }
 
 pub async fn recovery_lists_busy_and_stalled_runs_only(fixture: &Fixture) {

@@ -7,12 +7,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pgworkflows_core::Timestamp;
-use pgworkflows_core::id::{
-    AppendNo, EventName, EventSeq, InboxNo, LeaseId, MessageId, Position, RunId, ShardId,
-};
+use pgworkflows_core::id::{AppendNo, EventSeq, InboxNo, LeaseId, MessageId, Position, RunId, ShardId};
 use pgworkflows_core::store::{
-    Append, Appended, Claim, Claimed, ClosedRun, ClosedStatus, Heartbeat, HeartbeatAnswer, InboxCursor,
-    InboxMessage, InboxPage, InboxRead, LeaseAnswer, LeaseHeartbeat, Load, Loaded, MessageRef, NewEvent,
+    Append, Appended, Claim, Claimed, ClosedRun, ClosedStatus, Frame, Heartbeat, HeartbeatAnswer,
+    InboxCursor, InboxMessage, InboxPage, InboxRead, LeaseAnswer, LeaseHeartbeat, Load, Loaded, MessageRef,
     OpenRow, OpenState, OpenedRun, Release, SentMessage, Session, StoreError, Suspect, SuspectStage,
     Unparked, UpdatedRun,
 };
@@ -79,9 +77,9 @@ impl Writer {
     pub(super) async fn append(&mut self, append: &Append) -> Result<Appended, StoreError> {
         let appended = self.session.append(append).await?;
         self.number = append.number.next();
-        for event in &append.events {
-            self.positions.insert(event.run.shard(), event.position.next());
-            self.seqs.insert(event.run, event.seq.next());
+        for frame in &append.frames {
+            self.positions.insert(frame.run.shard(), frame.position.next());
+            self.seqs.insert(frame.run, frame.next_seq());
         }
         Ok(appended)
     }
@@ -205,21 +203,27 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// Adds the run's next event.
-    pub(super) fn event(mut self, run: RunId) -> Self {
+    /// Adds the run's next event, in a frame of its own.
+    pub(super) fn event(self, run: RunId) -> Self {
+        self.frame(run, 1)
+    }
+
+    /// Adds a frame of the run's next events. No store decodes its body.
+    pub(super) fn frame(mut self, run: RunId, count: u32) -> Self {
         let seq = self.seqs.entry(run).or_insert(EventSeq::FIRST);
         // A shard of another owner gets some position as well: the store refuses the batch before it compares that.
         let position = self.positions.entry(run.shard()).or_insert(Position::FIRST);
-        self.append.events.push(NewEvent {
+        let frame = Frame {
             run,
             seq: *seq,
-            position: *position,
-            name: EventName::from_stored("conformance.happened"),
+            count,
+            position: Position::new(position.get() + u64::from(count) - 1),
             at: Timestamp::from_micros(1_767_225_600_123_456 + i64::from(seq.get())),
-            body: Bytes::from(format!("event {seq} of {run}")),
-        });
-        *seq = seq.next();
-        *position = position.next();
+            body: Bytes::from(format!("{count} events from {seq} of {run}")),
+        };
+        *seq = frame.next_seq();
+        *position = frame.position.next();
+        self.append.frames.push(frame);
         self
     }
 

@@ -100,7 +100,8 @@ impl Faults for CrashPlan {
         let Call::Append(append) = point.call else { return Fault::Proceed };
         let mut inner = self.lock();
         if point.stage == Stage::Request {
-            inner.appends.push(append.events.iter().map(|event| event.name.to_string()).collect());
+            let events = append.frames.iter().flat_map(|frame| frame.events().unwrap_or_default());
+            inner.appends.push(events.map(|event| event.event.name().to_owned()).collect());
         }
         let Some((number, moment)) = inner.ahead.last().copied() else { return Fault::Proceed };
         let stage = match moment {

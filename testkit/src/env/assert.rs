@@ -133,7 +133,7 @@ impl<W: Workflow> TestRun<W> {
 
     /// What the run's code waits for, each with its source line.
     fn waits(&self) -> Result<Vec<String>, Error> {
-        Ok(pgworkflows_core::history::replay::<W>(self.history().records())?.waits)
+        Ok(pgworkflows_core::history::replay::<W>(&self.history())?.waits)
     }
 
     /// The history of the run so far, with the source lines of its workflow.
@@ -143,9 +143,8 @@ impl<W: Workflow> TestRun<W> {
     #[track_caller]
     pub fn history(&self) -> History {
         self.env.world.settle();
-        let records = self.env.world.history(self.run_id());
-        let records = records.unwrap_or_else(|| panic!("there is no history of run {}", self.run_id()));
-        let history = History::new(records);
+        let history = self.env.world.history(self.run_id());
+        let history = history.unwrap_or_else(|| panic!("there is no history of run {}", self.run_id()));
         // If the code diverges from the history, there are no source lines.
         history.clone().with_sources::<W>().unwrap_or(history)
     }

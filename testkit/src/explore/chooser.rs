@@ -95,7 +95,7 @@ impl Chooser {
             if let Some(reason) = world.stall_of(run) {
                 return Err(Problem::Stalled(reason));
             }
-            let history = world.history(run).filter(|history| !history.events.is_empty());
+            let history = world.history(run).filter(|history| !history.is_empty());
             let replayed = history.and_then(|history| world.definitions().replay(&workflow, &history));
             if let Some(Err(error)) = replayed {
                 return Err(Problem::Replay(error.to_string()));

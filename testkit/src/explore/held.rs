@@ -204,7 +204,7 @@ impl Faults for Held {
                 for opened in &append.opened {
                     inner.started(opened.run, &opened.workflow);
                 }
-                inner.events += append.events.len();
+                inner.events += append.frames.iter().map(|frame| frame.count as usize).sum::<usize>();
                 inner.closed += append.closed.len();
             }
             Fact::Claimed { .. } | Fact::Renewed { .. } | Fact::Ended { .. } | Fact::Restored => {}

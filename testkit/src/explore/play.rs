@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use pgworkflows_core::Workflow;
-use pgworkflows_core::history::{Event, History};
+use pgworkflows_core::history::{Event, History, HistoryEvent};
 
 use super::arrival::Arrival;
 use super::chooser::Chooser;
@@ -129,10 +129,11 @@ impl<S, C> Player<S, C> {
 /// that, the workflow had reason to.
 fn difference(first: &Play, second: &Play) -> Option<Problem> {
     let (Some(before), Some(now)) = (&first.history, &second.history) else { return None };
-    let (events_before, events_now) = (&before.records().events, &now.records().events);
-    let same = events_before.iter().zip(events_now).take_while(|(before, now)| before == now);
+    let events_before = before.events().unwrap_or_default();
+    let events_now = now.events().unwrap_or_default();
+    let same = events_before.iter().zip(&events_now).take_while(|(before, now)| before == now);
     let differs = same.count();
-    if is_answer(before, differs) && is_answer(now, differs) {
+    if is_answer(events_before.get(differs)) && is_answer(events_now.get(differs)) {
         return None;
     }
     if let Some(problem) = &second.problem {
@@ -152,11 +153,10 @@ fn difference(first: &Play, second: &Play) -> Option<Problem> {
     )))
 }
 
-/// Whether the event at this place of a history has a value that may differ each time: an outcome of an activity or a step,
-/// or a local resolution.
-fn is_answer(history: &History, place: usize) -> bool {
-    let events = history.events().unwrap_or_default();
-    events.get(place).is_some_and(|event| match event.event {
+/// Whether the event, if there is one, has a value that may differ each time: an outcome of an activity or a step, or a local
+/// resolution.
+fn is_answer(event: Option<&HistoryEvent>) -> bool {
+    event.is_some_and(|event| match event.event {
         Event::ActivityAttemptFailed { .. } => true,
         Event::TimerFired { .. } => false,
         _ => event.event.is_outcome() || event.event.is_local(),

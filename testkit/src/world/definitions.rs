@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use pgworkflows_core::activity::{ActivityContext, ActivityResult};
-use pgworkflows_core::history::Replayed;
-use pgworkflows_core::store::RunHistory;
+use pgworkflows_core::history::{History, Replayed};
 use pgworkflows_core::worker::WorkerBuilder;
 use pgworkflows_core::{Activity, Workflow};
 
@@ -26,7 +25,7 @@ pub(crate) struct Definitions {
 struct WorkflowDefinition {
     name: &'static str,
     register: fn(WorkerBuilder) -> WorkerBuilder,
-    replay: fn(&RunHistory) -> Result<Replayed, pgworkflows_core::Error>,
+    replay: fn(&History) -> Result<Replayed, pgworkflows_core::Error>,
 }
 
 /// Registers one activity with a worker.
@@ -86,7 +85,7 @@ impl Definitions {
     pub(crate) fn replay(
         &self,
         workflow: &str,
-        history: &RunHistory,
+        history: &History,
     ) -> Option<Result<Replayed, pgworkflows_core::Error>> {
         let definition = self.workflows.iter().find(|definition| definition.name == workflow)?;
         Some((definition.replay)(history))

@@ -4,8 +4,9 @@
 use std::fmt::Write;
 
 use futures::FutureExt;
+use pgworkflows_core::history::History;
 use pgworkflows_core::id::RunId;
-use pgworkflows_core::store::{OpenState, RunDescription, RunFilter, RunHistory, RunPage, StoreQuery};
+use pgworkflows_core::store::{Load, OpenState, RunDescription, RunFilter, RunPage, StoreQuery};
 
 use super::World;
 
@@ -85,8 +86,9 @@ impl World {
     }
 
     /// The whole history of a run; `None` if the store does not answer at once.
-    pub(crate) fn history(&self, run: RunId) -> Option<RunHistory> {
-        let events = StoreQuery::history(&self.store, run, None, u32::MAX).now_or_never()?.ok()?;
-        Some(RunHistory { run, events })
+    pub(crate) fn history(&self, run: RunId) -> Option<History> {
+        let load = Load { runs: vec![run], after: None, bytes: usize::MAX };
+        let loaded = self.store.load(&load).now_or_never()?.ok()?;
+        History::new(loaded.histories.first()?).ok()
     }
 }

@@ -142,7 +142,7 @@ async fn checkout(env: TestEnv, is_careful: bool) -> Result<TestRun<Checkout>, E
 
 async fn cancelled_charge_is_refunded(run: TestRun<Checkout>) -> Result<(), Error> {
     let events = run.events().await?;
-    let happened = |name: &str| events.iter().any(|event| event.event.name().as_str() == name);
+    let happened = |name: &str| events.iter().any(|event| event.event.name() == name);
     if happened("run.cancelled") && !run.env().activity_calls::<Charge>().is_empty() {
         assert!(!run.env().activity_calls::<Refund>().is_empty(), "charged, cancelled, and not refunded");
     }

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 
 use pgworkflows_core::history::History;
 use pgworkflows_core::prelude::*;
-use pgworkflows_core::store::RunHistory;
 use pgworkflows_testkit::{
     Error, ReplayCheck, TestEnv, parse_history, read_history, replay, replay_dir, write_history,
 };
+use serde_json::Value;
 
 use crate::definitions::{APPROVED, Charge, HOUR, Order, Reserve, Sleeps, assert_says, order, orders};
 
@@ -29,6 +29,32 @@ async fn recorded() -> Result<History, Error> {
 
 fn json(history: &History) -> String {
     serde_json::to_string_pretty(history).expect("a history is writable")
+}
+
+/// The history after a change of the events in its file.
+fn changed(history: &History, change: impl FnOnce(&mut Vec<Value>)) -> Result<History, Error> {
+    let mut file = serde_json::to_value(history).expect("a history is writable");
+    let events = file["events"].as_array_mut().expect("a list");
+    change(events);
+    file["count"] = events.len().into();
+    file.as_object_mut().expect("an object").remove("digest");
+    parse_history(&file.to_string())
+}
+
+/// The history after a change of the byte at that place of an event's body.
+fn with_byte(
+    history: &History,
+    event: usize,
+    place: usize,
+    change: impl FnOnce(u8) -> u8,
+) -> Result<History, Error> {
+    changed(history, |events| {
+        let mut body = events[event]["body"].as_str().expect("hexadecimal digits").to_owned();
+        let digits = 2 * place..2 * place + 2;
+        let byte = u8::from_str_radix(&body[digits.clone()], 16).expect("hexadecimal digits");
+        body.replace_range(digits, &format!("{:02x}", change(byte)));
+        events[event]["body"] = body.into();
+    })
 }
 
 fn assert_refused(result: Result<impl std::fmt::Debug, Error>, parts: &[&str]) {
@@ -103,9 +129,7 @@ async fn divergence_shows_both_sides_with_their_lines_and_what_to_do() -> Result
 #[tokio::test]
 async fn divergence_after_the_last_recorded_event_is_found() -> Result<(), Error> {
     // Given a history that was cut in the middle of the decisions of one poll
-    let history = recorded().await?;
-    let records = history.records();
-    let cut = History::new(RunHistory { run: records.run, events: records.events[..1].to_vec() });
+    let cut = changed(&recorded().await?, |events| events.truncate(1))?;
     let error = replay::<Order>(&cut).unwrap_err();
     assert!(error.is_diverged());
     assert!(error.to_string().contains("continues where the history ends"), "{error}");
@@ -141,35 +165,26 @@ async fn history_of_another_workflow_is_refused() -> Result<(), Error> {
 
 #[tokio::test]
 async fn history_without_events_is_refused() -> Result<(), Error> {
-    let run = recorded().await?.run_id();
-    let empty = History::new(RunHistory { run, events: Vec::new() });
+    let empty = changed(&recorded().await?, Vec::clear)?;
     assert_refused(replay::<Order>(&empty), &["its history is empty"]);
     Ok(())
 }
 
 #[tokio::test]
 async fn history_with_a_gap_is_refused() -> Result<(), Error> {
-    let mut records = recorded().await?.records().clone();
-    records.events.remove(2);
-    assert_refused(
-        replay::<Order>(&History::new(records)),
-        &["incomplete", "event 4, where event 3 should be"],
-    );
+    let gap = changed(&recorded().await?, |events| drop(events.remove(2)))?;
+    assert_refused(replay::<Order>(&gap), &["incomplete", "event 4, where event 3 should be"]);
     Ok(())
 }
 
 #[tokio::test]
 async fn history_of_a_newer_build_is_refused_by_kind_and_by_version() -> Result<(), Error> {
     let history = recorded().await?;
-    let mut newer_kind = history.records().clone();
-    newer_kind.events[1].name = pgworkflows_core::id::EventName::from_stored("activity.dreamt");
-    assert_refused(replay::<Order>(&History::new(newer_kind)), &["event 2", "`activity.dreamt`", "newer"]);
-    let mut newer_version = history.records().clone();
-    let mut body = newer_version.events[1].body.to_vec();
+    let newer_kind = changed(&history, |events| events[1]["name"] = "activity.dreamt".into());
+    assert_refused(newer_kind, &["event 2", "`activity.dreamt`", "newer"]);
     // The version follows the head of the array.
-    body[1] = 9;
-    newer_version.events[1].body = body.into();
-    assert_refused(replay::<Order>(&History::new(newer_version)), &["event 2", "version 9", "newer"]);
+    let newer_version = with_byte(&history, 1, 1, |_| 9)?;
+    assert_refused(replay::<Order>(&newer_version), &["event 2", "version 9", "newer"]);
     Ok(())
 }
 
@@ -211,7 +226,7 @@ async fn file_that_is_cut_anywhere_is_refused() -> Result<(), Error> {
 #[tokio::test]
 async fn damage_anywhere_is_an_error_or_harmless() -> Result<(), Error> {
     let history = recorded().await?;
-    let json = json(&history);
+    let (json, events) = (json(&history), history.events()?);
     for place in 0..json.len() {
         for byte in [b'0', b'"', b'}', b'z'] {
             let mut damaged = json.clone().into_bytes();
@@ -219,7 +234,11 @@ async fn damage_anywhere_is_an_error_or_harmless() -> Result<(), Error> {
             let damaged = String::from_utf8(damaged).expect("one ASCII character replaced another");
             // Only text for people may change: the words of an event, and source lines.
             if let Ok(read) = parse_history(&damaged) {
-                assert_eq!(read.records(), history.records(), "{place} {byte}");
+                assert_eq!(
+                    (read.run_id(), read.events()?),
+                    (history.run_id(), events.clone()),
+                    "{place} {byte}"
+                );
             }
         }
     }
@@ -229,15 +248,12 @@ async fn damage_anywhere_is_an_error_or_harmless() -> Result<(), Error> {
 #[tokio::test]
 async fn damaged_bodies_are_errors_and_never_a_panic() -> Result<(), Error> {
     let history = recorded().await?;
-    for event in 0..history.records().events.len() {
-        let body = history.records().events[event].body.clone();
-        for place in 0..body.len() {
+    let file = serde_json::to_value(&history).expect("a history is writable");
+    for event in 0..history.len() {
+        let digits = file["events"][event]["body"].as_str().expect("hexadecimal digits").len();
+        for place in 0..digits / 2 {
             for flip in [0x01, 0x20, 0x80, 0xff] {
-                let mut records = history.records().clone();
-                let mut damaged = body.to_vec();
-                damaged[place] ^= flip;
-                records.events[event].body = damaged.into();
-                let damaged = History::new(records);
+                let damaged = with_byte(&history, event, place, |byte| byte ^ flip)?;
                 // Some changes have no consequence, such as another letter in a name that is not compared.
                 let _ = replay::<Order>(&damaged);
                 let _ = format!("{damaged:#}");

@@ -47,9 +47,9 @@ fn record_executions(url: String) -> Services {
             while let Ok((activity, what, resumed, done)) = receiver.recv() {
                 sqlx::query(
                     "insert into executions (process, activity, resumed, run_id, seq_seen)
-                     select $1, $2, $4, k.run_id, max(e.seq)
+                     select $1, $2, $4, k.run_id, max(f.seq + f.count - 1)
                      from pgworkflows.run_keys k
-                     join pgworkflows.events e on e.run_id = k.run_id
+                     join pgworkflows.frames f on f.run_id = k.run_id
                      where position(lower(k.key) in lower($3)) > 0
                      group by k.run_id",
                 )

@@ -84,7 +84,7 @@ impl PgEnv {
 
     /// The whole log.
     pub(crate) async fn log(&self) -> Log {
-        self.try_log().await.unwrap()
+        Log::read(&mut self.connection().await).await.unwrap()
     }
 
     /// The whole log, if the server answers.

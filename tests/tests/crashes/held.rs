@@ -90,7 +90,7 @@ async fn open_snapshot_of_a_reader_delays_neither_appends_nor_new_partitions() {
     let mut reader = connection.begin().await.unwrap();
     sqlx::query("set transaction isolation level repeatable read").execute(&mut *reader).await.unwrap();
     let read =
-        "select count(*) from pgworkflows.events union all select count(*) from pgworkflows.closed_runs";
+        "select count(*) from pgworkflows.frames union all select count(*) from pgworkflows.closed_runs";
     let seen: Vec<i64> = sqlx::query_scalar(read).fetch_all(&mut *reader).await.unwrap();
     let before = partitions(&env).await;
     times.take();
@@ -112,7 +112,7 @@ async fn open_snapshot_of_a_reader_delays_neither_appends_nor_new_partitions() {
 async fn partitions(env: &PgEnv) -> i64 {
     sqlx::query_scalar(
         "select count(*) from pg_inherits
-         where inhparent in ('pgworkflows.events'::regclass, 'pgworkflows.closed_runs'::regclass)
+         where inhparent in ('pgworkflows.frames'::regclass, 'pgworkflows.closed_runs'::regclass)
            and inhrelid::regclass::text !~ '_pkey|position'",
     )
     .fetch_one(&mut env.connection().await)

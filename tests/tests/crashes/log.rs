@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::PgConnection;
 
-/// One row of the log.
+/// One event of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct LogRow {
+pub(crate) struct LogEvent {
     pub(crate) run: String,
     pub(crate) seq: i32,
     pub(crate) shard: i16,
@@ -16,17 +16,17 @@ pub(crate) struct LogRow {
 
 /// The log, by run and `seq`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Log(pub(crate) Vec<LogRow>);
+pub(crate) struct Log(pub(crate) Vec<LogEvent>);
 
 impl Log {
     pub(crate) async fn read(connection: &mut PgConnection) -> Result<Self, sqlx::Error> {
         let rows: Vec<(String, i32, i16, i64, String)> = sqlx::query_as(
-            "select run_id::text, seq, shard, position, name from pgworkflows.events order by run_id, seq",
+            "select run_id::text, seq, shard, position, name from pgworkflows.history order by run_id, seq",
         )
         .fetch_all(connection)
         .await?;
-        let row = |(run, seq, shard, position, name)| LogRow { run, seq, shard, position, name };
-        Ok(Self(rows.into_iter().map(row).collect()))
+        let event = |(run, seq, shard, position, name)| LogEvent { run, seq, shard, position, name };
+        Ok(Self(rows.into_iter().map(event).collect()))
     }
 
     /// The names of a run's events.
@@ -42,7 +42,7 @@ impl Log {
 
     /// Asserts that no event is missing or duplicated, and none follows the end of a run.
     pub(crate) fn check(&self) {
-        let mut runs: BTreeMap<&str, Vec<&LogRow>> = BTreeMap::new();
+        let mut runs: BTreeMap<&str, Vec<&LogEvent>> = BTreeMap::new();
         let mut positions: BTreeMap<i16, BTreeSet<i64>> = BTreeMap::new();
         for event in &self.0 {
             runs.entry(&event.run).or_default().push(event);

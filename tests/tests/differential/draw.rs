@@ -58,11 +58,7 @@ impl Model {
             87..91 => Operation::Describe(self.run(dice)),
             91..93 => Operation::Find { workflow: self.workflow(dice), key: key(dice.below(3)) },
             93..97 => self.list(dice),
-            _ => Operation::History {
-                run: self.run(dice),
-                after: dice.chance(50).then(|| EventSeq::new(dice.below(4) as u32)),
-                limit: 1 + dice.below(4) as u32,
-            },
+            _ => Operation::Query(self.load(dice)),
         }
     }
 
@@ -75,8 +71,10 @@ impl Model {
     /// Reads everything.
     pub(crate) fn final_reads(&self) -> Vec<Operation> {
         let shards = self.all_shards();
+        let all = Load { runs: self.pool.clone(), after: None, bytes: usize::MAX };
         let mut reads = vec![
-            Operation::Load(Load { runs: self.pool.clone(), after: None, bytes: usize::MAX }),
+            Operation::Load(all.clone()),
+            Operation::Query(all),
             Operation::Unparked(Unparked { shards: shards.clone(), after: None, limit: 100 }),
             self.watch(usize::MAX),
             // With a cursor that has read nothing yet.
@@ -87,7 +85,6 @@ impl Model {
         let until = self.queue.now.saturating_add(Duration::from_secs(3600));
         reads.push(Operation::DueRuns(Due { shards, after: None, until, limit: 100 }));
         reads.extend(self.pool.iter().map(|run| Operation::Describe(*run)));
-        reads.extend(self.pool.iter().map(|run| Operation::History { run: *run, after: None, limit: 100 }));
         reads
     }
 
@@ -147,7 +144,7 @@ impl Model {
 
     fn load(&self, dice: &mut Dice) -> Load {
         let runs: BTreeSet<RunId> = (0..1 + dice.below(4)).map(|_| self.run(dice)).collect();
-        let after = dice.chance(30).then(|| EventSeq::new(dice.below(4) as u32));
+        let after = dice.chance(30).then(|| EventSeq::new(dice.below(10) as u32));
         let bytes = if dice.chance(50) { dice.below(800) } else { usize::MAX };
         Load { runs: runs.into_iter().collect(), after, bytes }
     }

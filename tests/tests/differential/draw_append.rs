@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use pgworkflows::id::{AppendNo, EventName, EventSeq, InboxNo, LeaseId, MessageId, Position, RunId, ShardId};
+use pgworkflows::id::{AppendNo, EventSeq, InboxNo, LeaseId, MessageId, Position, RunId, ShardId};
 use pgworkflows::store::{
-    Append, ClosedRun, MessageRef, NewEvent, OpenRow, OpenState, OpenedRun, SentMessage, Suspect,
-    SuspectStage, UpdatedRun,
+    Append, ClosedRun, Frame, MessageRef, OpenRow, OpenState, OpenedRun, SentMessage, Suspect, SuspectStage,
+    UpdatedRun,
 };
 
 use crate::dice::Dice;
@@ -66,17 +66,14 @@ impl Model {
         }
         let mut seq = known.map_or(EventSeq::FIRST, |run| run.next_seq);
         for _ in 0..1 + dice.below(3) {
-            let position = positions.get_mut(&id.shard()).unwrap();
-            append.events.push(NewEvent {
-                run: id,
-                seq,
-                position: *position,
-                name: EventName::from_static(NAMES[dice.below(NAMES.len())]),
-                at: self.time(dice),
-                body: Bytes::from(format!("event {seq}")),
-            });
-            *position = position.next();
-            seq = seq.next();
+            let next = positions.get_mut(&id.shard()).unwrap();
+            let count = 1 + dice.below(4) as u32;
+            let position = Position::new(next.get() + u64::from(count) - 1);
+            let body = Bytes::from(format!("{count} events from {seq}"));
+            let frame = Frame { run: id, seq, count, position, at: self.time(dice), body };
+            *next = position.next();
+            seq = frame.next_seq();
+            append.frames.push(frame);
         }
         let read = self.read.iter().filter(|(run, _)| *run == id);
         append.consumed.extend(read.map(|(run, message)| reference(*run, *message)));
@@ -122,34 +119,46 @@ impl Model {
     /// Makes one thing wrong.
     fn corrupt(&self, lease: &mut usize, append: &mut Append, dice: &mut Dice) {
         let last = self.leases.get(*lease).and_then(|lease| lease.last.clone());
-        match dice.below(10) {
+        match dice.below(12) {
             // The last append is repeated, with the same content or another.
             0 => *append = last.unwrap_or_else(|| append.clone()),
             1 => append.number = last.map_or(append.number, |last| last.number),
-            // A number, `seq` or position is skipped.
+            // A number is skipped.
             2 => append.number = append.number.next(),
-            3 => append.events.iter_mut().take(1).for_each(|event| event.seq = event.seq.next().next()),
-            4 => {
-                let first = append.events.iter_mut().take(1);
-                first.for_each(|event| event.position = event.position.next().next());
-            }
+            // A frame overlaps another, leaves a gap, or says that it has another number of events, such as none.
+            3..6 => corrupt_frame(append, dice),
             // A message does not exist.
-            5 => {
+            6 => {
                 let run = self.run(dice);
                 append.consumed.push(reference(run, MessageId::from_u128(run.as_u128() ^ 77_777)));
             }
             // A message, run or suspect is named twice.
-            6 => append.consumed.extend(append.consumed.first().copied()),
-            7 => append.closed.extend(append.closed.first().cloned()),
-            8 => append.suspects.extend(append.suspects.first().copied()),
+            7 => append.consumed.extend(append.consumed.first().copied()),
+            8 => append.closed.extend(append.closed.first().cloned()),
+            9 => append.suspects.extend(append.suspects.first().copied()),
             // The lease is another one.
             _ => *lease = self.lease(dice),
         }
     }
 }
 
-/// Names of events. Stores do not know what they mean.
-const NAMES: [&str; 3] = ["run.started", "activity.scheduled", "some.day"];
+/// Makes one thing about a frame wrong.
+fn corrupt_frame(append: &mut Append, dice: &mut Dice) {
+    if append.frames.is_empty() {
+        return;
+    }
+    let index = dice.below(append.frames.len());
+    let frame = &mut append.frames[index];
+    let by = 1 + dice.below(4) as u32;
+    match dice.below(6) {
+        0 => frame.seq = EventSeq::new(frame.seq.get() + by),
+        1 => frame.seq = EventSeq::new(frame.seq.get().saturating_sub(by)),
+        2 => frame.position = Position::new(frame.position.get() + u64::from(by)),
+        3 => frame.position = Position::new(frame.position.get().saturating_sub(u64::from(by))),
+        4 => frame.count += by,
+        _ => frame.count = frame.count.saturating_sub(by),
+    }
+}
 
 fn suspect(run: RunId, dice: &mut Dice) -> Suspect {
     let stages = [SuspectStage::Marked, SuspectStage::Held, SuspectStage::Tried, SuspectStage::SetAside];

@@ -139,10 +139,10 @@ impl Model {
             let run = Run::new(&closed.workflow, closed.key.clone());
             self.runs.entry(closed.run).or_insert(run).is_over = true;
         }
-        for event in &append.events {
-            state.positions.insert(event.run.shard(), event.position.next());
-            if let Some(run) = self.runs.get_mut(&event.run) {
-                run.next_seq = event.seq.next();
+        for frame in &append.frames {
+            state.positions.insert(frame.run.shard(), frame.position.next());
+            if let Some(run) = self.runs.get_mut(&frame.run) {
+                run.next_seq = frame.next_seq();
             }
         }
         for SentMessage { run, opens, .. } in &append.sent {

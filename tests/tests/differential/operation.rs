@@ -2,10 +2,10 @@
 //! messages by their ids. It must not know any store.
 
 use pgworkflows::Timestamp;
-use pgworkflows::id::{AppendNo, EventSeq, MessageId, RunId, ShardId};
+use pgworkflows::id::{AppendNo, MessageId, RunId, ShardId};
 use pgworkflows::store::{
-    Append, ClaimedShard, Due, DueMark, EventRecord, Load, Loaded, RunDescription, RunFilter, RunPage,
-    StoreError, Submission, Submitted, Suspect, Unparked, Watch, Watched,
+    Append, ClaimedShard, Due, DueMark, Load, Loaded, RunDescription, RunFilter, RunPage, StoreError,
+    Submission, Submitted, Suspect, Unparked, Watch, Watched,
 };
 
 /// One call of a store, or an action beside the store.
@@ -64,11 +64,8 @@ pub(crate) enum Operation {
         filter: RunFilter,
         page: RunPage,
     },
-    History {
-        run: RunId,
-        after: Option<EventSeq>,
-        limit: u32,
-    },
+    /// As people read histories.
+    Query(Load),
 }
 
 /// What both stores must say alike.
@@ -92,7 +89,6 @@ pub(crate) enum Reply {
     Watched(Watched),
     Runs(Vec<RunDescription>),
     FoundByKey(Option<RunId>),
-    Events(Vec<EventRecord>),
 }
 
 /// The kind of an error. Its text depends on the store.

@@ -183,9 +183,7 @@ impl Driver {
             Operation::List { filter, page } => {
                 Reply::Runs(query.list(filter, page).await?.into_iter().map(timeless).collect())
             }
-            Operation::History { run, after, limit } => {
-                Reply::Events(query.history(*run, *after, *limit).await?)
-            }
+            Operation::Query(load) => Reply::Histories(query.load(load).await?),
         })
     }
 

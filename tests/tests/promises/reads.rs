@@ -14,7 +14,7 @@ promises![
     list_returns_runs_by_workflow_and_status_newest_first,
     list_returns_every_run_once_page_by_page,
     history_holds_every_event_in_order_without_gaps,
-    history_of_many_pages_is_complete,
+    history_that_is_read_in_parts_is_complete,
     unknown_run_is_an_error_and_not_an_empty_answer,
     many_clients_can_wait_for_one_result,
     wait_for_a_result_can_be_dropped_and_repeated,
@@ -147,18 +147,29 @@ async fn history_holds_every_event_in_order_without_gaps(env: Env) {
     assert!(matches!(history.last().unwrap().event, Event::RunCompleted { .. }));
 }
 
-async fn history_of_many_pages_is_complete(env: Env) {
-    workflow!(Many, "many", |ctx: Context, count: u32| -> WorkflowResult<()> {
-        for _ in 0..count {
-            ctx.sleep(Duration::ZERO).await?;
+async fn history_that_is_read_in_parts_is_complete(env: Env) {
+    // Given a run with more than the 8 MiB that a store returns at once
+    workflow!(Large, "large", |ctx: Context, count: u32| -> WorkflowResult<()> {
+        for number in 0..count {
+            let text = move || async move { Ok(number.to_string().repeat(1_900_000)) };
+            ctx.step("text", text).await?;
         }
         Ok(())
     });
-
-    env.run(env.worker().workflow::<Many>());
-    let run = env.client.start::<Many>(1100).await.unwrap();
+    env.run(env.worker().workflow::<Large>());
+    let run = env.client.start::<Large>(5).await.unwrap();
     run.result().await.unwrap();
-    assert_eq!(run.history().await.unwrap().len(), 2 * 1100 + 2);
+
+    // Then each of its events is read once
+    let history = run.history().await.unwrap();
+    let texts = history.iter().filter_map(|event| match &event.event {
+        Event::StepCompleted { result, .. } => Some(result.decode::<String>().unwrap()),
+        _ => None,
+    });
+    assert!(texts.eq((0..5).map(|number| number.to_string().repeat(1_900_000))));
+    let numbers: Vec<u32> = history.iter().map(|event| event.seq.get()).collect();
+    assert_eq!(numbers, (1..=numbers.len() as u32).collect::<Vec<_>>());
+    assert!(matches!(history.last().unwrap().event, Event::RunCompleted { .. }));
 }
 
 async fn unknown_run_is_an_error_and_not_an_empty_answer(env: Env) {

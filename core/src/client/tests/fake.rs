@@ -12,7 +12,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::{broadcast, oneshot};
 
-use crate::data::id::{EventSeq, RunId, ShardId};
+use crate::data::id::{RunId, ShardId};
 use crate::data::random::mix;
 use crate::data::time::Timestamp;
 use crate::host::Host;
@@ -20,7 +20,8 @@ use crate::log::event::Event;
 use crate::log::wire;
 use crate::store::append::{ClosedRun, ClosedStatus, OpenRow};
 use crate::store::error::StoreError;
-use crate::store::history::EventRecord;
+use crate::store::frame::Frame;
+use crate::store::history::{Load, Loaded, RunHistory};
 use crate::store::inbox::{Submission, Submitted};
 use crate::store::query::{RunDescription, RunFilter, RunPage, StoreQuery};
 use crate::store::switchboard::Switchboard;
@@ -54,7 +55,7 @@ pub(super) struct State {
     pub(super) closed: BTreeMap<RunId, ClosedRun>,
     pub(super) described: BTreeMap<RunId, RunDescription>,
     pub(super) keys: BTreeMap<(String, String), RunId>,
-    pub(super) events: Vec<EventRecord>,
+    pub(super) frames: Vec<Frame>,
     pub(super) submitted: Vec<Submission>,
     pub(super) submit_calls: u32,
     pub(super) closed_asked: Vec<Vec<RunId>>,
@@ -189,15 +190,12 @@ impl StoreQuery for FakeStore {
         Ok(runs.take(page.limit as usize).map(|(_, found)| found.clone()).collect())
     }
 
-    async fn history(
-        &self,
-        _run: RunId,
-        after: Option<EventSeq>,
-        limit: u32,
-    ) -> Result<Vec<EventRecord>, StoreError> {
+    /// Returns three frames at most.
+    async fn load(&self, load: &Load) -> Result<Loaded, StoreError> {
         let state = self.state();
-        let later = state.events.iter().filter(|event| after.is_none_or(|after| event.seq > after));
-        Ok(later.take(limit as usize).cloned().collect())
+        let mut later = state.frames.iter().filter(|frame| Some(frame.seq) > load.after);
+        let history = RunHistory { run: load.runs[0], frames: later.by_ref().take(3).cloned().collect() };
+        Ok(Loaded { histories: vec![history], cut: later.next().map(|_| load.runs[0]) })
     }
 }
 

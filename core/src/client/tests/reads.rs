@@ -3,16 +3,18 @@
 use futures::TryStreamExt;
 
 use super::fake::{FIRST_SHARD, NOW};
-use super::{Greeting, fixture, record};
+use super::{Greeting, fixture};
 use crate::client::info::RunStatus;
-use crate::data::id::{CommandId, RunId, ShardId};
+use crate::data::id::{CommandId, EventSeq, RunId, ShardId};
 use crate::data::name::Name;
 use crate::data::payload::Payload;
 use crate::log::event::Event;
 use crate::log::message::Message;
 use crate::log::wire;
 use crate::store::append::{ClosedRun, ClosedStatus, OpenRow, OpenState};
+use crate::store::frame::Frame;
 use crate::store::query::{RunDescription, RunFilter, Undelivered};
+use crate::testing::frame;
 
 fn some_run(random: u64) -> RunId {
     RunId::new(NOW, ShardId::new(FIRST_SHARD).unwrap(), random)
@@ -91,7 +93,8 @@ async fn run_is_found_by_its_key() {
 async fn history_is_read_to_its_end_and_decoded() {
     let fixture = fixture();
     let fired = Event::TimerFired { id: CommandId::new(1) };
-    fixture.store.state().events = (1..=2500).map(|seq| record(seq, "timer.fired", &fired)).collect();
+    let of = |seq| frame(some_run(1), EventSeq::new(seq), NOW, &vec![fired.clone(); 250]);
+    fixture.store.state().frames = (0..10).map(|number| of(250 * number + 1)).collect();
     let history = fixture.client.history(some_run(1)).await.unwrap();
     assert_eq!(history.len(), 2500);
     assert!(history.iter().zip(1..).all(|(event, seq)| event.seq.get() == seq && event.event == fired));
@@ -101,9 +104,17 @@ async fn history_is_read_to_its_end_and_decoded() {
 async fn history_that_cannot_be_read_names_the_event() {
     let fixture = fixture();
     let fired = Event::TimerFired { id: CommandId::new(1) };
-    fixture.store.state().events = vec![record(1, "timer.bent", &fired)];
+    let frame = frame(some_run(1), EventSeq::FIRST, NOW, &[fired]);
+    // A kind of a newer build
+    let mut newer = frame.body.to_vec();
+    newer.splice(1..2, [0x18, 77]);
+    fixture.store.state().frames = vec![Frame { body: newer.into(), ..frame.clone() }];
     let message = fixture.client.history(some_run(1)).await.unwrap_err().to_string();
-    assert!(message.contains("event 1 of run") && message.contains("`timer.bent`"), "{message}");
+    assert!(message.contains("event 1 of run") && message.contains("`kind-77`"), "{message}");
+    // A frame that should have another event
+    fixture.store.state().frames = vec![Frame { count: 2, ..frame }];
+    let message = fixture.client.history(some_run(1)).await.unwrap_err().to_string();
+    assert!(message.contains("the frame of 2 events at event 1") && message.contains("3 items"), "{message}");
 }
 
 #[tokio::test]

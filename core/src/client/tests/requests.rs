@@ -6,11 +6,11 @@ use std::time::Duration;
 use chrono::{DateTime, TimeZone, Utc};
 
 use super::fake::{FIRST_SHARD, FakeStore, NOW, SHARDS, settle};
-use super::{Fixture, Greeting, WAVE, fixture, record, spawn};
+use super::{Fixture, Greeting, WAVE, fixture, spawn};
 use crate::client::Client;
 use crate::client::handle::RunHandle;
 use crate::client::request::Request;
-use crate::data::id::{LeaseId, MessageId, RunId, ShardId};
+use crate::data::id::{EventSeq, LeaseId, MessageId, RunId, ShardId};
 use crate::data::name::Name;
 use crate::data::payload::Payload;
 use crate::data::time::Timestamp;
@@ -265,7 +265,7 @@ async fn key_conflict_says_where_the_inputs_differ_and_shows_neither() {
         start_at: None,
         lease: LeaseId::FIRST,
     };
-    store.state().events = vec![record(1, "run.started", &started)];
+    store.state().frames = vec![crate::testing::frame(some_run(1), EventSeq::FIRST, NOW, &[started])];
     store.state().submit_answers.push_back(Ok(Submitted::KeyConflict(some_run(1))));
 
     // When its key is used again

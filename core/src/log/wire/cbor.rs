@@ -64,12 +64,13 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn with_capacity(bytes: usize) -> Self {
-        Self { out: Vec::with_capacity(bytes) }
+    /// Writes after bytes that are there already.
+    pub(super) fn after(out: Vec<u8>) -> Self {
+        Self { out }
     }
 
-    pub(super) fn finish(self) -> Bytes {
-        self.out.into()
+    pub(super) fn finish(self) -> Vec<u8> {
+        self.out
     }
 
     pub(super) fn unsigned(&mut self, value: u64) {
@@ -143,13 +144,21 @@ impl Writer {
 
 /// Reads values one after the other. No input makes it panic or allocate more than the input's own length.
 pub(super) struct Reader<'b> {
-    body: &'b Bytes,
+    body: &'b [u8],
+    /// The buffer that the body is a part of.
+    buffer: &'b Bytes,
     at: usize,
 }
 
 impl<'b> Reader<'b> {
-    pub(super) fn new(body: &'b Bytes) -> Self {
-        Self { body, at: 0 }
+    /// Reads a body from a buffer.
+    pub(super) fn new(body: &'b [u8], buffer: &'b Bytes) -> Self {
+        Self { body, buffer, at: 0 }
+    }
+
+    /// Continues in a body where another reader stopped.
+    pub(super) fn starting_at(at: usize, body: &'b Bytes) -> Self {
+        Self { at, ..Self::new(body, body) }
     }
 
     /// The offset of the next value.
@@ -161,6 +170,13 @@ impl<'b> Reader<'b> {
         self.head(UNSIGNED, "an unsigned number")
     }
 
+    /// A number below 256.
+    pub(super) fn small(&mut self) -> Decoded<u8> {
+        let start = self.at;
+        let value = self.unsigned()?;
+        u8::try_from(value).map_err(|_| Fault::new(start, format!("{value} does not fit into 8 bits")))
+    }
+
     pub(super) fn signed(&mut self) -> Decoded<i64> {
         let start = self.at;
         let negative = self.peek().is_some_and(|first| first >> 5 == NEGATIVE);
@@ -170,10 +186,14 @@ impl<'b> Reader<'b> {
         Ok(if negative { !value } else { value })
     }
 
-    /// Returns a slice of the body itself, without a copy.
+    /// Returns a slice of the buffer itself, without a copy.
     pub(super) fn bytes(&mut self) -> Decoded<Bytes> {
+        Ok(self.buffer.slice_ref(self.byte_slice()?))
+    }
+
+    pub(super) fn byte_slice(&mut self) -> Decoded<&'b [u8]> {
         let start = self.string(BYTES, "bytes")?;
-        Ok(self.body.slice(start..self.at))
+        Ok(&self.body[start..self.at])
     }
 
     /// Reads exactly `N` bytes.

@@ -96,11 +96,6 @@ impl<'b> FieldsReader<'_, 'b> {
         read(self.from).map_err(|fault| fault.within(name))
     }
 
-    /// Reads the next field, a text, without a copy.
-    pub(super) fn take_text(&mut self, name: &'static str) -> Decoded<&'b str> {
-        self.take_or(name, || None, Reader::text)
-    }
-
     /// The offset of the next field.
     pub(super) fn at(&self) -> usize {
         self.from.at()

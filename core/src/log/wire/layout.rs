@@ -9,14 +9,14 @@ use crate::log::table::{events, messages};
 
 /// A type that is stored as a version and fields.
 pub(super) trait Layout: Sized {
-    /// The stored name, and the version in which the fields are written.
-    fn kind(&self) -> (&'static str, u64);
+    /// The stored code of its kind, and the version in which its fields are written.
+    fn code_and_version(&self) -> (u8, u64);
 
     /// Writes the fields.
     fn write_fields(&self, to: &mut FieldsWriter<'_>);
 
     /// Reads the fields of the stored kind and version, up to the end of the body.
-    fn read_fields(name: &str, version: Version, from: &mut FieldsReader<'_, '_>) -> Decoded<Self>;
+    fn read_fields(code: u8, version: Version, from: &mut FieldsReader<'_, '_>) -> Decoded<Self>;
 }
 
 /// The version at the beginning of a body, and its offset.
@@ -48,14 +48,16 @@ impl Version {
 macro_rules! make_layout {
     ($type:ident: $(
         $(#[$doc:meta])*
-        $name:literal $version:literal => $variant:ident $(: $role:ident, $consequence:ident $(($status:ident))?)? {
+        $name:literal $version:literal => $variant:ident = $code:literal
+            $(: $role:ident, $consequence:ident $(($status:ident))?)?
+        {
             $($(#[$field_doc:meta])* $field:ident: $field_type:ty,)*
         }
     )*) => {
         impl Layout for $type {
-            fn kind(&self) -> (&'static str, u64) {
+            fn code_and_version(&self) -> (u8, u64) {
                 match self {
-                    $(Self::$variant { .. } => ($name, $version),)*
+                    $(Self::$variant { .. } => ($code, $version),)*
                 }
             }
 
@@ -65,16 +67,16 @@ macro_rules! make_layout {
                 }
             }
 
-            fn read_fields(name: &str, version: Version, from: &mut FieldsReader<'_, '_>) -> Decoded<Self> {
-                match name {
-                    $($name => {
+            fn read_fields(code: u8, version: Version, from: &mut FieldsReader<'_, '_>) -> Decoded<Self> {
+                match code {
+                    $($code => {
                         version.check($version)?;
                         $(let $field = from.take(stringify!($field))?;)*
                         // The check precedes the construction, because the value is large and would be moved.
                         from.end_of_body()?;
                         Ok(Self::$variant { $($field),* })
                     })*
-                    _ => Err(Fault::new(from.at(), "this build does not know the name; use a newer build")),
+                    _ => Err(Fault::new(from.at(), "this build does not know the kind; use a newer build")),
                 }
             }
         }

@@ -30,8 +30,11 @@ impl Fixture {
 }
 
 fn completes(append: &Append, number: u64) -> bool {
-    let of = |event: &crate::store::append::NewEvent| event.run == run_id(number);
-    append.events.iter().any(|event| of(event) && event.name.as_str() == "activity.completed")
+    events(append).iter().any(|(run, event)| *run == run_id(number) && is_completion(event))
+}
+
+fn is_completion(event: &Event) -> bool {
+    matches!(event, Event::ActivityCompleted { .. })
 }
 
 #[test]
@@ -82,7 +85,7 @@ fn groups_that_fail_only_together_are_written_in_parts() {
     let mut fixture = Fixture::new();
     let runs: Vec<RunId> = (1..=6).map(|number| fixture.start::<Works>(number, 5)).collect();
     fixture.run();
-    fixture.fails = |append| append.events.len() > 4;
+    fixture.fails = |append| events(append).len() > 4;
     fixture.complete_all(&runs);
     fixture.turns(40);
     assert_eq!(fixture.closed, runs.into_iter().collect());
@@ -91,7 +94,7 @@ fn groups_that_fail_only_together_are_written_in_parts() {
 #[test]
 fn refused_append_is_bisected_and_only_the_run_at_fault_stalls() {
     let mut fixture = Fixture::new();
-    fixture.refuses = |event| event.name.as_str() == "activity.completed" && event.run == run_id(3);
+    fixture.refuses = |run, event| run == run_id(3) && is_completion(event);
     let runs: Vec<RunId> = (1..=5).map(|number| fixture.start::<Works>(number, 5)).collect();
     fixture.run();
     for run in &runs {
@@ -106,7 +109,7 @@ fn refused_append_is_bisected_and_only_the_run_at_fault_stalls() {
     fixture.signal(runs[2], 1);
     fixture.run();
     assert_eq!(fixture.inbox.len(), 1);
-    fixture.refuses = |_| false;
+    fixture.refuses = |_, _| false;
     fixture.take_over(0);
     fixture.end(runs[2], 1, Ok(9));
     expect![[r#"
@@ -129,7 +132,7 @@ fn refused_append_is_bisected_and_only_the_run_at_fault_stalls() {
 #[test]
 fn other_activities_of_a_run_at_fault_are_aborted_and_not_begun_again() {
     let mut fixture = Fixture::new();
-    fixture.refuses = |event| event.name.as_str() == "activity.completed";
+    fixture.refuses = |_, event| is_completion(event);
     let run = fixture.start::<FansOut>(1, 3);
     fixture.run();
     fixture.end(run, 2, Ok(1));

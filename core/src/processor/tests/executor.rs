@@ -14,10 +14,7 @@ fn nothing_is_executed_before_its_cause_is_committed() {
     let append = fixture.processor.cut().expect("a start is appended");
     assert!(fixture.processor.cut().is_none(), "one append is in flight");
     assert!(fixture.processor.take_effects().is_empty());
-    assert_eq!(
-        append.events.last().map(|event| event.name.clone()),
-        Some(EventName::from_static("activity.attempt-started"))
-    );
+    assert_eq!(events(&append).last().map(|(_, event)| event.name()), Some("activity.attempt-started"));
     fixture.append(&append);
     fixture.run();
     assert_eq!(fixture.attempts.len(), 1);

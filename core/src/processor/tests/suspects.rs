@@ -73,7 +73,7 @@ fn suspicious_owner_marks_a_run_before_it_works_on_it_and_clears_it_after() {
     let read = fixture.processor.next_read().expect("the list comes first");
     fixture.answer(read);
     let append = fixture.processor.cut().expect("the marks");
-    assert_eq!((append.suspects.len(), append.events.len()), (2, 0));
+    assert_eq!((append.suspects.len(), append.frames.len()), (2, 0));
     assert!(
         !std::iter::from_fn(|| fixture.processor.next_read()).any(|read| matches!(read, StoreRead::Load(_)))
     );

@@ -14,7 +14,7 @@ pub(crate) struct Summary {
     simulated: Duration,
     polls: u64,
     faults: BTreeMap<&'static str, u64>,
-    events: BTreeMap<String, u64>,
+    events: BTreeMap<&'static str, u64>,
     /// The seeds with a violation.
     pub(crate) failed: Vec<u64>,
     trace_hash: u64,
@@ -28,7 +28,7 @@ impl Summary {
             *self.faults.entry(kind).or_default() += count;
         }
         for (name, count) in &outcome.events {
-            *self.events.entry(name.clone()).or_default() += count;
+            *self.events.entry(name).or_default() += count;
         }
         if !outcome.violations.is_empty() {
             self.failed.push(outcome.seed);
@@ -49,7 +49,7 @@ impl Summary {
         }
         println!("events: {}", self.events.values().sum::<u64>());
         for name in Event::names() {
-            println!("  {name}: {}", self.events.get(*name).unwrap_or(&0));
+            println!("  {name}: {}", self.events.get(name).unwrap_or(&0));
         }
         println!(
             "wall time: {:.1} s; per minute {:.1} years and {:.0} faults",

@@ -1,7 +1,7 @@
 //! Fills the log with copies of a recorded run, a million rows in seconds: valid histories that the engine can read. It
 //! writes with SQL what an append writes, and must not run while a worker owns the shards.
 
-use pgworkflows::store::{ClosedRun, EventRecord, OpenState};
+use pgworkflows::store::{ClosedRun, Frame, OpenState};
 use pgworkflows_benches::Failure;
 use sqlx::postgres::PgQueryResult;
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
@@ -14,7 +14,7 @@ pub(super) const JUST_NOW: i64 = 1_000;
 /// A recorded run, of which copies are made.
 pub(super) struct Template {
     pub(super) workflow: &'static str,
-    pub(super) events: Vec<EventRecord>,
+    pub(super) frames: Vec<Frame>,
     pub(super) row: TemplateRow,
 }
 
@@ -54,7 +54,7 @@ impl Filler {
             sqlx::query(sql).bind(age).execute(&mut self.0).await?;
         }
         self.name_copies(count, age_millis).await?;
-        self.copy_events(&template.events).await?;
+        self.copy_frames(&template.frames).await?;
         match &template.row {
             TemplateRow::Open { state, wake_at } => self.open(template.workflow, *state, *wake_at).await?,
             TemplateRow::Closed(closed) => self.close(template.workflow, closed).await?,
@@ -64,17 +64,17 @@ impl Filler {
 
     /// Leaves the tables as those of a running system: analysed, and with no checkpoint due.
     pub(super) async fn settle(&mut self) -> Result<(), Failure> {
-        for table in ["events", "closed_runs", "open_runs"] {
+        for table in ["frames", "closed_runs", "open_runs"] {
             self.0.execute(AssertSqlSafe(format!("vacuum (analyze) {table}"))).await?;
         }
         self.0.execute("checkpoint").await?;
         Ok(())
     }
 
-    /// The number of events in the log, by the statistics.
-    pub(super) async fn events(&mut self) -> Result<f64, Failure> {
+    /// The number of frames in the log, by the statistics.
+    pub(super) async fn frames(&mut self) -> Result<f64, Failure> {
         let sql = "select coalesce(sum(greatest(c.reltuples, 0)), 0)::float8 from pg_inherits i
-                   join pg_class c on c.oid = i.inhrelid where i.inhparent = 'events'::regclass";
+                   join pg_class c on c.oid = i.inhrelid where i.inhparent = 'frames'::regclass";
         Ok(sqlx::query_scalar(sql).fetch_one(&mut self.0).await?)
     }
 
@@ -87,7 +87,7 @@ impl Filler {
              with s as materialized (
                  select s.shard, row_number() over (order by s.shard) - 1 as index, count(*) over () as count,
                         greatest(s.position_floor, coalesce(
-                            (select max(e.position) from events e where e.shard = s.shard), 0)) as position
+                            (select max(f.position) from frames f where f.shard = s.shard), 0)) as position
                  from shards s where s.queue = 'default'
              ), now as (
                  select floor(extract(epoch from clock_timestamp()) * 1000)::bigint - {age_millis} - {count} as millis
@@ -101,17 +101,17 @@ impl Filler {
         Ok(())
     }
 
-    async fn copy_events(&mut self, events: &[EventRecord]) -> sqlx::Result<PgQueryResult> {
+    async fn copy_frames(&mut self, frames: &[Frame]) -> sqlx::Result<PgQueryResult> {
         let sql = "
-            insert into events (run_id, position, at, seq, shard, name, body)
-            select c.run_id, c.position + c.place * $4 + t.seq, c.at, t.seq, c.shard, t.name, t.body
-            from pg_temp.copies c cross join unnest($1::int[], $2::text[], $3::bytea[]) as t (seq, name, body)
+            insert into frames (run_id, position, at, seq, count, shard, body)
+            select c.run_id, c.position + c.place * $4 + t.seq + t.count - 1, c.at, t.seq, t.count, c.shard, t.body
+            from pg_temp.copies c cross join unnest($1::int[], $2::int[], $3::bytea[]) as t (seq, count, body)
             order by c.place, c.shard, t.seq";
         sqlx::query(sql)
-            .bind(events.iter().map(|event| event.seq.get() as i32).collect::<Vec<_>>())
-            .bind(events.iter().map(|event| event.name.as_str().to_owned()).collect::<Vec<_>>())
-            .bind(events.iter().map(|event| event.body.to_vec()).collect::<Vec<_>>())
-            .bind(events.len() as i64)
+            .bind(frames.iter().map(|frame| frame.seq.get() as i32).collect::<Vec<_>>())
+            .bind(frames.iter().map(|frame| frame.count as i32).collect::<Vec<_>>())
+            .bind(frames.iter().map(|frame| frame.body.to_vec()).collect::<Vec<_>>())
+            .bind(frames.iter().map(|frame| i64::from(frame.count)).sum::<i64>())
             .execute(&mut self.0)
             .await
     }

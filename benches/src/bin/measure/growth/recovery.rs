@@ -32,7 +32,7 @@ pub(super) async fn recovery(database: &GrowingDatabase, rows: u64) -> Result<Ve
     let history = tokio::task::spawn_blocking(|| histories::record(Kind::Activities, EVENTS)).await??;
     let template = Template {
         workflow: Activities::NAME,
-        events: history.events,
+        frames: history.frames,
         row: TemplateRow::Open { state: OpenState::Busy, wake_at: None },
     };
     let mut filler = Filler::connect(database).await?;

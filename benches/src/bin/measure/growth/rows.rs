@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
-use pgworkflows::store::{EventRecord, OpenState, Store};
+use pgworkflows::store::{Frame, Load, OpenState, Store};
 use pgworkflows::{Client, MemoryStore, RunId, Workflow};
 use pgworkflows_benches::Failure;
 use pgworkflows_benches::definitions::{Activities, Timers};
@@ -34,7 +34,7 @@ pub(super) async fn closed(
             filler.settle().await
         })
         .await?;
-    figures.push(Figure::new("events_in_log", filler.events().await?));
+    figures.push(Figure::new("frames_in_log", filler.frames().await?));
     Ok(figures)
 }
 
@@ -83,14 +83,14 @@ async fn completed(activities: u32) -> Result<Template, Failure> {
     let description = store.query().describe(run).await?;
     let closed = description.and_then(|run| run.closed).ok_or("the recorded run is not closed")?;
     let row = TemplateRow::Closed(Box::new(closed));
-    Ok(Template { workflow: Activities::NAME, events: events(&*store, run).await?, row })
+    Ok(Template { workflow: Activities::NAME, frames: frames(&*store, run).await?, row })
 }
 
 /// A run that sleeps until `due`, in microseconds since 1970.
 async fn sleeping(due: i64) -> Result<Template, Failure> {
     let (store, run) = execute::<Timers>(due, false).await?;
     let row = TemplateRow::Open { state: OpenState::Parked, wake_at: Some(due) };
-    Ok(Template { workflow: Timers::NAME, events: events(&*store, run).await?, row })
+    Ok(Template { workflow: Timers::NAME, frames: frames(&*store, run).await?, row })
 }
 
 /// Executes one run in memory, to its end or until it is parked.
@@ -112,6 +112,7 @@ async fn execute<W: Workflow>(input: W::Input, ends: bool) -> Result<(Arc<dyn St
     Ok((store, handle.run_id()))
 }
 
-async fn events(store: &dyn Store, run: RunId) -> Result<Vec<EventRecord>, Failure> {
-    Ok(store.query().history(run, None, 1_000).await?)
+async fn frames(store: &dyn Store, run: RunId) -> Result<Vec<Frame>, Failure> {
+    let load = Load { runs: vec![run], after: None, bytes: usize::MAX };
+    Ok(store.query().load(&load).await?.histories.remove(0).frames)
 }

@@ -38,7 +38,9 @@ macro_rules! arbitrary {
 macro_rules! make_arbitrary {
     ($type:ident: $(
         $(#[$doc:meta])*
-        $name:literal $version:literal => $variant:ident $(: $role:ident, $consequence:ident $(($status:ident))?)? {
+        $name:literal $version:literal => $variant:ident = $code:literal
+            $(: $role:ident, $consequence:ident $(($status:ident))?)?
+        {
             $($(#[$field_doc:meta])* $field:ident: $field_type:ty,)*
         }
     )*) => {

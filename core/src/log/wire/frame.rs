@@ -1,0 +1,248 @@
+//! The body of a frame: the events that one append writes for one run, as one array. It must not know what an event says.
+//!
+//! Each event takes three items: the code of its kind, the microseconds since the event before it, and its body as bytes.
+//! The first event's time is the frame's own. So an event that cannot be read hides none of its neighbours, and a frame of
+//! an activity's outcome and the end of its run takes some 20 bytes.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::cbor::{Decoded, Fault, Reader, Writer};
+use super::{append_event, decode_event_within};
+use crate::data::id::{EventSeq, Position, RunId};
+use crate::data::limits;
+use crate::data::time::Timestamp;
+use crate::log::event::{Event, EventKind};
+use crate::log::past_event::{PastEvent, StoredEvent};
+use crate::store::frame::Frame;
+
+/// How many items an event takes.
+const ITEMS: usize = 3;
+
+/// How many bytes an event may take in a frame beyond its body: a code, a time, and the head of the body.
+const BYTES_WITHOUT_BODY_MAX: usize = 2 + 9 + 9;
+
+/// Encoded events of one run, in order, that are not in a frame yet.
+#[derive(Debug)]
+pub(crate) struct EncodedEvents {
+    /// The number of the first one.
+    first: EventSeq,
+    heads: Vec<Head>,
+    bodies: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Head {
+    kind: EventKind,
+    at: Timestamp,
+    /// Where its body ends in the bodies.
+    end: usize,
+}
+
+/// One encoded event.
+struct Encoded<'e> {
+    kind: EventKind,
+    at: Timestamp,
+    body: &'e [u8],
+}
+
+impl Encoded<'_> {
+    fn bytes_max(&self) -> usize {
+        BYTES_WITHOUT_BODY_MAX + self.body.len()
+    }
+}
+
+impl EncodedEvents {
+    pub(crate) fn new() -> Self {
+        Self { first: EventSeq::FIRST, heads: Vec::new(), bodies: Vec::new() }
+    }
+
+    /// Encodes the next event. Returns its body.
+    pub(crate) fn push(&mut self, seq: EventSeq, at: Timestamp, event: &Event) -> &[u8] {
+        if self.heads.is_empty() {
+            self.first = seq;
+        }
+        let start = self.bodies.len();
+        append_event(&mut self.bodies, event);
+        self.heads.push(Head { kind: event.kind(), at, end: self.bodies.len() });
+        &self.bodies[start..]
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.heads.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.heads.is_empty()
+    }
+
+    /// The size of the bodies.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bodies.len()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = Encoded<'_>> + Clone {
+        let mut start = 0;
+        self.heads.iter().map(move |head| {
+            let body = &self.bodies[start..head.end];
+            start = head.end;
+            Encoded { kind: head.kind, at: head.at, body }
+        })
+    }
+}
+
+/// Makes the frames of one run's events, which continue from one part to the next. `next` is the position of the first
+/// event, and becomes that of the first one after them.
+pub(crate) fn write_frames<'e>(
+    run: RunId,
+    parts: impl Iterator<Item = &'e EncodedEvents> + Clone,
+    next: &mut Position,
+    frames: &mut Vec<Frame>,
+) {
+    let Some(mut seq) = parts.clone().find(|part| !part.is_empty()).map(|part| part.first) else { return };
+    let mut events = parts.flat_map(EncodedEvents::iter);
+    loop {
+        let (count, bytes) = fitting(events.clone());
+        if count == 0 {
+            break;
+        }
+        let (at, body) = write_body(events.by_ref().take(count), count, bytes);
+        let position = Position::new(next.get() + count as u64 - 1);
+        let frame = Frame { run, seq, count: count as u32, position, at, body };
+        *next = position.next();
+        seq = frame.next_seq();
+        frames.push(frame);
+    }
+}
+
+/// How many of the next events make a frame, and how many bytes it takes at most. One event fits, whatever its size.
+fn fitting<'e>(events: impl Iterator<Item = Encoded<'e>>) -> (usize, usize) {
+    let (mut count, mut bytes) = (0, 0);
+    for event in events.take(limits::FRAME_EVENTS_MAX) {
+        if count > 0 && bytes + event.bytes_max() > limits::FRAME_BYTES_MAX {
+            break;
+        }
+        count += 1;
+        bytes += event.bytes_max();
+    }
+    (count, bytes)
+}
+
+/// The body of a frame of these events, and the time of the first one.
+fn write_body<'e>(
+    events: impl Iterator<Item = Encoded<'e>>,
+    count: usize,
+    bytes: usize,
+) -> (Timestamp, Bytes) {
+    let mut to = Writer::after(Vec::with_capacity(BYTES_WITHOUT_BODY_MAX + bytes));
+    to.array(ITEMS * count);
+    let (mut first, mut before) = (None, Timestamp::MIN);
+    for Encoded { kind, at, body } in events {
+        if first.is_none() {
+            (first, before) = (Some(at), at);
+        }
+        to.unsigned(kind.code().into());
+        to.signed(at.as_micros().wrapping_sub(before.as_micros()));
+        to.bytes(body);
+        before = at;
+    }
+    (first.unwrap_or_default(), to.finish().into())
+}
+
+/// The events of a frame, read one after the other. An error in the frame itself is the last item.
+#[derive(Clone, Debug)]
+pub(crate) struct FrameEvents {
+    frame: Frame,
+    /// How many were read.
+    read: u32,
+    /// Where the next one begins.
+    at: usize,
+    /// The time of the last one.
+    time: Timestamp,
+}
+
+/// The place of an event in its frame.
+struct Part {
+    seq: EventSeq,
+    kind: EventKind,
+    at: Timestamp,
+    body: Range<usize>,
+}
+
+impl FrameEvents {
+    pub(crate) fn new(frame: Frame) -> Self {
+        let time = frame.at;
+        Self { frame, read: 0, at: 0, time }
+    }
+
+    /// How many events are still to be read, if the frame is right.
+    pub(crate) fn left(&self) -> u32 {
+        self.frame.count.saturating_sub(self.read)
+    }
+
+    /// The next event; `None` after the last one.
+    pub(crate) fn next(&mut self) -> Option<Result<PastEvent, String>> {
+        Some(self.next_part()?.and_then(|part| self.decode(part)))
+    }
+
+    /// The last event; `None` if it, or the place of one before it, cannot be read.
+    pub(crate) fn last(mut self) -> Option<PastEvent> {
+        while self.left() > 1 {
+            self.next_part()?.ok()?;
+        }
+        self.next()?.ok()
+    }
+
+    /// As [`FrameEvents::next`], without decoding the event.
+    pub(crate) fn next_stored(&mut self) -> Option<Result<StoredEvent, String>> {
+        Some(self.next_part()?.map(|Part { seq, kind, at, body }| StoredEvent {
+            seq,
+            at,
+            kind,
+            body: self.frame.body.slice(body),
+        }))
+    }
+
+    fn decode(&self, Part { seq, kind, at, body }: Part) -> Result<PastEvent, String> {
+        let event = decode_event_within(kind, &self.frame.body[body], &self.frame.body);
+        Ok(PastEvent { seq, at, event: event.map_err(|error| format!("event {seq}: {error}"))? })
+    }
+
+    fn next_part(&mut self) -> Option<Result<Part, String>> {
+        if self.read > 0 && self.left() == 0 {
+            return None;
+        }
+        let part = self.read_part().map_err(|fault| {
+            let Frame { seq, count, body, .. } = &self.frame;
+            format!("the frame of {count} events at event {seq} ({} bytes): {fault}", body.len())
+        });
+        if part.is_err() {
+            self.read = self.frame.count.max(1);
+        }
+        Some(part)
+    }
+
+    fn read_part(&mut self) -> Decoded<Part> {
+        let body = &self.frame.body;
+        let mut from = Reader::starting_at(self.at, body);
+        if self.read == 0 {
+            let items = from.array()?;
+            if self.frame.count == 0 || items != ITEMS * self.frame.count as usize {
+                return Err(Fault::new(0, format!("it has {items} items, where each event takes {ITEMS}")));
+            }
+        }
+        let kind = EventKind::from_code(from.small()?);
+        let since = from.signed()?;
+        let event = from.byte_slice()?;
+        let end = from.at();
+        let at = Timestamp::from_micros(self.time.as_micros().wrapping_add(since));
+        let seq = EventSeq::new(self.frame.seq.get().wrapping_add(self.read));
+        self.read += 1;
+        if self.left() == 0 {
+            from.end()?;
+        }
+        (self.at, self.time) = (end, at);
+        Ok(Part { seq, kind, at, body: end - event.len()..end })
+    }
+}

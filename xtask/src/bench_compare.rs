@@ -8,7 +8,7 @@ use crate::command::{self, Failure, cargo};
 
 const PROGRAM: [&str; 6] = ["--release", "--locked", "-p", "pgworkflows-benches", "--bin", "measure"];
 
-/// Builds both and measures them. The arguments are those of `measure load`, and `--turns N`.
+/// Builds both and measures them. The arguments are `--turns N`, and those of `measure load`, or `growth` and its arguments.
 pub(crate) fn run(revision: &str, arguments: &[&str]) -> Result<(), Failure> {
     let commit =
         command::output(git(["rev-parse", "--verify", "--quiet", &format!("{revision}^{{commit}}")]))

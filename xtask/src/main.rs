@@ -32,7 +32,8 @@ Usage: cargo xtask COMMAND
                              measure everything and rewrite the tables and plots of docs/performance.md
   bench-compare REV [--turns N] [ARGUMENTS]
                              measure the load program of that revision and today's by turns (10), and print the
-                             ratios of their figures; arguments go to `measure load`
+                             ratios of their figures; arguments go to `measure load`, or name another
+                             measurement: `growth recovery`
   package                    pack what would be published, and build it from the packages alone
   tidy                       only the project's own rules, a part of `verify`
   fix                        format, and apply what clippy suggests; writes to the sources";

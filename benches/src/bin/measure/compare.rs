@@ -1,4 +1,4 @@
-//! Two builds of the load program by turns, because a machine's speed changes from minute to minute. It must not know
+//! Two builds of this program by turns, because a machine's speed changes from minute to minute. It must not know
 //! which revisions they are.
 
 use std::ffi::OsString;
@@ -21,12 +21,12 @@ pub(crate) struct CompareOptions {
     #[arg(long, value_name = "N", default_value = "10", value_parser = value_parser!(u64).range(1..=1_000))]
     turns: u64,
 
-    /// The arguments of `load`, the same for both.
+    /// The arguments of `load`, or `growth` and its arguments; the same for both.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    load: Vec<OsString>,
+    measurement: Vec<OsString>,
 }
 
-/// The figures of one load by their names.
+/// The figures of one measurement by their names.
 type Figures = Map<String, Value>;
 
 /// Measures both by turns, each time on a server of its own, and prints the ratio of each figure.
@@ -36,11 +36,11 @@ pub(crate) fn run(options: &CompareOptions) -> Result<(), Failure> {
     for turn in 0..options.turns {
         // The first to be measured may find the machine in another state than the second.
         let (base, own) = if turn % 2 == 0 {
-            let base = load(&options.base, &options.load)?;
-            (base, load(&own, &options.load)?)
+            let base = measure(&options.base, &options.measurement)?;
+            (base, measure(&own, &options.measurement)?)
         } else {
-            let own = load(&own, &options.load)?;
-            (load(&options.base, &options.load)?, own)
+            let own = measure(&own, &options.measurement)?;
+            (measure(&options.base, &options.measurement)?, own)
         };
         eprintln!("turn {} of {}: {}", turn + 1, options.turns, progress(&base, &own));
         turns.push((base, own));
@@ -49,23 +49,29 @@ pub(crate) fn run(options: &CompareOptions) -> Result<(), Failure> {
     Ok(())
 }
 
-fn load(program: &Path, arguments: &[OsString]) -> Result<Figures, Failure> {
+fn measure(program: &Path, arguments: &[OsString]) -> Result<Figures, Failure> {
     let mut command = Command::new(program);
-    let output = command.arg("load").args(arguments).arg("--json").stderr(Stdio::inherit()).output();
+    match arguments {
+        [first, rest @ ..] if first == "growth" => command.args(["growth", "--json"]).args(rest),
+        load => command.arg("load").args(load).arg("--json"),
+    };
+    let output = command.stderr(Stdio::inherit()).output();
     let output = output.map_err(|error| format!("{}: {error}", program.display()))?;
     if !output.status.success() {
-        return Err(format!("`{} load`: {}", program.display(), output.status).into());
+        return Err(format!("`{}`: {}", program.display(), output.status).into());
     }
     match serde_json::from_slice::<Value>(&output.stdout)?["figures"].take() {
         Value::Object(figures) => Ok(figures),
-        other => Err(format!("`{} load` printed {other} instead of figures", program.display()).into()),
+        other => Err(format!("`{}` printed {other} instead of figures", program.display()).into()),
     }
 }
 
-/// The throughput of a turn, for the person who waits.
+/// The main figure of a turn, for the person who waits.
 fn progress(base: &Figures, own: &Figures) -> String {
-    let rate = |figures| median(figures, "runs_per_second").map_or_else(|| "?".to_owned(), number);
-    format!("{} runs per second, {} before", rate(own), rate(base))
+    let main = ["runs_per_second", "recovery_ms"].into_iter().find(|name| base.contains_key(*name));
+    let Some(name) = main.or_else(|| base.keys().next().map(String::as_str)) else { return String::new() };
+    let figure = |figures| median(figures, name).map_or_else(|| "?".to_owned(), number);
+    format!("{name} {}, {} before", figure(own), figure(base))
 }
 
 /// Prints each figure that both measured: the medians of all turns, and the ratios within the turns.

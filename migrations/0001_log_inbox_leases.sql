@@ -89,7 +89,8 @@ create table @schema@.closed_runs (
 -- -------------------------------------------------------------------------------------------------------
 
 -- One row per run that is not over.
--- state: 0 pending, 1 busy, 2 parked, 3 stalled. `wake_at` is a parked run's earliest deadline.
+-- state: 0 pending, 1 busy, 2 parked, 3 stalled. `wake_at` is a parked run's earliest deadline. A pending row is not written
+-- when its run begins: if the log has a frame of the run, it is that of a busy run, and `waiting_on` does not apply any more.
 create table @schema@.open_runs (
     run_id     uuid primary key,
     wake_at    timestamptz,
@@ -105,8 +106,8 @@ create table @schema@.open_runs (
     autovacuum_vacuum_scale_factor = 0.02,
     autovacuum_vacuum_threshold = 5000
 );
--- Exactly the runs that a new owner loads.
-create index open_runs_unparked on @schema@.open_runs (shard, run_id) where state in (1, 3);
+-- The runs that a new owner loads, and pending ones.
+create index open_runs_unparked on @schema@.open_runs (shard, run_id) where state in (0, 1, 3);
 -- Deadlines: ten million sleeping runs cost one probe per shard and heartbeat.
 create index open_runs_by_deadline on @schema@.open_runs (shard, wake_at, run_id)
     where state = 2 and wake_at is not null;
@@ -426,18 +427,25 @@ begin
            unnest(p_frame_counts), unnest(p_frame_shards), unnest(p_frame_bodies);
 
     if cardinality(p_opened) > 0 then
-        insert into @schema@.open_runs as o (run_id, shard, workflow, state, wake_at, waiting_on)
-        select unnest(p_opened), unnest(p_opened_shards), unnest(p_opened_names), unnest(p_opened_states),
-               unnest(p_opened_wake), unnest(p_opened_waiting)
-        -- The same start may have been submitted, because this append's outcome was unknown.
-        on conflict (run_id) do update
-        set state = excluded.state, wake_at = excluded.wake_at, waiting_on = excluded.waiting_on
-        where o.state = 0;
-        get diagnostics v_count = row_count;
-        if v_count <> cardinality(p_opened) then
-            raise exception using errcode = 'PW002', message = format(
-                '%s of %s runs to be opened are open', cardinality(p_opened) - v_count, cardinality(p_opened));
-        end if;
+        begin
+            insert into @schema@.open_runs (run_id, shard, workflow, state, wake_at, waiting_on)
+            select unnest(p_opened), unnest(p_opened_shards), unnest(p_opened_names), unnest(p_opened_states),
+                   unnest(p_opened_wake), unnest(p_opened_waiting);
+        exception when unique_violation then
+            -- The same start may have been submitted, because this append's outcome was unknown. `on conflict` is not used
+            -- at first, because it costs each row half as much again.
+            insert into @schema@.open_runs as o (run_id, shard, workflow, state, wake_at, waiting_on)
+            select unnest(p_opened), unnest(p_opened_shards), unnest(p_opened_names), unnest(p_opened_states),
+                   unnest(p_opened_wake), unnest(p_opened_waiting)
+            on conflict (run_id) do update
+            set state = excluded.state, wake_at = excluded.wake_at, waiting_on = excluded.waiting_on
+            where o.state = 0;
+            get diagnostics v_count = row_count;
+            if v_count <> cardinality(p_opened) then
+                raise exception using errcode = 'PW002', message = format(
+                    '%s of %s runs to be opened are open', cardinality(p_opened) - v_count, cardinality(p_opened));
+            end if;
+        end;
     end if;
 
     if cardinality(p_updated) > 0 then
@@ -809,28 +817,40 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_opened uuid[];
+    v_over   uuid[];
 begin
-    with opened as (
-        insert into @schema@.open_runs (run_id, shard, workflow, key, state)
-        select t.run, t.shard, t.workflow, t.key, 0
-        from unnest(p_runs, p_shards, p_workflows, p_keys, p_verdicts)
-            as t (run, shard, workflow, key, verdict)
-        where t.workflow is not null and t.verdict = 0
-        order by t.run
-        on conflict do nothing
-        returning run_id
-    )
-    select coalesce(array_agg(o.run_id), '{}') into v_opened from opened o;
+    select coalesce(array_agg(t.run), '{}') into v_opened
+    from unnest(p_runs, p_workflows, p_verdicts) as t (run, workflow, verdict)
+    where t.workflow is not null and t.verdict = 0;
     if v_opened <> '{}' then
+        -- In one order, so that two batches cannot wait for each other. As in `append`, `on conflict` is not used at first.
+        begin
+            insert into @schema@.open_runs (run_id, shard, workflow, key, state)
+            select t.run, t.shard, t.workflow, t.key, 0
+            from unnest(p_runs, p_shards, p_workflows, p_keys, p_verdicts)
+                as t (run, shard, workflow, key, verdict)
+            where t.workflow is not null and t.verdict = 0
+            order by t.run;
+        exception when unique_violation then
+            with opened as (
+                insert into @schema@.open_runs (run_id, shard, workflow, key, state)
+                select t.run, t.shard, t.workflow, t.key, 0
+                from unnest(p_runs, p_shards, p_workflows, p_keys, p_verdicts)
+                    as t (run, shard, workflow, key, verdict)
+                where t.workflow is not null and t.verdict = 0
+                order by t.run
+                on conflict do nothing
+                returning run_id
+            )
+            select coalesce(array_agg(o.run_id), '{}') into v_opened from opened o;
+        end;
         -- The run may have ended in the meantime. A later statement sees that.
-        with over as (
-            delete from @schema@.open_runs o
-            where o.run_id = any (v_opened)
-              and exists (select from @schema@.closed_runs c where c.run_id = any (array[o.run_id]))
-            returning o.run_id
-        )
-        select coalesce(array_agg(t.run), '{}') into v_opened
-        from unnest(v_opened) as t (run) where t.run not in (select run_id from over);
+        select array_agg(c.run_id) into v_over from @schema@.closed_runs c where c.run_id = any (v_opened);
+        if v_over is not null then
+            delete from @schema@.open_runs o where o.run_id = any (v_over);
+            select coalesce(array_agg(t.run), '{}') into v_opened
+            from unnest(v_opened) as t (run) where t.run <> all (v_over);
+        end if;
     end if;
     return v_opened;
 end
@@ -1074,6 +1094,17 @@ $$;
 -- Views, for people
 -- -------------------------------------------------------------------------------------------------------
 
+-- The open runs. A pending one that has begun is busy.
+create view @schema@.open_runs_shown as
+select o.run_id, o.workflow, o.key, o.shard, o.wake_at,
+       case when b.begun then 1::smallint else o.state end as state,
+       case when not b.begun then o.waiting_on end as waiting_on
+from @schema@.open_runs o
+cross join lateral (
+    select o.state = 0 and exists (select from @schema@.frames f where f.run_id = o.run_id offset 0) as begun
+    offset 0
+) b;
+
 -- Every run, in words.
 create view @schema@.runs as
 select o.run_id, o.workflow, o.key, o.shard,
@@ -1081,7 +1112,7 @@ select o.run_id, o.workflow, o.key, o.shard,
        to_timestamp(('x' || substr(replace(o.run_id::text, '-', ''), 1, 12))::bit(48)::bigint / 1000.0)
            as started_at,
        o.wake_at, o.waiting_on, null::timestamptz as closed_at
-from @schema@.open_runs o
+from @schema@.open_runs_shown o
 union all
 select c.run_id, c.workflow, c.key, c.shard,
        (array['completed', 'failed', 'cancelled', 'terminated'])[c.status + 1],

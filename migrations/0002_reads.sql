@@ -7,9 +7,10 @@
 -- `offset 0` and `limit 1` keep the planner from joining instead. STABLE: a function reads with the snapshot of the
 -- statement that calls it.
 
--- The next `p_limit` busy and stalled runs after a run. Each shard returns its first ones by a partial index, so that
--- parked runs, however many, are not read.
-create function @schema@.unparked(p_shards smallint[], p_after uuid, p_limit bigint) returns setof uuid
+-- The next `p_limit` pending, busy and stalled runs after a run, and whether they have begun. Each shard returns its first
+-- ones by a partial index, so that parked runs, however many, are not read.
+create function @schema@.unparked(p_shards smallint[], p_after uuid, p_limit bigint)
+returns table (run_id uuid, begun boolean)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
@@ -20,14 +21,17 @@ set plan_cache_mode = force_generic_plan
 as $$
 begin
     return query
-    select o.run_id
-    from unnest(p_shards) s (shard)
-    cross join lateral (
-        select o.run_id from @schema@.open_runs o
-        where o.shard = s.shard and o.state in (1, 3) and o.run_id > p_after
+    select r.run_id, r.state <> 0 or exists (select from @schema@.frames f where f.run_id = r.run_id offset 0)
+    from (
+        select o.run_id, o.state
+        from unnest(p_shards) s (shard)
+        cross join lateral (
+            select o.run_id, o.state from @schema@.open_runs o
+            where o.shard = s.shard and o.state in (0, 1, 3) and o.run_id > p_after
+            order by o.run_id limit p_limit
+        ) o
         order by o.run_id limit p_limit
-    ) o
-    order by o.run_id limit p_limit;
+    ) r;
 end
 $$;
 
@@ -88,9 +92,7 @@ set plan_cache_mode = force_generic_plan
 as $$
 begin
     return query
-    select c.*
-    from (select distinct t.run_id from unnest(p_runs) t (run_id)) r
-    cross join lateral (select * from @schema@.closed_runs c where c.run_id = r.run_id limit 1) c;
+    select * from @schema@.closed_runs c where c.run_id = any (p_runs);
 end
 $$;
 

@@ -28,7 +28,7 @@ pub use self::append::{
 };
 pub use self::error::StoreError;
 pub use self::frame::Frame;
-pub use self::history::{Bodies, Due, DueMark, DueRuns, Load, Loaded, RunHistory, Unparked};
+pub use self::history::{Bodies, Due, DueMark, DueRuns, Load, Loaded, RunHistory, Unparked, UnparkedRuns};
 pub use self::inbox::{
     InboxCursor, InboxMessage, InboxPage, InboxRead, MessageRef, NewRun, Submission, Submitted,
 };
@@ -39,7 +39,7 @@ pub use self::lease::{
 pub use self::query::{RunDescription, RunFilter, RunPage, StoreQuery, Undelivered};
 pub use self::switchboard::Switchboard;
 pub use self::watch::{Notice, Topic, Watch, Watched, What};
-use crate::data::id::{RunId, ShardId};
+use crate::data::id::ShardId;
 use crate::data::time::Timestamp;
 
 /// Keeps runs: their log, their inbox, and the leases that allow processors to write to them.
@@ -167,8 +167,9 @@ pub trait Session: Send {
     /// Reads the messages that became visible after `read.cursor`, in the order of their numbers.
     async fn read_inbox(&mut self, read: &InboxRead) -> Result<InboxPage, StoreError>;
 
-    /// Returns the busy and stalled runs of some shards, ascending.
-    async fn unparked(&mut self, unparked: &Unparked) -> Result<Vec<RunId>, StoreError>;
+    /// Returns the busy and stalled runs of some shards, ascending. A run with a pending row is busy if the log has an event
+    /// of it. As many starts may wait in the inbox, a page may have fewer runs than the limit, or none.
+    async fn unparked(&mut self, unparked: &Unparked) -> Result<UnparkedRuns, StoreError>;
 
     /// Reads as many histories as fit the byte limit.
     async fn load(&mut self, load: &Load) -> Result<Loaded, StoreError>;

@@ -2,10 +2,9 @@
 //! a lease is not bound to a session.
 
 use async_trait::async_trait;
-use pgworkflows_core::RunId;
 use pgworkflows_core::store::{
     Append, Appended, Claim, Claimed, Due, DueRuns, Heartbeat, HeartbeatAnswer, InboxPage, InboxRead, Load,
-    Loaded, Release, Session, StoreError, Unparked,
+    Loaded, Release, Session, StoreError, Unparked, UnparkedRuns,
 };
 
 use crate::faults::{Call, SessionNo};
@@ -43,7 +42,7 @@ impl Session for MemorySession {
         self.store.call(self.number, Call::ReadInbox(read), |state, now| state.read_inbox(now, read)).await
     }
 
-    async fn unparked(&mut self, unparked: &Unparked) -> Result<Vec<RunId>, StoreError> {
+    async fn unparked(&mut self, unparked: &Unparked) -> Result<UnparkedRuns, StoreError> {
         let call = Call::Unparked(unparked);
         self.store.call(self.number, call, |state, _| Ok(state.unparked(unparked))).await
     }

@@ -4,7 +4,7 @@
 use pgworkflows_core::RunId;
 use pgworkflows_core::store::{
     Appended, Claimed, DueRuns, Frame, HeartbeatAnswer, InboxPage, Loaded, Notice, Queue, RunDescription,
-    RunHistory, Submitted, Watched,
+    RunHistory, Submitted, UnparkedRuns, Watched,
 };
 
 use crate::faults::Call;
@@ -93,4 +93,5 @@ impl ByteSize for HeartbeatAnswer {}
 impl ByteSize for Appended {}
 impl ByteSize for DueRuns {}
 impl ByteSize for RunDescription {}
+impl ByteSize for UnparkedRuns {}
 impl ByteSize for RunId {}

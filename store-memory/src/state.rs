@@ -45,8 +45,7 @@ pub(crate) struct State {
     suspects: BTreeMap<RunId, Suspect>,
     transactions: BTreeMap<TransactionNo, Transaction>,
     last_transaction: u64,
-    /// Busy and stalled runs, which a new owner loads. This index exists because a load must not look at ten million
-    /// parked runs.
+    /// Pending, busy and stalled runs. This index exists because a new owner must not look at ten million parked runs.
     unparked: BTreeSet<(ShardId, RunId)>,
     /// Parked runs with a deadline.
     due: BTreeSet<(ShardId, DueMark)>,
@@ -96,6 +95,19 @@ struct Run {
     row: Row,
     /// By `seq`, from 1 on.
     frames: Vec<Frame>,
+}
+
+impl Run {
+    /// Its row if it is open. Once a run has events, a pending row counts as that of a busy run.
+    fn open_row(&self) -> Option<OpenRow> {
+        match &self.row {
+            Row::Open(row) if row.state == OpenState::Pending && !self.frames.is_empty() => {
+                Some(OpenRow::default())
+            }
+            Row::Open(row) => Some(row.clone()),
+            Row::Closed(_) => None,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -205,8 +217,8 @@ impl State {
 /// An open run's entry in the index of unparked runs.
 fn unparked_entry(run: RunId, row: &OpenRow) -> Option<(ShardId, RunId)> {
     match row.state {
-        OpenState::Busy | OpenState::Stalled => Some((run.shard(), run)),
-        OpenState::Pending | OpenState::Parked => None,
+        OpenState::Pending | OpenState::Busy | OpenState::Stalled => Some((run.shard(), run)),
+        OpenState::Parked => None,
     }
 }
 

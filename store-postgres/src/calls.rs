@@ -1,10 +1,9 @@
 //! A session's implementation of the seam: which file makes each call. It must not decide anything itself.
 
 use async_trait::async_trait;
-use pgworkflows_core::RunId;
 use pgworkflows_core::store::{
     Append, Appended, Claim, Claimed, Due, DueRuns, Heartbeat, HeartbeatAnswer, InboxPage, InboxRead, Load,
-    Loaded, Release, Session, StoreError, Unparked,
+    Loaded, Release, Session, StoreError, Unparked, UnparkedRuns,
 };
 
 use crate::session::PostgresSession;
@@ -30,7 +29,7 @@ impl Session for PostgresSession {
         inbox::read(self, read).await
     }
 
-    async fn unparked(&mut self, unparked: &Unparked) -> Result<Vec<RunId>, StoreError> {
+    async fn unparked(&mut self, unparked: &Unparked) -> Result<UnparkedRuns, StoreError> {
         recover::unparked(self, unparked).await
     }
 

@@ -21,7 +21,7 @@ use crate::watch::closed_run;
 const DESCRIBE: &str = "
     select o.run_id, o.workflow, o.key, o.state, o.wake_at, o.waiting_on,
            null::smallint as status, null::timestamptz as closed_at, null::bytea as outcome
-    from @schema@.open_runs o where o.run_id = $1
+    from @schema@.open_runs_shown o where o.run_id = $1
     union all
     select c.run_id, c.workflow, c.key, null, null, null, c.status, c.closed_at, c.outcome
     from @schema@.closed_runs c where c.run_id = $1";
@@ -38,7 +38,7 @@ const LIST: &str = "
     select * from (
         (select o.run_id, o.workflow, o.key, o.state, o.wake_at, o.waiting_on,
                 null::smallint as status, null::timestamptz as closed_at, null::bytea as outcome
-         from @schema@.open_runs o
+         from @schema@.open_runs_shown o
          where $1 and o.run_id < $3 and ($4::text is null or o.workflow = $4)
            and ($5::smallint is null or o.state = $5)
          order by o.run_id desc limit $7)

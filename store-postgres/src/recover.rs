@@ -4,7 +4,7 @@
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{EventSeq, Position, RunId};
 use pgworkflows_core::store::{
-    Bodies, Due, DueMark, DueRuns, Frame, Load, Loaded, RunHistory, StoreError, Unparked,
+    Bodies, Due, DueMark, DueRuns, Frame, Load, Loaded, RunHistory, StoreError, Unparked, UnparkedRuns,
 };
 use sqlx::postgres::{PgBindIterExt, PgRow};
 
@@ -27,14 +27,24 @@ const DUE_RUNS: &str = "
 pub(crate) async fn unparked(
     session: &mut PostgresSession,
     unparked: &Unparked,
-) -> Result<Vec<RunId>, StoreError> {
+) -> Result<UnparkedRuns, StoreError> {
     let Unparked { shards, after, limit } = unparked;
     let query = session.query(UNPARKED);
     let query = query
         .bind(shards.iter().copied().map(shard_number).bind_iter())
         .bind(uuid(after.unwrap_or(RunId::from_u128(0))))
         .bind(i64::from((*limit).max(1)));
-    session.fetch(query).await?.iter().map(|row| run_id(row, 0)).collect()
+    let rows = session.fetch(query).await?;
+    let mut found = UnparkedRuns { runs: Vec::with_capacity(rows.len()), cut: None };
+    for row in &rows {
+        let run = run_id(row, 0)?;
+        if get(row, 1)? {
+            found.runs.push(run);
+        }
+        found.cut = Some(run);
+    }
+    found.cut.take_if(|_| rows.len() < *limit as usize);
+    Ok(found)
 }
 
 /// Reads histories, as many as fit.

@@ -201,6 +201,7 @@ macro_rules! store_conformance {
                 recovery_lists_busy_and_stalled_runs_only,
                 recovery_lists_runs_of_the_shards_asked_for_only,
                 recovery_is_paged_through_all_shards,
+                run_that_began_is_busy_without_another_row,
                 run_that_parked_is_not_recovered,
                 due_runs_are_ordered_by_deadline_after_a_mark_and_up_to_a_time,
                 due_runs_with_one_deadline_are_paged_without_loss,

@@ -5,11 +5,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use pgworkflows_core::RunId;
 use pgworkflows_core::store::{
     Append, Appended, Claim, Claimed, Due, DueRuns, Heartbeat, HeartbeatAnswer, Hint, InboxPage, InboxRead,
     Load, Loaded, Queue, Release, Session, SessionsWanted, Store, StoreError, StoreQuery, Submission,
-    Submitted, Switchboard, Unparked, Watch, Watched,
+    Submitted, Switchboard, Unparked, UnparkedRuns, Watch, Watched,
 };
 use tokio::sync::broadcast;
 
@@ -117,7 +116,7 @@ impl Session for Intercepted<Box<dyn Session>> {
         self.inner.read_inbox(read).await
     }
 
-    async fn unparked(&mut self, unparked: &Unparked) -> Result<Vec<RunId>, StoreError> {
+    async fn unparked(&mut self, unparked: &Unparked) -> Result<UnparkedRuns, StoreError> {
         self.interceptor.before_call()?;
         self.inner.unparked(unparked).await
     }

@@ -17,7 +17,7 @@ use crate::processor::reads::StoreRead;
 use crate::processor::setup::ProcessorConfig;
 use crate::run::turn::Turn;
 use crate::store::append::Appended;
-use crate::store::history::DueRuns;
+use crate::store::history::{DueRuns, UnparkedRuns};
 use crate::store::inbox::{InboxCursor, InboxMessage, InboxPage};
 use crate::store::lease::{Claimed, ClaimedShard};
 use crate::workflow::Workflow;
@@ -158,7 +158,9 @@ impl ProcessorFixture {
                 let none = DueRuns { runs: Vec::new(), now: NOW };
                 self.processor.due_runs(&due, &none);
             }
-            StoreRead::List(unparked) => self.processor.listed(unparked, &[]),
+            StoreRead::List(unparked) => {
+                self.processor.listed(unparked, &UnparkedRuns { runs: Vec::new(), cut: None })
+            }
             StoreRead::Load(load) => {
                 panic!(
                     "the processor asked for histories of {} runs, but no measured run leaves memory",

@@ -106,7 +106,7 @@ impl Intake<'_> {
             Some(reason) => Run::start_stalled(id, now, started, reason),
             None => Run::start(id, now, started, &setup.registry),
         };
-        self.recorder.begin(Live::new(run, Row::pending()), progress, &[received.reference], now);
+        self.recorder.begin(Live::new(run, Row::submitted()), progress, &[received.reference], now);
     }
 
     /// Begins a run that a client of this process starts. The start is dropped if the run cannot begin here, or if its client

@@ -101,10 +101,10 @@ impl Loads {
         self.listings.pop_front()
     }
 
-    /// Takes its answer. If there may be more runs, requests the next page.
-    pub(super) fn listed(&mut self, asked: Unparked, runs: &[RunId]) {
-        if runs.len() >= asked.limit as usize {
-            self.listings.push_back(Unparked { after: runs.last().copied(), ..asked });
+    /// Takes its answer. If it was cut, requests the next page.
+    pub(super) fn listed(&mut self, asked: Unparked, cut: Option<RunId>) {
+        if cut.is_some() {
+            self.listings.push_back(Unparked { after: cut, ..asked });
         }
     }
 

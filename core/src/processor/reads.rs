@@ -1,8 +1,7 @@
 //! The reads that a processor makes, and its handling of their answers. It must not know how a read is sent.
 
-use crate::data::id::RunId;
 use crate::processor::Processor;
-use crate::store::history::{Due, DueRuns, Load, Loaded, Unparked};
+use crate::store::history::{Due, DueRuns, Load, Loaded, Unparked, UnparkedRuns};
 use crate::store::inbox::{InboxPage, InboxRead};
 
 /// A read that the driver must make.
@@ -71,9 +70,9 @@ impl Processor {
     }
 
     /// Takes a list of busy and stalled runs, and loads those that are not in memory.
-    pub(crate) fn listed(&mut self, asked: Unparked, found: &[RunId]) {
-        found.iter().for_each(|run| self.admission().want_recovered(*run));
-        self.loads.listed(asked, found);
+    pub(crate) fn listed(&mut self, asked: Unparked, found: &UnparkedRuns) {
+        found.runs.iter().for_each(|run| self.admission().want_recovered(*run));
+        self.loads.listed(asked, found.cut);
         self.log_recovery();
     }
 

@@ -4,7 +4,7 @@
 use crate::data::limits;
 use crate::data::name::Name;
 use crate::processor::group::RowChange;
-use crate::store::append::{OpenRow, OpenState};
+use crate::store::append::OpenRow;
 
 /// A run's row in the store, as it will be when all queued groups are committed.
 pub(super) enum Row {
@@ -16,9 +16,9 @@ pub(super) enum Row {
 }
 
 impl Row {
-    /// The row that a start in the inbox comes with.
-    pub(super) fn pending() -> Self {
-        Self::Known(OpenRow { state: OpenState::Pending, ..OpenRow::default() })
+    /// The row that a start in the inbox comes with. Once the run has an event, it counts as that of a busy run.
+    pub(super) fn submitted() -> Self {
+        Self::Known(OpenRow::default())
     }
 
     /// Returns the change that must be written to make this the row, if any.
@@ -41,6 +41,7 @@ pub(super) fn printable(text: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::append::OpenState;
 
     #[test]
     fn row_is_written_when_it_differs_and_opened_once() {
@@ -52,9 +53,10 @@ mod tests {
         assert!(absent.change(&workflow, row(OpenState::Busy)).is_none());
         let updated = absent.change(&workflow, row(OpenState::Parked));
         assert!(matches!(updated, Some(RowChange::Open { workflow: None, .. })));
-        let unknown = Row::Unknown.change(&workflow, row(OpenState::Pending));
+        let unknown = Row::Unknown.change(&workflow, row(OpenState::Busy));
         assert!(matches!(unknown, Some(RowChange::Open { workflow: None, .. })));
-        assert!(Row::pending().change(&workflow, row(OpenState::Pending)).is_none());
+        assert!(Row::submitted().change(&workflow, row(OpenState::Busy)).is_none());
+        assert!(Row::submitted().change(&workflow, row(OpenState::Parked)).is_some());
     }
 
     #[test]

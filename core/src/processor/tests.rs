@@ -38,7 +38,7 @@ use crate::processor::setup::ProcessorConfig;
 use crate::run::turn::Turn;
 use crate::store::append::{Append, Appended, OpenRow, OpenState};
 use crate::store::frame::Frame;
-use crate::store::history::{DueMark, DueRuns, Load, Loaded, RunHistory, Unparked};
+use crate::store::history::{DueMark, DueRuns, Load, Loaded, RunHistory, Unparked, UnparkedRuns};
 use crate::store::inbox::{InboxCursor, InboxMessage, InboxPage};
 use crate::store::lease::{Claimed, ClaimedShard, LeaseAnswer, Suspect, SuspectStage};
 use crate::testing::{BORN, broken, call, deploy_broken_build, history, payload, run_id};
@@ -315,10 +315,23 @@ impl Fixture {
         InboxPage { messages, cursor: InboxCursor(Bytes::from_static(b"read")), more: false, now: self.now }
     }
 
-    fn unparked(&self, unparked: &Unparked) -> Vec<RunId> {
-        let is_unparked = |row: &OpenRow| matches!(row.state, OpenState::Busy | OpenState::Stalled);
-        let runs = self.rows.iter().filter(|(run, row)| is_unparked(row) && Some(**run) > unparked.after);
-        runs.take(unparked.limit as usize).map(|(run, _)| *run).collect()
+    /// What an open run does, as a store tells it.
+    fn open_state(&self, run: RunId) -> OpenState {
+        match self.rows[&run].state {
+            OpenState::Pending if self.log.contains_key(&run) => OpenState::Busy,
+            state => state,
+        }
+    }
+
+    fn unparked(&self, unparked: &Unparked) -> UnparkedRuns {
+        let is_unparked = |(run, _): &(&RunId, &OpenRow)| {
+            matches!(self.open_state(**run), OpenState::Busy | OpenState::Stalled)
+        };
+        let later = || self.rows.iter().filter(|(run, _)| Some(**run) > unparked.after);
+        let page = later().take(unparked.limit as usize);
+        let last = page.clone().last().map(|(run, _)| *run);
+        let cut = last.filter(|_| later().nth(unparked.limit as usize).is_some());
+        UnparkedRuns { runs: page.filter(is_unparked).map(|(run, _)| *run).collect(), cut }
     }
 
     fn load(&self, load: &Load) -> Loaded {

@@ -141,7 +141,8 @@ pub struct OpenRow {
     pub waiting_on: Option<String>,
 }
 
-/// What an open run does, according to its row.
+/// What an open run does, according to its row. A pending row is not written when its run begins: once the log has an event
+/// of the run, the row counts as that of a busy run without `wake_at` and `waiting_on`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum OpenState {
     /// The run's start is in the inbox; the log has no event of the run.

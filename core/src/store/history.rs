@@ -11,10 +11,19 @@ use crate::store::frame::Frame;
 pub struct Unparked {
     /// The shards.
     pub shards: Vec<ShardId>,
-    /// The last run of the previous page.
+    /// Where the previous page was cut.
     pub after: Option<RunId>,
-    /// How many runs to return at most, at least 1.
+    /// How many runs to look at, at least 1.
     pub limit: u32,
+}
+
+/// Busy and stalled runs, or the first of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnparkedRuns {
+    /// The runs, ascending.
+    pub runs: Vec<RunId>,
+    /// Where the next page begins: after this run. `None` if the answer is complete.
+    pub cut: Option<RunId>,
 }
 
 /// Asks for histories, or for their remaining frames.

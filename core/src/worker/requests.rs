@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use futures::future::{BoxFuture, OptionFuture, pending};
 
-use crate::data::id::RunId;
 use crate::host::{Host, StoreClock};
 use crate::processor::Processor;
 use crate::processor::appends::Declined;
@@ -14,7 +13,7 @@ use crate::processor::reads::StoreRead;
 use crate::store::Session;
 use crate::store::append::{Append, Appended};
 use crate::store::error::StoreError;
-use crate::store::history::{DueRuns, Loaded};
+use crate::store::history::{DueRuns, Loaded, UnparkedRuns};
 use crate::store::inbox::InboxPage;
 use crate::worker::backoff::{BACKOFF_MAX, backoff};
 use crate::worker::environment::Environment;
@@ -37,7 +36,7 @@ pub(super) enum Done {
 
 /// The answer to a read.
 pub(super) enum ReadAnswer {
-    Runs(Vec<RunId>),
+    Listed(UnparkedRuns),
     Histories(Loaded),
     Due(DueRuns),
     Messages(InboxPage),
@@ -116,7 +115,7 @@ impl Requests {
         self.read = Some(Box::pin(async move {
             let answer = async {
                 match &read {
-                    StoreRead::List(unparked) => session.unparked(unparked).await.map(ReadAnswer::Runs),
+                    StoreRead::List(unparked) => session.unparked(unparked).await.map(ReadAnswer::Listed),
                     StoreRead::Load(load) => session.load(load).await.map(ReadAnswer::Histories),
                     StoreRead::Due(due) => session.due_runs(due).await.map(ReadAnswer::Due),
                     StoreRead::Inbox(inbox) => session.read_inbox(inbox).await.map(ReadAnswer::Messages),
@@ -207,7 +206,7 @@ impl Requests {
         processor: &mut Processor,
     ) -> Result<(), StoreError> {
         match (read, answer) {
-            (StoreRead::List(unparked), Ok(ReadAnswer::Runs(runs))) => processor.listed(unparked, &runs),
+            (StoreRead::List(unparked), Ok(ReadAnswer::Listed(found))) => processor.listed(unparked, &found),
             (StoreRead::Load(load), Ok(ReadAnswer::Histories(loaded))) => processor.loaded(load, loaded),
             (StoreRead::Due(due), Ok(ReadAnswer::Due(found))) => processor.due_runs(&due, &found),
             (StoreRead::Inbox(read), Ok(ReadAnswer::Messages(page))) => {

@@ -256,6 +256,20 @@ pub(super) const CANARIES: &[Canary] = &[
         }],
     },
     Canary {
+        name: "BegunLeftPending",
+        what: "a new owner takes a run whose row is pending for one that has not begun, and does not load it",
+        edits: &[Edit {
+            file: "store-memory/src/state/recover.rs",
+            find: "runs.retain(|run| !self.runs[run].frames.is_empty());",
+            erring: r#"runs.retain(|run| {
+                let pending = |row: &super::OpenRow| row.state == super::OpenState::Pending;
+                let is_pending = matches!(&self.runs[run].row, super::Row::Open(row) if pending(row));
+                let left = is_pending && pgworkflows_core::canary::is("BegunLeftPending");
+                !left && !self.runs[run].frames.is_empty()
+            });"#,
+        }],
+    },
+    Canary {
         name: "EarlyAcknowledgement",
         what: "an append is acknowledged before it is written, and lost",
         edits: &[Edit {

@@ -22,13 +22,20 @@ impl State {
     }
 
     fn description(&self, id: RunId, run: &Run) -> RunDescription {
-        let (open, closed) = match &run.row {
-            Row::Open(row) => (Some(row.clone()), None),
-            Row::Closed(closed) => (None, Some(closed.clone())),
+        let closed = match &run.row {
+            Row::Open(_) => None,
+            Row::Closed(closed) => Some(closed.clone()),
         };
         let undelivered = self.undelivered.get(&id).cloned().unwrap_or_default();
         let Run { workflow, key, .. } = run;
-        RunDescription { run: id, workflow: workflow.clone(), key: key.clone(), open, closed, undelivered }
+        RunDescription {
+            run: id,
+            workflow: workflow.clone(),
+            key: key.clone(),
+            open: run.open_row(),
+            closed,
+            undelivered,
+        }
     }
 
     /// A page of runs, newest first.
@@ -45,8 +52,9 @@ impl State {
 fn matches(filter: &RunFilter, run: &Run) -> bool {
     let RunFilter { workflow, open, state, status } = filter;
     let row = match &run.row {
-        Row::Open(row) => {
-            open.unwrap_or(true) && status.is_none() && state.is_none_or(|state| state == row.state)
+        Row::Open(_) => {
+            let shown = run.open_row().map(|row| row.state);
+            open.unwrap_or(true) && status.is_none() && (state.is_none() || *state == shown)
         }
         Row::Closed(closed) => {
             !open.unwrap_or(false) && state.is_none() && status.is_none_or(|status| status == closed.status)

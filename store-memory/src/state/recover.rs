@@ -5,7 +5,9 @@ use std::ops::Bound;
 
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{Position, RunId, ShardId};
-use pgworkflows_core::store::{Due, DueMark, DueRuns, Frame, Load, Loaded, RunHistory, Unparked};
+use pgworkflows_core::store::{
+    Due, DueMark, DueRuns, Frame, Load, Loaded, RunHistory, Unparked, UnparkedRuns,
+};
 
 use super::State;
 use super::merge::merge;
@@ -15,9 +17,14 @@ const LAST_RUN: u128 = u128::MAX;
 
 impl State {
     /// The busy and stalled runs of some shards, ascending.
-    pub(crate) fn unparked(&self, unparked: &Unparked) -> Vec<RunId> {
+    pub(crate) fn unparked(&self, unparked: &Unparked) -> UnparkedRuns {
         let Unparked { shards, after, limit } = unparked;
-        merge(shards.iter().map(|shard| self.unparked_of_shard(*shard, *after)), *limit as usize)
+        let sequences = shards.iter().map(|shard| self.unparked_of_shard(*shard, *after));
+        let mut runs = merge(sequences, *limit as usize);
+        let cut = runs.last().filter(|_| runs.len() == *limit as usize).copied();
+        // Of a pending run, the log may have an event.
+        runs.retain(|run| !self.runs[run].frames.is_empty());
+        UnparkedRuns { runs, cut }
     }
 
     /// Histories, up to the first frame that exceeds the limit of bytes.

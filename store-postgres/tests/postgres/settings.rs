@@ -127,7 +127,7 @@ pub(crate) async fn work(world: &World, odd: &str) {
     let claimed = writer.session.claim(&claim(Some(writer.lease), TTL, 4)).await.unwrap();
     assert_eq!(claimed.suspects, [suspect]);
     let unparked = Unparked { shards: vec![run.shard(), old.shard()], after: None, limit: 9 };
-    assert_eq!(writer.session.unparked(&unparked).await.unwrap(), [run]);
+    assert_eq!(writer.session.unparked(&unparked).await.unwrap().runs, [run]);
     let due = Due { shards: vec![old.shard()], after: None, until: Timestamp::MAX_DEADLINE, limit: 9 };
     let due = writer.session.due_runs(&due).await.unwrap();
     assert_eq!((due.runs[0].wake_at, due.runs[0].run), (wake_at, old));

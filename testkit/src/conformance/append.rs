@@ -47,7 +47,7 @@ pub async fn append_opens_a_run_whose_start_was_also_submitted(fixture: &Fixture
 
     // Then the run is busy, and its start waits in the inbox
     assert_eq!(fixture.open_row(run).await, Some(busy()));
-    assert_eq!(writer.unparked(None, 10).await, [run]);
+    assert_eq!(writer.unparked().await, [run]);
     assert_eq!(writer.inbox().await.len(), 1);
 }
 

@@ -101,7 +101,7 @@ pub async fn run_may_begin_and_end_within_one_append_submitted_or_not(fixture: &
         let described = fixture.describe(run).await;
         assert_eq!((described.open, described.closed), (None, Some(closed_run(run))));
     }
-    assert_eq!(writer.unparked(None, 10).await, []);
+    assert_eq!(writer.unparked().await, []);
 }
 
 pub async fn row_is_that_of_the_last_append(fixture: &Fixture) {

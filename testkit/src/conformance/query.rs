@@ -139,24 +139,28 @@ pub async fn list_is_newest_first_and_paged(fixture: &Fixture) {
 pub async fn list_shows_runs_that_match_every_field_of_the_filter(fixture: &Fixture) {
     let mut writer = fixture.writer().await;
     let (idle, stuck, done, failed) = (fixture.run(0), fixture.run(0), fixture.run(0), fixture.run(0));
-    let pending = fixture.run(0);
+    let (pending, begun) = (fixture.run(0), fixture.run(0));
     writer.open(idle, parked(None)).await;
     writer.open(stuck, stalled()).await;
     writer.open_and_close(done).await;
     let outcome = ClosedRun { status: ClosedStatus::Failed, ..closed_run(failed) };
     writer.write(writer.draft().event(failed).close_with(outcome)).await;
     fixture.accept(&fixture.keyed(pending, "trial", "acme", None)).await;
+    fixture.accept(&fixture.start(begun)).await;
+    writer.write(writer.draft().event(begun)).await;
 
     let all = RunFilter::default;
     let state = |state| RunFilter { state: Some(state), ..all() };
     let status = |status| RunFilter { status: Some(status), ..all() };
     let cases = [
         (RunFilter { workflow: Some("trial".to_owned()), ..all() }, vec![pending]),
-        (RunFilter { open: Some(true), ..all() }, vec![pending, stuck, idle]),
+        (RunFilter { open: Some(true), ..all() }, vec![begun, pending, stuck, idle]),
         (RunFilter { open: Some(false), ..all() }, vec![failed, done]),
         (state(OpenState::Parked), vec![idle]),
         (state(OpenState::Stalled), vec![stuck]),
         (state(OpenState::Pending), vec![pending]),
+        // Its row is still that of its start
+        (state(OpenState::Busy), vec![begun]),
         (status(ClosedStatus::Failed), vec![failed]),
         (RunFilter { open: Some(true), ..status(ClosedStatus::Failed) }, vec![]),
         (RunFilter { workflow: Some(WORKFLOW.to_owned()), ..state(OpenState::Pending) }, vec![]),

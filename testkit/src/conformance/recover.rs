@@ -164,7 +164,7 @@ pub async fn recovery_lists_busy_and_stalled_runs_only(fixture: &Fixture) {
 
     let mut expected = vec![one, other];
     expected.sort_unstable();
-    assert_eq!(writer.unparked(None, 100).await, expected);
+    assert_eq!(writer.unparked().await, expected);
 }
 
 pub async fn recovery_lists_runs_of_the_shards_asked_for_only(fixture: &Fixture) {
@@ -173,30 +173,56 @@ pub async fn recovery_lists_runs_of_the_shards_asked_for_only(fixture: &Fixture)
     let (run, foreign) = (fixture.run(0), fixture.run(3));
     one.open(run, busy()).await;
     other.open(foreign, busy()).await;
-    assert_eq!(one.unparked(None, 10).await, [run]);
-    assert_eq!(other.unparked(None, 10).await, [foreign]);
+    assert_eq!(one.unparked().await, [run]);
+    assert_eq!(other.unparked().await, [foreign]);
 }
 
 pub async fn recovery_is_paged_through_all_shards(fixture: &Fixture) {
     let mut writer = fixture.writer().await;
-    let mut runs: Vec<_> = (0..7).map(|n| fixture.run(n % SHARDS)).collect();
-    for run in &runs {
-        writer.open(*run, busy()).await;
+    // Given busy runs and, between them, runs that have not begun
+    let mut runs = Vec::new();
+    for number in 0..7 {
+        let (pending, busy_run) = (fixture.run(number % SHARDS), fixture.run(number % SHARDS));
+        fixture.accept(&fixture.start(pending)).await;
+        writer.open(busy_run, busy()).await;
+        runs.push(busy_run);
     }
     runs.sort_unstable();
 
-    let loaded = all_pages(3, async |after| writer.unparked(after, 3).await).await;
-    assert_eq!(loaded, runs);
+    // Then pages of any size, of which some may be empty, hold each busy run once
+    for limit in 1..=15 {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let page = writer.unparked_page(after, limit).await;
+            assert!(page.runs.len() <= limit as usize && page.runs.iter().all(|run| Some(*run) > after));
+            found.extend(page.runs);
+            let Some(cut) = page.cut else { break };
+            assert!(Some(cut) > after, "the next page begins later");
+            after = Some(cut);
+        }
+        assert_eq!(found, runs, "{limit} at a time");
+    }
+}
+
+pub async fn run_that_began_is_busy_without_another_row(fixture: &Fixture) {
+    // Given a run whose start was consumed, by an append without a row for it
+    let (mut writer, run, start) = fixture.submitted_run().await;
+    writer.write(writer.draft().frame(run, 2).consume(&start)).await;
+
+    // Then it is busy until a row says otherwise
+    assert_eq!((fixture.open_row(run).await, writer.unparked().await), (Some(busy()), vec![run]));
+    writer.write(writer.draft().event(run).update(run, parked(None))).await;
+    assert_eq!((fixture.open_row(run).await, writer.unparked().await), (Some(parked(None)), vec![]));
 }
 
 pub async fn run_that_parked_is_not_recovered(fixture: &Fixture) {
     let (mut writer, run) = fixture.open_run().await;
     writer.write(writer.draft().event(run).update(run, parked(None))).await;
-    assert_eq!(writer.unparked(None, 10).await, []);
+    assert_eq!(writer.unparked().await, []);
     writer.write(writer.draft().event(run).update(run, stalled())).await;
-    assert_eq!(writer.unparked(None, 10).await, [run]);
+    assert_eq!(writer.unparked().await, [run]);
     writer.write(writer.draft().event(run).close(run)).await;
-    assert_eq!(writer.unparked(None, 10).await, []);
+    assert_eq!(writer.unparked().await, []);
 }
 
 pub async fn due_runs_are_ordered_by_deadline_after_a_mark_and_up_to_a_time(fixture: &Fixture) {

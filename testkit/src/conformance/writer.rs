@@ -12,7 +12,7 @@ use pgworkflows_core::store::{
     Append, Appended, Claim, Claimed, ClosedRun, ClosedStatus, Frame, Heartbeat, HeartbeatAnswer,
     InboxCursor, InboxMessage, InboxPage, InboxRead, LeaseAnswer, LeaseHeartbeat, Load, Loaded, MessageRef,
     OpenRow, OpenState, OpenedRun, Release, SentMessage, Session, StoreError, Suspect, SuspectStage,
-    Unparked, UpdatedRun,
+    Unparked, UnparkedRuns, UpdatedRun,
 };
 
 /// A time to live that no case outlasts.
@@ -171,7 +171,14 @@ impl Writer {
     }
 
     /// The busy and stalled runs of this writer's shards.
-    pub(super) async fn unparked(&mut self, after: Option<RunId>, limit: u32) -> Vec<RunId> {
+    pub(super) async fn unparked(&mut self) -> Vec<RunId> {
+        let UnparkedRuns { runs, cut } = self.unparked_page(None, 1000).await;
+        assert_eq!(cut, None, "no case has 1,000 runs");
+        runs
+    }
+
+    /// A page of them, which begins after a run.
+    pub(super) async fn unparked_page(&mut self, after: Option<RunId>, limit: u32) -> UnparkedRuns {
         let unparked = Unparked { shards: self.shards.clone(), after, limit };
         self.session.unparked(&unparked).await.expect("the store answers")
     }

@@ -5,7 +5,7 @@ use pgworkflows::Timestamp;
 use pgworkflows::id::{AppendNo, MessageId, RunId, ShardId};
 use pgworkflows::store::{
     Append, ClaimedShard, Due, DueMark, Load, Loaded, RunDescription, RunFilter, RunPage, StoreError,
-    Submission, Submitted, Suspect, Unparked, Watch, Watched,
+    Submission, Submitted, Suspect, Unparked, UnparkedRuns, Watch, Watched,
 };
 
 /// One call of a store, or an action beside the store.
@@ -83,7 +83,7 @@ pub(crate) enum Reply {
         claimable: u16,
     },
     Messages(Vec<(RunId, MessageId, bytes::Bytes)>),
-    Found(Vec<RunId>),
+    Unparked(UnparkedRuns),
     Histories(Loaded),
     Due(Vec<DueMark>),
     Watched(Watched),

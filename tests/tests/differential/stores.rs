@@ -167,7 +167,7 @@ impl Driver {
                     messages.map(|message| (message.run, message.message, message.body)).collect(),
                 )
             }
-            Operation::Unparked(unparked) => Reply::Found(self.session.unparked(unparked).await?),
+            Operation::Unparked(unparked) => Reply::Unparked(self.session.unparked(unparked).await?),
             Operation::Load(load) => Reply::Histories(self.session.load(load).await?),
             Operation::DueRuns(due) => Reply::Due(self.session.due_runs(due).await?.runs),
             Operation::Release { lease, at_fault } => {

@@ -87,7 +87,7 @@ fn long_history_is_replayed_in_turns_while_new_runs_proceed() {
     let read = fixture.next_read();
     assert!(matches!(read, StoreRead::Inbox(_)), "{read:?}");
     fixture.answer(read);
-    while !fixture.rows.get(&short).is_some_and(|row| row.state == OpenState::Busy) {
+    while !fixture.log.contains_key(&short) {
         assert!(fixture.work_once());
         if let Some(append) = fixture.processor.cut() {
             fixture.append(&append);
@@ -214,6 +214,32 @@ fn damaged_history_of_a_run_that_is_over_costs_no_lease() {
     fixture.signal(run, 1);
     fixture.run();
     assert_eq!((fixture.inbox.len(), fixture.rows.len()), (1, 0));
+}
+
+#[test]
+fn damaged_frames_stall_their_runs_and_their_neighbours_are_recovered() {
+    // Given busy runs whose frames are damaged in different ways, and one that is not
+    let damages: [(fn(&mut Frame), &str); 5] = [
+        (|frame| frame.count = 3, "the frame of 3 events at event 1"),
+        (|frame| frame.count = 1, "the frame of 1 events at event 1"),
+        (|frame| frame.seq = EventSeq::new(2), "it continues with event 2, where event 1 should be"),
+        (|frame| frame.body.truncate(9), "cut short"),
+        (|frame| frame.body = [&[0x86, 0x18, 77], &frame.body[2..]].concat().into(), "`kind-77`"),
+    ];
+    let mut fixture = Fixture::new();
+    let runs: Vec<RunId> = (1..=6).map(|number| fixture.start::<Works>(number, 5)).collect();
+    fixture.run();
+    for (run, (damage, _)) in runs.iter().zip(&damages) {
+        damage(&mut fixture.log.get_mut(run).expect("it is logged")[0]);
+    }
+    // When another owner takes over, then that one resumes, and the rows of the others say what is wrong
+    fixture.take_over(0);
+    assert_eq!(fixture.in_flight(), [(runs[5], call(1))]);
+    for (run, (_, problem)) in runs.iter().zip(&damages) {
+        let OpenRow { state, waiting_on, .. } = &fixture.rows[run];
+        let waiting_on = waiting_on.as_deref().unwrap_or_default();
+        assert!(*state == OpenState::Stalled && waiting_on.contains(problem), "{problem}: {waiting_on}");
+    }
 }
 
 #[test]

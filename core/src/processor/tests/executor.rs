@@ -26,7 +26,7 @@ fn unknown_activity_stays_scheduled_even_after_a_retry() {
     let run = fixture.start::<CallsUnknown>(1, 0);
     fixture.run();
     assert!(fixture.attempts.is_empty());
-    assert_eq!(fixture.rows[&run].state, OpenState::Busy);
+    assert_eq!(fixture.open_state(run), OpenState::Busy);
     let waiting_on = fixture.rows[&run].waiting_on.clone().unwrap_or_default();
     assert_eq!(waiting_on, "activity `unknown`, which no worker of its shard has registered");
     // A worker that had it tried once; the retry is due at a worker without it.
@@ -67,7 +67,7 @@ fn step_is_executed_again_after_a_takeover_and_its_outcome_only_once() {
     let mut fixture = Fixture::new();
     let run = fixture.start::<Steps>(1, 5);
     fixture.run();
-    assert_eq!(fixture.rows[&run].state, OpenState::Busy);
+    assert_eq!(fixture.open_state(run), OpenState::Busy);
     fixture.take_over(1);
     assert_eq!(fixture.steps.len(), 1);
     for _ in 0..2 {

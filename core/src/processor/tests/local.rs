@@ -178,7 +178,7 @@ fn local_run_that_ends_while_busy_runs_are_listed_stays_over() {
     fixture.take_effects();
     let Some(StoreRead::List(asked)) = fixture.processor.next_read() else { panic!("recovery comes first") };
     let found = fixture.unparked(&asked);
-    assert_eq!(found, [local.run], "it is busy in the list's snapshot");
+    assert_eq!(found.runs, [local.run], "it is busy in the list's snapshot");
     // When it is listed while it is in memory, or after it ended
     for ends_before in [false, true] {
         if ends_before {

@@ -8,7 +8,7 @@ fn run_is_in_memory_only_while_something_is_in_flight() {
     let run = fixture.start::<Works>(1, 5);
     fixture.run();
     assert_eq!(fixture.processor.live_runs(), 1);
-    assert_eq!(fixture.rows[&run].state, OpenState::Busy);
+    assert_eq!(fixture.open_state(run), OpenState::Busy);
     fixture.end(run, 1, Ok(6));
     assert_eq!(fixture.processor.live_runs(), 0);
     assert!(fixture.rows.is_empty() && fixture.inbox.is_empty());

@@ -59,18 +59,6 @@ create table @schema@.frames (
 ) partition by range (run_id);
 create index frames_by_position on @schema@.frames (shard, position);
 
--- For frames of more than 2 kB. By default the server compresses them, by a method that takes up to ten times as long as the
--- rest of the insert, and stores outside of the row what is still large. lz4 takes next to nothing, and the storage `main`
--- keeps in the row what fits in a page. Partitions inherit both. Not every server has lz4: see `make_partition`.
-do $$
-begin
-    alter table @schema@.frames alter column body set storage main;
-    if (select 'lz4' = any (enumvals) from pg_catalog.pg_settings where name = 'default_toast_compression') then
-        alter table @schema@.frames alter column body set compression lz4;
-    end if;
-end
-$$;
-
 -- One row per run that is over. Partitioned like the log, so that both are dropped together.
 -- status: 0 completed, 1 failed, 2 cancelled, 3 terminated.
 create table @schema@.closed_runs (
@@ -157,6 +145,21 @@ create table @schema@.undelivered (
     body       bytea not null,
     primary key (run_id, number)
 );
+
+-- For frames, messages and outcomes of more than 2 kB. By default the server compresses them, by a method that takes up to
+-- ten times as long as the rest of the insert, and stores outside of the row what is still large. lz4 takes next to nothing,
+-- and the storage `main` keeps in the row what fits in a page. Partitions inherit both. Not every server has lz4: see
+-- `make_partition`.
+do $$
+begin
+    alter table @schema@.frames alter column body set storage main;
+    if (select 'lz4' = any (enumvals) from pg_catalog.pg_settings where name = 'default_toast_compression') then
+        alter table @schema@.frames alter column body set compression lz4;
+        alter table @schema@.closed_runs alter column outcome set compression lz4;
+        alter table @schema@.inbox alter column body set compression lz4;
+    end if;
+end
+$$;
 
 -- -------------------------------------------------------------------------------------------------------
 -- Who may write

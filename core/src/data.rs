@@ -4,6 +4,7 @@ pub(crate) mod cancellation;
 pub(crate) mod divergence;
 pub(crate) mod failure;
 pub(crate) mod id;
+pub(crate) mod id_map;
 pub(crate) mod limits;
 pub(crate) mod name;
 pub(crate) mod options;

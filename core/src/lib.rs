@@ -56,6 +56,7 @@ pub mod id {
     pub use crate::data::id::{
         AppendNo, CommandId, EventSeq, InboxNo, InvalidId, LeaseId, MessageId, Position, RunId, ShardId,
     };
+    pub use crate::data::id_map::IdMap;
     pub use crate::data::name::Name;
 }
 

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::data::id::RunId;
+use crate::data::id_map::IdMap;
 use crate::data::time::Timestamp;
 use crate::processor::live::Live;
 use crate::processor::received::Received;
@@ -12,7 +13,7 @@ use crate::store::inbox::MessageRef;
 /// The runs of a processor.
 #[derive(Default)]
 pub(super) struct Runs {
-    in_memory: BTreeMap<RunId, InMemory>,
+    in_memory: IdMap<RunId, InMemory>,
     order: Order,
     /// Runs that park with a deadline up to this time stay in memory.
     kept_until: Option<Timestamp>,

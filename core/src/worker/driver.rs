@@ -2,7 +2,7 @@
 //! time. It must not decide anything about runs, and it does I/O only through the host, the store's sessions and the
 //! executor, so a test can replace all three.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::future::{poll_fn, ready};
 use std::sync::Arc;
 use std::task::Poll;
@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::data::id::{CommandId, RunId};
+use crate::data::id_map::IdMap;
 use crate::data::limits;
 use crate::data::time::Timestamp;
 use crate::guard::shielded;
@@ -45,7 +46,8 @@ pub(crate) struct Driver {
     requests: Requests,
     /// Outcomes and starts that are still to be handled, in the order of their arrival.
     backlog: VecDeque<Input>,
-    tokens: BTreeMap<(RunId, CommandId), CancellationToken>,
+    /// The tokens of the attempts and steps that were handed to the executor.
+    tokens: IdMap<(RunId, CommandId), CancellationToken>,
     /// Whether the lease can still be trusted; shared with the executor.
     trust: Arc<LeaseTrust>,
     /// Receives starts from clients of this process, until a shutdown.
@@ -79,7 +81,7 @@ impl Driver {
             hints,
             requests,
             backlog: VecDeque::new(),
-            tokens: BTreeMap::new(),
+            tokens: IdMap::default(),
             trust: Arc::new(trust),
             connection,
             shutdown: None,
@@ -334,7 +336,7 @@ impl Driver {
 impl Drop for Driver {
     /// Cancels the attempts and steps that are still running, because their outcomes are not taken any more.
     fn drop(&mut self) {
-        self.tokens.values().for_each(cancel);
+        self.tokens.sorted().into_iter().for_each(|(_, token)| cancel(token));
         self.with.gauge.set(0, None);
     }
 }

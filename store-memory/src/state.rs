@@ -15,7 +15,7 @@ pub(crate) mod transaction;
 use std::collections::{BTreeMap, BTreeSet};
 
 use pgworkflows_core::Timestamp;
-use pgworkflows_core::id::{AppendNo, LeaseId, Position, RunId, ShardId};
+use pgworkflows_core::id::{AppendNo, IdMap, LeaseId, Name, Position, RunId, ShardId};
 use pgworkflows_core::store::{
     ClosedRun, DueMark, Frame, Hint, InboxPage, InboxRead, OpenRow, OpenState, Queue, StoreError, Suspect,
     Undelivered,
@@ -36,7 +36,7 @@ pub(crate) struct State {
     /// Leases that ended and for which no run has been blamed.
     blameless: BTreeSet<LeaseId>,
     last_lease: u64,
-    runs: BTreeMap<RunId, Run>,
+    runs: IdMap<RunId, Run>,
     /// By workflow and key.
     keys: BTreeMap<String, BTreeMap<String, RunKey>>,
     inbox: Inbox,
@@ -45,8 +45,6 @@ pub(crate) struct State {
     suspects: BTreeMap<RunId, Suspect>,
     transactions: BTreeMap<TransactionNo, Transaction>,
     last_transaction: u64,
-    /// Pending, busy and stalled runs. This index exists because a new owner must not look at ten million parked runs.
-    unparked: BTreeSet<(ShardId, RunId)>,
     /// Parked runs with a deadline.
     due: BTreeSet<(ShardId, DueMark)>,
     /// The hints since they were last taken.
@@ -72,6 +70,8 @@ struct Shard {
     owner: Option<LeaseId>,
     /// The position of the next event. It outlives the events, so it is both the floor and the maximum.
     next_position: Position,
+    /// Pending, busy and stalled runs. This index exists because a new owner must not look at ten million parked runs.
+    unparked: BTreeSet<RunId>,
     /// How many owners died, less the deaths that later owners took off.
     deaths: u32,
     /// The worker that owned it before, if that worker's lease expired.
@@ -90,7 +90,7 @@ struct Lease {
 /// A run: its row and its log.
 #[derive(Clone, Debug)]
 struct Run {
-    workflow: String,
+    workflow: Name,
     key: Option<String>,
     row: Row,
     /// By `seq`, from 1 on.
@@ -137,7 +137,13 @@ impl State {
             )));
         }
         let range = Shards { first, count: shards };
-        let shard = Shard { owner: None, next_position: Position::FIRST, deaths: 0, former: None };
+        let shard = Shard {
+            owner: None,
+            next_position: Position::FIRST,
+            unparked: BTreeSet::new(),
+            deaths: 0,
+            former: None,
+        };
         self.shards.extend(range.iter().map(|_| shard.clone()));
         self.queues.insert(name.to_owned(), range);
         Ok(range)
@@ -164,18 +170,26 @@ impl State {
         self.inbox.read(now, read)
     }
 
-    /// Changes a run's row and its index entries. Every change of a row goes through here.
+    /// Changes a run's row and its index entries.
     fn set_row(&mut self, id: RunId, row: Row) {
-        let run = self.runs.get_mut(&id).expect("the run was checked or just inserted");
-        if let Row::Open(before) = &run.row {
-            unparked_entry(id, before).map(|entry| self.unparked.remove(&entry));
-            due_entry(id, before).map(|entry| self.due.remove(&entry));
+        let run = self.runs.get_mut(&id).expect("the run was checked");
+        let (before, after) = (Indexed::of(&run.row), Indexed::of(&row));
+        run.row = row;
+        self.index(id, before, after);
+    }
+
+    /// Changes the index entries of a run. Every change of a row goes through here.
+    fn index(&mut self, id: RunId, before: Indexed, after: Indexed) {
+        let unparked = &mut self.shard_mut(id.shard()).unparked;
+        match (before.is_unparked, after.is_unparked) {
+            (false, true) => _ = unparked.insert(id),
+            (true, false) => _ = unparked.remove(&id),
+            (false, false) | (true, true) => {}
         }
-        if let Row::Open(after) = &row {
-            self.unparked.extend(unparked_entry(id, after));
+        if before.due != after.due {
+            due_entry(id, before).map(|entry| self.due.remove(&entry));
             self.due.extend(due_entry(id, after));
         }
-        run.row = row;
     }
 
     /// Takes the hints of the last operations.
@@ -214,20 +228,30 @@ impl State {
     }
 }
 
-/// An open run's entry in the index of unparked runs.
-fn unparked_entry(run: RunId, row: &OpenRow) -> Option<(ShardId, RunId)> {
-    match row.state {
-        OpenState::Pending | OpenState::Busy | OpenState::Stalled => Some((run.shard(), run)),
-        OpenState::Parked => None,
+/// Where a row is found by an index.
+#[derive(Clone, Copy, Default)]
+struct Indexed {
+    is_unparked: bool,
+    due: Option<Timestamp>,
+}
+
+impl Indexed {
+    fn of(row: &Row) -> Self {
+        match row {
+            Row::Open(OpenRow {
+                state: OpenState::Pending | OpenState::Busy | OpenState::Stalled, ..
+            }) => Self { is_unparked: true, due: None },
+            Row::Open(OpenRow { state: OpenState::Parked, wake_at, .. }) => {
+                Self { is_unparked: false, due: *wake_at }
+            }
+            Row::Closed(_) => Self::default(),
+        }
     }
 }
 
-/// An open run's entry in the index of deadlines.
-fn due_entry(run: RunId, row: &OpenRow) -> Option<(ShardId, DueMark)> {
-    match row.state {
-        OpenState::Parked => row.wake_at.map(|wake_at| (run.shard(), DueMark { wake_at, run })),
-        OpenState::Pending | OpenState::Busy | OpenState::Stalled => None,
-    }
+/// A run's entry in the index of deadlines.
+fn due_entry(run: RunId, row: Indexed) -> Option<(ShardId, DueMark)> {
+    row.due.map(|wake_at| (run.shard(), DueMark { wake_at, run }))
 }
 
 fn shard_id(number: u16) -> ShardId {

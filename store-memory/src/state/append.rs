@@ -1,18 +1,18 @@
 //! The append protocol: a batch is applied once, under a valid lease and to shards which that lease owns, or not at
 //! all. It must not know what an event says.
 
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::collections::hash_map::Entry;
 
 use pgworkflows_core::Timestamp;
-use pgworkflows_core::id::{AppendNo, EventSeq, Position, RunId, ShardId};
+use pgworkflows_core::id::{AppendNo, EventSeq, IdMap, Name, Position, RunId, ShardId};
 use pgworkflows_core::store::{
-    Append, Appended, ClosedRun, Frame, Hint, MessageRef, NewRun, OpenRow, OpenState, SentMessage,
-    StoreError, Submission, Undelivered,
+    Append, Appended, ClosedRun, Frame, Hint, MessageRef, NewRun, OpenState, SentMessage, StoreError,
+    Submission, Undelivered,
 };
 
 use super::lease::fenced;
-use super::{Row, Run, State};
+use super::{Indexed, Row, Run, State};
 use crate::fact::Fact;
 
 /// How many append numbers of a lease are remembered. A caller repeats only its last append, so two are enough: that
@@ -98,26 +98,26 @@ impl State {
 
     /// A run is opened once, changed while it is open, and closed once.
     fn check_rows(&self, append: &Append) -> Result<(), StoreError> {
-        let mut opened = BTreeSet::new();
+        let mut opened = IdMap::with_capacity(append.opened.len());
         for run in append.opened.iter().map(|opened| opened.run) {
             // A pending row belongs to the same start, which was submitted because the append's outcome was unknown.
             let pending = |run: &Run| matches!(&run.row, Row::Open(row) if row.state == OpenState::Pending);
-            if !self.runs.get(&run).is_none_or(pending) || !opened.insert(run) {
+            if !self.runs.get(&run).is_none_or(pending) || opened.insert(run, ()).is_some() {
                 return Err(StoreError::conflict(format!("run {run} was opened before")));
             }
         }
         for run in append.updated.iter().map(|updated| updated.run) {
-            if !opened.contains(&run) {
+            if !opened.contains_key(&run) {
                 self.check_open(run)?;
             }
         }
-        let mut closed = BTreeSet::new();
+        let mut closed = IdMap::with_capacity(append.closed.len());
         for run in append.closed.iter().map(|closed| closed.run) {
             // An unknown run begins and ends within this append.
             if self.runs.contains_key(&run) {
                 self.check_open(run)?;
             }
-            if !closed.insert(run) {
+            if closed.insert(run, ()).is_some() {
                 return Err(StoreError::conflict(format!("run {run} is closed twice")));
             }
         }
@@ -136,16 +136,14 @@ impl State {
 
     /// The frames of each run continue where its log ends, and every frame belongs to an open run.
     fn check_seqs(&self, append: &Append) -> Result<(), StoreError> {
-        let mut beginning: Vec<RunId> = append.opened.iter().map(|opened| opened.run).collect();
-        beginning.extend(append.closed.iter().map(|closed| closed.run));
-        beginning.retain(|run| self.runs.get(run).is_none_or(|run| run.frames.is_empty()));
-        beginning.sort_unstable();
-        let mut next_seqs: BTreeMap<RunId, EventSeq> = BTreeMap::new();
+        let mut beginning = IdMap::with_capacity(append.opened.len());
+        self.beginning(append).for_each(|run| _ = beginning.insert(run, ()));
+        let mut next_seqs: IdMap<RunId, EventSeq> = IdMap::with_capacity(append.frames.len());
         for frame @ Frame { run, seq, count, .. } in &append.frames {
             let next = match next_seqs.entry(*run) {
                 Entry::Occupied(entry) => entry.into_mut(),
                 Entry::Vacant(entry) => {
-                    if beginning.binary_search(run).is_err() {
+                    if !beginning.contains_key(run) {
                         self.check_open(*run)?;
                     }
                     entry.insert(self.next_seq(*run))
@@ -162,15 +160,22 @@ impl State {
             *next = frame.next_seq();
         }
         // A run's first event and its first row are written together.
-        match beginning.into_iter().find(|run| !next_seqs.contains_key(run)) {
+        match self.beginning(append).find(|run| !next_seqs.contains_key(run)) {
             Some(run) => Err(StoreError::conflict(format!("run {run} begins without an event"))),
             None => Ok(()),
         }
     }
 
+    /// The runs whose rows this append writes and that have no event yet.
+    fn beginning(&self, append: &Append) -> impl Iterator<Item = RunId> {
+        let opened = append.opened.iter().map(|opened| opened.run);
+        let named = opened.chain(append.closed.iter().map(|closed| closed.run));
+        named.filter(|run| self.runs.get(run).is_none_or(|run| run.frames.is_empty()))
+    }
+
     /// The positions of each shard continue where its log ends.
     fn check_positions(&self, append: &Append) -> Result<(), StoreError> {
-        let mut next_positions: BTreeMap<ShardId, Position> = BTreeMap::new();
+        let mut next_positions: IdMap<ShardId, Position> = IdMap::default();
         for frame in &append.frames {
             let (shard, first) = (frame.run.shard(), frame.first_position());
             let next = next_positions
@@ -215,7 +220,7 @@ impl State {
             if self.runs.contains_key(&opened.run) {
                 self.set_row(opened.run, Row::Open(opened.row.clone()));
             } else {
-                self.insert_run(opened.run, &opened.workflow, None, opened.row.clone());
+                self.insert_run(opened.run, opened.workflow.clone(), None, Row::Open(opened.row.clone()));
             }
         }
         for updated in &append.updated {
@@ -277,20 +282,17 @@ impl State {
             self.set_row(*id, row);
         } else {
             // The run began within this append too, so it never had an open row.
-            let run = Run { workflow: workflow.to_string(), key: key.clone(), row, frames: Vec::new() };
-            self.runs.insert(*id, run);
+            self.insert_run(*id, workflow.clone(), key.clone(), row);
         }
         self.suspects.remove(id);
         self.hint(Hint::Notice(id.shard()));
     }
 
     /// Adds a run with its row and its index entries.
-    pub(super) fn insert_run(&mut self, id: RunId, workflow: &str, key: Option<String>, row: OpenRow) {
-        let row = Row::Open(row);
-        let run = Run { workflow: workflow.to_owned(), key, row: row.clone(), frames: Vec::new() };
-        let before = self.runs.insert(id, run);
+    pub(super) fn insert_run(&mut self, id: RunId, workflow: Name, key: Option<String>, row: Row) {
+        self.index(id, Indexed::default(), Indexed::of(&row));
+        let before = self.runs.insert(id, Run { workflow, key, row, frames: Vec::new() });
         assert!(before.is_none(), "run {id} was checked not to exist");
-        self.set_row(id, row);
     }
 }
 

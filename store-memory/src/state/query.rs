@@ -30,7 +30,7 @@ impl State {
         let Run { workflow, key, .. } = run;
         RunDescription {
             run: id,
-            workflow: workflow.clone(),
+            workflow: workflow.to_string(),
             key: key.clone(),
             open: run.open_row(),
             closed,
@@ -40,11 +40,9 @@ impl State {
 
     /// A page of runs, newest first.
     pub(crate) fn list(&self, filter: &RunFilter, page: &RunPage) -> Vec<RunDescription> {
-        let newest_first = match page.before {
-            Some(before) => self.runs.range(..before).rev(),
-            None => self.runs.range(..).rev(),
-        };
-        let matching = newest_first.filter(|(_, run)| matches(filter, run));
+        let newest_first = self.runs.sorted().into_iter().rev();
+        let in_page = newest_first.filter(|(id, _)| page.before.is_none_or(|before| **id < before));
+        let matching = in_page.filter(|(_, run)| matches(filter, run));
         matching.take(page.limit as usize).map(|(id, run)| self.description(*id, run)).collect()
     }
 }
@@ -60,5 +58,5 @@ fn matches(filter: &RunFilter, run: &Run) -> bool {
             !open.unwrap_or(false) && state.is_none() && status.is_none_or(|status| status == closed.status)
         }
     };
-    row && workflow.as_ref().is_none_or(|workflow| *workflow == run.workflow)
+    row && workflow.as_ref().is_none_or(|workflow| run.workflow == workflow.as_str())
 }

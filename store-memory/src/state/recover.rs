@@ -12,9 +12,6 @@ use pgworkflows_core::store::{
 use super::State;
 use super::merge::merge;
 
-/// The greatest run id, which no run has.
-const LAST_RUN: u128 = u128::MAX;
-
 impl State {
     /// The busy and stalled runs of some shards, ascending.
     pub(crate) fn unparked(&self, unparked: &Unparked) -> UnparkedRuns {
@@ -54,12 +51,9 @@ impl State {
     }
 
     fn unparked_of_shard(&self, shard: ShardId, after: Option<RunId>) -> impl Iterator<Item = RunId> {
-        let from = match after {
-            Some(after) => Bound::Excluded((shard, after)),
-            None => Bound::Included((shard, RunId::from_u128(0))),
-        };
-        let to = Bound::Included((shard, RunId::from_u128(LAST_RUN)));
-        self.unparked.range((from, to)).map(|(_, run)| *run)
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let of_shard = self.shard(shard).map(|shard| shard.unparked.range((from, Bound::Unbounded)));
+        of_shard.into_iter().flatten().copied()
     }
 
     /// Parked runs by their deadlines.

@@ -5,7 +5,7 @@
 //! the commit. A transaction that wants to insert the same key, run or message has to wait until the first one ends, as
 //! with a unique index of a database.
 
-use pgworkflows_core::id::{InboxNo, RunId};
+use pgworkflows_core::id::{InboxNo, Name, RunId};
 use pgworkflows_core::store::{
     Hint, MessageRef, NewRun, OpenRow, OpenState, StoreError, Submission, Submitted,
 };
@@ -44,7 +44,7 @@ impl State {
                 // A repeated start may have been logged after it was inserted.
                 if !self.runs.contains_key(run) {
                     let row = OpenRow { state: OpenState::Pending, ..OpenRow::default() };
-                    self.insert_run(*run, workflow, key.clone(), row);
+                    self.insert_run(*run, Name::from(workflow.as_str()), key.clone(), Row::Open(row));
                 }
             }
             self.hint(Hint::Mail(run.shard()));

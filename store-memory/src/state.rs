@@ -208,7 +208,7 @@ impl State {
     }
 
     fn hint(&mut self, hint: Hint) {
-        if self.hints.last() != Some(&hint) {
+        if !self.hints.contains(&hint) {
             self.hints.push(hint);
         }
     }

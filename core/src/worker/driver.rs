@@ -9,6 +9,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -281,11 +282,20 @@ impl Driver {
         }
     }
 
-    fn hinted(&mut self, hint: Result<Hint, broadcast::error::RecvError>) {
-        match hint {
-            Ok(Hint::Mail(shard)) if !self.processor.owns(shard) => {}
-            Ok(Hint::Notice(_) | Hint::Released) => {}
-            Ok(Hint::Mail(_) | Hint::Missed) | Err(_) => self.processor.has_mail(),
+    /// Takes a hint, and all that came since.
+    fn hinted(&mut self, hint: Result<Hint, RecvError>) {
+        let mut next = hint.ok().unwrap_or(Hint::Missed);
+        loop {
+            match next {
+                Hint::Mail(shard) if !self.processor.owns(shard) => {}
+                Hint::Notice(_) | Hint::Released => {}
+                Hint::Mail(_) | Hint::Missed => self.processor.has_mail(),
+            }
+            next = match self.hints.try_recv() {
+                Ok(hint) => hint,
+                Err(TryRecvError::Lagged(_)) => Hint::Missed,
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return,
+            };
         }
     }
 

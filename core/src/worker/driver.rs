@@ -167,16 +167,23 @@ impl Driver {
         }
     }
 
-    /// Alternately handles an input of the backlog and has the processor work, until nothing is left to do or the turn is
+    /// Alternately handles some inputs of the backlog and has the processor work, until nothing is left to do or the turn is
     /// over. Returns whether the turn is over.
     fn work(&mut self, turn: &Turn<'_>) -> bool {
         loop {
-            let input = self.backlog.pop_front();
-            let handled = input.is_some();
-            input.into_iter().for_each(|input| self.handle(input, turn.now));
+            let mut handled = 0;
+            while handled < INPUTS_PER_WORK
+                && let Some(input) = self.backlog.pop_front()
+            {
+                self.handle(input, turn.now);
+                handled += 1;
+                if turn.is_over() {
+                    return true;
+                }
+            }
             // After a shutdown, the next owner does the rest.
             let worked = self.shutdown.is_none() && self.processor.work(turn);
-            if !handled && !worked {
+            if handled == 0 && !worked {
                 return false;
             }
             if turn.is_over() {
@@ -363,6 +370,9 @@ async fn yield_now() {
     })
     .await;
 }
+
+/// How many inputs are handled for each piece of the processor's work: mostly only one of the two kinds has any.
+const INPUTS_PER_WORK: usize = 8;
 
 /// How often a driver checks whether a trial of suspects can begin or is over.
 const TRIAL_CHECK_INTERVAL: Duration = Duration::from_millis(100);

@@ -128,7 +128,7 @@ impl ProcessorFixture {
             }
             for effect in self.processor.take_effects() {
                 match effect {
-                    Effect::Execute(attempt) => self.attempts.push_back(attempt),
+                    Effect::Execute(attempt) => self.attempts.push_back(*attempt),
                     Effect::ExecuteStep { .. }
                     | Effect::Abort { .. }
                     | Effect::Accept { .. }

@@ -19,7 +19,7 @@ impl Recorder<'_> {
         // If several suspects are tried, none of their attempts could be charged for the death of the process.
         let suspect = self.suspects.is_tried_alone(id);
         let Some(live) = self.runs.get_mut(id) else { return };
-        let Some(attempt) = live.next_attempt(call, now) else { return };
+        let Some(attempt) = live.next_attempt(call, now).map(Box::new) else { return };
         if self.setup.registry.activity(&attempt.activity).is_none() {
             tracing::warn!(
                 run = %id, activity = %attempt.activity,

@@ -12,10 +12,10 @@ use crate::workflow::command::StepRequest;
 
 /// An instruction to the driver. Everything that caused it is committed.
 pub(crate) enum Effect {
-    /// Execute an attempt of an activity.
-    Execute(Attempt),
+    /// Execute an attempt of an activity. Boxed, because effects are moved several times.
+    Execute(Box<Attempt>),
     /// Execute a step.
-    ExecuteStep { run: RunId, workflow: Name, step: StepRequest },
+    ExecuteStep { run: RunId, workflow: Name, step: Box<StepRequest> },
     /// Cancel an activity or a step whose outcome is no longer wanted.
     Abort { run: RunId, id: CommandId },
     /// Tell a client of this process that the run it started is in the log.

@@ -181,7 +181,7 @@ impl Live {
         for (id, step) in progress.steps {
             executing.begin_step(id);
             let workflow = self.run.state.workflow.clone();
-            group.effects.push(Effect::ExecuteStep { run, workflow, step });
+            group.effects.push(Effect::ExecuteStep { run, workflow, step: Box::new(step) });
         }
         let given_up = given_up.into_iter().filter(|id| executing.drop_attempt(*id));
         group.effects.extend(given_up.map(abort));

@@ -231,7 +231,7 @@ impl Fixture {
                 Effect::Execute(attempt) => {
                     let key = (attempt.run, attempt.id);
                     self.attempts_begun += 1;
-                    assert!(self.attempts.insert(key, attempt).is_none(), "an attempt is executed twice");
+                    assert!(self.attempts.insert(key, *attempt).is_none(), "an attempt is executed twice");
                 }
                 Effect::ExecuteStep { run, step, .. } => {
                     let key = (run, step.id);

@@ -104,7 +104,7 @@ impl Executor {
     pub(crate) fn execute(
         &self,
         registry: &Registry,
-        attempt: Attempt,
+        attempt: Box<Attempt>,
         permit: StartPermit,
         reply: impl FnOnce(AttemptOutcome) + Send + 'static,
     ) {
@@ -118,7 +118,8 @@ impl Executor {
         let work = async move {
             let Ok(_slot) = this.slots.acquire().await else { return };
             let Some(token) = permit.granted().await else { return };
-            let cancellation = Cancellation::new(token.clone());
+            let cancellation = Cancellation::new(token);
+            let token = cancellation.token();
             let context = ActivityContext {
                 run: attempt.run,
                 command: attempt.id,
@@ -157,7 +158,7 @@ impl Executor {
                     let limit = attempt.options.start_to_close.unwrap_or_default();
                     let message = format!("the attempt took longer than {limit:?} (start_to_close)");
                     reply(AttemptOutcome::Ended(Err(Failure::new("timed-out", message))));
-                    cancel(&token);
+                    cancel(token);
                     this.wind_down(work).await;
                 }
                 Either::Right((Either::Right(_), work)) => this.wind_down(work).await,
@@ -171,7 +172,7 @@ impl Executor {
         &self,
         run: RunId,
         workflow: Name,
-        mut step: StepRequest,
+        mut step: Box<StepRequest>,
         permit: StartPermit,
         reply: impl FnOnce(AttemptResult) + Send + 'static,
     ) {

@@ -119,7 +119,7 @@ fn begin<A: Activity>(executor: &Executor, activity: A) -> oneshot::Receiver<Att
         scheduled_at: Timestamp::from_micros(0),
     };
     let (reply, answer) = oneshot::channel();
-    executor.execute(&registry, attempt, permit(executor), |outcome| drop(reply.send(outcome)));
+    executor.execute(&registry, Box::new(attempt), permit(executor), |outcome| drop(reply.send(outcome)));
     answer
 }
 
@@ -201,9 +201,13 @@ async fn step_is_answered_wherever_its_code_panics() {
             };
             let (reply, ended) = oneshot::channel();
             let permit = permit(&executor);
-            executor.execute_step(RunId::from_u128(1), Name::from_static("tested"), step, permit, |result| {
-                drop(reply.send(result))
-            });
+            executor.execute_step(
+                RunId::from_u128(1),
+                Name::from_static("tested"),
+                Box::new(step),
+                permit,
+                |result| drop(reply.send(result)),
+            );
             let failure = answer(ended).await.unwrap_err();
             assert!(failure.message.starts_with(words), "{failure}");
         }

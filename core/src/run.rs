@@ -109,7 +109,8 @@ impl Run {
     /// Logs a resolution and what the program decides after it.
     pub(crate) fn resolve(&mut self, at: Timestamp, resolution: Event) -> Progress {
         let at = at.max(self.state.now);
-        let mut progress = Progress::default();
+        // Most resolutions have one decision.
+        let mut progress = Progress { events: Vec::with_capacity(2), ..Progress::default() };
         if self.state.queues() || self.program.is_none() {
             self.log(at, resolution, &mut progress);
             return progress;
@@ -310,12 +311,12 @@ impl Run {
 
     /// Applies an event to the state and adds it to the events to log.
     fn log(&mut self, at: Timestamp, event: Event, progress: &mut Progress) {
-        let adoption = self.adoption.take().map(|event| *event);
-        for event in adoption.into_iter().chain([event]) {
-            let seq = self.state.next_seq();
-            self.state.apply(at, &event);
-            progress.events.push(PastEvent { seq, at, event });
+        if let Some(adoption) = self.adoption.take() {
+            self.log(at, *adoption, progress);
         }
+        let seq = self.state.next_seq();
+        self.state.apply(at, &event);
+        progress.events.push(PastEvent { seq, at, event });
     }
 }
 

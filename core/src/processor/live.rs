@@ -11,6 +11,7 @@ use crate::data::name::Name;
 use crate::data::time::Timestamp;
 use crate::log::event::Consequence;
 use crate::log::past_event::PastEvent;
+use crate::log::wire::frame::EncodedEvents;
 use crate::processor::effect::{Attempt, Effect};
 use crate::processor::executing::Executing;
 use crate::processor::group::{Group, RowChange};
@@ -157,22 +158,27 @@ impl Live {
 
     /// Moves the run's progress to a group: encoded events and their effects. Returns the activities to execute.
     pub(super) fn write(&mut self, group: &mut Group, progress: Progress) -> Vec<CommandId> {
-        let (mut dispatch, mut given_up, mut over) = (Vec::new(), Vec::new(), false);
-        for PastEvent { seq, at, event } in progress.events {
-            report(&self.run.state, &event);
+        let run = self.run.state.id;
+        let (mut dispatch, mut over) = (Vec::new(), false);
+        group.events = EncodedEvents::with_capacity(progress.events.len());
+        for PastEvent { seq, at, event } in &progress.events {
+            report(&self.run.state, event);
             match event.consequence() {
                 Consequence::Nothing => {}
                 Consequence::Dispatch => dispatch.extend(event.call()),
-                Consequence::Outcome | Consequence::GiveUp => given_up.extend(event.call()),
+                Consequence::Outcome | Consequence::GiveUp => {
+                    let given_up = event.call().filter(|id| self.executing.drop_attempt(*id));
+                    group.effects.extend(given_up.map(|id| Effect::Abort { run, id }));
+                }
                 Consequence::Ending | Consequence::Terminal(_) => over = true,
             }
-            let body = group.events.push(seq, at, &event);
+            let body = group.events.push(*seq, *at, event);
             if let Some(status) = event.closed_status() {
                 let outcome = Bytes::copy_from_slice(body);
-                self.close(group, status, at, outcome);
+                self.close(group, status, *at, outcome);
             }
         }
-        let (run, executing) = (self.run.state.id, &mut self.executing);
+        let executing = &mut self.executing;
         let abort = |id| Effect::Abort { run, id };
         for id in progress.dropped_steps {
             executing.end_step(id);
@@ -183,9 +189,7 @@ impl Live {
             let workflow = self.run.state.workflow.clone();
             group.effects.push(Effect::ExecuteStep { run, workflow, step: Box::new(step) });
         }
-        let given_up = given_up.into_iter().filter(|id| executing.drop_attempt(*id));
-        group.effects.extend(given_up.map(abort));
-        if over {
+        if over && !executing.is_empty() {
             group.effects.extend(executing.drop_all().map(abort));
         }
         dispatch

@@ -49,7 +49,8 @@ impl Outbox {
 
     /// Takes the first groups of the `wanted` runs: as many as an append may hold, but at most `count`.
     pub(super) fn take(&mut self, count: usize, wanted: impl Fn(RunId) -> bool) -> Vec<Group> {
-        let (mut taken, mut events, mut bytes) = (Vec::new(), 0, 0);
+        let (mut events, mut bytes) = (0, 0);
+        let mut taken = Vec::with_capacity(count.min(self.groups.len()));
         let mut passed_over = Vec::new();
         while taken.len() < count
             && let Some(group) = self.groups.pop_front()

@@ -23,6 +23,9 @@ const ITEMS: usize = 3;
 /// How many bytes an event may take in a frame beyond its body: a code, a time, and the head of the body.
 const BYTES_WITHOUT_BODY_MAX: usize = 2 + 9 + 9;
 
+/// How many bytes are reserved for the body of an event: some more than most of them have.
+const BODY_BYTES_USUAL: usize = 48;
+
 /// Encoded events of one run, in order, that are not in a frame yet.
 #[derive(Debug)]
 pub(crate) struct EncodedEvents {
@@ -56,6 +59,15 @@ impl Encoded<'_> {
 impl EncodedEvents {
     pub(crate) fn new() -> Self {
         Self { first: EventSeq::FIRST, heads: Vec::new(), bodies: Vec::new() }
+    }
+
+    /// Makes room for that many events of usual size.
+    pub(crate) fn with_capacity(events: usize) -> Self {
+        Self {
+            first: EventSeq::FIRST,
+            heads: Vec::with_capacity(events),
+            bodies: Vec::with_capacity(events * BODY_BYTES_USUAL),
+        }
     }
 
     /// Encodes the next event. Returns its body.

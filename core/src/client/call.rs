@@ -1,6 +1,7 @@
 //! What all clones of a client share: the store, the queue's shards, the store's time, and the retries of calls that
 //! the store did not answer. It must not know what a request means.
 
+use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -162,9 +163,14 @@ impl ClientShared {
     /// The queue's shards and the store's time. An old answer is renewed: the two clocks drift apart, and the host's
     /// clock may stop while its machine is suspended.
     pub(crate) async fn shards(&self) -> Result<(Shards, Timestamp), Error> {
-        if let Some(known) = self.shards_known() {
-            return Ok(known);
+        match self.shards_known() {
+            Some(known) => Ok(known),
+            // Boxed, because it is rare and would make the future of every start large.
+            None => Box::pin(self.read_shards()).await,
         }
+    }
+
+    async fn read_shards(&self) -> Result<(Shards, Timestamp), Error> {
         let _turn = self.queue_read.lock().await;
         if let Some(known) = self.shards_known() {
             return Ok(known);
@@ -193,20 +199,21 @@ impl ClientShared {
     /// Encodes a value, if it can be read back and is within the size limit.
     pub(super) fn encode<T: Serialize + DeserializeOwned>(
         &self,
-        what: &str,
+        what: impl fmt::Display,
         value: &T,
     ) -> Result<Payload, Error> {
-        let payload = Payload::encode_readable(value).map_err(|error| Error::payload(what, error))?;
+        let payload =
+            Payload::encode_readable(value).map_err(|error| Error::payload(what.to_string(), error))?;
         self.check_size(what, payload)
     }
 
     /// Returns the caller's payload, if it can be read and is within the size limit.
-    pub(super) fn check_payload(&self, what: &str, payload: Payload) -> Result<Payload, Error> {
-        payload.check_readable().map_err(|error| Error::payload(what, error))?;
+    pub(super) fn check_payload(&self, what: impl fmt::Display, payload: Payload) -> Result<Payload, Error> {
+        payload.check_readable().map_err(|error| Error::payload(what.to_string(), error))?;
         self.check_size(what, payload)
     }
 
-    fn check_size(&self, what: &str, payload: Payload) -> Result<Payload, Error> {
+    fn check_size(&self, what: impl fmt::Display, payload: Payload) -> Result<Payload, Error> {
         let bytes = payload.bytes().len();
         if bytes > self.settings.payload_bytes_max {
             return Err(Error::invalid(payload_too_large(&what, bytes, self.settings.payload_bytes_max)));

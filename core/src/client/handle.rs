@@ -7,10 +7,10 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::{BoxFuture, FutureExt, Shared};
+use futures::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, oneshot};
 
 use crate::client::call::ClientShared;
 use crate::client::closed::terminal_event;
@@ -55,8 +55,27 @@ pub struct RunHandle<W: RunType> {
     /// awaited, since the result of another run would never arrive.
     known: bool,
     /// Receives the run's end from a worker of this process, if the run began here and stays in its memory.
-    closed: Option<Shared<oneshot::Receiver<Notice>>>,
+    closed: Option<Arc<Mutex<ClosedHere>>>,
     workflow: PhantomData<fn() -> W>,
+}
+
+/// What a worker of this process reports of a run's end.
+enum ClosedHere {
+    Awaited(oneshot::Receiver<Notice>),
+    /// `None` if the run left the worker's memory before its end.
+    Known(Option<ClosedRun>),
+}
+
+impl ClosedHere {
+    async fn wait(&mut self) -> Option<&ClosedRun> {
+        if let Self::Awaited(receiver) = self {
+            *self = Self::Known(receiver.await.ok().map(|Notice::Closed(closed)| closed));
+        }
+        match self {
+            Self::Known(closed) => closed.as_ref(),
+            Self::Awaited(_) => None,
+        }
+    }
 }
 
 impl<W: RunType> RunHandle<W> {
@@ -81,7 +100,7 @@ impl<W: RunType> RunHandle<W> {
 
     /// The same handle, of a run whose end a worker of this process reports.
     pub(crate) fn closed_by(mut self, closed: oneshot::Receiver<Notice>) -> Self {
-        self.closed = Some(closed.shared());
+        self.closed = Some(Arc::new(Mutex::new(ClosedHere::Awaited(closed))));
         self
     }
 
@@ -190,10 +209,10 @@ impl<W: RunType> RunHandle<W> {
     }
 
     async fn closed(&self) -> Result<ClosedRun, Error> {
-        if let Some(notice) = &self.closed
-            && let Ok(Notice::Closed(closed)) = notice.clone().await
+        if let Some(here) = &self.closed
+            && let Some(closed) = here.lock().await.wait().await
         {
-            return Ok(closed);
+            return Ok(closed.clone());
         }
         if !self.known {
             let info = self.shared.describe(self.run).await?;

@@ -65,12 +65,12 @@ impl SendSignal {
         content: &T,
     ) -> Self {
         let signal = Name::from_static(signal.name());
-        let content = shared.encode(&content_of(&signal), content);
+        let content = shared.encode(content_of(&signal), content);
         Self { shared, run, signal, content, key: None }
     }
 
     pub(super) fn named(shared: Arc<ClientShared>, run: RunId, signal: Name, content: Payload) -> Self {
-        let content = shared.check_payload(&content_of(&signal), content);
+        let content = shared.check_payload(content_of(&signal), content);
         Self { shared, run, signal, content, key: None }
     }
 
@@ -95,8 +95,8 @@ impl SendSignal {
     }
 }
 
-fn content_of(signal: &Name) -> String {
-    format!("the content of signal `{signal}`")
+fn content_of(signal: &Name) -> impl fmt::Display {
+    fmt::from_fn(move |f| write!(f, "the content of signal `{signal}`"))
 }
 
 impl Request for SendSignal {

@@ -82,14 +82,14 @@ enum Beginning {
 impl<W: Workflow> StartRun<W> {
     pub(super) fn typed(shared: Arc<ClientShared>, input: &W::Input) -> Self {
         let workflow = Name::from_static(W::NAME);
-        let input = shared.encode(&input_of(&workflow), input);
+        let input = shared.encode(input_of(&workflow), input);
         Self { shared, workflow, input, key: None, begin: Beginning::AtOnce, of: PhantomData }
     }
 }
 
 impl StartRun<Untyped> {
     pub(super) fn named(shared: Arc<ClientShared>, workflow: Name, input: Payload) -> Self {
-        let input = shared.check_payload(&input_of(&workflow), input);
+        let input = shared.check_payload(input_of(&workflow), input);
         Self { shared, workflow, input, key: None, begin: Beginning::AtOnce, of: PhantomData }
     }
 }
@@ -200,8 +200,8 @@ impl<W: RunType> StartRun<W> {
     }
 }
 
-fn input_of(workflow: &Name) -> String {
-    format!("the input of workflow `{workflow}`")
+fn input_of(workflow: &Name) -> impl fmt::Display {
+    fmt::from_fn(move |f| write!(f, "the input of workflow `{workflow}`"))
 }
 
 impl<W: RunType> Request for StartRun<W> {
@@ -213,8 +213,7 @@ impl<W: RunType> Request for StartRun<W> {
         let checked = self.check();
         Box::pin(async move {
             let (shards, now) = shared.shards().await?;
-            let placed = checked?.place(shards, now, |_| None, shared.host.random())?;
-            Ok(placed.prepared(shared, false))
+            Ok(checked?.place(shards, now, |_| None, shared.host.random())?.prepared(shared, false))
         })
     }
 }
@@ -236,12 +235,15 @@ impl<W: RunType> IntoFuture for StartRun<W> {
             if repeated && let Some(closed) = placed.hand_over(&shared).await {
                 return Ok(RunHandle::known(shared, placed.run, false).closed_by(closed));
             }
-            let input = placed.start.input.clone();
-            let prepared = placed.prepared(Arc::clone(&shared), repeated);
-            match shared.submit(prepared).await {
-                Ok(run) => Ok(run.committed()),
-                Err(error) => Err(with_differences(error, &shared, &input).await),
-            }
+            // Boxed, because it is rare and would make the future of every start large.
+            Box::pin(async move {
+                let input = placed.start.input.clone();
+                match shared.submit(placed.prepared(Arc::clone(&shared), repeated)).await {
+                    Ok(run) => Ok(run.committed()),
+                    Err(error) => Err(with_differences(error, &shared, &input).await),
+                }
+            })
+            .await
         })
     }
 }
@@ -249,11 +251,9 @@ impl<W: RunType> IntoFuture for StartRun<W> {
 impl Beginning {
     fn check(self, workflow: &str) -> Result<(), Error> {
         match self {
-            Self::AtOnce => Ok(()),
             Self::After(delay) if delay.is_zero() => Err(Error::invalid(format!(
                 "the start of workflow `{workflow}` is delayed by zero; omit `delay` to start at once"
             ))),
-            Self::After(_) => Ok(()),
             Self::At(time) if Timestamp::from(time) > Timestamp::MAX_DEADLINE => {
                 Err(Error::invalid(format!(
                     "the start of workflow `{workflow}` is set to {time}, after the latest time there is, {}; start it \
@@ -261,7 +261,7 @@ impl Beginning {
                     Timestamp::MAX_DEADLINE
                 )))
             }
-            Self::At(_) => Ok(()),
+            Self::AtOnce | Self::After(_) | Self::At(_) => Ok(()),
         }
     }
 

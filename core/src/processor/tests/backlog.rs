@@ -219,7 +219,8 @@ fn damaged_history_of_a_run_that_is_over_costs_no_lease() {
 #[test]
 fn damaged_frames_stall_their_runs_and_their_neighbours_are_recovered() {
     // Given busy runs whose frames are damaged in different ways, and one that is not
-    let damages: [(fn(&mut Frame), &str); 5] = [
+    type Damage = fn(&mut Frame);
+    let damages: [(Damage, &str); 5] = [
         (|frame| frame.count = 3, "the frame of 3 events at event 1"),
         (|frame| frame.count = 1, "the frame of 1 events at event 1"),
         (|frame| frame.seq = EventSeq::new(2), "it continues with event 2, where event 1 should be"),

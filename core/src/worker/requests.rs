@@ -231,7 +231,7 @@ async fn send_append(
     host: Arc<dyn Host>,
     status: Arc<ProcessorStatus>,
 ) -> AppendDone {
-    let runs = append.opened.len() + append.updated.len() + append.closed.len();
+    let runs = append.frames.chunk_by(|one, other| one.run == other.run).count();
     let mut delays = backoff(&*host);
     loop {
         match status.append.watch(&*host, runs, session.append(&append)).await {

@@ -188,9 +188,9 @@ impl FrameEvents {
         Self { frame, read: 0, at: 0, time }
     }
 
-    /// How many events are still to be read, if the frame is right.
+    /// How many items are still to be read, if the frame is right. One that claims to be empty has an error.
     pub(crate) fn left(&self) -> u32 {
-        self.frame.count.saturating_sub(self.read)
+        self.frame.count.max(1).saturating_sub(self.read)
     }
 
     /// The next event; `None` after the last one.
@@ -222,7 +222,7 @@ impl FrameEvents {
     }
 
     fn next_part(&mut self) -> Option<Result<Part, String>> {
-        if self.read > 0 && self.left() == 0 {
+        if self.left() == 0 {
             return None;
         }
         let part = self.read_part().map_err(|fault| {

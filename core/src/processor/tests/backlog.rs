@@ -244,6 +244,28 @@ fn damaged_frames_stall_their_runs_and_their_neighbours_are_recovered() {
 }
 
 #[test]
+fn frame_that_claims_to_be_empty_is_noticed_wherever_a_turn_ends() {
+    // Given a busy run whose second frame claims to have no event
+    let mut fixture = Fixture::new();
+    let run = fixture.start::<FansOut>(1, 2);
+    fixture.run();
+    fixture.end(run, 1, Ok(1));
+    fixture.log.get_mut(&run).expect("it is logged")[1].count = 0;
+    // When another owner replays it one event at a time
+    fixture.take_over_without_work(0);
+    fixture.answer_list();
+    let read = fixture.next_read();
+    fixture.answer(read);
+    while fixture.work_once() {}
+    fixture.run();
+    // Then it is left alone, and its row says why
+    let OpenRow { state, waiting_on, .. } = &fixture.rows[&run];
+    let waiting_on = waiting_on.as_deref().unwrap_or_default();
+    let problem = "the frame of 0 events at event 4";
+    assert!(*state == OpenState::Stalled && waiting_on.contains(problem), "{state:?}: {waiting_on}");
+}
+
+#[test]
 fn damaged_history_stalls_its_run_and_its_neighbours_are_recovered() {
     // Given three busy runs: one lost an event, and one has an event after its end
     let mut fixture = Fixture::new();

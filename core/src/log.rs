@@ -5,6 +5,7 @@ pub(crate) mod event;
 pub(crate) mod message;
 pub(crate) mod message_kind;
 pub(crate) mod past_event;
+pub(crate) mod stored_history;
 mod table;
 pub(crate) mod wire;
 pub(crate) mod words;

@@ -23,7 +23,7 @@ use crate::data::time::Timestamp;
 use crate::error::Error;
 use crate::log::event::Event;
 use crate::log::message::{Flag, Message};
-use crate::log::past_event::decode;
+use crate::log::stored_history::decode;
 use crate::log::wire;
 use crate::store::error::StoreError;
 use crate::store::history::Load;

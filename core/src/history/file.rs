@@ -11,7 +11,8 @@ use sha2::{Digest, Sha256};
 use crate::data::id::{EventSeq, RunId};
 use crate::data::time::Timestamp;
 use crate::log::event::EventKind;
-use crate::log::past_event::{StoredEvent, StoredHistory};
+use crate::log::past_event::StoredEvent;
+use crate::log::stored_history::StoredHistory;
 
 /// The format that this build writes and reads. A change of the format needs another number.
 const FORMAT: &str = "pgworkflows-history/1";

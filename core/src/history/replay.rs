@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use crate::data::id::CommandId;
 use crate::error::Error;
-use crate::log::past_event::{PastEvent, StoredEvent, StoredHistory};
+use crate::log::past_event::{PastEvent, StoredEvent};
+use crate::log::stored_history::StoredHistory;
 use crate::workflow::Workflow;
 use crate::workflow::mark::PollMark;
 use crate::workflow::registry::{Definitions, Registry};

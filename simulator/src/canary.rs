@@ -4,6 +4,7 @@
 
 mod engine;
 mod erring_build;
+mod shared;
 mod store;
 
 use std::collections::BTreeMap;

@@ -1,6 +1,6 @@
 //! Known bugs of the engine: each was made once, or could have been.
 
-use super::store::CONTENTS_UNCHECKED;
+use super::shared::{APPEND_RECUT, CONTENTS_UNCHECKED, RECUT_BLAMES_NOBODY};
 use super::{Canary, Edit};
 
 pub(super) const CANARIES: &[Canary] = &[
@@ -320,25 +320,6 @@ pub(super) const CANARIES: &[Canary] = &[
         }],
     },
 ];
-
-/// `DigestUnchecked` needs this edit as well: only an erring engine sends two appends with the same number.
-pub(super) const APPEND_RECUT: Edit = Edit {
-    file: "core/src/worker/requests.rs",
-    find: "match status.append.watch(&*host, runs, session.append(&append)).await {",
-    erring: r#"match status.append.watch(&*host, runs, session.append(&append)).await {
-            Err(StoreError::Unavailable { reason, .. })
-                if crate::canary::is("AppendRecut") || crate::canary::is("DigestUnchecked") =>
-            {
-                return (session, Err(StoreError::LimitExceeded { reason }));
-            }"#,
-};
-
-pub(super) const RECUT_BLAMES_NOBODY: Edit = Edit {
-    file: "core/src/processor/appends.rs",
-    find: "let at_fault = match why {",
-    erring: r#"let at_fault = match why {
-            _ if crate::canary::is("AppendRecut") || crate::canary::is("DigestUnchecked") => None,"#,
-};
 
 const FRAME_WRITTEN: Edit = Edit {
     file: "core/src/log/wire/frame.rs",

@@ -1,6 +1,6 @@
 //! Known bugs of stores, made in the memory store: bugs that another store could have, or a pooler, or a driver.
 
-use super::engine::{APPEND_RECUT, RECUT_BLAMES_NOBODY};
+use super::shared::{APPEND_RECUT, CONTENTS_UNCHECKED, RECUT_BLAMES_NOBODY};
 use super::{Canary, Edit};
 
 pub(super) const CANARIES: &[Canary] = &[
@@ -300,26 +300,6 @@ const OWNERS_UNCHECKED: Edit = Edit {
     erring: r#"        use pgworkflows_core::canary::is;
         if !(is("FenceUnchecked") || is("OwnershipUnchecked")) {
             self.check_ownership(append)?;
-        }"#,
-};
-
-/// All other checks that would refuse the append.
-pub(super) const CONTENTS_UNCHECKED: Edit = Edit {
-    file: "store-memory/src/state/append.rs",
-    find: "        self.check_rows(append)?;
-        self.check_seqs(append)?;
-        self.check_positions(append)?;
-        self.check_messages(append)?;
-        check_suspects(append)?;",
-    erring: r#"        let lax = ["FenceUnchecked", "RepetitionUnchecked", "PreviousUnchecked"];
-        let lax = lax.into_iter().chain(["OwnershipUnchecked", "MessagesKept", "FirstPositionKept"]);
-        let lax = lax.chain(["FramesOverlap", "CountLies", "PositionPerFrame"]);
-        if !lax.into_iter().any(pgworkflows_core::canary::is) {
-            self.check_rows(append)?;
-            self.check_seqs(append)?;
-            self.check_positions(append)?;
-            self.check_messages(append)?;
-            check_suspects(append)?;
         }"#,
 };
 

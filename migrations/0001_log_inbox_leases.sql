@@ -819,14 +819,21 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_opened uuid[];
-    v_over   uuid[];
+    v_opened   uuid[];  -- ascending
+    v_inserted boolean := false;
+    v_over     uuid[];
 begin
-    select coalesce(array_agg(t.run), '{}') into v_opened
+    select array_agg(t.run order by t.run) into v_opened
     from unnest(p_runs, p_workflows, p_verdicts) as t (run, workflow, verdict)
     where t.workflow is not null and t.verdict = 0;
-    if v_opened <> '{}' then
-        -- In one order, so that two batches cannot wait for each other. As in `append`, `on conflict` is not used at first.
+    if v_opened is null then
+        return '{}';
+    end if;
+
+    -- Rows are inserted in one order, so that two batches cannot wait for each other. As in `append`, `on conflict` is not
+    -- used at first. But a single start may be one of many in its caller's transaction, where each block would be another
+    -- subtransaction: more than 64 in one transaction slow down all sessions of the server.
+    if cardinality(v_opened) > 1 then
         begin
             insert into @schema@.open_runs (run_id, shard, workflow, key, state)
             select t.run, t.shard, t.workflow, t.key, 0
@@ -834,26 +841,34 @@ begin
                 as t (run, shard, workflow, key, verdict)
             where t.workflow is not null and t.verdict = 0
             order by t.run;
+            v_inserted := true;
         exception when unique_violation then
-            with opened as (
-                insert into @schema@.open_runs (run_id, shard, workflow, key, state)
-                select t.run, t.shard, t.workflow, t.key, 0
-                from unnest(p_runs, p_shards, p_workflows, p_keys, p_verdicts)
-                    as t (run, shard, workflow, key, verdict)
-                where t.workflow is not null and t.verdict = 0
-                order by t.run
-                on conflict do nothing
-                returning run_id
-            )
-            select coalesce(array_agg(o.run_id), '{}') into v_opened from opened o;
+            null;
         end;
-        -- The run may have ended in the meantime. A later statement sees that.
-        select array_agg(c.run_id) into v_over from @schema@.closed_runs c where c.run_id = any (v_opened);
-        if v_over is not null then
-            delete from @schema@.open_runs o where o.run_id = any (v_over);
-            select coalesce(array_agg(t.run), '{}') into v_opened
-            from unnest(v_opened) as t (run) where t.run <> all (v_over);
-        end if;
+    end if;
+    if not v_inserted then
+        with opened as (
+            insert into @schema@.open_runs (run_id, shard, workflow, key, state)
+            select t.run, t.shard, t.workflow, t.key, 0
+            from unnest(p_runs, p_shards, p_workflows, p_keys, p_verdicts)
+                as t (run, shard, workflow, key, verdict)
+            where t.workflow is not null and t.verdict = 0
+            order by t.run
+            on conflict do nothing
+            returning run_id
+        )
+        select coalesce(array_agg(o.run_id order by o.run_id), '{}') into v_opened from opened o;
+    end if;
+
+    -- The run may have ended in the meantime. A later statement sees that. By the array alone, the server would look into
+    -- every partition.
+    select array_agg(c.run_id) into v_over
+    from @schema@.closed_runs c
+    where c.run_id = any (v_opened) and c.run_id between v_opened[1] and v_opened[cardinality(v_opened)];
+    if v_over is not null then
+        delete from @schema@.open_runs o where o.run_id = any (v_over);
+        select coalesce(array_agg(t.run), '{}') into v_opened
+        from unnest(v_opened) as t (run) where t.run <> all (v_over);
     end if;
     return v_opened;
 end

@@ -80,7 +80,7 @@ begin
 end
 $$;
 
--- The given runs that are over.
+-- The given runs that are over. The runs ascend: by the array alone, the server would look into every partition.
 create function @schema@.closed(p_runs uuid[]) returns setof @schema@.closed_runs
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -92,7 +92,8 @@ set plan_cache_mode = force_generic_plan
 as $$
 begin
     return query
-    select * from @schema@.closed_runs c where c.run_id = any (p_runs);
+    select * from @schema@.closed_runs c
+    where c.run_id = any (p_runs) and c.run_id between p_runs[1] and p_runs[cardinality(p_runs)];
 end
 $$;
 

@@ -57,6 +57,24 @@ async fn a_start_in_a_transaction_exists_if_and_when_it_commits() {
 }
 
 #[tokio::test]
+async fn many_starts_in_one_transaction_need_no_subtransactions() {
+    // Given a transaction with many starts, of which some are repeated
+    let world = World::new().await;
+    let mut transaction = world.begin().await;
+    let starts: Vec<_> = (0..4).map(|shard| start(world.run(shard), None, "1")).collect();
+    for start in [&starts[..], &starts[..]].concat() {
+        assert_eq!(world.store.submit_in(&mut transaction, &[start]).await.unwrap(), [Submitted::Accepted]);
+    }
+    transaction.commit().await.unwrap();
+
+    // Then one transaction wrote all of their rows
+    let sql = "select count(*), count(distinct xmin::text) from pgworkflows.open_runs";
+    let (rows, writers): (i64, i64) =
+        sqlx::query_as(sql).fetch_one(&mut world.connection().await).await.unwrap();
+    assert_eq!((rows, writers), (4, 1));
+}
+
+#[tokio::test]
 async fn a_batch_for_every_possible_shard_notifies_in_a_transaction() {
     let world = World::new().await;
     let run = |shard| world.run(shard);

@@ -5,7 +5,7 @@ use pgworkflows_core::id::{AppendNo, LeaseId};
 use pgworkflows_core::store::Submitted;
 
 use super::fixture::Fixture;
-use super::writer::{LONG, assert_fenced, bodies, busy};
+use super::writer::{LONG, assert_fenced, bodies, busy, stalled};
 
 pub async fn appended_frames_are_the_history(fixture: &Fixture) {
     let (mut writer, run) = fixture.writer_and_run().await;
@@ -42,12 +42,14 @@ pub async fn append_opens_a_run_whose_start_was_also_submitted(fixture: &Fixture
     let (mut writer, run) = fixture.writer_and_run().await;
     fixture.accept(&fixture.start(run)).await;
 
-    // When the append arrives after all
-    writer.open(run, busy()).await;
+    // When the append arrives after all, with another run
+    let other = fixture.run(0);
+    writer.write(writer.draft().open(other, stalled()).event(other).open(run, busy()).event(run)).await;
 
-    // Then the run is busy, and its start waits in the inbox
+    // Then both runs have their rows, and the start waits in the inbox
     assert_eq!(fixture.open_row(run).await, Some(busy()));
-    assert_eq!(writer.unparked().await, [run]);
+    assert_eq!(fixture.open_row(other).await, Some(stalled()));
+    assert_eq!(writer.unparked().await, [run, other]);
     assert_eq!(writer.inbox().await.len(), 1);
 }
 

@@ -27,7 +27,9 @@ pub async fn repeated_start_with_or_without_a_key_is_accepted_and_changes_nothin
         fixture.accept(&start).await;
         fixture.accept(&keyed).await;
     }
-    assert_eq!(writer.inbox().await.len(), 2);
+    let other = fixture.start(fixture.run(0));
+    assert_eq!(fixture.submit(&[start, other, keyed]).await, [Submitted::Accepted; 3]);
+    assert_eq!(writer.inbox().await.len(), 3);
 }
 
 pub async fn repeated_start_of_a_logged_run_is_accepted_and_changes_nothing(fixture: &Fixture) {
@@ -46,9 +48,12 @@ pub async fn repeated_start_of_a_logged_run_is_accepted_and_changes_nothing(fixt
 pub async fn repeated_start_of_a_run_that_is_over_is_accepted_and_changes_nothing(fixture: &Fixture) {
     let (mut writer, run) = fixture.ended_run().await;
 
-    // A local start whose acknowledgement was lost is submitted with the same id.
+    // A local start whose acknowledgement was lost is submitted with the same id, alone or with another one.
     fixture.accept(&fixture.start(run)).await;
     assert_eq!(writer.inbox().await, []);
+    let other = fixture.start(fixture.run(0));
+    assert_eq!(fixture.submit(&[fixture.start(run), other.clone()]).await, [Submitted::Accepted; 2]);
+    assert_eq!(bodies(&writer.inbox().await), [other.body]);
     assert_eq!(fixture.open_row(run).await, None);
 }
 

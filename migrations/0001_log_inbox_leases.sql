@@ -1112,16 +1112,26 @@ $$;
 -- Views, for people
 -- -------------------------------------------------------------------------------------------------------
 
+-- Whether the log has a frame of a run. A function because of its settings, see 0002: a plan that was made while a partition
+-- was empty would read the whole partition for each run.
+create function @schema@.has_begun(p_run uuid) returns boolean
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
+as $$
+begin
+    return exists (select from @schema@.frames f where f.run_id = p_run);
+end
+$$;
+
 -- The open runs. A pending one that has begun is busy.
 create view @schema@.open_runs_shown as
 select o.run_id, o.workflow, o.key, o.shard, o.wake_at,
        case when b.begun then 1::smallint else o.state end as state,
        case when not b.begun then o.waiting_on end as waiting_on
 from @schema@.open_runs o
-cross join lateral (
-    select o.state = 0 and exists (select from @schema@.frames f where f.run_id = o.run_id offset 0) as begun
-    offset 0
-) b;
+cross join lateral (select o.state = 0 and @schema@.has_begun(o.run_id) as begun offset 0) b;
 
 -- Every run, in words.
 create view @schema@.runs as

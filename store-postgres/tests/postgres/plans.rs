@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use pgworkflows_core::id::{EventSeq, RunId};
-use pgworkflows_core::store::{Frame, Load, OpenState, Store};
+use pgworkflows_core::store::{Frame, Load, OpenState, RunFilter, RunPage, Store};
 use sqlx::postgres::PgRow;
 use sqlx::{Connection, PgConnection, Row};
 
@@ -74,6 +74,30 @@ async fn runs_that_are_over_are_looked_up_in_their_own_partition() {
     });
     let read = tables.await.iter().filter(|table| table.lookups + table.scans > 0).count();
     assert_eq!(read, 1, "one partition was read");
+}
+
+#[tokio::test]
+async fn runs_are_shown_without_reading_the_whole_log() {
+    // Given runs that have begun, whose rows are still pending, in a log that was empty when it was analyzed
+    let world = World::new().await;
+    let mut writer = world.writer().await;
+    vacuum(&world, "").await;
+    let runs: Vec<RunId> = (0..RUNS).map(|number| world.run(number % 4)).collect();
+    begin(&world, &mut writer, &runs).await;
+    let database = world.database.url().to_owned();
+    let before = Counted::read(&database).await;
+
+    // When they are listed and described, so often that the statements get their generic plans
+    let page = RunPage { before: None, limit: u32::from(RUNS) };
+    for _ in 0..ROUNDS {
+        assert_eq!(world.store.query().list(&RunFilter::default(), &page).await.unwrap().len(), runs.len());
+        assert!(world.store.query().describe(runs[0]).await.unwrap().is_some());
+    }
+
+    // Then the log was read by its index
+    drop((writer, world.store));
+    let (scans, _) = Counted::read_log(&database, &before, i64::from(ROUNDS) * i64::from(RUNS)).await;
+    assert_eq!(scans, 0);
 }
 
 #[tokio::test]

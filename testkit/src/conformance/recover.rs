@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{EventSeq, RunId};
-use pgworkflows_core::store::{Append, Due, DueMark, Frame, LeaseHeartbeat, Loaded, RunHistory};
+use pgworkflows_core::store::{
+    Append, Due, DueMark, Frame, LeaseHeartbeat, Loaded, OpenRow, OpenState, RunHistory,
+};
 
 use super::fixture::Fixture;
 use super::writer::{LONG, MANY_BYTES, SHARDS, Writer, all_pages, busy, parked, stalled};
@@ -205,8 +207,14 @@ pub async fn recovery_is_paged_through_all_shards(fixture: &Fixture) {
 }
 
 pub async fn run_that_began_is_busy_without_another_row(fixture: &Fixture) {
-    // Given a run whose start was consumed, by an append without a row for it
+    // Given a pending run whose row says what it waits for
     let (mut writer, run, start) = fixture.submitted_run().await;
+    let waiting_on = Some("a worker that has its workflow".to_owned());
+    let pending = OpenRow { state: OpenState::Pending, wake_at: None, waiting_on };
+    writer.write(writer.draft().update(run, pending.clone())).await;
+    assert_eq!((fixture.open_row(run).await, writer.unparked().await), (Some(pending), vec![]));
+
+    // When its start is consumed, by an append without a row for it
     writer.write(writer.draft().frame(run, 2).consume(&start)).await;
 
     // Then it is busy until a row says otherwise

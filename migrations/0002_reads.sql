@@ -7,31 +7,34 @@
 -- `offset 0` and `limit 1` keep the planner from joining instead. STABLE: a function reads with the snapshot of the
 -- statement that calls it.
 
--- The next `p_limit` pending, busy and stalled runs after a run, and whether they have begun. Each shard returns its first
--- ones by a partial index, so that parked runs, however many, are not read.
-create function @schema@.unparked(p_shards smallint[], p_after uuid, p_limit bigint)
+-- The next `p_limit` pending, busy and stalled runs, and whether they have begun: by shard, in the order given, and then by
+-- id. The answer begins after the run `p_after` of the shard `p_after_shard`. A partial index returns the runs, so that
+-- parked ones, however many, are not read; nor are more runs than are returned, since one shard is read after the other.
+create function @schema@.unparked(p_shards smallint[], p_after_shard smallint, p_after uuid, p_limit bigint)
 returns table (run_id uuid, begun boolean)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
+set enable_bitmapscan = off
+set enable_sort = off
 set jit = off
 set plan_cache_mode = force_generic_plan
 as $$
 begin
     return query
-    select r.run_id, r.state <> 0 or exists (select from @schema@.frames f where f.run_id = r.run_id offset 0)
-    from (
-        select o.run_id, o.state
-        from unnest(p_shards) s (shard)
-        cross join lateral (
-            select o.run_id, o.state from @schema@.open_runs o
-            where o.shard = s.shard and o.state in (0, 1, 3) and o.run_id > p_after
-            order by o.run_id limit p_limit
-        ) o
+    select o.run_id, o.state <> 0 or exists (select from @schema@.frames f where f.run_id = o.run_id offset 0)
+    from unnest(p_shards) s (shard)
+    cross join lateral (
+        select o.run_id, o.state from @schema@.open_runs o
+        where o.shard = s.shard and o.state in (0, 1, 3)
+          and o.run_id > case s.shard when p_after_shard then p_after
+                         else '00000000-0000-0000-0000-000000000000' end
         order by o.run_id limit p_limit
-    ) r;
+    ) o
+    where s.shard >= p_after_shard
+    limit p_limit;
 end
 $$;
 

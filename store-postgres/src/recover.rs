@@ -12,7 +12,7 @@ use crate::session::PostgresSession;
 use crate::sql::{PgQuery, Statements};
 use crate::values::{Time, byte_count, get, run_id, shard_number, timestamp, uuid};
 
-const UNPARKED: &str = "select * from @schema@.unparked($1, $2, $3)";
+const UNPARKED: &str = "select * from @schema@.unparked($1, $2, $3, $4)";
 
 const LOAD_RUNS: &str = "select * from @schema@.load_runs($1, $2, $3, $4)";
 
@@ -29,9 +29,12 @@ pub(crate) async fn unparked(
     unparked: &Unparked,
 ) -> Result<UnparkedRuns, StoreError> {
     let Unparked { shards, after, limit } = unparked;
+    let mut shards: Vec<i16> = shards.iter().copied().map(shard_number).collect();
+    shards.sort_unstable();
     let query = session.query(UNPARKED);
     let query = query
-        .bind(shards.iter().copied().map(shard_number).bind_iter())
+        .bind(shards)
+        .bind(after.map_or(0, |run| shard_number(run.shard())))
         .bind(uuid(after.unwrap_or(RunId::from_u128(0))))
         .bind(i64::from((*limit).max(1)));
     let rows = session.fetch(query).await?;

@@ -20,7 +20,7 @@ pub struct Unparked {
 /// Busy and stalled runs, or the first of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnparkedRuns {
-    /// The runs, ascending.
+    /// The runs, by shard, those of one shard ascending: so a store reads no more of them than a page has.
     pub runs: Vec<RunId>,
     /// Where the next page begins: after this run. `None` if the answer is complete.
     pub cut: Option<RunId>,

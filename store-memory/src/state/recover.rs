@@ -13,11 +13,16 @@ use super::State;
 use super::merge::merge;
 
 impl State {
-    /// The busy and stalled runs of some shards, ascending.
+    /// The busy and stalled runs of some shards, by shard.
     pub(crate) fn unparked(&self, unparked: &Unparked) -> UnparkedRuns {
         let Unparked { shards, after, limit } = unparked;
-        let sequences = shards.iter().map(|shard| self.unparked_of_shard(*shard, *after));
-        let mut runs = merge(sequences, *limit as usize);
+        let mut shards = shards.clone();
+        shards.sort_unstable();
+        let begins = after.map(RunId::shard);
+        let later = shards.into_iter().filter(|shard| Some(*shard) >= begins);
+        let runs =
+            later.flat_map(|shard| self.unparked_of_shard(shard, after.filter(|run| run.shard() == shard)));
+        let mut runs: Vec<RunId> = runs.take(*limit as usize).collect();
         let cut = runs.last().filter(|_| runs.len() == *limit as usize).copied();
         // Of a pending run, the log may have an event.
         runs.retain(|run| !self.runs[run].frames.is_empty());

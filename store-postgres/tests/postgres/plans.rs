@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use pgworkflows_core::id::{EventSeq, RunId};
-use pgworkflows_core::store::{Frame, Load, OpenState, RunFilter, RunPage, Store};
+use pgworkflows_core::id::{EventSeq, RunId, ShardId};
+use pgworkflows_core::store::{Frame, Load, OpenState, RunFilter, RunPage, Store, Unparked};
 use sqlx::postgres::PgRow;
 use sqlx::{Connection, PgConnection, Row};
 
@@ -74,6 +74,41 @@ async fn runs_that_are_over_are_looked_up_in_their_own_partition() {
     });
     let read = tables.await.iter().filter(|table| table.lookups + table.scans > 0).count();
     assert_eq!(read, 1, "one partition was read");
+}
+
+#[tokio::test]
+async fn backlog_of_starts_is_read_once_in_pages() {
+    // Given starts in all shards that no worker has begun
+    let world = World::new().await;
+    let mut writer = world.writer().await;
+    let starts: Vec<_> = (0..STAYING).map(|number| start(world.run(number % 4), None, "go")).collect();
+    world.store.submit(&starts).await.unwrap();
+    let shards = (0..4).map(|shard| ShardId::new(shard).unwrap()).collect();
+    let database = world.database.url().to_owned();
+    let before = Counted::read(&database).await;
+
+    // When a new owner looks for those that have begun, some at a time
+    let mut unparked = Unparked { shards, after: None, limit: 20 };
+    let mut pages = 0;
+    loop {
+        let found = writer.session.unparked(&unparked).await.unwrap();
+        assert_eq!(found.runs, []);
+        pages += 1;
+        if found.cut.is_none() {
+            break;
+        }
+        unparked.after = found.cut;
+    }
+    assert_eq!(pages, STAYING / 20 + 1);
+
+    // Then each page read its own starts only
+    drop((writer, world.store));
+    let entries = |counted: &Counted| {
+        let (_, open_runs) = counted.since(&before).find(|(name, _)| *name == "open_runs")?;
+        (open_runs.entries >= i64::from(STAYING)).then_some(open_runs.entries)
+    };
+    let entries = Counted::read_until(&database, entries).await;
+    assert!(entries <= 2 * i64::from(STAYING), "{entries} entries of the index for {STAYING} starts");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 //! by at most one group, because a resolution is polled after the local resolutions that follow it. It is pure, and must
 //! not read a store: a history goes in, a run comes out.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use crate::data::divergence::Divergence;
 use crate::data::id::{CommandId, EventSeq, RunId};
@@ -10,7 +10,7 @@ use crate::data::name::Name;
 use crate::data::time::Timestamp;
 use crate::log::event::{Event, Role};
 use crate::log::past_event::PastEvent;
-use crate::run::decision::Decision;
+use crate::run::decision::Decided;
 use crate::run::state::RunState;
 use crate::run::turn::Turn;
 use crate::run::{Progress, Run};
@@ -89,7 +89,7 @@ pub(crate) struct Replay {
     /// The local resolutions that follow them.
     locals: Vec<PastEvent>,
     /// Decisions of the program that are not compared with the log yet.
-    decided: VecDeque<Decision>,
+    decided: Decided,
     /// Its steps are those that were requested and have no outcome yet.
     progress: Progress,
     diverged: Option<Divergence>,
@@ -108,7 +108,7 @@ impl Replay {
             now,
             due: Vec::new(),
             locals: Vec::new(),
-            decided: VecDeque::new(),
+            decided: Decided::default(),
             progress: Progress::default(),
             diverged: None,
             unknown: false,
@@ -181,12 +181,8 @@ impl Replay {
     fn confirm(&mut self, past: &PastEvent) {
         // After `RunEnding` the engine decides the terminal event, not the program.
         let by_program = self.run.program.is_some() && self.run.state.ending.is_none();
-        if by_program {
-            if self.decided.front().is_some_and(|decision| decision.matches(&past.event)) {
-                self.decided.pop_front();
-            } else {
-                self.diverge_at(past, &self.next_action());
-            }
+        if by_program && !self.decided.take_if_matches(&past.event) {
+            self.diverge_at(past, &self.next_action());
         }
         self.run.state.apply(past.at, &past.event);
     }
@@ -249,8 +245,7 @@ impl Replay {
                     sources.extend(output.issued.iter().map(|issued| (issued.command.id(), issued.source)));
                     sources.extend(output.steps.iter().map(|(id, step)| (*id, step.source)));
                 }
-                self.decided.extend(output.issued.into_iter().map(Decision::Command));
-                self.decided.extend(decisions.outcome.map(Decision::Outcome));
+                self.decided.add(output.issued, decisions.outcome);
                 self.progress.take_steps(output.steps, &output.dropped_steps);
                 if let Some(unclaimed) = output.locals.take_unclaimed() {
                     self.unclaimed(&unclaimed);
@@ -266,7 +261,7 @@ impl Replay {
 
     /// The log continues with another group, so the program must have no decision left.
     fn expect_nothing_more(&mut self, past: &PastEvent) {
-        if let Some(decision) = self.decided.front().map(ToString::to_string) {
+        if let Some(decision) = self.decided.next().map(|next| next.to_string()) {
             self.diverge_at(past, &decision);
         }
     }
@@ -281,7 +276,7 @@ impl Replay {
 
     /// Describes the program's next decision that is not compared yet, or what it waits for.
     fn next_action(&self) -> String {
-        match self.decided.front() {
+        match self.decided.next() {
             Some(decision) => decision.to_string(),
             None => format!("waits for {}", join_or(&self.run.waits(super::WAITS_SHOWN), "nothing")),
         }
@@ -300,7 +295,7 @@ impl Replay {
     /// Drops the program, which cannot be used; the fold continues.
     fn diverge(&mut self, what: Divergence) {
         self.run.program = None;
-        self.decided.clear();
+        self.decided = Decided::default();
         self.progress.steps.clear();
         self.diverged.get_or_insert(what);
     }
@@ -308,8 +303,7 @@ impl Replay {
     /// The history is over, so the program must have no decision left.
     fn end(&mut self) {
         self.poll_due(None);
-        if let Some(decision) = self.decided.front() {
-            let did = decision.to_string();
+        if let Some(did) = self.decided.next().map(|next| next.to_string()) {
             self.diverge(Divergence { seq: None, recorded: None, did });
         }
     }

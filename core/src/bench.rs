@@ -45,7 +45,7 @@ impl Code {
         let now = history.frames.last().map(|last| last.at).unwrap_or_default();
         let mut replay = Replay::new(history.run, now);
         for past in decode(history) {
-            past.and_then(|past| replay.take(past, &self.registry)).map_err(Error::invalid)?;
+            replay.take(past.map_err(Error::invalid)?, &self.registry).map_err(Error::invalid)?;
         }
         ReplayedRun::new(replay.finish(Takeover::default(), &Turn::endless(now)).0)
     }

@@ -23,6 +23,12 @@ impl StoredHistory {
 
 /// Decodes a history event by event, because a replay needs only one of them at a time.
 pub(crate) fn decode(history: &RunHistory) -> impl Iterator<Item = Result<PastEvent, String>> {
-    let frames = history.frames.iter().cloned().map(FrameEvents::new);
-    frames.flat_map(|mut events| std::iter::from_fn(move || events.next()))
+    let mut frames = history.frames.iter().cloned().map(FrameEvents::new);
+    let mut frame = frames.next();
+    std::iter::from_fn(move || {
+        while frame.as_ref()?.is_over() {
+            frame = frames.next();
+        }
+        frame.as_mut()?.next()
+    })
 }

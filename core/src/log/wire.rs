@@ -37,7 +37,7 @@ mod tests;
 
 use bytes::Bytes;
 
-use self::cbor::{Fault, Reader, Writer};
+use self::cbor::{Decoded, Fault, Reader, Writer};
 use self::layout::{Layout, Version};
 use crate::log::event::{Event, EventKind};
 use crate::log::message::Message;
@@ -82,14 +82,19 @@ pub(crate) fn decode_event(kind: EventKind, body: &Bytes) -> Result<Event, WireE
 }
 
 /// Decodes the event of this kind and body, which is a part of a buffer. Its payloads are slices of the buffer.
+#[inline(always)]
 pub(crate) fn decode_event_within(kind: EventKind, body: &[u8], buffer: &Bytes) -> Result<Event, WireError> {
-    let read = || {
-        let mut from = Reader::new(body, buffer);
-        let mut fields = from.open_fields()?;
-        let version = Version::take(&mut fields)?;
-        Event::read_fields(kind.code(), version, &mut fields)
-    };
-    read().map_err(|fault| refused(&format_args!("event `{kind}`"), body, &fault))
+    match read_event(kind, &mut Reader::new(body, buffer)) {
+        Ok(event) => Ok(event),
+        Err(fault) => Err(refused(&format_args!("event `{kind}`"), body, &fault)),
+    }
+}
+
+#[inline(always)]
+fn read_event(kind: EventKind, from: &mut Reader<'_>) -> Decoded<Event> {
+    let mut fields = from.open_fields()?;
+    let version = Version::take(&mut fields)?;
+    Event::read_fields(kind.code(), version, &mut fields)
 }
 
 /// Encodes a message's body.

@@ -38,12 +38,10 @@ impl Arrived {
 
     /// The next event that is still to be replayed.
     fn next(&mut self) -> Option<Result<PastEvent, String>> {
-        loop {
-            match self.frames.front_mut()?.next() {
-                Some(next) => return Some(next),
-                None => self.frames.pop_front(),
-            };
+        while self.frames.front()?.is_over() {
+            self.frames.pop_front();
         }
+        self.frames.front_mut()?.next()
     }
 
     /// Whether nothing is left to be replayed.

@@ -153,8 +153,16 @@ impl Replay {
         }
         match role {
             Role::Decision => self.confirm(&past),
-            Role::Resolution => self.resolve(past),
-            Role::Local => self.keep(past),
+            Role::Resolution => {
+                if self.resolve(&past) {
+                    self.due.push(past);
+                }
+            }
+            Role::Local => {
+                if self.belongs(&past) {
+                    self.locals.push(past);
+                }
+            }
             Role::Note => self.note(&past),
         }
         if self.run.state.ending.is_some() || self.run.state.closed.is_some() {
@@ -187,26 +195,26 @@ impl Replay {
         self.run.state.apply(past.at, &past.event);
     }
 
-    fn resolve(&mut self, past: PastEvent) {
-        self.expect_nothing_more(&past);
+    /// Applies a resolution, and returns whether the program takes it now.
+    fn resolve(&mut self, past: &PastEvent) -> bool {
+        self.expect_nothing_more(past);
         let queued = self.run.state.queues();
         self.run.state.apply(past.at, &past.event);
         if queued {
             // The outcome of a step is known from now on, however long the program does not take it.
             self.progress.forget_step(&past.event);
-        } else {
-            self.due.push(past);
         }
+        !queued
     }
 
-    /// Keeps a local resolution for the next poll.
-    fn keep(&mut self, past: PastEvent) {
+    /// Applies a local resolution, and returns whether it belongs to the next poll.
+    fn belongs(&mut self, past: &PastEvent) -> bool {
         self.run.state.apply(past.at, &past.event);
-        if self.due.is_empty() {
-            self.unclaimed(&past);
-        } else {
-            self.locals.push(past);
+        let belongs = !self.due.is_empty();
+        if !belongs {
+            self.unclaimed(past);
         }
+        belongs
     }
 
     fn note(&mut self, past: &PastEvent) {

@@ -166,17 +166,20 @@ impl<'b> Reader<'b> {
         self.at
     }
 
+    #[inline]
     pub(super) fn unsigned(&mut self) -> Decoded<u64> {
         self.head(UNSIGNED, "an unsigned number")
     }
 
     /// A number below 256.
+    #[inline]
     pub(super) fn small(&mut self) -> Decoded<u8> {
         let start = self.at;
         let value = self.unsigned()?;
         u8::try_from(value).map_err(|_| Fault::new(start, format!("{value} does not fit into 8 bits")))
     }
 
+    #[inline]
     pub(super) fn signed(&mut self) -> Decoded<i64> {
         let start = self.at;
         let negative = self.peek().is_some_and(|first| first >> 5 == NEGATIVE);
@@ -191,24 +194,22 @@ impl<'b> Reader<'b> {
         Ok(self.buffer.slice_ref(self.byte_slice()?))
     }
 
+    #[inline]
     pub(super) fn byte_slice(&mut self) -> Decoded<&'b [u8]> {
-        let start = self.string(BYTES, "bytes")?;
-        Ok(&self.body[start..self.at])
+        self.string(BYTES, "bytes")
     }
 
     /// Reads exactly `N` bytes.
     pub(super) fn byte_array<const N: usize>(&mut self) -> Decoded<[u8; N]> {
         let head = self.at;
-        let start = self.string(BYTES, "bytes")?;
-        self.body[start..self.at]
-            .try_into()
-            .map_err(|_| Fault::new(head, format!("{} bytes where {N} should be", self.at - start)))
+        let bytes = self.byte_slice()?;
+        bytes.try_into().map_err(|_| Fault::new(head, format!("{} bytes where {N} should be", bytes.len())))
     }
 
     pub(super) fn text(&mut self) -> Decoded<&'b str> {
-        let body = self.body;
-        let start = self.string(TEXT, "text")?;
-        std::str::from_utf8(&body[start..self.at])
+        let text = self.string(TEXT, "text")?;
+        let start = self.at - text.len();
+        std::str::from_utf8(text)
             .map_err(|error| Fault::new(start + error.valid_up_to(), "the text is not UTF-8"))
     }
 
@@ -239,6 +240,7 @@ impl<'b> Reader<'b> {
 
     /// Reads the head of an array and returns the number of its items. Every item has at least one byte, so an array
     /// that is longer than the rest of the body is refused here.
+    #[inline]
     pub(super) fn array(&mut self) -> Decoded<usize> {
         let start = self.at;
         let items = self.head(ARRAY, "an array")?;
@@ -261,40 +263,40 @@ impl<'b> Reader<'b> {
         self.body.len() - self.at
     }
 
-    /// Skips a string of bytes or text, and returns where its content starts.
-    fn string(&mut self, major: u8, expected: &'static str) -> Decoded<usize> {
+    /// Reads a string of bytes or text.
+    #[inline]
+    fn string(&mut self, major: u8, expected: &'static str) -> Decoded<&'b [u8]> {
         let head = self.at;
         let length = self.head(major, expected)?;
         let length = self.checked_length(head, length, "bytes")?;
         let start = self.at;
         self.at += length;
-        Ok(start)
-    }
-
-    fn checked_length(&self, start: usize, length: u64, unit: &'static str) -> Decoded<usize> {
-        match usize::try_from(length) {
-            Ok(length) if length <= self.left() => Ok(length),
-            _ => {
-                let left = self.left();
-                Err(Fault::new(start, format!("cut short: {length} {unit} announced, {left} bytes left")))
-            }
-        }
+        Ok(&self.body[start..self.at])
     }
 
     #[inline]
+    fn checked_length(&self, start: usize, length: u64, unit: &'static str) -> Decoded<usize> {
+        match usize::try_from(length) {
+            Ok(length) if length <= self.left() => Ok(length),
+            _ => Err(self.cut_short(start, length, unit)),
+        }
+    }
+
+    /// Reads the head of a value. Most heads are a single byte, so only that case is inlined.
+    #[inline(always)]
     fn head(&mut self, major: u8, expected: &'static str) -> Decoded<u64> {
-        match self.peek() {
-            Some(first) if first >> 5 == major => match first & 0x1f {
-                short @ 0..=23 => {
-                    self.at += 1;
-                    Ok(short.into())
-                }
-                size => self.long_head(size),
-            },
+        let short = self.peek().map(|first| first.wrapping_sub(major << 5));
+        match short {
+            Some(short @ 0..=23) => {
+                self.at += 1;
+                Ok(short.into())
+            }
+            Some(size @ 24..=31) => self.long_head(size),
             _ => Err(self.unexpected(expected)),
         }
     }
 
+    #[inline(never)]
     fn long_head(&mut self, size: u8) -> Decoded<u64> {
         // The size in bytes, and the smallest value that needs it.
         let (size, smallest) = match size {
@@ -315,6 +317,12 @@ impl<'b> Reader<'b> {
         }
         self.at = start + size;
         Ok(value)
+    }
+
+    #[cold]
+    fn cut_short(&self, start: usize, length: u64, unit: &'static str) -> Box<Fault> {
+        let left = self.left();
+        Fault::new(start, format!("cut short: {length} {unit} announced, {left} bytes left"))
     }
 
     #[cold]

@@ -9,7 +9,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::cbor::{Decoded, Fault, Reader, Writer};
-use super::{append_event, decode_event_within};
+use super::{WireError, append_event, decode_event_within};
 use crate::data::id::{EventSeq, Position, RunId};
 use crate::data::limits;
 use crate::data::time::Timestamp;
@@ -193,49 +193,61 @@ impl FrameEvents {
         self.frame.count.max(1).saturating_sub(self.read)
     }
 
+    /// Whether nothing is left to be read: neither an event nor the fault of a frame without one.
+    #[inline]
+    pub(crate) fn is_over(&self) -> bool {
+        self.left() == 0
+    }
+
     /// The next event; `None` after the last one.
+    #[inline(always)]
     pub(crate) fn next(&mut self) -> Option<Result<PastEvent, String>> {
-        Some(self.next_part()?.and_then(|part| self.decode(part)))
+        if self.is_over() { None } else { Some(self.read()) }
     }
 
     /// The last event; `None` if it, or the place of one before it, cannot be read.
     pub(crate) fn last(mut self) -> Option<PastEvent> {
         while self.left() > 1 {
-            self.next_part()?.ok()?;
+            self.read_part().ok()?;
         }
         self.next()?.ok()
     }
 
     /// As [`FrameEvents::next`], without decoding the event.
     pub(crate) fn next_stored(&mut self) -> Option<Result<StoredEvent, String>> {
-        Some(self.next_part()?.map(|Part { seq, kind, at, body }| StoredEvent {
-            seq,
-            at,
-            kind,
-            body: self.frame.body.slice(body),
+        if self.is_over() {
+            return None;
+        }
+        Some(self.read_part().map(|Part { seq, kind, at, body }| {
+            let body = self.frame.body.slice(body);
+            StoredEvent { seq, at, kind, body }
         }))
     }
 
-    fn decode(&self, Part { seq, kind, at, body }: Part) -> Result<PastEvent, String> {
-        let event = decode_event_within(kind, &self.frame.body[body], &self.frame.body);
-        Ok(PastEvent { seq, at, event: event.map_err(|error| format!("event {seq}: {error}"))? })
+    // A `PastEvent` is large: it is moved once less for each call that is inlined.
+    #[inline(always)]
+    fn read(&mut self) -> Result<PastEvent, String> {
+        let Part { seq, kind, at, body } = self.read_part()?;
+        match decode_event_within(kind, &self.frame.body[body], &self.frame.body) {
+            Ok(event) => Ok(PastEvent { seq, at, event }),
+            Err(error) => Err(unreadable(seq, &error)),
+        }
     }
 
-    fn next_part(&mut self) -> Option<Result<Part, String>> {
-        if self.left() == 0 {
-            return None;
-        }
-        let part = self.read_part().map_err(|fault| {
-            let Frame { seq, count, body, .. } = &self.frame;
-            format!("the frame of {count} events at event {seq} ({} bytes): {fault}", body.len())
-        });
-        if part.is_err() {
-            self.read = self.frame.count.max(1);
-        }
-        Some(part)
+    fn read_part(&mut self) -> Result<Part, String> {
+        self.try_read_part().map_err(|fault| self.damaged(&fault))
     }
 
-    fn read_part(&mut self) -> Decoded<Part> {
+    /// Describes the fault, after which nothing of the frame can be read.
+    #[cold]
+    fn damaged(&mut self, fault: &Fault) -> String {
+        let Frame { seq, count, body, .. } = &self.frame;
+        self.read = (*count).max(1);
+        format!("the frame of {count} events at event {seq} ({} bytes): {fault}", body.len())
+    }
+
+    #[inline]
+    fn try_read_part(&mut self) -> Decoded<Part> {
         let body = &self.frame.body;
         let mut from = Reader::starting_at(self.at, body);
         if self.read == 0 {
@@ -257,4 +269,9 @@ impl FrameEvents {
         (self.at, self.time) = (end, at);
         Ok(Part { seq, kind, at, body: end - event.len()..end })
     }
+}
+
+#[cold]
+fn unreadable(seq: EventSeq, error: &WireError) -> String {
+    format!("event {seq}: {error}")
 }

@@ -8,6 +8,7 @@ mod local;
 mod size;
 
 use std::cell::{Cell, RefCell};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::rc::Rc;
@@ -301,14 +302,11 @@ impl Scope {
     }
 
     /// Wakes the oldest waiter for a signal of that name.
-    fn wake_waiter(&self, signal: &str) {
+    fn wake_waiter(&self, signal: &Name) {
         let waker = {
             let mut inner = self.inner.borrow_mut();
-            let oldest = inner.waiters.get(signal).and_then(BTreeSet::first).copied();
-            oldest.and_then(|id| {
-                inner.remove_waiter(signal, id);
-                inner.calls.get_mut(&id)?.waker.take()
-            })
+            let oldest = inner.take_waiter(signal);
+            oldest.and_then(|id| inner.calls.get_mut(&id)?.waker.take())
         };
         waker.inspect(Waker::wake_by_ref);
     }
@@ -336,13 +334,23 @@ impl Inner {
         fits
     }
 
-    fn take_signal(&mut self, signal: &str) -> Option<Payload> {
-        let buffer = self.signals.get_mut(signal)?;
-        let taken = buffer.pop_front();
-        if buffer.is_empty() {
-            self.signals.remove(signal);
+    fn take_signal(&mut self, signal: &Name) -> Option<Payload> {
+        let Entry::Occupied(mut buffer) = self.signals.entry(signal.clone()) else { return None };
+        let taken = buffer.get_mut().pop_front();
+        if buffer.get().is_empty() {
+            buffer.remove();
         }
         taken
+    }
+
+    /// Takes the oldest waiter for a signal of that name.
+    fn take_waiter(&mut self, signal: &Name) -> Option<CommandId> {
+        let Entry::Occupied(mut waiters) = self.waiters.entry(signal.clone()) else { return None };
+        let oldest = waiters.get_mut().pop_first();
+        if waiters.get().is_empty() {
+            waiters.remove();
+        }
+        oldest
     }
 
     fn remove_waiter(&mut self, signal: &str, id: CommandId) {

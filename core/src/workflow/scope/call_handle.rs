@@ -1,8 +1,9 @@
 //! The handle by which a durable future owns its call. It must not know what the call is for.
 
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::rc::Rc;
-use std::task::{Context as TaskContext, Poll};
+use std::task::{Context as TaskContext, Poll, Waker};
 
 use super::Scope;
 use super::call::{CallKind, OpenCall, Resolution};
@@ -33,20 +34,27 @@ impl CallHandle {
 
     /// Returns the call's resolution, once.
     pub(crate) fn poll(&mut self, task: &mut TaskContext<'_>) -> Poll<Resolution> {
-        // Wakers belong to the user's combinators and may call back into this scope, so they are cloned and dropped
-        // while it is not borrowed.
-        let waker = task.waker().clone();
-        let (call, _earlier) = {
-            let mut inner = self.scope.inner.borrow_mut();
-            match inner.calls.get_mut(&self.id) {
-                None => return Poll::Pending,
-                Some(call) if call.resolution.is_some() => (inner.calls.remove(&self.id), None),
-                Some(call) => (None, call.waker.replace(waker)),
-            }
+        let call = match self.scope.inner.borrow_mut().calls.entry(self.id) {
+            Entry::Occupied(call) if call.get().resolution.is_some() => Some(call.remove()),
+            Entry::Occupied(_) => None,
+            Entry::Vacant(_) => return Poll::Pending,
         };
-        let Some(call) = call else { return Poll::Pending };
+        let Some(call) = call else {
+            self.wake_by(task.waker().clone());
+            return Poll::Pending;
+        };
         self.done = true;
         call.resolution.map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// Sets the call's waker. Wakers belong to the user's combinators and may call back into this scope, so they are
+    /// cloned and dropped while it is not borrowed.
+    fn wake_by(&self, waker: Waker) {
+        let unused = match self.scope.inner.borrow_mut().calls.get_mut(&self.id) {
+            Some(call) => call.waker.replace(waker),
+            None => Some(waker),
+        };
+        drop(unused);
     }
 
     /// Returns the next buffered signal of that name, or the call's resolution.

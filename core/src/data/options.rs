@@ -1,5 +1,7 @@
 //! How an activity is executed: its retry policy and its timeouts. It must not know the activity.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::retry::RetryPolicy;
@@ -19,52 +21,76 @@ use super::retry::RetryPolicy;
 ///     .schedule_to_close(Duration::from_secs(60));
 /// # let _ = options;
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct ActivityOptions {
+    /// `None` is the default. Shared, because events, commands and the run's state have copies, and most activities have
+    /// the default.
+    changed: Option<Arc<Settings>>,
+}
+
+/// What activity options say.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Settings {
     pub(crate) retry: RetryPolicy,
     pub(crate) start_to_close: Option<Duration>,
     pub(crate) schedule_to_close: Option<Duration>,
     pub(crate) at_most_once: bool,
 }
 
+impl Settings {
+    pub(crate) const DEFAULT: Self = Self {
+        retry: RetryPolicy::none(),
+        start_to_close: None,
+        schedule_to_close: None,
+        at_most_once: false,
+    };
+}
+
 impl ActivityOptions {
     /// Sets when a failed attempt is retried. By default it is not.
     #[must_use]
-    pub fn retry(mut self, policy: RetryPolicy) -> Self {
-        self.retry = policy;
-        self
+    pub fn retry(self, policy: RetryPolicy) -> Self {
+        self.change(|settings| settings.retry = policy)
     }
 
     /// Limits the time of one attempt. When it has passed, the attempt is cancelled and fails, and may be retried.
     /// The limit is above zero and at most 100 years; by default there is none.
     #[must_use]
-    pub fn start_to_close(mut self, limit: Duration) -> Self {
-        self.start_to_close = Some(limit);
-        self
+    pub fn start_to_close(self, limit: Duration) -> Self {
+        self.change(|settings| settings.start_to_close = Some(limit))
     }
 
     /// Limits the time of all attempts and the delays between them. When it has passed, the activity fails.
     /// The limit is above zero and at most 100 years; by default there is none.
     #[must_use]
-    pub fn schedule_to_close(mut self, limit: Duration) -> Self {
-        self.schedule_to_close = Some(limit);
-        self
+    pub fn schedule_to_close(self, limit: Duration) -> Self {
+        self.change(|settings| settings.schedule_to_close = Some(limit))
     }
 
     /// Executes the activity at most once: if the process dies during the attempt, the activity fails instead of being
     /// attempted again. This costs one more commit.
     #[must_use]
-    pub fn at_most_once(mut self) -> Self {
-        self.at_most_once = true;
-        self
+    pub fn at_most_once(self) -> Self {
+        self.change(|settings| settings.at_most_once = true)
+    }
+
+    /// The settings.
+    pub(crate) fn get(&self) -> &Settings {
+        static DEFAULT: Settings = Settings::DEFAULT;
+        self.changed.as_deref().unwrap_or(&DEFAULT)
+    }
+
+    fn change(self, change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = self.get().clone();
+        change(&mut settings);
+        settings.into()
     }
 
     /// Checks the ranges.
     pub(crate) fn check(&self) -> Result<(), String> {
-        self.retry.check()?;
-        for (name, limit) in
-            [("start_to_close", self.start_to_close), ("schedule_to_close", self.schedule_to_close)]
-        {
+        let Settings { retry, start_to_close, schedule_to_close, .. } = self.get();
+        retry.check()?;
+        for (name, limit) in [("start_to_close", start_to_close), ("schedule_to_close", schedule_to_close)] {
             if limit.is_some_and(|limit| limit.is_zero()) {
                 return Err(format!("{name} is zero; give the time that the activity may take, or none"));
             }
@@ -77,5 +103,23 @@ impl ActivityOptions {
             }
         }
         Ok(())
+    }
+}
+
+impl From<Settings> for ActivityOptions {
+    fn from(settings: Settings) -> Self {
+        Self { changed: (settings != Settings::DEFAULT).then(|| Arc::new(settings)) }
+    }
+}
+
+impl fmt::Debug for ActivityOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Settings { retry, start_to_close, schedule_to_close, at_most_once } = self.get();
+        f.debug_struct("ActivityOptions")
+            .field("retry", retry)
+            .field("start_to_close", start_to_close)
+            .field("schedule_to_close", schedule_to_close)
+            .field("at_most_once", at_most_once)
+            .finish()
     }
 }

@@ -33,7 +33,7 @@ impl Recorder<'_> {
         if live.state().has_retries() {
             live.write_row(self.outbox);
         }
-        if !attempt.options.at_most_once && !suspect {
+        if !attempt.options.get().at_most_once && !suspect {
             return live.cause(Effect::Execute(attempt), self.outbox);
         }
         let progress = live.run().attempt_started(now, call, attempt.attempt);

@@ -135,7 +135,7 @@ impl Live {
         let state = &self.run.state;
         let activity = state.activities.get(&call)?;
         // An activity whose time is over fails as soon as its deadline fires: an attempt would be wasted.
-        let limit = activity.options.schedule_to_close;
+        let limit = activity.options.get().schedule_to_close;
         let late = limit.is_some_and(|limit| activity.scheduled_at.saturating_add(limit) <= now);
         (!late && !self.executing.has_attempt(call)).then(|| Attempt {
             run: state.id,

@@ -149,7 +149,7 @@ impl Recorder<'_> {
         let Some(live) = self.runs.get_mut(id) else { return };
         // The attempt need not be the cause: its process may have handed over or died of something else.
         let is_charged = |activity: &PendingActivity| {
-            activity.attempt_logged && (died_alone || activity.options.at_most_once)
+            activity.attempt_logged && (died_alone || activity.options.get().at_most_once)
         };
         if live.state().activities.get(&call).is_some_and(|activity| is_charged(activity)) {
             let progress = live.run().attempt_lost(now, call);

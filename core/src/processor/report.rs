@@ -9,7 +9,7 @@ pub(super) fn report(state: &RunState, event: &Event) {
     match event {
         Event::ActivityAttemptFailed { id, attempt, failure, retry_at } => {
             let activity = state.activities.get(id);
-            let attempts_max = activity.and_then(|activity| activity.options.retry.attempts_max());
+            let attempts_max = activity.and_then(|activity| activity.options.get().retry.attempts_max());
             let activity = activity.map(|activity| activity.name.as_str());
             tracing::warn!(
                 %run, %workflow, key, activity, attempt, attempts_max, again_at = %retry_at,

@@ -39,7 +39,7 @@ impl Run {
     pub(crate) fn attempt_lost(&mut self, at: Timestamp, id: CommandId) -> Progress {
         let Some(activity) = self.state.activities.get(&id) else { return Progress::default() };
         let name = activity.name.clone();
-        if activity.options.at_most_once {
+        if activity.options.get().at_most_once {
             let message = format!("the process died while it executed `{name}`, which may run only once");
             return self.activity_failed(at, id, Failure::new("attempt-lost", message).non_retryable());
         }
@@ -56,7 +56,7 @@ impl Run {
     /// The activity's `schedule_to_close` has passed.
     pub(crate) fn activity_out_of_time(&mut self, at: Timestamp, id: CommandId) -> Progress {
         let Some(activity) = self.state.activities.get(&id) else { return Progress::default() };
-        let limit = activity.options.schedule_to_close.unwrap_or_default();
+        let limit = activity.options.get().schedule_to_close.unwrap_or_default();
         let message = format!("no attempt succeeded within {limit:?} of its scheduling (schedule_to_close)");
         self.activity_failed(at, id, Failure::new("timed-out", message))
     }
@@ -65,8 +65,8 @@ impl Run {
     fn retry_at(&self, at: Timestamp, id: CommandId, attempt: u32, failure: &Failure) -> Option<Timestamp> {
         let activity = self.state.activities.get(&id)?;
         let seed = self.state.id.as_u128() as u64 ^ u64::from(id.get()) << 32;
-        let retry_at = at.checked_add(activity.options.retry.delay_after(attempt, failure, seed)?)?;
-        let limit = activity.options.schedule_to_close;
+        let retry_at = at.checked_add(activity.options.get().retry.delay_after(attempt, failure, seed)?)?;
+        let limit = activity.options.get().schedule_to_close;
         let in_time = limit.is_none_or(|limit| retry_at < activity.scheduled_at.saturating_add(limit));
         in_time.then_some(retry_at)
     }

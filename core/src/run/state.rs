@@ -279,7 +279,7 @@ impl RunState {
         options: &ActivityOptions,
         compensation: bool,
     ) {
-        if let Some(limit) = options.schedule_to_close {
+        if let Some(limit) = options.get().schedule_to_close {
             let at = self.now.saturating_add(limit);
             self.deadlines.insert(Deadline { at, kind: DeadlineKind::ScheduleToClose, id });
         }
@@ -326,7 +326,7 @@ impl RunState {
         if let Some(at) = activity.retry_at {
             self.retries.remove(&Deadline { at, kind: DeadlineKind::Retry, id });
         }
-        if let Some(limit) = activity.options.schedule_to_close {
+        if let Some(limit) = activity.options.get().schedule_to_close {
             let at = activity.scheduled_at.saturating_add(limit);
             self.deadlines.remove(&Deadline { at, kind: DeadlineKind::ScheduleToClose, id });
         }

@@ -147,7 +147,7 @@ impl Executor {
             };
             let work = this.host.attempt(of, work);
             let limit = pin!(async {
-                match attempt.options.start_to_close {
+                match attempt.options.get().start_to_close {
                     Some(limit) => this.host.sleep(limit).await,
                     None => pending().await,
                 }
@@ -155,7 +155,7 @@ impl Executor {
             match select(work, select(limit, pin!(token.cancelled()))).await {
                 Either::Left((result, _)) => reply(AttemptOutcome::Ended(result)),
                 Either::Right((Either::Left(_), work)) => {
-                    let limit = attempt.options.start_to_close.unwrap_or_default();
+                    let limit = attempt.options.get().start_to_close.unwrap_or_default();
                     let message = format!("the attempt took longer than {limit:?} (start_to_close)");
                     reply(AttemptOutcome::Ended(Err(Failure::new("timed-out", message))));
                     cancel(token);

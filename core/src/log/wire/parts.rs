@@ -13,7 +13,7 @@ use crate::data::failure::Failure;
 use crate::data::id::{CommandId, LeaseId, MessageId};
 use crate::data::limits;
 use crate::data::name::Name;
-use crate::data::options::ActivityOptions;
+use crate::data::options::{ActivityOptions, Settings};
 use crate::data::outcome::{Outcome, Uncompensated};
 use crate::data::payload::{Encoding, Payload};
 use crate::data::retry::RetryPolicy;
@@ -297,26 +297,30 @@ impl Part for ActivityOptions {
             return to.null();
         }
         to.fields(|fields| {
-            fields.put(&self.retry);
-            fields.put(&self.start_to_close);
-            fields.put(&self.schedule_to_close);
-            fields.put(&self.at_most_once.then_some(true));
+            let Settings { retry, start_to_close, schedule_to_close, at_most_once } = self.get();
+            fields.put(retry);
+            fields.put(start_to_close);
+            fields.put(schedule_to_close);
+            fields.put(&at_most_once.then_some(true));
         });
     }
 
     fn read(from: &mut Reader<'_>) -> Decoded<Self> {
         from.fields(|fields| {
-            Ok(Self {
+            Ok(Self::from(Settings {
                 retry: fields.take("retry")?,
                 start_to_close: fields.take("start_to_close")?,
                 schedule_to_close: fields.take("schedule_to_close")?,
                 at_most_once: fields.take::<Option<bool>>("at_most_once")?.unwrap_or(false),
-            })
+            }))
         })
     }
 
     fn absent() -> Option<Self> {
-        Some(Self { retry: ONE_ATTEMPT, start_to_close: None, schedule_to_close: None, at_most_once: false })
+        let (start_to_close, schedule_to_close) = (None, None);
+        let settings =
+            Settings { retry: ONE_ATTEMPT, start_to_close, schedule_to_close, at_most_once: false };
+        Some(settings.into())
     }
 }
 

@@ -11,7 +11,7 @@ use proptest::strategy::Union;
 use crate::data::failure::Failure;
 use crate::data::id::{CommandId, LeaseId, MessageId};
 use crate::data::name::Name;
-use crate::data::options::ActivityOptions;
+use crate::data::options::{ActivityOptions, Settings};
 use crate::data::outcome::{Outcome, Uncompensated};
 use crate::data::payload::{Encoding, Payload};
 use crate::data::retry::RetryPolicy;
@@ -83,7 +83,7 @@ arbitrary! {
     };
     ActivityOptions => (any::<RetryPolicy>(), of(duration()), of(duration()), any::<bool>()).prop_map(
         |(retry, start_to_close, schedule_to_close, at_most_once)| {
-            Self { retry, start_to_close, schedule_to_close, at_most_once }
+            Settings { retry, start_to_close, schedule_to_close, at_most_once }.into()
         },
     );
     Outcome => prop_oneof![

@@ -1,5 +1,6 @@
 //! A program that is an `async fn`, polled against resolutions. It must not know how its decisions are logged.
 
+use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,6 +41,8 @@ pub(crate) struct AsyncProgram {
     future: Option<WorkflowFuture>,
     root: Arc<WakeFlag>,
     waker: Waker,
+    /// What the mark returned at the end of the last poll.
+    polled: Option<NonZeroU64>,
 }
 
 /// The waker of the whole program, which only records that it was woken.
@@ -74,7 +77,7 @@ impl AsyncProgram {
     ) -> Self {
         let root = Arc::new(WakeFlag::default());
         let waker = Waker::from(Arc::clone(&root));
-        Self { workflow, make, scope, bare, input: None, future: None, root, waker }
+        Self { workflow, make, scope, bare, input: None, future: None, root, waker, polled: None }
     }
 
     /// Hands the resolution to the call that waits for it.
@@ -253,13 +256,16 @@ impl Program for AsyncProgram {
         }
         self.scope.set_now(at);
         self.scope.set_locals(locals);
-        self.scope.mark().begin(self.scope.run(), &self.workflow, self.scope.last_source());
-        let bare = Arc::clone(&self.bare);
-        let result = bare.run(|runtime| {
+        if !self.scope.mark().begin_again(self.polled) {
+            self.scope.mark().begin(self.scope.run(), &self.workflow, self.scope.last_source());
+        }
+        let runtime = self.bare.idle_runtime();
+        let result = runtime.run(|runtime| {
             self.resolve(resolution)?;
             self.poll_until_quiet(runtime)
         });
-        self.scope.mark().end();
+        let result = self.bare.renewed_after(result);
+        self.polled = self.scope.mark().end();
         let result = result.map_err(|violation| self.diagnosis(&violation))??;
         if result.is_none() {
             self.check_waits()?;

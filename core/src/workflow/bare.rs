@@ -69,28 +69,17 @@ static SPAWN: Operation = Operation {
 impl BareRuntime {
     /// Runs a piece of workflow code in the runtime that it is given. The code may create, poll, wake or drop its future.
     pub(crate) fn run<T>(&self, code: impl FnOnce(&UndrivenRuntime) -> T) -> Result<T, Violation> {
-        let runtime = self.idle_runtime();
-        let ran = caught(|| {
-            let _entered = runtime.handle.enter();
-            code(&runtime)
-        });
-        match ran {
-            Ok(result) if runtime.is_idle() => Ok(result),
-            Ok(_) => {
-                self.renew();
-                Err(Violation::NotDurable { operation: &SPAWN, line: None })
-            }
-            Err(panic) => {
-                // Work for a blocking thread may still be queued.
-                self.renew();
-                Err(panic.into())
-            }
-        }
+        self.renewed_after(self.idle_runtime().run(code))
+    }
+
+    /// Replaces the runtime after a violation: spawned tasks, or work for a blocking thread, may be left in it.
+    pub(crate) fn renewed_after<T>(&self, result: Result<T, Violation>) -> Result<T, Violation> {
+        result.inspect_err(|_| drop(self.renew()))
     }
 
     /// The runtime for the next piece of code. It is renewed if tasks were spawned by a handle that earlier code kept,
     /// for which the next code must not be blamed.
-    fn idle_runtime(&self) -> Arc<UndrivenRuntime> {
+    pub(crate) fn idle_runtime(&self) -> Arc<UndrivenRuntime> {
         let runtime = Arc::clone(&self.lock());
         if runtime.is_idle() { runtime } else { self.renew() }
     }
@@ -111,6 +100,15 @@ impl BareRuntime {
 }
 
 impl UndrivenRuntime {
+    /// Runs a piece of workflow code. After a violation the runtime must not be used again.
+    pub(crate) fn run<T>(&self, code: impl FnOnce(&Self) -> T) -> Result<T, Violation> {
+        let result = caught(|| {
+            let _entered = self.handle.enter();
+            code(self)
+        })?;
+        if self.is_idle() { Ok(result) } else { Err(Violation::NotDurable { operation: &SPAWN, line: None }) }
+    }
+
     /// Whether the caller is in this runtime: it is not if it entered another one and did not leave it.
     pub(crate) fn is_entered(&self) -> bool {
         Handle::try_current().is_ok_and(|current| current.id() == self.handle.id())

@@ -1,6 +1,7 @@
 //! The poll mark: which run a processor's thread is polling. The watchdog reads it from another thread. It must not
 //! judge.
 
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -44,12 +45,18 @@ impl Polling {
 
 impl PollMark {
     pub(crate) fn begin(&self, run: RunId, workflow: &Name, source: Option<Source>) {
-        match &mut *self.lock() {
-            // A replay polls one run many times: its names are not copied again.
-            Some(last) if last.run == run => last.source = source,
-            last => *last = Some(Polled { run, workflow: workflow.clone(), source }),
-        }
+        *self.lock() = Some(Polled { run, workflow: workflow.clone(), source });
         self.turn();
+    }
+
+    /// Begins another poll of a run, given what [`PollMark::end`] returned after its last one, unless another run was polled
+    /// since. A replay polls one run many times, and saves the lock.
+    pub(crate) fn begin_again(&self, last: Option<NonZeroU64>) -> bool {
+        let again = last.is_some_and(|last| last.get() == self.turns.load(Ordering::Relaxed));
+        if again {
+            self.turn();
+        }
+        again
     }
 
     /// Records that the code makes a durable call at another line than before.
@@ -59,13 +66,16 @@ impl PollMark {
         }
     }
 
-    pub(crate) fn end(&self) {
-        self.turn();
+    /// Ends the poll. Returns the number of turns so far.
+    pub(crate) fn end(&self) -> Option<NonZeroU64> {
+        NonZeroU64::new(self.turn())
     }
 
     /// Only the processor's thread writes the number, so that no atomic addition is needed.
-    fn turn(&self) {
-        self.turns.store(self.turns.load(Ordering::Relaxed) + 1, Ordering::Release);
+    fn turn(&self) -> u64 {
+        let turns = self.turns.load(Ordering::Relaxed) + 1;
+        self.turns.store(turns, Ordering::Release);
+        turns
     }
 
     pub(crate) fn current(&self) -> Option<Polling> {

@@ -383,11 +383,9 @@ async fn with_differences(error: Error, shared: &ClientShared, input: &Payload) 
     let Some(holder) = error.run().filter(|_| error.is_key_conflict()) else { return error };
     let first_frame = Load { runs: vec![holder], after: None, bytes: 1 };
     let Ok(loaded) = shared.retry(|| shared.store.query().load(&first_frame)).await else { return error };
-    let first = loaded.histories.first().and_then(|history| decode(history).next());
-    match first.map(|first| first.map(|first| first.event)) {
-        Some(Ok(Event::RunStarted { input: theirs, .. })) => error.differing_in(input.differences(&theirs)),
-        _ => error,
-    }
+    let first = loaded.histories.first().and_then(|history| decode(history).next()?.ok());
+    let Some(Event::RunStarted { input: theirs, .. }) = first.map(|first| first.event) else { return error };
+    error.differing_in(input.differences(&theirs))
 }
 
 impl<W: RunType> fmt::Debug for StartRun<W> {

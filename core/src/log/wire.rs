@@ -103,7 +103,7 @@ pub(crate) fn encode_message(message: &Message) -> Bytes {
     to.fields(|fields| {
         let (code, version) = message.code_and_version();
         fields.put(&version);
-        fields.put(&code);
+        fields.put_with(|to| to.unsigned(code.into()));
         message.write_fields(fields);
     });
     to.finish().into()
@@ -117,7 +117,7 @@ pub(crate) fn decode_message(body: &Bytes) -> Result<Message, WireError> {
         let mut from = Reader::new(body, body);
         let mut fields = from.open_fields()?;
         let version = Version::take(&mut fields)?;
-        let code = fields.take("kind")?;
+        let code = fields.take_or("kind", || None, Reader::small)?;
         name = Message::name_of(code).unwrap_or(name);
         Message::read_fields(code, version, &mut fields)
     };

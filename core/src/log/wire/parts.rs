@@ -47,16 +47,6 @@ impl Part for u64 {
     }
 }
 
-impl Part for u8 {
-    fn write(&self, to: &mut Writer) {
-        to.unsigned((*self).into());
-    }
-
-    fn read(from: &mut Reader<'_>) -> Decoded<Self> {
-        from.small()
-    }
-}
-
 impl Part for u32 {
     fn write(&self, to: &mut Writer) {
         to.unsigned((*self).into());

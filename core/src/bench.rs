@@ -112,7 +112,8 @@ impl Decoded {
     /// # Errors
     /// Returns an error if its bytes cannot be decoded.
     pub fn new(history: &RunHistory) -> Result<Self, Error> {
-        let mut events = Vec::new();
+        let count = history.frames.iter().map(|frame| frame.count as usize).sum();
+        let mut events = Vec::with_capacity(count);
         for past in decode(history) {
             events.push(past.map_err(Error::invalid)?);
         }

@@ -24,8 +24,8 @@ pub struct IdMap<K, V>(Hashed<K, V>);
 #[expect(clippy::disallowed_types, reason = "the wrapper never shows its order")]
 type Hashed<K, V> = std::collections::HashMap<K, V, BuildHasherDefault<IdHasher>>;
 
-/// Mixes the bits of ids, which are random or consecutive. It has no key: whoever chooses ids that collide slows down the
-/// store and the queue that they may write to anyway.
+/// Mixes the bits of ids, which are random or consecutive. It has no secret key, so somebody who chooses the ids can make
+/// them collide. Only callers that are trusted with the store can do that.
 #[derive(Clone, Debug, Default)]
 struct IdHasher(u64);
 

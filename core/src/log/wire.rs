@@ -1,7 +1,7 @@
 //! The stored form of events and messages: deterministic CBOR, encoded and decoded by hand. It must not know which store
 //! keeps the bytes, or what an event leads to.
 //!
-//! An event's body is `[version, field, …]`; the [frame](super::frame) around it has the code of its kind. A message's body
+//! An event's body is `[version, field, …]`; the [frame](frame) around it has the code of its kind. A message's body
 //! contains that code: `[version, code, field, …]`. The [table](super::table) has all kinds with their codes, versions and
 //! fields.
 //!

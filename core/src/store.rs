@@ -9,6 +9,7 @@
 pub(crate) mod append;
 pub(crate) mod error;
 pub(crate) mod frame;
+pub(crate) mod hint;
 pub(crate) mod history;
 pub(crate) mod inbox;
 pub(crate) mod lease;
@@ -28,6 +29,7 @@ pub use self::append::{
 };
 pub use self::error::StoreError;
 pub use self::frame::Frame;
+pub use self::hint::{Hint, HintKind, Hints};
 pub use self::history::{Bodies, Due, DueMark, DueRuns, Load, Loaded, RunHistory, Unparked, UnparkedRuns};
 pub use self::inbox::{
     InboxCursor, InboxMessage, InboxPage, InboxRead, MessageRef, NewRun, Submission, Submitted,
@@ -85,8 +87,8 @@ pub trait Store: Any + fmt::Debug + Send + Sync + 'static {
     /// Returns the notices of those topics that have occurred so far. It does not wait for the others.
     async fn watch(&self, watch: &Watch) -> Result<Watched, StoreError>;
 
-    /// Hints of what other sessions did. Any hint may be lost, so every listener polls as well.
-    fn hints(&self) -> broadcast::Receiver<Hint>;
+    /// Hints of one kind of what other sessions did. Any hint may be lost, so every listener polls as well.
+    fn hints(&self, kind: HintKind) -> broadcast::Receiver<Hint>;
 
     /// The reads for people.
     fn query(&self) -> &dyn StoreQuery;
@@ -122,8 +124,8 @@ impl<S: Store + ?Sized> Store for Arc<S> {
         (**self).watch(watch).await
     }
 
-    fn hints(&self) -> broadcast::Receiver<Hint> {
-        (**self).hints()
+    fn hints(&self, kind: HintKind) -> broadcast::Receiver<Hint> {
+        (**self).hints(kind)
     }
 
     fn query(&self) -> &dyn StoreQuery {
@@ -202,17 +204,4 @@ pub struct Queue {
     pub shard_count: u16,
     /// The store's clock when it answered.
     pub now: Timestamp,
-}
-
-/// A reason to poll early. If every hint is lost, reactions are late by at most a poll interval.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Hint {
-    /// The shard has a new message.
-    Mail(ShardId),
-    /// There is a new [`Notice`] about a run of the shard.
-    Notice(ShardId),
-    /// Shards became free.
-    Released,
-    /// Hints may have been lost: poll everything.
-    Missed,
 }

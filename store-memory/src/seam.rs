@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use async_trait::async_trait;
 use pgworkflows_core::RunId;
 use pgworkflows_core::store::{
-    Hint, Load, Loaded, Queue, RunDescription, RunFilter, RunPage, Session, Store, StoreError, StoreQuery,
-    Submission, Submitted, Switchboard, Watch, Watched,
+    Hint, HintKind, Load, Loaded, Queue, RunDescription, RunFilter, RunPage, Session, Store, StoreError,
+    StoreQuery, Submission, Submitted, Switchboard, Watch, Watched,
 };
 use tokio::sync::broadcast;
 
@@ -54,8 +54,8 @@ impl Store for MemoryStore {
         self.call(None, Call::Watch(watch), |state, _| Ok(state.watch(watch))).await
     }
 
-    fn hints(&self) -> broadcast::Receiver<Hint> {
-        self.0.hints.subscribe()
+    fn hints(&self, kind: HintKind) -> broadcast::Receiver<Hint> {
+        self.0.hints.listen(kind)
     }
 
     fn query(&self) -> &dyn StoreQuery {

@@ -7,8 +7,8 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use pgworkflows_core::Timestamp;
-use pgworkflows_core::store::{Hint, Switchboard};
-use tokio::sync::{Notify, broadcast};
+use pgworkflows_core::store::{Hints, Switchboard};
+use tokio::sync::Notify;
 
 use crate::clock::{Clock, SystemClock};
 use crate::faults::Faults;
@@ -26,7 +26,7 @@ pub(crate) struct Inner {
     state: Mutex<State>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) faults: Option<Arc<dyn Faults>>,
-    pub(crate) hints: broadcast::Sender<Hint>,
+    pub(crate) hints: Hints,
     pub(crate) switchboard: Switchboard,
     /// Notified when a transaction ends, because its keys, runs and messages may be free.
     pub(crate) transaction_ended: Notify,
@@ -64,7 +64,7 @@ impl MemoryStore {
             state: Mutex::new(state),
             clock,
             faults,
-            hints: broadcast::Sender::new(HINTS_KEPT),
+            hints: Hints::new(HINTS_KEPT),
             switchboard: Switchboard::default(),
             transaction_ended: Notify::new(),
             sessions: AtomicU64::new(0),
@@ -133,8 +133,7 @@ impl MemoryStore {
         for hint in hints {
             let times = self.0.faults.as_ref().map_or(1, |faults| faults.hint(hint));
             for _ in 0..times {
-                // An error means that there is no listener.
-                let _ = self.0.hints.send(hint);
+                self.0.hints.send(hint);
             }
         }
         answer

@@ -14,7 +14,7 @@ use common::{
 };
 use futures::FutureExt;
 use pgworkflows_core::id::MessageId;
-use pgworkflows_core::store::{Claim, Hint, Release, SentMessage, Store, StoreError, Submitted};
+use pgworkflows_core::store::{Claim, Hint, HintKind, Release, SentMessage, Store, StoreError, Submitted};
 use pgworkflows_memory::{Call, Fault, FaultPoint, Faults, ManualClock, MemoryStore, SessionNo, Stage};
 use tokio::sync::oneshot;
 
@@ -340,7 +340,7 @@ async fn sent_message_is_hinted_after_the_commit() {
     // Given an append that sends a message to a run of another shard
     let (store, script, _) = scripted();
     let (mut session, claimed) = owner(&store).await;
-    let mut hints = store.hints();
+    let mut hints = store.hints(HintKind::Mail);
     let receiver = run(1);
     let mut append = opening(claimed.lease, 1, 0);
     append.sent.push(SentMessage {
@@ -363,7 +363,7 @@ async fn sent_message_is_hinted_after_the_commit() {
 async fn hints_can_be_lost_and_repeated() {
     let (store, script, _) = scripted();
     owner(&store).await;
-    let mut hints = store.hints();
+    let mut hints = store.hints(HintKind::Mail);
     script.hints.lock().unwrap().extend([0, 2]);
     store.submit(&[start(0)]).await.unwrap();
     store.submit(&[start(1)]).await.unwrap();

@@ -8,7 +8,7 @@ use common::{
     assert_fenced, assert_unavailable, empty_append, history_len, inbox, keyed, opening, owner, start,
 };
 use futures::FutureExt;
-use pgworkflows_core::store::{Hint, Store, Submitted};
+use pgworkflows_core::store::{Hint, HintKind, Store, Submitted};
 use pgworkflows_memory::{ManualClock, MemoryStore};
 
 fn store() -> MemoryStore {
@@ -83,9 +83,11 @@ async fn snapshot_is_not_changed_by_later_operations() {
 async fn restore_notifies_every_listener_of_missed_hints() {
     let store = store();
     owner(&store).await;
-    let mut hints = store.hints();
+    let mut listeners = [HintKind::Mail, HintKind::Notice, HintKind::Released].map(|kind| store.hints(kind));
     store.restore(&store.snapshot());
-    assert_eq!(hints.try_recv().unwrap(), Hint::Missed);
+    for hints in &mut listeners {
+        assert_eq!(hints.try_recv().unwrap(), Hint::Missed);
+    }
 }
 
 #[tokio::test]

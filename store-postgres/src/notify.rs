@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use pgworkflows_core::id::ShardId;
-use pgworkflows_core::store::Hint;
+use pgworkflows_core::store::{Hint, HintKind, Hints};
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Executor};
 use tokio::sync::{broadcast, mpsc};
@@ -35,7 +35,7 @@ const PAYLOAD_BYTES_MAX: usize = 7_900;
 
 /// Sends hints to this process and to others, and receives theirs.
 pub(crate) struct Notifier {
-    hints: broadcast::Sender<Hint>,
+    hints: Hints,
     channel: String,
     /// `None` if notifications are switched off.
     options: Option<PgConnectOptions>,
@@ -54,7 +54,7 @@ impl Notifier {
     /// A notifier that opens no connection until it is first used.
     pub(crate) fn new(options: Option<PgConnectOptions>, listens: bool, channel: String) -> Self {
         Self {
-            hints: broadcast::channel(BACKLOG).0,
+            hints: Hints::new(BACKLOG),
             channel,
             options,
             listens,
@@ -65,9 +65,9 @@ impl Notifier {
         }
     }
 
-    /// Subscribes to hints, and starts the thread if notifications are on.
-    pub(crate) fn listen(&self) -> broadcast::Receiver<Hint> {
-        let receiver = self.hints.subscribe();
+    /// Listens to hints of a kind, and starts the thread if notifications are on.
+    pub(crate) fn listen(&self, kind: HintKind) -> broadcast::Receiver<Hint> {
+        let receiver = self.hints.listen(kind);
         self.thread();
         receiver
     }
@@ -93,8 +93,7 @@ impl Notifier {
     pub(crate) fn notify(&self, hints: impl IntoIterator<Item = Hint>, notified: bool) {
         for hint in hints {
             self.last_hint.store(self.micros(Instant::now()), Ordering::Relaxed);
-            // An error means that nothing in this process listens.
-            let _ = self.hints.send(hint);
+            self.hints.send(hint);
             if !notified && let Some(thread) = self.thread() {
                 let _ = thread.send(hint);
             }
@@ -150,7 +149,7 @@ struct NotifierThread {
     options: PgConnectOptions,
     listens: bool,
     channel: String,
-    hints: broadcast::Sender<Hint>,
+    hints: Hints,
     outgoing: mpsc::UnboundedReceiver<Hint>,
     tag: u32,
 }
@@ -173,7 +172,7 @@ impl NotifierThread {
                 Ok(listener) => {
                     waits = backoff();
                     // Notifications that were sent before this connection listened were lost.
-                    let _ = self.hints.send(Hint::Missed);
+                    self.hints.send(Hint::Missed);
                     match self.exchange(listener).await {
                         Ok(()) => return,
                         Err(error) => error,
@@ -246,7 +245,7 @@ impl NotifierThread {
                 received = listener.try_recv() => match received? {
                     Some(notification) => {
                         for hint in read(self.tag, notification.payload()) {
-                            let _ = self.hints.send(hint);
+                            self.hints.send(hint);
                         }
                     }
                     None => return Err(sqlx::Error::WorkerCrashed),

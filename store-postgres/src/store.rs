@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pgworkflows_core::store::{
-    Hint, Queue, Session, SessionsWanted, Store, StoreError, StoreQuery, Submission, Submitted, Switchboard,
-    Watch, Watched,
+    Hint, HintKind, Queue, Session, SessionsWanted, Store, StoreError, StoreQuery, Submission, Submitted,
+    Switchboard, Watch, Watched,
 };
 use sqlx::Connection;
 use sqlx::postgres::{PgConnection, PgPoolOptions};
@@ -166,8 +166,8 @@ impl Store for PostgresStore {
         watch::watch(&self.shared, watch).await
     }
 
-    fn hints(&self) -> broadcast::Receiver<Hint> {
-        self.shared.notifier.listen()
+    fn hints(&self, kind: HintKind) -> broadcast::Receiver<Hint> {
+        self.shared.notifier.listen(kind)
     }
 
     fn query(&self) -> &dyn StoreQuery {

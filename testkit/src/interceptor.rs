@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use pgworkflows_core::store::{
-    Append, Appended, Claim, Claimed, Due, DueRuns, Heartbeat, HeartbeatAnswer, Hint, InboxPage, InboxRead,
-    Load, Loaded, Queue, Release, Session, SessionsWanted, Store, StoreError, StoreQuery, Submission,
-    Submitted, Switchboard, Unparked, UnparkedRuns, Watch, Watched,
+    Append, Appended, Claim, Claimed, Due, DueRuns, Heartbeat, HeartbeatAnswer, Hint, HintKind, InboxPage,
+    InboxRead, Load, Loaded, Queue, Release, Session, SessionsWanted, Store, StoreError, StoreQuery,
+    Submission, Submitted, Switchboard, Unparked, UnparkedRuns, Watch, Watched,
 };
 use tokio::sync::broadcast;
 
@@ -81,8 +81,8 @@ impl<S: Store> Store for Intercepted<S> {
         self.inner.watch(watch).await
     }
 
-    fn hints(&self) -> broadcast::Receiver<Hint> {
-        self.inner.hints()
+    fn hints(&self, kind: HintKind) -> broadcast::Receiver<Hint> {
+        self.inner.hints(kind)
     }
 
     fn query(&self) -> &dyn StoreQuery {

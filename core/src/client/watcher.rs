@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::host::Host;
 use crate::store::error::StoreError;
 use crate::store::watch::{Notice, Topic, Watch, Watched};
-use crate::store::{Hint, Store};
+use crate::store::{Hint, HintKind, Store};
 
 /// The waiters of a client, and the task that asks the store about their topics.
 pub(crate) struct Watcher {
@@ -207,7 +207,7 @@ impl WatchTask {
     async fn run(mut self) {
         let watcher = Arc::clone(&self.watcher);
         // Subscribed before the first read, so that no hint between the two is missed.
-        let mut hints = HintReceiver { receiver: Some(watcher.store.hints()) };
+        let mut hints = HintReceiver { receiver: Some(watcher.store.hints(HintKind::Notice)) };
         let mut poll = watcher.host.sleep(watcher.poll_interval);
         let mut refresh = Refresh::default();
         while let Some(topics) = watcher.take(&refresh) {

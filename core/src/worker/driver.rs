@@ -22,7 +22,7 @@ use crate::processor::Processor;
 use crate::processor::effect::Effect;
 use crate::run::turn::Turn;
 use crate::store::switchboard::Connection;
-use crate::store::{Hint, Session, Store};
+use crate::store::{Hint, HintKind, Session, Store};
 use crate::worker::environment::Environment;
 use crate::worker::executor::{AttemptOutcome, LeaseTrust, StartPermit, cancel};
 use crate::worker::input::{HeartbeatReply, Input};
@@ -69,7 +69,7 @@ impl Driver {
         session: Box<dyn Session>,
         claimed_at: Duration,
     ) -> Self {
-        let hints = with.store.hints();
+        let hints = with.store.hints(HintKind::Mail);
         let requests = Requests::new(&with, session);
         let stopwatch = Stopwatch::start(&*with.host, &with.meter);
         // The processor stops by itself after two thirds of a lease without a renewal.

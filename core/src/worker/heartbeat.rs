@@ -14,7 +14,7 @@ use crate::guard::caught_in;
 use crate::host::{Host, StoreClock};
 use crate::store::error::StoreError;
 use crate::store::lease::{Claim, Heartbeat, LeaseAnswer, Release};
-use crate::store::{Hint, Queue, Session, Store};
+use crate::store::{Hint, HintKind, Queue, Session, Store};
 use crate::worker::input::{HeartbeatReply, Input};
 use crate::worker::processor_handle::{ProcessorHandle, ProcessorHandles};
 use crate::worker::request_watch::RequestWatch;
@@ -53,7 +53,7 @@ impl HeartbeatLoop {
     }
 
     async fn send_heartbeats(&self) -> Error {
-        let mut hints = self.store.hints();
+        let mut hints = self.store.hints(HintKind::Released);
         let (mut session, mut pending) = (None, Vec::new());
         let mut watchdog = Watchdog::new(self.interval, self.poll_warn, self.lease_ttl);
         let mut failures = 0;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pgworkflows_core::store::{Hint, Store};
+use pgworkflows_core::store::{Hint, HintKind, Store};
 use pgworkflows_postgres::PostgresStore;
 use sqlx::Connection;
 use tokio::sync::broadcast::Receiver;
@@ -11,26 +11,15 @@ use crate::support::*;
 
 /// Waits for a hint, and ignores others before it.
 async fn expect(hints: &mut Receiver<Hint>, expected: Hint) {
-    expect_all(hints, &[expected]).await;
-}
-
-/// Waits for some hints in any order, and ignores others.
-async fn expect_all(hints: &mut Receiver<Hint>, expected: &[Hint]) {
-    let mut missing = expected.to_vec();
-    let wait = async {
-        while !missing.is_empty() {
-            let hint = hints.recv().await.unwrap();
-            missing.retain(|expected| *expected != hint);
-        }
-    };
+    let wait = async { while hints.recv().await.unwrap() != expected {} };
     let waited = tokio::time::timeout(Duration::from_secs(60), wait).await;
-    assert!(waited.is_ok(), "these hints did not arrive: {missing:?}");
+    assert!(waited.is_ok(), "{expected:?} did not arrive");
 }
 
-/// A second process, which listens.
+/// A second process, which listens to mail.
 async fn listener(world: &World) -> (PostgresStore, Receiver<Hint>) {
     let other = PostgresStore::connect(world.database.url()).await.unwrap();
-    let mut hints = other.hints();
+    let mut hints = other.hints(HintKind::Mail);
     // The notifier sends this once it listens.
     expect(&mut hints, Hint::Missed).await;
     (other, hints)
@@ -40,16 +29,18 @@ async fn listener(world: &World) -> (PostgresStore, Receiver<Hint>) {
 async fn other_processes_are_notified_of_mail_closed_runs_sent_messages_and_releases() {
     let world = World::new().await;
     let mut writer = world.writer().await;
-    let (_other, mut hints) = listener(&world).await;
+    let (listener, mut mail) = listener(&world).await;
+    let (mut notices, mut released) = (listener.hints(HintKind::Notice), listener.hints(HintKind::Released));
     let run = world.run(2);
     world.submit(start(run, None, "Acme")).await;
-    expect(&mut hints, Hint::Mail(run.shard())).await;
+    expect(&mut mail, Hint::Mail(run.shard())).await;
     let other = world.run(3);
     let batch = writer.batch().event(run, 1).closed(run).sent(note(other, "hello"));
     writer.append(batch).await.unwrap();
-    expect_all(&mut hints, &[Hint::Notice(run.shard()), Hint::Mail(other.shard())]).await;
+    expect(&mut notices, Hint::Notice(run.shard())).await;
+    expect(&mut mail, Hint::Mail(other.shard())).await;
     writer.release().await;
-    expect(&mut hints, Hint::Released).await;
+    expect(&mut released, Hint::Released).await;
 }
 
 #[tokio::test]
@@ -71,7 +62,7 @@ async fn a_commit_of_a_users_transaction_notifies_and_a_rollback_does_not() {
 #[tokio::test]
 async fn a_process_receives_its_own_hints_once() {
     let world = World::new().await;
-    let mut hints = world.store.hints();
+    let mut hints = world.store.hints(HintKind::Mail);
     expect(&mut hints, Hint::Missed).await;
     let run = world.run(2);
     world.submit(start(run, None, "Acme")).await;
@@ -89,7 +80,8 @@ async fn store_without_notifier(world: &World) -> PostgresStore {
 #[tokio::test]
 async fn a_quiet_process_notifies_within_the_commit_that_it_tells_of() {
     let world = World::new().await;
-    let (_other, mut hints) = listener(&world).await;
+    let (other, mut hints) = listener(&world).await;
+    let mut notices = other.hints(HintKind::Notice);
     let store = store_without_notifier(&world).await;
     let run = world.run(2);
     store.submit(&[start(run, None, "Acme")]).await.unwrap();
@@ -101,7 +93,7 @@ async fn a_quiet_process_notifies_within_the_commit_that_it_tells_of() {
     tokio::time::sleep(Duration::from_millis(20)).await;
     let batch = writer.batch().event(run, 1).closed(run);
     writer.append(batch).await.unwrap();
-    expect(&mut hints, Hint::Notice(run.shard())).await;
+    expect(&mut notices, Hint::Notice(run.shard())).await;
 }
 
 #[tokio::test]
@@ -145,7 +137,7 @@ async fn a_listener_reconnects_and_reports_that_hints_may_have_been_missed() {
 #[tokio::test]
 async fn without_notifications_nothing_listens_and_local_hints_still_arrive() {
     let world = World::with(|builder| builder.notifications(false)).await;
-    let mut hints = world.store.hints();
+    let mut hints = world.store.hints(HintKind::Mail);
     let run = world.run(0);
     world.submit(start(run, None, "Acme")).await;
     assert_eq!(hints.recv().await.unwrap(), Hint::Mail(run.shard()));

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use futures::future::{join, join_all};
-use pgworkflows_core::store::{Hint, Store, Submitted};
+use pgworkflows_core::store::{Hint, HintKind, Store, Submitted};
 use pgworkflows_core::{RunId, Timestamp};
 use pgworkflows_pg_harness::{Database, PgBouncer, PoolMode, Postgres};
 use pgworkflows_postgres::{Builder, PostgresStore};
@@ -221,7 +221,7 @@ async fn a_store_that_cannot_listen_through_a_pooler_still_notifies() {
     // Given a worker's store with a direct connection, and a client's through a pooler
     let Some(pooled) = Pooled::new(PoolMode::Transaction, 1) else { return };
     let direct = PostgresStore::connect(pooled.direct_url()).await.unwrap();
-    let mut hints = direct.hints();
+    let mut hints = direct.hints(HintKind::Mail);
     // It listens once it reports that hints may have been missed before.
     assert_eq!(hints.recv().await.unwrap(), Hint::Missed);
     let store = pooled.builder().prepared_statements(false).connect().await.unwrap();

@@ -26,7 +26,7 @@ use crate::store::inbox::{Submission, Submitted};
 use crate::store::query::{RunDescription, RunFilter, RunPage, StoreQuery};
 use crate::store::switchboard::Switchboard;
 use crate::store::watch::{Notice, Watch, Watched};
-use crate::store::{Hint, Queue, Session, Store};
+use crate::store::{Hint, HintKind, Hints, Queue, Session, Store};
 
 /// 2026-01-01 00:00 UTC, the fake store's time when the host's time is zero.
 pub(super) const NOW: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
@@ -40,7 +40,7 @@ pub(super) const SHARDS: u16 = 64;
 pub(super) struct FakeStore(Arc<Inner>);
 
 struct Inner {
-    hints: broadcast::Sender<Hint>,
+    hints: Hints,
     /// Held by a test to block `watch`.
     gate: Arc<tokio::sync::Mutex<()>>,
     pub(super) switchboard: Switchboard,
@@ -66,7 +66,7 @@ pub(super) struct State {
 impl Default for FakeStore {
     fn default() -> Self {
         Self(Arc::new(Inner {
-            hints: broadcast::Sender::new(4),
+            hints: Hints::new(4),
             gate: Arc::default(),
             switchboard: Switchboard::default(),
             state: Mutex::default(),
@@ -92,7 +92,7 @@ impl FakeStore {
     }
 
     pub(super) fn hint(&self, hint: Hint) {
-        _ = self.0.hints.send(hint);
+        self.0.hints.send(hint);
     }
 
     /// Adds an open run to the store.
@@ -159,8 +159,8 @@ impl Store for FakeStore {
         }
     }
 
-    fn hints(&self) -> broadcast::Receiver<Hint> {
-        self.0.hints.subscribe()
+    fn hints(&self, kind: HintKind) -> broadcast::Receiver<Hint> {
+        self.0.hints.listen(kind)
     }
 
     fn query(&self) -> &dyn StoreQuery {

@@ -75,7 +75,7 @@ async fn hint_of_lost_hints_reads_all_topics() {
     settle().await;
     fixture.store.close(run, &completed("hello"));
     // More than the channel holds, so that the client lags.
-    (0..10).for_each(|_| fixture.store.hint(Hint::Mail(run.shard())));
+    (0..10).for_each(|_| fixture.store.hint(Hint::Notice(run.shard())));
     assert_eq!(result.await.unwrap().unwrap(), "hello");
 }
 

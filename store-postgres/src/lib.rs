@@ -49,6 +49,7 @@ mod moved;
 mod notify;
 mod options;
 mod partition;
+mod pool;
 mod pooler;
 mod query;
 mod recover;

@@ -8,11 +8,12 @@ use std::time::Duration;
 use pgworkflows_core::store::{StoreError, Switchboard};
 use sqlx::Connection;
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnection, PgPool, PgRow, Postgres};
+use sqlx::postgres::{PgConnection, PgRow, Postgres};
 
 use crate::error::{leaves_connection_usable, store_error};
 use crate::notify::Notifier;
 use crate::options::Options;
+use crate::pool::Pool;
 use crate::sql::{PgQuery, Statements};
 
 /// The state that the store and its sessions share.
@@ -23,7 +24,7 @@ pub(crate) struct Shared {
     /// When the current partition of the log ends, in milliseconds since 1970, so that most heartbeats need not ask.
     pub(crate) partition_due: AtomicI64,
     pub(crate) switchboard: Switchboard,
-    pub(crate) pool: PgPool,
+    pub(crate) pool: Pool,
 }
 
 impl Shared {
@@ -46,25 +47,32 @@ impl Shared {
     /// driver reads it before it uses the connection again. But a transaction might stay open, so such a connection is
     /// closed.
     async fn fetch_pooled(&self, query: PgQuery) -> Result<Vec<PgRow>, sqlx::Error> {
-        if self.options.prepared_statements {
-            return query.fetch_all(&self.pool).await;
-        }
-        let mut guard = CloseUnlessTaken(Some(self.pool.acquire().await?));
-        let Some(connection) = guard.0.as_deref_mut() else { return Err(sqlx::Error::WorkerCrashed) };
-        let rows = rows(connection, query, false).await;
-        if rows.as_ref().err().is_none_or(leaves_connection_usable) {
-            drop(guard.0.take());
+        let prepared = self.options.prepared_statements;
+        let mut taken = Taken { connection: Some(self.pool.take().await?), close_on_drop: !prepared };
+        let Some(connection) = taken.connection.as_deref_mut() else {
+            return Err(sqlx::Error::WorkerCrashed);
+        };
+        let rows = rows(connection, query, prepared).await;
+        if rows.as_ref().err().is_none_or(leaves_connection_usable)
+            && let Some(connection) = taken.connection.take()
+        {
+            self.pool.put_back(connection);
         }
         rows
     }
 }
 
-/// Closes the connection on drop, unless it was taken out, which returns it to the pool.
-struct CloseUnlessTaken(Option<PoolConnection<Postgres>>);
+/// A connection during a call. If the call is dropped or fails, its connection returns to the pool, or is closed.
+struct Taken {
+    connection: Option<PoolConnection<Postgres>>,
+    close_on_drop: bool,
+}
 
-impl Drop for CloseUnlessTaken {
+impl Drop for Taken {
     fn drop(&mut self) {
-        if let Some(connection) = &mut self.0 {
+        if self.close_on_drop
+            && let Some(connection) = &mut self.connection
+        {
             connection.close_on_drop();
         }
     }

@@ -3,32 +3,24 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use pgworkflows_core::store::{
     Hint, HintKind, Queue, Session, SessionsWanted, Store, StoreError, StoreQuery, Submission, Submitted,
     Switchboard, Watch, Watched,
 };
-use sqlx::Connection;
-use sqlx::postgres::{PgConnection, PgPoolOptions};
+use sqlx::postgres::PgConnection;
 use tokio::sync::broadcast;
 
 use crate::notify::Notifier;
 use crate::options::{Builder, Options};
+use crate::pool::Pool;
 use crate::pooler::{self, Pooling};
 use crate::schema::Schema;
 use crate::session::PostgresSession;
 use crate::shared::Shared;
 use crate::sql::Statements;
 use crate::{durability, lease, migrate, moved, partition, room, submit, watch};
-
-/// How long a client waits for a connection of the pool. While no server answers, the pool retries for this time, so
-/// that clients do not notice a restart of the server.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long a pooled connection may be idle before it is pinged. Clients retry for longer than this.
-const PING_AFTER: Duration = Duration::from_secs(1);
 
 /// A store on PostgreSQL. Clones are handles to the same store.
 ///
@@ -88,27 +80,13 @@ impl PostgresStore {
         let pooling = pooler::recognise(&options).await?;
         let listens = options.listen_directly || pooling == Pooling::PerConnection;
         migrate::migrate(&options).await?;
-        let pool = PgPoolOptions::new()
-            .max_connections(options.pool_size)
-            .acquire_timeout(options.call_timeout.min(ACQUIRE_TIMEOUT))
-            // A connection that was used just now is alive; a ping would cost every call a round trip.
-            .test_before_acquire(false)
-            .before_acquire(|connection, meta| {
-                Box::pin(async move {
-                    if meta.idle_for >= PING_AFTER {
-                        connection.ping().await?;
-                    }
-                    Ok(true)
-                })
-            })
-            .connect_lazy_with(options.connect.clone());
         let shared = Shared {
             statements: Statements::new(options.schema.clone(), options.prepared_statements),
             notifier: Notifier::new(options.listen.clone(), listens, options.schema.channel()),
             partition_due: AtomicI64::default(),
             switchboard: Switchboard::default(),
+            pool: Pool::new(&options),
             options,
-            pool,
         };
         let store = Self { shared: Arc::new(shared) };
         let mut session = store.open_session().await?;

@@ -306,7 +306,8 @@ begin
 end
 $$;
 
--- The append protocol, in the order of its steps. An append is applied at most once, however often it is sent.
+-- The append protocol, in the order of its steps. An append is applied at most once, however often it is sent. Arrays
+-- without rows are null.
 create function @schema@.append(
     p_lease           bigint,
     p_number          bigint,
@@ -375,9 +376,13 @@ declare
     v_shard    smallint;
     v_count    bigint;
     v_verdicts smallint[];
+    v_set      text;
 begin
-    -- 0. The isolation level.
-    perform @schema@.enter(p_lock_timeout);
+    -- 0. The isolation level. An assignment is evaluated without the executor, unlike `perform`.
+    if current_setting('transaction_isolation') <> 'read committed' then
+        perform @schema@.enter(p_lock_timeout);
+    end if;
+    v_set := set_config('lock_timeout', p_lock_timeout, true);
 
     -- 1. The lease. The lock makes no new row version; only the heartbeat renews.
     perform 1 from @schema@.leases l where l.lease = p_lease and not l.fenced for update;
@@ -385,23 +390,38 @@ begin
         raise exception using errcode = 'PW001', message = format('lease %s is fenced', p_lease);
     end if;
 
-    -- 2. The number. This append may have been applied before, and the previous one must have been.
-    insert into @schema@.appends (lease, number, digest) values (p_lease, p_number, p_digest)
+    -- 2. The number, once, and after the previous one. 3. The shards: a transaction that moves a shard locks this lease's row
+    -- first, so a plain read suffices here. One statement, because each costs a small append as much as its rows do.
+    insert into @schema@.appends (lease, number, digest)
+    select p_lease, p_number, p_digest
+    where exists (select from @schema@.appends a where a.lease = p_lease and a.number = p_number - 1)
+      and not exists (
+          select from unnest(p_shards) as t (shard)
+          left join @schema@.shards s on s.shard = t.shard and s.lease = p_lease
+          where s.shard is null)
     on conflict do nothing;
     if not found then
+        -- This append may have been applied before.
         select a.digest into v_digest from @schema@.appends a where a.lease = p_lease and a.number = p_number;
         if v_digest = p_digest then
             now := clock_timestamp();
             notified := false;
             return;
+        elsif found then
+            raise exception using errcode = 'PW001', message = format(
+                'another batch was applied as append %s of lease %s', p_number, p_lease);
         end if;
+        perform 1 from @schema@.appends a where a.lease = p_lease and a.number = p_number - 1;
+        if not found then
+            raise exception using errcode = 'PW001', message = format(
+                'append %s of lease %s is missing: the database lost commits', p_number - 1, p_lease);
+        end if;
+        select t.shard into v_shard
+        from unnest(p_shards) as t (shard)
+        where not exists (select from @schema@.shards s where s.shard = t.shard and s.lease = p_lease)
+        limit 1;
         raise exception using errcode = 'PW001', message = format(
-            'another batch was applied as append %s of lease %s', p_number, p_lease);
-    end if;
-    perform 1 from @schema@.appends a where a.lease = p_lease and a.number = p_number - 1;
-    if not found then
-        raise exception using errcode = 'PW001', message = format(
-            'append %s of lease %s is missing: the database lost commits', p_number - 1, p_lease);
+            'shard %s does not belong to lease %s', v_shard, p_lease);
     end if;
     -- Every thousandth append deletes the thousand numbers before the last two, which are all since the last deletion.
     if p_number % 1000 = 0 then
@@ -409,21 +429,11 @@ begin
         where a.lease = p_lease and a.number >= p_number - 1001 and a.number < p_number - 1;
     end if;
 
-    -- 3. The shards. A transaction that moves a shard locks this lease's row first, so a plain read suffices here.
-    select t.shard into v_shard
-    from unnest(p_shards) as t (shard)
-    left join @schema@.shards s on s.shard = t.shard and s.lease = p_lease
-    where s.shard is null
-    limit 1;
-    if found then
-        raise exception using errcode = 'PW001', message = format(
-            'shard %s does not belong to lease %s', v_shard, p_lease);
-    end if;
-
     -- 4. The content.
     if p_verify then
         perform @schema@.verify(
-            p_frame_runs, p_frame_seqs, p_frame_counts, p_frame_positions, p_frame_shards, p_opened, p_closed);
+            p_frame_runs, p_frame_seqs, p_frame_counts, p_frame_positions, p_frame_shards,
+            coalesce(p_opened, '{}'), coalesce(p_closed, '{}'));
     end if;
     insert into @schema@.frames (run_id, position, at, seq, count, shard, body)
     select unnest(p_frame_runs), unnest(p_frame_positions), unnest(p_frame_times), unnest(p_frame_seqs),
@@ -524,7 +534,7 @@ begin
                                   array_fill(null::text, array[cardinality(p_sent_runs)]), v_verdicts));
     end if;
 
-    notified := @schema@.notify_if_free(p_notify, p_hints);
+    notified := p_notify is not null and @schema@.notify_if_free(p_notify, p_hints);
     now := clock_timestamp();
 end
 $$;
@@ -823,6 +833,24 @@ declare
     v_inserted boolean := false;
     v_over     uuid[];
 begin
+    if cardinality(p_runs) = 1 then
+        if p_workflows[1] is null or p_verdicts[1] <> 0 then
+            return '{}';
+        end if;
+        insert into @schema@.open_runs (run_id, shard, workflow, key, state)
+        values (p_runs[1], p_shards[1], p_workflows[1], p_keys[1], 0)
+        on conflict do nothing;
+        if not found then
+            return '{}';
+        end if;
+        -- As below.
+        if exists (select from @schema@.closed_runs c where c.run_id = p_runs[1]) then
+            delete from @schema@.open_runs o where o.run_id = p_runs[1];
+            return '{}';
+        end if;
+        return p_runs;
+    end if;
+
     select array_agg(t.run order by t.run) into v_opened
     from unnest(p_runs, p_workflows, p_verdicts) as t (run, workflow, verdict)
     where t.workflow is not null and t.verdict = 0;
@@ -931,9 +959,10 @@ set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_opened uuid[];
+    v_set    text;
 begin
     if p_lock_timeout is not null then
-        perform set_config('lock_timeout', p_lock_timeout, true);
+        v_set := set_config('lock_timeout', p_lock_timeout, true);
     end if;
     -- A caller's own connection may have another encoding, which would have garbled names and keys.
     if current_setting('client_encoding') not in ('UTF8', 'SQL_ASCII') then
@@ -986,7 +1015,7 @@ begin
 
     notified := false;
     if p_hints is not null then
-        notified := 0 = any (verdicts) and @schema@.notify_if_free(p_notify, p_hints);
+        notified := p_notify is not null and 0 = any (verdicts) and @schema@.notify_if_free(p_notify, p_hints);
     elsif p_notify is not null and 0 = any (verdicts) then
         perform @schema@.notify_mail(p_notify, array(
             select t.shard from unnest(p_shards, verdicts) as t (shard, verdict) where t.verdict = 0));

@@ -17,6 +17,7 @@ use crate::client::closed::terminal_event;
 use crate::client::info::{RunInfo, RunStatus};
 use crate::client::message::{CancelRun, SendSignal, TerminateRun};
 use crate::client::run_type::RunType;
+use crate::client::watcher::Moment;
 use crate::data::id::RunId;
 use crate::data::limits;
 use crate::error::Error;
@@ -54,6 +55,8 @@ pub struct RunHandle<W: RunType> {
     /// Whether the store is known to have this run, of this workflow. If not, that is checked before its result is
     /// awaited, since the result of another run would never arrive.
     known: bool,
+    /// A moment at which the run had not begun, if this client knows one.
+    before: Option<Moment>,
     /// Receives the run's end from a worker of this process, if the run began here and stays in its memory.
     closed: Option<Arc<Mutex<ClosedHere>>>,
     workflow: PhantomData<fn() -> W>,
@@ -80,11 +83,11 @@ impl ClosedHere {
 
 impl<W: RunType> RunHandle<W> {
     pub(crate) fn unchecked(shared: Arc<ClientShared>, run: RunId) -> Self {
-        Self { shared, run, existing: false, known: false, closed: None, workflow: PhantomData }
+        Self { shared, run, existing: false, known: false, before: None, closed: None, workflow: PhantomData }
     }
 
     pub(crate) fn known(shared: Arc<ClientShared>, run: RunId, existing: bool) -> Self {
-        Self { shared, run, existing, known: true, closed: None, workflow: PhantomData }
+        Self { shared, run, existing, known: true, before: None, closed: None, workflow: PhantomData }
     }
 
     pub(crate) fn existing(mut self, existing: bool) -> Self {
@@ -92,9 +95,10 @@ impl<W: RunType> RunHandle<W> {
         self
     }
 
-    /// The same handle, once its start was acknowledged.
-    pub(crate) fn committed(mut self) -> Self {
+    /// The same handle, once its start was acknowledged, which was sent after the moment `before`.
+    pub(crate) fn committed(mut self, before: Option<Moment>) -> Self {
         self.known = true;
+        self.before = before.filter(|_| !self.existing);
         self
     }
 
@@ -219,7 +223,7 @@ impl<W: RunType> RunHandle<W> {
             self.check_workflow(&info.workflow)?;
         }
         let topic = Topic { run: self.run, what: What::Closed };
-        let Notice::Closed(closed) = self.shared.watcher.wait(topic).await?;
+        let Notice::Closed(closed) = self.shared.watcher.wait(topic, self.before).await?;
         self.check_workflow(&closed.workflow)?;
         Ok(closed)
     }

@@ -238,8 +238,10 @@ impl<W: RunType> IntoFuture for StartRun<W> {
             // Boxed, because it is rare and would make the future of every start large.
             Box::pin(async move {
                 let input = placed.start.input.clone();
+                // A worker of this process may have begun a run whose start is repeated.
+                let before = (!repeated).then(|| shared.watcher.moment());
                 match shared.submit(placed.prepared(Arc::clone(&shared), repeated)).await {
-                    Ok(run) => Ok(run.committed()),
+                    Ok(run) => Ok(run.committed(before)),
                     Err(error) => Err(with_differences(error, &shared, &input).await),
                 }
             })

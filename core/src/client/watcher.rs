@@ -37,7 +37,39 @@ struct Waiters {
     unread: BTreeSet<Topic>,
     /// Whether the task runs.
     has_task: bool,
+    /// The task's receiver, while the task does not run. Hints accumulate in it.
+    hints: Option<HintReceiver>,
+    heard: Heard,
 }
+
+/// What the hints said so far.
+#[derive(Debug, Default)]
+struct Heard {
+    /// How often hints were taken.
+    count: u64,
+    /// The last time that hints were missed, and that a hint named a shard, by this count.
+    missed: u64,
+    shards: BTreeMap<ShardId, u64>,
+}
+
+impl Heard {
+    fn hear(&mut self, refresh: &Refresh) {
+        self.count += 1;
+        if refresh.all {
+            self.missed = self.count;
+        }
+        self.shards.extend(refresh.shards.iter().map(|shard| (*shard, self.count)));
+    }
+
+    /// Whether hints since that moment may concern the shard.
+    fn may_concern(&self, shard: ShardId, since: Moment) -> bool {
+        self.missed.max(self.shards.get(&shard).copied().unwrap_or(0)) > since.0
+    }
+}
+
+/// A moment in the sequence of the hints that a client receives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment(u64);
 
 impl Waiters {
     /// Removes and returns the waiters of a topic.
@@ -75,10 +107,19 @@ impl Watcher {
         Self { store, host, poll_interval, waiters: Mutex::default(), changed: Notify::new() }
     }
 
+    /// The current moment. From now on, hints are received.
+    pub(super) fn moment(&self) -> Moment {
+        let mut waiters = self.lock();
+        if !waiters.has_task && waiters.hints.is_none() {
+            waiters.hints = Some(HintReceiver::new(&*self.store));
+        }
+        Moment(waiters.heard.count)
+    }
+
     /// Waits for the topic's notice, for as long as it takes, even while the store does not answer. Drop the future to
-    /// stop waiters.
-    pub(crate) async fn wait(self: &Arc<Self>, topic: Topic) -> NoticeResult {
-        let mut waiter = self.register(topic);
+    /// stop waiters. If it cannot have occurred before the moment `since`, it is not read until a hint says so.
+    pub(crate) async fn wait(self: &Arc<Self>, topic: Topic, since: Option<Moment>) -> NoticeResult {
+        let mut waiter = self.register(topic, since);
         match (&mut waiter.notice).await {
             Ok(notice) => notice,
             Err(_) => Err(Error::invalid(format!(
@@ -89,30 +130,36 @@ impl Watcher {
         }
     }
 
-    fn register(self: &Arc<Self>, topic: Topic) -> Waiter {
+    fn register(self: &Arc<Self>, topic: Topic, since: Option<Moment>) -> Waiter {
         let (sender, notice) = oneshot::channel();
-        let needs_task = {
+        let hints = {
             let mut waiters = self.lock();
             waiters.topics.entry(topic.run.shard()).or_default().entry(topic).or_default().push(sender);
-            waiters.unread.insert(topic);
-            !std::mem::replace(&mut waiters.has_task, true)
+            if since.is_none_or(|since| waiters.heard.may_concern(topic.run.shard(), since)) {
+                waiters.unread.insert(topic);
+            }
+            let has_task = std::mem::replace(&mut waiters.has_task, true);
+            (!has_task).then(|| waiters.hints.take().unwrap_or_else(|| HintReceiver::new(&*self.store)))
         };
         // The waiter exists before the task is spawned: a runtime that has ended drops the task at once, which must fail
         // this waiter.
         let waiter = Waiter { watcher: Arc::clone(self), topic, notice };
-        if needs_task {
-            self.host.spawn(Box::pin(WatchTask { watcher: Arc::clone(self), ended: false }.run()));
+        if let Some(hints) = hints {
+            self.host.spawn(Box::pin(WatchTask { watcher: Arc::clone(self), hints, ended: false }.run()));
         } else {
             self.changed.notify_one();
         }
         waiter
     }
 
-    /// Takes the topics to read, in ascending order. `None` if there are no waiters, so that the task must end.
-    fn take(&self, refresh: &Refresh) -> Option<Vec<Topic>> {
+    /// Takes the topics to read, in ascending order. `None` if there are no waiters, so that the task must end: it returns
+    /// its receiver.
+    fn take(&self, refresh: &Refresh, hints: &mut HintReceiver) -> Option<Vec<Topic>> {
         let mut waiters = self.lock();
+        waiters.heard.hear(refresh);
         if waiters.topics.is_empty() {
             waiters.has_task = false;
+            waiters.hints = Some(std::mem::take(hints));
             return None;
         }
         let mut topics = std::mem::take(&mut waiters.unread);
@@ -200,17 +247,16 @@ impl Drop for Waiter {
 /// instead of waiting forever.
 struct WatchTask {
     watcher: Arc<Watcher>,
+    hints: HintReceiver,
     ended: bool,
 }
 
 impl WatchTask {
     async fn run(mut self) {
         let watcher = Arc::clone(&self.watcher);
-        // Subscribed before the first read, so that no hint between the two is missed.
-        let mut hints = HintReceiver { receiver: Some(watcher.store.hints(HintKind::Notice)) };
         let mut poll = watcher.host.sleep(watcher.poll_interval);
-        let mut refresh = Refresh::default();
-        while let Some(topics) = watcher.take(&refresh) {
+        let mut refresh = self.hints.gather(Refresh::default());
+        while let Some(topics) = watcher.take(&refresh, &mut self.hints) {
             let began = watcher.host.monotonic();
             watcher.read(&topics).await;
             if refresh.all {
@@ -222,7 +268,7 @@ impl WatchTask {
             if !took.is_zero() {
                 watcher.host.sleep(took.min(watcher.poll_interval)).await;
             }
-            refresh = watcher.next(&mut hints, &mut poll).await;
+            refresh = watcher.next(&mut self.hints, &mut poll).await;
         }
         self.ended = true;
     }
@@ -233,6 +279,8 @@ impl Drop for WatchTask {
         if !self.ended {
             let mut waiters = self.watcher.lock();
             waiters.has_task = false;
+            // With the task's receiver, hints are lost.
+            waiters.heard.hear(&Refresh { all: true, ..Refresh::default() });
             waiters.unread.clear();
             // Dropping the senders wakes the waiters.
             waiters.topics.clear();
@@ -265,11 +313,16 @@ impl Watcher {
 }
 
 /// Receives the store's hints until the store closes the channel.
+#[derive(Debug, Default)]
 struct HintReceiver {
     receiver: Option<broadcast::Receiver<Hint>>,
 }
 
 impl HintReceiver {
+    fn new(store: &dyn Store) -> Self {
+        Self { receiver: Some(store.hints(HintKind::Notice)) }
+    }
+
     async fn next(&mut self) -> Hint {
         match &mut self.receiver {
             Some(receiver) => match receiver.recv().await {

@@ -57,6 +57,40 @@ async fn result_arrives_with_its_hint() {
 }
 
 #[tokio::test]
+async fn run_that_this_client_started_is_not_read_before_its_hint() {
+    // Given a run whose start is just acknowledged
+    let fixture = fixture();
+    let handle = fixture.client.start::<Greeting>("Ann".to_owned()).await.unwrap();
+    // When its result is awaited
+    let result = spawn(handle.result());
+    settle().await;
+    // Then nothing is read until the run's hint
+    assert_eq!(fixture.store.closed_reads(), 0);
+    fixture.store.close(handle.run_id(), &completed("hello"));
+    fixture.store.hint(Hint::Notice(handle.run_id().shard()));
+    assert_eq!(result.await.unwrap().unwrap(), "hello");
+    assert_eq!(fixture.store.closed_reads(), 1);
+}
+
+#[tokio::test]
+async fn hint_that_came_before_the_wait_is_not_missed() {
+    for others_wait in [false, true] {
+        // Given a started run which ends before it is awaited, and possibly a waiter for whom the client takes the hint
+        let fixture = fixture();
+        let other = others_wait.then(|| awaited(&fixture, 0, 1));
+        let handle = fixture.client.start::<Greeting>("Ann".to_owned()).await.unwrap();
+        fixture.store.close(handle.run_id(), &completed("hello"));
+        fixture.store.hint(Hint::Notice(handle.run_id().shard()));
+        settle().await;
+        // When it is awaited, then its result arrives without another hint or a poll
+        let result = spawn(handle.result());
+        settle().await;
+        assert!(result.is_finished(), "others wait: {others_wait}");
+        drop(other);
+    }
+}
+
+#[tokio::test]
 async fn result_arrives_with_the_poll_when_its_hint_is_lost() {
     let fixture = fixture();
     let (run, result) = awaited(&fixture, 0, 1);

@@ -235,10 +235,10 @@ impl<W: RunType> IntoFuture for StartRun<W> {
             if repeated && let Some(closed) = placed.hand_over(&shared).await {
                 return Ok(RunHandle::known(shared, placed.run, false).closed_by(closed));
             }
-            // Boxed, because it is rare and would make the future of every start large.
+            // Boxed, because it is rare and would make the future of every start large. A worker of this process may have begun
+            // a run whose start is repeated.
             Box::pin(async move {
                 let input = placed.start.input.clone();
-                // A worker of this process may have begun a run whose start is repeated.
                 let before = (!repeated).then(|| shared.watcher.moment());
                 match shared.submit(placed.prepared(Arc::clone(&shared), repeated)).await {
                     Ok(run) => Ok(run.committed(before)),

@@ -63,13 +63,18 @@ impl Heard {
 
     /// Whether hints since that moment may concern the shard.
     fn may_concern(&self, shard: ShardId, since: Moment) -> bool {
-        self.missed.max(self.shards.get(&shard).copied().unwrap_or(0)) > since.0
+        self.missed.max(self.shards.get(&shard).copied().unwrap_or(0)) > since.heard
     }
 }
 
 /// A moment in the sequence of the hints that a client receives.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Moment(u64);
+pub(crate) struct Moment {
+    /// As [`Heard::count`].
+    heard: u64,
+    /// By the host's clock.
+    at: Duration,
+}
 
 impl Waiters {
     /// Removes and returns the waiters of a topic.
@@ -113,11 +118,12 @@ impl Watcher {
         if !waiters.has_task && waiters.hints.is_none() {
             waiters.hints = Some(HintReceiver::new(&*self.store));
         }
-        Moment(waiters.heard.count)
+        Moment { heard: waiters.heard.count, at: self.host.monotonic() }
     }
 
     /// Waits for the topic's notice, for as long as it takes, even while the store does not answer. Drop the future to
-    /// stop waiters. If it cannot have occurred before the moment `since`, it is not read until a hint says so.
+    /// stop waiters. If it cannot have occurred before the moment `since`, it is not read until a hint says so, or until the
+    /// poll after that moment.
     pub(crate) async fn wait(self: &Arc<Self>, topic: Topic, since: Option<Moment>) -> NoticeResult {
         let mut waiter = self.register(topic, since);
         match (&mut waiter.notice).await {
@@ -135,7 +141,11 @@ impl Watcher {
         let hints = {
             let mut waiters = self.lock();
             waiters.topics.entry(topic.run.shard()).or_default().entry(topic).or_default().push(sender);
-            if since.is_none_or(|since| waiters.heard.may_concern(topic.run.shard(), since)) {
+            let is_due = |since: Moment| {
+                let age = self.host.monotonic().saturating_sub(since.at);
+                age >= self.poll_interval || waiters.heard.may_concern(topic.run.shard(), since)
+            };
+            if since.is_none_or(is_due) {
                 waiters.unread.insert(topic);
             }
             let has_task = std::mem::replace(&mut waiters.has_task, true);

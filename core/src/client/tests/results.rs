@@ -91,6 +91,17 @@ async fn hint_that_came_before_the_wait_is_not_missed() {
 }
 
 #[tokio::test]
+async fn run_that_started_a_poll_interval_ago_is_read_without_a_hint() {
+    let fixture = fixture();
+    let handle = fixture.client.start::<Greeting>("Ann".to_owned()).await.unwrap();
+    fixture.store.close(handle.run_id(), &completed("hello"));
+    fixture.host.advance(POLL).await;
+    let result = spawn(handle.result());
+    settle().await;
+    assert!(result.is_finished());
+}
+
+#[tokio::test]
 async fn result_arrives_with_the_poll_when_its_hint_is_lost() {
     let fixture = fixture();
     let (run, result) = awaited(&fixture, 0, 1);

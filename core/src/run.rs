@@ -17,8 +17,8 @@ use crate::run::turn::Turn;
 use crate::workflow::locals::Locals;
 use crate::workflow::program::{Decisions, Program, Programs};
 use crate::workflow::scope::call::Awaited;
-use std::collections::BTreeMap;
 
+use crate::data::call_map::CallMap;
 use crate::data::id::{CommandId, MessageId, RunId};
 use crate::data::limits;
 use crate::data::outcome::Outcome;
@@ -45,7 +45,7 @@ pub(crate) struct Run {
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     pub(crate) events: Vec<PastEvent>,
-    pub(crate) steps: BTreeMap<CommandId, StepRequest>,
+    pub(crate) steps: CallMap<StepRequest>,
     pub(crate) dropped_steps: Vec<CommandId>,
 }
 
@@ -53,15 +53,15 @@ impl Progress {
     /// Removes the step whose outcome this is, if it is one, so that it is not executed again.
     fn forget_step(&mut self, resolution: &Event) {
         if let Event::StepCompleted { id, .. } | Event::StepFailed { id, .. } = resolution {
-            self.steps.remove(id);
+            self.steps.remove(*id);
         }
     }
 
-    fn take_steps(&mut self, mut asked: BTreeMap<CommandId, StepRequest>, dropped: &[CommandId]) {
+    fn take_steps(&mut self, asked: CallMap<StepRequest>, dropped: &[CommandId]) {
         for id in dropped {
-            self.steps.remove(id);
+            self.steps.remove(*id);
         }
-        self.steps.append(&mut asked);
+        self.steps.append(asked);
     }
 }
 

@@ -259,11 +259,11 @@ impl RunFixture {
 
     /// The activities without an outcome.
     pub(crate) fn activities(&self) -> Vec<CommandId> {
-        self.run.state.activities.keys().copied().collect()
+        self.run.state.activities.keys().collect()
     }
 
     fn attempt(&self, id: CommandId) -> u32 {
-        self.run.state.activities.get(&id).map_or(1, |activity| activity.attempt)
+        self.run.state.activities.get(id).map_or(1, |activity| activity.attempt)
     }
 
     pub(crate) fn complete<T: Serialize>(&mut self, id: u32, value: &T) {

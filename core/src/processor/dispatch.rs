@@ -67,7 +67,7 @@ impl Processor {
     pub(crate) fn attempt_impossible(&mut self, id: RunId, call: CommandId, problem: String, now: Timestamp) {
         let mut recorder = self.recorder();
         let Some(live) = recorder.runs.get_mut(id) else { return };
-        let wanted = live.executing().drop_attempt(call) && live.state().activities.contains_key(&call);
+        let wanted = live.executing().drop_attempt(call) && live.state().activities.contains(call);
         if wanted && live.state().stalled.is_none() && live.state().ending.is_none() {
             let progress = live.run().stall(now, problem);
             recorder.record(id, progress, &[], now);
@@ -92,7 +92,7 @@ impl Processor {
             return;
         }
         let result = limit_payload(result, recorder.setup.registry.payload_bytes_max(), || {
-            let activity = live.state().activities.get(&call).map(|activity| activity.name.clone());
+            let activity = live.state().activities.get(call).map(|activity| activity.name.clone());
             format!("the result of activity `{}`", activity.unwrap_or_default())
         });
         let now = live.outcome_at(now);

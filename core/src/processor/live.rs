@@ -133,7 +133,7 @@ impl Live {
     /// The next attempt of an activity, if it must be executed now.
     pub(super) fn next_attempt(&self, call: CommandId, now: Timestamp) -> Option<Attempt> {
         let state = &self.run.state;
-        let activity = state.activities.get(&call)?;
+        let activity = state.activities.get(call)?;
         // An activity whose time is over fails as soon as its deadline fires: an attempt would be wasted.
         let limit = activity.options.get().schedule_to_close;
         let late = limit.is_some_and(|limit| activity.scheduled_at.saturating_add(limit) <= now);

@@ -151,7 +151,7 @@ impl Recorder<'_> {
         let is_charged = |activity: &PendingActivity| {
             activity.attempt_logged && (died_alone || activity.options.get().at_most_once)
         };
-        if live.state().activities.get(&call).is_some_and(|activity| is_charged(activity)) {
+        if live.state().activities.get(call).is_some_and(is_charged) {
             let progress = live.run().attempt_lost(now, call);
             self.record(id, progress, &[], now);
         }

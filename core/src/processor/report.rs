@@ -8,7 +8,7 @@ pub(super) fn report(state: &RunState, event: &Event) {
     let (run, workflow, key) = (state.id, &state.workflow, state.key.as_deref());
     match event {
         Event::ActivityAttemptFailed { id, attempt, failure, retry_at } => {
-            let activity = state.activities.get(id);
+            let activity = state.activities.get(*id);
             let attempts_max = activity.and_then(|activity| activity.options.get().retry.attempts_max());
             let activity = activity.map(|activity| activity.name.as_str());
             tracing::warn!(
@@ -17,7 +17,7 @@ pub(super) fn report(state: &RunState, event: &Event) {
             );
         }
         Event::ActivityAttemptLost { id, attempt } => {
-            let activity = state.activities.get(id).map(|activity| activity.name.as_str());
+            let activity = state.activities.get(*id).map(|activity| activity.name.as_str());
             tracing::warn!(%run, %workflow, key, activity, attempt, "an attempt ended with its process");
         }
         Event::ActivityFailed { id, failure } | Event::CompensationFailed { id, failure } => {

@@ -19,7 +19,7 @@ impl Run {
     ) -> Progress {
         let at = at.max(self.state.now);
         match result {
-            _ if !self.state.activities.contains_key(&id) => Progress::default(),
+            _ if !self.state.activities.contains(id) => Progress::default(),
             Ok(result) => self.activity_completed(at, id, result),
             Err(failure) => match self.retry_at(at, id, attempt, &failure) {
                 Some(retry_at) => {
@@ -37,7 +37,7 @@ impl Run {
 
     /// An attempt whose start is logged was lost, because its process died.
     pub(crate) fn attempt_lost(&mut self, at: Timestamp, id: CommandId) -> Progress {
-        let Some(activity) = self.state.activities.get(&id) else { return Progress::default() };
+        let Some(activity) = self.state.activities.get(id) else { return Progress::default() };
         let name = activity.name.clone();
         if activity.options.get().at_most_once {
             let message = format!("the process died while it executed `{name}`, which may run only once");
@@ -55,7 +55,7 @@ impl Run {
 
     /// The activity's `schedule_to_close` has passed.
     pub(crate) fn activity_out_of_time(&mut self, at: Timestamp, id: CommandId) -> Progress {
-        let Some(activity) = self.state.activities.get(&id) else { return Progress::default() };
+        let Some(activity) = self.state.activities.get(id) else { return Progress::default() };
         let limit = activity.options.get().schedule_to_close.unwrap_or_default();
         let message = format!("no attempt succeeded within {limit:?} of its scheduling (schedule_to_close)");
         self.activity_failed(at, id, Failure::new("timed-out", message))
@@ -63,7 +63,7 @@ impl Run {
 
     /// The start time of the next attempt; `None` if no attempt follows.
     fn retry_at(&self, at: Timestamp, id: CommandId, attempt: u32, failure: &Failure) -> Option<Timestamp> {
-        let activity = self.state.activities.get(&id)?;
+        let activity = self.state.activities.get(id)?;
         let seed = self.state.id.as_u128() as u64 ^ u64::from(id.get()) << 32;
         let retry_at = at.checked_add(activity.options.get().retry.delay_after(attempt, failure, seed)?)?;
         let limit = activity.options.get().schedule_to_close;
@@ -90,7 +90,7 @@ impl Run {
     }
 
     fn is_compensation(&self, id: CommandId) -> bool {
-        self.state.activities.get(&id).is_some_and(|activity| activity.compensation)
+        self.state.activities.get(id).is_some_and(|activity| activity.compensation)
     }
 
     /// Logs an event that the program does not see.

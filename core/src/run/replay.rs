@@ -251,7 +251,7 @@ impl Replay {
                 let mut output = decisions.output;
                 if let Some(sources) = &mut self.sources {
                     sources.extend(output.issued.iter().map(|issued| (issued.command.id(), issued.source)));
-                    sources.extend(output.steps.iter().map(|(id, step)| (*id, step.source)));
+                    sources.extend(output.steps.iter().map(|(id, step)| (id, step.source)));
                 }
                 self.decided.add(output.issued, decisions.outcome);
                 self.progress.take_steps(output.steps, &output.dropped_steps);

@@ -1,12 +1,13 @@
 //! The reducer: the state of a run is a fold over its events. It is synchronous and total, and must not know a
 //! program, a store or a clock.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
 
+use crate::data::call_map::CallMap;
 use crate::data::failure::Failure;
 use crate::data::id::{CommandId, EventSeq, LeaseId, MessageId, RunId};
 use crate::data::limits;
@@ -32,14 +33,13 @@ pub(crate) struct RunState {
     pub(crate) now: Timestamp,
     /// The lease under which the run was started or last adopted.
     pub(crate) lease: Option<LeaseId>,
-    /// Boxed, because a map allocates eleven slots at its first entry, and most runs have one.
-    pub(crate) activities: BTreeMap<CommandId, Box<PendingActivity>>,
+    pub(crate) activities: CallMap<PendingActivity>,
     /// The deadlines of timers and of whole activities.
     pub(crate) deadlines: BTreeSet<Deadline>,
     /// The start times of next attempts: one for every activity that has a `retry_at`.
     pub(crate) retries: BTreeSet<Deadline>,
     /// The timers that have not fired, with their deadlines.
-    pub(crate) timers: BTreeMap<CommandId, Timestamp>,
+    pub(crate) timers: CallMap<Timestamp>,
     /// The logged signals and requests, since a message is logged once however often it is delivered.
     pub(crate) messages: BTreeSet<MessageId>,
     pub(crate) compensations: Vec<PendingCompensation>,
@@ -123,10 +123,10 @@ impl RunState {
             seq: None,
             now: Timestamp::MIN,
             lease: None,
-            activities: BTreeMap::new(),
+            activities: CallMap::new(),
             deadlines: BTreeSet::new(),
             retries: BTreeSet::new(),
-            timers: BTreeMap::new(),
+            timers: CallMap::new(),
             messages: BTreeSet::new(),
             compensations: Vec::new(),
             uncompensated: Vec::new(),
@@ -163,7 +163,7 @@ impl RunState {
 
     /// The activities whose attempt is, or should be, running.
     pub(crate) fn activities_in_flight(&self) -> impl Iterator<Item = CommandId> {
-        self.activities.iter().filter(|(_, activity)| activity.retry_at.is_none()).map(|(id, _)| *id)
+        self.activities.iter().filter(|(_, activity)| activity.retry_at.is_none()).map(|(id, _)| id)
     }
 
     /// Runs the user's code, which takes a resolution, in a tracing span. Nothing is done for a span that no subscriber
@@ -183,7 +183,7 @@ impl RunState {
 
     /// Describes the current attempt of an activity that has failed before.
     pub(crate) fn attempts_of(&self, id: CommandId, is_running: bool) -> Option<String> {
-        let activity = self.activities.get(&id)?;
+        let activity = self.activities.get(id)?;
         let (attempt, LastFailure(failure)) = (activity.attempt, &**activity.last_failure.as_ref()?);
         Some(match activity.retry_at.filter(|_| !is_running) {
             Some(at) => format!("attempt {attempt} begins at {at}, after this: {failure}"),
@@ -229,7 +229,7 @@ impl RunState {
                 self.attempt_failed(*id, *attempt, failure, *retry_at);
             }
             Event::ActivityAttemptLost { id, .. } => {
-                if let Some(activity) = self.activities.get_mut(id) {
+                if let Some(activity) = self.activities.get_mut(*id) {
                     activity.lost = activity.lost.saturating_add(1);
                     activity.attempt_logged = false;
                 }
@@ -295,11 +295,11 @@ impl RunState {
             last_failure: None,
             compensation,
         };
-        self.activities.insert(id, Box::new(activity));
+        self.activities.insert(id, activity);
     }
 
     fn attempt_started(&mut self, id: CommandId, attempt: u32) {
-        if let Some(activity) = self.activities.get_mut(&id) {
+        if let Some(activity) = self.activities.get_mut(id) {
             activity.attempt = attempt;
             activity.attempt_logged = true;
             if let Some(at) = activity.retry_at.take() {
@@ -309,7 +309,7 @@ impl RunState {
     }
 
     fn attempt_failed(&mut self, id: CommandId, attempt: u32, failure: &Failure, retry_at: Timestamp) {
-        if let Some(activity) = self.activities.get_mut(&id) {
+        if let Some(activity) = self.activities.get_mut(id) {
             let words: String = failure.to_string().chars().take(limits::LAST_FAILURE_CHARS_MAX).collect();
             activity.last_failure = Some(Arc::new(LastFailure(words)));
             if let Some(at) = activity.retry_at.replace(retry_at) {
@@ -321,8 +321,8 @@ impl RunState {
         }
     }
 
-    fn remove_activity(&mut self, id: CommandId) -> Option<Box<PendingActivity>> {
-        let activity = self.activities.remove(&id)?;
+    fn remove_activity(&mut self, id: CommandId) -> Option<PendingActivity> {
+        let activity = self.activities.remove(id)?;
         if let Some(at) = activity.retry_at {
             self.retries.remove(&Deadline { at, kind: DeadlineKind::Retry, id });
         }
@@ -339,7 +339,7 @@ impl RunState {
     }
 
     fn remove_timer(&mut self, id: CommandId) {
-        if let Some(at) = self.timers.remove(&id) {
+        if let Some(at) = self.timers.remove(id) {
             self.deadlines.remove(&Deadline { at, kind: DeadlineKind::Timer, id });
         }
     }

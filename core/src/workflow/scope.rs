@@ -17,6 +17,7 @@ use std::task::Waker;
 
 use self::call::{Awaited, CallKind, CancelAction, OpenCall, Resolution};
 use self::size::PollSize;
+use crate::data::call_map::CallMap;
 use crate::data::id::{CommandId, RunId};
 use crate::data::name::Name;
 use crate::data::payload::Payload;
@@ -42,13 +43,12 @@ struct Inner {
     issued: Vec<Issued>,
     /// The commands and bytes that count towards the limits of a poll.
     size: PollSize,
-    steps: BTreeMap<CommandId, StepRequest>,
+    steps: CallMap<StepRequest>,
     dropped_steps: Vec<CommandId>,
     /// All steps that were ever cancelled: the queue of a stalled run may still contain the outcome of one.
     #[expect(clippy::box_collection, reason = "most runs cancel none, and every run is smaller by 16 bytes")]
     cancelled_steps: Option<Box<BTreeMap<CommandId, Name>>>,
-    /// Boxed, because a map allocates eleven slots at its first entry, and most runs have one.
-    calls: BTreeMap<CommandId, Box<OpenCall>>,
+    calls: CallMap<OpenCall>,
     /// How many calls have no resolution yet.
     unresolved: usize,
     /// Signals that no call has taken yet. No buffer is empty.
@@ -68,7 +68,7 @@ struct Inner {
 #[derive(Debug, Default)]
 pub(crate) struct PollOutput {
     pub(crate) issued: Vec<Issued>,
-    pub(crate) steps: BTreeMap<CommandId, StepRequest>,
+    pub(crate) steps: CallMap<StepRequest>,
     pub(crate) dropped_steps: Vec<CommandId>,
     pub(crate) locals: Locals,
 }
@@ -85,10 +85,10 @@ impl Scope {
                 next_command: CommandId::FIRST,
                 issued: Vec::new(),
                 size: PollSize::default(),
-                steps: BTreeMap::new(),
+                steps: CallMap::new(),
                 dropped_steps: Vec::new(),
                 cancelled_steps: None,
-                calls: BTreeMap::new(),
+                calls: CallMap::new(),
                 unresolved: 0,
                 signals: BTreeMap::new(),
                 waiters: BTreeMap::new(),
@@ -199,7 +199,7 @@ impl Scope {
     pub(crate) fn resolve(&self, id: CommandId, resolution: Resolution) {
         let waker = {
             let mut inner = self.inner.borrow_mut();
-            let Some(call) = inner.calls.get_mut(&id) else { return };
+            let Some(call) = inner.calls.get_mut(id) else { return };
             if call.resolution.is_some() {
                 return;
             }
@@ -215,7 +215,7 @@ impl Scope {
     /// Whether the code asked for a step with that id and name, even if it was cancelled since.
     pub(crate) fn asked_for_step(&self, id: CommandId, name: &Name) -> bool {
         let inner = self.inner.borrow();
-        let open = match inner.calls.get(&id).map(|call| &call.kind) {
+        let open = match inner.calls.get(id).map(|call| &call.kind) {
             Some(CallKind::Step(open)) => Some(open),
             Some(CallKind::Activity(_) | CallKind::Timer(_) | CallKind::Signal(_)) | None => None,
         };
@@ -232,7 +232,7 @@ impl Scope {
     pub(crate) fn cancel(&self) {
         let open: Vec<CommandId> = {
             let inner = self.inner.borrow();
-            inner.calls.iter().filter(|(_, call)| call.resolution.is_none()).map(|(id, _)| *id).collect()
+            inner.calls.iter().filter(|(_, call)| call.resolution.is_none()).map(|(id, _)| id).collect()
         };
         for id in open {
             self.cancel_call(id);
@@ -272,7 +272,7 @@ impl Scope {
         let inner = self.inner.borrow();
         let open = inner.calls.iter().filter(|(_, call)| call.resolution.is_none());
         open.take(limit)
-            .map(|(id, call)| Awaited { id: *id, kind: call.kind.clone(), source: call.source })
+            .map(|(id, call)| Awaited { id, kind: call.kind.clone(), source: call.source })
             .collect()
     }
 
@@ -282,7 +282,7 @@ impl Scope {
         if inner.detached {
             return;
         }
-        let Some(call) = inner.calls.get(&id) else { return };
+        let Some(call) = inner.calls.get(id) else { return };
         match call.kind.cancel_action(id) {
             CancelAction::Command(command) => {
                 let source = call.source;
@@ -293,7 +293,7 @@ impl Scope {
                 inner.cancelled_steps.get_or_insert_default().insert(id, name);
                 // A step that was requested in this poll has not started. Its closure is user code, so it is dropped
                 // after the borrow ends.
-                let asked = inner.steps.remove(&id);
+                let asked = inner.steps.remove(id);
                 drop(inner);
                 drop(asked);
             }
@@ -306,7 +306,7 @@ impl Scope {
         let waker = {
             let mut inner = self.inner.borrow_mut();
             let oldest = inner.take_waiter(signal);
-            oldest.and_then(|id| inner.calls.get_mut(&id)?.waker.take())
+            oldest.and_then(|id| inner.calls.get_mut(id)?.waker.take())
         };
         waker.inspect(Waker::wake_by_ref);
     }

@@ -1,6 +1,5 @@
 //! The handle by which a durable future owns its call. It must not know what the call is for.
 
-use std::collections::btree_map::Entry;
 use std::fmt;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll, Waker};
@@ -24,7 +23,7 @@ impl CallHandle {
         let id = scope.next_id(source);
         let mut inner = scope.inner.borrow_mut();
         inner.unresolved += 1;
-        inner.calls.insert(id, Box::new(OpenCall { kind, source, waker: None, resolution: None }));
+        inner.calls.insert(id, OpenCall { kind, source, waker: None, resolution: None });
         Self { scope: Rc::clone(scope), id, done: false }
     }
 
@@ -34,11 +33,8 @@ impl CallHandle {
 
     /// Returns the call's resolution, once.
     pub(crate) fn poll(&mut self, task: &mut TaskContext<'_>) -> Poll<Resolution> {
-        let call = match self.scope.inner.borrow_mut().calls.entry(self.id) {
-            Entry::Occupied(call) if call.get().resolution.is_some() => Some(call.remove()),
-            Entry::Occupied(_) => None,
-            Entry::Vacant(_) => return Poll::Pending,
-        };
+        let is_resolved = |call: &OpenCall| call.resolution.is_some();
+        let call = self.scope.inner.borrow_mut().calls.remove_if(self.id, is_resolved);
         let Some(call) = call else {
             self.wake_by(task.waker().clone());
             return Poll::Pending;
@@ -50,7 +46,7 @@ impl CallHandle {
     /// Sets the call's waker. Wakers belong to the user's combinators and may call back into this scope, so they are
     /// cloned and dropped while it is not borrowed.
     fn wake_by(&self, waker: Waker) {
-        let unused = match self.scope.inner.borrow_mut().calls.get_mut(&self.id) {
+        let unused = match self.scope.inner.borrow_mut().calls.get_mut(self.id) {
             Some(call) => call.waker.replace(waker),
             None => Some(waker),
         };
@@ -62,11 +58,11 @@ impl CallHandle {
         let taken = {
             let mut inner = self.scope.inner.borrow_mut();
             inner.remove_waiter(signal, self.id);
-            let cancelled = inner.calls.get(&self.id).is_some_and(|call| call.resolution.is_some());
+            let cancelled = inner.calls.get(self.id).is_some_and(|call| call.resolution.is_some());
             let taken = if cancelled { None } else { inner.take_signal(signal) };
             taken.map(|payload| {
                 inner.unresolved -= 1;
-                (payload, inner.calls.remove(&self.id))
+                (payload, inner.calls.remove(self.id))
             })
         };
         let Some((payload, _call)) = taken else {
@@ -89,7 +85,7 @@ impl Drop for CallHandle {
         }
         let unresolved = {
             let inner = self.scope.inner.borrow();
-            inner.calls.get(&self.id).is_some_and(|call| call.resolution.is_none())
+            inner.calls.get(self.id).is_some_and(|call| call.resolution.is_none())
         };
         if unresolved {
             self.scope.cancel_call(self.id);
@@ -97,7 +93,7 @@ impl Drop for CallHandle {
         let call = {
             let mut inner = self.scope.inner.borrow_mut();
             inner.unresolved -= usize::from(unresolved);
-            let call = inner.calls.remove(&self.id);
+            let call = inner.calls.remove(self.id);
             if let Some(CallKind::Signal(signal)) = call.as_ref().map(|call| &call.kind) {
                 inner.remove_waiter(signal, self.id);
             }

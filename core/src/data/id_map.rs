@@ -126,6 +126,14 @@ impl<K: Eq + Hash, V> Index<&K> for IdMap<K, V> {
     }
 }
 
+impl<K: Eq + Hash, V: PartialEq> PartialEq for IdMap<K, V> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+impl<K: Eq + Hash, V: Eq> Eq for IdMap<K, V> {}
+
 impl<K, V> Default for IdMap<K, V> {
     fn default() -> Self {
         Self(Hashed::default())

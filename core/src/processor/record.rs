@@ -86,7 +86,7 @@ impl Recorder<'_> {
             return self.give_up(id, reference);
         }
         let state = live.state();
-        let known = state.messages.contains(&message_id);
+        let known = state.messages.contains_key(&message_id);
         let cancelling = state.cancel.is_some() || state.ending.is_some();
         let run = live.run();
         let progress = match message {

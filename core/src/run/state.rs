@@ -10,6 +10,7 @@ use tracing::level_filters::LevelFilter;
 use crate::data::call_map::CallMap;
 use crate::data::failure::Failure;
 use crate::data::id::{CommandId, EventSeq, LeaseId, MessageId, RunId};
+use crate::data::id_map::IdMap;
 use crate::data::limits;
 use crate::data::name::Name;
 use crate::data::options::ActivityOptions;
@@ -41,7 +42,7 @@ pub(crate) struct RunState {
     /// The timers that have not fired, with their deadlines.
     pub(crate) timers: CallMap<Timestamp>,
     /// The logged signals and requests, since a message is logged once however often it is delivered.
-    pub(crate) messages: BTreeSet<MessageId>,
+    pub(crate) messages: IdMap<MessageId, ()>,
     pub(crate) compensations: Vec<PendingCompensation>,
     pub(crate) uncompensated: Vec<Uncompensated>,
     pub(crate) cancel: Option<CancelRequest>,
@@ -127,7 +128,7 @@ impl RunState {
             deadlines: BTreeSet::new(),
             retries: BTreeSet::new(),
             timers: CallMap::new(),
-            messages: BTreeSet::new(),
+            messages: IdMap::default(),
             compensations: Vec::new(),
             uncompensated: Vec::new(),
             cancel: None,
@@ -247,10 +248,10 @@ impl RunState {
             }
             Event::TimerFired { id } | Event::TimerCancelled { id } => self.remove_timer(*id),
             Event::SignalReceived { message, .. } => {
-                self.messages.insert(*message);
+                self.messages.insert(*message, ());
             }
             Event::CancelRequested { message, reason } => {
-                self.messages.insert(*message);
+                self.messages.insert(*message, ());
                 self.cancel.get_or_insert(CancelRequest { reason: reason.clone() });
             }
             Event::RunStalled { reason } => self.stalled = Some(reason.clone()),

@@ -5,17 +5,18 @@ pub(crate) mod call;
 pub(crate) mod call_handle;
 pub(crate) mod data;
 mod local;
+mod signals;
 mod size;
 
 use std::cell::{Cell, RefCell};
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
 
 use self::call::{Awaited, CallKind, CancelAction, OpenCall, Resolution};
+use self::signals::Signals;
 use self::size::PollSize;
 use crate::data::call_map::CallMap;
 use crate::data::id::{CommandId, RunId};
@@ -51,10 +52,7 @@ struct Inner {
     calls: CallMap<OpenCall>,
     /// How many calls have no resolution yet.
     unresolved: usize,
-    /// Signals that no call has taken yet. No buffer is empty.
-    signals: BTreeMap<Name, VecDeque<Payload>>,
-    /// Calls that wait for a signal and were not woken since their last poll. No set is empty.
-    waiters: BTreeMap<Name, BTreeSet<CommandId>>,
+    signals: Signals,
     random: Stream,
     /// Set before a run leaves memory, so that dropping its futures issues no command.
     detached: bool,
@@ -90,8 +88,7 @@ impl Scope {
                 cancelled_steps: None,
                 calls: CallMap::new(),
                 unresolved: 0,
-                signals: BTreeMap::new(),
-                waiters: BTreeMap::new(),
+                signals: Signals::default(),
                 random: Stream::new(run.as_u128()),
                 detached: false,
                 locals: Locals::default(),
@@ -224,8 +221,8 @@ impl Scope {
 
     /// Buffers a signal and wakes the oldest waiter for its name.
     pub(crate) fn receive(&self, signal: &Name, payload: Payload) {
-        self.inner.borrow_mut().signals.entry(signal.clone()).or_default().push_back(payload);
-        self.wake_waiter(signal);
+        let oldest = self.inner.borrow_mut().signals.receive(signal, payload);
+        oldest.inspect(|waiter| self.wake(*waiter));
     }
 
     /// Cancels all open calls in the order of their ids, and resolves them with the cancellation.
@@ -301,24 +298,15 @@ impl Scope {
         }
     }
 
-    /// Wakes the oldest waiter for a signal of that name.
-    fn wake_waiter(&self, signal: &Name) {
-        let waker = {
-            let mut inner = self.inner.borrow_mut();
-            let oldest = inner.take_waiter(signal);
-            oldest.and_then(|id| inner.calls.get_mut(id)?.waker.take())
-        };
+    fn wake(&self, id: CommandId) {
+        let waker = self.inner.borrow_mut().calls.get_mut(id).and_then(|call| call.waker.take());
         waker.inspect(Waker::wake_by_ref);
     }
 
-    /// Wakes a waiter for a buffered signal, and returns whether there was one. The waiter that was woken when the signal
-    /// arrived may be held by code that does not poll it.
+    /// Wakes a call that waits for a buffered signal, and returns whether there was one.
     pub(crate) fn wake_buffered_waiter(&self) -> bool {
-        let stranded = {
-            let inner = self.inner.borrow();
-            inner.waiters.keys().find(|signal| inner.signals.contains_key(*signal)).cloned()
-        };
-        stranded.inspect(|signal| self.wake_waiter(signal)).is_some()
+        let stranded = self.inner.borrow_mut().signals.next_stranded();
+        stranded.inspect(|waiter| self.wake(*waiter)).is_some()
     }
 }
 
@@ -332,34 +320,6 @@ impl Inner {
             self.fault.get_or_insert_with(|| Box::new(problem.into()));
         }
         fits
-    }
-
-    fn take_signal(&mut self, signal: &Name) -> Option<Payload> {
-        let Entry::Occupied(mut buffer) = self.signals.entry(signal.clone()) else { return None };
-        let taken = buffer.get_mut().pop_front();
-        if buffer.get().is_empty() {
-            buffer.remove();
-        }
-        taken
-    }
-
-    /// Takes the oldest waiter for a signal of that name.
-    fn take_waiter(&mut self, signal: &Name) -> Option<CommandId> {
-        let Entry::Occupied(mut waiters) = self.waiters.entry(signal.clone()) else { return None };
-        let oldest = waiters.get_mut().pop_first();
-        if waiters.get().is_empty() {
-            waiters.remove();
-        }
-        oldest
-    }
-
-    fn remove_waiter(&mut self, signal: &str, id: CommandId) {
-        if let Some(waiters) = self.waiters.get_mut(signal) {
-            waiters.remove(&id);
-            if waiters.is_empty() {
-                self.waiters.remove(signal);
-            }
-        }
     }
 }
 

@@ -57,9 +57,11 @@ impl CallHandle {
     pub(crate) fn poll_signal(&mut self, signal: &Name, task: &mut TaskContext<'_>) -> Poll<Resolution> {
         let taken = {
             let mut inner = self.scope.inner.borrow_mut();
-            inner.remove_waiter(signal, self.id);
             let cancelled = inner.calls.get(self.id).is_some_and(|call| call.resolution.is_some());
-            let taken = if cancelled { None } else { inner.take_signal(signal) };
+            if cancelled {
+                inner.signals.forget_waiter(signal, self.id);
+            }
+            let taken = if cancelled { None } else { inner.signals.take(signal, self.id) };
             taken.map(|payload| {
                 inner.unresolved -= 1;
                 (payload, inner.calls.remove(self.id))
@@ -68,8 +70,7 @@ impl CallHandle {
         let Some((payload, _call)) = taken else {
             let polled = self.poll(task);
             if polled.is_pending() {
-                let mut inner = self.scope.inner.borrow_mut();
-                inner.waiters.entry(signal.clone()).or_default().insert(self.id);
+                self.scope.inner.borrow_mut().signals.wait(signal, self.id);
             }
             return polled;
         };
@@ -95,7 +96,7 @@ impl Drop for CallHandle {
             inner.unresolved -= usize::from(unresolved);
             let call = inner.calls.remove(self.id);
             if let Some(CallKind::Signal(signal)) = call.as_ref().map(|call| &call.kind) {
-                inner.remove_waiter(signal, self.id);
+                inner.signals.forget_waiter(signal, self.id);
             }
             call
         };

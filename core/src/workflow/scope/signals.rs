@@ -1,0 +1,85 @@
+//! The signals of a run: those that no call has taken yet, and the calls that wait for one. It must not know how a call is
+//! woken.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::data::id::CommandId;
+use crate::data::name::Name;
+use crate::data::payload::Payload;
+
+/// The signals of a run, by name.
+#[derive(Default)]
+pub(super) struct Signals {
+    /// A name stays, because code that waited for it mostly waits for it again.
+    by_name: BTreeMap<Name, OfName>,
+    /// The name of the last signal that arrived, as long as it may be buffered although a call waits for it.
+    arrived: Option<Name>,
+}
+
+#[derive(Default)]
+struct OfName {
+    buffer: VecDeque<Payload>,
+    /// Calls that were not woken since their last poll, ascending.
+    waiters: VecDeque<CommandId>,
+}
+
+impl OfName {
+    fn remove_waiter(&mut self, call: CommandId) {
+        if let Ok(place) = self.waiters.binary_search(&call) {
+            self.waiters.remove(place);
+        }
+    }
+}
+
+impl Signals {
+    /// Buffers a signal. Returns the oldest call that waits for its name and is to be woken.
+    pub(super) fn receive(&mut self, signal: &Name, payload: Payload) -> Option<CommandId> {
+        let of_name = self.of_name(signal);
+        of_name.buffer.push_back(payload);
+        let oldest = of_name.waiters.pop_front();
+        if !of_name.waiters.is_empty() {
+            self.arrived = Some(signal.clone());
+        }
+        oldest
+    }
+
+    /// Takes the next buffered signal of that name for a call.
+    pub(super) fn take(&mut self, signal: &Name, call: CommandId) -> Option<Payload> {
+        let of_name = self.by_name.get_mut(signal)?;
+        let taken = of_name.buffer.pop_front()?;
+        of_name.remove_waiter(call);
+        Some(taken)
+    }
+
+    /// The call waits for the next signal of that name.
+    pub(super) fn wait(&mut self, signal: &Name, call: CommandId) {
+        let waiters = &mut self.of_name(signal).waiters;
+        if let Err(place) = waiters.binary_search(&call) {
+            waiters.insert(place, call);
+        }
+    }
+
+    /// The call does not wait any more.
+    pub(super) fn forget_waiter(&mut self, signal: &Name, call: CommandId) {
+        self.by_name.get_mut(signal).into_iter().for_each(|of_name| of_name.remove_waiter(call));
+    }
+
+    /// Returns a call that waits for a buffered signal and is to be woken, if there is one: the code may hold the call that
+    /// was woken for it, and not poll it. A call that begins to wait has found the buffer empty, so only the last signal that
+    /// arrived can be left in this way.
+    pub(super) fn next_stranded(&mut self) -> Option<CommandId> {
+        let of_name = self.by_name.get_mut(self.arrived.as_ref()?)?;
+        let oldest = if of_name.buffer.is_empty() { None } else { of_name.waiters.pop_front() };
+        if oldest.is_none() {
+            self.arrived = None;
+        }
+        oldest
+    }
+
+    fn of_name(&mut self, signal: &Name) -> &mut OfName {
+        if !self.by_name.contains_key(signal) {
+            self.by_name.insert(signal.clone(), OfName::default());
+        }
+        self.by_name.get_mut(signal).expect("it was just inserted")
+    }
+}

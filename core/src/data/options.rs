@@ -88,7 +88,9 @@ impl ActivityOptions {
 
     /// Checks the ranges.
     pub(crate) fn check(&self) -> Result<(), String> {
-        let Settings { retry, start_to_close, schedule_to_close, .. } = self.get();
+        // The default is in range.
+        let Some(settings) = self.changed.as_deref() else { return Ok(()) };
+        let Settings { retry, start_to_close, schedule_to_close, .. } = settings;
         retry.check()?;
         for (name, limit) in [("start_to_close", start_to_close), ("schedule_to_close", schedule_to_close)] {
             if limit.is_some_and(|limit| limit.is_zero()) {

@@ -205,7 +205,7 @@ impl Run {
         }
         progress.take_steps(output.steps, &output.dropped_steps);
         progress.dropped_steps.extend(output.dropped_steps);
-        if let Some(outcome) = decisions.outcome {
+        if let Some(outcome) = decisions.outcome.map(|outcome| *outcome) {
             self.program = None;
             let compensate =
                 !matches!(outcome, Outcome::Completed(_)) && !self.state.compensations.is_empty();

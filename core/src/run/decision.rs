@@ -1,6 +1,5 @@
 //! The decisions of a replayed program, each to be compared with an event. It must not read the log.
 
-use std::collections::VecDeque;
 use std::fmt;
 
 use crate::data::outcome::Outcome;
@@ -16,17 +15,19 @@ pub(super) enum Decision<'d> {
 /// Decisions of the program, in its order.
 #[derive(Default)]
 pub(super) struct Decided {
-    issued: VecDeque<Issued>,
+    /// The commands, of which the first `taken` were taken. Those of the usual poll stay in their vector and are dropped in
+    /// place, because commands are large.
+    issued: Vec<Issued>,
+    taken: usize,
     /// What the workflow returned. No command follows it.
-    outcome: Option<Outcome>,
+    outcome: Option<Box<Outcome>>,
 }
 
 impl Decided {
     /// Adds the decisions of the next poll.
-    pub(super) fn add(&mut self, issued: Vec<Issued>, outcome: Option<Outcome>) {
+    pub(super) fn add(&mut self, issued: Vec<Issued>, outcome: Option<Box<Outcome>>) {
         if self.issued.is_empty() {
-            // Commands are large, so those of the usual poll stay in their vector.
-            self.issued = issued.into();
+            self.issued = issued;
         } else {
             self.issued.extend(issued);
         }
@@ -35,17 +36,29 @@ impl Decided {
         }
     }
 
+    /// Takes the room of commands, once all of them were taken.
+    pub(super) fn take_room(&mut self) -> Option<Vec<Issued>> {
+        let is_free = self.issued.is_empty() && self.issued.capacity() > 0;
+        is_free.then(|| std::mem::take(&mut self.issued))
+    }
+
     /// The next decision.
     pub(super) fn next(&self) -> Option<Decision<'_>> {
-        let command = self.issued.front().map(Decision::Command);
-        command.or_else(|| self.outcome.as_ref().map(Decision::Outcome))
+        let command = self.issued.get(self.taken).map(Decision::Command);
+        command.or_else(|| self.outcome.as_deref().map(Decision::Outcome))
     }
 
     /// Takes the next decision if it equals the recorded event, and returns whether it does.
     pub(super) fn take_if_matches(&mut self, recorded: &Event) -> bool {
         let matches = self.next().is_some_and(|next| next.matches(recorded));
-        if matches && self.issued.pop_front().is_none() {
+        if matches && self.issued.is_empty() {
             self.outcome = None;
+        } else if matches {
+            self.taken += 1;
+            if self.taken == self.issued.len() {
+                self.issued.clear();
+                self.taken = 0;
+            }
         }
         matches
     }

@@ -245,6 +245,9 @@ impl Replay {
     fn poll(&mut self, due: &PastEvent, locals: Locals, next: Option<&PastEvent>) {
         self.progress.forget_step(&due.event);
         let Some(program) = &mut self.run.program else { return };
+        if let Some(room) = self.decided.take_room() {
+            program.reuse(room);
+        }
         let poll = || program.apply(due.at, &due.event, locals);
         match self.run.state.in_span(&due.event, true, poll) {
             Ok(decisions) => {

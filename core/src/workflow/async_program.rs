@@ -16,6 +16,7 @@ use crate::data::time::Timestamp;
 use crate::guard::shielded;
 use crate::log::event::Event;
 use crate::workflow::bare::{BareRuntime, UndrivenRuntime, Violation};
+use crate::workflow::command::Issued;
 use crate::workflow::context::Context;
 use crate::workflow::error::WorkflowError;
 use crate::workflow::fault::Fault;
@@ -271,10 +272,14 @@ impl Program for AsyncProgram {
             self.check_waits()?;
         }
         let outcome = result.map(|result| match result {
-            Ok(output) => Outcome::Completed(output),
-            Err(error) => error.into_outcome(self.scope.payload_bytes_max()),
+            Ok(output) => Box::new(Outcome::Completed(output)),
+            Err(error) => Box::new(error.into_outcome(self.scope.payload_bytes_max())),
         });
         Ok(Decisions { output: self.scope.take_output(), outcome })
+    }
+
+    fn reuse(&mut self, room: Vec<Issued>) {
+        self.scope.reuse(room);
     }
 
     fn waits(&self, limit: usize) -> Vec<Awaited> {

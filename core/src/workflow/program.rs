@@ -6,6 +6,7 @@ use crate::data::name::Name;
 use crate::data::outcome::Outcome;
 use crate::data::time::Timestamp;
 use crate::log::event::Event;
+use crate::workflow::command::Issued;
 use crate::workflow::fault::Fault;
 use crate::workflow::locals::Locals;
 use crate::workflow::scope::PollOutput;
@@ -23,6 +24,9 @@ pub(crate) trait Program {
     /// values apply and nothing need be encoded. After an error the program cannot be used.
     fn apply(&mut self, at: Timestamp, resolution: &Event, locals: Locals) -> Result<Decisions, Fault>;
 
+    /// Gives back the room of commands that were taken, for those of the next poll.
+    fn reuse(&mut self, room: Vec<Issued>);
+
     /// The calls that it waits for, at most `limit`, to show to people.
     fn waits(&self, limit: usize) -> Vec<Awaited>;
 }
@@ -31,8 +35,9 @@ pub(crate) trait Program {
 #[derive(Debug, Default)]
 pub(crate) struct Decisions {
     pub(crate) output: PollOutput,
-    /// The outcome, if the workflow returned.
-    pub(crate) outcome: Option<Outcome>,
+    /// The outcome, if the workflow returned. Boxed, because the decisions of every poll are moved, and only those of the last
+    /// one have it.
+    pub(crate) outcome: Option<Box<Outcome>>,
 }
 
 impl Decisions {

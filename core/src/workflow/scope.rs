@@ -167,6 +167,11 @@ impl Scope {
         }
     }
 
+    /// Sets the room for the commands of the next poll.
+    pub(crate) fn reuse(&self, room: Vec<Issued>) {
+        self.inner.borrow_mut().issued = room;
+    }
+
     /// Amends a command that was issued in this poll; returns false if there is none.
     pub(crate) fn amend(&self, id: CommandId, amend: impl FnOnce(&mut Command)) -> bool {
         let mut inner = self.inner.borrow_mut();

@@ -70,13 +70,13 @@ pub(super) struct FieldsReader<'r, 'b> {
 
 impl<'b> FieldsReader<'_, 'b> {
     /// Reads the next field. Its name is only used in errors.
-    #[inline]
+    #[inline(always)]
     pub(super) fn take<T: Part>(&mut self, name: &'static str) -> Decoded<T> {
         self.take_or(name, T::absent, T::read)
     }
 
     /// Reads the next field with a function.
-    #[inline]
+    #[inline(always)]
     pub(super) fn take_or<T>(
         &mut self,
         name: &'static str,

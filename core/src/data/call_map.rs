@@ -49,7 +49,7 @@ impl<V> CallMap<V> {
     /// Sets the value of a call. Returns the value that it replaces.
     pub(crate) fn insert(&mut self, call: CommandId, value: V) -> Option<V> {
         if self.places.capacity() == 0 {
-            self.places.reserve_exact(1);
+            self.places = VecDeque::with_capacity(1);
         }
         if self.places.back().is_none_or(|(last, _)| *last < call) {
             self.places.push_back((call, Some(value)));

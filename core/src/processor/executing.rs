@@ -1,14 +1,13 @@
 //! The attempts and steps of one run that the executor has. It must not know what they do.
 
-use std::collections::{BTreeMap, BTreeSet};
-
+use crate::data::call_map::CallMap;
 use crate::data::id::CommandId;
 
 /// The attempts and steps of a run that were handed to the executor, or will be after a commit.
 #[derive(Default)]
 pub(super) struct Executing {
-    attempts: BTreeMap<CommandId, u32>,
-    steps: BTreeSet<CommandId>,
+    attempts: CallMap<u32>,
+    steps: CallMap<()>,
 }
 
 impl Executing {
@@ -18,26 +17,26 @@ impl Executing {
 
     /// Whether an attempt of this activity is being executed.
     pub(super) fn has_attempt(&self, call: CommandId) -> bool {
-        self.attempts.contains_key(&call)
+        self.attempts.contains(call)
     }
 
     /// An attempt ended. Returns whether it was being executed: otherwise its outcome is not wanted.
     pub(super) fn end_attempt(&mut self, call: CommandId, attempt: u32) -> bool {
-        self.attempts.get(&call) == Some(&attempt) && self.attempts.remove(&call).is_some()
+        self.attempts.remove_if(call, |executed| *executed == attempt).is_some()
     }
 
     /// The outcome of this activity is no longer wanted. Returns whether an attempt was being executed.
     pub(super) fn drop_attempt(&mut self, call: CommandId) -> bool {
-        self.attempts.remove(&call).is_some()
+        self.attempts.remove(call).is_some()
     }
 
     pub(super) fn begin_step(&mut self, call: CommandId) {
-        self.steps.insert(call);
+        self.steps.insert(call, ());
     }
 
     /// A step ended, or its outcome is no longer wanted. Returns whether it was being executed.
     pub(super) fn end_step(&mut self, call: CommandId) -> bool {
-        self.steps.remove(&call)
+        self.steps.remove(call).is_some()
     }
 
     pub(super) fn has_steps(&self) -> bool {
@@ -50,8 +49,8 @@ impl Executing {
 
     /// Drops everything, and returns the calls that were being executed.
     pub(super) fn drop_all(&mut self) -> impl Iterator<Item = CommandId> + use<> {
-        let attempts = std::mem::take(&mut self.attempts).into_keys();
-        attempts.chain(std::mem::take(&mut self.steps))
+        let attempts = std::mem::take(&mut self.attempts).into_iter().map(|(call, _)| call);
+        attempts.chain(std::mem::take(&mut self.steps).into_iter().map(|(call, ())| call))
     }
 }
 

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::future::try_join_all;
-use futures::{StreamExt, TryStreamExt};
 use pgworkflows::Client;
 use pgworkflows_benches::Failure;
 
@@ -42,24 +41,27 @@ pub(crate) async fn drive(client: &Client, workload: Workload, pace: Pace) -> Re
     let each = usize::try_from(pace.in_flight.div_ceil(clients).max(1))?;
     let tasks = (0..clients).map(|_| {
         let (client, next, completed) = (client.clone(), Arc::clone(&next), Arc::clone(&completed));
-        let numbers = std::iter::from_fn(move || {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            (number < pace.runs).then_some(number)
-        });
         tokio::spawn(async move {
-            let run = async |number| {
-                let due = pace.second.map(|second| second + (number * 1_000_000 / pace.runs) as i64);
-                let seen = workload.complete(&client, due).await;
-                completed.fetch_add(1, Ordering::Relaxed);
-                seen
+            // One loop for each run in flight: a task per run would be a part of what is measured.
+            let one_after_another = async || {
+                let mut seen = Vec::new();
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= pace.runs {
+                        return Ok::<_, Failure>(seen);
+                    }
+                    let due = pace.second.map(|second| second + (number * 1_000_000 / pace.runs) as i64);
+                    seen.push(workload.complete(&client, due).await?);
+                    completed.fetch_add(1, Ordering::Relaxed);
+                }
             };
-            futures::stream::iter(numbers).map(run).buffer_unordered(each).try_collect::<Vec<_>>().await
+            try_join_all((0..each).map(|_| one_after_another())).await
         })
     });
     let progress = tokio::spawn(progress(Arc::clone(&completed), pace.runs));
     let mut seen = Vec::new();
     for of_client in try_join_all(tasks).await? {
-        seen.extend(of_client?);
+        seen.extend(of_client?.into_iter().flatten());
     }
     progress.abort();
     Ok(Driven { took: began.elapsed(), seen })

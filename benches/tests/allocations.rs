@@ -33,33 +33,31 @@ fn assert_at_most(counted: (u64, u64), limit: (u64, u64)) {
 }
 
 // Decoding allocates nothing per event: a payload is a slice of its frame, and a short name is held in place. The buffer of
-// a large frame becomes a shared one when it is first sliced.
+// a large frame becomes a shared one when it is first sliced, and a slow machine makes more frames of the same events.
 
 #[test]
 fn sequential_activities_allocate_no_more() {
-    // Replaying, per two events: the open call, what the state keeps of the activity, and the list that the command is
-    // issued in.
-    assert_at_most(counted::<Activities>(Kind::Activities), (2, 1_500));
+    // Replaying: one call after the other uses the same room.
+    assert_at_most(counted::<Activities>(Kind::Activities), (50, 10));
 }
 
 #[test]
 fn sequential_timers_allocate_no_more() {
-    // Replaying, per two events: the open call, and the list that the command is issued in.
-    assert_at_most(counted::<Naps>(Kind::Timers), (2, 1_000));
+    // As sequential activities.
+    assert_at_most(counted::<Naps>(Kind::Timers), (50, 10));
 }
 
 #[test]
 fn fan_out_allocates_no_more() {
-    // As sequential activities, with the branch's own waker, and nodes of maps that hold many calls: their number
-    // depends a little on the order in which the activities were completed.
-    assert_at_most(counted::<FanOut>(Kind::FanOut), (2, 2_200));
+    // Replaying, per two events: the branch's future, and its own waker.
+    assert_at_most(counted::<FanOut>(Kind::FanOut), (50, 1_020));
 }
 
 #[test]
 fn signals_allocate_no_more() {
-    // Replaying: the signal's buffer, the open call, and the message's id, which is remembered so that the message is
-    // logged once.
-    assert_at_most(counted::<Signals>(Kind::Signals), (2, 3_150));
+    // Replaying: one signal after the other uses the same room. The ids of messages are remembered, in a set that grows, so
+    // that each is logged once.
+    assert_at_most(counted::<Signals>(Kind::Signals), (50, 10));
 }
 
 /// What a run may keep in memory beside its workflow's own future: 1.5 KiB.

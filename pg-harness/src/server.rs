@@ -1,5 +1,8 @@
 //! A server that belongs to one value, and is removed with it. It must not know what is stored in it.
 
+#[cfg(feature = "databases")]
+mod standby;
+
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::Write;
@@ -71,24 +74,11 @@ impl Builder {
     /// Returns an error if this machine has no server programs, or they fail.
     pub fn start(self) -> Result<Postgres, Error> {
         let installation = Installation::find()?;
-        let account = Account::for_server()?;
-        let directory = fresh_directory(account)?;
-        let mut server = Postgres {
-            _supervisor: Supervisor::watch(&installation, account, &directory)?,
-            installation,
-            account,
-            directory,
-            port: 0,
-        };
+        let mut server = Postgres::in_a_fresh_directory(installation, Account::for_server()?)?;
         server.initialize()?;
         server.configure(&self)?;
-        for _ in 0..PORT_TRIES {
-            server.port = free_port()?;
-            if server.launch()? == Launch::Running {
-                return Ok(server);
-            }
-        }
-        Err(Error::no_port())
+        server.launch_on_a_free_port()?;
+        Ok(server)
     }
 }
 
@@ -216,6 +206,13 @@ impl Postgres {
         if was_running { self.restart() } else { Ok(()) }
     }
 
+    /// A server without data.
+    fn in_a_fresh_directory(installation: Installation, account: Account) -> Result<Self, Error> {
+        let directory = fresh_directory(account)?;
+        let supervisor = Supervisor::watch(&installation, account, &directory)?;
+        Ok(Self { _supervisor: supervisor, installation, account, directory, port: 0 })
+    }
+
     fn initialize(&self) -> Result<(), Error> {
         let mut initdb = self.program("initdb");
         initdb.arg("-D").arg(self.data_dir()).args([
@@ -229,15 +226,29 @@ impl Postgres {
     }
 
     fn configure(&self, builder: &Builder) -> Result<(), Error> {
-        let path = self.data_dir().join("postgresql.conf");
         let fast: &[_] = if builder.durable { &[] } else { &FAST_SETTINGS };
         let given = builder.settings.iter().map(|(name, value)| (&**name, &**value));
+        self.append_settings(SETTINGS.into_iter().chain(fast.iter().copied()).chain(given))
+    }
+
+    fn append_settings<'a>(&self, settings: impl Iterator<Item = (&'a str, &'a str)>) -> Result<(), Error> {
+        let path = self.data_dir().join("postgresql.conf");
         let mut text = String::from("\n");
-        for (name, value) in SETTINGS.into_iter().chain(fast.iter().copied()).chain(given) {
+        for (name, value) in settings {
             text.push_str(&format!("{name} = '{}'\n", value.replace('\'', "''")));
         }
         let mut file = OpenOptions::new().append(true).open(&path).map_err(at(&path))?;
         file.write_all(text.as_bytes()).map_err(at(&path))
+    }
+
+    fn launch_on_a_free_port(&mut self) -> Result<(), Error> {
+        for _ in 0..PORT_TRIES {
+            self.port = free_port()?;
+            if self.launch()? == Launch::Running {
+                return Ok(());
+            }
+        }
+        Err(Error::no_port())
     }
 
     fn launch(&self) -> Result<Launch, Error> {

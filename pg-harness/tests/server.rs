@@ -208,3 +208,23 @@ async fn pgbouncer_shares_one_connection_among_its_clients() {
     drop(pooler);
     options.connect().await.unwrap_err();
 }
+
+#[tokio::test]
+async fn promoted_standby_has_every_acknowledged_commit_and_accepts_writes() {
+    let server = Postgres::start().unwrap();
+    run(&server.url(), "CREATE TABLE t (n int)").await;
+    let standby = server.start_standby(Duration::from_secs(3600)).unwrap();
+    run(&server.url(), "INSERT INTO t SELECT generate_series(1, 7)").await;
+    assert_eq!(count(&standby.url(), "t").await, "0", "it lags");
+
+    server.kill().unwrap();
+    standby.promote().unwrap();
+
+    assert_eq!(count(&standby.url(), "t").await, "7");
+    run(&standby.url(), "INSERT INTO t VALUES (8)").await;
+    let next = standby.start_standby(Duration::ZERO).unwrap();
+    standby.kill().unwrap();
+    next.promote().unwrap();
+    run(&next.url(), "INSERT INTO t VALUES (9)").await;
+    assert_eq!(count(&next.url(), "t").await, "9");
+}

@@ -47,6 +47,8 @@ mod pooler;
 mod database;
 #[cfg(feature = "databases")]
 mod dump;
+#[cfg(feature = "proxy")]
+mod proxy;
 #[cfg(feature = "databases")]
 mod shared;
 #[cfg(feature = "databases")]
@@ -59,5 +61,7 @@ pub use self::server::{Builder, Postgres};
 
 #[cfg(feature = "databases")]
 pub use self::database::Database;
+#[cfg(feature = "proxy")]
+pub use self::proxy::{Cut, Link, Proxy};
 #[cfg(feature = "databases")]
 pub use self::shared::Shared;

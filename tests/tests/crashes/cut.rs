@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use pgworkflows::{Client, PostgresStore};
+use pgworkflows_pg_harness::{Cut, Proxy};
 use pgworkflows_tests::{DEADLINE, Journal};
 
 use crate::env::{PgEnv, SHARDS};
-use crate::proxy::{Cut, Proxy};
 use crate::worker::{Collect, NUMBER, start_noting_worker, start_worker};
 
 const LATENCY: Duration = Duration::from_millis(2);
@@ -47,7 +47,7 @@ fn assert_made(made: &Mutex<Vec<Cut>>, least: usize) {
 async fn an_append_whose_connection_is_cut_is_applied_once() {
     let env = PgEnv::new().await;
     let (made, plan) = cutting(".append(");
-    let proxy = Proxy::new(env.url(), LATENCY, plan).await;
+    let proxy = Proxy::new(env.url(), LATENCY, plan).await.unwrap();
     let store = PostgresStore::connect(proxy.url()).await.unwrap();
     let journal = Journal::default();
     let worker = start_noting_worker(store, &journal, |worker| worker.processors(2));
@@ -77,7 +77,7 @@ async fn a_start_or_signal_whose_connection_is_cut_arrives_once_and_in_order() {
     let env = PgEnv::new().await;
     let worker = start_worker(env.store.clone(), |worker| worker);
     let (made, plan) = cutting(".submit(");
-    let proxy = Proxy::new(env.url(), LATENCY, plan).await;
+    let proxy = Proxy::new(env.url(), LATENCY, plan).await.unwrap();
     let store = PostgresStore::connect(proxy.url()).await.unwrap();
     let client = Client::builder(store).queue_shards(SHARDS).build().unwrap();
 

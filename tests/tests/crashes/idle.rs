@@ -6,11 +6,11 @@ use std::time::Duration;
 use futures::future::join_all;
 use pgworkflows::PostgresStore;
 use pgworkflows::history::Event;
+use pgworkflows_pg_harness::{Cut, Proxy};
 use pgworkflows_tests::{DEADLINE, eventually};
 use tokio::time::Instant;
 
 use crate::env::PgEnv;
-use crate::proxy::{Cut, Proxy};
 use crate::worker::{Nap, start_worker};
 
 /// How many statements an idle worker may send per minute.
@@ -31,7 +31,8 @@ async fn an_idle_worker_sends_at_most_thirty_statements_a_minute() {
         counts.lock().unwrap().push((Instant::now(), statement.to_owned()));
         Cut::Pass
     })
-    .await;
+    .await
+    .unwrap();
     // A worker with default settings, and a sleeping run.
     let store = PostgresStore::connect(proxy.url()).await.unwrap();
     let worker = start_worker(store, |worker| worker);

@@ -6,7 +6,6 @@ mod env;
 mod interrupted;
 mod log;
 mod process;
-mod proxy;
 mod worker;
 
 mod cut;

@@ -1,0 +1,62 @@
+//! What users' programs do meanwhile: kinds of runs, each with its workflow, its activities, and what a client does with
+//! one run of it. It must not know of faults.
+//!
+//! To add a kind, write its file and add its line to [`KINDS`].
+
+mod bank;
+mod cancelled;
+mod fan_out;
+mod once;
+mod refund;
+mod signals;
+mod timers;
+mod transfer;
+
+use futures::future::BoxFuture;
+use pgworkflows::sqlx::PgPool;
+use pgworkflows::worker::WorkerBuilder;
+use pgworkflows_testkit::runtime::dice::Dice;
+
+use crate::hand::Hand;
+
+/// A kind of run.
+#[derive(Debug)]
+pub(crate) struct Kind {
+    /// The name of its workflow.
+    pub(crate) name: &'static str,
+    /// What is proven, for people.
+    pub(crate) about: &'static str,
+    /// How often it is drawn, relative to the others.
+    pub(crate) weight: u64,
+    /// Whether a run ends even if its client dies.
+    pub(crate) ends_alone: bool,
+    /// Registers its workflow and its activities, which use the users' tables.
+    pub(crate) register: fn(WorkerBuilder, &PgPool) -> WorkerBuilder,
+    /// What a client does with one run, which it names by the token: at least start it, and wait for its end.
+    pub(crate) drive: fn(Task) -> BoxFuture<'static, anyhow::Result<()>>,
+}
+
+/// One run to be driven.
+#[derive(Debug)]
+pub(crate) struct Task {
+    pub(crate) hand: Hand,
+    pub(crate) dice: Dice,
+    pub(crate) token: String,
+}
+
+/// All kinds.
+pub(crate) const KINDS: &[Kind] =
+    &[transfer::KIND, refund::KIND, fan_out::KIND, timers::KIND, signals::KIND, cancelled::KIND, once::KIND];
+
+/// Draws a kind by its weight; of those whose runs end alone, or of all.
+pub(crate) fn draw(dice: &mut Dice, ends_alone: bool) -> &'static Kind {
+    let kinds = || KINDS.iter().filter(|kind| kind.ends_alone || !ends_alone);
+    let mut left = dice.below(kinds().map(|kind| kind.weight).sum());
+    for kind in kinds() {
+        match left.checked_sub(kind.weight) {
+            Some(rest) => left = rest,
+            None => return kind,
+        }
+    }
+    &KINDS[0]
+}

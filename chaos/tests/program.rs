@@ -1,0 +1,86 @@
+//! The whole program: a short run with a fixed seed, with every kind of run and many kinds of faults; and what it leaves
+//! behind when it is killed.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// So long that only a broken program takes longer.
+const DEADLINE: Duration = Duration::from_secs(300);
+
+fn chaos(arguments: &str) -> Command {
+    let mut chaos = Command::new(env!("CARGO_BIN_EXE_chaos"));
+    chaos.args(arguments.split(' ')).stdin(Stdio::null());
+    chaos
+}
+
+#[test]
+fn short_run_with_a_fixed_seed_violates_nothing() {
+    let arguments = "--minutes 0.2 --seed 5 --workers 2 --clients 1 --pause 300 --lease-ttl 1500";
+    let chaos = chaos(arguments).output().unwrap();
+
+    let report = String::from_utf8_lossy(&chaos.stdout);
+    let problems = String::from_utf8_lossy(&chaos.stderr);
+    assert!(chaos.status.success(), "{}\n{report}\n{problems}", chaos.status);
+    assert!(report.contains("violations: 0"), "{report}");
+    // Something did happen.
+    let over = |kind: &str| {
+        let line = report.lines().find(|line| line.starts_with(kind)).unwrap_or_default();
+        line.split_whitespace().nth(3).and_then(|over| over.parse::<u32>().ok()).unwrap_or_default()
+    };
+    assert!(over("transfer") > 0 && over("signals") > 0, "{report}");
+}
+
+#[test]
+fn killed_program_leaves_no_process_behind_not_even_a_stopped_one() {
+    let mut chaos = chaos("--minutes 10 --seed 6 --workers 2 --clients 1 --faults pause --pause 100");
+    let mut chaos = chaos.stdout(Stdio::null()).spawn().unwrap();
+    let own = chaos.id();
+    eventually("a worker is stopped", || processes().iter().any(|p| p.parent == own && p.is_stopped()));
+    let children: Vec<u32> = processes().iter().filter(|p| p.parent == own).map(|p| p.id).collect();
+
+    chaos.kill().unwrap();
+    chaos.wait().unwrap();
+
+    eventually("its processes are gone", || {
+        processes().iter().all(|process| process.is_dead() || !children.contains(&process.id))
+    });
+    let left = std::env::temp_dir().join(format!("pgworkflows-chaos-6-{own}"));
+    std::fs::remove_dir_all(left).unwrap();
+}
+
+/// A process of this machine.
+struct Process {
+    id: u32,
+    parent: u32,
+    state: String,
+}
+
+impl Process {
+    fn is_stopped(&self) -> bool {
+        self.state.starts_with('T')
+    }
+
+    /// Dead, although nobody has asked for its status.
+    fn is_dead(&self) -> bool {
+        self.state.starts_with('Z')
+    }
+}
+
+fn processes() -> Vec<Process> {
+    let listed = Command::new("ps").args(["-A", "-o", "pid=,ppid=,stat="]).output().unwrap();
+    let text = String::from_utf8_lossy(&listed.stdout).into_owned();
+    let process = |line: &str| {
+        let mut words = line.split_whitespace();
+        let (id, parent) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        Some(Process { id, parent, state: words.next()?.to_owned() })
+    };
+    text.lines().filter_map(process).collect()
+}
+
+fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}

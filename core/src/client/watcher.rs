@@ -266,19 +266,25 @@ impl WatchTask {
         let watcher = Arc::clone(&self.watcher);
         let mut poll = watcher.host.sleep(watcher.poll_interval);
         let mut refresh = self.hints.gather(Refresh::default());
+        let mut rested = Duration::ZERO;
         while let Some(topics) = watcher.take(&refresh, &mut self.hints) {
-            let began = watcher.host.monotonic();
-            watcher.read(&topics).await;
+            if !topics.is_empty() {
+                let began = watcher.host.monotonic();
+                watcher.read(&topics).await;
+                let ended = watcher.host.monotonic();
+                rested = ended + ended.saturating_sub(began).min(watcher.poll_interval);
+            }
             if refresh.all {
                 poll = watcher.host.sleep(watcher.poll_interval);
             }
-            // Pausing for as long as the read took limits the task to half of one connection, and lets more notices share
-            // the next read.
-            let took = watcher.host.monotonic().saturating_sub(began);
-            if !took.is_zero() {
-                watcher.host.sleep(took.min(watcher.poll_interval)).await;
-            }
             refresh = watcher.next(&mut self.hints, &mut poll).await;
+            // A rest for as long as the last read took limits the task to half of one connection, and lets more notices share
+            // the next read. It is no timer by itself: those go by whole milliseconds, and a quiet client has rested already.
+            let rest = rested.saturating_sub(watcher.host.monotonic());
+            if !rest.is_zero() {
+                watcher.host.sleep(rest).await;
+                refresh = self.hints.gather(refresh);
+            }
         }
         self.ended = true;
     }

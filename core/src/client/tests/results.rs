@@ -238,6 +238,24 @@ async fn slow_store_gets_pauses_between_reads() {
 }
 
 #[tokio::test]
+async fn client_that_has_rested_reads_at_once_after_a_hint() {
+    // Given a client whose last read took 100 ms and ended 100 ms ago
+    let fixture = fixture();
+    let gate = fixture.store.hold_reads();
+    let (run, result) = awaited(&fixture, 0, 1);
+    settle().await;
+    fixture.host.advance(Duration::from_millis(100)).await;
+    drop(gate);
+    settle().await;
+    fixture.host.advance(Duration::from_millis(100)).await;
+    // When the run ends, then no more time passes before its result arrives
+    fixture.store.close(run, &completed("hello"));
+    fixture.store.hint(Hint::Notice(run.shard()));
+    settle().await;
+    assert!(result.is_finished());
+}
+
+#[tokio::test]
 async fn result_arrives_after_the_store_was_unavailable() {
     let fixture = fixture();
     for _ in 0..3 {

@@ -25,7 +25,7 @@ pub(crate) struct Watcher {
     host: Arc<dyn Host>,
     poll_interval: Duration,
     waiters: Mutex<Waiters>,
-    /// Notified when a waiter was added, or the last one was dropped.
+    /// Notified when there is a topic to read, or the last waiter was dropped.
     changed: Notify,
 }
 
@@ -138,25 +138,26 @@ impl Watcher {
 
     fn register(self: &Arc<Self>, topic: Topic, since: Option<Moment>) -> Waiter {
         let (sender, notice) = oneshot::channel();
-        let hints = {
+        let (is_due, hints) = {
             let mut waiters = self.lock();
             waiters.topics.entry(topic.run.shard()).or_default().entry(topic).or_default().push(sender);
-            let is_due = |since: Moment| {
+            let is_due = since.is_none_or(|since| {
                 let age = self.host.monotonic().saturating_sub(since.at);
                 age >= self.poll_interval || waiters.heard.may_concern(topic.run.shard(), since)
-            };
-            if since.is_none_or(is_due) {
+            });
+            if is_due {
                 waiters.unread.insert(topic);
             }
             let has_task = std::mem::replace(&mut waiters.has_task, true);
-            (!has_task).then(|| waiters.hints.take().unwrap_or_else(|| HintReceiver::new(&*self.store)))
+            let hints = || waiters.hints.take().unwrap_or_else(|| HintReceiver::new(&*self.store));
+            (is_due, (!has_task).then(hints))
         };
         // The waiter exists before the task is spawned: a runtime that has ended drops the task at once, which must fail
         // this waiter.
         let waiter = Waiter { watcher: Arc::clone(self), topic, notice };
         if let Some(hints) = hints {
             self.host.spawn(Box::pin(WatchTask { watcher: Arc::clone(self), hints, ended: false }.run()));
-        } else {
+        } else if is_due {
             self.changed.notify_one();
         }
         waiter
@@ -311,11 +312,12 @@ impl Watcher {
         loop {
             tokio::select! {
                 biased;
-                () = self.changed.notified() => return hints.gather(refresh),
+                // First, because new waiters may never pause.
                 () = &mut *poll => {
                     refresh.all = true;
                     return hints.gather(refresh);
                 }
+                () = self.changed.notified() => return hints.gather(refresh),
                 hint = hints.next() => {
                     refresh.add(hint);
                     refresh = hints.gather(refresh);

@@ -114,6 +114,29 @@ async fn result_arrives_with_the_poll_when_its_hint_is_lost() {
 }
 
 #[tokio::test]
+async fn new_waiters_do_not_put_off_the_poll() {
+    // Given an awaited run whose hint is lost
+    let fixture = fixture();
+    let (run, result) = awaited(&fixture, 0, 0);
+    settle().await;
+    fixture.store.close(run, &completed("hello"));
+    // When another run is awaited during each read, until the poll has long been due
+    let mut read = fixture.store.hold_reads();
+    let mut others = vec![awaited(&fixture, 0, 1)];
+    settle().await;
+    for number in 2..10 {
+        others.push(awaited(&fixture, 0, number));
+        fixture.host.advance(POLL / 4).await;
+        drop(read);
+        settle().await;
+        read = fixture.store.hold_reads();
+        fixture.host.advance(POLL / 4).await;
+    }
+    // Then the poll has found its result
+    assert!(result.is_finished());
+}
+
+#[tokio::test]
 async fn hint_of_lost_hints_reads_all_topics() {
     let fixture = fixture();
     let (run, result) = awaited(&fixture, 0, 1);

@@ -7,10 +7,13 @@ use crate::data::id::CommandId;
 use crate::data::name::Name;
 use crate::data::payload::Payload;
 
+/// How many names stay that have no signal and no call.
+const NAMES_KEPT: usize = 16;
+
 /// The signals of a run, by name.
 #[derive(Default)]
 pub(super) struct Signals {
-    /// A name stays, because code that waited for it mostly waits for it again.
+    /// A few names stay, because code that waited for one mostly waits for it again.
     by_name: BTreeMap<Name, OfName>,
     /// The name of the last signal that arrived, as long as it may be buffered although a call waits for it.
     arrived: Option<Name>,
@@ -24,6 +27,10 @@ struct OfName {
 }
 
 impl OfName {
+    fn is_empty(&self) -> bool {
+        self.buffer.is_empty() && self.waiters.is_empty()
+    }
+
     fn remove_waiter(&mut self, call: CommandId) {
         if let Ok(place) = self.waiters.binary_search(&call) {
             self.waiters.remove(place);
@@ -48,6 +55,7 @@ impl Signals {
         let of_name = self.by_name.get_mut(signal)?;
         let taken = of_name.buffer.pop_front()?;
         of_name.remove_waiter(call);
+        self.tidy(signal);
         Some(taken)
     }
 
@@ -61,7 +69,17 @@ impl Signals {
 
     /// The call does not wait any more.
     pub(super) fn forget_waiter(&mut self, signal: &Name, call: CommandId) {
-        self.by_name.get_mut(signal).into_iter().for_each(|of_name| of_name.remove_waiter(call));
+        if let Some(of_name) = self.by_name.get_mut(signal) {
+            of_name.remove_waiter(call);
+            self.tidy(signal);
+        }
+    }
+
+    /// Forgets a name that has no signal and no call, if there are many names: code may choose a new one for each signal.
+    fn tidy(&mut self, signal: &Name) {
+        if self.by_name.len() > NAMES_KEPT && self.by_name.get(signal).is_some_and(OfName::is_empty) {
+            self.by_name.remove(signal);
+        }
     }
 
     /// Returns a call that waits for a buffered signal and is to be woken, if there is one: the code may hold the call that
@@ -81,5 +99,26 @@ impl Signals {
             self.by_name.insert(signal.clone(), OfName::default());
         }
         self.by_name.get_mut(signal).expect("it was just inserted")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_are_used_once_do_not_pile_up() {
+        let mut signals = Signals::default();
+        let payload = Payload::encode(&1).unwrap();
+        for number in 1..1_000 {
+            let (name, call) = (Name::from(format!("reply-{number}")), CommandId::new(number));
+            signals.wait(&name, call);
+            assert_eq!(signals.receive(&name, payload.clone()), Some(call));
+            assert_eq!(signals.take(&name, call), Some(payload.clone()));
+            // A call that is dropped
+            signals.wait(&name, call);
+            signals.forget_waiter(&name, call);
+        }
+        assert!(signals.by_name.len() <= NAMES_KEPT, "{} names", signals.by_name.len());
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sqlx::Connection;
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgPool, PgPoolOptions, Postgres};
+use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions, Postgres};
 use tokio::time::Instant;
 
 use crate::options::Options;
@@ -20,16 +20,21 @@ const PING_AFTER: Duration = Duration::from_secs(1);
 /// How many connections are kept at hand: one that submits, and one that watches.
 const AT_HAND: usize = 2;
 
+/// For how long. Then a connection returns to the library's pool, which replaces old ones.
+const AT_HAND_FOR: Duration = Duration::from_secs(600);
+
 /// A pool of connections. The ones that were used last are kept at hand, because the library's pool pings each connection that
 /// it gets back, which costs as much as a short call.
 pub(crate) struct Pool {
     pool: PgPool,
+    acquire_timeout: Duration,
     hand: Mutex<Hand>,
 }
 
 #[derive(Default)]
 struct Hand {
-    connections: Vec<(PoolConnection<Postgres>, Instant)>,
+    /// With the time since which each is idle.
+    connections: Vec<(Taken, Instant)>,
     /// How many callers wait for a connection of the pool. None is kept from them.
     waiting: usize,
 }
@@ -37,9 +42,10 @@ struct Hand {
 impl Pool {
     /// A pool that opens connections when they are needed.
     pub(crate) fn new(options: &Options) -> Self {
+        let acquire_timeout = options.call_timeout.min(ACQUIRE_TIMEOUT);
         let pool = PgPoolOptions::new()
             .max_connections(options.pool_size)
-            .acquire_timeout(options.call_timeout.min(ACQUIRE_TIMEOUT))
+            .acquire_timeout(acquire_timeout)
             // A connection that was used just now is alive; a ping would cost every call a round trip.
             .test_before_acquire(false)
             .before_acquire(|connection, meta| {
@@ -51,29 +57,47 @@ impl Pool {
                 })
             })
             .connect_lazy_with(options.connect.clone());
-        Self { pool, hand: Mutex::default() }
+        Self { pool, acquire_timeout, hand: Mutex::default() }
     }
 
-    /// Takes a connection. Dropping it returns it to the pool.
-    pub(crate) async fn take(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
-        let _waiting = {
-            let mut hand = self.hand();
-            if let Some((connection, since)) = hand.connections.pop()
-                && since.elapsed() < PING_AFTER
-            {
-                return Ok(connection);
+    /// Takes a connection for a call.
+    pub(crate) async fn take(&self) -> Result<Taken, sqlx::Error> {
+        let _waiting = loop {
+            match self.pop_or_wait() {
+                Ok((mut taken, since)) => {
+                    if since.elapsed() < PING_AFTER || self.is_alive(&mut taken).await {
+                        return Ok(taken);
+                    }
+                }
+                Err(waiting) => break waiting,
             }
+        };
+        Ok(Taken { connection: Some(self.pool.acquire().await?), since: Instant::now() })
+    }
+
+    /// Takes a connection at hand. If there is none, the caller waits for one of the pool.
+    fn pop_or_wait(&self) -> Result<(Taken, Instant), Waiting<'_>> {
+        let mut hand = self.hand();
+        let at_hand = hand.connections.pop();
+        at_hand.ok_or_else(|| {
             hand.waiting += 1;
             Waiting(self)
-        };
-        self.pool.acquire().await
+        })
     }
 
-    /// Takes back a connection on which no answer is left unread.
-    pub(crate) fn put_back(&self, connection: PoolConnection<Postgres>) {
+    /// Pings a connection that was idle. The network may have lost it silently.
+    async fn is_alive(&self, taken: &mut Taken) -> bool {
+        let Some(connection) = taken.connection() else { return false };
+        tokio::time::timeout(self.acquire_timeout, connection.ping()).await.is_ok_and(|answer| answer.is_ok())
+    }
+
+    /// Takes back a connection after a call.
+    pub(crate) fn put_back(&self, mut taken: Taken) {
         let mut hand = self.hand();
-        if hand.waiting == 0 && hand.connections.len() < AT_HAND {
-            hand.connections.push((connection, Instant::now()));
+        if hand.waiting == 0 && hand.connections.len() < AT_HAND && taken.since.elapsed() < AT_HAND_FOR {
+            hand.connections.push((taken, Instant::now()));
+        } else {
+            drop(taken.connection.take());
         }
     }
 
@@ -91,8 +115,30 @@ impl Drop for Pool {
     /// The last handle of a store may be dropped outside of a runtime, where a connection cannot be returned to its pool.
     fn drop(&mut self) {
         let hand = self.hand.get_mut().unwrap_or_else(PoisonError::into_inner);
-        for (connection, _) in hand.connections.drain(..) {
-            drop(connection.leak());
+        for (mut taken, _) in hand.connections.drain(..) {
+            drop(taken.connection.take().map(PoolConnection::leak));
+        }
+    }
+}
+
+/// A connection during a call. It is closed unless it is put back: a transaction may be open on it, or the network may have
+/// lost it silently, which the library's pool would wait to find out for as long as TCP retries.
+pub(crate) struct Taken {
+    connection: Option<PoolConnection<Postgres>>,
+    /// When it was taken from the library's pool.
+    since: Instant,
+}
+
+impl Taken {
+    pub(crate) fn connection(&mut self) -> Option<&mut PgConnection> {
+        self.connection.as_deref_mut()
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        if let Some(connection) = &mut self.connection {
+            connection.close_on_drop();
         }
     }
 }

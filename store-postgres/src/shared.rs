@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use pgworkflows_core::store::{StoreError, Switchboard};
 use sqlx::Connection;
-use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnection, PgRow, Postgres};
+use sqlx::postgres::{PgConnection, PgRow};
 
 use crate::error::{leaves_connection_usable, store_error};
 use crate::notify::Notifier;
@@ -43,38 +42,15 @@ impl Shared {
         with_timeout(self.options.call_timeout, self.fetch_pooled(query)).await
     }
 
-    /// A caller may drop the call half-way. After an autocommitted statement only an answer is left unread, and the
-    /// driver reads it before it uses the connection again. But a transaction might stay open, so such a connection is
-    /// closed.
+    /// If a caller drops the call half-way, or its answer does not arrive in time, its connection is closed.
     async fn fetch_pooled(&self, query: PgQuery) -> Result<Vec<PgRow>, sqlx::Error> {
-        let prepared = self.options.prepared_statements;
-        let mut taken = Taken { connection: Some(self.pool.take().await?), close_on_drop: !prepared };
-        let Some(connection) = taken.connection.as_deref_mut() else {
-            return Err(sqlx::Error::WorkerCrashed);
-        };
-        let rows = rows(connection, query, prepared).await;
-        if rows.as_ref().err().is_none_or(leaves_connection_usable)
-            && let Some(connection) = taken.connection.take()
-        {
-            self.pool.put_back(connection);
+        let mut taken = self.pool.take().await?;
+        let Some(connection) = taken.connection() else { return Err(sqlx::Error::WorkerCrashed) };
+        let rows = rows(connection, query, self.options.prepared_statements).await;
+        if rows.as_ref().err().is_none_or(leaves_connection_usable) {
+            self.pool.put_back(taken);
         }
         rows
-    }
-}
-
-/// A connection during a call. If the call is dropped or fails, its connection returns to the pool, or is closed.
-struct Taken {
-    connection: Option<PoolConnection<Postgres>>,
-    close_on_drop: bool,
-}
-
-impl Drop for Taken {
-    fn drop(&mut self) {
-        if self.close_on_drop
-            && let Some(connection) = &mut self.connection
-        {
-            connection.close_on_drop();
-        }
     }
 }
 

@@ -14,6 +14,7 @@ mod moved;
 mod notify;
 mod partition;
 mod plans;
+mod pool;
 mod pooler;
 mod query;
 mod recover;

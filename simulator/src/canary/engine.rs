@@ -141,10 +141,11 @@ pub(super) const CANARIES: &[Canary] = &[
         if let Some(change) = self.suspects.clear(id, false) {",
             erring: r#"            if crate::canary::is("EvictionCancels")
                 && let Some(live) = self.runs.get_mut(id)
-                && let Some(timer) = live.state().timers.keys().next().copied()
+                && !live.state().timers.is_empty()
             {
+                let timers: Vec<_> = live.state().timers.iter().map(|(id, _)| id).collect();
                 let now = live.state().now;
-                let progress = live.run().note(now, crate::log::event::Event::TimerCancelled { id: timer });
+                let progress = live.run().note(now, crate::log::event::Event::TimerCancelled { id: timers[0] });
                 return self.record(id, progress, &[], now);
             }
             self.runs.forget(id);

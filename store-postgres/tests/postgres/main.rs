@@ -1,11 +1,13 @@
 //! Tests of the Postgres store on a real server: each rule of its protocols is a test.
 
+mod bodies;
 mod engine;
 mod support;
 
 mod append;
 mod connect;
 mod damaged;
+mod frames;
 mod history;
 mod inbox;
 mod lease;

@@ -24,13 +24,23 @@ pub(crate) async fn connect(options: &PgConnectOptions) -> Result<PgConnection, 
     let (encoding, standby): (String, bool) = (row.get(2), row.get(3));
     check_encoding(&encoding, options)?;
     if standby {
-        // Leases and inboxes are read from the primary only, because a standby lags.
-        return Err(StoreError::unavailable(format!(
-            "{} is a standby; give the address of the primary",
-            describe_address(options)
-        )));
+        return Err(StoreError::unavailable(standby_refused(options)));
     }
     Ok(connection)
+}
+
+/// Whether a connection leads to a standby. Nothing is read from one, because it lags.
+pub(crate) async fn is_standby(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let row = connection.fetch_one(sqlx::raw_sql("select pg_catalog.pg_is_in_recovery()")).await?;
+    row.try_get(0)
+}
+
+/// The reason for refusing a standby.
+pub(crate) fn standby_refused(options: &PgConnectOptions) -> String {
+    format!(
+        "{} is a standby; give the address of the primary, or promote this server",
+        describe_address(options)
+    )
 }
 
 fn check_version(number: i32, version: &str) -> Result<(), StoreError> {

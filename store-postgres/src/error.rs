@@ -1,5 +1,7 @@
 //! Maps errors of the driver and the server to errors of the seam. It must not know which statement failed.
 
+use std::io;
+
 use pgworkflows_core::store::StoreError;
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
@@ -95,6 +97,11 @@ pub(crate) fn is_lock_timeout(error: &sqlx::Error) -> bool {
     error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "55P03")
 }
 
+/// The driver's error for a wait that was given up.
+pub(crate) fn timed_out(reason: &str) -> sqlx::Error {
+    sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, reason))
+}
+
 fn describe(error: &PgDatabaseError) -> String {
     let mut text = error.message().to_owned();
     for part in [error.detail(), error.hint()].into_iter().flatten() {
@@ -129,11 +136,12 @@ fn is_full_queue(code: &str, file: Option<&str>) -> bool {
     code == "54000" && file == Some("async.c")
 }
 
-/// Whether the connection may be used again after this error.
+/// Whether the connection may be used again after this error. It may not if the server is read-only or ended the session
+/// because of a time limit (25): a new connection may lead to the new primary.
 pub(crate) fn leaves_connection_usable(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-            code != "42P05" && !["08", "57", "0A", "26"].contains(&&code[..code.len().min(2)])
+            code != "42P05" && !["08", "57", "0A", "25", "26"].contains(&&code[..code.len().min(2)])
         }),
         sqlx::Error::Encode(_) | sqlx::Error::InvalidArgument(_) => true,
         _ => false,

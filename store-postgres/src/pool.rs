@@ -1,13 +1,16 @@
 //! The connections that the clients of a process share. It must not know what they are used for.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sqlx::Connection;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions, Postgres};
+use sqlx::{Connection, Error};
 use tokio::time::Instant;
 
+use crate::connect::{is_standby, standby_refused};
+use crate::error::timed_out;
 use crate::options::Options;
 
 /// How long a client waits for a connection of the pool. While no server answers, the pool retries for this time, so
@@ -29,6 +32,8 @@ pub(crate) struct Pool {
     pool: PgPool,
     acquire_timeout: Duration,
     hand: Mutex<Hand>,
+    /// Whether the last connection that was opened led to a standby.
+    found_standby: Arc<AtomicBool>,
 }
 
 #[derive(Default)]
@@ -43,9 +48,21 @@ impl Pool {
     /// A pool that opens connections when they are needed.
     pub(crate) fn new(options: &Options) -> Self {
         let acquire_timeout = options.call_timeout.min(ACQUIRE_TIMEOUT);
+        let found_standby = Arc::new(AtomicBool::new(false));
+        let finds_standby = Arc::clone(&found_standby);
         let pool = PgPoolOptions::new()
             .max_connections(options.pool_size)
             .acquire_timeout(acquire_timeout)
+            // The address may lead to a standby while another one is promoted. A connection would stay there, so the
+            // pool closes it and tries again.
+            .after_connect(move |connection, _| {
+                let finds_standby = Arc::clone(&finds_standby);
+                Box::pin(async move {
+                    let found = is_standby(connection).await?;
+                    finds_standby.store(found, Ordering::Relaxed);
+                    if found { Err(Error::protocol("the server is a standby")) } else { Ok(()) }
+                })
+            })
             // A connection that was used just now is alive; a ping would cost every call a round trip.
             .test_before_acquire(false)
             .before_acquire(|connection, meta| {
@@ -57,11 +74,11 @@ impl Pool {
                 })
             })
             .connect_lazy_with(options.connect.clone());
-        Self { pool, acquire_timeout, hand: Mutex::default() }
+        Self { pool, acquire_timeout, hand: Mutex::default(), found_standby }
     }
 
     /// Takes a connection for a call.
-    pub(crate) async fn take(&self) -> Result<Taken, sqlx::Error> {
+    pub(crate) async fn take(&self) -> Result<Taken, Error> {
         let _waiting = loop {
             match self.pop_or_wait() {
                 Ok((mut taken, since)) => {
@@ -72,7 +89,24 @@ impl Pool {
                 Err(waiting) => break waiting,
             }
         };
-        Ok(Taken { connection: Some(self.pool.acquire().await?), since: Instant::now() })
+        match self.pool.acquire().await {
+            Ok(connection) => Ok(Taken { connection: Some(connection), since: Instant::now() }),
+            Err(Error::PoolTimedOut) => Err(self.no_connection()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Why no connection was available in time.
+    fn no_connection(&self) -> Error {
+        if self.found_standby.load(Ordering::Relaxed) {
+            return timed_out(&standby_refused(&self.pool.connect_options()));
+        }
+        timed_out(&format!(
+            "no connection of the pool was available within {:?}: of {} (`pool_size`), {} are open or being opened",
+            self.acquire_timeout,
+            self.pool.options().get_max_connections(),
+            self.pool.size()
+        ))
     }
 
     /// Takes a connection at hand. If there is none, the caller waits for one of the pool.

@@ -1,7 +1,6 @@
 //! What the store and its sessions share: the options, the statements, the pool of the clients. It must not know what a
 //! statement does.
 
-use std::io;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use pgworkflows_core::store::{StoreError, Switchboard};
 use sqlx::Connection;
 use sqlx::postgres::{PgConnection, PgRow};
 
-use crate::error::{leaves_connection_usable, store_error};
+use crate::error::{leaves_connection_usable, store_error, timed_out};
 use crate::notify::Notifier;
 use crate::options::Options;
 use crate::pool::Pool;
@@ -83,10 +82,8 @@ pub(crate) async fn with_timeout<T>(
     timeout: Duration,
     call: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, sqlx::Error> {
-    tokio::time::timeout(timeout, call).await.unwrap_or_else(|_| {
-        let reason = format!("no answer within {timeout:?}");
-        Err(sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, reason)))
-    })
+    let answer = tokio::time::timeout(timeout, call).await;
+    answer.unwrap_or_else(|_| Err(timed_out(&format!("no answer within {timeout:?}"))))
 }
 
 /// The row of a statement that returns one.

@@ -78,6 +78,18 @@ async fn a_database_that_is_not_utf8_is_refused() {
 }
 
 #[tokio::test]
+async fn a_standby_is_refused_at_once() {
+    let server = Postgres::start().unwrap();
+    let standby = server.start_standby(Duration::ZERO).unwrap();
+    let error = refusal(&standby.url()).await;
+    assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
+    let place = format!("`postgres` at 127.0.0.1:{} as user `postgres` is a standby", standby.port());
+    for words in [&*place, "give the address of the primary"] {
+        assert!(error.to_string().contains(words), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_database_whose_transactions_default_to_another_kind_is_refused() {
     for (setting, needed) in [
         (

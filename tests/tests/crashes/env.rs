@@ -20,6 +20,7 @@ pub(crate) const TRIAL: Duration = Duration::from_millis(300);
 pub(crate) struct PgEnv {
     pub(crate) store: PostgresStore,
     pub(crate) client: Client,
+    url: String,
     database: Database,
 }
 
@@ -31,13 +32,19 @@ impl PgEnv {
 
     /// An environment on that database.
     pub(crate) async fn on(database: Database) -> Self {
-        let store = PostgresStore::connect(database.url()).await.unwrap();
+        let url = database.url().to_owned();
+        Self::at(&url, database).await
+    }
+
+    /// An environment on that database, which is reached by another address than its own.
+    pub(crate) async fn at(url: &str, database: Database) -> Self {
+        let store = PostgresStore::connect(url).await.unwrap();
         let client = Client::builder(store.clone()).queue_shards(SHARDS).build().unwrap();
-        Self { store, client, database }
+        Self { store, client, url: url.to_owned(), database }
     }
 
     pub(crate) fn url(&self) -> &str {
-        self.database.url()
+        &self.url
     }
 
     pub(crate) fn database(&self) -> &Database {

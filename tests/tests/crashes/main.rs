@@ -6,6 +6,7 @@ mod env;
 mod interrupted;
 mod log;
 mod process;
+mod trials;
 mod worker;
 
 mod cut;
@@ -14,6 +15,7 @@ mod idle;
 mod killed;
 mod moved;
 mod outage;
+mod promoted;
 mod restored;
 mod stopped;
 mod transactions;

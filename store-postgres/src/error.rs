@@ -60,6 +60,11 @@ fn server_error(code: &str, reason: &str) -> Result<StoreError, String> {
         // The prepared statement does not exist on the pooler's connection, or another one has its name. Another
         // connection may work, so the request can be retried.
         "26000" | "42P05" => return Err(format!("{reason}: {MIXED_UP}")),
+        "57014" => {
+            return Err(format!(
+                "{reason}: if it was not cancelled by a person, alter the role to a longer `statement_timeout`"
+            ));
+        }
         _ => match &code[..code.len().min(2)] {
             // Data exceptions, such as a NUL in a text; limits of the program.
             "22" | "54" => StoreError::limit_exceeded(reason),

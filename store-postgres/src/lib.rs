@@ -21,6 +21,20 @@
 //! for notifications needs a connection that is not pooled: give it a direct address with [`Builder::listen_url`], or
 //! other processes' changes are found by polling alone.
 //!
+//! # Settings of the role
+//!
+//! Connecting checks what a session begins with, and refuses what cannot work, with the setting to change:
+//!
+//! - `default_transaction_isolation` must be `read committed`, and `default_transaction_read_only` off.
+//! - `statement_timeout` and `transaction_timeout` must be off, or at least the store's [`Builder::lock_timeout`] plus 1 s.
+//! - `idle_in_transaction_session_timeout` must be off, or at least 1 s, without prepared statements.
+//!
+//! `lock_timeout` does not matter, because each call sets its own within its transaction. With `idle_session_timeout`,
+//! idle connections are lost and opened again. No call leaves a setting on a connection.
+//!
+//! The address must lead to the primary. Nothing is read from a standby: while the address leads to one, calls fail and
+//! are retried, as while no server answers.
+//!
 //! # Connections
 //!
 //! A worker with `p` processors and a store whose pool has `c` connections need at least `p + 3` connections, and use
@@ -39,6 +53,7 @@ mod append;
 mod calls;
 mod connect;
 mod cursor;
+mod defaults;
 mod durability;
 mod error;
 mod inbox;

@@ -6,10 +6,11 @@
 
 use pgworkflows_core::store::StoreError;
 use sha2::{Digest, Sha256};
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
+use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Executor, Row, SqlSafeStr};
 
 use crate::connect::connect;
+use crate::defaults;
 use crate::error::store_error;
 use crate::options::Options;
 use crate::schema::Schema;
@@ -55,6 +56,12 @@ impl Migration {
 /// Our names are qualified by the schema, so every other name must be the server's, whatever the session's path is.
 const SEARCH_PATH: &str = "set local search_path = pg_catalog, pg_temp";
 
+/// Another process may migrate for longer than the role's time limits allow, and so may this one. The limits are lifted
+/// for this transaction only, because a pooler may share the connection.
+const NO_TIME_LIMITS: &str = "
+    select pg_catalog.set_config(name, '0', true) from pg_catalog.pg_settings
+    where name in ('lock_timeout', 'statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout')";
+
 /// The script of all migrations, for a person to run.
 pub(crate) fn script(schema: &Schema) -> String {
     let mut text = format!("begin;\n{SEARCH_PATH};\n\n");
@@ -70,7 +77,7 @@ pub(crate) fn script(schema: &Schema) -> String {
 pub(crate) async fn migrate(options: &Options) -> Result<(), StoreError> {
     let schema = &options.schema;
     let mut connection = connect(&options.connect).await?;
-    check_transactions(&mut connection, &options.connect).await?;
+    defaults::check(&mut connection, options).await?;
 
     // Without a lock: an up-to-date schema needs one read, and no right to change the schema.
     let missing = missing(&mut connection, schema).await?;
@@ -89,6 +96,7 @@ pub(crate) async fn migrate(options: &Options) -> Result<(), StoreError> {
     // This connection has no other use: on an error it is dropped, and the server rolls back.
     run(&mut connection, "begin isolation level read committed".to_owned()).await?;
     run(&mut connection, SEARCH_PATH.to_owned()).await?;
+    run(&mut connection, NO_TIME_LIMITS.to_owned()).await?;
     run(&mut connection, format!("select pg_advisory_xact_lock({})", lock_key(schema))).await?;
     apply_missing(&mut connection, options).await?;
     run(&mut connection, "commit".to_owned()).await
@@ -161,29 +169,6 @@ async fn missing(
     }
     let last = applied.last().map_or(0, |row| row.get::<i32, _>(0));
     Ok(MIGRATIONS.iter().filter(|migration| migration.number > last).collect())
-}
-
-/// Refuses default transaction settings that cannot work. The SQL functions check them at each call; here the error
-/// comes before any work has begun.
-async fn check_transactions(
-    connection: &mut PgConnection,
-    options: &PgConnectOptions,
-) -> Result<(), StoreError> {
-    let current = "select pg_catalog.current_setting('transaction_isolation'),
-                pg_catalog.current_setting('transaction_read_only'), pg_catalog.current_database()::text";
-    let rows = read(connection, current.to_owned()).await?;
-    let row = rows.first().ok_or_else(|| store_error(sqlx::Error::RowNotFound))?;
-    let (isolation, read_only, database): (String, String, String) = (row.get(0), row.get(1), row.get(2));
-    let (default, needed, setting) = match (&*isolation, &*read_only) {
-        ("read committed", "off") => return Ok(()),
-        ("read committed", _) => ("read-only", "to write", "default_transaction_read_only = off"),
-        (isolation, _) => (isolation, "`read committed`", "default_transaction_isolation = 'read committed'"),
-    };
-    Err(StoreError::misconfigured(format!(
-        "transactions of user `{}` in database `{database}` are `{default}` by default, but the log needs {needed}: \
-         alter the role or the database to {setting}",
-        options.get_username()
-    )))
 }
 
 async fn run(connection: &mut PgConnection, script: String) -> Result<(), StoreError> {

@@ -98,7 +98,7 @@ impl Builder {
 
     /// Sets how long a statement waits for a lock: 1 ms or more, 2 s by default. Choose a time far below the time to
     /// live of the workers' leases (15 s by default). A start waits at most 1 s for a key that an open transaction
-    /// holds.
+    /// holds. The `statement_timeout` and the `transaction_timeout` of the role must be off, or longer by 1 s or more.
     #[must_use]
     pub fn lock_timeout(mut self, timeout: Duration) -> Self {
         self.lock_timeout = timeout;
@@ -196,6 +196,7 @@ impl Builder {
             pool_size: self.pool_size,
             lock_timeout: milliseconds(self.lock_timeout),
             key_timeout: self.lock_timeout.min(KEY_TIMEOUT_MAX),
+            lock_wait_max: self.lock_timeout,
             call_timeout: self.call_timeout,
             verify: self.verify,
             partition_width_seconds: self.partition_width.as_secs().cast_signed(),
@@ -224,6 +225,8 @@ pub(crate) struct Options {
     /// In the form of the server's setting of the same name.
     pub(crate) lock_timeout: String,
     pub(crate) key_timeout: Duration,
+    /// The same as `lock_timeout`, to compare with the server's limits.
+    pub(crate) lock_wait_max: Duration,
     pub(crate) call_timeout: Duration,
     pub(crate) verify: bool,
     pub(crate) partition_width_seconds: i64,

@@ -8,7 +8,7 @@ use pgworkflows_postgres::PostgresStore;
 
 use crate::support::unique;
 
-struct Greeting;
+pub(crate) struct Greeting;
 
 impl Workflow for Greeting {
     const NAME: &'static str = "greeting";
@@ -22,7 +22,7 @@ impl Workflow for Greeting {
     }
 }
 
-const WORD: Signal<String> = Signal::new("word");
+pub(crate) const WORD: Signal<String> = Signal::new("word");
 
 struct Greet;
 

@@ -25,3 +25,4 @@ mod server;
 mod session;
 mod settings;
 mod submit;
+mod time_limits;

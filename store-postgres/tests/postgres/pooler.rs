@@ -15,6 +15,7 @@ use sqlx::{ConnectOptions, Connection, PgConnection, Row};
 use crate::engine::runs_complete;
 use crate::settings;
 use crate::support::*;
+use crate::time_limits;
 
 /// A database and its own pooler.
 struct Pooled {
@@ -81,6 +82,25 @@ async fn runs_complete_through_sessions_of_a_pooler() {
     let Some(pooled) = Pooled::new(PoolMode::Session, 5) else { return };
     // A worker uses three connections, so two are left.
     runs_complete(&pooled.builder().pool_size(1).connect().await.unwrap(), 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn time_limits_of_the_role_are_kept_through_both_modes_of_a_pooler() {
+    for (mode, pool_size, prepared) in [(PoolMode::Session, 6, true), (PoolMode::Transaction, 2, false)] {
+        let Some(pooled) = Pooled::new(mode, pool_size) else { return };
+        // Given time limits as short as the store accepts them, and one for locks that it overrides
+        let mut admin = PgConnection::connect(pooled.direct_url()).await.unwrap();
+        time_limits::set(&mut admin, pooled.database.name()).await;
+        // Then the schema is migrated, and runs complete
+        let builder = PostgresStore::builder(&pooled.url()).pool_size(1).prepared_statements(prepared);
+        runs_complete(&builder.connect().await.unwrap(), 1).await;
+        // And the next user of a pooler's connection has the role's own limits.
+        let mut other = pooled.connection().await;
+        for (name, value) in time_limits::SHORT {
+            let setting = sqlx::raw_sql(sqlx::AssertSqlSafe(format!("show {name}")));
+            assert_eq!(setting.fetch_one(&mut other).await.unwrap().get::<String, _>(0), *value, "{name}");
+        }
+    }
 }
 
 #[tokio::test]

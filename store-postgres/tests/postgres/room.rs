@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use futures::future::{join, join_all, try_join_all};
 use pgworkflows_core::Client;
-use pgworkflows_core::store::Store;
-use pgworkflows_postgres::PostgresStore;
+use pgworkflows_core::store::{Store, StoreError};
+use pgworkflows_postgres::{InTransaction, PostgresStore};
 
-use crate::engine::{runs_complete, worker};
+use crate::engine::{Greeting, WORD, runs_complete, worker};
 use crate::support::*;
 
 /// A role with a connection limit that may create a schema, and its URL. The caller drops the role.
@@ -59,6 +60,56 @@ async fn the_least_number_of_connections_is_enough() {
     runs_complete(&store, 2).await;
     drop(store);
     drop_role(&world, &role).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_of_one_connection_serves_many_clients_while_a_start_waits_for_its_key() {
+    let world = World::with(|builder| builder.pool_size(1)).await;
+    let store = &world.store;
+    // Given an open transaction that holds a key
+    let client = Client::builder(store.clone()).poll_interval(Duration::from_millis(50)).build().unwrap();
+    let start_held = || client.start::<Greeting>("held".to_owned()).key("held");
+    let mut holder = world.begin().await;
+    start_held().in_transaction(&mut holder).await.unwrap();
+    let talk = async {
+        // When a start waits for that key, and fifty others start, signal and wait for a result at the same time
+        let held = async { start_held().await };
+        let others = (0..50).map(|number| {
+            let client = client.clone();
+            async move {
+                let name = format!("Ada {number}");
+                let run = client.start::<Greeting>(name.clone()).key(name).await?;
+                run.signal(WORD, "Hello".to_owned()).await?;
+                run.result().await
+            }
+        });
+        join(held, try_join_all(others)).await
+    };
+    let mut answers = None;
+    worker(store, 1).run_until(async { answers = Some(talk.await) }).await.unwrap();
+    // Then only the start whose key is held is refused
+    let (held, others) = answers.unwrap();
+    assert!(held.as_ref().is_err_and(|error| error.is_key_held()), "{held:?}");
+    let expected: Vec<_> = (0..50).map(|number| format!("Hello, Ada {number}!")).collect();
+    assert_eq!(others.unwrap(), expected);
+    holder.rollback().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_call_that_gets_no_connection_of_the_pool_names_its_size() {
+    // Given a pool of one connection, and a transaction that holds a key for good
+    let world = World::with(|builder| builder.pool_size(1).lock_timeout(Duration::from_secs(1))).await;
+    let held = || [start(world.run(0), Some("held"), "Acme")];
+    let mut holder = world.begin().await;
+    world.store.submit_in(&mut holder, &held()).await.unwrap();
+    // When so many starts wait for that key, one after the other for a second each, that the last wait for too long
+    let starts = (0..10).map(|_| async { world.store.submit(&held()).await.unwrap_err() });
+    let errors = join_all(starts).await;
+    // Then those say what they waited for
+    let unserved = errors.iter().filter(|error| matches!(error, StoreError::Unavailable { .. }));
+    let unserved: Vec<_> = unserved.map(ToString::to_string).collect();
+    assert!(!unserved.is_empty() && unserved.len() < errors.len(), "{errors:?}");
+    assert!(unserved.iter().all(|text| text.contains("of 1 (`pool_size`), 1 are open")), "{unserved:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -178,9 +178,14 @@ create table @schema@.queues (
 create table @schema@.leases (
     lease      bigint primary key
                default ('x' || left(replace(gen_random_uuid()::text, '-', ''), 15))::bit(60)::bigint,
+    -- No foreign key: its check would lock the queue's row. A lease without shards is one of the queue's, too.
+    queue      text not null,
     worker     text not null,
     claimed_at timestamptz not null default clock_timestamp(),
+    renewed_at timestamptz not null default clock_timestamp(),
     expires_at timestamptz not null,
+    -- How many runs its processor had in memory at the last heartbeat.
+    live_runs  int not null default 0,
     fenced     boolean not null default false,
     -- The run because of which the processor released the lease, if any. It became a suspect when this was written.
     at_fault   uuid
@@ -258,7 +263,7 @@ $$;
 -- probes the log once per run, and every partition once per shard.
 create function @schema@.verify(
     p_runs uuid[], p_seqs int[], p_counts int[], p_positions bigint[], p_shards smallint[],
-    p_opened uuid[], p_closed uuid[]
+    p_opened uuid[], p_closed uuid[], p_released smallint[], p_released_next bigint[]
 ) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -292,6 +297,19 @@ begin
     if found then
         raise exception using errcode = 'PW002', message = format(
             'the positions of shard %s do not follow those in the log', v_shard);
+    end if;
+
+    select t.shard into v_shard
+    from (select r.shard, r.next, count(*) over (partition by r.shard) as times
+          from unnest(p_released, p_released_next) as r (shard, next)) t
+    join @schema@.shards s on s.shard = t.shard
+    where t.times > 1 or t.next <> 1 + coalesce(
+        (select max(f.position) from unnest(p_shards, p_positions) as f (shard, position) where f.shard = t.shard),
+        greatest(s.position_floor, (select max(f.position) from @schema@.frames f where f.shard = t.shard)))
+    limit 1;
+    if found then
+        raise exception using errcode = 'PW002', message = format(
+            'shard %s is released twice, or at a position that does not follow its log', v_shard);
     end if;
 
     select t.run into v_run
@@ -354,6 +372,8 @@ create function @schema@.append(
     p_suspect_stages  smallint[],
     p_suspect_strikes int[],
     p_cleared         uuid[],            -- no longer suspects
+    p_released        smallint[],        -- shards that are free from now on
+    p_released_next   bigint[],          -- the position of each one's next event
     p_notify          text,              -- the channel for the hints of this append; null: none
     p_hints           text,
     out now           timestamptz,
@@ -433,7 +453,7 @@ begin
     if p_verify then
         perform @schema@.verify(
             p_frame_runs, p_frame_seqs, p_frame_counts, p_frame_positions, p_frame_shards,
-            coalesce(p_opened, '{}'), coalesce(p_closed, '{}'));
+            coalesce(p_opened, '{}'), coalesce(p_closed, '{}'), p_released, p_released_next);
     end if;
     insert into @schema@.frames (run_id, position, at, seq, count, shard, body)
     select unnest(p_frame_runs), unnest(p_frame_positions), unnest(p_frame_times), unnest(p_frame_seqs),
@@ -534,6 +554,14 @@ begin
                                   array_fill(null::text, array[cardinality(p_sent_runs)]), v_verdicts));
     end if;
 
+    -- The writer knows the positions, so nothing is read. The shards belong to this lease, by step 3.
+    if cardinality(p_released) > 0 then
+        update @schema@.shards s
+        set lease = null, claimed_at = null, former = null, position_floor = greatest(s.position_floor, t.next - 1)
+        from unnest(p_released, p_released_next) as t (shard, next)
+        where s.shard = any (array[t.shard]);
+    end if;
+
     notified := p_notify is not null and @schema@.notify_if_free(p_notify, p_hints);
     now := clock_timestamp();
 end
@@ -574,7 +602,7 @@ begin
 end
 $$;
 
--- Takes free shards of a queue under a lease, and returns the lease.
+-- Takes free shards of a queue under a lease, and returns the lease. A new lease gets no more than the mean, rounded up.
 create function @schema@.claim(
     p_queue text, p_lease bigint, p_worker text, p_ttl_micros bigint, p_limit int, p_lock_timeout text,
     out lease bigint
@@ -587,10 +615,12 @@ declare
     v_fenced  bigint[];
     v_locked  smallint[];
     v_missing int;
+    v_shards  int;
+    v_limit   int := p_limit;
 begin
     perform @schema@.enter(p_lock_timeout);
     perform @schema@.refuse_moved();
-    perform 1 from @schema@.queues q where q.name = p_queue;
+    select q.shard_count into v_shards from @schema@.queues q where q.name = p_queue;
     if not found then
         raise exception using errcode = 'PW003', message = format(
             'there is no queue `%s`: open it before claiming its shards', p_queue);
@@ -607,11 +637,11 @@ begin
     where l.lease = any (v_owners || p_lease) order by l.lease for update;
 
     if p_lease is null then
-        insert into @schema@.leases (worker, expires_at) values (p_worker, clock_timestamp() + v_ttl)
+        insert into @schema@.leases (queue, worker, expires_at) values (p_queue, p_worker, clock_timestamp() + v_ttl)
         returning leases.lease into lease;
         insert into @schema@.appends (lease, number, digest) values (lease, 0, '');
     else
-        update @schema@.leases l set expires_at = clock_timestamp() + v_ttl
+        update @schema@.leases l set expires_at = clock_timestamp() + v_ttl, renewed_at = clock_timestamp()
         where l.lease = p_lease and not l.fenced
         returning l.lease into lease;
         if not found then
@@ -632,9 +662,15 @@ begin
     where l.fenced and l.expires_at < clock_timestamp() - interval '1 day'
       and not exists (select from @schema@.shards s where s.lease = l.lease);
 
+    if p_lease is null then
+        select least(p_limit, ceil(v_shards::numeric / count(*))) into v_limit
+        from @schema@.leases l
+        where l.queue = p_queue and not l.fenced and l.expires_at > clock_timestamp();
+    end if;
+
     -- Take shards, ascending, and skip those that another claim has locked.
     loop
-        select p_limit - count(*) into v_missing from @schema@.shards s where s.lease = claim.lease;
+        select v_limit - count(*) into v_missing from @schema@.shards s where s.lease = claim.lease;
         exit when v_missing <= 0;
         select array_agg(f.shard) into v_locked from (
             select s.shard from @schema@.shards s
@@ -730,14 +766,17 @@ create function @schema@.heartbeat(
     p_due_after timestamptz[],
     p_due_after_runs uuid[],
     p_due_until timestamptz[],
+    p_live_runs int[],
     p_lock_timeout text,
-    out at timestamptz, out claimable int, out held boolean[], out owned bigint[], out mail boolean[],
-    out due boolean[]
+    out at timestamptz, out claimable int, out members int, out next_expiry bigint,  -- microseconds
+    out held boolean[], out owned bigint[], out mail boolean[], out due boolean[], out places bigint[]
 ) language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_over bigint[];
+    v_over   bigint[];
+    v_now    timestamptz;
+    v_shards int;
 begin
     perform @schema@.enter(p_lock_timeout);
     perform @schema@.refuse_moved();
@@ -746,8 +785,10 @@ begin
     where l.lease = any (p_leases) and not l.fenced order by l.lease for update;
     -- A lease whose last append is missing is not held, because the database lost commits. Later appends may have been
     -- applied since the call was made, and old ones are trimmed.
-    update @schema@.leases l set expires_at = clock_timestamp() + t.ttl * interval '1 microsecond'
-    from unnest(p_leases, p_ttls, p_committed) as t (lease, ttl, committed)
+    update @schema@.leases l
+    set expires_at = clock_timestamp() + t.ttl * interval '1 microsecond', renewed_at = clock_timestamp(),
+        live_runs = t.live_runs
+    from unnest(p_leases, p_ttls, p_committed, p_live_runs) as t (lease, ttl, committed, live_runs)
     where l.lease = t.lease and t.ttl is not null and not l.fenced
       and exists (select from @schema@.appends a where a.lease = t.lease and a.number >= t.committed);
 
@@ -809,11 +850,32 @@ begin
         with ordinality as t (lease, committed, snapshot, number, due_after, due_after_run, due_until, ord)
     left join @schema@.leases l on l.lease = t.lease;
 
-    select count(*) into claimable
+    v_now := clock_timestamp();
+    at := v_now;
+    select count(*), count(*) filter (where l.lease is null or l.fenced or l.expires_at <= v_now)
+    into v_shards, claimable
     from @schema@.shards s
     left join @schema@.leases l on l.lease = s.lease
-    where s.queue = p_queue and (l.lease is null or l.fenced or l.expires_at <= clock_timestamp());
-    at := clock_timestamp();
+    where s.queue = p_queue;
+
+    -- The live leases share the shards. Where the mean is no whole number, those that come first get one more: those that
+    -- own more than the mean already, then the oldest.
+    with live as (
+        select l.lease, l.expires_at, l.claimed_at, count(s.shard) as owned, count(*) over () as members
+        from @schema@.leases l
+        left join @schema@.shards s on s.lease = l.lease
+        where l.queue = p_queue and not l.fenced and l.expires_at > v_now
+        group by l.lease
+    ), placed as (
+        select v.lease, row_number() over (order by v.owned <= v_shards / v.members, v.claimed_at, v.lease) - 1 as place
+        from live v
+    )
+    select (select count(*) from live),
+           (select extract(epoch from min(v.expires_at) - v_now) * 1000000 from live v where v.lease <> all (p_leases)),
+           (select array_agg(coalesce(p.place, 0) order by t.ord)
+            from unnest(p_leases) with ordinality as t (lease, ord)
+            left join placed p on p.lease = t.lease)
+    into members, next_expiry, places;
 end
 $$;
 

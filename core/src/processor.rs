@@ -196,6 +196,7 @@ impl Processor {
             cursor: self.inbox.cursor().clone(),
             due_after: self.deadlines.heartbeat(),
             due_until,
+            live_runs: u32::try_from(self.runs.len()).unwrap_or(u32::MAX),
         }
     }
 

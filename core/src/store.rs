@@ -25,7 +25,8 @@ use async_trait::async_trait;
 use tokio::sync::broadcast;
 
 pub use self::append::{
-    Append, Appended, ClosedRun, ClosedStatus, OpenRow, OpenState, OpenedRun, SentMessage, UpdatedRun,
+    Append, Appended, ClosedRun, ClosedStatus, OpenRow, OpenState, OpenedRun, Released, SentMessage,
+    UpdatedRun,
 };
 pub use self::error::StoreError;
 pub use self::frame::Frame;
@@ -38,7 +39,9 @@ pub use self::lease::{
     Claim, Claimed, ClaimedShard, Heartbeat, HeartbeatAnswer, LeaseAnswer, LeaseHeartbeat, Release, Suspect,
     SuspectStage,
 };
-pub use self::query::{RunDescription, RunFilter, RunPage, StoreQuery, Undelivered};
+pub use self::query::{
+    LeaseDescription, QueueDescription, RunDescription, RunFilter, RunPage, StoreQuery, Undelivered,
+};
 pub use self::switchboard::Switchboard;
 pub use self::watch::{Notice, Topic, Watch, Watched, What};
 use crate::data::id::ShardId;

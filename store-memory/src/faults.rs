@@ -99,6 +99,7 @@ pub enum Call<'a> {
     DueRuns(&'a Due),
     Release(&'a Release),
     Describe(RunId),
+    DescribeQueue(&'a str),
     Find { workflow: &'a str, key: &'a str },
     List { filter: &'a RunFilter, page: &'a RunPage },
     History(&'a Load),
@@ -121,6 +122,7 @@ impl Call<'_> {
             | Self::Load(_)
             | Self::DueRuns(_)
             | Self::Describe(_)
+            | Self::DescribeQueue(_)
             | Self::Find { .. }
             | Self::List { .. }
             | Self::History(_) => false,

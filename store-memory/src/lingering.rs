@@ -34,6 +34,7 @@ impl Lingering {
             | Call::Load(_)
             | Call::DueRuns(_)
             | Call::Describe(_)
+            | Call::DescribeQueue(_)
             | Call::Find { .. }
             | Call::List { .. }
             | Call::History(_) => None,

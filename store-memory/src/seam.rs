@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use async_trait::async_trait;
 use pgworkflows_core::RunId;
 use pgworkflows_core::store::{
-    Hint, HintKind, Load, Loaded, Queue, RunDescription, RunFilter, RunPage, Session, Store, StoreError,
-    StoreQuery, Submission, Submitted, Switchboard, Watch, Watched,
+    Hint, HintKind, Load, Loaded, Queue, QueueDescription, RunDescription, RunFilter, RunPage, Session,
+    Store, StoreError, StoreQuery, Submission, Submitted, Switchboard, Watch, Watched,
 };
 use tokio::sync::broadcast;
 
@@ -71,6 +71,10 @@ impl Store for MemoryStore {
 impl StoreQuery for MemoryStore {
     async fn describe(&self, run: RunId) -> Result<Option<RunDescription>, StoreError> {
         self.call(None, Call::Describe(run), |state, _| Ok(state.describe(run))).await
+    }
+
+    async fn describe_queue(&self, name: &str) -> Result<Option<QueueDescription>, StoreError> {
+        self.call(None, Call::DescribeQueue(name), |state, now| Ok(state.describe_queue(now, name))).await
     }
 
     async fn find(&self, workflow: &str, key: &str) -> Result<Option<RunId>, StoreError> {

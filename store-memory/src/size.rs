@@ -3,8 +3,8 @@
 
 use pgworkflows_core::RunId;
 use pgworkflows_core::store::{
-    Appended, Claimed, DueRuns, Frame, HeartbeatAnswer, InboxPage, Loaded, Notice, Queue, RunDescription,
-    RunHistory, Submitted, UnparkedRuns, Watched,
+    Appended, Claimed, DueRuns, Frame, HeartbeatAnswer, InboxPage, Loaded, Notice, Queue, QueueDescription,
+    RunDescription, RunHistory, Submitted, UnparkedRuns, Watched,
 };
 
 use crate::faults::Call;
@@ -36,6 +36,7 @@ impl ByteSize for Call<'_> {
             | Self::DueRuns(_)
             | Self::Release(_)
             | Self::Describe(_)
+            | Self::DescribeQueue(_)
             | Self::Find { .. }
             | Self::List { .. }
             | Self::History(_) => 0,
@@ -93,5 +94,6 @@ impl ByteSize for HeartbeatAnswer {}
 impl ByteSize for Appended {}
 impl ByteSize for DueRuns {}
 impl ByteSize for RunDescription {}
+impl ByteSize for QueueDescription {}
 impl ByteSize for UnparkedRuns {}
 impl ByteSize for RunId {}

@@ -80,8 +80,12 @@ struct Shard {
 
 #[derive(Clone, Debug)]
 struct Lease {
+    queue: String,
     worker: String,
     expires_at: Timestamp,
+    /// The last claim or heartbeat, and how many runs its processor had in memory then.
+    renewed_at: Timestamp,
+    live_runs: u32,
     shards: BTreeSet<ShardId>,
     /// The digests of the last appends. The claim of the lease counts as number 0.
     appends: BTreeMap<AppendNo, [u8; 32]>,

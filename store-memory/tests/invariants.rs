@@ -372,6 +372,7 @@ impl Owner {
             cursor,
             due_after: None,
             due_until,
+            live_runs: 0,
         }];
         let heartbeat = Heartbeat { queue: "default".to_owned(), leases };
         if let Ok(answer) = self.session.heartbeat(&heartbeat).await

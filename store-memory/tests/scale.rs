@@ -45,6 +45,7 @@ async fn hundred_thousand_parked_runs_do_not_slow_appends_and_heartbeats() {
             cursor: InboxCursor::default(),
             due_after: None,
             due_until: Timestamp::from_micros(-1),
+            live_runs: 0,
         };
         let heartbeat = Heartbeat { queue: "default".to_owned(), leases: vec![lease] };
         assert!(!session.heartbeat(&heartbeat).await.unwrap().leases[0].due);

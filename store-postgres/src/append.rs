@@ -95,6 +95,10 @@ arguments! {
         for run in append.cleared => {
             p_cleared: uuid(*run),
         }
+        for released in append.released => {
+            p_released: shard_number(released.shard),
+            p_released_next: released.next_position.get().cast_signed(),
+        }
     }
 }
 
@@ -134,7 +138,8 @@ pub(crate) async fn append(session: &mut PostgresSession, append: &Append) -> Re
 fn hints(append: &Append) -> Vec<Hint> {
     let closed: BTreeSet<_> = append.closed.iter().map(|closed| closed.run.shard()).collect();
     let mail: BTreeSet<_> = append.sent.iter().map(|message| message.run.shard()).collect();
-    closed.into_iter().map(Hint::Notice).chain(mail.into_iter().map(Hint::Mail)).collect()
+    let released = (!append.released.is_empty()).then_some(Hint::Released);
+    closed.into_iter().map(Hint::Notice).chain(mail.into_iter().map(Hint::Mail)).chain(released).collect()
 }
 
 /// Refuses an empty frame and a gap in the numbers of a batch, so that a bug of ours is found before it reaches the log.
@@ -177,7 +182,8 @@ fn shards_owned(append: &Append) -> BTreeSet<i16> {
         .chain(append.suspects.iter().map(|suspect| suspect.run))
         .chain(append.cleared.iter().copied());
     let messages = append.consumed.iter().chain(&append.undelivered).map(|message| message.shard);
-    runs.map(RunId::shard).chain(messages).map(shard_number).collect()
+    let released = append.released.iter().map(|released| released.shard);
+    runs.map(RunId::shard).chain(messages).chain(released).map(shard_number).collect()
 }
 
 #[cfg(test)]

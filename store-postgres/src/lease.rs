@@ -39,8 +39,8 @@ const CLAIMED_SUSPECTS: &str = "
     select * from @schema@.claimed_suspects($1, $2)";
 
 const HEARTBEAT: &str = "
-    select at, claimable, held, owned, mail, due from @schema@.heartbeat(
-        $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+    select at, claimable, members, next_expiry, held, owned, mail, due, places from @schema@.heartbeat(
+        $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
 
 const RELEASE: &str = "
     select @schema@.release($1, $2, $3)";
@@ -139,19 +139,22 @@ pub(crate) async fn heartbeat(
             .bind(leases.iter().map(|lease| Time(due_after(lease).0)).bind_iter())
             .bind(leases.iter().map(|lease| uuid(due_after(lease).1)).bind_iter())
             .bind(leases.iter().map(|lease| Time(lease.due_until)).bind_iter())
+            .bind(leases.iter().map(|lease| i32::try_from(lease.live_runs).unwrap_or(i32::MAX)).bind_iter())
             .bind(&session.shared.options.lock_timeout)
     };
     let row = &moved::fetch_or_rewrite(session, query).await?;
     let flags = |column: &str| get::<Option<Vec<bool>>>(row, column).map(Option::unwrap_or_default);
     let (held, mail, due) = (flags("held")?, flags("mail")?, flags("due")?);
-    let owned = get::<Option<Vec<i64>>>(row, "owned")?.unwrap_or_default();
-    if [held.len(), owned.len(), mail.len(), due.len()] != [leases.len(); 4] {
+    let counts = |column: &str| get::<Option<Vec<i64>>>(row, column).map(Option::unwrap_or_default);
+    let (owned, places) = (counts("owned")?, counts("places")?);
+    if [held.len(), owned.len(), mail.len(), due.len(), places.len()] != [leases.len(); 5] {
         return Err(StoreError::corrupt("the heartbeat's answer is for other leases than were asked about"));
     }
     let answer = |(index, lease): (usize, &LeaseHeartbeat)| LeaseAnswer {
         lease: lease.lease,
         held: held[index],
         shards: u16::try_from(owned[index]).unwrap_or(u16::MAX),
+        place: u32::try_from(places[index]).unwrap_or(u32::MAX),
         // A read with further pages has mail, even if nothing new has arrived.
         mail: mail[index] || cursors[index].paging.is_some(),
         due: due[index],
@@ -160,6 +163,9 @@ pub(crate) async fn heartbeat(
         now: timestamp(row, "at")?,
         leases: leases.iter().enumerate().map(answer).collect(),
         claimable: u16::try_from(get::<i32>(row, "claimable")?).unwrap_or(u16::MAX),
+        members: get::<i32>(row, "members")?.cast_unsigned(),
+        next_expiry: get::<Option<i64>>(row, "next_expiry")?
+            .map(|left| Duration::from_micros(u64::try_from(left).unwrap_or(0))),
     })
 }
 

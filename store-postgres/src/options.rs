@@ -12,7 +12,7 @@ use crate::schema::Schema;
 /// that workers open.
 const POOL_SIZE: u32 = 8;
 
-/// The default time that a statement waits for a lock: far below a lease's time to live (15 s).
+/// The default time that a statement waits for a lock: far below a lease's time to live (10 s).
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The longest time that a start waits for a key which an open transaction holds: long enough for a transaction that is
@@ -97,7 +97,7 @@ impl Builder {
     }
 
     /// Sets how long a statement waits for a lock: 1 ms or more, 2 s by default. Choose a time far below the time to
-    /// live of the workers' leases (15 s by default). A start waits at most 1 s for a key that an open transaction
+    /// live of the workers' leases (10 s by default). A start waits at most 1 s for a key that an open transaction
     /// holds. The `statement_timeout` and the `transaction_timeout` of the role must be off, or longer by 1 s or more.
     #[must_use]
     pub fn lock_timeout(mut self, timeout: Duration) -> Self {

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use pgworkflows_core::RunId;
+use pgworkflows_core::id::LeaseId;
 use pgworkflows_core::store::{
-    Load, Loaded, OpenRow, RunDescription, RunFilter, RunPage, StoreError, StoreQuery, Undelivered,
+    LeaseDescription, Load, Loaded, OpenRow, QueueDescription, RunDescription, RunFilter, RunPage,
+    StoreError, StoreQuery, Undelivered,
 };
 use sqlx::postgres::{PgBindIterExt, PgRow};
 
@@ -13,7 +15,7 @@ use crate::recover::{load_query, loaded};
 use crate::shared::Shared;
 use crate::store::PostgresStore;
 use crate::values::{
-    Time, bytes, closed_status_number, get, open_state, open_state_number, run_id, timestamp, uuid,
+    Time, bytes, closed_status_number, get, open_state, open_state_number, run_id, shard_id, timestamp, uuid,
 };
 use crate::watch::closed_run;
 
@@ -29,6 +31,16 @@ const DESCRIBE: &str = "
 const UNDELIVERED: &str = "
     select u.run_id, u.body, u.at from @schema@.undelivered u
     where u.run_id = any ($1) order by u.run_id, u.number";
+
+/// One row for each live lease, or one without a lease.
+const DESCRIBE_QUEUE: &str = "
+    select q.shard_count, l.lease, l.worker, l.live_runs, l.renewed_at,
+           array(select s.shard from @schema@.shards s where s.lease = l.lease order by s.shard)
+    from @schema@.queues q
+    left join @schema@.leases l
+        on l.queue = q.name and not l.fenced and l.expires_at > pg_catalog.clock_timestamp()
+    where q.name = $1
+    order by l.claimed_at, l.lease";
 
 const FIND: &str = "
     select k.run_id from @schema@.run_keys k where k.workflow = $1 and k.key = $2";
@@ -51,12 +63,32 @@ const LIST: &str = "
     ) r
     order by r.run_id desc limit $7";
 
+fn lease(row: &PgRow) -> Result<Option<LeaseDescription>, StoreError> {
+    let Some(lease) = get::<Option<i64>>(row, 1)? else { return Ok(None) };
+    Ok(Some(LeaseDescription {
+        lease: LeaseId::new(lease.cast_unsigned()),
+        worker: get(row, 2)?,
+        shards: get::<Vec<i16>>(row, 5)?.into_iter().map(shard_id).collect::<Result<_, _>>()?,
+        live_runs: get::<i32>(row, 3)?.cast_unsigned(),
+        renewed_at: timestamp(row, 4)?,
+    }))
+}
+
 #[async_trait]
 impl StoreQuery for PostgresStore {
     async fn describe(&self, run: RunId) -> Result<Option<RunDescription>, StoreError> {
         let query = self.shared.statements.query(DESCRIBE).bind(uuid(run));
         let rows = self.shared.fetch(query).await?;
         Ok(descriptions(&self.shared, &rows).await?.pop())
+    }
+
+    async fn describe_queue(&self, name: &str) -> Result<Option<QueueDescription>, StoreError> {
+        let query = self.shared.statements.query(DESCRIBE_QUEUE).bind(name.to_owned());
+        let rows = self.shared.fetch(query).await?;
+        let Some(first) = rows.first() else { return Ok(None) };
+        let shard_count = u16::try_from(get::<i32>(first, 0)?).unwrap_or(u16::MAX);
+        let leases = rows.iter().filter_map(|row| lease(row).transpose()).collect::<Result<_, _>>()?;
+        Ok(Some(QueueDescription { name: name.to_owned(), shard_count, leases }))
     }
 
     async fn find(&self, workflow: &str, key: &str) -> Result<Option<RunId>, StoreError> {

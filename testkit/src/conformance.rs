@@ -5,8 +5,10 @@
 //! A case that is added here is run against every store from then on.
 
 pub mod append;
+pub mod balance;
 pub mod content;
 mod fixture;
+pub mod handover;
 mod harness;
 pub mod inbox;
 pub mod lease;
@@ -189,6 +191,25 @@ macro_rules! store_conformance {
                 heartbeat_counts_claimable_shards,
                 one_heartbeat_answers_for_each_lease_in_the_order_asked,
             ;
+            balance:
+                heartbeat_counts_the_live_leases_of_its_queue,
+                lease_that_was_just_renewed_counts_although_it_had_expired,
+                leases_above_the_mean_come_first_and_then_the_oldest,
+                heartbeat_tells_when_the_next_lease_of_others_expires,
+                new_lease_takes_no_more_than_the_mean,
+            ;
+            handover:
+                released_shard_is_free_at_once_and_continues_after_its_last_append,
+                shard_is_released_although_nothing_is_written_to_it,
+                former_owner_writes_nothing_more_to_a_released_shard_and_keeps_the_others,
+                release_in_an_append_counts_no_death_and_names_nobody,
+                repeated_append_does_not_release_a_shard_that_was_claimed_again,
+                repeated_append_does_not_release_a_shard_of_another_owner,
+                append_that_releases_a_foreign_or_a_free_shard_is_fenced_and_writes_nothing,
+                release_at_another_position_is_a_conflict_and_releases_nothing,
+                other_releases_with_the_same_number_are_fenced,
+                release_of_the_whole_lease_frees_the_shards_that_are_left,
+            ;
             recover:
                 histories_are_whole_and_ascending_by_run,
                 load_holds_open_ended_and_pending_runs_and_no_unknown_ones,
@@ -229,6 +250,7 @@ macro_rules! store_conformance {
             ;
             query:
                 unknown_run_has_no_description,
+                queue_is_described_with_its_live_leases,
                 run_is_found_by_its_workflow_and_its_key,
                 watch_tells_only_of_runs_that_are_over,
                 notices_that_do_not_fit_are_cut_and_asked_for_again,

@@ -377,7 +377,7 @@ impl Fixture {
         self.processor.setup.config.horizon = horizon;
         let asked = self.processor.heartbeat(self.now, SECOND);
         let due = !self.due(asked.due_after, asked.due_until).is_empty();
-        let answer = LeaseAnswer { lease: asked.lease, held: true, shards: 1, mail: false, due };
+        let answer = LeaseAnswer { lease: asked.lease, held: true, shards: 1, place: 0, mail: false, due };
         self.processor.heartbeat_answered(&asked, &answer);
         self.run();
     }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use crate::data::id::{AppendNo, LeaseId, MessageId, RunId};
+use crate::data::id::{AppendNo, LeaseId, MessageId, Position, RunId, ShardId};
 use crate::data::name::Name;
 use crate::data::time::Timestamp;
 use crate::store::frame::Frame;
@@ -38,6 +38,9 @@ pub struct Append {
     pub suspects: Vec<Suspect>,
     /// Runs that are no longer suspects.
     pub cleared: Vec<RunId>,
+    /// Shards that are free from this append on, each named once. It may write to them for the last time. That counts as no
+    /// death.
+    pub released: Vec<Released>,
 }
 
 impl Append {
@@ -56,6 +59,7 @@ impl Append {
             sent: Vec::new(),
             suspects: Vec::new(),
             cleared: Vec::new(),
+            released: Vec::new(),
         }
     }
 
@@ -106,8 +110,23 @@ impl Append {
                 hasher.update(bytes);
             }
         }
+        hasher.update((self.released.len() as u64).to_le_bytes());
+        for Released { shard, next_position } in &self.released {
+            hasher.update(shard.get().to_le_bytes());
+            hasher.update(next_position.get().to_le_bytes());
+        }
         hasher.finalize().into()
     }
+}
+
+/// A shard that an append releases. Because the append is numbered, a late repetition cannot release a shard that was claimed
+/// again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Released {
+    /// The shard.
+    pub shard: ShardId,
+    /// The position of the shard's next event, after this append.
+    pub next_position: Position,
 }
 
 /// The row of a run that begins without a message.

@@ -18,7 +18,8 @@ pub struct Claim {
     pub worker: String,
     /// How long the lease is valid after each renewal.
     pub ttl: Duration,
-    /// How many shards the lease may own, including those that it owns already.
+    /// How many shards the lease may own, including those that it owns already. A new lease gets no more than the mean of the
+    /// queue's live leases, rounded up, so that it does not take what others are about to claim.
     pub limit: u16,
 }
 
@@ -113,6 +114,8 @@ pub struct LeaseHeartbeat {
     pub due_after: Option<DueMark>,
     /// The deadline up to which the processor asks for due runs.
     pub due_until: Timestamp,
+    /// How many runs the processor has in memory, for people.
+    pub live_runs: u32,
 }
 
 /// The answer to a [`Heartbeat`].
@@ -124,10 +127,15 @@ pub struct HeartbeatAnswer {
     pub leases: Vec<LeaseAnswer>,
     /// How many shards of the queue can be claimed now.
     pub claimable: u16,
+    /// How many leases of the queue are live: neither fenced nor expired. They share the queue's shards.
+    pub members: u32,
+    /// How long it takes until the first live lease of the queue that is not in the request expires; `None` if there is no
+    /// other.
+    pub next_expiry: Option<Duration>,
 }
 
 /// The answer to a heartbeat for one lease.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeaseAnswer {
     /// The lease.
     pub lease: LeaseId,
@@ -136,6 +144,10 @@ pub struct LeaseAnswer {
     pub held: bool,
     /// How many shards the lease owns. If the processor serves fewer, the answer to a claim was lost.
     pub shards: u16,
+    /// How many of the queue's live leases come before this one where shards cannot be divided evenly: the first leases get
+    /// one more than the others. First come those that own more than the mean, rounded down, and among equals the older.
+    /// 0 if the lease is not live.
+    pub place: u32,
     /// Whether the lease's shards have messages after the cursor.
     pub mail: bool,
     /// Whether the lease's shards have parked runs between `due_after` and `due_until`.

@@ -5,7 +5,7 @@ use std::fmt;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::data::id::RunId;
+use crate::data::id::{LeaseId, RunId, ShardId};
 use crate::data::time::Timestamp;
 use crate::store::append::{ClosedRun, OpenRow};
 use crate::store::error::StoreError;
@@ -16,6 +16,9 @@ use crate::store::history::{Load, Loaded};
 pub trait StoreQuery: fmt::Debug + Send + Sync {
     /// Describes one run; `None` if it does not exist.
     async fn describe(&self, run: RunId) -> Result<Option<RunDescription>, StoreError>;
+
+    /// Describes a queue and its live leases; `None` if the queue does not exist.
+    async fn describe_queue(&self, name: &str) -> Result<Option<QueueDescription>, StoreError>;
 
     /// Finds the run of a workflow that was started under a key.
     async fn find(&self, workflow: &str, key: &str) -> Result<Option<RunId>, StoreError>;
@@ -42,6 +45,32 @@ pub struct RunDescription {
     pub closed: Option<ClosedRun>,
     /// Messages that arrived after the run's end, the oldest first.
     pub undelivered: Vec<Undelivered>,
+}
+
+/// A queue as a store describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueDescription {
+    /// The queue's name.
+    pub name: String,
+    /// How many shards it has.
+    pub shard_count: u16,
+    /// Its live leases, the oldest first.
+    pub leases: Vec<LeaseDescription>,
+}
+
+/// A live lease as a store describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseDescription {
+    /// The lease.
+    pub lease: LeaseId,
+    /// The worker's name.
+    pub worker: String,
+    /// The shards that it owns, ascending.
+    pub shards: Vec<ShardId>,
+    /// How many runs its processor had in memory at the last heartbeat.
+    pub live_runs: u32,
+    /// When it was claimed or renewed last.
+    pub renewed_at: Timestamp,
 }
 
 /// A message that was accepted, but whose run was over when it arrived.

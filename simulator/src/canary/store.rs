@@ -143,7 +143,7 @@ pub(super) const CANARIES: &[Canary] = &[
             file: "store-memory/src/state/lease.rs",
             find: "        // Its own lease first, so that a claim which comes late",
             erring: r#"        if pgworkflows_core::canary::is("LeaseRevived") && !self.leases.contains_key(&id) {
-                self.insert_lease(id, &claim.worker);
+                self.insert_lease(id, &claim.queue, &claim.worker);
             }
             // Its own lease first, so that a claim which comes late"#,
         }],

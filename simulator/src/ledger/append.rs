@@ -6,7 +6,7 @@ use ciborium::Value;
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::history::{Event, HistoryEvent};
 use pgworkflows_core::id::{LeaseId, RunId};
-use pgworkflows_core::store::{Append, Frame, MessageRef, SentMessage, SuspectStage};
+use pgworkflows_core::store::{Append, Frame, MessageRef, Released, SentMessage, SuspectStage};
 use pgworkflows_testkit::runtime::time::Owner;
 
 use super::{Accounts, EventAccount, SentAccount};
@@ -110,6 +110,24 @@ impl Accounts {
         }
         self.sends(append, violations);
         self.took(append, violations);
+        self.releases(append, violations);
+    }
+
+    /// The shards that an append releases are its lease's until then, and it is the last to write to them.
+    fn releases(&mut self, append: &Append, violations: &mut Vec<String>) {
+        let lease = append.lease;
+        for Released { shard, next_position } in &append.released {
+            let account = self.shards.entry(*shard).or_default();
+            if account.owner.take() != Some(lease) {
+                violations.push(format!("lease {lease} released shard {shard}, which it does not own"));
+            }
+            if next_position.get() != account.last_position + 1 {
+                violations.push(format!(
+                    "shard {shard} was released at position {next_position}, and its last one is {}",
+                    account.last_position
+                ));
+            }
+        }
     }
 
     /// A frame of so many events continues its run and its shard, without a gap or an overlap.
@@ -189,7 +207,7 @@ pub(super) fn append_words(append: &Append) -> String {
     let short = |run: &RunId| run.to_string()[28..].to_owned();
     let number = |message: &MessageRef| message.number.to_string();
     format!(
-        "{} under {}: {}; took {}; late {}; sent to {}; marked {}; cleared {}",
+        "{} under {}: {}; took {}; late {}; sent to {}; marked {}; cleared {}; released {}",
         append.number,
         append.lease,
         all(&append.frames, |frame| {
@@ -201,6 +219,7 @@ pub(super) fn append_words(append: &Append) -> String {
         all(&append.undelivered, number),
         all(&append.sent, |sent| short(&sent.run)),
         all(&append.suspects, |mark| format!("{} {:?} {}", short(&mark.run), mark.stage, mark.strikes)),
-        all(&append.cleared, short)
+        all(&append.cleared, short),
+        all(&append.released, |released| format!("{} at {}", released.shard, released.next_position))
     )
 }

@@ -7,8 +7,8 @@ use std::collections::hash_map::Entry;
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{AppendNo, EventSeq, IdMap, Name, Position, RunId, ShardId};
 use pgworkflows_core::store::{
-    Append, Appended, ClosedRun, Frame, Hint, MessageRef, NewRun, OpenState, SentMessage, StoreError,
-    Submission, Undelivered,
+    Append, Appended, ClosedRun, Frame, Hint, MessageRef, NewRun, OpenState, Released, SentMessage,
+    StoreError, Submission, Undelivered,
 };
 
 use super::lease::fenced;
@@ -48,6 +48,7 @@ impl State {
         self.check_positions(append)?;
         self.check_messages(append)?;
         check_suspects(append)?;
+        self.check_released(append)?;
         Ok(true)
     }
 
@@ -85,7 +86,8 @@ impl State {
             .chain(append.suspects.iter().map(|suspect| suspect.run))
             .chain(append.cleared.iter().copied());
         let messages = append.consumed.iter().chain(&append.undelivered).map(|message| message.shard);
-        for shard in runs.map(RunId::shard).chain(messages) {
+        let released = append.released.iter().map(|released| released.shard);
+        for shard in runs.map(RunId::shard).chain(messages).chain(released) {
             if self.shard(shard).and_then(|shard| shard.owner) != Some(append.lease) {
                 return Err(StoreError::fenced(format!(
                     "shard {shard} does not belong to lease {}",
@@ -215,6 +217,22 @@ impl State {
         Ok(())
     }
 
+    /// Every shard is released once, with the position that follows its last event.
+    fn check_released(&self, append: &Append) -> Result<(), StoreError> {
+        let mut named = BTreeSet::new();
+        for Released { shard, next_position } in &append.released {
+            let last = append.frames.iter().rfind(|frame| frame.run.shard() == *shard);
+            let next = last
+                .map_or(self.shards[usize::from(shard.get())].next_position, |frame| frame.position.next());
+            if !named.insert(*shard) || next != *next_position {
+                return Err(StoreError::conflict(format!(
+                    "shard {shard} is released at position {next_position}, or twice, and its next position is {next}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     fn write(&mut self, now: Timestamp, append: &Append) {
         for opened in &append.opened {
             if self.runs.contains_key(&opened.run) {
@@ -251,6 +269,9 @@ impl State {
                 continue;
             }
             self.undelivered.entry(row.run).or_default().push(Undelivered { body: row.body, at: now });
+        }
+        for released in &append.released {
+            self.release_shard(append.lease, released.shard);
         }
     }
 

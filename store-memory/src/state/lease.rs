@@ -19,16 +19,20 @@ impl State {
         let queue = self.queue_shards(&claim.queue)?;
         let id = match claim.lease {
             Some(id) => id,
-            None => self.make_lease(&claim.worker),
+            None => self.make_lease(&claim.queue, &claim.worker),
         };
         // Its own lease first, so that a claim which comes late finds it as valid as a heartbeat would.
         let lease = self.leases.get_mut(&id).ok_or_else(|| fenced(id))?;
         lease.expires_at = now.saturating_add(claim.ttl);
+        lease.renewed_at = now;
         let until = lease.expires_at;
         self.facts.push(|| Fact::Renewed { lease: id, until });
         self.fence_expired(now, &[id]);
+        let members = self.members(now, &claim.queue).len().max(1);
         let lease = self.leases.get_mut(&id).expect("it was spared");
-        let room = usize::from(claim.limit).saturating_sub(lease.shards.len());
+        let mean = usize::from(queue.count).div_ceil(members);
+        let limit = usize::from(claim.limit).min(if claim.lease.is_some() { usize::MAX } else { mean });
+        let room = limit.saturating_sub(lease.shards.len());
         let rows = &mut self.shards;
         let is_free = |shard: &ShardId| rows[usize::from(shard.get())].owner.is_none();
         let free: Vec<_> = queue.iter().filter(is_free).take(room).collect();
@@ -54,16 +58,35 @@ impl State {
         heartbeat: &Heartbeat,
     ) -> Result<HeartbeatAnswer, StoreError> {
         let queue = self.queue_shards(&heartbeat.queue)?;
-        let leases = heartbeat
+        let mut leases = heartbeat
             .leases
             .iter()
             .map(|lease| self.heartbeat_of_lease(now, lease))
-            .collect::<Result<_, _>>()?;
+            .collect::<Result<Vec<LeaseAnswer>, _>>()?;
         // Also leases without shards: no claim would ever take over from a standby process that was killed.
         let own: Vec<_> = heartbeat.leases.iter().map(|lease| lease.lease).collect();
         self.fence_expired(now, &own);
         let claimable = queue.iter().filter(|shard| self.is_claimable(now, *shard)).count() as u16;
-        Ok(HeartbeatAnswer { now, leases, claimable })
+        let members = self.members(now, &heartbeat.queue);
+        for answer in &mut leases {
+            let place = members.iter().position(|member| *member == answer.lease);
+            answer.place = place.map_or(0, |place| place as u32);
+        }
+        let others = members.iter().filter(|member| !own.contains(member));
+        let next_expiry = others.map(|other| self.leases[other].expires_at.saturating_since(now)).min();
+        Ok(HeartbeatAnswer { now, leases, claimable, members: members.len() as u32, next_expiry })
+    }
+
+    /// The live leases of a queue, in the order in which they get a shard more than others.
+    fn members(&self, now: Timestamp, queue: &str) -> Vec<LeaseId> {
+        let is_live = |lease: &Lease| lease.queue == queue && lease.expires_at > now;
+        let live = self.leases.iter().filter(|(_, lease)| is_live(lease));
+        let mut members: Vec<_> = live.map(|(id, lease)| (*id, lease.shards.len())).collect();
+        let shards = self.queues.get(queue).map_or(0, |shards| usize::from(shards.count));
+        let floor = shards / members.len().max(1);
+        // Ids ascend with age.
+        members.sort_by_key(|(id, owned)| (*owned <= floor, *id));
+        members.into_iter().map(|(id, _)| id).collect()
     }
 
     fn heartbeat_of_lease(
@@ -71,29 +94,18 @@ impl State {
         now: Timestamp,
         heartbeat: &LeaseHeartbeat,
     ) -> Result<LeaseAnswer, StoreError> {
-        let Some(lease) = self.leases.get_mut(&heartbeat.lease) else {
-            return Ok(LeaseAnswer {
-                lease: heartbeat.lease,
-                held: false,
-                shards: 0,
-                mail: false,
-                due: false,
-            });
-        };
+        let lost =
+            LeaseAnswer { lease: heartbeat.lease, held: false, shards: 0, place: 0, mail: false, due: false };
+        let Some(lease) = self.leases.get_mut(&heartbeat.lease) else { return Ok(lost) };
         if lease.appends.last_key_value().is_none_or(|(last, _)| *last < heartbeat.committed) {
             // Commits were lost.
-            return Ok(LeaseAnswer {
-                lease: heartbeat.lease,
-                held: false,
-                shards: 0,
-                mail: false,
-                due: false,
-            });
+            return Ok(lost);
         }
         // An expired lease is valid until it is fenced.
         if let Some(ttl) = heartbeat.renew {
             let until = now.saturating_add(ttl);
             lease.expires_at = until;
+            (lease.renewed_at, lease.live_runs) = (now, heartbeat.live_runs);
             self.facts.push(|| Fact::Renewed { lease: heartbeat.lease, until });
         }
         let lease = &self.leases[&heartbeat.lease];
@@ -105,7 +117,7 @@ impl State {
         let due = lease.shards.iter().any(|shard| {
             self.due_of_shard(*shard, heartbeat.due_after, heartbeat.due_until).next().is_some()
         });
-        Ok(LeaseAnswer { lease: heartbeat.lease, held: true, shards: lease.shards.len() as u16, mail, due })
+        Ok(LeaseAnswer { held: true, shards: lease.shards.len() as u16, mail, due, ..lost })
     }
 
     /// Ends a lease in an orderly way, which counts as no death.
@@ -132,6 +144,14 @@ impl State {
         }
     }
 
+    /// Frees one shard of a lease, which counts as no death.
+    pub(super) fn release_shard(&mut self, id: LeaseId, shard: ShardId) {
+        self.leases.get_mut(&id).map(|lease| lease.shards.remove(&shard));
+        let row = self.shard_mut(shard);
+        (row.owner, row.former) = (None, None);
+        self.hint(Hint::Released);
+    }
+
     fn strike(&mut self, run: RunId) {
         if !self.is_over(run) {
             let suspect = Suspect { run, stage: SuspectStage::Held, strikes: 0 };
@@ -150,17 +170,24 @@ impl State {
         }
     }
 
-    fn make_lease(&mut self, worker: &str) -> LeaseId {
+    fn make_lease(&mut self, queue: &str, worker: &str) -> LeaseId {
         self.last_lease += 1;
         let id = LeaseId::new(self.last_lease);
-        self.insert_lease(id, worker);
+        self.insert_lease(id, queue, worker);
         id
     }
 
-    fn insert_lease(&mut self, id: LeaseId, worker: &str) {
-        let appends = BTreeMap::from([(AppendNo::new(0), [0; 32])]);
-        let (worker, expires_at) = (worker.to_owned(), Timestamp::MIN);
-        self.leases.insert(id, Lease { worker, expires_at, shards: BTreeSet::new(), appends });
+    fn insert_lease(&mut self, id: LeaseId, queue: &str, worker: &str) {
+        let lease = Lease {
+            queue: queue.to_owned(),
+            worker: worker.to_owned(),
+            expires_at: Timestamp::MIN,
+            renewed_at: Timestamp::MIN,
+            live_runs: 0,
+            shards: BTreeSet::new(),
+            appends: BTreeMap::from([(AppendNo::new(0), [0; 32])]),
+        };
+        self.leases.insert(id, lease);
     }
 
     /// Fences the expired leases of others. The scan is short, because there is one lease per processor.

@@ -1,10 +1,14 @@
 //! The reads of people: descriptions and lists. They may look at every run, since people can wait longer than
 //! processors; so no processor may read through here.
 
-use pgworkflows_core::RunId;
-use pgworkflows_core::store::{Notice, RunDescription, RunFilter, RunPage, Topic, Watch, Watched, What};
+use pgworkflows_core::id::LeaseId;
+use pgworkflows_core::store::{
+    LeaseDescription, Notice, QueueDescription, RunDescription, RunFilter, RunPage, Topic, Watch, Watched,
+    What,
+};
+use pgworkflows_core::{RunId, Timestamp};
 
-use super::{Row, Run, State};
+use super::{Lease, Row, Run, State};
 
 impl State {
     /// The topics that have happened.
@@ -14,6 +18,23 @@ impl State {
             (What::Closed, Row::Open(_)) => None,
         };
         Watched::within(watch.bytes, watch.topics.iter().filter_map(notice))
+    }
+
+    /// The description of a queue.
+    pub(crate) fn describe_queue(&self, now: Timestamp, name: &str) -> Option<QueueDescription> {
+        let queue = self.queues.get(name)?;
+        let is_live = |lease: &Lease| lease.queue == name && lease.expires_at > now;
+        // Ids ascend with age.
+        let live = self.leases.iter().filter(|(_, lease)| is_live(lease));
+        let described = |(id, lease): (&LeaseId, &Lease)| LeaseDescription {
+            lease: *id,
+            worker: lease.worker.clone(),
+            shards: lease.shards.iter().copied().collect(),
+            live_runs: lease.live_runs,
+            renewed_at: lease.renewed_at,
+        };
+        let leases = live.map(described).collect();
+        Some(QueueDescription { name: name.to_owned(), shard_count: queue.count, leases })
     }
 
     /// The description of a run.

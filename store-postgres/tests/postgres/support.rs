@@ -155,6 +155,7 @@ pub(crate) fn lease_heartbeat(writer: &Writer, renew: Option<Duration>) -> Lease
         deaths_max: u32::MAX,
         due_after: None,
         due_until: Timestamp::MAX_DEADLINE,
+        live_runs: 0,
     }
 }
 

@@ -4,11 +4,14 @@
 use bytes::Bytes;
 use pgworkflows_core::id::{EventSeq, RunId};
 use pgworkflows_core::store::{
-    ClosedRun, ClosedStatus, Notice, OpenState, RunFilter, RunPage, Topic, Watch, Watched, What,
+    ClosedRun, ClosedStatus, LeaseHeartbeat, Notice, OpenState, RunFilter, RunPage, Topic, Watch, Watched,
+    What,
 };
 
 use super::fixture::Fixture;
-use super::writer::{MANY_BYTES, WORKFLOW, all_pages, busy, closed_run, parked, stalled};
+use super::writer::{
+    LONG, MANY_BYTES, QUEUE, SHARDS, WORKER, WORKFLOW, all_pages, busy, closed_run, parked, stalled,
+};
 
 async fn list(fixture: &Fixture, filter: RunFilter, before: Option<RunId>, limit: u32) -> Vec<RunId> {
     let page = RunPage { before, limit };
@@ -168,4 +171,27 @@ pub async fn list_shows_runs_that_match_every_field_of_the_filter(fixture: &Fixt
     for (filter, expected) in cases {
         assert_eq!(list(fixture, filter.clone(), None, 100).await, expected, "{filter:?}");
     }
+}
+
+pub async fn queue_is_described_with_its_live_leases(fixture: &Fixture) {
+    // Given two live leases, one that was released and one that expired
+    let mut one = fixture.claim(1, LONG).await;
+    let other = fixture.claim(2, LONG).await;
+    fixture.claim(0, LONG).await.release().await;
+    fixture.claim(1, fixture.harness.lease_ttl()).await;
+    fixture.harness.let_lease_expire().await;
+    let before = one.heartbeat(None).await.now;
+    let heartbeat = one.lease_heartbeat();
+    one.look(LeaseHeartbeat { live_runs: 17, renew: Some(LONG), ..heartbeat }).await;
+
+    // Then people see the two, the older one first
+    let query = fixture.store.query();
+    let described = query.describe_queue(QUEUE).await.unwrap().expect("the queue exists");
+    assert_eq!((described.name.as_str(), described.shard_count), (QUEUE, SHARDS));
+    let [first, second] = &described.leases[..] else { panic!("{described:?}") };
+    assert_eq!((first.lease, &first.shards, first.live_runs), (one.lease, &one.shards, 17));
+    assert_eq!((second.lease, &second.shards, second.live_runs), (other.lease, &other.shards, 0));
+    assert_eq!((first.worker.as_str(), second.worker.as_str()), (WORKER, WORKER));
+    assert!(first.renewed_at >= before && second.renewed_at < before);
+    assert_eq!(query.describe_queue("unknown").await.unwrap(), None);
 }

@@ -11,8 +11,8 @@ use pgworkflows_core::id::{AppendNo, EventSeq, InboxNo, LeaseId, MessageId, Posi
 use pgworkflows_core::store::{
     Append, Appended, Claim, Claimed, ClosedRun, ClosedStatus, Frame, Heartbeat, HeartbeatAnswer,
     InboxCursor, InboxMessage, InboxPage, InboxRead, LeaseAnswer, LeaseHeartbeat, Load, Loaded, MessageRef,
-    OpenRow, OpenState, OpenedRun, Release, SentMessage, Session, StoreError, Suspect, SuspectStage,
-    Unparked, UnparkedRuns, UpdatedRun,
+    OpenRow, OpenState, OpenedRun, Release, Released, SentMessage, Session, StoreError, Suspect,
+    SuspectStage, Unparked, UnparkedRuns, UpdatedRun,
 };
 
 /// A time to live that no case outlasts.
@@ -65,6 +65,11 @@ impl Writer {
             positions,
             seqs: BTreeMap::new(),
         }
+    }
+
+    /// Continues a run of another writer.
+    pub(super) fn continues(&mut self, other: &Self, run: RunId) {
+        self.seqs.extend(other.seqs.get(&run).map(|seq| (run, *seq)));
     }
 
     /// A batch that continues where this writer is.
@@ -157,6 +162,7 @@ impl Writer {
             cursor: InboxCursor::default(),
             due_after: None,
             due_until: Timestamp::from_micros(0),
+            live_runs: 0,
         }
     }
 
@@ -275,6 +281,13 @@ impl Draft {
 
     pub(super) fn clear(mut self, run: RunId) -> Self {
         self.append.cleared.push(run);
+        self
+    }
+
+    /// Releases a shard after everything that the batch writes to it so far.
+    pub(super) fn release(mut self, shard: ShardId) -> Self {
+        let next_position = self.positions.get(&shard).copied().unwrap_or(Position::FIRST);
+        self.append.released.push(Released { shard, next_position });
         self
     }
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use pgworkflows::id::{AppendNo, EventSeq, InboxNo, LeaseId, MessageId, Position, RunId, ShardId};
 use pgworkflows::store::{
-    Append, ClosedRun, Frame, MessageRef, OpenRow, OpenState, OpenedRun, SentMessage, Suspect, SuspectStage,
-    UpdatedRun,
+    Append, ClosedRun, Frame, MessageRef, OpenRow, OpenState, OpenedRun, Released, SentMessage, Suspect,
+    SuspectStage, UpdatedRun,
 };
 
 use crate::dice::Dice;
@@ -36,6 +36,11 @@ impl Model {
         }
         for _ in 0..dice.below(3) {
             append.sent.push(self.sent(dice));
+        }
+        for (shard, next_position) in &positions {
+            if dice.chance(12) {
+                append.released.push(Released { shard: *shard, next_position: *next_position });
+            }
         }
         let mut lease = lease;
         // Only one thing is wrong at a time, because stores may check two things in any order.
@@ -119,7 +124,7 @@ impl Model {
     /// Makes one thing wrong.
     fn corrupt(&self, lease: &mut usize, append: &mut Append, dice: &mut Dice) {
         let last = self.leases.get(*lease).and_then(|lease| lease.last.clone());
-        match dice.below(12) {
+        match dice.below(14) {
             // The last append is repeated, with the same content or another.
             0 => *append = last.unwrap_or_else(|| append.clone()),
             1 => append.number = last.map_or(append.number, |last| last.number),
@@ -136,6 +141,13 @@ impl Model {
             7 => append.consumed.extend(append.consumed.first().copied()),
             8 => append.closed.extend(append.closed.first().cloned()),
             9 => append.suspects.extend(append.suspects.first().copied()),
+            // A shard is released twice, or at another position.
+            10 => append.released.extend(append.released.first().copied()),
+            11 => {
+                if let Some(released) = append.released.last_mut() {
+                    released.next_position = released.next_position.next();
+                }
+            }
             // The lease is another one.
             _ => *lease = self.lease(dice),
         }

@@ -150,6 +150,9 @@ impl Model {
                 self.runs.entry(*run).or_insert(Run::new(workflow, None));
             }
         }
+        for released in &append.released {
+            state.positions.remove(&released.shard);
+        }
         for message in append.consumed.iter().chain(&append.undelivered) {
             self.read.retain(|(_, read)| *read != message.message);
         }

@@ -77,10 +77,12 @@ pub(crate) enum Reply {
     Done,
     Submitted(Vec<Submitted>),
     Claimed(Vec<ClaimedShard>, Vec<Suspect>),
-    /// For a held lease: how many shards it has, whether there are messages, whether anything is due.
+    /// For a held lease: how many shards it has, its place among the live ones, whether there are messages, whether anything
+    /// is due. For the queue: how many shards are free, and how many leases are live.
     HeartbeatAnswer {
-        held: Option<(u16, bool, bool)>,
+        held: Option<(u16, u32, bool, bool)>,
         claimable: u16,
+        members: u32,
     },
     Messages(Vec<(RunId, MessageId, bytes::Bytes)>),
     Unparked(UnparkedRuns),

@@ -143,13 +143,14 @@ impl Driver {
                     cursor: self.cursors.get(lease).cloned().unwrap_or_default(),
                     due_after: *due_after,
                     due_until: *due_until,
+                    live_runs: 0,
                 };
                 let heartbeat = Heartbeat { queue: self.queue.clone(), leases: vec![heartbeat] };
                 let answer = self.session.heartbeat(&heartbeat).await?;
                 let lease = &answer.leases[0];
                 // Nothing else is defined for a lease that is not held.
-                let held = lease.held.then_some((lease.shards, lease.mail, lease.due));
-                Reply::HeartbeatAnswer { held, claimable: answer.claimable }
+                let held = lease.held.then_some((lease.shards, lease.place, lease.mail, lease.due));
+                Reply::HeartbeatAnswer { held, claimable: answer.claimable, members: answer.members }
             }
             Operation::Append { lease, append } => {
                 let append = self.localize(*lease, append);

@@ -23,7 +23,7 @@ use crate::store::error::StoreError;
 use crate::store::frame::Frame;
 use crate::store::history::{Load, Loaded, RunHistory};
 use crate::store::inbox::{Submission, Submitted};
-use crate::store::query::{RunDescription, RunFilter, RunPage, StoreQuery};
+use crate::store::query::{QueueDescription, RunDescription, RunFilter, RunPage, StoreQuery};
 use crate::store::switchboard::Switchboard;
 use crate::store::watch::{Notice, Watch, Watched};
 use crate::store::{Hint, HintKind, Hints, Queue, Session, Store};
@@ -176,6 +176,10 @@ impl Store for FakeStore {
 impl StoreQuery for FakeStore {
     async fn describe(&self, run: RunId) -> Result<Option<RunDescription>, StoreError> {
         Ok(self.state().described.get(&run).cloned())
+    }
+
+    async fn describe_queue(&self, _name: &str) -> Result<Option<QueueDescription>, StoreError> {
+        Ok(None)
     }
 
     async fn find(&self, workflow: &str, key: &str) -> Result<Option<RunId>, StoreError> {

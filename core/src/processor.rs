@@ -17,6 +17,7 @@ pub(crate) mod dispatch;
 pub(crate) mod effect;
 pub(crate) mod executing;
 pub(crate) mod group;
+pub(crate) mod handover;
 pub(crate) mod histories;
 pub(crate) mod inbox;
 pub(crate) mod intake;
@@ -37,6 +38,7 @@ pub(crate) mod suspects;
 mod tests;
 pub(crate) mod unknown_workflows;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use self::admission::Admission;
@@ -79,6 +81,8 @@ pub(crate) struct Processor {
     appends: Appends,
     /// The recovery in progress.
     recovery: Option<Recovery>,
+    /// The shards that went to another owner since the last read was requested: its answer is not used for them.
+    left_since_read: BTreeSet<ShardId>,
     /// The kind of read and the kind of work that had the last turn: kinds take turns, so that none starves another.
     read_turn: usize,
     work_turn: usize,
@@ -87,8 +91,25 @@ pub(crate) struct Processor {
 /// The recovery of claimed shards.
 struct Recovery {
     since: Timestamp,
+    /// How many shards were claimed.
+    shards: usize,
+    /// The workers that lost some of these, and how many.
+    lost_by: BTreeMap<String, usize>,
     /// How many runs have been recovered.
     runs: usize,
+}
+
+impl Recovery {
+    fn since(since: Timestamp) -> Self {
+        Self { since, shards: 0, lost_by: BTreeMap::new(), runs: 0 }
+    }
+
+    /// From whom the shards were taken over, in words: from nobody if all had been released.
+    fn taken_from(&self) -> String {
+        let from = self.lost_by.iter().map(|(worker, shards)| format!("{worker} ({shards} shards)"));
+        let from: Vec<String> = from.collect();
+        if from.is_empty() { "nobody".to_owned() } else { from.join(", ") }
+    }
 }
 
 impl Processor {
@@ -107,6 +128,7 @@ impl Processor {
             outbox: Outbox::default(),
             appends: Appends::new(),
             recovery: None,
+            left_since_read: BTreeSet::new(),
             read_turn: 0,
             work_turn: 0,
         };
@@ -126,6 +148,7 @@ impl Processor {
     fn recorder(&mut self) -> Recorder<'_> {
         Recorder {
             setup: &self.setup,
+            shards: &self.shards,
             runs: &mut self.runs,
             suspects: &mut self.suspects,
             outbox: &mut self.outbox,
@@ -138,6 +161,7 @@ impl Processor {
             unknown_workflows: &mut self.unknown_workflows,
             recorder: Recorder {
                 setup: &self.setup,
+                shards: &self.shards,
                 runs: &mut self.runs,
                 suspects: &mut self.suspects,
                 outbox: &mut self.outbox,
@@ -155,12 +179,16 @@ impl Processor {
             return;
         }
         fresh.iter().for_each(|claimed| self.shards.add(claimed));
-        self.recovery = Some(Recovery { since: claimed.now, runs: 0 });
+        let recovery = self.recovery.get_or_insert_with(|| Recovery::since(claimed.now));
+        recovery.shards += fresh.len();
+        for worker in fresh.iter().filter_map(|claimed| claimed.former.clone()) {
+            *recovery.lost_by.entry(worker).or_default() += 1;
+        }
         self.admission().claim(&claimed.suspects, &fresh, claimed.now);
         self.loads.recover(fresh.iter().map(|claimed| claimed.shard).collect());
-        // A new owner begins without a snapshot and without a watermark; runs that are in memory already are recognised.
-        self.inbox.restart();
-        self.deadlines.restart();
+        // A new owner begins without a snapshot and without a watermark. The other shards keep theirs.
+        self.inbox.claim(fresh.iter().map(|claimed| claimed.shard).collect());
+        self.deadlines.claim(fresh.iter().map(|claimed| claimed.shard).collect());
         // Runs that park with a near deadline stay in memory from now on, although no heartbeat has been sent yet.
         self.runs.keep_until(claimed.now.saturating_add(self.setup.config.horizon));
     }
@@ -169,17 +197,13 @@ impl Processor {
         self.setup.lease
     }
 
-    /// The shards that it serves.
-    pub(crate) fn shards(&self) -> impl Iterator<Item = ShardId> {
-        self.shards.ids()
+    /// The shards that it owns and that stay.
+    pub(crate) fn kept_shards(&self) -> impl Iterator<Item = ShardId> {
+        self.shards.kept()
     }
 
-    pub(crate) fn owns(&self, shard: ShardId) -> bool {
+    fn owns(&self, shard: ShardId) -> bool {
         self.shards.owns(shard)
-    }
-
-    pub(crate) fn shard_count(&self) -> usize {
-        self.shards.len()
     }
 
     /// Returns this processor's part of a heartbeat that is about to be sent.
@@ -193,7 +217,7 @@ impl Processor {
             renew: Some(ttl),
             committed: self.appends.committed(),
             deaths_max: self.suspects.pay_off_deaths(now, recovering),
-            cursor: self.inbox.cursor().clone(),
+            cursor: self.inbox.cursor(),
             due_after: self.deadlines.heartbeat(),
             due_until,
             live_runs: u32::try_from(self.runs.len()).unwrap_or(u32::MAX),
@@ -238,7 +262,7 @@ impl Processor {
             return true;
         }
         let Some(message) = self.inbox.take() else { return false };
-        if self.owns(message.run.shard())
+        if self.shards.serves(message.run.shard())
             && let Some(again) = self.intake().deliver(message, now)
         {
             self.inbox.read_again(&again);
@@ -289,7 +313,7 @@ impl Processor {
 
     /// Whether a trial could begin, if no other processor of this process has one in progress.
     pub(crate) fn wants_trial(&self) -> bool {
-        self.suspects.wants_trial(|run| self.loads.is_held(run))
+        self.suspects.wants_trial(|run| self.loads.is_held(run) && self.shards.keeps(run.shard()))
     }
 
     /// Whether a trial is in progress.
@@ -299,7 +323,8 @@ impl Processor {
 
     /// Begins a trial. No other processor of this process may have one in progress, because they would die together.
     pub(crate) fn begin_trial(&mut self, now: Timestamp) {
-        self.admission().begin_trial(now);
+        let going = self.shards.going();
+        self.admission().begin_trial(&going, now);
     }
 
     // Recovery.
@@ -309,19 +334,20 @@ impl Processor {
         self.loads.is_recovering() || !self.histories.is_empty()
     }
 
-    /// Logs how many runs were recovered, once all were.
+    /// Logs what was taken over and from whom, once all of it is recovered.
     fn log_recovery(&mut self) {
         if !self.is_recovering()
-            && let Some(Recovery { since, runs }) = self.recovery.take()
+            && let Some(recovery) = self.recovery.take()
         {
-            let (lease, shards) = (self.setup.lease, self.shards.len());
-            tracing::info!(%lease, shards, runs, recovering_since = %since, "recovered");
+            let (lease, worker) = (self.setup.lease, &self.setup.config.worker);
+            let (taken_from, Recovery { since, shards, runs, .. }) = (recovery.taken_from(), recovery);
+            tracing::info!(%lease, %worker, shards, runs, %taken_from, recovering_since = %since, "recovered");
         }
     }
 
     /// Begins a run that a client of this process starts, if it can begin here.
     pub(crate) fn start_local(&mut self, start: LocalStart, now: Timestamp) {
-        if self.owns(start.run.shard()) {
+        if self.shards.keeps(start.run.shard()) {
             self.intake().start_local(start, now);
         }
     }

@@ -10,6 +10,7 @@ pub(crate) mod threads;
 pub(crate) mod driver;
 pub(crate) mod environment;
 pub(crate) mod executor;
+pub(crate) mod handed_out;
 pub(crate) mod input;
 pub(crate) mod lease_loop;
 pub(crate) mod requests;
@@ -17,6 +18,7 @@ pub(crate) mod sessions;
 pub(crate) mod setbacks;
 pub(crate) mod stopwatch;
 
+pub(crate) mod balance;
 pub(crate) mod heartbeat;
 pub(crate) mod watchdog;
 
@@ -245,6 +247,7 @@ impl Worker {
             gauges: self.gauges.clone(),
             queue,
             trials: Arc::new(Semaphore::new(1)),
+            beat: Arc::default(),
         }
     }
 

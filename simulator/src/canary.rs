@@ -4,6 +4,7 @@
 
 mod engine;
 mod erring_build;
+mod handover;
 mod shared;
 mod store;
 
@@ -38,7 +39,7 @@ struct Edit {
 impl Canary {
     /// All canaries.
     pub fn all() -> impl Iterator<Item = &'static Self> {
-        store::CANARIES.iter().chain(engine::CANARIES)
+        store::CANARIES.iter().chain(engine::CANARIES).chain(handover::CANARIES)
     }
 
     /// The canary of that name.

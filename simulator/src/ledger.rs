@@ -34,6 +34,8 @@ pub(crate) struct Inner {
     pub(crate) violations: Vec<String>,
     /// How often each event was written, including those that a restore lost.
     pub(crate) events: BTreeMap<&'static str, u64>,
+    /// How many shards appends released.
+    pub(crate) handovers: u64,
     /// Numbers facts and executions in the order in which they happened.
     moment: u64,
     /// When the last message was submitted or the last batch was appended.
@@ -170,8 +172,8 @@ impl Ledger {
         if matches!(fact, Fact::Submitted { .. } | Fact::Appended(_)) {
             inner.last_progress = self.time.now();
         }
-        let Inner { accounts, violations, events, moment, lease_ttl, settled_at, released: asked, .. } =
-            &mut *inner;
+        let (lease_ttl, settled_at) = (inner.lease_ttl, inner.settled_at);
+        let Inner { accounts, violations, events, handovers, moment, released: asked, .. } = &mut *inner;
         let violations_before = violations.len();
         match fact {
             Fact::Submitted { at, submission } => {
@@ -188,6 +190,7 @@ impl Ledger {
                 for event in frames.iter().flatten() {
                     *events.entry(event.event.name()).or_default() += 1;
                 }
+                *handovers += append.released.len() as u64;
                 accounts.appended(append, &frames, (*moment, writer, now), violations);
             }
             Fact::Claimed { lease, shards } => {
@@ -278,6 +281,19 @@ impl Accounts {
     /// Whether a lease is held.
     pub(crate) fn is_begun(&self) -> bool {
         !self.leases.is_empty()
+    }
+
+    /// What is wrong with how the live leases share the shards of the queue, if anything is: the mean, rounded up or down, is
+    /// to be owned by each.
+    pub(crate) fn unbalanced(&self, shard_count: u16, now: Timestamp) -> Option<String> {
+        let live = self.leases.iter().filter(|(_, account)| account.until > now).map(|(lease, _)| *lease);
+        let owned = |lease| self.shards.values().filter(|shard| shard.owner == Some(lease)).count();
+        let counts: Vec<(LeaseId, usize)> = live.map(|lease| (lease, owned(lease))).collect();
+        let (shards, members) = (usize::from(shard_count), counts.len().max(1));
+        let fair = shards / members..=shards.div_ceil(members);
+        let total: usize = counts.iter().map(|(_, count)| count).sum();
+        let is_fair = total == shards && counts.iter().all(|(_, count)| fair.contains(count));
+        (!is_fair).then(|| format!("{shards} shards are not shared evenly: {counts:?}"))
     }
 
     /// Whether the inbox is empty and every run is over.

@@ -60,6 +60,8 @@ pub struct Outcome {
     pub faults: BTreeMap<&'static str, u64>,
     /// How often each event was written, by its stored name.
     pub events: BTreeMap<&'static str, u64>,
+    /// How many shards went from one live worker to another.
+    pub handovers: u64,
     /// How many parts it met that can be left out: disturbances, then clients' scripts, then faults.
     pub parts: u32,
     /// The invariants that were violated, in words.
@@ -133,9 +135,9 @@ impl Simulation {
         if !world.is_violated() {
             world.check(&runs);
         }
-        let (violations, events) = {
+        let (violations, events, handovers) = {
             let ledger = world.ledger.lock();
-            (ledger.violations.clone(), ledger.events.clone())
+            (ledger.violations.clone(), ledger.events.clone(), ledger.handovers)
         };
         let transcript = if in_words { world.transcript(&runs) } else { Vec::new() };
         Outcome {
@@ -144,6 +146,7 @@ impl Simulation {
             polls: world.scheduler.polls,
             faults: world.faults.counts(),
             events,
+            handovers,
             parts: world.faults.parts(),
             violations,
             trace_hash: world.time.lock().trace.hash(),

@@ -147,6 +147,12 @@ impl World {
         if live > 0 {
             self.ledger.violated(format!("{live} runs are still in memory after all runs have ended"));
         }
+        // Where leases are lost because the store is slow, there may be others in the next moment.
+        if self.config.latency_max == LATENCY_USUAL && !self.config.deadly {
+            let shard_count = self.config.queue_shards;
+            let unbalanced = self.ledger.lock().accounts.unbalanced(shard_count, self.store.now());
+            unbalanced.into_iter().for_each(|what| self.ledger.violated(what));
+        }
         self.ledger.lock().settled_at = None;
         for slot in 0..self.slots.len() {
             self.act(Action::Stop { slot });

@@ -295,7 +295,8 @@ impl World {
             .queue_shards(self.config.queue_shards)
             .lease_ttl(self.config.lease_ttl)
             .heartbeat_interval(self.config.heartbeat_interval)
-            .shutdown_grace(grace);
+            .shutdown_grace(grace)
+            .handover_grace(grace);
         let worker =
             register(worker, broken, &host, &self.ledger).build().expect("the settings are in range");
         let monitor = worker.monitor();

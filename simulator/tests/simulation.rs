@@ -14,9 +14,11 @@ const DEADLY: u64 = 100;
 #[test]
 fn nothing_is_violated_in_any_world_and_every_event_occurs_in_some() {
     let mut missing: BTreeSet<&str> = Event::names().collect();
+    let mut handovers = 0;
     let deadly = (0..DEADLY).map(|seed| Simulation::of(seed).deadly());
     for simulation in (0..SEEDS).map(Simulation::of).chain(deadly) {
         let outcome = simulation.run();
+        handovers += outcome.handovers;
         if outcome.violations.is_empty() {
             missing.retain(|name| !outcome.events.contains_key(*name));
             continue;
@@ -24,6 +26,7 @@ fn nothing_is_violated_in_any_world_and_every_event_occurs_in_some() {
         let outcome = simulation.shrink().transcribe();
         panic!("{}\n\n{simulation:?}: {:#?}", outcome.transcript.join("\n"), outcome.violations);
     }
+    assert!(handovers > 100, "workers hand only {handovers} shards over");
     assert_eq!(
         missing,
         BTreeSet::new(),

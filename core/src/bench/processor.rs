@@ -94,6 +94,7 @@ impl ProcessorFixture {
             history_events_warn: u32::MAX,
             history_events_max: u32::MAX,
             runs_max: usize::MAX,
+            handover_grace: limits::HANDOVER_GRACE,
             horizon: 2 * limits::HEARTBEAT_INTERVAL,
         };
         let shards = vec![ClaimedShard {
@@ -149,10 +150,10 @@ impl ProcessorFixture {
 
     fn answer(&mut self, read: StoreRead) {
         match read {
-            StoreRead::Inbox(read) => {
+            StoreRead::Inbox(_) => {
                 let messages = std::mem::take(&mut self.inbox);
                 let cursor = InboxCursor::default();
-                self.processor.messages(&read, InboxPage { messages, cursor, more: false, now: NOW });
+                self.processor.messages(InboxPage { messages, cursor, more: false, now: NOW });
             }
             StoreRead::Due(due) => {
                 let none = DueRuns { runs: Vec::new(), now: NOW };

@@ -87,7 +87,7 @@ pub(crate) const PAGE_BYTES_MAX: usize = 8 << 20;
 pub(crate) const TURN: Duration = Duration::from_millis(4);
 
 /// How long a worker's lease is valid after each renewal, by default.
-pub(crate) const LEASE_TTL: Duration = Duration::from_secs(15);
+pub(crate) const LEASE_TTL: Duration = Duration::from_secs(10);
 
 /// The interval between a worker's heartbeats, which renew its leases and look for work, at most and by default.
 pub(crate) const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
@@ -113,9 +113,20 @@ pub(crate) const ACTIVITIES_MAX: usize = 1_000;
 /// How long a worker that shuts down waits for running activities, by default.
 pub(crate) const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
+/// How long a shard that goes to another worker waits for running activities and steps, by default.
+pub(crate) const HANDOVER_GRACE: Duration = Duration::from_secs(10);
+
+/// How much later than the end of another worker's lease a heartbeat is sent at most, so that not all workers of a queue
+/// send theirs at once.
+pub(crate) const TAKEOVER_JITTER: Duration = Duration::from_millis(250);
+
 /// How long a worker may take after the grace of its shutdown for its last appends, the release of its leases and the
 /// end of its threads; then it gives them up. Any other release of a lease has the same limit.
 pub(crate) const SHUTDOWN_HANDOVER: Duration = Duration::from_secs(5);
+
+/// How long a worker may take after the grace of its shutdown for its last appends. What is not answered by then is settled by
+/// the release of the leases, for which the rest of `SHUTDOWN_HANDOVER` is left.
+pub(crate) const SHUTDOWN_FLUSH: Duration = Duration::from_secs(2);
 
 /// How long the store may leave a worker's request unanswered before the worker's health and the process's log report
 /// an error. The log repeats it at this interval.

@@ -1,7 +1,9 @@
 //! Decides which runs may be worked on, and when: in a shard whose owners keep dying, a run is first marked in the store,
 //! and suspects are tried apart from other runs. It must not know how a run is worked on.
 
-use crate::data::id::RunId;
+use std::collections::BTreeSet;
+
+use crate::data::id::{RunId, ShardId};
 use crate::data::time::Timestamp;
 use crate::processor::group::{Group, SuspectChange};
 use crate::processor::loads::Loads;
@@ -79,10 +81,12 @@ impl Admission<'_> {
         gate == Gate::Open
     }
 
-    /// Begins a trial. No other processor of this process may have one in progress, because they would die together.
-    pub(super) fn begin_trial(&mut self, now: Timestamp) {
+    /// Begins a trial of runs outside of the shards that are `going` to another owner. No other processor of this process may
+    /// have one in progress, because they would die together.
+    pub(super) fn begin_trial(&mut self, going: &BTreeSet<ShardId>, now: Timestamp) {
         let loads = &self.loads;
-        for suspect in self.suspects.begin_trial(now, |run| loads.is_held(run)) {
+        let waits = |run: RunId| loads.is_held(run) && !going.contains(&run.shard());
+        for suspect in self.suspects.begin_trial(now, waits) {
             let alone = self.suspects.is_tried_alone(suspect.run);
             tracing::warn!(run = %suspect.run, stage = ?suspect.stage, strikes = suspect.strikes, alone, "the run is under suspicion");
             self.outbox.push(Group::of_suspect(suspect.run, SuspectChange::Mark(suspect)));

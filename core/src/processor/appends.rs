@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::data::id::{AppendNo, LeaseId, RunId};
+use crate::data::id::{AppendNo, LeaseId, RunId, ShardId};
 use crate::log::wire::frame::write_frames;
 use crate::processor::blame::{Blame, Cut};
 use crate::processor::group::{Group, RowChange, SuspectChange};
@@ -51,6 +51,11 @@ impl Appends {
         self.in_flight.is_some()
     }
 
+    /// Whether the next append may release shards: not while it is to find the run at fault.
+    pub(super) fn may_release(&self) -> bool {
+        self.in_flight.is_none() && matches!(self.blame.next(), Cut::Any(_))
+    }
+
     /// Takes the groups of the next append, unless one is in flight or nothing waits. There are none if only accused runs
     /// have something to write: whether an empty append succeeds is evidence, too.
     pub(super) fn next_groups(&self, outbox: &mut Outbox) -> Option<Vec<Group>> {
@@ -64,15 +69,19 @@ impl Appends {
         })
     }
 
-    /// Cuts the append of these groups.
+    /// Cuts the append of these groups, which releases the shards that are `leaving`.
     pub(super) fn cut(
         &mut self,
         lease: LeaseId,
         groups: Vec<Group>,
+        leaving: impl IntoIterator<Item = ShardId>,
         shards: &mut OwnedShards,
     ) -> Arc<Append> {
         let before = shards.clone();
-        let append = Arc::new(build(lease, self.committed.next(), &groups, shards));
+        let mut append = build(lease, self.committed.next(), &groups, shards);
+        append.released = leaving.into_iter().filter_map(|shard| shards.release_of(shard)).collect();
+        append.digest = append.content_digest();
+        let append = Arc::new(append);
         self.in_flight = Some(InFlight { append: Arc::clone(&append), groups, before });
         append
     }
@@ -95,7 +104,7 @@ impl Appends {
         outbox: &mut Outbox,
     ) -> Option<RunId> {
         let InFlight { groups, before, .. } = self.in_flight.take()?;
-        shards.restore(before);
+        shards.restore(&before);
         let at_fault = match why {
             Declined::Failed => self.blame.failed(&groups),
             Declined::Refused => self.blame.refused(&groups),
@@ -105,7 +114,7 @@ impl Appends {
     }
 }
 
-/// Builds an append of groups, which stay as they are until its outcome is known.
+/// Builds an append of groups, without its digest. They stay as they are until its outcome is known.
 fn build(lease: LeaseId, number: AppendNo, groups: &[Group], shards: &mut OwnedShards) -> Append {
     let mut append = Append::new(lease, number);
     append.frames.reserve_exact(groups.len());
@@ -125,7 +134,6 @@ fn build(lease: LeaseId, number: AppendNo, groups: &[Group], shards: &mut OwnedS
             None => {}
         }
     }
-    append.digest = append.content_digest();
     append
 }
 

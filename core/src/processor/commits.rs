@@ -1,7 +1,7 @@
 //! Appends and their results: a commit releases effects, and a refusal stalls the run that is to blame. It must not know
 //! what a run writes.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::data::id::RunId;
@@ -16,18 +16,27 @@ use crate::store::lease::{Suspect, SuspectStage};
 impl Processor {
     /// Returns the next append, if none is in flight and there is something to write.
     pub(crate) fn cut(&mut self) -> Option<Arc<Append>> {
-        let mut groups = self.appends.next_groups(&mut self.outbox)?;
-        while !groups.is_empty() && groups.iter().all(Group::writes_nothing) {
-            self.committed(groups);
-            groups = self.appends.next_groups(&mut self.outbox)?;
+        let may_release = self.appends.may_release();
+        let mut groups = self.appends.next_groups(&mut self.outbox);
+        while let Some(idle) =
+            groups.take_if(|groups| !groups.is_empty() && groups.iter().all(Group::writes_nothing))
+        {
+            self.committed(idle);
+            groups = self.appends.next_groups(&mut self.outbox);
         }
-        Some(self.appends.cut(self.setup.lease, groups, &mut self.shards))
+        let leaving = if may_release { self.leave() } else { BTreeSet::new() };
+        if groups.is_none() && leaving.is_empty() {
+            return None;
+        }
+        let groups = groups.unwrap_or_default();
+        Some(self.appends.cut(self.setup.lease, groups, leaving, &mut self.shards))
     }
 
     /// The append in flight was applied.
     pub(crate) fn appended(&mut self, _answer: Appended) {
         let Some((append, groups)) = self.appends.succeeded() else { return };
         self.inbox.settle(append.consumed.iter().chain(&append.undelivered));
+        self.released(&append.released);
         self.committed(groups);
     }
 
@@ -58,6 +67,10 @@ impl Processor {
     fn refuse(&mut self, id: RunId, reason: &str) {
         tracing::error!(run = %id, "the store refuses what the run writes: {reason}");
         self.outbox.drop_run(id);
+        if !self.shards.serves(id.shard()) {
+            // Its next owner finds the run as it was before, and that the store refuses what it writes.
+            return;
+        }
         let mut waiting = VecDeque::new();
         if let Some((mut live, arrivals)) = self.runs.forget(id) {
             waiting = arrivals;
@@ -71,13 +84,19 @@ impl Processor {
         }
     }
 
-    /// Takes the effects that may begin now.
+    /// Takes the effects that may begin now. Attempts and steps of a shard that goes to another owner begin there.
     pub(crate) fn take_effects(&mut self) -> Vec<Effect> {
-        self.outbox.take_effects()
+        let mut effects = self.outbox.take_effects();
+        effects.retain(|effect| match effect {
+            Effect::Execute(attempt) => self.shards.keeps(attempt.run.shard()),
+            Effect::ExecuteStep { run, .. } => self.shards.keeps(run.shard()),
+            Effect::Abort { .. } | Effect::Accept { .. } | Effect::Tell { .. } => true,
+        });
+        effects
     }
 
-    /// Whether no group is queued or in flight.
+    /// Whether nothing is to be appended, and nothing is in flight.
     pub(crate) fn is_flushed(&self) -> bool {
-        !self.appends.is_in_flight() && self.outbox.is_empty()
+        !self.appends.is_in_flight() && self.outbox.is_empty() && self.shards.to_release().next().is_none()
     }
 }

@@ -1,6 +1,6 @@
 //! Counts how often the owners of a processor's shards died. It must not know the cause.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::data::id::ShardId;
 use crate::data::limits;
@@ -19,6 +19,11 @@ impl Deaths {
     pub(super) fn claimed(&mut self, shards: impl IntoIterator<Item = (ShardId, u32)>) {
         self.shards.extend(shards);
         self.serving_since = None;
+    }
+
+    /// These shards go to another owner, with the deaths that they count.
+    pub(super) fn leave(&mut self, shards: &BTreeSet<ShardId>) {
+        self.shards.retain(|shard, _| !shards.contains(shard));
     }
 
     /// Whether the shard's owners died so often that a run of it may be the cause.

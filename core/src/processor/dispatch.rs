@@ -16,6 +16,10 @@ use crate::run::state::DeadlineKind;
 impl Recorder<'_> {
     /// Has the next attempt of an activity executed, once everything that led to it is committed.
     pub(super) fn dispatch(&mut self, id: RunId, call: CommandId, now: Timestamp) {
+        if !self.shards.keeps(id.shard()) {
+            // The next owner of the shard begins it.
+            return;
+        }
         // If several suspects are tried, none of their attempts could be charged for the death of the process.
         let suspect = self.suspects.is_tried_alone(id);
         let Some(live) = self.runs.get_mut(id) else { return };

@@ -43,6 +43,10 @@ impl Executing {
         !self.steps.is_empty()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.attempts.len() + self.steps.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.attempts.is_empty() && self.steps.is_empty()
     }

@@ -1,9 +1,9 @@
 //! The processor's part that replays loaded histories, some events at a time, so that a long history does not block other
 //! work. It must not know what happens to a run after its replay.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
-use crate::data::id::RunId;
+use crate::data::id::{RunId, ShardId};
 use crate::log::past_event::PastEvent;
 use crate::log::wire::frame::FrameEvents;
 use crate::run::replay::Replay;
@@ -68,6 +68,12 @@ impl Histories {
     /// Adds histories that arrived.
     pub(super) fn add(&mut self, arrived: impl IntoIterator<Item = Arrived>) {
         self.arrived.extend(arrived);
+    }
+
+    /// These shards go to another owner: their histories are dropped.
+    pub(super) fn leave(&mut self, shards: &BTreeSet<ShardId>) {
+        self.arrived.retain(|arrived| !shards.contains(&arrived.run.shard()));
+        self.replaying.take_if(|replay| shards.contains(&replay.state().id.shard()));
     }
 
     /// Whether all of them were replayed.

@@ -1,5 +1,11 @@
 //! The processor's part that reads the inbox: which messages were read and are still in it, and the page that is being
 //! delivered. It must not know what a message says.
+//!
+//! A cursor is valid for the shards that it was read with. Shards that were claimed later have a reader of their own,
+//! which begins without a cursor, so that a claim does not have the messages of other shards read again. Once a reader
+//! has caught up, its shards join the reader that has caught up before: the older cursor covers them as well, because
+//! everything that it counts as read was visible when they were read. What became visible in between is read twice, and
+//! recognised.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -17,55 +23,126 @@ pub(super) struct Inbox {
     taken: BTreeSet<MessageRef>,
     /// Messages that left the inbox during a read, which may still return them.
     settled: Vec<MessageRef>,
-    /// Whether a read is in progress. A read lasts until its page is used up: the rest of the page may hold messages that
-    /// have left the inbox meanwhile.
-    reading: bool,
+    read: Read,
     page: VecDeque<InboxMessage>,
+    /// The readers, in the order of their turns. Every shard has one.
+    readers: VecDeque<Reader>,
+    /// How many readers there have been.
+    numbered: u64,
+}
+
+/// The progress of a read. It lasts until its page is used up: the rest of the page may hold messages that have left the
+/// inbox meanwhile.
+#[derive(Debug, Default)]
+enum Read {
+    #[default]
+    None,
+    /// It was requested for the reader of this number.
+    Asked(u64),
+    /// Its page is being delivered.
+    Answered,
+}
+
+/// How far the inbox of some shards has been read.
+#[derive(Debug)]
+struct Reader {
+    number: u64,
+    shards: BTreeSet<ShardId>,
     cursor: InboxCursor,
     /// Whether there may be messages after the cursor.
     mail: bool,
+    /// Whether everything has been read up to some time. One reader has, or none.
+    level: bool,
 }
 
 impl Inbox {
-    /// Shards were claimed: reads from the beginning, without a snapshot. Messages that were taken already are recognised.
-    pub(super) fn restart(&mut self) {
-        self.cursor = InboxCursor::default();
-        self.mail = true;
+    /// Shards were claimed: reads them from the beginning. Messages that were taken already are recognised.
+    pub(super) fn claim(&mut self, shards: BTreeSet<ShardId>) {
+        self.numbered += 1;
+        let (number, cursor) = (self.numbered, InboxCursor::default());
+        self.readers.push_back(Reader { number, shards, cursor, mail: true, level: false });
     }
 
-    /// Notes whether there may be messages.
+    /// These shards go to another owner, which reads the messages that are still in the inbox.
+    pub(super) fn leave(&mut self, shards: &BTreeSet<ShardId>) {
+        self.drop_readers_of(shards);
+        self.taken.retain(|message| !shards.contains(&message.shard));
+        self.settled.retain(|message| !shards.contains(&message.shard));
+        self.page.retain(|message| !shards.contains(&message.run.shard()));
+        self.end_if_used_up();
+    }
+
+    fn drop_readers_of(&mut self, shards: &BTreeSet<ShardId>) {
+        self.readers.iter_mut().for_each(|reader| reader.shards.retain(|shard| !shards.contains(shard)));
+        self.readers.retain(|reader| !reader.shards.is_empty());
+    }
+
+    /// There may be messages for this shard.
+    pub(super) fn has_mail_of(&mut self, shard: ShardId) {
+        let reader = self.readers.iter_mut().find(|reader| reader.shards.contains(&shard));
+        reader.into_iter().for_each(|reader| reader.mail = true);
+    }
+
+    /// Notes whether there may be messages for any shard.
     pub(super) fn has_mail(&mut self, mail: bool) {
-        self.mail |= mail;
+        self.readers.iter_mut().for_each(|reader| reader.mail |= mail);
     }
 
-    pub(super) fn cursor(&self) -> &InboxCursor {
-        &self.cursor
+    /// The cursor of those shards whose messages have all been read up to some time.
+    pub(super) fn cursor(&self) -> InboxCursor {
+        let level = self.readers.iter().find(|reader| reader.level);
+        level.map(|reader| reader.cursor.clone()).unwrap_or_default()
     }
 
     /// Returns the next read, if there may be something to read and the last page is used up.
-    pub(super) fn ask(&mut self, shards: impl FnOnce() -> Vec<ShardId>) -> Option<InboxRead> {
-        if self.reading || !std::mem::take(&mut self.mail) {
-            return None;
-        }
-        self.reading = true;
-        let (cursor, bytes) = (self.cursor.clone(), limits::PAGE_BYTES_MAX);
-        Some(InboxRead { shards: shards(), cursor, limit: PAGE, bytes })
+    pub(super) fn ask(&mut self) -> Option<InboxRead> {
+        let Read::None = self.read else { return None };
+        let next = self.readers.iter().position(|reader| reader.mail)?;
+        let mut reader = self.readers.remove(next)?;
+        reader.mail = false;
+        self.read = Read::Asked(reader.number);
+        let (shards, cursor) = (reader.shards.iter().copied().collect(), reader.cursor.clone());
+        self.readers.push_back(reader);
+        Some(InboxRead { shards, cursor, limit: PAGE, bytes: limits::PAGE_BYTES_MAX })
     }
 
-    /// Takes the answer. `current` says whether it covers exactly the shards that are served now: shards that were claimed
-    /// meanwhile are read from the beginning.
-    pub(super) fn answer(&mut self, page: InboxPage, current: bool) {
-        if current {
-            self.cursor = page.cursor;
+    fn asked(&mut self) -> Option<usize> {
+        let Read::Asked(number) = std::mem::replace(&mut self.read, Read::Answered) else { return None };
+        self.readers.iter().position(|reader| reader.number == number)
+    }
+
+    /// Takes the answer. It may cover shards that have left since: their messages are not delivered, not even if the shard
+    /// was claimed again.
+    pub(super) fn answer(&mut self, page: InboxPage) {
+        if let Some(index) = self.asked() {
+            let reader = &mut self.readers[index];
+            reader.cursor = page.cursor;
+            reader.mail |= page.more;
+            let messages = page.messages.into_iter();
+            self.page = messages.filter(|message| reader.shards.contains(&message.run.shard())).collect();
+            if !page.more {
+                self.caught_up(index);
+            }
         }
-        self.mail |= page.more;
-        self.page = page.messages.into();
         self.end_if_used_up();
+    }
+
+    /// A reader has read everything: its shards join those that were level before, if there are any.
+    fn caught_up(&mut self, index: usize) {
+        let Some(mut reader) = self.readers.remove(index) else { return };
+        if let Some(level) = self.readers.iter_mut().find(|other| other.level) {
+            level.shards.append(&mut reader.shards);
+            level.mail |= reader.mail;
+        } else {
+            self.readers.push_back(Reader { level: true, ..reader });
+        }
     }
 
     /// The read failed, and must be repeated.
     pub(super) fn failed(&mut self) {
-        self.mail = true;
+        if let Some(index) = self.asked() {
+            self.readers[index].mail = true;
+        }
         self.end_if_used_up();
     }
 
@@ -84,26 +161,146 @@ impl Inbox {
 
     /// These messages have left the inbox.
     pub(super) fn settle<'a>(&mut self, messages: impl IntoIterator<Item = &'a MessageRef>) {
-        if self.reading {
-            self.settled.extend(messages);
-        } else {
+        if let Read::None = self.read {
             messages.into_iter().for_each(|message| _ = self.taken.remove(message));
+        } else {
+            self.settled.extend(messages);
         }
     }
 
-    /// Reads these messages again, from the beginning of the inbox.
+    /// Reads these messages again, from the beginning of their shards' inbox.
     pub(super) fn read_again(&mut self, messages: &[MessageRef]) {
         messages.iter().for_each(|message| _ = self.taken.remove(message));
-        self.restart();
+        let shards = messages.iter().map(|message| message.shard).collect();
+        self.drop_readers_of(&shards);
+        self.claim(shards);
     }
 
     /// Once no read is in progress, messages that left the inbox are not returned again.
     fn end_if_used_up(&mut self) {
-        self.reading = !self.page.is_empty();
-        if !self.reading {
+        if let Read::Answered = self.read
+            && self.page.is_empty()
+        {
+            self.read = Read::None;
+        }
+        if let Read::None = self.read {
             for message in self.settled.drain(..) {
                 self.taken.remove(&message);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::id::{InboxNo, MessageId, RunId};
+    use crate::testing::BORN;
+    use bytes::Bytes;
+
+    fn shard(number: u16) -> ShardId {
+        ShardId::new(number).expect("the number is small")
+    }
+
+    fn shards<const COUNT: usize>(numbers: [u16; COUNT]) -> BTreeSet<ShardId> {
+        numbers.into_iter().map(shard).collect()
+    }
+
+    fn message(of: u16, number: u64) -> InboxMessage {
+        let (run, id) = (RunId::new(BORN, shard(of), number), MessageId::from_u128(u128::from(number)));
+        InboxMessage { number: InboxNo::new(number), run, message: id, body: Bytes::new() }
+    }
+
+    fn page<const COUNT: usize>(
+        cursor: &'static str,
+        messages: [InboxMessage; COUNT],
+        more: bool,
+    ) -> InboxPage {
+        let cursor = InboxCursor(Bytes::from_static(cursor.as_bytes()));
+        InboxPage { messages: messages.into(), cursor, more, now: BORN }
+    }
+
+    /// The next read: its shards, and its cursor.
+    fn ask(inbox: &mut Inbox) -> Option<(Vec<u16>, String)> {
+        let InboxRead { shards, cursor, .. } = inbox.ask()?;
+        let cursor = String::from_utf8(cursor.0.to_vec()).expect("a test's cursor is text");
+        Some((shards.into_iter().map(ShardId::get).collect(), cursor))
+    }
+
+    fn taken(inbox: &mut Inbox) -> Vec<u64> {
+        std::iter::from_fn(|| inbox.take()).map(|message| message.number.get()).collect()
+    }
+
+    /// An inbox that has read everything of shard 1, where messages 5 and 6 wait to be logged.
+    fn level() -> Inbox {
+        let mut inbox = Inbox::default();
+        inbox.claim(shards([1]));
+        assert_eq!(ask(&mut inbox), Some((vec![1], String::new())));
+        inbox.answer(page("A", [message(1, 5), message(1, 6)], false));
+        assert_eq!(taken(&mut inbox), [5, 6]);
+        inbox
+    }
+
+    #[test]
+    fn claimed_shard_is_read_by_itself_until_it_has_caught_up() {
+        // Given a backlog of two pages in a claimed shard
+        let mut inbox = level();
+        inbox.claim(shards([2]));
+        assert_eq!(ask(&mut inbox), Some((vec![2], String::new())));
+        inbox.answer(page("B1", [message(2, 3)], true));
+        assert_eq!(inbox.cursor().0, "A", "a heartbeat asks for what comes after the level cursor");
+        assert_eq!(taken(&mut inbox), [3]);
+
+        // When it was read, the older cursor serves both, and what is read twice is recognised
+        assert_eq!(ask(&mut inbox), Some((vec![2], "B1".to_owned())));
+        inbox.answer(page("B2", [message(2, 9)], false));
+        assert_eq!(taken(&mut inbox), [9]);
+        inbox.has_mail(true);
+        assert_eq!(ask(&mut inbox), Some((vec![1, 2], "A".to_owned())));
+        inbox.answer(page("A2", [message(2, 9), message(1, 10)], false));
+        assert_eq!(taken(&mut inbox), [10]);
+    }
+
+    #[test]
+    fn answer_for_a_shard_that_left_and_came_back_is_dropped() {
+        // Given a read of two shards, of which one leaves and is claimed again meanwhile
+        let mut inbox = level();
+        inbox.claim(shards([2]));
+        inbox.has_mail(true);
+        assert_eq!(ask(&mut inbox), Some((vec![1], "A".to_owned())));
+        inbox.leave(&shards([1]));
+        inbox.claim(shards([1]));
+        inbox.answer(page("A2", [message(1, 7)], false));
+        assert_eq!(taken(&mut inbox), [0; 0], "another owner may have consumed the message");
+
+        // Then the shard is read from the beginning
+        assert_eq!(ask(&mut inbox), Some((vec![2], String::new())));
+        inbox.answer(page("B", [], false));
+        assert_eq!(ask(&mut inbox), Some((vec![1], String::new())));
+        inbox.answer(page("C", [message(1, 5), message(1, 7)], false));
+        assert_eq!(taken(&mut inbox), [5, 7]);
+    }
+
+    #[test]
+    fn rest_of_a_page_is_dropped_with_its_shard() {
+        let mut inbox = level();
+        inbox.has_mail(true);
+        assert!(ask(&mut inbox).is_some());
+        inbox.answer(page("A2", [message(1, 7), message(1, 8)], false));
+        inbox.leave(&shards([1]));
+        assert_eq!(taken(&mut inbox), [0; 0]);
+        assert_eq!(ask(&mut inbox), None);
+    }
+
+    #[test]
+    fn message_that_left_the_inbox_during_a_read_is_not_taken_again() {
+        let mut inbox = level();
+        inbox.has_mail(true);
+        assert!(ask(&mut inbox).is_some());
+        let settled = message(1, 5);
+        inbox.settle([&MessageRef { shard: shard(1), number: settled.number, message: settled.message }]);
+        inbox.answer(page("A2", [settled, message(1, 7)], false));
+        assert_eq!(taken(&mut inbox), [7]);
+        assert!(inbox.settled.is_empty());
     }
 }

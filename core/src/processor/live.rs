@@ -76,6 +76,16 @@ impl Live {
         &mut self.executing
     }
 
+    /// How many attempts and steps of it are being executed.
+    pub(super) fn executed(&self) -> usize {
+        self.executing.len()
+    }
+
+    /// Whether an attempt is being executed of which the log says that it began: if another owner repeats it, that counts.
+    pub(super) fn has_logged_attempt(&self) -> bool {
+        self.run.state.activities.values().any(|activity| activity.attempt_logged)
+    }
+
     pub(super) fn is_over(&self) -> bool {
         self.run.state.closed.is_some()
     }

@@ -103,13 +103,13 @@ impl Loads {
 
     /// Takes its answer. If it was cut, requests the next page.
     pub(super) fn listed(&mut self, asked: Unparked, cut: Option<RunId>) {
-        if cut.is_some() {
+        if cut.is_some() && !asked.shards.is_empty() {
             self.listings.push_back(Unparked { after: cut, ..asked });
         }
     }
 
     pub(super) fn list_failed(&mut self, asked: Unparked) {
-        self.listings.push_front(asked);
+        self.listings.extend((!asked.shards.is_empty()).then_some(asked));
     }
 
     /// Returns the next histories to request.
@@ -152,6 +152,18 @@ impl Loads {
         if asked.after.is_none() {
             self.wanted.extend(asked.runs);
         }
+    }
+
+    /// These shards go to another owner: nothing of them is loaded any more.
+    pub(super) fn leave_shards(&mut self, shards: &BTreeSet<ShardId>) {
+        let is_staying = |run: &RunId| !shards.contains(&run.shard());
+        self.listings.iter_mut().for_each(|list| list.shards.retain(|shard| !shards.contains(shard)));
+        self.listings.retain(|list| !list.shards.is_empty());
+        self.waiting.retain(|run, _| is_staying(run));
+        self.wanted.retain(is_staying);
+        self.recovering.retain(is_staying);
+        self.held.retain(is_staying);
+        self.cut.take_if(|(run, _)| !is_staying(run));
     }
 
     /// Stops loading a run, and drops the messages that wait for it.

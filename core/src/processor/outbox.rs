@@ -1,8 +1,8 @@
 //! The processor's output: groups for the log, and effects that may begin. It must not know what a group says.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
-use crate::data::id::RunId;
+use crate::data::id::{RunId, ShardId};
 use crate::data::limits;
 use crate::processor::effect::Effect;
 use crate::processor::group::Group;
@@ -77,6 +77,11 @@ impl Outbox {
     pub(super) fn drop_run(&mut self, run: RunId) {
         self.groups.retain(|group| group.run != run);
         self.bytes = self.groups.iter().map(Group::bytes).sum();
+    }
+
+    /// The shards of all groups that wait.
+    pub(super) fn shards(&self) -> BTreeSet<ShardId> {
+        self.groups.iter().map(|group| group.run.shard()).collect()
     }
 
     pub(super) fn is_empty(&self) -> bool {

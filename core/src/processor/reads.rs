@@ -1,5 +1,6 @@
 //! The reads that a processor makes, and its handling of their answers. It must not know how a read is sent.
 
+use crate::data::id::{RunId, ShardId};
 use crate::processor::Processor;
 use crate::store::history::{Due, DueRuns, Load, Loaded, Unparked, UnparkedRuns};
 use crate::store::inbox::{InboxPage, InboxRead};
@@ -14,13 +15,19 @@ pub(crate) enum StoreRead {
 }
 
 impl Processor {
-    /// There may be messages.
+    /// There may be messages for any shard.
     pub(crate) fn has_mail(&mut self) {
         self.inbox.has_mail(true);
     }
 
+    /// There may be messages for this shard.
+    pub(crate) fn has_mail_of(&mut self, shard: ShardId) {
+        self.inbox.has_mail_of(shard);
+    }
+
     /// Returns the next read, if any. Its answer must be handed back before the next call.
     pub(crate) fn next_read(&mut self) -> Option<StoreRead> {
+        self.left_since_read.clear();
         const KINDS: usize = 4;
         (0..KINDS).find_map(|_| {
             self.read_turn = (self.read_turn + 1) % KINDS;
@@ -35,49 +42,73 @@ impl Processor {
     }
 
     fn ask_inbox(&mut self) -> Option<InboxRead> {
-        (!self.is_crowded()).then(|| self.inbox.ask(|| self.shards.ids().collect())).flatten()
+        (!self.is_crowded()).then(|| self.inbox.ask()).flatten()
     }
 
     fn ask_due(&mut self) -> Option<Due> {
         let until = self.runs.kept_until().filter(|_| !self.is_crowded())?;
-        self.deadlines.ask(self.shards.ids(), until)
+        self.deadlines.ask(until)
     }
 
-    /// Whether memory has no room for more runs, or no shard is owned.
+    /// Whether memory has no room for more runs.
     fn is_crowded(&self) -> bool {
-        self.runs.len() >= self.setup.config.runs_max || self.shards.len() == 0
+        self.runs.len() >= self.setup.config.runs_max
     }
 
     /// A read failed, and must be repeated.
     pub(crate) fn read_failed(&mut self, read: StoreRead) {
         match read {
-            StoreRead::List(unparked) => self.loads.list_failed(unparked),
-            StoreRead::Load(load) => self.loads.failed(load),
+            StoreRead::List(unparked) => self.loads.list_failed(self.still_wanted(unparked)),
+            StoreRead::Load(mut load) => {
+                load.runs.retain(|run| !self.has_left(*run));
+                self.loads.failed(load);
+            }
             StoreRead::Inbox(_) => self.inbox.failed(),
             StoreRead::Due(_) => self.deadlines.failed(),
         }
     }
 
     /// Takes the messages of a read.
-    pub(crate) fn messages(&mut self, asked: &InboxRead, page: InboxPage) {
-        self.inbox.answer(page, self.shards.are(&asked.shards));
+    pub(crate) fn messages(&mut self, page: InboxPage) {
+        self.inbox.answer(page);
     }
 
     /// Takes the parked runs with a near deadline.
     pub(crate) fn due_runs(&mut self, asked: &Due, found: &DueRuns) {
-        self.deadlines.found(asked, found, self.shards.are(&asked.shards));
-        found.runs.iter().for_each(|due| self.admission().want_due(due.run));
+        self.deadlines.found(asked, found);
+        for due in &found.runs {
+            if !self.has_left(due.run) {
+                self.admission().want_due(due.run);
+            }
+        }
     }
 
     /// Takes a list of busy and stalled runs, and loads those that are not in memory.
     pub(crate) fn listed(&mut self, asked: Unparked, found: &UnparkedRuns) {
-        found.runs.iter().for_each(|run| self.admission().want_recovered(*run));
-        self.loads.listed(asked, found.cut);
+        for run in &found.runs {
+            if !self.has_left(*run) {
+                self.admission().want_recovered(*run);
+            }
+        }
+        self.loads.listed(self.still_wanted(asked), found.cut);
         self.log_recovery();
     }
 
     /// Takes the histories of a read.
-    pub(crate) fn loaded(&mut self, asked: Load, loaded: Loaded) {
+    pub(crate) fn loaded(&mut self, mut asked: Load, mut loaded: Loaded) {
+        asked.runs.retain(|run| !self.has_left(*run));
+        loaded.histories.retain(|history| !self.has_left(history.run));
         self.histories.add(self.loads.answer(asked, loaded));
+    }
+
+    /// Whether the shard of a run left while the read was in flight. Even if it was claimed again, its answer is about the
+    /// time before that.
+    fn has_left(&self, run: RunId) -> bool {
+        self.left_since_read.contains(&run.shard())
+    }
+
+    fn still_wanted(&self, mut asked: Unparked) -> Unparked {
+        asked.shards.retain(|shard| !self.left_since_read.contains(shard));
+        asked
     }
 }

@@ -11,6 +11,7 @@ use crate::processor::outbox::Outbox;
 use crate::processor::received::Received;
 use crate::processor::runs::Runs;
 use crate::processor::setup::Setup;
+use crate::processor::shards::OwnedShards;
 use crate::processor::suspects::Suspects;
 use crate::run::Progress;
 use crate::run::turn::Turn;
@@ -19,6 +20,7 @@ use crate::store::inbox::MessageRef;
 /// The parts that recording a run's progress needs.
 pub(super) struct Recorder<'a> {
     pub(super) setup: &'a Setup,
+    pub(super) shards: &'a OwnedShards,
     pub(super) runs: &'a mut Runs,
     pub(super) suspects: &'a mut Suspects,
     pub(super) outbox: &'a mut Outbox,

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::data::id::RunId;
+use crate::data::id::{RunId, ShardId};
 use crate::data::id_map::IdMap;
 use crate::data::time::Timestamp;
 use crate::processor::live::Live;
@@ -80,6 +80,22 @@ impl Runs {
         let InMemory { live, wake, arrivals } = self.in_memory.remove(&run)?;
         wake.inspect(|wake| _ = self.order.wakes.remove(&(*wake, run)));
         Some((live, arrivals))
+    }
+
+    /// Takes the runs of these shards out of memory, ascending, with all that is known of other runs there.
+    pub(super) fn leave(&mut self, shards: &BTreeSet<ShardId>) -> Vec<Live> {
+        let is_leaving = |run: RunId| shards.contains(&run.shard());
+        self.order.releasing.retain(|run| !is_leaving(*run));
+        self.left_alone.retain(|run, _| !is_leaving(*run));
+        self.passed_over.retain(|run, _| !is_leaving(*run));
+        let runs = self.in_memory.sorted().into_iter().map(|(run, _)| *run).filter(|run| is_leaving(*run));
+        let runs: Vec<RunId> = runs.collect();
+        runs.into_iter().filter_map(|run| self.forget(run)).map(|(live, _)| *live).collect()
+    }
+
+    /// All runs in memory, ascending.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Live> {
+        self.in_memory.sorted().into_iter().map(|(_, in_memory)| &*in_memory.live)
     }
 
     /// Has messages delivered to a run in memory one by one, because many may have arrived before it was.

@@ -13,6 +13,8 @@ pub(crate) struct ProcessorConfig {
     pub(crate) history_events_max: u32,
     /// How many runs may be in memory before reading more messages stops.
     pub(crate) runs_max: usize,
+    /// How long a shard that goes to another owner waits for the attempts and steps that are being executed.
+    pub(crate) handover_grace: Duration,
     /// How far ahead deadlines are loaded: two heartbeat intervals.
     pub(crate) horizon: Duration,
 }

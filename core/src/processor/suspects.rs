@@ -23,7 +23,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::data::id::RunId;
+use crate::data::id::{RunId, ShardId};
 use crate::data::limits;
 use crate::data::time::Timestamp;
 use crate::processor::deaths::Deaths;
@@ -212,6 +212,23 @@ impl Suspects {
     fn forget(&mut self, run: RunId) -> bool {
         self.prime.remove(&run);
         self.known.remove(&run).is_some()
+    }
+
+    /// Whether a trial of a run of this shard is in progress. Then the shard must stay: if its next owner died, nobody would
+    /// know which run was tried.
+    pub(super) fn tries_in(&self, shard: ShardId) -> bool {
+        self.trial.as_ref().is_some_and(|trial| trial.runs.iter().any(|run| run.shard() == shard))
+    }
+
+    /// These shards go to another owner, which finds their suspects in the store.
+    pub(super) fn leave(&mut self, shards: &BTreeSet<ShardId>) {
+        let is_staying = |run: &RunId| !shards.contains(&run.shard());
+        self.known.retain(|run, _| is_staying(run));
+        self.prime.retain(is_staying);
+        self.judged.retain(is_staying);
+        self.aside.retain(is_staying);
+        self.died_alone = self.died_alone.filter(is_staying);
+        self.deaths.leave(shards);
     }
 
     /// Whether a trial is in progress.

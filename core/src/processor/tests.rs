@@ -6,6 +6,7 @@ mod bounds;
 mod deadlines;
 mod definitions;
 mod executor;
+mod handover;
 mod local;
 mod memory;
 mod messages;
@@ -71,6 +72,8 @@ struct Fixture {
     /// Which events the store refuses.
     refuses: fn(RunId, &Event) -> bool,
     appends: usize,
+    /// The shards that were released.
+    released: Vec<ShardId>,
     /// How many bytes of histories one read returns.
     load_bytes_max: usize,
     suspects: BTreeMap<RunId, Suspect>,
@@ -106,6 +109,7 @@ impl Fixture {
             history_events_warn: 8,
             history_events_max: 100_000,
             runs_max: 1_000,
+            handover_grace: SECOND,
             horizon: Duration::ZERO,
         };
         let shard = run_id(0).shard();
@@ -128,6 +132,7 @@ impl Fixture {
             steps: BTreeMap::new(),
             refuses: |_, _| false,
             appends: 0,
+            released: Vec::new(),
             load_bytes_max: usize::MAX,
             suspects: BTreeMap::new(),
             died: true,
@@ -282,6 +287,10 @@ impl Fixture {
             self.inbox.remove(&message.number).expect("a message is consumed once");
         }
         self.undelivered.extend(append.undelivered.iter().map(|message| message.number));
+        for released in append.released.iter().filter(|released| released.shard == self.shard) {
+            assert_eq!(released.next_position, self.next_position, "nothing of it is left to be written");
+        }
+        self.released.extend(append.released.iter().map(|released| released.shard));
         self.processor.appended(Appended { now: self.now });
     }
 
@@ -293,7 +302,7 @@ impl Fixture {
                     self.unread = self.inbox.keys().copied().collect();
                 }
                 let page = self.page();
-                self.processor.messages(&read, page);
+                self.processor.messages(page);
             }
             StoreRead::List(unparked) => {
                 let found = self.unparked(&unparked);

@@ -2,9 +2,9 @@
 //! worker that has the workflow; only their termination is written, because it needs no code. It must not know how that is
 //! done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::data::id::RunId;
+use crate::data::id::{RunId, ShardId};
 use crate::log::message::Message;
 use crate::processor::received::Received;
 use crate::store::inbox::MessageRef;
@@ -72,6 +72,11 @@ impl UnknownWorkflows {
         let is_new = !self.0.contains_key(&run);
         self.0.entry(run).or_default().left.extend(messages);
         is_new
+    }
+
+    /// These shards go to another owner.
+    pub(super) fn leave_shards(&mut self, shards: &BTreeSet<ShardId>) {
+        self.0.retain(|run, _| !shards.contains(&run.shard()));
     }
 
     /// Forgets a run, and returns its messages that were left in the inbox.

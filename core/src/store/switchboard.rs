@@ -72,6 +72,7 @@ impl Connection {
     /// Receives the starts of these shards from now on.
     pub(crate) fn serve(&self, shards: impl IntoIterator<Item = ShardId>) {
         let mut receivers = self.switchboard.receivers.write().unwrap_or_else(PoisonError::into_inner);
+        receivers.retain(|_, receiver| !Arc::ptr_eq(receiver, &self.receiver));
         receivers.extend(shards.into_iter().map(|shard| (shard, Arc::clone(&self.receiver))));
     }
 }

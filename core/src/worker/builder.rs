@@ -43,6 +43,7 @@ impl WorkerBuilder {
                 history_events_warn: limits::HISTORY_EVENTS_WARN,
                 history_events_max: limits::HISTORY_EVENTS_MAX,
                 runs_max: limits::LIVE_RUNS_MAX,
+                handover_grace: limits::HANDOVER_GRACE,
                 horizon: 2 * limits::HEARTBEAT_INTERVAL,
             },
             host: None,
@@ -196,8 +197,8 @@ impl WorkerBuilder {
         self
     }
 
-    /// Sets how long a lease lasts after each renewal: 1 second to 100 years, by default 15 seconds. This is how long the
-    /// runs of a crashed worker wait until another worker takes over.
+    /// Sets how long a lease lasts after each renewal: 1 second to 100 years, by default 10 seconds. This is how long the
+    /// runs of a crashed worker wait until another worker takes over, and at most a second longer.
     ///
     /// [`build`](Self::build) refuses a time out of that range.
     ///
@@ -242,6 +243,22 @@ impl WorkerBuilder {
     #[must_use]
     pub fn shutdown_grace(mut self, grace: Duration) -> Self {
         self.config.shutdown_grace = grace;
+        self
+    }
+
+    /// Sets how long a shard that goes to another worker, because one joined, waits for its running activities and steps: any
+    /// time, zero included; by default 10 seconds. It starts no others meanwhile. Those that run longer are cancelled here,
+    /// and the next owner repeats them. A shard does not go while an activity that may run at most once is in progress.
+    ///
+    /// ```
+    /// # use pgworkflows::{MemoryStore, Worker};
+    /// # use std::time::Duration;
+    /// let worker = Worker::builder(MemoryStore::new()).handover_grace(Duration::from_secs(30)).build()?;
+    /// # Ok::<(), pgworkflows::Error>(())
+    /// ```
+    #[must_use]
+    pub fn handover_grace(mut self, grace: Duration) -> Self {
+        self.config.processor.handover_grace = grace;
         self
     }
 

@@ -3,18 +3,14 @@
 //! executor, so a test can replace all three.
 
 use std::collections::VecDeque;
-use std::future::{poll_fn, ready};
+use std::future::ready;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc};
-use tokio_util::sync::CancellationToken;
 
-use crate::data::id::{CommandId, RunId};
-use crate::data::id_map::IdMap;
 use crate::data::limits;
 use crate::data::time::Timestamp;
 use crate::guard::shielded;
@@ -23,12 +19,15 @@ use crate::processor::effect::Effect;
 use crate::run::turn::Turn;
 use crate::store::switchboard::Connection;
 use crate::store::{Hint, HintKind, Session, Store};
+use crate::worker::balance::Step;
 use crate::worker::environment::Environment;
-use crate::worker::executor::{AttemptOutcome, LeaseTrust, StartPermit, cancel};
+use crate::worker::executor::{AttemptOutcome, LeaseTrust};
+use crate::worker::handed_out::HandedOut;
 use crate::worker::input::{HeartbeatReply, Input};
 use crate::worker::requests::Requests;
 use crate::worker::setbacks::Loss;
 use crate::worker::stopwatch::Stopwatch;
+use crate::worker::threads::yield_now;
 
 /// Why a driver ended.
 #[derive(Debug)]
@@ -47,8 +46,8 @@ pub(crate) struct Driver {
     requests: Requests,
     /// Outcomes and starts that are still to be handled, in the order of their arrival.
     backlog: VecDeque<Input>,
-    /// The tokens of the attempts and steps that were handed to the executor.
-    tokens: IdMap<(RunId, CommandId), CancellationToken>,
+    /// The attempts and steps that the executor has.
+    handed_out: HandedOut,
     /// Whether the lease can still be trusted; shared with the executor.
     trust: Arc<LeaseTrust>,
     /// Receives starts from clients of this process, until a shutdown.
@@ -56,6 +55,8 @@ pub(crate) struct Driver {
     /// The end of a shutdown's grace, by the host's clock.
     shutdown: Option<Duration>,
     lost: Option<Loss>,
+    /// Whether the lease is to claim shards as soon as the processor is done with those before.
+    claim_waits: bool,
     stopwatch: Stopwatch,
     /// The permit to try suspects, which one processor of a process holds at a time.
     trial: Option<OwnedSemaphorePermit>,
@@ -75,18 +76,20 @@ impl Driver {
         // The processor stops by itself after two thirds of a lease without a renewal.
         let trust = LeaseTrust::new(Arc::clone(&with.host), with.lease_ttl * 2 / 3, claimed_at);
         let connection = with.connect();
-        connection.iter().for_each(|connection| connection.serve(processor.shards()));
+        connection.iter().for_each(|connection| connection.serve(processor.kept_shards()));
+        let handed_out = HandedOut::of(processor.lease());
         Self {
             with,
             processor,
             hints,
             requests,
             backlog: VecDeque::new(),
-            tokens: IdMap::default(),
+            handed_out,
             trust: Arc::new(trust),
             connection,
             shutdown: None,
             lost: None,
+            claim_waits: false,
             stopwatch,
             trial: None,
         }
@@ -143,6 +146,7 @@ impl Driver {
         let busy = self.work(&turn);
         self.stopwatch.note(host.monotonic().saturating_sub(began), self.processor.worked_on());
         self.try_suspects(turn.now);
+        self.processor.end_drains(turn.now, |shard| self.handed_out.count(shard));
         // Cutting an append may release effects: in this order, no effect that is ready waits for the next turn.
         self.requests.append(&mut self.processor);
         for effect in self.processor.take_effects() {
@@ -150,8 +154,20 @@ impl Driver {
         }
         self.requests.read(&mut self.processor);
         self.requests.close_unused();
+        self.claim_if_done();
         self.with.gauge.set(self.processor.live_runs(), self.processor.next_deadline());
         busy
+    }
+
+    /// Has a heartbeat sent, and with it a claim that waits, as soon as the processor can serve more shards.
+    fn claim_if_done(&mut self) {
+        if self.claim_waits {
+            let shards = self.processor.shard_counts();
+            self.claim_waits = shards.recovering || shards.going > 0;
+            if !self.claim_waits {
+                self.with.beat.notify_one();
+            }
+        }
     }
 
     /// Begins a trial of suspects unless another processor of this process has one, and lets others try after its end.
@@ -204,12 +220,14 @@ impl Driver {
         let deadline = self.processor.next_deadline().filter(|_| self.shutdown.is_none());
         let deadline = deadline.map(|at| at.saturating_since(now));
         let lease = self.trust.remaining();
-        // After the grace, only the append in flight is awaited, which wakes the driver by itself.
-        let shutdown = self.shutdown.filter(|end| *end > monotonic).map(|end| end - monotonic);
+        let ends = |end| [end, end + limits::SHUTDOWN_FLUSH];
+        let ends = self.shutdown.into_iter().flat_map(ends).filter(|end| *end > monotonic);
+        let shutdown = ends.min().map(|end| end - monotonic);
         // Another processor may release the permit to try suspects, or a trial of this one may be over.
         let trial =
             (self.processor.wants_trial() || self.processor.is_trying()).then_some(TRIAL_CHECK_INTERVAL);
-        [deadline, shutdown, self.requests.backoff_left(), trial]
+        let drain = self.processor.next_drain_end().map(|at| at.saturating_since(now));
+        [deadline, drain, shutdown, self.requests.backoff_left(), trial]
             .into_iter()
             .flatten()
             .fold(lease, Duration::min)
@@ -232,20 +250,24 @@ impl Driver {
             Input::HeartbeatDue { ttl, reply } => {
                 let lease_heartbeat = self.processor.heartbeat(self.now(), ttl);
                 // The heartbeat that asked may have stopped waiting.
-                drop(reply.send(HeartbeatReply { lease_heartbeat, shards: self.processor.shard_count() }));
+                let shards = self.processor.shard_counts();
+                drop(reply.send(HeartbeatReply { lease_heartbeat, shards }));
             }
-            Input::HeartbeatAnswered { asked, answer, sent } if answer.lease == self.processor.lease() => {
+            Input::HeartbeatAnswered { asked, answer, sent, step }
+                if answer.lease == self.processor.lease() =>
+            {
                 if answer.held {
                     self.trust.renewed(sent);
                     self.stopwatch = Stopwatch::start(&*self.with.host, &self.with.meter);
                     self.processor.heartbeat_answered(&asked, &answer);
+                    self.take_step(step);
                 } else {
                     self.lose(Loss::Fenced("by another worker, or the store lost commits".to_owned()));
                 }
             }
             Input::Claimed(claimed) if claimed.lease == self.processor.lease() => {
                 self.processor.claimed(&claimed);
-                self.connection.iter().for_each(|connection| connection.serve(self.processor.shards()));
+                self.serve_kept();
             }
             // It belongs to an earlier lease of this processor.
             Input::HeartbeatAnswered { .. } | Input::Claimed(_) => {}
@@ -261,11 +283,26 @@ impl Driver {
         }
     }
 
+    /// Does what the heartbeat decided about the lease's share of the shards. It claims shards by itself.
+    fn take_step(&mut self, step: Step) {
+        self.claim_waits = step == Step::Wait;
+        if let (Step::Keep(count), None) = (step, self.shutdown) {
+            self.processor.keep(usize::from(count), self.now());
+            self.serve_kept();
+        }
+    }
+
+    /// Receives starts for the shards that stay.
+    fn serve_kept(&self) {
+        self.connection.iter().for_each(|connection| connection.serve(self.processor.kept_shards()));
+    }
+
     /// Handles an outcome or a start.
     fn handle(&mut self, input: Input, now: Timestamp) {
         match input {
-            Input::AttemptEnded { lease, run, id, attempt, outcome } if lease == self.processor.lease() => {
-                self.tokens.remove(&(run, id));
+            Input::AttemptEnded { lease, run, id, attempt, handed, outcome }
+                if lease == self.processor.lease() && self.handed_out.end(run, id, handed) =>
+            {
                 match outcome {
                     AttemptOutcome::Ended(result) => {
                         self.processor.attempt_ended(run, id, attempt, result, now)
@@ -275,12 +312,13 @@ impl Driver {
                     }
                 }
             }
-            Input::StepEnded { lease, run, id, step, result } if lease == self.processor.lease() => {
-                self.tokens.remove(&(run, id));
+            Input::StepEnded { lease, run, id, step, handed, result }
+                if lease == self.processor.lease() && self.handed_out.end(run, id, handed) =>
+            {
                 self.processor.step_ended(run, id, step, result, now);
             }
             Input::Start(start) if self.connection.is_some() => self.processor.start_local(start, now),
-            // The outcome belongs to an earlier lease; the start's client submits it to the inbox instead.
+            // The outcome belongs to an earlier lease, or is not wanted; the start's client submits it to the inbox instead.
             Input::AttemptEnded { .. } | Input::StepEnded { .. } | Input::Start(_) => {}
             Input::HeartbeatDue { .. }
             | Input::HeartbeatAnswered { .. }
@@ -294,9 +332,9 @@ impl Driver {
         let mut next = hint.ok().unwrap_or(Hint::Missed);
         loop {
             match next {
-                Hint::Mail(shard) if !self.processor.owns(shard) => {}
                 Hint::Notice(_) | Hint::Released => {}
-                Hint::Mail(_) | Hint::Missed => self.processor.has_mail(),
+                Hint::Mail(shard) => self.processor.has_mail_of(shard),
+                Hint::Missed => self.processor.has_mail(),
             }
             next = match self.hints.try_recv() {
                 Ok(hint) => hint,
@@ -310,65 +348,45 @@ impl Driver {
         match effect {
             // After a shutdown, the next owner begins what has not begun here.
             Effect::Execute(_) | Effect::ExecuteStep { .. } if self.shutdown.is_some() => {}
-            Effect::Execute(attempt) => {
-                let (lease, run, id, number) =
-                    (self.processor.lease(), attempt.run, attempt.id, attempt.attempt);
-                let (permit, outbox) = (self.permit(run, id), self.with.outbox.clone());
-                self.with.executor.execute(&self.with.registry, attempt, permit, move |outcome| {
-                    drop(outbox.send(Input::AttemptEnded { lease, run, id, attempt: number, outcome }));
-                });
-            }
+            Effect::Execute(attempt) => self.handed_out.execute(&self.with, &self.trust, attempt),
             Effect::ExecuteStep { run, workflow, step } => {
-                let (lease, id, name) = (self.processor.lease(), step.id, step.name.clone());
-                let (permit, outbox) = (self.permit(run, id), self.with.outbox.clone());
-                self.with.executor.execute_step(run, workflow, step, permit, move |result| {
-                    drop(outbox.send(Input::StepEnded { lease, run, id, step: name, result }));
-                });
+                self.handed_out.execute_step(&self.with, &self.trust, run, workflow, step);
             }
-            Effect::Abort { run, id } => {
-                if let Some(token) = self.tokens.remove(&(run, id)) {
-                    cancel(&token);
-                }
-            }
+            Effect::Abort { run, id } => self.handed_out.abort(run, id),
             // The client may have stopped waiting. Its waker is user code.
             Effect::Accept { accepted } => shielded("a waker", || _ = accepted.send(())),
             Effect::Tell { notice, watcher } => shielded("a waker", || _ = watcher.send(*notice)),
         }
     }
 
-    fn permit(&mut self, run: RunId, id: CommandId) -> StartPermit {
-        let token = self.with.attempts.child_token();
-        self.tokens.insert((run, id), token.clone());
-        StartPermit { token, trust: Arc::clone(&self.trust) }
-    }
-
-    /// Whether a shutdown has nothing left to wait for.
+    /// Whether a shutdown has nothing left to wait for, or has waited long enough for the last append: the release of the
+    /// lease settles whether that is applied.
     fn is_handed_over(&self) -> bool {
         let Some(end) = self.shutdown else { return false };
-        let is_over = self.tokens.is_empty() || self.with.host.monotonic() >= end;
-        is_over && self.backlog.is_empty() && self.processor.is_flushed()
+        let now = self.with.host.monotonic();
+        let is_over = self.handed_out.is_empty() || now >= end;
+        if is_over && self.backlog.is_empty() && self.processor.is_flushed() {
+            return true;
+        }
+        let is_late = now >= end + limits::SHUTDOWN_FLUSH;
+        if is_late {
+            let (lease, processor) = (self.processor.lease(), self.with.status.place);
+            tracing::warn!(
+                %lease, processor,
+                "the last append is still unanswered: the lease is released without it, and the next owners of its shards \
+                 find in the log whether it was applied"
+            );
+        }
+        is_late
     }
 }
 
 impl Drop for Driver {
     /// Cancels the attempts and steps that are still running, because their outcomes are not taken any more.
     fn drop(&mut self) {
-        self.tokens.sorted().into_iter().for_each(|(_, token)| cancel(token));
+        self.handed_out.cancel_all();
         self.with.gauge.set(0, None);
     }
-}
-
-/// Lets every other ready future of this thread go first.
-async fn yield_now() {
-    let mut yielded = false;
-    poll_fn(|task| {
-        if std::mem::replace(&mut yielded, true) {
-            return Poll::Ready(());
-        }
-        task.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 /// How many inputs are handled for each piece of the processor's work: mostly only one of the two kinds has any.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::host::{Host, StoreClock};
@@ -37,6 +37,8 @@ pub(crate) struct Environment {
     /// The permit to try suspects: one for all processors of the process, because they die together.
     pub(crate) trials: Arc<Semaphore>,
     pub(crate) meter: Arc<ThreadMeter>,
+    /// Has the heartbeat sent at once.
+    pub(crate) beat: Arc<Notify>,
 }
 
 impl Environment {

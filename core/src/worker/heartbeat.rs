@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::broadcast::error::TryRecvError;
+use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::data::id::LeaseId;
@@ -13,8 +14,9 @@ use crate::error::Error;
 use crate::guard::caught_in;
 use crate::host::{Host, StoreClock};
 use crate::store::error::StoreError;
-use crate::store::lease::{Claim, Heartbeat, LeaseAnswer, Release};
+use crate::store::lease::{Claim, Heartbeat, HeartbeatAnswer, LeaseAnswer, Release};
 use crate::store::{Hint, HintKind, Queue, Session, Store};
+use crate::worker::balance::{Standing, Step, share, step};
 use crate::worker::input::{HeartbeatReply, Input};
 use crate::worker::processor_handle::{ProcessorHandle, ProcessorHandles};
 use crate::worker::request_watch::RequestWatch;
@@ -33,6 +35,7 @@ pub(crate) struct HeartbeatLoop {
     pub(super) poll_warn: Duration,
     pub(super) requests: Arc<RequestWatch>,
     pub(super) processors: ProcessorHandles,
+    pub(super) beat: Arc<Notify>,
     pub(super) stuck: mpsc::UnboundedSender<Stuck>,
 }
 
@@ -56,11 +59,14 @@ impl HeartbeatLoop {
         let mut hints = self.store.hints(HintKind::Released);
         let (mut session, mut pending) = (None, Vec::new());
         let mut watchdog = Watchdog::new(self.interval, self.poll_warn, self.lease_ttl);
-        let mut failures = 0;
+        let (mut failures, mut next_expiry) = (0, None);
         loop {
             let round = self.round(&mut session, &mut watchdog, &mut pending);
             let failed = match caught_in(round).await {
-                Ok(Ok(())) => None,
+                Ok(Ok(until_expiry)) => {
+                    next_expiry = until_expiry;
+                    None
+                }
                 // The request watch has logged it.
                 Ok(Err(error)) if waiting_helps(&error) => None,
                 Ok(Err(error)) => Some(Loss::from(error)),
@@ -82,22 +88,30 @@ impl HeartbeatLoop {
             } else {
                 failures = 0;
             }
-            let pause = self.host.sleep(self.interval);
+            let pause = self.host.sleep(self.pause(next_expiry.take()));
             tokio::select! {
                 biased;
                 () = released(&mut hints) => {}
+                () = self.beat.notified() => {}
                 () = pause => {}
             }
         }
     }
 
-    /// One round: asks the processors for their parts, checks for stuck polls, and sends the heartbeat.
+    /// How long to wait for the next heartbeat, if no other lease expires before that: its shards are taken over at once.
+    fn pause(&self, next_expiry: Option<Duration>) -> Duration {
+        let jitter = limits::TAKEOVER_JITTER.mul_f64(self.host.random() as f64 / u64::MAX as f64);
+        next_expiry.map_or(self.interval, |left| self.interval.min(left + jitter))
+    }
+
+    /// One round: asks the processors for their parts, checks for stuck polls, and sends the heartbeat. Returns how long it
+    /// takes until the next lease of another worker expires, if there is one.
     async fn round(
         &self,
         session: &mut Option<Box<dyn Session>>,
         watchdog: &mut Watchdog,
         pending: &mut Vec<PendingReply>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<Duration>, StoreError> {
         let processors = self.processors.get();
         let replies = self.ask(&processors, pending).await;
         for stuck in watchdog.check(self.host.monotonic(), &processors) {
@@ -158,7 +172,7 @@ impl HeartbeatLoop {
         session: &mut Option<Box<dyn Session>>,
         processors: &[ProcessorHandle],
         replies: Vec<(ProcessorHandle, HeartbeatReply)>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<Duration>, StoreError> {
         let session = match session {
             Some(session) => session,
             None => session.insert(self.store.session().await?),
@@ -167,65 +181,84 @@ impl HeartbeatLoop {
         let leases = replies.iter().map(|(_, reply)| reply.lease_heartbeat.clone()).collect();
         let answer = session.heartbeat(&Heartbeat { queue: self.queue.name.clone(), leases }).await?;
         self.clock.answered(answer.now, &*self.host);
-        let mut held = Vec::new();
-        let mut unserved = false;
-        for ((processor, reply), answer) in replies.into_iter().zip(answer.leases) {
-            if answer.held {
-                held.push((reply.shards, processor.place, answer.lease));
-                unserved |= usize::from(answer.shards) > reply.shards;
+        let limit = shards_each(&self.queue, processors.len());
+        let mut claims = Vec::new();
+        for ((processor, reply), lease) in replies.into_iter().zip(&answer.leases) {
+            let step = self.step(&reply, lease, &answer, limit);
+            if let (Step::Claim(limit), true) = (step, lease.held) {
+                claims.push((lease.shards, processor.clone(), lease.lease, limit));
             }
-            hand_answer(&processor, reply, answer, sent);
+            let input = Input::HeartbeatAnswered { asked: reply.lease_heartbeat, answer: *lease, sent, step };
+            // A processor that has ended needs no answer.
+            drop(processor.mailbox.send(input));
         }
-        if answer.claimable > 0 || unserved {
-            self.claim(session, processors, held).await?;
+        // Those that own the fewest claim first.
+        claims.sort_by_key(|(owned, processor, ..)| (*owned, processor.place));
+        for (_, processor, lease, limit) in claims {
+            self.claim(session, &processor, lease, limit).await?;
         }
-        Ok(())
+        Ok(answer.next_expiry)
     }
 
-    /// Claims free shards for the processors that have the fewest.
+    /// What a lease does about its share of the queue's shards.
+    fn step(
+        &self,
+        reply: &HeartbeatReply,
+        lease: &LeaseAnswer,
+        answer: &HeartbeatAnswer,
+        limit: u16,
+    ) -> Step {
+        step(&Standing {
+            share: share(self.queue.shard_count, answer.members, lease.place),
+            limit,
+            owned: lease.shards,
+            served: reply.shards.owned,
+            going: reply.shards.going,
+            recovering: reply.shards.recovering,
+            free: answer.claimable,
+        })
+    }
+
+    /// Claims shards for a processor, until its lease owns that many.
     async fn claim(
         &self,
         session: &mut Box<dyn Session>,
-        processors: &[ProcessorHandle],
-        mut held: Vec<(usize, usize, LeaseId)>,
+        processor: &ProcessorHandle,
+        lease: LeaseId,
+        limit: u16,
     ) -> Result<(), StoreError> {
-        held.sort_unstable();
-        for (_, place, lease) in held {
-            let claim = Claim {
-                queue: self.queue.name.clone(),
-                lease: Some(lease),
-                worker: self.worker.clone(),
-                ttl: self.lease_ttl,
-                limit: shards_each(&self.queue, processors.len()),
-            };
-            match session.claim(&claim).await {
-                Ok(claimed) => drop(processors[place].mailbox.send(Input::Claimed(claimed))),
-                // Its processor learns this from its own append or the next heartbeat.
-                Err(StoreError::Fenced { .. }) => {}
-                Err(error) => return Err(error),
-            }
+        let claim = Claim {
+            queue: self.queue.name.clone(),
+            lease: Some(lease),
+            worker: self.worker.clone(),
+            ttl: self.lease_ttl,
+            limit,
+        };
+        match session.claim(&claim).await {
+            Ok(claimed) => drop(processor.mailbox.send(Input::Claimed(claimed))),
+            // Its processor learns this from its own append or the next heartbeat.
+            Err(StoreError::Fenced { .. }) => {}
+            Err(error) => return Err(error),
         }
         Ok(())
     }
 }
 
-fn hand_answer(processor: &ProcessorHandle, reply: HeartbeatReply, answer: LeaseAnswer, sent: Duration) {
-    let input = Input::HeartbeatAnswered { asked: reply.lease_heartbeat, answer, sent };
-    // A processor that has ended needs no answer.
-    drop(processor.mailbox.send(input));
-}
-
-/// The most shards that a processor owns, even if its process serves the whole queue.
+/// The most shards that a processor owns, even if its process serves the whole queue: its other processors may be about to
+/// begin.
 pub(crate) fn shards_each(queue: &Queue, processors: usize) -> u16 {
     let processors = u16::try_from(processors.max(1)).unwrap_or(u16::MAX);
     queue.shard_count.div_ceil(processors)
 }
 
-/// Waits until a worker releases shards.
+/// Waits until a worker releases shards, and takes all hints that came since: the next heartbeat answers them all.
 async fn released(hints: &mut broadcast::Receiver<Hint>) {
     loop {
         match hints.recv().await {
-            Ok(Hint::Released) => return,
+            Ok(Hint::Released) => {
+                while matches!(hints.try_recv(), Ok(_) | Err(TryRecvError::Lagged(_))) {}
+                return;
+            }
             Ok(Hint::Mail(_) | Hint::Notice(_) | Hint::Missed) => {}
             Err(broadcast::error::RecvError::Lagged(_)) => {}
             Err(broadcast::error::RecvError::Closed) => std::future::pending().await,

@@ -7,8 +7,10 @@ use tokio::sync::oneshot;
 
 use crate::data::id::{CommandId, LeaseId, RunId};
 use crate::data::name::Name;
+use crate::processor::handover::ShardCounts;
 use crate::store::lease::{Claimed, LeaseAnswer, LeaseHeartbeat};
 use crate::store::switchboard::LocalStart;
+use crate::worker::balance::Step;
 use crate::worker::executor::{AttemptOutcome, AttemptResult};
 
 /// One input of a driver.
@@ -16,14 +18,21 @@ use crate::worker::executor::{AttemptOutcome, AttemptResult};
 pub(crate) enum Input {
     /// A heartbeat is about to be sent: the driver replies with its part.
     HeartbeatDue { ttl: Duration, reply: oneshot::Sender<HeartbeatReply> },
-    /// The answer to a heartbeat that was sent at `sent`, by the host's clock.
-    HeartbeatAnswered { asked: LeaseHeartbeat, answer: LeaseAnswer, sent: Duration },
+    /// The answer to a heartbeat that was sent at `sent`, by the host's clock, and what the lease does about its share.
+    HeartbeatAnswered { asked: LeaseHeartbeat, answer: LeaseAnswer, sent: Duration, step: Step },
     /// Shards were claimed for this lease.
     Claimed(Claimed),
-    /// An attempt ended.
-    AttemptEnded { lease: LeaseId, run: RunId, id: CommandId, attempt: u32, outcome: AttemptOutcome },
+    /// An attempt ended. `handed` is its number among all that were handed out under the lease.
+    AttemptEnded {
+        lease: LeaseId,
+        run: RunId,
+        id: CommandId,
+        attempt: u32,
+        handed: u64,
+        outcome: AttemptOutcome,
+    },
     /// A step ended.
-    StepEnded { lease: LeaseId, run: RunId, id: CommandId, step: Name, result: AttemptResult },
+    StepEnded { lease: LeaseId, run: RunId, id: CommandId, step: Name, handed: u64, result: AttemptResult },
     /// A client of this process starts a run.
     Start(LocalStart),
     /// Hand over, after waiting at most `grace` for running activities and steps.
@@ -34,6 +43,5 @@ pub(crate) enum Input {
 #[derive(Debug)]
 pub(crate) struct HeartbeatReply {
     pub(crate) lease_heartbeat: LeaseHeartbeat,
-    /// How many shards it serves.
-    pub(crate) shards: usize,
+    pub(crate) shards: ShardCounts,
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::host::{Host, StoreClock};
@@ -32,6 +32,8 @@ pub(super) struct Parts {
     pub(super) queue: Queue,
     /// The permit to try suspects: one for all processors, because they die together.
     pub(super) trials: Arc<Semaphore>,
+    /// Has the heartbeat sent at once.
+    pub(super) beat: Arc<Notify>,
 }
 
 impl Parts {
@@ -64,6 +66,7 @@ impl Parts {
             status: Arc::clone(&processor.status),
             trials: Arc::clone(&self.trials),
             meter: Arc::clone(&processor.meter),
+            beat: Arc::clone(&self.beat),
         };
         let serve = LeaseLoop {
             with,
@@ -92,6 +95,7 @@ impl Parts {
             poll_warn: self.config.poll_warn,
             requests: Arc::clone(&self.status.heartbeat),
             processors,
+            beat: Arc::clone(&self.beat),
             stuck,
         }
     }

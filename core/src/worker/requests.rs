@@ -209,9 +209,9 @@ impl Requests {
             (StoreRead::List(unparked), Ok(ReadAnswer::Listed(found))) => processor.listed(unparked, &found),
             (StoreRead::Load(load), Ok(ReadAnswer::Histories(loaded))) => processor.loaded(load, loaded),
             (StoreRead::Due(due), Ok(ReadAnswer::Due(found))) => processor.due_runs(&due, &found),
-            (StoreRead::Inbox(read), Ok(ReadAnswer::Messages(page))) => {
+            (StoreRead::Inbox(_), Ok(ReadAnswer::Messages(page))) => {
                 self.clock.answered(page.now, &*self.host);
-                processor.messages(&read, page);
+                processor.messages(page);
             }
             (read, Err(error)) if waiting_helps(&error) => {
                 self.read_after = self.host.monotonic() + READ_RETRY;

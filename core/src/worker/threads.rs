@@ -1,7 +1,9 @@
 //! Runs a part of a worker: on its own thread with its own reactor, or inside the caller's future. It must not know what
 //! the part does.
 
+use std::future::poll_fn;
 use std::pin::pin;
+use std::task::Poll;
 
 use futures::future::{BoxFuture, Either, select};
 use tokio::sync::oneshot;
@@ -57,6 +59,19 @@ pub(super) fn on_own_thread(job: Job) -> Result<BoxFuture<'static, Result<(), Er
 /// Runs a part inside the returned future. Dropping the future is a crash.
 pub(super) fn on_this_thread(host: &dyn Host, job: Job) -> Result<Work, Error> {
     Ok(host.thread((job.work)()))
+}
+
+/// Lets every other ready future of this thread go first.
+pub(super) async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|task| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        task.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 #[cfg(test)]

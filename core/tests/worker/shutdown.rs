@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::pending;
+use pgworkflows_core::store::{Claim, Store};
 use pgworkflows_memory::Fault;
 
 use crate::faults::Kind;
@@ -43,6 +44,32 @@ async fn shutdown_without_a_network_takes_the_grace_and_the_stated_bound() {
     let bound = GRACE + limits::SHUTDOWN_HANDOVER;
     assert!((bound..bound + Duration::from_millis(50)).contains(&took), "{took:?}");
     assert_eq!(logs::lines(&["WARN", "black", "could not hand over within 7s", "processor=0"]).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_with_an_unanswered_append_releases_the_lease_and_counts_no_death() {
+    // Given a worker with an append that is never answered
+    let fixture = Fixture::virtual_time();
+    let worker = fixture.worker("unanswered").shutdown_grace(GRACE).build().unwrap();
+    let script = async {
+        fixture.pass(Duration::from_secs(1)).await;
+        fixture.faults.begin(|kind| if kind == Kind::Append { never_answer(kind) } else { Fault::Proceed });
+        fixture.client.start::<Greet>("Ada".to_owned()).key("k").await.unwrap();
+        fixture.pass(Duration::from_secs(1)).await;
+    };
+    let stop_at = Duration::from_secs(2);
+    // When it is told to stop
+    fixture.end(worker.run_on_this_thread(script)).await.unwrap();
+    // Then it ends soon after the grace, and its shards are free at once, without a death
+    let bound = GRACE + limits::SHUTDOWN_HANDOVER;
+    assert!(fixture.now() - stop_at < bound - Duration::from_secs(1), "{:?}", fixture.now());
+    let mut session = fixture.store.session().await.unwrap();
+    let (queue, worker) = ("default".to_owned(), "next".to_owned());
+    let claim = Claim { queue, lease: None, worker, ttl: GRACE, limit: u16::MAX };
+    let claimed = session.claim(&claim).await.unwrap();
+    assert!(!claimed.shards.is_empty());
+    assert!(claimed.shards.iter().all(|shard| shard.deaths == 0 && shard.former.is_none()));
+    assert_eq!(logs::lines(&["WARN", "the last append is still unanswered"]).len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -283,13 +283,16 @@ pub(super) const CANARIES: &[Canary] = &[
     },
 ];
 
-const CHECKED: Edit = Edit {
+pub(super) const CHECKED: Edit = Edit {
     file: "store-memory/src/state/append.rs",
     find: "        if self.check(append)? {",
     erring: r#"        let checked = self.check(append);
         let is_repeated = matches!(checked, Ok(false)) && pgworkflows_core::canary::is("SentDoubled");
         if is_repeated || checked.is_err() && pgworkflows_core::canary::is("SentThoughRefused") {
             self.send(&append.sent);
+        }
+        if matches!(checked, Ok(false)) && pgworkflows_core::canary::is("ReleaseRepeated") {
+            append.released.iter().for_each(|released| self.release_shard(append.lease, released.shard));
         }
         if checked? {"#,
 };

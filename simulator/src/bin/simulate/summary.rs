@@ -15,6 +15,7 @@ pub(crate) struct Summary {
     polls: u64,
     faults: BTreeMap<&'static str, u64>,
     events: BTreeMap<&'static str, u64>,
+    handovers: u64,
     /// The seeds with a violation.
     pub(crate) failed: Vec<u64>,
     trace_hash: u64,
@@ -30,6 +31,7 @@ impl Summary {
         for (name, count) in &outcome.events {
             *self.events.entry(name).or_default() += count;
         }
+        self.handovers += outcome.handovers;
         if !outcome.violations.is_empty() {
             self.failed.push(outcome.seed);
         }
@@ -51,6 +53,7 @@ impl Summary {
         for name in Event::names() {
             println!("  {name}: {}", self.events.get(name).unwrap_or(&0));
         }
+        println!("shards handed over: {}", self.handovers);
         println!(
             "wall time: {:.1} s; per minute {:.1} years and {:.0} faults",
             took.as_secs_f64(),

@@ -1,0 +1,127 @@
+//! Hands single shards over to other owners: a shard starts nothing new, waits for what is being executed, leaves memory,
+//! and is released within an append. It must not know who gets the shard.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::data::id::ShardId;
+use crate::data::time::Timestamp;
+use crate::processor::Processor;
+use crate::processor::effect::Effect;
+use crate::store::append::Released;
+
+/// The shards of a lease, as the worker's heartbeat has to know them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ShardCounts {
+    /// How many shards the processor owns, as far as it knows.
+    pub(crate) owned: usize,
+    /// How many of these are on their way to another owner.
+    pub(crate) going: usize,
+    /// Whether the runs of claimed shards are still to be loaded.
+    pub(crate) recovering: bool,
+}
+
+/// How much of a processor's work a shard has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct ShardLoad {
+    /// How many attempts and steps are being executed.
+    executed: usize,
+    /// How many runs are in memory.
+    runs: usize,
+}
+
+impl Processor {
+    pub(crate) fn shard_counts(&self) -> ShardCounts {
+        let going = self.shards.going().len();
+        ShardCounts { owned: self.shards.len(), going, recovering: self.loads.is_recovering() }
+    }
+
+    /// Keeps that many shards. The others go to other owners: those with the least work first.
+    pub(crate) fn keep(&mut self, count: usize, now: Timestamp) {
+        let mut loads: BTreeMap<ShardId, ShardLoad> =
+            self.shards.kept().map(|shard| (shard, ShardLoad::default())).collect();
+        let surplus = loads.len().saturating_sub(count);
+        if surplus == 0 {
+            return;
+        }
+        // A death could not be told from the hand-over, and an attempt that may happen once would be lost.
+        loads.retain(|shard, _| !self.suspects.tries_in(*shard));
+        for live in self.runs.all() {
+            let shard = live.id().shard();
+            if live.has_logged_attempt() {
+                loads.remove(&shard);
+            } else if let Some(load) = loads.get_mut(&shard) {
+                load.executed += live.executed();
+                load.runs += 1;
+            }
+        }
+        let mut by_load: Vec<(ShardLoad, ShardId)> =
+            loads.into_iter().map(|(shard, load)| (load, shard)).collect();
+        by_load.sort_unstable();
+        by_load.truncate(surplus);
+        let until = now.saturating_add(self.setup.config.handover_grace);
+        by_load.iter().for_each(|(_, shard)| self.shards.drain(*shard, until));
+        let (lease, shards) = (self.setup.lease, by_load.len());
+        if shards > 0 {
+            tracing::info!(%lease, shards, kept = count, "shards go to other workers");
+        }
+    }
+
+    /// Ends the wait of shards that have waited long enough, or of which nothing is executed any more. `executed` says how
+    /// many attempts and steps of a shard the executor has.
+    pub(crate) fn end_drains(&mut self, now: Timestamp, executed: impl Fn(ShardId) -> usize) {
+        for shard in self.shards.end_drains(now, |shard| executed(shard) > 0) {
+            tracing::warn!(
+                lease = %self.setup.lease, %shard, executed = executed(shard),
+                "activities and steps have not ended within the grace of the handover: they are cancelled here, and the next \
+                 owner of their shard repeats them"
+            );
+        }
+    }
+
+    /// The time at which the next of these waits ends.
+    pub(crate) fn next_drain_end(&self) -> Option<Timestamp> {
+        self.shards.next_drain_end()
+    }
+
+    /// Takes the shards that the next append releases: everything that waits to be written to them is in it. Their runs leave
+    /// memory, and from now on nothing is done for them, whatever becomes of the append. Their messages stay in the inbox.
+    pub(super) fn leave(&mut self) -> BTreeSet<ShardId> {
+        let ready: BTreeMap<ShardId, bool> = self.shards.to_release().collect();
+        if ready.is_empty() {
+            return BTreeSet::new();
+        }
+        let waiting = self.outbox.shards();
+        let leaving: BTreeMap<ShardId, bool> =
+            ready.into_iter().filter(|(shard, _)| !waiting.contains(shard)).collect();
+        let fresh = leaving.iter().filter(|(_, has_left)| !**has_left).map(|(shard, _)| *shard).collect();
+        self.leave_memory(&fresh);
+        leaving.into_keys().collect()
+    }
+
+    fn leave_memory(&mut self, shards: &BTreeSet<ShardId>) {
+        if shards.is_empty() {
+            return;
+        }
+        self.shards.leave(shards);
+        self.inbox.leave(shards);
+        self.deadlines.leave(shards);
+        self.loads.leave_shards(shards);
+        self.histories.leave(shards);
+        self.unknown_workflows.leave_shards(shards);
+        self.suspects.leave(shards);
+        self.left_since_read.extend(shards);
+        // Until there are tasks that another process can finish, the next owner repeats what is still being executed.
+        let runs = self.runs.leave(shards);
+        let (lease, shards, count) = (self.setup.lease, shards.len(), runs.len());
+        for mut live in runs {
+            let run = live.id();
+            self.outbox.cause(live.executing().drop_all().map(|id| Effect::Abort { run, id }));
+        }
+        tracing::info!(%lease, shards, runs = count, "shards are handed over");
+    }
+
+    /// The store has released these shards.
+    pub(super) fn released(&mut self, released: &[Released]) {
+        released.iter().for_each(|released| self.shards.remove(released.shard));
+    }
+}

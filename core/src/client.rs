@@ -10,6 +10,7 @@ pub(crate) mod info;
 pub(crate) mod key;
 pub(crate) mod list;
 pub(crate) mod message;
+pub(crate) mod queue;
 pub(crate) mod request;
 pub(crate) mod run_type;
 pub(crate) mod start;
@@ -29,6 +30,7 @@ pub use self::handle::{AwaitResult, RunHandle};
 pub use self::info::{RunInfo, RunStatus, UndeliveredMessage};
 pub use self::list::ListRuns;
 pub use self::message::{CancelRun, SendSignal, TerminateRun};
+pub use self::queue::{QueueHandle, QueueInfo, WorkerInfo};
 pub use self::request::{Prepared, Request};
 pub use self::run_type::{RunType, Untyped};
 pub use self::start::StartRun;
@@ -202,6 +204,12 @@ impl Client {
         check_name("key", key)?;
         let found = self.shared.retry(|| self.shared.store.query().find(W::NAME, key)).await?;
         Ok(found.map(|run| RunHandle::known(Arc::clone(&self.shared), run, true)))
+    }
+
+    /// Returns a handle of the queue with this name, which describes the queue and its workers. See
+    /// [`QueueHandle::describe`] for an example.
+    pub fn queue(&self, name: impl Into<String>) -> QueueHandle {
+        QueueHandle { shared: Arc::clone(&self.shared), name: name.into() }
     }
 
     /// Lists runs of every queue, newest first, 100 per page by default. See [`ListRuns`] for filters, errors and an

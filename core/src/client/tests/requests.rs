@@ -489,3 +489,11 @@ fn requests_can_travel_between_threads() {
         run.result().await.map(drop)
     });
 }
+
+#[tokio::test]
+async fn description_of_an_unknown_queue_names_it_and_says_what_creates_it() {
+    let Fixture { client, .. } = fixture();
+    let error = client.queue("emials").describe().await.unwrap_err();
+    assert!(error.is_invalid());
+    assert!(error.to_string().contains("there is no queue `emials` yet: a worker that serves it"), "{error}");
+}

@@ -1,0 +1,156 @@
+//! `client.queue`: describes a queue and the workers that share it. It must not know how they share it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use crate::client::call::ClientShared;
+use crate::data::id::ShardId;
+use crate::error::Error;
+use crate::store::query::{LeaseDescription, QueueDescription};
+
+/// A handle of one queue. [`Client::queue`](super::Client::queue) makes one.
+#[derive(Clone)]
+pub struct QueueHandle {
+    pub(super) shared: Arc<ClientShared>,
+    pub(super) name: String,
+}
+
+impl QueueHandle {
+    /// Describes the queue as it is now: who serves it, and which of its shards.
+    ///
+    /// ```
+    /// use pgworkflows::{Client, MemoryStore, Worker};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), pgworkflows::Error> {
+    /// let store = MemoryStore::new();
+    /// let client = Client::new(store.clone());
+    /// let worker = Worker::builder(store).name("worker-1").build()?;
+    /// let mut described = None;
+    /// worker.run_until(async {
+    ///     // Until every shard of the queue has an owner.
+    ///     while described.is_none() {
+    ///         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    ///         described = client.queue("default").describe().await.ok().filter(|queue| queue.free_shards == 0);
+    ///     }
+    /// })
+    /// .await?;
+    ///
+    /// let queue = described.unwrap();
+    /// for worker in &queue.workers {
+    ///     println!("{}: {} shards, {} runs in memory", worker.name, worker.shards.len(), worker.live_runs);
+    /// }
+    /// assert_eq!((queue.workers[0].name.as_str(), queue.workers[0].shards.len()), ("worker-1", 64));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// * [`Error::is_invalid`]: there is no queue of this name, because no worker or client has opened it yet.
+    /// * [`Error::is_unavailable`]: the store did not answer.
+    pub async fn describe(&self) -> Result<QueueInfo, Error> {
+        let described = self.shared.retry(|| self.shared.store.query().describe_queue(&self.name)).await?;
+        described.map(QueueInfo::new).ok_or_else(|| {
+            Error::invalid(format!(
+                "there is no queue `{}` yet: a worker that serves it, or a client that starts a run in it, creates it; check \
+                 the name that they were given",
+                self.name
+            ))
+        })
+    }
+}
+
+impl fmt::Debug for QueueHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QueueHandle").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// A description of a queue, as of when it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct QueueInfo {
+    /// The queue's name.
+    pub name: String,
+    /// How many shards the queue has, 1 to 4096.
+    pub shard_count: u16,
+    /// How many of these have no live owner. Their runs wait. A worker takes them within the time of a lease.
+    pub free_shards: u16,
+    /// The live workers, by name.
+    pub workers: Vec<WorkerInfo>,
+}
+
+/// A worker of a queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WorkerInfo {
+    /// The [name](crate::worker::WorkerBuilder::name) that the worker was given. Workers of one name are shown as one.
+    pub name: String,
+    /// How many processors it has, each with a lease of its own.
+    pub processors: usize,
+    /// The shards that it owns, ascending.
+    pub shards: Vec<ShardId>,
+    /// How many runs it had in memory at its last heartbeat. Runs that wait for a signal or a deadline are not in memory.
+    pub live_runs: u64,
+    /// When it renewed its leases last; of several, the one that was renewed first.
+    pub last_heartbeat: DateTime<Utc>,
+}
+
+impl QueueInfo {
+    fn new(described: QueueDescription) -> Self {
+        let QueueDescription { name, shard_count, leases } = described;
+        let owned: usize = leases.iter().map(|lease| lease.shards.len()).sum();
+        let free_shards = shard_count.saturating_sub(u16::try_from(owned).unwrap_or(u16::MAX));
+        let mut workers: BTreeMap<String, WorkerInfo> = BTreeMap::new();
+        for lease in leases {
+            let LeaseDescription { worker, shards, live_runs, renewed_at, .. } = lease;
+            let last_heartbeat = DateTime::<Utc>::from(renewed_at);
+            let info = workers.entry(worker.clone()).or_insert_with(|| WorkerInfo {
+                name: worker,
+                processors: 0,
+                shards: Vec::new(),
+                live_runs: 0,
+                last_heartbeat,
+            });
+            info.processors += 1;
+            info.shards.extend(shards);
+            info.live_runs += u64::from(live_runs);
+            info.last_heartbeat = info.last_heartbeat.min(last_heartbeat);
+        }
+        let mut workers: Vec<WorkerInfo> = workers.into_values().collect();
+        workers.iter_mut().for_each(|worker| worker.shards.sort_unstable());
+        Self { name, shard_count, free_shards, workers }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::data::id::LeaseId;
+    use crate::testing::BORN;
+
+    #[test]
+    fn leases_of_one_worker_are_shown_together() {
+        let shard = |number| ShardId::new(number).expect("the number is small");
+        let lease = |worker: &str, shards: [u16; 2], live_runs, after| LeaseDescription {
+            lease: LeaseId::FIRST,
+            worker: worker.to_owned(),
+            shards: shards.map(shard).to_vec(),
+            live_runs,
+            renewed_at: BORN.saturating_add(Duration::from_secs(after)),
+        };
+        let leases = vec![lease("b", [4, 5], 1, 0), lease("a", [6, 7], 20, 9), lease("a", [1, 2], 300, 3)];
+        let info = QueueInfo::new(QueueDescription { name: "default".to_owned(), shard_count: 7, leases });
+        assert_eq!(info.free_shards, 1);
+        let [a, b] = &info.workers[..] else { panic!("{info:?}") };
+        assert_eq!((a.name.as_str(), a.processors, a.live_runs), ("a", 2, 320));
+        assert_eq!(a.shards, [1, 2, 6, 7].map(shard));
+        assert_eq!((b.processors, b.shards.len(), b.live_runs), (1, 2, 1));
+        assert_eq!((a.last_heartbeat - b.last_heartbeat).num_seconds(), 3, "the first of its two");
+    }
+}

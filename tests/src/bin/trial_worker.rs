@@ -1,5 +1,6 @@
 //! A worker process of the trial workflow that crashes or stops at an exact moment. It serves the database at
-//! `DATABASE_URL` until it is killed, and prints each of its appends. It must not check anything.
+//! `DATABASE_URL` until it is killed, or until its input ends: then it shuts down. It prints each of its appends. It must not
+//! check anything. A lease lasts `LEASE_SECONDS`, by default 1.
 //!
 //! `trial_worker [kill|stop before|after N]`: it sends itself `SIGKILL` or `SIGSTOP` before its Nth append, or after
 //! that is committed and before the engine learns of it.
@@ -19,7 +20,7 @@ use pgworkflows_tests::{Interceptor, intercept};
 use sqlx::{Connection, PgConnection};
 
 /// As short as a lease may be: tests wait for takeovers.
-const LEASE_TTL: Duration = Duration::from_secs(1);
+const LEASE_SECONDS: &str = "1";
 
 /// Whether this process was stopped, and continues.
 static RESUMED: AtomicBool = AtomicBool::new(false);
@@ -31,9 +32,22 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let crash_point = CrashPoint::parse(&arguments)?;
     let store = intercept(PostgresStore::connect(&url).await?, Arc::new(crash_point));
     let services = record_executions(url);
-    let worker = trial::register(Worker::builder(store), &services).lease_ttl(LEASE_TTL).processors(1);
-    worker.build()?.run().await?;
+    let lease = std::env::var("LEASE_SECONDS").unwrap_or(LEASE_SECONDS.to_owned());
+    let lease_ttl = Duration::from_secs(lease.parse()?);
+    let worker = trial::register(Worker::builder(store), &services).lease_ttl(lease_ttl).processors(1);
+    worker.build()?.run_until(end_of_input()).await?;
     Ok(())
+}
+
+/// Waits until nobody holds the other end of this process's input any more.
+async fn end_of_input() {
+    let (ended, end) = tokio::sync::oneshot::channel::<()>();
+    std::thread::spawn(move || {
+        // Whatever the input is, it ends.
+        drop(std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
+        drop(ended);
+    });
+    drop(end.await);
 }
 
 /// Records every execution in the table `executions` of the database, with the last event of its run at that moment.

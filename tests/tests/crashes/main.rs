@@ -9,6 +9,7 @@ mod process;
 mod trials;
 mod worker;
 
+mod balance;
 mod cut;
 mod held;
 mod idle;

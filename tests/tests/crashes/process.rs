@@ -18,10 +18,19 @@ pub(crate) struct TrialWorker {
 impl TrialWorker {
     /// Starts a worker on that database. The arguments say when it crashes: see the program.
     pub(crate) fn spawn(database_url: &str, arguments: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_trial_worker"))
-            .args(arguments)
+        Self::run(Command::new(env!("CARGO_BIN_EXE_trial_worker")).args(arguments), database_url)
+    }
+
+    /// Starts a worker whose leases last that many seconds.
+    pub(crate) fn spawn_with_lease(database_url: &str, seconds: u32) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_trial_worker"));
+        Self::run(command.env("LEASE_SECONDS", seconds.to_string()), database_url)
+    }
+
+    fn run(command: &mut Command, database_url: &str) -> Self {
+        let mut child = command
             .env("DATABASE_URL", database_url)
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -43,6 +52,21 @@ impl TrialWorker {
     /// The id of the process.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Kills it.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+    }
+
+    /// Tells it to shut down.
+    pub(crate) fn shut_down(&mut self) {
+        drop(self.child.stdin.take());
+    }
+
+    /// Whether it has ended by itself, without an error.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some_and(|status| status.success())
     }
 
     /// Whether `SIGKILL` has ended it.

@@ -242,7 +242,7 @@ async fn invalid_settings_are_refused_at_build(env: Env) {
     assert_invalid(worker().lease_ttl(Duration::MAX).build(), &["lease_ttl"]);
     assert_invalid(
         worker().heartbeat_interval(Duration::from_secs(60)).build(),
-        &["heartbeat_interval is 60s", "15s"],
+        &["heartbeat_interval is 60s", "10s"],
     );
     assert_invalid(worker().heartbeat_interval(Duration::ZERO).build(), &["heartbeat_interval is 0ns"]);
     assert_invalid(worker().history_events(0, 0).build(), &["history_events"]);

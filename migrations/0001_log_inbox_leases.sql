@@ -411,7 +411,7 @@ begin
     end if;
 
     -- 2. The number, once, and after the previous one. 3. The shards: a transaction that moves a shard locks this lease's row
-    -- first, so a plain read suffices here. One statement, because each costs a small append as much as its rows do.
+    -- first, so a plain read suffices here. One statement, because small appends are many.
     insert into @schema@.appends (lease, number, digest)
     select p_lease, p_number, p_digest
     where exists (select from @schema@.appends a where a.lease = p_lease and a.number = p_number - 1)

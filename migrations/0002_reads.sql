@@ -145,7 +145,7 @@ set jit = off
 set plan_cache_mode = force_generic_plan
 as $$
 begin
-    -- The check is made here: a call of a function that makes it costs as much as the read.
+    -- The check is made here, because a call of a function for it costs more than the check.
     if exists (select from @schema@.inbox i where i.xid >= pg_snapshot_xmax(pg_current_snapshot())) then
         perform @schema@.refuse_foreign();
     end if;

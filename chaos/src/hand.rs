@@ -218,7 +218,7 @@ impl Hand {
         self.journal.note(&Fact::Told { token: token.to_owned(), run, outcome })
     }
 
-    /// Waits before a question is asked again. Fails if the error says more than that nobody answered.
+    /// Waits before a question is asked again. Fails unless the error says only that the store did not answer.
     async fn again(&self, token: &str, error: Error) -> anyhow::Result<()> {
         if error.is_unavailable() || error.is_key_held() {
             tokio::time::sleep(PAUSE).await;

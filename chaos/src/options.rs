@@ -12,7 +12,7 @@ use crate::workload::KINDS;
 
 /// Proves on real processes that nothing is lost and nothing is done twice.
 ///
-/// It starts a PostgreSQL, workers and clients, each as a process behind a proxy, and injects the faults of a seed. Clients
+/// It starts a PostgreSQL, workers and clients, each as a process with a proxy, and injects the faults of a seed. Clients
 /// note what is acknowledged to them. Then the faults end, everything has to finish, and a checker compares the notes with the
 /// log, the tables of the users, and what triggers of the server saw. The exit status is 1 after a violation, and the data
 /// and the logs are kept.

@@ -7,7 +7,7 @@ use pgworkflows::sqlx;
 
 use crate::scene::Scene;
 
-/// The line. Nothing is printed where nobody looks.
+/// The line. Nothing is printed unless the output is a terminal.
 #[derive(Debug)]
 pub(crate) struct Progress {
     is_seen: bool,

@@ -1,4 +1,4 @@
-//! Everything that runs: the server, and the processes behind their proxies. It must not know in which order it is disturbed.
+//! Everything that runs: the server, and the processes, each with its own proxy. It must not know in which order it is disturbed.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -150,7 +150,7 @@ impl Scene {
         Ok(connection)
     }
 
-    /// A place of that role whose process nobody else disturbs; more often than not an owner of shards. `None` if there is
+    /// A place of that role whose process no other fault disturbs; more often than not an owner of shards. `None` if there is
     /// none.
     pub(crate) fn victim(
         &self,

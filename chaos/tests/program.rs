@@ -1,5 +1,5 @@
 //! The whole program: a short run with a fixed seed, with every kind of run and many kinds of faults; and what it leaves
-//! behind when it is killed.
+//! running when it is killed.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -60,7 +60,7 @@ impl Process {
         self.state.starts_with('T')
     }
 
-    /// Dead, although nobody has asked for its status.
+    /// Dead, although its parent has not asked for its status.
     fn is_dead(&self) -> bool {
         self.state.starts_with('Z')
     }

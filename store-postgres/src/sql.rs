@@ -53,8 +53,7 @@ pub(crate) fn call(function: &str, arguments: &[&str]) -> String {
 
 /// Declares the call of one of our SQL functions, with the name and the value of each argument. Defines `ARGUMENTS`, the
 /// text `CALL`, and a function that binds the values in the same order. Each argument under `once` is one value; each
-/// one under `for` is a column, bound as an array, or as null if there are no rows: PL/pgSQL makes an object of each array,
-/// which costs a small call more than its rows.
+/// one under `for` is a column, bound as an array, or as null if there are no rows: PL/pgSQL makes an object of each array.
 macro_rules! arguments {
     (
         $function:literal

@@ -49,7 +49,7 @@ impl Workflow for Collect {
 async fn drive(Task { hand, mut dice, token }: Task) -> anyhow::Result<()> {
     let count = dice.between(1, 12) as u32;
     let expected = Outcome::Completed { result: json!((0..count).collect::<Vec<_>>()) };
-    // Another start that is not acknowledged would leave a run that nobody sends signals to.
+    // Another start that is not acknowledged would leave a run that gets no signals.
     let input = Count { token: token.clone(), count };
     let Some(run) = hand.start::<Collect>(&token, input, Manner::Keyed, expected).await? else {
         return Ok(());

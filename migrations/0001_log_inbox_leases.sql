@@ -200,6 +200,9 @@ create table @schema@.shards (
     -- No foreign key: old leases are deleted, and a shard whose lease is missing is free.
     lease          bigint,
     claimed_at     timestamptz,
+    -- The claim that took it. Random, as a lease: a lease may lose a shard and claim it again, and what it writes under the
+    -- earlier claim follows an older log.
+    claim          bigint,
     -- The highest position known to be used, in case the log no longer has it.
     position_floor bigint not null default 0,
     -- How many owners died, less the deaths that later owners took off.
@@ -333,6 +336,7 @@ create function @schema@.append(
     p_lock_timeout    text,
     p_verify          boolean,           -- whether to compare the batch with the log
     p_shards          smallint[],        -- every shard that the lease has to own, once
+    p_claims          bigint[],          -- by which claims
     p_frame_runs      uuid[],
     p_frame_seqs      int[],
     p_frame_counts    int[],
@@ -416,8 +420,8 @@ begin
     select p_lease, p_number, p_digest
     where exists (select from @schema@.appends a where a.lease = p_lease and a.number = p_number - 1)
       and not exists (
-          select from unnest(p_shards) as t (shard)
-          left join @schema@.shards s on s.shard = t.shard and s.lease = p_lease
+          select from unnest(p_shards, p_claims) as t (shard, claim)
+          left join @schema@.shards s on s.shard = t.shard and s.lease = p_lease and s.claim = t.claim
           where s.shard is null)
     on conflict do nothing;
     if not found then
@@ -437,11 +441,12 @@ begin
                 'append %s of lease %s is missing: the database lost commits', p_number - 1, p_lease);
         end if;
         select t.shard into v_shard
-        from unnest(p_shards) as t (shard)
-        where not exists (select from @schema@.shards s where s.shard = t.shard and s.lease = p_lease)
+        from unnest(p_shards, p_claims) as t (shard, claim)
+        where not exists (
+            select from @schema@.shards s where s.shard = t.shard and s.lease = p_lease and s.claim = t.claim)
         limit 1;
         raise exception using errcode = 'PW001', message = format(
-            'shard %s does not belong to lease %s', v_shard, p_lease);
+            'shard %s does not belong to lease %s, or was claimed again', v_shard, p_lease);
     end if;
     -- Every thousandth append deletes the thousand numbers before the last two, which are all since the last deletion.
     if p_number % 1000 = 0 then
@@ -617,6 +622,7 @@ declare
     v_missing int;
     v_shards  int;
     v_limit   int := p_limit;
+    v_claim   bigint := ('x' || left(replace(gen_random_uuid()::text, '-', ''), 15))::bit(60)::bigint;
 begin
     perform @schema@.enter(p_lock_timeout);
     perform @schema@.refuse_moved();
@@ -684,7 +690,7 @@ begin
         update @schema@.shards s
         set deaths = s.deaths + case when s.lease is null then 0 else 1 end,
             former = (select l.worker from @schema@.leases l where l.lease = s.lease),
-            lease = claim.lease, claimed_at = clock_timestamp()
+            lease = claim.lease, claimed_at = clock_timestamp(), claim = v_claim
         where s.shard = any (v_locked)
           and not exists (select from @schema@.leases l where l.lease = s.lease and not l.fenced);
     end loop;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use pgworkflows::Timestamp;
-use pgworkflows::id::{AppendNo, EventSeq, LeaseId, MessageId, Position, RunId, ShardId};
+use pgworkflows::id::{AppendNo, ClaimId, EventSeq, LeaseId, MessageId, Position, RunId, ShardId};
 use pgworkflows::store::{
     Append, Claim, ClosedRun, ClosedStatus, Frame, InboxCursor, InboxRead, MessageRef, NewRun, OpenRow,
     OpenState, OpenedRun, Session, Store, Submission, UpdatedRun,
@@ -56,6 +56,7 @@ struct Writer {
     lease: LeaseId,
     number: AppendNo,
     positions: BTreeMap<ShardId, Position>,
+    claims: BTreeMap<ShardId, ClaimId>,
     cursor: InboxCursor,
     born: Timestamp,
     runs: u64,
@@ -80,6 +81,7 @@ impl Writer {
             lease: claimed.lease,
             number: AppendNo::FIRST,
             positions: claimed.shards.iter().map(|shard| (shard.shard, shard.next_position)).collect(),
+            claims: claimed.shards.iter().map(|shard| (shard.shard, shard.claim)).collect(),
             cursor: InboxCursor::default(),
             born: queue.now,
             runs: 0,
@@ -120,7 +122,7 @@ impl Writer {
             });
         }
         for mut append in [starts, ends] {
-            append.digest = append.content_digest();
+            append.seal(|shard| self.claims.get(&shard).copied());
             self.session.append(&append).await?;
             self.number = self.number.next();
         }

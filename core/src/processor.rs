@@ -59,7 +59,7 @@ use crate::data::id::{LeaseId, RunId, ShardId};
 use crate::data::time::Timestamp;
 use crate::run::replay::Replay;
 use crate::run::turn::Turn;
-use crate::store::lease::{Claimed, LeaseAnswer, LeaseHeartbeat};
+use crate::store::lease::{Claimed, ClaimedShard, LeaseAnswer, LeaseHeartbeat};
 use crate::store::switchboard::LocalStart;
 use crate::workflow::registry::Registry;
 
@@ -170,6 +170,15 @@ impl Processor {
     }
 
     // Shards and heartbeats.
+
+    /// A shard that is served by another claim than the store has: the lease lost it meanwhile, and others may have written to
+    /// it, so what is in memory cannot be trusted.
+    pub(crate) fn claimed_again(&self, claimed: &Claimed) -> Option<ShardId> {
+        let is_stale = |claimed: &&ClaimedShard| {
+            self.shards.claim_of(claimed.shard).is_some_and(|claim| claim != claimed.claim)
+        };
+        claimed.shards.iter().find(is_stale).map(|claimed| claimed.shard)
+    }
 
     /// Shards were claimed under this lease: begins to recover their runs.
     pub(crate) fn claimed(&mut self, claimed: &Claimed) {

@@ -25,8 +25,8 @@ use async_trait::async_trait;
 use tokio::sync::broadcast;
 
 pub use self::append::{
-    Append, Appended, ClosedRun, ClosedStatus, OpenRow, OpenState, OpenedRun, Released, SentMessage,
-    UpdatedRun,
+    Append, Appended, ClosedRun, ClosedStatus, OpenRow, OpenState, OpenedRun, OwnedShard, Released,
+    SentMessage, UpdatedRun,
 };
 pub use self::error::StoreError;
 pub use self::frame::Frame;

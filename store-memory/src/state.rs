@@ -15,7 +15,7 @@ pub(crate) mod transaction;
 use std::collections::{BTreeMap, BTreeSet};
 
 use pgworkflows_core::Timestamp;
-use pgworkflows_core::id::{AppendNo, IdMap, LeaseId, Name, Position, RunId, ShardId};
+use pgworkflows_core::id::{AppendNo, ClaimId, IdMap, LeaseId, Name, Position, RunId, ShardId};
 use pgworkflows_core::store::{
     ClosedRun, DueMark, Frame, Hint, InboxPage, InboxRead, OpenRow, OpenState, Queue, StoreError, Suspect,
     Undelivered,
@@ -36,6 +36,7 @@ pub(crate) struct State {
     /// Leases that ended and for which no run has been blamed.
     blameless: BTreeSet<LeaseId>,
     last_lease: u64,
+    last_claim: u64,
     runs: IdMap<RunId, Run>,
     /// By workflow and key.
     keys: BTreeMap<String, BTreeMap<String, RunKey>>,
@@ -68,6 +69,8 @@ impl Shards {
 #[derive(Clone, Debug)]
 struct Shard {
     owner: Option<LeaseId>,
+    /// The claim that took it last.
+    claim: ClaimId,
     /// The position of the next event. It outlives the events, so it is both the floor and the maximum.
     next_position: Position,
     /// Pending, busy and stalled runs. This index exists because a new owner must not look at ten million parked runs.
@@ -143,6 +146,7 @@ impl State {
         let range = Shards { first, count: shards };
         let shard = Shard {
             owner: None,
+            claim: ClaimId::new(0),
             next_position: Position::FIRST,
             unparked: BTreeSet::new(),
             deaths: 0,
@@ -225,6 +229,7 @@ impl State {
         self.last_transaction = newer.last_transaction;
         // A lease's id is never reused, or a former owner would hold another owner's lease.
         self.last_lease = newer.last_lease;
+        self.last_claim = newer.last_claim;
         self.inbox.invalidate_cursors(&newer.inbox);
         self.hint(Hint::Missed);
         self.facts = newer.facts;

@@ -349,7 +349,7 @@ async fn sent_message_is_hinted_after_the_commit() {
         body: Bytes::from_static(b"hello"),
         opens: None,
     });
-    append.digest = append.content_digest();
+    common::seal(&mut append);
 
     // When the append is lost, there is no hint; when it is applied, there is one for the receiver's shard
     script.plan("append", Stage::Commit, Fault::Lose);

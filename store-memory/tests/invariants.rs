@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::{claim, empty_append, frame, reference, signal, start};
 use pgworkflows_core::Timestamp;
-use pgworkflows_core::id::{AppendNo, EventSeq, LeaseId, MessageId, Position, RunId, ShardId};
+use pgworkflows_core::id::{AppendNo, ClaimId, EventSeq, LeaseId, MessageId, Position, RunId, ShardId};
 use pgworkflows_core::store::{
     Append, Claim, ClosedRun, ClosedStatus, Frame, Heartbeat, Hint, InboxCursor, InboxMessage, InboxRead,
     LeaseHeartbeat, Load, OpenRow, Release, RunFilter, RunHistory, RunPage, Session, Store, StoreError,
@@ -296,6 +296,7 @@ struct Owner {
     limit: u16,
     number: u64,
     shards: BTreeMap<ShardId, Position>,
+    claims: BTreeMap<ShardId, ClaimId>,
     cursor: InboxCursor,
     /// The recorded messages of each run that was loaded.
     runs: BTreeMap<RunId, Vec<MessageId>>,
@@ -311,6 +312,7 @@ impl Owner {
             limit: 2,
             number: 1,
             shards: BTreeMap::new(),
+            claims: BTreeMap::new(),
             cursor: InboxCursor::default(),
             runs: BTreeMap::new(),
             unresolved: None,
@@ -358,6 +360,7 @@ impl Owner {
         }
         self.lease = Some(claimed.lease);
         self.shards = claimed.shards.iter().map(|shard| (shard.shard, shard.next_position)).collect();
+        self.claims = claimed.shards.iter().map(|shard| (shard.shard, shard.claim)).collect();
     }
 
     async fn heartbeat(&mut self) {
@@ -414,7 +417,7 @@ impl Owner {
         for message in &page.messages {
             self.consume(message, &mut append, &mut positions);
         }
-        append.digest = append.content_digest();
+        append.seal(|shard| self.claims.get(&shard).copied());
         self.unresolved = Some((append, page.cursor));
         true
     }

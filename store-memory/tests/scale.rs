@@ -35,7 +35,7 @@ async fn hundred_thousand_parked_runs_do_not_slow_appends_and_heartbeats() {
             append.frames.push(frame(run, EventSeq::FIRST, *position, Bytes::new()));
             *position = position.next();
         }
-        append.digest = append.content_digest();
+        common::seal(&mut append);
         session.append(&append).await.unwrap();
         let lease = LeaseHeartbeat {
             lease: claimed.lease,

@@ -23,7 +23,6 @@ arguments! {
     fn bind(
         options: &Options,
         append: &Append,
-        shards: &BTreeSet<i16>,
         notification: Option<&Notification>
     ) {
         once => {
@@ -35,8 +34,9 @@ arguments! {
             p_notify: notification.map(|notification| &*notification.channel),
             p_hints: notification.and_then(|notification| notification.hints.as_deref()),
         }
-        for shard in shards => {
-            p_shards: *shard,
+        for owned in append.shards => {
+            p_shards: shard_number(owned.shard),
+            p_claims: owned.claim.get().cast_signed(),
         }
         for frame in append.frames => {
             p_frame_runs: uuid(frame.run),
@@ -109,11 +109,11 @@ const ATTEMPTS_MAX: usize = 4;
 /// Appends a batch, and makes partitions that are missing.
 pub(crate) async fn append(session: &mut PostgresSession, append: &Append) -> Result<Appended, StoreError> {
     check_order(append)?;
-    let (shards, hints) = (shards_owned(append), hints(append));
+    let hints = hints(append);
     let mut notification = session.shared.notifier.within_call(&hints);
     for _ in 0..ATTEMPTS_MAX {
         let Shared { statements, options, .. } = &*session.shared;
-        let query = bind(statements, options, append, &shards, notification.as_ref());
+        let query = bind(statements, options, append, notification.as_ref());
         match session.fetch_raw(query).await? {
             Ok(rows) => {
                 let row = only(rows)?;
@@ -172,18 +172,6 @@ fn check_order(append: &Append) -> Result<(), StoreError> {
 fn runs_written(append: &Append) -> impl Iterator<Item = RunId> {
     let closed = append.closed.iter().map(|closed| closed.run);
     append.frames.iter().map(|frame| frame.run).chain(closed)
-}
-
-/// Every shard that the append's lease has to own, once. Messages may be sent to any shard.
-fn shards_owned(append: &Append) -> BTreeSet<i16> {
-    let runs = runs_written(append)
-        .chain(append.opened.iter().map(|opened| opened.run))
-        .chain(append.updated.iter().map(|updated| updated.run))
-        .chain(append.suspects.iter().map(|suspect| suspect.run))
-        .chain(append.cleared.iter().copied());
-    let messages = append.consumed.iter().chain(&append.undelivered).map(|message| message.shard);
-    let released = append.released.iter().map(|released| released.shard);
-    runs.map(RunId::shard).chain(messages).chain(released).map(shard_number).collect()
 }
 
 #[cfg(test)]

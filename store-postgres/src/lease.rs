@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use pgworkflows_core::Timestamp;
-use pgworkflows_core::id::{LeaseId, Position, RunId, ShardId};
+use pgworkflows_core::id::{ClaimId, LeaseId, Position, RunId, ShardId};
 use pgworkflows_core::store::{
     Claim, Claimed, ClaimedShard, Heartbeat, HeartbeatAnswer, Hint, LeaseAnswer, LeaseHeartbeat, Queue,
     Release, StoreError, Suspect,
@@ -29,7 +29,7 @@ const CLAIMED_SHARDS: &str = "
     select s.shard,
            greatest(s.position_floor,
                     (select pg_catalog.max(f.position) from @schema@.frames f where f.shard = s.shard)) + 1,
-           s.deaths, s.former
+           s.deaths, s.former, s.claim
     from @schema@.shards s
     where s.lease = $1
     order by s.shard";
@@ -104,6 +104,7 @@ fn claimed_shard(row: &PgRow) -> Result<ClaimedShard, StoreError> {
         next_position: Position::new(get::<i64>(row, 1)?.cast_unsigned()),
         deaths: get::<i32>(row, 2)?.cast_unsigned(),
         former: get(row, 3)?,
+        claim: ClaimId::new(get::<i64>(row, 4)?.cast_unsigned()),
     })
 }
 

@@ -204,6 +204,7 @@ macro_rules! store_conformance {
                 former_owner_writes_nothing_more_to_a_released_shard_and_keeps_the_others,
                 release_in_an_append_counts_no_death_and_names_nobody,
                 repeated_append_does_not_release_a_shard_that_was_claimed_again,
+                append_under_an_earlier_claim_of_a_shard_is_fenced,
                 repeated_append_does_not_release_a_shard_of_another_owner,
                 append_that_releases_a_foreign_or_a_free_shard_is_fenced_and_writes_nothing,
                 release_at_another_position_is_a_conflict_and_releases_nothing,

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::bench::Error;
-use crate::data::id::{InboxNo, LeaseId, MessageId, Position, RunId, ShardId};
+use crate::data::id::{ClaimId, InboxNo, LeaseId, MessageId, Position, RunId, ShardId};
 use crate::data::limits;
 use crate::data::name::Name;
 use crate::data::payload::Payload;
@@ -99,6 +99,7 @@ impl ProcessorFixture {
         };
         let shards = vec![ClaimedShard {
             shard: ShardId::new(0)?,
+            claim: ClaimId::FIRST,
             next_position: Position::FIRST,
             deaths: 0,
             former: None,

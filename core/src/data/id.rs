@@ -214,6 +214,10 @@ counter!(
     LeaseId(u64), first = 1
 );
 counter!(
+    /// One claim of shards under a lease. No id is used twice, so a shard that a lease lost and claimed again has another one.
+    ClaimId(u64), first = 1
+);
+counter!(
     /// A message's number in the inbox. Numbers ascend in the order in which they were drawn, which is not always the
     /// order of commits.
     InboxNo(u64), first = 1

@@ -80,7 +80,7 @@ impl Appends {
         let before = shards.clone();
         let mut append = build(lease, self.committed.next(), &groups, shards);
         append.released = leaving.into_iter().filter_map(|shard| shards.release_of(shard)).collect();
-        append.digest = append.content_digest();
+        append.seal(|shard| shards.claim_of(shard));
         let append = Arc::new(append);
         self.in_flight = Some(InFlight { append: Arc::clone(&append), groups, before });
         append
@@ -114,7 +114,7 @@ impl Appends {
     }
 }
 
-/// Builds an append of groups, without its digest. They stay as they are until its outcome is known.
+/// Builds an append of groups, which is still to be sealed. They stay as they are until its outcome is known.
 fn build(lease: LeaseId, number: AppendNo, groups: &[Group], shards: &mut OwnedShards) -> Append {
     let mut append = Append::new(lease, number);
     append.frames.reserve_exact(groups.len());

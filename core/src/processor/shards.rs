@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::data::id::{Position, RunId, ShardId};
+use crate::data::id::{ClaimId, Position, RunId, ShardId};
 use crate::data::time::Timestamp;
 use crate::store::append::Released;
 use crate::store::lease::ClaimedShard;
@@ -14,6 +14,8 @@ pub(super) struct OwnedShards(BTreeMap<ShardId, Owned>);
 
 #[derive(Clone, Copy, Debug)]
 struct Owned {
+    /// The claim that took it.
+    claim: ClaimId,
     next_position: Position,
     stage: Stage,
 }
@@ -34,8 +36,13 @@ enum Stage {
 impl OwnedShards {
     /// A shard was claimed.
     pub(super) fn add(&mut self, claimed: &ClaimedShard) {
-        let next_position = claimed.next_position;
-        self.0.insert(claimed.shard, Owned { next_position, stage: Stage::Kept });
+        let ClaimedShard { shard, claim, next_position, .. } = *claimed;
+        self.0.insert(shard, Owned { claim, next_position, stage: Stage::Kept });
+    }
+
+    /// The claim that took a shard.
+    pub(super) fn claim_of(&self, shard: ShardId) -> Option<ClaimId> {
+        self.0.get(&shard).map(|owned| owned.claim)
     }
 
     /// Whether the shard belongs to the lease, even if it is leaving.

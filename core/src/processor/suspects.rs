@@ -295,7 +295,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::data::id::Position;
+    use crate::data::id::{ClaimId, Position};
     use crate::testing::{BORN, run_id};
 
     /// The suspects of a shard whose owners keep dying.
@@ -303,7 +303,13 @@ mod tests {
         let shard = run_id(0).shard();
         let deaths = limits::DEATHS_BEFORE_SUSPICION;
         let mut suspects = Suspects::default();
-        suspects.claimed(&[&ClaimedShard { shard, next_position: Position::FIRST, deaths, former: None }]);
+        suspects.claimed(&[&ClaimedShard {
+            shard,
+            claim: ClaimId::FIRST,
+            next_position: Position::FIRST,
+            deaths,
+            former: None,
+        }]);
         suspects
     }
 

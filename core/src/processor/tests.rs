@@ -23,7 +23,7 @@ use expect_test::expect;
 
 use self::definitions::*;
 use crate::data::failure::Failure;
-use crate::data::id::{CommandId, EventSeq, InboxNo, LeaseId, MessageId, Position, RunId, ShardId};
+use crate::data::id::{ClaimId, CommandId, EventSeq, InboxNo, LeaseId, MessageId, Position, RunId, ShardId};
 use crate::data::limits;
 use crate::data::name::Name;
 use crate::data::time::Timestamp;
@@ -97,7 +97,7 @@ fn events(append: &Append) -> Vec<(RunId, Event)> {
 }
 
 fn claimed(lease: u64, shard: ShardId, next_position: Position, deaths: u32) -> Claimed {
-    let shards = vec![ClaimedShard { shard, next_position, deaths, former: None }];
+    let shards = vec![ClaimedShard { shard, claim: ClaimId::FIRST, next_position, deaths, former: None }];
     Claimed { lease: LeaseId::new(lease), shards, suspects: Vec::new(), now: BORN }
 }
 

@@ -1,9 +1,11 @@
 //! What one commit writes: frames, and the rows that follow from their events. It must not know any kind of event.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use crate::data::id::{AppendNo, LeaseId, MessageId, Position, RunId, ShardId};
+use crate::data::id::{AppendNo, ClaimId, LeaseId, MessageId, Position, RunId, ShardId};
 use crate::data::name::Name;
 use crate::data::time::Timestamp;
 use crate::store::frame::Frame;
@@ -19,6 +21,8 @@ pub struct Append {
     pub number: AppendNo,
     /// SHA-256 of everything below: tells a repetition from another batch under the same number.
     pub digest: [u8; 32],
+    /// Every shard that the batch writes to or releases, ascending: see [`seal`](Self::seal).
+    pub shards: Vec<OwnedShard>,
     /// The frames; those of one run in the order of `seq`, those of one shard in the order of `position`. A run has one,
     /// unless its events do not fit.
     pub frames: Vec<Frame>,
@@ -50,6 +54,7 @@ impl Append {
             lease,
             number,
             digest: [0; 32],
+            shards: Vec::new(),
             frames: Vec::new(),
             opened: Vec::new(),
             updated: Vec::new(),
@@ -63,9 +68,36 @@ impl Append {
         }
     }
 
-    /// The digest of the content. The caller sets [`Append::digest`] to it once, after all other fields.
+    /// Completes the batch after all other fields: names its shards, with the claims by which the lease owns them, and sets
+    /// the digest. A shard without a claim is refused by every store.
+    pub fn seal(&mut self, claim_of: impl Fn(ShardId) -> Option<ClaimId>) {
+        let owned = |shard| OwnedShard { shard, claim: claim_of(shard).unwrap_or(ClaimId::new(0)) };
+        self.shards = self.shards_written().into_iter().map(owned).collect();
+        self.digest = self.content_digest();
+    }
+
+    /// Every shard that the batch writes to or releases. Messages may be sent to any shard.
+    pub fn shards_written(&self) -> BTreeSet<ShardId> {
+        let runs = self.frames.iter().map(|frame| frame.run);
+        let runs = runs
+            .chain(self.opened.iter().map(|opened| opened.run))
+            .chain(self.updated.iter().map(|updated| updated.run))
+            .chain(self.closed.iter().map(|closed| closed.run))
+            .chain(self.suspects.iter().map(|suspect| suspect.run))
+            .chain(self.cleared.iter().copied());
+        let messages = self.consumed.iter().chain(&self.undelivered).map(|message| message.shard);
+        let released = self.released.iter().map(|released| released.shard);
+        runs.map(RunId::shard).chain(messages).chain(released).collect()
+    }
+
+    /// The digest of the content: see [`seal`](Self::seal).
     pub fn content_digest(&self) -> [u8; 32] {
         let mut hasher = Sha256::new();
+        hasher.update((self.shards.len() as u64).to_le_bytes());
+        for OwnedShard { shard, claim } in &self.shards {
+            hasher.update(shard.get().to_le_bytes());
+            hasher.update(claim.get().to_le_bytes());
+        }
         // The length precedes each list and each text, so that the end of one cannot pass for the beginning of the next.
         hasher.update((self.frames.len() as u64).to_le_bytes());
         for Frame { run, seq, count, position, at, body } in &self.frames {
@@ -117,6 +149,16 @@ impl Append {
         }
         hasher.finalize().into()
     }
+}
+
+/// A shard that an append writes to, and the claim by which its lease owns it. The store refuses the append if the shard was
+/// lost and claimed again meanwhile, even under the same lease: the batch follows an older log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnedShard {
+    /// The shard.
+    pub shard: ShardId,
+    /// The claim.
+    pub claim: ClaimId,
 }
 
 /// A shard that an append releases. Because the append is numbered, a late repetition cannot release a shard that was claimed

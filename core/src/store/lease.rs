@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::data::id::{AppendNo, LeaseId, Position, RunId, ShardId};
+use crate::data::id::{AppendNo, ClaimId, LeaseId, Position, RunId, ShardId};
 use crate::data::time::Timestamp;
 use crate::store::history::DueMark;
 use crate::store::inbox::InboxCursor;
@@ -42,6 +42,8 @@ pub struct Claimed {
 pub struct ClaimedShard {
     /// The shard.
     pub shard: ShardId,
+    /// The claim that took it.
+    pub claim: ClaimId,
     /// The position of its next event.
     pub next_position: Position,
     /// How many of its owners died, less those that later owners paid off: see [`LeaseHeartbeat::deaths_max`].

@@ -266,6 +266,12 @@ impl Driver {
                 }
             }
             Input::Claimed(claimed) if claimed.lease == self.processor.lease() => {
+                if let Some(shard) = self.processor.claimed_again(&claimed) {
+                    self.lose(Loss::Fenced(format!(
+                        "shard {shard} was lost and claimed again: the store lost commits"
+                    )));
+                    return;
+                }
                 self.processor.claimed(&claimed);
                 self.serve_kept();
             }

@@ -7,8 +7,8 @@ use std::collections::hash_map::Entry;
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{AppendNo, EventSeq, IdMap, Name, Position, RunId, ShardId};
 use pgworkflows_core::store::{
-    Append, Appended, ClosedRun, Frame, Hint, MessageRef, NewRun, OpenState, Released, SentMessage,
-    StoreError, Submission, Undelivered,
+    Append, Appended, ClosedRun, Frame, Hint, MessageRef, NewRun, OpenState, OwnedShard, Released,
+    SentMessage, StoreError, Submission, Undelivered,
 };
 
 use super::lease::fenced;
@@ -77,20 +77,16 @@ impl State {
         Ok(false)
     }
 
+    /// Every shard that is written to is named, and belongs to the lease by the claim that is named.
     fn check_ownership(&self, append: &Append) -> Result<(), StoreError> {
-        let runs = append.frames.iter().map(|frame| frame.run);
-        let runs = runs.chain(append.opened.iter().map(|opened| opened.run));
-        let runs = runs.chain(append.updated.iter().map(|updated| updated.run));
-        let runs = runs.chain(append.closed.iter().map(|closed| closed.run));
-        let runs = runs
-            .chain(append.suspects.iter().map(|suspect| suspect.run))
-            .chain(append.cleared.iter().copied());
-        let messages = append.consumed.iter().chain(&append.undelivered).map(|message| message.shard);
-        let released = append.released.iter().map(|released| released.shard);
-        for shard in runs.map(RunId::shard).chain(messages).chain(released) {
-            if self.shard(shard).and_then(|shard| shard.owner) != Some(append.lease) {
+        if !append.shards.iter().map(|owned| owned.shard).eq(append.shards_written()) {
+            return Err(StoreError::conflict("an append that was not sealed does not name its shards"));
+        }
+        for OwnedShard { shard, claim } in &append.shards {
+            let row = self.shard(*shard);
+            if row.is_none_or(|row| row.owner != Some(append.lease) || row.claim != *claim) {
                 return Err(StoreError::fenced(format!(
-                    "shard {shard} does not belong to lease {}",
+                    "shard {shard} does not belong to lease {} by claim {claim}",
                     append.lease
                 )));
             }

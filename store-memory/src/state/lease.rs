@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pgworkflows_core::Timestamp;
-use pgworkflows_core::id::{AppendNo, LeaseId, RunId, ShardId};
+use pgworkflows_core::id::{AppendNo, ClaimId, LeaseId, RunId, ShardId};
 use pgworkflows_core::store::{
     Claim, Claimed, ClaimedShard, Heartbeat, HeartbeatAnswer, Hint, LeaseAnswer, LeaseHeartbeat, Release,
     StoreError, Suspect, SuspectStage,
@@ -28,6 +28,8 @@ impl State {
         let until = lease.expires_at;
         self.facts.push(|| Fact::Renewed { lease: id, until });
         self.fence_expired(now, &[id]);
+        self.last_claim += 1;
+        let claim_id = ClaimId::new(self.last_claim);
         let members = self.members(now, &claim.queue).len().max(1);
         let lease = self.leases.get_mut(&id).expect("it was spared");
         let mean = usize::from(queue.count).div_ceil(members);
@@ -38,13 +40,14 @@ impl State {
         let free: Vec<_> = queue.iter().filter(is_free).take(room).collect();
         self.facts.push(|| Fact::Claimed { lease: id, shards: free.clone() });
         for shard in free {
-            rows[usize::from(shard.get())].owner = Some(id);
+            let row = &mut rows[usize::from(shard.get())];
+            (row.owner, row.claim) = (Some(id), claim_id);
             lease.shards.insert(shard);
         }
         let claimed = |shard: &ShardId| {
-            let Shard { next_position, deaths, former, .. } = &rows[usize::from(shard.get())];
-            let (next_position, deaths) = (*next_position, *deaths);
-            ClaimedShard { shard: *shard, next_position, deaths, former: former.clone() }
+            let Shard { claim, next_position, deaths, former, .. } = &rows[usize::from(shard.get())];
+            let (claim, next_position, deaths) = (*claim, *next_position, *deaths);
+            ClaimedShard { shard: *shard, claim, next_position, deaths, former: former.clone() }
         };
         let shards = lease.shards.iter().map(claimed).collect();
         let suspects = self.suspects.values().filter(|suspect| lease.shards.contains(&suspect.run.shard()));

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use pgworkflows_core::Timestamp;
-use pgworkflows_core::id::{AppendNo, EventSeq, LeaseId, MessageId, Position, RunId, ShardId};
+use pgworkflows_core::id::{AppendNo, ClaimId, EventSeq, LeaseId, MessageId, Position, RunId, ShardId};
 use pgworkflows_core::store::{
     Append, Claim, Claimed, Frame, InboxCursor, InboxMessage, InboxRead, Load, MessageRef, NewRun, OpenRow,
     OpenedRun, Session, Store, StoreError, Submission,
@@ -64,12 +64,18 @@ pub(crate) fn empty_append(lease: LeaseId, number: u64) -> Append {
     Append::new(lease, AppendNo::new(number))
 }
 
+/// Completes an append under a lease that claimed once: claims are numbered as leases are.
+pub(crate) fn seal(append: &mut Append) {
+    let claim = ClaimId::new(append.lease.get());
+    append.seal(|_| Some(claim));
+}
+
 /// An append that opens a run with its first event, the first one in its shard.
 pub(crate) fn opening(lease: LeaseId, number: u64, id: u64) -> Append {
     let mut append = empty_append(lease, number);
     append.opened.push(OpenedRun { run: run(id), workflow: "order".into(), row: OpenRow::default() });
     append.frames.push(frame(run(id), EventSeq::FIRST, Position::FIRST, Bytes::new()));
-    append.digest = append.content_digest();
+    seal(&mut append);
     append
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pgworkflows_core::Timestamp;
-use pgworkflows_core::id::{AppendNo, EventSeq, LeaseId, MessageId, Position, RunId, ShardId};
+use pgworkflows_core::id::{AppendNo, ClaimId, EventSeq, LeaseId, MessageId, Position, RunId, ShardId};
 use pgworkflows_core::store::{
     Append, Appended, Claim, Claimed, ClosedRun, ClosedStatus, Frame, Heartbeat, HeartbeatAnswer,
     InboxCursor, InboxPage, InboxRead, LeaseHeartbeat, Load, MessageRef, NewRun, Notice, OpenRow, OpenState,
@@ -176,6 +176,7 @@ pub(crate) struct Writer {
     pub(crate) lease: LeaseId,
     pub(crate) number: AppendNo,
     pub(crate) positions: BTreeMap<ShardId, Position>,
+    pub(crate) claims: BTreeMap<ShardId, ClaimId>,
     pub(crate) cursor: InboxCursor,
 }
 
@@ -183,13 +184,14 @@ impl Writer {
     pub(crate) fn new(session: Box<dyn Session>, claimed: &Claimed) -> Self {
         let positions = claimed.shards.iter().map(|shard| (shard.shard, shard.next_position)).collect();
         let number = AppendNo::FIRST;
-        Self { session, lease: claimed.lease, number, positions, cursor: InboxCursor::default() }
+        let claims = claimed.shards.iter().map(|shard| (shard.shard, shard.claim)).collect();
+        Self { session, lease: claimed.lease, number, positions, claims, cursor: InboxCursor::default() }
     }
 
     /// An empty batch with the next number.
     pub(crate) fn batch(&self) -> Batch {
         let positions = self.positions.clone();
-        Batch { append: Append::new(self.lease, self.number), positions }
+        Batch { append: Append::new(self.lease, self.number), positions, claims: self.claims.clone() }
     }
 
     /// Appends, and moves to the next number if the batch was applied.
@@ -251,6 +253,7 @@ pub(crate) fn texts(page: &InboxPage) -> Vec<String> {
 pub(crate) struct Batch {
     pub(crate) append: Append,
     positions: BTreeMap<ShardId, Position>,
+    claims: BTreeMap<ShardId, ClaimId>,
 }
 
 impl Batch {
@@ -301,9 +304,9 @@ impl Batch {
         self
     }
 
-    /// The append, with its digest.
+    /// The complete append.
     pub(crate) fn done(mut self) -> Append {
-        self.append.digest = self.append.content_digest();
+        self.append.seal(|shard| self.claims.get(&shard).copied());
         self.append
     }
 }

@@ -70,6 +70,29 @@ pub async fn repeated_append_does_not_release_a_shard_that_was_claimed_again(fix
     owner.write(owner.draft().open(run, busy()).event(run)).await;
 }
 
+pub async fn append_under_an_earlier_claim_of_a_shard_is_fenced(fixture: &Fixture) {
+    // Given a shard that was released, written to by another owner, and claimed again under the same lease
+    let mut owner = fixture.writer().await;
+    let (run, late, kept) = (fixture.run(2), fixture.run(2), fixture.run(1));
+    owner.write(owner.draft().release(fixture.shard(2))).await;
+    let earlier = owner.claims.clone();
+    let mut other = fixture.claim(SHARDS, LONG).await;
+    other.write(other.draft().open(run, busy()).event(run).release(fixture.shard(2))).await;
+    owner.claim_again(SHARDS).await.unwrap();
+    let later = std::mem::replace(&mut owner.claims, earlier);
+
+    // When a process that knows of none of this writes to the shard, then it is fenced, and its other shards are its own
+    owner.expect_fenced(owner.draft().open(late, busy()).event(late)).await;
+    owner.write(owner.draft().open(kept, busy()).event(kept)).await;
+
+    // And the claim that took it last may write
+    owner.claims = later;
+    owner.positions.insert(fixture.shard(2), Position::new(2));
+    owner.continues(&other, run);
+    owner.write(owner.draft().event(run)).await;
+    assert_eq!(fixture.history_len(run).await, 2);
+}
+
 pub async fn repeated_append_does_not_release_a_shard_of_another_owner(fixture: &Fixture) {
     let mut owner = fixture.writer().await;
     let released = owner.write(owner.draft().release(fixture.shard(2))).await;

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pgworkflows_core::Timestamp;
-use pgworkflows_core::id::{AppendNo, EventSeq, InboxNo, LeaseId, MessageId, Position, RunId, ShardId};
+use pgworkflows_core::id::{
+    AppendNo, ClaimId, EventSeq, InboxNo, LeaseId, MessageId, Position, RunId, ShardId,
+};
 use pgworkflows_core::store::{
     Append, Appended, Claim, Claimed, ClosedRun, ClosedStatus, Frame, Heartbeat, HeartbeatAnswer,
     InboxCursor, InboxMessage, InboxPage, InboxRead, LeaseAnswer, LeaseHeartbeat, Load, Loaded, MessageRef,
@@ -46,6 +48,7 @@ pub(super) struct Writer {
     pub(super) suspects: Vec<Suspect>,
     pub(super) number: AppendNo,
     pub(super) positions: BTreeMap<ShardId, Position>,
+    pub(super) claims: BTreeMap<ShardId, ClaimId>,
     seqs: BTreeMap<RunId, EventSeq>,
 }
 
@@ -63,6 +66,7 @@ impl Writer {
             suspects: claimed.suspects,
             number: AppendNo::FIRST,
             positions,
+            claims: claimed.shards.iter().map(|shard| (shard.shard, shard.claim)).collect(),
             seqs: BTreeMap::new(),
         }
     }
@@ -75,7 +79,8 @@ impl Writer {
     /// A batch that continues where this writer is.
     pub(super) fn draft(&self) -> Draft {
         let append = Append::new(self.lease, self.number);
-        Draft { append, positions: self.positions.clone(), seqs: self.seqs.clone() }
+        let (positions, claims, seqs) = (self.positions.clone(), self.claims.clone(), self.seqs.clone());
+        Draft { append, positions, claims, seqs }
     }
 
     /// Appends, and counts on if that succeeds.
@@ -150,7 +155,9 @@ impl Writer {
 
     /// Claims up to that many shards, those that it owns included.
     pub(super) async fn claim_again(&mut self, limit: u16) -> Result<Claimed, StoreError> {
-        self.session.claim(&claim(Some(self.lease), limit, LONG)).await
+        let claimed = self.session.claim(&claim(Some(self.lease), limit, LONG)).await?;
+        self.claims = claimed.shards.iter().map(|shard| (shard.shard, shard.claim)).collect();
+        Ok(claimed)
     }
 
     pub(super) fn lease_heartbeat(&self) -> LeaseHeartbeat {
@@ -212,6 +219,7 @@ impl Writer {
 pub(super) struct Draft {
     append: Append,
     positions: BTreeMap<ShardId, Position>,
+    claims: BTreeMap<ShardId, ClaimId>,
     seqs: BTreeMap<RunId, EventSeq>,
 }
 
@@ -302,9 +310,9 @@ impl Draft {
         self.change(|append| append.number = number)
     }
 
-    /// The batch with its digest.
+    /// The complete batch.
     pub(super) fn seal(mut self) -> Append {
-        self.append.digest = self.append.content_digest();
+        self.append.seal(|shard| self.claims.get(&shard).copied());
         self.append
     }
 }

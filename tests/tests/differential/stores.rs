@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pgworkflows::id::{InboxNo, LeaseId, MessageId};
+use pgworkflows::id::{ClaimId, InboxNo, LeaseId, MessageId, ShardId};
 use pgworkflows::store::{
     Append, Claim, Heartbeat, InboxCursor, InboxRead, LeaseHeartbeat, MessageRef, Queue, Release,
     RunDescription, Session, Store, StoreError, Submission, Submitted,
@@ -83,6 +83,7 @@ struct Driver {
     backend: Backend,
     queue: String,
     leases: Vec<LeaseId>,
+    claims: BTreeMap<(LeaseId, ShardId), ClaimId>,
     cursors: BTreeMap<usize, InboxCursor>,
     numbers: BTreeMap<MessageId, InboxNo>,
     transactions: BTreeMap<usize, Transaction>,
@@ -96,6 +97,7 @@ impl Driver {
             backend,
             queue: String::new(),
             leases: Vec::new(),
+            claims: BTreeMap::new(),
             cursors: BTreeMap::new(),
             numbers: BTreeMap::new(),
             transactions: BTreeMap::new(),
@@ -196,7 +198,12 @@ impl Driver {
             ttl: TTL,
             limit,
         };
-        let claimed = self.session.claim(&claim).await?;
+        let mut claimed = self.session.claim(&claim).await?;
+        for shard in &mut claimed.shards {
+            // Each store has its own ids.
+            let id = std::mem::replace(&mut shard.claim, ClaimId::new(0));
+            self.claims.insert((claimed.lease, shard.shard), id);
+        }
         if lease.is_none() {
             self.leases.push(claimed.lease);
         }
@@ -212,7 +219,8 @@ impl Driver {
         };
         append.consumed = append.consumed.iter().map(localized).collect();
         append.undelivered = append.undelivered.iter().map(localized).collect();
-        append.digest = append.content_digest();
+        let id = append.lease;
+        append.seal(|shard| self.claims.get(&(id, shard)).copied());
         append
     }
 

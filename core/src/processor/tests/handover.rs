@@ -241,3 +241,17 @@ fn claim_reads_the_inbox_of_the_claimed_shard_alone() {
     };
     assert!(reads.filter_map(shards).all(|shards| shards == [other]));
 }
+
+#[test]
+fn shard_that_was_lost_and_claimed_again_is_noticed() {
+    // Given a shard that is served
+    let fixture = Fixture::new();
+    let mut again = claimed(1, fixture.shard, Position::FIRST, 0);
+    // When a later claim names it, then it is the same if it was taken by the same claim, and another one otherwise
+    assert_eq!(fixture.processor.claimed_again(&again), None);
+    again.shards[0].claim = ClaimId::new(2);
+    assert_eq!(fixture.processor.claimed_again(&again), Some(fixture.shard));
+    // And a shard that is new to the processor is no matter
+    let other = claimed(1, ShardId::new(9).expect("9 is a shard"), Position::FIRST, 0);
+    assert_eq!(fixture.processor.claimed_again(&other), None);
+}

@@ -760,6 +760,14 @@ begin
 end
 $$;
 
+-- When this server started, in microseconds since 1970. It names the server: after a failover or a restart it is another one.
+create function @schema@.server_start() returns bigint
+language sql stable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+    select (extract(epoch from pg_postmaster_start_time()) * 1000000)::bigint
+$$;
+
 -- The heartbeat of a process: renews its leases and looks for work. The answers are in the order of `p_leases`.
 create function @schema@.heartbeat(
     p_queue text,
@@ -767,6 +775,7 @@ create function @schema@.heartbeat(
     p_ttls bigint[],               -- microseconds; null: do not renew
     p_committed bigint[],          -- the last append that was acknowledged
     p_deaths_max int[],            -- reduce each shard's deaths to at most this
+    p_servers bigint[],            -- which server the inbox was read from: `server_start`
     p_snapshots text[],            -- what was read of the inbox; null: nothing
     p_numbers bigint[],            -- the greatest message number read
     p_due_after timestamptz[],
@@ -827,7 +836,7 @@ begin
                select from @schema@.shards s
                cross join lateral (
                    select from @schema@.inbox i
-                   where i.shard = s.shard and i.number > case when t.snapshot is null then 0 else t.number end
+                   where i.shard = s.shard and i.number > t.read_up_to
                    order by i.number limit 1
                ) found
                where s.lease = t.lease
@@ -852,8 +861,13 @@ begin
                where s.lease = t.lease
            ) order by t.ord)
     into held, owned, mail, due
-    from unnest(p_leases, p_committed, p_snapshots, p_numbers, p_due_after, p_due_after_runs, p_due_until)
-        with ordinality as t (lease, committed, snapshot, number, due_after, due_after_run, due_until, ord)
+    from (
+        -- What was read from another server counts for nothing.
+        select u.*, case when u.server = @schema@.server_start() and u.snapshot is not null then u.number else 0 end
+                    as read_up_to
+        from unnest(p_leases, p_committed, p_servers, p_snapshots, p_numbers, p_due_after, p_due_after_runs, p_due_until)
+            with ordinality as u (lease, committed, server, snapshot, number, due_after, due_after_run, due_until, ord)
+    ) t
     left join @schema@.leases l on l.lease = t.lease;
 
     v_now := clock_timestamp();

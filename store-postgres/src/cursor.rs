@@ -3,7 +3,9 @@
 //! A message may take its number early and commit late, so "read up to number n" is not enough. A reader has read what
 //! was visible in a snapshot. The cursor also holds the greatest number read. After a crash the server may reuse a
 //! transaction id that a snapshot counts as finished, if that transaction left nothing durable. A message which is then
-//! written under the reused id has a greater number than any that was read.
+//! written under the reused id has a greater number than any that was read. That is true of one server only: a standby that is
+//! promoted may have lost the numbers, too. So a cursor names the server that it was read from, by the time of its start, and
+//! is worth nothing to another one.
 
 use bytes::Bytes;
 use pgworkflows_core::store::{InboxCursor, StoreError};
@@ -11,6 +13,8 @@ use pgworkflows_core::store::{InboxCursor, StoreError};
 /// How much of the inbox of a fixed set of shards has been read. An owner that gets another shard starts a new cursor.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Cursor {
+    /// When the server started that it was read from, in microseconds since 1970.
+    pub(crate) server: i64,
     /// Everything visible in this snapshot has been read; `None` at the beginning.
     pub(crate) seen: Option<String>,
     /// The greatest number read.
@@ -38,7 +42,8 @@ impl Cursor {
 
     /// The cursor as bytes: fields separated by bars.
     pub(crate) fn encode(&self) -> InboxCursor {
-        let mut text = format!("{}|{}", self.seen.as_deref().unwrap_or_default(), self.greatest);
+        let seen = self.seen.as_deref().unwrap_or_default();
+        let mut text = format!("{}|{seen}|{}", self.server, self.greatest);
         if let Some(Paging { snapshot, last }) = &self.paging {
             text.push_str(&format!("|{snapshot}|{last}"));
         }
@@ -60,15 +65,16 @@ impl Cursor {
 
     fn parse(bytes: &[u8]) -> Option<Self> {
         let fields: Vec<&str> = std::str::from_utf8(bytes).ok()?.split('|').collect();
-        let (seen, greatest, paging) = match fields[..] {
-            [seen, greatest] => (seen, greatest, None),
-            [seen, greatest, snapshot, last] => {
+        let (server, seen, greatest, paging) = match fields[..] {
+            [server, seen, greatest] => (server, seen, greatest, None),
+            [server, seen, greatest, snapshot, last] => {
                 let paging = Paging { snapshot: snapshot.to_owned(), last: last.parse().ok()? };
-                (seen, greatest, Some(paging))
+                (server, seen, greatest, Some(paging))
             }
             _ => return None,
         };
         Some(Self {
+            server: server.parse().ok()?,
             seen: (!seen.is_empty()).then(|| seen.to_owned()),
             greatest: greatest.parse().ok()?,
             paging,
@@ -91,7 +97,7 @@ mod tests {
 
     #[test]
     fn a_cursor_is_decoded_as_it_was_encoded() {
-        let whole = Cursor { seen: Some("10:20:12,15".to_owned()), greatest: 99, paging: None };
+        let whole = Cursor { server: 7, seen: Some("10:20:12,15".to_owned()), greatest: 99, paging: None };
         let unfinished =
             Cursor { paging: Some(Paging { snapshot: "30:40:".to_owned(), last: 120 }), ..whole.clone() };
         for cursor in [Cursor::default(), whole, unfinished] {

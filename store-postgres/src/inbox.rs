@@ -15,22 +15,41 @@ use crate::values::{byte_count, get, run_id, shard_number, timestamp};
 
 /// The messages that became visible since the snapshot `$2`, with the snapshot of this statement.
 const NEWS: &str = "
-    select now.at, now.snapshot, m.number, m.run_id, m.message_id, m.body
-    from (select pg_catalog.clock_timestamp() as at, pg_catalog.pg_current_snapshot()::text as snapshot) now
+    select now.at, now.server, now.snapshot, m.number, m.run_id, m.message_id, m.body
+    from (select pg_catalog.clock_timestamp() as at, @schema@.server_start() as server,
+                 pg_catalog.pg_current_snapshot()::text as snapshot) now
     left join @schema@.inbox_news($1, $2::text::pg_snapshot, $3, $4, $5) m on true
     order by m.number";
 
 /// One page of a longer read: the messages after number `$2` that were visible in the snapshot `$3` (on the first page,
 /// this statement's own), without those that were read before (`$4`, `$5`).
 const PAGE: &str = "
-    select now.at, now.snapshot, m.number, m.run_id, m.message_id, m.body
-    from (select pg_catalog.clock_timestamp() as at, pg_catalog.pg_current_snapshot()::text as snapshot) now
+    select now.at, now.server, now.snapshot, m.number, m.run_id, m.message_id, m.body
+    from (select pg_catalog.clock_timestamp() as at, @schema@.server_start() as server,
+                 pg_catalog.pg_current_snapshot()::text as snapshot) now
     left join @schema@.inbox_page($1, $2, $3::text::pg_snapshot, $4::text::pg_snapshot, $5, $6, $7) m on true
     order by m.number";
 
-/// Reads one page.
+/// Reads one page. What was read from another server counts for nothing: the inbox is read from the beginning then.
 pub(crate) async fn read(session: &mut PostgresSession, read: &InboxRead) -> Result<InboxPage, StoreError> {
     let cursor = Cursor::decode(&read.cursor)?;
+    match read_after(session, read, cursor).await? {
+        Some(page) => Ok(page),
+        None => {
+            let page = read_after(session, read, Cursor::default()).await?;
+            page.ok_or_else(|| {
+                StoreError::unavailable("the server was replaced by another one during a read")
+            })
+        }
+    }
+}
+
+/// Reads one page after a cursor; `None` if that is of another server.
+async fn read_after(
+    session: &mut PostgresSession,
+    read: &InboxRead,
+    cursor: Cursor,
+) -> Result<Option<InboxPage>, StoreError> {
     let shards: Vec<i16> = read.shards.iter().copied().map(shard_number).collect();
     // One row beyond the limit shows whether there are more.
     let limit = read.limit.max(1) as usize;
@@ -38,12 +57,15 @@ pub(crate) async fn read(session: &mut PostgresSession, read: &InboxRead) -> Res
     let rows = session.fetch(query).await?;
     let head = rows.first().ok_or_else(|| store_error(sqlx::Error::RowNotFound))?;
     let now = timestamp(head, 0)?;
-    let snapshot: String = get(head, 1)?;
+    let (server, snapshot): (i64, String) = (get(head, 1)?, get(head, 2)?);
     check_nothing_lost(&cursor, &snapshot)?;
+    if cursor != Cursor::default() && cursor.server != server {
+        return Ok(None);
+    }
 
     let messages = rows.iter().take(limit).map_while(|row| message(row).transpose());
     let messages = messages.collect::<Result<Vec<_>, _>>()?;
-    let waiting = get::<Option<i64>>(head, 2)?.map_or(0, |_| rows.len());
+    let waiting = get::<Option<i64>>(head, 3)?.map_or(0, |_| rows.len());
     let has_next_page = waiting > messages.len();
     let mut paging = cursor.paging.clone().unwrap_or(Paging { snapshot: snapshot.clone(), last: 0 });
     if let Some(last) = messages.last() {
@@ -53,12 +75,12 @@ pub(crate) async fn read(session: &mut PostgresSession, read: &InboxRead) -> Res
     let more = has_next_page || paging.snapshot != snapshot;
     let cursor = if has_next_page {
         // `greatest` stays, because it separates this read's messages from those of earlier reads.
-        Cursor { paging: Some(paging), ..cursor }
+        Cursor { server, paging: Some(paging), ..cursor }
     } else {
         let greatest = cursor.greatest.max(paging.last);
-        Cursor { seen: Some(paging.snapshot), greatest, paging: None }
+        Cursor { server, seen: Some(paging.snapshot), greatest, paging: None }
     };
-    Ok(InboxPage { messages, cursor: cursor.encode(), more, now })
+    Ok(Some(InboxPage { messages, cursor: cursor.encode(), more, now }))
 }
 
 /// Reads what is new if everything up to a snapshot was read; otherwise reads a page in the order of numbers.
@@ -99,11 +121,11 @@ fn check_nothing_lost(cursor: &Cursor, snapshot: &str) -> Result<(), StoreError>
 
 /// The message in a row; `None` if its body exceeds the limit of bytes, or if the inbox is empty.
 fn message(row: &PgRow) -> Result<Option<InboxMessage>, StoreError> {
-    let Some(body) = get::<Option<&[u8]>>(row, 5)? else { return Ok(None) };
+    let Some(body) = get::<Option<&[u8]>>(row, 6)? else { return Ok(None) };
     Ok(Some(InboxMessage {
-        number: InboxNo::new(get::<i64>(row, 2)?.cast_unsigned()),
-        run: run_id(row, 3)?,
-        message: MessageId::from_u128(get::<Uuid>(row, 4)?.as_u128()),
+        number: InboxNo::new(get::<i64>(row, 3)?.cast_unsigned()),
+        run: run_id(row, 4)?,
+        message: MessageId::from_u128(get::<Uuid>(row, 5)?.as_u128()),
         body: Bytes::copy_from_slice(body),
     }))
 }

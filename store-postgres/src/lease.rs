@@ -40,7 +40,7 @@ const CLAIMED_SUSPECTS: &str = "
 
 const HEARTBEAT: &str = "
     select at, claimable, members, next_expiry, held, owned, mail, due, places from @schema@.heartbeat(
-        $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+        $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
 
 const RELEASE: &str = "
     select @schema@.release($1, $2, $3)";
@@ -135,6 +135,7 @@ pub(crate) async fn heartbeat(
             .bind(ttls.clone())
             .bind(leases.iter().map(|lease| lease.committed.get().cast_signed()).bind_iter())
             .bind(leases.iter().map(|lease| i32::try_from(lease.deaths_max).unwrap_or(i32::MAX)).bind_iter())
+            .bind(cursors.iter().map(|cursor| cursor.server).bind_iter())
             .bind(cursors.iter().map(|cursor| cursor.seen.as_deref()).bind_iter())
             .bind(cursors.iter().map(|cursor| cursor.greatest).bind_iter())
             .bind(leases.iter().map(|lease| Time(due_after(lease).0)).bind_iter())

@@ -42,10 +42,10 @@ async fn two_signals_of_a_client_are_never_swapped_across_pages() {
 async fn server_whose_transaction_ids_are_lower_than_the_cursor_has_lost_commits() {
     let (_world, mut writer, _) = with_run().await;
     let cursor = String::from_utf8(writer.cursor.0.to_vec()).unwrap();
-    let (snapshot, greatest) = cursor.split_once('|').unwrap();
+    let [server, snapshot, greatest] = cursor.split('|').collect::<Vec<_>>()[..] else { panic!("{cursor}") };
     let mut snapshot = snapshot.split(':').map(|id| id.parse::<u64>().unwrap_or(0)).collect::<Vec<_>>();
     snapshot[1] += 1_000_000;
-    writer.cursor.0 = format!("{}:{}:|{greatest}", snapshot[0], snapshot[1]).into();
+    writer.cursor.0 = format!("{server}|{}:{}:|{greatest}", snapshot[0], snapshot[1]).into();
     assert_fenced(writer.read(10).await);
 }
 
@@ -57,5 +57,26 @@ async fn a_transaction_id_reused_after_a_crash_hides_no_message() {
     let last = "(select max(number) from pgworkflows.inbox)";
     world.execute(format!("update pgworkflows.inbox set xid = '3'::xid8 where number = {last}")).await;
     assert_eq!(writer.read_texts(10).await, ["a"]);
+    assert!(writer.read_texts(10).await.is_empty());
+}
+
+#[tokio::test]
+async fn standby_that_lost_numbers_and_uses_them_again_hides_no_message() {
+    // Given a message whose number and transaction id were used before, by the server that failed
+    let (world, mut writer, run) = with_run().await;
+    for text in ["a", "b"] {
+        world.submit(signal(run, text)).await;
+    }
+    assert_eq!(writer.read_texts(10).await, ["a", "b"]);
+    let last = "(select max(number) from pgworkflows.inbox)";
+    world.execute(format!("update pgworkflows.inbox set xid = '3'::xid8 where number = {last}")).await;
+    assert!(writer.read_texts(10).await.is_empty());
+    // When the cursor comes from another server
+    let cursor = String::from_utf8(writer.cursor.0.to_vec()).unwrap();
+    let (_, of_that_server) = cursor.split_once('|').unwrap();
+    writer.cursor.0 = format!("1|{of_that_server}").into();
+    // Then the heartbeat finds it, and it is read
+    assert!(heartbeat(&mut writer, None).await.leases[0].mail);
+    assert_eq!(writer.read_texts(10).await, ["start", "a", "b"]);
     assert!(writer.read_texts(10).await.is_empty());
 }

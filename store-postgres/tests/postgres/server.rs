@@ -55,7 +55,8 @@ async fn a_crash_of_the_server_loses_no_acknowledged_message() {
     world.store.submit(&[signal(run, "lost")]).await.unwrap_err();
     server.restart().unwrap();
     let page = until_available(async || writer.read(10).await).await.unwrap();
-    assert_eq!(texts(&page), ["kept"]);
+    // Whatever is still in the inbox is read again: a server that was promoted might have lost messages and their numbers.
+    assert_eq!(texts(&page), ["start", "kept"]);
     // Transaction ids from before the crash may be reused: they hide no message.
     for number in 0..5 {
         let text = format!("after {number}");

@@ -372,6 +372,15 @@ create function @schema@.append(
     p_sent_ids        uuid[],
     p_sent_bodies     bytea[],
     p_sent_workflows  text[],            -- null: it starts no run
+    p_task_runs       uuid[],            -- tasks: see 0005
+    p_task_seqs       int[],
+    p_task_queues     text[],
+    p_task_activities text[],
+    p_task_losses     int[],
+    p_task_messages   uuid[],
+    p_task_bodies     bytea[],
+    p_task_lost       bytea[],
+    p_task_executors  bigint[],          -- null: nobody has the task
     p_suspects        uuid[],
     p_suspect_stages  smallint[],
     p_suspect_strikes int[],
@@ -557,6 +566,11 @@ begin
             p_sent_ids, p_sent_runs, p_sent_shards, p_sent_bodies, p_sent_workflows, v_verdicts,
             @schema@.open_pending(p_sent_runs, p_sent_shards, p_sent_workflows,
                                   array_fill(null::text, array[cardinality(p_sent_runs)]), v_verdicts));
+    end if;
+
+    if cardinality(p_task_runs) > 0 then
+        perform @schema@.insert_tasks(p_task_runs, p_task_seqs, p_task_queues, p_task_activities, p_task_losses,
+                                      p_task_messages, p_task_bodies, p_task_lost, p_task_executors);
     end if;
 
     -- The writer knows the positions, so nothing is read. The shards belong to this lease, by step 3.
@@ -819,6 +833,9 @@ begin
         update @schema@.leases l set fenced = true where l.lease = any (v_over);
         delete from @schema@.appends a where a.lease = any (v_over);
     end if;
+
+    -- Executors of tasks likewise: see 0005.
+    perform @schema@.fence_executors(null);
 
     -- An owner that has worked long enough takes off deaths that others left.
     update @schema@.shards s set deaths = t.deaths_max

@@ -61,6 +61,7 @@ begin
                 when 4 then 'activity.attempt-started'
                 when 5 then 'activity.attempt-failed'
                 when 6 then 'activity.attempt-lost'
+                when 29 then 'activity.enqueued'
                 when 7 then 'activity.completed'
                 when 8 then 'activity.failed'
                 when 9 then 'activity.cancelled'
@@ -161,6 +162,7 @@ declare
         when 'activity.attempt-started' then '1 id number attempt number'
         when 'activity.attempt-failed' then '1 id number attempt number failure failure retry_at time'
         when 'activity.attempt-lost' then '1 id number attempt number'
+        when 'activity.enqueued' then '1 id number attempt number queue text executor number?'
         when 'activity.completed' then '1 id number result payload'
         when 'activity.failed' then '1 id number failure failure'
         when 'activity.cancelled' then '1 id number'
@@ -550,7 +552,7 @@ begin
                             'failure type text message text retryable bool? cause failure? details payload?'
                         when 'options' then
                             'options retry retry? start_to_close duration? schedule_to_close duration? '
-                            'at_most_once bool?'
+                            'at_most_once bool? queue text?'
                         when 'retry' then
                             'retry max_attempts number? initial duration? delay_max duration? non_retryable text[]?'
                         when 'uncompensated' then 'uncompensated activity text failure failure'

@@ -1,6 +1,7 @@
 //! The client: starts runs, sends them messages, and waits for their results. It needs no worker in its process,
 //! and must not know how a store keeps runs.
 
+pub(crate) mod activity_queue;
 pub(crate) mod batch;
 pub(crate) mod builder;
 pub(crate) mod call;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use self::activity_queue::ActivityQueue;
 pub use self::builder::ClientBuilder;
 use self::call::ClientShared;
 pub use self::handle::{AwaitResult, RunHandle};
@@ -308,6 +310,16 @@ impl Client {
     /// * [`Error::is_unavailable`]: the store did not answer.
     pub async fn describe(&self, run: RunId) -> Result<RunInfo, Error> {
         self.shared.describe(run).await
+    }
+
+    /// Describes the activity queues that have tasks, by queue and activity: how many wait since when, and how many workers
+    /// serve them. See [`ActivityQueue`] for an example.
+    ///
+    /// # Errors
+    /// [`Error::is_unavailable`]: the store did not answer.
+    pub async fn activity_queues(&self) -> Result<Vec<ActivityQueue>, Error> {
+        let found = self.shared.retry(|| self.shared.store.query().activity_queues()).await?;
+        Ok(found.into_iter().map(ActivityQueue::new).collect())
     }
 
     /// Returns a run's events in order; there are none until a worker has begun the run. See [`RunHandle::history`] for

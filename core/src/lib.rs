@@ -54,8 +54,8 @@ pub mod activity {
 /// Ids, counters and names, each with its own type.
 pub mod id {
     pub use crate::data::id::{
-        AppendNo, ClaimId, CommandId, EventSeq, InboxNo, InvalidId, LeaseId, MessageId, Position, RunId,
-        ShardId,
+        AppendNo, ClaimId, CommandId, EventSeq, ExecutorId, InboxNo, InvalidId, LeaseId, MessageId, Position,
+        RunId, ShardId,
     };
     pub use crate::data::id_map::IdMap;
     pub use crate::data::name::Name;

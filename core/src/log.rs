@@ -1,6 +1,7 @@
 //! The log's vocabulary: events and messages, their stored form, and their text for people. It must not know what a run
 //! does with them.
 
+pub(crate) mod attempt;
 pub(crate) mod event;
 pub(crate) mod message;
 pub(crate) mod message_kind;

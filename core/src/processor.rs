@@ -34,6 +34,7 @@ pub(crate) mod runs;
 pub(crate) mod setup;
 pub(crate) mod shards;
 pub(crate) mod suspects;
+pub(crate) mod tasks;
 #[cfg(test)]
 mod tests;
 pub(crate) mod unknown_workflows;
@@ -56,6 +57,7 @@ use self::shards::OwnedShards;
 use self::suspects::Suspects;
 use self::unknown_workflows::UnknownWorkflows;
 use crate::data::id::{LeaseId, RunId, ShardId};
+use crate::data::name::Name;
 use crate::data::time::Timestamp;
 use crate::run::replay::Replay;
 use crate::run::turn::Turn;
@@ -76,6 +78,8 @@ pub(crate) struct Processor {
     // Work.
     suspects: Suspects,
     runs: Runs,
+    /// The activities that are not registered here, each of which the log names once.
+    unknown_activities: BTreeSet<Name>,
     // Output.
     outbox: Outbox,
     appends: Appends,
@@ -125,6 +129,7 @@ impl Processor {
             unknown_workflows: UnknownWorkflows::default(),
             suspects: Suspects::default(),
             runs: Runs::default(),
+            unknown_activities: BTreeSet::new(),
             outbox: Outbox::default(),
             appends: Appends::new(),
             recovery: None,
@@ -152,6 +157,7 @@ impl Processor {
             runs: &mut self.runs,
             suspects: &mut self.suspects,
             outbox: &mut self.outbox,
+            unknown_activities: &mut self.unknown_activities,
         }
     }
 
@@ -165,6 +171,7 @@ impl Processor {
                 runs: &mut self.runs,
                 suspects: &mut self.suspects,
                 outbox: &mut self.outbox,
+                unknown_activities: &mut self.unknown_activities,
             },
         }
     }

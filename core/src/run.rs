@@ -3,6 +3,7 @@
 
 pub(crate) mod activities;
 mod decision;
+pub(crate) mod pending;
 #[cfg(test)]
 mod properties;
 pub(crate) mod replay;

@@ -15,6 +15,7 @@ pub(crate) mod inbox;
 pub(crate) mod lease;
 pub(crate) mod query;
 pub(crate) mod switchboard;
+pub(crate) mod tasks;
 pub(crate) mod watch;
 
 use std::any::Any;
@@ -43,6 +44,10 @@ pub use self::query::{
     LeaseDescription, QueueDescription, RunDescription, RunFilter, RunPage, StoreQuery, Undelivered,
 };
 pub use self::switchboard::Switchboard;
+pub use self::tasks::{
+    ActivityQueueInfo, ClaimTasks, ClaimedTask, ClaimedTasks, NewTask, QueueHash, ReturnTasks, ReturnedTask,
+    SettleTasks, TaskClaim, TaskId,
+};
 pub use self::watch::{Notice, Topic, Watch, Watched, What};
 use crate::data::id::ShardId;
 use crate::data::time::Timestamp;
@@ -185,6 +190,26 @@ pub trait Session: Send {
     /// Fences the lease and frees its shards at once, without counting a death. Does nothing if the lease is fenced or
     /// missing, except that a run at fault gets its strike, once per lease, as long as the store remembers the lease.
     async fn release(&mut self, release: &Release) -> Result<(), StoreError>;
+
+    /// Renews an executor's lease, or creates one, and claims tasks under it: those of an activity queue that were ready
+    /// first. Tasks of runs that are over are deleted instead.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] if the executor's lease was fenced: all of its tasks are free again, or over.
+    async fn claim_tasks(&mut self, claim: &ClaimTasks) -> Result<ClaimedTasks, StoreError>;
+
+    /// Deletes tasks, and puts the messages which tell their runs how they ended into the inbox, in one transaction. Returns
+    /// for each whether the executor had it: if not, it was settled before, was withdrawn, or was taken away from the
+    /// executor, and nothing was written. A run that is over gets no message.
+    async fn settle_tasks(&mut self, settle: &SettleTasks) -> Result<Vec<bool>, StoreError>;
+
+    /// Gives tasks back that the executor has, and ends the executor if asked to. Does nothing for an executor that was
+    /// fenced.
+    async fn return_tasks(&mut self, returned: &ReturnTasks) -> Result<(), StoreError>;
+
+    /// Deletes tasks whose outcome is no longer wanted. One that is locked at this moment is left: its outcome will be too
+    /// late. An executor that has one learns that from its next renewal.
+    async fn withdraw_tasks(&mut self, tasks: &[TaskId]) -> Result<(), StoreError>;
 }
 
 /// How many sessions a worker will have open at a time.

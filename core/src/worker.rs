@@ -1,11 +1,13 @@
 //! A worker: processors on their own threads, one heartbeat, one executor. It must not hold the state of a run.
 
 pub(crate) mod builder;
+pub(crate) mod checks;
 pub(crate) mod config;
 pub(crate) mod parts;
 pub(crate) mod processor_handle;
 pub(crate) mod supervisor;
 pub(crate) mod threads;
+pub(crate) mod ticket;
 
 pub(crate) mod driver;
 pub(crate) mod environment;
@@ -16,7 +18,9 @@ pub(crate) mod lease_loop;
 pub(crate) mod requests;
 pub(crate) mod sessions;
 pub(crate) mod setbacks;
+pub(crate) mod slots;
 pub(crate) mod stopwatch;
+pub(crate) mod tasks;
 
 pub(crate) mod balance;
 pub(crate) mod heartbeat;
@@ -33,7 +37,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 pub use self::builder::WorkerBuilder;
 use self::config::WorkerConfig;
@@ -42,9 +46,13 @@ pub use self::health::{Health, HealthReason};
 use self::monitor::Gauge;
 pub use self::monitor::WorkerMonitor;
 use self::parts::Parts;
+use self::slots::Slots;
 pub use self::status::WorkerHealth;
 use self::status::WorkerStatus;
 use self::supervisor::Supervisor;
+use self::tasks::TaskInput;
+use crate::data::id::ShardId;
+use crate::data::time::Timestamp;
 use crate::error::Error;
 use crate::guard::caught_in;
 use crate::host::{Host, StoreClock, SystemHost};
@@ -223,19 +231,24 @@ impl Worker {
             () = &mut shutdown => return Ok(()),
             queue = self.queue(&*host) => queue?,
         };
+        let (tasks, task_mailbox) = mpsc::unbounded_channel();
         let (worker, processors) = (self.config.processor.worker.clone(), self.config.processors);
         let (queue_name, shards) = (self.config.queue.clone(), queue.shard_count);
-        let parts = self.parts(&host, queue);
+        let parts = self.parts(&host, queue, tasks);
         tracing::info!(%worker, queue = %queue_name, shards, processors, "the worker has started");
-        let served = Supervisor::start(parts, |job| launch(&*host, job))?.run(shutdown).await;
+        let served = Supervisor::start(parts, task_mailbox, |job| launch(&*host, job))?.run(shutdown).await;
         tracing::info!(%worker, queue = %queue_name, "the worker has stopped");
         served
     }
 
-    fn parts(&self, host: &Arc<dyn Host>, queue: Queue) -> Parts {
+    fn parts(&self, host: &Arc<dyn Host>, queue: Queue, tasks: mpsc::UnboundedSender<TaskInput>) -> Parts {
         let clock = Arc::new(StoreClock::default());
-        clock.answered(queue.now, &**host);
-        let executor = Executor::new(Arc::clone(host), Arc::clone(&clock), self.config.activities_max);
+        if self.config.processors > 0 {
+            clock.answered(queue.now, &**host);
+        }
+        let freed = Arc::new(Notify::new());
+        let slots = Slots::new(self.config.activities_max, Arc::clone(&freed));
+        let executor = Executor::new(Arc::clone(host), Arc::clone(&clock), slots);
         Parts {
             host: Arc::clone(host),
             status: Arc::clone(&self.status),
@@ -246,6 +259,9 @@ impl Worker {
             definitions: Arc::clone(&self.definitions),
             gauges: self.gauges.clone(),
             queue,
+            freed,
+            tasks,
+            task_executor: watch::Sender::new(None),
             trials: Arc::new(Semaphore::new(1)),
             beat: Arc::default(),
         }
@@ -254,6 +270,11 @@ impl Worker {
     /// Checks that the store has sessions left for this worker, and opens its queue.
     async fn prepare_store(&self) -> Result<Queue, StoreError> {
         self.store.check_room(sessions(self.config.processors)).await?;
+        if self.config.processors == 0 {
+            // It owns no shards, so it neither needs the queue nor decides how many shards the queue gets.
+            let (name, first_shard) = (self.config.queue.clone(), ShardId::FIRST);
+            return Ok(Queue { name, first_shard, shard_count: 0, now: Timestamp::MIN });
+        }
         self.store.queue(&self.config.queue, self.config.queue_shards).await
     }
 
@@ -274,8 +295,9 @@ impl Worker {
 
 /// How many sessions a worker opens: as few as it can work with, and as many as it uses under load.
 fn sessions(processors: usize) -> SessionsWanted {
-    // One for the heartbeat, and one or two for each processor.
-    SessionsWanted { least: processors + 1, most: 2 * processors + 1 }
+    // One for the tasks, one for the heartbeat of the processors, and one or two for each processor.
+    let heartbeat = usize::from(processors > 0);
+    SessionsWanted { least: processors + heartbeat + 1, most: 2 * processors + heartbeat + 1 }
 }
 
 impl fmt::Debug for Worker {

@@ -34,7 +34,7 @@ use crate::history::check_history;
 use crate::ledger::{Accounts, EventAccount, Execution, SentAccount};
 use crate::promise::check_promise;
 use crate::view::RunView;
-use crate::workflow::{PlanWorkflow, take_returned};
+use crate::workflow::{ACTIVITY_QUEUE, PlanWorkflow, take_returned};
 use crate::world::World;
 
 impl World {
@@ -95,13 +95,21 @@ impl World {
             let mut may_begin = None;
             let mut over = None;
             let mut retry_at = None;
-            let mut once = false;
+            let (mut once, mut is_task, mut is_sent) = (false, false, false);
             for (HistoryEvent { event, .. }, account) in history.iter().zip(accounts) {
                 let committed = &account.moment;
                 match event {
                     Event::ActivityScheduled { id: other, options, .. } if other.to_string() == id => {
                         may_begin = Some(*committed);
                         once = *options == options.clone().at_most_once();
+                        is_sent = *options == options.clone().queue(ACTIVITY_QUEUE);
+                    }
+                    Event::ActivityEnqueued { id: other, attempt: enqueued, .. }
+                        if other.to_string() == id && enqueued == attempt =>
+                    {
+                        // A former owner of the run may have executed it before, unless the plan sends it to the queue.
+                        may_begin = if is_sent { Some(*committed) } else { may_begin };
+                        is_task = true;
                     }
                     Event::CompensationScheduled { id: other, .. } if other.to_string() == id => {
                         may_begin = Some(*committed)
@@ -133,6 +141,8 @@ impl World {
             // An attempt may begin at the moment at which its run gives it up. And if the store's clock leaps, a lease
             // is over that its owner still rightly trusts.
             let is_late = !self.config.leaps
+                // A task may begin before the executor learns that it is not wanted any more.
+                && !is_task
                 && over.is_some_and(|over| {
                     over.moment < *moment && over.writer != *owner && over.writer != Owner::WORLD
                 });

@@ -61,6 +61,8 @@ pub(crate) struct WorldConfig {
     pub(crate) heartbeat_interval: Duration,
     pub(crate) queue_shards: u16,
     pub(crate) slots: Vec<WorkerConfig>,
+    /// Whether activities are sent to an activity queue.
+    pub(crate) tasks: bool,
     pub(crate) runs: u64,
     /// Whether commits may be lost.
     pub(crate) loses_commits: bool,
@@ -87,16 +89,30 @@ pub(crate) struct WorkerConfig {
     pub(crate) processors: usize,
     pub(crate) activities_max: usize,
     pub(crate) grace: Duration,
+    pub(crate) role: WorkerRole,
+}
+
+/// What a worker has. The first one has everything, and so have all of a world without tasks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WorkerRole {
+    /// Whether it has the workflow; otherwise it only executes tasks.
+    pub(crate) has_workflow: bool,
+    pub(crate) has_activity: bool,
+    /// How many slots it has for the activity queue; 0: it does not serve it.
+    pub(crate) queue_slots: usize,
 }
 
 impl WorldConfig {
     pub(crate) fn draw(dice: &mut Dice, deadly: bool) -> Self {
         let ttl_max = if deadly { DEADLY_TTL_MAX } else { Duration::from_secs(4096) };
         let lease_ttl = dice.time(Duration::from_secs(1), ttl_max);
-        let slots = (0..dice.between(1, 3)).map(|_| WorkerConfig {
+        let mut roles = dice.fork(3);
+        let tasks = !deadly && roles.chance(500);
+        let slots = (0..dice.between(1, 3)).map(|slot| WorkerConfig {
             processors: dice.between(1, 2) as usize,
             activities_max: dice.between(1, 6) as usize,
             grace: dice.time(Duration::from_millis(1), lease_ttl),
+            role: WorkerRole::draw(&mut roles, tasks && slot > 0),
         });
         let slots = slots.collect();
         let calm = dice.chance(100);
@@ -108,6 +124,7 @@ impl WorldConfig {
         let runs_max = if costs.poll_max > lease_ttl / 64 { 30 } else { 10 };
         Self {
             slots,
+            tasks,
             lease_ttl,
             heartbeat_interval,
             costs,
@@ -172,6 +189,22 @@ impl WorldConfig {
                 vec![(back, self.start(slot, dice)), (at, action)]
             }
             _ => vec![(at, action)],
+        }
+    }
+}
+
+impl WorkerRole {
+    fn draw(dice: &mut Dice, differs: bool) -> Self {
+        let mut slots = || dice.between(1, 4) as usize;
+        let all = Self { has_workflow: true, has_activity: true, queue_slots: slots() };
+        if !differs {
+            return all;
+        }
+        match dice.below(4) {
+            0 => all,
+            1 => Self { has_workflow: false, ..all },
+            2 => Self { has_workflow: false, queue_slots: 0, ..all },
+            _ => Self { has_activity: false, queue_slots: 0, ..all },
         }
     }
 }

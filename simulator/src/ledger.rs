@@ -2,18 +2,21 @@
 //! be checked at once. It shares no code with the store, so only the same mistake in both would stay unnoticed.
 
 mod append;
+mod tasks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pgworkflows_core::Timestamp;
+use pgworkflows_core::history::MessageKind;
 use pgworkflows_core::id::{LeaseId, MessageId, RunId, ShardId};
 use pgworkflows_core::store::{MessageRef, Submission};
 use pgworkflows_memory::Fact;
 use pgworkflows_testkit::runtime::time::{Owner, Time};
 
 use self::append::{append_words, events_of};
+use self::tasks::TaskAccounts;
 
 /// Marks the ids of the messages that appends send, and of the runs that these start.
 pub(crate) const SENT_MARK: u64 = 0x5E4D;
@@ -57,6 +60,7 @@ pub(crate) struct Accounts {
     pub(crate) undelivered: BTreeSet<MessageId>,
     /// Messages that appends sent to other runs.
     pub(crate) sent: BTreeMap<MessageId, SentAccount>,
+    pub(crate) tasks: TaskAccounts,
     shards: BTreeMap<ShardId, ShardAccount>,
     /// The valid leases.
     leases: BTreeMap<LeaseId, LeaseAccount>,
@@ -219,6 +223,14 @@ impl Ledger {
                     violations.push(format!("lease {lease} was lost because of work alone"));
                 }
             }
+            Fact::ExecutorRenewed { .. }
+            | Fact::ExecutorEnded { .. }
+            | Fact::TaskClaimed { .. }
+            | Fact::TaskFreed { .. }
+            | Fact::TaskDeleted { .. } => {
+                self.time.trace("task", 0, || format!("{fact:?}"));
+                accounts.tasks.happened(fact, now, settled_at, violations);
+            }
             Fact::Restored => self.time.trace("restore", 0, || "the store was restored".to_owned()),
         }
         for violation in &violations[violations_before..] {
@@ -236,6 +248,9 @@ impl Accounts {
         }
         if !self.runs.contains_key(run) {
             violations.push(format!("message {} is for run {run}, which does not exist", at.number));
+        }
+        if submission.kind().is_ok_and(|kind| kind == MessageKind::Task) {
+            self.tasks.told(*run, *message, violations);
         }
         if message.as_u128() as u64 == SENT_MARK {
             match self.sent.get_mut(message) {

@@ -54,6 +54,8 @@ pub(crate) struct Work {
     pub(crate) at_most_once: bool,
     pub(crate) start_to_close: Option<u64>,
     pub(crate) schedule_to_close: Option<u64>,
+    /// Whether it is sent to the activity queue.
+    pub(crate) is_task: bool,
 }
 
 /// How an attempt fails.
@@ -170,6 +172,7 @@ impl Planner<'_> {
             at_most_once: self.dice.chance(100),
             start_to_close: self.dice.chance(100).then(|| self.millis(2).max(1)),
             schedule_to_close: self.dice.chance(100).then(|| self.millis(4).max(1)),
+            is_task: self.config.tasks && self.dice.chance(400),
         }
     }
 }

@@ -144,6 +144,10 @@ impl World {
             .filter_map(|slot| slot.life.as_ref())
             .map(|life| life.monitor.live_runs())
             .sum();
+        // The first worker serves all activity queues: it finds those that were not withdrawn in time.
+        if !self.ledger.lock().accounts.tasks.is_empty() {
+            self.ledger.violated("tasks are left after all runs have ended".to_owned());
+        }
         if live > 0 {
             self.ledger.violated(format!("{live} runs are still in memory after all runs have ended"));
         }

@@ -13,6 +13,7 @@ use pgworkflows_core::prelude::*;
 use pgworkflows_core::worker::WorkerBuilder;
 use pgworkflows_testkit::runtime::dice::mix;
 
+use crate::config::WorkerRole;
 use crate::cost::{Metered, moment};
 use crate::host::SimHost;
 use crate::ledger::Ledger;
@@ -33,6 +34,9 @@ pub(crate) struct Summary {
     /// A hash of all times that the run saw, in order.
     pub(crate) times: u64,
 }
+
+/// The activity queue to which plans send activities.
+pub(crate) const ACTIVITY_QUEUE: &str = "elsewhere";
 
 /// The message of a planned panic.
 pub(crate) const PLANNED_PANIC: &str = "the plan says so";
@@ -113,7 +117,11 @@ impl Interpreter {
             }
             Op::OnFailure(work) => {
                 let retry = work.retry();
-                let _ = ctx.on_failure::<Perform>(work).retry(retry);
+                let is_task = work.is_task;
+                let compensation = ctx.on_failure::<Perform>(work).retry(retry);
+                if is_task {
+                    let _ = compensation.queue(ACTIVITY_QUEUE);
+                }
                 Ok(0)
             }
             Op::Sequence(ops) => {
@@ -153,9 +161,13 @@ async fn perform(ctx: &Context, work: Work) -> WorkflowResult<u64> {
     let retry = work.retry();
     let (at_most_once, start_to_close, schedule_to_close) =
         (work.at_most_once, work.start_to_close, work.schedule_to_close);
+    let is_task = work.is_task;
     let mut call = ctx.activity::<Perform>(work).retry(retry);
     if at_most_once {
         call = call.at_most_once();
+    }
+    if is_task {
+        call = call.queue(ACTIVITY_QUEUE);
     }
     if let Some(millis) = start_to_close {
         call = call.start_to_close(Duration::from_millis(millis));
@@ -226,15 +238,20 @@ impl Activity for Perform {
     }
 }
 
-/// Registers the workflow, of a broken build or a good one, and its activity.
+/// Registers what a worker has: the workflow, of a broken build or a good one, and its activity.
 pub(crate) fn register(
     worker: WorkerBuilder,
+    role: WorkerRole,
     broken: bool,
     host: &Arc<SimHost>,
     ledger: &Arc<Ledger>,
 ) -> WorkerBuilder {
     let perform = Perform { host: Arc::clone(host), ledger: Arc::clone(ledger) };
-    let worker =
-        if broken { worker.workflow::<PlanWorkflow<true>>() } else { worker.workflow::<PlanWorkflow>() };
-    worker.activity(perform)
+    let worker = match (role.has_workflow, broken) {
+        (false, _) => worker,
+        (true, true) => worker.workflow::<PlanWorkflow<true>>(),
+        (true, false) => worker.workflow::<PlanWorkflow>(),
+    };
+    let worker = if role.has_activity { worker.activity(perform) } else { worker };
+    if role.queue_slots > 0 { worker.activity_queue(ACTIVITY_QUEUE, role.queue_slots) } else { worker }
 }

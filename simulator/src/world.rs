@@ -283,22 +283,22 @@ impl World {
         }
         self.owners += 1;
         let owner = Owner(self.owners);
-        let WorkerConfig { processors, activities_max, grace } = self.config.slots[slot];
+        let WorkerConfig { processors, activities_max, grace, role } = self.config.slots[slot];
         let host = SimHost::new(Arc::clone(&self.time), owner, self.dice.fork(u64::from(owner.0)));
         let pages = Pages { bytes: self.config.page_bytes };
         let store = intercept(intercept(self.store.clone(), Arc::clone(&self.sends) as _), Arc::new(pages));
         let worker = Worker::builder(store)
             .name(format!("worker-{}", owner.0))
             .host(Arc::clone(&host) as _)
-            .processors(processors)
             .activities_max(activities_max)
             .queue_shards(self.config.queue_shards)
             .lease_ttl(self.config.lease_ttl)
             .heartbeat_interval(self.config.heartbeat_interval)
             .shutdown_grace(grace)
             .handover_grace(grace);
+        let worker = if role.has_workflow { worker.processors(processors) } else { worker };
         let worker =
-            register(worker, broken, &host, &self.ledger).build().expect("the settings are in range");
+            register(worker, role, broken, &host, &self.ledger).build().expect("the settings are in range");
         let monitor = worker.monitor();
         let (stop, stopped) = oneshot::channel::<()>();
         let (ledger, time) = (Arc::clone(&self.ledger), Arc::clone(&self.time));

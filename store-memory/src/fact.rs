@@ -2,8 +2,8 @@
 //! what a checker wants.
 
 use pgworkflows_core::Timestamp;
-use pgworkflows_core::id::{LeaseId, ShardId};
-use pgworkflows_core::store::{Append, MessageRef, Submission};
+use pgworkflows_core::id::{ExecutorId, LeaseId, ShardId};
+use pgworkflows_core::store::{Append, MessageRef, Submission, TaskClaim, TaskId};
 
 /// Something that happened, atomically and once.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +37,41 @@ pub enum Fact {
         lease: LeaseId,
         /// Whether its holder released it; otherwise it was fenced.
         released: bool,
+    },
+    /// An executor's lease was made or renewed.
+    ExecutorRenewed {
+        /// The executor.
+        executor: ExecutorId,
+        /// The time before which it cannot be fenced.
+        until: Timestamp,
+    },
+    /// An executor is over: it has no tasks any more.
+    ExecutorEnded {
+        /// The executor.
+        executor: ExecutorId,
+        /// Whether it ended by itself; otherwise it was fenced.
+        by_itself: bool,
+    },
+    /// An executor got a task, which was free.
+    TaskClaimed {
+        /// The task, and the number of the claim.
+        claim: TaskClaim,
+        /// The executor.
+        executor: ExecutorId,
+    },
+    /// An executor has a task no longer, and it is free again.
+    TaskFreed {
+        /// The task.
+        task: TaskId,
+        /// Whether the executor was lost; otherwise it gave the task back.
+        lost: bool,
+    },
+    /// A task is over: settled, lost for good, or withdrawn. A message to its run is a fact of its own.
+    TaskDeleted {
+        /// The task.
+        task: TaskId,
+        /// The executor that settled it, if one did.
+        settled_by: Option<ExecutorId>,
     },
     /// The store was restored to an older state.
     Restored,

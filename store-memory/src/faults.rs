@@ -17,8 +17,8 @@ use std::pin::Pin;
 use pgworkflows_core::RunId;
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::store::{
-    Append, Claim, Due, Heartbeat, Hint, InboxRead, Load, Release, RunFilter, RunPage, StoreError,
-    Submission, Unparked, Watch,
+    Append, Claim, ClaimTasks, Due, Heartbeat, Hint, InboxRead, Load, Release, ReturnTasks, RunFilter,
+    RunPage, SettleTasks, StoreError, Submission, TaskId, Unparked, Watch,
 };
 
 use crate::fact::Fact;
@@ -98,6 +98,11 @@ pub enum Call<'a> {
     Load(&'a Load),
     DueRuns(&'a Due),
     Release(&'a Release),
+    ClaimTasks(&'a ClaimTasks),
+    SettleTasks(&'a SettleTasks),
+    ReturnTasks(&'a ReturnTasks),
+    WithdrawTasks(&'a [TaskId]),
+    ActivityQueues,
     Describe(RunId),
     DescribeQueue(&'a str),
     Find { workflow: &'a str, key: &'a str },
@@ -114,7 +119,11 @@ impl Call<'_> {
             | Self::Claim(_)
             | Self::Heartbeat(_)
             | Self::Append(_)
-            | Self::Release(_) => true,
+            | Self::Release(_)
+            | Self::ClaimTasks(_)
+            | Self::SettleTasks(_)
+            | Self::ReturnTasks(_)
+            | Self::WithdrawTasks(_) => true,
             Self::Session
             | Self::Watch(_)
             | Self::ReadInbox(_)
@@ -125,7 +134,8 @@ impl Call<'_> {
             | Self::DescribeQueue(_)
             | Self::Find { .. }
             | Self::List { .. }
-            | Self::History(_) => false,
+            | Self::History(_)
+            | Self::ActivityQueues => false,
         }
     }
 }

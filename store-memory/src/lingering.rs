@@ -1,7 +1,9 @@
 //! Requests that take effect later than their callers know. It must not know why a request lingers.
 
 use pgworkflows_core::Timestamp;
-use pgworkflows_core::store::{Append, Claim, Heartbeat, Release, Submission};
+use pgworkflows_core::store::{
+    Append, Claim, ClaimTasks, Heartbeat, Release, ReturnTasks, SettleTasks, Submission, TaskId,
+};
 
 use crate::faults::Call;
 use crate::state::State;
@@ -13,8 +15,12 @@ pub(crate) enum Lingering {
     Submit(Vec<Submission>),
     Claim(Claim),
     Heartbeat(Heartbeat),
-    Append(Append),
+    Append(Box<Append>),
     Release(Release),
+    ClaimTasks(ClaimTasks),
+    SettleTasks(SettleTasks),
+    ReturnTasks(ReturnTasks),
+    WithdrawTasks(Vec<TaskId>),
 }
 
 impl Lingering {
@@ -25,8 +31,12 @@ impl Lingering {
             Call::Submit(submissions) => Some(Self::Submit(submissions.to_vec())),
             Call::Claim(claim) => Some(Self::Claim(claim.clone())),
             Call::Heartbeat(heartbeat) => Some(Self::Heartbeat(heartbeat.clone())),
-            Call::Append(append) => Some(Self::Append(append.clone())),
+            Call::Append(append) => Some(Self::Append(Box::new((*append).clone()))),
             Call::Release(release) => Some(Self::Release(*release)),
+            Call::ClaimTasks(claim) => Some(Self::ClaimTasks(claim.clone())),
+            Call::SettleTasks(settle) => Some(Self::SettleTasks(settle.clone())),
+            Call::ReturnTasks(returned) => Some(Self::ReturnTasks(returned.clone())),
+            Call::WithdrawTasks(tasks) => Some(Self::WithdrawTasks(tasks.to_vec())),
             Call::Session
             | Call::Watch(_)
             | Call::ReadInbox(_)
@@ -37,7 +47,8 @@ impl Lingering {
             | Call::DescribeQueue(_)
             | Call::Find { .. }
             | Call::List { .. }
-            | Call::History(_) => None,
+            | Call::History(_)
+            | Call::ActivityQueues => None,
         }
     }
 
@@ -50,6 +61,10 @@ impl Lingering {
             Self::Heartbeat(heartbeat) => drop(state.heartbeat(now, &heartbeat)),
             Self::Append(append) => drop(state.append(now, &append)),
             Self::Release(release) => state.release(&release),
+            Self::ClaimTasks(claim) => drop(state.claim_tasks(now, &claim)),
+            Self::SettleTasks(settle) => drop(state.settle_tasks(&settle)),
+            Self::ReturnTasks(returned) => state.return_tasks(now, &returned),
+            Self::WithdrawTasks(tasks) => state.withdraw_tasks(&tasks),
         }
     }
 }

@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use async_trait::async_trait;
 use pgworkflows_core::RunId;
 use pgworkflows_core::store::{
-    Hint, HintKind, Load, Loaded, Queue, QueueDescription, RunDescription, RunFilter, RunPage, Session,
-    Store, StoreError, StoreQuery, Submission, Submitted, Switchboard, Watch, Watched,
+    ActivityQueueInfo, Hint, HintKind, Load, Loaded, Queue, QueueDescription, RunDescription, RunFilter,
+    RunPage, Session, Store, StoreError, StoreQuery, Submission, Submitted, Switchboard, Watch, Watched,
 };
 use tokio::sync::broadcast;
 
@@ -87,5 +87,9 @@ impl StoreQuery for MemoryStore {
 
     async fn load(&self, load: &Load) -> Result<Loaded, StoreError> {
         self.call(None, Call::History(load), |state, _| Ok(state.load(load))).await
+    }
+
+    async fn activity_queues(&self) -> Result<Vec<ActivityQueueInfo>, StoreError> {
+        self.call(None, Call::ActivityQueues, |state, now| Ok(state.activity_queues(now))).await
     }
 }

@@ -3,8 +3,9 @@
 
 use async_trait::async_trait;
 use pgworkflows_core::store::{
-    Append, Appended, Claim, Claimed, Due, DueRuns, Heartbeat, HeartbeatAnswer, InboxPage, InboxRead, Load,
-    Loaded, Release, Session, StoreError, Unparked, UnparkedRuns,
+    Append, Appended, Claim, ClaimTasks, Claimed, ClaimedTasks, Due, DueRuns, Heartbeat, HeartbeatAnswer,
+    InboxPage, InboxRead, Load, Loaded, Release, ReturnTasks, Session, SettleTasks, StoreError, TaskId,
+    Unparked, UnparkedRuns,
 };
 
 use crate::faults::{Call, SessionNo};
@@ -61,5 +62,31 @@ impl Session for MemorySession {
             Ok(())
         };
         self.store.call(self.number, Call::Release(release), operation).await
+    }
+
+    async fn claim_tasks(&mut self, claim: &ClaimTasks) -> Result<ClaimedTasks, StoreError> {
+        let call = Call::ClaimTasks(claim);
+        self.store.call(self.number, call, |state, now| state.claim_tasks(now, claim)).await
+    }
+
+    async fn settle_tasks(&mut self, settle: &SettleTasks) -> Result<Vec<bool>, StoreError> {
+        let call = Call::SettleTasks(settle);
+        self.store.call(self.number, call, |state, _| Ok(state.settle_tasks(settle))).await
+    }
+
+    async fn return_tasks(&mut self, returned: &ReturnTasks) -> Result<(), StoreError> {
+        let operation = |state: &mut crate::state::State, now| {
+            state.return_tasks(now, returned);
+            Ok(())
+        };
+        self.store.call(self.number, Call::ReturnTasks(returned), operation).await
+    }
+
+    async fn withdraw_tasks(&mut self, tasks: &[TaskId]) -> Result<(), StoreError> {
+        let operation = |state: &mut crate::state::State, _| {
+            state.withdraw_tasks(tasks);
+            Ok(())
+        };
+        self.store.call(self.number, Call::WithdrawTasks(tasks), operation).await
     }
 }

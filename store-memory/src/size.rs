@@ -3,8 +3,8 @@
 
 use pgworkflows_core::RunId;
 use pgworkflows_core::store::{
-    Appended, Claimed, DueRuns, Frame, HeartbeatAnswer, InboxPage, Loaded, Notice, Queue, QueueDescription,
-    RunDescription, RunHistory, Submitted, UnparkedRuns, Watched,
+    ActivityQueueInfo, Appended, Claimed, ClaimedTasks, DueRuns, Frame, HeartbeatAnswer, InboxPage, Loaded,
+    Notice, Queue, QueueDescription, RunDescription, RunHistory, Submitted, UnparkedRuns, Watched,
 };
 
 use crate::faults::Call;
@@ -23,8 +23,11 @@ impl ByteSize for Call<'_> {
             Self::Submit(submissions) => submissions.iter().map(|submission| submission.body.len()).sum(),
             Self::Append(append) => {
                 let frames = append.frames.iter().map(|frame| frame.body.len());
-                frames.chain(append.sent.iter().map(|message| message.body.len())).sum()
+                let sent = append.sent.iter().map(|message| message.body.len());
+                let tasks = append.tasks.iter().map(|task| task.body.len());
+                frames.chain(sent).chain(tasks).sum()
             }
+            Self::SettleTasks(settle) => settle.outcomes.iter().map(|(_, body)| body.len()).sum(),
             Self::Session
             | Self::Queue { .. }
             | Self::Watch(_)
@@ -39,7 +42,11 @@ impl ByteSize for Call<'_> {
             | Self::DescribeQueue(_)
             | Self::Find { .. }
             | Self::List { .. }
-            | Self::History(_) => 0,
+            | Self::History(_)
+            | Self::ClaimTasks(_)
+            | Self::ReturnTasks(_)
+            | Self::WithdrawTasks(_)
+            | Self::ActivityQueues => 0,
         }
     }
 }
@@ -68,6 +75,12 @@ impl ByteSize for Frame {
     }
 }
 
+impl ByteSize for ClaimedTasks {
+    fn bytes(&self) -> usize {
+        self.tasks.iter().map(|task| task.body.len()).sum()
+    }
+}
+
 impl ByteSize for Watched {
     fn bytes(&self) -> usize {
         self.notices.iter().map(Notice::bytes).sum()
@@ -87,6 +100,8 @@ impl<T: ByteSize> ByteSize for Option<T> {
 }
 
 impl ByteSize for () {}
+impl ByteSize for bool {}
+impl ByteSize for ActivityQueueInfo {}
 impl ByteSize for Queue {}
 impl ByteSize for Submitted {}
 impl ByteSize for Claimed {}

@@ -10,6 +10,7 @@ mod merge;
 mod query;
 mod recover;
 mod submit;
+mod tasks;
 pub(crate) mod transaction;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +23,7 @@ use pgworkflows_core::store::{
 };
 
 use self::inbox::Inbox;
+use self::tasks::Tasks;
 use self::transaction::{RunKey, Transaction, TransactionNo};
 use crate::fact::{Fact, Facts};
 
@@ -42,6 +44,7 @@ pub(crate) struct State {
     keys: BTreeMap<String, BTreeMap<String, RunKey>>,
     inbox: Inbox,
     undelivered: BTreeMap<RunId, Vec<Undelivered>>,
+    tasks: Tasks,
     /// Suspects. None of these runs is over.
     suspects: BTreeMap<RunId, Suspect>,
     transactions: BTreeMap<TransactionNo, Transaction>,
@@ -178,6 +181,11 @@ impl State {
         self.inbox.read(now, read)
     }
 
+    /// Whether a run exists and is not over.
+    fn is_open(&self, run: RunId) -> bool {
+        matches!(self.runs.get(&run), Some(Run { row: Row::Open(_), .. }))
+    }
+
     /// Changes a run's row and its index entries.
     fn set_row(&mut self, id: RunId, row: Row) {
         let run = self.runs.get_mut(&id).expect("the run was checked");
@@ -230,6 +238,7 @@ impl State {
         // A lease's id is never reused, or a former owner would hold another owner's lease.
         self.last_lease = newer.last_lease;
         self.last_claim = newer.last_claim;
+        self.tasks.last_executor = newer.tasks.last_executor;
         self.inbox.invalidate_cursors(&newer.inbox);
         self.hint(Hint::Missed);
         self.facts = newer.facts;

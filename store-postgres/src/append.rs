@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use pgworkflows_core::RunId;
-use pgworkflows_core::store::{Append, Appended, Frame, Hint, StoreError};
+use pgworkflows_core::store::{Append, Appended, Frame, Hint, QueueHash, StoreError};
 use sqlx::postgres::PgBindIterExt;
 
 use crate::error::{is_notification_queue_full, is_partition_missing, store_error};
@@ -87,6 +87,17 @@ arguments! {
             p_sent_bodies: &message.body[..],
             p_sent_workflows: message.opens.as_deref(),
         }
+        for task in append.tasks => {
+            p_task_runs: uuid(task.id.run),
+            p_task_seqs: task.id.seq.get().cast_signed(),
+            p_task_queues: &*task.queue,
+            p_task_activities: &*task.activity,
+            p_task_losses: i32::try_from(task.losses_max).unwrap_or(i32::MAX),
+            p_task_messages: message_uuid(task.message),
+            p_task_bodies: &task.body[..],
+            p_task_lost: &task.lost[..],
+            p_task_executors: task.executor.map(|executor| executor.get().cast_signed()),
+        }
         for suspect in append.suspects => {
             p_suspects: uuid(suspect.run),
             p_suspect_stages: suspect_stage_number(suspect.stage),
@@ -138,8 +149,11 @@ pub(crate) async fn append(session: &mut PostgresSession, append: &Append) -> Re
 fn hints(append: &Append) -> Vec<Hint> {
     let closed: BTreeSet<_> = append.closed.iter().map(|closed| closed.run.shard()).collect();
     let mail: BTreeSet<_> = append.sent.iter().map(|message| message.run.shard()).collect();
+    let tasks: BTreeSet<_> = append.tasks.iter().map(|task| QueueHash::of(&task.queue)).collect();
     let released = (!append.released.is_empty()).then_some(Hint::Released);
-    closed.into_iter().map(Hint::Notice).chain(mail.into_iter().map(Hint::Mail)).chain(released).collect()
+    let closed = closed.into_iter().map(Hint::Notice);
+    let mail = mail.into_iter().map(Hint::Mail);
+    closed.chain(mail).chain(tasks.into_iter().map(Hint::Tasks)).chain(released).collect()
 }
 
 /// Refuses an empty frame and a gap in the numbers of a batch, so that a bug of ours is found before it reaches the log.

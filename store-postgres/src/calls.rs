@@ -2,12 +2,13 @@
 
 use async_trait::async_trait;
 use pgworkflows_core::store::{
-    Append, Appended, Claim, Claimed, Due, DueRuns, Heartbeat, HeartbeatAnswer, InboxPage, InboxRead, Load,
-    Loaded, Release, Session, StoreError, Unparked, UnparkedRuns,
+    Append, Appended, Claim, ClaimTasks, Claimed, ClaimedTasks, Due, DueRuns, Heartbeat, HeartbeatAnswer,
+    InboxPage, InboxRead, Load, Loaded, Release, ReturnTasks, Session, SettleTasks, StoreError, TaskId,
+    Unparked, UnparkedRuns,
 };
 
 use crate::session::PostgresSession;
-use crate::{append, inbox, lease, partition, recover};
+use crate::{append, inbox, lease, partition, recover, tasks};
 
 #[async_trait]
 impl Session for PostgresSession {
@@ -43,5 +44,21 @@ impl Session for PostgresSession {
 
     async fn release(&mut self, release: &Release) -> Result<(), StoreError> {
         lease::release(self, release).await
+    }
+
+    async fn claim_tasks(&mut self, claim: &ClaimTasks) -> Result<ClaimedTasks, StoreError> {
+        tasks::claim(self, claim).await
+    }
+
+    async fn settle_tasks(&mut self, settle: &SettleTasks) -> Result<Vec<bool>, StoreError> {
+        tasks::settle(self, settle).await
+    }
+
+    async fn return_tasks(&mut self, returned: &ReturnTasks) -> Result<(), StoreError> {
+        tasks::give_back(self, returned).await
+    }
+
+    async fn withdraw_tasks(&mut self, tasks: &[TaskId]) -> Result<(), StoreError> {
+        tasks::withdraw(self, tasks).await
     }
 }

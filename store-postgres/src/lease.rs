@@ -185,7 +185,7 @@ pub(crate) async fn release(session: &mut PostgresSession, release: &Release) ->
     Ok(())
 }
 
-fn micros(duration: Duration) -> Result<i64, StoreError> {
+pub(crate) fn micros(duration: Duration) -> Result<i64, StoreError> {
     // A lease longer than a century is a wrong unit.
     const MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
     if duration.is_zero() || duration > MAX {

@@ -37,16 +37,16 @@
 //!
 //! # Connections
 //!
-//! A worker with `p` processors and a store whose pool has `c` connections need at least `p + 3` connections, and use
-//! up to `2 p + 2 + c`:
+//! A worker with `p` processors and a store whose pool has `c` connections need at least `p + 4` connections, and use
+//! up to `2 p + 3 + c`:
 //!
 //! - each processor uses one, and a second one while it reads and appends at the same time;
-//! - the heartbeat uses one, and so do notifications;
+//! - the heartbeat uses one, and so do tasks and notifications;
 //! - the pool, which serves the process's clients, uses one to `c`.
 //!
 //! A process that has only clients uses up to `1 + c`. By default `p` is the number of cores and `c` is 8. When a
 //! worker starts, it compares these numbers with the limits of the server, the database and the role. It ends with an
-//! error if `p + 3` are not possible, and logs a warning if it may get fewer than it can use. A thread that is stuck in
+//! error if `p + 4` are not possible, and logs a warning if it may get fewer than it can use. A thread that is stuck in
 //! a workflow which never yields keeps its one or two connections.
 
 mod append;
@@ -75,6 +75,7 @@ mod shared;
 mod sql;
 mod store;
 mod submit;
+mod tasks;
 mod transaction;
 mod values;
 mod watch;

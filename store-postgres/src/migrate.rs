@@ -31,6 +31,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { number: 2, name: "reads", sql: include_str!("../migrations/0002_reads.sql") },
     Migration { number: 3, name: "moved", sql: include_str!("../migrations/0003_moved.sql") },
     Migration { number: 4, name: "history", sql: include_str!("../migrations/0004_history.sql") },
+    Migration { number: 5, name: "tasks", sql: include_str!("../migrations/0005_tasks.sql") },
 ];
 
 impl Migration {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use pgworkflows_core::id::ShardId;
-use pgworkflows_core::store::{Hint, HintKind, Hints};
+use pgworkflows_core::store::{Hint, HintKind, Hints, QueueHash};
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Executor};
 use tokio::sync::{broadcast, mpsc};
@@ -283,6 +283,7 @@ fn backoff() -> impl Iterator<Item = Duration> {
 enum OutgoingHint {
     Mail(ShardId),
     Notice(ShardId),
+    Tasks(QueueHash),
     Released,
 }
 
@@ -291,6 +292,7 @@ impl OutgoingHint {
         match hint {
             Hint::Mail(shard) => Some(Self::Mail(shard)),
             Hint::Notice(shard) => Some(Self::Notice(shard)),
+            Hint::Tasks(queue) => Some(Self::Tasks(queue)),
             Hint::Released => Some(Self::Released),
             // A gap concerns only the process whose connection was lost.
             Hint::Missed => None,
@@ -298,23 +300,28 @@ impl OutgoingHint {
     }
 }
 
-/// One payload for many hints, with the sender's tag: `from 9;mail 1,2;notice 7;released`, or `all` if that would be too
-/// long.
+/// One payload for many hints, with the sender's tag: `from 9;mail 1,2;notice 7;tasks 3;released`, or `all` if that would be
+/// too long.
 fn write(tag: u32, hints: &BTreeSet<OutgoingHint>) -> String {
-    let list = |word: &str, shards: Vec<String>| {
-        (!shards.is_empty()).then(|| format!("{word} {}", shards.join(",")))
+    let list = |word: &str, numbers: Vec<String>| {
+        (!numbers.is_empty()).then(|| format!("{word} {}", numbers.join(",")))
     };
     let mail = hints.iter().filter_map(|hint| match hint {
         OutgoingHint::Mail(shard) => Some(shard.to_string()),
-        OutgoingHint::Notice(_) | OutgoingHint::Released => None,
+        OutgoingHint::Notice(_) | OutgoingHint::Tasks(_) | OutgoingHint::Released => None,
     });
     let notices = hints.iter().filter_map(|hint| match hint {
         OutgoingHint::Notice(shard) => Some(shard.to_string()),
-        OutgoingHint::Mail(_) | OutgoingHint::Released => None,
+        OutgoingHint::Mail(_) | OutgoingHint::Tasks(_) | OutgoingHint::Released => None,
+    });
+    let tasks = hints.iter().filter_map(|hint| match hint {
+        OutgoingHint::Tasks(queue) => Some(queue.get().to_string()),
+        OutgoingHint::Mail(_) | OutgoingHint::Notice(_) | OutgoingHint::Released => None,
     });
     let released = hints.contains(&OutgoingHint::Released).then(|| "released".to_owned());
     let from = Some(format!("from {tag}"));
-    let words = [from, list("mail", mail.collect()), list("notice", notices.collect()), released];
+    let (mail, notices) = (list("mail", mail.collect()), list("notice", notices.collect()));
+    let words = [from, mail, notices, list("tasks", tasks.collect()), released];
     let payload = words.into_iter().flatten().collect::<Vec<_>>().join(";");
     if payload.len() > PAYLOAD_BYTES_MAX { "all".to_owned() } else { payload }
 }
@@ -333,6 +340,9 @@ fn read(own_tag: u32, payload: &str) -> Vec<Hint> {
         match word.split_once(' ') {
             Some(("mail", list)) => shards(list, Hint::Mail),
             Some(("notice", list)) => shards(list, Hint::Notice),
+            Some(("tasks", list)) => {
+                list.split(',').map(|queue| Some(Hint::Tasks(QueueHash::new(queue.parse().ok()?)))).collect()
+            }
             Some(("from", _)) => Some(vec![]),
             None if word == "released" => Some(vec![Hint::Released]),
             _ => None,
@@ -348,9 +358,11 @@ mod tests {
     #[test]
     fn a_payload_is_read_back_as_the_hints_it_was_written_from() {
         let shard = |number| ShardId::new(number).unwrap();
-        let hints = [Hint::Mail(shard(1)), Hint::Mail(shard(4095)), Hint::Notice(shard(7)), Hint::Released];
+        let gpu = Hint::Tasks(QueueHash::new(u32::MAX));
+        let hints =
+            [Hint::Mail(shard(1)), Hint::Mail(shard(4095)), Hint::Notice(shard(7)), gpu, Hint::Released];
         let outgoing = hints.into_iter().filter_map(OutgoingHint::new).collect();
-        assert_eq!(write(5, &outgoing), "from 5;mail 1,4095;notice 7;released");
+        assert_eq!(write(5, &outgoing), "from 5;mail 1,4095;notice 7;tasks 4294967295;released");
         assert_eq!(read(6, &write(5, &outgoing)), hints);
         assert_eq!(read(5, &write(5, &outgoing)), [], "its sender knows them already");
     }
@@ -374,7 +386,7 @@ mod tests {
     fn a_payload_that_is_too_long_or_unknown_means_that_hints_were_missed() {
         let all = (0..4096).map(|number| OutgoingHint::Mail(ShardId::new(number).unwrap())).collect();
         assert_eq!(read(6, &write(5, &all)), [Hint::Missed]);
-        assert_eq!(read(6, "mail 1;tasks 3"), [Hint::Mail(ShardId::new(1).unwrap()), Hint::Missed]);
+        assert_eq!(read(6, "mail 1;limits 3"), [Hint::Mail(ShardId::new(1).unwrap()), Hint::Missed]);
         assert_eq!(read(6, "mail 9999"), [Hint::Missed]);
     }
 }

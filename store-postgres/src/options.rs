@@ -89,7 +89,7 @@ impl Builder {
     }
 
     /// Sets how many connections the clients of this process share at most: 1 or more, 8 by default. They are opened on
-    /// demand. A worker with `p` processors opens `p + 2` to `2 p + 2` more.
+    /// demand. A worker with `p` processors opens `p + 3` to `2 p + 3` more.
     #[must_use]
     pub fn pool_size(mut self, connections: u32) -> Self {
         self.pool_size = connections;

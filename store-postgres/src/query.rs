@@ -6,14 +6,15 @@ use async_trait::async_trait;
 use pgworkflows_core::RunId;
 use pgworkflows_core::id::LeaseId;
 use pgworkflows_core::store::{
-    LeaseDescription, Load, Loaded, OpenRow, QueueDescription, RunDescription, RunFilter, RunPage,
-    StoreError, StoreQuery, Undelivered,
+    ActivityQueueInfo, LeaseDescription, Load, Loaded, OpenRow, QueueDescription, RunDescription, RunFilter,
+    RunPage, StoreError, StoreQuery, Undelivered,
 };
 use sqlx::postgres::{PgBindIterExt, PgRow};
 
 use crate::recover::{load_query, loaded};
 use crate::shared::Shared;
 use crate::store::PostgresStore;
+use crate::tasks;
 use crate::values::{
     Time, bytes, closed_status_number, get, open_state, open_state_number, run_id, shard_id, timestamp, uuid,
 };
@@ -119,6 +120,10 @@ impl StoreQuery for PostgresStore {
     async fn load(&self, load: &Load) -> Result<Loaded, StoreError> {
         let query = load_query(&self.shared.statements, load);
         loaded(&self.shared.fetch(query).await?)
+    }
+
+    async fn activity_queues(&self) -> Result<Vec<ActivityQueueInfo>, StoreError> {
+        tasks::activity_queues(&self.shared).await
     }
 }
 

@@ -7,6 +7,7 @@
 pub mod append;
 pub mod balance;
 pub mod content;
+mod executor;
 mod fixture;
 pub mod handover;
 mod harness;
@@ -17,6 +18,7 @@ pub mod recover;
 pub mod sent;
 pub mod submit;
 pub mod suspect;
+pub mod tasks;
 mod writer;
 
 pub use self::fixture::Fixture;
@@ -248,6 +250,31 @@ macro_rules! store_conformance {
                 run_at_fault_gets_its_strike_although_the_lease_expired,
                 unknown_lease_gives_no_strike,
                 run_at_fault_that_is_over_is_no_suspect,
+            ;
+            tasks:
+                tasks_are_claimed_first_in_first_out_with_what_the_append_said,
+                executor_claims_only_from_its_queues_and_what_it_knows,
+                claim_ends_before_the_task_that_exceeds_its_bytes,
+                task_has_one_executor_at_a_time,
+                tasks_are_inserted_with_their_append_or_not_at_all,
+                task_is_inserted_once,
+                executor_has_a_task_from_the_beginning_if_the_append_says_so,
+                task_whose_first_executor_is_over_is_lost_as_soon_as_it_is_inserted,
+                other_tasks_with_the_same_number_are_fenced,
+                task_of_a_foreign_shard_is_fenced,
+                settled_task_tells_its_run_once,
+                outcome_for_a_run_that_is_over_is_told_nobody,
+                task_of_a_run_that_is_over_is_not_claimed,
+                heartbeat_fences_expired_executors_and_frees_their_tasks,
+                renewal_fences_the_expired_executors_of_others_and_keeps_the_own,
+                task_that_is_lost_too_often_is_over_and_its_run_is_told,
+                task_that_survives_no_loss_is_never_claimed_twice,
+                returned_task_is_free_again_without_a_loss,
+                late_report_on_an_earlier_claim_changes_nothing,
+                renewal_says_which_tasks_the_executor_has,
+                renewal_that_was_lost_fences_the_executor,
+                withdrawn_task_is_gone_whoever_has_it,
+                activity_queues_are_described,
             ;
             query:
                 unknown_run_has_no_description,

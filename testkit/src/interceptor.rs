@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use pgworkflows_core::store::{
-    Append, Appended, Claim, Claimed, Due, DueRuns, Heartbeat, HeartbeatAnswer, Hint, HintKind, InboxPage,
-    InboxRead, Load, Loaded, Queue, Release, Session, SessionsWanted, Store, StoreError, StoreQuery,
-    Submission, Submitted, Switchboard, Unparked, UnparkedRuns, Watch, Watched,
+    Append, Appended, Claim, ClaimTasks, Claimed, ClaimedTasks, Due, DueRuns, Heartbeat, HeartbeatAnswer,
+    Hint, HintKind, InboxPage, InboxRead, Load, Loaded, Queue, Release, ReturnTasks, Session, SessionsWanted,
+    SettleTasks, Store, StoreError, StoreQuery, Submission, Submitted, Switchboard, TaskId, Unparked,
+    UnparkedRuns, Watch, Watched,
 };
 use tokio::sync::broadcast;
 
@@ -134,6 +135,26 @@ impl Session for Intercepted<Box<dyn Session>> {
     async fn release(&mut self, release: &Release) -> Result<(), StoreError> {
         self.interceptor.before_call()?;
         self.inner.release(release).await
+    }
+
+    async fn claim_tasks(&mut self, claim: &ClaimTasks) -> Result<ClaimedTasks, StoreError> {
+        self.interceptor.before_call()?;
+        self.inner.claim_tasks(claim).await
+    }
+
+    async fn settle_tasks(&mut self, settle: &SettleTasks) -> Result<Vec<bool>, StoreError> {
+        self.interceptor.before_call()?;
+        self.inner.settle_tasks(settle).await
+    }
+
+    async fn return_tasks(&mut self, returned: &ReturnTasks) -> Result<(), StoreError> {
+        self.interceptor.before_call()?;
+        self.inner.return_tasks(returned).await
+    }
+
+    async fn withdraw_tasks(&mut self, tasks: &[TaskId]) -> Result<(), StoreError> {
+        self.interceptor.before_call()?;
+        self.inner.withdraw_tasks(tasks).await
     }
 }
 

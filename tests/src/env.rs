@@ -80,6 +80,11 @@ impl Env {
         configured(Worker::builder(self.store()))
     }
 
+    /// A worker that owns no runs, to be configured: it executes tasks.
+    pub fn executor(&self) -> WorkerBuilder {
+        executing(Worker::builder(self.store()))
+    }
+
     /// A worker, and the switch that makes its store unavailable.
     pub fn worker_with_outage(&self) -> (WorkerBuilder, Outage) {
         let outage = Outage::default();
@@ -97,13 +102,34 @@ impl Env {
         &self,
         configure: impl FnOnce(WorkerBuilder) -> WorkerBuilder + Send + 'static,
     ) -> KillableWorker {
+        self.run_killable_with(configured, configure).await
+    }
+
+    /// Starts a worker that owns no runs, and that can be killed likewise.
+    pub async fn run_killable_executor(
+        &self,
+        configure: impl FnOnce(WorkerBuilder) -> WorkerBuilder + Send + 'static,
+    ) -> KillableWorker {
+        self.run_killable_with(executing, configure).await
+    }
+
+    async fn run_killable_with(
+        &self,
+        settings: fn(WorkerBuilder) -> WorkerBuilder,
+        configure: impl FnOnce(WorkerBuilder) -> WorkerBuilder + Send + 'static,
+    ) -> KillableWorker {
         let backend = self.backend.clone();
         KillableWorker::start(async move || {
-            let builder = configured(Worker::builder(backend.connect().await));
+            let builder = settings(Worker::builder(backend.connect().await));
             configure(builder.lease_ttl(Duration::from_secs(1))).build().unwrap()
         })
         .await
     }
+}
+
+/// The settings of every worker that owns no runs.
+fn executing(builder: WorkerBuilder) -> WorkerBuilder {
+    builder.queue_shards(SHARDS).heartbeat_interval(Duration::from_millis(200))
 }
 
 /// The settings of every worker here.

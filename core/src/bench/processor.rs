@@ -9,10 +9,11 @@ use crate::data::limits;
 use crate::data::name::Name;
 use crate::data::payload::Payload;
 use crate::data::time::Timestamp;
+use crate::log::attempt::Attempt;
 use crate::log::message::{Flag, Message};
 use crate::log::wire;
 use crate::processor::Processor;
-use crate::processor::effect::{Attempt, Effect};
+use crate::processor::effect::Effect;
 use crate::processor::reads::StoreRead;
 use crate::processor::setup::ProcessorConfig;
 use crate::run::turn::Turn;
@@ -91,6 +92,7 @@ impl ProcessorFixture {
         let registry = Registry::new(Arc::new(definitions), Arc::new(PollMark::default()));
         let config = ProcessorConfig {
             worker: "bench".to_owned(),
+            activity_queue: "bench".into(),
             history_events_warn: u32::MAX,
             history_events_max: u32::MAX,
             runs_max: usize::MAX,
@@ -133,6 +135,8 @@ impl ProcessorFixture {
                     Effect::Execute(attempt) => self.attempts.push_back(*attempt),
                     Effect::ExecuteStep { .. }
                     | Effect::Abort { .. }
+                    | Effect::HandOut { .. }
+                    | Effect::Withdraw { .. }
                     | Effect::Accept { .. }
                     | Effect::Tell { .. } => {}
                 }

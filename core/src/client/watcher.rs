@@ -102,7 +102,7 @@ impl Refresh {
         match hint {
             Hint::Notice(shard) => _ = self.shards.insert(shard),
             Hint::Missed => self.all = true,
-            Hint::Mail(_) | Hint::Released => {}
+            Hint::Mail(_) | Hint::Tasks(_) | Hint::Released => {}
         }
     }
 }

@@ -106,6 +106,9 @@ impl ShardId {
     /// How many shards there are: a [`RunId`] holds the shard's number in 12 bits.
     pub const COUNT: u16 = 4096;
 
+    /// The first shard.
+    pub(crate) const FIRST: Self = Self(0);
+
     /// The shard with this number.
     ///
     /// # Errors
@@ -216,6 +219,10 @@ counter!(
 counter!(
     /// One claim of shards under a lease. No id is used twice, so a shard that a lease lost and claimed again has another one.
     ClaimId(u64), first = 1
+);
+counter!(
+    /// An executor: a process's right to execute tasks, under a lease of its own. No id is used twice.
+    ExecutorId(u64), first = 1
 );
 counter!(
     /// A message's number in the inbox. Numbers ascend in the order in which they were drawn, which is not always the

@@ -27,6 +27,22 @@ pub(crate) const FAILURE_CAUSES_MAX: usize = 8;
 /// How many processes an activity under suspicion may take down before it fails.
 pub(crate) const ATTEMPTS_LOST_MAX: u32 = 5;
 
+/// How many executors may be lost with a task before it is over: with the next one the activity fails, as after that many
+/// lost attempts.
+pub(crate) const TASK_LOSSES_MAX: u32 = ATTEMPTS_LOST_MAX - 1;
+
+/// How long a task rests that an executor could not begin, because its build cannot read it.
+pub(crate) const TASK_UNREADABLE_PAUSE: Duration = Duration::from_secs(30);
+
+/// How many tasks are claimed, settled, returned or withdrawn at once.
+pub(crate) const TASKS_BATCH_MAX: usize = 1_000;
+
+/// How many bytes of tasks are claimed at once, and of outcomes are settled at once: 8 MiB.
+pub(crate) const TASKS_BYTES_MAX: usize = 8 << 20;
+
+/// How many tasks may wait to be withdrawn while the store does not answer. Further ones are executed in vain.
+pub(crate) const WITHDRAWALS_MAX: usize = 100_000;
+
 /// How many owners of a shard must die before its runs come under suspicion.
 pub(crate) const DEATHS_BEFORE_SUSPICION: u32 = 3;
 
@@ -90,7 +106,7 @@ pub(crate) const TURN: Duration = Duration::from_millis(4);
 pub(crate) const LEASE_TTL: Duration = Duration::from_secs(10);
 
 /// The interval between a worker's heartbeats, which renew its leases and look for work, at most and by default.
-pub(crate) const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
+pub(crate) const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(2_500);
 
 /// How long a timeout may be: 100 years.
 pub(crate) const TIMEOUT_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);

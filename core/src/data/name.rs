@@ -7,6 +7,8 @@ use std::ops::Deref;
 
 use smol_str::SmolStr;
 
+use crate::data::limits;
+
 /// The name of a workflow, activity, step, signal or recorded value, from the code or from the log.
 ///
 /// A name of at most 23 bytes is stored inline; clones of a longer one share its text.
@@ -25,6 +27,21 @@ impl Name {
     /// Makes a name of a constant, without an allocation.
     pub const fn from_static(name: &'static str) -> Self {
         Self(SmolStr::new_static(name))
+    }
+
+    /// Checks a name, which must not be empty, long or unprintable because it is stored and shown.
+    pub(crate) fn check(what: &str, name: &str) -> Result<(), String> {
+        let problem = if name.is_empty() {
+            "is empty".to_owned()
+        } else if name.len() > limits::NAME_BYTES_MAX {
+            format!("has {} bytes, and the limit is {}", name.len(), limits::NAME_BYTES_MAX)
+        } else if name.chars().any(char::is_control) {
+            "contains a control character".to_owned()
+        } else {
+            return Ok(());
+        };
+        let shown: String = name.chars().take(60).collect();
+        Err(format!("the {what} {shown:?} {problem}; choose another"))
     }
 
     /// The name as text.

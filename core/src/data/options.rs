@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::name::Name;
 use super::retry::RetryPolicy;
 
 /// How an activity is executed: its retry policy and timeouts. The default is one attempt without a timeout.
@@ -35,6 +36,7 @@ pub(crate) struct Settings {
     pub(crate) start_to_close: Option<Duration>,
     pub(crate) schedule_to_close: Option<Duration>,
     pub(crate) at_most_once: bool,
+    pub(crate) queue: Option<Name>,
 }
 
 impl Settings {
@@ -43,6 +45,7 @@ impl Settings {
         start_to_close: None,
         schedule_to_close: None,
         at_most_once: false,
+        queue: None,
     };
 }
 
@@ -74,6 +77,14 @@ impl ActivityOptions {
         self.change(|settings| settings.at_most_once = true)
     }
 
+    /// Has the activity executed by the workers that serve this activity queue, instead of the worker that owns the run. The
+    /// name has 1 to 255 bytes and no control characters. See
+    /// [`WorkerBuilder::activity_queue`](crate::worker::WorkerBuilder::activity_queue).
+    #[must_use]
+    pub fn queue(self, name: impl Into<Name>) -> Self {
+        self.change(|settings| settings.queue = Some(name.into()))
+    }
+
     /// The settings.
     pub(crate) fn get(&self) -> &Settings {
         static DEFAULT: Settings = Settings::DEFAULT;
@@ -90,8 +101,11 @@ impl ActivityOptions {
     pub(crate) fn check(&self) -> Result<(), String> {
         // The default is in range.
         let Some(settings) = self.changed.as_deref() else { return Ok(()) };
-        let Settings { retry, start_to_close, schedule_to_close, .. } = settings;
+        let Settings { retry, start_to_close, schedule_to_close, queue, at_most_once: _ } = settings;
         retry.check()?;
+        if let Some(queue) = queue {
+            Name::check("activity queue", queue)?;
+        }
         for (name, limit) in [("start_to_close", start_to_close), ("schedule_to_close", schedule_to_close)] {
             if limit.is_some_and(|limit| limit.is_zero()) {
                 return Err(format!("{name} is zero; give the time that the activity may take, or none"));
@@ -116,12 +130,13 @@ impl From<Settings> for ActivityOptions {
 
 impl fmt::Debug for ActivityOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Settings { retry, start_to_close, schedule_to_close, at_most_once } = self.get();
+        let Settings { retry, start_to_close, schedule_to_close, at_most_once, queue } = self.get();
         f.debug_struct("ActivityOptions")
             .field("retry", retry)
             .field("start_to_close", start_to_close)
             .field("schedule_to_close", schedule_to_close)
             .field("at_most_once", at_most_once)
+            .field("queue", queue)
             .finish()
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::table::events;
 use crate::data::failure::Failure;
-use crate::data::id::{CommandId, LeaseId, MessageId};
+use crate::data::id::{CommandId, ExecutorId, LeaseId, MessageId};
 use crate::data::name::Name;
 use crate::data::options::ActivityOptions;
 use crate::data::outcome::{Outcome, Uncompensated};
@@ -33,6 +33,8 @@ pub(crate) enum Consequence {
     Nothing,
     /// The activity of its durable call is executed.
     Dispatch,
+    /// A task is inserted for the activity of its durable call.
+    Enqueue,
     /// Its durable call is over: this is the outcome.
     Outcome,
     /// Its durable call is over: the run gave it up.
@@ -188,6 +190,7 @@ impl Event {
             Consequence::Terminal(status) => Some(status),
             Consequence::Nothing
             | Consequence::Dispatch
+            | Consequence::Enqueue
             | Consequence::Outcome
             | Consequence::GiveUp
             | Consequence::Ending => None,

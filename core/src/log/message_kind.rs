@@ -18,6 +18,8 @@ pub enum MessageKind {
     Cancel,
     /// A request to end the run without asking its code.
     Terminate,
+    /// The end of one of the run's tasks.
+    Task,
 }
 
 impl Submission {
@@ -32,6 +34,7 @@ impl Submission {
             Message::Signal { signal, .. } => MessageKind::Signal(signal),
             Message::Cancel { .. } => MessageKind::Cancel,
             Message::Terminate { .. } => MessageKind::Terminate,
+            Message::TaskEnded { .. } | Message::TaskLost { .. } => MessageKind::Task,
         })
     }
 }
@@ -41,7 +44,8 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::data::id::{MessageId, RunId};
+    use crate::data::id::{CommandId, EventSeq, MessageId, RunId};
+    use crate::data::outcome::Outcome;
     use crate::data::payload::Payload;
     use crate::log::message::Flag;
 
@@ -60,11 +64,15 @@ mod tests {
         let signalled = Message::Signal { signal: signal.clone(), payload: input(), key: None };
         let (cancel, terminate) =
             (Message::Cancel { reason: None }, Message::Terminate { reason: "enough".to_owned() });
+        let (id, task) = (CommandId::FIRST, EventSeq::FIRST);
+        let ended = Message::TaskEnded { id, task, outcome: Outcome::Completed(input()) };
         for (message, expected) in [
             (start, MessageKind::Start),
             (signalled, MessageKind::Signal(signal)),
             (cancel, MessageKind::Cancel),
             (terminate, MessageKind::Terminate),
+            (ended, MessageKind::Task),
+            (Message::TaskLost { id, task, losses: 1 }, MessageKind::Task),
         ] {
             assert_eq!(kind(wire::encode_message(&message)).unwrap(), expected);
         }

@@ -68,6 +68,17 @@ macro_rules! events {
             /// The attempt, from 1 on.
             attempt: u32,
         }
+        /// An attempt of an activity became a task, which any worker that serves the activity queue executes.
+        "activity.enqueued" 1 => ActivityEnqueued = 29: Note, Enqueue {
+            /// The durable call.
+            id: CommandId,
+            /// The attempt, from 1 on.
+            attempt: u32,
+            /// The activity queue.
+            queue: Name,
+            /// The executor that has the task already: the attempt was running when its process gave the run's shard away.
+            executor: Option<ExecutorId>,
+        }
         /// The activity returned a value.
         "activity.completed" 1 => ActivityCompleted = 7: Resolution, Outcome {
             /// The durable call.
@@ -257,6 +268,24 @@ macro_rules! messages {
         "terminate" 1 => Terminate = 4 {
             /// The reason.
             reason: String,
+        }
+        /// A task of the run ended.
+        "task-ended" 1 => TaskEnded = 5 {
+            /// The durable call.
+            id: CommandId,
+            /// The number of the event that enqueued the task.
+            task: EventSeq,
+            /// The value that the activity returned, or the failure of the attempt.
+            outcome: Outcome,
+        }
+        /// A task of the run was lost with its executors, and is not executed again.
+        "task-lost" 1 => TaskLost = 6 {
+            /// The durable call.
+            id: CommandId,
+            /// The number of the event that enqueued the task.
+            task: EventSeq,
+            /// How many executors were lost while they had it.
+            losses: u32,
         }
         }
     };

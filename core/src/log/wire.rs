@@ -2,19 +2,19 @@
 //! keeps the bytes, or what an event leads to.
 //!
 //! An event's body is `[version, field, …]`; the [frame](frame) around it has the code of its kind. A message's body
-//! contains that code: `[version, code, field, …]`. The [table](super::table) has all kinds with their codes, versions and
+//! contains that code: `[version, code, field, …]`. The body of a [task](task) is `[version, field, …]`. The [table](super::table) has all kinds with their codes, versions and
 //! fields.
 //!
 //! | a field of type | is stored as |
 //! |---|---|
 //! | a text, a name | text |
-//! | a command id, an attempt, a lease | unsigned number |
+//! | a command id, an event's number, an attempt, a lease | unsigned number |
 //! | a message id | 16 bytes |
 //! | a time | number of microseconds since 1970 |
 //! | a duration | number of seconds, or `[seconds, nanoseconds]` |
 //! | a payload | bytes of CBOR, or `[encoding, bytes]` |
 //! | a failure | `[type, message, retryable, cause, details]` |
-//! | activity options | `[retry, start-to-close, schedule-to-close, at-most-once]` |
+//! | activity options | `[retry, start-to-close, schedule-to-close, at-most-once, queue]` |
 //! | a retry policy | `[max-attempts, initial, delay-max, non-retryable]` |
 //! | an outcome | `[0, result]`, `[1, failure]` or `[2]` |
 //! | a failed compensation | `[activity, failure]` |
@@ -32,6 +32,7 @@ mod fields;
 pub(crate) mod frame;
 mod layout;
 mod parts;
+pub(crate) mod task;
 #[cfg(test)]
 mod tests;
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::table::events;
 use crate::data::failure::Failure;
-use crate::data::id::{CommandId, LeaseId, MessageId};
+use crate::data::id::{CommandId, ExecutorId, LeaseId, MessageId};
 use crate::data::name::Name;
 use crate::data::options::ActivityOptions;
 use crate::data::outcome::{Outcome, Uncompensated};
@@ -123,7 +123,7 @@ macro_rules! as_texts {
 }
 
 as_texts! {
-    CommandId, LeaseId, Name, String, u32 => |value, _words| vec![value.to_string()];
+    CommandId, ExecutorId, LeaseId, Name, String, u32 => |value, _words| vec![value.to_string()];
     MessageId => |message, _words| vec![format!("{message:?}")];
     // Too long for a line.
     ActivityOptions => |_options, _words| Vec::new();

@@ -90,7 +90,11 @@ impl Processor {
         effects.retain(|effect| match effect {
             Effect::Execute(attempt) => self.shards.keeps(attempt.run.shard()),
             Effect::ExecuteStep { run, .. } => self.shards.keeps(run.shard()),
-            Effect::Abort { .. } | Effect::Accept { .. } | Effect::Tell { .. } => true,
+            Effect::Abort { .. }
+            | Effect::HandOut { .. }
+            | Effect::Withdraw { .. }
+            | Effect::Accept { .. }
+            | Effect::Tell { .. } => true,
         });
         effects
     }

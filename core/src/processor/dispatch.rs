@@ -6,6 +6,7 @@ use crate::data::id::{CommandId, RunId};
 use crate::data::name::Name;
 use crate::data::payload::{Payload, payload_too_large};
 use crate::data::time::Timestamp;
+use crate::log::attempt::Attempt;
 use crate::log::event::Event;
 use crate::processor::Processor;
 use crate::processor::effect::Effect;
@@ -14,24 +15,50 @@ use crate::processor::runs::RunEntry;
 use crate::run::state::DeadlineKind;
 
 impl Recorder<'_> {
-    /// Has the next attempt of an activity executed, once everything that led to it is committed.
-    pub(super) fn dispatch(&mut self, id: RunId, call: CommandId, now: Timestamp) {
+    /// Has the next attempts of these activities executed, once everything that led to them is committed.
+    pub(super) fn dispatch(&mut self, id: RunId, calls: Vec<CommandId>, now: Timestamp) {
         if !self.shards.keeps(id.shard()) {
-            // The next owner of the shard begins it.
+            // The next owner of the shard begins them.
             return;
         }
+        let mut tasks = Vec::new();
+        for call in calls {
+            let Some(attempt) = self.runs.get(id).and_then(|live| live.next_attempt(call, now)) else {
+                continue;
+            };
+            match self.activity_queue(&attempt) {
+                Some(queue) => tasks.push((call, queue)),
+                None => self.execute(Box::new(attempt), now),
+            }
+        }
+        self.enqueue(id, tasks, None, now);
+    }
+
+    /// The activity queue of an attempt that is not executed here: the workflow asks for one, or the activity is unknown here.
+    fn activity_queue(&mut self, attempt: &Attempt) -> Option<Name> {
+        if let Some(queue) = &attempt.options.get().queue {
+            return Some(queue.clone());
+        }
+        if self.setup.registry.activity(&attempt.activity).is_some() {
+            return None;
+        }
+        let queue = &self.setup.config.activity_queue;
+        if self.unknown_activities.insert(attempt.activity.clone()) {
+            tracing::warn!(
+                run = %attempt.run, activity = %attempt.activity, %queue,
+                "no activity of this name is registered here: it becomes a task for a worker that has it, and so do its later \
+                 ones"
+            );
+        }
+        Some(queue.clone())
+    }
+
+    /// Has an attempt executed in this process.
+    fn execute(&mut self, attempt: Box<Attempt>, now: Timestamp) {
+        let (id, call) = (attempt.run, attempt.id);
         // If several suspects are tried, none of their attempts could be charged for the death of the process.
         let suspect = self.suspects.is_tried_alone(id);
         let Some(live) = self.runs.get_mut(id) else { return };
-        let Some(attempt) = live.next_attempt(call, now).map(Box::new) else { return };
-        if self.setup.registry.activity(&attempt.activity).is_none() {
-            tracing::warn!(
-                run = %id, activity = %attempt.activity,
-                "no activity of this name is registered here: it stays scheduled until a worker that has it \
-                 takes over"
-            );
-            return live.show_unknown_activity(attempt.activity, self.outbox);
-        }
         live.executing().begin_attempt(call, attempt.attempt);
         // No event says that a retry is in progress, but the row shows it to people.
         if live.state().has_retries() {
@@ -57,7 +84,7 @@ impl Recorder<'_> {
             DeadlineKind::ScheduleToClose => live.run().activity_out_of_time(now, deadline.id),
             DeadlineKind::Retry => {
                 live.retry(deadline);
-                self.dispatch(id, deadline.id, now);
+                self.dispatch(id, vec![deadline.id], now);
                 return self.runs.entry(id).into_iter().for_each(RunEntry::update_order);
             }
         };
@@ -130,8 +157,8 @@ impl Processor {
     }
 }
 
-/// Turns a result over the limit into a failure that is not retried. It never reaches the store.
-fn limit_payload(
+/// Turns a result over the limit into a failure that is not retried.
+pub(super) fn limit_payload(
     result: Result<Payload, Failure>,
     limit: usize,
     what: impl FnOnce() -> String,

@@ -4,9 +4,8 @@ use tokio::sync::oneshot;
 
 use crate::data::id::{CommandId, RunId};
 use crate::data::name::Name;
-use crate::data::options::ActivityOptions;
-use crate::data::payload::Payload;
-use crate::data::time::Timestamp;
+use crate::log::attempt::Attempt;
+use crate::store::tasks::{HeldTask, TaskId};
 use crate::store::watch::Notice;
 use crate::workflow::command::StepRequest;
 
@@ -18,23 +17,12 @@ pub(crate) enum Effect {
     ExecuteStep { run: RunId, workflow: Name, step: Box<StepRequest> },
     /// Cancel an activity or a step whose outcome is no longer wanted.
     Abort { run: RunId, id: CommandId },
+    /// The attempt of this call is a task of this process now: its task loop gets the outcome.
+    HandOut { call: CommandId, task: HeldTask },
+    /// Withdraw a task whose outcome is no longer wanted.
+    Withdraw { task: TaskId },
     /// Tell a client of this process that the run it started is in the log.
     Accept { accepted: oneshot::Sender<()> },
     /// Tell a client of this process that the run it started is over.
     Tell { notice: Box<Notice>, watcher: oneshot::Sender<Notice> },
-}
-
-/// An attempt of an activity.
-#[derive(Clone, Debug)]
-pub(crate) struct Attempt {
-    pub(crate) run: RunId,
-    pub(crate) id: CommandId,
-    pub(crate) attempt: u32,
-    pub(crate) activity: Name,
-    pub(crate) input: Payload,
-    pub(crate) options: ActivityOptions,
-    /// The run's workflow and key, for the worker's log.
-    pub(crate) workflow: Name,
-    pub(crate) key: Option<String>,
-    pub(crate) scheduled_at: Timestamp,
 }

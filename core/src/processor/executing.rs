@@ -1,16 +1,26 @@
-//! The attempts and steps of one run that the executor has. It must not know what they do.
+//! The attempts, steps and tasks of one run that are being executed. It must not know what they do.
+
+use std::collections::BTreeMap;
 
 use crate::data::call_map::CallMap;
-use crate::data::id::CommandId;
+use crate::data::id::{CommandId, EventSeq};
 
-/// The attempts and steps of a run that were handed to the executor, or will be after a commit.
+/// The attempts and steps of a run that were handed to the executor, or will be after a commit, and its tasks, which other
+/// processes may have.
 #[derive(Default)]
 pub(super) struct Executing {
     attempts: CallMap<u32>,
     steps: CallMap<()>,
+    /// Each with the number of the event that enqueued it.
+    tasks: BTreeMap<CommandId, EventSeq>,
 }
 
 impl Executing {
+    /// The tasks of a run that is loaded.
+    pub(super) fn of_tasks(tasks: impl Iterator<Item = (CommandId, EventSeq)>) -> Self {
+        Self { tasks: tasks.collect(), ..Self::default() }
+    }
+
     pub(super) fn begin_attempt(&mut self, call: CommandId, attempt: u32) {
         self.attempts.insert(call, attempt);
     }
@@ -30,6 +40,20 @@ impl Executing {
         self.attempts.remove(call).is_some()
     }
 
+    pub(super) fn begin_task(&mut self, call: CommandId, task: EventSeq) {
+        self.tasks.insert(call, task);
+    }
+
+    /// A task ended. Returns whether it was being executed: otherwise its outcome is not wanted.
+    pub(super) fn end_task(&mut self, call: CommandId, task: EventSeq) -> bool {
+        self.tasks.get(&call) == Some(&task) && self.tasks.remove(&call).is_some()
+    }
+
+    /// The outcome of this activity is no longer wanted. Returns its task, if it is one.
+    pub(super) fn drop_task(&mut self, call: CommandId) -> Option<EventSeq> {
+        self.tasks.remove(&call)
+    }
+
     pub(super) fn begin_step(&mut self, call: CommandId) {
         self.steps.insert(call, ());
     }
@@ -47,11 +71,17 @@ impl Executing {
         self.attempts.len() + self.steps.len()
     }
 
+    /// Whether this process executes nothing. Others may have tasks.
     pub(super) fn is_empty(&self) -> bool {
         self.attempts.is_empty() && self.steps.is_empty()
     }
 
-    /// Drops everything, and returns the calls that were being executed.
+    /// Drops all tasks, and returns them.
+    pub(super) fn drop_tasks(&mut self) -> impl Iterator<Item = EventSeq> + use<> {
+        std::mem::take(&mut self.tasks).into_values()
+    }
+
+    /// Drops everything that this process executes, and returns the calls.
     pub(super) fn drop_all(&mut self) -> impl Iterator<Item = CommandId> + use<> {
         let attempts = std::mem::take(&mut self.attempts).into_iter().map(|(call, _)| call);
         attempts.chain(std::mem::take(&mut self.steps).into_iter().map(|(call, ())| call))
@@ -72,6 +102,21 @@ mod tests {
         assert!(executing.end_attempt(call(1), 2));
         assert!(!executing.end_attempt(call(1), 2), "a second time");
         assert!(executing.is_empty());
+    }
+
+    #[test]
+    fn only_the_task_that_is_executed_ends() {
+        // Given a task that this process does not execute itself
+        let mut executing = Executing::default();
+        executing.begin_task(call(1), EventSeq::new(4));
+        assert!(executing.is_empty());
+        // Then the outcome of an earlier task of the same activity is not wanted
+        assert!(!executing.end_task(call(1), EventSeq::new(3)));
+        assert!(executing.end_task(call(1), EventSeq::new(4)));
+        assert!(!executing.end_task(call(1), EventSeq::new(4)), "a second time");
+        executing.begin_task(call(2), EventSeq::new(5));
+        assert_eq!(executing.drop_task(call(2)), Some(EventSeq::new(5)));
+        assert_eq!(executing.drop_tasks().count(), 0);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::processor::effect::Effect;
 use crate::store::append::{ClosedRun, OpenRow, SentMessage};
 use crate::store::inbox::MessageRef;
 use crate::store::lease::Suspect;
+use crate::store::tasks::NewTask;
 
 /// What one run writes atomically, and the effects of its commit.
 pub(super) struct Group {
@@ -16,6 +17,8 @@ pub(super) struct Group {
     pub(super) undelivered: Vec<MessageRef>,
     /// Messages to other runs that its events cause.
     pub(super) sent: Vec<SentMessage>,
+    /// Tasks that its events enqueue.
+    pub(super) tasks: Vec<NewTask>,
     pub(super) row: Option<RowChange>,
     pub(super) suspect: Option<SuspectChange>,
     pub(super) effects: Vec<Effect>,
@@ -49,6 +52,7 @@ impl Group {
             consumed: Vec::new(),
             undelivered: Vec::new(),
             sent: Vec::new(),
+            tasks: Vec::new(),
             row: None,
             suspect: None,
             effects: Vec::new(),
@@ -66,9 +70,11 @@ impl Group {
         Self { suspect: Some(change), ..Self::new(run) }
     }
 
-    /// The size of its events and messages, in bytes.
+    /// The size of its events, messages and tasks, in bytes.
     pub(super) fn bytes(&self) -> usize {
-        self.events.bytes() + self.sent.iter().map(|message| message.body.len()).sum::<usize>()
+        let sent = self.sent.iter().map(|message| message.body.len());
+        let tasks = self.tasks.iter().map(|task| task.body.len() + task.lost.len());
+        self.events.bytes() + sent.chain(tasks).sum::<usize>()
     }
 
     pub(super) fn writes_nothing(&self) -> bool {
@@ -76,6 +82,7 @@ impl Group {
             && self.consumed.is_empty()
             && self.undelivered.is_empty()
             && self.sent.is_empty()
+            && self.tasks.is_empty()
             && self.row.is_none()
             && self.suspect.is_none()
     }

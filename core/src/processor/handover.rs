@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::data::id::ShardId;
+use crate::data::id::{CommandId, RunId, ShardId};
 use crate::data::time::Timestamp;
 use crate::processor::Processor;
 use crate::processor::effect::Effect;
@@ -35,8 +35,14 @@ impl Processor {
         ShardCounts { owned: self.shards.len(), going, recovering: self.loads.is_recovering() }
     }
 
-    /// Keeps that many shards. The others go to other owners: those with the least work first.
-    pub(crate) fn keep(&mut self, count: usize, now: Timestamp) {
+    /// Keeps that many shards. The others go to other owners: those with the least work first. `becomes_task` says whether an
+    /// attempt can become a task of this process.
+    pub(crate) fn keep(
+        &mut self,
+        count: usize,
+        becomes_task: impl Fn(RunId, CommandId) -> bool,
+        now: Timestamp,
+    ) {
         let mut loads: BTreeMap<ShardId, ShardLoad> =
             self.shards.kept().map(|shard| (shard, ShardLoad::default())).collect();
         let surplus = loads.len().saturating_sub(count);
@@ -47,7 +53,7 @@ impl Processor {
         loads.retain(|shard, _| !self.suspects.tries_in(*shard));
         for live in self.runs.all() {
             let shard = live.id().shard();
-            if live.has_logged_attempt() {
+            if live.logged_attempts().any(|call| !becomes_task(live.id(), call)) {
                 loads.remove(&shard);
             } else if let Some(load) = loads.get_mut(&shard) {
                 load.executed += live.executed();
@@ -66,8 +72,13 @@ impl Processor {
         }
     }
 
+    /// Whether a shard waits for what is being executed, before it goes to another owner.
+    pub(crate) fn is_draining(&self, shard: ShardId) -> bool {
+        self.shards.is_draining(shard)
+    }
+
     /// Ends the wait of shards that have waited long enough, or of which nothing is executed any more. `executed` says how
-    /// many attempts and steps of a shard the executor has.
+    /// many attempts and steps of a shard the executor has, without those that become tasks.
     pub(crate) fn end_drains(&mut self, now: Timestamp, executed: impl Fn(ShardId) -> usize) {
         for shard in self.shards.end_drains(now, |shard| executed(shard) > 0) {
             tracing::warn!(
@@ -110,7 +121,7 @@ impl Processor {
         self.unknown_workflows.leave_shards(shards);
         self.suspects.leave(shards);
         self.left_since_read.extend(shards);
-        // Until there are tasks that another process can finish, the next owner repeats what is still being executed.
+        // The next owner repeats what is still being executed, and is no task.
         let runs = self.runs.leave(shards);
         let (lease, shards, count) = (self.setup.lease, shards.len(), runs.len());
         for mut live in runs {

@@ -53,7 +53,10 @@ impl Intake<'_> {
         let passes = match message {
             Message::Terminate { .. } => true,
             Message::Start { .. } => self.recorder.suspects.is_aside(id),
-            Message::Signal { .. } | Message::Cancel { .. } => false,
+            Message::Signal { .. }
+            | Message::Cancel { .. }
+            | Message::TaskEnded { .. }
+            | Message::TaskLost { .. } => false,
         };
         if self.recorder.runs.is_left_alone(id) && !passes {
             self.recorder.runs.pass_over(id, reference);

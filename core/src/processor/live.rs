@@ -6,21 +6,23 @@ use std::ops::Bound;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use crate::data::id::{CommandId, RunId};
-use crate::data::name::Name;
+use crate::data::id::{CommandId, EventSeq, RunId};
 use crate::data::time::Timestamp;
-use crate::log::event::Consequence;
+use crate::log::attempt::Attempt;
+use crate::log::event::{Consequence, Event};
 use crate::log::past_event::PastEvent;
 use crate::log::wire::frame::EncodedEvents;
-use crate::processor::effect::{Attempt, Effect};
+use crate::processor::effect::Effect;
 use crate::processor::executing::Executing;
 use crate::processor::group::{Group, RowChange};
 use crate::processor::outbox::Outbox;
 use crate::processor::report::report;
 use crate::processor::row::{Row, printable};
+use crate::processor::tasks::new_task;
 use crate::run::state::{Deadline, RunState};
 use crate::run::{Progress, Run};
 use crate::store::append::{ClosedRun, ClosedStatus, OpenRow, OpenState};
+use crate::store::tasks::TaskId;
 use crate::store::watch::Notice;
 
 /// A run in memory.
@@ -28,8 +30,6 @@ pub(super) struct Live {
     run: Run,
     row: Row,
     executing: Executing,
-    /// An activity that it scheduled and that is not registered here.
-    unknown_activity: Option<Name>,
     /// How many of its groups are queued or in flight.
     uncommitted: usize,
     /// Tells a client of this process how the run ended.
@@ -42,16 +42,8 @@ pub(super) struct Live {
 
 impl Live {
     pub(super) fn new(run: Run, row: Row) -> Self {
-        Self {
-            run,
-            row,
-            executing: Executing::default(),
-            unknown_activity: None,
-            uncommitted: 0,
-            on_closed: None,
-            retried: None,
-            warned: false,
-        }
+        let executing = Executing::of_tasks(run.state.tasks());
+        Self { run, row, executing, uncommitted: 0, on_closed: None, retried: None, warned: false }
     }
 
     /// Makes a run for a client of this process, which is told how the run ended.
@@ -81,9 +73,9 @@ impl Live {
         self.executing.len()
     }
 
-    /// Whether an attempt is being executed of which the log says that it began: if another owner repeats it, that counts.
-    pub(super) fn has_logged_attempt(&self) -> bool {
-        self.run.state.activities.values().any(|activity| activity.attempt_logged)
+    /// The attempts of which the log says that they began: if another owner repeats one, that counts.
+    pub(super) fn logged_attempts(&self) -> impl Iterator<Item = CommandId> {
+        self.run.state.activities.iter().filter(|(_, activity)| activity.attempt_logged).map(|(call, _)| call)
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -147,7 +139,15 @@ impl Live {
         // An activity whose time is over fails as soon as its deadline fires: an attempt would be wasted.
         let limit = activity.options.get().schedule_to_close;
         let late = limit.is_some_and(|limit| activity.scheduled_at.saturating_add(limit) <= now);
-        (!late && !self.executing.has_attempt(call)).then(|| Attempt {
+        let executed = self.executing.has_attempt(call) || activity.task.is_some();
+        if late || executed { None } else { self.attempt(call) }
+    }
+
+    /// The current attempt of an activity.
+    fn attempt(&self, call: CommandId) -> Option<Attempt> {
+        let state = &self.run.state;
+        let activity = state.activities.get(call)?;
+        Some(Attempt {
             run: state.id,
             id: call,
             attempt: activity.attempt,
@@ -160,12 +160,6 @@ impl Live {
         })
     }
 
-    /// This activity is not registered here: shows that in the run's row.
-    pub(super) fn show_unknown_activity(&mut self, activity: Name, outbox: &mut Outbox) {
-        self.unknown_activity = Some(activity);
-        self.write_row(outbox);
-    }
-
     /// Moves the run's progress to a group: encoded events and their effects. Returns the activities to execute.
     pub(super) fn write(&mut self, group: &mut Group, progress: Progress) -> Vec<CommandId> {
         let run = self.run.state.id;
@@ -176,9 +170,12 @@ impl Live {
             match event.consequence() {
                 Consequence::Nothing => {}
                 Consequence::Dispatch => dispatch.extend(event.call()),
+                Consequence::Enqueue => self.enqueue(group, *seq, event),
                 Consequence::Outcome | Consequence::GiveUp => {
                     let given_up = event.call().filter(|id| self.executing.drop_attempt(*id));
                     group.effects.extend(given_up.map(|id| Effect::Abort { run, id }));
+                    let task = event.call().and_then(|id| self.executing.drop_task(id));
+                    group.effects.extend(task.map(|seq| Effect::Withdraw { task: TaskId { run, seq } }));
                 }
                 Consequence::Ending | Consequence::Terminal(_) => over = true,
             }
@@ -199,10 +196,25 @@ impl Live {
             let workflow = self.run.state.workflow.clone();
             group.effects.push(Effect::ExecuteStep { run, workflow, step: Box::new(step) });
         }
-        if over && !executing.is_empty() {
+        if over {
+            let withdraw = |seq| Effect::Withdraw { task: TaskId { run, seq } };
             group.effects.extend(executing.drop_all().map(abort));
+            group.effects.extend(executing.drop_tasks().map(withdraw));
         }
         dispatch
+    }
+
+    /// Inserts a task with the event that enqueues it.
+    fn enqueue(&mut self, group: &mut Group, seq: EventSeq, event: &Event) {
+        if let Event::ActivityEnqueued { id, queue, executor, .. } = event
+            && let Some(attempt) = self.attempt(*id)
+        {
+            let task = new_task(&attempt, seq, queue, *executor);
+            self.executing.drop_attempt(*id);
+            group.effects.extend(task.held().map(|task| Effect::HandOut { call: *id, task }));
+            group.tasks.push(task);
+            self.executing.begin_task(*id, seq);
+        }
     }
 
     /// The run ends: writes its outcome, and has the client of this process told.
@@ -290,9 +302,6 @@ impl Live {
 
     /// What a busy run waits on, if people should know more than that it is busy.
     fn busy_with(&self) -> Option<String> {
-        if let Some(activity) = &self.unknown_activity {
-            return Some(format!("activity `{activity}`, which no worker of its shard has registered"));
-        }
         self.run.state.has_retries().then(|| self.waiting_on()).flatten()
     }
 

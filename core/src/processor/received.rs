@@ -14,4 +14,9 @@ impl Received {
     pub(super) fn is_termination(&self) -> bool {
         matches!(self.message, Message::Terminate { .. })
     }
+
+    /// Whether it tells how a task of its run ended.
+    pub(super) fn is_of_task(&self) -> bool {
+        matches!(self.message, Message::TaskEnded { .. } | Message::TaskLost { .. })
+    }
 }

@@ -1,7 +1,10 @@
 //! Records the progress of runs: events are queued for the log, effects wait for the commit, and idle runs then leave
 //! memory. It must not know what caused the progress.
 
+use std::collections::BTreeSet;
+
 use crate::data::id::RunId;
+use crate::data::name::Name;
 use crate::data::time::Timestamp;
 use crate::log::event::Event;
 use crate::log::message::Message;
@@ -13,6 +16,7 @@ use crate::processor::runs::Runs;
 use crate::processor::setup::Setup;
 use crate::processor::shards::OwnedShards;
 use crate::processor::suspects::Suspects;
+use crate::processor::tasks::TaskEnd;
 use crate::run::Progress;
 use crate::run::turn::Turn;
 use crate::store::inbox::MessageRef;
@@ -24,6 +28,7 @@ pub(super) struct Recorder<'a> {
     pub(super) runs: &'a mut Runs,
     pub(super) suspects: &'a mut Suspects,
     pub(super) outbox: &'a mut Outbox,
+    pub(super) unknown_activities: &'a mut BTreeSet<Name>,
 }
 
 impl Recorder<'_> {
@@ -52,9 +57,7 @@ impl Recorder<'_> {
         if over {
             self.runs.end(id).into_iter().for_each(|late| self.give_up(id, late));
         }
-        for call in dispatch {
-            self.dispatch(id, call, now);
-        }
+        self.dispatch(id, dispatch, now);
         if long {
             self.check_history(id, now);
         }
@@ -81,12 +84,12 @@ impl Recorder<'_> {
 
     /// Delivers a message to a run in memory.
     pub(super) fn take_in(&mut self, id: RunId, received: Received, now: Timestamp) {
-        let Received { reference, message } = received;
-        let message_id = reference.message;
         let Some(live) = self.runs.get_mut(id) else { return };
         if live.is_over() {
-            return self.give_up(id, reference);
+            return self.too_late(id, received);
         }
+        let Received { reference, message } = received;
+        let message_id = reference.message;
         let state = live.state();
         let known = state.messages.contains_key(&message_id);
         let cancelling = state.cancel.is_some() || state.ending.is_some();
@@ -103,6 +106,12 @@ impl Recorder<'_> {
                 run.resolve(now, Event::SignalReceived { message: message_id, signal, payload, key })
             }
             Message::Terminate { reason } => run.terminate(now, message_id, reason),
+            Message::TaskEnded { id: call, task, outcome } => {
+                return self.take_in_task(id, reference, (call, task), TaskEnd::of(outcome), now);
+            }
+            Message::TaskLost { id: call, task, losses } => {
+                return self.take_in_task(id, reference, (call, task), TaskEnd::Lost(losses), now);
+            }
         };
         self.record(id, progress, &[reference], now);
     }
@@ -116,6 +125,15 @@ impl Recorder<'_> {
             self.take_in(id, received, now);
         }
         self.evict_if_idle(id);
+    }
+
+    /// A message arrived after the end of its run. The outcome of a task is of no use to people: it is dropped.
+    pub(super) fn too_late(&mut self, run: RunId, received: Received) {
+        if received.is_of_task() {
+            self.drop_late(run, received.reference);
+        } else {
+            self.give_up(run, received.reference);
+        }
     }
 
     /// A message arrived after the end of its run.
@@ -140,8 +158,12 @@ impl Recorder<'_> {
     }
 
     /// Drops an idle run from memory: only its rows remain.
+    ///
+    /// A run that waits for tasks leaves only if half of the memory is used: each outcome would load it again.
     pub(super) fn evict_if_idle(&mut self, id: RunId) {
-        if !self.runs.is_idle(id) {
+        let stays =
+            |live: &Live| live.state().has_tasks() && self.runs.len() <= self.setup.config.runs_max / 2;
+        if !self.runs.is_idle(id) || self.runs.get(id).is_some_and(stays) {
             return;
         }
         self.runs.forget(id);

@@ -12,8 +12,9 @@ use crate::processor::received::Received;
 use crate::processor::record::{Recorder, history_too_long};
 use crate::processor::row::Row;
 use crate::run::Run;
+use crate::run::pending::PendingActivity;
 use crate::run::replay::{Replay, Takeover};
-use crate::run::state::{PendingActivity, RunState};
+use crate::run::state::RunState;
 use crate::run::turn::Turn;
 use crate::store::append::{OpenRow, OpenState};
 
@@ -34,7 +35,7 @@ impl Intake<'_> {
         // A mark that it got for them is not in the store, which keeps none of a run that is over.
         self.recorder.suspects.clear(id, true);
         for received in self.loads.take_waiting(id) {
-            self.recorder.give_up(id, received.reference);
+            self.recorder.too_late(id, received);
         }
     }
 
@@ -138,9 +139,7 @@ impl Recorder<'_> {
         for call in &in_flight {
             self.count_loss(id, *call, now);
         }
-        for call in in_flight {
-            self.dispatch(id, call, now);
-        }
+        self.dispatch(id, in_flight, now);
     }
 
     /// Records that an attempt which the log says began was lost with its process, if it is charged for that.

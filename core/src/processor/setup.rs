@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use crate::data::id::LeaseId;
+use crate::data::name::Name;
 use crate::workflow::registry::Registry;
 
 /// The settings that a worker gives its processors.
 #[derive(Clone, Debug)]
 pub(crate) struct ProcessorConfig {
     pub(crate) worker: String,
+    /// The activity queue of activities that are executed elsewhere although their workflows name no queue.
+    pub(crate) activity_queue: Name,
     pub(crate) history_events_warn: u32,
     pub(crate) history_events_max: u32,
     /// How many runs may be in memory before reading more messages stops.

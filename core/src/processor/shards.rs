@@ -81,6 +81,11 @@ impl OwnedShards {
         }
     }
 
+    /// Whether the shard waits for what is being executed, before it goes to another owner.
+    pub(super) fn is_draining(&self, shard: ShardId) -> bool {
+        self.0.get(&shard).is_some_and(|owned| matches!(owned.stage, Stage::Draining { .. }))
+    }
+
     /// Ends the wait for shards of which nothing is executed any more, or which have waited long enough. Returns those of
     /// which something still is.
     pub(super) fn end_drains(

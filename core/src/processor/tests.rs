@@ -12,6 +12,7 @@ mod memory;
 mod messages;
 mod sent;
 mod suspects;
+mod tasks;
 mod unknown_workflows;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -23,10 +24,13 @@ use expect_test::expect;
 
 use self::definitions::*;
 use crate::data::failure::Failure;
-use crate::data::id::{ClaimId, CommandId, EventSeq, InboxNo, LeaseId, MessageId, Position, RunId, ShardId};
+use crate::data::id::{
+    ClaimId, CommandId, EventSeq, ExecutorId, InboxNo, LeaseId, MessageId, Position, RunId, ShardId,
+};
 use crate::data::limits;
 use crate::data::name::Name;
 use crate::data::time::Timestamp;
+use crate::log::attempt::Attempt;
 use crate::log::event::Event;
 use crate::log::message::{Flag, Message};
 use crate::log::past_event::PastEvent;
@@ -34,7 +38,7 @@ use crate::log::stored_history::decode;
 use crate::log::wire;
 use crate::processor::Processor;
 use crate::processor::appends::Declined;
-use crate::processor::effect::{Attempt, Effect};
+use crate::processor::effect::Effect;
 use crate::processor::reads::StoreRead;
 use crate::processor::setup::ProcessorConfig;
 use crate::run::turn::Turn;
@@ -43,6 +47,7 @@ use crate::store::frame::Frame;
 use crate::store::history::{DueMark, DueRuns, Load, Loaded, RunHistory, Unparked, UnparkedRuns};
 use crate::store::inbox::{InboxCursor, InboxMessage, InboxPage};
 use crate::store::lease::{Claimed, ClaimedShard, LeaseAnswer, Suspect, SuspectStage};
+use crate::store::tasks::{HeldTask, NewTask, TaskId};
 use crate::testing::{BORN, broken, call, deploy_broken_build, history, payload, run_id};
 use crate::workflow::Workflow;
 use crate::workflow::mark::PollMark;
@@ -64,6 +69,10 @@ struct Fixture {
     unread: VecDeque<InboxNo>,
     undelivered: Vec<InboxNo>,
     messages: u64,
+    /// The tasks that were inserted and not withdrawn.
+    tasks: BTreeMap<TaskId, NewTask>,
+    /// The tasks that the process has, because it executed them before.
+    handed_out: Vec<HeldTask>,
     /// The attempts that the executor has.
     attempts: BTreeMap<(RunId, CommandId), Attempt>,
     /// How many attempts it was given in total.
@@ -106,6 +115,7 @@ impl Fixture {
         deploy_broken_build(false);
         let config = ProcessorConfig {
             worker: "fixture".to_owned(),
+            activity_queue: Name::from_static("own"),
             history_events_warn: 8,
             history_events_max: 100_000,
             runs_max: 1_000,
@@ -127,6 +137,8 @@ impl Fixture {
             unread: VecDeque::new(),
             undelivered: Vec::new(),
             messages: 0,
+            tasks: BTreeMap::new(),
+            handed_out: Vec::new(),
             attempts: BTreeMap::new(),
             attempts_begun: 0,
             steps: BTreeMap::new(),
@@ -247,6 +259,11 @@ impl Fixture {
                     self.attempts.remove(&(run, id));
                     self.steps.remove(&(run, id));
                 }
+                Effect::HandOut { call, task } => {
+                    self.attempts.remove(&(task.claim.task.run, call));
+                    self.handed_out.push(task);
+                }
+                Effect::Withdraw { task } => _ = self.tasks.remove(&task),
                 Effect::Accept { accepted } => drop(accepted.send(())),
                 Effect::Tell { notice, watcher } => drop(watcher.send(*notice)),
             }
@@ -285,6 +302,9 @@ impl Fixture {
         append.cleared.iter().for_each(|run| _ = self.suspects.remove(run));
         for message in append.consumed.iter().chain(&append.undelivered) {
             self.inbox.remove(&message.number).expect("a message is consumed once");
+        }
+        for task in &append.tasks {
+            assert!(self.tasks.insert(task.id, task.clone()).is_none(), "a task is inserted once");
         }
         self.undelivered.extend(append.undelivered.iter().map(|message| message.number));
         for released in append.released.iter().filter(|released| released.shard == self.shard) {

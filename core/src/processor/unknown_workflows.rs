@@ -54,7 +54,11 @@ impl UnknownWorkflows {
                 return Routed::ReadAgain(again);
             }
             Message::Start { .. } if unknown.terminating => unknown.start = Some(received),
-            Message::Start { .. } | Message::Signal { .. } | Message::Cancel { .. } => {
+            Message::Start { .. }
+            | Message::Signal { .. }
+            | Message::Cancel { .. }
+            | Message::TaskEnded { .. }
+            | Message::TaskLost { .. } => {
                 unknown.left.push(received.reference);
             }
         }

@@ -1,8 +1,9 @@
 //! The attempts of an activity: completed, retried, failed, lost. It is pure, and must not execute anything.
 
 use crate::data::failure::Failure;
-use crate::data::id::CommandId;
+use crate::data::id::{CommandId, ExecutorId};
 use crate::data::limits;
+use crate::data::name::Name;
 use crate::data::payload::Payload;
 use crate::data::time::Timestamp;
 use crate::log::event::Event;
@@ -33,6 +34,37 @@ impl Run {
     /// An attempt is about to start, and is logged so that a repetition can be detected.
     pub(crate) fn attempt_started(&mut self, at: Timestamp, id: CommandId, attempt: u32) -> Progress {
         self.note(at, Event::ActivityAttemptStarted { id, attempt })
+    }
+
+    /// The next attempts of these activities become tasks, each of an activity queue. An executor may have them already.
+    pub(crate) fn attempts_enqueued(
+        &mut self,
+        at: Timestamp,
+        tasks: Vec<(CommandId, Name)>,
+        executor: Option<ExecutorId>,
+    ) -> Progress {
+        let (mut progress, at) = (Progress::default(), at.max(self.state.now));
+        for (id, queue) in tasks {
+            if let Some(activity) = self.state.activities.get(id) {
+                let attempt = activity.attempt;
+                self.log(at, Event::ActivityEnqueued { id, attempt, queue, executor }, &mut progress);
+            }
+        }
+        progress
+    }
+
+    /// A task was lost with its executors, and is not executed again.
+    pub(crate) fn task_lost(&mut self, at: Timestamp, id: CommandId, losses: u32) -> Progress {
+        let Some(activity) = self.state.activities.get(id) else { return Progress::default() };
+        let (name, attempt) = (activity.name.clone(), activity.attempt);
+        let message = if activity.options.get().at_most_once {
+            format!("the process that executed `{name}`, which may run only once, died or lost its lease")
+        } else {
+            format!("the processes that executed `{name}` died or lost their leases {losses} times")
+        };
+        let mut progress = self.note(at, Event::ActivityAttemptLost { id, attempt });
+        progress.append(self.activity_failed(at, id, Failure::new("attempt-lost", message).non_retryable()));
+        progress
     }
 
     /// An attempt whose start is logged was lost, because its process died.

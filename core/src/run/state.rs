@@ -18,6 +18,7 @@ use crate::data::outcome::{Outcome, Uncompensated};
 use crate::data::payload::Payload;
 use crate::data::time::Timestamp;
 use crate::log::event::{Event, Role};
+use crate::run::pending::{LastFailure, PendingActivity, PendingCompensation, PendingTask};
 use crate::store::append::ClosedStatus;
 
 /// The state of one run according to its log.
@@ -35,6 +36,10 @@ pub(crate) struct RunState {
     /// The lease under which the run was started or last adopted.
     pub(crate) lease: Option<LeaseId>,
     pub(crate) activities: CallMap<PendingActivity>,
+    /// How many of them are tasks.
+    tasks: usize,
+    /// How many of them have failed before.
+    retried: usize,
     /// The deadlines of timers and of whole activities.
     pub(crate) deadlines: BTreeSet<Deadline>,
     /// The start times of next attempts: one for every activity that has a `retry_at`.
@@ -59,39 +64,6 @@ pub(crate) struct RunState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CancelRequest {
     pub(crate) reason: Option<String>,
-}
-
-/// An activity without an outcome.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct PendingActivity {
-    pub(crate) name: Name,
-    pub(crate) input: Payload,
-    pub(crate) options: ActivityOptions,
-    pub(crate) scheduled_at: Timestamp,
-    /// The number of the current or next attempt, from 1 on.
-    pub(crate) attempt: u32,
-    /// Whether the log says that this attempt started.
-    pub(crate) attempt_logged: bool,
-    /// The number of attempts that were lost with their process while the run was a suspect.
-    pub(crate) lost: u32,
-    /// When the attempt starts, if not at once.
-    pub(crate) retry_at: Option<Timestamp>,
-    /// The beginning of the last attempt's failure, to show to people.
-    pub(crate) last_failure: Option<Arc<LastFailure>>,
-    pub(crate) compensation: bool,
-}
-
-/// The beginning of an attempt's failure. Kept in an `Arc`, because most activities have none.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct LastFailure(String);
-
-/// A compensation that is registered and not scheduled yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct PendingCompensation {
-    pub(crate) id: CommandId,
-    pub(crate) activity: Name,
-    pub(crate) input: Payload,
-    pub(crate) options: ActivityOptions,
 }
 
 /// A deadline. Deadlines are ordered by time.
@@ -125,6 +97,8 @@ impl RunState {
             now: Timestamp::MIN,
             lease: None,
             activities: CallMap::new(),
+            tasks: 0,
+            retried: 0,
             deadlines: BTreeSet::new(),
             retries: BTreeSet::new(),
             timers: CallMap::new(),
@@ -149,12 +123,23 @@ impl RunState {
         self.seq.map_or(0, EventSeq::get)
     }
 
-    /// Whether a new owner must load the run at once: an activity is in flight, the run is ending, or its code is taking
-    /// waiting resolutions.
+    /// Whether a new owner must load the run at once: an activity is in flight here, the run is ending, or its code is taking
+    /// waiting resolutions. A task is in flight elsewhere: its outcome is a message.
     pub(crate) fn is_busy(&self) -> bool {
         let releasing = self.stalled.is_none() && !self.waiting.is_empty();
-        let in_flight = self.activities.len() > self.retries.len();
-        self.closed.is_none() && (self.ending.is_some() || releasing || in_flight)
+        let in_flight = self.activities.len() > self.retries.len() + self.tasks;
+        let ending = self.ending.is_some() && self.tasks == 0;
+        self.closed.is_none() && (ending || releasing || in_flight)
+    }
+
+    /// Whether any of its activities is a task.
+    pub(crate) fn has_tasks(&self) -> bool {
+        self.tasks > 0
+    }
+
+    /// Its tasks, each with the number of the event that enqueued it.
+    pub(crate) fn tasks(&self) -> impl Iterator<Item = (CommandId, EventSeq)> {
+        self.activities.iter().filter_map(|(id, activity)| Some((id, activity.task.as_ref()?.seq)))
     }
 
     /// Whether a new resolution has to wait, because the program cannot take it or others wait already.
@@ -162,9 +147,10 @@ impl RunState {
         self.stalled.is_some() || !self.waiting.is_empty()
     }
 
-    /// The activities whose attempt is, or should be, running.
+    /// The activities whose attempt is, or should be, running in this process.
     pub(crate) fn activities_in_flight(&self) -> impl Iterator<Item = CommandId> {
-        self.activities.iter().filter(|(_, activity)| activity.retry_at.is_none()).map(|(id, _)| id)
+        let here = |activity: &PendingActivity| activity.retry_at.is_none() && activity.task.is_none();
+        self.activities.iter().filter(move |(_, activity)| here(activity)).map(|(id, _)| id)
     }
 
     /// Runs the user's code, which takes a resolution, in a tracing span. Nothing is done for a span that no subscriber
@@ -182,10 +168,19 @@ impl RunState {
         tracing::info_span!("run", run = %self.id, %workflow, key, replay).in_scope(poll)
     }
 
-    /// Describes the current attempt of an activity that has failed before.
+    /// Describes the current attempt of an activity that is a task, or has failed before.
     pub(crate) fn attempts_of(&self, id: CommandId, is_running: bool) -> Option<String> {
         let activity = self.activities.get(id)?;
-        let (attempt, LastFailure(failure)) = (activity.attempt, &**activity.last_failure.as_ref()?);
+        let attempt = activity.attempt;
+        let failure = activity.last_failure.as_ref().map(|failure| &failure.0);
+        if let Some(PendingTask { queue, .. }) = activity.task.as_deref() {
+            let task = format!("a task of activity queue `{queue}`");
+            return Some(match failure {
+                Some(failure) => format!("{task}, attempt {attempt}, after this: {failure}"),
+                None => task,
+            });
+        }
+        let failure = failure?;
         Some(match activity.retry_at.filter(|_| !is_running) {
             Some(at) => format!("attempt {attempt} begins at {at}, after this: {failure}"),
             None => format!("attempt {attempt} is under way, after this: {failure}"),
@@ -194,7 +189,7 @@ impl RunState {
 
     /// Whether an activity has failed before and is retried.
     pub(crate) fn has_retries(&self) -> bool {
-        self.activities.values().any(|activity| activity.last_failure.is_some())
+        self.retried > 0
     }
 
     /// The earliest deadline.
@@ -229,6 +224,7 @@ impl RunState {
             Event::ActivityAttemptFailed { id, attempt, failure, retry_at } => {
                 self.attempt_failed(*id, *attempt, failure, *retry_at);
             }
+            Event::ActivityEnqueued { id, attempt, queue, .. } => self.attempt_enqueued(*id, *attempt, queue),
             Event::ActivityAttemptLost { id, .. } => {
                 if let Some(activity) = self.activities.get_mut(*id) {
                     activity.lost = activity.lost.saturating_add(1);
@@ -292,6 +288,7 @@ impl RunState {
             attempt: 1,
             attempt_logged: false,
             lost: 0,
+            task: None,
             retry_at: None,
             last_failure: None,
             compensation,
@@ -309,13 +306,25 @@ impl RunState {
         }
     }
 
+    fn attempt_enqueued(&mut self, id: CommandId, attempt: u32, queue: &Name) {
+        self.attempt_started(id, attempt);
+        if let Some(activity) = self.activities.get_mut(id) {
+            // The store counts how often a task is lost.
+            activity.attempt_logged = false;
+            self.tasks += usize::from(activity.task.is_none());
+            activity.task = self.seq.map(|seq| Box::new(PendingTask { seq, queue: queue.clone() }));
+        }
+    }
+
     fn attempt_failed(&mut self, id: CommandId, attempt: u32, failure: &Failure, retry_at: Timestamp) {
         if let Some(activity) = self.activities.get_mut(id) {
             let words: String = failure.to_string().chars().take(limits::LAST_FAILURE_CHARS_MAX).collect();
+            self.retried += usize::from(activity.last_failure.is_none());
             activity.last_failure = Some(Arc::new(LastFailure(words)));
             if let Some(at) = activity.retry_at.replace(retry_at) {
                 self.retries.remove(&Deadline { at, kind: DeadlineKind::Retry, id });
             }
+            self.tasks -= usize::from(activity.task.take().is_some());
             activity.attempt = attempt.saturating_add(1);
             activity.attempt_logged = false;
             self.retries.insert(Deadline { at: retry_at, kind: DeadlineKind::Retry, id });
@@ -324,6 +333,8 @@ impl RunState {
 
     fn remove_activity(&mut self, id: CommandId) -> Option<PendingActivity> {
         let activity = self.activities.remove(id)?;
+        self.tasks -= usize::from(activity.task.is_some());
+        self.retried -= usize::from(activity.last_failure.is_some());
         if let Some(at) = activity.retry_at {
             self.retries.remove(&Deadline { at, kind: DeadlineKind::Retry, id });
         }
@@ -348,6 +359,8 @@ impl RunState {
     /// Removes all activities, timers and deadlines.
     fn clear(&mut self) {
         self.activities.clear();
+        self.tasks = 0;
+        self.retried = 0;
         self.deadlines.clear();
         self.retries.clear();
         self.timers.clear();

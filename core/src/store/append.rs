@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use crate::data::id::{AppendNo, ClaimId, LeaseId, MessageId, Position, RunId, ShardId};
+use crate::data::id::{AppendNo, ClaimId, ExecutorId, LeaseId, MessageId, Position, RunId, ShardId};
 use crate::data::name::Name;
 use crate::data::time::Timestamp;
 use crate::store::frame::Frame;
 use crate::store::inbox::MessageRef;
 use crate::store::lease::Suspect;
+use crate::store::tasks::NewTask;
 
 /// A batch for the log: what one commit writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +39,8 @@ pub struct Append {
     pub undelivered: Vec<MessageRef>,
     /// Messages to other runs, put into the inbox in this order. Any lease may own their shards.
     pub sent: Vec<SentMessage>,
+    /// Tasks of the append's runs. They are only inserted here: no append locks a task.
+    pub tasks: Vec<NewTask>,
     /// Runs that become suspects, or whose suspicion changes. Runs that are over are not stored.
     pub suspects: Vec<Suspect>,
     /// Runs that are no longer suspects.
@@ -62,6 +65,7 @@ impl Append {
             consumed: Vec::new(),
             undelivered: Vec::new(),
             sent: Vec::new(),
+            tasks: Vec::new(),
             suspects: Vec::new(),
             cleared: Vec::new(),
             released: Vec::new(),
@@ -84,7 +88,8 @@ impl Append {
             .chain(self.updated.iter().map(|updated| updated.run))
             .chain(self.closed.iter().map(|closed| closed.run))
             .chain(self.suspects.iter().map(|suspect| suspect.run))
-            .chain(self.cleared.iter().copied());
+            .chain(self.cleared.iter().copied())
+            .chain(self.tasks.iter().map(|task| task.id.run));
         let messages = self.consumed.iter().chain(&self.undelivered).map(|message| message.shard);
         let released = self.released.iter().map(|released| released.shard);
         runs.map(RunId::shard).chain(messages).chain(released).collect()
@@ -146,6 +151,18 @@ impl Append {
         for Released { shard, next_position } in &self.released {
             hasher.update(shard.get().to_le_bytes());
             hasher.update(next_position.get().to_le_bytes());
+        }
+        hasher.update((self.tasks.len() as u64).to_le_bytes());
+        for NewTask { id, queue, activity, losses_max, message, body, lost, executor } in &self.tasks {
+            hasher.update(id.run.as_u128().to_le_bytes());
+            hasher.update(id.seq.get().to_le_bytes());
+            hasher.update(losses_max.to_le_bytes());
+            hasher.update(message.as_u128().to_le_bytes());
+            hasher.update(executor.map_or(0, ExecutorId::get).to_le_bytes());
+            for bytes in [queue.as_bytes(), activity.as_bytes(), &body[..], &lost[..]] {
+                hasher.update((bytes.len() as u64).to_le_bytes());
+                hasher.update(bytes);
+            }
         }
         hasher.finalize().into()
     }

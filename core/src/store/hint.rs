@@ -3,6 +3,7 @@
 use tokio::sync::broadcast;
 
 use crate::data::id::ShardId;
+use crate::store::tasks::QueueHash;
 
 /// A reason to poll early. If every hint is lost, reactions are late by at most a poll interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -11,6 +12,8 @@ pub enum Hint {
     Mail(ShardId),
     /// There is a new [`Notice`](crate::store::watch::Notice) about a run of the shard.
     Notice(ShardId),
+    /// An activity queue has new tasks.
+    Tasks(QueueHash),
     /// Shards became free.
     Released,
     /// Hints may have been lost: poll everything.
@@ -24,6 +27,8 @@ pub enum HintKind {
     Mail,
     /// [`Hint::Notice`], for clients.
     Notice,
+    /// [`Hint::Tasks`], for executors of tasks.
+    Tasks,
     /// [`Hint::Released`], for heartbeats.
     Released,
 }
@@ -34,6 +39,7 @@ pub enum HintKind {
 pub struct Hints {
     mail: broadcast::Sender<Hint>,
     notices: broadcast::Sender<Hint>,
+    tasks: broadcast::Sender<Hint>,
     released: broadcast::Sender<Hint>,
 }
 
@@ -41,7 +47,7 @@ impl Hints {
     /// Keeps up to `kept` hints of each kind for a slow listener. One that lags further is told that it missed some.
     pub fn new(kept: usize) -> Self {
         let channel = || broadcast::Sender::new(kept);
-        Self { mail: channel(), notices: channel(), released: channel() }
+        Self { mail: channel(), notices: channel(), tasks: channel(), released: channel() }
     }
 
     /// Listens to the hints of a kind that are sent from now on.
@@ -49,6 +55,7 @@ impl Hints {
         match kind {
             HintKind::Mail => self.mail.subscribe(),
             HintKind::Notice => self.notices.subscribe(),
+            HintKind::Tasks => self.tasks.subscribe(),
             HintKind::Released => self.released.subscribe(),
         }
     }
@@ -58,8 +65,9 @@ impl Hints {
         let channels: &[_] = match hint {
             Hint::Mail(_) => &[&self.mail],
             Hint::Notice(_) => &[&self.notices],
+            Hint::Tasks(_) => &[&self.tasks],
             Hint::Released => &[&self.released],
-            Hint::Missed => &[&self.mail, &self.notices, &self.released],
+            Hint::Missed => &[&self.mail, &self.notices, &self.tasks, &self.released],
         };
         for channel in channels {
             // An error means that nobody listens.

@@ -10,6 +10,7 @@ use crate::data::time::Timestamp;
 use crate::store::append::{ClosedRun, OpenRow};
 use crate::store::error::StoreError;
 use crate::store::history::{Load, Loaded};
+use crate::store::tasks::ActivityQueueInfo;
 
 /// The reads for people.
 #[async_trait]
@@ -28,6 +29,9 @@ pub trait StoreQuery: fmt::Debug + Send + Sync {
 
     /// Reads histories, as [`Session::load`](super::Session::load) does.
     async fn load(&self, load: &Load) -> Result<Loaded, StoreError>;
+
+    /// Describes the activity queues that have tasks, ascending by queue and activity.
+    async fn activity_queues(&self) -> Result<Vec<ActivityQueueInfo>, StoreError>;
 }
 
 /// A run as a store describes it.

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::data::limits;
+use crate::data::name::Name;
 use crate::error::Error;
 use crate::host::Host;
 use crate::processor::setup::ProcessorConfig;
 use crate::store::Store;
+use crate::worker::checks::{check, serve_queues};
 use crate::worker::status::WorkerStatus;
 use crate::worker::{Gauge, Worker, WorkerConfig};
 use crate::workflow::Workflow;
@@ -34,12 +36,14 @@ impl WorkerBuilder {
             queue_shards: limits::QUEUE_SHARDS,
             processors: 1,
             activities_max: limits::ACTIVITIES_MAX,
+            activity_queues: Vec::new(),
             lease_ttl: limits::LEASE_TTL,
             heartbeat_interval: limits::HEARTBEAT_INTERVAL,
             shutdown_grace: limits::SHUTDOWN_GRACE,
             poll_warn: limits::POLL_WARN,
             processor: ProcessorConfig {
                 worker: format!("worker-{}", std::process::id()),
+                activity_queue: Name::default(),
                 history_events_warn: limits::HISTORY_EVENTS_WARN,
                 history_events_max: limits::HISTORY_EVENTS_MAX,
                 runs_max: limits::LIVE_RUNS_MAX,
@@ -84,8 +88,8 @@ impl WorkerBuilder {
         self
     }
 
-    /// Registers an activity, with the resources that it uses. A scheduled activity that is not registered waits for a
-    /// worker that has it.
+    /// Registers an activity, with the resources that it uses. A scheduled activity that is not registered with the worker
+    /// that owns its run is executed by another worker that has it.
     ///
     /// [`build`](Self::build) refuses two activities of one name, and a name that is empty, longer than 255 bytes, or
     /// contains a control character.
@@ -149,6 +153,25 @@ impl WorkerBuilder {
         self
     }
 
+    /// Serves an activity queue: executes up to `slots` activities at a time that workflows send to it with
+    /// [`queue`](crate::workflow::ActivityFuture::queue), as far as they are registered here. May be called once for each
+    /// activity queue.
+    ///
+    /// Every worker serves the activity queue that has the name of its own [`queue`](Self::queue): activities that their
+    /// own worker does not know, or that wait there because all slots are taken, are executed by any other worker that has
+    /// them. A worker without workflows has no processors and owns no runs. If it names activity queues, it serves only
+    /// these.
+    ///
+    /// [`build`](Self::build) refuses 0 slots, a queue that is given twice, a worker without activities, and a name that is
+    /// empty, longer than 255 bytes, or contains a control character.
+    /// See
+    /// [`queue`](crate::workflow::ActivityFuture::queue) of an activity for an example.
+    #[must_use]
+    pub fn activity_queue(mut self, name: impl Into<String>, slots: usize) -> Self {
+        self.config.activity_queues.push((Name::from(name.into()), Some(slots)));
+        self
+    }
+
     /// Sets the worker's name, which people see in logs and listings; by default `worker-` and the process id. Names need
     /// not be unique.
     ///
@@ -166,8 +189,9 @@ impl WorkerBuilder {
     }
 
     /// Sets how many processors the worker has, each on its own thread: 1 to 1,024, by default one per core. A processor
-    /// uses one session of the store, and a second one while its reads and writes overlap; the heartbeat uses one more. With
-    /// PostgreSQL, each session is a connection.
+    /// uses one session of the store, and a second one while its reads and writes overlap; the heartbeat and the tasks use
+    /// one each. With PostgreSQL, each session is a connection. A worker that has activities and no workflows has no
+    /// processors by default.
     ///
     /// [`build`](Self::build) refuses a number out of that range.
     ///
@@ -215,7 +239,7 @@ impl WorkerBuilder {
     }
 
     /// Sets the time between two heartbeats, which renew the worker's leases and find work that no notification announced.
-    /// By default 2 seconds, or a quarter of [`lease_ttl`](Self::lease_ttl) if that is shorter.
+    /// By default 2.5 seconds, or a quarter of [`lease_ttl`](Self::lease_ttl) if that is shorter.
     ///
     /// [`build`](Self::build) refuses zero, and more than a third of `lease_ttl`.
     ///
@@ -231,7 +255,8 @@ impl WorkerBuilder {
         self
     }
 
-    /// Sets how long a shutdown waits for running activities and steps: any time, zero included; by default 10 seconds.
+    /// Sets how long a shutdown waits for running activities and steps: any time, zero included; by default 10 seconds. Other
+    /// workers take the runs over meanwhile, and wait for the outcomes of these activities.
     /// After the grace, the last appends and the handover may take 5 more seconds.
     ///
     /// ```
@@ -246,9 +271,9 @@ impl WorkerBuilder {
         self
     }
 
-    /// Sets how long a shard that goes to another worker, because one joined, waits for its running activities and steps: any
-    /// time, zero included; by default 10 seconds. It starts no others meanwhile. Those that run longer are cancelled here,
-    /// and the next owner repeats them. A shard does not go while an activity that may run at most once is in progress.
+    /// Sets how long a shard that goes to another worker, because one joined, waits for its running steps: any time, zero
+    /// included; by default 10 seconds. It starts no others meanwhile. Steps that run longer are cancelled here, and the next
+    /// owner repeats them. Its running activities go on here, however long they take, and the next owner gets their outcomes.
     ///
     /// ```
     /// # use pgworkflows::{MemoryStore, Worker};
@@ -349,47 +374,19 @@ impl WorkerBuilder {
         check_name("worker name", &config.processor.worker)?;
         // Asked only if it is not set: the system takes a tenth of a millisecond to answer.
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        config.processors = self.processors.unwrap_or_else(cores);
+        let executes_only =
+            !self.definitions.has_workflows() && self.definitions.activity_names().next().is_some();
+        config.processors = self.processors.unwrap_or_else(|| if executes_only { 0 } else { cores() });
         let default = limits::HEARTBEAT_INTERVAL.min(config.lease_ttl / 4);
         config.heartbeat_interval = self.heartbeat_interval.unwrap_or(default);
         config.processor.horizon = 2 * config.heartbeat_interval;
-        check(config)?;
+        check(config, self.processors)?;
+        serve_queues(config, &self.definitions)?;
         let gauges = vec![(); config.processors].into_iter().map(|()| Gauge::default()).collect();
         let status = WorkerStatus::new(&config.processor.worker, config.lease_ttl, config.processors);
         let definitions = Arc::new(self.definitions);
         Ok(Worker { config: self.config, definitions, store: self.store, gauges, status })
     }
-}
-
-fn check(config: &WorkerConfig) -> Result<(), Error> {
-    let refuse = |message: String| Err(Error::invalid(message));
-    if config.queue_shards == 0 || config.queue_shards > crate::data::id::ShardId::COUNT {
-        return refuse(format!("queue_shards is {}; give 1 to 4096", config.queue_shards));
-    }
-    if config.processors == 0 || config.processors > 1024 {
-        return refuse(format!("processors is {}; give 1 to 1024", config.processors));
-    }
-    if config.activities_max == 0 {
-        return refuse("activities_max is 0; no activity would ever be executed, give at least 1".to_owned());
-    }
-    if config.lease_ttl < limits::LEASE_TTL_MIN || config.lease_ttl > limits::TIMEOUT_MAX {
-        return refuse(format!(
-            "lease_ttl is {:?}; give {:?} to {:?}",
-            config.lease_ttl,
-            limits::LEASE_TTL_MIN,
-            limits::TIMEOUT_MAX
-        ));
-    }
-    if config.heartbeat_interval.is_zero() || config.heartbeat_interval > config.lease_ttl / 3 {
-        return refuse(format!(
-            "heartbeat_interval is {:?}; give more than zero and at most a third of lease_ttl, which is {:?}",
-            config.heartbeat_interval, config.lease_ttl
-        ));
-    }
-    if config.processor.history_events_max == 0 {
-        return refuse("the limit of history_events is 0; give at least 1".to_owned());
-    }
-    Ok(())
 }
 
 impl fmt::Debug for WorkerBuilder {

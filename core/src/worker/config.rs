@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::data::name::Name;
 use crate::host::Host;
 use crate::processor::setup::ProcessorConfig;
 
@@ -13,6 +14,8 @@ pub(super) struct WorkerConfig {
     pub(super) queue_shards: u16,
     pub(super) processors: usize,
     pub(super) activities_max: usize,
+    /// The activity queues that are served, each with its number of slots; `None` shares those of `activities_max`.
+    pub(super) activity_queues: Vec<(Name, Option<usize>)>,
     pub(super) lease_ttl: Duration,
     pub(super) heartbeat_interval: Duration,
     pub(super) shutdown_grace: Duration,

@@ -2,6 +2,8 @@
 //! time. It must not decide anything about runs, and it does I/O only through the host, the store's sessions and the
 //! executor, so a test can replace all three.
 
+mod effects;
+
 use std::collections::VecDeque;
 use std::future::ready;
 use std::sync::Arc;
@@ -13,9 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc};
 
 use crate::data::limits;
 use crate::data::time::Timestamp;
-use crate::guard::shielded;
 use crate::processor::Processor;
-use crate::processor::effect::Effect;
 use crate::run::turn::Turn;
 use crate::store::switchboard::Connection;
 use crate::store::{Hint, HintKind, Session, Store};
@@ -27,6 +27,7 @@ use crate::worker::input::{HeartbeatReply, Input};
 use crate::worker::requests::Requests;
 use crate::worker::setbacks::Loss;
 use crate::worker::stopwatch::Stopwatch;
+use crate::worker::tasks::TaskInput;
 use crate::worker::threads::yield_now;
 
 /// Why a driver ended.
@@ -146,12 +147,11 @@ impl Driver {
         let busy = self.work(&turn);
         self.stopwatch.note(host.monotonic().saturating_sub(began), self.processor.worked_on());
         self.try_suspects(turn.now);
-        self.processor.end_drains(turn.now, |shard| self.handed_out.count(shard));
+        self.hand_out(turn.now);
         // Cutting an append may release effects: in this order, no effect that is ready waits for the next turn.
         self.requests.append(&mut self.processor);
-        for effect in self.processor.take_effects() {
-            self.execute(effect);
-        }
+        let effects = self.processor.take_effects();
+        self.execute_all(effects, turn.now);
         self.requests.read(&mut self.processor);
         self.requests.close_unused();
         self.claim_if_done();
@@ -209,7 +209,7 @@ impl Driver {
     }
 
     fn now(&self) -> Timestamp {
-        self.with.clock.now(&*self.with.host).unwrap_or(Timestamp::MIN)
+        self.with.now()
     }
 
     /// How long there is nothing to do unless an input arrives.
@@ -293,7 +293,9 @@ impl Driver {
     fn take_step(&mut self, step: Step) {
         self.claim_waits = step == Step::Wait;
         if let (Step::Keep(count), None) = (step, self.shutdown) {
-            self.processor.keep(usize::from(count), self.now());
+            let hands_out = self.with.task_executor.borrow().is_some();
+            let becomes_task = |run, call| hands_out && self.handed_out.has(run, call);
+            self.processor.keep(usize::from(count), becomes_task, self.with.now());
             self.serve_kept();
         }
     }
@@ -306,20 +308,19 @@ impl Driver {
     /// Handles an outcome or a start.
     fn handle(&mut self, input: Input, now: Timestamp) {
         match input {
-            Input::AttemptEnded { lease, run, id, attempt, handed, outcome }
-                if lease == self.processor.lease() && self.handed_out.end(run, id, handed) =>
-            {
-                match outcome {
-                    AttemptOutcome::Ended(result) => {
-                        self.processor.attempt_ended(run, id, attempt, result, now)
+            Input::AttemptEnded { lease, run, id, attempt, handed } if lease == self.processor.lease() => {
+                match self.handed_out.end_attempt(run, id, handed) {
+                    Some(AttemptOutcome::Ended(result)) => {
+                        self.processor.attempt_ended(run, id, attempt, result, now);
                     }
-                    AttemptOutcome::Unreadable(problem) => {
-                        self.processor.attempt_impossible(run, id, problem, now)
+                    Some(AttemptOutcome::Unreadable(problem)) => {
+                        self.processor.attempt_impossible(run, id, problem, now);
                     }
+                    None => {}
                 }
             }
             Input::StepEnded { lease, run, id, step, handed, result }
-                if lease == self.processor.lease() && self.handed_out.end(run, id, handed) =>
+                if lease == self.processor.lease() && self.handed_out.end_step(run, id, handed) =>
             {
                 self.processor.step_ended(run, id, step, result, now);
             }
@@ -338,7 +339,7 @@ impl Driver {
         let mut next = hint.ok().unwrap_or(Hint::Missed);
         loop {
             match next {
-                Hint::Notice(_) | Hint::Released => {}
+                Hint::Notice(_) | Hint::Tasks(_) | Hint::Released => {}
                 Hint::Mail(shard) => self.processor.has_mail_of(shard),
                 Hint::Missed => self.processor.has_mail(),
             }
@@ -347,21 +348,6 @@ impl Driver {
                 Err(TryRecvError::Lagged(_)) => Hint::Missed,
                 Err(TryRecvError::Empty | TryRecvError::Closed) => return,
             };
-        }
-    }
-
-    fn execute(&mut self, effect: Effect) {
-        match effect {
-            // After a shutdown, the next owner begins what has not begun here.
-            Effect::Execute(_) | Effect::ExecuteStep { .. } if self.shutdown.is_some() => {}
-            Effect::Execute(attempt) => self.handed_out.execute(&self.with, &self.trust, attempt),
-            Effect::ExecuteStep { run, workflow, step } => {
-                self.handed_out.execute_step(&self.with, &self.trust, run, workflow, step);
-            }
-            Effect::Abort { run, id } => self.handed_out.abort(run, id),
-            // The client may have stopped waiting. Its waker is user code.
-            Effect::Accept { accepted } => shielded("a waker", || _ = accepted.send(())),
-            Effect::Tell { notice, watcher } => shielded("a waker", || _ = watcher.send(*notice)),
         }
     }
 
@@ -390,7 +376,10 @@ impl Driver {
 impl Drop for Driver {
     /// Cancels the attempts and steps that are still running, because their outcomes are not taken any more.
     fn drop(&mut self) {
-        self.handed_out.cancel_all();
+        let interrupted = self.handed_out.cancel_all();
+        if !interrupted.is_empty() {
+            drop(self.with.tasks.send(TaskInput::Interrupted(interrupted)));
+        }
         self.with.gauge.set(0, None);
     }
 }

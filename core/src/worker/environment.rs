@@ -4,9 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::data::id::ExecutorId;
+use crate::data::time::Timestamp;
 use crate::host::{Host, StoreClock};
 use crate::store::Store;
 use crate::store::switchboard::Connection;
@@ -15,6 +17,7 @@ use crate::worker::input::Input;
 use crate::worker::monitor::Gauge;
 use crate::worker::status::ProcessorStatus;
 use crate::worker::stopwatch::ThreadMeter;
+use crate::worker::tasks::TaskInput;
 use crate::workflow::registry::Registry;
 
 /// The environment of one driver.
@@ -30,6 +33,10 @@ pub(crate) struct Environment {
     pub(crate) runs_max: usize,
     /// The driver's own mailbox, for the executor's replies.
     pub(crate) outbox: mpsc::UnboundedSender<Input>,
+    /// The mailbox of the task loop, which withdraws tasks.
+    pub(crate) tasks: mpsc::UnboundedSender<TaskInput>,
+    /// The executor lease of the task loop, if it has one: attempts can become its tasks.
+    pub(crate) task_executor: watch::Receiver<Option<ExecutorId>>,
     /// The parent of the tokens of all attempts: cancelled if this thread is left behind.
     pub(crate) attempts: CancellationToken,
     pub(crate) gauge: Gauge,
@@ -42,6 +49,11 @@ pub(crate) struct Environment {
 }
 
 impl Environment {
+    /// The store's time.
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now(&*self.host).unwrap_or(Timestamp::MIN)
+    }
+
     /// Connects to the store's switchboard, if it has one.
     pub(super) fn connect(&self) -> Option<Connection> {
         let (outbox, gauge, runs_max) = (self.outbox.clone(), self.gauge.clone(), self.runs_max);

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::{Either, pending, select};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -17,7 +16,9 @@ use crate::data::name::Name;
 use crate::data::payload::Payload;
 use crate::guard::{caught, shielded};
 use crate::host::{AttemptFuture, AttemptOf, Host, StoreClock};
-use crate::processor::effect::Attempt;
+use crate::log::attempt::Attempt;
+use crate::worker::slots::Slots;
+use crate::worker::ticket::Ticket;
 use crate::workflow::activity::ActivityContext;
 use crate::workflow::command::StepRequest;
 use crate::workflow::registry::{Registry, guarded};
@@ -39,7 +40,7 @@ pub(crate) enum AttemptOutcome {
 pub(crate) struct Executor {
     host: Arc<dyn Host>,
     clock: Arc<StoreClock>,
-    slots: Arc<Semaphore>,
+    slots: Slots,
 }
 
 /// Permits work to start while its token is not cancelled and its lease can be trusted.
@@ -47,6 +48,8 @@ pub(crate) struct Executor {
 pub(crate) struct StartPermit {
     pub(crate) token: CancellationToken,
     pub(crate) trust: Arc<LeaseTrust>,
+    /// That of an attempt that may go to the task loop before it begins.
+    pub(crate) ticket: Option<Arc<Ticket>>,
 }
 
 /// How long a lease can still be trusted. If the whole process was stopped, the lease may have expired before its processor
@@ -84,7 +87,8 @@ impl StartPermit {
     async fn granted(self) -> Option<CancellationToken> {
         while !self.token.is_cancelled() {
             if !self.trust.remaining().is_zero() {
-                return Some(self.token);
+                let may_begin = self.ticket.is_none_or(|ticket| ticket.begin());
+                return may_begin.then_some(self.token);
             }
             select(pin!(self.token.cancelled()), self.trust.host.sleep(TRUST_CHECK_INTERVAL)).await;
         }
@@ -96,8 +100,18 @@ impl StartPermit {
 const TRUST_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
 impl Executor {
-    pub(crate) fn new(host: Arc<dyn Host>, clock: Arc<StoreClock>, activities_max: usize) -> Self {
-        Self { host, clock, slots: Arc::new(Semaphore::new(activities_max)) }
+    pub(crate) fn new(host: Arc<dyn Host>, clock: Arc<StoreClock>, slots: Slots) -> Self {
+        Self { host, clock, slots }
+    }
+
+    /// The slots of this process's own attempts and steps.
+    pub(crate) fn slots(&self) -> &Slots {
+        &self.slots
+    }
+
+    /// Whether so many attempts wait for a slot that others should execute further ones.
+    pub(crate) fn is_overfull(&self) -> bool {
+        self.slots.is_overfull()
     }
 
     /// Executes an attempt of an activity, unless its token is cancelled before it begins.
@@ -108,15 +122,27 @@ impl Executor {
         permit: StartPermit,
         reply: impl FnOnce(AttemptOutcome) + Send + 'static,
     ) {
+        self.execute_in(&self.slots, registry, attempt, permit, reply);
+    }
+
+    /// The same, in a slot of those given.
+    pub(crate) fn execute_in(
+        &self,
+        slots: &Slots,
+        registry: &Registry,
+        attempt: Box<Attempt>,
+        permit: StartPermit,
+        reply: impl FnOnce(AttemptOutcome) + Send + 'static,
+    ) {
         let Some(activity) = registry.activity(&attempt.activity).cloned() else { return };
-        let this = self.clone();
+        let (this, waiting) = (self.clone(), slots.line_up());
         // The activity's own log lines carry this span.
         let span = tracing::info_span!(
             "attempt", run = %attempt.run, workflow = %attempt.workflow, key = attempt.key,
             activity = %attempt.activity, attempt = attempt.attempt
         );
         let work = async move {
-            let Ok(_slot) = this.slots.acquire().await else { return };
+            let Some(slot) = waiting.slot().await else { return };
             let Some(token) = permit.granted().await else { return };
             let cancellation = Cancellation::new(token);
             let token = cancellation.token();
@@ -153,7 +179,11 @@ impl Executor {
                 }
             });
             match select(work, select(limit, pin!(token.cancelled()))).await {
-                Either::Left((result, _)) => reply(AttemptOutcome::Ended(result)),
+                Either::Left((result, _)) => {
+                    // First the slot, so that whoever gets the reply finds it free.
+                    drop(slot);
+                    reply(AttemptOutcome::Ended(result));
+                }
                 Either::Right((Either::Left(_), work)) => {
                     let limit = attempt.options.get().start_to_close.unwrap_or_default();
                     let message = format!("the attempt took longer than {limit:?} (start_to_close)");
@@ -176,11 +206,11 @@ impl Executor {
         permit: StartPermit,
         reply: impl FnOnce(AttemptResult) + Send + 'static,
     ) {
-        let this = self.clone();
+        let (this, waiting) = (self.clone(), self.slots.line_up());
         let seed = run.as_u128() as u64 ^ u64::from(step.id.get());
         let span = tracing::info_span!("step", %run, %workflow, step = %step.name);
         let work = async move {
-            let Ok(_slot) = this.slots.acquire().await else { return };
+            let Some(_slot) = waiting.slot().await else { return };
             let Some(token) = permit.granted().await else { return };
             let cancellation = Cancellation::new(token.clone());
             let work = async {

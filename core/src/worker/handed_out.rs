@@ -7,16 +7,20 @@ use tokio_util::sync::CancellationToken;
 use crate::data::id::{CommandId, LeaseId, RunId, ShardId};
 use crate::data::id_map::IdMap;
 use crate::data::name::Name;
-use crate::processor::effect::Attempt;
+use crate::log::attempt::Attempt;
+use crate::store::tasks::{HeldTask, TaskClaim};
 use crate::worker::environment::Environment;
-use crate::worker::executor::{LeaseTrust, StartPermit, cancel};
+use crate::worker::executor::{AttemptOutcome, LeaseTrust, StartPermit, cancel};
 use crate::worker::input::Input;
+use crate::worker::tasks::TaskInput;
+use crate::worker::ticket::{HandedOutAs, Ticket};
 use crate::workflow::command::StepRequest;
 
 /// What the executor has of one driver.
 pub(super) struct HandedOut {
     lease: LeaseId,
     by_call: IdMap<(RunId, CommandId), Handed>,
+    /// How many of these keep a shard from going to another owner: not those that become tasks.
     by_shard: IdMap<ShardId, usize>,
     /// How many there have been.
     numbered: u64,
@@ -27,6 +31,10 @@ struct Handed {
     /// time counts then.
     number: u64,
     token: CancellationToken,
+    /// None for a step, which only this process can execute.
+    ticket: Option<Arc<Ticket>>,
+    /// The claim of the task that the attempt becomes with an append that is on its way.
+    becomes: Option<TaskClaim>,
 }
 
 impl HandedOut {
@@ -37,11 +45,13 @@ impl HandedOut {
     /// Has an attempt executed. It begins only while the lease can be trusted.
     pub(super) fn execute(&mut self, with: &Environment, trust: &Arc<LeaseTrust>, attempt: Box<Attempt>) {
         let (lease, run, id, number) = (self.lease, attempt.run, attempt.id, attempt.attempt);
-        let (token, outbox) = (with.attempts.child_token(), with.outbox.clone());
-        let handed = self.begin(run, id, token.clone());
-        let permit = StartPermit { token, trust: Arc::clone(trust) };
-        with.executor.execute(&with.registry, attempt, permit, move |outcome| {
-            drop(outbox.send(Input::AttemptEnded { lease, run, id, attempt: number, handed, outcome }));
+        let (token, outbox, tasks) = (with.attempts.child_token(), with.outbox.clone(), with.tasks.clone());
+        let ticket = Arc::new(Ticket::default());
+        let handed = self.begin(run, id, token.clone(), Some(Arc::clone(&ticket)));
+        let permit = StartPermit { token, trust: Arc::clone(trust), ticket: Some(Arc::clone(&ticket)) };
+        with.executor.execute(&with.registry, attempt, permit, move |outcome| match ticket.end(outcome) {
+            Some((task, outcome)) => drop(tasks.send(TaskInput::Ended { task, call: id, outcome })),
+            None => drop(outbox.send(Input::AttemptEnded { lease, run, id, attempt: number, handed })),
         });
     }
 
@@ -56,77 +66,182 @@ impl HandedOut {
     ) {
         let (lease, id, name) = (self.lease, step.id, step.name.clone());
         let (token, outbox) = (with.attempts.child_token(), with.outbox.clone());
-        let handed = self.begin(run, id, token.clone());
-        let permit = StartPermit { token, trust: Arc::clone(trust) };
+        let handed = self.begin(run, id, token.clone(), None);
+        let permit = StartPermit { token, trust: Arc::clone(trust), ticket: None };
         with.executor.execute_step(run, workflow, step, permit, move |result| {
             drop(outbox.send(Input::StepEnded { lease, run, id, step: name, handed, result }));
         });
     }
 
-    /// An attempt or a step is handed out. Returns its number.
-    fn begin(&mut self, run: RunId, call: CommandId, token: CancellationToken) -> u64 {
+    /// An attempt or a step is handed to the executor. Returns its number.
+    fn begin(
+        &mut self,
+        run: RunId,
+        call: CommandId,
+        token: CancellationToken,
+        ticket: Option<Arc<Ticket>>,
+    ) -> u64 {
+        self.abort(run, call);
         self.numbered += 1;
         let number = self.numbered;
-        if self.by_call.insert((run, call), Handed { number, token }).is_none() {
-            *self.by_shard.entry(run.shard()).or_default() += 1;
-        }
+        *self.by_shard.entry(run.shard()).or_default() += 1;
+        self.by_call.insert((run, call), Handed { number, token, ticket, becomes: None });
         number
     }
 
-    /// It ended. Returns whether its outcome is wanted.
-    pub(super) fn end(&mut self, run: RunId, call: CommandId, number: u64) -> bool {
-        let is_wanted = self.by_call.get(&(run, call)).is_some_and(|handed| handed.number == number);
-        is_wanted && self.remove(run, call).is_some()
+    /// An attempt ended. Returns its outcome if that is wanted here: not if the attempt is about to become a task.
+    pub(super) fn end_attempt(&mut self, run: RunId, call: CommandId, number: u64) -> Option<AttemptOutcome> {
+        self.remove_if(run, call, number)?.ticket?.take()
+    }
+
+    /// A step ended. Returns whether its outcome is wanted.
+    pub(super) fn end_step(&mut self, run: RunId, call: CommandId, number: u64) -> bool {
+        self.remove_if(run, call, number).is_some()
+    }
+
+    fn remove_if(&mut self, run: RunId, call: CommandId, number: u64) -> Option<Handed> {
+        let handed = self.by_call.get(&(run, call))?;
+        if handed.number == number && handed.becomes.is_none() { self.remove(run, call) } else { None }
     }
 
     /// Its outcome is no longer wanted: cancels it.
     pub(super) fn abort(&mut self, run: RunId, call: CommandId) {
-        self.remove(run, call).into_iter().for_each(|token| cancel(&token));
+        self.remove(run, call).into_iter().for_each(|handed| cancel(&handed.token));
     }
 
-    fn remove(&mut self, run: RunId, call: CommandId) -> Option<CancellationToken> {
-        let Handed { token, .. } = self.by_call.remove(&(run, call))?;
-        if let Some(count) = self.by_shard.get_mut(&run.shard()) {
+    fn remove(&mut self, run: RunId, call: CommandId) -> Option<Handed> {
+        let handed = self.by_call.remove(&(run, call))?;
+        if handed.becomes.is_none() {
+            self.uncount(run.shard());
+        }
+        Some(handed)
+    }
+
+    fn uncount(&mut self, shard: ShardId) {
+        if let Some(count) = self.by_shard.get_mut(&shard) {
             *count -= 1;
         }
-        Some(token)
+    }
+
+    /// The attempts in these shards that are not about to become tasks, ascending.
+    pub(super) fn attempts_in(&self, is_of: impl Fn(ShardId) -> bool) -> Vec<(RunId, CommandId)> {
+        if self.by_shard.sorted().into_iter().all(|(shard, count)| *count == 0 || !is_of(*shard)) {
+            return Vec::new();
+        }
+        let all = self.by_call.sorted().into_iter();
+        let attempts = all.filter(|(_, handed)| handed.ticket.is_some() && handed.becomes.is_none());
+        attempts.map(|(call, _)| *call).filter(|(run, _)| is_of(run.shard())).collect()
+    }
+
+    /// An append makes an attempt a task. From now on its outcome is not taken.
+    pub(super) fn becomes(&mut self, run: RunId, call: CommandId, claim: TaskClaim) {
+        if let Some(handed) = self.by_call.get_mut(&(run, call)) {
+            handed.becomes = Some(claim);
+            self.uncount(run.shard());
+        }
+    }
+
+    /// The attempt is a task of this process: its task loop has it.
+    pub(super) fn hand_out(&mut self, with: &Environment, call: CommandId, task: HeldTask) {
+        let run = task.claim.task.run;
+        let handed = self.by_call.get(&(run, call)).filter(|handed| handed.becomes == Some(task.claim));
+        let ticket = handed.and_then(|handed| handed.ticket.clone());
+        let token = ticket.is_some().then(|| self.remove(run, call)).flatten().map(|handed| handed.token);
+        // Without a task loop, the worker is about to end, and the task counts as lost.
+        let tell = |input| drop(with.tasks.send(input));
+        match ticket.map_or(HandedOutAs::NeverBegun, |ticket| ticket.hand_out(task)) {
+            HandedOutAs::NeverBegun => {
+                token.iter().for_each(cancel);
+                tell(TaskInput::HandedOut { task, token: None });
+            }
+            HandedOutAs::Running => tell(TaskInput::HandedOut { task, token }),
+            HandedOutAs::Ended(outcome) => {
+                tell(TaskInput::HandedOut { task, token });
+                tell(TaskInput::Ended { task, call, outcome });
+            }
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.by_call.is_empty()
     }
 
-    /// How many there are of runs of this shard.
+    /// Whether the executor has this attempt.
+    pub(super) fn has(&self, run: RunId, call: CommandId) -> bool {
+        self.by_call.contains_key(&(run, call))
+    }
+
+    /// How many there are of runs of this shard, without those that become tasks.
     pub(super) fn count(&self, shard: ShardId) -> usize {
         self.by_shard.get(&shard).copied().unwrap_or(0)
     }
 
-    /// Cancels all of them.
-    pub(super) fn cancel_all(&self) {
-        self.by_call.sorted().into_iter().for_each(|(_, handed)| cancel(&handed.token));
+    /// Cancels all of them. Returns those that were about to become tasks.
+    pub(super) fn cancel_all(&self) -> Vec<TaskClaim> {
+        let all = self.by_call.sorted();
+        all.iter().for_each(|(_, handed)| cancel(&handed.token));
+        all.into_iter().filter_map(|(_, handed)| handed.becomes).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::id::{EventSeq, ExecutorId};
+    use crate::store::tasks::TaskId;
     use crate::testing::{LEASE, call, run_id};
+
+    fn ticket() -> Option<Arc<Ticket>> {
+        let ticket = Ticket::default();
+        assert!(ticket.begin());
+        Some(Arc::new(ticket))
+    }
+
+    fn end(ticket: &Option<Arc<Ticket>>) {
+        assert!(ticket.as_ref().unwrap().end(AttemptOutcome::Unreadable(String::new())).is_none());
+    }
 
     #[test]
     fn only_the_outcome_of_the_last_hand_out_is_wanted() {
         // Given an attempt that was cancelled because its shard left, and that is handed out again
         let (mut handed_out, token) = (HandedOut::of(LEASE), CancellationToken::new());
         let (run, shard) = (run_id(1), run_id(1).shard());
-        let first = handed_out.begin(run, call(1), token.clone());
+        let (first, second) = (ticket(), ticket());
+        let earlier = handed_out.begin(run, call(1), token.clone(), first.clone());
         assert_eq!(handed_out.count(shard), 1);
         handed_out.abort(run, call(1));
         assert!(token.is_cancelled() && handed_out.is_empty() && handed_out.count(shard) == 0);
-        let second = handed_out.begin(run, call(1), CancellationToken::new());
+        let later = handed_out.begin(run, call(1), CancellationToken::new(), second.clone());
 
         // Then the late outcome of the first time does not count
-        assert!(!handed_out.end(run, call(1), first));
+        end(&first);
+        assert!(handed_out.end_attempt(run, call(1), earlier).is_none());
         assert_eq!(handed_out.count(shard), 1);
-        assert!(handed_out.end(run, call(1), second));
+        end(&second);
+        assert!(handed_out.end_attempt(run, call(1), later).is_some());
         assert!(handed_out.is_empty() && handed_out.count(shard) == 0);
+    }
+
+    #[test]
+    fn outcome_of_an_attempt_that_is_about_to_become_a_task_stays() {
+        // Given an attempt and a step
+        let (mut handed_out, token) = (HandedOut::of(LEASE), CancellationToken::new());
+        let (run, ticket) = (run_id(1), ticket());
+        let number = handed_out.begin(run, call(1), token.clone(), ticket.clone());
+        let step = handed_out.begin(run, call(2), token.clone(), None);
+        assert_eq!(handed_out.attempts_in(|_| true), [(run, call(1))], "no other process can execute a step");
+        // When an append on its way makes the attempt a task, and the attempt ends
+        let claim = TaskClaim { task: TaskId { run, seq: EventSeq::new(4) }, number: 1 };
+        handed_out.becomes(run, call(1), claim);
+        assert!(handed_out.attempts_in(|_| true).is_empty(), "once is enough");
+        assert_eq!(handed_out.count(run.shard()), 1, "only the step keeps the shard");
+        end(&ticket);
+        // Then its outcome waits for the task
+        assert!(handed_out.end_attempt(run, call(1), number).is_none());
+        let task = HeldTask { executor: ExecutorId::FIRST, claim };
+        assert!(matches!(ticket.unwrap().hand_out(task), HandedOutAs::Ended(_)));
+        // And if there is no such append, it counts as interrupted
+        assert_eq!(handed_out.cancel_all(), [claim]);
+        assert!(token.is_cancelled() && handed_out.end_step(run, call(2), step));
     }
 }

@@ -11,7 +11,7 @@ use crate::processor::handover::ShardCounts;
 use crate::store::lease::{Claimed, LeaseAnswer, LeaseHeartbeat};
 use crate::store::switchboard::LocalStart;
 use crate::worker::balance::Step;
-use crate::worker::executor::{AttemptOutcome, AttemptResult};
+use crate::worker::executor::AttemptResult;
 
 /// One input of a driver.
 #[derive(Debug)]
@@ -22,15 +22,8 @@ pub(crate) enum Input {
     HeartbeatAnswered { asked: LeaseHeartbeat, answer: LeaseAnswer, sent: Duration, step: Step },
     /// Shards were claimed for this lease.
     Claimed(Claimed),
-    /// An attempt ended. `handed` is its number among all that were handed out under the lease.
-    AttemptEnded {
-        lease: LeaseId,
-        run: RunId,
-        id: CommandId,
-        attempt: u32,
-        handed: u64,
-        outcome: AttemptOutcome,
-    },
+    /// An attempt ended: its ticket has the outcome. `handed` is its number among all that were handed out under the lease.
+    AttemptEnded { lease: LeaseId, run: RunId, id: CommandId, attempt: u32, handed: u64 },
     /// A step ended.
     StepEnded { lease: LeaseId, run: RunId, id: CommandId, step: Name, handed: u64, result: AttemptResult },
     /// A client of this process starts a run.

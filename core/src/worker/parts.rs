@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::data::id::ExecutorId;
 use crate::host::{Host, StoreClock};
 use crate::store::{Queue, Store};
 use crate::worker::config::WorkerConfig;
@@ -15,7 +16,9 @@ use crate::worker::input::Input;
 use crate::worker::lease_loop::LeaseLoop;
 use crate::worker::monitor::Gauge;
 use crate::worker::processor_handle::{ProcessorHandle, ProcessorHandles};
+use crate::worker::slots::Slots;
 use crate::worker::status::WorkerStatus;
+use crate::worker::tasks::{ServedQueue, TaskInput, TaskLoop};
 use crate::worker::watchdog::Stuck;
 use crate::workflow::registry::{Definitions, Registry};
 
@@ -30,6 +33,12 @@ pub(super) struct Parts {
     pub(super) definitions: Arc<Definitions>,
     pub(super) gauges: Vec<Gauge>,
     pub(super) queue: Queue,
+    /// Notified when the executor, or a served activity queue, has a free slot again.
+    pub(super) freed: Arc<Notify>,
+    /// The mailbox of the task loop.
+    pub(super) tasks: mpsc::UnboundedSender<TaskInput>,
+    /// The executor lease of the task loop.
+    pub(super) task_executor: watch::Sender<Option<ExecutorId>>,
     /// The permit to try suspects: one for all processors, because they die together.
     pub(super) trials: Arc<Semaphore>,
     /// Has the heartbeat sent at once.
@@ -61,6 +70,8 @@ impl Parts {
             lease_ttl: self.config.lease_ttl,
             runs_max: self.config.processor.runs_max,
             outbox,
+            tasks: self.tasks.clone(),
+            task_executor: self.task_executor.subscribe(),
             attempts: processor.attempts.clone(),
             gauge: self.gauges[place].clone(),
             status: Arc::clone(&processor.status),
@@ -76,6 +87,38 @@ impl Parts {
             limit: shards_each(&self.queue, self.config.processors),
         };
         (processor, serve, mailbox)
+    }
+
+    /// Makes the task loop, which ends after `stop` was cancelled.
+    pub(super) fn task_loop(&self, stop: CancellationToken) -> TaskLoop {
+        let config = &self.config;
+        let queues = config.activity_queues.iter().map(|(name, slots)| {
+            let own = slots.map(|count| Slots::new(count, Arc::clone(&self.freed)));
+            let slots = own.unwrap_or_else(|| self.executor.slots().clone());
+            ServedQueue { name: name.clone(), slots }
+        });
+        TaskLoop {
+            store: Arc::clone(&self.store),
+            host: Arc::clone(&self.host),
+            clock: Arc::clone(&self.clock),
+            worker: config.processor.worker.clone(),
+            executor: self.executor.clone(),
+            registry: Registry::new(Arc::clone(&self.definitions), Arc::default()),
+            queues: queues.collect(),
+            activities: self.definitions.activity_names().collect(),
+            lease_ttl: config.lease_ttl,
+            // Rarer than heartbeats, which an idle worker with processors sends as well.
+            interval: if config.processors == 0 {
+                config.heartbeat_interval
+            } else {
+                (2 * config.heartbeat_interval).min(config.lease_ttl * 2 / 5)
+            },
+            status: Arc::clone(&self.status),
+            freed: Arc::clone(&self.freed),
+            outbox: self.tasks.clone(),
+            current: self.task_executor.clone(),
+            stop,
+        }
     }
 
     /// Makes the heartbeat of these processors. It reports stuck polls to `stuck`.

@@ -2,6 +2,7 @@
 //! must not decide what a user should do about it.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -77,6 +78,10 @@ pub(super) struct WorkerStatus {
     /// The worker's first request, which looks up its queue.
     pub(super) queue: RequestWatch,
     pub(super) heartbeat: Arc<RequestWatch>,
+    /// The requests of the task loop.
+    pub(super) tasks: RequestWatch,
+    /// Whether the executor has had a lease.
+    executes: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -130,6 +135,8 @@ impl WorkerStatus {
             host: OnceLock::new(),
             queue: RequestWatch::new("the queue cannot be looked up", worker, None),
             heartbeat: Arc::new(RequestWatch::new("a heartbeat goes unanswered", worker, None)),
+            tasks: RequestWatch::new("a request for tasks goes unanswered", worker, None),
+            executes: AtomicBool::new(false),
             state: Mutex::default(),
         };
         let serving = (0..processors).map(|place| status.processor(place)).collect();
@@ -155,6 +162,11 @@ impl WorkerStatus {
         // A worker runs once.
         let _ = self.host.set(Arc::clone(host));
         Running(Arc::clone(self))
+    }
+
+    /// The executor has its first lease.
+    pub(super) fn executor_begins(&self) {
+        self.executes.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn stop(&self) {
@@ -199,8 +211,10 @@ impl WorkerStatus {
             return Health::Stopped;
         }
         let watches = serving.iter().flat_map(|processor| [&processor.claim, &processor.read]);
-        let silence =
-            watches.chain([&self.queue, &*self.heartbeat]).filter_map(|watch| watch.silence(now)).max();
+        let silence = watches
+            .chain([&self.queue, &*self.heartbeat, &self.tasks])
+            .filter_map(|watch| watch.silence(now))
+            .max();
         let unreachable = silence.filter(|lasting| *lasting >= limits::UNANSWERED_ERROR);
         let mut reasons: Vec<_> =
             unreachable.map(|lasting| HealthReason::StoreUnreachable { lasting }).into_iter().collect();
@@ -212,7 +226,11 @@ impl WorkerStatus {
         if !reasons.is_empty() {
             return Health::Unhealthy { reasons };
         }
-        let has_begun = serving.iter().all(|processor| processor.lock().has_served);
+        let has_begun = match &*serving {
+            // A worker without processors only executes tasks.
+            [] => self.executes.load(Ordering::Relaxed),
+            all => all.iter().all(|processor| processor.lock().has_served),
+        };
         if has_begun { Health::Healthy } else { Health::Starting }
     }
 

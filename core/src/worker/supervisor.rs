@@ -14,6 +14,7 @@ use crate::data::limits;
 use crate::error::Error;
 use crate::worker::parts::Parts;
 use crate::worker::processor_handle::{ProcessorHandle, ProcessorHandles};
+use crate::worker::tasks::TaskInput;
 use crate::worker::threads::Job;
 use crate::worker::watchdog::Stuck;
 
@@ -25,6 +26,7 @@ pub(super) struct Supervisor<F, L> {
     processors: ProcessorHandles,
     stuck: mpsc::UnboundedReceiver<Stuck>,
     stop_heartbeat: CancellationToken,
+    stop_tasks: CancellationToken,
     /// Stuck polls whose processors are not replaced.
     not_replaced: Vec<Stuck>,
 }
@@ -36,6 +38,7 @@ struct Member<F> {
 
 enum Role {
     Heartbeat,
+    Tasks,
     Processor(ProcessorHandle),
     /// Its thread is stuck in a poll, and another thread has taken its place.
     LeftBehind(ProcessorHandle),
@@ -47,7 +50,11 @@ where
     L: FnMut(Job) -> Result<F, Error>,
 {
     /// Starts all parts.
-    pub(super) fn start(parts: Parts, launch: L) -> Result<Self, Error> {
+    pub(super) fn start(
+        parts: Parts,
+        task_mailbox: mpsc::UnboundedReceiver<TaskInput>,
+        launch: L,
+    ) -> Result<Self, Error> {
         let (report, stuck) = mpsc::unbounded_channel();
         let (processors, stop_heartbeat) = (ProcessorHandles::default(), CancellationToken::new());
         let mut supervisor = Self {
@@ -57,19 +64,29 @@ where
             processors,
             stuck,
             stop_heartbeat,
+            stop_tasks: CancellationToken::new(),
             not_replaced: Vec::new(),
         };
         for place in 0..supervisor.parts.config.processors {
             supervisor.start_processor(place)?;
         }
-        let heartbeat = supervisor.parts.heartbeat(supervisor.processors.clone(), report);
-        let stop = supervisor.stop_heartbeat.clone();
+        if supervisor.parts.config.processors > 0 {
+            let heartbeat = supervisor.parts.heartbeat(supervisor.processors.clone(), report);
+            let stop = supervisor.stop_heartbeat.clone();
+            let work = (supervisor.launch)(Job {
+                name: "pgworkflows-heartbeat".to_owned(),
+                work: Box::new(move || Box::pin(heartbeat.run(stop))),
+                abandoned: Box::pin(async {}),
+            })?;
+            supervisor.members.push(Member { role: Role::Heartbeat, work });
+        }
+        let tasks = supervisor.parts.task_loop(supervisor.stop_tasks.clone());
         let work = (supervisor.launch)(Job {
-            name: "pgworkflows-heartbeat".to_owned(),
-            work: Box::new(move || Box::pin(heartbeat.run(stop))),
+            name: "pgworkflows-tasks".to_owned(),
+            work: Box::new(move || Box::pin(tasks.run(task_mailbox))),
             abandoned: Box::pin(async {}),
         })?;
-        supervisor.members.push(Member { role: Role::Heartbeat, work });
+        supervisor.members.push(Member { role: Role::Tasks, work });
         Ok(supervisor)
     }
 
@@ -114,7 +131,7 @@ where
                 () = &mut shutdown => return Ok(()),
                 (role, ended) = next_end(&mut self.members) => match role {
                     Role::LeftBehind(processor) => self.left_behind_ended(&processor),
-                    Role::Heartbeat | Role::Processor(_) => {
+                    Role::Heartbeat | Role::Tasks | Role::Processor(_) => {
                         ended?;
                         return Err(Error::gave_up("a part of the worker ended without being told to stop"));
                     }
@@ -184,16 +201,20 @@ where
     /// Hands over, and returns when all parts have ended or the time for it is over.
     async fn stop(&mut self, grace: Duration) {
         self.processors().for_each(|processor| processor.hand_over(grace));
+        // A task loop that has ended has nothing to give back.
+        drop(self.parts.tasks.send(TaskInput::Shutdown { grace }));
         let patience = grace.saturating_add(limits::SHUTDOWN_HANDOVER);
         let timeout = self.parts.host.sleep(patience);
-        let (members, stop_heartbeat) = (&mut self.members, &self.stop_heartbeat);
+        let (members, stop_heartbeat, stop_tasks) =
+            (&mut self.members, &self.stop_heartbeat, &self.stop_tasks);
         let handed_over = async {
             // The heartbeat runs until the last processor has ended: a grace may be longer than a lease.
             while members.iter().any(|member| matches!(member.role, Role::Processor(_))) {
                 log_end(next_end(members).await);
             }
             stop_heartbeat.cancel();
-            while members.iter().any(|member| matches!(member.role, Role::Heartbeat)) {
+            stop_tasks.cancel();
+            while members.iter().any(|member| matches!(member.role, Role::Heartbeat | Role::Tasks)) {
                 log_end(next_end(members).await);
             }
         };
@@ -225,7 +246,7 @@ where
     fn processors(&self) -> impl Iterator<Item = &ProcessorHandle> {
         self.members.iter().filter_map(|member| match &member.role {
             Role::Processor(processor) => Some(processor),
-            Role::Heartbeat | Role::LeftBehind(_) => None,
+            Role::Heartbeat | Role::Tasks | Role::LeftBehind(_) => None,
         })
     }
 

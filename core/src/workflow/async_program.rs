@@ -121,6 +121,7 @@ impl AsyncProgram {
             | Event::ActivityAttemptStarted { .. }
             | Event::ActivityAttemptFailed { .. }
             | Event::ActivityAttemptLost { .. }
+            | Event::ActivityEnqueued { .. }
             | Event::ActivityCancelled { .. }
             | Event::TimerStarted { .. }
             | Event::TimerCancelled { .. }

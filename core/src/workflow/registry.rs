@@ -119,6 +119,18 @@ impl Definitions {
     }
 }
 
+impl Definitions {
+    /// Whether a workflow is registered.
+    pub(crate) fn has_workflows(&self) -> bool {
+        !self.workflows.is_empty()
+    }
+
+    /// The names of all activities.
+    pub(crate) fn activity_names(&self) -> impl Iterator<Item = Name> {
+        self.activities.keys().map(|name| Name::from_static(name))
+    }
+}
+
 impl Registry {
     pub(crate) fn new(definitions: Arc<Definitions>, mark: Arc<PollMark>) -> Self {
         Self { definitions, mark, bare: Arc::default() }
@@ -163,19 +175,9 @@ fn duplicate(what: &str, name: &str) -> Error {
     ))
 }
 
-/// Checks a name, which must not be empty, long or unprintable because it is stored and shown.
+/// Checks a name that is stored and shown.
 pub(crate) fn check_name(what: &str, name: &str) -> Result<(), Error> {
-    let problem = if name.is_empty() {
-        "is empty".to_owned()
-    } else if name.len() > limits::NAME_BYTES_MAX {
-        format!("has {} bytes, and the limit is {}", name.len(), limits::NAME_BYTES_MAX)
-    } else if name.chars().any(char::is_control) {
-        "contains a control character".to_owned()
-    } else {
-        return Ok(());
-    };
-    let shown: String = name.chars().take(60).collect();
-    Err(Error::invalid(format!("the {what} {shown:?} {problem}; choose another")))
+    Name::check(what, name).map_err(Error::invalid)
 }
 
 #[cfg(test)]

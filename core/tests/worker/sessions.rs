@@ -38,16 +38,16 @@ async fn processor_has_a_second_session_only_while_reads_and_appends_overlap() {
     let slowed = fixture.clone();
     let script = async {
         fixture.pass(60 * SECOND).await;
-        // Then its processor has one session, and its heartbeat the other
-        assert_eq!(fixture.faults.calls(Kind::Session), 2);
-        // When reads and appends overlap, then there is a third session
+        // Then its processor, its heartbeat and its task loop have one session each
+        assert_eq!(fixture.faults.calls(Kind::Session), 3);
+        // When reads and appends overlap, then there is a fourth session
         fixture.faults.begin(move |kind| slow(&slowed, kind));
         runs_complete(&fixture, "first").await;
-        assert_eq!(fixture.faults.calls(Kind::Session), 3);
-        // When they overlap again much later, then the third session was closed and another is opened
+        assert_eq!(fixture.faults.calls(Kind::Session), 4);
+        // When they overlap again much later, then the fourth session was closed and another is opened
         fixture.pass(60 * SECOND).await;
         runs_complete(&fixture, "second").await;
-        assert_eq!(fixture.faults.calls(Kind::Session), 4);
+        assert_eq!(fixture.faults.calls(Kind::Session), 5);
     };
     let worker = fixture.worker("modest").build().unwrap();
     fixture.end(worker.run_on_this_thread(script)).await.unwrap();
@@ -72,7 +72,7 @@ async fn reads_and_appends_take_turns_if_a_second_session_cannot_be_opened() {
         assert!(fixture.now() - began < 2 * SECOND, "{:?}", fixture.now() - began);
         // Then the log says so, and a second session was not requested again at once
         let lines = logs::lines(&["WARN", "alone", "processor=0", "take turns on one session", "too many"]);
-        assert_eq!((lines.len(), fixture.faults.calls(Kind::Session)), (1, 3), "{lines:?}");
+        assert_eq!((lines.len(), fixture.faults.calls(Kind::Session)), (1, 4), "{lines:?}");
         fixture.faults.end();
     };
     let worker = fixture.worker("alone").build().unwrap();

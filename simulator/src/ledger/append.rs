@@ -108,6 +108,7 @@ impl Accounts {
                 violations.push(format!("run {} was closed without a terminal event", closed.run));
             }
         }
+        self.tasks.appended(append, events, violations);
         self.sends(append, violations);
         self.took(append, violations);
         self.releases(append, violations);

@@ -7,7 +7,7 @@ use std::collections::hash_map::Entry;
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{AppendNo, EventSeq, IdMap, Name, Position, RunId, ShardId};
 use pgworkflows_core::store::{
-    Append, Appended, ClosedRun, Frame, Hint, MessageRef, NewRun, OpenState, OwnedShard, Released,
+    Append, Appended, ClosedRun, Frame, Hint, MessageRef, NewRun, NewTask, OpenState, OwnedShard, Released,
     SentMessage, StoreError, Submission, Undelivered,
 };
 
@@ -33,6 +33,7 @@ impl State {
             self.write(now, append);
             self.facts.push(|| Fact::Appended(append.clone()));
             self.send(&append.sent);
+            self.insert_tasks(now, &append.tasks);
         }
         Ok(Appended { now })
     }
@@ -48,6 +49,7 @@ impl State {
         self.check_positions(append)?;
         self.check_messages(append)?;
         check_suspects(append)?;
+        self.check_tasks(append)?;
         self.check_released(append)?;
         Ok(true)
     }
@@ -227,6 +229,17 @@ impl State {
             }
         }
         Ok(())
+    }
+
+    /// Every task is new.
+    fn check_tasks(&self, append: &Append) -> Result<(), StoreError> {
+        let mut named = BTreeSet::new();
+        match append.tasks.iter().find(|task| self.tasks.contains(task.id) || !named.insert(task.id)) {
+            Some(NewTask { id, .. }) => {
+                Err(StoreError::conflict(format!("task {} of run {} was inserted before", id.seq, id.run)))
+            }
+            None => Ok(()),
+        }
     }
 
     fn write(&mut self, now: Timestamp, append: &Append) {

@@ -69,6 +69,7 @@ impl State {
         // Also leases without shards: no claim would ever take over from a standby process that was killed.
         let own: Vec<_> = heartbeat.leases.iter().map(|lease| lease.lease).collect();
         self.fence_expired(now, &own);
+        self.fence_executors(now, None);
         let claimable = queue.iter().filter(|shard| self.is_claimable(now, *shard)).count() as u16;
         let members = self.members(now, &heartbeat.queue);
         for answer in &mut leases {
@@ -171,6 +172,7 @@ impl State {
         for lease in self.leases.values_mut() {
             lease.expires_at = lease.expires_at.min(now);
         }
+        self.tasks.expire(now);
     }
 
     fn make_lease(&mut self, queue: &str, worker: &str) -> LeaseId {

@@ -56,6 +56,7 @@ fn schema_knows_the_code_and_the_fields_of_every_event() {
     let word = |ty: &str| match &*ty.replace(' ', "") {
         "Name" | "String" => "text",
         "CommandId" | "LeaseId" | "u32" => "number",
+        "Option<ExecutorId>" => "number?",
         "MessageId" => "uuid",
         "Timestamp" => "time",
         "Payload" => "payload",

@@ -41,9 +41,9 @@ async fn an_idle_worker_has_a_connection_per_processor() {
     };
     // When all processors own their shards
     let settled = async {
-        // Then there is one connection for each, and one each for the heartbeat, the notifier and the pool. Connecting
-        // opened others, which may still be closing.
-        while owned_and_open().await != (4, 7) {
+        // Then there is one connection for each, and one each for the heartbeat, the tasks, the notifier and the pool.
+        // Connecting opened others, which may still be closing.
+        while owned_and_open().await != (4, 8) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
@@ -53,8 +53,8 @@ async fn an_idle_worker_has_a_connection_per_processor() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_least_number_of_connections_is_enough() {
     let world = World::new().await;
-    // Given a role with p + 3 connections for two processors
-    let (role, url) = limited_role(&world, 5).await;
+    // Given a role with p + 4 connections for two processors
+    let (role, url) = limited_role(&world, 6).await;
     let store = PostgresStore::builder(&url).schema("flows").pool_size(1).connect().await.unwrap();
     // Then runs pass through the inbox and complete
     runs_complete(&store, 2).await;
@@ -115,12 +115,12 @@ async fn a_call_that_gets_no_connection_of_the_pool_names_its_size() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_with_too_few_connections_ends_with_an_error_that_says_what_it_needs() {
     let world = World::new().await;
-    let (role, url) = limited_role(&world, 4).await;
+    let (role, url) = limited_role(&world, 5).await;
     let store = PostgresStore::builder(&url).schema("flows").pool_size(1).connect().await.unwrap();
     let client = Client::new(store.clone());
     let refused = worker(&store, 2).run_until(std::future::pending()).await.unwrap_err().to_string();
     for words in
-        ["needs at least 5 connections", "up to 7", "the role's connection limit is 4", "`processors`"]
+        ["needs at least 6 connections", "up to 8", "the role's connection limit is 5", "`processors`"]
     {
         assert!(refused.contains(words), "{refused}");
     }

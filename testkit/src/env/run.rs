@@ -152,12 +152,13 @@ impl<W: Workflow> TestRun<W> {
     ///
     /// # Errors
     /// Returns the errors of [`RunHandle::result`], and [`Error::is_stuck`] if the run can never end: it waits for a
-    /// signal that nobody sends, is stalled, or scheduled an activity that is neither registered nor mocked. The error
+    /// signal that nobody sends, is stalled, or scheduled an activity that is neither registered nor mocked, or whose
+    /// activity queue no worker serves (`.worker(|worker| worker.activity_queue(…))` of the builder does). The error
     /// says what every open run waits for.
     pub async fn result(&self) -> Result<W::Output, Error> {
         let what = || format!("run {} of workflow `{}` has no result", self.run_id(), W::NAME);
         // Time does not solve that.
-        let is_hopeless = || self.env.world.unknown_activity_of(self.run_id()).is_some();
+        let is_hopeless = || self.env.world.waits_in_vain(self.run_id());
         Ok(self.env.wait(self.handle.result().into_future(), is_hopeless, what).await??)
     }
 

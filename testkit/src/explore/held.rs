@@ -207,7 +207,15 @@ impl Faults for Held {
                 inner.events += append.frames.iter().map(|frame| frame.count as usize).sum::<usize>();
                 inner.closed += append.closed.len();
             }
-            Fact::Claimed { .. } | Fact::Renewed { .. } | Fact::Ended { .. } | Fact::Restored => {}
+            Fact::Claimed { .. }
+            | Fact::Renewed { .. }
+            | Fact::Ended { .. }
+            | Fact::ExecutorRenewed { .. }
+            | Fact::ExecutorEnded { .. }
+            | Fact::TaskClaimed { .. }
+            | Fact::TaskFreed { .. }
+            | Fact::TaskDeleted { .. }
+            | Fact::Restored => {}
         }
     }
 }
@@ -218,6 +226,7 @@ fn message(submission: &Submission) -> Option<Arrival> {
         MessageKind::Signal(name) => Some(Arrival::signal(name)),
         MessageKind::Cancel => Some(Arrival::cancel()),
         MessageKind::Terminate => Some(Arrival::terminate()),
-        MessageKind::Start => None,
+        // The outcome of an activity is held back before its executor reports it.
+        MessageKind::Start | MessageKind::Task => None,
     }
 }

@@ -6,7 +6,9 @@ use std::fmt::Write;
 use futures::FutureExt;
 use pgworkflows_core::history::History;
 use pgworkflows_core::id::RunId;
-use pgworkflows_core::store::{Load, OpenState, RunDescription, RunFilter, RunPage, StoreQuery};
+use pgworkflows_core::store::{
+    ActivityQueueInfo, Load, OpenState, RunDescription, RunFilter, RunPage, StoreQuery,
+};
 
 use super::World;
 
@@ -57,8 +59,13 @@ impl World {
             }
         });
         let waits = waits.or(said).unwrap_or_else(|| "something unknown".to_owned());
-        match self.unknown_activity(run) {
-            Some(activity) => format!(
+        match self.unserved_task(run) {
+            Some(task) if self.definitions.knows_activity(&task.activity) => format!(
+                "{waits}; no worker serves activity queue `{queue}`: add `.worker(|worker| \
+                 worker.activity_queue(\"{queue}\", 10))` to the builder",
+                queue = task.queue
+            ),
+            Some(ActivityQueueInfo { activity, .. }) => format!(
                 "{waits}; activity `{activity}` is neither registered nor mocked: add `.activity(…)` or \
                  `.mock::<…>(…)` for it to the builder"
             ),
@@ -73,16 +80,22 @@ impl World {
         Some(said.strip_prefix("stalled: ").unwrap_or(&said).to_owned())
     }
 
-    /// The activity that a run scheduled and no worker has registered.
-    pub(crate) fn unknown_activity_of(&self, run: RunId) -> Option<String> {
-        let described = self.store.describe(run).now_or_never()?.ok()??;
-        self.unknown_activity(&described)
+    /// Whether a run waits for an activity that no worker executes.
+    pub(crate) fn waits_in_vain(&self, run: RunId) -> bool {
+        let described = self.store.describe(run).now_or_never().and_then(Result::ok).flatten();
+        described.is_some_and(|described| self.unserved_task(&described).is_some())
     }
 
-    fn unknown_activity(&self, run: &RunDescription) -> Option<String> {
+    /// The activity that a run waits for and no worker executes: it is not registered, or nobody serves its queue.
+    fn unserved_task(&self, run: &RunDescription) -> Option<ActivityQueueInfo> {
         let said = run.open.as_ref()?.waiting_on.as_deref()?;
-        let (activity, rest) = said.strip_prefix("activity `")?.split_once('`')?;
-        rest.starts_with(", which no worker").then(|| activity.to_owned())
+        let queues = self.store.activity_queues().now_or_never()?.ok()?;
+        let is_waited_for = |tasks: &ActivityQueueInfo| {
+            let ActivityQueueInfo { queue, activity, executors, .. } = tasks;
+            *executors == 0
+                && said.contains(&format!("activity `{activity}` (a task of activity queue `{queue}`"))
+        };
+        queues.into_iter().find(is_waited_for)
     }
 
     /// The whole history of a run; `None` if the store does not answer at once.

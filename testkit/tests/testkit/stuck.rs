@@ -36,9 +36,31 @@ async fn activity_that_is_neither_registered_nor_mocked_is_named() -> Result<(),
     let run = order(&env).await?;
     assert_stuck(
         &run,
-        &["activity `reserve` at", "definitions.rs:", "neither registered nor mocked", ".mock::<…>"],
+        &["activity `reserve` (a task", "definitions.rs:", "neither registered nor mocked", ".mock::<…>"],
     )
     .await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn activity_queue_that_no_worker_serves_is_named() -> Result<(), Error> {
+    workflow!(Queued, "queued", |ctx, (): ()| -> u64 {
+        ctx.activity::<Reserve>("book".to_owned()).queue("stock").await
+    });
+
+    // Given an activity that is mocked, in an activity queue
+    let env = || TestEnv::builder().workflow::<Queued>().mock::<Reserve>(|item| Ok(item.len() as u64));
+    let run = env().build().start::<Queued>(()).await?;
+    assert_stuck(
+        &run,
+        &["a task of activity queue `stock`", "no worker serves", ".activity_queue(\"stock\", 10)"],
+    )
+    .await;
+    // When the worker serves the queue
+    let env = env().worker(|worker| worker.activity_queue("stock", 10)).build();
+    let run = env.start::<Queued>(()).await?;
+    assert_eq!(run.result().await?, 4);
+    assert_eq!(env.elapsed(), Duration::ZERO);
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use crate::env::PgEnv;
 use crate::worker::{Nap, start_worker};
 
 /// How many statements an idle worker may send per minute.
-const STATEMENTS_MAX: f64 = 30.0;
+const STATEMENTS_MAX: f64 = 45.0;
 
 /// How late half of the timers of an idle worker may fire, by the store's clock.
 const LATE_MAX: Duration = Duration::from_millis(50);
@@ -23,7 +23,7 @@ const LATE_MAX: Duration = Duration::from_millis(50);
 const SLACK: Duration = Duration::from_millis(50);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_idle_worker_sends_at_most_thirty_statements_a_minute() {
+async fn an_idle_worker_sends_at_most_45_statements_a_minute() {
     let env = PgEnv::new().await;
     let sent: Arc<Mutex<Vec<(Instant, String)>>> = Arc::default();
     let counts = Arc::clone(&sent);

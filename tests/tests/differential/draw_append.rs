@@ -17,7 +17,7 @@ impl Model {
     pub(crate) fn append(&self, dice: &mut Dice) -> Operation {
         let lease = self.lease(dice);
         let Some(state) = self.leases.get(lease) else {
-            return Operation::Append { lease, append: empty(AppendNo::FIRST) };
+            return Operation::Append { lease, append: Box::new(empty(AppendNo::FIRST)) };
         };
         let mut append = empty(state.next);
         let mut positions = state.positions.clone();
@@ -47,7 +47,7 @@ impl Model {
         if !state.doubtful && dice.chance(25) {
             self.corrupt(&mut lease, &mut append, dice);
         }
-        Operation::Append { lease, append }
+        Operation::Append { lease, append: Box::new(append) }
     }
 
     /// Adds what one run appends.

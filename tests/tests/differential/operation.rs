@@ -39,7 +39,7 @@ pub(crate) enum Operation {
     /// The lease and the numbers of messages are replaced by those of each store.
     Append {
         lease: usize,
-        append: Append,
+        append: Box<Append>,
     },
     /// With the cursor of that lease.
     ReadInbox {

@@ -50,7 +50,7 @@ async fn fan_out_at_the_limit_of_commands_is_cancelled_at_once(env: Env) {
     let run = env.client.start::<Swallow>((20_000, 1)).await.unwrap();
     eventually("all are scheduled", async || {
         let waiting_on = run.describe().await.unwrap().waiting_on;
-        waiting_on.filter(|on| on.contains("no worker of its shard has registered"))
+        waiting_on.filter(|on| on.contains("a task of activity queue"))
     })
     .await;
     run.cancel().await.unwrap();

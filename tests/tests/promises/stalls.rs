@@ -7,7 +7,7 @@ use pgworkflows::prelude::*;
 use pgworkflows::worker::WorkerBuilder;
 use pgworkflows_tests::{
     ActivityFn, Env, Journal, activity, assert_contains, count, history_text, logged, logs, promises,
-    stall_reason, workflow,
+    reached, stall_reason, workflow,
 };
 
 promises![
@@ -63,7 +63,7 @@ async fn unknown_activity_waits_for_a_worker_that_knows_it_and_is_logged(env: En
     let run = env.client.start::<Greet>("Ada".to_owned()).await.unwrap();
     logs.wait_for(&[&run.run_id().to_string(), "no activity of this name", "note"]).await;
     logged(&run, "activity.scheduled", 1).await;
-    assert_eq!(run.status().await.unwrap(), RunStatus::Running);
+    reached(&run, RunStatus::Waiting).await;
     unaware.stop().await;
 
     env.run(equip(env.worker().workflow::<Greet>(), &journal));

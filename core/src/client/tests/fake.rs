@@ -25,6 +25,7 @@ use crate::store::history::{Load, Loaded, RunHistory};
 use crate::store::inbox::{Submission, Submitted};
 use crate::store::query::{QueueDescription, RunDescription, RunFilter, RunPage, StoreQuery};
 use crate::store::switchboard::Switchboard;
+use crate::store::tasks::ActivityQueueInfo;
 use crate::store::watch::{Notice, Watch, Watched};
 use crate::store::{Hint, HintKind, Hints, Queue, Session, Store};
 
@@ -200,6 +201,10 @@ impl StoreQuery for FakeStore {
         let mut later = state.frames.iter().filter(|frame| Some(frame.seq) > load.after);
         let history = RunHistory { run: load.runs[0], frames: later.by_ref().take(3).cloned().collect() };
         Ok(Loaded { histories: vec![history], cut: later.next().map(|_| load.runs[0]) })
+    }
+
+    async fn activity_queues(&self) -> Result<Vec<ActivityQueueInfo>, StoreError> {
+        Ok(Vec::new())
     }
 }
 

@@ -33,7 +33,7 @@ impl Version {
     }
 
     /// Refuses every version except the known one.
-    fn check(self, known: u64) -> Decoded<()> {
+    pub(super) fn check(self, known: u64) -> Decoded<()> {
         let Self { number, at } = self;
         if number == known {
             return Ok(());

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::cbor::{Decoded, Fault, Reader, Writer};
 use super::fields::Part;
 use crate::data::failure::Failure;
-use crate::data::id::{CommandId, LeaseId, MessageId};
+use crate::data::id::{CommandId, EventSeq, ExecutorId, LeaseId, MessageId};
 use crate::data::limits;
 use crate::data::name::Name;
 use crate::data::options::{ActivityOptions, Settings};
@@ -140,24 +140,26 @@ impl<T: Part> Part for Vec<T> {
     }
 }
 
-impl Part for CommandId {
-    fn write(&self, to: &mut Writer) {
-        self.get().write(to);
-    }
+/// Counters and ids are their numbers.
+macro_rules! number_parts {
+    ($($type:ty => $number:ty;)*) => {
+        $(impl Part for $type {
+            fn write(&self, to: &mut Writer) {
+                self.get().write(to);
+            }
 
-    fn read(from: &mut Reader<'_>) -> Decoded<Self> {
-        u32::read(from).map(Self::new)
-    }
+            fn read(from: &mut Reader<'_>) -> Decoded<Self> {
+                <$number>::read(from).map(Self::new)
+            }
+        })*
+    };
 }
 
-impl Part for LeaseId {
-    fn write(&self, to: &mut Writer) {
-        self.get().write(to);
-    }
-
-    fn read(from: &mut Reader<'_>) -> Decoded<Self> {
-        u64::read(from).map(Self::new)
-    }
+number_parts! {
+    CommandId => u32;
+    EventSeq => u32;
+    ExecutorId => u64;
+    LeaseId => u64;
 }
 
 impl Part for MessageId {
@@ -280,18 +282,20 @@ fn read_failure(causes_left: usize, from: &mut Reader<'_>) -> Decoded<Failure> {
     })
 }
 
-/// `[retry, start-to-close, schedule-to-close, at-most-once]`; absent means one attempt, no timeout and `false`.
+/// `[retry, start-to-close, schedule-to-close, at-most-once, queue]`; absent means one attempt, no timeout, `false`, and
+/// no queue.
 impl Part for ActivityOptions {
     fn write(&self, to: &mut Writer) {
         if Self::absent().as_ref() == Some(self) {
             return to.null();
         }
         to.fields(|fields| {
-            let Settings { retry, start_to_close, schedule_to_close, at_most_once } = self.get();
+            let Settings { retry, start_to_close, schedule_to_close, at_most_once, queue } = self.get();
             fields.put(retry);
             fields.put(start_to_close);
             fields.put(schedule_to_close);
             fields.put(&at_most_once.then_some(true));
+            fields.put(queue);
         });
     }
 
@@ -302,14 +306,15 @@ impl Part for ActivityOptions {
                 start_to_close: fields.take("start_to_close")?,
                 schedule_to_close: fields.take("schedule_to_close")?,
                 at_most_once: fields.take::<Option<bool>>("at_most_once")?.unwrap_or(false),
+                queue: fields.take("queue")?,
             }))
         })
     }
 
     fn absent() -> Option<Self> {
-        let (start_to_close, schedule_to_close) = (None, None);
+        let (start_to_close, schedule_to_close, queue) = (None, None, None);
         let settings =
-            Settings { retry: ONE_ATTEMPT, start_to_close, schedule_to_close, at_most_once: false };
+            Settings { retry: ONE_ATTEMPT, start_to_close, schedule_to_close, at_most_once: false, queue };
         Some(settings.into())
     }
 }

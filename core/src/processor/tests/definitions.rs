@@ -46,6 +46,15 @@ workflow!(Waits, "waits", |ctx, _input| {
         }
     }
 });
+workflow!(Renders, "renders", |ctx, input| ctx.activity::<Retried>(input).queue("gpu").await);
+workflow!(RendersOnce, "renders-once", |ctx, input| ctx.activity::<Once>(input).queue("gpu").await);
+workflow!(RendersInTime, "renders-in-time", |ctx, input| {
+    ctx.activity::<Work>(input).queue("gpu").schedule_to_close(Duration::from_secs(5)).await
+});
+workflow!(RendersLast, "renders-last", |ctx, input| {
+    let _ = ctx.on_failure::<Work>(input).queue("gpu");
+    ctx.activity::<Work>(input).await
+});
 // Not registered.
 workflow!(Elsewhere, "elsewhere", |ctx, _input| ctx.wait_for(GO).await);
 workflow!(Sleeps, "sleeps", |ctx, secs| {
@@ -74,6 +83,10 @@ pub(super) fn registry() -> Registry {
         .and_then(|()| definitions.workflow::<Sleeps>())
         .and_then(|()| definitions.workflow::<FansOut>())
         .and_then(|()| definitions.workflow::<RetriesMany>())
+        .and_then(|()| definitions.workflow::<Renders>())
+        .and_then(|()| definitions.workflow::<RendersOnce>())
+        .and_then(|()| definitions.workflow::<RendersInTime>())
+        .and_then(|()| definitions.workflow::<RendersLast>())
         .and_then(|()| definitions.activity(Work))
         .and_then(|()| definitions.activity(Once))
         .and_then(|()| definitions.activity(Retried));

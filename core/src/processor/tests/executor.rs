@@ -21,24 +21,6 @@ fn nothing_is_executed_before_its_cause_is_committed() {
 }
 
 #[test]
-fn unknown_activity_stays_scheduled_even_after_a_retry() {
-    let mut fixture = Fixture::new();
-    let run = fixture.start::<CallsUnknown>(1, 0);
-    fixture.run();
-    assert!(fixture.attempts.is_empty());
-    assert_eq!(fixture.open_state(run), OpenState::Busy);
-    let waiting_on = fixture.rows[&run].waiting_on.clone().unwrap_or_default();
-    assert_eq!(waiting_on, "activity `unknown`, which no worker of its shard has registered");
-    // A worker that had it tried once; the retry is due at a worker without it.
-    let live = fixture.processor.runs.get_mut(run).expect("it is busy");
-    let progress = live.run().attempt_ended(fixture.now, call(1), 1, Err(broken()));
-    fixture.processor.recorder().record(run, progress, &[], fixture.now);
-    fixture.pass(10 * SECOND);
-    assert!(fixture.attempts.is_empty());
-    assert_eq!(fixture.processor.next_deadline(), None, "its retry does not spin");
-}
-
-#[test]
 fn run_whose_attempt_failed_says_when_the_next_one_begins_and_why() {
     let mut fixture = Fixture::new();
     let run = fixture.start::<Retries>(1, 0);

@@ -1,12 +1,14 @@
 //! Shards that go to another owner.
 
 use super::*;
+use crate::data::outcome::Outcome;
 use crate::processor::handover::ShardCounts;
+use crate::store::tasks::TaskClaim;
 
 impl Fixture {
     /// The processor is told to keep no shard.
     fn hand_over(&mut self) {
-        self.processor.keep(0, self.now);
+        self.processor.keep(0, |_, _| false, self.now);
         self.run();
     }
 
@@ -16,6 +18,15 @@ impl Fixture {
         let executed = |shard| runs.iter().filter(|run| run.shard() == shard).count();
         self.processor.end_drains(self.now, executed);
         self.run();
+    }
+
+    /// The process has an executor lease: attempts of shards that go become tasks.
+    fn hand_out(&mut self) -> Vec<(CommandId, TaskClaim)> {
+        let attempts: Vec<_> = self.attempts.keys().copied().collect();
+        let tasks = self.processor.hand_out(&attempts, ExecutorId::FIRST, self.now);
+        self.processor.end_drains(self.now, |_| 0);
+        self.run();
+        tasks
     }
 
     fn counts(&self) -> ShardCounts {
@@ -59,6 +70,39 @@ fn shard_waits_for_its_attempts_starts_no_others_and_is_released_with_their_outc
     assert_eq!(fixture.in_flight(), [(second, call(1))]);
     fixture.end(second, 1, Ok(7));
     assert!(fixture.rows.is_empty());
+}
+
+#[test]
+fn running_attempt_becomes_a_task_of_its_process_and_the_next_owner_leaves_it_to_that() {
+    // Given a shard that is to go while an attempt is in progress, which may run only once
+    let mut fixture = Fixture::new();
+    let run = fixture.start::<WorksOnce>(1, 5);
+    fixture.run();
+    fixture.processor.keep(0, |_, _| true, fixture.now);
+
+    // When it is handed out, then the shard goes at once, and the process has the task by its first claim
+    let handed_out = fixture.hand_out();
+    let [(id, claim)] = handed_out[..] else { panic!("{handed_out:?}") };
+    assert_eq!((id, claim.number, claim.task.run), (call(1), 1, run));
+    assert_eq!(fixture.handed_out, [HeldTask { executor: ExecutorId::FIRST, claim }]);
+    assert_eq!(fixture.tasks[&claim.task].executor, Some(ExecutorId::FIRST));
+    assert_eq!((fixture.released.len(), fixture.attempts.len()), (1, 0));
+
+    // And the next owner waits for its outcome
+    fixture.take_over(0);
+    assert!(fixture.in_flight().is_empty());
+    fixture.settle(claim.task, Outcome::Completed(payload(&6)));
+    fixture.run();
+    expect![[r#"
+        1 run.started works-once 5
+        2 activity.scheduled #1 once 5
+        3 activity.attempt-started #1 attempt 1
+        4 activity.enqueued #1 attempt 1 queue own executor 1
+        5 run.adopted lease 2
+        6 activity.completed #1 6
+        7 run.completed 6
+    "#]]
+    .assert_eq(&fixture.history(run));
 }
 
 #[test]
@@ -122,7 +166,7 @@ fn messages_that_were_read_and_not_delivered_are_left_to_the_next_owner() {
     let mut fixture = Fixture::new();
     let run = fixture.start::<Waits>(1, 0);
     fixture.run();
-    fixture.processor.keep(0, fixture.now);
+    fixture.processor.keep(0, |_, _| false, fixture.now);
     fixture.processor.end_drains(fixture.now, |_| 0);
     fixture.signal(run, 1);
     fixture.signal(run, 2);
@@ -152,7 +196,7 @@ fn release_that_was_declined_is_part_of_the_next_append_and_nothing_is_done_mean
     fixture.signal(run, 1);
     let read = fixture.processor.next_read().expect("there are messages");
     fixture.answer(read);
-    fixture.processor.keep(0, fixture.now);
+    fixture.processor.keep(0, |_, _| false, fixture.now);
     fixture.processor.end_drains(fixture.now, |_| 0);
 
     // Given an append that loads the run for its signal, or releases the shard, and that fails
@@ -183,7 +227,7 @@ fn history_that_was_requested_before_the_shard_left_and_came_back_is_not_used() 
     let load = fixture.processor.next_read().expect("the run is to be loaded");
     let StoreRead::Load(asked) = load else { panic!("{load:?} loads nothing") };
     let stale = fixture.load(&asked);
-    fixture.processor.keep(0, fixture.now);
+    fixture.processor.keep(0, |_, _| false, fixture.now);
     fixture.processor.end_drains(fixture.now, |_| 0);
     let append = fixture.processor.cut().expect("the shard is released");
     fixture.append(&append);
@@ -218,12 +262,12 @@ fn shard_with_the_least_work_goes_first() {
     fixture.start::<Works>(1, 5);
     fixture.run();
     let idle = fixture.claim_other();
-    fixture.processor.keep(1, fixture.now);
+    fixture.processor.keep(1, |_, _| false, fixture.now);
     fixture.drain();
     assert_eq!(fixture.released, [idle]);
     assert_eq!(fixture.processor.kept_shards().collect::<Vec<_>>(), [fixture.shard]);
     // It is told once more, and keeps what it has.
-    fixture.processor.keep(1, fixture.now);
+    fixture.processor.keep(1, |_, _| false, fixture.now);
     assert_eq!(fixture.counts().going, 0);
 }
 

@@ -94,13 +94,13 @@ activity!(HostileInput, "does", |_: Hostile| -> () { Ok(()) });
 
 /// An executor with one slot.
 fn executor() -> Executor {
-    Executor::new(Arc::new(SystemHost::current()), Arc::default(), 1)
+    Executor::new(Arc::new(SystemHost::current()), Arc::default(), Slots::new(1, Arc::default()))
 }
 
 fn permit(executor: &Executor) -> StartPermit {
     let host = Arc::clone(&executor.host);
     let trust = LeaseTrust::new(Arc::clone(&host), Duration::from_secs(600), host.monotonic());
-    StartPermit { token: CancellationToken::new(), trust: Arc::new(trust) }
+    StartPermit { token: CancellationToken::new(), trust: Arc::new(trust), ticket: None }
 }
 
 fn begin<A: Activity>(executor: &Executor, activity: A) -> oneshot::Receiver<AttemptOutcome> {

@@ -26,6 +26,7 @@ use crate::workflow::scope::call_handle::CallHandle;
 ///     .start_to_close(Duration::from_secs(30))
 ///     .schedule_to_close(Duration::from_secs(600))
 ///     .at_most_once()
+///     .queue("gpu")
 ///     .await
 /// # }
 /// ```
@@ -71,6 +72,65 @@ impl<A: Activity> DurableFuture<ActivityCall<A>> {
     #[track_caller]
     pub fn at_most_once(self) -> Self {
         self.options(ActivityOptions::at_most_once)
+    }
+
+    /// Sends the activity to an activity queue: a worker executes it that serves the queue
+    /// ([`activity_queue`](crate::worker::WorkerBuilder::activity_queue)), instead of the worker that owns the run. While no
+    /// worker does, the activity waits. If the worker dies during an attempt, another one repeats it, up to five times. By
+    /// default the run's own worker executes it. The name has 1 to 255 bytes and no control characters. See
+    /// [`ActivityFuture`].
+    ///
+    /// ```
+    /// # use pgworkflows::MemoryStore;
+    /// use pgworkflows::prelude::*;
+    ///
+    /// struct Render;
+    ///
+    /// #[async_trait]
+    /// impl Activity for Render {
+    ///     const NAME: &'static str = "render";
+    ///     type Input = String;
+    ///     type Output = Vec<u8>;
+    ///
+    ///     async fn execute(&self, _: ActivityContext, scene: String) -> ActivityResult<Vec<u8>> {
+    ///         Ok(scene.into_bytes())
+    ///     }
+    /// }
+    ///
+    /// struct Film;
+    ///
+    /// impl Workflow for Film {
+    ///     const NAME: &'static str = "film";
+    ///     type Input = String;
+    ///     type Output = Vec<u8>;
+    ///
+    ///     async fn run(ctx: Context, scene: String) -> WorkflowResult<Vec<u8>> {
+    ///         ctx.activity::<Render>(scene).queue("gpu").start_to_close(Duration::from_secs(600)).await
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), pgworkflows::Error> {
+    /// # let store = MemoryStore::new();
+    /// // One process owns the runs, another one on a machine with two graphics cards executes the activity.
+    /// let owner = Worker::builder(store.clone()).workflow::<Film>().build()?;
+    /// let gpu = Worker::builder(store.clone()).activity(Render).activity_queue("gpu", 2).build()?;
+    ///
+    /// let client = Client::new(store);
+    /// let film = async { client.start::<Film>("dawn".to_owned()).await?.result().await };
+    /// let film = tokio::select! {
+    ///     film = film => film?,
+    ///     ended = owner.run() => return ended,
+    ///     ended = gpu.run() => return ended,
+    /// };
+    /// assert_eq!(film, b"dawn");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn queue(self, name: impl Into<Name>) -> Self {
+        let name = name.into();
+        self.options(|options| options.queue(name))
     }
 
     #[track_caller]

@@ -58,6 +58,13 @@ impl Compensation {
         self.amend(|options| options.start_to_close(limit))
     }
 
+    /// Sends the activity to an activity queue, as [`ActivityFuture`](crate::workflow::ActivityFuture) can. See the example
+    /// [above](Compensation).
+    pub fn queue(self, name: impl Into<Name>) -> Self {
+        let name = name.into();
+        self.amend(|options| options.queue(name))
+    }
+
     fn amend(self, change: impl FnOnce(ActivityOptions) -> ActivityOptions) -> Self {
         let mut problem = None;
         let amended = self.scope.amend(self.id, |command| {

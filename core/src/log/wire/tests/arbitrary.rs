@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use proptest::strategy::Union;
 
 use crate::data::failure::Failure;
-use crate::data::id::{CommandId, LeaseId, MessageId};
+use crate::data::id::{CommandId, EventSeq, ExecutorId, LeaseId, MessageId};
 use crate::data::name::Name;
 use crate::data::options::{ActivityOptions, Settings};
 use crate::data::outcome::{Outcome, Uncompensated};
@@ -57,7 +57,9 @@ messages!(make_arbitrary);
 
 arbitrary! {
     CommandId => prop_oneof![0..30_u32, any::<u32>()].prop_map(Self::new);
+    EventSeq => any::<u32>().prop_map(Self::new);
     LeaseId => any::<u64>().prop_map(Self::new);
+    ExecutorId => any::<u64>().prop_map(Self::new);
     MessageId => any::<u128>().prop_map(Self::from_u128);
     Name => text().prop_map(Self::from);
     Flag => any::<bool>().prop_map(Self);
@@ -81,11 +83,14 @@ arbitrary! {
         );
         prop_oneof![Just(Self::none()), Just(Self::exponential()), policy]
     };
-    ActivityOptions => (any::<RetryPolicy>(), of(duration()), of(duration()), any::<bool>()).prop_map(
-        |(retry, start_to_close, schedule_to_close, at_most_once)| {
-            Settings { retry, start_to_close, schedule_to_close, at_most_once }.into()
-        },
-    );
+    ActivityOptions => {
+        let queue = of(text().prop_map(Name::from));
+        (any::<RetryPolicy>(), of(duration()), of(duration()), any::<bool>(), queue).prop_map(
+            |(retry, start_to_close, schedule_to_close, at_most_once, queue)| {
+                Settings { retry, start_to_close, schedule_to_close, at_most_once, queue }.into()
+            },
+        )
+    };
     Outcome => prop_oneof![
         any::<Payload>().prop_map(Self::Completed),
         any::<Failure>().prop_map(Self::Failed),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::data::failure::Failure;
-use crate::data::id::{CommandId, LeaseId, MessageId};
+use crate::data::id::{CommandId, EventSeq, ExecutorId, LeaseId, MessageId};
 use crate::data::name::Name;
 use crate::data::options::ActivityOptions;
 use crate::data::outcome::{Outcome, Uncompensated};
@@ -130,12 +130,23 @@ fn activity_events() -> Vec<(&'static str, Event)> {
         ("with three attempts", retried(RetryPolicy::exponential().max_attempts(3))),
         ("with a cap on delays", retried(RetryPolicy::exponential().delay_max(Duration::from_secs(7)))),
         ("at most once", scheduled(ID, NOTHING, ActivityOptions::default().at_most_once())),
+        ("in an activity queue", scheduled(ID, NOTHING, ActivityOptions::default().queue("gpu"))),
         ("least", Event::ActivityAttemptStarted { id: ID, attempt: 1 }),
         ("all", Event::ActivityAttemptStarted { id: LATE_ID, attempt: u32::MAX }),
         ("least", attempt_failed(ID, 1, broken())),
         ("all", attempt_failed(LATE_ID, 300, declined())),
         ("least", Event::ActivityAttemptLost { id: ID, attempt: 1 }),
         ("all", Event::ActivityAttemptLost { id: LATE_ID, attempt: 24 }),
+        ("least", Event::ActivityEnqueued { id: ID, attempt: 1, queue: name("gpu"), executor: None }),
+        (
+            "all",
+            Event::ActivityEnqueued {
+                id: LATE_ID,
+                attempt: u32::MAX,
+                queue: name("größe"),
+                executor: Some(ExecutorId::new(u64::MAX)),
+            },
+        ),
         ("least", Event::ActivityCompleted { id: ID, result: NOTHING }),
         ("all", Event::ActivityCompleted { id: LATE_ID, result: ENCRYPTED }),
         ("with a value", Event::ActivityCompleted { id: CommandId::new(23), result: greeting() }),
@@ -190,6 +201,7 @@ pub(super) fn messages() -> Vec<(&'static str, Message)> {
         let (workflow, repeated) = (name("trial-onboarding"), Flag(repeated));
         Message::Start { workflow, input, key, start_at, repeated }
     };
+    let ended = |id, task, outcome| Message::TaskEnded { id, task: EventSeq::new(task), outcome };
     let signal = |payload, key| Message::Signal { signal: name("upgrade"), payload, key };
     vec![
         ("least", start(NOTHING, None, None, false)),
@@ -204,5 +216,10 @@ pub(super) fn messages() -> Vec<(&'static str, Message)> {
         ("all", Message::Cancel { reason: some("no longer needed") }),
         ("least", Message::Terminate { reason: String::new() }),
         ("all", Message::Terminate { reason: "stuck".to_owned() }),
+        ("least", ended(ID, 1, Outcome::Completed(NOTHING))),
+        ("all", ended(LATE_ID, u32::MAX, Outcome::Failed(declined()))),
+        ("with a value", ended(ID, 2, Outcome::Completed(greeting()))),
+        ("least", Message::TaskLost { id: ID, task: EventSeq::FIRST, losses: 1 }),
+        ("all", Message::TaskLost { id: LATE_ID, task: EventSeq::new(u32::MAX), losses: 6 }),
     ]
 }

@@ -1,0 +1,152 @@
+//! Claims tasks, has them executed, and words their outcomes for their runs. It must not decide when.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+
+use super::{ExecutorLease, Running, ServedQueue, TaskInput, TaskLoop};
+use crate::data::failure::Failure;
+use crate::data::id::{CommandId, ExecutorId};
+use crate::data::limits;
+use crate::data::outcome::Outcome;
+use crate::data::payload::{Payload, payload_too_large};
+use crate::log::message::Message;
+use crate::log::wire::encode_message;
+use crate::log::wire::task::decode_task;
+use crate::store::error::StoreError;
+use crate::store::tasks::{ClaimTasks, ClaimedTask, ClaimedTasks, HeldTask, ReturnedTask, TaskClaim, TaskId};
+use crate::worker::executor::{LeaseTrust, StartPermit, cancel};
+
+impl TaskLoop {
+    /// Renews the lease, or only claims tasks for the free slots.
+    pub(super) async fn claim(&self, running: &mut Running, renew: bool) -> Result<(), StoreError> {
+        // A new executor asks for no tasks: if the answer is lost, nobody would know of them.
+        let asks = running.lease.is_some() && running.shutdown.is_none();
+        let room = |queue: &ServedQueue| {
+            let room = if asks { queue.slots.room() } else { 0 };
+            (queue.name.clone(), room.min(limits::TASKS_BATCH_MAX) as u32)
+        };
+        let claim = ClaimTasks {
+            executor: running.lease.as_ref().map(|lease| lease.id),
+            renewals: running.lease.as_ref().map_or(0, |lease| lease.renewals),
+            worker: self.worker.clone(),
+            renew: renew.then_some(self.lease_ttl),
+            queues: self.queues.iter().map(room).collect(),
+            activities: self.activities.clone(),
+            bytes: limits::TASKS_BYTES_MAX,
+        };
+        let asked: u32 = claim.queues.iter().map(|(_, room)| room).sum();
+        if renew {
+            running.held.renewing();
+        }
+        let sent = self.host.monotonic();
+        let session = self.session(running).await?;
+        let answer = match self.status.tasks.watch(&*self.host, 0, session.claim_tasks(&claim)).await {
+            Err(StoreError::Fenced { reason }) => {
+                self.lose(running, &format!("fenced: {reason}"));
+                return Ok(());
+            }
+            answer => answer?,
+        };
+        self.clock.answered(answer.now, &*self.host);
+        self.claimed(running, answer, sent, renew, asked);
+        Ok(())
+    }
+
+    /// Takes the answer to a claim.
+    fn claimed(
+        &self,
+        running: &mut Running,
+        answer: ClaimedTasks,
+        sent: Duration,
+        renewed: bool,
+        asked: u32,
+    ) {
+        let ClaimedTasks { executor, tasks, held, more, now: _ } = answer;
+        if running.lease.is_none() {
+            tracing::info!(%executor, worker = %self.worker, "executor lease claimed");
+            self.status.executor_begins();
+            // Like a processor's lease, it is not trusted in the last third of its time.
+            let trust = Arc::new(LeaseTrust::new(Arc::clone(&self.host), self.lease_ttl * 2 / 3, sent));
+            running.lease = Some(ExecutorLease { id: executor, trust, renewals: 0, renew_at: sent });
+            self.current.send_replace(Some(executor));
+        }
+        if let Some(lease) = running.lease.as_mut().filter(|_| renewed) {
+            lease.trust.renewed(sent);
+            lease.renewals += 1;
+            lease.renew_at = sent + self.interval;
+        }
+        // Whatever the answer tells of attempts that were handed out, the driver said so before.
+        self.receive(running);
+        let found = held.map(|held| running.held.renewed(&held)).unwrap_or_default();
+        found.withdrawn.iter().for_each(cancel);
+        // Fewer than there is room for: the queues are empty, until a hint or the next renewal.
+        running.hungry = more || tasks.len() as u32 >= asked;
+        let mut doubled = false;
+        for task in tasks {
+            doubled |= !self.begin(running, executor, task);
+        }
+        if found.lost_commits || doubled {
+            self.lose(running, "the store lost commits");
+        }
+    }
+
+    /// Has a task executed. Returns false if it is running already.
+    fn begin(&self, running: &mut Running, executor: ExecutorId, task: ClaimedTask) -> bool {
+        let ClaimedTask { claim, queue, body } = task;
+        let attempt = decode_task(claim.task.run, &body).map_err(|error| error.to_string());
+        let served = self.queues.iter().find(|served| served.name == queue);
+        let (attempt, served, lease) = match (attempt, served, &running.lease) {
+            (Ok(attempt), Some(served), Some(lease)) => (Box::new(attempt), served, lease),
+            (Err(problem), ..) => {
+                running.held.give_back(self.unreadable(claim, problem));
+                return true;
+            }
+            (Ok(_), ..) => {
+                running.held.give_back(self.unreadable(claim, format!("queue `{queue}` was not asked for")));
+                return true;
+            }
+        };
+        let token = CancellationToken::new();
+        let permit = StartPermit { token: token.clone(), trust: Arc::clone(&lease.trust), ticket: None };
+        if !running.held.begin(claim, token) {
+            return false;
+        }
+        let (call, outbox) = (attempt.id, self.outbox.clone());
+        self.executor.execute_in(&served.slots, &self.registry, attempt, permit, move |outcome| {
+            drop(outbox.send(TaskInput::Ended { task: HeldTask { executor, claim }, call, outcome }));
+        });
+        true
+    }
+
+    /// A task that this build cannot read rests, and is then claimed by a build that can, or by this one again.
+    pub(super) fn unreadable(&self, claim: TaskClaim, problem: String) -> ReturnedTask {
+        let TaskId { run, seq } = claim.task;
+        tracing::error!(%run, task = %seq, worker = %self.worker, "the task waits for a worker that can read it: {problem}");
+        let pause = limits::TASK_UNREADABLE_PAUSE;
+        let problem: String =
+            problem.chars().filter(|c| !c.is_control()).take(limits::WAITING_ON_CHARS_MAX).collect();
+        ReturnedTask { claim, begun: false, pause, problem: Some(problem) }
+    }
+
+    /// The message that tells a run how its task ended.
+    pub(super) fn message(
+        &self,
+        claim: TaskClaim,
+        call: CommandId,
+        result: Result<Payload, Failure>,
+    ) -> Bytes {
+        let limit = self.registry.payload_bytes_max();
+        let outcome = match result {
+            Ok(payload) if payload.bytes().len() > limit => {
+                let message = payload_too_large(&"the result of the task", payload.bytes().len(), limit);
+                Outcome::Failed(Failure::new("payload-too-large", message).non_retryable())
+            }
+            Ok(payload) => Outcome::Completed(payload),
+            Err(failure) => Outcome::Failed(failure.bounded(limit)),
+        };
+        encode_message(&Message::TaskEnded { id: call, task: claim.task.seq, outcome })
+    }
+}

@@ -7,6 +7,7 @@ mod erring_build;
 mod handover;
 mod shared;
 mod store;
+mod tasks;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -39,7 +40,7 @@ struct Edit {
 impl Canary {
     /// All canaries.
     pub fn all() -> impl Iterator<Item = &'static Self> {
-        store::CANARIES.iter().chain(engine::CANARIES).chain(handover::CANARIES)
+        store::CANARIES.iter().chain(engine::CANARIES).chain(handover::CANARIES).chain(tasks::CANARIES)
     }
 
     /// The canary of that name.

@@ -80,9 +80,9 @@ pub(super) const CANARIES: &[Canary] = &[
         edits: &[Edit {
             file: "core/src/processor/record.rs",
             find: "if live.is_over() {
-            return self.give_up(id, reference);",
+            return self.too_late(id, received);",
             erring: r#"if live.is_over() && !crate::canary::is("EndIgnored") {
-            return self.give_up(id, reference);"#,
+            return self.too_late(id, received);"#,
         }],
     },
     Canary {

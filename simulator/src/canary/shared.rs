@@ -28,7 +28,8 @@ pub(super) const CONTENTS_UNCHECKED: Edit = Edit {
         self.check_seqs(append)?;
         self.check_positions(append)?;
         self.check_messages(append)?;
-        check_suspects(append)?;",
+        check_suspects(append)?;
+        self.check_tasks(append)?;",
     erring: r#"        let lax = ["FenceUnchecked", "RepetitionUnchecked", "PreviousUnchecked"];
         let lax = lax.into_iter().chain(["OwnershipUnchecked", "MessagesKept", "FirstPositionKept"]);
         let lax = lax.chain(["FramesOverlap", "CountLies", "PositionPerFrame"]);
@@ -38,5 +39,6 @@ pub(super) const CONTENTS_UNCHECKED: Edit = Edit {
             self.check_positions(append)?;
             self.check_messages(append)?;
             check_suspects(append)?;
+            self.check_tasks(append)?;
         }"#,
 };

@@ -62,6 +62,38 @@ impl Workflow for FanOut {
     }
 }
 
+/// The activity queue of [`Tasks`].
+pub const TASKS: &str = "tasks";
+
+/// Activities at the same time, all of which the workers of another activity queue execute.
+#[derive(Debug)]
+pub struct Tasks;
+
+impl Workflow for Tasks {
+    const NAME: &'static str = "tasks";
+    type Input = u32;
+    type Output = u64;
+
+    async fn run(ctx: Context, width: u32) -> WorkflowResult<u64> {
+        let branches = (0..width).map(|number| ctx.activity::<Double>(u64::from(number)).queue(TASKS));
+        Ok(ctx.when_all(branches).await?.into_iter().sum())
+    }
+}
+
+/// Activities at the same time that take a while: how many, and how many milliseconds.
+#[derive(Debug)]
+pub struct Pauses;
+
+impl Workflow for Pauses {
+    const NAME: &'static str = "pauses";
+    type Input = (u32, u64);
+    type Output = ();
+
+    async fn run(ctx: Context, (width, millis): (u32, u64)) -> WorkflowResult<()> {
+        ctx.when_all((0..width).map(|_| ctx.activity::<Pause>(millis))).await.map(drop)
+    }
+}
+
 /// One sleep until the time that its input says.
 #[derive(Debug)]
 pub struct Timers;
@@ -112,6 +144,22 @@ impl Workflow for Signals {
             sum += ctx.wait_for(GO).await?;
         }
         Ok(sum)
+    }
+}
+
+/// An activity that takes so many milliseconds, and no CPU.
+#[derive(Debug)]
+pub struct Pause;
+
+#[async_trait]
+impl Activity for Pause {
+    const NAME: &'static str = "pause";
+    type Input = u64;
+    type Output = ();
+
+    async fn execute(&self, _ctx: ActivityContext, millis: u64) -> ActivityResult<()> {
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+        Ok(())
     }
 }
 

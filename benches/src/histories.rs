@@ -10,7 +10,7 @@ use pgworkflows::{Client, MemoryStore, Workflow};
 
 use crate::Failure;
 use crate::definitions::{Activities, FanOut, GO, Naps, Signals};
-use crate::workers::Workers;
+use crate::workers::{Serves, Workers};
 
 /// A kind of history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +69,7 @@ async fn run<W: Workflow<Input = u32>>(size: u32, signals: u32) -> Result<RunHis
     }
     // Started last, so that all signals are processed at once; otherwise the run would leave memory before each of
     // them.
-    let workers = Workers::inside(&store, 1)?;
+    let workers = Workers::inside(&store, 1, Serves::default())?;
     // A run that stalls has no result; the error says why it stalled.
     handle.result().timeout(Duration::from_secs(600)).await?;
     workers.stop().await?;

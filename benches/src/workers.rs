@@ -3,6 +3,7 @@
 use std::process::Stdio;
 use std::sync::Arc;
 
+use clap::Args;
 use pgworkflows::Worker;
 use pgworkflows::store::Store;
 use tokio::io::AsyncReadExt;
@@ -11,7 +12,9 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::Failure;
-use crate::definitions::{Activities, Double, FanOut, Naps, Signals, Steps, Timers};
+use crate::definitions::{
+    Activities, Double, FanOut, Naps, Pause, Pauses, Signals, Steps, TASKS, Tasks, Timers,
+};
 use crate::store::Address;
 
 /// Running workers.
@@ -29,20 +32,46 @@ struct Inside {
     ended: JoinHandle<Result<(), pgworkflows::Error>>,
 }
 
+/// What a worker serves.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Serves {
+    /// Activities that a worker executes at a time.
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub slots: u64,
+
+    /// Whether it executes activities of the activity queue of tasks, and nothing else.
+    #[arg(long, hide = true)]
+    pub tasks: bool,
+}
+
+impl Default for Serves {
+    fn default() -> Self {
+        Self { slots: 1_000, tasks: false }
+    }
+}
+
 /// A worker that knows all workflows of this package.
 ///
 /// # Errors
 /// If its definitions contradict each other.
-pub fn worker(store: &Arc<dyn Store>, name: &str) -> Result<Worker, Failure> {
-    let worker = Worker::builder(Arc::clone(store))
-        .name(name)
+pub fn worker(store: &Arc<dyn Store>, name: &str, serves: Serves) -> Result<Worker, Failure> {
+    let slots = usize::try_from(serves.slots)?;
+    let worker = Worker::builder(Arc::clone(store)).name(name);
+    if serves.tasks {
+        return Ok(worker.activity(Double).activity_queue(TASKS, slots).build()?);
+    }
+    let worker = worker
+        .activities_max(slots)
         .workflow::<Activities>()
         .workflow::<Steps>()
         .workflow::<FanOut>()
+        .workflow::<Tasks>()
+        .workflow::<Pauses>()
         .workflow::<Timers>()
         .workflow::<Naps>()
         .workflow::<Signals>()
         .activity(Double)
+        .activity(Pause)
         .history_events(u32::MAX, u32::MAX);
     Ok(worker.build()?)
 }
@@ -52,10 +81,10 @@ impl Workers {
     ///
     /// # Errors
     /// As [`worker`].
-    pub fn inside(store: &Arc<dyn Store>, count: u64) -> Result<Self, Failure> {
+    pub fn inside(store: &Arc<dyn Store>, count: u64, serves: Serves) -> Result<Self, Failure> {
         let mut workers = Self::default();
         for number in 0..count {
-            let worker = worker(store, &format!("bench-{number}"))?;
+            let worker = worker(store, &format!("bench-{number}"), serves)?;
             let (stop, stopped) = oneshot::channel();
             let ended = tokio::spawn(worker.run_until(async {
                 drop(stopped.await);
@@ -69,16 +98,27 @@ impl Workers {
     ///
     /// # Errors
     /// If a process cannot be started.
-    pub fn outside(address: &Address, count: u64) -> Result<Self, Failure> {
+    pub fn outside(address: &Address, count: u64, serves: Serves) -> Result<Self, Failure> {
         let mut workers = Self::default();
         for _ in 0..count {
-            let mut command = Command::new(std::env::current_exe()?);
-            command.args(["worker", "--url", &address.url, "--schema", &address.schema]);
-            // It ends when its standard input is closed, and so with this process, however that ends.
-            command.stdin(Stdio::piped()).stdout(Stdio::null()).kill_on_drop(true);
-            workers.outside.push(command.spawn()?);
+            workers.add_outside(address, serves)?;
         }
         Ok(workers)
+    }
+
+    /// Starts one more in a separate process.
+    ///
+    /// # Errors
+    /// If the process cannot be started.
+    pub fn add_outside(&mut self, address: &Address, serves: Serves) -> Result<(), Failure> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["worker", "--url", &address.url, "--schema", &address.schema]);
+        command.args(["--slots", &serves.slots.to_string()]);
+        command.args(serves.tasks.then_some("--tasks"));
+        // It ends when its standard input is closed, and so with this process, however that ends.
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).kill_on_drop(true);
+        self.outside.push(command.spawn()?);
+        Ok(())
     }
 
     /// The ids of the workers' own processes.
@@ -110,8 +150,8 @@ impl Workers {
 ///
 /// # Errors
 /// If the store cannot be reached.
-pub async fn serve(address: &Address) -> Result<(), Failure> {
-    let worker = worker(&address.open().await?, "bench-process")?;
+pub async fn serve(address: &Address, serves: Serves) -> Result<(), Failure> {
+    let worker = worker(&address.open().await?, &format!("bench-{}", std::process::id()), serves)?;
     let closed = async {
         // Nothing is ever written to it, so any return is the end.
         let _ = tokio::io::stdin().read(&mut [0]).await;

@@ -8,7 +8,7 @@ use clap::{Args, value_parser};
 use pgworkflows::Client;
 use pgworkflows_benches::Failure;
 use pgworkflows_benches::store::{Address, MeasuredStore};
-use pgworkflows_benches::workers::Workers;
+use pgworkflows_benches::workers::{Serves, Workers};
 use serde::Serialize;
 
 use crate::count;
@@ -58,6 +58,11 @@ pub(crate) struct LoadOptions {
     #[arg(long, value_name = "N", default_value = "1", value_parser = value_parser!(u64).range(1..=64))]
     workers: u64,
 
+    /// How many activities each executes at a time.
+    #[command(flatten)]
+    #[serde(skip)]
+    serves: Serves,
+
     /// Tasks that start runs.
     #[arg(long, value_name = "N", default_value = "8", value_parser = value_parser!(u64).range(1..=10_000))]
     clients: u64,
@@ -91,10 +96,14 @@ pub(crate) async fn run(options: &LoadOptions) -> Result<(), Failure> {
         Some(server) => server.version().await?,
         None => "memory".to_owned(),
     };
-    let workers = match &measured.address {
-        Some(address) if options.other_process => Workers::outside(address, options.workers)?,
-        _ => Workers::inside(&measured.store, options.workers)?,
+    let mut workers = match &measured.address {
+        Some(address) if options.other_process => Workers::outside(address, options.workers, options.serves)?,
+        _ => Workers::inside(&measured.store, options.workers, options.serves)?,
     };
+    if options.workload.kind == Kind::Tasks {
+        let address = measured.address.as_ref().ok_or("`--workload tasks` needs a database")?;
+        workers.add_outside(address, Serves { tasks: true, ..options.serves })?;
+    }
     let client = Client::new(Arc::clone(&measured.store));
     let mut test = LoadTest { options, client, server, workers, completed: 0 };
     let rows_before = match &mut test.server {

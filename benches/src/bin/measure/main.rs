@@ -27,7 +27,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::builder::RangedU64ValueParser;
 use pgworkflows_benches::store::Address;
-use pgworkflows_benches::workers;
+use pgworkflows_benches::workers::{self, Serves};
 
 /// The allocator that a service under load would choose: with the system's, client and worker cost more.
 #[global_allocator]
@@ -47,7 +47,12 @@ enum Command {
     Report(report::ReportOptions),
     /// A worker process of a load, until its standard input is closed.
     #[command(hide = true)]
-    Worker(Address),
+    Worker {
+        #[command(flatten)]
+        address: Address,
+        #[command(flatten)]
+        serves: Serves,
+    },
 }
 
 #[tokio::main]
@@ -57,7 +62,7 @@ async fn main() -> ExitCode {
         Command::Growth(options) => growth::run(&options).await,
         Command::Compare(options) => compare::run(&options),
         Command::Report(options) => report::run(&options),
-        Command::Worker(address) => workers::serve(&address).await,
+        Command::Worker { address, serves } => workers::serve(&address, serves).await,
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -88,7 +93,10 @@ mod tests {
     fn unusable_options_are_refused_with_the_value_and_the_limit() {
         for (line, parts) in [
             ("load --runs 0", &["'0'", "--runs", "1..=100000000"] as &[_]),
-            ("load --workload sleep", &["'sleep'", "activities, steps, fanout, signals, timers, burst"]),
+            (
+                "load --workload sleep",
+                &["'sleep'", "activities, steps, fanout, tasks, pauses, signals, timers, burst"],
+            ),
             ("load --memory --other-process", &["--memory", "--other-process"]),
             ("load --memory --url postgres://h", &["--memory", "--url"]),
             ("growth closed --row 7", &["'--row'"]),

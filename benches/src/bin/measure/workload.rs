@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use chrono::Utc;
 use clap::{Args, ValueEnum};
 use pgworkflows::{Client, Error};
-use pgworkflows_benches::definitions::{Activities, FanOut, GO, Signals, Steps, Timers};
+use pgworkflows_benches::definitions::{Activities, FanOut, GO, Pauses, Signals, Steps, Tasks, Timers};
 use serde::Serialize;
 
 /// What each run does.
@@ -20,7 +20,7 @@ pub(crate) struct Workload {
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) size: u32,
 
-    /// How many milliseconds after its start the timer of a run is due.
+    /// How many milliseconds after its start the timer of a run is due, or how long each of `--workload pauses` takes.
     #[arg(
         long,
         value_name = "MILLISECONDS",
@@ -39,6 +39,10 @@ pub(crate) enum Kind {
     Steps,
     /// Activities, all at the same time.
     Fanout,
+    /// Activities, all at the same time, which another process executes.
+    Tasks,
+    /// Activities that take `--sleep-ms`, all at the same time.
+    Pauses,
     /// Signals, each sent after the previous one was accepted.
     Signals,
     /// One timer.
@@ -63,7 +67,8 @@ impl Workload {
     /// What its durable calls are called, and how many a run makes.
     pub(crate) fn calls(self) -> (&'static str, u32) {
         match self.kind {
-            Kind::Activities | Kind::Fanout => ("activities", self.size),
+            Kind::Activities | Kind::Fanout | Kind::Pauses => ("activities", self.size),
+            Kind::Tasks => ("tasks", self.size),
             Kind::Steps => ("steps", self.size),
             Kind::Signals => ("signals", self.size),
             Kind::Timers | Kind::Burst => ("timers", 1),
@@ -78,6 +83,11 @@ impl Workload {
             Kind::Activities => drop(client.start::<Activities>(self.size).await?.result().await?),
             Kind::Steps => drop(client.start::<Steps>(self.size).await?.result().await?),
             Kind::Fanout => drop(client.start::<FanOut>(self.size).await?.result().await?),
+            Kind::Tasks => drop(client.start::<Tasks>(self.size).await?.result().await?),
+            Kind::Pauses => {
+                let millis = u64::try_from(self.sleep_ms).unwrap_or_default();
+                client.start::<Pauses>((self.size, millis)).await?.result().await?;
+            }
             Kind::Signals => {
                 let run = client.start::<Signals>(self.size).await?;
                 for number in 0..self.size {

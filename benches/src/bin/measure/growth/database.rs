@@ -6,7 +6,7 @@ use pgworkflows::Client;
 use pgworkflows::store::Store;
 use pgworkflows_benches::Failure;
 use pgworkflows_benches::store::{Address, MeasuredStore};
-use pgworkflows_benches::workers::Workers;
+use pgworkflows_benches::workers::{Serves, Workers};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::drive::{Driven, Pace, drive};
@@ -83,7 +83,7 @@ pub(super) struct Load {
 impl Load {
     /// Starts a worker, and waits until it has completed some runs.
     async fn start(store: &Arc<dyn Store>, runs: u64) -> Result<Self, Failure> {
-        let workers = Workers::inside(store, 1)?;
+        let workers = Workers::inside(store, 1, Serves::default())?;
         let load = Self { workers, client: Client::new(Arc::clone(store)), runs };
         load.complete(load.runs.div_ceil(5)).await?;
         Ok(load)

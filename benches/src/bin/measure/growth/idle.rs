@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use pgworkflows_benches::Failure;
-use pgworkflows_benches::workers::Workers;
+use pgworkflows_benches::workers::{Serves, Workers};
 
 use super::database::GrowingDatabase;
 use crate::figures::Figure;
@@ -21,7 +21,7 @@ pub(super) async fn idle(database: &GrowingDatabase, seconds: u64) -> Result<Vec
     };
     logged()?;
     let time = Duration::from_secs(seconds);
-    let workers = Workers::inside(&database.measured.store, 1)?;
+    let workers = Workers::inside(&database.measured.store, 1, Serves::default())?;
     let mut server = Server::connect(&database.address).await?;
     tokio::time::sleep(SETTLING).await;
 

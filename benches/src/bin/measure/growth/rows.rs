@@ -8,7 +8,7 @@ use pgworkflows::store::{Frame, Load, OpenState, Store};
 use pgworkflows::{Client, MemoryStore, RunId, Workflow};
 use pgworkflows_benches::Failure;
 use pgworkflows_benches::definitions::{Activities, Timers};
-use pgworkflows_benches::workers::Workers;
+use pgworkflows_benches::workers::{Serves, Workers};
 
 use super::database::GrowingDatabase;
 use super::fill::{Filler, JUST_NOW, Template, TemplateRow};
@@ -96,7 +96,7 @@ async fn sleeping(due: i64) -> Result<Template, Failure> {
 /// Executes one run in memory, to its end or until it is parked.
 async fn execute<W: Workflow>(input: W::Input, ends: bool) -> Result<(Arc<dyn Store>, RunId), Failure> {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-    let workers = Workers::inside(&store, 1)?;
+    let workers = Workers::inside(&store, 1, Serves::default())?;
     let handle = Client::new(Arc::clone(&store)).start::<W>(input).await?;
     if ends {
         handle.result().await?;

@@ -1,4 +1,5 @@
-//! Fan-outs: many activities at once, some of which fail at first. Each has one outcome.
+//! Fan-outs: many activities at once, some of which fail at first, and half of which any worker may execute. Each has one
+//! outcome.
 
 use pgworkflows::prelude::*;
 use serde_json::json;
@@ -8,12 +9,15 @@ use crate::journal::Outcome;
 
 pub(super) const KIND: Kind = Kind {
     name: FanOut::NAME,
-    about: "up to 60 activities at once, some of which fail at first: each is counted once",
+    about: "up to 60 activities at once, half of them as tasks, some of which fail at first: each is counted once",
     weight: 2,
     ends_alone: true,
-    register: |worker, _| worker.workflow::<FanOut>().activity(Weigh),
+    register: |worker, _| worker.workflow::<FanOut>().activity(Weigh).activity_queue(SCALES, 8),
     drive: |task| Box::pin(drive(task)),
 };
+
+/// The activity queue of half of the activities.
+const SCALES: &str = "scales";
 
 /// One activity in so many fails at its first attempt.
 const FLAKY: u64 = 7;
@@ -33,7 +37,10 @@ impl Workflow for FanOut {
 
     async fn run(ctx: Context, input: Width) -> WorkflowResult<u64> {
         let retry = || RetryPolicy::exponential().initial(Duration::from_millis(20)).max_attempts(3);
-        let branches = (0..input.width).map(|number| ctx.activity::<Weigh>(number).retry(retry()));
+        let branches = (0..input.width).map(|number| {
+            let weigh = ctx.activity::<Weigh>(number).retry(retry());
+            if number % 2 == 0 { weigh } else { weigh.queue(SCALES) }
+        });
         Ok(ctx.when_all(branches).await?.into_iter().sum())
     }
 }

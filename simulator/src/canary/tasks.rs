@@ -58,17 +58,6 @@ pub(super) const CANARIES: &[Canary] = &[
         }],
     },
     Canary {
-        name: "HandedOutUnannounced",
-        what: "the task loop is not told of an attempt that becomes a task before a renewal may find it",
-        edits: &[Edit {
-            file: "core/src/worker/driver/effects.rs",
-            find: "drop(self.with.tasks.send(TaskInput::Expect(claims)));",
-            erring: r#"if !crate::canary::is("HandedOutUnannounced") {
-                    drop(self.with.tasks.send(TaskInput::Expect(claims)));
-                }"#,
-        }],
-    },
-    Canary {
         name: "HandedOutToNobody",
         what: "an append gives a task to an executor that is over, and nobody else gets it",
         edits: &[Edit {

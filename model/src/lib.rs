@@ -3,10 +3,11 @@
 //! | model | what it asks |
 //! |---|---|
 //! | [`ownership`] | who may write to a shard, while requests are late, lost or repeated, leases run out and commits are lost |
+//! | [`inbox`] | whether each message is logged once and in order, while transactions commit late and shards move |
 //!
 //! A model does not run the engine's code. It has the same statements and decisions, in as few words as show what can go
-//! wrong between two of them. The simulator is the other way
-//! round: it runs the engine's code, and tries some orders of a much larger system.
+//! wrong between two of them. The simulator is the other way round: it runs the engine's
+//! code, and tries some orders of a much larger system.
 //!
 //! Each rule of a protocol is a `Guard`. With all of them, every property holds in every state. The tests remove each one by
 //! itself, and demand that the property breaks which the rule is there for: so no rule is idle, and no model is too narrow to
@@ -15,4 +16,5 @@
 pub mod check;
 mod spend;
 
+pub mod inbox;
 pub mod ownership;

@@ -5,6 +5,7 @@
 //! | [`ownership`] | who may write to a shard, while requests are late, lost or repeated, leases run out and commits are lost |
 //! | [`inbox`] | whether each message is logged once and in order, while transactions commit late and shards move |
 //! | [`tasks`] | whether an activity has one outcome, while processes compete for it, die, and hand its run over |
+//! | [`transactions`] | whether a user's writes and the recorded outcome agree, while nobody waits for the user's transaction |
 //!
 //! A model does not run the engine's code. It has the same statements and decisions, in as few words as show what can go
 //! wrong between two of them. The simulator is the other way round: it runs the engine's
@@ -20,3 +21,4 @@ mod spend;
 pub mod inbox;
 pub mod ownership;
 pub mod tasks;
+pub mod transactions;

@@ -84,7 +84,8 @@ end
 $$;
 
 -- Inserts the tasks of an append, which waits for nobody who has a task. An executor may have a task from the beginning,
--- because it executes the attempt already. If it is over by now, the task counts as lost.
+-- because it executes the attempt already. If it is over by now, the task counts as lost. A task of the queue of an executor
+-- that is over is lost for good.
 create function @schema@.insert_tasks(
     p_runs uuid[], p_seqs int[], p_queues text[], p_activities text[], p_losses_max int[], p_messages uuid[],
     p_bodies bytea[], p_lost bytea[], p_executors bigint[]
@@ -98,16 +99,21 @@ set jit = off
 set plan_cache_mode = force_generic_plan
 as $$
 declare
+    -- The executor that has each task, or that alone may have it.
+    v_needed   bigint[];
     v_live     bigint[] := '{}';
     v_runs     uuid[];
     v_messages uuid[];
     v_bodies   bytea[];
 begin
+    select array_agg(coalesce(t.executor, @schema@.executor_of(t.queue)) order by t.ord)
+    into v_needed
+    from unnest(p_executors, p_queues) with ordinality as t (executor, queue, ord);
     -- Nobody fences these executors before the tasks are there.
-    if cardinality(array_remove(p_executors, null)) > 0 then
+    if cardinality(array_remove(v_needed, null)) > 0 then
         select coalesce(array_agg(l.executor), '{}') into v_live from (
             select e.executor from @schema@.executors e
-            where e.executor = any (p_executors) and not e.fenced
+            where e.executor = any (v_needed) and not e.fenced
             for share
         ) l;
     end if;
@@ -116,13 +122,14 @@ begin
     select t.run, t.seq, t.queue, t.activity, t.losses_max, t.message, t.body, t.lost,
            case when t.executor = any (v_live) then t.executor end,
            (t.executor is not null)::int, (t.executor is not null and t.executor <> all (v_live))::int
-    from unnest(p_runs, p_seqs, p_queues, p_activities, p_losses_max, p_messages, p_bodies, p_lost, p_executors)
-        as t (run, seq, queue, activity, losses_max, message, body, lost, executor)
-    where t.executor is null or t.executor = any (v_live) or t.losses_max > 0;
+    from unnest(p_runs, p_seqs, p_queues, p_activities, p_losses_max, p_messages, p_bodies, p_lost, p_executors, v_needed)
+        as t (run, seq, queue, activity, losses_max, message, body, lost, executor, needed)
+    where t.needed is null or t.needed = any (v_live) or t.executor is not null and t.losses_max > 0;
 
     select array_agg(t.run), array_agg(t.message), array_agg(t.lost) into v_runs, v_messages, v_bodies
-    from unnest(p_runs, p_losses_max, p_messages, p_lost, p_executors) as t (run, losses_max, message, lost, executor)
-    where t.executor is not null and t.executor <> all (v_live) and t.losses_max = 0;
+    from unnest(p_runs, p_losses_max, p_messages, p_lost, p_executors, v_needed)
+        as t (run, losses_max, message, lost, executor, needed)
+    where t.needed is not null and t.needed <> all (v_live) and (t.executor is null or t.losses_max = 0);
     if v_runs is not null then
         perform @schema@.tell_runs(v_runs, v_messages, v_bodies);
     end if;
@@ -157,9 +164,26 @@ begin
 end
 $$;
 
+-- The activity queue that an executor alone serves. Its tasks are lost with the executor.
+create function @schema@.queue_of(p_executor bigint) returns text
+language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+    select 'executor:' || p_executor
+$$;
+
+-- The executor that alone serves this activity queue, if one does.
+create function @schema@.executor_of(p_queue text) returns bigint
+language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+    select case when q.number <= 9223372036854775807 then q.number::bigint end
+    from (select substring(p_queue from '^executor:([1-9][0-9]{0,18})$')::numeric) as q (number)
+$$;
+
 -- An executor is lost: counts a loss for each of its tasks, a thousand at a time, and frees them. One that may not be lost
--- once more is over. A row that somebody has locked is left for the next call. Returns whether the executor has none left.
--- The caller has locked the executor.
+-- once more is over, and so are those that nobody else may have. A row that somebody has locked is left for the next call.
+-- Returns whether none is left. The caller has locked the executor.
 create function @schema@.lose_tasks(p_executor bigint) returns boolean
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -190,7 +214,17 @@ begin
     if v_over_runs is not null then
         perform @schema@.fail_tasks(v_over_runs, v_over_seqs);
     end if;
-    return not exists (select from @schema@.tasks t where t.executor = p_executor);
+    -- Its own queue
+    select array_agg(l.run_id), array_agg(l.seq) into v_over_runs, v_over_seqs from (
+        select t.run_id, t.seq from @schema@.tasks t
+        where t.queue = @schema@.queue_of(p_executor) and t.executor is null limit 1000 for update skip locked
+    ) l;
+    if v_over_runs is not null then
+        perform @schema@.fail_tasks(v_over_runs, v_over_seqs);
+    end if;
+    return not exists (select from @schema@.tasks t where t.executor = p_executor)
+       and not exists (
+           select from @schema@.tasks t where t.queue = @schema@.queue_of(p_executor) and t.executor is null);
 end
 $$;
 

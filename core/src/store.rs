@@ -45,8 +45,8 @@ pub use self::query::{
 };
 pub use self::switchboard::Switchboard;
 pub use self::tasks::{
-    ActivityQueueInfo, ClaimTasks, ClaimedTask, ClaimedTasks, NewTask, QueueHash, ReturnTasks, ReturnedTask,
-    SettleTasks, TaskClaim, TaskId,
+    ActivityQueueInfo, ClaimTasks, ClaimedTask, ClaimedTasks, HeldTask, NewTask, QueueHash, ReturnTasks,
+    ReturnedTask, SettleTasks, TaskClaim, TaskId, executor_of, queue_of,
 };
 pub use self::watch::{Notice, Topic, Watch, Watched, What};
 use crate::data::id::ShardId;

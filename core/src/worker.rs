@@ -248,7 +248,8 @@ impl Worker {
         }
         let freed = Arc::new(Notify::new());
         let slots = Slots::new(self.config.activities_max, Arc::clone(&freed));
-        let executor = Executor::new(Arc::clone(host), Arc::clone(&clock), slots);
+        let task_executor = watch::Sender::new(None);
+        let executor = Executor::new(Arc::clone(host), Arc::clone(&clock), slots, task_executor.subscribe());
         Parts {
             host: Arc::clone(host),
             status: Arc::clone(&self.status),
@@ -261,7 +262,7 @@ impl Worker {
             queue,
             freed,
             tasks,
-            task_executor: watch::Sender::new(None),
+            task_executor,
             trials: Arc::new(Semaphore::new(1)),
             beat: Arc::default(),
         }

@@ -258,6 +258,7 @@ macro_rules! store_conformance {
                 task_has_one_executor_at_a_time,
                 tasks_are_inserted_with_their_append_or_not_at_all,
                 task_is_inserted_once,
+                queue_of_an_executor_is_served_by_it_alone_and_lost_with_it,
                 executor_has_a_task_from_the_beginning_if_the_append_says_so,
                 task_whose_first_executor_is_over_is_lost_as_soon_as_it_is_inserted,
                 other_tasks_with_the_same_number_are_fenced,

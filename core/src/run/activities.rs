@@ -8,6 +8,7 @@ use crate::data::payload::Payload;
 use crate::data::time::Timestamp;
 use crate::log::event::Event;
 use crate::run::{Progress, Run};
+use crate::store::tasks::executor_of;
 
 impl Run {
     /// An attempt has ended. It changes nothing if the activity already has an outcome.
@@ -57,13 +58,21 @@ impl Run {
     pub(crate) fn task_lost(&mut self, at: Timestamp, id: CommandId, losses: u32) -> Progress {
         let Some(activity) = self.state.activities.get(id) else { return Progress::default() };
         let (name, attempt) = (activity.name.clone(), activity.attempt);
-        let message = if activity.options.get().at_most_once {
-            format!("the process that executed `{name}`, which may run only once, died or lost its lease")
+        let queue = activity.options.get().queue.as_ref();
+        let (kind, message) = if queue.is_some_and(|queue| executor_of(queue).is_some()) {
+            (
+                "worker-lost",
+                format!("`{name}` was sent to one worker, which has ended, died or lost its lease"),
+            )
+        } else if activity.options.get().at_most_once {
+            let died = "died or lost its lease";
+            ("attempt-lost", format!("the process that executed `{name}`, which may run only once, {died}"))
         } else {
-            format!("the processes that executed `{name}` died or lost their leases {losses} times")
+            let died = "died or lost their leases";
+            ("attempt-lost", format!("the processes that executed `{name}` {died} {losses} times"))
         };
         let mut progress = self.note(at, Event::ActivityAttemptLost { id, attempt });
-        progress.append(self.activity_failed(at, id, Failure::new("attempt-lost", message).non_retryable()));
+        progress.append(self.activity_failed(at, id, Failure::new(kind, message).non_retryable()));
         progress
     }
 

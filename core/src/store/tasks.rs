@@ -55,6 +55,21 @@ pub struct HeldTask {
     pub claim: TaskClaim,
 }
 
+/// The activity queue that this executor alone serves: for activities that have to be executed where an earlier one was. Its
+/// tasks are lost with the executor.
+pub fn queue_of(executor: ExecutorId) -> Name {
+    format!("{QUEUE_OF}{executor}").into()
+}
+
+/// The executor that alone serves this activity queue, if one does.
+pub fn executor_of(queue: &str) -> Option<ExecutorId> {
+    let number = queue.strip_prefix(QUEUE_OF)?;
+    number.parse().ok().map(ExecutorId::new).filter(|executor| *queue_of(*executor) == *queue)
+}
+
+/// What the name of such a queue begins with.
+const QUEUE_OF: &str = "executor:";
+
 /// A task that an append inserts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewTask {
@@ -213,6 +228,15 @@ impl QueueHash {
 mod tests {
     use super::*;
     use crate::testing::run_id;
+
+    #[test]
+    fn queue_of_an_executor_names_it_and_no_other_queue_does() {
+        let executor = ExecutorId::new(u64::MAX >> 4);
+        assert_eq!(executor_of(&queue_of(executor)), Some(executor));
+        for other in ["gpu", "executor:", "executor:gpu", "executor:-1", "executor:07", "executor:7 "] {
+            assert_eq!(executor_of(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn every_task_has_its_own_message() {

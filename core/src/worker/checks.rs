@@ -3,6 +3,7 @@
 use crate::data::limits;
 use crate::data::name::Name;
 use crate::error::Error;
+use crate::store::tasks::executor_of;
 use crate::worker::config::WorkerConfig;
 use crate::workflow::registry::{Definitions, check_name};
 
@@ -17,6 +18,8 @@ pub(super) fn serve_queues(config: &mut WorkerConfig, definitions: &Definitions)
             "has 0 slots, and would execute nothing; give at least 1"
         } else if config.activity_queues[..index].iter().any(|(other, _)| other == name) {
             "is given twice; name each activity queue once"
+        } else if executor_of(name).is_some() {
+            "belongs to one worker; give a name that does not begin with `executor:`"
         } else if !has_activities {
             "is served by a worker without activities; register those that it executes"
         } else {

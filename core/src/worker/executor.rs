@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::{Either, pending, select};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::data::cancellation::Cancellation;
 use crate::data::failure::Failure;
-use crate::data::id::RunId;
+use crate::data::id::{ExecutorId, RunId};
 use crate::data::limits;
 use crate::data::name::Name;
 use crate::data::payload::Payload;
@@ -41,6 +42,8 @@ pub(crate) struct Executor {
     host: Arc<dyn Host>,
     clock: Arc<StoreClock>,
     slots: Slots,
+    /// The executor lease of the task loop, if it has one.
+    current: watch::Receiver<Option<ExecutorId>>,
 }
 
 /// Permits work to start while its token is not cancelled and its lease can be trusted.
@@ -100,8 +103,13 @@ impl StartPermit {
 const TRUST_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
 impl Executor {
-    pub(crate) fn new(host: Arc<dyn Host>, clock: Arc<StoreClock>, slots: Slots) -> Self {
-        Self { host, clock, slots }
+    pub(crate) fn new(
+        host: Arc<dyn Host>,
+        clock: Arc<StoreClock>,
+        slots: Slots,
+        current: watch::Receiver<Option<ExecutorId>>,
+    ) -> Self {
+        Self { host, clock, slots, current }
     }
 
     /// The slots of this process's own attempts and steps.
@@ -154,6 +162,7 @@ impl Executor {
                 cancellation: cancellation.clone(),
                 host: Arc::clone(&this.host),
                 clock: Arc::clone(&this.clock),
+                executor: *this.current.borrow(),
             };
             // Deserializing the input runs user code, too.
             let begun = caught(|| activity.attempt(context, &attempt.input)).unwrap_or_else(|panic| {

@@ -86,6 +86,8 @@ struct ExecutorLease {
     /// How many renewals the store acknowledged.
     renewals: u64,
     renew_at: Duration,
+    /// The activity queue that it alone serves.
+    own_queue: ServedQueue,
 }
 
 /// The state of a running task loop.
@@ -97,6 +99,8 @@ struct Running {
     withdrawals: VecDeque<TaskId>,
     /// Whether there may be tasks to claim.
     hungry: bool,
+    /// Whether some of these may be in the executor's own queue.
+    own_hungry: bool,
     /// The end of a shutdown's grace, by the host's clock.
     shutdown: Option<Duration>,
     /// Whether everything is told to the store at the end.
@@ -114,6 +118,7 @@ impl TaskLoop {
             held: HeldTasks::default(),
             withdrawals: VecDeque::new(),
             hungry: true,
+            own_hungry: false,
             shutdown: None,
             ended: false,
         };
@@ -274,6 +279,7 @@ impl TaskLoop {
         });
         let grace = running.shutdown.filter(|end| *end > now).map(|end| end - now);
         let pause = [renewal, grace].into_iter().flatten().min();
+        let own_queue = running.lease.as_ref().map(|lease| lease.own_queue.name.clone());
         let timer = async {
             match pause {
                 Some(pause) => self.host.sleep(pause).await,
@@ -290,21 +296,27 @@ impl TaskLoop {
                 running.shutdown = Some(now);
             }
             () = self.freed.notified(), if running.hungry && self.serves(running) => {}
-            () = self.announced(hints), if self.serves(running) => running.hungry = true,
+            is_own = self.announced(own_queue.as_ref(), hints), if self.serves(running) => {
+                running.hungry = true;
+                running.own_hungry |= is_own;
+            }
             () = timer => {}
         }
     }
 
-    /// Waits for a hint that one of its queues has tasks.
-    async fn announced(&self, hints: &mut broadcast::Receiver<Hint>) {
+    /// Waits for a hint that one of its queues has tasks. Returns whether it may be the executor's own.
+    async fn announced(&self, own_queue: Option<&Name>, hints: &mut broadcast::Receiver<Hint>) -> bool {
         loop {
             match hints.recv().await {
                 Ok(Hint::Tasks(hash)) => {
+                    if own_queue.is_some_and(|name| QueueHash::of(name) == hash) {
+                        return true;
+                    }
                     if self.queues.iter().any(|queue| QueueHash::of(&queue.name) == hash) {
-                        return;
+                        return false;
                     }
                 }
-                Ok(Hint::Missed) | Err(broadcast::error::RecvError::Lagged(_)) => return,
+                Ok(Hint::Missed) | Err(broadcast::error::RecvError::Lagged(_)) => return true,
                 Ok(Hint::Mail(_) | Hint::Notice(_) | Hint::Released) => {}
                 Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
             }

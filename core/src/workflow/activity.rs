@@ -10,11 +10,12 @@ use futures::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::error::ActivityResult;
+use super::error::{ActivityError, ActivityResult};
 use crate::data::cancellation::Cancellation;
-use crate::data::id::{CommandId, RunId};
+use crate::data::id::{CommandId, ExecutorId, RunId};
 use crate::data::time::Timestamp;
 use crate::host::{Host, StoreClock};
+use crate::store::tasks::queue_of;
 
 /// Code with side effects that a run schedules. It is executed at least once; its outcome is recorded exactly once.
 ///
@@ -102,6 +103,8 @@ pub struct ActivityContext {
     pub(crate) cancellation: Cancellation,
     pub(crate) host: Arc<dyn Host>,
     pub(crate) clock: Arc<StoreClock>,
+    /// The executor of the process, while it has a lease.
+    pub(crate) executor: Option<ExecutorId>,
 }
 
 impl ActivityContext {
@@ -144,6 +147,90 @@ impl ActivityContext {
     /// services that deduplicate requests. See the example [above](ActivityContext).
     pub fn idempotency_key(&self) -> String {
         format!("{}:{}", self.run, self.command)
+    }
+
+    /// The name of an activity queue that this worker alone serves, so that a workflow can send further activities to where
+    /// this one was executed: to the files that it left there, or to what it loaded into memory. They are executed in the slots
+    /// of the first activity queue that the worker serves, and have to be registered there.
+    ///
+    /// The queue ends with the worker, or with its lease if the worker loses that: activities that were sent there and have
+    /// not ended fail with the kind `worker-lost`, whatever their retry policy says, and so do those that are sent there
+    /// afterwards. The workflow can then begin anew, with another worker.
+    ///
+    /// ```
+    /// # use pgworkflows::MemoryStore;
+    /// use pgworkflows::prelude::*;
+    ///
+    /// struct Download;
+    ///
+    /// #[async_trait]
+    /// impl Activity for Download {
+    ///     const NAME: &'static str = "download";
+    ///     type Input = String;
+    ///     type Output = String;
+    ///
+    ///     async fn execute(&self, ctx: ActivityContext, film: String) -> ActivityResult<String> {
+    ///         // … to a file of this machine.
+    ///         ctx.worker_queue()
+    ///     }
+    /// }
+    ///
+    /// struct Render;
+    ///
+    /// #[async_trait]
+    /// impl Activity for Render {
+    ///     const NAME: &'static str = "render";
+    ///     type Input = String;
+    ///     type Output = u64;
+    ///
+    ///     async fn execute(&self, _: ActivityContext, film: String) -> ActivityResult<u64> {
+    ///         Ok(film.len() as u64)
+    ///     }
+    /// }
+    ///
+    /// struct Film;
+    ///
+    /// impl Workflow for Film {
+    ///     const NAME: &'static str = "film";
+    ///     type Input = String;
+    ///     type Output = u64;
+    ///
+    ///     async fn run(ctx: Context, film: String) -> WorkflowResult<u64> {
+    ///         for _ in 0..3 {
+    ///             let worker = ctx.activity::<Download>(film.clone()).await?;
+    ///             match ctx.activity::<Render>(film.clone()).queue(worker).await {
+    ///                 Err(lost) if lost.failure().is_some_and(|failure| failure.is("worker-lost")) => {}
+    ///                 rendered => return rendered,
+    ///             }
+    ///         }
+    ///         Err(WorkflowError::new("unlucky", "three workers died"))
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), pgworkflows::Error> {
+    /// # let store = MemoryStore::new();
+    /// let worker = Worker::builder(store.clone()).workflow::<Film>().activity(Download).activity(Render).build()?;
+    /// let client = Client::new(store);
+    /// let film = async { client.start::<Film>("dawn".to_owned()).await?.result().await };
+    /// let rendered = tokio::select! {
+    ///     rendered = film => rendered?,
+    ///     ended = worker.run() => return ended,
+    /// };
+    /// assert_eq!(rendered, 4);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The worker has no lease for it at the moment, because it has just started or the store does not answer. The error can
+    /// be retried.
+    pub fn worker_queue(&self) -> ActivityResult<String> {
+        let executor = self.executor.ok_or_else(|| {
+            let message = "the worker has no lease for activities that are sent to it: try again in a moment";
+            ActivityError::new("no-worker-queue", message)
+        })?;
+        Ok(queue_of(executor).to_string())
     }
 
     /// Tells the attempt that its outcome is no longer wanted: after a timeout, when the run cancels the activity, when

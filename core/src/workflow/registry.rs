@@ -215,6 +215,7 @@ mod tests {
             cancellation: Cancellation::default(),
             host: Arc::new(SystemHost::current()),
             clock: Arc::default(),
+            executor: None,
         };
         let activity = Guarded::new(WriteOnly);
         let attempt = activity.attempt(context, &Payload::encode(&()).unwrap()).unwrap();

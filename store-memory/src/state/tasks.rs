@@ -8,7 +8,7 @@ use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{ExecutorId, Name};
 use pgworkflows_core::store::{
     ActivityQueueInfo, ClaimTasks, ClaimedTask, ClaimedTasks, Hint, NewTask, QueueHash, ReturnTasks,
-    ReturnedTask, SettleTasks, StoreError, Submission, TaskClaim, TaskId,
+    ReturnedTask, SettleTasks, StoreError, Submission, TaskClaim, TaskId, executor_of, queue_of,
 };
 
 use super::State;
@@ -114,9 +114,12 @@ impl State {
                 problem: None,
             };
             self.tasks.rows.insert(new.id, row);
+            let is_over = |executor| !self.tasks.executors.contains_key(&executor);
+            let is_orphan = executor_of(&new.queue).is_some_and(is_over);
             match new.executor.map(|executor| self.tasks.executors.get_mut(&executor)) {
                 Some(Some(executor)) => _ = executor.tasks.insert(new.id),
                 Some(None) => self.lose_task(new.id),
+                None if is_orphan => self.fail_task(new.id),
                 None => self.tasks.free(new.id),
             }
             self.hint(Hint::Tasks(QueueHash::of(&new.queue)));
@@ -232,6 +235,12 @@ impl State {
         for task in executor.tasks.clone() {
             self.lose_task(task);
         }
+        // Nobody else may have those of its own queue.
+        let own = queue_of(id);
+        let orphans = self.tasks.free.iter().filter(|((queue, _), _)| *queue == own);
+        let orphans: Vec<TaskId> =
+            orphans.flat_map(|(_, tasks)| tasks.iter().map(|(_, task)| *task)).collect();
+        orphans.into_iter().for_each(|task| self.fail_task(task));
         self.tasks.executors.remove(&id);
         self.facts.push(|| Fact::ExecutorEnded { executor: id, by_itself });
     }

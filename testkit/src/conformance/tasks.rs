@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use pgworkflows_core::id::{EventSeq, ExecutorId, MessageId, RunId};
 use pgworkflows_core::store::{
-    ActivityQueueInfo, Append, ClaimTasks, Heartbeat, NewTask, ReturnedTask, TaskClaim, TaskId,
+    ActivityQueueInfo, Append, ClaimTasks, Heartbeat, NewTask, ReturnedTask, TaskClaim, TaskId, queue_of,
 };
 
 use super::executor::{Executor, returned};
@@ -377,4 +377,32 @@ pub async fn task_whose_first_executor_is_over_is_lost_as_soon_as_it_is_inserted
     assert_eq!(ids(&third.claim(9).await), [2]);
     third.give_back(Vec::new(), true).await;
     assert_eq!(told(&mut writer).await, ["loss of 3", "loss of 2"]);
+}
+
+pub async fn queue_of_an_executor_is_served_by_it_alone_and_lost_with_it(fixture: &Fixture) {
+    // Given tasks that were sent to one executor, which has begun one of them
+    let (mut writer, run) = fixture.writer_and_run().await;
+    let mut executor = Executor::new(fixture, LONG).await;
+    let sent = |seq| NewTask { queue: queue_of(executor.id), ..task(run, seq) };
+    let tasks = [sent(1), sent(2), sent(3)];
+    let draft = writer.draft().open(run, parked(None)).frame(run, 3);
+    writer.write(draft.change(|append| with_tasks(append, &tasks))).await;
+    let own =
+        |count| ClaimTasks { queues: vec![(queue_of(executor.id), count)], ..executor.request(0, None) };
+    let (one, none) = (own(1), own(0));
+    assert_eq!(executor.ask(&one).await.tasks.len(), 1);
+    let mut other = Executor::new(fixture, LONG).await;
+    assert_eq!(ids(&other.claim(9).await), [0; 0]);
+
+    // When it ends, then none of them is executed by anybody else, although each may be lost twice
+    executor.give_back(Vec::new(), true).await;
+    assert_eq!(told(&mut writer).await, ["loss of 1", "loss of 2", "loss of 3"]);
+    let another = ClaimTasks { executor: Some(other.id), renewals: other.renewals, ..none };
+    let another = ClaimTasks { queues: vec![(another.queues[0].0.clone(), 9)], ..another };
+    assert_eq!(other.ask(&another).await.tasks, []);
+
+    // And one that is sent there afterwards is lost at once
+    let late = NewTask { queue: queue_of(executor.id), ..task(run, 4) };
+    writer.write(writer.draft().event(run).change(|append| with_tasks(append, &[late]))).await;
+    assert_eq!(told(&mut writer).await.last().unwrap(), "loss of 4");
 }

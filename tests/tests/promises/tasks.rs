@@ -21,6 +21,8 @@ promises![
     activity_queue_without_a_worker_is_shown,
     fan_out_uses_every_worker,
     no_more_tasks_run_at_a_time_than_there_are_slots,
+    worker_that_stops_finishes_its_running_activity_for_the_next_owner_at_once,
+    activities_can_follow_to_the_same_worker_and_are_lost_with_it,
 ];
 
 activity!(Render, "render", String => String);
@@ -36,6 +38,8 @@ workflow!(FilmOnce, "film-once", |ctx: Context, scene: String| -> WorkflowResult
 workflow!(Plain, "plain", |ctx: Context, scene: String| -> WorkflowResult<String> {
     ctx.activity::<Render>(scene).await
 });
+
+const GO: Signal<()> = Signal::new("go");
 
 /// Notes what it renders.
 fn render(journal: &Journal, by: &'static str) -> Render {
@@ -313,4 +317,77 @@ async fn no_more_tasks_run_at_a_time_than_there_are_slots(env: Env) {
         run.result().await.unwrap();
     }
     assert_eq!(most.load(SeqCst), 3);
+}
+
+async fn worker_that_stops_finishes_its_running_activity_for_the_next_owner_at_once(env: Env) {
+    // Given a run whose activity is in progress, and a worker that could take over
+    let (journal, gate) = (Journal::default(), Gate::closed());
+    let held = gate.clone();
+    let holds =
+        Render(ActivityFn::with((journal.clone(), held), |(journal, gate), _, scene: String| async move {
+            journal.note(format!("the first renders {scene}"));
+            gate.pass().await;
+            Ok(format!("{scene}, rendered"))
+        }));
+    let first = env.run(env.worker().workflow::<Plain>().activity(holds));
+    let run = env.client.start::<Plain>("Earth".to_owned()).await.unwrap();
+    journal.has("the first renders Earth", 1).await;
+
+    // When the first one is told to stop
+    let stopped = first.stop();
+    let taken_over = async {
+        // Then the run goes to the other one while the activity goes on
+        env.run(env.worker().workflow::<Plain>().activity(render(&journal, "the second")));
+        logged(&run, "activity.enqueued", 1).await;
+        reached(&run, RunStatus::Waiting).await;
+        gate.open();
+        assert_eq!(run.result().await.unwrap(), "Earth, rendered");
+    };
+    futures::join!(stopped, taken_over);
+    assert_eq!(journal.lines(), ["the first renders Earth"]);
+}
+
+async fn activities_can_follow_to_the_same_worker_and_are_lost_with_it(env: Env) {
+    activity!(Download, "download", String => String);
+    workflow!(Local, "local", |ctx: Context, scene: String| -> WorkflowResult<String> {
+        let worker = ctx.activity::<Download>(scene.clone()).queue("gpu").await?;
+        let first = ctx.activity::<Render>(scene.clone()).queue(worker.clone()).await?;
+        ctx.wait_for(GO).await?;
+        match ctx.activity::<Render>(scene).queue(worker).await {
+            Err(lost) if lost.failure().is_some_and(|failure| failure.is("worker-lost")) => {
+                Ok(format!("{first}, then lost"))
+            }
+            other => other,
+        }
+    });
+
+    let journal = Journal::default();
+    let download = || {
+        Download(ActivityFn::new(|ctx: ActivityContext, _scene: String| async move { ctx.worker_queue() }))
+    };
+    // Given two workers of one activity queue
+    env.run(env.worker().workflow::<Local>());
+    let gpu =
+        |by| env.executor().activity(render(&journal, by)).activity(download()).activity_queue("gpu", 1);
+    let (one, other) = (env.run(gpu("one")), env.run(gpu("other")));
+
+    // When runs send what follows to where their first activity was executed, then it is executed there
+    let many = 6;
+    let mut runs = Vec::new();
+    for number in 0..many {
+        runs.push(env.client.start::<Local>(format!("scene {number}")).await.unwrap());
+    }
+    for run in &runs {
+        logged(run, "activity.completed", 2).await;
+    }
+    // And after these workers have ended, nobody else executes it
+    one.stop().await;
+    other.stop().await;
+    env.run(gpu("a third"));
+    for (number, run) in runs.iter().enumerate() {
+        run.signal(GO, ()).await.unwrap();
+        assert_eq!(run.result().await.unwrap(), format!("scene {number}, rendered, then lost"));
+    }
+    assert_eq!(journal.lines().len(), many);
+    assert_eq!(journal.lines().iter().filter(|line| line.starts_with("a third")).count(), 0);
 }

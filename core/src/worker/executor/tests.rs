@@ -94,7 +94,12 @@ activity!(HostileInput, "does", |_: Hostile| -> () { Ok(()) });
 
 /// An executor with one slot.
 fn executor() -> Executor {
-    Executor::new(Arc::new(SystemHost::current()), Arc::default(), Slots::new(1, Arc::default()))
+    Executor::new(
+        Arc::new(SystemHost::current()),
+        Arc::default(),
+        Slots::new(1, Arc::default()),
+        watch::Sender::new(None).subscribe(),
+    )
 }
 
 fn permit(executor: &Executor) -> StartPermit {

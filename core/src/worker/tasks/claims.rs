@@ -10,13 +10,16 @@ use super::{ExecutorLease, Running, ServedQueue, TaskInput, TaskLoop};
 use crate::data::failure::Failure;
 use crate::data::id::{CommandId, ExecutorId};
 use crate::data::limits;
+use crate::data::name::Name;
 use crate::data::outcome::Outcome;
 use crate::data::payload::{Payload, payload_too_large};
 use crate::log::message::Message;
 use crate::log::wire::encode_message;
 use crate::log::wire::task::decode_task;
 use crate::store::error::StoreError;
-use crate::store::tasks::{ClaimTasks, ClaimedTask, ClaimedTasks, HeldTask, ReturnedTask, TaskClaim, TaskId};
+use crate::store::tasks::{
+    ClaimTasks, ClaimedTask, ClaimedTasks, HeldTask, ReturnedTask, TaskClaim, TaskId, queue_of,
+};
 use crate::worker::executor::{LeaseTrust, StartPermit, cancel};
 
 impl TaskLoop {
@@ -28,16 +31,19 @@ impl TaskLoop {
             let room = if asks { queue.slots.room() } else { 0 };
             (queue.name.clone(), room.min(limits::TASKS_BATCH_MAX) as u32)
         };
+        // The own queue shares its slots with another one, so only a renewal asks for tasks of both.
+        let own_first = std::mem::take(&mut running.own_hungry) && !renew;
+        let own = running.lease.as_ref().map(|lease| &lease.own_queue).filter(|_| own_first || renew);
+        let others = self.queues.iter().filter(|_| !own_first);
         let claim = ClaimTasks {
             executor: running.lease.as_ref().map(|lease| lease.id),
             renewals: running.lease.as_ref().map_or(0, |lease| lease.renewals),
             worker: self.worker.clone(),
             renew: renew.then_some(self.lease_ttl),
-            queues: self.queues.iter().map(room).collect(),
+            queues: own.into_iter().chain(others).map(room).collect(),
             activities: self.activities.clone(),
             bytes: limits::TASKS_BYTES_MAX,
         };
-        let asked: u32 = claim.queues.iter().map(|(_, room)| room).sum();
         if renew {
             running.held.renewing();
         }
@@ -51,29 +57,26 @@ impl TaskLoop {
             answer => answer?,
         };
         self.clock.answered(answer.now, &*self.host);
-        self.claimed(running, answer, sent, renew, asked);
+        self.claimed(running, answer, sent, &claim);
+        running.hungry |= own_first;
         Ok(())
     }
 
     /// Takes the answer to a claim.
-    fn claimed(
-        &self,
-        running: &mut Running,
-        answer: ClaimedTasks,
-        sent: Duration,
-        renewed: bool,
-        asked: u32,
-    ) {
+    fn claimed(&self, running: &mut Running, answer: ClaimedTasks, sent: Duration, asked: &ClaimTasks) {
         let ClaimedTasks { executor, tasks, held, more, now: _ } = answer;
         if running.lease.is_none() {
             tracing::info!(%executor, worker = %self.worker, "executor lease claimed");
             self.status.executor_begins();
             // Like a processor's lease, it is not trusted in the last third of its time.
             let trust = Arc::new(LeaseTrust::new(Arc::clone(&self.host), self.lease_ttl * 2 / 3, sent));
-            running.lease = Some(ExecutorLease { id: executor, trust, renewals: 0, renew_at: sent });
+            let slots = self.queues.first().map_or_else(|| self.executor.slots(), |queue| &queue.slots);
+            let own_queue = ServedQueue { name: queue_of(executor), slots: slots.clone() };
+            running.lease =
+                Some(ExecutorLease { id: executor, trust, renewals: 0, renew_at: sent, own_queue });
             self.current.send_replace(Some(executor));
         }
-        if let Some(lease) = running.lease.as_mut().filter(|_| renewed) {
+        if let Some(lease) = running.lease.as_mut().filter(|_| asked.renew.is_some()) {
             lease.trust.renewed(sent);
             lease.renewals += 1;
             lease.renew_at = sent + self.interval;
@@ -82,8 +85,14 @@ impl TaskLoop {
         self.receive(running);
         let found = held.map(|held| running.held.renewed(&held)).unwrap_or_default();
         found.withdrawn.iter().for_each(cancel);
-        // Fewer than there is room for: the queues are empty, until a hint or the next renewal.
-        running.hungry = more || tasks.len() as u32 >= asked;
+        // Fewer than there is room for: a queue is empty, until a hint or the next renewal.
+        let is_empty = |(queue, room): &&(Name, u32)| {
+            tasks.iter().filter(|task| task.queue == *queue).count() < *room as usize
+        };
+        running.hungry = more || !asked.queues.iter().all(|queue| is_empty(&queue));
+        let own = running.lease.as_ref().map(|lease| &lease.own_queue.name);
+        let own = asked.queues.iter().find(|(queue, _)| Some(queue) == own);
+        running.own_hungry = own.is_some_and(|own| more || !is_empty(&own));
         let mut doubled = false;
         for task in tasks {
             doubled |= !self.begin(running, executor, task);
@@ -97,7 +106,8 @@ impl TaskLoop {
     fn begin(&self, running: &mut Running, executor: ExecutorId, task: ClaimedTask) -> bool {
         let ClaimedTask { claim, queue, body } = task;
         let attempt = decode_task(claim.task.run, &body).map_err(|error| error.to_string());
-        let served = self.queues.iter().find(|served| served.name == queue);
+        let own = running.lease.iter().map(|lease| &lease.own_queue);
+        let served = own.chain(&self.queues).find(|served| served.name == queue);
         let (attempt, served, lease) = match (attempt, served, &running.lease) {
             (Ok(attempt), Some(served), Some(lease)) => (Box::new(attempt), served, lease),
             (Err(problem), ..) => {

@@ -120,14 +120,14 @@ impl Processor {
     /// Makes the processor of a new lease.
     pub(crate) fn new(config: ProcessorConfig, registry: Registry, claimed: &Claimed) -> Self {
         let mut processor = Self {
-            setup: Setup { config, registry, lease: claimed.lease },
             shards: OwnedShards::default(),
             inbox: Inbox::default(),
             deadlines: Deadlines::default(),
             loads: Loads::default(),
             histories: Histories::default(),
             unknown_workflows: UnknownWorkflows::default(),
-            suspects: Suspects::default(),
+            suspects: Suspects::new(config.deaths_before_suspicion),
+            setup: Setup { config, registry, lease: claimed.lease },
             runs: Runs::default(),
             unknown_activities: BTreeSet::new(),
             outbox: Outbox::default(),

@@ -96,6 +96,8 @@ impl ProcessorFixture {
             history_events_warn: u32::MAX,
             history_events_max: u32::MAX,
             runs_max: usize::MAX,
+            deaths_before_suspicion: limits::DEATHS_BEFORE_SUSPICION,
+            attempts_lost_max: limits::ATTEMPTS_LOST_MAX,
             handover_grace: limits::HANDOVER_GRACE,
             horizon: 2 * limits::HEARTBEAT_INTERVAL,
         };

@@ -24,12 +24,9 @@ pub(crate) const FAILURE_TEXT_CHARS_MAX: usize = 10_000;
 /// How many causes of a failure are recorded; further ones are dropped.
 pub(crate) const FAILURE_CAUSES_MAX: usize = 8;
 
-/// How many processes an activity under suspicion may take down before it fails.
+/// How many processes an activity may take down before it fails, by default: those that died while it was under suspicion, or
+/// while they had its task.
 pub(crate) const ATTEMPTS_LOST_MAX: u32 = 5;
-
-/// How many executors may be lost with a task before it is over: with the next one the activity fails, as after that many
-/// lost attempts.
-pub(crate) const TASK_LOSSES_MAX: u32 = ATTEMPTS_LOST_MAX - 1;
 
 /// How long a task rests that an executor could not begin, because its build cannot read it.
 pub(crate) const TASK_UNREADABLE_PAUSE: Duration = Duration::from_secs(30);
@@ -43,7 +40,10 @@ pub(crate) const TASKS_BYTES_MAX: usize = 8 << 20;
 /// How many tasks may wait to be withdrawn while the store does not answer. Further ones are executed in vain.
 pub(crate) const WITHDRAWALS_MAX: usize = 100_000;
 
-/// How many owners of a shard must die before its runs come under suspicion.
+/// How many deaths a worker may be told to tolerate.
+pub(crate) const DEATHS_MAX: u32 = 1_000;
+
+/// How many owners of a shard must die in a row before its runs come under suspicion, by default.
 pub(crate) const DEATHS_BEFORE_SUSPICION: u32 = 3;
 
 /// How long an owner must serve after its recovery to pay off one death of its shards. A run that kills its owners less

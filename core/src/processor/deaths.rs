@@ -7,14 +7,20 @@ use crate::data::limits;
 use crate::data::time::Timestamp;
 
 /// The deaths of the shards' owners, minus those that were paid off by time of service.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Deaths {
+    /// From how many deaths on a shard is suspicious.
+    suspicious: u32,
     shards: BTreeMap<ShardId, u32>,
     /// When the recovery ended, or when the last death since was paid off.
     serving_since: Option<Timestamp>,
 }
 
 impl Deaths {
+    pub(super) fn new(suspicious: u32) -> Self {
+        Self { suspicious, shards: BTreeMap::new(), serving_since: None }
+    }
+
     /// Shards were claimed whose owners died that often. Time of service counts after their recovery.
     pub(super) fn claimed(&mut self, shards: impl IntoIterator<Item = (ShardId, u32)>) {
         self.shards.extend(shards);
@@ -28,7 +34,7 @@ impl Deaths {
 
     /// Whether the shard's owners died so often that a run of it may be the cause.
     pub(super) fn are_suspicious(&self, shard: ShardId) -> bool {
-        self.shards.get(&shard).is_some_and(|deaths| *deaths >= limits::DEATHS_BEFORE_SUSPICION)
+        self.shards.get(&shard).is_some_and(|deaths| *deaths >= self.suspicious)
     }
 
     /// The most deaths that a shard counts.
@@ -62,7 +68,7 @@ mod tests {
     #[test]
     fn deaths_are_paid_off_by_service_after_recovery() {
         let shard = run_id(0).shard();
-        let mut deaths = Deaths::default();
+        let mut deaths = Deaths::new(DEADLY);
         deaths.claimed([(shard, DEADLY + 1)]);
         let mut deaths_max = |periods: u32, recovering| {
             deaths.pay_off(BORN.saturating_add(limits::DEATH_PAID_OFF * periods), recovering)
@@ -76,7 +82,7 @@ mod tests {
 
     #[test]
     fn lease_without_shards_pays_off_nothing() {
-        let mut deaths = Deaths::default();
+        let mut deaths = Deaths::new(DEADLY);
         assert_eq!(
             deaths.pay_off(BORN, false),
             u32::MAX,
@@ -87,9 +93,12 @@ mod tests {
     #[test]
     fn shard_is_suspicious_from_the_limit_on() {
         let shard = run_id(0).shard();
-        let mut deaths = Deaths::default();
+        let mut deaths = Deaths::new(DEADLY);
         assert!(!deaths.are_suspicious(shard), "another processor owns it");
         deaths.claimed([(shard, DEADLY)]);
         assert!(deaths.are_suspicious(shard));
+        let mut strict = Deaths::new(1);
+        strict.claimed([(shard, 1)]);
+        assert!(strict.are_suspicious(shard));
     }
 }

@@ -160,8 +160,9 @@ impl Live {
         })
     }
 
-    /// Moves the run's progress to a group: encoded events and their effects. Returns the activities to execute.
-    pub(super) fn write(&mut self, group: &mut Group, progress: Progress) -> Vec<CommandId> {
+    /// Moves the run's progress to a group: encoded events, their effects, and tasks, which survive that many losses. Returns the
+    /// activities to execute.
+    pub(super) fn write(&mut self, group: &mut Group, progress: Progress, losses_max: u32) -> Vec<CommandId> {
         let run = self.run.state.id;
         let (mut dispatch, mut over) = (Vec::new(), false);
         group.events = EncodedEvents::with_capacity(progress.events.len());
@@ -170,7 +171,7 @@ impl Live {
             match event.consequence() {
                 Consequence::Nothing => {}
                 Consequence::Dispatch => dispatch.extend(event.call()),
-                Consequence::Enqueue => self.enqueue(group, *seq, event),
+                Consequence::Enqueue => self.enqueue(group, *seq, event, losses_max),
                 Consequence::Outcome | Consequence::GiveUp => {
                     let given_up = event.call().filter(|id| self.executing.drop_attempt(*id));
                     group.effects.extend(given_up.map(|id| Effect::Abort { run, id }));
@@ -205,11 +206,11 @@ impl Live {
     }
 
     /// Inserts a task with the event that enqueues it.
-    fn enqueue(&mut self, group: &mut Group, seq: EventSeq, event: &Event) {
+    fn enqueue(&mut self, group: &mut Group, seq: EventSeq, event: &Event, losses_max: u32) {
         if let Event::ActivityEnqueued { id, queue, executor, .. } = event
             && let Some(attempt) = self.attempt(*id)
         {
-            let task = new_task(&attempt, seq, queue, *executor);
+            let task = new_task(&attempt, seq, queue, *executor, losses_max);
             self.executing.drop_attempt(*id);
             group.effects.extend(task.held().map(|task| Effect::HandOut { call: *id, task }));
             group.tasks.push(task);

@@ -46,7 +46,7 @@ impl Recorder<'_> {
         let live = &mut *entry.live;
         let mut group = Group::new(id);
         group.consumed.extend(consumed);
-        let dispatch = live.write(&mut group, progress);
+        let dispatch = live.write(&mut group, progress, self.setup.config.attempts_lost_max - 1);
         let over = live.is_over();
         if over {
             group.suspect = self.suspects.clear(id, true);

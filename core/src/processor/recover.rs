@@ -151,7 +151,7 @@ impl Recorder<'_> {
             activity.attempt_logged && (died_alone || activity.options.get().at_most_once)
         };
         if live.state().activities.get(call).is_some_and(is_charged) {
-            let progress = live.run().attempt_lost(now, call);
+            let progress = live.run().attempt_lost(now, call, self.setup.config.attempts_lost_max);
             self.record(id, progress, &[], now);
         }
     }

@@ -16,6 +16,10 @@ pub(crate) struct ProcessorConfig {
     pub(crate) history_events_max: u32,
     /// How many runs may be in memory before reading more messages stops.
     pub(crate) runs_max: usize,
+    /// How many owners of a shard must die in a row before its runs come under suspicion.
+    pub(crate) deaths_before_suspicion: u32,
+    /// How many processes an activity may take down before it fails.
+    pub(crate) attempts_lost_max: u32,
     /// How long a shard that goes to another owner waits for the attempts and steps that are being executed.
     pub(crate) handover_grace: Duration,
     /// How far ahead deadlines are loaded: two heartbeat intervals.

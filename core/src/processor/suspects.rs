@@ -31,7 +31,7 @@ use crate::processor::group::SuspectChange;
 use crate::store::lease::{ClaimedShard, Suspect, SuspectStage};
 
 /// The suspects of a processor.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Suspects {
     deaths: Deaths,
     /// All marked runs and suspects except those set aside, as the store has them or will have them.
@@ -68,6 +68,20 @@ pub(super) enum Gate {
 }
 
 impl Suspects {
+    /// Nobody is suspected. A shard's runs will be, once its owners have died that often.
+    pub(super) fn new(deaths: u32) -> Self {
+        Self {
+            deaths: Deaths::new(deaths),
+            known: BTreeMap::new(),
+            prime: BTreeSet::new(),
+            prime_until: Timestamp::default(),
+            trial: None,
+            died_alone: None,
+            judged: BTreeSet::new(),
+            aside: BTreeSet::new(),
+        }
+    }
+
     /// Shards were claimed whose last owner may have died.
     pub(super) fn claimed(&mut self, fresh: &[&ClaimedShard]) {
         self.deaths.claimed(fresh.iter().map(|claimed| (claimed.shard, claimed.deaths)));
@@ -302,7 +316,7 @@ mod tests {
     fn of_suspicious_shard() -> Suspects {
         let shard = run_id(0).shard();
         let deaths = limits::DEATHS_BEFORE_SUSPICION;
-        let mut suspects = Suspects::default();
+        let mut suspects = Suspects::new(limits::DEATHS_BEFORE_SUSPICION);
         suspects.claimed(&[&ClaimedShard {
             shard,
             claim: ClaimId::FIRST,
@@ -496,10 +510,10 @@ mod tests {
     #[test]
     fn slow_run_is_judged_by_its_strikes_even_if_no_owner_died() {
         let struck = |strikes| Suspect { run: run_id(1), stage: SuspectStage::Held, strikes };
-        let mut suspects = Suspects::default();
+        let mut suspects = Suspects::new(limits::DEATHS_BEFORE_SUSPICION);
         assert!(suspects.found(vec![struck(limits::STRIKES_MAX - 1)], |_| false, BORN).is_empty());
         assert!(!suspects.is_judged(run_id(1)));
-        let mut suspects = Suspects::default();
+        let mut suspects = Suspects::new(limits::DEATHS_BEFORE_SUSPICION);
         assert!(suspects.found(vec![struck(limits::STRIKES_MAX)], |_| false, BORN).is_empty());
         assert!(suspects.is_judged(run_id(1)));
     }

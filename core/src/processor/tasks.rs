@@ -45,10 +45,11 @@ pub(super) fn new_task(
     seq: EventSeq,
     queue: &Name,
     executor: Option<ExecutorId>,
+    losses_max: u32,
 ) -> NewTask {
     let id = TaskId { run: attempt.run, seq };
     let once = attempt.options.get().at_most_once;
-    let losses_max = if once { 0 } else { limits::TASK_LOSSES_MAX };
+    let losses_max = if once { 0 } else { losses_max };
     let lost = Message::TaskLost { id: attempt.id, task: seq, losses: losses_max + 1 };
     NewTask {
         id,

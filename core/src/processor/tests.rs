@@ -119,6 +119,8 @@ impl Fixture {
             history_events_warn: 8,
             history_events_max: 100_000,
             runs_max: 1_000,
+            deaths_before_suspicion: limits::DEATHS_BEFORE_SUSPICION,
+            attempts_lost_max: limits::ATTEMPTS_LOST_MAX,
             handover_grace: SECOND,
             horizon: Duration::ZERO,
         };

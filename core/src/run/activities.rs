@@ -2,7 +2,6 @@
 
 use crate::data::failure::Failure;
 use crate::data::id::{CommandId, ExecutorId};
-use crate::data::limits;
 use crate::data::name::Name;
 use crate::data::payload::Payload;
 use crate::data::time::Timestamp;
@@ -76,8 +75,8 @@ impl Run {
         progress
     }
 
-    /// An attempt whose start is logged was lost, because its process died.
-    pub(crate) fn attempt_lost(&mut self, at: Timestamp, id: CommandId) -> Progress {
+    /// An attempt whose start is logged was lost, because its process died. With the loss number `lost_max`, the activity fails.
+    pub(crate) fn attempt_lost(&mut self, at: Timestamp, id: CommandId, lost_max: u32) -> Progress {
         let Some(activity) = self.state.activities.get(id) else { return Progress::default() };
         let name = activity.name.clone();
         if activity.options.get().at_most_once {
@@ -86,7 +85,7 @@ impl Run {
         }
         let (attempt, lost) = (activity.attempt, activity.lost + 1);
         let mut progress = self.note(at, Event::ActivityAttemptLost { id, attempt });
-        if lost >= limits::ATTEMPTS_LOST_MAX {
+        if lost >= lost_max {
             let message = format!("the process died {lost} times while it executed `{name}`");
             let failed = self.activity_failed(at, id, Failure::new("attempt-lost", message).non_retryable());
             progress.append(failed);

@@ -644,7 +644,7 @@ fn lost_attempts_have_their_own_budget() {
     for _ in 0..limits::ATTEMPTS_LOST_MAX {
         let progress = run.run.attempt_started(run.now, call(1), 1);
         run.take(progress);
-        let progress = run.run.attempt_lost(run.now, call(1));
+        let progress = run.run.attempt_lost(run.now, call(1), limits::ATTEMPTS_LOST_MAX);
         run.take(progress);
     }
     run.assert_logged(&expect![[r#"
@@ -671,7 +671,7 @@ fn lost_attempt_fails_an_activity_that_may_run_only_once() {
     let mut run = begin::<W>();
     let progress = run.run.attempt_started(run.now, call(1), 1);
     run.take(progress);
-    let progress = run.run.attempt_lost(run.now, call(1));
+    let progress = run.run.attempt_lost(run.now, call(1), limits::ATTEMPTS_LOST_MAX);
     run.take(progress);
     run.assert_logged(&expect![[r#"
         1 run.started workflow 0

@@ -47,6 +47,8 @@ impl WorkerBuilder {
                 history_events_warn: limits::HISTORY_EVENTS_WARN,
                 history_events_max: limits::HISTORY_EVENTS_MAX,
                 runs_max: limits::LIVE_RUNS_MAX,
+                deaths_before_suspicion: limits::DEATHS_BEFORE_SUSPICION,
+                attempts_lost_max: limits::ATTEMPTS_LOST_MAX,
                 handover_grace: limits::HANDOVER_GRACE,
                 horizon: 2 * limits::HEARTBEAT_INTERVAL,
             },
@@ -284,6 +286,25 @@ impl WorkerBuilder {
     #[must_use]
     pub fn handover_grace(mut self, grace: Duration) -> Self {
         self.config.processor.handover_grace = grace;
+        self
+    }
+
+    /// Sets how many deaths in a row of the workers that own a shard (`owners`, by default 3) bring its runs under suspicion:
+    /// they are tried, and the one that kills its process is set aside, which its description says. And how many processes one
+    /// activity may take down (`attempts`, by default 5) before it fails: one that is under suspicion, or that is executed as
+    /// a task. An `at_most_once` activity fails with the first.
+    ///
+    /// [`build`](Self::build) refuses 0, and more than 1,000.
+    ///
+    /// ```
+    /// # use pgworkflows::{MemoryStore, Worker};
+    /// let worker = Worker::builder(MemoryStore::new()).deaths_max(2, 3).build()?;
+    /// # Ok::<(), pgworkflows::Error>(())
+    /// ```
+    #[must_use]
+    pub fn deaths_max(mut self, owners: u32, attempts: u32) -> Self {
+        self.config.processor.deaths_before_suspicion = owners;
+        self.config.processor.attempts_lost_max = attempts;
         self
     }
 

@@ -60,6 +60,14 @@ pub(super) fn check(config: &WorkerConfig, processors: Option<usize>) -> Result<
             config.heartbeat_interval, config.lease_ttl
         ));
     }
+    for (what, value) in [
+        ("owners", config.processor.deaths_before_suspicion),
+        ("attempts", config.processor.attempts_lost_max),
+    ] {
+        if !(1..=limits::DEATHS_MAX).contains(&value) {
+            return refuse(format!("deaths_max has {what}: {value}; give 1 to {}", limits::DEATHS_MAX));
+        }
+    }
     if config.processor.history_events_max == 0 {
         return refuse("the limit of history_events is 0; give at least 1".to_owned());
     }

@@ -238,6 +238,8 @@ async fn invalid_settings_are_refused_at_build(env: Env) {
     assert_invalid(worker().queue_shards(0).build(), &["queue_shards is 0"]);
     assert_invalid(worker().queue_shards(5000).build(), &["queue_shards is 5000", "4096"]);
     assert_invalid(worker().activities_max(0).build(), &["activities_max is 0"]);
+    assert_invalid(worker().deaths_max(0, 5).build(), &["deaths_max has owners: 0", "1 to 1000"]);
+    assert_invalid(worker().deaths_max(3, 1_001).build(), &["deaths_max has attempts: 1001"]);
     assert_invalid(worker().lease_ttl(Duration::from_millis(10)).build(), &["lease_ttl is 10ms", "1s"]);
     assert_invalid(worker().lease_ttl(Duration::MAX).build(), &["lease_ttl"]);
     assert_invalid(

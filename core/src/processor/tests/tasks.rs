@@ -38,7 +38,10 @@ fn attempt_becomes_a_task_with_the_event_that_says_so_and_its_run_is_parked() {
     let run = fixture.start::<Renders>(1, 5);
     fixture.run();
     let task = fixture.task();
-    assert_eq!((&*task.queue, &*task.activity, task.losses_max), ("gpu", "retried", limits::TASK_LOSSES_MAX));
+    assert_eq!(
+        (&*task.queue, &*task.activity, task.losses_max),
+        ("gpu", "retried", limits::ATTEMPTS_LOST_MAX - 1)
+    );
     assert!(fixture.attempts.is_empty());
     let row = &fixture.rows[&run];
     assert_eq!((row.state, row.wake_at), (OpenState::Parked, None));
@@ -152,7 +155,7 @@ fn task_that_is_lost_too_often_fails_its_activity() {
     let (often, once) = (fixture.start::<Renders>(1, 5), fixture.start::<RendersOnce>(2, 5));
     fixture.run();
     let losses: Vec<u32> = fixture.tasks.values().map(|task| task.losses_max).collect();
-    assert_eq!(losses, [limits::TASK_LOSSES_MAX, 0]);
+    assert_eq!(losses, [limits::ATTEMPTS_LOST_MAX - 1, 0]);
     for task in fixture.tasks.keys().copied().collect::<Vec<_>>() {
         fixture.lose(task);
     }
@@ -232,4 +235,14 @@ fn runs_that_wait_for_tasks_never_fill_the_memory() {
     }
     assert!(runs.iter().all(|run| fixture.closed.contains(run)));
     assert_eq!(fixture.processor.live_runs(), 0);
+}
+
+#[test]
+fn task_survives_as_many_losses_as_the_worker_was_told() {
+    let mut fixture = Fixture::new();
+    fixture.config.attempts_lost_max = 2;
+    fixture.take_over(0);
+    fixture.start::<Renders>(1, 5);
+    fixture.run();
+    assert_eq!(fixture.task().losses_max, 1);
 }

@@ -134,7 +134,8 @@ $$;
 create function @schema@.inbox_news(
     p_shards smallint[], p_snapshot pg_snapshot,
     p_greatest bigint,             -- the greatest number that was read
-    p_limit bigint, p_bytes bigint
+    p_limit bigint, p_bytes bigint,
+    p_starts boolean               -- whether starts are returned
 ) returns table (number bigint, run_id uuid, message_id uuid, body bytea)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -159,13 +160,13 @@ begin
                 -- Begun after the snapshot.
                 select m.number, m.run_id, m.message_id, m.body
                 from (select * from @schema@.inbox i where i.xid >= pg_snapshot_xmax(p_snapshot) offset 0) m
-                where m.shard = any (p_shards)
+                where m.shard = any (p_shards) and (p_starts or not m.opens)
                 union all
                 -- In progress at the snapshot: usually none.
                 select m.number, m.run_id, m.message_id, m.body
                 from pg_snapshot_xip(p_snapshot) x (xid)
                 cross join lateral (select * from @schema@.inbox i where i.xid = x.xid offset 0) m
-                where m.shard = any (p_shards)
+                where m.shard = any (p_shards) and (p_starts or not m.opens)
                 union all
                 -- A transaction id that was reused after a crash: it counts as finished in the snapshot, but its
                 -- numbers were never read. Shard by shard, so that each shard is read only after that number.
@@ -174,6 +175,7 @@ begin
                 cross join lateral (
                     select * from @schema@.inbox i
                     where i.shard = s.shard and i.number > p_greatest and pg_visible_in_snapshot(i.xid, p_snapshot)
+                      and (p_starts or not i.opens)
                     order by i.number limit p_limit
                 ) m
             ) m
@@ -193,7 +195,8 @@ create function @schema@.inbox_page(
     p_snapshot pg_snapshot,        -- null: all that is visible now
     p_read pg_snapshot,            -- what was read before; null: nothing
     p_greatest bigint,             -- the greatest number read then
-    p_limit bigint, p_bytes bigint
+    p_limit bigint, p_bytes bigint,
+    p_starts boolean               -- whether starts are returned
 ) returns table (number bigint, run_id uuid, message_id uuid, body bytea)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -219,6 +222,7 @@ begin
                 where i.shard = s.shard and i.number > p_behind
                   and (p_snapshot is null or pg_visible_in_snapshot(i.xid, p_snapshot))
                   and (p_read is null or i.number > p_greatest or not pg_visible_in_snapshot(i.xid, p_read))
+                  and (p_starts or not i.opens)
                 order by i.number limit p_limit
             ) m
             order by m.number limit p_limit

@@ -147,7 +147,7 @@ impl Writer {
         let mut consumed = Vec::new();
         while consumed.len() < runs.len() {
             let (shards, cursor) = (shards.clone(), self.cursor.clone());
-            let read = InboxRead { shards, cursor, limit: 2_000, bytes: usize::MAX };
+            let read = InboxRead { shards, cursor, limit: 2_000, bytes: usize::MAX, starts: true };
             let page = self.session.read_inbox(&read).await?;
             self.cursor = page.cursor;
             consumed.extend(page.messages.iter().map(|message| MessageRef {

@@ -396,7 +396,8 @@ impl Owner {
     /// Reads a few messages and builds an append from them. Returns whether there is one to send.
     async fn fill(&mut self, lease: LeaseId) -> bool {
         let shards = self.shards.keys().copied().collect();
-        let read = InboxRead { shards, cursor: self.cursor.clone(), limit: 3, bytes: usize::MAX };
+        let read =
+            InboxRead { shards, cursor: self.cursor.clone(), limit: 3, bytes: usize::MAX, starts: true };
         let page = match self.session.read_inbox(&read).await {
             Ok(page) => page,
             Err(StoreError::Fenced { .. }) => {

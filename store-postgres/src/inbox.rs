@@ -18,7 +18,7 @@ const NEWS: &str = "
     select now.at, now.server, now.snapshot, m.number, m.run_id, m.message_id, m.body
     from (select pg_catalog.clock_timestamp() as at, @schema@.server_start() as server,
                  pg_catalog.pg_current_snapshot()::text as snapshot) now
-    left join @schema@.inbox_news($1, $2::text::pg_snapshot, $3, $4, $5) m on true
+    left join @schema@.inbox_news($1, $2::text::pg_snapshot, $3, $4, $5, $6) m on true
     order by m.number";
 
 /// One page of a longer read: the messages after number `$2` that were visible in the snapshot `$3` (on the first page,
@@ -27,7 +27,8 @@ const PAGE: &str = "
     select now.at, now.server, now.snapshot, m.number, m.run_id, m.message_id, m.body
     from (select pg_catalog.clock_timestamp() as at, @schema@.server_start() as server,
                  pg_catalog.pg_current_snapshot()::text as snapshot) now
-    left join @schema@.inbox_page($1, $2, $3::text::pg_snapshot, $4::text::pg_snapshot, $5, $6, $7) m on true
+    left join @schema@.inbox_page($1, $2, $3::text::pg_snapshot, $4::text::pg_snapshot, $5, $6, $7, $8) m
+        on true
     order by m.number";
 
 /// Reads one page. What was read from another server counts for nothing: the inbox is read from the beginning then.
@@ -53,7 +54,7 @@ async fn read_after(
     let shards: Vec<i16> = read.shards.iter().copied().map(shard_number).collect();
     // One row beyond the limit shows whether there are more.
     let limit = read.limit.max(1) as usize;
-    let query = query(session, &cursor, shards, (limit as i64 + 1, byte_count(read.bytes)));
+    let query = query(session, &cursor, shards, (limit as i64 + 1, byte_count(read.bytes))).bind(read.starts);
     let rows = session.fetch(query).await?;
     let head = rows.first().ok_or_else(|| store_error(sqlx::Error::RowNotFound))?;
     let now = timestamp(head, 0)?;

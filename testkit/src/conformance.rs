@@ -137,6 +137,7 @@ macro_rules! store_conformance {
                 open_transaction_delays_neither_appends_nor_submits,
                 heartbeat_tells_of_mail_after_the_cursor,
                 heartbeat_tells_nothing_of_the_mail_of_other_shards,
+                reader_may_pass_over_starts,
                 foreign_cursor_is_corrupt,
             ;
             submit:

@@ -103,7 +103,7 @@ impl Inbox {
         self.read = Read::Asked(reader.number);
         let (shards, cursor) = (reader.shards.iter().copied().collect(), reader.cursor.clone());
         self.readers.push_back(reader);
-        Some(InboxRead { shards, cursor, limit: PAGE, bytes: limits::PAGE_BYTES_MAX })
+        Some(InboxRead { shards, cursor, limit: PAGE, bytes: limits::PAGE_BYTES_MAX, starts: true })
     }
 
     fn asked(&mut self) -> Option<usize> {

@@ -67,6 +67,9 @@ pub struct InboxRead {
     pub limit: u32,
     /// How many bytes of bodies to return at most. The first message is returned whatever its size.
     pub bytes: usize,
+    /// Whether starts are returned. A caller that reads without them passes over them: they are not returned with its
+    /// cursor later.
+    pub starts: bool,
 }
 
 /// How far a caller has read the inbox, in a format that only the store understands. The default is the beginning.

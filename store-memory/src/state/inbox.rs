@@ -91,7 +91,8 @@ impl Inbox {
         let commits = reader.seen + 1..=window.until;
         let limit = read.limit.max(1) as usize;
         // One message beyond the limit shows whether the window has further pages.
-        let mut messages = self.in_window(&read.shards, &commits, window.after, limit + 1);
+        let after = window.after;
+        let mut messages = self.in_window(&read.shards, &commits, after, limit + 1, read.starts);
         let fitting = fitting(&messages, read.bytes).min(limit);
         let has_next_page = messages.len() > fitting;
         messages.truncate(fitting);
@@ -121,16 +122,18 @@ impl Inbox {
         };
         let commits = reader.seen + 1..=window.until;
         Ok(self.has_arrivals(shards, &(window.until + 1..=self.last_commit))
-            || !self.in_window(shards, &commits, window.after, 1).is_empty())
+            || !self.in_window(shards, &commits, window.after, 1, true).is_empty())
     }
 
-    /// Messages that became visible by one of `commits` and have numbers after `after`, in the order of numbers.
+    /// Messages that became visible by one of `commits` and have numbers after `after`, in the order of numbers; with starts
+    /// or without them.
     fn in_window<'a>(
         &self,
         shards: impl IntoIterator<Item = &'a ShardId, IntoIter: Clone>,
         commits: &RangeInclusive<u64>,
         after: InboxNo,
         limit: usize,
+        starts: bool,
     ) -> Vec<InboxMessage> {
         let shards = shards.into_iter();
         // Start at the window's first number, to skip older rows that were read but not consumed yet. The first page
@@ -144,6 +147,7 @@ impl Inbox {
         let sequences = shards.map(|shard| {
             let (from, to) = ((*shard, first), (*shard, InboxNo::new(u64::MAX)));
             let rows = self.rows.range(from..=to).filter(|(_, row)| commits.contains(&row.commit));
+            let rows = rows.filter(move |(_, row)| starts || !row.opens);
             rows.map(|((shard, number), _)| (*number, *shard))
         });
         let message = |(number, shard)| {

@@ -53,7 +53,13 @@ pub(crate) async fn owner(store: &MemoryStore) -> (Box<dyn Session>, Claimed) {
 
 /// A read of up to 1,000 messages from the beginning.
 pub(crate) fn inbox_read() -> InboxRead {
-    InboxRead { shards: shards(), cursor: InboxCursor::default(), limit: 1000, bytes: usize::MAX }
+    InboxRead {
+        shards: shards(),
+        cursor: InboxCursor::default(),
+        limit: 1000,
+        bytes: usize::MAX,
+        starts: true,
+    }
 }
 
 pub(crate) async fn inbox(session: &mut dyn Session) -> Vec<InboxMessage> {

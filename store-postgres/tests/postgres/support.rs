@@ -217,7 +217,7 @@ impl Writer {
     /// Reads the next messages, up to `bytes` bytes.
     pub(crate) async fn read_bytes(&mut self, limit: u32, bytes: usize) -> Result<InboxPage, StoreError> {
         let shards = self.positions.keys().copied().collect();
-        let read = InboxRead { shards, cursor: self.cursor.clone(), limit, bytes };
+        let read = InboxRead { shards, cursor: self.cursor.clone(), limit, bytes, starts: true };
         let page = self.session.read_inbox(&read).await?;
         self.cursor = page.cursor.clone();
         Ok(page)

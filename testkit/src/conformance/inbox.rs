@@ -309,10 +309,34 @@ pub async fn heartbeat_tells_nothing_of_the_mail_of_other_shards(fixture: &Fixtu
     assert!(!has_mail(&mut writer, &beginning()).await);
 }
 
+pub async fn reader_may_pass_over_starts(fixture: &Fixture) {
+    // Given messages among starts
+    let mut writer = fixture.writer().await;
+    let (one, other) = (fixture.start(fixture.run(0)), fixture.start(fixture.run(1)));
+    let (to_one, to_other) = (fixture.signal(one.run), fixture.signal(other.run));
+    for submission in [&one, &to_one, &other, &to_other] {
+        fixture.accept(submission).await;
+    }
+    // Then a reader gets them without the starts, page by page, and what arrives later
+    let page = writer.read_without_starts(&beginning(), 1).await;
+    assert_eq!(bodies(&page.messages), submitted(std::slice::from_ref(&to_one)));
+    let page = writer.read_without_starts(&page.cursor, 10).await;
+    assert_eq!(bodies(&page.messages), submitted(std::slice::from_ref(&to_other)));
+    let (start, signal) = (fixture.start(fixture.run(2)), fixture.signal(one.run));
+    fixture.accept(&start).await;
+    fixture.accept(&signal).await;
+    let page = writer.read_without_starts(&page.cursor, 10).await;
+    assert_eq!(bodies(&page.messages), submitted(std::slice::from_ref(&signal)));
+    assert_eq!(writer.read_without_starts(&page.cursor, 10).await.messages, []);
+    // And another reader gets all of them
+    let all = [one, to_one, other, to_other, start, signal];
+    assert_eq!(bodies(&writer.inbox().await), submitted(&all));
+}
+
 pub async fn foreign_cursor_is_corrupt(fixture: &Fixture) {
     let mut writer = fixture.writer().await;
     let cursor = InboxCursor(Bytes::from_static(b"a|b|c"));
-    let read = InboxRead { shards: fixture.shards(), cursor, limit: 10, bytes: MANY_BYTES };
+    let read = InboxRead { shards: fixture.shards(), cursor, limit: 10, bytes: MANY_BYTES, starts: true };
     let answer = writer.session.read_inbox(&read).await;
     assert!(matches!(answer, Err(StoreError::Corrupt { .. })), "{answer:?}");
 }

@@ -127,7 +127,15 @@ impl Writer {
     }
 
     pub(super) async fn read_bytes(&mut self, cursor: &InboxCursor, limit: u32, bytes: usize) -> InboxPage {
-        let read = InboxRead { shards: self.shards.clone(), cursor: cursor.clone(), limit, bytes };
+        let read =
+            InboxRead { shards: self.shards.clone(), cursor: cursor.clone(), limit, bytes, starts: true };
+        self.session.read_inbox(&read).await.expect("the store answers")
+    }
+
+    /// Reads all but starts.
+    pub(super) async fn read_without_starts(&mut self, cursor: &InboxCursor, limit: u32) -> InboxPage {
+        let (shards, cursor, bytes) = (self.shards.clone(), cursor.clone(), MANY_BYTES);
+        let read = InboxRead { shards, cursor, limit, bytes, starts: false };
         self.session.read_inbox(&read).await.expect("the store answers")
     }
 

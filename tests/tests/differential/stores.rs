@@ -161,7 +161,8 @@ impl Driver {
             }
             Operation::ReadInbox { lease, shards, bytes } => {
                 let cursor = self.cursors.get(lease).cloned().unwrap_or_default();
-                let read = InboxRead { shards: shards.clone(), cursor, limit: 1_000, bytes: *bytes };
+                let read =
+                    InboxRead { shards: shards.clone(), cursor, limit: 1_000, bytes: *bytes, starts: true };
                 let page = self.session.read_inbox(&read).await?;
                 self.cursors.insert(*lease, page.cursor);
                 self.numbers.extend(page.messages.iter().map(|message| (message.message, message.number)));

@@ -1,6 +1,7 @@
 //! Group commit: requests that are pending at the same time share one transaction. It must not know what a request
 //! means. A request that could wait for another transaction must not be batched: it would delay the whole batch.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -21,7 +22,7 @@ pub(super) struct Batcher {
 
 #[derive(Default)]
 struct Backlog {
-    requests: Vec<PendingRequest>,
+    requests: VecDeque<PendingRequest>,
     /// How many tasks submit batches.
     tasks: usize,
 }
@@ -42,7 +43,7 @@ impl Batcher {
         let (reply, answer) = oneshot::channel();
         let needs_task = {
             let mut backlog = self.lock();
-            backlog.requests.push(PendingRequest { submission, reply });
+            backlog.requests.push_back(PendingRequest { submission, reply });
             let needed = backlog.tasks < limits::CLIENT_BATCHES_IN_FLIGHT;
             backlog.tasks += usize::from(needed);
             needed
@@ -90,6 +91,16 @@ fn answer_at(answers: &[Submitted], index: usize) -> Result<Submitted, StoreErro
     answers.get(index).copied().ok_or_else(lost)
 }
 
+/// How many of the requests fit into a batch; at least one.
+fn fitting(requests: &VecDeque<PendingRequest>) -> usize {
+    let mut bytes = 0;
+    let fits = |request: &&PendingRequest| {
+        bytes += request.submission.body.len();
+        bytes <= limits::CLIENT_BATCH_BYTES_MAX
+    };
+    requests.iter().take(limits::CLIENT_BATCH_MAX).take_while(fits).count().max(1)
+}
+
 /// A task that submits batches until no request is pending.
 struct BatchTask {
     batcher: Arc<Batcher>,
@@ -113,7 +124,7 @@ impl BatchTask {
             self.ended = true;
             return None;
         }
-        let count = backlog.requests.len().min(limits::CLIENT_BATCH_MAX);
+        let count = fitting(&backlog.requests);
         Some(backlog.requests.drain(..count).collect())
     }
 }

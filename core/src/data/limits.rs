@@ -199,6 +199,9 @@ pub(crate) const LAST_WORDS_WAIT: Duration = Duration::from_secs(1);
 /// How many requests a client submits in one transaction.
 pub(crate) const CLIENT_BATCH_MAX: usize = 500;
 
+/// How many bytes these requests may have together: 4 MiB. One that is larger is submitted alone.
+pub(crate) const CLIENT_BATCH_BYTES_MAX: usize = 4 << 20;
+
 /// How many of these transactions a client has in flight at a time.
 pub(crate) const CLIENT_BATCHES_IN_FLIGHT: usize = 2;
 

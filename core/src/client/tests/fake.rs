@@ -59,6 +59,8 @@ pub(super) struct State {
     pub(super) frames: Vec<Frame>,
     pub(super) submitted: Vec<Submission>,
     pub(super) submit_calls: u32,
+    /// The size of the largest of these calls.
+    pub(super) submit_bytes_max: usize,
     pub(super) closed_asked: Vec<Vec<RunId>>,
     pub(super) queue_asked: u32,
     pub(super) listed: Vec<(RunFilter, RunPage)>,
@@ -142,6 +144,8 @@ impl Store for FakeStore {
         let mut state = self.state();
         state.submitted.extend_from_slice(submissions);
         state.submit_calls += 1;
+        let bytes = submissions.iter().map(|submission| submission.body.len()).sum();
+        state.submit_bytes_max = state.submit_bytes_max.max(bytes);
         let answer = state.submit_answers.pop_front().unwrap_or(Ok(Submitted::Accepted))?;
         Ok(vec![answer; submissions.len()])
     }

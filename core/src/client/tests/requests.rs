@@ -1,16 +1,18 @@
 //! Starts, signals, cancellations and terminations: what the store receives, and how its answers are returned.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeZone, Utc};
 
-use super::fake::{FIRST_SHARD, FakeStore, NOW, SHARDS, settle};
+use super::fake::{FIRST_SHARD, FakeStore, ManualHost, NOW, SHARDS, settle};
 use super::{Fixture, Greeting, WAVE, fixture, spawn};
 use crate::client::Client;
 use crate::client::handle::RunHandle;
 use crate::client::request::Request;
 use crate::data::id::{EventSeq, LeaseId, MessageId, RunId, ShardId};
+use crate::data::limits;
 use crate::data::name::Name;
 use crate::data::payload::Payload;
 use crate::data::time::Timestamp;
@@ -178,6 +180,19 @@ async fn concurrent_starts_share_a_transaction() {
     assert!(state.submit_calls < 10, "{} transactions", state.submit_calls);
     let submitted: BTreeSet<RunId> = state.submitted.iter().map(|submission| submission.run).collect();
     assert_eq!(submitted, runs.iter().map(RunHandle::run_id).collect());
+}
+
+#[tokio::test]
+async fn transaction_is_limited_in_bytes() {
+    let (store, host) = (FakeStore::default(), Arc::new(ManualHost::new()));
+    let client = Client::builder(store.clone()).host(host).build().unwrap();
+    let large = "x".repeat(1 << 20);
+    let starts = (0..30).map(|_| client.start::<Greeting>(large.clone()).into_future());
+    futures::future::try_join_all(starts).await.unwrap();
+    let state = store.state();
+    assert_eq!(state.submitted.len(), 30);
+    assert!(state.submit_bytes_max <= limits::CLIENT_BATCH_BYTES_MAX, "{} bytes", state.submit_bytes_max);
+    assert!(state.submit_calls < 20, "{} transactions", state.submit_calls);
 }
 
 #[tokio::test]

@@ -23,7 +23,9 @@ pub(crate) mod inbox;
 pub(crate) mod intake;
 pub(crate) mod live;
 pub(crate) mod loads;
+pub(crate) mod memory;
 pub(crate) mod outbox;
+pub(crate) mod pressure;
 pub(crate) mod reads;
 pub(crate) mod received;
 pub(crate) mod record;
@@ -48,7 +50,8 @@ use self::deadlines::Deadlines;
 use self::histories::{Histories, ReplayResult};
 use self::inbox::Inbox;
 use self::intake::Intake;
-use self::loads::Loads;
+use self::loads::{Loads, Starts};
+use self::memory::Tally;
 use self::outbox::Outbox;
 use self::record::Recorder;
 use self::runs::Runs;
@@ -56,7 +59,7 @@ use self::setup::{ProcessorConfig, Setup};
 use self::shards::OwnedShards;
 use self::suspects::Suspects;
 use self::unknown_workflows::UnknownWorkflows;
-use crate::data::id::{LeaseId, RunId, ShardId};
+use crate::data::id::{AppendNo, LeaseId, RunId, ShardId};
 use crate::data::name::Name;
 use crate::data::time::Timestamp;
 use crate::run::replay::Replay;
@@ -68,6 +71,7 @@ use crate::workflow::registry::Registry;
 /// The state machine of one lease.
 pub(crate) struct Processor {
     setup: Setup,
+    memory: Tally,
     shards: OwnedShards,
     // Input.
     inbox: Inbox,
@@ -87,6 +91,10 @@ pub(crate) struct Processor {
     recovery: Option<Recovery>,
     /// The shards that went to another owner since the last read was requested: its answer is not used for them.
     left_since_read: BTreeSet<ShardId>,
+    /// While memory is full: the last append before runs were loaded.
+    loaded_after: Option<AppendNo>,
+    /// When it was logged last that starts are held back.
+    told_of_starts: Option<Timestamp>,
     /// The kind of read and the kind of work that had the last turn: kinds take turns, so that none starves another.
     read_turn: usize,
     work_turn: usize,
@@ -119,21 +127,25 @@ impl Recovery {
 impl Processor {
     /// Makes the processor of a new lease.
     pub(crate) fn new(config: ProcessorConfig, registry: Registry, claimed: &Claimed) -> Self {
+        let memory = Tally::new(config.memory.clone());
         let mut processor = Self {
+            inbox: Inbox::new(memory.clone()),
+            loads: Loads::new(memory.clone()),
+            runs: Runs::new(memory.clone()),
+            outbox: Outbox::new(memory.clone(), config.outbox_bytes_max),
+            memory,
             shards: OwnedShards::default(),
-            inbox: Inbox::default(),
             deadlines: Deadlines::default(),
-            loads: Loads::default(),
             histories: Histories::default(),
             unknown_workflows: UnknownWorkflows::default(),
             suspects: Suspects::new(config.deaths_before_suspicion),
             setup: Setup { config, registry, lease: claimed.lease },
-            runs: Runs::default(),
             unknown_activities: BTreeSet::new(),
-            outbox: Outbox::default(),
             appends: Appends::new(),
             recovery: None,
             left_since_read: BTreeSet::new(),
+            loaded_after: None,
+            told_of_starts: None,
             read_turn: 0,
             work_turn: 0,
         };
@@ -153,6 +165,7 @@ impl Processor {
     fn recorder(&mut self) -> Recorder<'_> {
         Recorder {
             setup: &self.setup,
+            memory: &self.memory,
             shards: &self.shards,
             runs: &mut self.runs,
             suspects: &mut self.suspects,
@@ -167,6 +180,7 @@ impl Processor {
             unknown_workflows: &mut self.unknown_workflows,
             recorder: Recorder {
                 setup: &self.setup,
+                memory: &self.memory,
                 shards: &self.shards,
                 runs: &mut self.runs,
                 suspects: &mut self.suspects,
@@ -249,9 +263,9 @@ impl Processor {
     // Work.
 
     /// Does the next piece of work: in turn, fires a deadline, delivers a message, replays a part of a history, ends a
-    /// trial, or continues a release. Returns whether there was any.
+    /// trial, makes room, or continues a release. Returns whether there was any.
     pub(crate) fn work(&mut self, turn: &Turn<'_>) -> bool {
-        const KINDS: usize = 5;
+        const KINDS: usize = 6;
         (0..KINDS).any(|_| {
             self.work_turn = (self.work_turn + 1) % KINDS;
             match self.work_turn {
@@ -259,6 +273,7 @@ impl Processor {
                 1 => self.deliver_next(turn.now),
                 2 => self.replay_some(turn),
                 3 => self.admission().end_trial(turn.now),
+                4 => self.make_room(),
                 _ => self.release_some(turn),
             }
         })
@@ -277,9 +292,16 @@ impl Processor {
             self.recorder().take_in_arrival(run, received, now);
             return true;
         }
+        let starts = self.starts();
+        if starts == Starts::Welcome
+            && let Some((run, waiting)) = self.loads.next_start()
+        {
+            self.intake().begin_held_back(run, waiting, now);
+            return true;
+        }
         let Some(message) = self.inbox.take() else { return false };
-        if self.shards.serves(message.run.shard())
-            && let Some(again) = self.intake().deliver(message, now)
+        if self.shards.serves(message.0.run.shard())
+            && let Some(again) = self.intake().deliver(message, starts, now)
         {
             self.inbox.read_again(&again);
         }
@@ -302,7 +324,8 @@ impl Processor {
         if let (ReplayResult::Wholly(_), Some(recovery)) = (&replayed, &mut self.recovery) {
             recovery.runs += 1;
         }
-        self.intake().replayed(replayed, turn);
+        let too_early = self.intake().replayed(replayed, turn);
+        self.inbox.forget(&too_early);
         self.log_recovery();
         true
     }

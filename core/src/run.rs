@@ -30,6 +30,12 @@ use crate::workflow::command::StepRequest;
 /// The number of awaited calls that are shown in a run's row and in a diagnosis.
 const WAITS_SHOWN: usize = 8;
 
+/// About how many bytes an activity or a compensation takes beside its input, here and on its way to the executor.
+const CALL_BYTES: usize = 512;
+
+/// About how many bytes a timer, the id of a message, or a resolution that waits takes.
+const ENTRY_BYTES: usize = 128;
+
 /// A run in memory.
 pub(crate) struct Run {
     pub(crate) state: RunState,
@@ -147,6 +153,16 @@ impl Run {
         let skipped = unfinished.chain(left).collect();
         self.log(at.max(self.state.now), Event::RunTerminated { message, reason, skipped }, &mut progress);
         progress
+    }
+
+    /// About how many bytes it takes beside a fixed size. What its code allocates is not known, but it has decoded its input.
+    pub(crate) fn bytes(&self) -> usize {
+        let state = &self.state;
+        let input = state.input.as_ref().map_or(0, |input| input.bytes().len());
+        let calls = state.activities.len() + state.compensations.len();
+        let others = state.timers.len() + state.messages.len() + state.waiting.len();
+        let code = self.program.as_ref().map_or(0, |program| program.bytes());
+        2 * input + state.input_bytes + calls * CALL_BYTES + others * ENTRY_BYTES + code
     }
 
     /// Why the code cannot follow the log, if it cannot.

@@ -108,7 +108,7 @@ impl Worker {
     /// # Ok::<(), pgworkflows::Error>(())
     /// ```
     pub fn monitor(&self) -> WorkerMonitor {
-        WorkerMonitor { gauges: self.gauges.clone() }
+        WorkerMonitor { gauges: self.gauges.clone(), memory: self.config.processor.memory.clone() }
     }
 
     /// Returns a handle that reports the worker's health before, during, and after its run: for a readiness probe.
@@ -249,7 +249,9 @@ impl Worker {
         let freed = Arc::new(Notify::new());
         let slots = Slots::new(self.config.activities_max, Arc::clone(&freed));
         let task_executor = watch::Sender::new(None);
-        let executor = Executor::new(Arc::clone(host), Arc::clone(&clock), slots, task_executor.subscribe());
+        let memory = self.config.processor.memory.clone();
+        let current = task_executor.subscribe();
+        let executor = Executor::new(Arc::clone(host), Arc::clone(&clock), slots, memory, current);
         Parts {
             host: Arc::clone(host),
             status: Arc::clone(&self.status),

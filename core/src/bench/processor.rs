@@ -14,6 +14,7 @@ use crate::log::message::{Flag, Message};
 use crate::log::wire;
 use crate::processor::Processor;
 use crate::processor::effect::Effect;
+use crate::processor::memory::MemoryBudget;
 use crate::processor::reads::StoreRead;
 use crate::processor::setup::ProcessorConfig;
 use crate::run::turn::Turn;
@@ -95,9 +96,11 @@ impl ProcessorFixture {
             activity_queue: "bench".into(),
             history_events_warn: u32::MAX,
             history_events_max: u32::MAX,
-            runs_max: usize::MAX,
             deaths_before_suspicion: limits::DEATHS_BEFORE_SUSPICION,
             attempts_lost_max: limits::ATTEMPTS_LOST_MAX,
+            memory: MemoryBudget::new(usize::MAX),
+            outbox_bytes_max: limits::OUTBOX_BYTES_MAX,
+            page_bytes_max: limits::PAGE_BYTES_MAX,
             handover_grace: limits::HANDOVER_GRACE,
             horizon: 2 * limits::HEARTBEAT_INTERVAL,
         };

@@ -231,10 +231,15 @@ impl<W: RunType> IntoFuture for StartRun<W> {
             let nearest =
                 |wanted| shared.switchboard.as_ref()?.nearest(wanted, shards.first(), shards.last());
             let placed = checked.place(shards, now, nearest, shared.host.random())?;
-            let repeated = placed.is_local;
-            if repeated && let Some(closed) = placed.hand_over(&shared).await {
-                return Ok(RunHandle::known(shared, placed.run, false).closed_by(closed));
-            }
+            let handed_over =
+                if placed.is_local { placed.hand_over(&shared).await } else { HandedOver::Refused };
+            let repeated = match handed_over {
+                HandedOver::Accepted(closed) => {
+                    return Ok(RunHandle::known(shared, placed.run, false).closed_by(closed));
+                }
+                HandedOver::Unknown => true,
+                HandedOver::Refused => false,
+            };
             // Boxed, because it is rare and would make the future of every start large. A worker of this process may have begun
             // a run whose start is repeated.
             Box::pin(async move {
@@ -308,6 +313,16 @@ impl CheckedStart {
     }
 }
 
+/// What became of a start that was handed to the processor of this process.
+enum HandedOver {
+    /// The run is in the log. Its end will be received.
+    Accepted(oneshot::Receiver<Notice>),
+    /// It is not known whether the run is in the log.
+    Unknown,
+    /// The processor has no room for it, or does not own the shard any more: the run has not begun.
+    Refused,
+}
+
 /// A start whose run has an id.
 struct PlacedStart {
     run: RunId,
@@ -318,23 +333,25 @@ struct PlacedStart {
 }
 
 impl PlacedStart {
-    /// Hands the start to the processor of this process. Once the run is in the log, returns the receiver of its end;
-    /// returns `None` if it is not known whether the run is in the log.
-    async fn hand_over(&self, shared: &ClientShared) -> Option<oneshot::Receiver<Notice>> {
+    /// Hands the start to the processor of this process, and waits until the run is in the log.
+    async fn hand_over(&self, shared: &ClientShared) -> HandedOver {
         let (accepted, is_accepted) = oneshot::channel();
         let (closed, is_closed) = oneshot::channel();
-        shared.switchboard.as_ref()?.start(LocalStart {
+        let start = LocalStart {
             run: self.run,
             workflow: self.start.workflow.clone(),
             input: self.start.input.clone(),
             start_at: self.start_at,
             accepted,
             closed,
-        });
+        };
+        if !shared.switchboard.as_ref().is_some_and(|switchboard| switchboard.start(start)) {
+            return HandedOver::Refused;
+        }
         // The processor may be blocked by workflow code that never yields; the start then goes to the inbox.
         match select(is_accepted, shared.host.sleep(limits::LOCAL_START_PATIENCE)).await {
-            Either::Left((Ok(()), _)) => Some(is_closed),
-            Either::Left((Err(_), _)) | Either::Right(_) => None,
+            Either::Left((Ok(()), _)) => HandedOver::Accepted(is_closed),
+            Either::Left((Err(_), _)) | Either::Right(_) => HandedOver::Unknown,
         }
     }
 

@@ -91,6 +91,11 @@ impl Failure {
         }
     }
 
+    /// About how many bytes it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.message.len() + self.details.as_ref().map_or(0, |details| details.bytes().len())
+    }
+
     /// The failure as it is recorded: overlong texts, chains of causes and details are cut, and the message says so.
     pub(crate) fn bounded(mut self, details_bytes_max: usize) -> Self {
         let mut failure = Some(&mut self);

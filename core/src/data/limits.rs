@@ -91,7 +91,8 @@ pub(crate) const FRAME_EVENTS_MAX: usize = 1_000;
 /// How many bytes a frame holds at most, unless one event alone is larger: 1 MiB.
 pub(crate) const FRAME_BYTES_MAX: usize = 1 << 20;
 
-/// How many bytes may wait for an append before a processor stops taking messages in: 64 MiB.
+/// How many bytes may wait for an append before a processor stops taking messages and outcomes in: 64 MiB. It is less if the
+/// worker's budget of memory is small.
 pub(crate) const OUTBOX_BYTES_MAX: usize = 64 << 20;
 
 /// How many bytes the store returns at once: of a page of the inbox, of histories that are loaded, and of results for a
@@ -117,8 +118,14 @@ pub(crate) const WAITING_ON_CHARS_MAX: usize = 2_000;
 /// How many characters of the last attempt's failure that description shows.
 pub(crate) const LAST_FAILURE_CHARS_MAX: usize = 200;
 
-/// How many runs a processor holds in memory before it stops taking messages in.
-pub(crate) const LIVE_RUNS_MAX: usize = 50_000;
+/// How many bytes a worker may keep in memory, by default: 256 MiB.
+pub(crate) const MEMORY_MAX: usize = 256 << 20;
+
+/// The smallest budget that a worker may be given: 16 KiB, which is room for a few runs.
+pub(crate) const MEMORY_MAX_MIN: usize = 16 << 10;
+
+/// How often at most a processor logs that starts are held back.
+pub(crate) const HELD_BACK_LOGGED: Duration = Duration::from_secs(60);
 
 /// How long a cancelled attempt may take to end before its future is dropped.
 pub(crate) const CANCELLED_GRACE: Duration = Duration::from_secs(10);

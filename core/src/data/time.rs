@@ -51,6 +51,12 @@ impl Timestamp {
         self.checked_add(delay).unwrap_or(Self::MAX_DEADLINE)
     }
 
+    /// This time minus `time`.
+    pub(crate) fn saturating_sub(self, time: Duration) -> Self {
+        let micros = i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_sub(micros))
+    }
+
     /// The time from `earlier` to this one; zero if `earlier` is the later one.
     pub fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0).max(0) as u64)

@@ -11,6 +11,7 @@ use crate::processor::outbox::Outbox;
 use crate::processor::received::Received;
 use crate::processor::runs::Runs;
 use crate::processor::suspects::{Gate, Suspects, why_set_aside};
+use crate::store::history::DueMark;
 use crate::store::lease::{ClaimedShard, Suspect, SuspectStage};
 
 /// The parts that decide which runs may be worked on.
@@ -51,9 +52,16 @@ impl Admission<'_> {
     }
 
     /// Has a run with a near deadline loaded, unless it is in memory or left alone.
-    pub(super) fn want_due(&mut self, run: RunId) {
-        if !self.runs.contains(run) && !self.runs.is_left_alone(run) {
-            self.want(run, Vec::new());
+    pub(super) fn want_due(&mut self, due: DueMark) {
+        let run = due.run;
+        let is_here = self.runs.contains(run) || self.loads.expects(run);
+        if is_here || self.runs.is_left_alone(run) {
+            return;
+        }
+        if self.may_work_on(run) {
+            self.loads.want_due(due);
+        } else {
+            self.loads.hold(run, Vec::new());
         }
     }
 

@@ -4,6 +4,7 @@ use crate::data::id::RunId;
 use crate::data::name::Name;
 use crate::log::wire::frame::EncodedEvents;
 use crate::processor::effect::Effect;
+use crate::processor::memory::Held;
 use crate::store::append::{ClosedRun, OpenRow, SentMessage};
 use crate::store::inbox::MessageRef;
 use crate::store::lease::Suspect;
@@ -24,6 +25,8 @@ pub(super) struct Group {
     pub(super) effects: Vec<Effect>,
     /// Whether the run was in memory when the group was queued, and counts it.
     pub(super) counted: bool,
+    /// Counts its bytes, once it is queued.
+    pub(super) held: Option<Held>,
 }
 
 /// A change of a run's row.
@@ -57,6 +60,7 @@ impl Group {
             suspect: None,
             effects: Vec::new(),
             counted: false,
+            held: None,
         }
     }
 

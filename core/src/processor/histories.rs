@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, VecDeque};
 use crate::data::id::{RunId, ShardId};
 use crate::log::past_event::PastEvent;
 use crate::log::wire::frame::FrameEvents;
+use crate::processor::memory::{Held, Tally};
 use crate::run::replay::Replay;
 use crate::run::turn::Turn;
 use crate::store::frame::Frame;
@@ -29,11 +30,14 @@ pub(super) struct Arrived {
     frames: VecDeque<FrameEvents>,
     /// Whether no more frames follow them.
     whole: bool,
+    /// Counts their bytes.
+    _held: Held,
 }
 
 impl Arrived {
-    pub(super) fn new(run: RunId, frames: Vec<Frame>, whole: bool) -> Self {
-        Self { run, frames: frames.into_iter().map(FrameEvents::new).collect(), whole }
+    pub(super) fn new(run: RunId, frames: Vec<Frame>, whole: bool, tally: &Tally) -> Self {
+        let held = tally.hold(frames.iter().map(|frame| frame.body.len()).sum());
+        Self { run, frames: frames.into_iter().map(FrameEvents::new).collect(), whole, _held: held }
     }
 
     /// The next event that is still to be replayed.

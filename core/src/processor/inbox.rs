@@ -6,26 +6,30 @@
 //! has caught up, its shards join the reader that has caught up before: the older cursor covers them as well, because
 //! everything that it counts as read was visible when they were read. What became visible in between is read twice, and
 //! recognised.
+//!
+//! While starts are held back, one more reader passes over them, so that open runs get their messages. The others stay
+//! where they are, and go on when there is room for starts. What both read is recognised, too.
 
 use std::collections::{BTreeSet, VecDeque};
 
 use crate::data::id::ShardId;
-use crate::data::limits;
+use crate::processor::memory::{Held, MESSAGE_BYTES, Tally};
 use crate::store::inbox::{InboxCursor, InboxMessage, InboxPage, InboxRead, MessageRef};
 
-/// How many messages are read at once.
+/// How many messages are read at once, at most.
 const PAGE: u32 = 2_000;
 
 /// How far the inbox has been read.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Inbox {
+    tally: Tally,
     /// Messages that were taken from a page and are still in the inbox.
     taken: BTreeSet<MessageRef>,
     /// Messages that left the inbox during a read, which may still return them.
     settled: Vec<MessageRef>,
     read: Read,
-    page: VecDeque<InboxMessage>,
-    /// The readers, in the order of their turns. Every shard has one.
+    page: VecDeque<(InboxMessage, Held)>,
+    /// The readers, in the order of their turns. Every shard has one that reads starts.
     readers: VecDeque<Reader>,
     /// How many readers there have been.
     numbered: u64,
@@ -53,14 +57,34 @@ struct Reader {
     mail: bool,
     /// Whether everything has been read up to some time. One reader has, or none.
     level: bool,
+    /// Whether it reads starts. The only reader that passes over them has all shards.
+    starts: bool,
 }
 
 impl Inbox {
+    pub(super) fn new(tally: Tally) -> Self {
+        Self {
+            tally,
+            taken: BTreeSet::new(),
+            settled: Vec::new(),
+            read: Read::None,
+            page: VecDeque::new(),
+            readers: VecDeque::new(),
+            numbered: 0,
+        }
+    }
+
     /// Shards were claimed: reads them from the beginning. Messages that were taken already are recognised.
     pub(super) fn claim(&mut self, shards: BTreeSet<ShardId>) {
+        // The next reader that passes over starts has these shards, too.
+        self.readers.retain(|reader| reader.starts);
+        self.begin(shards, true);
+    }
+
+    fn begin(&mut self, shards: BTreeSet<ShardId>, starts: bool) {
         self.numbered += 1;
         let (number, cursor) = (self.numbered, InboxCursor::default());
-        self.readers.push_back(Reader { number, shards, cursor, mail: true, level: false });
+        self.readers.push_back(Reader { number, shards, cursor, mail: true, level: false, starts });
     }
 
     /// These shards go to another owner, which reads the messages that are still in the inbox.
@@ -68,7 +92,7 @@ impl Inbox {
         self.drop_readers_of(shards);
         self.taken.retain(|message| !shards.contains(&message.shard));
         self.settled.retain(|message| !shards.contains(&message.shard));
-        self.page.retain(|message| !shards.contains(&message.run.shard()));
+        self.page.retain(|(message, _)| !shards.contains(&message.run.shard()));
         self.end_if_used_up();
     }
 
@@ -79,8 +103,8 @@ impl Inbox {
 
     /// There may be messages for this shard.
     pub(super) fn has_mail_of(&mut self, shard: ShardId) {
-        let reader = self.readers.iter_mut().find(|reader| reader.shards.contains(&shard));
-        reader.into_iter().for_each(|reader| reader.mail = true);
+        let readers = self.readers.iter_mut().filter(|reader| reader.shards.contains(&shard));
+        readers.for_each(|reader| reader.mail = true);
     }
 
     /// Notes whether there may be messages for any shard.
@@ -94,16 +118,21 @@ impl Inbox {
         level.map(|reader| reader.cursor.clone()).unwrap_or_default()
     }
 
-    /// Returns the next read, if there may be something to read and the last page is used up.
-    pub(super) fn ask(&mut self) -> Option<InboxRead> {
+    /// Returns the next read, with starts or without them, if there may be something to read and the last page is used up.
+    pub(super) fn ask(&mut self, starts: bool, bytes: usize) -> Option<InboxRead> {
         let Read::None = self.read else { return None };
-        let next = self.readers.iter().position(|reader| reader.mail)?;
+        if !starts && self.readers.iter().all(|reader| reader.starts) {
+            let shards = self.readers.iter().flat_map(|reader| reader.shards.iter().copied()).collect();
+            self.begin(shards, false);
+        }
+        let next = self.readers.iter().position(|reader| reader.mail && reader.starts == starts)?;
         let mut reader = self.readers.remove(next)?;
         reader.mail = false;
         self.read = Read::Asked(reader.number);
         let (shards, cursor) = (reader.shards.iter().copied().collect(), reader.cursor.clone());
         self.readers.push_back(reader);
-        Some(InboxRead { shards, cursor, limit: PAGE, bytes: limits::PAGE_BYTES_MAX, starts: true })
+        let limit = u32::try_from(bytes / MESSAGE_BYTES).map_or(PAGE, |limit| limit.clamp(1, PAGE));
+        Some(InboxRead { shards, cursor, limit, bytes, starts })
     }
 
     fn asked(&mut self) -> Option<usize> {
@@ -119,8 +148,13 @@ impl Inbox {
             reader.cursor = page.cursor;
             reader.mail |= page.more;
             let messages = page.messages.into_iter();
-            self.page = messages.filter(|message| reader.shards.contains(&message.run.shard())).collect();
-            if !page.more {
+            let messages = messages.filter(|message| reader.shards.contains(&message.run.shard()));
+            let hold = |message: InboxMessage| {
+                let held = self.tally.hold(MESSAGE_BYTES + message.body.len());
+                (message, held)
+            };
+            self.page = messages.map(hold).collect();
+            if !page.more && reader.starts {
                 self.caught_up(index);
             }
         }
@@ -147,13 +181,13 @@ impl Inbox {
     }
 
     /// Takes the next message of the page that was not taken already.
-    pub(super) fn take(&mut self) -> Option<InboxMessage> {
+    pub(super) fn take(&mut self) -> Option<(InboxMessage, Held)> {
         let mut next = None;
         while next.is_none()
-            && let Some(message) = self.page.pop_front()
+            && let Some((message, held)) = self.page.pop_front()
         {
             let (shard, number, id) = (message.run.shard(), message.number, message.message);
-            next = self.taken.insert(MessageRef { shard, number, message: id }).then_some(message);
+            next = self.taken.insert(MessageRef { shard, number, message: id }).then_some((message, held));
         }
         self.end_if_used_up();
         next
@@ -168,9 +202,14 @@ impl Inbox {
         }
     }
 
+    /// These messages came before the start of their run, which was passed over: they are read again after it.
+    pub(super) fn forget(&mut self, messages: &[MessageRef]) {
+        messages.iter().for_each(|message| _ = self.taken.remove(message));
+    }
+
     /// Reads these messages again, from the beginning of their shards' inbox.
     pub(super) fn read_again(&mut self, messages: &[MessageRef]) {
-        messages.iter().for_each(|message| _ = self.taken.remove(message));
+        self.forget(messages);
         let shards = messages.iter().map(|message| message.shard).collect();
         self.drop_readers_of(&shards);
         self.claim(shards);
@@ -222,18 +261,18 @@ mod tests {
 
     /// The next read: its shards, and its cursor.
     fn ask(inbox: &mut Inbox) -> Option<(Vec<u16>, String)> {
-        let InboxRead { shards, cursor, .. } = inbox.ask()?;
+        let InboxRead { shards, cursor, .. } = inbox.ask(true, usize::MAX)?;
         let cursor = String::from_utf8(cursor.0.to_vec()).expect("a test's cursor is text");
         Some((shards.into_iter().map(ShardId::get).collect(), cursor))
     }
 
     fn taken(inbox: &mut Inbox) -> Vec<u64> {
-        std::iter::from_fn(|| inbox.take()).map(|message| message.number.get()).collect()
+        std::iter::from_fn(|| inbox.take()).map(|(message, _)| message.number.get()).collect()
     }
 
     /// An inbox that has read everything of shard 1, where messages 5 and 6 wait to be logged.
     fn level() -> Inbox {
-        let mut inbox = Inbox::default();
+        let mut inbox = Inbox::new(Tally::unlimited());
         inbox.claim(shards([1]));
         assert_eq!(ask(&mut inbox), Some((vec![1], String::new())));
         inbox.answer(page("A", [message(1, 5), message(1, 6)], false));
@@ -279,6 +318,41 @@ mod tests {
         assert_eq!(ask(&mut inbox), Some((vec![1], String::new())));
         inbox.answer(page("C", [message(1, 5), message(1, 7)], false));
         assert_eq!(taken(&mut inbox), [5, 7]);
+    }
+
+    #[test]
+    fn messages_of_all_shards_are_read_while_starts_are_passed_over() {
+        // Given shards that are read separately
+        let mut inbox = level();
+        inbox.claim(shards([2]));
+        // When starts are held back, then one reader has all of them, and what was taken is recognised
+        let read = inbox.ask(false, usize::MAX).expect("there may be messages");
+        assert_eq!((read.shards.len(), read.cursor, read.starts), (2, InboxCursor::default(), false));
+        inbox.answer(page("passed", [message(1, 5), message(2, 9)], false));
+        assert_eq!(taken(&mut inbox), [9]);
+        assert_eq!(inbox.cursor().0, "A", "it counts for no other reader");
+        assert_eq!(inbox.ask(false, usize::MAX), None);
+        // When there is room again, then the others go on where they were
+        assert_eq!(ask(&mut inbox), Some((vec![2], String::new())));
+        inbox.answer(page("B", [message(2, 8), message(2, 9)], false));
+        assert_eq!(taken(&mut inbox), [8]);
+        inbox.has_mail_of(shard(2));
+        let read = inbox.ask(false, usize::MAX).expect("there may be messages");
+        assert_eq!(read.cursor.0, "passed");
+    }
+
+    #[test]
+    fn message_before_the_start_of_its_run_is_taken_again_after_it() {
+        let mut inbox = level();
+        assert!(inbox.ask(false, usize::MAX).is_some());
+        let early = message(1, 8);
+        inbox.answer(page("passed", [early.clone()], false));
+        assert_eq!(taken(&mut inbox), [8]);
+        inbox.forget(&[MessageRef { shard: shard(1), number: early.number, message: early.message }]);
+        inbox.has_mail(true);
+        assert_eq!(ask(&mut inbox), Some((vec![1], "A".to_owned())));
+        inbox.answer(page("A2", [message(1, 7), early], false));
+        assert_eq!(taken(&mut inbox), [7, 8]);
     }
 
     #[test]

@@ -11,7 +11,8 @@ use crate::processor::admission::Admission;
 use crate::processor::effect::Effect;
 use crate::processor::group::Group;
 use crate::processor::live::Live;
-use crate::processor::loads::Loads;
+use crate::processor::loads::{Loads, Starts};
+use crate::processor::memory::Held;
 use crate::processor::received::Received;
 use crate::processor::record::Recorder;
 use crate::processor::row::{Row, printable};
@@ -39,7 +40,12 @@ impl Intake<'_> {
     }
 
     /// Delivers a message. Returns the messages that must be read again, if any.
-    pub(super) fn deliver(&mut self, inbox: InboxMessage, now: Timestamp) -> Option<Vec<MessageRef>> {
+    pub(super) fn deliver(
+        &mut self,
+        (inbox, held): (InboxMessage, Held),
+        starts: Starts,
+        now: Timestamp,
+    ) -> Option<Vec<MessageRef>> {
         let id = inbox.run;
         let reference = MessageRef { shard: id.shard(), number: inbox.number, message: inbox.message };
         let message = match wire::decode_message(&inbox.body) {
@@ -62,7 +68,7 @@ impl Intake<'_> {
             self.recorder.runs.pass_over(id, reference);
             return None;
         }
-        let received = Received { reference, message };
+        let received = Received { reference, message, _held: held };
         if let Some(queue) = self.loads.queue(id) {
             queue.push(received);
         } else if self.recorder.runs.is_receiving(id) {
@@ -71,7 +77,7 @@ impl Intake<'_> {
             self.recorder.take_in(id, received, now);
         } else {
             match self.unknown_workflows.receive(id, received) {
-                Routed::ToRun(received) => self.begin_or_load(id, received, now),
+                Routed::ToRun(received) => self.begin_or_load(id, received, starts, now),
                 Routed::Left => {}
                 Routed::ReadAgain(again) => return Some(again),
                 Routed::EndsPending { start, end, late } => self.end_pending(id, start, end, late, now),
@@ -81,20 +87,48 @@ impl Intake<'_> {
     }
 
     /// Begins or loads the run of a message that is not in memory.
-    fn begin_or_load(&mut self, id: RunId, received: Received, now: Timestamp) {
-        match received.message {
+    fn begin_or_load(&mut self, id: RunId, received: Received, starts: Starts, now: Timestamp) {
+        let registry = &self.recorder.setup.registry;
+        match &received.message {
             // A suspicious run begins like a loaded one: once it may be worked on.
-            Message::Start { repeated: Flag(repeated), .. }
+            Message::Start { repeated: Flag(repeated), workflow, .. }
                 if !self.recorder.suspects.is_suspicious(id) && !repeated =>
             {
-                self.start(id, received, now);
+                if starts == Starts::HeldBack && registry.workflow_name(workflow).is_some() {
+                    self.loads.hold_start(id, received);
+                } else {
+                    self.start(id, received, now);
+                }
             }
             _ => self.admission().want(id, vec![received]),
         }
     }
 
+    /// Begins a run whose start was held back.
+    pub(super) fn begin_held_back(&mut self, id: RunId, waiting: Vec<Received>, now: Timestamp) {
+        if self.recorder.suspects.is_suspicious(id) {
+            self.admission().want(id, waiting);
+        } else {
+            self.begin(id, waiting, now);
+        }
+    }
+
+    /// Begins a run without a history, if its start is among the messages that wait for it. Otherwise it was passed over:
+    /// returns the messages, which must be read again after it.
+    pub(super) fn begin(&mut self, id: RunId, mut waiting: Vec<Received>, now: Timestamp) -> Vec<MessageRef> {
+        let Some(start) = waiting.iter().position(Received::is_start) else {
+            return waiting.into_iter().map(|received| received.reference).collect();
+        };
+        let start = waiting.remove(start);
+        // They were not read in this order if some were read while starts were passed over.
+        waiting.sort_by_key(|received| received.reference.number);
+        self.start(id, start, now);
+        self.recorder.runs.receive(id, waiting);
+        Vec::new()
+    }
+
     /// Begins a run from its start in the inbox.
-    pub(super) fn start(&mut self, id: RunId, received: Received, now: Timestamp) {
+    fn start(&mut self, id: RunId, received: Received, now: Timestamp) {
         let Message::Start { workflow, input, key, start_at, .. } = received.message else { return };
         let setup = self.recorder.setup;
         let Some(workflow) = setup.registry.workflow_name(&workflow) else {

@@ -15,6 +15,7 @@ use crate::log::wire::frame::EncodedEvents;
 use crate::processor::effect::Effect;
 use crate::processor::executing::Executing;
 use crate::processor::group::{Group, RowChange};
+use crate::processor::memory::RUN_BYTES;
 use crate::processor::outbox::Outbox;
 use crate::processor::report::report;
 use crate::processor::row::{Row, printable};
@@ -53,6 +54,11 @@ impl Live {
 
     pub(super) fn id(&self) -> RunId {
         self.run.state.id
+    }
+
+    /// About how many bytes it takes. What its code allocates is not known.
+    pub(super) fn bytes(&self) -> usize {
+        RUN_BYTES + self.run.bytes()
     }
 
     pub(super) fn state(&self) -> &RunState {

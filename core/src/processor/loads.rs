@@ -7,35 +7,61 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::data::id::{EventSeq, RunId, ShardId};
-use crate::data::limits;
+use crate::data::time::Timestamp;
 use crate::processor::histories::Arrived;
+use crate::processor::memory::{RUN_BYTES, Tally};
 use crate::processor::received::Received;
-use crate::store::history::{Load, Loaded, Unparked};
+use crate::store::history::{DueMark, Load, Loaded, Unparked};
 
 /// How many runs are listed at once.
 const LISTED: u32 = 2_000;
 
-/// For how many runs histories are requested at once.
+/// For how many runs histories are requested at once, or two more.
 const PAGE: usize = 250;
 
-/// The runs to load.
-#[derive(Default)]
+/// Whether there is room for starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Starts {
+    Welcome,
+    HeldBack,
+}
+
+/// The runs to load, and those whose starts are held back.
 pub(super) struct Loads {
+    tally: Tally,
     /// Shards whose busy and stalled runs are still to be listed.
     listings: VecDeque<Unparked>,
     /// All runs to load, with the messages that wait for them.
     waiting: BTreeMap<RunId, Vec<Received>>,
-    /// Runs with a waiting message or a near deadline, in the order of arrival.
+    /// Runs with a waiting message, in the order of arrival.
     wanted: VecDeque<RunId>,
+    /// Runs with a near deadline, as they were found.
+    due: VecDeque<DueMark>,
     /// Runs that were busy or stalled when their shard was claimed.
     recovering: VecDeque<RunId>,
     /// Runs that must not be loaded yet.
     held: BTreeSet<RunId>,
+    /// Runs whose starts are held back, in the order of arrival. They have no history.
+    starts: VecDeque<RunId>,
     /// The run whose history was cut, and where its last frame that arrived begins: the rest is requested next.
     cut: Option<(RunId, EventSeq)>,
 }
 
 impl Loads {
+    pub(super) fn new(tally: Tally) -> Self {
+        Self {
+            tally,
+            listings: VecDeque::new(),
+            waiting: BTreeMap::new(),
+            wanted: VecDeque::new(),
+            due: VecDeque::new(),
+            recovering: VecDeque::new(),
+            held: BTreeSet::new(),
+            starts: VecDeque::new(),
+            cut: None,
+        }
+    }
+
     /// Has the busy and stalled runs of some shards loaded.
     pub(super) fn recover(&mut self, shards: Vec<ShardId>) {
         self.listings.push_back(Unparked { shards, after: None, limit: LISTED });
@@ -48,6 +74,14 @@ impl Loads {
             Vec::new()
         });
         queue.extend(waiting);
+    }
+
+    /// Has a run loaded for its deadline.
+    pub(super) fn want_due(&mut self, due: DueMark) {
+        self.waiting.entry(due.run).or_insert_with(|| {
+            self.due.push_back(due);
+            Vec::new()
+        });
     }
 
     /// Holds a run back before it is loaded, with the messages that wait for it.
@@ -66,6 +100,33 @@ impl Loads {
         if self.held.remove(&run) {
             self.wanted.push_back(run);
         }
+    }
+
+    /// Holds back the start of a run that is not expected. What is sent to the run waits with it.
+    pub(super) fn hold_start(&mut self, run: RunId, start: Received) {
+        self.waiting.insert(run, vec![start]);
+        self.starts.push_back(run);
+    }
+
+    /// Whether starts are held back.
+    pub(super) fn has_starts(&self) -> bool {
+        !self.starts.is_empty()
+    }
+
+    /// Takes the next run whose start is held back, and what waits for it.
+    pub(super) fn next_start(&mut self) -> Option<(RunId, Vec<Received>)> {
+        let run = self.starts.pop_front()?;
+        Some((run, self.take_waiting(run)))
+    }
+
+    /// Whether runs are to be loaded for messages.
+    pub(super) fn has_wanted(&self) -> bool {
+        !self.wanted.is_empty()
+    }
+
+    /// Whether runs are to be loaded for deadlines.
+    pub(super) fn has_due(&self) -> bool {
+        !self.due.is_empty()
     }
 
     /// Has a run that was busy or stalled when its shard was claimed loaded.
@@ -112,17 +173,24 @@ impl Loads {
         self.listings.extend((!asked.shards.is_empty()).then_some(asked));
     }
 
-    /// Returns the next histories to request.
-    pub(super) fn ask(&mut self) -> Option<Load> {
-        let bytes = limits::PAGE_BYTES_MAX;
+    /// Returns the next histories to request, and at most so many bytes of them. With `only_due_at`, few are requested, and no
+    /// run whose deadline comes later.
+    pub(super) fn ask(&mut self, bytes: usize, only_due_at: Option<Timestamp>) -> Option<Load> {
+        let count = if only_due_at.is_some() { 1 } else { (bytes / RUN_BYTES).clamp(1, PAGE) };
         if let Some((run, seq)) = self.cut {
             return Some(Load { runs: vec![run], after: Some(seq), bytes });
         }
-        // Some of each kind, so that neither waits for all of the other.
-        let wanted = self.wanted.len().min(PAGE - self.recovering.len().min(PAGE / 2));
-        let recovering = self.recovering.len().min(PAGE - wanted);
-        let mut runs: Vec<RunId> = self.wanted.drain(..wanted).collect();
-        runs.extend(self.recovering.drain(..recovering));
+        let is_due = |due: &mut DueMark| only_due_at.is_none_or(|at| due.wake_at <= at);
+        let mut runs: Vec<RunId> = Vec::new();
+        while runs.len() < count {
+            // One of each kind in turn, so that none waits for all of another.
+            let due = self.due.pop_front_if(is_due).map(|due| due.run);
+            let next = [self.wanted.pop_front(), due, self.recovering.pop_front()];
+            if next == [None; 3] {
+                break;
+            }
+            runs.extend(next.into_iter().flatten());
+        }
         runs.sort_unstable();
         (!runs.is_empty()).then_some(Load { runs, after: None, bytes })
     }
@@ -136,10 +204,10 @@ impl Loads {
             let history = histories.next_if(|history| history.run == run);
             let frames = history.map(|history| history.frames).unwrap_or_default();
             if loaded.cut.is_none_or(|cut| run < cut) {
-                arrived.push(Arrived::new(run, frames, true));
+                arrived.push(Arrived::new(run, frames, true, &self.tally));
             } else if let Some(last) = frames.last() {
                 self.cut = Some((run, last.seq));
-                arrived.push(Arrived::new(run, frames, false));
+                arrived.push(Arrived::new(run, frames, false, &self.tally));
             } else {
                 self.wanted.push_back(run);
             }
@@ -161,8 +229,10 @@ impl Loads {
         self.listings.retain(|list| !list.shards.is_empty());
         self.waiting.retain(|run, _| is_staying(run));
         self.wanted.retain(is_staying);
+        self.due.retain(|due| is_staying(&due.run));
         self.recovering.retain(is_staying);
         self.held.retain(is_staying);
+        self.starts.retain(is_staying);
         self.cut.take_if(|(run, _)| !is_staying(run));
     }
 

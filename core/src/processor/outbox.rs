@@ -6,10 +6,13 @@ use crate::data::id::{RunId, ShardId};
 use crate::data::limits;
 use crate::processor::effect::Effect;
 use crate::processor::group::Group;
+use crate::processor::memory::{GROUP_BYTES, Tally};
 
 /// The output of a processor.
-#[derive(Default)]
 pub(super) struct Outbox {
+    tally: Tally,
+    /// How many bytes may wait before no more input is taken.
+    bytes_max: usize,
     /// The groups to append, in order.
     groups: VecDeque<Group>,
     /// The size of these groups in bytes.
@@ -18,9 +21,16 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
+    pub(super) fn new(tally: Tally, bytes_max: usize) -> Self {
+        Self { tally, bytes_max, groups: VecDeque::new(), bytes: 0, effects: Vec::new() }
+    }
+
     /// Adds a group after all others.
-    pub(super) fn push(&mut self, group: Group) {
-        self.bytes += group.bytes();
+    pub(super) fn push(&mut self, mut group: Group) {
+        let bytes = group.bytes();
+        // Twice, because an append has a copy.
+        group.held = Some(self.tally.hold(GROUP_BYTES + 2 * bytes));
+        self.bytes += bytes;
         self.groups.push_back(group);
     }
 
@@ -90,6 +100,6 @@ impl Outbox {
 
     /// Whether so many bytes wait for an append that no more input should be taken.
     pub(super) fn is_full(&self) -> bool {
-        self.bytes > limits::OUTBOX_BYTES_MAX
+        self.bytes > self.bytes_max
     }
 }

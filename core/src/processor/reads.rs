@@ -1,7 +1,9 @@
 //! The reads that a processor makes, and its handling of their answers. It must not know how a read is sent.
 
 use crate::data::id::{RunId, ShardId};
+use crate::data::time::Timestamp;
 use crate::processor::Processor;
+use crate::processor::loads::Starts;
 use crate::store::history::{Due, DueRuns, Load, Loaded, Unparked, UnparkedRuns};
 use crate::store::inbox::{InboxPage, InboxRead};
 
@@ -34,25 +36,42 @@ impl Processor {
             match self.read_turn {
                 0 => self.ask_due().map(StoreRead::Due),
                 1 => self.loads.ask_list().map(StoreRead::List),
-                2 if !self.histories.is_empty() => None,
-                2 => self.loads.ask().map(StoreRead::Load),
+                2 => self.ask_load().map(StoreRead::Load),
                 _ => self.ask_inbox().map(StoreRead::Inbox),
             }
         })
     }
 
     fn ask_inbox(&mut self) -> Option<InboxRead> {
-        (!self.is_crowded()).then(|| self.inbox.ask()).flatten()
+        if self.memory.is_full() && self.has_to_take_in() {
+            return None;
+        }
+        let passes_over = self.loads.has_starts() || self.starts() == Starts::HeldBack;
+        self.inbox.ask(!passes_over, self.setup.config.page_bytes_max)
     }
 
     fn ask_due(&mut self) -> Option<Due> {
-        let until = self.runs.kept_until().filter(|_| !self.is_crowded())?;
+        let until = self.runs.kept_until().filter(|_| !self.loads.has_due())?;
         self.deadlines.ask(until)
     }
 
-    /// Whether memory has no room for more runs.
-    fn is_crowded(&self) -> bool {
-        self.runs.len() >= self.setup.config.runs_max
+    fn ask_load(&mut self) -> Option<Load> {
+        if !self.histories.is_empty() {
+            return None;
+        }
+        let page = self.setup.config.page_bytes_max;
+        if !self.memory.is_full() {
+            return self.loads.ask(page, None);
+        }
+        // The runs that were loaded last must have been written before they can leave memory.
+        let (append, is_written) = (Some(self.appends.committed()), self.is_flushed());
+        if self.runs.has_received() || (self.loaded_after == append && !is_written) {
+            return None;
+        }
+        self.loaded_after = append;
+        // Runs that would wait in memory for their deadlines have no place: only what was due at the last heartbeat is loaded.
+        let until = self.runs.kept_until().unwrap_or(Timestamp::MIN);
+        self.loads.ask(page, Some(until.saturating_sub(self.setup.config.horizon)))
     }
 
     /// A read failed, and must be repeated.
@@ -78,7 +97,7 @@ impl Processor {
         self.deadlines.found(asked, found);
         for due in &found.runs {
             if !self.has_left(due.run) {
-                self.admission().want_due(due.run);
+                self.admission().want_due(*due);
             }
         }
     }

@@ -1,15 +1,23 @@
 //! A message that was read, and its reference in the inbox. It must not know what becomes of it.
 
 use crate::log::message::Message;
+use crate::processor::memory::Held;
 use crate::store::inbox::MessageRef;
 
 /// A message that was read and decoded. It stays in the inbox until an append consumes it.
 pub(super) struct Received {
     pub(super) reference: MessageRef,
     pub(super) message: Message,
+    /// Counts its bytes.
+    pub(super) _held: Held,
 }
 
 impl Received {
+    /// Whether it starts its run.
+    pub(super) fn is_start(&self) -> bool {
+        matches!(self.message, Message::Start { .. })
+    }
+
     /// Whether it terminates its run.
     pub(super) fn is_termination(&self) -> bool {
         matches!(self.message, Message::Terminate { .. })

@@ -10,6 +10,7 @@ use crate::log::event::Event;
 use crate::log::message::Message;
 use crate::processor::group::Group;
 use crate::processor::live::Live;
+use crate::processor::memory::Tally;
 use crate::processor::outbox::Outbox;
 use crate::processor::received::Received;
 use crate::processor::runs::Runs;
@@ -24,6 +25,7 @@ use crate::store::inbox::MessageRef;
 /// The parts that recording a run's progress needs.
 pub(super) struct Recorder<'a> {
     pub(super) setup: &'a Setup,
+    pub(super) memory: &'a Tally,
     pub(super) shards: &'a OwnedShards,
     pub(super) runs: &'a mut Runs,
     pub(super) suspects: &'a mut Suspects,
@@ -88,7 +90,7 @@ impl Recorder<'_> {
         if live.is_over() {
             return self.too_late(id, received);
         }
-        let Received { reference, message } = received;
+        let Received { reference, message, .. } = received;
         let message_id = reference.message;
         let state = live.state();
         let known = state.messages.contains_key(&message_id);
@@ -159,12 +161,13 @@ impl Recorder<'_> {
 
     /// Drops an idle run from memory: only its rows remain.
     ///
-    /// A run that waits for tasks leaves only if half of the memory is used: each outcome would load it again.
+    /// A run that waits for tasks rests in memory until half of the budget is used: each outcome would load it again.
     pub(super) fn evict_if_idle(&mut self, id: RunId) {
-        let stays =
-            |live: &Live| live.state().has_tasks() && self.runs.len() <= self.setup.config.runs_max / 2;
-        if !self.runs.is_idle(id) || self.runs.get(id).is_some_and(stays) {
+        if !self.runs.is_idle(id) {
             return;
+        }
+        if self.runs.get(id).is_some_and(|live| live.state().has_tasks()) && !self.memory.is_half_full() {
+            return self.runs.rest(id);
         }
         self.runs.forget(id);
         if let Some(change) = self.suspects.clear(id, false) {

@@ -17,17 +17,22 @@ use crate::run::replay::{Replay, Takeover};
 use crate::run::state::RunState;
 use crate::run::turn::Turn;
 use crate::store::append::{OpenRow, OpenState};
+use crate::store::inbox::MessageRef;
 
 impl Intake<'_> {
-    /// Handles the result of a replay.
-    pub(super) fn replayed(&mut self, replayed: ReplayResult, turn: &Turn<'_>) {
+    /// Handles the result of a replay. Returns the messages that were read before the start of their run.
+    pub(super) fn replayed(&mut self, replayed: ReplayResult, turn: &Turn<'_>) -> Vec<MessageRef> {
         match replayed {
             ReplayResult::Partly => {}
             ReplayResult::Wholly(replay) => self.bring_back(*replay, turn),
             ReplayResult::Over(run) => self.give_up_waiting(run),
-            ReplayResult::Empty(run) => self.begin_waiting(run, turn.now),
+            ReplayResult::Empty(run) => {
+                let waiting = self.loads.take_waiting(run);
+                return self.begin(run, waiting, turn.now);
+            }
             ReplayResult::Damaged { run, over, problem } => self.leave_damaged(run, over, &problem),
         }
+        Vec::new()
     }
 
     /// A run is over: the messages that waited for it are too late.
@@ -37,18 +42,6 @@ impl Intake<'_> {
         for received in self.loads.take_waiting(id) {
             self.recorder.too_late(id, received);
         }
-    }
-
-    /// The log holds no event of a run. If its start waits, the run begins; messages before it stay in the inbox until the
-    /// run's start has been delivered.
-    fn begin_waiting(&mut self, id: RunId, now: Timestamp) {
-        let mut waiting = self.loads.take_waiting(id).into_iter();
-        while !self.recorder.runs.contains(id)
-            && let Some(received) = waiting.next()
-        {
-            self.start(id, received, now);
-        }
-        self.recorder.runs.receive(id, waiting);
     }
 
     /// Brings a run back into memory. The messages that wait for it are delivered next.

@@ -7,12 +7,13 @@ use crate::data::id::{RunId, ShardId};
 use crate::data::id_map::IdMap;
 use crate::data::time::Timestamp;
 use crate::processor::live::Live;
+use crate::processor::memory::{Held, Tally};
 use crate::processor::received::Received;
 use crate::store::inbox::MessageRef;
 
 /// The runs of a processor.
-#[derive(Default)]
 pub(super) struct Runs {
+    tally: Tally,
     in_memory: IdMap<RunId, InMemory>,
     order: Order,
     /// Runs that park with a deadline up to this time stay in memory.
@@ -32,6 +33,10 @@ struct InMemory {
     wake: Option<Timestamp>,
     /// The messages that arrived before it was in memory, and those that arrived after them.
     arrivals: VecDeque<Received>,
+    /// Its entry in [`Order::resting`].
+    rests: Option<u64>,
+    /// Counts its bytes.
+    held: Held,
 }
 
 /// The order in which runs in memory have work to do.
@@ -43,19 +48,26 @@ struct Order {
     releasing: BTreeSet<RunId>,
     /// Runs with [`InMemory::arrivals`], which take turns.
     receiving: VecDeque<RunId>,
+    /// Runs that stay in memory although they could leave it, in the order in which they came to rest.
+    resting: BTreeMap<u64, RunId>,
+    /// How often a run came to rest.
+    rested: u64,
 }
 
 /// A run in memory and its place in the order of work.
 pub(super) struct RunEntry<'a> {
     pub(super) live: &'a mut Live,
     wake: &'a mut Option<Timestamp>,
+    held: &'a mut Held,
     order: &'a mut Order,
 }
 
 impl RunEntry<'_> {
-    /// Updates the order of work after progress: the next deadline may differ, and the code may have events to handle.
+    /// Updates the order of work after progress: the next deadline may differ, and the code may have events to handle. Its
+    /// size may differ, too.
     pub(super) fn update_order(self) {
-        let Self { live, wake, order } = self;
+        let Self { live, wake, held, order } = self;
+        held.resize(live.bytes());
         if live.run().can_release() {
             order.releasing.insert(live.id());
         }
@@ -69,16 +81,30 @@ impl RunEntry<'_> {
 }
 
 impl Runs {
+    pub(super) fn new(tally: Tally) -> Self {
+        Self {
+            tally,
+            in_memory: IdMap::default(),
+            order: Order::default(),
+            kept_until: None,
+            worked_on: None,
+            left_alone: BTreeMap::new(),
+            passed_over: BTreeMap::new(),
+        }
+    }
+
     /// Takes a run into memory.
     pub(super) fn insert(&mut self, live: Live) {
-        self.in_memory
-            .insert(live.id(), InMemory { live: Box::new(live), wake: None, arrivals: VecDeque::new() });
+        let (id, held) = (live.id(), self.tally.hold(live.bytes()));
+        let (live, arrivals) = (Box::new(live), VecDeque::new());
+        self.in_memory.insert(id, InMemory { live, wake: None, arrivals, rests: None, held });
     }
 
     /// Takes a run out of memory, with the messages that were not delivered to it.
     pub(super) fn forget(&mut self, run: RunId) -> Option<(Box<Live>, VecDeque<Received>)> {
-        let InMemory { live, wake, arrivals } = self.in_memory.remove(&run)?;
+        let InMemory { live, wake, arrivals, rests, .. } = self.in_memory.remove(&run)?;
         wake.inspect(|wake| _ = self.order.wakes.remove(&(*wake, run)));
+        rests.inspect(|rests| _ = self.order.resting.remove(rests));
         Some((live, arrivals))
     }
 
@@ -112,6 +138,11 @@ impl Runs {
     /// Whether messages are still to be delivered to a run.
     pub(super) fn is_receiving(&self, run: RunId) -> bool {
         self.in_memory.get(&run).is_some_and(|in_memory| !in_memory.arrivals.is_empty())
+    }
+
+    /// Whether messages are still to be delivered to runs in memory.
+    pub(super) fn has_received(&self) -> bool {
+        !self.order.receiving.is_empty()
     }
 
     /// Takes the next of these messages, and its run.
@@ -160,8 +191,8 @@ impl Runs {
 
     /// The entry of a run in memory.
     pub(super) fn entry(&mut self, run: RunId) -> Option<RunEntry<'_>> {
-        let InMemory { live, wake, .. } = self.in_memory.get_mut(&run)?;
-        Some(RunEntry { live, wake, order: &mut self.order })
+        let InMemory { live, wake, held, .. } = self.in_memory.get_mut(&run)?;
+        Some(RunEntry { live, wake, held, order: &mut self.order })
     }
 
     /// The first deadline, and its run.
@@ -188,6 +219,21 @@ impl Runs {
     pub(super) fn is_idle(&self, run: RunId) -> bool {
         let idle = |live: &Live| live.is_idle(self.kept_until) || self.left_alone.contains_key(&run);
         self.get(run).is_some_and(|live| live.is_committed() && idle(live)) && !self.is_receiving(run)
+    }
+
+    /// Keeps an idle run in memory as long as there is room.
+    pub(super) fn rest(&mut self, run: RunId) {
+        let Some(InMemory { rests, .. }) = self.in_memory.get_mut(&run) else { return };
+        self.order.rested += 1;
+        rests.replace(self.order.rested).inspect(|rests| _ = self.order.resting.remove(rests));
+        self.order.resting.insert(self.order.rested, run);
+    }
+
+    /// Ends the rest of the run that rests longest: it may leave memory.
+    pub(super) fn next_resting(&mut self) -> Option<RunId> {
+        let (_, run) = self.order.resting.pop_first()?;
+        self.in_memory.get_mut(&run).into_iter().for_each(|in_memory| in_memory.rests = None);
+        Some(run)
     }
 
     /// From now on the run is left alone. Returns whether that is new.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::data::id::LeaseId;
 use crate::data::name::Name;
+use crate::processor::memory::MemoryBudget;
 use crate::workflow::registry::Registry;
 
 /// The settings that a worker gives its processors.
@@ -14,12 +15,16 @@ pub(crate) struct ProcessorConfig {
     pub(crate) activity_queue: Name,
     pub(crate) history_events_warn: u32,
     pub(crate) history_events_max: u32,
-    /// How many runs may be in memory before reading more messages stops.
-    pub(crate) runs_max: usize,
     /// How many owners of a shard must die in a row before its runs come under suspicion.
     pub(crate) deaths_before_suspicion: u32,
     /// How many processes an activity may take down before it fails.
     pub(crate) attempts_lost_max: u32,
+    /// The bytes that the worker may keep in memory.
+    pub(crate) memory: MemoryBudget,
+    /// How many bytes may wait for an append before no more input is taken.
+    pub(crate) outbox_bytes_max: usize,
+    /// How many bytes of messages or of histories are read at once.
+    pub(crate) page_bytes_max: usize,
     /// How long a shard that goes to another owner waits for the attempts and steps that are being executed.
     pub(crate) handover_grace: Duration,
     /// How far ahead deadlines are loaded: two heartbeat intervals.

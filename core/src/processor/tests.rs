@@ -3,6 +3,7 @@
 mod backlog;
 mod blame;
 mod bounds;
+mod budget;
 mod deadlines;
 mod definitions;
 mod executor;
@@ -39,6 +40,7 @@ use crate::log::wire;
 use crate::processor::Processor;
 use crate::processor::appends::Declined;
 use crate::processor::effect::Effect;
+use crate::processor::memory::MemoryBudget;
 use crate::processor::reads::StoreRead;
 use crate::processor::setup::ProcessorConfig;
 use crate::run::turn::Turn;
@@ -93,6 +95,8 @@ struct Fixture {
     /// Whether the next owner has no workflows.
     has_no_workflows: bool,
     config: ProcessorConfig,
+    /// The most memory that was in use.
+    most_memory: usize,
 }
 
 /// The events of an append.
@@ -118,9 +122,11 @@ impl Fixture {
             activity_queue: Name::from_static("own"),
             history_events_warn: 8,
             history_events_max: 100_000,
-            runs_max: 1_000,
             deaths_before_suspicion: limits::DEATHS_BEFORE_SUSPICION,
             attempts_lost_max: limits::ATTEMPTS_LOST_MAX,
+            memory: MemoryBudget::new(256 << 20),
+            outbox_bytes_max: limits::OUTBOX_BYTES_MAX,
+            page_bytes_max: limits::PAGE_BYTES_MAX,
             handover_grace: SECOND,
             horizon: Duration::ZERO,
         };
@@ -153,6 +159,7 @@ impl Fixture {
             fails: |_| false,
             has_no_workflows: false,
             config,
+            most_memory: 0,
         }
     }
 
@@ -242,7 +249,9 @@ impl Fixture {
 
     /// Does all work that is ready.
     fn work(&mut self) {
-        while self.processor.work(&Turn::endless(self.now)) {}
+        while self.processor.work(&Turn::endless(self.now)) {
+            self.most_memory = self.most_memory.max(self.processor.memory.used());
+        }
     }
 
     fn take_effects(&mut self) {
@@ -319,11 +328,15 @@ impl Fixture {
     fn answer(&mut self, read: StoreRead) {
         match read {
             StoreRead::Inbox(read) => {
-                // A read from the beginning returns all messages.
-                if read.cursor == InboxCursor::default() {
-                    self.unread = self.inbox.keys().copied().collect();
-                }
-                let page = self.page();
+                let page = if read.starts {
+                    // A read from the beginning returns all messages.
+                    if read.cursor == InboxCursor::default() {
+                        self.unread = self.inbox.keys().copied().collect();
+                    }
+                    self.page_of(read.limit as usize, read.bytes)
+                } else {
+                    self.page_without_starts(&read.cursor)
+                };
                 self.processor.messages(page);
             }
             StoreRead::List(unparked) => {
@@ -342,9 +355,37 @@ impl Fixture {
     }
 
     fn page(&mut self) -> InboxPage {
-        let unread = std::mem::take(&mut self.unread);
-        let messages = unread.iter().filter_map(|number| self.inbox.get(number)).cloned().collect();
-        InboxPage { messages, cursor: InboxCursor(Bytes::from_static(b"read")), more: false, now: self.now }
+        self.page_of(usize::MAX, usize::MAX)
+    }
+
+    fn page_of(&mut self, limit: usize, bytes_max: usize) -> InboxPage {
+        let (mut messages, mut bytes) = (Vec::new(), 0);
+        while messages.len() < limit
+            && let Some(number) = self.unread.pop_front()
+        {
+            let Some(message) = self.inbox.get(&number) else { continue };
+            bytes += message.body.len();
+            if bytes > bytes_max && !messages.is_empty() {
+                self.unread.push_front(number);
+                break;
+            }
+            messages.push(message.clone());
+        }
+        let (cursor, more) = (InboxCursor(Bytes::from_static(b"read")), !self.unread.is_empty());
+        InboxPage { messages, cursor, more, now: self.now }
+    }
+
+    /// Messages that are not starts, after those of the cursor's number.
+    fn page_without_starts(&self, cursor: &InboxCursor) -> InboxPage {
+        let read = <[u8; 8]>::try_from(&*cursor.0).map_or(0, u64::from_le_bytes);
+        let news = self.inbox.values().filter(|message| message.number.get() > read || cursor.0.is_empty());
+        let is_start = |message: &&InboxMessage| {
+            matches!(wire::decode_message(&message.body), Ok(Message::Start { .. }))
+        };
+        let messages: Vec<_> = news.filter(|message| !is_start(message)).cloned().collect();
+        let last = self.inbox.keys().last().map_or(read, |number| number.get());
+        let cursor = InboxCursor(Bytes::copy_from_slice(&last.to_le_bytes()));
+        InboxPage { messages, cursor, more: false, now: self.now }
     }
 
     /// What an open run does, as a store tells it.

@@ -103,6 +103,7 @@ mod tests {
     use crate::data::id::{InboxNo, MessageId};
     use crate::data::name::Name;
     use crate::log::message::Flag;
+    use crate::processor::memory::Tally;
     use crate::testing::{payload, run_id};
 
     fn reference(number: u64) -> MessageRef {
@@ -110,14 +111,18 @@ mod tests {
         MessageRef { shard: run_id(0).shard(), number: InboxNo::new(number), message }
     }
 
+    fn received(reference: MessageRef, message: Message) -> Received {
+        Received { reference, message, _held: Tally::unlimited().hold(0) }
+    }
+
     fn start() -> Received {
         let (workflow, input) = (Name::from_static("elsewhere"), payload(&0));
         let message = Message::Start { workflow, input, key: None, start_at: None, repeated: Flag(false) };
-        Received { reference: reference(1), message }
+        received(reference(1), message)
     }
 
     fn end() -> Received {
-        Received { reference: reference(2), message: Message::Terminate { reason: "enough".to_owned() } }
+        received(reference(2), Message::Terminate { reason: "enough".to_owned() })
     }
 
     #[test]

@@ -230,7 +230,8 @@ fn apply(fixture: &mut RunFixture, stimulus: &Stimulus) {
         }
         Stimulus::Lost(at) => {
             if let Some(id) = pick(&fixture.activities(), at) {
-                let progress = fixture.run.attempt_lost(fixture.now, id, crate::data::limits::ATTEMPTS_LOST_MAX);
+                let progress =
+                    fixture.run.attempt_lost(fixture.now, id, crate::data::limits::ATTEMPTS_LOST_MAX);
                 fixture.take(progress);
             }
         }

@@ -36,6 +36,8 @@ pub(crate) struct RunState {
     /// The lease under which the run was started or last adopted.
     pub(crate) lease: Option<LeaseId>,
     pub(crate) activities: CallMap<PendingActivity>,
+    /// How many bytes their inputs have, and those of the compensations.
+    pub(crate) input_bytes: usize,
     /// How many of them are tasks.
     tasks: usize,
     /// How many of them have failed before.
@@ -97,6 +99,7 @@ impl RunState {
             now: Timestamp::MIN,
             lease: None,
             activities: CallMap::new(),
+            input_bytes: 0,
             tasks: 0,
             retried: 0,
             deadlines: BTreeSet::new(),
@@ -293,6 +296,7 @@ impl RunState {
             last_failure: None,
             compensation,
         };
+        self.input_bytes += activity.input.bytes().len();
         self.activities.insert(id, activity);
     }
 
@@ -333,6 +337,7 @@ impl RunState {
 
     fn remove_activity(&mut self, id: CommandId) -> Option<PendingActivity> {
         let activity = self.activities.remove(id)?;
+        self.input_bytes -= activity.input.bytes().len();
         self.tasks -= usize::from(activity.task.is_some());
         self.retried -= usize::from(activity.last_failure.is_some());
         if let Some(at) = activity.retry_at {
@@ -359,6 +364,7 @@ impl RunState {
     /// Removes all activities, timers and deadlines.
     fn clear(&mut self) {
         self.activities.clear();
+        self.input_bytes = self.compensations.iter().map(|left| left.input.bytes().len()).sum();
         self.tasks = 0;
         self.retried = 0;
         self.deadlines.clear();
@@ -374,6 +380,7 @@ impl RunState {
     }
 
     fn register(&mut self, compensation: PendingCompensation) {
+        self.input_bytes += compensation.input.bytes().len();
         self.compensations.push(compensation);
     }
 
@@ -382,6 +389,7 @@ impl RunState {
             return;
         };
         let compensation = self.compensations.remove(index);
+        self.input_bytes -= compensation.input.bytes().len();
         self.schedule(id, &compensation.activity, &compensation.input, &compensation.options, true);
     }
 

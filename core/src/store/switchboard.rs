@@ -20,8 +20,8 @@ pub struct Switchboard {
     receivers: Arc<RwLock<BTreeMap<ShardId, Arc<Receiver>>>>,
 }
 
-/// Receives the starts for one processor.
-type Receiver = dyn Fn(LocalStart) + Send + Sync;
+/// Receives the starts for one processor. Returns false if it does not take one.
+type Receiver = dyn Fn(LocalStart) -> bool + Send + Sync;
 
 /// A start for a processor of this process. Dropping it refuses the start.
 #[derive(Debug)]
@@ -48,16 +48,15 @@ impl Switchboard {
         nearest.map(|(shard, _)| *shard)
     }
 
-    /// Hands a start to the owner of its run's shard, or drops it if no processor of this process is the owner.
-    pub(crate) fn start(&self, start: LocalStart) {
+    /// Hands a start to the owner of its run's shard. Returns false if no processor of this process is the owner, or the owner
+    /// does not take it: then the run does not begin by this start.
+    pub(crate) fn start(&self, start: LocalStart) -> bool {
         let receivers = self.receivers.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(receive) = receivers.get(&start.run.shard()) {
-            receive(start);
-        }
+        receivers.get(&start.run.shard()).is_some_and(|receive| receive(start))
     }
 
     /// Connects a processor, which serves no shard yet.
-    pub(crate) fn connect(&self, receive: impl Fn(LocalStart) + Send + Sync + 'static) -> Connection {
+    pub(crate) fn connect(&self, receive: impl Fn(LocalStart) -> bool + Send + Sync + 'static) -> Connection {
         Connection { switchboard: self.clone(), receiver: Arc::new(receive) }
     }
 }
@@ -106,9 +105,9 @@ mod tests {
         let switchboard = Switchboard::default();
         let nearest = |wanted| switchboard.nearest(shard(wanted), shard(2), shard(9));
         assert_eq!(nearest(5), None);
-        let one = switchboard.connect(|_| {});
+        let one = switchboard.connect(|_| true);
         one.serve([shard(1), shard(3), shard(4)]);
-        let other = switchboard.connect(|_| {});
+        let other = switchboard.connect(|_| true);
         other.serve([shard(4), shard(7)]);
         // Then a start goes to the wanted shard or the next one, within the queue
         assert_eq!([2, 4, 5, 8].map(nearest), [3, 4, 7, 3].map(|number| Some(shard(number))));

@@ -9,6 +9,7 @@ use crate::data::limits;
 use crate::data::name::Name;
 use crate::error::Error;
 use crate::host::Host;
+use crate::processor::memory::MemoryBudget;
 use crate::processor::setup::ProcessorConfig;
 use crate::store::Store;
 use crate::worker::checks::{check, serve_queues};
@@ -46,9 +47,11 @@ impl WorkerBuilder {
                 activity_queue: Name::default(),
                 history_events_warn: limits::HISTORY_EVENTS_WARN,
                 history_events_max: limits::HISTORY_EVENTS_MAX,
-                runs_max: limits::LIVE_RUNS_MAX,
                 deaths_before_suspicion: limits::DEATHS_BEFORE_SUSPICION,
                 attempts_lost_max: limits::ATTEMPTS_LOST_MAX,
+                memory: MemoryBudget::new(limits::MEMORY_MAX),
+                outbox_bytes_max: limits::OUTBOX_BYTES_MAX,
+                page_bytes_max: limits::PAGE_BYTES_MAX,
                 handover_grace: limits::HANDOVER_GRACE,
                 horizon: 2 * limits::HEARTBEAT_INTERVAL,
             },
@@ -324,6 +327,36 @@ impl WorkerBuilder {
         self
     }
 
+    /// Sets how many bytes the worker may keep in memory, over all its processors: at least 16 KiB, by default 256 MiB. It is a
+    /// budget for what the engine keeps: runs in memory with their inputs and what they wait for, messages that were read,
+    /// outcomes of activities on their way, and what waits to be written.
+    ///
+    /// * From half of it on, starts wait in the inbox, and runs leave memory that wait for tasks only. Messages for runs that
+    ///   have begun are delivered as always.
+    /// * While all of it is used, messages and deadlines are taken in piece by piece, an activity that ended keeps its slot
+    ///   until there is room for its outcome, and activities become tasks, so that their runs can leave memory. All runs
+    ///   still go on, however small the budget is.
+    ///
+    /// The sizes are estimates. What workflows and activities allocate themselves is not known: a workflow counts with the
+    /// size of its future and twice that of its input. Beyond the budget, a worker needs about 20 MiB, up to 64 MiB for
+    /// each processor that reads and writes large payloads, the largest run of each processor, and what its activities hold:
+    /// the input and the result of each that is being executed, and their encoded forms while they are made. So in a
+    /// container of 256 MiB, give 64 MiB, one or two processors, and as many [activities](Self::activities_max) as fit.
+    /// [`WorkerMonitor::memory_bytes`](super::WorkerMonitor::memory_bytes) says how much is used.
+    ///
+    /// [`build`](Self::build) refuses less than 16 KiB.
+    ///
+    /// ```
+    /// # use pgworkflows::{MemoryStore, Worker};
+    /// let worker = Worker::builder(MemoryStore::new()).memory_max(64 << 20).build()?;
+    /// # Ok::<(), pgworkflows::Error>(())
+    /// ```
+    #[must_use]
+    pub fn memory_max(mut self, bytes: usize) -> Self {
+        self.config.processor.memory = MemoryBudget::new(bytes);
+        self
+    }
+
     /// Sets how many bytes an encoded payload may have: any number, by default 2 MiB. A run that makes a larger payload
     /// stalls; an activity or a step that returns a larger one fails.
     ///
@@ -402,6 +435,10 @@ impl WorkerBuilder {
         config.heartbeat_interval = self.heartbeat_interval.unwrap_or(default);
         config.processor.horizon = 2 * config.heartbeat_interval;
         check(config, self.processors)?;
+        // What waits to be written takes at most a quarter of the budget, and what was read and waits for room an eighth.
+        let each = config.processor.memory.max() / config.processors.max(1);
+        config.processor.outbox_bytes_max = (each / 4).min(limits::OUTBOX_BYTES_MAX);
+        config.processor.page_bytes_max = (each / 16).min(limits::PAGE_BYTES_MAX);
         serve_queues(config, &self.definitions)?;
         let gauges = vec![(); config.processors].into_iter().map(|()| Gauge::default()).collect();
         let status = WorkerStatus::new(&config.processor.worker, config.lease_ttl, config.processors);

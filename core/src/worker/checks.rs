@@ -68,6 +68,13 @@ pub(super) fn check(config: &WorkerConfig, processors: Option<usize>) -> Result<
             return refuse(format!("deaths_max has {what}: {value}; give 1 to {}", limits::DEATHS_MAX));
         }
     }
+    let memory = config.processor.memory.max();
+    if memory < limits::MEMORY_MAX_MIN {
+        return refuse(format!(
+            "memory_max is {memory} bytes; give at least {}, which is 16 KiB",
+            limits::MEMORY_MAX_MIN
+        ));
+    }
     if config.processor.history_events_max == 0 {
         return refuse("the limit of history_events is 0; give at least 1".to_owned());
     }

@@ -155,6 +155,7 @@ impl Driver {
         self.requests.read(&mut self.processor);
         self.requests.close_unused();
         self.claim_if_done();
+        self.processor.publish_memory(turn.now);
         self.with.gauge.set(self.processor.live_runs(), self.processor.next_deadline());
         busy
     }
@@ -189,6 +190,7 @@ impl Driver {
         loop {
             let mut handled = 0;
             while handled < INPUTS_PER_WORK
+                && !self.processor.has_much_to_write()
                 && let Some(input) = self.backlog.pop_front()
             {
                 self.handle(input, turn.now);
@@ -283,7 +285,7 @@ impl Driver {
                 let end = self.with.host.monotonic() + grace;
                 self.shutdown = Some(self.shutdown.map_or(end, |earlier| earlier.min(end)));
             }
-            Input::AttemptEnded { .. } | Input::StepEnded { .. } | Input::Start(_) => {
+            Input::AttemptEnded { .. } | Input::StepEnded { .. } | Input::Start { .. } => {
                 self.backlog.push_back(input);
             }
         }
@@ -310,7 +312,7 @@ impl Driver {
         match input {
             Input::AttemptEnded { lease, run, id, attempt, handed } if lease == self.processor.lease() => {
                 match self.handed_out.end_attempt(run, id, handed) {
-                    Some(AttemptOutcome::Ended(result)) => {
+                    Some(AttemptOutcome::Ended(result, _room)) => {
                         self.processor.attempt_ended(run, id, attempt, result, now);
                     }
                     Some(AttemptOutcome::Unreadable(problem)) => {
@@ -319,14 +321,16 @@ impl Driver {
                     None => {}
                 }
             }
-            Input::StepEnded { lease, run, id, step, handed, result }
+            Input::StepEnded { lease, run, id, step, handed, result, room: _room }
                 if lease == self.processor.lease() && self.handed_out.end_step(run, id, handed) =>
             {
                 self.processor.step_ended(run, id, step, result, now);
             }
-            Input::Start(start) if self.connection.is_some() => self.processor.start_local(start, now),
+            Input::Start { start, room: _room } if self.connection.is_some() => {
+                self.processor.start_local(start, now);
+            }
             // The outcome belongs to an earlier lease, or is not wanted; the start's client submits it to the inbox instead.
-            Input::AttemptEnded { .. } | Input::StepEnded { .. } | Input::Start(_) => {}
+            Input::AttemptEnded { .. } | Input::StepEnded { .. } | Input::Start { .. } => {}
             Input::HeartbeatDue { .. }
             | Input::HeartbeatAnswered { .. }
             | Input::Claimed(_)

@@ -10,8 +10,9 @@ use tokio_util::sync::CancellationToken;
 use crate::data::id::ExecutorId;
 use crate::data::time::Timestamp;
 use crate::host::{Host, StoreClock};
+use crate::processor::memory::MemoryBudget;
 use crate::store::Store;
-use crate::store::switchboard::Connection;
+use crate::store::switchboard::{Connection, LocalStart};
 use crate::worker::executor::Executor;
 use crate::worker::input::Input;
 use crate::worker::monitor::Gauge;
@@ -19,6 +20,9 @@ use crate::worker::status::ProcessorStatus;
 use crate::worker::stopwatch::ThreadMeter;
 use crate::worker::tasks::TaskInput;
 use crate::workflow::registry::Registry;
+
+/// About how many bytes a start of a client of this process takes beside its input.
+const LOCAL_START_BYTES: usize = 512;
 
 /// The environment of one driver.
 #[derive(Clone)]
@@ -29,8 +33,8 @@ pub(crate) struct Environment {
     pub(crate) executor: Executor,
     pub(crate) registry: Registry,
     pub(crate) lease_ttl: Duration,
-    /// How many runs may be in memory before starts from clients of this process go through the inbox.
-    pub(crate) runs_max: usize,
+    /// The bytes that the worker may keep in memory.
+    pub(crate) memory: MemoryBudget,
     /// The driver's own mailbox, for the executor's replies.
     pub(crate) outbox: mpsc::UnboundedSender<Input>,
     /// The mailbox of the task loop, which withdraws tasks.
@@ -56,12 +60,11 @@ impl Environment {
 
     /// Connects to the store's switchboard, if it has one.
     pub(super) fn connect(&self) -> Option<Connection> {
-        let (outbox, gauge, runs_max) = (self.outbox.clone(), self.gauge.clone(), self.runs_max);
-        let take = move |start| {
+        let (outbox, memory) = (self.outbox.clone(), self.memory.clone());
+        let take = move |start: LocalStart| {
             // What does not fit into memory waits in the inbox.
-            if gauge.live_runs() < runs_max {
-                drop(outbox.send(Input::Start(start)));
-            }
+            let room = memory.take_for_start(LOCAL_START_BYTES + start.input.bytes().len());
+            room.is_some_and(|room| outbox.send(Input::Start { start, room }).is_ok())
         };
         Some(self.store.switchboard()?.connect(take))
     }

@@ -18,6 +18,7 @@ use crate::data::payload::Payload;
 use crate::guard::{caught, shielded};
 use crate::host::{AttemptFuture, AttemptOf, Host, StoreClock};
 use crate::log::attempt::Attempt;
+use crate::processor::memory::{MemoryBudget, Room};
 use crate::worker::slots::Slots;
 use crate::worker::ticket::Ticket;
 use crate::workflow::activity::ActivityContext;
@@ -30,8 +31,8 @@ pub(crate) type AttemptResult = Result<Payload, Failure>;
 /// The outcome of an attempt of an activity.
 #[derive(Debug)]
 pub(crate) enum AttemptOutcome {
-    /// It ended.
-    Ended(AttemptResult),
+    /// It ended. The room counts its bytes until it is taken in.
+    Ended(AttemptResult, Room),
     /// It could not begin, because this build cannot read its input.
     Unreadable(String),
 }
@@ -42,6 +43,7 @@ pub(crate) struct Executor {
     host: Arc<dyn Host>,
     clock: Arc<StoreClock>,
     slots: Slots,
+    memory: MemoryBudget,
     /// The executor lease of the task loop, if it has one.
     current: watch::Receiver<Option<ExecutorId>>,
 }
@@ -99,6 +101,9 @@ impl StartPermit {
     }
 }
 
+/// About how many bytes an outcome takes beside its payload.
+const OUTCOME_BYTES: usize = 256;
+
 /// How often waiting work checks whether its lease can be trusted again.
 const TRUST_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
@@ -107,9 +112,10 @@ impl Executor {
         host: Arc<dyn Host>,
         clock: Arc<StoreClock>,
         slots: Slots,
+        memory: MemoryBudget,
         current: watch::Receiver<Option<ExecutorId>>,
     ) -> Self {
-        Self { host, clock, slots, current }
+        Self { host, clock, slots, memory, current }
     }
 
     /// The slots of this process's own attempts and steps.
@@ -189,14 +195,16 @@ impl Executor {
             });
             match select(work, select(limit, pin!(token.cancelled()))).await {
                 Either::Left((result, _)) => {
+                    let Some(room) = this.room(&result, token).await else { return };
                     // First the slot, so that whoever gets the reply finds it free.
                     drop(slot);
-                    reply(AttemptOutcome::Ended(result));
+                    reply(AttemptOutcome::Ended(result, room));
                 }
                 Either::Right((Either::Left(_), work)) => {
                     let limit = attempt.options.get().start_to_close.unwrap_or_default();
                     let message = format!("the attempt took longer than {limit:?} (start_to_close)");
-                    reply(AttemptOutcome::Ended(Err(Failure::new("timed-out", message))));
+                    let failed = Err(Failure::new("timed-out", message));
+                    reply(AttemptOutcome::Ended(failed, this.memory.take(0)));
                     cancel(token);
                     this.wind_down(work).await;
                 }
@@ -213,7 +221,7 @@ impl Executor {
         workflow: Name,
         mut step: Box<StepRequest>,
         permit: StartPermit,
-        reply: impl FnOnce(AttemptResult) + Send + 'static,
+        reply: impl FnOnce(AttemptResult, Room) + Send + 'static,
     ) {
         let (this, waiting) = (self.clone(), self.slots.line_up());
         let seed = run.as_u128() as u64 ^ u64::from(step.id.get());
@@ -240,13 +248,30 @@ impl Executor {
                 }
             };
             match select(pin!(work), pin!(token.cancelled())).await {
-                Either::Left((result, _)) => reply(result),
+                Either::Left((result, _)) => {
+                    if let Some(room) = this.room(&result, &token).await {
+                        reply(result, room);
+                    }
+                }
                 Either::Right(((), work)) => {
                     select(work, this.host.sleep(limits::CANCELLED_GRACE)).await;
                 }
             }
         };
         self.host.spawn(Box::pin(work.instrument(span)));
+    }
+
+    /// Waits until there is room in memory for an outcome; until then it keeps its slot. `None` if it is not wanted any more.
+    async fn room(&self, result: &AttemptResult, token: &CancellationToken) -> Option<Room> {
+        let bytes = match result {
+            Ok(payload) => payload.bytes().len(),
+            Err(failure) => failure.bytes(),
+        };
+        let room = pin!(self.memory.take_for_outcome(OUTCOME_BYTES + bytes));
+        match select(room, pin!(token.cancelled())).await {
+            Either::Left((room, _)) => Some(room),
+            Either::Right(_) => None,
+        }
     }
 
     /// Gives cancelled work a moment to notice and end, then drops it.

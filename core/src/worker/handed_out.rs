@@ -68,8 +68,8 @@ impl HandedOut {
         let (token, outbox) = (with.attempts.child_token(), with.outbox.clone());
         let handed = self.begin(run, id, token.clone(), None);
         let permit = StartPermit { token, trust: Arc::clone(trust), ticket: None };
-        with.executor.execute_step(run, workflow, step, permit, move |result| {
-            drop(outbox.send(Input::StepEnded { lease, run, id, step: name, handed, result }));
+        with.executor.execute_step(run, workflow, step, permit, move |result, room| {
+            drop(outbox.send(Input::StepEnded { lease, run, id, step: name, handed, result, room }));
         });
     }
 

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use crate::data::id::{CommandId, LeaseId, RunId};
 use crate::data::name::Name;
 use crate::processor::handover::ShardCounts;
+use crate::processor::memory::Room;
 use crate::store::lease::{Claimed, LeaseAnswer, LeaseHeartbeat};
 use crate::store::switchboard::LocalStart;
 use crate::worker::balance::Step;
@@ -25,9 +26,17 @@ pub(crate) enum Input {
     /// An attempt ended: its ticket has the outcome. `handed` is its number among all that were handed out under the lease.
     AttemptEnded { lease: LeaseId, run: RunId, id: CommandId, attempt: u32, handed: u64 },
     /// A step ended.
-    StepEnded { lease: LeaseId, run: RunId, id: CommandId, step: Name, handed: u64, result: AttemptResult },
+    StepEnded {
+        lease: LeaseId,
+        run: RunId,
+        id: CommandId,
+        step: Name,
+        handed: u64,
+        result: AttemptResult,
+        room: Room,
+    },
     /// A client of this process starts a run.
-    Start(LocalStart),
+    Start { start: LocalStart, room: Room },
     /// Hand over, after waiting at most `grace` for running activities and steps.
     Shutdown { grace: Duration },
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
 use crate::data::time::Timestamp;
+use crate::processor::memory::MemoryBudget;
 
 /// The metrics that one processor publishes. Clones share them.
 #[derive(Clone, Debug)]
@@ -15,10 +16,6 @@ pub(crate) struct Gauge {
 }
 
 impl Gauge {
-    pub(super) fn live_runs(&self) -> usize {
-        self.live_runs.load(Ordering::Relaxed)
-    }
-
     pub(super) fn set(&self, live_runs: usize, next_deadline: Option<Timestamp>) {
         self.live_runs.store(live_runs, Ordering::Relaxed);
         self.next_deadline.store(next_deadline.map_or(i64::MAX, Timestamp::as_micros), Ordering::Relaxed);
@@ -36,6 +33,7 @@ impl Default for Gauge {
 #[derive(Clone, Debug)]
 pub struct WorkerMonitor {
     pub(super) gauges: Vec<Gauge>,
+    pub(super) memory: MemoryBudget,
 }
 
 impl WorkerMonitor {
@@ -48,7 +46,32 @@ impl WorkerMonitor {
     /// # Ok::<(), pgworkflows::Error>(())
     /// ```
     pub fn live_runs(&self) -> usize {
-        self.gauges.iter().map(Gauge::live_runs).sum()
+        self.gauges.iter().map(|gauge| gauge.live_runs.load(Ordering::Relaxed)).sum()
+    }
+
+    /// About how many bytes the worker keeps in memory: what counts towards [`memory_max`](Self::memory_max). From half of that
+    /// on, starts wait in the inbox.
+    ///
+    /// ```
+    /// # use pgworkflows::{MemoryStore, Worker};
+    /// let worker = Worker::builder(MemoryStore::new()).build()?;
+    /// assert_eq!(worker.monitor().memory_bytes(), 0);
+    /// # Ok::<(), pgworkflows::Error>(())
+    /// ```
+    pub fn memory_bytes(&self) -> usize {
+        self.memory.used()
+    }
+
+    /// The worker's budget of memory in bytes: see [`memory_max`](super::WorkerBuilder::memory_max) of its builder.
+    ///
+    /// ```
+    /// # use pgworkflows::{MemoryStore, Worker};
+    /// let worker = Worker::builder(MemoryStore::new()).memory_max(64 << 20).build()?;
+    /// assert_eq!(worker.monitor().memory_max(), 64 << 20);
+    /// # Ok::<(), pgworkflows::Error>(())
+    /// ```
+    pub fn memory_max(&self) -> usize {
+        self.memory.max()
     }
 
     /// The earliest deadline of the runs in the worker's memory, by the store's clock; `None` if they have none. Parked runs

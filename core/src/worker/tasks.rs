@@ -20,6 +20,7 @@ use crate::data::name::Name;
 use crate::error::Error;
 use crate::guard::caught_in;
 use crate::host::{Host, StoreClock};
+use crate::processor::memory::MemoryBudget;
 use crate::store::error::StoreError;
 use crate::store::tasks::{HeldTask, QueueHash, ReturnTasks, TaskClaim, TaskId};
 use crate::store::{Hint, HintKind, Session, Store};
@@ -71,6 +72,8 @@ pub(super) struct TaskLoop {
     pub(super) status: Arc<WorkerStatus>,
     /// Notified when a slot is free again.
     pub(super) freed: Arc<Notify>,
+    /// The bytes that the worker may keep in memory.
+    pub(super) memory: MemoryBudget,
     /// For the executor's replies.
     pub(super) outbox: mpsc::UnboundedSender<TaskInput>,
     /// Tells the processors of this worker which executor may have their attempts.
@@ -218,7 +221,10 @@ impl TaskLoop {
             running.withdrawals.drain(..count);
             return Ok(true);
         }
-        if running.hungry && self.serves(running) && self.queues.iter().any(|queue| queue.slots.room() > 0) {
+        if running.hungry
+            && self.serves(running)
+            && self.queues.iter().any(|queue| self.room(running, queue) > 0)
+        {
             self.claim(running, false).await?;
             return Ok(true);
         }
@@ -246,8 +252,8 @@ impl TaskLoop {
                 }
             }
             TaskInput::Ended { task: HeldTask { executor, claim }, call, outcome } => match outcome {
-                AttemptOutcome::Ended(result) => {
-                    running.held.ended(executor, claim, self.message(claim, call, result));
+                AttemptOutcome::Ended(result, room) => {
+                    running.held.ended(executor, claim, self.message(claim, call, result), room);
                 }
                 AttemptOutcome::Unreadable(problem) => {
                     running.held.give_back(self.unreadable(claim, problem));

@@ -283,6 +283,11 @@ impl Program for AsyncProgram {
         self.scope.reuse(room);
     }
 
+    fn bytes(&self) -> usize {
+        let future = self.future.as_ref().map_or(0, |future| size_of_val(&**future));
+        future + self.scope.buffered_bytes()
+    }
+
     fn waits(&self, limit: usize) -> Vec<Awaited> {
         self.scope.waits(limit)
     }

@@ -27,6 +27,9 @@ pub(crate) trait Program {
     /// Gives back the room of commands that were taken, for those of the next poll.
     fn reuse(&mut self, room: Vec<Issued>);
 
+    /// About how many bytes it takes, without what the code itself allocates.
+    fn bytes(&self) -> usize;
+
     /// The calls that it waits for, at most `limit`, to show to people.
     fn waits(&self, limit: usize) -> Vec<Awaited>;
 }

@@ -167,6 +167,11 @@ impl Scope {
         }
     }
 
+    /// The size of the signals that no call has taken.
+    pub(crate) fn buffered_bytes(&self) -> usize {
+        self.inner.borrow().signals.bytes()
+    }
+
     /// Sets the room for the commands of the next poll.
     pub(crate) fn reuse(&self, room: Vec<Issued>) {
         self.inner.borrow_mut().issued = room;

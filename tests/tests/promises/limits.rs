@@ -247,6 +247,7 @@ async fn invalid_settings_are_refused_at_build(env: Env) {
         &["heartbeat_interval is 60s", "10s"],
     );
     assert_invalid(worker().heartbeat_interval(Duration::ZERO).build(), &["heartbeat_interval is 0ns"]);
+    assert_invalid(worker().memory_max(5).build(), &["memory_max is 5 bytes", "16384"]);
     assert_invalid(worker().history_events(0, 0).build(), &["history_events"]);
     assert_invalid(worker().queue("").build(), &["queue name", "is empty"]);
     assert_invalid(worker().name("a\nb").build(), &["worker name", "control character"]);

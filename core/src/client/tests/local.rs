@@ -28,7 +28,10 @@ impl Processor {
         let starts = Arc::new(Mutex::new(Vec::new()));
         let taken = Arc::clone(&starts);
         let switchboard = store.switchboard().expect("this store has one");
-        let connection = switchboard.connect(move |start| taken.lock().unwrap().push(start));
+        let connection = switchboard.connect(move |start| {
+            taken.lock().unwrap().push(start);
+            true
+        });
         connection.serve([shard]);
         Self { shard, starts, _connection: connection }
     }

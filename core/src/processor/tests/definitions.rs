@@ -28,6 +28,9 @@ macro_rules! workflow {
 }
 
 workflow!(Works, "works", |ctx, input| ctx.activity::<Work>(input).await);
+crate::testing::workflow!(pub(super) Lengths, "lengths", |ctx, text: String| -> u32 {
+    ctx.activity::<Work>(text.len() as u32).await
+});
 workflow!(WorksOnce, "works-once", |ctx, input| ctx.activity::<Once>(input).await);
 workflow!(Retries, "retries", |ctx, input| ctx.activity::<Retried>(input).await);
 workflow!(RetriesInTime, "retries-in-time", |ctx, input| {
@@ -75,6 +78,7 @@ pub(super) fn registry() -> Registry {
     let registered = definitions
         .workflow::<Works>()
         .and_then(|()| definitions.workflow::<WorksOnce>())
+        .and_then(|()| definitions.workflow::<Lengths>())
         .and_then(|()| definitions.workflow::<Retries>())
         .and_then(|()| definitions.workflow::<RetriesInTime>())
         .and_then(|()| definitions.workflow::<CallsUnknown>())

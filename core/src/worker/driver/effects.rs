@@ -28,14 +28,14 @@ impl Driver {
         self.processor.end_drains(now, |shard| self.handed_out.count(shard));
     }
 
-    /// Executes effects. Attempts for which the executor has no room become tasks.
+    /// Executes effects. Attempts for which there is no room, in the executor or in memory, become tasks.
     pub(super) fn execute_all(&mut self, effects: Vec<Effect>, now: Timestamp) {
         let mut overflow = Vec::new();
         for effect in effects {
             match effect {
                 Effect::Execute(attempt)
                     if self.shutdown.is_none()
-                        && self.with.executor.is_overfull()
+                        && (self.with.executor.is_overfull() || self.processor.is_full())
                         && self.processor.may_overflow(&attempt) =>
                 {
                     overflow.push(attempt);

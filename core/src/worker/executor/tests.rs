@@ -94,10 +94,15 @@ activity!(HostileInput, "does", |_: Hostile| -> () { Ok(()) });
 
 /// An executor with one slot.
 fn executor() -> Executor {
+    executor_with(MemoryBudget::new(usize::MAX))
+}
+
+fn executor_with(memory: MemoryBudget) -> Executor {
     Executor::new(
         Arc::new(SystemHost::current()),
         Arc::default(),
         Slots::new(1, Arc::default()),
+        memory,
         watch::Sender::new(None).subscribe(),
     )
 }
@@ -140,7 +145,7 @@ async fn panic_while_an_input_is_read_is_answered() {
             AttemptOutcome::Unreadable(problem) => {
                 assert!(problem.contains("the input of activity `does` panicked"), "{problem}");
             }
-            AttemptOutcome::Ended(result) => panic!("{result:?}"),
+            AttemptOutcome::Ended(result, _) => panic!("{result:?}"),
         }
     }
 }
@@ -165,12 +170,12 @@ async fn attempt_is_answered_wherever_its_code_panics() {
     let executor = executor();
     for (code, words) in cases {
         match answer(begin(&executor, CallsBack(code))).await {
-            AttemptOutcome::Ended(Err(failure)) => {
+            AttemptOutcome::Ended(Err(failure), _) => {
                 assert_eq!(failure.type_name, "panic");
                 assert!(failure.retryable);
                 assert!(failure.message.starts_with(words), "{failure}");
             }
-            AttemptOutcome::Ended(Ok(result)) => panic!("{words}: {result:?}"),
+            AttemptOutcome::Ended(Ok(result), _) => panic!("{words}: {result:?}"),
             AttemptOutcome::Unreadable(problem) => panic!("{words}: {problem}"),
         }
     }
@@ -211,12 +216,32 @@ async fn step_is_answered_wherever_its_code_panics() {
                 Name::from_static("tested"),
                 Box::new(step),
                 permit,
-                |result| drop(reply.send(result)),
+                |result, _room| drop(reply.send(result)),
             );
             let failure = answer(ended).await.unwrap_err();
             assert!(failure.message.starts_with(words), "{failure}");
         }
     }
+}
+
+#[tokio::test]
+async fn outcome_keeps_its_slot_until_there_is_room_in_memory() {
+    activity!(Answers, "does", |input: u8| -> u8 { Ok(input) });
+    // Given a memory that is used up, and another outcome on its way
+    let memory = MemoryBudget::new(1_000);
+    let executor = executor_with(memory.clone());
+    let other = memory.take_for_outcome(1_000).await;
+    // When an attempt ends, then its outcome waits with its slot
+    let mut ended = begin(&executor, Answers);
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(ended.try_recv().is_err());
+    assert_eq!(executor.slots().room(), 0);
+    // And goes on as soon as there is room
+    drop(other);
+    assert!(matches!(answer(ended).await, AttemptOutcome::Ended(Ok(_), _)));
+    assert_eq!(executor.slots().room(), 1);
 }
 
 #[tokio::test]

@@ -22,17 +22,20 @@ use crate::store::tasks::{
 };
 use crate::worker::executor::{LeaseTrust, StartPermit, cancel};
 
+/// About how many bytes a task takes beside its input.
+const TASK_BYTES: usize = 1_024;
+
 impl TaskLoop {
     /// Renews the lease, or only claims tasks for the free slots.
     pub(super) async fn claim(&self, running: &mut Running, renew: bool) -> Result<(), StoreError> {
         // A new executor asks for no tasks: if the answer is lost, nobody would know of them.
         let asks = running.lease.is_some() && running.shutdown.is_none();
-        let room = |queue: &ServedQueue| {
-            let room = if asks { queue.slots.room() } else { 0 };
-            (queue.name.clone(), room.min(limits::TASKS_BATCH_MAX) as u32)
-        };
         // The own queue shares its slots with another one, so only a renewal asks for tasks of both.
         let own_first = std::mem::take(&mut running.own_hungry) && !renew;
+        let room = |queue: &ServedQueue| {
+            let room = if asks { self.room(running, queue) } else { 0 };
+            (queue.name.clone(), room.min(limits::TASKS_BATCH_MAX) as u32)
+        };
         let own = running.lease.as_ref().map(|lease| &lease.own_queue).filter(|_| own_first || renew);
         let others = self.queues.iter().filter(|_| !own_first);
         let claim = ClaimTasks {
@@ -42,7 +45,7 @@ impl TaskLoop {
             renew: renew.then_some(self.lease_ttl),
             queues: own.into_iter().chain(others).map(room).collect(),
             activities: self.activities.clone(),
-            bytes: limits::TASKS_BYTES_MAX,
+            bytes: limits::TASKS_BYTES_MAX.min(self.memory.max() / 16),
         };
         if renew {
             running.held.renewing();
@@ -60,6 +63,16 @@ impl TaskLoop {
         self.claimed(running, answer, sent, &claim);
         running.hungry |= own_first;
         Ok(())
+    }
+
+    /// For how many more tasks of a queue there is room. While memory is full, there is one at a time.
+    pub(super) fn room(&self, running: &Running, queue: &ServedQueue) -> usize {
+        let fits = match (self.memory.is_full(), running.held.is_running()) {
+            (false, _) => usize::MAX,
+            (true, false) => 1,
+            (true, true) => 0,
+        };
+        queue.slots.room().min(fits)
     }
 
     /// Takes the answer to a claim.
@@ -125,7 +138,9 @@ impl TaskLoop {
             return false;
         }
         let (call, outbox) = (attempt.id, self.outbox.clone());
+        let input = self.memory.take(TASK_BYTES + body.len());
         self.executor.execute_in(&served.slots, &self.registry, attempt, permit, move |outcome| {
+            drop(input);
             drop(outbox.send(TaskInput::Ended { task: HeldTask { executor, claim }, call, outcome }));
         });
         true

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::data::id::ExecutorId;
 use crate::data::limits;
+use crate::processor::memory::Room;
 use crate::store::tasks::{ReturnTasks, ReturnedTask, SettleTasks, TaskClaim};
 
 /// The tasks that an executor has.
@@ -16,8 +17,8 @@ use crate::store::tasks::{ReturnTasks, ReturnedTask, SettleTasks, TaskClaim};
 pub(super) struct HeldTasks {
     /// Those that are executed, each with the token that cancels it.
     running: BTreeMap<TaskClaim, CancellationToken>,
-    /// How those ended that are not settled yet. They may belong to an earlier lease.
-    outcomes: VecDeque<(ExecutorId, TaskClaim, Bytes)>,
+    /// How those ended that are not settled yet. They may belong to an earlier lease. Each counts its bytes.
+    outcomes: VecDeque<(ExecutorId, TaskClaim, Bytes, Room)>,
     /// Those to give back.
     returns: Vec<ReturnedTask>,
     /// Those that were settled or given back since the last renewal.
@@ -73,9 +74,9 @@ impl HeldTasks {
     }
 
     /// A task ended. Nothing happens if its outcome is not wanted any more.
-    pub(super) fn ended(&mut self, executor: ExecutorId, claim: TaskClaim, outcome: Bytes) {
+    pub(super) fn ended(&mut self, executor: ExecutorId, claim: TaskClaim, outcome: Bytes, room: Room) {
         if self.running.remove(&claim).is_some() {
-            self.outcomes.push_back((executor, claim, outcome));
+            self.outcomes.push_back((executor, claim, outcome, room));
         }
     }
 
@@ -99,13 +100,13 @@ impl HeldTasks {
     pub(super) fn to_settle(&self) -> Option<SettleTasks> {
         let executor = self.outcomes.front()?.0;
         let mut bytes = 0;
-        let fits = |(of, _, body): &&(ExecutorId, TaskClaim, Bytes)| {
+        let fits = |(of, _, body, _): &&(ExecutorId, TaskClaim, Bytes, Room)| {
             let first = bytes == 0;
             bytes += body.len();
             *of == executor && (first || bytes <= limits::TASKS_BYTES_MAX)
         };
         let next = self.outcomes.iter().take(limits::TASKS_BATCH_MAX).take_while(fits);
-        let outcomes = next.map(|(_, claim, body)| (*claim, body.clone())).collect();
+        let outcomes = next.map(|(_, claim, body, _)| (*claim, body.clone())).collect();
         Some(SettleTasks { executor, outcomes })
     }
 
@@ -141,7 +142,7 @@ impl HeldTasks {
         let withdrawn: Vec<_> = self.running.keys().filter(is_gone).copied().collect();
         found.withdrawn.extend(withdrawn.iter().filter_map(|claim| self.running.remove(claim)));
         let mut known: BTreeSet<TaskClaim> = self.running.keys().copied().collect();
-        known.extend(self.outcomes.iter().map(|(_, claim, _)| *claim));
+        known.extend(self.outcomes.iter().map(|(_, claim, ..)| *claim));
         known.extend(self.returns.iter().map(|task| task.claim));
         known.extend(&self.expected);
         for claim in held.difference(&known) {
@@ -180,6 +181,7 @@ fn never_begun(claim: TaskClaim) -> ReturnedTask {
 mod tests {
     use super::*;
     use crate::data::id::EventSeq;
+    use crate::processor::memory::MemoryBudget;
     use crate::store::tasks::TaskId;
     use crate::testing::run_id;
 
@@ -187,6 +189,10 @@ mod tests {
 
     fn claim(seq: u32, number: u32) -> TaskClaim {
         TaskClaim { task: TaskId { run: run_id(1), seq: EventSeq::new(seq) }, number }
+    }
+
+    fn room() -> Room {
+        MemoryBudget::new(usize::MAX).take(0)
     }
 
     /// An executor in which these tasks are running.
@@ -206,9 +212,9 @@ mod tests {
         let mut held = running(&[claim(1, 1), claim(2, 1)]);
         let found = held.renewed(&[claim(2, 1)]);
         assert_eq!((found.withdrawn.len(), found.lost_commits), (1, false));
-        held.ended(EXECUTOR, claim(1, 1), Bytes::new());
+        held.ended(EXECUTOR, claim(1, 1), Bytes::new(), room());
         assert!(held.to_settle().is_none(), "its outcome is not wanted");
-        held.ended(EXECUTOR, claim(2, 1), Bytes::new());
+        held.ended(EXECUTOR, claim(2, 1), Bytes::new(), room());
         assert_eq!(held.to_settle().unwrap().outcomes.len(), 1);
     }
 
@@ -239,7 +245,7 @@ mod tests {
         held.handed_out(claim(2, 1), None);
         assert!(held.renewed(&[]).withdrawn.is_empty(), "that renewal was sent before");
         assert_eq!(given_back(&held), [claim(2, 1)]);
-        held.ended(EXECUTOR, claim(1, 1), Bytes::new());
+        held.ended(EXECUTOR, claim(1, 1), Bytes::new(), room());
         assert_eq!(held.to_settle().unwrap().outcomes.len(), 1);
     }
 
@@ -260,7 +266,7 @@ mod tests {
     #[test]
     fn settled_task_that_the_store_still_knows_shows_lost_commits() {
         let mut held = running(&[claim(1, 1)]);
-        held.ended(EXECUTOR, claim(1, 1), Bytes::new());
+        held.ended(EXECUTOR, claim(1, 1), Bytes::new(), room());
         assert!(!held.renewed(&[claim(1, 1)]).lost_commits, "it is not settled yet");
         let settle = held.to_settle().unwrap();
         held.settled(&settle);
@@ -274,10 +280,10 @@ mod tests {
     fn outcomes_are_settled_in_batches_of_one_lease() {
         let mut held = running(&[claim(1, 1), claim(2, 1), claim(3, 1), claim(4, 1)]);
         let large = Bytes::from(vec![0; limits::TASKS_BYTES_MAX]);
-        held.ended(EXECUTOR, claim(1, 1), large.clone());
-        held.ended(EXECUTOR, claim(2, 1), large);
-        held.ended(EXECUTOR, claim(3, 1), Bytes::new());
-        held.ended(EXECUTOR.next(), claim(4, 1), Bytes::new());
+        held.ended(EXECUTOR, claim(1, 1), large.clone(), room());
+        held.ended(EXECUTOR, claim(2, 1), large, room());
+        held.ended(EXECUTOR, claim(3, 1), Bytes::new(), room());
+        held.ended(EXECUTOR.next(), claim(4, 1), Bytes::new(), room());
         let mut batches = Vec::new();
         while let Some(settle) = held.to_settle() {
             batches.push((settle.executor, settle.outcomes.len()));

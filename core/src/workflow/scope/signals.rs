@@ -17,6 +17,8 @@ pub(super) struct Signals {
     by_name: BTreeMap<Name, OfName>,
     /// The name of the last signal that arrived, as long as it may be buffered although a call waits for it.
     arrived: Option<Name>,
+    /// The size of the payloads that are buffered.
+    bytes: usize,
 }
 
 #[derive(Default)]
@@ -41,6 +43,7 @@ impl OfName {
 impl Signals {
     /// Buffers a signal. Returns the oldest call that waits for its name and is to be woken.
     pub(super) fn receive(&mut self, signal: &Name, payload: Payload) -> Option<CommandId> {
+        self.bytes += payload.bytes().len();
         let of_name = self.of_name(signal);
         of_name.buffer.push_back(payload);
         let oldest = of_name.waiters.pop_front();
@@ -55,8 +58,14 @@ impl Signals {
         let of_name = self.by_name.get_mut(signal)?;
         let taken = of_name.buffer.pop_front()?;
         of_name.remove_waiter(call);
+        self.bytes -= taken.bytes().len();
         self.tidy(signal);
         Some(taken)
+    }
+
+    /// The size of the payloads that no call has taken.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The call waits for the next signal of that name.

@@ -81,6 +81,8 @@ pub(crate) struct WorldConfig {
     pub(crate) costs: Costs,
     /// How many bytes of frames the store returns at once.
     pub(crate) page_bytes: usize,
+    /// The memory of each worker.
+    pub(crate) memory_max: usize,
     pub(crate) disturbed_for: Duration,
 }
 
@@ -129,6 +131,7 @@ impl WorldConfig {
             heartbeat_interval,
             costs,
             page_bytes: page_bytes(&mut dice.fork(2)),
+            memory_max: memory_max(&mut dice.fork(4)),
             queue_shards: dice.between(1, 6) as u16,
             runs: dice.between(1, runs_max),
             loses_commits: dice.chance(150),
@@ -213,6 +216,17 @@ impl WorkerRole {
 fn page_bytes(dice: &mut Dice) -> usize {
     if dice.chance(500) { usize::MAX } else { dice.between(1, PAGE_BYTES_SMALL) as usize }
 }
+
+/// In many worlds, room for a few runs.
+fn memory_max(dice: &mut Dice) -> usize {
+    if dice.chance(500) { MEMORY_LARGE } else { dice.between(MEMORY_SMALL, 4 * MEMORY_SMALL) as usize }
+}
+
+/// More than all runs of a world need.
+const MEMORY_LARGE: usize = 256 << 20;
+
+/// The smallest memory that a worker may have.
+const MEMORY_SMALL: u64 = 16 << 10;
 
 /// How many bytes a small page has at most: some ten frames.
 const PAGE_BYTES_SMALL: u64 = 2_000;

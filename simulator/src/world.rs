@@ -291,6 +291,7 @@ impl World {
             .name(format!("worker-{}", owner.0))
             .host(Arc::clone(&host) as _)
             .activities_max(activities_max)
+            .memory_max(self.config.memory_max)
             .queue_shards(self.config.queue_shards)
             .lease_ttl(self.config.lease_ttl)
             .heartbeat_interval(self.config.heartbeat_interval)

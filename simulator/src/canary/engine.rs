@@ -158,14 +158,14 @@ pub(super) const CANARIES: &[Canary] = &[
         edits: &[
             Edit {
                 file: "core/src/processor/inbox.rs",
-                find: "    page: VecDeque<InboxMessage>,",
-                erring: "    pub(super) page: VecDeque<InboxMessage>,",
+                find: "    page: VecDeque<(InboxMessage, Held)>,",
+                erring: "    pub(super) page: VecDeque<(InboxMessage, Held)>,",
             },
             Edit {
                 file: "core/src/processor.rs",
                 find: "let Some(message) = self.inbox.take() else { return false };",
                 erring: r#"let Some(message) = self.inbox.take() else { return false };
-                let more = self.inbox.page.front().is_some_and(|next| next.run == message.run);
+                let more = self.inbox.page.front().is_some_and(|(next, _)| next.run == message.0.run);
                 crate::workflow::async_program::POLLS_HELD.set(more && crate::canary::is("PolledPerBatch"));"#,
             },
             Edit {
@@ -197,6 +197,28 @@ pub(super) const CANARIES: &[Canary] = &[
                 erring: "if result.is_none() && !POLLS_HELD.get() {",
             },
         ],
+    },
+    Canary {
+        name: "EarlyMessageLost",
+        what: "a message that was read while the start of its run was held back is not read again after it",
+        edits: &[Edit {
+            file: "core/src/processor.rs",
+            find: "self.inbox.forget(&too_early);",
+            erring: r#"if !crate::canary::is("EarlyMessageLost") {
+            self.inbox.forget(&too_early);
+        }"#,
+        }],
+    },
+    Canary {
+        name: "HeldBackLost",
+        what: "a start that was held back is forgotten when there is room for it",
+        edits: &[Edit {
+            file: "core/src/processor.rs",
+            find: "self.intake().begin_held_back(run, waiting, now);",
+            erring: r#"if !crate::canary::is("HeldBackLost") {
+                self.intake().begin_held_back(run, waiting, now);
+            }"#,
+        }],
     },
     Canary {
         name: "RepeatedStartDoubled",

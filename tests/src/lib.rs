@@ -6,6 +6,7 @@ mod env;
 mod logs;
 mod observe;
 mod outage;
+pub mod weighed;
 mod workers;
 
 pub use self::definitions::ActivityFn;

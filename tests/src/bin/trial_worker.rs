@@ -16,6 +16,7 @@ use pgworkflows::id::LeaseId;
 use pgworkflows::store::{Append, Appended, Session, StoreError};
 use pgworkflows::{PostgresStore, Worker};
 use pgworkflows_examples::trial::{self, Services};
+use pgworkflows_tests::weighed::end_of_input;
 use pgworkflows_tests::{Interceptor, intercept};
 use sqlx::{Connection, PgConnection};
 
@@ -37,17 +38,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let worker = trial::register(Worker::builder(store), &services).lease_ttl(lease_ttl).processors(1);
     worker.build()?.run_until(end_of_input()).await?;
     Ok(())
-}
-
-/// Waits until nobody holds the other end of this process's input any more.
-async fn end_of_input() {
-    let (ended, end) = tokio::sync::oneshot::channel::<()>();
-    std::thread::spawn(move || {
-        // Whatever the input is, it ends.
-        drop(std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
-        drop(ended);
-    });
-    drop(end.await);
 }
 
 /// Records every execution in the table `executions` of the database, with the last event of its run at that moment.

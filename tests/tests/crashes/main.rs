@@ -14,6 +14,7 @@ mod cut;
 mod held;
 mod idle;
 mod killed;
+mod memory;
 mod moved;
 mod outage;
 mod promoted;

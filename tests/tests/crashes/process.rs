@@ -27,6 +27,12 @@ impl TrialWorker {
         Self::run(command.env("LEASE_SECONDS", seconds.to_string()), database_url)
     }
 
+    /// Starts a `memory_worker` with a budget of that many bytes.
+    pub(crate) fn spawn_with_memory(database_url: &str, budget: usize) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_memory_worker"));
+        Self::run(command.env("MEMORY_MAX", budget.to_string()), database_url)
+    }
+
     fn run(command: &mut Command, database_url: &str) -> Self {
         let mut child = command
             .env("DATABASE_URL", database_url)

@@ -121,7 +121,12 @@ impl Intake<'_> {
             return left.into_iter().chain(others).for_each(|late| self.recorder.give_up(id, late));
         }
         if self.unknown_workflows.leave(id, others) {
-            self.show_unknown_workflow(id, &live.state().workflow, live.open_row());
+            let row = match live.open_row() {
+                // Only its code knows whether it has work: an owner that has the workflow must load it at once.
+                OpenRow { state: OpenState::Parked, .. } => OpenRow::default(),
+                row => row,
+            };
+            self.show_unknown_workflow(id, &live.state().workflow, row);
         }
     }
 }

@@ -79,3 +79,24 @@ fn run_of_an_unknown_workflow_resumes_at_a_worker_that_has_it() {
     fixture.run();
     assert!(fixture.history(run).ends_with("run.completed 3\n"), "{}", fixture.history(run));
 }
+
+#[test]
+fn step_of_an_unknown_workflow_is_begun_by_the_next_worker_that_has_it() {
+    // Given a run whose owner dies while it executes a step, of which the log says nothing
+    let mut fixture = Fixture::new();
+    let run = fixture.start::<Steps>(1, 7);
+    fixture.run();
+    assert_eq!(fixture.steps.len(), 1);
+
+    // When an owner without the workflow and then one that has it take over
+    fixture.has_no_workflows = true;
+    fixture.take_over(0);
+    fixture.run();
+    assert_eq!(fixture.rows[&run].state, OpenState::Busy, "only its code knows that it waits for nothing");
+    fixture.has_no_workflows = false;
+    fixture.take_over(0);
+    fixture.run();
+
+    // Then the step is executed again
+    assert_eq!(fixture.steps.len(), 1);
+}

@@ -173,6 +173,19 @@ create table @schema@.queues (
     check (first_shard >= 0 and first_shard + shard_count <= 4096)
 );
 
+-- What the workers of a queue can execute. A client finds the queue of a workflow here, also while no worker is live.
+create table @schema@.builds (
+    queue      text not null,
+    -- A digest of the rest, so that two leases of one build are recognised without a look at it.
+    build      uuid not null,
+    -- How new the code is: a greater number is newer.
+    generation bigint not null,
+    workflows  text[] not null,       -- ascending
+    -- When the last lease of it was claimed.
+    claimed_at timestamptz not null default clock_timestamp(),
+    primary key (queue, build)
+);
+
 -- Rights to write. An id is never reused, not even by a database that lost commits. So it is random: a sequence would
 -- be restored too. A fenced lease stays fenced.
 create table @schema@.leases (
@@ -180,6 +193,7 @@ create table @schema@.leases (
                default ('x' || left(replace(gen_random_uuid()::text, '-', ''), 15))::bit(60)::bigint,
     -- No foreign key: its check would lock the queue's row. A lease without shards is one of the queue's, too.
     queue      text not null,
+    build      uuid not null,
     worker     text not null,
     claimed_at timestamptz not null default clock_timestamp(),
     renewed_at timestamptz not null default clock_timestamp(),
@@ -208,10 +222,21 @@ create table @schema@.shards (
     -- How many owners died, less the deaths that later owners took off.
     deaths         int not null default 0,
     -- The worker that owned it before, if its lease expired.
-    former         text
+    former         text,
+    -- The lease under which an append released it. While that is live, the shard goes to no worse build.
+    released_by    bigint
 ) with (
     -- Every append reads this table: keep it to a few pages.
     fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500
+);
+
+-- The workflows of which a shard has or had open runs: its owner has to know them. Only the owner of a shard writes here, in
+-- the append that begins the first run of a workflow. So whoever shares out the shards looks at no run. What nobody knows any
+-- more is deleted by a claim, if it has no open run.
+create table @schema@.shard_needs (
+    shard    smallint not null,
+    workflow text not null,
+    primary key (shard, workflow)
 );
 
 -- Runs that may crash the processes that execute them. Usually there are none.
@@ -385,6 +410,8 @@ create function @schema@.append(
     p_suspect_stages  smallint[],
     p_suspect_strikes int[],
     p_cleared         uuid[],            -- no longer suspects
+    p_need_shards     smallint[],        -- what shards need from now on
+    p_need_workflows  text[],
     p_released        smallint[],        -- shards that are free from now on
     p_released_next   bigint[],          -- the position of each one's next event
     p_notify          text,              -- the channel for the hints of this append; null: none
@@ -559,6 +586,12 @@ begin
         delete from @schema@.suspects s where s.run_id = any (p_cleared);
     end if;
 
+    if cardinality(p_need_shards) > 0 then
+        insert into @schema@.shard_needs (shard, workflow)
+        select unnest(p_need_shards), unnest(p_need_workflows)
+        on conflict do nothing;
+    end if;
+
     -- Only the sending runs use these ids, so this waits for no client's transaction. The shards may have any owner.
     if cardinality(p_sent_runs) > 0 then
         v_verdicts := array_fill(0::smallint, array[cardinality(p_sent_runs)]);
@@ -576,7 +609,8 @@ begin
     -- The writer knows the positions, so nothing is read. The shards belong to this lease, by step 3.
     if cardinality(p_released) > 0 then
         update @schema@.shards s
-        set lease = null, claimed_at = null, former = null, position_floor = greatest(s.position_floor, t.next - 1)
+        set lease = null, claimed_at = null, former = null, position_floor = greatest(s.position_floor, t.next - 1),
+            released_by = p_lease
         from unnest(p_released, p_released_next) as t (shard, next)
         where s.shard = any (array[t.shard]);
     end if;
@@ -621,9 +655,100 @@ begin
 end
 $$;
 
--- Takes free shards of a queue under a lease, and returns the lease. A new lease gets no more than the mean, rounded up.
+-- The workflows that live leases of a queue know, if these do not all know the same ones; otherwise null. Then every lease
+-- knows whatever any lease knows, and nobody has to look at what shards need.
+create function @schema@.known_apart(p_queue text, p_at timestamptz) returns text[]
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+    with live as (
+        select distinct b.workflows
+        from @schema@.leases l
+        join @schema@.builds b on b.queue = l.queue and b.build = l.build
+        where l.queue = p_queue and not l.fenced and l.expires_at > p_at
+    )
+    select array_agg(distinct w.workflow)
+    from live v cross join unnest(v.workflows) as w (workflow)
+    having (select count(*) from live) > 1
+$$;
+
+-- Whether a lease that knows these workflows may own a shard: it knows what the shard needs, as far as any live lease knows
+-- it, or no live lease does.
+create function @schema@.may_own(p_shard smallint, p_workflows text[], p_known text[], p_queue text, p_at timestamptz)
+returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_needs text[] := array(
+        select n.workflow from @schema@.shard_needs n where n.shard = p_shard and n.workflow = any (p_known));
+begin
+    return v_needs <@ p_workflows or not exists (
+        select from @schema@.leases l
+        join @schema@.builds b on b.queue = l.queue and b.build = l.build
+        where l.queue = p_queue and not l.fenced and l.expires_at > p_at and v_needs <@ b.workflows);
+end
+$$;
+
+-- Whether a lease that knows these workflows and is not outdated may claim a free shard: it may own it, and if a live lease that
+-- may own it has released it, it knows all that that one knows.
+create function @schema@.may_claim(
+    p_shard smallint, p_released_by bigint, p_workflows text[], p_known text[], p_queue text, p_at timestamptz
+) returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select @schema@.may_own(p_shard, p_workflows, p_known, p_queue, p_at) and not exists (
+        select from @schema@.leases l
+        join @schema@.builds b on b.queue = l.queue and b.build = l.build
+        where l.lease = p_released_by and not l.fenced and l.expires_at > p_at and not b.workflows <@ p_workflows
+          and @schema@.may_own(p_shard, b.workflows, p_known, p_queue, p_at))
+$$;
+
+-- Whether a live lease of the queue is of a build that knows more workflows than this one, or the same ones and is newer.
+create function @schema@.is_outdated(p_queue text, p_workflows text[], p_generation bigint, p_at timestamptz)
+returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select exists (
+        select from @schema@.leases l
+        join @schema@.builds b on b.queue = l.queue and b.build = l.build
+        where l.queue = p_queue and not l.fenced and l.expires_at > p_at
+          and b.workflows @> p_workflows and (b.workflows <> p_workflows or b.generation > p_generation))
+$$;
+
+-- Forgets what shards of a lease need and its build does not know, if there is no open run of it. Nobody begins such runs while
+-- the lease lives, and its row is locked. This reads all open runs, once, after a workflow was removed from all workers.
+create function @schema@.forget_needs(p_lease bigint, p_workflows text[]) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_unknown text[];
+begin
+    select array_agg(distinct n.workflow) into v_unknown
+    from @schema@.shards s
+    join @schema@.shard_needs n on n.shard = s.shard
+    where s.lease = p_lease and n.workflow <> all (p_workflows);
+    if v_unknown is null then
+        return;
+    end if;
+    with open as materialized (
+        select distinct o.shard, o.workflow from @schema@.open_runs o where o.workflow = any (v_unknown)
+    )
+    delete from @schema@.shard_needs n
+    using @schema@.shards s
+    where s.lease = p_lease and n.shard = s.shard and n.workflow = any (v_unknown)
+      and not exists (select from open o where o.shard = n.shard and o.workflow = n.workflow);
+end
+$$;
+
+-- Takes free shards of a queue under a lease, and returns the lease. A new lease gets no more than the mean, rounded up. A
+-- lease of an outdated build gets none, and each lease only what it may own.
 create function @schema@.claim(
-    p_queue text, p_lease bigint, p_worker text, p_ttl_micros bigint, p_limit int, p_lock_timeout text,
+    p_queue text, p_lease bigint, p_worker text, p_workflows text[], p_generation bigint, p_ttl_micros bigint, p_limit int,
+    p_lock_timeout text,
     out lease bigint
 ) language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -636,6 +761,9 @@ declare
     v_missing int;
     v_shards  int;
     v_limit   int := p_limit;
+    v_build   uuid := md5(concat_ws(chr(10), p_generation, array_to_string(p_workflows, chr(10))))::uuid;
+    v_now     timestamptz;
+    v_known   text[];
     v_claim   bigint := ('x' || left(replace(gen_random_uuid()::text, '-', ''), 15))::bit(60)::bigint;
 begin
     perform @schema@.enter(p_lock_timeout);
@@ -657,7 +785,11 @@ begin
     where l.lease = any (v_owners || p_lease) order by l.lease for update;
 
     if p_lease is null then
-        insert into @schema@.leases (queue, worker, expires_at) values (p_queue, p_worker, clock_timestamp() + v_ttl)
+        insert into @schema@.builds as b (queue, build, generation, workflows)
+        values (p_queue, v_build, p_generation, p_workflows)
+        on conflict (queue, build) do update set claimed_at = clock_timestamp();
+        insert into @schema@.leases (queue, build, worker, expires_at)
+        values (p_queue, v_build, p_worker, clock_timestamp() + v_ttl)
         returning leases.lease into lease;
         insert into @schema@.appends (lease, number, digest) values (lease, 0, '');
     else
@@ -681,12 +813,23 @@ begin
     delete from @schema@.leases l
     where l.fenced and l.expires_at < clock_timestamp() - interval '1 day'
       and not exists (select from @schema@.shards s where s.lease = l.lease);
+    -- Builds of a month ago, except the last of each queue.
+    delete from @schema@.builds b
+    where b.claimed_at < clock_timestamp() - interval '30 days'
+      and not exists (select from @schema@.leases l where l.queue = b.queue and l.build = b.build)
+      and exists (select from @schema@.builds n where n.queue = b.queue and n.claimed_at > b.claimed_at);
 
     if p_lease is null then
         select least(p_limit, ceil(v_shards::numeric / count(*))) into v_limit
         from @schema@.leases l
         where l.queue = p_queue and not l.fenced and l.expires_at > clock_timestamp();
     end if;
+
+    v_now := clock_timestamp();
+    if @schema@.is_outdated(p_queue, p_workflows, p_generation, v_now) then
+        v_limit := 0;
+    end if;
+    v_known := @schema@.known_apart(p_queue, v_now);
 
     -- Take shards, ascending, and skip those that another claim has locked.
     loop
@@ -696,6 +839,8 @@ begin
             select s.shard from @schema@.shards s
             where s.queue = p_queue
               and not exists (select from @schema@.leases l where l.lease = s.lease and not l.fenced)
+              and (v_known is null
+                   or @schema@.may_claim(s.shard, s.released_by, p_workflows, v_known, p_queue, v_now))
             order by s.shard limit v_missing for update of s skip locked
         ) f;
         exit when v_locked is null;
@@ -704,10 +849,11 @@ begin
         update @schema@.shards s
         set deaths = s.deaths + case when s.lease is null then 0 else 1 end,
             former = (select l.worker from @schema@.leases l where l.lease = s.lease),
-            lease = claim.lease, claimed_at = clock_timestamp(), claim = v_claim
+            lease = claim.lease, claimed_at = clock_timestamp(), claim = v_claim, released_by = null
         where s.shard = any (v_locked)
           and not exists (select from @schema@.leases l where l.lease = s.lease and not l.fenced);
     end loop;
+    perform @schema@.forget_needs(claim.lease, p_workflows);
 end
 $$;
 
@@ -782,6 +928,77 @@ as $$
     select (extract(epoch from pg_postmaster_start_time()) * 1000000)::bigint
 $$;
 
+-- What leases may own among the live leases of their queue, in the order of `p_leases`. 0 for one that is not live.
+--
+-- A lease shares its shards, and the free ones, with the live leases to which its shards may go: those whose builds know more
+-- workflows, or the same ones and are not older. Where the mean is no whole number, those that come first get one more: those
+-- that own more than the mean already, then the oldest.
+create function @schema@.standings(
+    p_queue text, p_leases bigint[], p_at timestamptz,
+    out next_expiry bigint,                          -- microseconds
+    out members bigint[], out places bigint[], out shared bigint[], out claimable bigint[], out outdated boolean[],
+    out misplaced smallint[]                         -- shards of these leases that others have to own
+) language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_free  bigint;
+    v_known text[] := @schema@.known_apart(p_queue, p_at);
+begin
+    select count(*) into v_free
+    from @schema@.shards s
+    where s.queue = p_queue and not exists (
+        select from @schema@.leases l where l.lease = s.lease and not l.fenced and l.expires_at > p_at);
+
+    with live as (
+        select l.lease, l.build, l.expires_at, l.claimed_at, b.generation, b.workflows, count(s.shard) as owned
+        from @schema@.leases l
+        join @schema@.builds b on b.queue = l.queue and b.build = l.build
+        left join @schema@.shards s on s.lease = l.lease
+        where l.queue = p_queue and not l.fenced and l.expires_at > p_at
+        group by l.lease, b.queue, b.build
+    ), member as (
+        select own.lease as own, own.workflows, v.lease, v.owned, v.claimed_at,
+               count(*) over one as members,
+               v_free + sum(v.owned) over one as shared,
+               bool_or(v.build <> own.build) over one as outdated
+        from live own
+        join live v on v.build = own.build or v.workflows @> own.workflows
+                       and (v.workflows <> own.workflows or v.generation >= own.generation)
+        where own.lease = any (p_leases)
+        window one as (partition by own.lease)
+    ), placed as (
+        select m.*, row_number() over (
+                   partition by m.own order by m.owned <= div(m.shared, m.members), m.claimed_at, m.lease) - 1 as place
+        from member m
+    )
+    select (select extract(epoch from min(v.expires_at) - p_at) * 1000000 from live v where v.lease <> all (p_leases)),
+           array_agg(coalesce(p.members, 0) order by t.ord),
+           array_agg(coalesce(p.place, 0) order by t.ord),
+           array_agg(coalesce(p.shared, 0)::bigint order by t.ord),
+           array_agg(case
+               when p.own is null or p.outdated then 0
+               when v_known is null then v_free
+               else (select count(*) from @schema@.shards s
+                     where s.queue = p_queue
+                       and not exists (select from live v where v.lease = s.lease)
+                       and @schema@.may_claim(s.shard, s.released_by, p.workflows, v_known, p_queue, p_at))
+           end order by t.ord),
+           array_agg(coalesce(p.outdated, false) order by t.ord)
+    into next_expiry, members, places, shared, claimable, outdated
+    from unnest(p_leases) with ordinality as t (lease, ord)
+    left join placed p on p.own = t.lease and p.lease = t.lease;
+
+    if v_known is not null then
+        select array_agg(s.shard order by s.shard) into misplaced
+        from @schema@.shards s
+        join @schema@.leases l on l.lease = s.lease and not l.fenced
+        join @schema@.builds b on b.queue = l.queue and b.build = l.build
+        where s.lease = any (p_leases) and not @schema@.may_own(s.shard, b.workflows, v_known, p_queue, p_at);
+    end if;
+end
+$$;
+
 -- The heartbeat of a process: renews its leases and looks for work. The answers are in the order of `p_leases`.
 create function @schema@.heartbeat(
     p_queue text,
@@ -797,15 +1014,15 @@ create function @schema@.heartbeat(
     p_due_until timestamptz[],
     p_live_runs int[],
     p_lock_timeout text,
-    out at timestamptz, out claimable int, out members int, out next_expiry bigint,  -- microseconds
-    out held boolean[], out owned bigint[], out mail boolean[], out due boolean[], out places bigint[]
+    out at timestamptz, out held boolean[], out owned bigint[], out mail boolean[], out due boolean[],
+    -- As in `standings`.
+    out next_expiry bigint, out members bigint[], out places bigint[], out shared bigint[], out claimable bigint[],
+    out outdated boolean[], out misplaced smallint[]
 ) language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_over   bigint[];
-    v_now    timestamptz;
-    v_shards int;
+    v_over bigint[];
 begin
     perform @schema@.enter(p_lock_timeout);
     perform @schema@.refuse_moved();
@@ -887,32 +1104,10 @@ begin
     ) t
     left join @schema@.leases l on l.lease = t.lease;
 
-    v_now := clock_timestamp();
-    at := v_now;
-    select count(*), count(*) filter (where l.lease is null or l.fenced or l.expires_at <= v_now)
-    into v_shards, claimable
-    from @schema@.shards s
-    left join @schema@.leases l on l.lease = s.lease
-    where s.queue = p_queue;
-
-    -- The live leases share the shards. Where the mean is no whole number, those that come first get one more: those that
-    -- own more than the mean already, then the oldest.
-    with live as (
-        select l.lease, l.expires_at, l.claimed_at, count(s.shard) as owned, count(*) over () as members
-        from @schema@.leases l
-        left join @schema@.shards s on s.lease = l.lease
-        where l.queue = p_queue and not l.fenced and l.expires_at > v_now
-        group by l.lease
-    ), placed as (
-        select v.lease, row_number() over (order by v.owned <= v_shards / v.members, v.claimed_at, v.lease) - 1 as place
-        from live v
-    )
-    select (select count(*) from live),
-           (select extract(epoch from min(v.expires_at) - v_now) * 1000000 from live v where v.lease <> all (p_leases)),
-           (select array_agg(coalesce(p.place, 0) order by t.ord)
-            from unnest(p_leases) with ordinality as t (lease, ord)
-            left join placed p on p.lease = t.lease)
-    into members, next_expiry, places;
+    at := clock_timestamp();
+    select s.next_expiry, s.members, s.places, s.shared, s.claimable, s.outdated, s.misplaced
+    into next_expiry, members, places, shared, claimable, outdated, misplaced
+    from @schema@.standings(p_queue, p_leases, at) s;
 end
 $$;
 

@@ -10,8 +10,8 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use pgworkflows::Timestamp;
 use pgworkflows::id::{AppendNo, ClaimId, EventSeq, LeaseId, MessageId, Position, RunId, ShardId};
 use pgworkflows::store::{
-    Append, Claim, ClosedRun, ClosedStatus, Frame, InboxCursor, InboxRead, MessageRef, NewRun, OpenRow,
-    OpenState, OpenedRun, Session, Store, Submission, UpdatedRun,
+    Append, Build, Claim, ClosedRun, ClosedStatus, Frame, InboxCursor, InboxRead, MessageRef, NewRun,
+    OpenRow, OpenState, OpenedRun, Session, Store, Submission, UpdatedRun,
 };
 use pgworkflows_benches::Failure;
 use pgworkflows_benches::store::{Address, MeasuredStore};
@@ -71,6 +71,7 @@ impl Writer {
             queue: "default".to_owned(),
             lease: None,
             worker: "writer".to_owned(),
+            build: Build::default(),
             ttl: Duration::from_secs(3_600),
             limit: 64,
         };

@@ -32,7 +32,7 @@ pub use self::handle::{AwaitResult, RunHandle};
 pub use self::info::{RunInfo, RunStatus, UndeliveredMessage};
 pub use self::list::ListRuns;
 pub use self::message::{CancelRun, SendSignal, TerminateRun};
-pub use self::queue::{QueueHandle, QueueInfo, WorkerInfo};
+pub use self::queue::{QueueHandle, QueueInfo, UnservedShards, WorkerInfo};
 pub use self::request::{Prepared, Request};
 pub use self::run_type::{RunType, Untyped};
 pub use self::start::StartRun;
@@ -101,7 +101,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Creates a client of the queue `default`. Pass the store's handle by value, or a shared store as an [`Arc`]. Use
+    /// Creates a client that starts each run in the queue whose workers know its workflow. Pass the store's handle by value, or a shared store as an [`Arc`]. Use
     /// [`Client::builder`] to change the defaults, and see [`Client`] for an example.
     ///
     /// # Panics

@@ -53,6 +53,13 @@ pub trait Host: fmt::Debug + Send + Sync + 'static {
     }
 }
 
+/// When the file of this program was last written, in seconds since 1970; 0 if the system does not tell.
+pub(crate) fn program_written_at() -> u64 {
+    let written = std::env::current_exe().and_then(std::fs::metadata).and_then(|file| file.modified());
+    let since = written.ok().and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+    since.map_or(0, |since| since.as_secs())
+}
+
 /// Returns the processor time that a thread has used; `None` if it is not known.
 pub type CpuMeter = Arc<dyn Fn() -> Option<Duration> + Send + Sync>;
 

@@ -24,6 +24,7 @@ pub(crate) mod intake;
 pub(crate) mod live;
 pub(crate) mod loads;
 pub(crate) mod memory;
+pub(crate) mod needs;
 pub(crate) mod outbox;
 pub(crate) mod pressure;
 pub(crate) mod reads;
@@ -52,6 +53,7 @@ use self::inbox::Inbox;
 use self::intake::Intake;
 use self::loads::{Loads, Starts};
 use self::memory::Tally;
+use self::needs::Needs;
 use self::outbox::Outbox;
 use self::record::Recorder;
 use self::runs::Runs;
@@ -73,6 +75,7 @@ pub(crate) struct Processor {
     setup: Setup,
     memory: Tally,
     shards: OwnedShards,
+    needs: Needs,
     // Input.
     inbox: Inbox,
     deadlines: Deadlines,
@@ -135,6 +138,7 @@ impl Processor {
             outbox: Outbox::new(memory.clone(), config.outbox_bytes_max),
             memory,
             shards: OwnedShards::default(),
+            needs: Needs::default(),
             deadlines: Deadlines::default(),
             histories: Histories::default(),
             unknown_workflows: UnknownWorkflows::default(),
@@ -167,6 +171,7 @@ impl Processor {
             setup: &self.setup,
             memory: &self.memory,
             shards: &self.shards,
+            needs: &mut self.needs,
             runs: &mut self.runs,
             suspects: &mut self.suspects,
             outbox: &mut self.outbox,
@@ -182,6 +187,7 @@ impl Processor {
                 setup: &self.setup,
                 memory: &self.memory,
                 shards: &self.shards,
+                needs: &mut self.needs,
                 runs: &mut self.runs,
                 suspects: &mut self.suspects,
                 outbox: &mut self.outbox,
@@ -205,10 +211,12 @@ impl Processor {
     pub(crate) fn claimed(&mut self, claimed: &Claimed) {
         // A claim names all shards of the lease, including those that are served already.
         let fresh: Vec<_> = claimed.shards.iter().filter(|claimed| !self.owns(claimed.shard)).collect();
+        claimed.shards.iter().for_each(|claimed| self.needs.claim(claimed));
         if fresh.is_empty() {
             return;
         }
         fresh.iter().for_each(|claimed| self.shards.add(claimed));
+        self.warn_of_unknown_needs(&fresh);
         let recovery = self.recovery.get_or_insert_with(|| Recovery::since(claimed.now));
         recovery.shards += fresh.len();
         for worker in fresh.iter().filter_map(|claimed| claimed.former.clone()) {

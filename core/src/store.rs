@@ -7,6 +7,7 @@
 //! ones.
 
 pub(crate) mod append;
+pub(crate) mod build;
 pub(crate) mod error;
 pub(crate) mod frame;
 pub(crate) mod hint;
@@ -26,9 +27,10 @@ use async_trait::async_trait;
 use tokio::sync::broadcast;
 
 pub use self::append::{
-    Append, Appended, ClosedRun, ClosedStatus, OpenRow, OpenState, OpenedRun, OwnedShard, Released,
+    Append, Appended, ClosedRun, ClosedStatus, Need, OpenRow, OpenState, OpenedRun, OwnedShard, Released,
     SentMessage, UpdatedRun,
 };
+pub use self::build::Build;
 pub use self::error::StoreError;
 pub use self::frame::Frame;
 pub use self::hint::{Hint, HintKind, Hints};
@@ -37,11 +39,12 @@ pub use self::inbox::{
     InboxCursor, InboxMessage, InboxPage, InboxRead, MessageRef, NewRun, Submission, Submitted,
 };
 pub use self::lease::{
-    Claim, Claimed, ClaimedShard, Heartbeat, HeartbeatAnswer, LeaseAnswer, LeaseHeartbeat, Release, Suspect,
-    SuspectStage,
+    Claim, Claimed, ClaimedShard, Heartbeat, HeartbeatAnswer, LeaseAnswer, LeaseHeartbeat, Release, Standing,
+    Suspect, SuspectStage,
 };
 pub use self::query::{
-    LeaseDescription, QueueDescription, RunDescription, RunFilter, RunPage, StoreQuery, Undelivered,
+    LeaseDescription, QueueDescription, RunDescription, RunFilter, RunPage, ShardNeeds, StoreQuery,
+    Undelivered,
 };
 pub use self::switchboard::Switchboard;
 pub use self::tasks::{
@@ -232,4 +235,18 @@ pub struct Queue {
     pub shard_count: u16,
     /// The store's clock when it answered.
     pub now: Timestamp,
+}
+
+impl Queue {
+    /// Checks that the queue has as many shards as its caller asked for, if it did.
+    pub(crate) fn check_shards(&self, wanted: Option<u16>) -> Result<(), StoreError> {
+        let Self { name, shard_count: there, .. } = self;
+        match wanted.filter(|wanted| wanted != there) {
+            None => Ok(()),
+            Some(wanted) => Err(StoreError::misconfigured(format!(
+                "queue `{name}` has {there} shards, and {wanted} were asked for: a queue keeps the number that it was created \
+                 with, so set `queue_shards` to {there}, leave it out, or use another queue"
+            ))),
+        }
+    }
 }

@@ -52,6 +52,7 @@ use self::status::WorkerStatus;
 use self::supervisor::Supervisor;
 use self::tasks::TaskInput;
 use crate::data::id::ShardId;
+use crate::data::limits;
 use crate::data::time::Timestamp;
 use crate::error::Error;
 use crate::guard::caught_in;
@@ -278,7 +279,10 @@ impl Worker {
             let (name, first_shard) = (self.config.queue.clone(), ShardId::FIRST);
             return Ok(Queue { name, first_shard, shard_count: 0, now: Timestamp::MIN });
         }
-        self.store.queue(&self.config.queue, self.config.queue_shards).await
+        let wanted = self.config.queue_shards;
+        let queue = self.store.queue(&self.config.queue, wanted.unwrap_or(limits::QUEUE_SHARDS)).await?;
+        queue.check_shards(wanted)?;
+        Ok(queue)
     }
 
     async fn queue(&self, host: &dyn Host) -> Result<Queue, Error> {

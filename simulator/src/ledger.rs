@@ -2,6 +2,7 @@
 //! be checked at once. It shares no code with the store, so only the same mistake in both would stay unnoticed.
 
 mod append;
+mod fleets;
 mod tasks;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +12,7 @@ use std::time::Duration;
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::history::MessageKind;
 use pgworkflows_core::id::{LeaseId, MessageId, RunId, ShardId};
-use pgworkflows_core::store::{MessageRef, Submission};
+use pgworkflows_core::store::{Build, MessageRef, Submission};
 use pgworkflows_memory::Fact;
 use pgworkflows_testkit::runtime::time::{Owner, Time};
 
@@ -62,6 +63,7 @@ pub(crate) struct Accounts {
     pub(crate) sent: BTreeMap<MessageId, SentAccount>,
     pub(crate) tasks: TaskAccounts,
     shards: BTreeMap<ShardId, ShardAccount>,
+    builds: BTreeMap<LeaseId, Build>,
     /// The valid leases.
     leases: BTreeMap<LeaseId, LeaseAccount>,
     /// The leases that were fenced or released.
@@ -71,6 +73,8 @@ pub(crate) struct Accounts {
 /// What is known of a run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RunAccount {
+    /// The name of its workflow.
+    workflow: Option<String>,
     pub(crate) events: Vec<EventAccount>,
     pub(crate) is_over: bool,
     pub(crate) is_stalled: bool,
@@ -107,6 +111,8 @@ pub(crate) struct EventAccount {
 #[derive(Clone, Debug, Default)]
 struct ShardAccount {
     owner: Option<LeaseId>,
+    /// The lease that released it last, in an append.
+    released_by: Option<LeaseId>,
     last_position: u64,
 }
 
@@ -197,9 +203,14 @@ impl Ledger {
                 *handovers += append.released.len() as u64;
                 accounts.appended(append, &frames, (*moment, writer, now), violations);
             }
+            Fact::Leased { lease, build } => {
+                self.time.trace("lease", lease.get(), || format!("lease {lease} is of {build:?}"));
+                accounts.leased(*lease, build);
+            }
             Fact::Claimed { lease, shards } => {
                 let numbers: Vec<u16> = shards.iter().map(|shard| shard.get()).collect();
                 self.time.trace("claim", lease.get(), || format!("lease {lease} gets shards {numbers:?}"));
+                accounts.suits(*lease, shards, now, violations);
                 accounts.claimed(*lease, shards, violations);
             }
             Fact::Renewed { lease, until } => {
@@ -243,8 +254,12 @@ impl Accounts {
     fn submitted(&mut self, at: MessageRef, submission: &Submission, violations: &mut Vec<String>) {
         let Submission { run, message, opens, .. } = submission;
         // A start whose outcome its client does not know may be submitted after a processor has logged it.
-        if opens.is_some() && std::mem::replace(&mut self.runs.entry(*run).or_default().submitted, true) {
-            violations.push(format!("run {run} was submitted twice"));
+        if let Some(opens) = opens {
+            let account = self.runs.entry(*run).or_default();
+            account.workflow = Some(opens.workflow.clone());
+            if std::mem::replace(&mut account.submitted, true) {
+                violations.push(format!("run {run} was submitted twice"));
+            }
         }
         if !self.runs.contains_key(run) {
             violations.push(format!("message {} is for run {run}, which does not exist", at.number));
@@ -271,6 +286,7 @@ impl Accounts {
     fn claimed(&mut self, lease: LeaseId, shards: &[ShardId], violations: &mut Vec<String>) {
         for shard in shards {
             let account = self.shards.entry(*shard).or_default();
+            account.released_by = None;
             if let Some(owner) = account.owner.replace(lease) {
                 violations.push(format!("lease {lease} got shard {shard} while lease {owner} owned it"));
             }
@@ -304,6 +320,12 @@ impl Accounts {
         let live = self.leases.iter().filter(|(_, account)| account.until > now).map(|(lease, _)| *lease);
         let owned = |lease| self.shards.values().filter(|shard| shard.owner == Some(lease)).count();
         let counts: Vec<(LeaseId, usize)> = live.map(|lease| (lease, owned(lease))).collect();
+        if self.differ(counts.iter().map(|(lease, _)| *lease)) {
+            let total: usize = counts.iter().map(|(_, count)| count).sum();
+            let free = usize::from(shard_count).saturating_sub(total);
+            return (free > 0)
+                .then(|| format!("{free} shards have no owner, although workers live: {counts:?}"));
+        }
         let (shards, members) = (usize::from(shard_count), counts.len().max(1));
         let fair = shards / members..=shards.div_ceil(members);
         let total: usize = counts.iter().map(|(_, count)| count).sum();

@@ -3,7 +3,7 @@
 
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{ExecutorId, LeaseId, ShardId};
-use pgworkflows_core::store::{Append, MessageRef, Submission, TaskClaim, TaskId};
+use pgworkflows_core::store::{Append, Build, MessageRef, Submission, TaskClaim, TaskId};
 
 /// Something that happened, atomically and once.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,13 @@ pub enum Fact {
     },
     /// A batch was written. A repetition of a written batch is no fact.
     Appended(Append),
+    /// A lease was made.
+    Leased {
+        /// The lease.
+        lease: LeaseId,
+        /// The build of its worker.
+        build: Build,
+    },
     /// Shards got an owner.
     Claimed {
         /// The new owner.

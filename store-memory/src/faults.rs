@@ -105,6 +105,7 @@ pub enum Call<'a> {
     ActivityQueues,
     Describe(RunId),
     DescribeQueue(&'a str),
+    QueuesOf(&'a str),
     Find { workflow: &'a str, key: &'a str },
     List { filter: &'a RunFilter, page: &'a RunPage },
     History(&'a Load),
@@ -132,6 +133,7 @@ impl Call<'_> {
             | Self::DueRuns(_)
             | Self::Describe(_)
             | Self::DescribeQueue(_)
+            | Self::QueuesOf(_)
             | Self::Find { .. }
             | Self::List { .. }
             | Self::History(_)

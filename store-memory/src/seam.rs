@@ -77,6 +77,10 @@ impl StoreQuery for MemoryStore {
         self.call(None, Call::DescribeQueue(name), |state, now| Ok(state.describe_queue(now, name))).await
     }
 
+    async fn queues_of(&self, workflow: &str) -> Result<Vec<String>, StoreError> {
+        self.call(None, Call::QueuesOf(workflow), |state, now| Ok(state.queues_of(now, workflow))).await
+    }
+
     async fn find(&self, workflow: &str, key: &str) -> Result<Option<RunId>, StoreError> {
         self.call(None, Call::Find { workflow, key }, |state, _| Ok(state.find(workflow, key))).await
     }

@@ -40,6 +40,7 @@ impl ByteSize for Call<'_> {
             | Self::Release(_)
             | Self::Describe(_)
             | Self::DescribeQueue(_)
+            | Self::QueuesOf(_)
             | Self::Find { .. }
             | Self::List { .. }
             | Self::History(_)
@@ -112,3 +113,4 @@ impl ByteSize for RunDescription {}
 impl ByteSize for QueueDescription {}
 impl ByteSize for UnparkedRuns {}
 impl ByteSize for RunId {}
+impl ByteSize for String {}

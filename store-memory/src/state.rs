@@ -18,8 +18,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{AppendNo, ClaimId, IdMap, LeaseId, Name, Position, RunId, ShardId};
 use pgworkflows_core::store::{
-    ClosedRun, DueMark, Frame, Hint, InboxPage, InboxRead, OpenRow, OpenState, Queue, StoreError, Suspect,
-    Undelivered,
+    Build, ClosedRun, DueMark, Frame, Hint, InboxPage, InboxRead, OpenRow, OpenState, Queue, StoreError,
+    Suspect, Undelivered,
 };
 
 use self::inbox::Inbox;
@@ -39,6 +39,8 @@ pub(crate) struct State {
     blameless: BTreeSet<LeaseId>,
     last_lease: u64,
     last_claim: u64,
+    /// By workflow: the queues whose workers know it or knew it, and when the last of them claimed a lease.
+    known_queues: BTreeMap<Name, BTreeMap<String, Timestamp>>,
     runs: IdMap<RunId, Run>,
     /// By workflow and key.
     keys: BTreeMap<String, BTreeMap<String, RunKey>>,
@@ -82,12 +84,17 @@ struct Shard {
     deaths: u32,
     /// The worker that owned it before, if that worker's lease expired.
     former: Option<String>,
+    /// The workflows of which it has or had open runs.
+    needs: BTreeSet<Name>,
+    /// If an append released it: under which lease.
+    released_by: Option<LeaseId>,
 }
 
 #[derive(Clone, Debug)]
 struct Lease {
     queue: String,
     worker: String,
+    build: Build,
     expires_at: Timestamp,
     /// The last claim or heartbeat, and how many runs its processor had in memory then.
     renewed_at: Timestamp,
@@ -154,6 +161,8 @@ impl State {
             unparked: BTreeSet::new(),
             deaths: 0,
             former: None,
+            needs: BTreeSet::new(),
+            released_by: None,
         };
         self.shards.extend(range.iter().map(|_| shard.clone()));
         self.queues.insert(name.to_owned(), range);

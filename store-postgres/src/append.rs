@@ -106,6 +106,10 @@ arguments! {
         for run in append.cleared => {
             p_cleared: uuid(*run),
         }
+        for need in append.needs => {
+            p_need_shards: shard_number(need.shard),
+            p_need_workflows: &*need.workflow,
+        }
         for released in append.released => {
             p_released: shard_number(released.shard),
             p_released_next: released.next_position.get().cast_signed(),

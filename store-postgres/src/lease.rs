@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use pgworkflows_core::Timestamp;
-use pgworkflows_core::id::{ClaimId, LeaseId, Position, RunId, ShardId};
+use pgworkflows_core::id::{ClaimId, LeaseId, Name, Position, RunId, ShardId};
 use pgworkflows_core::store::{
     Claim, Claimed, ClaimedShard, Heartbeat, HeartbeatAnswer, Hint, LeaseAnswer, LeaseHeartbeat, Queue,
-    Release, StoreError, Suspect,
+    Release, Standing, StoreError, Suspect,
 };
 use sqlx::postgres::{PgBindIterExt, PgRow};
 
@@ -21,7 +21,7 @@ const OPEN_QUEUE: &str = "
     select first_shard, shard_count, pg_catalog.clock_timestamp() from @schema@.open_queue($1, $2, $3)";
 
 const CLAIM: &str = "
-    select lease, pg_catalog.clock_timestamp() from @schema@.claim($1, $2, $3, $4, $5, $6)";
+    select lease, pg_catalog.clock_timestamp() from @schema@.claim($1, $2, $3, $4, $5, $6, $7, $8)";
 
 /// Where the owner of shards continues. This statement begins after the claim was committed, when every append of an
 /// earlier owner is either committed or fenced. A shard that was lost in between is left out.
@@ -29,7 +29,9 @@ const CLAIMED_SHARDS: &str = "
     select s.shard,
            greatest(s.position_floor,
                     (select pg_catalog.max(f.position) from @schema@.frames f where f.shard = s.shard)) + 1,
-           s.deaths, s.former, s.claim
+           s.deaths, s.former, s.claim,
+           array(select n.workflow from @schema@.shard_needs n where n.shard = s.shard
+                 order by n.workflow collate pg_catalog.\"C\")
     from @schema@.shards s
     where s.lease = $1
     order by s.shard";
@@ -39,7 +41,8 @@ const CLAIMED_SUSPECTS: &str = "
     select * from @schema@.claimed_suspects($1, $2)";
 
 const HEARTBEAT: &str = "
-    select at, claimable, members, next_expiry, held, owned, mail, due, places from @schema@.heartbeat(
+    select at, held, owned, mail, due, next_expiry, members, places, shared, claimable, outdated, misplaced
+    from @schema@.heartbeat(
         $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
 
 const RELEASE: &str = "
@@ -76,6 +79,8 @@ pub(crate) async fn claim(session: &mut PostgresSession, claim: &Claim) -> Resul
             .bind(claim.queue.clone())
             .bind(claim.lease.map(|lease| lease.get().cast_signed()))
             .bind(claim.worker.clone())
+            .bind(claim.build.workflows.iter().map(|workflow| workflow.as_str()).bind_iter())
+            .bind(i64::try_from(claim.build.generation).unwrap_or(i64::MAX))
             .bind(ttl)
             .bind(i32::from(claim.limit))
             .bind(&session.shared.options.lock_timeout)
@@ -105,6 +110,7 @@ fn claimed_shard(row: &PgRow) -> Result<ClaimedShard, StoreError> {
         deaths: get::<i32>(row, 2)?.cast_unsigned(),
         former: get(row, 3)?,
         claim: ClaimId::new(get::<i64>(row, 4)?.cast_unsigned()),
+        needs: get::<Vec<String>>(row, 5)?.into_iter().map(Name::from).collect(),
     })
 }
 
@@ -146,17 +152,27 @@ pub(crate) async fn heartbeat(
     };
     let row = &moved::fetch_or_rewrite(session, query).await?;
     let flags = |column: &str| get::<Option<Vec<bool>>>(row, column).map(Option::unwrap_or_default);
-    let (held, mail, due) = (flags("held")?, flags("mail")?, flags("due")?);
+    let (held, mail, due, outdated) = (flags("held")?, flags("mail")?, flags("due")?, flags("outdated")?);
     let counts = |column: &str| get::<Option<Vec<i64>>>(row, column).map(Option::unwrap_or_default);
-    let (owned, places) = (counts("owned")?, counts("places")?);
-    if [held.len(), owned.len(), mail.len(), due.len(), places.len()] != [leases.len(); 5] {
+    let (owned, members, places) = (counts("owned")?, counts("members")?, counts("places")?);
+    let (shared, claimable) = (counts("shared")?, counts("claimable")?);
+    let flags = [&held, &mail, &due, &outdated].map(Vec::len);
+    let counts = [&owned, &members, &places, &shared, &claimable].map(Vec::len);
+    if flags.into_iter().chain(counts).any(|count| count != leases.len()) {
         return Err(StoreError::corrupt("the heartbeat's answer is for other leases than were asked about"));
     }
+    let misplaced = get::<Option<Vec<i16>>>(row, "misplaced")?.unwrap_or_default();
     let answer = |(index, lease): (usize, &LeaseHeartbeat)| LeaseAnswer {
         lease: lease.lease,
         held: held[index],
         shards: u16::try_from(owned[index]).unwrap_or(u16::MAX),
-        place: u32::try_from(places[index]).unwrap_or(u32::MAX),
+        standing: Standing {
+            members: u32::try_from(members[index]).unwrap_or(u32::MAX),
+            place: u32::try_from(places[index]).unwrap_or(u32::MAX),
+            shared: u16::try_from(shared[index]).unwrap_or(u16::MAX),
+            claimable: u16::try_from(claimable[index]).unwrap_or(u16::MAX),
+            outdated: outdated[index],
+        },
         // A read with further pages has mail, even if nothing new has arrived.
         mail: mail[index] || cursors[index].paging.is_some(),
         due: due[index],
@@ -164,8 +180,7 @@ pub(crate) async fn heartbeat(
     Ok(HeartbeatAnswer {
         now: timestamp(row, "at")?,
         leases: leases.iter().enumerate().map(answer).collect(),
-        claimable: u16::try_from(get::<i32>(row, "claimable")?).unwrap_or(u16::MAX),
-        members: get::<i32>(row, "members")?.cast_unsigned(),
+        misplaced: misplaced.into_iter().map(shard_id).collect::<Result<_, _>>()?,
         next_expiry: get::<Option<i64>>(row, "next_expiry")?
             .map(|left| Duration::from_micros(u64::try_from(left).unwrap_or(0))),
     })

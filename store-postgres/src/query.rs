@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use pgworkflows_core::RunId;
-use pgworkflows_core::id::LeaseId;
+use pgworkflows_core::id::{LeaseId, Name};
 use pgworkflows_core::store::{
-    ActivityQueueInfo, LeaseDescription, Load, Loaded, OpenRow, QueueDescription, RunDescription, RunFilter,
-    RunPage, StoreError, StoreQuery, Undelivered,
+    ActivityQueueInfo, Build, LeaseDescription, Load, Loaded, OpenRow, QueueDescription, RunDescription,
+    RunFilter, RunPage, ShardNeeds, StoreError, StoreQuery, Undelivered,
 };
 use sqlx::postgres::{PgBindIterExt, PgRow};
 
@@ -36,12 +36,40 @@ const UNDELIVERED: &str = "
 /// One row for each live lease, or one without a lease.
 const DESCRIBE_QUEUE: &str = "
     select q.shard_count, l.lease, l.worker, l.live_runs, l.renewed_at,
-           array(select s.shard from @schema@.shards s where s.lease = l.lease order by s.shard)
+           array(select s.shard from @schema@.shards s where s.lease = l.lease order by s.shard),
+           b.generation, b.workflows
     from @schema@.queues q
     left join @schema@.leases l
         on l.queue = q.name and not l.fenced and l.expires_at > pg_catalog.clock_timestamp()
+    left join @schema@.builds b on b.queue = l.queue and b.build = l.build
     where q.name = $1
     order by l.claimed_at, l.lease";
+
+const SHARD_NEEDS: &str = "
+    select n.shard, pg_catalog.array_agg(n.workflow order by n.workflow collate pg_catalog.\"C\")
+    from @schema@.shards s
+    join @schema@.shard_needs n on n.shard = s.shard
+    where s.queue = $1
+    group by n.shard order by n.shard";
+
+/// The queues whose live leases know a workflow, or that of the last lease that knew it.
+const QUEUES_OF: &str = "
+    with known as (
+        select b.queue, pg_catalog.max(b.claimed_at) as claimed_at, pg_catalog.bool_or(exists (
+                   select from @schema@.leases l
+                   where l.queue = b.queue and l.build = b.build and not l.fenced
+                     and l.expires_at > pg_catalog.clock_timestamp())) as live
+        from @schema@.builds b
+        where $1 = any (b.workflows)
+        group by b.queue
+    ), found as (
+        (select k.queue from known k where k.live)
+        union all
+        (select k.queue from known k
+         where not exists (select from known other where other.live)
+         order by k.claimed_at desc limit 1)
+    )
+    select f.queue from found f order by f.queue collate pg_catalog.\"C\"";
 
 const FIND: &str = "
     select k.run_id from @schema@.run_keys k where k.workflow = $1 and k.key = $2";
@@ -69,10 +97,19 @@ fn lease(row: &PgRow) -> Result<Option<LeaseDescription>, StoreError> {
     Ok(Some(LeaseDescription {
         lease: LeaseId::new(lease.cast_unsigned()),
         worker: get(row, 2)?,
+        build: Build {
+            generation: get::<i64>(row, 6)?.cast_unsigned(),
+            workflows: get::<Vec<String>>(row, 7)?.into_iter().map(Name::from).collect(),
+        },
         shards: get::<Vec<i16>>(row, 5)?.into_iter().map(shard_id).collect::<Result<_, _>>()?,
         live_runs: get::<i32>(row, 3)?.cast_unsigned(),
         renewed_at: timestamp(row, 4)?,
     }))
+}
+
+fn shard_needs(row: &PgRow) -> Result<ShardNeeds, StoreError> {
+    let workflows = get::<Vec<String>>(row, 1)?.into_iter().map(Name::from).collect();
+    Ok(ShardNeeds { shard: shard_id(get(row, 0)?)?, workflows })
 }
 
 #[async_trait]
@@ -89,7 +126,15 @@ impl StoreQuery for PostgresStore {
         let Some(first) = rows.first() else { return Ok(None) };
         let shard_count = u16::try_from(get::<i32>(first, 0)?).unwrap_or(u16::MAX);
         let leases = rows.iter().filter_map(|row| lease(row).transpose()).collect::<Result<_, _>>()?;
-        Ok(Some(QueueDescription { name: name.to_owned(), shard_count, leases }))
+        let query = self.shared.statements.query(SHARD_NEEDS).bind(name.to_owned());
+        let needs = self.shared.fetch(query).await?;
+        let needs = needs.iter().map(shard_needs).collect::<Result<_, _>>()?;
+        Ok(Some(QueueDescription { name: name.to_owned(), shard_count, leases, needs }))
+    }
+
+    async fn queues_of(&self, workflow: &str) -> Result<Vec<String>, StoreError> {
+        let query = self.shared.statements.query(QUEUES_OF).bind(workflow.to_owned());
+        self.shared.fetch(query).await?.iter().map(|row| get(row, 0)).collect()
     }
 
     async fn find(&self, workflow: &str, key: &str) -> Result<Option<RunId>, StoreError> {

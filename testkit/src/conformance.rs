@@ -9,6 +9,7 @@ pub mod balance;
 pub mod content;
 mod executor;
 mod fixture;
+pub mod fleets;
 pub mod handover;
 mod harness;
 pub mod inbox;
@@ -200,6 +201,20 @@ macro_rules! store_conformance {
                 leases_above_the_mean_come_first_and_then_the_oldest,
                 heartbeat_tells_when_the_next_lease_of_others_expires,
                 new_lease_takes_no_more_than_the_mean,
+            ;
+            fleets:
+                lease_shares_its_shards_with_newer_builds_and_those_that_know_more,
+                outdated_lease_claims_nothing_until_the_better_one_is_over,
+                answer_to_a_claim_names_the_shards_of_an_outdated_lease,
+                shard_goes_to_a_lease_that_knows_what_it_needs,
+                shard_that_a_live_lease_releases_goes_to_no_worse_build,
+                need_that_no_live_lease_knows_keeps_no_shard_from_others,
+                claim_tells_what_shards_need,
+                need_without_an_open_run_is_forgotten_when_the_owner_does_not_know_it,
+                need_of_a_foreign_shard_is_fenced,
+                other_needs_with_the_same_number_are_fenced,
+                queue_is_described_with_the_builds_of_its_leases,
+                queues_of_a_workflow_are_those_of_live_leases_or_that_of_the_last_one,
             ;
             handover:
                 released_shard_is_free_at_once_and_continues_after_its_last_append,

@@ -110,6 +110,7 @@ impl ProcessorFixture {
             next_position: Position::FIRST,
             deaths: 0,
             former: None,
+            needs: Vec::new(),
         }];
         let claimed = Claimed { lease: LeaseId::new(1), shards, suspects: Vec::new(), now: NOW };
         Ok(Self {

@@ -1,6 +1,6 @@
 //! `client.queue`: describes a queue and the workers that share it. It must not know how they share it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -8,8 +8,10 @@ use chrono::{DateTime, Utc};
 
 use crate::client::call::ClientShared;
 use crate::data::id::ShardId;
+use crate::data::name::Name;
 use crate::error::Error;
-use crate::store::query::{LeaseDescription, QueueDescription};
+use crate::store::build::Build;
+use crate::store::query::{LeaseDescription, QueueDescription, ShardNeeds};
 
 /// A handle of one queue. [`Client::queue`](super::Client::queue) makes one.
 #[derive(Clone)]
@@ -81,14 +83,49 @@ pub struct QueueInfo {
     pub free_shards: u16,
     /// The live workers, by name.
     pub workers: Vec<WorkerInfo>,
+    /// Shards with open runs of workflows that no live worker knows all of, by those workflows: empty if all is well.
+    pub unserved: Vec<UnservedShards>,
+}
+
+/// Shards of a queue with open runs that cannot all be executed, because no live worker knows all of their workflows. Runs of
+/// those that the owner of a shard does not know wait. Printed, it says what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnservedShards {
+    /// The shards, ascending.
+    pub shards: Vec<ShardId>,
+    /// The workflows of their open runs, ascending. There may be a workflow whose last run has just ended.
+    pub workflows: Vec<String>,
+}
+
+impl fmt::Display for UnservedShards {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let workflows = self.workflows.iter().map(|workflow| format!("`{workflow}`"));
+        write!(
+            f,
+            "{} shards have open runs of {}, and no live worker of the queue knows all of these: register them with one \
+             worker, or give programs with different workflows a queue each",
+            self.shards.len(),
+            workflows.collect::<Vec<_>>().join(", ")
+        )
+    }
 }
 
 /// A worker of a queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WorkerInfo {
-    /// The [name](crate::worker::WorkerBuilder::name) that the worker was given. Workers of one name are shown as one.
+    /// The [name](crate::worker::WorkerBuilder::name) that the worker was given. Workers of one name and one build are shown as
+    /// one.
     pub name: String,
+    /// How new its code is: see [`generation`](crate::worker::WorkerBuilder::generation).
+    pub generation: u64,
+    /// The workflows that it knows, ascending.
+    pub workflows: Vec<String>,
+    /// Whether a live worker of the queue knows more workflows, or the same ones and is of a newer generation. Then this one
+    /// claims no shards, and keeps at most its share of those that it has. That is the usual state of the old code during a
+    /// deploy, and that of a rollback until the newer workers have stopped.
+    pub outdated: bool,
     /// How many processors it has, each with a lease of its own.
     pub processors: usize,
     /// The shards that it owns, ascending.
@@ -101,15 +138,20 @@ pub struct WorkerInfo {
 
 impl QueueInfo {
     fn new(described: QueueDescription) -> Self {
-        let QueueDescription { name, shard_count, leases } = described;
+        let QueueDescription { name, shard_count, leases, needs } = described;
         let owned: usize = leases.iter().map(|lease| lease.shards.len()).sum();
         let free_shards = shard_count.saturating_sub(u16::try_from(owned).unwrap_or(u16::MAX));
-        let mut workers: BTreeMap<String, WorkerInfo> = BTreeMap::new();
+        let builds: Vec<Build> = leases.iter().map(|lease| lease.build.clone()).collect();
+        let mut workers: BTreeMap<(String, u64, BTreeSet<Name>), WorkerInfo> = BTreeMap::new();
         for lease in leases {
-            let LeaseDescription { worker, shards, live_runs, renewed_at, .. } = lease;
+            let LeaseDescription { worker, build, shards, live_runs, renewed_at, .. } = lease;
             let last_heartbeat = DateTime::<Utc>::from(renewed_at);
-            let info = workers.entry(worker.clone()).or_insert_with(|| WorkerInfo {
+            let key = (worker.clone(), build.generation, build.workflows.clone());
+            let info = workers.entry(key).or_insert_with(|| WorkerInfo {
                 name: worker,
+                generation: build.generation,
+                outdated: builds.iter().any(|other| other.outdates(&build)),
+                workflows: build.workflows.into_iter().map(String::from).collect(),
                 processors: 0,
                 shards: Vec::new(),
                 live_runs: 0,
@@ -122,8 +164,23 @@ impl QueueInfo {
         }
         let mut workers: Vec<WorkerInfo> = workers.into_values().collect();
         workers.iter_mut().for_each(|worker| worker.shards.sort_unstable());
-        Self { name, shard_count, free_shards, workers }
+        Self { name, shard_count, free_shards, workers, unserved: unserved(needs, &builds) }
     }
+}
+
+/// The shards that need more than any of these builds knows, by what they need.
+fn unserved(needs: Vec<ShardNeeds>, builds: &[Build]) -> Vec<UnservedShards> {
+    let mut unserved: BTreeMap<Vec<Name>, Vec<ShardId>> = BTreeMap::new();
+    for ShardNeeds { shard, workflows } in needs {
+        if !builds.iter().any(|build| build.knows(&workflows)) {
+            unserved.entry(workflows).or_default().push(shard);
+        }
+    }
+    let words = |workflows: Vec<Name>| workflows.into_iter().map(String::from).collect();
+    unserved
+        .into_iter()
+        .map(|(workflows, shards)| UnservedShards { shards, workflows: words(workflows) })
+        .collect()
 }
 
 #[cfg(test)]
@@ -134,18 +191,76 @@ mod tests {
     use crate::data::id::LeaseId;
     use crate::testing::BORN;
 
+    fn shard(number: u16) -> ShardId {
+        ShardId::new(number).expect("the number is small")
+    }
+
+    fn described(leases: Vec<LeaseDescription>, needs: Vec<ShardNeeds>) -> QueueInfo {
+        QueueInfo::new(QueueDescription { name: "default".to_owned(), shard_count: 7, leases, needs })
+    }
+
+    #[test]
+    fn builds_of_workers_are_compared_with_each_other_and_with_what_shards_need() {
+        // Given workers of one name: of two generations, one that knows more, and one that knows something else
+        let lease = |generation, workflows: &[&str]| LeaseDescription {
+            lease: LeaseId::FIRST,
+            worker: "w".to_owned(),
+            build: Build { generation, workflows: workflows.iter().map(|name| (*name).into()).collect() },
+            shards: Vec::new(),
+            live_runs: 0,
+            renewed_at: BORN,
+        };
+        let leases = vec![
+            lease(1, &["a"]),
+            lease(2, &["a"]),
+            lease(1, &["a", "b"]),
+            lease(1, &["c"]),
+            lease(1, &["c"]),
+        ];
+        // And shards with open runs of workflows
+        let needs = |number, workflows: &[&str]| ShardNeeds {
+            shard: shard(number),
+            workflows: workflows.iter().map(|name| (*name).into()).collect(),
+        };
+        let needs =
+            vec![needs(1, &["a", "b"]), needs(2, &["b", "c"]), needs(4, &["b", "c"]), needs(5, &["d"])];
+        let info = described(leases, needs);
+
+        // Then each build is shown once, and which of them are outdated
+        let shown: Vec<_> = info
+            .workers
+            .iter()
+            .map(|worker| (worker.generation, worker.workflows.join(" "), worker.processors, worker.outdated))
+            .collect();
+        let line = |generation, workflows: &str, processors, outdated| {
+            (generation, workflows.to_owned(), processors, outdated)
+        };
+        assert_eq!(
+            shown,
+            [line(1, "a", 1, true), line(1, "a b", 1, false), line(1, "c", 2, false), line(2, "a", 1, true)]
+        );
+        // And which shards nobody can serve
+        let [two, other] = &info.unserved[..] else { panic!("{info:?}") };
+        assert_eq!(
+            (&two.shards[..], &two.workflows[..]),
+            (&[shard(2), shard(4)][..], &["b", "c"].map(String::from)[..])
+        );
+        assert_eq!(other.workflows, ["d"]);
+        assert!(two.to_string().contains("`b`, `c`") && two.to_string().contains("a queue each"), "{two}");
+    }
+
     #[test]
     fn leases_of_one_worker_are_shown_together() {
-        let shard = |number| ShardId::new(number).expect("the number is small");
         let lease = |worker: &str, shards: [u16; 2], live_runs, after| LeaseDescription {
             lease: LeaseId::FIRST,
             worker: worker.to_owned(),
+            build: Build::default(),
             shards: shards.map(shard).to_vec(),
             live_runs,
             renewed_at: BORN.saturating_add(Duration::from_secs(after)),
         };
         let leases = vec![lease("b", [4, 5], 1, 0), lease("a", [6, 7], 20, 9), lease("a", [1, 2], 300, 3)];
-        let info = QueueInfo::new(QueueDescription { name: "default".to_owned(), shard_count: 7, leases });
+        let info = described(leases, Vec::new());
         assert_eq!(info.free_shards, 1);
         let [a, b] = &info.workers[..] else { panic!("{info:?}") };
         assert_eq!((a.name.as_str(), a.processors, a.live_runs), ("a", 2, 320));

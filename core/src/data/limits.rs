@@ -190,8 +190,15 @@ pub(crate) const CLIENT_RETRIES_MAX: usize = 5;
 /// How long a client waits before the first retry. The delay doubles with every further one.
 pub(crate) const CLIENT_RETRY_DELAY: Duration = Duration::from_millis(50);
 
-/// How long a client derives the store's time from one answer before it asks the store again.
+/// How long a client derives the store's time from one answer, and starts a workflow in the queue that it found, before it
+/// asks the store again.
 pub(crate) const CLIENT_CLOCK_AGE_MAX: Duration = Duration::from_secs(60);
+
+/// How long a client starts runs in the default queue because no worker has ever known their workflow, before it asks again.
+pub(crate) const CLIENT_QUEUE_UNKNOWN_AGE_MAX: Duration = Duration::from_secs(1);
+
+/// For how many workflows a client remembers the queue.
+pub(crate) const CLIENT_PLACES_MAX: usize = 1_000;
 
 /// How long a client waits for the processor of its own process to log a start, before it submits the start to the
 /// inbox as well.

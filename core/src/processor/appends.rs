@@ -1,6 +1,7 @@
 //! The processor's part that makes appends. One append is in flight at a time, and holds the groups that were queued
 //! meanwhile. Positions are assigned here, when an append is cut. It must not know what events say.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::data::id::{AppendNo, LeaseId, RunId, ShardId};
@@ -9,7 +10,7 @@ use crate::processor::blame::{Blame, Cut};
 use crate::processor::group::{Group, RowChange, SuspectChange};
 use crate::processor::outbox::Outbox;
 use crate::processor::shards::OwnedShards;
-use crate::store::append::{Append, OpenedRun, UpdatedRun};
+use crate::store::append::{Append, Need, OpenedRun, UpdatedRun};
 
 /// Why a store did not take an append. This try wrote nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,16 +70,17 @@ impl Appends {
         })
     }
 
-    /// Cuts the append of these groups, which releases the shards that are `leaving`.
+    /// Cuts the append of these groups, which says what shards need, and releases the shards that are `leaving`.
     pub(super) fn cut(
         &mut self,
         lease: LeaseId,
         groups: Vec<Group>,
-        leaving: impl IntoIterator<Item = ShardId>,
+        (leaving, needs): (BTreeSet<ShardId>, Vec<Need>),
         shards: &mut OwnedShards,
     ) -> Arc<Append> {
         let before = shards.clone();
         let mut append = build(lease, self.committed.next(), &groups, shards);
+        append.needs = needs;
         append.released = leaving.into_iter().filter_map(|shard| shards.release_of(shard)).collect();
         append.seal(|shard| shards.claim_of(shard));
         let append = Arc::new(append);

@@ -29,13 +29,14 @@ impl Processor {
             return None;
         }
         let groups = groups.unwrap_or_default();
-        Some(self.appends.cut(self.setup.lease, groups, leaving, &mut self.shards))
+        Some(self.appends.cut(self.setup.lease, groups, (leaving, self.needs.fresh()), &mut self.shards))
     }
 
     /// The append in flight was applied.
     pub(crate) fn appended(&mut self, _answer: Appended) {
         let Some((append, groups)) = self.appends.succeeded() else { return };
         self.inbox.settle(append.consumed.iter().chain(&append.undelivered));
+        self.needs.appended(&append);
         self.released(&append.released);
         self.committed(groups);
     }

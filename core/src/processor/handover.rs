@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::data::id::{CommandId, RunId, ShardId};
+use crate::data::name::Name;
 use crate::data::time::Timestamp;
 use crate::processor::Processor;
 use crate::processor::effect::Effect;
@@ -43,13 +44,54 @@ impl Processor {
         becomes_task: impl Fn(RunId, CommandId) -> bool,
         now: Timestamp,
     ) {
-        let mut loads: BTreeMap<ShardId, ShardLoad> =
-            self.shards.kept().map(|shard| (shard, ShardLoad::default())).collect();
-        let surplus = loads.len().saturating_sub(count);
+        let surplus = self.shards.kept().count().saturating_sub(count);
         if surplus == 0 {
             return;
         }
-        // A death could not be told from the hand-over, and an attempt that may happen once would be lost.
+        let mut by_load: Vec<(ShardLoad, ShardId)> =
+            self.loads_of_shards(becomes_task).into_iter().map(|(shard, load)| (load, shard)).collect();
+        by_load.sort_unstable();
+        let shards: Vec<ShardId> = by_load.into_iter().map(|(_, shard)| shard).take(surplus).collect();
+        self.drain(&shards, now);
+        if !shards.is_empty() {
+            let (lease, shards) = (self.setup.lease, shards.len());
+            tracing::info!(%lease, shards, kept = count, "shards go to other workers");
+        }
+    }
+
+    /// These shards, as far as it owns them, go to a worker that knows the workflows of their runs.
+    pub(crate) fn leave_to_knowing(
+        &mut self,
+        shards: &[ShardId],
+        becomes_task: impl Fn(RunId, CommandId) -> bool,
+        now: Timestamp,
+    ) {
+        if shards.is_empty() {
+            return;
+        }
+        let loads = self.loads_of_shards(becomes_task);
+        let shards: Vec<ShardId> = shards.iter().copied().filter(|shard| loads.contains_key(shard)).collect();
+        self.drain(&shards, now);
+        if !shards.is_empty() {
+            let needs = shards.iter().flat_map(|shard| self.needs.of(*shard));
+            let unknown: BTreeSet<&Name> =
+                needs.filter(|workflow| !self.setup.registry.knows(workflow)).collect();
+            let (lease, shards) = (self.setup.lease, shards.len());
+            tracing::info!(
+                %lease, shards, ?unknown, "shards go to a worker that knows workflows of their runs which are not registered here"
+            );
+        }
+    }
+
+    /// How much work the shards that may go have. Not those in which a suspect is tried, because a death could not be told from
+    /// the handover, or in which an attempt is in progress of which the log says that it began, because one that may happen
+    /// once would be lost.
+    fn loads_of_shards(
+        &self,
+        becomes_task: impl Fn(RunId, CommandId) -> bool,
+    ) -> BTreeMap<ShardId, ShardLoad> {
+        let mut loads: BTreeMap<ShardId, ShardLoad> =
+            self.shards.kept().map(|shard| (shard, ShardLoad::default())).collect();
         loads.retain(|shard, _| !self.suspects.tries_in(*shard));
         for live in self.runs.all() {
             let shard = live.id().shard();
@@ -60,16 +102,12 @@ impl Processor {
                 load.runs += 1;
             }
         }
-        let mut by_load: Vec<(ShardLoad, ShardId)> =
-            loads.into_iter().map(|(shard, load)| (load, shard)).collect();
-        by_load.sort_unstable();
-        by_load.truncate(surplus);
+        loads
+    }
+
+    fn drain(&mut self, shards: &[ShardId], now: Timestamp) {
         let until = now.saturating_add(self.setup.config.handover_grace);
-        by_load.iter().for_each(|(_, shard)| self.shards.drain(*shard, until));
-        let (lease, shards) = (self.setup.lease, by_load.len());
-        if shards > 0 {
-            tracing::info!(%lease, shards, kept = count, "shards go to other workers");
-        }
+        shards.iter().for_each(|shard| self.shards.drain(*shard, until));
     }
 
     /// Whether a shard waits for what is being executed, before it goes to another owner.
@@ -119,6 +157,7 @@ impl Processor {
         self.loads.leave_shards(shards);
         self.histories.leave(shards);
         self.unknown_workflows.leave_shards(shards);
+        self.needs.leave(shards);
         self.suspects.leave(shards);
         self.left_since_read.extend(shards);
         // The next owner repeats what is still being executed, and is no task.

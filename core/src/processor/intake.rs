@@ -173,6 +173,7 @@ impl Intake<'_> {
             "no workflow of this name is registered here: the run waits until a worker that has it owns its shard. \
              Programs with different workflows need a queue each"
         );
+        self.recorder.needs.note(id, workflow);
         let row = OpenRow { waiting_on: Some(printable(waiting_on(workflow, worker))), ..row };
         self.recorder.outbox.push(Group::of_row(id, row));
     }

@@ -11,6 +11,7 @@ use crate::log::message::Message;
 use crate::processor::group::Group;
 use crate::processor::live::Live;
 use crate::processor::memory::Tally;
+use crate::processor::needs::Needs;
 use crate::processor::outbox::Outbox;
 use crate::processor::received::Received;
 use crate::processor::runs::Runs;
@@ -27,6 +28,7 @@ pub(super) struct Recorder<'a> {
     pub(super) setup: &'a Setup,
     pub(super) memory: &'a Tally,
     pub(super) shards: &'a OwnedShards,
+    pub(super) needs: &'a mut Needs,
     pub(super) runs: &'a mut Runs,
     pub(super) suspects: &'a mut Suspects,
     pub(super) outbox: &'a mut Outbox,
@@ -37,6 +39,7 @@ impl Recorder<'_> {
     /// Takes a run into memory, and records its progress so far.
     pub(super) fn begin(&mut self, live: Live, progress: Progress, consumed: &[MessageRef], now: Timestamp) {
         let id = live.id();
+        self.needs.note(id, &live.state().workflow);
         self.runs.insert(live);
         self.record(id, progress, consumed, now);
     }

@@ -323,6 +323,7 @@ mod tests {
             next_position: Position::FIRST,
             deaths,
             former: None,
+            needs: Vec::new(),
         }]);
         suspects
     }

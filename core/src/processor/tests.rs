@@ -44,11 +44,11 @@ use crate::processor::memory::MemoryBudget;
 use crate::processor::reads::StoreRead;
 use crate::processor::setup::ProcessorConfig;
 use crate::run::turn::Turn;
-use crate::store::append::{Append, Appended, OpenRow, OpenState};
+use crate::store::append::{Append, Appended, Need, OpenRow, OpenState};
 use crate::store::frame::Frame;
 use crate::store::history::{DueMark, DueRuns, Load, Loaded, RunHistory, Unparked, UnparkedRuns};
 use crate::store::inbox::{InboxCursor, InboxMessage, InboxPage};
-use crate::store::lease::{Claimed, ClaimedShard, LeaseAnswer, Suspect, SuspectStage};
+use crate::store::lease::{Claimed, ClaimedShard, LeaseAnswer, Standing, Suspect, SuspectStage};
 use crate::store::tasks::{HeldTask, NewTask, TaskId};
 use crate::testing::{BORN, broken, call, deploy_broken_build, history, payload, run_id};
 use crate::workflow::Workflow;
@@ -85,6 +85,8 @@ struct Fixture {
     appends: usize,
     /// The shards that were released.
     released: Vec<ShardId>,
+    /// What appends said that shards need.
+    needs: Vec<Need>,
     /// How many bytes of histories one read returns.
     load_bytes_max: usize,
     suspects: BTreeMap<RunId, Suspect>,
@@ -110,7 +112,14 @@ fn events(append: &Append) -> Vec<(RunId, Event)> {
 }
 
 fn claimed(lease: u64, shard: ShardId, next_position: Position, deaths: u32) -> Claimed {
-    let shards = vec![ClaimedShard { shard, claim: ClaimId::FIRST, next_position, deaths, former: None }];
+    let shards = vec![ClaimedShard {
+        shard,
+        claim: ClaimId::FIRST,
+        next_position,
+        deaths,
+        former: None,
+        needs: Vec::new(),
+    }];
     Claimed { lease: LeaseId::new(lease), shards, suspects: Vec::new(), now: BORN }
 }
 
@@ -153,6 +162,7 @@ impl Fixture {
             refuses: |_, _| false,
             appends: 0,
             released: Vec::new(),
+            needs: Vec::new(),
             load_bytes_max: usize::MAX,
             suspects: BTreeMap::new(),
             died: true,
@@ -184,6 +194,7 @@ impl Fixture {
             };
             self.suspects.values_mut().for_each(released);
         }
+        claimed.shards[0].needs = self.needs.iter().map(|need| need.workflow.clone()).collect();
         claimed.suspects = self.suspects.values().copied().collect();
         let registry = if self.has_no_workflows {
             Registry::new(Arc::new(Definitions::default()), Arc::new(PollMark::default()))
@@ -322,6 +333,7 @@ impl Fixture {
             assert_eq!(released.next_position, self.next_position, "nothing of it is left to be written");
         }
         self.released.extend(append.released.iter().map(|released| released.shard));
+        self.needs.extend_from_slice(&append.needs);
         self.processor.appended(Appended { now: self.now });
     }
 
@@ -449,7 +461,14 @@ impl Fixture {
         self.processor.setup.config.horizon = horizon;
         let asked = self.processor.heartbeat(self.now, SECOND);
         let due = !self.due(asked.due_after, asked.due_until).is_empty();
-        let answer = LeaseAnswer { lease: asked.lease, held: true, shards: 1, place: 0, mail: false, due };
+        let answer = LeaseAnswer {
+            lease: asked.lease,
+            held: true,
+            shards: 1,
+            standing: Standing::default(),
+            mail: false,
+            due,
+        };
         self.processor.heartbeat_answered(&asked, &answer);
         self.run();
     }

@@ -45,6 +45,8 @@ pub struct Append {
     pub suspects: Vec<Suspect>,
     /// Runs that are no longer suspects.
     pub cleared: Vec<RunId>,
+    /// Workflows of which a shard may have open runs from now on. What is stored already changes nothing.
+    pub needs: Vec<Need>,
     /// Shards that are free from this append on, each named once. It may write to them for the last time. That counts as no
     /// death.
     pub released: Vec<Released>,
@@ -68,6 +70,7 @@ impl Append {
             tasks: Vec::new(),
             suspects: Vec::new(),
             cleared: Vec::new(),
+            needs: Vec::new(),
             released: Vec::new(),
         }
     }
@@ -91,8 +94,9 @@ impl Append {
             .chain(self.cleared.iter().copied())
             .chain(self.tasks.iter().map(|task| task.id.run));
         let messages = self.consumed.iter().chain(&self.undelivered).map(|message| message.shard);
+        let needs = self.needs.iter().map(|need| need.shard);
         let released = self.released.iter().map(|released| released.shard);
-        runs.map(RunId::shard).chain(messages).chain(released).collect()
+        runs.map(RunId::shard).chain(messages).chain(needs).chain(released).collect()
     }
 
     /// The digest of the content: see [`seal`](Self::seal).
@@ -164,8 +168,25 @@ impl Append {
                 hasher.update(bytes);
             }
         }
+        hasher.update((self.needs.len() as u64).to_le_bytes());
+        for Need { shard, workflow } in &self.needs {
+            hasher.update(shard.get().to_le_bytes());
+            hasher.update((workflow.len() as u64).to_le_bytes());
+            hasher.update(workflow.as_bytes());
+        }
         hasher.finalize().into()
     }
+}
+
+/// A workflow that the owner of a shard has to know, because the shard may have open runs of it. The first append of an owner
+/// that begins such a run says so, or the first after it met one of a workflow that it does not know. So whoever shares out
+/// the shards looks at no run.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Need {
+    /// The shard.
+    pub shard: ShardId,
+    /// The workflow's name.
+    pub workflow: Name,
 }
 
 /// A shard that an append writes to, and the claim by which its lease owns it. The store refuses the append if the shard was

@@ -3,11 +3,18 @@
 use std::time::Duration;
 
 use crate::data::id::{AppendNo, ClaimId, LeaseId, Position, RunId, ShardId};
+use crate::data::name::Name;
 use crate::data::time::Timestamp;
+use crate::store::build::Build;
 use crate::store::history::DueMark;
 use crate::store::inbox::InboxCursor;
 
 /// Asks for free shards of a queue.
+///
+/// A lease gets a shard only if its build knows the shard's [needs](ClaimedShard::needs), as far as any live lease of the
+/// queue knows them; where no live lease knows all of these, any lease gets it. A lease that is
+/// [outdated](Standing::outdated) gets none. If a live lease released the shard in an append, and could own it, then it goes
+/// only to a lease whose build [succeeds](Build::succeeds) the build of that one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
     /// The queue's name.
@@ -16,6 +23,8 @@ pub struct Claim {
     pub lease: Option<LeaseId>,
     /// The worker's name, for people.
     pub worker: String,
+    /// The worker's build, which is stored with a new lease: the same one in all claims for the lease.
+    pub build: Build,
     /// How long the lease is valid after each renewal.
     pub ttl: Duration,
     /// How many shards the lease may own, including those that it owns already. A new lease gets no more than the mean of the
@@ -50,6 +59,9 @@ pub struct ClaimedShard {
     pub deaths: u32,
     /// The worker that lost the shard because its lease expired; `None` if the shard was free.
     pub former: Option<String>,
+    /// The workflows of which the shard has or had open runs, ascending: see [`Need`](super::Need). Those that the lease's
+    /// build does not know have an open run.
+    pub needs: Vec<Name>,
 }
 
 /// A run that may be the reason why processes die. The mark is durable: it is written before the run is executed, so that
@@ -127,10 +139,9 @@ pub struct HeartbeatAnswer {
     pub now: Timestamp,
     /// One answer for each lease, in the order of the request.
     pub leases: Vec<LeaseAnswer>,
-    /// How many shards of the queue can be claimed now.
-    pub claimable: u16,
-    /// How many leases of the queue are live: neither fenced nor expired. They share the queue's shards.
-    pub members: u32,
+    /// The shards of these leases that belong to another live lease, because their own does not know all of their needs and
+    /// the other does, as far as any live lease knows them; ascending. They are to be released.
+    pub misplaced: Vec<ShardId>,
     /// How long it takes until the first live lease of the queue that is not in the request expires; `None` if there is no
     /// other.
     pub next_expiry: Option<Duration>,
@@ -146,12 +157,28 @@ pub struct LeaseAnswer {
     pub held: bool,
     /// How many shards the lease owns. If the processor serves fewer, the answer to a claim was lost.
     pub shards: u16,
-    /// How many of the queue's live leases come before this one where shards cannot be divided evenly: the first leases get
-    /// one more than the others. First come those that own more than the mean, rounded down, and among equals the older.
-    /// 0 if the lease is not live.
-    pub place: u32,
+    /// What it may own, among the live leases of its queue.
+    pub standing: Standing,
     /// Whether the lease's shards have messages after the cursor.
     pub mail: bool,
     /// Whether the lease's shards have parked runs between `due_after` and `due_until`.
     pub due: bool,
+}
+
+/// What a lease may own, among the live leases of its queue: those that are neither fenced nor expired. All is 0 if it is
+/// not live itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// How many live leases are of a build that [succeeds](Build::succeeds) its own, with itself. They share their shards,
+    /// because no shard goes to a lease of another build.
+    pub members: u32,
+    /// How many of these come before it where the shards cannot be divided evenly: the first leases get one more than the
+    /// others. First come those that own more than the mean, rounded down, and among equals the older.
+    pub place: u32,
+    /// How many shards these own, with all free shards of the queue.
+    pub shared: u16,
+    /// How many free shards of the queue it can claim now.
+    pub claimable: u16,
+    /// Whether a live lease is of a build that [outdates](Build::outdates) its own. Then it claims no shards.
+    pub outdated: bool,
 }

@@ -6,8 +6,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::data::id::{LeaseId, RunId, ShardId};
+use crate::data::name::Name;
 use crate::data::time::Timestamp;
 use crate::store::append::{ClosedRun, OpenRow};
+use crate::store::build::Build;
 use crate::store::error::StoreError;
 use crate::store::history::{Load, Loaded};
 use crate::store::tasks::ActivityQueueInfo;
@@ -20,6 +22,10 @@ pub trait StoreQuery: fmt::Debug + Send + Sync {
 
     /// Describes a queue and its live leases; `None` if the queue does not exist.
     async fn describe_queue(&self, name: &str) -> Result<Option<QueueDescription>, StoreError>;
+
+    /// Names the queues whose live leases know a workflow, ascending. If there is none, it names the queue of the last lease
+    /// that knew it, as long as the store remembers one.
+    async fn queues_of(&self, workflow: &str) -> Result<Vec<String>, StoreError>;
 
     /// Finds the run of a workflow that was started under a key.
     async fn find(&self, workflow: &str, key: &str) -> Result<Option<RunId>, StoreError>;
@@ -60,6 +66,17 @@ pub struct QueueDescription {
     pub shard_count: u16,
     /// Its live leases, the oldest first.
     pub leases: Vec<LeaseDescription>,
+    /// The shards that need workflows, ascending.
+    pub needs: Vec<ShardNeeds>,
+}
+
+/// The workflows that a shard [needs](super::Need).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardNeeds {
+    /// The shard.
+    pub shard: ShardId,
+    /// The names of the workflows, ascending.
+    pub workflows: Vec<Name>,
 }
 
 /// A live lease as a store describes it.
@@ -69,6 +86,8 @@ pub struct LeaseDescription {
     pub lease: LeaseId,
     /// The worker's name.
     pub worker: String,
+    /// The worker's build.
+    pub build: Build,
     /// The shards that it owns, ascending.
     pub shards: Vec<ShardId>,
     /// How many runs its processor had in memory at the last heartbeat.

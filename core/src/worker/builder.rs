@@ -1,6 +1,8 @@
 //! The builder of a worker: its settings, their defaults, and the checks of their ranges. It must not know what a setting
 //! is used for.
 
+mod sharing;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +10,7 @@ use std::time::Duration;
 use crate::data::limits;
 use crate::data::name::Name;
 use crate::error::Error;
-use crate::host::Host;
+use crate::host::{Host, program_written_at};
 use crate::processor::memory::MemoryBudget;
 use crate::processor::setup::ProcessorConfig;
 use crate::store::Store;
@@ -27,6 +29,7 @@ pub struct WorkerBuilder {
     config: WorkerConfig,
     heartbeat_interval: Option<Duration>,
     processors: Option<usize>,
+    generation: Option<u64>,
     problem: Option<Error>,
 }
 
@@ -34,7 +37,8 @@ impl WorkerBuilder {
     pub(super) fn new(store: Arc<dyn Store>) -> Self {
         let config = WorkerConfig {
             queue: "default".to_owned(),
-            queue_shards: limits::QUEUE_SHARDS,
+            queue_shards: None,
+            generation: 0,
             processors: 1,
             activities_max: limits::ACTIVITIES_MAX,
             activity_queues: Vec::new(),
@@ -58,7 +62,15 @@ impl WorkerBuilder {
             host: None,
         };
         let definitions = Definitions::default();
-        Self { store, definitions, config, heartbeat_interval: None, processors: None, problem: None }
+        Self {
+            store,
+            definitions,
+            config,
+            heartbeat_interval: None,
+            processors: None,
+            generation: None,
+            problem: None,
+        }
     }
 
     /// Registers a workflow, so that this worker can execute its runs. Runs of an unregistered workflow wait for a worker
@@ -123,38 +135,6 @@ impl WorkerBuilder {
         if let Err(problem) = self.definitions.activity(activity) {
             self.problem.get_or_insert(problem);
         }
-        self
-    }
-
-    /// Sets the queue that the worker serves; by default `default`. All workers of a queue should register the same
-    /// workflows.
-    ///
-    /// [`build`](Self::build) refuses a name that is empty, longer than 255 bytes, or contains a control character.
-    ///
-    /// ```
-    /// # use pgworkflows::{MemoryStore, Worker};
-    /// let worker = Worker::builder(MemoryStore::new()).queue("emails").build()?;
-    /// # Ok::<(), pgworkflows::Error>(())
-    /// ```
-    #[must_use]
-    pub fn queue(mut self, name: impl Into<String>) -> Self {
-        self.config.queue = name.into();
-        self
-    }
-
-    /// Sets how many shards the queue gets if this worker creates it: 1 to 4,096, by default 64. An existing queue keeps
-    /// its shards. A queue can use at most as many processors as it has shards, over all workers.
-    ///
-    /// [`build`](Self::build) refuses a number out of that range.
-    ///
-    /// ```
-    /// # use pgworkflows::{MemoryStore, Worker};
-    /// let worker = Worker::builder(MemoryStore::new()).queue_shards(128).build()?;
-    /// # Ok::<(), pgworkflows::Error>(())
-    /// ```
-    #[must_use]
-    pub fn queue_shards(mut self, shards: u16) -> Self {
-        self.config.queue_shards = shards;
         self
     }
 
@@ -434,6 +414,7 @@ impl WorkerBuilder {
         let default = limits::HEARTBEAT_INTERVAL.min(config.lease_ttl / 4);
         config.heartbeat_interval = self.heartbeat_interval.unwrap_or(default);
         config.processor.horizon = 2 * config.heartbeat_interval;
+        config.generation = self.generation.unwrap_or_else(program_written_at);
         check(config, self.processors)?;
         // What waits to be written takes at most a quarter of the budget, and what was read and waits for room an eighth.
         let each = config.processor.memory.max() / config.processors.max(1);

@@ -1,5 +1,6 @@
 //! Checks the settings of a worker. It must not know what a setting is used for.
 
+use crate::data::id::ShardId;
 use crate::data::limits;
 use crate::data::name::Name;
 use crate::error::Error;
@@ -37,8 +38,8 @@ pub(super) fn serve_queues(config: &mut WorkerConfig, definitions: &Definitions)
 /// Checks the ranges. `processors` is what the builder was given.
 pub(super) fn check(config: &WorkerConfig, processors: Option<usize>) -> Result<(), Error> {
     let refuse = |message: String| Err(Error::invalid(message));
-    if config.queue_shards == 0 || config.queue_shards > crate::data::id::ShardId::COUNT {
-        return refuse(format!("queue_shards is {}; give 1 to 4096", config.queue_shards));
+    if let Some(shards) = config.queue_shards.filter(|shards| !(1..=ShardId::COUNT).contains(shards)) {
+        return refuse(format!("queue_shards is {shards}; give 1 to 4096"));
     }
     if processors == Some(0) || config.processors > 1024 {
         return refuse(format!("processors is {}; give 1 to 1024", config.processors));
@@ -74,6 +75,9 @@ pub(super) fn check(config: &WorkerConfig, processors: Option<usize>) -> Result<
             "memory_max is {memory} bytes; give at least {}, which is 16 KiB",
             limits::MEMORY_MAX_MIN
         ));
+    }
+    if i64::try_from(config.generation).is_err() {
+        return refuse(format!("generation is {}; give 0 to {}", config.generation, i64::MAX));
     }
     if config.processor.history_events_max == 0 {
         return refuse("the limit of history_events is 0; give at least 1".to_owned());

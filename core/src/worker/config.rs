@@ -11,7 +11,10 @@ use crate::processor::setup::ProcessorConfig;
 #[derive(Clone, Debug)]
 pub(super) struct WorkerConfig {
     pub(super) queue: String,
-    pub(super) queue_shards: u16,
+    /// How many shards the queue has to have; `None`: any number, and the default if it is created.
+    pub(super) queue_shards: Option<u16>,
+    /// How new the code is.
+    pub(super) generation: u64,
     pub(super) processors: usize,
     pub(super) activities_max: usize,
     /// The activity queues that are served, each with its number of slots; `None` shares those of `activities_max`.

@@ -13,6 +13,7 @@ use futures::future::BoxFuture;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc};
 
+use crate::data::id::ShardId;
 use crate::data::limits;
 use crate::data::time::Timestamp;
 use crate::processor::Processor;
@@ -255,14 +256,14 @@ impl Driver {
                 let shards = self.processor.shard_counts();
                 drop(reply.send(HeartbeatReply { lease_heartbeat, shards }));
             }
-            Input::HeartbeatAnswered { asked, answer, sent, step }
+            Input::HeartbeatAnswered { asked, answer, misplaced, sent, step }
                 if answer.lease == self.processor.lease() =>
             {
                 if answer.held {
                     self.trust.renewed(sent);
                     self.stopwatch = Stopwatch::start(&*self.with.host, &self.with.meter);
                     self.processor.heartbeat_answered(&asked, &answer);
-                    self.take_step(step);
+                    self.take_step(step, &misplaced);
                 } else {
                     self.lose(Loss::Fenced("by another worker, or the store lost commits".to_owned()));
                 }
@@ -291,15 +292,20 @@ impl Driver {
         }
     }
 
-    /// Does what the heartbeat decided about the lease's share of the shards. It claims shards by itself.
-    fn take_step(&mut self, step: Step) {
+    /// Does what the heartbeat decided about the lease's share of the shards, and about those that it does not know how to
+    /// serve. The heartbeat claims shards by itself.
+    fn take_step(&mut self, step: Step, misplaced: &[ShardId]) {
         self.claim_waits = step == Step::Wait;
-        if let (Step::Keep(count), None) = (step, self.shutdown) {
-            let hands_out = self.with.task_executor.borrow().is_some();
-            let becomes_task = |run, call| hands_out && self.handed_out.has(run, call);
-            self.processor.keep(usize::from(count), becomes_task, self.with.now());
-            self.serve_kept();
+        if self.shutdown.is_some() || misplaced.is_empty() && !matches!(step, Step::Keep(_)) {
+            return;
         }
+        let (now, hands_out) = (self.with.now(), self.with.task_executor.borrow().is_some());
+        let becomes_task = |run, call| hands_out && self.handed_out.has(run, call);
+        self.processor.leave_to_knowing(misplaced, becomes_task, now);
+        if let Step::Keep(count) = step {
+            self.processor.keep(usize::from(count), becomes_task, now);
+        }
+        self.serve_kept();
     }
 
     /// Receives starts for the shards that stay.

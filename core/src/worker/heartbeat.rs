@@ -1,6 +1,7 @@
 //! The heartbeat of a worker process: one request every few seconds renews all of its leases, finds work, and claims free
 //! shards. It must not know what a processor does.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,10 +14,12 @@ use crate::data::limits;
 use crate::error::Error;
 use crate::guard::caught_in;
 use crate::host::{Host, StoreClock};
+use crate::processor::handover::ShardCounts;
+use crate::store::build::Build;
 use crate::store::error::StoreError;
-use crate::store::lease::{Claim, Heartbeat, HeartbeatAnswer, LeaseAnswer, Release};
+use crate::store::lease::{Claim, Heartbeat, LeaseAnswer, Release};
 use crate::store::{Hint, HintKind, Queue, Session, Store};
-use crate::worker::balance::{Standing, Step, share, step};
+use crate::worker::balance::{Serving, Step, step};
 use crate::worker::input::{HeartbeatReply, Input};
 use crate::worker::processor_handle::{ProcessorHandle, ProcessorHandles};
 use crate::worker::request_watch::RequestWatch;
@@ -29,6 +32,9 @@ pub(crate) struct HeartbeatLoop {
     pub(super) host: Arc<dyn Host>,
     pub(super) clock: Arc<StoreClock>,
     pub(super) worker: String,
+    pub(super) build: Build,
+    /// Whether a live worker is of a better build, once a heartbeat has told.
+    pub(super) outdated: Cell<Option<bool>>,
     pub(super) queue: Queue,
     pub(super) interval: Duration,
     pub(super) lease_ttl: Duration,
@@ -181,14 +187,18 @@ impl HeartbeatLoop {
         let leases = replies.iter().map(|(_, reply)| reply.lease_heartbeat.clone()).collect();
         let answer = session.heartbeat(&Heartbeat { queue: self.queue.name.clone(), leases }).await?;
         self.clock.answered(answer.now, &*self.host);
+        if let Some(lease) = answer.leases.iter().find(|lease| lease.standing.members > 0) {
+            self.note_outdated(lease.standing.outdated);
+        }
         let limit = shards_each(&self.queue, processors.len());
         let mut claims = Vec::new();
         for ((processor, reply), lease) in replies.into_iter().zip(&answer.leases) {
-            let step = self.step(&reply, lease, &answer, limit);
+            let step = next_step(&reply, lease, limit);
             if let (Step::Claim(limit), true) = (step, lease.held) {
                 claims.push((lease.shards, processor.clone(), lease.lease, limit));
             }
-            let input = Input::HeartbeatAnswered { asked: reply.lease_heartbeat, answer: *lease, sent, step };
+            let (asked, misplaced) = (reply.lease_heartbeat, answer.misplaced.clone());
+            let input = Input::HeartbeatAnswered { asked, answer: *lease, misplaced, sent, step };
             // A processor that has ended needs no answer.
             drop(processor.mailbox.send(input));
         }
@@ -200,23 +210,29 @@ impl HeartbeatLoop {
         Ok(answer.next_expiry)
     }
 
-    /// What a lease does about its share of the queue's shards.
-    fn step(
-        &self,
-        reply: &HeartbeatReply,
-        lease: &LeaseAnswer,
-        answer: &HeartbeatAnswer,
-        limit: u16,
-    ) -> Step {
-        step(&Standing {
-            share: share(self.queue.shard_count, answer.members, lease.place),
-            limit,
-            owned: lease.shards,
-            served: reply.shards.owned,
-            going: reply.shards.going,
-            recovering: reply.shards.recovering,
-            free: answer.claimable,
-        })
+    /// Logs when the worker's build becomes outdated, and when it no longer is. A worker that begins so was deployed after a
+    /// better one: that is no usual deploy.
+    fn note_outdated(&self, outdated: bool) {
+        let before = self.outdated.replace(Some(outdated));
+        let (worker, queue, generation) = (&self.worker, &self.queue.name, self.build.generation);
+        match (before, outdated) {
+            (None, true) => tracing::warn!(
+                %worker, %queue, generation,
+                "a live worker of the queue is of a newer generation, or knows more workflows: this worker claims no shards \
+                 before that one has stopped. To roll back at once, give this one a greater generation than that one has"
+            ),
+            (Some(false), true) => tracing::info!(
+                %worker, %queue, generation,
+                "a worker of a newer generation has joined, or one that knows more workflows: this worker keeps its share of \
+                 the shards, and claims no further ones"
+            ),
+            (Some(true), false) => tracing::info!(
+                %worker, %queue, generation,
+                "no worker of a newer generation is live any more, and none that knows more workflows: this worker claims \
+                 shards again"
+            ),
+            (None | Some(false), false) | (Some(true), true) => {}
+        }
     }
 
     /// Claims shards for a processor, until its lease owns that many.
@@ -231,6 +247,7 @@ impl HeartbeatLoop {
             queue: self.queue.name.clone(),
             lease: Some(lease),
             worker: self.worker.clone(),
+            build: self.build.clone(),
             ttl: self.lease_ttl,
             limit,
         };
@@ -242,6 +259,12 @@ impl HeartbeatLoop {
         }
         Ok(())
     }
+}
+
+/// What a lease does about its share of the queue's shards.
+fn next_step(reply: &HeartbeatReply, lease: &LeaseAnswer, limit: u16) -> Step {
+    let ShardCounts { owned: served, going, recovering } = reply.shards;
+    step(&lease.standing, &Serving { limit, owned: lease.shards, served, going, recovering })
 }
 
 /// The most shards that a processor owns, even if its process serves the whole queue: its other processors may be about to

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::data::id::{CommandId, LeaseId, RunId};
+use crate::data::id::{CommandId, LeaseId, RunId, ShardId};
 use crate::data::name::Name;
 use crate::processor::handover::ShardCounts;
 use crate::processor::memory::Room;
@@ -19,8 +19,15 @@ use crate::worker::executor::AttemptResult;
 pub(crate) enum Input {
     /// A heartbeat is about to be sent: the driver replies with its part.
     HeartbeatDue { ttl: Duration, reply: oneshot::Sender<HeartbeatReply> },
-    /// The answer to a heartbeat that was sent at `sent`, by the host's clock, and what the lease does about its share.
-    HeartbeatAnswered { asked: LeaseHeartbeat, answer: LeaseAnswer, sent: Duration, step: Step },
+    /// The answer to a heartbeat that was sent at `sent`, by the host's clock, and what the lease does about its share. The
+    /// shards that are misplaced may be those of other processors of the worker.
+    HeartbeatAnswered {
+        asked: LeaseHeartbeat,
+        answer: LeaseAnswer,
+        misplaced: Vec<ShardId>,
+        sent: Duration,
+        step: Step,
+    },
     /// Shards were claimed for this lease.
     Claimed(Claimed),
     /// An attempt ended: its ticket has the outcome. `handed` is its number among all that were handed out under the lease.

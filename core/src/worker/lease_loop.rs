@@ -14,6 +14,7 @@ use crate::guard::{Panic, caught, caught_in};
 use crate::processor::Processor;
 use crate::processor::setup::ProcessorConfig;
 use crate::store::Session;
+use crate::store::build::Build;
 use crate::store::error::StoreError;
 use crate::store::lease::{Claim, Claimed, Release};
 use crate::worker::backoff::{BACKOFF_MAX, backoff};
@@ -29,6 +30,7 @@ pub(super) struct LeaseLoop {
     pub(super) stop: CancellationToken,
     pub(super) config: ProcessorConfig,
     pub(super) queue: String,
+    pub(super) build: Build,
     /// The most shards that it owns.
     pub(super) limit: u16,
 }
@@ -107,6 +109,7 @@ impl LeaseLoop {
             queue: self.queue.clone(),
             lease: None,
             worker: self.config.worker.clone(),
+            build: self.build.clone(),
             ttl: self.with.lease_ttl,
             limit: self.limit,
         };

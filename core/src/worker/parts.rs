@@ -1,5 +1,6 @@
 //! Makes the parts of a worker before they run. It must not know on which thread a part will run.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
@@ -7,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::data::id::ExecutorId;
 use crate::host::{Host, StoreClock};
-use crate::store::{Queue, Store};
+use crate::store::{Build, Queue, Store};
 use crate::worker::config::WorkerConfig;
 use crate::worker::environment::Environment;
 use crate::worker::executor::Executor;
@@ -84,9 +85,15 @@ impl Parts {
             stop: processor.stop.clone(),
             config: self.config.processor.clone(),
             queue: self.queue.name.clone(),
+            build: self.build(),
             limit: shards_each(&self.queue, self.config.processors),
         };
         (processor, serve, mailbox)
+    }
+
+    /// What the worker can execute.
+    pub(super) fn build(&self) -> Build {
+        Build { generation: self.config.generation, workflows: self.definitions.workflow_names().collect() }
     }
 
     /// Makes the task loop, which ends after `stop` was cancelled.
@@ -133,6 +140,8 @@ impl Parts {
             host: Arc::clone(&self.host),
             clock: Arc::clone(&self.clock),
             worker: self.config.processor.worker.clone(),
+            build: self.build(),
+            outdated: Cell::new(None),
             queue: self.queue.clone(),
             interval: self.config.heartbeat_interval,
             lease_ttl: self.config.lease_ttl,

@@ -125,6 +125,11 @@ impl Definitions {
         !self.workflows.is_empty()
     }
 
+    /// The names of all workflows.
+    pub(crate) fn workflow_names(&self) -> impl Iterator<Item = Name> {
+        self.workflows.keys().map(|name| Name::from_static(name))
+    }
+
     /// The names of all activities.
     pub(crate) fn activity_names(&self) -> impl Iterator<Item = Name> {
         self.activities.keys().map(|name| Name::from_static(name))
@@ -134,6 +139,11 @@ impl Definitions {
 impl Registry {
     pub(crate) fn new(definitions: Arc<Definitions>, mark: Arc<PollMark>) -> Self {
         Self { definitions, mark, bare: Arc::default() }
+    }
+
+    /// Whether a workflow of this name is known.
+    pub(crate) fn knows(&self, workflow: &str) -> bool {
+        self.definitions.workflows.contains_key(workflow)
     }
 
     /// The name of a known workflow, as a static string.

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::pending;
-use pgworkflows_core::store::{Claim, Store};
+use pgworkflows_core::store::{Build, Claim, Store};
 use pgworkflows_memory::Fault;
 
 use crate::faults::Kind;
@@ -65,7 +65,7 @@ async fn shutdown_with_an_unanswered_append_releases_the_lease_and_counts_no_dea
     assert!(fixture.now() - stop_at < bound - Duration::from_secs(1), "{:?}", fixture.now());
     let mut session = fixture.store.session().await.unwrap();
     let (queue, worker) = ("default".to_owned(), "next".to_owned());
-    let claim = Claim { queue, lease: None, worker, ttl: GRACE, limit: u16::MAX };
+    let claim = Claim { queue, lease: None, worker, build: Build::default(), ttl: GRACE, limit: u16::MAX };
     let claimed = session.claim(&claim).await.unwrap();
     assert!(!claimed.shards.is_empty());
     assert!(claimed.shards.iter().all(|shard| shard.deaths == 0 && shard.former.is_none()));

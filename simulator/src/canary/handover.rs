@@ -108,8 +108,9 @@ pub(super) const CANARIES: &[Canary] = &[
         what: "every lease owns the mean, rounded down, and nobody the rest",
         edits: &[Edit {
             file: "core/src/worker/balance.rs",
-            find: "let extra = u32::from(place < shards % members);",
-            erring: r#"let extra = u32::from(place < shards % members && !crate::canary::is("RemainderUnclaimed"));"#,
+            find: "let extra = u32::from(standing.place < shared % members);",
+            erring: r#"let is_extra = standing.place < shared % members;
+    let extra = u32::from(is_extra && !crate::canary::is("RemainderUnclaimed"));"#,
         }],
     },
     Canary {

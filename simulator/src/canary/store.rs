@@ -89,11 +89,13 @@ pub(super) const CANARIES: &[Canary] = &[
         what: "shards are taken from valid leases",
         edits: &[Edit {
             file: "store-memory/src/state/lease.rs",
-            find: "let is_free = |shard: &ShardId| rows[usize::from(shard.get())].owner.is_none();",
-            erring: r#"let is_free = |shard: &ShardId| {
-                let owner = rows[usize::from(shard.get())].owner;
-                owner.is_none() || pgworkflows_core::canary::is("LeasesStolen") && owner != Some(id)
-            };"#,
+            find: "let taken: Vec<_> = self.claimable(now, &claim.queue, id).into_iter().take(room).collect();",
+            erring: r#"let foreign = |shard: &ShardId| self.shards[usize::from(shard.get())].owner != Some(id);
+        let taken: Vec<_> = if pgworkflows_core::canary::is("LeasesStolen") {
+            queue.iter().filter(foreign).take(room).collect()
+        } else {
+            self.claimable(now, &claim.queue, id).into_iter().take(room).collect()
+        };"#,
         }],
     },
     Canary {
@@ -143,7 +145,7 @@ pub(super) const CANARIES: &[Canary] = &[
             file: "store-memory/src/state/lease.rs",
             find: "        // Its own lease first, so that a claim which comes late",
             erring: r#"        if pgworkflows_core::canary::is("LeaseRevived") && !self.leases.contains_key(&id) {
-                self.insert_lease(id, &claim.queue, &claim.worker);
+                self.insert_lease(now, id, claim);
             }
             // Its own lease first, so that a claim which comes late"#,
         }],

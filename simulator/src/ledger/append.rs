@@ -84,6 +84,7 @@ impl Accounts {
         }
         for opened in &append.opened {
             let account = self.runs.entry(opened.run).or_default();
+            account.workflow = Some(opened.workflow.to_string());
             if std::mem::replace(&mut account.opened, true) || !account.events.is_empty() {
                 violations.push(format!("run {} was opened twice", opened.run));
             }
@@ -119,6 +120,7 @@ impl Accounts {
         let lease = append.lease;
         for Released { shard, next_position } in &append.released {
             let account = self.shards.entry(*shard).or_default();
+            account.released_by = Some(lease);
             if account.owner.take() != Some(lease) {
                 violations.push(format!("lease {lease} released shard {shard}, which it does not own"));
             }

@@ -59,6 +59,7 @@ impl TaskAccounts {
             Fact::TaskDeleted { task, settled_by } => self.deleted(*task, *settled_by, violations),
             Fact::Submitted { .. }
             | Fact::Appended(_)
+            | Fact::Leased { .. }
             | Fact::Claimed { .. }
             | Fact::Renewed { .. }
             | Fact::Ended { .. }

@@ -279,6 +279,9 @@ impl State {
             }
             self.undelivered.entry(row.run).or_default().push(Undelivered { body: row.body, at: now });
         }
+        for need in &append.needs {
+            self.shard_mut(need.shard).needs.insert(need.workflow.clone());
+        }
         for released in &append.released {
             self.release_shard(append.lease, released.shard);
         }

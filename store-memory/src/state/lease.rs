@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pgworkflows_core::Timestamp;
-use pgworkflows_core::id::{AppendNo, ClaimId, LeaseId, RunId, ShardId};
+use pgworkflows_core::id::{AppendNo, ClaimId, LeaseId, Name, RunId, ShardId};
 use pgworkflows_core::store::{
     Claim, Claimed, ClaimedShard, Heartbeat, HeartbeatAnswer, Hint, LeaseAnswer, LeaseHeartbeat, Release,
-    StoreError, Suspect, SuspectStage,
+    Standing, StoreError, Suspect, SuspectStage,
 };
 
 use super::{Lease, Row, Run, Shard, State};
@@ -19,7 +19,7 @@ impl State {
         let queue = self.queue_shards(&claim.queue)?;
         let id = match claim.lease {
             Some(id) => id,
-            None => self.make_lease(&claim.queue, &claim.worker),
+            None => self.make_lease(now, claim),
         };
         // Its own lease first, so that a claim which comes late finds it as valid as a heartbeat would.
         let lease = self.leases.get_mut(&id).ok_or_else(|| fenced(id))?;
@@ -30,28 +30,44 @@ impl State {
         self.fence_expired(now, &[id]);
         self.last_claim += 1;
         let claim_id = ClaimId::new(self.last_claim);
-        let members = self.members(now, &claim.queue).len().max(1);
-        let lease = self.leases.get_mut(&id).expect("it was spared");
-        let mean = usize::from(queue.count).div_ceil(members);
+        let mean = usize::from(queue.count).div_ceil(self.live(now, &claim.queue).len().max(1));
         let limit = usize::from(claim.limit).min(if claim.lease.is_some() { usize::MAX } else { mean });
-        let room = limit.saturating_sub(lease.shards.len());
-        let rows = &mut self.shards;
-        let is_free = |shard: &ShardId| rows[usize::from(shard.get())].owner.is_none();
-        let free: Vec<_> = queue.iter().filter(is_free).take(room).collect();
-        self.facts.push(|| Fact::Claimed { lease: id, shards: free.clone() });
-        for shard in free {
-            let row = &mut rows[usize::from(shard.get())];
-            (row.owner, row.claim) = (Some(id), claim_id);
-            lease.shards.insert(shard);
+        let room = limit.saturating_sub(self.leases[&id].shards.len());
+        let taken: Vec<_> = self.claimable(now, &claim.queue, id).into_iter().take(room).collect();
+        self.facts.push(|| Fact::Claimed { lease: id, shards: taken.clone() });
+        for shard in taken {
+            let row = self.shard_mut(shard);
+            (row.owner, row.claim, row.released_by) = (Some(id), claim_id, None);
+            self.leases.get_mut(&id).expect("it was spared").shards.insert(shard);
         }
+        self.forget_needs(id);
+        let lease = &self.leases[&id];
         let claimed = |shard: &ShardId| {
-            let Shard { claim, next_position, deaths, former, .. } = &rows[usize::from(shard.get())];
+            let Shard { claim, next_position, deaths, former, needs, .. } =
+                &self.shards[usize::from(shard.get())];
             let (claim, next_position, deaths) = (*claim, *next_position, *deaths);
-            ClaimedShard { shard: *shard, claim, next_position, deaths, former: former.clone() }
+            let (former, needs) = (former.clone(), needs.iter().cloned().collect());
+            ClaimedShard { shard: *shard, claim, next_position, deaths, former, needs }
         };
         let shards = lease.shards.iter().map(claimed).collect();
         let suspects = self.suspects.values().filter(|suspect| lease.shards.contains(&suspect.run.shard()));
         Ok(Claimed { lease: id, shards, suspects: suspects.copied().collect(), now })
+    }
+
+    /// The owner of shards does not know these workflows, so nobody begins runs of them while it lives: those without an open
+    /// run are needed no longer. This looks at every run, but only for workflows that no worker knows any more.
+    fn forget_needs(&mut self, id: LeaseId) {
+        let lease = &self.leases[&id];
+        for shard in lease.shards.clone() {
+            let needs = &self.shards[usize::from(shard.get())].needs;
+            let unknown = needs.iter().filter(|need| !self.leases[&id].build.workflows.contains(*need));
+            let is_open = |run: RunId, workflow: &Name| {
+                run.shard() == shard && self.runs[&run].workflow == *workflow && self.is_open(run)
+            };
+            let over = |need: &&Name| !self.runs.sorted().into_iter().any(|(run, _)| is_open(*run, need));
+            let over: Vec<Name> = unknown.filter(over).cloned().collect();
+            self.shard_mut(shard).needs.retain(|need| !over.contains(need));
+        }
     }
 
     /// Renews leases and looks for work.
@@ -70,27 +86,78 @@ impl State {
         let own: Vec<_> = heartbeat.leases.iter().map(|lease| lease.lease).collect();
         self.fence_expired(now, &own);
         self.fence_executors(now, None);
-        let claimable = queue.iter().filter(|shard| self.is_claimable(now, *shard)).count() as u16;
-        let members = self.members(now, &heartbeat.queue);
         for answer in &mut leases {
-            let place = members.iter().position(|member| *member == answer.lease);
-            answer.place = place.map_or(0, |place| place as u32);
+            answer.standing = self.standing(now, &heartbeat.queue, answer.lease);
         }
-        let others = members.iter().filter(|member| !own.contains(member));
+        let live = self.live(now, &heartbeat.queue);
+        let is_misplaced = |shard: &ShardId| {
+            let owner = self.shards[usize::from(shard.get())].owner;
+            owner.is_some_and(|owner| own.contains(&owner) && !self.may_own(&live, owner, *shard))
+        };
+        let misplaced = queue.iter().filter(is_misplaced).collect();
+        let others = live.iter().filter(|lease| !own.contains(lease));
         let next_expiry = others.map(|other| self.leases[other].expires_at.saturating_since(now)).min();
-        Ok(HeartbeatAnswer { now, leases, claimable, members: members.len() as u32, next_expiry })
+        Ok(HeartbeatAnswer { now, leases, misplaced, next_expiry })
     }
 
-    /// The live leases of a queue, in the order in which they get a shard more than others.
-    fn members(&self, now: Timestamp, queue: &str) -> Vec<LeaseId> {
+    /// The live leases of a queue, the oldest first: ids ascend with age.
+    fn live(&self, now: Timestamp, queue: &str) -> Vec<LeaseId> {
         let is_live = |lease: &Lease| lease.queue == queue && lease.expires_at > now;
-        let live = self.leases.iter().filter(|(_, lease)| is_live(lease));
-        let mut members: Vec<_> = live.map(|(id, lease)| (*id, lease.shards.len())).collect();
-        let shards = self.queues.get(queue).map_or(0, |shards| usize::from(shards.count));
-        let floor = shards / members.len().max(1);
-        // Ids ascend with age.
-        members.sort_by_key(|(id, owned)| (*owned <= floor, *id));
-        members.into_iter().map(|(id, _)| id).collect()
+        self.leases.iter().filter(|(_, lease)| is_live(lease)).map(|(id, _)| *id).collect()
+    }
+
+    /// What a lease may own among the live leases of its queue.
+    fn standing(&self, now: Timestamp, queue: &str, id: LeaseId) -> Standing {
+        let live = self.live(now, queue);
+        if !live.contains(&id) {
+            return Standing::default();
+        }
+        let succeeds = |other: &&LeaseId| self.leases[*other].build.succeeds(&self.leases[&id].build);
+        let mut members: Vec<_> =
+            live.iter().filter(succeeds).map(|other| (*other, self.leases[other].shards.len())).collect();
+        let free = self.free(now, queue).len();
+        let shared = free + members.iter().map(|(_, owned)| owned).sum::<usize>();
+        let floor = shared / members.len();
+        members.sort_by_key(|(other, owned)| (*owned <= floor, *other));
+        Standing {
+            members: members.len() as u32,
+            place: members.iter().position(|(other, _)| *other == id).map_or(0, |place| place as u32),
+            shared: shared as u16,
+            claimable: self.claimable(now, queue, id).len() as u16,
+            outdated: self.is_outdated(&live, id),
+        }
+    }
+
+    fn is_outdated(&self, live: &[LeaseId], id: LeaseId) -> bool {
+        live.iter().any(|other| self.leases[other].build.outdates(&self.leases[&id].build))
+    }
+
+    /// The shards that a lease may claim.
+    fn claimable(&self, now: Timestamp, queue: &str, id: LeaseId) -> Vec<ShardId> {
+        let live = self.live(now, queue);
+        if self.is_outdated(&live, id) {
+            return Vec::new();
+        }
+        let may_claim =
+            |shard: &ShardId| self.may_own(&live, id, *shard) && !self.is_kept_from(&live, id, *shard);
+        self.free(now, queue).into_iter().filter(may_claim).collect()
+    }
+
+    /// Whether a live lease that may own a shard has released it to others: to those that succeed its build.
+    fn is_kept_from(&self, live: &[LeaseId], id: LeaseId, shard: ShardId) -> bool {
+        let from = self.shards[usize::from(shard.get())].released_by.filter(|from| live.contains(from));
+        from.is_some_and(|from| {
+            !self.leases[&id].build.succeeds(&self.leases[&from].build) && self.may_own(live, from, shard)
+        })
+    }
+
+    /// Whether a lease knows what a shard needs, as far as any live lease knows it, or no live lease does.
+    fn may_own(&self, live: &[LeaseId], id: LeaseId, shard: ShardId) -> bool {
+        let build = |lease: &LeaseId| &self.leases[lease].build;
+        let is_known = |need: &&Name| live.iter().any(|lease| build(lease).workflows.contains(*need));
+        let needs: Vec<&Name> = self.shards[usize::from(shard.get())].needs.iter().filter(is_known).collect();
+        let knows = |lease: &LeaseId| build(lease).knows(needs.iter().copied());
+        knows(&id) || !live.iter().any(knows)
     }
 
     fn heartbeat_of_lease(
@@ -98,8 +165,8 @@ impl State {
         now: Timestamp,
         heartbeat: &LeaseHeartbeat,
     ) -> Result<LeaseAnswer, StoreError> {
-        let lost =
-            LeaseAnswer { lease: heartbeat.lease, held: false, shards: 0, place: 0, mail: false, due: false };
+        let (lease, standing) = (heartbeat.lease, Standing::default());
+        let lost = LeaseAnswer { lease, held: false, shards: 0, standing, mail: false, due: false };
         let Some(lease) = self.leases.get_mut(&heartbeat.lease) else { return Ok(lost) };
         if lease.appends.last_key_value().is_none_or(|(last, _)| *last < heartbeat.committed) {
             // Commits were lost.
@@ -153,6 +220,7 @@ impl State {
         self.leases.get_mut(&id).map(|lease| lease.shards.remove(&shard));
         let row = self.shard_mut(shard);
         (row.owner, row.former) = (None, None);
+        row.released_by = Some(id);
         self.hint(Hint::Released);
     }
 
@@ -175,17 +243,22 @@ impl State {
         self.tasks.expire(now);
     }
 
-    fn make_lease(&mut self, queue: &str, worker: &str) -> LeaseId {
+    fn make_lease(&mut self, now: Timestamp, claim: &Claim) -> LeaseId {
         self.last_lease += 1;
         let id = LeaseId::new(self.last_lease);
-        self.insert_lease(id, queue, worker);
+        self.insert_lease(now, id, claim);
         id
     }
 
-    fn insert_lease(&mut self, id: LeaseId, queue: &str, worker: &str) {
+    fn insert_lease(&mut self, now: Timestamp, id: LeaseId, claim: &Claim) {
+        for workflow in &claim.build.workflows {
+            let queues = self.known_queues.entry(workflow.clone()).or_default();
+            queues.insert(claim.queue.clone(), now);
+        }
         let lease = Lease {
-            queue: queue.to_owned(),
-            worker: worker.to_owned(),
+            queue: claim.queue.clone(),
+            worker: claim.worker.clone(),
+            build: claim.build.clone(),
             expires_at: Timestamp::MIN,
             renewed_at: Timestamp::MIN,
             live_runs: 0,
@@ -193,6 +266,7 @@ impl State {
             appends: BTreeMap::from([(AppendNo::new(0), [0; 32])]),
         };
         self.leases.insert(id, lease);
+        self.facts.push(|| Fact::Leased { lease: id, build: claim.build.clone() });
     }
 
     /// Fences the expired leases of others. The scan is short, because there is one lease per processor.
@@ -222,9 +296,13 @@ impl State {
         }
     }
 
-    fn is_claimable(&self, now: Timestamp, shard: ShardId) -> bool {
-        let owner = self.shard(shard).and_then(|shard| shard.owner);
-        owner.is_none_or(|owner| self.leases[&owner].expires_at <= now)
+    /// The shards of a queue without a live owner.
+    fn free(&self, now: Timestamp, queue: &str) -> Vec<ShardId> {
+        let is_free = |shard: &ShardId| {
+            let owner = self.shard(*shard).and_then(|shard| shard.owner);
+            owner.is_none_or(|owner| self.leases[&owner].expires_at <= now)
+        };
+        self.queues.get(queue).into_iter().flat_map(|shards| shards.iter()).filter(is_free).collect()
     }
 }
 

@@ -1,10 +1,10 @@
 //! The reads of people: descriptions and lists. They may look at every run, since people can wait longer than
 //! processors; so no processor may read through here.
 
-use pgworkflows_core::id::LeaseId;
+use pgworkflows_core::id::{LeaseId, ShardId};
 use pgworkflows_core::store::{
-    LeaseDescription, Notice, QueueDescription, RunDescription, RunFilter, RunPage, Topic, Watch, Watched,
-    What,
+    LeaseDescription, Notice, QueueDescription, RunDescription, RunFilter, RunPage, ShardNeeds, Topic, Watch,
+    Watched, What,
 };
 use pgworkflows_core::{RunId, Timestamp};
 
@@ -29,12 +29,32 @@ impl State {
         let described = |(id, lease): (&LeaseId, &Lease)| LeaseDescription {
             lease: *id,
             worker: lease.worker.clone(),
+            build: lease.build.clone(),
             shards: lease.shards.iter().copied().collect(),
             live_runs: lease.live_runs,
             renewed_at: lease.renewed_at,
         };
         let leases = live.map(described).collect();
-        Some(QueueDescription { name: name.to_owned(), shard_count: queue.count, leases })
+        let needs = |shard: ShardId| {
+            let workflows: Vec<_> = self.shard(shard)?.needs.iter().cloned().collect();
+            (!workflows.is_empty()).then_some(ShardNeeds { shard, workflows })
+        };
+        let needs = queue.iter().filter_map(needs).collect();
+        Some(QueueDescription { name: name.to_owned(), shard_count: queue.count, leases, needs })
+    }
+
+    /// The queues whose live leases know a workflow; without any, that of the last one.
+    pub(crate) fn queues_of(&self, now: Timestamp, workflow: &str) -> Vec<String> {
+        let Some(queues) = self.known_queues.get(workflow) else { return Vec::new() };
+        let knows = |lease: &Lease| lease.expires_at > now && lease.build.workflows.contains(workflow);
+        let is_live =
+            |queue: &&String| self.leases.values().any(|lease| lease.queue == **queue && knows(lease));
+        let live: Vec<String> = queues.keys().filter(is_live).cloned().collect();
+        if !live.is_empty() {
+            return live;
+        }
+        let last = queues.iter().max_by_key(|(_, at)| **at);
+        last.map(|(queue, _)| queue.clone()).into_iter().collect()
     }
 
     /// The description of a run.

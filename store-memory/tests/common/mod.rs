@@ -5,8 +5,8 @@ use bytes::Bytes;
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{AppendNo, ClaimId, EventSeq, LeaseId, MessageId, Position, RunId, ShardId};
 use pgworkflows_core::store::{
-    Append, Claim, Claimed, Frame, InboxCursor, InboxMessage, InboxRead, Load, MessageRef, NewRun, OpenRow,
-    OpenedRun, Session, Store, StoreError, Submission,
+    Append, Build, Claim, Claimed, Frame, InboxCursor, InboxMessage, InboxRead, Load, MessageRef, NewRun,
+    OpenRow, OpenedRun, Session, Store, StoreError, Submission,
 };
 use pgworkflows_memory::MemoryStore;
 
@@ -40,7 +40,8 @@ pub(crate) fn signal(to: u64, message: u64) -> Submission {
 }
 
 pub(crate) fn claim(ttl: std::time::Duration) -> Claim {
-    Claim { queue: "default".to_owned(), lease: None, worker: "test".to_owned(), ttl, limit: SHARDS }
+    let (queue, worker) = ("default".to_owned(), "test".to_owned());
+    Claim { queue, lease: None, worker, build: Build::default(), ttl, limit: SHARDS }
 }
 
 /// Creates the queue and claims all of its shards for a day.

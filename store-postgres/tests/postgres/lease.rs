@@ -65,7 +65,7 @@ async fn a_heartbeat_does_not_wait_for_an_expired_lease() {
     let mut append = world.begin().await;
     let lock = sqlx::query("select from pgworkflows.leases where lease = $1 for update");
     lock.bind(late.lease.get().cast_signed()).execute(&mut *append).await.unwrap();
-    assert_eq!(heartbeat(&mut owner, Some(TTL)).await.claimable, 2);
+    assert_eq!(heartbeat(&mut owner, Some(TTL)).await.leases[0].standing.claimable, 2);
     assert_eq!(world.count("leases where fenced").await, 0);
     append.rollback().await.unwrap();
     heartbeat(&mut owner, Some(TTL)).await;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use pgworkflows_core::id::{EventSeq, RunId, ShardId};
-use pgworkflows_core::store::{Frame, Load, OpenState, RunFilter, RunPage, Store, Unparked};
+use pgworkflows_core::store::{Build, Claim, Frame, Load, OpenState, RunFilter, RunPage, Store, Unparked};
 use sqlx::postgres::PgRow;
 use sqlx::{Connection, PgConnection, Row};
 
@@ -109,6 +109,57 @@ async fn backlog_of_starts_is_read_once_in_pages() {
     };
     let entries = Counted::read_until(&database, entries).await;
     assert!(entries <= 2 * i64::from(STAYING), "{entries} entries of the index for {STAYING} starts");
+}
+
+#[tokio::test]
+async fn workers_that_differ_share_shards_without_a_look_at_runs() {
+    // Given open runs in shards that need workflows, and two workers of which one knows more than the other
+    let world = World::new().await;
+    let mut owner = world.writer().await;
+    let runs: Vec<RunId> = (0..STAYING).map(|number| world.run(number % 4)).collect();
+    begin(&world, &mut owner, &runs).await;
+    world
+        .execute(
+            "insert into pgworkflows.shard_needs (shard, workflow)
+             select shard, workflow from pgworkflows.shards, unnest('{a, b}'::text[]) as w (workflow)",
+        )
+        .await;
+    let build = |workflows: &[&str]| Build {
+        generation: 1,
+        workflows: workflows.iter().map(|workflow| (*workflow).into()).collect(),
+    };
+    let mut session = world.session().await;
+    owner.session.release(&release(owner.lease)).await.unwrap();
+    let mut join = async |build: &Build, limit| {
+        let claim = Claim { build: build.clone(), ..claim(None, TTL, limit) };
+        session.claim(&claim).await.unwrap()
+    };
+    let (some, more) = (build(&["a", "b"]), build(&["a", "b", "c"]));
+    let (one, other) = (join(&some, 4).await, join(&more, 4).await);
+    assert_eq!((one.shards.len(), other.shards.len()), (4, 0));
+    drop((owner, session));
+    let database = world.database.url().to_owned();
+    let before = Counted::read(&database).await;
+
+    // When they send heartbeats and make claims
+    let mut writer = Writer::new(world.session().await, &one);
+    for _ in 0..ROUNDS {
+        let answer = heartbeat(&mut writer, Some(TTL)).await;
+        assert!(answer.leases[0].standing.outdated);
+        let claim = Claim { build: more.clone(), ..claim(Some(other.lease), TTL, 4) };
+        writer.session.claim(&claim).await.unwrap();
+    }
+
+    // Then nothing read a run
+    drop((writer, world.store));
+    let read = Counted::read_until(&database, |counted| {
+        // Each heartbeat looks for messages, and for deadlines, of which there are none.
+        let of =
+            |table: &str| counted.since(&before).find(|(name, _)| *name == table).map(|(_, table)| table);
+        let (inbox, open_runs) = (of("inbox")?, of("open_runs")?);
+        (inbox.lookups >= i64::from(ROUNDS)).then_some((open_runs.scans, open_runs.entries))
+    });
+    assert_eq!(read.await, (0, 0));
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{AppendNo, ClaimId, EventSeq, LeaseId, MessageId, Position, RunId, ShardId};
 use pgworkflows_core::store::{
-    Append, Appended, Claim, Claimed, ClosedRun, ClosedStatus, Frame, Heartbeat, HeartbeatAnswer,
+    Append, Appended, Build, Claim, Claimed, ClosedRun, ClosedStatus, Frame, Heartbeat, HeartbeatAnswer,
     InboxCursor, InboxPage, InboxRead, LeaseHeartbeat, Load, MessageRef, NewRun, Notice, OpenRow, OpenState,
     OpenedRun, Queue, Release, RunHistory, SentMessage, Session, Store, StoreError, Submission, Submitted,
     Topic, UpdatedRun, Watch, What,
@@ -138,7 +138,8 @@ pub(crate) fn unique() -> u64 {
 }
 
 pub(crate) fn claim(lease: Option<LeaseId>, ttl: Duration, limit: u16) -> Claim {
-    Claim { queue: "default".to_owned(), lease, worker: "test".to_owned(), ttl, limit }
+    let (queue, worker) = ("default".to_owned(), "test".to_owned());
+    Claim { queue, lease, worker, build: Build::default(), ttl, limit }
 }
 
 pub(crate) fn release(lease: LeaseId) -> Release {

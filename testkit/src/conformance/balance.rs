@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use pgworkflows_core::store::{Claim, Heartbeat, HeartbeatAnswer};
+use pgworkflows_core::store::{Claim, Heartbeat, HeartbeatAnswer, Standing};
 
 use super::fixture::Fixture;
 use super::writer::{LONG, QUEUE, SHARDS, Writer, claim};
@@ -16,7 +16,7 @@ async fn heartbeat_of(writers: &mut [Writer]) -> HeartbeatAnswer {
 }
 
 fn places(answer: &HeartbeatAnswer) -> Vec<u32> {
-    answer.leases.iter().map(|lease| lease.place).collect()
+    answer.leases.iter().map(|lease| lease.standing.place).collect()
 }
 
 pub async fn heartbeat_counts_the_live_leases_of_its_queue(fixture: &Fixture) {
@@ -28,19 +28,20 @@ pub async fn heartbeat_counts_the_live_leases_of_its_queue(fixture: &Fixture) {
     let elsewhere = Claim { queue: "other".to_owned(), ..claim(None, 2, LONG) };
     session.claim(&elsewhere).await.unwrap();
     fixture.claim(0, LONG).await.release().await;
-    assert_eq!(one.heartbeat(None).await.members, 2);
+    assert_eq!(one.standing().await.members, 2);
     let _expiring = fixture.claim(0, fixture.harness.lease_ttl()).await;
-    assert_eq!(one.heartbeat(None).await.members, 3);
+    assert_eq!(one.standing().await.members, 3);
 
     // When it has expired, it does not count any more
     fixture.harness.let_lease_expire().await;
-    assert_eq!(one.heartbeat(None).await.members, 2);
+    assert_eq!(one.standing().await.members, 2);
 }
 
 pub async fn lease_that_was_just_renewed_counts_although_it_had_expired(fixture: &Fixture) {
     let mut owner = fixture.expired_writer().await;
     let answer = owner.heartbeat(Some(LONG)).await;
-    assert_eq!((answer.members, answer.leases[0].place, answer.claimable), (1, 0, 0));
+    let Standing { members, place, claimable, .. } = answer.leases[0].standing;
+    assert_eq!((members, place, claimable), (1, 0, 0));
 }
 
 pub async fn leases_above_the_mean_come_first_and_then_the_oldest(fixture: &Fixture) {

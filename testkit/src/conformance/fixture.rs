@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use pgworkflows_core::id::{EventSeq, MessageId, RunId, ShardId};
 use pgworkflows_core::store::{
-    Frame, InboxMessage, Load, Loaded, NewRun, OpenRow, Queue, RunDescription, SentMessage, Store,
+    Build, Frame, InboxMessage, Load, Loaded, NewRun, OpenRow, Queue, RunDescription, SentMessage, Store,
     Submission, Submitted,
 };
 
@@ -88,6 +88,12 @@ impl Fixture {
     /// A writer with a new lease on as many free shards as there are, up to `limit`.
     pub(super) async fn claim(&self, limit: u16, ttl: Duration) -> Writer {
         Writer::claim(self.store.session().await.expect("a session is opened"), limit, ttl).await
+    }
+
+    /// A writer with a new lease of a build.
+    pub(super) async fn claim_as(&self, build: Build, limit: u16, ttl: Duration) -> Writer {
+        let session = self.store.session().await.expect("a session is opened");
+        Writer::claim_in(QUEUE, session, build, limit, ttl).await
     }
 
     /// A writer that owns all shards for as long as the case runs.

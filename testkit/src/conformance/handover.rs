@@ -36,7 +36,10 @@ pub async fn former_owner_writes_nothing_more_to_a_released_shard_and_keeps_the_
     let mut owner = fixture.writer().await;
     owner.write(owner.draft().release(fixture.shard(0))).await;
     let answer = owner.heartbeat(None).await;
-    assert_eq!((answer.leases[0].held, answer.leases[0].shards, answer.claimable), (true, SHARDS - 1, 1));
+    assert_eq!(
+        (answer.leases[0].held, answer.leases[0].shards, answer.leases[0].standing.claimable),
+        (true, SHARDS - 1, 1)
+    );
 
     let (gone, kept) = (fixture.run(0), fixture.run(1));
     owner.write(owner.draft().open(kept, busy()).event(kept)).await;

@@ -141,7 +141,7 @@ pub async fn heartbeat_of_another_fences_expired_leases_with_shards_or_without(f
     let mut standby = fixture.claim(SHARDS, fixture.harness.lease_ttl()).await;
     let mut other = fixture.claim(0, LONG).await;
     fixture.harness.let_lease_expire().await;
-    assert_eq!(other.heartbeat(Some(LONG)).await.claimable, SHARDS);
+    assert_eq!(other.heartbeat(Some(LONG)).await.leases[0].standing.claimable, SHARDS);
     assert!(!owner.renews_lease().await);
     assert!(!standby.renews_lease().await);
 }
@@ -154,7 +154,7 @@ pub async fn owner_that_a_heartbeat_fenced_died_once_and_is_named(fixture: &Fixt
     let mut other = fixture.claim(0, LONG).await;
     fixture.harness.let_lease_expire().await;
     for _ in 0..2 {
-        assert_eq!(other.heartbeat(Some(LONG)).await.claimable, SHARDS);
+        assert_eq!(other.heartbeat(Some(LONG)).await.leases[0].standing.claimable, SHARDS);
     }
 
     // When it releases the lease too late
@@ -303,11 +303,11 @@ pub async fn new_lease_counts_its_appends_from_one(fixture: &Fixture) {
 
 pub async fn heartbeat_counts_claimable_shards(fixture: &Fixture) {
     let mut writer = fixture.claim(1, LONG).await;
-    assert_eq!(writer.heartbeat(None).await.claimable, 3);
+    assert_eq!(writer.standing().await.claimable, 3);
     let _mortal = fixture.claim(2, fixture.harness.lease_ttl()).await;
-    assert_eq!(writer.heartbeat(None).await.claimable, 1);
+    assert_eq!(writer.standing().await.claimable, 1);
     fixture.harness.let_lease_expire().await;
-    assert_eq!(writer.heartbeat(None).await.claimable, 3);
+    assert_eq!(writer.standing().await.claimable, 3);
 }
 
 pub async fn one_heartbeat_answers_for_each_lease_in_the_order_asked(fixture: &Fixture) {

@@ -11,9 +11,9 @@ use pgworkflows_core::id::{
     AppendNo, ClaimId, EventSeq, InboxNo, LeaseId, MessageId, Position, RunId, ShardId,
 };
 use pgworkflows_core::store::{
-    Append, Appended, Claim, Claimed, ClosedRun, ClosedStatus, Frame, Heartbeat, HeartbeatAnswer,
+    Append, Appended, Build, Claim, Claimed, ClosedRun, ClosedStatus, Frame, Heartbeat, HeartbeatAnswer,
     InboxCursor, InboxMessage, InboxPage, InboxRead, LeaseAnswer, LeaseHeartbeat, Load, Loaded, MessageRef,
-    OpenRow, OpenState, OpenedRun, Release, Released, SentMessage, Session, StoreError, Suspect,
+    OpenRow, OpenState, OpenedRun, Release, Released, SentMessage, Session, Standing, StoreError, Suspect,
     SuspectStage, Unparked, UnparkedRuns, UpdatedRun,
 };
 
@@ -34,12 +34,14 @@ pub(super) const MANY_BYTES: usize = 1 << 30;
 pub(super) const WORKFLOW: &str = "order";
 
 pub(super) fn claim(lease: Option<LeaseId>, limit: u16, ttl: Duration) -> Claim {
-    Claim { queue: QUEUE.to_owned(), lease, worker: WORKER.to_owned(), ttl, limit }
+    let (queue, worker) = (QUEUE.to_owned(), WORKER.to_owned());
+    Claim { queue, lease, worker, build: Build::default(), ttl, limit }
 }
 
 /// The owner of one lease, with the next numbers of everything that it writes.
 pub(super) struct Writer {
     pub(super) session: Box<dyn Session>,
+    build: Build,
     pub(super) lease: LeaseId,
     /// What it claimed first.
     pub(super) shards: Vec<ShardId>,
@@ -54,11 +56,24 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Claims a new lease.
-    pub(super) async fn claim(mut session: Box<dyn Session>, limit: u16, ttl: Duration) -> Self {
-        let claimed = session.claim(&claim(None, limit, ttl)).await.expect("a new lease is granted");
+    pub(super) async fn claim(session: Box<dyn Session>, limit: u16, ttl: Duration) -> Self {
+        Self::claim_in(QUEUE, session, Build::default(), limit, ttl).await
+    }
+
+    /// Claims a new lease of a build, in a queue.
+    pub(super) async fn claim_in(
+        queue: &str,
+        mut session: Box<dyn Session>,
+        build: Build,
+        limit: u16,
+        ttl: Duration,
+    ) -> Self {
+        let claim = Claim { queue: queue.to_owned(), build: build.clone(), ..claim(None, limit, ttl) };
+        let claimed = session.claim(&claim).await.expect("a new lease is granted");
         let positions = claimed.shards.iter().map(|shard| (shard.shard, shard.next_position)).collect();
         Self {
             session,
+            build,
             lease: claimed.lease,
             shards: claimed.shards.iter().map(|shard| shard.shard).collect(),
             deaths: claimed.shards.iter().map(|shard| shard.deaths).collect(),
@@ -151,6 +166,11 @@ impl Writer {
         self.heartbeat_with(LeaseHeartbeat { renew, ..heartbeat }).await
     }
 
+    /// What the lease may own.
+    pub(super) async fn standing(&mut self) -> Standing {
+        self.heartbeat(None).await.leases[0].standing
+    }
+
     /// Whether the store says that the lease is held.
     pub(super) async fn holds_lease(&mut self) -> bool {
         self.heartbeat(None).await.leases[0].held
@@ -163,7 +183,8 @@ impl Writer {
 
     /// Claims up to that many shards, those that it owns included.
     pub(super) async fn claim_again(&mut self, limit: u16) -> Result<Claimed, StoreError> {
-        let claimed = self.session.claim(&claim(Some(self.lease), limit, LONG)).await?;
+        let claim = Claim { build: self.build.clone(), ..claim(Some(self.lease), limit, LONG) };
+        let claimed = self.session.claim(&claim).await?;
         self.claims = claimed.shards.iter().map(|shard| (shard.shard, shard.claim)).collect();
         Ok(claimed)
     }

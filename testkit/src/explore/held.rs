@@ -207,7 +207,8 @@ impl Faults for Held {
                 inner.events += append.frames.iter().map(|frame| frame.count as usize).sum::<usize>();
                 inner.closed += append.closed.len();
             }
-            Fact::Claimed { .. }
+            Fact::Leased { .. }
+            | Fact::Claimed { .. }
             | Fact::Renewed { .. }
             | Fact::Ended { .. }
             | Fact::ExecutorRenewed { .. }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use pgworkflows::id::{AppendNo, EventSeq, MessageId, RunId};
 use pgworkflows::store::{
-    Due, Load, OpenState, RunFilter, RunPage, Submission, Topic, Unparked, Watch, What,
+    Build, Due, Load, OpenState, RunFilter, RunPage, Submission, Topic, Unparked, Watch, What,
 };
 
 use crate::dice::Dice;
-use crate::model::{Model, key, status, submission};
+use crate::model::{Model, build, key, status, submission};
 use crate::operation::Operation;
 
 /// How many messages a sequence submits at most, apart from repetitions.
@@ -56,7 +56,8 @@ impl Model {
             }
             85..87 => self.watch(dice.below(20)),
             87..91 => Operation::Describe(self.run(dice)),
-            91..93 => Operation::Find { workflow: self.workflow(dice), key: key(dice.below(3)) },
+            91 => Operation::QueuesOf(self.workflow(dice)),
+            92 => Operation::Find { workflow: self.workflow(dice), key: key(dice.below(3)) },
             93..97 => self.list(dice),
             _ => Operation::Query(self.load(dice)),
         }
@@ -80,7 +81,7 @@ impl Model {
             // With a cursor that has read nothing yet.
             Operation::ReadInbox { lease: usize::MAX, shards: shards.clone(), bytes: usize::MAX },
             Operation::Expire,
-            Operation::Claim { lease: None, limit: self.queue.shard_count },
+            Operation::Claim { lease: None, build: Build::default(), limit: self.queue.shard_count },
         ];
         let until = self.queue.now.saturating_add(Duration::from_secs(3600));
         reads.push(Operation::DueRuns(Due { shards, after: None, until, limit: 100 }));
@@ -129,7 +130,8 @@ impl Model {
 
     fn claim(&self, dice: &mut Dice) -> Operation {
         let lease = Some(self.lease(dice)).filter(|lease| *lease < self.leases.len() && dice.chance(30));
-        Operation::Claim { lease, limit: dice.below(5) as u16 }
+        let build = lease.map_or_else(|| build(&self.queue, dice), |lease| self.leases[lease].build.clone());
+        Operation::Claim { lease, build, limit: dice.below(5) as u16 }
     }
 
     fn heartbeat(&self, dice: &mut Dice) -> Operation {

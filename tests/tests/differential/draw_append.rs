@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use pgworkflows::id::{AppendNo, EventSeq, InboxNo, LeaseId, MessageId, Position, RunId, ShardId};
 use pgworkflows::store::{
-    Append, ClosedRun, Frame, MessageRef, OpenRow, OpenState, OpenedRun, Released, SentMessage, Suspect,
-    SuspectStage, UpdatedRun,
+    Append, ClosedRun, Frame, MessageRef, Need, OpenRow, OpenState, OpenedRun, Released, SentMessage,
+    Suspect, SuspectStage, UpdatedRun,
 };
 
 use crate::dice::Dice;
@@ -38,6 +38,9 @@ impl Model {
             append.sent.push(self.sent(dice));
         }
         for (shard, next_position) in &positions {
+            if dice.chance(20) {
+                append.needs.push(Need { shard: *shard, workflow: self.workflow(dice).into() });
+            }
             if dice.chance(12) {
                 append.released.push(Released { shard: *shard, next_position: *next_position });
             }

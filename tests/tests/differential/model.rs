@@ -7,7 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use pgworkflows::Timestamp;
 use pgworkflows::id::{AppendNo, EventSeq, MessageId, Position, RunId, ShardId};
-use pgworkflows::store::{Append, ClosedStatus, DueMark, NewRun, Queue, SentMessage, Submission, Submitted};
+use pgworkflows::store::{
+    Append, Build, ClosedStatus, DueMark, NewRun, Queue, SentMessage, Submission, Submitted,
+};
 
 use crate::dice::Dice;
 use crate::operation::{Answer, Operation, Reply};
@@ -47,6 +49,7 @@ impl Run {
 /// A lease that was claimed.
 #[derive(Clone, Debug)]
 pub(crate) struct Lease {
+    pub(crate) build: Build,
     pub(crate) next: AppendNo,
     pub(crate) positions: BTreeMap<ShardId, Position>,
     pub(crate) last: Option<Append>,
@@ -96,13 +99,13 @@ impl Model {
                     }
                 }
             }
-            (Operation::Claim { lease, .. }, Ok(Reply::Claimed(shards, _))) => {
+            (Operation::Claim { lease, build, .. }, Ok(Reply::Claimed(shards, _))) => {
                 let positions = shards.iter().map(|shard| (shard.shard, shard.next_position)).collect();
                 match lease {
                     Some(lease) => self.leases[*lease].positions = positions,
                     None => {
-                        let next = AppendNo::FIRST;
-                        self.leases.push(Lease { next, positions, last: None, doubtful: false });
+                        let (build, next) = (build.clone(), AppendNo::FIRST);
+                        self.leases.push(Lease { build, next, positions, last: None, doubtful: false });
                     }
                 }
             }
@@ -203,6 +206,18 @@ impl Model {
     pub(crate) fn mark(&self, dice: &mut Dice) -> DueMark {
         DueMark { wake_at: self.time(dice), run: self.run(dice) }
     }
+}
+
+/// The code of a worker. Most know both workflows; others know one of them, or are newer.
+pub(crate) fn build(queue: &Queue, dice: &mut Dice) -> Build {
+    let (generation, workflows): (u64, &[usize]) = match dice.below(10) {
+        0..6 => (1, &[0, 1]),
+        6 => (2, &[0, 1]),
+        7 | 8 => (1, &[0]),
+        _ => (1, &[1]),
+    };
+    let workflows = workflows.iter().map(|number| workflow(queue, *number).into());
+    Build { generation, workflows: workflows.collect() }
 }
 
 /// Sequences do not share workflows, because keys and lists do not depend on queues.

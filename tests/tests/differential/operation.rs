@@ -4,8 +4,8 @@
 use pgworkflows::Timestamp;
 use pgworkflows::id::{AppendNo, MessageId, RunId, ShardId};
 use pgworkflows::store::{
-    Append, ClaimedShard, Due, DueMark, Load, Loaded, RunDescription, RunFilter, RunPage, StoreError,
-    Submission, Submitted, Suspect, Unparked, UnparkedRuns, Watch, Watched,
+    Append, Build, ClaimedShard, Due, DueMark, Load, Loaded, RunDescription, RunFilter, RunPage, Standing,
+    StoreError, Submission, Submitted, Suspect, Unparked, UnparkedRuns, Watch, Watched,
 };
 
 /// One call of a store, or an action beside the store.
@@ -24,6 +24,7 @@ pub(crate) enum Operation {
     /// For the lease of that number, or for a new lease.
     Claim {
         lease: Option<usize>,
+        build: Build,
         limit: u16,
     },
     /// Lets all leases expire.
@@ -56,6 +57,7 @@ pub(crate) enum Operation {
     },
     Watch(Watch),
     Describe(RunId),
+    QueuesOf(String),
     Find {
         workflow: String,
         key: String,
@@ -77,13 +79,13 @@ pub(crate) enum Reply {
     Done,
     Submitted(Vec<Submitted>),
     Claimed(Vec<ClaimedShard>, Vec<Suspect>),
-    /// For a held lease: how many shards it has, its place among the live ones, whether there are messages, whether anything
-    /// is due. For the queue: how many shards are free, and how many leases are live.
+    /// For a held lease: how many shards it has, what it may own, whether there are messages, whether anything is due. And
+    /// which of its shards are misplaced.
     HeartbeatAnswer {
-        held: Option<(u16, u32, bool, bool)>,
-        claimable: u16,
-        members: u32,
+        held: Option<(u16, Standing, bool, bool)>,
+        misplaced: Vec<ShardId>,
     },
+    Queues(Vec<String>),
     Messages(Vec<(RunId, MessageId, bytes::Bytes)>),
     Unparked(UnparkedRuns),
     Histories(Loaded),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use pgworkflows::id::{ClaimId, InboxNo, LeaseId, MessageId, ShardId};
 use pgworkflows::store::{
-    Append, Claim, Heartbeat, InboxCursor, InboxRead, LeaseHeartbeat, MessageRef, Queue, Release,
+    Append, Build, Claim, Heartbeat, InboxCursor, InboxRead, LeaseHeartbeat, MessageRef, Queue, Release,
     RunDescription, Session, Store, StoreError, Submission, Submitted,
 };
 use pgworkflows::{PostgresStore, Timestamp};
@@ -134,7 +134,7 @@ impl Driver {
             Operation::EndTransaction { transaction, commit } => {
                 self.end_transaction(*transaction, *commit).await?
             }
-            Operation::Claim { lease, limit } => self.claim(*lease, *limit).await?,
+            Operation::Claim { lease, build, limit } => self.claim(*lease, build, *limit).await?,
             Operation::Expire => self.expire().await,
             Operation::Heartbeat { lease, renew, committed, deaths_max, due_after, due_until } => {
                 let heartbeat = LeaseHeartbeat {
@@ -151,8 +151,9 @@ impl Driver {
                 let answer = self.session.heartbeat(&heartbeat).await?;
                 let lease = &answer.leases[0];
                 // Nothing else is defined for a lease that is not held.
-                let held = lease.held.then_some((lease.shards, lease.place, lease.mail, lease.due));
-                Reply::HeartbeatAnswer { held, claimable: answer.claimable, members: answer.members }
+                let held = lease.held.then_some((lease.shards, lease.standing, lease.mail, lease.due));
+                let misplaced = if lease.held { answer.misplaced } else { Vec::new() };
+                Reply::HeartbeatAnswer { held, misplaced }
             }
             Operation::Append { lease, append } => {
                 let append = self.localize(*lease, append);
@@ -183,6 +184,7 @@ impl Driver {
             Operation::Describe(run) => {
                 Reply::Runs(query.describe(*run).await?.map(timeless).into_iter().collect())
             }
+            Operation::QueuesOf(workflow) => Reply::Queues(query.queues_of(workflow).await?),
             Operation::Find { workflow, key } => Reply::FoundByKey(query.find(workflow, key).await?),
             Operation::List { filter, page } => {
                 Reply::Runs(query.list(filter, page).await?.into_iter().map(timeless).collect())
@@ -191,11 +193,12 @@ impl Driver {
         })
     }
 
-    async fn claim(&mut self, lease: Option<usize>, limit: u16) -> Result<Reply, StoreError> {
+    async fn claim(&mut self, lease: Option<usize>, build: &Build, limit: u16) -> Result<Reply, StoreError> {
         let claim = Claim {
             queue: self.queue.clone(),
             lease: lease.map(|lease| self.lease(lease)),
             worker: "differential".to_owned(),
+            build: build.clone(),
             ttl: TTL,
             limit,
         };

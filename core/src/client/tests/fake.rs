@@ -63,6 +63,11 @@ pub(super) struct State {
     pub(super) submit_bytes_max: usize,
     pub(super) closed_asked: Vec<Vec<RunId>>,
     pub(super) queue_asked: u32,
+    pub(super) queues_asked: u32,
+    /// The queues that were opened.
+    pub(super) opened: Vec<String>,
+    /// The queues whose workers know every workflow.
+    pub(super) queues: Vec<String>,
     pub(super) listed: Vec<(RunFilter, RunPage)>,
 }
 
@@ -72,7 +77,7 @@ impl Default for FakeStore {
             hints: Hints::new(4),
             gate: Arc::default(),
             switchboard: Switchboard::default(),
-            state: Mutex::default(),
+            state: Mutex::new(State { queues: vec!["default".to_owned()], ..State::default() }),
         }))
     }
 }
@@ -134,7 +139,9 @@ impl Store for FakeStore {
     }
 
     async fn queue(&self, name: &str, _shards: u16) -> Result<Queue, StoreError> {
-        self.state().queue_asked += 1;
+        let mut state = self.state();
+        state.queue_asked += 1;
+        state.opened.push(name.to_owned());
         let first_shard =
             ShardId::new(FIRST_SHARD).map_err(|error| StoreError::corrupt(error.to_string()))?;
         Ok(Queue { name: name.to_owned(), first_shard, shard_count: SHARDS, now: NOW })
@@ -185,6 +192,12 @@ impl StoreQuery for FakeStore {
 
     async fn describe_queue(&self, _name: &str) -> Result<Option<QueueDescription>, StoreError> {
         Ok(None)
+    }
+
+    async fn queues_of(&self, _workflow: &str) -> Result<Vec<String>, StoreError> {
+        let mut state = self.state();
+        state.queues_asked += 1;
+        Ok(state.queues.clone())
     }
 
     async fn find(&self, workflow: &str, key: &str) -> Result<Option<RunId>, StoreError> {

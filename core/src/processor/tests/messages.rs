@@ -100,7 +100,8 @@ fn answer_about_fewer_shards_moves_no_watermark() {
     // Both answers cover only the shard that was owned before.
     let page = fixture.page();
     fixture.processor.messages(page);
-    let answer = LeaseAnswer { lease: asked.lease, held: true, shards: 2, place: 0, mail: false, due: false };
+    let (lease, standing) = (asked.lease, Standing::default());
+    let answer = LeaseAnswer { lease, held: true, shards: 2, standing, mail: false, due: false };
     fixture.processor.heartbeat_answered(&asked, &answer);
     let next = fixture.processor.heartbeat(fixture.now, SECOND);
     assert_eq!(next.due_after, asked.due_after);

@@ -100,3 +100,27 @@ fn step_of_an_unknown_workflow_is_begun_by_the_next_worker_that_has_it() {
     // Then the step is executed again
     assert_eq!(fixture.steps.len(), 1);
 }
+
+#[test]
+fn next_append_says_that_a_shard_needs_the_workflow_of_its_run_once_for_each_claim() {
+    // Given an owner that begins two runs of a workflow
+    let mut fixture = Fixture::new();
+    let run = fixture.start::<Waits>(1, 0);
+    fixture.start::<Waits>(2, 0);
+    fixture.run();
+    let need = Need { shard: fixture.shard, workflow: Waits::NAME.into() };
+    assert_eq!(fixture.needs, [need.clone()]);
+
+    // When the next one does not know it and meets one of them, then it need not say so, because the claim did
+    fixture.has_no_workflows = true;
+    fixture.take_over(0);
+    fixture.signal(run, 0);
+    fixture.run();
+    assert_eq!(fixture.needs, [need.clone()]);
+
+    // And after a claim which lacks it, it says so again
+    fixture.needs.clear();
+    fixture.take_over(0);
+    fixture.run();
+    assert_eq!(fixture.needs, [need]);
+}

@@ -130,8 +130,11 @@ impl World {
         };
         let calls = Arc::new(Calls::default());
         let host = WorldHost::new(&time, Owner::WORLD, Dice::new(settings.seed), &calls, None);
-        let client =
-            Client::builder(store.clone()).queue_shards(SHARDS).poll_interval(host::NEVER).host(host);
+        let client = Client::builder(store.clone())
+            .queue("default")
+            .queue_shards(SHARDS)
+            .poll_interval(host::NEVER)
+            .host(host);
         Ok(Self {
             scheduler: RefCell::new(Scheduler::new(Arc::clone(&time))),
             time,

@@ -11,9 +11,6 @@ use crate::host::{Host, SystemHost};
 use crate::store::Store;
 use crate::workflow::registry::check_name;
 
-/// The queue that a client uses unless it is told otherwise.
-const QUEUE_DEFAULT: &str = "default";
-
 /// Configures a [`Client`](crate::client::Client). Every setting has a default.
 ///
 /// ```
@@ -42,27 +39,33 @@ pub struct ClientBuilder {
 impl ClientBuilder {
     pub(super) fn new(store: Arc<dyn Store>) -> Self {
         let settings = Settings {
-            queue: QUEUE_DEFAULT.to_owned(),
-            queue_shards: limits::QUEUE_SHARDS,
+            queue: None,
+            queue_shards: None,
             payload_bytes_max: limits::PAYLOAD_BYTES_MAX,
             poll_interval: limits::CLIENT_POLL_INTERVAL,
         };
         Self { store, settings, host: None }
     }
 
-    /// Sets the queue of the runs that this client starts. The name has 1 to 255 bytes and no control characters; the
-    /// default is `default`. Handles reach runs of every queue.
+    /// Sets the queue of the runs that this client starts. The name has 1 to 255 bytes and no control characters. Handles
+    /// reach runs of every queue.
+    ///
+    /// By default a run is started in the queue whose workers know its workflow. The client asks the store for it once, and
+    /// again after a minute. If no worker that knows the workflow is live, it is the queue of the last one. If no worker ever
+    /// knew it, or if those of several queues know it and `default` is one of them, it is `default`; of several others the
+    /// client cannot choose, and the start returns an error that [`Error::is_invalid`] recognises.
     #[must_use]
     pub fn queue(mut self, name: impl Into<String>) -> Self {
-        self.settings.queue = name.into();
+        self.settings.queue = Some(name.into());
         self
     }
 
-    /// Sets how many shards the queue gets if this client creates it: 1 to 4096, 64 by default. An existing queue keeps
-    /// its number of shards.
+    /// Sets how many shards the queue has, 1 to 4096. By default a queue that this client creates gets 64, and an existing one
+    /// is used whatever it has. A queue keeps the number of shards that it was created with: a start in a queue with another
+    /// number is refused.
     #[must_use]
     pub fn queue_shards(mut self, shards: u16) -> Self {
-        self.settings.queue_shards = shards;
+        self.settings.queue_shards = Some(shards);
         self
     }
 
@@ -93,10 +96,12 @@ impl ClientBuilder {
     /// Checks the settings, and makes what the clones of the client share.
     pub(super) fn shared(mut self) -> Result<ClientShared, Error> {
         let Settings { queue, queue_shards, poll_interval, .. } = &self.settings;
-        check_name("queue name", queue)?;
-        if !(1..=ShardId::COUNT).contains(queue_shards) {
+        if let Some(queue) = queue {
+            check_name("queue name", queue)?;
+        }
+        if let Some(shards) = queue_shards.filter(|shards| !(1..=ShardId::COUNT).contains(shards)) {
             return Err(Error::invalid(format!(
-                "queue `{queue}` cannot have {queue_shards} shards; give it 1 to {}",
+                "a queue cannot have {shards} shards; give `queue_shards` 1 to {}",
                 ShardId::COUNT
             )));
         }

@@ -1,6 +1,7 @@
 //! What all clones of a client share: the store, the queue's shards, the store's time, and the retries of calls that
 //! the store did not answer. It must not know what a request means.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,6 +18,7 @@ use crate::client::request::Prepared;
 use crate::client::watcher::Watcher;
 use crate::data::id::{RunId, ShardId};
 use crate::data::limits;
+use crate::data::name::Name;
 use crate::data::payload::{Payload, payload_too_large};
 use crate::data::time::Timestamp;
 use crate::error::Error;
@@ -27,6 +29,9 @@ use crate::store::history::{Load, RunHistory};
 use crate::store::inbox::{Submission, Submitted};
 use crate::store::switchboard::Switchboard;
 use crate::store::{Queue, Store};
+
+/// The queue of workflows that no worker has ever known, unless the client is told another.
+pub(super) const QUEUE_DEFAULT: &str = "default";
 
 /// A queue's contiguous, non-empty range of shards.
 #[derive(Clone, Copy, Debug)]
@@ -57,11 +62,31 @@ impl Shards {
     }
 }
 
+/// The shards among which a run of each workflow is started, and until when that is known, by the host's clock.
+#[derive(Debug, Default)]
+struct Places(BTreeMap<Name, (Shards, Duration)>);
+
+impl Places {
+    fn get(&self, place: &Name) -> Option<(Shards, Duration)> {
+        self.0.get(place).copied()
+    }
+
+    fn set(&mut self, place: Name, known: (Shards, Duration)) {
+        // A client may start workflows whose names it is given, however many there are.
+        if self.0.len() >= limits::CLIENT_PLACES_MAX {
+            self.0.clear();
+        }
+        self.0.insert(place, known);
+    }
+}
+
 /// A client's configuration.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
-    pub(super) queue: String,
-    pub(super) queue_shards: u16,
+    /// The queue of all starts; `None`: that of the workflow.
+    pub(super) queue: Option<String>,
+    /// How many shards the queue has to have; `None`: any number, and the default if it is created.
+    pub(super) queue_shards: Option<u16>,
     pub(super) payload_bytes_max: usize,
     pub(super) poll_interval: Duration,
 }
@@ -77,8 +102,8 @@ pub(crate) struct ClientShared {
     clock: StoreClock,
     /// Routes starts to workers of this process, if the store supports that.
     pub(super) switchboard: Option<Switchboard>,
-    /// The queue's shards, and the time at which the store returned them, by the host's clock.
-    shards: Mutex<Option<(Shards, Duration)>>,
+    /// Where runs are started.
+    places: Mutex<Places>,
     /// Held while the queue is read from the store, so that a thousand concurrent first starts read it once.
     queue_read: tokio::sync::Mutex<()>,
 }
@@ -94,7 +119,7 @@ impl ClientShared {
             settings,
             watcher: Arc::new(watcher),
             clock: StoreClock::default(),
-            shards: Mutex::default(),
+            places: Mutex::default(),
             queue_read: tokio::sync::Mutex::default(),
         }
     }
@@ -160,40 +185,71 @@ impl ClientShared {
         }
     }
 
-    /// The queue's shards and the store's time. An old answer is renewed: the two clocks drift apart, and the host's
-    /// clock may stop while its machine is suspended.
-    pub(crate) async fn shards(&self) -> Result<(Shards, Timestamp), Error> {
-        match self.shards_known() {
+    /// The shards of the queue in which a workflow is started, and the store's time. An old answer is renewed: the two clocks
+    /// drift apart, and the host's clock may stop while its machine is suspended.
+    pub(crate) async fn shards(&self, workflow: &Name) -> Result<(Shards, Timestamp), Error> {
+        match self.shards_known(workflow) {
             Some(known) => Ok(known),
             // Boxed, because it is rare and would make the future of every start large.
-            None => Box::pin(self.read_shards()).await,
+            None => Box::pin(self.read_shards(workflow)).await,
         }
     }
 
-    async fn read_shards(&self) -> Result<(Shards, Timestamp), Error> {
+    async fn read_shards(&self, workflow: &Name) -> Result<(Shards, Timestamp), Error> {
         let _turn = self.queue_read.lock().await;
-        if let Some(known) = self.shards_known() {
+        if let Some(known) = self.shards_known(workflow) {
             return Ok(known);
         }
-        let queue = self.retry(|| self.store.queue(&self.settings.queue, self.settings.queue_shards)).await?;
+        let (name, lasts) = self.queue_of(workflow).await?;
+        let shards = self.settings.queue_shards.unwrap_or(limits::QUEUE_SHARDS);
+        let queue = self.retry(|| self.store.queue(&name, shards)).await?;
+        queue.check_shards(self.settings.queue_shards)?;
         if queue.shard_count == 0 {
             let reason = format!("queue `{}` has no shards; give it some, or delete it", queue.name);
             return Err(StoreError::corrupt(reason).into());
         }
         self.clock.answered(queue.now, &*self.host);
         let shards = Shards::new(&queue)?;
-        *self.lock_shards() = Some((shards, self.host.monotonic()));
+        let known = (shards, self.host.monotonic() + lasts);
+        self.lock_places().set(self.place_of(workflow), known);
         Ok((shards, queue.now))
     }
 
-    fn shards_known(&self) -> Option<(Shards, Timestamp)> {
-        let (shards, answered) = (*self.lock_shards())?;
-        let age = self.host.monotonic().saturating_sub(answered);
-        (age < limits::CLIENT_CLOCK_AGE_MAX).then_some((shards, self.clock.now(&*self.host)?))
+    /// The queue in which a workflow is started, and how long that is known.
+    async fn queue_of(&self, workflow: &Name) -> Result<(String, Duration), Error> {
+        if let Some(queue) = &self.settings.queue {
+            return Ok((queue.clone(), limits::CLIENT_CLOCK_AGE_MAX));
+        }
+        let mut queues = self.retry(|| self.store.query().queues_of(workflow)).await?;
+        if queues.is_empty() {
+            // The first worker that knows it may begin in the next moment, with another queue.
+            return Ok((QUEUE_DEFAULT.to_owned(), limits::CLIENT_QUEUE_UNKNOWN_AGE_MAX));
+        }
+        if queues.iter().any(|queue| queue == QUEUE_DEFAULT) {
+            return Ok((QUEUE_DEFAULT.to_owned(), limits::CLIENT_CLOCK_AGE_MAX));
+        }
+        if queues.len() > 1 {
+            return Err(Error::invalid(format!(
+                "workers of the queues {} know workflow `{workflow}`, so it is not clear where to start a run; name the \
+                 queue: `Client::builder(store).queue(…)`",
+                queues.iter().map(|queue| format!("`{queue}`")).collect::<Vec<_>>().join(", ")
+            )));
+        }
+        Ok((queues.remove(0), limits::CLIENT_CLOCK_AGE_MAX))
     }
 
-    fn lock_shards(&self) -> std::sync::MutexGuard<'_, Option<(Shards, Duration)>> {
-        self.shards.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Under which name the place of a workflow is known: if all starts go to one queue, it is the same for all of them.
+    fn place_of(&self, workflow: &Name) -> Name {
+        if self.settings.queue.is_some() { Name::default() } else { workflow.clone() }
+    }
+
+    fn shards_known(&self, workflow: &Name) -> Option<(Shards, Timestamp)> {
+        let (shards, until) = self.lock_places().get(&self.place_of(workflow))?;
+        (self.host.monotonic() < until).then_some((shards, self.clock.now(&*self.host)?))
+    }
+
+    fn lock_places(&self) -> std::sync::MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Encodes a value, if it can be read back and is within the size limit.

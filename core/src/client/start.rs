@@ -212,8 +212,9 @@ impl<W: RunType> Request for StartRun<W> {
         let shared = Arc::clone(&self.shared);
         let checked = self.check();
         Box::pin(async move {
-            let (shards, now) = shared.shards().await?;
-            Ok(checked?.place(shards, now, |_| None, shared.host.random())?.prepared(shared, false))
+            let checked = checked?;
+            let (shards, now) = shared.shards(&checked.workflow).await?;
+            Ok(checked.place(shards, now, |_| None, shared.host.random())?.prepared(shared, false))
         })
     }
 }
@@ -227,7 +228,7 @@ impl<W: RunType> IntoFuture for StartRun<W> {
         let checked = self.check();
         Box::pin(async move {
             let checked = checked?;
-            let (shards, now) = shared.shards().await?;
+            let (shards, now) = shared.shards(&checked.workflow).await?;
             let nearest =
                 |wanted| shared.switchboard.as_ref()?.nearest(wanted, shards.first(), shards.last());
             let placed = checked.place(shards, now, nearest, shared.host.random())?;

@@ -2,6 +2,7 @@
 
 mod fake;
 mod local;
+mod queues;
 mod reads;
 mod requests;
 mod results;

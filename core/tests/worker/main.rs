@@ -7,6 +7,7 @@ mod fixture;
 mod limits;
 mod logs;
 
+mod fleets;
 mod lines;
 mod losses;
 mod panics;

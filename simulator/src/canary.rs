@@ -4,6 +4,7 @@
 
 mod engine;
 mod erring_build;
+mod fleets;
 mod handover;
 mod shared;
 mod store;
@@ -40,7 +41,12 @@ struct Edit {
 impl Canary {
     /// All canaries.
     pub fn all() -> impl Iterator<Item = &'static Self> {
-        store::CANARIES.iter().chain(engine::CANARIES).chain(handover::CANARIES).chain(tasks::CANARIES)
+        store::CANARIES
+            .iter()
+            .chain(engine::CANARIES)
+            .chain(handover::CANARIES)
+            .chain(fleets::CANARIES)
+            .chain(tasks::CANARIES)
     }
 
     /// The canary of that name.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::future::{BoxFuture, join3};
 use pgworkflows_core::client::Request;
-use pgworkflows_core::{Client, Error, RunHandle, RunId};
+use pgworkflows_core::{Client, Error, RunHandle, RunId, Workflow};
 use pgworkflows_memory::MemoryStore;
 use pgworkflows_testkit::runtime::dice::Dice;
 use pgworkflows_testkit::runtime::time::Time;
@@ -37,6 +37,10 @@ pub(crate) struct RunPromise {
     pub(crate) result: Option<Result<Summary, String>>,
 }
 
+/// A workflow that executes a plan.
+trait Planned: Workflow<Input = Op, Output = Summary> {}
+impl<W: Workflow<Input = Op, Output = Summary>> Planned for W {}
+
 /// How many runs of a deadly world may end the process of their worker.
 const DEADLY_MAX: u64 = 3;
 
@@ -57,12 +61,20 @@ pub(crate) fn lock(promises: &Mutex<Promises>) -> MutexGuard<'_, Promises> {
 }
 
 impl Script {
-    /// Plays the script to its end.
-    pub(crate) async fn play(self, mut dice: Dice) {
+    /// Plays the script to its end. Where workers differ, every second run is of the other workflow.
+    pub(crate) async fn play(self, dice: Dice) {
+        if self.config.fleets && self.number % 2 == 1 {
+            self.play_as::<PlanWorkflow<false, true>>(dice).await;
+        } else {
+            self.play_as::<PlanWorkflow>(dice).await;
+        }
+    }
+
+    async fn play_as<W: Planned>(self, mut dice: Dice) {
         let deadly = self.is_deadly();
         let plan = Planner { dice: &mut dice, config: &self.config, ops_left: 12, deadly }.plan();
         self.pause(&mut dice, 10).await;
-        if let Some(handle) = self.start(&plan, &mut dice).await {
+        if let Some(handle) = self.start::<W>(&plan, &mut dice).await {
             let run = handle.run_id();
             let index = {
                 let mut promises = lock(&self.promises);
@@ -98,14 +110,14 @@ impl Script {
     }
 
     /// Starts the run, however long that takes; `None` if the start is refused.
-    async fn start(&self, plan: &Op, dice: &mut Dice) -> Option<RunHandle<PlanWorkflow>> {
+    async fn start<W: Planned>(&self, plan: &Op, dice: &mut Dice) -> Option<RunHandle<W>> {
         // Without a key, the same plan may be started twice.
         let keyed = dice.chance(600) || self.is_deadly();
         let key = keyed.then(|| format!("run {}", self.number));
         let delay = dice.chance(150).then(|| dice.time(Duration::from_millis(1), self.config.lease_ttl * 5));
         let twice = key.is_some() && dice.chance(300);
         let handle = loop {
-            match self.start_once(0, plan, key.as_ref(), delay).await {
+            match self.start_once::<W>(0, plan, key.as_ref(), delay).await {
                 Ok(handle) => break handle,
                 Err(error) if error.is_unavailable() => self.pause(dice, 1).await,
                 Err(error) => {
@@ -116,7 +128,7 @@ impl Script {
         };
         if twice {
             self.pause(dice, 5).await;
-            match self.start_once(1, plan, key.as_ref(), delay).await {
+            match self.start_once::<W>(1, plan, key.as_ref(), delay).await {
                 Ok(other) if other.run_id() == handle.run_id() || self.config.loses_commits => {}
                 Ok(other) => self.ledger.violated(format!(
                     "one key started two runs, {} and {}",
@@ -130,14 +142,14 @@ impl Script {
         Some(handle)
     }
 
-    async fn start_once(
+    async fn start_once<W: Planned>(
         &self,
         client: usize,
         plan: &Op,
         key: Option<&String>,
         delay: Option<Duration>,
-    ) -> Result<RunHandle<PlanWorkflow>, Error> {
-        let mut start = self.clients[client].start::<PlanWorkflow>(plan.clone());
+    ) -> Result<RunHandle<W>, Error> {
+        let mut start = self.clients[client].start::<W>(plan.clone());
         if let Some(key) = key {
             start = start.key(key);
         }
@@ -200,7 +212,7 @@ impl Script {
     }
 
     /// Cancels or terminates some runs, and waits for the result of others.
-    async fn end(&self, index: usize, handle: RunHandle<PlanWorkflow>, dice: &mut Dice) {
+    async fn end<W: Planned>(&self, index: usize, handle: RunHandle<W>, dice: &mut Dice) {
         if dice.chance(200) {
             self.pause(dice, 20).await;
             let terminate = dice.chance(300);

@@ -11,10 +11,10 @@ use crate::faults::LATENCY_USUAL;
 /// Something that happens to a world.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Action {
-    /// The worker starts, unless it is running. Its code may be a broken build.
+    /// The worker starts with this code, unless it is running.
     Start {
         slot: usize,
-        broken: bool,
+        code: Code,
     },
     /// The worker is dropped with everything that it is doing.
     Crash {
@@ -54,6 +54,16 @@ pub(crate) enum Action {
     Restore,
 }
 
+/// The code of a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Code {
+    /// Whether it is a broken build: it panics where a plan has a mine.
+    pub(crate) broken: bool,
+    pub(crate) generation: u64,
+    /// Whether it knows the first workflow, and whether it knows the other one.
+    pub(crate) knows: [bool; 2],
+}
+
 /// The configuration of a world.
 #[derive(Clone, Debug)]
 pub(crate) struct WorldConfig {
@@ -70,6 +80,10 @@ pub(crate) struct WorldConfig {
     pub(crate) calm: bool,
     /// Whether a broken build is deployed now and then: its code panics where a plan has a mine.
     pub(crate) broken: bool,
+    /// Whether its workers differ: some know a workflow that others do not, and some are newer than others.
+    pub(crate) fleets: bool,
+    /// The code of each worker in the quiet phase. The first one knows everything.
+    pub(crate) last: Vec<Code>,
     /// Whether its runs mostly sleep.
     pub(crate) sleepy: bool,
     /// Whether activities of its first runs may end the process of their worker: only on request.
@@ -116,7 +130,10 @@ impl WorldConfig {
             grace: dice.time(Duration::from_millis(1), lease_ttl),
             role: WorkerRole::draw(&mut roles, tasks && slot > 0),
         });
-        let slots = slots.collect();
+        let slots: Vec<WorkerConfig> = slots.collect();
+        let mut codes = dice.fork(4);
+        let fleets = !deadly && slots.len() > 1 && codes.chance(400);
+        let last = Code::draw_last(&mut codes, fleets, slots.len());
         let calm = dice.chance(100);
         let slow = dice.chance(if calm { 700 } else { 300 });
         let heartbeat_interval = lease_ttl / dice.between(3, 8) as u32;
@@ -126,6 +143,8 @@ impl WorldConfig {
         let runs_max = if costs.poll_max > lease_ttl / 64 { 30 } else { 10 };
         Self {
             slots,
+            fleets,
+            last,
             tasks,
             lease_ttl,
             heartbeat_interval,
@@ -156,7 +175,9 @@ impl WorldConfig {
     }
 
     fn start(&self, slot: usize, dice: &mut Dice) -> Action {
-        Action::Start { slot, broken: self.broken && dice.chance(400) }
+        let broken = self.broken && dice.chance(400);
+        let code = if self.fleets { Code::draw(dice) } else { Code::USUAL };
+        Action::Start { slot, code: Code { broken, ..code } }
     }
 
     /// The disturbances: each with the action that undoes it, and with times.
@@ -193,6 +214,28 @@ impl WorldConfig {
             }
             _ => vec![(at, action)],
         }
+    }
+}
+
+impl Code {
+    /// The code of all workers in a world where they do not differ.
+    const USUAL: Self = Self { broken: false, generation: 1, knows: [true, false] };
+
+    /// The code of a worker of a fleet that differs. Most builds know both workflows, or only the first one.
+    fn draw(dice: &mut Dice) -> Self {
+        let knows = match dice.below(10) {
+            0..5 => [true, true],
+            5..9 => [true, false],
+            _ => [false, true],
+        };
+        Self { broken: false, generation: dice.between(1, 3), knows }
+    }
+
+    /// The code of each worker in the quiet phase: the last deploy has ended, or they still differ.
+    fn draw_last(dice: &mut Dice, fleets: bool, count: usize) -> Vec<Self> {
+        let first = if fleets { Self { knows: [true; 2], ..Self::draw(dice) } } else { Self::USUAL };
+        let differ = fleets && dice.chance(500);
+        (0..count).map(|slot| if differ && slot > 0 { Self::draw(dice) } else { first }).collect()
     }
 }
 

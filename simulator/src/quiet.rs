@@ -120,10 +120,11 @@ impl World {
                 self.scheduler.thaw(life.owner);
             }
             // Code that can continue is deployed everywhere.
-            if self.slots[slot].life.as_ref().is_some_and(|life| life.broken) {
+            let code = self.config.last[slot];
+            if self.slots[slot].life.as_ref().is_some_and(|life| life.code != code) {
                 self.act(Action::Stop { slot });
             }
-            self.act(Action::Start { slot, broken: false });
+            self.act(Action::Start { slot, code });
         }
         // A slow store alone may cost a lease, and so may a death.
         if self.config.latency_max == LATENCY_USUAL && !self.config.deadly {
@@ -136,6 +137,13 @@ impl World {
     fn hand_over(&mut self) {
         let settle = self.time.now() + self.config.lease_ttl * 2;
         self.run_until(settle, |_| false);
+        // Where leases are lost because the store is slow, there may be others in the next moment.
+        let is_steady = self.config.latency_max == LATENCY_USUAL && !self.config.deadly;
+        let moved = self.ledger.lock().handovers;
+        self.run_until(settle + self.config.lease_ttl, |_| false);
+        if is_steady && self.ledger.lock().handovers > moved {
+            self.ledger.violated("shards still move, although nothing happens".to_owned());
+        }
         // No worker is started any more in the place of one that is shutting down.
         self.actions.clear();
         let live: usize = self
@@ -151,8 +159,7 @@ impl World {
         if live > 0 {
             self.ledger.violated(format!("{live} runs are still in memory after all runs have ended"));
         }
-        // Where leases are lost because the store is slow, there may be others in the next moment.
-        if self.config.latency_max == LATENCY_USUAL && !self.config.deadly {
+        if is_steady {
             let shard_count = self.config.queue_shards;
             let unbalanced = self.ledger.lock().accounts.unbalanced(shard_count, self.store.now());
             unbalanced.into_iter().for_each(|what| self.ledger.violated(what));

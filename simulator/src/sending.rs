@@ -79,7 +79,12 @@ impl Sends {
         match number % 12 {
             0 => {
                 let (run, body) = (self.child(run, number), self.start.clone());
-                Some(SentMessage { message, run, body, opens: Some(PlanWorkflow::<false>::NAME.into()) })
+                Some(SentMessage {
+                    message,
+                    run,
+                    body,
+                    opens: Some(PlanWorkflow::<false, false>::NAME.into()),
+                })
             }
             1 | 2 => {
                 let before = (1..seq.get()).map(|seq| draw(run, EventSeq::new(seq)));

@@ -13,7 +13,7 @@ use pgworkflows_core::prelude::*;
 use pgworkflows_core::worker::WorkerBuilder;
 use pgworkflows_testkit::runtime::dice::mix;
 
-use crate::config::WorkerRole;
+use crate::config::{Code, WorkerRole};
 use crate::cost::{Metered, moment};
 use crate::host::SimHost;
 use crate::ledger::Ledger;
@@ -22,8 +22,9 @@ use crate::plan::{FailureMode, Op, SIGNALS, Work};
 const LEFT: Signal<u64> = Signal::new(SIGNALS[0]);
 const RIGHT: Signal<u64> = Signal::new(SIGNALS[1]);
 
-/// Executes a plan. A broken build panics where the plan has a mine.
-pub(crate) struct PlanWorkflow<const BROKEN: bool = false>;
+/// Executes a plan. A broken build panics where the plan has a mine. The other workflow has another name, and not every
+/// worker knows it.
+pub(crate) struct PlanWorkflow<const BROKEN: bool = false, const OTHER: bool = false>;
 
 /// The result of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,8 +52,8 @@ pub(crate) fn take_returned() -> Option<Summary> {
     RETURNED.take()
 }
 
-impl<const BROKEN: bool> Workflow for PlanWorkflow<BROKEN> {
-    const NAME: &'static str = "planned";
+impl<const BROKEN: bool, const OTHER: bool> Workflow for PlanWorkflow<BROKEN, OTHER> {
+    const NAME: &'static str = if OTHER { "planned-otherwise" } else { "planned" };
     type Input = Op;
     type Output = Summary;
 
@@ -238,19 +239,26 @@ impl Activity for Perform {
     }
 }
 
-/// Registers what a worker has: the workflow, of a broken build or a good one, and its activity.
+/// Registers what a worker has: the workflows that its code knows, and its activity.
 pub(crate) fn register(
     worker: WorkerBuilder,
     role: WorkerRole,
-    broken: bool,
+    code: Code,
     host: &Arc<SimHost>,
     ledger: &Arc<Ledger>,
 ) -> WorkerBuilder {
     let perform = Perform { host: Arc::clone(host), ledger: Arc::clone(ledger) };
-    let worker = match (role.has_workflow, broken) {
+    let Code { broken, knows, .. } = code;
+    let [one, other] = knows.map(|knows| knows && role.has_workflow);
+    let worker = match (one, broken) {
         (false, _) => worker,
         (true, true) => worker.workflow::<PlanWorkflow<true>>(),
         (true, false) => worker.workflow::<PlanWorkflow>(),
+    };
+    let worker = match (other, broken) {
+        (false, _) => worker,
+        (true, true) => worker.workflow::<PlanWorkflow<true, true>>(),
+        (true, false) => worker.workflow::<PlanWorkflow<false, true>>(),
     };
     let worker = if role.has_activity { worker.activity(perform) } else { worker };
     if role.queue_slots > 0 { worker.activity_queue(ACTIVITY_QUEUE, role.queue_slots) } else { worker }

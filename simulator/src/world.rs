@@ -16,7 +16,7 @@ use pgworkflows_testkit::runtime::time::{Order, Owner, Time};
 use tokio::sync::oneshot;
 
 use crate::clients::{Promises, Script, lock};
-use crate::config::{Action, TIME_MIN, WorkerConfig, WorldConfig};
+use crate::config::{Action, Code, TIME_MIN, WorkerConfig, WorldConfig};
 use crate::faults::{SimFaults, Weights};
 use crate::host::SimHost;
 use crate::ledger::{Accounts, Ledger};
@@ -33,8 +33,7 @@ pub(crate) struct Slot {
 
 pub(crate) struct Life {
     pub(crate) owner: Owner,
-    /// Whether its code is a broken build.
-    pub(crate) broken: bool,
+    pub(crate) code: Code,
     stop: Option<oneshot::Sender<()>>,
     pub(crate) monitor: WorkerMonitor,
 }
@@ -208,7 +207,7 @@ impl World {
     pub(crate) fn act(&mut self, action: Action) {
         self.time.trace("action", 0, || format!("{action:?}"));
         match action {
-            Action::Start { slot, broken } => self.start(slot, broken),
+            Action::Start { slot, code } => self.start(slot, code),
             Action::Crash { slot } => {
                 if let Some(life) = self.slots[slot].life.take() {
                     self.faults.count("crash");
@@ -262,10 +261,10 @@ impl World {
     fn die(&mut self, owner: Owner) {
         let is_owned = |slot: &Slot| slot.life.as_ref().is_some_and(|life| life.owner == owner);
         let Some(slot) = self.slots.iter().position(is_owned) else { return };
-        let broken = self.slots[slot].life.as_ref().is_some_and(|life| life.broken);
+        let code = self.slots[slot].life.as_ref().map_or(self.config.last[slot], |life| life.code);
         self.act(Action::Crash { slot });
         let back = self.time.now() + self.dice.time(TIME_MIN, self.config.lease_ttl);
-        self.at(back, Action::Start { slot, broken });
+        self.at(back, Action::Start { slot, code });
     }
 
     pub(crate) fn is_alive(&self, slot: &Slot) -> bool {
@@ -273,11 +272,11 @@ impl World {
     }
 
     /// Starts a worker, unless it is running.
-    fn start(&mut self, slot: usize, broken: bool) {
+    fn start(&mut self, slot: usize, code: Code) {
         if self.is_alive(&self.slots[slot]) {
             if self.slots[slot].life.as_ref().is_some_and(|life| life.stop.is_none()) {
                 // The old worker is shutting down: the new one waits for it.
-                self.at(self.time.now() + Duration::from_millis(10), Action::Start { slot, broken });
+                self.at(self.time.now() + Duration::from_millis(10), Action::Start { slot, code });
             }
             return;
         }
@@ -293,13 +292,14 @@ impl World {
             .activities_max(activities_max)
             .memory_max(self.config.memory_max)
             .queue_shards(self.config.queue_shards)
+            .generation(code.generation)
             .lease_ttl(self.config.lease_ttl)
             .heartbeat_interval(self.config.heartbeat_interval)
             .shutdown_grace(grace)
             .handover_grace(grace);
         let worker = if role.has_workflow { worker.processors(processors) } else { worker };
         let worker =
-            register(worker, role, broken, &host, &self.ledger).build().expect("the settings are in range");
+            register(worker, role, code, &host, &self.ledger).build().expect("the settings are in range");
         let monitor = worker.monitor();
         let (stop, stopped) = oneshot::channel::<()>();
         let (ledger, time) = (Arc::clone(&self.ledger), Arc::clone(&self.time));
@@ -311,6 +311,6 @@ impl World {
             }
         };
         self.scheduler.spawn(owner, Box::pin(life));
-        self.slots[slot].life = Some(Life { owner, broken, stop: Some(stop), monitor });
+        self.slots[slot].life = Some(Life { owner, code, stop: Some(stop), monitor });
     }
 }

@@ -203,10 +203,7 @@ impl Ledger {
                 *handovers += append.released.len() as u64;
                 accounts.appended(append, &frames, (*moment, writer, now), violations);
             }
-            Fact::Leased { lease, build } => {
-                self.time.trace("lease", lease.get(), || format!("lease {lease} is of {build:?}"));
-                accounts.leased(*lease, build);
-            }
+            Fact::Leased { lease, build } => accounts.leased(*lease, build),
             Fact::Claimed { lease, shards } => {
                 let numbers: Vec<u16> = shards.iter().map(|shard| shard.get()).collect();
                 self.time.trace("claim", lease.get(), || format!("lease {lease} gets shards {numbers:?}"));

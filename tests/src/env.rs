@@ -75,6 +75,11 @@ impl Env {
         Arc::clone(&self.store)
     }
 
+    /// Another client of the store. Whoever comes first creates the queue, so it asks for the same number of shards.
+    pub fn another_client(&self) -> Client {
+        Client::builder(self.store()).queue_shards(SHARDS).build().unwrap()
+    }
+
     /// A worker to be configured. Its lease is so long that another worker takes over only after a shutdown.
     pub fn worker(&self) -> WorkerBuilder {
         configured(Worker::builder(self.store()))

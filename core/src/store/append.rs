@@ -151,11 +151,6 @@ impl Append {
                 hasher.update(bytes);
             }
         }
-        hasher.update((self.released.len() as u64).to_le_bytes());
-        for Released { shard, next_position } in &self.released {
-            hasher.update(shard.get().to_le_bytes());
-            hasher.update(next_position.get().to_le_bytes());
-        }
         hasher.update((self.tasks.len() as u64).to_le_bytes());
         for NewTask { id, queue, activity, losses_max, message, body, lost, executor } in &self.tasks {
             hasher.update(id.run.as_u128().to_le_bytes());
@@ -168,13 +163,23 @@ impl Append {
                 hasher.update(bytes);
             }
         }
+        self.digest_shards(&mut hasher);
+        hasher.finalize().into()
+    }
+
+    /// What it says of whole shards.
+    fn digest_shards(&self, hasher: &mut Sha256) {
+        hasher.update((self.released.len() as u64).to_le_bytes());
+        for Released { shard, next_position } in &self.released {
+            hasher.update(shard.get().to_le_bytes());
+            hasher.update(next_position.get().to_le_bytes());
+        }
         hasher.update((self.needs.len() as u64).to_le_bytes());
         for Need { shard, workflow } in &self.needs {
             hasher.update(shard.get().to_le_bytes());
             hasher.update((workflow.len() as u64).to_le_bytes());
             hasher.update(workflow.as_bytes());
         }
-        hasher.finalize().into()
     }
 }
 

@@ -25,18 +25,6 @@ pub(super) const CANARIES: &[Canary] = &[
         }],
     },
     Canary {
-        name: "NeedForgottenEarly",
-        what: "a claim forgets that a shard needs a workflow which its owner does not know, although a run of it is open",
-        edits: &[Edit {
-            file: "store-memory/src/state/lease.rs",
-            find: "run.shard() == shard && self.runs[&run].workflow == *workflow && self.is_open(run)",
-            erring: r#"run.shard() == shard
-                    && self.runs[&run].workflow == *workflow
-                    && self.is_open(run)
-                    && !pgworkflows_core::canary::is("NeedForgottenEarly")"#,
-        }],
-    },
-    Canary {
         name: "MisplacedKept",
         what: "the owner of a shard keeps it, although it does not know a workflow of its runs and another worker does",
         edits: &[Edit {

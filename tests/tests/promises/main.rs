@@ -16,6 +16,7 @@ mod failures;
 mod tasks;
 
 mod crashes;
+mod fleets;
 mod outages;
 mod parking;
 mod replay;

@@ -70,7 +70,7 @@ async fn start_with_the_key_of_a_finished_run_returns_it_with_its_result(env: En
 async fn starts_with_one_key_from_many_clients_at_once_make_one_run(env: Env) {
     let journal = run_worker(&env);
     let starts = (0..16).map(|_| async {
-        let client = pgworkflows::Client::new(env.store());
+        let client = env.another_client();
         client.start::<Greet>("Ada".to_owned()).key("greet:ada").await.unwrap()
     });
     let runs = futures::future::join_all(starts).await;

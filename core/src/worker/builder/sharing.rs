@@ -23,7 +23,8 @@ impl WorkerBuilder {
 
     /// Sets how many shards the queue has: 1 to 4,096. By default a queue is created with 64, and an existing one is served
     /// whatever it has. A queue keeps the number of shards that it was created with. It can use at most as many processors as
-    /// it has shards, over all workers.
+    /// it has shards, over all workers. A client that starts a run before the first worker begins creates the queue as well:
+    /// give both the same number.
     ///
     /// [`build`](Self::build) refuses a number out of that range, and [`Worker::run_until`] a queue that exists with another
     /// number of shards.

@@ -235,11 +235,12 @@ impl Scope {
         oldest.inspect(|waiter| self.wake(*waiter));
     }
 
-    /// Cancels all open calls in the order of their ids, and resolves them with the cancellation.
+    /// Cancels all open calls in the order of their ids, and resolves them with the cancellation, except for those that go on.
     pub(crate) fn cancel(&self) {
         let open: Vec<CommandId> = {
             let inner = self.inner.borrow();
-            inner.calls.iter().filter(|(_, call)| call.resolution.is_none()).map(|(id, _)| id).collect()
+            let ends = |call: &OpenCall| call.resolution.is_none() && !call.outlives_cancellation;
+            inner.calls.iter().filter(|(_, call)| ends(call)).map(|(id, _)| id).collect()
         };
         for id in open {
             self.cancel_call(id);

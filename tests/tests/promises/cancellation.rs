@@ -13,6 +13,7 @@ promises![
     cancelled_workflow_may_return_its_own_outcome,
     cancelled_workflow_that_fails_has_failed,
     cancellation_cancels_an_activity_in_flight_and_its_token,
+    call_that_waits_for_its_outcome_outlives_a_cancellation,
     all_awaited_calls_are_cancelled_in_the_order_of_the_calls,
     second_cancellation_has_no_effect,
     cancellation_survives_a_crash_during_the_clean_up,
@@ -120,6 +121,32 @@ async fn cancellation_cancels_an_activity_in_flight_and_its_token(env: Env) {
     assert!(run.result().await.unwrap_err().is_run_cancelled());
     journal.has("cancelled", 1).await;
     assert_eq!(history_text(&run).await[2..], ["cancel.requested", "activity.cancelled", "run.cancelled"]);
+}
+
+async fn call_that_waits_for_its_outcome_outlives_a_cancellation(env: Env) {
+    workflow!(Patient, "patient", |ctx: Context, _input: ()| -> WorkflowResult<String> {
+        let hold = ctx.activity::<Hold>(()).wait_for_outcome();
+        let (held, slept) = futures::future::join(hold, ctx.sleep(Duration::from_secs(3600))).await;
+        assert!(slept.unwrap_err().is_cancelled());
+        held?;
+        Ok("it is done".to_owned())
+    });
+
+    // Given a run whose activity is in flight when it is cancelled
+    let gate = Gate::closed();
+    let hold = Hold(ActivityFn::with(gate.clone(), |gate, _, ()| async move {
+        gate.pass().await;
+        Ok(())
+    }));
+    env.run(env.worker().workflow::<Patient>().activity(hold));
+    let run = env.client.start::<Patient>(()).await.unwrap();
+    logged(&run, "timer.started", 1).await;
+    run.cancel().await.unwrap();
+    logged(&run, "timer.cancelled", 1).await;
+    // Then only its other calls are cancelled
+    gate.open();
+    assert_eq!(run.result().await.unwrap(), "it is done");
+    assert_eq!(count(&run, "activity.cancelled").await, 0);
 }
 
 async fn all_awaited_calls_are_cancelled_in_the_order_of_the_calls(env: Env) {

@@ -40,11 +40,18 @@ pub type ActivityFuture<A> = DurableFuture<ActivityCall<A>>;
 pub struct ActivityCall<A: Activity> {
     input: A::Input,
     options: ActivityOptions,
+    waits_for_outcome: bool,
 }
 
 impl<A: Activity> DurableFuture<ActivityCall<A>> {
     pub(crate) fn activity(scope: &Rc<Scope>, input: A::Input, source: Source) -> Self {
-        Self::new(scope, "activity", A::NAME, source, ActivityCall { input, options: A::options() })
+        Self::new(
+            scope,
+            "activity",
+            A::NAME,
+            source,
+            ActivityCall { input, options: A::options(), waits_for_outcome: false },
+        )
     }
 
     /// Overrides the activity's retry policy; without one, there is one attempt. See [`ActivityFuture`].
@@ -133,6 +140,30 @@ impl<A: Activity> DurableFuture<ActivityCall<A>> {
         self.options(|options| options.queue(name))
     }
 
+    /// Waits for the outcome even if the run is asked to cancel itself meanwhile. By default the call then returns an error that
+    /// [`is_cancelled`](crate::workflow::WorkflowError::is_cancelled) recognises, and what the activity did may be unknown.
+    /// The activity is not cancelled. Dropping the future still gives it up.
+    ///
+    /// ```
+    /// # use pgworkflows::prelude::*;
+    /// # struct Charge;
+    /// # #[async_trait]
+    /// # impl Activity for Charge {
+    /// #     const NAME: &'static str = "charge";
+    /// #     type Input = u64;
+    /// #     type Output = ();
+    /// #     async fn execute(&self, _: ActivityContext, _: u64) -> ActivityResult<()> { Ok(()) }
+    /// # }
+    /// async fn pay(ctx: &Context) -> WorkflowResult<()> {
+    ///     // Whether the card was charged is known, although the run may have been cancelled.
+    ///     ctx.activity::<Charge>(500).wait_for_outcome().await
+    /// }
+    /// ```
+    #[track_caller]
+    pub fn wait_for_outcome(self) -> Self {
+        self.set(|call| call.waits_for_outcome = true)
+    }
+
     #[track_caller]
     fn options(self, change: impl FnOnce(ActivityOptions) -> ActivityOptions) -> Self {
         self.set(|call| call.options = change(std::mem::take(&mut call.options)))
@@ -149,7 +180,10 @@ impl<A: Activity> DurableCall for ActivityCall<A> {
         }
         let input = site.scope.encode(&format_args!("the input of {}", site.label), &self.input)?;
         let activity = Name::from_static(A::NAME);
-        let handle = CallHandle::open(&site.scope, CallKind::Activity(activity.clone()), site.source);
+        let mut handle = CallHandle::open(&site.scope, CallKind::Activity(activity.clone()), site.source);
+        if self.waits_for_outcome {
+            handle = handle.outlives_cancellation();
+        }
         let command = Command::ScheduleActivity { id: handle.id(), activity, input, options: self.options };
         site.scope.issue(command, site.source);
         Some(Opened::Waits(handle))

@@ -15,6 +15,8 @@ pub(super) struct OpenCall {
     pub(super) kind: CallKind,
     pub(super) source: Source,
     pub(super) waker: Option<Waker>,
+    /// Whether it goes on after the run was asked to cancel itself.
+    pub(super) outlives_cancellation: bool,
     pub(super) resolution: Option<Resolution>,
 }
 

@@ -23,8 +23,19 @@ impl CallHandle {
         let id = scope.next_id(source);
         let mut inner = scope.inner.borrow_mut();
         inner.unresolved += 1;
-        inner.calls.insert(id, OpenCall { kind, source, waker: None, resolution: None });
+        inner.calls.insert(
+            id,
+            OpenCall { kind, source, waker: None, outlives_cancellation: false, resolution: None },
+        );
         Self { scope: Rc::clone(scope), id, done: false }
+    }
+
+    /// Has the call go on after the run was asked to cancel itself.
+    pub(crate) fn outlives_cancellation(self) -> Self {
+        if let Some(call) = self.scope.inner.borrow_mut().calls.get_mut(self.id) {
+            call.outlives_cancellation = true;
+        }
+        self
     }
 
     pub(crate) fn id(&self) -> CommandId {

@@ -552,7 +552,7 @@ begin
                             'failure type text message text retryable bool? cause failure? details payload?'
                         when 'options' then
                             'options retry retry? start_to_close duration? schedule_to_close duration? '
-                            'at_most_once bool? queue text?'
+                            'at_most_once bool? queue text? transactional bool?'
                         when 'retry' then
                             'retry max_attempts number? initial duration? delay_max duration? non_retryable text[]?'
                         when 'uncompensated' then 'uncompensated activity text failure failure'

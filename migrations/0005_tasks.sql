@@ -1,8 +1,9 @@
 -- 0005: tasks, which any process may execute, and the executors that have them.
 --
--- No append locks a row of `tasks`: `append` only inserts. All other statements that change a task skip rows that somebody
--- else has locked, except for those that an executor reports on itself. The order of locks is: executors, then tasks, then
--- the inbox.
+-- No append locks a row of `tasks`: `append` only inserts. A transaction of the user's may hold the row of its own task for as
+-- long as it is open. So all other statements that change a task skip rows that somebody else has locked, and whoever sent
+-- them asks again. The order of locks is: executors, then tasks, then the inbox. A transaction of the user's locks no
+-- executor.
 
 -- One row per process that executes tasks. An id is random, as that of a lease. A fenced executor has no rights any more; its
 -- row goes when it has no tasks any more.
@@ -15,7 +16,8 @@ create table @schema@.executors (
     renewals   bigint not null default 0,
     fenced     boolean not null default false,
     queues     text[] not null,            -- the activity queues that it serves
-    activities text[] not null             -- the activities that it knows
+    activities text[] not null,            -- the activities that it knows
+    swept      uuid not null default '00000000-0000-0000-0000-000000000000'  -- the last run whose tasks it looked at
 ) with (
     fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500
 );
@@ -228,6 +230,52 @@ begin
 end
 $$;
 
+-- Deletes tasks of runs that are over, of which nobody said so: the owner of a run died before it withdrew them. Each call
+-- looks at the tasks of the next hundred runs. The caller has locked the executor.
+create function @schema@.sweep_tasks(p_executor bigint) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+set plan_cache_mode = force_generic_plan
+as $$
+declare
+    v_from  uuid;
+    v_run   uuid;
+    v_gone  uuid[] := '{}';
+    v_runs  uuid[];
+    v_seqs  int[];
+begin
+    select e.swept into v_from from @schema@.executors e where e.executor = p_executor;
+    v_run := v_from;
+    for i in 1 .. 100 loop
+        select t.run_id into v_run from @schema@.tasks t where t.run_id > v_run order by t.run_id limit 1;
+        if v_run is null then
+            -- From the beginning, the next time.
+            v_run := '00000000-0000-0000-0000-000000000000';
+            exit;
+        end if;
+        if not exists (select from @schema@.open_runs o where o.run_id = v_run) then
+            v_gone := v_gone || v_run;
+        end if;
+    end loop;
+    if v_run <> v_from then
+        update @schema@.executors e set swept = v_run where e.executor = p_executor;
+    end if;
+    if cardinality(v_gone) > 0 then
+        select array_agg(l.run_id), array_agg(l.seq) into v_runs, v_seqs from (
+            select t.run_id, t.seq from unnest(v_gone) as g (run)
+            join @schema@.tasks t on t.run_id = any (array[g.run])
+            limit 1000 for update of t skip locked
+        ) l;
+        delete from @schema@.tasks t using unnest(v_runs, v_seqs) as l (run, seq)
+        where t.run_id = any (array[l.run]) and t.seq = l.seq;
+    end if;
+end
+$$;
+
 -- Fences the executors whose leases have expired, except the caller's own, and frees their tasks. One that is locked is left
 -- for the next call.
 create function @schema@.fence_executors(p_own bigint) returns void
@@ -320,6 +368,7 @@ begin
 
     if p_ttl_micros is not null then
         perform @schema@.fence_executors(executor);
+        perform @schema@.sweep_tasks(executor);
         -- In no order, which would make another index than that of the executor seem fit.
         select coalesce(array_agg(t.run_id), '{}'), coalesce(array_agg(t.seq), '{}'), coalesce(array_agg(t.claims), '{}')
         into held_runs, held_seqs, held_claims
@@ -399,7 +448,8 @@ begin
 end
 $$;
 
--- Ends tasks, and tells their runs how. Returns for each whether the executor had it by this very claim.
+-- Ends tasks, and tells their runs how. Returns for each whether the executor had it by this very claim; null if somebody has
+-- it locked, such as a transaction that settles it by itself.
 create function @schema@.settle_tasks(
     p_executor bigint, p_runs uuid[], p_seqs int[], p_claims int[], p_bodies bytea[],
     p_notify text, p_hints text,     -- as in `append`
@@ -428,23 +478,38 @@ begin
     if not found then
         return;
     end if;
-    with gone as (
-        delete from @schema@.tasks t
-        using unnest(p_runs, p_seqs, p_claims, p_bodies) with ordinality as s (run, seq, claim, body, ord)
-        where t.run_id = any (array[s.run]) and t.seq = s.seq and t.executor = p_executor and t.claims = s.claim
-        returning s.ord, t.run_id, t.message_id, s.body
+    with had as (
+        select s.ord, s.body, t.run_id, t.seq
+        from unnest(p_runs, p_seqs, p_claims, p_bodies) with ordinality as s (run, seq, claim, body, ord)
+        join @schema@.tasks t on t.run_id = any (array[s.run]) and t.seq = s.seq
+        where t.executor = p_executor and t.claims = s.claim
+        for update of t skip locked
+    ), gone as (
+        delete from @schema@.tasks t using had h
+        where t.run_id = any (array[h.run_id]) and t.seq = h.seq
+        returning h.ord, t.run_id, t.message_id, h.body
     )
     select array_agg(g.ord order by g.ord), array_agg(g.run_id order by g.ord), array_agg(g.message_id order by g.ord),
            array_agg(g.body order by g.ord)
     into v_ords, v_runs, v_messages, v_bodies from gone g;
-    if v_ords is null then
+    if v_ords is not null then
+        perform @schema@.tell_runs(v_runs, v_messages, v_bodies);
+        foreach v_ord in array v_ords loop
+            held[v_ord] := true;
+        end loop;
+        notified := @schema@.notify_if_free(p_notify, p_hints);
+    end if;
+    if cardinality(v_ords) = cardinality(p_runs) then
         return;
     end if;
-    perform @schema@.tell_runs(v_runs, v_messages, v_bodies);
-    foreach v_ord in array v_ords loop
-        held[v_ord] := true;
+    -- What is still there was skipped.
+    for v_ord in
+        select s.ord from unnest(p_runs, p_seqs, p_claims) with ordinality as s (run, seq, claim, ord)
+        join @schema@.tasks t on t.run_id = any (array[s.run]) and t.seq = s.seq
+        where t.executor = p_executor and t.claims = s.claim
+    loop
+        held[v_ord] := null;
     end loop;
-    notified := @schema@.notify_if_free(p_notify, p_hints);
 end
 $$;
 
@@ -465,6 +530,7 @@ as $$
 declare
     v_over_runs uuid[];
     v_over_seqs int[];
+    v_ords      bigint[];
     v_queues    text[];
 begin
     perform @schema@.enter(p_lock_timeout);
@@ -472,11 +538,18 @@ begin
     if not found then
         return '{}';
     end if;
-    -- One that survives no loss is over if its execution began.
-    select array_agg(t.run_id), array_agg(t.seq) into v_over_runs, v_over_seqs
-    from unnest(p_runs, p_seqs, p_claims, p_begun) as r (run, seq, claim, begun)
-    join @schema@.tasks t on t.run_id = any (array[r.run]) and t.seq = r.seq
-    where r.begun and t.losses_max = 0 and t.executor = p_executor and t.claims = r.claim;
+    -- One that survives no loss is over if its execution began. One that is locked is left: if its transaction is rolled back,
+    -- it is lost with the executor.
+    select array_agg(l.run_id) filter (where l.is_over), array_agg(l.seq) filter (where l.is_over),
+           array_agg(l.ord) filter (where not l.is_over)
+    into v_over_runs, v_over_seqs, v_ords
+    from (
+        select r.ord, t.run_id, t.seq, r.begun and t.losses_max = 0 as is_over
+        from unnest(p_runs, p_seqs, p_claims, p_begun) with ordinality as r (run, seq, claim, begun, ord)
+        join @schema@.tasks t on t.run_id = any (array[r.run]) and t.seq = r.seq
+        where t.executor = p_executor and t.claims = r.claim
+        for update of t skip locked
+    ) l;
     if v_over_runs is not null then
         perform @schema@.fail_tasks(v_over_runs, v_over_seqs);
     end if;
@@ -485,8 +558,8 @@ begin
         set executor = null, problem = r.problem,
             ready_at = case when r.pause > 0 then clock_timestamp() + r.pause * interval '1 microsecond'
                             else t.ready_at end
-        from unnest(p_runs, p_seqs, p_claims, p_pauses, p_problems) as r (run, seq, claim, pause, problem)
-        where t.run_id = any (array[r.run]) and t.seq = r.seq and t.executor = p_executor and t.claims = r.claim
+        from unnest(p_runs, p_seqs, p_pauses, p_problems) with ordinality as r (run, seq, pause, problem, ord)
+        where r.ord = any (v_ords) and t.run_id = any (array[r.run]) and t.seq = r.seq
         returning t.queue
     )
     select coalesce(array_agg(distinct f.queue), '{}') into v_queues from freed f;
@@ -500,9 +573,14 @@ begin
 end
 $$;
 
--- Deletes tasks whose outcome is no longer wanted. One that is locked is left: its outcome will be too late.
-create function @schema@.withdraw_tasks(p_runs uuid[], p_seqs int[], p_lock_timeout text) returns void
-language plpgsql volatile
+-- Deletes tasks whose outcome is not awaited any more, and tells the runs of those that have a body that it came to nothing.
+-- Returns for each whether somebody has it locked, so that it is still there.
+create function @schema@.withdraw_tasks(
+    p_runs uuid[], p_seqs int[], p_bodies bytea[],
+    p_notify text, p_hints text,     -- as in `append`
+    p_lock_timeout text,
+    out locked boolean[], out notified boolean
+) language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 set enable_hashjoin = off
@@ -511,20 +589,87 @@ set jit = off
 set plan_cache_mode = force_generic_plan
 as $$
 declare
-    v_runs uuid[];
-    v_seqs int[];
+    v_runs     uuid[];
+    v_messages uuid[];
+    v_bodies   bytea[];
 begin
     perform @schema@.enter(p_lock_timeout);
-    select array_agg(l.run_id), array_agg(l.seq) into v_runs, v_seqs from (
-        select t.run_id, t.seq
-        from unnest(p_runs, p_seqs) as w (run, seq)
+    notified := false;
+    with free as (
+        select w.ord, w.body, t.run_id, t.seq
+        from unnest(p_runs, p_seqs, p_bodies) with ordinality as w (run, seq, body, ord)
         join @schema@.tasks t on t.run_id = any (array[w.run]) and t.seq = w.seq
         for update of t skip locked
-    ) l;
+    ), gone as (
+        delete from @schema@.tasks t using free f
+        where t.run_id = any (array[f.run_id]) and t.seq = f.seq
+        returning f.ord, t.run_id, t.message_id, f.body
+    )
+    select array_agg(g.run_id order by g.ord), array_agg(g.message_id order by g.ord), array_agg(g.body order by g.ord)
+    into v_runs, v_messages, v_bodies from gone g where g.body is not null;
     if v_runs is not null then
-        delete from @schema@.tasks t using unnest(v_runs, v_seqs) as l (run, seq)
-        where t.run_id = any (array[l.run]) and t.seq = l.seq;
+        perform @schema@.tell_runs(v_runs, v_messages, v_bodies);
+        notified := @schema@.notify_if_free(p_notify, p_hints);
     end if;
+    select array_agg(t.seq is not null order by w.ord) into locked
+    from unnest(p_runs, p_seqs) with ordinality as w (run, seq, ord)
+    left join @schema@.tasks t on t.run_id = any (array[w.run]) and t.seq = w.seq;
+end
+$$;
+
+-- Begins the transaction of a task: marks it, and limits how long each of its statements, and each pause between them, may
+-- take. So a process that stops in the middle holds nothing for ever. `transaction_timeout` exists since PostgreSQL 17.
+create function @schema@.begin_own_task(p_mark text, p_limit_millis bigint) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_name text;
+    v_now  text;
+begin
+    perform set_config('pgworkflows.task', p_mark, true);
+    if p_limit_millis is null then
+        return;
+    end if;
+    foreach v_name in array array['statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout'] loop
+        -- With its unit, such as `30s`. A shorter limit stays.
+        v_now := current_setting(v_name, true);
+        if v_now = '0' or v_now::interval > p_limit_millis * interval '1 millisecond' then
+            perform set_config(v_name, p_limit_millis::text, true);
+        end if;
+    end loop;
+end
+$$;
+
+-- Ends a task in the transaction of its own writes, and tells its run how. Returns false if the executor does not have it any
+-- more, or if its run is over: then the transaction must be rolled back. The mark shows that it is still the transaction that
+-- began with it, and not one that follows.
+create function @schema@.settle_own_task(
+    p_mark text, p_executor bigint, p_run uuid, p_seq int, p_claim int, p_body bytea
+) returns boolean
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set jit = off
+set plan_cache_mode = force_generic_plan
+as $$
+declare
+    v_message uuid;
+begin
+    if current_setting('pgworkflows.task', true) is distinct from p_mark then
+        raise exception using errcode = 'PW005', message = 'the transaction of the task has ended already';
+    end if;
+    delete from @schema@.tasks t
+    where t.run_id = p_run and t.seq = p_seq and t.executor = p_executor and t.claims = p_claim
+      and exists (select from @schema@.open_runs o where o.run_id = p_run)
+    returning t.message_id into v_message;
+    if v_message is null then
+        return false;
+    end if;
+    insert into @schema@.inbox (shard, run_id, message_id, opens, body)
+    values (@schema@.shard_of(p_run), p_run, v_message, false, p_body)
+    on conflict (message_id) where not opens do nothing;
+    return true;
 end
 $$;
 

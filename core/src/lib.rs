@@ -49,6 +49,7 @@ pub mod activity {
     pub use crate::data::retry::RetryPolicy;
     pub use crate::workflow::activity::{Activity, ActivityContext};
     pub use crate::workflow::error::{ActivityError, ActivityResult};
+    pub use crate::workflow::own_task::OwnTask;
 }
 
 /// Ids, counters and names, each with its own type.

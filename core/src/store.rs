@@ -49,7 +49,7 @@ pub use self::query::{
 pub use self::switchboard::Switchboard;
 pub use self::tasks::{
     ActivityQueueInfo, ClaimTasks, ClaimedTask, ClaimedTasks, HeldTask, NewTask, QueueHash, ReturnTasks,
-    ReturnedTask, SettleTasks, TaskClaim, TaskId, executor_of, queue_of,
+    ReturnedTask, SettleTasks, Settled, TaskClaim, TaskId, Withdrawal, executor_of, queue_of,
 };
 pub use self::watch::{Notice, Topic, Watch, Watched, What};
 use crate::data::id::ShardId;
@@ -108,6 +108,23 @@ pub trait Store: Any + fmt::Debug + Send + Sync + 'static {
     /// default there is none, and every start goes through the inbox.
     fn switchboard(&self) -> Option<Switchboard> {
         None
+    }
+}
+
+impl dyn Store {
+    /// The store as an `S`, also if it is in an [`Arc`].
+    pub fn downcast<S: Store>(&self) -> Option<&S> {
+        let mut store = self;
+        loop {
+            let any: &dyn Any = store;
+            if let Some(found) = any.downcast_ref::<S>() {
+                return Some(found);
+            }
+            if let Some(found) = any.downcast_ref::<Arc<S>>() {
+                return Some(found);
+            }
+            store = &**any.downcast_ref::<Arc<dyn Store>>()?;
+        }
     }
 }
 
@@ -201,18 +218,18 @@ pub trait Session: Send {
     /// [`StoreError::Fenced`] if the executor's lease was fenced: all of its tasks are free again, or over.
     async fn claim_tasks(&mut self, claim: &ClaimTasks) -> Result<ClaimedTasks, StoreError>;
 
-    /// Deletes tasks, and puts the messages which tell their runs how they ended into the inbox, in one transaction. Returns
-    /// for each whether the executor had it: if not, it was settled before, was withdrawn, or was taken away from the
-    /// executor, and nothing was written. A run that is over gets no message.
-    async fn settle_tasks(&mut self, settle: &SettleTasks) -> Result<Vec<bool>, StoreError>;
+    /// Deletes tasks, and puts the messages which tell their runs how they ended into the inbox, in one transaction. Answers
+    /// for each what became of it. A run that is over gets no message.
+    async fn settle_tasks(&mut self, settle: &SettleTasks) -> Result<Vec<Settled>, StoreError>;
 
     /// Gives tasks back that the executor has, and ends the executor if asked to. Does nothing for an executor that was
-    /// fenced.
+    /// fenced. A task that somebody has locked is left; if its executor ends, it is lost once it is not locked any more.
     async fn return_tasks(&mut self, returned: &ReturnTasks) -> Result<(), StoreError>;
 
-    /// Deletes tasks whose outcome is no longer wanted. One that is locked at this moment is left: its outcome will be too
-    /// late. An executor that has one learns that from its next renewal.
-    async fn withdraw_tasks(&mut self, tasks: &[TaskId]) -> Result<(), StoreError>;
+    /// Deletes tasks whose outcome is not awaited any more, whoever has them, and tells their runs if asked to, in one
+    /// transaction. Returns those that somebody has locked, and that are still there. An executor that has one learns that
+    /// it is gone from its next renewal.
+    async fn withdraw_tasks(&mut self, withdrawals: &[Withdrawal]) -> Result<Vec<TaskId>, StoreError>;
 }
 
 /// How many sessions a worker will have open at a time.

@@ -10,6 +10,7 @@ pub(crate) mod error;
 pub(crate) mod fault;
 pub(crate) mod locals;
 pub(crate) mod mark;
+pub(crate) mod own_task;
 pub(crate) mod program;
 pub(crate) mod registry;
 pub(crate) mod scope;

@@ -44,6 +44,9 @@ struct HistoryCheck {
     /// The calls that were made, and those that have an outcome.
     begun: BTreeSet<CommandId>,
     outcomes: BTreeSet<CommandId>,
+    /// The transactional activities, and those of them that were given up: they may complete all the same.
+    transactional: BTreeSet<CommandId>,
+    given_up: BTreeSet<CommandId>,
     /// Calls whose outcome waited for a stalled run: its code may give the call up before it sees the outcome.
     waited: BTreeSet<CommandId>,
     stalled: bool,
@@ -96,6 +99,9 @@ impl HistoryCheck {
     fn is_given_up(&mut self, id: CommandId) {
         if !self.waited.remove(&id) {
             self.ends(id);
+            if self.transactional.contains(&id) {
+                self.given_up.insert(id);
+            }
         }
     }
 
@@ -105,7 +111,12 @@ impl HistoryCheck {
                 self.resolves();
                 self.deadlines.extend(start_at.map(|start_at| (START_DELAY, start_at)));
             }
-            Event::ActivityScheduled { id, .. } => self.begins(*id),
+            Event::ActivityScheduled { id, options, .. } => {
+                self.begins(*id);
+                if *options == options.clone().transactional() {
+                    self.transactional.insert(*id);
+                }
+            }
             Event::CompensationRegistered { id, .. } => {
                 self.begins(*id);
                 self.registered.insert(*id);
@@ -152,7 +163,9 @@ impl HistoryCheck {
             _ => {}
         }
         if let Some(id) = event.call() {
-            if event.is_outcome() {
+            if matches!(event, Event::ActivityCompleted { .. }) && self.given_up.remove(&id) {
+                self.resolves();
+            } else if event.is_outcome() {
                 self.resolves_call(id);
             } else if event.gives_up() {
                 self.is_given_up(id);

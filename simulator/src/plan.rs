@@ -56,6 +56,8 @@ pub(crate) struct Work {
     pub(crate) schedule_to_close: Option<u64>,
     /// Whether it is sent to the activity queue.
     pub(crate) is_task: bool,
+    /// Whether its outcome counts even if its run gives it up.
+    pub(crate) is_transactional: bool,
 }
 
 /// How an attempt fails.
@@ -162,8 +164,9 @@ impl Planner<'_> {
         } else {
             self.dice.between(1, 3) as u32
         };
+        let value = self.dice.below(1_000);
         Work {
-            value: self.dice.below(1_000),
+            value,
             millis,
             failures,
             failure_mode,
@@ -173,6 +176,7 @@ impl Planner<'_> {
             start_to_close: self.dice.chance(100).then(|| self.millis(2).max(1)),
             schedule_to_close: self.dice.chance(100).then(|| self.millis(4).max(1)),
             is_task: self.config.tasks && self.dice.chance(400),
+            is_transactional: self.config.tasks && value.is_multiple_of(3),
         }
     }
 }

@@ -116,15 +116,8 @@ impl Interpreter {
                 }
                 Ok(sum)
             }
-            Op::OnFailure(work) => {
-                let retry = work.retry();
-                let is_task = work.is_task;
-                let compensation = ctx.on_failure::<Perform>(work).retry(retry);
-                if is_task {
-                    let _ = compensation.queue(ACTIVITY_QUEUE);
-                }
-                Ok(0)
-            }
+            Op::OnFailure(work) if work.is_transactional => Ok(on_failure::<PerformOnce>(ctx, work)),
+            Op::OnFailure(work) => Ok(on_failure::<Perform>(ctx, work)),
             Op::Sequence(ops) => {
                 let mut sum = 0;
                 for part in each(ops) {
@@ -158,12 +151,32 @@ pub(crate) fn signal_at(signal: usize) -> Signal<u64> {
     if signal == 0 { LEFT } else { RIGHT }
 }
 
+fn on_failure<A: Activity<Input = Work, Output = u64>>(ctx: &Context, work: Work) -> u64 {
+    let retry = work.retry();
+    let is_task = work.is_task;
+    let compensation = ctx.on_failure::<A>(work).retry(retry);
+    if is_task {
+        let _ = compensation.queue(ACTIVITY_QUEUE);
+    }
+    0
+}
+
 async fn perform(ctx: &Context, work: Work) -> WorkflowResult<u64> {
+    match work.is_transactional {
+        true => perform_as::<PerformOnce>(ctx, work).await,
+        false => perform_as::<Perform>(ctx, work).await,
+    }
+}
+
+async fn perform_as<A: Activity<Input = Work, Output = u64>>(
+    ctx: &Context,
+    work: Work,
+) -> WorkflowResult<u64> {
     let retry = work.retry();
     let (at_most_once, start_to_close, schedule_to_close) =
         (work.at_most_once, work.start_to_close, work.schedule_to_close);
     let is_task = work.is_task;
-    let mut call = ctx.activity::<Perform>(work).retry(retry);
+    let mut call = ctx.activity::<A>(work).retry(retry);
     if at_most_once {
         call = call.at_most_once();
     }
@@ -215,6 +228,7 @@ impl Work {
 }
 
 /// Does what its input says, and tells the ledger.
+#[derive(Clone)]
 struct Perform {
     host: Arc<SimHost>,
     ledger: Arc<Ledger>,
@@ -239,7 +253,26 @@ impl Activity for Perform {
     }
 }
 
-/// Registers what a worker has: the workflows that its code knows, and its activity.
+/// The same, and its outcome counts even if its run gives it up. The memory store has no transactions, so the outcome is
+/// reported like that of any task.
+struct PerformOnce(Perform);
+
+#[async_trait]
+impl Activity for PerformOnce {
+    const NAME: &'static str = "perform-once";
+    type Input = Work;
+    type Output = u64;
+
+    fn options() -> ActivityOptions {
+        ActivityOptions::default().transactional()
+    }
+
+    async fn execute(&self, ctx: ActivityContext, work: Work) -> ActivityResult<u64> {
+        self.0.execute(ctx, work).await
+    }
+}
+
+/// Registers what a worker has: the workflows that its code knows, and its activities.
 pub(crate) fn register(
     worker: WorkerBuilder,
     role: WorkerRole,
@@ -260,6 +293,9 @@ pub(crate) fn register(
         (true, true) => worker.workflow::<PlanWorkflow<true, true>>(),
         (true, false) => worker.workflow::<PlanWorkflow<false, true>>(),
     };
-    let worker = if role.has_activity { worker.activity(perform) } else { worker };
+    let worker = match role.has_activity {
+        true => worker.activity(perform.clone()).activity(PerformOnce(perform)),
+        false => worker,
+    };
     if role.queue_slots > 0 { worker.activity_queue(ACTIVITY_QUEUE, role.queue_slots) } else { worker }
 }

@@ -18,7 +18,7 @@ use pgworkflows_core::RunId;
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::store::{
     Append, Claim, ClaimTasks, Due, Heartbeat, Hint, InboxRead, Load, Release, ReturnTasks, RunFilter,
-    RunPage, SettleTasks, StoreError, Submission, TaskId, Unparked, Watch,
+    RunPage, SettleTasks, StoreError, Submission, Unparked, Watch, Withdrawal,
 };
 
 use crate::fact::Fact;
@@ -101,7 +101,7 @@ pub enum Call<'a> {
     ClaimTasks(&'a ClaimTasks),
     SettleTasks(&'a SettleTasks),
     ReturnTasks(&'a ReturnTasks),
-    WithdrawTasks(&'a [TaskId]),
+    WithdrawTasks(&'a [Withdrawal]),
     ActivityQueues,
     Describe(RunId),
     DescribeQueue(&'a str),

@@ -2,7 +2,7 @@
 
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::store::{
-    Append, Claim, ClaimTasks, Heartbeat, Release, ReturnTasks, SettleTasks, Submission, TaskId,
+    Append, Claim, ClaimTasks, Heartbeat, Release, ReturnTasks, SettleTasks, Submission, Withdrawal,
 };
 
 use crate::faults::Call;
@@ -20,7 +20,7 @@ pub(crate) enum Lingering {
     ClaimTasks(ClaimTasks),
     SettleTasks(SettleTasks),
     ReturnTasks(ReturnTasks),
-    WithdrawTasks(Vec<TaskId>),
+    WithdrawTasks(Vec<Withdrawal>),
 }
 
 impl Lingering {

@@ -4,8 +4,8 @@
 use async_trait::async_trait;
 use pgworkflows_core::store::{
     Append, Appended, Claim, ClaimTasks, Claimed, ClaimedTasks, Due, DueRuns, Heartbeat, HeartbeatAnswer,
-    InboxPage, InboxRead, Load, Loaded, Release, ReturnTasks, Session, SettleTasks, StoreError, TaskId,
-    Unparked, UnparkedRuns,
+    InboxPage, InboxRead, Load, Loaded, Release, ReturnTasks, Session, SettleTasks, Settled, StoreError,
+    TaskId, Unparked, UnparkedRuns, Withdrawal,
 };
 
 use crate::faults::{Call, SessionNo};
@@ -69,7 +69,7 @@ impl Session for MemorySession {
         self.store.call(self.number, call, |state, now| state.claim_tasks(now, claim)).await
     }
 
-    async fn settle_tasks(&mut self, settle: &SettleTasks) -> Result<Vec<bool>, StoreError> {
+    async fn settle_tasks(&mut self, settle: &SettleTasks) -> Result<Vec<Settled>, StoreError> {
         let call = Call::SettleTasks(settle);
         self.store.call(self.number, call, |state, _| Ok(state.settle_tasks(settle))).await
     }
@@ -82,11 +82,12 @@ impl Session for MemorySession {
         self.store.call(self.number, Call::ReturnTasks(returned), operation).await
     }
 
-    async fn withdraw_tasks(&mut self, tasks: &[TaskId]) -> Result<(), StoreError> {
+    /// No row is ever locked here.
+    async fn withdraw_tasks(&mut self, withdrawals: &[Withdrawal]) -> Result<Vec<TaskId>, StoreError> {
         let operation = |state: &mut crate::state::State, _| {
-            state.withdraw_tasks(tasks);
-            Ok(())
+            state.withdraw_tasks(withdrawals);
+            Ok(Vec::new())
         };
-        self.store.call(self.number, Call::WithdrawTasks(tasks), operation).await
+        self.store.call(self.number, Call::WithdrawTasks(withdrawals), operation).await
     }
 }

@@ -4,7 +4,8 @@
 use pgworkflows_core::RunId;
 use pgworkflows_core::store::{
     ActivityQueueInfo, Appended, Claimed, ClaimedTasks, DueRuns, Frame, HeartbeatAnswer, InboxPage, Loaded,
-    Notice, Queue, QueueDescription, RunDescription, RunHistory, Submitted, UnparkedRuns, Watched,
+    Notice, Queue, QueueDescription, RunDescription, RunHistory, Settled, Submitted, TaskId, UnparkedRuns,
+    Watched,
 };
 
 use crate::faults::Call;
@@ -28,6 +29,9 @@ impl ByteSize for Call<'_> {
                 frames.chain(sent).chain(tasks).sum()
             }
             Self::SettleTasks(settle) => settle.outcomes.iter().map(|(_, body)| body.len()).sum(),
+            Self::WithdrawTasks(withdrawals) => {
+                withdrawals.iter().filter_map(|one| Some(one.tells.as_ref()?.len())).sum()
+            }
             Self::Session
             | Self::Queue { .. }
             | Self::Watch(_)
@@ -46,7 +50,6 @@ impl ByteSize for Call<'_> {
             | Self::History(_)
             | Self::ClaimTasks(_)
             | Self::ReturnTasks(_)
-            | Self::WithdrawTasks(_)
             | Self::ActivityQueues => 0,
         }
     }
@@ -101,7 +104,8 @@ impl<T: ByteSize> ByteSize for Option<T> {
 }
 
 impl ByteSize for () {}
-impl ByteSize for bool {}
+impl ByteSize for Settled {}
+impl ByteSize for TaskId {}
 impl ByteSize for ActivityQueueInfo {}
 impl ByteSize for Queue {}
 impl ByteSize for Submitted {}

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use pgworkflows_core::store::{
     Append, Appended, Claim, ClaimTasks, Claimed, ClaimedTasks, Due, DueRuns, Heartbeat, HeartbeatAnswer,
-    InboxPage, InboxRead, Load, Loaded, Release, ReturnTasks, Session, SettleTasks, StoreError, TaskId,
-    Unparked, UnparkedRuns,
+    InboxPage, InboxRead, Load, Loaded, Release, ReturnTasks, Session, SettleTasks, Settled, StoreError,
+    TaskId, Unparked, UnparkedRuns, Withdrawal,
 };
 
 use crate::session::PostgresSession;
@@ -50,7 +50,7 @@ impl Session for PostgresSession {
         tasks::claim(self, claim).await
     }
 
-    async fn settle_tasks(&mut self, settle: &SettleTasks) -> Result<Vec<bool>, StoreError> {
+    async fn settle_tasks(&mut self, settle: &SettleTasks) -> Result<Vec<Settled>, StoreError> {
         tasks::settle(self, settle).await
     }
 
@@ -58,7 +58,7 @@ impl Session for PostgresSession {
         tasks::give_back(self, returned).await
     }
 
-    async fn withdraw_tasks(&mut self, tasks: &[TaskId]) -> Result<(), StoreError> {
-        tasks::withdraw(self, tasks).await
+    async fn withdraw_tasks(&mut self, withdrawals: &[Withdrawal]) -> Result<Vec<TaskId>, StoreError> {
+        tasks::withdraw(self, withdrawals).await
     }
 }

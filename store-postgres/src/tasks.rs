@@ -8,16 +8,17 @@ use pgworkflows_core::RunId;
 use pgworkflows_core::id::{EventSeq, ExecutorId};
 use pgworkflows_core::store::{
     ActivityQueueInfo, ClaimTasks, ClaimedTask, ClaimedTasks, Hint, QueueHash, ReturnTasks, SettleTasks,
-    StoreError, TaskClaim, TaskId,
+    Settled, StoreError, TaskClaim, TaskId, Withdrawal,
 };
 use sqlx::postgres::{PgBindIterExt, PgRow};
 use sqlx::types::Uuid;
 
 use crate::error::{is_notification_queue_full, store_error};
 use crate::lease::micros;
-use crate::options::Options;
+use crate::notify::Notification;
 use crate::session::PostgresSession;
 use crate::shared::{Shared, only};
+use crate::sql::PgQuery;
 use crate::values::{Time, byte_count, get, timestamp, uuid};
 
 const CLAIM: &str = "
@@ -31,7 +32,7 @@ const RETURN: &str = "
     select @schema@.return_tasks($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 
 const WITHDRAW: &str = "
-    select @schema@.withdraw_tasks($1, $2, $3)";
+    select locked, notified from @schema@.withdraw_tasks($1, $2, $3, $4, $5, $6)";
 
 const ACTIVITY_QUEUES: &str = "
     select q.queue, q.activity, q.waiting, q.claimed, q.waiting_since, q.executors, q.problem
@@ -92,28 +93,49 @@ fn claims(row: &PgRow, [runs, seqs, numbers]: [&str; 3]) -> Result<Option<Vec<Ta
 pub(crate) async fn settle(
     session: &mut PostgresSession,
     settle: &SettleTasks,
-) -> Result<Vec<bool>, StoreError> {
-    let shards: BTreeSet<_> = settle.outcomes.iter().map(|(claim, _)| claim.task.run.shard()).collect();
+) -> Result<Vec<Settled>, StoreError> {
+    let outcomes = &settle.outcomes;
+    let row =
+        notifying(session, outcomes.iter().map(|(claim, _)| claim.task.run), |session, notification| {
+            session
+                .query(SETTLE)
+                .bind(executor_number(settle.executor))
+                .bind(outcomes.iter().map(|(claim, _)| uuid(claim.task.run)).bind_iter())
+                .bind(outcomes.iter().map(|(claim, _)| claim.task.seq.get().cast_signed()).bind_iter())
+                .bind(outcomes.iter().map(|(claim, _)| claim.number.cast_signed()).bind_iter())
+                .bind(outcomes.iter().map(|(_, body)| &body[..]).bind_iter())
+                .bind(notification.map(|notification| notification.channel.clone()))
+                .bind(notification.and_then(|notification| notification.hints.clone()))
+                .bind(&session.shared.options.lock_timeout)
+        });
+    let held: Vec<Option<bool>> = get(&row.await?, 0)?;
+    if held.len() != outcomes.len() {
+        return Err(StoreError::corrupt("the answer is for other tasks than were settled"));
+    }
+    let answer = |held| match held {
+        Some(true) => Settled::Told,
+        Some(false) => Settled::Late,
+        None => Settled::Locked,
+    };
+    Ok(held.into_iter().map(answer).collect())
+}
+
+/// Runs a statement that may tell runs how tasks ended, and that returns in its second column whether it notified.
+async fn notifying(
+    session: &mut PostgresSession,
+    runs: impl Iterator<Item = RunId>,
+    query: impl Fn(&PostgresSession, Option<&Notification>) -> PgQuery,
+) -> Result<PgRow, StoreError> {
+    let shards: BTreeSet<_> = runs.map(RunId::shard).collect();
     let hints: Vec<Hint> = shards.into_iter().map(Hint::Mail).collect();
     let mut notification = session.shared.notifier.within_call(&hints);
     loop {
-        let Options { lock_timeout, .. } = &session.shared.options;
-        let outcomes = &settle.outcomes;
-        let query = session
-            .query(SETTLE)
-            .bind(executor_number(settle.executor))
-            .bind(outcomes.iter().map(|(claim, _)| uuid(claim.task.run)).bind_iter())
-            .bind(outcomes.iter().map(|(claim, _)| claim.task.seq.get().cast_signed()).bind_iter())
-            .bind(outcomes.iter().map(|(claim, _)| claim.number.cast_signed()).bind_iter())
-            .bind(outcomes.iter().map(|(_, body)| &body[..]).bind_iter())
-            .bind(notification.as_ref().map(|notification| notification.channel.clone()))
-            .bind(notification.as_ref().and_then(|notification| notification.hints.clone()))
-            .bind(lock_timeout);
+        let query = query(session, notification.as_ref());
         match session.fetch_raw(query).await? {
             Ok(rows) => {
                 let row = only(rows)?;
                 session.shared.notifier.notify(hints, get(&row, 1)?);
-                return get(&row, 0);
+                return Ok(row);
             }
             Err(error) if notification.is_some() && is_notification_queue_full(&error) => notification = None,
             Err(error) => return Err(store_error(error)),
@@ -145,14 +167,25 @@ pub(crate) async fn give_back(
     Ok(())
 }
 
-/// Deletes tasks whose outcome is no longer wanted.
-pub(crate) async fn withdraw(session: &mut PostgresSession, tasks: &[TaskId]) -> Result<(), StoreError> {
-    let query = session
-        .query(WITHDRAW)
-        .bind(tasks.iter().map(|task| uuid(task.run)).bind_iter())
-        .bind(tasks.iter().map(|task| task.seq.get().cast_signed()).bind_iter())
-        .bind(&session.shared.options.lock_timeout);
-    session.fetch(query).await.map(drop)
+/// Deletes tasks whose outcome is not awaited any more, and notifies the owners of the runs that are told.
+pub(crate) async fn withdraw(
+    session: &mut PostgresSession,
+    withdrawals: &[Withdrawal],
+) -> Result<Vec<TaskId>, StoreError> {
+    let told = withdrawals.iter().filter(|withdrawal| withdrawal.tells.is_some());
+    let row = notifying(session, told.map(|withdrawal| withdrawal.task.run), |session, notification| {
+        session
+            .query(WITHDRAW)
+            .bind(withdrawals.iter().map(|withdrawal| uuid(withdrawal.task.run)).bind_iter())
+            .bind(withdrawals.iter().map(|withdrawal| withdrawal.task.seq.get().cast_signed()).bind_iter())
+            .bind(withdrawals.iter().map(|withdrawal| withdrawal.tells.as_deref()).bind_iter())
+            .bind(notification.map(|notification| notification.channel.clone()))
+            .bind(notification.and_then(|notification| notification.hints.clone()))
+            .bind(&session.shared.options.lock_timeout)
+    });
+    let locked: Vec<bool> = get::<Option<_>>(&row.await?, 0)?.unwrap_or_default();
+    let locked = withdrawals.iter().zip(locked).filter(|(_, locked)| *locked);
+    Ok(locked.map(|(withdrawal, _)| withdrawal.task).collect())
 }
 
 /// The activity queues that have tasks.
@@ -173,6 +206,6 @@ fn activity_queue(row: &PgRow) -> Result<ActivityQueueInfo, StoreError> {
     })
 }
 
-fn executor_number(executor: ExecutorId) -> i64 {
+pub(crate) fn executor_number(executor: ExecutorId) -> i64 {
     executor.get().cast_signed()
 }

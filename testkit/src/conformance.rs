@@ -20,6 +20,7 @@ pub mod sent;
 pub mod submit;
 pub mod suspect;
 pub mod tasks;
+pub mod withdrawal;
 mod writer;
 
 pub use self::fixture::Fixture;
@@ -290,8 +291,12 @@ macro_rules! store_conformance {
                 late_report_on_an_earlier_claim_changes_nothing,
                 renewal_says_which_tasks_the_executor_has,
                 renewal_that_was_lost_fences_the_executor,
-                withdrawn_task_is_gone_whoever_has_it,
                 activity_queues_are_described,
+            ;
+            withdrawal:
+                withdrawn_task_is_gone_whoever_has_it,
+                withdrawn_task_tells_its_run_once_if_it_is_asked_to,
+                renewal_deletes_tasks_of_runs_that_are_over,
             ;
             query:
                 unknown_run_has_no_description,

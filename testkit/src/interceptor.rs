@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use pgworkflows_core::store::{
     Append, Appended, Claim, ClaimTasks, Claimed, ClaimedTasks, Due, DueRuns, Heartbeat, HeartbeatAnswer,
     Hint, HintKind, InboxPage, InboxRead, Load, Loaded, Queue, Release, ReturnTasks, Session, SessionsWanted,
-    SettleTasks, Store, StoreError, StoreQuery, Submission, Submitted, Switchboard, TaskId, Unparked,
-    UnparkedRuns, Watch, Watched,
+    SettleTasks, Settled, Store, StoreError, StoreQuery, Submission, Submitted, Switchboard, TaskId,
+    Unparked, UnparkedRuns, Watch, Watched, Withdrawal,
 };
 use tokio::sync::broadcast;
 
@@ -142,7 +142,7 @@ impl Session for Intercepted<Box<dyn Session>> {
         self.inner.claim_tasks(claim).await
     }
 
-    async fn settle_tasks(&mut self, settle: &SettleTasks) -> Result<Vec<bool>, StoreError> {
+    async fn settle_tasks(&mut self, settle: &SettleTasks) -> Result<Vec<Settled>, StoreError> {
         self.interceptor.before_call()?;
         self.inner.settle_tasks(settle).await
     }
@@ -152,9 +152,9 @@ impl Session for Intercepted<Box<dyn Session>> {
         self.inner.return_tasks(returned).await
     }
 
-    async fn withdraw_tasks(&mut self, tasks: &[TaskId]) -> Result<(), StoreError> {
+    async fn withdraw_tasks(&mut self, withdrawals: &[Withdrawal]) -> Result<Vec<TaskId>, StoreError> {
         self.interceptor.before_call()?;
-        self.inner.withdraw_tasks(tasks).await
+        self.inner.withdraw_tasks(withdrawals).await
     }
 }
 

@@ -142,7 +142,7 @@ impl ProcessorFixture {
                     Effect::ExecuteStep { .. }
                     | Effect::Abort { .. }
                     | Effect::HandOut { .. }
-                    | Effect::Withdraw { .. }
+                    | Effect::Withdraw(_)
                     | Effect::Accept { .. }
                     | Effect::Tell { .. } => {}
                 }

@@ -1,7 +1,7 @@
 //! What all requests of a client have in common: a request becomes one submission, and the store's answer becomes a value.
 //! It must not know how a submission reaches the store.
 
-use std::any::{Any, type_name};
+use std::any::type_name;
 use std::fmt;
 use std::sync::Arc;
 
@@ -87,21 +87,10 @@ impl<T> Prepared<T> {
     /// # Errors
     /// Returns an error that [`Error::is_foreign_transaction`] recognises if the client's store is of another type.
     pub fn store_as<S: Store>(&self) -> Result<&S, Error> {
-        let mut store: &dyn Store = &*self.store;
-        loop {
-            let any: &dyn Any = store;
-            if let Some(found) = any.downcast_ref::<S>() {
-                return Ok(found);
-            }
-            if let Some(found) = any.downcast_ref::<Arc<S>>() {
-                return Ok(found);
-            }
-            let Some(inner) = any.downcast_ref::<Arc<dyn Store>>() else {
-                let path = type_name::<S>();
-                return Err(Error::foreign_transaction(path.rsplit("::").next().unwrap_or(path)));
-            };
-            store = &**inner;
-        }
+        self.store.downcast().ok_or_else(|| {
+            let path = type_name::<S>();
+            Error::foreign_transaction(path.rsplit("::").next().unwrap_or(path))
+        })
     }
 
     pub(super) fn is_keyed(&self) -> bool {

@@ -34,6 +34,10 @@ pub(crate) const TASK_UNREADABLE_PAUSE: Duration = Duration::from_secs(30);
 /// How many tasks are claimed, settled, returned or withdrawn at once.
 pub(crate) const TASKS_BATCH_MAX: usize = 1_000;
 
+/// How long to wait before a task that somebody has locked is asked for again: it is part of a transaction of the user's that
+/// is about to end.
+pub(crate) const TASK_LOCKED_PAUSE: Duration = Duration::from_millis(500);
+
 /// How many bytes of tasks are claimed at once, and of outcomes are settled at once: 8 MiB.
 pub(crate) const TASKS_BYTES_MAX: usize = 8 << 20;
 

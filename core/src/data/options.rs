@@ -37,6 +37,7 @@ pub(crate) struct Settings {
     pub(crate) schedule_to_close: Option<Duration>,
     pub(crate) at_most_once: bool,
     pub(crate) queue: Option<Name>,
+    pub(crate) transactional: bool,
 }
 
 impl Settings {
@@ -46,6 +47,7 @@ impl Settings {
         schedule_to_close: None,
         at_most_once: false,
         queue: None,
+        transactional: false,
     };
 }
 
@@ -85,6 +87,14 @@ impl ActivityOptions {
         self.change(|settings| settings.queue = Some(name.into()))
     }
 
+    /// Says that an attempt may record its own outcome, together with its effects, through
+    /// [`ActivityContext::task`](crate::workflow::activity::ActivityContext::task). So the activity always becomes a task, and
+    /// no timeout makes it fail while its attempt may still succeed. Stores that offer transactional activities set this.
+    #[must_use]
+    pub fn transactional(self) -> Self {
+        self.change(|settings| settings.transactional = true)
+    }
+
     /// The settings.
     pub(crate) fn get(&self) -> &Settings {
         static DEFAULT: Settings = Settings::DEFAULT;
@@ -101,7 +111,8 @@ impl ActivityOptions {
     pub(crate) fn check(&self) -> Result<(), String> {
         // The default is in range.
         let Some(settings) = self.changed.as_deref() else { return Ok(()) };
-        let Settings { retry, start_to_close, schedule_to_close, queue, at_most_once: _ } = settings;
+        let Settings { retry, start_to_close, schedule_to_close, queue, at_most_once: _, transactional: _ } =
+            settings;
         retry.check()?;
         if let Some(queue) = queue {
             Name::check("activity queue", queue)?;
@@ -130,13 +141,15 @@ impl From<Settings> for ActivityOptions {
 
 impl fmt::Debug for ActivityOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Settings { retry, start_to_close, schedule_to_close, at_most_once, queue } = self.get();
+        let Settings { retry, start_to_close, schedule_to_close, at_most_once, queue, transactional } =
+            self.get();
         f.debug_struct("ActivityOptions")
             .field("retry", retry)
             .field("start_to_close", start_to_close)
             .field("schedule_to_close", schedule_to_close)
             .field("at_most_once", at_most_once)
             .field("queue", queue)
+            .field("transactional", transactional)
             .finish()
     }
 }

@@ -65,7 +65,8 @@ mod tests {
         let (cancel, terminate) =
             (Message::Cancel { reason: None }, Message::Terminate { reason: "enough".to_owned() });
         let (id, task) = (CommandId::FIRST, EventSeq::FIRST);
-        let ended = Message::TaskEnded { id, task, outcome: Outcome::Completed(input()) };
+        let ended =
+            Message::TaskEnded { id, task, outcome: Outcome::Completed(input()), committed: Flag(false) };
         for (message, expected) in [
             (start, MessageKind::Start),
             (signalled, MessageKind::Signal(signal)),

@@ -277,6 +277,9 @@ macro_rules! messages {
             task: EventSeq,
             /// The value that the activity returned, or the failure of the attempt.
             outcome: Outcome,
+            /// Whether the value was recorded together with the effects of the activity, so that the log shows it even if
+            /// the run has given the activity up.
+            committed: Flag,
         }
         /// A task of the run was lost with its executors, and is not executed again.
         "task-lost" 1 => TaskLost = 6 {

@@ -12,6 +12,7 @@ use crate::processor::Processor;
 use crate::processor::effect::Effect;
 use crate::processor::record::Recorder;
 use crate::processor::runs::RunEntry;
+use crate::run::pending::PendingActivity;
 use crate::run::state::DeadlineKind;
 
 impl Recorder<'_> {
@@ -34,15 +35,17 @@ impl Recorder<'_> {
         self.enqueue(id, tasks, None, now);
     }
 
-    /// The activity queue of an attempt that is not executed here: the workflow asks for one, or the activity is unknown here.
+    /// The activity queue of an attempt that becomes a task: the workflow asks for one, the activity is unknown here, or it
+    /// records its outcome itself, for which it needs the task's row.
     fn activity_queue(&mut self, attempt: &Attempt) -> Option<Name> {
-        if let Some(queue) = &attempt.options.get().queue {
+        let options = attempt.options.get();
+        if let Some(queue) = &options.queue {
             return Some(queue.clone());
         }
-        if self.setup.registry.activity(&attempt.activity).is_some() {
-            return None;
-        }
         let queue = &self.setup.config.activity_queue;
+        if let Some(activity) = self.setup.registry.activity(&attempt.activity) {
+            return (options.transactional || activity.is_transactional()).then(|| queue.clone());
+        }
         if self.unknown_activities.insert(attempt.activity.clone()) {
             tracing::warn!(
                 run = %attempt.run, activity = %attempt.activity, %queue,
@@ -81,7 +84,14 @@ impl Recorder<'_> {
         let live = entry.live;
         let progress = match deadline.kind {
             DeadlineKind::Timer => live.run().resolve(now, Event::TimerFired { id: deadline.id }),
-            DeadlineKind::ScheduleToClose => live.run().activity_out_of_time(now, deadline.id),
+            DeadlineKind::ScheduleToClose => {
+                let activity = live.state().activities.get(deadline.id);
+                if activity.is_some_and(PendingActivity::may_settle_itself) {
+                    self.expire_task(id, deadline.id);
+                    return self.runs.entry(id).into_iter().for_each(RunEntry::update_order);
+                }
+                live.run().activity_out_of_time(now, deadline.id)
+            }
             DeadlineKind::Retry => {
                 live.retry(deadline);
                 self.dispatch(id, vec![deadline.id], now);

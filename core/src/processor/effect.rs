@@ -5,7 +5,7 @@ use tokio::sync::oneshot;
 use crate::data::id::{CommandId, RunId};
 use crate::data::name::Name;
 use crate::log::attempt::Attempt;
-use crate::store::tasks::{HeldTask, TaskId};
+use crate::store::tasks::{HeldTask, Withdrawal};
 use crate::store::watch::Notice;
 use crate::workflow::command::StepRequest;
 
@@ -19,8 +19,8 @@ pub(crate) enum Effect {
     Abort { run: RunId, id: CommandId },
     /// The attempt of this call is a task of this process now: its task loop gets the outcome.
     HandOut { call: CommandId, task: HeldTask },
-    /// Withdraw a task whose outcome is no longer wanted.
-    Withdraw { task: TaskId },
+    /// Withdraw a task whose outcome is not awaited any more.
+    Withdraw(Withdrawal),
     /// Tell a client of this process that the run it started is in the log.
     Accept { accepted: oneshot::Sender<()> },
     /// Tell a client of this process that the run it started is over.

@@ -11,13 +11,29 @@ use crate::data::id::{CommandId, EventSeq};
 pub(super) struct Executing {
     attempts: CallMap<u32>,
     steps: CallMap<()>,
-    /// Each with the number of the event that enqueued it.
-    tasks: BTreeMap<CommandId, EventSeq>,
+    tasks: BTreeMap<CommandId, ExecutingTask>,
+}
+
+/// A task that some process may have.
+#[derive(Clone, Copy)]
+struct ExecutingTask {
+    /// The number of the event that enqueued it.
+    seq: EventSeq,
+    /// Whether the schedule of its activity is over, so that a statement is on its way which ends the task, unless that
+    /// ends by itself.
+    expires: bool,
+}
+
+impl ExecutingTask {
+    fn new(seq: EventSeq) -> Self {
+        Self { seq, expires: false }
+    }
 }
 
 impl Executing {
     /// The tasks of a run that is loaded.
     pub(super) fn of_tasks(tasks: impl Iterator<Item = (CommandId, EventSeq)>) -> Self {
+        let tasks = tasks.map(|(call, seq)| (call, ExecutingTask::new(seq)));
         Self { tasks: tasks.collect(), ..Self::default() }
     }
 
@@ -41,17 +57,30 @@ impl Executing {
     }
 
     pub(super) fn begin_task(&mut self, call: CommandId, task: EventSeq) {
-        self.tasks.insert(call, task);
+        self.tasks.insert(call, ExecutingTask::new(task));
     }
 
     /// A task ended. Returns whether it was being executed: otherwise its outcome is not wanted.
     pub(super) fn end_task(&mut self, call: CommandId, task: EventSeq) -> bool {
-        self.tasks.get(&call) == Some(&task) && self.tasks.remove(&call).is_some()
+        self.tasks.get(&call).is_some_and(|executed| executed.seq == task)
+            && self.tasks.remove(&call).is_some()
+    }
+
+    /// The schedule of this activity is over. Returns its task, the first time.
+    pub(super) fn expire_task(&mut self, call: CommandId) -> Option<EventSeq> {
+        let task = self.tasks.get_mut(&call).filter(|task| !task.expires)?;
+        task.expires = true;
+        Some(task.seq)
+    }
+
+    /// Whether the task of this activity is going to end because its schedule is over.
+    pub(super) fn expires(&self, call: CommandId) -> bool {
+        self.tasks.get(&call).is_some_and(|task| task.expires)
     }
 
     /// The outcome of this activity is no longer wanted. Returns its task, if it is one.
     pub(super) fn drop_task(&mut self, call: CommandId) -> Option<EventSeq> {
-        self.tasks.remove(&call)
+        self.tasks.remove(&call).map(|task| task.seq)
     }
 
     pub(super) fn begin_step(&mut self, call: CommandId) {
@@ -78,7 +107,7 @@ impl Executing {
 
     /// Drops all tasks, and returns them.
     pub(super) fn drop_tasks(&mut self) -> impl Iterator<Item = EventSeq> + use<> {
-        std::mem::take(&mut self.tasks).into_values()
+        std::mem::take(&mut self.tasks).into_values().map(|task| task.seq)
     }
 
     /// Drops everything that this process executes, and returns the calls.

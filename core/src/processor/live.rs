@@ -20,10 +20,10 @@ use crate::processor::outbox::Outbox;
 use crate::processor::report::report;
 use crate::processor::row::{Row, printable};
 use crate::processor::tasks::new_task;
-use crate::run::state::{Deadline, RunState};
+use crate::run::state::{Deadline, DeadlineKind, RunState};
 use crate::run::{Progress, Run};
 use crate::store::append::{ClosedRun, ClosedStatus, OpenRow, OpenState};
-use crate::store::tasks::TaskId;
+use crate::store::tasks::{TaskId, Withdrawal};
 use crate::store::watch::Notice;
 
 /// A run in memory.
@@ -115,12 +115,16 @@ impl Live {
         self.executing.is_empty() && !state.is_busy() && (!near || state.stalled.is_some())
     }
 
-    /// The first deadline. Retries that were handed to the executor do not count.
+    /// The first deadline. Retries that were handed to the executor do not count, nor do the schedules of tasks that are going
+    /// to end because of them.
     pub(super) fn next_deadline(&self) -> Option<Deadline> {
         let state = &self.run.state;
         let handed_out = self.retried.map_or(Bound::Unbounded, Bound::Excluded);
         let retry = state.retries.range((handed_out, Bound::Unbounded)).next();
-        state.deadlines.first().into_iter().chain(retry).min().copied()
+        let is_new = |deadline: &&Deadline| {
+            deadline.kind != DeadlineKind::ScheduleToClose || !self.executing.expires(deadline.id)
+        };
+        state.deadlines.iter().find(is_new).into_iter().chain(retry).min().copied()
     }
 
     /// A retry is handed to the executor.
@@ -182,7 +186,7 @@ impl Live {
                     let given_up = event.call().filter(|id| self.executing.drop_attempt(*id));
                     group.effects.extend(given_up.map(|id| Effect::Abort { run, id }));
                     let task = event.call().and_then(|id| self.executing.drop_task(id));
-                    group.effects.extend(task.map(|seq| Effect::Withdraw { task: TaskId { run, seq } }));
+                    group.effects.extend(task.map(|seq| withdraw(TaskId { run, seq })));
                 }
                 Consequence::Ending | Consequence::Terminal(_) => over = true,
             }
@@ -204,9 +208,8 @@ impl Live {
             group.effects.push(Effect::ExecuteStep { run, workflow, step: Box::new(step) });
         }
         if over {
-            let withdraw = |seq| Effect::Withdraw { task: TaskId { run, seq } };
             group.effects.extend(executing.drop_all().map(abort));
-            group.effects.extend(executing.drop_tasks().map(withdraw));
+            group.effects.extend(executing.drop_tasks().map(|seq| withdraw(TaskId { run, seq })));
         }
         dispatch
     }
@@ -325,4 +328,8 @@ impl Live {
             OpenState::Parked
         }
     }
+}
+
+fn withdraw(task: TaskId) -> Effect {
+    Effect::Withdraw(Withdrawal { task, tells: None })
 }

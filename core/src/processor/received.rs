@@ -1,6 +1,6 @@
 //! A message that was read, and its reference in the inbox. It must not know what becomes of it.
 
-use crate::log::message::Message;
+use crate::log::message::{Flag, Message};
 use crate::processor::memory::Held;
 use crate::store::inbox::MessageRef;
 
@@ -23,8 +23,16 @@ impl Received {
         matches!(self.message, Message::Terminate { .. })
     }
 
-    /// Whether it tells how a task of its run ended.
-    pub(super) fn is_of_task(&self) -> bool {
-        matches!(self.message, Message::TaskEnded { .. } | Message::TaskLost { .. })
+    /// Whether it tells how a task of its run ended, and nobody needs to know that after the end of the run. What was
+    /// committed did happen, whoever waits for it.
+    pub(super) fn is_dropped_late(&self) -> bool {
+        match &self.message {
+            Message::TaskEnded { committed: Flag(committed), .. } => !committed,
+            Message::TaskLost { .. } => true,
+            Message::Start { .. }
+            | Message::Signal { .. }
+            | Message::Cancel { .. }
+            | Message::Terminate { .. } => false,
+        }
     }
 }

@@ -7,7 +7,7 @@ use crate::data::id::RunId;
 use crate::data::name::Name;
 use crate::data::time::Timestamp;
 use crate::log::event::Event;
-use crate::log::message::Message;
+use crate::log::message::{Flag, Message};
 use crate::processor::group::Group;
 use crate::processor::live::Live;
 use crate::processor::memory::Tally;
@@ -111,8 +111,9 @@ impl Recorder<'_> {
                 run.resolve(now, Event::SignalReceived { message: message_id, signal, payload, key })
             }
             Message::Terminate { reason } => run.terminate(now, message_id, reason),
-            Message::TaskEnded { id: call, task, outcome } => {
-                return self.take_in_task(id, reference, (call, task), TaskEnd::of(outcome), now);
+            Message::TaskEnded { id: call, task, outcome, committed: Flag(committed) } => {
+                let end = TaskEnd::of(outcome, committed);
+                return self.take_in_task(id, reference, (call, task), end, now);
             }
             Message::TaskLost { id: call, task, losses } => {
                 return self.take_in_task(id, reference, (call, task), TaskEnd::Lost(losses), now);
@@ -132,9 +133,9 @@ impl Recorder<'_> {
         self.evict_if_idle(id);
     }
 
-    /// A message arrived after the end of its run. The outcome of a task is of no use to people: it is dropped.
+    /// A message arrived after the end of its run. The outcome of a task is of no use to people, unless it was committed.
     pub(super) fn too_late(&mut self, run: RunId, received: Received) {
-        if received.is_of_task() {
+        if received.is_dropped_late() {
             self.drop_late(run, received.reference);
         } else {
             self.give_up(run, received.reference);

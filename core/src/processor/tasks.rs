@@ -9,33 +9,38 @@ use crate::data::outcome::Outcome;
 use crate::data::payload::Payload;
 use crate::data::time::Timestamp;
 use crate::log::attempt::Attempt;
-use crate::log::message::Message;
+use crate::log::event::Event;
+use crate::log::message::{Flag, Message};
 use crate::log::wire::encode_message;
 use crate::log::wire::task::encode_task;
 use crate::processor::Processor;
 use crate::processor::dispatch::limit_payload;
+use crate::processor::effect::Effect;
 use crate::processor::group::Group;
 use crate::processor::record::Recorder;
 use crate::store::inbox::MessageRef;
-use crate::store::tasks::{NewTask, TaskClaim, TaskId};
+use crate::store::tasks::{NewTask, TaskClaim, TaskId, Withdrawal};
 
 /// How a task ended.
 pub(super) enum TaskEnd {
     /// The attempt ended.
     Ended(Result<Payload, Failure>),
+    /// The attempt completed, and its outcome was committed together with its effects.
+    Committed(Payload),
     /// So many executors were lost with it, and it is not executed again.
     Lost(u32),
 }
 
 impl TaskEnd {
     /// What a message says of the end of a task.
-    pub(super) fn of(outcome: Outcome) -> Self {
-        Self::Ended(match outcome {
-            Outcome::Completed(result) => Ok(result),
-            Outcome::Failed(failure) => Err(failure),
+    pub(super) fn of(outcome: Outcome, committed: bool) -> Self {
+        match outcome {
+            Outcome::Completed(result) if committed => Self::Committed(result),
+            Outcome::Completed(result) => Self::Ended(Ok(result)),
+            Outcome::Failed(failure) => Self::Ended(Err(failure)),
             // No executor says so.
-            Outcome::Cancelled => Err(Failure::new("cancelled", "the attempt was cancelled")),
-        })
+            Outcome::Cancelled => Self::Ended(Err(Failure::new("cancelled", "the attempt was cancelled"))),
+        }
     }
 }
 
@@ -111,7 +116,7 @@ impl Recorder<'_> {
     ) {
         let Some(live) = self.runs.get_mut(id) else { return };
         if live.is_over() || !live.executing().end_task(call, task) {
-            return self.drop_late(id, reference);
+            return self.take_in_late(id, reference, call, end, now);
         }
         let activity = live.state().activities.get(call);
         let (attempt, name) =
@@ -119,6 +124,8 @@ impl Recorder<'_> {
         let now = live.outcome_at(now);
         let progress = match end {
             TaskEnd::Lost(losses) => live.run().task_lost(now, call, losses),
+            // Whatever the limits of this process: what was committed did not fail.
+            TaskEnd::Committed(result) => live.run().attempt_ended(now, call, attempt, Ok(result)),
             TaskEnd::Ended(result) => {
                 let limit = self.setup.registry.payload_bytes_max();
                 let result = limit_payload(result, limit, || format!("the result of activity `{name}`"));
@@ -126,6 +133,37 @@ impl Recorder<'_> {
             }
         };
         self.record(id, progress, &[reference], now);
+    }
+
+    /// A message tells how a task ended that the run does not wait for any more. What was committed is logged, although the
+    /// run has given the activity up: that means that nobody waits, and not that nothing happened.
+    fn take_in_late(
+        &mut self,
+        id: RunId,
+        reference: MessageRef,
+        call: CommandId,
+        end: TaskEnd,
+        now: Timestamp,
+    ) {
+        let TaskEnd::Committed(result) = end else { return self.drop_late(id, reference) };
+        let Some(live) = self.runs.get_mut(id) else { return };
+        tracing::info!(run = %id, %call, "an activity that the run gave up was committed, and is logged");
+        let progress = live.run().resolve(now, Event::ActivityCompleted { id: call, result });
+        self.record(id, progress, &[reference], now);
+    }
+
+    /// The schedule of an activity is over, whose task may still be committed. Only a statement that ends the task can tell:
+    /// if it finds the task, it sends the message that the activity failed; otherwise there is another message, or will be.
+    pub(super) fn expire_task(&mut self, id: RunId, call: CommandId) {
+        let Some(live) = self.runs.get_mut(id) else { return };
+        let Some(failure) = live.run().out_of_time(call) else { return };
+        let Some(task) = live.executing().expire_task(call) else { return };
+        // It is over, whatever the clock of the owner says that reads this.
+        let outcome = Outcome::Failed(failure.non_retryable());
+        let ended = Message::TaskEnded { id: call, task, outcome, committed: Flag(false) };
+        let withdrawal =
+            Withdrawal { task: TaskId { run: id, seq: task }, tells: Some(encode_message(&ended)) };
+        live.cause(Effect::Withdraw(withdrawal), self.outbox);
     }
 
     /// The outcome of a task is not wanted any more: the run gave the activity up, or is over.

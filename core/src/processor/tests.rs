@@ -49,7 +49,7 @@ use crate::store::frame::Frame;
 use crate::store::history::{DueMark, DueRuns, Load, Loaded, RunHistory, Unparked, UnparkedRuns};
 use crate::store::inbox::{InboxCursor, InboxMessage, InboxPage};
 use crate::store::lease::{Claimed, ClaimedShard, LeaseAnswer, Standing, Suspect, SuspectStage};
-use crate::store::tasks::{HeldTask, NewTask, TaskId};
+use crate::store::tasks::{HeldTask, NewTask, TaskId, Withdrawal};
 use crate::testing::{BORN, broken, call, deploy_broken_build, history, payload, run_id};
 use crate::workflow::Workflow;
 use crate::workflow::mark::PollMark;
@@ -75,6 +75,9 @@ struct Fixture {
     tasks: BTreeMap<TaskId, NewTask>,
     /// The tasks that the process has, because it executed them before.
     handed_out: Vec<HeldTask>,
+    /// Those that a transaction has locked, and what is to be done with them afterwards.
+    locked: BTreeSet<TaskId>,
+    locked_withdrawals: Vec<Withdrawal>,
     /// The attempts that the executor has.
     attempts: BTreeMap<(RunId, CommandId), Attempt>,
     /// How many attempts it was given in total.
@@ -156,6 +159,8 @@ impl Fixture {
             messages: 0,
             tasks: BTreeMap::new(),
             handed_out: Vec::new(),
+            locked: BTreeSet::new(),
+            locked_withdrawals: Vec::new(),
             attempts: BTreeMap::new(),
             attempts_begun: 0,
             steps: BTreeMap::new(),
@@ -285,7 +290,7 @@ impl Fixture {
                     self.attempts.remove(&(task.claim.task.run, call));
                     self.handed_out.push(task);
                 }
-                Effect::Withdraw { task } => _ = self.tasks.remove(&task),
+                Effect::Withdraw(Withdrawal { task, tells }) => self.withdraw(task, tells),
                 Effect::Accept { accepted } => drop(accepted.send(())),
                 Effect::Tell { notice, watcher } => drop(watcher.send(*notice)),
             }
@@ -454,6 +459,28 @@ impl Fixture {
         let mut marks: Vec<_> = marks.collect();
         marks.sort_unstable();
         marks
+    }
+
+    /// Withdraws a task, unless somebody has it locked. Then it has to be withdrawn again.
+    fn withdraw(&mut self, task: TaskId, tells: Option<Bytes>) {
+        if self.locked.contains(&task) {
+            return self.locked_withdrawals.push(Withdrawal { task, tells });
+        }
+        if let Some(new) = self.tasks.remove(&task)
+            && let Some(body) = tells
+        {
+            let message = wire::decode_message(&body).expect("the message can be read");
+            self.submit_again(task.run, &message, new.message);
+        }
+    }
+
+    /// The transactions that have tasks locked are over, and what was asked of these tasks is done now.
+    fn unlock(&mut self) {
+        self.locked.clear();
+        for Withdrawal { task, tells } in std::mem::take(&mut self.locked_withdrawals) {
+            self.withdraw(task, tells);
+        }
+        self.run();
     }
 
     /// Sends a heartbeat with this horizon for deadlines.

@@ -95,10 +95,17 @@ impl Run {
 
     /// The activity's `schedule_to_close` has passed.
     pub(crate) fn activity_out_of_time(&mut self, at: Timestamp, id: CommandId) -> Progress {
-        let Some(activity) = self.state.activities.get(id) else { return Progress::default() };
-        let limit = activity.options.get().schedule_to_close.unwrap_or_default();
+        match self.out_of_time(id) {
+            Some(failure) => self.activity_failed(at, id, failure),
+            None => Progress::default(),
+        }
+    }
+
+    /// The failure of an activity whose `schedule_to_close` has passed.
+    pub(crate) fn out_of_time(&self, id: CommandId) -> Option<Failure> {
+        let limit = self.state.activities.get(id)?.options.get().schedule_to_close.unwrap_or_default();
         let message = format!("no attempt succeeded within {limit:?} of its scheduling (schedule_to_close)");
-        self.activity_failed(at, id, Failure::new("timed-out", message))
+        Some(Failure::new("timed-out", message))
     }
 
     /// The start time of the next attempt; `None` if no attempt follows.

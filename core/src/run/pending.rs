@@ -30,6 +30,13 @@ pub(crate) struct PendingActivity {
     pub(crate) compensation: bool,
 }
 
+impl PendingActivity {
+    /// Whether it is a task that may record its own outcome at this moment.
+    pub(crate) fn may_settle_itself(&self) -> bool {
+        self.task.is_some() && self.options.get().transactional
+    }
+}
+
 /// An attempt that another process may execute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PendingTask {

@@ -3,7 +3,8 @@
 //! task does.
 //!
 //! **No append locks a task.** Appends only insert. A task is claimed, settled, returned and withdrawn by statements of
-//! their own, which skip what somebody else has locked.
+//! their own, which skip what somebody else has locked: a store may let a transaction of the user's settle its own task, and
+//! keep it locked meanwhile.
 
 use std::time::Duration;
 
@@ -157,6 +158,26 @@ pub struct SettleTasks {
     pub executor: ExecutorId,
     /// The tasks, each with the body of the message for its run.
     pub outcomes: Vec<(TaskClaim, Bytes)>,
+}
+
+/// What became of the outcome of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// The task is over, and its run is told.
+    Told,
+    /// The executor does not have the task: it was settled before, was withdrawn, or was taken away from the executor.
+    Late,
+    /// Somebody has the task locked, who may settle it otherwise: ask again later.
+    Locked,
+}
+
+/// Ends a task whose outcome is not awaited any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Withdrawal {
+    /// The task.
+    pub task: TaskId,
+    /// The body of a message for its run, if the run is to be told.
+    pub tells: Option<Bytes>,
 }
 
 /// Gives tasks back, which others may then claim. No loss is counted.

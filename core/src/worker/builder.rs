@@ -390,8 +390,8 @@ impl WorkerBuilder {
     /// Builds the worker. Nothing is started, and the store is not asked yet.
     ///
     /// # Errors
-    /// Returns an error that names the first problem: two workflows or two activities of one name, an invalid name, or a
-    /// setting out of its range.
+    /// Returns an error that names the first problem: two workflows or two activities of one name, an invalid name, a
+    /// setting out of its range, or an activity that a worker of this store cannot execute.
     ///
     /// # Examples
     /// ```
@@ -423,6 +423,7 @@ impl WorkerBuilder {
         serve_queues(config, &self.definitions)?;
         let gauges = vec![(); config.processors].into_iter().map(|()| Gauge::default()).collect();
         let status = WorkerStatus::new(&config.processor.worker, config.lease_ttl, config.processors);
+        self.definitions.check_store(&*self.store)?;
         let definitions = Arc::new(self.definitions);
         Ok(Worker { config: self.config, definitions, store: self.store, gauges, status })
     }

@@ -324,7 +324,8 @@ impl Driver {
                     Some(AttemptOutcome::Unreadable(problem)) => {
                         self.processor.attempt_impossible(run, id, problem, now);
                     }
-                    None => {}
+                    // Only tasks are settled by their attempts.
+                    Some(AttemptOutcome::Settled) | None => {}
                 }
             }
             Input::StepEnded { lease, run, id, step, handed, result, room: _room }

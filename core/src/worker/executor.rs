@@ -23,6 +23,7 @@ use crate::worker::slots::Slots;
 use crate::worker::ticket::Ticket;
 use crate::workflow::activity::ActivityContext;
 use crate::workflow::command::StepRequest;
+use crate::workflow::own_task::OwnTask;
 use crate::workflow::registry::{Registry, guarded};
 
 /// The result of an attempt.
@@ -33,6 +34,8 @@ pub(crate) type AttemptResult = Result<Payload, Failure>;
 pub(crate) enum AttemptOutcome {
     /// It ended. The room counts its bytes until it is taken in.
     Ended(AttemptResult, Room),
+    /// It settled its task itself: there is nothing to report.
+    Settled,
     /// It could not begin, because this build cannot read its input.
     Unreadable(String),
 }
@@ -136,15 +139,16 @@ impl Executor {
         permit: StartPermit,
         reply: impl FnOnce(AttemptOutcome) + Send + 'static,
     ) {
-        self.execute_in(&self.slots, registry, attempt, permit, reply);
+        self.execute_in(&self.slots, registry, attempt, None, permit, reply);
     }
 
-    /// The same, in a slot of those given.
+    /// The same, in a slot of those given, for an attempt that may be a task.
     pub(crate) fn execute_in(
         &self,
         slots: &Slots,
         registry: &Registry,
         attempt: Box<Attempt>,
+        task: Option<OwnTask>,
         permit: StartPermit,
         reply: impl FnOnce(AttemptOutcome) + Send + 'static,
     ) {
@@ -166,6 +170,7 @@ impl Executor {
                 attempt: attempt.attempt,
                 scheduled_at: attempt.scheduled_at,
                 cancellation: cancellation.clone(),
+                task: task.clone(),
                 host: Arc::clone(&this.host),
                 clock: Arc::clone(&this.clock),
                 executor: *this.current.borrow(),
@@ -198,7 +203,13 @@ impl Executor {
                     let Some(room) = this.room(&result, token).await else { return };
                     // First the slot, so that whoever gets the reply finds it free.
                     drop(slot);
-                    reply(AttemptOutcome::Ended(result, room));
+                    let is_settled = task.is_some_and(|task| task.is_settled());
+                    let ended = if is_settled {
+                        AttemptOutcome::Settled
+                    } else {
+                        AttemptOutcome::Ended(result, room)
+                    };
+                    reply(ended);
                 }
                 Either::Right((Either::Left(_), work)) => {
                     let limit = attempt.options.get().start_to_close.unwrap_or_default();

@@ -12,7 +12,7 @@ use crate::store::tasks::{HeldTask, TaskClaim};
 use crate::worker::environment::Environment;
 use crate::worker::executor::{AttemptOutcome, LeaseTrust, StartPermit, cancel};
 use crate::worker::input::Input;
-use crate::worker::tasks::TaskInput;
+use crate::worker::tasks::{TaskInput, TaskOf};
 use crate::worker::ticket::{HandedOutAs, Ticket};
 use crate::workflow::command::StepRequest;
 
@@ -50,7 +50,9 @@ impl HandedOut {
         let handed = self.begin(run, id, token.clone(), Some(Arc::clone(&ticket)));
         let permit = StartPermit { token, trust: Arc::clone(trust), ticket: Some(Arc::clone(&ticket)) };
         with.executor.execute(&with.registry, attempt, permit, move |outcome| match ticket.end(outcome) {
-            Some((task, outcome)) => drop(tasks.send(TaskInput::Ended { task, call: id, outcome })),
+            Some((task, outcome)) => {
+                drop(tasks.send(TaskInput::Ended { task, of: TaskOf::handed_out(id), outcome }))
+            }
             None => drop(outbox.send(Input::AttemptEnded { lease, run, id, attempt: number, handed })),
         });
     }
@@ -157,7 +159,7 @@ impl HandedOut {
             HandedOutAs::Running => tell(TaskInput::HandedOut { task, token }),
             HandedOutAs::Ended(outcome) => {
                 tell(TaskInput::HandedOut { task, token });
-                tell(TaskInput::Ended { task, call, outcome });
+                tell(TaskInput::Ended { task, of: TaskOf::handed_out(call), outcome });
             }
         }
     }

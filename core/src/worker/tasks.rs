@@ -3,8 +3,9 @@
 
 mod claims;
 mod held;
+mod reports;
+mod withdrawals;
 
-use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::held::HeldTasks;
+use self::withdrawals::Withdrawals;
 use crate::data::id::{CommandId, ExecutorId};
 use crate::data::limits;
 use crate::data::name::Name;
@@ -22,7 +24,7 @@ use crate::guard::caught_in;
 use crate::host::{Host, StoreClock};
 use crate::processor::memory::MemoryBudget;
 use crate::store::error::StoreError;
-use crate::store::tasks::{HeldTask, QueueHash, ReturnTasks, TaskClaim, TaskId};
+use crate::store::tasks::{HeldTask, QueueHash, ReturnTasks, TaskClaim, Withdrawal};
 use crate::store::{Hint, HintKind, Session, Store};
 use crate::worker::backoff::{BACKOFF_MAX, backoff};
 use crate::worker::executor::{AttemptOutcome, Executor, LeaseTrust, cancel};
@@ -34,10 +36,10 @@ use crate::workflow::registry::Registry;
 /// What the task loop is told by other threads.
 #[derive(Debug)]
 pub(crate) enum TaskInput {
-    /// The outcome of a task is no longer wanted by its run.
-    Withdraw(TaskId),
+    /// The outcome of a task is not awaited any more by its run.
+    Withdraw(Withdrawal),
     /// A task ended.
-    Ended { task: HeldTask, call: CommandId, outcome: AttemptOutcome },
+    Ended { task: HeldTask, of: TaskOf, outcome: AttemptOutcome },
     /// An append on its way makes these attempts of this process tasks, unless it fails.
     Expect(Vec<TaskClaim>),
     /// Such an attempt is a task now. Without a token, it never began.
@@ -46,6 +48,21 @@ pub(crate) enum TaskInput {
     Interrupted(Vec<TaskClaim>),
     /// Claim no more tasks, and give back those that are still running after the grace.
     Shutdown { grace: Duration },
+}
+
+/// What the message says of a task that tells how it ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TaskOf {
+    pub(crate) call: CommandId,
+    /// Whether it counts even if its run has given it up.
+    pub(crate) transactional: bool,
+}
+
+impl TaskOf {
+    /// An attempt that began before it became a task: no transactional one does.
+    pub(crate) fn handed_out(call: CommandId) -> Self {
+        Self { call, transactional: false }
+    }
 }
 
 /// An activity queue that the worker serves.
@@ -99,7 +116,9 @@ struct Running {
     session: Option<Box<dyn Session>>,
     lease: Option<ExecutorLease>,
     held: HeldTasks,
-    withdrawals: VecDeque<TaskId>,
+    withdrawals: Withdrawals,
+    /// When to ask again for what was locked, by the host's clock.
+    ask_again: Option<Duration>,
     /// Whether there may be tasks to claim.
     hungry: bool,
     /// Whether some of these may be in the executor's own queue.
@@ -119,7 +138,8 @@ impl TaskLoop {
             session: None,
             lease: None,
             held: HeldTasks::default(),
-            withdrawals: VecDeque::new(),
+            withdrawals: Withdrawals::default(),
+            ask_again: None,
             hungry: true,
             own_hungry: false,
             shutdown: None,
@@ -195,30 +215,7 @@ impl TaskLoop {
             self.claim(running, true).await?;
             return Ok(true);
         }
-        if let Some(settle) = running.held.to_settle() {
-            let session = self.session(running).await?;
-            let held = self.status.tasks.watch(&*self.host, 0, session.settle_tasks(&settle)).await?;
-            for ((claim, _), _) in settle.outcomes.iter().zip(held).filter(|(_, held)| !held) {
-                let TaskId { run, seq } = claim.task;
-                tracing::info!(%run, task = %seq, worker = %self.worker, "the outcome of a task came too late, and is dropped");
-            }
-            running.held.settled(&settle);
-            return Ok(true);
-        }
-        if let Some(executor) = running.lease.as_ref().map(|lease| lease.id)
-            && let Some(returned) = running.held.to_return(executor)
-        {
-            let session = self.session(running).await?;
-            self.status.tasks.watch(&*self.host, 0, session.return_tasks(&returned)).await?;
-            running.held.returned(&returned);
-            return Ok(true);
-        }
-        if !running.withdrawals.is_empty() {
-            let count = running.withdrawals.len().min(limits::TASKS_BATCH_MAX);
-            let tasks: Vec<TaskId> = running.withdrawals.iter().take(count).copied().collect();
-            let session = self.session(running).await?;
-            self.status.tasks.watch(&*self.host, 0, session.withdraw_tasks(&tasks)).await?;
-            running.withdrawals.drain(..count);
+        if self.report(running).await? {
             return Ok(true);
         }
         if running.hungry
@@ -245,16 +242,12 @@ impl TaskLoop {
 
     fn take(&self, running: &mut Running, input: TaskInput) {
         match input {
-            TaskInput::Withdraw(task) => {
-                running.withdrawals.push_back(task);
-                if running.withdrawals.len() > limits::WITHDRAWALS_MAX {
-                    running.withdrawals.pop_front();
-                }
-            }
-            TaskInput::Ended { task: HeldTask { executor, claim }, call, outcome } => match outcome {
+            TaskInput::Withdraw(withdrawal) => running.withdrawals.add(withdrawal),
+            TaskInput::Ended { task: HeldTask { executor, claim }, of, outcome } => match outcome {
                 AttemptOutcome::Ended(result, room) => {
-                    running.held.ended(executor, claim, self.message(claim, call, result), room);
+                    running.held.ended(executor, claim, self.message(claim, of, result), room);
                 }
+                AttemptOutcome::Settled => running.held.settled_itself(claim),
                 AttemptOutcome::Unreadable(problem) => {
                     running.held.give_back(self.unreadable(claim, problem));
                 }
@@ -284,7 +277,8 @@ impl TaskLoop {
             lease.renew_at.saturating_sub(now).min(trusted)
         });
         let grace = running.shutdown.filter(|end| *end > now).map(|end| end - now);
-        let pause = [renewal, grace].into_iter().flatten().min();
+        let ask_again = running.ask_again.map(|at| at.saturating_sub(now));
+        let pause = [renewal, grace, ask_again].into_iter().flatten().min();
         let own_queue = running.lease.as_ref().map(|lease| lease.own_queue.name.clone());
         let timer = async {
             match pause {

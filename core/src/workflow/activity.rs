@@ -11,10 +11,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::{ActivityError, ActivityResult};
+use super::own_task::OwnTask;
 use crate::data::cancellation::Cancellation;
 use crate::data::id::{CommandId, ExecutorId, RunId};
 use crate::data::time::Timestamp;
+use crate::error::Error;
 use crate::host::{Host, StoreClock};
+use crate::store::Store;
 use crate::store::tasks::queue_of;
 
 /// Code with side effects that a run schedules. It is executed at least once; its outcome is recorded exactly once.
@@ -76,6 +79,14 @@ pub trait Activity: Send + Sync + 'static {
     /// # Errors
     /// An error fails the attempt, and so does a panic. The retry policy decides whether another attempt follows.
     async fn execute(&self, ctx: ActivityContext, input: Self::Input) -> ActivityResult<Self::Output>;
+
+    /// Checks that a worker of this store can execute the activity, when the worker is built. By default any can.
+    ///
+    /// # Errors
+    /// Returns an error for people, with which the worker is refused.
+    fn check_store(&self, _store: &dyn Store) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 /// What an attempt of an activity knows about itself.
@@ -101,6 +112,7 @@ pub struct ActivityContext {
     pub(crate) attempt: u32,
     pub(crate) scheduled_at: Timestamp,
     pub(crate) cancellation: Cancellation,
+    pub(crate) task: Option<OwnTask>,
     pub(crate) host: Arc<dyn Host>,
     pub(crate) clock: Arc<StoreClock>,
     /// The executor of the process, while it has a lease.
@@ -238,5 +250,10 @@ impl ActivityContext {
     /// later is dropped. See the example [above](ActivityContext).
     pub fn cancellation(&self) -> &Cancellation {
         &self.cancellation
+    }
+
+    /// The task that the attempt is, if it is one: for activities that record their outcome together with their effects.
+    pub fn task(&self) -> Option<&OwnTask> {
+        self.task.as_ref()
     }
 }

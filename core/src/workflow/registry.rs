@@ -14,6 +14,7 @@ use crate::data::payload::Payload;
 use crate::error::Error;
 use crate::guard::{Guarded, Work};
 use crate::host::AttemptFuture;
+use crate::store::Store;
 use crate::workflow::Workflow;
 use crate::workflow::activity::{Activity, ActivityContext};
 use crate::workflow::async_program::{AsyncProgram, MakeFuture, WorkflowFuture};
@@ -45,6 +46,12 @@ pub(crate) trait ExecuteActivity: Send + Sync {
     /// Makes one attempt, whose future does not panic. An error says why this build cannot decode the input, which is
     /// done by user code.
     fn attempt(&self, ctx: ActivityContext, input: &Payload) -> Result<AttemptFuture<'_>, String>;
+
+    /// Whether it records its outcome itself, for which it has to be a task.
+    fn is_transactional(&self) -> bool;
+
+    /// Checks that a worker of this store can execute it.
+    fn check_store(&self, store: &dyn Store) -> Result<(), Error>;
 }
 
 impl<A: Activity> ExecuteActivity for Guarded<A> {
@@ -59,6 +66,14 @@ impl<A: Activity> ExecuteActivity for Guarded<A> {
             let output = self.execute(ctx, input).await.map_err(ActivityError::into_failure)?;
             Payload::encode_readable(&output).map_err(|error| Failure::from_error(&error).non_retryable())
         }))
+    }
+
+    fn is_transactional(&self) -> bool {
+        A::options().get().transactional
+    }
+
+    fn check_store(&self, store: &dyn Store) -> Result<(), Error> {
+        A::check_store(self, store)
     }
 }
 
@@ -128,6 +143,11 @@ impl Definitions {
     /// The names of all workflows.
     pub(crate) fn workflow_names(&self) -> impl Iterator<Item = Name> {
         self.workflows.keys().map(|name| Name::from_static(name))
+    }
+
+    /// Checks that a worker of this store can execute all activities.
+    pub(crate) fn check_store(&self, store: &dyn Store) -> Result<(), Error> {
+        self.activities.values().try_for_each(|activity| activity.check_store(store))
     }
 
     /// The names of all activities.
@@ -223,6 +243,7 @@ mod tests {
             attempt: 1,
             scheduled_at: Timestamp::MIN,
             cancellation: Cancellation::default(),
+            task: None,
             host: Arc::new(SystemHost::current()),
             clock: Arc::default(),
             executor: None,

@@ -86,6 +86,25 @@ pub(super) const CANARIES: &[Canary] = &[
         ],
     },
     Canary {
+        name: "TransactionFailedByDeadline",
+        what: "a transactional activity fails because its time is over, although it may succeed at that moment",
+        edits: &[Edit {
+            file: "core/src/processor/dispatch.rs",
+            find: "if activity.is_some_and(PendingActivity::may_settle_itself) {",
+            erring: r#"let may_settle_itself = activity.is_some_and(PendingActivity::may_settle_itself);
+                if may_settle_itself && !crate::canary::is("TransactionFailedByDeadline") {"#,
+        }],
+    },
+    Canary {
+        name: "ExpiredTaskUntold",
+        what: "a transactional activity whose time is over is withdrawn, and its run is not told",
+        edits: &[Edit {
+            file: "store-memory/src/state/tasks.rs",
+            find: "&& let Some(body) = tells",
+            erring: r#"&& let Some(body) = tells.as_ref().filter(|_| !pgworkflows_core::canary::is("ExpiredTaskUntold"))"#,
+        }],
+    },
+    Canary {
         name: "ExecutorUnfenced",
         what: "nobody fences an executor whose lease has expired",
         edits: &[Edit {

@@ -22,6 +22,8 @@ pub(crate) struct TaskAccounts {
     messages: BTreeSet<MessageId>,
     /// The tasks that activities of each run wait for, by their logs.
     waiting: BTreeMap<(RunId, CommandId), MessageId>,
+    /// The activities that only such a message may end, even if a deadline is over.
+    transactional: BTreeSet<(RunId, CommandId)>,
 }
 
 #[derive(Clone, Debug)]
@@ -112,10 +114,18 @@ impl TaskAccounts {
             Event::ActivityCompleted { .. }
             | Event::CompensationCompleted { .. }
             | Event::ActivityAttemptFailed { .. } => true,
-            // A deadline of the run may be the cause.
-            Event::ActivityFailed { .. }
-            | Event::CompensationFailed { .. }
-            | Event::ActivityCancelled { .. } => false,
+            // A deadline of the run may be the cause, except for one that may succeed at the same moment.
+            Event::ActivityFailed { id, .. } | Event::CompensationFailed { id, .. } => {
+                self.transactional.contains(&(run, *id))
+            }
+            Event::ActivityCancelled { .. } => false,
+            Event::ActivityScheduled { id, options, .. }
+            | Event::CompensationRegistered { id, options, .. } => {
+                if *options == options.clone().transactional() {
+                    self.transactional.insert((run, *id));
+                }
+                return;
+            }
             _ => return,
         };
         let Some(message) = event.call().and_then(|call| self.waiting.remove(&(run, call))) else { return };

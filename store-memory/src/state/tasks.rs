@@ -8,7 +8,8 @@ use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{ExecutorId, Name};
 use pgworkflows_core::store::{
     ActivityQueueInfo, ClaimTasks, ClaimedTask, ClaimedTasks, Hint, NewTask, QueueHash, ReturnTasks,
-    ReturnedTask, SettleTasks, StoreError, Submission, TaskClaim, TaskId, executor_of, queue_of,
+    ReturnedTask, SettleTasks, Settled, StoreError, Submission, TaskClaim, TaskId, Withdrawal, executor_of,
+    queue_of,
 };
 
 use super::State;
@@ -159,6 +160,7 @@ impl State {
             executor.activities = claim.activities.iter().cloned().collect();
             self.facts.push(|| Fact::ExecutorRenewed { executor: id, until });
             self.fence_executors(now, Some(id));
+            self.sweep_tasks();
             let tasks = self.tasks.executors[&id].tasks.iter();
             held = Some(tasks.map(|task| self.claim_of(*task)).collect());
         }
@@ -276,15 +278,15 @@ impl State {
     }
 
     /// Ends tasks, and tells their runs how.
-    pub(crate) fn settle_tasks(&mut self, settle: &SettleTasks) -> Vec<bool> {
+    pub(crate) fn settle_tasks(&mut self, settle: &SettleTasks) -> Vec<Settled> {
         let settled = settle.outcomes.iter().map(|(claim, body)| {
             if !self.tasks.has(settle.executor, *claim) {
-                return false;
+                return Settled::Late;
             }
             if let Some(row) = self.delete_task(claim.task, Some(settle.executor)) {
                 self.tell_run(&row, body.clone());
             }
-            true
+            Settled::Told
         });
         settled.collect()
     }
@@ -314,10 +316,23 @@ impl State {
         }
     }
 
-    /// Deletes tasks whose outcome is no longer wanted.
-    pub(crate) fn withdraw_tasks(&mut self, tasks: &[TaskId]) {
-        for task in tasks {
-            self.delete_task(*task, None);
+    /// Deletes tasks whose outcome is not awaited any more, and tells their runs if asked to.
+    pub(crate) fn withdraw_tasks(&mut self, withdrawals: &[Withdrawal]) {
+        for Withdrawal { task, tells } in withdrawals {
+            if let Some(row) = self.delete_task(*task, None)
+                && let Some(body) = tells
+            {
+                self.tell_run(&row, body.clone());
+            }
+        }
+    }
+
+    /// Deletes tasks of runs that are over, of which nobody said so.
+    fn sweep_tasks(&mut self) {
+        let tasks = self.tasks.rows.keys().copied();
+        let gone: Vec<TaskId> = tasks.filter(|task| !self.is_open(task.run)).collect();
+        for task in gone {
+            self.delete_task(task, None);
         }
     }
 

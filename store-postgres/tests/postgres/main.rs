@@ -14,6 +14,7 @@ mod lease;
 mod migrate;
 mod moved;
 mod notify;
+mod own_task;
 mod partition;
 mod plans;
 mod pool;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use pgworkflows_core::id::ExecutorId;
 use pgworkflows_core::store::{
-    ClaimTasks, ClaimedTasks, ReturnTasks, ReturnedTask, Session, SettleTasks, StoreError, TaskClaim,
+    ClaimTasks, ClaimedTasks, ReturnTasks, ReturnedTask, Session, SettleTasks, Settled, StoreError, TaskClaim,
 };
 
 use super::fixture::Fixture;
@@ -66,10 +66,13 @@ impl Executor {
         matches!(self.session.claim_tasks(&request).await, Err(StoreError::Fenced { .. }))
     }
 
+    /// Reports on tasks, none of which anybody has locked. Returns for each whether the executor had it.
     pub(super) async fn settle(&mut self, claims: &[TaskClaim]) -> Vec<bool> {
         let outcome = |claim: &TaskClaim| (*claim, Bytes::from(format!("outcome of {}", claim.task.seq)));
         let settle = SettleTasks { executor: self.id, outcomes: claims.iter().map(outcome).collect() };
-        self.session.settle_tasks(&settle).await.expect("the store answers")
+        let answers = self.session.settle_tasks(&settle).await.expect("the store answers");
+        assert!(!answers.contains(&Settled::Locked));
+        answers.into_iter().map(|answer| answer == Settled::Told).collect()
     }
 
     pub(super) async fn give_back(&mut self, tasks: Vec<ReturnedTask>, ends: bool) {

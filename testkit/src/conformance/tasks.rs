@@ -12,7 +12,7 @@ use super::fixture::Fixture;
 use super::writer::{LONG, QUEUE, Writer, assert_fenced, bodies, parked};
 
 /// A task that the next event of a run enqueues, and that may be lost twice.
-fn task(run: RunId, seq: u32) -> NewTask {
+pub(super) fn task(run: RunId, seq: u32) -> NewTask {
     NewTask {
         id: TaskId { run, seq: EventSeq::new(seq) },
         queue: "gpu".into(),
@@ -25,12 +25,12 @@ fn task(run: RunId, seq: u32) -> NewTask {
     }
 }
 
-fn with_tasks(append: &mut Append, tasks: &[NewTask]) {
+pub(super) fn with_tasks(append: &mut Append, tasks: &[NewTask]) {
     append.tasks.extend_from_slice(tasks);
 }
 
 /// A writer, and an open run with so many tasks.
-async fn run_with_tasks(fixture: &Fixture, count: u32) -> (Writer, RunId, Vec<NewTask>) {
+pub(super) async fn run_with_tasks(fixture: &Fixture, count: u32) -> (Writer, RunId, Vec<NewTask>) {
     let (mut writer, run) = fixture.writer_and_run().await;
     let tasks: Vec<_> = (1..=count).map(|seq| task(run, seq)).collect();
     let draft = writer.draft().open(run, parked(None)).frame(run, count.max(1));
@@ -38,12 +38,12 @@ async fn run_with_tasks(fixture: &Fixture, count: u32) -> (Writer, RunId, Vec<Ne
     (writer, run, tasks)
 }
 
-fn ids(claims: &[TaskClaim]) -> Vec<u32> {
+pub(super) fn ids(claims: &[TaskClaim]) -> Vec<u32> {
     claims.iter().map(|claim| claim.task.seq.get()).collect()
 }
 
 /// What the inbox says.
-async fn told(writer: &mut Writer) -> Vec<Bytes> {
+pub(super) async fn told(writer: &mut Writer) -> Vec<Bytes> {
     bodies(&writer.inbox().await)
 }
 
@@ -305,20 +305,6 @@ pub async fn renewal_that_was_lost_fences_the_executor(fixture: &Fixture) {
     }
     executor.renewals -= 1;
     executor.renew().await;
-}
-
-pub async fn withdrawn_task_is_gone_whoever_has_it(fixture: &Fixture) {
-    let (mut writer, _, tasks) = run_with_tasks(fixture, 3).await;
-    let mut executor = Executor::new(fixture, LONG).await;
-    let claims = executor.claim(1).await;
-    let withdrawn = [tasks[0].id, tasks[1].id];
-    for _ in 0..2 {
-        executor.session.withdraw_tasks(&withdrawn).await.expect("the store answers");
-    }
-    assert_eq!(executor.settle(&claims).await, [false]);
-    assert_eq!(executor.renew().await, []);
-    assert_eq!(ids(&executor.claim(9).await), [3]);
-    assert_eq!(told(&mut writer).await, [""; 0]);
 }
 
 pub async fn activity_queues_are_described(fixture: &Fixture) {

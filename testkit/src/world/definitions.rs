@@ -7,8 +7,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use pgworkflows_core::activity::{ActivityContext, ActivityResult};
 use pgworkflows_core::history::{History, Replayed};
+use pgworkflows_core::store::Store;
 use pgworkflows_core::worker::WorkerBuilder;
-use pgworkflows_core::{Activity, Workflow};
+use pgworkflows_core::{Activity, Error, Workflow};
 
 use super::calls::Calls;
 use crate::mock::{Mock, Mocked};
@@ -122,5 +123,9 @@ impl<A: Activity> Activity for Shared<A> {
 
     async fn execute(&self, ctx: ActivityContext, input: A::Input) -> ActivityResult<A::Output> {
         self.0.execute(ctx, input).await
+    }
+
+    fn check_store(&self, store: &dyn Store) -> Result<(), Error> {
+        self.0.check_store(store)
     }
 }

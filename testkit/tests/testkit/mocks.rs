@@ -27,6 +27,51 @@ async fn calls_are_recorded_with_inputs_attempts_and_times() -> Result<(), Error
     Ok(())
 }
 
+/// An activity that commits its outcome with its effects. Only some stores can execute a real one.
+struct Pay;
+
+#[async_trait]
+impl Activity for Pay {
+    const NAME: &'static str = "pay";
+    type Input = u64;
+    type Output = ();
+
+    fn options() -> ActivityOptions {
+        ActivityOptions::default().transactional().schedule_to_close(HOUR)
+    }
+
+    async fn execute(&self, _: ActivityContext, _: u64) -> ActivityResult<()> {
+        panic!("no test executes the real activity")
+    }
+}
+
+struct Payment;
+
+impl Workflow for Payment {
+    const NAME: &'static str = "payment";
+    type Input = u64;
+    type Output = ();
+
+    async fn run(ctx: Context, cents: u64) -> WorkflowResult<()> {
+        ctx.activity::<Pay>(cents).await
+    }
+}
+
+#[tokio::test]
+async fn transactional_activity_is_mocked_like_any_other() -> Result<(), Error> {
+    let env = TestEnv::builder().workflow::<Payment>().mock::<Pay>(|_cents| Ok(())).build();
+    env.start::<Payment>(500).await?.result().await?;
+    assert_eq!(env.activity_calls::<Pay>()[0].input, 500);
+    // One that takes too long fails in virtual time.
+    let slow = Mock::<Pay>::new(|_cents| Ok(())).takes(2 * HOUR);
+    let env = TestEnv::builder().workflow::<Payment>().mock_with(slow).build();
+    let run = env.start::<Payment>(500).await?;
+    env.advance(HOUR).await;
+    assert!(run.result().await.unwrap_err().is_run_failed());
+    run.assert_failed("timed-out");
+    Ok(())
+}
+
 #[tokio::test]
 async fn results_are_answered_one_attempt_after_another() -> Result<(), Error> {
     let results = [Ok(1), Err(ActivityError::new("out-of-stock", "none left"))];

@@ -282,20 +282,22 @@ fn read_failure(causes_left: usize, from: &mut Reader<'_>) -> Decoded<Failure> {
     })
 }
 
-/// `[retry, start-to-close, schedule-to-close, at-most-once, queue]`; absent means one attempt, no timeout, `false`, and
-/// no queue.
+/// `[retry, start-to-close, schedule-to-close, at-most-once, queue, transactional]`; absent means one attempt, no timeout,
+/// `false`, and no queue.
 impl Part for ActivityOptions {
     fn write(&self, to: &mut Writer) {
         if Self::absent().as_ref() == Some(self) {
             return to.null();
         }
         to.fields(|fields| {
-            let Settings { retry, start_to_close, schedule_to_close, at_most_once, queue } = self.get();
+            let Settings { retry, start_to_close, schedule_to_close, at_most_once, queue, transactional } =
+                self.get();
             fields.put(retry);
             fields.put(start_to_close);
             fields.put(schedule_to_close);
             fields.put(&at_most_once.then_some(true));
             fields.put(queue);
+            fields.put(&transactional.then_some(true));
         });
     }
 
@@ -307,14 +309,20 @@ impl Part for ActivityOptions {
                 schedule_to_close: fields.take("schedule_to_close")?,
                 at_most_once: fields.take::<Option<bool>>("at_most_once")?.unwrap_or(false),
                 queue: fields.take("queue")?,
+                transactional: fields.take::<Option<bool>>("transactional")?.unwrap_or(false),
             }))
         })
     }
 
     fn absent() -> Option<Self> {
-        let (start_to_close, schedule_to_close, queue) = (None, None, None);
-        let settings =
-            Settings { retry: ONE_ATTEMPT, start_to_close, schedule_to_close, at_most_once: false, queue };
+        let settings = Settings {
+            retry: ONE_ATTEMPT,
+            start_to_close: None,
+            schedule_to_close: None,
+            at_most_once: false,
+            queue: None,
+            transactional: false,
+        };
         Some(settings.into())
     }
 }

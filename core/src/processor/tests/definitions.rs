@@ -13,6 +13,7 @@ use crate::workflow::signal::Signal;
 pub(super) const GO: Signal<u32> = Signal::new("go");
 
 activity!(pub(super) Work, "work", |input: u32| -> u32 { Ok(input) });
+activity!(pub(super) Pay, "pay", ActivityOptions::default().transactional(), |input: u32| -> u32 { Ok(input) });
 activity!(pub(super) Once, "once", ActivityOptions::default().at_most_once(), |input: u32| -> u32 { Ok(input) });
 activity!(pub(super) Unknown, "unknown", retried(), |input: u32| -> u32 { Ok(input) });
 activity!(pub(super) Retried, "retried", retried(), |input: u32| -> u32 { Ok(input) });
@@ -58,6 +59,14 @@ workflow!(RendersLast, "renders-last", |ctx, input| {
     let _ = ctx.on_failure::<Work>(input).queue("gpu");
     ctx.activity::<Work>(input).await
 });
+workflow!(Pays, "pays", |ctx, input| {
+    ctx.activity::<Pay>(input).schedule_to_close(Duration::from_secs(5)).await
+});
+workflow!(PaysOrWaits, "pays-or-waits", |ctx, input| {
+    let paid = ctx.activity::<Pay>(input).await;
+    ctx.wait_for(GO).await?;
+    paid
+});
 // Not registered.
 workflow!(Elsewhere, "elsewhere", |ctx, _input| ctx.wait_for(GO).await);
 workflow!(Sleeps, "sleeps", |ctx, secs| {
@@ -91,6 +100,9 @@ pub(super) fn registry() -> Registry {
         .and_then(|()| definitions.workflow::<RendersOnce>())
         .and_then(|()| definitions.workflow::<RendersInTime>())
         .and_then(|()| definitions.workflow::<RendersLast>())
+        .and_then(|()| definitions.workflow::<Pays>())
+        .and_then(|()| definitions.workflow::<PaysOrWaits>())
+        .and_then(|()| definitions.activity(Pay))
         .and_then(|()| definitions.activity(Work))
         .and_then(|()| definitions.activity(Once))
         .and_then(|()| definitions.activity(Retried));

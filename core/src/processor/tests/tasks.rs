@@ -17,7 +17,8 @@ impl Fixture {
     pub(super) fn settle(&mut self, task: TaskId, outcome: Outcome) -> InboxNo {
         let new = self.tasks.remove(&task).expect("the task was not withdrawn");
         let attempt = decode_task(task.run, &new.body).expect("the body can be read");
-        let message = Message::TaskEnded { id: attempt.id, task: task.seq, outcome };
+        let committed = Flag(attempt.options.get().transactional && matches!(outcome, Outcome::Completed(_)));
+        let message = Message::TaskEnded { id: attempt.id, task: task.seq, outcome, committed };
         self.submit_again(task.run, &message, new.message)
     }
 
@@ -115,7 +116,8 @@ fn outcome_that_names_another_task_of_the_activity_is_dropped() {
     fixture.run();
     let task = fixture.task();
     let other = TaskId { seq: task.id.seq.next(), ..task.id };
-    let message = Message::TaskEnded { id: call(1), task: other.seq, outcome: completed(9) };
+    let message =
+        Message::TaskEnded { id: call(1), task: other.seq, outcome: completed(9), committed: Flag(false) };
     fixture.submit_again(run, &message, other.message());
     fixture.run();
     assert_eq!(fixture.task(), task);
@@ -246,4 +248,131 @@ fn task_survives_as_many_losses_as_the_worker_was_told() {
     fixture.start::<Renders>(1, 5);
     fixture.run();
     assert_eq!(fixture.task().losses_max, 1);
+}
+
+#[test]
+fn transactional_activity_is_always_a_task() {
+    // Given an activity that is registered here
+    let mut fixture = Fixture::new();
+    let run = fixture.start::<Pays>(1, 5);
+    fixture.run();
+    let task = fixture.task();
+    assert_eq!((&*task.queue, &*task.activity), ("own", "pay"));
+    assert!(fixture.attempts.is_empty());
+    fixture.settle(task.id, completed(5));
+    fixture.run();
+    assert!(fixture.history(run).trim_end().ends_with("run.completed 5"));
+}
+
+#[test]
+fn transactional_activity_fails_in_time_only_if_its_task_is_still_there() {
+    // Given one whose transaction nobody has begun
+    let mut fixture = Fixture::new();
+    let run = fixture.start::<Pays>(1, 5);
+    fixture.run();
+    fixture.heartbeat(6 * SECOND);
+    fixture.pass(6 * SECOND);
+    // Then its task is withdrawn, which tells the run that it failed
+    assert!(fixture.tasks.is_empty());
+    let history = fixture.history(run);
+    assert!(history.contains("activity.failed #1: no attempt succeeded within 5s"), "{history}");
+    assert!(fixture.inbox.is_empty());
+}
+
+#[test]
+fn transaction_that_commits_after_its_time_counts() {
+    // Given one whose transaction is about to commit when the time is over
+    let mut fixture = Fixture::new();
+    let run = fixture.start::<Pays>(1, 5);
+    fixture.run();
+    let task = fixture.task();
+    fixture.locked.insert(task.id);
+    fixture.heartbeat(6 * SECOND);
+    fixture.pass(6 * SECOND);
+    let history = fixture.history(run);
+    assert!(!history.contains("activity.failed"), "{history}");
+    // The statement is asked for once, however often the run is worked on.
+    fixture.pass(SECOND);
+    assert_eq!(fixture.locked_withdrawals.len(), 1);
+    // When it commits, then the activity has completed
+    fixture.settle(task.id, completed(5));
+    fixture.unlock();
+    let history = fixture.history(run);
+    assert!(history.contains("activity.completed #1 5"), "{history}");
+    assert!(history.trim_end().ends_with("run.completed 5"), "{history}");
+    assert!(fixture.inbox.is_empty());
+}
+
+#[test]
+fn transaction_that_is_rolled_back_after_its_time_has_failed() {
+    let mut fixture = Fixture::new();
+    let run = fixture.start::<Pays>(1, 5);
+    fixture.run();
+    let task = fixture.task();
+    fixture.locked.insert(task.id);
+    fixture.heartbeat(6 * SECOND);
+    fixture.pass(6 * SECOND);
+    // When its transaction is rolled back
+    fixture.unlock();
+    let history = fixture.history(run);
+    assert!(history.contains("activity.failed #1: no attempt succeeded within 5s"), "{history}");
+    assert!(fixture.tasks.is_empty() && fixture.inbox.is_empty());
+}
+
+#[test]
+fn new_owner_ends_a_transaction_whose_time_is_over() {
+    // Given an owner that dies before it could end the task
+    let mut fixture = Fixture::new();
+    let run = fixture.start::<Pays>(1, 5);
+    fixture.run();
+    let task = fixture.task();
+    fixture.locked.insert(task.id);
+    fixture.heartbeat(6 * SECOND);
+    fixture.pass(6 * SECOND);
+    fixture.locked.clear();
+    fixture.locked_withdrawals.clear();
+    // Then the next one does
+    fixture.take_over(0);
+    fixture.heartbeat(6 * SECOND);
+    fixture.run();
+    let history = fixture.history(run);
+    assert!(history.contains("activity.failed #1: no attempt succeeded within 5s"), "{history}");
+    assert!(fixture.tasks.is_empty());
+}
+
+#[test]
+fn transaction_that_committed_although_it_was_cancelled_is_shown() {
+    // Given a run that is cancelled while the transaction of its activity commits
+    let mut fixture = Fixture::new();
+    let (run, over) = (fixture.start::<PaysOrWaits>(1, 5), fixture.start::<Pays>(2, 6));
+    fixture.run();
+    let tasks: Vec<TaskId> = fixture.tasks.keys().copied().collect();
+    fixture.locked.extend(&tasks);
+    for run in [run, over] {
+        fixture.submit(run, &Message::Cancel { reason: None });
+    }
+    fixture.run();
+    for task in tasks {
+        fixture.settle(task, completed(5));
+    }
+    fixture.unlock();
+    // Then its history shows that
+    let history = fixture.history(run);
+    expect![[r#"
+        1 run.started pays-or-waits 5
+        2 activity.scheduled #1 pay 5
+        3 activity.enqueued #1 attempt 1 queue own
+        4 cancel.requested
+        5 activity.cancelled #1
+        6 activity.completed #1 5
+    "#]]
+    .assert_eq(&history);
+    // And its next owner can follow it
+    fixture.take_over(1);
+    fixture.signal(run, 7);
+    fixture.run();
+    assert!(fixture.history(run).contains("run.cancelled"), "{}", fixture.history(run));
+    // And for a run that was over, people find the message
+    assert!(!fixture.history(over).contains("activity.completed"));
+    assert_eq!(fixture.undelivered.len(), 1);
 }

@@ -61,7 +61,7 @@ impl Driver {
             Effect::Abort { run, id } => self.handed_out.abort(run, id),
             Effect::HandOut { call, task } => self.handed_out.hand_out(&self.with, call, task),
             // Without a task loop, the worker is about to end.
-            Effect::Withdraw { task } => drop(self.with.tasks.send(TaskInput::Withdraw(task))),
+            Effect::Withdraw(withdrawal) => drop(self.with.tasks.send(TaskInput::Withdraw(withdrawal))),
             // The client may have stopped waiting. Its waker is user code.
             Effect::Accept { accepted } => shielded("a waker", || _ = accepted.send(())),
             Effect::Tell { notice, watcher } => shielded("a waker", || _ = watcher.send(*notice)),

@@ -146,6 +146,7 @@ async fn panic_while_an_input_is_read_is_answered() {
                 assert!(problem.contains("the input of activity `does` panicked"), "{problem}");
             }
             AttemptOutcome::Ended(result, _) => panic!("{result:?}"),
+            AttemptOutcome::Settled => panic!("it has no task"),
         }
     }
 }
@@ -177,6 +178,7 @@ async fn attempt_is_answered_wherever_its_code_panics() {
             }
             AttemptOutcome::Ended(Ok(result), _) => panic!("{words}: {result:?}"),
             AttemptOutcome::Unreadable(problem) => panic!("{words}: {problem}"),
+            AttemptOutcome::Settled => panic!("{words}: it has no task"),
         }
     }
 }

@@ -6,14 +6,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use super::{ExecutorLease, Running, ServedQueue, TaskInput, TaskLoop};
+use super::{ExecutorLease, Running, ServedQueue, TaskInput, TaskLoop, TaskOf};
 use crate::data::failure::Failure;
-use crate::data::id::{CommandId, ExecutorId};
+use crate::data::id::ExecutorId;
 use crate::data::limits;
 use crate::data::name::Name;
 use crate::data::outcome::Outcome;
 use crate::data::payload::{Payload, payload_too_large};
-use crate::log::message::Message;
+use crate::log::message::{Flag, Message};
 use crate::log::wire::encode_message;
 use crate::log::wire::task::decode_task;
 use crate::store::error::StoreError;
@@ -21,6 +21,7 @@ use crate::store::tasks::{
     ClaimTasks, ClaimedTask, ClaimedTasks, HeldTask, ReturnedTask, TaskClaim, TaskId, queue_of,
 };
 use crate::worker::executor::{LeaseTrust, StartPermit, cancel};
+use crate::workflow::own_task::OwnTask;
 
 /// About how many bytes a task takes beside its input.
 const TASK_BYTES: usize = 1_024;
@@ -137,12 +138,29 @@ impl TaskLoop {
         if !running.held.begin(claim, token) {
             return false;
         }
-        let (call, outbox) = (attempt.id, self.outbox.clone());
+        let options = attempt.options.get();
+        let of = TaskOf { call: attempt.id, transactional: options.transactional };
+        let task = OwnTask {
+            executor,
+            claim,
+            call: attempt.id,
+            start_to_close: options.start_to_close,
+            payload_bytes_max: self.registry.payload_bytes_max(),
+            settled: Arc::default(),
+        };
+        let outbox = self.outbox.clone();
         let input = self.memory.take(TASK_BYTES + body.len());
-        self.executor.execute_in(&served.slots, &self.registry, attempt, permit, move |outcome| {
-            drop(input);
-            drop(outbox.send(TaskInput::Ended { task: HeldTask { executor, claim }, call, outcome }));
-        });
+        self.executor.execute_in(
+            &served.slots,
+            &self.registry,
+            attempt,
+            Some(task),
+            permit,
+            move |outcome| {
+                drop(input);
+                drop(outbox.send(TaskInput::Ended { task: HeldTask { executor, claim }, of, outcome }));
+            },
+        );
         true
     }
 
@@ -157,12 +175,7 @@ impl TaskLoop {
     }
 
     /// The message that tells a run how its task ended.
-    pub(super) fn message(
-        &self,
-        claim: TaskClaim,
-        call: CommandId,
-        result: Result<Payload, Failure>,
-    ) -> Bytes {
+    pub(super) fn message(&self, claim: TaskClaim, of: TaskOf, result: Result<Payload, Failure>) -> Bytes {
         let limit = self.registry.payload_bytes_max();
         let outcome = match result {
             Ok(payload) if payload.bytes().len() > limit => {
@@ -172,6 +185,7 @@ impl TaskLoop {
             Ok(payload) => Outcome::Completed(payload),
             Err(failure) => Outcome::Failed(failure.bounded(limit)),
         };
-        encode_message(&Message::TaskEnded { id: call, task: claim.task.seq, outcome })
+        let committed = Flag(of.transactional && matches!(outcome, Outcome::Completed(_)));
+        encode_message(&Message::TaskEnded { id: of.call, task: claim.task.seq, outcome, committed })
     }
 }

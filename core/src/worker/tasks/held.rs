@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::data::id::ExecutorId;
 use crate::data::limits;
 use crate::processor::memory::Room;
-use crate::store::tasks::{ReturnTasks, ReturnedTask, SettleTasks, TaskClaim};
+use crate::store::tasks::{ReturnTasks, ReturnedTask, SettleTasks, Settled, TaskClaim};
 
 /// The tasks that an executor has.
 #[derive(Debug, Default)]
@@ -19,6 +19,8 @@ pub(super) struct HeldTasks {
     running: BTreeMap<TaskClaim, CancellationToken>,
     /// How those ended that are not settled yet. They may belong to an earlier lease. Each counts its bytes.
     outcomes: VecDeque<(ExecutorId, TaskClaim, Bytes, Room)>,
+    /// Those whose tasks somebody had locked when they were reported.
+    locked: Vec<(ExecutorId, TaskClaim, Bytes, Room)>,
     /// Those to give back.
     returns: Vec<ReturnedTask>,
     /// Those that were settled or given back since the last renewal.
@@ -80,6 +82,12 @@ impl HeldTasks {
         }
     }
 
+    /// A task was settled by its own attempt. The store may say for a moment that the executor still has it, because a renewal
+    /// read that earlier: then it is given back, which changes nothing.
+    pub(super) fn settled_itself(&mut self, claim: TaskClaim) {
+        self.running.remove(&claim);
+    }
+
     /// A task that could not begin is given back.
     pub(super) fn give_back(&mut self, returned: ReturnedTask) {
         self.running.remove(&returned.claim);
@@ -110,10 +118,24 @@ impl HeldTasks {
         Some(SettleTasks { executor, outcomes })
     }
 
-    /// These outcomes are settled.
-    pub(super) fn settled(&mut self, settled: &SettleTasks) {
-        self.outcomes.drain(..settled.outcomes.len());
-        self.left.extend(settled.outcomes.iter().map(|(claim, _)| *claim));
+    /// These outcomes were reported.
+    pub(super) fn settled(&mut self, settled: &SettleTasks, answers: &[Settled]) {
+        for (reported, answer) in self.outcomes.drain(..settled.outcomes.len()).zip(answers) {
+            match answer {
+                Settled::Told | Settled::Late => _ = self.left.insert(reported.1),
+                Settled::Locked => self.locked.push(reported),
+            }
+        }
+    }
+
+    /// Whether there are outcomes whose tasks somebody had locked.
+    pub(super) fn has_locked(&self) -> bool {
+        !self.locked.is_empty()
+    }
+
+    /// Has the outcomes reported again whose tasks somebody had locked.
+    pub(super) fn ask_again(&mut self) {
+        self.outcomes.extend(self.locked.drain(..));
     }
 
     /// The next tasks to give back.
@@ -142,7 +164,7 @@ impl HeldTasks {
         let withdrawn: Vec<_> = self.running.keys().filter(is_gone).copied().collect();
         found.withdrawn.extend(withdrawn.iter().filter_map(|claim| self.running.remove(claim)));
         let mut known: BTreeSet<TaskClaim> = self.running.keys().copied().collect();
-        known.extend(self.outcomes.iter().map(|(_, claim, ..)| *claim));
+        known.extend(self.outcomes.iter().chain(&self.locked).map(|(_, claim, ..)| *claim));
         known.extend(self.returns.iter().map(|task| task.claim));
         known.extend(&self.expected);
         for claim in held.difference(&known) {
@@ -269,7 +291,7 @@ mod tests {
         held.ended(EXECUTOR, claim(1, 1), Bytes::new(), room());
         assert!(!held.renewed(&[claim(1, 1)]).lost_commits, "it is not settled yet");
         let settle = held.to_settle().unwrap();
-        held.settled(&settle);
+        held.settled(&settle, &[Settled::Told]);
         assert!(held.renewed(&[claim(1, 1)]).lost_commits);
         // It is forgotten at the next renewal, when the lease that lost commits would be refused.
         held.lose();
@@ -287,9 +309,37 @@ mod tests {
         let mut batches = Vec::new();
         while let Some(settle) = held.to_settle() {
             batches.push((settle.executor, settle.outcomes.len()));
-            held.settled(&settle);
+            held.settled(&settle, &vec![Settled::Told; settle.outcomes.len()]);
         }
         assert_eq!(batches, [(EXECUTOR, 1), (EXECUTOR, 2), (EXECUTOR.next(), 1)]);
+    }
+
+    #[test]
+    fn outcome_of_a_locked_task_is_reported_again_and_the_others_do_not_wait() {
+        let mut held = running(&[claim(1, 1), claim(2, 1)]);
+        [1, 2].into_iter().for_each(|seq| held.ended(EXECUTOR, claim(seq, 1), Bytes::new(), room()));
+        let settle = held.to_settle().unwrap();
+        held.settled(&settle, &[Settled::Locked, Settled::Told]);
+        assert!(held.has_locked() && held.to_settle().is_none());
+        // A shutdown does not wait for it, and a renewal does not give it back.
+        assert!(!held.has_news());
+        held.renewed(&[claim(1, 1)]);
+        assert_eq!(given_back(&held), []);
+        held.ask_again();
+        assert_eq!(held.to_settle().unwrap().outcomes, [(claim(1, 1), Bytes::new())]);
+        held.settled(&held.to_settle().unwrap(), &[Settled::Late]);
+        assert!(!held.has_locked() && held.to_settle().is_none());
+    }
+
+    #[test]
+    fn task_that_was_settled_by_its_attempt_is_no_sign_of_lost_commits() {
+        // Given a renewal that read the task before it was settled
+        let mut held = running(&[claim(1, 1)]);
+        held.settled_itself(claim(1, 1));
+        assert!(!held.is_running());
+        // Then giving it back changes nothing
+        assert!(!held.renewed(&[claim(1, 1)]).lost_commits);
+        assert_eq!(given_back(&held), [claim(1, 1)]);
     }
 
     #[test]

@@ -85,9 +85,9 @@ arbitrary! {
     };
     ActivityOptions => {
         let queue = of(text().prop_map(Name::from));
-        (any::<RetryPolicy>(), of(duration()), of(duration()), any::<bool>(), queue).prop_map(
-            |(retry, start_to_close, schedule_to_close, at_most_once, queue)| {
-                Settings { retry, start_to_close, schedule_to_close, at_most_once, queue }.into()
+        (any::<RetryPolicy>(), of(duration()), of(duration()), any::<bool>(), queue, any::<bool>()).prop_map(
+            |(retry, start_to_close, schedule_to_close, at_most_once, queue, transactional)| {
+                Settings { retry, start_to_close, schedule_to_close, at_most_once, queue, transactional }.into()
             },
         )
     };

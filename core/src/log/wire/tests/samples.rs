@@ -130,6 +130,7 @@ fn activity_events() -> Vec<(&'static str, Event)> {
         ("with three attempts", retried(RetryPolicy::exponential().max_attempts(3))),
         ("with a cap on delays", retried(RetryPolicy::exponential().delay_max(Duration::from_secs(7)))),
         ("at most once", scheduled(ID, NOTHING, ActivityOptions::default().at_most_once())),
+        ("transactional", scheduled(ID, NOTHING, ActivityOptions::default().transactional())),
         ("in an activity queue", scheduled(ID, NOTHING, ActivityOptions::default().queue("gpu"))),
         ("least", Event::ActivityAttemptStarted { id: ID, attempt: 1 }),
         ("all", Event::ActivityAttemptStarted { id: LATE_ID, attempt: u32::MAX }),
@@ -201,7 +202,10 @@ pub(super) fn messages() -> Vec<(&'static str, Message)> {
         let (workflow, repeated) = (name("trial-onboarding"), Flag(repeated));
         Message::Start { workflow, input, key, start_at, repeated }
     };
-    let ended = |id, task, outcome| Message::TaskEnded { id, task: EventSeq::new(task), outcome };
+    let ended = |id, task, outcome, committed| {
+        let (task, committed) = (EventSeq::new(task), Flag(committed));
+        Message::TaskEnded { id, task, outcome, committed }
+    };
     let signal = |payload, key| Message::Signal { signal: name("upgrade"), payload, key };
     vec![
         ("least", start(NOTHING, None, None, false)),
@@ -216,9 +220,10 @@ pub(super) fn messages() -> Vec<(&'static str, Message)> {
         ("all", Message::Cancel { reason: some("no longer needed") }),
         ("least", Message::Terminate { reason: String::new() }),
         ("all", Message::Terminate { reason: "stuck".to_owned() }),
-        ("least", ended(ID, 1, Outcome::Completed(NOTHING))),
-        ("all", ended(LATE_ID, u32::MAX, Outcome::Failed(declined()))),
-        ("with a value", ended(ID, 2, Outcome::Completed(greeting()))),
+        ("least", ended(ID, 1, Outcome::Completed(NOTHING), false)),
+        ("all", ended(LATE_ID, u32::MAX, Outcome::Failed(declined()), true)),
+        ("with a value", ended(ID, 2, Outcome::Completed(greeting()), false)),
+        ("committed", ended(ID, 3, Outcome::Completed(greeting()), true)),
         ("least", Message::TaskLost { id: ID, task: EventSeq::FIRST, losses: 1 }),
         ("all", Message::TaskLost { id: LATE_ID, task: EventSeq::new(u32::MAX), losses: 6 }),
     ]

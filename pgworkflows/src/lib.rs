@@ -40,7 +40,7 @@
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `postgres` (default) | [`PostgresStore`], [`InTransaction`] and [`sqlx`] |
+//! | `postgres` (default) | [`PostgresStore`], [`TransactionalActivity`], [`InTransaction`] and [`sqlx`] |
 //! | `memory` | [`MemoryStore`], which loses everything when the process ends: for tests and first steps |
 //! | `tls` | encrypted connections to PostgreSQL, using rustls with the machine's root certificates |
 
@@ -53,7 +53,9 @@ pub use pgworkflows_core::*;
 #[cfg(feature = "memory")]
 pub use pgworkflows_memory::MemoryStore;
 #[cfg(feature = "postgres")]
-pub use pgworkflows_postgres::{InTransaction, PostgresStore, sqlx};
+pub use pgworkflows_postgres::{
+    InTransaction, Isolation, PostgresStore, Transactional, TransactionalActivity, sqlx,
+};
 
 pub use self::connect::{AnyStore, connect};
 

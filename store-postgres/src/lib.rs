@@ -42,7 +42,9 @@
 //!
 //! - each processor uses one, and a second one while it reads and appends at the same time;
 //! - the heartbeat uses one, and so do tasks and notifications;
-//! - the pool, which serves the process's clients, uses one to `c`.
+//! - the pool, which serves the process's clients, uses one to `c`;
+//! - each [`TransactionalActivity`] that is executed uses one, up to [`Builder::transactions_max`] of them, unless they have a
+//!   pool of their own. They are not counted above.
 //!
 //! A process that has only clients uses up to `1 + c`. By default `p` is the number of cores and `c` is 8. When a
 //! worker starts, it compares these numbers with the limits of the server, the database and the role. It ends with an
@@ -77,6 +79,8 @@ mod store;
 mod submit;
 mod tasks;
 mod transaction;
+mod transactional;
+mod transactions;
 mod values;
 mod watch;
 
@@ -86,3 +90,5 @@ pub use sqlx;
 pub use self::options::Builder;
 pub use self::store::PostgresStore;
 pub use self::transaction::InTransaction;
+pub use self::transactional::{Transactional, TransactionalActivity};
+pub use self::transactions::Isolation;

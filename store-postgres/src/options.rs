@@ -12,6 +12,9 @@ use crate::schema::Schema;
 /// that workers open.
 const POOL_SIZE: u32 = 8;
 
+/// The default maximum of connections for transactional activities.
+const TRANSACTIONS_MAX: u32 = 8;
+
 /// The default time that a statement waits for a lock: far below a lease's time to live (10 s).
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -46,6 +49,7 @@ pub struct Builder {
     schema: String,
     migrate: bool,
     pool_size: u32,
+    transactions_max: u32,
     lock_timeout: Duration,
     call_timeout: Duration,
     partition_width: Duration,
@@ -62,6 +66,7 @@ impl Builder {
             schema: "pgworkflows".to_owned(),
             migrate: true,
             pool_size: POOL_SIZE,
+            transactions_max: TRANSACTIONS_MAX,
             lock_timeout: LOCK_TIMEOUT,
             call_timeout: CALL_TIMEOUT,
             partition_width: PARTITION_WIDTH,
@@ -93,6 +98,14 @@ impl Builder {
     #[must_use]
     pub fn pool_size(mut self, connections: u32) -> Self {
         self.pool_size = connections;
+        self
+    }
+
+    /// Sets how many [transactional activities](crate::TransactionalActivity) of this process have a transaction open at a time,
+    /// each on a connection of its own: 1 or more, 8 by default. The connections are opened on demand. Others wait.
+    #[must_use]
+    pub fn transactions_max(mut self, connections: u32) -> Self {
+        self.transactions_max = connections;
         self
     }
 
@@ -163,6 +176,9 @@ impl Builder {
         if self.pool_size == 0 {
             return refuse("a pool of 0 connections cannot serve a client: give it 1 or more".to_owned());
         }
+        if self.transactions_max == 0 {
+            return refuse("`transactions_max` of 0 lets no transaction begin: give it 1 or more".to_owned());
+        }
         if self.lock_timeout < Duration::from_millis(1) {
             return refuse(format!(
                 "a lock timeout of {:?} is too short: 1 ms is the minimum",
@@ -194,6 +210,7 @@ impl Builder {
             listen: self.notifications.then_some(listen),
             migrate: self.migrate,
             pool_size: self.pool_size,
+            transactions_max: self.transactions_max,
             lock_timeout: milliseconds(self.lock_timeout),
             key_timeout: self.lock_timeout.min(KEY_TIMEOUT_MAX),
             lock_wait_max: self.lock_timeout,
@@ -222,6 +239,7 @@ pub(crate) struct Options {
     pub(crate) prepared_statements: bool,
     pub(crate) migrate: bool,
     pub(crate) pool_size: u32,
+    pub(crate) transactions_max: u32,
     /// In the form of the server's setting of the same name.
     pub(crate) lock_timeout: String,
     pub(crate) key_timeout: Duration,

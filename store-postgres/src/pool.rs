@@ -1,11 +1,11 @@
-//! The connections that the clients of a process share. It must not know what they are used for.
+//! Connections that the clients, or the transactions, of a process share. It must not know what they are used for.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions, Postgres};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, Postgres};
 use sqlx::{Connection, Error};
 use tokio::time::Instant;
 
@@ -16,6 +16,9 @@ use crate::options::Options;
 /// How long a client waits for a connection of the pool. While no server answers, the pool retries for this time, so
 /// that clients do not notice a restart of the server.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a transaction waits for a connection, unless its own time is over before. Others may have all of them.
+const TRANSACTION_PATIENCE: Duration = Duration::from_secs(24 * 3600);
 
 /// How long a connection may be idle before it is pinged. Clients retry for longer than this.
 const PING_AFTER: Duration = Duration::from_secs(1);
@@ -31,6 +34,8 @@ const AT_HAND_FOR: Duration = Duration::from_secs(600);
 pub(crate) struct Pool {
     pool: PgPool,
     acquire_timeout: Duration,
+    /// The option that sets how many connections there are.
+    option: &'static str,
     hand: Mutex<Hand>,
     /// Whether the last connection that was opened led to a standby.
     found_standby: Arc<AtomicBool>,
@@ -45,13 +50,27 @@ struct Hand {
 }
 
 impl Pool {
-    /// A pool that opens connections when they are needed.
-    pub(crate) fn new(options: &Options) -> Self {
+    /// A pool for the calls of clients.
+    pub(crate) fn for_clients(options: &Options) -> Self {
         let acquire_timeout = options.call_timeout.min(ACQUIRE_TIMEOUT);
+        Self::new(options.connect.clone(), "pool_size", options.pool_size, acquire_timeout)
+    }
+
+    /// A pool for transactions in which code of the user runs.
+    pub(crate) fn for_transactions(options: &Options) -> Self {
+        let mut connect = options.connect.clone();
+        if !options.prepared_statements {
+            connect = connect.statement_cache_capacity(0);
+        }
+        Self::new(connect, "transactions_max", options.transactions_max, TRANSACTION_PATIENCE)
+    }
+
+    /// A pool that opens connections when they are needed.
+    fn new(connect: PgConnectOptions, option: &'static str, size: u32, acquire_timeout: Duration) -> Self {
         let found_standby = Arc::new(AtomicBool::new(false));
         let finds_standby = Arc::clone(&found_standby);
         let pool = PgPoolOptions::new()
-            .max_connections(options.pool_size)
+            .max_connections(size)
             .acquire_timeout(acquire_timeout)
             // The address may lead to a standby while another one is promoted. A connection would stay there, so the
             // pool closes it and tries again.
@@ -73,8 +92,8 @@ impl Pool {
                     Ok(true)
                 })
             })
-            .connect_lazy_with(options.connect.clone());
-        Self { pool, acquire_timeout, hand: Mutex::default(), found_standby }
+            .connect_lazy_with(connect);
+        Self { pool, acquire_timeout, option, hand: Mutex::default(), found_standby }
     }
 
     /// Takes a connection for a call.
@@ -90,7 +109,7 @@ impl Pool {
             }
         };
         match self.pool.acquire().await {
-            Ok(connection) => Ok(Taken { connection: Some(connection), since: Instant::now() }),
+            Ok(connection) => Ok(Taken::new(connection)),
             Err(Error::PoolTimedOut) => Err(self.no_connection()),
             Err(error) => Err(error),
         }
@@ -102,9 +121,10 @@ impl Pool {
             return timed_out(&standby_refused(&self.pool.connect_options()));
         }
         timed_out(&format!(
-            "no connection of the pool was available within {:?}: of {} (`pool_size`), {} are open or being opened",
+            "no connection of the pool was available within {:?}: of {} (`{}`), {} are open or being opened",
             self.acquire_timeout,
             self.pool.options().get_max_connections(),
+            self.option,
             self.pool.size()
         ))
     }
@@ -126,13 +146,19 @@ impl Pool {
     }
 
     /// Takes back a connection after a call.
-    pub(crate) fn put_back(&self, mut taken: Taken) {
+    pub(crate) fn put_back(&self, taken: Taken) {
         let mut hand = self.hand();
         if hand.waiting == 0 && hand.connections.len() < AT_HAND && taken.since.elapsed() < AT_HAND_FOR {
             hand.connections.push((taken, Instant::now()));
         } else {
-            drop(taken.connection.take());
+            drop(hand);
+            Self::release(taken);
         }
+    }
+
+    /// Gives a connection back to the library's pool from which it came.
+    pub(crate) fn release(mut taken: Taken) {
+        drop(taken.connection.take());
     }
 
     /// How many connections are open.
@@ -164,6 +190,11 @@ pub(crate) struct Taken {
 }
 
 impl Taken {
+    /// A connection that was just taken from the library's pool.
+    pub(crate) fn new(connection: PoolConnection<Postgres>) -> Self {
+        Self { connection: Some(connection), since: Instant::now() }
+    }
+
     pub(crate) fn connection(&mut self) -> Option<&mut PgConnection> {
         self.connection.as_deref_mut()
     }

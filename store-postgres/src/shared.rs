@@ -23,6 +23,8 @@ pub(crate) struct Shared {
     pub(crate) partition_due: AtomicI64,
     pub(crate) switchboard: Switchboard,
     pub(crate) pool: Pool,
+    /// For the transactions of tasks, which would keep clients waiting.
+    pub(crate) transactions: Pool,
 }
 
 impl Shared {

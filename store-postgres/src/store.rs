@@ -85,7 +85,8 @@ impl PostgresStore {
             notifier: Notifier::new(options.listen.clone(), listens, options.schema.channel()),
             partition_due: AtomicI64::default(),
             switchboard: Switchboard::default(),
-            pool: Pool::new(&options),
+            pool: Pool::for_clients(&options),
+            transactions: Pool::for_transactions(&options),
             options,
         };
         let store = Self { shared: Arc::new(shared) };

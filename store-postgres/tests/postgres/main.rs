@@ -27,3 +27,4 @@ mod session;
 mod settings;
 mod submit;
 mod time_limits;
+mod transactional;

@@ -18,14 +18,14 @@ use crate::support::*;
 use crate::time_limits;
 
 /// A database and its own pooler.
-struct Pooled {
+pub(crate) struct Pooled {
     database: Database,
     pooler: PgBouncer,
 }
 
 impl Pooled {
     /// `None` if this machine has no PgBouncer, which the harness then reports.
-    fn new(mode: PoolMode, pool_size: u32) -> Option<Self> {
+    pub(crate) fn new(mode: PoolMode, pool_size: u32) -> Option<Self> {
         // All of these tests share one server. The harness stops it when the process ends.
         static SERVER: OnceLock<Postgres> = OnceLock::new();
         if !PgBouncer::is_here() {
@@ -40,17 +40,17 @@ impl Pooled {
         self.pooler.url(self.database.name())
     }
 
-    fn direct_url(&self) -> &str {
+    pub(crate) fn direct_url(&self) -> &str {
         self.database.url()
     }
 
     /// A connection through the pooler, without the store.
-    async fn connection(&self) -> PgConnection {
+    pub(crate) async fn connection(&self) -> PgConnection {
         let options = PgConnectOptions::from_str(&self.url()).unwrap();
         options.extra_float_digits(None).connect().await.unwrap()
     }
 
-    fn builder(&self) -> Builder {
+    pub(crate) fn builder(&self) -> Builder {
         PostgresStore::builder(&self.url()).lock_timeout(Duration::from_secs(5))
     }
 }

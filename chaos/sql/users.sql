@@ -17,6 +17,14 @@ create table chaos.movements (
     primary key (token, part)
 );
 
+-- Money that was moved in one transaction. Nothing but the transaction makes a payment happen once.
+create table chaos.payments (
+    token  text not null,
+    source int not null references chaos.accounts,
+    target int not null references chaos.accounts,
+    amount bigint not null
+);
+
 -- A row for each execution of an activity that is executed at most once.
 create table chaos.executions (token text not null);
 

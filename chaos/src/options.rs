@@ -65,6 +65,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FAULTS", value_parser = faults)]
     without: Option<Faults>,
 
+    /// Start only these kinds of runs: names separated by commas.
+    #[arg(long, value_name = "RUNS", value_parser = kinds)]
+    runs: Option<Kinds>,
+
     /// The pause between two faults on average, in milliseconds: 10 to 600000.
     #[arg(long, value_name = "MS", default_value_t = 800, value_parser = within(10..=600_000))]
     pause: u64,
@@ -84,6 +88,9 @@ pub(crate) struct Options {
 
 /// Faults, by their places in the table.
 type Faults = Vec<usize>;
+
+/// Kinds of runs, by their places in the table.
+type Kinds = Vec<usize>;
 
 impl Command {
     /// Reads the arguments of this process. Ends it if they cannot be carried out.
@@ -132,6 +139,11 @@ impl Options {
         self.faults.clone().unwrap_or_else(all)
     }
 
+    /// The kinds of runs that are started.
+    pub(crate) fn kinds(&self) -> Vec<usize> {
+        self.runs.clone().unwrap_or_else(|| (0..KINDS.len()).collect())
+    }
+
     /// The command that does the same again.
     pub(crate) fn again(&self) -> String {
         let names = |faults: &Faults| -> String {
@@ -152,6 +164,10 @@ impl Options {
                 command += &format!(" {option} '{}'", names(faults));
             }
         }
+        if let Some(runs) = &self.runs {
+            let names: Vec<&str> = runs.iter().map(|kind| KINDS[*kind].name).collect();
+            command += &format!(" --runs {}", names.join(","));
+        }
         command
     }
 }
@@ -169,6 +185,7 @@ fn tables() -> String {
     text + "\nExamples:\n  \
         chaos --minutes 10                            all faults\n  \
         chaos --minutes 2 --faults kill,crash-server  only these\n  \
+        chaos --minutes 5 --faults kill,pause --runs payment --pause 250\n  \
         chaos --minutes 1 --faults ''                 none: what the checker says of a calm system"
 }
 
@@ -182,12 +199,24 @@ fn minutes(value: &str) -> Result<f64, String> {
 }
 
 fn faults(value: &str) -> Result<Faults, String> {
+    let known: Vec<&str> = FAULTS.iter().map(|fault| fault.name).collect();
+    places(value, "no fault", &known)
+}
+
+fn kinds(value: &str) -> Result<Kinds, String> {
+    let known: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
+    match places(value, "no kind of run", &known) {
+        Ok(kinds) if kinds.is_empty() => Err(format!("name one at least; there are {}", known.join(", "))),
+        places => places,
+    }
+}
+
+/// The places of the names in a list.
+fn places(value: &str, missing: &str, known: &[&str]) -> Result<Vec<usize>, String> {
     let names = value.split(',').filter(|name| !name.is_empty());
     let place = |name: &str| {
-        FAULTS.iter().position(|fault| fault.name == name).ok_or_else(|| {
-            let known: Vec<&str> = FAULTS.iter().map(|fault| fault.name).collect();
-            format!("there is no fault `{name}`; there are {}", known.join(", "))
-        })
+        let found = known.iter().position(|known| *known == name);
+        found.ok_or_else(|| format!("there is {missing} `{name}`; there are {}", known.join(", ")))
     };
     names.map(place).collect()
 }
@@ -219,11 +248,15 @@ mod tests {
 
     #[test]
     fn command_that_does_the_same_is_read_back() {
-        let options = read(&["--minutes", "0.5", "--seed", "7", "--without", "kill,roll"]).unwrap().options;
+        let options =
+            read(&["--minutes", "0.5", "--seed", "7", "--without", "kill,roll", "--runs", "payment"])
+                .unwrap()
+                .options;
         let again = options.again().replace('\'', "");
         let words: Vec<&str> = again.split(' ').skip_while(|word| *word != "--").skip(1).collect();
         let again = read(&words).unwrap().options;
         assert_eq!(again.faults(), options.faults());
+        assert_eq!((again.kinds(), again.kinds().len()), (options.kinds(), 1));
         assert_eq!((again.seed(), again.lasts()), (7, options.lasts()));
     }
 
@@ -234,6 +267,8 @@ mod tests {
             (["--minutes", "ten"], &["'ten'", "not a number"]),
             (["--workers", "0"], &["'0'", "--workers", "1..=64"]),
             (["--faults", "kill,flood"], &["`flood`", "there are kill, ", "crash-server"]),
+            (["--runs", "refund,loan"], &["`loan`", "there are transfer, payment, "]),
+            (["--runs", ""], &["name one at least"]),
             (["--lease-ttl", "10"], &["'10'", "1000..=60000"]),
         ] {
             let said = read(&line).unwrap_err();

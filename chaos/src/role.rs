@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::hand::Hand;
 use crate::journal::Journal;
-use crate::workload::{self, KINDS, Task};
+use crate::workload::{self, KINDS, Kind, Task};
 
 /// How many shards the queue has.
 pub(crate) const SHARDS: u16 = 16;
@@ -56,6 +56,9 @@ pub(crate) struct ProcessOptions {
     /// How long the lease of a worker lasts.
     #[arg(long)]
     lease_ttl_millis: u64,
+    /// The kinds of runs that it starts, by name.
+    #[arg(long, value_delimiter = ',')]
+    kinds: Vec<String>,
 }
 
 /// Serves the queue until it is asked to end. Meanwhile it is also the client of some runs, which it starts without the
@@ -102,6 +105,7 @@ fn start_lanes(
     let hand = Hand { client, users, journal };
     let dice = Dice::new(options.seed);
     let lanes = (0..options.lanes).map(|lane| Lane {
+        kinds: options.kinds.clone(),
         name: format!("{name}-{lane}"),
         hand: hand.clone(),
         dice: dice.fork(lane),
@@ -114,6 +118,7 @@ fn start_lanes(
 /// One run after another.
 struct Lane {
     name: String,
+    kinds: Vec<String>,
     hand: Hand,
     dice: Dice,
     /// Whether only runs are started that end without their client.
@@ -126,7 +131,10 @@ impl Lane {
     async fn drive(mut self) {
         let mut number = 0;
         while !self.calm.exists() {
-            let kind = workload::draw(&mut self.dice, self.may_die);
+            let passes = |kind: &Kind| {
+                (kind.ends_alone || !self.may_die) && self.kinds.iter().any(|name| name == kind.name)
+            };
+            let Some(kind) = workload::draw(&mut self.dice, passes) else { return };
             let token = format!("{}-{number}", self.name);
             let task = Task { hand: self.hand.clone(), dice: self.dice.fork(number), token };
             if let Err(error) = (kind.drive)(task).await {
@@ -142,8 +150,8 @@ impl Lane {
 
 /// A worker that knows all kinds of runs.
 pub(crate) fn worker(store: PostgresStore, users: &PgPool) -> WorkerBuilder {
-    let builder = Worker::builder(store).queue_shards(SHARDS).processors(2).shutdown_grace(GRACE);
-    KINDS.iter().fold(builder, |builder, kind| (kind.register)(builder, users))
+    let builder = Worker::builder(store.clone()).queue_shards(SHARDS).processors(2).shutdown_grace(GRACE);
+    KINDS.iter().fold(builder, |builder, kind| (kind.register)(builder, users, &store))
 }
 
 /// Connects to the store, however long that takes.

@@ -133,9 +133,11 @@ async fn finish(scene: &Scene, options: &Options, progress: &mut Progress) -> an
     Ok(took)
 }
 
-/// Whether no run is open and no message waits.
+/// Whether no run is open, no message waits, and no task is left.
 async fn is_over(scene: &Scene) -> anyhow::Result<bool> {
-    let nothing = "select not exists (select from pgworkflows.open_runs) and not exists (select from pgworkflows.inbox)";
+    let nothing = "
+        select not exists (select from pgworkflows.open_runs) and not exists (select from pgworkflows.inbox)
+           and not exists (select from pgworkflows.tasks)";
     Ok(sqlx::query_scalar(nothing).fetch_one(&mut scene.connect().await?).await?)
 }
 

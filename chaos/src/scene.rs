@@ -16,6 +16,7 @@ use tokio::sync::{MutexGuard, watch};
 use crate::options::Options;
 use crate::process::{Group, stop};
 use crate::slot::{Role, Slot};
+use crate::workload::KINDS;
 
 /// How many runs a client drives at a time.
 const CLIENT_LANES: u64 = 8;
@@ -48,6 +49,8 @@ pub(crate) struct Scene {
     /// Logs and journals.
     pub(crate) directory: PathBuf,
     pub(crate) lease_ttl: Duration,
+    /// The names of the kinds of runs that are started.
+    kinds: Vec<&'static str>,
     calm: watch::Sender<bool>,
     /// The names of the workers that own shards, as last heard.
     owners: Mutex<Vec<String>>,
@@ -74,6 +77,7 @@ impl Scene {
             server_turn: tokio::sync::Mutex::default(),
             directory,
             lease_ttl: options.lease_ttl(),
+            kinds: options.kinds().into_iter().map(|kind| KINDS[kind].name).collect(),
             calm: watch::Sender::new(false),
             owners: Mutex::default(),
             violations: Mutex::default(),
@@ -103,6 +107,7 @@ impl Scene {
             ("--seed", dice.number().to_string()),
             ("--lanes", lanes.to_string()),
             ("--lease-ttl-millis", self.lease_ttl.as_millis().to_string()),
+            ("--kinds", self.kinds.join(",")),
         ];
         let arguments = arguments.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect();
         let log = self.directory.join(format!("{name}.log"));

@@ -7,12 +7,14 @@ mod bank;
 mod cancelled;
 mod fan_out;
 mod once;
+mod payment;
 mod refund;
 mod signals;
 mod timers;
 mod transfer;
 
 use futures::future::BoxFuture;
+use pgworkflows::PostgresStore;
 use pgworkflows::sqlx::PgPool;
 use pgworkflows::worker::WorkerBuilder;
 use pgworkflows_testkit::runtime::dice::Dice;
@@ -30,8 +32,8 @@ pub(crate) struct Kind {
     pub(crate) weight: u64,
     /// Whether a run ends even if its client dies.
     pub(crate) ends_alone: bool,
-    /// Registers its workflow and its activities, which use the users' tables.
-    pub(crate) register: fn(WorkerBuilder, &PgPool) -> WorkerBuilder,
+    /// Registers its workflow and its activities, which use the users' tables, with a worker of the store.
+    pub(crate) register: fn(WorkerBuilder, &PgPool, &PostgresStore) -> WorkerBuilder,
     /// What a client does with one run, which it names by the token: at least start it, and wait for its end.
     pub(crate) drive: fn(Task) -> BoxFuture<'static, anyhow::Result<()>>,
 }
@@ -45,18 +47,26 @@ pub(crate) struct Task {
 }
 
 /// All kinds.
-pub(crate) const KINDS: &[Kind] =
-    &[transfer::KIND, refund::KIND, fan_out::KIND, timers::KIND, signals::KIND, cancelled::KIND, once::KIND];
+pub(crate) const KINDS: &[Kind] = &[
+    transfer::KIND,
+    payment::KIND,
+    refund::KIND,
+    fan_out::KIND,
+    timers::KIND,
+    signals::KIND,
+    cancelled::KIND,
+    once::KIND,
+];
 
-/// Draws a kind by its weight; of those whose runs end alone, or of all.
-pub(crate) fn draw(dice: &mut Dice, ends_alone: bool) -> &'static Kind {
-    let kinds = || KINDS.iter().filter(|kind| kind.ends_alone || !ends_alone);
-    let mut left = dice.below(kinds().map(|kind| kind.weight).sum());
-    for kind in kinds() {
-        match left.checked_sub(kind.weight) {
-            Some(rest) => left = rest,
-            None => return kind,
+/// Draws a kind by its weight, of those that pass.
+pub(crate) fn draw(dice: &mut Dice, passes: impl Fn(&Kind) -> bool) -> Option<&'static Kind> {
+    let kinds = || KINDS.iter().filter(|kind| passes(kind));
+    let mut left = dice.below(kinds().map(|kind| kind.weight).sum::<u64>().max(1));
+    kinds().find(|kind| match left.checked_sub(kind.weight) {
+        Some(rest) => {
+            left = rest;
+            false
         }
-    }
-    &KINDS[0]
+        None => true,
+    })
 }

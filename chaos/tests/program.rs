@@ -23,11 +23,28 @@ fn short_run_with_a_fixed_seed_violates_nothing() {
     assert!(chaos.status.success(), "{}\n{report}\n{problems}", chaos.status);
     assert!(report.contains("violations: 0"), "{report}");
     // Something did happen.
-    let over = |kind: &str| {
-        let line = report.lines().find(|line| line.starts_with(kind)).unwrap_or_default();
-        line.split_whitespace().nth(3).and_then(|over| over.parse::<u32>().ok()).unwrap_or_default()
-    };
-    assert!(over("transfer") > 0 && over("signals") > 0, "{report}");
+    assert!(finished(&report, "transfer") > 0 && finished(&report, "signals") > 0, "{report}");
+}
+
+/// How many runs of that kind are over, by the report.
+fn finished(report: &str, kind: &str) -> u32 {
+    let line = report.lines().find(|line| line.starts_with(kind)).unwrap_or_default();
+    line.split_whitespace().nth(3).and_then(|over| over.parse().ok()).unwrap_or_default()
+}
+
+/// The same for hours: `cargo run --release -p pgworkflows-chaos -- --runs payment --faults kill,pause --minutes 60`.
+#[test]
+fn payments_are_made_once_while_workers_are_killed_and_paused() {
+    let arguments = "--runs payment --faults kill,pause,terminate --minutes 0.3 --seed 11 --workers 3 --clients 1 \
+                     --pause 250 --lease-ttl 1000";
+    let words: Vec<&str> = arguments.split_whitespace().collect();
+    let chaos = chaos(&words.join(" ")).output().unwrap();
+
+    let report = String::from_utf8_lossy(&chaos.stdout);
+    let problems = String::from_utf8_lossy(&chaos.stderr);
+    assert!(chaos.status.success(), "{}\n{report}\n{problems}", chaos.status);
+    assert!(report.contains("violations: 0"), "{report}");
+    assert!(finished(&report, "payment") > 0 && finished(&report, "transfer") == 0, "{report}");
 }
 
 #[test]

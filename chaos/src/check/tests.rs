@@ -82,7 +82,7 @@ const CASES: &[Case] = &[
         "insert into pgworkflows.inbox (run_id, message_id, shard, opens, body)
          values (gen_random_uuid(), gen_random_uuid(), 0, false, '')",
     ),
-    before("a call has one outcome", repeated!("activity.completed")),
+    before("a call has one outcome, or was committed after it was given up", repeated!("activity.completed")),
     before("a message is received once", repeated!("signal.received")),
     // One event, `run.stalled`, with the reason `x`.
     before(
@@ -145,7 +145,10 @@ const CASES: &[Case] = &[
         "money is neither made nor lost",
         "update chaos.accounts set balance = balance + 1 where account = 0",
     ),
-    before("a balance is the sum of its movements", "update chaos.accounts set balance = balance + 1"),
+    before(
+        "a balance is the sum of its movements and payments",
+        "update chaos.accounts set balance = balance + 1",
+    ),
     before(
         "a transfer that is over has both of its movements",
         "delete from chaos.movements where part = 'deposit'",
@@ -153,6 +156,14 @@ const CASES: &[Case] = &[
     before(
         "money moves for runs alone",
         "insert into chaos.movements (token, part, account, amount) values ('ghost', 'deposit', 0, 1)",
+    ),
+    before(
+        "a payment is made once at most, and if and only if its run was told so",
+        "insert into chaos.payments select * from chaos.payments limit 1",
+    ),
+    after(
+        "a payment that is not given up is made, unless too many processes died with it",
+        "update chaos.ends set outcome = '{\"end\": \"completed\", \"result\": false}'",
     ),
     before(
         "what is executed at most once is executed at most once, and once if it completed",

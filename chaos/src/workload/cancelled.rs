@@ -10,7 +10,7 @@ pub(super) const KIND: Kind = Kind {
     about: "a run that would sleep for an hour is cancelled, and cleans up",
     weight: 1,
     ends_alone: false,
-    register: |worker, _| worker.workflow::<Patient>().activity(CleanUp),
+    register: |worker, _, _| worker.workflow::<Patient>().activity(CleanUp),
     drive: |task| Box::pin(drive(task)),
 };
 

@@ -12,7 +12,7 @@ pub(super) const KIND: Kind = Kind {
     about: "up to 60 activities at once, half of them as tasks, some of which fail at first: each is counted once",
     weight: 2,
     ends_alone: true,
-    register: |worker, _| worker.workflow::<FanOut>().activity(Weigh).activity_queue(SCALES, 8),
+    register: |worker, _, _| worker.workflow::<FanOut>().activity(Weigh).activity_queue(SCALES, 8),
     drive: |task| Box::pin(drive(task)),
 };
 

@@ -12,7 +12,7 @@ pub(super) const KIND: Kind = Kind {
     about: "an activity that is executed at most once inserts at most one row",
     weight: 1,
     ends_alone: true,
-    register: |worker, users| worker.workflow::<AtMostOnce>().activity(Insert(users.clone())),
+    register: |worker, users, _| worker.workflow::<AtMostOnce>().activity(Insert(users.clone())),
     drive: |task| Box::pin(drive(task)),
 };
 

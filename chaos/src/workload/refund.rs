@@ -11,7 +11,7 @@ pub(super) const KIND: Kind = Kind {
     about: "a transfer fails half-way: its compensation moves the money back, once",
     weight: 2,
     ends_alone: true,
-    register: |worker, _| worker.workflow::<Bounce>().activity(Refuse),
+    register: |worker, _, _| worker.workflow::<Bounce>().activity(Refuse),
     drive: |task| Box::pin(drive(task)),
 };
 

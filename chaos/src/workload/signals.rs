@@ -12,7 +12,7 @@ pub(super) const KIND: Kind = Kind {
     about: "up to 12 signals, some in a transaction with a row: none is lost, doubled or overtaken",
     weight: 3,
     ends_alone: false,
-    register: |worker, _| worker.workflow::<Collect>(),
+    register: |worker, _, _| worker.workflow::<Collect>(),
     drive: |task| Box::pin(drive(task)),
 };
 

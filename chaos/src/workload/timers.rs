@@ -11,7 +11,7 @@ pub(super) const KIND: Kind = Kind {
     about: "a run sleeps for up to 4 s, several times: no timer fires early",
     weight: 2,
     ends_alone: true,
-    register: |worker, _| worker.workflow::<Naps>(),
+    register: |worker, _, _| worker.workflow::<Naps>(),
     drive: |task| Box::pin(drive(task)),
 };
 

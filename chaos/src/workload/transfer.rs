@@ -12,7 +12,7 @@ pub(super) const KIND: Kind = Kind {
     about: "money moves between accounts: once, and no balance is off",
     weight: 4,
     ends_alone: true,
-    register: |worker, users| bank::register(worker, users).workflow::<MoveBetween>(),
+    register: |worker, users, _| bank::register(worker, users).workflow::<MoveBetween>(),
     drive: |task| Box::pin(drive(task)),
 };
 

@@ -123,6 +123,8 @@ struct Running {
     hungry: bool,
     /// Whether some of these may be in the executor's own queue.
     own_hungry: bool,
+    /// Whether the last claim had no room for tasks of a queue.
+    lacked_room: bool,
     /// The end of a shutdown's grace, by the host's clock.
     shutdown: Option<Duration>,
     /// Whether everything is told to the store at the end.
@@ -142,6 +144,7 @@ impl TaskLoop {
             ask_again: None,
             hungry: true,
             own_hungry: false,
+            lacked_room: false,
             shutdown: None,
             ended: false,
         };
@@ -295,7 +298,10 @@ impl TaskLoop {
             () = self.stop.cancelled(), if running.shutdown.is_some() && !running.held.is_running() => {
                 running.shutdown = Some(now);
             }
-            () = self.freed.notified(), if running.hungry && self.serves(running) => {}
+            () = self.freed.notified(), if (running.hungry || running.lacked_room) && self.serves(running) => {
+                running.own_hungry |= running.lacked_room;
+                running.hungry = true;
+            }
             is_own = self.announced(own_queue.as_ref(), hints), if self.serves(running) => {
                 running.hungry = true;
                 running.own_hungry |= is_own;

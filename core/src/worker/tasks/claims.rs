@@ -79,7 +79,8 @@ impl TaskLoop {
     /// Takes the answer to a claim.
     fn claimed(&self, running: &mut Running, answer: ClaimedTasks, sent: Duration, asked: &ClaimTasks) {
         let ClaimedTasks { executor, tasks, held, more, now: _ } = answer;
-        if running.lease.is_none() {
+        let is_new = running.lease.is_none();
+        if is_new {
             tracing::info!(%executor, worker = %self.worker, "executor lease claimed");
             self.status.executor_begins();
             // Like a processor's lease, it is not trusted in the last third of its time.
@@ -99,14 +100,16 @@ impl TaskLoop {
         self.receive(running);
         let found = held.map(|held| running.held.renewed(&held)).unwrap_or_default();
         found.withdrawn.iter().for_each(cancel);
-        // Fewer than there is room for: a queue is empty, until a hint or the next renewal.
-        let is_empty = |(queue, room): &&(Name, u32)| {
-            tasks.iter().filter(|task| task.queue == *queue).count() < *room as usize
+        // Fewer than there is room for: a queue is empty, until a hint or the next renewal. One without room is asked when there
+        // is some: to ask at once would be to ask again and again.
+        let may_have_more = |(queue, room): &&(Name, u32)| {
+            *room > 0 && tasks.iter().filter(|task| task.queue == *queue).count() >= *room as usize
         };
-        running.hungry = more || !asked.queues.iter().all(|queue| is_empty(&queue));
+        running.hungry = is_new || more || asked.queues.iter().any(|queue| may_have_more(&queue));
+        running.lacked_room = asked.queues.iter().any(|(_, room)| *room == 0);
         let own = running.lease.as_ref().map(|lease| &lease.own_queue.name);
         let own = asked.queues.iter().find(|(queue, _)| Some(queue) == own);
-        running.own_hungry = own.is_some_and(|own| more || !is_empty(&own));
+        running.own_hungry = own.is_some_and(|own| more || may_have_more(&own));
         let mut doubled = false;
         for task in tasks {
             doubled |= !self.begin(running, executor, task);

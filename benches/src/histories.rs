@@ -69,7 +69,7 @@ async fn run<W: Workflow<Input = u32>>(size: u32, signals: u32) -> Result<RunHis
     }
     // Started last, so that all signals are processed at once; otherwise the run would leave memory before each of
     // them.
-    let workers = Workers::inside(&store, 1, Serves::default())?;
+    let workers = Workers::inside(&store, 1, Serves { slots: 100_000, ..Serves::default() })?;
     // A run that stalls has no result; the error says why it stalled.
     handle.result().timeout(Duration::from_secs(600)).await?;
     workers.stop().await?;

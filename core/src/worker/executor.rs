@@ -173,7 +173,7 @@ impl Executor {
                 task: task.clone(),
                 host: Arc::clone(&this.host),
                 clock: Arc::clone(&this.clock),
-                executor: *this.current.borrow(),
+                executor: this.current.clone(),
             };
             // Deserializing the input runs user code, too.
             let begun = caught(|| activity.attempt(context, &attempt.input)).unwrap_or_else(|panic| {

@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 
 use super::error::{ActivityError, ActivityResult};
 use super::own_task::OwnTask;
@@ -116,7 +117,7 @@ pub struct ActivityContext {
     pub(crate) host: Arc<dyn Host>,
     pub(crate) clock: Arc<StoreClock>,
     /// The executor of the process, while it has a lease.
-    pub(crate) executor: Option<ExecutorId>,
+    pub(crate) executor: watch::Receiver<Option<ExecutorId>>,
 }
 
 impl ActivityContext {
@@ -183,7 +184,7 @@ impl ActivityContext {
     ///
     ///     async fn execute(&self, ctx: ActivityContext, film: String) -> ActivityResult<String> {
     ///         // … to a file of this machine.
-    ///         ctx.worker_queue()
+    ///         ctx.worker_queue().await
     ///     }
     /// }
     ///
@@ -234,15 +235,19 @@ impl ActivityContext {
     /// # }
     /// ```
     ///
+    /// While the worker has no lease for it, because it has just started or the store does not answer, this waits.
+    ///
     /// # Errors
-    /// The worker has no lease for it at the moment, because it has just started or the store does not answer. The error can
-    /// be retried.
-    pub fn worker_queue(&self) -> ActivityResult<String> {
-        let executor = self.executor.ok_or_else(|| {
-            let message = "the worker has no lease for activities that are sent to it: try again in a moment";
-            ActivityError::new("no-worker-queue", message)
-        })?;
-        Ok(queue_of(executor).to_string())
+    /// The worker has ended.
+    pub async fn worker_queue(&self) -> ActivityResult<String> {
+        let mut executor = self.executor.clone();
+        let executor = executor.wait_for(Option::is_some).await;
+        match executor.as_deref() {
+            Ok(Some(executor)) => Ok(queue_of(*executor).to_string()),
+            Ok(None) | Err(_) => {
+                Err(ActivityError::new("worker-ended", "the worker has ended, and with it its queue"))
+            }
+        }
     }
 
     /// Tells the attempt that its outcome is no longer wanted: after a timeout, when the run cancels the activity, when

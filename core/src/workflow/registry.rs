@@ -214,6 +214,7 @@ pub(crate) fn check_name(what: &str, name: &str) -> Result<(), Error> {
 mod tests {
 
     use serde::{Deserialize, Serialize};
+    use tokio::sync::watch;
 
     use super::*;
     use crate::data::cancellation::Cancellation;
@@ -246,7 +247,7 @@ mod tests {
             task: None,
             host: Arc::new(SystemHost::current()),
             clock: Arc::default(),
-            executor: None,
+            executor: watch::Sender::new(None).subscribe(),
         };
         let activity = Guarded::new(WriteOnly);
         let attempt = activity.attempt(context, &Payload::encode(&()).unwrap()).unwrap();

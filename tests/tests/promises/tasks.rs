@@ -363,7 +363,9 @@ async fn activities_can_follow_to_the_same_worker_and_are_lost_with_it(env: Env)
 
     let journal = Journal::default();
     let download = || {
-        Download(ActivityFn::new(|ctx: ActivityContext, _scene: String| async move { ctx.worker_queue() }))
+        Download(ActivityFn::new(
+            |ctx: ActivityContext, _scene: String| async move { ctx.worker_queue().await },
+        ))
     };
     // Given two workers of one activity queue
     env.run(env.worker().workflow::<Local>());

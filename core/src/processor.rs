@@ -332,8 +332,9 @@ impl Processor {
         if let (ReplayResult::Wholly(_), Some(recovery)) = (&replayed, &mut self.recovery) {
             recovery.runs += 1;
         }
-        let too_early = self.intake().replayed(replayed, turn);
-        self.inbox.forget(&too_early);
+        if let Some((run, too_early)) = self.intake().replayed(replayed, turn) {
+            self.inbox.forget(run, &too_early);
+        }
         self.log_recovery();
         true
     }

@@ -10,9 +10,9 @@
 //! While starts are held back, one more reader passes over them, so that open runs get their messages. The others stay
 //! where they are, and go on when there is room for starts. What both read is recognised, too.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::data::id::ShardId;
+use crate::data::id::{InboxNo, RunId, ShardId};
 use crate::processor::memory::{Held, MESSAGE_BYTES, Tally};
 use crate::store::inbox::{InboxCursor, InboxMessage, InboxPage, InboxRead, MessageRef};
 
@@ -29,6 +29,11 @@ pub(super) struct Inbox {
     settled: Vec<MessageRef>,
     read: Read,
     page: VecDeque<(InboxMessage, Held)>,
+    /// Whether the page was read with starts.
+    has_starts: bool,
+    /// Messages that came before the start of their run, which was passed over. They are taken after it, and so are all that
+    /// follow them, in the order of the readers that read starts.
+    early: BTreeMap<RunId, BTreeSet<InboxNo>>,
     /// The readers, in the order of their turns. Every shard has one that reads starts.
     readers: VecDeque<Reader>,
     /// How many readers there have been.
@@ -69,6 +74,8 @@ impl Inbox {
             settled: Vec::new(),
             read: Read::None,
             page: VecDeque::new(),
+            has_starts: true,
+            early: BTreeMap::new(),
             readers: VecDeque::new(),
             numbered: 0,
         }
@@ -93,6 +100,7 @@ impl Inbox {
         self.taken.retain(|message| !shards.contains(&message.shard));
         self.settled.retain(|message| !shards.contains(&message.shard));
         self.page.retain(|(message, _)| !shards.contains(&message.run.shard()));
+        self.early.retain(|run, _| !shards.contains(&run.shard()));
         self.end_if_used_up();
     }
 
@@ -149,6 +157,7 @@ impl Inbox {
             reader.mail |= page.more;
             let messages = page.messages.into_iter();
             let messages = messages.filter(|message| reader.shards.contains(&message.run.shard()));
+            self.has_starts = reader.starts;
             let hold = |message: InboxMessage| {
                 let held = self.tally.hold(MESSAGE_BYTES + message.body.len());
                 (message, held)
@@ -187,7 +196,11 @@ impl Inbox {
             && let Some((message, held)) = self.page.pop_front()
         {
             let (shard, number, id) = (message.run.shard(), message.number, message.message);
-            next = self.taken.insert(MessageRef { shard, number, message: id }).then_some((message, held));
+            let reference = MessageRef { shard, number, message: id };
+            if !self.taken.contains(&reference) && self.is_early(&message) {
+                continue;
+            }
+            next = self.taken.insert(reference).then_some((message, held));
         }
         self.end_if_used_up();
         next
@@ -203,13 +216,30 @@ impl Inbox {
     }
 
     /// These messages came before the start of their run, which was passed over: they are read again after it.
-    pub(super) fn forget(&mut self, messages: &[MessageRef]) {
-        messages.iter().for_each(|message| _ = self.taken.remove(message));
+    pub(super) fn forget(&mut self, run: RunId, messages: &[MessageRef]) {
+        for message in messages {
+            self.taken.remove(message);
+            self.early.entry(run).or_default().insert(message.number);
+        }
+    }
+
+    /// Whether a message has to wait until those of its run are taken that came too early.
+    fn is_early(&mut self, message: &InboxMessage) -> bool {
+        let Some(early) = self.early.get_mut(&message.run) else { return false };
+        if !self.has_starts {
+            early.insert(message.number);
+            return true;
+        }
+        early.remove(&message.number);
+        if early.is_empty() {
+            self.early.remove(&message.run);
+        }
+        false
     }
 
     /// Reads these messages again, from the beginning of their shards' inbox.
     pub(super) fn read_again(&mut self, messages: &[MessageRef]) {
-        self.forget(messages);
+        messages.iter().for_each(|message| _ = self.taken.remove(message));
         let shards = messages.iter().map(|message| message.shard).collect();
         self.drop_readers_of(&shards);
         self.claim(shards);
@@ -233,7 +263,7 @@ impl Inbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::id::{InboxNo, MessageId, RunId};
+    use crate::data::id::MessageId;
     use crate::testing::BORN;
     use bytes::Bytes;
 
@@ -348,11 +378,28 @@ mod tests {
         let early = message(1, 8);
         inbox.answer(page("passed", [early.clone()], false));
         assert_eq!(taken(&mut inbox), [8]);
-        inbox.forget(&[MessageRef { shard: shard(1), number: early.number, message: early.message }]);
+        inbox.forget(
+            early.run,
+            &[MessageRef { shard: shard(1), number: early.number, message: early.message }],
+        );
+        // And one that follows it does not overtake it, even if the start is read in between
+        let next = || InboxMessage { run: early.run, ..message(1, 9) };
+        let start = || InboxMessage { run: early.run, ..message(1, 7) };
         inbox.has_mail(true);
         assert_eq!(ask(&mut inbox), Some((vec![1], "A".to_owned())));
-        inbox.answer(page("A2", [message(1, 7), early], false));
-        assert_eq!(taken(&mut inbox), [7, 8]);
+        inbox.answer(page("A2", [start()], true));
+        assert_eq!(taken(&mut inbox), [7]);
+        assert!(inbox.ask(false, usize::MAX).is_some());
+        inbox.answer(page("passed 2", [next()], false));
+        assert_eq!(taken(&mut inbox), [0; 0]);
+        assert_eq!(ask(&mut inbox), Some((vec![1], "A2".to_owned())));
+        inbox.answer(page("A3", [early.clone(), next()], false));
+        assert_eq!(taken(&mut inbox), [8, 9]);
+        // When they have been taken, the run's messages go their ways again
+        inbox.has_mail(true);
+        assert!(inbox.ask(false, usize::MAX).is_some());
+        inbox.answer(page("passed 3", [InboxMessage { run: early.run, ..message(1, 10) }], false));
+        assert_eq!(taken(&mut inbox), [10]);
     }
 
     #[test]

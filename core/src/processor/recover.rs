@@ -20,19 +20,23 @@ use crate::store::append::{OpenRow, OpenState};
 use crate::store::inbox::MessageRef;
 
 impl Intake<'_> {
-    /// Handles the result of a replay. Returns the messages that were read before the start of their run.
-    pub(super) fn replayed(&mut self, replayed: ReplayResult, turn: &Turn<'_>) -> Vec<MessageRef> {
+    /// Handles the result of a replay. Returns the messages that were read before the start of their run, and that run.
+    pub(super) fn replayed(
+        &mut self,
+        replayed: ReplayResult,
+        turn: &Turn<'_>,
+    ) -> Option<(RunId, Vec<MessageRef>)> {
         match replayed {
             ReplayResult::Partly => {}
             ReplayResult::Wholly(replay) => self.bring_back(*replay, turn),
             ReplayResult::Over(run) => self.give_up_waiting(run),
             ReplayResult::Empty(run) => {
                 let waiting = self.loads.take_waiting(run);
-                return self.begin(run, waiting, turn.now);
+                return Some((run, self.begin(run, waiting, turn.now)));
             }
             ReplayResult::Damaged { run, over, problem } => self.leave_damaged(run, over, &problem),
         }
-        Vec::new()
+        None
     }
 
     /// A run is over: the messages that waited for it are too late.

@@ -102,14 +102,14 @@ mod tests {
         let (mut needs, shard) = (Needs::default(), run_id(0).shard());
         let (old, new) = (Name::from_static("old"), Name::from_static("new"));
         let need = Need { shard, workflow: new.clone() };
-        needs.claim(&claimed(&[old.clone()]));
+        needs.claim(&claimed(std::slice::from_ref(&old)));
         let note_both = |needs: &mut Needs| {
             needs.note(run_id(1), &old);
             needs.note(run_id(2), &new);
             needs.fresh()
         };
-        assert_eq!(note_both(&mut needs), [need.clone()]);
-        assert_eq!(note_both(&mut needs), [need.clone()], "its append may have failed");
+        assert_eq!(note_both(&mut needs), std::slice::from_ref(&need));
+        assert_eq!(note_both(&mut needs), std::slice::from_ref(&need), "its append may have failed");
 
         // When the store has it, then it is not said again
         let append = Append { needs: vec![need.clone()], ..Append::new(LeaseId::FIRST, AppendNo::FIRST) };
@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(note_both(&mut needs), []);
 
         // And when a claim no longer names it, then it is
-        needs.claim(&claimed(&[old.clone()]));
+        needs.claim(&claimed(std::slice::from_ref(&old)));
         assert_eq!(note_both(&mut needs), [need]);
 
         // And nothing is said of a shard that has left

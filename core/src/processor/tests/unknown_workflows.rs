@@ -109,14 +109,14 @@ fn next_append_says_that_a_shard_needs_the_workflow_of_its_run_once_for_each_cla
     fixture.start::<Waits>(2, 0);
     fixture.run();
     let need = Need { shard: fixture.shard, workflow: Waits::NAME.into() };
-    assert_eq!(fixture.needs, [need.clone()]);
+    assert_eq!(fixture.needs, std::slice::from_ref(&need));
 
     // When the next one does not know it and meets one of them, then it need not say so, because the claim did
     fixture.has_no_workflows = true;
     fixture.take_over(0);
     fixture.signal(run, 0);
     fixture.run();
-    assert_eq!(fixture.needs, [need.clone()]);
+    assert_eq!(fixture.needs, std::slice::from_ref(&need));
 
     // And after a claim which lacks it, it says so again
     fixture.needs.clear();

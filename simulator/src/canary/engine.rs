@@ -203,9 +203,9 @@ pub(super) const CANARIES: &[Canary] = &[
         what: "a message that was read while the start of its run was held back is not read again after it",
         edits: &[Edit {
             file: "core/src/processor.rs",
-            find: "self.inbox.forget(&too_early);",
+            find: "self.inbox.forget(run, &too_early);",
             erring: r#"if !crate::canary::is("EarlyMessageLost") {
-            self.inbox.forget(&too_early);
+            self.inbox.forget(run, &too_early);
         }"#,
         }],
     },

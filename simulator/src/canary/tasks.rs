@@ -24,15 +24,6 @@ pub(super) const CANARIES: &[Canary] = &[
         }],
     },
     Canary {
-        name: "InterruptedOnceReturned",
-        what: "a shutdown gives a running task that may run only once back as if it had not begun",
-        edits: &[Edit {
-            file: "core/src/worker/tasks/held.rs",
-            find: "ReturnedTask { begun: true, ..never_begun(claim) }",
-            erring: r#"ReturnedTask { begun: !crate::canary::is("InterruptedOnceReturned"), ..never_begun(claim) }"#,
-        }],
-    },
-    Canary {
         name: "OrphansKept",
         what: "tasks of a claim whose answer was lost are never given back",
         edits: &[Edit {

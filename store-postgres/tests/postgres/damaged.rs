@@ -70,7 +70,7 @@ const DAMAGE: &[(&str, &str)] = &[
 ];
 
 fn worker(store: &PostgresStore) -> Worker {
-    let worker = Worker::builder(store.clone()).workflow::<Words>().processors(1);
+    let worker = Worker::builder(store.clone()).workflow::<Words>().queue_shards(1).processors(1);
     worker.heartbeat_interval(Duration::from_millis(50)).build().unwrap()
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures::future::join_all;
+use pgworkflows::Client;
 use pgworkflows::store::Store;
 use pgworkflows_tests::eventually;
 
@@ -50,9 +51,10 @@ async fn deaths(env: &PgEnv) -> i64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn workers_share_the_shards_although_one_joins_one_leaves_and_one_is_killed() {
-    let env = PgEnv::new().await;
+    let mut env = PgEnv::new().await;
     env.create_executions().await;
     env.store.queue("default", SHARDS).await.unwrap();
+    env.client = Client::builder(env.store.clone()).queue_shards(SHARDS).build().unwrap();
     let spawn = || TrialWorker::spawn_with_lease(env.url(), LEASE_SECONDS);
 
     // Given three workers that share the shards, and runs in all of them

@@ -6,7 +6,7 @@ use std::time::Duration;
 use pgworkflows::PostgresStore;
 use pgworkflows::store::{RunFilter, RunPage, Store, StoreError};
 use pgworkflows_pg_harness::{Cut, Postgres, Proxy};
-use pgworkflows_tests::assert_contains;
+use pgworkflows_tests::{assert_contains, eventually};
 
 use crate::env::PgEnv;
 use crate::trials::{three_trials_complete, trials_during};
@@ -32,10 +32,14 @@ async fn a_worker_and_its_clients_go_on_by_themselves_after_a_standby_was_promot
         blocking(&server, Postgres::kill).await;
         proxy.redirect(&standby_url).unwrap();
         // Then whoever connects is told at once what to do, and nothing is read from a server that lags
-        let connecting = PostgresStore::connect(proxy.url()).await.map(drop);
+        let connect = async || PostgresStore::connect(proxy.url()).await.map(drop).unwrap_err();
         let (filter, page) = (RunFilter::default(), RunPage { before: None, limit: 1 });
-        let reading = env.store.query().list(&filter, &page).await.map(drop);
-        for refused in [connecting, reading].map(Result::unwrap_err) {
+        let read = async || env.store.query().list(&filter, &page).await.map(drop).unwrap_err();
+        // A connection to the server that died may break first.
+        let is_told = |refused: StoreError| refused.to_string().contains("is a standby").then_some(refused);
+        let connecting = eventually("a connection is refused", async || is_told(connect().await)).await;
+        let reading = eventually("a read is refused", async || is_told(read().await)).await;
+        for refused in [connecting, reading] {
             assert!(matches!(refused, StoreError::Unavailable { .. }), "{refused:?}");
             assert_contains(&refused, &["is a standby", "give the address of the primary", "promote"]);
         }

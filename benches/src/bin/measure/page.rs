@@ -116,7 +116,7 @@ mod tests {
         for line in [
             "| ≥ 20,000 | 21,234 (19,111 to 21,234) | 603 (Restate) |",
             "| ≤ 2.5 | 1.78 (1.61 to 1.78) | 2.9–8.7 |",
-            "| ≤ 30 | not measured | 240–6,000 |",
+            "| ≤ 45 | not measured | 240–6,000 |",
             "| ≤ 1.1 | 1.1 / not measured | 3 (duroxide, at 10,000) |",
             "\n| one activity | 21,234 |  |",
             "\n| over closed runs |  |  | 95 |",

@@ -343,6 +343,14 @@ mod tests {
     }
 
     #[test]
+    fn executor_that_ends_gives_running_tasks_back_as_begun() {
+        let mut held = running(&[claim(1, 1)]);
+        assert_eq!(held.end().len(), 1, "its token");
+        let returned = held.to_return(EXECUTOR).unwrap().tasks;
+        assert_eq!((returned[0].claim, returned[0].begun), (claim(1, 1), true));
+    }
+
+    #[test]
     fn task_that_runs_already_does_not_begin_again() {
         let mut held = running(&[claim(1, 1)]);
         assert!(!held.begin(claim(1, 2), CancellationToken::new()));

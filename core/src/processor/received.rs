@@ -23,8 +23,8 @@ impl Received {
         matches!(self.message, Message::Terminate { .. })
     }
 
-    /// Whether it tells how a task of its run ended, and nobody needs to know that after the end of the run. What was
-    /// committed did happen, whoever waits for it.
+    /// Whether it is dropped if its run is over: the outcome of a task is, unless a transaction committed it, because then
+    /// people need to know what happened.
     pub(super) fn is_dropped_late(&self) -> bool {
         match &self.message {
             Message::TaskEnded { committed: Flag(committed), .. } => !committed,

@@ -7,6 +7,7 @@ pub(crate) mod failure;
 pub(crate) mod id;
 pub(crate) mod id_map;
 pub(crate) mod limits;
+pub(crate) mod mean_duration;
 pub(crate) mod name;
 pub(crate) mod options;
 pub(crate) mod outcome;

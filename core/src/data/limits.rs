@@ -31,6 +31,10 @@ pub(crate) const ATTEMPTS_LOST_MAX: u32 = 5;
 /// How long a task rests that an executor could not begin, because its build cannot read it.
 pub(crate) const TASK_UNREADABLE_PAUSE: Duration = Duration::from_secs(30);
 
+/// How long an attempt may have to wait for a slot before it becomes a task, for other workers to execute: some times the
+/// few milliseconds that a task takes to reach another worker.
+pub(crate) const OVERFLOW_WAIT: Duration = Duration::from_millis(50);
+
 /// How many tasks are claimed, settled, returned or withdrawn at once.
 pub(crate) const TASKS_BATCH_MAX: usize = 1_000;
 

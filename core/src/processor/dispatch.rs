@@ -44,7 +44,7 @@ impl Recorder<'_> {
         }
         let queue = &self.setup.config.activity_queue;
         if let Some(activity) = self.setup.registry.activity(&attempt.activity) {
-            return (options.transactional || activity.is_transactional()).then(|| queue.clone());
+            return (options.transactional || activity.code.is_transactional()).then(|| queue.clone());
         }
         if self.unknown_activities.insert(attempt.activity.clone()) {
             tracing::warn!(

@@ -1,7 +1,5 @@
 //! What one commit writes: frames, and the rows that follow from their events. It must not know any kind of event.
 
-use std::collections::BTreeSet;
-
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
@@ -83,8 +81,8 @@ impl Append {
         self.digest = self.content_digest();
     }
 
-    /// Every shard that the batch writes to or releases. Messages may be sent to any shard.
-    pub fn shards_written(&self) -> BTreeSet<ShardId> {
+    /// Every shard that the batch writes to or releases, ascending. Messages may be sent to any shard.
+    pub fn shards_written(&self) -> Vec<ShardId> {
         let runs = self.frames.iter().map(|frame| frame.run);
         let runs = runs
             .chain(self.opened.iter().map(|opened| opened.run))
@@ -96,7 +94,16 @@ impl Append {
         let messages = self.consumed.iter().chain(&self.undelivered).map(|message| message.shard);
         let needs = self.needs.iter().map(|need| need.shard);
         let released = self.released.iter().map(|released| released.shard);
-        runs.map(RunId::shard).chain(messages).chain(needs).chain(released).collect()
+        // By their numbers, because an append names some shards very often.
+        let mut written: Vec<Option<ShardId>> = Vec::new();
+        runs.map(RunId::shard).chain(messages).chain(needs).chain(released).for_each(|shard| {
+            let number = usize::from(shard.get());
+            if written.len() <= number {
+                written.resize(number + 1, None);
+            }
+            written[number] = Some(shard);
+        });
+        written.into_iter().flatten().collect()
     }
 
     /// The digest of the content: see [`seal`](Self::seal).

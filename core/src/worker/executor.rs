@@ -19,7 +19,7 @@ use crate::guard::{caught, shielded};
 use crate::host::{AttemptFuture, AttemptOf, Host, StoreClock};
 use crate::log::attempt::Attempt;
 use crate::processor::memory::{MemoryBudget, Room};
-use crate::worker::slots::Slots;
+use crate::worker::slots::{Slots, Work};
 use crate::worker::ticket::Ticket;
 use crate::workflow::activity::ActivityContext;
 use crate::workflow::command::StepRequest;
@@ -107,6 +107,9 @@ impl StartPermit {
 /// About how many bytes an outcome takes beside its payload.
 const OUTCOME_BYTES: usize = 256;
 
+/// How long an attempt is thought to take while nothing is known: too long for others to wait for its slot.
+const UNKNOWN: Duration = limits::OVERFLOW_WAIT.saturating_mul(2);
+
 /// How often waiting work checks whether its lease can be trusted again.
 const TRUST_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
@@ -126,7 +129,7 @@ impl Executor {
         &self.slots
     }
 
-    /// Whether so many attempts wait for a slot that others should execute further ones.
+    /// Whether further attempts would wait so long for a slot that others should execute them.
     pub(crate) fn is_overfull(&self) -> bool {
         self.slots.is_overfull()
     }
@@ -153,7 +156,8 @@ impl Executor {
         reply: impl FnOnce(AttemptOutcome) + Send + 'static,
     ) {
         let Some(activity) = registry.activity(&attempt.activity).cloned() else { return };
-        let (this, waiting) = (self.clone(), slots.line_up());
+        let takes = activity.takes.get().unwrap_or(UNKNOWN);
+        let (this, waiting) = (self.clone(), slots.line_up(Work { takes, is_task: task.is_some() }));
         // The activity's own log lines carry this span.
         let span = tracing::info_span!(
             "attempt", run = %attempt.run, workflow = %attempt.workflow, key = attempt.key,
@@ -164,19 +168,9 @@ impl Executor {
             let Some(token) = permit.granted().await else { return };
             let cancellation = Cancellation::new(token);
             let token = cancellation.token();
-            let context = ActivityContext {
-                run: attempt.run,
-                command: attempt.id,
-                attempt: attempt.attempt,
-                scheduled_at: attempt.scheduled_at,
-                cancellation: cancellation.clone(),
-                task: task.clone(),
-                host: Arc::clone(&this.host),
-                clock: Arc::clone(&this.clock),
-                executor: this.current.clone(),
-            };
+            let context = this.context(&attempt, &cancellation, task.clone());
             // Deserializing the input runs user code, too.
-            let begun = caught(|| activity.attempt(context, &attempt.input)).unwrap_or_else(|panic| {
+            let begun = caught(|| activity.code.attempt(context, &attempt.input)).unwrap_or_else(|panic| {
                 Err(format!("reading the input of activity `{}` panicked: {panic}", attempt.activity))
             });
             let work = match begun {
@@ -198,7 +192,10 @@ impl Executor {
                     None => pending().await,
                 }
             });
-            match select(work, select(limit, pin!(token.cancelled()))).await {
+            let (cancelled, began) = (pin!(token.cancelled()), this.host.monotonic());
+            let ended = select(work, select(limit, cancelled)).await;
+            activity.takes.note(this.host.monotonic().saturating_sub(began));
+            match ended {
                 Either::Left((result, _)) => {
                     let Some(room) = this.room(&result, token).await else { return };
                     // First the slot, so that whoever gets the reply finds it free.
@@ -234,7 +231,7 @@ impl Executor {
         permit: StartPermit,
         reply: impl FnOnce(AttemptResult, Room) + Send + 'static,
     ) {
-        let (this, waiting) = (self.clone(), self.slots.line_up());
+        let (this, waiting) = (self.clone(), self.slots.line_up(Work { takes: UNKNOWN, is_task: false }));
         let seed = run.as_u128() as u64 ^ u64::from(step.id.get());
         let span = tracing::info_span!("step", %run, %workflow, step = %step.name);
         let work = async move {
@@ -270,6 +267,25 @@ impl Executor {
             }
         };
         self.host.spawn(Box::pin(work.instrument(span)));
+    }
+
+    fn context(
+        &self,
+        attempt: &Attempt,
+        cancellation: &Cancellation,
+        task: Option<OwnTask>,
+    ) -> ActivityContext {
+        ActivityContext {
+            run: attempt.run,
+            command: attempt.id,
+            attempt: attempt.attempt,
+            scheduled_at: attempt.scheduled_at,
+            cancellation: cancellation.clone(),
+            task,
+            host: Arc::clone(&self.host),
+            clock: Arc::clone(&self.clock),
+            executor: self.current.clone(),
+        }
     }
 
     /// Waits until there is room in memory for an outcome; until then it keeps its slot. `None` if it is not wanted any more.

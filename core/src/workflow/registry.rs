@@ -9,6 +9,7 @@ use futures::FutureExt;
 use crate::data::failure::Failure;
 use crate::data::id::RunId;
 use crate::data::limits;
+use crate::data::mean_duration::MeanDuration;
 use crate::data::name::Name;
 use crate::data::payload::Payload;
 use crate::error::Error;
@@ -37,8 +38,14 @@ pub(crate) struct Registry {
 /// The definitions that a builder collects.
 pub(crate) struct Definitions {
     workflows: BTreeMap<&'static str, Arc<MakeFuture>>,
-    activities: BTreeMap<&'static str, Arc<dyn ExecuteActivity>>,
+    activities: BTreeMap<&'static str, Arc<RegisteredActivity>>,
     pub(crate) payload_bytes_max: usize,
+}
+
+/// An activity, and how long its attempts take.
+pub(crate) struct RegisteredActivity {
+    pub(crate) code: Box<dyn ExecuteActivity>,
+    pub(crate) takes: MeanDuration,
 }
 
 /// An activity with its types erased.
@@ -127,7 +134,9 @@ impl Definitions {
 
     pub(crate) fn activity<A: Activity>(&mut self, activity: A) -> Result<(), Error> {
         check_name("activity", A::NAME)?;
-        match self.activities.insert(A::NAME, Arc::new(Guarded::new(activity))) {
+        let code = Box::new(Guarded::new(activity));
+        let registered = RegisteredActivity { code, takes: MeanDuration::default() };
+        match self.activities.insert(A::NAME, Arc::new(registered)) {
             None => Ok(()),
             Some(_) => Err(duplicate("activity", A::NAME)),
         }
@@ -147,7 +156,7 @@ impl Definitions {
 
     /// Checks that a worker of this store can execute all activities.
     pub(crate) fn check_store(&self, store: &dyn Store) -> Result<(), Error> {
-        self.activities.values().try_for_each(|activity| activity.check_store(store))
+        self.activities.values().try_for_each(|activity| activity.code.check_store(store))
     }
 
     /// The names of all activities.
@@ -171,7 +180,7 @@ impl Registry {
         self.definitions.workflows.get_key_value(workflow).map(|(name, _)| Name::from_static(name))
     }
 
-    pub(crate) fn activity(&self, name: &str) -> Option<&Arc<dyn ExecuteActivity>> {
+    pub(crate) fn activity(&self, name: &str) -> Option<&Arc<RegisteredActivity>> {
         self.definitions.activities.get(name)
     }
 

@@ -11,9 +11,12 @@ impl Driver {
     /// Makes attempts tasks of this process if their shard goes to another owner, or the worker shuts down, and ends the wait
     /// of shards of which nothing is executed any more.
     pub(super) fn hand_out(&mut self, now: Timestamp) {
+        let shuts_down = self.shutdown.is_some();
+        if !shuts_down && self.processor.next_drain_end().is_none() {
+            return;
+        }
         // Without an executor lease, they have the grace to end.
         if let Some(executor) = *self.with.task_executor.borrow() {
-            let shuts_down = self.shutdown.is_some();
             let attempts =
                 self.handed_out.attempts_in(|shard| shuts_down || self.processor.is_draining(shard));
             let tasks = self.processor.hand_out(&attempts, executor, now);

@@ -239,11 +239,11 @@ async fn outcome_keeps_its_slot_until_there_is_room_in_memory() {
         tokio::task::yield_now().await;
     }
     assert!(ended.try_recv().is_err());
-    assert_eq!(executor.slots().room(), 0);
+    assert_eq!(executor.slots().room_for_tasks(), 0);
     // And goes on as soon as there is room
     drop(other);
     assert!(matches!(answer(ended).await, AttemptOutcome::Ended(Ok(_), _)));
-    assert_eq!(executor.slots().room(), 1);
+    assert_eq!(executor.slots().room_for_tasks(), 1);
 }
 
 #[tokio::test]

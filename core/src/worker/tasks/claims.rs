@@ -73,7 +73,7 @@ impl TaskLoop {
             (true, false) => 1,
             (true, true) => 0,
         };
-        queue.slots.room().min(fits)
+        queue.slots.room_for_tasks().min(fits)
     }
 
     /// Takes the answer to a claim.

@@ -125,6 +125,8 @@ struct Running {
     own_hungry: bool,
     /// Whether the last claim had no room for tasks of a queue.
     lacked_room: bool,
+    /// Whether tasks are claimed before outcomes are reported.
+    claims_first: bool,
     /// The end of a shutdown's grace, by the host's clock.
     shutdown: Option<Duration>,
     /// Whether everything is told to the store at the end.
@@ -145,6 +147,7 @@ impl TaskLoop {
             hungry: true,
             own_hungry: false,
             lacked_room: false,
+            claims_first: false,
             shutdown: None,
             ended: false,
         };
@@ -218,13 +221,15 @@ impl TaskLoop {
             self.claim(running, true).await?;
             return Ok(true);
         }
-        if self.report(running).await? {
+        let wants_tasks = running.hungry
+            && self.serves(running)
+            && self.queues.iter().any(|queue| self.room(running, queue) > 0);
+        // By turns: a slot that waits for its next task does nothing, and outcomes must not wait for long.
+        running.claims_first = wants_tasks && !running.claims_first;
+        if !running.claims_first && self.report(running).await? {
             return Ok(true);
         }
-        if running.hungry
-            && self.serves(running)
-            && self.queues.iter().any(|queue| self.room(running, queue) > 0)
-        {
+        if wants_tasks {
             self.claim(running, false).await?;
             return Ok(true);
         }

@@ -21,6 +21,10 @@ pub struct Address {
     /// The schema there; for `growth` it should be empty.
     #[arg(long, global = true, value_name = "NAME", default_value = "pgworkflows")]
     pub schema: String,
+
+    /// Send and receive no notifications: what another process writes is found by polling.
+    #[arg(long, global = true)]
+    pub without_notifications: bool,
 }
 
 impl Address {
@@ -29,7 +33,8 @@ impl Address {
     /// # Errors
     /// If it cannot be reached.
     pub async fn open(&self) -> Result<Arc<dyn Store>, Failure> {
-        Ok(Arc::new(PostgresStore::builder(&self.url).schema(&self.schema).connect().await?))
+        let store = PostgresStore::builder(&self.url).schema(&self.schema);
+        Ok(Arc::new(store.notifications(!self.without_notifications).connect().await?))
     }
 }
 

@@ -115,6 +115,7 @@ impl Workers {
         command.args(["worker", "--url", &address.url, "--schema", &address.schema]);
         command.args(["--slots", &serves.slots.to_string()]);
         command.args(serves.tasks.then_some("--tasks"));
+        command.args(address.without_notifications.then_some("--without-notifications"));
         // It ends when its standard input is closed, and so with this process, however that ends.
         command.stdin(Stdio::piped()).stdout(Stdio::null()).kill_on_drop(true);
         self.outside.push(command.spawn()?);

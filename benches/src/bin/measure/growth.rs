@@ -79,8 +79,12 @@ enum Question {
         #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = value_parser!(u64).range(1..=86_400))]
         seconds: u64,
     },
-    /// What an idle worker costs.
+    /// What idle workers cost, each in a process of its own.
     Idle {
+        /// How many there are.
+        #[arg(long, value_name = "N", default_value = "1", value_parser = value_parser!(u64).range(1..=100))]
+        workers: u64,
+
         /// For how long it is watched, twice.
         #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = value_parser!(u64).range(1..=86_400))]
         seconds: u64,
@@ -99,7 +103,7 @@ pub(crate) async fn run(options: &GrowthOptions) -> Result<(), Failure> {
         Question::Recovery { rows } => recovery::recovery(&database, rows).await?,
         Question::Snapshot { seconds } => meanwhile::snapshot(&database, seconds).await?,
         Question::Neighbour { seconds } => meanwhile::neighbour(&database, seconds).await?,
-        Question::Idle { seconds } => idle::idle(&database, seconds).await?,
+        Question::Idle { workers, seconds } => idle::idle(&database, workers, seconds).await?,
     };
     print(options.json, (), &[figures])
 }

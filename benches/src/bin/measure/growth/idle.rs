@@ -1,4 +1,4 @@
-//! What an idle worker costs: processor time, and statements.
+//! What idle workers cost: processor time, and statements.
 
 use std::time::{Duration, Instant};
 
@@ -10,10 +10,14 @@ use crate::figures::Figure;
 use crate::process::cpu;
 use crate::server::Server;
 
-/// Until the worker has come up.
+/// Until the workers have come up.
 const SETTLING: Duration = Duration::from_secs(5);
 
-pub(super) async fn idle(database: &GrowingDatabase, seconds: u64) -> Result<Vec<Figure>, Failure> {
+pub(super) async fn idle(
+    database: &GrowingDatabase,
+    workers: u64,
+    seconds: u64,
+) -> Result<Vec<Figure>, Failure> {
     let logged = || {
         let log = database.measured.server_log();
         log.map(|log| statements(&log))
@@ -21,16 +25,16 @@ pub(super) async fn idle(database: &GrowingDatabase, seconds: u64) -> Result<Vec
     };
     logged()?;
     let time = Duration::from_secs(seconds);
-    let workers = Workers::inside(&database.measured.store, 1, Serves::default())?;
+    let workers = Workers::outside(&database.address, workers, Serves::default())?;
     let mut server = Server::connect(&database.address).await?;
     tokio::time::sleep(SETTLING).await;
 
-    let own_process = std::process::id();
-    let (own, others) = (cpu(own_process), server.read().await?.cpu);
+    let own_cpu = || workers.processes().map(cpu).sum::<Duration>();
+    let (own, others) = (own_cpu(), server.read().await?.cpu);
     let began = Instant::now();
     tokio::time::sleep(time).await;
     let seconds = began.elapsed().as_secs_f64();
-    let own = (cpu(own_process) - own).as_secs_f64();
+    let own = (own_cpu() - own).as_secs_f64();
     let others = (server.read().await?.cpu - others).as_secs_f64();
 
     // Once more with every statement in the server's log, which itself costs processor time.

@@ -31,7 +31,7 @@ use self::call::ClientShared;
 pub use self::handle::{AwaitResult, RunHandle};
 pub use self::info::{RunInfo, RunStatus, UndeliveredMessage};
 pub use self::list::ListRuns;
-pub use self::message::{CancelRun, SendSignal, TerminateRun};
+pub use self::message::{CancelRun, ResumeRun, SendSignal, TerminateRun};
 pub use self::queue::{QueueHandle, QueueInfo, UnservedShards, WorkerInfo};
 pub use self::request::{Prepared, Request};
 pub use self::run_type::{RunType, Untyped};
@@ -281,6 +281,15 @@ impl Client {
     /// See [`TerminateRun`].
     pub fn terminate(&self, run: RunId, reason: impl Into<String>) -> TerminateRun {
         TerminateRun::new(Arc::clone(&self.shared), run, reason.into())
+    }
+
+    /// Has a run tried again as [`RunHandle::resume`] does, for a run whose workflow is not known here. See [`ResumeRun`] for
+    /// an example.
+    ///
+    /// # Errors
+    /// See [`ResumeRun`].
+    pub fn resume(&self, run: RunId) -> ResumeRun {
+        ResumeRun::new(Arc::clone(&self.shared), run)
     }
 
     /// Describes a run: its status, what it waits on, and its outcome.

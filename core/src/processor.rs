@@ -32,6 +32,7 @@ pub(crate) mod received;
 pub(crate) mod record;
 pub(crate) mod recover;
 pub(crate) mod report;
+pub(crate) mod resume;
 pub(crate) mod row;
 pub(crate) mod runs;
 pub(crate) mod setup;
@@ -172,6 +173,7 @@ impl Processor {
             memory: &self.memory,
             shards: &self.shards,
             needs: &mut self.needs,
+            loads: &mut self.loads,
             runs: &mut self.runs,
             suspects: &mut self.suspects,
             outbox: &mut self.outbox,
@@ -181,13 +183,13 @@ impl Processor {
 
     fn intake(&mut self) -> Intake<'_> {
         Intake {
-            loads: &mut self.loads,
             unknown_workflows: &mut self.unknown_workflows,
             recorder: Recorder {
                 setup: &self.setup,
                 memory: &self.memory,
                 shards: &self.shards,
                 needs: &mut self.needs,
+                loads: &mut self.loads,
                 runs: &mut self.runs,
                 suspects: &mut self.suspects,
                 outbox: &mut self.outbox,

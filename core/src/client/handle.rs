@@ -15,7 +15,7 @@ use tokio::sync::{Mutex, oneshot};
 use crate::client::call::ClientShared;
 use crate::client::closed::terminal_event;
 use crate::client::info::{RunInfo, RunStatus};
-use crate::client::message::{CancelRun, SendSignal, TerminateRun};
+use crate::client::message::{CancelRun, ResumeRun, SendSignal, TerminateRun};
 use crate::client::run_type::RunType;
 use crate::client::watcher::Moment;
 use crate::data::id::RunId;
@@ -147,6 +147,15 @@ impl<W: RunType> RunHandle<W> {
     /// See [`TerminateRun`].
     pub fn terminate(&self, reason: impl Into<String>) -> TerminateRun {
         TerminateRun::new(Arc::clone(&self.shared), self.run, reason.into())
+    }
+
+    /// Has the run tried again when the returned builder is awaited, if it was set aside or has stalled; otherwise nothing
+    /// happens. See [`ResumeRun`] for an example.
+    ///
+    /// # Errors
+    /// See [`ResumeRun`].
+    pub fn resume(&self) -> ResumeRun {
+        ResumeRun::new(Arc::clone(&self.shared), self.run)
     }
 
     /// Waits until the run is over, and returns its workflow's output. It waits forever, even while the store does not

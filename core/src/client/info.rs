@@ -175,6 +175,7 @@ fn describe_message(body: &Bytes) -> (String, Option<Payload>) {
         Ok(Message::Cancel { reason: None }) => ("cancellation".to_owned(), None),
         Ok(Message::Cancel { reason: Some(reason) }) => (format!("cancellation: {reason}"), None),
         Ok(Message::Terminate { reason }) => (format!("termination: {reason}"), None),
+        Ok(Message::Resume {}) => ("request to resume".to_owned(), None),
         Ok(Message::TaskEnded { id, .. }) => (format!("outcome of call {id}, by another process"), None),
         Ok(Message::TaskLost { id, .. }) => (format!("loss of call {id} by other processes"), None),
         Err(error) => (format!("a message of {} bytes that cannot be read: {error}", body.len()), None),

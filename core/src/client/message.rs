@@ -1,4 +1,4 @@
-//! Messages to an existing run: signals, cancellations and terminations. It must not know how the run reacts to them.
+//! Messages to an existing run: signals, cancellations, terminations and requests to resume. It must not know how the run reacts to them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -184,6 +184,61 @@ impl Request for TerminateRun {
 
 awaitable!(TerminateRun, ());
 
+/// Asks for a run to be tried again that was set aside, because the processes that worked on it died, or that has stalled:
+/// once it has been awaited, the request is durable. The worker that owns the run consumes it: it loads the run, replays it
+/// with the code that it has, and delivers the messages that arrived meanwhile. A run that was set aside begins without
+/// strikes, so it is only set aside again after as many deaths as the first time. Where the reason is still there, a run
+/// stalls again.
+///
+/// If the run is neither set aside nor stalled, nothing happens, and nothing is written to its history. So it is safe to
+/// resume every run of a list.
+///
+/// ```
+/// # use pgworkflows::prelude::*;
+/// # use pgworkflows::payload::Payload;
+/// use pgworkflows::client::RunStatus;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), pgworkflows::Error> {
+/// let client = Client::new(pgworkflows::MemoryStore::new());
+/// # let input = Payload::encode("water the plants").unwrap();
+/// let run = client.start_named("reminder", input).await?;
+/// run.resume().await?; // It has not stalled: nothing happens.
+///
+/// // After what the runs stalled for is mended:
+/// for stalled in client.list().status(RunStatus::Stalled).await? {
+///     client.resume(stalled.run_id).await?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// * [`Error::is_run_over`], [`Error::is_unknown_run`]: nothing was sent.
+/// * [`Error::is_unavailable`]: it is not known whether the request was sent. It is safe to repeat.
+#[must_use = "a request to resume is sent when it is awaited"]
+pub struct ResumeRun {
+    shared: Arc<ClientShared>,
+    run: RunId,
+}
+
+impl ResumeRun {
+    pub(crate) fn new(shared: Arc<ClientShared>, run: RunId) -> Self {
+        Self { shared, run }
+    }
+}
+
+impl Request for ResumeRun {
+    type Answer = ();
+
+    fn prepare(self) -> BoxFuture<'static, Result<Prepared<()>, Error>> {
+        let request = submission(random_message(&self.shared), self.run, &Message::Resume {});
+        prepared(self.shared, Ok(request), false)
+    }
+}
+
+awaitable!(ResumeRun, ());
+
 fn prepared(
     shared: Arc<ClientShared>,
     checked: Result<Submission, Error>,
@@ -262,5 +317,11 @@ impl fmt::Debug for TerminateRun {
             .field("run", &self.run)
             .field("reason", &self.reason)
             .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ResumeRun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResumeRun").field("run", &self.run).finish_non_exhaustive()
     }
 }

@@ -20,6 +20,8 @@ pub enum MessageKind {
     Terminate,
     /// The end of one of the run's tasks.
     Task,
+    /// A request to try the run again.
+    Resume,
 }
 
 impl Submission {
@@ -35,6 +37,7 @@ impl Submission {
             Message::Cancel { .. } => MessageKind::Cancel,
             Message::Terminate { .. } => MessageKind::Terminate,
             Message::TaskEnded { .. } | Message::TaskLost { .. } => MessageKind::Task,
+            Message::Resume {} => MessageKind::Resume,
         })
     }
 }
@@ -74,6 +77,7 @@ mod tests {
             (terminate, MessageKind::Terminate),
             (ended, MessageKind::Task),
             (Message::TaskLost { id, task, losses: 1 }, MessageKind::Task),
+            (Message::Resume {}, MessageKind::Resume),
         ] {
             assert_eq!(kind(wire::encode_message(&message)).unwrap(), expected);
         }

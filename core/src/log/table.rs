@@ -290,6 +290,9 @@ macro_rules! messages {
             /// How many executors were lost while they had it.
             losses: u32,
         }
+        /// Asks for the run to be tried again, if it was set aside or has stalled.
+        "resume" 1 => Resume = 7 {
+        }
         }
     };
 }

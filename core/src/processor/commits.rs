@@ -64,14 +64,15 @@ impl Processor {
     }
 
     /// The store refuses what this run writes: its queued groups are dropped, it stalls, and nothing more is written for it
-    /// until another worker takes over.
+    /// until it is resumed or another worker takes over.
     fn refuse(&mut self, id: RunId, reason: &str) {
         tracing::error!(run = %id, "the store refuses what the run writes: {reason}");
-        self.outbox.drop_run(id);
+        let dropped = self.outbox.drop_run(id);
         if !self.shards.serves(id.shard()) {
             // Its next owner finds the run as it was before, and that the store refuses what it writes.
             return;
         }
+        dropped.into_iter().for_each(|message| self.runs.pass_over(id, message));
         let mut waiting = VecDeque::new();
         if let Some((mut live, arrivals)) = self.runs.forget(id) {
             waiting = arrivals;

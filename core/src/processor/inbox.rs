@@ -242,7 +242,10 @@ impl Inbox {
         messages.iter().for_each(|message| _ = self.taken.remove(message));
         let shards = messages.iter().map(|message| message.shard).collect();
         self.drop_readers_of(&shards);
+        // What follows them in the page must not overtake them.
+        self.page.retain(|(message, _)| !shards.contains(&message.run.shard()));
         self.claim(shards);
+        self.end_if_used_up();
     }
 
     /// Once no read is in progress, messages that left the inbox are not returned again.
@@ -400,6 +403,21 @@ mod tests {
         assert!(inbox.ask(false, usize::MAX).is_some());
         inbox.answer(page("passed 3", [InboxMessage { run: early.run, ..message(1, 10) }], false));
         assert_eq!(taken(&mut inbox), [10]);
+    }
+
+    #[test]
+    fn messages_that_are_read_again_are_not_overtaken_by_the_rest_of_the_page() {
+        let mut inbox = level();
+        inbox.has_mail(true);
+        assert!(ask(&mut inbox).is_some());
+        inbox.answer(page("A2", [message(1, 7), message(1, 8)], false));
+        assert_eq!(inbox.take().map(|(message, _)| message.number.get()), Some(7));
+        let again = message(1, 5);
+        inbox.read_again(&[MessageRef { shard: shard(1), number: again.number, message: again.message }]);
+        assert_eq!(taken(&mut inbox), [0; 0]);
+        assert_eq!(ask(&mut inbox), Some((vec![1], String::new())));
+        inbox.answer(page("B", [again, message(1, 6), message(1, 7), message(1, 8)], false));
+        assert_eq!(taken(&mut inbox), [5, 8]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::processor::admission::Admission;
 use crate::processor::effect::Effect;
 use crate::processor::group::Group;
 use crate::processor::live::Live;
-use crate::processor::loads::{Loads, Starts};
+use crate::processor::loads::Starts;
 use crate::processor::memory::Held;
 use crate::processor::received::Received;
 use crate::processor::record::Recorder;
@@ -24,19 +24,13 @@ use crate::store::switchboard::LocalStart;
 
 /// The parts that a delivery needs.
 pub(super) struct Intake<'a> {
-    pub(super) loads: &'a mut Loads,
     pub(super) unknown_workflows: &'a mut UnknownWorkflows,
     pub(super) recorder: Recorder<'a>,
 }
 
 impl Intake<'_> {
     pub(super) fn admission(&mut self) -> Admission<'_> {
-        Admission {
-            runs: self.recorder.runs,
-            loads: self.loads,
-            suspects: self.recorder.suspects,
-            outbox: self.recorder.outbox,
-        }
+        self.recorder.admission()
     }
 
     /// Delivers a message. Returns the messages that must be read again, if any.
@@ -55,21 +49,24 @@ impl Intake<'_> {
                 return None;
             }
         };
-        // No work is done for a run that is left alone, but it can be terminated, and must begin before it can stall.
-        let passes = match message {
-            Message::Terminate { .. } => true,
-            Message::Start { .. } => self.recorder.suspects.is_aside(id),
-            Message::Signal { .. }
+        match message {
+            Message::Resume {} => return self.recorder.resume(id, reference),
+            // No work is done for a run that is left alone, but it can be terminated, and must begin before it can stall.
+            Message::Terminate { .. } => {}
+            Message::Start { .. } if self.recorder.suspects.is_aside(id) => {}
+            Message::Start { .. }
+            | Message::Signal { .. }
             | Message::Cancel { .. }
             | Message::TaskEnded { .. }
-            | Message::TaskLost { .. } => false,
-        };
-        if self.recorder.runs.is_left_alone(id) && !passes {
-            self.recorder.runs.pass_over(id, reference);
-            return None;
+            | Message::TaskLost { .. } => {
+                if self.recorder.runs.is_left_alone(id) {
+                    self.recorder.runs.pass_over(id, reference);
+                    return None;
+                }
+            }
         }
         let received = Received { reference, message, _held: held };
-        if let Some(queue) = self.loads.queue(id) {
+        if let Some(queue) = self.recorder.loads.queue(id) {
             queue.push(received);
         } else if self.recorder.runs.is_receiving(id) {
             self.recorder.runs.receive(id, [received]);
@@ -95,7 +92,7 @@ impl Intake<'_> {
                 if !self.recorder.suspects.is_suspicious(id) && !repeated =>
             {
                 if starts == Starts::HeldBack && registry.workflow_name(workflow).is_some() {
-                    self.loads.hold_start(id, received);
+                    self.recorder.loads.hold_start(id, received);
                 } else {
                     self.start(id, received, now);
                 }
@@ -150,7 +147,7 @@ impl Intake<'_> {
     /// has stopped waiting: that client then submits it to the inbox.
     pub(super) fn start_local(&mut self, start: LocalStart, now: Timestamp) {
         let LocalStart { run: id, workflow, input, start_at, accepted, closed } = start;
-        let begun = self.recorder.runs.contains(id) || self.loads.expects(id);
+        let begun = self.recorder.runs.contains(id) || self.recorder.loads.expects(id);
         // A suspicious run must be marked in the store before it begins, so it needs a row there.
         if accepted.is_closed() || begun || self.recorder.suspects.is_suspicious(id) {
             return;

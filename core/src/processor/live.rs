@@ -39,12 +39,23 @@ pub(super) struct Live {
     /// activity.
     retried: Option<Deadline>,
     warned: bool,
+    /// Whether it is to be loaded again, so that its code is tried again.
+    resumed: bool,
 }
 
 impl Live {
     pub(super) fn new(run: Run, row: Row) -> Self {
         let executing = Executing::of_tasks(run.state.tasks());
-        Self { run, row, executing, uncommitted: 0, on_closed: None, retried: None, warned: false }
+        Self {
+            run,
+            row,
+            executing,
+            uncommitted: 0,
+            on_closed: None,
+            retried: None,
+            warned: false,
+            resumed: false,
+        }
     }
 
     /// Makes a run for a client of this process, which is told how the run ended.
@@ -103,6 +114,16 @@ impl Live {
     pub(super) fn committed(&mut self) -> bool {
         self.uncommitted -= 1;
         self.is_committed()
+    }
+
+    /// From now on it is to be loaded again, as soon as nothing of it is on its way.
+    pub(super) fn resume(&mut self) {
+        self.resumed = true;
+    }
+
+    /// Whether it is to be loaded again, and nothing of it is in the executor or on the way to the log.
+    pub(super) fn can_load_again(&self) -> bool {
+        self.resumed && self.is_committed() && self.executing.is_empty() && !self.is_over()
     }
 
     /// Whether nothing keeps it in memory: it is over, or waits for a message or for a deadline after `kept_until`.

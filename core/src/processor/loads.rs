@@ -236,9 +236,9 @@ impl Loads {
         self.cut.take_if(|(run, _)| !is_staying(run));
     }
 
-    /// Stops loading a run, and drops the messages that wait for it.
-    pub(super) fn leave(&mut self, run: RunId) {
-        self.waiting.remove(&run);
+    /// Stops loading a run, and returns the messages that wait for it.
+    pub(super) fn leave(&mut self, run: RunId) -> Vec<Received> {
         self.cut.take_if(|(cut, _)| *cut == run);
+        self.take_waiting(run)
     }
 }

@@ -7,6 +7,7 @@ use crate::data::limits;
 use crate::processor::effect::Effect;
 use crate::processor::group::Group;
 use crate::processor::memory::{GROUP_BYTES, Tally};
+use crate::store::inbox::MessageRef;
 
 /// The output of a processor.
 pub(super) struct Outbox {
@@ -83,10 +84,14 @@ impl Outbox {
         taken
     }
 
-    /// Drops all groups of a run.
-    pub(super) fn drop_run(&mut self, run: RunId) {
+    /// Drops all groups of a run. Returns the messages that they would have taken from the inbox.
+    pub(super) fn drop_run(&mut self, run: RunId) -> Vec<MessageRef> {
+        let dropped = self.groups.iter().filter(|group| group.run == run);
+        let messages = dropped.flat_map(|group| group.consumed.iter().chain(&group.undelivered)).copied();
+        let messages = messages.collect();
         self.groups.retain(|group| group.run != run);
         self.bytes = self.groups.iter().map(Group::bytes).sum();
+        messages
     }
 
     /// The shards of all groups that wait.

@@ -8,8 +8,10 @@ use crate::data::name::Name;
 use crate::data::time::Timestamp;
 use crate::log::event::Event;
 use crate::log::message::{Flag, Message};
+use crate::processor::admission::Admission;
 use crate::processor::group::Group;
 use crate::processor::live::Live;
+use crate::processor::loads::Loads;
 use crate::processor::memory::Tally;
 use crate::processor::needs::Needs;
 use crate::processor::outbox::Outbox;
@@ -29,6 +31,7 @@ pub(super) struct Recorder<'a> {
     pub(super) memory: &'a Tally,
     pub(super) shards: &'a OwnedShards,
     pub(super) needs: &'a mut Needs,
+    pub(super) loads: &'a mut Loads,
     pub(super) runs: &'a mut Runs,
     pub(super) suspects: &'a mut Suspects,
     pub(super) outbox: &'a mut Outbox,
@@ -36,6 +39,10 @@ pub(super) struct Recorder<'a> {
 }
 
 impl Recorder<'_> {
+    pub(super) fn admission(&mut self) -> Admission<'_> {
+        Admission { runs: self.runs, loads: self.loads, suspects: self.suspects, outbox: self.outbox }
+    }
+
     /// Takes a run into memory, and records its progress so far.
     pub(super) fn begin(&mut self, live: Live, progress: Progress, consumed: &[MessageRef], now: Timestamp) {
         let id = live.id();
@@ -102,7 +109,8 @@ impl Recorder<'_> {
         let progress = match message {
             // A message in the log has been delivered, and a second cancellation request changes nothing.
             _ if known => Progress::default(),
-            Message::Start { .. } => Progress::default(),
+            // A request to resume is taken as it is delivered.
+            Message::Start { .. } | Message::Resume {} => Progress::default(),
             Message::Cancel { .. } if cancelling => Progress::default(),
             Message::Cancel { reason } => {
                 run.resolve(now, Event::CancelRequested { message: message_id, reason })
@@ -165,8 +173,12 @@ impl Recorder<'_> {
 
     /// Drops an idle run from memory: only its rows remain.
     ///
-    /// A run that waits for tasks rests in memory until half of the budget is used: each outcome would load it again.
+    /// A run that waits for tasks rests in memory until half of the budget is used: each outcome would load it again. A run
+    /// that was resumed is loaded again.
     pub(super) fn evict_if_idle(&mut self, id: RunId) {
+        if self.runs.get(id).is_some_and(Live::can_load_again) {
+            return self.load_again(id);
+        }
         if !self.runs.is_idle(id) {
             return;
         }

@@ -31,7 +31,7 @@ impl Intake<'_> {
             ReplayResult::Wholly(replay) => self.bring_back(*replay, turn),
             ReplayResult::Over(run) => self.give_up_waiting(run),
             ReplayResult::Empty(run) => {
-                let waiting = self.loads.take_waiting(run);
+                let waiting = self.recorder.loads.take_waiting(run);
                 return Some((run, self.begin(run, waiting, turn.now)));
             }
             ReplayResult::Damaged { run, over, problem } => self.leave_damaged(run, over, &problem),
@@ -43,7 +43,7 @@ impl Intake<'_> {
     fn give_up_waiting(&mut self, id: RunId) {
         // A mark that it got for them is not in the store, which keeps none of a run that is over.
         self.recorder.suspects.clear(id, true);
-        for received in self.loads.take_waiting(id) {
+        for received in self.recorder.loads.take_waiting(id) {
             self.recorder.too_late(id, received);
         }
     }
@@ -54,9 +54,13 @@ impl Intake<'_> {
         if replay.state().closed.is_some() {
             return self.give_up_waiting(id);
         }
-        let waiting = self.loads.take_waiting(id);
+        let waiting = self.recorder.loads.take_waiting(id);
         if self.recorder.suspects.is_judged(id) {
             return self.judge(&replay, waiting);
+        }
+        if replay.is_without_code() && !self.recorder.runs.is_left_alone(id) {
+            // It was resumed during the replay.
+            return self.admission().want(id, waiting);
         }
         let (state, setup) = (replay.state(), self.recorder.setup);
         let adopted = Event::RunAdopted { lease: setup.lease, worker: setup.config.worker.clone() };
@@ -102,8 +106,10 @@ impl Intake<'_> {
     /// A history is invalid: its run is left alone, its row says so, and its messages stay in the inbox.
     fn leave_damaged(&mut self, id: RunId, over: bool, problem: &str) {
         tracing::error!(run = %id, "the run is left alone: {problem}");
-        self.loads.leave(id);
         self.recorder.runs.leave_alone(id, problem.to_owned());
+        for received in self.recorder.loads.leave(id) {
+            self.recorder.runs.pass_over(id, received.reference);
+        }
         if over {
             // A run that is over has no row.
             return;

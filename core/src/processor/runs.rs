@@ -254,6 +254,17 @@ impl Runs {
         self.passed_over.entry(run).or_default().push(message);
     }
 
+    /// The run is not left alone any more. Returns the messages that stayed in the inbox for it, and those that were about to;
+    /// `None` if it was not left alone.
+    pub(super) fn take_up(&mut self, run: RunId) -> Option<Vec<MessageRef>> {
+        self.left_alone.remove(&run)?;
+        let mut messages = self.passed_over.remove(&run).unwrap_or_default();
+        if let Some(InMemory { arrivals, .. }) = self.in_memory.get_mut(&run) {
+            messages.extend(arrivals.drain(..).map(|received| received.reference));
+        }
+        Some(messages)
+    }
+
     /// The run is over: it is not left alone any more. Returns the messages that stayed in the inbox for it.
     pub(super) fn end(&mut self, run: RunId) -> Vec<MessageRef> {
         self.left_alone.remove(&run);

@@ -269,6 +269,11 @@ impl Suspects {
         Suspect { run, stage: SuspectStage::SetAside, strikes }
     }
 
+    /// The run may be worked on again, and has no strikes any more. Returns the change to write, if it was set aside.
+    pub(super) fn resume(&mut self, run: RunId) -> Option<SuspectChange> {
+        self.aside.remove(&run).then_some(SuspectChange::Clear)
+    }
+
     /// An earlier owner set this run aside.
     pub(super) fn find_aside(&mut self, run: RunId) {
         self.aside.insert(run);
@@ -297,8 +302,8 @@ impl Suspects {
 pub(super) fn why_set_aside(strikes: u32) -> String {
     format!(
         "the run was set aside: {strikes} times its owner died, or lost its lease to a poll or replay that took too long, \
-         while it worked on this run alone. Mend its code, then delete its row from the table `suspects`: the next owner \
-         of its shard tries it again. It can be terminated at any time"
+         while it worked on this run alone. Mend its code, then resume it (`RunHandle::resume`): it gets as many tries \
+         again. It can be terminated at any time"
     )
 }
 

@@ -58,7 +58,8 @@ impl UnknownWorkflows {
             | Message::Signal { .. }
             | Message::Cancel { .. }
             | Message::TaskEnded { .. }
-            | Message::TaskLost { .. } => {
+            | Message::TaskLost { .. }
+            | Message::Resume {} => {
                 unknown.left.push(received.reference);
             }
         }

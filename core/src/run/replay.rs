@@ -126,6 +126,11 @@ impl Replay {
         &self.run.state
     }
 
+    /// Whether the code is not polled, because it must not be.
+    pub(crate) fn is_without_code(&self) -> bool {
+        self.without_code.is_some()
+    }
+
     /// Whether the worker does not know the run's workflow.
     pub(crate) fn is_unknown(&self) -> bool {
         self.unknown

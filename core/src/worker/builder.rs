@@ -273,9 +273,10 @@ impl WorkerBuilder {
     }
 
     /// Sets how many deaths in a row of the workers that own a shard (`owners`, by default 3) bring its runs under suspicion:
-    /// they are tried, and the one that kills its process is set aside, which its description says. And how many processes one
-    /// activity may take down (`attempts`, by default 5) before it fails: one that is under suspicion, or that is executed as
-    /// a task. An `at_most_once` activity fails with the first.
+    /// they are tried, and the one that kills its process is set aside, which its description says, until it is
+    /// [resumed](crate::client::handle::RunHandle::resume). And how many processes one activity may take down (`attempts`, by
+    /// default 5) before it fails: one that is under suspicion, or that is executed as a task. An `at_most_once` activity fails
+    /// with the first.
     ///
     /// [`build`](Self::build) refuses 0, and more than 1,000.
     ///

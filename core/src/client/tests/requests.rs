@@ -423,6 +423,8 @@ async fn messages_contain_what_the_caller_passed() {
     assert_eq!(last_message(&store), Message::Cancel { reason: Some("changed my mind".to_owned()) });
     run.terminate("stuck").await.unwrap();
     assert_eq!(last_message(&store), Message::Terminate { reason: "stuck".to_owned() });
+    run.resume().await.unwrap();
+    assert_eq!(last_message(&store), Message::Resume {});
     assert!(store.state().submitted.iter().all(|submission| submission.opens.is_none()));
 }
 

@@ -50,6 +50,15 @@ workflow!(Waits, "waits", |ctx, _input| {
         }
     }
 });
+workflow!(WorksBeside, "works-beside", |ctx, input| {
+    let told = async {
+        ctx.wait_for(GO).await?;
+        panic_if_broken();
+        Ok(())
+    };
+    let (worked, told) = futures::join!(ctx.activity::<Work>(input), told);
+    told.and(worked)
+});
 workflow!(Renders, "renders", |ctx, input| ctx.activity::<Retried>(input).queue("gpu").await);
 workflow!(RendersOnce, "renders-once", |ctx, input| ctx.activity::<Once>(input).queue("gpu").await);
 workflow!(RendersInTime, "renders-in-time", |ctx, input| {
@@ -93,6 +102,7 @@ pub(super) fn registry() -> Registry {
         .and_then(|()| definitions.workflow::<CallsUnknown>())
         .and_then(|()| definitions.workflow::<Steps>())
         .and_then(|()| definitions.workflow::<Waits>())
+        .and_then(|()| definitions.workflow::<WorksBeside>())
         .and_then(|()| definitions.workflow::<Sleeps>())
         .and_then(|()| definitions.workflow::<FansOut>())
         .and_then(|()| definitions.workflow::<RetriesMany>())

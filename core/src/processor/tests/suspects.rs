@@ -7,7 +7,7 @@ const DEADLY: u32 = limits::DEATHS_BEFORE_SUSPICION;
 
 impl Fixture {
     /// Does one piece of work after the other until `stop` returns true.
-    fn run_until(&mut self, stop: impl Fn(&Self) -> bool) {
+    pub(super) fn run_until(&mut self, stop: impl Fn(&Self) -> bool) {
         for _ in 0..1_000 {
             if stop(self) {
                 return;
@@ -22,7 +22,7 @@ impl Fixture {
     }
 
     /// Does the next piece of work other than to begin a trial.
-    fn proceed_without_trial(&mut self) {
+    pub(super) fn proceed_without_trial(&mut self) {
         if let Some(append) = self.processor.cut() {
             self.append(&append);
         } else if !self.processor.work(&Turn::new(self.now, &|| true)) {
@@ -32,11 +32,11 @@ impl Fixture {
         }
     }
 
-    fn is_at(&self, run: RunId, stage: SuspectStage) -> bool {
+    pub(super) fn is_at(&self, run: RunId, stage: SuspectStage) -> bool {
         self.suspects.get(&run).is_some_and(|suspect| suspect.stage == stage)
     }
 
-    fn at(&self, stage: SuspectStage) -> Vec<RunId> {
+    pub(super) fn at(&self, stage: SuspectStage) -> Vec<RunId> {
         self.suspects.keys().copied().filter(|run| self.is_at(*run, stage)).collect()
     }
 
@@ -45,7 +45,7 @@ impl Fixture {
     }
 
     /// Each owner dies as soon as it works on one of these runs, until they are set aside. Returns the number of deaths.
-    fn kill_until_set_aside(&mut self, killers: &[RunId]) -> u32 {
+    pub(super) fn kill_until_set_aside(&mut self, killers: &[RunId]) -> u32 {
         for deaths in 1..100 {
             let aside =
                 |fixture: &Self| killers.iter().all(|run| fixture.is_at(*run, SuspectStage::SetAside));
@@ -244,25 +244,6 @@ fn run_that_kills_beside_a_suspect_that_is_held_back_becomes_a_suspect() {
     assert_eq!(fixture.runs_in_flight(), [suspect]);
     fixture.end(suspect, 1, Ok(1));
     assert_eq!((fixture.runs_in_flight(), fixture.at(SuspectStage::Tried)), (vec![other], vec![other]));
-}
-
-#[test]
-fn run_that_was_set_aside_resumes_after_its_row_is_deleted() {
-    // Given a run that was set aside before it received a signal
-    let mut fixture = Fixture::new();
-    let run = fixture.start::<Waits>(1, 0);
-    fixture.run();
-    fixture.signal(run, 0);
-    fixture.take_over_without_work(DEADLY);
-    fixture.kill_until_set_aside(&[run]);
-    fixture.take_over(0);
-    assert_eq!(fixture.rows[&run].state, OpenState::Stalled);
-    // When its code is fixed and its row in the suspects is deleted
-    fixture.suspects.clear();
-    fixture.take_over(0);
-    // Then the next owner tries it again
-    assert!(fixture.closed.contains(&run), "{}", fixture.history(run));
-    assert!(fixture.inbox.is_empty());
 }
 
 #[test]

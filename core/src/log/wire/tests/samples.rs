@@ -226,5 +226,6 @@ pub(super) fn messages() -> Vec<(&'static str, Message)> {
         ("committed", ended(ID, 3, Outcome::Completed(greeting()), true)),
         ("least", Message::TaskLost { id: ID, task: EventSeq::FIRST, losses: 1 }),
         ("all", Message::TaskLost { id: LATE_ID, task: EventSeq::new(u32::MAX), losses: 6 }),
+        ("least", Message::Resume {}),
     ]
 }

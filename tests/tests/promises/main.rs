@@ -20,6 +20,7 @@ mod fleets;
 mod outages;
 mod parking;
 mod replay;
+mod resume;
 mod stalls;
 
 mod limits;

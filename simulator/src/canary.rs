@@ -2,6 +2,7 @@
 //! sources, and what replaces it in an erring build. The sources know nothing of canaries. It must not know how a bug
 //! is found.
 
+mod deaths;
 mod engine;
 mod erring_build;
 mod fleets;
@@ -47,6 +48,12 @@ impl Canary {
             .chain(handover::CANARIES)
             .chain(fleets::CANARIES)
             .chain(tasks::CANARIES)
+            .chain(deaths::CANARIES)
+    }
+
+    /// Whether the bug is looked for in deadly worlds.
+    fn is_deadly(&self) -> bool {
+        deaths::CANARIES.iter().any(|canary| canary.name == self.name)
     }
 
     /// The canary of that name.

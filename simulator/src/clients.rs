@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::future::{BoxFuture, join3};
+use futures::future::{BoxFuture, join4};
 use pgworkflows_core::client::Request;
 use pgworkflows_core::{Client, Error, RunHandle, RunId, Workflow};
 use pgworkflows_memory::MemoryStore;
@@ -89,10 +89,12 @@ impl Script {
                 promises.runs.len() - 1
             };
             let (mut left, mut right, mut end) = (dice.fork(1), dice.fork(2), dice.fork(3));
-            join3(
+            let mut again = dice.fork(4);
+            join4(
                 self.send_all(index, run, 0, plan.takes(0), &mut left),
                 self.send_all(index, run, 1, plan.takes(1), &mut right),
                 self.end(index, handle, &mut end),
+                self.resume(run, &mut again),
             )
             .await;
         }
@@ -209,6 +211,20 @@ impl Script {
         self.pause(dice, 2).await;
         transaction.commit()?;
         prepared.answered(answers[0])
+    }
+
+    /// Resumes some runs, whatever they do, once or several times.
+    async fn resume(&self, run: RunId, dice: &mut Dice) {
+        while dice.chance(if self.config.deadly { 600 } else { 150 }) {
+            self.pause(dice, 40).await;
+            match self.clients[1].resume(run).await {
+                Ok(()) => {}
+                Err(error) if error.is_unavailable() => {}
+                Err(error) if error.is_run_over() => return,
+                Err(error) if error.is_unknown_run() && self.config.loses_commits => return,
+                Err(error) => self.ledger.violated(format!("a request to resume was refused: {error}")),
+            }
+        }
     }
 
     /// Cancels or terminates some runs, and waits for the result of others.

@@ -57,6 +57,8 @@ pub(crate) struct Inner {
 pub(crate) struct Accounts {
     pub(crate) runs: BTreeMap<RunId, RunAccount>,
     pub(crate) inbox: BTreeMap<MessageRef, (RunId, MessageId)>,
+    /// The requests to resume among them, and among those that left the inbox.
+    resumes: BTreeSet<MessageRef>,
     /// Messages that arrived after the end of their run.
     pub(crate) undelivered: BTreeSet<MessageId>,
     /// Messages that appends sent to other runs.
@@ -80,8 +82,10 @@ pub(crate) struct RunAccount {
     pub(crate) is_stalled: bool,
     /// Whether it is under suspicion: it may wait for its trial, however long the trials of others take.
     pub(crate) is_suspect: bool,
-    /// Whether it was set aside because its owners died.
+    /// Whether it is set aside because its owners died.
     pub(crate) is_set_aside: bool,
+    /// The strikes of its mark, if it has one.
+    strikes: u32,
     /// Whether its start was inserted into the inbox.
     submitted: bool,
     /// Whether an append opened it.
@@ -261,8 +265,13 @@ impl Accounts {
         if !self.runs.contains_key(run) {
             violations.push(format!("message {} is for run {run}, which does not exist", at.number));
         }
-        if submission.kind().is_ok_and(|kind| kind == MessageKind::Task) {
-            self.tasks.told(*run, *message, violations);
+        match submission.kind() {
+            Ok(MessageKind::Task) => self.tasks.told(*run, *message, violations),
+            Ok(MessageKind::Resume) => _ = self.resumes.insert(at),
+            Ok(
+                MessageKind::Start | MessageKind::Signal(_) | MessageKind::Cancel | MessageKind::Terminate,
+            ) => {}
+            Err(error) => violations.push(format!("message {} cannot be read: {error}", at.number)),
         }
         if message.as_u128() as u64 == SENT_MARK {
             match self.sent.get_mut(message) {

@@ -48,8 +48,9 @@ impl World {
             if self.run_until(now + patience / 8, is_done) {
                 done = !self.terminate(self.abandoned());
             } else {
-                // Good code has resumed every run that can continue.
-                let stuck = self.stalled();
+                // Good code has resumed every run that can continue, unless nobody asked for one that was set aside.
+                let (again, stuck) = self.stalled().into_iter().partition(|run| self.resumed.insert(*run));
+                self.resume(again);
                 self.stuck.extend(&stuck);
                 self.terminate(stuck);
             }
@@ -110,6 +111,23 @@ impl World {
             );
         }
         !runs.is_empty()
+    }
+
+    /// Resumes runs.
+    fn resume(&mut self, runs: Vec<RunId>) {
+        for run in runs {
+            let (client, ledger) = (self.client.clone(), Arc::clone(&self.ledger));
+            self.scheduler.spawn(
+                Owner::WORLD,
+                Box::pin(async move {
+                    match client.resume(run).await {
+                        Ok(()) => {}
+                        Err(error) if error.is_run_over() => {}
+                        Err(error) => ledger.violated(format!("a request to resume was refused: {error}")),
+                    }
+                }),
+            );
+        }
     }
 
     /// Ends all disturbances, and starts every worker.

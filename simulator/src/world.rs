@@ -49,6 +49,8 @@ pub(crate) struct World {
     pub(crate) promises: Arc<Mutex<Promises>>,
     /// Runs that the world terminated.
     pub(crate) ended: BTreeSet<RunId>,
+    /// Runs that the world resumed in the quiet phase, because they were stalled.
+    pub(crate) resumed: BTreeSet<RunId>,
     /// Those of them that were still stalled after a long quiet time.
     pub(crate) stuck: BTreeSet<RunId>,
     pub(crate) client: Client,
@@ -100,6 +102,7 @@ impl World {
             ledger,
             promises: Arc::default(),
             ended: BTreeSet::new(),
+            resumed: BTreeSet::new(),
             stuck: BTreeSet::new(),
             client: client.expect("the settings are in range"),
             actions: BTreeMap::new(),

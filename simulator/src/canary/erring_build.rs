@@ -77,7 +77,9 @@ impl ErringBuild {
     pub fn find(&self, canary: &Canary, first: u64, count: u64) -> Result<Option<u64>, String> {
         let (first, count) = (first.to_string(), count.to_string());
         let mut simulate = self.with(canary);
-        let output = simulate.args(["--until-violated", "--seed", &first, "--seeds", &count]).output();
+        simulate.args(["--until-violated", "--seed", &first, "--seeds", &count]);
+        simulate.args(canary.is_deadly().then_some("--deadly"));
+        let output = simulate.output();
         let output = output.map_err(|error| format!("{}: {error}", self.program.display()))?;
         match String::from_utf8_lossy(&output.stdout).trim() {
             "" if output.status.success() => Ok(None),

@@ -9,7 +9,7 @@ use pgworkflows_core::id::{LeaseId, RunId};
 use pgworkflows_core::store::{Append, Frame, MessageRef, Released, SentMessage, SuspectStage};
 use pgworkflows_testkit::runtime::time::Owner;
 
-use super::{Accounts, EventAccount, SentAccount};
+use super::{Accounts, EventAccount, RunAccount, SentAccount};
 
 /// How many events a frame may have.
 const FRAME_EVENTS_MAX: u32 = 1_000;
@@ -96,14 +96,18 @@ impl Accounts {
                 self.logs(frame.run, event, (moment, writer, now), violations);
             }
         }
+        let resumed = self.resumed(append);
         for suspect in &append.suspects {
             let account = self.runs.entry(suspect.run).or_default();
             account.is_suspect = true;
-            account.is_set_aside |= suspect.stage == SuspectStage::SetAside;
+            account.is_set_aside = suspect.stage == SuspectStage::SetAside;
+            account.strikes = suspect.strikes;
         }
         for run in &append.cleared {
-            self.runs.entry(*run).or_default().is_suspect = false;
+            let account = self.runs.entry(*run).or_default();
+            (account.is_suspect, account.is_set_aside, account.strikes) = (false, false, 0);
         }
+        resumed.into_iter().for_each(|run| self.begins_anew(run, violations));
         for closed in &append.closed {
             if !self.runs.get(&closed.run).is_some_and(|run| run.is_over) {
                 violations.push(format!("run {} was closed without a terminal event", closed.run));
@@ -113,6 +117,22 @@ impl Accounts {
         self.sends(append, violations);
         self.took(append, violations);
         self.releases(append, violations);
+    }
+
+    /// The runs that were set aside until this append, and are resumed by it.
+    fn resumed(&self, append: &Append) -> Vec<RunId> {
+        let requests = append.consumed.iter().filter(|message| self.resumes.contains(message));
+        let runs = requests.filter_map(|message| self.inbox.get(message)).map(|(run, _)| *run);
+        runs.filter(|run| self.runs.get(run).is_some_and(|account| account.is_set_aside)).collect()
+    }
+
+    /// A run that is resumed is not set aside any more, and has no strikes.
+    fn begins_anew(&self, run: RunId, violations: &mut Vec<String>) {
+        if let Some(RunAccount { is_set_aside: true, .. } | RunAccount { strikes: 1.., .. }) =
+            self.runs.get(&run)
+        {
+            violations.push(format!("run {run} was resumed, and keeps its strikes"));
+        }
     }
 
     /// The shards that an append releases are its lease's until then, and it is the last to write to them.

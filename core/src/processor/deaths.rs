@@ -1,4 +1,8 @@
 //! Counts how often the owners of a processor's shards died. It must not know the cause.
+//!
+//! The time of service is the owner's: as often as it has served long enough, each shard that it then has pays off one death.
+//! So a claim restarts nothing, and a shard that moves often is paid off at the same rate, on average, as one that stays. A
+//! shard with a run that kills gains nothing by that, because its owners die before they have served.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +16,7 @@ pub(super) struct Deaths {
     /// From how many deaths on a shard is suspicious.
     suspicious: u32,
     shards: BTreeMap<ShardId, u32>,
-    /// When the recovery ended, or when the last death since was paid off.
+    /// When the first recovery ended, or when a death was paid off last.
     serving_since: Option<Timestamp>,
 }
 
@@ -21,10 +25,9 @@ impl Deaths {
         Self { suspicious, shards: BTreeMap::new(), serving_since: None }
     }
 
-    /// Shards were claimed whose owners died that often. Time of service counts after their recovery.
+    /// Shards were claimed whose owners died that often.
     pub(super) fn claimed(&mut self, shards: impl IntoIterator<Item = (ShardId, u32)>) {
         self.shards.extend(shards);
-        self.serving_since = None;
     }
 
     /// These shards go to another owner, with the deaths that they count.
@@ -42,15 +45,14 @@ impl Deaths {
         self.shards.values().copied().max().unwrap_or(0)
     }
 
-    /// Pays off deaths by the time of service since the recovery ended. Returns the most deaths that a shard may still count.
+    /// Pays off deaths by the time of service, but not during a recovery. Returns the most deaths that a shard may still count.
     pub(super) fn pay_off(&mut self, now: Timestamp, recovering: bool) -> u32 {
-        let since = match self.serving_since {
-            Some(since) => since,
-            None if recovering => return u32::MAX,
-            None => *self.serving_since.insert(now),
-        };
+        if recovering {
+            return u32::MAX;
+        }
+        let since = *self.serving_since.get_or_insert(now);
         if now.saturating_since(since) >= limits::DEATH_PAID_OFF {
-            self.serving_since = Some(since.saturating_add(limits::DEATH_PAID_OFF));
+            self.serving_since = Some(now);
             self.shards.values_mut().for_each(|deaths| *deaths = deaths.saturating_sub(1));
         }
         // Without shards there is no bound: a claim may be in flight, whose shards have deaths of their own.
@@ -78,6 +80,23 @@ mod tests {
         assert_eq!(deaths_max(8, false), DEADLY);
         assert_eq!(deaths_max(9, false), DEADLY - 1);
         assert!(!deaths.are_suspicious(shard));
+    }
+
+    #[test]
+    fn claim_of_another_shard_does_not_restart_the_time_of_service() {
+        // Given an owner that has served for most of a period, and claims another shard
+        let (served, fresh) = (run_id(0).shard(), ShardId::new(7).expect("the number is small"));
+        assert_ne!(served, fresh);
+        let mut deaths = Deaths::new(DEADLY);
+        deaths.claimed([(served, DEADLY)]);
+        assert_eq!(deaths.pay_off(BORN, false), DEADLY);
+        deaths.claimed([(fresh, DEADLY + 2)]);
+        let period = BORN.saturating_add(limits::DEATH_PAID_OFF);
+        assert_eq!(deaths.pay_off(period, true), u32::MAX, "nothing is paid off during its recovery");
+        assert!(deaths.are_suspicious(served));
+        // When the period is over, then each of them pays
+        assert_eq!(deaths.pay_off(period, false), DEADLY + 1);
+        assert!(!deaths.are_suspicious(served));
     }
 
     #[test]

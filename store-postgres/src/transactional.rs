@@ -59,7 +59,9 @@ const ATTEMPTS_MAX: u32 = 10;
 ///         _: ActivityContext,
 ///         order: Order,
 ///     ) -> ActivityResult<()> {
-///         for (account, amount) in [(order.from, -order.amount), (order.to, order.amount)] {
+///         let mut entries = [(order.from, -order.amount), (order.to, order.amount)];
+///         entries.sort(); // Rows are locked in one order, so that no two transfers wait for each other.
+///         for (account, amount) in entries {
 ///             sqlx::query("update accounts set balance = balance + $2 where account = $1")
 ///                 .bind(account)
 ///                 .bind(amount)
@@ -102,6 +104,9 @@ const ATTEMPTS_MAX: u32 = 10;
 /// - If the run is cancelled or drops the call, the transaction is rolled back, unless it is committing at that moment. Then
 ///   the history shows `activity.completed` after `activity.cancelled`: nobody waits for it, but it happened.
 ///   [`wait_for_outcome`](pgworkflows_core::workflow::ActivityFuture::wait_for_outcome) makes a cancellation wait.
+///
+/// Let transactions lock rows in one order, such as that of their keys: two that wait for each other are a deadlock, which
+/// costs PostgreSQL's `deadlock_timeout` (1 s) and one of the attempts.
 ///
 /// Only the database takes part: what an activity does elsewhere, such as a request to another service, is repeated with the
 /// attempt. Nothing waits for an open transaction but other transactions that want the rows which it has written. Such an

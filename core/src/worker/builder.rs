@@ -143,8 +143,8 @@ impl WorkerBuilder {
     /// activity queue.
     ///
     /// Every worker serves the activity queue that has the name of its own [`queue`](Self::queue): activities that their
-    /// own worker does not know, or that wait there because all slots are taken, are executed by any other worker that has
-    /// them. A worker without workflows has no processors and owns no runs. If it names activity queues, it serves only
+    /// own worker does not know, or that would wait there for a slot for 50 ms or more, are executed by any other worker that
+    /// has them. A worker without workflows has no processors and owns no runs. If it names activity queues, it serves only
     /// these.
     ///
     /// [`build`](Self::build) refuses 0 slots, a queue that is given twice, a worker without activities, and a name that is
@@ -191,7 +191,8 @@ impl WorkerBuilder {
         self
     }
 
-    /// Sets how many activities and steps the worker executes at a time: at least 1, by default 1,000. Others wait.
+    /// Sets how many activities and steps the worker executes at a time: at least 1, by default 1,000. Others wait, or
+    /// are executed by [other workers](Self::activity_queue).
     ///
     /// [`build`](Self::build) refuses 0.
     ///

@@ -50,7 +50,7 @@ use self::slots::Slots;
 pub use self::status::WorkerHealth;
 use self::status::WorkerStatus;
 use self::supervisor::Supervisor;
-use self::tasks::TaskInput;
+use self::tasks::input::TaskInput;
 use crate::data::id::ShardId;
 use crate::data::limits;
 use crate::data::time::Timestamp;

@@ -28,7 +28,7 @@ use crate::worker::input::{HeartbeatReply, Input};
 use crate::worker::requests::Requests;
 use crate::worker::setbacks::Loss;
 use crate::worker::stopwatch::Stopwatch;
-use crate::worker::tasks::TaskInput;
+use crate::worker::tasks::input::TaskInput;
 use crate::worker::threads::yield_now;
 
 /// Why a driver ended.

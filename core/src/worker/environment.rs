@@ -18,7 +18,7 @@ use crate::worker::input::Input;
 use crate::worker::monitor::Gauge;
 use crate::worker::status::ProcessorStatus;
 use crate::worker::stopwatch::ThreadMeter;
-use crate::worker::tasks::TaskInput;
+use crate::worker::tasks::input::TaskInput;
 use crate::workflow::registry::Registry;
 
 /// About how many bytes a start of a client of this process takes beside its input.

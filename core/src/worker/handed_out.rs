@@ -12,7 +12,7 @@ use crate::store::tasks::{HeldTask, TaskClaim};
 use crate::worker::environment::Environment;
 use crate::worker::executor::{AttemptOutcome, LeaseTrust, StartPermit, cancel};
 use crate::worker::input::Input;
-use crate::worker::tasks::{TaskInput, TaskOf};
+use crate::worker::tasks::input::{TaskInput, TaskOf};
 use crate::worker::ticket::{HandedOutAs, Ticket};
 use crate::workflow::command::StepRequest;
 

@@ -19,7 +19,8 @@ use crate::worker::monitor::Gauge;
 use crate::worker::processor_handle::{ProcessorHandle, ProcessorHandles};
 use crate::worker::slots::Slots;
 use crate::worker::status::WorkerStatus;
-use crate::worker::tasks::{ServedQueue, TaskInput, TaskLoop};
+use crate::worker::tasks::input::TaskInput;
+use crate::worker::tasks::{ServedQueue, TaskLoop};
 use crate::worker::watchdog::Stuck;
 use crate::workflow::registry::{Definitions, Registry};
 

@@ -14,7 +14,7 @@ use crate::data::limits;
 use crate::error::Error;
 use crate::worker::parts::Parts;
 use crate::worker::processor_handle::{ProcessorHandle, ProcessorHandles};
-use crate::worker::tasks::TaskInput;
+use crate::worker::tasks::input::TaskInput;
 use crate::worker::threads::Job;
 use crate::worker::watchdog::Stuck;
 

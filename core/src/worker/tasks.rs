@@ -3,6 +3,7 @@
 
 mod claims;
 mod held;
+pub(crate) mod input;
 mod reports;
 mod withdrawals;
 
@@ -15,8 +16,9 @@ use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::held::HeldTasks;
+use self::input::TaskInput;
 use self::withdrawals::Withdrawals;
-use crate::data::id::{CommandId, ExecutorId};
+use crate::data::id::ExecutorId;
 use crate::data::limits;
 use crate::data::name::Name;
 use crate::error::Error;
@@ -24,7 +26,7 @@ use crate::guard::caught_in;
 use crate::host::{Host, StoreClock};
 use crate::processor::memory::MemoryBudget;
 use crate::store::error::StoreError;
-use crate::store::tasks::{HeldTask, QueueHash, ReturnTasks, TaskClaim, Withdrawal};
+use crate::store::tasks::{HeldTask, QueueHash, ReturnTasks};
 use crate::store::{Hint, HintKind, Session, Store};
 use crate::worker::backoff::{BACKOFF_MAX, backoff};
 use crate::worker::executor::{AttemptOutcome, Executor, LeaseTrust, cancel};
@@ -32,38 +34,6 @@ use crate::worker::setbacks::{Loss, waiting_helps};
 use crate::worker::slots::Slots;
 use crate::worker::status::WorkerStatus;
 use crate::workflow::registry::Registry;
-
-/// What the task loop is told by other threads.
-#[derive(Debug)]
-pub(crate) enum TaskInput {
-    /// The outcome of a task is not awaited any more by its run.
-    Withdraw(Withdrawal),
-    /// A task ended.
-    Ended { task: HeldTask, of: TaskOf, outcome: AttemptOutcome },
-    /// An append on its way makes these attempts of this process tasks, unless it fails.
-    Expect(Vec<TaskClaim>),
-    /// Such an attempt is a task now. Without a token, it never began.
-    HandedOut { task: HeldTask, token: Option<CancellationToken> },
-    /// Such attempts were cancelled, and nobody knows whether they are tasks.
-    Interrupted(Vec<TaskClaim>),
-    /// Claim no more tasks, and give back those that are still running after the grace.
-    Shutdown { grace: Duration },
-}
-
-/// What the message says of a task that tells how it ended.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct TaskOf {
-    pub(crate) call: CommandId,
-    /// Whether it counts even if its run has given it up.
-    pub(crate) transactional: bool,
-}
-
-impl TaskOf {
-    /// An attempt that began before it became a task: no transactional one does.
-    pub(crate) fn handed_out(call: CommandId) -> Self {
-        Self { call, transactional: false }
-    }
-}
 
 /// An activity queue that the worker serves.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use crate::data::time::Timestamp;
 use crate::guard::shielded;
 use crate::processor::effect::Effect;
 use crate::worker::driver::Driver;
-use crate::worker::tasks::TaskInput;
+use crate::worker::tasks::input::TaskInput;
 
 impl Driver {
     /// Makes attempts tasks of this process if their shard goes to another owner, or the worker shuts down, and ends the wait

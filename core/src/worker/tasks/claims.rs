@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use super::{ExecutorLease, Running, ServedQueue, TaskInput, TaskLoop, TaskOf};
+use super::input::{TaskInput, TaskOf};
+use super::{ExecutorLease, Running, ServedQueue, TaskLoop};
 use crate::data::failure::Failure;
 use crate::data::id::ExecutorId;
 use crate::data::limits;

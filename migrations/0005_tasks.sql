@@ -402,10 +402,11 @@ begin
         ) l;
         continue when v_runs is null;
 
-        -- A task whose run is over was not withdrawn in time.
+        -- A task whose run is over was not withdrawn in time. Those after it are still to be claimed.
         select array_agg(l.run) into v_gone from unnest(v_runs) as l (run)
         where not exists (select from @schema@.open_runs o where o.run_id = l.run offset 0);
         if v_gone is not null then
+            more := true;
             delete from @schema@.tasks t using unnest(v_runs, v_seqs) as l (run, seq)
             where t.run_id = any (array[l.run]) and t.seq = l.seq and l.run = any (v_gone);
             select array_agg(l.run order by l.ord), array_agg(l.seq order by l.ord), array_agg(l.size order by l.ord)

@@ -134,7 +134,8 @@ pub struct ClaimedTasks {
     /// After a renewal: the tasks that the executor had before this claim, ascending. A task that it does not know of was
     /// claimed by a call whose answer was lost. One that is missing was withdrawn.
     pub held: Option<Vec<TaskClaim>>,
-    /// Whether tasks were left because of the limit in bytes.
+    /// Whether tasks may be left that fit: because of the limit in bytes, or because those before them belonged to runs that are
+    /// over, and were deleted.
     pub more: bool,
     /// The store's clock when it answered.
     pub now: Timestamp,

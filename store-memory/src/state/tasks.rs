@@ -90,14 +90,16 @@ impl Tasks {
         row.is_some_and(|row| row.executor == Some(executor) && row.claims == claim.number)
     }
 
-    /// The ready tasks of some activities in a queue, as many as asked for: first those of the activity whose first task was
-    /// ready first.
-    fn ready(&self, now: Timestamp, queue: &Name, activities: &[Name], count: u32) -> Vec<TaskId> {
+    /// The ready tasks of some activities in a queue: first those of the activity whose first task was ready first.
+    fn ready(&self, now: Timestamp, queue: &Name, activities: &[Name]) -> Vec<Vec<TaskId>> {
         let of_activity = |activity: &Name| self.free.get(&(queue.clone(), activity.clone()));
         let mut kinds: Vec<_> = activities.iter().filter_map(of_activity).collect();
         kinds.sort_by_key(|tasks| tasks.first().copied());
-        let ready = kinds.into_iter().flatten().filter(|(ready_at, _)| *ready_at <= now);
-        ready.map(|(_, task)| *task).take(count as usize).collect()
+        let ready = |tasks: &BTreeSet<(Timestamp, TaskId)>| {
+            let ready = tasks.iter().take_while(|(ready_at, _)| *ready_at <= now);
+            ready.map(|(_, task)| *task).collect()
+        };
+        kinds.into_iter().map(ready).collect()
     }
 }
 
@@ -165,19 +167,24 @@ impl State {
             held = Some(tasks.map(|task| self.claim_of(*task)).collect());
         }
         let (mut tasks, mut bytes, mut more) = (Vec::new(), 0, false);
-        for (queue, count) in &claim.queues {
-            for task in self.tasks.ready(now, queue, &claim.activities, *count) {
-                if !self.is_open(task.run) {
-                    self.delete_task(task, None);
-                    continue;
+        'queues: for (queue, count) in &claim.queues {
+            let mut left = *count as usize;
+            for of_activity in self.tasks.ready(now, queue, &claim.activities) {
+                for task in of_activity.into_iter().take(left) {
+                    if !self.is_open(task.run) {
+                        self.delete_task(task, None);
+                        more = true;
+                        continue;
+                    }
+                    let size = self.tasks.rows[&task].new.body.len();
+                    if !tasks.is_empty() && bytes + size > claim.bytes {
+                        more = true;
+                        break 'queues;
+                    }
+                    bytes += size;
+                    left -= 1;
+                    tasks.push(self.take_task(id, task));
                 }
-                let size = self.tasks.rows[&task].new.body.len();
-                if !tasks.is_empty() && bytes + size > claim.bytes {
-                    more = true;
-                    break;
-                }
-                bytes += size;
-                tasks.push(self.take_task(id, task));
             }
         }
         Ok(ClaimedTasks { executor: id, tasks, held, more, now })

@@ -77,6 +77,8 @@ impl State {
         heartbeat: &Heartbeat,
     ) -> Result<HeartbeatAnswer, StoreError> {
         let queue = self.queue_shards(&heartbeat.queue)?;
+        // First, because what runs are told of their tasks is mail.
+        self.fence_executors(now, None);
         let mut leases = heartbeat
             .leases
             .iter()
@@ -85,7 +87,6 @@ impl State {
         // Also leases without shards: no claim would ever take over from a standby process that was killed.
         let own: Vec<_> = heartbeat.leases.iter().map(|lease| lease.lease).collect();
         self.fence_expired(now, &own);
-        self.fence_executors(now, None);
         for answer in &mut leases {
             answer.standing = self.standing(now, &heartbeat.queue, answer.lease);
         }

@@ -21,6 +21,9 @@ const PAGER: usize = usize::MAX - 1;
 impl Model {
     /// Draws the next operation.
     pub(crate) fn draw(&mut self, dice: &mut Dice) -> Operation {
+        if self.has_tasks && dice.chance(40) {
+            return self.draw_of_tasks(dice);
+        }
         match dice.below(100) {
             0..18 => Operation::Submit(self.submissions(dice)),
             18..22 => self.submit_within(dice),
@@ -32,11 +35,11 @@ impl Model {
             // A cursor belongs to the shards with which it began.
             66..72 => {
                 let lease = self.lease(dice);
-                Operation::ReadInbox { lease, shards: self.all_shards(), bytes: usize::MAX }
+                self.read_inbox(lease, usize::MAX)
             }
             72..75 => {
                 let bytes = dice.below(50);
-                Operation::ReadInbox { lease: PAGER, shards: self.all_shards(), bytes }
+                self.read_inbox(PAGER, if self.has_tasks { usize::MAX } else { bytes })
             }
             75..77 => Operation::Load(self.load(dice)),
             77..79 => Operation::Unparked(Unparked {
@@ -79,7 +82,8 @@ impl Model {
             Operation::Unparked(Unparked { shards: shards.clone(), after: None, limit: 100 }),
             self.watch(usize::MAX),
             // With a cursor that has read nothing yet.
-            Operation::ReadInbox { lease: usize::MAX, shards: shards.clone(), bytes: usize::MAX },
+            self.read_inbox(usize::MAX, usize::MAX),
+            Operation::ActivityQueues,
             Operation::Expire,
             Operation::Claim { lease: None, build: Build::default(), limit: self.queue.shard_count },
         ];
@@ -87,6 +91,10 @@ impl Model {
         reads.push(Operation::DueRuns(Due { shards, after: None, until, limit: 100 }));
         reads.extend(self.pool.iter().map(|run| Operation::Describe(*run)));
         reads
+    }
+
+    fn read_inbox(&self, lease: usize, bytes: usize) -> Operation {
+        Operation::ReadInbox { lease, shards: self.all_shards(), bytes, in_order: !self.has_tasks }
     }
 
     fn submissions(&mut self, dice: &mut Dice) -> Vec<Submission> {

@@ -80,6 +80,9 @@ impl Model {
             let body = Bytes::from(format!("{count} events from {seq}"));
             let frame = Frame { run: id, seq, count, position, at: self.time(dice), body };
             *next = position.next();
+            if self.has_tasks && dice.chance(50) {
+                append.tasks.push(self.task(id, seq, dice));
+            }
             seq = frame.next_seq();
             append.frames.push(frame);
         }

@@ -7,6 +7,7 @@ mod draw_append;
 mod model;
 mod operation;
 mod stores;
+mod tasks;
 
 use std::fmt::Write;
 
@@ -18,8 +19,8 @@ use self::model::Model;
 use self::operation::{Answer, Operation};
 use self::stores::Stores;
 
-/// How many sequences are tried, and how many operations each has.
-const SEEDS: u64 = 40;
+/// How many sequences are tried, half of them with tasks, and how many operations each has.
+const SEEDS: u64 = 80;
 const OPERATIONS: u32 = 60;
 
 /// The environment variable that names a single sequence to try.
@@ -53,7 +54,7 @@ fn play(
     is_kept: impl Fn(u32) -> bool,
 ) -> Result<(), String> {
     runtime.block_on(async {
-        let mut model = Model::new(stores.begin().await);
+        let mut model = Model::new(stores.begin().await, seed % 2 == 1);
         let mut transcript = String::new();
         let played = async {
             for part in (0..OPERATIONS).filter(|part| is_kept(*part)) {

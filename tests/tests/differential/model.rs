@@ -13,6 +13,7 @@ use pgworkflows::store::{
 
 use crate::dice::Dice;
 use crate::operation::{Answer, Operation, Reply};
+use crate::tasks::Tasks;
 
 /// How many runs a sequence has at most.
 const RUNS: usize = 8;
@@ -29,6 +30,9 @@ pub(crate) struct Model {
     pub(crate) messages: usize,
     /// What the open transactions of clients have submitted.
     pub(crate) open: BTreeMap<usize, Vec<Submission>>,
+    /// Whether there are tasks.
+    pub(crate) has_tasks: bool,
+    pub(crate) tasks: Tasks,
 }
 
 /// A run that exists.
@@ -58,7 +62,7 @@ pub(crate) struct Lease {
 }
 
 impl Model {
-    pub(crate) fn new(queue: Queue) -> Self {
+    pub(crate) fn new(queue: Queue, has_tasks: bool) -> Self {
         let shard = |index: usize| ShardId::new(queue.first_shard.get() + index as u16 % queue.shard_count);
         let run = |index: usize| {
             let born = queue.now.saturating_add(Duration::from_millis(index as u64));
@@ -73,11 +77,14 @@ impl Model {
             read: BTreeSet::new(),
             messages: 0,
             open: BTreeMap::new(),
+            has_tasks,
+            tasks: Tasks::default(),
         }
     }
 
     /// Remembers the answer to an operation.
     pub(crate) fn learn(&mut self, operation: &Operation, answer: &Answer) {
+        answer.iter().for_each(|reply| self.tasks.learn(operation, reply));
         match (operation, answer) {
             (Operation::Submit(submissions), Ok(Reply::Submitted(answers))) => {
                 for (submission, answer) in submissions.iter().zip(answers) {
@@ -135,6 +142,7 @@ impl Model {
         }
         state.next = append.number.next();
         state.last = Some(append.clone());
+        self.tasks.appended(append);
         for opened in &append.opened {
             self.runs.insert(opened.run, Run::new(&opened.workflow, None));
         }

@@ -1,11 +1,13 @@
 //! Operations and answers in terms that are the same on both stores: leases, readers and transactions by their order,
-//! messages by their ids. It must not know any store.
+//! executors by their order as well, messages by their ids. It must not know any store.
 
+use bytes::Bytes;
 use pgworkflows::Timestamp;
-use pgworkflows::id::{AppendNo, MessageId, RunId, ShardId};
+use pgworkflows::id::{AppendNo, MessageId, Name, RunId, ShardId};
 use pgworkflows::store::{
-    Append, Build, ClaimedShard, Due, DueMark, Load, Loaded, RunDescription, RunFilter, RunPage, Standing,
-    StoreError, Submission, Submitted, Suspect, Unparked, UnparkedRuns, Watch, Watched,
+    ActivityQueueInfo, Append, Build, ClaimedShard, Due, DueMark, Load, Loaded, ReturnedTask, RunDescription,
+    RunFilter, RunPage, Settled, Standing, StoreError, Submission, Submitted, Suspect, TaskClaim, TaskId,
+    Unparked, UnparkedRuns, Watch, Watched, Withdrawal,
 };
 
 /// One call of a store, or an action beside the store.
@@ -37,7 +39,7 @@ pub(crate) enum Operation {
         due_after: Option<DueMark>,
         due_until: Timestamp,
     },
-    /// The lease and the numbers of messages are replaced by those of each store.
+    /// The lease, the numbers of messages, and the executors of tasks are replaced by those of each store.
     Append {
         lease: usize,
         append: Box<Append>,
@@ -47,6 +49,8 @@ pub(crate) enum Operation {
         lease: usize,
         shards: Vec<ShardId>,
         bytes: usize,
+        /// Whether the order of the messages is compared: not of those that tell of tasks.
+        in_order: bool,
     },
     Unparked(Unparked),
     Load(Load),
@@ -68,6 +72,27 @@ pub(crate) enum Operation {
     },
     /// As people read histories.
     Query(Load),
+    /// For the executor of that number, or for a new one.
+    ClaimTasks {
+        executor: Option<usize>,
+        renew: bool,
+        /// Whether more renewals were acknowledged than the store knows of.
+        ahead: bool,
+        queues: Vec<(Name, u32)>,
+        activities: Vec<Name>,
+        bytes: usize,
+    },
+    SettleTasks {
+        executor: usize,
+        outcomes: Vec<(TaskClaim, Bytes)>,
+    },
+    ReturnTasks {
+        executor: usize,
+        tasks: Vec<ReturnedTask>,
+        ends: bool,
+    },
+    WithdrawTasks(Vec<Withdrawal>),
+    ActivityQueues,
 }
 
 /// What both stores must say alike.
@@ -86,13 +111,21 @@ pub(crate) enum Reply {
         misplaced: Vec<ShardId>,
     },
     Queues(Vec<String>),
-    Messages(Vec<(RunId, MessageId, bytes::Bytes)>),
+    Messages(Vec<(RunId, MessageId, Bytes)>),
     Unparked(UnparkedRuns),
     Histories(Loaded),
     Due(Vec<DueMark>),
     Watched(Watched),
     Runs(Vec<RunDescription>),
     FoundByKey(Option<RunId>),
+    Tasks {
+        tasks: Vec<(TaskClaim, Name, Bytes)>,
+        held: Option<Vec<TaskClaim>>,
+        more: bool,
+    },
+    Settled(Vec<Settled>),
+    Locked(Vec<TaskId>),
+    ActivityQueues(Vec<ActivityQueueInfo>),
 }
 
 /// The kind of an error. Its text depends on the store.

@@ -5,17 +5,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pgworkflows::id::{ClaimId, InboxNo, LeaseId, MessageId, ShardId};
+use pgworkflows::id::{ClaimId, ExecutorId, InboxNo, LeaseId, MessageId, Name, ShardId};
 use pgworkflows::store::{
-    Append, Build, Claim, Heartbeat, InboxCursor, InboxRead, LeaseHeartbeat, MessageRef, Queue, Release,
-    RunDescription, Session, Store, StoreError, Submission, Submitted,
+    ActivityQueueInfo, Append, Build, Claim, ClaimTasks, Heartbeat, InboxCursor, InboxRead, LeaseHeartbeat,
+    MessageRef, Queue, Release, ReturnTasks, RunDescription, Session, SettleTasks, Store, StoreError,
+    Submission, Submitted, TaskId, Withdrawal, executor_of, queue_of,
 };
 use pgworkflows::{PostgresStore, Timestamp};
 use pgworkflows_memory::{ManualClock, MemoryStore, MemoryTransaction};
 use pgworkflows_pg_harness::{Database, Postgres};
-use sqlx::{Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::operation::{Answer, Operation, Reply};
+use crate::tasks;
 
 /// How many shards the queue of a sequence has.
 pub(crate) const SHARDS: u16 = 3;
@@ -87,6 +89,10 @@ struct Driver {
     cursors: BTreeMap<usize, InboxCursor>,
     numbers: BTreeMap<MessageId, InboxNo>,
     transactions: BTreeMap<usize, Transaction>,
+    /// Each with the number of its renewals.
+    executors: Vec<(ExecutorId, u64)>,
+    /// The tasks that were inserted.
+    tasks: Vec<TaskId>,
 }
 
 impl Driver {
@@ -101,6 +107,8 @@ impl Driver {
             cursors: BTreeMap::new(),
             numbers: BTreeMap::new(),
             transactions: BTreeMap::new(),
+            executors: Vec::new(),
+            tasks: Vec::new(),
         }
     }
 
@@ -115,6 +123,15 @@ impl Driver {
             let release = Release { lease, at_fault: None };
             self.session.release(&release).await.unwrap();
         }
+        for (executor, _) in std::mem::take(&mut self.executors) {
+            self.session
+                .return_tasks(&ReturnTasks { executor, tasks: Vec::new(), ends: true })
+                .await
+                .unwrap();
+        }
+        let tasks = std::mem::take(&mut self.tasks).into_iter();
+        let tasks: Vec<_> = tasks.map(|task| Withdrawal { task, tells: None }).collect();
+        self.session.withdraw_tasks(&tasks).await.unwrap();
         self.cursors.clear();
         self.numbers.clear();
     }
@@ -125,6 +142,10 @@ impl Driver {
     }
 
     async fn perform(&mut self, operation: &Operation) -> Answer {
+        if let Backend::Memory { clock, .. } = &self.backend {
+            // No two operations happen at the same time.
+            clock.advance(Duration::from_millis(1));
+        }
         let query = self.store.query();
         Ok(match operation {
             Operation::Submit(submissions) => Reply::Submitted(self.store.submit(submissions).await?),
@@ -158,19 +179,11 @@ impl Driver {
             Operation::Append { lease, append } => {
                 let append = self.localize(*lease, append);
                 self.session.append(&append).await?;
+                self.tasks.extend(append.tasks.iter().map(|task| task.id));
                 Reply::Done
             }
-            Operation::ReadInbox { lease, shards, bytes } => {
-                let cursor = self.cursors.get(lease).cloned().unwrap_or_default();
-                let read =
-                    InboxRead { shards: shards.clone(), cursor, limit: 1_000, bytes: *bytes, starts: true };
-                let page = self.session.read_inbox(&read).await?;
-                self.cursors.insert(*lease, page.cursor);
-                self.numbers.extend(page.messages.iter().map(|message| (message.message, message.number)));
-                let messages = page.messages.into_iter();
-                Reply::Messages(
-                    messages.map(|message| (message.run, message.message, message.body)).collect(),
-                )
+            Operation::ReadInbox { lease, shards, bytes, in_order } => {
+                self.read_inbox(*lease, shards, *bytes, *in_order).await?
             }
             Operation::Unparked(unparked) => Reply::Unparked(self.session.unparked(unparked).await?),
             Operation::Load(load) => Reply::Histories(self.session.load(load).await?),
@@ -190,6 +203,109 @@ impl Driver {
                 Reply::Runs(query.list(filter, page).await?.into_iter().map(timeless).collect())
             }
             Operation::Query(load) => Reply::Histories(query.load(load).await?),
+            Operation::ClaimTasks { .. }
+            | Operation::SettleTasks { .. }
+            | Operation::ReturnTasks { .. }
+            | Operation::WithdrawTasks(_)
+            | Operation::ActivityQueues => self.perform_with_tasks(operation).await?,
+        })
+    }
+
+    async fn read_inbox(
+        &mut self,
+        lease: usize,
+        shards: &[ShardId],
+        bytes: usize,
+        in_order: bool,
+    ) -> Result<Reply, StoreError> {
+        let cursor = self.cursors.get(&lease).cloned().unwrap_or_default();
+        let read = InboxRead { shards: shards.to_vec(), cursor, limit: 1_000, bytes, starts: true };
+        let page = self.session.read_inbox(&read).await?;
+        self.cursors.insert(lease, page.cursor);
+        self.numbers.extend(page.messages.iter().map(|message| (message.message, message.number)));
+        let messages = page.messages.into_iter();
+        let messages = messages.map(|message| (message.run, message.message, message.body));
+        let mut messages: Vec<_> = messages.collect();
+        if !in_order {
+            messages.sort();
+        }
+        Ok(Reply::Messages(messages))
+    }
+
+    async fn perform_with_tasks(&mut self, operation: &Operation) -> Result<Reply, StoreError> {
+        match operation {
+            Operation::ClaimTasks { executor, renew, ahead, queues, activities, bytes } => {
+                let known = executor.map(|executor| self.executor(executor));
+                let renewals = executor.and_then(|executor| self.executors.get(executor));
+                let claim = ClaimTasks {
+                    executor: known,
+                    renewals: renewals.map_or(0, |(_, renewals)| *renewals) + u64::from(*ahead),
+                    worker: "differential".to_owned(),
+                    renew: renew.then_some(TTL),
+                    queues: queues.iter().map(|(queue, count)| (self.local_queue(queue), *count)).collect(),
+                    activities: activities.clone(),
+                    bytes: *bytes,
+                };
+                let claimed = self.session.claim_tasks(&claim).await?;
+                if executor.is_none() {
+                    self.executors.push((claimed.executor, 0));
+                }
+                let executor = self.executors.iter_mut().find(|(executor, _)| *executor == claimed.executor);
+                if let Some((_, renewals)) = executor.filter(|_| *renew) {
+                    *renewals += 1;
+                }
+                let tasks = claimed.tasks.into_iter();
+                let tasks = tasks.map(|task| (task.claim, self.shown_queue(&task.queue), task.body));
+                Ok(Reply::Tasks { tasks: tasks.collect(), held: claimed.held, more: claimed.more })
+            }
+            Operation::SettleTasks { executor, outcomes } => {
+                let (executor, outcomes) = (self.executor(*executor), outcomes.clone());
+                Ok(Reply::Settled(self.session.settle_tasks(&SettleTasks { executor, outcomes }).await?))
+            }
+            Operation::ReturnTasks { executor, tasks, ends } => {
+                let (executor, tasks) = (self.executor(*executor), tasks.clone());
+                self.session.return_tasks(&ReturnTasks { executor, tasks, ends: *ends }).await?;
+                Ok(Reply::Done)
+            }
+            Operation::WithdrawTasks(tasks) => Ok(Reply::Locked(self.session.withdraw_tasks(tasks).await?)),
+            Operation::ActivityQueues => {
+                let infos = self.store.query().activity_queues().await?.into_iter();
+                let mut infos: Vec<_> = infos.filter_map(|info| self.shown(info)).collect();
+                infos.sort_by(|one, other| (&one.queue, &one.activity).cmp(&(&other.queue, &other.activity)));
+                Ok(Reply::ActivityQueues(infos))
+            }
+            _ => unreachable!("it is an operation of tasks"),
+        }
+    }
+
+    /// The executor of that number, or one that does not exist.
+    fn executor(&self, number: usize) -> ExecutorId {
+        self.executors.get(number).map_or(ExecutorId::new(u64::MAX >> 8), |(executor, _)| *executor)
+    }
+
+    /// The queue with the executor of this store, if it is that of one.
+    fn local_queue(&self, queue: &Name) -> Name {
+        let executor = executor_of(queue).map(|executor| self.executor(executor.get() as usize));
+        executor.map_or_else(|| queue.clone(), queue_of)
+    }
+
+    /// The queue as it is named in the sequence.
+    fn shown_queue(&self, queue: &str) -> Name {
+        let number = executor_of(queue)
+            .and_then(|executor| self.executors.iter().position(|(known, _)| *known == executor));
+        number.map_or_else(|| queue.to_owned().into(), |number| queue_of(ExecutorId::new(number as u64)))
+    }
+
+    /// What this sequence is to know of an activity queue.
+    fn shown(&self, info: ActivityQueueInfo) -> Option<ActivityQueueInfo> {
+        let is_own = executor_of(&info.queue).map_or_else(
+            || info.queue.starts_with(&format!("{} tasks", self.queue)),
+            |executor| self.executors.iter().any(|(known, _)| *known == executor),
+        );
+        is_own.then(|| ActivityQueueInfo {
+            queue: self.shown_queue(&info.queue).to_string(),
+            waiting_since: tasks::timeless(info.waiting_since),
+            ..info
         })
     }
 
@@ -223,6 +339,10 @@ impl Driver {
         };
         append.consumed = append.consumed.iter().map(localized).collect();
         append.undelivered = append.undelivered.iter().map(localized).collect();
+        for task in &mut append.tasks {
+            task.queue = self.local_queue(&task.queue);
+            task.executor = task.executor.map(|executor| self.executor(executor.get() as usize));
+        }
         let id = append.lease;
         append.seal(|shard| self.claims.get(&(id, shard)).copied());
         append
@@ -272,8 +392,12 @@ impl Driver {
         match &mut self.backend {
             Backend::Memory { clock, .. } => clock.advance(TTL + Duration::from_secs(1)),
             Backend::Postgres { admin, .. } => {
-                let expire = "update pgworkflows.leases set expires_at = clock_timestamp() where not fenced";
-                sqlx::query(expire).execute(admin).await.unwrap();
+                for table in ["leases", "executors"] {
+                    let expire = format!(
+                        "update pgworkflows.{table} set expires_at = clock_timestamp() where not fenced"
+                    );
+                    sqlx::query(AssertSqlSafe(expire)).execute(&mut *admin).await.unwrap();
+                }
             }
         }
         Reply::Done

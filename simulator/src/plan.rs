@@ -58,6 +58,8 @@ pub(crate) struct Work {
     pub(crate) is_task: bool,
     /// Whether its outcome counts even if its run gives it up.
     pub(crate) is_transactional: bool,
+    /// Whether it is sent to the worker that executed an activity before it.
+    pub(crate) follows: bool,
 }
 
 /// How an attempt fails.
@@ -177,6 +179,7 @@ impl Planner<'_> {
             schedule_to_close: self.dice.chance(100).then(|| self.millis(4).max(1)),
             is_task: self.config.tasks && self.dice.chance(400),
             is_transactional: self.config.tasks && value.is_multiple_of(3),
+            follows: self.config.tasks && value.is_multiple_of(4),
         }
     }
 }

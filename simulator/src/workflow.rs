@@ -39,6 +39,9 @@ pub(crate) struct Summary {
 /// The activity queue to which plans send activities.
 pub(crate) const ACTIVITY_QUEUE: &str = "elsewhere";
 
+/// How many workers an activity follows until any worker may execute it.
+const WORKERS_FOLLOWED: u32 = 3;
+
 /// The message of a planned panic.
 pub(crate) const PLANNED_PANIC: &str = "the plan says so";
 
@@ -92,7 +95,8 @@ impl Interpreter {
             ops.into_iter().map(move |op| this.clone().interpret(op))
         };
         match op {
-            Op::Work(work) => perform(ctx, work).await,
+            Op::Work(work) if work.follows => follow(ctx, work).await,
+            Op::Work(work) => perform(ctx, work, None).await,
             Op::Step(work) => step(ctx, work).await,
             Op::Sleep { millis } => ctx.sleep(Duration::from_millis(millis)).await.map(|()| 1),
             Op::Take { signal } => {
@@ -133,7 +137,7 @@ impl Interpreter {
             Op::Race(ops) => select_all(each(ops)).await.0,
             Op::Shield(op, cleanup) => match self.clone().interpret(*op).await {
                 Ok(value) => Ok(value),
-                Err(_) => perform(ctx, cleanup).await,
+                Err(_) => perform(ctx, cleanup, None).await,
             },
             Op::Fail => Err(WorkflowError::new("planned", PLANNED_PANIC)),
             // Without the panic hook, because planned panics need no message.
@@ -161,27 +165,41 @@ fn on_failure<A: Activity<Input = Work, Output = u64>>(ctx: &Context, work: Work
     0
 }
 
-async fn perform(ctx: &Context, work: Work) -> WorkflowResult<u64> {
+/// Executes an activity on the worker that executed another one before it. If that worker is lost, another one is chosen.
+async fn follow(ctx: &Context, work: Work) -> WorkflowResult<u64> {
+    for _ in 0..WORKERS_FOLLOWED {
+        let worker = ctx.activity::<Locate>(()).await?;
+        match perform(ctx, work.clone(), Some(worker)).await {
+            Err(lost) if lost.failure().is_some_and(|failure| failure.is("worker-lost")) => {}
+            performed => return performed,
+        }
+    }
+    perform(ctx, work, None).await
+}
+
+/// Executes an activity, in the activity queue of that worker if one is given.
+async fn perform(ctx: &Context, work: Work, worker: Option<String>) -> WorkflowResult<u64> {
     match work.is_transactional {
-        true => perform_as::<PerformOnce>(ctx, work).await,
-        false => perform_as::<Perform>(ctx, work).await,
+        true => perform_as::<PerformOnce>(ctx, work, worker).await,
+        false => perform_as::<Perform>(ctx, work, worker).await,
     }
 }
 
 async fn perform_as<A: Activity<Input = Work, Output = u64>>(
     ctx: &Context,
     work: Work,
+    worker: Option<String>,
 ) -> WorkflowResult<u64> {
     let retry = work.retry();
     let (at_most_once, start_to_close, schedule_to_close) =
         (work.at_most_once, work.start_to_close, work.schedule_to_close);
-    let is_task = work.is_task;
+    let queue = worker.or_else(|| work.is_task.then(|| ACTIVITY_QUEUE.to_owned()));
     let mut call = ctx.activity::<A>(work).retry(retry);
     if at_most_once {
         call = call.at_most_once();
     }
-    if is_task {
-        call = call.queue(ACTIVITY_QUEUE);
+    if let Some(queue) = queue {
+        call = call.queue(queue);
     }
     if let Some(millis) = start_to_close {
         call = call.start_to_close(Duration::from_millis(millis));
@@ -272,6 +290,20 @@ impl Activity for PerformOnce {
     }
 }
 
+/// Says which activity queue leads to the worker that executes it.
+struct Locate;
+
+#[async_trait]
+impl Activity for Locate {
+    const NAME: &'static str = "locate";
+    type Input = ();
+    type Output = String;
+
+    async fn execute(&self, ctx: ActivityContext, _: ()) -> ActivityResult<String> {
+        ctx.worker_queue().await
+    }
+}
+
 /// Registers what a worker has: the workflows that its code knows, and its activities.
 pub(crate) fn register(
     worker: WorkerBuilder,
@@ -294,7 +326,7 @@ pub(crate) fn register(
         (true, false) => worker.workflow::<PlanWorkflow<false, true>>(),
     };
     let worker = match role.has_activity {
-        true => worker.activity(perform.clone()).activity(PerformOnce(perform)),
+        true => worker.activity(perform.clone()).activity(PerformOnce(perform)).activity(Locate),
         false => worker,
     };
     if role.queue_slots > 0 { worker.activity_queue(ACTIVITY_QUEUE, role.queue_slots) } else { worker }

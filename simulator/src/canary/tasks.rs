@@ -59,6 +59,28 @@ pub(super) const CANARIES: &[Canary] = &[
         }],
     },
     Canary {
+        name: "FollowersKept",
+        what: "tasks that only one executor may have are not lost with it, and wait for ever",
+        edits: &[Edit {
+            file: "store-memory/src/state/tasks.rs",
+            find: "orphans.into_iter().for_each(|task| self.fail_task(task));",
+            erring: r#"if !pgworkflows_core::canary::is("FollowersKept") {
+            orphans.into_iter().for_each(|task| self.fail_task(task));
+        }"#,
+        }],
+    },
+    Canary {
+        name: "FollowedToNobody",
+        what: "an append enqueues a task that only an executor which is over may have, and its run is not told",
+        edits: &[Edit {
+            file: "store-memory/src/state/tasks.rs",
+            find: "None if is_orphan => self.fail_task(new.id),",
+            erring: r#"None if is_orphan && !pgworkflows_core::canary::is("FollowedToNobody") => {
+                    self.fail_task(new.id);
+                }"#,
+        }],
+    },
+    Canary {
         name: "HandedOutRepeated",
         what: "the next owner of a shard executes what its former owner finishes as a task",
         edits: &[

@@ -87,7 +87,7 @@ impl Recorder<'_> {
             DeadlineKind::ScheduleToClose => {
                 let activity = live.state().activities.get(deadline.id);
                 if activity.is_some_and(PendingActivity::may_settle_itself) {
-                    self.expire_task(id, deadline.id);
+                    self.expire_task(id, deadline);
                     return self.runs.entry(id).into_iter().for_each(RunEntry::update_order);
                 }
                 live.run().activity_out_of_time(now, deadline.id)

@@ -38,6 +38,8 @@ pub(super) struct Live {
     /// The last retry that was handed to the executor: retries up to it are in progress, or wait for a worker that has their
     /// activity.
     retried: Option<Deadline>,
+    /// All deadlines up to this one are schedules of tasks that are going to end because of them. There may be thousands.
+    expired: Option<Deadline>,
     warned: bool,
     /// Whether it is to be loaded again, so that its code is tried again.
     resumed: bool,
@@ -53,6 +55,7 @@ impl Live {
             uncommitted: 0,
             on_closed: None,
             retried: None,
+            expired: None,
             warned: false,
             resumed: false,
         }
@@ -145,7 +148,23 @@ impl Live {
         let is_new = |deadline: &&Deadline| {
             deadline.kind != DeadlineKind::ScheduleToClose || !self.executing.expires(deadline.id)
         };
-        state.deadlines.iter().find(is_new).into_iter().chain(retry).min().copied()
+        let expired = self.expired.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut deadlines = state.deadlines.range((expired, Bound::Unbounded));
+        deadlines.find(is_new).into_iter().chain(retry).min().copied()
+    }
+
+    /// The schedule of an activity is over: its first deadline, because deadlines fire in order. Returns its task, which is going
+    /// to end because of that, the first time.
+    pub(super) fn expire_task(&mut self, deadline: Deadline) -> Option<EventSeq> {
+        let task = self.executing.expire_task(deadline.id)?;
+        self.expired = self.expired.max(Some(deadline));
+        Some(task)
+    }
+
+    /// An event begins nothing that is due before it. So if the clock went backwards, deadlines may come before those that have
+    /// expired.
+    fn note_time(&mut self, at: Timestamp) {
+        self.expired.take_if(|expired| at <= expired.at);
     }
 
     /// A retry is handed to the executor.
@@ -199,6 +218,7 @@ impl Live {
         group.events = EncodedEvents::with_capacity(progress.events.len());
         for PastEvent { seq, at, event } in &progress.events {
             report(&self.run.state, event);
+            self.note_time(*at);
             match event.consequence() {
                 Consequence::Nothing => {}
                 Consequence::Dispatch => dispatch.extend(event.call()),

@@ -18,6 +18,7 @@ use crate::processor::dispatch::limit_payload;
 use crate::processor::effect::Effect;
 use crate::processor::group::Group;
 use crate::processor::record::Recorder;
+use crate::run::state::Deadline;
 use crate::store::inbox::MessageRef;
 use crate::store::tasks::{NewTask, TaskClaim, TaskId, Withdrawal};
 
@@ -154,10 +155,11 @@ impl Recorder<'_> {
 
     /// The schedule of an activity is over, whose task may still be committed. Only a statement that ends the task can tell:
     /// if it finds the task, it sends the message that the activity failed; otherwise there is another message, or will be.
-    pub(super) fn expire_task(&mut self, id: RunId, call: CommandId) {
+    pub(super) fn expire_task(&mut self, id: RunId, deadline: Deadline) {
+        let call = deadline.id;
         let Some(live) = self.runs.get_mut(id) else { return };
         let Some(failure) = live.run().out_of_time(call) else { return };
-        let Some(task) = live.executing().expire_task(call) else { return };
+        let Some(task) = live.expire_task(deadline) else { return };
         // It is over, whatever the clock of the owner says that reads this.
         let outcome = Outcome::Failed(failure.non_retryable());
         let ended = Message::TaskEnded { id: call, task, outcome, committed: Flag(false) };

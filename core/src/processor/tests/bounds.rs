@@ -1,5 +1,6 @@
 //! Results, failures and fan-outs at their limits.
 
+use super::tasks::completed;
 use super::*;
 
 #[test]
@@ -65,5 +66,23 @@ fn retries_of_ten_thousand_branches_take_linear_time() {
         fixture.processor.attempt_ended(run, call(id), 2, Ok(payload(&1)), fixture.now);
     }
     fixture.run();
+    assert!(fixture.history(run).trim_end().ends_with(&format!("run.completed {COUNT}")));
+}
+
+#[test]
+fn schedules_of_ten_thousand_transactions_that_expire_at_once_take_linear_time() {
+    const COUNT: u32 = 10_000;
+    let mut fixture = Fixture::new();
+    let run = fixture.start::<PaysMany>(1, COUNT);
+    fixture.run();
+    let tasks: Vec<TaskId> = fixture.tasks.keys().copied().collect();
+    fixture.locked.extend(&tasks);
+    fixture.heartbeat(6 * SECOND);
+    fixture.pass(6 * SECOND);
+    assert_eq!(fixture.locked_withdrawals.len(), COUNT as usize);
+    for task in tasks {
+        fixture.settle(task, completed(1));
+    }
+    fixture.unlock();
     assert!(fixture.history(run).trim_end().ends_with(&format!("run.completed {COUNT}")));
 }

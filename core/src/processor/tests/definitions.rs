@@ -71,6 +71,20 @@ workflow!(RendersLast, "renders-last", |ctx, input| {
 workflow!(Pays, "pays", |ctx, input| {
     ctx.activity::<Pay>(input).schedule_to_close(Duration::from_secs(5)).await
 });
+workflow!(PaysMany, "pays-many", |ctx, count| {
+    let pay = |number| ctx.activity::<Pay>(number).schedule_to_close(Duration::from_secs(5));
+    let all = ctx.when_all((0..count).map(pay)).await?;
+    Ok(all.iter().sum())
+});
+workflow!(PaysAndSleeps, "pays-and-sleeps", |ctx, input| {
+    let pays = ctx.activity::<Pay>(input).schedule_to_close(Duration::from_secs(5));
+    let sleeps = async {
+        ctx.wait_for(GO).await?;
+        ctx.sleep(Duration::from_secs(1)).await
+    };
+    let (paid, ()) = ctx.when_all((pays, sleeps)).await?;
+    Ok(paid)
+});
 workflow!(PaysOrWaits, "pays-or-waits", |ctx, input| {
     let paid = ctx.activity::<Pay>(input).await;
     ctx.wait_for(GO).await?;
@@ -111,6 +125,8 @@ pub(super) fn registry() -> Registry {
         .and_then(|()| definitions.workflow::<RendersInTime>())
         .and_then(|()| definitions.workflow::<RendersLast>())
         .and_then(|()| definitions.workflow::<Pays>())
+        .and_then(|()| definitions.workflow::<PaysMany>())
+        .and_then(|()| definitions.workflow::<PaysAndSleeps>())
         .and_then(|()| definitions.workflow::<PaysOrWaits>())
         .and_then(|()| definitions.activity(Pay))
         .and_then(|()| definitions.activity(Work))

@@ -304,6 +304,26 @@ fn transaction_that_commits_after_its_time_counts() {
 }
 
 #[test]
+fn timer_fires_before_the_time_at_which_a_transaction_expired_if_the_clock_went_backwards() {
+    // Given a transaction whose time is over, and that may still commit
+    let mut fixture = Fixture::new();
+    let run = fixture.start::<PaysAndSleeps>(1, 5);
+    fixture.run();
+    let task = fixture.task();
+    fixture.locked.insert(task.id);
+    fixture.heartbeat(6 * SECOND);
+    fixture.pass(6 * SECOND);
+    // When the clock goes backwards, and the run starts a timer
+    fixture.now = BORN.saturating_add(SECOND);
+    fixture.signal(run, 7);
+    fixture.run();
+    fixture.pass(2 * SECOND);
+    // Then it fires
+    let history = fixture.history(run);
+    assert!(history.contains("timer.fired") && !history.contains("activity.failed"), "{history}");
+}
+
+#[test]
 fn transaction_that_is_rolled_back_after_its_time_has_failed() {
     let mut fixture = Fixture::new();
     let run = fixture.start::<Pays>(1, 5);

@@ -14,6 +14,7 @@ create table @schema@.executors (
     claimed_at timestamptz not null default clock_timestamp(),
     expires_at timestamptz not null,
     renewals   bigint not null default 0,
+    held_from  bigint not null default 0,  -- it has no task that was claimed before this renewal
     fenced     boolean not null default false,
     queues     text[] not null,            -- the activity queues that it serves
     activities text[] not null,            -- the activities that it knows
@@ -29,6 +30,7 @@ create table @schema@.tasks (
     enqueued_at timestamptz not null default clock_timestamp(),
     ready_at    timestamptz not null default clock_timestamp(),  -- nobody claims it before
     executor    bigint,                    -- who has it; null: it is free
+    renewal     bigint not null default 0, -- the last one of that executor's lease when it was claimed
     claims      int not null default 0,    -- how often it was claimed
     losses      int not null default 0,    -- how many executors were lost while they had it
     losses_max  int not null,              -- with more losses it is over
@@ -46,7 +48,9 @@ create table @schema@.tasks (
 );
 -- Each condition fits one of these. The first serves claims: the tasks that are ready first.
 create index tasks_free on @schema@.tasks (queue, activity, ready_at) where executor is null;
-create index tasks_claimed on @schema@.tasks (executor, run_id, seq) where executor is not null;
+-- The second begins with what an executor may still have: while somebody's old transaction keeps dead rows, those of all that it
+-- ever had are not read again.
+create index tasks_claimed on @schema@.tasks (executor, renewal) where executor is not null;
 
 do $$
 begin
@@ -120,9 +124,10 @@ begin
         ) l;
     end if;
     insert into @schema@.tasks
-        (run_id, seq, queue, activity, losses_max, message_id, body, lost, executor, claims, losses)
+        (run_id, seq, queue, activity, losses_max, message_id, body, lost, executor, renewal, claims, losses)
     select t.run, t.seq, t.queue, t.activity, t.losses_max, t.message, t.body, t.lost,
            case when t.executor = any (v_live) then t.executor end,
+           coalesce((select e.renewals from @schema@.executors e where e.executor = t.executor), 0),
            (t.executor is not null)::int, (t.executor is not null and t.executor <> all (v_live))::int
     from unnest(p_runs, p_seqs, p_queues, p_activities, p_losses_max, p_messages, p_bodies, p_lost, p_executors, v_needed)
         as t (run, seq, queue, activity, losses_max, message, body, lost, executor, needed)
@@ -200,13 +205,14 @@ declare
     v_free_seqs int[];
     v_over_runs uuid[];
     v_over_seqs int[];
+    v_from      bigint := (select e.held_from from @schema@.executors e where e.executor = p_executor);
 begin
     select array_agg(l.run_id) filter (where l.survives), array_agg(l.seq) filter (where l.survives),
            array_agg(l.run_id) filter (where not l.survives), array_agg(l.seq) filter (where not l.survives)
     into v_free_runs, v_free_seqs, v_over_runs, v_over_seqs
     from (
         select t.run_id, t.seq, t.losses < t.losses_max as survives from @schema@.tasks t
-        where t.executor = p_executor limit 1000 for update skip locked
+        where t.executor = p_executor and t.renewal >= v_from limit 1000 for update skip locked
     ) l;
     if v_free_runs is not null then
         update @schema@.tasks t set executor = null, losses = t.losses + 1
@@ -224,14 +230,14 @@ begin
     if v_over_runs is not null then
         perform @schema@.fail_tasks(v_over_runs, v_over_seqs);
     end if;
-    return not exists (select from @schema@.tasks t where t.executor = p_executor)
+    return not exists (select from @schema@.tasks t where t.executor = p_executor and t.renewal >= v_from)
        and not exists (
            select from @schema@.tasks t where t.queue = @schema@.queue_of(p_executor) and t.executor is null);
 end
 $$;
 
 -- Deletes tasks of runs that are over, of which nobody said so: the owner of a run died before it withdrew them. Each call
--- looks at the tasks of the next hundred runs. The caller has locked the executor.
+-- looks at the tasks of the next hundred runs, and at all dead rows between them. The caller has locked the executor.
 create function @schema@.sweep_tasks(p_executor bigint) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -331,6 +337,9 @@ as $$
 declare
     v_expires timestamptz := clock_timestamp() + p_ttl_micros * interval '1 microsecond';
     v_now     timestamptz := clock_timestamp();
+    v_renewal bigint := 1;
+    v_from    bigint := 0;
+    v_oldest  bigint;
     v_kind    record;
     v_queue   int := 0;
     v_left    int;
@@ -355,10 +364,10 @@ begin
         set expires_at = v_expires, renewals = greatest(e.renewals, p_renewals + 1), queues = p_queues,
             activities = p_activities
         where e.executor = p_executor and not e.fenced and e.renewals >= p_renewals
-        returning e.executor into executor;
+        returning e.executor, e.renewals, e.held_from into executor, v_renewal, v_from;
     else
         -- Nobody fences it before these tasks are claimed.
-        select e.executor into executor from @schema@.executors e
+        select e.executor, e.renewals into executor, v_renewal from @schema@.executors e
         where e.executor = p_executor and not e.fenced and e.renewals >= p_renewals for share;
     end if;
     if executor is null then
@@ -368,11 +377,18 @@ begin
 
     if p_ttl_micros is not null then
         perform @schema@.fence_executors(executor);
-        perform @schema@.sweep_tasks(executor);
+        -- Tasks are rarely forgotten.
+        if v_renewal % 16 = 1 then
+            perform @schema@.sweep_tasks(executor);
+        end if;
         -- In no order, which would make another index than that of the executor seem fit.
-        select coalesce(array_agg(t.run_id), '{}'), coalesce(array_agg(t.seq), '{}'), coalesce(array_agg(t.claims), '{}')
-        into held_runs, held_seqs, held_claims
-        from @schema@.tasks t where t.executor = claim_tasks.executor;
+        select coalesce(array_agg(t.run_id), '{}'), coalesce(array_agg(t.seq), '{}'), coalesce(array_agg(t.claims), '{}'),
+               coalesce(min(t.renewal), v_renewal)
+        into held_runs, held_seqs, held_claims, v_oldest
+        from @schema@.tasks t where t.executor = claim_tasks.executor and t.renewal >= v_from;
+        if v_oldest > v_from then
+            update @schema@.executors e set held_from = v_oldest where e.executor = claim_tasks.executor;
+        end if;
     end if;
 
     -- Queue by queue. Of one queue, first the activity whose first task was ready first.
@@ -424,7 +440,7 @@ begin
         if v_fit > 0 then
             with taken as (
                 update @schema@.tasks t
-                set executor = claim_tasks.executor, claims = t.claims + 1, problem = null
+                set executor = claim_tasks.executor, renewal = v_renewal, claims = t.claims + 1, problem = null
                 from unnest(v_runs[:v_fit], v_seqs[:v_fit]) with ordinality as l (run, seq, ord)
                 where t.run_id = any (array[l.run]) and t.seq = l.seq
                 returning l.ord, t.run_id, t.seq, t.claims, t.queue, t.body

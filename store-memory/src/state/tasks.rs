@@ -15,6 +15,9 @@ use pgworkflows_core::store::{
 use super::State;
 use crate::fact::Fact;
 
+/// Every such renewal of an executor looks for tasks of runs that are over, as on PostgreSQL.
+const SWEEP_EVERY: u64 = 16;
+
 /// The tasks, and the executors that have them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tasks {
@@ -161,8 +164,11 @@ impl State {
             executor.queues = claim.queues.iter().map(|(queue, _)| queue.clone()).collect();
             executor.activities = claim.activities.iter().cloned().collect();
             self.facts.push(|| Fact::ExecutorRenewed { executor: id, until });
+            let sweeps = executor.renewals % SWEEP_EVERY == 1;
             self.fence_executors(now, Some(id));
-            self.sweep_tasks();
+            if sweeps {
+                self.sweep_tasks();
+            }
             let tasks = self.tasks.executors[&id].tasks.iter();
             held = Some(tasks.map(|task| self.claim_of(*task)).collect());
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use pgworkflows_core::id::{EventSeq, RunId, ShardId};
 use pgworkflows_core::store::{Build, Claim, Frame, Load, OpenState, RunFilter, RunPage, Store, Unparked};
 use sqlx::postgres::PgRow;
-use sqlx::{Connection, PgConnection, Row};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 
 use crate::support::*;
 
@@ -160,6 +160,63 @@ async fn workers_that_differ_share_shards_without_a_look_at_runs() {
         (inbox.lookups >= i64::from(ROUNDS)).then_some((open_runs.scans, open_runs.entries))
     });
     assert_eq!(read.await, (0, 0));
+}
+
+#[tokio::test]
+async fn renewal_of_an_executor_does_not_read_again_what_it_once_had() {
+    // Given an old transaction, because of which no dead row goes, and many tasks
+    let world = World::new().await;
+    let mut old = world.begin().await;
+    execute(&mut old, "create table old (number int)").await;
+    let mut connection = world.connection().await;
+    execute(
+        &mut connection,
+        format!(
+            "insert into pgworkflows.open_runs (run_id, shard, workflow, state)
+             values ('01910000-0000-7000-8000-000000000001', 0, 'trial', 2);
+             insert into pgworkflows.tasks (run_id, seq, queue, activity, losses_max, message_id, body, lost)
+             select '01910000-0000-7000-8000-000000000001', n, 'gpu', 'render', 4, gen_random_uuid(), '', ''
+             from generate_series(1, {}) n;
+             insert into pgworkflows.executors (executor, worker, expires_at, queues, activities)
+             values (1, 'test', now() + interval '1 hour', '{{}}', '{{}}')",
+            ROUNDS * RUNS
+        ),
+    )
+    .await;
+    let renew = |renewals: u16, count: u16| {
+        format!(
+            "select more from pgworkflows.claim_tasks(
+                 1, {renewals}, 'test', 3600000000, '{{gpu}}', '{{{count}}}', '{{render}}', 1000000, '10s')"
+        )
+    };
+    execute(&mut connection, renew(0, 0)).await;
+    let before = pages_read(&mut connection, &renew(0, 0)).await;
+
+    // When an executor has claimed and settled all of them, some between each two renewals
+    for round in 1..=ROUNDS {
+        execute(&mut connection, renew(round, RUNS)).await;
+        execute(
+            &mut connection,
+            "select pgworkflows.settle_tasks(
+                 1, array_agg(run_id), array_agg(seq), array_agg(claims), array_agg(body), null, null, '10s')
+             from pgworkflows.tasks where executor = 1",
+        )
+        .await;
+    }
+    assert_eq!(world.count("tasks").await, 0);
+    execute(&mut connection, renew(ROUNDS + 1, 0)).await;
+
+    // Then its next renewal reads about as much as its first
+    let after = pages_read(&mut connection, &renew(ROUNDS + 2, 0)).await;
+    assert!(after <= 4 * before, "{before} pages at first, and {after} at last");
+}
+
+/// How many pages a statement reads, with all that it calls.
+async fn pages_read(connection: &mut PgConnection, sql: &str) -> u64 {
+    let explain = format!("explain (analyze, buffers, timing off) {sql}");
+    let plan: Vec<String> = sqlx::query_scalar(AssertSqlSafe(explain)).fetch_all(connection).await.unwrap();
+    let hits = plan.iter().find_map(|line| line.split_once("shared hit=")).unwrap().1;
+    hits.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap()
 }
 
 #[tokio::test]

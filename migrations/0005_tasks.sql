@@ -46,6 +46,19 @@ create table @schema@.tasks (
     fillfactor = 80, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000,
     autovacuum_analyze_scale_factor = 0.5
 );
+-- From when on there may be free tasks of an activity in a queue. While somebody's old transaction keeps dead rows, a claim does
+-- not read again those of all tasks that ever were ready. A task of an append that takes longer than a second to commit may be
+-- missed; every sixteenth renewal of an executor looks at all.
+create table @schema@.task_heads (
+    queue      text not null,
+    activity   text not null,
+    ready_from timestamptz not null,
+    freed      bigint not null default 0,  -- how often tasks were freed that had been claimed before
+    primary key (queue, activity)
+) with (
+    fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500
+);
+
 -- Each condition fits one of these. The first serves claims: the tasks that are ready first.
 create index tasks_free on @schema@.tasks (queue, activity, ready_at) where executor is null;
 -- The second begins with what an executor may still have: while somebody's old transaction keeps dead rows, those of all that it
@@ -218,6 +231,7 @@ begin
         update @schema@.tasks t set executor = null, losses = t.losses + 1
         from unnest(v_free_runs, v_free_seqs) as l (run, seq)
         where t.run_id = any (array[l.run]) and t.seq = l.seq;
+        perform @schema@.note_freed(v_free_runs, v_free_seqs);
     end if;
     if v_over_runs is not null then
         perform @schema@.fail_tasks(v_over_runs, v_over_seqs);
@@ -309,6 +323,61 @@ begin
 end
 $$;
 
+-- Moves heads to where their first free tasks are. Nobody waits for this, and it does nothing to a head if tasks were freed
+-- since it was read.
+create function @schema@.move_heads(p_heads @schema@.task_heads[]) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+set plan_cache_mode = force_generic_plan
+as $$
+begin
+    with still as (
+        select h.queue, h.activity, n.ready_from
+        from unnest(p_heads) n
+        join @schema@.task_heads h on h.queue = any (array[n.queue]) and h.activity = any (array[n.activity])
+        where h.freed = n.freed
+        for update of h skip locked
+    )
+    update @schema@.task_heads h set ready_from = s.ready_from from still s
+    where h.queue = any (array[s.queue]) and h.activity = any (array[s.activity]);
+    insert into @schema@.task_heads (queue, activity, ready_from)
+    select n.queue, n.activity, n.ready_from from unnest(p_heads) n order by n.queue, n.activity
+    on conflict do nothing;
+end
+$$;
+
+-- Tasks that had been claimed are free again, with the time at which they were ready first.
+create function @schema@.note_freed(p_runs uuid[], p_seqs int[]) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+set plan_cache_mode = force_generic_plan
+as $$
+declare
+    v_head record;
+begin
+    -- Only one transaction at a time has several heads locked that others wait for.
+    perform pg_advisory_xact_lock(hashtext('@schema@'), hashtext('pgworkflows: heads'));
+    for v_head in
+        select t.queue, t.activity, min(t.ready_at) as ready_at
+        from unnest(p_runs, p_seqs) as l (run, seq)
+        join @schema@.tasks t on t.run_id = any (array[l.run]) and t.seq = l.seq
+        where t.executor is null
+        group by t.queue, t.activity
+    loop
+        update @schema@.task_heads h set ready_from = least(h.ready_from, v_head.ready_at), freed = h.freed + 1
+        where h.queue = v_head.queue and h.activity = v_head.activity;
+    end loop;
+end
+$$;
+
 -- Renews the lease of an executor, or makes a new one, and claims tasks under it.
 create function @schema@.claim_tasks(
     p_executor     bigint,           -- null: a new one
@@ -350,6 +419,8 @@ declare
     v_sizes   int[];
     v_gone    uuid[];
     v_taken   record;
+    v_heads   @schema@.task_heads[] := '{}';
+    v_all     boolean := false;
 begin
     perform @schema@.enter(p_lock_timeout);
     more := false;
@@ -377,8 +448,9 @@ begin
 
     if p_ttl_micros is not null then
         perform @schema@.fence_executors(executor);
-        -- Tasks are rarely forgotten.
-        if v_renewal % 16 = 1 then
+        -- Tasks are rarely forgotten, or missed.
+        v_all := v_renewal % 16 = 1;
+        if v_all then
             perform @schema@.sweep_tasks(executor);
         end if;
         -- In no order, which would make another index than that of the executor seem fit.
@@ -394,12 +466,14 @@ begin
     -- Queue by queue. Of one queue, first the activity whose first task was ready first.
     v_now := clock_timestamp();
     for v_kind in
-        select q.ord, q.queue, q.wanted, a.activity
+        select q.ord, q.queue, q.wanted, a.activity, h.ready_from, h.freed, first.ready_at
         from unnest(p_queues, p_limits) with ordinality as q (queue, wanted, ord)
         cross join unnest(p_activities) as a (activity)
+        left join @schema@.task_heads h on h.queue = any (array[q.queue]) and h.activity = any (array[a.activity])
         cross join lateral (
             select t.ready_at from @schema@.tasks t
             where t.queue = q.queue and t.activity = a.activity and t.executor is null
+              and t.ready_at >= case when v_all then '-infinity' else coalesce(h.ready_from, '-infinity') end
             order by t.ready_at limit 1
         ) first
         where q.wanted > 0 and first.ready_at <= v_now
@@ -410,10 +484,16 @@ begin
             v_left := v_kind.wanted;
         end if;
         continue when v_left = 0;
+        if v_kind.queue <> @schema@.queue_of(executor)
+           and (v_kind.ready_from is null or v_kind.ready_at < v_kind.ready_from
+                or v_kind.ready_at > v_kind.ready_from + interval '2 seconds') then
+            v_heads := v_heads || row(v_kind.queue, v_kind.activity, v_kind.ready_at - interval '1 second',
+                                      coalesce(v_kind.freed, 0))::@schema@.task_heads;
+        end if;
         select array_agg(l.run_id), array_agg(l.seq), array_agg(l.size) into v_runs, v_seqs, v_sizes from (
             select t.run_id, t.seq, octet_length(t.body) as size from @schema@.tasks t
             where t.queue = v_kind.queue and t.activity = v_kind.activity and t.executor is null
-              and t.ready_at <= v_now
+              and t.ready_at between v_kind.ready_at and v_now
             order by t.ready_at limit v_left for update skip locked
         ) l;
         continue when v_runs is null;
@@ -461,6 +541,9 @@ begin
             exit;
         end if;
     end loop;
+    if v_heads <> '{}' then
+        perform @schema@.move_heads(v_heads);
+    end if;
     at := clock_timestamp();
 end
 $$;
@@ -580,6 +663,7 @@ begin
         returning t.queue
     )
     select coalesce(array_agg(distinct f.queue), '{}') into v_queues from freed f;
+    perform @schema@.note_freed(p_runs, p_seqs);
     if p_ends then
         update @schema@.executors e set fenced = true where e.executor = p_executor;
         if @schema@.lose_tasks(p_executor) then

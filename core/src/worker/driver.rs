@@ -373,9 +373,9 @@ impl Driver {
         }
         let is_late = now >= end + limits::SHUTDOWN_FLUSH;
         if is_late {
-            let (lease, processor) = (self.processor.lease(), self.with.status.place);
+            let status = &self.with.status;
             tracing::warn!(
-                %lease, processor,
+                lease = %self.processor.lease(), worker = %status.worker, processor = status.place,
                 "the last append is still unanswered: the lease is released without it, and the next owners of its shards \
                  find in the log whether it was applied"
             );

@@ -69,7 +69,7 @@ async fn shutdown_with_an_unanswered_append_releases_the_lease_and_counts_no_dea
     let claimed = session.claim(&claim).await.unwrap();
     assert!(!claimed.shards.is_empty());
     assert!(claimed.shards.iter().all(|shard| shard.deaths == 0 && shard.former.is_none()));
-    assert_eq!(logs::lines(&["WARN", "the last append is still unanswered"]).len(), 1);
+    assert_eq!(logs::lines(&["WARN", "worker=unanswered", "the last append is still unanswered"]).len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

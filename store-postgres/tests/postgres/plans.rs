@@ -7,7 +7,7 @@ use std::time::Duration;
 use pgworkflows_core::id::{EventSeq, RunId, ShardId};
 use pgworkflows_core::store::{Build, Claim, Frame, Load, OpenState, RunFilter, RunPage, Store, Unparked};
 use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgTransaction, Row};
 
 use crate::support::*;
 
@@ -164,51 +164,88 @@ async fn workers_that_differ_share_shards_without_a_look_at_runs() {
 
 #[tokio::test]
 async fn renewal_of_an_executor_does_not_read_again_what_it_once_had() {
-    // Given an old transaction, because of which no dead row goes, and many tasks
+    // Given an old transaction, because of which no dead row goes, and an executor
     let world = World::new().await;
+    let (_old, mut connection) = with_tasks(&world).await;
+    execute(&mut connection, claim_tasks("1", 0, 0, true)).await;
+    let before = pages_read(&mut connection, &claim_tasks("1", 0, 0, true)).await;
+
+    // When it has claimed and settled many tasks, some between each two renewals
+    execute_all(&mut connection, true, 0).await;
+    execute(&mut connection, claim_tasks("1", ROUNDS + 1, 0, true)).await;
+
+    // Then its next renewal reads about as much as its first
+    let after = pages_read(&mut connection, &claim_tasks("1", ROUNDS + 2, 0, true)).await;
+    assert!(after <= 4 * before, "{before} pages at first, and {after} at last");
+}
+
+#[tokio::test]
+async fn claim_of_tasks_does_not_read_again_those_that_were_claimed_before() {
+    // Given the same, and what a claim reads at first
+    let world = World::new().await;
+    let (_old, mut connection) = with_tasks(&world).await;
+    execute(&mut connection, claim_tasks("1", 0, 0, true)).await;
+    execute(&mut connection, claim_tasks("1", 1, 1, false)).await;
+    let before = pages_read(&mut connection, &claim_tasks("1", 1, 1, false)).await;
+
+    // When nearly all tasks were claimed and settled
+    execute_all(&mut connection, false, 2).await;
+
+    // Then a claim reads about as much
+    let after = pages_read(&mut connection, &claim_tasks("1", 1, 1, false)).await;
+    assert!(after <= 4 * before, "{before} pages at first, and {after} at last");
+    // And the first task, which is lost with its executor, is claimed before the last ones
+    execute(&mut connection, "update pgworkflows.executors set expires_at = now() where executor = 1").await;
+    execute(&mut connection, claim_tasks("null", 0, 0, true)).await;
+    let other = "(select max(executor) from pgworkflows.executors)";
+    let first: i32 = sqlx::query_scalar(AssertSqlSafe(claim_tasks(other, 1, 1, false)))
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(first, 1);
+}
+
+/// A transaction because of which no dead row goes, an executor, and tasks that were ready one after the other.
+async fn with_tasks(world: &World) -> (PgTransaction<'static>, PgConnection) {
     let mut old = world.begin().await;
     execute(&mut old, "create table old (number int)").await;
     let mut connection = world.connection().await;
-    execute(
-        &mut connection,
-        format!(
-            "insert into pgworkflows.open_runs (run_id, shard, workflow, state)
-             values ('01910000-0000-7000-8000-000000000001', 0, 'trial', 2);
-             insert into pgworkflows.tasks (run_id, seq, queue, activity, losses_max, message_id, body, lost)
-             select '01910000-0000-7000-8000-000000000001', n, 'gpu', 'render', 4, gen_random_uuid(), '', ''
-             from generate_series(1, {}) n;
-             insert into pgworkflows.executors (executor, worker, expires_at, queues, activities)
-             values (1, 'test', now() + interval '1 hour', '{{}}', '{{}}')",
-            ROUNDS * RUNS
-        ),
-    )
-    .await;
-    let renew = |renewals: u16, count: u16| {
-        format!(
-            "select more from pgworkflows.claim_tasks(
-                 1, {renewals}, 'test', 3600000000, '{{gpu}}', '{{{count}}}', '{{render}}', 1000000, '10s')"
-        )
-    };
-    execute(&mut connection, renew(0, 0)).await;
-    let before = pages_read(&mut connection, &renew(0, 0)).await;
+    let tasks = format!(
+        "insert into pgworkflows.open_runs (run_id, shard, workflow, state)
+         values ('01910000-0000-7000-8000-000000000001', 0, 'trial', 2);
+         insert into pgworkflows.tasks (run_id, seq, queue, activity, losses_max, message_id, body, lost, ready_at)
+         select '01910000-0000-7000-8000-000000000001', n, 'gpu', 'render', 4, gen_random_uuid(), '', '',
+                now() - interval '1 day' + n * interval '1 second'
+         from generate_series(1, {}) n;
+         insert into pgworkflows.executors (executor, worker, expires_at, queues, activities)
+         values (1, 'test', now() + interval '1 hour', '{{}}', '{{}}')",
+        ROUNDS * RUNS + 4
+    );
+    execute(&mut connection, tasks).await;
+    (old, connection)
+}
 
-    // When an executor has claimed and settled all of them, some between each two renewals
+/// Claims that many tasks.
+fn claim_tasks(executor: &str, renewals: u16, count: u16, renew: bool) -> String {
+    let ttl = if renew { "3600000000" } else { "null" };
+    format!(
+        "select seqs[1] from pgworkflows.claim_tasks(
+             {executor}, {renewals}, 'test', {ttl}, '{{gpu}}', '{{{count}}}', '{{render}}', 1000000, '10s')"
+    )
+}
+
+/// Claims nearly all tasks, in parts, and settles them, but not the first ones.
+async fn execute_all(connection: &mut PgConnection, renew: bool, kept: u16) {
     for round in 1..=ROUNDS {
-        execute(&mut connection, renew(round, RUNS)).await;
-        execute(
-            &mut connection,
+        let renewals = if renew { round } else { 1 };
+        execute(&mut *connection, claim_tasks("1", renewals, RUNS, renew)).await;
+        let settle = format!(
             "select pgworkflows.settle_tasks(
                  1, array_agg(run_id), array_agg(seq), array_agg(claims), array_agg(body), null, null, '10s')
-             from pgworkflows.tasks where executor = 1",
-        )
-        .await;
+             from pgworkflows.tasks where executor = 1 and seq > {kept}"
+        );
+        execute(&mut *connection, settle).await;
     }
-    assert_eq!(world.count("tasks").await, 0);
-    execute(&mut connection, renew(ROUNDS + 1, 0)).await;
-
-    // Then its next renewal reads about as much as its first
-    let after = pages_read(&mut connection, &renew(ROUNDS + 2, 0)).await;
-    assert!(after <= 4 * before, "{before} pages at first, and {after} at last");
 }
 
 /// How many pages a statement reads, with all that it calls.

@@ -12,6 +12,8 @@ pub(crate) mod name;
 pub(crate) mod options;
 pub(crate) mod outcome;
 pub(crate) mod payload;
+pub(crate) mod positional;
 pub(crate) mod random;
 pub(crate) mod retry;
 pub(crate) mod time;
+pub(crate) mod typed_failure;

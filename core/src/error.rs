@@ -10,6 +10,7 @@ use crate::data::id::{InvalidId, RunId};
 use crate::data::name::Name;
 pub use crate::data::outcome::Uncompensated;
 use crate::data::payload::PayloadError;
+pub use crate::data::typed_failure::TypedFailure;
 use crate::store::error::StoreError;
 
 /// The error of clients and workers. Its text names the thing, the value, the limit and what to do; its predicates
@@ -208,6 +209,33 @@ impl Error {
             Kind::RunFailed { failure, .. } => Some(failure),
             _ => None,
         }
+    }
+
+    /// The failure of the run whose result was asked for, as a type that derives `Failure`: the first of the failure
+    /// and its causes that has one of the type's stored names. `None` if there is none, or if its details cannot be
+    /// read.
+    ///
+    /// ```
+    /// # use pgworkflows::prelude::*;
+    /// #[derive(Debug, Failure)]
+    /// enum OrderError {
+    ///     #[failure("out-of-stock", "{missing} items are missing")]
+    ///     OutOfStock { missing: u32 },
+    /// }
+    ///
+    /// fn answer(result: Result<String, pgworkflows::Error>) -> Result<String, pgworkflows::Error> {
+    ///     match result {
+    ///         Err(error) => match error.typed::<OrderError>() {
+    ///             Some(OrderError::OutOfStock { missing }) => Ok(format!("Please wait for {missing} items.")),
+    ///             None => Err(error),
+    ///         },
+    ///         receipt => receipt,
+    ///     }
+    /// }
+    /// # assert_eq!(answer(Ok("receipt".to_owned())).unwrap(), "receipt");
+    /// ```
+    pub fn typed<E: TypedFailure>(&self) -> Option<E> {
+        self.failure()?.typed()
     }
 
     /// The compensations that failed after the run failed or was cancelled, in the order of their execution. What they

@@ -29,7 +29,7 @@ pub mod worker;
 pub mod workflow;
 
 // Crates whose types are in public signatures.
-pub use {bytes, chrono, uuid};
+pub use {bytes, chrono, serde, uuid};
 
 pub use self::client::Client;
 pub use self::client::handle::RunHandle;
@@ -65,6 +65,7 @@ pub mod id {
 /// Inputs, results and the contents of signals, as bytes that a store keeps.
 pub mod payload {
     pub use crate::data::payload::{Encoding, Payload, PayloadError};
+    pub use crate::data::positional::Positional;
 }
 
 /// The names that most files need: bring them in with `use pgworkflows::prelude::*`.
@@ -79,5 +80,7 @@ pub mod prelude {
     };
     pub use crate::client::Client;
     pub use crate::worker::Worker;
-    pub use crate::workflow::{Context, Durable, OrFail, Signal, Workflow, WorkflowError, WorkflowResult};
+    pub use crate::workflow::{
+        CallError, Context, Durable, OrFail, Signal, Workflow, WorkflowError, WorkflowResult,
+    };
 }

@@ -3,6 +3,7 @@
 pub(crate) mod activity;
 pub(crate) mod async_program;
 pub(crate) mod bare;
+pub(crate) mod call_error;
 pub(crate) mod calls;
 pub(crate) mod command;
 pub(crate) mod context;
@@ -21,6 +22,7 @@ use std::future::Future;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use self::call_error::CallError;
 pub use self::calls::activity::ActivityFuture;
 pub use self::calls::compensation::Compensation;
 pub use self::calls::future::DurableFuture;

@@ -50,6 +50,7 @@ mod connect;
 
 #[doc(inline)]
 pub use pgworkflows_core::*;
+pub use pgworkflows_macros::Failure;
 #[cfg(feature = "memory")]
 pub use pgworkflows_memory::MemoryStore;
 #[cfg(feature = "postgres")]
@@ -63,6 +64,8 @@ pub use self::connect::{AnyStore, connect};
 pub mod prelude {
     #[doc(no_inline)]
     pub use pgworkflows_core::prelude::*;
+    #[doc(no_inline)]
+    pub use pgworkflows_macros::Failure;
     #[cfg(feature = "postgres")]
     #[doc(no_inline)]
     pub use pgworkflows_postgres::InTransaction;

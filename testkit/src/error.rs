@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-use pgworkflows_core::error::{Divergence, Failure};
+use pgworkflows_core::error::{Divergence, Failure, TypedFailure};
 
 /// An error in a test: an error of the engine, as in production, or one of the testkit. Its predicates tell which.
 pub struct Error(Box<Kind>);
@@ -88,6 +88,12 @@ impl Error {
     /// The failure of the run whose result was asked for.
     pub fn failure(&self) -> Option<&Failure> {
         self.engine()?.failure()
+    }
+
+    /// The failure of the run whose result was asked for, as a type that derives `Failure`: see
+    /// [`pgworkflows::Error::typed`](pgworkflows_core::Error::typed).
+    pub fn typed<E: TypedFailure>(&self) -> Option<E> {
+        self.engine()?.typed()
     }
 }
 

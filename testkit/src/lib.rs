@@ -26,6 +26,11 @@ mod world;
 #[doc = include_str!("../../docs/testing-workflows.md")]
 mod guide {}
 
+/// Runs the code of the guide to the language of workflows, whose examples have tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/writing-workflows.md")]
+mod language_guide {}
+
 pub use expect_test::{Expect, ExpectFile, expect, expect_file};
 
 pub use self::crash::{CrashEverywhere, CrashFailure, CrashMoment, CrashPoint, Crashed, crash_everywhere};

@@ -7,7 +7,7 @@ use std::fmt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::data::payload::Payload;
+use crate::data::payload::{Payload, PayloadError};
 
 /// The type name of an error whose type is not known.
 pub(crate) const UNNAMED: &str = "error";
@@ -83,6 +83,13 @@ impl Failure {
         self
     }
 
+    /// Attaches details, as [`WorkflowError::with_details`](crate::workflow::error::WorkflowError::with_details) does.
+    #[must_use]
+    pub fn with_details<T: Serialize>(mut self, details: &T) -> Self {
+        self.attach(details);
+        self
+    }
+
     /// Attaches details. If they cannot be encoded, the failure is kept without them and its message says why.
     pub(crate) fn attach<T: Serialize>(&mut self, details: &T) {
         match Payload::encode(details) {
@@ -130,7 +137,18 @@ impl Failure {
 
     /// The details as a value; `None` if there are none, or if they cannot be decoded as a `T`.
     pub fn details<T: DeserializeOwned>(&self) -> Option<T> {
-        self.details.as_ref()?.decode().ok()
+        self.read_details().ok()
+    }
+
+    /// The details as a value.
+    ///
+    /// # Errors
+    /// Returns an error with the path of the field if there are no details, or if they are not a `T`.
+    pub fn read_details<T: DeserializeOwned>(&self) -> Result<T, PayloadError> {
+        match &self.details {
+            Some(details) => details.decode(),
+            None => Err(PayloadError::missing(format!("a failure `{}` has no details", self.type_name))),
+        }
     }
 }
 

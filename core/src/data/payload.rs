@@ -232,6 +232,13 @@ pub struct PayloadError {
     message: String,
 }
 
+impl PayloadError {
+    /// The error for data that is not there.
+    pub(crate) fn missing(message: String) -> Self {
+        Self { message }
+    }
+}
+
 impl fmt::Display for PayloadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)

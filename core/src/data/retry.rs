@@ -64,11 +64,12 @@ impl RetryPolicy {
         self
     }
 
-    /// Sets the types of failures that are not retried, by [`Failure::type_name`](crate::data::failure::Failure::type_name):
-    /// the name that the activity gives its error, such as `card-declined`, or the path of the Rust type in the module
-    /// that defines it. That path may differ from the public one: `std::io::Error` is `std::io::error::Error`. Results
-    /// and histories show a failure's type in parentheses, and [`std::any::type_name`] returns it. The causes of a
-    /// failure are not compared.
+    /// Sets the types of failures that are not retried, by
+    /// [`Failure::type_name`](crate::data::failure::Failure::type_name): the name that the activity gives its error,
+    /// such as `card-declined`, by itself or by deriving `Failure`; or the path of the Rust type in the module that
+    /// defines it. That path may differ from the public one, and changes when the type is moved: `std::io::Error` is
+    /// `std::io::error::Error`. Results and histories show a failure's type in parentheses, and [`std::any::type_name`]
+    /// returns it. The causes of a failure are not compared.
     ///
     /// ```
     /// # use pgworkflows::activity::RetryPolicy;

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::data::failure::{Failure, UNNAMED};
 use crate::data::outcome::Outcome;
+use crate::data::typed_failure::TypedFailure;
 
 /// The result of a workflow and of every fallible durable call.
 pub type WorkflowResult<T> = Result<T, WorkflowError>;
@@ -22,7 +23,7 @@ pub type WorkflowResult<T> = Result<T, WorkflowError>;
 ///
 /// let error = WorkflowError::new("out-of-stock", "3 items are missing").with_details(&3);
 /// assert_eq!(error.to_string(), "3 items are missing (out-of-stock)");
-/// assert!(error.failure().is_some_and(|failure| failure.is("out-of-stock")));
+/// assert!(error.is("out-of-stock"));
 /// assert_eq!(error.details(), Some(3));
 /// assert!(!error.is_timeout() && !error.is_cancelled());
 ///
@@ -55,11 +56,34 @@ impl WorkflowError {
 
     /// The error of an activity or a step: the recorded failure is its cause, and has the same details.
     pub(crate) fn call_failed(call: &str, name: &str, cause: Failure) -> Self {
-        let mut failure = Failure::new(CALL_FAILED, format!("{call} `{name}` failed"));
-        failure.retryable = cause.retryable;
-        failure.details = cause.details.clone();
-        failure.cause = Some(Box::new(cause));
-        Self(Kind::Failed(failure))
+        Self(Kind::Failed(caused(CALL_FAILED, format!("{call} `{name}` failed"), cause)))
+    }
+
+    /// This error as the cause of another one, which has the same details. A timeout and a cancellation stay as they are.
+    pub(crate) fn caused(self, type_name: &str, message: String) -> Self {
+        match self.0 {
+            Kind::Failed(cause) => Self(Kind::Failed(caused(type_name, message, cause))),
+            kind @ (Kind::TimedOut(_) | Kind::Cancelled) => Self(kind),
+        }
+    }
+
+    /// Makes the error of a failure with a type of your own; `?` and `into` do the same.
+    ///
+    /// ```
+    /// use pgworkflows::prelude::*;
+    ///
+    /// #[derive(Debug, PartialEq, Failure)]
+    /// enum OrderError {
+    ///     #[failure("out-of-stock", "{missing} items are missing")]
+    ///     OutOfStock { missing: u32 },
+    /// }
+    ///
+    /// let error = WorkflowError::of(OrderError::OutOfStock { missing: 3 });
+    /// assert_eq!(error.to_string(), "3 items are missing (out-of-stock)");
+    /// assert_eq!(error.typed(), Some(OrderError::OutOfStock { missing: 3 }));
+    /// ```
+    pub fn of<E: TypedFailure>(failure: E) -> Self {
+        Self(Kind::Failed(failure.into_failure()))
     }
 
     /// The outcome of a run that returns this error.
@@ -103,6 +127,18 @@ impl WorkflowError {
         }
     }
 
+    /// Whether the failure or one of its causes has this stored name: see the example [above](WorkflowError). A
+    /// cancellation has none.
+    pub fn is(&self, type_name: &str) -> bool {
+        self.failure().is_some_and(|failure| failure.is(type_name))
+    }
+
+    /// The failure as a type that derives `Failure`: the first of the failure and its causes that has one of the type's
+    /// stored names. `None` if there is none, or if its details cannot be read. See the example of [`of`](Self::of).
+    pub fn typed<E: TypedFailure>(&self) -> Option<E> {
+        self.failure()?.typed()
+    }
+
     /// The failure's details, or `None` if there are none of this type: see the example [above](WorkflowError).
     pub fn details<T: DeserializeOwned>(&self) -> Option<T> {
         self.failure()?.details()
@@ -114,6 +150,15 @@ const CALL_FAILED: &str = "call-failed";
 
 /// The type name of the failure that a `.timeout(…)` causes.
 const TIMED_OUT: &str = "timed-out";
+
+/// A failure that has the same details as its cause, and whether a retry may succeed.
+fn caused(type_name: &str, message: String, cause: Failure) -> Failure {
+    let mut failure = Failure::new(type_name, message);
+    failure.retryable = cause.retryable;
+    failure.details = cause.details.clone();
+    failure.cause = Some(Box::new(cause));
+    failure
+}
 
 impl<E: StdError> From<E> for WorkflowError {
     fn from(error: E) -> Self {
@@ -176,6 +221,35 @@ impl ActivityError {
     /// [above](ActivityError). Each text is cut after 10,000 characters when it is recorded.
     pub fn new(type_name: impl Into<String>, message: impl Into<String>) -> Self {
         Self(Failure::new(type_name, message))
+    }
+
+    /// Makes an error with a type name, as [`new`](Self::new) does, after which no other attempt is made.
+    ///
+    /// ```
+    /// # use pgworkflows::prelude::*;
+    /// let stolen = ActivityError::fatal("card-stolen", "the card was reported stolen");
+    /// assert!(!stolen.into_failure().retryable);
+    /// ```
+    pub fn fatal(type_name: impl Into<String>, message: impl Into<String>) -> Self {
+        Self(Failure::new(type_name, message).non_retryable())
+    }
+
+    /// Makes the error of a failure with a type of your own; `?` and `into` do the same.
+    ///
+    /// ```
+    /// use pgworkflows::prelude::*;
+    ///
+    /// #[derive(Debug, Failure)]
+    /// enum ChargeError {
+    ///     #[failure("card-declined", fatal, "declined: {0}")]
+    ///     Declined(String),
+    /// }
+    ///
+    /// let error = ActivityError::of(ChargeError::Declined("no money".to_owned()));
+    /// assert_eq!(error.to_string(), "declined: no money (card-declined)");
+    /// ```
+    pub fn of<E: TypedFailure>(failure: E) -> Self {
+        Self(failure.into_failure())
     }
 
     /// Makes an error after which no other attempt is made, whatever the retry policy says: see the example
@@ -249,9 +323,9 @@ impl fmt::Debug for ActivityError {
 /// # assert!(!not_to_be_tried_again().unwrap_err().into_failure().retryable);
 /// ```
 pub trait OrFail<T> {
-    /// Converts the error into an [`ActivityError`] whose causes are the error's sources; in a workflow, `?` converts that
-    /// into a [`WorkflowError`]. The failure's type name is that of the wrapper, such as `anyhow::Error`, or `error` for
-    /// a box. A [`Failure`] is returned unchanged. See the example [above](OrFail).
+    /// Converts the error into an [`ActivityError`] whose causes are the error's sources; in a workflow, `?` converts
+    /// that into a [`WorkflowError`]. The failure's type name is that of the wrapper, such as `anyhow::Error`, or
+    /// `error` for a box. A [`Failure`] is returned unchanged. See the example [above](OrFail).
     ///
     /// # Errors
     /// Returns an error if `self` is one.

@@ -14,6 +14,7 @@ mod cancellation;
 mod compensations;
 mod failures;
 mod tasks;
+mod typed_failures;
 
 mod crashes;
 mod fleets;

@@ -46,8 +46,11 @@ pub use self::workflow::signal::Signal;
 pub mod activity {
     pub use crate::data::cancellation::Cancellation;
     pub use crate::data::options::ActivityOptions;
+    pub use crate::data::positional::Arguments;
     pub use crate::data::retry::RetryPolicy;
     pub use crate::workflow::activity::{Activity, ActivityContext};
+    pub use crate::workflow::activity_def::{ActivityDef, ActivityFailure};
+    pub use crate::workflow::activity_fn::{Activities, ActivityFn};
     pub use crate::workflow::error::{ActivityError, ActivityResult};
     pub use crate::workflow::own_task::OwnTask;
 }

@@ -1,6 +1,8 @@
 //! Workflows: what users implement and what their code calls. It must not know how a run is stored or executed.
 
 pub(crate) mod activity;
+pub(crate) mod activity_def;
+pub(crate) mod activity_fn;
 pub(crate) mod async_program;
 pub(crate) mod bare;
 pub(crate) mod call_error;
@@ -8,6 +10,7 @@ pub(crate) mod calls;
 pub(crate) mod command;
 pub(crate) mod context;
 pub(crate) mod error;
+pub(crate) mod execute;
 pub(crate) mod fault;
 pub(crate) mod locals;
 pub(crate) mod mark;
@@ -23,7 +26,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use self::call_error::CallError;
-pub use self::calls::activity::ActivityFuture;
+pub use self::calls::activity::{ActivityFuture, CallFuture};
 pub use self::calls::compensation::Compensation;
 pub use self::calls::future::DurableFuture;
 pub use self::calls::record::RecordFuture;

@@ -6,32 +6,25 @@
 //! ```
 //! use pgworkflows::prelude::*;
 //!
-//! struct Greeting;
-//!
-//! impl Workflow for Greeting {
-//!     const NAME: &'static str = "greeting";
-//!     type Input = String;
-//!     type Output = String;
-//!
-//!     async fn run(ctx: Context, name: String) -> WorkflowResult<String> {
-//!         ctx.sleep(Duration::from_millis(10)).await?;
-//!         Ok(format!("Hello, {name}!"))
-//!     }
+//! #[workflow(name = "greeting")]
+//! async fn greeting(ctx: Context, name: String) -> WorkflowResult<String> {
+//!     ctx.sleep(Duration::from_millis(10)).await?;
+//!     Ok(format!("Hello, {name}!"))
 //! }
 //!
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), pgworkflows::Error> {
 //! // With `postgres://user:password@host:5432/database`, runs survive a crash.
 //! let store = pgworkflows::connect("memory:").await?;
-//! let worker = Worker::builder(store.clone()).workflow::<Greeting>().build()?;
+//! let worker = Worker::builder(store.clone()).workflow::<greeting>().build()?;
 //! let client = Client::new(store);
-//! let mut greeting = Ok(String::new());
+//! let mut result = Ok(String::new());
 //! worker
 //!     .run_until(async {
-//!         greeting = async { client.start::<Greeting>("Ada".to_owned()).await?.result().await }.await;
+//!         result = async { client.start::<greeting>("Ada".to_owned()).await?.result().await }.await;
 //!     })
 //!     .await?;
-//! assert_eq!(greeting?, "Hello, Ada!");
+//! assert_eq!(result?, "Hello, Ada!");
 //! # Ok(())
 //! # }
 //! ```
@@ -50,7 +43,7 @@ mod connect;
 
 #[doc(inline)]
 pub use pgworkflows_core::*;
-pub use pgworkflows_macros::Failure;
+pub use pgworkflows_macros::{Failure, activities, activity, workflow};
 #[cfg(feature = "memory")]
 pub use pgworkflows_memory::MemoryStore;
 #[cfg(feature = "postgres")]
@@ -65,7 +58,7 @@ pub mod prelude {
     #[doc(no_inline)]
     pub use pgworkflows_core::prelude::*;
     #[doc(no_inline)]
-    pub use pgworkflows_macros::Failure;
+    pub use pgworkflows_macros::{Failure, activities, activity, workflow};
     #[cfg(feature = "postgres")]
     #[doc(no_inline)]
     pub use pgworkflows_postgres::InTransaction;

@@ -12,7 +12,10 @@ use std::task::Poll;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use pgworkflows_core::activity::ActivityDef;
+use pgworkflows_core::payload::Positional;
 use pgworkflows_core::{Activity, Client};
+use serde::de::DeserializeOwned;
 
 pub use self::assert::Snapshot;
 pub use self::builder::TestEnvBuilder;
@@ -152,10 +155,28 @@ impl TestEnv {
     /// # Panics
     /// Panics if an input cannot be decoded as the activity's: the workflow scheduled another type with the same name.
     #[track_caller]
-    pub fn activity_calls<A: Activity>(&self) -> Vec<ActivityCall<A>> {
+    pub fn activity_calls<A: Activity>(&self) -> Vec<ActivityCall<A::Input>> {
+        self.calls_named(A::NAME, |input: A::Input| input)
+    }
+
+    /// The attempts of an activity by its definition, as [`activity_calls`](Self::activity_calls) returns them. See
+    /// [`TestEnvBuilder::mock_fn`] for an example.
+    ///
+    /// # Panics
+    /// Panics if the arguments cannot be decoded as those of the definition.
+    #[track_caller]
+    pub fn calls_of<Args, O, E>(&self, activity: ActivityDef<Args, O, E>) -> Vec<ActivityCall<Args>>
+    where
+        Positional<Args>: DeserializeOwned,
+    {
+        self.calls_named(activity.name(), |Positional(arguments)| arguments)
+    }
+
+    #[track_caller]
+    fn calls_named<S: DeserializeOwned, I>(&self, name: &str, take: fn(S) -> I) -> Vec<ActivityCall<I>> {
         self.world.settle();
-        let begun = self.world.calls().begun_of(A::NAME);
-        begun.iter().map(|call| ActivityCall::new(call, self.world.time_at(call.at))).collect()
+        let begun = self.world.calls().begun_of(name);
+        begun.iter().map(|call| ActivityCall::new(call, self.world.time_at(call.at), take)).collect()
     }
 
     pub(crate) fn world(&self) -> &World {

@@ -194,6 +194,11 @@ impl Payload {
         }
     }
 
+    /// The kinds of the stored values, without the values: `(text, integer)` for an array of two.
+    pub(crate) fn kinds(&self) -> String {
+        self.tree().map_or_else(|_| self.size(), |tree| tree::kinds(&tree))
+    }
+
     fn size(&self) -> String {
         format!("{} bytes of {}", self.bytes.len(), self.encoding)
     }

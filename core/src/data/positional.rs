@@ -35,6 +35,71 @@ pub struct Positional<T>(
     pub T,
 );
 
+/// What may be passed where a call takes the arguments `T`, a tuple: that tuple, or the value itself if there is only
+/// one.
+///
+/// ```
+/// use pgworkflows::activity::Arguments;
+/// use pgworkflows::payload::Positional;
+///
+/// let of_one: Positional<(u64,)> = 500.into_positional();
+/// assert_eq!(of_one, (500,).into_positional());
+/// let of_two: Positional<(String, u64)> = ("p-1".to_owned(), 500).into_positional();
+/// assert_eq!(of_two.0.1, 500);
+/// ```
+///
+/// Other arguments are refused by the compiler:
+///
+/// ```compile_fail,E0277
+/// # use pgworkflows::activity::ActivityDef;
+/// # use pgworkflows::prelude::*;
+/// const CHARGE: ActivityDef<(String, u64), ()> = ActivityDef::new("charge");
+///
+/// async fn pay(ctx: Context) -> WorkflowResult<()> {
+///     ctx.call(CHARGE, "p-1".to_owned()).await
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "the activity takes other arguments: a `{T}`",
+    label = "not a `{T}`",
+    note = "pass all arguments as one tuple; a single argument needs none"
+)]
+pub trait Arguments<T> {
+    /// The tuple of the arguments.
+    fn into_positional(self) -> Positional<T>;
+}
+
+impl<A> Arguments<(A,)> for A {
+    fn into_positional(self) -> Positional<(A,)> {
+        Positional((self,))
+    }
+}
+
+impl Arguments<()> for () {
+    fn into_positional(self) -> Positional<()> {
+        Positional(())
+    }
+}
+
+macro_rules! arguments {
+    ($($element:ident),+) => {
+        impl<$($element),+> Arguments<($($element,)+)> for ($($element,)+) {
+            fn into_positional(self) -> Positional<Self> {
+                Positional(self)
+            }
+        }
+    };
+}
+
+arguments!(A);
+arguments!(A, B);
+arguments!(A, B, C);
+arguments!(A, B, C, D);
+arguments!(A, B, C, D, E);
+arguments!(A, B, C, D, E, F);
+arguments!(A, B, C, D, E, F, G);
+arguments!(A, B, C, D, E, F, G, H);
+
 macro_rules! positional {
     ($count:literal: $($element:ident $field:ident $index:tt),+) => {
         impl<$($element: Serialize),+> Serialize for Positional<($($element,)+)> {

@@ -2,6 +2,7 @@
 //! is used for.
 
 mod bounds;
+mod definitions;
 mod sharing;
 
 use std::fmt;
@@ -18,8 +19,6 @@ use crate::store::Store;
 use crate::worker::checks::{check, serve_queues};
 use crate::worker::status::WorkerStatus;
 use crate::worker::{Gauge, Worker, WorkerConfig};
-use crate::workflow::Workflow;
-use crate::workflow::activity::Activity;
 use crate::workflow::registry::{Definitions, check_name};
 
 /// Configures a worker. [`Worker::builder`] makes one; [`WorkerBuilder::build`] checks all settings and reports the first
@@ -72,71 +71,6 @@ impl WorkerBuilder {
             generation: None,
             problem: None,
         }
-    }
-
-    /// Registers a workflow, so that this worker can execute its runs. Runs of an unregistered workflow wait for a worker
-    /// that has it.
-    ///
-    /// [`build`](Self::build) refuses two workflows of one name, and a name that is empty, longer than 255 bytes, or
-    /// contains a control character.
-    ///
-    /// ```
-    /// # use pgworkflows::{MemoryStore, Worker};
-    /// # use pgworkflows::prelude::*;
-    /// struct Noop;
-    ///
-    /// impl Workflow for Noop {
-    ///     const NAME: &'static str = "noop";
-    ///     type Input = ();
-    ///     type Output = ();
-    ///
-    ///     async fn run(_: Context, (): ()) -> WorkflowResult<()> {
-    ///         Ok(())
-    ///     }
-    /// }
-    ///
-    /// let worker = Worker::builder(MemoryStore::new()).workflow::<Noop>().build()?;
-    /// # Ok::<(), pgworkflows::Error>(())
-    /// ```
-    #[must_use]
-    pub fn workflow<W: Workflow>(mut self) -> Self {
-        if let Err(problem) = self.definitions.workflow::<W>() {
-            self.problem.get_or_insert(problem);
-        }
-        self
-    }
-
-    /// Registers an activity, with the resources that it uses. A scheduled activity that is not registered with the worker
-    /// that owns its run is executed by another worker that has it.
-    ///
-    /// [`build`](Self::build) refuses two activities of one name, and a name that is empty, longer than 255 bytes, or
-    /// contains a control character.
-    ///
-    /// ```
-    /// # use pgworkflows::{MemoryStore, Worker};
-    /// # use pgworkflows::prelude::*;
-    /// struct Ping;
-    ///
-    /// #[async_trait]
-    /// impl Activity for Ping {
-    ///     const NAME: &'static str = "ping";
-    ///     type Input = ();
-    ///     type Output = ();
-    ///
-    ///     async fn execute(&self, _: ActivityContext, (): ()) -> ActivityResult<()> {
-    ///         Ok(())
-    ///     }
-    /// }
-    ///
-    /// let worker = Worker::builder(MemoryStore::new()).activity(Ping).build()?;
-    /// # Ok::<(), pgworkflows::Error>(())
-    /// ```
-    #[must_use]
-    pub fn activity<A: Activity>(mut self, activity: A) -> Self {
-        if let Err(problem) = self.definitions.activity(activity) {
-            self.problem.get_or_insert(problem);
-        }
-        self
     }
 
     /// Serves an activity queue: executes up to `slots` activities at a time that workflows send to it with

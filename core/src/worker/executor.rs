@@ -23,8 +23,9 @@ use crate::worker::slots::{Slots, Work};
 use crate::worker::ticket::Ticket;
 use crate::workflow::activity::ActivityContext;
 use crate::workflow::command::StepRequest;
+use crate::workflow::execute::guarded;
 use crate::workflow::own_task::OwnTask;
-use crate::workflow::registry::{Registry, guarded};
+use crate::workflow::registry::Registry;
 
 /// The result of an attempt.
 pub(crate) type AttemptResult = Result<Payload, Failure>;

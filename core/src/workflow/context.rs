@@ -13,8 +13,10 @@ use uuid::Uuid;
 
 use crate::data::id::RunId;
 use crate::data::payload::Payload;
+use crate::data::positional::{Arguments, Positional};
 use crate::workflow::activity::Activity;
-use crate::workflow::calls::activity::ActivityFuture;
+use crate::workflow::activity_def::{ActivityDef, ActivityFailure};
+use crate::workflow::calls::activity::{ActivityFuture, CallFuture};
 use crate::workflow::calls::compensation::Compensation;
 use crate::workflow::calls::record::RecordFuture;
 use crate::workflow::calls::signal::SignalFuture;
@@ -157,7 +159,47 @@ impl Context {
     /// default), if an option is invalid, or if the result cannot be decoded.
     #[track_caller]
     pub fn activity<A: Activity>(&self, input: A::Input) -> ActivityFuture<A> {
-        ActivityFuture::activity(&self.scope, input, Location::caller())
+        ActivityFuture::<A>::activity(&self.scope, A::NAME, A::options(), input, Location::caller())
+    }
+
+    /// Schedules an activity by its definition and waits for its outcome, as [`activity`](Self::activity) does. A
+    /// single argument needs no tuple. The options of the definition apply unless the future's methods override them.
+    ///
+    /// ```
+    /// use pgworkflows::prelude::*;
+    ///
+    /// struct Billing;
+    ///
+    /// #[activities]
+    /// impl Billing {
+    ///     #[activity(name = "billing.charge", retry = RetryPolicy::exponential().max_attempts(8))]
+    ///     async fn charge(&self, payment: String, cents: u64) -> ActivityResult<String> {
+    ///         Ok(format!("{payment}: {cents} cents"))
+    ///     }
+    /// }
+    ///
+    /// #[workflow(name = "order")]
+    /// async fn order(ctx: Context, cents: u64) -> WorkflowResult<String> {
+    ///     ctx.call(Billing::CHARGE, (ctx.uuid().to_string(), cents)).await
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// The future returns an error in the cases of [`activity`](Self::activity). If the activity's own error is a type
+    /// that derives `Failure`, it is a [`CallError`](crate::workflow::CallError) of that type; otherwise it is a
+    /// [`WorkflowError`](crate::workflow::WorkflowError).
+    #[track_caller]
+    pub fn call<Args, O, E: ActivityFailure>(
+        &self,
+        activity: ActivityDef<Args, O, E>,
+        arguments: impl Arguments<Args>,
+    ) -> CallFuture<Args, O, E>
+    where
+        Positional<Args>: Serialize + DeserializeOwned,
+        O: DeserializeOwned,
+    {
+        let (name, options) = (activity.name(), activity.default_options());
+        CallFuture::activity(&self.scope, name, options, arguments.into_positional(), Location::caller())
     }
 
     /// Executes a closure's future as an inline activity and waits for its outcome. The closure makes a
@@ -315,7 +357,38 @@ impl Context {
     #[track_caller]
     #[expect(clippy::needless_pass_by_value, reason = "takes its input by value, as `activity` does")]
     pub fn on_failure<A: Activity>(&self, input: A::Input) -> Compensation {
-        Compensation::register::<A>(&self.scope, &input, Location::caller())
+        Compensation::register(&self.scope, A::NAME, A::options(), &input, Location::caller())
+    }
+
+    /// Registers a compensation as [`on_failure`](Self::on_failure) does, by the definition of the activity.
+    ///
+    /// ```
+    /// use pgworkflows::activity::ActivityDef;
+    /// use pgworkflows::prelude::*;
+    ///
+    /// const BOOK: ActivityDef<(String,), u32> = ActivityDef::new("flight.book");
+    /// const CANCEL: ActivityDef<(u32,), ()> = ActivityDef::new("flight.cancel");
+    ///
+    /// async fn travel(ctx: &Context, to: String) -> WorkflowResult<()> {
+    ///     let booking = ctx.call(BOOK, to).await?;
+    ///     ctx.compensate_with(CANCEL, booking).retry(RetryPolicy::exponential().max_attempts(10));
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`on_failure`](Self::on_failure).
+    #[track_caller]
+    pub fn compensate_with<Args, O, E>(
+        &self,
+        activity: ActivityDef<Args, O, E>,
+        arguments: impl Arguments<Args>,
+    ) -> Compensation
+    where
+        Positional<Args>: Serialize + DeserializeOwned,
+    {
+        let (name, options) = (activity.name(), activity.default_options());
+        Compensation::register(&self.scope, name, options, &arguments.into_positional(), Location::caller())
     }
 }
 

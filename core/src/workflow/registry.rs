@@ -4,23 +4,19 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use futures::FutureExt;
-
-use crate::data::failure::Failure;
 use crate::data::id::RunId;
 use crate::data::limits;
 use crate::data::mean_duration::MeanDuration;
 use crate::data::name::Name;
-use crate::data::payload::Payload;
 use crate::error::Error;
-use crate::guard::{Guarded, Work};
-use crate::host::AttemptFuture;
+use crate::guard::Guarded;
 use crate::store::Store;
 use crate::workflow::Workflow;
-use crate::workflow::activity::{Activity, ActivityContext};
+use crate::workflow::activity::Activity;
+use crate::workflow::activity_fn::ActivityFn;
 use crate::workflow::async_program::{AsyncProgram, MakeFuture, WorkflowFuture};
 use crate::workflow::bare::BareRuntime;
-use crate::workflow::error::ActivityError;
+use crate::workflow::execute::ExecuteActivity;
 use crate::workflow::mark::PollMark;
 use crate::workflow::program::{Program, Programs};
 use crate::workflow::scope::Scope;
@@ -44,54 +40,8 @@ pub(crate) struct Definitions {
 
 /// An activity, and how long its attempts take.
 pub(crate) struct RegisteredActivity {
-    pub(crate) code: Box<dyn ExecuteActivity>,
+    pub(crate) code: Arc<dyn ExecuteActivity>,
     pub(crate) takes: MeanDuration,
-}
-
-/// An activity with its types erased.
-pub(crate) trait ExecuteActivity: Send + Sync {
-    /// Makes one attempt, whose future does not panic. An error says why this build cannot decode the input, which is
-    /// done by user code.
-    fn attempt(&self, ctx: ActivityContext, input: &Payload) -> Result<AttemptFuture<'_>, String>;
-
-    /// Whether it records its outcome itself, for which it has to be a task.
-    fn is_transactional(&self) -> bool;
-
-    /// Checks that a worker of this store can execute it.
-    fn check_store(&self, store: &dyn Store) -> Result<(), Error>;
-}
-
-impl<A: Activity> ExecuteActivity for Guarded<A> {
-    fn attempt(&self, ctx: ActivityContext, input: &Payload) -> Result<AttemptFuture<'_>, String> {
-        let input = input.decode::<A::Input>().map_err(|error| {
-            format!(
-                "the input of activity `{}`: {error}; deploy code that can read it, and the run resumes",
-                A::NAME
-            )
-        })?;
-        Ok(guarded(async move {
-            let output = self.execute(ctx, input).await.map_err(ActivityError::into_failure)?;
-            Payload::encode_readable(&output).map_err(|error| Failure::from_error(&error).non_retryable())
-        }))
-    }
-
-    fn is_transactional(&self) -> bool {
-        A::options().get().transactional
-    }
-
-    fn check_store(&self, store: &dyn Store) -> Result<(), Error> {
-        A::check_store(self, store)
-    }
-}
-
-/// Converts a panic of the user's code into a failed attempt, which is retryable.
-pub(crate) fn guarded<'a>(
-    work: impl Future<Output = Result<Payload, Failure>> + Send + 'a,
-) -> AttemptFuture<'a> {
-    Box::pin(
-        Work::new(work)
-            .map(|ended| ended.unwrap_or_else(|panic| Err(Failure::new("panic", panic.to_string())))),
-    )
 }
 
 impl Default for Definitions {
@@ -133,12 +83,19 @@ impl Definitions {
     }
 
     pub(crate) fn activity<A: Activity>(&mut self, activity: A) -> Result<(), Error> {
-        check_name("activity", A::NAME)?;
-        let code = Box::new(Guarded::new(activity));
+        self.add(A::NAME, Arc::new(Guarded::new(activity)))
+    }
+
+    pub(crate) fn activity_fn(&mut self, activity: ActivityFn) -> Result<(), Error> {
+        self.add(activity.name(), activity.into_execute())
+    }
+
+    fn add(&mut self, name: &'static str, code: Arc<dyn ExecuteActivity>) -> Result<(), Error> {
+        check_name("activity", name)?;
         let registered = RegisteredActivity { code, takes: MeanDuration::default() };
-        match self.activities.insert(A::NAME, Arc::new(registered)) {
+        match self.activities.insert(name, Arc::new(registered)) {
             None => Ok(()),
-            Some(_) => Err(duplicate("activity", A::NAME)),
+            Some(_) => Err(duplicate("activity", name)),
         }
     }
 }
@@ -228,10 +185,12 @@ mod tests {
     use super::*;
     use crate::data::cancellation::Cancellation;
     use crate::data::id::{CommandId, LeaseId};
+    use crate::data::payload::Payload;
     use crate::data::time::Timestamp;
     use crate::host::SystemHost;
     use crate::log::event::Event;
     use crate::testing::{activity, workflow};
+    use crate::workflow::activity::ActivityContext;
     use crate::workflow::locals::Locals;
 
     workflow!(Bloat, "bloat", |_, bytes: usize| -> String { Ok("x".repeat(bytes)) });

@@ -1,13 +1,19 @@
 //! The builder of an environment. It must not start anything before `build`.
 
 use std::fmt;
+use std::future::ready;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use pgworkflows_core::activity::ActivityResult;
+use pgworkflows_core::activity::{
+    Activities, ActivityContext, ActivityDef, ActivityFailure, ActivityFn, ActivityResult,
+};
+use pgworkflows_core::payload::Positional;
 use pgworkflows_core::worker::WorkerBuilder;
 use pgworkflows_core::{Activity, Workflow};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::TestEnv;
 use crate::error::Error;
@@ -39,6 +45,91 @@ impl TestEnvBuilder {
     /// Registers a real activity. While it waits for something real, no virtual time passes.
     pub fn activity<A: Activity>(mut self, activity: A) -> Self {
         self.definitions.activity(activity);
+        self
+    }
+
+    /// Registers the real activities of a type with `#[activities]`. While one waits for something real, no virtual
+    /// time passes.
+    pub fn activities<A: Activities>(mut self, activities: A) -> Self {
+        self.definitions.activities(activities);
+        self
+    }
+
+    /// Mocks an activity by its definition, with a closure that gets the tuple of its arguments. It replaces what
+    /// [`mock`](Self::mock) replaces.
+    ///
+    /// ```
+    /// use pgworkflows::prelude::*;
+    /// use pgworkflows_testkit::{Error, TestEnv};
+    ///
+    /// struct Billing;
+    ///
+    /// #[activities]
+    /// impl Billing {
+    ///     #[activity(name = "billing.charge")]
+    ///     async fn charge(&self, payment: String, cents: u64) -> ActivityResult<String> {
+    ///         panic!("no test charges {cents} cents for {payment}")
+    ///     }
+    /// }
+    ///
+    /// #[workflow(name = "order")]
+    /// async fn order(ctx: Context, cents: u64) -> WorkflowResult<String> {
+    ///     ctx.call(Billing::CHARGE, ("p-1".to_owned(), cents)).await
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Error> {
+    /// let env = TestEnv::builder()
+    ///     .workflow::<order>()
+    ///     .mock_fn(Billing::CHARGE, |(payment, cents)| Ok(format!("{payment}: {cents}")))
+    ///     .build();
+    /// assert_eq!(env.start::<order>(500).await?.result().await?, "p-1: 500");
+    /// assert_eq!(env.calls_of(Billing::CHARGE)[0].input, ("p-1".to_owned(), 500));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn mock_fn<Args, O, E>(
+        self,
+        activity: ActivityDef<Args, O, E>,
+        answer: impl Fn(Args) -> Result<O, E> + Send + Sync + 'static,
+    ) -> Self
+    where
+        Args: Send + 'static,
+        Positional<Args>: DeserializeOwned,
+        O: Serialize + DeserializeOwned + Send + 'static,
+        E: ActivityFailure + Send,
+    {
+        self.mock_fn_with(activity, move |_, arguments| ready(answer(arguments)))
+    }
+
+    /// Mocks an activity by its definition, with a closure that makes a future of the attempt and the arguments. It may
+    /// fail the first attempts, and sleep in virtual time ([`ActivityContext::sleep`]).
+    ///
+    /// ```
+    /// # use pgworkflows::activity::ActivityDef;
+    /// # use pgworkflows::prelude::*;
+    /// # use pgworkflows_testkit::TestEnv;
+    /// const CHARGE: ActivityDef<(u64,), u64> = ActivityDef::new("charge");
+    ///
+    /// let builder = TestEnv::builder().mock_fn_with(CHARGE, |ctx, (cents,)| async move {
+    ///     ctx.sleep(Duration::from_secs(60)).await;
+    ///     if ctx.attempt() < 3 { Err(ActivityError::new("busy", "not yet")) } else { Ok(cents) }
+    /// });
+    /// # let _ = builder;
+    /// ```
+    pub fn mock_fn_with<Args, O, E, Fut>(
+        mut self,
+        activity: ActivityDef<Args, O, E>,
+        answer: impl Fn(ActivityContext, Args) -> Fut + Send + Sync + 'static,
+    ) -> Self
+    where
+        Args: Send + 'static,
+        Positional<Args>: DeserializeOwned,
+        O: Serialize + DeserializeOwned + Send + 'static,
+        E: ActivityFailure,
+        Fut: Future<Output = Result<O, E>> + Send + 'static,
+    {
+        self.definitions.mock_fn(ActivityFn::new(activity, answer));
         self
     }
 

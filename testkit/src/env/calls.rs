@@ -1,46 +1,40 @@
 //! An attempt of an activity as a test sees it, with its typed input. It must not know the worker.
 
-use std::fmt;
-
 use chrono::{DateTime, Utc};
-use pgworkflows_core::{Activity, RunId};
+use pgworkflows_core::RunId;
+use serde::de::DeserializeOwned;
 
 use crate::world::Call;
 
-/// An attempt of the activity `A`.
+/// An attempt of an activity with the input `I`; of one that is a function, the input is the tuple of its arguments.
+#[derive(Debug)]
 #[non_exhaustive]
-pub struct ActivityCall<A: Activity> {
+pub struct ActivityCall<I> {
     /// The run that asked for it.
     pub run: RunId,
     /// The attempt, from 1 on.
     pub attempt: u32,
     /// Its input.
-    pub input: A::Input,
+    pub input: I,
     /// When it began, in virtual time.
     pub at: DateTime<Utc>,
 }
 
-impl<A: Activity> ActivityCall<A> {
+impl<I> ActivityCall<I> {
+    /// The attempt `call`, whose input `take` takes out of what was stored.
     #[track_caller]
-    pub(super) fn new(call: &Call, at: DateTime<Utc>) -> Self {
+    pub(super) fn new<S: DeserializeOwned>(
+        call: &Call,
+        at: DateTime<Utc>,
+        take: impl FnOnce(S) -> I,
+    ) -> Self {
         let input = call.input.as_ref().map(pgworkflows_core::payload::Payload::decode);
         match input {
-            Some(Ok(input)) => Self { run: call.run, attempt: call.attempt, input, at },
+            Some(Ok(input)) => Self { run: call.run, attempt: call.attempt, input: take(input), at },
             Some(Err(error)) => {
-                panic!("activity `{}` was called with an input of another type: {error}", A::NAME)
+                panic!("activity `{}` was called with an input of another type: {error}", call.name)
             }
-            None => panic!("`{}` is a step, not an activity", A::NAME),
+            None => panic!("`{}` is a step, not an activity", call.name),
         }
-    }
-}
-
-impl<A: Activity<Input: fmt::Debug>> fmt::Debug for ActivityCall<A> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ActivityCall")
-            .field("run", &self.run)
-            .field("attempt", &self.attempt)
-            .field("input", &self.input)
-            .field("at", &self.at)
-            .finish()
     }
 }

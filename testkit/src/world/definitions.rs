@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use pgworkflows_core::activity::{ActivityContext, ActivityResult};
+use pgworkflows_core::activity::{Activities, ActivityContext, ActivityFn, ActivityResult};
 use pgworkflows_core::history::{History, Replayed};
 use pgworkflows_core::store::Store;
 use pgworkflows_core::worker::WorkerBuilder;
@@ -45,6 +45,19 @@ impl Definitions {
     pub(crate) fn activity<A: Activity>(&mut self, activity: A) {
         let shared = Shared(Arc::new(activity));
         self.activities.push((A::NAME, Arc::new(move |worker, _| worker.activity(shared.clone()))));
+    }
+
+    /// Real activities that are functions, which all workers share.
+    pub(crate) fn activities<A: Activities>(&mut self, activities: A) {
+        for activity in Arc::new(activities).activities() {
+            self.activities.push((activity.name(), registering(activity)));
+        }
+    }
+
+    /// A mock that is a function.
+    pub(crate) fn mock_fn(&mut self, mock: ActivityFn) {
+        self.mocks.retain(|(name, _)| *name != mock.name());
+        self.mocks.push((mock.name(), registering(mock)));
     }
 
     /// A mock of an activity, executed even if the real activity is registered as well. The last mock is used.
@@ -91,6 +104,11 @@ impl Definitions {
         let definition = self.workflows.iter().find(|definition| definition.name == workflow)?;
         Some((definition.replay)(history))
     }
+}
+
+/// Registers an activity that is a function.
+fn registering(activity: ActivityFn) -> Arc<Register> {
+    Arc::new(move |worker, _| worker.activities(activity.clone()))
 }
 
 impl fmt::Debug for Definitions {

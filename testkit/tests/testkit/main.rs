@@ -7,6 +7,7 @@ mod assertions;
 mod crash_everywhere;
 mod explore;
 mod histories;
+mod methods;
 mod mocks;
 mod outside;
 mod stuck;

@@ -13,6 +13,7 @@ mod attempts;
 mod cancellation;
 mod compensations;
 mod failures;
+mod methods;
 mod tasks;
 mod typed_failures;
 

@@ -367,3 +367,14 @@ proptest! {
         prop_assert_eq!(&Payload::encode(&value).unwrap().bytes[..], &plain[..]);
     }
 }
+
+#[test]
+fn kinds_of_values_are_shown_without_the_values() {
+    let kinds = |json: &str| Payload::from_json(json).unwrap().kinds();
+    assert_eq!(
+        kinds(r#"["secret", 7, 0.5, true, null, [1], {"a": 1}]"#),
+        "(text, integer, number, bool, null, array, map)"
+    );
+    assert_eq!([kinds("[]"), kinds("7"), kinds(r#""secret""#)], ["()", "integer", "text"]);
+    assert!(kinds(&format!("[{}0]", "0, ".repeat(99))).ends_with("integer, …)"));
+}

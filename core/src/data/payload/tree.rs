@@ -92,6 +92,34 @@ fn place(path: &str) -> String {
     }
 }
 
+/// How many kinds of values are shown.
+const KINDS_SHOWN: usize = 12;
+
+/// The kinds of the values, which may be confidential themselves: `(text, integer)` for an array.
+pub(super) fn kinds(tree: &Value) -> String {
+    let Value::Array(items) = tree else { return kind(tree).to_owned() };
+    let mut kinds: Vec<&str> = items.iter().take(KINDS_SHOWN).map(kind).collect();
+    if items.len() > KINDS_SHOWN {
+        kinds.push("…");
+    }
+    format!("({})", kinds.join(", "))
+}
+
+fn kind(tree: &Value) -> &'static str {
+    match tree {
+        Value::Integer(_) => "integer",
+        Value::Float(_) => "number",
+        Value::Bool(_) => "bool",
+        Value::Null => "null",
+        Value::Text(_) => "text",
+        Value::Bytes(_) => "bytes",
+        Value::Array(_) => "array",
+        Value::Map(_) => "map",
+        Value::Tag(_, inner) => kind(inner),
+        _ => "…",
+    }
+}
+
 /// The tree as a part of a path: a text has no quotes there.
 pub(super) fn as_key(tree: &Value) -> String {
     match tree {

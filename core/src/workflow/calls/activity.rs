@@ -1,15 +1,21 @@
 //! `ctx.activity`: schedules an activity and waits for its outcome. It must not know how it is executed.
 
+use std::marker::PhantomData;
 use std::rc::Rc;
 use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::future::{CallSite, DurableCall, DurableFuture, Opened};
 use crate::data::name::Name;
 use crate::data::options::ActivityOptions;
+use crate::data::positional::Positional;
 use crate::data::retry::RetryPolicy;
 use crate::workflow::activity::Activity;
+use crate::workflow::activity_def::ActivityFailure;
 use crate::workflow::command::{Command, Source};
-use crate::workflow::error::WorkflowResult;
+use crate::workflow::error::ActivityError;
 use crate::workflow::scope::Scope;
 use crate::workflow::scope::call::{CallKind, Resolution};
 use crate::workflow::scope::call_handle::CallHandle;
@@ -33,25 +39,60 @@ use crate::workflow::scope::call_handle::CallHandle;
 ///
 /// # Errors
 /// An option that is set after the first poll or is out of its range stalls the run.
-pub type ActivityFuture<A> = DurableFuture<ActivityCall<A>>;
+pub type ActivityFuture<A> =
+    DurableFuture<ActivityCall<<A as Activity>::Input, <A as Activity>::Output, ActivityError>>;
 
-/// The activity to schedule.
+/// A call of an activity by its definition: see [`Context::call`](crate::workflow::context::Context::call). It has the
+/// options of an [`ActivityFuture`].
+pub type CallFuture<Args, O, E> = DurableFuture<ActivityCall<Positional<Args>, O, E>>;
+
+/// The activity to schedule: its input, and the types of its output and its error.
 #[derive(Debug)]
-pub struct ActivityCall<A: Activity> {
-    input: A::Input,
+pub struct ActivityCall<I, O, E> {
+    input: I,
     options: ActivityOptions,
     waits_for_outcome: bool,
+    types: PhantomData<fn() -> (O, E)>,
 }
 
-impl<A: Activity> DurableFuture<ActivityCall<A>> {
-    pub(crate) fn activity(scope: &Rc<Scope>, input: A::Input, source: Source) -> Self {
-        Self::new(
-            scope,
-            "activity",
-            A::NAME,
-            source,
-            ActivityCall { input, options: A::options(), waits_for_outcome: false },
-        )
+impl<I, O, E> DurableFuture<ActivityCall<I, O, E>> {
+    pub(crate) fn activity(
+        scope: &Rc<Scope>,
+        name: &'static str,
+        options: ActivityOptions,
+        input: I,
+        source: Source,
+    ) -> Self {
+        let call = ActivityCall { input, options, waits_for_outcome: false, types: PhantomData };
+        Self::new(scope, "activity", name, source, call)
+    }
+
+    /// Has the call return a [`WorkflowError`](crate::workflow::WorkflowError) instead of a
+    /// [`CallError`](crate::workflow::CallError), as [`when_all`](crate::workflow::Context::when_all) needs it.
+    ///
+    /// ```
+    /// use pgworkflows::activity::ActivityDef;
+    /// use pgworkflows::prelude::*;
+    ///
+    /// #[derive(Debug, Failure)]
+    /// enum ChargeError {
+    ///     #[failure("busy")]
+    ///     Busy,
+    /// }
+    /// const CHARGE: ActivityDef<(u64,), (), ChargeError> = ActivityDef::new("charge");
+    ///
+    /// async fn pay(ctx: &Context, parts: Vec<u64>) -> WorkflowResult<()> {
+    ///     ctx.when_all(parts.into_iter().map(|cents| ctx.call(CHARGE, cents).untyped())).await?;
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn untyped(self) -> DurableFuture<ActivityCall<I, O, ActivityError>> {
+        self.map(|ActivityCall { input, options, waits_for_outcome, .. }| ActivityCall {
+            input,
+            options,
+            waits_for_outcome,
+            types: PhantomData,
+        })
     }
 
     /// Overrides the activity's retry policy; without one, there is one attempt. See [`ActivityFuture`].
@@ -60,8 +101,8 @@ impl<A: Activity> DurableFuture<ActivityCall<A>> {
         self.options(|options| options.retry(policy))
     }
 
-    /// Limits the time of one attempt, which then fails retryably and has its cancellation token cancelled. More than zero
-    /// and at most 100 years; no limit by default. See [`ActivityFuture`].
+    /// Limits the time of one attempt, which then fails retryably and has its cancellation token cancelled. More than
+    /// zero and at most 100 years; no limit by default. See [`ActivityFuture`].
     #[track_caller]
     pub fn start_to_close(self, limit: Duration) -> Self {
         self.options(|options| options.start_to_close(limit))
@@ -82,10 +123,10 @@ impl<A: Activity> DurableFuture<ActivityCall<A>> {
     }
 
     /// Sends the activity to an activity queue: a worker executes it that serves the queue
-    /// ([`activity_queue`](crate::worker::WorkerBuilder::activity_queue)), instead of the worker that owns the run. While no
-    /// worker does, the activity waits. If the worker dies during an attempt, another one repeats it, up to five times. By
-    /// default the run's own worker executes it. The name has 1 to 255 bytes and no control characters. See
-    /// [`ActivityFuture`].
+    /// ([`activity_queue`](crate::worker::WorkerBuilder::activity_queue)), instead of the worker that owns the run.
+    /// While no worker does, the activity waits. If the worker dies during an attempt, another one repeats it, up to
+    /// five times. By default the run's own worker executes it. The name has 1 to 255 bytes and no control characters.
+    /// See [`ActivityFuture`].
     ///
     /// ```
     /// # use pgworkflows::MemoryStore;
@@ -140,9 +181,9 @@ impl<A: Activity> DurableFuture<ActivityCall<A>> {
         self.options(|options| options.queue(name))
     }
 
-    /// Waits for the outcome even if the run is asked to cancel itself meanwhile. By default the call then returns an error that
-    /// [`is_cancelled`](crate::workflow::WorkflowError::is_cancelled) recognises, and what the activity did may be unknown.
-    /// The activity is not cancelled. Dropping the future still gives it up.
+    /// Waits for the outcome even if the run is asked to cancel itself meanwhile. By default the call then returns an
+    /// error that [`is_cancelled`](crate::workflow::WorkflowError::is_cancelled) recognises, and what the activity did
+    /// may be unknown. The activity is not cancelled. Dropping the future still gives it up.
     ///
     /// ```
     /// # use pgworkflows::prelude::*;
@@ -170,8 +211,13 @@ impl<A: Activity> DurableFuture<ActivityCall<A>> {
     }
 }
 
-impl<A: Activity> DurableCall for ActivityCall<A> {
-    type Output = WorkflowResult<A::Output>;
+impl<I, O, E> DurableCall for ActivityCall<I, O, E>
+where
+    I: Serialize + DeserializeOwned,
+    O: DeserializeOwned,
+    E: ActivityFailure,
+{
+    type Output = Result<O, E::Called>;
 
     fn open(self, site: &CallSite) -> Option<Opened<Self::Output>> {
         if let Err(problem) = self.options.check() {
@@ -179,7 +225,7 @@ impl<A: Activity> DurableCall for ActivityCall<A> {
             return None;
         }
         let input = site.scope.encode(&format_args!("the input of {}", site.label), &self.input)?;
-        let activity = Name::from_static(A::NAME);
+        let activity = Name::from_static(site.label.name);
         let mut handle = CallHandle::open(&site.scope, CallKind::Activity(activity.clone()), site.source);
         if self.waits_for_outcome {
             handle = handle.outlives_cancellation();
@@ -190,6 +236,6 @@ impl<A: Activity> DurableCall for ActivityCall<A> {
     }
 
     fn value(site: &CallSite, resolution: Resolution) -> Option<Self::Output> {
-        site.outcome("result", resolution)
+        site.outcome("result", resolution).map(|result| result.map_err(E::called))
     }
 }

@@ -3,16 +3,18 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use crate::data::id::CommandId;
 use crate::data::name::Name;
 use crate::data::options::ActivityOptions;
 use crate::data::retry::RetryPolicy;
-use crate::workflow::activity::Activity;
 use crate::workflow::command::{Command, Source};
 use crate::workflow::scope::Scope;
 
 /// A registered compensation. Its options may be set until the workflow's next `await`, and each overrides that of
-/// [`Activity::options`]:
+/// [`Activity::options`](crate::workflow::activity::Activity::options):
 ///
 /// ```
 /// # use pgworkflows::prelude::*;
@@ -34,14 +36,19 @@ pub struct Compensation {
 }
 
 impl Compensation {
-    pub(crate) fn register<A: Activity>(scope: &Rc<Scope>, input: &A::Input, source: Source) -> Self {
+    pub(crate) fn register<I: Serialize + DeserializeOwned>(
+        scope: &Rc<Scope>,
+        name: &'static str,
+        options: ActivityOptions,
+        input: &I,
+        source: Source,
+    ) -> Self {
         let id = scope.next_id(source);
-        let options = A::options();
         if let Err(problem) = options.check() {
-            scope.fault(format!("the compensation `{}` at {source}: {problem}", A::NAME));
+            scope.fault(format!("the compensation `{name}` at {source}: {problem}"));
         }
-        if let Some(input) = scope.encode(&format_args!("the input of compensation `{}`", A::NAME), input) {
-            let activity = Name::from_static(A::NAME);
+        if let Some(input) = scope.encode(&format_args!("the input of compensation `{name}`"), input) {
+            let activity = Name::from_static(name);
             scope.issue(Command::RegisterCompensation { id, activity, input, options }, source);
         }
         Self { scope: Rc::clone(scope), source, id }

@@ -123,6 +123,18 @@ impl<C> DurableFuture<C> {
         &self.site
     }
 
+    /// The same future of another call, which resolves in another way.
+    pub(crate) fn map<D>(self, change: impl FnOnce(C) -> D) -> DurableFuture<D> {
+        let Self { site, state } = self;
+        let state = match state {
+            State::New(call) => State::New(change(call)),
+            State::Open(handle) => State::Open(handle),
+            State::Faulted => State::Faulted,
+            State::Done => State::Done,
+        };
+        DurableFuture { site, state }
+    }
+
     /// Sets an option of the call before it is made.
     #[track_caller]
     pub(crate) fn set(mut self, change: impl FnOnce(&mut C)) -> Self {

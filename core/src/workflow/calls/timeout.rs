@@ -11,7 +11,7 @@ use futures::future::FusedFuture;
 
 use super::future::{DurableCall, DurableFuture};
 use super::timer::{TimerCall, TimerFuture};
-use crate::workflow::error::{WorkflowError, WorkflowResult};
+use crate::workflow::error::WorkflowError;
 use crate::workflow::scope::Scope;
 
 /// What a durable future tells the futures that are built on it.
@@ -20,10 +20,13 @@ pub(crate) trait Scoped {
     fn subject(&self) -> String;
 }
 
-/// A durable future whose output is a [`WorkflowResult`]: those of activities, steps, timers and signals, `when_all` of
-/// them, and each of these with a timeout.
+/// A durable future that can fail: those of activities, steps, timers and signals, `when_all` of them, and each of
+/// these with a timeout. Its error `E` is a [`WorkflowError`], or a [`CallError`](crate::workflow::CallError) that
+/// contains one.
 #[expect(private_bounds, reason = "sealed: only this crate's futures are durable")]
-pub trait Durable<T>: FusedFuture<Output = WorkflowResult<T>> + Scoped + Unpin + Sized {
+pub trait Durable<T, E: From<WorkflowError> = WorkflowError>:
+    FusedFuture<Output = Result<T, E>> + Scoped + Unpin + Sized
+{
     /// Waits for at most `limit`, counted from the first poll. After that the future is dropped, which cancels everything
     /// that it waits for.
     ///
@@ -60,7 +63,7 @@ impl<C> Scoped for DurableFuture<C> {
     }
 }
 
-impl<T, C: DurableCall<Output = WorkflowResult<T>>> Durable<T> for DurableFuture<C> {}
+impl<T, E: From<WorkflowError>, C: DurableCall<Output = Result<T, E>>> Durable<T, E> for DurableFuture<C> {}
 
 /// A durable future with a timeout.
 #[derive(Debug)]
@@ -71,11 +74,11 @@ pub struct Timeout<F> {
     limit: Duration,
 }
 
-impl<T, F> Future for Timeout<F>
+impl<T, E: From<WorkflowError>, F: Durable<T, E>> Future for Timeout<F>
 where
-    F: FusedFuture<Output = WorkflowResult<T>> + Durable<T>,
+    F: FusedFuture<Output = Result<T, E>>,
 {
-    type Output = WorkflowResult<T>;
+    type Output = Result<T, E>;
 
     fn poll(mut self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let limit = self.limit;
@@ -83,17 +86,17 @@ where
         if limit.is_zero() {
             let message = format!("the timeout of {} is zero; give the time to wait", future.subject());
             self.race = None;
-            return Poll::Ready(Err(WorkflowError::new("invalid-timeout", message)));
+            return Poll::Ready(Err(WorkflowError::new("invalid-timeout", message).into()));
         }
         let result = match Pin::new(&mut *future).poll(task) {
             Poll::Ready(result) => result,
             Poll::Pending => match Pin::new(timer).poll(task) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(())) => Err(WorkflowError::timed_out(format!(
-                    "{} did not complete within {limit:?}",
-                    future.subject()
-                ))),
-                Poll::Ready(Err(error)) => Err(error),
+                Poll::Ready(Ok(())) => {
+                    let message = format!("{} did not complete within {limit:?}", future.subject());
+                    Err(WorkflowError::timed_out(message).into())
+                }
+                Poll::Ready(Err(error)) => Err(error.into()),
             },
         };
         self.race = None;
@@ -101,9 +104,9 @@ where
     }
 }
 
-impl<T, F> FusedFuture for Timeout<F>
+impl<T, E: From<WorkflowError>, F: Durable<T, E>> FusedFuture for Timeout<F>
 where
-    F: FusedFuture<Output = WorkflowResult<T>> + Durable<T>,
+    F: FusedFuture<Output = Result<T, E>>,
 {
     fn is_terminated(&self) -> bool {
         self.race.is_none()
@@ -120,4 +123,7 @@ impl<F: Scoped> Scoped for Timeout<F> {
     }
 }
 
-impl<T, F> Durable<T> for Timeout<F> where F: FusedFuture<Output = WorkflowResult<T>> + Durable<T> {}
+impl<T, E: From<WorkflowError>, F: Durable<T, E>> Durable<T, E> for Timeout<F> where
+    F: FusedFuture<Output = Result<T, E>>
+{
+}

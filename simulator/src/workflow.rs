@@ -8,9 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{LocalBoxFuture, select_all};
+use pgworkflows_core::activity::{ActivityDef, ActivityFn};
 use pgworkflows_core::host::Host;
 use pgworkflows_core::prelude::*;
 use pgworkflows_core::worker::WorkerBuilder;
+use pgworkflows_macros::{Failure, activities};
 use pgworkflows_testkit::runtime::dice::mix;
 
 use crate::config::{Code, WorkerRole};
@@ -120,8 +122,7 @@ impl Interpreter {
                 }
                 Ok(sum)
             }
-            Op::OnFailure(work) if work.is_transactional => Ok(on_failure::<PerformOnce>(ctx, work)),
-            Op::OnFailure(work) => Ok(on_failure::<Perform>(ctx, work)),
+            Op::OnFailure(work) => Ok(on_failure(ctx, work)),
             Op::Sequence(ops) => {
                 let mut sum = 0;
                 for part in each(ops) {
@@ -155,10 +156,9 @@ pub(crate) fn signal_at(signal: usize) -> Signal<u64> {
     if signal == 0 { LEFT } else { RIGHT }
 }
 
-fn on_failure<A: Activity<Input = Work, Output = u64>>(ctx: &Context, work: Work) -> u64 {
-    let retry = work.retry();
-    let is_task = work.is_task;
-    let compensation = ctx.on_failure::<A>(work).retry(retry);
+fn on_failure(ctx: &Context, work: Work) -> u64 {
+    let (retry, is_task) = (work.retry(), work.is_task);
+    let compensation = ctx.compensate_with(work.activity(), work).retry(retry);
     if is_task {
         let _ = compensation.queue(ACTIVITY_QUEUE);
     }
@@ -179,22 +179,11 @@ async fn follow(ctx: &Context, work: Work) -> WorkflowResult<u64> {
 
 /// Executes an activity, in the activity queue of that worker if one is given.
 async fn perform(ctx: &Context, work: Work, worker: Option<String>) -> WorkflowResult<u64> {
-    match work.is_transactional {
-        true => perform_as::<PerformOnce>(ctx, work, worker).await,
-        false => perform_as::<Perform>(ctx, work, worker).await,
-    }
-}
-
-async fn perform_as<A: Activity<Input = Work, Output = u64>>(
-    ctx: &Context,
-    work: Work,
-    worker: Option<String>,
-) -> WorkflowResult<u64> {
     let retry = work.retry();
     let (at_most_once, start_to_close, schedule_to_close) =
         (work.at_most_once, work.start_to_close, work.schedule_to_close);
     let queue = worker.or_else(|| work.is_task.then(|| ACTIVITY_QUEUE.to_owned()));
-    let mut call = ctx.activity::<A>(work).retry(retry);
+    let mut call = ctx.call(work.activity(), work).retry(retry);
     if at_most_once {
         call = call.at_most_once();
     }
@@ -207,7 +196,7 @@ async fn perform_as<A: Activity<Input = Work, Output = u64>>(
     if let Some(millis) = schedule_to_close {
         call = call.schedule_to_close(Duration::from_millis(millis));
     }
-    call.await
+    Ok(call.await?)
 }
 
 /// Steps have no host, so these take no time.
@@ -216,7 +205,7 @@ async fn step(ctx: &Context, work: Work) -> WorkflowResult<u64> {
     let retry = work.retry();
     ctx.step("step", move || {
         attempt += 1;
-        let result = work.attempt(attempt);
+        let result = work.attempt(attempt).map_err(ActivityError::from);
         async move { result }
     })
     .retry(retry)
@@ -230,19 +219,33 @@ impl Work {
         policy.max_attempts(self.attempts_max)
     }
 
+    /// The activity that does it.
+    fn activity(&self) -> ActivityDef<(Self,), u64, Planned> {
+        if self.is_transactional { PERFORM_ONCE } else { Perform::PERFORM }
+    }
+
     /// The outcome of an attempt.
-    fn attempt(&self, attempt: u32) -> ActivityResult<u64> {
+    fn attempt(&self, attempt: u32) -> Result<u64, Planned> {
         if attempt > self.failures {
             return Ok(self.value);
         }
-        let error = ActivityError::new("planned", format!("attempt {attempt} fails"));
         match self.failure_mode {
             // A step cannot end the process of its worker.
-            FailureMode::Error | FailureMode::Deadly => Err(error),
-            FailureMode::NonRetryable => Err(ActivityError::non_retryable(error)),
+            FailureMode::Error | FailureMode::Deadly => Err(Planned::Error { attempt }),
+            FailureMode::NonRetryable => Err(Planned::Final { attempt }),
             FailureMode::Panic => resume_unwind(Box::new(PLANNED_PANIC)),
         }
     }
+}
+
+/// The failure of an attempt.
+#[derive(Debug, Failure)]
+#[failure(crate = pgworkflows_core)]
+enum Planned {
+    #[failure("planned", "attempt {attempt} fails")]
+    Error { attempt: u32 },
+    #[failure("planned-final", fatal, "attempt {attempt} fails for good")]
+    Final { attempt: u32 },
 }
 
 /// Does what its input says, and tells the ledger.
@@ -252,13 +255,10 @@ struct Perform {
     ledger: Arc<Ledger>,
 }
 
-#[async_trait]
-impl Activity for Perform {
-    const NAME: &'static str = "perform";
-    type Input = Work;
-    type Output = u64;
-
-    async fn execute(&self, ctx: ActivityContext, work: Work) -> ActivityResult<u64> {
+#[activities(crate = pgworkflows_core)]
+impl Perform {
+    #[activity(name = "perform")]
+    async fn perform(&self, ctx: &ActivityContext, work: Work) -> Result<u64, Planned> {
         self.ledger.executes(ctx.idempotency_key(), ctx.attempt(), self.host.owner());
         if work.millis > 0 {
             self.host.sleep(Duration::from_millis(work.millis)).await;
@@ -273,22 +273,8 @@ impl Activity for Perform {
 
 /// The same, and its outcome counts even if its run gives it up. The memory store has no transactions, so the outcome is
 /// reported like that of any task.
-struct PerformOnce(Perform);
-
-#[async_trait]
-impl Activity for PerformOnce {
-    const NAME: &'static str = "perform-once";
-    type Input = Work;
-    type Output = u64;
-
-    fn options() -> ActivityOptions {
-        ActivityOptions::default().transactional()
-    }
-
-    async fn execute(&self, ctx: ActivityContext, work: Work) -> ActivityResult<u64> {
-        self.0.execute(ctx, work).await
-    }
-}
+const PERFORM_ONCE: ActivityDef<(Work,), u64, Planned> =
+    ActivityDef::new("perform-once").options(|| ActivityOptions::default().transactional());
 
 /// Says which activity queue leads to the worker that executes it.
 struct Locate;
@@ -326,7 +312,16 @@ pub(crate) fn register(
         (true, false) => worker.workflow::<PlanWorkflow<false, true>>(),
     };
     let worker = match role.has_activity {
-        true => worker.activity(perform.clone()).activity(PerformOnce(perform)).activity(Locate),
+        true => {
+            let perform_once = ActivityFn::new(PERFORM_ONCE, {
+                let perform = perform.clone();
+                move |ctx, (work,)| {
+                    let perform = perform.clone();
+                    async move { perform.perform(&ctx, work).await }
+                }
+            });
+            worker.activities(perform).activities(perform_once).activity(Locate)
+        }
         false => worker,
     };
     if role.queue_slots > 0 { worker.activity_queue(ACTIVITY_QUEUE, role.queue_slots) } else { worker }

@@ -63,6 +63,7 @@ create table @schema@.task_heads (
 create index tasks_free on @schema@.tasks (queue, activity, ready_at) where executor is null;
 -- The second begins with what an executor may still have: while somebody's old transaction keeps dead rows, those of all that it
 -- ever had are not read again.
+-- Tasks that are named are found by their key: no condition of theirs may fit one of these, and `is not distinct from` does not.
 create index tasks_claimed on @schema@.tasks (executor, renewal) where executor is not null;
 
 do $$
@@ -366,12 +367,12 @@ begin
     -- Only one transaction at a time has several heads locked that others wait for.
     perform pg_advisory_xact_lock(hashtext('@schema@'), hashtext('pgworkflows: heads'));
     for v_head in
-        select t.queue, t.activity, min(t.ready_at) as ready_at
+        select t.queue, t.activity, min(t.ready_at) filter (where t.executor is null) as ready_at
         from unnest(p_runs, p_seqs) as l (run, seq)
         join @schema@.tasks t on t.run_id = any (array[l.run]) and t.seq = l.seq
-        where t.executor is null
         group by t.queue, t.activity
     loop
+        -- `least` ignores null.
         update @schema@.task_heads h set ready_from = least(h.ready_from, v_head.ready_at), freed = h.freed + 1
         where h.queue = v_head.queue and h.activity = v_head.activity;
     end loop;
@@ -582,7 +583,7 @@ begin
         select s.ord, s.body, t.run_id, t.seq
         from unnest(p_runs, p_seqs, p_claims, p_bodies) with ordinality as s (run, seq, claim, body, ord)
         join @schema@.tasks t on t.run_id = any (array[s.run]) and t.seq = s.seq
-        where t.executor = p_executor and t.claims = s.claim
+        where t.executor is not distinct from p_executor and t.claims = s.claim
         for update of t skip locked
     ), gone as (
         delete from @schema@.tasks t using had h
@@ -606,7 +607,7 @@ begin
     for v_ord in
         select s.ord from unnest(p_runs, p_seqs, p_claims) with ordinality as s (run, seq, claim, ord)
         join @schema@.tasks t on t.run_id = any (array[s.run]) and t.seq = s.seq
-        where t.executor = p_executor and t.claims = s.claim
+        where t.executor is not distinct from p_executor and t.claims = s.claim
     loop
         held[v_ord] := null;
     end loop;
@@ -647,7 +648,7 @@ begin
         select r.ord, t.run_id, t.seq, r.begun and t.losses_max = 0 as is_over
         from unnest(p_runs, p_seqs, p_claims, p_begun) with ordinality as r (run, seq, claim, begun, ord)
         join @schema@.tasks t on t.run_id = any (array[r.run]) and t.seq = r.seq
-        where t.executor = p_executor and t.claims = r.claim
+        where t.executor is not distinct from p_executor and t.claims = r.claim
         for update of t skip locked
     ) l;
     if v_over_runs is not null then
@@ -761,7 +762,7 @@ begin
         raise exception using errcode = 'PW005', message = 'the transaction of the task has ended already';
     end if;
     delete from @schema@.tasks t
-    where t.run_id = p_run and t.seq = p_seq and t.executor = p_executor and t.claims = p_claim
+    where t.run_id = p_run and t.seq = p_seq and t.executor is not distinct from p_executor and t.claims = p_claim
       and exists (select from @schema@.open_runs o where o.run_id = p_run)
     returning t.message_id into v_message;
     if v_message is null then

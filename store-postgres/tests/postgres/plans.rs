@@ -205,6 +205,38 @@ async fn claim_of_tasks_does_not_read_again_those_that_were_claimed_before() {
     assert_eq!(first, 1);
 }
 
+#[tokio::test]
+async fn tasks_are_settled_and_returned_by_their_keys() {
+    // Given tasks of an executor, in a table that was empty when it was vacuumed
+    let world = World::new().await;
+    let (old, mut connection) = with_tasks(&world).await;
+    drop(old);
+    execute(&mut connection, "create table kept as select * from pgworkflows.tasks").await;
+    execute(&mut connection, "delete from pgworkflows.tasks").await;
+    execute(&mut connection, "vacuum (analyze, truncate) pgworkflows.tasks").await;
+    execute(&mut connection, "insert into pgworkflows.tasks select * from kept").await;
+    execute(&mut connection, claim_tasks("1", 0, RUNS, true)).await;
+
+    // When it returns and settles some
+    execute(&mut connection, "begin").await;
+    let scans = "select pg_stat_get_xact_numscans('pgworkflows.tasks_claimed'::regclass)";
+    let before: i64 = sqlx::query_scalar(scans).fetch_one(&mut connection).await.unwrap();
+    for call in [
+        "return_tasks(1, array_agg(run_id), array_agg(seq), array_agg(1), array_agg(false), array_agg(0::bigint),
+                      array_agg(null::text), false, '10s') from kept where seq <= 10",
+        "settle_tasks(1, array_agg(run_id), array_agg(seq), array_agg(1), array_agg(body), null, null, '10s')
+         from kept where seq between 11 and 20",
+    ] {
+        execute(&mut connection, format!("select pgworkflows.{call}")).await;
+    }
+
+    // Then nothing read all that it has
+    let after: i64 = sqlx::query_scalar(scans).fetch_one(&mut connection).await.unwrap();
+    assert_eq!(after, before);
+    execute(&mut connection, "commit").await;
+    assert_eq!(world.count("tasks").await, i64::from(ROUNDS * RUNS + 4 - 10));
+}
+
 /// A transaction because of which no dead row goes, an executor, and tasks that were ready one after the other.
 async fn with_tasks(world: &World) -> (PgTransaction<'static>, PgConnection) {
     let mut old = world.begin().await;

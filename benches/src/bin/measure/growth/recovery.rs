@@ -53,6 +53,8 @@ async fn recover(database: &GrowingDatabase, runs: u64) -> Result<(Duration, u64
     let worker = Worker::builder(Arc::clone(&database.measured.store))
         .workflow::<Activities>()
         .activity(NeverEnding)
+        // All of them are executed here, and none becomes a task.
+        .activities_max(usize::try_from(runs)?.max(1))
         .shutdown_grace(Duration::ZERO)
         .build()?;
     let monitor = worker.monitor();

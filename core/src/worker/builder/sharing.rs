@@ -26,8 +26,8 @@ impl WorkerBuilder {
     /// it has shards, over all workers. A client that starts a run before the first worker begins creates the queue as well:
     /// give both the same number.
     ///
-    /// [`build`](Self::build) refuses a number out of that range, and [`Worker::run_until`](crate::worker::Worker::run_until) a queue that exists with another
-    /// number of shards.
+    /// [`build`](Self::build) refuses a number out of that range, and
+    /// [`Worker::run_until`](crate::worker::Worker::run_until) a queue that exists with another number of shards.
     ///
     /// ```
     /// # use pgworkflows::{MemoryStore, Worker};

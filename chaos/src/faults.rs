@@ -3,6 +3,7 @@
 //! To add a fault, write its function in a file of `faults/` and add its line to [`FAULTS`].
 
 mod clock;
+mod disk;
 mod network;
 mod processes;
 mod server;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use pgworkflows_testkit::runtime::dice::Dice;
 
+use crate::options::Options;
 use crate::scene::Scene;
 
 /// A kind of fault.
@@ -22,8 +24,8 @@ pub(crate) struct Fault {
     pub(crate) about: &'static str,
     /// How often it is drawn, relative to the others.
     pub(crate) weight: u64,
-    /// Why it cannot be injected on this machine, if it cannot.
-    pub(crate) missing: fn() -> Option<String>,
+    /// Why it cannot be injected on this machine with these options, if it cannot.
+    pub(crate) missing: fn(&Options) -> Option<String>,
     /// Injects it, and returns when everything is as before, and how often it was injected. It may be at work while others
     /// are, and ends early when the scene is to be calm.
     pub(crate) inject: fn(Arc<Scene>, Dice) -> BoxFuture<'static, anyhow::Result<u64>>,
@@ -35,120 +37,120 @@ pub(crate) const FAULTS: &[Fault] = &[
         name: "kill",
         about: "a worker is killed (SIGKILL), and started again after up to 3 s",
         weight: 6,
-        missing: || None,
+        missing: |_| None,
         inject: |scene, dice| Box::pin(processes::kill(scene, dice)),
     },
     Fault {
         name: "kill-all",
         about: "all workers are killed at once, and started again",
         weight: 1,
-        missing: || None,
+        missing: |_| None,
         inject: |scene, dice| Box::pin(processes::kill_all(scene, dice)),
     },
     Fault {
         name: "pause",
         about: "a worker is stopped (SIGSTOP) for up to three lease times, and continues",
         weight: 6,
-        missing: || None,
+        missing: |_| None,
         inject: |scene, dice| Box::pin(processes::pause(scene, dice)),
     },
     Fault {
         name: "roll",
         about: "the workers are shut down (SIGTERM) and started again, one after the other",
         weight: 1,
-        missing: || None,
+        missing: |_| None,
         inject: |scene, _| Box::pin(processes::roll(scene)),
     },
     Fault {
         name: "clock",
         about: "a worker is killed, and its successor's clock is up to an hour off (libfaketime)",
         weight: 2,
-        missing: clock::missing,
+        missing: |_| clock::missing(),
         inject: |scene, dice| Box::pin(clock::skew(scene, dice)),
     },
     Fault {
         name: "partition",
         about: "nothing passes between a process and the server for up to three lease times",
         weight: 5,
-        missing: || None,
+        missing: |_| None,
         inject: |scene, dice| Box::pin(network::partition(scene, dice)),
     },
     Fault {
         name: "cut-before",
         about: "for 2 s, connections of a process are cut before the server receives a commit",
         weight: 6,
-        missing: || None,
+        missing: |_| None,
         inject: |scene, dice| Box::pin(network::cut_before(scene, dice)),
     },
     Fault {
         name: "cut-after",
         about: "for 2 s, connections of a process are cut before it receives the answer to a commit",
         weight: 6,
-        missing: || None,
+        missing: |_| None,
         inject: |scene, dice| Box::pin(network::cut_after(scene, dice)),
     },
     Fault {
         name: "disconnect",
         about: "all connections of a process end",
         weight: 2,
-        missing: || None,
+        missing: |_| None,
         inject: |scene, dice| Box::pin(network::disconnect(scene, dice)),
     },
     Fault {
         name: "delay",
         about: "requests and answers of a process take up to 400 ms longer, for up to 5 s",
         weight: 2,
-        missing: || None,
+        missing: |_| None,
         inject: |scene, dice| Box::pin(network::delay(scene, dice)),
     },
     Fault {
         name: "deaf",
         about: "nobody receives a notification, for up to 15 s",
         weight: 2,
-        missing: || None,
+        missing: |_| None,
         inject: |scene, dice| Box::pin(network::deaf(scene, dice)),
     },
     Fault {
         name: "crash-server",
         about: "PostgreSQL is stopped with `-m immediate`, and started again after up to 3 s",
         weight: 2,
-        missing: || None,
+        missing: |_| None,
         inject: |scene, dice| Box::pin(server::crash(scene, dice)),
     },
     Fault {
         name: "promote",
         about: "PostgreSQL is stopped, and a standby that lags up to 10 s is promoted (synchronous replication)",
         weight: 1,
-        missing: server::no_standby,
+        missing: |_| server::no_standby(),
         inject: |scene, dice| Box::pin(server::promote(scene, dice)),
     },
     Fault {
         name: "terminate",
         about: "the server ends half of its sessions (pg_terminate_backend)",
         weight: 2,
-        missing: || None,
+        missing: |_| None,
         inject: |scene, _| Box::pin(server::terminate(scene)),
     },
     Fault {
         name: "crowd",
         about: "others take all connections that the server allows, for up to 5 s",
         weight: 1,
-        missing: || None,
+        missing: |_| None,
         inject: |scene, dice| Box::pin(server::crowd(scene, dice)),
     },
     Fault {
         name: "hold",
         about: "a transaction with a snapshot stays open for up to two minutes (xmin horizon)",
         weight: 1,
-        missing: || None,
+        missing: |_| None,
         inject: |scene, dice| Box::pin(server::hold(scene, dice)),
     },
     Fault {
         name: "disk",
-        about: "the disk of the server is full for a while",
-        weight: 0,
-        missing: || Some("not built: a small file system needs the rights of root".to_owned()),
-        inject: |_, _| Box::pin(async { Ok(0) }),
+        about: "the disk of the server is full for up to 10 s",
+        weight: 1,
+        missing: disk::missing,
+        inject: |scene, dice| Box::pin(disk::fill(scene, dice)),
     },
 ];
 

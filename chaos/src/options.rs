@@ -1,6 +1,7 @@
 //! The options of the program, and what `--help` says. It must not know how they are carried out.
 
 use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
@@ -81,6 +82,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "S", default_value_t = 600, value_parser = within(1..=86_400))]
     patience: u64,
 
+    /// Keep the server's data in this directory, which is on a small file system that the fault `disk` fills: 1 to 8 GiB,
+    /// and used by nobody else. Without it, that fault is not injected.
+    #[arg(long, value_name = "DIR")]
+    server_dir: Option<PathBuf>,
+
     /// Keep the data and the logs, whatever the outcome.
     #[arg(long)]
     pub(crate) keep: bool,
@@ -132,6 +138,10 @@ impl Options {
         Duration::from_secs(self.patience)
     }
 
+    pub(crate) fn server_dir(&self) -> Option<&Path> {
+        self.server_dir.as_deref()
+    }
+
     /// The faults that are asked for, whether or not they can be injected here.
     pub(crate) fn faults(&self) -> Vec<usize> {
         let without = self.without.clone().unwrap_or_default();
@@ -164,6 +174,9 @@ impl Options {
                 command += &format!(" {option} '{}'", names(faults));
             }
         }
+        if let Some(directory) = &self.server_dir {
+            command += &format!(" --server-dir '{}'", directory.display());
+        }
         if let Some(runs) = &self.runs {
             let names: Vec<&str> = runs.iter().map(|kind| KINDS[*kind].name).collect();
             command += &format!(" --runs {}", names.join(","));
@@ -186,7 +199,9 @@ fn tables() -> String {
         chaos --minutes 10                            all faults\n  \
         chaos --minutes 2 --faults kill,crash-server  only these\n  \
         chaos --minutes 5 --faults kill,pause --runs payment --pause 250\n  \
-        chaos --minutes 1 --faults ''                 none: what the checker says of a calm system"
+        chaos --minutes 1 --faults ''                 none: what the checker says of a calm system\n\n\
+      A small file system for `--server-dir`, by root, gone with the shell:\n  \
+        unshare --mount sh -c 'mount -t tmpfs -o size=3g tmpfs /mnt && chaos --minutes 10 --server-dir /mnt'"
 }
 
 fn within(range: RangeInclusive<u64>) -> RangedU64ValueParser {
@@ -248,16 +263,27 @@ mod tests {
 
     #[test]
     fn command_that_does_the_same_is_read_back() {
-        let options =
-            read(&["--minutes", "0.5", "--seed", "7", "--without", "kill,roll", "--runs", "payment"])
-                .unwrap()
-                .options;
+        let options = read(&[
+            "--minutes",
+            "0.5",
+            "--seed",
+            "7",
+            "--without",
+            "kill,roll",
+            "--runs",
+            "payment",
+            "--server-dir",
+            "/mnt",
+        ])
+        .unwrap()
+        .options;
         let again = options.again().replace('\'', "");
         let words: Vec<&str> = again.split(' ').skip_while(|word| *word != "--").skip(1).collect();
         let again = read(&words).unwrap().options;
         assert_eq!(again.faults(), options.faults());
         assert_eq!((again.kinds(), again.kinds().len()), (options.kinds(), 1));
         assert_eq!((again.seed(), again.lasts()), (7, options.lasts()));
+        assert_eq!(again.server_dir(), options.server_dir());
     }
 
     #[test]

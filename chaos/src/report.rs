@@ -82,7 +82,7 @@ impl Report {
         let asked = options.faults();
         for (place, fault) in FAULTS.iter().enumerate().filter(|(place, _)| asked.contains(place)) {
             let count = self.injected.0.get(&place).copied().unwrap_or_default();
-            match (fault.missing)() {
+            match (fault.missing)(options) {
                 None => println!("{:<13} {count:>8}  {}", fault.name, fault.about),
                 Some(why) => println!("{:<13} {:>8}  NOT TESTED: {why}", fault.name, "-"),
             }

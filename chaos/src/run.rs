@@ -42,7 +42,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<bool> {
 
 /// Injects the faults of the plan.
 async fn disturb(scene: &Arc<Scene>, options: &Options, progress: &mut Progress) -> anyhow::Result<Injected> {
-    let possible = |fault: &usize| (FAULTS[*fault].missing)().is_none();
+    let possible = |fault: &usize| (FAULTS[*fault].missing)(options).is_none();
     let asked = options.faults().into_iter().filter(possible).collect::<Vec<_>>();
     let mut plan =
         faults::plan(options.seed(), &asked, options.lasts(), options.pause()).into_iter().peekable();

@@ -33,6 +33,9 @@ const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(120);
 /// How many connections the server allows for each process, and for this program: twice what they need.
 const CONNECTIONS: u64 = 50;
 
+/// How much of the write-ahead log a server on a small disk keeps between two checkpoints, about.
+const MAX_WAL_ON_A_SMALL_DISK: &str = "128MB";
+
 /// How long a statement of this program may take.
 const STATEMENT_PATIENCE: Duration = Duration::from_secs(120);
 
@@ -44,7 +47,9 @@ pub(crate) struct Scene {
     database: Database,
     /// The server that has the database now. A promoted standby takes its place.
     server: Mutex<Arc<Postgres>>,
-    /// Held by the one fault that restarts or replaces the server, or takes all of its connections.
+    /// The small disk of the server, if it has one.
+    pub(crate) server_dir: Option<PathBuf>,
+    /// Held by the one fault that restarts or replaces the server, or takes all of its connections or its disk.
     pub(crate) server_turn: tokio::sync::Mutex<()>,
     /// Logs and journals.
     pub(crate) directory: PathBuf,
@@ -62,8 +67,11 @@ impl Scene {
     pub(crate) async fn new(options: &Options) -> anyhow::Result<Self> {
         let connections = CONNECTIONS * (options.workers() + options.clients() + 1);
         let server = Postgres::builder().setting("log_min_messages", "warning");
-        let server = server.setting("max_connections", connections.to_string()).start()?;
-        let server = Arc::new(server);
+        let mut server = server.setting("max_connections", connections.to_string());
+        if let Some(directory) = options.server_dir() {
+            server = server.parent_dir(directory).setting("max_wal_size", MAX_WAL_ON_A_SMALL_DISK);
+        }
+        let server = Arc::new(server.start()?);
         let directory =
             std::env::temp_dir().join(format!("pgworkflows-chaos-{}-{}", options.seed(), std::process::id()));
         std::fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
@@ -74,6 +82,7 @@ impl Scene {
             slots: Vec::new(),
             database,
             server: Mutex::new(server),
+            server_dir: options.server_dir().map(Into::into),
             server_turn: tokio::sync::Mutex::default(),
             directory,
             lease_ttl: options.lease_ttl(),

@@ -47,6 +47,35 @@ fn payments_are_made_once_while_workers_are_killed_and_paused() {
     assert!(finished(&report, "payment") > 0 && finished(&report, "transfer") == 0, "{report}");
 }
 
+/// A small file system is mounted where nobody else sees it, and is gone with the program. Only root may do that.
+#[test]
+fn full_disk_loses_nothing() {
+    let disk = std::env::temp_dir().join(format!("pgworkflows-chaos-disk-{}", std::process::id()));
+    std::fs::create_dir(&disk).unwrap();
+    let on_a_small_disk = |command: &str| {
+        let script = format!("mount -t tmpfs -o size=2g tmpfs '{}' && {command}", disk.display());
+        Command::new("unshare").args(["--mount", "sh", "-c", &script]).stdin(Stdio::null()).output()
+    };
+    if !on_a_small_disk("true").is_ok_and(|tried| tried.status.success()) {
+        eprintln!("NOT TESTED: this account may not mount a file system");
+        return std::fs::remove_dir(&disk).unwrap();
+    }
+    let chaos = on_a_small_disk(&format!(
+        "{} --minutes 0.3 --seed 8 --workers 2 --clients 1 --faults disk,kill --pause 1000 --lease-ttl 1500 --server-dir '{}'",
+        env!("CARGO_BIN_EXE_chaos"),
+        disk.display()
+    ));
+    let chaos = chaos.unwrap();
+
+    let report = String::from_utf8_lossy(&chaos.stdout);
+    let problems = String::from_utf8_lossy(&chaos.stderr);
+    assert!(chaos.status.success(), "{}\n{report}\n{problems}", chaos.status);
+    assert!(report.contains("violations: 0"), "{report}");
+    let filled = report.lines().find_map(|line| line.strip_prefix("disk")?.split_whitespace().next());
+    assert!(filled.is_some_and(|count| count.parse().unwrap_or(0) > 0), "{report}");
+    std::fs::remove_dir(&disk).unwrap();
+}
+
 #[test]
 fn killed_program_leaves_no_process_behind_not_even_a_stopped_one() {
     let mut chaos = chaos("--minutes 10 --seed 6 --workers 2 --clients 1 --faults pause --pause 100");

@@ -98,7 +98,7 @@ impl PgBouncer {
         pool_size: u32,
     ) -> Result<Option<Self>, Error> {
         let account = Account::for_server()?;
-        let directory = fresh_directory(account)?;
+        let directory = fresh_directory(account, &std::env::temp_dir())?;
         let port = free_port()?;
         write(account, &directory.join("users.txt"), "\"postgres\" \"\"\n")?;
         let configuration = configuration(&directory, server.port(), port, mode, pool_size);

@@ -49,6 +49,7 @@ pub struct Postgres {
 pub struct Builder {
     durable: bool,
     settings: Vec<(String, String)>,
+    parent_dir: Option<PathBuf>,
 }
 
 impl Builder {
@@ -67,6 +68,14 @@ impl Builder {
         self
     }
 
+    /// Creates the server's directory, and those of its standbys, in this directory instead of the system's directory for
+    /// temporary files, e.g. to give the server a disk of its own.
+    #[must_use]
+    pub fn parent_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.parent_dir = Some(directory.into());
+        self
+    }
+
     /// Starts the server and waits until it accepts connections.
     ///
     /// # Errors
@@ -74,7 +83,8 @@ impl Builder {
     /// Returns an error if this machine has no server programs, or they fail.
     pub fn start(self) -> Result<Postgres, Error> {
         let installation = Installation::find()?;
-        let mut server = Postgres::in_a_fresh_directory(installation, Account::for_server()?)?;
+        let parent = self.parent_dir.clone().unwrap_or_else(std::env::temp_dir);
+        let mut server = Postgres::in_a_fresh_directory(installation, Account::for_server()?, &parent)?;
         server.initialize()?;
         server.configure(&self)?;
         server.launch_on_a_free_port()?;
@@ -207,8 +217,12 @@ impl Postgres {
     }
 
     /// A server without data.
-    fn in_a_fresh_directory(installation: Installation, account: Account) -> Result<Self, Error> {
-        let directory = fresh_directory(account)?;
+    fn in_a_fresh_directory(
+        installation: Installation,
+        account: Account,
+        parent: &Path,
+    ) -> Result<Self, Error> {
+        let directory = fresh_directory(account, parent)?;
         let supervisor = Supervisor::watch(&installation, account, &directory)?;
         Ok(Self { _supervisor: supervisor, installation, account, directory, port: 0 })
     }
@@ -309,9 +323,8 @@ impl Drop for Postgres {
     }
 }
 
-pub(crate) fn fresh_directory(account: Account) -> Result<PathBuf, Error> {
-    let name = format!("pgworkflows-{}-{:016x}", std::process::id(), random());
-    let directory = std::env::temp_dir().join(name);
+pub(crate) fn fresh_directory(account: Account, parent: &Path) -> Result<PathBuf, Error> {
+    let directory = parent.join(format!("pgworkflows-{}-{:016x}", std::process::id(), random()));
     DirBuilder::new().mode(0o700).create(&directory).map_err(at(&directory))?;
     account.give(&directory)?;
     Ok(directory)

@@ -27,7 +27,8 @@ impl Postgres {
     ///
     /// Returns an error if this server does not run, or the standby cannot be made.
     pub fn start_standby(&self, lag: Duration) -> Result<Self, Error> {
-        let mut standby = Self::in_a_fresh_directory(self.installation.clone(), self.account)?;
+        let parent = self.directory.parent().unwrap_or(&self.directory);
+        let mut standby = Self::in_a_fresh_directory(self.installation.clone(), self.account, parent)?;
         let mut backup = self.program("pg_basebackup");
         backup.args(["--checkpoint=fast", "--wal-method=stream", "--write-recovery-conf", "--no-sync"]);
         backup.args(["--username=postgres", "--host=127.0.0.1", "--port"]).arg(self.port.to_string());

@@ -13,6 +13,7 @@ use crate::data::cancellation::Cancellation;
 use crate::data::failure::Failure;
 use crate::data::id::{ExecutorId, RunId};
 use crate::data::limits;
+use crate::data::mean_duration::MeanDuration;
 use crate::data::name::Name;
 use crate::data::payload::Payload;
 use crate::guard::{caught, shielded};
@@ -47,6 +48,8 @@ pub(crate) struct Executor {
     host: Arc<dyn Host>,
     clock: Arc<StoreClock>,
     slots: Slots,
+    /// How long a step takes, whatever its name: names may be made at run time.
+    steps_take: Arc<MeanDuration>,
     memory: MemoryBudget,
     /// The executor lease of the task loop, if it has one.
     current: watch::Receiver<Option<ExecutorId>>,
@@ -122,7 +125,7 @@ impl Executor {
         memory: MemoryBudget,
         current: watch::Receiver<Option<ExecutorId>>,
     ) -> Self {
-        Self { host, clock, slots, memory, current }
+        Self { host, clock, slots, steps_take: Arc::default(), memory, current }
     }
 
     /// The slots of this process's own attempts and steps.
@@ -232,7 +235,8 @@ impl Executor {
         permit: StartPermit,
         reply: impl FnOnce(AttemptResult, Room) + Send + 'static,
     ) {
-        let (this, waiting) = (self.clone(), self.slots.line_up(Work { takes: UNKNOWN, is_task: false }));
+        let takes = self.steps_take.get().unwrap_or(UNKNOWN);
+        let (this, waiting) = (self.clone(), self.slots.line_up(Work { takes, is_task: false }));
         let seed = run.as_u128() as u64 ^ u64::from(step.id.get());
         let span = tracing::info_span!("step", %run, %workflow, step = %step.name);
         let work = async move {
@@ -256,7 +260,10 @@ impl Executor {
                     attempt += 1;
                 }
             };
-            match select(pin!(work), pin!(token.cancelled())).await {
+            let (work, cancelled, began) = (pin!(work), pin!(token.cancelled()), this.host.monotonic());
+            let ended = select(work, cancelled).await;
+            this.steps_take.note(this.host.monotonic().saturating_sub(began));
+            match ended {
                 Either::Left((result, _)) => {
                     if let Some(room) = this.room(&result, &token).await {
                         reply(result, room);

@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::panic::panic_any;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Wake, Waker};
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::sync::oneshot;
 
@@ -133,6 +135,26 @@ fn begin<A: Activity>(executor: &Executor, activity: A) -> oneshot::Receiver<Att
     answer
 }
 
+fn begin_step(executor: &Executor, task: StepTask) -> oneshot::Receiver<AttemptResult> {
+    let step = StepRequest {
+        id: CommandId::FIRST,
+        name: Name::from_static("step"),
+        source: std::panic::Location::caller(),
+        retry: RetryPolicy::none(),
+        task: Guarded::new(task),
+    };
+    let (reply, ended) = oneshot::channel();
+    let permit = permit(executor);
+    executor.execute_step(
+        RunId::from_u128(1),
+        Name::from_static("tested"),
+        Box::new(step),
+        permit,
+        |result, _room| drop(reply.send(result)),
+    );
+    ended
+}
+
 async fn answer<T>(answer: oneshot::Receiver<T>) -> T {
     answer.await.expect("an answer, whatever user code does")
 }
@@ -204,26 +226,65 @@ async fn step_is_answered_wherever_its_code_panics() {
                     done.map(|()| unreachable!("no case succeeds")).map_err(ActivityError::into_failure)
                 })
             });
-            let step = StepRequest {
-                id: CommandId::FIRST,
-                name: Name::from_static("step"),
-                source: std::panic::Location::caller(),
-                retry: RetryPolicy::none(),
-                task: Guarded::new(task),
-            };
-            let (reply, ended) = oneshot::channel();
-            let permit = permit(&executor);
-            executor.execute_step(
-                RunId::from_u128(1),
-                Name::from_static("tested"),
-                Box::new(step),
-                permit,
-                |result, _room| drop(reply.send(result)),
-            );
+            let ended = begin_step(&executor, task);
             let failure = answer(ended).await.unwrap_err();
             assert!(failure.message.starts_with(words), "{failure}");
         }
     }
+}
+
+/// A host whose clock is moved by its test.
+#[derive(Debug)]
+struct StillHost {
+    system: SystemHost,
+    nanos: AtomicU64,
+}
+
+impl Host for StillHost {
+    fn monotonic(&self) -> Duration {
+        Duration::from_nanos(self.nanos.load(Ordering::Relaxed))
+    }
+
+    fn sleep(&self, time: Duration) -> BoxFuture<'static, ()> {
+        self.system.sleep(time)
+    }
+
+    fn random(&self) -> u64 {
+        self.system.random()
+    }
+
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
+        self.system.spawn(task);
+    }
+}
+
+#[tokio::test]
+async fn steps_wait_for_as_long_as_steps_took_before() {
+    // Given one slot
+    let host = Arc::new(StillHost { system: SystemHost::current(), nanos: AtomicU64::default() });
+    let executor = Executor { host: Arc::clone(&host) as Arc<dyn Host>, ..executor() };
+    let step = |takes: Duration| {
+        let host = Arc::clone(&host);
+        let task: StepTask = Box::new(move || {
+            host.nanos.fetch_add(takes.as_nanos() as u64, Ordering::Relaxed);
+            Box::pin(async { Ok(Payload::encode(&()).expect("a unit")) })
+        });
+        begin_step(&executor, task)
+    };
+    // When nothing is known about steps, then others should not wait for two of them
+    let (first, second) = (step(Duration::from_millis(1)), step(Duration::from_millis(1)));
+    assert!(executor.is_overfull());
+    answer(first).await.unwrap();
+    answer(second).await.unwrap();
+    // When they turn out to be cheap, then others may wait for some
+    let steps = [(); 8].map(|()| step(limits::OVERFLOW_WAIT * 10));
+    assert!(!executor.is_overfull());
+    for step in steps {
+        answer(step).await.unwrap();
+    }
+    // When they turn out not to be, then not
+    let _steps = [(); 2].map(|()| step(Duration::ZERO));
+    assert!(executor.is_overfull());
 }
 
 #[tokio::test]

@@ -118,9 +118,7 @@ impl Host for SystemHost {
 
     #[expect(clippy::disallowed_methods, reason = "entropy enters here")]
     fn random(&self) -> u64 {
-        let (high, low) = uuid::Uuid::new_v4().as_u64_pair();
-        // Six of the 128 bits are fixed; after the rotation each meets one that is not.
-        high ^ low.rotate_left(32)
+        rand::Rng::next_u64(&mut rand::rng())
     }
 
     fn spawn(&self, task: BoxFuture<'static, ()>) {

@@ -15,11 +15,12 @@ pub(crate) mod transaction;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{AppendNo, ClaimId, IdMap, LeaseId, Name, Position, RunId, ShardId};
 use pgworkflows_core::store::{
-    Build, ClosedRun, DueMark, Frame, Hint, InboxPage, InboxRead, OpenRow, OpenState, Queue, StoreError,
-    Suspect, Undelivered,
+    Build, ClosedRun, ClosedStatus, DueMark, Frame, Hint, InboxPage, InboxRead, OpenRow, OpenState, Queue,
+    StoreError, Suspect, Undelivered,
 };
 
 use self::inbox::Inbox;
@@ -41,7 +42,8 @@ pub(crate) struct State {
     last_claim: u64,
     /// By workflow: the queues whose workers know it or knew it, and when the last of them claimed a lease.
     known_queues: BTreeMap<Name, BTreeMap<String, Timestamp>>,
-    runs: IdMap<RunId, Run>,
+    /// Boxed, so that a table that grows moves little.
+    runs: IdMap<RunId, Box<Run>>,
     /// By workflow and key.
     keys: BTreeMap<String, BTreeMap<String, RunKey>>,
     inbox: Inbox,
@@ -125,12 +127,33 @@ impl Run {
             Row::Closed(_) => None,
         }
     }
+
+    /// Its end if it is over.
+    fn closed(&self, id: RunId) -> Option<ClosedRun> {
+        let Row::Closed(Closed { status, closed_at, outcome }) = &self.row else { return None };
+        Some(ClosedRun {
+            run: id,
+            workflow: self.workflow.clone(),
+            key: self.key.clone(),
+            status: *status,
+            closed_at: *closed_at,
+            outcome: outcome.clone(),
+        })
+    }
 }
 
 #[derive(Clone, Debug)]
 enum Row {
     Open(OpenRow),
-    Closed(ClosedRun),
+    Closed(Closed),
+}
+
+/// The end of a run.
+#[derive(Clone, Debug)]
+struct Closed {
+    status: ClosedStatus,
+    closed_at: Timestamp,
+    outcome: Bytes,
 }
 
 impl State {
@@ -192,7 +215,7 @@ impl State {
 
     /// Whether a run exists and is not over.
     fn is_open(&self, run: RunId) -> bool {
-        matches!(self.runs.get(&run), Some(Run { row: Row::Open(_), .. }))
+        self.runs.get(&run).is_some_and(|run| matches!(run.row, Row::Open(_)))
     }
 
     /// Changes a run's row and its index entries.

@@ -12,12 +12,15 @@ use pgworkflows_core::store::{
 };
 
 use super::lease::fenced;
-use super::{Indexed, Row, Run, State};
+use super::{Closed, Indexed, Row, Run, State};
 use crate::fact::Fact;
 
 /// How many append numbers of a lease are remembered. A caller repeats only its last append, so two are enough: that
 /// one and the one before it.
 const APPENDS_REMEMBERED: usize = 2;
+
+/// How many frames most runs have.
+const FRAMES_USUAL: usize = 2;
 
 impl State {
     /// Appends a batch, unless it was applied before.
@@ -101,8 +104,8 @@ impl State {
         let mut opened = IdMap::with_capacity(append.opened.len());
         for run in append.opened.iter().map(|opened| opened.run) {
             // A pending row belongs to the same start, which was submitted because the append's outcome was unknown.
-            let pending = |run: &Run| matches!(&run.row, Row::Open(row) if row.state == OpenState::Pending);
-            if !self.runs.get(&run).is_none_or(pending) || opened.insert(run, ()).is_some() {
+            let pending = |row: &Row| matches!(row, Row::Open(row) if row.state == OpenState::Pending);
+            if !self.runs.get(&run).is_none_or(|run| pending(&run.row)) || opened.insert(run, ()).is_some() {
                 return Err(StoreError::conflict(format!("run {run} was opened before")));
             }
         }
@@ -125,9 +128,9 @@ impl State {
     }
 
     fn check_open(&self, id: RunId) -> Result<(), StoreError> {
-        match self.runs.get(&id) {
-            Some(Run { row: Row::Open(_), .. }) => Ok(()),
-            Some(Run { row: Row::Closed(_), .. }) => {
+        match self.runs.get(&id).map(|run| &run.row) {
+            Some(Row::Open(_)) => Ok(()),
+            Some(Row::Closed(_)) => {
                 Err(StoreError::conflict(format!("run {id} is over: nothing comes after its end")))
             }
             None => Err(StoreError::conflict(format!("there is no run {id}"))),
@@ -309,8 +312,8 @@ impl State {
     }
 
     fn close_run(&mut self, closed: &ClosedRun) {
-        let ClosedRun { run: id, workflow, key, .. } = closed;
-        let row = Row::Closed(closed.clone());
+        let ClosedRun { run: id, workflow, key, status, closed_at, outcome } = closed;
+        let row = Row::Closed(Closed { status: *status, closed_at: *closed_at, outcome: outcome.clone() });
         if self.runs.contains_key(id) {
             self.set_row(*id, row);
         } else {
@@ -324,7 +327,8 @@ impl State {
     /// Adds a run with its row and its index entries.
     pub(super) fn insert_run(&mut self, id: RunId, workflow: Name, key: Option<String>, row: Row) {
         self.index(id, Indexed::default(), Indexed::of(&row));
-        let before = self.runs.insert(id, Run { workflow, key, row, frames: Vec::new() });
+        let run = Run { workflow, key, row, frames: Vec::with_capacity(FRAMES_USUAL) };
+        let before = self.runs.insert(id, Box::new(run));
         assert!(before.is_none(), "run {id} was checked not to exist");
     }
 }

@@ -10,7 +10,7 @@ use pgworkflows_core::store::{
     Standing, StoreError, Suspect, SuspectStage,
 };
 
-use super::{Lease, Row, Run, Shard, State};
+use super::{Lease, Row, Shard, State};
 use crate::fact::Fact;
 
 impl State {
@@ -233,7 +233,7 @@ impl State {
     }
 
     pub(super) fn is_over(&self, run: RunId) -> bool {
-        matches!(self.runs.get(&run), Some(Run { row: Row::Closed(_), .. }))
+        self.runs.get(&run).is_some_and(|run| matches!(run.row, Row::Closed(_)))
     }
 
     /// Lets every lease expire.

@@ -13,9 +13,8 @@ use super::{Lease, Row, Run, State};
 impl State {
     /// The topics that have happened.
     pub(crate) fn watch(&self, watch: &Watch) -> Watched {
-        let notice = |topic: &Topic| match (topic.what, &self.runs.get(&topic.run)?.row) {
-            (What::Closed, Row::Closed(closed)) => Some(Notice::Closed(closed.clone())),
-            (What::Closed, Row::Open(_)) => None,
+        let notice = |topic: &Topic| match topic.what {
+            What::Closed => self.runs.get(&topic.run)?.closed(topic.run).map(Notice::Closed),
         };
         Watched::within(watch.bytes, watch.topics.iter().filter_map(notice))
     }
@@ -63,10 +62,6 @@ impl State {
     }
 
     fn description(&self, id: RunId, run: &Run) -> RunDescription {
-        let closed = match &run.row {
-            Row::Open(_) => None,
-            Row::Closed(closed) => Some(closed.clone()),
-        };
         let undelivered = self.undelivered.get(&id).cloned().unwrap_or_default();
         let Run { workflow, key, .. } = run;
         RunDescription {
@@ -74,7 +69,7 @@ impl State {
             workflow: workflow.to_string(),
             key: key.clone(),
             open: run.open_row(),
-            closed,
+            closed: run.closed(id),
             undelivered,
         }
     }

@@ -11,7 +11,7 @@ use pgworkflows_core::store::{
 };
 
 use super::transaction::{RunKey, SubmitStep, Transaction, TransactionNo};
-use super::{Row, Run, State};
+use super::{Row, State};
 use crate::fact::Fact;
 
 impl State {
@@ -112,10 +112,10 @@ impl State {
     fn known_message(&self, own: &Transaction, submission: &Submission) -> Option<Submitted> {
         let is_held = self.inbox.holds(submission.message);
         let waits = is_held || own.messages.contains(&submission.message);
-        match self.runs.get(&submission.run) {
+        match self.runs.get(&submission.run).map(|run| &run.row) {
             // Even if the message was sent before and still waits, it is too late.
-            Some(Run { row: Row::Closed(_), .. }) => Some(Submitted::RunOver),
-            Some(Run { row: Row::Open(_), .. }) => waits.then_some(Submitted::Accepted),
+            Some(Row::Closed(_)) => Some(Submitted::RunOver),
+            Some(Row::Open(_)) => waits.then_some(Submitted::Accepted),
             None if own.runs.contains(&submission.run) => waits.then_some(Submitted::Accepted),
             None => Some(Submitted::UnknownRun),
         }

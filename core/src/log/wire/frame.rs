@@ -159,7 +159,8 @@ fn write_body<'e>(
         to.bytes(body);
         before = at;
     }
-    (first.unwrap_or_default(), to.finish().into())
+    // A copy of exactly that size: what is left of a frame's room would be kept with it.
+    (first.unwrap_or_default(), Bytes::copy_from_slice(&to.finish()))
 }
 
 /// The events of a frame, read one after the other. An error in the frame itself is the last item.

@@ -1,11 +1,9 @@
 //! The trial-onboarding workflow: a fan-out, a sleep of several days, a person's decision, and a subscription. It must not
 //! know a store or a worker.
 
-use std::fmt;
 use std::sync::Arc;
 
 use pgworkflows::prelude::*;
-use pgworkflows::worker::WorkerBuilder;
 
 /// What a customer signs up with.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -38,148 +36,92 @@ pub struct Workspace {
 }
 
 /// Onboards a customer, and asks for a decision at the end of the trial.
-#[derive(Debug)]
-pub struct TrialOnboarding;
+#[workflow(name = "trial-onboarding")]
+pub async fn trial_onboarding(ctx: Context, signup: Signup) -> WorkflowResult<String> {
+    // Fan-out: both run at the same time.
+    let (workspace, ()) = ctx
+        .when_all((
+            ctx.call(Onboarding::PROVISION_WORKSPACE, signup.company.clone()),
+            ctx.call(Onboarding::SEND_WELCOME, signup.email.clone()),
+        ))
+        .await?;
 
-impl Workflow for TrialOnboarding {
-    const NAME: &'static str = "trial-onboarding";
-    type Input = Signup;
-    type Output = String;
+    ctx.sleep(signup.trial).await?; // Eleven days.
+    ctx.call(Onboarding::REMIND, signup.email).await?;
 
-    async fn run(ctx: Context, signup: Signup) -> WorkflowResult<String> {
-        // Fan-out: both run at the same time.
-        let (workspace, ()) = ctx
-            .when_all((
-                ctx.activity::<ProvisionWorkspace>(signup.company.clone()),
-                ctx.activity::<SendWelcome>(signup.email.clone()),
-            ))
-            .await?;
-
-        ctx.sleep(signup.trial).await?; // Eleven days.
-        ctx.activity::<SendTrialEndingReminder>(signup.email).await?;
-
-        let decision = ctx.wait_for(UPGRADE).await?;
-        if !decision.upgraded {
-            ctx.activity::<DowngradeToFreeTier>(workspace.id).await?;
-            return Ok(format!("{} stayed on the free tier.", signup.company));
-        }
-        ctx.activity::<StartSubscription>((workspace.id, decision.plan.clone()))
-            .retry(RetryPolicy::exponential().max_attempts(5))
-            .start_to_close(Duration::from_secs(30))
-            .await?;
-        Ok(format!("{} upgraded to {}.", signup.company, decision.plan))
+    let decision = ctx.wait_for(UPGRADE).await?;
+    if !decision.upgraded {
+        ctx.call(Onboarding::DOWNGRADE, workspace.id).await?;
+        return Ok(format!("{} stayed on the free tier.", signup.company));
     }
+    ctx.call(Onboarding::SUBSCRIBE, (workspace.id, decision.plan.clone()))
+        .retry(RetryPolicy::exponential().max_attempts(5))
+        .start_to_close(Duration::from_secs(30))
+        .await?;
+    Ok(format!("{} upgraded to {}.", signup.company, decision.plan))
 }
 
-/// Stands in for the services that the activities call: receives the name of an activity, and what it does.
+/// The activities, and the services that they call.
+pub struct Onboarding {
+    /// Stands in for the services: receives the name of an activity, and what it does.
+    pub services: Services,
+}
+
+/// See [`Onboarding::services`].
 pub type Services = Arc<dyn Fn(&'static str, String) + Send + Sync>;
 
-/// Creates a workspace for a company.
-pub struct ProvisionWorkspace(pub Services);
-
-#[async_trait]
-impl Activity for ProvisionWorkspace {
-    const NAME: &'static str = "provision-workspace";
-    type Input = String;
-    type Output = Workspace;
-
-    async fn execute(&self, ctx: ActivityContext, company: String) -> ActivityResult<Workspace> {
+#[activities]
+impl Onboarding {
+    /// Creates a workspace for a company.
+    #[activity(name = "provision-workspace")]
+    pub async fn provision_workspace(
+        &self,
+        ctx: &ActivityContext,
+        company: String,
+    ) -> ActivityResult<Workspace> {
         // The id is the same in every attempt, so that a retry finds the workspace of the first attempt.
         let id = format!("{}-{}", company.to_lowercase().replace(' ', "-"), &ctx.run_id().to_string()[24..]);
-        (self.0)(Self::NAME, format!("workspace {id} is ready"));
+        self.does("provision-workspace", format!("workspace {id} is ready"));
         Ok(Workspace { id })
     }
-}
 
-/// Sends a welcome mail.
-pub struct SendWelcome(pub Services);
-
-#[async_trait]
-impl Activity for SendWelcome {
-    const NAME: &'static str = "send-welcome";
-    type Input = String;
-    type Output = ();
-
-    async fn execute(&self, _ctx: ActivityContext, email: String) -> ActivityResult<()> {
-        (self.0)(Self::NAME, format!("welcome, {email}"));
+    /// Sends a welcome mail.
+    #[activity(name = "send-welcome")]
+    pub async fn send_welcome(&self, email: String) -> ActivityResult<()> {
+        self.does("send-welcome", format!("welcome, {email}"));
         Ok(())
     }
-}
 
-/// Sends a mail that the trial is over.
-pub struct SendTrialEndingReminder(pub Services);
-
-#[async_trait]
-impl Activity for SendTrialEndingReminder {
-    const NAME: &'static str = "send-trial-ending-reminder";
-    type Input = String;
-    type Output = ();
-
-    async fn execute(&self, _ctx: ActivityContext, email: String) -> ActivityResult<()> {
-        (self.0)(Self::NAME, format!("{email}: your trial is over, what now?"));
+    /// Sends a mail that the trial is over.
+    #[activity(name = "send-trial-ending-reminder")]
+    pub async fn remind(&self, email: String) -> ActivityResult<()> {
+        self.does("send-trial-ending-reminder", format!("{email}: your trial is over, what now?"));
         Ok(())
     }
-}
 
-/// Removes a workspace's paid features.
-pub struct DowngradeToFreeTier(pub Services);
-
-#[async_trait]
-impl Activity for DowngradeToFreeTier {
-    const NAME: &'static str = "downgrade-to-free-tier";
-    type Input = String;
-    type Output = ();
-
-    async fn execute(&self, _ctx: ActivityContext, workspace: String) -> ActivityResult<()> {
-        (self.0)(Self::NAME, format!("workspace {workspace} is on the free tier"));
+    /// Removes a workspace's paid features.
+    #[activity(name = "downgrade-to-free-tier")]
+    pub async fn downgrade(&self, workspace: String) -> ActivityResult<()> {
+        self.does("downgrade-to-free-tier", format!("workspace {workspace} is on the free tier"));
         Ok(())
     }
-}
 
-/// Starts billing a workspace for a plan.
-pub struct StartSubscription(pub Services);
-
-#[async_trait]
-impl Activity for StartSubscription {
-    const NAME: &'static str = "start-subscription";
-    type Input = (String, String);
-    type Output = ();
-
-    async fn execute(&self, ctx: ActivityContext, (workspace, plan): (String, String)) -> ActivityResult<()> {
+    /// Starts billing a workspace for a plan.
+    #[activity(name = "start-subscription")]
+    pub async fn subscribe(&self, ctx: &ActivityContext, id: String, plan: String) -> ActivityResult<()> {
         // The billing service deduplicates by this key, so that a retry does not bill twice.
         let key = ctx.idempotency_key();
-        (self.0)(Self::NAME, format!("workspace {workspace} is billed for {plan}, idempotency key {key}"));
+        self.does("start-subscription", format!("{id} is billed for {plan}, idempotency key {key}"));
         Ok(())
+    }
+
+    fn does(&self, activity: &'static str, what: String) {
+        (self.services)(activity, what);
     }
 }
 
-/// Registers the workflow and its activities with a worker.
-#[must_use]
-pub fn register(worker: WorkerBuilder, services: &Services) -> WorkerBuilder {
-    worker
-        .workflow::<TrialOnboarding>()
-        .activity(ProvisionWorkspace(Arc::clone(services)))
-        .activity(SendWelcome(Arc::clone(services)))
-        .activity(SendTrialEndingReminder(Arc::clone(services)))
-        .activity(DowngradeToFreeTier(Arc::clone(services)))
-        .activity(StartSubscription(Arc::clone(services)))
+impl std::fmt::Debug for Onboarding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Onboarding").finish_non_exhaustive()
+    }
 }
-
-/// Implements `Debug` with the name alone, because `Services` is a closure.
-macro_rules! shown_by_name {
-    ($($activity:ident),+) => {
-        $(impl fmt::Debug for $activity {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(stringify!($activity))
-            }
-        })+
-    };
-}
-
-shown_by_name!(
-    ProvisionWorkspace,
-    SendWelcome,
-    SendTrialEndingReminder,
-    DowngradeToFreeTier,
-    StartSubscription
-);

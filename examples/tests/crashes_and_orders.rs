@@ -4,23 +4,24 @@
 use std::time::Duration;
 
 use pgworkflows_examples::trial::{
-    ProvisionWorkspace, SendTrialEndingReminder, SendWelcome, Signup, StartSubscription, TrialOnboarding,
-    UPGRADE, UpgradeDecision, Workspace,
+    Onboarding, Signup, UPGRADE, UpgradeDecision, Workspace, trial_onboarding,
 };
 use pgworkflows_testkit::{Error, TestEnv, TestEnvBuilder, TestRun, crash_everywhere, explore};
 
 fn definition() -> TestEnvBuilder {
     TestEnv::builder()
-        .workflow::<TrialOnboarding>()
-        .mock::<ProvisionWorkspace>(|company| Ok(Workspace { id: company }))
-        .mock::<SendWelcome>(|_email| Ok(()))
-        .mock::<SendTrialEndingReminder>(|_email| Ok(()))
-        .mock::<StartSubscription>(|_workspace_and_plan| Ok(()))
+        .workflow::<trial_onboarding>()
+        .mock_fn(Onboarding::PROVISION_WORKSPACE, |(company,)| Ok(Workspace { id: company }))
+        .mock_fn(Onboarding::SEND_WELCOME, |_email| Ok(()))
+        .mock_fn(Onboarding::REMIND, |_email| Ok(()))
+        .mock_fn(Onboarding::SUBSCRIBE, |_workspace_and_plan| Ok(()))
 }
 
-async fn sign_up(env: &TestEnv) -> Result<TestRun<TrialOnboarding>, Error> {
+async fn sign_up(env: &TestEnv) -> Result<TestRun<trial_onboarding>, Error> {
     let (company, email) = ("Acme".to_owned(), "ada@acme.example".to_owned());
-    env.start(Signup { company, email, trial: Duration::from_secs(11 * 24 * 3600) }).key("Acme").await
+    env.start::<trial_onboarding>(Signup { company, email, trial: Duration::from_secs(11 * 24 * 3600) })
+        .key("Acme")
+        .await
 }
 
 fn upgraded() -> UpgradeDecision {
@@ -28,14 +29,14 @@ fn upgraded() -> UpgradeDecision {
 }
 
 /// A customer who upgrades.
-async fn upgrade(env: TestEnv) -> Result<TestRun<TrialOnboarding>, Error> {
+async fn upgrade(env: TestEnv) -> Result<TestRun<trial_onboarding>, Error> {
     let run = sign_up(&env).await?;
     run.signal(UPGRADE, upgraded()).await?;
     Ok(run)
 }
 
 /// A customer who upgrades while the trial is cancelled.
-async fn upgrade_and_cancel(env: TestEnv) -> Result<TestRun<TrialOnboarding>, Error> {
+async fn upgrade_and_cancel(env: TestEnv) -> Result<TestRun<trial_onboarding>, Error> {
     let run = sign_up(&env).await?;
     let (signalled, cancelled) = tokio::join!(run.signal(UPGRADE, upgraded()), run.cancel());
     signalled.and(cancelled)?;
@@ -44,8 +45,8 @@ async fn upgrade_and_cancel(env: TestEnv) -> Result<TestRun<TrialOnboarding>, Er
 
 /// A customer who is told of an upgrade is billed. Billing may answer too late and be retried under the same idempotency
 /// key; after five attempts the run fails.
-async fn upgrade_is_billed(run: TestRun<TrialOnboarding>) -> Result<(), Error> {
-    let billed = run.env().activity_calls::<StartSubscription>().len();
+async fn upgrade_is_billed(run: TestRun<trial_onboarding>) -> Result<(), Error> {
+    let billed = run.env().calls_of(Onboarding::SUBSCRIBE).len();
     match run.result().await {
         Ok(result) => assert!(result == "Acme upgraded to pro." && (1..=5).contains(&billed), "{result}"),
         Err(error) if error.is_run_failed() => assert_eq!(billed, 5),

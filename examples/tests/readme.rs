@@ -5,8 +5,7 @@ use std::sync::Arc;
 use pgworkflows::prelude::*;
 use pgworkflows::sqlx::PgPool;
 use pgworkflows_examples::trial::{
-    DowngradeToFreeTier, ProvisionWorkspace, SendTrialEndingReminder, SendWelcome, Services, Signup,
-    StartSubscription, TrialOnboarding, UPGRADE, UpgradeDecision, Workspace,
+    Onboarding, Signup, UPGRADE, UpgradeDecision, Workspace, trial_onboarding,
 };
 use pgworkflows_pg_harness::Postgres;
 use pgworkflows_testkit::TestEnv;
@@ -16,19 +15,11 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 /// The README's worker.
 async fn work(
     database_url: &str,
-    services: Services,
+    onboarding: Onboarding,
     shutdown_signal: impl Future<Output = ()>,
 ) -> Result<()> {
-    let (hosting, mailer, billing) = (services.clone(), services.clone(), services);
     let store = pgworkflows::connect(database_url).await?; // Creates and migrates its own schema.
-    let worker = Worker::builder(store)
-        .workflow::<TrialOnboarding>()
-        .activity(ProvisionWorkspace(hosting.clone()))
-        .activity(DowngradeToFreeTier(hosting))
-        .activity(SendWelcome(mailer.clone()))
-        .activity(SendTrialEndingReminder(mailer))
-        .activity(StartSubscription(billing))
-        .build()?;
+    let worker = Worker::builder(store).workflow::<trial_onboarding>().activities(onboarding).build()?;
     worker.run_until(shutdown_signal).await?;
     Ok(())
 }
@@ -36,13 +27,13 @@ async fn work(
 /// The README's client.
 async fn request(database_url: &str, pool: &PgPool, signup: Signup) -> Result<String> {
     let client = Client::new(pgworkflows::connect(database_url).await?);
-    let run = client.start::<TrialOnboarding>(signup.clone()).key("signup:42").await?;
+    let run = client.start::<trial_onboarding>(signup.clone()).key("signup:42").await?;
     run.signal(UPGRADE, UpgradeDecision { upgraded: true, plan: "pro".to_owned() }).await?;
     let outcome: String = run.result().await?;
 
     // Or inside your own sqlx transaction: your rows and the run commit together, or neither does.
     let mut transaction = pool.begin().await?;
-    client.start::<TrialOnboarding>(signup).key("signup:43").in_transaction(&mut transaction).await?;
+    client.start::<trial_onboarding>(signup).key("signup:43").in_transaction(&mut transaction).await?;
     transaction.commit().await?;
     Ok(outcome)
 }
@@ -56,12 +47,12 @@ async fn worker_and_client_of_the_readme_complete_a_trial() -> Result<()> {
     // Given a database, and services that accept everything
     let database = Postgres::shared().create_database()?;
     let pool = PgPool::connect(database.url()).await?;
-    let services: Services = Arc::new(|_activity, _what| {});
+    let onboarding = Onboarding { services: Arc::new(|_activity, _what| {}) };
     // When the worker executes runs until the client is done
     let mut outcome = None;
     let client =
         async { outcome = Some(request(database.url(), &pool, signup(Duration::from_millis(1))).await) };
-    work(database.url(), services, client).await?;
+    work(database.url(), onboarding, client).await?;
     // Then the client has its result
     assert_eq!(outcome.expect("the worker ends after the client")?, "Acme upgraded to pro.");
     Ok(())
@@ -71,13 +62,13 @@ async fn worker_and_client_of_the_readme_complete_a_trial() -> Result<()> {
 async fn eleven_days_pass_in_a_moment() -> Result<()> {
     let trial = Duration::from_secs(11 * 24 * 3600);
     let env = TestEnv::builder()
-        .workflow::<TrialOnboarding>()
-        .mock::<ProvisionWorkspace>(|company| Ok(Workspace { id: company }))
-        .mock::<SendWelcome>(|_email| Ok(()))
-        .mock::<SendTrialEndingReminder>(|_email| Ok(()))
-        .mock::<StartSubscription>(|_workspace_and_plan| Ok(()))
+        .workflow::<trial_onboarding>()
+        .mock_fn(Onboarding::PROVISION_WORKSPACE, |(company,)| Ok(Workspace { id: company }))
+        .mock_fn(Onboarding::SEND_WELCOME, |_email| Ok(()))
+        .mock_fn(Onboarding::REMIND, |_email| Ok(()))
+        .mock_fn(Onboarding::SUBSCRIBE, |_workspace_and_plan| Ok(()))
         .build();
-    let run = env.start::<TrialOnboarding>(signup(trial)).await?;
+    let run = env.start::<trial_onboarding>(signup(trial)).await?;
     env.advance(trial).await;
     run.assert_waiting_on(UPGRADE);
     run.signal(UPGRADE, UpgradeDecision { upgraded: true, plan: "pro".to_owned() }).await?;
@@ -90,7 +81,7 @@ fn readme_shows_the_code_that_is_tested() {
     let sources = [include_str!("../trial.rs"), include_str!("readme.rs")].map(code_lines);
     let blocks = include_str!("../../README.md").split("```rust\n").skip(1);
     let blocks: Vec<&str> = blocks.filter_map(|rest| rest.split("```").next()).collect();
-    assert_eq!(blocks.len(), 4);
+    assert_eq!(blocks.len(), 5);
     for block in blocks {
         let shown = code_lines(block);
         let is_tested = |source: &Vec<&str>| source.windows(shown.len()).any(|lines| lines == shown);

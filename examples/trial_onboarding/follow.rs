@@ -5,7 +5,7 @@ use std::time::Duration;
 use pgworkflows::client::RunStatus;
 use pgworkflows::history::Event;
 use pgworkflows::{Error, RunHandle};
-use pgworkflows_examples::trial::TrialOnboarding;
+use pgworkflows_examples::trial::trial_onboarding;
 
 use super::say;
 
@@ -13,7 +13,7 @@ use super::say;
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Prints what is already in a run's log.
-pub(crate) async fn print_log(handle: &RunHandle<TrialOnboarding>, company: &str) -> Result<(), Error> {
+pub(crate) async fn print_log(handle: &RunHandle<trial_onboarding>, company: &str) -> Result<(), Error> {
     let info = handle.describe().await?;
     let history = handle.history().await?;
     let state = if info.status.is_over() { "is over" } else { "continues" };
@@ -37,7 +37,7 @@ pub(crate) async fn print_log(handle: &RunHandle<TrialOnboarding>, company: &str
 }
 
 /// Prints when the run is parked, until the task is aborted.
-pub(crate) async fn follow(handle: RunHandle<TrialOnboarding>) {
+pub(crate) async fn follow(handle: RunHandle<trial_onboarding>) {
     let mut printed = None;
     loop {
         if let Ok(info) = handle.describe().await {
@@ -57,7 +57,7 @@ pub(crate) async fn follow(handle: RunHandle<TrialOnboarding>) {
 
 /// Returns when the run waits for the signal of this name.
 pub(crate) async fn until_waiting_for(
-    handle: &RunHandle<TrialOnboarding>,
+    handle: &RunHandle<trial_onboarding>,
     signal: &str,
 ) -> Result<(), Error> {
     loop {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pgworkflows::{AnyStore, Client, Error, RunHandle, Worker};
-use pgworkflows_examples::trial::{self, Services, Signup, TrialOnboarding, UPGRADE, UpgradeDecision};
+use pgworkflows_examples::trial::{Onboarding, Services, Signup, UPGRADE, UpgradeDecision, trial_onboarding};
 
 use self::arguments::{Arguments, Decide, Job};
 
@@ -62,7 +62,8 @@ async fn open_store() -> Result<AnyStore, Error> {
 
 async fn onboard(store: AnyStore, client: &Client, arguments: &Arguments) -> Result<String, Error> {
     let services: Services = Arc::new(|activity, what| say(format!("ran      {activity}: {what}")));
-    let worker = trial::register(Worker::builder(store), &services).lease_ttl(LEASE_TTL).build()?;
+    let worker = Worker::builder(store).workflow::<trial_onboarding>().activities(Onboarding { services });
+    let worker = worker.lease_ttl(LEASE_TTL).build()?;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let worker = tokio::spawn(worker.run_until(async {
         drop(stopped.await);
@@ -84,11 +85,11 @@ async fn onboard(store: AnyStore, client: &Client, arguments: &Arguments) -> Res
 }
 
 /// Starts the company's run, or finds the existing one.
-async fn start(client: &Client, arguments: &Arguments) -> Result<RunHandle<TrialOnboarding>, Error> {
+async fn start(client: &Client, arguments: &Arguments) -> Result<RunHandle<trial_onboarding>, Error> {
     let company = arguments.company.clone();
     let email = format!("owner@{}.example", company.to_lowercase().replace(' ', "-"));
     let signup = Signup { company: company.clone(), email, trial: arguments.trial };
-    let (handle, existing) = match client.start::<TrialOnboarding>(signup).key(&company).await {
+    let (handle, existing) = match client.start::<trial_onboarding>(signup).key(&company).await {
         // The run was started with another trial period, which it keeps.
         Err(error) if error.is_key_conflict() => match error.run() {
             Some(run) => (client.handle(run), true),
@@ -105,7 +106,7 @@ async fn start(client: &Client, arguments: &Arguments) -> Result<RunHandle<Trial
 }
 
 /// Sends the decision as soon as the run waits for it.
-async fn decide(handle: RunHandle<TrialOnboarding>, decide: Decide) -> Result<(), Error> {
+async fn decide(handle: RunHandle<trial_onboarding>, decide: Decide) -> Result<(), Error> {
     follow::until_waiting_for(&handle, UPGRADE.name()).await?;
     let decision = match decide {
         Decide::Upgrade(plan) => UpgradeDecision { upgraded: true, plan },
@@ -135,7 +136,7 @@ async fn send_decision(client: &Client, arguments: &Arguments) -> Result<String,
         Decide::Upgrade(plan) => UpgradeDecision { upgraded: true, plan },
         Decide::Stay | Decide::Ask | Decide::Wait => UpgradeDecision { upgraded: false, plan: String::new() },
     };
-    match client.find::<TrialOnboarding>(company).await? {
+    match client.find::<trial_onboarding>(company).await? {
         Some(handle) => {
             handle.signal(UPGRADE, decision).key("the decision").await?;
             Ok(format!("The decision of {company} was sent."))

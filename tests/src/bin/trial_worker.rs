@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use pgworkflows::id::LeaseId;
 use pgworkflows::store::{Append, Appended, Session, StoreError};
 use pgworkflows::{PostgresStore, Worker};
-use pgworkflows_examples::trial::{self, Services};
+use pgworkflows_examples::trial::{Onboarding, Services, trial_onboarding};
 use pgworkflows_tests::weighed::end_of_input;
 use pgworkflows_tests::{Interceptor, intercept};
 use sqlx::{Connection, PgConnection};
@@ -35,7 +35,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let services = record_executions(url);
     let lease = std::env::var("LEASE_SECONDS").unwrap_or(LEASE_SECONDS.to_owned());
     let lease_ttl = Duration::from_secs(lease.parse()?);
-    let worker = trial::register(Worker::builder(store), &services).lease_ttl(lease_ttl).processors(1);
+    let worker = Worker::builder(store).workflow::<trial_onboarding>().activities(Onboarding { services });
+    let worker = worker.lease_ttl(lease_ttl).processors(1);
     worker.build()?.run_until(end_of_input()).await?;
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pgworkflows::{Client, Error, PostgresStore, RunHandle};
-use pgworkflows_examples::trial::{Signup, TrialOnboarding, UPGRADE, UpgradeDecision};
+use pgworkflows_examples::trial::{Signup, UPGRADE, UpgradeDecision, trial_onboarding};
 use pgworkflows_pg_harness::{Database, Postgres};
 use pgworkflows_tests::{DEADLINE, eventually};
 use sqlx::{Connection, PgConnection};
@@ -72,14 +72,14 @@ impl PgEnv {
     }
 
     /// Starts a company's trial.
-    pub(crate) async fn start_trial(&self, company: &str) -> Result<RunHandle<TrialOnboarding>, Error> {
+    pub(crate) async fn start_trial(&self, company: &str) -> Result<RunHandle<trial_onboarding>, Error> {
         let email = format!("owner@{company}.example");
         let signup = Signup { company: company.to_owned(), email, trial: TRIAL };
-        self.client.start::<TrialOnboarding>(signup).key(company).await
+        self.client.start::<trial_onboarding>(signup).key(company).await
     }
 
     /// Waits until a trial needs a decision, decides for `pro`, and returns the result.
-    pub(crate) async fn finish_trial(&self, run: &RunHandle<TrialOnboarding>) -> String {
+    pub(crate) async fn finish_trial(&self, run: &RunHandle<trial_onboarding>) -> String {
         eventually("the run waits for a decision", async || {
             let info = run.describe().await.unwrap();
             info.waiting_on.is_some_and(|what| what.contains("signal `upgrade`")).then_some(())
@@ -101,7 +101,7 @@ impl PgEnv {
 }
 
 /// Sends the decision of a trial.
-pub(crate) async fn decide(run: &RunHandle<TrialOnboarding>) -> Result<(), Error> {
+pub(crate) async fn decide(run: &RunHandle<trial_onboarding>) -> Result<(), Error> {
     let decision = UpgradeDecision { upgraded: true, plan: "pro".to_owned() };
     run.signal(UPGRADE, decision).key("the decision").await
 }

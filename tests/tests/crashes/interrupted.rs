@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures::{StreamExt, stream};
 use pgworkflows::RunHandle;
 use pgworkflows::history::Event;
-use pgworkflows_examples::trial::TrialOnboarding;
+use pgworkflows_examples::trial::trial_onboarding;
 use pgworkflows_tests::eventually;
 use sqlx::Row;
 
@@ -21,7 +21,7 @@ const APPENDS_LEAST: usize = 6;
 /// A trial whose first worker was lost at an append, and which another worker has completed.
 pub(crate) struct Interrupted {
     pub(crate) env: PgEnv,
-    pub(crate) run: RunHandle<TrialOnboarding>,
+    pub(crate) run: RunHandle<trial_onboarding>,
     pub(crate) first: TrialWorker,
     /// The worker that took over. `None` if the trial ended before that append.
     pub(crate) second: Option<TrialWorker>,
@@ -66,7 +66,7 @@ pub(crate) async fn interrupt_at_every_append(signal: &str, moment: &str, check:
 /// execution recorded the last event at its begin. An execution that a stopped process had begun cannot be prevented.
 pub(crate) async fn assert_no_recorded_activity_ran_again(
     env: &PgEnv,
-    run: &RunHandle<TrialOnboarding>,
+    run: &RunHandle<trial_onboarding>,
     stopped: Option<u32>,
 ) {
     let mut activities = BTreeMap::new();

@@ -6,7 +6,7 @@ use pgworkflows::Worker;
 use pgworkflows::prelude::*;
 use pgworkflows::store::Store;
 use pgworkflows::worker::WorkerBuilder;
-use pgworkflows_examples::trial::{self, Services};
+use pgworkflows_examples::trial::{Onboarding, Services, trial_onboarding};
 use pgworkflows_tests::{Journal, RunningWorker};
 
 use crate::env::SHARDS;
@@ -60,7 +60,7 @@ pub(crate) fn start_noting_worker(
 ) -> RunningWorker {
     let journal = journal.clone();
     let services: Services = Arc::new(move |activity, what| journal.note(format!("{activity}: {what}")));
-    let builder = trial::register(Worker::builder(store), &services);
+    let builder = Worker::builder(store).workflow::<trial_onboarding>().activities(Onboarding { services });
     let builder = builder.workflow::<Collect>().workflow::<Nap>().queue_shards(SHARDS);
     RunningWorker::start(configure(builder).build().unwrap())
 }

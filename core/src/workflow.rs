@@ -25,12 +25,17 @@ use std::future::Future;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use self::call_error::CallError;
+pub use self::call_error::{BranchError, CallError};
 pub use self::calls::activity::{ActivityFuture, CallFuture};
+pub use self::calls::branch::BranchFuture;
 pub use self::calls::compensation::Compensation;
+pub use self::calls::for_each::{ForEach, Settle};
 pub use self::calls::future::DurableFuture;
+pub use self::calls::mutex::{LockFuture, Mutex, MutexGuard};
 pub use self::calls::record::RecordFuture;
+pub use self::calls::semaphore::{AcquireFuture, Permit, Semaphore};
 pub use self::calls::signal::SignalFuture;
+pub use self::calls::spawn::Spawn;
 pub use self::calls::step::StepFuture;
 pub use self::calls::timeout::{Durable, Timeout};
 pub use self::calls::timer::TimerFuture;
@@ -38,6 +43,11 @@ pub use self::calls::when_all::{Branches, Items, Tuple, WhenAll};
 pub use self::context::Context;
 pub use self::error::{OrFail, WorkflowError, WorkflowResult};
 pub use self::signal::Signal;
+
+/// What [`select!`](crate::select) expands to.
+pub mod race {
+    pub use super::calls::select::{Arm, Arms, First, FirstUnlessComplete, NoArm, Race, Winner};
+}
 
 /// Deterministic code that survives its process: a plain `async fn`, which is replayed from the log after a crash.
 ///

@@ -15,6 +15,7 @@ use crate::data::retry::RetryPolicy;
 use crate::log::event::{Event, Role};
 use crate::log::past_event::PastEvent;
 use crate::run::Run;
+use crate::select;
 use crate::testing::{RunFixture, activity, broken, deploy_broken_build, history, panic_if_broken, workflow};
 use crate::workflow::calls::timeout::Durable;
 use crate::workflow::context::Context;
@@ -53,10 +54,29 @@ enum Plan {
     Race(Box<Plan>, Box<Plan>),
     /// The first of many; the others are dropped.
     First(Vec<Plan>),
+    /// What branches share, or race for.
+    Branches(Branches),
     /// Continues after an error.
     Catch(Box<Plan>),
     /// A destructor that registers a compensation.
     Guard(Box<Plan>),
+}
+
+/// Plans whose parts are branches of a race, or share something.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Branches {
+    /// `select!` in a loop, until both are done.
+    Select(Box<Plan>, Box<Plan>),
+    /// `select!` once; the other one is dropped.
+    Arms(Box<Plan>, Box<Plan>),
+    /// A call that is made before the plan, and awaited after it.
+    Spawn(u8, Box<Plan>),
+    /// `for_each` with a limit, which fails with the first error or settles.
+    Each(u8, bool, Vec<Plan>),
+    /// `when_all` of branches that share permits, and give up after some seconds of waiting.
+    Share(u8, u8, Vec<Plan>),
+    /// A race of two branches for one mutex.
+    Lock(Box<Plan>, Box<Plan>),
 }
 
 const SIGNALS: [Signal<u64>; 2] = [Signal::new("red"), Signal::new("blue")];
@@ -122,6 +142,7 @@ fn follow(ctx: Context, plan: Plan, seen: Rc<Cell<u64>>) -> LocalBoxFuture<'stat
                 let mut pending: FuturesUnordered<_> = plans.into_iter().map(branch).collect();
                 pending.next().await.unwrap_or(Ok(5))
             }
+            Plan::Branches(branches) => follow_branches(&ctx, branches, &seen, &branch).await,
             Plan::Catch(plan) => Ok(branch(*plan).await.unwrap_or(7)),
             Plan::Guard(plan) => {
                 let _guard = Guard(ctx.clone(), Rc::clone(&seen));
@@ -134,6 +155,67 @@ fn follow(ctx: Context, plan: Plan, seen: Rc<Cell<u64>>) -> LocalBoxFuture<'stat
         seen.set(crate::data::random::mix(seen.get() ^ value ^ now) ^ ctx.random());
         result
     })
+}
+
+async fn follow_branches(
+    ctx: &Context,
+    branches: Branches,
+    seen: &Cell<u64>,
+    branch: &dyn Fn(Plan) -> LocalBoxFuture<'static, WorkflowResult<u64>>,
+) -> WorkflowResult<u64> {
+    match branches {
+        Branches::Select(one, other) => {
+            let (mut one, mut other) = (ctx.branch(branch(*one)), ctx.branch(branch(*other)));
+            let mut sum = 0_u64;
+            loop {
+                select! {
+                    done = &mut one => sum = sum.wrapping_mul(3) ^ done?,
+                    done = &mut other => sum = sum.wrapping_mul(5) ^ done?,
+                    complete => break Ok(sum),
+                }
+            }
+        }
+        Branches::Arms(one, other) => select! {
+            done = ctx.branch(branch(*one)) => done,
+            done = ctx.branch(branch(*other)) => done.map(|done| done ^ 1),
+        },
+        Branches::Spawn(secs, plan) => {
+            let work =
+                ctx.spawn(ctx.activity::<Work>(seen.get()).timeout(Duration::from_secs(u64::from(secs))));
+            let planned = branch(*plan).await?;
+            Ok(work.await?.wrapping_add(planned))
+        }
+        Branches::Each(limit, settles, plans) => {
+            let each = ctx.for_each(plans, branch).limit(usize::from(limit));
+            if settles {
+                each.settle().await.map(|all| all.iter().filter(|result| result.is_ok()).count() as u64)
+            } else {
+                each.await.map(|all| all.into_iter().fold(0, |sum, value| sum ^ value))
+            }
+        }
+        Branches::Share(permits, secs, plans) => {
+            let permits = ctx.semaphore("permits", usize::from(permits));
+            let share = async |plan| {
+                let _permit = permits.acquire().timeout(Duration::from_secs(u64::from(secs))).await?;
+                branch(plan).await
+            };
+            ctx.when_all(plans.into_iter().map(share)).await.map(|all| all.len() as u64)
+        }
+        Branches::Lock(one, other) => {
+            let mutex = ctx.mutex("mutex", 3_u64);
+            let lock = async |plan| {
+                let mut value = mutex.lock().await?;
+                *value ^= branch(plan).await?;
+                Ok(*value)
+            };
+            let first = select! {
+                done = ctx.branch(lock(*one)) => done,
+                done = ctx.branch(lock(*other)) => done,
+            };
+            let last = mutex.lock().await?;
+            first.map(|first| first ^ *last)
+        }
+    }
 }
 
 fn plan() -> impl Strategy<Value = Plan> {
@@ -158,6 +240,15 @@ fn plan() -> impl Strategy<Value = Plan> {
             1 => (one(), one()).prop_map(|(one, other)| Plan::Join(one, other)),
             2 => (one(), one()).prop_map(|(one, other)| Plan::Race(one, other)),
             1 => many().prop_map(Plan::First),
+            9 => prop_oneof![
+                2 => (one(), one()).prop_map(|(one, other)| Branches::Select(one, other)),
+                1 => (one(), one()).prop_map(|(one, other)| Branches::Arms(one, other)),
+                1 => (1..6_u8, one()).prop_map(|(secs, plan)| Branches::Spawn(secs, plan)),
+                2 => (1..4_u8, any::<bool>(), many()).prop_map(|(limit, settles, plans)| Branches::Each(limit, settles, plans)),
+                2 => (1..3_u8, 1..6_u8, many()).prop_map(|(permits, secs, plans)| Branches::Share(permits, secs, plans)),
+                1 => (one(), one()).prop_map(|(one, other)| Branches::Lock(one, other)),
+            ]
+            .prop_map(Plan::Branches),
             1 => one().prop_map(Plan::Catch),
             1 => one().prop_map(Plan::Guard),
         ]

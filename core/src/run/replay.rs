@@ -19,6 +19,10 @@ use crate::workflow::fault::Fault;
 use crate::workflow::locals::Locals;
 use crate::workflow::program::{Programs, join_or};
 
+/// What a divergence means if the code is the one that wrote the history.
+const BY_CHANCE: &str = ". If the code has not changed, it decides by chance: use `pgworkflows::select!` instead of \
+                         `tokio::select!` and `futures::select!`, and the context for times and random numbers";
+
 /// What the worker that takes over a run adds to its history.
 #[derive(Debug, Default)]
 pub(crate) struct Takeover {
@@ -340,9 +344,11 @@ impl Replay {
             return (self.run, progress);
         }
         let diverged = self.diverged.map(|what| {
+            // Code that cannot go on at all did not decide differently.
+            let by_chance = if what.recorded.is_some() || what.seq.is_none() { BY_CHANCE } else { "" };
             format!(
                 "run {} of workflow `{}` cannot be replayed: {what}. Deploy the code that wrote this history, or \
-                 change the workflow in a way that old histories can follow; then the run resumes",
+                 change the workflow in a way that old histories can follow; then the run resumes{by_chance}",
                 self.run.state.id, self.run.state.workflow
             )
         });

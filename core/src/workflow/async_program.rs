@@ -235,6 +235,9 @@ impl AsyncProgram {
     /// Refuses a wait that no resolution can end.
     fn check_waits(&self) -> Result<(), String> {
         if self.future.is_some() && self.scope.unresolved() == 0 {
+            if let Some(deadlock) = self.scope.deadlock() {
+                return Err(format!("workflow `{}` {deadlock}", self.workflow));
+            }
             return Err(format!(
                 "workflow `{}` waits for something that is not durable, such as a tokio timer or a channel; use \
                  `ctx.sleep`, `ctx.wait_for`, or put it into an activity or a step",

@@ -65,6 +65,36 @@ impl<E: TypedFailure> CallError<E> {
     }
 }
 
+/// The error of a branch of [`for_each`](crate::workflow::Context::for_each): a [`WorkflowError`], a [`CallError`], or a
+/// type of your own.
+///
+/// ```
+/// use pgworkflows::prelude::*;
+/// use pgworkflows::workflow::BranchError;
+///
+/// assert!(BranchError::is_cancelled(&WorkflowError::cancelled()));
+/// assert!(!BranchError::is_cancelled(&WorkflowError::new("out-of-stock", "3 items are missing")));
+/// ```
+pub trait BranchError: From<WorkflowError> {
+    /// Whether it is the cancellation of the run.
+    fn is_cancelled(&self) -> bool;
+}
+
+impl BranchError for WorkflowError {
+    fn is_cancelled(&self) -> bool {
+        Self::is_cancelled(self)
+    }
+}
+
+impl<E> BranchError for CallError<E> {
+    fn is_cancelled(&self) -> bool {
+        match self {
+            Self::Failed(_) => false,
+            Self::Other(error) => error.is_cancelled(),
+        }
+    }
+}
+
 impl<E> From<WorkflowError> for CallError<E> {
     /// An error of the workflow itself: it is not searched for an `E`.
     fn from(error: WorkflowError) -> Self {

@@ -2,10 +2,17 @@
 //! issues, and how a replay recognises it. It must not know how commands are executed.
 
 pub(crate) mod activity;
+pub(crate) mod branch;
 pub(crate) mod compensation;
+pub(crate) mod for_each;
 pub(crate) mod future;
+pub(crate) mod mutex;
 pub(crate) mod record;
+pub(crate) mod scoped;
+pub(crate) mod select;
+pub(crate) mod semaphore;
 pub(crate) mod signal;
+pub(crate) mod spawn;
 pub(crate) mod step;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,7 @@
 //! The context that a workflow's code calls. It must not see the wall clock or any entropy.
 
+mod concurrency;
+
 use std::fmt;
 use std::future::Future;
 use std::panic::Location;
@@ -22,7 +24,6 @@ use crate::workflow::calls::record::RecordFuture;
 use crate::workflow::calls::signal::SignalFuture;
 use crate::workflow::calls::step::StepFuture;
 use crate::workflow::calls::timer::{TimerCall, TimerFuture};
-use crate::workflow::calls::when_all::{Branches, WhenAll};
 use crate::workflow::error::ActivityResult;
 use crate::workflow::scope::Scope;
 use crate::workflow::signal::Signal;
@@ -30,7 +31,8 @@ use crate::workflow::signal::Signal;
 /// A workflow's connection to the engine. Cheap to clone; all clones belong to the same run.
 ///
 /// Its durable calls return futures that do nothing until they are polled. They work with every combinator of
-/// the `futures` crate. Dropping a future before it is ready cancels its call.
+/// the `futures` crate that polls in a fixed order: not with its `select!`, nor with that of tokio, which decide by chance;
+/// use [`select!`](crate::select). Dropping a future before it is ready cancels its call.
 ///
 /// ```
 /// use pgworkflows::prelude::*;
@@ -139,6 +141,9 @@ impl Context {
     /// Schedules an activity and waits for its outcome. The activity's [`options`](Activity::options) apply unless the
     /// future's methods override them.
     ///
+    /// **Calls are lazy: the activity is scheduled when the future is first awaited.** [`spawn`](Self::spawn) schedules
+    /// it at once.
+    ///
     /// ```
     /// # use pgworkflows::prelude::*;
     /// # async fn workflow<Charge: Activity<Input = u64, Output = String>>(ctx: Context) -> WorkflowResult<()> {
@@ -164,6 +169,9 @@ impl Context {
 
     /// Schedules an activity by its definition and waits for its outcome, as [`activity`](Self::activity) does. A
     /// single argument needs no tuple. The options of the definition apply unless the future's methods override them.
+    ///
+    /// **Calls are lazy: the activity is scheduled when the future is first awaited.** [`spawn`](Self::spawn) schedules
+    /// it at once.
     ///
     /// ```
     /// use pgworkflows::prelude::*;
@@ -255,28 +263,6 @@ impl Context {
         F: FnOnce() -> T,
     {
         RecordFuture::record(&self.scope, name, make, Location::caller())
-    }
-
-    /// Waits until every branch is done, then returns all their values, or the first error by position. An error of one
-    /// branch does not cancel the others.
-    ///
-    /// Takes a tuple of up to eight futures, or an iterator of futures of one type. When a
-    /// [`timeout`](crate::workflow::calls::timeout::Durable::timeout) runs out, the open branches are cancelled:
-    ///
-    /// ```
-    /// # use pgworkflows::prelude::*;
-    /// # async fn workflow(ctx: Context) -> WorkflowResult<()> {
-    /// let naps = (1..=3).map(|seconds| ctx.sleep(Duration::from_secs(seconds)));
-    /// let result = ctx.when_all(naps).timeout(Duration::from_secs(2)).await;
-    /// assert!(result.is_err_and(|error| error.is_timeout()));
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// The future returns the first branch's error by position, if any branch fails.
-    pub fn when_all<M, B: Branches<M>>(&self, branches: B) -> WhenAll<M, B> {
-        WhenAll::new(Rc::clone(&self.scope), branches)
     }
 
     /// Waits for a time, counted from [`Context::now`] at the first poll. The deadline survives crashes, and the waiting

@@ -4,7 +4,9 @@
 pub(crate) mod call;
 pub(crate) mod call_handle;
 pub(crate) mod data;
+mod grants;
 mod local;
+pub(crate) mod permits;
 mod signals;
 mod size;
 
@@ -34,6 +36,8 @@ pub(crate) struct Scope {
     run: RunId,
     payload_bytes_max: usize,
     now: Cell<Timestamp>,
+    /// Whether the run was asked to cancel itself.
+    cancelled: Cell<bool>,
     mark: Arc<PollMark>,
     last_source: Cell<Option<Source>>,
     inner: RefCell<Inner>,
@@ -50,7 +54,7 @@ struct Inner {
     #[expect(clippy::box_collection, reason = "most runs cancel none, and every run is smaller by 16 bytes")]
     cancelled_steps: Option<Box<BTreeMap<CommandId, Name>>>,
     calls: CallMap<OpenCall>,
-    /// How many calls have no resolution yet.
+    /// How many calls have no resolution yet, without the waits for permits of the run itself.
     unresolved: usize,
     signals: Signals,
     random: Stream,
@@ -77,6 +81,7 @@ impl Scope {
             run,
             payload_bytes_max,
             now: Cell::new(Timestamp::MIN),
+            cancelled: Cell::new(false),
             mark,
             last_source: Cell::new(None),
             inner: RefCell::new(Inner {
@@ -126,6 +131,11 @@ impl Scope {
     /// Moves the run's clock, never backwards.
     pub(crate) fn set_now(&self, at: Timestamp) {
         self.now.set(self.now.get().max(at));
+    }
+
+    /// Whether the run was asked to cancel itself.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.get()
     }
 
     /// Sets the local resolutions of the next poll.
@@ -211,8 +221,8 @@ impl Scope {
                 return;
             }
             call.resolution = Some(resolution);
-            let waker = call.waker.take();
-            inner.unresolved -= 1;
+            let (waker, is_external) = (call.waker.take(), call.kind.is_external());
+            inner.unresolved -= usize::from(is_external);
             waker
         };
         // Wakers belong to the user's combinators and may call back into this scope.
@@ -224,7 +234,8 @@ impl Scope {
         let inner = self.inner.borrow();
         let open = match inner.calls.get(id).map(|call| &call.kind) {
             Some(CallKind::Step(open)) => Some(open),
-            Some(CallKind::Activity(_) | CallKind::Timer(_) | CallKind::Signal(_)) | None => None,
+            Some(CallKind::Activity(_) | CallKind::Timer(_) | CallKind::Signal(_) | CallKind::Permit(_))
+            | None => None,
         };
         open.or_else(|| inner.cancelled_steps.as_ref()?.get(&id)) == Some(name)
     }
@@ -237,6 +248,7 @@ impl Scope {
 
     /// Cancels all open calls in the order of their ids, and resolves them with the cancellation, except for those that go on.
     pub(crate) fn cancel(&self) {
+        self.cancelled.set(true);
         let open: Vec<CommandId> = {
             let inner = self.inner.borrow();
             let ends = |call: &OpenCall| call.resolution.is_none() && !call.outlives_cancellation;
@@ -248,7 +260,7 @@ impl Scope {
         }
     }
 
-    /// How many open calls have no resolution yet.
+    /// How many open calls have no resolution yet, without the waits for permits of the run itself.
     pub(crate) fn unresolved(&self) -> usize {
         self.inner.borrow().unresolved
     }

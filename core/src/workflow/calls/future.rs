@@ -42,6 +42,11 @@ pub(crate) trait DurableCall: Sized {
     /// Makes the call; `None` after a fault of the run.
     fn open(self, site: &CallSite) -> Option<Opened<Self::Output>>;
 
+    /// Whether it would be ready at its first poll, so that there is nothing to make before.
+    fn is_immediate(&self, _site: &CallSite) -> bool {
+        false
+    }
+
     /// Converts its resolution into the output; `None` after a fault of the run.
     fn value(site: &CallSite, resolution: Resolution) -> Option<Self::Output>;
 
@@ -150,6 +155,35 @@ impl<C> DurableFuture<C> {
     }
 }
 
+#[expect(private_bounds, reason = "sealed, and its methods are of this crate")]
+impl<C: DurableCall> DurableFuture<C> {
+    /// Makes the call, if it was not made before. Returns its output if there is nothing to wait for.
+    fn open(&mut self) -> Option<C::Output> {
+        let State::New(_) = self.state else { return None };
+        let State::New(call) = std::mem::replace(&mut self.state, State::Faulted) else { return None };
+        match call.open(&self.site)? {
+            Opened::Waits(handle) => {
+                self.state = State::Open(handle);
+                None
+            }
+            Opened::Ready(output) => {
+                self.state = State::Done;
+                Some(output)
+            }
+        }
+    }
+
+    /// Makes the call before the first poll, unless it would be ready then.
+    pub(crate) fn open_now(&mut self) {
+        if let State::New(call) = &self.state
+            && !call.is_immediate(&self.site)
+        {
+            let output = self.open();
+            assert!(output.is_none(), "a call that is not immediate waits for something");
+        }
+    }
+}
+
 /// No field is pinned: the call is moved out when it is made.
 impl<C> Unpin for DurableFuture<C> {}
 
@@ -157,19 +191,10 @@ impl<T, C: DurableCall<Output = T>> Future for DurableFuture<C> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<T> {
-        let Self { site, state } = &mut *self;
-        if let State::New(_) = state
-            && let State::New(call) = std::mem::replace(state, State::Faulted)
-        {
-            match call.open(site) {
-                Some(Opened::Waits(handle)) => *state = State::Open(handle),
-                Some(Opened::Ready(output)) => {
-                    *state = State::Done;
-                    return Poll::Ready(output);
-                }
-                None => {}
-            }
+        if let Some(output) = self.open() {
+            return Poll::Ready(output);
         }
+        let Self { site, state } = &mut *self;
         let State::Open(handle) = state else { return Poll::Pending };
         let Poll::Ready(resolution) = C::poll(handle, site, task) else { return Poll::Pending };
         let value = C::value(site, resolution);

@@ -55,6 +55,10 @@ where
         Some(Opened::Ready(scope.decode(label, &value)?))
     }
 
+    fn is_immediate(&self, _: &CallSite) -> bool {
+        true
+    }
+
     fn value(_: &CallSite, _: Resolution) -> Option<T> {
         unreachable!("a recorded value is ready at its first poll")
     }

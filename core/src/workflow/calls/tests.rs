@@ -1,5 +1,7 @@
 //! Tests of the events that each durable call logs. They must not need a processor.
 
+mod races;
+
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -29,6 +31,8 @@ macro_rules! workflow {
         crate::testing::workflow!($name, stringify!($name), |$ctx, _: ()| -> String { $body });
     };
 }
+
+use workflow;
 
 fn begin<W: Workflow<Input = ()>>() -> RunFixture {
     RunFixture::start::<W>(&())

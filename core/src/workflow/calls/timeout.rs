@@ -10,18 +10,14 @@ use std::time::Duration;
 use futures::future::FusedFuture;
 
 use super::future::{DurableCall, DurableFuture};
+use super::scoped::Scoped;
+use super::select::Arm;
 use super::timer::{TimerCall, TimerFuture};
 use crate::workflow::error::WorkflowError;
 use crate::workflow::scope::Scope;
 
-/// What a durable future tells the futures that are built on it.
-pub(crate) trait Scoped {
-    fn scope(&self) -> &Rc<Scope>;
-    fn subject(&self) -> String;
-}
-
-/// A durable future that can fail: those of activities, steps, timers and signals, `when_all` of them, and each of
-/// these with a timeout. Its error `E` is a [`WorkflowError`], or a [`CallError`](crate::workflow::CallError) that
+/// A durable future that can fail: those of activities, steps, timers and signals, of locks and permits, branches,
+/// `when_all` and `for_each`, and each of these with a timeout. Its error `E` is a [`WorkflowError`], or a [`CallError`](crate::workflow::CallError) that
 /// contains one.
 #[expect(private_bounds, reason = "sealed: only this crate's futures are durable")]
 pub trait Durable<T, E: From<WorkflowError> = WorkflowError>:
@@ -64,6 +60,8 @@ impl<C> Scoped for DurableFuture<C> {
 }
 
 impl<T, E: From<WorkflowError>, C: DurableCall<Output = Result<T, E>>> Durable<T, E> for DurableFuture<C> {}
+
+impl<C: DurableCall> Arm for DurableFuture<C> {}
 
 /// A durable future with a timeout.
 #[derive(Debug)]
@@ -126,4 +124,16 @@ impl<F: Scoped> Scoped for Timeout<F> {
 impl<T, E: From<WorkflowError>, F: Durable<T, E>> Durable<T, E> for Timeout<F> where
     F: FusedFuture<Output = Result<T, E>>
 {
+}
+
+impl<T, E: From<WorkflowError>, F: Durable<T, E>> Arm for Timeout<F> where
+    F: FusedFuture<Output = Result<T, E>>
+{
+}
+
+impl<F> Timeout<F> {
+    /// The future and its timer, unless it is done or refuses to wait.
+    pub(super) fn race_mut(&mut self) -> Option<&mut (F, TimerFuture)> {
+        if self.limit.is_zero() { None } else { self.race.as_mut() }
+    }
 }

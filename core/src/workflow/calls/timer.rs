@@ -31,12 +31,12 @@ impl DurableFuture<TimerCall> {
 
 impl TimerCall {
     /// The deadline. One that no store can hold is an error that the workflow may handle.
-    fn deadline(self, now: Timestamp) -> WorkflowResult<Timestamp> {
+    fn deadline(&self, now: Timestamp) -> WorkflowResult<Timestamp> {
         let beyond = |what: String| {
             let message = format!("{what} is beyond {}, the last possible deadline", Timestamp::MAX_DEADLINE);
             WorkflowError::new("invalid-deadline", message)
         };
-        match self {
+        match *self {
             Self::After(delay) => {
                 now.checked_add(delay).ok_or_else(|| beyond(format!("a timer of {delay:?}")))
             }
@@ -58,6 +58,10 @@ impl DurableCall for TimerCall {
         let handle = CallHandle::open(&site.scope, CallKind::Timer(fire_at), site.source);
         site.scope.issue(Command::StartTimer { id: handle.id(), fire_at }, site.source);
         Some(Opened::Waits(handle))
+    }
+
+    fn is_immediate(&self, site: &CallSite) -> bool {
+        self.deadline(site.scope.now()).is_err()
     }
 
     fn value(_: &CallSite, resolution: Resolution) -> Option<Self::Output> {

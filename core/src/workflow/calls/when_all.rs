@@ -12,7 +12,9 @@ use futures::StreamExt;
 use futures::future::FusedFuture;
 use futures::stream::FuturesUnordered;
 
-use super::timeout::{Durable, Scoped};
+use super::scoped::Scoped;
+use super::select::Arm;
+use super::timeout::Durable;
 use crate::workflow::error::WorkflowResult;
 use crate::workflow::scope::Scope;
 
@@ -80,6 +82,7 @@ impl<M, B: Branches<M>> Scoped for WhenAll<M, B> {
 }
 
 impl<M, B: Branches<M>> Durable<B::Output> for WhenAll<M, B> {}
+impl<M, B: Branches<M>> Arm for WhenAll<M, B> {}
 
 impl<M, B: Branches<M>> fmt::Debug for WhenAll<M, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -133,9 +136,9 @@ impl<T, F> fmt::Debug for JoinItems<T, F> {
 }
 
 /// A future that remembers its position.
-struct Indexed<F> {
-    index: usize,
-    future: Pin<Box<F>>,
+pub(super) struct Indexed<F> {
+    pub(super) index: usize,
+    pub(super) future: Pin<Box<F>>,
 }
 
 impl<F: Future> Future for Indexed<F> {

@@ -1,8 +1,10 @@
 //! An open call: what it waits for and how it is resolved. It must not know what opened it.
 
 use std::fmt;
+use std::rc::Rc;
 use std::task::Waker;
 
+use super::permits::Permits;
 use crate::data::failure::Failure;
 use crate::data::id::CommandId;
 use crate::data::name::Name;
@@ -27,6 +29,7 @@ pub(crate) enum CallKind {
     Step(Name),
     Timer(Timestamp),
     Signal(Name),
+    Permit(Rc<Permits>),
 }
 
 /// How an open call is cancelled.
@@ -46,8 +49,14 @@ impl CallKind {
             Self::Timer(_) => CancelAction::Command(Command::CancelTimer { id }),
             Self::Step(name) => CancelAction::Step(name.clone()),
             // A signal stays buffered until a call takes it.
-            Self::Signal(_) => CancelAction::Nothing,
+            // A permit is passed on by the future that waits for it.
+            Self::Signal(_) | Self::Permit(_) => CancelAction::Nothing,
         }
+    }
+
+    /// Whether something outside of the code resolves the call, and not another branch of the run.
+    pub(super) fn is_external(&self) -> bool {
+        !matches!(self, Self::Permit(_))
     }
 }
 
@@ -82,6 +91,7 @@ impl fmt::Display for CallKind {
             Self::Step(name) => write!(f, "step `{name}`"),
             Self::Timer(fire_at) => write!(f, "timer until {fire_at}"),
             Self::Signal(name) => write!(f, "signal `{name}`"),
+            Self::Permit(permits) => permits.fmt(f),
         }
     }
 }

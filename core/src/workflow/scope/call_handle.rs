@@ -22,7 +22,7 @@ impl CallHandle {
     pub(crate) fn open(scope: &Rc<Scope>, kind: CallKind, source: Source) -> Self {
         let id = scope.next_id(source);
         let mut inner = scope.inner.borrow_mut();
-        inner.unresolved += 1;
+        inner.unresolved += usize::from(kind.is_external());
         inner.calls.insert(
             id,
             OpenCall { kind, source, waker: None, outlives_cancellation: false, resolution: None },
@@ -40,6 +40,12 @@ impl CallHandle {
 
     pub(crate) fn id(&self) -> CommandId {
         self.id
+    }
+
+    /// Whether the call's resolution is that it fired, and was not taken.
+    pub(crate) fn is_fired(&self) -> bool {
+        let inner = self.scope.inner.borrow();
+        inner.calls.get(self.id).is_some_and(|call| matches!(call.resolution, Some(Resolution::Fired)))
     }
 
     /// Returns the call's resolution, once.
@@ -97,7 +103,8 @@ impl Drop for CallHandle {
         }
         let unresolved = {
             let inner = self.scope.inner.borrow();
-            inner.calls.get(self.id).is_some_and(|call| call.resolution.is_none())
+            let call = inner.calls.get(self.id);
+            call.is_some_and(|call| call.resolution.is_none() && call.kind.is_external())
         };
         if unresolved {
             self.scope.cancel_call(self.id);

@@ -5,6 +5,7 @@ mod json;
 mod starts;
 
 mod fan_out;
+mod races;
 mod signals;
 mod steps;
 mod timers;

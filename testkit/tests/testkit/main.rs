@@ -10,5 +10,6 @@ mod histories;
 mod methods;
 mod mocks;
 mod outside;
+mod races;
 mod stuck;
 mod time;

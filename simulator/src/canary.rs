@@ -7,6 +7,7 @@ mod engine;
 mod erring_build;
 mod fleets;
 mod handover;
+mod races;
 mod shared;
 mod store;
 mod tasks;
@@ -46,6 +47,7 @@ impl Canary {
             .iter()
             .chain(engine::CANARIES)
             .chain(handover::CANARIES)
+            .chain(races::CANARIES)
             .chain(fleets::CANARIES)
             .chain(tasks::CANARIES)
             .chain(deaths::CANARIES)

@@ -31,8 +31,16 @@ pub(crate) enum Op {
     All(Vec<Op>),
     /// The same for two ops, in a tuple.
     Both(Box<Op>, Box<Op>),
+    /// Executes a branch for each op, at most that many at a time; fails with the first failure, or after all.
+    Each { limit: usize, settles: bool, ops: Vec<Op> },
     /// Executes all ops at once and waits for the first; the others are dropped.
     Race(Vec<Op>),
+    /// Waits for one of two ops after the other, in the order in which they end.
+    Select(Box<Op>, Box<Op>),
+    /// Lets two ops race for a mutex. The first one has it, so the other one never begins.
+    Locked(Box<Op>, Box<Op>),
+    /// Schedules an activity, executes an op, and waits for the activity.
+    Spawned(Work, Box<Op>),
     /// Continues with a clean-up if the op fails or is cancelled.
     Shield(Box<Op>, Work),
     /// Fails.
@@ -122,10 +130,17 @@ impl Planner<'_> {
             54..59 => Op::OnFailure(self.work()),
             59..60 => Op::Fail,
             60..68 => Op::Sequence(self.ops(depth)),
-            68..80 => Op::All(self.ops(depth)),
-            80..85 => Op::Both(Box::new(self.op(depth + 1)), Box::new(self.op(depth + 1))),
-            85..93 => Op::Race(self.ops(depth)),
-            _ => Op::Shield(Box::new(self.op(depth + 1)), self.work()),
+            68..75 => Op::All(self.ops(depth)),
+            draw @ 75..80 => {
+                let ops = self.ops(depth);
+                Op::Each { limit: ops.len().div_ceil(2), settles: draw % 2 == 0, ops }
+            }
+            80..82 => Op::Both(self.boxed(depth), self.boxed(depth)),
+            82..84 => Op::Spawned(self.work(), self.boxed(depth)),
+            84..86 => Op::Locked(self.boxed(depth), self.boxed(depth)),
+            86..89 => Op::Select(self.boxed(depth), self.boxed(depth)),
+            89..93 => Op::Race(self.ops(depth)),
+            _ => Op::Shield(self.boxed(depth), self.work()),
         }
     }
 
@@ -143,6 +158,10 @@ impl Planner<'_> {
     fn ops(&mut self, depth: u32) -> Vec<Op> {
         let count = self.dice.between(1, 4);
         (0..count).map(|_| self.op(depth + 1)).collect()
+    }
+
+    fn boxed(&mut self, depth: u32) -> Box<Op> {
+        Box::new(self.op(depth + 1))
     }
 
     fn signal(&mut self) -> usize {
@@ -214,8 +233,10 @@ impl Op {
                 }
                 Expected::Value(sum)
             }
-            Self::All(ops) => all(ops.iter().map(Self::expected)),
-            Self::Both(one, other) => all([one.expected(), other.expected()]),
+            Self::All(ops) | Self::Each { ops, .. } => all(ops.iter().map(Self::expected)),
+            Self::Both(one, other) | Self::Select(one, other) => all([one.expected(), other.expected()]),
+            Self::Spawned(work, op) => all([work.expected(), op.expected()]),
+            Self::Locked(one, _) => one.expected(),
             Self::Shield(op, work) => match op.expected() {
                 Expected::Failure => work.expected(),
                 other => other,
@@ -228,11 +249,13 @@ impl Op {
     pub(crate) fn takes(&self, signal: usize) -> u64 {
         match self {
             Self::Take { signal: name } | Self::TakeFor { signal: name, .. } => u64::from(*name == signal),
-            Self::Sequence(ops) | Self::All(ops) | Self::Race(ops) => {
+            Self::Sequence(ops) | Self::All(ops) | Self::Race(ops) | Self::Each { ops, .. } => {
                 ops.iter().map(|op| op.takes(signal)).sum()
             }
-            Self::Both(one, other) => one.takes(signal) + other.takes(signal),
-            Self::Shield(op, _) => op.takes(signal),
+            Self::Both(one, other) | Self::Select(one, other) | Self::Locked(one, other) => {
+                one.takes(signal) + other.takes(signal)
+            }
+            Self::Shield(op, _) | Self::Spawned(_, op) => op.takes(signal),
             Self::Work(_)
             | Self::Step(_)
             | Self::Sleep { .. }

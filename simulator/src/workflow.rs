@@ -11,7 +11,9 @@ use futures::future::{LocalBoxFuture, select_all};
 use pgworkflows_core::activity::{ActivityDef, ActivityFn};
 use pgworkflows_core::host::Host;
 use pgworkflows_core::prelude::*;
+use pgworkflows_core::select;
 use pgworkflows_core::worker::WorkerBuilder;
+use pgworkflows_core::workflow::CallFuture;
 use pgworkflows_macros::{Failure, activities};
 use pgworkflows_testkit::runtime::dice::mix;
 
@@ -135,7 +137,22 @@ impl Interpreter {
                 let (one, other) = (self.clone().interpret(*one), self.clone().interpret(*other));
                 ctx.when_all((one, other)).await.map(|(one, other)| one + other)
             }
+            Op::Each { limit, settles, ops } => {
+                let branches = ctx.for_each(ops, |op| self.clone().interpret(op)).limit(limit);
+                if settles {
+                    branches.settle().await?.into_iter().sum()
+                } else {
+                    branches.await.map(|values| values.into_iter().sum())
+                }
+            }
             Op::Race(ops) => select_all(each(ops)).await.0,
+            Op::Select(one, other) => self.select(*one, *other).await,
+            Op::Locked(one, other) => self.lock(*one, *other).await,
+            Op::Spawned(work, op) => {
+                let spawned = ctx.spawn(call(ctx, work, None));
+                let value = self.clone().interpret(*op).await?;
+                Ok(value + spawned.await?)
+            }
             Op::Shield(op, cleanup) => match self.clone().interpret(*op).await {
                 Ok(value) => Ok(value),
                 Err(_) => perform(ctx, cleanup, None).await,
@@ -145,6 +162,35 @@ impl Interpreter {
             Op::Mine if self.broken => resume_unwind(Box::new(PLANNED_PANIC)),
             Op::Mine => Ok(0),
         }
+    }
+
+    /// Waits for two ops, in the order in which they end.
+    async fn select(&self, one: Op, other: Op) -> WorkflowResult<u64> {
+        let mut one = self.ctx.branch(self.clone().interpret(one));
+        let mut other = self.ctx.branch(self.clone().interpret(other));
+        let mut sum = 0;
+        loop {
+            select! {
+                value = &mut one => sum += value?,
+                value = &mut other => sum += value?,
+                complete => break Ok(sum),
+            }
+        }
+    }
+
+    /// Lets two ops race for a mutex. The end of the first one grants it to the other one, which is dropped then.
+    async fn lock(&self, one: Op, other: Op) -> WorkflowResult<u64> {
+        let mutex = self.ctx.mutex("mutex", ());
+        let locked = async |op: Op| {
+            let _guard = mutex.lock().await?;
+            self.clone().interpret(op).await
+        };
+        let value = select! {
+            value = self.ctx.branch(locked(one)) => value,
+            value = self.ctx.branch(locked(other)) => value,
+        };
+        drop(mutex.lock().await?);
+        value
     }
 
     fn took(&self, signal: usize, token: u64) {
@@ -179,6 +225,11 @@ async fn follow(ctx: &Context, work: Work) -> WorkflowResult<u64> {
 
 /// Executes an activity, in the activity queue of that worker if one is given.
 async fn perform(ctx: &Context, work: Work, worker: Option<String>) -> WorkflowResult<u64> {
+    Ok(call(ctx, work, worker).await?)
+}
+
+/// The call of an activity, with its options.
+fn call(ctx: &Context, work: Work, worker: Option<String>) -> CallFuture<(Work,), u64, Planned> {
     let retry = work.retry();
     let (at_most_once, start_to_close, schedule_to_close) =
         (work.at_most_once, work.start_to_close, work.schedule_to_close);
@@ -196,7 +247,7 @@ async fn perform(ctx: &Context, work: Work, worker: Option<String>) -> WorkflowR
     if let Some(millis) = schedule_to_close {
         call = call.schedule_to_close(Duration::from_millis(millis));
     }
-    Ok(call.await?)
+    call
 }
 
 /// Steps have no host, so these take no time.

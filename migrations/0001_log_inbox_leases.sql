@@ -72,6 +72,15 @@ create table @schema@.closed_runs (
     primary key (run_id)
 ) partition by range (run_id);
 
+-- One row per view of a run: the number of the event with its newest value. So nobody reads a whole history for a view. Only
+-- the owner of a run writes its rows, in the append that logs the event. Partitioned like the log.
+create table @schema@.published (
+    run_id uuid not null,
+    seq    int not null,
+    name   text not null,
+    primary key (run_id, name)
+) partition by range (run_id);
+
 -- -------------------------------------------------------------------------------------------------------
 -- Runs
 -- -------------------------------------------------------------------------------------------------------
@@ -406,6 +415,9 @@ create function @schema@.append(
     p_task_bodies     bytea[],
     p_task_lost       bytea[],
     p_task_executors  bigint[],          -- null: nobody has the task
+    p_view_runs       uuid[],            -- where views were published last; each view of a run is named once
+    p_view_names      text[],
+    p_view_seqs       int[],
     p_suspects        uuid[],
     p_suspect_stages  smallint[],
     p_suspect_strikes int[],
@@ -604,6 +616,12 @@ begin
     if cardinality(p_task_runs) > 0 then
         perform @schema@.insert_tasks(p_task_runs, p_task_seqs, p_task_queues, p_task_activities, p_task_losses,
                                       p_task_messages, p_task_bodies, p_task_lost, p_task_executors);
+    end if;
+
+    if cardinality(p_view_runs) > 0 then
+        insert into @schema@.published (run_id, name, seq)
+        select unnest(p_view_runs), unnest(p_view_names), unnest(p_view_seqs)
+        on conflict (run_id, name) do update set seq = excluded.seq;
     end if;
 
     -- The writer knows the positions, so nothing is read. The shards belong to this lease, by step 3.
@@ -1378,7 +1396,7 @@ begin
             'a run cannot be born at %s, which has not come yet', to_timestamp(p_born_millis / 1000));
     end if;
     perform set_config('lock_timeout', p_lock_timeout, true);
-    foreach v_parent in array array['frames', 'closed_runs'] loop
+    foreach v_parent in array array['frames', 'closed_runs', 'published'] loop
         v_table := v_parent || '_' || v_suffix;
         if @schema@.is_partition(v_table) then
             if p_missed then
@@ -1390,13 +1408,14 @@ begin
         execute format('lock table @schema@.%I in share update exclusive mode', v_parent);
         continue when @schema@.is_partition(v_table);
         if to_regclass(format('@schema@.%I', v_table)) is null then
-            -- Append-only: vacuum has no dead rows to clean, and freezes every page on its first visit.
+            -- The log is append-only: vacuum has no dead rows to clean, and freezes every page on its first visit. The row of
+            -- a view changes often: its new version stays in its page.
             execute format(
-                'create table @schema@.%I (like @schema@.%I including all) with (autovacuum_freeze_min_age = 0)',
-                v_table, v_parent);
-            -- No query has a condition on a body or an outcome, so their statistics would be useless.
+                'create table @schema@.%I (like @schema@.%I including all) with (%s)', v_table, v_parent,
+                case v_parent when 'published' then 'fillfactor = 70' else 'autovacuum_freeze_min_age = 0' end);
+            -- No query has a condition on a body, an outcome or a number, so their statistics would be useless.
             execute format('alter table @schema@.%I alter column %I set statistics 0', v_table,
-                           case v_parent when 'frames' then 'body' else 'outcome' end);
+                           case v_parent when 'frames' then 'body' when 'published' then 'seq' else 'outcome' end);
             -- Without lz4, only a frame that does not fit in a page is compressed. A parent cannot have this setting.
             if v_parent = 'frames' and exists (
                 select from pg_catalog.pg_attribute a

@@ -100,6 +100,49 @@ begin
 end
 $$;
 
+-- The frame with the newest value of a view, and the number of the event in it: two lookups, however long the history is.
+create function @schema@.find_view(p_run uuid, p_name text)
+returns table (published int, seq int, count int, "position" bigint, at timestamptz, body bytea)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set enable_sort = off
+set jit = off
+set plan_cache_mode = force_generic_plan
+as $$
+begin
+    return query
+    select p.seq, f.seq, f.count, f.position, f.at, f.body
+    from @schema@.published p
+    cross join lateral (
+        select * from @schema@.frames f
+        where f.run_id = p_run and f.seq <= p.seq order by f.seq desc limit 1
+    ) f
+    where p.run_id = p_run and p.name = p_name;
+end
+$$;
+
+-- The last event of each of these runs that published a view.
+create function @schema@.last_published(p_runs uuid[]) returns table (run_id uuid, seq int)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+set plan_cache_mode = force_generic_plan
+as $$
+begin
+    return query
+    select r.run_id, l.seq
+    from unnest(p_runs) r (run_id)
+    cross join lateral (select max(p.seq) from @schema@.published p where p.run_id = r.run_id offset 0) l (seq)
+    where l.seq is not null;
+end
+$$;
+
 -- Parked runs with deadlines after `(p_after, p_after_run)` and up to `p_until`, in order, at most `p_limit`.
 create function @schema@.due_runs(
     p_shards smallint[], p_after timestamptz, p_after_run uuid, p_until timestamptz, p_limit bigint

@@ -72,6 +72,7 @@ begin
                 when 14 then 'timer.cancelled'
                 when 15 then 'signal.received'
                 when 16 then 'value.recorded'
+                when 30 then 'view.published'
                 when 17 then 'cancel.requested'
                 when 18 then 'run.stalled'
                 when 19 then 'run.resumed'
@@ -173,6 +174,7 @@ declare
         when 'timer.cancelled' then '1 id number'
         when 'signal.received' then '1 message uuid signal text payload payload key text?'
         when 'value.recorded' then '1 name text value payload'
+        when 'view.published' then '1 view text value payload'
         when 'cancel.requested' then '1 message uuid reason text?'
         when 'run.stalled' then '1 reason text'
         when 'run.resumed' then '1 released number'
@@ -705,3 +707,16 @@ select f.run_id, e.seq, e.name, e.at, f.shard, e.position, octet_length(e.body) 
        coalesce(@schema@.event_data(e.name, e.body), e.problem) as data
 from @schema@.frames f
 cross join lateral @schema@.frame_events(f.seq, f.count, f.position, f.at, f.body) e;
+
+-- The views of all runs: the newest value of each, when it was published, and by which event.
+create view @schema@.views as
+select p.run_id, p.name, coalesce(e.data -> 'value', e.data) as value, e.at, p.seq
+from @schema@.published p
+cross join lateral (
+    select * from @schema@.frames f
+    where f.run_id = p.run_id and f.seq <= p.seq order by f.seq desc limit 1
+) f
+cross join lateral (
+    select coalesce(@schema@.event_data(e.name, e.body), e.problem) as data, e.at
+    from @schema@.frame_events(f.seq, f.count, f.position, f.at, f.body) e where e.seq = p.seq
+) e;

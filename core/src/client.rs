@@ -17,6 +17,7 @@ pub(crate) mod run_type;
 pub(crate) mod start;
 #[cfg(test)]
 mod tests;
+pub(crate) mod view;
 pub(crate) mod watcher;
 
 use std::fmt;
@@ -36,6 +37,7 @@ pub use self::queue::{QueueHandle, QueueInfo, UnservedShards, WorkerInfo};
 pub use self::request::{Prepared, Request};
 pub use self::run_type::{RunType, Untyped};
 pub use self::start::StartRun;
+pub use self::view::ViewChanges;
 use crate::data::id::RunId;
 use crate::data::name::Name;
 use crate::data::payload::Payload;

@@ -41,6 +41,7 @@ pub use self::workflow::Workflow;
 pub use self::workflow::activity::Activity;
 pub use self::workflow::context::Context;
 pub use self::workflow::signal::Signal;
+pub use self::workflow::view::View;
 
 /// Activities: code with side effects, when it is retried, and how it fails.
 pub mod activity {
@@ -84,6 +85,6 @@ pub mod prelude {
     pub use crate::client::Client;
     pub use crate::worker::Worker;
     pub use crate::workflow::{
-        CallError, Context, Durable, OrFail, Signal, Workflow, WorkflowError, WorkflowResult,
+        CallError, Context, Durable, OrFail, Signal, View, Workflow, WorkflowError, WorkflowResult,
     };
 }

@@ -18,6 +18,7 @@ use crate::run::turn::Turn;
 use crate::workflow::locals::Locals;
 use crate::workflow::program::{Decisions, Program, Programs};
 use crate::workflow::scope::call::Awaited;
+use crate::workflow::scope::views::Views;
 
 use crate::data::call_map::CallMap;
 use crate::data::id::{CommandId, MessageId, RunId};
@@ -54,6 +55,8 @@ pub(crate) struct Progress {
     pub(crate) events: Vec<PastEvent>,
     pub(crate) steps: CallMap<StepRequest>,
     pub(crate) dropped_steps: Vec<CommandId>,
+    /// Views that are still to be logged: those that later polls of the same group publish again are logged once.
+    views: Option<Box<Views>>,
 }
 
 impl Progress {
@@ -61,6 +64,14 @@ impl Progress {
     fn forget_step(&mut self, resolution: &Event) {
         if let Event::StepCompleted { id, .. } | Event::StepFailed { id, .. } = resolution {
             self.steps.remove(*id);
+        }
+    }
+
+    fn publish(&mut self, views: Option<Box<Views>>) {
+        match (&mut self.views, views) {
+            (Some(earlier), Some(views)) => earlier.append(*views),
+            (earlier @ None, views) => *earlier = views,
+            (Some(_), None) => {}
         }
     }
 
@@ -126,6 +137,7 @@ impl Run {
             Ok(decisions) => {
                 self.log(at, resolution, &mut progress);
                 self.decide(at, decisions, &mut progress);
+                self.log_views(at, &mut progress);
             }
             Err(reason) => {
                 self.log(at, Event::RunStalled { reason }, &mut progress);
@@ -222,8 +234,11 @@ impl Run {
         }
         progress.take_steps(output.steps, &output.dropped_steps);
         progress.dropped_steps.extend(output.dropped_steps);
+        progress.publish(output.views);
         if let Some(outcome) = decisions.outcome.map(|outcome| *outcome) {
             self.program = None;
+            // Nothing follows the end of a run.
+            self.log_views(at, progress);
             let compensate =
                 !matches!(outcome, Outcome::Completed(_)) && !self.state.compensations.is_empty();
             if compensate {
@@ -287,11 +302,13 @@ impl Run {
                     self.resume(now, decided, progress);
                 }
                 progress.steps.clear();
+                self.log_views(now, progress);
                 self.log(now, Event::RunStalled { reason }, progress);
             }
             None if polls == 0 || !decided.is_empty() => self.resume(now, decided, progress),
             None => {}
         }
+        self.log_views(now, progress);
     }
 
     /// Logs the program's decisions after some of the waiting resolutions.
@@ -324,6 +341,13 @@ impl Run {
             Outcome::Cancelled => Event::RunCancelled { reason, uncompensated },
         };
         self.log(at, terminal, progress);
+    }
+
+    /// Logs the views of this group, in the order of their names.
+    fn log_views(&mut self, at: Timestamp, progress: &mut Progress) {
+        if let Some(views) = progress.views.take() {
+            views.into_events().for_each(|published| self.log(at, published, progress));
+        }
     }
 
     /// Applies an event to the state and adds it to the events to log.

@@ -27,8 +27,8 @@ use async_trait::async_trait;
 use tokio::sync::broadcast;
 
 pub use self::append::{
-    Append, Appended, ClosedRun, ClosedStatus, Need, OpenRow, OpenState, OpenedRun, OwnedShard, Released,
-    SentMessage, UpdatedRun,
+    Append, Appended, ClosedRun, ClosedStatus, Need, OpenRow, OpenState, OpenedRun, OwnedShard,
+    PublishedView, Released, SentMessage, UpdatedRun,
 };
 pub use self::build::Build;
 pub use self::error::StoreError;
@@ -43,8 +43,8 @@ pub use self::lease::{
     Suspect, SuspectStage,
 };
 pub use self::query::{
-    LeaseDescription, QueueDescription, RunDescription, RunFilter, RunPage, ShardNeeds, StoreQuery,
-    Undelivered,
+    FoundView, LeaseDescription, QueueDescription, RunDescription, RunFilter, RunPage, ShardNeeds,
+    StoreQuery, Undelivered,
 };
 pub use self::switchboard::Switchboard;
 pub use self::tasks::{

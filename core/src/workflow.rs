@@ -19,6 +19,7 @@ pub(crate) mod program;
 pub(crate) mod registry;
 pub(crate) mod scope;
 pub(crate) mod signal;
+pub(crate) mod view;
 
 use std::future::Future;
 
@@ -43,6 +44,7 @@ pub use self::calls::when_all::{Branches, Items, Tuple, WhenAll};
 pub use self::context::Context;
 pub use self::error::{OrFail, WorkflowError, WorkflowResult};
 pub use self::signal::Signal;
+pub use self::view::View;
 
 /// What [`select!`](crate::select) expands to.
 pub mod race {

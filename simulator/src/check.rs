@@ -34,7 +34,7 @@ use crate::history::check_history;
 use crate::ledger::{Accounts, EventAccount, Execution, SentAccount};
 use crate::promise::check_promise;
 use crate::view::RunView;
-use crate::workflow::{ACTIVITY_QUEUE, PlanWorkflow, take_returned};
+use crate::workflow::{ACTIVITY_QUEUE, DRAWN, PlanWorkflow, Summary, TIMES, take_returned};
 use crate::world::World;
 
 impl World {
@@ -43,7 +43,7 @@ impl World {
         let mut wrong = Vec::new();
         let promises = lock(&self.promises);
         let inner = self.ledger.lock();
-        for RunView { run, history, stored, .. } in seen {
+        for view @ RunView { run, history, stored, .. } in seen {
             let account = &inner.accounts.runs[run];
             let names = history.iter().map(|event| event.event.name());
             if !names.eq(account.events.iter().map(|event| event.name)) {
@@ -57,6 +57,7 @@ impl World {
                 wrong.push(format!("run {run} was stalled, although its code could continue"));
             }
             check_replay(*run, history, stored, &mut wrong);
+            check_views(view, &mut wrong);
             if !self.config.loses_commits {
                 let own = |execution: &&Execution| execution.key.starts_with(&run.to_string());
                 let executions: Vec<&Execution> = inner.executions.iter().filter(own).collect();
@@ -177,6 +178,28 @@ fn check_sent(accounts: &Accounts, seen: &[RunView], wrong: &mut Vec<String>) {
         if !seen.iter().any(|seen| seen.run == *run && took(seen)) {
             wrong.push(format!("run {run}: a message was sent to it, and is lost"));
         }
+    }
+}
+
+/// A view has what was published last, and what the last poll of the code published if the run completed.
+fn check_views(seen: &RunView, wrong: &mut Vec<String>) {
+    let RunView { run, history, times, drawn, .. } = seen;
+    let last = |name: &str| {
+        history.iter().rev().find_map(|event| match &event.event {
+            Event::ViewPublished { view, value, .. } if view == name => value.decode::<u64>().ok(),
+            _ => None,
+        })
+    };
+    for (name, read) in [(TIMES.name(), times), (DRAWN.name(), drawn)] {
+        if last(name) != *read {
+            wrong
+                .push(format!("run {run}: view {name} is {read:?}, and {:?} was published last", last(name)));
+        }
+    }
+    if let Some(Event::RunCompleted { result, .. }) = history.last().map(|event| &event.event)
+        && result.decode::<Summary>().ok().map(|summary| summary.times) != *times
+    {
+        wrong.push(format!("run {run} returned {result:?}, and its view has {times:?}"));
     }
 }
 

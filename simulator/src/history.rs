@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::history::{Event, HistoryEvent, Outcome};
-use pgworkflows_core::id::{CommandId, MessageId, RunId};
+use pgworkflows_core::id::{CommandId, MessageId, Name, RunId};
 
 use crate::config::WorldConfig;
 use crate::workflow::PLANNED_PANIC;
@@ -59,6 +59,8 @@ struct HistoryCheck {
     registered: BTreeSet<CommandId>,
     compensated: Option<CommandId>,
     ending: Option<Outcome>,
+    /// The view that the event before published.
+    published: Option<Name>,
     problem: Option<&'static str>,
 }
 
@@ -105,7 +107,19 @@ impl HistoryCheck {
         }
     }
 
+    /// A group ends with the views that it publishes, each once, in the order of their names. Something else follows.
+    fn publishes(&mut self, event: &Event) {
+        let published = match event {
+            Event::ViewPublished { view, .. } => Some(view.clone()),
+            _ => None,
+        };
+        let is_later = published.is_none() || self.published < published;
+        self.demand(is_later, "a view was published twice in a group, or out of order");
+        self.published = published;
+    }
+
     fn take(&mut self, event: &Event, config: &WorldConfig) {
+        self.publishes(event);
         match event {
             Event::RunStarted { start_at, .. } => {
                 self.resolves();

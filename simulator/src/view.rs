@@ -12,6 +12,7 @@ use pgworkflows_testkit::runtime::time::Owner;
 
 use crate::host::SimHost;
 use crate::pages::read_in_parts;
+use crate::workflow::{DRAWN, PlanWorkflow, TIMES};
 use crate::world::World;
 
 /// A run as a client sees it.
@@ -21,12 +22,17 @@ pub(crate) struct RunView {
     /// The same history as the store holds it.
     pub(crate) stored: History,
     pub(crate) info: RunInfo,
+    /// Its views.
+    pub(crate) times: Option<u64>,
+    pub(crate) drawn: Option<u64>,
 }
 
 async fn view(client: &Client, store: &MemoryStore, run: RunId, page: usize) -> Result<RunView, Error> {
     let (history, info) = (client.history(run).await?, client.describe(run).await?);
     let stored = History::new(&read_in_parts(store, run, page).await?)?;
-    Ok(RunView { run, history, stored, info })
+    let handle = client.handle::<PlanWorkflow>(run);
+    let (times, drawn) = (handle.view(TIMES).await?, handle.view(DRAWN).await?);
+    Ok(RunView { run, history, stored, info, times, drawn })
 }
 
 impl World {

@@ -26,6 +26,10 @@ use crate::plan::{FailureMode, Op, SIGNALS, Work};
 const LEFT: Signal<u64> = Signal::new(SIGNALS[0]);
 const RIGHT: Signal<u64> = Signal::new(SIGNALS[1]);
 
+/// The hash of all times that a run has seen so far, and the sum of what it drew last.
+pub(crate) const TIMES: View<u64> = View::new("times");
+pub(crate) const DRAWN: View<u64> = View::new("drawn");
+
 /// Executes a plan. A broken build panics where the plan has a mine. The other workflow has another name, and not every
 /// worker knows it.
 pub(crate) struct PlanWorkflow<const BROKEN: bool = false, const OTHER: bool = false>;
@@ -88,6 +92,7 @@ impl Interpreter {
             let now = self.ctx.now().timestamp_micros() as u64;
             let mut seen = self.seen.borrow_mut();
             seen.times = mix(seen.times ^ now);
+            self.ctx.publish(TIMES, &seen.times);
             result
         })
     }
@@ -121,6 +126,7 @@ impl Interpreter {
                 for _ in 0..times {
                     let drawn = ctx.random() % 10 + ctx.uuid().as_u128() as u64 % 10;
                     sum += ctx.record("drawn", || drawn + moment() % 10).await;
+                    ctx.publish(DRAWN, &sum);
                 }
                 Ok(sum)
             }

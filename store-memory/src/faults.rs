@@ -109,6 +109,7 @@ pub enum Call<'a> {
     Find { workflow: &'a str, key: &'a str },
     List { filter: &'a RunFilter, page: &'a RunPage },
     History(&'a Load),
+    View { run: RunId, view: &'a str },
 }
 
 impl Call<'_> {
@@ -137,6 +138,7 @@ impl Call<'_> {
             | Self::Find { .. }
             | Self::List { .. }
             | Self::History(_)
+            | Self::View { .. }
             | Self::ActivityQueues => false,
         }
     }

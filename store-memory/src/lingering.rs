@@ -49,6 +49,7 @@ impl Lingering {
             | Call::Find { .. }
             | Call::List { .. }
             | Call::History(_)
+            | Call::View { .. }
             | Call::ActivityQueues => None,
         }
     }

@@ -6,8 +6,9 @@ use std::sync::atomic::Ordering;
 use async_trait::async_trait;
 use pgworkflows_core::RunId;
 use pgworkflows_core::store::{
-    ActivityQueueInfo, Hint, HintKind, Load, Loaded, Queue, QueueDescription, RunDescription, RunFilter,
-    RunPage, Session, Store, StoreError, StoreQuery, Submission, Submitted, Switchboard, Watch, Watched,
+    ActivityQueueInfo, FoundView, Hint, HintKind, Load, Loaded, Queue, QueueDescription, RunDescription,
+    RunFilter, RunPage, Session, Store, StoreError, StoreQuery, Submission, Submitted, Switchboard, Watch,
+    Watched,
 };
 use tokio::sync::broadcast;
 
@@ -91,6 +92,10 @@ impl StoreQuery for MemoryStore {
 
     async fn load(&self, load: &Load) -> Result<Loaded, StoreError> {
         self.call(None, Call::History(load), |state, _| Ok(state.load(load))).await
+    }
+
+    async fn view(&self, run: RunId, view: &str) -> Result<Option<FoundView>, StoreError> {
+        self.call(None, Call::View { run, view }, |state, _| Ok(state.view(run, view))).await
     }
 
     async fn activity_queues(&self) -> Result<Vec<ActivityQueueInfo>, StoreError> {

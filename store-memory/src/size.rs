@@ -3,9 +3,9 @@
 
 use pgworkflows_core::RunId;
 use pgworkflows_core::store::{
-    ActivityQueueInfo, Appended, Claimed, ClaimedTasks, DueRuns, Frame, HeartbeatAnswer, InboxPage, Loaded,
-    Notice, Queue, QueueDescription, RunDescription, RunHistory, Settled, Submitted, TaskId, UnparkedRuns,
-    Watched,
+    ActivityQueueInfo, Appended, Claimed, ClaimedTasks, DueRuns, FoundView, Frame, HeartbeatAnswer,
+    InboxPage, Loaded, Notice, Queue, QueueDescription, RunDescription, RunHistory, Settled, Submitted,
+    TaskId, UnparkedRuns, Watched,
 };
 
 use crate::faults::Call;
@@ -48,6 +48,7 @@ impl ByteSize for Call<'_> {
             | Self::Find { .. }
             | Self::List { .. }
             | Self::History(_)
+            | Self::View { .. }
             | Self::ClaimTasks(_)
             | Self::ReturnTasks(_)
             | Self::ActivityQueues => 0,
@@ -76,6 +77,12 @@ impl ByteSize for RunHistory {
 impl ByteSize for Frame {
     fn bytes(&self) -> usize {
         self.body.len()
+    }
+}
+
+impl ByteSize for FoundView {
+    fn bytes(&self) -> usize {
+        self.frame.bytes()
     }
 }
 

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use pgworkflows_core::Timestamp;
-use pgworkflows_core::id::{AppendNo, ClaimId, IdMap, LeaseId, Name, Position, RunId, ShardId};
+use pgworkflows_core::id::{AppendNo, ClaimId, EventSeq, IdMap, LeaseId, Name, Position, RunId, ShardId};
 use pgworkflows_core::store::{
     Build, ClosedRun, ClosedStatus, DueMark, Frame, Hint, InboxPage, InboxRead, OpenRow, OpenState, Queue,
     StoreError, Suspect, Undelivered,
@@ -49,6 +49,8 @@ pub(crate) struct State {
     inbox: Inbox,
     undelivered: BTreeMap<RunId, Vec<Undelivered>>,
     tasks: Tasks,
+    /// By run and view: the number of the event with the newest value.
+    views: BTreeMap<RunId, BTreeMap<Name, EventSeq>>,
     /// Suspects. None of these runs is over.
     suspects: BTreeMap<RunId, Suspect>,
     transactions: BTreeMap<TransactionNo, Transaction>,

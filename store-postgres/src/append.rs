@@ -98,6 +98,11 @@ arguments! {
             p_task_lost: &task.lost[..],
             p_task_executors: task.executor.map(|executor| executor.get().cast_signed()),
         }
+        for published in append.views => {
+            p_view_runs: uuid(published.run),
+            p_view_names: &*published.view,
+            p_view_seqs: published.seq.get().cast_signed(),
+        }
         for suspect in append.suspects => {
             p_suspects: uuid(suspect.run),
             p_suspect_stages: suspect_stage_number(suspect.stage),
@@ -154,10 +159,12 @@ fn hints(append: &Append) -> Vec<Hint> {
     let closed: BTreeSet<_> = append.closed.iter().map(|closed| closed.run.shard()).collect();
     let mail: BTreeSet<_> = append.sent.iter().map(|message| message.run.shard()).collect();
     let tasks: BTreeSet<_> = append.tasks.iter().map(|task| QueueHash::of(&task.queue)).collect();
+    let published: BTreeSet<_> = append.views.iter().map(|published| published.run.shard()).collect();
     let released = (!append.released.is_empty()).then_some(Hint::Released);
     let closed = closed.into_iter().map(Hint::Notice);
+    let published = published.into_iter().map(Hint::Published);
     let mail = mail.into_iter().map(Hint::Mail);
-    closed.chain(mail).chain(tasks.into_iter().map(Hint::Tasks)).chain(released).collect()
+    closed.chain(published).chain(mail).chain(tasks.into_iter().map(Hint::Tasks)).chain(released).collect()
 }
 
 /// Refuses an empty frame and a gap in the numbers of a batch, so that a bug of ours is found before it reaches the log.

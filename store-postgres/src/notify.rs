@@ -283,6 +283,7 @@ fn backoff() -> impl Iterator<Item = Duration> {
 enum OutgoingHint {
     Mail(ShardId),
     Notice(ShardId),
+    Published(ShardId),
     Tasks(QueueHash),
     Released,
 }
@@ -292,6 +293,7 @@ impl OutgoingHint {
         match hint {
             Hint::Mail(shard) => Some(Self::Mail(shard)),
             Hint::Notice(shard) => Some(Self::Notice(shard)),
+            Hint::Published(shard) => Some(Self::Published(shard)),
             Hint::Tasks(queue) => Some(Self::Tasks(queue)),
             Hint::Released => Some(Self::Released),
             // A gap concerns only the process whose connection was lost.
@@ -300,29 +302,27 @@ impl OutgoingHint {
     }
 }
 
-/// One payload for many hints, with the sender's tag: `from 9;mail 1,2;notice 7;tasks 3;released`, or `all` if that would be
+/// One payload for many hints, with the sender's tag: `from 9;mail 1,2;notice 7;published 7;tasks 3;released`, or `all` if that would be
 /// too long.
 fn write(tag: u32, hints: &BTreeSet<OutgoingHint>) -> String {
     let list = |word: &str, numbers: Vec<String>| {
         (!numbers.is_empty()).then(|| format!("{word} {}", numbers.join(",")))
     };
-    let mail = hints.iter().filter_map(|hint| match hint {
-        OutgoingHint::Mail(shard) => Some(shard.to_string()),
-        OutgoingHint::Notice(_) | OutgoingHint::Tasks(_) | OutgoingHint::Released => None,
-    });
-    let notices = hints.iter().filter_map(|hint| match hint {
-        OutgoingHint::Notice(shard) => Some(shard.to_string()),
-        OutgoingHint::Mail(_) | OutgoingHint::Tasks(_) | OutgoingHint::Released => None,
-    });
-    let tasks = hints.iter().filter_map(|hint| match hint {
-        OutgoingHint::Tasks(queue) => Some(queue.get().to_string()),
-        OutgoingHint::Mail(_) | OutgoingHint::Notice(_) | OutgoingHint::Released => None,
-    });
+    let (mut mail, mut notices, mut published, mut tasks) = (vec![], vec![], vec![], vec![]);
+    for hint in hints {
+        match hint {
+            OutgoingHint::Mail(shard) => mail.push(shard.to_string()),
+            OutgoingHint::Notice(shard) => notices.push(shard.to_string()),
+            OutgoingHint::Published(shard) => published.push(shard.to_string()),
+            OutgoingHint::Tasks(queue) => tasks.push(queue.get().to_string()),
+            OutgoingHint::Released => {}
+        }
+    }
     let released = hints.contains(&OutgoingHint::Released).then(|| "released".to_owned());
     let from = Some(format!("from {tag}"));
-    let (mail, notices) = (list("mail", mail.collect()), list("notice", notices.collect()));
-    let words = [from, mail, notices, list("tasks", tasks.collect()), released];
-    let payload = words.into_iter().flatten().collect::<Vec<_>>().join(";");
+    let shards = [list("mail", mail), list("notice", notices), list("published", published)];
+    let words = [from].into_iter().chain(shards).chain([list("tasks", tasks), released]);
+    let payload = words.flatten().collect::<Vec<_>>().join(";");
     if payload.len() > PAYLOAD_BYTES_MAX { "all".to_owned() } else { payload }
 }
 
@@ -340,6 +340,7 @@ fn read(own_tag: u32, payload: &str) -> Vec<Hint> {
         match word.split_once(' ') {
             Some(("mail", list)) => shards(list, Hint::Mail),
             Some(("notice", list)) => shards(list, Hint::Notice),
+            Some(("published", list)) => shards(list, Hint::Published),
             Some(("tasks", list)) => {
                 list.split(',').map(|queue| Some(Hint::Tasks(QueueHash::new(queue.parse().ok()?)))).collect()
             }
@@ -359,10 +360,11 @@ mod tests {
     fn a_payload_is_read_back_as_the_hints_it_was_written_from() {
         let shard = |number| ShardId::new(number).unwrap();
         let gpu = Hint::Tasks(QueueHash::new(u32::MAX));
-        let hints =
-            [Hint::Mail(shard(1)), Hint::Mail(shard(4095)), Hint::Notice(shard(7)), gpu, Hint::Released];
-        let outgoing = hints.into_iter().filter_map(OutgoingHint::new).collect();
-        assert_eq!(write(5, &outgoing), "from 5;mail 1,4095;notice 7;tasks 4294967295;released");
+        let mail = [Hint::Mail(shard(1)), Hint::Mail(shard(4095))];
+        let others = [Hint::Notice(shard(7)), Hint::Published(shard(8)), gpu, Hint::Released];
+        let hints: Vec<Hint> = mail.into_iter().chain(others).collect();
+        let outgoing = hints.iter().copied().filter_map(OutgoingHint::new).collect();
+        assert_eq!(write(5, &outgoing), "from 5;mail 1,4095;notice 7;published 8;tasks 4294967295;released");
         assert_eq!(read(6, &write(5, &outgoing)), hints);
         assert_eq!(read(5, &write(5, &outgoing)), [], "its sender knows them already");
     }

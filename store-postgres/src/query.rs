@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use pgworkflows_core::RunId;
-use pgworkflows_core::id::{LeaseId, Name};
+use pgworkflows_core::id::{EventSeq, LeaseId, Name, Position};
 use pgworkflows_core::store::{
-    ActivityQueueInfo, Build, LeaseDescription, Load, Loaded, OpenRow, QueueDescription, RunDescription,
-    RunFilter, RunPage, ShardNeeds, StoreError, StoreQuery, Undelivered,
+    ActivityQueueInfo, Build, FoundView, Frame, LeaseDescription, Load, Loaded, OpenRow, QueueDescription,
+    RunDescription, RunFilter, RunPage, ShardNeeds, StoreError, StoreQuery, Undelivered,
 };
 use sqlx::postgres::{PgBindIterExt, PgRow};
 
@@ -74,6 +74,9 @@ const QUEUES_OF: &str = "
 const FIND: &str = "
     select k.run_id from @schema@.run_keys k where k.workflow = $1 and k.key = $2";
 
+const VIEW: &str = "
+    select v.published, v.seq, v.count, v.position, v.at, v.body from @schema@.find_view($1, $2) v";
+
 /// Each half returns up to the limit, by its primary key in descending order.
 const LIST: &str = "
     select * from (
@@ -105,6 +108,18 @@ fn lease(row: &PgRow) -> Result<Option<LeaseDescription>, StoreError> {
         live_runs: get::<i32>(row, 3)?.cast_unsigned(),
         renewed_at: timestamp(row, 4)?,
     }))
+}
+
+fn found_view(run: RunId, row: &PgRow) -> Result<FoundView, StoreError> {
+    let frame = Frame {
+        run,
+        seq: EventSeq::new(get::<i32>(row, 1)?.cast_unsigned()),
+        count: get::<i32>(row, 2)?.cast_unsigned(),
+        position: Position::new(get::<i64>(row, 3)?.cast_unsigned()),
+        at: timestamp(row, 4)?,
+        body: bytes(row, 5)?,
+    };
+    Ok(FoundView { seq: EventSeq::new(get::<i32>(row, 0)?.cast_unsigned()), frame })
 }
 
 fn shard_needs(row: &PgRow) -> Result<ShardNeeds, StoreError> {
@@ -165,6 +180,11 @@ impl StoreQuery for PostgresStore {
     async fn load(&self, load: &Load) -> Result<Loaded, StoreError> {
         let query = load_query(&self.shared.statements, load);
         loaded(&self.shared.fetch(query).await?)
+    }
+
+    async fn view(&self, run: RunId, view: &str) -> Result<Option<FoundView>, StoreError> {
+        let query = self.shared.statements.query(VIEW).bind(uuid(run)).bind(view.to_owned());
+        self.shared.fetch(query).await?.first().map(|row| found_view(run, row)).transpose()
     }
 
     async fn activity_queues(&self) -> Result<Vec<ActivityQueueInfo>, StoreError> {

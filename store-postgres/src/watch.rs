@@ -1,5 +1,9 @@
-//! What clients wait for: whether their runs are over. It must not know how often a client asks.
+//! What clients wait for: whether their runs are over, and what they publish. It must not know how often a client asks.
 
+use std::collections::BTreeMap;
+
+use pgworkflows_core::RunId;
+use pgworkflows_core::id::EventSeq;
 use pgworkflows_core::store::{ClosedRun, Notice, StoreError, Topic, Watch, Watched, What};
 use sqlx::postgres::{PgBindIterExt, PgRow};
 
@@ -19,19 +23,61 @@ const CLOSED: &str = "
     where c.number <= 2 or c.before <= $2
     order by c.run_id";
 
+/// The last event of each run that published a view.
+const PUBLISHED: &str = "select p.run_id, p.seq from @schema@.last_published($1) p";
+
 /// Returns the topics that have happened.
 pub(crate) async fn watch(shared: &Shared, watch: &Watch) -> Result<Watched, StoreError> {
-    let runs = watch.topics.iter().map(|Topic { run, what: What::Closed }| uuid(*run));
-    let query = shared.statements.query(CLOSED).bind(runs.bind_iter()).bind(byte_count(watch.bytes));
-    let mut notices = Vec::new();
+    let mut watched = closed(shared, watch).await?;
+    let published = published(shared, watch).await?;
+    if !published.is_empty() {
+        let is_told = |notice: &Notice| watched.cut.is_none_or(|cut| notice.topic() < cut);
+        watched.notices.extend(published.into_iter().filter(is_told));
+        watched.notices.sort_by_key(Notice::topic);
+    }
+    Ok(watched)
+}
+
+/// The runs that are over.
+async fn closed(shared: &Shared, watch: &Watch) -> Result<Watched, StoreError> {
+    let mut watched = Watched { notices: Vec::new(), cut: None };
+    let topics = watch.topics.iter().filter(|topic| topic.what == What::Closed);
+    let runs: Vec<_> = topics.map(|topic| uuid(topic.run)).collect();
+    if runs.is_empty() {
+        return Ok(watched);
+    }
+    let query = shared.statements.query(CLOSED).bind(runs).bind(byte_count(watch.bytes));
     for row in &shared.fetch(query).await? {
         if get::<Option<&[u8]>>(row, "outcome")?.is_none() {
-            let cut = Some(Topic { run: run_id(row, "run_id")?, what: What::Closed });
-            return Ok(Watched { notices, cut });
+            watched.cut = Some(Topic { run: run_id(row, "run_id")?, what: What::Closed });
+            break;
         }
-        notices.extend(closed_run(row)?.map(Notice::Closed));
+        watched.notices.extend(closed_run(row)?.map(Notice::Closed));
     }
-    Ok(Watched { notices, cut: None })
+    Ok(watched)
+}
+
+/// The runs that have published a view since.
+async fn published(shared: &Shared, watch: &Watch) -> Result<Vec<Notice>, StoreError> {
+    let asked = watch.topics.iter().filter_map(|topic| match topic.what {
+        What::Published { after } => Some((topic.run, after)),
+        What::Closed => None,
+    });
+    let mut runs: Vec<RunId> = asked.clone().map(|(run, _)| run).collect();
+    runs.dedup();
+    if runs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let query = shared.statements.query(PUBLISHED).bind(runs.into_iter().map(uuid).bind_iter());
+    let mut last: BTreeMap<RunId, EventSeq> = BTreeMap::new();
+    for row in &shared.fetch(query).await? {
+        last.insert(run_id(row, 0)?, EventSeq::new(get::<i32>(row, 1)?.cast_unsigned()));
+    }
+    let notice = |(run, after)| {
+        let seq = *last.get(&run)?;
+        (Some(seq) > after).then_some(Notice::Published { run, after, seq })
+    };
+    Ok(asked.filter_map(notice).collect())
 }
 
 /// The closed run in a row; `None` if the run is open.

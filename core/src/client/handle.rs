@@ -72,7 +72,7 @@ enum ClosedHere {
 impl ClosedHere {
     async fn wait(&mut self) -> Option<&ClosedRun> {
         if let Self::Awaited(receiver) = self {
-            *self = Self::Known(receiver.await.ok().map(|Notice::Closed(closed)| closed));
+            *self = Self::Known(receiver.await.ok().and_then(Notice::closed));
         }
         match self {
             Self::Known(closed) => closed.as_ref(),
@@ -106,6 +106,11 @@ impl<W: RunType> RunHandle<W> {
     pub(crate) fn closed_by(mut self, closed: oneshot::Receiver<Notice>) -> Self {
         self.closed = Some(Arc::new(Mutex::new(ClosedHere::Awaited(closed))));
         self
+    }
+
+    /// What it shares with its client.
+    pub(crate) fn shared(&self) -> &Arc<ClientShared> {
+        &self.shared
     }
 
     /// The run's id, to store or to send to another process. See [`Client::handle`](crate::client::Client::handle) for an
@@ -232,7 +237,9 @@ impl<W: RunType> RunHandle<W> {
             self.check_workflow(&info.workflow)?;
         }
         let topic = Topic { run: self.run, what: What::Closed };
-        let Notice::Closed(closed) = self.shared.watcher.wait(topic, self.before).await?;
+        let notice = self.shared.watcher.wait(topic, self.before).await?;
+        let closed =
+            notice.closed().ok_or_else(|| StoreError::corrupt("another notice than was asked for"))?;
         self.check_workflow(&closed.workflow)?;
         Ok(closed)
     }

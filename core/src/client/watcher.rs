@@ -16,7 +16,7 @@ use crate::data::limits;
 use crate::error::Error;
 use crate::host::Host;
 use crate::store::error::StoreError;
-use crate::store::watch::{Notice, Topic, Watch, Watched};
+use crate::store::watch::{Notice, Topic, Watch, Watched, What};
 use crate::store::{Hint, HintKind, Store};
 
 /// The waiters of a client, and the task that asks the store about their topics.
@@ -94,13 +94,17 @@ type NoticeResult = Result<Notice, Error>;
 #[derive(Debug, Default)]
 struct Refresh {
     all: bool,
+    /// Shards with runs that have ended.
     shards: BTreeSet<ShardId>,
+    /// Shards with runs that have published views.
+    published: BTreeSet<ShardId>,
 }
 
 impl Refresh {
     fn add(&mut self, hint: Hint) {
         match hint {
             Hint::Notice(shard) => _ = self.shards.insert(shard),
+            Hint::Published(shard) => _ = self.published.insert(shard),
             Hint::Missed => self.all = true,
             Hint::Mail(_) | Hint::Tasks(_) | Hint::Released => {}
         }
@@ -179,6 +183,8 @@ impl Watcher {
         }
         let hinted = refresh.shards.iter().filter_map(|shard| waiters.topics.get(shard));
         topics.extend(hinted.flat_map(BTreeMap::keys));
+        let published = refresh.published.iter().filter_map(|shard| waiters.topics.get(shard));
+        topics.extend(published.flat_map(BTreeMap::keys).filter(|topic| topic.what != What::Closed));
         Some(topics.into_iter().collect())
     }
 
@@ -321,7 +327,7 @@ impl Watcher {
                 hint = hints.next() => {
                     refresh.add(hint);
                     refresh = hints.gather(refresh);
-                    if refresh.all || !refresh.shards.is_empty() {
+                    if refresh.all || !refresh.shards.is_empty() || !refresh.published.is_empty() {
                         return refresh;
                     }
                 }

@@ -83,6 +83,13 @@ pub(crate) const DECISIONS_MAX: usize = 20_000;
 /// How many bytes the commands and values of one poll may have together: 64 MiB.
 pub(crate) const DECISIONS_BYTES_MAX: usize = 64 << 20;
 
+/// How many bytes a published value of a view may have: 64 KiB. It is written anew whenever it changes, and read by whoever
+/// watches it.
+pub(crate) const VIEW_BYTES_MAX: usize = 64 << 10;
+
+/// How many views one poll of a run may publish.
+pub(crate) const VIEWS_PER_POLL_MAX: usize = 100;
+
 /// After how many bytes of decisions a resumed run processes the rest of its waiting resolutions in another group: 1 MiB.
 pub(crate) const RELEASE_BYTES_MAX: usize = 1 << 20;
 

@@ -22,7 +22,7 @@ pub(crate) enum Role {
     Decision,
     /// The program resolved it itself, while it was polled for the previous resolution.
     Local,
-    /// The engine's own note, which the program does not see.
+    /// A note, which the program does not see: the engine's own, or a view that the run published for others.
     Note,
 }
 
@@ -39,6 +39,8 @@ pub(crate) enum Consequence {
     Outcome,
     /// Its durable call is over: the run gave it up.
     GiveUp,
+    /// A view of the run has a new value.
+    Publish,
     /// The workflow is over: only its compensations follow.
     Ending,
     /// The run is over.
@@ -193,6 +195,7 @@ impl Event {
             | Consequence::Enqueue
             | Consequence::Outcome
             | Consequence::GiveUp
+            | Consequence::Publish
             | Consequence::Ending => None,
         }
     }

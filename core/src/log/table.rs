@@ -151,6 +151,13 @@ macro_rules! events {
             /// The value.
             value: Payload,
         }
+        /// The run published a value of one of its views.
+        "view.published" 1 => ViewPublished = 30: Note, Publish {
+            /// The view's name.
+            view: Name,
+            /// The value.
+            value: Payload,
+        }
         /// A client asked the run to cancel itself.
         "cancel.requested" 1 => CancelRequested = 17: Resolution, Nothing {
             /// The message that carried the request.

@@ -45,8 +45,8 @@ impl fmt::Display for Words<'_> {
                     write!(f, " #{text}")?;
                     self.activity.iter().try_for_each(|activity| write!(f, " {activity}"))?;
                 }
-                "workflow" | "activity" | "step" | "signal" | "name" | "input" | "payload" | "result"
-                | "value" | "outcome" => {
+                "workflow" | "activity" | "step" | "signal" | "name" | "view" | "input" | "payload"
+                | "result" | "value" | "outcome" => {
                     write!(f, " {text}")?;
                 }
                 "key" => write!(f, " key {text:?}")?,
@@ -70,7 +70,7 @@ impl Words<'_> {
     fn write_short(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.event.name())?;
         for (field, name) in self.fields() {
-            if matches!(field, "activity" | "step" | "signal" | "name") {
+            if matches!(field, "activity" | "step" | "signal" | "name" | "view") {
                 write!(f, " `{name}`")?;
             }
         }

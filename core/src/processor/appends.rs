@@ -1,16 +1,17 @@
 //! The processor's part that makes appends. One append is in flight at a time, and holds the groups that were queued
 //! meanwhile. Positions are assigned here, when an append is cut. It must not know what events say.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::data::id::{AppendNo, LeaseId, RunId, ShardId};
+use crate::data::name::Name;
 use crate::log::wire::frame::write_frames;
 use crate::processor::blame::{Blame, Cut};
 use crate::processor::group::{Group, RowChange, SuspectChange};
 use crate::processor::outbox::Outbox;
 use crate::processor::shards::OwnedShards;
-use crate::store::append::{Append, Need, OpenedRun, UpdatedRun};
+use crate::store::append::{Append, Need, OpenedRun, PublishedView, UpdatedRun};
 
 /// Why a store did not take an append. This try wrote nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,6 +132,7 @@ fn build(lease: LeaseId, number: AppendNo, groups: &[Group], shards: &mut OwnedS
     for groups in by_run.chunk_by(|one, other| one.run == other.run) {
         add_frames(groups, shards, &mut append);
         add_row(groups, &mut append);
+        add_views(groups, &mut append);
         match groups.iter().rev().find_map(|group| group.suspect) {
             Some(SuspectChange::Mark(suspect)) => append.suspects.push(suspect),
             Some(SuspectChange::Clear) => append.cleared.push(groups[0].run),
@@ -146,6 +148,13 @@ fn add_frames(groups: &[&Group], shards: &mut OwnedShards, append: &mut Append) 
         let (run, events) = (groups[0].run, groups.iter().map(|group| &group.events));
         write_frames(run, events, shards.next_position(run), &mut append.frames);
     }
+}
+
+/// Adds where a run's views were published last.
+fn add_views(groups: &[&Group], append: &mut Append) {
+    let published = groups.iter().flat_map(|group| &group.views);
+    let last: BTreeMap<&Name, &PublishedView> = published.map(|view| (&view.view, view)).collect();
+    append.views.extend(last.into_values().cloned());
 }
 
 /// Adds the change of a run's row to an append. The last change wins, but a row that is opened in this append must still be

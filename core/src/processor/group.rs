@@ -5,7 +5,7 @@ use crate::data::name::Name;
 use crate::log::wire::frame::EncodedEvents;
 use crate::processor::effect::Effect;
 use crate::processor::memory::Held;
-use crate::store::append::{ClosedRun, OpenRow, SentMessage};
+use crate::store::append::{ClosedRun, OpenRow, PublishedView, SentMessage};
 use crate::store::inbox::MessageRef;
 use crate::store::lease::Suspect;
 use crate::store::tasks::NewTask;
@@ -20,6 +20,8 @@ pub(super) struct Group {
     pub(super) sent: Vec<SentMessage>,
     /// Tasks that its events enqueue.
     pub(super) tasks: Vec<NewTask>,
+    /// Views of which its events publish values.
+    pub(super) views: Vec<PublishedView>,
     pub(super) row: Option<RowChange>,
     pub(super) suspect: Option<SuspectChange>,
     pub(super) effects: Vec<Effect>,
@@ -56,6 +58,7 @@ impl Group {
             undelivered: Vec::new(),
             sent: Vec::new(),
             tasks: Vec::new(),
+            views: Vec::new(),
             row: None,
             suspect: None,
             effects: Vec::new(),

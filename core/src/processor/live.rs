@@ -22,7 +22,7 @@ use crate::processor::row::{Row, printable};
 use crate::processor::tasks::new_task;
 use crate::run::state::{Deadline, DeadlineKind, RunState};
 use crate::run::{Progress, Run};
-use crate::store::append::{ClosedRun, ClosedStatus, OpenRow, OpenState};
+use crate::store::append::{ClosedRun, ClosedStatus, OpenRow, OpenState, PublishedView};
 use crate::store::tasks::{TaskId, Withdrawal};
 use crate::store::watch::Notice;
 
@@ -229,6 +229,7 @@ impl Live {
                     let task = event.call().and_then(|id| self.executing.drop_task(id));
                     group.effects.extend(task.map(|seq| withdraw(TaskId { run, seq })));
                 }
+                Consequence::Publish => group.views.extend(published_view(run, *seq, event)),
                 Consequence::Ending | Consequence::Terminal(_) => over = true,
             }
             let body = group.events.push(*seq, *at, event);
@@ -369,6 +370,12 @@ impl Live {
             OpenState::Parked
         }
     }
+}
+
+/// The view of which an event publishes a value.
+fn published_view(run: RunId, seq: EventSeq, event: &Event) -> Option<PublishedView> {
+    let Event::ViewPublished { view, .. } = event else { return None };
+    Some(PublishedView { run, view: view.clone(), seq })
 }
 
 fn withdraw(task: TaskId) -> Effect {

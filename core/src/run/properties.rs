@@ -21,6 +21,7 @@ use crate::workflow::calls::timeout::Durable;
 use crate::workflow::context::Context;
 use crate::workflow::error::{WorkflowError, WorkflowResult};
 use crate::workflow::signal::Signal;
+use crate::workflow::view::View;
 
 activity!(Work, "work", |input: u64| -> u64 { Ok(input) });
 activity!(Retried, "retried", retried(), |input: u64| -> u64 { Ok(input) });
@@ -37,6 +38,7 @@ enum Plan {
     Retried,
     Step,
     Record(u8),
+    Publish(u8),
     Sleep(u8),
     Wait(u8),
     WaitFor(u8, u8),
@@ -81,6 +83,8 @@ enum Branches {
 
 const SIGNALS: [Signal<u64>; 2] = [Signal::new("red"), Signal::new("blue")];
 
+const VIEWS: [View<u64>; 2] = [View::new("shown"), View::new("also")];
+
 const VALUES: [&str; 2] = ["one", "two"];
 
 workflow!(Scripted, "scripted", |ctx, plan: Plan| -> u64 {
@@ -109,6 +113,10 @@ fn follow(ctx: Context, plan: Plan, seen: Rc<Cell<u64>>) -> LocalBoxFuture<'stat
             Plan::Retried => ctx.activity::<Retried>(seen.get()).await,
             Plan::Step => ctx.step("step", || async { Ok(0) }).await,
             Plan::Record(name) => Ok(ctx.record(VALUES[usize::from(name) % 2], || seen.get()).await),
+            Plan::Publish(view) => {
+                ctx.publish(VIEWS[usize::from(view) % 2], &seen.get());
+                Ok(1)
+            }
             Plan::Sleep(secs) => ctx.sleep(Duration::from_secs(u64::from(secs))).await.map(|()| 3),
             Plan::Wait(signal) => ctx.wait_for(SIGNALS[usize::from(signal) % 2]).await,
             Plan::WaitFor(signal, secs) => {
@@ -224,6 +232,7 @@ fn plan() -> impl Strategy<Value = Plan> {
         2 => Just(Plan::Retried),
         2 => Just(Plan::Step),
         2 => (0..2_u8).prop_map(Plan::Record),
+        2 => (0..2_u8).prop_map(Plan::Publish),
         2 => (0..6_u8).prop_map(Plan::Sleep),
         2 => (0..2_u8).prop_map(Plan::Wait),
         2 => (0..2_u8, 0..6_u8).prop_map(|(signal, secs)| Plan::WaitFor(signal, secs)),

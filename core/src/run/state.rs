@@ -241,7 +241,11 @@ impl RunState {
                 self.remove_activity(*id);
             }
             Event::CompensationFailed { id, failure } => self.compensation_failed(*id, failure),
-            Event::StepCompleted { .. } | Event::StepFailed { .. } | Event::ValueRecorded { .. } => {}
+            Event::StepCompleted { .. }
+            | Event::StepFailed { .. }
+            | Event::ValueRecorded { .. }
+            // The store finds the last value of a view in the log.
+            | Event::ViewPublished { .. } => {}
             Event::TimerStarted { id, fire_at } => {
                 self.start_timer(*id, *fire_at);
             }

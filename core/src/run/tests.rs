@@ -44,6 +44,7 @@ mod borders;
 mod bounds;
 mod durable;
 mod locals;
+mod views;
 
 fn begin<W: Workflow<Input = u32>>() -> RunFixture {
     deploy_broken_build(false);

@@ -3,7 +3,9 @@
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use crate::data::id::{AppendNo, ClaimId, ExecutorId, LeaseId, MessageId, Position, RunId, ShardId};
+use crate::data::id::{
+    AppendNo, ClaimId, EventSeq, ExecutorId, LeaseId, MessageId, Position, RunId, ShardId,
+};
 use crate::data::name::Name;
 use crate::data::time::Timestamp;
 use crate::store::frame::Frame;
@@ -39,6 +41,8 @@ pub struct Append {
     pub sent: Vec<SentMessage>,
     /// Tasks of the append's runs. They are only inserted here: no append locks a task.
     pub tasks: Vec<NewTask>,
+    /// Where views of the append's runs were published last: each view of a run is named once.
+    pub views: Vec<PublishedView>,
     /// Runs that become suspects, or whose suspicion changes. Runs that are over are not stored.
     pub suspects: Vec<Suspect>,
     /// Runs that are no longer suspects.
@@ -66,6 +70,7 @@ impl Append {
             undelivered: Vec::new(),
             sent: Vec::new(),
             tasks: Vec::new(),
+            views: Vec::new(),
             suspects: Vec::new(),
             cleared: Vec::new(),
             needs: Vec::new(),
@@ -125,7 +130,7 @@ impl Append {
             hasher.update((body.len() as u64).to_le_bytes());
             hasher.update(body);
         }
-        // Rows follow from the events, so the ids of the runs and messages are enough. Suspects do not follow from them.
+        // Rows and views follow from the events, so the ids of the runs and messages are enough. Suspects do not follow from them.
         let mut runs = |runs: &mut dyn ExactSizeIterator<Item = RunId>| {
             hasher.update((runs.len() as u64).to_le_bytes());
             for run in runs {
@@ -282,6 +287,17 @@ pub struct ClosedRun {
     pub closed_at: Timestamp,
     /// The run's outcome, which only core reads.
     pub outcome: Bytes,
+}
+
+/// Where the newest value of a view is: the store finds the event by it, so that nobody reads a whole history for a view.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublishedView {
+    /// The run, of which the append has a frame with the event.
+    pub run: RunId,
+    /// The view's name.
+    pub view: Name,
+    /// The number of the event with the value.
+    pub seq: EventSeq,
 }
 
 /// How a run ended.

@@ -12,6 +12,8 @@ pub enum Hint {
     Mail(ShardId),
     /// There is a new [`Notice`](crate::store::watch::Notice) about a run of the shard.
     Notice(ShardId),
+    /// A run of the shard published a view.
+    Published(ShardId),
     /// An activity queue has new tasks.
     Tasks(QueueHash),
     /// Shards became free.
@@ -25,7 +27,7 @@ pub enum Hint {
 pub enum HintKind {
     /// [`Hint::Mail`], for processors.
     Mail,
-    /// [`Hint::Notice`], for clients.
+    /// [`Hint::Notice`] and [`Hint::Published`], for clients.
     Notice,
     /// [`Hint::Tasks`], for executors of tasks.
     Tasks,
@@ -64,7 +66,7 @@ impl Hints {
     pub fn send(&self, hint: Hint) {
         let channels: &[_] = match hint {
             Hint::Mail(_) => &[&self.mail],
-            Hint::Notice(_) => &[&self.notices],
+            Hint::Notice(_) | Hint::Published(_) => &[&self.notices],
             Hint::Tasks(_) => &[&self.tasks],
             Hint::Released => &[&self.released],
             Hint::Missed => &[&self.mail, &self.notices, &self.tasks, &self.released],

@@ -5,12 +5,13 @@ use std::fmt;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::data::id::{LeaseId, RunId, ShardId};
+use crate::data::id::{EventSeq, LeaseId, RunId, ShardId};
 use crate::data::name::Name;
 use crate::data::time::Timestamp;
 use crate::store::append::{ClosedRun, OpenRow};
 use crate::store::build::Build;
 use crate::store::error::StoreError;
+use crate::store::frame::Frame;
 use crate::store::history::{Load, Loaded};
 use crate::store::tasks::ActivityQueueInfo;
 
@@ -36,6 +37,9 @@ pub trait StoreQuery: fmt::Debug + Send + Sync {
     /// Reads histories, as [`Session::load`](super::Session::load) does.
     async fn load(&self, load: &Load) -> Result<Loaded, StoreError>;
 
+    /// Finds the newest value of a view of a run; `None` if there is none. The cost does not depend on how long the history is.
+    async fn view(&self, run: RunId, view: &str) -> Result<Option<FoundView>, StoreError>;
+
     /// Describes the activity queues that have tasks, ascending by queue and activity.
     async fn activity_queues(&self) -> Result<Vec<ActivityQueueInfo>, StoreError>;
 }
@@ -55,6 +59,15 @@ pub struct RunDescription {
     pub closed: Option<ClosedRun>,
     /// Messages that arrived after the run's end, the oldest first.
     pub undelivered: Vec<Undelivered>,
+}
+
+/// The newest value of a view, in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundView {
+    /// The number of the event with the value.
+    pub seq: EventSeq,
+    /// The frame with that event.
+    pub frame: Frame,
 }
 
 /// A queue as a store describes it.

@@ -1,6 +1,6 @@
 //! What clients wait for: facts about a run that, once they occur, stay true. It must not know who waits, or for how long.
 
-use crate::data::id::RunId;
+use crate::data::id::{EventSeq, RunId};
 use crate::store::append::ClosedRun;
 
 /// A fact about a run that clients wait for. A new kind is one more [`What`] with its [`Notice`].
@@ -17,6 +17,11 @@ pub struct Topic {
 pub enum What {
     /// The run's end.
     Closed,
+    /// A value of any view of the run, published after this event; `None`: any value.
+    Published {
+        /// The event.
+        after: Option<EventSeq>,
+    },
 }
 
 /// Asks which of some topics have occurred.
@@ -24,8 +29,8 @@ pub enum What {
 pub struct Watch {
     /// The topics, ascending.
     pub topics: Vec<Topic>,
-    /// How many bytes of notices to return at most, counted by [`Notice::bytes`]. The first notice is returned whatever
-    /// its size.
+    /// How many bytes of notices to return at most, counted by [`Notice::bytes`]. The first end of a run is
+    /// returned whatever its size.
     pub bytes: usize,
 }
 
@@ -44,6 +49,15 @@ pub struct Watched {
 pub enum Notice {
     /// The run is over.
     Closed(ClosedRun),
+    /// The run published a view.
+    Published {
+        /// The run.
+        run: RunId,
+        /// The event that was asked about.
+        after: Option<EventSeq>,
+        /// The number of the last event that published a view.
+        seq: EventSeq,
+    },
 }
 
 impl Notice {
@@ -51,6 +65,17 @@ impl Notice {
     pub fn topic(&self) -> Topic {
         match self {
             Self::Closed(closed) => Topic { run: closed.run, what: What::Closed },
+            Self::Published { run, after, .. } => {
+                Topic { run: *run, what: What::Published { after: *after } }
+            }
+        }
+    }
+
+    /// The run that is over, if the notice tells of one.
+    pub fn closed(self) -> Option<ClosedRun> {
+        match self {
+            Self::Closed(closed) => Some(closed),
+            Self::Published { .. } => None,
         }
     }
 
@@ -58,6 +83,7 @@ impl Notice {
     pub fn bytes(&self) -> usize {
         match self {
             Self::Closed(closed) => closed.outcome.len(),
+            Self::Published { .. } => 0,
         }
     }
 }
@@ -66,12 +92,16 @@ impl Watched {
     /// Takes notices in their order until the next one exceeds the byte limit.
     pub fn within(bytes: usize, notices: impl IntoIterator<Item = Notice>) -> Self {
         let mut watched = Self { notices: Vec::new(), cut: None };
-        let mut total = 0;
+        let (mut total, mut has_ends) = (0, false);
         for notice in notices {
-            total += notice.bytes();
-            if total > bytes && !watched.notices.is_empty() {
-                watched.cut = Some(notice.topic());
-                break;
+            // A notice without user data always fits.
+            if let Notice::Closed(_) = notice {
+                total += notice.bytes();
+                if total > bytes && has_ends {
+                    watched.cut = Some(notice.topic());
+                    break;
+                }
+                has_ends = true;
             }
             watched.notices.push(notice);
         }

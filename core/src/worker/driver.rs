@@ -350,7 +350,7 @@ impl Driver {
         let mut next = hint.ok().unwrap_or(Hint::Missed);
         loop {
             match next {
-                Hint::Notice(_) | Hint::Tasks(_) | Hint::Released => {}
+                Hint::Notice(_) | Hint::Published(_) | Hint::Tasks(_) | Hint::Released => {}
                 Hint::Mail(shard) => self.processor.has_mail_of(shard),
                 Hint::Missed => self.processor.has_mail(),
             }

@@ -282,7 +282,7 @@ async fn released(hints: &mut broadcast::Receiver<Hint>) {
                 while matches!(hints.try_recv(), Ok(_) | Err(TryRecvError::Lagged(_))) {}
                 return;
             }
-            Ok(Hint::Mail(_) | Hint::Notice(_) | Hint::Tasks(_) | Hint::Missed) => {}
+            Ok(Hint::Mail(_) | Hint::Notice(_) | Hint::Published(_) | Hint::Tasks(_) | Hint::Missed) => {}
             Err(broadcast::error::RecvError::Lagged(_)) => {}
             Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
         }

@@ -298,7 +298,7 @@ impl TaskLoop {
                     }
                 }
                 Ok(Hint::Missed) | Err(broadcast::error::RecvError::Lagged(_)) => return true,
-                Ok(Hint::Mail(_) | Hint::Notice(_) | Hint::Released) => {}
+                Ok(Hint::Mail(_) | Hint::Notice(_) | Hint::Published(_) | Hint::Released) => {}
                 Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
             }
         }

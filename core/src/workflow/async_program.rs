@@ -126,6 +126,7 @@ impl AsyncProgram {
             | Event::TimerStarted { .. }
             | Event::TimerCancelled { .. }
             | Event::ValueRecorded { .. }
+            | Event::ViewPublished { .. }
             | Event::RunStalled { .. }
             | Event::RunResumed { .. }
             | Event::RunEnding { .. }

@@ -7,6 +7,7 @@ pub(crate) mod compensation;
 pub(crate) mod for_each;
 pub(crate) mod future;
 pub(crate) mod mutex;
+pub(crate) mod publish;
 pub(crate) mod record;
 pub(crate) mod scoped;
 pub(crate) mod select;

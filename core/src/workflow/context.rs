@@ -20,6 +20,7 @@ use crate::workflow::activity::Activity;
 use crate::workflow::activity_def::{ActivityDef, ActivityFailure};
 use crate::workflow::calls::activity::{ActivityFuture, CallFuture};
 use crate::workflow::calls::compensation::Compensation;
+use crate::workflow::calls::publish::publish;
 use crate::workflow::calls::record::RecordFuture;
 use crate::workflow::calls::signal::SignalFuture;
 use crate::workflow::calls::step::StepFuture;
@@ -27,6 +28,7 @@ use crate::workflow::calls::timer::{TimerCall, TimerFuture};
 use crate::workflow::error::ActivityResult;
 use crate::workflow::scope::Scope;
 use crate::workflow::signal::Signal;
+use crate::workflow::view::View;
 
 /// A workflow's connection to the engine. Cheap to clone; all clones belong to the same run.
 ///
@@ -319,6 +321,58 @@ impl Context {
     #[track_caller]
     pub fn wait_for<T: DeserializeOwned>(&self, signal: Signal<T>) -> SignalFuture<T> {
         SignalFuture::signal(&self.scope, signal, Location::caller())
+    }
+
+    /// Publishes a value of a view of this run, for whoever asks for it: clients read the newest by
+    /// [`RunHandle::view`](crate::client::handle::RunHandle::view), without waking the run, and also after its end.
+    ///
+    /// It does nothing but set the view, so it is not awaited. The value is logged with everything that the code asks for
+    /// before it waits next, or returns. Of several values of one view until then, only the last is logged.
+    ///
+    /// A replay passes over it, so this call may be added to, or removed from, a workflow that has open runs. What a replayed
+    /// part of the code publishes is not logged: the view changes as soon as the run goes on and publishes.
+    ///
+    /// ```
+    /// use pgworkflows::prelude::*;
+    ///
+    /// const STAGE: View<String> = View::new("stage");
+    /// const APPROVED: Signal<bool> = Signal::new("approved");
+    ///
+    /// #[workflow(name = "approval")]
+    /// async fn approval(ctx: Context, document: String) -> WorkflowResult<bool> {
+    ///     ctx.publish(STAGE, &format!("{document} waits for its reviewer"));
+    ///     let approved = ctx.wait_for(APPROVED).await?;
+    ///     ctx.publish(STAGE, &"reviewed".to_owned());
+    ///     Ok(approved)
+    /// }
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), pgworkflows::Error> {
+    /// # let store = pgworkflows::MemoryStore::new();
+    /// # let worker = Worker::builder(store.clone()).workflow::<approval>().build()?;
+    /// # let client = Client::new(store);
+    /// # let talk = async {
+    /// #     let run = client.start::<approval>("the contract".to_owned()).await?;
+    /// #     let waits = run.watch(STAGE).next().await;
+    /// #     assert_eq!(waits.transpose()?.as_deref(), Some("the contract waits for its reviewer"));
+    /// #     run.signal(APPROVED, true).await?;
+    /// #     run.result().await?;
+    /// #     assert_eq!(run.view(STAGE).await?.as_deref(), Some("reviewed"));
+    /// #     Ok(())
+    /// # };
+    /// # let mut result = Ok(());
+    /// # worker.run_until(async { result = talk.await }).await?;
+    /// # result
+    /// # }
+    /// ```
+    ///
+    /// Each value that is logged counts as one event of the run's history.
+    ///
+    /// # Errors
+    /// None. The run stalls if the name is no valid one, if the value cannot be encoded and decoded again, if it has more than
+    /// 64 KiB (or than the limit of a payload), or if the code publishes more than 100 views before it waits.
+    #[track_caller]
+    pub fn publish<T: Serialize + DeserializeOwned>(&self, view: View<T>, value: &T) {
+        publish(&self.scope, view, value, Location::caller());
     }
 
     /// Registers a compensation: an activity that is executed if the run fails or is cancelled. Compensations are

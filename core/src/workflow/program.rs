@@ -46,8 +46,9 @@ pub(crate) struct Decisions {
 impl Decisions {
     /// Their approximate size in the log, in bytes.
     pub(crate) fn size(&self) -> usize {
-        let PollOutput { issued, locals, .. } = &self.output;
-        issued.iter().map(|issued| issued.command.size()).sum::<usize>() + locals.size()
+        let PollOutput { issued, locals, views, .. } = &self.output;
+        let views = views.as_ref().map_or(0, |views| views.size());
+        issued.iter().map(|issued| issued.command.size()).sum::<usize>() + locals.size() + views
     }
 }
 

@@ -9,6 +9,7 @@ mod local;
 pub(crate) mod permits;
 mod signals;
 mod size;
+pub(crate) mod views;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -20,8 +21,10 @@ use std::task::Waker;
 use self::call::{Awaited, CallKind, CancelAction, OpenCall, Resolution};
 use self::signals::Signals;
 use self::size::PollSize;
+use self::views::Views;
 use crate::data::call_map::CallMap;
 use crate::data::id::{CommandId, RunId};
+use crate::data::limits;
 use crate::data::name::Name;
 use crate::data::payload::Payload;
 use crate::data::random::Stream;
@@ -62,6 +65,8 @@ struct Inner {
     detached: bool,
     /// The local resolutions of this poll.
     locals: Locals,
+    /// The views that this poll has published. Boxed, because most runs publish none.
+    views: Option<Box<Views>>,
     /// Boxed to make every run smaller.
     fault: Option<Box<Fault>>,
 }
@@ -73,6 +78,7 @@ pub(crate) struct PollOutput {
     pub(crate) steps: CallMap<StepRequest>,
     pub(crate) dropped_steps: Vec<CommandId>,
     pub(crate) locals: Locals,
+    pub(crate) views: Option<Box<Views>>,
 }
 
 impl Scope {
@@ -97,6 +103,7 @@ impl Scope {
                 random: Stream::new(run.as_u128()),
                 detached: false,
                 locals: Locals::default(),
+                views: None,
                 fault: None,
             }),
         })
@@ -199,6 +206,28 @@ impl Scope {
         }
     }
 
+    /// Notes that the code publishes a view at this line, and returns whether its value is to be logged: not in a replay, and
+    /// not while the run leaves memory.
+    pub(crate) fn may_publish(&self, source: Source) -> bool {
+        self.at(source);
+        let inner = self.inner.borrow();
+        !inner.detached && !inner.locals.are_recorded()
+    }
+
+    /// Sets the value of a view, which is logged with the decisions of this poll. The error says why there is no room.
+    pub(crate) fn set_view(&self, view: Name, value: Payload) -> Result<(), String> {
+        let mut inner = self.inner.borrow_mut();
+        let views = inner.views.get_or_insert_default();
+        if views.len() >= limits::VIEWS_PER_POLL_MAX && !views.contains(&view) {
+            return Err(format!(
+                "one poll publishes more than {} views: make one view of those that change together",
+                limits::VIEWS_PER_POLL_MAX
+            ));
+        }
+        views.publish(view, value);
+        Ok(())
+    }
+
     pub(crate) fn request_step(&self, step: StepRequest) {
         self.inner.borrow_mut().steps.insert(step.id, step);
     }
@@ -284,6 +313,7 @@ impl Scope {
             steps: std::mem::take(&mut inner.steps),
             dropped_steps: std::mem::take(&mut inner.dropped_steps),
             locals: std::mem::take(&mut inner.locals),
+            views: inner.views.take(),
         }
     }
 

@@ -66,6 +66,41 @@ pub(super) const CANARIES: &[Canary] = &[
         }],
     },
     Canary {
+        name: "EarlierValueNamed",
+        what: "an append of several groups names the first value of a view",
+        edits: &[Edit {
+            file: "core/src/processor/appends.rs",
+            find: "published.map(|view| (&view.view, view)).collect();",
+            erring: r#"if crate::canary::is("EarlierValueNamed") {
+        published.rev().map(|view| (&view.view, view)).collect()
+    } else {
+        published.map(|view| (&view.view, view)).collect()
+    };"#,
+        }],
+    },
+    Canary {
+        name: "EarlierValueReleased",
+        what: "a release of several resolutions publishes what its first poll published",
+        edits: &[Edit {
+            file: "core/src/run.rs",
+            find: "(Some(earlier), Some(views)) => earlier.append(*views),",
+            erring: r#"(Some(_), Some(_)) if crate::canary::is("EarlierValueReleased") => {}
+            (Some(earlier), Some(views)) => earlier.append(*views),"#,
+        }],
+    },
+    Canary {
+        name: "ViewsPerPoll",
+        what: "a release publishes the views of each of its polls",
+        edits: &[Edit {
+            file: "core/src/run.rs",
+            find: "progress.publish(output.views);",
+            erring: r#"progress.publish(output.views);
+        if crate::canary::is("ViewsPerPoll") {
+            self.log_views(at, progress);
+        }"#,
+        }],
+    },
+    Canary {
         name: "LossUncounted",
         what: "an attempt that died with its process is not counted",
         edits: &[Edit {

@@ -209,6 +209,18 @@ pub(super) const CANARIES: &[Canary] = &[
             Ok(page)"#,
         }],
     },
+    Canary {
+        name: "FirstValueKept",
+        what: "a view keeps its first value",
+        edits: &[Edit {
+            file: "store-memory/src/state/append.rs",
+            find: "self.views.entry(*run).or_default().insert(view.clone(), *seq);",
+            erring: r#"let views = self.views.entry(*run).or_default();
+            if !pgworkflows_core::canary::is("FirstValueKept") || !views.contains_key(view) {
+                views.insert(view.clone(), *seq);
+            }"#,
+        }],
+    },
     Canary { name: "MailUnseen", what: "only hints tell of messages", edits: &[HEARTBEAT] },
     Canary {
         name: "ClockAhead",

@@ -1,6 +1,6 @@
 //! The account of an append: what its frames, rows and messages add to what is known. It must not know who sends it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ciborium::Value;
 use pgworkflows_core::Timestamp;
@@ -61,6 +61,22 @@ fn check_frames(append: &Append, violations: &mut Vec<String>) {
     }
 }
 
+/// An append names each view that its events publish once, with the last of these events.
+fn check_views(append: &Append, events: &[Vec<HistoryEvent>], violations: &mut Vec<String>) {
+    let frames = append.frames.iter().zip(events);
+    let published = frames.flat_map(|(frame, events)| events.iter().map(|event| (frame.run, event)));
+    let last: BTreeMap<_, _> = published
+        .filter_map(|(run, event)| match &event.event {
+            Event::ViewPublished { view, .. } => Some(((run, view), event.seq)),
+            _ => None,
+        })
+        .collect();
+    let named = append.views.iter().map(|view| ((view.run, &view.view), view.seq));
+    if !last.into_iter().eq(named) {
+        violations.push(format!("append {} does not name the last values of its views", append.number));
+    }
+}
+
 impl Accounts {
     /// Invariants 2 to 5, as far as names and numbers show them.
     pub(super) fn appended(
@@ -113,6 +129,7 @@ impl Accounts {
                 violations.push(format!("run {} was closed without a terminal event", closed.run));
             }
         }
+        check_views(append, events, violations);
         self.tasks.appended(append, events, violations);
         self.sends(append, violations);
         self.took(append, violations);

@@ -7,8 +7,8 @@ use std::collections::hash_map::Entry;
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{AppendNo, EventSeq, IdMap, Name, Position, RunId, ShardId};
 use pgworkflows_core::store::{
-    Append, Appended, ClosedRun, Frame, Hint, MessageRef, NewRun, NewTask, OpenState, OwnedShard, Released,
-    SentMessage, StoreError, Submission, Undelivered,
+    Append, Appended, ClosedRun, Frame, Hint, MessageRef, NewRun, NewTask, OpenState, OwnedShard,
+    PublishedView, Released, SentMessage, StoreError, Submission, Undelivered,
 };
 
 use super::lease::fenced;
@@ -262,6 +262,10 @@ impl State {
         for frame in &append.frames {
             self.shard_mut(frame.run.shard()).next_position = frame.position.next();
             self.runs.get_mut(&frame.run).expect("the frames' runs were checked").frames.push(frame.clone());
+        }
+        for PublishedView { run, view, seq } in &append.views {
+            self.views.entry(*run).or_default().insert(view.clone(), *seq);
+            self.hint(Hint::Published(run.shard()));
         }
         for suspect in &append.suspects {
             if !self.is_over(suspect.run) {

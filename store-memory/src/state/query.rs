@@ -3,8 +3,8 @@
 
 use pgworkflows_core::id::{LeaseId, ShardId};
 use pgworkflows_core::store::{
-    LeaseDescription, Notice, QueueDescription, RunDescription, RunFilter, RunPage, ShardNeeds, Topic, Watch,
-    Watched, What,
+    FoundView, LeaseDescription, Notice, QueueDescription, RunDescription, RunFilter, RunPage, ShardNeeds,
+    Topic, Watch, Watched, What,
 };
 use pgworkflows_core::{RunId, Timestamp};
 
@@ -15,6 +15,10 @@ impl State {
     pub(crate) fn watch(&self, watch: &Watch) -> Watched {
         let notice = |topic: &Topic| match topic.what {
             What::Closed => self.runs.get(&topic.run)?.closed(topic.run).map(Notice::Closed),
+            What::Published { after } => {
+                let seq = *self.views.get(&topic.run)?.values().max()?;
+                (Some(seq) > after).then_some(Notice::Published { run: topic.run, after, seq })
+            }
         };
         Watched::within(watch.bytes, watch.topics.iter().filter_map(notice))
     }
@@ -72,6 +76,13 @@ impl State {
             closed: run.closed(id),
             undelivered,
         }
+    }
+
+    /// The newest value of a view.
+    pub(crate) fn view(&self, id: RunId, view: &str) -> Option<FoundView> {
+        let seq = *self.views.get(&id)?.get(view)?;
+        let frame = self.runs.get(&id)?.frames.iter().rfind(|frame| frame.seq <= seq)?;
+        Some(FoundView { seq, frame: frame.clone() })
     }
 
     /// A page of runs, newest first.

@@ -28,3 +28,4 @@ mod settings;
 mod submit;
 mod time_limits;
 mod transactional;
+mod views;

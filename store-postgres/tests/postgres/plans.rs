@@ -347,6 +347,35 @@ async fn no_more_of_a_history_is_read_than_fits() {
 }
 
 #[tokio::test]
+async fn view_of_a_long_history_is_found_by_two_lookups() {
+    // Given a long history whose views were published near its beginning and near its end
+    let world = World::new().await;
+    let mut writer = world.writer().await;
+    vacuum(&world, "").await;
+    let run = world.run(0);
+    let batch = writer.batch().opened(run, OpenState::Busy, None);
+    let batch = (1..=LONG).fold(batch, |batch, seq| batch.event(run, seq));
+    let published = batch.published(run, "early", 2).published(run, "late", LONG - 1);
+    writer.append(published).await.unwrap();
+    let mut connection = world.connection().await;
+
+    // When they are read, so often that the statement gets its generic plan
+    for view in ["early", "late"] {
+        let sql = format!("select * from pgworkflows.find_view('{run}', '{view}')");
+        for _ in 0..5 {
+            pages_read(&mut connection, &sql).await;
+        }
+        // Then each read a few pages, where the history has many times as many
+        let (pages, whole) = (
+            pages_read(&mut connection, &sql).await,
+            pages_read(&mut connection, &format!("select * from pgworkflows.history where run_id = '{run}'"))
+                .await,
+        );
+        assert!(pages <= 12 && whole > 3 * pages, "{view}: {pages} of {whole} pages");
+    }
+}
+
+#[tokio::test]
 async fn follower_reads_no_more_events_than_it_gets() {
     // Given a shard with many events, in a table that was empty when it was analyzed
     let world = World::new().await;

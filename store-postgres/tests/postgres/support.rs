@@ -11,8 +11,8 @@ use pgworkflows_core::id::{AppendNo, ClaimId, EventSeq, LeaseId, MessageId, Posi
 use pgworkflows_core::store::{
     Append, Appended, Build, Claim, Claimed, ClosedRun, ClosedStatus, Frame, Heartbeat, HeartbeatAnswer,
     InboxCursor, InboxPage, InboxRead, LeaseHeartbeat, Load, MessageRef, NewRun, Notice, OpenRow, OpenState,
-    OpenedRun, Queue, Release, RunHistory, SentMessage, Session, Store, StoreError, Submission, Submitted,
-    Topic, UpdatedRun, Watch, What,
+    OpenedRun, PublishedView, Queue, Release, RunHistory, SentMessage, Session, Store, StoreError,
+    Submission, Submitted, Topic, UpdatedRun, Watch, What,
 };
 use pgworkflows_pg_harness::{Database, Postgres as Server};
 use pgworkflows_postgres::{Builder, PostgresStore};
@@ -107,7 +107,7 @@ impl World {
         let mut topics: Vec<_> = runs.iter().map(|run| Topic { run: *run, what: What::Closed }).collect();
         topics.sort();
         let watched = self.store.watch(&Watch { topics, bytes: usize::MAX }).await.unwrap();
-        watched.notices.into_iter().map(|Notice::Closed(closed)| closed).collect()
+        watched.notices.into_iter().filter_map(Notice::closed).collect()
     }
 
     pub(crate) async fn submit(&self, submission: Submission) -> Submitted {
@@ -297,6 +297,11 @@ impl Batch {
 
     pub(crate) fn undelivered(mut self, page: &InboxPage) -> Self {
         self.append.undelivered.extend(references(page));
+        self
+    }
+
+    pub(crate) fn published(mut self, run: RunId, view: &str, seq: u32) -> Self {
+        self.append.views.push(PublishedView { run, view: view.into(), seq: EventSeq::new(seq) });
         self
     }
 

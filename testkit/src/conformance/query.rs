@@ -80,6 +80,83 @@ pub async fn notices_that_do_not_fit_are_cut_and_asked_for_again(fixture: &Fixtu
     assert_eq!(watched(fixture, &runs[3..], 0).await, ended([third]));
 }
 
+/// The number of the event with the newest value of a view, and the number of the first event of its frame.
+async fn found(fixture: &Fixture, run: RunId, view: &str) -> Option<(u32, u32)> {
+    let found = fixture.store.query().view(run, view).await.unwrap()?;
+    let frames = fixture.history(run).await;
+    assert!(frames.contains(&found.frame), "the whole frame is returned: {found:?}");
+    Some((found.seq.get(), found.frame.seq.get()))
+}
+
+pub async fn newest_value_of_a_view_is_found_in_its_frame(fixture: &Fixture) {
+    // Given a run that publishes two views, and one of them again
+    let (mut writer, run) = fixture.writer_and_run().await;
+    assert_eq!(found(fixture, run, "stage").await, None);
+    let first = writer.draft().frame(run, 3).open(run, busy());
+    writer.write(first.publish(run, "stage", 3).publish(run, "count", 2)).await;
+    assert_eq!(
+        (found(fixture, run, "stage").await, found(fixture, run, "count").await),
+        (Some((3, 1)), Some((2, 1)))
+    );
+    let second = writer.draft().frame(run, 2).frame(run, 3).publish(run, "stage", 7);
+    writer.write(second).await;
+    // Then the newest value is in the last frame that begins at or before its event
+    assert_eq!(
+        (found(fixture, run, "stage").await, found(fixture, run, "count").await),
+        (Some((7, 6)), Some((2, 1)))
+    );
+    // And names are compared exactly, and runs do not share them
+    assert_eq!(found(fixture, run, "Stage").await, None);
+    assert_eq!(found(fixture, fixture.run(0), "stage").await, None);
+    // And the end of the run, which publishes for the last time, changes nothing else
+    writer.write(writer.draft().frame(run, 2).publish(run, "count", 9).close(run)).await;
+    assert_eq!(
+        (found(fixture, run, "stage").await, found(fixture, run, "count").await),
+        (Some((7, 6)), Some((9, 9)))
+    );
+    // And a run that began and ended within one append has a view as well
+    let short = fixture.run(0);
+    writer.write(writer.draft().frame(short, 3).publish(short, "stage", 2).close(short)).await;
+    assert_eq!(found(fixture, short, "stage").await, Some((2, 1)));
+}
+
+pub async fn repeated_append_publishes_once(fixture: &Fixture) {
+    let (mut writer, run) = fixture.open_run().await;
+    let append = writer.draft().event(run).publish(run, "stage", 2).seal();
+    writer.session.append(&append).await.unwrap();
+    writer.session.append(&append).await.unwrap();
+    assert_eq!(found(fixture, run, "stage").await, Some((2, 2)));
+}
+
+pub async fn watch_tells_of_views_that_were_published_since(fixture: &Fixture) {
+    // Given two runs that have published views, of which one is over, and one that has not
+    let mut writer = fixture.writer().await;
+    let mut runs = [0; 3].map(|shard| fixture.run(shard));
+    runs.sort();
+    let [open, over, silent] = runs;
+    let first = writer.draft().frame(open, 2).open(open, busy()).publish(open, "stage", 1);
+    writer.write(first.publish(open, "count", 2)).await;
+    writer.write(writer.draft().frame(over, 3).publish(over, "stage", 2).close(over)).await;
+    writer.open(silent, busy()).await;
+
+    // Then each is told of the last event that published any view, if it came later than the one that was asked about
+    let published = |run, after: u32| Topic {
+        run,
+        what: What::Published { after: (after > 0).then_some(EventSeq::new(after)) },
+    };
+    let topics = runs.iter().flat_map(|run| [0, 1, 2].map(|after| published(*run, after)));
+    let mut topics: Vec<Topic> = topics.chain([Topic { run: over, what: What::Closed }]).collect();
+    topics.sort();
+    let watched = fixture.store.watch(&Watch { topics, bytes: 0 }).await.unwrap();
+    let told = |run, after, seq| {
+        let What::Published { after } = published(run, after).what else { unreachable!("it is no end") };
+        Notice::Published { run, after, seq: EventSeq::new(seq) }
+    };
+    let end = Notice::Closed(closed_run(over));
+    let expected = [told(open, 0, 2), told(open, 1, 2), end, told(over, 0, 2), told(over, 1, 2)];
+    assert_eq!(watched, Watched { notices: expected.into(), cut: None });
+}
+
 pub async fn every_way_to_end_is_kept(fixture: &Fixture) {
     let mut writer = fixture.writer().await;
     let ways =

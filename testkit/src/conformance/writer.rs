@@ -13,8 +13,8 @@ use pgworkflows_core::id::{
 use pgworkflows_core::store::{
     Append, Appended, Build, Claim, Claimed, ClosedRun, ClosedStatus, Frame, Heartbeat, HeartbeatAnswer,
     InboxCursor, InboxMessage, InboxPage, InboxRead, LeaseAnswer, LeaseHeartbeat, Load, Loaded, MessageRef,
-    OpenRow, OpenState, OpenedRun, Release, Released, SentMessage, Session, Standing, StoreError, Suspect,
-    SuspectStage, Unparked, UnparkedRuns, UpdatedRun,
+    OpenRow, OpenState, OpenedRun, PublishedView, Release, Released, SentMessage, Session, Standing,
+    StoreError, Suspect, SuspectStage, Unparked, UnparkedRuns, UpdatedRun,
 };
 
 /// A time to live that no case outlasts.
@@ -293,6 +293,12 @@ impl Draft {
 
     pub(super) fn close_with(mut self, closed: ClosedRun) -> Self {
         self.append.closed.push(closed);
+        self
+    }
+
+    /// Says that this event of the run published a view.
+    pub(super) fn publish(mut self, run: RunId, view: &str, seq: u32) -> Self {
+        self.append.views.push(PublishedView { run, view: view.into(), seq: EventSeq::new(seq) });
         self
     }
 

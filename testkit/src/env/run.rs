@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use futures::future::LocalBoxFuture;
 use pgworkflows_core::client::{RunInfo, StartRun};
 use pgworkflows_core::history::HistoryEvent;
-use pgworkflows_core::{RunHandle, RunId, Signal, Workflow};
+use pgworkflows_core::{RunHandle, RunId, Signal, View, Workflow};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -129,6 +129,14 @@ impl<W: Workflow> TestRun<W> {
         content: T,
     ) -> Result<(), Error> {
         Ok(self.env.drive(self.handle.signal(signal, content).into_future()).await??)
+    }
+
+    /// The newest value that the run has published of a view; `None` if it has not published any.
+    ///
+    /// # Errors
+    /// Returns the errors of [`RunHandle::view`].
+    pub async fn view<T: DeserializeOwned>(&self, view: View<T>) -> Result<Option<T>, Error> {
+        Ok(self.env.drive(self.handle.view(view)).await??)
     }
 
     /// Asks the run to cancel itself.

@@ -76,6 +76,43 @@ async fn crashes_make_no_difference_to_a_workflow_with_everything() {
     }
 }
 
+const STAGE: View<String> = View::new("stage");
+const COUNT: View<u64> = View::new("count");
+
+// Publishes in every poll: before and after steps, timers and signals, and before it returns.
+workflow!(Publisher, "publisher", |ctx, succeeds: bool| -> u64 {
+    ctx.publish(STAGE, &"begins".to_owned());
+    let drawn = ctx.step("draw", || async { Ok(4) }).await?;
+    ctx.publish(COUNT, &drawn);
+    ctx.sleep(HOUR).await?;
+    ctx.publish(STAGE, &"waits".to_owned());
+    let sent = ctx.wait_for(GO).await?;
+    ctx.publish(COUNT, &(drawn + sent));
+    ctx.publish(STAGE, &"done".to_owned());
+    if succeeds { Ok(sent) } else { Err(WorkflowError::new("planned", "as planned")) }
+});
+
+#[tokio::test]
+async fn crashes_make_no_difference_to_what_a_workflow_publishes() {
+    for succeeds in [true, false] {
+        let script = async move |env: TestEnv| {
+            let run = env.start::<Publisher>(succeeds).await?;
+            env.advance(HOUR + HOUR / 2).await;
+            assert_eq!(run.view(STAGE).await?.as_deref(), Some("waits"));
+            run.signal(GO, 3).await?;
+            let _ = run.result().await;
+            // Each value was published once, wherever the worker died, and the last ones count.
+            let events = run.events().await?;
+            let published = events.iter().filter(|event| event.event.name() == "view.published").count();
+            let views = (run.view(STAGE).await?, run.view(COUNT).await?);
+            assert_eq!((published, views), (5, (Some("done".to_owned()), Some(7))));
+            Ok(run)
+        };
+        let crashed = crash_everywhere(&definition::<Publisher>(), script).assert().await;
+        assert!(crashed.crash_points >= 3 * 4, "{crashed}");
+    }
+}
+
 // Records values that are different in each execution of the code, and compares them with the values that steps got.
 workflow!(Recorder, "recorder", |ctx, (): ()| -> bool {
     static MADE: AtomicU64 = AtomicU64::new(0);

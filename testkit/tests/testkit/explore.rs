@@ -59,6 +59,33 @@ async fn three_concurrent_activities_have_six_orders() {
     assert_eq!(explored.to_string(), "6 orders, all that there are");
 }
 
+// The same, and publishes the order so far.
+workflow!(AtOncePublished, "at-once-published", |ctx, count: u64| -> Vec<u64> {
+    let mut under_way: Vec<_> = (1..=count).map(|n| ctx.activity::<Work>(n)).collect();
+    let mut order = Vec::new();
+    while !under_way.is_empty() {
+        let (done, _, left) = select_all(under_way).await;
+        order.push(done?);
+        ctx.publish(ORDER, &order);
+        under_way = left;
+    }
+    Ok(order)
+});
+
+const ORDER: View<Vec<u64>> = View::new("order");
+
+#[tokio::test]
+async fn publishing_adds_no_order_and_the_view_has_the_last_value_in_each() {
+    let published = async |run: TestRun<AtOncePublished>| {
+        let order = run.result().await?;
+        assert_eq!(run.view(ORDER).await?, Some(order));
+        Ok(())
+    };
+    let explored =
+        explore(&definition::<AtOncePublished>(), starts::<AtOncePublished>(3), published).assert().await;
+    assert_eq!((explored.orders, explored.exhaustive), (6, true));
+}
+
 #[tokio::test]
 async fn orders_beyond_the_limit_are_drawn_with_the_seed() {
     let draw = async |seed| {

@@ -9,6 +9,7 @@ use pgworkflows::store::{
 };
 
 use crate::dice::Dice;
+use crate::draw_append::VIEWS;
 use crate::model::{Model, build, key, status, submission};
 use crate::operation::Operation;
 
@@ -58,7 +59,8 @@ impl Model {
                 Operation::Release { lease: self.lease(dice), at_fault }
             }
             85..87 => self.watch(dice.below(20)),
-            87..91 => Operation::Describe(self.run(dice)),
+            87..90 => Operation::Describe(self.run(dice)),
+            90 => self.view(self.run(dice), dice),
             91 => Operation::QueuesOf(self.workflow(dice)),
             92 => Operation::Find { workflow: self.workflow(dice), key: key(dice.below(3)) },
             93..97 => self.list(dice),
@@ -66,10 +68,18 @@ impl Model {
         }
     }
 
-    /// Asks which runs of the pool are over, in an answer of at most that many bytes.
+    /// Asks which runs of the pool are over, and which have published views, in an answer of at most that many bytes.
     fn watch(&self, bytes: usize) -> Operation {
-        let topic = |run: &RunId| Topic { run: *run, what: What::Closed };
-        Operation::Watch(Watch { topics: self.pool.iter().map(topic).collect(), bytes })
+        let afters = [None, Some(EventSeq::new(3))].map(|after| What::Published { after });
+        let topics = |run: &RunId| {
+            let run = *run;
+            [What::Closed].into_iter().chain(afters).map(move |what| Topic { run, what })
+        };
+        Operation::Watch(Watch { topics: self.pool.iter().flat_map(topics).collect(), bytes })
+    }
+
+    fn view(&self, run: RunId, dice: &mut Dice) -> Operation {
+        Operation::View { run, view: VIEWS[dice.below(VIEWS.len())] }
     }
 
     /// Reads everything.
@@ -90,6 +100,8 @@ impl Model {
         let until = self.queue.now.saturating_add(Duration::from_secs(3600));
         reads.push(Operation::DueRuns(Due { shards, after: None, until, limit: 100 }));
         reads.extend(self.pool.iter().map(|run| Operation::Describe(*run)));
+        let views = self.pool.iter().flat_map(|run| VIEWS.map(|view| Operation::View { run: *run, view }));
+        reads.extend(views);
         reads
     }
 

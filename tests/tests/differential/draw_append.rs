@@ -5,13 +5,16 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use pgworkflows::id::{AppendNo, EventSeq, InboxNo, LeaseId, MessageId, Position, RunId, ShardId};
 use pgworkflows::store::{
-    Append, ClosedRun, Frame, MessageRef, Need, OpenRow, OpenState, OpenedRun, Released, SentMessage,
-    Suspect, SuspectStage, UpdatedRun,
+    Append, ClosedRun, Frame, MessageRef, Need, OpenRow, OpenState, OpenedRun, PublishedView, Released,
+    SentMessage, Suspect, SuspectStage, UpdatedRun,
 };
 
 use crate::dice::Dice;
 use crate::model::{Model, status, submission};
 use crate::operation::Operation;
+
+/// The views that runs publish.
+pub(crate) const VIEWS: [&str; 2] = ["stage", "count"];
 
 impl Model {
     pub(crate) fn append(&self, dice: &mut Dice) -> Operation {
@@ -85,6 +88,13 @@ impl Model {
             }
             seq = frame.next_seq();
             append.frames.push(frame);
+        }
+        let first = known.map_or(EventSeq::FIRST, |run| run.next_seq).get();
+        for view in VIEWS {
+            if dice.chance(20) {
+                let seq = EventSeq::new(first + dice.below((seq.get() - first) as usize) as u32);
+                append.views.push(PublishedView { run: id, view: view.into(), seq });
+            }
         }
         let read = self.read.iter().filter(|(run, _)| *run == id);
         append.consumed.extend(read.map(|(run, message)| reference(*run, *message)));

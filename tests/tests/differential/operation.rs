@@ -5,9 +5,9 @@ use bytes::Bytes;
 use pgworkflows::Timestamp;
 use pgworkflows::id::{AppendNo, MessageId, Name, RunId, ShardId};
 use pgworkflows::store::{
-    ActivityQueueInfo, Append, Build, ClaimedShard, Due, DueMark, Load, Loaded, ReturnedTask, RunDescription,
-    RunFilter, RunPage, Settled, Standing, StoreError, Submission, Submitted, Suspect, TaskClaim, TaskId,
-    Unparked, UnparkedRuns, Watch, Watched, Withdrawal,
+    ActivityQueueInfo, Append, Build, ClaimedShard, Due, DueMark, FoundView, Load, Loaded, ReturnedTask,
+    RunDescription, RunFilter, RunPage, Settled, Standing, StoreError, Submission, Submitted, Suspect,
+    TaskClaim, TaskId, Unparked, UnparkedRuns, Watch, Watched, Withdrawal,
 };
 
 /// One call of a store, or an action beside the store.
@@ -61,6 +61,10 @@ pub(crate) enum Operation {
     },
     Watch(Watch),
     Describe(RunId),
+    View {
+        run: RunId,
+        view: &'static str,
+    },
     QueuesOf(String),
     Find {
         workflow: String,
@@ -117,6 +121,7 @@ pub(crate) enum Reply {
     Due(Vec<DueMark>),
     Watched(Watched),
     Runs(Vec<RunDescription>),
+    View(Option<FoundView>),
     FoundByKey(Option<RunId>),
     Tasks {
         tasks: Vec<(TaskClaim, Name, Bytes)>,

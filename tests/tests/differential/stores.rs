@@ -197,6 +197,7 @@ impl Driver {
             Operation::Describe(run) => {
                 Reply::Runs(query.describe(*run).await?.map(timeless).into_iter().collect())
             }
+            Operation::View { run, view } => Reply::View(query.view(*run, view).await?),
             Operation::QueuesOf(workflow) => Reply::Queues(query.queues_of(workflow).await?),
             Operation::Find { workflow, key } => Reply::FoundByKey(query.find(workflow, key).await?),
             Operation::List { filter, page } => {

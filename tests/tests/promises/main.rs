@@ -9,6 +9,7 @@ mod races;
 mod signals;
 mod steps;
 mod timers;
+mod views;
 
 mod attempts;
 mod cancellation;

@@ -23,7 +23,7 @@ use crate::store::error::StoreError;
 use crate::store::frame::Frame;
 use crate::store::history::{Load, Loaded, RunHistory};
 use crate::store::inbox::{Submission, Submitted};
-use crate::store::query::{QueueDescription, RunDescription, RunFilter, RunPage, StoreQuery};
+use crate::store::query::{FoundView, QueueDescription, RunDescription, RunFilter, RunPage, StoreQuery};
 use crate::store::switchboard::Switchboard;
 use crate::store::tasks::ActivityQueueInfo;
 use crate::store::watch::{Notice, Watch, Watched};
@@ -62,6 +62,8 @@ pub(super) struct State {
     /// The size of the largest of these calls.
     pub(super) submit_bytes_max: usize,
     pub(super) closed_asked: Vec<Vec<RunId>>,
+    /// By view.
+    pub(super) views: BTreeMap<String, FoundView>,
     pub(super) queue_asked: u32,
     pub(super) queues_asked: u32,
     /// The queues that were opened.
@@ -218,6 +220,10 @@ impl StoreQuery for FakeStore {
         let mut later = state.frames.iter().filter(|frame| Some(frame.seq) > load.after);
         let history = RunHistory { run: load.runs[0], frames: later.by_ref().take(3).cloned().collect() };
         Ok(Loaded { histories: vec![history], cut: later.next().map(|_| load.runs[0]) })
+    }
+
+    async fn view(&self, _run: RunId, view: &str) -> Result<Option<FoundView>, StoreError> {
+        Ok(self.state().views.get(view).cloned())
     }
 
     async fn activity_queues(&self) -> Result<Vec<ActivityQueueInfo>, StoreError> {

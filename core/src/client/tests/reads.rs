@@ -13,8 +13,9 @@ use crate::log::message::Message;
 use crate::log::wire;
 use crate::store::append::{ClosedRun, ClosedStatus, OpenRow, OpenState};
 use crate::store::frame::Frame;
-use crate::store::query::{RunDescription, RunFilter, Undelivered};
+use crate::store::query::{FoundView, RunDescription, RunFilter, Undelivered};
 use crate::testing::frame;
+use crate::workflow::view::View;
 
 fn some_run(random: u64) -> RunId {
     RunId::new(NOW, ShardId::new(FIRST_SHARD).unwrap(), random)
@@ -115,6 +116,34 @@ async fn history_that_cannot_be_read_names_the_event() {
     fixture.store.state().frames = vec![Frame { count: 2, ..frame }];
     let message = fixture.client.history(some_run(1)).await.unwrap_err().to_string();
     assert!(message.contains("the frame of 2 events at event 1") && message.contains("3 items"), "{message}");
+}
+
+#[tokio::test]
+async fn view_that_cannot_be_read_names_the_event() {
+    const STAGE: View<u32> = View::new("stage");
+    let fixture = fixture();
+    let run = fixture.client.handle::<Greeting>(some_run(1));
+    let fired = Event::TimerFired { id: CommandId::new(1) };
+    let published = Event::ViewPublished { view: "stage".into(), value: Payload::encode(&7).unwrap() };
+    let frame = frame(some_run(1), EventSeq::new(4), NOW, &[fired, published]);
+    let found = |seq, frame: &Frame| FoundView { seq: EventSeq::new(seq), frame: frame.clone() };
+    let set = |found| fixture.store.state().views.insert("stage".to_owned(), found);
+
+    // The event with the value
+    set(found(5, &frame));
+    assert_eq!(run.view(STAGE).await.unwrap(), Some(7));
+    // Another event, one that the frame does not have, and a kind of a newer build
+    let newer = [&frame.body[..7], &[0x18, 77], &frame.body[9..]].concat();
+    for (found, problem) in [
+        (found(4, &frame), "event 4 is timer.fired"),
+        (found(6, &frame), "event 6 is not in the frame"),
+        (found(5, &Frame { body: newer.into(), ..frame.clone() }), "event 5, `kind-77`, cannot be read"),
+        (found(5, &Frame { count: 3, ..frame.clone() }), "the frame of 3 events at event 4"),
+    ] {
+        set(found);
+        let message = run.view(STAGE).await.unwrap_err().to_string();
+        assert!(message.contains("view `stage` of run") && message.contains(problem), "{message}");
+    }
 }
 
 #[tokio::test]

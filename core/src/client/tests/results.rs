@@ -57,6 +57,17 @@ async fn result_arrives_with_its_hint() {
 }
 
 #[tokio::test]
+async fn hint_of_a_view_reads_no_result() {
+    let fixture = fixture();
+    let (run, result) = awaited(&fixture, 0, 1);
+    settle().await;
+    fixture.store.close(run, &completed("hello"));
+    fixture.store.hint(Hint::Published(run.shard()));
+    settle().await;
+    assert_eq!((fixture.store.closed_reads(), result.is_finished()), (1, false));
+}
+
+#[tokio::test]
 async fn run_that_this_client_started_is_not_read_before_its_hint() {
     // Given a run whose start is just acknowledged
     let fixture = fixture();

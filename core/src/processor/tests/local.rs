@@ -42,7 +42,7 @@ fn local_start_is_accepted_at_its_commit_and_notified_of_its_end() {
     local.accepted.try_recv().expect("it is in the log");
     assert_eq!(fixture.rows[&local.run].state, OpenState::Busy);
     fixture.end(local.run, 1, Ok(6));
-    let Notice::Closed(closed) = local.closed.try_recv().expect("it is over");
+    let closed = local.closed.try_recv().ok().and_then(Notice::closed).expect("it is over");
     assert_eq!((closed.run, closed.status, &*closed.workflow), (local.run, ClosedStatus::Completed, "works"));
     assert!(fixture.rows.is_empty() && fixture.inbox.is_empty());
     expect![[r#"

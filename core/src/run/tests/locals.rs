@@ -29,7 +29,7 @@ fn begin_making<W: Workflow<Input = u32>>() -> RunFixture {
 
 /// For every group of its history: replays the run up to that group and repeats the later resolutions. The run must log
 /// the same events.
-fn crash_after_every_group<W: Workflow<Input = u32>>(fixture: &RunFixture) {
+pub(super) fn crash_after_every_group<W: Workflow<Input = u32>>(fixture: &RunFixture) {
     let is_end = |index: usize| {
         fixture.log.get(index).is_none_or(|next: &PastEvent| next.event.role() == Role::Resolution)
     };

@@ -170,6 +170,8 @@ fn step_timer_and_message_events() -> Vec<(&'static str, Event)> {
         ("before 1970", Event::TimerStarted { id: ID, fire_at: Timestamp::MIN }),
         ("least", Event::ValueRecorded { name: name("region"), value: NOTHING }),
         ("all", Event::ValueRecorded { name: name("größe"), value: ENCRYPTED }),
+        ("least", Event::ViewPublished { view: name("stage"), value: NOTHING }),
+        ("all", Event::ViewPublished { view: name("größe"), value: ENCRYPTED }),
         ("least", Event::TimerFired { id: CommandId::new(0) }),
         ("all", Event::TimerFired { id: LATE_ID }),
         ("least", Event::TimerCancelled { id: ID }),

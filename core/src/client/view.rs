@@ -1,0 +1,221 @@
+//! Views of a run, as clients read and follow them. It must not know how a run publishes them.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures::StreamExt;
+use futures::stream::{BoxStream, Stream, try_unfold};
+use serde::de::DeserializeOwned;
+
+use crate::client::call::ClientShared;
+use crate::client::handle::RunHandle;
+use crate::client::run_type::RunType;
+use crate::data::id::{EventSeq, RunId};
+use crate::data::name::Name;
+use crate::data::payload::Payload;
+use crate::error::Error;
+use crate::log::event::Event;
+use crate::log::wire;
+use crate::log::wire::frame::FrameEvents;
+use crate::store::error::StoreError;
+use crate::store::query::FoundView;
+use crate::store::watch::{Notice, Topic, What};
+use crate::workflow::view::View;
+
+impl<W: RunType> RunHandle<W> {
+    /// Returns the newest value that the run published of this view; `None` if it has not published any. It reads the
+    /// database and does not wake the run, and it works after the run's end as well. See [`RunHandle::watch`] for an
+    /// example.
+    ///
+    /// It takes one request, and reads the value from the log by its number, however long the history is.
+    ///
+    /// # Errors
+    /// * [`Error::is_payload`]: the value is not of the view's type.
+    /// * [`Error::is_invalid`]: the view's name is empty, longer than 255 bytes, or has a control character.
+    /// * [`Error::is_unknown_run`]: there is no such run.
+    /// * [`Error::is_unavailable`]: the store did not answer.
+    /// * Any other error: the event is damaged, or was written by a newer build. The error names the event.
+    pub async fn view<T: DeserializeOwned>(&self, view: View<T>) -> Result<Option<T>, Error> {
+        Ok(read_view(self.shared(), self.run_id(), view).await?.map(|(_, value)| value))
+    }
+
+    /// Follows a view: the stream returns its newest value if there is one, then each value that is newer, and ends after the
+    /// end of the run. It may skip values that are replaced quickly, but never the last one.
+    ///
+    /// ```
+    /// use pgworkflows::prelude::*;
+    ///
+    /// const DONE: View<u32> = View::new("done");
+    ///
+    /// #[workflow(name = "batch")]
+    /// async fn batch(ctx: Context, items: u32) -> WorkflowResult<()> {
+    ///     for done in 1..=items {
+    ///         ctx.sleep(Duration::from_millis(1)).await?;
+    ///         ctx.publish(DONE, &done);
+    ///     }
+    ///     Ok(())
+    /// }
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), pgworkflows::Error> {
+    /// # let store = pgworkflows::MemoryStore::new();
+    /// # let worker = Worker::builder(store.clone()).workflow::<batch>().build()?;
+    /// # let client = Client::new(store);
+    /// # let talk = async {
+    /// let run = client.start::<batch>(3).await?;
+    /// let mut changes = run.watch(DONE);
+    /// let mut last = None;
+    /// while let Some(done) = changes.next().await {
+    ///     last = Some(done?);
+    /// }
+    /// assert_eq!(last, Some(3));
+    /// assert_eq!(run.view(DONE).await?, Some(3)); // Also after the end.
+    /// # Ok(())
+    /// # };
+    /// # let mut result = Ok(());
+    /// # worker.run_until(async { result = talk.await }).await?;
+    /// # result
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// An item may be an error: those of [`RunHandle::view`]. The stream ends after it. While the store does not answer for
+    /// long, the stream waits.
+    pub fn watch<T: DeserializeOwned + Send + 'static>(&self, view: View<T>) -> ViewChanges<T> {
+        ViewChanges::new(Arc::clone(self.shared()), self.run_id(), view)
+    }
+}
+
+/// Reads the newest value of a view, and the number of the event with it.
+async fn read_view<T: DeserializeOwned>(
+    shared: &ClientShared,
+    run: RunId,
+    view: View<T>,
+) -> Result<Option<(EventSeq, T)>, Error> {
+    Name::check("name of a view", view.name()).map_err(Error::invalid)?;
+    let Some(found) = shared.retry(|| shared.store.query().view(run, view.name())).await? else {
+        // A run that has published nothing has no view; a run that does not exist is an error.
+        shared.describe(run).await?;
+        return Ok(None);
+    };
+    let seq = found.seq;
+    let value = value_of(found, view.name())
+        .map_err(|problem| StoreError::corrupt(format!("view `{}` of run {run}: {problem}", view.name())))?;
+    let value = value.decode().map_err(|error| {
+        Error::payload(format!("view `{}` of run {run}, event {seq},", view.name()), error)
+    })?;
+    Ok(Some((seq, value)))
+}
+
+/// The value in the event that the store found.
+fn value_of(found: FoundView, name: &str) -> Result<Payload, String> {
+    let mut events = FrameEvents::new(found.frame);
+    while let Some(stored) = events.next_stored() {
+        let stored = stored?;
+        if stored.seq != found.seq {
+            continue;
+        }
+        return match wire::decode_event(stored.kind, &stored.body) {
+            Ok(Event::ViewPublished { view, value }) if view == name => Ok(value),
+            Ok(other) => Err(format!("event {} is {other:#}", found.seq)),
+            Err(error) => Err(format!(
+                "event {}, `{}`, cannot be read: {error}; use the build that wrote it, or a newer one",
+                found.seq, stored.kind
+            )),
+        };
+    }
+    Err(format!("event {} is not in the frame that was found for it", found.seq))
+}
+
+/// The changes of a view: a stream, made by [`RunHandle::watch`](RunHandle::watch), which has an example.
+pub struct ViewChanges<T> {
+    name: &'static str,
+    run: RunId,
+    changes: BoxStream<'static, Result<T, Error>>,
+}
+
+impl<T: DeserializeOwned + Send + 'static> ViewChanges<T> {
+    fn new(shared: Arc<ClientShared>, run: RunId, view: View<T>) -> Self {
+        let seen = Seen { shared, run, value: None, published: None, is_over: false };
+        let changes = try_unfold(seen, move |seen| seen.next(view)).boxed();
+        Self { name: view.name(), run, changes }
+    }
+
+    /// The next change; `None` after the end of the run. To drop the future loses nothing. See
+    /// [`RunHandle::watch`](RunHandle::watch) for an example.
+    ///
+    /// # Errors
+    /// Those of [`RunHandle::view`](RunHandle::view). After an error there is no further change.
+    pub async fn next(&mut self) -> Option<Result<T, Error>> {
+        self.changes.next().await
+    }
+}
+
+impl<T> Stream for ViewChanges<T> {
+    type Item = Result<T, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.changes.as_mut().poll_next(task)
+    }
+}
+
+impl<T> fmt::Debug for ViewChanges<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ViewChanges")
+            .field("view", &self.name)
+            .field("run", &self.run)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a watcher has seen of a run.
+struct Seen {
+    shared: Arc<ClientShared>,
+    run: RunId,
+    /// The event with the value that was returned last.
+    value: Option<EventSeq>,
+    /// The last event that is known to have published a view, of whatever name.
+    published: Option<EventSeq>,
+    /// Whether the run was over before the value was read.
+    is_over: bool,
+}
+
+impl Seen {
+    /// Waits for a value that was not returned yet.
+    async fn next<T: DeserializeOwned>(mut self, view: View<T>) -> Result<Option<(T, Self)>, Error> {
+        loop {
+            if let Some((seq, value)) = read_view(&self.shared, self.run, view).await?
+                && self.value != Some(seq)
+            {
+                self.value = Some(seq);
+                self.published = self.published.max(Some(seq));
+                return Ok(Some((value, self)));
+            }
+            if self.is_over {
+                return Ok(None);
+            }
+            self.wait().await?;
+        }
+    }
+
+    /// Waits until the run publishes any view, or ends.
+    async fn wait(&mut self) -> Result<(), Error> {
+        let watcher = &self.shared.watcher;
+        let topic = |what| Topic { run: self.run, what };
+        let published = watcher.wait(topic(What::Published { after: self.published }), None);
+        let closed = watcher.wait(topic(What::Closed), None);
+        let notice = tokio::select! {
+            biased;
+            notice = published => notice?,
+            notice = closed => notice?,
+        };
+        match notice {
+            Notice::Published { seq, .. } => self.published = Some(seq),
+            // What it published last was committed with its end, or before, and is still to be read.
+            Notice::Closed(_) => self.is_over = true,
+        }
+        Ok(())
+    }
+}

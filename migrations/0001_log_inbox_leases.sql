@@ -110,9 +110,10 @@ create index open_runs_by_deadline on @schema@.open_runs (shard, wake_at, run_id
     where state = 2 and wake_at is not null;
 
 -- Idempotency keys. Only `submit` inserts them, never `append`, so no client's open transaction can block an append.
+-- In the order of their bytes, so that those with a prefix are found by the primary key.
 create table @schema@.run_keys (
     workflow     text not null,
-    key          text not null,
+    key          text collate pg_catalog."C" not null,
     run_id       uuid not null,
     input_digest bytea,
     primary key (workflow, key)
@@ -406,6 +407,9 @@ create function @schema@.append(
     p_sent_ids        uuid[],
     p_sent_bodies     bytea[],
     p_sent_workflows  text[],            -- null: it starts no run
+    p_sent_key_names  text[],            -- the run with this workflow and key receives it instead, if there is one
+    p_sent_keys       text[],
+    p_sent_otherwise  uuid[],            -- this run receives it instead, if its receiver does not exist
     p_task_runs       uuid[],            -- tasks: see 0005
     p_task_seqs       int[],
     p_task_queues     text[],
@@ -429,7 +433,8 @@ create function @schema@.append(
     p_notify          text,              -- the channel for the hints of this append; null: none
     p_hints           text,
     out now           timestamptz,
-    out notified      boolean            -- whether this transaction notifies; if not, the caller has to
+    out notified      boolean,           -- whether this transaction notifies; if not, the caller has to
+    out mail          smallint[]         -- the shards of messages that others than `p_sent_runs` received
 ) language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 -- Row by row, by a condition on an index. Statistics cannot keep up with `open_runs` and `inbox`, which are empty when
@@ -447,8 +452,10 @@ declare
     v_digest   bytea;
     v_shard    smallint;
     v_count    bigint;
-    v_verdicts smallint[];
-    v_set      text;
+    v_verdicts  smallint[];
+    v_opened    uuid[];
+    v_receivers uuid[];
+    v_set       text;
 begin
     -- 0. The isolation level. An assignment is evaluated without the executor, unlike `perform`.
     if current_setting('transaction_isolation') <> 'read committed' then
@@ -607,10 +614,20 @@ begin
     -- Only the sending runs use these ids, so this waits for no client's transaction. The shards may have any owner.
     if cardinality(p_sent_runs) > 0 then
         v_verdicts := array_fill(0::smallint, array[cardinality(p_sent_runs)]);
-        perform @schema@.deliver(
-            p_sent_ids, p_sent_runs, p_sent_shards, p_sent_bodies, p_sent_workflows, v_verdicts,
-            @schema@.open_pending(p_sent_runs, p_sent_shards, p_sent_workflows,
-                                  array_fill(null::text, array[cardinality(p_sent_runs)]), v_verdicts));
+        v_opened := @schema@.open_pending(p_sent_runs, p_sent_shards, p_sent_workflows,
+                                          array_fill(null::text, array[cardinality(p_sent_runs)]), v_verdicts);
+        if array_remove(p_sent_keys, null) <> '{}' or array_remove(p_sent_otherwise, null) <> '{}' then
+            v_receivers := @schema@.receivers(p_sent_runs, p_sent_key_names, p_sent_keys, p_sent_otherwise);
+            if v_receivers <> p_sent_runs then
+                p_sent_runs := v_receivers;
+                p_sent_shards := array(
+                    select @schema@.shard_of(t.run) from unnest(p_sent_runs) with ordinality as t (run, ord)
+                    order by t.ord);
+                mail := array(select distinct t.shard from unnest(p_sent_shards) as t (shard));
+            end if;
+        end if;
+        perform @schema@.deliver(p_sent_ids, p_sent_runs, p_sent_shards, p_sent_bodies, p_sent_workflows,
+                                 v_verdicts, v_opened);
     end if;
 
     if cardinality(p_task_runs) > 0 then
@@ -1214,6 +1231,28 @@ begin
 end
 $$;
 
+-- The runs that receive the messages of an append, in the order given: those with the given keys, and others instead of those
+-- that do not exist. Keys are only read, so no client's transaction is waited for.
+create function @schema@.receivers(p_runs uuid[], p_key_names text[], p_keys text[], p_otherwise uuid[]) returns uuid[]
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return array(
+        select case
+            when t.key is not null then coalesce(
+                (select k.run_id from @schema@.run_keys k where k.workflow = t.workflow and k.key = t.key), t.run)
+            when t.otherwise is null
+              or exists (select from @schema@.open_runs o where o.run_id = t.run)
+              or exists (select from @schema@.closed_runs c where c.run_id = t.run) then t.run
+            else t.otherwise
+        end
+        from unnest(p_runs, p_key_names, p_keys, p_otherwise) with ordinality
+            as t (run, workflow, key, otherwise, ord)
+        order by t.ord);
+end
+$$;
+
 -- Inserts messages into the inbox in the order given: the first start of each opened run, and other messages that do
 -- not wait there yet.
 create function @schema@.deliver(
@@ -1250,10 +1289,13 @@ $$;
 
 -- Inserts messages into the inbox in the order given, with the rows of the runs that they open.
 -- A message that opens a run has a workflow. Runs inside the caller's transaction if there is one.
--- verdict: 0 accepted, 1 a run with this key exists, 2 with another input, 3 the run is over, 4 unknown run.
+-- A start may be followed by a message, in the same transaction: see `follow`.
+-- verdict: 0 accepted, 1 a run with this key exists, 2 with another input, 3 the run is over, 4 unknown run, 5 a run with this
+-- key exists and is over, so that the message that follows the start has no receiver.
 create function @schema@.submit(
     p_messages uuid[], p_runs uuid[], p_shards smallint[], p_bodies bytea[],
     p_workflows text[], p_keys text[], p_digests bytea[],
+    p_follow_ids uuid[], p_follow_bodies bytea[],
     p_notify text,                 -- the channel for the hints of this call; null: none
     p_hints text,                  -- null: notify in this transaction in any case, because only the caller commits
     p_lock_timeout text,           -- null: the caller's own
@@ -1271,6 +1313,7 @@ set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_opened uuid[];
+    v_sent   boolean;
     v_set    text;
 begin
     if p_lock_timeout is not null then
@@ -1324,14 +1367,53 @@ begin
     end if;
 
     perform @schema@.deliver(p_messages, p_runs, p_shards, p_bodies, p_workflows, verdicts, v_opened);
+    v_sent := 0 = any (verdicts);
+    if array_remove(p_follow_ids, null) <> '{}' then
+        verdicts := @schema@.follow(p_follow_ids, p_follow_bodies, p_runs, existing, verdicts, v_opened);
+        v_sent := v_sent or 1 = any (verdicts);
+    end if;
 
     notified := false;
     if p_hints is not null then
-        notified := p_notify is not null and 0 = any (verdicts) and @schema@.notify_if_free(p_notify, p_hints);
-    elsif p_notify is not null and 0 = any (verdicts) then
+        notified := p_notify is not null and v_sent and @schema@.notify_if_free(p_notify, p_hints);
+    elsif p_notify is not null and v_sent then
         perform @schema@.notify_mail(p_notify, array(
-            select t.shard from unnest(p_shards, verdicts) as t (shard, verdict) where t.verdict = 0));
+            select @schema@.shard_of(coalesce(t.existing, t.run))
+            from unnest(p_runs, existing, verdicts) as t (run, existing, verdict) where t.verdict in (0, 1)));
     end if;
+end
+$$;
+
+-- Inserts the messages that follow starts: to the runs that were opened, or to those that have their keys. What a repeated
+-- start opens no more, it has followed before. Returns the verdicts on the starts.
+create function @schema@.follow(
+    p_ids uuid[], p_bodies bytea[], p_runs uuid[], p_existing uuid[], p_verdicts smallint[], p_opened uuid[]
+) returns smallint[]
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_verdicts smallint[];
+begin
+    select array_agg(case
+               when t.id is null or t.verdict <> 1
+                 or exists (select from @schema@.open_runs o where o.run_id = t.existing) then t.verdict
+               else 5
+           end order by t.ord)
+    into v_verdicts
+    from unnest(p_ids, p_existing, p_verdicts) with ordinality as t (id, existing, verdict, ord);
+
+    insert into @schema@.inbox (shard, run_id, message_id, opens, body)
+    select @schema@.shard_of(t.run), t.run, t.id, false, t.body
+    from (
+        select f.id, f.body, f.ord, coalesce(f.existing, f.run) as run
+        from unnest(p_ids, p_bodies, p_runs, p_existing, v_verdicts) with ordinality
+            as f (id, body, run, existing, verdict, ord)
+        where f.id is not null and (f.verdict = 1 or f.verdict = 0 and f.run = any (p_opened))
+    ) t
+    order by t.ord
+    on conflict (message_id) where not opens do nothing;
+    return v_verdicts;
 end
 $$;
 

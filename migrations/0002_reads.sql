@@ -276,3 +276,24 @@ begin
     order by m.number;
 end
 $$;
+
+-- The runs of a workflow with keys from `p_from` to `p_to` and after `p_after`, in the order of the keys, and whether they are
+-- open.
+create function @schema@.keyed_runs(p_workflow text, p_from text, p_to text, p_after text, p_limit bigint)
+returns table (key text, run_id uuid, is_open boolean)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set jit = off
+set plan_cache_mode = force_generic_plan
+as $$
+begin
+    return query
+    select k.key, k.run_id, exists (select from @schema@.open_runs o where o.run_id = k.run_id offset 0)
+    from @schema@.run_keys k
+    where k.workflow = p_workflow and k.key >= p_from and k.key <= p_to and k.key > p_after
+    order by k.key limit p_limit;
+end
+$$;

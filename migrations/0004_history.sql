@@ -71,6 +71,7 @@ begin
                 when 13 then 'timer.fired'
                 when 14 then 'timer.cancelled'
                 when 15 then 'signal.received'
+                when 31 then 'signal.sent'
                 when 16 then 'value.recorded'
                 when 30 then 'view.published'
                 when 17 then 'cancel.requested'
@@ -172,7 +173,8 @@ declare
         when 'timer.started' then '1 id number fire_at time'
         when 'timer.fired' then '1 id number'
         when 'timer.cancelled' then '1 id number'
-        when 'signal.received' then '1 message uuid signal text payload payload key text?'
+        when 'signal.received' then '1 message uuid signal text payload payload key text? sender uuid?'
+        when 'signal.sent' then '1 id number to recipient signal text payload payload'
         when 'value.recorded' then '1 name text value payload'
         when 'view.published' then '1 view text value payload'
         when 'cancel.requested' then '1 message uuid reason text?'
@@ -559,6 +561,7 @@ begin
                             'retry max_attempts number? initial duration? delay_max duration? non_retryable text[]?'
                         when 'uncompensated' then 'uncompensated activity text failure failure'
                         when 'outcome' then 'outcome status status'
+                        when 'recipient' then 'recipient run uuid? workflow text? key text?'
                     end;
                 end if;
                 v_piece := case when v_opened = 'm' or v_opened = 'f' then '{' else '[' end;

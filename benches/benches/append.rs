@@ -141,6 +141,7 @@ impl Writer {
                     workflow: "activities".to_owned(),
                     key: None,
                     input_digest: Some([0; 32]),
+                    followed_by: None,
                 }),
             };
             self.store.submit(&runs.iter().map(submission).collect::<Vec<_>>()).await?;

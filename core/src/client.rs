@@ -3,10 +3,12 @@
 
 pub(crate) mod activity_queue;
 pub(crate) mod batch;
+pub(crate) mod broadcast;
 pub(crate) mod builder;
 pub(crate) mod call;
 pub(crate) mod closed;
 pub(crate) mod handle;
+pub(crate) mod in_activity;
 pub(crate) mod info;
 pub(crate) mod key;
 pub(crate) mod list;
@@ -16,7 +18,7 @@ pub(crate) mod request;
 pub(crate) mod run_type;
 pub(crate) mod start;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub(crate) mod view;
 pub(crate) mod watcher;
 
@@ -27,6 +29,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use self::activity_queue::ActivityQueue;
+pub use self::broadcast::{Broadcast, BroadcastPage};
 pub use self::builder::ClientBuilder;
 use self::call::ClientShared;
 pub use self::handle::{AwaitResult, RunHandle};
@@ -48,7 +51,7 @@ use crate::host::SystemHost;
 use crate::store::Store;
 use crate::workflow::Workflow;
 use crate::workflow::registry::check_name;
-use crate::workflow::signal::Signal;
+use crate::workflow::signal::NamedSignal;
 
 /// Starts runs, sends them messages, and waits for their results. Cheap to clone; clones share everything.
 ///
@@ -251,10 +254,10 @@ impl Client {
     pub fn signal<T: Serialize + DeserializeOwned>(
         &self,
         run: RunId,
-        signal: Signal<T>,
+        signal: impl Into<NamedSignal<T>>,
         content: T,
     ) -> SendSignal {
-        SendSignal::typed(Arc::clone(&self.shared), run, signal, &content)
+        SendSignal::typed(Arc::clone(&self.shared), run, signal.into(), &content)
     }
 
     /// Sends a signal as [`Client::signal`] does, for a client that knows the signal's name but not its type. See
@@ -265,6 +268,17 @@ impl Client {
     /// JSON.
     pub fn signal_named(&self, run: RunId, signal: impl Into<Name>, content: Payload) -> SendSignal {
         SendSignal::named(Arc::clone(&self.shared), run, signal.into(), content)
+    }
+
+    /// Sends a signal to all open runs of workflow `W` that were started with keys, or to those whose keys have a prefix. See
+    /// [`Broadcast`] for an example and errors.
+    pub fn broadcast<W: Workflow, T: Serialize + DeserializeOwned>(
+        &self,
+        signal: impl Into<NamedSignal<T>>,
+        content: T,
+    ) -> Broadcast {
+        let workflow = Name::from_static(W::NAME);
+        Broadcast::new(Arc::clone(&self.shared), workflow, signal.into().into_name(), &content)
     }
 
     /// Asks a run to cancel itself as [`RunHandle::cancel`] does, for a run whose workflow is not known here. See [`Client::signal`]

@@ -14,6 +14,7 @@ pub(crate) mod outcome;
 pub(crate) mod payload;
 pub(crate) mod positional;
 pub(crate) mod random;
+pub(crate) mod recipient;
 pub(crate) mod retry;
 pub(crate) mod time;
 pub(crate) mod typed_failure;

@@ -34,13 +34,14 @@ pub use {bytes, chrono, serde, uuid};
 pub use self::client::Client;
 pub use self::client::handle::RunHandle;
 pub use self::data::id::RunId;
+pub use self::data::recipient::Recipient;
 pub use self::data::time::Timestamp;
 pub use self::error::Error;
 pub use self::worker::Worker;
 pub use self::workflow::Workflow;
 pub use self::workflow::activity::Activity;
 pub use self::workflow::context::Context;
-pub use self::workflow::signal::Signal;
+pub use self::workflow::signal::{NamedSignal, Signal};
 pub use self::workflow::view::View;
 
 /// Activities: code with side effects, when it is retried, and how it fails.

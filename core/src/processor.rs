@@ -35,6 +35,7 @@ pub(crate) mod report;
 pub(crate) mod resume;
 pub(crate) mod row;
 pub(crate) mod runs;
+pub(crate) mod sent;
 pub(crate) mod setup;
 pub(crate) mod shards;
 pub(crate) mod suspects;

@@ -28,7 +28,7 @@ use tokio::sync::broadcast;
 
 pub use self::append::{
     Append, Appended, ClosedRun, ClosedStatus, Need, OpenRow, OpenState, OpenedRun, OwnedShard,
-    PublishedView, Released, SentMessage, UpdatedRun,
+    PublishedView, Released, RunKey, SentMessage, UpdatedRun,
 };
 pub use self::build::Build;
 pub use self::error::StoreError;
@@ -36,15 +36,15 @@ pub use self::frame::Frame;
 pub use self::hint::{Hint, HintKind, Hints};
 pub use self::history::{Bodies, Due, DueMark, DueRuns, Load, Loaded, RunHistory, Unparked, UnparkedRuns};
 pub use self::inbox::{
-    InboxCursor, InboxMessage, InboxPage, InboxRead, MessageRef, NewRun, Submission, Submitted,
+    FollowUp, InboxCursor, InboxMessage, InboxPage, InboxRead, MessageRef, NewRun, Submission, Submitted,
 };
 pub use self::lease::{
     Claim, Claimed, ClaimedShard, Heartbeat, HeartbeatAnswer, LeaseAnswer, LeaseHeartbeat, Release, Standing,
     Suspect, SuspectStage,
 };
 pub use self::query::{
-    FoundView, LeaseDescription, QueueDescription, RunDescription, RunFilter, RunPage, ShardNeeds,
-    StoreQuery, Undelivered,
+    FoundView, KeyPage, KeyedRun, LeaseDescription, QueueDescription, RunDescription, RunFilter, RunPage,
+    ShardNeeds, StoreQuery, Undelivered,
 };
 pub use self::switchboard::Switchboard;
 pub use self::tasks::{

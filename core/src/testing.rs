@@ -291,6 +291,7 @@ impl RunFixture {
     pub(crate) fn signal<T: Serialize>(&mut self, signal: &'static str, content: &T) {
         let (message, payload) = (self.message(), payload(content));
         self.resolve(Event::SignalReceived {
+            sender: None,
             message,
             signal: Name::from_static(signal),
             payload,

@@ -35,7 +35,7 @@ pub(crate) mod status;
 use std::fmt;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
@@ -59,6 +59,7 @@ use crate::guard::caught_in;
 use crate::host::{Host, StoreClock, SystemHost};
 use crate::store::error::StoreError;
 use crate::store::{Queue, SessionsWanted, Store};
+use crate::workflow::activity::Services;
 use crate::workflow::registry::Definitions;
 
 /// Executes the runs of one queue. Workflows run on the worker's own threads, activities and steps on the caller's tokio
@@ -252,7 +253,14 @@ impl Worker {
         let task_executor = watch::Sender::new(None);
         let memory = self.config.processor.memory.clone();
         let current = task_executor.subscribe();
-        let executor = Executor::new(Arc::clone(host), Arc::clone(&clock), slots, memory, current);
+        let services = Services {
+            host: Arc::clone(host),
+            clock: Arc::clone(&clock),
+            store: Arc::clone(&self.store),
+            payload_bytes_max: self.definitions.payload_bytes_max,
+            client: OnceLock::new(),
+        };
+        let executor = Executor::new(services, slots, memory, current);
         Parts {
             host: Arc::clone(host),
             status: Arc::clone(&self.status),

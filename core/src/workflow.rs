@@ -43,7 +43,7 @@ pub use self::calls::timer::TimerFuture;
 pub use self::calls::when_all::{Branches, Items, Tuple, WhenAll};
 pub use self::context::Context;
 pub use self::error::{OrFail, WorkflowError, WorkflowResult};
-pub use self::signal::Signal;
+pub use self::signal::{NamedSignal, Signal};
 pub use self::view::View;
 
 /// What [`select!`](crate::select) expands to.

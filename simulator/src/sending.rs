@@ -82,6 +82,8 @@ impl Sends {
                 Some(SentMessage {
                     message,
                     run,
+                    key: None,
+                    otherwise: None,
                     body,
                     opens: Some(PlanWorkflow::<false, false>::NAME.into()),
                 })
@@ -90,7 +92,8 @@ impl Sends {
                 let before = (1..seq.get()).map(|seq| draw(run, EventSeq::new(seq)));
                 let first = before.into_iter().find(|number| number % 12 == 0);
                 let run = first.map_or(run, |number| self.child(run, number));
-                Some(SentMessage { message, run, body: self.note.clone(), opens: None })
+                let body = self.note.clone();
+                Some(SentMessage { message, run, key: None, otherwise: None, body, opens: None })
             }
             _ => None,
         }

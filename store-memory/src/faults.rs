@@ -17,8 +17,8 @@ use std::pin::Pin;
 use pgworkflows_core::RunId;
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::store::{
-    Append, Claim, ClaimTasks, Due, Heartbeat, Hint, InboxRead, Load, Release, ReturnTasks, RunFilter,
-    RunPage, SettleTasks, StoreError, Submission, Unparked, Watch, Withdrawal,
+    Append, Claim, ClaimTasks, Due, Heartbeat, Hint, InboxRead, KeyPage, Load, Release, ReturnTasks,
+    RunFilter, RunPage, SettleTasks, StoreError, Submission, Unparked, Watch, Withdrawal,
 };
 
 use crate::fact::Fact;
@@ -87,7 +87,10 @@ pub enum Stage {
 )]
 pub enum Call<'a> {
     Session,
-    Queue { name: &'a str, shards: u16 },
+    Queue {
+        name: &'a str,
+        shards: u16,
+    },
     Submit(&'a [Submission]),
     Watch(&'a Watch),
     Claim(&'a Claim),
@@ -106,10 +109,21 @@ pub enum Call<'a> {
     Describe(RunId),
     DescribeQueue(&'a str),
     QueuesOf(&'a str),
-    Find { workflow: &'a str, key: &'a str },
-    List { filter: &'a RunFilter, page: &'a RunPage },
+    Find {
+        workflow: &'a str,
+        key: &'a str,
+    },
+    /// See [`StoreQuery::keyed_runs`](pgworkflows_core::store::StoreQuery::keyed_runs).
+    KeyedRuns(&'a KeyPage),
+    List {
+        filter: &'a RunFilter,
+        page: &'a RunPage,
+    },
     History(&'a Load),
-    View { run: RunId, view: &'a str },
+    View {
+        run: RunId,
+        view: &'a str,
+    },
 }
 
 impl Call<'_> {
@@ -136,6 +150,7 @@ impl Call<'_> {
             | Self::DescribeQueue(_)
             | Self::QueuesOf(_)
             | Self::Find { .. }
+            | Self::KeyedRuns(_)
             | Self::List { .. }
             | Self::History(_)
             | Self::View { .. }

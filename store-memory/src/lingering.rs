@@ -47,6 +47,7 @@ impl Lingering {
             | Call::DescribeQueue(_)
             | Call::QueuesOf(_)
             | Call::Find { .. }
+            | Call::KeyedRuns(_)
             | Call::List { .. }
             | Call::History(_)
             | Call::View { .. }

@@ -6,9 +6,9 @@ use std::sync::atomic::Ordering;
 use async_trait::async_trait;
 use pgworkflows_core::RunId;
 use pgworkflows_core::store::{
-    ActivityQueueInfo, FoundView, Hint, HintKind, Load, Loaded, Queue, QueueDescription, RunDescription,
-    RunFilter, RunPage, Session, Store, StoreError, StoreQuery, Submission, Submitted, Switchboard, Watch,
-    Watched,
+    ActivityQueueInfo, FoundView, Hint, HintKind, KeyPage, KeyedRun, Load, Loaded, Queue, QueueDescription,
+    RunDescription, RunFilter, RunPage, Session, Store, StoreError, StoreQuery, Submission, Submitted,
+    Switchboard, Watch, Watched,
 };
 use tokio::sync::broadcast;
 
@@ -84,6 +84,10 @@ impl StoreQuery for MemoryStore {
 
     async fn find(&self, workflow: &str, key: &str) -> Result<Option<RunId>, StoreError> {
         self.call(None, Call::Find { workflow, key }, |state, _| Ok(state.find(workflow, key))).await
+    }
+
+    async fn keyed_runs(&self, page: &KeyPage) -> Result<Vec<KeyedRun>, StoreError> {
+        self.call(None, Call::KeyedRuns(page), |state, _| Ok(state.keyed_runs(page))).await
     }
 
     async fn list(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<RunDescription>, StoreError> {

@@ -4,8 +4,8 @@
 use pgworkflows_core::RunId;
 use pgworkflows_core::store::{
     ActivityQueueInfo, Appended, Claimed, ClaimedTasks, DueRuns, FoundView, Frame, HeartbeatAnswer,
-    InboxPage, Loaded, Notice, Queue, QueueDescription, RunDescription, RunHistory, Settled, Submitted,
-    TaskId, UnparkedRuns, Watched,
+    InboxPage, KeyedRun, Loaded, Notice, Queue, QueueDescription, RunDescription, RunHistory, Settled,
+    Submitted, TaskId, UnparkedRuns, Watched,
 };
 
 use crate::faults::Call;
@@ -46,6 +46,7 @@ impl ByteSize for Call<'_> {
             | Self::DescribeQueue(_)
             | Self::QueuesOf(_)
             | Self::Find { .. }
+            | Self::KeyedRuns(_)
             | Self::List { .. }
             | Self::History(_)
             | Self::View { .. }
@@ -124,4 +125,5 @@ impl ByteSize for RunDescription {}
 impl ByteSize for QueueDescription {}
 impl ByteSize for UnparkedRuns {}
 impl ByteSize for RunId {}
+impl ByteSize for KeyedRun {}
 impl ByteSize for String {}

@@ -346,6 +346,8 @@ async fn sent_message_is_hinted_after_the_commit() {
     append.sent.push(SentMessage {
         message: MessageId::from_u128(1),
         run: receiver,
+        key: None,
+        otherwise: None,
         body: Bytes::from_static(b"hello"),
         opens: None,
     });

@@ -196,7 +196,10 @@ impl World {
                 }
                 Submitted::RunOver => {}
                 Submitted::UnknownRun => assert!(self.restored, "its start was acknowledged"),
-                answer @ (Submitted::Existing(_) | Submitted::KeyConflict(_)) => panic!("{answer:?}"),
+                answer
+                @ (Submitted::Existing(_) | Submitted::ExistingOver(_) | Submitted::KeyConflict(_)) => {
+                    panic!("{answer:?}")
+                }
             },
             Err(StoreError::Unavailable { .. }) => client.unanswered = Some(submission),
             Err(error) => panic!("{error}"),

@@ -14,12 +14,12 @@ use crate::session::PostgresSession;
 use crate::shared::{Shared, only};
 use crate::sql::arguments;
 use crate::values::{
-    Time, closed_status_number, get, message_uuid, open_state_number, shard_number, suspect_stage_number,
-    timestamp, uuid,
+    Time, closed_status_number, get, message_uuid, open_state_number, shard_id, shard_number,
+    suspect_stage_number, timestamp, uuid,
 };
 
 arguments! {
-    "select now, notified from @schema@.append"
+    "select now, notified, mail from @schema@.append"
     fn bind(
         options: &Options,
         append: &Append,
@@ -86,6 +86,9 @@ arguments! {
             p_sent_ids: message_uuid(message.message),
             p_sent_bodies: &message.body[..],
             p_sent_workflows: message.opens.as_deref(),
+            p_sent_key_names: message.key.as_ref().map(|key| key.workflow.as_str()),
+            p_sent_keys: message.key.as_ref().map(|key| key.key.as_str()),
+            p_sent_otherwise: message.otherwise.map(uuid),
         }
         for task in append.tasks => {
             p_task_runs: uuid(task.id.run),
@@ -137,7 +140,13 @@ pub(crate) async fn append(session: &mut PostgresSession, append: &Append) -> Re
         match session.fetch_raw(query).await? {
             Ok(rows) => {
                 let row = only(rows)?;
+                let mail: Option<Vec<i16>> = get(&row, 2)?;
                 session.shared.notifier.notify(hints, get(&row, 1)?);
+                if let Some(mail) = mail {
+                    // Only the server knows where these messages went.
+                    let mail = mail.into_iter().map(|shard| shard_id(shard).map(Hint::Mail));
+                    session.shared.notifier.notify(mail.collect::<Result<Vec<_>, _>>()?, false);
+                }
                 return Ok(Appended { now: timestamp(&row, 0)? });
             }
             Err(error) if notification.is_some() && is_notification_queue_full(&error) => notification = None,

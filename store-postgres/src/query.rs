@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use pgworkflows_core::RunId;
 use pgworkflows_core::id::{EventSeq, LeaseId, Name, Position};
 use pgworkflows_core::store::{
-    ActivityQueueInfo, Build, FoundView, Frame, LeaseDescription, Load, Loaded, OpenRow, QueueDescription,
-    RunDescription, RunFilter, RunPage, ShardNeeds, StoreError, StoreQuery, Undelivered,
+    ActivityQueueInfo, Build, FoundView, Frame, KeyPage, KeyedRun, LeaseDescription, Load, Loaded, OpenRow,
+    QueueDescription, RunDescription, RunFilter, RunPage, ShardNeeds, StoreError, StoreQuery, Undelivered,
 };
 use sqlx::postgres::{PgBindIterExt, PgRow};
 
@@ -76,6 +76,9 @@ const FIND: &str = "
 
 const VIEW: &str = "
     select v.published, v.seq, v.count, v.position, v.at, v.body from @schema@.find_view($1, $2) v";
+
+const KEYED_RUNS: &str = "
+    select k.key, k.run_id, k.is_open from @schema@.keyed_runs($1, $2, $3, $4, $5) k";
 
 /// Each half returns up to the limit, by its primary key in descending order.
 const LIST: &str = "
@@ -156,6 +159,23 @@ impl StoreQuery for PostgresStore {
         let query = self.shared.statements.query(FIND).bind(workflow.to_owned()).bind(key.to_owned());
         let rows = self.shared.fetch(query).await?;
         rows.first().map(|row| run_id(row, 0)).transpose()
+    }
+
+    async fn keyed_runs(&self, page: &KeyPage) -> Result<Vec<KeyedRun>, StoreError> {
+        // A key has 255 bytes at most: no key with the prefix comes after these 256 bytes of the last character there is.
+        let end = format!("{}{}", page.prefix, "\u{10FFFF}".repeat(64));
+        let query = self
+            .shared
+            .statements
+            .query(KEYED_RUNS)
+            .bind(page.workflow.to_string())
+            .bind(page.prefix.clone())
+            .bind(end)
+            .bind(page.after.clone().unwrap_or_default())
+            .bind(i64::from(page.limit.max(1)));
+        let rows = self.shared.fetch(query).await?;
+        let keyed = |row| Ok(KeyedRun { key: get(row, 0)?, run: run_id(row, 1)?, is_open: get(row, 2)? });
+        rows.iter().map(keyed).collect()
     }
 
     async fn list(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<RunDescription>, StoreError> {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use pgworkflows_core::RunId;
-use pgworkflows_core::store::{Hint, StoreError, Submission, Submitted};
+use pgworkflows_core::store::{FollowUp, Hint, StoreError, Submission, Submitted};
 use sqlx::postgres::{PgBindIterExt, PgConnection, PgRow};
 use sqlx::types::Uuid;
 
@@ -37,6 +37,8 @@ arguments! {
             p_workflows: sent.opens.as_ref().map(|run| run.workflow.as_str()),
             p_keys: sent.opens.as_ref().and_then(|run| run.key.as_deref()),
             p_digests: sent.opens.as_ref().and_then(|run| run.input_digest.map(Vec::from)),
+            p_follow_ids: follow_up(sent).map(|follow_up| message_uuid(follow_up.message)),
+            p_follow_bodies: follow_up(sent).map(|follow_up| &follow_up.body[..]),
         }
     }
 }
@@ -69,7 +71,18 @@ pub(crate) async fn submit(
     let accepted = submissions.iter().zip(&submitted);
     let accepted = accepted.filter(|(_, submitted)| **submitted == Submitted::Accepted);
     shared.notifier.notify(hints(accepted.map(|(submission, _)| submission)), get(&row, 2)?);
+    // A run that has the key may live in another shard than the hints of the call named.
+    let followed = submissions.iter().zip(&submitted).filter_map(|(submission, submitted)| match submitted {
+        Submitted::Existing(run) if follow_up(submission).is_some() => Some(Hint::Mail(run.shard())),
+        _ => None,
+    });
+    shared.notifier.notify(followed, false);
     Ok(submitted)
+}
+
+/// The message that follows a start.
+fn follow_up(submission: &Submission) -> Option<&FollowUp> {
+    submission.opens.as_ref()?.followed_by.as_ref()
 }
 
 /// The hints of these messages, each once.
@@ -119,6 +132,7 @@ fn submitted(verdict: i16, existing: Option<Uuid>) -> Result<Submitted, StoreErr
         (2, Some(run)) => Submitted::KeyConflict(run),
         (3, _) => Submitted::RunOver,
         (4, _) => Submitted::UnknownRun,
+        (5, Some(run)) => Submitted::ExistingOver(run),
         other => return Err(StoreError::corrupt(format!("{other:?} is no answer to a submission"))),
     })
 }

@@ -118,6 +118,10 @@ macro_rules! store_conformance {
                 sent_message_is_read_beyond_a_cursor,
                 sent_message_can_be_consumed_by_the_run_that_sent_it,
                 many_and_large_messages_are_sent_at_once,
+                message_sent_to_a_key_goes_to_the_run_that_has_it_open_or_over,
+                message_sent_to_a_key_that_no_run_has_goes_to_the_run_that_is_named,
+                message_sent_to_a_run_that_does_not_exist_goes_to_the_other_run,
+                other_receivers_with_the_same_number_are_fenced,
             ;
             inbox:
                 messages_are_read_in_the_order_of_submission,
@@ -161,6 +165,10 @@ macro_rules! store_conformance {
                 start_in_a_rolled_back_transaction_never_existed,
                 start_in_a_committed_transaction_exists,
                 transaction_sees_the_runs_that_it_started,
+                message_that_follows_a_start_goes_to_the_new_run_once,
+                message_that_follows_a_start_goes_to_the_run_that_has_the_key,
+                message_that_follows_a_refused_start_goes_to_nobody,
+                message_that_follows_a_start_is_as_visible_as_the_start,
             ;
             lease:
                 queue_keeps_its_first_number_of_shards,
@@ -312,6 +320,7 @@ macro_rules! store_conformance {
                 people_read_histories_as_a_processor_loads_them,
                 list_is_newest_first_and_paged,
                 list_shows_runs_that_match_every_field_of_the_filter,
+                keyed_runs_are_listed_by_prefix_in_the_order_of_the_bytes_of_keys,
             ;
         }
     };

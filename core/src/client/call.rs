@@ -99,13 +99,36 @@ pub(crate) struct ClientShared {
     pub(super) settings: Settings,
     pub(super) watcher: Arc<Watcher>,
     batcher: Arc<Batcher>,
-    clock: StoreClock,
     /// Routes starts to workers of this process, if the store supports that.
     pub(super) switchboard: Option<Switchboard>,
+    known: Arc<Known>,
+    /// Makes the keys of what an attempt of an activity asks for.
+    pub(super) call: Option<CallKeys>,
+}
+
+/// What is known of the store.
+#[derive(Debug, Default)]
+struct Known {
+    clock: StoreClock,
     /// Where runs are started.
     places: Mutex<Places>,
     /// Held while the queue is read from the store, so that a thousand concurrent first starts read it once.
     queue_read: tokio::sync::Mutex<()>,
+}
+
+/// The idempotency keys of what an attempt of an activity asks for: the same in every attempt of the call.
+#[derive(Debug)]
+pub(super) struct CallKeys {
+    /// That of the call.
+    key: String,
+    asked: AtomicUsize,
+}
+
+impl CallKeys {
+    /// The key of the next request.
+    pub(super) fn next(&self) -> String {
+        format!("{}:{}", self.key, self.asked.fetch_add(1, Ordering::Relaxed) + 1)
+    }
 }
 
 impl ClientShared {
@@ -118,9 +141,22 @@ impl ClientShared {
             host,
             settings,
             watcher: Arc::new(watcher),
-            clock: StoreClock::default(),
-            places: Mutex::default(),
-            queue_read: tokio::sync::Mutex::default(),
+            known: Arc::default(),
+            call: None,
+        }
+    }
+
+    /// The same for an attempt of an activity, whose call has this key.
+    pub(super) fn of_call(&self, key: String) -> Self {
+        Self {
+            store: Arc::clone(&self.store),
+            host: Arc::clone(&self.host),
+            settings: self.settings.clone(),
+            watcher: Arc::clone(&self.watcher),
+            batcher: Arc::clone(&self.batcher),
+            switchboard: self.switchboard.clone(),
+            known: Arc::clone(&self.known),
+            call: Some(CallKeys { key, asked: AtomicUsize::new(0) }),
         }
     }
 
@@ -158,12 +194,15 @@ impl ClientShared {
             self.submit_once(&submission, is_keyed)
         });
         let answer = answer.await?;
-        let message = submission.opens.is_none();
-        if message && answer == Submitted::RunOver && tries.into_inner() > 1 {
+        let over = match answer {
+            Submitted::RunOver if submission.opens.is_none() => Some(submission.run),
+            Submitted::ExistingOver(run) => Some(run),
+            _ => None,
+        };
+        if let Some(run) = over.filter(|_| tries.into_inner() > 1) {
             // The run may have received the message at the first try, and ended because of it.
             let reason = format!(
-                "run {} is over, and it is not known whether it received this message before; read its history",
-                submission.run
+                "run {run} is over, and it is not known whether it received this message before; read its history"
             );
             return Err(StoreError::unavailable(reason).into());
         }
@@ -196,7 +235,7 @@ impl ClientShared {
     }
 
     async fn read_shards(&self, workflow: &Name) -> Result<(Shards, Timestamp), Error> {
-        let _turn = self.queue_read.lock().await;
+        let _turn = self.known.queue_read.lock().await;
         if let Some(known) = self.shards_known(workflow) {
             return Ok(known);
         }
@@ -208,7 +247,7 @@ impl ClientShared {
             let reason = format!("queue `{}` has no shards; give it some, or delete it", queue.name);
             return Err(StoreError::corrupt(reason).into());
         }
-        self.clock.answered(queue.now, &*self.host);
+        self.known.clock.answered(queue.now, &*self.host);
         let shards = Shards::new(&queue)?;
         let known = (shards, self.host.monotonic() + lasts);
         self.lock_places().set(self.place_of(workflow), known);
@@ -245,11 +284,11 @@ impl ClientShared {
 
     fn shards_known(&self, workflow: &Name) -> Option<(Shards, Timestamp)> {
         let (shards, until) = self.lock_places().get(&self.place_of(workflow))?;
-        (self.host.monotonic() < until).then_some((shards, self.clock.now(&*self.host)?))
+        (self.host.monotonic() < until).then_some((shards, self.known.clock.now(&*self.host)?))
     }
 
     fn lock_places(&self) -> std::sync::MutexGuard<'_, Places> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Encodes a value, if it can be read back and is within the size limit.

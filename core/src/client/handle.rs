@@ -27,7 +27,7 @@ use crate::log::event::Event;
 use crate::store::append::ClosedRun;
 use crate::store::error::StoreError;
 use crate::store::watch::{Notice, Topic, What};
-use crate::workflow::signal::Signal;
+use crate::workflow::signal::NamedSignal;
 
 /// A handle of a run of workflow `W`, or of any workflow ([`Untyped`](crate::client::run_type::Untyped)), in whichever
 /// process the run is executed. Cheap to clone. To continue in another process, keep the [`RunId`] and use
@@ -132,8 +132,12 @@ impl<W: RunType> RunHandle<W> {
     ///
     /// # Errors
     /// See [`SendSignal`].
-    pub fn signal<T: Serialize + DeserializeOwned>(&self, signal: Signal<T>, content: T) -> SendSignal {
-        SendSignal::typed(Arc::clone(&self.shared), self.run, signal, &content)
+    pub fn signal<T: Serialize + DeserializeOwned>(
+        &self,
+        signal: impl Into<NamedSignal<T>>,
+        content: T,
+    ) -> SendSignal {
+        SendSignal::typed(Arc::clone(&self.shared), self.run, signal.into(), &content)
     }
 
     /// Asks the run to cancel itself when the returned builder is awaited: everything that its workflow awaits resolves to

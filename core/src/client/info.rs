@@ -172,6 +172,9 @@ fn describe_message(body: &Bytes) -> (String, Option<Payload>) {
         Ok(Message::Signal { signal, payload, key: Some(key) }) => {
             (format!("signal `{signal}` with key `{key}`"), Some(payload))
         }
+        Ok(Message::RunSignal { signal, payload, sender, to }) => {
+            (format!("signal `{signal}` from run {sender} to {to}"), Some(payload))
+        }
         Ok(Message::Cancel { reason: None }) => ("cancellation".to_owned(), None),
         Ok(Message::Cancel { reason: Some(reason) }) => (format!("cancellation: {reason}"), None),
         Ok(Message::Terminate { reason }) => (format!("termination: {reason}"), None),

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
-use crate::client::call::ClientShared;
+use crate::client::call::{CallKeys, ClientShared};
 use crate::client::request::{Prepared, Request, awaitable};
 use crate::data::id::{MessageId, RunId};
 use crate::data::limits;
@@ -20,7 +20,7 @@ use crate::log::wire;
 use crate::store::error::StoreError;
 use crate::store::inbox::{Submission, Submitted};
 use crate::workflow::registry::check_name;
-use crate::workflow::signal::Signal;
+use crate::workflow::signal::NamedSignal;
 
 /// Sends a signal: once it has been awaited, the signal is durable.
 ///
@@ -61,17 +61,17 @@ impl SendSignal {
     pub(super) fn typed<T: Serialize + DeserializeOwned>(
         shared: Arc<ClientShared>,
         run: RunId,
-        signal: Signal<T>,
+        signal: NamedSignal<T>,
         content: &T,
     ) -> Self {
-        let signal = Name::from_static(signal.name());
+        let signal = signal.into_name();
         let content = shared.encode(content_of(&signal), content);
-        Self { shared, run, signal, content, key: None }
+        Self { key: shared.call.as_ref().map(CallKeys::next), shared, run, signal, content }
     }
 
     pub(super) fn named(shared: Arc<ClientShared>, run: RunId, signal: Name, content: Payload) -> Self {
         let content = shared.check_payload(content_of(&signal), content);
-        Self { shared, run, signal, content, key: None }
+        Self { key: shared.call.as_ref().map(CallKeys::next), shared, run, signal, content }
     }
 
     /// Sets the signal's idempotency key, of 1 to 255 bytes without control characters: of all signals with this name and
@@ -95,7 +95,7 @@ impl SendSignal {
     }
 }
 
-fn content_of(signal: &Name) -> impl fmt::Display {
+pub(super) fn content_of(signal: &Name) -> impl fmt::Display {
     fmt::from_fn(move |f| write!(f, "the content of signal `{signal}`"))
 }
 
@@ -250,7 +250,7 @@ fn prepared(
             Submitted::Accepted => Ok(()),
             Submitted::RunOver => Err(Error::run_over(run)),
             Submitted::UnknownRun => Err(Error::unknown_run(run.to_string())),
-            Submitted::Existing(_) | Submitted::KeyConflict(_) => {
+            Submitted::Existing(_) | Submitted::ExistingOver(_) | Submitted::KeyConflict(_) => {
                 let reason =
                     format!("a message to run {run} was answered with {answer:?}, which answers starts only");
                 Err(StoreError::corrupt(reason).into())
@@ -260,7 +260,7 @@ fn prepared(
     Box::pin(std::future::ready(ready))
 }
 
-fn submission(message: MessageId, run: RunId, body: &Message) -> Submission {
+pub(super) fn submission(message: MessageId, run: RunId, body: &Message) -> Submission {
     Submission { message, run, body: wire::encode_message(body), opens: None }
 }
 
@@ -278,7 +278,7 @@ fn check_reason(what: &str, reason: &str) -> Result<(), Error> {
 
 /// The id of a message with a key, equal for every sender: the first 128 bits, big endian, of the SHA-256 of the run's
 /// 16 bytes, the name's length as 4 bytes big endian, the name and the key.
-fn keyed_message(run: RunId, signal: &str, key: &str) -> MessageId {
+pub(super) fn keyed_message(run: RunId, signal: &str, key: &str) -> MessageId {
     let mut hasher = Sha256::new();
     hasher.update(run.as_u128().to_be_bytes());
     hasher.update((signal.len() as u32).to_be_bytes());
@@ -288,7 +288,7 @@ fn keyed_message(run: RunId, signal: &str, key: &str) -> MessageId {
     MessageId::from_u128(digest[..16].iter().fold(0, |id, byte| id << 8 | u128::from(*byte)))
 }
 
-fn random_message(shared: &ClientShared) -> MessageId {
+pub(super) fn random_message(shared: &ClientShared) -> MessageId {
     MessageId::from_u128(u128::from(shared.host.random()) << 64 | u128::from(shared.host.random()))
 }
 

@@ -8,11 +8,14 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::future::{BoxFuture, Either, select};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
 use crate::client::call::{ClientShared, Shards};
 use crate::client::handle::RunHandle;
 use crate::client::key::{Compared, Key};
+use crate::client::message::{content_of, random_message};
 use crate::client::request::{Prepared, Request};
 use crate::client::run_type::{RunType, Untyped};
 use crate::data::id::{MessageId, RunId, ShardId};
@@ -27,11 +30,12 @@ use crate::log::stored_history::decode;
 use crate::log::wire;
 use crate::store::error::StoreError;
 use crate::store::history::Load;
-use crate::store::inbox::{NewRun, Submission, Submitted};
+use crate::store::inbox::{FollowUp, NewRun, Submission, Submitted};
 use crate::store::switchboard::LocalStart;
 use crate::store::watch::Notice;
 use crate::workflow::Workflow;
 use crate::workflow::registry::check_name;
+use crate::workflow::signal::NamedSignal;
 
 /// Starts a run: once it has been awaited, the run exists.
 ///
@@ -68,6 +72,8 @@ pub struct StartRun<W: RunType> {
     input: Result<Payload, Error>,
     key: Option<Key>,
     begin: Beginning,
+    /// The signal that follows the start.
+    signal: Option<Box<(Name, Result<Payload, Error>)>>,
     of: PhantomData<fn() -> W>,
 }
 
@@ -83,18 +89,76 @@ impl<W: Workflow> StartRun<W> {
     pub(super) fn typed(shared: Arc<ClientShared>, input: &W::Input) -> Self {
         let workflow = Name::from_static(W::NAME);
         let input = shared.encode(input_of(&workflow), input);
-        Self { shared, workflow, input, key: None, begin: Beginning::AtOnce, of: PhantomData }
+        Self::new(shared, workflow, input)
     }
 }
 
 impl StartRun<Untyped> {
     pub(super) fn named(shared: Arc<ClientShared>, workflow: Name, input: Payload) -> Self {
         let input = shared.check_payload(input_of(&workflow), input);
-        Self { shared, workflow, input, key: None, begin: Beginning::AtOnce, of: PhantomData }
+        Self::new(shared, workflow, input)
     }
 }
 
 impl<W: RunType> StartRun<W> {
+    fn new(shared: Arc<ClientShared>, workflow: Name, input: Result<Payload, Error>) -> Self {
+        let call = shared.call.as_ref();
+        let key = call.map(|call| Key { text: call.next(), compared: Compared::Input });
+        Self { shared, workflow, input, key, begin: Beginning::AtOnce, signal: None, of: PhantomData }
+    }
+
+    /// Sends a signal together with the start, in one transaction: to the new run or, if there is a run with the
+    /// [`key`](Self::key) already, to that one. So a run that collects something is started by the first who has something
+    /// for it, whoever that is. Replaces an earlier `with_signal`.
+    ///
+    /// ```
+    /// use pgworkflows::prelude::*;
+    ///
+    /// const ITEM: Signal<String> = Signal::new("item");
+    ///
+    /// #[workflow(name = "basket")]
+    /// async fn basket(ctx: Context, (): ()) -> WorkflowResult<[String; 2]> {
+    ///     Ok([ctx.wait_for(ITEM).await?, ctx.wait_for(ITEM).await?])
+    /// }
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), pgworkflows::Error> {
+    /// # let store = pgworkflows::MemoryStore::new();
+    /// # let worker = Worker::builder(store.clone()).workflow::<basket>().build()?;
+    /// # let client = Client::new(store);
+    /// # let talk = async {
+    /// let put = |item: &str| client.start::<basket>(()).key("customer:7").with_signal(ITEM, item.to_owned());
+    /// let first = put("apple").await?;
+    /// let second = put("pear").await?;
+    /// assert!(!first.is_existing() && second.is_existing());
+    /// assert_eq!(second.result().await?, ["apple", "pear"]);
+    ///
+    /// // The run with the key is over, so nobody can receive the signal.
+    /// assert!(put("plum").await.unwrap_err().is_run_over());
+    /// # Ok(())
+    /// # };
+    /// # let mut result = Ok(());
+    /// # worker.run_until(async { result = talk.await }).await?;
+    /// # result
+    /// # }
+    /// ```
+    ///
+    /// Every start that succeeds sends its signal once, however often the client has to repeat it.
+    ///
+    /// # Errors
+    /// Those of [`SendSignal`](crate::client::SendSignal), when the start is awaited. If the start is refused, because the run
+    /// with the key has another input or is over, no signal is sent.
+    pub fn with_signal<T: Serialize + DeserializeOwned>(
+        mut self,
+        signal: impl Into<NamedSignal<T>>,
+        content: T,
+    ) -> Self {
+        let signal = signal.into().into_name();
+        let content = self.shared.encode(content_of(&signal), &content);
+        self.signal = Some(Box::new((signal, content)));
+        self
+    }
+
     /// Sets the start's idempotency key, of 1 to 255 bytes without control characters. It is unique per workflow for as
     /// long as the run is retained. A second start with the same key and input returns a handle of the existing run; a
     /// second start with another input is an error that names where the inputs differ.
@@ -196,7 +260,17 @@ impl<W: RunType> StartRun<W> {
             check_name("key", &key.text)?;
         }
         self.begin.check(&self.workflow)?;
-        Ok(CheckedStart { workflow: self.workflow, input: self.input?, key: self.key, begin: self.begin })
+        let signal = self.signal.map(|signal| *signal);
+        let signal = signal.map(|(signal, content)| {
+            check_name("signal", &signal)?;
+            let body = Message::Signal { signal, payload: content?, key: None };
+            Ok::<_, Error>(FollowUp {
+                message: random_message(&self.shared),
+                body: wire::encode_message(&body),
+            })
+        });
+        let (signal, input) = (signal.transpose()?, self.input?);
+        Ok(CheckedStart { workflow: self.workflow, input, key: self.key, begin: self.begin, signal })
     }
 }
 
@@ -294,6 +368,7 @@ struct CheckedStart {
     input: Payload,
     key: Option<Key>,
     begin: Beginning,
+    signal: Option<FollowUp>,
 }
 
 impl CheckedStart {
@@ -308,7 +383,7 @@ impl CheckedStart {
         let start_at = self.begin.at(&self.workflow, now)?;
         // Starts with the same key go to the same shard, so that they find each other there.
         let wanted = shards.nth(self.key.as_ref().map_or(random, Key::prefix));
-        let local = if self.key.is_none() { nearest(wanted) } else { None };
+        let local = if self.key.is_none() && self.signal.is_none() { nearest(wanted) } else { None };
         let run = RunId::new(now, local.unwrap_or(wanted), random);
         Ok(PlacedStart { run, is_local: local.is_some(), start_at, start: self })
     }
@@ -358,12 +433,13 @@ impl PlacedStart {
 
     /// The start as a submission.
     fn prepared<W: RunType>(self, shared: Arc<ClientShared>, repeated: bool) -> Prepared<RunHandle<W>> {
-        let Self { run, start_at, start: CheckedStart { workflow, input, key, .. }, .. } = self;
+        let Self { run, start_at, start: CheckedStart { workflow, input, key, signal, .. }, .. } = self;
         let key_text = key.as_ref().map(|key| key.text.clone());
         let opens = NewRun {
             workflow: workflow.to_string(),
             key: key_text.clone(),
             input_digest: key.as_ref().and_then(|key| key.compared.digest(&input)),
+            followed_by: signal,
         };
         let message = Message::Start {
             workflow: workflow.clone(),
@@ -386,6 +462,7 @@ impl PlacedStart {
                 (Submitted::Existing(existing), _) => {
                     Ok(RunHandle::unchecked(shared, existing).existing(existing != run))
                 }
+                (Submitted::ExistingOver(existing), _) => Err(Error::run_over(existing)),
                 (Submitted::KeyConflict(holder), Some(key)) => {
                     Err(Error::key_conflict(workflow, key.text, key.compared.name(), holder))
                 }

@@ -1,6 +1,6 @@
 //! Tests of the client, with a scripted store and in virtual time. They must not need a worker.
 
-mod fake;
+pub(crate) mod fake;
 mod local;
 mod queues;
 mod reads;

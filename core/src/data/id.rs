@@ -68,7 +68,7 @@ impl RunId {
     }
 
     /// The id of a number that a store kept. The number is not checked.
-    pub fn from_u128(value: u128) -> Self {
+    pub const fn from_u128(value: u128) -> Self {
         Self(value)
     }
 }
@@ -95,6 +95,21 @@ impl FromStr for RunId {
                 "`{text}` is not a run id: a run id is a UUID of version 7, as `start` returned it"
             ))),
         }
+    }
+}
+
+/// Writes the id as text.
+impl serde::Serialize for RunId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Reads the id from text.
+impl<'de> serde::Deserialize<'de> for RunId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 

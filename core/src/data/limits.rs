@@ -237,5 +237,8 @@ pub(crate) const CLIENT_BATCHES_IN_FLIGHT: usize = 2;
 /// How many topics a client asks about in one statement.
 pub(crate) const TOPICS_PER_READ: usize = 1_000;
 
+/// How many runs a page of a broadcast has by default.
+pub(crate) const BROADCAST_PAGE_RUNS: u32 = 100;
+
 /// How many runs a page of a list may hold.
 pub(crate) const LIST_RUNS_MAX: u32 = 1_000;

@@ -5,11 +5,12 @@ use std::fmt;
 
 use super::table::events;
 use crate::data::failure::Failure;
-use crate::data::id::{CommandId, ExecutorId, LeaseId, MessageId};
+use crate::data::id::{CommandId, ExecutorId, LeaseId, MessageId, RunId};
 use crate::data::name::Name;
 use crate::data::options::ActivityOptions;
 use crate::data::outcome::{Outcome, Uncompensated};
 use crate::data::payload::Payload;
+use crate::data::recipient::Recipient;
 use crate::data::time::Timestamp;
 use crate::store::append::ClosedStatus;
 
@@ -35,6 +36,8 @@ pub(crate) enum Consequence {
     Dispatch,
     /// A task is inserted for the activity of its durable call.
     Enqueue,
+    /// A message is sent to a run.
+    Send,
     /// Its durable call is over: this is the outcome.
     Outcome,
     /// Its durable call is over: the run gave it up.
@@ -193,6 +196,7 @@ impl Event {
             Consequence::Nothing
             | Consequence::Dispatch
             | Consequence::Enqueue
+            | Consequence::Send
             | Consequence::Outcome
             | Consequence::GiveUp
             | Consequence::Publish

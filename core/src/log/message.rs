@@ -1,10 +1,11 @@
 //! Messages: what is sent to a run from outside of its processor. They must not know where they wait.
 
 use super::table::messages;
-use crate::data::id::{CommandId, EventSeq};
+use crate::data::id::{CommandId, EventSeq, RunId};
 use crate::data::name::Name;
 use crate::data::outcome::Outcome;
 use crate::data::payload::Payload;
+use crate::data::recipient::Recipient;
 use crate::data::time::Timestamp;
 
 /// A `bool` that is usually `false`, and is then stored in no bytes.

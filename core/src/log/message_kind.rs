@@ -33,7 +33,7 @@ impl Submission {
         let message = wire::decode_message(&self.body).map_err(|error| Error::invalid(error.to_string()))?;
         Ok(match message {
             Message::Start { .. } => MessageKind::Start,
-            Message::Signal { signal, .. } => MessageKind::Signal(signal),
+            Message::Signal { signal, .. } | Message::RunSignal { signal, .. } => MessageKind::Signal(signal),
             Message::Cancel { .. } => MessageKind::Cancel,
             Message::Terminate { .. } => MessageKind::Terminate,
             Message::TaskEnded { .. } | Message::TaskLost { .. } => MessageKind::Task,

@@ -143,6 +143,19 @@ macro_rules! events {
             payload: Payload,
             /// The signal's idempotency key.
             key: Option<String>,
+            /// The run that sent the signal, if a run did.
+            sender: Option<RunId>,
+        }
+        /// The run sent a signal to a run, maybe to itself.
+        "signal.sent" 1 => SignalSent = 31: Decision, Send {
+            /// The durable call.
+            id: CommandId,
+            /// The run that receives the signal.
+            to: Recipient,
+            /// The signal's name.
+            signal: Name,
+            /// The signal's content.
+            payload: Payload,
         }
         /// The run recorded a value that a replay could not compute again.
         "value.recorded" 1 => ValueRecorded = 16: Local, Nothing {
@@ -299,6 +312,17 @@ macro_rules! messages {
         }
         /// Asks for the run to be tried again, if it was set aside or has stalled.
         "resume" 1 => Resume = 7 {
+        }
+        /// Delivers a signal that a run sent. If there is no such run, it goes back to its sender.
+        "run-signal" 1 => RunSignal = 8 {
+            /// The signal's name.
+            signal: Name,
+            /// The signal's content.
+            payload: Payload,
+            /// The run that sent it.
+            sender: RunId,
+            /// The run that it is for.
+            to: Recipient,
         }
         }
     };

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use super::table::events;
 use crate::data::failure::Failure;
-use crate::data::id::{CommandId, ExecutorId, LeaseId, MessageId};
+use crate::data::id::{CommandId, ExecutorId, LeaseId, MessageId, RunId};
 use crate::data::name::Name;
 use crate::data::options::ActivityOptions;
 use crate::data::outcome::{Outcome, Uncompensated};
 use crate::data::payload::Payload;
+use crate::data::recipient::Recipient;
 use crate::data::time::Timestamp;
 use crate::log::event::Event;
 
@@ -57,7 +58,7 @@ impl fmt::Display for Words<'_> {
                 "released" => write!(f, " {text} released")?,
                 "uncompensated" => write!(f, "; compensation {text}")?,
                 "skipped" => write!(f, "; compensation {text} left out")?,
-                "lease" | "worker" | "message" if self.began.is_some() => {}
+                "lease" | "worker" | "message" | "sender" if self.began.is_some() => {}
                 other => write!(f, " {other} {text}")?,
             }
         }
@@ -125,6 +126,12 @@ macro_rules! as_texts {
 as_texts! {
     CommandId, ExecutorId, LeaseId, Name, String, u32 => |value, _words| vec![value.to_string()];
     MessageId => |message, _words| vec![format!("{message:?}")];
+    RunId => |run, _words| vec![run.to_string()];
+    Recipient => |to, words| vec![match (to, words.began) {
+        // Its id differs between equal runs.
+        (Recipient::Run(_), Some(_)) => "a run".to_owned(),
+        (Recipient::Run(_) | Recipient::Key { .. }, _) => to.to_string(),
+    }];
     // Too long for a line.
     ActivityOptions => |_options, _words| Vec::new();
     Timestamp => |at, words| vec![match words.began {

@@ -56,6 +56,7 @@ impl Intake<'_> {
             Message::Start { .. } if self.recorder.suspects.is_aside(id) => {}
             Message::Start { .. }
             | Message::Signal { .. }
+            | Message::RunSignal { .. }
             | Message::Cancel { .. }
             | Message::TaskEnded { .. }
             | Message::TaskLost { .. } => {

@@ -19,6 +19,7 @@ use crate::processor::memory::RUN_BYTES;
 use crate::processor::outbox::Outbox;
 use crate::processor::report::report;
 use crate::processor::row::{Row, printable};
+use crate::processor::sent::sent_by;
 use crate::processor::tasks::new_task;
 use crate::run::state::{Deadline, DeadlineKind, RunState};
 use crate::run::{Progress, Run};
@@ -223,6 +224,7 @@ impl Live {
                 Consequence::Nothing => {}
                 Consequence::Dispatch => dispatch.extend(event.call()),
                 Consequence::Enqueue => self.enqueue(group, *seq, event, losses_max),
+                Consequence::Send => group.sent.extend(sent_by(run, event)),
                 Consequence::Outcome | Consequence::GiveUp => {
                     let given_up = event.call().filter(|id| self.executing.drop_attempt(*id));
                     group.effects.extend(given_up.map(|id| Effect::Abort { run, id }));

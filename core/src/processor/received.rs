@@ -31,6 +31,7 @@ impl Received {
             Message::TaskLost { .. } | Message::Resume {} => true,
             Message::Start { .. }
             | Message::Signal { .. }
+            | Message::RunSignal { .. }
             | Message::Cancel { .. }
             | Message::Terminate { .. } => false,
         }

@@ -17,6 +17,7 @@ use crate::processor::needs::Needs;
 use crate::processor::outbox::Outbox;
 use crate::processor::received::Received;
 use crate::processor::runs::Runs;
+use crate::processor::sent::is_returned;
 use crate::processor::setup::Setup;
 use crate::processor::shards::OwnedShards;
 use crate::processor::suspects::Suspects;
@@ -105,7 +106,6 @@ impl Recorder<'_> {
         let state = live.state();
         let known = state.messages.contains_key(&message_id);
         let cancelling = state.cancel.is_some() || state.ending.is_some();
-        let run = live.run();
         let progress = match message {
             // A message in the log has been delivered, and a second cancellation request changes nothing.
             _ if known => Progress::default(),
@@ -113,12 +113,21 @@ impl Recorder<'_> {
             Message::Start { .. } | Message::Resume {} => Progress::default(),
             Message::Cancel { .. } if cancelling => Progress::default(),
             Message::Cancel { reason } => {
-                run.resolve(now, Event::CancelRequested { message: message_id, reason })
+                live.run().resolve(now, Event::CancelRequested { message: message_id, reason })
             }
             Message::Signal { signal, payload, key } => {
-                run.resolve(now, Event::SignalReceived { message: message_id, signal, payload, key })
+                let message = message_id;
+                live.run().resolve(now, Event::SignalReceived { message, signal, payload, key, sender: None })
             }
-            Message::Terminate { reason } => run.terminate(now, message_id, reason),
+            Message::RunSignal { to, signal, sender, .. } if is_returned(state, sender, &to) => {
+                tracing::warn!(run = %id, %signal, "a signal cannot be delivered, because there is no {to}");
+                return self.give_up(id, reference);
+            }
+            Message::RunSignal { signal, payload, sender, .. } => {
+                let (message, key, sender) = (message_id, None, Some(sender));
+                live.run().resolve(now, Event::SignalReceived { message, signal, payload, key, sender })
+            }
+            Message::Terminate { reason } => live.run().terminate(now, message_id, reason),
             Message::TaskEnded { id: call, task, outcome, committed: Flag(committed) } => {
                 let end = TaskEnd::of(outcome, committed);
                 return self.take_in_task(id, reference, (call, task), end, now);

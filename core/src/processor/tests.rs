@@ -71,6 +71,8 @@ struct Fixture {
     /// The messages that the next read of the inbox returns.
     unread: VecDeque<InboxNo>,
     undelivered: Vec<InboxNo>,
+    /// The messages that runs sent.
+    sent: BTreeSet<MessageId>,
     messages: u64,
     /// The tasks that were inserted and not withdrawn.
     tasks: BTreeMap<TaskId, NewTask>,
@@ -157,6 +159,7 @@ impl Fixture {
             inbox: BTreeMap::new(),
             unread: VecDeque::new(),
             undelivered: Vec::new(),
+            sent: BTreeSet::new(),
             messages: 0,
             tasks: BTreeMap::new(),
             handed_out: Vec::new(),
@@ -219,9 +222,12 @@ impl Fixture {
     }
 
     fn submit_again(&mut self, run: RunId, message: &Message, id: MessageId) -> InboxNo {
+        self.put(run, wire::encode_message(message), id)
+    }
+
+    fn put(&mut self, run: RunId, body: Bytes, id: MessageId) -> InboxNo {
         let number = InboxNo::new(self.messages);
         self.messages += 1;
-        let body = wire::encode_message(message);
         self.inbox.insert(number, InboxMessage { number, run, message: id, body });
         self.unread.push_back(number);
         self.processor.has_mail();
@@ -335,6 +341,12 @@ impl Fixture {
             assert!(self.tasks.insert(task.id, task.clone()).is_none(), "a task is inserted once");
         }
         self.undelivered.extend(append.undelivered.iter().map(|message| message.number));
+        for sent in &append.sent {
+            assert!(self.sent.insert(sent.message), "a message is sent once");
+            let exists = self.rows.contains_key(&sent.run) || self.closed.contains(&sent.run);
+            let run = sent.otherwise.filter(|_| !exists).unwrap_or(sent.run);
+            self.put(run, sent.body.clone(), sent.message);
+        }
         for released in append.released.iter().filter(|released| released.shard == self.shard) {
             assert_eq!(released.next_position, self.next_position, "nothing of it is left to be written");
         }

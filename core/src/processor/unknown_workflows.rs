@@ -56,6 +56,7 @@ impl UnknownWorkflows {
             Message::Start { .. } if unknown.terminating => unknown.start = Some(received),
             Message::Start { .. }
             | Message::Signal { .. }
+            | Message::RunSignal { .. }
             | Message::Cancel { .. }
             | Message::TaskEnded { .. }
             | Message::TaskLost { .. }

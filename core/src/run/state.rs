@@ -244,6 +244,7 @@ impl RunState {
             Event::StepCompleted { .. }
             | Event::StepFailed { .. }
             | Event::ValueRecorded { .. }
+            | Event::SignalSent { .. }
             // The store finds the last value of a view in the log.
             | Event::ViewPublished { .. } => {}
             Event::TimerStarted { id, fire_at } => {

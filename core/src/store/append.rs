@@ -155,10 +155,13 @@ impl Append {
             }
         }
         hasher.update((self.sent.len() as u64).to_le_bytes());
-        for SentMessage { message, run, body, opens } in &self.sent {
+        for SentMessage { message, run, key, otherwise, body, opens } in &self.sent {
             hasher.update(message.as_u128().to_le_bytes());
             hasher.update(run.as_u128().to_le_bytes());
-            for bytes in [&body[..], opens.as_deref().unwrap_or_default().as_bytes()] {
+            hasher.update(otherwise.map_or(0, RunId::as_u128).to_le_bytes());
+            let opens = opens.as_deref().unwrap_or_default().as_bytes();
+            let key = key.as_ref().map_or(["", ""], |key| [&key.workflow, &key.key]);
+            for bytes in [&body[..], opens, key[0].as_bytes(), key[1].as_bytes()] {
                 hasher.update((bytes.len() as u64).to_le_bytes());
                 hasher.update(bytes);
             }
@@ -324,10 +327,24 @@ pub struct SentMessage {
     pub message: MessageId,
     /// The run that receives it.
     pub run: RunId,
+    /// If it is set, the run with this key receives the message, and `run` only if no run has the key. The key is read, and
+    /// waits for no transaction.
+    pub key: Option<RunKey>,
+    /// If it is set, this run receives the message if `run` does not exist. A run that is over exists.
+    pub otherwise: Option<RunId>,
     /// The message's content, which only core reads.
     pub body: Bytes,
     /// For a start, the workflow of the run that it creates. Such a start has no key.
     pub opens: Option<Name>,
+}
+
+/// A run, named by its workflow and the key of its start.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RunKey {
+    /// The workflow's name.
+    pub workflow: Name,
+    /// The key.
+    pub key: String,
 }
 
 /// The answer to an [`Append`] that was applied, now or when it was sent before.

@@ -27,6 +27,25 @@ pub struct NewRun {
     pub key: Option<String>,
     /// SHA-256 of the canonical input; `None` if the caller cannot compute it, then digests are not compared.
     pub input_digest: Option<[u8; 32]>,
+    /// A message that follows the start in the same transaction: to the new run or, if another run has the key and no other
+    /// input, to that one.
+    pub followed_by: Option<FollowUp>,
+}
+
+/// A message that follows a start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FollowUp {
+    /// The message's id. It stays the same when the start is sent again.
+    pub message: MessageId,
+    /// The message's content, which only core reads.
+    pub body: Bytes,
+}
+
+impl FollowUp {
+    /// The message as a submission of its own, to the run that receives it.
+    pub fn to(&self, run: RunId) -> Submission {
+        Submission { message: self.message, run, body: self.body.clone(), opens: None }
+    }
 }
 
 /// The answer to a submission.
@@ -34,8 +53,11 @@ pub struct NewRun {
 pub enum Submitted {
     /// The message is in the inbox, or was accepted before.
     Accepted,
-    /// A run with this key exists, with the same input as far as is known. Nothing was written.
+    /// A run with this key exists, with the same input as far as is known. Nothing was written but the message that follows
+    /// the start, if one does: it is in the run's inbox, or was accepted before.
     Existing(RunId),
+    /// The same, but the run is over and a message follows the start. Nothing was written.
+    ExistingOver(RunId),
     /// A run with this key but another input exists. Nothing was written.
     KeyConflict(RunId),
     /// The run is over. Nothing was written.

@@ -31,6 +31,9 @@ pub trait StoreQuery: fmt::Debug + Send + Sync {
     /// Finds the run of a workflow that was started under a key.
     async fn find(&self, workflow: &str, key: &str) -> Result<Option<RunId>, StoreError>;
 
+    /// Lists the runs of a workflow that were started with keys, in the order of the keys' bytes.
+    async fn keyed_runs(&self, page: &KeyPage) -> Result<Vec<KeyedRun>, StoreError>;
+
     /// Lists runs, the newest first.
     async fn list(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<RunDescription>, StoreError>;
 
@@ -138,4 +141,28 @@ pub struct RunPage {
     pub before: Option<RunId>,
     /// How many runs to return at most, at least 1.
     pub limit: u32,
+}
+
+/// Selects a page of the runs of a workflow that were started with keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyPage {
+    /// The workflow's name.
+    pub workflow: Name,
+    /// Only keys that begin with this.
+    pub prefix: String,
+    /// Only keys after this one, the last of the previous page.
+    pub after: Option<String>,
+    /// How many runs to return at most, at least 1.
+    pub limit: u32,
+}
+
+/// A run that was started with a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyedRun {
+    /// The key.
+    pub key: String,
+    /// The run.
+    pub run: RunId,
+    /// Whether it is open.
+    pub is_open: bool,
 }

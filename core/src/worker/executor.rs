@@ -17,12 +17,12 @@ use crate::data::mean_duration::MeanDuration;
 use crate::data::name::Name;
 use crate::data::payload::Payload;
 use crate::guard::{caught, shielded};
-use crate::host::{AttemptFuture, AttemptOf, Host, StoreClock};
+use crate::host::{AttemptFuture, AttemptOf, Host};
 use crate::log::attempt::Attempt;
 use crate::processor::memory::{MemoryBudget, Room};
 use crate::worker::slots::{Slots, Work};
 use crate::worker::ticket::Ticket;
-use crate::workflow::activity::ActivityContext;
+use crate::workflow::activity::{ActivityContext, Services};
 use crate::workflow::command::StepRequest;
 use crate::workflow::execute::guarded;
 use crate::workflow::own_task::OwnTask;
@@ -46,7 +46,7 @@ pub(crate) enum AttemptOutcome {
 #[derive(Clone, Debug)]
 pub(crate) struct Executor {
     host: Arc<dyn Host>,
-    clock: Arc<StoreClock>,
+    services: Arc<Services>,
     slots: Slots,
     /// How long a step takes, whatever its name: names may be made at run time.
     steps_take: Arc<MeanDuration>,
@@ -119,13 +119,13 @@ const TRUST_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
 impl Executor {
     pub(crate) fn new(
-        host: Arc<dyn Host>,
-        clock: Arc<StoreClock>,
+        services: Services,
         slots: Slots,
         memory: MemoryBudget,
         current: watch::Receiver<Option<ExecutorId>>,
     ) -> Self {
-        Self { host, clock, slots, steps_take: Arc::default(), memory, current }
+        let (host, services) = (Arc::clone(&services.host), Arc::new(services));
+        Self { host, services, slots, steps_take: Arc::default(), memory, current }
     }
 
     /// The slots of this process's own attempts and steps.
@@ -290,8 +290,7 @@ impl Executor {
             scheduled_at: attempt.scheduled_at,
             cancellation: cancellation.clone(),
             task,
-            host: Arc::clone(&self.host),
-            clock: Arc::clone(&self.clock),
+            services: Arc::clone(&self.services),
             executor: self.current.clone(),
         }
     }

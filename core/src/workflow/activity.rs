@@ -1,7 +1,8 @@
 //! Activities: what users implement for side effects. It must not know how or where they are executed.
 
-use crate::data::options::ActivityOptions;
-use std::sync::Arc;
+use std::any::Any;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,6 +16,7 @@ use super::error::{ActivityError, ActivityResult};
 use super::own_task::OwnTask;
 use crate::data::cancellation::Cancellation;
 use crate::data::id::{CommandId, ExecutorId, RunId};
+use crate::data::options::ActivityOptions;
 use crate::data::time::Timestamp;
 use crate::error::Error;
 use crate::host::{Host, StoreClock};
@@ -114,10 +116,38 @@ pub struct ActivityContext {
     pub(crate) scheduled_at: Timestamp,
     pub(crate) cancellation: Cancellation,
     pub(crate) task: Option<OwnTask>,
-    pub(crate) host: Arc<dyn Host>,
-    pub(crate) clock: Arc<StoreClock>,
+    pub(crate) services: Arc<Services>,
     /// The executor of the process, while it has a lease.
     pub(crate) executor: watch::Receiver<Option<ExecutorId>>,
+}
+
+/// What all attempts of a worker share.
+pub(crate) struct Services {
+    pub(crate) host: Arc<dyn Host>,
+    pub(crate) clock: Arc<StoreClock>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) payload_bytes_max: usize,
+    /// What the client of the attempts is made of, once one has asked for it. This room does not know clients.
+    pub(crate) client: OnceLock<Box<dyn Any + Send + Sync>>,
+}
+
+impl fmt::Debug for Services {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Services").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+impl Services {
+    pub(crate) fn of_tests() -> Self {
+        Self {
+            host: Arc::new(crate::host::SystemHost::current()),
+            clock: Arc::default(),
+            store: Arc::new(crate::client::tests::fake::FakeStore::default()),
+            payload_bytes_max: crate::data::limits::PAYLOAD_BYTES_MAX,
+            client: OnceLock::new(),
+        }
+    }
 }
 
 impl ActivityContext {
@@ -146,14 +176,14 @@ impl ActivityContext {
     /// time, so that an activity which takes the time from here can be tested without waiting. See the example
     /// [above](ActivityContext).
     pub fn now(&self) -> DateTime<Utc> {
-        self.clock.now(&*self.host).unwrap_or(self.scheduled_at).into()
+        self.services.clock.now(&*self.services.host).unwrap_or(self.scheduled_at).into()
     }
 
     /// Waits for a time by the worker's own clock. The wait is not durable: a crash repeats the whole attempt. In a
     /// test it takes no real time. For durable waits there is
     /// [`Context::sleep`](crate::workflow::context::Context::sleep). See the example [above](ActivityContext).
     pub fn sleep(&self, time: Duration) -> BoxFuture<'static, ()> {
-        self.host.sleep(time)
+        self.services.host.sleep(time)
     }
 
     /// A text that is the same for all attempts of this call and differs from that of every other call. Pass it to

@@ -130,6 +130,7 @@ impl AsyncProgram {
             | Event::RunStalled { .. }
             | Event::RunResumed { .. }
             | Event::RunEnding { .. }
+            | Event::SignalSent { .. }
             | Event::CompensationRegistered { .. }
             | Event::CompensationScheduled { .. }
             | Event::CompensationCompleted { .. }

@@ -12,6 +12,7 @@ pub(crate) mod record;
 pub(crate) mod scoped;
 pub(crate) mod select;
 pub(crate) mod semaphore;
+pub(crate) mod send_signal;
 pub(crate) mod signal;
 pub(crate) mod spawn;
 pub(crate) mod step;

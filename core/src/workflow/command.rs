@@ -11,6 +11,7 @@ use crate::data::id::CommandId;
 use crate::data::name::Name;
 use crate::data::options::ActivityOptions;
 use crate::data::payload::Payload;
+use crate::data::recipient::Recipient;
 use crate::data::retry::RetryPolicy;
 use crate::data::time::Timestamp;
 use crate::guard::Guarded;
@@ -25,11 +26,40 @@ pub(crate) const EVENT_BYTES: usize = 64;
 /// A command that becomes a decision event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Command {
-    ScheduleActivity { id: CommandId, activity: Name, input: Payload, options: ActivityOptions },
-    CancelActivity { id: CommandId, activity: Name },
-    StartTimer { id: CommandId, fire_at: Timestamp },
-    CancelTimer { id: CommandId },
-    RegisterCompensation { id: CommandId, activity: Name, input: Payload, options: ActivityOptions },
+    ScheduleActivity {
+        id: CommandId,
+        activity: Name,
+        input: Payload,
+        options: ActivityOptions,
+    },
+    CancelActivity {
+        id: CommandId,
+        activity: Name,
+    },
+    StartTimer {
+        id: CommandId,
+        fire_at: Timestamp,
+    },
+    CancelTimer {
+        id: CommandId,
+    },
+    RegisterCompensation {
+        id: CommandId,
+        activity: Name,
+        input: Payload,
+        options: ActivityOptions,
+    },
+    /// Boxed, because it is large and every command has its size.
+    SendSignal(Box<SendSignal>),
+}
+
+/// A signal for a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SendSignal {
+    pub(crate) id: CommandId,
+    pub(crate) to: Recipient,
+    pub(crate) signal: Name,
+    pub(crate) payload: Payload,
 }
 
 /// A command with the source line that issued it, which is shown to people and never compared.
@@ -65,6 +95,7 @@ impl Command {
             | Self::StartTimer { id, .. }
             | Self::CancelTimer { id }
             | Self::RegisterCompensation { id, .. } => *id,
+            Self::SendSignal(send) => send.id,
         }
     }
 
@@ -75,6 +106,8 @@ impl Command {
                 Self::ScheduleActivity { input, .. } | Self::RegisterCompensation { input, .. } => {
                     input.bytes().len()
                 }
+                // The event has the content, and so has the message.
+                Self::SendSignal(send) => EVENT_BYTES + 2 * send.payload.bytes().len(),
                 Self::CancelActivity { .. } | Self::StartTimer { .. } | Self::CancelTimer { .. } => 0,
             }
     }
@@ -91,11 +124,15 @@ impl Command {
             Self::RegisterCompensation { id, activity, input, options } => {
                 Event::CompensationRegistered { id, activity, input, options }
             }
+            Self::SendSignal(send) => {
+                let SendSignal { id, to, signal, payload } = *send;
+                Event::SignalSent { id, to, signal, payload }
+            }
         }
     }
 
     /// Whether the recorded decision has the same kind, id and name as this command. Inputs,
-    /// deadlines and options may differ: the recorded ones apply.
+    /// deadlines, options and recipients may differ: the recorded ones apply.
     pub(crate) fn matches(&self, recorded: &Event) -> bool {
         match (self, recorded) {
             (
@@ -109,12 +146,16 @@ impl Command {
             (Self::CancelActivity { id, .. }, Event::ActivityCancelled { id: recorded_id })
             | (Self::StartTimer { id, .. }, Event::TimerStarted { id: recorded_id, .. })
             | (Self::CancelTimer { id }, Event::TimerCancelled { id: recorded_id }) => id == recorded_id,
+            (Self::SendSignal(send), Event::SignalSent { id, signal, .. }) => {
+                send.id == *id && send.signal == *signal
+            }
             (
                 Self::ScheduleActivity { .. }
                 | Self::CancelActivity { .. }
                 | Self::StartTimer { .. }
                 | Self::CancelTimer { .. }
-                | Self::RegisterCompensation { .. },
+                | Self::RegisterCompensation { .. }
+                | Self::SendSignal(_),
                 _,
             ) => false,
         }
@@ -132,6 +173,10 @@ impl fmt::Display for Command {
             Self::CancelTimer { id } => write!(f, "cancels a timer (call {id})"),
             Self::RegisterCompensation { id, activity, .. } => {
                 write!(f, "registers compensation `{activity}` (call {id})")
+            }
+            Self::SendSignal(send) => {
+                let SendSignal { id, to, signal, payload: _ } = &**send;
+                write!(f, "sends signal `{signal}` to {to} (call {id})")
             }
         }
     }

@@ -16,18 +16,20 @@ use uuid::Uuid;
 use crate::data::id::RunId;
 use crate::data::payload::Payload;
 use crate::data::positional::{Arguments, Positional};
+use crate::data::recipient::Recipient;
 use crate::workflow::activity::Activity;
 use crate::workflow::activity_def::{ActivityDef, ActivityFailure};
 use crate::workflow::calls::activity::{ActivityFuture, CallFuture};
 use crate::workflow::calls::compensation::Compensation;
 use crate::workflow::calls::publish::publish;
 use crate::workflow::calls::record::RecordFuture;
+use crate::workflow::calls::send_signal::send_signal;
 use crate::workflow::calls::signal::SignalFuture;
 use crate::workflow::calls::step::StepFuture;
 use crate::workflow::calls::timer::{TimerCall, TimerFuture};
 use crate::workflow::error::ActivityResult;
 use crate::workflow::scope::Scope;
-use crate::workflow::signal::Signal;
+use crate::workflow::signal::NamedSignal;
 use crate::workflow::view::View;
 
 /// A workflow's connection to the engine. Cheap to clone; all clones belong to the same run.
@@ -319,8 +321,68 @@ impl Context {
     /// # Errors
     /// The future returns an error if the run is cancelled first. The run stalls if the signal's content is not a `T`.
     #[track_caller]
-    pub fn wait_for<T: DeserializeOwned>(&self, signal: Signal<T>) -> SignalFuture<T> {
-        SignalFuture::signal(&self.scope, signal, Location::caller())
+    pub fn wait_for<T: DeserializeOwned>(&self, signal: impl Into<NamedSignal<T>>) -> SignalFuture<T> {
+        SignalFuture::signal(&self.scope, signal.into().into_name(), Location::caller())
+    }
+
+    /// Sends a signal to a run: to one with a known id, or to the [`Recipient`] with a key. The run may be of any workflow
+    /// and queue, and may be this one.
+    ///
+    /// There is nothing to await. The signal leaves with the append that records this decision, so it is sent exactly once,
+    /// whatever crashes, and never by a poll that is not recorded. Signals that a run sends to another are received in
+    /// the order of sending.
+    ///
+    /// ```
+    /// use pgworkflows::prelude::*;
+    ///
+    /// const PAID: Signal<u64> = Signal::new("paid");
+    ///
+    /// #[workflow(name = "payment")]
+    /// async fn payment(ctx: Context, order: pgworkflows::RunId) -> WorkflowResult<()> {
+    ///     ctx.sleep(Duration::from_millis(1)).await?;
+    ///     ctx.signal(order, PAID, 1_999);
+    ///     Ok(())
+    /// }
+    ///
+    /// #[workflow(name = "order")]
+    /// async fn order(ctx: Context, (): ()) -> WorkflowResult<u64> {
+    ///     ctx.wait_for(PAID).await
+    /// }
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), pgworkflows::Error> {
+    /// # let store = pgworkflows::MemoryStore::new();
+    /// # let worker = Worker::builder(store.clone()).workflow::<order>().workflow::<payment>().build()?;
+    /// # let client = Client::new(store);
+    /// # let talk = async {
+    /// let run = client.start::<order>(()).await?;
+    /// client.start::<payment>(run.run_id()).await?;
+    /// assert_eq!(run.result().await?, 1_999);
+    /// # Ok(())
+    /// # };
+    /// # let mut result = Ok(());
+    /// # worker.run_until(async { result = talk.await }).await?;
+    /// # result
+    /// # }
+    /// ```
+    ///
+    /// If the run that receives the signal is over, the signal is kept as
+    /// [`undelivered`](crate::client::RunInfo::undelivered) of that run. If there is no such run when the signal is sent, it
+    /// is kept as undelivered of this run, and the worker logs a warning. A signal that the run which receives it never
+    /// waits for stays in its buffer until its end.
+    ///
+    /// # Errors
+    /// None. The run stalls if the content cannot be encoded or is over the limit of a payload (2 MiB by default), or if the
+    /// name of the signal, or the workflow or key of the recipient, is empty, longer than 255 bytes or has control
+    /// characters. Runs that wake each other without an end stall at the limit of a history.
+    #[track_caller]
+    #[expect(clippy::needless_pass_by_value, reason = "takes its content by value, as `activity` does")]
+    pub fn signal<T: Serialize + DeserializeOwned>(
+        &self,
+        to: impl Into<Recipient>,
+        signal: impl Into<NamedSignal<T>>,
+        content: T,
+    ) {
+        send_signal(&self.scope, to.into(), signal.into().into_name(), &content, Location::caller());
     }
 
     /// Publishes a value of a view of this run, for whoever asks for it: clients read the newest by

@@ -187,10 +187,10 @@ mod tests {
     use crate::data::id::{CommandId, LeaseId};
     use crate::data::payload::Payload;
     use crate::data::time::Timestamp;
-    use crate::host::SystemHost;
     use crate::log::event::Event;
     use crate::testing::{activity, workflow};
     use crate::workflow::activity::ActivityContext;
+    use crate::workflow::activity::Services;
     use crate::workflow::locals::Locals;
 
     workflow!(Bloat, "bloat", |_, bytes: usize| -> String { Ok("x".repeat(bytes)) });
@@ -213,8 +213,7 @@ mod tests {
             scheduled_at: Timestamp::MIN,
             cancellation: Cancellation::default(),
             task: None,
-            host: Arc::new(SystemHost::current()),
-            clock: Arc::default(),
+            services: Arc::new(Services::of_tests()),
             executor: watch::Sender::new(None).subscribe(),
         };
         let activity = Guarded::new(WriteOnly);

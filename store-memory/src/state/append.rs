@@ -8,7 +8,7 @@ use pgworkflows_core::Timestamp;
 use pgworkflows_core::id::{AppendNo, EventSeq, IdMap, Name, Position, RunId, ShardId};
 use pgworkflows_core::store::{
     Append, Appended, ClosedRun, Frame, Hint, MessageRef, NewRun, NewTask, OpenState, OwnedShard,
-    PublishedView, Released, SentMessage, StoreError, Submission, Undelivered,
+    PublishedView, Released, RunKey, SentMessage, StoreError, Submission, Undelivered,
 };
 
 use super::lease::fenced;
@@ -296,9 +296,13 @@ impl State {
 
     /// Puts messages into the inbox, with the rows of the runs that they start.
     fn send(&mut self, sent: &[SentMessage]) {
-        for SentMessage { message, run, body, opens } in sent {
+        // Runs that the same append starts are found by their ids, and what the caller sends is put into the inbox in order.
+        let started: BTreeSet<RunId> =
+            sent.iter().filter(|sent| sent.opens.is_some()).map(|sent| sent.run).collect();
+        for sent @ SentMessage { message, body, opens, .. } in sent {
+            let run = self.receiver_of(sent, &started);
             let is_known = match opens {
-                Some(_) => self.runs.contains_key(run),
+                Some(_) => self.runs.contains_key(&run),
                 None => self.inbox.holds(*message),
             };
             if is_known {
@@ -308,11 +312,22 @@ impl State {
                 workflow: name.to_string(),
                 key: None,
                 input_digest: None,
+                followed_by: None,
             });
-            let submission = Submission { message: *message, run: *run, body: body.clone(), opens };
+            let submission = Submission { message: *message, run, body: body.clone(), opens };
             let number = self.inbox.next_number();
             self.deliver(vec![(number, submission)]);
         }
+    }
+
+    /// The run that receives a message, given those that are started in the same append.
+    fn receiver_of(&self, sent: &SentMessage, started: &BTreeSet<RunId>) -> RunId {
+        let SentMessage { run, key, otherwise, .. } = sent;
+        if let Some(RunKey { workflow, key }) = key {
+            return self.find(workflow, key).unwrap_or(*run);
+        }
+        let exists = self.runs.contains_key(run) || started.contains(run);
+        otherwise.filter(|_| !exists).unwrap_or(*run)
     }
 
     fn close_run(&mut self, closed: &ClosedRun) {

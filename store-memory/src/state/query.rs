@@ -1,13 +1,16 @@
 //! The reads of people: descriptions and lists. They may look at every run, since people can wait longer than
 //! processors; so no processor may read through here.
 
+use std::ops::Bound;
+
 use pgworkflows_core::id::{LeaseId, ShardId};
 use pgworkflows_core::store::{
-    FoundView, LeaseDescription, Notice, QueueDescription, RunDescription, RunFilter, RunPage, ShardNeeds,
-    Topic, Watch, Watched, What,
+    FoundView, KeyPage, KeyedRun, LeaseDescription, Notice, QueueDescription, RunDescription, RunFilter,
+    RunPage, ShardNeeds, Topic, Watch, Watched, What,
 };
 use pgworkflows_core::{RunId, Timestamp};
 
+use super::transaction::RunKey;
 use super::{Lease, Row, Run, State};
 
 impl State {
@@ -83,6 +86,23 @@ impl State {
         let seq = *self.views.get(&id)?.get(view)?;
         let frame = self.runs.get(&id)?.frames.iter().rfind(|frame| frame.seq <= seq)?;
         Some(FoundView { seq, frame: frame.clone() })
+    }
+
+    /// A page of the runs of a workflow that have keys, in the order of the keys.
+    pub(crate) fn keyed_runs(&self, page: &KeyPage) -> Vec<KeyedRun> {
+        let KeyPage { workflow, prefix, after, limit } = page;
+        let from = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            Some(_) | None => Bound::Included(prefix),
+        };
+        let keys = self.keys.get(workflow.as_str()).into_iter();
+        let keys = keys.flat_map(|keys| keys.range::<String, _>((from, Bound::Unbounded)));
+        let keys = keys.take_while(|(key, _)| key.starts_with(prefix)).take(*limit as usize);
+        let keyed = |(key, held): (&String, &RunKey)| {
+            let is_open = self.runs.get(&held.run).is_some_and(|run| matches!(run.row, Row::Open(_)));
+            KeyedRun { key: key.clone(), run: held.run, is_open }
+        };
+        keys.map(keyed).collect()
     }
 
     /// A page of runs, newest first.

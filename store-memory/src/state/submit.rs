@@ -80,17 +80,44 @@ impl State {
             Some(new) => self.known_start(own, submission.run, new),
             None => self.known_message(own, submission),
         };
-        if let Some(refused) = refused {
-            return Ok(SubmitStep::Done(refused));
+        let follow_up = submission.opens.as_ref().and_then(|new| new.followed_by.as_ref());
+        match (refused, follow_up) {
+            (Some(Submitted::Existing(existing)), Some(follow_up)) => {
+                return Ok(self.follow(within, existing, &follow_up.to(existing)));
+            }
+            (Some(refused), _) => return Ok(SubmitStep::Done(refused)),
+            (None, _) => {}
         }
-        let mut others = self.transactions.iter().filter(|(number, _)| **number != within);
-        if others.any(|(_, other)| other.inserted(submission)) {
+        if !self.insert(within, submission) {
             return Ok(SubmitStep::Blocked);
         }
-        let number = self.inbox.next_number();
-        let own = self.transactions.get_mut(&within).expect("it was looked up above");
-        own.insert(number, submission);
+        if let Some(follow_up) = follow_up {
+            // Nobody else knows the run, so nobody else has inserted this.
+            self.insert(within, &follow_up.to(submission.run));
+        }
         Ok(SubmitStep::Done(Submitted::Accepted))
+    }
+
+    /// Inserts the message that follows the start of a run which exists already.
+    fn follow(&mut self, within: TransactionNo, existing: RunId, message: &Submission) -> SubmitStep {
+        let known = self.transactions.get(&within).and_then(|own| self.known_message(own, message));
+        SubmitStep::Done(match known {
+            None if !self.insert(within, message) => return SubmitStep::Blocked,
+            None | Some(Submitted::Accepted) => Submitted::Existing(existing),
+            Some(_) => Submitted::ExistingOver(existing),
+        })
+    }
+
+    /// Inserts a message, unless another open transaction has inserted the same: then it returns false.
+    fn insert(&mut self, within: TransactionNo, submission: &Submission) -> bool {
+        let mut others = self.transactions.iter().filter(|(number, _)| **number != within);
+        if others.any(|(_, other)| other.inserted(submission)) {
+            return false;
+        }
+        let number = self.inbox.next_number();
+        let own = self.transactions.get_mut(&within).expect("the transaction was looked up");
+        own.insert(number, submission);
+        true
     }
 
     /// The answer to a start that inserts nothing.

@@ -36,7 +36,7 @@ pub(crate) enum SubmitStep {
 
 impl Transaction {
     pub(super) fn insert(&mut self, number: InboxNo, submission: &Submission) {
-        if let Some(NewRun { workflow, key, input_digest }) = &submission.opens {
+        if let Some(NewRun { workflow, key, input_digest, .. }) = &submission.opens {
             self.runs.insert(submission.run);
             if let Some(key) = key {
                 let run_key = RunKey { run: submission.run, input_digest: *input_digest };

@@ -30,7 +30,7 @@ pub(crate) fn keyed(number: u64, key: &str) -> Submission {
 }
 
 fn start_with_key(number: u64, key: Option<String>) -> Submission {
-    let opens = NewRun { workflow: "order".to_owned(), key, input_digest: None };
+    let opens = NewRun { workflow: "order".to_owned(), key, input_digest: None, followed_by: None };
     Submission { opens: Some(opens), ..signal(number, number) }
 }
 

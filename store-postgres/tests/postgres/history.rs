@@ -57,6 +57,8 @@ fn schema_knows_the_code_and_the_fields_of_every_event() {
         "Name" | "String" => "text",
         "CommandId" | "LeaseId" | "u32" => "number",
         "Option<ExecutorId>" => "number?",
+        "Option<RunId>" => "uuid?",
+        "Recipient" => "recipient",
         "MessageId" => "uuid",
         "Timestamp" => "time",
         "Payload" => "payload",

@@ -348,6 +348,7 @@ pub(crate) fn start(run: RunId, key: Option<&str>, input: &str) -> Submission {
             workflow: "trial".to_owned(),
             key: key.map(str::to_owned),
             input_digest: Some(digest),
+            followed_by: None,
         }),
     }
 }
@@ -365,7 +366,7 @@ pub(crate) fn signal(run: RunId, text: &str) -> Submission {
 /// A message that one run sends to another.
 pub(crate) fn note(run: RunId, text: &str) -> SentMessage {
     let Submission { message, run, body, .. } = signal(run, text);
-    SentMessage { message, run, body, opens: None }
+    SentMessage { message, run, key: None, otherwise: None, body, opens: None }
 }
 
 #[track_caller]

@@ -55,7 +55,7 @@ impl Fixture {
     /// A message that one run sends to another.
     pub(super) fn note(&self, run: RunId) -> SentMessage {
         let Submission { message, run, body, .. } = self.signal(run);
-        SentMessage { message, run, body, opens: None }
+        SentMessage { message, run, key: None, otherwise: None, body, opens: None }
     }
 
     /// A start that one run sends to another.
@@ -65,14 +65,20 @@ impl Fixture {
 
     /// A start.
     pub(super) fn start(&self, run: RunId) -> Submission {
-        let opens = NewRun { workflow: WORKFLOW.to_owned(), key: None, input_digest: None };
+        let opens =
+            NewRun { workflow: WORKFLOW.to_owned(), key: None, input_digest: None, followed_by: None };
         Submission { opens: Some(opens), ..self.signal(run) }
     }
 
     /// A start with a key.
     pub(super) fn keyed(&self, run: RunId, workflow: &str, key: &str, digest: Option<u8>) -> Submission {
         let input_digest = digest.map(|byte| [byte; 32]);
-        let opens = NewRun { workflow: workflow.to_owned(), key: Some(key.to_owned()), input_digest };
+        let opens = NewRun {
+            workflow: workflow.to_owned(),
+            key: Some(key.to_owned()),
+            input_digest,
+            followed_by: None,
+        };
         Submission { opens: Some(opens), ..self.signal(run) }
     }
 

@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use pgworkflows_core::id::{EventSeq, RunId};
 use pgworkflows_core::store::{
-    ClosedRun, ClosedStatus, LeaseHeartbeat, Notice, OpenState, RunFilter, RunPage, Topic, Watch, Watched,
-    What,
+    ClosedRun, ClosedStatus, KeyPage, KeyedRun, LeaseHeartbeat, Notice, OpenState, RunFilter, RunPage, Topic,
+    Watch, Watched, What,
 };
 
 use super::fixture::Fixture;
@@ -271,4 +271,35 @@ pub async fn queue_is_described_with_its_live_leases(fixture: &Fixture) {
     assert_eq!((first.worker.as_str(), second.worker.as_str()), (WORKER, WORKER));
     assert!(first.renewed_at >= before && second.renewed_at < before);
     assert_eq!(query.describe_queue("unknown").await.unwrap(), None);
+}
+
+pub async fn keyed_runs_are_listed_by_prefix_in_the_order_of_the_bytes_of_keys(fixture: &Fixture) {
+    // Given runs whose keys people would sort otherwise, one of which is over, and others beside them
+    let mut writer = fixture.writer().await;
+    let keys = ["a", "a:", "a:B", "a:a", "a:b", "a:ä", "a:\u{10FFFF}x", "b"];
+    let mut runs = Vec::new();
+    for key in keys {
+        let start = fixture.keyed(fixture.run(0), WORKFLOW, key, None);
+        fixture.accept(&start).await;
+        runs.push(start.run);
+    }
+    fixture.accept(&fixture.start(fixture.run(0))).await;
+    fixture.accept(&fixture.keyed(fixture.run(0), "trial", "a:a", None)).await;
+    let start = writer.inbox().await.remove(3);
+    writer.write(writer.draft().event(start.run).event(start.run).close(start.run).consume(&start)).await;
+
+    // When they are listed in pages, then each appears once, in order
+    let list = async |prefix: &str, after: Option<&str>, limit| {
+        let (workflow, prefix, after) = (WORKFLOW.into(), prefix.to_owned(), after.map(str::to_owned));
+        let page = KeyPage { workflow, prefix, after, limit };
+        fixture.store.query().keyed_runs(&page).await.expect("the store answers")
+    };
+    let keyed =
+        |index: usize| KeyedRun { key: keys[index].to_owned(), run: runs[index], is_open: index != 3 };
+    assert_eq!(list("a:", None, 4).await, [1, 2, 3, 4].map(keyed));
+    assert_eq!(list("a:", Some("a:b"), 4).await, [5, 6].map(keyed));
+    assert_eq!(list("a:", Some("a"), 2).await, [1, 2].map(keyed));
+    assert_eq!(list("", None, 100).await, [0, 1, 2, 3, 4, 5, 6, 7].map(keyed));
+    assert_eq!(list("a:", Some("b"), 4).await, []);
+    assert_eq!(list("c", None, 4).await, []);
 }

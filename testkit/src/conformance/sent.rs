@@ -2,12 +2,13 @@
 #![expect(missing_docs, reason = "the name of each case is the fact that it shows")]
 
 use bytes::Bytes;
+use pgworkflows_core::RunId;
 use pgworkflows_core::store::{
-    Append, InboxCursor, InboxMessage, OpenRow, OpenState, SentMessage, Submitted,
+    Append, InboxCursor, InboxMessage, OpenRow, OpenState, RunKey, SentMessage, Submitted,
 };
 
 use super::fixture::Fixture;
-use super::writer::{LONG, MANY_BYTES, assert_fenced, bodies, busy, parked, reference};
+use super::writer::{LONG, MANY_BYTES, WORKFLOW, assert_fenced, bodies, busy, parked, reference};
 
 fn is_same(read: &InboxMessage, sent: &SentMessage) -> bool {
     (read.run, read.message, &read.body) == (sent.run, sent.message, &sent.body)
@@ -230,4 +231,85 @@ pub async fn many_and_large_messages_are_sent_at_once(fixture: &Fixture) {
 
     let page = writer.read_bytes(&InboxCursor::default(), 1000, MANY_BYTES).await;
     assert_read(&page.messages, &sent.iter().collect::<Vec<_>>());
+}
+
+/// A message to whichever run has a key of the usual workflow, or to the named run.
+fn to_key(fixture: &Fixture, key: &str, run: RunId) -> SentMessage {
+    let key = RunKey { workflow: WORKFLOW.into(), key: key.to_owned() };
+    SentMessage { key: Some(key), ..fixture.note(run) }
+}
+
+#[track_caller]
+fn assert_received(read: &[InboxMessage], expected: &[(RunId, &SentMessage)]) {
+    let received: Vec<_> = read.iter().map(|read| (read.run, read.message, &read.body)).collect();
+    let expected: Vec<_> = expected.iter().map(|(run, sent)| (*run, sent.message, &sent.body)).collect();
+    assert_eq!(received, expected);
+}
+
+pub async fn message_sent_to_a_key_goes_to_the_run_that_has_it_open_or_over(fixture: &Fixture) {
+    // Given an open run with a key in another shard, and one that is over
+    let (mut writer, run) = fixture.open_run().await;
+    let (open, over) = (fixture.run(2), fixture.run(3));
+    fixture.accept(&fixture.keyed(open, WORKFLOW, "open", None)).await;
+    fixture.accept(&fixture.keyed(over, WORKFLOW, "over", None)).await;
+    let starts = writer.inbox().await;
+    let draft = writer.draft().event(open).update(open, parked(None)).event(over).event(over).close(over);
+    writer.write(starts.iter().fold(draft, |draft, start| draft.consume(start))).await;
+
+    // When messages are sent to both keys, beside one to a run
+    let notes = [to_key(fixture, "over", run), fixture.note(run), to_key(fixture, "open", run)];
+    writer.write(notes.iter().fold(writer.draft().event(run), |draft, note| draft.send(note))).await;
+
+    // Then each is in the inbox of the run with the key, in the order of sending
+    assert_received(&writer.inbox().await, &[(over, &notes[0]), (run, &notes[1]), (open, &notes[2])]);
+}
+
+pub async fn message_sent_to_a_key_that_no_run_has_goes_to_the_run_that_is_named(fixture: &Fixture) {
+    let (mut writer, run) = fixture.open_run().await;
+    fixture.accept(&fixture.keyed(fixture.run(1), "trial", "acme", None)).await;
+    let start = writer.inbox().await.remove(0);
+    let unknown = to_key(fixture, "acme", run);
+    writer.write(writer.draft().event(run).send(&unknown)).await;
+    assert_received(&writer.inbox().await[1..], &[(run, &unknown)]);
+    assert_ne!(start.run, run);
+}
+
+pub async fn message_sent_to_a_run_that_does_not_exist_goes_to_the_other_run(fixture: &Fixture) {
+    // Given a run that is pending, one that is over, one that the append starts, and one that does not exist
+    let (mut writer, run) = fixture.open_run().await;
+    let (pending, over, nobody) = (fixture.run(1), fixture.run(2), fixture.run(3));
+    writer.open_and_close(over).await;
+    fixture.accept(&fixture.start(pending)).await;
+    let child = fixture.child(fixture.run(2));
+
+    // When messages are sent to them
+    let note = |to| SentMessage { otherwise: Some(run), ..fixture.note(to) };
+    let notes = [note(pending), note(over), note(nobody), note(child.run)];
+    let draft = writer.draft().event(run).send(&child);
+    writer.write(notes.iter().fold(draft, |draft, note| draft.send(note))).await;
+
+    // Then only that to nobody went elsewhere
+    let [to_pending, to_over, to_nobody, to_child] = &notes;
+    let expected = [
+        (child.run, &child),
+        (pending, to_pending),
+        (over, to_over),
+        (run, to_nobody),
+        (child.run, to_child),
+    ];
+    assert_received(&writer.inbox().await[1..], &expected);
+}
+
+pub async fn other_receivers_with_the_same_number_are_fenced(fixture: &Fixture) {
+    let (mut writer, run) = fixture.open_run().await;
+    let note = to_key(fixture, "acme", run);
+    let append = writer.write(writer.draft().event(run).send(&note)).await;
+    let nameless = SentMessage { key: None, ..note.clone() };
+    let renamed = SentMessage { key: to_key(fixture, "zenith", run).key, ..note.clone() };
+    let diverted = SentMessage { otherwise: Some(run), ..note };
+    for other in [nameless, renamed, diverted] {
+        let mut other = Append { sent: vec![other], ..append.clone() };
+        other.digest = other.content_digest();
+        assert_fenced(writer.append(&other).await);
+    }
 }

@@ -1,8 +1,9 @@
 //! Starts and messages: accepted once, keys that hold, and refusals that say why.
 #![expect(missing_docs, reason = "the name of each case is the fact that it shows")]
 
+use pgworkflows_core::RunId;
 use pgworkflows_core::id::MessageId;
-use pgworkflows_core::store::{OpenRow, OpenState, Submission, Submitted};
+use pgworkflows_core::store::{FollowUp, OpenRow, OpenState, Submission, Submitted};
 
 use super::fixture::Fixture;
 use super::writer::{WORKFLOW, bodies, parked};
@@ -190,4 +191,79 @@ pub async fn transaction_sees_the_runs_that_it_started(fixture: &Fixture) {
     let again = transaction.submit(&[fixture.keyed(fixture.run(0), "trial", "acme", None)]).await.unwrap();
     assert_eq!(again, [Submitted::Existing(run)]);
     transaction.commit().await.unwrap();
+}
+
+/// A start with a key, and the message that follows it.
+fn followed(fixture: &Fixture, run: RunId, digest: u8) -> (Submission, FollowUp) {
+    let Submission { message, body, .. } = fixture.signal(run);
+    let (mut start, follow_up) =
+        (fixture.keyed(run, WORKFLOW, "acme", Some(digest)), FollowUp { message, body });
+    start.opens.iter_mut().for_each(|new| new.followed_by = Some(follow_up.clone()));
+    (start, follow_up)
+}
+
+pub async fn message_that_follows_a_start_goes_to_the_new_run_once(fixture: &Fixture) {
+    // Given a start that is sent twice, before and after the run has taken both messages
+    let (mut writer, run) = fixture.writer_and_run().await;
+    let (start, follow_up) = followed(fixture, run, 1);
+    fixture.accept(&start).await;
+    fixture.accept(&start).await;
+    let messages = writer.inbox().await;
+    assert_eq!(bodies(&messages), [start.body.clone(), follow_up.body]);
+    assert!(messages.iter().all(|message| message.run == run));
+    let draft = writer.draft().event(run).update(run, parked(None));
+    writer.write(messages.iter().fold(draft, |draft, message| draft.consume(message))).await;
+
+    // Then neither is there again
+    fixture.accept(&start).await;
+    assert_eq!(writer.inbox().await, []);
+}
+
+pub async fn message_that_follows_a_start_goes_to_the_run_that_has_the_key(fixture: &Fixture) {
+    // Given a run with the key, in another shard
+    let (mut writer, run) = fixture.writer_and_run().await;
+    let first = fixture.keyed(run, WORKFLOW, "acme", Some(1));
+    fixture.accept(&first).await;
+
+    // When others start it with a message, one of them twice, and two in one submission
+    let (start, one) = followed(fixture, fixture.run(2), 1);
+    let (other, two) = followed(fixture, fixture.run(2), 1);
+    assert_eq!(fixture.submit(std::slice::from_ref(&start)).await, [Submitted::Existing(run)]);
+    assert_eq!(fixture.submit(&[start, other]).await, [Submitted::Existing(run); 2]);
+
+    // Then the run has each message once
+    let messages = writer.inbox().await;
+    assert_eq!(bodies(&messages), [first.body, one.body, two.body]);
+    assert!(messages.iter().all(|message| message.run == run));
+}
+
+pub async fn message_that_follows_a_refused_start_goes_to_nobody(fixture: &Fixture) {
+    // Given a run with the key and another input
+    let (mut writer, run) = fixture.writer_and_run().await;
+    fixture.accept(&fixture.keyed(run, WORKFLOW, "acme", Some(1))).await;
+    let message = writer.inbox().await.remove(0);
+    let (start, _) = followed(fixture, fixture.run(0), 2);
+    assert_eq!(fixture.submit(&[start]).await, [Submitted::KeyConflict(run)]);
+    assert_eq!(writer.inbox().await.len(), 1);
+
+    // When it is over, then it receives nothing more
+    writer.write(writer.draft().event(run).event(run).close(run).consume(&message)).await;
+    let (start, _) = followed(fixture, fixture.run(0), 1);
+    assert_eq!(fixture.submit(&[start]).await, [Submitted::ExistingOver(run)]);
+    assert_eq!(writer.inbox().await, []);
+}
+
+pub async fn message_that_follows_a_start_is_as_visible_as_the_start(fixture: &Fixture) {
+    let Some(mut transaction) = fixture.harness.begin().await else { return };
+    let (mut writer, run) = fixture.writer_and_run().await;
+    let (start, follow_up) = followed(fixture, run, 1);
+    transaction.submit(std::slice::from_ref(&start)).await.unwrap();
+    assert_eq!(writer.inbox().await, []);
+    transaction.rollback().await;
+    assert_eq!((writer.inbox().await, fixture.find(WORKFLOW, "acme").await), (vec![], None));
+
+    let Some(mut transaction) = fixture.harness.begin().await else { return };
+    transaction.submit(std::slice::from_ref(&start)).await.unwrap();
+    transaction.commit().await.unwrap();
+    assert_eq!(bodies(&writer.inbox().await), [start.body, follow_up.body]);
 }

@@ -272,3 +272,21 @@ async fn endless_run_is_refused() {
     assert!(failure.is_invalid());
     assert_says(&failure, &["crash points, and the limit is 10000"]);
 }
+
+// Signals itself between two activities, and takes each signal.
+workflow!(Echo, "echo", |ctx, number: u64| -> u64 {
+    ctx.signal(ctx.run_id(), GO, number);
+    ctx.activity::<Try>(true).await?;
+    ctx.signal(ctx.run_id(), GO, number + 1);
+    let first = ctx.wait_for(GO).await?;
+    Ok(10 * first + ctx.wait_for(GO).await?)
+});
+
+#[tokio::test]
+async fn crashes_neither_lose_nor_repeat_the_signals_of_a_run() {
+    let crashed = crash_everywhere(&definition::<Echo>(), starts::<Echo>(1)).assert().await;
+    assert!(crashed.crash_points >= 3 * 3, "{crashed}");
+    let env = definition::<Echo>().build();
+    let run = env.start::<Echo>(1).await.unwrap();
+    assert_eq!(run.result().await.unwrap(), 12);
+}

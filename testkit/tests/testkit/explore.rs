@@ -565,3 +565,28 @@ async fn script_that_starts_no_run_or_two_is_refused() {
     let failure = explore(&definition::<Race>(), two, anything).await.unwrap_err();
     assert_says(&failure, &["the script started 2 runs"]);
 }
+
+// Signals itself while an activity is under way.
+workflow!(TellsItself, "tells-itself", |ctx, (): ()| -> String {
+    ctx.signal(ctx.run_id(), GO, "told".to_owned());
+    let mut work = ctx.activity::<Work>(1);
+    let mut told = ctx.wait_for(GO);
+    Ok(select_biased! {
+        worked = work => format!("{} before the signal", worked?),
+        told = told => told?,
+    })
+});
+
+#[tokio::test]
+async fn signal_of_a_run_arrives_before_what_is_held_back() {
+    let results = RefCell::new(BTreeSet::new());
+    explore(&definition::<TellsItself>(), starts::<TellsItself>(()), async |run: TestRun<TellsItself>| {
+        let result = run.result().await?;
+        results.borrow_mut().insert(result);
+        Ok(())
+    })
+    .assert()
+    .await;
+    // It is in the inbox with the append that sends it, so nothing holds it back.
+    assert_eq!(*results.borrow(), BTreeSet::from(["told".to_owned()]));
+}

@@ -124,7 +124,8 @@ impl Model {
         // A message id is either always a start, or never.
         let number = if opens.is_some() { 1 } else { 2_000 + dice.below(20) as u128 };
         let message = MessageId::from_u128(run.as_u128() ^ number);
-        SentMessage { message, run, body: submission(run, message).body, opens }
+        let body = submission(run, message).body;
+        SentMessage { message, run, key: None, otherwise: None, body, opens }
     }
 
     fn row(&self, dice: &mut Dice) -> OpenRow {

@@ -200,6 +200,7 @@ impl Model {
             workflow: workflow(&self.queue, index % 2),
             key: (index < 6).then(|| key(index / 2 % 2)),
             input_digest: (index != 4).then_some([index as u8 / 4; 32]),
+            followed_by: None,
         }
     }
 

@@ -23,7 +23,9 @@ use crate::store::error::StoreError;
 use crate::store::frame::Frame;
 use crate::store::history::{Load, Loaded, RunHistory};
 use crate::store::inbox::{Submission, Submitted};
-use crate::store::query::{FoundView, QueueDescription, RunDescription, RunFilter, RunPage, StoreQuery};
+use crate::store::query::{
+    FoundView, KeyPage, KeyedRun, QueueDescription, RunDescription, RunFilter, RunPage, StoreQuery,
+};
 use crate::store::switchboard::Switchboard;
 use crate::store::tasks::ActivityQueueInfo;
 use crate::store::watch::{Notice, Watch, Watched};
@@ -38,7 +40,7 @@ pub(super) const SHARDS: u16 = 64;
 
 /// A store with scripted answers. Clones are handles of one store.
 #[derive(Clone)]
-pub(super) struct FakeStore(Arc<Inner>);
+pub(crate) struct FakeStore(Arc<Inner>);
 
 struct Inner {
     hints: Hints,
@@ -204,6 +206,15 @@ impl StoreQuery for FakeStore {
 
     async fn find(&self, workflow: &str, key: &str) -> Result<Option<RunId>, StoreError> {
         Ok(self.state().keys.get(&(workflow.to_owned(), key.to_owned())).copied())
+    }
+
+    async fn keyed_runs(&self, page: &KeyPage) -> Result<Vec<KeyedRun>, StoreError> {
+        let state = self.state();
+        let has_prefix = |(workflow, key): &&(String, String)| {
+            *workflow == *page.workflow && key.starts_with(&page.prefix) && page.after.as_ref() < Some(key)
+        };
+        let keys = state.keys.iter().filter(|(name, _)| has_prefix(name)).take(page.limit as usize);
+        Ok(keys.map(|((_, key), run)| KeyedRun { key: key.clone(), run: *run, is_open: true }).collect())
     }
 
     async fn list(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<RunDescription>, StoreError> {

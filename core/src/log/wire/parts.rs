@@ -10,12 +10,13 @@ use bytes::Bytes;
 use super::cbor::{Decoded, Fault, Reader, Writer};
 use super::fields::Part;
 use crate::data::failure::Failure;
-use crate::data::id::{CommandId, EventSeq, ExecutorId, LeaseId, MessageId};
+use crate::data::id::{CommandId, EventSeq, ExecutorId, LeaseId, MessageId, RunId};
 use crate::data::limits;
 use crate::data::name::Name;
 use crate::data::options::{ActivityOptions, Settings};
 use crate::data::outcome::{Outcome, Uncompensated};
 use crate::data::payload::{Encoding, Payload};
+use crate::data::recipient::Recipient;
 use crate::data::retry::RetryPolicy;
 use crate::data::time::Timestamp;
 use crate::log::message::Flag;
@@ -169,6 +170,37 @@ impl Part for MessageId {
 
     fn read(from: &mut Reader<'_>) -> Decoded<Self> {
         from.byte_array().map(|bytes| Self::from_u128(u128::from_be_bytes(bytes)))
+    }
+}
+
+impl Part for RunId {
+    fn write(&self, to: &mut Writer) {
+        to.bytes(&self.as_u128().to_be_bytes());
+    }
+
+    fn read(from: &mut Reader<'_>) -> Decoded<Self> {
+        from.byte_array().map(|bytes| Self::from_u128(u128::from_be_bytes(bytes)))
+    }
+}
+
+/// `[run]` or `[null, workflow, key]`.
+impl Part for Recipient {
+    fn write(&self, to: &mut Writer) {
+        to.fields(|fields| match self {
+            Self::Run(run) => fields.put(run),
+            Self::Key { workflow, key } => {
+                fields.put(&None::<RunId>);
+                fields.put(workflow);
+                fields.put(key);
+            }
+        });
+    }
+
+    fn read(from: &mut Reader<'_>) -> Decoded<Self> {
+        from.fields(|fields| match fields.take("run")? {
+            Some(run) => Ok(Self::Run(run)),
+            None => Ok(Self::Key { workflow: fields.take("workflow")?, key: fields.take("key")? }),
+        })
     }
 }
 

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::data::options::ActivityOptions;
+use crate::data::recipient::Recipient;
 use crate::data::retry::RetryPolicy;
-use crate::testing::{activity, panic_if_broken};
+use crate::testing::{activity, panic_if_broken, run_id};
 use crate::workflow::mark::PollMark;
 use crate::workflow::registry::{Definitions, Registry};
 use crate::workflow::signal::Signal;
@@ -48,6 +49,22 @@ workflow!(Waits, "waits", |ctx, _input| {
         if number == 0 {
             return Ok(sum);
         }
+    }
+});
+workflow!(Tells, "tells", |ctx, input| {
+    ctx.signal(run_id(input.into()), GO, 5);
+    panic_if_broken();
+    ctx.signal(run_id(input.into()), GO, 0);
+    ctx.wait_for(GO).await
+});
+workflow!(TellsNobody, "tells-nobody", |ctx, input| {
+    ctx.signal(Recipient::named("waits", "nobody"), GO, input);
+    ctx.wait_for(GO).await
+});
+workflow!(Echoes, "echoes", |ctx, input| {
+    loop {
+        ctx.signal(ctx.run_id(), GO, input);
+        ctx.wait_for(GO).await?;
     }
 });
 workflow!(WorksBeside, "works-beside", |ctx, input| {
@@ -116,6 +133,9 @@ pub(super) fn registry() -> Registry {
         .and_then(|()| definitions.workflow::<CallsUnknown>())
         .and_then(|()| definitions.workflow::<Steps>())
         .and_then(|()| definitions.workflow::<Waits>())
+        .and_then(|()| definitions.workflow::<Tells>())
+        .and_then(|()| definitions.workflow::<TellsNobody>())
+        .and_then(|()| definitions.workflow::<Echoes>())
         .and_then(|()| definitions.workflow::<WorksBeside>())
         .and_then(|()| definitions.workflow::<Sleeps>())
         .and_then(|()| definitions.workflow::<FansOut>())

@@ -101,8 +101,7 @@ fn executor() -> Executor {
 
 fn executor_with(memory: MemoryBudget) -> Executor {
     Executor::new(
-        Arc::new(SystemHost::current()),
-        Arc::default(),
+        Services::of_tests(),
         Slots::new(1, Arc::default()),
         memory,
         watch::Sender::new(None).subscribe(),

@@ -225,7 +225,7 @@ where
             return None;
         }
         let input = site.scope.encode(&format_args!("the input of {}", site.label), &self.input)?;
-        let activity = Name::from_static(site.label.name);
+        let activity = site.label.name.clone();
         let mut handle = CallHandle::open(&site.scope, CallKind::Activity(activity.clone()), site.source);
         if self.waits_for_outcome {
             handle = handle.outlives_cancellation();

@@ -11,6 +11,7 @@ use std::task::{Context as TaskContext, Poll};
 use futures::future::FusedFuture;
 use serde::de::DeserializeOwned;
 
+use crate::data::name::Name;
 use crate::workflow::command::Source;
 use crate::workflow::error::{WorkflowError, WorkflowResult};
 use crate::workflow::scope::Scope;
@@ -72,11 +73,11 @@ pub(crate) struct CallSite {
 }
 
 /// A call in words, such as "activity `charge`".
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Label {
     pub(crate) noun: &'static str,
     /// Empty for kinds of calls that have no name.
-    pub(crate) name: &'static str,
+    pub(crate) name: Name,
 }
 
 impl fmt::Display for Label {
@@ -105,7 +106,7 @@ impl CallSite {
                 Ok(self.scope.decode(&format_args!("the {part} of {}", self.label), &payload)?)
             }
             Resolution::Failed(failure) => {
-                Err(WorkflowError::call_failed(self.label.noun, self.label.name, *failure))
+                Err(WorkflowError::call_failed(self.label.noun, &self.label.name, *failure))
             }
             Resolution::Cancelled | Resolution::Fired => Err(WorkflowError::cancelled()),
         })
@@ -120,6 +121,11 @@ impl<C> DurableFuture<C> {
         source: Source,
         call: C,
     ) -> Self {
+        Self::named(scope, noun, Name::from_static(name), source, call)
+    }
+
+    /// The same, with a name that may be made at run time.
+    pub(crate) fn named(scope: &Rc<Scope>, noun: &'static str, name: Name, source: Source, call: C) -> Self {
         let site = CallSite { scope: Rc::clone(scope), source, label: Label { noun, name } };
         Self { site, state: State::New(call) }
     }

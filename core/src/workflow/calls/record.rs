@@ -7,7 +7,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::future::{CallSite, DurableCall, DurableFuture, Opened};
-use crate::data::name::Name;
 use crate::log::event::Event;
 use crate::workflow::command::{EVENT_BYTES, Source};
 use crate::workflow::scope::Scope;
@@ -38,7 +37,7 @@ where
 
     fn open(self, site: &CallSite) -> Option<Opened<T>> {
         let CallSite { scope, source, label } = site;
-        let name = Name::from_static(label.name);
+        let name = label.name.clone();
         let is_match =
             |local: &Event| matches!(local, Event::ValueRecorded { name: its, .. } if *its == name);
         let make = || {

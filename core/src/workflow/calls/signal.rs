@@ -13,7 +13,6 @@ use crate::workflow::error::WorkflowResult;
 use crate::workflow::scope::Scope;
 use crate::workflow::scope::call::{CallKind, Resolution};
 use crate::workflow::scope::call_handle::CallHandle;
-use crate::workflow::signal::Signal;
 
 /// A wait for a signal. A poll takes the signal only if the future is ready with it, so dropping the future loses none.
 pub type SignalFuture<T> = DurableFuture<SignalCall<T>>;
@@ -23,8 +22,8 @@ pub type SignalFuture<T> = DurableFuture<SignalCall<T>>;
 pub struct SignalCall<T>(PhantomData<fn() -> T>);
 
 impl<T> DurableFuture<SignalCall<T>> {
-    pub(crate) fn signal(scope: &Rc<Scope>, signal: Signal<T>, source: Source) -> Self {
-        Self::new(scope, "signal", signal.name(), source, SignalCall(PhantomData))
+    pub(crate) fn signal(scope: &Rc<Scope>, signal: Name, source: Source) -> Self {
+        Self::named(scope, "signal", signal, source, SignalCall(PhantomData))
     }
 }
 
@@ -32,7 +31,11 @@ impl<T: DeserializeOwned> DurableCall for SignalCall<T> {
     type Output = WorkflowResult<T>;
 
     fn open(self, site: &CallSite) -> Option<Opened<Self::Output>> {
-        let kind = CallKind::Signal(Name::from_static(site.label.name));
+        if let Err(problem) = Name::check("signal", &site.label.name) {
+            site.fault(problem);
+            return None;
+        }
+        let kind = CallKind::Signal(site.label.name.clone());
         Some(Opened::Waits(CallHandle::open(&site.scope, kind, site.source)))
     }
 
@@ -41,6 +44,6 @@ impl<T: DeserializeOwned> DurableCall for SignalCall<T> {
     }
 
     fn poll(handle: &mut CallHandle, site: &CallSite, task: &mut TaskContext<'_>) -> Poll<Resolution> {
-        handle.poll_signal(&Name::from_static(site.label.name), task)
+        handle.poll_signal(&site.label.name, task)
     }
 }

@@ -10,7 +10,6 @@ use serde::de::DeserializeOwned;
 
 use super::future::{CallSite, DurableCall, DurableFuture, Opened};
 use crate::data::failure::Failure;
-use crate::data::name::Name;
 use crate::data::payload::Payload;
 use crate::data::retry::RetryPolicy;
 use crate::guard::Guarded;
@@ -74,7 +73,7 @@ where
             site.fault(problem);
             return None;
         }
-        let name = Name::from_static(site.label.name);
+        let name = site.label.name.clone();
         let handle = CallHandle::open(&site.scope, CallKind::Step(name.clone()), site.source);
         let task: StepTask = Box::new(move || {
             let attempt = make();

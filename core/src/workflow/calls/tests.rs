@@ -15,11 +15,12 @@ use futures::{StreamExt, select_biased};
 
 use super::timeout::Durable;
 use crate::data::failure::Failure;
+use crate::data::recipient::Recipient;
 use crate::data::retry::RetryPolicy;
 use crate::testing::{RunFixture, activity, broken};
 use crate::workflow::Workflow;
 use crate::workflow::error::WorkflowError;
-use crate::workflow::signal::Signal;
+use crate::workflow::signal::{NamedSignal, Signal};
 
 const SECOND: Duration = Duration::from_secs(1);
 const GO: Signal<u32> = Signal::new("go");
@@ -623,4 +624,48 @@ fn option_of_a_step_set_after_its_end_stalls() {
         2 run.stalled: step `quick` at core/src/workflow/calls/tests.rs:LINE an option is set at core/src/workflow/calls/tests.rs:LINE, after its first poll; set all options before the future is polled
         3 step.completed #1 quick 1
     "#]]);
+}
+
+#[test]
+fn sent_signal_is_logged_and_needs_no_answer() {
+    workflow!(W, |ctx| {
+        ctx.signal(Recipient::named("order", "order:7"), GO, 7);
+        ctx.signal(ctx.run_id(), NamedSignal::new(format!("go-{}", 8)), 8);
+        Ok(ctx.wait_for(NamedSignal::<u32>::new("go-8")).await?.to_string())
+    });
+    let mut run = begin::<W>();
+    run.signal("go-8", &8);
+    run.assert_logged(&expect![[r#"
+        1 run.started W
+        2 signal.sent #1 to run `order:7` of `order` go 7
+        3 signal.sent #2 to a run go-8 8
+        4 signal.received go-8 8
+        5 run.completed "8"
+    "#]]);
+}
+
+#[test]
+fn signal_that_cannot_be_sent_or_awaited_stalls_the_run() {
+    workflow!(Nameless, |ctx| {
+        ctx.signal(ctx.run_id(), NamedSignal::new(""), 7);
+        Ok(String::new())
+    });
+    workflow!(Keyless, |ctx| {
+        ctx.signal(Recipient::named("order", "a\nb"), GO, 7);
+        Ok(String::new())
+    });
+    workflow!(Huge, |ctx| {
+        ctx.signal(ctx.run_id(), NamedSignal::new("huge"), vec![7_u8; 3 << 20]);
+        Ok(String::new())
+    });
+    workflow!(Waits, |ctx| Ok(ctx.wait_for(NamedSignal::<u32>::new("x".repeat(300))).await?.to_string()));
+    for (run, expected) in [
+        (begin::<Nameless>(), "the signal \"\" is empty"),
+        (begin::<Keyless>(), "the key \"a\\nb\" contains a control character"),
+        (begin::<Huge>(), "the content of signal `huge` has "),
+        (begin::<Waits>(), "has 300 bytes, and the limit is 255"),
+    ] {
+        let reason = run.run.state.stalled.clone().expect("the run stalled");
+        assert!(reason.contains(expected), "{reason}");
+    }
 }

@@ -9,11 +9,12 @@ use proptest::prelude::*;
 use proptest::strategy::Union;
 
 use crate::data::failure::Failure;
-use crate::data::id::{CommandId, EventSeq, ExecutorId, LeaseId, MessageId};
+use crate::data::id::{CommandId, EventSeq, ExecutorId, LeaseId, MessageId, RunId};
 use crate::data::name::Name;
 use crate::data::options::{ActivityOptions, Settings};
 use crate::data::outcome::{Outcome, Uncompensated};
 use crate::data::payload::{Encoding, Payload};
+use crate::data::recipient::Recipient;
 use crate::data::retry::RetryPolicy;
 use crate::data::time::Timestamp;
 use crate::log::event::Event;
@@ -61,6 +62,11 @@ arbitrary! {
     LeaseId => any::<u64>().prop_map(Self::new);
     ExecutorId => any::<u64>().prop_map(Self::new);
     MessageId => any::<u128>().prop_map(Self::from_u128);
+    RunId => any::<u128>().prop_map(Self::from_u128);
+    Recipient => prop_oneof![
+        any::<RunId>().prop_map(Self::Run),
+        (text(), text()).prop_map(|(workflow, key)| Self::named(workflow, key)),
+    ];
     Name => text().prop_map(Self::from);
     Flag => any::<bool>().prop_map(Self);
     Timestamp => {

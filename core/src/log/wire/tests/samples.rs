@@ -5,11 +5,12 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::data::failure::Failure;
-use crate::data::id::{CommandId, EventSeq, ExecutorId, LeaseId, MessageId};
+use crate::data::id::{CommandId, EventSeq, ExecutorId, LeaseId, MessageId, RunId};
 use crate::data::name::Name;
 use crate::data::options::ActivityOptions;
 use crate::data::outcome::{Outcome, Uncompensated};
 use crate::data::payload::{Encoding, Payload};
+use crate::data::recipient::Recipient;
 use crate::data::retry::RetryPolicy;
 use crate::data::time::Timestamp;
 use crate::log::event::Event;
@@ -21,6 +22,7 @@ const JSON: Payload =
     Payload::from_parts(Encoding::JSON, Bytes::from_static(br#"{"company": "Acme", "seats": 5}"#));
 const NOON: Timestamp = Timestamp::from_micros(1_767_268_800_123_456);
 const MESSAGE: MessageId = MessageId::from_u128(0x0198_c0de_7fff_4000_8000_0123_4567_89ab);
+const RUN: RunId = RunId::from_u128(0x0198_c0de_7fff_7011_8000_0123_4567_89ab);
 const ID: CommandId = CommandId::FIRST;
 const LATE_ID: CommandId = CommandId::new(100_000);
 
@@ -159,7 +161,14 @@ fn activity_events() -> Vec<(&'static str, Event)> {
 }
 
 fn step_timer_and_message_events() -> Vec<(&'static str, Event)> {
-    let signal = |signal, payload, key| Event::SignalReceived { message: MESSAGE, signal, payload, key };
+    let signal = |signal, payload, key, sender| Event::SignalReceived {
+        message: MESSAGE,
+        signal,
+        payload,
+        key,
+        sender,
+    };
+    let sent = |id, to, payload| Event::SignalSent { id, to, signal: name("upgrade"), payload };
     vec![
         ("least", Event::StepCompleted { id: ID, step: name("charge"), result: NOTHING }),
         ("all", Event::StepCompleted { id: LATE_ID, step: name("größe"), result: ENCRYPTED }),
@@ -176,8 +185,11 @@ fn step_timer_and_message_events() -> Vec<(&'static str, Event)> {
         ("all", Event::TimerFired { id: LATE_ID }),
         ("least", Event::TimerCancelled { id: ID }),
         ("all", Event::TimerCancelled { id: LATE_ID }),
-        ("least", signal(name("upgrade"), NOTHING, None)),
-        ("all", signal(name("upgrade"), ENCRYPTED, some("click:7"))),
+        ("least", signal(name("upgrade"), NOTHING, None, None)),
+        ("all", signal(name("upgrade"), ENCRYPTED, some("click:7"), Some(RUN))),
+        ("from a client", signal(name("upgrade"), ENCRYPTED, some("click:7"), None)),
+        ("least", sent(ID, Recipient::Run(RUN), NOTHING)),
+        ("all", sent(LATE_ID, Recipient::named("trial-onboarding", "signup:42"), ENCRYPTED)),
         ("least", Event::CancelRequested { message: MessageId::from_u128(0), reason: None }),
         ("all", Event::CancelRequested { message: MESSAGE, reason: some("no longer needed") }),
     ]
@@ -209,6 +221,7 @@ pub(super) fn messages() -> Vec<(&'static str, Message)> {
         Message::TaskEnded { id, task, outcome, committed }
     };
     let signal = |payload, key| Message::Signal { signal: name("upgrade"), payload, key };
+    let run_signal = |payload, to| Message::RunSignal { signal: name("upgrade"), payload, sender: RUN, to };
     vec![
         ("least", start(NOTHING, None, None, false)),
         ("all", start(greeting(), some("signup:42"), Some(NOON), true)),
@@ -229,5 +242,7 @@ pub(super) fn messages() -> Vec<(&'static str, Message)> {
         ("least", Message::TaskLost { id: ID, task: EventSeq::FIRST, losses: 1 }),
         ("all", Message::TaskLost { id: LATE_ID, task: EventSeq::new(u32::MAX), losses: 6 }),
         ("least", Message::Resume {}),
+        ("least", run_signal(NOTHING, Recipient::Run(RUN))),
+        ("all", run_signal(ENCRYPTED, Recipient::named("trial-onboarding", "signup:42"))),
     ]
 }

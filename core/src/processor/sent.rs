@@ -1,0 +1,48 @@
+//! Messages that a run sends to runs: they are written with the event that says so. It must not know how they arrive.
+
+use sha2::{Digest, Sha256};
+
+use crate::data::id::{CommandId, MessageId, RunId};
+use crate::data::recipient::Recipient;
+use crate::log::event::Event;
+use crate::log::message::Message;
+use crate::log::wire::encode_message;
+use crate::run::state::RunState;
+use crate::store::append::{RunKey, SentMessage};
+
+/// The message that an event of a run sends, if it sends one. If there is no such run, the message comes back to its sender,
+/// so that none is lost.
+pub(super) fn sent_by(run: RunId, event: &Event) -> Option<SentMessage> {
+    let Event::SignalSent { id, to, signal, payload } = event else { return None };
+    let (signal, payload) = (signal.clone(), payload.clone());
+    let body = encode_message(&Message::RunSignal { signal, payload, sender: run, to: to.clone() });
+    let (receiver, key) = match to {
+        Recipient::Run(receiver) => (*receiver, None),
+        Recipient::Key { workflow, key } => {
+            (run, Some(RunKey { workflow: workflow.clone(), key: key.clone() }))
+        }
+    };
+    let otherwise = (receiver != run).then_some(run);
+    Some(SentMessage { message: message_of(run, *id), run: receiver, key, otherwise, body, opens: None })
+}
+
+/// The id of the message that a durable call sends: the first 128 bits of a SHA-256, so that no client's message has it.
+fn message_of(run: RunId, call: CommandId) -> MessageId {
+    let mut hasher = Sha256::new();
+    hasher.update(b"sent");
+    hasher.update(run.as_u128().to_be_bytes());
+    hasher.update(call.get().to_be_bytes());
+    let digest: [u8; 32] = hasher.finalize().into();
+    MessageId::from_u128(digest.iter().take(16).fold(0, |id, byte| id << 8 | u128::from(*byte)))
+}
+
+/// Whether a message has come back to the run that sent it, because the run that it is for does not exist.
+pub(super) fn is_returned(state: &RunState, sender: RunId, to: &Recipient) -> bool {
+    let is_addressed = match to {
+        Recipient::Run(run) => *run == state.id,
+        Recipient::Key { workflow, key } => {
+            state.workflow == *workflow && state.key.as_deref() == Some(key.as_str())
+        }
+    };
+    sender == state.id && !is_addressed
+}

@@ -167,7 +167,7 @@ impl World {
 
 /// Part of invariant 1: a message that an append sent is in the log of its receiver, or arrived too late.
 fn check_sent(accounts: &Accounts, seen: &[RunView], wrong: &mut Vec<String>) {
-    for (id, SentAccount { run, opens, .. }) in &accounts.sent {
+    for (id, SentAccount { run, opens, is_readdressed, .. }) in &accounts.sent {
         let took = |seen: &RunView| {
             let is_it =
                 |event: &Event| matches!(event, Event::SignalReceived { message, .. } if message == id);
@@ -175,7 +175,7 @@ fn check_sent(accounts: &Accounts, seen: &[RunView], wrong: &mut Vec<String>) {
                 || seen.history.iter().any(|event| is_it(&event.event))
                 || accounts.undelivered.contains(id)
         };
-        if !seen.iter().any(|seen| seen.run == *run && took(seen)) {
+        if !seen.iter().any(|seen| (*is_readdressed || seen.run == *run) && took(seen)) {
             wrong.push(format!("run {run}: a message was sent to it, and is lost"));
         }
     }

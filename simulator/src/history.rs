@@ -135,6 +135,7 @@ impl HistoryCheck {
                 self.begins(*id);
                 self.registered.insert(*id);
             }
+            Event::SignalSent { id, .. } => self.begins(*id),
             Event::TimerStarted { id, fire_at, .. } => {
                 self.begins(*id);
                 self.deadlines.insert(*id, *fire_at);

@@ -98,6 +98,8 @@ pub(crate) struct SentAccount {
     pub(crate) run: RunId,
     /// Whether it starts the run.
     pub(crate) opens: bool,
+    /// Whether the store may have found another receiver.
+    pub(crate) is_readdressed: bool,
     /// Whether it was inserted into the inbox.
     arrived: bool,
 }
@@ -273,7 +275,8 @@ impl Accounts {
             ) => {}
             Err(error) => violations.push(format!("message {} cannot be read: {error}", at.number)),
         }
-        if message.as_u128() as u64 == SENT_MARK {
+        let is_marked = message.as_u128() as u64 == SENT_MARK;
+        if is_marked || self.sent.contains_key(message) {
             match self.sent.get_mut(message) {
                 Some(sent) if !sent.arrived => sent.arrived = true,
                 Some(_) => violations.push(format!("message {} was sent once, and arrived twice", at.number)),

@@ -21,6 +21,8 @@ pub(crate) enum Op {
     Take { signal: usize },
     /// Waits for a signal with a timeout.
     TakeFor { signal: usize, millis: u64 },
+    /// Sends a signal that no plan takes: to itself, or to the run with a key, which may not exist.
+    Tell { key: Option<u64> },
     /// Draws numbers, all of them at once.
     Draw { times: u32 },
     /// Registers a compensation.
@@ -123,7 +125,8 @@ impl Planner<'_> {
             25..30 => Op::Step(self.work()),
             30..35 => Op::Sleep { millis: self.millis(20) },
             35..40 => self.nap(),
-            40..48 => Op::Take { signal: self.signal() },
+            40..46 => Op::Take { signal: self.signal() },
+            46..48 => Op::Tell { key: self.dice.chance(700).then(|| self.dice.below(8)) },
             48..51 => Op::TakeFor { signal: self.signal(), millis: self.millis(5) },
             51..53 => Op::Draw { times: self.times() },
             53..54 => Op::Mine,
@@ -220,7 +223,7 @@ impl Op {
         match self {
             Self::Work(work) | Self::Step(work) => work.expected(),
             Self::Sleep { .. } | Self::Take { .. } => Expected::Value(1),
-            Self::OnFailure(_) | Self::Mine => Expected::Value(0),
+            Self::OnFailure(_) | Self::Tell { .. } | Self::Mine => Expected::Value(0),
             Self::TakeFor { .. } | Self::Draw { .. } | Self::Race(_) => Expected::Open,
             Self::Sequence(ops) => {
                 // Nothing after a failure is executed.
@@ -260,6 +263,7 @@ impl Op {
             | Self::Step(_)
             | Self::Sleep { .. }
             | Self::Draw { .. }
+            | Self::Tell { .. }
             | Self::OnFailure(_)
             | Self::Mine
             | Self::Fail => 0,

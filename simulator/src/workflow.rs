@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{LocalBoxFuture, select_all};
+use pgworkflows_core::Recipient;
 use pgworkflows_core::activity::{ActivityDef, ActivityFn};
 use pgworkflows_core::host::Host;
 use pgworkflows_core::prelude::*;
@@ -25,6 +26,8 @@ use crate::plan::{FailureMode, Op, SIGNALS, Work};
 
 const LEFT: Signal<u64> = Signal::new(SIGNALS[0]);
 const RIGHT: Signal<u64> = Signal::new(SIGNALS[1]);
+/// A signal that no plan takes.
+const TOLD: Signal<()> = Signal::new("told");
 
 /// The hash of all times that a run has seen so far, and the sum of what it drew last.
 pub(crate) const TIMES: View<u64> = View::new("times");
@@ -120,6 +123,14 @@ impl Interpreter {
                     Err(error) => return Err(error),
                 }
                 Ok(1)
+            }
+            Op::Tell { key: None } => {
+                ctx.signal(ctx.run_id(), TOLD, ());
+                Ok(0)
+            }
+            Op::Tell { key: Some(key) } => {
+                ctx.signal(Recipient::keyed::<PlanWorkflow>(format!("run {key}")), TOLD, ());
+                Ok(0)
             }
             Op::Draw { times } => {
                 let mut sum = 0;

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use ciborium::Value;
 use pgworkflows_core::Timestamp;
 use pgworkflows_core::history::{Event, HistoryEvent};
-use pgworkflows_core::id::{LeaseId, RunId};
+use pgworkflows_core::id::{LeaseId, MessageId, RunId};
 use pgworkflows_core::store::{Append, Frame, MessageRef, Released, SentMessage, SuspectStage};
 use pgworkflows_testkit::runtime::time::Owner;
 
-use super::{Accounts, EventAccount, RunAccount, SentAccount};
+use super::{Accounts, EventAccount, RunAccount, SENT_MARK, SentAccount};
 
 /// How many events a frame may have.
 const FRAME_EVENTS_MAX: u32 = 1_000;
@@ -111,6 +111,11 @@ impl Accounts {
             for event in events {
                 self.logs(frame.run, event, (moment, writer, now), violations);
             }
+        }
+        let said = events.iter().flatten().filter(|event| matches!(event.event, Event::SignalSent { .. }));
+        let (said, sent) = (said.count(), append.sent.iter().filter(|sent| !is_marked(sent.message)).count());
+        if said != sent {
+            violations.push(format!("append {number} says that {said} signals were sent, and sends {sent}"));
         }
         let resumed = self.resumed(append);
         for suspect in &append.suspects {
@@ -216,8 +221,9 @@ impl Accounts {
     }
 
     fn sends(&mut self, append: &Append, violations: &mut Vec<String>) {
-        for SentMessage { message, run, opens, .. } in &append.sent {
-            let account = SentAccount { run: *run, opens: opens.is_some(), arrived: false };
+        for SentMessage { message, run, key, otherwise, opens, .. } in &append.sent {
+            let is_readdressed = key.is_some() || otherwise.is_some();
+            let account = SentAccount { run: *run, opens: opens.is_some(), is_readdressed, arrived: false };
             if self.sent.insert(*message, account).is_some() {
                 violations.push(format!("a message for run {run} was sent by two appends"));
             }
@@ -238,6 +244,11 @@ impl Accounts {
             self.undelivered.extend(self.inbox.remove(message).map(|(_, message)| message));
         }
     }
+}
+
+/// Whether a message was made by the simulator, and not by the engine.
+fn is_marked(message: MessageId) -> bool {
+    message.as_u128() as u64 == SENT_MARK
 }
 
 pub(super) fn append_words(append: &Append) -> String {

@@ -5,6 +5,7 @@ mod json;
 mod starts;
 
 mod fan_out;
+mod outward;
 mod races;
 mod signals;
 mod steps;

@@ -4,6 +4,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
+use serde::Serialize;
+
 pub use crate::data::divergence::Divergence;
 pub use crate::data::failure::Failure;
 use crate::data::id::{InvalidId, RunId};
@@ -13,8 +15,8 @@ use crate::data::payload::PayloadError;
 pub use crate::data::typed_failure::TypedFailure;
 use crate::store::error::StoreError;
 
-/// The error of clients and workers. Its text names the thing, the value, the limit and what to do; its predicates
-/// tell its kind.
+/// The error of clients and workers. Its text names the thing, the value, the limit and what to do; its predicates and
+/// [`Error::kind`] tell its kind.
 ///
 /// ```
 /// use pgworkflows::{Error, RunId};
@@ -118,6 +120,53 @@ impl Error {
 
     pub(crate) fn gave_up(message: impl Into<String>) -> Self {
         Self(Box::new(Kind::GaveUp(message.into())))
+    }
+
+    /// The error's kind, for code that treats several kinds: a web handler that chooses a status, a metric, a retry. For a
+    /// single one, there is a predicate.
+    ///
+    /// ```
+    /// use pgworkflows::error::{Error, ErrorKind};
+    ///
+    /// /// The HTTP status of a handler that calls a client.
+    /// fn status(error: &Error) -> u16 {
+    ///     match error.kind() {
+    ///         ErrorKind::Invalid | ErrorKind::Payload => 400,
+    ///         ErrorKind::UnknownRun => 404,
+    ///         ErrorKind::RunOver | ErrorKind::KeyConflict => 409,
+    ///         ErrorKind::Unavailable | ErrorKind::KeyHeld => 503,
+    ///         ErrorKind::TimedOut => 504,
+    ///         _ => 500,
+    ///     }
+    /// }
+    ///
+    /// let error = Error::from("42".parse::<pgworkflows::RunId>().unwrap_err());
+    /// assert_eq!((status(&error), error.kind().name()), (400, "invalid"));
+    /// ```
+    pub fn kind(&self) -> ErrorKind {
+        match &*self.0 {
+            Kind::Invalid(_) => ErrorKind::Invalid,
+            Kind::Diverged { .. } => ErrorKind::Diverged,
+            Kind::Payload(..) => ErrorKind::Payload,
+            Kind::UnknownRun(_) => ErrorKind::UnknownRun,
+            Kind::RunOver(_) => ErrorKind::RunOver,
+            Kind::KeyConflict(_) => ErrorKind::KeyConflict,
+            Kind::RunFailed { .. } => ErrorKind::RunFailed,
+            Kind::RunCancelled { .. } => ErrorKind::RunCancelled,
+            Kind::RunTerminated { .. } => ErrorKind::RunTerminated,
+            Kind::TimedOut { .. } => ErrorKind::TimedOut,
+            Kind::ForeignTransaction { .. } => ErrorKind::ForeignTransaction,
+            Kind::GaveUp(_) => ErrorKind::GaveUp,
+            Kind::Store(error) => match error {
+                StoreError::Held { .. } => ErrorKind::KeyHeld,
+                StoreError::Unavailable { .. } => ErrorKind::Unavailable,
+                StoreError::Misconfigured { .. } => ErrorKind::Misconfigured,
+                StoreError::LimitExceeded { .. } => ErrorKind::Refused,
+                StoreError::Fenced { .. } | StoreError::Conflict { .. } | StoreError::Corrupt { .. } => {
+                    ErrorKind::Corrupt
+                }
+            },
+        }
     }
 
     /// Whether the caller's input is not valid: a name, a duration, a configuration, a history.
@@ -284,6 +333,83 @@ impl Error {
     }
 }
 
+/// Defines [`ErrorKind`] with the names of its kinds.
+macro_rules! error_kinds {
+    ($($(#[$doc:meta])* $kind:ident = $name:literal,)*) => {
+        /// The kind of an [`Error`]. Later versions may add kinds: give a `match` a `_` arm, which treats them as an error that
+        /// the caller cannot mend. See [`Error::kind`] for an example.
+        ///
+        /// Its name, such as `unknown-run`, is what serde and `Display` write. Names do not change, so that alerts and
+        /// other programs may compare them.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum ErrorKind {
+            $($(#[$doc])* $kind,)*
+        }
+
+        impl ErrorKind {
+            #[cfg(test)]
+            const ALL: &[Self] = &[$(Self::$kind),*];
+
+            /// The name of the kind, such as `unknown-run`.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $name,)*
+                }
+            }
+        }
+    };
+}
+
+error_kinds! {
+    /// [`Error::is_invalid`]: the caller's input is not valid. Repeating the call does not help.
+    Invalid = "invalid",
+    /// [`Error::divergence`]: the code that replayed a history does not follow it.
+    Diverged = "diverged",
+    /// [`Error::is_payload`]: a payload could not be encoded or decoded.
+    Payload = "payload",
+    /// [`Error::is_unknown_run`]: the run does not exist.
+    UnknownRun = "unknown-run",
+    /// [`Error::is_run_over`]: the run accepts no more messages.
+    RunOver = "run-over",
+    /// [`Error::is_key_conflict`]: the key belongs to a run with another input.
+    KeyConflict = "key-conflict",
+    /// [`Error::is_key_held`]: an open transaction holds the key. Repeat the call later.
+    KeyHeld = "key-held",
+    /// [`Error::is_run_failed`]: the run whose result was asked for failed.
+    RunFailed = "run-failed",
+    /// [`Error::is_run_cancelled`]: the run whose result was asked for was cancelled.
+    RunCancelled = "run-cancelled",
+    /// [`Error::is_run_terminated`]: the run whose result was asked for was terminated.
+    RunTerminated = "run-terminated",
+    /// [`Error::is_timeout`]: the run was not over in time. It continues.
+    TimedOut = "timed-out",
+    /// [`Error::is_foreign_transaction`]: a request should have joined a transaction of another store.
+    ForeignTransaction = "foreign-transaction",
+    /// [`Error::is_gave_up`]: a worker gave up after repeated errors.
+    GaveUp = "gave-up",
+    /// [`Error::is_misconfigured`]: the store's setup must change.
+    Misconfigured = "misconfigured",
+    /// [`Error::is_unavailable`]: the store did not answer. The same call may succeed later.
+    Unavailable = "unavailable",
+    /// The store refuses this content, and would refuse it again. Nothing was written.
+    Refused = "refused",
+    /// The store holds or answers what it should not: a damaged event, or one of a newer build. Somebody has to look at it.
+    Corrupt = "corrupt",
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl Serialize for ErrorKind {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
 impl From<InvalidId> for Error {
     fn from(error: InvalidId) -> Self {
         Self::invalid(error.to_string())
@@ -385,5 +511,46 @@ impl StdError for Error {
             Kind::Store(error) => error.source(),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::run_id;
+
+    #[test]
+    fn every_kind_has_a_name_of_its_own_which_serde_writes() {
+        let mut names: Vec<_> = ErrorKind::ALL.iter().map(|kind| kind.name()).collect();
+        for kind in ErrorKind::ALL {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
+            assert_eq!(kind.to_string(), kind.name());
+        }
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), ErrorKind::ALL.len());
+    }
+
+    #[test]
+    fn kind_agrees_with_the_predicates() {
+        let run = run_id(1);
+        for (error, kind, predicate) in [
+            (Error::invalid("x"), ErrorKind::Invalid, Error::is_invalid as fn(&Error) -> bool),
+            (Error::unknown_run("x"), ErrorKind::UnknownRun, Error::is_unknown_run),
+            (Error::run_over(run), ErrorKind::RunOver, Error::is_run_over),
+            (Error::gave_up("x"), ErrorKind::GaveUp, Error::is_gave_up),
+            (Error::timed_out(run, Duration::ZERO, None), ErrorKind::TimedOut, Error::is_timeout),
+            (
+                Error::run_terminated(run, String::new(), Vec::new()),
+                ErrorKind::RunTerminated,
+                Error::is_run_terminated,
+            ),
+            (StoreError::unavailable("x").into(), ErrorKind::Unavailable, Error::is_unavailable),
+            (StoreError::held("x").into(), ErrorKind::KeyHeld, Error::is_key_held),
+            (StoreError::misconfigured("x").into(), ErrorKind::Misconfigured, Error::is_misconfigured),
+        ] {
+            assert!(error.kind() == kind && predicate(&error), "{error}");
+        }
+        assert_eq!(Error::from(StoreError::fenced("x")).kind(), ErrorKind::Corrupt);
     }
 }

@@ -87,7 +87,8 @@ create table @schema@.published (
 
 -- One row per run that is not over.
 -- state: 0 pending, 1 busy, 2 parked, 3 stalled. `wake_at` is a parked run's earliest deadline. A pending row is not written
--- when its run begins: if the log has a frame of the run, it is that of a busy run, and `waiting_on` does not apply any more.
+-- when its run begins: if the log has a frame of the run, it is that of a busy run, and `waiting_on` and `waits`
+-- do not apply any more.
 create table @schema@.open_runs (
     run_id     uuid primary key,
     wake_at    timestamptz,
@@ -95,7 +96,9 @@ create table @schema@.open_runs (
     state      smallint not null,
     workflow   text not null,
     key        text,
-    waiting_on text
+    waiting_on text,
+    -- The same as a JSON array, which the engine wrote; see the view `runs`.
+    waits      text
 ) with (
     -- A row changes a few times in its short life: leave space for new versions in the same page, and vacuum before a
     -- fifth of the table is dead.
@@ -385,10 +388,12 @@ create function @schema@.append(
     p_opened_states   smallint[],
     p_opened_wake     timestamptz[],
     p_opened_waiting  text[],
+    p_opened_waits    text[],
     p_updated         uuid[],
     p_updated_states  smallint[],
     p_updated_wake    timestamptz[],
     p_updated_waiting text[],
+    p_updated_waits   text[],
     p_closed          uuid[],
     p_closed_shards   smallint[],
     p_closed_names    text[],
@@ -521,17 +526,18 @@ begin
 
     if cardinality(p_opened) > 0 then
         begin
-            insert into @schema@.open_runs (run_id, shard, workflow, state, wake_at, waiting_on)
+            insert into @schema@.open_runs (run_id, shard, workflow, state, wake_at, waiting_on, waits)
             select unnest(p_opened), unnest(p_opened_shards), unnest(p_opened_names), unnest(p_opened_states),
-                   unnest(p_opened_wake), unnest(p_opened_waiting);
+                   unnest(p_opened_wake), unnest(p_opened_waiting), unnest(p_opened_waits);
         exception when unique_violation then
             -- The same start may have been submitted, because this append's outcome was unknown. `on conflict` is not used
             -- at first, because it costs each row half as much again.
-            insert into @schema@.open_runs as o (run_id, shard, workflow, state, wake_at, waiting_on)
+            insert into @schema@.open_runs as o (run_id, shard, workflow, state, wake_at, waiting_on, waits)
             select unnest(p_opened), unnest(p_opened_shards), unnest(p_opened_names), unnest(p_opened_states),
-                   unnest(p_opened_wake), unnest(p_opened_waiting)
+                   unnest(p_opened_wake), unnest(p_opened_waiting), unnest(p_opened_waits)
             on conflict (run_id) do update
-            set state = excluded.state, wake_at = excluded.wake_at, waiting_on = excluded.waiting_on
+            set state = excluded.state, wake_at = excluded.wake_at, waiting_on = excluded.waiting_on,
+                waits = excluded.waits
             where o.state = 0;
             get diagnostics v_count = row_count;
             if v_count <> cardinality(p_opened) then
@@ -543,9 +549,9 @@ begin
 
     if cardinality(p_updated) > 0 then
         update @schema@.open_runs o
-        set state = t.state, wake_at = t.wake_at, waiting_on = t.waiting_on
-        from unnest(p_updated, p_updated_states, p_updated_wake, p_updated_waiting)
-            as t (run_id, state, wake_at, waiting_on)
+        set state = t.state, wake_at = t.wake_at, waiting_on = t.waiting_on, waits = t.waits
+        from unnest(p_updated, p_updated_states, p_updated_wake, p_updated_waiting, p_updated_waits)
+            as t (run_id, state, wake_at, waiting_on, waits)
         where o.run_id = any (array[t.run_id]);
         get diagnostics v_count = row_count;
         if v_count <> cardinality(p_updated) then
@@ -1553,21 +1559,23 @@ $$;
 create view @schema@.open_runs_shown as
 select o.run_id, o.workflow, o.key, o.shard, o.wake_at,
        case when b.begun then 1::smallint else o.state end as state,
-       case when not b.begun then o.waiting_on end as waiting_on
+       case when not b.begun then o.waiting_on end as waiting_on,
+       case when not b.begun then o.waits end as waits
 from @schema@.open_runs o
 cross join lateral (select o.state = 0 and @schema@.has_begun(o.run_id) as begun offset 0) b;
 
--- Every run, in words.
+-- Every run, in words. `waits` is read from the row of an open run, without its history: a busy run has none, unless an attempt
+-- of it has failed.
 create view @schema@.runs as
 select o.run_id, o.workflow, o.key, o.shard,
        (array['pending', 'busy', 'parked', 'stalled'])[o.state + 1] as state,
        to_timestamp(('x' || substr(replace(o.run_id::text, '-', ''), 1, 12))::bit(48)::bigint / 1000.0)
            as started_at,
-       o.wake_at, o.waiting_on, null::timestamptz as closed_at
+       o.wake_at, o.waiting_on, o.waits::jsonb as waits, null::timestamptz as closed_at
 from @schema@.open_runs_shown o
 union all
 select c.run_id, c.workflow, c.key, c.shard,
        (array['completed', 'failed', 'cancelled', 'terminated'])[c.status + 1],
        to_timestamp(('x' || substr(replace(c.run_id::text, '-', ''), 1, 12))::bit(48)::bigint / 1000.0),
-       null, null, c.closed_at
+       null, null, null, c.closed_at
 from @schema@.closed_runs c;

@@ -104,7 +104,7 @@ impl Writer {
         }
         for run in &runs {
             self.frame(&mut starts, *run, 1, 128);
-            let row = OpenRow { state: OpenState::Busy, wake_at: None, waiting_on: None };
+            let row = OpenRow { state: OpenState::Busy, wake_at: None, waiting_on: None, waits: None };
             if through_inbox {
                 starts.updated.push(UpdatedRun { run: *run, row });
             } else {

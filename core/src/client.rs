@@ -11,6 +11,7 @@ pub(crate) mod handle;
 pub(crate) mod in_activity;
 pub(crate) mod info;
 pub(crate) mod key;
+pub(crate) mod lazy;
 pub(crate) mod list;
 pub(crate) mod message;
 pub(crate) mod queue;
@@ -35,7 +36,7 @@ use self::call::ClientShared;
 pub use self::handle::{AwaitResult, RunHandle};
 pub use self::info::{RunInfo, RunStatus, UndeliveredMessage};
 pub use self::list::ListRuns;
-pub use self::message::{CancelRun, ResumeRun, SendSignal, TerminateRun};
+pub use self::message::{CancelRun, ResumeRun, RetryNow, SendSignal, TerminateRun};
 pub use self::queue::{QueueHandle, QueueInfo, UnservedShards, WorkerInfo};
 pub use self::request::{Prepared, Request};
 pub use self::run_type::{RunType, Untyped};
@@ -44,6 +45,7 @@ pub use self::view::ViewChanges;
 use crate::data::id::RunId;
 use crate::data::name::Name;
 use crate::data::payload::Payload;
+pub use crate::data::wait::Wait;
 use crate::error::Error;
 use crate::history::History;
 use crate::history::event::HistoryEvent;
@@ -308,6 +310,15 @@ impl Client {
         ResumeRun::new(Arc::clone(&self.shared), run)
     }
 
+    /// Has the next attempts of a run's activities begin at once, as [`RunHandle::retry_now`] does, for a run whose workflow is
+    /// not known here. See [`RetryNow`] for an example.
+    ///
+    /// # Errors
+    /// See [`RetryNow`].
+    pub fn retry_now(&self, run: RunId) -> RetryNow {
+        RetryNow::new(Arc::clone(&self.shared), run)
+    }
+
     /// Describes a run: its status, what it waits on, and its outcome.
     ///
     /// ```
@@ -334,7 +345,7 @@ impl Client {
     /// * [`Error::is_unknown_run`]: there is no such run.
     /// * [`Error::is_unavailable`]: the store did not answer.
     pub async fn describe(&self, run: RunId) -> Result<RunInfo, Error> {
-        self.shared.describe(run).await
+        self.shared.describe_with_waits(run).await
     }
 
     /// Describes the activity queues that have tasks, by queue and activity: how many wait since when, and how many workers

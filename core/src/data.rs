@@ -18,3 +18,4 @@ pub(crate) mod recipient;
 pub(crate) mod retry;
 pub(crate) mod time;
 pub(crate) mod typed_failure;
+pub(crate) mod wait;

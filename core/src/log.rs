@@ -3,6 +3,7 @@
 
 pub(crate) mod attempt;
 pub(crate) mod event;
+pub(crate) mod json;
 pub(crate) mod message;
 pub(crate) mod message_kind;
 pub(crate) mod past_event;

@@ -11,6 +11,7 @@ pub(crate) mod state;
 #[cfg(test)]
 mod tests;
 pub(crate) mod turn;
+mod waits;
 
 use crate::log::past_event::PastEvent;
 use crate::run::state::RunState;
@@ -25,11 +26,12 @@ use crate::data::id::{CommandId, MessageId, RunId};
 use crate::data::limits;
 use crate::data::outcome::Outcome;
 use crate::data::time::Timestamp;
+use crate::data::wait::Wait;
 use crate::log::event::Event;
 use crate::workflow::command::StepRequest;
 
 /// The number of awaited calls that are shown in a run's row and in a diagnosis.
-const WAITS_SHOWN: usize = 8;
+pub(crate) const WAITS_SHOWN: usize = 8;
 
 /// About how many bytes an activity or a compensation takes beside its input, here and on its way to the executor.
 const CALL_BYTES: usize = 512;
@@ -189,25 +191,38 @@ impl Run {
 
     /// The same, given which activities the executor is running: the log does not say when a retry starts.
     pub(crate) fn waiting_on_while(&self, is_running: &dyn Fn(CommandId) -> bool) -> Option<String> {
-        if let Some(reason) = self.state.stalled.as_ref().or(self.diagnosis.as_ref()) {
-            return Some(format!("stalled: {reason}"));
+        if let Some(stall) = self.stall_in_words() {
+            return Some(stall);
         }
-        let waits = self.waits_while(WAITS_SHOWN, is_running);
-        (!waits.is_empty()).then(|| waits.join(", "))
+        words(&self.shown_waits(is_running))
+    }
+
+    /// What the run waits for, as data: as much as is shown to people. Empty while it is stalled.
+    pub(crate) fn shown_waits(&self, is_running: &dyn Fn(CommandId) -> bool) -> Vec<Wait> {
+        if self.state.ending.is_some() {
+            return self.state.compensating(WAITS_SHOWN, is_running);
+        }
+        self.waits_while(WAITS_SHOWN, is_running)
     }
 
     /// The calls that the code waits for, at most `limit`, to show to people.
     pub(crate) fn waits(&self, limit: usize) -> Vec<String> {
-        self.waits_while(limit, &|_| false)
+        self.waits_while(limit, &|_| false).iter().map(Wait::to_string).collect()
     }
 
-    fn waits_while(&self, limit: usize, is_running: &dyn Fn(CommandId) -> bool) -> Vec<String> {
+    fn waits_while(&self, limit: usize, is_running: &dyn Fn(CommandId) -> bool) -> Vec<Wait> {
         let open = self.program.as_ref().map(|program| program.waits(limit)).unwrap_or_default();
-        let words = |open: Awaited| match self.state.attempts_of(open.id, is_running(open.id)) {
-            Some(attempts) => format!("{} ({attempts}) at {}", open.kind, open.source),
-            None => open.to_string(),
+        let wait = |call: Awaited| {
+            let is_running = is_running(call.id);
+            self.state.wait_of(call, is_running)
         };
-        open.into_iter().map(words).collect()
+        open.into_iter().map(wait).collect()
+    }
+
+    /// Why its code does not go on, in words, if it has stalled.
+    pub(crate) fn stall_in_words(&self) -> Option<String> {
+        let reason = self.state.stalled.as_ref().or(self.diagnosis.as_ref())?;
+        Some(format!("stalled: {reason}"))
     }
 
     /// Passes a resolution to the program. After an error the run has no program.
@@ -359,6 +374,12 @@ impl Run {
         self.state.apply(at, &event);
         progress.events.push(PastEvent { seq, at, event });
     }
+}
+
+/// Waits in words, to show to people.
+pub(crate) fn words(waits: &[Wait]) -> Option<String> {
+    let words: Vec<String> = waits.iter().map(Wait::to_string).collect();
+    (!words.is_empty()).then(|| words.join(", "))
 }
 
 impl std::fmt::Debug for Run {

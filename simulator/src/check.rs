@@ -93,44 +93,7 @@ impl World {
             let count = counts.entry((key, *attempt)).or_default();
             *count += 1;
             let id = key.rsplit(':').next().unwrap_or_default();
-            let mut may_begin = None;
-            let mut over = None;
-            let mut retry_at = None;
-            let (mut once, mut is_task, mut is_sent) = (false, false, false);
-            for (HistoryEvent { event, .. }, account) in history.iter().zip(accounts) {
-                let committed = &account.moment;
-                match event {
-                    Event::ActivityScheduled { id: other, options, .. } if other.to_string() == id => {
-                        may_begin = Some(*committed);
-                        once = *options == options.clone().at_most_once();
-                        is_sent = *options == options.clone().queue(ACTIVITY_QUEUE);
-                    }
-                    Event::ActivityEnqueued { id: other, attempt: enqueued, .. }
-                        if other.to_string() == id && enqueued == attempt =>
-                    {
-                        // A former owner of the run may have executed it before, unless the plan sends it to the queue.
-                        may_begin = if is_sent { Some(*committed) } else { may_begin };
-                        is_task = true;
-                    }
-                    Event::CompensationScheduled { id: other, .. } if other.to_string() == id => {
-                        may_begin = Some(*committed)
-                    }
-                    Event::ActivityAttemptFailed { id: other, attempt: failed, retry_at: after, .. }
-                        if other.to_string() == id && failed + 1 == *attempt =>
-                    {
-                        may_begin = Some(*committed);
-                        retry_at = Some(*after);
-                    }
-                    ended
-                        if (ended.is_outcome() || ended.gives_up())
-                            && ended.call().is_some_and(|call| call.to_string() == id) =>
-                    {
-                        over = Some(account);
-                    }
-                    terminal if terminal.is_terminal() => over = over.or(Some(account)),
-                    _ => {}
-                }
-            }
+            let Told { may_begin, over, retry_at, once, is_task } = told(history, accounts, id, *attempt);
             if may_begin.is_none_or(|begin| begin >= *moment) {
                 wrong.push(format!("{key}: attempt {attempt} began before its cause was committed"));
             }
@@ -163,6 +126,66 @@ impl World {
             }
         }
     }
+}
+
+/// What a history tells of an attempt.
+#[derive(Default)]
+struct Told<'a> {
+    /// When what causes it was committed.
+    may_begin: Option<u64>,
+    /// The event that ended its call.
+    over: Option<&'a EventAccount>,
+    /// It does not begin before.
+    retry_at: Option<Timestamp>,
+    /// Whether its activity may run only once.
+    once: bool,
+    is_task: bool,
+}
+
+/// Looks an attempt of the call `id` up in the history of its run.
+fn told<'a>(history: &[HistoryEvent], accounts: &'a [EventAccount], id: &str, attempt: u32) -> Told<'a> {
+    let Told { mut may_begin, mut over, mut retry_at, mut once, mut is_task } = Told::default();
+    let mut is_sent = false;
+    for (HistoryEvent { event, at: logged_at, .. }, account) in history.iter().zip(accounts) {
+        let committed = &account.moment;
+        match event {
+            // It begins an attempt that would have begun later.
+            Event::RetryRequested { .. } if retry_at.is_some_and(|at| at > Timestamp::from(*logged_at)) => {
+                may_begin = Some(*committed);
+                retry_at = Some(Timestamp::from(*logged_at));
+            }
+            Event::ActivityScheduled { id: other, options, .. } if other.to_string() == id => {
+                may_begin = Some(*committed);
+                once = *options == options.clone().at_most_once();
+                is_sent = *options == options.clone().queue(ACTIVITY_QUEUE);
+            }
+            Event::ActivityEnqueued { id: other, attempt: enqueued, .. }
+                if other.to_string() == id && *enqueued == attempt =>
+            {
+                // A former owner of the run may have executed it before, unless the plan sends it to the queue.
+                may_begin = if is_sent { Some(*committed) } else { may_begin };
+                is_task = true;
+            }
+            Event::CompensationScheduled { id: other, .. } if other.to_string() == id => {
+                may_begin = Some(*committed)
+            }
+            Event::ActivityAttemptFailed { id: other, attempt: failed, retry_at: after, .. }
+                if other.to_string() == id && failed + 1 == attempt =>
+            {
+                may_begin = Some(*committed);
+                retry_at = Some(*after);
+            }
+            ended
+                if (ended.is_outcome() || ended.gives_up())
+                    && ended.call().is_some_and(|call| call.to_string() == id) =>
+            {
+                over = Some(account);
+            }
+            terminal if terminal.is_terminal() => over = over.or(Some(account)),
+            _ => {}
+        }
+    }
+    Told { may_begin, over, retry_at, once, is_task }
 }
 
 /// Part of invariant 1: a message that an append sent is in the log of its receiver, or arrived too late.

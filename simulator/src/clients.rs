@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::future::{BoxFuture, join4};
+use futures::future::{BoxFuture, join5};
 use pgworkflows_core::client::Request;
 use pgworkflows_core::{Client, Error, RunHandle, RunId, Workflow};
 use pgworkflows_memory::MemoryStore;
@@ -89,12 +89,13 @@ impl Script {
                 promises.runs.len() - 1
             };
             let (mut left, mut right, mut end) = (dice.fork(1), dice.fork(2), dice.fork(3));
-            let mut again = dice.fork(4);
-            join4(
+            let (mut again, mut now) = (dice.fork(4), dice.fork(5));
+            join5(
                 self.send_all(index, run, 0, plan.takes(0), &mut left),
                 self.send_all(index, run, 1, plan.takes(1), &mut right),
                 self.end(index, handle, &mut end),
                 self.resume(run, &mut again),
+                self.retry_now(run, &mut now),
             )
             .await;
         }
@@ -223,6 +224,20 @@ impl Script {
                 Err(error) if error.is_run_over() => return,
                 Err(error) if error.is_unknown_run() && self.config.loses_commits => return,
                 Err(error) => self.ledger.violated(format!("a request to resume was refused: {error}")),
+            }
+        }
+    }
+
+    /// Asks for the next attempts of some runs, whether they are in back-off or not, once or several times.
+    async fn retry_now(&self, run: RunId, dice: &mut Dice) {
+        while dice.chance(300) {
+            self.pause(dice, 4).await;
+            match self.clients[0].retry_now(run).await {
+                Ok(()) => {}
+                Err(error) if error.is_unavailable() => {}
+                Err(error) if error.is_run_over() => return,
+                Err(error) if error.is_unknown_run() && self.config.loses_commits => return,
+                Err(error) => self.ledger.violated(format!("a request to retry was refused: {error}")),
             }
         }
     }

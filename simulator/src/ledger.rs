@@ -3,6 +3,7 @@
 
 mod append;
 mod fleets;
+mod retries;
 mod tasks;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +18,7 @@ use pgworkflows_memory::Fact;
 use pgworkflows_testkit::runtime::time::{Owner, Time};
 
 use self::append::{append_words, events_of};
+use self::retries::RetryAccounts;
 use self::tasks::TaskAccounts;
 
 /// Marks the ids of the messages that appends send, and of the runs that these start.
@@ -59,6 +61,7 @@ pub(crate) struct Accounts {
     pub(crate) inbox: BTreeMap<MessageRef, (RunId, MessageId)>,
     /// The requests to resume among them, and among those that left the inbox.
     resumes: BTreeSet<MessageRef>,
+    retries: RetryAccounts,
     /// Messages that arrived after the end of their run.
     pub(crate) undelivered: BTreeSet<MessageId>,
     /// Messages that appends sent to other runs.
@@ -270,6 +273,7 @@ impl Accounts {
         match submission.kind() {
             Ok(MessageKind::Task) => self.tasks.told(*run, *message, violations),
             Ok(MessageKind::Resume) => _ = self.resumes.insert(at),
+            Ok(MessageKind::Retry) => self.retries.submitted(at),
             Ok(
                 MessageKind::Start | MessageKind::Signal(_) | MessageKind::Cancel | MessageKind::Terminate,
             ) => {}

@@ -30,7 +30,7 @@ async fn hundred_thousand_parked_runs_do_not_slow_appends_and_heartbeats() {
             let run = run(id);
             let position = &mut positions[usize::from(run.shard().get())];
             let wake_at = Some(Timestamp::from_micros(id as i64));
-            let row = OpenRow { state: OpenState::Parked, wake_at, waiting_on: None };
+            let row = OpenRow { state: OpenState::Parked, wake_at, waiting_on: None, waits: None };
             append.opened.push(OpenedRun { run, workflow: "order".into(), row });
             append.frames.push(frame(run, EventSeq::FIRST, *position, Bytes::new()));
             *position = position.next();

@@ -54,12 +54,14 @@ arguments! {
             p_opened_states: open_state_number(opened.row.state),
             p_opened_wake: opened.row.wake_at.map(Time),
             p_opened_waiting: opened.row.waiting_on.as_deref(),
+            p_opened_waits: opened.row.waits.as_deref(),
         }
         for updated in append.updated => {
             p_updated: uuid(updated.run),
             p_updated_states: open_state_number(updated.row.state),
             p_updated_wake: updated.row.wake_at.map(Time),
             p_updated_waiting: updated.row.waiting_on.as_deref(),
+            p_updated_waits: updated.row.waits.as_deref(),
         }
         for closed in append.closed => {
             p_closed: uuid(closed.run),

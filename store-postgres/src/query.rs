@@ -22,11 +22,11 @@ use crate::watch::closed_run;
 
 /// One snapshot for both tables, so that a run which is just ending is in exactly one of them.
 const DESCRIBE: &str = "
-    select o.run_id, o.workflow, o.key, o.state, o.wake_at, o.waiting_on,
+    select o.run_id, o.workflow, o.key, o.state, o.wake_at, o.waiting_on, o.waits,
            null::smallint as status, null::timestamptz as closed_at, null::bytea as outcome
     from @schema@.open_runs_shown o where o.run_id = $1
     union all
-    select c.run_id, c.workflow, c.key, null, null, null, c.status, c.closed_at, c.outcome
+    select c.run_id, c.workflow, c.key, null, null, null, null, c.status, c.closed_at, c.outcome
     from @schema@.closed_runs c where c.run_id = $1";
 
 const UNDELIVERED: &str = "
@@ -83,14 +83,14 @@ const KEYED_RUNS: &str = "
 /// Each half returns up to the limit, by its primary key in descending order.
 const LIST: &str = "
     select * from (
-        (select o.run_id, o.workflow, o.key, o.state, o.wake_at, o.waiting_on,
+        (select o.run_id, o.workflow, o.key, o.state, o.wake_at, o.waiting_on, o.waits,
                 null::smallint as status, null::timestamptz as closed_at, null::bytea as outcome
          from @schema@.open_runs_shown o
          where $1 and o.run_id < $3 and ($4::text is null or o.workflow = $4)
            and ($5::smallint is null or o.state = $5)
          order by o.run_id desc limit $7)
         union all
-        (select c.run_id, c.workflow, c.key, null, null, null, c.status, c.closed_at, c.outcome
+        (select c.run_id, c.workflow, c.key, null, null, null, null, c.status, c.closed_at, c.outcome
          from @schema@.closed_runs c
          where $2 and c.run_id < $3 and ($4::text is null or c.workflow = $4)
            and ($6::smallint is null or c.status = $6)
@@ -248,5 +248,6 @@ fn open_row(row: &PgRow) -> Result<Option<OpenRow>, StoreError> {
         state: open_state(state),
         wake_at: get::<Option<Time>>(row, "wake_at")?.map(|Time(at)| at),
         waiting_on: get(row, "waiting_on")?,
+        waits: get(row, "waits")?,
     }))
 }

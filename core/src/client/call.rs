@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::client::batch::Batcher;
-use crate::client::info::RunInfo;
+use crate::client::info::{RunInfo, RunStatus};
 use crate::client::request::Prepared;
 use crate::client::watcher::Watcher;
 use crate::data::id::{RunId, ShardId};
@@ -21,9 +21,14 @@ use crate::data::limits;
 use crate::data::name::Name;
 use crate::data::payload::{Payload, payload_too_large};
 use crate::data::time::Timestamp;
+use crate::data::wait::Wait;
 use crate::error::Error;
 use crate::history::History;
 use crate::host::{Host, StoreClock};
+use crate::log::past_event::PastEvent;
+use crate::log::stored_history::decode;
+use crate::run::WAITS_SHOWN;
+use crate::run::state::RunState;
 use crate::store::error::StoreError;
 use crate::store::history::{Load, RunHistory};
 use crate::store::inbox::{Submission, Submitted};
@@ -322,6 +327,19 @@ impl ClientShared {
         found.map(RunInfo::new).ok_or_else(|| Error::unknown_run(run.to_string()))
     }
 
+    /// Describes a run, with what it waits for even if its row does not say so.
+    pub(crate) async fn describe_with_waits(&self, run: RunId) -> Result<RunInfo, Error> {
+        let mut info = self.describe(run).await?;
+        if info.status == RunStatus::Running && info.waits.is_empty() {
+            let load = Load { runs: vec![run], after: None, bytes: limits::WAITS_HISTORY_BYTES_MAX };
+            let loaded = self.retry(|| self.store.query().load(&load)).await?;
+            if let (Some(history), None) = (loaded.histories.first(), loaded.cut) {
+                info.waits = logged_waits(history);
+            }
+        }
+        Ok(info)
+    }
+
     /// Reads a run's whole history, part by part.
     pub(crate) async fn history(&self, run: RunId) -> Result<History, Error> {
         let mut history = RunHistory { run, frames: Vec::new() };
@@ -340,4 +358,18 @@ impl ClientShared {
         }
         History::new(&history)
     }
+}
+
+/// What a run waits for according to its history. One that this build cannot read says nothing.
+fn logged_waits(history: &RunHistory) -> Vec<Wait> {
+    let mut state = RunState::new(history.run);
+    for past in decode(history) {
+        match past {
+            Ok(PastEvent { at, event, seq }) if state.closed.is_none() && seq == state.next_seq() => {
+                state.apply(at, &event);
+            }
+            Ok(_) | Err(_) => return Vec::new(),
+        }
+    }
+    state.waits(WAITS_SHOWN)
 }

@@ -2,7 +2,6 @@
 //! run.
 
 use std::fmt;
-use std::future::IntoFuture;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +14,8 @@ use tokio::sync::{Mutex, oneshot};
 use crate::client::call::ClientShared;
 use crate::client::closed::terminal_event;
 use crate::client::info::{RunInfo, RunStatus};
-use crate::client::message::{CancelRun, ResumeRun, SendSignal, TerminateRun};
+use crate::client::lazy::{Begin, Lazy, future};
+use crate::client::message::{CancelRun, ResumeRun, RetryNow, SendSignal, TerminateRun};
 use crate::client::run_type::RunType;
 use crate::client::watcher::Moment;
 use crate::data::id::RunId;
@@ -167,13 +167,47 @@ impl<W: RunType> RunHandle<W> {
         ResumeRun::new(Arc::clone(&self.shared), self.run)
     }
 
+    /// Has the next attempts of the run's activities begin at once when the returned builder is awaited, if they are in
+    /// back-off; otherwise nothing happens. See [`RetryNow`] for an example.
+    ///
+    /// # Errors
+    /// See [`RetryNow`].
+    pub fn retry_now(&self) -> RetryNow {
+        RetryNow::new(Arc::clone(&self.shared), self.run)
+    }
+
     /// Waits until the run is over, and returns its workflow's output. It waits forever, even while the store does not
     /// answer, unless it has a [`timeout`](AwaitResult::timeout) or is dropped. See [`AwaitResult`] for an example.
     ///
     /// # Errors
     /// See [`AwaitResult`].
     pub fn result(&self) -> AwaitResult<W> {
-        AwaitResult { handle: self.clone(), timeout: None }
+        AwaitResult(Lazy::Built(Waiting { handle: self.clone(), timeout: None }))
+    }
+
+    /// Returns the workflow's output if the run is over, without waiting: `None` if it is not. It asks the store once.
+    ///
+    /// ```
+    /// # use pgworkflows::prelude::*;
+    /// # use pgworkflows::payload::Payload;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), pgworkflows::Error> {
+    /// let client = Client::new(pgworkflows::MemoryStore::new());
+    /// # let input = Payload::encode("water the plants").unwrap();
+    /// let run = client.start_named("reminder", input).await?;
+    /// assert!(run.try_result().await?.is_none()); // No worker executes this run.
+    ///
+    /// // What polls it may be another process, such as a web server that keeps no connection open.
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`AwaitResult`] except [`Error::is_timeout`], and [`Error::is_unavailable`] if the store did not answer.
+    pub async fn try_result(&self) -> Result<Option<W::Output>, Error> {
+        let info = self.shared.describe(self.run).await?;
+        self.check_workflow(&info.workflow)?;
+        info.closed().map(|closed| self.read_result(closed)).transpose()
     }
 
     /// Describes the run: its status, what it waits on, and its outcome. See [`RunInfo`] for an example.
@@ -182,7 +216,7 @@ impl<W: RunType> RunHandle<W> {
     /// * [`Error::is_unknown_run`]: there is no such run.
     /// * [`Error::is_unavailable`]: the store did not answer.
     pub async fn describe(&self) -> Result<RunInfo, Error> {
-        self.shared.describe(self.run).await
+        self.shared.describe_with_waits(self.run).await
     }
 
     /// Returns what the run is doing, or how it ended. See [`RunHandle`] for an example.
@@ -191,7 +225,7 @@ impl<W: RunType> RunHandle<W> {
     /// * [`Error::is_unknown_run`]: there is no such run.
     /// * [`Error::is_unavailable`]: the store did not answer.
     pub async fn status(&self) -> Result<RunStatus, Error> {
-        Ok(self.describe().await?.status)
+        Ok(self.shared.describe(self.run).await?.status)
     }
 
     /// Returns the run's events in order; there are none until a worker has begun the run.
@@ -328,7 +362,10 @@ impl<W: RunType> fmt::Debug for RunHandle<W> {
 ///   committed.
 /// * [`Error::is_invalid`]: the run is of another workflow.
 #[must_use = "a wait does nothing until it is awaited"]
-pub struct AwaitResult<W: RunType> {
+pub struct AwaitResult<W: RunType>(Lazy<Waiting<W>>);
+
+/// A wait with its options.
+struct Waiting<W: RunType> {
     handle: RunHandle<W>,
     timeout: Option<Duration>,
 }
@@ -337,10 +374,14 @@ impl<W: RunType> AwaitResult<W> {
     /// Stops waiting after this time, with an error that [`Error::is_timeout`] recognises; the run continues. There is no
     /// timeout by default. See [`AwaitResult`] for an example.
     pub fn timeout(mut self, time: Duration) -> Self {
-        self.timeout = Some(time);
+        self.0.built().timeout = Some(time);
         self
     }
+}
 
+future!(AwaitResult<W: RunType>, Result<W::Output, Error>);
+
+impl<W: RunType> Waiting<W> {
     async fn closed(&self) -> Result<ClosedRun, Error> {
         let Some(time) = self.timeout else { return self.handle.closed().await };
         let expired = self.handle.shared.host.sleep(time);
@@ -362,11 +403,10 @@ impl<W: RunType> AwaitResult<W> {
     }
 }
 
-impl<W: RunType> IntoFuture for AwaitResult<W> {
+impl<W: RunType> Begin for Waiting<W> {
     type Output = Result<W::Output, Error>;
-    type IntoFuture = BoxFuture<'static, Self::Output>;
 
-    fn into_future(self) -> Self::IntoFuture {
+    fn begin(self) -> BoxFuture<'static, Self::Output> {
         Box::pin(async move {
             let closed = self.closed().await?;
             self.handle.read_result(&closed)
@@ -375,6 +415,12 @@ impl<W: RunType> IntoFuture for AwaitResult<W> {
 }
 
 impl<W: RunType> fmt::Debug for AwaitResult<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<W: RunType> fmt::Debug for Waiting<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AwaitResult").field("handle", &self.handle).field("timeout", &self.timeout).finish()
     }

@@ -2,10 +2,13 @@
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
 
 use crate::client::closed::terminal_event;
 use crate::data::id::RunId;
 use crate::data::payload::Payload;
+use crate::data::wait::Wait;
 use crate::error::Error;
 use crate::log::event::Event;
 use crate::log::message::Message;
@@ -14,7 +17,8 @@ use crate::store::append::{ClosedRun, ClosedStatus, OpenRow, OpenState};
 use crate::store::query::{RunDescription, Undelivered};
 
 /// What a run is doing, or how it ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum RunStatus {
     /// The run was started, but no worker has begun it yet.
@@ -71,6 +75,8 @@ impl RunStatus {
 /// # Ok(())
 /// # }
 /// ```
+/// As JSON, for a web handler to return, it has the same fields, and `outcome`, the last event of a run that is over. Payloads
+/// are the values that they encode: leave `outcome` and `undelivered` out for people who must not see them.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RunInfo {
@@ -88,6 +94,15 @@ pub struct RunInfo {
     pub closed_at: Option<DateTime<Utc>>,
     /// What the run waits on, in words, or why it is stalled.
     pub waiting_on: Option<String>,
+    /// The same as data: the first 8 things that the run waits for, empty if it is stalled or over.
+    ///
+    /// They are as of the last time that the run's owner wrote its row, which is whenever the run begins to wait, or an attempt
+    /// of it fails. While a run is [`Running`](RunStatus::Running) and nothing of it has failed, its row says nothing. Then
+    /// `describe` reads the history, up to 1 MiB of it: so the activities and timers that are under way are found, but not
+    /// the signals and steps, which are no events, and no source lines. A list reads rows only.
+    ///
+    /// In SQL, they are the column `waits` of the view `runs`, which costs no more than the other columns.
+    pub waits: Vec<Wait>,
     /// The run's earliest deadline, while it waits.
     pub wake_at: Option<DateTime<Utc>>,
     /// Messages that were accepted but reached the run after its end, oldest first.
@@ -111,10 +126,16 @@ impl RunInfo {
             created_at: found.run.born().into(),
             closed_at: found.closed.as_ref().map(|closed| closed.closed_at.into()),
             waiting_on: row.waiting_on,
+            waits: row.waits.as_deref().map(Wait::parse).unwrap_or_default(),
             wake_at: row.wake_at.map(DateTime::from),
             undelivered: found.undelivered.into_iter().map(UndeliveredMessage::new).collect(),
             closed: found.closed,
         }
+    }
+
+    /// How the run ended; `None` while it is open.
+    pub(super) fn closed(&self) -> Option<&ClosedRun> {
+        self.closed.as_ref()
     }
 
     /// Returns the run's last event, with its result or failure; `None` while the run is open. See [`RunInfo`] for an
@@ -124,6 +145,26 @@ impl RunInfo {
     /// Returns an error if this build cannot read the event, because a newer build wrote it or it is damaged.
     pub fn outcome(&self) -> Result<Option<Event>, Error> {
         self.closed.as_ref().map(terminal_event).transpose()
+    }
+}
+
+impl Serialize for RunInfo {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { run_id, workflow, key, status, created_at, closed_at, .. } = self;
+        let mut info = serializer.serialize_struct("RunInfo", 11)?;
+        info.serialize_field("run_id", run_id)?;
+        info.serialize_field("workflow", workflow)?;
+        info.serialize_field("key", key)?;
+        info.serialize_field("status", status)?;
+        info.serialize_field("created_at", created_at)?;
+        info.serialize_field("closed_at", closed_at)?;
+        info.serialize_field("waiting_on", &self.waiting_on)?;
+        info.serialize_field("waits", &self.waits)?;
+        info.serialize_field("wake_at", &self.wake_at)?;
+        info.serialize_field("undelivered", &self.undelivered)?;
+        // One that this build cannot read does not hide the rest.
+        info.serialize_field("outcome", &self.outcome().unwrap_or_default())?;
+        info.end()
     }
 }
 
@@ -146,7 +187,7 @@ fn closed_status(status: ClosedStatus) -> RunStatus {
 }
 
 /// A message that was accepted but reached its run after the run's end.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct UndeliveredMessage {
     /// When the message was set aside.
@@ -178,6 +219,7 @@ fn describe_message(body: &Bytes) -> (String, Option<Payload>) {
         Ok(Message::Cancel { reason: None }) => ("cancellation".to_owned(), None),
         Ok(Message::Cancel { reason: Some(reason) }) => (format!("cancellation: {reason}"), None),
         Ok(Message::Terminate { reason }) => (format!("termination: {reason}"), None),
+        Ok(Message::Retry {}) => ("request to retry".to_owned(), None),
         Ok(Message::Resume {}) => ("request to resume".to_owned(), None),
         Ok(Message::TaskEnded { id, .. }) => (format!("outcome of call {id}, by another process"), None),
         Ok(Message::TaskLost { id, .. }) => (format!("loss of call {id} by other processes"), None),

@@ -1,8 +1,9 @@
 //! `client.list`: lists runs by workflow and status, page by page. It must not know how a store finds them.
 
 use std::fmt;
-use std::future::IntoFuture;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
@@ -48,9 +49,16 @@ const PAGE_RUNS: u32 = 100;
 /// * [`Error::is_invalid`]: the limit is 0 or above 1000, or the workflow's name is empty, longer than 255 bytes, or has
 ///   control characters.
 /// * [`Error::is_unavailable`]: the store did not answer.
-#[derive(Clone)]
 #[must_use = "a list is read when it is awaited"]
 pub struct ListRuns {
+    list: List,
+    /// The read in progress, once it has been polled.
+    reading: Option<BoxFuture<'static, Result<Vec<RunInfo>, Error>>>,
+}
+
+/// Which runs are listed.
+#[derive(Clone)]
+struct List {
     shared: Arc<ClientShared>,
     filter: RunFilter,
     page: RunPage,
@@ -58,29 +66,34 @@ pub struct ListRuns {
 
 impl ListRuns {
     pub(super) fn new(shared: Arc<ClientShared>) -> Self {
-        Self { shared, filter: RunFilter::default(), page: RunPage { before: None, limit: PAGE_RUNS } }
+        let page = RunPage { before: None, limit: PAGE_RUNS };
+        Self { list: List { shared, filter: RunFilter::default(), page }, reading: None }
+    }
+
+    /// Changes the list. What is being read was another one.
+    fn with(mut self, change: impl FnOnce(&mut List)) -> Self {
+        change(&mut self.list);
+        self.reading = None;
+        self
     }
 
     /// Lists only runs of the workflow with this name. By default, runs of all workflows are listed.
-    pub fn workflow(mut self, name: impl Into<String>) -> Self {
-        self.filter.workflow = Some(name.into());
-        self
+    pub fn workflow(self, name: impl Into<String>) -> Self {
+        self.with(|list| list.filter.workflow = Some(name.into()))
     }
 
     /// Lists only runs that are not over. Replaces an earlier `closed` or `status`.
-    pub fn open(mut self) -> Self {
-        self.filter = RunFilter { workflow: self.filter.workflow, open: Some(true), ..RunFilter::default() };
-        self
+    pub fn open(self) -> Self {
+        self.with(|list| list.only(RunFilter { open: Some(true), ..RunFilter::default() }))
     }
 
     /// Lists only runs that are over. Replaces an earlier `open` or `status`.
-    pub fn closed(mut self) -> Self {
-        self.filter = RunFilter { workflow: self.filter.workflow, open: Some(false), ..RunFilter::default() };
-        self
+    pub fn closed(self) -> Self {
+        self.with(|list| list.only(RunFilter { open: Some(false), ..RunFilter::default() }))
     }
 
     /// Lists only runs with this status. Replaces an earlier `open`, `closed` or `status`.
-    pub fn status(mut self, status: RunStatus) -> Self {
+    pub fn status(self, status: RunStatus) -> Self {
         let (state, ended) = match status {
             RunStatus::Pending => (Some(OpenState::Pending), None),
             RunStatus::Running => (Some(OpenState::Busy), None),
@@ -91,21 +104,18 @@ impl ListRuns {
             RunStatus::Cancelled => (None, Some(ClosedStatus::Cancelled)),
             RunStatus::Terminated => (None, Some(ClosedStatus::Terminated)),
         };
-        let workflow = self.filter.workflow;
-        self.filter = RunFilter { workflow, open: Some(!status.is_over()), state, status: ended };
-        self
+        let open = Some(!status.is_over());
+        self.with(|list| list.only(RunFilter { workflow: None, open, state, status: ended }))
     }
 
     /// Lists only runs that were started before this run. Pass the last run of a page to get the next page.
-    pub fn before(mut self, run: RunId) -> Self {
-        self.page.before = Some(run);
-        self
+    pub fn before(self, run: RunId) -> Self {
+        self.with(|list| list.page.before = Some(run))
     }
 
     /// Sets the number of runs per page: 1 to 1000, 100 by default.
-    pub fn limit(mut self, runs: u32) -> Self {
-        self.page.limit = runs;
-        self
+    pub fn limit(self, runs: u32) -> Self {
+        self.with(|list| list.page.limit = runs)
     }
 
     /// Streams all runs of the list, and reads each page when it is needed. Runs that start or end meanwhile may be
@@ -114,7 +124,7 @@ impl ListRuns {
     /// # Errors
     /// The stream yields the errors of [`ListRuns`], and ends after one.
     pub fn stream(self) -> BoxStream<'static, Result<RunInfo, Error>> {
-        let pages = stream::try_unfold(Some(self), |list| async move {
+        let pages = stream::try_unfold(Some(self.list), |list| async move {
             let Some(mut list) = list else { return Ok::<_, Error>(None) };
             let runs = list.read().await?;
             let full = runs.len() >= list.page.limit as usize;
@@ -125,6 +135,13 @@ impl ListRuns {
             Ok(Some((stream::iter(runs.into_iter().map(Ok)), next)))
         });
         pages.try_flatten().boxed()
+    }
+}
+
+impl List {
+    /// Replaces which runs of the workflow are listed.
+    fn only(&mut self, filter: RunFilter) {
+        self.filter = RunFilter { workflow: self.filter.workflow.take(), ..filter };
     }
 
     async fn read(&self) -> Result<Vec<RunInfo>, Error> {
@@ -144,20 +161,31 @@ impl ListRuns {
     }
 }
 
-impl IntoFuture for ListRuns {
-    type Output = Result<Vec<RunInfo>, Error>;
-    type IntoFuture = BoxFuture<'static, Self::Output>;
+impl Clone for ListRuns {
+    /// A list with the same filters, which has not been read yet.
+    fn clone(&self) -> Self {
+        Self { list: self.list.clone(), reading: None }
+    }
+}
 
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move { self.read().await })
+impl Future for ListRuns {
+    type Output = Result<Vec<RunInfo>, Error>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { list, reading } = self.get_mut();
+        let begin = || {
+            let list = list.clone();
+            Box::pin(async move { list.read().await }) as _
+        };
+        reading.get_or_insert_with(begin).as_mut().poll(context)
     }
 }
 
 impl fmt::Debug for ListRuns {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ListRuns")
-            .field("filter", &self.filter)
-            .field("page", &self.page)
+            .field("filter", &self.list.filter)
+            .field("page", &self.list.page)
             .finish_non_exhaustive()
     }
 }

@@ -1,4 +1,5 @@
-//! Messages to an existing run: signals, cancellations, terminations and requests to resume. It must not know how the run reacts to them.
+//! Messages to an existing run: signals, cancellations, terminations, and requests to resume or to retry. It must not know
+//! how the run reacts to them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +10,8 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use crate::client::call::{CallKeys, ClientShared};
-use crate::client::request::{Prepared, Request, awaitable};
+use crate::client::lazy::{Begin, Lazy, future};
+use crate::client::request::{Prepared, Request};
 use crate::data::id::{MessageId, RunId};
 use crate::data::limits;
 use crate::data::name::Name;
@@ -21,6 +23,27 @@ use crate::store::error::StoreError;
 use crate::store::inbox::{Submission, Submitted};
 use crate::workflow::registry::check_name;
 use crate::workflow::signal::NamedSignal;
+
+/// Makes a builder of a message a future and a [`Request`].
+macro_rules! message {
+    ($builder:ident) => {
+        future!($builder, Result<(), Error>);
+
+        impl Request for $builder {
+            type Answer = ();
+
+            fn prepare(self) -> BoxFuture<'static, Result<Prepared<()>, Error>> {
+                Box::pin(std::future::ready(self.0.into_built().prepare()))
+            }
+        }
+
+        impl fmt::Debug for $builder {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_tuple(stringify!($builder)).field(&self.0).finish()
+            }
+        }
+    };
+}
 
 /// Sends a signal: once it has been awaited, the signal is durable.
 ///
@@ -49,13 +72,7 @@ use crate::workflow::signal::NamedSignal;
 /// * [`Error::is_run_over`], [`Error::is_unknown_run`]: nothing was sent.
 /// * [`Error::is_unavailable`]: it is not known whether the signal was sent. It is safe to repeat a signal with a key.
 #[must_use = "a signal is sent when it is awaited"]
-pub struct SendSignal {
-    shared: Arc<ClientShared>,
-    run: RunId,
-    signal: Name,
-    content: Result<Payload, Error>,
-    key: Option<String>,
-}
+pub struct SendSignal(Lazy<Unsent>);
 
 impl SendSignal {
     pub(super) fn typed<T: Serialize + DeserializeOwned>(
@@ -66,32 +83,27 @@ impl SendSignal {
     ) -> Self {
         let signal = signal.into_name();
         let content = shared.encode(content_of(&signal), content);
-        Self { key: shared.call.as_ref().map(CallKeys::next), shared, run, signal, content }
+        Self::new(shared, run, signal, content)
     }
 
     pub(super) fn named(shared: Arc<ClientShared>, run: RunId, signal: Name, content: Payload) -> Self {
         let content = shared.check_payload(content_of(&signal), content);
-        Self { key: shared.call.as_ref().map(CallKeys::next), shared, run, signal, content }
+        Self::new(shared, run, signal, content)
+    }
+
+    fn new(shared: Arc<ClientShared>, run: RunId, signal: Name, content: Result<Payload, Error>) -> Self {
+        let key = shared.call.as_ref().map(CallKeys::next);
+        let message = content.map(|payload| Message::Signal { signal, payload, key });
+        Self(Lazy::Built(Unsent { shared, run, message }))
     }
 
     /// Sets the signal's idempotency key, of 1 to 255 bytes without control characters: of all signals with this name and
     /// key, the run receives the first and drops the others, whatever their content. See [`SendSignal`] for an example.
     pub fn key(mut self, key: impl Into<String>) -> Self {
-        self.key = Some(key.into());
-        self
-    }
-
-    fn check(self) -> Result<Submission, Error> {
-        check_name("signal", &self.signal)?;
-        if let Some(key) = &self.key {
-            check_name("key", key)?;
+        if let Ok(Message::Signal { key: unset, .. }) = &mut self.0.built().message {
+            *unset = Some(key.into());
         }
-        let message = match &self.key {
-            Some(key) => keyed_message(self.run, &self.signal, key),
-            None => random_message(&self.shared),
-        };
-        let body = Message::Signal { signal: self.signal, payload: self.content?, key: self.key };
-        Ok(submission(message, self.run, &body))
+        self
     }
 }
 
@@ -99,16 +111,7 @@ pub(super) fn content_of(signal: &Name) -> impl fmt::Display {
     fmt::from_fn(move |f| write!(f, "the content of signal `{signal}`"))
 }
 
-impl Request for SendSignal {
-    type Answer = ();
-
-    fn prepare(self) -> BoxFuture<'static, Result<Prepared<()>, Error>> {
-        let (shared, is_keyed) = (Arc::clone(&self.shared), self.key.is_some());
-        prepared(shared, self.check(), is_keyed)
-    }
-}
-
-awaitable!(SendSignal, ());
+message!(SendSignal);
 
 /// Asks a run to cancel itself: once it has been awaited, the request is durable. The workflow may clean up before it
 /// ends. See [`RunHandle`](crate::client::handle::RunHandle) for an example.
@@ -119,37 +122,22 @@ awaitable!(SendSignal, ());
 /// * [`Error::is_unavailable`]: it is not known whether the request was sent. It is safe to repeat: a run is cancelled
 ///   once.
 #[must_use = "a cancellation is sent when it is awaited"]
-pub struct CancelRun {
-    shared: Arc<ClientShared>,
-    run: RunId,
-    reason: Option<String>,
-}
+pub struct CancelRun(Lazy<Unsent>);
 
 impl CancelRun {
     pub(crate) fn new(shared: Arc<ClientShared>, run: RunId) -> Self {
-        Self { shared, run, reason: None }
+        Self(Lazy::Built(Unsent { shared, run, message: Ok(Message::Cancel { reason: None }) }))
     }
 
     /// Sets the reason, up to 4096 bytes. It appears in the run's history and in [`Error::reason`]; there is none by
     /// default. See [`RunHandle`](crate::client::handle::RunHandle) for an example.
     pub fn reason(mut self, reason: impl Into<String>) -> Self {
-        self.reason = Some(reason.into());
+        self.0.built().message = Ok(Message::Cancel { reason: Some(reason.into()) });
         self
     }
 }
 
-impl Request for CancelRun {
-    type Answer = ();
-
-    fn prepare(self) -> BoxFuture<'static, Result<Prepared<()>, Error>> {
-        let checked = check_reason("cancellation", self.reason.as_deref().unwrap_or_default()).map(|()| {
-            submission(random_message(&self.shared), self.run, &Message::Cancel { reason: self.reason })
-        });
-        prepared(self.shared, checked, false)
-    }
-}
-
-awaitable!(CancelRun, ());
+message!(CancelRun);
 
 /// Ends a run without asking its code: once it has been awaited, the request is durable. Compensations are skipped;
 /// [`Error::skipped_compensations`] names them. See [`RunHandle`](crate::client::handle::RunHandle) for an example.
@@ -159,30 +147,15 @@ awaitable!(CancelRun, ());
 /// * [`Error::is_run_over`], [`Error::is_unknown_run`]: nothing was sent.
 /// * [`Error::is_unavailable`]: it is not known whether the request was sent. It is safe to repeat: a run ends once.
 #[must_use = "a termination is sent when it is awaited"]
-pub struct TerminateRun {
-    shared: Arc<ClientShared>,
-    run: RunId,
-    reason: String,
-}
+pub struct TerminateRun(Lazy<Unsent>);
 
 impl TerminateRun {
     pub(crate) fn new(shared: Arc<ClientShared>, run: RunId, reason: String) -> Self {
-        Self { shared, run, reason }
+        Self(Lazy::Built(Unsent { shared, run, message: Ok(Message::Terminate { reason }) }))
     }
 }
 
-impl Request for TerminateRun {
-    type Answer = ();
-
-    fn prepare(self) -> BoxFuture<'static, Result<Prepared<()>, Error>> {
-        let checked = check_reason("termination", &self.reason).map(|()| {
-            submission(random_message(&self.shared), self.run, &Message::Terminate { reason: self.reason })
-        });
-        prepared(self.shared, checked, false)
-    }
-}
-
-awaitable!(TerminateRun, ());
+message!(TerminateRun);
 
 /// Asks for a run to be tried again that was set aside, because the processes that worked on it died, or that has stalled:
 /// once it has been awaited, the request is durable. The worker that owns the run consumes it: it loads the run, replays it
@@ -217,36 +190,84 @@ awaitable!(TerminateRun, ());
 /// * [`Error::is_run_over`], [`Error::is_unknown_run`]: nothing was sent.
 /// * [`Error::is_unavailable`]: it is not known whether the request was sent. It is safe to repeat.
 #[must_use = "a request to resume is sent when it is awaited"]
-pub struct ResumeRun {
-    shared: Arc<ClientShared>,
-    run: RunId,
-}
+pub struct ResumeRun(Lazy<Unsent>);
 
 impl ResumeRun {
     pub(crate) fn new(shared: Arc<ClientShared>, run: RunId) -> Self {
-        Self { shared, run }
+        Self(Lazy::Built(Unsent { shared, run, message: Ok(Message::Resume {}) }))
     }
 }
 
-impl Request for ResumeRun {
-    type Answer = ();
+message!(ResumeRun);
 
-    fn prepare(self) -> BoxFuture<'static, Result<Prepared<()>, Error>> {
-        let request = submission(random_message(&self.shared), self.run, &Message::Resume {});
-        prepared(self.shared, Ok(request), false)
+/// Asks for the attempts of a run that wait for their time, because the attempts before them failed, to begin at once: after
+/// the service that they call was mended, for example. Once it has been awaited, the request is durable.
+///
+/// It concerns every activity and compensation of the run that is in back-off when the run's owner takes the request. It is
+/// logged as `retry.requested`, so that it is in force after a crash, too. The number of the attempt, and the delay after it
+/// if it fails, are what they would have been.
+///
+/// If nothing is in back-off, nothing happens, and nothing is written to the run's history. [`RunInfo::waits`] says what is:
+/// an activity with `again_at`. A run that was set aside takes the request once it is [resumed](ResumeRun).
+///
+/// ```
+/// # use pgworkflows::prelude::*;
+/// # use pgworkflows::payload::Payload;
+/// use pgworkflows::client::{RunStatus, Wait};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), pgworkflows::Error> {
+/// let client = Client::new(pgworkflows::MemoryStore::new());
+/// # let input = Payload::encode("water the plants").unwrap();
+/// let run = client.start_named("reminder", input).await?;
+/// run.retry_now().await?; // Nothing of it is in back-off: nothing happens.
+///
+/// // After the payment service was mended:
+/// for run in client.list().status(RunStatus::Waiting).await? {
+///     let charges = |wait: &Wait| matches!(wait, Wait::Activity { name, again_at: Some(_), .. } if name == "charge");
+///     if run.waits.iter().any(charges) {
+///         client.retry_now(run.run_id).await?;
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// [`RunInfo::waits`]: crate::client::info::RunInfo::waits
+///
+/// # Errors
+/// * [`Error::is_run_over`], [`Error::is_unknown_run`]: nothing was sent.
+/// * [`Error::is_unavailable`]: it is not known whether the request was sent. It is safe to repeat.
+#[must_use = "a request to retry is sent when it is awaited"]
+pub struct RetryNow(Lazy<Unsent>);
+
+impl RetryNow {
+    pub(crate) fn new(shared: Arc<ClientShared>, run: RunId) -> Self {
+        Self(Lazy::Built(Unsent { shared, run, message: Ok(Message::Retry {}) }))
     }
 }
 
-awaitable!(ResumeRun, ());
+message!(RetryNow);
 
-fn prepared(
+/// A message, with the run to which it will be sent.
+struct Unsent {
     shared: Arc<ClientShared>,
-    checked: Result<Submission, Error>,
-    is_keyed: bool,
-) -> BoxFuture<'static, Result<Prepared<()>, Error>> {
-    let ready = checked.map(|submission| {
-        let run = submission.run;
-        Prepared::new(Arc::clone(&shared.store), submission, is_keyed, move |answer| match answer {
+    run: RunId,
+    message: Result<Message, Error>,
+}
+
+impl Unsent {
+    fn prepare(self) -> Result<Prepared<()>, Error> {
+        let (run, message) = (self.run, self.message?);
+        check(&message)?;
+        let key = match &message {
+            Message::Signal { signal, key: Some(key), .. } => Some(keyed_message(run, signal, key)),
+            _ => None,
+        };
+        let id = key.unwrap_or_else(|| random_message(&self.shared));
+        let submission = Submission { message: id, run, body: wire::encode_message(&message), opens: None };
+        let store = Arc::clone(&self.shared.store);
+        Ok(Prepared::new(store, submission, key.is_some(), move |answer| match answer {
             Submitted::Accepted => Ok(()),
             Submitted::RunOver => Err(Error::run_over(run)),
             Submitted::UnknownRun => Err(Error::unknown_run(run.to_string())),
@@ -255,13 +276,49 @@ fn prepared(
                     format!("a message to run {run} was answered with {answer:?}, which answers starts only");
                 Err(StoreError::corrupt(reason).into())
             }
-        })
-    });
-    Box::pin(std::future::ready(ready))
+        }))
+    }
 }
 
 pub(super) fn submission(message: MessageId, run: RunId, body: &Message) -> Submission {
     Submission { message, run, body: wire::encode_message(body), opens: None }
+}
+
+impl Begin for Unsent {
+    type Output = Result<(), Error>;
+
+    fn begin(self) -> BoxFuture<'static, Self::Output> {
+        let shared = Arc::clone(&self.shared);
+        let prepared = self.prepare();
+        Box::pin(async move { shared.submit(prepared?).await })
+    }
+}
+
+impl fmt::Debug for Unsent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unsent")
+            .field("run", &self.run)
+            .field("message", &self.message)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Checks what a message says, before the store is asked.
+fn check(message: &Message) -> Result<(), Error> {
+    match message {
+        Message::Signal { signal, key, .. } => {
+            check_name("signal", signal)?;
+            key.iter().try_for_each(|key| check_name("key", key))
+        }
+        Message::Cancel { reason } => check_reason("cancellation", reason.as_deref().unwrap_or_default()),
+        Message::Terminate { reason } => check_reason("termination", reason),
+        Message::Start { .. }
+        | Message::TaskEnded { .. }
+        | Message::TaskLost { .. }
+        | Message::RunSignal { .. }
+        | Message::Resume {}
+        | Message::Retry {} => Ok(()),
+    }
 }
 
 fn check_reason(what: &str, reason: &str) -> Result<(), Error> {
@@ -290,38 +347,4 @@ pub(super) fn keyed_message(run: RunId, signal: &str, key: &str) -> MessageId {
 
 pub(super) fn random_message(shared: &ClientShared) -> MessageId {
     MessageId::from_u128(u128::from(shared.host.random()) << 64 | u128::from(shared.host.random()))
-}
-
-impl fmt::Debug for SendSignal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SendSignal")
-            .field("run", &self.run)
-            .field("signal", &self.signal)
-            .field("key", &self.key)
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for CancelRun {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CancelRun")
-            .field("run", &self.run)
-            .field("reason", &self.reason)
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for TerminateRun {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TerminateRun")
-            .field("run", &self.run)
-            .field("reason", &self.reason)
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for ResumeRun {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResumeRun").field("run", &self.run).finish_non_exhaustive()
-    }
 }

@@ -112,21 +112,3 @@ impl<T> fmt::Debug for Prepared<T> {
         f.debug_struct("Prepared").field("submission", &self.submission).finish_non_exhaustive()
     }
 }
-
-/// Makes a request awaitable: the client prepares and submits it.
-macro_rules! awaitable {
-    ($request:ident, $answer:ty) => {
-        impl std::future::IntoFuture for $request {
-            type Output = Result<$answer, crate::error::Error>;
-            type IntoFuture = futures::future::BoxFuture<'static, Self::Output>;
-
-            fn into_future(self) -> Self::IntoFuture {
-                let shared = std::sync::Arc::clone(&self.shared);
-                let prepared = crate::client::request::Request::prepare(self);
-                Box::pin(async move { shared.submit(prepared.await?).await })
-            }
-        }
-    };
-}
-
-pub(super) use awaitable;

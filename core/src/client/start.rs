@@ -1,7 +1,6 @@
 //! `client.start`: submits a new run together with its start message. It must not know how workers execute the run.
 
 use std::fmt;
-use std::future::IntoFuture;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +14,7 @@ use tokio::sync::oneshot;
 use crate::client::call::{ClientShared, Shards};
 use crate::client::handle::RunHandle;
 use crate::client::key::{Compared, Key};
+use crate::client::lazy::{Begin, Lazy, future};
 use crate::client::message::{content_of, random_message};
 use crate::client::request::{Prepared, Request};
 use crate::client::run_type::{RunType, Untyped};
@@ -66,7 +66,10 @@ use crate::workflow::signal::NamedSignal;
 ///   with a PostgreSQL store). The error names the transaction. Repeat the start when it has ended.
 /// * [`Error::is_unavailable`]: it is not known whether the run was started. It is safe to repeat a start with a key.
 #[must_use = "a start does nothing until it is awaited"]
-pub struct StartRun<W: RunType> {
+pub struct StartRun<W: RunType>(Lazy<Start<W>>);
+
+/// A start with its options.
+struct Start<W: RunType> {
     shared: Arc<ClientShared>,
     workflow: Name,
     input: Result<Payload, Error>,
@@ -104,7 +107,8 @@ impl<W: RunType> StartRun<W> {
     fn new(shared: Arc<ClientShared>, workflow: Name, input: Result<Payload, Error>) -> Self {
         let call = shared.call.as_ref();
         let key = call.map(|call| Key { text: call.next(), compared: Compared::Input });
-        Self { shared, workflow, input, key, begin: Beginning::AtOnce, signal: None, of: PhantomData }
+        let (begin, signal) = (Beginning::AtOnce, None);
+        Self(Lazy::Built(Start { shared, workflow, input, key, begin, signal, of: PhantomData }))
     }
 
     /// Sends a signal together with the start, in one transaction: to the new run or, if there is a run with the
@@ -154,8 +158,9 @@ impl<W: RunType> StartRun<W> {
         content: T,
     ) -> Self {
         let signal = signal.into().into_name();
-        let content = self.shared.encode(content_of(&signal), &content);
-        self.signal = Some(Box::new((signal, content)));
+        let start = self.0.built();
+        let content = start.shared.encode(content_of(&signal), &content);
+        start.signal = Some(Box::new((signal, content)));
         self
     }
 
@@ -222,7 +227,7 @@ impl<W: RunType> StartRun<W> {
     }
 
     fn keyed(mut self, key: impl Into<String>, compared: Compared) -> Self {
-        self.key = Some(Key { text: key.into(), compared });
+        self.0.built().key = Some(Key { text: key.into(), compared });
         self
     }
 
@@ -230,7 +235,7 @@ impl<W: RunType> StartRun<W> {
     /// year 10000; by default there is none. The run exists at once. Replaces an earlier `start_at`. See [`StartRun`] for
     /// an example.
     pub fn delay(mut self, delay: Duration) -> Self {
-        self.begin = Beginning::After(delay);
+        self.0.built().begin = Beginning::After(delay);
         self
     }
 
@@ -249,10 +254,12 @@ impl<W: RunType> StartRun<W> {
     /// # }
     /// ```
     pub fn start_at(mut self, time: DateTime<Utc>) -> Self {
-        self.begin = Beginning::At(time);
+        self.0.built().begin = Beginning::At(time);
         self
     }
+}
 
+impl<W: RunType> Start<W> {
     /// Checks what can be checked without the store.
     fn check(self) -> Result<CheckedStart, Error> {
         check_name("workflow", &self.workflow)?;
@@ -283,8 +290,9 @@ impl<W: RunType> Request for StartRun<W> {
     type Answer = RunHandle<W>;
 
     fn prepare(self) -> BoxFuture<'static, Result<Prepared<RunHandle<W>>, Error>> {
-        let shared = Arc::clone(&self.shared);
-        let checked = self.check();
+        let start = self.0.into_built();
+        let shared = Arc::clone(&start.shared);
+        let checked = start.check();
         Box::pin(async move {
             let checked = checked?;
             let (shards, now) = shared.shards(&checked.workflow).await?;
@@ -293,11 +301,12 @@ impl<W: RunType> Request for StartRun<W> {
     }
 }
 
-impl<W: RunType> IntoFuture for StartRun<W> {
-    type Output = Result<RunHandle<W>, Error>;
-    type IntoFuture = BoxFuture<'static, Self::Output>;
+future!(StartRun<W: RunType>, Result<RunHandle<W>, Error>);
 
-    fn into_future(self) -> Self::IntoFuture {
+impl<W: RunType> Begin for Start<W> {
+    type Output = Result<RunHandle<W>, Error>;
+
+    fn begin(self) -> BoxFuture<'static, Self::Output> {
         let shared = Arc::clone(&self.shared);
         let checked = self.check();
         Box::pin(async move {
@@ -486,6 +495,12 @@ async fn with_differences(error: Error, shared: &ClientShared, input: &Payload) 
 }
 
 impl<W: RunType> fmt::Debug for StartRun<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<W: RunType> fmt::Debug for Start<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StartRun")
             .field("workflow", &self.workflow)

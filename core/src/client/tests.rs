@@ -35,8 +35,6 @@ fn fixture() -> Fixture {
 
 /// Executes a request concurrently with the test.
 #[expect(clippy::disallowed_methods, reason = "each test has its own runtime")]
-fn spawn<T: Send + 'static>(
-    request: impl IntoFuture<Output = T, IntoFuture = futures::future::BoxFuture<'static, T>>,
-) -> tokio::task::JoinHandle<T> {
-    tokio::task::spawn(request.into_future())
+fn spawn<T: Send + 'static>(request: impl Future<Output = T> + Send + 'static) -> tokio::task::JoinHandle<T> {
+    tokio::task::spawn(request)
 }

@@ -22,18 +22,22 @@ pub(crate) const UNNAMED: &str = "error";
 /// let failure = pgworkflows::error::Failure::from_error(&denied);
 /// assert_eq!(failure.to_string(), "permission denied (std::io::error::Error)");
 /// ```
-#[derive(Clone, PartialEq, Eq)]
+/// As JSON it has the fields `type`, `message`, `retryable` and, if there are any, `cause` and `details`.
+#[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct Failure {
     /// The error's type: the name that its author chose, or the path of the Rust type as [`std::any::type_name`] returns
     /// it, which names the module that defines the type. It is `error` if the type is not known, as for a `dyn Error`.
+    #[serde(rename = "type")]
     pub type_name: String,
     /// The error's message. The log keeps 10,000 characters of it.
     pub message: String,
     /// Whether another attempt may succeed.
     pub retryable: bool,
     /// The error that caused this one. The log keeps 8 causes.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<Box<Failure>>,
     /// Data that the error's author attached for callers.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub details: Option<Payload>,
 }
 

@@ -85,19 +85,6 @@ impl fmt::Debug for RunId {
     }
 }
 
-impl FromStr for RunId {
-    type Err = InvalidId;
-
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
-        match Uuid::parse_str(text) {
-            Ok(uuid) if uuid.get_version_num() == 7 => Ok(Self(uuid.as_u128())),
-            _ => Err(InvalidId(format!(
-                "`{text}` is not a run id: a run id is a UUID of version 7, as `start` returned it"
-            ))),
-        }
-    }
-}
-
 /// Writes the id as text.
 impl serde::Serialize for RunId {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -110,6 +97,19 @@ impl<'de> serde::Deserialize<'de> for RunId {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
         text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl FromStr for RunId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        match Uuid::parse_str(text) {
+            Ok(uuid) if uuid.get_version_num() == 7 => Ok(Self(uuid.as_u128())),
+            _ => Err(InvalidId(format!(
+                "`{text}` is not a run id: a run id is a UUID of version 7, as `start` returned it"
+            ))),
+        }
     }
 }
 

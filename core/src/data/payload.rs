@@ -219,6 +219,21 @@ impl Payload {
     }
 }
 
+/// Writes the value, as [`Payload::to_json`] converts it. Bytes that this build cannot read, such as encrypted ones, become an
+/// object that says so: `{"$encoding": 7, "bytes": 120}`.
+impl Serialize for Payload {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.to_json() {
+            Ok(value) => value.serialize(serializer),
+            Err(_) => {
+                let unread =
+                    serde_json::json!({"$encoding": self.encoding.number(), "bytes": self.bytes.len()});
+                unread.serialize(serializer)
+            }
+        }
+    }
+}
+
 impl fmt::Debug for Payload {
     /// Writes the content in CBOR's diagnostic notation, cut after 200 characters; its size if it cannot be read.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,10 +1,13 @@
 //! A decoded event of a history. It must not know where the history came from.
 
 use chrono::{DateTime, Utc};
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
 
 use crate::data::id::{EventSeq, RunId};
 use crate::error::Error;
 use crate::log::event::Event;
+use crate::log::json;
 use crate::log::past_event::StoredEvent;
 use crate::log::wire;
 use crate::store::error::StoreError;
@@ -19,6 +22,18 @@ pub struct HistoryEvent {
     pub at: DateTime<Utc>,
     /// The event.
     pub event: Event,
+}
+
+/// Writes a row of the SQL view `history`: `seq`, `at`, `name` and `data`.
+impl Serialize for HistoryEvent {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut row = serializer.serialize_struct("HistoryEvent", 4)?;
+        row.serialize_field("seq", &self.seq.get())?;
+        row.serialize_field("at", &json::time(self.at.into()))?;
+        row.serialize_field("name", self.event.name())?;
+        row.serialize_field("data", &self.event.data())?;
+        row.end()
+    }
 }
 
 impl HistoryEvent {

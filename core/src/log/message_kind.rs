@@ -22,6 +22,8 @@ pub enum MessageKind {
     Task,
     /// A request to try the run again.
     Resume,
+    /// A request to begin the next attempts at once.
+    Retry,
 }
 
 impl Submission {
@@ -38,6 +40,7 @@ impl Submission {
             Message::Terminate { .. } => MessageKind::Terminate,
             Message::TaskEnded { .. } | Message::TaskLost { .. } => MessageKind::Task,
             Message::Resume {} => MessageKind::Resume,
+            Message::Retry {} => MessageKind::Retry,
         })
     }
 }
@@ -78,6 +81,7 @@ mod tests {
             (ended, MessageKind::Task),
             (Message::TaskLost { id, task, losses: 1 }, MessageKind::Task),
             (Message::Resume {}, MessageKind::Resume),
+            (Message::Retry {}, MessageKind::Retry),
         ] {
             assert_eq!(kind(wire::encode_message(&message)).unwrap(), expected);
         }

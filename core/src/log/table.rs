@@ -61,6 +61,11 @@ macro_rules! events {
             /// When the next attempt begins.
             retry_at: Timestamp,
         }
+        /// A client asked for the attempts that wait for their time to begin at once.
+        "retry.requested" 1 => RetryRequested = 33: Note, Nothing {
+            /// The message that carried the request.
+            message: MessageId,
+        }
         /// The process died during an attempt, while the run was a suspect.
         "activity.attempt-lost" 1 => ActivityAttemptLost = 6: Note, Nothing {
             /// The durable call.
@@ -323,6 +328,9 @@ macro_rules! messages {
             sender: RunId,
             /// The run that it is for.
             to: Recipient,
+        }
+        /// Asks for the attempts that wait for their time to begin at once.
+        "retry" 1 => Retry = 11 {
         }
         }
     };

@@ -58,6 +58,7 @@ impl Intake<'_> {
             | Message::Signal { .. }
             | Message::RunSignal { .. }
             | Message::Cancel { .. }
+            | Message::Retry {}
             | Message::TaskEnded { .. }
             | Message::TaskLost { .. } => {
                 if self.recorder.runs.is_left_alone(id) {

@@ -2,12 +2,14 @@
 //! the processor or other runs.
 
 use std::ops::Bound;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use crate::data::id::{CommandId, EventSeq, RunId};
+use crate::data::id::{CommandId, EventSeq, MessageId, RunId};
 use crate::data::time::Timestamp;
+use crate::data::wait::Wait;
 use crate::log::attempt::Attempt;
 use crate::log::event::{Consequence, Event};
 use crate::log::past_event::PastEvent;
@@ -22,7 +24,7 @@ use crate::processor::row::{Row, printable};
 use crate::processor::sent::sent_by;
 use crate::processor::tasks::new_task;
 use crate::run::state::{Deadline, DeadlineKind, RunState};
-use crate::run::{Progress, Run};
+use crate::run::{Progress, Run, words};
 use crate::store::append::{ClosedRun, ClosedStatus, OpenRow, OpenState, PublishedView};
 use crate::store::tasks::{TaskId, Withdrawal};
 use crate::store::watch::Notice;
@@ -171,6 +173,13 @@ impl Live {
     /// A retry is handed to the executor.
     pub(super) fn retry(&mut self, deadline: Deadline) {
         self.retried = Some(deadline);
+    }
+
+    /// A client asks for the attempts that wait for their time to begin at once. Nothing is logged if none waits. Those that
+    /// were handed to the executor do not wait any more, and the others must come after them.
+    pub(super) fn retry_now(&mut self, now: Timestamp, message: MessageId) -> Progress {
+        let earliest = self.retried.map(|retried| retried.at.saturating_add(Duration::from_micros(1)));
+        self.run.retry_now(earliest.map_or(now, |earliest| now.max(earliest)), message)
     }
 
     /// The time of an outcome. If the clock went backwards, a new retry must still come after those handed to the executor.
@@ -343,24 +352,25 @@ impl Live {
     pub(super) fn open_row(&self) -> OpenRow {
         let state = self.open_state();
         let parked = state == OpenState::Parked;
-        OpenRow {
-            state,
-            wake_at: if parked { self.run.state.wake_at() } else { None },
-            waiting_on: match state {
-                OpenState::Busy => self.busy_with().map(printable),
-                OpenState::Pending => None,
-                OpenState::Parked | OpenState::Stalled => self.waiting_on().map(printable),
-            },
+        let wake_at = if parked { self.run.state.wake_at() } else { None };
+        if let Some(reason) =
+            self.run.stall_in_words().filter(|_| state != OpenState::Busy || self.is_retrying())
+        {
+            return OpenRow { state, wake_at, waiting_on: Some(printable(reason)), waits: None };
         }
+        let waits = match state {
+            OpenState::Pending => Vec::new(),
+            // Of a busy run, people are told no more than that, unless something of it has failed.
+            OpenState::Busy if !self.is_retrying() => Vec::new(),
+            OpenState::Busy | OpenState::Parked | OpenState::Stalled => {
+                self.run.shown_waits(&|call| self.executing.has_attempt(call))
+            }
+        };
+        OpenRow { state, wake_at, waiting_on: words(&waits).map(printable), waits: Wait::to_json(&waits) }
     }
 
-    /// What a busy run waits on, if people should know more than that it is busy.
-    fn busy_with(&self) -> Option<String> {
-        self.run.state.has_retries().then(|| self.waiting_on()).flatten()
-    }
-
-    fn waiting_on(&self) -> Option<String> {
-        self.run.waiting_on_while(&|call| self.executing.has_attempt(call))
+    fn is_retrying(&self) -> bool {
+        self.run.state.has_retries()
     }
 
     fn open_state(&self) -> OpenState {

@@ -23,12 +23,12 @@ impl Received {
         matches!(self.message, Message::Terminate { .. })
     }
 
-    /// Whether it is dropped if its run is over: a request to resume is, and so is the outcome of a task, unless a transaction
+    /// Whether it is dropped if its run is over: a request to resume or to retry is, and so is the outcome of a task, unless a transaction
     /// committed it, because then people need to know what happened.
     pub(super) fn is_dropped_late(&self) -> bool {
         match &self.message {
             Message::TaskEnded { committed: Flag(committed), .. } => !committed,
-            Message::TaskLost { .. } | Message::Resume {} => true,
+            Message::TaskLost { .. } | Message::Resume {} | Message::Retry {} => true,
             Message::Start { .. }
             | Message::Signal { .. }
             | Message::RunSignal { .. }

@@ -128,6 +128,7 @@ impl Recorder<'_> {
                 live.run().resolve(now, Event::SignalReceived { message, signal, payload, key, sender })
             }
             Message::Terminate { reason } => live.run().terminate(now, message_id, reason),
+            Message::Retry {} => live.retry_now(now, message_id),
             Message::TaskEnded { id: call, task, outcome, committed: Flag(committed) } => {
                 let end = TaskEnd::of(outcome, committed);
                 return self.take_in_task(id, reference, (call, task), end, now);

@@ -115,7 +115,7 @@ impl Intake<'_> {
             return;
         }
         let waiting_on = Some(format!("stalled: the run is left alone: {problem}"));
-        let row = OpenRow { state: OpenState::Stalled, wake_at: None, waiting_on };
+        let row = OpenRow { state: OpenState::Stalled, wake_at: None, waiting_on, waits: None };
         self.recorder.outbox.push(Group::of_row(id, row));
     }
 

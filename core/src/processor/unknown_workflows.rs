@@ -60,6 +60,7 @@ impl UnknownWorkflows {
             | Message::Cancel { .. }
             | Message::TaskEnded { .. }
             | Message::TaskLost { .. }
+            | Message::Retry {}
             | Message::Resume {} => {
                 unknown.left.push(received.reference);
             }

@@ -1,7 +1,7 @@
 //! The attempts of an activity: completed, retried, failed, lost. It is pure, and must not execute anything.
 
 use crate::data::failure::Failure;
-use crate::data::id::{CommandId, ExecutorId};
+use crate::data::id::{CommandId, ExecutorId, MessageId};
 use crate::data::name::Name;
 use crate::data::payload::Payload;
 use crate::data::time::Timestamp;
@@ -91,6 +91,15 @@ impl Run {
             progress.append(failed);
         }
         progress
+    }
+
+    /// A client asks for the attempts that wait for their time to begin at once. Changes nothing if none waits.
+    pub(crate) fn retry_now(&mut self, at: Timestamp, message: MessageId) -> Progress {
+        let at = at.max(self.state.now);
+        match self.state.retries.last() {
+            Some(last) if last.at > at => self.note(at, Event::RetryRequested { message }),
+            Some(_) | None => Progress::default(),
+        }
     }
 
     /// The activity's `schedule_to_close` has passed.

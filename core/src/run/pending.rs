@@ -50,6 +50,12 @@ pub(crate) struct PendingTask {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct LastFailure(pub(super) String);
 
+impl LastFailure {
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// A compensation that is registered and not scheduled yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PendingCompensation {

@@ -171,25 +171,6 @@ impl RunState {
         tracing::info_span!("run", run = %self.id, %workflow, key, replay).in_scope(poll)
     }
 
-    /// Describes the current attempt of an activity that is a task, or has failed before.
-    pub(crate) fn attempts_of(&self, id: CommandId, is_running: bool) -> Option<String> {
-        let activity = self.activities.get(id)?;
-        let attempt = activity.attempt;
-        let failure = activity.last_failure.as_ref().map(|failure| &failure.0);
-        if let Some(PendingTask { queue, .. }) = activity.task.as_deref() {
-            let task = format!("a task of activity queue `{queue}`");
-            return Some(match failure {
-                Some(failure) => format!("{task}, attempt {attempt}, after this: {failure}"),
-                None => task,
-            });
-        }
-        let failure = failure?;
-        Some(match activity.retry_at.filter(|_| !is_running) {
-            Some(at) => format!("attempt {attempt} begins at {at}, after this: {failure}"),
-            None => format!("attempt {attempt} is under way, after this: {failure}"),
-        })
-    }
-
     /// Whether an activity has failed before and is retried.
     pub(crate) fn has_retries(&self) -> bool {
         self.retried > 0
@@ -226,6 +207,10 @@ impl RunState {
             Event::ActivityAttemptStarted { id, attempt } => self.attempt_started(*id, *attempt),
             Event::ActivityAttemptFailed { id, attempt, failure, retry_at } => {
                 self.attempt_failed(*id, *attempt, failure, *retry_at);
+            }
+            Event::RetryRequested { message } => {
+                self.messages.insert(*message, ());
+                self.retry_at_once();
             }
             Event::ActivityEnqueued { id, attempt, queue, .. } => self.attempt_enqueued(*id, *attempt, queue),
             Event::ActivityAttemptLost { id, .. } => {
@@ -337,6 +322,18 @@ impl RunState {
             activity.attempt = attempt.saturating_add(1);
             activity.attempt_logged = false;
             self.retries.insert(Deadline { at: retry_at, kind: DeadlineKind::Retry, id });
+        }
+    }
+
+    /// The attempts that wait for a later time begin now.
+    fn retry_at_once(&mut self) {
+        let kind = DeadlineKind::Retry;
+        while let Some(last) = self.retries.last().copied().filter(|last| last.at > self.now) {
+            self.retries.remove(&last);
+            self.retries.insert(Deadline { at: self.now, kind, id: last.id });
+            if let Some(activity) = self.activities.get_mut(last.id) {
+                activity.retry_at = Some(self.now);
+            }
         }
     }
 

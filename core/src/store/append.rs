@@ -258,10 +258,12 @@ pub struct OpenRow {
     pub wake_at: Option<Timestamp>,
     /// What the run waits on, in words for people; at most 2,000 characters.
     pub waiting_on: Option<String>,
+    /// The same as data: a JSON array, which only core reads and people query. `None` if there is nothing to say.
+    pub waits: Option<String>,
 }
 
 /// What an open run does, according to its row. A pending row is not written when its run begins: once the log has an event
-/// of the run, the row counts as that of a busy run without `wake_at` and `waiting_on`.
+/// of the run, the row counts as that of a busy run without `wake_at`, `waiting_on` and `waits`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum OpenState {
     /// The run's start is in the inbox; the log has no event of the run.

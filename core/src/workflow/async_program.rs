@@ -121,6 +121,7 @@ impl AsyncProgram {
             | Event::ActivityAttemptStarted { .. }
             | Event::ActivityAttemptFailed { .. }
             | Event::ActivityAttemptLost { .. }
+            | Event::RetryRequested { .. }
             | Event::ActivityEnqueued { .. }
             | Event::ActivityCancelled { .. }
             | Event::TimerStarted { .. }

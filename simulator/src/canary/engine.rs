@@ -400,6 +400,26 @@ pub(super) const CANARIES: &[Canary] = &[
                 self.cut = Some((run, if skips { last.next_seq() } else { last.seq }));"#,
         }],
     },
+    Canary {
+        name: "RetryForgotten",
+        what: "a request to begin the next attempts at once is consumed, and changes nothing",
+        edits: &[Edit {
+            file: "core/src/run/activities.rs",
+            find: "Some(last) if last.at > at =>",
+            erring: r#"Some(last) if last.at > at && !crate::canary::is("RetryForgotten") =>"#,
+        }],
+    },
+    Canary {
+        name: "RetryWaitsOn",
+        what: "a request to begin the next attempts at once is logged, and they wait on",
+        edits: &[Edit {
+            file: "core/src/run/state.rs",
+            find: "self.retry_at_once();",
+            erring: r#"if !crate::canary::is("RetryWaitsOn") {
+                    self.retry_at_once();
+                }"#,
+        }],
+    },
 ];
 
 const FRAME_WRITTEN: Edit = Edit {

@@ -136,6 +136,7 @@ impl Accounts {
         }
         check_views(append, events, violations);
         self.tasks.appended(append, events, violations);
+        self.retries.appended(append, events, &self.inbox, now, violations);
         self.sends(append, violations);
         self.took(append, violations);
         self.releases(append, violations);

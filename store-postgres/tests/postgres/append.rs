@@ -11,7 +11,7 @@ async fn any_write_to_a_foreign_shard_is_fenced() {
     let mut one = world.writer_for(TTL, 2).await;
     let other = world.writer_for(TTL, 2).await;
     let foreign = world.run(other.positions.keys().next().unwrap().get());
-    let row = OpenRow { state: OpenState::Busy, wake_at: None, waiting_on: None };
+    let row = OpenRow { state: OpenState::Busy, wake_at: None, waiting_on: None, waits: None };
     let mut updated = one.batch();
     updated.append.updated.push(UpdatedRun { run: foreign, row });
     let mut consumed = one.batch();

@@ -106,6 +106,7 @@ async fn every_kind_of_event_is_shown_with_its_fields() {
         }
     }
     let began = batch.append.frames[0].at.as_micros();
+    let frames = batch.append.frames.clone();
     writer.append(batch).await.unwrap();
 
     for (length, run) in runs {
@@ -131,6 +132,14 @@ async fn every_kind_of_event_is_shown_with_its_fields() {
             assert_eq!(row.get::<i64, _>(5), first + index as i64);
             let data: &str = row.get(1);
             let fields: Value = serde_json::from_str(data).unwrap();
+            // A program that writes an event as JSON shows the same.
+            let event =
+                frames.iter().filter(|frame| frame.run == run).flat_map(|frame| frame.events().unwrap());
+            let ours = serde_json::to_value(event.skip(index).next().unwrap()).unwrap();
+            assert!(
+                ours["name"] == *name && is_same(&ours["data"], &fields),
+                "{title}: {ours:#}\nis not\n{fields:#}"
+            );
             shown.entry(name).or_default().extend(fields.as_object().unwrap().keys().cloned());
             text += &format!("# {title}\n{data}\n\n");
         }

@@ -274,13 +274,13 @@ impl Batch {
     }
 
     pub(crate) fn opened(mut self, run: RunId, state: OpenState, wake_at: Option<Timestamp>) -> Self {
-        let row = OpenRow { state, wake_at, waiting_on: None };
+        let row = OpenRow { state, wake_at, waiting_on: None, waits: None };
         self.append.opened.push(OpenedRun { run, workflow: "trial".into(), row });
         self
     }
 
     pub(crate) fn updated(mut self, run: RunId, state: OpenState) -> Self {
-        let row = OpenRow { state, wake_at: None, waiting_on: None };
+        let row = OpenRow { state, wake_at: None, waiting_on: None, waits: None };
         self.append.updated.push(UpdatedRun { run, row });
         self
     }

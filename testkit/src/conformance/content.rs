@@ -108,6 +108,7 @@ pub async fn row_is_that_of_the_last_append(fixture: &Fixture) {
     let (mut writer, run) = fixture.open_run().await;
     let mut row = parked(Some(2_000_000_000_000_000));
     row.waiting_on = Some("signal upgrade".to_owned());
+    row.waits = Some(r#"[{"kind":"signal", "name":"upgrade"}]"#.to_owned());
     writer.write(writer.draft().event(run).update(run, row.clone())).await;
 
     assert_eq!(fixture.open_row(run).await, Some(row));

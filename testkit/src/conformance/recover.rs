@@ -209,7 +209,7 @@ pub async fn run_that_began_is_busy_without_another_row(fixture: &Fixture) {
     // Given a pending run whose row says what it waits for
     let (mut writer, run, start) = fixture.submitted_run().await;
     let waiting_on = Some("a worker that has its workflow".to_owned());
-    let pending = OpenRow { state: OpenState::Pending, wake_at: None, waiting_on };
+    let pending = OpenRow { state: OpenState::Pending, wake_at: None, waiting_on, waits: None };
     writer.write(writer.draft().update(run, pending.clone())).await;
     assert_eq!((fixture.open_row(run).await, writer.unparked().await), (Some(pending), vec![]));
 

@@ -381,7 +381,12 @@ pub(super) fn stalled() -> OpenRow {
 }
 
 pub(super) fn parked(wake_at: Option<i64>) -> OpenRow {
-    OpenRow { state: OpenState::Parked, wake_at: wake_at.map(Timestamp::from_micros), waiting_on: None }
+    OpenRow {
+        state: OpenState::Parked,
+        wake_at: wake_at.map(Timestamp::from_micros),
+        waiting_on: None,
+        waits: None,
+    }
 }
 
 pub(super) fn bodies(messages: &[InboxMessage]) -> Vec<Bytes> {

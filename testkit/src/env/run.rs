@@ -84,7 +84,7 @@ impl<W: Workflow> IntoFuture for TestStart<W> {
                     W::NAME
                 )));
             }
-            let handle = env.drive(start.into_future()).await??;
+            let handle = env.drive(start).await??;
             Ok(TestRun { env, handle })
         })
     }
@@ -128,7 +128,7 @@ impl<W: Workflow> TestRun<W> {
         signal: Signal<T>,
         content: T,
     ) -> Result<(), Error> {
-        Ok(self.env.drive(self.handle.signal(signal, content).into_future()).await??)
+        Ok(self.env.drive(self.handle.signal(signal, content)).await??)
     }
 
     /// The newest value that the run has published of a view; `None` if it has not published any.
@@ -144,7 +144,7 @@ impl<W: Workflow> TestRun<W> {
     /// # Errors
     /// Returns the errors of [`RunHandle::cancel`].
     pub async fn cancel(&self) -> Result<(), Error> {
-        Ok(self.env.drive(self.handle.cancel().into_future()).await??)
+        Ok(self.env.drive(self.handle.cancel()).await??)
     }
 
     /// Ends the run at once, without its code.
@@ -152,7 +152,15 @@ impl<W: Workflow> TestRun<W> {
     /// # Errors
     /// Returns the errors of [`RunHandle::terminate`].
     pub async fn terminate(&self, reason: impl Into<String>) -> Result<(), Error> {
-        Ok(self.env.drive(self.handle.terminate(reason).into_future()).await??)
+        Ok(self.env.drive(self.handle.terminate(reason)).await??)
+    }
+
+    /// Has the next attempts of its activities begin at once, if they are in back-off.
+    ///
+    /// # Errors
+    /// Returns the errors of [`RunHandle::retry_now`].
+    pub async fn retry_now(&self) -> Result<(), Error> {
+        Ok(self.env.drive(self.handle.retry_now()).await??)
     }
 
     /// Waits until the run is over, and returns the workflow's output. Time jumps to the next deadline whenever nothing
@@ -167,7 +175,7 @@ impl<W: Workflow> TestRun<W> {
         let what = || format!("run {} of workflow `{}` has no result", self.run_id(), W::NAME);
         // Time does not solve that.
         let is_hopeless = || self.env.world.waits_in_vain(self.run_id());
-        Ok(self.env.wait(self.handle.result().into_future(), is_hopeless, what).await??)
+        Ok(self.env.wait(self.handle.result(), is_hopeless, what).await??)
     }
 
     /// Describes the run.

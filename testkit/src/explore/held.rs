@@ -227,7 +227,7 @@ fn message(submission: &Submission) -> Option<Arrival> {
         MessageKind::Signal(name) => Some(Arrival::signal(name)),
         MessageKind::Cancel => Some(Arrival::cancel()),
         MessageKind::Terminate => Some(Arrival::terminate()),
-        // The outcome of an activity is held back before its executor reports it, and a request to resume brings nothing.
-        MessageKind::Start | MessageKind::Task | MessageKind::Resume => None,
+        // The outcome of an activity is held back before its executor reports it, and requests to resume or to retry bring nothing.
+        MessageKind::Start | MessageKind::Task | MessageKind::Resume | MessageKind::Retry => None,
     }
 }

@@ -137,6 +137,40 @@ workflow!(Recorder, "recorder", |ctx, (): ()| -> bool {
     Ok(same && one && other)
 });
 
+/// Fails at its first attempt.
+struct Flaky;
+
+#[async_trait]
+impl Activity for Flaky {
+    const NAME: &'static str = "flaky";
+    type Input = ();
+    type Output = u32;
+
+    async fn execute(&self, ctx: ActivityContext, (): ()) -> ActivityResult<u32> {
+        match ctx.attempt() {
+            1 => Err(ActivityError::new("down", "come back tomorrow")),
+            attempt => Ok(attempt),
+        }
+    }
+}
+
+workflow!(Patient, "patient", |ctx, (): ()| -> u32 {
+    let patient = RetryPolicy::exponential().initial(24 * HOUR).delay_max(24 * HOUR);
+    ctx.activity::<Flaky>(()).retry(patient).await
+});
+
+#[tokio::test]
+async fn request_to_retry_is_in_force_after_a_crash_at_any_point() {
+    let definition = TestEnv::builder().workflow::<Patient>().activity(Flaky);
+    let script = async |env: TestEnv| {
+        let run = env.start::<Patient>(()).await?;
+        run.retry_now().await?;
+        assert_eq!(run.result().await?, 2);
+        Ok::<_, Error>(run)
+    };
+    crash_everywhere(&definition, script).assert().await;
+}
+
 #[tokio::test]
 async fn recorded_values_are_the_same_after_a_crash_at_any_point() {
     let script = async |env: TestEnv| {

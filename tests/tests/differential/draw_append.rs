@@ -135,6 +135,7 @@ impl Model {
             state,
             wake_at: (parked && dice.chance(70)).then(|| self.time(dice)),
             waiting_on: dice.chance(50).then(|| "a signal".to_owned()),
+            waits: dice.chance(50).then(|| r#"[{"kind": "signal", "name": "go"}]"#.to_owned()),
         }
     }
 

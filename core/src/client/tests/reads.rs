@@ -32,7 +32,8 @@ async fn description_says_what_an_open_run_waits_for() {
         (OpenState::Parked, RunStatus::Waiting),
         (OpenState::Stalled, RunStatus::Stalled),
     ] {
-        let row = OpenRow { state, wake_at: Some(NOW), waiting_on: Some("signal `wave`".to_owned()) };
+        let row =
+            OpenRow { state, wake_at: Some(NOW), waiting_on: Some("signal `wave`".to_owned()), waits: None };
         fixture.store.describe_as(run.run_id(), "greeting", row);
         let info = run.describe().await.unwrap();
         assert_eq!(info.status, status);

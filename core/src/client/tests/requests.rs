@@ -514,3 +514,31 @@ async fn description_of_an_unknown_queue_names_it_and_says_what_creates_it() {
     assert!(error.is_invalid());
     assert!(error.to_string().contains("there is no queue `emials` yet: a worker that serves it"), "{error}");
 }
+
+#[tokio::test]
+async fn builders_are_futures_that_macros_join() {
+    let Fixture { client, .. } = fixture();
+    let (one, other) = futures::try_join!(
+        client.start::<Greeting>("Ada".to_owned()),
+        client.start::<Greeting>("Bob".to_owned()).key("guest:bob"),
+    )
+    .expect("both start");
+    let (signalled, cancelled, runs) = futures::join!(
+        one.signal(WAVE, 1).key("wave:1"),
+        other.cancel().reason("no"),
+        client.list().limit(5)
+    );
+    assert!(signalled.is_ok() && cancelled.is_ok() && runs.is_ok());
+    // One that is never polled sends nothing.
+    drop(one.terminate("never sent"));
+}
+
+#[tokio::test]
+#[should_panic = "an option was set after the builder was first polled"]
+async fn option_after_the_first_poll_is_a_panic_and_not_ignored() {
+    let Fixture { client, store, .. } = fixture();
+    store.state().submit_answers.push_back(Err(StoreError::unavailable("connection lost")));
+    let mut start = client.start::<Greeting>("Ada".to_owned());
+    assert!(futures::poll!(&mut start).is_pending());
+    drop(start.key("too late"));
+}

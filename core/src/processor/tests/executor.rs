@@ -119,3 +119,62 @@ fn input_that_the_activity_cannot_read_stalls_its_run_until_code_that_can_takes_
     "#]]
     .assert_eq(&fixture.history(run));
 }
+
+#[test]
+fn request_to_retry_begins_the_next_attempt_at_once_and_only_once() {
+    // Given an attempt in back-off
+    let mut fixture = Fixture::new();
+    let run = fixture.start::<Retries>(1, 0);
+    fixture.run();
+    fixture.end(run, 1, Err(broken()));
+    assert!(fixture.attempts.is_empty());
+    assert!(fixture.rows[&run].waits.as_deref().is_some_and(|waits| waits.contains("again_at")));
+    // When somebody asks for it, twice
+    fixture.submit(run, &Message::Retry {});
+    fixture.submit(run, &Message::Retry {});
+    fixture.run();
+    // Then it begins, and the second request finds nothing in back-off
+    assert_eq!(fixture.attempts[&(run, call(1))].attempt, 2);
+    assert_eq!(fixture.history(run).matches("retry.requested").count(), 1, "{}", fixture.history(run));
+    assert!(fixture.inbox.is_empty());
+    // When it fails again, then the delay is that of the second attempt
+    fixture.end(run, 1, Err(broken()));
+    assert!(fixture.attempts.is_empty() && fixture.rows[&run].wake_at > Some(fixture.now));
+    fixture.heartbeat(8 * SECOND);
+    fixture.pass(8 * SECOND);
+    fixture.end(run, 1, Ok(1));
+    assert!(fixture.closed.contains(&run), "{}", fixture.history(run));
+}
+
+#[test]
+fn request_to_retry_outlives_its_owner_at_any_moment() {
+    for moment in 0.. {
+        // Given an owner that dies after it has taken the request
+        let mut fixture = Fixture::new();
+        let run = fixture.start::<Retries>(1, 0);
+        fixture.run();
+        fixture.end(run, 1, Err(broken()));
+        fixture.submit(run, &Message::Retry {});
+        (0..moment).for_each(|_| fixture.proceed_without_trial());
+        let has_begun = !fixture.attempts.is_empty();
+        fixture.take_over(0);
+        // Then the next one begins the attempt, without waiting
+        assert_eq!(fixture.attempts[&(run, call(1))].attempt, 2, "after {moment} steps");
+        assert_eq!(fixture.history(run).matches("retry.requested").count(), 1);
+        if has_begun {
+            break;
+        }
+    }
+}
+
+#[test]
+fn request_to_retry_without_a_back_off_changes_nothing() {
+    let mut fixture = Fixture::new();
+    let run = fixture.start::<Retries>(1, 0);
+    fixture.run();
+    let before = (fixture.history(run), fixture.attempts_begun);
+    fixture.submit(run, &Message::Retry {});
+    fixture.run();
+    assert_eq!((fixture.history(run), fixture.attempts_begun), before);
+    assert!(fixture.inbox.is_empty());
+}

@@ -31,6 +31,16 @@ impl Permits {
         Self { noun, name, state: RefCell::new(State { free, next_ticket: 0, held, waiting }) }
     }
 
+    /// "mutex" or "semaphore".
+    pub(crate) fn noun(&self) -> &'static str {
+        self.noun
+    }
+
+    /// The name that the workflow gave it.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// Takes a permit if one is free. As long as a call waits, none is.
     pub(crate) fn take(&self, source: Source) -> Option<u64> {
         let mut state = self.state.borrow_mut();

@@ -140,6 +140,8 @@ fn activity_events() -> Vec<(&'static str, Event)> {
         ("all", attempt_failed(LATE_ID, 300, declined())),
         ("least", Event::ActivityAttemptLost { id: ID, attempt: 1 }),
         ("all", Event::ActivityAttemptLost { id: LATE_ID, attempt: 24 }),
+        ("least", Event::RetryRequested { message: MESSAGE }),
+        ("all", Event::RetryRequested { message: MessageId::from_u128(u128::MAX) }),
         ("least", Event::ActivityEnqueued { id: ID, attempt: 1, queue: name("gpu"), executor: None }),
         (
             "all",
@@ -244,5 +246,6 @@ pub(super) fn messages() -> Vec<(&'static str, Message)> {
         ("least", Message::Resume {}),
         ("least", run_signal(NOTHING, Recipient::Run(RUN))),
         ("all", run_signal(ENCRYPTED, Recipient::named("trial-onboarding", "signup:42"))),
+        ("least", Message::Retry {}),
     ]
 }

@@ -1,0 +1,63 @@
+//! What a run waits for: the calls that its code awaits, and what the log says of them. It must not know who asks.
+
+use crate::data::id::CommandId;
+use crate::data::wait::Wait;
+use crate::run::pending::PendingActivity;
+use crate::run::state::RunState;
+use crate::workflow::scope::call::{Awaited, CallKind};
+
+impl RunState {
+    /// A call that the code awaits, given whether the executor is running it: the log does not say when a retry starts.
+    pub(crate) fn wait_of(&self, call: Awaited, is_running: bool) -> Wait {
+        let source = Some(call.source.to_string());
+        match call.kind {
+            CallKind::Signal(name) => Wait::Signal { name: name.into(), source },
+            CallKind::Timer(until) => Wait::Timer { until: until.into(), source },
+            CallKind::Step(name) => Wait::Step { name: name.into(), source },
+            CallKind::Permit(permits) => {
+                Wait::Permit { of: permits.noun().to_owned(), name: permits.name().to_owned(), source }
+            }
+            CallKind::Activity(name) => match self.activities.get(call.id) {
+                Some(activity) => activity.wait(is_running, source),
+                None => Wait::Activity {
+                    name: name.into(),
+                    attempt: 1,
+                    queue: None,
+                    last_failure: None,
+                    again_at: None,
+                    compensation: false,
+                    source,
+                },
+            },
+        }
+    }
+
+    /// What the run waits for according to its log alone, at most `limit` of each kind. A signal or a step that the code awaits
+    /// is no event, so it is missing.
+    pub(crate) fn waits(&self, limit: usize) -> Vec<Wait> {
+        let activities = self.activities.values().map(|activity| activity.wait(false, None));
+        let timers =
+            self.timers.iter().map(|(_, until)| Wait::Timer { until: (*until).into(), source: None });
+        activities.take(limit).chain(timers.take(limit)).collect()
+    }
+
+    /// The compensations that are executed, at most `limit`.
+    pub(crate) fn compensating(&self, limit: usize, is_running: &dyn Fn(CommandId) -> bool) -> Vec<Wait> {
+        let running = self.activities.iter().filter(|(_, activity)| activity.compensation);
+        running.map(|(id, activity)| activity.wait(is_running(id), None)).take(limit).collect()
+    }
+}
+
+impl PendingActivity {
+    fn wait(&self, is_running: bool, source: Option<String>) -> Wait {
+        Wait::Activity {
+            name: self.name.to_string(),
+            attempt: self.attempt,
+            queue: self.task.as_ref().map(|task| task.queue.to_string()),
+            last_failure: self.last_failure.as_ref().map(|failure| failure.as_str().to_owned()),
+            again_at: self.retry_at.filter(|_| !is_running).map(Into::into),
+            compensation: self.compensation,
+            source,
+        }
+    }
+}

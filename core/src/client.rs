@@ -11,6 +11,7 @@ pub(crate) mod handle;
 pub(crate) mod in_activity;
 pub(crate) mod info;
 pub(crate) mod key;
+mod known_types;
 pub(crate) mod lazy;
 pub(crate) mod list;
 pub(crate) mod message;
@@ -39,7 +40,7 @@ pub use self::list::ListRuns;
 pub use self::message::{CancelRun, ResumeRun, RetryNow, SendSignal, TerminateRun};
 pub use self::queue::{QueueHandle, QueueInfo, UnservedShards, WorkerInfo};
 pub use self::request::{Prepared, Request};
-pub use self::run_type::{RunType, Untyped};
+pub use self::run_type::{Json, RunType, Untyped};
 pub use self::start::StartRun;
 pub use self::view::ViewChanges;
 use crate::data::id::RunId;
@@ -132,29 +133,38 @@ impl Client {
         StartRun::typed(Arc::clone(&self.shared), &input)
     }
 
-    /// Starts a run as [`Client::start`] does, for a client that knows the workflow's name but not its type. The input is
-    /// usually JSON, and the result is a [`Payload`]. The input's type is checked when a worker begins the run: if it is
-    /// not the workflow's, the run stalls.
+    /// Starts a run as [`Client::start`] does, for a client that knows the workflow's name but not its type, such as a tool.
+    /// The input is usually JSON: a `serde_json::Value`, or a text by [`Payload::from_json`].
+    ///
+    /// A workflow that the client was [told of](ClientBuilder::workflow) gets no input that it cannot read. The input of any
+    /// other is checked when a worker begins the run: if it is not of the workflow's type, the run stalls, and
+    /// [`RunInfo::waiting_on`] has the path of the field.
     ///
     /// ```
     /// # use pgworkflows::prelude::*;
-    /// use pgworkflows::payload::Payload;
+    /// use pgworkflows::client::Json;
+    /// use serde_json::json;
+    ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), pgworkflows::Error> {
     /// let client = Client::new(pgworkflows::MemoryStore::new());
-    /// let signup = Payload::from_json(r#"{"company": "Acme", "email": "ada@acme.example"}"#).unwrap();
+    /// let signup = json!({"company": "Acme", "email": "ada@acme.example"});
     /// let run = client.start_named("trial-onboarding", signup).key("signup:42").await?;
-    /// let decision = Payload::from_json(r#"{"upgraded": true, "plan": "pro"}"#).unwrap();
-    /// client.signal_named(run.run_id(), "upgrade", decision).await?;
-    /// assert_eq!(run.describe().await?.workflow, "trial-onboarding");
+    /// run.signal_named("upgrade", json!({"upgraded": true, "plan": "pro"})).await?;
+    ///
+    /// // From another process, which knows no more than the key.
+    /// let run = client.find_named("trial-onboarding", "signup:42").await?.expect("it was started");
+    /// let result: Option<serde_json::Value> = run.as_type::<Json>().try_result().await?;
+    /// assert!(result.is_none()); // No worker executes this run.
     /// # Ok(())
     /// # }
     /// ```
     ///
     /// # Errors
-    /// See [`StartRun`]. Returns an error that [`Error::is_payload`] recognises if the input is not valid CBOR or JSON.
-    pub fn start_named(&self, workflow: impl Into<Name>, input: Payload) -> StartRun<Untyped> {
-        StartRun::named(Arc::clone(&self.shared), workflow.into(), input)
+    /// See [`StartRun`]. Returns an error that [`Error::is_payload`] recognises if the input is not valid CBOR or JSON, or is not
+    /// of the type that the client was told.
+    pub fn start_named(&self, workflow: impl Into<Name>, input: impl Into<Payload>) -> StartRun<Untyped> {
+        StartRun::named(Arc::clone(&self.shared), workflow.into(), input.into())
     }
 
     /// Returns a handle of the run with this id. The store is not asked: whether the run exists and is a run of `W` is
@@ -210,8 +220,23 @@ impl Client {
     /// * [`Error::is_invalid`]: the key is empty, longer than 255 bytes, or has control characters.
     /// * [`Error::is_unavailable`]: the store did not answer.
     pub async fn find<W: Workflow>(&self, key: &str) -> Result<Option<RunHandle<W>>, Error> {
+        self.find_run(W::NAME, key).await
+    }
+
+    /// Finds the run of the workflow with this name that was started with this key. Returns `None` if there is none. See
+    /// [`Client::start_named`] for an example.
+    ///
+    /// # Errors
+    /// * [`Error::is_invalid`]: the name or the key is empty, longer than 255 bytes, or has control characters.
+    /// * [`Error::is_unavailable`]: the store did not answer.
+    pub async fn find_named(&self, workflow: &str, key: &str) -> Result<Option<RunHandle<Untyped>>, Error> {
+        check_name("workflow", workflow)?;
+        self.find_run(workflow, key).await
+    }
+
+    async fn find_run<W: RunType>(&self, workflow: &str, key: &str) -> Result<Option<RunHandle<W>>, Error> {
         check_name("key", key)?;
-        let found = self.shared.retry(|| self.shared.store.query().find(W::NAME, key)).await?;
+        let found = self.shared.retry(|| self.shared.store.query().find(workflow, key)).await?;
         Ok(found.map(|run| RunHandle::known(Arc::clone(&self.shared), run, true)))
     }
 
@@ -267,9 +292,14 @@ impl Client {
     ///
     /// # Errors
     /// See [`SendSignal`]. Returns an error that [`Error::is_payload`] recognises if the content is not valid CBOR or
-    /// JSON.
-    pub fn signal_named(&self, run: RunId, signal: impl Into<Name>, content: Payload) -> SendSignal {
-        SendSignal::named(Arc::clone(&self.shared), run, signal.into(), content)
+    /// JSON, or is not of the type that the client was [told](ClientBuilder::signal).
+    pub fn signal_named(
+        &self,
+        run: RunId,
+        signal: impl Into<Name>,
+        content: impl Into<Payload>,
+    ) -> SendSignal {
+        SendSignal::named(Arc::clone(&self.shared), run, signal.into(), content.into())
     }
 
     /// Sends a signal to all open runs of workflow `W` that were started with keys, or to those whose keys have a prefix. See

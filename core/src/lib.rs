@@ -29,7 +29,7 @@ pub mod worker;
 pub mod workflow;
 
 // Crates whose types are in public signatures.
-pub use {bytes, chrono, serde, uuid};
+pub use {bytes, chrono, serde, serde_json, uuid};
 
 pub use self::client::Client;
 pub use self::client::handle::RunHandle;

@@ -3,13 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
+
 use crate::client::call::{ClientShared, Settings};
+use crate::client::known_types::KnownTypes;
 use crate::data::id::ShardId;
 use crate::data::limits;
 use crate::error::Error;
 use crate::host::{Host, SystemHost};
 use crate::store::Store;
+use crate::workflow::Workflow;
 use crate::workflow::registry::check_name;
+use crate::workflow::signal::Signal;
 
 /// Configures a [`Client`](crate::client::Client). Every setting has a default.
 ///
@@ -43,6 +48,7 @@ impl ClientBuilder {
             queue_shards: None,
             payload_bytes_max: limits::PAYLOAD_BYTES_MAX,
             poll_interval: limits::CLIENT_POLL_INTERVAL,
+            types: KnownTypes::default(),
         };
         Self { store, settings, host: None }
     }
@@ -74,6 +80,52 @@ impl ClientBuilder {
     #[must_use]
     pub fn payload_bytes_max(mut self, bytes: usize) -> Self {
         self.settings.payload_bytes_max = bytes;
+        self
+    }
+
+    /// Tells the client the input type of a workflow, for starts by name ([`Client::start_named`]). An input that is not of this
+    /// type is then refused, with the path of the field, before the store is asked. Otherwise the run stalls when a worker
+    /// begins it.
+    ///
+    /// ```
+    /// # use pgworkflows::prelude::*;
+    /// # use serde_json::json;
+    /// # struct Reminder;
+    /// # impl Workflow for Reminder {
+    /// #     const NAME: &'static str = "reminder";
+    /// #     type Input = (String, u32);
+    /// #     type Output = ();
+    /// #     async fn run(_: Context, _: (String, u32)) -> WorkflowResult<()> { Ok(()) }
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), pgworkflows::Error> {
+    /// # let store = pgworkflows::MemoryStore::new();
+    /// const LITRES: Signal<u32> = Signal::new("litres");
+    ///
+    /// let client = Client::builder(store).workflow::<Reminder>().signal(LITRES).build()?;
+    /// let error = client.start_named("reminder", json!(["water the plants", "often"])).await.unwrap_err();
+    /// assert!(error.is_payload() && error.to_string().contains("[1]"));
+    ///
+    /// let run = client.start_named("reminder", json!(["water the plants", 7])).await?;
+    /// assert!(run.signal_named("litres", json!("two")).await.unwrap_err().is_payload());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// [`Client::start_named`]: crate::client::Client::start_named
+    #[must_use]
+    pub fn workflow<W: Workflow>(mut self) -> Self {
+        self.settings.types.tell_workflow::<W>();
+        self
+    }
+
+    /// Tells the client the type of a signal, for signals by name ([`Client::signal_named`]): content that is not of this type is
+    /// refused. Otherwise the run stalls when its workflow takes the signal. See [`ClientBuilder::workflow`] for an example.
+    ///
+    /// [`Client::signal_named`]: crate::client::Client::signal_named
+    #[must_use]
+    pub fn signal<T: DeserializeOwned>(mut self, signal: Signal<T>) -> Self {
+        self.settings.types.tell_signal(signal);
         self
     }
 

@@ -14,12 +14,13 @@ use serde::de::DeserializeOwned;
 
 use crate::client::batch::Batcher;
 use crate::client::info::{RunInfo, RunStatus};
+use crate::client::known_types::KnownTypes;
 use crate::client::request::Prepared;
 use crate::client::watcher::Watcher;
 use crate::data::id::{RunId, ShardId};
 use crate::data::limits;
 use crate::data::name::Name;
-use crate::data::payload::{Payload, payload_too_large};
+use crate::data::payload::{Payload, PayloadError, payload_too_large};
 use crate::data::time::Timestamp;
 use crate::data::wait::Wait;
 use crate::error::Error;
@@ -94,6 +95,8 @@ pub(super) struct Settings {
     pub(super) queue_shards: Option<u16>,
     pub(super) payload_bytes_max: usize,
     pub(super) poll_interval: Duration,
+    /// The types that it was told.
+    pub(super) types: KnownTypes,
 }
 
 /// What all clones of a client share.
@@ -307,9 +310,15 @@ impl ClientShared {
         self.check_size(what, payload)
     }
 
-    /// Returns the caller's payload, if it can be read and is within the size limit.
-    pub(super) fn check_payload(&self, what: impl fmt::Display, payload: Payload) -> Result<Payload, Error> {
-        payload.check_readable().map_err(|error| Error::payload(what.to_string(), error))?;
+    /// Returns the caller's payload, if it can be read, fits what is known of it and is within the size limit.
+    pub(super) fn check_payload(
+        &self,
+        what: impl fmt::Display,
+        payload: Payload,
+        fits: impl FnOnce(&Payload) -> Result<(), PayloadError>,
+    ) -> Result<Payload, Error> {
+        let checked = payload.check_readable().and_then(|()| fits(&payload));
+        checked.map_err(|error| Error::payload(what.to_string(), error))?;
         self.check_size(what, payload)
     }
 

@@ -20,6 +20,8 @@ use crate::client::run_type::RunType;
 use crate::client::watcher::Moment;
 use crate::data::id::RunId;
 use crate::data::limits;
+use crate::data::name::Name;
+use crate::data::payload::Payload;
 use crate::error::Error;
 use crate::history::History;
 use crate::history::event::HistoryEvent;
@@ -138,6 +140,25 @@ impl<W: RunType> RunHandle<W> {
         content: T,
     ) -> SendSignal {
         SendSignal::typed(Arc::clone(&self.shared), self.run, signal.into(), &content)
+    }
+
+    /// Sends a signal as [`RunHandle::signal`] does, for a client that knows the signal's name but not its type. See
+    /// [`Client::start_named`](crate::client::Client::start_named) for an example.
+    ///
+    /// # Errors
+    /// See [`Client::signal_named`](crate::client::Client::signal_named).
+    pub fn signal_named(&self, signal: impl Into<Name>, content: impl Into<Payload>) -> SendSignal {
+        SendSignal::named(Arc::clone(&self.shared), self.run, signal.into(), content.into())
+    }
+
+    /// A handle of the same run as a run of another type: of its workflow, if that was not known, or of
+    /// [`Json`](crate::client::run_type::Json), to read its result as JSON. Whether it is a run of that workflow is checked when
+    /// the handle is used. See [`Client::start_named`](crate::client::Client::start_named) for an example.
+    pub fn as_type<R: RunType>(&self) -> RunHandle<R> {
+        let known = self.known && R::WORKFLOW.is_none_or(|workflow| W::WORKFLOW == Some(workflow));
+        let (shared, closed) = (Arc::clone(&self.shared), self.closed.clone());
+        let (run, existing, before) = (self.run, self.existing, self.before);
+        RunHandle { shared, run, existing, known, before, closed, workflow: PhantomData }
     }
 
     /// Asks the run to cancel itself when the returned builder is awaited: everything that its workflow awaits resolves to
@@ -268,6 +289,7 @@ impl<W: RunType> RunHandle<W> {
         if let Some(here) = &self.closed
             && let Some(closed) = here.lock().await.wait().await
         {
+            self.check_workflow(&closed.workflow)?;
             return Ok(closed.clone());
         }
         if !self.known {

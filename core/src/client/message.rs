@@ -87,7 +87,9 @@ impl SendSignal {
     }
 
     pub(super) fn named(shared: Arc<ClientShared>, run: RunId, signal: Name, content: Payload) -> Self {
-        let content = shared.check_payload(content_of(&signal), content);
+        let known = &shared.settings.types;
+        let content = shared
+            .check_payload(content_of(&signal), content, |content| known.check_signal(&signal, content));
         Self::new(shared, run, signal, content)
     }
 

@@ -49,7 +49,29 @@ impl<W: Workflow> RunType for W {
     }
 }
 
-/// A run of any workflow. Its result is a [`Payload`]; [`Payload::to_json`] converts it to JSON.
+/// A run of any workflow, whose result is JSON: for tools and web handlers that pass it on.
+///
+/// ```
+/// use pgworkflows::client::{Json, RunType};
+/// use pgworkflows::payload::Payload;
+///
+/// let result = Payload::encode(&("Acme", 3))?;
+/// assert_eq!(Json::decode(&result)?, serde_json::json!(["Acme", 3]));
+/// # Ok::<(), pgworkflows::payload::PayloadError>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub enum Json {}
+
+impl RunType for Json {
+    const WORKFLOW: Option<&'static str> = None;
+    type Output = serde_json::Value;
+
+    fn decode(result: &Payload) -> Result<serde_json::Value, PayloadError> {
+        result.to_json()
+    }
+}
+
+/// A run of any workflow. Its result is a [`Payload`], which may be of any encoding; that of [`Json`] is JSON.
 #[derive(Clone, Copy, Debug)]
 pub enum Untyped {}
 

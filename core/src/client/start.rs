@@ -98,7 +98,9 @@ impl<W: Workflow> StartRun<W> {
 
 impl StartRun<Untyped> {
     pub(super) fn named(shared: Arc<ClientShared>, workflow: Name, input: Payload) -> Self {
-        let input = shared.check_payload(input_of(&workflow), input);
+        let known = &shared.settings.types;
+        let input =
+            shared.check_payload(input_of(&workflow), input, |input| known.check_input(&workflow, input));
         Self::new(shared, workflow, input)
     }
 }

@@ -219,6 +219,14 @@ impl Payload {
     }
 }
 
+/// Makes a payload of JSON, as [`Payload::from_json`] does. A value that is nested more than 127 levels deep is refused where the
+/// payload is used.
+impl From<serde_json::Value> for Payload {
+    fn from(json: serde_json::Value) -> Self {
+        Self { encoding: Encoding::JSON, bytes: json.to_string().into() }
+    }
+}
+
 /// Writes the value, as [`Payload::to_json`] converts it. Bytes that this build cannot read, such as encrypted ones, become an
 /// object that says so: `{"$encoding": 7, "bytes": 120}`.
 impl Serialize for Payload {

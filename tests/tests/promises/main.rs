@@ -1,6 +1,7 @@
 //! What PgWorkflows promises, one test per promise, on every store. Each file lists its promises at its top. A promise
 //! is an `async fn` that gets an environment: a store of its own, a client, and workers to stop or kill.
 
+mod clients;
 mod json;
 mod starts;
 

@@ -439,7 +439,7 @@ create function @schema@.append(
     p_hints           text,
     out now           timestamptz,
     out notified      boolean,           -- whether this transaction notifies; if not, the caller has to
-    out mail          smallint[]         -- the shards of messages that others than `p_sent_runs` received
+    out mail          smallint[]         -- the shards of messages that runs received for others
 ) language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 -- Row by row, by a condition on an index. Statistics cannot keep up with `open_runs` and `inbox`, which are empty when

@@ -5,6 +5,7 @@ mod command;
 mod bench_compare;
 mod bench_report;
 mod fix;
+mod lines;
 mod package;
 mod simulate;
 mod test;
@@ -34,6 +35,8 @@ Usage: cargo xtask COMMAND
                              measure the load program of that revision and today's by turns (10), and print the
                              ratios of their figures; arguments go to `measure load`, or name another
                              measurement: `growth recovery`
+  lines                      count the code of the programs in examples/comparison: the table of
+                             docs/comparison.md
   package                    pack what would be published, and build it from the packages alone
   tidy                       only the project's own rules, a part of `verify`
   fix                        format, and apply what clippy suggests; writes to the sources";
@@ -58,6 +61,7 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
         ["simulate", rest @ ..] => simulate::run(rest),
         ["bench-report", rest @ ..] => bench_report::run(rest),
         ["bench-compare", revision, rest @ ..] => bench_compare::run(revision, rest),
+        ["lines"] => lines::run(),
         ["package"] => package::run(),
         ["tidy"] => tidy::run(),
         ["fix"] => fix::run(),

@@ -5,8 +5,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use futures::StreamExt;
+use futures::future::BoxFuture;
 use futures::stream::{BoxStream, Stream, try_unfold};
+use futures::{FutureExt, StreamExt};
 use serde::de::DeserializeOwned;
 
 use crate::client::call::ClientShared;
@@ -138,7 +139,9 @@ pub struct ViewChanges<T> {
 
 impl<T: DeserializeOwned + Send + 'static> ViewChanges<T> {
     fn new(shared: Arc<ClientShared>, run: RunId, view: View<T>) -> Self {
-        let seen = Seen { shared, run, value: None, published: None, is_over: false };
+        let watcher = Arc::clone(&shared.watcher);
+        let closed = async move { watcher.wait(Topic { run, what: What::Closed }, None).await }.boxed();
+        let seen = Seen { shared, run, value: None, published: None, closed, is_over: false };
         let changes = try_unfold(seen, move |seen| seen.next(view)).boxed();
         Self { name: view.name(), run, changes }
     }
@@ -178,6 +181,8 @@ struct Seen {
     value: Option<EventSeq>,
     /// The last event that is known to have published a view, of whatever name.
     published: Option<EventSeq>,
+    /// The wait for the run's end. It lasts from change to change, so that the store is not asked for the end at each change.
+    closed: BoxFuture<'static, Result<Notice, Error>>,
     /// Whether the run was over before the value was read.
     is_over: bool,
 }
@@ -202,14 +207,11 @@ impl Seen {
 
     /// Waits until the run publishes any view, or ends.
     async fn wait(&mut self) -> Result<(), Error> {
-        let watcher = &self.shared.watcher;
-        let topic = |what| Topic { run: self.run, what };
-        let published = watcher.wait(topic(What::Published { after: self.published }), None);
-        let closed = watcher.wait(topic(What::Closed), None);
+        let published = Topic { run: self.run, what: What::Published { after: self.published } };
         let notice = tokio::select! {
             biased;
-            notice = published => notice?,
-            notice = closed => notice?,
+            notice = self.shared.watcher.wait(published, None) => notice?,
+            notice = &mut self.closed => notice?,
         };
         match notice {
             Notice::Published { seq, .. } => self.published = Some(seq),

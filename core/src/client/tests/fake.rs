@@ -28,7 +28,7 @@ use crate::store::query::{
 };
 use crate::store::switchboard::Switchboard;
 use crate::store::tasks::ActivityQueueInfo;
-use crate::store::watch::{Notice, Watch, Watched};
+use crate::store::watch::{Notice, Watch, Watched, What};
 use crate::store::{Hint, HintKind, Hints, Queue, Session, Store};
 
 /// 2026-01-01 00:00 UTC, the fake store's time when the host's time is zero.
@@ -164,13 +164,23 @@ impl Store for FakeStore {
     async fn watch(&self, watch: &Watch) -> Result<Watched, StoreError> {
         let _gate = self.0.gate.lock().await;
         let mut state = self.state();
-        let runs: Vec<RunId> = watch.topics.iter().map(|topic| topic.run).collect();
-        state.closed_asked.push(runs.clone());
+        let ends = watch.topics.iter().filter(|topic| topic.what == What::Closed);
+        let runs: Vec<RunId> = ends.map(|topic| topic.run).collect();
+        if !runs.is_empty() {
+            state.closed_asked.push(runs.clone());
+        }
         match state.closed_errors.pop_front() {
             Some(error) => Err(error),
             None => {
                 let closed = runs.iter().filter_map(|run| state.closed.get(run).cloned());
-                Ok(Watched::within(watch.bytes, closed.map(Notice::Closed)))
+                let last = state.views.values().map(|found| found.seq).max();
+                let published = watch.topics.iter().filter_map(|topic| match (topic.what, last) {
+                    (What::Published { after }, Some(seq)) if Some(seq) > after => {
+                        Some(Notice::Published { run: topic.run, after, seq })
+                    }
+                    (What::Published { .. } | What::Closed, _) => None,
+                });
+                Ok(Watched::within(watch.bytes, closed.map(Notice::Closed).chain(published)))
             }
         }
     }

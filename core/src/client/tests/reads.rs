@@ -2,7 +2,7 @@
 
 use futures::TryStreamExt;
 
-use super::fake::{FIRST_SHARD, NOW};
+use super::fake::{FIRST_SHARD, NOW, settle};
 use super::{Greeting, fixture};
 use crate::client::info::RunStatus;
 use crate::data::id::{CommandId, EventSeq, RunId, ShardId};
@@ -11,6 +11,7 @@ use crate::data::payload::Payload;
 use crate::log::event::Event;
 use crate::log::message::Message;
 use crate::log::wire;
+use crate::store::Hint;
 use crate::store::append::{ClosedRun, ClosedStatus, OpenRow, OpenState};
 use crate::store::frame::Frame;
 use crate::store::query::{FoundView, RunDescription, RunFilter, Undelivered};
@@ -145,6 +146,42 @@ async fn view_that_cannot_be_read_names_the_event() {
         let message = run.view(STAGE).await.unwrap_err().to_string();
         assert!(message.contains("view `stage` of run") && message.contains(problem), "{message}");
     }
+}
+
+#[tokio::test]
+async fn watch_asks_for_the_end_of_its_run_once_however_often_the_view_changes() {
+    const STAGE: View<u32> = View::new("stage");
+    let fixture = fixture();
+    let publish = |seq: u32| {
+        let published = Event::ViewPublished { view: "stage".into(), value: Payload::encode(&seq).unwrap() };
+        let frame = frame(some_run(1), EventSeq::new(seq), NOW, &[published]);
+        let found = FoundView { seq: EventSeq::new(seq), frame };
+        fixture.store.state().views.insert("stage".to_owned(), found);
+        fixture.store.hint(Hint::Published(some_run(1).shard()));
+    };
+    // Given somebody who watches a view
+    publish(2);
+    let mut changes = fixture.client.handle::<Greeting>(some_run(1)).watch(STAGE);
+    assert_eq!(changes.next().await.unwrap().unwrap(), 2);
+    // When it changes again and again
+    for seq in 3..20 {
+        let change = async {
+            settle().await;
+            publish(seq);
+        };
+        let (value, ()) = futures::join!(changes.next(), change);
+        assert_eq!(value.unwrap().unwrap(), seq);
+    }
+    // Then the store was asked once whether the run is over
+    assert_eq!(fixture.store.closed_reads(), 1);
+    // And the watch still ends with the run
+    let end = async {
+        settle().await;
+        fixture.store.close(some_run(1), &Event::RunCompleted { result: Payload::encode("hello").unwrap() });
+        fixture.store.hint(Hint::Notice(some_run(1).shard()));
+    };
+    let (value, ()) = futures::join!(changes.next(), end);
+    assert!(value.is_none());
 }
 
 #[tokio::test]

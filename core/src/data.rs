@@ -16,6 +16,7 @@ pub(crate) mod positional;
 pub(crate) mod random;
 pub(crate) mod recipient;
 pub(crate) mod retry;
+pub(crate) mod text;
 pub(crate) mod time;
 pub(crate) mod typed_failure;
 pub(crate) mod wait;

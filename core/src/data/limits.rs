@@ -136,6 +136,9 @@ pub(crate) const WAITING_ON_CHARS_MAX: usize = 2_000;
 /// How many characters of the last attempt's failure that description shows.
 pub(crate) const LAST_FAILURE_CHARS_MAX: usize = 200;
 
+/// How many characters a wait shows of a name, and of a failure: as many as a name may have bytes.
+pub(crate) const WAIT_CHARS_MAX: usize = NAME_BYTES_MAX;
+
 /// How many bytes a worker may keep in memory, by default: 256 MiB.
 pub(crate) const MEMORY_MAX: usize = 256 << 20;
 

@@ -3,6 +3,7 @@
 
 use crate::data::limits;
 use crate::data::name::Name;
+use crate::data::text;
 use crate::processor::group::RowChange;
 use crate::store::append::OpenRow;
 
@@ -34,8 +35,7 @@ impl Row {
 
 /// Limits a text to characters that every store can hold and to a length that people read.
 pub(super) fn printable(text: String) -> String {
-    let clean = text.chars().filter(|c| !c.is_control() || *c == '\n');
-    clean.take(limits::WAITING_ON_CHARS_MAX).collect()
+    text::printable(&text, limits::WAITING_ON_CHARS_MAX)
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! What a run waits for: the calls that its code awaits, and what the log says of them. It must not know who asks.
 
 use crate::data::id::CommandId;
+use crate::data::limits;
+use crate::data::text::printable;
 use crate::data::wait::Wait;
 use crate::run::pending::PendingActivity;
 use crate::run::state::RunState;
@@ -11,16 +13,16 @@ impl RunState {
     pub(crate) fn wait_of(&self, call: Awaited, is_running: bool) -> Wait {
         let source = Some(call.source.to_string());
         match call.kind {
-            CallKind::Signal(name) => Wait::Signal { name: name.into(), source },
+            CallKind::Signal(name) => Wait::Signal { name: shown(&name), source },
             CallKind::Timer(until) => Wait::Timer { until: until.into(), source },
-            CallKind::Step(name) => Wait::Step { name: name.into(), source },
+            CallKind::Step(name) => Wait::Step { name: shown(&name), source },
             CallKind::Permit(permits) => {
-                Wait::Permit { of: permits.noun().to_owned(), name: permits.name().to_owned(), source }
+                Wait::Permit { of: permits.noun().to_owned(), name: shown(permits.name()), source }
             }
             CallKind::Activity(name) => match self.activities.get(call.id) {
                 Some(activity) => activity.wait(is_running, source),
                 None => Wait::Activity {
-                    name: name.into(),
+                    name: shown(&name),
                     attempt: 1,
                     queue: None,
                     last_failure: None,
@@ -32,13 +34,13 @@ impl RunState {
         }
     }
 
-    /// What the run waits for according to its log alone, at most `limit` of each kind. A signal or a step that the code awaits
+    /// What the run waits for according to its log alone, at most `limit`, timers last. A signal or a step that the code awaits
     /// is no event, so it is missing.
     pub(crate) fn waits(&self, limit: usize) -> Vec<Wait> {
         let activities = self.activities.values().map(|activity| activity.wait(false, None));
         let timers =
             self.timers.iter().map(|(_, until)| Wait::Timer { until: (*until).into(), source: None });
-        activities.take(limit).chain(timers.take(limit)).collect()
+        activities.chain(timers).take(limit).collect()
     }
 
     /// The compensations that are executed, at most `limit`.
@@ -51,13 +53,18 @@ impl RunState {
 impl PendingActivity {
     fn wait(&self, is_running: bool, source: Option<String>) -> Wait {
         Wait::Activity {
-            name: self.name.to_string(),
+            name: shown(&self.name),
             attempt: self.attempt,
-            queue: self.task.as_ref().map(|task| task.queue.to_string()),
-            last_failure: self.last_failure.as_ref().map(|failure| failure.as_str().to_owned()),
+            queue: self.task.as_ref().map(|task| shown(&task.queue)),
+            last_failure: self.last_failure.as_ref().map(|failure| shown(failure.as_str())),
             again_at: self.retry_at.filter(|_| !is_running).map(Into::into),
             compensation: self.compensation,
             source,
         }
     }
+}
+
+/// A name or a failure as people see it. Steps and permits have names that nothing else limits.
+fn shown(text: &str) -> String {
+    printable(text, limits::WAIT_CHARS_MAX)
 }

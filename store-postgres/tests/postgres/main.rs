@@ -29,3 +29,4 @@ mod submit;
 mod time_limits;
 mod transactional;
 mod views;
+mod waits;

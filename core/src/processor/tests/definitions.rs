@@ -38,6 +38,12 @@ workflow!(Retries, "retries", |ctx, input| ctx.activity::<Retried>(input).await)
 workflow!(RetriesInTime, "retries-in-time", |ctx, input| {
     ctx.activity::<Retried>(input).schedule_to_close(Duration::from_secs(5)).await
 });
+workflow!(TwoInBackOff, "two-in-back-off", |ctx, input| {
+    panic_if_broken();
+    let both = (ctx.activity::<Retried>(input), ctx.activity::<Retried>(input + 1));
+    let (one, other) = futures::join!(both.0, both.1);
+    Ok(one? + other?)
+});
 workflow!(CallsUnknown, "calls-unknown", |ctx, input| ctx.activity::<Unknown>(input).await);
 workflow!(Steps, "steps", |ctx, input| ctx.step("step", move || async move { Ok(input) }).await);
 workflow!(Waits, "waits", |ctx, _input| {
@@ -128,6 +134,7 @@ pub(super) fn registry() -> Registry {
         .workflow::<Works>()
         .and_then(|()| definitions.workflow::<WorksOnce>())
         .and_then(|()| definitions.workflow::<Lengths>())
+        .and_then(|()| definitions.workflow::<TwoInBackOff>())
         .and_then(|()| definitions.workflow::<Retries>())
         .and_then(|()| definitions.workflow::<RetriesInTime>())
         .and_then(|()| definitions.workflow::<CallsUnknown>())

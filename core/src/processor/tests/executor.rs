@@ -25,7 +25,8 @@ fn run_whose_attempt_failed_says_when_the_next_one_begins_and_why() {
     let mut fixture = Fixture::new();
     let run = fixture.start::<Retries>(1, 0);
     fixture.run();
-    assert_eq!(fixture.rows[&run].waiting_on, None, "a first attempt is in progress");
+    let row = &fixture.rows[&run];
+    assert_eq!((&row.waiting_on, &row.waits), (&None, &None), "a first attempt is in progress");
     fixture.end(run, 1, Err(broken()));
     let on = |fixture: &Fixture| fixture.rows[&run].waiting_on.clone().unwrap_or_default();
     assert_eq!(fixture.rows[&run].state, OpenState::Parked);
@@ -42,6 +43,16 @@ fn run_whose_attempt_failed_says_when_the_next_one_begins_and_why() {
         "{}",
         on(&fixture)
     );
+}
+
+#[test]
+fn waits_of_a_row_have_no_characters_that_a_store_does_not_hold_and_are_bounded() {
+    let mut fixture = Fixture::new();
+    let run = fixture.start::<Retries>(1, 0);
+    fixture.run();
+    fixture.end(run, 1, Err(Failure::new("broken", format!("it\0 broke \u{1}{}", "🏦".repeat(1_000)))));
+    let waits = fixture.rows[&run].waits.clone().unwrap();
+    assert!(waits.contains("it broke 🏦") && !waits.contains("\\u00") && waits.len() < 2_000, "{waits}");
 }
 
 #[test]
@@ -177,4 +188,54 @@ fn request_to_retry_without_a_back_off_changes_nothing() {
     fixture.run();
     assert_eq!((fixture.history(run), fixture.attempts_begun), before);
     assert!(fixture.inbox.is_empty());
+}
+
+#[test]
+fn request_to_retry_reaches_all_that_is_in_back_off_and_nothing_that_is_under_way() {
+    // Given an attempt that failed, and one that is under way
+    let mut fixture = Fixture::new();
+    let run = fixture.start::<TwoInBackOff>(1, 0);
+    fixture.run();
+    fixture.end(run, 1, Err(broken()));
+    fixture.submit(run, &Message::Retry {});
+    fixture.run();
+    let attempts = |fixture: &Fixture| -> Vec<_> {
+        fixture.attempts.iter().map(|((_, call), attempt)| (*call, attempt.attempt)).collect()
+    };
+    // Then the one that failed begins again, and the other one is as before
+    assert_eq!(attempts(&fixture), [(call(1), 2), (call(2), 1)]);
+    // When both have failed at different times, then both begin
+    fixture.end(run, 2, Err(broken()));
+    fixture.pass(SECOND / 10);
+    fixture.end(run, 1, Err(broken()));
+    fixture.submit(run, &Message::Retry {});
+    fixture.run();
+    assert_eq!(attempts(&fixture), [(call(1), 3), (call(2), 2)]);
+    fixture.end(run, 2, Ok(1));
+    fixture.end(run, 1, Ok(1));
+    assert!(fixture.closed.contains(&run), "{}", fixture.history(run));
+}
+
+#[test]
+fn request_to_retry_of_a_stalled_run_begins_its_attempt_whose_outcome_waits_for_the_code() {
+    // Given a run with an attempt in back-off, whose code does not go on
+    let mut fixture = Fixture::new();
+    let run = fixture.start::<TwoInBackOff>(1, 0);
+    fixture.run();
+    fixture.end(run, 1, Err(broken()));
+    fixture.end(run, 2, Ok(1));
+    deploy_broken_build(true);
+    fixture.take_over(0);
+    // When somebody asks for the attempt, and again after the run has stalled
+    for _ in 0..2 {
+        fixture.submit(run, &Message::Retry {});
+        fixture.run();
+    }
+    // Then it begins at once and only once, and its outcome is there when the code is mended
+    assert_eq!((fixture.open_state(run), fixture.inbox.len()), (OpenState::Stalled, 0));
+    assert_eq!(fixture.history(run).matches("retry.requested").count(), 1, "{}", fixture.history(run));
+    fixture.end(run, 1, Ok(1));
+    deploy_broken_build(false);
+    fixture.take_over(0);
+    assert!(fixture.closed.contains(&run), "{}", fixture.history(run));
 }

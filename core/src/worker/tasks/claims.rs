@@ -14,6 +14,7 @@ use crate::data::limits;
 use crate::data::name::Name;
 use crate::data::outcome::Outcome;
 use crate::data::payload::{Payload, payload_too_large};
+use crate::data::text::printable;
 use crate::log::message::{Flag, Message};
 use crate::log::wire::encode_message;
 use crate::log::wire::task::decode_task;
@@ -173,9 +174,8 @@ impl TaskLoop {
         let TaskId { run, seq } = claim.task;
         tracing::error!(%run, task = %seq, worker = %self.worker, "the task waits for a worker that can read it: {problem}");
         let pause = limits::TASK_UNREADABLE_PAUSE;
-        let problem: String =
-            problem.chars().filter(|c| !c.is_control()).take(limits::WAITING_ON_CHARS_MAX).collect();
-        ReturnedTask { claim, begun: false, pause, problem: Some(problem) }
+        let problem = Some(printable(&problem, limits::WAITING_ON_CHARS_MAX));
+        ReturnedTask { claim, begun: false, pause, problem }
     }
 
     /// The message that tells a run how its task ended.

@@ -420,8 +420,9 @@ impl ClientBuilder {
     /// Builds the client.
     ///
     /// # Errors
-    /// Returns an error that [`Error::is_invalid`] recognises if a setting is out of range, or if no host was given and
-    /// there is no current tokio runtime.
+    /// Returns an error that [`Error::is_invalid`] recognises if a setting is out of range, if the client was told of a
+    /// workflow or a signal with a name that is not valid or with two types, or if no host was given and there is no current
+    /// tokio runtime.
     pub fn build(self) -> Result<Client, Error> {
         Ok(Client { shared: Arc::new(self.shared()?) })
     }

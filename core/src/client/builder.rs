@@ -151,6 +151,9 @@ impl ClientBuilder {
         if let Some(queue) = queue {
             check_name("queue name", queue)?;
         }
+        if let Some(problem) = self.settings.types.problem() {
+            return Err(Error::invalid(problem));
+        }
         if let Some(shards) = queue_shards.filter(|shards| !(1..=ShardId::COUNT).contains(shards)) {
             return Err(Error::invalid(format!(
                 "a queue cannot have {shards} shards; give `queue_shards` 1 to {}",

@@ -516,6 +516,20 @@ async fn description_of_an_unknown_queue_names_it_and_says_what_creates_it() {
 }
 
 #[tokio::test]
+async fn client_that_is_told_two_types_of_one_name_is_not_built() {
+    let told = || Client::builder(FakeStore::default()).host(Arc::new(ManualHost::new())).signal(WAVE);
+    let refused = |error: Error| {
+        assert!(error.is_invalid(), "{error}");
+        error.to_string()
+    };
+    assert!(told().signal(WAVE).build().is_ok(), "the same type may be told again");
+    let error = refused(told().signal(Signal::<String>::new(WAVE.name())).build().unwrap_err());
+    assert!(error.contains("signal `wave` takes u32, and that it takes alloc::string::String"), "{error}");
+    let error = refused(told().signal(Signal::<u32>::new("wa\0ve")).build().unwrap_err());
+    assert!(error.contains(r#"the signal "wa\0ve" contains a control character"#), "{error}");
+}
+
+#[tokio::test]
 async fn builders_are_futures_that_macros_join() {
     let Fixture { client, .. } = fixture();
     let (one, other) = futures::try_join!(

@@ -1,5 +1,7 @@
 //! Views: what a run shows of itself is durable, is read without waking the run, and needs no agreement with old histories.
 
+use std::sync::LazyLock;
+
 use pgworkflows::RunHandle;
 use pgworkflows::prelude::*;
 use pgworkflows_tests::{
@@ -15,6 +17,7 @@ promises![
     view_of_a_run_that_was_terminated_is_kept,
     view_of_another_type_and_of_an_unknown_run_are_errors,
     value_that_is_too_large_stalls_the_run_and_nothing_is_lost,
+    hundred_views_of_the_largest_size_are_published_at_once,
 ];
 
 const STAGE: View<String> = View::new("stage");
@@ -218,4 +221,37 @@ async fn value_that_is_too_large_stalls_the_run_and_nothing_is_lost(env: Env) {
     // Then the run goes on
     run.result().await.unwrap();
     assert_eq!(run.view(STAGE).await.unwrap().as_deref(), Some("done"));
+}
+
+/// As many views as one poll may publish, with names and values that a database does not hold as they are.
+fn gallery() -> impl Iterator<Item = (View<String>, String)> {
+    static NAMES: LazyLock<Vec<String>> =
+        LazyLock::new(|| (0..100).map(|number| format!("bild \"{number}\" \\ 画 🏦")).collect());
+    // As many bytes as a view may have, with the three that CBOR puts before the text.
+    NAMES
+        .iter()
+        .enumerate()
+        .map(|(number, name)| (View::new(name), format!("{number:04}\0ö{}", "x".repeat((64 << 10) - 3 - 7))))
+}
+
+async fn hundred_views_of_the_largest_size_are_published_at_once(env: Env) {
+    workflow!(Gallery, "gallery", |ctx: Context, (): ()| -> WorkflowResult<()> {
+        gallery().for_each(|(view, value)| ctx.publish(view, &value));
+        ctx.wait_for(GO).await?;
+        gallery().for_each(|(view, value)| ctx.publish(view, &value));
+        Ok(())
+    });
+    env.run(env.worker().workflow::<Gallery>());
+    let run = env.client.start::<Gallery>(()).await.unwrap();
+    logged(&run, "view.published", 100).await;
+    let are_shown = async || {
+        for (view, value) in gallery() {
+            assert!(run.view(view).await.unwrap() == Some(value), "{view:?}");
+        }
+    };
+    are_shown().await;
+    run.signal(GO, 0).await.unwrap();
+    run.result().await.unwrap();
+    are_shown().await;
+    logged(&run, "view.published", 200).await;
 }

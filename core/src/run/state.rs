@@ -213,12 +213,7 @@ impl RunState {
                 self.retry_at_once();
             }
             Event::ActivityEnqueued { id, attempt, queue, .. } => self.attempt_enqueued(*id, *attempt, queue),
-            Event::ActivityAttemptLost { id, .. } => {
-                if let Some(activity) = self.activities.get_mut(*id) {
-                    activity.lost = activity.lost.saturating_add(1);
-                    activity.attempt_logged = false;
-                }
-            }
+            Event::ActivityAttemptLost { id, .. } => self.attempt_lost(*id),
             Event::ActivityCompleted { id, .. }
             | Event::ActivityFailed { id, .. }
             | Event::ActivityCancelled { id }
@@ -322,6 +317,13 @@ impl RunState {
             activity.attempt = attempt.saturating_add(1);
             activity.attempt_logged = false;
             self.retries.insert(Deadline { at: retry_at, kind: DeadlineKind::Retry, id });
+        }
+    }
+
+    fn attempt_lost(&mut self, id: CommandId) {
+        if let Some(activity) = self.activities.get_mut(id) {
+            activity.lost = activity.lost.saturating_add(1);
+            activity.attempt_logged = false;
         }
     }
 

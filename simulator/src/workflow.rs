@@ -132,15 +132,7 @@ impl Interpreter {
                 ctx.signal(Recipient::keyed::<PlanWorkflow>(format!("run {key}")), TOLD, ());
                 Ok(0)
             }
-            Op::Draw { times } => {
-                let mut sum = 0;
-                for _ in 0..times {
-                    let drawn = ctx.random() % 10 + ctx.uuid().as_u128() as u64 % 10;
-                    sum += ctx.record("drawn", || drawn + moment() % 10).await;
-                    ctx.publish(DRAWN, &sum);
-                }
-                Ok(sum)
-            }
+            Op::Draw { times } => Ok(draw(ctx, times).await),
             Op::OnFailure(work) => Ok(on_failure(ctx, work)),
             Op::Sequence(ops) => {
                 let mut sum = 0;
@@ -165,11 +157,7 @@ impl Interpreter {
             Op::Race(ops) => select_all(each(ops)).await.0,
             Op::Select(one, other) => self.select(*one, *other).await,
             Op::Locked(one, other) => self.lock(*one, *other).await,
-            Op::Spawned(work, op) => {
-                let spawned = ctx.spawn(call(ctx, work, None));
-                let value = self.clone().interpret(*op).await?;
-                Ok(value + spawned.await?)
-            }
+            Op::Spawned(work, op) => self.spawn(work, *op).await,
             Op::Shield(op, cleanup) => match self.clone().interpret(*op).await {
                 Ok(value) => Ok(value),
                 Err(_) => perform(ctx, cleanup, None).await,
@@ -179,6 +167,13 @@ impl Interpreter {
             Op::Mine if self.broken => resume_unwind(Box::new(PLANNED_PANIC)),
             Op::Mine => Ok(0),
         }
+    }
+
+    /// Begins work, and awaits it after an op.
+    async fn spawn(&self, work: Work, op: Op) -> WorkflowResult<u64> {
+        let spawned = self.ctx.spawn(call(&self.ctx, work, None));
+        let value = self.clone().interpret(op).await?;
+        Ok(value + spawned.await?)
     }
 
     /// Waits for two ops, in the order in which they end.
@@ -265,6 +260,17 @@ fn call(ctx: &Context, work: Work, worker: Option<String>) -> CallFuture<(Work,)
         call = call.schedule_to_close(Duration::from_millis(millis));
     }
     call
+}
+
+/// Draws numbers, and publishes their sum after each.
+async fn draw(ctx: &Context, times: u32) -> u64 {
+    let mut sum = 0;
+    for _ in 0..times {
+        let drawn = ctx.random() % 10 + ctx.uuid().as_u128() as u64 % 10;
+        sum += ctx.record("drawn", || drawn + moment() % 10).await;
+        ctx.publish(DRAWN, &sum);
+    }
+    sum
 }
 
 /// Steps have no host, so these take no time.

@@ -133,9 +133,9 @@ async fn every_kind_of_event_is_shown_with_its_fields() {
             let data: &str = row.get(1);
             let fields: Value = serde_json::from_str(data).unwrap();
             // A program that writes an event as JSON shows the same.
-            let event =
+            let mut events =
                 frames.iter().filter(|frame| frame.run == run).flat_map(|frame| frame.events().unwrap());
-            let ours = serde_json::to_value(event.skip(index).next().unwrap()).unwrap();
+            let ours = serde_json::to_value(events.nth(index).unwrap()).unwrap();
             assert!(
                 ours["name"] == *name && is_same(&ours["data"], &fields),
                 "{title}: {ours:#}\nis not\n{fields:#}"

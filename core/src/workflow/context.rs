@@ -1,6 +1,7 @@
 //! The context that a workflow's code calls. It must not see the wall clock or any entropy.
 
 mod concurrency;
+mod outward;
 
 use std::fmt;
 use std::future::Future;
@@ -16,21 +17,17 @@ use uuid::Uuid;
 use crate::data::id::RunId;
 use crate::data::payload::Payload;
 use crate::data::positional::{Arguments, Positional};
-use crate::data::recipient::Recipient;
 use crate::workflow::activity::Activity;
 use crate::workflow::activity_def::{ActivityDef, ActivityFailure};
 use crate::workflow::calls::activity::{ActivityFuture, CallFuture};
 use crate::workflow::calls::compensation::Compensation;
-use crate::workflow::calls::publish::publish;
 use crate::workflow::calls::record::RecordFuture;
-use crate::workflow::calls::send_signal::send_signal;
 use crate::workflow::calls::signal::SignalFuture;
 use crate::workflow::calls::step::StepFuture;
 use crate::workflow::calls::timer::{TimerCall, TimerFuture};
 use crate::workflow::error::ActivityResult;
 use crate::workflow::scope::Scope;
 use crate::workflow::signal::NamedSignal;
-use crate::workflow::view::View;
 
 /// A workflow's connection to the engine. Cheap to clone; all clones belong to the same run.
 ///
@@ -323,118 +320,6 @@ impl Context {
     #[track_caller]
     pub fn wait_for<T: DeserializeOwned>(&self, signal: impl Into<NamedSignal<T>>) -> SignalFuture<T> {
         SignalFuture::signal(&self.scope, signal.into().into_name(), Location::caller())
-    }
-
-    /// Sends a signal to a run: to one with a known id, or to the [`Recipient`] with a key. The run may be of any workflow
-    /// and queue, and may be this one.
-    ///
-    /// There is nothing to await. The signal leaves with the append that records this decision, so it is sent exactly once,
-    /// whatever crashes, and never by a poll that is not recorded. Signals that a run sends to another are received in
-    /// the order of sending.
-    ///
-    /// ```
-    /// use pgworkflows::prelude::*;
-    ///
-    /// const PAID: Signal<u64> = Signal::new("paid");
-    ///
-    /// #[workflow(name = "payment")]
-    /// async fn payment(ctx: Context, order: pgworkflows::RunId) -> WorkflowResult<()> {
-    ///     ctx.sleep(Duration::from_millis(1)).await?;
-    ///     ctx.signal(order, PAID, 1_999);
-    ///     Ok(())
-    /// }
-    ///
-    /// #[workflow(name = "order")]
-    /// async fn order(ctx: Context, (): ()) -> WorkflowResult<u64> {
-    ///     ctx.wait_for(PAID).await
-    /// }
-    /// # #[tokio::main]
-    /// # async fn main() -> Result<(), pgworkflows::Error> {
-    /// # let store = pgworkflows::MemoryStore::new();
-    /// # let worker = Worker::builder(store.clone()).workflow::<order>().workflow::<payment>().build()?;
-    /// # let client = Client::new(store);
-    /// # let talk = async {
-    /// let run = client.start::<order>(()).await?;
-    /// client.start::<payment>(run.run_id()).await?;
-    /// assert_eq!(run.result().await?, 1_999);
-    /// # Ok(())
-    /// # };
-    /// # let mut result = Ok(());
-    /// # worker.run_until(async { result = talk.await }).await?;
-    /// # result
-    /// # }
-    /// ```
-    ///
-    /// If the run that receives the signal is over, the signal is kept as
-    /// [`undelivered`](crate::client::RunInfo::undelivered) of that run. If there is no such run when the signal is sent, it
-    /// is kept as undelivered of this run, and the worker logs a warning. A signal that the run which receives it never
-    /// waits for stays in its buffer until its end.
-    ///
-    /// # Errors
-    /// None. The run stalls if the content cannot be encoded or is over the limit of a payload (2 MiB by default), or if the
-    /// name of the signal, or the workflow or key of the recipient, is empty, longer than 255 bytes or has control
-    /// characters. Runs that wake each other without an end stall at the limit of a history.
-    #[track_caller]
-    #[expect(clippy::needless_pass_by_value, reason = "takes its content by value, as `activity` does")]
-    pub fn signal<T: Serialize + DeserializeOwned>(
-        &self,
-        to: impl Into<Recipient>,
-        signal: impl Into<NamedSignal<T>>,
-        content: T,
-    ) {
-        send_signal(&self.scope, to.into(), signal.into().into_name(), &content, Location::caller());
-    }
-
-    /// Publishes a value of a view of this run, for whoever asks for it: clients read the newest by
-    /// [`RunHandle::view`](crate::client::handle::RunHandle::view), without waking the run, and also after its end.
-    ///
-    /// It does nothing but set the view, so it is not awaited. The value is logged with everything that the code asks for
-    /// before it waits next, or returns. Of several values of one view until then, only the last is logged.
-    ///
-    /// A replay passes over it, so this call may be added to, or removed from, a workflow that has open runs. What a replayed
-    /// part of the code publishes is not logged: the view changes as soon as the run goes on and publishes.
-    ///
-    /// ```
-    /// use pgworkflows::prelude::*;
-    ///
-    /// const STAGE: View<String> = View::new("stage");
-    /// const APPROVED: Signal<bool> = Signal::new("approved");
-    ///
-    /// #[workflow(name = "approval")]
-    /// async fn approval(ctx: Context, document: String) -> WorkflowResult<bool> {
-    ///     ctx.publish(STAGE, &format!("{document} waits for its reviewer"));
-    ///     let approved = ctx.wait_for(APPROVED).await?;
-    ///     ctx.publish(STAGE, &"reviewed".to_owned());
-    ///     Ok(approved)
-    /// }
-    /// # #[tokio::main]
-    /// # async fn main() -> Result<(), pgworkflows::Error> {
-    /// # let store = pgworkflows::MemoryStore::new();
-    /// # let worker = Worker::builder(store.clone()).workflow::<approval>().build()?;
-    /// # let client = Client::new(store);
-    /// # let talk = async {
-    /// #     let run = client.start::<approval>("the contract".to_owned()).await?;
-    /// #     let waits = run.watch(STAGE).next().await;
-    /// #     assert_eq!(waits.transpose()?.as_deref(), Some("the contract waits for its reviewer"));
-    /// #     run.signal(APPROVED, true).await?;
-    /// #     run.result().await?;
-    /// #     assert_eq!(run.view(STAGE).await?.as_deref(), Some("reviewed"));
-    /// #     Ok(())
-    /// # };
-    /// # let mut result = Ok(());
-    /// # worker.run_until(async { result = talk.await }).await?;
-    /// # result
-    /// # }
-    /// ```
-    ///
-    /// Each value that is logged counts as one event of the run's history.
-    ///
-    /// # Errors
-    /// None. The run stalls if the name is no valid one, if the value cannot be encoded and decoded again, if it has more than
-    /// 64 KiB (or than the limit of a payload), or if the code publishes more than 100 views before it waits.
-    #[track_caller]
-    pub fn publish<T: Serialize + DeserializeOwned>(&self, view: View<T>, value: &T) {
-        publish(&self.scope, view, value, Location::caller());
     }
 
     /// Registers a compensation: an activity that is executed if the run fails or is cancelled. Compensations are

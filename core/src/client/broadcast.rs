@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::client::call::ClientShared;
+use crate::client::call::{CallKeys, ClientShared};
 use crate::client::message::{content_of, keyed_message, random_message, submission};
 use crate::data::limits;
 use crate::data::name::Name;
@@ -91,7 +91,8 @@ impl Broadcast {
         let content = shared.encode(content_of(&signal), content);
         let limit = limits::BROADCAST_PAGE_RUNS;
         let page = KeyPage { workflow, prefix: String::new(), after: None, limit };
-        Self { shared, signal, content, key: None, page, is_done: false }
+        let key = shared.call.as_ref().map(CallKeys::next);
+        Self { shared, signal, content, key, page, is_done: false }
     }
 
     /// Sends only to runs whose keys begin with this. See [`Broadcast`] for an example.

@@ -24,7 +24,7 @@ use crate::data::payload::{Payload, PayloadError, payload_too_large};
 use crate::data::time::Timestamp;
 use crate::data::wait::Wait;
 use crate::error::Error;
-use crate::history::History;
+use crate::history::{Event, History, HistoryEvent};
 use crate::host::{Host, StoreClock};
 use crate::log::past_event::PastEvent;
 use crate::log::stored_history::decode;
@@ -207,14 +207,32 @@ impl ClientShared {
             Submitted::ExistingOver(run) => Some(run),
             _ => None,
         };
-        if let Some(run) = over.filter(|_| tries.into_inner() > 1) {
-            // The run may have received the message at the first try, and ended because of it.
+        let is_repeated = tries.into_inner() > 1;
+        if let Some(run) = over.filter(|_| is_repeated || self.call.is_some()) {
+            // The run may have received the message at the first try, or in an earlier attempt, and ended because of it.
+            if self.has_received(run, &submission).await {
+                let accepted =
+                    if submission.opens.is_some() { Submitted::Existing(run) } else { Submitted::Accepted };
+                return prepared.answered(accepted);
+            }
+            if !is_repeated {
+                return prepared.answered(answer);
+            }
             let reason = format!(
                 "run {run} is over, and it is not known whether it received this message before; read its history"
             );
             return Err(StoreError::unavailable(reason).into());
         }
         prepared.answered(answer)
+    }
+
+    /// Whether the log of a run has the signal of a submission, as far as it can be read now.
+    async fn has_received(&self, run: RunId, submission: &Submission) -> bool {
+        let follow_up = submission.opens.as_ref().and_then(|new| new.followed_by.as_ref());
+        let sent = follow_up.map_or(submission.message, |follow_up| follow_up.message);
+        let is_it = |event: &HistoryEvent| matches!(event.event, Event::SignalReceived { message, .. } if message == sent);
+        let history = self.history(run).await.and_then(|history| history.events());
+        history.is_ok_and(|events| events.iter().any(is_it))
     }
 
     async fn submit_once(&self, submission: &Submission, is_keyed: bool) -> Result<Submitted, StoreError> {

@@ -10,7 +10,8 @@ use crate::workflow::activity::{ActivityContext, Services};
 impl ActivityContext {
     /// A client of the worker's store, to start runs and to send them signals. All that it starts and sends has an idempotency
     /// key: that of this call, and the number of the request among those of the attempt. An attempt that is repeated makes
-    /// the same requests again, and they have no second effect.
+    /// the same requests again, and they have no second effect. If a signal of an earlier attempt has ended its run, sending it
+    /// again succeeds.
     ///
     /// ```
     /// use pgworkflows::prelude::*;

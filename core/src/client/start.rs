@@ -13,13 +13,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use self::placed::{Beginning, CheckedStart, HandedOver};
-use crate::client::call::ClientShared;
+use crate::client::call::{CallKeys, ClientShared};
 use crate::client::handle::RunHandle;
 use crate::client::key::{Compared, Key};
 use crate::client::lazy::{Begin, Lazy, future};
-use crate::client::message::{content_of, random_message};
+use crate::client::message::{content_of, keyed_message, random_message};
 use crate::client::request::{Prepared, Request};
 use crate::client::run_type::{RunType, Untyped};
+use crate::data::id::RunId;
 use crate::data::name::Name;
 use crate::data::payload::Payload;
 use crate::error::Error;
@@ -72,8 +73,16 @@ struct Start<W: RunType> {
     key: Option<Key>,
     begin: Beginning,
     /// The signal that follows the start.
-    signal: Option<Box<(Name, Result<Payload, Error>)>>,
+    signal: Option<Box<Following>>,
     of: PhantomData<fn() -> W>,
+}
+
+/// A signal that follows a start.
+struct Following {
+    signal: Name,
+    content: Result<Payload, Error>,
+    /// In an attempt of an activity: the same in every attempt of the call.
+    key: Option<String>,
 }
 
 impl<W: Workflow> StartRun<W> {
@@ -150,7 +159,8 @@ impl<W: RunType> StartRun<W> {
         let signal = signal.into().into_name();
         let start = self.0.built();
         let content = start.shared.encode(content_of(&signal), &content);
-        start.signal = Some(Box::new((signal, content)));
+        let key = start.shared.call.as_ref().map(CallKeys::next);
+        start.signal = Some(Box::new(Following { signal, content, key }));
         self
     }
 
@@ -257,17 +267,23 @@ impl<W: RunType> Start<W> {
             check_name("key", &key.text)?;
         }
         self.begin.check(&self.workflow)?;
-        let signal = self.signal.map(|signal| *signal);
-        let signal = signal.map(|(signal, content)| {
-            check_name("signal", &signal)?;
-            let body = Message::Signal { signal, payload: content?, key: None };
-            Ok::<_, Error>(FollowUp {
-                message: random_message(&self.shared),
-                body: wire::encode_message(&body),
-            })
-        });
-        let (signal, input) = (signal.transpose()?, self.input?);
+        let signal = self.signal.map(|following| following.check(&self.shared)).transpose()?;
+        let input = self.input?;
         Ok(CheckedStart { workflow: self.workflow, input, key: self.key, begin: self.begin, signal })
+    }
+}
+
+impl Following {
+    fn check(self, shared: &ClientShared) -> Result<FollowUp, Error> {
+        let Self { signal, content, key } = self;
+        check_name("signal", &signal)?;
+        let message = match &key {
+            // The run that receives it is not known yet. The key is that of one request only.
+            Some(key) => keyed_message(RunId::from_u128(0), &signal, key),
+            None => random_message(shared),
+        };
+        let body = wire::encode_message(&Message::Signal { signal, payload: content?, key });
+        Ok(FollowUp { message, body })
     }
 }
 

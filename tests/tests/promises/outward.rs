@@ -19,6 +19,8 @@ promises![
     broadcast_reaches_the_open_runs_whose_keys_have_the_prefix,
     broadcast_goes_on_where_it_stopped_and_signals_no_run_twice,
     repeated_attempt_starts_no_second_run,
+    repeated_attempt_signals_with_its_starts_and_broadcasts_once,
+    repeated_attempt_succeeds_in_signalling_runs_that_its_signals_ended,
 ];
 
 const WORD: Signal<String> = Signal::new("word");
@@ -295,4 +297,49 @@ async fn repeated_attempt_starts_no_second_run(env: Env) {
     started.sort();
     started.dedup();
     assert_eq!(started.len(), 6);
+}
+
+/// Signals in all ways, and fails at its first attempt.
+struct Press;
+
+#[activities]
+impl Press {
+    #[activity(name = "press.print", retry = RetryPolicy::exponential().initial(Duration::from_millis(5)).max_attempts(3))]
+    async fn print(&self, ctx: &ActivityContext, count: usize) -> ActivityResult<Vec<String>> {
+        let client = ctx.client();
+        let word = |word: &str| (WORD, word.to_owned());
+        let (signal, content) = word("first");
+        let run = client.start::<Hears>(count).key("listener").with_signal(signal, content).await?;
+        let (signal, content) = word("second");
+        run.signal(signal, content).await?;
+        let (signal, content) = word("third");
+        client.broadcast::<Hears, _>(signal, content).all().await?;
+        if ctx.attempt() == 1 {
+            if count == 2 {
+                run.result().await?;
+            }
+            return Err(ActivityError::new("unlucky", "the first attempt fails after it has signalled"));
+        }
+        if count > 2 {
+            run.signal(WORD, "end".to_owned()).await?;
+        }
+        Ok(run.result().await?)
+    }
+}
+
+workflow!(Prints, "prints", |ctx: Context, count: usize| -> WorkflowResult<Vec<String>> {
+    ctx.call(Press::PRINT, count).await
+});
+
+async fn repeated_attempt_signals_with_its_starts_and_broadcasts_once(env: Env) {
+    env.run(env.worker().workflow::<Prints>().workflow::<Hears>().activities(Press));
+    let prints = env.client.start::<Prints>(4).await.unwrap();
+    assert_eq!(prints.result().await.unwrap(), ["first", "second", "third", "end"]);
+}
+
+async fn repeated_attempt_succeeds_in_signalling_runs_that_its_signals_ended(env: Env) {
+    // The first attempt fails after its signals have ended the run, and the second sends them again.
+    env.run(env.worker().workflow::<Prints>().workflow::<Hears>().activities(Press));
+    let prints = env.client.start::<Prints>(2).await.unwrap();
+    assert_eq!(prints.result().await.unwrap(), ["first", "second"]);
 }

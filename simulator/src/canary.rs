@@ -9,6 +9,7 @@ mod fleets;
 mod handover;
 mod races;
 mod shared;
+mod signals;
 mod store;
 mod tasks;
 
@@ -50,6 +51,7 @@ impl Canary {
             .chain(races::CANARIES)
             .chain(fleets::CANARIES)
             .chain(tasks::CANARIES)
+            .chain(signals::CANARIES)
             .chain(deaths::CANARIES)
     }
 

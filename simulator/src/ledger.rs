@@ -20,6 +20,7 @@ use pgworkflows_testkit::runtime::time::{Owner, Time};
 use self::append::{append_words, events_of};
 use self::retries::RetryAccounts;
 use self::tasks::TaskAccounts;
+use crate::workflow::TOLD;
 
 /// Marks the ids of the messages that appends send, and of the runs that these start.
 pub(crate) const SENT_MARK: u64 = 0x5E4D;
@@ -270,17 +271,17 @@ impl Accounts {
         if !self.runs.contains_key(run) {
             violations.push(format!("message {} is for run {run}, which does not exist", at.number));
         }
+        let mut is_told = false;
         match submission.kind() {
             Ok(MessageKind::Task) => self.tasks.told(*run, *message, violations),
             Ok(MessageKind::Resume) => _ = self.resumes.insert(at),
             Ok(MessageKind::Retry) => self.retries.submitted(at),
-            Ok(
-                MessageKind::Start | MessageKind::Signal(_) | MessageKind::Cancel | MessageKind::Terminate,
-            ) => {}
+            Ok(MessageKind::Signal(signal)) => is_told = signal == TOLD.name(),
+            Ok(MessageKind::Start | MessageKind::Cancel | MessageKind::Terminate) => {}
             Err(error) => violations.push(format!("message {} cannot be read: {error}", at.number)),
         }
-        let is_marked = message.as_u128() as u64 == SENT_MARK;
-        if is_marked || self.sent.contains_key(message) {
+        // Only appends send such messages.
+        if is_told || message.as_u128() as u64 == SENT_MARK {
             match self.sent.get_mut(message) {
                 Some(sent) if !sent.arrived => sent.arrived = true,
                 Some(_) => violations.push(format!("message {} was sent once, and arrived twice", at.number)),

@@ -26,8 +26,8 @@ use crate::plan::{FailureMode, Op, SIGNALS, Work};
 
 const LEFT: Signal<u64> = Signal::new(SIGNALS[0]);
 const RIGHT: Signal<u64> = Signal::new(SIGNALS[1]);
-/// A signal that no plan takes.
-const TOLD: Signal<()> = Signal::new("told");
+/// A signal that only runs send, and no plan takes.
+pub(crate) const TOLD: Signal<()> = Signal::new("told");
 
 /// The hash of all times that a run has seen so far, and the sum of what it drew last.
 pub(crate) const TIMES: View<u64> = View::new("times");

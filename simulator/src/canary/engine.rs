@@ -21,29 +21,6 @@ pub(super) const CANARIES: &[Canary] = &[
         }],
     },
     Canary {
-        name: "SignalLost",
-        what: "a run's signal is logged, and not sent",
-        edits: &[Edit {
-            file: "core/src/processor/live.rs",
-            find: "Consequence::Send => group.sent.extend(sent_by(run, event)),",
-            erring: r#"Consequence::Send if crate::canary::is("SignalLost") => {}
-                Consequence::Send => group.sent.extend(sent_by(run, event)),"#,
-        }],
-    },
-    Canary {
-        name: "SignalToNobody",
-        what: "a signal for a key that no run has goes nowhere",
-        edits: &[Edit {
-            file: "store-memory/src/state/append.rs",
-            find: "            let run = self.receiver_of(sent, &started);",
-            erring: r#"            let nobody = sent.key.as_ref().is_some_and(|key| self.find(&key.workflow, &key.key).is_none());
-            if nobody && pgworkflows_core::canary::is("SignalToNobody") {
-                continue;
-            }
-            let run = self.receiver_of(sent, &started);"#,
-        }],
-    },
-    Canary {
         name: "WakeUpLost",
         what: "a run leaves memory although its deadline is earlier than those that the next query looks for",
         edits: &[Edit {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pgworkflows::id::{AppendNo, EventSeq, MessageId, RunId};
 use pgworkflows::store::{
-    Build, Due, Load, OpenState, RunFilter, RunPage, Submission, Topic, Unparked, Watch, What,
+    Build, Due, KeyPage, Load, OpenState, RunFilter, RunPage, Submission, Topic, Unparked, Watch, What,
 };
 
 use crate::dice::Dice;
@@ -63,7 +63,8 @@ impl Model {
             90 => self.view(self.run(dice), dice),
             91 => Operation::QueuesOf(self.workflow(dice)),
             92 => Operation::Find { workflow: self.workflow(dice), key: key(dice.below(3)) },
-            93..97 => self.list(dice),
+            93 => self.keyed_runs(dice),
+            94..97 => self.list(dice),
             _ => Operation::Query(self.load(dice)),
         }
     }
@@ -80,6 +81,16 @@ impl Model {
 
     fn view(&self, run: RunId, dice: &mut Dice) -> Operation {
         Operation::View { run, view: VIEWS[dice.below(VIEWS.len())] }
+    }
+
+    fn keyed_runs(&self, dice: &mut Dice) -> Operation {
+        let prefixes = ["", "key ", "key 1", "kez"];
+        Operation::KeyedRuns(KeyPage {
+            workflow: self.workflow(dice).into(),
+            prefix: prefixes[dice.below(prefixes.len())].to_owned(),
+            after: dice.chance(40).then(|| key(dice.below(3))),
+            limit: 1 + dice.below(3) as u32,
+        })
     }
 
     /// Reads everything.
@@ -119,6 +130,12 @@ impl Model {
             if !held {
                 submissions.push(self.submission(run, dice));
             }
+        }
+        // The store may insert a message that follows a start after the others of its batch.
+        let follows =
+            |submission: &Submission| submission.opens.as_ref().is_some_and(|new| new.followed_by.is_some());
+        if let Some(alone) = submissions.iter().find(|submission| follows(submission)).cloned() {
+            return vec![alone];
         }
         // Clients send a run nothing before its start.
         submissions.sort_by_key(|submission| submission.opens.is_none());

@@ -6,11 +6,11 @@ use bytes::Bytes;
 use pgworkflows::id::{AppendNo, EventSeq, InboxNo, LeaseId, MessageId, Position, RunId, ShardId};
 use pgworkflows::store::{
     Append, ClosedRun, Frame, MessageRef, Need, OpenRow, OpenState, OpenedRun, PublishedView, Released,
-    SentMessage, Suspect, SuspectStage, UpdatedRun,
+    RunKey, SentMessage, Suspect, SuspectStage, UpdatedRun,
 };
 
 use crate::dice::Dice;
-use crate::model::{Model, status, submission};
+use crate::model::{Model, key, status, submission};
 use crate::operation::Operation;
 
 /// The views that runs publish.
@@ -125,7 +125,11 @@ impl Model {
         let number = if opens.is_some() { 1 } else { 2_000 + dice.below(20) as u128 };
         let message = MessageId::from_u128(run.as_u128() ^ number);
         let body = submission(run, message).body;
-        SentMessage { message, run, key: None, otherwise: None, body, opens }
+        let is_started = opens.is_some();
+        let key = (!is_started && dice.chance(30))
+            .then(|| RunKey { workflow: self.workflow(dice).into(), key: key(dice.below(3)) });
+        let otherwise = dice.chance(30).then(|| self.run(dice));
+        SentMessage { message, run, key, otherwise, body, opens }
     }
 
     fn row(&self, dice: &mut Dice) -> OpenRow {

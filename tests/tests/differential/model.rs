@@ -8,7 +8,7 @@ use bytes::Bytes;
 use pgworkflows::Timestamp;
 use pgworkflows::id::{AppendNo, EventSeq, MessageId, Position, RunId, ShardId};
 use pgworkflows::store::{
-    Append, Build, ClosedStatus, DueMark, NewRun, Queue, SentMessage, Submission, Submitted,
+    Append, Build, ClosedStatus, DueMark, FollowUp, NewRun, Queue, SentMessage, Submission, Submitted,
 };
 
 use crate::dice::Dice;
@@ -200,7 +200,11 @@ impl Model {
             workflow: workflow(&self.queue, index % 2),
             key: (index < 6).then(|| key(index / 2 % 2)),
             input_digest: (index != 4).then_some([index as u8 / 4; 32]),
-            followed_by: None,
+            followed_by: (index % 3 == 1).then(|| {
+                let Submission { message, body, .. } =
+                    submission(run, MessageId::from_u128(run.as_u128() ^ 3_000));
+                FollowUp { message, body }
+            }),
         }
     }
 

@@ -5,9 +5,9 @@ use bytes::Bytes;
 use pgworkflows::Timestamp;
 use pgworkflows::id::{AppendNo, MessageId, Name, RunId, ShardId};
 use pgworkflows::store::{
-    ActivityQueueInfo, Append, Build, ClaimedShard, Due, DueMark, FoundView, Load, Loaded, ReturnedTask,
-    RunDescription, RunFilter, RunPage, Settled, Standing, StoreError, Submission, Submitted, Suspect,
-    TaskClaim, TaskId, Unparked, UnparkedRuns, Watch, Watched, Withdrawal,
+    ActivityQueueInfo, Append, Build, ClaimedShard, Due, DueMark, FoundView, KeyPage, KeyedRun, Load, Loaded,
+    ReturnedTask, RunDescription, RunFilter, RunPage, Settled, Standing, StoreError, Submission, Submitted,
+    Suspect, TaskClaim, TaskId, Unparked, UnparkedRuns, Watch, Watched, Withdrawal,
 };
 
 /// One call of a store, or an action beside the store.
@@ -70,6 +70,7 @@ pub(crate) enum Operation {
         workflow: String,
         key: String,
     },
+    KeyedRuns(KeyPage),
     List {
         filter: RunFilter,
         page: RunPage,
@@ -123,6 +124,7 @@ pub(crate) enum Reply {
     Runs(Vec<RunDescription>),
     View(Option<FoundView>),
     FoundByKey(Option<RunId>),
+    Keyed(Vec<KeyedRun>),
     Tasks {
         tasks: Vec<(TaskClaim, Name, Bytes)>,
         held: Option<Vec<TaskClaim>>,

@@ -200,6 +200,7 @@ impl Driver {
             Operation::View { run, view } => Reply::View(query.view(*run, view).await?),
             Operation::QueuesOf(workflow) => Reply::Queues(query.queues_of(workflow).await?),
             Operation::Find { workflow, key } => Reply::FoundByKey(query.find(workflow, key).await?),
+            Operation::KeyedRuns(page) => Reply::Keyed(query.keyed_runs(page).await?),
             Operation::List { filter, page } => {
                 Reply::Runs(query.list(filter, page).await?.into_iter().map(timeless).collect())
             }

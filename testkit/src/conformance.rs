@@ -120,6 +120,7 @@ macro_rules! store_conformance {
                 many_and_large_messages_are_sent_at_once,
                 message_sent_to_a_key_goes_to_the_run_that_has_it_open_or_over,
                 message_sent_to_a_key_that_no_run_has_goes_to_the_run_that_is_named,
+                message_sent_to_a_key_or_run_of_an_open_transaction_waits_for_nobody,
                 message_sent_to_a_run_that_does_not_exist_goes_to_the_other_run,
                 other_receivers_with_the_same_number_are_fenced,
             ;

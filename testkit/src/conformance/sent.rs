@@ -274,6 +274,28 @@ pub async fn message_sent_to_a_key_that_no_run_has_goes_to_the_run_that_is_named
     assert_ne!(start.run, run);
 }
 
+pub async fn message_sent_to_a_key_or_run_of_an_open_transaction_waits_for_nobody(fixture: &Fixture) {
+    // Given a transaction that has started a run with a key, and stays open
+    let Some(mut transaction) = fixture.harness.begin().await else { return };
+    let (mut writer, run) = fixture.open_run().await;
+    let started = fixture.run(1);
+    transaction.submit(&[fixture.keyed(started, WORKFLOW, "acme", None)]).await.unwrap();
+
+    // When an append sends to the key and to the run, then it is written, and nobody has received that
+    let to_run = SentMessage { otherwise: Some(run), ..fixture.note(started) };
+    let early = [to_key(fixture, "acme", run), to_run];
+    writer.write(early.iter().fold(writer.draft().event(run), |draft, note| draft.send(note))).await;
+    assert_received(&writer.inbox().await, &[(run, &early[0]), (run, &early[1])]);
+
+    // And what is sent after the commit is received by the run
+    transaction.commit().await.unwrap();
+    let late = to_key(fixture, "acme", run);
+    writer.write(writer.draft().event(run).send(&late)).await;
+    let inbox = writer.inbox().await;
+    let received: Vec<_> = inbox.iter().map(|read| (read.run, read.message)).collect();
+    assert!(received.contains(&(started, late.message)), "{received:?}");
+}
+
 pub async fn message_sent_to_a_run_that_does_not_exist_goes_to_the_other_run(fixture: &Fixture) {
     // Given a run that is pending, one that is over, one that the append starts, and one that does not exist
     let (mut writer, run) = fixture.open_run().await;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use pgworkflows_core::prelude::*;
+use pgworkflows_core::{Recipient, select};
 use pgworkflows_testkit::{CrashMoment, Error, TestEnv, TestEnvBuilder, TestRun, crash_everywhere};
 
 use crate::definitions::{Endless, HOUR, assert_says, starts};
@@ -323,4 +324,41 @@ async fn crashes_neither_lose_nor_repeat_the_signals_of_a_run() {
     let env = definition::<Echo>().build();
     let run = env.start::<Echo>(1).await.unwrap();
     assert_eq!(run.result().await.unwrap(), 12);
+}
+
+// Signals in a branch that is cancelled, and in the poll that fails, before its compensations. Nobody has the key, so the run
+// keeps what it sent as undelivered.
+workflow!(Leaves, "leaves", |ctx, (): ()| -> u64 {
+    let to = || Recipient::named("nobody", "nobody");
+    let _ = ctx.on_failure::<Try>(true);
+    let talk = async {
+        ctx.signal(to(), GO, 1);
+        ctx.sleep(2 * HOUR).await?;
+        ctx.signal(to(), GO, 100);
+        WorkflowResult::Ok(())
+    };
+    let talk = ctx.branch(talk);
+    select! {
+        talked = talk => talked?,
+        slept = ctx.sleep(HOUR) => slept?,
+    }
+    ctx.signal(to(), GO, 2);
+    ctx.signal(to(), GO, 3);
+    Err(WorkflowError::new("planned", "as planned"))
+});
+
+#[tokio::test]
+async fn crashes_make_no_difference_to_the_signals_of_a_cancelled_branch_and_of_the_last_poll() {
+    let script = async |env: TestEnv| {
+        let run = env.start::<Leaves>(()).await?;
+        env.advance(3 * HOUR).await;
+        assert!(run.result().await.is_err());
+        env.advance(HOUR).await;
+        let undelivered = run.describe().await?.undelivered.into_iter();
+        let sent = undelivered.map(|message| message.payload.map(|content| content.decode::<u64>().unwrap()));
+        assert_eq!(sent.collect::<Vec<_>>(), [Some(1), Some(2), Some(3)]);
+        Ok(run)
+    };
+    let crashed = crash_everywhere(&definition::<Leaves>(), script).assert().await;
+    assert!(crashed.crash_points >= 3 * 3, "{crashed}");
 }

@@ -131,3 +131,65 @@ async fn crashes_make_no_difference_to_branches_of_a_run() {
     let crashed = crash_everywhere(&definition::<Everything>(), script).assert().await;
     assert!(crashed.crash_points > 3 * 12, "{crashed}");
 }
+
+// Branches of which one fails while others hold permits, wait for them, or have not begun.
+workflow!(Failing, "failing", |ctx, (): ()| -> Vec<u64> {
+    let permits = ctx.semaphore("permits", 2);
+    let mut taken = Vec::new();
+    for round in 0..2 {
+        let branch = async |number: u64| {
+            let _permit = permits.acquire().await?;
+            let number = ctx.activity::<Work>(10 * round + number).await?;
+            if number % 10 == 2 { Err(WorkflowError::new("planned", "as planned")) } else { Ok(number) }
+        };
+        let all = ctx.for_each(1..=4, branch).limit(3).await;
+        assert!(all.is_err());
+        taken.push(round);
+    }
+    // All permits are back.
+    let both = async |number| {
+        let _permit = permits.acquire().await?;
+        ctx.activity::<Work>(number).await
+    };
+    taken.extend(ctx.when_all((both(98), both(99))).await.map(|(one, other)| [one, other])?);
+    Ok(taken)
+});
+
+#[tokio::test]
+async fn permits_of_branches_that_a_failure_drops_are_returned_in_every_order() {
+    let (orders, results) = explored::<Failing>().await;
+    assert!(orders > 4, "{orders}");
+    assert_eq!(results, BTreeSet::from([vec![0, 1, 98, 99]]));
+    crash_everywhere(&definition::<Failing>(), starts::<Failing>(())).assert().await;
+}
+
+// Races with `&mut` arms in a loop, while a branch that the race drops holds a permit, and another waits for it.
+workflow!(Dropped, "dropped", |ctx, (): ()| -> Vec<u64> {
+    let permits = ctx.semaphore("permits", 1);
+    let hold = async |number| {
+        let _permit = permits.acquire().await?;
+        ctx.activity::<Work>(number).await
+    };
+    let mut patient = ctx.branch(hold(1));
+    let spawned = ctx.spawn(ctx.activity::<Work>(50));
+    let mut taken = Vec::new();
+    for round in 0..2 {
+        select! {
+            number = &mut patient => taken.push(number?),
+            number = ctx.branch(hold(10 + round)) => taken.push(number?),
+            number = ctx.activity::<Work>(20 + round) => taken.push(number?),
+            complete => break,
+        }
+    }
+    drop((spawned, patient));
+    taken.push(hold(30).await?);
+    Ok(taken)
+});
+
+#[tokio::test]
+async fn permits_of_arms_that_a_race_drops_are_returned_in_every_order() {
+    let (orders, results) = explored::<Dropped>().await;
+    assert!(orders > 4, "{orders}");
+    assert!(results.iter().all(|taken| taken.len() == 3 && taken[2] == 30), "{results:?}");
+    crash_everywhere(&definition::<Dropped>(), starts::<Dropped>(())).assert().await;
+}

@@ -30,8 +30,11 @@ const DESCRIBE: &str = "
     from @schema@.closed_runs c where c.run_id = $1";
 
 const UNDELIVERED: &str = "
-    select u.run_id, u.body, u.at from @schema@.undelivered u
-    where u.run_id = any ($1) order by u.run_id, u.number";
+    select u.run_id, u.body, u.at
+    from unnest($1::uuid[]) as r (run_id)
+    cross join lateral (
+        select * from @schema@.undelivered u where u.run_id = r.run_id order by u.number limit $2) u
+    order by u.run_id, u.number";
 
 /// One row for each live lease, or one without a lease.
 const DESCRIBE_QUEUE: &str = "
@@ -219,7 +222,7 @@ async fn descriptions(shared: &Shared, rows: &[PgRow]) -> Result<Vec<RunDescript
         return Ok(descriptions);
     }
     let runs = descriptions.iter().map(|description| uuid(description.run)).bind_iter();
-    let query = shared.statements.query(UNDELIVERED).bind(runs);
+    let query = shared.statements.query(UNDELIVERED).bind(runs).bind(Undelivered::SHOWN_MAX as i64);
     let mut undelivered: BTreeMap<RunId, Vec<Undelivered>> = BTreeMap::new();
     for row in shared.fetch(query).await? {
         let message = Undelivered { body: bytes(&row, 1)?, at: timestamp(&row, 2)? };

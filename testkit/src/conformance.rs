@@ -115,6 +115,7 @@ macro_rules! store_conformance {
                 other_messages_with_the_same_number_are_fenced,
                 message_may_be_sent_to_any_shard,
                 message_sent_to_a_run_that_is_over_can_be_undelivered,
+                oldest_undelivered_messages_of_a_run_are_shown,
                 sent_message_is_read_beyond_a_cursor,
                 sent_message_can_be_consumed_by_the_run_that_sent_it,
                 many_and_large_messages_are_sent_at_once,

@@ -105,7 +105,8 @@ pub struct RunInfo {
     pub waits: Vec<Wait>,
     /// The run's earliest deadline, while it waits.
     pub wake_at: Option<DateTime<Utc>>,
-    /// Messages that were accepted but reached the run after its end, oldest first.
+    /// Messages that were accepted but reached the run after its end, and signals that it sent to nobody: the 100 oldest, oldest
+    /// first.
     pub undelivered: Vec<UndeliveredMessage>,
     closed: Option<ClosedRun>,
 }

@@ -60,7 +60,8 @@ pub struct RunDescription {
     pub open: Option<OpenRow>,
     /// How the run ended. Exactly one of `open` and `closed` is `Some`.
     pub closed: Option<ClosedRun>,
-    /// Messages that arrived after the run's end, the oldest first.
+    /// Messages that arrived after the run's end, and signals that it sent to nobody: the oldest
+    /// [`SHOWN_MAX`](Undelivered::SHOWN_MAX), the oldest first.
     pub undelivered: Vec<Undelivered>,
 }
 
@@ -119,6 +120,11 @@ pub struct Undelivered {
     pub body: Bytes,
     /// When the message was moved out of the inbox.
     pub at: Timestamp,
+}
+
+impl Undelivered {
+    /// How many of a run a description shows: runs may send each other any number of signals in vain.
+    pub const SHOWN_MAX: usize = 100;
 }
 
 /// Selects the runs that match every field that is set.

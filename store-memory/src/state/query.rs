@@ -6,7 +6,7 @@ use std::ops::Bound;
 use pgworkflows_core::id::{LeaseId, ShardId};
 use pgworkflows_core::store::{
     FoundView, KeyPage, KeyedRun, LeaseDescription, Notice, QueueDescription, RunDescription, RunFilter,
-    RunPage, ShardNeeds, Topic, Watch, Watched, What,
+    RunPage, ShardNeeds, Topic, Undelivered, Watch, Watched, What,
 };
 use pgworkflows_core::{RunId, Timestamp};
 
@@ -69,7 +69,7 @@ impl State {
     }
 
     fn description(&self, id: RunId, run: &Run) -> RunDescription {
-        let undelivered = self.undelivered.get(&id).cloned().unwrap_or_default();
+        let undelivered = self.undelivered.get(&id).into_iter().flatten();
         let Run { workflow, key, .. } = run;
         RunDescription {
             run: id,
@@ -77,7 +77,7 @@ impl State {
             key: key.clone(),
             open: run.open_row(),
             closed: run.closed(id),
-            undelivered,
+            undelivered: undelivered.take(Undelivered::SHOWN_MAX).cloned().collect(),
         }
     }
 

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use pgworkflows_core::RunId;
 use pgworkflows_core::store::{
-    Append, InboxCursor, InboxMessage, OpenRow, OpenState, RunKey, SentMessage, Submitted,
+    Append, InboxCursor, InboxMessage, OpenRow, OpenState, RunKey, SentMessage, Submitted, Undelivered,
 };
 
 use super::fixture::Fixture;
@@ -181,6 +181,28 @@ pub async fn message_sent_to_a_run_that_is_over_can_be_undelivered(fixture: &Fix
     let described = fixture.describe(over).await;
     let undelivered: Vec<Bytes> = described.undelivered.into_iter().map(|message| message.body).collect();
     assert_eq!((undelivered, writer.inbox().await), (vec![note.body], vec![]));
+}
+
+pub async fn oldest_undelivered_messages_of_a_run_are_shown(fixture: &Fixture) {
+    // Given more undelivered messages of two runs than a description shows
+    let (mut writer, run) = fixture.open_run().await;
+    let over = [fixture.run(1), fixture.run(2)];
+    for over in over {
+        writer.open_and_close(over).await;
+    }
+    let notes: Vec<_> =
+        (0..=Undelivered::SHOWN_MAX).flat_map(|_| over.map(|over| fixture.note(over))).collect();
+    writer.write(notes.iter().fold(writer.draft().event(run), |draft, note| draft.send(note))).await;
+    let messages = writer.inbox().await;
+    let draft = writer.draft();
+    writer.write(messages.iter().fold(draft, |draft, message| draft.undeliver(message))).await;
+
+    // Then each run shows its oldest
+    for over in over {
+        let shown = fixture.describe(over).await.undelivered;
+        let own = notes.iter().filter(|note| note.run == over).take(Undelivered::SHOWN_MAX);
+        assert!(shown.iter().map(|shown| &shown.body).eq(own.map(|note| &note.body)));
+    }
 }
 
 pub async fn sent_message_is_read_beyond_a_cursor(fixture: &Fixture) {

@@ -31,7 +31,7 @@ const DESCRIBE: &str = "
 
 const UNDELIVERED: &str = "
     select u.run_id, u.body, u.at
-    from unnest($1::uuid[]) as r (run_id)
+    from pg_catalog.unnest($1::uuid[]) as r (run_id)
     cross join lateral (
         select * from @schema@.undelivered u where u.run_id = r.run_id order by u.number limit $2) u
     order by u.run_id, u.number";

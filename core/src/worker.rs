@@ -37,7 +37,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc};
 
 pub use self::builder::WorkerBuilder;
 use self::config::WorkerConfig;
@@ -60,6 +60,7 @@ use crate::host::{Host, StoreClock, SystemHost};
 use crate::store::error::StoreError;
 use crate::store::{Queue, SessionsWanted, Store};
 use crate::workflow::activity::Services;
+use crate::workflow::current_executor::ExecutorSetter;
 use crate::workflow::registry::Definitions;
 
 /// Executes the runs of one queue. Workflows run on the worker's own threads, activities and steps on the caller's tokio
@@ -250,9 +251,9 @@ impl Worker {
         }
         let freed = Arc::new(Notify::new());
         let slots = Slots::new(self.config.activities_max, Arc::clone(&freed));
-        let task_executor = watch::Sender::new(None);
+        let task_executor = ExecutorSetter::default();
         let memory = self.config.processor.memory.clone();
-        let current = task_executor.subscribe();
+        let current = task_executor.current();
         let services = Services {
             host: Arc::clone(host),
             clock: Arc::clone(&clock),

@@ -9,6 +9,7 @@ pub(crate) mod call_error;
 pub(crate) mod calls;
 pub(crate) mod command;
 pub(crate) mod context;
+pub(crate) mod current_executor;
 pub(crate) mod error;
 pub(crate) mod execute;
 pub(crate) mod fault;

@@ -299,7 +299,7 @@ impl Driver {
         if self.shutdown.is_some() || misplaced.is_empty() && !matches!(step, Step::Keep(_)) {
             return;
         }
-        let (now, hands_out) = (self.with.now(), self.with.task_executor.borrow().is_some());
+        let (now, hands_out) = (self.with.now(), self.with.task_executor.get().is_some());
         let becomes_task = |run, call| hands_out && self.handed_out.has(run, call);
         self.processor.leave_to_knowing(misplaced, becomes_task, now);
         if let Step::Keep(count) = step {

@@ -4,10 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::data::id::ExecutorId;
 use crate::data::time::Timestamp;
 use crate::host::{Host, StoreClock};
 use crate::processor::memory::MemoryBudget;
@@ -19,6 +18,7 @@ use crate::worker::monitor::Gauge;
 use crate::worker::status::ProcessorStatus;
 use crate::worker::stopwatch::ThreadMeter;
 use crate::worker::tasks::input::TaskInput;
+use crate::workflow::current_executor::CurrentExecutor;
 use crate::workflow::registry::Registry;
 
 /// About how many bytes a start of a client of this process takes beside its input.
@@ -40,7 +40,7 @@ pub(crate) struct Environment {
     /// The mailbox of the task loop, which withdraws tasks.
     pub(crate) tasks: mpsc::UnboundedSender<TaskInput>,
     /// The executor lease of the task loop, if it has one: attempts can become its tasks.
-    pub(crate) task_executor: watch::Receiver<Option<ExecutorId>>,
+    pub(crate) task_executor: CurrentExecutor,
     /// The parent of the tokens of all attempts: cancelled if this thread is left behind.
     pub(crate) attempts: CancellationToken,
     pub(crate) gauge: Gauge,

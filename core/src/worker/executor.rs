@@ -5,13 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::{Either, pending, select};
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::data::cancellation::Cancellation;
 use crate::data::failure::Failure;
-use crate::data::id::{ExecutorId, RunId};
+use crate::data::id::RunId;
 use crate::data::limits;
 use crate::data::mean_duration::MeanDuration;
 use crate::data::name::Name;
@@ -24,6 +23,7 @@ use crate::worker::slots::{Slots, Work};
 use crate::worker::ticket::Ticket;
 use crate::workflow::activity::{ActivityContext, Services};
 use crate::workflow::command::StepRequest;
+use crate::workflow::current_executor::CurrentExecutor;
 use crate::workflow::execute::guarded;
 use crate::workflow::own_task::OwnTask;
 use crate::workflow::registry::Registry;
@@ -52,7 +52,7 @@ pub(crate) struct Executor {
     steps_take: Arc<MeanDuration>,
     memory: MemoryBudget,
     /// The executor lease of the task loop, if it has one.
-    current: watch::Receiver<Option<ExecutorId>>,
+    current: CurrentExecutor,
 }
 
 /// Permits work to start while its token is not cancelled and its lease can be trusted.
@@ -122,7 +122,7 @@ impl Executor {
         services: Services,
         slots: Slots,
         memory: MemoryBudget,
-        current: watch::Receiver<Option<ExecutorId>>,
+        current: CurrentExecutor,
     ) -> Self {
         let (host, services) = (Arc::clone(&services.host), Arc::new(services));
         Self { host, services, slots, steps_take: Arc::default(), memory, current }

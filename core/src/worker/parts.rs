@@ -3,10 +3,9 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::data::id::ExecutorId;
 use crate::host::{Host, StoreClock};
 use crate::store::{Build, Queue, Store};
 use crate::worker::config::WorkerConfig;
@@ -22,6 +21,7 @@ use crate::worker::status::WorkerStatus;
 use crate::worker::tasks::input::TaskInput;
 use crate::worker::tasks::{ServedQueue, TaskLoop};
 use crate::worker::watchdog::Stuck;
+use crate::workflow::current_executor::ExecutorSetter;
 use crate::workflow::registry::{Definitions, Registry};
 
 /// What all parts of a worker share.
@@ -40,7 +40,7 @@ pub(super) struct Parts {
     /// The mailbox of the task loop.
     pub(super) tasks: mpsc::UnboundedSender<TaskInput>,
     /// The executor lease of the task loop.
-    pub(super) task_executor: watch::Sender<Option<ExecutorId>>,
+    pub(super) task_executor: ExecutorSetter,
     /// The permit to try suspects: one for all processors, because they die together.
     pub(super) trials: Arc<Semaphore>,
     /// Has the heartbeat sent at once.
@@ -73,7 +73,7 @@ impl Parts {
             memory: self.config.processor.memory.clone(),
             outbox,
             tasks: self.tasks.clone(),
-            task_executor: self.task_executor.subscribe(),
+            task_executor: self.task_executor.current(),
             attempts: processor.attempts.clone(),
             gauge: self.gauges[place].clone(),
             status: Arc::clone(&processor.status),

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{Either, select};
-use tokio::sync::{Notify, broadcast, mpsc, watch};
+use tokio::sync::{Notify, broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use self::held::HeldTasks;
@@ -33,6 +33,7 @@ use crate::worker::executor::{AttemptOutcome, Executor, LeaseTrust, cancel};
 use crate::worker::setbacks::{Loss, waiting_helps};
 use crate::worker::slots::Slots;
 use crate::worker::status::WorkerStatus;
+use crate::workflow::current_executor::ExecutorSetter;
 use crate::workflow::registry::Registry;
 
 /// An activity queue that the worker serves.
@@ -64,7 +65,7 @@ pub(super) struct TaskLoop {
     /// For the executor's replies.
     pub(super) outbox: mpsc::UnboundedSender<TaskInput>,
     /// Tells the processors of this worker which executor may have their attempts.
-    pub(super) current: watch::Sender<Option<ExecutorId>>,
+    pub(super) current: ExecutorSetter,
     /// Cancelled when all processors have ended: nothing is withdrawn any more.
     pub(super) stop: CancellationToken,
 }
@@ -315,7 +316,7 @@ impl TaskLoop {
     fn lose(&self, running: &mut Running, why: &str) {
         let tokens = running.held.lose();
         let executor = running.lease.take().map(|lease| lease.id);
-        self.current.send_replace(None);
+        self.current.set(None);
         tracing::warn!(
             worker = %self.worker, executor = ?executor, tasks = tokens.len(),
             "the executor lease is lost, and its tasks are cancelled here: {why}"
@@ -351,7 +352,7 @@ impl TaskLoop {
             return Ok(true);
         }
         if let Some(lease) = &running.lease {
-            self.current.send_replace(None);
+            self.current.set(None);
             let ends = ReturnTasks { executor: lease.id, tasks: Vec::new(), ends: true };
             let session = self.session(running).await?;
             self.status.tasks.watch(&*self.host, 0, session.return_tasks(&ends)).await?;

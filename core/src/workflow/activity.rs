@@ -10,12 +10,12 @@ use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::watch;
 
+use super::current_executor::CurrentExecutor;
 use super::error::{ActivityError, ActivityResult};
 use super::own_task::OwnTask;
 use crate::data::cancellation::Cancellation;
-use crate::data::id::{CommandId, ExecutorId, RunId};
+use crate::data::id::{CommandId, RunId};
 use crate::data::options::ActivityOptions;
 use crate::data::time::Timestamp;
 use crate::error::Error;
@@ -118,7 +118,7 @@ pub struct ActivityContext {
     pub(crate) task: Option<OwnTask>,
     pub(crate) services: Arc<Services>,
     /// The executor of the process, while it has a lease.
-    pub(crate) executor: watch::Receiver<Option<ExecutorId>>,
+    pub(crate) executor: CurrentExecutor,
 }
 
 /// What all attempts of a worker share.
@@ -270,13 +270,9 @@ impl ActivityContext {
     /// # Errors
     /// The worker has ended.
     pub async fn worker_queue(&self) -> ActivityResult<String> {
-        let mut executor = self.executor.clone();
-        let executor = executor.wait_for(Option::is_some).await;
-        match executor.as_deref() {
-            Ok(Some(executor)) => Ok(queue_of(*executor).to_string()),
-            Ok(None) | Err(_) => {
-                Err(ActivityError::new("worker-ended", "the worker has ended, and with it its queue"))
-            }
+        match self.executor.wait().await {
+            Some(executor) => Ok(queue_of(executor).to_string()),
+            None => Err(ActivityError::new("worker-ended", "the worker has ended, and with it its queue")),
         }
     }
 

@@ -179,8 +179,8 @@ pub(crate) fn check_name(what: &str, name: &str) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
 
+    use crate::workflow::current_executor::CurrentExecutor;
     use serde::{Deserialize, Serialize};
-    use tokio::sync::watch;
 
     use super::*;
     use crate::data::cancellation::Cancellation;
@@ -214,7 +214,7 @@ mod tests {
             cancellation: Cancellation::default(),
             task: None,
             services: Arc::new(Services::of_tests()),
-            executor: watch::Sender::new(None).subscribe(),
+            executor: CurrentExecutor::default(),
         };
         let activity = Guarded::new(WriteOnly);
         let attempt = activity.attempt(context, &Payload::encode(&()).unwrap()).unwrap();

@@ -16,7 +16,7 @@ impl Driver {
             return;
         }
         // Without an executor lease, they have the grace to end.
-        if let Some(executor) = *self.with.task_executor.borrow() {
+        if let Some(executor) = self.with.task_executor.get() {
             let attempts =
                 self.handed_out.attempts_in(|shard| shuts_down || self.processor.is_draining(shard));
             let tasks = self.processor.hand_out(&attempts, executor, now);

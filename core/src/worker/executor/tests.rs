@@ -100,12 +100,7 @@ fn executor() -> Executor {
 }
 
 fn executor_with(memory: MemoryBudget) -> Executor {
-    Executor::new(
-        Services::of_tests(),
-        Slots::new(1, Arc::default()),
-        memory,
-        watch::Sender::new(None).subscribe(),
-    )
+    Executor::new(Services::of_tests(), Slots::new(1, Arc::default()), memory, CurrentExecutor::default())
 }
 
 fn permit(executor: &Executor) -> StartPermit {

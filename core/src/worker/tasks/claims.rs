@@ -91,7 +91,7 @@ impl TaskLoop {
             let own_queue = ServedQueue { name: queue_of(executor), slots: slots.clone() };
             running.lease =
                 Some(ExecutorLease { id: executor, trust, renewals: 0, renew_at: sent, own_queue });
-            self.current.send_replace(Some(executor));
+            self.current.set(Some(executor));
         }
         if let Some(lease) = running.lease.as_mut().filter(|_| asked.renew.is_some()) {
             lease.trust.renewed(sent);

@@ -112,7 +112,7 @@ impl<W: RunType> StartRun<W> {
 
     /// Sends a signal together with the start, in one transaction: to the new run or, if there is a run with the
     /// [`key`](Self::key) already, to that one. So a run that collects something is started by the first who has something
-    /// for it, whoever that is. Replaces an earlier `with_signal`.
+    /// for it. Replaces an earlier `with_signal`.
     ///
     /// ```
     /// use pgworkflows::prelude::*;
@@ -136,7 +136,7 @@ impl<W: RunType> StartRun<W> {
     /// assert!(!first.is_existing() && second.is_existing());
     /// assert_eq!(second.result().await?, ["apple", "pear"]);
     ///
-    /// // The run with the key is over, so nobody can receive the signal.
+    /// // The run with the key is over, so it cannot receive the signal.
     /// assert!(put("plum").await.unwrap_err().is_run_over());
     /// # Ok(())
     /// # };

@@ -67,7 +67,7 @@ impl Recipient {
         Self::Key { workflow: workflow.into(), key: key.into() }
     }
 
-    /// Why it can be nobody's name, if it cannot.
+    /// Why it can name no run, if so.
     pub(crate) fn check(&self) -> Result<(), String> {
         match self {
             Self::Run(_) => Ok(()),

@@ -34,9 +34,12 @@ pub(crate) fn store_error(error: sqlx::Error) -> StoreError {
 
 /// Whether the error proves that the server rolled the statement back. An error that ends the session proves nothing:
 /// the statement may have been committed before. A connection error may be from a pooler, which does not know the
-/// outcome. And if a pooler mixes up statements, the answer may be to another client's statement.
+/// outcome. And if a pooler mixes up statements, the answer may be to another client's statement. A server without disk
+/// space or memory (class 53) says nothing of the statement, so no run may be blamed for it: the same is sent again.
 fn is_definite(severity: PgSeverity, code: &str) -> bool {
-    severity == PgSeverity::Error && !code.starts_with("08") && !is_mixed_up_code(code)
+    severity == PgSeverity::Error
+        && !["08", "53"].iter().any(|class| code.starts_with(class))
+        && !is_mixed_up_code(code)
 }
 
 fn unavailable(reason: String, definite: bool, source: sqlx::Error) -> StoreError {
@@ -156,6 +159,12 @@ pub(crate) fn leaves_connection_usable(error: &sqlx::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn full_disk_is_no_answer_to_a_statement() {
+        assert!(!is_definite(PgSeverity::Error, "53100"));
+        assert!(is_definite(PgSeverity::Error, "22021"));
+    }
 
     #[test]
     fn only_an_error_that_keeps_the_session_open_proves_that_nothing_was_written() {

@@ -35,12 +35,13 @@ pub(crate) fn store_error(error: sqlx::Error) -> StoreError {
 /// Whether the error proves that the server rolled the statement back. An error that ends the session proves nothing:
 /// the statement may have been committed before. A connection error may be from a pooler, which does not know the
 /// outcome. And if a pooler mixes up statements, the answer may be to another client's statement. A server without disk
-/// space or memory (class 53) says nothing of the statement, so no run may be blamed for it: the same is sent again.
+/// space says nothing of the statement, so no run may be blamed for it: the same is sent again.
 fn is_definite(severity: PgSeverity, code: &str) -> bool {
-    severity == PgSeverity::Error
-        && !["08", "53"].iter().any(|class| code.starts_with(class))
-        && !is_mixed_up_code(code)
+    let is_answer = !code.starts_with("08") && code != DISK_FULL && !is_mixed_up_code(code);
+    severity == PgSeverity::Error && is_answer
 }
+
+const DISK_FULL: &str = "53100";
 
 fn unavailable(reason: String, definite: bool, source: sqlx::Error) -> StoreError {
     StoreError::Unavailable { reason, definite, source: Some(Box::new(source)) }
@@ -162,8 +163,9 @@ mod tests {
 
     #[test]
     fn full_disk_is_no_answer_to_a_statement() {
-        assert!(!is_definite(PgSeverity::Error, "53100"));
-        assert!(is_definite(PgSeverity::Error, "22021"));
+        assert!(!is_definite(PgSeverity::Error, DISK_FULL));
+        // But a statement may be too large for the server's memory.
+        assert!(is_definite(PgSeverity::Error, "53200"));
     }
 
     #[test]

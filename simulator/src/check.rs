@@ -28,6 +28,8 @@ use pgworkflows_core::{RunId, Timestamp, Workflow};
 use pgworkflows_testkit::runtime::clock::EPOCH;
 use pgworkflows_testkit::runtime::time::Owner;
 
+use crate::announce::check_announced;
+use crate::asking::{check_asked, check_keys};
 use crate::clients::lock;
 use crate::faults::LATENCY_USUAL;
 use crate::history::check_history;
@@ -59,6 +61,7 @@ impl World {
             check_replay(*run, history, stored, &mut wrong);
             check_views(view, &mut wrong);
             if !self.config.loses_commits {
+                check_asked(view, &mut wrong);
                 let own = |execution: &&Execution| execution.key.starts_with(&run.to_string());
                 let executions: Vec<&Execution> = inner.executions.iter().filter(own).collect();
                 self.check_executions(history, &account.events, &executions, &mut wrong);
@@ -66,9 +69,13 @@ impl World {
         }
         check_sent(&inner.accounts, seen, &mut wrong);
         if !self.config.loses_commits {
+            check_keys(seen, &mut wrong);
             for promise in &promises.runs {
                 match seen.iter().find(|seen| seen.run == promise.run) {
-                    Some(seen) => check_promise(promise, seen, &mut wrong),
+                    Some(seen) => {
+                        check_promise(promise, seen, &mut wrong);
+                        check_announced(promise, seen, &inner.accounts.runs[&seen.run].events, &mut wrong);
+                    }
                     None => wrong.push(format!("run {} was acknowledged, and is lost", promise.run)),
                 }
             }

@@ -1,16 +1,18 @@
 //! The clients of a simulated world: each run has a script that starts it, sends it signals, may cancel it, and asks
 //! for its result. The promises to the clients are recorded for the checks.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::future::{BoxFuture, join5};
+use futures::future::{BoxFuture, join, join5};
 use pgworkflows_core::client::Request;
 use pgworkflows_core::{Client, Error, RunHandle, RunId, Workflow};
 use pgworkflows_memory::MemoryStore;
 use pgworkflows_testkit::runtime::dice::Dice;
 use pgworkflows_testkit::runtime::time::Time;
 
+use crate::announce::Announcement;
 use crate::config::WorldConfig;
 use crate::ledger::Ledger;
 use crate::plan::{Op, Planner};
@@ -29,16 +31,28 @@ pub(crate) struct Promises {
 pub(crate) struct RunPromise {
     pub(crate) run: RunId,
     pub(crate) plan: Op,
+    /// Its workflow, if it was started with a key.
+    pub(crate) keyed: Option<&'static str>,
     /// For each signal, the acknowledged tokens in the order in which they were sent.
     pub(crate) signals: [Vec<u64>; 2],
+    /// The broadcasts that were finished after it had its key.
+    pub(crate) announced: Vec<Announcement>,
     pub(crate) cancelled: bool,
     pub(crate) terminated: bool,
     /// The result that the client was told.
     pub(crate) result: Option<Result<Summary, String>>,
 }
 
+/// A run that was started.
+struct Started<W: Planned> {
+    handle: RunHandle<W>,
+    keyed: bool,
+    /// For each signal, the tokens that were sent with a start.
+    signals: [Vec<u64>; 2],
+}
+
 /// A workflow that executes a plan.
-trait Planned: Workflow<Input = Op, Output = Summary> {}
+pub(crate) trait Planned: Workflow<Input = Op, Output = Summary> {}
 impl<W: Workflow<Input = Op, Output = Summary>> Planned for W {}
 
 /// How many runs of a deadly world may end the process of their worker.
@@ -74,14 +88,17 @@ impl Script {
         let deadly = self.is_deadly();
         let plan = Planner { dice: &mut dice, config: &self.config, ops_left: 12, deadly }.plan();
         self.pause(&mut dice, 10).await;
-        if let Some(handle) = self.start::<W>(&plan, &mut dice).await {
+        if let Some(Started { handle, keyed, signals }) = self.start::<W>(&plan, &mut dice).await {
             let run = handle.run_id();
+            let sent = signals.each_ref().map(|tokens| tokens.len() as u64);
             let index = {
                 let mut promises = lock(&self.promises);
                 promises.runs.push(RunPromise {
                     run,
                     plan: plan.clone(),
-                    signals: [Vec::new(), Vec::new()],
+                    keyed: keyed.then_some(W::NAME),
+                    signals,
+                    announced: Vec::new(),
                     cancelled: false,
                     terminated: false,
                     result: None,
@@ -89,15 +106,15 @@ impl Script {
                 promises.runs.len() - 1
             };
             let (mut left, mut right, mut end) = (dice.fork(1), dice.fork(2), dice.fork(3));
-            let (mut again, mut now) = (dice.fork(4), dice.fork(5));
-            join5(
-                self.send_all(index, run, 0, plan.takes(0), &mut left),
-                self.send_all(index, run, 1, plan.takes(1), &mut right),
+            let (mut again, mut now, mut all) = (dice.fork(4), dice.fork(5), dice.fork(6));
+            let requests = join5(
+                self.send_all(index, run, 0, sent[0]..plan.takes(0), &mut left),
+                self.send_all(index, run, 1, sent[1]..plan.takes(1), &mut right),
                 self.end(index, handle, &mut end),
                 self.resume(run, &mut again),
                 self.retry_now(run, &mut now),
-            )
-            .await;
+            );
+            join(requests, self.announce::<W>(&mut all)).await;
         }
         lock(&self.promises).scripts -= 1;
     }
@@ -107,22 +124,33 @@ impl Script {
         self.config.deadly && self.number < DEADLY_MAX
     }
 
-    async fn pause(&self, dice: &mut Dice, units: u32) {
+    pub(crate) async fn pause(&self, dice: &mut Dice, units: u32) {
         let time = dice.time(Duration::from_millis(1), self.config.lease_ttl * units);
         self.time.sleep(time).await;
     }
 
-    /// Starts the run, however long that takes; `None` if the start is refused.
-    async fn start<W: Planned>(&self, plan: &Op, dice: &mut Dice) -> Option<RunHandle<W>> {
+    /// Starts the run, however long that takes; `None` if the start is refused. Some starts bring their first signal along.
+    async fn start<W: Planned>(&self, plan: &Op, dice: &mut Dice) -> Option<Started<W>> {
         // Without a key, the same plan may be started twice.
         let keyed = dice.chance(600) || self.is_deadly();
         let key = keyed.then(|| format!("run {}", self.number));
         let delay = dice.chance(150).then(|| dice.time(Duration::from_millis(1), self.config.lease_ttl * 5));
         let twice = key.is_some() && dice.chance(300);
+        let follows = [0, 1].map(|signal| plan.takes(signal) > 0 && dice.chance(400));
+        let mut signals = [Vec::new(), Vec::new()];
+        let mut tries = 0;
         let handle = loop {
-            match self.start_once::<W>(0, plan, key.as_ref(), delay).await {
-                Ok(handle) => break handle,
+            tries += 1;
+            // A start whose outcome is unknown may have sent its signal, so the next one sends another.
+            let token = follows[0].then_some(tries);
+            match self.start_once::<W>(0, plan, key.as_ref(), delay, token).await {
+                Ok(handle) => {
+                    signals[0].extend(token);
+                    break handle;
+                }
                 Err(error) if error.is_unavailable() => self.pause(dice, 1).await,
+                // An earlier try has started it.
+                Err(error) if error.is_run_over() && tries > 1 => return None,
                 Err(error) => {
                     self.ledger.violated(format!("a start was refused: {error}"));
                     return None;
@@ -131,18 +159,22 @@ impl Script {
         };
         if twice {
             self.pause(dice, 5).await;
-            match self.start_once::<W>(1, plan, key.as_ref(), delay).await {
-                Ok(other) if other.run_id() == handle.run_id() || self.config.loses_commits => {}
+            let token = follows[1].then_some(1);
+            match self.start_once::<W>(1, plan, key.as_ref(), delay, token).await {
+                Ok(other) if other.run_id() == handle.run_id() || self.config.loses_commits => {
+                    signals[1].extend(token);
+                }
                 Ok(other) => self.ledger.violated(format!(
                     "one key started two runs, {} and {}",
                     handle.run_id(),
                     other.run_id()
                 )),
                 Err(error) if error.is_unavailable() => {}
+                Err(error) if error.is_run_over() && token.is_some() => {}
                 Err(error) => self.ledger.violated(format!("a second start with a key was refused: {error}")),
             }
         }
-        Some(handle)
+        Some(Started { handle, keyed, signals })
     }
 
     async fn start_once<W: Planned>(
@@ -151,6 +183,7 @@ impl Script {
         plan: &Op,
         key: Option<&String>,
         delay: Option<Duration>,
+        token: Option<u64>,
     ) -> Result<RunHandle<W>, Error> {
         let mut start = self.clients[client].start::<W>(plan.clone());
         if let Some(key) = key {
@@ -159,13 +192,16 @@ impl Script {
         if let Some(delay) = delay {
             start = start.delay(delay);
         }
+        if let Some(token) = token {
+            start = start.with_signal(signal_at(client), token);
+        }
         start.await
     }
 
-    /// Sends as many signals as the plan may take, one after another.
-    async fn send_all(&self, index: usize, run: RunId, signal: usize, count: u64, dice: &mut Dice) {
+    /// Sends the signals with these numbers, one after another.
+    async fn send_all(&self, index: usize, run: RunId, signal: usize, numbers: Range<u64>, dice: &mut Dice) {
         let burst = dice.chance(300);
-        for number in 0..count {
+        for number in numbers {
             if !burst {
                 self.pause(dice, 10).await;
             }

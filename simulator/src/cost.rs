@@ -52,7 +52,7 @@ impl Costs {
     /// How long a thread may work within one poll: a turn of the engine, which ends after the few polls that one event
     /// needs, and as much for the input that arrives meanwhile.
     pub(crate) fn turn_max(&self) -> Duration {
-        2 * (TURN + self.poll_max * 3) + self.reading(PAGE_BYTES)
+        2 * (TURN + self.poll_max * 4) + self.reading(PAGE_BYTES)
     }
 
     /// How long the transfer of these bytes takes.

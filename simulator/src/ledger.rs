@@ -44,7 +44,7 @@ pub(crate) struct Inner {
     /// How many shards appends released.
     pub(crate) handovers: u64,
     /// Numbers facts and executions in the order in which they happened.
-    moment: u64,
+    pub(crate) moment: u64,
     /// When the last message was submitted or the last batch was appended.
     pub(crate) last_progress: Duration,
     /// If set: no lease that is renewed after this time may be lost.

@@ -2,6 +2,8 @@
 //! each drawn from a seed. Invariants are checked while a system runs and at its end. The same seed is the same world
 //! to the last bit. It must not touch a real clock or real entropy.
 
+mod announce;
+mod asking;
 pub mod canary;
 mod check;
 mod clients;

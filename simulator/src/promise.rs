@@ -15,8 +15,9 @@ pub(crate) fn check_promise(promise: &RunPromise, seen: &RunView, wrong: &mut Ve
     let run = promise.run;
     let mut logged: [Vec<u64>; 2] = [Vec::new(), Vec::new()];
     for event in &seen.history {
-        if let Event::SignalReceived { signal, payload, .. } = &event.event {
-            let index = usize::from(signal == SIGNALS[1]);
+        if let Event::SignalReceived { signal, payload, .. } = &event.event
+            && let Some(index) = SIGNALS.iter().position(|name| signal == name)
+        {
             logged[index].extend(payload.decode::<u64>());
         }
     }

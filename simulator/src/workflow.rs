@@ -334,6 +334,7 @@ impl Perform {
     #[activity(name = "perform")]
     async fn perform(&self, ctx: &ActivityContext, work: Work) -> Result<u64, Planned> {
         self.ledger.executes(ctx.idempotency_key(), ctx.attempt(), self.host.owner());
+        work.ask(ctx, &self.host).await;
         if work.millis > 0 {
             self.host.sleep(Duration::from_millis(work.millis)).await;
         }

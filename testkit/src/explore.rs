@@ -31,7 +31,8 @@ use crate::runtime::dice::Dice;
 /// termination can reach a run, each in a new environment, when the returned builder is awaited.
 ///
 /// `script` plays the client: it starts one run and sends messages. Each message and each outcome is held back until it
-/// is chosen, so the order in the script only says which message follows which. The script need not wait for the run,
+/// is chosen, so the order in the script only says which message follows which. A signal that a run sends is held back in the
+/// inbox. The script need not wait for the run,
 /// nor let time pass. `check` is called with the run when nothing can reach it any more: the run is over, or waits for
 /// something that never arrives.
 ///

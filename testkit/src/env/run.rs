@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use futures::future::LocalBoxFuture;
 use pgworkflows_core::client::{RunInfo, StartRun};
 use pgworkflows_core::history::HistoryEvent;
-use pgworkflows_core::{RunHandle, RunId, Signal, View, Workflow};
+use pgworkflows_core::{NamedSignal, RunHandle, RunId, View, Workflow};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -39,6 +39,16 @@ pub struct TestStart<W: Workflow> {
 }
 
 impl<W: Workflow> TestStart<W> {
+    /// See [`StartRun::with_signal`].
+    pub fn with_signal<T: Serialize + DeserializeOwned>(
+        mut self,
+        signal: impl Into<NamedSignal<T>>,
+        content: T,
+    ) -> Self {
+        self.start = self.start.with_signal(signal, content);
+        self
+    }
+
     /// See [`StartRun::key`].
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.start = self.start.key(key);
@@ -125,7 +135,7 @@ impl<W: Workflow> TestRun<W> {
     /// Returns the errors of [`RunHandle::signal`].
     pub async fn signal<T: Serialize + DeserializeOwned>(
         &self,
-        signal: Signal<T>,
+        signal: impl Into<NamedSignal<T>>,
         content: T,
     ) -> Result<(), Error> {
         Ok(self.env.drive(self.handle.signal(signal, content)).await??)

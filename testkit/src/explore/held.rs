@@ -6,7 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use futures::future::BoxFuture;
 use pgworkflows_core::activity::Cancellation;
 use pgworkflows_core::history::MessageKind;
-use pgworkflows_core::store::Submission;
+use pgworkflows_core::id::Name;
+use pgworkflows_core::store::{SentMessage, Submission};
 use pgworkflows_core::{RunId, Timestamp};
 use pgworkflows_memory::{Call as StoreCall, Fact, Fault, FaultPoint, Faults, Stage};
 use tokio::sync::oneshot;
@@ -25,6 +26,8 @@ pub(crate) struct Held {
 #[derive(Debug, Default)]
 struct Inner {
     waiting: Vec<Waiting>,
+    /// The signals that runs have sent and no read of the inbox has found.
+    unread: Vec<Name>,
     is_open: bool,
     runs: Vec<Started>,
     events: usize,
@@ -34,6 +37,8 @@ struct Inner {
 #[derive(Debug)]
 struct Waiting {
     arrival: Arrival,
+    /// Whether it is a read of the inbox that finds a run's signal.
+    is_read: bool,
     /// Cancelled when the run no longer waits for the outcome.
     cancellation: Option<Cancellation>,
     release: oneshot::Sender<()>,
@@ -69,14 +74,19 @@ impl Held {
         arrivals
     }
 
-    /// Releases the oldest of these arrivals.
+    /// Releases the oldest of these arrivals. What a client sends arrives after what runs have sent before, in the same read.
     pub(super) fn release(&self, arrival: &Arrival) {
-        let waiting = {
+        let (waiting, reads) = {
             let mut inner = self.lock();
-            let place = inner.waiting.iter().position(|waiting| waiting.arrival == *arrival);
-            place.map(|place| inner.waiting.remove(place))
+            let Some(place) = inner.waiting.iter().position(|waiting| waiting.arrival == *arrival) else {
+                return;
+            };
+            let waiting = inner.waiting.remove(place);
+            let is_message = waiting.cancellation.is_none();
+            (waiting, inner.waiting.extract_if(.., |other| is_message && other.is_read).collect::<Vec<_>>())
         };
-        waiting.into_iter().for_each(Waiting::release);
+        waiting.release();
+        reads.into_iter().for_each(Waiting::release);
     }
 
     /// Releases the oldest arrival. Whether there was one.
@@ -133,14 +143,14 @@ impl Held {
     }
 
     fn hold(&self, arrival: Arrival, cancellation: Option<Cancellation>) -> Option<BoxFuture<'static, ()>> {
+        self.lock().hold(arrival, false, cancellation)
+    }
+
+    /// Holds a read of the inbox back if it finds a run's signal. It is in the inbox since the append that sent it.
+    fn hold_read(&self) -> Option<BoxFuture<'static, ()>> {
         let mut inner = self.lock();
-        if inner.is_open {
-            return None;
-        }
-        let (release, released) = oneshot::channel();
-        inner.waiting.push(Waiting { arrival, cancellation, release });
-        // An error means that the world was dropped.
-        Some(Box::pin(async { released.await.unwrap_or_default() }))
+        let sent = inner.unread.first()?.clone();
+        inner.hold(Arrival::signal(sent), true, None)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -149,6 +159,21 @@ impl Held {
 }
 
 impl Inner {
+    fn hold(
+        &mut self,
+        arrival: Arrival,
+        is_read: bool,
+        cancellation: Option<Cancellation>,
+    ) -> Option<BoxFuture<'static, ()>> {
+        if self.is_open {
+            return None;
+        }
+        let (release, released) = oneshot::channel();
+        self.waiting.push(Waiting { arrival, is_read, cancellation, release });
+        // An error means that the world was dropped.
+        Some(Box::pin(async { released.await.unwrap_or_default() }))
+    }
+
     /// Notes a run, which was started in the inbox or in the log.
     fn started(&mut self, run: RunId, workflow: &str) {
         if !self.runs.iter().any(|started| started.run == run) {
@@ -183,12 +208,18 @@ impl Gate for Held {
 
 impl Faults for Held {
     fn at(&self, point: &FaultPoint<'_>) -> Fault {
-        let StoreCall::Submit(submissions) = point.call else { return Fault::Proceed };
-        if point.stage != Stage::Request {
-            return Fault::Proceed;
-        }
-        let arrival = submissions.first().and_then(message);
-        let held = arrival.and_then(|arrival| self.hold(arrival, None));
+        let held = match (point.call, point.stage) {
+            (StoreCall::Submit(submissions), Stage::Request) => {
+                let arrival = submissions.first().and_then(message);
+                arrival.and_then(|arrival| self.hold(arrival, None))
+            }
+            (StoreCall::ReadInbox(_), Stage::Request) => self.hold_read(),
+            (StoreCall::ReadInbox(_), Stage::Commit) => {
+                self.lock().unread.clear();
+                None
+            }
+            _ => None,
+        };
         held.map_or(Fault::Proceed, Fault::Delay)
     }
 
@@ -204,6 +235,7 @@ impl Faults for Held {
                 for opened in &append.opened {
                     inner.started(opened.run, &opened.workflow);
                 }
+                inner.unread.extend(append.sent.iter().filter_map(signal));
                 inner.events += append.frames.iter().map(|frame| frame.count as usize).sum::<usize>();
                 inner.closed += append.closed.len();
             }
@@ -230,4 +262,11 @@ fn message(submission: &Submission) -> Option<Arrival> {
         // The outcome of an activity is held back before its executor reports it, and requests to resume or to retry bring nothing.
         MessageKind::Start | MessageKind::Task | MessageKind::Resume | MessageKind::Retry => None,
     }
+}
+
+/// The name of the signal that a run sends, if it is one.
+fn signal(sent: &SentMessage) -> Option<Name> {
+    let SentMessage { message, run, body, .. } = sent;
+    let submission = Submission { message: *message, run: *run, body: body.clone(), opens: None };
+    if let Ok(MessageKind::Signal(name)) = submission.kind() { Some(name) } else { None }
 }

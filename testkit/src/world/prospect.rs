@@ -69,8 +69,11 @@ impl World {
     }
 }
 
-/// Whether an idle worker has this timer: for its next heartbeat, the end of its lease, or a late deadline. Its other
-/// timers are short: for an answer, or a retry.
+/// The worker's shortest timer that makes no run continue: to report that an answer of the store is missing.
+const REPORT: Duration = Duration::from_secs(30);
+
+/// Whether an idle worker has this timer: for its next heartbeat, the end of its lease, a late deadline, or a report. Its other
+/// timers are shorter: to try again.
 fn is_idle(owner: Owner, length: Duration) -> bool {
-    is_engine(owner) && length >= HEARTBEAT_INTERVAL
+    is_engine(owner) && length >= REPORT
 }

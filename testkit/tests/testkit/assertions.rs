@@ -39,6 +39,17 @@ async fn history_is_a_short_text_that_is_the_same_every_time() -> Result<(), Err
 }
 
 #[tokio::test]
+async fn signal_that_follows_a_start_is_the_second_event() -> Result<(), Error> {
+    let run = orders().build().start::<Order>("book".to_owned()).with_signal(APPROVED, true).await?;
+    assert_eq!(run.result().await?, "charged 4");
+    let history = run.history();
+    let events = history.events()?;
+    let names: Vec<_> = events.iter().map(|event| event.event.name()).collect();
+    assert!(names.starts_with(&["run.started", "activity.scheduled", "signal.received"]), "{names:?}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn cancelled_run_and_its_history() -> Result<(), Error> {
     let run = waiting().await?;
     run.cancel().await?;

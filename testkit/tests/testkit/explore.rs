@@ -578,7 +578,7 @@ workflow!(TellsItself, "tells-itself", |ctx, (): ()| -> String {
 });
 
 #[tokio::test]
-async fn signal_of_a_run_arrives_before_what_is_held_back() {
+async fn signal_of_a_run_arrives_before_or_after_its_activity() {
     let results = RefCell::new(BTreeSet::new());
     explore(&definition::<TellsItself>(), starts::<TellsItself>(()), async |run: TestRun<TellsItself>| {
         let result = run.result().await?;
@@ -587,6 +587,26 @@ async fn signal_of_a_run_arrives_before_what_is_held_back() {
     })
     .assert()
     .await;
-    // It is in the inbox with the append that sends it, so nothing holds it back.
-    assert_eq!(*results.borrow(), BTreeSet::from(["told".to_owned()]));
+    let both = ["1 before the signal", "told"].map(str::to_owned);
+    assert_eq!(*results.borrow(), BTreeSet::from(both));
+}
+
+#[tokio::test]
+async fn signal_of_a_client_arrives_after_what_its_run_sent_before() {
+    let script = async |env: TestEnv| {
+        let run = env.start::<TellsItself>(()).await?;
+        run.signal(GO, "told by a client".to_owned()).await?;
+        Ok(run)
+    };
+    let results = RefCell::new(BTreeSet::new());
+    explore(&definition::<TellsItself>(), script, async |run: TestRun<TellsItself>| {
+        let result = run.result().await?;
+        results.borrow_mut().insert(result);
+        Ok(())
+    })
+    .assert()
+    .await;
+    let all = ["1 before the signal", "told", "told by a client"].map(str::to_owned);
+    assert!(results.borrow().is_subset(&BTreeSet::from(all)));
+    assert!(results.borrow().contains("told"));
 }

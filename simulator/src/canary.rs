@@ -8,6 +8,7 @@ mod erring_build;
 mod fleets;
 mod handover;
 mod races;
+mod requests;
 mod shared;
 mod signals;
 mod store;
@@ -52,6 +53,7 @@ impl Canary {
             .chain(fleets::CANARIES)
             .chain(tasks::CANARIES)
             .chain(signals::CANARIES)
+            .chain(requests::CANARIES)
             .chain(deaths::CANARIES)
     }
 

@@ -217,13 +217,14 @@ fn describe_message(body: &Bytes) -> (String, Option<Payload>) {
         Ok(Message::RunSignal { signal, payload, sender, to }) => {
             (format!("signal `{signal}` from run {sender} to {to}"), Some(payload))
         }
-        Ok(Message::Cancel { reason: None }) => ("cancellation".to_owned(), None),
-        Ok(Message::Cancel { reason: Some(reason) }) => (format!("cancellation: {reason}"), None),
-        Ok(Message::Terminate { reason }) => (format!("termination: {reason}"), None),
+        Ok(Message::Cancel { reason: None, .. }) => ("cancellation".to_owned(), None),
+        Ok(Message::Cancel { reason: Some(reason), .. }) => (format!("cancellation: {reason}"), None),
+        Ok(Message::Terminate { reason, .. }) => (format!("termination: {reason}"), None),
         Ok(Message::Retry {}) => ("request to retry".to_owned(), None),
         Ok(Message::Resume {}) => ("request to resume".to_owned(), None),
         Ok(Message::TaskEnded { id, .. }) => (format!("outcome of call {id}, by another process"), None),
         Ok(Message::TaskLost { id, .. }) => (format!("loss of call {id} by other processes"), None),
+        Ok(Message::ChildEnded { id, child, .. }) => (format!("outcome of child {child} (call {id})"), None),
         Err(error) => (format!("a message of {} bytes that cannot be read: {error}", body.len()), None),
     }
 }

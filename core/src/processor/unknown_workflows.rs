@@ -60,6 +60,7 @@ impl UnknownWorkflows {
             | Message::Cancel { .. }
             | Message::TaskEnded { .. }
             | Message::TaskLost { .. }
+            | Message::ChildEnded { .. }
             | Message::Retry {}
             | Message::Resume {} => {
                 unknown.left.push(received.reference);
@@ -120,12 +121,19 @@ mod tests {
 
     fn start() -> Received {
         let (workflow, input) = (Name::from_static("elsewhere"), payload(&0));
-        let message = Message::Start { workflow, input, key: None, start_at: None, repeated: Flag(false) };
+        let message = Message::Start {
+            workflow,
+            input,
+            key: None,
+            start_at: None,
+            repeated: Flag(false),
+            parent: None,
+        };
         received(reference(1), message)
     }
 
     fn end() -> Received {
-        received(reference(2), Message::Terminate { reason: "enough".to_owned() })
+        received(reference(2), Message::Terminate { reason: "enough".to_owned(), parent: None })
     }
 
     #[test]

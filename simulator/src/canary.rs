@@ -2,6 +2,7 @@
 //! sources, and what replaces it in an erring build. The sources know nothing of canaries. It must not know how a bug
 //! is found.
 
+mod children;
 mod deaths;
 mod engine;
 mod erring_build;
@@ -52,6 +53,7 @@ impl Canary {
             .chain(fleets::CANARIES)
             .chain(tasks::CANARIES)
             .chain(signals::CANARIES)
+            .chain(children::CANARIES)
             .chain(deaths::CANARIES)
     }
 

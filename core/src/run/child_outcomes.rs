@@ -47,22 +47,22 @@ impl Run {
             Some(failure) => self.child_resolved(at, Event::ChildFailed { id, failure }),
             None => {
                 let mut progress = self.note(at, Event::ChildBound { id });
-                self.go_on_ending(at, &mut progress);
+                // The end of the run may have waited for that.
+                if self.state.ending.is_some() {
+                    self.compensate_next(at.max(self.state.now), &mut progress);
+                }
                 progress
             }
         }
     }
 
     fn child_resolved(&mut self, at: Timestamp, resolution: Event) -> Progress {
+        let is_ending = self.state.ending.is_some();
         let mut progress = self.resolve(at, resolution);
-        self.go_on_ending(at, &mut progress);
-        progress
-    }
-
-    /// If its end waited for children, it goes on after the last of them.
-    fn go_on_ending(&mut self, at: Timestamp, progress: &mut Progress) {
-        if self.state.ending.is_some() && self.state.closed.is_none() {
-            self.compensate_next(at.max(self.state.now), progress);
+        // The end may also have begun with this outcome.
+        if is_ending {
+            self.compensate_next(at.max(self.state.now), &mut progress);
         }
+        progress
     }
 }

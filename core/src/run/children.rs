@@ -93,9 +93,11 @@ impl Children {
     /// What an event, which is about to be applied, asks of children. One that is not bound yet is asked when it is.
     pub(super) fn requests(&self, event: &Event) -> Vec<ChildRequest> {
         let ends = matches!(event.consequence(), Consequence::Ending | Consequence::Terminal(_));
-        let policy = |child: &PendingChild| {
+        let asks = |child: &PendingChild| {
+            let asked = child.decided.and_then(Request::of);
             if let Event::ChildBound { .. } = event {
-                return child.decided;
+                // It could not be asked before.
+                return asked;
             }
             let policy = if let Event::ChildCancelled { policy, .. } = *event {
                 Some(policy)
@@ -104,11 +106,11 @@ impl Children {
             } else {
                 child.decided.is_none().then_some(child.at_end).filter(|_| ends)
             };
-            policy.filter(|_| child.unbound.is_none())
+            let asks = policy.filter(|_| child.unbound.is_none()).and_then(Request::of);
+            asks.filter(|asks| asked != Some(*asks))
         };
         let request = |(id, child): (CommandId, &PendingChild)| {
-            let what = policy(child).and_then(Request::of)?;
-            Some(ChildRequest { id, child: child.child, what })
+            Some(ChildRequest { id, child: child.child, what: asks(child)? })
         };
         match event.call() {
             Some(id) => self.pending.get(id).and_then(|child| request((id, child))).into_iter().collect(),

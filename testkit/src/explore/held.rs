@@ -204,6 +204,9 @@ impl Faults for Held {
                 for opened in &append.opened {
                     inner.started(opened.run, &opened.workflow);
                 }
+                for sent in &append.sent {
+                    sent.opens.iter().for_each(|workflow| inner.started(sent.run, workflow));
+                }
                 inner.events += append.frames.iter().map(|frame| frame.count as usize).sum::<usize>();
                 inner.closed += append.closed.len();
             }
@@ -228,6 +231,10 @@ fn message(submission: &Submission) -> Option<Arrival> {
         MessageKind::Cancel => Some(Arrival::cancel()),
         MessageKind::Terminate => Some(Arrival::terminate()),
         // The outcome of an activity is held back before its executor reports it, and requests to resume or to retry bring nothing.
-        MessageKind::Start | MessageKind::Task | MessageKind::Resume | MessageKind::Retry => None,
+        MessageKind::Start
+        | MessageKind::Task
+        | MessageKind::Child
+        | MessageKind::Resume
+        | MessageKind::Retry => None,
     }
 }

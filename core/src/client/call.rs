@@ -326,13 +326,20 @@ impl ClientShared {
         found.map(RunInfo::new).ok_or_else(|| Error::unknown_run(run.to_string()))
     }
 
-    /// Describes a run, with what it waits for even if its row does not say so.
-    pub(crate) async fn describe_with_waits(&self, run: RunId) -> Result<RunInfo, Error> {
+    /// Describes a run, with what only its history says: its parent, and what it waits for if its row does not say so.
+    pub(crate) async fn describe_with_history(&self, run: RunId) -> Result<RunInfo, Error> {
         let mut info = self.describe(run).await?;
-        if info.status == RunStatus::Running && info.waits.is_empty() {
-            let load = Load { runs: vec![run], after: None, bytes: limits::WAITS_HISTORY_BYTES_MAX };
-            let loaded = self.retry(|| self.store.query().load(&load)).await?;
-            if let (Some(history), None) = (loaded.histories.first(), loaded.cut) {
+        if info.status == RunStatus::Pending {
+            return Ok(info);
+        }
+        let needs_waits = info.status == RunStatus::Running && info.waits.is_empty();
+        // The first frame has the parent.
+        let bytes = if needs_waits { limits::WAITS_HISTORY_BYTES_MAX } else { 0 };
+        let load = Load { runs: vec![run], after: None, bytes };
+        let loaded = self.retry(|| self.store.query().load(&load)).await?;
+        if let Some(history) = loaded.histories.first() {
+            info.parent = logged_parent(history);
+            if needs_waits && loaded.cut.is_none() {
                 info.waits = logged_waits(history);
             }
         }
@@ -357,6 +364,15 @@ impl ClientShared {
         }
         History::new(&history)
     }
+}
+
+/// The parent of a run according to its history, of which the first frame is enough.
+fn logged_parent(history: &RunHistory) -> Option<RunId> {
+    // A run whose code could not begin has a stall before its start.
+    decode(history).take(2).flatten().find_map(|past| match past.event {
+        Event::RunStarted { parent, .. } => parent,
+        _ => None,
+    })
 }
 
 /// What a run waits for according to its history. One that this build cannot read says nothing.

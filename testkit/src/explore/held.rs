@@ -1,12 +1,13 @@
 //! Holds back what is going to reach a run, until it is released: outcomes of activities and steps, and messages. It
 //! must not choose among them.
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures::future::BoxFuture;
 use pgworkflows_core::activity::Cancellation;
-use pgworkflows_core::history::MessageKind;
-use pgworkflows_core::store::Submission;
+use pgworkflows_core::history::{Event, HistoryEvent, MessageKind};
+use pgworkflows_core::store::{Frame, Submission};
 use pgworkflows_core::{RunId, Timestamp};
 use pgworkflows_memory::{Call as StoreCall, Fact, Fault, FaultPoint, Faults, Stage};
 use tokio::sync::oneshot;
@@ -27,6 +28,8 @@ struct Inner {
     waiting: Vec<Waiting>,
     is_open: bool,
     runs: Vec<Started>,
+    /// The runs that other runs started.
+    children: BTreeSet<RunId>,
     events: usize,
     closed: usize,
 }
@@ -149,9 +152,10 @@ impl Held {
 }
 
 impl Inner {
-    /// Notes a run, which was started in the inbox or in the log.
+    /// Notes a run, which was started in the inbox or in the log. A child belongs to the run that started it.
     fn started(&mut self, run: RunId, workflow: &str) {
-        if !self.runs.iter().any(|started| started.run == run) {
+        let is_known = self.runs.iter().any(|started| started.run == run);
+        if !is_known && !self.children.contains(&run) {
             self.runs.push(Started { run, workflow: workflow.to_owned() });
         }
     }
@@ -204,11 +208,11 @@ impl Faults for Held {
                 for opened in &append.opened {
                     inner.started(opened.run, &opened.workflow);
                 }
-                for sent in &append.sent {
-                    sent.opens.iter().for_each(|workflow| inner.started(sent.run, workflow));
-                }
+                inner.children.extend(append.frames.iter().flat_map(children_of));
                 inner.events += append.frames.iter().map(|frame| frame.count as usize).sum::<usize>();
-                inner.closed += append.closed.len();
+                let roots =
+                    append.closed.iter().filter(|closed| !inner.children.contains(&closed.run)).count();
+                inner.closed += roots;
             }
             Fact::Leased { .. }
             | Fact::Claimed { .. }
@@ -222,6 +226,16 @@ impl Faults for Held {
             | Fact::Restored => {}
         }
     }
+}
+
+/// The runs that the events of a frame start.
+fn children_of(frame: &Frame) -> Vec<RunId> {
+    let events = frame.events().unwrap_or_default();
+    let child = |event: HistoryEvent| match event.event {
+        Event::ChildStarted { child, .. } => Some(child),
+        _ => None,
+    };
+    events.into_iter().filter_map(child).collect()
 }
 
 /// The message of a submission, unless it is a start, which only begins a run.

@@ -161,8 +161,10 @@ async fn parent_shows_what_it_waits_for_and_its_child_is_found(env: Env) {
     .await;
     let Wait::Child { workflow, run, .. } = &waits else { panic!("{waits:?}") };
     assert_eq!((workflow.as_str(), *run), ("waits", child));
-    let history = history_text(&env.client.handle::<Waits>(child)).await.join("\n");
-    assert_contains(&history, &["run.started"]);
+    let child = env.client.handle::<Waits>(child);
+    logged(&child, "run.started", 1).await;
+    assert_eq!(child.describe().await.unwrap().parent, Some(parent.run_id()));
+    assert_eq!(parent.describe().await.unwrap().parent, None);
 }
 
 async fn child_of_an_unknown_workflow_waits_for_its_worker(env: Env) {

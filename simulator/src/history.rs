@@ -186,17 +186,22 @@ impl HistoryCheck {
             _ => {}
         }
         if let Some(id) = event.call() {
-            let is_late = matches!(
-                event,
-                Event::ActivityCompleted { .. } | Event::ChildCompleted { .. } | Event::ChildFailed { .. }
-            );
-            if is_late && self.given_up.remove(&id) {
-                self.resolves();
-            } else if event.is_outcome() {
-                self.resolves_call(id);
-            } else if event.gives_up() {
-                self.is_given_up(id);
-            }
+            self.ends_call(id, event);
+        }
+    }
+
+    /// An event may be the end of its call.
+    fn ends_call(&mut self, id: CommandId, event: &Event) {
+        let is_late = matches!(
+            event,
+            Event::ActivityCompleted { .. } | Event::ChildCompleted { .. } | Event::ChildFailed { .. }
+        );
+        if is_late && self.given_up.remove(&id) {
+            self.resolves();
+        } else if event.is_outcome() {
+            self.resolves_call(id);
+        } else if event.gives_up() {
+            self.is_given_up(id);
         }
     }
 

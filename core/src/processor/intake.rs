@@ -80,7 +80,7 @@ impl Intake<'_> {
                 Routed::ToRun(received) => self.begin_or_load(id, received, starts, now),
                 Routed::Left => {}
                 Routed::ReadAgain(again) => return Some(again),
-                Routed::EndsPending { start, end, late } => self.end_pending(id, start, end, late, now),
+                Routed::EndsPending { ends, late } => self.end_pending(id, *ends, late, now),
             }
         }
         None
@@ -182,14 +182,7 @@ impl Intake<'_> {
     }
 
     /// Writes the start and the end of a run in one group, so that the run is never replayed between them.
-    fn end_pending(
-        &mut self,
-        id: RunId,
-        start: Received,
-        end: Received,
-        late: Vec<MessageRef>,
-        now: Timestamp,
-    ) {
+    fn end_pending(&mut self, id: RunId, [start, end]: [Received; 2], late: Vec<MessageRef>, now: Timestamp) {
         let Message::Start { workflow, input, key, start_at, parent, .. } = start.message else { return };
         let Message::Terminate { reason, .. } = end.message else { return };
         let lease = self.recorder.setup.lease;

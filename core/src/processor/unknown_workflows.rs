@@ -33,8 +33,8 @@ pub(super) enum Routed {
     Left,
     /// It stays in the inbox until these messages are read again: the start and the end are written in one group.
     ReadAgain(Vec<MessageRef>),
-    /// It ends a run without an event in the log. All other messages to the run were too late.
-    EndsPending { start: Received, end: Received, late: Vec<MessageRef> },
+    /// It ends a run without an event in the log: these are the start and the end. All other messages to the run were too late.
+    EndsPending { ends: Box<[Received; 2]>, late: Vec<MessageRef> },
 }
 
 impl UnknownWorkflows {
@@ -45,7 +45,8 @@ impl UnknownWorkflows {
             Message::Terminate { .. } if !unknown.pending => return Routed::ToRun(received),
             Message::Terminate { .. } => {
                 if let Some(start) = unknown.start.take() {
-                    return Routed::EndsPending { start, end: received, late: self.take(run) };
+                    let ends = Box::new([start, received]);
+                    return Routed::EndsPending { ends, late: self.take(run) };
                 }
                 // Its start was left in the inbox.
                 unknown.terminating = true;

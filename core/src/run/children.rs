@@ -119,21 +119,26 @@ impl Children {
         }
     }
 
-    pub(super) fn start(
-        &mut self,
-        id: CommandId,
-        child: RunId,
-        workflow: &Name,
-        at_end: ChildPolicy,
-        start: Option<KeyedStart>,
-    ) {
-        self.unbound += usize::from(start.is_some());
-        let unbound = start.map(Box::new);
-        let pending = PendingChild { child, workflow: workflow.clone(), at_end, decided: None, unbound };
-        self.pending.insert(id, pending);
+    /// Applies an event of a child.
+    pub(super) fn apply(&mut self, event: &Event) {
+        if let Event::ChildStarted { id, child, workflow, input, key, at_end } = event {
+            let start = |key: &String| Box::new(KeyedStart { key: key.clone(), input: input.clone() });
+            let (workflow, unbound) = (workflow.clone(), key.as_ref().map(start));
+            self.unbound += usize::from(unbound.is_some());
+            let (child, at_end, decided) = (*child, *at_end, None);
+            self.pending.insert(*id, PendingChild { child, workflow, at_end, decided, unbound });
+        } else if let Event::ChildBound { id } = event {
+            self.bind(*id);
+        } else if let Event::ChildCancelRequested { id } = event {
+            self.decide(*id, ChildPolicy::RequestAndWait);
+        } else if let Event::ChildCancelled { id, policy } = event {
+            self.decide(*id, *policy);
+        } else if let Event::ChildCompleted { id, .. } | Event::ChildFailed { id, .. } = event {
+            self.remove(*id);
+        }
     }
 
-    pub(super) fn bind(&mut self, id: CommandId) {
+    fn bind(&mut self, id: CommandId) {
         if let Some(child) = self.pending.get_mut(id) {
             self.unbound -= usize::from(child.unbound.take().is_some());
         }
@@ -141,7 +146,7 @@ impl Children {
     }
 
     /// The parent has decided what is to become of the child.
-    pub(super) fn decide(&mut self, id: CommandId, policy: ChildPolicy) {
+    fn decide(&mut self, id: CommandId, policy: ChildPolicy) {
         if let Some(child) = self.pending.get_mut(id) {
             child.decided = Some(policy);
         }
@@ -149,7 +154,7 @@ impl Children {
     }
 
     /// The child has an outcome.
-    pub(super) fn remove(&mut self, id: CommandId) {
+    fn remove(&mut self, id: CommandId) {
         let removed = self.pending.remove(id);
         self.unbound -= usize::from(removed.is_some_and(|child| child.unbound.is_some()));
     }

@@ -8,7 +8,7 @@ use tracing::Level;
 use tracing::level_filters::LevelFilter;
 
 use crate::data::call_map::CallMap;
-use crate::data::child::{ChildPolicy, Parent};
+use crate::data::child::Parent;
 use crate::data::failure::Failure;
 use crate::data::id::{CommandId, EventSeq, LeaseId, MessageId, RunId};
 use crate::data::id_map::IdMap;
@@ -19,7 +19,7 @@ use crate::data::outcome::{Outcome, Uncompensated};
 use crate::data::payload::Payload;
 use crate::data::time::Timestamp;
 use crate::log::event::{Event, Role};
-use crate::run::children::{Children, KeyedStart};
+use crate::run::children::Children;
 use crate::run::pending::{LastFailure, PendingActivity, PendingCompensation, PendingTask};
 use crate::store::append::ClosedStatus;
 
@@ -200,17 +200,7 @@ impl RunState {
             self.waiting.push_back((at, event.clone()));
         }
         match event {
-            Event::RunStarted { workflow, input, key, start_at, lease, parent, parent_call } => {
-                let parent = parent.zip(*parent_call).map(|(run, call)| Parent { run, call });
-                self.parent = parent.map(Box::new);
-                self.workflow = workflow.clone();
-                self.input = Some(input.clone());
-                self.key.clone_from(key);
-                self.lease = Some(*lease);
-                if let Some(at) = *start_at {
-                    self.start_timer(CommandId::START_DELAY, at);
-                }
-            }
+            Event::RunStarted { .. } => self.begin(event),
             Event::RunAdopted { lease, .. } => self.lease = Some(*lease),
             Event::ActivityScheduled { id, activity, input, options } => {
                 self.schedule(*id, activity, input, options, false);
@@ -238,14 +228,12 @@ impl RunState {
             | Event::SignalSent { .. }
             // The store finds the last value of a view in the log.
             | Event::ViewPublished { .. } => {}
-            Event::ChildStarted { id, child, workflow, input, key, at_end } => {
-                let start = key.clone().map(|key| KeyedStart { key, input: input.clone() });
-                self.children.start(*id, *child, workflow, *at_end, start);
-            }
-            Event::ChildBound { id } => self.children.bind(*id),
-            Event::ChildCompleted { id, .. } | Event::ChildFailed { id, .. } => self.children.remove(*id),
-            Event::ChildCancelRequested { id } => self.children.decide(*id, ChildPolicy::RequestAndWait),
-            Event::ChildCancelled { id, policy } => self.children.decide(*id, *policy),
+            Event::ChildStarted { .. }
+            | Event::ChildBound { .. }
+            | Event::ChildCompleted { .. }
+            | Event::ChildFailed { .. }
+            | Event::ChildCancelRequested { .. }
+            | Event::ChildCancelled { .. } => self.children.apply(event),
             Event::TimerStarted { id, fire_at } => {
                 self.start_timer(*id, *fire_at);
             }
@@ -272,6 +260,20 @@ impl RunState {
             Event::RunFailed { .. } => self.close(ClosedStatus::Failed),
             Event::RunCancelled { .. } => self.close(ClosedStatus::Cancelled),
             Event::RunTerminated { .. } => self.close(ClosedStatus::Terminated),
+        }
+    }
+
+    fn begin(&mut self, started: &Event) {
+        let Event::RunStarted { workflow, input, key, start_at, lease, parent, parent_call } = started else {
+            return;
+        };
+        self.workflow = workflow.clone();
+        self.input = Some(input.clone());
+        self.key.clone_from(key);
+        self.lease = Some(*lease);
+        self.parent = parent.zip(*parent_call).map(|(run, call)| Box::new(Parent { run, call }));
+        if let Some(at) = *start_at {
+            self.start_timer(CommandId::START_DELAY, at);
         }
     }
 

@@ -92,13 +92,13 @@ async fn failure_and_termination_of_a_child_are_errors_that_name_it(env: Env) {
     let child = child_of(&env, &failing).await;
     env.client.signal(child, GO, 0).await.unwrap();
     let error = failing.result().await.unwrap_err();
-    assert_contains(&error.to_string(), &["child `waits` (run ", &child.to_string(), "(nothing)"]);
+    assert_contains(error.to_string(), &["child `waits` (run ", &child.to_string(), "(nothing)"]);
 
     let parent = env.client.start::<Asks>(()).await.unwrap();
     let child = child_of(&env, &parent).await;
     env.client.handle::<Waits>(child).terminate("enough").await.unwrap();
     let error = parent.result().await.unwrap_err();
-    assert_contains(&error.to_string(), &[&child.to_string(), "terminated: enough", "child-terminated"]);
+    assert_contains(error.to_string(), &[&child.to_string(), "terminated: enough", "child-terminated"]);
 }
 
 async fn cancelled_parent_waits_for_its_child(env: Env) {

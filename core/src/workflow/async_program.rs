@@ -285,9 +285,10 @@ impl Program for AsyncProgram {
         let result = self.bare.renewed_after(result);
         self.polled = self.scope.mark().end();
         let result = result.map_err(|violation| self.diagnosis(&violation))??;
-        match &result {
-            None => self.check_waits()?,
-            Some(_) => self.scope.end(),
+        if result.is_none() {
+            self.check_waits()?;
+        } else {
+            self.scope.end();
         }
         let outcome = result.map(|result| match result {
             Ok(output) => Box::new(Outcome::Completed(output)),
